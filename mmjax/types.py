@@ -1,0 +1,69 @@
+"""The few types that every part of mmjax agrees on.
+
+Shape letters: B batch, N tokens, T text, S keys, H heads, K head size, D width,
+V vocabulary, C classes; images [B, H, W, C].
+
+A batch is a dict of arrays. Its keys, all optional:
+
+  image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
+  text     [B, T] int32, the caption           text_mask     [B, T] bool
+  question [B, Q] int32                        question_mask [B, Q] bool
+  answer   [B, A] int32                        answer_mask   [B, A] bool
+  label    [B] int32, the answer's index in the answer vocabulary, or -1
+  index    [B] int, which record it came from
+  mask     [B] bool, False where an evaluation batch is filled up
+
+Token sequences read `<bos> words <eos> <pad>`; a mask is True where the array
+holds something. Where an example lacks a modality, its mask is all False.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import flax.struct
+import jax
+
+Array = jax.Array
+Batch = Mapping[str, Any]
+Outputs = Mapping[str, Any]
+Params = Any  # A pytree of arrays, as Linen's `init` gives.
+Metrics = dict[str, Any]
+
+PAD_ID = 0
+BOS_ID = 1
+EOS_ID = 2
+UNK_ID = 3
+
+
+@flax.struct.dataclass
+class Tokens:
+  """What every encoder and fusion returns: a masked sequence and its summary.
+
+  Attributes:
+    values: [B, N, D] one vector a token.
+    mask: [B, N] bool, True where a token is real.
+    pooled: [B, D] one vector an example; of no meaning where `mask` is all
+      False.
+  """
+
+  values: Array
+  mask: Array
+  pooled: Array
+
+
+class Objective(Protocol):
+  """A pure loss on a model's outputs."""
+
+  def count(self, batch: Batch) -> Array:
+    """Number of items (tokens, examples) that the loss is a mean over."""
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """Returns the scalar loss, 0 where `count` is 0, and scalar metrics."""
