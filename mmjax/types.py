@@ -29,11 +29,6 @@ Outputs = Mapping[str, Any]
 Params = Any  # A pytree of arrays, as Linen's `init` gives.
 Metrics = dict[str, Any]
 
-PAD_ID = 0
-BOS_ID = 1
-EOS_ID = 2
-UNK_ID = 3
-
 
 @flax.struct.dataclass
 class Tokens:
