@@ -1,0 +1,63 @@
+"""Attention as a pure function of arrays."""
+
+import einops
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def dot_product_attention(
+  query: Float[Array, 'B T H K'],
+  key: Float[Array, 'B S G K'],
+  value: Float[Array, 'B S G K'],
+  mask: Bool[Array, '#B #T S'] | None = None,
+) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B H T S']]:
+  """Mixes values by how well their keys match each query.
+
+  Scaled dot-product attention (Vaswani et al. 2017, equation 1) with grouped
+  queries (Ainslie et al. 2023): G key-value heads serve H = G * R query heads.
+  The softmax is in float32.
+
+  Args:
+    query: [B, T, H, K].
+    key: [B, S, G, K], where G divides H.
+    value: [B, S, G, K].
+    mask: [B, T, S], True where a query may look at a key. A query that may look
+      nowhere gets zeros, whatever the keys and values hold.
+
+  Returns:
+    The mixed values [B, T, H, K] and the weights [B, H, T, S] in float32.
+
+  Raises:
+    ValueError: if G doesn't divide H.
+  """
+  heads, groups = query.shape[2], key.shape[2]
+  if heads % groups:
+    raise ValueError(
+      f'{heads} query heads are not divisible by {groups} key-value heads; '
+      f'use a num_kv_heads that divides num_heads'
+    )
+  query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
+  query = query * query.shape[-1] ** -0.5
+  logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)
+  logits = logits.astype(jnp.float32)
+  if mask is not None:
+    allowed = mask[:, None, None]
+    # The lowest finite number, so that rows without any key stay finite.
+    logits = jnp.where(allowed, logits, jnp.finfo(jnp.float32).min)
+    weights = jnp.where(allowed, jax.nn.softmax(logits), 0.0)
+    # A masked key may hold anything, even infinities: 0 * inf would be NaN.
+    seen = jnp.any(mask, axis=1)[:, :, None, None]
+    value = jnp.where(seen, value, 0)
+  else:
+    weights = jax.nn.softmax(logits)
+  mixed = jnp.einsum('bgrts,bsgk->btgrk', weights.astype(value.dtype), value)
+  return (
+    einops.rearrange(mixed, 'b t g r k -> b t (g r) k'),
+    einops.rearrange(weights, 'b g r t s -> b (g r) t s'),
+  )
+
+
+def causal_mask(length: int) -> Bool[Array, '1 T T']:
+  """Lets position t look at positions 0..t: [1, T, T], True where allowed."""
+  return jnp.tril(jnp.ones((1, length, length), bool))

@@ -1,0 +1,49 @@
+"""Means and normalisation that look only at what is there."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+
+def masked_mean(
+  values: Float[Array, '...'],
+  mask: Bool[Array, '...'],
+) -> Float[Array, '']:
+  """The mean in float32 over where `mask` is True; exactly 0 where nowhere.
+
+  Masked values may be anything, NaN included: neither the mean nor its gradient
+  depends on them.
+
+  Args:
+    values: any shape.
+    mask: the same shape, bool.
+  """
+  kept = jnp.where(mask, values.astype(jnp.float32), 0.0)
+  return kept.sum() / jnp.maximum(mask.sum(), 1)
+
+
+def mean_tokens(
+  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+) -> Float[Array, 'B D']:
+  """Averages each example's real tokens; zeros where it has none."""
+  kept = jnp.where(mask[:, :, None], values, 0)
+  number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
+  return (kept.sum(axis=1, dtype=jnp.float32) / number).astype(values.dtype)
+
+
+def last_token(
+  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+) -> Float[Array, 'B D']:
+  """Takes each example's last real token, the first one where it has none."""
+  steps = jnp.arange(mask.shape[1])[None]
+  last = jnp.max(jnp.where(mask, steps, 0), axis=1)
+  return jnp.take_along_axis(values, last[:, None, None], axis=1)[:, 0]
+
+
+def unit_norm(
+  values: Float[Array, '... D'], epsilon: float = 1e-6
+) -> Float[Array, '... D']:
+  """Scales vectors to length 1, in float32, with a finite gradient at zero."""
+  values = values.astype(jnp.float32)
+  square = jnp.sum(jnp.square(values), axis=-1, keepdims=True)
+  return values * jax.lax.rsqrt(square + epsilon**2)

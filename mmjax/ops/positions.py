@@ -1,0 +1,88 @@
+"""Where a token stands: rotary and sine-cosine positions."""
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+
+def rotary(
+  x: Float[Array, 'B T H K'],
+  positions: Int[Array, '#B T'],
+  theta: float = 10_000.0,
+) -> Float[Array, 'B T H K']:
+  """Rotates pairs of features by an angle that grows with the position.
+
+  RoPE (Su et al. 2021, equation 34), pairing feature i with i + K/2 as GPT-NeoX
+  and Llama do.
+
+  Args:
+    x: [B, T, H, K] queries or keys, K even.
+    positions: [B, T] or [1, T].
+    theta: the base of the geometric progression of wavelengths.
+
+  Returns:
+    The rotated features [B, T, H, K], in the dtype of `x`.
+
+  Raises:
+    ValueError: if K is odd.
+  """
+  head_dim = x.shape[-1]
+  if head_dim % 2:
+    raise ValueError(
+      f'rotary positions turn pairs of features, but the head size '
+      f'{head_dim} is odd; choose an even head_dim'
+    )
+  frequencies = jnp.asarray(
+    theta ** (-np.arange(0, head_dim, 2) / head_dim), jnp.float32
+  )
+  angles = positions[:, :, None, None] * frequencies[None, None, None]
+  sin, cos = jnp.sin(angles), jnp.cos(angles)
+  first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+  rotated = jnp.concatenate(
+    [first * cos - second * sin, second * cos + first * sin], axis=-1
+  )
+  return rotated.astype(x.dtype)
+
+
+def sincos_1d(
+  length: int, width: int, theta: float = 10_000.0
+) -> Float[Array, 'N D']:
+  """Fixed sine-cosine positions [N, D] (Vaswani et al. 2017, section 3.5).
+
+  Sines fill the first half of the features and cosines the second, as Whisper
+  and MAE lay them out, rather than taking turns as in the paper.
+
+  Raises:
+    ValueError: if `width` is odd.
+  """
+  return jnp.asarray(_sincos(np.arange(length), width, theta), jnp.float32)
+
+
+def sincos_2d(
+  height: int, width_in_patches: int, width: int, theta: float = 10_000.0
+) -> Float[Array, 'N D']:
+  """Fixed positions on a grid [H * W, D], rows first, as MAE and big_vision do.
+
+  One half of the features tells the column, the other the row.
+
+  Raises:
+    ValueError: if `width` is not divisible by 4.
+  """
+  if width % 4:
+    raise ValueError(
+      f'2-d sine-cosine positions need a width divisible by 4, got {width}'
+    )
+  rows, columns = np.mgrid[:height, :width_in_patches]
+  parts = [
+    _sincos(columns.ravel(), width // 2, theta),
+    _sincos(rows.ravel(), width // 2, theta),
+  ]
+  return jnp.asarray(np.concatenate(parts, axis=1), jnp.float32)
+
+
+def _sincos(positions: np.ndarray, width: int, theta: float) -> np.ndarray:
+  if width % 2:
+    raise ValueError(f'sine-cosine positions need an even width, got {width}')
+  frequencies = theta ** -np.linspace(0, 1, width // 2)
+  angles = positions[:, None] * frequencies[None]
+  return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)

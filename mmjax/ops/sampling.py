@@ -1,0 +1,73 @@
+"""Choosing the next token from its logits."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+def filter_logits(
+  logits: Float[Array, 'B V'], top_k: int = 0, top_p: float = 1.0
+) -> Float[Array, 'B V']:
+  """Rules out unlikely tokens by setting their logits to minus infinity.
+
+  Args:
+    logits: [B, V].
+    top_k: keep the k likeliest tokens (Fan et al. 2018); 0 keeps all. Tokens
+      that tie with the k-th are kept.
+    top_p: keep the fewest tokens that together have this probability (Holtzman
+      et al. 2020); at least one is kept.
+
+  Returns:
+    The filtered logits [B, V].
+
+  Raises:
+    ValueError: if `top_k` is negative or `top_p` is outside (0, 1].
+  """
+  if top_k < 0:
+    raise ValueError(f'top_k must be at least 0 (0 keeps all), got {top_k}')
+  if not 0 < top_p <= 1:
+    raise ValueError(f'top_p must be in (0, 1], got {top_p}')
+  lowest = -jnp.inf
+  if 0 < top_k < logits.shape[-1]:
+    kth = jax.lax.top_k(logits, top_k)[0][:, -1:]
+    logits = jnp.where(logits < kth, lowest, logits)
+  if top_p < 1:
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    probabilities = jax.nn.softmax(ordered)
+    # A token stays if those before it don't yet reach top_p.
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    kept = jnp.where(before < top_p, ordered, jnp.inf)
+    threshold = jnp.min(kept, axis=-1, keepdims=True)
+    logits = jnp.where(logits < threshold, lowest, logits)
+  return logits
+
+
+def sample_token(
+  rngs: Array,
+  logits: Float[Array, 'B V'],
+  temperature: float = 1.0,
+  top_k: int = 0,
+  top_p: float = 1.0,
+) -> Int[Array, 'B']:
+  """Draws one token an example; temperature 0 takes the likeliest.
+
+  Args:
+    rngs: [B] keys, one an example, so that an example's draw doesn't depend on
+      the batch around it.
+    logits: [B, V].
+    temperature: divides the logits before they are filtered.
+    top_k: see `filter_logits`.
+    top_p: see `filter_logits`.
+
+  Returns:
+    The tokens [B] int32.
+
+  Raises:
+    ValueError: if `temperature` is negative.
+  """
+  if temperature < 0:
+    raise ValueError(f'temperature must be at least 0, got {temperature}')
+  if temperature == 0:
+    return jnp.argmax(logits, axis=-1).astype(jnp.int32)
+  logits = filter_logits(logits / temperature, top_k, top_p)
+  return jax.vmap(jax.random.categorical)(rngs, logits).astype(jnp.int32)
