@@ -1,0 +1,272 @@
+"""Text to token ids and back, over the `tokenizers` library.
+
+A sequence reads `<bos> words <eos> <pad> ...`. Tokenizers made here work on
+bytes, so that no text is unknown to them, and give the four special tokens the
+ids 0 to 3; a foreign `tokenizer.json` keeps its own ids, which is why code
+should ask the tokenizer for `pad_id`, `bos_id` and `eos_id`.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import normalizers as normalizers_lib
+
+PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
+SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
+
+# What published tokenizers call these tokens, tried in this order.
+_NAMES = {
+  'pad': ('<pad>', '[PAD]', '<|pad|>', '<|finetune_right_pad_id|>'),
+  'bos': ('<bos>', '<s>', '[CLS]', '<|startoftext|>', '<|begin_of_text|>'),
+  'eos': ('<eos>', '</s>', '[SEP]', '<|endoftext|>', '<|end_of_text|>'),
+}
+
+
+class Tokenizer:
+  """Encodes text into arrays of a fixed length and decodes ids to text.
+
+  Attributes:
+    pad_id: id that fills a sequence up.
+    bos_id: id that every sequence starts with.
+    eos_id: id that ends a sequence.
+    vocab_size: number of ids, that is one more than the largest.
+  """
+
+  def __init__(
+    self,
+    tokenizer: tokenizers.Tokenizer,
+    *,
+    pad: str | None = None,
+    bos: str | None = None,
+    eos: str | None = None,
+  ):
+    """Wraps a tokenizer of the library.
+
+    Args:
+      tokenizer: any `tokenizers.Tokenizer`; it is copied, not changed.
+      pad: name of its padding token, where it can't be guessed.
+      bos: name of the token that starts a sequence.
+      eos: name of the token that ends a sequence.
+
+    Raises:
+      ValueError: a special token is neither given nor found.
+    """
+    tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    self.pad_id, self.bos_id, self.eos_id = _special_ids(
+      tokenizer, {'pad': pad, 'bos': bos, 'eos': eos}
+    )
+    # '<eos>' typed by a user is seven characters, not the end of the text.
+    tokenizer.encode_special_tokens = True
+    tokenizer.no_truncation()
+    _remember_specials(tokenizer, self.pad_id, self.bos_id, self.eos_id)
+    self._tokenizer = tokenizer
+    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+    self.vocab_size = max(vocabulary.values()) + 1
+    self._specials = {self.pad_id, self.bos_id, self.eos_id}
+    self._leading_space = self._decode(self._encode('a')).startswith(' ')
+
+  def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Encodes one text, cut or filled up to a length; `<eos>` always fits.
+
+    Args:
+      text: any text, '' included.
+      length: number of ids, `<bos>` and `<eos>` among them; at least 2.
+
+    Returns:
+      ids [length] int32, and a mask [length] bool that is True on `<bos>`, the
+      words and `<eos>`.
+    """
+    if length < 2:
+      raise ValueError(
+        f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
+      )
+    words = self._encode(text)[: length - 2]
+    row = [self.bos_id, *words, self.eos_id]
+    ids = np.full(length, self.pad_id, np.int32)
+    ids[: len(row)] = row
+    return ids, np.arange(length) < len(row)
+
+  def count(self, text: str) -> int:
+    """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included."""
+    return len(self._encode(text)) + 2
+
+  def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+    """Text of ids [T]: up to the first `<eos>`, special tokens dropped."""
+    ids = [int(i) for i in ids]
+    if ids and ids[0] == self.bos_id:
+      ids = ids[1:]  # First: some tokenizers start and end with one token.
+    if self.eos_id in ids:
+      ids = ids[: ids.index(self.eos_id)]
+    text = self._decode([i for i in ids if i not in self._specials])
+    if self._leading_space and text.startswith(' '):
+      text = text[1:]
+    return text
+
+  def tokens(self, text: str) -> list[str]:
+    """The pieces that `text` is cut into, as the vocabulary spells them."""
+    return self._tokenizer.encode(text, add_special_tokens=False).tokens
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes a `tokenizer.json`, which `load` and other libraries read."""
+    self._tokenizer.save(os.fspath(path))
+
+  @classmethod
+  def load(
+    cls,
+    path: str | os.PathLike,
+    *,
+    pad: str | None = None,
+    bos: str | None = None,
+    eos: str | None = None,
+  ) -> 'Tokenizer':
+    """Reads a `tokenizer.json`, ours or a foreign one.
+
+    Args:
+      path: the file.
+      pad: name of its padding token, where it can't be guessed.
+      bos: name of the token that starts a sequence.
+      eos: name of the token that ends a sequence.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it can't be read, or a special token is not found.
+    """
+    path = os.fspath(path)
+    if not os.path.exists(path):
+      raise FileNotFoundError(f'there is no tokenizer at {path}')
+    try:
+      tokenizer = tokenizers.Tokenizer.from_file(path)
+    except Exception as error:  # The library raises Exception itself.
+      raise ValueError(f'{path} is not a tokenizer.json: {error}') from error
+    return cls(tokenizer, pad=pad, bos=bos, eos=eos)
+
+  def _encode(self, text: str) -> list[int]:
+    return self._tokenizer.encode(text, add_special_tokens=False).ids
+
+  def _decode(self, ids: list[int]) -> str:
+    return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+  def __eq__(self, other: object) -> bool:
+    if not isinstance(other, Tokenizer):
+      return NotImplemented
+    return self._tokenizer.to_str() == other._tokenizer.to_str()
+
+  def __hash__(self) -> int:
+    return hash(self._tokenizer.to_str())
+
+  def __setstate__(self, state: dict) -> None:
+    self.__dict__ = state
+    # The library's own pickling forgets this switch.
+    self._tokenizer.encode_special_tokens = True
+
+  def __repr__(self) -> str:
+    return f'Tokenizer(vocab_size={self.vocab_size})'
+
+
+def byte_tokenizer() -> Tokenizer:
+  """One id a byte: id 4 + b for byte b, after the four special tokens.
+
+  >>> tokenizer = byte_tokenizer()
+  >>> tokenizer.vocab_size
+  260
+  >>> ids, mask = tokenizer.encode('A', 5)
+  >>> ids.tolist(), mask.sum().item()
+  ([1, 69, 2, 0, 0], 3)
+  """
+  pieces = SPECIALS + tuple(_spell(byte) for byte in range(256))
+  vocabulary = {piece: i for i, piece in enumerate(pieces)}
+  tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+  tokenizer.add_special_tokens(list(SPECIALS))
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
+    add_prefix_space=False, use_regex=False
+  )
+  tokenizer.decoder = decoders.ByteLevel()
+  return Tokenizer(tokenizer)
+
+
+def train_bpe(
+  texts: Iterable[str], vocab_size: int, *, lower: bool = False
+) -> Tokenizer:
+  """Learns byte-pair merges (Sennrich et al., 2016) from texts.
+
+  The same texts, in any order, give the same tokenizer. Words are split at
+  whitespace and punctuation and carry the space before them, the first word of
+  a text included, so that a word has one id wherever it stands.
+
+  Args:
+    texts: what to learn from.
+    vocab_size: most ids to use, at least 260 (256 bytes and 4 special tokens);
+      fewer come out where the texts are too few.
+    lower: whether text is lower-cased before it is encoded.
+  """
+  if vocab_size < 260:
+    raise ValueError(
+      f'vocab_size {vocab_size} is below 260: 256 bytes and 4 special tokens; '
+      'raise it or use byte_tokenizer()'
+    )
+  tokenizer = tokenizers.Tokenizer(models.BPE())
+  if lower:
+    tokenizer.normalizer = normalizers_lib.Lowercase()
+  tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+  tokenizer.decoder = decoders.ByteLevel()
+  trainer = trainers.BpeTrainer(
+    vocab_size=vocab_size,
+    special_tokens=list(SPECIALS),
+    initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  tokenizer.train_from_iterator(texts, trainer)
+  return Tokenizer(tokenizer)
+
+
+def _spell(byte: int) -> str:
+  """The printable character that byte-level tokenizers write for a byte."""
+  printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+  if byte in printable:
+    return chr(byte)
+  others = [b for b in range(256) if b not in printable]
+  return chr(256 + others.index(byte))
+
+
+def _special_ids(
+  tokenizer: tokenizers.Tokenizer, given: dict[str, str | None]
+) -> tuple[int, int, int]:
+  """Ids of pad, bos, eos: as given, as the file says, or by their names."""
+  found = {}
+  if tokenizer.padding:
+    found['pad'] = tokenizer.padding['pad_id']
+  around = tokenizer.encode('').ids
+  if len(around) == 2:
+    found['bos'], found['eos'] = around
+  for role, names in _NAMES.items():
+    if given[role] is not None:
+      found[role] = tokenizer.token_to_id(given[role])
+      if found[role] is None:
+        raise ValueError(
+          f'the tokenizer has no token {given[role]!r} to use as {role}'
+        )
+    ids = [tokenizer.token_to_id(name) for name in names]
+    found.setdefault(role, next((i for i in ids if i is not None), None))
+    if found[role] is None:
+      raise ValueError(
+        f'the tokenizer has no {role} token among {", ".join(names)}; name '
+        f"one of its tokens: Tokenizer.load(path, {role}='...')"
+      )
+  return found['pad'], found['bos'], found['eos']
+
+
+def _remember_specials(
+  tokenizer: tokenizers.Tokenizer, pad: int, bos: int, eos: int
+) -> None:
+  """Writes the special tokens where a saved file keeps them."""
+  tokenizer.enable_padding(
+    pad_id=pad, pad_token=tokenizer.id_to_token(pad), length=None
+  )
+  names = [tokenizer.id_to_token(i) for i in (bos, eos)]
+  tokenizer.post_processor = processors.TemplateProcessing(
+    single=[names[0], '$A', names[1]],
+    special_tokens=sorted({(names[0], bos), (names[1], eos)}),
+  )

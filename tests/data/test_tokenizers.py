@@ -1,0 +1,157 @@
+"""Tokenizers: round trips, the special tokens, foreign files."""
+
+import pickle
+
+import numpy as np
+import pytest
+import tokenizers as library
+from tokenizers import models, pre_tokenizers
+
+from mmjax.data import tokenizers
+
+TEXTS = [
+  'a small red circle at the top left',
+  'two large blue squares, a green star.',
+  'What color is the circle?',
+]
+ORDINARY = [
+  '',
+  'red',
+  'a small red circle at the top left',
+  'Never  seen: "naïve" 猫 🙂, (x+1) = 2!',
+  'two lines\nand\ta tab ',
+  '<eos> typed <pad> by a user',
+]
+
+
+@pytest.fixture(params=['bpe', 'bytes'])
+def tokenizer(request):
+  if request.param == 'bytes':
+    return tokenizers.byte_tokenizer()
+  return tokenizers.train_bpe(TEXTS, 300)
+
+
+@pytest.mark.parametrize('text', ORDINARY)
+def test_decode_inverts_encode(tokenizer, text):
+  ids, _ = tokenizer.encode(text, 101)
+  assert tokenizer.decode(ids) == text
+
+
+def test_layout_of_a_sequence(tokenizer):
+  ids, mask = tokenizer.encode('red', 11)
+  end = tokenizer.count('red')
+  assert ids.dtype == np.int32 and mask.dtype == bool
+  assert ids[0] == tokenizers.BOS_ID
+  assert ids[end - 1] == tokenizers.EOS_ID
+  assert (ids[end:] == tokenizers.PAD_ID).all()
+  assert mask.tolist() == [True] * end + [False] * (11 - end)
+  assert tokenizers.UNK_ID not in ids
+
+
+def test_truncation_keeps_eos(tokenizer):
+  ids, mask = tokenizer.encode('a small red circle at the top left', 5)
+  assert ids.shape == (5,) and mask.all()
+  assert ids[-1] == tokenizers.EOS_ID
+  assert 'a small red circle'.startswith(tokenizer.decode(ids))
+
+
+def test_too_short_a_length_is_refused(tokenizer):
+  with pytest.raises(ValueError, match='length 1'):
+    tokenizer.encode('red', 1)
+
+
+def test_decode_stops_at_eos_and_accepts_arrays(tokenizer):
+  ids, _ = tokenizer.encode('red', 11)
+  tail, _ = tokenizer.encode('blue', 11)
+  assert tokenizer.decode(np.concatenate([ids, tail])) == 'red'
+  assert tokenizer.decode([]) == ''
+
+
+def test_words_have_one_id_wherever_they_stand():
+  tokenizer = tokenizers.train_bpe(['red star', 'star red'] * 5, 300)
+  first, second = tokenizer.tokens('red star'), tokenizer.tokens('star red')
+  assert len(first) == 2
+  assert first == second[::-1]
+
+
+def test_training_is_deterministic_and_order_free():
+  first = tokenizers.train_bpe(TEXTS, 290)
+  again = tokenizers.train_bpe(iter(TEXTS[::-1]), 290)
+  assert first == again
+  assert first.vocab_size == 290
+
+
+def test_lower_is_an_option():
+  tokenizer = tokenizers.train_bpe(TEXTS, 270, lower=True)
+  assert tokenizer.decode(tokenizer.encode('A Red', 20)[0]) == 'a red'
+
+
+def test_small_vocabulary_is_refused():
+  with pytest.raises(ValueError, match='vocab_size 100'):
+    tokenizers.train_bpe(TEXTS, 100)
+
+
+def test_byte_ids_are_the_bytes():
+  tokenizer = tokenizers.byte_tokenizer()
+  ids, mask = tokenizer.encode('é', 4)
+  assert ids.tolist() == [1, 4 + 0xC3, 4 + 0xA9, 2]
+  assert mask.all()
+
+
+def test_save_load_and_pickle(tokenizer, tmp_path):
+  path = tmp_path / 'tokenizer.json'
+  tokenizer.save(path)
+  for copy in (
+    tokenizers.Tokenizer.load(path),
+    pickle.loads(pickle.dumps(tokenizer)),
+  ):
+    assert copy == tokenizer
+    assert copy.vocab_size == tokenizer.vocab_size
+    for text in ORDINARY:
+      assert (copy.encode(text, 31)[0] == tokenizer.encode(text, 31)[0]).all()
+      assert copy.decode(copy.encode(text, 101)[0]) == text
+
+
+def _foreign(*names):
+  vocabulary = {name: i for i, name in enumerate([*names, 'red', 'star'])}
+  model = models.WordLevel(vocabulary, unk_token=names[0])
+  tokenizer = library.Tokenizer(model)
+  tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+  tokenizer.add_special_tokens(list(names))
+  return tokenizer
+
+
+def test_foreign_specials_are_found_by_name(tmp_path):
+  _foreign('[UNK]', '[SEP]', '[PAD]', '[CLS]').save(str(tmp_path / 't.json'))
+  tokenizer = tokenizers.Tokenizer.load(tmp_path / 't.json')
+  special = (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
+  assert special == (2, 3, 1)
+  ids, _ = tokenizer.encode('red star', 6)
+  assert ids.tolist() == [3, 4, 5, 1, 2, 2]
+  assert tokenizer.decode(ids) == 'red star'
+
+
+def test_named_specials_survive_saving(tmp_path):
+  foreign = _foreign('<?>', '<end>')
+  tokenizer = tokenizers.Tokenizer(foreign, pad='<?>', bos='<end>', eos='<end>')
+  ids, mask = tokenizer.encode('red', 4)
+  assert ids.tolist() == [1, 2, 1, 0]
+  assert mask.tolist() == [True, True, True, False]
+  assert tokenizer.decode(ids) == 'red'
+  tokenizer.save(tmp_path / 't.json')
+  assert tokenizers.Tokenizer.load(tmp_path / 't.json') == tokenizer
+
+
+def test_missing_specials_are_named():
+  with pytest.raises(ValueError, match=r"load\(path, pad='...'\)"):
+    tokenizers.Tokenizer(_foreign('<?>'))
+  with pytest.raises(ValueError, match="no token '<start>' to use as bos"):
+    tokenizers.Tokenizer(_foreign('<?>', '<pad>'), bos='<start>')
+
+
+def test_bad_files_are_refused(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no tokenizer at'):
+    tokenizers.Tokenizer.load(tmp_path / 'none.json')
+  (tmp_path / 'bad.json').write_text('{}')
+  with pytest.raises(ValueError, match=r'not a tokenizer\.json'):
+    tokenizers.Tokenizer.load(tmp_path / 'bad.json')
