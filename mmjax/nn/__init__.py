@@ -1,0 +1,24 @@
+"""Linen blocks that more than one module needs."""
+
+from mmjax.nn.attention import Attention, KeyValues
+from mmjax.nn.block import Block, BlockCache
+from mmjax.nn.mlp import Mlp
+from mmjax.nn.norm import FrozenBatchNorm, make_norm
+from mmjax.nn.pooling import AttentionPool, pool
+from mmjax.nn.stack import Stack, empty_cache, stack_layers, unstack_layers
+
+__all__ = [
+  'Attention',
+  'AttentionPool',
+  'Block',
+  'BlockCache',
+  'FrozenBatchNorm',
+  'KeyValues',
+  'Mlp',
+  'Stack',
+  'empty_cache',
+  'make_norm',
+  'pool',
+  'stack_layers',
+  'unstack_layers',
+]

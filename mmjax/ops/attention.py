@@ -37,6 +37,11 @@ def dot_product_attention(
       f'{heads} query heads are not divisible by {groups} key-value heads; '
       f'use a num_kv_heads that divides num_heads'
     )
+  if mask is not None:
+    # A key that no query sees may hold anything, NaN included, and 0 * NaN
+    # would spoil the sums below and their gradients.
+    seen = jnp.any(mask, axis=1)[:, :, None, None]
+    key, value = jnp.where(seen, key, 0), jnp.where(seen, value, 0)
   query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
   query = query * query.shape[-1] ** -0.5
   logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)
@@ -46,9 +51,6 @@ def dot_product_attention(
     # The lowest finite number, so that rows without any key stay finite.
     logits = jnp.where(allowed, logits, jnp.finfo(jnp.float32).min)
     weights = jnp.where(allowed, jax.nn.softmax(logits), 0.0)
-    # A masked key may hold anything, even infinities: 0 * inf would be NaN.
-    seen = jnp.any(mask, axis=1)[:, :, None, None]
-    value = jnp.where(seen, value, 0)
   else:
     weights = jax.nn.softmax(logits)
   mixed = jnp.einsum('bgrts,bsgk->btgrk', weights.astype(value.dtype), value)

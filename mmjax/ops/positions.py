@@ -49,8 +49,9 @@ def sincos_1d(
 ) -> Float[Array, 'N D']:
   """Fixed sine-cosine positions [N, D] (Vaswani et al. 2017, section 3.5).
 
-  Sines fill the first half of the features and cosines the second, as Whisper
-  and MAE lay them out, rather than taking turns as in the paper.
+  Sines fill the first half of the features and cosines the second, and the last
+  wavelength is exactly `theta`, as in Whisper and big_vision; in the paper they
+  take turns.
 
   Raises:
     ValueError: if `width` is odd.
@@ -61,7 +62,7 @@ def sincos_1d(
 def sincos_2d(
   height: int, width_in_patches: int, width: int, theta: float = 10_000.0
 ) -> Float[Array, 'N D']:
-  """Fixed positions on a grid [H * W, D], rows first, as MAE and big_vision do.
+  """Fixed positions on a grid [H * W, D], rows first, as in big_vision.
 
   One half of the features tells the column, the other the row.
 

@@ -1,0 +1,191 @@
+"""Multi-head attention with grouped queries, rotary positions and a cache."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.nn import norm
+from mmjax.types import Array
+
+PROJECTIONS = ('query', 'key', 'value', 'out')
+
+
+@flax.struct.dataclass
+class KeyValues:
+  """The keys and values that one attention layer has computed so far.
+
+  Attributes:
+    key: [B, S, G, K].
+    value: [B, S, G, K].
+  """
+
+  key: Array
+  value: Array
+
+
+class Attention(nn.Module):
+  """Self- or cross-attention (Vaswani et al. 2017, section 3.2).
+
+  Attributes:
+    width: D, of the output.
+    num_heads: H.
+    num_kv_heads: G, dividing H (Ainslie et al. 2023); None means H.
+    head_dim: K; None means width / num_heads.
+    cross: whether keys and values come from a context.
+    bias: which projections have a bias: True for all, False for none, or names
+      out of `PROJECTIONS` (Qwen2: query, key, value; Whisper: all but key).
+    qk_norm: 'layernorm' or 'rmsnorm' of queries and keys over K before the dot
+      product (Dehghani et al. 2023); None for none.
+    rope_theta: base of the rotary positions; None for none.
+    norm_epsilon: of `qk_norm`.
+    dropout: rate on the attention weights' output.
+    dtype: of the computation; the softmax is in float32.
+  """
+
+  width: int
+  num_heads: int
+  num_kv_heads: int | None = None
+  head_dim: int | None = None
+  cross: bool = False
+  bias: bool | Sequence[str] = True
+  qk_norm: str | None = None
+  rope_theta: float | None = None
+  norm_epsilon: float = 1e-6
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Array,
+    context: Array | None = None,
+    *,
+    mask: Array | None = None,
+    positions: Array | None = None,
+    cache: KeyValues | None = None,
+    index: Array | int = 0,
+    train: bool,
+  ) -> tuple[Array, KeyValues | None]:
+    """Lets each of T queries gather from S keys.
+
+    Args:
+      x: [B, T, D], asks.
+      context: [B, S, E], answers, in cross-attention.
+      mask: [B, T, S], True where a query may look.
+      positions: [B, T], for rotary self-attention; None counts from 0.
+      cache: of self-attention: room for S keys, into which the T new ones are
+        written at `index`, and all S are looked at (so `mask` must cover them).
+        Of cross-attention: filled where `context` is given, and read in place
+        of it where not.
+      index: where in the cache to write.
+      train: whether dropout is on.
+
+    Returns:
+      The result [B, T, D] and the new cache (None if none was given).
+
+    Raises:
+      ValueError: where sizes don't fit together, or cross-attention has
+        neither context nor cache.
+    """
+    head_dim = self._head_dim()
+    query = self._project('query', self.num_heads, head_dim)(x)
+    query = self._normalise('query_norm', query)
+    if self.cross:
+      new = self._cross_keys_values(context, cache, head_dim)
+      cache = None if cache is None else new
+    else:
+      new = self._keys_values(x, head_dim)
+      if self.rope_theta is not None:
+        if positions is None:
+          positions = jnp.arange(x.shape[1])[None]
+        query = ops.rotary(query, positions, self.rope_theta)
+        key = ops.rotary(new.key, positions, self.rope_theta)
+        new = KeyValues(key, new.value)
+      if cache is not None:
+        new = cache = jax.tree.map(
+          lambda old, n: jax.lax.dynamic_update_slice_in_dim(
+            old, n.astype(old.dtype), index, axis=1
+          ),
+          cache,
+          new,
+        )
+    mixed, weights = ops.dot_product_attention(query, new.key, new.value, mask)
+    self.sow('intermediates', 'weights', weights)
+    mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
+    out = nn.DenseGeneral(
+      self.width,
+      axis=(-2, -1),
+      use_bias=self._has_bias('out'),
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), ('heads', 'head_dim', 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=self.dtype,
+      name='out',
+    )(mixed)
+    return out, cache
+
+  def _head_dim(self) -> int:
+    if self.head_dim is not None:
+      return self.head_dim
+    if self.width % self.num_heads:
+      raise ValueError(
+        f'width {self.width} is not divisible by num_heads {self.num_heads}; '
+        f'change one of them or set head_dim'
+      )
+    return self.width // self.num_heads
+
+  def _has_bias(self, name: str) -> bool:
+    if isinstance(self.bias, bool):
+      return self.bias
+    unknown = sorted(set(self.bias) - set(PROJECTIONS))
+    if unknown:
+      raise ValueError(
+        f'attention bias {unknown} is unknown; use names out of {PROJECTIONS}'
+      )
+    return name in self.bias
+
+  def _project(self, name: str, heads: int, head_dim: int) -> nn.DenseGeneral:
+    axis = 'heads' if name == 'query' else 'kv_heads'
+    return nn.DenseGeneral(
+      (heads, head_dim),
+      use_bias=self._has_bias(name),
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), ('embed', axis, 'head_dim')
+      ),
+      bias_init=nn.with_logical_partitioning(
+        nn.initializers.zeros, (axis, 'head_dim')
+      ),
+      dtype=self.dtype,
+      name=name,
+    )
+
+  def _normalise(self, name: str, x: Array) -> Array:
+    if self.qk_norm is None:
+      return x
+    return norm.make_norm(
+      self.qk_norm, self.norm_epsilon, self.dtype, name=name
+    )(x)
+
+  def _keys_values(self, source: Array, head_dim: int) -> KeyValues:
+    heads = self.num_kv_heads or self.num_heads
+    key = self._project('key', heads, head_dim)(source)
+    value = self._project('value', heads, head_dim)(source)
+    return KeyValues(self._normalise('key_norm', key), value)
+
+  def _cross_keys_values(
+    self, context: Array | None, cache: KeyValues | None, head_dim: int
+  ) -> KeyValues:
+    if context is not None:
+      return self._keys_values(context, head_dim)
+    if cache is None:
+      raise ValueError(
+        'cross-attention got neither a context nor a cache that holds one; '
+        'pass the context on the first step'
+      )
+    return cache

@@ -1,0 +1,212 @@
+"""The one transformer block that every transformer here is a setting of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from mmjax.nn import attention, mlp, norm
+from mmjax.types import Array
+
+
+@flax.struct.dataclass
+class BlockCache:
+  """What a block remembers between decoding steps.
+
+  Attributes:
+    self_attention: keys and values of the tokens so far.
+    cross_attention: those of the context; None without cross-attention.
+  """
+
+  self_attention: attention.KeyValues
+  cross_attention: attention.KeyValues | None = None
+
+
+class Block(nn.Module):
+  """Self-attention, optional cross-attention and an MLP, each on a residual.
+
+  Settings that give published blocks (all others at their defaults):
+
+    ViT, GPT-2    the defaults; GPT-2 with activation='gelu_tanh'
+    CLIP          activation='quick_gelu'
+    BERT          norm_position='post', norm_epsilon=1e-12
+    SigLIP        activation='gelu_tanh'
+    Whisper       attention_bias=('query', 'value', 'out')
+    Llama         norm='rmsnorm', activation='silu', gated=True, rope_theta=1e4,
+                  attention_bias=False, mlp_bias=False
+    Qwen2         Llama with attention_bias=('query', 'key', 'value')
+    Qwen3         Llama with qk_norm='rmsnorm'
+
+  Attributes:
+    width: D.
+    num_heads: H.
+    mlp_dim: hidden size of the MLP.
+    num_kv_heads: G, dividing H; None means H.
+    head_dim: K; None means width / num_heads.
+    cross_attention: whether the block also looks at a context.
+    norm: 'layernorm' or 'rmsnorm'.
+    norm_position: 'pre' (Xiong et al. 2020) or 'post' (Vaswani et al. 2017).
+    norm_epsilon: added to the variance.
+    activation: a key of `mlp.ACTIVATIONS`.
+    gated: whether the MLP is gated.
+    attention_bias: see `Attention.bias`.
+    mlp_bias: whether the MLP has biases.
+    qk_norm: see `Attention.qk_norm`.
+    rope_theta: see `Attention.rope_theta`.
+    layer_scale: initial value of a learned scale on each branch (Touvron et al.
+      2021, CaiT, equation 4); None for none.
+    dropout: rate on the output of each branch and inside the MLP.
+    attention_dropout: rate on what attention has gathered.
+    dtype: of the computation.
+  """
+
+  width: int
+  num_heads: int
+  mlp_dim: int
+  num_kv_heads: int | None = None
+  head_dim: int | None = None
+  cross_attention: bool = False
+  norm: str = 'layernorm'
+  norm_position: str = 'pre'
+  norm_epsilon: float = 1e-6
+  activation: str = 'gelu'
+  gated: bool = False
+  attention_bias: bool | Sequence[str] = True
+  mlp_bias: bool = True
+  qk_norm: str | None = None
+  rope_theta: float | None = None
+  layer_scale: float | None = None
+  dropout: float = 0.0
+  attention_dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    x: Array,
+    context: Array | None = None,
+    *,
+    mask: Array | None = None,
+    context_mask: Array | None = None,
+    positions: Array | None = None,
+    cache: BlockCache | None = None,
+    index: Array | int = 0,
+    drop_path: Array | float = 0.0,
+    train: bool,
+  ) -> tuple[Array, BlockCache | None]:
+    """Transforms T tokens.
+
+    Args:
+      x: [B, T, D].
+      context: [B, S, E], for cross-attention.
+      mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
+        may look.
+      context_mask: [B, T, S], the same for the context.
+      positions: [B, T], for rotary positions.
+      cache: what earlier steps left; None outside decoding.
+      index: the cache slot of the first of these tokens.
+      drop_path: probability that an example skips a branch in training
+        (stochastic depth, Huang et al. 2016).
+      train: whether dropout and stochastic depth are on.
+
+    Returns:
+      The tokens [B, T, D] and the new cache, None if none was given.
+
+    Raises:
+      ValueError: for an unknown `norm_position`.
+    """
+    if self.norm_position not in ('pre', 'post'):
+      raise ValueError(
+        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
+      )
+    x = x.astype(self.dtype)
+
+    def self_attention(y):
+      return self._attention('attention')(
+        y,
+        mask=mask,
+        positions=positions,
+        cache=None if cache is None else cache.self_attention,
+        index=index,
+        train=train,
+      )
+
+    def cross_attention(y):
+      return self._attention('cross_attention', cross=True)(
+        y,
+        context,
+        mask=context_mask,
+        cache=None if cache is None else cache.cross_attention,
+        train=train,
+      )
+
+    def feed_forward(y):
+      return mlp.Mlp(
+        self.width,
+        self.mlp_dim,
+        activation=self.activation,
+        gated=self.gated,
+        use_bias=self.mlp_bias,
+        dropout=self.dropout,
+        dtype=self.dtype,
+        name='mlp',
+      )(y, train=train), None
+
+    x, own = self._residual('attention', x, self_attention, drop_path, train)
+    crossed = None
+    if self.cross_attention:
+      x, crossed = self._residual(
+        'cross_attention', x, cross_attention, drop_path, train
+      )
+    x, _ = self._residual('mlp', x, feed_forward, drop_path, train)
+    return x, None if cache is None else BlockCache(own, crossed)
+
+  def _attention(self, name: str, cross: bool = False) -> attention.Attention:
+    return attention.Attention(
+      self.width,
+      self.num_heads,
+      num_kv_heads=self.num_kv_heads,
+      head_dim=self.head_dim,
+      cross=cross,
+      bias=self.attention_bias,
+      qk_norm=self.qk_norm,
+      rope_theta=None if cross else self.rope_theta,
+      norm_epsilon=self.norm_epsilon,
+      dropout=self.attention_dropout,
+      dtype=self.dtype,
+      name=name,
+    )
+
+  def _residual(self, name, x, branch, drop_path, train):
+    """Adds a branch to x, with the norm, scale and dropout it comes with."""
+    normalise = norm.make_norm(
+      self.norm, self.norm_epsilon, self.dtype, name=f'{name}_norm'
+    )
+    pre = self.norm_position == 'pre'
+    y, extra = branch(normalise(x) if pre else x)
+    if self.layer_scale is not None:
+      scale = self.param(
+        f'{name}_scale',
+        nn.with_logical_partitioning(
+          nn.initializers.constant(self.layer_scale), ('norm',)
+        ),
+        (self.width,),
+        jnp.float32,
+      )
+      y = y * scale[None, None].astype(self.dtype)
+    y = nn.Dropout(self.dropout)(y, deterministic=not train)
+    y = self._drop_path(y, drop_path, train)
+    x = x + y
+    return (x if pre else normalise(x)), extra
+
+  def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:
+    if not train or (isinstance(rate, (int, float)) and rate == 0):
+      return y
+    keep = 1.0 - jnp.asarray(rate, jnp.float32)
+    kept = jax.random.bernoulli(
+      self.make_rng('dropout'), keep, (y.shape[0], 1, 1)
+    )
+    return jnp.where(kept, y / keep.astype(y.dtype), 0)

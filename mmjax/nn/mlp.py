@@ -1,0 +1,89 @@
+"""The position-wise feed-forward network."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax.types import Array
+
+
+def quick_gelu(x: Array) -> Array:
+  """The sigmoid approximation of GELU that OpenAI's CLIP was trained with."""
+  return x * jax.nn.sigmoid(1.702 * x)
+
+
+ACTIVATIONS = {
+  'gelu': functools.partial(jax.nn.gelu, approximate=False),
+  'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'quick_gelu': quick_gelu,
+  'relu': jax.nn.relu,
+  'silu': jax.nn.silu,
+  'tanh': jnp.tanh,
+}
+
+
+def activation(name: str):
+  """Looks an activation function up by name.
+
+  Raises:
+    ValueError: for an unknown name, listing the known ones.
+  """
+  if name not in ACTIVATIONS:
+    raise ValueError(
+      f'activation {name!r} is unknown; use one of {sorted(ACTIVATIONS)}'
+    )
+  return ACTIVATIONS[name]
+
+
+class Mlp(nn.Module):
+  """Two dense layers around an activation, or three when gated.
+
+  Ungated: down(act(up(x))) (Vaswani et al. 2017, equation 2). Gated:
+  down(act(gate(x)) * up(x)) (Shazeer 2020, equations 5 and 6); with `silu` this
+  is SwiGLU as in Llama, with `gelu_tanh` GeGLU as in T5 1.1 and Gemma.
+
+  Attributes:
+    width: D, of the output.
+    mlp_dim: of the hidden layer.
+    activation: a key of `ACTIVATIONS`.
+    gated: whether a third matrix gates the hidden layer.
+    use_bias: whether the dense layers add a bias.
+    dropout: rate on the hidden layer.
+    dtype: of the computation.
+  """
+
+  width: int
+  mlp_dim: int
+  activation: str = 'gelu'
+  gated: bool = False
+  use_bias: bool = True
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """Maps [B, N, D] to [B, N, width]."""
+    act = activation(self.activation)
+    dense = functools.partial(_dense, use_bias=self.use_bias, dtype=self.dtype)
+    hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)
+    if self.gated:
+      gate = dense(self.mlp_dim, ('embed', 'mlp'), name='gate')(x)
+      hidden = act(gate) * hidden
+    else:
+      hidden = act(hidden)
+    hidden = nn.Dropout(self.dropout)(hidden, deterministic=not train)
+    return dense(self.width, ('mlp', 'embed'), name='down')(hidden)
+
+
+def _dense(features: int, axes: tuple[str, str], **kwargs) -> nn.Dense:
+  return nn.Dense(
+    features,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.xavier_uniform(), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+    **kwargs,
+  )

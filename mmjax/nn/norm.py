@@ -1,0 +1,76 @@
+"""Normalisation layers by name."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax.types import Array
+
+_AXES = ('norm',)
+
+
+def make_norm(
+  kind: str, epsilon: float, dtype: Any, name: str | None = None
+) -> nn.Module:
+  """Builds a normalisation over the last axis; statistics are in float32.
+
+  Args:
+    kind: 'layernorm' (Ba et al. 2016) or 'rmsnorm' (Zhang and Sennrich 2019).
+    epsilon: added to the variance.
+    dtype: of the output.
+    name: the Linen name.
+
+  Raises:
+    ValueError: for another kind.
+  """
+  scale_init = nn.with_logical_partitioning(nn.initializers.ones, _AXES)
+  if kind == 'layernorm':
+    return nn.LayerNorm(
+      epsilon=epsilon,
+      dtype=dtype,
+      scale_init=scale_init,
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, _AXES),
+      use_fast_variance=False,
+      name=name,
+    )
+  if kind == 'rmsnorm':
+    return nn.RMSNorm(
+      epsilon=epsilon, dtype=dtype, scale_init=scale_init, name=name
+    )
+  raise ValueError(f"norm {kind!r} is unknown; use 'layernorm' or 'rmsnorm'")
+
+
+class FrozenBatchNorm(nn.Module):
+  """Batch normalisation with fixed statistics, kept as parameters.
+
+  For convolutional towers with published weights (Ioffe and Szegedy 2015,
+  inference form): the statistics are loaded, not tracked, so a module with it
+  stays a pure function. `mean` and `var` get no gradient.
+
+  Attributes:
+    epsilon: added to the variance.
+    dtype: of the output.
+  """
+
+  epsilon: float = 1e-5
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    shape = (x.shape[-1],)
+
+    def param(name: str, init: Callable[..., Array]) -> Array:
+      value = self.param(
+        name, nn.with_logical_partitioning(init, _AXES), shape, jnp.float32
+      )
+      return value.reshape((1,) * (x.ndim - 1) + shape)
+
+    scale = param('scale', nn.initializers.ones)
+    bias = param('bias', nn.initializers.zeros)
+    mean = jax.lax.stop_gradient(param('mean', nn.initializers.zeros))
+    var = jax.lax.stop_gradient(param('var', nn.initializers.ones))
+    y = (x - mean) / jnp.sqrt(var + self.epsilon) * scale + bias
+    return y.astype(self.dtype)
