@@ -1,0 +1,144 @@
+"""Pictures: encoded bytes to arrays, the size a model wants, and back.
+
+Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
+"""
+
+import io
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+RESIZE_METHODS = ('stretch', 'crop', 'pad')
+WHITE = (255, 255, 255)
+
+
+def decode(data: bytes) -> np.ndarray:
+  """Reads a PNG, JPEG or other picture that Pillow knows.
+
+  Transparency is laid onto white, 16-bit grey is scaled to 8 bits, palettes
+  and grey become RGB, and a photo's EXIF rotation is applied.
+
+  Args:
+    data: the encoded picture.
+
+  Returns:
+    uint8 [H, W, 3].
+
+  Raises:
+    ValueError: if the bytes are no picture, or a broken one.
+  """
+  try:
+    image = PIL.Image.open(io.BytesIO(data))
+    image.load()
+  except (OSError, SyntaxError, ValueError, EOFError) as error:
+    raise ValueError(
+      f'not a readable image ({len(data)} bytes): {error}'
+    ) from error
+  return np.asarray(to_rgb(image))
+
+
+def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Brings a Pillow image of any mode to RGB, transparency onto white."""
+  if 'exif' in image.info:
+    image = PIL.ImageOps.exif_transpose(image)
+  if image.mode == 'RGB' and 'transparency' not in image.info:
+    return image
+  if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
+    return _wide_grey(image).convert('RGB')
+  if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or (
+    'transparency' in image.info
+  ):
+    image = image.convert('RGBA')
+    canvas = PIL.Image.new('RGB', image.size, WHITE)
+    canvas.paste(image, mask=image.getchannel('A'))
+    return canvas
+  return image.convert('RGB')
+
+
+def _wide_grey(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Scales grey of more than 8 bits: 0..65535, or 0..1 in floats, to 0..255."""
+  values = np.asarray(image).astype(np.float32)
+  scale = 255.0 if image.mode == 'F' and values.max() <= 1 else 1 / 257
+  if image.mode == 'F' and values.max() > 1:
+    scale = 1.0
+  values = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+  return PIL.Image.fromarray(values)
+
+
+def resize(
+  image: np.ndarray, size: tuple[int, int], method: str = 'stretch'
+) -> np.ndarray:
+  """Brings an image to a size, with Pillow's antialiased bicubic filter.
+
+  Args:
+    image: uint8 [H, W, 3].
+    size: (height, width) wanted.
+    method: 'stretch' changes the aspect ratio where it must; 'crop' fills the
+      size and cuts what hangs over, evenly on both sides; 'pad' fits the
+      whole image in and fills up with white, evenly on both sides.
+
+  Returns:
+    uint8 [size[0], size[1], 3].
+
+  Raises:
+    ValueError: if the method is none of these.
+  """
+  if method not in RESIZE_METHODS:
+    raise ValueError(
+      f'resize method {method!r} is unknown; use one of {RESIZE_METHODS}'
+    )
+  if image.shape[:2] == tuple(size):
+    return image
+  height, width = size
+  picture = PIL.Image.fromarray(image)
+  bicubic = PIL.Image.Resampling.BICUBIC
+  if method == 'crop':
+    picture = PIL.ImageOps.fit(picture, (width, height), bicubic)
+  elif method == 'pad':
+    picture = PIL.ImageOps.pad(picture, (width, height), bicubic, color=WHITE)
+  else:
+    picture = picture.resize((width, height), bicubic)
+  return np.asarray(picture)
+
+
+def normalise(
+  image: np.ndarray,
+  mean: tuple[float, float, float],
+  std: tuple[float, float, float],
+) -> np.ndarray:
+  """Returns (image / 255 - mean) / std, a channel at a time, as float32.
+
+  Args:
+    image: uint8 [..., 3].
+    mean: each channel's mean, in 0..1.
+    std: each channel's standard deviation, in 0..1.
+
+  Returns:
+    float32 [..., 3].
+  """
+  scale = (1 / (255 * np.asarray(std, np.float64))).astype(np.float32)
+  shift = (np.asarray(mean, np.float64) / std).astype(np.float32)
+  values = image.astype(np.float32)
+  values *= scale
+  values -= shift
+  return values
+
+
+def to_uint8(
+  image: np.ndarray,
+  mean: tuple[float, float, float],
+  std: tuple[float, float, float],
+) -> np.ndarray:
+  """Undoes `normalise`, for pictures to look at; clips what is out of range.
+
+  Args:
+    image: float [..., 3].
+    mean: as given to `normalise`.
+    std: as given to `normalise`.
+
+  Returns:
+    uint8 [..., 3].
+  """
+  values = np.asarray(image, np.float32) * np.float32(std) + np.float32(mean)
+  return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)
