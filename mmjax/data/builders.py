@@ -1,0 +1,195 @@
+"""Writing prepared data sets: a TFDS builder, its tokenizer, its answers.
+
+A data set appears in one rename. Until then it is in a hidden folder that no
+reader looks at, so an interrupted or failed build leaves nothing to read.
+"""
+
+import collections
+import contextlib
+import io
+import json
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+import tensorflow_datasets as tfds
+
+from mmjax.data import records, tokenizers
+
+# Enough texts to learn a vocabulary from; bounds the memory of large imports.
+_MOST_TEXTS = 1_000_000
+
+
+class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  """A TFDS data set of mmjax records, written without TensorFlow.
+
+  Subclasses set `VERSION`, `SUMMARY` and `VOCAB_SIZE`, and say in
+  `record_splits` what the splits hold.
+  """
+
+  SUMMARY = ''
+  VOCAB_SIZE = 8192
+  LOWER = False
+
+  def __init__(self, **kwargs):
+    self.progress = Progress(self.name, shown=False)
+    self._texts = []
+    self._answers = collections.Counter()
+    super().__init__(file_format='array_record', **kwargs)
+
+  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+    """Records by split; consumed one split after another, in this order."""
+    raise NotImplementedError
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return tfds.core.DatasetInfo(
+      builder=self, description=self.SUMMARY, features=records.FEATURES
+    )
+
+  def _split_generators(self, dl_manager):
+    del dl_manager  # Nothing is ever downloaded.
+    return {
+      split: self._generate_examples(split, split_records)
+      for split, split_records in self.record_splits().items()
+    }
+
+  def _generate_examples(self, split, split_records):
+    learn = split == 'train'
+    for record in split_records:
+      if learn:
+        self._learn_from(record)
+      self.progress.tick()
+      yield record['id'], records.encode_record(record)
+
+  def _learn_from(self, record: records.Record) -> None:
+    for entry in record['questions']:
+      self._answers.update(entry['answers'][:1])
+    if len(self._texts) < _MOST_TEXTS:
+      self._texts.extend(record['captions'])
+      for entry in record['questions']:
+        self._texts.extend([entry['question'], *entry['answers']])
+
+  def _download_and_prepare(self, *args, **kwargs):
+    super()._download_and_prepare(*args, **kwargs)
+    # At this point `data_path` is the unfinished folder that TFDS renames.
+    folder = pathlib.Path(self.data_path)
+    tokenizer = tokenizers.train_bpe(
+      self._texts, self.VOCAB_SIZE, lower=self.LOWER
+    )
+    tokenizer.save(folder / records.TOKENIZER_FILE)
+    answers = sorted(self._answers, key=lambda a: (-self._answers[a], a))
+    text = json.dumps(answers, ensure_ascii=False, indent=0)
+    (folder / records.ANSWERS_FILE).write_text(text, encoding='utf-8')
+
+
+class Progress:
+  """One line on stderr, rewritten in place on a terminal."""
+
+  def __init__(self, name: str, *, shown: bool = True, every: float = 0.5):
+    self.name = name
+    self.count = 0
+    self._shown = shown
+    self._every = every
+    self._start = self._last = time.monotonic()
+
+  def tick(self) -> None:
+    """Counts one more record."""
+    self.count += 1
+    now = time.monotonic()
+    if self._shown and sys.stderr.isatty() and now - self._last > self._every:
+      self._last = now
+      rate = self.count / (now - self._start)
+      line = f'\r{self.name}: {self.count:,} records, {rate:,.0f} a second'
+      print(f'{line:<70}', end='', file=sys.stderr, flush=True)
+
+  def done(self, where: os.PathLike) -> None:
+    """Ends the line with what was written where."""
+    if self._shown:
+      seconds = time.monotonic() - self._start
+      start = '\r' if sys.stderr.isatty() else ''
+      line = f'{self.name}: {self.count:,} records in {seconds:.1f} s, {where}'
+      print(f'{start}{line:<70}', file=sys.stderr, flush=True)
+
+
+def build(
+  make: Callable[[str], RecordBuilder],
+  data_dir: str | os.PathLike,
+  *,
+  overwrite: bool = False,
+  progress: bool = True,
+) -> pathlib.Path:
+  """Writes a data set, all of it or nothing.
+
+  Two processes that build the same data set at once both do the work, and the
+  first to finish provides it.
+
+  Args:
+    make: makes the builder for a given data_dir.
+    data_dir: where data sets live; made if missing.
+    overwrite: whether to replace what is there; it stays in place until the new
+      one is complete.
+    progress: whether to show a progress line.
+
+  Returns:
+    The folder of the version, which holds `dataset_info.json`.
+  """
+  data_dir = pathlib.Path(data_dir).expanduser().resolve()
+  target = pathlib.Path(make(os.fspath(data_dir)).data_dir)
+  if target.exists() and not overwrite:
+    return target
+  data_dir.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=data_dir) as tmp:
+    builder = make(tmp)
+    builder.progress = Progress(_full_name(builder), shown=progress)
+    with _quiet():
+      builder.download_and_prepare(download_dir=os.path.join(tmp, 'downloads'))
+    staged = pathlib.Path(builder.data_dir)
+    _publish(staged, target, overwrite=overwrite)
+    _publish_default_config(pathlib.Path(tmp), data_dir, builder.name)
+  builder.progress.done(target)
+  return target
+
+
+def _full_name(builder: RecordBuilder) -> str:
+  config = builder.builder_config
+  return f'{builder.name}/{config.name}' if config else builder.name
+
+
+def _publish(
+  staged: pathlib.Path, target: pathlib.Path, *, overwrite: bool
+) -> None:
+  target.parent.mkdir(parents=True, exist_ok=True)
+  if overwrite and target.exists():
+    target.rename(staged.parent / 'replaced')
+  try:
+    staged.rename(target)
+  except OSError:
+    # Another process was first, which is as good.
+    if not (target / 'dataset_info.json').exists():
+      raise
+
+
+def _publish_default_config(
+  staging: pathlib.Path, data_dir: pathlib.Path, name: str
+) -> None:
+  """Keeps the file by which 'shapes' is known to mean 'shapes/full'."""
+  source = staging / name / '.config'
+  target = data_dir / name / '.config'
+  if source.exists() and not target.exists():
+    with contextlib.suppress(OSError):  # Another process was first.
+      shutil.copytree(source, staging / 'config').rename(target)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+  """Hides what TFDS prints; its progress bars repeat ours."""
+  tfds.disable_progress_bar()
+  try:
+    with contextlib.redirect_stdout(io.StringIO()):
+      yield
+  finally:
+    tfds.enable_progress_bar()

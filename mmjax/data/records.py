@@ -1,0 +1,131 @@
+"""The one kind of record that every prepared data set holds.
+
+In memory a record is a plain dict:
+
+  id         str, unique in the data set
+  image      bytes, an encoded PNG or JPEG; b'' where there is none
+  captions   list of str
+  questions  list of {'question': str, 'answers': list of str, 'type': str}
+  metadata   dict of further fields, anything JSON can say
+
+On disk it is a TFDS example with the features below. `questions` and `metadata`
+are one JSON text each: TFDS needs TensorFlow to write lists of lists.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow_datasets as tfds
+
+Record = dict[str, Any]
+
+FEATURES = tfds.features.FeaturesDict(
+  {
+    'id': tfds.features.Text(),
+    'image': tfds.features.Image(shape=(None, None, 3)),
+    'captions': tfds.features.Sequence(tfds.features.Text()),
+    'questions': tfds.features.Text(),
+    'metadata': tfds.features.Text(),
+  }
+)
+
+# A data set of ours has exactly these two beside its records.
+TOKENIZER_FILE = 'tokenizer.json'
+ANSWERS_FILE = 'answers.json'
+
+
+def decoders() -> dict[str, Any]:
+  """What to pass to `as_data_source(decoders=...)`: images stay encoded."""
+  return {'image': tfds.decode.SkipDecoding()}
+
+
+def encode_record(record: Record) -> dict[str, Any]:
+  """A record as TFDS writes it.
+
+  Raises:
+    ValueError: a field is missing, unknown or of the wrong type.
+  """
+  _check(record)
+  return {
+    'id': record['id'],
+    'image': record['image'],
+    'captions': list(record['captions']),
+    'questions': json.dumps(record['questions'], ensure_ascii=False),
+    'metadata': json.dumps(record['metadata'], ensure_ascii=False),
+  }
+
+
+def decode_record(raw: Mapping[str, Any]) -> Record:
+  """A record from what TFDS reads with `decoders()`; undoes `encode_record`."""
+  return {
+    'id': raw['id'].decode(),
+    'image': bytes(raw['image']),
+    'captions': [caption.decode() for caption in raw['captions']],
+    'questions': json.loads(raw['questions']),
+    'metadata': json.loads(raw['metadata']),
+  }
+
+
+def default_data_dir() -> pathlib.Path:
+  """Where data sets live: `MMJAX_DATA_DIR`, or a folder in the user's cache."""
+  folder = os.environ.get('MMJAX_DATA_DIR') or '~/.cache/mmjax/data'
+  return pathlib.Path(folder).expanduser()
+
+
+def find_folder(
+  name: str, data_dir: str | os.PathLike | None = None
+) -> pathlib.Path | None:
+  """The folder of a prepared data set's newest version.
+
+  Args:
+    name: 'shapes', or with a configuration 'shapes/small'.
+    data_dir: where data sets live; by default `default_data_dir()`.
+
+  Returns:
+    The folder that holds `dataset_info.json`; None where there is none.
+  """
+  root = pathlib.Path(data_dir or default_data_dir()).expanduser() / name
+  settings = root / '.config' / 'metadata.json'
+  if settings.exists():
+    default = json.loads(settings.read_text())['default_config_name']
+    return _newest_version(root / default) or _newest_version(root)
+  return _newest_version(root)
+
+
+def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
+  versions = {}
+  for path in folder.glob('*/dataset_info.json'):
+    numbers = path.parent.name.split('.')
+    if len(numbers) == 3 and all(number.isdigit() for number in numbers):
+      versions[tuple(map(int, numbers))] = path.parent
+  return versions[max(versions)] if versions else None
+
+
+def _check(record: Record) -> None:
+  types = {
+    'id': str,
+    'image': bytes,
+    'captions': list,
+    'questions': list,
+    'metadata': dict,
+  }
+  if set(record) != set(types):
+    raise ValueError(
+      f'a record has the fields {sorted(types)}, not {sorted(record)}; put '
+      'further fields into metadata'
+    )
+  for field, kind in types.items():
+    if not isinstance(record[field], kind):
+      raise ValueError(
+        f'field {field} of record {record["id"]!r} should be {kind.__name__}, '
+        f'not {type(record[field]).__name__}'
+      )
+  for entry in record['questions']:
+    if set(entry) != {'question', 'answers', 'type'}:
+      raise ValueError(
+        f'a question of record {record["id"]!r} has the fields '
+        f'{sorted(entry)}, not question, answers and type'
+      )
