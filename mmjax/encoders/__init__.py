@@ -1,0 +1,8 @@
+"""One modality in, `Tokens` out."""
+
+from mmjax.encoders.recurrent import Recurrent
+from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.transformer import Transformer
+from mmjax.encoders.vit import ViT
+
+__all__ = ['Recurrent', 'ResNet', 'Transformer', 'ViT']

@@ -2,6 +2,7 @@
 
 from mmjax.nn.attention import Attention, KeyValues
 from mmjax.nn.block import Block, BlockCache
+from mmjax.nn.embedding import TokenEmbedding
 from mmjax.nn.mlp import Mlp
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
@@ -16,6 +17,7 @@ __all__ = [
   'KeyValues',
   'Mlp',
   'Stack',
+  'TokenEmbedding',
   'empty_cache',
   'make_norm',
   'pool',

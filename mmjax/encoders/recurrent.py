@@ -1,0 +1,110 @@
+"""Recurrent text encoders."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.types import Array, Tokens
+
+_CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
+
+
+class Recurrent(nn.Module):
+  """Reads a token sequence one by one.
+
+  A GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997), one or both
+  ways. Real tokens must come before padding.
+
+  Attributes:
+    vocab_size: V.
+    width: D, of embeddings, states and results.
+    depth: number of layers, with a residual around each but the first.
+    cell: 'gru' or 'lstm'.
+    bidirectional: whether a second reader goes from the end; both results are
+      projected to `width`.
+    pooling: 'last', 'first' or 'mean'.
+    dropout: rate on the embedded tokens.
+    dtype: of the computation; parameters are float32.
+  """
+
+  vocab_size: int
+  width: int
+  depth: int = 1
+  cell: str = 'gru'
+  bidirectional: bool = False
+  pooling: str = 'last'
+  dropout: float = 0.0
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    if self.cell not in _CELLS:
+      raise ValueError(
+        f'cell {self.cell!r} is unknown; use one of {sorted(_CELLS)}'
+      )
+    self.words = mnn.TokenEmbedding(
+      self.vocab_size, self.width, 0, positions='none', dtype=self.dtype
+    )
+    self.embed_dropout = nn.Dropout(self.dropout)
+    cell = _CELLS[self.cell]
+
+    def reader(reverse: bool) -> nn.RNN:
+      return nn.RNN(
+        cell(self.width, dtype=self.dtype, parent=None),
+        reverse=reverse,
+        keep_order=True,
+      )
+
+    self.forward = [reader(False) for _ in range(self.depth)]
+    if self.bidirectional:
+      self.backward = [reader(True) for _ in range(self.depth)]
+      self.merge = [
+        nn.Dense(self.width, dtype=self.dtype) for _ in range(self.depth)
+      ]
+
+  def __call__(
+    self, tokens: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes token ids.
+
+    Args:
+      tokens: [B, T] int32.
+      mask: [B, T], True where there is a token; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, T, D].
+
+    Raises:
+      ValueError: if `cell` or `pooling` is unknown.
+    """
+    x, mask = self.embed(tokens, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, tokens: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
+    if mask is None:
+      mask = jnp.ones(tokens.shape, bool)
+    x = self.embed_dropout(self.words(tokens), deterministic=not train)
+    return x, mask
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Reads [B, T, D], as far as `mask` [B, T] is True."""
+    del train
+    lengths = mask.sum(axis=1)
+    for i in range(self.depth):
+      y = self.forward[i](x, seq_lengths=lengths)
+      if self.bidirectional:
+        back = self.backward[i](x, seq_lengths=lengths)
+        y = self.merge[i](jnp.concatenate([y, back], axis=-1))
+      x = y if i == 0 else x + y
+    return x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, T, D] as [B, D]."""
+    del train
+    return mnn.pool(self.pooling, x, mask)

@@ -1,0 +1,138 @@
+"""The text transformer, bidirectional or causal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax import ops
+from mmjax.types import Array, Tokens
+
+
+class Transformer(nn.Module):
+  """Reads a token sequence.
+
+  With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
+  2019). With depth 0, positions 'none' and mean pooling it is a bag of words.
+
+  Attributes:
+    vocab_size: V.
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    max_length: longest sequence, the size of a learned position table.
+    causal: whether a token sees only those before it.
+    positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
+      'attention'.
+    embed_norm: whether the embedding is normalised (BERT).
+    final_norm: whether the result is.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the embedded tokens.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  vocab_size: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  max_length: int
+  causal: bool = False
+  positions: str = 'learned'
+  pooling: str = 'last'
+  embed_norm: bool = False
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.words = mnn.TokenEmbedding(
+      self.vocab_size,
+      self.width,
+      self.max_length,
+      positions=self.positions,
+      dtype=self.dtype,
+    )
+    self.embed_dropout = nn.Dropout(self.dropout)
+    epsilon = (self.block or {}).get('norm_epsilon', 1e-6)
+    kind = (self.block or {}).get('norm', 'layernorm')
+    if self.embed_norm:
+      self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
+    self.blocks = mnn.Stack(
+      self.depth,
+      self.width,
+      self.num_heads,
+      self.mlp_dim,
+      block=self.block,
+      drop_path=self.drop_path,
+      scan=self.scan,
+      remat=self.remat,
+      dtype=self.dtype,
+    )
+    if self.final_norm:
+      self.last_norm = mnn.make_norm(kind, epsilon, self.dtype)
+    if self.pooling == 'attention':
+      self.attention_pool = mnn.AttentionPool(
+        self.width,
+        self.num_heads,
+        self.mlp_dim,
+        norm_epsilon=epsilon,
+        activation=(self.block or {}).get('activation', 'gelu'),
+        dtype=self.dtype,
+      )
+
+  def __call__(
+    self, tokens: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes token ids.
+
+    Args:
+      tokens: [B, T] int32.
+      mask: [B, T], True where there is a token; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, T, D].
+
+    Raises:
+      ValueError: if T is more than `max_length`, or a setting is unknown.
+    """
+    x, mask = self.embed(tokens, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, tokens: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
+    x = self.words(tokens)
+    if self.embed_norm:
+      x = self.initial_norm(x)
+    if mask is None:
+      mask = jnp.ones(tokens.shape, bool)
+    return self.embed_dropout(x, deterministic=not train), mask
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
+    allowed = mask[:, None]
+    if self.causal:
+      allowed = allowed & ops.causal_mask(x.shape[1])
+    x, _ = self.blocks(x, mask=allowed, train=train)
+    return self.last_norm(x) if self.final_norm else x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, T, D] as [B, D]."""
+    if self.pooling == 'attention':
+      return self.attention_pool(x, mask, train=train)
+    return mnn.pool(self.pooling, x, mask)

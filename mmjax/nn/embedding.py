@@ -1,0 +1,86 @@
+"""Token ids to vectors and back."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.types import Array
+
+_POSITIONS = ('learned', 'sincos', 'none')
+
+
+class TokenEmbedding(nn.Module):
+  """A table of word vectors, and one of positions.
+
+  Attributes:
+    vocab_size: V.
+    width: D.
+    max_length: number of positions.
+    positions: 'learned', 'sincos' or 'none'.
+    dtype: of the computation.
+  """
+
+  vocab_size: int
+  width: int
+  max_length: int
+  positions: str = 'learned'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    if self.positions not in _POSITIONS:
+      raise ValueError(
+        f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
+      )
+    self.table = nn.Embed(
+      self.vocab_size,
+      self.width,
+      embedding_init=nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), ('vocab', 'embed')
+      ),
+      dtype=self.dtype,
+    )
+    if self.positions == 'learned':
+      self.position_table = self.param(
+        'position_table',
+        nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), (None, 'embed')
+        ),
+        (self.max_length, self.width),
+        jnp.float32,
+      )
+
+  def __call__(self, tokens: Array, positions: Array | None = None) -> Array:
+    """Embeds ids.
+
+    Args:
+      tokens: [B, T] int32.
+      positions: [B, T]; None counts from 0.
+
+    Returns:
+      [B, T, D].
+
+    Raises:
+      ValueError: if there is no position for all T.
+    """
+    x = self.table(tokens)
+    if self.positions == 'none':
+      return x
+    if tokens.shape[1] > self.max_length:
+      raise ValueError(
+        f'sequence length {tokens.shape[1]} is more than max_length '
+        f'{self.max_length}; shorten the text or raise max_length'
+      )
+    if self.positions == 'learned':
+      table = self.position_table
+    else:
+      table = ops.sincos_1d(self.max_length, self.width)
+    table = table.astype(self.dtype)
+    if positions is None:
+      return x + table[None, : tokens.shape[1]]
+    return x + jnp.take(table, positions, axis=0)
+
+  def attend(self, x: Array) -> Array:
+    """Logits [B, T, V] of vectors [B, T, D], with the table's transpose."""
+    return self.table.attend(x)
