@@ -35,6 +35,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VOCAB_SIZE = 8192
   LOWER = False
 
+  # Nothing is downloaded, so there are no checksums for TFDS to look for in the
+  # package (which needs importlib_resources, that it doesn't install).
+  url_infos = None
+
   def __init__(self, **kwargs):
     self.progress = Progress(self.name, shown=False)
     self._texts = []
