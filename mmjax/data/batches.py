@@ -6,7 +6,8 @@ data is one integer, the step.
 
 import dataclasses
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -18,6 +19,52 @@ Preprocess = Callable[..., dict[str, np.ndarray]]
 
 ON_ERROR = ('raise', 'replace')
 MAX_REPLACEMENTS = 100
+
+
+class BatchIterator:
+  """Hands out batches that are made ahead; also a context manager.
+
+  It closes itself, threads and workers, when it is exhausted, dropped or the
+  program ends.
+  """
+
+  def __init__(self, batches: grain.DatasetIterator, owns_memory: bool):
+    # The one reference to it, so that closing also frees it.
+    self._opened = [batches]
+    self._owns_memory = owns_memory
+    self._closing = weakref.finalize(self, _close, self._opened)
+    batches.start_prefetch()
+
+  def __iter__(self) -> 'BatchIterator':
+    return self
+
+  def __next__(self) -> Batch:
+    if not self._opened:
+      raise StopIteration
+    try:
+      batch = next(self._opened[0])
+    except StopIteration:
+      self.close()
+      raise
+    if not self._owns_memory:
+      # Workers hand over shared memory, which must not outlive them.
+      batch = {key: np.array(value) for key, value in batch.items()}
+    return batch
+
+  def close(self) -> None:
+    """Stops what reads ahead; there are no batches after this."""
+    self._closing()
+
+  def __enter__(self) -> 'BatchIterator':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.close()
+
+
+def _close(opened: list[grain.DatasetIterator]) -> None:
+  while opened:
+    opened.pop().close()
 
 
 class TrainBatches:
@@ -42,7 +89,7 @@ class TrainBatches:
     seed: int,
     num_hosts: int = 1,
     host: int = 0,
-    num_threads: int = 2,
+    num_threads: int = 1,
     num_workers: int = 0,
     prefetch: int = 4,
     on_error: str = 'raise',
@@ -80,11 +127,10 @@ class TrainBatches:
       batch_size // num_hosts, drop_remainder=True, batch_fn=_stack
     )
 
-  def iterate(self, start_step: int = 0) -> Iterator[Batch]:
+  def iterate(self, start_step: int = 0) -> BatchIterator:
     """Returns this host's slices of global batches from `start_step` on.
 
-    Starts there at once, whatever the step: nothing is skipped through. The
-    iterator's `close()` stops its threads and workers, as does dropping it.
+    Starts there at once, whatever the step: nothing is skipped through.
     """
     first = start_step * self._num_hosts + self._host
     batches = self._batches.slice(
@@ -101,11 +147,11 @@ def eval_batches(
   num_examples: int | None = None,
   num_hosts: int = 1,
   host: int = 0,
-  num_threads: int = 2,
+  num_threads: int = 1,
   num_workers: int = 0,
   prefetch: int = 4,
   on_error: str = 'raise',
-) -> Iterator[Batch]:
+) -> BatchIterator:
   """Every record once, in order, without augmentation.
 
   All batches have one shape; the last is filled up with zeros, of index and
@@ -258,7 +304,7 @@ class _Reading:
   num_workers: int
   prefetch: int
 
-  def start(self, batches: grain.MapDataset) -> Iterator[Batch]:
+  def start(self, batches: grain.MapDataset) -> BatchIterator:
     threads = self.num_threads if self.prefetch else 0
     options = grain.ReadOptions(
       num_threads=min(threads, self.prefetch),
@@ -276,9 +322,7 @@ class _Reading:
         ),
         worker_init_fn=_leave_interrupts_alone,
       )
-    iterator = iter(ahead)
-    iterator.start_prefetch()
-    return iterator
+    return BatchIterator(iter(ahead), owns_memory=self.num_workers == 0)
 
 
 def _leave_interrupts_alone(worker: int, num_workers: int) -> None:
