@@ -7,6 +7,7 @@ reader looks at, so an interrupted or failed build leaves nothing to read.
 import collections
 import contextlib
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -20,8 +21,8 @@ import tensorflow_datasets as tfds
 
 from mmjax.data import records, tokenizers
 
-# Enough texts to learn a vocabulary from; bounds the memory of large imports.
-_MOST_TEXTS = 1_000_000
+# Enough texts to learn a vocabulary from; bounds time and memory.
+_MOST_TEXTS = 200_000
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -41,7 +42,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def __init__(self, **kwargs):
     self.progress = Progress(self.name, shown=False)
-    self._texts = []
+    self._texts = []  # A list a record.
+    self._num_texts = 0
+    self._stride = 1
+    self._seen = 0
     self._answers = collections.Counter()
     super().__init__(file_format='array_record', **kwargs)
 
@@ -72,18 +76,26 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _learn_from(self, record: records.Record) -> None:
     for entry in record['questions']:
       self._answers.update(entry['answers'][:1])
-    if len(self._texts) < _MOST_TEXTS:
-      self._texts.extend(record['captions'])
+    # Every record until there are enough texts, then every second, and so on:
+    # that way they come from all of the data set.
+    if self._seen % self._stride == 0:
+      texts = list(record['captions'])
       for entry in record['questions']:
-        self._texts.extend([entry['question'], *entry['answers']])
+        texts += [entry['question'], *entry['answers']]
+      self._texts.append(texts)
+      self._num_texts += len(texts)
+    self._seen += 1
+    if self._num_texts > _MOST_TEXTS:
+      del self._texts[1::2]
+      self._num_texts = sum(map(len, self._texts))
+      self._stride *= 2
 
   def _download_and_prepare(self, *args, **kwargs):
     super()._download_and_prepare(*args, **kwargs)
     # At this point `data_path` is the unfinished folder that TFDS renames.
     folder = pathlib.Path(self.data_path)
-    tokenizer = tokenizers.train_bpe(
-      self._texts, self.VOCAB_SIZE, lower=self.LOWER
-    )
+    texts = itertools.chain.from_iterable(self._texts)
+    tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
     tokenizer.save(folder / records.TOKENIZER_FILE)
     answers = sorted(self._answers, key=lambda a: (-self._answers[a], a))
     text = json.dumps(answers, ensure_ascii=False, indent=0)

@@ -7,6 +7,7 @@ allows (the colour is there, and the shape, but not together).
 """
 
 import collections
+import itertools
 import random
 from collections.abc import Callable
 
@@ -21,8 +22,12 @@ _Candidate = tuple[str, str, tuple[scenes.Object, ...]]
 # What counting answers are drawn with where a scene allows them; larger ones
 # are allowed more rarely.
 _COUNT_WEIGHTS = {'0': 1.0, '1': 1.1, '2': 3.0, '3': 12.0}
-_ACROSS = ('to the left of', 'to the right of')
-_ALONG = ('above', 'below')
+_OPPOSITE = {
+  'to the left of': 'to the right of',
+  'to the right of': 'to the left of',
+  'above': 'below',
+  'below': 'above',
+}
 
 
 def questions(
@@ -163,19 +168,17 @@ def _ask_relation(
     return _ask_neighbor(scene)
   answer = rng.choice(('yes', 'no'))
   candidates = []
-  for first in scene:
-    for second in scene:
-      if first is second or pairs[first.pair] > 1 or pairs[second.pair] > 1:
-        continue
-      for relation in _ACROSS + _ALONG:
-        if _holds(first, relation, second) == (answer == 'yes') and _differ(
-          first, relation, second
-        ):
-          question = (
-            f'is the {first.color} {first.shape} {relation} '
-            f'the {second.color} {second.shape}?'
-          )
-          candidates.append((question, answer, (first, second)))
+  for first, second in itertools.permutations(scene, 2):
+    if pairs[first.pair] > 1 or pairs[second.pair] > 1:
+      continue
+    true = _relations(first, second)
+    # A 'no' is the opposite of what holds: side by side is neither.
+    for relation in true if answer == 'yes' else map(_OPPOSITE.get, true):
+      question = (
+        f'is the {first.color} {first.shape} {relation} '
+        f'the {second.color} {second.shape}?'
+      )
+      candidates.append((question, answer, (first, second)))
   return candidates
 
 
@@ -183,33 +186,32 @@ def _ask_neighbor(scene: scenes.Scene) -> list[_Candidate]:
   """What is on one side of an object, where only one object is."""
   candidates = []
   for thing in scene:
-    for name in _names(scene, thing, ('shape', 'color')):
-      for relation in _ACROSS + _ALONG:
-        there = [other for other in scene if _holds(other, relation, thing)]
-        if len(there) == 1:
-          about = (there[0], thing)
-          where = f'is the object {relation} {name}?'
-          candidates += [
-            (f'what color {where}', there[0].color, about),
-            (f'what shape {where}', there[0].shape, about),
-          ]
+    sides = collections.defaultdict(list)
+    for other in scene:
+      for relation in _relations(other, thing):
+        sides[relation].append(other)
+    for relation, there in sides.items():
+      if len(there) > 1:
+        continue
+      about = (there[0], thing)
+      for name in _names(scene, thing, ('shape', 'color')):
+        where = f'is the object {relation} {name}?'
+        candidates += [
+          (f'what color {where}', there[0].color, about),
+          (f'what shape {where}', there[0].shape, about),
+        ]
   return candidates
 
 
-def _holds(first: scenes.Object, relation: str, second: scenes.Object) -> bool:
-  return {
-    'to the left of': first.column < second.column,
-    'to the right of': first.column > second.column,
-    'above': first.row < second.row,
-    'below': first.row > second.row,
-  }[relation]
-
-
-def _differ(first: scenes.Object, relation: str, second: scenes.Object) -> bool:
-  """Whether the two are apart in the direction that the relation is about."""
-  if relation in _ACROSS:
-    return first.column != second.column
-  return first.row != second.row
+def _relations(first: scenes.Object, second: scenes.Object) -> list[str]:
+  """What `first` is of `second`: at most one a direction of the grid."""
+  relations = []
+  if first.column != second.column:
+    side = 'left' if first.column < second.column else 'right'
+    relations.append(f'to the {side} of')
+  if first.row != second.row:
+    relations.append('above' if first.row < second.row else 'below')
+  return relations
 
 
 def _names(

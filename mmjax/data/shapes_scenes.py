@@ -33,6 +33,7 @@ POSITIONS = (
   'bottom',
   'bottom right',
 )
+_CELLS = {position: cell for cell, position in enumerate(POSITIONS)}
 
 # Every shape once, five different colours.
 HELD_OUT = frozenset(
@@ -45,6 +46,7 @@ HELD_OUT = frozenset(
   }
 )
 PAIRS = tuple(itertools.product(SHAPES, COLORS))
+_UNSEEN = tuple(sorted(HELD_OUT))
 TRAINED = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 
 _OBJECT_COUNTS = (1, 2, 3)
@@ -68,11 +70,11 @@ class Object(NamedTuple):
 
   @property
   def row(self) -> int:
-    return POSITIONS.index(self.position) // 3
+    return _CELLS[self.position] // 3
 
   @property
   def column(self) -> int:
-    return POSITIONS.index(self.position) % 3
+    return _CELLS[self.position] % 3
 
 
 Scene = tuple[Object, ...]
@@ -93,7 +95,7 @@ def sample_scene(rng: random.Random, *, held_out: bool) -> Scene:
   """
   (count,) = rng.choices(_OBJECT_COUNTS, _COUNT_WEIGHTS)
   cells = sorted(rng.sample(range(9), count))
-  pairs = [rng.choice(sorted(HELD_OUT) if held_out else TRAINED)]
+  pairs = [rng.choice(_UNSEEN if held_out else TRAINED)]
   while len(pairs) < count:
     pair = _another_pair(rng, pairs)
     if held_out or pair not in HELD_OUT:
