@@ -1,0 +1,5 @@
+"""Several `Tokens` in, one `Tokens` out."""
+
+from mmjax.fusion.fusion import Concat, CrossAttention, Gated
+
+__all__ = ['Concat', 'CrossAttention', 'Gated']

@@ -1,0 +1,267 @@
+"""Writing text with a decoder: sampling and beam search, as compiled loops.
+
+Both go on from what reading a prompt gave (the logits of the first token to
+write, and the cache), by a step function, so they know nothing of modules:
+
+  step(tokens [B, 1], cache, mask [B, 1]) -> (logits [B, 1, V], cache)
+
+What an example gets doesn't depend on the others in its batch, nor on how far
+its prompt was padded.
+"""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.decoders import text
+from mmjax.types import Array
+
+StepFn = Callable[..., tuple[Array, text.DecoderCache]]
+
+
+@flax.struct.dataclass
+class Generated:
+  """What was written.
+
+  Attributes:
+    tokens: [B, T] int32, without the prompt; after the end, padding.
+    mask: [B, T], True on tokens up to and with the end of text.
+    score: [B] float32, the sum of the tokens' log-probabilities; for beam
+      search divided by the length penalty.
+  """
+
+  tokens: Array
+  mask: Array
+  score: Array
+
+
+@flax.struct.dataclass
+class _SampleState:
+  index: Array  # []
+  logits: Array  # [B, V] of the token to choose
+  cache: text.DecoderCache
+  tokens: Array  # [B, T]
+  mask: Array  # [B, T]
+  score: Array  # [B]
+  done: Array  # [B]
+
+
+def sample(
+  step: StepFn,
+  logits: Array,
+  cache: text.DecoderCache,
+  *,
+  length: int,
+  rng: Array | None = None,
+  temperature: float = 0.0,
+  top_k: int = 0,
+  top_p: float = 1.0,
+  eos_id: int = 2,
+  pad_id: int = 0,
+) -> Generated:
+  """Writes token after token; stops when all examples have ended.
+
+  Args:
+    step: see the module's docstring.
+    logits: [B, V], of the first token to write.
+    cache: after the prompt, with room for `length` tokens more.
+    length: most tokens to write T.
+    rng: a key; needed unless `temperature` is 0. An example's draws depend on
+      the key and its row alone.
+    temperature: 0 for greedy decoding.
+    top_k: see `ops.filter_logits`.
+    top_p: see `ops.filter_logits`.
+    eos_id: ends a text.
+    pad_id: fills up after the end.
+
+  Returns:
+    Generated, [B, T].
+
+  Raises:
+    ValueError: if `rng` is missing, or a setting is impossible.
+  """
+  if temperature != 0 and rng is None:
+    raise ValueError(
+      f'sampling with temperature {temperature} needs an rng; pass one, or '
+      f'temperature=0 for greedy decoding'
+    )
+  batch = logits.shape[0]
+  rng = jax.random.key(0) if rng is None else rng
+  rows = jax.vmap(lambda i: jax.random.fold_in(rng, i))(jnp.arange(batch))
+
+  def cond(state: _SampleState):
+    return (state.index < length) & ~jnp.all(state.done)
+
+  def body(state: _SampleState):
+    rngs = jax.vmap(jax.random.fold_in, (0, None))(rows, state.index)
+    token = ops.sample_token(rngs, state.logits, temperature, top_k, top_p)
+    log_probs = jax.nn.log_softmax(state.logits)
+    gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+    alive = ~state.done
+    token = jnp.where(alive, token, pad_id)
+    logits, cache = step(token[:, None], state.cache, alive[:, None])
+    return _SampleState(
+      index=state.index + 1,
+      logits=logits[:, -1],
+      cache=cache,
+      tokens=state.tokens.at[:, state.index].set(token),
+      mask=state.mask.at[:, state.index].set(alive),
+      score=state.score + jnp.where(alive, gained, 0.0),
+      done=state.done | (token == eos_id),
+    )
+
+  end = jax.lax.while_loop(
+    cond,
+    body,
+    _SampleState(
+      index=jnp.zeros((), jnp.int32),
+      logits=logits,
+      cache=cache,
+      tokens=jnp.full((batch, length), pad_id, jnp.int32),
+      mask=jnp.zeros((batch, length), bool),
+      score=jnp.zeros((batch,), jnp.float32),
+      done=jnp.zeros((batch,), bool),
+    ),
+  )
+  return Generated(end.tokens, end.mask, end.score)
+
+
+@flax.struct.dataclass
+class _BeamState:
+  index: Array  # []
+  logits: Array  # [B * M, V]
+  cache: text.DecoderCache  # batch B * M
+  tokens: Array  # [B, M, T] texts being written
+  score: Array  # [B, M] their log-probabilities, -inf for none
+  best_tokens: Array  # [B, M, T] ended texts
+  best_score: Array  # [B, M] their scores by length, -inf for none
+
+
+def beam_search(
+  step: StepFn,
+  logits: Array,
+  cache: text.DecoderCache,
+  *,
+  length: int,
+  beam_size: int,
+  length_penalty: float = 0.6,
+  eos_id: int = 2,
+  pad_id: int = 0,
+) -> Generated:
+  """Keeps the `beam_size` likeliest texts while writing.
+
+  Scores are log p / ((5 + t) / 6)^length_penalty with t tokens, the end of
+  text included (Wu et al. 2016, equation 14, without the coverage term). An
+  example is over when `beam_size` texts have ended. A text that has not ended
+  after `length` tokens counts as it stands.
+
+  Args:
+    step: see the module's docstring.
+    logits: [B, V], of the first token to write.
+    cache: after the prompt, with room for `length` tokens more.
+    length: most tokens to write T.
+    beam_size: M; 1 gives the tokens of greedy decoding.
+    length_penalty: 0 prefers short texts, 1 the best mean per token.
+    eos_id: ends a text.
+    pad_id: fills up after the end.
+
+  Returns:
+    Generated, [B, T]: the best text of each example.
+
+  Raises:
+    ValueError: if `beam_size` is less than 1.
+  """
+  if beam_size < 1:
+    raise ValueError(f'beam_size must be at least 1, got {beam_size}')
+  (batch, vocab), beams = logits.shape, beam_size
+  start = jnp.repeat(jnp.arange(batch), beams)
+  nothing = jnp.full((batch, beams, length), pad_id, jnp.int32)
+  # Twice as many candidates as beams: at most M of them end, so M can go on.
+  wide = min(2 * beams, beams * vocab)
+
+  def penalty(tokens: Array | int) -> Array:
+    return ((5.0 + tokens) / 6.0) ** length_penalty
+
+  def over(state: _BeamState) -> Array:
+    return jnp.all(jnp.isfinite(state.best_score), axis=1)
+
+  def cond(state: _BeamState):
+    return (state.index < length) & ~jnp.all(over(state))
+
+  def body(state: _BeamState):
+    log_probs = jax.nn.log_softmax(state.logits).reshape(batch, beams, vocab)
+    totals = state.score[:, :, None] + log_probs
+    score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)
+    parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
+    tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
+    tokens = tokens.at[:, :, state.index].set(token)
+    ended = token == eos_id
+    # An end counts only among the first M candidates, and until M have ended.
+    counts = ended & (jnp.arange(wide) < beams)[None] & ~over(state)[:, None]
+    ended_score = jnp.where(counts, score / penalty(state.index + 1), -jnp.inf)
+    best_score, kept = jax.lax.top_k(
+      jnp.concatenate([state.best_score, ended_score], axis=1), beams
+    )
+    everything = jnp.concatenate([state.best_tokens, tokens], axis=1)
+    best = jnp.take_along_axis(everything, kept[:, :, None], axis=1)
+    score, going = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
+    token = jnp.take_along_axis(token, going, axis=1)
+    parent = jnp.take_along_axis(parent, going, axis=1)
+    rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)
+    logits, cache = step(
+      token.reshape(-1, 1),
+      _take_rows(state.cache, rows),
+      jnp.ones((batch * beams, 1), bool),
+    )
+    return _BeamState(
+      index=state.index + 1,
+      logits=logits[:, -1],
+      cache=cache,
+      tokens=jnp.take_along_axis(tokens, going[:, :, None], axis=1),
+      score=score,
+      best_tokens=best,
+      best_score=best_score,
+    )
+
+  first = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
+  end = jax.lax.while_loop(
+    cond,
+    body,
+    _BeamState(
+      index=jnp.zeros((), jnp.int32),
+      logits=logits[start],
+      cache=_take_rows(cache, start),
+      tokens=nothing,
+      score=jnp.broadcast_to(first[None], (batch, beams)),
+      best_tokens=nothing,
+      best_score=jnp.full((batch, beams), -jnp.inf),
+    ),
+  )
+  # Whatever is still being written after the loop is `length` tokens long.
+  unfinished = jnp.where(over(end)[:, None], -jnp.inf, end.score)
+  unfinished = unfinished / penalty(length)
+  scores = jnp.concatenate([end.best_score, unfinished], axis=1)
+  tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
+  best = jnp.argmax(scores, axis=1)[:, None]
+  tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]
+  before_end = jnp.cumsum(tokens == eos_id, axis=1) - (tokens == eos_id)
+  mask = before_end == 0
+  score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
+  return Generated(jnp.where(mask, tokens, pad_id), mask, score)
+
+
+def _take_rows(cache: text.DecoderCache, rows: Array) -> text.DecoderCache:
+  """Picks examples: axis 1 of the blocks, axis 0 of the rest."""
+  rest = jax.tree.map(
+    lambda leaf: leaf[rows], (cache.mask, cache.context_mask, cache.length)
+  )
+  return cache.replace(
+    blocks=jax.tree.map(lambda leaf: leaf[:, rows], cache.blocks),
+    unimodal=jax.tree.map(lambda leaf: leaf[:, rows], cache.unimodal),
+    mask=rest[0],
+    context_mask=rest[1],
+    length=rest[2],
+  )

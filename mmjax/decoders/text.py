@@ -1,0 +1,293 @@
+"""The causal text decoder."""
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax import ops
+from mmjax.types import Array, Tokens
+
+
+@flax.struct.dataclass
+class DecoderCache:
+  """What a decoder remembers between steps; the caller holds it.
+
+  Attributes:
+    blocks: keys and values of the layers, leaves [L, B, S, G, K].
+    unimodal: the same of the layers before them that see no context, or None.
+    mask: [B, S], True where a slot holds a real token.
+    context_mask: [B, N], True where a context token is real; None without
+      cross-attention.
+    index: [], the next slot, the same for all examples.
+    length: [B], how many real tokens each example has: its next position.
+  """
+
+  blocks: mnn.BlockCache
+  unimodal: mnn.BlockCache | None
+  mask: Array
+  context_mask: Array | None
+  index: Array
+  length: Array
+
+
+class TextDecoder(nn.Module):
+  """Predicts each next token from those before it and, if given, a context.
+
+  Without cross-attention this is a language model such as GPT-2; with it, the
+  decoder of Vaswani et al. 2017 or of an image captioner. With
+  `unimodal_depth`, the decoupled decoder of CoCa (Yu et al. 2022, section 3.2):
+  the first layers see only text, and what they make of a text serves as its
+  encoding too.
+
+  Attributes:
+    vocab_size: V.
+    width: D.
+    depth: number of blocks L.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    max_length: longest sequence.
+    cross_attention: whether blocks look at a context.
+    unimodal_depth: number of blocks before them that don't.
+    positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    tied: whether the output matrix is the embedding's transpose.
+    final_norm: whether tokens are normalised before the output matrix.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the embedded tokens.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters and logits are float32.
+  """
+
+  vocab_size: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  max_length: int
+  cross_attention: bool = True
+  unimodal_depth: int = 0
+  positions: str = 'learned'
+  tied: bool = True
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.words = mnn.TokenEmbedding(
+      self.vocab_size,
+      self.width,
+      self.max_length,
+      positions=self.positions,
+      dtype=self.dtype,
+    )
+    self.embed_dropout = nn.Dropout(self.dropout)
+    block = self.block or {}
+
+    def stack(depth: int, cross_attention: bool) -> mnn.Stack:
+      return mnn.Stack(
+        depth,
+        self.width,
+        self.num_heads,
+        self.mlp_dim,
+        block={**block, 'cross_attention': cross_attention},
+        drop_path=self.drop_path,
+        scan=self.scan,
+        remat=self.remat,
+        dtype=self.dtype,
+      )
+
+    def norm() -> nn.Module:
+      return mnn.make_norm(
+        block.get('norm', 'layernorm'),
+        block.get('norm_epsilon', 1e-6),
+        self.dtype,
+      )
+
+    if self.unimodal_depth:
+      self.unimodal_blocks = stack(self.unimodal_depth, False)
+      self.unimodal_norm = norm()
+    self.blocks = stack(self.depth, self.cross_attention)
+    if self.final_norm:
+      self.last_norm = norm()
+    if not self.tied:
+      self.head = nn.Dense(
+        self.vocab_size,
+        use_bias=False,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), ('embed', 'vocab')
+        ),
+        dtype=self.dtype,
+      )
+
+  def __call__(
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    context: Tokens | None = None,
+    *,
+    train: bool,
+  ) -> Array:
+    """Teacher forcing: logits of the token after each given one.
+
+    Args:
+      tokens: [B, T] int32.
+      mask: [B, T], True where there is a token; None means everywhere.
+      context: values [B, N, E], with cross-attention.
+      train: whether dropout is on.
+
+    Returns:
+      Logits [B, T, V] float32.
+
+    Raises:
+      ValueError: if T is more than `max_length`, or the context is missing.
+    """
+    text = self.encode(tokens, mask, train=train)
+    return self.logits(self.attend(text, context, train=train))
+
+  def encode(
+    self, tokens: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Reads a text without its context, as far as the unimodal blocks go.
+
+    Args:
+      tokens: [B, T] int32.
+      mask: [B, T], True where there is a token; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, T, D]; pooled is the last real token, normalised.
+    """
+    if mask is None:
+      mask = jnp.ones(tokens.shape, bool)
+    x = self.embed_dropout(self.words(tokens), deterministic=not train)
+    if not self.unimodal_depth:
+      return Tokens(x, mask, ops.last_token(x, mask))
+    x, _ = self.unimodal_blocks(x, mask=_causal(mask), train=train)
+    pooled = self.unimodal_norm(ops.last_token(x, mask))
+    return Tokens(x, mask, pooled)
+
+  def attend(
+    self, text: Tokens, context: Tokens | None = None, *, train: bool
+  ) -> Array:
+    """Goes on from `encode` with the context: features [B, T, D]."""
+    x, _ = self.blocks(
+      text.values,
+      None if context is None else context.values,
+      mask=_causal(text.mask),
+      context_mask=None if context is None else context.mask[:, None],
+      train=train,
+    )
+    return self.last_norm(x) if self.final_norm else x
+
+  def logits(self, x: Array) -> Array:
+    """Logits [B, T, V] float32 of features [B, T, D]."""
+    logits = self.words.attend(x) if self.tied else self.head(x)
+    return logits.astype(jnp.float32)
+
+  def init_cache(
+    self, batch: int, length: int, context_length: int | None = None
+  ) -> DecoderCache:
+    """Makes an empty cache for `length` tokens.
+
+    Args:
+      batch: B.
+      length: slots S: those of the prompt, padding included, and those to come.
+      context_length: N, with cross-attention.
+    """
+    block = self.block or {}
+    heads = block.get('num_kv_heads') or self.num_heads
+    head_dim = block.get('head_dim') or self.width // self.num_heads
+    context_mask = None
+    if context_length is not None:
+      context_mask = jnp.zeros((batch, context_length), bool)
+    empty = functools.partial(
+      mnn.empty_cache,
+      batch=batch,
+      length=length,
+      num_heads=heads,
+      head_dim=head_dim,
+      dtype=self.dtype,
+    )
+    unimodal = None
+    if self.unimodal_depth:
+      unimodal = empty(depth=self.unimodal_depth)
+    return DecoderCache(
+      blocks=empty(depth=self.depth, context_length=context_length),
+      unimodal=unimodal,
+      mask=jnp.zeros((batch, length), bool),
+      context_mask=context_mask,
+      index=jnp.zeros((), jnp.int32),
+      length=jnp.zeros((batch,), jnp.int32),
+    )
+
+  def step(
+    self,
+    tokens: Array,
+    cache: DecoderCache,
+    mask: Array | None = None,
+    context: Tokens | None = None,
+  ) -> tuple[Array, DecoderCache]:
+    """Reads T more tokens: the prompt on the first call, then one at a time.
+
+    Args:
+      tokens: [B, T] int32.
+      cache: from `init_cache` or the step before.
+      mask: [B, T], True where there is a token; None means everywhere. Padding
+        may stand anywhere in a prompt: it takes a slot but no position.
+      context: with cross-attention, on the first call only; its keys and values
+        are kept in the cache.
+
+    Returns:
+      Logits [B, T, V] float32 and the cache after these tokens.
+    """
+    batch, steps = tokens.shape
+    if mask is None:
+      mask = jnp.ones((batch, steps), bool)
+    before = cache.length[:, None]
+    positions = before + jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    slots = jnp.arange(cache.mask.shape[1])[None]
+    new = jnp.zeros_like(cache.mask)
+    new = new.at[:, :steps].set(mask)
+    filled = cache.mask | jnp.roll(new, cache.index, axis=1)
+    reached = slots <= cache.index + jnp.arange(steps)[:, None]
+    context_mask = cache.context_mask if context is None else context.mask
+    shared = {
+      'mask': filled[:, None] & reached[None],
+      'positions': positions,
+      'index': cache.index,
+      'train': False,
+    }
+    x, unimodal = self.words(tokens, positions), None
+    if self.unimodal_depth:
+      x, unimodal = self.unimodal_blocks(x, cache=cache.unimodal, **shared)
+    x, blocks = self.blocks(
+      x,
+      None if context is None else context.values,
+      context_mask=None if context_mask is None else context_mask[:, None],
+      cache=cache.blocks,
+      **shared,
+    )
+    x = self.last_norm(x) if self.final_norm else x
+    return self.logits(x), DecoderCache(
+      blocks=blocks,
+      unimodal=unimodal,
+      mask=filled,
+      context_mask=context_mask,
+      index=cache.index + steps,
+      length=cache.length + mask.sum(axis=1, dtype=jnp.int32),
+    )
+
+
+def _causal(mask: Array) -> Array:
+  """Which tokens [B, T, T] each may see: real ones, up to itself."""
+  return mask[:, None] & ops.causal_mask(mask.shape[1])
