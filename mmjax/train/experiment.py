@@ -1,0 +1,53 @@
+"""What an experiment file hands to the loop."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from mmjax.types import Batch, Objective, Params
+
+
+class TrainData(Protocol):
+  """Batches by number: batch `i` is the same however often one restarts."""
+
+  def iterate(self, start_step: int) -> Iterator[Batch]:
+    """This host's slice of global batches start_step, start_step + 1, ..."""
+
+
+class Evaluator(Protocol):
+  """Named numbers about parameters, and one picture to look at."""
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value)."""
+
+  def picture(self) -> Any:
+    """A `PIL.Image` of the last `run`, or None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What `build(config)` returns and `mmjax.train.loop.run` trains.
+
+  Attributes:
+    model: a Linen module; `model.apply({'params': params}, batch, train=True,
+      rngs={'dropout': key})` gives the outputs that the objectives read.
+    objectives: name -> (weight, objective).
+    train_data: batches of numpy arrays by number.
+    init_batch: one or two examples, for shapes.
+    evaluators: split ('val', 'test') -> name -> evaluator. 'val' runs every
+      `train.eval_every` steps and at the end, 'test' once at the end.
+    files: file name in the run's folder -> function that writes it at the
+      path it is given (the tokenizer, the preprocessing).
+  """
+
+  model: Any
+  objectives: Mapping[str, tuple[float, Objective]]
+  train_data: TrainData
+  init_batch: Batch
+  evaluators: Mapping[str, Mapping[str, Evaluator]] = dataclasses.field(
+    default_factory=dict
+  )
+  files: Mapping[str, Callable[[Path], None]] = dataclasses.field(
+    default_factory=dict
+  )

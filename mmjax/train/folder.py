@@ -1,0 +1,117 @@
+"""A run's folder: what it was started with and what came out.
+
+config.json      the config, with all defaults
+metrics.jsonl    one line a logged step
+results.json     the last evaluation, name -> number
+tensorboard/     the same numbers as events
+samples/         pictures, SPLIT_EVALUATOR_STEP.png
+checkpoints/     one folder a step
+and the experiment's files: tokenizer, preprocessing
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmjax.train import settings, writers
+
+
+class RunFolder:
+  """Reads on every host, writes on the first one only."""
+
+  def __init__(self, path: Path | str):
+    self.path = Path(path).absolute()
+    self.writes = jax.process_index() == 0
+
+  def check(self, config: Any) -> None:
+    """Refuses to go on with another config than the run began with.
+
+    Raises:
+      UserError: naming the fields that differ and may not.
+    """
+    path = self.path / 'config.json'
+    if not path.exists():
+      return
+    changed = settings.differences(
+      json.loads(path.read_text()), settings.to_json(config)
+    )
+    if changed:
+      raise settings.UserError(
+        f'{self.path} holds a run with another config:\n  '
+        + '\n  '.join(changed)
+        + '\nchoose another --workdir, or delete this one to start afresh'
+      )
+
+  def begin(
+    self, config: Any, files: Mapping[str, Callable[[Path], None]]
+  ) -> None:
+    """Writes config.json and the experiment's files."""
+    if not self.writes:
+      return
+    self.path.mkdir(parents=True, exist_ok=True)
+    for name, write in files.items():
+      path = self.path / name
+      path.parent.mkdir(parents=True, exist_ok=True)
+      write(path)
+    writers.write_json(self.path / 'config.json', settings.to_json(config))
+
+  def open_writers(self, config: Any, step: int) -> writers.Writers:
+    """All that take the numbers of a run that goes on from `step`."""
+    if not self.writes:
+      return writers.Writers(())
+    out: list[writers.Writer] = [
+      writers.JsonLines(self.path / 'metrics.jsonl', step)
+    ]
+    if config.train.tensorboard:
+      out.append(writers.TensorBoard(self.path / 'tensorboard', step))
+    if config.train.wandb_project:
+      out.append(
+        writers.WeightsAndBiases(
+          config.train.wandb_project, self.path, settings.to_json(config)
+        )
+      )
+    return writers.Writers(out)
+
+  def trained_seconds(self, step: int) -> float:
+    """Time of the run's steps up to `step`, without evaluations."""
+    path = self.path / 'metrics.jsonl'
+    seconds = 0.0
+    for record in writers.read_json_lines(path):
+      if record['step'] <= step:
+        seconds = record.get('train_seconds', seconds)
+    return seconds
+
+  def save_results(
+    self, results: Mapping[str, float], step: int, seconds: float
+  ) -> dict[str, float]:
+    """Writes results.json; returns what is in it."""
+    out = dict(results) | {'step': step, 'train_seconds': seconds}
+    if self.writes:
+      writers.write_json(self.path / 'results.json', out)
+    return out
+
+  def results(self) -> dict[str, float]:
+    """The last evaluation, {} if there was none."""
+    path = self.path / 'results.json'
+    return json.loads(path.read_text()) if path.exists() else {}
+
+  def save_picture(
+    self, picture: Any, split: str, name: str, step: int
+  ) -> None:
+    """Writes an evaluator's `PIL.Image`, if there is one."""
+    if picture is None or not self.writes:
+      return
+    samples = self.path / 'samples'
+    samples.mkdir(exist_ok=True)
+    picture.save(samples / f'{split}_{name}_{step:06d}.png')
+
+
+def table(results: Mapping[str, float]) -> str:
+  """Results as lines of name and number."""
+  width = max(map(len, results), default=0)
+  return '\n'.join(
+    f'  {name:{width}}  {value:.4g}' for name, value in sorted(results.items())
+  )

@@ -1,0 +1,321 @@
+"""The loop: data, model, state, restore, then step, log, evaluate, save."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules
+from mmjax.train import checkpoints as checkpoints_lib
+from mmjax.train import (
+  flops,
+  folder,
+  optimizer,
+  prefetch,
+  progress,
+  schedule,
+  settings,
+  startup,
+  step,
+  stopping,
+  writers,
+)
+from mmjax.train import state as state_lib
+from mmjax.train.experiment import Experiment
+
+
+class NonFiniteError(ArithmeticError):
+  """A loss or gradient that is no number ended the run."""
+
+
+def run(
+  config: Any, build: Callable[[Any], Experiment], workdir: Path | str
+) -> dict[str, float]:
+  """Trains one experiment, from the start or from where it stopped.
+
+  Args:
+    config: ml_collections config; missing fields get their defaults.
+    build: config -> Experiment.
+    workdir: the run's folder. If it holds checkpoints, the run goes on from
+      the newest; if it is finished, its results are shown again.
+
+  Returns:
+    The last evaluation, name -> number, as in results.json; empty if the run
+    was asked to stop before its end.
+
+  Raises:
+    UserError: on anything the user can put right, before the first step.
+    NonFiniteError: if a loss or gradient is NaN or infinite.
+  """
+  clock = startup.Clock()
+  config = settings.complete(config)
+  settings.validate(config)
+  run_folder = folder.RunFolder(workdir)
+  run_folder.check(config)
+  results = run_folder.results()
+  if results.get('step') == config.train.steps:
+    print(f'{workdir} is finished; its results:\n{folder.table(results)}')
+    return results
+  startup.use_compilation_cache()
+  mesh = _mesh(config)
+  clock.lap('imports')
+
+  with contextlib.ExitStack() as stack:
+    stop = stack.enter_context(stopping.Stopping())
+    experiment = _users(build, config)
+    checkpoints = checkpoints_lib.Checkpoints(
+      run_folder.path,
+      keep_last=config.train.keep_last,
+      keep_best=config.train.keep_best,
+      best_mode=config.train.best_mode,
+    )
+    stack.callback(checkpoints.close)
+    begun = checkpoints.latest() or 0
+    # Reads while the programs compile, and from then on one batch ahead.
+    batches = stack.enter_context(
+      prefetch.Prefetch(
+        experiment.train_data.iterate(begun),
+        put=lambda batch: mesh_lib.shard_batch(batch, mesh),
+      )
+    )
+    clock.lap('data')
+    start = _start(config, experiment, mesh, checkpoints, batches, clock)
+    run_folder.begin(config, experiment.files)
+    meter = progress.Meter(
+      config.train.batch_size,
+      flops=start.flops,
+      peak=flops.peak_of(mesh.devices.flat),
+      total=run_folder.trained_seconds(begun),
+    )
+    writer = run_folder.open_writers(config, begun)
+    stack.callback(writer.close)
+    line = progress.Progress(config.train.steps)
+    log = _Log(run_folder, writer, meter, line, clock)
+    return _train(config, experiment, start, checkpoints, batches, stop, log)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Start:
+  """What `_start` makes ready: all that was compiled, and the first batch."""
+
+  begun: int
+  state: state_lib.State
+  update: Callable[..., Any] | None
+  batch: Any
+  flops: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Log:
+  """What a run tells, and where."""
+
+  folder: folder.RunFolder
+  writer: writers.Writers
+  meter: progress.Meter
+  line: progress.Progress
+  clock: startup.Clock
+
+
+def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
+  """Compiles two programs, `init` (or none, when restoring) and `update`."""
+  model, train = experiment.model, config.train
+  begun = checkpoints.latest() or 0
+  boxed = _users(state_lib.shapes, model, experiment.init_batch)
+  params = nn.meta.unbox(boxed)
+  tx = _users(
+    optimizer.build,
+    config.optimizer,
+    params,
+    steps=train.steps,
+    axes=nn.get_partition_spec(boxed),
+  )
+  plan = state_lib.plan(
+    model,
+    experiment.init_batch,
+    tx,
+    boxed=boxed,
+    mesh=mesh,
+    ema=train.ema_decay > 0,
+  )
+  clock.lap('init')
+
+  def make_state() -> state_lib.State:
+    if begun:
+      return checkpoints.restore(plan.abstract)
+    init = jax.jit(plan.init, out_shardings=plan.shardings)
+    return jax.block_until_ready(init(np.uint32(config.seed)))
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    state = pool.submit(make_state)
+    if begun == train.steps:
+      return _Start(begun, state.result(), None, None, 0.0)
+    batch = next(batches)
+    clock.lap('data')
+    update = step.make_update(
+      model,
+      experiment.objectives,
+      tx,
+      lr=schedule.build(config.optimizer, train.steps),
+      trained=optimizer.trained(config.optimizer, params),
+      accumulate=train.accumulate,
+      ema_decay=train.ema_decay,
+    )
+    jitted = jax.jit(
+      update,
+      donate_argnums=0,
+      out_shardings=(plan.shardings, mesh_lib.replicated(mesh)),
+    )
+    with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
+      traced = _users(jitted.trace, plan.abstract, batch)
+      compiled = traced.lower().compile()
+    clock.lap('compile')
+    start = _Start(
+      begun, state.result(), compiled, batch, flops.count(traced.jaxpr)
+    )
+    clock.lap('init')
+    return start
+
+
+def _train(
+  config, experiment, start, checkpoints, batches, stop, log
+) -> dict[str, float]:
+  """Step, log, evaluate, save, until the end or a signal."""
+  train, meter = config.train, log.meter
+  state, batch, done = start.state, start.batch, start.begun
+  if done:
+    log.line.say(f'going on from step {done}')
+  unchecked = None
+  while done < train.steps:
+    state, metrics = start.update(state, batch)
+    done += 1
+    meter.step()
+    # One step late, so that the devices always have the next one to do.
+    _check_finite(unchecked)
+    unchecked = done, metrics
+
+    last, first = done == train.steps, done == start.begun + 1
+    logs = first or last or _due(done, train.log_every)
+    stops = stop.asked(meet=logs)
+    evaluates = _due(done, train.eval_every) and not last and not stops
+    saves = stops or last or _due(done, train.checkpoint_every)
+    if logs or evaluates or saves:
+      unchecked = _check_finite(unchecked)
+    if logs:
+      _write_numbers(log, done, metrics, first)
+    with meter.paused():
+      found = {}
+      if evaluates:
+        found = _evaluate(experiment, 'val', state, done, log)
+        log.folder.save_results(found, done, meter.total)
+      # The last step is saved with its evaluation, by `_finish`.
+      if (saves and not last) or (found and train.keep_best):
+        checkpoints.save(state, found)
+    if stops and not last:
+      checkpoints.wait()
+      log.line.say(f'stopped at step {done}; the same command goes on from it')
+      return {}
+    if not last:
+      batch = meter.next_batch(batches, metrics)
+  return _finish(experiment, state, done, checkpoints, stop, log)
+
+
+def _finish(
+  experiment, state, done, checkpoints, stop, log
+) -> dict[str, float]:
+  """The last evaluations; the state is safe before the longer one begins."""
+  if stop.asked():
+    checkpoints.save(state)
+    checkpoints.wait()
+    log.line.say(
+      f'stopped at step {done}, before the last evaluation; the same command '
+      'goes on from it'
+    )
+    return {}
+  found = _evaluate(experiment, 'val', state, done, log)
+  checkpoints.save(state, found)
+  found |= _evaluate(experiment, 'test', state, done, log)
+  checkpoints.wait()
+  results = log.folder.save_results(found, done, log.meter.total)
+  log.line.say(f'finished in {progress.duration(log.meter.total)}; results:')
+  log.line.say(folder.table(results))
+  return results
+
+
+def _evaluate(experiment, split, state, done, log) -> dict[str, float]:
+  """Runs a split's evaluators; numbers as SPLIT/NAME, pictures as files."""
+  results: dict[str, float] = {}
+  for name, evaluator in experiment.evaluators.get(split, {}).items():
+    for key, value in evaluator.run(state.eval_params):
+      path = f'{split}/{key}'
+      if path in results:
+        raise ValueError(f'two evaluators of {split} yield {key!r}')
+      results[path] = float(value)
+    log.folder.save_picture(evaluator.picture(), split, name, done)
+  if results:
+    log.writer.write(done, results)
+    log.line.say(f'step {done}\n{folder.table(results)}')
+  return results
+
+
+def _write_numbers(
+  log: _Log, done: int, metrics: Mapping[str, Any], first: bool
+) -> None:
+  """The step's own numbers, and the speed since the last time."""
+  values = {name: float(v) for name, v in jax.device_get(metrics).items()}
+  values |= log.meter.report()
+  if first:
+    log.clock.lap('first step')
+    values |= log.clock.report()
+    log.line.say(str(log.clock))
+  log.writer.write(done, values)
+  log.line.show(done, values)
+
+
+def _check_finite(unchecked: tuple[int, Mapping[str, Any]] | None) -> None:
+  """Waits for a step's metrics and ends the run if one is no number."""
+  if unchecked is None:
+    return
+  number, metrics = unchecked
+  values = jax.device_get(metrics)
+  watched = {n: float(v) for n, v in values.items() if n.startswith('loss/')}
+  watched['grad_norm'] = float(values['grad_norm'])
+  bad = [f'{n}={v}' for n, v in watched.items() if not math.isfinite(v)]
+  if bad:
+    raise NonFiniteError(
+      f'step {number}: {", ".join(bad)}; nothing was saved of it. Lower '
+      'optimizer.lr or optimizer.clip_norm, or look at the batch of this step; '
+      'the same command goes on from the last checkpoint'
+    )
+
+
+def _due(done: int, every: int) -> bool:
+  return every > 0 and done % every == 0
+
+
+def _mesh(config: Any) -> jax.sharding.Mesh:
+  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
+  mesh = _users(mesh_lib.build, sizes)
+  ways = mesh_lib.batch_ways(mesh) * config.train.accumulate
+  if config.train.batch_size % ways:
+    raise settings.UserError(
+      f'train.batch_size={config.train.batch_size} is not divisible by the '
+      f'{mesh_lib.batch_ways(mesh)} ways that the mesh splits a batch times '
+      f'train.accumulate={config.train.accumulate}; use a multiple of {ways}'
+    )
+  return mesh
+
+
+def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+  """Before the first step, a refused value is one that the user gave."""
+  try:
+    return function(*args, **kwargs)
+  except (ValueError, FileNotFoundError) as error:
+    raise settings.UserError(str(error)) from error

@@ -1,0 +1,246 @@
+"""What `python -m experiments.NAME` runs: flags in, one training run out.
+
+--config=FILE.py[:ARGUMENT]   a file with get_config(argument)
+--config.SECTION.FIELD=VALUE  sets one field of it
+--workdir=DIR                 the run's folder; the same command resumes it
+--data_dir=DIR                short for --config.data.data_dir=DIR
+"""
+
+import ast
+import importlib.util
+import inspect
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+from absl import app, flags, logging
+
+from mmjax.train import schema, settings
+from mmjax.train.settings import UserError
+
+_OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
+_FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
+
+
+def launch(build: Callable[[Any], Any]) -> None:
+  """Parses flags and trains; an experiment file's last line.
+
+  A mistake of the user's (config, data, flags) is told in one message, without
+  a traceback, and ends with exit code 2; --traceback shows where it came from.
+
+  Args:
+    build: config -> `mmjax.train.experiment.Experiment`.
+  """
+  if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
+    flags.DEFINE_string('config', None, 'config file, or file.py:argument')
+    flags.DEFINE_string('workdir', None, "the run's folder")
+    flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
+    flags.DEFINE_bool('traceback', False, 'show where an error came from')
+  overrides: list[tuple[str, str]] = []
+
+  def parse(argv: Sequence[str]) -> list[str]:
+    rest, found = split_overrides(argv)
+    overrides.extend(found)
+    try:
+      return flags.FLAGS(rest)
+    except flags.Error as error:
+      _fail(error)
+
+  app.run(lambda argv: _main(argv, build, overrides), flags_parser=parse)
+
+
+def _main(
+  argv: Sequence[str],
+  build: Callable[[Any], Any],
+  overrides: list[tuple[str, str]],
+) -> None:
+  values = flags.FLAGS
+  # Orbax tells every phase of every save at level INFO.
+  if not values['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise UserError(f'{argv[1]!r} is no flag; they begin with --')
+    for name in ('config', 'workdir'):
+      if not values[name].value:
+        raise UserError(f'--{name} is missing\n{__doc__}')
+    config = load(values.config)
+    if values.data_dir is not None:
+      overrides = [*overrides, ('data.data_dir', values.data_dir)]
+    override(config, overrides)
+    settings.validate(config)
+    # After the config, whose mistakes are then told at once.
+    from mmjax.train import loop
+
+    loop.run(config, build, values.workdir)
+  except UserError as error:
+    _fail(error, show=values.traceback)
+  except loop_errors() as error:
+    _fail(error, show=values.traceback, code=1)
+
+
+def loop_errors() -> tuple[type[Exception], ...]:
+  """Ends of a run that are no bug of the program's."""
+  module = sys.modules.get('mmjax.train.loop')
+  return () if module is None else (module.NonFiniteError,)
+
+
+def _fail(error: Exception, show: bool = False, code: int = 2) -> None:
+  if show:
+    traceback.print_exception(error)
+  sys.stdout.flush()
+  print(f'error: {error}', file=sys.stderr, flush=True)
+  sys.exit(code)
+
+
+def split_overrides(
+  argv: Sequence[str],
+) -> tuple[list[str], list[tuple[str, str]]]:
+  """Parts `--config.a.b=value` from the other arguments.
+
+  As in ml_collections: the value may also be the next argument, and
+  `--config.a`, `--noconfig.a` are true and false.
+
+  >>> split_overrides(['x', '--config=c.py', '--config.train.steps=3'])
+  (['x', '--config=c.py'], [('train.steps', '3')])
+  """
+  rest, found, i = [], [], 0
+  while i < len(argv):
+    match = _OVERRIDE.fullmatch(argv[i])
+    i += 1
+    if argv[i - 1] == '--':
+      return rest + list(argv[i - 1 :]), found
+    if match is None:
+      rest.append(argv[i - 1])
+      continue
+    no, path, value = match.groups()
+    if no:
+      value = 'false'
+    elif value is None and i < len(argv) and not re.match('--?[a-z]', argv[i]):
+      value, i = argv[i], i + 1
+    found.append((path, 'true' if value is None else value))
+  return rest, found
+
+
+def load(location: str) -> ml_collections.ConfigDict:
+  """Runs `get_config` of a config file and fills in the defaults.
+
+  Args:
+    location: 'FILE.py', or 'FILE.py:ARGUMENT' where get_config takes one.
+
+  Raises:
+    UserError: if there is no such file, or its get_config can't be called so.
+  """
+  file, has_argument, argument = location.partition(':')
+  path = Path(file)
+  if not path.is_file():
+    near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
+    raise UserError(
+      f'--config={file}: no such file'
+      + (f'; there are {", ".join(near)}' if near else '')
+    )
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  get_config = getattr(module, 'get_config', None)
+  if get_config is None:
+    raise UserError(f'--config={file}: it has no function get_config')
+  if has_argument and not inspect.signature(get_config).parameters:
+    raise UserError(
+      f'--config={location}: its get_config takes no argument; leave out '
+      f'":{argument}"'
+    )
+  try:
+    config = get_config(argument) if has_argument else get_config()
+  except ValueError as error:
+    raise UserError(f'--config={location}: {error}') from error
+  return settings.complete(config)
+
+
+def override(
+  config: ml_collections.ConfigDict, overrides: Sequence[tuple[str, str]]
+) -> None:
+  """Sets fields of a completed config by their dotted paths.
+
+  A value is read by the type that the field has: `--config.train.steps=300`,
+  `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). Sections
+  `model` and `objectives` may be given fields that the file leaves out; the
+  experiment's `build` refuses those it doesn't know.
+
+  Raises:
+    UserError: if there is no such field, or the value is not of its type.
+  """
+  with config.unlocked():
+    for path, text in overrides:
+      _override(config, path, text)
+
+
+def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
+  *parents, name = path.split('.')
+  section = config
+  for parent in parents:
+    child = section.get(parent) if hasattr(section, 'get') else None
+    if not isinstance(child, ml_collections.ConfigDict):
+      raise UserError(settings.unknown(path, _paths(config)))
+    section = child
+  open_section = parents and path.split('.')[0] in schema.OPEN_SECTIONS
+  if name not in section and not open_section:
+    raise UserError(settings.unknown(path, _paths(config)))
+  if len(parents) == 1:
+    field = schema.SECTIONS.get(parents[0], {}).get(name)
+  else:
+    field = None if parents else schema.TOP.get(name)
+  if field is None:
+    field = _like(section.get(name))
+  value = _read(text, field)
+  if not field.accepts(value):
+    raise UserError(
+      f'--config.{path}={text} is not legal: {path} is {field.describe()}'
+    )
+  if name in section:
+    del section[name]  # Another type is legal here, say None for a number.
+  section[name] = value
+
+
+def _paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
+  out = []
+  for name, value in config.items():
+    out.append(prefix + name)
+    if isinstance(value, ml_collections.ConfigDict):
+      out += _paths(value, f'{prefix}{name}.')
+  return out
+
+
+def _like(value: Any) -> schema.Field:
+  """The field that a value in an open section stands for."""
+  kinds = {bool: 'bool', int: 'int', float: 'float', str: 'str'}
+  kind = kinds.get(type(value), 'plain')
+  if isinstance(value, ml_collections.ConfigDict):
+    kind = 'dict'
+  return schema.Field(kind, value, '', optional=True)
+
+
+def _read(text: str, field: schema.Field) -> Any:
+  """The value that a flag's text means for a field of this kind."""
+  if field.kind == 'bool':
+    lower = text.lower()
+    return lower in _TRUE if lower in _TRUE + _FALSE else text
+  if field.optional and text == 'None':
+    return None
+  if field.kind == 'str':
+    return text
+  try:
+    value = ast.literal_eval(text)
+  except (ValueError, SyntaxError):
+    if text.lower() in ('true', 'false'):
+      return text.lower() == 'true'
+    value = tuple(text.split(',')) if field.kind == 'strings' else text
+  if field.kind == 'strings' and isinstance(value, str):
+    value = (value,)
+  if field.kind == 'float' and type(value) is int:
+    value = float(value)
+  return value

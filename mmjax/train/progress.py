@@ -1,0 +1,119 @@
+"""Speed of a run, and the line that shows it."""
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+import jax
+
+
+class Meter:
+  """Measures steps between two logs, without evaluating and saving.
+
+  Args:
+    batch_size: examples a step.
+    flops: of a step, on all devices together.
+    peak: FLOP/s of all devices together, None if it isn't known.
+    total: seconds that earlier processes of this run trained.
+  """
+
+  def __init__(
+    self,
+    batch_size: int,
+    *,
+    flops: float = 0.0,
+    peak: float | None = None,
+    total: float = 0.0,
+  ):
+    self._batch_size, self._flops, self._peak = batch_size, flops, peak
+    self.total = total
+    self._reset()
+
+  def _reset(self) -> None:
+    self._begun = time.perf_counter()
+    self._paused = self._waited = 0.0
+    self._steps = 0
+
+  @contextmanager
+  def paused(self) -> Iterator[None]:
+    """Time in here is no training time."""
+    begun = time.perf_counter()
+    yield
+    self._paused += time.perf_counter() - begun
+
+  def next_batch(self, batches: Any, in_flight: Any) -> Any:
+    """The next batch; waiting counts only while the devices have no work."""
+    if not batches.ready():
+      jax.block_until_ready(in_flight)
+    begun = time.perf_counter()
+    batch = next(batches)
+    self._waited += time.perf_counter() - begun
+    return batch
+
+  def step(self) -> None:
+    """Counts one step."""
+    self._steps += 1
+
+  def report(self) -> dict[str, float]:
+    """Means since the last report."""
+    seconds = time.perf_counter() - self._begun - self._paused
+    self.total += seconds
+    step_time = seconds / max(self._steps, 1)
+    values = {
+      'examples_per_second': self._batch_size / step_time,
+      'step_time': step_time,
+      'data_wait': self._waited / seconds,
+      'train_seconds': self.total,
+    }
+    if self._peak is not None:
+      values['mfu'] = self._flops / step_time / self._peak
+    self._reset()
+    return values
+
+
+def duration(seconds: float) -> str:
+  """Hours, minutes, seconds.
+
+  >>> duration(3725)
+  '1:02:05'
+  >>> duration(65)
+  '1:05'
+  """
+  minutes, seconds = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f'{hours}:{minutes:02d}:{seconds:02d}'
+  return f'{minutes}:{seconds:02d}'
+
+
+class Progress:
+  """One line that stays in place on a terminal, else a line each time."""
+
+  def __init__(self, steps: int, stream: TextIO | None = None):
+    self._steps = steps
+    self._stream = sys.stdout if stream is None else stream
+    self._live = self._stream.isatty()
+    self._width = 0
+
+  def show(self, step: int, values: dict[str, float]) -> None:
+    """Step, loss, speed and time left."""
+    left = duration((self._steps - step) * values['step_time'])
+    line = (
+      f'step {step}/{self._steps}  loss {values["loss"]:.4f}  '
+      f'{values["examples_per_second"]:.0f} examples/s  {left} left'
+    )
+    if not self._live:
+      print(line, file=self._stream, flush=True)
+      return
+    self._stream.write('\r' + line.ljust(self._width))
+    self._stream.flush()
+    self._width = len(line)
+
+  def say(self, message: str) -> None:
+    """A line that stays, above the live one."""
+    if self._live and self._width:
+      self._stream.write('\r' + ' ' * self._width + '\r')
+      self._width = 0
+    print(message, file=self._stream, flush=True)

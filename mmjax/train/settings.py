@@ -1,0 +1,192 @@
+"""The config: filled up with defaults, and refused before any data is read."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from mmjax.train import schema
+
+
+class UserError(ValueError):
+  """Something the user can put right; shown without a traceback."""
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """Every field of the fixed sections, with its default."""
+  return complete(ml_collections.ConfigDict())
+
+
+def complete(config: Any) -> ml_collections.ConfigDict:
+  """A copy of `config` in which missing fields have their defaults.
+
+  Raises:
+    UserError: if a section is no dict.
+  """
+  config = ml_collections.ConfigDict(
+    config.to_dict() if hasattr(config, 'to_dict') else dict(config)
+  )
+  with config.unlocked():
+    for name, field in schema.TOP.items():
+      if name not in config:
+        config[name] = field.default
+    for section in (*schema.SECTIONS, *schema.OPEN_SECTIONS):
+      if section not in config:
+        config[section] = ml_collections.ConfigDict()
+      if not isinstance(config[section], ml_collections.ConfigDict):
+        raise UserError(
+          f'{section}={config[section]!r} is not legal: it is a section, a '
+          'dict of fields'
+        )
+      for name, field in schema.SECTIONS.get(section, {}).items():
+        if name not in config[section]:
+          config[section][name] = field.default
+  return config
+
+
+def validate(config: Any) -> None:
+  """Checks a completed config: names, types, ranges, and fields together.
+
+  Raises:
+    UserError: naming the field by its dotted path, its value and what is
+      legal; all mistakes at once, a line each.
+  """
+  known = (*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS)
+  errors = [unknown(name, known) for name in config if name not in known]
+  for name, field in schema.TOP.items():
+    errors += _wrong(name, field, config[name])
+  for section, fields in schema.SECTIONS.items():
+    for name, value in config[section].items():
+      path = f'{section}.{name}'
+      if name not in fields:
+        errors.append(unknown(path, [f'{section}.{n}' for n in fields]))
+      else:
+        errors += _wrong(path, fields[name], value)
+  for section in schema.OPEN_SECTIONS:
+    for name, value in config[section].items():
+      errors += _not_plain(f'{section}.{name}', value)
+  if errors:
+    raise UserError('\n'.join(errors))
+  errors = _together(config)
+  if errors:
+    raise UserError('\n'.join(errors))
+
+
+def unknown(path: str, known: Iterable[str]) -> str:
+  """The message about a field that there isn't."""
+  known = list(known)
+  close = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
+  way_out = (
+    f'did you mean {" or ".join(close)}?'
+    if close
+    else f'legal are {", ".join(known)}'
+  )
+  return f'{path} is no config field; {way_out}'
+
+
+def to_json(config: Any) -> dict[str, Any]:
+  """The config as JSON gives it back: tuples are lists."""
+  return json.loads(
+    config.to_json() if hasattr(config, 'to_json') else json.dumps(config)
+  )
+
+
+def from_json(path: Path | str) -> ml_collections.ConfigDict:
+  """The config of a run's folder."""
+  return ml_collections.ConfigDict(_tuples(json.loads(Path(path).read_text())))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+  """Fields in which a run may not go on, as 'path: old -> new'.
+
+  Args:
+    old: `to_json` of the config the run began with.
+    new: of the one it shall go on with.
+  """
+  old, new = _flat(old), _flat(new)
+  out = []
+  for path in sorted(old.keys() | new.keys()):
+    section, _, name = path.partition('.')
+    field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
+    if field is not None and field.later:
+      continue
+    before, after = old.get(path, _default(field)), new.get(path)
+    if before != after:
+      out.append(f'{path}: {before!r} -> {after!r}')
+  return out
+
+
+def _default(field: schema.Field | None) -> Any:
+  """What a run began with whose config.json is older than the field."""
+  return None if field is None else json.loads(json.dumps(field.default))
+
+
+def _wrong(path: str, field: schema.Field, value: Any) -> list[str]:
+  if field.accepts(value):
+    return []
+  if hasattr(value, 'to_dict'):
+    value = value.to_dict()
+  return [f'{path}={value!r} is not legal: {field.describe()}']
+
+
+def _not_plain(path: str, value: Any) -> list[str]:
+  if isinstance(value, ml_collections.ConfigDict):
+    return [
+      error
+      for name, child in value.items()
+      for error in _not_plain(f'{path}.{name}', child)
+    ]
+  return _wrong(path, schema.Field('plain', None, ''), value)
+
+
+def _together(config: Any) -> list[str]:
+  """Fields that are legal each, but not together."""
+  train, errors = config.train, []
+  if train.batch_size % train.accumulate:
+    errors.append(
+      f'train.batch_size={train.batch_size} is not divisible by '
+      f'train.accumulate={train.accumulate}'
+    )
+  if config.mesh.style == 'pmap':
+    errors.append(
+      "mesh.style='pmap' is not there yet; use 'pjit', which runs on the same "
+      'devices'
+    )
+  if 0 in [config.mesh[axis] for axis in config.mesh if axis != 'style']:
+    errors.append('mesh: an axis of size 0 holds no device; use 1 or -1')
+  if config.optimizer.schedule in ('cosine', 'linear') and (
+    config.optimizer.warmup_steps >= train.steps
+  ):
+    errors.append(
+      f'optimizer.warmup_steps={config.optimizer.warmup_steps} leaves nothing '
+      f'of train.steps={train.steps} to decay in; lower it'
+    )
+  if train.ema_decay == 1:
+    errors.append('train.ema_decay=1 never moves the average; use 0.999')
+  for name in ('mean', 'std'):
+    if len(config.data[name]) != 3:
+      errors.append(
+        f'data.{name}={config.data[name]!r} is not legal: three numbers'
+      )
+  return errors
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  out = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      out |= _flat(value, f'{prefix}{name}.')
+    else:
+      out[prefix + name] = value
+  return out
+
+
+def _tuples(value: Any) -> Any:
+  if isinstance(value, list):
+    return tuple(_tuples(v) for v in value)
+  if isinstance(value, dict):
+    return {name: _tuples(v) for name, v in value.items()}
+  return value

@@ -1,0 +1,156 @@
+"""Everything that a run carries from one step to the next."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules
+from mmjax.types import Array, Batch, Params
+
+
+@flax.struct.dataclass
+class State:
+  """A pytree; the next step is a function of it and of the batch alone.
+
+  Attributes:
+    step: [] int32, updates done; also the number of the next batch.
+    seed: [] uint32, with `step` the source of all randomness.
+    params: parameters.
+    opt_state: the optimizer's state.
+    ema: moving average of the parameters, or None.
+  """
+
+  step: Array
+  seed: Array
+  params: Params
+  opt_state: Any
+  ema: Params | None
+
+  @property
+  def eval_params(self) -> Params:
+    """What evaluation uses: the average where there is one."""
+    return self.params if self.ema is None else self.ema
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A state's shapes and places, known before any of it exists.
+
+  Attributes:
+    init: seed [] uint32 -> State; run it under `jax.jit` with
+      `out_shardings=plan.shardings`, so that no device ever holds it whole.
+    abstract: State of `jax.ShapeDtypeStruct` with shardings.
+    shardings: State of shardings.
+  """
+
+  init: Callable[[Array], State]
+  abstract: State
+  shardings: State
+
+
+def shapes(model: nn.Module, batch: Batch) -> Params:
+  """The model's parameters as boxed shapes; computes nothing."""
+  variables = jax.eval_shape(
+    lambda key: model.init(key, _as_arrays(batch), train=False),
+    jax.random.key(0),
+  )
+  extra = sorted(set(variables) - {'params'})
+  if extra:
+    raise ValueError(
+      f'the model has variable collections {extra} besides params, which the '
+      'loop does not carry; use layers without running statistics'
+    )
+  return variables['params']
+
+
+def plan(
+  model: nn.Module,
+  batch: Batch,
+  tx: optax.GradientTransformation,
+  *,
+  boxed: Params,
+  mesh: jax.sharding.Mesh,
+  ema: bool,
+) -> Plan:
+  """Finds shapes and shardings of the state from the modules' axis names.
+
+  Args:
+    model: as for `shapes`.
+    batch: one or two examples.
+    tx: the optimizer.
+    boxed: of `shapes(model, batch)`.
+    mesh: where the state lies.
+    ema: whether to keep an average of the parameters.
+  """
+
+  def init(seed: Array) -> State:
+    key = jax.random.key(seed)
+    params = nn.meta.unbox(
+      model.init(key, _as_arrays(batch), train=False)['params']
+    )
+    return State(
+      step=jnp.zeros((), jnp.int32),
+      seed=seed,
+      params=params,
+      opt_state=tx.init(params),
+      # A buffer of its own: the update donates params and ema separately.
+      ema=jax.tree.map(jnp.copy, params) if ema else None,
+    )
+
+  abstract = jax.eval_shape(init, np.uint32(0))
+  of_params = rules.shardings(boxed, mesh)
+  whole = mesh_lib.replicated(mesh)
+  shardings = State(
+    step=whole,
+    seed=whole,
+    params=of_params,
+    opt_state=_like_params(
+      abstract.opt_state, abstract.params, of_params, whole
+    ),
+    ema=of_params if ema else None,
+  )
+  abstract = jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    abstract,
+    shardings,
+  )
+  return Plan(init, abstract, shardings)
+
+
+def _as_arrays(batch: Batch) -> Batch:
+  return {name: jnp.asarray(value) for name, value in batch.items()}
+
+
+def _like_params(opt_state: Any, params: Any, places: Any, whole: Any) -> Any:
+  """Puts moments where their parameter lies, everything else everywhere.
+
+  A leaf belongs to a parameter if its path ends in the parameter's and it has
+  the same shape, whatever the optimizer wraps around it.
+  """
+  known = {
+    path: (leaf.shape, place)
+    for (path, leaf), place in zip(
+      jax.tree_util.tree_leaves_with_path(params),
+      jax.tree.leaves(places),
+      strict=True,
+    )
+  }
+
+  def place(path, leaf):
+    for start in range(len(path)):
+      shape, sharding = known.get(path[start:], (None, None))
+      if shape == leaf.shape:
+        return sharding
+    return whole
+
+  return jax.tree_util.tree_map_with_path(place, opt_state)

@@ -1,0 +1,137 @@
+"""Where a run's numbers go: JSON lines, TensorBoard, Weights & Biases."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class Writer(Protocol):
+  """Takes the numbers of one step."""
+
+  def write(self, step: int, values: Mapping[str, float]) -> None: ...
+
+  def close(self) -> None: ...
+
+
+def write_json(path: Path, value: Any) -> None:
+  """Replaces a file at once: nobody ever reads half of it."""
+  part = path.with_name(path.name + '.part')
+  part.write_text(json.dumps(value, indent=2, sort_keys=True) + '\n')
+  os.replace(part, path)
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+  """The whole lines of a metrics.jsonl; a killed process may leave a half."""
+  out = []
+  for line in path.read_text().splitlines() if path.exists() else ():
+    with contextlib.suppress(json.JSONDecodeError):
+      out.append(json.loads(line))
+  return out
+
+
+class JsonLines:
+  """metrics.jsonl: one line a step, beginning with its number.
+
+  Args:
+    path: the file.
+    restored: step that the run goes on from. What an earlier process wrote
+      of later steps is dropped, so that no step appears twice.
+
+  Attributes:
+    last: the last line, empty in a fresh run.
+  """
+
+  def __init__(self, path: Path, restored: int = 0):
+    kept = [r for r in read_json_lines(path) if r['step'] <= restored]
+    self.last: dict[str, Any] = kept[-1] if kept else {}
+    lines = [json.dumps(record) + '\n' for record in kept]
+    part = path.with_name(path.name + '.part')
+    part.write_text(''.join(lines))
+    os.replace(part, path)
+    self._file = path.open('r+')
+    self._begins = sum(map(len, lines[:-1]))  # Where the last line begins.
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    """Appends a line, or adds to the last one if it is of the same step."""
+    if self.last.get('step') == step:
+      self._file.seek(self._begins)
+      self._file.truncate()
+    else:
+      self._begins = self._file.seek(0, os.SEEK_END)
+      self.last = {'step': step}
+    self.last |= values
+    self._file.write(json.dumps(self.last) + '\n')
+    self._file.flush()
+
+  def close(self) -> None:
+    self._file.close()
+
+
+class TensorBoard:
+  """Event files in the run's folder; steps after `restored` are overwritten."""
+
+  def __init__(self, folder: Path, restored: int = 0):
+    import tensorboardX
+
+    self._writer = tensorboardX.SummaryWriter(
+      str(folder), purge_step=restored + 1 if restored else None
+    )
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+      self._writer.add_scalar(name, value, step)
+
+  def close(self) -> None:
+    self._writer.close()
+
+
+class WeightsAndBiases:
+  """A run of the project `train.wandb_project`, named after the folder.
+
+  Raises:
+    ValueError: if the package `wandb` is not installed.
+  """
+
+  def __init__(self, project: str, folder: Path, config: Mapping[str, Any]):
+    try:
+      import wandb
+    except ImportError:
+      raise ValueError(
+        f'train.wandb_project={project!r} needs the package wandb: pip install '
+        "'mmjax[wandb]', or leave the field empty"
+      ) from None
+    identity = folder / 'wandb_id'
+    if not identity.exists():
+      identity.write_text(wandb.util.generate_id())
+    self._run = wandb.init(
+      project=project,
+      name=folder.name,
+      id=identity.read_text(),
+      resume='allow',
+      dir=str(folder),
+      config=dict(config),
+    )
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    self._run.log(dict(values), step=step)
+
+  def close(self) -> None:
+    self._run.finish()
+
+
+class Writers:
+  """Several writers as one; those of other hosts than the first are none."""
+
+  def __init__(self, writers: Iterable[Writer]):
+    self._writers = tuple(writers)
+
+  def write(self, step: int, values: Mapping[str, float]) -> None:
+    for writer in self._writers:
+      writer.write(step, values)
+
+  def close(self) -> None:
+    for writer in self._writers:
+      writer.close()
