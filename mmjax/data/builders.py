@@ -1,14 +1,12 @@
-"""Writing prepared data sets: a TFDS builder, its tokenizer, its answers.
+"""Writing prepared data sets: a TFDS builder and its tokenizer.
 
 A data set appears in one rename. Until then it is in a hidden folder that no
 reader looks at, so an interrupted or failed build leaves nothing to read.
 """
 
-import collections
 import contextlib
 import io
 import itertools
-import json
 import os
 import pathlib
 import shutil
@@ -46,7 +44,6 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._num_texts = 0
     self._stride = 1
     self._seen = 0
-    self._answers = collections.Counter()
     super().__init__(file_format='array_record', **kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
@@ -74,8 +71,6 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield record['id'], records.encode_record(record)
 
   def _learn_from(self, record: records.Record) -> None:
-    for entry in record['questions']:
-      self._answers.update(entry['answers'][:1])
     # Every record until there are enough texts, then every second, and so on:
     # that way they come from all of the data set.
     if self._seen % self._stride == 0:
@@ -97,9 +92,6 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     texts = itertools.chain.from_iterable(self._texts)
     tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
     tokenizer.save(folder / records.TOKENIZER_FILE)
-    answers = sorted(self._answers, key=lambda a: (-self._answers[a], a))
-    text = json.dumps(answers, ensure_ascii=False, indent=0)
-    (folder / records.ANSWERS_FILE).write_text(text, encoding='utf-8')
 
 
 class Progress:

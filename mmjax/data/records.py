@@ -32,9 +32,8 @@ FEATURES = tfds.features.FeaturesDict(
   }
 )
 
-# A data set of ours has exactly these two beside its records.
+# Beside the records of a data set that mmjax wrote.
 TOKENIZER_FILE = 'tokenizer.json'
-ANSWERS_FILE = 'answers.json'
 
 
 def decoders() -> dict[str, Any]:
@@ -93,6 +92,20 @@ def find_folder(
     default = json.loads(settings.read_text())['default_config_name']
     return _newest_version(root / default) or _newest_version(root)
   return _newest_version(root)
+
+
+def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
+  """Names of the data sets in a folder, as `find_folder` takes them."""
+  root = pathlib.Path(data_dir or default_data_dir()).expanduser()
+  names = set()
+  for path in [*root.glob('*/*/*.json'), *root.glob('*/*/*/*.json')]:
+    name = path.parent.parent.relative_to(root).as_posix()
+    if not name.startswith('.') and find_folder(name, root):
+      names.add(name)
+  # 'shapes' and 'shapes/full' may be the same.
+  shorter = {name.split('/')[0] for name in names if '/' in name}
+  names |= {name for name in shorter if find_folder(name, root)}
+  return sorted(names)
 
 
 def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:

@@ -1,0 +1,177 @@
+"""`mmjax data`: prepare, import, list and look at data sets."""
+
+import argparse
+
+_FORMATS = ('webdataset', 'jsonl', 'csv')
+
+
+def main(argv: list[str]) -> int:
+  """Runs `mmjax data ...`; returns the exit status."""
+  options = _parser().parse_args(argv)
+  return options.run(options) or 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog='mmjax data', description='Prepare, import and look at data sets.'
+  )
+  where = argparse.ArgumentParser(add_help=False)
+  where.add_argument(
+    '--data_dir',
+    help='where data sets live (default: $MMJAX_DATA_DIR, or '
+    '~/.cache/mmjax/data)',
+  )
+  commands = parser.add_subparsers(
+    title='commands', required=True, metavar='COMMAND'
+  )
+  _add_prepare(commands, where)
+  _add_import(commands, where)
+  _add_show(commands, where)
+  listing = commands.add_parser(
+    'list', parents=[where], help='name what is prepared and what could be'
+  )
+  listing.set_defaults(run=_list)
+  return parser
+
+
+def _add_prepare(commands, where: argparse.ArgumentParser) -> None:
+  parser = commands.add_parser(
+    'prepare',
+    parents=[where],
+    help='write one of the data sets that mmjax brings',
+    description='Writes a data set, unless it is there already.',
+  )
+  parser.add_argument('name', help='for example shapes, shapes/small, easy_vqa')
+  parser.set_defaults(run=_prepare)
+
+
+def _add_import(commands, where: argparse.ArgumentParser) -> None:
+  parser = commands.add_parser(
+    'import',
+    parents=[where],
+    help='make a data set of your own images and texts',
+    description='Makes a data set of tars in WebDataset layout, or of a JSONL '
+    'or CSV file beside its images. Fields: image (a path, relative to the '
+    'file), id, caption or captions, question with answer or answers, or '
+    'questions; all others become metadata.',
+    epilog='example: mmjax data import --format=csv --input=photos.csv '
+    '--name=photos',
+  )
+  add = parser.add_argument
+  add('--format', required=True, choices=_FORMATS)
+  add(
+    '--input',
+    required=True,
+    help='file, pattern such as "shards/*.tar", or several with commas',
+  )
+  add('--name', required=True, help='name of the data set: a-z, 0-9 and _')
+  add(
+    '--splits',
+    default='train:0.8,validation:0.1,test:0.1',
+    help='names and shares; records are dealt by a hash of their group, or '
+    'their image (default: %(default)s)',
+  )
+  add('--group_by', help='field whose values are never shared by two splits')
+  add(
+    '--on_error',
+    default='stop',
+    choices=('stop', 'skip'),
+    help='what to do about an unreadable record; skipped ones are listed in '
+    'skipped.jsonl (default: %(default)s)',
+  )
+  add(
+    '--language',
+    default='en',
+    help='which to take of captions by language (default: %(default)s)',
+  )
+  add(
+    '--vocab_size',
+    type=int,
+    default=8192,
+    help='most ids of the tokenizer learnt from the training texts (default: '
+    '%(default)s)',
+  )
+  add('--lower', action='store_true', help='lower-case texts in the tokenizer')
+  add('--tokenizer', help='a tokenizer.json to use instead of learning one')
+  add('--overwrite', action='store_true', help='replace a set of this name')
+  parser.set_defaults(run=_import)
+
+
+def _add_show(commands, where: argparse.ArgumentParser) -> None:
+  parser = commands.add_parser(
+    'show',
+    parents=[where],
+    help='print counts and examples, write a contact sheet',
+  )
+  parser.add_argument('name', help='a prepared data set')
+  parser.add_argument('--split', help='which to show (default: the first)')
+  parser.add_argument(
+    '--output', help='file of the contact sheet (default: NAME-SPLIT.png)'
+  )
+  parser.add_argument(
+    '--rows', type=int, default=24, help='pictures (default: %(default)s)'
+  )
+  parser.set_defaults(run=_show)
+
+
+# What the commands need is imported by them: parsing and help stay quick.
+
+
+def _prepare(options: argparse.Namespace) -> None:
+  from mmjax.data import prepare
+
+  print(prepare.prepare(options.name, options.data_dir))
+
+
+def _import(options: argparse.Namespace) -> None:
+  from mmjax.data import importing
+
+  settings = importing.Settings(
+    name=options.name,
+    splits=importing.parse_splits(options.splits),
+    group_by=options.group_by,
+    on_error=options.on_error,
+    language=options.language,
+    vocab_size=options.vocab_size,
+    lower=options.lower,
+    tokenizer=options.tokenizer,
+  )
+  folder = importing.import_data(
+    options.format,
+    options.input,
+    settings,
+    data_dir=options.data_dir,
+    overwrite=options.overwrite,
+  )
+  print(folder)
+
+
+def _show(options: argparse.Namespace) -> None:
+  from mmjax.data import showing
+
+  print(
+    showing.show(
+      options.name,
+      split=options.split,
+      data_dir=options.data_dir,
+      output=options.output,
+      rows=options.rows,
+    )
+  )
+
+
+def _list(options: argparse.Namespace) -> None:
+  from mmjax.data import prepare, records
+
+  data_dir = options.data_dir or records.default_data_dir()
+  print(f'in {data_dir}:')
+  found = records.prepared_names(data_dir)
+  for name in found:
+    print(f'  {name}')
+  if not found:
+    print('  nothing is prepared')
+  others = [name for name in prepare.NAMES if name not in found]
+  if others:
+    print('to prepare with `mmjax data prepare NAME`:')
+    for name in others:
+      print(f'  {name}')

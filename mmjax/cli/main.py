@@ -1,0 +1,61 @@
+"""The `mmjax` command: hands its arguments to a sub-command."""
+
+import importlib
+import sys
+
+# A sub-command is a module of this package with `main(argv) -> int | None`. It
+# is imported when it is asked for, so that `mmjax --help` is quick.
+COMMANDS = {
+  'data': 'prepare, import, list and look at data sets',
+  'predict': 'caption an image file, or answer a question about it',
+}
+
+USAGE = """\
+Multimodal models in JAX and Flax.
+
+usage: mmjax COMMAND ...
+
+{commands}
+
+`mmjax COMMAND --help` says more about one of them. Training is started with
+`python -m experiments.NAME --config=FILE --workdir=FOLDER`.
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs one command.
+
+  Args:
+    argv: arguments without the program's name; by default those of the process.
+
+  Returns:
+    The exit status.
+  """
+  argv = sys.argv[1:] if argv is None else argv
+  lines = [f'  {name:<10} {what}' for name, what in COMMANDS.items()]
+  usage = USAGE.format(commands='\n'.join(lines))
+  if argv and argv[0] in ('-h', '--help', 'help'):
+    print(usage, end='')
+    return 0
+  if argv and argv[0] == '--version':
+    print(importlib.import_module('mmjax').__version__)
+    return 0
+  if not argv or argv[0] not in COMMANDS:
+    if argv:
+      print(f'mmjax: there is no command {argv[0]!r}\n', file=sys.stderr)
+    print(usage, end='', file=sys.stderr)
+    return 2
+  command = importlib.import_module(f'mmjax.cli.{argv[0]}')
+  try:
+    return command.main(argv[1:]) or 0
+  except (ValueError, OSError, ImportError) as error:
+    # Errors that people can act on; anything else is a bug, with its trace.
+    print(f'mmjax {argv[0]}: {error}', file=sys.stderr)
+    return 1
+  except KeyboardInterrupt:
+    print('stopped', file=sys.stderr)
+    return 130
+
+
+if __name__ == '__main__':
+  sys.exit(main())
