@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from mmjax.data import builders, records, shapes
+from mmjax.data import builders, easy_vqa, records, shapes
 
 # Every name with the function that makes its builder for a data_dir.
 _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
@@ -12,6 +12,7 @@ _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
   'shapes/small': lambda data_dir: shapes.Shapes(
     data_dir=data_dir, config='small'
   ),
+  'easy_vqa': lambda data_dir: easy_vqa.EasyVqa(data_dir=data_dir),
 }
 
 NAMES = tuple(_BUILDERS)
