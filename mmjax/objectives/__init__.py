@@ -1,0 +1,28 @@
+"""Pure losses on a model's outputs."""
+
+from mmjax.objectives.build import OBJECTIVES, build
+from mmjax.objectives.contrastive import (
+  Contrastive,
+  sigmoid_loss,
+  softmax_loss,
+)
+from mmjax.objectives.text import (
+  Captioning,
+  VqaClassification,
+  VqaGeneration,
+  cross_entropy,
+  next_token_loss,
+)
+
+__all__ = [
+  'OBJECTIVES',
+  'Captioning',
+  'Contrastive',
+  'VqaClassification',
+  'VqaGeneration',
+  'build',
+  'cross_entropy',
+  'next_token_loss',
+  'sigmoid_loss',
+  'softmax_loss',
+]

@@ -1,0 +1,140 @@
+"""Contrastive objectives: matching images with their texts."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from mmjax import ops
+from mmjax.objectives import presence
+from mmjax.types import Batch, Metrics, Outputs
+
+
+def softmax_loss(
+  image: Float[Array, 'B E'],
+  text: Float[Array, 'B E'],
+  scale: Float[Array, ''],
+  mask: Bool[Array, 'B'],
+  axis_name: str | None = None,
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+  """The symmetric cross-entropy of CLIP (Radford et al. 2021, figure 3).
+
+  Args:
+    image: [B, E] unit vectors.
+    text: [B, E] unit vectors; row i belongs to image i.
+    scale: the inverse temperature.
+    mask: [B], True for pairs that exist; others are neither asked about nor
+      offered as answers.
+    axis_name: a mapped axis over whose devices the candidates are gathered; the
+      loss is then the mean over this device's pairs.
+
+  Returns:
+    The loss, 0 where there is no pair, and the share of images whose own text
+    comes first.
+  """
+  labels, offered = jnp.arange(image.shape[0]), mask
+  all_image, all_text = image, text
+  if axis_name is not None:
+    labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
+    gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
+    all_image, all_text, offered = gather(image), gather(text), gather(mask)
+
+  def cross_entropy(rows: Array, columns: Array):
+    logits = scale * rows @ columns.T
+    logits = jnp.where(offered[None], logits, jnp.finfo(jnp.float32).min)
+    log_probs = jax.nn.log_softmax(logits)
+    right = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
+    first = jnp.argmax(logits, axis=1) == labels
+    return ops.masked_mean(-right, mask), ops.masked_mean(first, mask)
+
+  to_text, accuracy = cross_entropy(image, all_text)
+  to_image, _ = cross_entropy(text, all_image)
+  return (to_text + to_image) / 2, accuracy
+
+
+def sigmoid_loss(
+  image: Float[Array, 'B E'],
+  text: Float[Array, 'B E'],
+  scale: Float[Array, ''],
+  bias: Float[Array, ''],
+  mask: Bool[Array, 'B'],
+  axis_name: str | None = None,
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+  """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1).
+
+  Every pair in the batch is one binary question; the sum over texts is averaged
+  over images.
+
+  Args:
+    image: [B, E] unit vectors.
+    text: [B, E] unit vectors; row i belongs to image i.
+    scale: multiplies the cosines.
+    bias: is added to them.
+    mask: [B], True for pairs that exist.
+    axis_name: as in `softmax_loss`.
+
+  Returns:
+    The loss, 0 where there is no pair, and the share of images whose own text
+    comes first.
+  """
+  labels, offered, all_text = jnp.arange(image.shape[0]), mask, text
+  if axis_name is not None:
+    labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
+    gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
+    all_text, offered = gather(text), gather(mask)
+  logits = scale * image @ all_text.T + bias
+  own = labels[:, None] == jnp.arange(all_text.shape[0])[None]
+  losses = -jax.nn.log_sigmoid(jnp.where(own, logits, -logits))
+  a_row = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)
+  ranked = jnp.where(offered[None], logits, -jnp.inf)
+  first = jnp.argmax(ranked, axis=1) == labels
+  return ops.masked_mean(a_row, mask), ops.masked_mean(first, mask)
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrastive:
+  """Contrastive learning over the batch.
+
+  Needs the outputs `image_embedding` and `text_embedding` [B, E] (unit vectors)
+  and `logit_scale` []; the sigmoid also `logit_bias` []. An example without
+  image or text takes no part.
+
+  Attributes:
+    kind: 'softmax' (CLIP) or 'sigmoid' (SigLIP).
+  """
+
+  kind: str = 'softmax'
+
+  def __post_init__(self):
+    if self.kind not in ('softmax', 'sigmoid'):
+      raise ValueError(
+        f"contrastive kind {self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
+      )
+
+  def count(self, batch: Batch) -> Array:
+    """Number of image-text pairs."""
+    return presence.all_of(batch, 'image', 'text').sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `accuracy` and `logit_scale` as metrics."""
+    del apply, rng
+    mask = presence.all_of(batch, 'image', 'text')
+    image = jnp.where(mask[:, None], outputs['image_embedding'], 0.0)
+    text = jnp.where(mask[:, None], outputs['text_embedding'], 0.0)
+    scale = outputs['logit_scale']
+    if self.kind == 'softmax':
+      loss, accuracy = softmax_loss(image, text, scale, mask, axis_name)
+    else:
+      bias = outputs['logit_bias']
+      loss, accuracy = sigmoid_loss(image, text, scale, bias, mask, axis_name)
+    return loss, {'accuracy': accuracy, 'logit_scale': scale}

@@ -1,0 +1,191 @@
+"""Objectives on text that a model writes, and on answers that it picks."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax import ops
+from mmjax.objectives import presence
+from mmjax.types import Batch, Metrics, Outputs
+
+
+def cross_entropy(
+  logits: Float[Array, '*N V'],
+  labels: Int[Array, '*N'],
+  label_smoothing: float = 0.0,
+) -> Float[Array, '*N']:
+  """Negative log-probability of each label, in float32.
+
+  Args:
+    logits: [..., V].
+    labels: [...] integers in [0, V).
+    label_smoothing: the share of the target spread over all V classes (Szegedy
+      et al. 2016, section 7).
+  """
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  right = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
+  smooth = log_probs.mean(axis=-1)
+  return -(1 - label_smoothing) * right - label_smoothing * smooth
+
+
+def next_token_loss(
+  logits: Float[Array, 'B T-1 V'],
+  tokens: Int[Array, 'B T'],
+  mask: Bool[Array, 'B T'],
+  label_smoothing: float = 0.0,
+) -> tuple[Float[Array, ''], Float[Array, '']]:
+  """The mean over real tokens of predicting each from those before it.
+
+  Args:
+    logits: [B, T - 1, V]; position t predicts token t + 1.
+    tokens: [B, T].
+    mask: [B, T], True on real tokens.
+    label_smoothing: see `cross_entropy`.
+
+  Returns:
+    The loss and the share of tokens that get the highest logit, both 0 where
+    there is none.
+  """
+  targets, targets_mask = tokens[:, 1:], mask[:, 1:]
+  losses = cross_entropy(logits, targets, label_smoothing)
+  right = jnp.argmax(logits, axis=-1) == targets
+  return (
+    ops.masked_mean(losses, targets_mask),
+    ops.masked_mean(right, targets_mask),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioning:
+  """Writing the caption of an image, word by word (Vinyals et al. 2015, eq. 8).
+
+  Needs the output `caption_logits` [B, T - 1, V]. An example without image or
+  text takes no part.
+
+  Attributes:
+    label_smoothing: see `cross_entropy`.
+  """
+
+  label_smoothing: float = 0.0
+
+  def count(self, batch: Batch) -> Array:
+    """Number of tokens to predict."""
+    return self._mask(batch)[:, 1:].sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `token_accuracy` as a metric."""
+    del apply, rng, axis_name
+    loss, accuracy = next_token_loss(
+      outputs['caption_logits'],
+      batch['text'],
+      self._mask(batch),
+      self.label_smoothing,
+    )
+    return loss, {'token_accuracy': accuracy}
+
+  def _mask(self, batch: Batch) -> Array:
+    present = presence.all_of(batch, 'image', 'text')
+    return batch['text_mask'] & present[:, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class VqaGeneration:
+  """Writing the answer to a question about an image.
+
+  Needs the output `answer_token_logits` [B, A - 1, V]. An example without
+  question, answer or image takes no part.
+
+  Attributes:
+    needs_image: False trains on questions alone, as a blind baseline does.
+    label_smoothing: see `cross_entropy`.
+  """
+
+  needs_image: bool = True
+  label_smoothing: float = 0.0
+
+  def count(self, batch: Batch) -> Array:
+    """Number of tokens to predict."""
+    return self._mask(batch)[:, 1:].sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `token_accuracy` as a metric."""
+    del apply, rng, axis_name
+    loss, accuracy = next_token_loss(
+      outputs['answer_token_logits'],
+      batch['answer'],
+      self._mask(batch),
+      self.label_smoothing,
+    )
+    return loss, {'token_accuracy': accuracy}
+
+  def _mask(self, batch: Batch) -> Array:
+    present = presence.all_of(batch, *_needed(self.needs_image))
+    return batch['answer_mask'] & present[:, None]
+
+
+@dataclasses.dataclass(frozen=True)
+class VqaClassification:
+  """Picking the answer to a question out of a fixed vocabulary.
+
+  Needs the output `answer_logits` [B, C] (Antol et al. 2015, section 4.2). An
+  example takes no part if it lacks question or image, or its answer is not in
+  the vocabulary.
+
+  Attributes:
+    needs_image: False trains on questions alone, as a blind baseline does.
+    label_smoothing: see `cross_entropy`.
+  """
+
+  needs_image: bool = True
+  label_smoothing: float = 0.0
+
+  def count(self, batch: Batch) -> Array:
+    """Number of questions."""
+    return self._mask(batch).sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `accuracy` as a metric."""
+    del apply, rng, axis_name
+    mask, logits = self._mask(batch), outputs['answer_logits']
+    labels = jnp.maximum(batch['label'], 0)
+    losses = cross_entropy(logits, labels, self.label_smoothing)
+    right = jnp.argmax(logits, axis=-1) == labels
+    return (
+      ops.masked_mean(losses, mask),
+      {'accuracy': ops.masked_mean(right, mask)},
+    )
+
+  def _mask(self, batch: Batch) -> Array:
+    present = presence.all_of(batch, *_needed(self.needs_image))
+    return present & (batch['label'] >= 0)
+
+
+def _needed(image: bool) -> tuple[str, ...]:
+  return ('question', 'answer', 'image') if image else ('question', 'answer')
