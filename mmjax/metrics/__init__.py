@@ -1,0 +1,5 @@
+"""Metrics on numpy arrays and strings, usable without the rest of mmjax."""
+
+from mmjax.metrics import answers, captions, classification, retrieval
+
+__all__ = ['answers', 'captions', 'classification', 'retrieval']

@@ -1,0 +1,92 @@
+"""Classification: accuracies and the confusion behind them.
+
+Labels below 0 mean "none", as where an answer isn't in the vocabulary: no
+prediction is right for them, and they are in no class.
+"""
+
+import numpy as np
+
+
+def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+  """Share of examples whose label is among the k greatest logits.
+
+  A class whose logit equals the label's is taken to come before it.
+
+  Args:
+    logits: [B, C].
+    labels: [B] int; those below 0 count as wrong.
+    k: how many guesses.
+
+  Returns:
+    A number in 0..1.
+
+  Raises:
+    ValueError: if k isn't in 1..C, a label isn't a class, or there are none.
+  """
+  logits, labels = np.asarray(logits), np.asarray(labels)
+  num_classes = logits.shape[1]
+  if not 1 <= k <= num_classes:
+    raise ValueError(f'k = {k} is not in 1..{num_classes}, the classes')
+  _check(labels, num_classes)
+  right = logits[np.arange(len(labels)), np.maximum(labels, 0)]
+  ranks = np.sum(logits >= right[:, None], axis=1)
+  return float(np.mean((ranks <= k) & (labels >= 0)))
+
+
+def confusion(
+  predictions: np.ndarray, labels: np.ndarray, num_classes: int
+) -> np.ndarray:
+  """Counts [C, C]: row is the label, column what was predicted.
+
+  Args:
+    predictions: [B] int in 0..C - 1.
+    labels: [B] int in 0..C - 1; those below 0 are left out.
+    num_classes: C.
+
+  Raises:
+    ValueError: for predictions or labels out of range.
+  """
+  predictions, labels = np.asarray(predictions), np.asarray(labels)
+  _check(labels, num_classes)
+  _check(predictions, num_classes)
+  if predictions.size and predictions.min() < 0:
+    raise ValueError(f'prediction {predictions.min()} is no class')
+  kept = labels >= 0
+  counts = np.zeros((num_classes, num_classes), np.int64)
+  np.add.at(counts, (labels[kept], predictions[kept]), 1)
+  return counts
+
+
+def per_class_accuracy(counts: np.ndarray) -> np.ndarray:
+  """Share of each class's examples that were recognised (its recall).
+
+  Args:
+    counts: [C, C] from `confusion`.
+
+  Returns:
+    [C] float, NaN for classes without examples.
+  """
+  totals = counts.sum(axis=1)
+  rates = np.full(len(counts), np.nan)
+  return np.divide(np.diagonal(counts), totals, out=rates, where=totals > 0)
+
+
+def balanced_accuracy(counts: np.ndarray) -> float:
+  """Mean of `per_class_accuracy` over the classes that have examples.
+
+  Raises:
+    ValueError: if none has.
+  """
+  if counts.sum() == 0:
+    raise ValueError('there are no labelled examples')
+  return float(np.nanmean(per_class_accuracy(counts)))
+
+
+def _check(labels: np.ndarray, num_classes: int) -> None:
+  if labels.size == 0:
+    raise ValueError('there are no examples')
+  if labels.max() >= num_classes:
+    raise ValueError(
+      f'label {labels.max()} is not one of {num_classes} classes, 0 to '
+      f'{num_classes - 1}'
+    )
