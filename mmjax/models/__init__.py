@@ -1,0 +1,13 @@
+"""Compositions of encoders, fusions and decoders."""
+
+from mmjax.models.build import build
+from mmjax.models.contrastive_captioner import ContrastiveCaptioner
+from mmjax.models.dual_encoder import DualEncoder
+from mmjax.models.encoder_decoder import EncoderDecoder
+
+__all__ = [
+  'ContrastiveCaptioner',
+  'DualEncoder',
+  'EncoderDecoder',
+  'build',
+]

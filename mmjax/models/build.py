@@ -1,0 +1,186 @@
+"""Models from plain data.
+
+The dicts below are the only place where names become classes.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import decoders, encoders, fusion
+from mmjax import nn as mnn
+from mmjax.models import contrastive_captioner, dual_encoder, encoder_decoder
+
+IMAGE_ENCODERS = {'vit': encoders.ViT, 'resnet': encoders.ResNet}
+TEXT_ENCODERS = {
+  'transformer': encoders.Transformer,
+  'recurrent': encoders.Recurrent,
+}
+FUSIONS = {
+  'concat': fusion.Concat,
+  'cross_attention': fusion.CrossAttention,
+  'gated': fusion.Gated,
+}
+DECODERS = {'text': decoders.TextDecoder}
+MODELS = {
+  'dual_encoder': dual_encoder.DualEncoder,
+  'encoder_decoder': encoder_decoder.EncoderDecoder,
+  'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
+}
+PARTS = {
+  'image': IMAGE_ENCODERS,
+  'text': TEXT_ENCODERS,
+  'question': TEXT_ENCODERS,
+  'fusion': FUSIONS,
+  'decoder': DECODERS,
+}
+_DERIVED = ('dtype', 'parent', 'name', 'vocab_size', 'num_answers')
+
+
+def build(
+  config: Mapping[str, Any],
+  *,
+  vocab_size: int,
+  text_length: int = 0,
+  question_length: int = 0,
+  answer_length: int = 0,
+  num_answers: int = 0,
+  dtype: Any = jnp.float32,
+) -> nn.Module:
+  """Makes a model.
+
+  Args:
+    config: `name` (a key of `MODELS`), the model's own settings, and for each
+      of its parts a mapping with a `name` and settings.
+    vocab_size: V, of all text parts.
+    text_length: longest caption, the `max_length` of parts that read captions
+      and don't set one.
+    question_length: the same for questions.
+    answer_length: the same for answers.
+    num_answers: C, size of the answer vocabulary; 0 for no classifier.
+    dtype: of the computation.
+
+  Raises:
+    ValueError: for an unknown name or setting, or a value of the wrong type;
+      it names the field and what would be legal.
+  """
+  lengths = {
+    'text': text_length,
+    'question': question_length,
+    'decoder': max(text_length, question_length, answer_length),
+  }
+  derived = {
+    'vocab_size': vocab_size,
+    'num_answers': num_answers,
+    'dtype': jnp.dtype(dtype),
+  }
+  settings = dict(config)
+  cls = _pick(MODELS, settings.pop('name', None), 'model.name')
+  parts = {}
+  for part, choices in PARTS.items():
+    if part not in _fields(cls) or settings.get(part) is None:
+      settings.pop(part, None)
+      continue
+    of_part = dict(settings.pop(part))
+    where = f'model.{part}'
+    part_cls = _pick(choices, of_part.pop('name', None), f'{where}.name')
+    if lengths.get(part):
+      derived_part = {**derived, 'max_length': lengths[part]}
+    else:
+      derived_part = derived
+    parts[part] = _make(part_cls, of_part, where, derived_part)
+  return _make(cls, settings, 'model', derived, parts)
+
+
+def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
+  if name not in choices:
+    raise ValueError(f'{field} {name!r} is unknown; use one of {list(choices)}')
+  return choices[name]
+
+
+def _fields(cls: type) -> dict[str, dataclasses.Field]:
+  return {
+    field.name: field
+    for field in dataclasses.fields(cls)
+    if field.init and field.name not in ('parent', 'name')
+  }
+
+
+def _make(
+  cls: type,
+  settings: Mapping[str, Any],
+  where: str,
+  derived: Mapping[str, Any],
+  parts: Mapping[str, nn.Module] | None = None,
+) -> nn.Module:
+  """Checks settings against a module's fields and makes the module."""
+  fields, parts = _fields(cls), dict(parts or {})
+  hints = typing.get_type_hints(cls)
+  legal = sorted(set(fields) - set(_DERIVED) - set(PARTS))
+  for name, value in settings.items():
+    if name not in legal:
+      raise ValueError(f'{where}.{name} is unknown; {cls.__name__} has {legal}')
+    _check_type(f'{where}.{name}', value, hints[name])
+    if name == 'block' and isinstance(value, Mapping):
+      _check_block(value, f'{where}.block')
+  chosen = {name: v for name, v in derived.items() if name in fields}
+  chosen |= {name: _plain(value) for name, value in settings.items()} | parts
+  missing = [
+    name
+    for name, field in fields.items()
+    if field.default is dataclasses.MISSING
+    and field.default_factory is dataclasses.MISSING
+    and name not in chosen
+  ]
+  if missing:
+    raise ValueError(
+      f'{where}.{missing[0]} is missing; {cls.__name__} needs {missing}'
+    )
+  return cls(**chosen)
+
+
+def _check_block(block: Mapping[str, Any], where: str) -> None:
+  own = ('width', 'num_heads', 'mlp_dim', 'cross_attention')
+  legal = sorted(set(_fields(mnn.Block)) - set(_DERIVED) - set(own))
+  hints = typing.get_type_hints(mnn.Block)
+  for name, value in block.items():
+    if name not in legal:
+      raise ValueError(f'{where}.{name} is unknown; a Block has {legal}')
+    _check_type(f'{where}.{name}', value, hints[name])
+
+
+def _check_type(field: str, value: Any, hint: Any) -> None:
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    options = typing.get_args(hint)
+  else:
+    options = (hint,)
+  for option in options:
+    if option is Any:
+      return
+    kind = typing.get_origin(option) or option
+    if kind is float and type(value) in (int, float):
+      return
+    if kind in (int, bool, str, type(None)) and type(value) is kind:
+      return
+    if kind is Sequence and isinstance(value, (list, tuple)):
+      return
+    if kind is Mapping and isinstance(value, Mapping):
+      return
+  names = ' or '.join(getattr(o, '__name__', str(o)) for o in options)
+  raise ValueError(
+    f'{field} must be {names}, got {value!r} ({type(value).__name__})'
+  )
+
+
+def _plain(value: Any) -> Any:
+  """Config containers as tuples and dicts, which Linen can hash and freeze."""
+  if isinstance(value, Mapping):
+    return {name: _plain(v) for name, v in value.items()}
+  if isinstance(value, (list, tuple)):
+    return tuple(_plain(v) for v in value)
+  return value

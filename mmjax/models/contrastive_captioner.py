@@ -1,0 +1,124 @@
+"""One image tower for contrast, captions and answers."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.models import dual_encoder, writing
+from mmjax.types import Array, Batch, Outputs, Tokens
+
+
+class ContrastiveCaptioner(writing.Writer):
+  """CoCa: a dual encoder and a captioner in one pass (Yu et al. 2022).
+
+  The decoder's unimodal half embeds texts for the contrastive loss, and its
+  multimodal half, which sees the image, writes captions (figure 2). Questions
+  are read by the same decoder; the features of their last token pick the answer
+  (section 3.3). Unlike the paper, the text embedding is that of the end of text
+  instead of an extra class token, and the image encoder's own pooling takes the
+  place of the two attentional poolers.
+
+  Attributes:
+    image: an image encoder.
+    decoder: a `TextDecoder` with `unimodal_depth` above 0.
+    embed_dim: E.
+    num_answers: C, size of the answer vocabulary; 0 for no classifier.
+    logit_scale_init: inverse temperature at the start.
+    logit_scale_max: what it is clipped to.
+    logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
+    bos_id: the token that starts a text.
+    dtype: of the projections.
+  """
+
+  image: nn.Module
+  decoder: nn.Module
+  embed_dim: int
+  num_answers: int = 0
+  logit_scale_init: float = 1 / 0.07
+  logit_scale_max: float = 100.0
+  logit_bias_init: float | None = None
+  bos_id: int = 1
+  dtype: Any = jnp.float32
+
+  tasks: ClassVar[tuple[str, ...]] = ('caption',)
+
+  def setup(self):
+    if self.decoder.unimodal_depth < 1:
+      raise ValueError(
+        f'a contrastive captioner embeds texts with the unimodal half of its '
+        f'decoder, but unimodal_depth is {self.decoder.unimodal_depth}; use at '
+        f'least 1'
+      )
+    self.image_projection = dual_encoder.Projection(self.embed_dim, self.dtype)
+    self.text_projection = dual_encoder.Projection(self.embed_dim, self.dtype)
+    self.scale = dual_encoder.Scale(
+      self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
+    )
+    if self.num_answers:
+      self.classifier = nn.Dense(self.num_answers, dtype=self.dtype)
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Runs every task that the batch has the parts for.
+
+    Args:
+      batch: see `mmjax.types`; needs `image`.
+      train: whether dropout is on.
+
+    Returns:
+      `image_embedding` [B, E] and `logit_scale` []; with `text` also
+      `text_embedding` [B, E] and `caption_logits` [B, T - 1, V]; with
+      `question`, and a classifier, `answer_logits` [B, C].
+    """
+    image = self._image_tokens(batch, train=train)
+    out = dict(self.scale())
+    out['image_embedding'] = self.image_projection(image.pooled)
+    if 'text' in batch:
+      text = self.decoder.encode(batch['text'], batch['text_mask'], train=train)
+      out['text_embedding'] = self.text_projection(text.pooled)
+      # The end of text predicts nothing.
+      start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
+      features = self.decoder.attend(start, image, train=train)
+      out['caption_logits'] = self.decoder.logits(features)
+    if 'question' in batch and self.num_answers:
+      out['answer_logits'] = self._answer(image, batch, train=train)
+    return out
+
+  def encode_image(
+    self, images: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """Embeds images [B, H, W, C] as unit vectors [B, E]."""
+    tokens = self.image(images, mask, train=train)
+    return self.image_projection(tokens.pooled)
+
+  def encode_text(
+    self, tokens: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """Embeds token ids [B, T] as unit vectors [B, E]."""
+    encoded = self.decoder.encode(tokens, mask, train=train)
+    return self.text_projection(encoded.pooled)
+
+  def classify_answer(self, batch: Batch) -> Array:
+    """Logits [B, C] over the answer vocabulary."""
+    return self._answer(self._image_tokens(batch, train=False), batch)
+
+  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+    """The image, and the start of a text."""
+    del task  # There is one.
+    context = self._image_tokens(batch, train=False)
+    start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
+    return context, start, jnp.ones(start.shape, bool)
+
+  def _image_tokens(self, batch: Batch, *, train: bool) -> Tokens:
+    return self.image(batch['image'], batch.get('image_mask'), train=train)
+
+  def _answer(
+    self, image: Tokens, batch: Batch, *, train: bool = False
+  ) -> Array:
+    question = self.decoder.encode(
+      batch['question'], batch['question_mask'], train=train
+    )
+    features = self.decoder.attend(question, image, train=train)
+    last = ops.last_token(features, question.mask)
+    return self.classifier(last).astype(jnp.float32)

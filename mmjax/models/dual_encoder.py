@@ -1,0 +1,131 @@
+"""Two towers in one space."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import ops
+from mmjax.types import Array, Batch, Outputs
+
+
+class Projection(nn.Module):
+  """A linear map to the shared space, without bias, then unit length.
+
+  Attributes:
+    embed_dim: E.
+    dtype: of the matrix product; the result is float32.
+  """
+
+  embed_dim: int
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, pooled: Array) -> Array:
+    """Maps [B, D] to unit vectors [B, E]."""
+    x = nn.Dense(
+      self.embed_dim,
+      use_bias=False,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.lecun_normal(), ('embed', None)
+      ),
+      dtype=self.dtype,
+      name='projection',
+    )(pooled)
+    return ops.unit_norm(x)
+
+
+class Scale(nn.Module):
+  """The learned temperature, and for the sigmoid loss the bias.
+
+  Attributes:
+    init: the scale at the start (an inverse temperature).
+    maximum: what it is clipped to (CLIP: 100).
+    bias_init: the bias at the start; None for no bias.
+  """
+
+  init: float = 1 / 0.07
+  maximum: float = 100.0
+  bias_init: float | None = None
+
+  @nn.compact
+  def __call__(self) -> dict[str, Array]:
+    """Returns `logit_scale` [], and `logit_bias` [] if there is one."""
+    log_scale = self.param(
+      'log_scale', nn.initializers.constant(np.log(self.init)), ()
+    )
+    out = {'logit_scale': jnp.minimum(jnp.exp(log_scale), self.maximum)}
+    if self.bias_init is not None:
+      out['logit_bias'] = self.param(
+        'bias', nn.initializers.constant(self.bias_init), ()
+      )
+    return out
+
+
+class DualEncoder(nn.Module):
+  """Embeds images and texts so that those that belong together are close.
+
+  CLIP (Radford et al. 2021) with `logit_bias_init=None`; SigLIP (Zhai et al.
+  2023) with `logit_scale_init=10, logit_bias_init=-10`.
+
+  Attributes:
+    image: an image encoder.
+    text: a text encoder.
+    embed_dim: E.
+    logit_scale_init: inverse temperature at the start.
+    logit_scale_max: what it is clipped to.
+    logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
+    dtype: of the projections.
+  """
+
+  image: nn.Module
+  text: nn.Module
+  embed_dim: int
+  logit_scale_init: float = 1 / 0.07
+  logit_scale_max: float = 100.0
+  logit_bias_init: float | None = None
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.image_projection = Projection(self.embed_dim, self.dtype)
+    self.text_projection = Projection(self.embed_dim, self.dtype)
+    self.scale = Scale(
+      self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
+    )
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Embeds a batch's `image` and `text`, as far as it has them.
+
+    Args:
+      batch: see `mmjax.types`.
+      train: whether dropout is on.
+
+    Returns:
+      `image_embedding` and `text_embedding` [B, E], unit vectors; `logit_scale`
+      [] and, with a bias, `logit_bias` [].
+    """
+    out = dict(self.scale())
+    if 'image' in batch:
+      out['image_embedding'] = self.encode_image(
+        batch['image'], batch.get('image_mask'), train=train
+      )
+    if 'text' in batch:
+      out['text_embedding'] = self.encode_text(
+        batch['text'], batch.get('text_mask'), train=train
+      )
+    return out
+
+  def encode_image(
+    self, images: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """Embeds images [B, H, W, C] as unit vectors [B, E]."""
+    tokens = self.image(images, mask, train=train)
+    return self.image_projection(tokens.pooled)
+
+  def encode_text(
+    self, tokens: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Array:
+    """Embeds token ids [B, T] as unit vectors [B, E]."""
+    encoded = self.text(tokens, mask, train=train)
+    return self.text_projection(encoded.pooled)

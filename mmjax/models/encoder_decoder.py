@@ -1,0 +1,124 @@
+"""Encoders in front, a text decoder or a classifier behind."""
+
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.models import writing
+from mmjax.types import Array, Batch, Outputs, Tokens
+
+
+class EncoderDecoder(writing.Writer):
+  """Writes captions about images, and answers questions about them.
+
+  Captions are decoded from the image's tokens alone (Show and Tell, Vinyals et
+  al. 2015, with attention); answers from the fusion of image and question,
+  either written by the same decoder or picked by a linear classifier over
+  `num_answers` answers. A model has the parts that its tasks need.
+
+  An example without an image is answered from its question alone; a batch
+  without the key `image` builds no image encoder at all, which is what a blind
+  baseline does.
+
+  Attributes:
+    image: an image encoder.
+    question: a text encoder for questions; None for captions alone.
+    fusion: mixes the tokens `image` and `question`; needed with `question`.
+    decoder: a `TextDecoder` with cross-attention; None to classify only.
+    num_answers: C, size of the answer vocabulary; 0 for no classifier.
+    bos_id: the token that starts a text.
+    dtype: of the classifier.
+  """
+
+  image: nn.Module
+  question: nn.Module | None = None
+  fusion: nn.Module | None = None
+  decoder: nn.Module | None = None
+  num_answers: int = 0
+  bos_id: int = 1
+  dtype: Any = jnp.float32
+
+  tasks: ClassVar[tuple[str, ...]] = ('caption', 'answer')
+
+  def setup(self):
+    if (self.question is None) != (self.fusion is None):
+      raise ValueError(
+        'a question encoder and a fusion come together; set both in '
+        'model.question and model.fusion, or neither'
+      )
+    if self.num_answers:
+      self.classifier = nn.Dense(self.num_answers, dtype=self.dtype)
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Runs every task that the batch and the model have the parts for.
+
+    Args:
+      batch: see `mmjax.types`.
+      train: whether dropout is on.
+
+    Returns:
+      Some of `caption_logits` [B, T - 1, V], `answer_token_logits`
+      [B, A - 1, V] and `answer_logits` [B, C], all float32.
+    """
+    out = {}
+    image = self.encode_image(batch, train=train)
+    if 'text' in batch and image is not None and self.decoder is not None:
+      out['caption_logits'] = self.decoder(
+        batch['text'][:, :-1], batch['text_mask'][:, :-1], image, train=train
+      )
+    if 'question' in batch and self.question is not None:
+      fused = self._fuse(image, batch, train=train)
+      if self.num_answers:
+        out['answer_logits'] = self._classify(fused)
+      if 'answer' in batch and self.decoder is not None:
+        out['answer_token_logits'] = self.decoder(
+          batch['answer'][:, :-1],
+          batch['answer_mask'][:, :-1],
+          fused,
+          train=train,
+        )
+    return out
+
+  def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
+    """The image's tokens [B, N, D]; None if the batch has no images."""
+    if 'image' not in batch:
+      return None
+    return self.image(batch['image'], batch.get('image_mask'), train=train)
+
+  def encode_question(self, batch: Batch, *, train: bool = False) -> Tokens:
+    """The question's tokens, fused with the image's."""
+    image = self.encode_image(batch, train=train)
+    return self._fuse(image, batch, train=train)
+
+  def classify_answer(self, batch: Batch) -> Array:
+    """Logits [B, C] over the answer vocabulary."""
+    return self._classify(self.encode_question(batch))
+
+  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+    """The image, or its fusion with the question, and the start of a text."""
+    if task == 'caption':
+      context = self.encode_image(batch)
+      if context is None:
+        raise ValueError('a caption needs an image; the batch has none')
+    else:
+      context = self.encode_question(batch)
+    start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
+    return context, start, jnp.ones(start.shape, bool)
+
+  def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
+    question = self.question(
+      batch['question'], batch['question_mask'], train=train
+    )
+    if image is None:
+      # One absent token stands for the image, so that any fusion works.
+      shape = (*question.pooled.shape[:1], 1, question.pooled.shape[-1])
+      image = Tokens(
+        jnp.zeros(shape, question.values.dtype),
+        jnp.zeros(shape[:2], bool),
+        jnp.zeros_like(question.pooled),
+      )
+    return self.fusion({'image': image, 'question': question}, train=train)
+
+  def _classify(self, fused: Tokens) -> Array:
+    return self.classifier(fused.pooled).astype(jnp.float32)

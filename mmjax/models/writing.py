@@ -1,0 +1,107 @@
+"""What every model that writes text has in common."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+
+from mmjax import decoders, ops
+from mmjax.types import Array, Batch, Tokens
+
+
+class Writer(nn.Module):
+  """Adds `generate` to a model with a `decoder` and contexts to write from.
+
+  A subclass has `decoder`, and `prompt(batch, task) -> (context, tokens [B, P],
+  mask [B, P])` for each of its `tasks`.
+
+  Attributes:
+    tasks: what can be written: 'caption', 'answer'.
+  """
+
+  tasks: ClassVar[tuple[str, ...]] = ()
+
+  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+    """What the decoder sees and reads before it writes."""
+    raise ValueError(f'{type(self).__name__} writes nothing')
+
+  def decode_step(
+    self, tokens: Array, cache: decoders.DecoderCache, mask: Array
+  ) -> tuple[Array, decoders.DecoderCache]:
+    """Reads tokens [B, T] after a prompt: logits [B, T, V] and the cache."""
+    return self.decoder.step(tokens, cache, mask)
+
+  def generate(
+    self,
+    batch: Batch,
+    *,
+    task: str,
+    length: int,
+    beam_size: int = 1,
+    length_penalty: float = 0.6,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    rng: Array | None = None,
+    eos_id: int = 2,
+    pad_id: int = 0,
+  ) -> decoders.Generated:
+    """Writes captions or answers; call it through `apply(..., method=...)`.
+
+    Args:
+      batch: see `mmjax.types`; needs `image`, and `question` for answers.
+      task: one of `tasks`.
+      length: most tokens to write.
+      beam_size: more than 1 for beam search.
+      length_penalty: of beam search.
+      temperature: 0 for greedy decoding.
+      top_k: see `ops.filter_logits`.
+      top_p: see `ops.filter_logits`.
+      rng: a key, needed unless `temperature` is 0.
+      eos_id: ends a text.
+      pad_id: fills up after the end.
+
+    Returns:
+      Generated, [B, length].
+
+    Raises:
+      ValueError: for an unknown task, or sampling settings with beam search.
+    """
+    if task not in self.tasks:
+      raise ValueError(f'task {task!r} is unknown; use one of {self.tasks}')
+    if beam_size > 1 and temperature != 0:
+      raise ValueError(
+        f'beam_size {beam_size} and temperature {temperature} exclude each '
+        f'other; use beam_size=1 to sample or temperature=0 for beam search'
+      )
+    context, prompt, prompt_mask = self.prompt(batch, task)
+    cache = self.decoder.init_cache(
+      prompt.shape[0], prompt.shape[1] + length, context.mask.shape[1]
+    )
+    logits, cache = self.decoder.step(prompt, cache, prompt_mask, context)
+    logits = ops.last_token(logits, prompt_mask)
+    # Inside a compiled loop a module must not touch its own variables.
+    module, variables = self.unbind()
+
+    def step(tokens: Array, cache: decoders.DecoderCache, mask: Array):
+      return module.apply(variables, tokens, cache, mask, method='decode_step')
+
+    shared = {'length': length, 'eos_id': eos_id, 'pad_id': pad_id}
+    if beam_size > 1:
+      return decoders.beam_search(
+        step,
+        logits,
+        cache,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        **shared,
+      )
+    return decoders.sample(
+      step,
+      logits,
+      cache,
+      rng=rng,
+      temperature=temperature,
+      top_k=top_k,
+      top_p=top_p,
+      **shared,
+    )
