@@ -124,11 +124,11 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-  from mmjax.data import importing
+  from mmjax.data import importing, splitting
 
   settings = importing.Settings(
     name=options.name,
-    splits=importing.parse_splits(options.splits),
+    splits=splitting.parse_splits(options.splits),
     group_by=options.group_by,
     on_error=options.on_error,
     language=options.language,

@@ -57,13 +57,14 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is ever downloaded.
+    splits = self.record_splits()
+    learn_from = 'train' if 'train' in splits else next(iter(splits))
     return {
-      split: self._generate_examples(split, split_records)
-      for split, split_records in self.record_splits().items()
+      split: self._generate_examples(split_records, split == learn_from)
+      for split, split_records in splits.items()
     }
 
-  def _generate_examples(self, split, split_records):
-    learn = split == 'train'
+  def _generate_examples(self, split_records, learn):
     for record in split_records:
       if learn:
         self._learn_from(record)
@@ -88,7 +89,10 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _download_and_prepare(self, *args, **kwargs):
     super()._download_and_prepare(*args, **kwargs)
     # At this point `data_path` is the unfinished folder that TFDS renames.
-    folder = pathlib.Path(self.data_path)
+    self.write_further_files(pathlib.Path(self.data_path))
+
+  def write_further_files(self, folder: pathlib.Path) -> None:
+    """Writes what belongs beside the records: here, the tokenizer."""
     texts = itertools.chain.from_iterable(self._texts)
     tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
     tokenizer.save(folder / records.TOKENIZER_FILE)
@@ -118,9 +122,10 @@ class Progress:
     """Ends the line with what was written where."""
     if self._shown:
       seconds = time.monotonic() - self._start
-      start = '\r' if sys.stderr.isatty() else ''
       line = f'{self.name}: {self.count:,} records in {seconds:.1f} s, {where}'
-      print(f'{start}{line:<70}', file=sys.stderr, flush=True)
+      if sys.stderr.isatty():
+        line = f'\r{line:<70}'
+      print(line, file=sys.stderr, flush=True)
 
 
 def build(

@@ -1,0 +1,246 @@
+"""Imports people's own data: `import_data('csv', 'photos.csv', settings)`.
+
+One pass over the input deals the records to splits and finds what can't be
+read of them; a second reads the images and writes. So no more than the place
+of every record is kept in memory.
+"""
+
+import collections
+import dataclasses
+import glob
+import json
+import os
+import pathlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import tensorflow_datasets as tfds
+
+from mmjax.data import (
+  builders,
+  raw_records,
+  records,
+  splitting,
+  tables,
+  tokenizers,
+  webdataset,
+)
+
+_READERS: dict[str, Callable[..., Iterable[raw_records.RawRecord]]] = {
+  'webdataset': webdataset.read,
+  'jsonl': tables.read_jsonl,
+  'csv': tables.read_csv,
+}
+FORMATS = tuple(_READERS)
+SKIPPED_FILE = 'skipped.jsonl'
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How to import.
+
+  Attributes:
+    name: of the data set; lower-case letters, digits and _.
+    splits: names with shares that make 1.
+    group_by: field whose values are never shared by two splits. Without it, the
+      rows of one image stay together, and samples of one key.
+    on_error: 'stop', or 'skip' to list unreadable records in `SKIPPED_FILE`.
+    language: which to take of captions by language.
+    vocab_size: most ids of the tokenizer.
+    lower: whether the tokenizer lower-cases.
+    tokenizer: a tokenizer.json to use instead of learning one.
+  """
+
+  name: str
+  splits: Mapping[str, float] = dataclasses.field(
+    default_factory=lambda: {'train': 0.8, 'validation': 0.1, 'test': 0.1}
+  )
+  group_by: str | None = None
+  on_error: str = 'stop'
+  language: str = 'en'
+  vocab_size: int = 8192
+  lower: bool = False
+  tokenizer: str | os.PathLike | None = None
+
+  def __post_init__(self):
+    if not re.fullmatch('[a-z][a-z0-9_]*', self.name):
+      raise ValueError(
+        f'name {self.name!r} should start with a letter and have lower-case '
+        'letters, digits and _ only'
+      )
+    if self.on_error not in ('stop', 'skip'):
+      raise ValueError(f"on_error {self.on_error!r} should be 'stop' or 'skip'")
+
+
+def import_data(
+  format: str,
+  input: str,
+  settings: Settings,
+  *,
+  data_dir: str | os.PathLike | None = None,
+  overwrite: bool = False,
+  progress: bool = True,
+) -> pathlib.Path:
+  """Makes a data set of tars or tables; all of it or nothing.
+
+  Args:
+    format: one of `FORMATS`.
+    input: a file, a pattern, or several of both with commas between.
+    settings: name, splits and the like.
+    data_dir: where data sets live; by default `records.default_data_dir()`.
+    overwrite: whether to replace a data set of this name.
+    progress: whether to show a progress line on stderr.
+
+  Returns:
+    The folder of the version, which holds `dataset_info.json`.
+
+  Raises:
+    ValueError: the format is unknown; a record can't be read and `on_error` is
+      'stop', saying which and why; nothing is left to import.
+    FileNotFoundError: no file matches.
+    FileExistsError: there is a data set of this name.
+  """
+  if format not in _READERS:
+    raise ValueError(
+      f'unknown format {format!r}; use one of {", ".join(FORMATS)}'
+    )
+  data_dir = pathlib.Path(data_dir or records.default_data_dir()).expanduser()
+  if not overwrite and records.find_folder(settings.name, data_dir):
+    raise FileExistsError(
+      f'there is a data set {settings.name!r} in {data_dir}; choose another '
+      'name, or --overwrite it'
+    )
+  paths = _find(input)
+  if settings.tokenizer is not None:
+    tokenizers.Tokenizer.load(settings.tokenizer)  # Fails now, not at the end.
+  skipped = []
+
+  def make(data_dir: str) -> builders.RecordBuilder:
+    return _builder_class(settings)(
+      lambda: _READERS[format](paths), settings, skipped, data_dir=data_dir
+    )
+
+  folder = builders.build(
+    make, data_dir, overwrite=overwrite, progress=progress
+  )
+  if skipped and progress:
+    print(f'{len(skipped)} unreadable: see {folder / SKIPPED_FILE}')
+  return folder
+
+
+def _find(input: str) -> list[pathlib.Path]:
+  paths = []
+  for pattern in input.split(','):
+    pattern = os.path.expanduser(pattern.strip())
+    found = sorted(glob.glob(pattern))
+    if not found:
+      raise FileNotFoundError(f'no file matches {pattern!r}')
+    paths += [pathlib.Path(path) for path in found]
+  return list(dict.fromkeys(paths))
+
+
+def _builder_class(settings: Settings) -> type['_Imported']:
+  """A class of its own for each name, as TFDS wants it."""
+
+  class Imported(_Imported, skip_registration=True):
+    name = settings.name
+    VERSION = tfds.core.Version('1.0.0')
+    VOCAB_SIZE = settings.vocab_size
+    LOWER = settings.lower
+    SUMMARY = (
+      f'Imported by mmjax; splits {dict(settings.splits)} by hash of '
+      f'{settings.group_by or "the image"}.'
+    )
+
+  return Imported
+
+
+class _Imported(builders.RecordBuilder, skip_registration=True):
+  """Writes what a reader reads."""
+
+  def __init__(
+    self,
+    read: Callable[[], Iterable[raw_records.RawRecord]],
+    settings: Settings,
+    skipped: list[dict],
+    **kwargs,
+  ):
+    self._read = read
+    self._settings = settings
+    self._skipped = skipped
+    super().__init__(**kwargs)
+
+  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+    dealt = collections.defaultdict(list)
+    seen = set()
+    for raw in self._read():
+      try:
+        split = self._deal(raw, seen)
+      except (ValueError, OSError) as error:
+        self._refuse(raw, error)
+      else:
+        dealt[split].append(raw)
+    if not dealt:
+      raise ValueError(
+        f'there are no records to import; {len(self._skipped)} were skipped'
+      )
+    # TFDS has no empty splits.
+    return {
+      split: self._records(split, dealt[split])
+      for split in self._settings.splits
+      if dealt[split]
+    }
+
+  def _deal(self, raw: raw_records.RawRecord, seen: set[str]) -> str:
+    if raw.id in seen:
+      raise ValueError(f'the id {raw.id!r} is taken by a record before it')
+    seen.add(raw.id)
+    fields = raw.read_fields()
+    group = raw.group
+    field = self._settings.group_by
+    if field is not None:
+      if field not in fields:
+        raise ValueError(
+          f'there is no field {field!r} to group by among {", ".join(fields)}'
+        )
+      group = str(fields[field])
+    return splitting.deal(group, self._settings.splits)
+
+  def _records(
+    self, split: str, raws: list[raw_records.RawRecord]
+  ) -> Iterator[records.Record]:
+    count = 0
+    for raw in raws:
+      try:
+        record = raw_records.to_record(raw, self._settings.language)
+      except (ValueError, OSError) as error:
+        self._refuse(raw, error)
+      else:
+        count += 1
+        yield record
+    if not count:
+      raise ValueError(
+        f'none of the {len(raws)} records of split {split} can be read; the '
+        f'last one, {raw.where}: {self._skipped[-1]["reason"]}'
+      )
+
+  def _refuse(self, raw: raw_records.RawRecord, error: Exception) -> None:
+    """Stops, or remembers a record that can't be read."""
+    if self._settings.on_error == 'stop':
+      raise ValueError(
+        f'{raw.where}: {error} (--on_error=skip leaves such records out)'
+      ) from error
+    self._skipped.append(
+      {'id': raw.id, 'where': raw.where, 'reason': str(error)}
+    )
+
+  def write_further_files(self, folder: pathlib.Path) -> None:
+    if self._settings.tokenizer is None:
+      super().write_further_files(folder)
+    else:
+      tokenizer = tokenizers.Tokenizer.load(self._settings.tokenizer)
+      tokenizer.save(folder / records.TOKENIZER_FILE)
+    if self._skipped:
+      lines = [json.dumps(entry, ensure_ascii=False) for entry in self._skipped]
+      text = '\n'.join(lines) + '\n'
+      (folder / SKIPPED_FILE).write_text(text, encoding='utf-8')

@@ -1,0 +1,149 @@
+"""Records as people keep them, and how they become ours.
+
+A raw record is a dict of fields. Those that mmjax knows:
+
+  caption    a text, or a list of texts, or texts by language
+  captions   the same
+  question   a text, with `answer` or `answers`
+  questions  a list of texts with a list of `answers` beside it, or a list of
+             {question, answer or answers, type}
+  type       the question's type; without one: yes/no, number or other
+
+All further fields become metadata.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mmjax.data import images, records
+
+Fields = dict[str, Any]
+
+_ABOUT_CAPTIONS = ('caption', 'captions')
+_ABOUT_QUESTIONS = ('question', 'questions', 'answer', 'answers', 'type')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class RawRecord:
+  """A record that hasn't been read yet.
+
+  Attributes:
+    id: its unique name.
+    where: what people call it: a file, with a line or a key.
+    group: what it must share a split with, unless a field says so.
+    read_fields: reads its fields; raises ValueError where it can't.
+    read_image: reads its encoded image, b'' for none; raises ValueError or
+      OSError where it can't.
+  """
+
+  id: str
+  where: str
+  group: str
+  read_fields: Callable[[], Fields]
+  read_image: Callable[[], bytes]
+
+
+def to_record(raw: RawRecord, language: str = 'en') -> records.Record:
+  """Reads a raw record and checks it, its image by decoding it.
+
+  Args:
+    raw: where to read.
+    language: which to take of captions by language.
+
+  Raises:
+    ValueError: it can't be read, or its fields can't be understood.
+    OSError: a file can't be read.
+  """
+  fields = raw.read_fields()
+  captions = _captions(fields, language)
+  questions = _questions(fields)
+  if not captions and not questions:
+    raise ValueError(
+      'there is neither a caption nor a question among the fields '
+      f'{", ".join(fields) or "(none)"}'
+    )
+  image = raw.read_image()
+  if image:
+    images.decode(image)
+  used = _ABOUT_CAPTIONS + (_ABOUT_QUESTIONS if questions else ())
+  metadata = {key: fields[key] for key in fields if key not in used}
+  if isinstance(fields.get('captions'), dict):
+    metadata['captions'] = fields['captions']
+  return {
+    'id': raw.id,
+    'image': image,
+    'captions': captions,
+    'questions': questions,
+    'metadata': metadata,
+  }
+
+
+def _captions(fields: Fields, language: str) -> list[str]:
+  """All different captions; where there are languages, of one language."""
+  values = [fields[key] for key in ('caption', 'captions') if key in fields]
+  by_language = [value for value in values if isinstance(value, dict)]
+  if by_language and language != 'en':
+    values = by_language  # A plain caption is in nobody knows which.
+  captions = []
+  for value in values:
+    if isinstance(value, dict):
+      if language not in value:
+        raise ValueError(
+          f'there is no caption in {language!r}, only in {", ".join(value)}'
+        )
+      value = value[language]
+    captions += [_text(text, 'caption') for text in _list(value)]
+  return list(dict.fromkeys(captions))
+
+
+def _questions(fields: Fields) -> list[dict]:
+  if 'questions' in fields:
+    questions = _list(fields['questions'])
+    if all(isinstance(entry, dict) for entry in questions):
+      return [_question(entry) for entry in questions]
+    answers = _list(fields.get('answers', []))
+    if len(answers) != len(questions):
+      raise ValueError(
+        f'there are {len(questions)} questions, but {len(answers)} answers'
+      )
+    pairs = zip(questions, answers, strict=True)
+    return [_question({'question': q, 'answers': a}) for q, a in pairs]
+  if 'question' in fields:
+    return [_question(fields)]
+  return []
+
+
+def _question(entry: Fields) -> dict:
+  question = _text(entry.get('question'), 'question')
+  answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
+  # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
+  answers = [a.get('answer') if isinstance(a, dict) else a for a in answers]
+  answers = [_text(answer, 'answer') for answer in answers]
+  if not answers:
+    raise ValueError(f'there is no answer to the question {question!r}')
+  kind = entry.get('type')
+  kind = _kind(answers) if kind is None else _text(kind, 'type')
+  return {'question': question, 'answers': answers, 'type': kind}
+
+
+def _kind(answers: Iterable[str]) -> str:
+  if {answer.lower() for answer in answers} <= {'yes', 'no'}:
+    return 'yes/no'
+  return 'number' if all(a.isdigit() for a in answers) else 'other'
+
+
+def _list(value: Any) -> list:
+  return value if isinstance(value, list) else [value]
+
+
+def _text(value: Any, what: str) -> str:
+  if isinstance(value, bool):
+    value = 'yes' if value else 'no'
+  if isinstance(value, int | float):
+    value = str(value)
+  if not isinstance(value, str):
+    raise ValueError(f'{what} should be text, not {value!r}')
+  if not value.strip():
+    raise ValueError(f'{what} is empty')
+  return value.strip()
