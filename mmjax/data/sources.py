@@ -265,6 +265,7 @@ def _values(record: Record, field: str) -> list[Any]:
 
 
 def _shortlist(counts: collections.Counter, most: int = 20) -> str:
-  names = [repr(value) for value, _ in counts.most_common(most)]
+  ordered = sorted(counts, key=lambda value: (-counts[value], str(value)))
+  names = [repr(value) for value in ordered[:most]]
   more = f' and {len(counts) - most} more' if len(counts) > most else ''
   return ', '.join(names) + more

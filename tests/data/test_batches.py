@@ -1,0 +1,279 @@
+"""Batches depend on the seed and their number, and on nothing else."""
+
+import dataclasses
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mmjax.data import batches, sources
+
+NUM_RECORDS = 23
+BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+  """Cheap preprocessing that shows what it was given."""
+
+  broken: tuple[int, ...] = ()
+
+  def __call__(self, record, rng=None):
+    number = int(record['id'])
+    if number in self.broken:
+      raise OSError('no such picture')
+    drawn = -1.0 if rng is None else rng.random()
+    return {
+      'text': np.full(3, number, np.int32),
+      'text_mask': np.ones(3, np.bool_),
+      'label': np.int32(number % 2),
+      'drawn': np.float64(drawn),
+    }
+
+
+def make_source(count: int = NUM_RECORDS) -> sources.Source:
+  return sources.ListSource({'id': str(i)} for i in range(count))
+
+
+def take(count: int, start: int = 0, prepare=None, **settings) -> list[dict]:
+  settings = {'batch_size': BATCH, 'seed': 5} | settings
+  stream = batches.TrainBatches(make_source(), prepare or Prepare(), **settings)
+  with stream.iterate(start) as iterator:
+    return list(itertools.islice(iterator, count))
+
+
+def assert_same(first: list[dict], second: list[dict]) -> None:
+  assert len(first) == len(second)
+  for one, other in zip(first, second, strict=True):
+    assert one.keys() == other.keys()
+    for key in one:
+      assert one[key].dtype == other[key].dtype
+      np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+@pytest.mark.parametrize('num_hosts', [2, 4, 8])
+def test_hosts_slices_are_the_global_batch(num_hosts):
+  hosts = [take(6, num_hosts=num_hosts, host=i) for i in range(num_hosts)]
+  joined = [
+    {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    for parts in zip(*hosts, strict=True)
+  ]
+  assert_same(joined, take(6))
+
+
+@pytest.mark.parametrize('num_hosts', [1, 2])
+def test_a_restart_goes_on_where_it_was(num_hosts):
+  settings = {'num_hosts': num_hosts, 'host': num_hosts - 1}
+  assert_same(take(4, start=3, **settings), take(7, **settings)[3:])
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {'num_threads': 0},
+    {'num_threads': 3},
+    {'num_threads': 2, 'prefetch': 1},
+    {'prefetch': 0},
+  ],
+)
+def test_threads_and_prefetching_change_nothing(settings):
+  assert_same(take(5, start=2, **settings), take(5, start=2))
+
+
+@pytest.mark.slow
+def test_worker_processes_change_nothing():
+  assert_same(take(5, start=3, num_workers=2), take(5, start=3))
+
+
+def test_a_late_start_is_as_quick_as_an_early_one():
+  (batch,) = take(1, start=10**9)
+  assert batch['index'].shape == (BATCH,)
+
+
+def test_every_epoch_has_every_record_once_in_its_own_order():
+  stream = np.concatenate([batch['index'] for batch in take(9)])
+  epochs = stream[: 3 * NUM_RECORDS].reshape(3, NUM_RECORDS)
+  for epoch in epochs:
+    assert sorted(epoch) == list(range(NUM_RECORDS))
+  assert (epochs[0] != epochs[1]).any()
+  assert (epochs[1] != epochs[2]).any()
+
+
+def test_index_says_which_record_it_is():
+  for batch in take(3):
+    np.testing.assert_array_equal(batch['text'][:, 0], batch['index'])
+
+
+def test_seeds_differ_in_order_and_draws():
+  first, second = take(3, seed=0), take(3, seed=1)
+  for one, other in zip(first, second, strict=True):
+    assert (one['index'] != other['index']).any()
+    assert not np.isin(one['drawn'], other['drawn']).any()
+
+
+def test_seeds_are_not_each_others_later_epochs():
+  # A seed that is only added to the epoch would make them so.
+  epochs = [
+    np.concatenate([b['index'] for b in take(6, seed=seed)])
+    for seed in range(3)
+  ]
+  for one, other in itertools.combinations(epochs, 2):
+    late, early = one[NUM_RECORDS : 2 * NUM_RECORDS], other[:NUM_RECORDS]
+    assert (late != early).any()
+
+
+def test_a_record_draws_anew_every_epoch():
+  drawn = np.concatenate([batch['drawn'] for batch in take(9)])
+  assert len(np.unique(drawn)) == len(drawn)
+
+
+def test_golden_order():
+  """Changes here change what a seed trains on: note them in the changelog."""
+  (batch,) = take(1)
+  np.testing.assert_array_equal(batch['index'], [12, 9, 14, 15, 18, 0, 6, 21])
+
+
+def test_errors_name_the_record():
+  with pytest.raises(ValueError, match="record '7' cannot be read: no such"):
+    take(3, prepare=Prepare(broken=(7,)))
+  with pytest.raises(ValueError, match="record '7' cannot be read"):
+    take(3, prepare=Prepare(broken=(7,)), num_threads=0)
+
+
+def test_unreadable_records_are_replaced_and_counted():
+  settings = {'prepare': Prepare(broken=(3, 7)), 'on_error': 'replace'}
+  found = take(9, **settings)
+  plain = take(9)
+  replaced = np.stack([batch['replaced'] for batch in found])
+  wanted = np.stack([np.isin(batch['index'], (3, 7)) for batch in plain])
+  np.testing.assert_array_equal(replaced, wanted)
+  index = np.stack([batch['index'] for batch in found])
+  assert not np.isin(index, (3, 7)).any()
+  np.testing.assert_array_equal(
+    index[~replaced], np.stack([b['index'] for b in plain])[~replaced]
+  )
+  halves = [take(9, num_hosts=2, host=i, **settings) for i in range(2)]
+  joined = [
+    {key: np.concatenate([one[key], other[key]]) for key in one}
+    for one, other in zip(*halves, strict=True)
+  ]
+  assert_same(joined, found)
+
+
+def test_replacing_gives_up_where_nothing_can_be_read():
+  broken = Prepare(broken=tuple(range(NUM_RECORDS)))
+  with pytest.raises(ValueError, match='100 records drawn one after'):
+    take(1, prepare=broken, on_error='replace')
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'num_hosts': 3}, 'batch size 8 is not divisible by 3 hosts'),
+    ({'num_hosts': 2, 'host': 2}, 'host 2 is not one of'),
+    ({'on_error': 'skip'}, "'skip' is unknown"),
+  ],
+)
+def test_impossible_settings_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    take(1, **settings)
+
+
+def test_empty_sources_are_refused():
+  with pytest.raises(ValueError, match='no records'):
+    batches.TrainBatches(make_source(0), Prepare(), batch_size=1, seed=0)
+
+
+def test_small_sources_fill_a_batch_with_several_epochs():
+  stream = batches.TrainBatches(make_source(3), Prepare(), batch_size=7, seed=0)
+  batch = next(stream.iterate())
+  assert sorted(batch['index'][:3]) == sorted(batch['index'][3:6]) == [0, 1, 2]
+
+
+def evaluate(prepare=None, **settings) -> list[dict]:
+  source = make_source()
+  return list(
+    batches.eval_batches(source, prepare or Prepare(), BATCH, **settings)
+  )
+
+
+def test_evaluation_sees_everything_once_in_order():
+  found = evaluate()
+  assert len(found) == 3
+  mask = np.concatenate([batch['mask'] for batch in found])
+  index = np.concatenate([batch['index'] for batch in found])
+  np.testing.assert_array_equal(mask, np.arange(24) < 23)
+  np.testing.assert_array_equal(index, [*range(23), -1])
+  assert all((batch['drawn'][batch['mask']] == -1).all() for batch in found)
+
+
+def test_padding_is_zeros_under_false_masks():
+  last = evaluate()[-1]
+  assert not last['text'][-1].any()
+  assert not last['text_mask'][-1].any()
+  assert last['label'][-1] == -1
+
+
+def test_evaluation_of_a_part():
+  found = evaluate(num_examples=9)
+  index = np.concatenate([batch['index'][batch['mask']] for batch in found])
+  np.testing.assert_array_equal(index, range(9))
+
+
+def test_evaluation_on_two_hosts():
+  halves = [evaluate(num_hosts=2, host=i) for i in range(2)]
+  joined = [
+    {key: np.concatenate([one[key], other[key]]) for key in one}
+    for one, other in zip(*halves, strict=True)
+  ]
+  assert_same(joined, evaluate())
+
+
+def test_evaluation_errors():
+  broken = Prepare(broken=(0, 7))
+  with pytest.raises(ValueError, match="record '0' cannot be read: no such"):
+    evaluate(broken)
+  found = evaluate(broken, on_error='replace')
+  index = np.concatenate([batch['index'][batch['mask']] for batch in found])
+  np.testing.assert_array_equal(index, [*range(1, 7), *range(8, 23)])
+  replaced = np.concatenate([batch['replaced'] for batch in found])
+  np.testing.assert_array_equal(np.flatnonzero(replaced), [0, 7])
+  nothing = Prepare(broken=tuple(range(NUM_RECORDS)))
+  with pytest.raises(ValueError, match='none of 23 records'):
+    evaluate(nothing, on_error='replace')
+
+
+def test_closing_ends_the_stream():
+  stream = batches.TrainBatches(make_source(), Prepare(), batch_size=4, seed=0)
+  iterator = stream.iterate()
+  next(iterator)
+  iterator.close()
+  assert list(iterator) == []
+  iterator.close()
+
+
+@pytest.mark.slow
+def test_an_interrupted_program_ends_quietly():
+  program = """
+import signal
+from mmjax.data import batches, sources
+import numpy as np
+source = sources.ListSource({'id': str(i)} for i in range(99))
+prepare = lambda record, rng: {'x': np.zeros(3)}
+stream = batches.TrainBatches(source, prepare, batch_size=9, seed=0)
+iterator = stream.iterate()
+try:
+  for step, batch in enumerate(iterator):
+    if step == 20:
+      signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+  print('interrupted')
+"""
+  done = subprocess.run(
+    [sys.executable, '-c', program], capture_output=True, text=True, timeout=60
+  )
+  assert done.stdout == 'interrupted\n'
+  assert done.stderr == ''
+  assert done.returncode == 0

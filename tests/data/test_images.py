@@ -1,0 +1,123 @@
+"""Pictures of every kind become RGB; sizes and scales are as said."""
+
+import io
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from mmjax.data import images
+
+HALF = (0.5, 0.5, 0.5)
+
+
+def encode(image: PIL.Image.Image, kind: str = 'PNG', **options) -> bytes:
+  buffer = io.BytesIO()
+  image.save(buffer, kind, **options)
+  return buffer.getvalue()
+
+
+def test_png_survives_exactly():
+  rng = np.random.default_rng(0)
+  image = rng.integers(0, 256, (5, 7, 3), np.uint8)
+  decoded = images.decode(encode(PIL.Image.fromarray(image)))
+  np.testing.assert_array_equal(decoded, image)
+  assert decoded.dtype == np.uint8
+
+
+def test_transparency_is_laid_onto_white():
+  image = PIL.Image.new('RGBA', (2, 1))
+  image.putpixel((0, 0), (255, 0, 0, 255))
+  image.putpixel((1, 0), (255, 0, 0, 0))
+  decoded = images.decode(encode(image))
+  np.testing.assert_array_equal(decoded, [[[255, 0, 0], [255, 255, 255]]])
+
+
+def test_half_transparent_is_half_white():
+  image = PIL.Image.new('RGBA', (1, 1), (0, 0, 0, 127))
+  np.testing.assert_array_equal(images.decode(encode(image)), [[[128] * 3]])
+
+
+def test_palettes_with_and_without_transparency():
+  image = PIL.Image.new('P', (2, 1))
+  image.putpalette([10, 20, 30, 40, 50, 60])
+  image.putpixel((1, 0), 1)
+  plain = images.decode(encode(image))
+  np.testing.assert_array_equal(plain, [[[10, 20, 30], [40, 50, 60]]])
+  clear = images.decode(encode(image, transparency=1))
+  np.testing.assert_array_equal(clear, [[[10, 20, 30], [255, 255, 255]]])
+
+
+@pytest.mark.parametrize(
+  ('mode', 'value', 'expected'),
+  [
+    ('L', 77, [77] * 3),
+    ('1', 1, [255] * 3),
+    ('I;16', 257 * 41, [41] * 3),
+    ('LA', (9, 0), [255] * 3),
+    ('LA', (9, 255), [9] * 3),
+  ],
+)
+def test_grey_of_all_depths(mode, value, expected):
+  image = PIL.Image.new(mode, (3, 2), value)
+  decoded = images.decode(encode(image))
+  np.testing.assert_array_equal(decoded, np.broadcast_to(expected, (2, 3, 3)))
+
+
+def test_cmyk_and_exif_rotation():
+  image = PIL.Image.new('CMYK', (4, 2))
+  assert images.decode(encode(image, 'JPEG')).shape == (2, 4, 3)
+  exif = PIL.Image.Exif()
+  exif[0x0112] = 6  # Turn a quarter clockwise to see it upright.
+  turned = encode(PIL.Image.new('RGB', (4, 2)), 'JPEG', exif=exif)
+  assert images.decode(turned).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize('cut', [0, 5, 40])
+def test_broken_pictures_are_refused(cut):
+  noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
+  data = encode(PIL.Image.fromarray(noise))[:cut]
+  with pytest.raises(ValueError, match=f'not a readable image \\({cut} bytes'):
+    images.decode(data)
+
+
+def test_resize_methods():
+  # 2 rows, 6 columns: black, middle grey, white thirds.
+  image = np.zeros((2, 6, 3), np.uint8)
+  image[:, 2:4] = 100
+  image[:, 4:] = 255
+  cropped = images.resize(image, (2, 2), 'crop')
+  np.testing.assert_array_equal(cropped, np.full((2, 2, 3), 100))
+  padded = images.resize(image, (6, 6), 'pad')
+  np.testing.assert_array_equal(padded[2:4], image)
+  np.testing.assert_array_equal(padded[:2], np.full((2, 6, 3), 255))
+  np.testing.assert_array_equal(padded[4:], np.full((2, 6, 3), 255))
+  assert images.resize(image, (3, 5), 'stretch').shape == (3, 5, 3)
+  assert images.resize(image, (2, 6)) is image
+  with pytest.raises(ValueError, match="'squash' is unknown"):
+    images.resize(image, (2, 2), 'squash')
+
+
+def test_downscaling_is_antialiased():
+  stripes = np.zeros((32, 32, 3), np.uint8)
+  stripes[:, ::2] = 255
+  small = images.resize(stripes, (4, 4))
+  assert np.ptp(small.astype(int)) < 30
+  assert abs(small.mean() - 127.5) < 2
+
+
+def test_normalise_by_hand_and_back():
+  image = np.array([[[0, 51, 255], [255, 0, 102]]], np.uint8)
+  mean, std = (0.5, 0.2, 0.0), (0.5, 0.1, 2.0)
+  values = images.normalise(image, mean, std)
+  expected = [[[-1, 0, 0.5], [1, -2, 0.2]]]
+  # Products of float32 numbers below 3.
+  np.testing.assert_allclose(values, expected, atol=1e-6)
+  assert values.dtype == np.float32
+  np.testing.assert_array_equal(images.to_uint8(values, mean, std), image)
+
+
+def test_every_byte_comes_back():
+  image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+  back = images.to_uint8(images.normalise(image, HALF, HALF), HALF, HALF)
+  np.testing.assert_array_equal(back, image)

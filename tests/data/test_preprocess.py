@@ -1,0 +1,238 @@
+"""Records become the arrays that the settings ask for."""
+
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from mmjax.data import images, preprocess, tokenizers
+
+SIZE = 7
+HALF = (0.5, 0.5, 0.5)
+
+
+def png(seed: int = 0, size: int = SIZE) -> bytes:
+  rng = np.random.default_rng(seed)
+  image = PIL.Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8))
+  buffer = io.BytesIO()
+  image.save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+def record(**changes) -> dict:
+  return {
+    'id': 'r',
+    'image': png(),
+    'captions': ['one', 'two', 'three'],
+    'questions': [
+      {'question': 'what?', 'answers': ['b', 'a', 'a'], 'type': 't'},
+      {'question': 'who?', 'answers': ['c'], 'type': 't'},
+    ],
+    'metadata': {'tags': ['x', 'y', 'z'], 'line': 'p, q'},
+  } | changes
+
+
+def make(**settings) -> preprocess.Preprocessor:
+  return preprocess.Preprocessor(
+    tokenizer=tokenizers.byte_tokenizer(), **settings
+  )
+
+
+def texts(make_text, count: int = 40) -> set[str]:
+  """Texts that training makes of one record."""
+  found = set()
+  for i in range(count):
+    example = make_text(record(), np.random.default_rng(i))
+    found.add(make_text.tokenizer.decode(example['text']))
+  return found
+
+
+def test_keys_are_those_asked_for():
+  assert make()(record()) == {}
+  everything = make(
+    image_size=SIZE,
+    text_length=11,
+    question_length=13,
+    answer_length=5,
+    answers=('a', 'c'),
+  )(record())
+  shapes = {key: (v.shape, v.dtype.name) for key, v in everything.items()}
+  assert shapes == {
+    'image': ((SIZE, SIZE, 3), 'float32'),
+    'image_mask': ((), 'bool'),
+    'text': ((11,), 'int32'),
+    'text_mask': ((11,), 'bool'),
+    'question': ((13,), 'int32'),
+    'question_mask': ((13,), 'bool'),
+    'answer': ((5,), 'int32'),
+    'answer_mask': ((5,), 'bool'),
+    'label': ((), 'int32'),
+  }
+
+
+def test_evaluation_takes_the_first_and_the_commonest():
+  prepare = make(
+    text_length=11, question_length=11, answer_length=5, answers=('c', 'a')
+  )
+  example = prepare(record())
+  decode = prepare.tokenizer.decode
+  assert decode(example['text']) == 'one'
+  assert decode(example['question']) == 'what?'
+  assert decode(example['answer']) == 'a'
+  assert example['label'] == 1
+
+
+def test_training_draws_captions_questions_and_answers():
+  prepare = make(text_length=11, question_length=11, answer_length=5)
+  assert texts(prepare) == {'one', 'two', 'three'}
+  drawn = set()
+  for i in range(40):
+    example = prepare(record(), np.random.default_rng(i))
+    decode = prepare.tokenizer.decode
+    drawn.add((decode(example['question']), decode(example['answer'])))
+  assert drawn == {('what?', 'a'), ('what?', 'b'), ('who?', 'c')}
+
+
+def test_what_is_missing_is_zeros_and_masked():
+  prepare = make(
+    image_size=SIZE,
+    text_length=5,
+    question_length=5,
+    answer_length=5,
+    answers=('a',),
+  )
+  empty = record(image=b'', captions=[], questions=[])
+  for rng in (None, np.random.default_rng(0)):
+    example = prepare(empty, rng)
+    assert example.pop('label') == -1
+    assert all(not value.any() for value in example.values())
+    assert example['image'].shape == (SIZE, SIZE, 3)
+
+
+def test_unknown_answers_have_no_label():
+  assert make(answers=('q',))(record())['label'] == -1
+
+
+def test_text_goes_on_with_metadata_in_training():
+  prepare = make(text_length=29, text_fields={'tags': 2})
+  assert prepare.tokenizer.decode(prepare(record())['text']) == 'one'
+  found = texts(prepare, 200)
+  tags = ['x', 'y', 'z']
+  endings = ['', *(f', {t}' for t in tags)]
+  endings += [f', {t}, {u}' for t in tags for u in tags if t != u]
+  captions = ('one', 'two', 'three')
+  assert found == {c + e for c in captions for e in endings}
+
+
+def test_text_fields_in_evaluation_and_from_a_line():
+  prepare = make(
+    text_length=29,
+    text_fields={'line': 5, 'none': 2},
+    text_fields_in_evaluation=True,
+  )
+  assert prepare.tokenizer.decode(prepare(record())['text']) == 'one, p, q'
+  alone = prepare(record(captions=[]))
+  assert prepare.tokenizer.decode(alone['text']) == 'p, q'
+
+
+@pytest.mark.parametrize(
+  ('changes', 'flipped'),
+  [
+    ({}, True),
+    ({'captions': ['a cube left of a ball']}, False),
+    ({'questions': [{'question': 'right?', 'answers': ['a']}]}, False),
+    ({'questions': [{'question': 'where?', 'answers': ['Left']}]}, False),
+    ({'captions': ['a bright ball']}, True),
+  ],
+)
+def test_flips_leave_out_what_names_a_side(changes, flipped):
+  prepare = make(
+    image_size=SIZE,
+    augment=({'name': 'flip', 'p': 1.0},),
+    text_length=29,
+    question_length=29,
+  )
+  row = record(**changes)
+  plain = prepare(row)['image']
+  trained = prepare(row, np.random.default_rng(0))['image']
+  expected = plain[:, ::-1] if flipped else plain
+  np.testing.assert_array_equal(trained, expected)
+
+
+def test_only_texts_of_the_batch_stop_flips():
+  prepare = make(image_size=SIZE, augment=({'name': 'flip', 'p': 1.0},))
+  row = record(captions=['left'])
+  trained = prepare(row, np.random.default_rng(0))['image']
+  np.testing.assert_array_equal(trained, prepare(row)['image'][:, ::-1])
+
+
+def test_the_crop_sees_all_pixels():
+  prepare = make(
+    image_size=SIZE,
+    augment=(
+      {'name': 'random_resized_crop', 'scale': (1, 1), 'ratio': (1, 1)},
+    ),
+  )
+  row = record(image=png(size=29))
+  trained = prepare(row, np.random.default_rng(0))['image']
+  # The whole picture, in one step: as in evaluation.
+  np.testing.assert_array_equal(trained, prepare(row)['image'])
+
+
+def test_image_sizes_and_normalisation():
+  prepare = make(image_size=(5, 3), mean=(0.1, 0.2, 0.3), std=HALF)
+  image = prepare(record())['image']
+  decoded = images.resize(images.decode(png()), (5, 3))
+  expected = (decoded / 255 - np.array([0.1, 0.2, 0.3])) / 0.5
+  # float32 against float64, of values below 2.
+  np.testing.assert_allclose(image, expected, atol=1e-6)
+
+
+def test_settings_survive_json():
+  prepare = make(
+    image_size=(5, 3),
+    resize='pad',
+    augment=({'name': 'random_resized_crop', 'scale': (0.5, 1.0)},),
+    text_length=7,
+    answers=('a', 'b'),
+    text_fields={'tags': 2},
+  )
+  settings = json.loads(json.dumps(prepare.to_dict()))
+  assert 'tokenizer' not in settings
+  again = preprocess.Preprocessor.from_dict(settings, prepare.tokenizer)
+  assert again == prepare
+  with pytest.raises(ValueError, match='no setting colour'):
+    preprocess.Preprocessor.from_dict({'colour': 1})
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    ({'resize': 'squash'}, "'squash' is unknown"),
+    ({'text_length': 5}, 'need a tokenizer'),
+    ({'answers': ('a', 'a')}, 'twice'),
+    ({'augment': ({'name': 'blur'},)}, "'blur' is unknown"),
+  ],
+)
+def test_impossible_settings_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    preprocess.Preprocessor(**settings)
+
+
+def test_golden_values():
+  """Changes here change what a seed trains on: note them in the changelog."""
+  prepare = make(
+    image_size=5,
+    text_length=7,
+    augment=(
+      {'name': 'random_resized_crop', 'scale': (0.5, 1.0)},
+      {'name': 'flip'},
+      {'name': 'translate', 'pixels': 1},
+    ),
+  )
+  example = prepare(record(), np.random.default_rng(17))
+  assert prepare.tokenizer.decode(example['text']) == 'three'
+  pixels = images.to_uint8(example['image'], HALF, HALF)
+  np.testing.assert_array_equal(pixels[2, :, 1], [141, 172, 124, 190, 190])

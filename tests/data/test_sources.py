@@ -1,0 +1,264 @@
+"""Prepared data sets open by name, and errors name what would be legal."""
+
+import io
+import pickle
+
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow_datasets as tfds
+
+from mmjax.data import records, sources
+
+
+def png(seed: int) -> bytes:
+  buffer = io.BytesIO()
+  color = tuple(np.random.default_rng(seed).integers(0, 256, 3).tolist())
+  PIL.Image.new('RGB', (3, 2), color).save(buffer, 'PNG')
+  return buffer.getvalue()
+
+
+def record(i: int) -> dict:
+  return {
+    'id': f'r{i}',
+    'image': png(i),
+    'captions': [f'caption {i}', 'another'],
+    'questions': [
+      {'question': f'q{k}?', 'answers': ['yes', str(k)], 'type': 'kind'}
+      for k in range(i % 3)
+    ],
+    'metadata': {'style': 'abc'[i % 3], 'tags': ['t', str(i % 2)]},
+  }
+
+
+class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  VERSION = tfds.core.Version('1.2.0')
+  name = 'ours'
+
+  def _info(self):
+    return tfds.core.DatasetInfo(builder=self, features=records.FEATURES)
+
+  def _split_generators(self, dl_manager):
+    return {
+      'train': self._generate_examples(range(10)),
+      'test': self._generate_examples(range(10, 13)),
+    }
+
+  def _generate_examples(self, numbers):
+    for i in numbers:
+      yield i, records.encode_record(record(i))
+
+
+class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  VERSION = tfds.core.Version('3.0.0')
+  name = 'theirs'
+
+  def _info(self):
+    features = tfds.features.FeaturesDict(
+      {
+        'picture': tfds.features.Image(shape=(None, None, 3)),
+        'label': tfds.features.ClassLabel(names=['cat', 'hot_dog']),
+        'notes': tfds.features.Sequence({'text': tfds.features.Text()}),
+        'ask': tfds.features.Text(),
+        'replies': tfds.features.Sequence(tfds.features.Text()),
+        'size': np.int64,
+      }
+    )
+    return tfds.core.DatasetInfo(builder=self, features=features)
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    for i in range(3):
+      yield (
+        i,
+        {
+          'picture': io.BytesIO(png(i)),
+          'label': i % 2,
+          'notes': [{'text': 'one'}, {'text': 'two'}],
+          'ask': 'how many?',
+          'replies': ['2', 'two'],
+          'size': 10 * i,
+        },
+      )
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('data')
+  for builder in (_Ours, _Theirs):
+    made = builder(data_dir=folder, file_format='array_record')
+    made.download_and_prepare()
+  return folder
+
+
+def ids(source) -> set[str]:
+  return {row['id'] for row in source}
+
+
+def test_records_come_back_as_written(data_dir):
+  source = sources.open_source('ours', 'train', data_dir=data_dir)
+  rows = {row['id']: row for row in source}
+  assert rows == {f'r{i}': record(i) for i in range(10)}
+  assert source.folder == data_dir / 'ours' / '1.2.0'
+  assert source[-1] == source[9]
+  with pytest.raises(IndexError, match='record 10 of a source of 10'):
+    source[10]
+
+
+def test_texts_are_records_without_images(data_dir):
+  source = sources.open_source('ours', 'train', data_dir=data_dir)
+  for row, texts in zip(source, source.texts(), strict=True):
+    assert texts == row | {'image': b''}
+
+
+def test_splits_add_up_and_divide(data_dir):
+  def opened(split):
+    return sources.open_source('ours', split, data_dir=data_dir)
+
+  assert ids(opened('train+test')) == {f'r{i}' for i in range(13)}
+  assert len(opened('train[:20%]')) == 2
+  halves = ids(opened('train[:5]')), ids(opened('train[5:]'))
+  assert halves[0] | halves[1] == {f'r{i}' for i in range(10)}
+  assert not halves[0] & halves[1]
+  assert len(opened('train[:3]+test[1:]')) == 5
+  for split in ('val', 'train['):
+    with pytest.raises(ValueError, match=r'it has train \(10\), test \(3\)'):
+      opened(split)
+
+
+def test_version_in_the_name(data_dir):
+  source = sources.open_source('ours:1.2.0', 'test', data_dir=data_dir)
+  assert len(source) == 3
+  with pytest.raises(
+    FileNotFoundError, match=r"'ours:1\.0\.0' is not prepared"
+  ):
+    sources.open_source('ours:1.0.0', 'test', data_dir=data_dir)
+
+
+def test_sources_survive_pickling(data_dir):
+  where = {'style': 'b'}
+  source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
+  data = pickle.dumps(sources.questions_view(source))
+  assert len(data) < 2000
+  assert list(pickle.loads(data)) == list(sources.questions_view(source))
+
+
+@pytest.mark.parametrize(
+  ('where', 'kept'),
+  [
+    ({'style': 'a'}, {0, 3, 6, 9}),
+    ({'style': ('a', 'b')}, {0, 1, 3, 4, 6, 7, 9}),
+    ({'style': ['a', 'b'], 'tags': '1'}, {1, 3, 7, 9}),
+    ({'id': ('r2', 'r5')}, {2, 5}),
+  ],
+)
+def test_where(data_dir, where, kept):
+  source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
+  assert ids(source) == {f'r{i}' for i in kept}
+  assert all(row['image'] for row in source)
+
+
+def test_where_names_legal_fields_and_values(data_dir):
+  def opened(where):
+    sources.open_source('ours', 'train', data_dir=data_dir, where=where)
+
+  with pytest.raises(
+    ValueError, match=r'field stile .* there are id, style, t'
+  ):
+    opened({'stile': 'a'})
+  with pytest.raises(
+    ValueError, match=r"no record matches .* has 'a', 'b', 'c'"
+  ):
+    opened({'style': 'd'})
+
+
+def test_questions_view_has_one_question_each(data_dir):
+  source = sources.open_source('ours', 'train', data_dir=data_dir)
+  view = sources.questions_view(source)
+  assert len(view) == sum(i % 3 for i in range(10))
+  rows = list(view)
+  assert len(ids(view)) == len(view)
+  expected = {f'r{i}#{k}' for i in range(10) for k in range(i % 3)}
+  assert ids(view) == expected
+  for row in rows:
+    assert [q['question'] for q in row['questions']] == [f'q{row["id"][-1]}?']
+    assert row['image']
+  with pytest.raises(ValueError, match='none of 1 records has a question'):
+    sources.questions_view(sources.ListSource([record(0)]))
+
+
+def test_answer_vocabulary_counts():
+  source = sources.ListSource([record(1), record(2)])
+  assert sources.answer_vocabulary(source) == ('yes', '0', '1')
+  assert sources.answer_vocabulary(source, 1) == ('yes',)
+
+
+def test_foreign_data_sets_are_mapped(data_dir):
+  fields = {
+    'image': 'picture',
+    'captions': 'notes/text',
+    'question': 'ask',
+    'answers': 'replies',
+  }
+  source = sources.open_source(
+    'theirs', 'train', data_dir=data_dir, fields=fields
+  )
+  rows = sorted(source, key=lambda row: row['metadata']['size'])
+  assert [row['metadata'] for row in rows] == [
+    {'label': 'cat', 'size': 0},
+    {'label': 'hot dog', 'size': 10},
+    {'label': 'cat', 'size': 20},
+  ]
+  assert rows[1]['image'] == png(1)
+  assert rows[1]['captions'] == ['one', 'two']
+  assert rows[1]['questions'] == [
+    {'question': 'how many?', 'answers': ['2', 'two'], 'type': ''}
+  ]
+  assert ids(source) == {'train/0', 'train/1', 'train/2'}
+  again = pickle.loads(pickle.dumps(source))
+  assert list(again) == list(source)
+  assert [row['image'] for row in source.texts()] == [b''] * 3
+  only = sources.select(source, {'label': 'hot dog'})
+  assert [row['metadata']['size'] for row in only] == [10]
+
+
+def test_class_labels_become_captions(data_dir):
+  fields = {'image': 'picture', 'captions': 'label'}
+  source = sources.open_source(
+    'theirs', 'train', data_dir=data_dir, fields=fields
+  )
+  assert sorted(row['captions'] for row in source) == [
+    ['cat'],
+    ['cat'],
+    ['hot dog'],
+  ]
+
+
+@pytest.mark.parametrize(
+  ('name', 'fields', 'message'),
+  [
+    ('theirs', None, "wasn't written by mmjax; .*picture"),
+    ('theirs', {'picture': 'picture'}, 'use one of id, image, captions'),
+    ('theirs', {'image': 'img'}, "no feature 'img' for image; it has .*notes"),
+    ('ours', {'image': 'image'}, 'takes no `fields`'),
+  ],
+)
+def test_wrong_fields_are_refused(data_dir, name, fields, message):
+  with pytest.raises(ValueError, match=message):
+    sources.open_source(name, 'train', data_dir=data_dir, fields=fields)
+
+
+@pytest.mark.parametrize(
+  ('name', 'command'),
+  [
+    ('shapes', 'mmjax data prepare shapes --data_dir='),
+    ('mnist', r"tfds.builder\('mnist', data_dir='.*'array_record'"),
+    ('my_own', 'mmjax data import .* --name=my_own --data_dir='),
+  ],
+)
+def test_unprepared_sets_come_with_a_command(tmp_path, name, command):
+  with pytest.raises(FileNotFoundError, match=command) as info:
+    sources.open_source(name, 'train', data_dir=tmp_path)
+  assert str(tmp_path) in str(info.value)
