@@ -140,6 +140,15 @@ class Preprocessor:
     image = images.resize(image, self._size, self.resize)
     return images.normalise(image, self.mean, self.std)
 
+  def evaluation_texts(self, record: Record) -> list[str]:
+    """A record's captions as evaluation reads them, one text each."""
+    captions = record['captions'] or ('',)
+    texts = [
+      self._choose_text({**record, 'captions': [c] if c else []}, None)
+      for c in captions
+    ]
+    return [text for text in texts if text is not None]
+
   def to_dict(self) -> dict[str, Any]:
     """Settings as JSON can hold them; the tokenizer is kept apart."""
     settings = {

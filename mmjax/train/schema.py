@@ -131,11 +131,20 @@ DATA = {
     optional=True,
   ),
   'eval_where': Field('dict', None, 'as where, for eval_split', optional=True),
+  'extra_splits': Field(
+    'strings', (), 'further splits of the last evaluation, by their names'
+  ),
   'test_where': Field('dict', None, 'as where, for test_split', optional=True),
   'fields': Field(
     'dict', None, "our field names -> a foreign data set's", optional=True
   ),
   'image_size': Field('int', 32, 'height and width in pixels', minimum=1),
+  'resize': Field(
+    'str',
+    'stretch',
+    'how images of another shape come to image_size',
+    choices=('stretch', 'crop', 'pad'),
+  ),
   'mean': Field('floats', (0.5, 0.5, 0.5), 'of red, green, blue in [0, 1]'),
   'std': Field('floats', (0.5, 0.5, 0.5), 'of red, green, blue in [0, 1]'),
   'augment': Field('plain', None, 'augmentations of training images'),
@@ -145,11 +154,22 @@ DATA = {
   'text_length': Field('int', 32, 'tokens of a caption', minimum=2),
   'question_length': Field('int', 32, 'tokens of a question', minimum=2),
   'answer_length': Field('int', 8, 'tokens of an answer', minimum=2),
+  'text_fields': Field(
+    'dict', None, 'metadata added to captions: at most so many', optional=True
+  ),
+  'text_fields_in_evaluation': Field(
+    'bool', False, 'whether evaluation adds them too'
+  ),
+  'blind': Field('bool', False, 'leave the images out, as a baseline'),
   'num_threads': Field('int', 4, 'reading threads', minimum=0, later=True),
   'num_workers': Field('int', 0, 'reading processes', minimum=0, later=True),
   'prefetch': Field('int', 2, 'batches read ahead', minimum=0, later=True),
   'on_error': Field(
-    'str', 'stop', 'what an unreadable record does', later=True
+    'str',
+    'raise',
+    'what an unreadable record does: stops the run, or is replaced by another',
+    choices=('raise', 'replace'),
+    later=True,
   ),
 }
 
@@ -220,6 +240,9 @@ TRAIN = {
     minimum=0,
     maximum=1,
   ),
+  'blind_baseline': Field(
+    'bool', True, 'VQA: also train without images, for comparison'
+  ),
   'log_every': Field('int', 20, 'steps', minimum=1, later=True),
   'eval_every': Field(
     'int', 0, 'steps; 0: only at the end', minimum=0, later=True
@@ -270,6 +293,19 @@ MESH = {
 EVAL = {
   'batch_size': Field('int', 64, 'examples at a time', minimum=1, later=True),
   'num_examples': Field('int', 0, 'of a split; 0: all', minimum=0, later=True),
+  'beam_size': Field(
+    'int',
+    1,
+    'of written captions and answers; 1: greedy',
+    minimum=1,
+    later=True,
+  ),
+  'gallery_by': Field(
+    'str',
+    '',
+    'retrieval among records that agree in this metadata field',
+    later=True,
+  ),
 }
 
 SECTIONS = {
