@@ -3,6 +3,7 @@
 Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
 """
 
+import functools
 import io
 
 import numpy as np
@@ -117,14 +118,25 @@ def normalise(
   Returns:
     float32 [..., 3].
   """
-  scale = (1 / (255 * np.asarray(std, np.float64))).astype(np.float32)
-  shift = (np.asarray(mean, np.float64) / std).astype(np.float32)
-  # Whole rows at a time: numpy is slow where the last axis has length 3.
   width = image.shape[-2] if image.ndim > 1 else 1
+  scale, shift = _scale_and_shift(tuple(mean), tuple(std), width)
   values = image.reshape(-1, width * 3).astype(np.float32)
-  values *= np.tile(scale, width)
-  values -= np.tile(shift, width)
+  values *= scale
+  values -= shift
   return values.reshape(image.shape)
+
+
+@functools.lru_cache(maxsize=64)
+def _scale_and_shift(
+  mean: tuple[float, ...], std: tuple[float, ...], width: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """For a row of pixels: numpy is slow where the last axis has length 3."""
+  scale = 1 / (255 * np.asarray(std, np.float64))
+  shift = np.asarray(mean, np.float64) / std
+  return (
+    np.tile(scale.astype(np.float32), width),
+    np.tile(shift.astype(np.float32), width),
+  )
 
 
 def to_uint8(
