@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.train import settings
@@ -158,13 +159,13 @@ def load_params(
       f'{workdir} kept no average of its parameters (train.ema_decay is 0)'
     )
   name = 'ema' if (has_ema if ema is None else ema) else 'params'
+  path = folder / str(step) / name
+  place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  target = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+    ocp.StandardCheckpointHandler().metadata(epath.Path(path)).tree,
+  )
   with ocp.StandardCheckpointer() as checkpointer:
-    path = folder / str(step) / name
-    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    target = jax.tree.map(
-      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-      checkpointer.metadata(path).item_metadata.tree,
-    )
     return checkpointer.restore(path, target)
 
 

@@ -79,6 +79,11 @@ def run(
     )
     stack.callback(checkpoints.close)
     begun = checkpoints.latest() or 0
+    if begun > config.train.steps:
+      raise settings.UserError(
+        f'train.steps={config.train.steps}, but {workdir} has done {begun}; '
+        'choose another --workdir'
+      )
     # Reads while the programs compile, and from then on one batch ahead.
     batches = stack.enter_context(
       prefetch.Prefetch(

@@ -1,6 +1,7 @@
 """The config: filled up with defaults, and refused before any data is read."""
 
 import difflib
+import importlib.util
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -163,6 +164,11 @@ def _together(config: Any) -> list[str]:
     errors.append(
       f'optimizer.warmup_steps={config.optimizer.warmup_steps} leaves nothing '
       f'of train.steps={train.steps} to decay in; lower it'
+    )
+  if train.wandb_project and importlib.util.find_spec('wandb') is None:
+    errors.append(
+      f'train.wandb_project={train.wandb_project!r} needs the package wandb: '
+      "pip install 'mmjax[wandb]', or leave the field empty"
     )
   if train.ema_decay == 1:
     errors.append('train.ema_decay=1 never moves the average; use 0.999')

@@ -95,8 +95,8 @@ def make_update(
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics |= {f'count/{name}': c.sum() for name, c in counts.items()}
-    metrics['grad_norm'] = optax.global_norm(_only(grads, trained))
-    metrics['param_norm'] = optax.global_norm(params)
+    metrics['grad_norm'] = optax.tree.norm(_only(grads, trained))
+    metrics['param_norm'] = optax.tree.norm(params)
     metrics['lr'] = lr(state.step)
     return state.replace(
       step=state.step + 1,

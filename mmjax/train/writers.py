@@ -91,18 +91,12 @@ class TensorBoard:
 class WeightsAndBiases:
   """A run of the project `train.wandb_project`, named after the folder.
 
-  Raises:
-    ValueError: if the package `wandb` is not installed.
+  Needs the package `wandb`; `settings.validate` tells if it is missing.
   """
 
   def __init__(self, project: str, folder: Path, config: Mapping[str, Any]):
-    try:
-      import wandb
-    except ImportError:
-      raise ValueError(
-        f'train.wandb_project={project!r} needs the package wandb: pip install '
-        "'mmjax[wandb]', or leave the field empty"
-      ) from None
+    import wandb
+
     identity = folder / 'wandb_id'
     if not identity.exists():
       identity.write_text(wandb.util.generate_id())

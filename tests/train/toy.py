@@ -81,6 +81,10 @@ class Evaluator:
     return Image.new('RGB', (3, 5))
 
 
+def unbox(params):
+  return nn.meta.unbox(params)
+
+
 def build(config):
   data = Data(config.train.batch_size)
   return experiment.Experiment(

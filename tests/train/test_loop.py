@@ -1,0 +1,204 @@
+"""Whole runs of a toy: resumed ones equal uninterrupted ones to the bit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+import toy
+
+from mmjax.train import checkpoints, loop, settings
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+  folder = tmp_path_factory.getbasetemp() / 'xla'
+  monkeypatch.setenv('MMJAX_CACHE_DIR', str(folder))
+
+
+def _run(workdir, build=toy.build, sections=None, **train):
+  config = toy.config(**train) | (sections or {})
+  return loop.run(config, build, workdir)
+
+
+def _lines(workdir):
+  text = (workdir / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def _equal(a, b):
+  for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+    np.testing.assert_array_equal(x, y)
+
+
+def _stop_at(monkeypatch, step):
+  """A signal that comes while `step` runs."""
+  count = iter(range(1, 1000))
+  monkeypatch.setattr(
+    'mmjax.train.stopping.Stopping.asked',
+    lambda self, meet=True: next(count) == step,
+  )
+
+
+def test_a_run_leaves_what_the_design_says(tmp_path):
+  results = _run(tmp_path, eval_every=3, ema_decay=0.5)
+  assert {path.name for path in tmp_path.iterdir()} == {
+    'checkpoints',
+    'config.json',
+    'metrics.jsonl',
+    'results.json',
+    'samples',
+    'toy.txt',
+  }
+  assert results == json.loads((tmp_path / 'results.json').read_text())
+  assert set(results) == {
+    'step',
+    'train_seconds',
+    *(f'{s}/toy/{n}' for s in ('val', 'test') for n in ('norm', 'bias')),
+  }
+  assert {path.name for path in (tmp_path / 'samples').iterdir()} == {
+    'val_toy_000003.png',
+    'val_toy_000006.png',
+    'test_toy_000006.png',
+  }
+  lines = _lines(tmp_path)
+  assert [line['step'] for line in lines] == [1, 2, 3, 4, 6]
+  assert {
+    'loss',
+    'loss/mean',
+    'count/mean',
+    'mean/doubled',
+    'grad_norm',
+    'lr',
+    'examples_per_second',
+    'step_time',
+    'data_wait',
+  } <= set(lines[1])
+  assert {f'startup/{n}' for n in ('imports', 'data', 'init', 'compile')} <= (
+    set(lines[0])
+  )
+  # Evaluation is of the average.
+  ema = checkpoints.load_params(tmp_path)
+  np.testing.assert_allclose(
+    results['val/toy/norm'], np.linalg.norm(ema['up']['kernel']), rtol=1e-6
+  )
+
+
+@pytest.mark.parametrize('stop', [2, 5])
+def test_a_resumed_run_equals_the_uninterrupted_one(
+  tmp_path, monkeypatch, stop, capsys
+):
+  train = {'checkpoint_every': 2, 'ema_decay': 0.9, 'eval_every': 4}
+  want = _run(tmp_path / 'whole', **train)
+  with monkeypatch.context() as patch:
+    _stop_at(patch, stop)
+    assert _run(tmp_path / 'parts', **train) == {}
+  assert f'stopped at step {stop}' in capsys.readouterr().out
+  got = _run(tmp_path / 'parts', **train)
+  assert f'going on from step {stop}' in capsys.readouterr().out
+  for ema in (True, False):
+    _equal(
+      checkpoints.load_params(tmp_path / 'whole', ema=ema),
+      checkpoints.load_params(tmp_path / 'parts', ema=ema),
+    )
+  assert got | {'train_seconds': 0} == want | {'train_seconds': 0}
+  steps = [line['step'] for line in _lines(tmp_path / 'parts')]
+  assert steps == sorted(set(steps))
+  same = {line['step']: line['loss'] for line in _lines(tmp_path / 'whole')}
+  for line in _lines(tmp_path / 'parts'):
+    assert same.get(line['step'], line['loss']) == line['loss']
+
+
+def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
+  results = _run(tmp_path)
+  assert _run(tmp_path, build=None) == results
+  out = capsys.readouterr().out
+  assert 'is finished' in out and 'val/toy/norm' in out
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+  _run(tmp_path, steps=4)
+  assert _run(tmp_path, steps=6)['step'] == 6
+  with pytest.raises(settings.UserError, match=r'train.steps=5, but .* done 6'):
+    _run(tmp_path, steps=5)
+
+
+def test_another_config_is_refused_by_naming_the_fields(tmp_path):
+  _run(tmp_path, steps=2)
+  with pytest.raises(settings.UserError) as error:
+    _run(tmp_path, steps=2, ema_decay=0.5)
+  assert 'train.ema_decay: 0.0 -> 0.5' in str(error.value)
+
+
+def test_a_kill_between_the_last_save_and_the_results(tmp_path):
+  want = _run(tmp_path)
+  (tmp_path / 'results.json').unlink()
+  got = _run(tmp_path)
+  assert got | {'train_seconds': 0} == want | {'train_seconds': 0}
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 4, 6]
+
+
+def test_keep_best_saves_at_evaluations(tmp_path):
+  _run(
+    tmp_path,
+    eval_every=2,
+    keep_best='val/toy/norm',
+    best_mode='min',
+    keep_last=1,
+  )
+  steps = checkpoints.Checkpoints(tmp_path).steps()
+  norms = {
+    line['step']: line['val/toy/norm']
+    for line in _lines(tmp_path)
+    if 'val/toy/norm' in line
+  }
+  assert set(norms) == {2, 4, 6}
+  assert steps == sorted({6, min(norms, key=norms.get)})
+
+
+def test_a_loss_that_is_no_number_ends_the_run(tmp_path):
+  def build(config):
+    experiment = toy.build(config)
+    whole = experiment.train_data.batch
+
+    def batch(i):
+      out = whole(i)
+      return out | {'image': out['image'] * (np.nan if i == 4 else 1)}
+
+    experiment.train_data.batch = batch
+    return experiment
+
+  with pytest.raises(loop.NonFiniteError, match=r'step 5: loss/mean=nan'):
+    _run(tmp_path, build, steps=9, log_every=100, checkpoint_every=2)
+  assert checkpoints.Checkpoints(tmp_path).latest() == 4
+
+
+def test_frozen_parameters_are_as_they_were_made(tmp_path):
+  frozen = {'optimizer': {'freeze': ('^up',)}}
+  _run(tmp_path / 'a', sections=frozen, steps=3)
+  _run(tmp_path / 'b', sections=frozen, steps=1)
+  a, b = (checkpoints.load_params(tmp_path / name) for name in 'ab')
+  _equal(a['up'], b['up'])
+  assert (a['down']['kernel'] != b['down']['kernel']).any()
+
+
+@pytest.mark.parametrize(
+  'sections, message',
+  [
+    ({'optimizer': {'freeze': ('uq/',)}}, r'optimizer.freeze.*near it'),
+    ({'mesh': {'data': 7}}, 'multiply to 7'),
+    ({'train': {'batch_size': 3, 'accumulate': 2}}, '3 is not divisible'),
+  ],
+)
+def test_mistakes_leave_no_config_behind(tmp_path, sections, message):
+  with pytest.raises(settings.UserError, match=message):
+    _run(tmp_path, sections=sections)
+  assert not (tmp_path / 'config.json').exists()
+
+
+def test_a_build_that_refuses_is_the_users_mistake(tmp_path):
+  def build(config):
+    raise ValueError('image size 5 is not divisible by patch size 2; use 6')
+
+  with pytest.raises(settings.UserError, match='patch size 2; use 6'):
+    _run(tmp_path, build)

@@ -1,0 +1,188 @@
+"""What is refused, and how it is told."""
+
+import ml_collections
+import pytest
+
+from mmjax.train import main, schema, settings
+
+
+def _config(**sections):
+  return settings.complete(ml_collections.ConfigDict(sections))
+
+
+def test_defaults_are_legal_and_explained():
+  settings.validate(settings.default_config())
+  for section, fields in {'': schema.TOP, **schema.SECTIONS}.items():
+    for name, field in fields.items():
+      assert field.accepts(field.default), (section, name)
+      assert field.meaning and field.describe(), (section, name)
+
+
+@pytest.mark.parametrize(
+  'sections, message',
+  [
+    ({'train': {'stepz': 3}}, 'train.stepz is no config field; .*train.steps'),
+    ({'trian': {}}, 'trian is no config field; did you mean train'),
+    ({'train': {'steps': 0}}, 'train.steps=0 .* whole number, at least 1'),
+    ({'train': {'steps': 1.5}}, r'train.steps=1.5 is not legal: a whole'),
+    ({'train': {'steps': True}}, 'train.steps=True is not legal'),
+    ({'train': {'dtype': 'float16'}}, "one of 'float32', 'bfloat16'"),
+    ({'train': {'ema_decay': 1.5}}, 'ema_decay=1.5 .* at most 1'),
+    ({'optimizer': {'freeze': 'image'}}, 'freeze=.* a tuple of strings'),
+    ({'optimizer': {'lr_scales': (('a',),)}}, 'regular expression, number'),
+    ({'data': {'where': 3}}, 'data.where=3 is not legal: a dict, or None'),
+    ({'data': {'mean': (0.5,)}}, 'data.mean=.* three numbers'),
+    ({'model': {'x': object()}}, 'model.x=.* plain data'),
+    ({'mesh': {'style': 'pmap'}}, "'pmap' is not there yet"),
+    ({'mesh': {'data': 0}}, 'size 0'),
+    ({'train': {'batch_size': 5, 'accumulate': 2}}, '5 is not divisible'),
+    ({'optimizer': {'warmup_steps': 1000}}, 'leaves nothing of train.steps'),
+  ],
+)
+def test_mistakes_name_the_field_and_what_is_legal(sections, message):
+  with pytest.raises(settings.UserError, match=message):
+    settings.validate(_config(**sections))
+
+
+def test_all_mistakes_are_told_at_once():
+  with pytest.raises(settings.UserError) as error:
+    settings.validate(_config(train={'steps': 0, 'dtype': 'x'}, seed='y'))
+  assert len(str(error.value).splitlines()) == 3
+
+
+def test_a_section_that_is_no_dict_is_refused():
+  with pytest.raises(settings.UserError, match='train=3 is not legal'):
+    settings.complete({'train': 3})
+
+
+def test_json_gives_the_config_back(tmp_path):
+  config = _config(data={'where': {'style': ('a', 'b')}})
+  path = tmp_path / 'config.json'
+  path.write_text(config.to_json())
+  again = settings.from_json(path)
+  settings.validate(again)
+  assert again.data.where.style == ('a', 'b')
+  assert settings.to_json(again) == settings.to_json(config)
+
+
+def test_only_fields_that_matter_count_as_differences():
+  old = settings.to_json(_config())
+  later = {
+    'train': {'steps': 2000, 'log_every': 7, 'keep_best': 'val/x'},
+    'eval': {'batch_size': 3},
+    'data': {'data_dir': '/elsewhere'},
+    'mesh': {'data': 4, 'fsdp': 2},
+  }
+  assert settings.differences(old, settings.to_json(_config(**later))) == []
+  new = _config(optimizer={'lr': 0.5}, model={'width': 3}, seed=2)
+  assert settings.differences(old, settings.to_json(new)) == [
+    'model.width: None -> 3',
+    'optimizer.lr: 0.001 -> 0.5',
+    'seed: 0 -> 2',
+  ]
+  # A field that an older program didn't write has had its default.
+  del old['optimizer']['no_muon']
+  assert settings.differences(old, settings.to_json(_config())) == []
+
+
+def test_flags_are_parted_from_other_arguments():
+  rest, found = main.split_overrides(
+    [
+      'prog',
+      '--config=c.py:tiny',
+      '--config.train.steps=3',
+      '--config.data.where={"a": 1}',
+      '--config.train.tensorboard',
+      '--noconfig.model.scan',
+      '--config.seed',
+      '-3',
+      '--workdir',
+      'w',
+    ]
+  )
+  assert rest == ['prog', '--config=c.py:tiny', '--workdir', 'w']
+  assert found == [
+    ('train.steps', '3'),
+    ('data.where', '{"a": 1}'),
+    ('train.tensorboard', 'true'),
+    ('model.scan', 'false'),
+    ('seed', '-3'),
+  ]
+
+
+@pytest.mark.parametrize(
+  'path, text, value',
+  [
+    ('train.steps', '300', 300),
+    ('optimizer.lr', '3e-4', 3e-4),
+    ('optimizer.lr', '1', 1.0),
+    ('optimizer.b2', 'None', None),
+    ('optimizer.b2', '0.95', 0.95),
+    ('optimizer.freeze', "('image/',)", ('image/',)),
+    ('optimizer.freeze', 'image/,text/', ('image/', 'text/')),
+    ('optimizer.lr_scales', "(('image', 0.1),)", (('image', 0.1),)),
+    ('train.tensorboard', 'false', False),
+    ('data.name', '123', '123'),
+    ('data.data_dir', '/x', '/x'),
+    ('model.encoder.width', '7', 7),
+    ('model.encoder.rate', '1', 1.0),
+    ('model.encoder.new', 'rope', 'rope'),
+    ('objectives.caption.weight', '0.5', 0.5),
+    ('seed', '5', 5),
+  ],
+)
+def test_an_override_is_read_by_its_fields_type(path, text, value):
+  config = _config(
+    model={'encoder': {'width': 3, 'rate': 0.5}},
+    objectives={'caption': {'weight': 1.0}},
+  )
+  main.override(config, [(path, text)])
+  settings.validate(config)
+  for name in path.split('.'):
+    config = config[name]
+  assert config == value and type(config) is type(value)
+
+
+@pytest.mark.parametrize(
+  'path, text, message',
+  [
+    ('train.step', '3', 'train.step is no config field; did you .*train.steps'),
+    ('trian.steps', '3', 'did you mean train.steps'),
+    ('seed.x', '3', 'seed.x is no config field'),
+    ('train.steps', '3.5', '--config.train.steps=3.5 .* a whole number'),
+    ('train.tensorboard', 'maybe', 'True or False'),
+    ('model.encoder.width', 'wide', 'model.encoder.width is a whole number'),
+    ('model.encodr.width', '3', 'did you mean model.encoder.width'),
+    ('optimizer.name', 'adam', "one of 'adamw'"),
+  ],
+)
+def test_an_override_that_is_not_legal_is_refused(path, text, message):
+  config = _config(model={'encoder': {'width': 3}})
+  with pytest.raises(settings.UserError, match=message):
+    main.override(config, [(path, text)])
+
+
+def test_config_files(tmp_path):
+  path = tmp_path / 'some.py'
+  path.write_text(
+    "def get_config(arg='none'):\n"
+    "  if arg == 'bad':\n"
+    "    raise ValueError('arg bad is none of tiny')\n"
+    "  return {'experiment': arg, 'train': {'steps': 3}}\n"
+  )
+  config = main.load(f'{path}:tiny')
+  assert config.experiment == 'tiny' and config.train.steps == 3
+  assert config.train.batch_size == 64
+  assert main.load(str(path)).experiment == 'none'
+  with pytest.raises(settings.UserError, match='arg bad is none of tiny'):
+    main.load(f'{path}:bad')
+  with pytest.raises(
+    settings.UserError, match=r'no such file; there are .*some'
+  ):
+    main.load(str(tmp_path / 'sme.py'))
+  path.write_text('def get_config():\n  return {}\n')
+  with pytest.raises(settings.UserError, match='takes no argument'):
+    main.load(f'{path}:tiny')
+  path.write_text('')
+  with pytest.raises(settings.UserError, match='no function get_config'):
+    main.load(str(path))

@@ -1,0 +1,111 @@
+"""The update: exact accumulation, randomness, averages, masked batches."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import toy
+
+from mmjax.train import state as state_lib
+from mmjax.train import step
+
+OBJECTIVES = {'mean': (0.5, toy.Mean())}
+
+
+class _NoDropout(toy.Model):
+  """With the same parameters."""
+
+  def __call__(self, batch, *, train):
+    return super().__call__(batch, train=False)
+
+
+def _state(params, tx, ema=None):
+  return state_lib.State(
+    step=jnp.zeros((), jnp.int32),
+    seed=jnp.uint32(3),
+    params=params,
+    opt_state=tx.init(params),
+    ema=ema,
+  )
+
+
+def _setup(model=None, **kwargs):
+  model = _NoDropout() if model is None else model
+  batch = toy.Data().batch(0)
+  variables = model.init(jax.random.key(0), batch, train=False)
+  params = jax.tree.map(jnp.asarray, toy.unbox(variables['params']))
+  tx = optax.sgd(0.1)
+  update = step.make_update(
+    model,
+    OBJECTIVES,
+    tx,
+    lr=lambda t: 0.1 * (t + 1),
+    trained=jax.tree.map(lambda _: True, params),
+    **kwargs,
+  )
+  return params, tx, jax.jit(update), batch
+
+
+def test_accumulation_equals_the_whole_batch_with_ragged_counts():
+  params, tx, whole, batch = _setup()
+  # Micro-batch i of 4 has examples i and i + 4: 2, 1, 0 and 2 of them count.
+  batch['mask'] = np.array([1, 0, 0, 1, 1, 1, 0, 1], bool)
+  *_, parts, _ = _setup(accumulate=4)
+  want, want_metrics = whole(_state(params, tx), batch)
+  got, got_metrics = parts(_state(params, tx), batch)
+  for a, b in zip(
+    jax.tree.leaves(want.params), jax.tree.leaves(got.params), strict=True
+  ):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)  # Order of sums.
+  assert want_metrics.keys() == got_metrics.keys()
+  for name in want_metrics:
+    np.testing.assert_allclose(
+      want_metrics[name], got_metrics[name], rtol=1e-5, err_msg=name
+    )
+  assert got_metrics['count/mean'] == 5
+
+
+def test_the_loss_is_weighted_and_metrics_are_not():
+  params, tx, update, batch = _setup()
+  _, metrics = update(_state(params, tx), batch)
+  outputs = _NoDropout().apply({'params': params}, batch, train=True)
+  loss, _ = toy.Mean()(outputs, batch, apply=None, rng=None)
+  np.testing.assert_allclose(metrics['loss/mean'], loss, rtol=1e-6)
+  np.testing.assert_allclose(metrics['loss'], loss / 2, rtol=1e-6)
+  np.testing.assert_allclose(metrics['mean/doubled'], 2 * loss, rtol=1e-6)
+  np.testing.assert_allclose(metrics['lr'], 0.1, rtol=1e-6)
+
+
+def test_a_batch_in_which_nothing_counts_changes_nothing():
+  for accumulate in (1, 2):
+    params, tx, update, batch = _setup(accumulate=accumulate)
+    batch['mask'] = np.zeros(8, bool)
+    state, metrics = update(_state(params, tx), batch)
+    assert metrics['loss'] == metrics['grad_norm'] == 0
+    assert metrics['count/mean'] == 0
+    np.testing.assert_array_equal(
+      state.params['up']['kernel'], params['up']['kernel']
+    )
+
+
+def test_dropout_follows_seed_and_step():
+  params, tx, update, batch = _setup(toy.Model())
+  state = _state(params, tx)
+  loss = lambda s: float(update(s, batch)[1]['loss'])
+  assert loss(state) == loss(state)
+  assert loss(state) != loss(state.replace(step=jnp.int32(1)))
+  assert loss(state) != loss(state.replace(seed=jnp.uint32(4)))
+
+
+def test_the_average_follows_its_formula():
+  params, tx, update, batch = _setup(ema_decay=0.25)
+  state = _state(params, tx, ema=params)
+  want = params['up']['kernel']
+  # min(0.25, (1 + t) / (10 + t)) for t = 1, 2, 3.
+  for decay in (2 / 11, 3 / 12, 0.25):
+    state, _ = update(state, batch)
+    want = decay * want + (1 - decay) * state.params['up']['kernel']
+    np.testing.assert_allclose(state.ema['up']['kernel'], want, rtol=1e-6)
+  assert state.eval_params is state.ema
+  assert state.replace(ema=None).eval_params is state.params
+  assert int(state.step) == 3

@@ -1,0 +1,68 @@
+"""A step never appears twice, and nobody reads half a file."""
+
+import json
+
+import pytest
+
+from mmjax.train import writers
+
+
+def _lines(path):
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_lines_after_the_restored_step_are_dropped(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  first = writers.JsonLines(path)
+  for step in (1, 10, 20):
+    first.write(step, {'loss': float(step)})
+  first.close()
+  with path.open('a') as file:
+    file.write('{"step": 30, "los')  # Killed here.
+  again = writers.JsonLines(path, restored=10)
+  assert again.last == {'step': 10, 'loss': 10.0}
+  again.write(20, {'loss': 2.0})
+  again.close()
+  assert [line['step'] for line in _lines(path)] == [1, 10, 20]
+  assert _lines(path)[-1]['loss'] == 2.0
+
+
+def test_a_fresh_run_drops_all(tmp_path):
+  path = tmp_path / 'metrics.jsonl'
+  path.write_text('{"step": 1}\n')
+  writers.JsonLines(path).close()
+  assert path.read_text() == ''
+
+
+@pytest.mark.parametrize('reopen', [False, True])
+def test_numbers_of_one_step_share_a_line(tmp_path, reopen):
+  path = tmp_path / 'metrics.jsonl'
+  mine = writers.JsonLines(path)
+  mine.write(3, {'loss': 1.0})
+  mine.write(5, {'loss': 2.0})
+  if reopen:
+    mine.close()
+    mine = writers.JsonLines(path, restored=5)
+  mine.write(5, {'val/x': 0.5})
+  mine.write(7, {'loss': 3.0})
+  mine.close()
+  assert _lines(path) == [
+    {'step': 3, 'loss': 1.0},
+    {'step': 5, 'loss': 2.0, 'val/x': 0.5},
+    {'step': 7, 'loss': 3.0},
+  ]
+
+
+def test_json_replaces_the_file(tmp_path):
+  path = tmp_path / 'results.json'
+  writers.write_json(path, {'a': 2})
+  writers.write_json(path, {'a': 3})
+  assert json.loads(path.read_text()) == {'a': 3}
+  assert [p.name for p in tmp_path.iterdir()] == ['results.json']
+
+
+def test_tensorboard_writes_events(tmp_path):
+  board = writers.TensorBoard(tmp_path)
+  board.write(1, {'loss': 2.0})
+  board.close()
+  assert list(tmp_path.glob('events*'))
