@@ -5,6 +5,9 @@ the record and a random generator; without a generator it is evaluation's.
 """
 
 import dataclasses
+import json
+import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -157,6 +160,20 @@ class Preprocessor:
       if field.name != 'tokenizer'
     }
     return _to_json(settings)
+
+  def save(self, path: str | os.PathLike) -> None:
+    """Writes the settings as JSON, for `load`."""
+    pathlib.Path(path).write_text(json.dumps(self.to_dict(), indent=2))
+
+  @classmethod
+  def load(
+    cls,
+    path: str | os.PathLike,
+    tokenizer: tokenizers.Tokenizer | None = None,
+  ) -> 'Preprocessor':
+    """Rebuilds what `save` wrote; see `from_dict`."""
+    settings = json.loads(pathlib.Path(path).read_text())
+    return cls.from_dict(settings, tokenizer)
 
   @classmethod
   def from_dict(

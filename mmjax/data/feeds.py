@@ -1,0 +1,130 @@
+"""Everything that a config's `data` section says, opened."""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mmjax.data import batches, preprocess, records, sources, tokenizers
+
+
+@dataclasses.dataclass(frozen=True)
+class Feed:
+  """An experiment's data.
+
+  Attributes:
+    preprocess: record to arrays.
+    train: training batches.
+    splits: 'val', 'test', and each of `extra_splits` by its name, to evaluate
+      on.
+    init_batch: two training examples, for shapes.
+    files: what a run's folder needs to preprocess again, by file name.
+  """
+
+  preprocess: preprocess.Preprocessor
+  train: batches.TrainBatches
+  splits: Mapping[str, sources.Source]
+  init_batch: batches.Batch
+  files: Mapping[str, Callable[[pathlib.Path], None]]
+
+
+def open_feed(
+  data: Mapping[str, Any],
+  *,
+  batch_size: int,
+  seed: int,
+  text: bool = False,
+  question: bool = False,
+  answer: bool = False,
+  label: bool = False,
+  num_hosts: int = 1,
+  host: int = 0,
+) -> Feed:
+  """Opens the data set, its tokenizer and the batches.
+
+  Args:
+    data: the `data` section of a config.
+    batch_size: examples in a global training batch.
+    seed: of order and augmentation.
+    text: whether batches have captions.
+    question: whether they have questions.
+    answer: whether they have answers as text.
+    label: whether they have answers as indices in the answer vocabulary, which
+      is that of the training split.
+    num_hosts: number of processes that share a batch.
+    host: which of them this is.
+
+  Raises:
+    FileNotFoundError: if the data set, or the tokenizer, isn't there.
+    ValueError: if a setting is impossible.
+  """
+
+  def open_split(split: str, where: Mapping[str, Any] | None):
+    return sources.open_source(
+      data['name'],
+      split,
+      data_dir=data['data_dir'],
+      where=where,
+      fields=data['fields'],
+    )
+
+  train = open_split(data['train_split'], data['where'])
+  splits = {
+    'val': open_split(data['eval_split'], data['eval_where']),
+    'test': open_split(data['test_split'], data['test_where']),
+    **{name: open_split(name, None) for name in data['extra_splits']},
+  }
+  tokenizer = _tokenizer(data['tokenizer'], train)
+  preprocessor = preprocess.Preprocessor(
+    tokenizer=tokenizer,
+    image_size=0 if data['blind'] else data['image_size'],
+    resize=data['resize'],
+    mean=data['mean'],
+    std=data['std'],
+    augment=data['augment'] or (),
+    text_length=data['text_length'] if text else 0,
+    question_length=data['question_length'] if question else 0,
+    answer_length=data['answer_length'] if answer else 0,
+    answers=sources.answer_vocabulary(train) if label else (),
+    text_fields=data['text_fields'] or {},
+    text_fields_in_evaluation=data['text_fields_in_evaluation'],
+  )
+  first = sources.Subset(train, range(min(2, len(train))))
+  with batches.eval_batches(first, preprocessor, 2) as ahead:
+    init_batch = {key: v for key, v in next(ahead).items() if key != 'mask'}
+  return Feed(
+    preprocess=preprocessor,
+    train=batches.TrainBatches(
+      train,
+      preprocessor,
+      batch_size=batch_size,
+      seed=seed,
+      num_hosts=num_hosts,
+      host=host,
+      num_threads=data['num_threads'],
+      num_workers=data['num_workers'],
+      prefetch=data['prefetch'],
+      on_error=data['on_error'],
+    ),
+    splits=splits,
+    init_batch=init_batch,
+    files={
+      'tokenizer.json': tokenizer.save,
+      'preprocess.json': preprocessor.save,
+    },
+  )
+
+
+def _tokenizer(setting: str, source: sources.Source) -> tokenizers.Tokenizer:
+  """The tokenizer that a config names: 'bytes', a file, or the data set's."""
+  if setting == 'bytes':
+    return tokenizers.byte_tokenizer()
+  if setting:
+    return tokenizers.Tokenizer.load(setting)
+  path = source.folder / records.TOKENIZER_FILE
+  if not path.exists():
+    raise FileNotFoundError(
+      f'{source.folder} has no {records.TOKENIZER_FILE}; set data.tokenizer to '
+      f"'bytes' or to the path of a tokenizer.json"
+    )
+  return tokenizers.Tokenizer.load(path)

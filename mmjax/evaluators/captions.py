@@ -1,0 +1,155 @@
+"""Written captions against references."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from mmjax.data import batches as batching
+from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.metrics import captions as metrics
+from mmjax.types import Batch, Params
+
+# From a caption to what it says of each object; None where it can't be read.
+Parse = Callable[[str], Sequence[Any] | None]
+
+
+class Captions:
+  """Compares what a model writes about images with their captions.
+
+  Yields `NAME/exact` (the caption equals one of the references), `NAME/bleu4`,
+  `NAME/rouge_l`, `NAME/cider_d`, and as a floor `NAME/chance_exact`: the same
+  for a caption of another of these images. With `parse` also the share of right
+  objects, and for each field of an object, `NAME/attribute/FIELD`: how often it
+  is right in the reference's objects, in order.
+  """
+
+  def __init__(
+    self,
+    generate: Callable[[Params, Batch], Any],
+    source: sources.Source,
+    preprocessor: preprocess.Preprocessor,
+    *,
+    batch_size: int,
+    num_examples: int = 0,
+    parse: Parse | None = None,
+    name: str = 'captions',
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      generate: (params, batch with `image`) -> token ids [B, T].
+      source: records with images and captions.
+      preprocessor: must make `image`; its tokenizer reads the ids.
+      batch_size: examples at a time.
+      num_examples: only the first so many records; 0 for all.
+      parse: see the class.
+      name: prefix of the numbers.
+    """
+    self._generate = jax.jit(generate)
+    self._source, self._preprocess = source, preprocessor
+    self._batch_size = batch_size
+    self._num = min(num_examples or len(source), len(source))
+    self._parse, self._name = parse, name
+    self._written: list[str] = []
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value)."""
+    self._written = self._write(params)
+    references = [
+      self._source.read_texts(i)['captions'] for i in range(self._num)
+    ]
+    self._references = references
+    written = self._written
+    others = [of_image[0] for of_image in references]
+    others = others[1:] + others[:1]
+    values = {
+      'exact': metrics.exact_match(written, references),
+      'chance_exact': metrics.exact_match(others, references),
+      'bleu4': metrics.bleu(written, references),
+      'rouge_l': metrics.rouge_l(written, references),
+      'cider_d': metrics.cider_d(written, references),
+    }
+    if self._parse is not None:
+      values |= attribute_accuracy(
+        [self._parse(caption) for caption in written],
+        [self._parse(of_image[0]) for of_image in references],
+      )
+    for key, value in values.items():
+      yield f'{self._name}/{key}', float(value)
+
+  def picture(self) -> Image.Image | None:
+    """Images with true and written captions."""
+    if not self._written:
+      return None
+    cells = []
+    step = max(1, self._num // 24)
+    for i in range(0, self._num, step)[:24]:
+      written, references = self._written[i], self._references[i]
+      right = metrics.exact_match([written], [references]) == 1
+      color = contact_sheet.RIGHT if right else contact_sheet.WRONG
+      image = images.decode(self._source[i]['image'])
+      true = (f'true: {references[0]}', contact_sheet.QUIET)
+      cells.append((image, [true, (f'written: {written}', color)]))
+    return contact_sheet.contact_sheet(
+      cells, title=f'{self._name}: written captions (green: a reference)'
+    )
+
+  def _write(self, params: Params) -> list[str]:
+    written = []
+    with batching.eval_batches(
+      self._source,
+      self._preprocess,
+      self._batch_size,
+      num_examples=self._num,
+    ) as ahead:
+      for batch in ahead:
+        arrays = {key: batch[key] for key in ('image', 'image_mask')}
+        tokens = np.asarray(self._generate(params, arrays))
+        written += [self._preprocess.tokenizer.decode(row) for row in tokens]
+    return written[: self._num]
+
+
+def attribute_accuracy(
+  written: Sequence[Sequence[Any] | None],
+  references: Sequence[Sequence[Any] | None],
+) -> dict[str, float]:
+  """How often each attribute of the reference's objects is right.
+
+  Objects are compared in order: the second written with the second true one. A
+  missing object is wrong in all attributes. An object too many makes `number`
+  wrong.
+
+  Args:
+    written: for each caption its objects, named tuples, or None.
+    references: the same for the truth; examples with None are left out.
+
+  Returns:
+    'objects' (all attributes right), 'number' (as many objects as there are)
+    and 'attribute/FIELD' for each field; in 0..1.
+
+  Raises:
+    ValueError: if no reference can be read.
+  """
+  pairs = [(w or (), r) for w, r in zip(written, references, strict=True) if r]
+  if not pairs:
+    raise ValueError('none of the reference captions can be parsed')
+  fields = pairs[0][1][0]._fields
+  right: dict[str, list[bool]] = {
+    'objects': [],
+    **{f'attribute/{field}': [] for field in fields},
+  }
+  for objects, truth in pairs:
+    for i, true in enumerate(truth):
+      given = objects[i] if i < len(objects) else None
+      right['objects'].append(given == true)
+      for field in fields:
+        same = given is not None and getattr(given, field) == getattr(
+          true, field
+        )
+        right[f'attribute/{field}'].append(same)
+  out = {key: float(np.mean(values)) for key, values in right.items()}
+  out['number'] = float(np.mean([len(w) == len(r) for w, r in pairs]))
+  return out

@@ -1,0 +1,165 @@
+"""Image-text retrieval."""
+
+import collections
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from mmjax.data import batches as batching
+from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.metrics import retrieval
+from mmjax.types import Batch, Params
+
+Predict = Callable[[Params, Batch], Any]
+
+
+class Retrieval:
+  """Finds texts for images and images for texts.
+
+  All captions of an image count as its own. Yields, for k of 1, 5 and 10,
+  `NAME/image_to_text_rK` and `NAME/text_to_image_rK`, `NAME/mean_r1` over both
+  ways, and `NAME/chance_r1`, the mean R@1 of a random order.
+
+  With `gallery_by`, only records that agree in that metadata field compete, and
+  the numbers are means over these galleries, weighted by their images.
+  """
+
+  def __init__(
+    self,
+    embed_images: Predict,
+    embed_texts: Predict,
+    source: sources.Source,
+    preprocessor: preprocess.Preprocessor,
+    *,
+    batch_size: int,
+    num_examples: int = 0,
+    gallery_by: str = '',
+    name: str = 'retrieval',
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      embed_images: (params, batch with `image`) -> unit vectors [B, E].
+      embed_texts: (params, batch with `text`) -> unit vectors [B, E].
+      source: records with images and captions.
+      preprocessor: must make `image` and `text`.
+      batch_size: examples at a time.
+      num_examples: only the first so many records; 0 for all.
+      gallery_by: a metadata field, see the class.
+      name: prefix of the numbers.
+    """
+    self._embed_images = jax.jit(embed_images)
+    self._embed_texts = jax.jit(embed_texts)
+    self._source, self._preprocess = source, preprocessor
+    self._batch_size = batch_size
+    self._num = min(num_examples or len(source), len(source))
+    self._gallery_by, self._name = gallery_by, name
+    self._shown: list[contact_sheet.Cell] = []
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value)."""
+    image_vectors = self._images(params)
+    texts, owners = [], []
+    galleries = collections.defaultdict(list)
+    for i in range(self._num):
+      record = self._source.read_texts(i)
+      of_record = self._preprocess.evaluation_texts(record)
+      texts += of_record
+      owners += [i] * len(of_record)
+      galleries[str(record['metadata'].get(self._gallery_by))].append(i)
+    text_vectors = self._texts(params, texts)
+    owners = np.asarray(owners)
+    totals = collections.Counter()
+    for members in galleries.values():
+      for key, value in self._gallery(
+        members, image_vectors, text_vectors, owners
+      ):
+        totals[key] += value * len(members) / self._num
+    first = np.asarray(next(iter(galleries.values())))
+    self._show(first, image_vectors, text_vectors, texts, owners)
+    for key, value in totals.items():
+      yield f'{self._name}/{key}', float(value)
+
+  def picture(self) -> Image.Image | None:
+    """Images, their captions and the five texts nearest to them."""
+    if not self._shown:
+      return None
+    return contact_sheet.contact_sheet(
+      self._shown,
+      columns=4,
+      image_size=200,
+      title=f'{self._name}: the five nearest captions (green: its own)',
+    )
+
+  def _gallery(
+    self,
+    members: Sequence[int],
+    image_vectors: np.ndarray,
+    text_vectors: np.ndarray,
+    owners: np.ndarray,
+  ) -> Iterator[tuple[str, float]]:
+    chosen = np.isin(owners, members)
+    place = {index: i for i, index in enumerate(members)}
+    recalls = retrieval.recall_of_embeddings(
+      image_vectors[list(members)],
+      text_vectors[chosen],
+      np.asarray([place[i] for i in owners[chosen]]),
+    )
+    ways = ('image_to_text', 'text_to_image')
+    for way in ways:
+      for k in (1, 5, 10):
+        yield f'{way}_r{k}', recalls[f'{way}_r{k}']
+    yield 'mean_r1', np.mean([recalls[f'{way}_r1'] for way in ways])
+    # Any of c captions among c * n, or one image among n.
+    yield 'chance_r1', 1 / len(members)
+
+  def _images(self, params: Params) -> np.ndarray:
+    vectors = []
+    with batching.eval_batches(
+      self._source,
+      self._preprocess,
+      self._batch_size,
+      num_examples=self._num,
+    ) as ahead:
+      for batch in ahead:
+        arrays = {key: batch[key] for key in ('image', 'image_mask')}
+        vectors.append(np.asarray(self._embed_images(params, arrays)))
+    return np.concatenate(vectors)[: self._num]
+
+  def _texts(self, params: Params, texts: Sequence[str]) -> np.ndarray:
+    length, size = self._preprocess.text_length, self._batch_size
+    vectors = []
+    for start in range(0, len(texts), size):
+      ids = np.zeros((size, length), np.int32)
+      mask = np.zeros((size, length), bool)
+      for row, text in enumerate(texts[start : start + size]):
+        ids[row], mask[row] = self._preprocess.tokenizer.encode(text, length)
+      arrays = {'text': ids, 'text_mask': mask}
+      vectors.append(np.asarray(self._embed_texts(params, arrays)))
+    return np.concatenate(vectors)[: len(texts)]
+
+  def _show(
+    self,
+    members: np.ndarray,
+    image_vectors: np.ndarray,
+    text_vectors: np.ndarray,
+    texts: Sequence[str],
+    owners: np.ndarray,
+    count: int = 12,
+  ) -> None:
+    self._shown = []
+    candidates = np.flatnonzero(np.isin(owners, members))
+    for i in members[:: max(1, len(members) // count)][:count]:
+      scores = text_vectors[candidates] @ image_vectors[i]
+      lines: list[contact_sheet.Line] = []
+      for rank in np.argsort(-scores)[:5]:
+        text = candidates[rank]
+        right = owners[text] == i
+        color = contact_sheet.RIGHT if right else contact_sheet.WRONG
+        lines.append((f'{scores[rank]:.2f} {texts[text]}', color))
+      own = texts[int(np.flatnonzero(owners == i)[0])]
+      record = self._source[int(i)]
+      self._shown.append((images.decode(record['image']), [own, *lines]))
