@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import PIL.ImageEnhance
+from jaxtyping import UInt8
 
 from mmjax.data import rand_augment as rand_augment_lib
 
@@ -36,13 +37,13 @@ def names_a_side(text: str) -> bool:
 
 
 def random_resized_crop(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   *,
   size: tuple[int, int],
   scale: tuple[float, float] = (0.08, 1.0),
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'h w 3']:
   """Cuts out a random part and brings it to `size` (Szegedy et al. 2015).
 
   Args:
@@ -72,14 +73,14 @@ def random_resized_crop(
 
 
 def flip(
-  image: np.ndarray, rng: np.random.Generator, *, p: float = 0.5
-) -> np.ndarray:
+  image: UInt8[np.ndarray, 'H W 3'], rng: np.random.Generator, *, p: float = 0.5
+) -> UInt8[np.ndarray, 'H W 3']:
   """Mirrors left and right with probability p."""
   return image[:, ::-1] if rng.random() < p else image
 
 
 def color_jitter(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   *,
   brightness: float = 0.0,
@@ -87,7 +88,7 @@ def color_jitter(
   saturation: float = 0.0,
   hue: float = 0.0,
   p: float = 1.0,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'H W 3']:
   """Changes brightness, contrast, saturation and hue, in random order.
 
   Args:
@@ -133,13 +134,13 @@ def _turn_hue(picture: PIL.Image.Image, turns: float) -> PIL.Image.Image:
 
 
 def rand_augment(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   *,
   num_ops: int = 2,
   magnitude: float = 5.0,
   exclude: Sequence[str] = (),
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'H W 3']:
   """Applies `num_ops` random operations of one strength (Cubuk et al. 2020).
 
   Args:
@@ -169,13 +170,13 @@ def rand_augment(
 
 
 def cutout(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   *,
   size: float = 0.3,
   p: float = 1.0,
   fill: int = 128,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'H W 3']:
   """Covers a random square (DeVries & Taylor 2017).
 
   Args:
@@ -200,12 +201,12 @@ def cutout(
 
 
 def translate(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   *,
   pixels: int = 4,
   mode: str = 'edge',
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'H W 3']:
   """Moves the image by up to `pixels` each way (pad and crop).
 
   Args:
@@ -269,13 +270,13 @@ def _arguments(name: str) -> list[str]:
 
 
 def apply(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, 'H W 3'],
   rng: np.random.Generator,
   settings: Iterable[Setting],
   *,
   size: tuple[int, int],
   flips: bool = True,
-) -> np.ndarray:
+) -> UInt8[np.ndarray, 'h w 3']:
   """Runs augmentations one after the other.
 
   Args:

@@ -9,12 +9,13 @@ import io
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
+from jaxtyping import Float, Float32, UInt8
 
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
   """Reads a PNG, JPEG or other picture that Pillow knows.
 
   Transparency is laid onto white, 16-bit grey is scaled to 8 bits, palettes
@@ -68,8 +69,10 @@ def _wide_grey(image: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def resize(
-  image: np.ndarray, size: tuple[int, int], method: str = 'stretch'
-) -> np.ndarray:
+  image: UInt8[np.ndarray, 'H W 3'],
+  size: tuple[int, int],
+  method: str = 'stretch',
+) -> UInt8[np.ndarray, 'h w 3']:
   """Brings an image to a size, with Pillow's antialiased bicubic filter.
 
   Args:
@@ -104,10 +107,10 @@ def resize(
 
 
 def normalise(
-  image: np.ndarray,
+  image: UInt8[np.ndarray, '*shape 3'],
   mean: tuple[float, float, float],
   std: tuple[float, float, float],
-) -> np.ndarray:
+) -> Float32[np.ndarray, '*shape 3']:
   """Returns (image / 255 - mean) / std, a channel at a time, as float32.
 
   Args:
@@ -140,10 +143,10 @@ def _scale_and_shift(
 
 
 def to_uint8(
-  image: np.ndarray,
+  image: Float[np.ndarray, '*shape 3'],
   mean: tuple[float, float, float],
   std: tuple[float, float, float],
-) -> np.ndarray:
+) -> UInt8[np.ndarray, '*shape 3']:
   """Undoes `normalise`, for pictures to look at; clips what is out of range.
 
   Args:

@@ -5,9 +5,12 @@ prediction is right for them, and they are in no class.
 """
 
 import numpy as np
+from jaxtyping import Float, Int
 
 
-def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
+def top_k_accuracy(
+  logits: Float[np.ndarray, 'B C'], labels: Int[np.ndarray, ' B'], k: int = 1
+) -> float:
   """Share of examples whose label is among the k greatest logits.
 
   A class whose logit equals the label's is taken to come before it.
@@ -34,8 +37,10 @@ def top_k_accuracy(logits: np.ndarray, labels: np.ndarray, k: int = 1) -> float:
 
 
 def confusion(
-  predictions: np.ndarray, labels: np.ndarray, num_classes: int
-) -> np.ndarray:
+  predictions: Int[np.ndarray, ' B'],
+  labels: Int[np.ndarray, ' B'],
+  num_classes: int,
+) -> Int[np.ndarray, 'C C']:
   """Counts [C, C]: row is the label, column what was predicted.
 
   Args:
@@ -57,7 +62,9 @@ def confusion(
   return counts
 
 
-def per_class_accuracy(counts: np.ndarray) -> np.ndarray:
+def per_class_accuracy(
+  counts: Int[np.ndarray, 'C C'],
+) -> Float[np.ndarray, ' C']:
   """Share of each class's examples that were recognised (its recall).
 
   Args:
@@ -71,7 +78,7 @@ def per_class_accuracy(counts: np.ndarray) -> np.ndarray:
   return np.divide(np.diagonal(counts), totals, out=rates, where=totals > 0)
 
 
-def balanced_accuracy(counts: np.ndarray) -> float:
+def balanced_accuracy(counts: Int[np.ndarray, 'C C']) -> float:
   """Mean of `per_class_accuracy` over the classes that have examples.
 
   Raises:

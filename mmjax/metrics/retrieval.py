@@ -12,6 +12,7 @@ first.
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float, Int
 
 Recalls = dict[str, float]
 
@@ -19,8 +20,8 @@ _CHUNK = 512
 
 
 def recall_at_k(
-  similarity: np.ndarray,
-  image_of_text: np.ndarray | None = None,
+  similarity: Float[np.ndarray, 'I T'],
+  image_of_text: Int[np.ndarray, '_'] | None = None,
   ks: Sequence[int] = (1, 5, 10),
 ) -> Recalls:
   """Recall at k both ways, from all similarities.
@@ -52,9 +53,9 @@ def recall_at_k(
 
 
 def recall_of_embeddings(
-  images: np.ndarray,
-  texts: np.ndarray,
-  image_of_text: np.ndarray | None = None,
+  images: Float[np.ndarray, 'I D'],
+  texts: Float[np.ndarray, 'T D'],
+  image_of_text: Int[np.ndarray, '_'] | None = None,
   ks: Sequence[int] = (1, 5, 10),
 ) -> Recalls:
   """Recall at k of inner products, computed in chunks.
