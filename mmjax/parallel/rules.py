@@ -20,6 +20,7 @@ RULES = (
   ('mlp', 'tensor'),
   ('vocab', 'tensor'),
   ('embed', 'fsdp'),
+  ('conv', 'fsdp'),  # Channels that a convolution puts out.
   ('head_dim', None),
   ('norm', None),
   ('layers', None),
