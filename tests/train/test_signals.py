@@ -1,0 +1,108 @@
+"""Processes that are asked to stop, or killed, and started again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mmjax.train import checkpoints
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def command(tmp_path_factory, monkeypatch):
+  folder = tmp_path_factory.getbasetemp() / 'xla'
+  monkeypatch.setenv('MMJAX_CACHE_DIR', str(folder))
+  monkeypatch.setenv('PYTHONPATH', str(HERE.parent.parent))
+
+  def start(workdir, *flags):
+    return subprocess.Popen(
+      [
+        sys.executable,
+        str(HERE / 'killed.py'),
+        f'--config={HERE / "toy_config.py"}',
+        f'--workdir={workdir}',
+        *flags,
+      ],
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+    )
+
+  return start
+
+
+def _finish(process):
+  out, _ = process.communicate(timeout=100)
+  return process.returncode, out
+
+
+def _wait_for_step(process, step):
+  for line in process.stdout:
+    if line.startswith(f'step {step}/'):
+      return
+  raise AssertionError(f'no step {step}')
+
+
+@pytest.mark.slow
+def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, command):
+  process = command(tmp_path)
+  _wait_for_step(process, 3)
+  process.send_signal(signal.SIGTERM)
+  code, out = _finish(process)
+  assert code == 0, out
+  assert 'the same command goes on' in out
+  stopped = checkpoints.Checkpoints(tmp_path).latest()
+  assert 3 <= stopped < 40
+  code, out = _finish(command(tmp_path, '--config.train.steps=40'))
+  assert code == 0 and f'going on from step {stopped}' in out, out
+  text = (tmp_path / 'metrics.jsonl').read_text()
+  steps = [json.loads(line)['step'] for line in text.splitlines()]
+  assert steps == list(range(1, 41))
+
+
+@pytest.mark.slow
+def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
+  # It saves every step, so that any moment is likely to be within a save.
+  whole, killed = tmp_path / 'whole', tmp_path / 'killed'
+  code, out = _finish(command(whole))
+  assert code == 0, out
+  rng, before = random.Random(5), 0
+  for _ in range(4):
+    process = command(killed)
+    for line in process.stdout:
+      if line.startswith('step '):
+        break
+    time.sleep(rng.uniform(0.05, 0.4))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    latest = checkpoints.Checkpoints(killed).latest() or 0
+    assert latest >= before
+    before = latest
+  assert before > 4
+  code, out = _finish(command(killed))
+  assert code == 0, out
+  for ema in (True, False):
+    a, b = (checkpoints.load_params(p, ema=ema) for p in (whole, killed))
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+      np.testing.assert_array_equal(x, y)
+  names = {path.name for path in (killed / 'checkpoints').iterdir()}
+  assert names == {'39', '40'}
+
+
+@pytest.mark.slow
+def test_a_mistake_is_one_message_and_exit_code_two(tmp_path, command):
+  code, out = _finish(command(tmp_path, '--config.train.stepz=3'))
+  assert code == 2
+  assert out.startswith('error: train.stepz is no config field')
+  assert 'Traceback' not in out
+  assert not list(tmp_path.iterdir())
