@@ -92,6 +92,10 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
     '%(default)s)',
   )
   add('--lower', action='store_true', help='lower-case texts in the tokenizer')
+  add(
+    '--text_fields',
+    help='further fields whose texts the tokenizer learns from, such as tags',
+  )
   add('--tokenizer', help='a tokenizer.json to use instead of learning one')
   add('--overwrite', action='store_true', help='replace a set of this name')
   parser.set_defaults(run=_import)
@@ -134,6 +138,7 @@ def _import(options: argparse.Namespace) -> None:
     language=options.language,
     vocab_size=options.vocab_size,
     lower=options.lower,
+    text_fields=tuple(filter(None, (options.text_fields or '').split(','))),
     tokenizer=options.tokenizer,
   )
   folder = importing.import_data(

@@ -26,13 +26,20 @@ _MOST_TEXTS = 200_000
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A TFDS data set of mmjax records, written without TensorFlow.
 
-  Subclasses set `VERSION`, `SUMMARY` and `VOCAB_SIZE`, and say in
-  `record_splits` what the splits hold.
+  Subclasses set `VERSION` and what is below, and say in `record_splits` what
+  the splits hold.
+
+  Attributes:
+    SUMMARY: a sentence about the data set.
+    VOCAB_SIZE: most ids of its tokenizer.
+    LOWER: whether the tokenizer lower-cases.
+    TEXT_FIELDS: metadata fields whose texts the tokenizer also learns from.
   """
 
   SUMMARY = ''
   VOCAB_SIZE = 8192
   LOWER = False
+  TEXT_FIELDS: tuple[str, ...] = ()
 
   # Nothing is downloaded, so there are no checksums for TFDS to look for in the
   # package (which needs importlib_resources, that it doesn't install).
@@ -78,6 +85,9 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       texts = list(record['captions'])
       for entry in record['questions']:
         texts += [entry['question'], *entry['answers']]
+      for field in self.TEXT_FIELDS:
+        value = record['metadata'].get(field, [])
+        texts += map(str, value if isinstance(value, list) else [value])
       self._texts.append(texts)
       self._num_texts += len(texts)
     self._seen += 1

@@ -48,6 +48,7 @@ class Settings:
     language: which to take of captions by language.
     vocab_size: most ids of the tokenizer.
     lower: whether the tokenizer lower-cases.
+    text_fields: further fields of text that the tokenizer learns from.
     tokenizer: a tokenizer.json to use instead of learning one.
   """
 
@@ -60,6 +61,7 @@ class Settings:
   language: str = 'en'
   vocab_size: int = 8192
   lower: bool = False
+  text_fields: tuple[str, ...] = ()
   tokenizer: str | os.PathLike | None = None
 
   def __post_init__(self):
@@ -147,6 +149,7 @@ def _builder_class(settings: Settings) -> type['_Imported']:
     VERSION = tfds.core.Version('1.0.0')
     VOCAB_SIZE = settings.vocab_size
     LOWER = settings.lower
+    TEXT_FIELDS = settings.text_fields
     SUMMARY = (
       f'Imported by mmjax; splits {dict(settings.splits)} by hash of '
       f'{settings.group_by or "the image"}.'

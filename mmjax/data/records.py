@@ -95,17 +95,19 @@ def find_folder(
 
 
 def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
-  """Names of the data sets in a folder, as `find_folder` takes them."""
+  """Names of the data sets in a folder, as `find_folder` takes them.
+
+  A set with configurations is named for each, the default one without it.
+  """
   root = pathlib.Path(data_dir or default_data_dir()).expanduser()
-  names = set()
-  for path in [*root.glob('*/*/*.json'), *root.glob('*/*/*/*.json')]:
-    name = path.parent.parent.relative_to(root).as_posix()
-    if not name.startswith('.') and find_folder(name, root):
-      names.add(name)
-  # 'shapes' and 'shapes/full' may be the same.
-  shorter = {name.split('/')[0] for name in names if '/' in name}
-  names |= {name for name in shorter if find_folder(name, root)}
-  return sorted(names)
+  names = {}
+  for pattern in ('*', '*/*'):
+    for path in sorted(root.glob(pattern)):
+      name = path.relative_to(root).as_posix()
+      folder = None if name.startswith('.') else find_folder(name, root)
+      if folder is not None:
+        names.setdefault(folder, name)
+  return sorted(names.values())
 
 
 def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:

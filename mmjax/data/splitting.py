@@ -23,6 +23,10 @@ def parse_splits(text: str) -> dict[str, float]:
         "letters and shares from 0 to 1, as in 'train:0.9,test:0.1'"
       )
     name, share = match[1], float(match[2])
+    if name == 'all':
+      raise ValueError(
+        "no split can be called 'all', which stands for all of them together"
+      )
     if name in splits:
       raise ValueError(f'splits {text!r} name {name!r} twice')
     splits[name] = share

@@ -56,6 +56,7 @@ def _read_tar(path: pathlib.Path) -> Iterator[raw_records.RawRecord]:
           key, spans = member_key, {}
         spans[ending.lower()] = (member.offset_data, member.size)
         tar.members = []  # Or it keeps a description of every file.
+      _check_end(path, tar.offset)
   except tarfile.TarError as error:
     raise ValueError(
       f"{path} can't be read beyond {name}: {error}; it should be a whole, "
@@ -63,6 +64,12 @@ def _read_tar(path: pathlib.Path) -> Iterator[raw_records.RawRecord]:
     ) from error
   if key is not None:
     yield _raw(path, key, spans)
+
+
+def _check_end(path: pathlib.Path, offset: int) -> None:
+  """Raises where the library takes a cut or overwritten tar for its end."""
+  if _bytes(path, (offset, 512)) != bytes(512):
+    raise tarfile.ReadError('the mark of its end is missing')
 
 
 def _raw(

@@ -1,0 +1,81 @@
+"""`mmjax data` from end to end, on a tiny table."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmjax.cli import main
+from mmjax.data import shapes_drawing
+
+
+@pytest.fixture
+def table(tmp_path):
+  (tmp_path / 'a.png').write_bytes(
+    shapes_drawing.png(np.zeros((5, 7, 3), np.uint8))
+  )
+  rows = [
+    {'image': 'a.png', 'caption': f'text {i}', 'tags': ['zebrazebra']}
+    for i in range(20)
+  ]
+  rows += [{'image': 'a.png', 'question': 'why?', 'answer': 'so'}]
+  path = tmp_path / 'rows.jsonl'
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  return path
+
+
+def _import(table, *more):
+  return main.main(
+    [
+      'data',
+      'import',
+      '--format=jsonl',
+      f'--input={table}',
+      '--name=mine',
+      f'--data_dir={table.parent}/data',
+      '--splits=train:1',
+      *more,
+    ]
+  )
+
+
+def test_import_show_and_list(table, tmp_path, capsys):
+  assert _import(table, '--text_fields=tags', '--vocab_size=300') == 0
+  folder = capsys.readouterr().out.strip()
+  assert folder == f'{tmp_path}/data/mine/1.0.0'
+  sheet = tmp_path / 'sheets' / 'mine.png'
+  data_dir = f'--data_dir={tmp_path}/data'
+  assert main.main(['data', 'show', 'mine', data_dir, f'--output={sheet}']) == 0
+  shown = capsys.readouterr().out
+  assert 'train: 21 records; 20 captions of 2.0 words; 1 questions' in shown
+  assert f'pictures: {sheet}' in shown
+  assert Image.open(sheet).width > 500
+  assert main.main(['data', 'list', data_dir]) == 0
+  listed = capsys.readouterr().out
+  assert '  mine\n' in listed and '  shapes/small\n' in listed
+
+
+def test_errors_are_one_line(table, capsys):
+  (table.parent / 'a.png').unlink()
+  assert _import(table) == 1
+  error = capsys.readouterr().err
+  assert error.startswith('mmjax data: rows.jsonl, line 1: there is no image')
+  assert '--on_error=skip' in error and error.count('\n') == 1
+  assert _import(table, '--splits=train:2') == 1
+  assert 'make 2, not 1' in capsys.readouterr().err
+
+
+def test_what_is_not_prepared(tmp_path, capsys):
+  data_dir = f'--data_dir={tmp_path}'
+  assert main.main(['data', 'show', 'shapes', data_dir]) == 1
+  assert 'mmjax data prepare shapes' in capsys.readouterr().err
+  assert main.main(['data', 'prepare', 'shapez', data_dir]) == 1
+  assert "no data set 'shapez'" in capsys.readouterr().err
+
+
+def test_unknown_flags_are_refused(capsys):
+  with pytest.raises(SystemExit) as stop:
+    main.main(['data', 'import', '--format=tsv'])
+  assert stop.value.code == 2
+  assert "invalid choice: 'tsv'" in capsys.readouterr().err

@@ -1,0 +1,39 @@
+"""The `mmjax` command hands on, and turns errors into one line."""
+
+import subprocess
+import sys
+
+import pytest
+
+import mmjax
+from mmjax.cli import main
+
+
+def test_help_names_every_command(capsys):
+  assert main.main(['--help']) == 0
+  output = capsys.readouterr().out
+  for command in main.COMMANDS:
+    assert f'  {command} ' in output
+
+
+def test_version(capsys):
+  assert main.main(['--version']) == 0
+  assert capsys.readouterr().out.strip() == mmjax.__version__
+
+
+@pytest.mark.parametrize('argv', [[], ['dance']])
+def test_without_a_command_usage_is_shown(argv, capsys):
+  assert main.main(argv) == 2
+  error = capsys.readouterr().err
+  assert 'usage: mmjax' in error
+  assert ('dance' in error) == bool(argv)
+
+
+def test_help_imports_nothing_heavy():
+  code = (
+    'import sys; from mmjax.cli import main; '
+    "main.main(['--help']); "
+    "heavy = {'jax', 'tensorflow_datasets', 'numpy'} & set(sys.modules); "
+    'sys.exit(str(heavy) if heavy else 0)'
+  )
+  subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)

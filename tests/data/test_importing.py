@@ -1,0 +1,211 @@
+"""Imports, from files to sources."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from mmjax.data import importing, shapes_drawing, sources, tokenizers
+
+HALVES = {'train': 0.5, 'test': 0.5}
+
+
+def _png(seed=0):
+  rng = np.random.default_rng(seed)
+  return shapes_drawing.png(rng.integers(0, 256, (5, 7, 3), np.uint8))
+
+
+def _tar(path, samples):
+  """Samples: {key: (png, text, fields)}."""
+  with tarfile.open(path, 'w') as tar:
+    for key, (png, text, fields) in samples.items():
+      files = {'png': png, 'txt': text, 'json': json.dumps(fields)}
+      for ending, data in files.items():
+        data = data if isinstance(data, bytes) else data.encode()
+        member = tarfile.TarInfo(f'{key}.{ending}')
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+
+
+def _styles(folder):
+  """Two tars with the same 40 concepts."""
+  for style in ('ink', 'oil'):
+    samples = {
+      f'{style}-{i}': (
+        _png(i),
+        f'thing {i}',
+        {'concept': i, 'captions': {'en': f'thing {i}', 'de': f'Ding {i}'}},
+      )
+      for i in range(40)
+    }
+    _tar(folder / f'{style}.tar', samples)
+  return str(folder / '*.tar')
+
+
+def _jsonl(folder, rows, images=('a.png',)):
+  for name in images:
+    (folder / name).write_bytes(_png())
+  path = folder / 'rows.jsonl'
+  path.write_text('\n'.join(json.dumps(row) for row in rows))
+  return str(path)
+
+
+def _import(format, input, data_dir, *, overwrite=False, **settings):
+  return importing.import_data(
+    format,
+    input,
+    importing.Settings(**{'name': 'mine', 'splits': HALVES, **settings}),
+    data_dir=data_dir,
+    overwrite=overwrite,
+    progress=False,
+  )
+
+
+def _open(split, data_dir, **kwargs):
+  return sources.open_source('mine', split, data_dir=data_dir, **kwargs)
+
+
+def test_webdataset_keeps_groups_together(tmp_path):
+  _import('webdataset', _styles(tmp_path), tmp_path, group_by='concept')
+  found = {split: list(_open(split, tmp_path)) for split in ('train', 'test')}
+  assert sum(map(len, found.values())) == 80
+  concepts = {
+    split: {row['metadata']['concept'] for row in rows}
+    for split, rows in found.items()
+  }
+  assert concepts['train'].isdisjoint(concepts['test'])
+  for rows in found.values():
+    styles = [row['metadata']['source'] for row in rows]
+    assert styles.count('ink') == styles.count('oil') > 10
+  row = found['test'][0]
+  concept = row['metadata']['concept']
+  assert row['captions'] == [f'thing {concept}']
+  assert row['image'] == _png(concept)
+  assert row['id'] == f'{row["metadata"]["source"]}/{row["metadata"]["key"]}'
+
+
+def test_where_selects_an_imported_field(tmp_path):
+  _import('webdataset', _styles(tmp_path), tmp_path, group_by='concept')
+  rows = _open('train', tmp_path, where={'source': 'ink'})
+  assert {row['metadata']['source'] for row in rows} == {'ink'}
+
+
+def test_splits_do_not_depend_on_what_else_is_there(tmp_path):
+  _styles(tmp_path)
+  one, both = tmp_path / 'one', tmp_path / 'both'
+  files = f'{tmp_path}/oil.tar'
+  _import('webdataset', files, one, group_by='concept')
+  files += f',{tmp_path}/ink.tar'
+  _import('webdataset', files, both, group_by='concept', language='de')
+  ids = {row['id'] for row in _open('test', one)}
+  assert ids < {row['id'] for row in _open('test', both)}
+  assert _open('test', both)[0]['captions'][0].startswith('Ding ')
+
+
+@pytest.mark.parametrize('format', ['jsonl', 'csv'])
+def test_tables(tmp_path, format):
+  rows = [
+    {'image': 'a.png', 'caption': f'text {i}', 'place': f'p{i % 3}'}
+    for i in range(7)
+  ]
+  path = _jsonl(tmp_path, rows)
+  if format == 'csv':
+    path = tmp_path / 'rows.csv'
+    lines = [','.join(row.values()) for row in rows]
+    path.write_text('\n'.join(['image,caption,place', *lines]))
+  _import(format, str(path), tmp_path, splits={'some': 1.0})
+  found = _open('some', tmp_path)
+  assert len(found) == 7
+  assert {row['captions'][0] for row in found} == {
+    f'text {i}' for i in range(7)
+  }
+  assert found[0]['metadata']['file'] == 'a.png'
+  tokenizer = tokenizers.Tokenizer.load(found.folder / 'tokenizer.json')
+  assert len(tokenizer.tokens('text')) == 1
+
+
+def test_rows_of_an_image_share_a_split(tmp_path):
+  images = [f'{i}.png' for i in range(20)]
+  rows = [
+    {'image': image, 'question': f'{n}?', 'answer': 'x'}
+    for n in range(3)
+    for image in images
+  ]
+  _import('jsonl', _jsonl(tmp_path, rows, images), tmp_path)
+  train, test = (
+    {row['metadata']['file'] for row in _open(split, tmp_path)}
+    for split in ('train', 'test')
+  )
+  assert train.isdisjoint(test) and len(train | test) == 20
+
+
+@pytest.mark.parametrize(
+  'row, message',
+  [
+    ({'image': 'none.png', 'caption': 'x'}, r'no image file .*none\.png'),
+    ({'image': 'cut.png', 'caption': 'x'}, 'not a readable image'),
+    ({'image': 'a.png', 'caption': ''}, 'caption is empty'),
+    ({'image': 'a.png', 'caption': 'x', 'id': 'one'}, "id 'one' is taken"),
+  ],
+)
+def test_unreadable_records(tmp_path, row, message):
+  good = {'image': 'a.png', 'caption': 'x', 'id': 'one'}
+  path = _jsonl(tmp_path, [good, row], ['a.png'])
+  (tmp_path / 'cut.png').write_bytes(_png()[:60])
+  data_dir = tmp_path / 'data'
+  splits = {'train': 1.0}
+  with pytest.raises(ValueError, match=rf'rows\.jsonl, line 2: .*{message}'):
+    _import('jsonl', path, data_dir, splits=splits)
+  assert list(data_dir.iterdir()) == []
+  folder = _import('jsonl', path, data_dir, splits=splits, on_error='skip')
+  assert len(_open('train', data_dir)) == 1
+  (line,) = (folder / 'skipped.jsonl').read_text().splitlines()
+  assert json.loads(line)['where'] == 'rows.jsonl, line 2'
+
+
+def test_grouping_by_a_field_that_is_not_there(tmp_path):
+  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'x'}])
+  with pytest.raises(ValueError, match="no field 'concept' to group by among"):
+    _import('jsonl', path, tmp_path, group_by='concept')
+
+
+def test_nothing_left_to_import(tmp_path):
+  path = _jsonl(tmp_path, [{'image': 'a.png'}, {'image': 'none.png'}])
+  with pytest.raises(ValueError, match=r'none of the . records of split'):
+    _import('jsonl', path, tmp_path, on_error='skip')
+  (tmp_path / 'rows.jsonl').write_text('{\n')
+  with pytest.raises(ValueError, match='no records to import; 1 were skipped'):
+    _import('jsonl', path, tmp_path, on_error='skip')
+
+
+def test_existing_names_need_overwrite(tmp_path):
+  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
+  splits = {'train': 1.0}
+  _import('jsonl', path, tmp_path, splits=splits)
+  with pytest.raises(FileExistsError, match="there is a data set 'mine'"):
+    _import('jsonl', path, tmp_path, splits=splits)
+  _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'two'}])
+  _import('jsonl', path, tmp_path, splits=splits, overwrite=True)
+  assert _open('train', tmp_path)[0]['captions'] == ['two']
+
+
+def test_a_given_tokenizer_is_kept(tmp_path):
+  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
+  given = tmp_path / 'given.json'
+  tokenizers.byte_tokenizer().save(given)
+  folder = _import('jsonl', path, tmp_path, tokenizer=given)
+  kept = tokenizers.Tokenizer.load(folder / 'tokenizer.json')
+  assert kept == tokenizers.byte_tokenizer()
+
+
+def test_wrong_arguments(tmp_path):
+  with pytest.raises(ValueError, match="unknown format 'tsv'; use one of"):
+    _import('tsv', 'x', tmp_path)
+  with pytest.raises(FileNotFoundError, match='no file matches'):
+    _import('csv', f'{tmp_path}/*.csv', tmp_path)
+  with pytest.raises(ValueError, match="name 'My-Set'"):
+    _import('csv', 'x', tmp_path, name='My-Set')
+  with pytest.raises(ValueError, match="on_error 'ignore'"):
+    _import('csv', 'x', tmp_path, on_error='ignore')

@@ -1,0 +1,89 @@
+"""What people's fields become."""
+
+import numpy as np
+import pytest
+
+from mmjax.data import raw_records, shapes_drawing
+
+PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+
+
+def _convert(fields, image=PNG, language='en'):
+  raw = raw_records.RawRecord('x', 'row 1', 'x', lambda: fields, lambda: image)
+  return raw_records.to_record(raw, language)
+
+
+@pytest.mark.parametrize(
+  'fields, captions',
+  [
+    ({'caption': ' a dog '}, ['a dog']),
+    ({'caption': ['a dog', 'a pet']}, ['a dog', 'a pet']),
+    ({'caption': 'a dog', 'captions': ['a pet', 'a dog']}, ['a dog', 'a pet']),
+    ({'captions': {'de': 'x', 'en': ['a dog', 'a pet']}}, ['a dog', 'a pet']),
+    ({'caption': 'a dog', 'captions': {'en': 'a pet'}}, ['a dog', 'a pet']),
+  ],
+)
+def test_captions(fields, captions):
+  assert _convert(fields)['captions'] == captions
+
+
+def test_captions_by_language():
+  captions = {'en': 'a dog', 'de': 'ein Hund'}
+  fields = {'caption': 'a dog', 'captions': captions}
+  assert _convert(fields)['captions'] == ['a dog']
+  german = _convert(fields, language='de')
+  assert german['captions'] == ['ein Hund']
+  assert german['metadata'] == {'captions': captions}
+  with pytest.raises(ValueError, match="no caption in 'fr', only in en, de"):
+    _convert(fields, language='fr')
+
+
+@pytest.mark.parametrize(
+  'fields, answers, kind',
+  [
+    ({'question': 'why?', 'answer': 'so'}, ['so'], 'other'),
+    ({'question': 'why?', 'answers': ['yes', 'no']}, ['yes', 'no'], 'yes/no'),
+    ({'question': 'why?', 'answer': 3}, ['3'], 'number'),
+    ({'question': 'why?', 'answer': True}, ['yes'], 'yes/no'),
+    ({'question': 'why?', 'answer': 'so', 'type': 't'}, ['so'], 't'),
+    ({'question': 'why?', 'answers': [{'answer': 'so'}]}, ['so'], 'other'),
+    ({'questions': ['why?'], 'answers': ['so']}, ['so'], 'other'),
+    ({'questions': ['why?'], 'answers': [['a', 'b']]}, ['a', 'b'], 'other'),
+    ({'questions': [{'question': 'why?', 'answer': '1'}]}, ['1'], 'number'),
+  ],
+)
+def test_questions(fields, answers, kind):
+  record = _convert(fields)
+  assert record['questions'] == [
+    {'question': 'why?', 'answers': answers, 'type': kind}
+  ]
+  assert record['metadata'] == {}
+
+
+def test_other_fields_become_metadata():
+  record = _convert({'caption': 'a dog', 'type': 'photo', 'tags': ['x']})
+  assert record['metadata'] == {'type': 'photo', 'tags': ['x']}
+
+
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({}, r'neither a caption nor a question among the fields \(none\)'),
+    ({'title': 'x'}, 'among the fields title'),
+    ({'caption': ' '}, 'caption is empty'),
+    ({'caption': ['a dog', '']}, 'caption is empty'),
+    ({'caption': None}, 'caption should be text, not None'),
+    ({'question': 'why?'}, "no answer to the question 'why\\?'"),
+    ({'question': '', 'answer': 'so'}, 'question is empty'),
+    ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),
+  ],
+)
+def test_what_can_not_be_understood(fields, message):
+  with pytest.raises(ValueError, match=message):
+    _convert(fields)
+
+
+def test_images_are_decoded_to_the_end():
+  assert _convert({'caption': 'x'}, image=b'')['image'] == b''
+  with pytest.raises(ValueError, match='not a readable image'):
+    _convert({'caption': 'x'}, image=PNG[:-30])

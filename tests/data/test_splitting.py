@@ -1,0 +1,44 @@
+"""Dealing by hash: shares, stability, errors."""
+
+import collections
+
+import pytest
+
+from mmjax.data import splitting
+
+SPLITS = {'train': 0.7, 'validation': 0.2, 'test': 0.1}
+
+
+def test_shares_come_out():
+  counts = collections.Counter(
+    splitting.deal(f'key {i}', SPLITS) for i in range(5000)
+  )
+  # Four standard deviations of a binomial of 5000 are below 0.03.
+  for split, share in SPLITS.items():
+    assert counts[split] / 5000 == pytest.approx(share, abs=0.03)
+
+
+def test_a_key_keeps_its_split():
+  # Written down once: data sets made by another version must agree.
+  dealt = {i: splitting.deal(f'key {i}', SPLITS) for i in (5, 6, 8, 37)}
+  assert dealt == {5: 'train', 6: 'validation', 8: 'validation', 37: 'test'}
+
+
+def test_all_shares_can_go_to_one_split():
+  assert splitting.deal('x', {'test': 1.0}) == 'test'
+  assert splitting.deal('x', {'train': 0.0, 'test': 1.0}) == 'test'
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('train', 'should read name:share'),
+    ('train:0.5,test:0.4', 'make 0.9, not 1'),
+    ('train:0.5,train:0.5', "name 'train' twice"),
+    ('all:1', "no split can be called 'all'"),
+    ('', 'should read name:share'),
+  ],
+)
+def test_wrong_splits_are_refused(text, message):
+  with pytest.raises(ValueError, match=message):
+    splitting.parse_splits(text)
