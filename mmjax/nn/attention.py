@@ -117,16 +117,8 @@ class Attention(nn.Module):
     mixed, weights = ops.dot_product_attention(query, new.key, new.value, mask)
     self.sow('intermediates', 'weights', weights)
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
-    out = nn.DenseGeneral(
-      self.width,
-      axis=(-2, -1),
-      use_bias=self._has_bias('out'),
-      kernel_init=nn.with_logical_partitioning(
-        nn.initializers.xavier_uniform(), ('heads', 'head_dim', 'embed')
-      ),
-      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
-      dtype=self.dtype,
-      name='out',
+    out = HeadsToWidth(
+      self.width, self._has_bias('out'), self.dtype, name='out'
     )(mixed)
     return out, cache
 
@@ -150,19 +142,10 @@ class Attention(nn.Module):
       )
     return name in self.bias
 
-  def _project(self, name: str, heads: int, head_dim: int) -> nn.DenseGeneral:
+  def _project(self, name: str, heads: int, head_dim: int) -> 'WidthToHeads':
     axis = 'heads' if name == 'query' else 'kv_heads'
-    return nn.DenseGeneral(
-      (heads, head_dim),
-      use_bias=self._has_bias(name),
-      kernel_init=nn.with_logical_partitioning(
-        nn.initializers.xavier_uniform(), ('embed', axis, 'head_dim')
-      ),
-      bias_init=nn.with_logical_partitioning(
-        nn.initializers.zeros, (axis, 'head_dim')
-      ),
-      dtype=self.dtype,
-      name=name,
+    return WidthToHeads(
+      heads, head_dim, axis, self._has_bias(name), self.dtype, name=name
     )
 
   def _normalise(self, name: str, x: Array) -> Array:
@@ -189,3 +172,82 @@ class Attention(nn.Module):
         'pass the context on the first step'
       )
     return cache
+
+
+class WidthToHeads(nn.Module):
+  """A dense layer into heads, kernel [D, H, K] and bias [H, K].
+
+  Attributes:
+    num_heads: H.
+    head_dim: K.
+    axis: logical name of H.
+    use_bias: whether there is a bias.
+    dtype: of the computation.
+  """
+
+  num_heads: int
+  head_dim: int
+  axis: str
+  use_bias: bool
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, N, D] to [B, N, H, K]."""
+    shape = (x.shape[-1], self.num_heads, self.head_dim)
+    init = nn.initializers.xavier_uniform(in_axis=0, out_axis=(1, 2))
+    kernel = self.param(
+      'kernel',
+      nn.with_logical_partitioning(init, ('embed', self.axis, 'head_dim')),
+      shape,
+      jnp.float32,
+    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    y = jnp.einsum('bnd,dhk->bnhk', x, kernel)
+    if self.use_bias:
+      bias = self.param(
+        'bias',
+        nn.with_logical_partitioning(
+          nn.initializers.zeros, (self.axis, 'head_dim')
+        ),
+        shape[1:],
+        jnp.float32,
+      )
+      y = y + bias[None, None].astype(self.dtype)
+    return y
+
+
+class HeadsToWidth(nn.Module):
+  """A dense layer out of heads, kernel [H, K, D] and bias [D].
+
+  Attributes:
+    width: D.
+    use_bias: whether there is a bias.
+    dtype: of the computation.
+  """
+
+  width: int
+  use_bias: bool
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps [B, N, H, K] to [B, N, D]."""
+    init = nn.initializers.xavier_uniform(in_axis=(0, 1), out_axis=2)
+    kernel = self.param(
+      'kernel',
+      nn.with_logical_partitioning(init, ('heads', 'head_dim', 'embed')),
+      (*x.shape[-2:], self.width),
+      jnp.float32,
+    )
+    x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
+    y = jnp.einsum('bnhk,hkd->bnd', x, kernel)
+    if self.use_bias:
+      bias = self.param(
+        'bias',
+        nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+        (self.width,),
+        jnp.float32,
+      )
+      y = y + bias[None, None].astype(self.dtype)
+    return y

@@ -1,0 +1,72 @@
+"""A dual encoder on `shapes`: a small ResNet and a text transformer.
+
+  python -m experiments.contrastive --config=configs/contrastive_shapes.py \
+    --workdir=runs/contrastive_shapes
+
+Hardware: two CPU cores. Time and result: not yet run.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  if arg not in ('', 'runlocal'):
+    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  config = ml_collections.ConfigDict()
+  config.experiment = 'contrastive'
+  config.seed = 0
+
+  config.data = dict(
+    name='shapes',
+    image_size=48,
+    text_length=36,
+    extra_splits=('compositional',),
+  )
+  config.model = dict(
+    name='dual_encoder',
+    embed_dim=128,
+    image=dict(
+      name='resnet',
+      stages=(2, 2),
+      width=64,
+      block='basic',
+      stem='patch',
+      patch_size=4,
+    ),
+    text=dict(
+      name='transformer',
+      width=128,
+      depth=2,
+      num_heads=4,
+      mlp_dim=512,
+      pooling='last',
+    ),
+  )
+  config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=200,
+    weight_decay=0.05,
+    clip_norm=1.0,
+  )
+  config.train = dict(
+    steps=3000,
+    batch_size=128,
+    log_every=50,
+    eval_every=1000,
+    checkpoint_every=500,
+    keep_best='val/retrieval/mean_r1',
+  )
+  config.eval = dict(batch_size=100, num_examples=500)
+
+  if arg == 'runlocal':
+    config.data.name = 'shapes/small'
+    config.train.steps = 200
+    config.train.batch_size = 64
+    config.train.eval_every = 100
+    config.optimizer.warmup_steps = 20
+    config.eval.num_examples = 200
+  return config
