@@ -5,6 +5,7 @@ reader looks at, so an interrupted or failed build leaves nothing to read.
 """
 
 import contextlib
+import fcntl
 import io
 import itertools
 import os
@@ -21,6 +22,7 @@ from mmjax.data import records, tokenizers
 
 # Enough texts to learn a vocabulary from; bounds time and memory.
 _MOST_TEXTS = 200_000
+_UNFINISHED = '.unfinished-'
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -165,7 +167,7 @@ def build(
   if target.exists() and not overwrite:
     return target
   data_dir.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(prefix='.unfinished-', dir=data_dir) as tmp:
+  with _staging(data_dir) as tmp:
     builder = make(tmp)
     builder.progress = Progress(_full_name(builder), shown=progress)
     with _quiet():
@@ -175,6 +177,27 @@ def build(
     _publish_default_config(pathlib.Path(tmp), data_dir, builder.name)
   builder.progress.done(target)
   return target
+
+
+@contextlib.contextmanager
+def _staging(data_dir: pathlib.Path) -> Iterator[str]:
+  """A hidden folder to write in; it and what it holds go away in the end.
+
+  A killed process can't clean up, so those of dead processes are removed first:
+  theirs is the lock that nobody holds.
+  """
+  for lock in data_dir.glob(f'{_UNFINISHED}*/lock'):
+    with contextlib.suppress(OSError), lock.open() as file:
+      # A new folder's lock may be about to be taken.
+      if time.time() - lock.stat().st_mtime > 60:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(lock.parent)
+  with (
+    tempfile.TemporaryDirectory(prefix=_UNFINISHED, dir=data_dir) as folder,
+    open(os.path.join(folder, 'lock'), 'w') as file,
+  ):
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield folder
 
 
 def _full_name(builder: RecordBuilder) -> str:

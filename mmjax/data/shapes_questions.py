@@ -221,7 +221,7 @@ def _names(
   names = []
   for attribute in attributes:
     value = getattr(thing, attribute)
-    if sum(getattr(other, attribute) == value for other in scene) > 1:
+    if [getattr(other, attribute) for other in scene].count(value) > 1:
       continue
     if attribute == 'shape':
       names.append(f'the {value}')

@@ -1,5 +1,8 @@
 """Data sets appear whole or not at all."""
 
+import fcntl
+import os
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -99,6 +102,20 @@ def test_the_first_of_two_builds_at_once_provides(tmp_path):
   )
   assert _read(folder)[0]['captions'] == ['quick']
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+  for name in ('killed', 'running', 'new'):
+    lock = tmp_path / f'.unfinished-{name}' / 'lock'
+    lock.parent.mkdir()
+    lock.touch()
+    if name != 'new':
+      os.utime(lock, (0, 0))
+  with (tmp_path / '.unfinished-running' / 'lock').open() as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    _build(tmp_path)
+  left = sorted(path.name for path in tmp_path.iterdir())
+  assert left == ['.unfinished-new', '.unfinished-running', 'toy']
 
 
 def test_tfds_keeps_quiet(tmp_path, capsys):
