@@ -203,7 +203,7 @@ def _train(
     done += 1
     meter.step()
     # One step late, so that the devices always have the next one to do.
-    _check_finite(unchecked)
+    _check(unchecked, meter)
     unchecked = done, metrics
 
     last, first = done == train.steps, done == start.begun + 1
@@ -212,7 +212,7 @@ def _train(
     evaluates = _due(done, train.eval_every) and not last and not stops
     saves = stops or last or _due(done, train.checkpoint_every)
     if logs or evaluates or saves:
-      unchecked = _check_finite(unchecked)
+      unchecked = _check(unchecked, meter)
     if logs:
       _write_numbers(log, done, metrics, first)
     with meter.paused():
@@ -229,13 +229,13 @@ def _train(
       return {}
     if not last:
       batch = meter.next_batch(batches, metrics)
-  return _finish(experiment, state, done, checkpoints, stop, log)
+  return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
 def _finish(
-  experiment, state, done, checkpoints, stop, log
+  config, experiment, state, done, checkpoints, stop, log
 ) -> dict[str, float]:
-  """The last evaluations; the state is safe before the longer one begins."""
+  """The last evaluations, with the state on its way to the disk."""
   if stop.asked():
     checkpoints.save(state)
     checkpoints.wait()
@@ -244,8 +244,10 @@ def _finish(
       'goes on from it'
     )
     return {}
+  if not config.train.keep_best:
+    checkpoints.save(state)
   found = _evaluate(experiment, 'val', state, done, log)
-  checkpoints.save(state, found)
+  checkpoints.save(state, found)  # Where it is judged by them.
   found |= _evaluate(experiment, 'test', state, done, log)
   checkpoints.wait()
   results = log.folder.save_results(found, done, log.meter.total)
@@ -284,12 +286,16 @@ def _write_numbers(
   log.line.show(done, values)
 
 
-def _check_finite(unchecked: tuple[int, Mapping[str, Any]] | None) -> None:
+def _check(
+  unchecked: tuple[int, Mapping[str, Any]] | None, meter: progress.Meter
+) -> None:
   """Waits for a step's metrics and ends the run if one is no number."""
   if unchecked is None:
     return
   number, metrics = unchecked
   values = jax.device_get(metrics)
+  if 'replaced' in values:
+    meter.replaced(values['replaced'])
   watched = {n: float(v) for n, v in values.items() if n.startswith('loss/')}
   watched['grad_norm'] = float(values['grad_norm'])
   bad = [f'{n}={v}' for n, v in watched.items() if not math.isfinite(v)]

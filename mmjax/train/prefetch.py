@@ -15,6 +15,7 @@ class Prefetch:
   """
 
   def __init__(self, batches: Iterator[Any], put: Callable[[Any], Any]):
+    self._batches = batches
     self._queue: queue.Queue = queue.Queue(maxsize=1)
     self._closed = threading.Event()
     self._thread = threading.Thread(
@@ -53,9 +54,11 @@ class Prefetch:
     return self
 
   def close(self) -> None:
-    """Stops the thread; batches that were read ahead are dropped."""
+    """Stops thread and iterator; what was read ahead is dropped."""
     self._closed.set()
     self._thread.join(timeout=10)
+    if hasattr(self._batches, 'close'):
+      self._batches.close()
 
   def __enter__(self):
     return self

@@ -29,6 +29,7 @@ class Meter:
   ):
     self._batch_size, self._flops, self._peak = batch_size, flops, peak
     self.total = total
+    self._replaced: int | None = None
     self._reset()
 
   def _reset(self) -> None:
@@ -56,6 +57,10 @@ class Meter:
     """Counts one step."""
     self._steps += 1
 
+  def replaced(self, records: float) -> None:
+    """Counts records that couldn't be read."""
+    self._replaced = (self._replaced or 0) + int(records)
+
   def report(self) -> dict[str, float]:
     """Means since the last report."""
     seconds = time.perf_counter() - self._begun - self._paused
@@ -67,6 +72,8 @@ class Meter:
       'data_wait': self._waited / seconds,
       'train_seconds': self.total,
     }
+    if self._replaced is not None:
+      values['replaced'] = self._replaced  # Of all steps, not the last one.
     if self._peak is not None:
       values['mfu'] = self._flops / step_time / self._peak
     self._reset()

@@ -10,8 +10,8 @@ class Field:
 
   Attributes:
     kind: 'int', 'float', 'bool', 'str', 'strings' or 'floats' (tuples),
-      'pairs' (tuple of (str, float)), 'dict', or 'plain': anything that JSON
-      can hold.
+      'size' (int, or two), 'pairs' (tuple of (str, float)), 'dict', or
+      'plain': anything that JSON can hold.
     default: where the config file doesn't name the field.
     meaning: one line for the user.
     choices: the legal values, if few.
@@ -39,6 +39,7 @@ class Field:
       'str': 'a string',
       'strings': 'a tuple of strings',
       'floats': 'a tuple of numbers',
+      'size': 'a whole number from 1, or a tuple of two',
       'pairs': 'a tuple of (regular expression, number) pairs',
       'dict': 'a dict',
       'plain': 'plain data: None, bool, number, string, tuple or dict of those',
@@ -95,6 +96,11 @@ def _is_pair(value: Any) -> bool:
   )
 
 
+def _is_size(value: Any) -> bool:
+  sides = value if isinstance(value, tuple | list) else (value, value)
+  return len(sides) == 2 and all(_is_int(s) and s > 0 for s in sides)
+
+
 _KINDS = {
   'int': _is_int,
   'float': _is_float,
@@ -102,6 +108,7 @@ _KINDS = {
   'str': lambda value: isinstance(value, str),
   'strings': _is_tuple(lambda value: isinstance(value, str)),
   'floats': _is_tuple(_is_float),
+  'size': _is_size,
   'pairs': _is_tuple(_is_pair),
   'dict': lambda value: hasattr(value, 'items') and is_plain(value),
   'plain': is_plain,
@@ -138,36 +145,41 @@ DATA = {
   'fields': Field(
     'dict', None, "our field names -> a foreign data set's", optional=True
   ),
-  'image_size': Field('int', 32, 'height and width in pixels', minimum=1),
+  'blind': Field('bool', False, 'leave the images out, for comparison'),
+  'image_size': Field('size', 32, 'pixels; a number or (height, width)'),
   'resize': Field(
     'str',
     'stretch',
-    'how images of another shape come to image_size',
+    'how images that are not so shaped are made so',
     choices=('stretch', 'crop', 'pad'),
   ),
   'mean': Field('floats', (0.5, 0.5, 0.5), 'of red, green, blue in [0, 1]'),
   'std': Field('floats', (0.5, 0.5, 0.5), 'of red, green, blue in [0, 1]'),
-  'augment': Field('plain', None, 'augmentations of training images'),
+  'augment': Field(
+    'plain', (), 'augmentations of training images, see mmjax.data.augment'
+  ),
   'tokenizer': Field(
     'str', '', "'bytes', a tokenizer.json, or '': the data set's own"
   ),
   'text_length': Field('int', 32, 'tokens of a caption', minimum=2),
-  'question_length': Field('int', 32, 'tokens of a question', minimum=2),
-  'answer_length': Field('int', 8, 'tokens of an answer', minimum=2),
   'text_fields': Field(
-    'dict', None, 'metadata added to captions: at most so many', optional=True
+    'dict',
+    None,
+    'metadata fields that captions go on with, and how many of their values',
+    optional=True,
   ),
   'text_fields_in_evaluation': Field(
-    'bool', False, 'whether evaluation adds them too'
+    'bool', False, 'whether they also do so in evaluation'
   ),
-  'blind': Field('bool', False, 'leave the images out, as a baseline'),
+  'question_length': Field('int', 32, 'tokens of a question', minimum=2),
+  'answer_length': Field('int', 8, 'tokens of an answer', minimum=2),
   'num_threads': Field('int', 4, 'reading threads', minimum=0, later=True),
   'num_workers': Field('int', 0, 'reading processes', minimum=0, later=True),
-  'prefetch': Field('int', 2, 'batches read ahead', minimum=0, later=True),
+  'prefetch': Field('int', 4, 'batches read ahead', minimum=0, later=True),
   'on_error': Field(
     'str',
     'raise',
-    'what an unreadable record does: stops the run, or is replaced by another',
+    'what an unreadable record does',
     choices=('raise', 'replace'),
     later=True,
   ),

@@ -43,7 +43,8 @@ def make_update(
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
     `loss/NAME`, `count/NAME` (what the loss is a mean over), `NAME/METRIC`,
-    `grad_norm` (before clipping, of what is trained), `param_norm`, `lr`.
+    `grad_norm` (before clipping, of what is trained), `param_norm`, `lr`,
+    and, where the data counts records that couldn't be read, `replaced`.
   """
 
   def losses(params: Params, batch: Batch, shares: Metrics, key: Array):
@@ -98,6 +99,8 @@ def make_update(
     metrics['grad_norm'] = optax.tree.norm(_only(grads, trained))
     metrics['param_norm'] = optax.tree.norm(params)
     metrics['lr'] = lr(state.step)
+    if 'replaced' in batch:
+      metrics['replaced'] = batch['replaced'].sum()
     return state.replace(
       step=state.step + 1,
       params=params,

@@ -1,0 +1,49 @@
+"""FLOPs of products, also inside loops; peaks of known devices."""
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.train import flops
+
+
+def _count(function, *shapes):
+  return flops.count(jax.jit(function).trace(*map(jnp.zeros, shapes)).jaxpr)
+
+
+def test_a_product_is_two_per_multiplication():
+  assert _count(lambda a, b: a @ b, (3, 5), (5, 7)) == 2 * 3 * 5 * 7
+  batched = lambda a, b: jnp.einsum('bij,bjk->bik', a, b)
+  assert _count(batched, (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
+
+
+def test_a_convolution_counts_its_window():
+  conv = lambda x, k: jax.lax.conv_general_dilated(
+    x, k, (1, 1), 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+  )
+  got = _count(conv, (2, 5, 5, 3), (3, 3, 3, 7))
+  assert got == 2 * (2 * 5 * 5 * 7) * (3 * 3 * 3)
+
+
+def test_loops_count_as_often_as_they_run():
+  def layers(x, weights):
+    return jax.lax.scan(lambda x, w: (x @ w, None), x, weights)[0]
+
+  assert _count(layers, (3, 5), (11, 5, 5)) == 11 * 2 * 3 * 5 * 5
+  rematerialised = jax.grad(
+    lambda x, w: jax.checkpoint(lambda x: jnp.tanh(x @ w))(x).sum()
+  )
+  # Forward, forward again, and the gradient of x.
+  assert _count(rematerialised, (3, 5), (5, 5)) == 3 * 2 * 3 * 5 * 5
+
+
+def test_peaks():
+  class Device:
+    def __init__(self, kind):
+      self.device_kind = kind
+
+  assert flops.peak(Device('NVIDIA H100 80GB HBM3')) == 989e12
+  assert flops.peak(Device('TPU v5 lite')) == 197e12
+  assert flops.peak(Device('TPU v5p')) == 459e12
+  assert flops.peak(Device('cpu')) is None
+  assert flops.peak_of([Device('TPU v4')] * 4) == 4 * 275e12
+  assert flops.peak_of([Device('TPU v4'), Device('cpu')]) is None

@@ -1,0 +1,75 @@
+"""The state's places on a mesh of eight, without eight devices."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from mmjax.train import optimizer, settings
+from mmjax.train import state as state_lib
+
+MESH = jax.sharding.AbstractMesh(
+  (2, 2, 2, 1), ('data', 'fsdp', 'tensor', 'sequence')
+)
+
+
+def _plan(name='adamw', ema=True, **fields):
+  model, batch = toy.Model(), toy.Data().batch(0)
+  boxed = state_lib.shapes(model, batch)
+  config = settings.default_config().optimizer
+  config.update({'name': name} | fields)
+  tx = optimizer.build(
+    config,
+    nn.meta.unbox(boxed),
+    steps=5,
+    axes=nn.get_partition_spec(boxed),
+  )
+  return state_lib.plan(model, batch, tx, boxed=boxed, mesh=MESH, ema=ema)
+
+
+@pytest.mark.parametrize('name', optimizer.KINDS)
+def test_moments_and_average_lie_where_their_parameter_does(name):
+  plan = _plan(name, freeze=('bias',))
+  up, down = jax.P('fsdp', 'tensor'), jax.P('tensor', 'fsdp')
+  for tree in (plan.shardings.params, plan.shardings.ema):
+    assert tree['up']['kernel'].spec == up
+    assert tree['down']['kernel'].spec == down
+  # up is [16, 16] and down [16, 8]: a moment is known by its shape.
+  moments = jax.tree.leaves(plan.abstract.opt_state)
+  assert any(leaf.shape == (16, 8) for leaf in moments)
+  for leaf in moments:
+    expected = {(16, 16): up, (16, 8): down}.get(leaf.shape, jax.P())
+    if leaf.ndim == 2:
+      assert leaf.sharding.spec == expected
+
+
+def test_the_plan_has_the_shapes_that_init_makes():
+  plan = _plan(ema=True)
+  state = jax.jit(plan.init)(np.uint32(3))
+  shapes = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+  assert shapes(state) == shapes(plan.abstract)
+  assert int(state.step) == 0 and int(state.seed) == 3
+  np.testing.assert_array_equal(
+    state.params['up']['kernel'], state.ema['up']['kernel']
+  )
+  assert _plan(ema=False).abstract.ema is None
+
+
+def test_the_seed_makes_the_parameters():
+  init = jax.jit(_plan().init)
+  kernel = lambda seed: init(np.uint32(seed)).params['up']['kernel']
+  np.testing.assert_array_equal(kernel(1), kernel(1))
+  assert (kernel(1) != kernel(2)).any()
+
+
+def test_variables_that_are_no_parameters_are_refused():
+  class WithStatistics(nn.Module):
+    @nn.compact
+    def __call__(self, batch, *, train):
+      x = nn.Dense(3)(batch['image'])
+      return nn.BatchNorm(use_running_average=False)(x)
+
+  with pytest.raises(ValueError, match='batch_stats'):
+    state_lib.shapes(WithStatistics(), {'image': jnp.zeros((2, 5))})
