@@ -26,7 +26,9 @@ _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
 _FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 
 
-def launch(build: Callable[[Any], Any]) -> None:
+def launch(
+  build: Callable[..., Any], run: Callable[..., Any] | None = None
+) -> None:
   """Parses flags and trains; an experiment file's last line.
 
   A mistake of the user's (config, data, flags) is told in one message, without
@@ -34,6 +36,7 @@ def launch(build: Callable[[Any], Any]) -> None:
 
   Args:
     build: config -> `mmjax.train.experiment.Experiment`.
+    run: (config, build, workdir), trains; by default `mmjax.train.loop.run`.
   """
   if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
     flags.DEFINE_string('config', None, 'config file, or file.py:argument')
@@ -50,13 +53,14 @@ def launch(build: Callable[[Any], Any]) -> None:
     except flags.Error as error:
       _fail(error)
 
-  app.run(lambda argv: _main(argv, build, overrides), flags_parser=parse)
+  app.run(lambda argv: _main(argv, build, overrides, run), flags_parser=parse)
 
 
 def _main(
   argv: Sequence[str],
   build: Callable[[Any], Any],
   overrides: list[tuple[str, str]],
+  run: Callable[..., Any] | None,
 ) -> None:
   values = flags.FLAGS
   # Orbax tells every phase of every save at level INFO.
@@ -76,7 +80,7 @@ def _main(
     # After the config, whose mistakes are then told at once.
     from mmjax.train import loop
 
-    loop.run(config, build, values.workdir)
+    (run or loop.run)(config, build, values.workdir)
   except UserError as error:
     _fail(error, show=values.traceback)
   except loop_errors() as error:

@@ -1,0 +1,90 @@
+"""Visual question answering on `shapes`: ResNet, transformer, cross-attention.
+
+  python -m experiments.vqa --config=configs/vqa_shapes.py \
+    --workdir=runs/vqa_shapes
+
+Answers are picked out of the vocabulary; `:generation` writes them instead.
+
+Hardware: two CPU cores. Time and result: not yet run.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  if arg not in ('', 'generation', 'runlocal'):
+    raise ValueError(
+      f"argument {arg!r} is unknown; use 'generation', 'runlocal' or none"
+    )
+  config = ml_collections.ConfigDict()
+  config.experiment = 'vqa'
+  config.seed = 0
+
+  config.data = dict(
+    name='shapes',
+    image_size=48,
+    question_length=18,
+    answer_length=4,
+    extra_splits=('compositional',),
+  )
+  config.model = dict(
+    name='encoder_decoder',
+    image=dict(
+      name='resnet',
+      stages=(2, 2),
+      width=64,
+      block='basic',
+      stem='patch',
+      patch_size=4,
+      positions=True,
+    ),
+    question=dict(
+      name='transformer',
+      width=128,
+      depth=1,
+      num_heads=4,
+      mlp_dim=512,
+      pooling='mean',
+    ),
+    fusion=dict(
+      name='cross_attention',
+      query='question',
+      width=128,
+      depth=2,
+      num_heads=4,
+      mlp_dim=512,
+    ),
+  )
+  config.objectives = dict(vqa_classification=dict(weight=1.0))
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=200,
+    weight_decay=0.05,
+    clip_norm=1.0,
+  )
+  config.train = dict(
+    steps=4000,
+    batch_size=128,
+    log_every=50,
+    eval_every=1000,
+    checkpoint_every=500,
+    keep_best='val/vqa/accuracy',
+  )
+  config.eval = dict(batch_size=200, num_examples=500)
+
+  if arg == 'generation':
+    config.objectives = dict(vqa_generation=dict(weight=1.0))
+    config.model.decoder = dict(
+      name='text', width=128, depth=1, num_heads=4, mlp_dim=512
+    )
+  if arg == 'runlocal':
+    config.data.name = 'shapes/small'
+    config.train.steps = 200
+    config.train.batch_size = 64
+    config.train.eval_every = 100
+    config.optimizer.warmup_steps = 20
+    config.eval.num_examples = 200
+  return config

@@ -1,0 +1,42 @@
+"""Training beside a twin that sees no image."""
+
+import copy
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmjax.train import loop
+
+
+def run(
+  config: Any, build: Callable[..., Any], workdir: str | Path
+) -> dict[str, float]:
+  """Trains a blind twin first, then the model, by the same loop.
+
+  The twin has the same config but for `data.blind`, so the same number of steps
+  on the same questions; its folder is `WORKDIR/blind`. What the model gains over
+  it is what looking pays (Goyal et al. 2017, section 4). With
+  `train.blind_baseline` off, or if the config is itself blind, only the model
+  trains.
+
+  Args:
+    config: a completed config.
+    build: (config, blind=None) -> Experiment, where `blind` are the twin's
+      results, for its evaluators to yield beside their own.
+    workdir: the run's folder.
+
+  Returns:
+    The model's results; {} if the run was stopped before its end.
+  """
+  if not config.train.blind_baseline or config.data.blind:
+    return loop.run(config, build, workdir)
+  twin = copy.deepcopy(config)
+  twin.data.blind = True
+  twin.train.keep_best = ''
+  print('training a twin that sees no image, for comparison', flush=True)
+  blind = loop.run(twin, build, Path(workdir) / 'blind')
+  if not blind:
+    return {}
+  print('training the model', flush=True)
+  return loop.run(config, functools.partial(build, blind=blind), workdir)
