@@ -51,14 +51,14 @@ def questions(
   rest = list(TYPES[:-1])
   rng.shuffle(rest)
   order += rest * 2
+  fixed = {}  # Candidates without chance in them are found once.
   for kind in order * 2:
     if len(chosen) == PER_SCENE:
       break
-    candidates = [
-      (question, answer, about)
-      for question, answer, about in _ASK[kind](scene, rng, held_out)
-      if question not in chosen
-    ]
+    found = fixed.get(kind) or _ASK[kind](scene, rng, held_out)
+    if kind in ('color', 'shape'):
+      fixed[kind] = found
+    candidates = [one for one in found if one[0] not in chosen]
     if candidates:
       question, answer = _choose(candidates, kind, rng, held_out)
       chosen[question] = {
