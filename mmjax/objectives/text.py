@@ -138,7 +138,8 @@ class VqaGeneration:
     return loss, {'token_accuracy': accuracy}
 
   def _mask(self, batch: Batch) -> Array:
-    present = presence.all_of(batch, *_needed(self.needs_image))
+    image = ('image',) if self.needs_image else ()
+    present = presence.all_of(batch, 'question', 'answer', *image)
     return batch['answer_mask'] & present[:, None]
 
 
@@ -183,9 +184,5 @@ class VqaClassification:
     )
 
   def _mask(self, batch: Batch) -> Array:
-    present = presence.all_of(batch, *_needed(self.needs_image))
-    return present & (batch['label'] >= 0)
-
-
-def _needed(image: bool) -> tuple[str, ...]:
-  return ('question', 'answer', 'image') if image else ('question', 'answer')
+    image = ('image',) if self.needs_image else ()
+    return presence.all_of(batch, 'question', *image) & (batch['label'] >= 0)
