@@ -4,10 +4,12 @@ A data set appears in one rename. Until then it is in a hidden folder that no
 reader looks at, so an interrupted or failed build leaves nothing to read.
 """
 
+import collections
 import contextlib
 import fcntl
 import io
 import itertools
+import json
 import os
 import pathlib
 import shutil
@@ -53,6 +55,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._num_texts = 0
     self._stride = 1
     self._seen = 0
+    self._answers = collections.defaultdict(collections.Counter)  # By split.
     super().__init__(file_format='array_record', **kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
@@ -69,14 +72,17 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     splits = self.record_splits()
     learn_from = 'train' if 'train' in splits else next(iter(splits))
     return {
-      split: self._generate_examples(split_records, split == learn_from)
+      split: self._generate_examples(split_records, split, learn_from)
       for split, split_records in splits.items()
     }
 
-  def _generate_examples(self, split_records, learn):
+  def _generate_examples(self, split_records, split, learn_from):
+    answers = self._answers[split]
     for record in split_records:
-      if learn:
+      if split == learn_from:
         self._learn_from(record)
+      for entry in record['questions']:
+        answers.update(entry['answers'])
       self.progress.tick()
       yield record['id'], records.encode_record(record)
 
@@ -104,10 +110,12 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self.write_further_files(pathlib.Path(self.data_path))
 
   def write_further_files(self, folder: pathlib.Path) -> None:
-    """Writes what belongs beside the records: here, the tokenizer."""
+    """Writes what belongs beside the records: tokenizer and answer counts."""
     texts = itertools.chain.from_iterable(self._texts)
     tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
     tokenizer.save(folder / records.TOKENIZER_FILE)
+    counts = json.dumps(self._answers, ensure_ascii=False)
+    (folder / records.ANSWERS_FILE).write_text(counts, encoding='utf-8')
 
 
 class Progress:

@@ -34,6 +34,7 @@ FEATURES = tfds.features.FeaturesDict(
 
 # Beside the records of a data set that mmjax wrote.
 TOKENIZER_FILE = 'tokenizer.json'
+ANSWERS_FILE = 'answers.json'  # How often each split gives each answer.
 
 
 def decoders() -> dict[str, Any]:

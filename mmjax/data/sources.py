@@ -6,6 +6,7 @@ without it, and images stay encoded.
 """
 
 import collections
+import json
 import operator
 import os
 import pathlib
@@ -49,6 +50,15 @@ class Source:
     """All records, in order, with empty images."""
     return (self.read_texts(i) for i in range(len(self)))
 
+  def answer_counts(self) -> collections.Counter:
+    """How often each answer is given to the records' questions."""
+    return collections.Counter(
+      answer
+      for record in self.texts()
+      for entry in record['questions']
+      for answer in entry['answers']
+    )
+
   def _position(self, index: int) -> int:
     index = operator.index(index)
     position = index + len(self) if index < 0 else index
@@ -88,6 +98,18 @@ class PreparedSource(Source):
 
   def read_texts(self, index: int) -> Record:
     return self._data.read(index, texts_only=True)
+
+  def answer_counts(self) -> collections.Counter:
+    """Of whole splits, as they were counted when the set was prepared."""
+    path = self.folder / records.ANSWERS_FILE
+    by_split = json.loads(path.read_text('utf-8')) if path.exists() else {}
+    splits = self._data.split.split('+')
+    if not by_split.keys() >= set(splits):
+      return super().answer_counts()
+    return sum(
+      (collections.Counter(by_split[split]) for split in splits),
+      collections.Counter(),
+    )
 
 
 class Subset(Source):
@@ -241,12 +263,7 @@ def answer_vocabulary(
   Returns:
     Answers without repetition; equally common ones in alphabetical order.
   """
-  counts = collections.Counter(
-    answer
-    for record in source.texts()
-    for entry in record['questions']
-    for answer in entry['answers']
-  )
+  counts = source.answer_counts()
   ordered = sorted(counts, key=lambda answer: (-counts[answer], answer))
   return tuple(ordered[:most])
 

@@ -25,6 +25,7 @@ class TfdsRecords:
 
   Attributes:
     folder: of the prepared version, with dataset_info.json.
+    split: as it was asked for.
   """
 
   def __init__(
@@ -44,7 +45,7 @@ class TfdsRecords:
       ValueError: see `sources.open_source`.
     """
     self.folder = pathlib.Path(folder)
-    self._split = split
+    self.split = split
     self._fields = dict(fields or {})
     builder = tfds.builder_from_directory(self.folder)
     self._rows = _open_rows(builder, split)
@@ -90,7 +91,7 @@ class TfdsRecords:
     return records.decode_record(raw)
 
   def __getstate__(self) -> tuple:
-    return (self.folder, self._split, self._fields)
+    return (self.folder, self.split, self._fields)
 
   def __setstate__(self, state: tuple) -> None:
     self.__init__(*state)
@@ -101,7 +102,7 @@ class _Foreign:
 
   def __init__(self, features: Any, fields: dict[str, str], split: str):
     self._fields = fields
-    self._split = split
+    self.split = split
     self._labels = _labels(features, fields.values())
     mapped = {path.split('/')[0] for path in fields.values()}
     self._extra = [
@@ -139,7 +140,7 @@ class _Foreign:
       image = bytes(_at(raw, self._fields['image']))
     names = self._list(raw, 'id')
     return {
-      'id': names[0] if names else f'{self._split}/{index}',
+      'id': names[0] if names else f'{self.split}/{index}',
       'image': image,
       'captions': self._list(raw, 'captions'),
       'questions': entries,
