@@ -78,24 +78,26 @@ class Checkpoints:
       metrics: of the evaluation at this step, if there was one.
 
     Raises:
-      ValueError: if `keep_best` is none of the metrics.
+      UserError: if `keep_best` is none of the metrics, after saving.
     """
     step = int(state.step)
     if step == self.latest():
       return
     best = None
-    if metrics and self._best:
-      if self._best not in metrics:
-        raise settings.UserError(
-          f'train.keep_best={self._best!r} is no metric of the evaluation; '
-          f'there are {", ".join(sorted(metrics))}'
-        )
+    if metrics and self._best in metrics:
       best = {'best': float(metrics[self._best])}
     items = {
       name: ocp.args.StandardSave(value)
       for name, value in _items(state).items()
     }
     self._manager.save(step, args=ocp.args.Composite(**items), metrics=best)
+    if metrics and self._best and best is None:
+      self.wait()
+      raise settings.UserError(
+        f'train.keep_best={self._best!r} is no metric of the evaluation; '
+        f'there are {", ".join(sorted(metrics))}. Step {step} is saved: set '
+        'the field, and the run goes on'
+      )
 
   def restore(self, abstract: state_lib.State) -> state_lib.State:
     """The newest state, put where `abstract` says.

@@ -155,14 +155,19 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   def make_state() -> state_lib.State:
     if begun:
       return checkpoints.restore(plan.abstract)
-    init = jax.jit(plan.init, out_shardings=plan.shardings)
-    return jax.block_until_ready(init(np.uint32(config.seed)))
+    seed = np.uint32(config.seed)
+    init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
+    # It runs once: on CPUs, optimising it takes longer than all else.
+    quick = {'xla_backend_optimization_level': 0}
+    on_cpu = jax.default_backend() == 'cpu'
+    compiled = init.compile(compiler_options=quick if on_cpu else None)
+    return jax.block_until_ready(compiled(seed))
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(make_state)
     if begun == train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
-    batch = next(batches)
+    batch = _users(next, batches)
     clock.lap('data')
     update = step.make_update(
       model,
@@ -218,17 +223,20 @@ def _train(
     with meter.paused():
       found = {}
       if evaluates:
-        found = _evaluate(experiment, 'val', state, done, log)
-        log.folder.save_results(found, done, meter.total)
+        found = _evaluate(experiment, 'val', state, done, stop, log)
+        if found:
+          log.folder.save_results(found, done, meter.total)
+        stops = stop.asked()
       # The last step is saved with its evaluation, by `_finish`.
-      if (saves and not last) or (found and train.keep_best):
+      if ((saves or stops) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)
     if stops and not last:
       checkpoints.wait()
       log.line.say(f'stopped at step {done}; the same command goes on from it')
       return {}
     if not last:
-      batch = meter.next_batch(batches, metrics)
+      # A record that can't be read is the user's to repair, whenever it comes.
+      batch = _users(meter.next_batch, batches, metrics)
   return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
@@ -236,28 +244,29 @@ def _finish(
   config, experiment, state, done, checkpoints, stop, log
 ) -> dict[str, float]:
   """The last evaluations, with the state on its way to the disk."""
-  if stop.asked():
-    checkpoints.save(state)
-    checkpoints.wait()
-    log.line.say(
-      f'stopped at step {done}, before the last evaluation; the same command '
-      'goes on from it'
-    )
-    return {}
   if not config.train.keep_best:
     checkpoints.save(state)
-  found = _evaluate(experiment, 'val', state, done, log)
-  checkpoints.save(state, found)  # Where it is judged by them.
-  found |= _evaluate(experiment, 'test', state, done, log)
+  found = _evaluate(experiment, 'val', state, done, stop, log)
+  checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
+  found |= _evaluate(experiment, 'test', state, done, stop, log)
   checkpoints.wait()
+  if stop.asked():
+    log.line.say(
+      f'stopped at step {done}, before the last evaluation was done; the same '
+      'command makes up for it'
+    )
+    return {}
   results = log.folder.save_results(found, done, log.meter.total)
   log.line.say(f'finished in {progress.duration(log.meter.total)}; results:')
   log.line.say(folder.table(results))
   return results
 
 
-def _evaluate(experiment, split, state, done, log) -> dict[str, float]:
-  """Runs a split's evaluators; numbers as SPLIT/NAME, pictures as files."""
+def _evaluate(experiment, split, state, done, stop, log) -> dict[str, float]:
+  """Runs a split's evaluators; numbers as SPLIT/NAME, pictures as files.
+
+  A signal in the middle leaves it at that, and there are no results.
+  """
   results: dict[str, float] = {}
   for name, evaluator in experiment.evaluators.get(split, {}).items():
     for key, value in evaluator.run(state.eval_params):
@@ -265,6 +274,9 @@ def _evaluate(experiment, split, state, done, log) -> dict[str, float]:
       if path in results:
         raise ValueError(f'two evaluators of {split} yield {key!r}')
       results[path] = float(value)
+      # Alone, since hosts yield at different times.
+      if jax.process_count() == 1 and stop.asked():
+        return {}
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:
     log.writer.write(done, results)

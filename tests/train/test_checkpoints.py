@@ -89,6 +89,7 @@ def test_a_metric_that_is_not_there_is_named(open_checkpoints):
   mine = open_checkpoints(keep_best='val/y')
   with pytest.raises(settings.UserError, match=r"'val/y' .* there are val/x"):
     mine.save(_state(1), {'val/x': 1.0})
+  assert mine.latest() == 1  # What was trained is not lost.
 
 
 def test_load_params_needs_no_optimizer(open_checkpoints, tmp_path):

@@ -34,9 +34,14 @@ def _equal(a, b):
 def _stop_at(monkeypatch, step):
   """A signal that comes while `step` runs."""
   count = iter(range(1, 1000))
+  asked = {'stop': False}
+  monkeypatch.setattr(
+    'mmjax.train.progress.Meter.step',
+    lambda self: asked.update(stop=next(count) >= step),
+  )
   monkeypatch.setattr(
     'mmjax.train.stopping.Stopping.asked',
-    lambda self, meet=True: next(count) == step,
+    lambda self, meet=True: asked['stop'],
   )
 
 
@@ -201,4 +206,51 @@ def test_a_build_that_refuses_is_the_users_mistake(tmp_path):
     raise ValueError('image size 5 is not divisible by patch size 2; use 6')
 
   with pytest.raises(settings.UserError, match='patch size 2; use 6'):
+    _run(tmp_path, build)
+
+
+def test_a_signal_in_an_evaluation_saves_and_does_without_it(
+  tmp_path, monkeypatch
+):
+  asked = {'stop': False}
+  monkeypatch.setattr(
+    'mmjax.train.stopping.Stopping.asked',
+    lambda self, meet=True: asked['stop'],
+  )
+
+  class Interrupted(toy.Evaluator):
+    def run(self, params):
+      asked['stop'] = True
+      yield from super().run(params)
+
+  def build(config):
+    built = toy.build(config)
+    built.evaluators['val']['toy'] = Interrupted()
+    return built
+
+  train = {'eval_every': 3, 'keep_best': 'val/toy/norm'}
+  assert _run(tmp_path, build, **train) == {}
+  assert checkpoints.Checkpoints(tmp_path).latest() == 3
+  assert not (tmp_path / 'results.json').exists()
+  asked['stop'] = False
+  assert _run(tmp_path, build, **train) == {}  # In the last evaluation.
+  assert checkpoints.Checkpoints(tmp_path).latest() == 6
+  asked['stop'] = False
+  assert _run(tmp_path, **train)['step'] == 6
+
+
+def test_a_record_that_cannot_be_read_is_told_as_a_mistake(tmp_path):
+  def build(config):
+    built = toy.build(config)
+    whole = built.train_data.batch
+
+    def batch(i):
+      if i == 3:
+        raise ValueError('record a/7 cannot be read: not a PNG')
+      return whole(i)
+
+    built.train_data.batch = batch
+    return built
+
+  with pytest.raises(settings.UserError, match='record a/7'):
     _run(tmp_path, build)

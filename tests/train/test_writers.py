@@ -1,6 +1,8 @@
 """A step never appears twice, and nobody reads half a file."""
 
 import json
+import sys
+import types
 
 import pytest
 
@@ -66,3 +68,29 @@ def test_tensorboard_writes_events(tmp_path):
   board.write(1, {'loss': 2.0})
   board.close()
   assert list(tmp_path.glob('events*'))
+
+
+def test_weights_and_biases_goes_on_with_the_same_run(tmp_path, monkeypatch):
+  begun, logged = [], []
+
+  class Run:
+    def log(self, values, step):
+      logged.append((step, values))
+
+    def finish(self):
+      logged.append('finished')
+
+  fake = types.SimpleNamespace(
+    init=lambda **kwargs: begun.append(kwargs) or Run(),
+    util=types.SimpleNamespace(generate_id=lambda: f'id{len(begun)}'),
+  )
+  monkeypatch.setitem(sys.modules, 'wandb', fake)
+  for step in (1, 2):
+    mine = writers.WeightsAndBiases('shapes', tmp_path, {'seed': 0})
+    mine.write(step, {'loss': 2.0})
+    mine.close()
+  assert [one['id'] for one in begun] == ['id0', 'id0']
+  assert begun[0]['project'] == 'shapes' and begun[0]['resume'] == 'allow'
+  assert logged == [(1, {'loss': 2.0}), 'finished'] + (
+    [(2, {'loss': 2.0}), 'finished']
+  )
