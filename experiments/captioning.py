@@ -9,9 +9,10 @@ usual overlap metrics, and on `shapes` which attributes are right.
 
 import jax
 
-from mmjax import evaluators, models, objectives
-from mmjax.data import feeds, shapes_captions
-from mmjax.train import experiment, main
+from mmjax import evaluators, objectives
+from mmjax.data import feeds
+from mmjax.models import predict
+from mmjax.train import experiment, main, rebuild
 
 
 def build(config) -> experiment.Experiment:
@@ -24,37 +25,26 @@ def build(config) -> experiment.Experiment:
     num_hosts=jax.process_count(),
     host=jax.process_index(),
   )
-  model = models.build(
-    config.model,
-    vocab_size=feed.preprocess.tokenizer.vocab_size,
-    text_length=config.data.text_length,
-    dtype=config.train.dtype,
+  model = rebuild.build_model(config, feed.preprocess)
+  write = predict.write(
+    model,
+    task='caption',
+    length=config.data.text_length - 1,
+    beam_size=config.eval.beam_size,
   )
-
-  def generate(params, batch):
-    written = model.apply(
-      {'params': params},
-      batch,
-      task='caption',
-      length=config.data.text_length - 1,
-      beam_size=config.eval.beam_size,
-      method='generate',
-    )
-    return written.tokens
-
-  is_shapes = config.data.name.split('/')[0] == 'shapes'
 
   def captions(split: str, name: str = 'captions'):
     return evaluators.Captions(
-      generate,
+      write,
       feed.splits[split],
       feed.preprocess,
       batch_size=config.eval.batch_size,
       num_examples=config.eval.num_examples,
-      parse=shapes_captions.parse_caption if is_shapes else None,
+      parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
       name=name,
     )
 
+  tests = {s: captions(s, f'{s}/captions') for s in config.data.extra_splits}
   return experiment.Experiment(
     model=model,
     objectives=objectives.build(config.objectives),
@@ -62,13 +52,7 @@ def build(config) -> experiment.Experiment:
     init_batch=feed.init_batch,
     evaluators={
       'val': {'captions': captions('val')},
-      'test': {
-        'captions': captions('test'),
-        **{
-          split: captions(split, f'{split}/captions')
-          for split in config.data.extra_splits
-        },
-      },
+      'test': {'captions': captions('test'), **tests},
     },
     files=feed.files,
   )

@@ -9,9 +9,10 @@ retrieval between images and all their captions.
 
 import jax
 
-from mmjax import evaluators, models, objectives
+from mmjax import evaluators, objectives
 from mmjax.data import feeds
-from mmjax.train import experiment, main
+from mmjax.models import predict
+from mmjax.train import experiment, main, rebuild
 
 
 def build(config) -> experiment.Experiment:
@@ -24,33 +25,12 @@ def build(config) -> experiment.Experiment:
     num_hosts=jax.process_count(),
     host=jax.process_index(),
   )
-  model = models.build(
-    config.model,
-    vocab_size=feed.preprocess.tokenizer.vocab_size,
-    text_length=config.data.text_length,
-    dtype=config.train.dtype,
-  )
-
-  def embed_images(params, batch):
-    return model.apply(
-      {'params': params},
-      batch['image'],
-      batch['image_mask'],
-      method='encode_image',
-    )
-
-  def embed_texts(params, batch):
-    return model.apply(
-      {'params': params},
-      batch['text'],
-      batch['text_mask'],
-      method='encode_text',
-    )
+  model = rebuild.build_model(config, feed.preprocess)
 
   def retrieval(split: str, name: str = 'retrieval'):
     return evaluators.Retrieval(
-      embed_images,
-      embed_texts,
+      predict.embed_images(model),
+      predict.embed_texts(model),
       feed.splits[split],
       feed.preprocess,
       batch_size=config.eval.batch_size,
@@ -59,6 +39,7 @@ def build(config) -> experiment.Experiment:
       name=name,
     )
 
+  tests = {s: retrieval(s, f'{s}/retrieval') for s in config.data.extra_splits}
   return experiment.Experiment(
     model=model,
     objectives=objectives.build(config.objectives),
@@ -66,13 +47,7 @@ def build(config) -> experiment.Experiment:
     init_batch=feed.init_batch,
     evaluators={
       'val': {'retrieval': retrieval('val')},
-      'test': {
-        'retrieval': retrieval('test'),
-        **{
-          split: retrieval(split, f'{split}/retrieval')
-          for split in config.data.extra_splits
-        },
-      },
+      'test': {'retrieval': retrieval('test'), **tests},
     },
     files=feed.files,
   )

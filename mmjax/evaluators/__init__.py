@@ -1,7 +1,7 @@
 """A predict function and data in, named numbers and a picture out."""
 
 from mmjax.evaluators.answers import Answers
-from mmjax.evaluators.captions import Captions, attribute_accuracy
+from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.retrieval import Retrieval
 
-__all__ = ['Answers', 'Captions', 'Retrieval', 'attribute_accuracy']
+__all__ = ['PARSERS', 'Answers', 'Captions', 'Retrieval', 'attribute_accuracy']

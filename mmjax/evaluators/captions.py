@@ -8,12 +8,20 @@ import numpy as np
 from PIL import Image
 
 from mmjax.data import batches as batching
-from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.data import (
+  contact_sheet,
+  images,
+  preprocess,
+  shapes_captions,
+  sources,
+)
 from mmjax.metrics import captions as metrics
 from mmjax.types import Batch, Params
 
 # From a caption to what it says of each object; None where it can't be read.
 Parse = Callable[[str], Sequence[Any] | None]
+# By data set: how to read its captions, where they say what can be counted.
+PARSERS: dict[str, Parse] = {'shapes': shapes_captions.parse_caption}
 
 
 class Captions:

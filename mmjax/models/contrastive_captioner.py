@@ -20,6 +20,8 @@ class ContrastiveCaptioner(writing.Writer):
   instead of an extra class token, and the image encoder's own pooling takes the
   place of the two attentional poolers.
 
+  A batch without images builds no image encoder, and is only answered.
+
   Attributes:
     image: an image encoder.
     decoder: a `TextDecoder` with `unimodal_depth` above 0.
@@ -63,18 +65,19 @@ class ContrastiveCaptioner(writing.Writer):
     """Runs every task that the batch has the parts for.
 
     Args:
-      batch: see `mmjax.types`; needs `image`.
+      batch: see `mmjax.types`.
       train: whether dropout is on.
 
     Returns:
-      `image_embedding` [B, E] and `logit_scale` []; with `text` also
-      `text_embedding` [B, E] and `caption_logits` [B, T - 1, V]; with
+      With `image`, `image_embedding` [B, E] and `logit_scale` []; with `text`
+      too, `text_embedding` [B, E] and `caption_logits` [B, T - 1, V]; with
       `question`, and a classifier, `answer_logits` [B, C].
     """
-    image = self._image_tokens(batch, train=train)
-    out = dict(self.scale())
-    out['image_embedding'] = self.image_projection(image.pooled)
-    if 'text' in batch:
+    image, out = self._image_tokens(batch, train=train), {}
+    if 'image' in batch:
+      out = dict(self.scale())
+      out['image_embedding'] = self.image_projection(image.pooled)
+    if 'image' in batch and 'text' in batch:
       text = self.decoder.encode(batch['text'], batch['text_mask'], train=train)
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
@@ -111,6 +114,14 @@ class ContrastiveCaptioner(writing.Writer):
     return context, start, jnp.ones(start.shape, bool)
 
   def _image_tokens(self, batch: Batch, *, train: bool) -> Tokens:
+    if 'image' not in batch:
+      # One absent token, so that there is something not to look at.
+      size, width = batch['question'].shape[0], self.decoder.width
+      return Tokens(
+        jnp.zeros((size, 1, width), self.dtype),
+        jnp.zeros((size, 1), bool),
+        jnp.zeros((size, width), self.dtype),
+      )
     return self.image(batch['image'], batch.get('image_mask'), train=train)
 
   def _answer(

@@ -16,13 +16,15 @@ OBJECTIVES = {
 
 
 def build(
-  config: Mapping[str, Mapping[str, Any]],
+  config: Mapping[str, Mapping[str, Any]], *, blind: bool = False
 ) -> dict[str, tuple[float, Objective]]:
   """Makes weighted objectives.
 
   Args:
     config: by name of objective (a key of `OBJECTIVES`), its settings and its
       `weight` (1 if not given; one with weight 0 is left out).
+    blind: keeps only the objectives that can do without images, and has them
+      do without.
 
   Returns:
     By name, the weight and the objective.
@@ -50,6 +52,10 @@ def build(
         f'objectives.{name}.{unknown[0]} is unknown; use weight or one of '
         f'{legal}'
       )
+    if blind and 'needs_image' not in legal:
+      continue
+    if blind:
+      settings['needs_image'] = False
     if weight:
       built[name] = (float(weight), OBJECTIVES[name](**settings))
   if not built:

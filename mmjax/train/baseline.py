@@ -2,7 +2,7 @@
 
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ def run(
 ) -> dict[str, float]:
   """Trains a blind twin first, then the model, by the same loop.
 
-  The twin has the same config but for `data.blind`, so the same number of steps
-  on the same questions; its folder is `WORKDIR/blind`. What the model gains over
-  it is what looking pays (Goyal et al. 2017, section 4). With
-  `train.blind_baseline` off, or if the config is itself blind, only the model
-  trains.
+  The twin has the same config but for `data.blind`, so the same number of
+  steps on the same questions; its folder is `WORKDIR/blind`. What the model
+  gains over it is what looking pays (Goyal et al. 2017, section 4). With
+  `train.blind_baseline` off, without a VQA objective, or if the config is
+  itself blind, only the model trains.
 
   Args:
     config: a completed config.
@@ -29,7 +29,8 @@ def run(
   Returns:
     The model's results; {} if the run was stopped before its end.
   """
-  if not config.train.blind_baseline or config.data.blind:
+  asks = any(name.startswith('vqa') for name in config.objectives)
+  if not asks or not config.train.blind_baseline or config.data.blind:
     return loop.run(config, build, workdir)
   twin = copy.deepcopy(config)
   twin.data.blind = True
@@ -40,3 +41,12 @@ def run(
     return {}
   print('training the model', flush=True)
   return loop.run(config, functools.partial(build, blind=blind), workdir)
+
+
+def of_split(blind: Mapping[str, float] | None, split: str) -> dict[str, float]:
+  """The twin's numbers of one split, named as its evaluators yielded them."""
+  return {
+    name.removeprefix(f'{split}/'): value
+    for name, value in (blind or {}).items()
+    if name.startswith(f'{split}/')
+  }

@@ -1,0 +1,78 @@
+"""Contrast, captions and answers in one step on `shapes`.
+
+  python -m experiments.pretrain --config=configs/pretrain_shapes.py \
+    --workdir=runs/pretrain_shapes
+
+Hardware: two CPU cores. Time and result: not yet run.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  if arg not in ('', 'runlocal'):
+    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  config = ml_collections.ConfigDict()
+  config.experiment = 'pretrain'
+  config.seed = 0
+
+  config.data = dict(
+    name='shapes',
+    image_size=48,
+    text_length=36,
+    question_length=18,
+    extra_splits=('compositional',),
+  )
+  config.model = dict(
+    name='contrastive_captioner',
+    embed_dim=128,
+    image=dict(
+      name='resnet',
+      stages=(2, 2),
+      width=64,
+      block='basic',
+      stem='patch',
+      patch_size=4,
+      positions=True,
+    ),
+    decoder=dict(
+      name='text',
+      width=128,
+      depth=2,
+      unimodal_depth=2,
+      num_heads=4,
+      mlp_dim=512,
+    ),
+  )
+  config.objectives = dict(
+    contrastive=dict(kind='softmax', weight=1.0),
+    captioning=dict(weight=1.0),
+    vqa_classification=dict(weight=1.0),
+  )
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=200,
+    weight_decay=0.05,
+    clip_norm=1.0,
+  )
+  config.train = dict(
+    steps=4000,
+    batch_size=64,
+    log_every=50,
+    eval_every=1000,
+    checkpoint_every=500,
+    keep_best='val/vqa/accuracy',
+  )
+  config.eval = dict(batch_size=100, num_examples=500)
+
+  if arg == 'runlocal':
+    config.data.name = 'shapes/small'
+    config.train.steps = 200
+    config.train.batch_size = 64
+    config.train.eval_every = 100
+    config.optimizer.warmup_steps = 20
+    config.eval.num_examples = 200
+  return config

@@ -1,0 +1,94 @@
+"""Several objectives in one step, on one model.
+
+Any weighted subset of contrast, captions and answers trains a contrastive
+captioner (CoCa) on one image tower; each is measured by its own evaluator.
+
+  python -m experiments.pretrain --config=configs/pretrain_shapes.py \
+    --workdir=runs/pretrain --config.objectives.captioning.weight=2.0
+"""
+
+import jax
+
+from mmjax import evaluators, objectives
+from mmjax.data import feeds
+from mmjax.models import predict
+from mmjax.train import baseline, experiment, main, rebuild
+
+
+def build(config, blind=None) -> experiment.Experiment:
+  """Makes the experiment that a config describes.
+
+  Args:
+    config: a completed config.
+    blind: the results of the twin that sees no image.
+  """
+  losses = objectives.build(config.objectives, blind=config.data.blind)
+  feed = feeds.open_feed(
+    config.data,
+    batch_size=config.train.batch_size,
+    seed=config.seed,
+    text='contrastive' in losses or 'captioning' in losses,
+    question='vqa_classification' in losses,
+    label='vqa_classification' in losses,
+    num_hosts=jax.process_count(),
+    host=jax.process_index(),
+  )
+  model = rebuild.build_model(config, feed.preprocess)
+  shared = {
+    'batch_size': config.eval.batch_size,
+    'num_examples': config.eval.num_examples,
+  }
+
+  def measures(split: str, prefix: str = ''):
+    source, preprocess = feed.splits[split], feed.preprocess
+    out = {}
+    if 'contrastive' in losses:
+      out[f'{prefix}retrieval'] = evaluators.Retrieval(
+        predict.embed_images(model),
+        predict.embed_texts(model),
+        source,
+        preprocess,
+        gallery_by=config.eval.gallery_by,
+        name=f'{prefix}retrieval',
+        **shared,
+      )
+    if 'captioning' in losses:
+      out[f'{prefix}captions'] = evaluators.Captions(
+        predict.write(
+          model,
+          task='caption',
+          length=config.data.text_length - 1,
+          beam_size=config.eval.beam_size,
+        ),
+        source,
+        preprocess,
+        parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
+        name=f'{prefix}captions',
+        **shared,
+      )
+    if 'vqa_classification' in losses:
+      out[f'{prefix}vqa'] = evaluators.Answers(
+        predict.pick_answer(model),
+        source,
+        preprocess,
+        blind=baseline.of_split(blind, 'val' if split == 'val' else 'test'),
+        name=f'{prefix}vqa',
+        **shared,
+      )
+    return out
+
+  tests = measures('test')
+  for split in config.data.extra_splits:
+    tests |= measures(split, f'{split}/')
+  return experiment.Experiment(
+    model=model,
+    objectives=losses,
+    train_data=feed.train,
+    init_batch=feed.init_batch,
+    evaluators={'val': measures('val'), 'test': tests},
+    files=feed.files,
+  )
+
+
+if __name__ == '__main__':
+  main.launch(build, run=baseline.run)
