@@ -37,7 +37,7 @@ def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
     ValueError: if the table has no such name.
 
   >>> spec(('embed', 'mlp'))
-  PartitionSpec('fsdp', 'tensor')
+  P('fsdp', 'tensor')
   """
   known = [name for name, _ in RULES]
   for name in names:
