@@ -4,6 +4,7 @@
 --config.SECTION.FIELD=VALUE  sets one field of it
 --workdir=DIR                 the run's folder; the same command resumes it
 --data_dir=DIR                short for --config.data.data_dir=DIR
+--traceback                   shows where an error came from
 """
 
 import ast
@@ -46,6 +47,9 @@ def launch(
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
+    if set(argv) & {'--help', '-help', '-h', '--helpshort'}:
+      print(help_text(sys.modules['__main__'].__doc__ or ''))
+      sys.exit(0)
     rest, found = split_overrides(argv)
     overrides.extend(found)
     try:
@@ -99,6 +103,20 @@ def _fail(error: Exception, show: bool = False, code: int = 2) -> None:
   sys.stdout.flush()
   print(f'error: {error}', file=sys.stderr, flush=True)
   sys.exit(code)
+
+
+def help_text(experiment: str) -> str:
+  """What --help shows: the experiment, the flags, every config field."""
+  fields = {'': schema.TOP, **schema.SECTIONS}
+  lines = [experiment.strip(), '', 'Flags:', __doc__.partition('\n\n')[2]]
+  lines.append('Config fields, their defaults and meanings:')
+  for section, of_section in fields.items():
+    lines.append('')
+    for name, field in of_section.items():
+      path = f'{section}.{name}' if section else name
+      choices = f' ({" | ".join(field.choices)})' if field.choices else ''
+      lines.append(f'  {path}={field.default!r}  {field.meaning}{choices}')
+  return '\n'.join(lines)
 
 
 def split_overrides(

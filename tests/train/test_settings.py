@@ -186,3 +186,12 @@ def test_config_files(tmp_path):
   path.write_text('')
   with pytest.raises(settings.UserError, match='no function get_config'):
     main.load(str(path))
+
+
+def test_help_names_every_field():
+  text = main.help_text('An experiment.')
+  assert text.startswith('An experiment.')
+  for section, fields in schema.SECTIONS.items():
+    for name in fields:
+      assert f'  {section}.{name}=' in text
+  assert "'adamw'  the update rule (adamw | lion" in text
