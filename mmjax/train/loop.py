@@ -78,12 +78,7 @@ def run(
       best_mode=config.train.best_mode,
     )
     stack.callback(checkpoints.close)
-    begun = checkpoints.latest() or 0
-    if begun > config.train.steps:
-      raise settings.UserError(
-        f'train.steps={config.train.steps}, but {workdir} has done {begun}; '
-        'choose another --workdir'
-      )
+    begun = _begun(config, checkpoints)
     # Reads while the programs compile, and from then on one batch ahead.
     batches = stack.enter_context(
       prefetch.Prefetch(
@@ -102,8 +97,9 @@ def run(
     )
     writer = run_folder.open_writers(config, begun)
     stack.callback(writer.close)
-    line = progress.Progress(config.train.steps)
-    log = _Log(run_folder, writer, meter, line, clock)
+    log = _Log(
+      run_folder, writer, meter, progress.Progress(config.train.steps), clock
+    )
     return _train(config, experiment, start, checkpoints, batches, stop, log)
 
 
@@ -152,19 +148,8 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   )
   clock.lap('init')
 
-  def make_state() -> state_lib.State:
-    if begun:
-      return checkpoints.restore(plan.abstract)
-    seed = np.uint32(config.seed)
-    init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
-    # It runs once: on CPUs, optimising it takes longer than all else.
-    quick = {'xla_backend_optimization_level': 0}
-    on_cpu = jax.default_backend() == 'cpu'
-    compiled = init.compile(compiler_options=quick if on_cpu else None)
-    return jax.block_until_ready(compiled(seed))
-
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(make_state)
+    state = pool.submit(_make_state, plan, config.seed, checkpoints)
     if begun == train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
@@ -178,20 +163,31 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
       accumulate=train.accumulate,
       ema_decay=train.ema_decay,
     )
-    jitted = jax.jit(
-      update,
-      donate_argnums=0,
-      out_shardings=(plan.shardings, mesh_lib.replicated(mesh)),
-    )
+    places = plan.shardings, mesh_lib.replicated(mesh)
+    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
     with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
       traced = _users(jitted.trace, plan.abstract, batch)
       compiled = traced.lower().compile()
     clock.lap('compile')
-    start = _Start(
-      begun, state.result(), compiled, batch, flops.count(traced.jaxpr)
-    )
+    cost = flops.count(traced.jaxpr)
+    start = _Start(begun, state.result(), compiled, batch, cost)
     clock.lap('init')
     return start
+
+
+def _make_state(
+  plan: state_lib.Plan, seed: int, checkpoints: checkpoints_lib.Checkpoints
+) -> state_lib.State:
+  """Restores the state, or computes the first one where it will lie."""
+  if checkpoints.latest():
+    return checkpoints.restore(plan.abstract)
+  seed = np.uint32(seed)
+  init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
+  # It runs once: on CPUs, optimising it takes longer than all else.
+  quick = {'xla_backend_optimization_level': 0}
+  on_cpu = jax.default_backend() == 'cpu'
+  compiled = init.compile(compiler_options=quick if on_cpu else None)
+  return jax.block_until_ready(compiled(seed))
 
 
 def _train(
@@ -317,6 +313,17 @@ def _check(
       'optimizer.lr or optimizer.clip_norm, or look at the batch of this step; '
       'the same command goes on from the last checkpoint'
     )
+
+
+def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
+  """Steps done so far, not more than the run shall have."""
+  begun = checkpoints.latest() or 0
+  if begun > config.train.steps:
+    raise settings.UserError(
+      f'train.steps={config.train.steps}, but the run in this folder has done '
+      f'{begun}; choose another --workdir'
+    )
+  return begun
 
 
 def _due(done: int, every: int) -> bool:

@@ -47,24 +47,7 @@ def make_update(
     and, where the data counts records that couldn't be read, `replaced`.
   """
 
-  def losses(params: Params, batch: Batch, shares: Metrics, key: Array):
-    """One micro-batch's part of the loss and of every metric."""
-    drop_key, own_key = jax.random.split(key)
-    apply = partial(model.apply, {'params': params})
-    outputs = apply(batch, train=True, rngs={'dropout': drop_key})
-    total, metrics = jnp.zeros(()), {}
-    for i, (name, (weight, objective)) in enumerate(objectives.items()):
-      loss, extra = objective(
-        outputs, batch, apply=apply, rng=jax.random.fold_in(own_key, i)
-      )
-      share = shares[name]
-      total += weight * share * loss
-      metrics[f'loss/{name}'] = share * loss
-      metrics |= {f'{name}/{key}': share * v for key, v in extra.items()}
-    metrics['loss'] = total
-    return total, metrics
-
-  gradient = jax.grad(losses, has_aux=True)
+  gradient = jax.grad(_losses(model, objectives), has_aux=True)
 
   def update(state: state_lib.State, batch: Batch):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
@@ -78,21 +61,8 @@ def make_update(
       for name, count in counts.items()
     }
     # A count of zero in all of the batch: share 0, loss 0, gradient 0.
-    xs = (micro, shares, jax.random.split(key, accumulate))
-    if accumulate == 1:
-      grads, metrics = gradient(state.params, *jax.tree.map(lambda x: x[0], xs))
-    else:
-      first = jax.tree.map(lambda x: x[0], xs)
-      zeros = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(gradient, state.params, *first),
-      )
-      add = lambda total, x: (
-        jax.tree.map(jnp.add, total, gradient(state.params, *x)),
-        None,
-      )
-      (grads, metrics), _ = jax.lax.scan(add, zeros, xs)
-
+    parts = micro, shares, jax.random.split(key, accumulate)
+    grads, metrics = _sum(partial(gradient, state.params), parts, accumulate)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     metrics |= {f'count/{name}': c.sum() for name, c in counts.items()}
@@ -109,6 +79,47 @@ def make_update(
     ), metrics
 
   return update
+
+
+def _losses(
+  model: nn.Module, objectives: Mapping[str, tuple[float, Objective]]
+) -> Callable[..., tuple[Array, Metrics]]:
+  """The function of one micro-batch that is differentiated."""
+
+  def losses(params: Params, batch: Batch, shares: Metrics, key: Array):
+    """This micro-batch's part of the whole loss, and of every metric."""
+    drop_key, own_key = jax.random.split(key)
+    apply = partial(model.apply, {'params': params})
+    outputs = apply(batch, train=True, rngs={'dropout': drop_key})
+    total, metrics = jnp.zeros(()), {}
+    for i, (name, (weight, objective)) in enumerate(objectives.items()):
+      loss, extra = objective(
+        outputs, batch, apply=apply, rng=jax.random.fold_in(own_key, i)
+      )
+      share = shares[name]
+      total += weight * share * loss
+      metrics[f'loss/{name}'] = share * loss
+      metrics |= {f'{name}/{key}': share * v for key, v in extra.items()}
+    metrics['loss'] = total
+    return total, metrics
+
+  return losses
+
+
+def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
+  """Sum of function(*part) over the leading axis of `parts`, one at a time."""
+  first = jax.tree.map(lambda x: x[0], parts)
+  if number == 1:
+    return function(*first)
+  zeros = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(function, *first),
+  )
+  add = lambda total, part: (
+    jax.tree.map(jnp.add, total, function(*part)),
+    None,
+  )
+  return jax.lax.scan(add, zeros, parts)[0]
 
 
 def _split(batch: Batch, parts: int) -> Batch:
