@@ -8,6 +8,7 @@ import sys
 COMMANDS = {
   'data': 'prepare, import, list and look at data sets',
   'predict': 'caption an image file, or answer a question about it',
+  'report': 'test results of runs in one table',
 }
 
 USAGE = """\

@@ -1,0 +1,146 @@
+"""`mmjax predict`: asks a trained model about an image file."""
+
+import argparse
+import pathlib
+import sys
+
+USAGE = """\
+  mmjax predict --workdir=runs/captioning --image=photo.png
+  mmjax predict --workdir=runs/vqa --image=photo.png \\
+    --question="what color is the circle?"
+  mmjax predict --workdir=runs/contrastive --image=photo.png \\
+    --text="a small red circle" --text="a large blue square"
+"""
+
+
+def main(argv: list[str]) -> int:
+  """Captions an image, answers about it, or ranks texts by how well they fit.
+
+  Raises:
+    ValueError: if the model can't do what is asked; it says what it can.
+  """
+  parser = argparse.ArgumentParser(
+    prog='mmjax predict',
+    description='Caption an image file, answer a question about it, or rank '
+    'texts by how well they fit it.',
+    epilog=USAGE,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('--workdir', required=True, help="a run's folder")
+  parser.add_argument(
+    '--image', required=True, action='append', help='file; may be repeated'
+  )
+  parser.add_argument('--question', help='what to ask about the image')
+  parser.add_argument(
+    '--text', action='append', help='a text to rank; may be repeated'
+  )
+  parser.add_argument(
+    '--beam_size', type=int, default=1, help='of written texts; 1: greedy'
+  )
+  args = parser.parse_args(argv)
+  pictures = {path: _read(path) for path in args.image}
+  # Only now: the mistakes above should be told at once.
+  from mmjax.train import rebuild
+
+  run = rebuild.load(args.workdir)
+  _check(run, args, parser)
+  for path, picture in pictures.items():
+    if len(pictures) > 1:
+      print(f'{path}:')
+    for line in _ask(run, picture, args):
+      print(line)
+  return 0
+
+
+def _read(path: str):
+  from mmjax.data import images
+
+  try:
+    return images.decode(pathlib.Path(path).read_bytes())
+  except ValueError as error:
+    raise ValueError(f'{path}: {error}') from error
+
+
+_ABILITIES = {
+  'captioning': 'caption an image',
+  'vqa_classification': 'answer --question',
+  'vqa_generation': 'answer --question',
+  'contrastive': 'rank --text',
+}
+
+
+def _check(run, args, parser: argparse.ArgumentParser) -> None:
+  """Refuses what the model was not trained to do."""
+  if args.question is not None and args.text:
+    parser.error('--question and --text ask for different things; give one')
+  wanted = 'caption an image'
+  if args.question is not None:
+    wanted = 'answer --question'
+  elif args.text:
+    wanted = 'rank --text'
+  able = [
+    _ABILITIES[name]
+    for name, settings in run.config.objectives.items()
+    if settings.get('weight', 1.0)
+  ]
+  if wanted not in able:
+    raise ValueError(
+      f'the model in {args.workdir} cannot {wanted}; it can '
+      f'{" and ".join(able)}'
+    )
+
+
+def _ask(run, picture, args) -> list[str]:
+  """Lines to print about one picture, uint8 [H, W, 3]."""
+  import jax
+  import numpy as np
+
+  from mmjax.models import predict
+
+  batch = {
+    'image': run.preprocess.encode_image(picture)[None],
+    'image_mask': np.ones(1, bool),
+  }
+  length = run.preprocess.text_length
+  if args.text:
+    image = jax.jit(predict.embed_images(run.model))(run.params, batch)
+    texts = _tokens(run, 'text', args.text, length)
+    vectors = jax.jit(predict.embed_texts(run.model))(run.params, texts)
+    scores = np.asarray(vectors @ image[0])
+    return [f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)]
+  if args.question is not None:
+    asked = _tokens(
+      run, 'question', [args.question], run.preprocess.question_length
+    )
+    batch |= asked
+    if run.preprocess.answers:
+      logits = jax.jit(predict.answer_logits(run.model))(run.params, batch)
+      shares = np.asarray(jax.nn.softmax(logits[0]))
+      return [
+        f'{shares[i]:6.1%}  {run.preprocess.answers[i]}'
+        for i in np.argsort(-shares)[:3]
+      ]
+    task, length = 'answer', run.preprocess.answer_length
+  else:
+    task = 'caption'
+  write = predict.write(
+    run.model, task=task, length=length - 1, beam_size=args.beam_size
+  )
+  tokens = np.asarray(jax.jit(write)(run.params, batch))
+  return [run.preprocess.tokenizer.decode(tokens[0])]
+
+
+def _tokens(run, key: str, texts: list[str], length: int) -> dict:
+  """Encodes texts, and says so where one is cut."""
+  import numpy as np
+
+  tokenizer = run.preprocess.tokenizer
+  for text in texts:
+    if tokenizer.count(text) > length:
+      print(
+        f'{text!r} has {tokenizer.count(text)} tokens; the model reads the '
+        f'first {length}',
+        file=sys.stderr,
+      )
+  ids, masks = zip(*(tokenizer.encode(t, length) for t in texts), strict=True)
+  return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
