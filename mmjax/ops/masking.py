@@ -6,7 +6,7 @@ from jaxtyping import Array, Bool, Float
 
 
 def masked_mean(
-  values: Float[Array, '...'],
+  values: Float[Array, '...'] | Bool[Array, '...'],
   mask: Bool[Array, '...'],
 ) -> Float[Array, '']:
   """The mean in float32 over where `mask` is True; exactly 0 where nowhere.
@@ -15,7 +15,7 @@ def masked_mean(
   depends on them.
 
   Args:
-    values: any shape.
+    values: any shape; of bool, the mean is the share of True.
     mask: the same shape, bool.
   """
   kept = jnp.where(mask, values.astype(jnp.float32), 0.0)

@@ -49,9 +49,9 @@ def sincos_1d(
 ) -> Float[Array, 'N D']:
   """Fixed sine-cosine positions [N, D] (Vaswani et al. 2017, section 3.5).
 
-  Sines fill the first half of the features and cosines the second, and the last
-  wavelength is exactly `theta`, as in Whisper and big_vision; in the paper they
-  take turns.
+  Sines fill the first half of the features and cosines the second, and the
+  frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision; in
+  the paper they take turns.
 
   Raises:
     ValueError: if `width` is odd.

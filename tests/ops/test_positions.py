@@ -1,0 +1,80 @@
+"""Rotary and sine-cosine positions."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import ops
+
+
+def test_rotary_turns_pairs_by_hand():
+  # K = 4: feature 0 turns with 2 by 1 rad a position, 1 with 3 by 0.01.
+  x = jnp.asarray([1.0, 1.0, 0.0, 0.0])[None, None, None]
+  turned = ops.rotary(x, jnp.asarray([[3]]))[0, 0, 0]
+  expected = [np.cos(3), np.cos(0.03), np.sin(3), np.sin(0.03)]
+  # float32 sines of angles up to 3.
+  np.testing.assert_allclose(turned, expected, rtol=1e-5)
+
+
+def test_rotary_keeps_lengths_and_position_0():
+  x = np.random.default_rng(0).normal(size=(2, 5, 3, 6)).astype(np.float32)
+  turned = ops.rotary(jnp.asarray(x), jnp.arange(5)[None])
+  np.testing.assert_array_equal(turned[:, 0], x[:, 0])
+  np.testing.assert_allclose(  # Squares in float32.
+    jnp.linalg.norm(turned, axis=-1), np.linalg.norm(x, axis=-1), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize('shift', [1, 11, 97])
+def test_rotary_products_depend_on_distance_alone(shift):
+  rng = np.random.default_rng(0)
+  query, key = (jnp.asarray(rng.normal(size=(1, 1, 1, 8))) for _ in range(2))
+
+  def product(at_query, at_key):
+    turned = ops.rotary(query, jnp.asarray([[at_query]]))
+    return jnp.sum(turned * ops.rotary(key, jnp.asarray([[at_key]])))
+
+  # Angles up to 100 rad have an error of 1e-5 in float32.
+  np.testing.assert_allclose(
+    product(5, 2), product(5 + shift, 2 + shift), atol=1e-4
+  )
+
+
+def test_rotary_keeps_the_dtype_and_each_example_its_positions():
+  x = jnp.ones((2, 1, 1, 2), jnp.bfloat16)
+  turned = ops.rotary(x, jnp.asarray([[0], [7]]))
+  assert turned.dtype == jnp.bfloat16
+  assert turned[0, 0, 0, 0] == 1
+  assert turned[1, 0, 0, 0] != 1
+
+
+def test_rotary_of_an_odd_head_is_refused():
+  with pytest.raises(ValueError, match='head size 5 is odd'):
+    ops.rotary(jnp.ones((1, 1, 1, 5)), jnp.zeros((1, 1), int))
+
+
+def test_sincos_1d_by_hand():
+  # Width 4: frequencies 1 and 1 / theta.
+  table = ops.sincos_1d(3, 4, theta=100.0)
+  expected = [
+    [np.sin(p), np.sin(p / 100), np.cos(p), np.cos(p / 100)] for p in range(3)
+  ]
+  np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
+
+
+def test_sincos_2d_by_hand():
+  # Rows first; columns fill the first half. Width 4: one frequency, 1.
+  table = ops.sincos_2d(2, 3, 4)
+  expected = [
+    [np.sin(column), np.cos(column), np.sin(row), np.cos(row)]
+    for row in range(2)
+    for column in range(3)
+  ]
+  np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
+
+
+def test_widths_that_do_not_divide_are_refused():
+  with pytest.raises(ValueError, match='even width, got 5'):
+    ops.sincos_1d(3, 5)
+  with pytest.raises(ValueError, match='divisible by 4, got 6'):
+    ops.sincos_2d(2, 3, 6)
