@@ -31,7 +31,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       width=64,
       block='basic',
       stem='patch',
-      patch_size=4,
+      patch_size=6,
       positions=True,
     ),
     decoder=dict(

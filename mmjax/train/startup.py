@@ -1,5 +1,6 @@
 """How long it took from the command to the first step, and where it went."""
 
+import itertools
 import os
 import time
 from pathlib import Path
@@ -40,11 +41,18 @@ def use_compilation_cache() -> Path:
   return folder
 
 
+_starts = itertools.chain((process_start(),), iter(time.time, None))
+
+
 class Clock:
-  """Splits the time since the process began into named parts."""
+  """Splits the time since the command was given into named parts.
+
+  The first clock counts from the process's begin, any later one, of a further
+  run in the same process, from when it is made.
+  """
 
   def __init__(self):
-    self._begun = self._last = process_start()
+    self._begun = self._last = next(_starts)
     self.parts: dict[str, float] = {}
 
   def lap(self, name: str) -> None:
