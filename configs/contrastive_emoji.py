@@ -1,0 +1,112 @@
+"""A dual encoder on emoji: pictures in three drawing styles, names and tags.
+
+The data are tars in WebDataset layout, one a drawing style, with `hexcode` and
+`tags` in each sample's JSON. Import them once:
+
+  mmjax data import --format=webdataset --input='emoji/*.tar' --name=emoji \
+    --group_by=hexcode --text_fields=tags --vocab_size=4096
+
+Unseen concepts, a tenth of them, in styles that training knows (retrieval is
+among the pictures of one style, and the mean over styles is reported):
+
+  python -m experiments.contrastive --config=configs/contrastive_emoji.py \
+    --workdir=runs/emoji_concepts
+
+An unseen style of concepts that training knows from the other styles:
+
+  python -m experiments.contrastive \
+    --config=configs/contrastive_emoji.py:style \
+    --workdir=runs/emoji_style
+
+Hardware: two CPU cores. Time and result: not yet run.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config.
+
+  Args:
+    arg: '' for unseen concepts, 'style' for an unseen style, 'runlocal' for a
+      minute on one core.
+  """
+  if arg not in ('', 'style', 'runlocal'):
+    raise ValueError(
+      f"argument {arg!r} is unknown; use 'style', 'runlocal' or none"
+    )
+  config = ml_collections.ConfigDict()
+  config.experiment = 'contrastive'
+  config.seed = 0
+
+  config.data = dict(
+    name='emoji',
+    image_size=64,
+    text_length=32,
+    text_fields=dict(tags=12),
+    text_fields_in_evaluation=True,
+    augment=(
+      dict(name='random_resized_crop', scale=(0.6, 1.0)),
+      dict(name='flip'),
+      dict(
+        name='color_jitter',
+        brightness=0.3,
+        contrast=0.3,
+        saturation=0.5,
+        hue=0.05,
+      ),
+    ),
+  )
+  config.model = dict(
+    name='dual_encoder',
+    embed_dim=192,
+    image=dict(
+      name='resnet',
+      stages=(1, 2, 2),
+      width=48,
+      block='basic',
+      stem='patch',
+      patch_size=4,
+    ),
+    text=dict(
+      name='transformer',
+      width=192,
+      depth=0,
+      num_heads=4,
+      mlp_dim=768,
+      positions='none',
+      pooling='mean',
+      dropout=0.1,
+    ),
+  )
+  config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
+  config.optimizer = dict(
+    name='adamw',
+    lr=2e-3,
+    schedule='cosine',
+    warmup_steps=50,
+    weight_decay=0.2,
+    clip_norm=1.0,
+  )
+  config.train = dict(
+    steps=900,
+    batch_size=192,
+    log_every=25,
+    eval_every=300,
+    checkpoint_every=300,
+  )
+  config.eval = dict(batch_size=128, gallery_by='source')
+
+  if arg == 'style':
+    config.data.train_split = 'train+validation+test'
+    config.data.where = dict(source=('openmoji', 'twemoji'))
+    config.data.eval_split = 'validation'
+    config.data.eval_where = dict(source='noto')
+    config.data.test_split = 'train+test'
+    config.data.test_where = dict(source='noto')
+  if arg == 'runlocal':
+    config.train.steps = 50
+    config.train.batch_size = 64
+    config.train.eval_every = 25
+    config.optimizer.warmup_steps = 10
+  return config

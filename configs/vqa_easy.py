@@ -1,0 +1,78 @@
+"""Visual question answering on easy-VQA, from the PyPI package `easy-vqa`.
+
+  pip install -e '.[easy_vqa]' && mmjax data prepare easy_vqa
+  python -m experiments.vqa --config=configs/vqa_easy.py --workdir=runs/vqa_easy
+
+Hardware: two CPU cores. Time and result: not yet run.
+"""
+
+import ml_collections
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  if arg not in ('', 'runlocal'):
+    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  config = ml_collections.ConfigDict()
+  config.experiment = 'vqa'
+  config.seed = 0
+
+  config.data = dict(
+    name='easy_vqa',
+    image_size=64,
+    question_length=20,
+    answer_length=4,
+  )
+  config.model = dict(
+    name='encoder_decoder',
+    image=dict(
+      name='resnet',
+      stages=(1, 1),
+      width=48,
+      block='basic',
+      stem='patch',
+      patch_size=8,
+      positions=True,
+    ),
+    question=dict(
+      name='transformer',
+      width=128,
+      depth=1,
+      num_heads=4,
+      mlp_dim=512,
+      pooling='mean',
+    ),
+    fusion=dict(
+      name='cross_attention',
+      query='question',
+      width=128,
+      depth=2,
+      num_heads=4,
+      mlp_dim=512,
+    ),
+  )
+  config.objectives = dict(vqa_classification=dict(weight=1.0))
+  config.optimizer = dict(
+    name='adamw',
+    lr=1e-3,
+    schedule='cosine',
+    warmup_steps=200,
+    weight_decay=0.05,
+    clip_norm=1.0,
+  )
+  config.train = dict(
+    steps=2000,
+    batch_size=128,
+    log_every=50,
+    eval_every=500,
+    checkpoint_every=500,
+    keep_best='val/vqa/accuracy',
+  )
+  config.eval = dict(batch_size=200)
+
+  if arg == 'runlocal':
+    config.train.steps = 200
+    config.train.batch_size = 64
+    config.train.eval_every = 100
+    config.optimizer.warmup_steps = 20
+  return config
