@@ -116,11 +116,17 @@ class Block(nn.Module):
       The tokens [B, T, D] and the new cache, None if none was given.
 
     Raises:
-      ValueError: for an unknown `norm_position`.
+      ValueError: for an unknown `norm_position`, or a context that nothing
+        looks at.
     """
     if self.norm_position not in ('pre', 'post'):
       raise ValueError(
         f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
+      )
+    if context is not None and not self.cross_attention:
+      raise ValueError(
+        'a block got a context, but its cross_attention is False, so it would '
+        'ignore it; set cross_attention=True or pass no context'
       )
     x = x.astype(self.dtype)
 
