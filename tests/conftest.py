@@ -1,6 +1,7 @@
-"""Strictness for all tests: no silent rank promotion, shapes are checked."""
+"""Strictness for all tests: no silent rank promotion; and quick compiling."""
 
 import jax
+import numpy as np
 import pytest
 
 
@@ -8,3 +9,42 @@ import pytest
 def strict_ranks():
   with jax.numpy_rank_promotion('raise'):
     yield
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick_compiling(request):
+  """Programs here run for a millisecond, so compiling well doesn't pay."""
+  # Training is compared with other processes', which compile as users do.
+  if request.path.parent.name in ('train', 'parallel', 'cli'):
+    yield
+    return
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='session')
+def draw():
+  """Random variables for a module, all of them away from 0.
+
+  Drawn from shapes alone, so that no init has to be compiled. Takes what the
+  module's `init` takes after the key.
+  """
+  import flax.linen as nn
+
+  def one(rng, path, shape):
+    name = str(path[-1])
+    if 'scale' in name or 'var' in name:
+      return jax.numpy.asarray(rng.uniform(0.5, 1.5, shape), 'float32')
+    return jax.numpy.asarray(rng.normal(0, 0.3, shape), 'float32')
+
+  def variables(module, *inputs, seed=0, **settings):
+    boxed = jax.eval_shape(
+      lambda: module.init(jax.random.key(0), *inputs, **settings)
+    )
+    rng = np.random.default_rng(seed)
+    return jax.tree.map_with_path(
+      lambda path, leaf: one(rng, path, leaf.shape), nn.meta.unbox(boxed)
+    )
+
+  return variables

@@ -1,0 +1,40 @@
+"""Token embeddings."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import nn as mnn
+
+IDS = jnp.asarray([[3, 1, 4]])
+
+
+def test_words_and_positions_add_up():
+  module = mnn.TokenEmbedding(7, 4, 5)
+  variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
+  params = variables['params']
+  table, where = params['table']['embedding'], params['position_table']
+  x = module.apply(variables, IDS)
+  np.testing.assert_array_equal(x[0], table[IDS[0]] + where[:3])
+  x = module.apply(variables, IDS, jnp.asarray([[4, 0, 2]]))
+  np.testing.assert_array_equal(
+    x[0], table[IDS[0]] + where[np.asarray([4, 0, 2])]
+  )
+
+
+def test_logits_are_products_with_the_table():
+  module = mnn.TokenEmbedding(7, 4, 5, positions='none')
+  variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
+  x = jnp.ones((1, 2, 4))
+  logits = module.apply(variables, x, method='attend')
+  table = variables['params']['table']['embedding']
+  np.testing.assert_allclose(logits[0, 0], table.sum(-1), rtol=1e-5)
+
+
+def test_impossible_settings_are_refused():
+  with pytest.raises(ValueError, match=r"positions 'x' is unknown; use one"):
+    mnn.TokenEmbedding(7, 4, 5, positions='x').init(jax.random.key(0), IDS)
+  with pytest.raises(ValueError, match='length 3 is more than max_length 2'):
+    mnn.TokenEmbedding(7, 4, 2).init(jax.random.key(0), IDS)

@@ -1,0 +1,164 @@
+"""Stacks: scanned equals unrolled, rematerialised equals stored."""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import nn as mnn
+from mmjax.parallel import rules
+
+# Fused in another way, in float32.
+TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
+BLOCK = {'cross_attention': True, 'num_kv_heads': 2, 'rope_theta': 1e4}
+X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
+CONTEXT = X[:, 1:4] * 2
+
+
+def stack(**settings):
+  return mnn.Stack(3, 8, 4, 11, **{'block': BLOCK, **settings})
+
+
+def gradient(module, params):
+  @jax.jit
+  def compute(params):
+    def loss(params):
+      y, _ = module.apply({'params': params}, X, CONTEXT, train=False)
+      return jnp.mean(y**2), y
+
+    return jax.grad(loss, has_aux=True)(params)
+
+  return compute(params)
+
+
+@pytest.fixture(scope='module')
+def boxed():
+  init = functools.partial(stack().init, train=False)
+  return jax.eval_shape(init, jax.random.key(0), X, CONTEXT)['params']
+
+
+@pytest.fixture(scope='module')
+def params(draw):
+  return draw(stack(), X, CONTEXT, train=False)['params']
+
+
+@pytest.fixture(scope='module')
+def scanned(params):
+  return gradient(stack(), params)
+
+
+def close(a, b):
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), a, b)
+
+
+def test_layers_start_from_different_parameters():
+  module = mnn.Stack(3, 8, 4, 11)
+  init = jax.jit(functools.partial(module.init, train=False))
+  params = nn.meta.unbox(init(jax.random.key(0), X))['params']
+  kernel = params['layers']['mlp']['up']['kernel']
+  assert kernel.shape == (3, 8, 11)
+  assert not np.allclose(kernel[0], kernel[1])
+
+
+def test_every_parameter_names_its_axes(boxed):
+  is_box = lambda leaf: isinstance(leaf, nn.meta.AxisMetadata)
+  for leaf in jax.tree.leaves(boxed, is_leaf=is_box):
+    assert leaf.names[0] == 'layers'
+    assert len(leaf.names) == len(leaf.value.shape)
+    rules.spec(leaf.names)  # Refuses unknown names.
+
+
+@pytest.mark.slow
+def test_scanned_equals_unrolled(params, scanned):
+  unstacked = mnn.unstack_layers(params)
+  assert sorted(unstacked) == ['layers_0', 'layers_1', 'layers_2']
+  gradients, y = gradient(stack(scan=False), unstacked)
+  close(scanned[1], y)
+  close(scanned[0], mnn.stack_layers(gradients))
+
+
+def test_stacking_undoes_unstacking_at_any_depth(params):
+  tree = {'decoder': {'blocks': params, 'norm': {'scale': jnp.ones(3)}}}
+  back = mnn.stack_layers(mnn.unstack_layers(tree))
+  jax.tree.map(np.testing.assert_array_equal, tree, back)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('remat', ['full', 'dots'])
+def test_rematerialisation_changes_nothing(remat, params, scanned):
+  close(scanned, gradient(stack(remat=remat), params))
+
+
+def test_an_unknown_policy_is_refused():
+  with pytest.raises(ValueError, match=r"remat 'some' is unknown; .*'dots'"):
+    jax.eval_shape(
+      lambda: stack(remat='some').init(
+        jax.random.key(0), X, CONTEXT, train=False
+      )
+    )
+
+
+def test_attention_weights_are_sown_through_the_scan(params):
+  apply = jax.jit(
+    functools.partial(stack().apply, train=False, mutable='intermediates')
+  )
+  _, sown = apply({'params': params}, X, CONTEXT)
+  layers = sown['intermediates']['layers']
+  (own,), (cross,) = (
+    layers[name]['weights'] for name in ('attention', 'cross_attention')
+  )
+  assert own.shape == (3, 2, 4, 5, 5)
+  assert cross.shape == (3, 2, 4, 5, 3)
+  np.testing.assert_allclose(own.sum(-1), np.ones((3, 2, 4, 5)), **TOLERANCE)
+
+
+def test_depth_0_gives_the_input_back():
+  module = mnn.Stack(0, 8, 4, 11)
+  variables = module.init(jax.random.key(0), X, train=False)
+  assert not variables
+  y, cache = module.apply(variables, X, train=False)
+  np.testing.assert_array_equal(y, X)
+  assert cache is None
+
+
+def test_stochastic_depth_grows_with_the_layer(draw):
+  # Branches add exactly 1 to feature `layer`, or 1 / keep, or nothing.
+  module = mnn.Stack(3, 8, 4, 11, drop_path=0.4)
+  x = jnp.zeros((500, 1, 8))
+  params = draw(module, x, train=False)['params']
+  params = jax.tree.map(jnp.zeros_like, params)
+  bias = params['layers']['mlp']['down']['bias']
+  params['layers']['mlp']['down']['bias'] = bias.at[:, :3].set(jnp.eye(3))
+  apply = jax.jit(functools.partial(module.apply, train=True))
+  y, _ = apply({'params': params}, x, rngs={'dropout': jax.random.key(1)})
+  kept = np.mean(np.asarray(y)[:, 0, :3] > 0, axis=0)
+  assert kept[0] == 1
+  # Five standard deviations of a mean of 500: 5 * 0.5 / sqrt(500).
+  np.testing.assert_allclose(kept[1:], [0.8, 0.6], atol=0.11)
+  resting = jax.jit(functools.partial(module.apply, train=False))
+  y, _ = resting({'params': params}, x)
+  np.testing.assert_array_equal(y[:, 0, :3], np.ones((500, 3)))
+
+
+@pytest.mark.parametrize('scan', [True, False])
+def test_a_cache_filled_step_by_step_equals_one_pass(scan, draw):
+  module = mnn.Stack(2, 8, 4, 11, block={'num_kv_heads': 2}, scan=scan)
+  variables = draw(module, X, train=False)
+  causal = jnp.tril(jnp.ones((1, 5, 5), bool))
+  once = jax.jit(functools.partial(module.apply, mask=causal, train=False))
+  whole, _ = once(variables, X)
+  cache = mnn.empty_cache(depth=2, batch=2, length=5, num_heads=2, head_dim=2)
+
+  @jax.jit
+  def step(x, cache, t):
+    allowed = (jnp.arange(5) <= t)[None, None]
+    return module.apply(
+      variables, x, mask=allowed, cache=cache, index=t, train=False
+    )
+
+  for t in range(5):
+    y, cache = step(X[:, t : t + 1], cache, jnp.asarray(t))
+    np.testing.assert_allclose(y, whole[:, t : t + 1], **TOLERANCE)
