@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
-from mmjax.types import Tokens
+from mmjax.types import Array, Tokens
 
 
 class Concat(nn.Module):
@@ -116,9 +116,7 @@ class CrossAttention(nn.Module):
         f'{sorted(tokens)}; pass an absent one with a mask that is all False'
       )
     asking = tokens[self.query]
-    x = nn.Dense(self.width, dtype=self.dtype, name='query_projection')(
-      asking.values
-    )
+    x = _projection(self.width, self.dtype, 'query_projection')(_kept(asking))
     context = _joint(self, others, self.width, self.dtype)
     x, _ = mnn.Stack(
       self.depth,
@@ -189,9 +187,7 @@ class Gated(nn.Module):
     self.sow('intermediates', 'gates', gates)
     projected = jnp.stack(
       [
-        jnp.tanh(
-          nn.Dense(self.width, dtype=self.dtype, name=f'{n}_pooled')(pooled[i])
-        )
+        jnp.tanh(_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i]))
         for i, n in enumerate(names)
       ],
       axis=1,
@@ -215,6 +211,24 @@ def _names(tokens: Mapping[str, Tokens]) -> list[str]:
   return sorted(tokens)
 
 
+def _kept(tokens: Tokens) -> Array:
+  """Values, but 0 where absent: those may be NaN, and 0 * NaN in the gradient
+  of a projection would spoil it for all examples."""
+  return jnp.where(tokens.mask[:, :, None], tokens.values, 0)
+
+
+def _projection(width: int, dtype: Any, name: str) -> nn.Dense:
+  return nn.Dense(
+    width,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.lecun_normal(), (None, 'embed')
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+    dtype=dtype,
+    name=name,
+  )
+
+
 def _joint(
   module: nn.Module, tokens: Mapping[str, Tokens], width: int, dtype: Any
 ) -> Tokens:
@@ -224,9 +238,7 @@ def _joint(
   """
   values, masks = [], []
   for name in _names(tokens):
-    x = nn.Dense(width, dtype=dtype, name=f'{name}_projection')(
-      tokens[name].values
-    )
+    x = _projection(width, dtype, f'{name}_projection')(_kept(tokens[name]))
     mark = module.param(
       f'{name}_mark',
       nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
@@ -235,7 +247,6 @@ def _joint(
     )
     mask = tokens[name].mask
     x = x + mark[None, None].astype(dtype)
-    # What is absent may hold anything: no later layer sees it.
     values.append(jnp.where(mask[:, :, None], x, 0))
     masks.append(mask)
   values = jnp.concatenate(values, axis=1)
