@@ -15,7 +15,6 @@ _POOLS: dict[str, Callable[[Array, Array], Array]] = {
   'first': lambda values, mask: values[:, 0],
   'last': ops.last_token,
 }
-POOLS = (*_POOLS, 'attention')
 
 
 def pool(kind: str, values: Array, mask: Array) -> Array:
@@ -25,7 +24,10 @@ def pool(kind: str, values: Array, mask: Array) -> Array:
     ValueError: for another kind.
   """
   if kind not in _POOLS:
-    raise ValueError(f'pool {kind!r} is unknown; use one of {POOLS}')
+    raise ValueError(
+      f'pool {kind!r} is unknown; use one of {tuple(_POOLS)}, or with ViT and '
+      f"Transformer 'attention'"
+    )
   return _POOLS[kind](values, mask)
 
 
