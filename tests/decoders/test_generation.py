@@ -1,0 +1,244 @@
+"""Writing: against enumeration, and each example as if it were alone."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import decoders
+from mmjax.types import Tokens
+
+EOS = 2
+VOCAB, LENGTH = 4, 3
+# Two examples' log-probabilities of a token, by step and token before.
+TABLES = jax.nn.log_softmax(
+  jnp.asarray(
+    np.random.default_rng(5).normal(0, 2, (2, LENGTH + 1, VOCAB, VOCAB)),
+    jnp.float32,
+  )
+)
+START = TABLES[:, 0, 0]
+# Sums of three numbers in float32.
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+
+
+def table_cache(rows=(0, 1)):
+  """A cache whose `length` tells which table an example reads."""
+  return decoders.DecoderCache(
+    blocks=(),
+    unimodal=None,
+    mask=jnp.zeros((len(rows), 0), bool),
+    context_mask=None,
+    index=jnp.asarray(1),
+    length=jnp.asarray(rows),
+  )
+
+
+def table_step(tokens, cache, mask):
+  del mask
+  logits = TABLES[cache.length, cache.index, tokens[:, 0]]
+  return logits[:, None], cache.replace(index=cache.index + 1)
+
+
+def texts():
+  """All that can be written: those that end, and those cut off."""
+  for length in range(1, LENGTH + 1):
+    for text in itertools.product(range(VOCAB), repeat=length):
+      if EOS not in text[:-1] and (text[-1] == EOS or length == LENGTH):
+        yield text
+
+
+def log_prob(example, text):
+  table, before, total = np.asarray(TABLES[example]), 0, 0.0
+  for t, token in enumerate(text):
+    total += table[t, before, token]
+    before = token
+  return total
+
+
+def score(example, text, length_penalty):
+  return log_prob(example, text) / ((5 + len(text)) / 6) ** length_penalty
+
+
+def written(generated, row):
+  tokens = np.asarray(generated.tokens[row])
+  mask = np.asarray(generated.mask[row])
+  assert not tokens[~mask].any()
+  return tuple(tokens[mask].tolist())
+
+
+def beam(beam_size, length_penalty=0.6, rows=(0, 1)):
+  write = jax.jit(
+    lambda logits, cache: decoders.beam_search(
+      table_step,
+      logits,
+      cache,
+      length=LENGTH,
+      beam_size=beam_size,
+      length_penalty=length_penalty,
+    )
+  )
+  return write(START[np.asarray(rows)], table_cache(rows))
+
+
+def greedy(rows=(0, 1), **settings):
+  return decoders.sample(
+    table_step,
+    START[np.asarray(rows)],
+    table_cache(rows),
+    length=LENGTH,
+    **settings,
+  )
+
+
+@pytest.mark.parametrize('length_penalty', [0.0, 0.6, 3.0])
+def test_a_wide_beam_finds_the_best_of_all_texts(length_penalty):
+  # 1 + 3 + 9 texts end, so 64 beams never fill up and nothing is pruned.
+  generated = beam(64, length_penalty)
+  for row in (0, 1):
+    best = max(texts(), key=lambda text: score(row, text, length_penalty))
+    assert written(generated, row) == best
+    close(generated.score[row], score(row, best, length_penalty))
+
+
+def by_hand(example, beams, length_penalty):
+  """The same search in plain Python."""
+  going, ended = [((), 0.0)], []
+  for _ in range(LENGTH):
+    longer = [
+      ((*text, token), log_prob(example, (*text, token)))
+      for text, _ in going
+      for token in range(VOCAB)
+    ]
+    longer = sorted(longer, key=lambda item: -item[1])[: 2 * beams]
+    ended += [item for item in longer[:beams] if item[0][-1] == EOS]
+    going = [item for item in longer if item[0][-1] != EOS][:beams]
+    if len(ended) >= beams:
+      going = []
+      break
+  scores = {t: score(example, t, length_penalty) for t, _ in ended + going}
+  return max(scores, key=scores.get)
+
+
+@pytest.mark.parametrize('beams', [2, 3])
+def test_a_narrow_beam_equals_a_search_by_hand(beams):
+  generated = beam(beams)
+  for row in (0, 1):
+    assert written(generated, row) == by_hand(row, beams, 0.6)
+
+
+def test_beam_size_1_is_greedy():
+  a, b = beam(1), greedy()
+  np.testing.assert_array_equal(a.tokens, b.tokens)
+  np.testing.assert_array_equal(a.mask, b.mask)
+  for row in (0, 1):
+    close(a.score[row], score(row, written(a, row), 0.6))
+    close(b.score[row], log_prob(row, written(b, row)))
+
+
+def test_greedy_takes_the_likeliest_until_the_end():
+  generated = greedy()
+  for row in (0, 1):
+    text, table = [], np.asarray(TABLES[row])
+    while len(text) < LENGTH and EOS not in text:
+      before = text[-1] if text else 0
+      text.append(int(table[len(text), before].argmax()))
+    assert written(generated, row) == tuple(text)
+
+
+@pytest.mark.parametrize('row', [0, 1])
+def test_an_example_writes_in_a_batch_what_it_writes_alone(row):
+  for write in (greedy, functools.partial(beam, 2)):
+    together, alone = write(), write(rows=(row,))
+    np.testing.assert_array_equal(together.tokens[row], alone.tokens[0])
+    close(together.score[row], alone.score[0])
+
+
+def test_an_end_is_followed_by_padding_and_scores_nothing_more():
+  logits = jnp.log(jnp.asarray([[0.1, 0.1, 0.7, 0.1], [0.1, 0.6, 0.2, 0.1]]))
+  generated = decoders.sample(
+    lambda tokens, cache, mask: (logits[::-1][:, None], cache),
+    logits,
+    table_cache(),
+    length=3,
+    pad_id=3,
+  )
+  np.testing.assert_array_equal(generated.tokens, [[2, 3, 3], [1, 2, 3]])
+  np.testing.assert_array_equal(generated.mask, [[1, 0, 0], [1, 1, 0]])
+  close(generated.score, np.log([0.7, 0.6 * 0.7]))
+
+
+def test_samples_are_as_frequent_as_they_are_likely():
+  number = 2000
+  generated = jax.jit(
+    lambda: decoders.sample(
+      table_step,
+      jnp.repeat(START[:1], number, axis=0),
+      table_cache((0,) * number),
+      length=LENGTH,
+      rng=jax.random.key(0),
+      temperature=1.0,
+    )
+  )()
+  counts = {}
+  for row in range(number):
+    text = written(generated, row)
+    counts[text] = counts.get(text, 0) + 1
+  for text in texts():
+    # Five standard deviations of a share of 2000: 5 * 0.5 / sqrt(2000).
+    assert abs(counts.get(text, 0) / number - np.exp(log_prob(0, text))) < 0.056
+
+
+@pytest.mark.parametrize('settings', [{'top_k': 1}, {'top_p': 1e-6}])
+def test_sampling_out_of_one_is_greedy(settings):
+  sampled = greedy(rng=jax.random.key(0), temperature=2.0, **settings)
+  np.testing.assert_array_equal(sampled.tokens, greedy().tokens)
+  close(sampled.score, greedy().score)
+
+
+def test_impossible_settings_are_refused():
+  with pytest.raises(ValueError, match=r'temperature 0\.5 needs an rng'):
+    greedy(temperature=0.5)
+  with pytest.raises(ValueError, match='beam_size must be at least 1, got 0'):
+    beam(0)
+
+
+@pytest.fixture(scope='module')
+def decoder(draw):
+  module = decoders.TextDecoder(
+    7, 8, 1, 2, 5, 9, unimodal_depth=1, block={'rope_theta': 1e4}
+  )
+  rng = np.random.default_rng(0)
+  values = jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32)
+  seen = Tokens(values, jnp.ones((2, 3), bool), values[:, 0])
+  ids = jnp.ones((2, 2), int)
+  return module, draw(module, ids, None, seen, train=False), seen
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('beam_size', [1, 3])
+def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
+  module, variables, seen = decoder
+
+  @jax.jit
+  def write(prompt, mask, seen):
+    cache = module.init_cache(len(prompt), prompt.shape[1] + 5, 3)
+    apply = functools.partial(module.apply, variables, method='step')
+    logits, cache = apply(prompt, cache, mask, seen)
+    search = decoders.sample
+    if beam_size > 1:
+      search = functools.partial(decoders.beam_search, beam_size=beam_size)
+    return search(apply, logits[:, -1], cache, length=5)
+
+  prompt = jnp.asarray([[1, 3, 5], [0, 1, 4]])
+  mask = jnp.asarray([[1, 1, 1], [0, 1, 1]], bool)
+  both = write(prompt, mask, seen)
+  alone = write(
+    prompt[1:, 1:], mask[1:, 1:], jax.tree.map(lambda leaf: leaf[1:], seen)
+  )
+  np.testing.assert_array_equal(both.tokens[1], alone.tokens[0])
+  # Products of other shapes, in float32.
+  np.testing.assert_allclose(both.score[1], alone.score[0], rtol=1e-4)
