@@ -50,12 +50,18 @@ def next_token_loss(
     there is none.
   """
   targets, targets_mask = tokens[:, 1:], mask[:, 1:]
+  logits = _kept(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
   return (
     ops.masked_mean(losses, targets_mask),
     ops.masked_mean(right, targets_mask),
   )
+
+
+def _kept(logits: Array, mask: Array) -> Array:
+  """Logits [..., V] where `mask` [...] is True, and 0 where they may be NaN."""
+  return jnp.where(mask[..., None], logits, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,7 +180,8 @@ class VqaClassification:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
-    mask, logits = self._mask(batch), outputs['answer_logits']
+    mask = self._mask(batch)
+    logits = _kept(outputs['answer_logits'], mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels

@@ -1,0 +1,31 @@
+"""Which examples have what an objective needs."""
+
+import jax.numpy as jnp
+import pytest
+
+from mmjax.objectives import presence
+
+
+def test_presence_by_hand():
+  batch = {
+    'image': jnp.zeros((3, 1, 1, 3)),
+    'image_mask': jnp.asarray([True, False, True]),
+    'text': jnp.zeros((3, 2), int),
+    'text_mask': jnp.asarray([[True, False], [True, True], [False, False]]),
+    'question': jnp.zeros((3, 2), int),
+  }
+  assert presence.of(batch, 'image').tolist() == [True, False, True]
+  assert presence.of(batch, 'text').tolist() == [True, True, False]
+  assert presence.of(batch, 'question').tolist() == [True, True, True]
+  assert presence.all_of(batch, 'image', 'text').tolist() == [
+    True,
+    False,
+    False,
+  ]
+  batch['mask'] = jnp.asarray([False, True, True])
+  assert presence.of(batch, 'image').tolist() == [False, False, True]
+
+
+def test_a_missing_modality_is_named():
+  with pytest.raises(KeyError, match=r"needs 'answer', but.*\['image'\]"):
+    presence.of({'image': jnp.zeros((1, 1, 1, 3))}, 'answer')
