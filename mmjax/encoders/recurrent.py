@@ -101,6 +101,7 @@ class Recurrent(nn.Module):
       if self.bidirectional:
         back = self.backward[i](x, seq_lengths=lengths)
         y = self.merge[i](jnp.concatenate([y, back], axis=-1))
+      y = y.astype(self.dtype)  # States are float32.
       x = y if i == 0 else x + y
     return x
 

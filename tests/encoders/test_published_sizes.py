@@ -1,0 +1,52 @@
+"""Full-size encoders have as many parameters as their papers say."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from mmjax import encoders
+
+# He et al. 2016 without the last layer, as torchvision counts: 23,508,032
+# weights, norm scales and biases. Frozen statistics are as many as scales and
+# biases: 2 * 26,560.
+RESNET_50 = 23_508_032
+RESNET_50_NORMS = 53_120
+BASE = {'width': 768, 'depth': 12, 'num_heads': 12, 'mlp_dim': 3072}
+# Bias-free 3x3 convolutions: 3 -> 64, then two a stage.
+VGG = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
+
+
+def count(module, side=224):
+  images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+  init = lambda key, images: module.init(key, images, train=False)
+  shapes = jax.eval_shape(init, jax.random.key(0), images)
+  return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
+@pytest.mark.parametrize(
+  'module, expected',
+  [
+    (encoders.ResNet(), RESNET_50),
+    (encoders.ResNet(norm='frozen_batch'), RESNET_50 + RESNET_50_NORMS),
+    (encoders.ResNet((2, 2, 2, 2), block='basic', norm='group'), 11_176_512),
+    (encoders.ViT(16, **BASE, class_token=True, pooling='first'), 85_798_656),
+    (
+      encoders.ResNet((1, 1), block='plain', stem='small', norm='none'),
+      VGG,
+    ),
+  ],
+  ids=['resnet50', 'resnet50_frozen', 'resnet18', 'vit_b16', 'vgg'],
+)
+def test_published_sizes(module, expected):
+  assert count(module) == expected
+
+
+def test_resnet_50_halves_five_times():
+  images = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
+  out, _ = jax.eval_shape(
+    lambda images: encoders.ResNet().init_with_output(
+      jax.random.key(0), images, train=False
+    ),
+    images,
+  )
+  assert out.values.shape == (1, 7 * 7, 2048)
