@@ -64,13 +64,23 @@ class Captions:
     self._written: list[str] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value)."""
-    self._written = self._write(params)
-    references = [
+    """Yields (name, value), over the records that have captions.
+
+    Raises:
+      ValueError: if none has.
+    """
+    captions = [
       self._source.read_texts(i)['captions'] for i in range(self._num)
     ]
-    self._references = references
-    written = self._written
+    self._captioned = [i for i, of_image in enumerate(captions) if of_image]
+    if not self._captioned:
+      raise ValueError(
+        f'none of {self._num} records has a caption to compare with; use a '
+        'data set with captions, or map its features with `fields`'
+      )
+    everything = self._write(params)
+    written = self._written = [everything[i] for i in self._captioned]
+    references = self._references = [captions[i] for i in self._captioned]
     others = [of_image[0] for of_image in references]
     others = others[1:] + others[:1]
     values = {
@@ -93,12 +103,12 @@ class Captions:
     if not self._written:
       return None
     cells = []
-    step = max(1, self._num // 24)
-    for i in range(0, self._num, step)[:24]:
+    step = max(1, len(self._written) // 24)
+    for i in range(0, len(self._written), step)[:24]:
       written, references = self._written[i], self._references[i]
       right = metrics.exact_match([written], [references]) == 1
       color = contact_sheet.RIGHT if right else contact_sheet.WRONG
-      image = images.decode(self._source[i]['image'])
+      image = images.decode(self._source[self._captioned[i]]['image'])
       true = (f'true: {references[0]}', contact_sheet.QUIET)
       cells.append((image, [true, (f'written: {written}', color)]))
     return contact_sheet.contact_sheet(

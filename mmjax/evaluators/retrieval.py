@@ -152,6 +152,7 @@ class Retrieval:
   ) -> None:
     self._shown = []
     candidates = np.flatnonzero(np.isin(owners, members))
+    members = members[np.isin(members, owners)]  # Those with captions.
     for i in members[:: max(1, len(members) // count)][:count]:
       scores = text_vectors[candidates] @ image_vectors[i]
       lines: list[contact_sheet.Line] = []
