@@ -11,6 +11,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import ml_collections
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
@@ -56,7 +57,7 @@ def build(
 
   Args:
     config: `name` (a key of `MODELS`), the model's own settings, and for each
-      of its parts a mapping with a `name` and settings.
+      of its parts a mapping with a `name` and settings, or None to do without.
     vocab_size: V, of all text parts.
     text_length: longest caption, the `max_length` of parts that read captions
       and don't set one.
@@ -79,14 +80,21 @@ def build(
     'num_answers': num_answers,
     'dtype': jnp.dtype(dtype),
   }
+  if isinstance(config, ml_collections.ConfigDict):
+    config = config.to_dict()
   settings = dict(config)
   cls = _pick(MODELS, settings.pop('name', None), 'model.name')
   parts = {}
   for part, choices in PARTS.items():
-    if part not in _fields(cls) or settings.get(part) is None:
-      settings.pop(part, None)
+    of_part = settings.pop(part, None)
+    if of_part is None:
       continue
-    of_part = dict(settings.pop(part))
+    if part not in _fields(cls):
+      has = [name for name in PARTS if name in _fields(cls)]
+      raise ValueError(
+        f'model.{part} is unknown; {cls.__name__} has the parts {has}'
+      )
+    of_part = dict(of_part)
     where = f'model.{part}'
     part_cls = _pick(choices, of_part.pop('name', None), f'{where}.name')
     if lengths.get(part):
