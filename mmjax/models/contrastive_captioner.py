@@ -115,6 +115,11 @@ class ContrastiveCaptioner(writing.Writer):
 
   def _image_tokens(self, batch: Batch, *, train: bool) -> Tokens:
     if 'image' not in batch:
+      if 'question' not in batch:
+        raise ValueError(
+          f'a contrastive captioner needs an image or a question in the batch, '
+          f'which has only {sorted(batch)}; texts alone go to encode_text'
+        )
       # One absent token, so that there is something not to look at.
       size, width = batch['question'].shape[0], self.decoder.width
       return Tokens(

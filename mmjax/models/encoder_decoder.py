@@ -101,6 +101,11 @@ class EncoderDecoder(writing.Writer):
       context = self.encode_image(batch)
       if context is None:
         raise ValueError('a caption needs an image; the batch has none')
+    elif self.question is None:
+      raise ValueError(
+        'an answer needs a question encoder and a fusion; set model.question '
+        'and model.fusion'
+      )
     else:
       context = self.encode_question(batch)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)

@@ -64,16 +64,29 @@ class Writer(nn.Module):
       Generated, [B, length].
 
     Raises:
-      ValueError: for an unknown task, or sampling settings with beam search.
+      ValueError: for an unknown task, sampling settings with beam search, or
+        more tokens than the decoder has positions for.
     """
     if task not in self.tasks:
       raise ValueError(f'task {task!r} is unknown; use one of {self.tasks}')
+    if self.decoder is None:
+      raise ValueError('the model writes nothing: set model.decoder')
+    if beam_size < 1:
+      raise ValueError(f'beam_size must be at least 1, got {beam_size}')
     if beam_size > 1 and temperature != 0:
       raise ValueError(
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
     context, prompt, prompt_mask = self.prompt(batch, task)
+    # What the last token would be followed by is not asked.
+    reach = prompt.shape[1] + length - 1
+    if self.decoder.positions != 'none' and reach > self.decoder.max_length:
+      raise ValueError(
+        f'writing {length} tokens after {prompt.shape[1]} reads {reach}, but '
+        f'the decoder has a max_length of {self.decoder.max_length}; write '
+        f'less or raise max_length'
+      )
     cache = self.decoder.init_cache(
       prompt.shape[0], prompt.shape[1] + length, context.mask.shape[1]
     )
