@@ -28,11 +28,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     embed_dim=128,
     image=dict(
       name='resnet',
-      stages=(2, 2),
+      stages=(1, 2),
       width=64,
       block='basic',
       stem='patch',
-      patch_size=6,
+      patch_size=4,
     ),
     text=dict(
       name='transformer',
@@ -48,16 +48,16 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='adamw',
     lr=1e-3,
     schedule='cosine',
-    warmup_steps=200,
+    warmup_steps=100,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=3000,
+    steps=1200,
     batch_size=128,
     log_every=50,
-    eval_every=1000,
-    checkpoint_every=500,
+    eval_every=400,
+    checkpoint_every=400,
     keep_best='val/retrieval/mean_r1',
   )
   config.eval = dict(batch_size=100, num_examples=500)

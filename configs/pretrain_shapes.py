@@ -29,11 +29,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     embed_dim=128,
     image=dict(
       name='resnet',
-      stages=(2, 2),
+      stages=(1, 2),
       width=64,
       block='basic',
       stem='patch',
-      patch_size=6,
+      patch_size=4,
       positions=True,
     ),
     decoder=dict(

@@ -1,8 +1,10 @@
 """Answering questions about images.
 
 With the objective `vqa_classification` the answer is picked out of those that
-training has; with `vqa_generation` it is written. What is measured is accuracy
-overall and by question type, beside that of a twin that sees no image.
+training has; with `vqa_generation` it is written. With `captioning` beside them
+the same decoder also learns to describe the image, which teaches the image
+encoder faster than answers alone do. What is measured is accuracy overall and
+by question type, beside that of a twin that sees no image.
 
   python -m experiments.vqa --config=configs/vqa_shapes.py --workdir=runs/vqa
 """
@@ -27,6 +29,7 @@ def build(config, blind=None) -> experiment.Experiment:
     config.data,
     batch_size=config.train.batch_size,
     seed=config.seed,
+    text='captioning' in losses,
     question=True,
     answer='vqa_generation' in losses,
     label='vqa_classification' in losses,

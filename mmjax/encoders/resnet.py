@@ -34,9 +34,8 @@ class ResNet(nn.Module):
       'patch' (`patch_size` squares, as ConvNeXt).
     patch_size: of the patch stem.
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
-    positions: whether learned positions are added to the output tokens, for
-      decoders and fusions that need to know where a token is. Pooling is
-      before them.
+    positions: whether the output tokens are normalised and told where they
+      stand, for decoders and fusions that look at them. Pooling is before that.
     dtype: of the computation; parameters are float32.
   """
 
@@ -184,20 +183,30 @@ class ConvBlock(nn.Module):
 
 
 class GridPositions(nn.Module):
-  """Adds a learned vector a row and one a column."""
+  """Normalises tokens and adds a learned vector a row and one a column.
+
+  Both vectors start about as large as the tokens, so that attention can tell
+  places apart from the first step.
+
+  Attributes:
+    dtype: of the computation.
+  """
 
   dtype: Any
 
   @nn.compact
   def __call__(self, x: Array, rows: int, columns: int) -> Array:
+    """Maps [B, rows * columns, D] to the same shape."""
+
     def table(name: str, length: int) -> Array:
       init = nn.with_logical_partitioning(
-        nn.initializers.normal(0.02), (None, 'embed')
+        nn.initializers.normal(0.5), (None, 'embed')
       )
       shape = (length, x.shape[-1])
       return self.param(name, init, shape, jnp.float32).astype(self.dtype)
 
     grid = table('rows', rows)[:, None] + table('columns', columns)[None]
+    x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='norm')(x)
     return x + einops.rearrange(grid, 'r c d -> 1 (r c) d')
 
 
