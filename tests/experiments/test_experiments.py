@@ -1,0 +1,181 @@
+"""Every experiment trains, evaluates, draws, and lives on in its folder."""
+
+import importlib
+import json
+import pathlib
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import captioning, contrastive, pretrain, vqa
+from mmjax.cli import main as cli
+from mmjax.data import builders, shapes, sources
+from mmjax.train import baseline, loop, main, rebuild
+
+CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
+EXPERIMENTS = {
+  'contrastive': contrastive,
+  'captioning': captioning,
+  'vqa': vqa,
+  'pretrain': pretrain,
+}
+# What makes any of the models small; fields that a config lacks are left out.
+SMALL = {
+  'embed_dim': 8,
+  'width': 16,
+  'stages': (1,),
+  'depth': 1,
+  'unimodal_depth': 1,
+  'num_heads': 2,
+  'mlp_dim': 16,
+}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  """A data set of the shapes kind with a few scenes."""
+  folder = tmp_path_factory.mktemp('data')
+  config = shapes.ShapesConfig(
+    'tiny', train=24, validation=7, test=7, compositional=5
+  )
+  make = lambda data_dir: shapes.Shapes(config=config, data_dir=data_dir)
+  builders.build(make, folder, progress=False)
+  return folder
+
+
+def small_config(name: str, data_dir: pathlib.Path, argument: str = ''):
+  config = main.load(str(CONFIGS / f'{name}.py') + argument)
+  with config.unlocked():
+    config.data.update(name='shapes/tiny', data_dir=str(data_dir))
+    config.train.update(
+      steps=3, batch_size=4, log_every=1, eval_every=0, keep_best=''
+    )
+    config.optimizer.warmup_steps = 1
+    config.eval.update(batch_size=4, num_examples=5)
+    for part in (config.model, *config.model.values()):
+      if hasattr(part, 'update'):
+        part.update({k: v for k, v in SMALL.items() if k in part})
+  return config
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('name', 'argument', 'numbers', 'pictures'),
+  [
+    (
+      'contrastive_shapes',
+      '',
+      ['retrieval/image_to_text_r1', 'retrieval/chance_r1'],
+      ['retrieval'],
+    ),
+    (
+      'captioning_shapes',
+      '',
+      ['captions/exact', 'captions/attribute/color'],
+      ['captions'],
+    ),
+    (
+      'vqa_shapes',
+      ':generation',
+      ['vqa/accuracy', 'vqa/blind_accuracy', 'vqa/blind_accuracy/color'],
+      ['vqa'],
+    ),
+    (
+      'pretrain_shapes',
+      '',
+      [
+        'retrieval/mean_r1',
+        'captions/exact',
+        'vqa/accuracy',
+        'vqa/blind_accuracy',
+      ],
+      ['retrieval', 'captions', 'vqa'],
+    ),
+  ],
+)
+def test_trains_and_is_rebuilt(
+  name, argument, numbers, pictures, data_dir, tmp_path
+):
+  config = small_config(name, data_dir, argument)
+  build = EXPERIMENTS[config.experiment].build
+  results = baseline.run(config, build, tmp_path)
+  for number in numbers:
+    for split in ('val', 'test', 'test/compositional'):
+      assert np.isfinite(results[f'{split}/{number}']), (split, number)
+  assert results == json.loads((tmp_path / 'results.json').read_text())
+  for picture in pictures:
+    assert (tmp_path / f'samples/test_{picture}_000003.png').stat().st_size
+
+  run = rebuild.load(tmp_path)
+  experiment = build(config)
+  batch = experiment.init_batch
+  seen = jax.jit(
+    lambda params, batch: run.model.apply(
+      {'params': params}, batch, train=False
+    )
+  )(run.params, batch)
+  assert set(seen) == set(
+    jax.eval_shape(
+      lambda b: experiment.model.init_with_output(
+        jax.random.key(0), b, train=False
+      )[0],
+      batch,
+    )
+  )
+  assert run.preprocess.to_dict() == json.loads(
+    (tmp_path / 'preprocess.json').read_text()
+  )
+
+
+@pytest.mark.slow
+def test_predict_and_report(data_dir, tmp_path, capsys):
+  config = small_config('pretrain_shapes', data_dir)
+  with config.unlocked():
+    config.train.blind_baseline = False
+  baseline.run(config, pretrain.build, tmp_path)
+  image = tmp_path / 'scene.png'
+  scene = sources.open_source('shapes/tiny', 'test', data_dir=data_dir)[0]
+  image.write_bytes(scene['image'])
+  ask = ['predict', f'--workdir={tmp_path}', f'--image={image}']
+  capsys.readouterr()
+
+  assert cli.main([*ask, '--question=what color is the circle?']) == 0
+  answers = capsys.readouterr().out.splitlines()
+  assert len(answers) == 3
+  assert all('%' in line for line in answers)
+
+  assert cli.main([*ask, '--text=a red circle', '--text=a blue star']) == 0
+  ranked = capsys.readouterr().out
+  assert 'a red circle' in ranked
+  assert 'a blue star' in ranked
+
+  assert cli.main(ask) == 0
+  assert capsys.readouterr().out.strip()
+
+  assert cli.main(['report', str(tmp_path)]) == 0
+  table = capsys.readouterr().out
+  assert 'vqa/accuracy' in table
+  assert 'test_retrieval_000003.png' in table
+
+
+@pytest.mark.parametrize(
+  'path', sorted(CONFIGS.glob('*_*.py')), ids=lambda path: path.stem
+)
+def test_configs_are_legal(path):
+  for argument in ('', ':runlocal'):
+    config = main.load(f'{path}{argument}')
+    main.settings.validate(config)
+    module = importlib.import_module(f'experiments.{config.experiment}')
+    assert module in EXPERIMENTS.values()
+  assert config.train.steps <= 300
+  with pytest.raises(main.UserError, match='runlocal'):
+    main.load(f'{path}:nonsense')
+
+
+def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
+  config = small_config('contrastive_shapes', data_dir)
+  with config.unlocked():
+    config.model.image.pathc_size = 4
+  with pytest.raises(main.UserError, match=r'model\.image\.pathc_size'):
+    loop.run(config, contrastive.build, tmp_path)
