@@ -1,0 +1,96 @@
+"""Writing through a model's apply."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from mmjax.models import predict
+
+
+def write(model, **settings):
+  generate = functools.partial(model.apply, method='generate', **settings)
+  return jax.jit(generate)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'name, task, output',
+  [
+    ('encoder_decoder', 'answer', 'answer_token_logits'),
+    ('contrastive_captioner', 'caption', 'caption_logits'),
+  ],
+)
+def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
+  model, variables = made[name]
+  key = {'caption': 'text', 'answer': 'answer'}[task]
+  length = batch[key].shape[1] - 1
+  written = write(model, task=task, length=length, eos_id=-1)(variables, batch)
+  assert written.tokens.shape == (3, length)
+  ids = np.concatenate([np.ones((3, 1), int), written.tokens], axis=1)
+  read = {**batch, key: ids, f'{key}_mask': np.ones(ids.shape, bool)}
+  logits = jax.jit(functools.partial(model.apply, train=False))(variables, read)
+  np.testing.assert_array_equal(written.tokens, logits[output].argmax(-1))
+  forced = jax.nn.log_softmax(logits[output]).max(-1).sum(-1)
+  # Products of other shapes, in float32.
+  np.testing.assert_allclose(written.score, forced, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_an_example_writes_what_it_writes_alone(made, batch):
+  model, variables = made['encoder_decoder']
+  generate = write(model, task='answer', length=3, beam_size=3)
+  both = generate(variables, batch)
+  alone = generate(variables, {k: v[1:2] for k, v in batch.items()})
+  np.testing.assert_array_equal(both.tokens[1:2], alone.tokens)
+
+
+@pytest.mark.parametrize(
+  'name, settings, message',
+  [
+    ('encoder_decoder', {'task': 'poem'}, r"'poem' is unknown; .*'caption'"),
+    ('contrastive_captioner', {'task': 'answer'}, "task 'answer' is unknown"),
+    ('encoder_decoder', {'beam_size': 0}, 'beam_size must be at least 1'),
+    (
+      'encoder_decoder',
+      {'beam_size': 2, 'temperature': 1.0},
+      'exclude each other',
+    ),
+    ('encoder_decoder', {'temperature': 1.0}, 'needs an rng'),
+    ('encoder_decoder', {'length': 6}, 'reads 6, but.* max_length of 5'),
+  ],
+)
+def test_impossible_settings_are_refused(name, settings, message, made, batch):
+  model, variables = made[name]
+  settings = {'task': 'caption', 'length': 3, **settings}
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(
+      lambda: model.apply(variables, batch, method='generate', **settings)
+    )
+
+
+def test_what_a_model_lacks_it_cannot_write(config, build, batch, draw):
+  settings = {**config('encoder_decoder'), 'question': None, 'fusion': None}
+  model = build(settings)
+  variables = draw(model, batch, train=False)
+  with pytest.raises(ValueError, match='needs a question encoder'):
+    model.apply(variables, batch, task='answer', length=3, method='generate')
+  settings = {**config('encoder_decoder'), 'decoder': None}
+  model = build(settings)
+  variables = draw(model, batch, train=False)
+  with pytest.raises(ValueError, match='writes nothing'):
+    model.apply(variables, batch, task='answer', length=3, method='generate')
+
+
+def test_predict_functions_take_parameters_and_a_batch(made, batch):
+  model, variables = made['dual_encoder']
+  params = variables['params']
+  shape = lambda f: jax.eval_shape(f, params, batch).shape
+  assert shape(predict.embed_images(model)) == (3, 5)
+  assert shape(predict.embed_texts(model)) == (3, 5)
+  model, variables = made['encoder_decoder']
+  params = variables['params']
+  assert shape(predict.write(model, task='answer', length=3)) == (3, 3)
+  assert shape(predict.answer_logits(model)) == (3, 6)
+  assert shape(predict.pick_answer(model)) == (3,)
