@@ -211,10 +211,15 @@ def test_a_question_needs_a_fusion(config, build, batch):
 @pytest.mark.slow
 def test_a_linen_model_works_in_nnx(made, batch):
   model, _ = made['dual_encoder']
+
+  @flax.nnx.jit
+  def create():
+    bridged = flax.nnx.bridge.ToNNX(model, rngs=flax.nnx.Rngs(0))
+    return bridged.lazy_init(batch, train=False)
+
   # Parameters name logical axes, which NNX would shard over a mesh at once.
   with flax.nnx.use_eager_sharding(False):
-    bridged = flax.nnx.bridge.ToNNX(model, rngs=flax.nnx.Rngs(0))
-    bridged.lazy_init(batch, train=False)
+    bridged = create()
   out = flax.nnx.jit(lambda module: module(batch, train=False))(bridged)
   state = flax.nnx.state(bridged, flax.nnx.Param)
   params = flax.nnx.to_pure_dict(state)

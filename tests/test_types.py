@@ -1,0 +1,22 @@
+"""The types that all parts share."""
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import objectives
+from mmjax.types import Tokens
+
+
+def test_tokens_go_through_jax():
+  tokens = Tokens(jnp.ones((2, 3, 5)), jnp.ones((2, 3), bool), jnp.ones((2, 5)))
+  first = jax.jit(lambda t: jax.tree.map(lambda leaf: leaf[:1], t))(tokens)
+  assert isinstance(first, Tokens)
+  assert first.values.shape == (1, 3, 5)
+  assert first.pooled.shape == (1, 5)
+
+
+def test_objectives_follow_their_protocol():
+  for cls in objectives.OBJECTIVES.values():
+    assert callable(cls())
+    assert callable(cls().count)
+    hash(cls())  # So that one can be a static argument of jit.
