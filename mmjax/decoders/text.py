@@ -141,7 +141,8 @@ class TextDecoder(nn.Module):
 
     Args:
       tokens: [B, T] int32.
-      mask: [B, T], True where there is a token; None means everywhere.
+      mask: [B, T], True where there is a token; None means everywhere. Padding
+        comes last, as positions count from the first token.
       context: values [B, N, E], with cross-attention.
       train: whether dropout is on.
 
@@ -149,7 +150,8 @@ class TextDecoder(nn.Module):
       Logits [B, T, V] float32.
 
     Raises:
-      ValueError: if T is more than `max_length`, or the context is missing.
+      ValueError: if T is more than `max_length`, or the context is missing, or
+        given without cross-attention.
     """
     text = self.encode(tokens, mask, train=train)
     return self.logits(self.attend(text, context, train=train))
