@@ -18,7 +18,7 @@ holds something. Where an example lacks a modality, its mask is all False.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -46,6 +46,7 @@ class Tokens:
   pooled: Array
 
 
+@runtime_checkable
 class Objective(Protocol):
   """A pure loss on a model's outputs."""
 

@@ -1,8 +1,22 @@
-"""Strictness for all tests: no silent rank promotion; and quick compiling."""
+"""Strictness for all tests: shapes, no rank promotion; and quick compiling."""
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
+
+# Public signatures' shapes are checked here, not in production. This must come
+# before the first import of these modules.
+jaxtyping.install_import_hook(
+  [
+    'mmjax.data.augment',
+    'mmjax.data.images',
+    'mmjax.metrics',
+    'mmjax.objectives',
+    'mmjax.ops',
+  ],
+  'beartype.beartype',
+)
 
 
 @pytest.fixture(autouse=True)
