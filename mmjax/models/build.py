@@ -44,7 +44,7 @@ _DERIVED = ('dtype', 'parent', 'name', 'vocab_size', 'num_answers')
 
 
 def build(
-  config: Mapping[str, Any],
+  config: Mapping[str, Any] | ml_collections.ConfigDict,
   *,
   vocab_size: int,
   text_length: int = 0,

@@ -4,6 +4,8 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
+
 from mmjax.objectives import contrastive, text
 from mmjax.types import Objective
 
@@ -16,7 +18,9 @@ OBJECTIVES = {
 
 
 def build(
-  config: Mapping[str, Mapping[str, Any]], *, blind: bool = False
+  config: Mapping[str, Mapping[str, Any]] | ml_collections.ConfigDict,
+  *,
+  blind: bool = False,
 ) -> dict[str, tuple[float, Objective]]:
   """Makes weighted objectives.
 

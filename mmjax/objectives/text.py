@@ -32,7 +32,7 @@ def cross_entropy(
 
 
 def next_token_loss(
-  logits: Float[Array, 'B T-1 V'],
+  logits: Float[Array, 'B _ V'],
   tokens: Int[Array, 'B T'],
   mask: Bool[Array, 'B T'],
   label_smoothing: float = 0.0,

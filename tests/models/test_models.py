@@ -164,7 +164,7 @@ def test_objectives_reach_every_parameter(name, made, batch):
     def loss(params):
       out = model.apply({'params': params}, batch, train=False)
       return sum(
-        weight * objective(out, batch, apply=None, rng=None)[0]
+        weight * objective(out, batch, apply=dict, rng=jax.random.key(0))[0]
         for weight, objective in losses.values()
       )
 

@@ -43,7 +43,7 @@ def batch(image=(1,) * 6, text=(1,) * 6):
 
 def run(kind, outputs, batch, axis_name=None):
   return objectives.Contrastive(kind)(
-    outputs, batch, apply=None, rng=None, axis_name=axis_name
+    outputs, batch, apply=dict, rng=jax.random.key(0), axis_name=axis_name
   )
 
 

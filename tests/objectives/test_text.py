@@ -48,7 +48,9 @@ def logits_of(name):
 def run(name, logits, batch, **settings):
   cls, output, _ = MADE[name]
   objective = cls(**settings)
-  loss, metrics = objective({output: logits}, batch, apply=None, rng=None)
+  loss, metrics = objective(
+    {output: logits}, batch, apply=dict, rng=jax.random.key(0)
+  )
   return loss, metrics, objective.count(batch)
 
 

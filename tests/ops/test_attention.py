@@ -19,10 +19,11 @@ def arrays(heads=6, groups=3, seed=0):
   mask = rng.random((2, 5, 7)) < 0.6
   mask[:, 2] = False
   mask[:, :, 3] = False
-  return query, key, value, mask
+  return tuple(map(jnp.asarray, (query, key, value, mask)))
 
 
-def by_loop(query, key, value, mask):
+def by_loop(*arrays):
+  query, key, value, mask = map(np.asarray, arrays)
   out = np.zeros_like(query)
   repeats = query.shape[2] // key.shape[2]
   for b, t, h in np.ndindex(query.shape[:3]):
@@ -57,7 +58,7 @@ def test_without_mask_equals_all_true():
   query, key, value, _ = arrays()
   mixed, _ = ops.dot_product_attention(query, key, value)
   expected, _ = ops.dot_product_attention(
-    query, key, value, np.ones((1, 1, 7), bool)
+    query, key, value, jnp.ones((1, 1, 7), bool)
   )
   np.testing.assert_array_equal(mixed, expected)
 
@@ -78,8 +79,9 @@ def test_unseen_keys_change_neither_value_nor_gradient(garbage):
 
   compute = jax.grad(loss, argnums=(0, 1, 2), has_aux=True)
   gradients, mixed = compute(query, key, value)
-  key[:, 3], value[:, 3] = garbage, garbage
-  spoilt_gradients, spoilt = compute(query, key, value)
+  spoilt_gradients, spoilt = compute(
+    query, key.at[:, 3].set(garbage), value.at[:, 3].set(garbage)
+  )
   np.testing.assert_array_equal(mixed, spoilt)
   jax.tree.map(np.testing.assert_array_equal, gradients, spoilt_gradients)
   assert not np.any(spoilt_gradients[1][:, 3])
@@ -98,7 +100,7 @@ def test_heads_that_do_not_divide_are_refused():
   query, key, value, _ = arrays(heads=6)
   with pytest.raises(ValueError, match=r'6 query heads.*4 key-value heads'):
     ops.dot_product_attention(
-      query, np.repeat(key, 4, 2)[:, :, :4], np.repeat(value, 4, 2)[:, :, :4]
+      query, jnp.repeat(key, 4, 2)[:, :, :4], jnp.repeat(value, 4, 2)[:, :, :4]
     )
 
 

@@ -83,7 +83,7 @@ def test_what_is_filtered_is_never_drawn():
 
 
 def test_temperature_0_takes_the_likeliest():
-  tokens = ops.sample_token(jnp.zeros(2), LOGITS, temperature=0)
+  tokens = ops.sample_token(jnp.zeros(2), LOGITS, temperature=0.0)
   assert tokens.tolist() == [1, 3]
   assert tokens.dtype == jnp.int32
 
