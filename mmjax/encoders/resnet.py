@@ -15,6 +15,7 @@ from mmjax.types import Array, Tokens
 _STEMS = ('imagenet', 'small', 'patch')
 _BLOCKS = ('bottleneck', 'basic', 'plain')
 _NORMS = ('group', 'frozen_batch', 'none')
+_GROUP_SIZE = 16
 
 
 class ResNet(nn.Module):
@@ -56,6 +57,11 @@ class ResNet(nn.Module):
     ):
       if value not in known:
         raise ValueError(f'{name} {value!r} is unknown; use one of {known}')
+    if self.norm == 'group' and self.width % _GROUP_SIZE:
+      raise ValueError(
+        f'width {self.width} is not divisible by the {_GROUP_SIZE} channels of '
+        f"a normalisation group; use a multiple, or norm='none'"
+      )
     self.stem_layers = Stem(
       self.width, self.stem, self.patch_size, self.norm, self.dtype
     )
@@ -91,7 +97,8 @@ class ResNet(nn.Module):
       first.
 
     Raises:
-      ValueError: for an unknown setting.
+      ValueError: for an unknown setting, a width that groups don't divide, or
+        an image that patches don't.
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -138,6 +145,12 @@ class Stem(nn.Module):
   def __call__(self, x: Array) -> Array:
     if self.kind == 'patch':
       p = self.patch_size
+      for side in x.shape[1:3]:
+        if side % p:
+          raise ValueError(
+            f'image size {side} is not divisible by patch size {p}; use '
+            f'{max(side // p, 1) * p} or pad the image'
+          )
       x = _conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
       return _norm(self.norm, self.dtype, 'norm')(x)
     size, stride = (7, 2) if self.kind == 'imagenet' else (3, 1)
@@ -242,7 +255,7 @@ def _norm(kind: str, dtype: Any, name: str):
     return mnn.FrozenBatchNorm(dtype=dtype, name=name)
   return nn.GroupNorm(
     num_groups=None,
-    group_size=16,
+    group_size=_GROUP_SIZE,
     dtype=dtype,
     scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('conv',)),
     bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('conv',)),

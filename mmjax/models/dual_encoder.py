@@ -3,6 +3,7 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -55,7 +56,10 @@ class Scale(nn.Module):
     log_scale = self.param(
       'log_scale', nn.initializers.constant(np.log(self.init)), ()
     )
-    out = {'logit_scale': jnp.minimum(jnp.exp(log_scale), self.maximum)}
+    # Clipped on the way forward only, so that it can come back from above.
+    clipped = jnp.minimum(log_scale, np.log(self.maximum))
+    log_scale += jax.lax.stop_gradient(clipped - log_scale)
+    out = {'logit_scale': jnp.exp(log_scale)}
     if self.bias_init is not None:
       out['logit_bias'] = self.param(
         'bias', nn.initializers.constant(self.bias_init), ()

@@ -67,10 +67,14 @@ class Stack(nn.Module):
       The tokens [B, T, D] and the new cache, None if none was given.
 
     Raises:
-      ValueError: for an unknown `remat`.
+      ValueError: for an unknown `remat`, or a `drop_path` outside [0, 1).
     """
     if self.depth == 0:
       return x.astype(self.dtype), cache
+    if not 0 <= self.drop_path < 1:
+      raise ValueError(
+        f'drop_path {self.drop_path} is no probability below 1; use, say, 0.1'
+      )
     has_drop_path = self.drop_path > 0
 
     def body(layer, x, per_layer):

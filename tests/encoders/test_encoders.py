@@ -232,6 +232,7 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('vit', {'positions': 'x'}, r"positions 'x' is unknown; use one of \('lea"),
     ('vit', {'pooling': 'max'}, r"pool 'max' is unknown; use one of \('mean'"),
     ('vit', {'remat': 'x'}, "remat 'x' is unknown"),
+    ('vit', {'drop_path': 1.0}, r'drop_path 1\.0 is no probability'),
     ('bert', {'positions': 'x'}, "positions 'x' is unknown"),
     ('bert', {'pooling': 'max'}, "pool 'max' is unknown"),
     ('bert', {'max_length': 3}, 'length 5 is more than max_length 3'),
@@ -240,11 +241,13 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('small', {'stem': 'x'}, r"stem 'x' is unknown; use one of \('imagenet'"),
     ('small', {'block': 'x'}, "block 'x' is unknown"),
     ('small', {'norm': 'batch'}, "norm 'batch' is unknown"),
+    ('small', {'width': 24}, 'width 24 is not divisible by the 16 channels'),
+    ('small', {'stem': 'patch', 'patch_size': 5}, 'size 12 is not divisible'),
   ],
 )
 def test_impossible_settings_are_refused(name, settings, message):
   make = EVERY[name]
-  if 'patch_size' in settings:
+  if settings == {'patch_size': 5}:
     make = functools.partial(encoders.ViT, **SMALL)
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(
