@@ -48,16 +48,16 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='adamw',
     lr=1e-3,
     schedule='cosine',
-    warmup_steps=100,
+    warmup_steps=60,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=1200,
+    steps=600,
     batch_size=128,
     log_every=50,
-    eval_every=400,
-    checkpoint_every=400,
+    eval_every=300,
+    checkpoint_every=300,
     keep_best='val/retrieval/mean_r1',
   )
   config.eval = dict(batch_size=100, num_examples=500)
@@ -66,7 +66,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.name = 'shapes/small'
     config.train.steps = 200
     config.train.batch_size = 64
-    config.train.eval_every = 100
+    config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 200
   return config

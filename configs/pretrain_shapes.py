@@ -40,7 +40,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       name='text',
       width=128,
       depth=2,
-      unimodal_depth=2,
+      unimodal_depth=1,
       num_heads=4,
       mlp_dim=512,
     ),
@@ -72,7 +72,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.name = 'shapes/small'
     config.train.steps = 200
     config.train.batch_size = 64
-    config.train.eval_every = 100
+    config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
-    config.eval.num_examples = 200
+    config.eval.num_examples = 100
   return config

@@ -73,6 +73,6 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   if arg == 'runlocal':
     config.train.steps = 200
     config.train.batch_size = 64
-    config.train.eval_every = 100
+    config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
   return config
