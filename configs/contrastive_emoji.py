@@ -84,16 +84,16 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='adamw',
     lr=2e-3,
     schedule='cosine',
-    warmup_steps=50,
+    warmup_steps=40,
     weight_decay=0.2,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=900,
+    steps=450,
     batch_size=192,
     log_every=25,
-    eval_every=300,
-    checkpoint_every=300,
+    eval_every=150,
+    checkpoint_every=150,
   )
   config.eval = dict(batch_size=128, gallery_by='source')
 

@@ -15,7 +15,8 @@ jaxtyping.install_import_hook(
     'mmjax.objectives',
     'mmjax.ops',
   ],
-  'beartype.beartype',
+  # Whole numbers are numbers too.
+  'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))',
 )
 
 

@@ -34,6 +34,7 @@ def record(i: int) -> dict:
 class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version('1.2.0')
   name = 'ours'
+  url_infos = None  # There is nothing to download.
 
   def _info(self):
     return tfds.core.DatasetInfo(builder=self, features=records.FEATURES)
@@ -52,6 +53,7 @@ class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   VERSION = tfds.core.Version('3.0.0')
   name = 'theirs'
+  url_infos = None
 
   def _info(self):
     features = tfds.features.FeaturesDict(

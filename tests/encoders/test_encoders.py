@@ -241,7 +241,6 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('small', {'stem': 'x'}, r"stem 'x' is unknown; use one of \('imagenet'"),
     ('small', {'block': 'x'}, "block 'x' is unknown"),
     ('small', {'norm': 'batch'}, "norm 'batch' is unknown"),
-    ('small', {'width': 24}, 'width 24 is not divisible by the 16 channels'),
     ('small', {'stem': 'patch', 'patch_size': 5}, 'size 12 is not divisible'),
   ],
 )
@@ -253,5 +252,15 @@ def test_impossible_settings_are_refused(name, settings, message):
     jax.eval_shape(
       lambda: make(**settings).init(
         jax.random.key(0), *inputs(name), train=False
+      )
+    )
+
+
+def test_groups_divide_the_width():
+  module = encoders.ResNet((1,), 24, block='basic', stem='small')
+  with pytest.raises(ValueError, match='width 24 is not divisible by the 16'):
+    jax.eval_shape(
+      lambda: module.init(
+        jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False
       )
     )
