@@ -106,7 +106,8 @@ class RunFolder:
       return
     samples = self.path / 'samples'
     samples.mkdir(exist_ok=True)
-    picture.save(samples / f'{split}_{name}_{step:06d}.png')
+    file = f'{split}_{name}_{step:06d}.png'.replace('/', '_')
+    picture.save(samples / file)
 
 
 def table(results: Mapping[str, float]) -> str:
