@@ -4,12 +4,28 @@ import argparse
 import json
 import pathlib
 
-# Number, what it is compared with by chance, and blind. Names in results.json.
+# Name for people, number in results.json, what chance and a blind twin reach.
 _ROWS = (
-  ('retrieval/image_to_text_r1', 'retrieval/chance_r1', None),
-  ('retrieval/text_to_image_r1', 'retrieval/chance_r1', None),
-  ('captions/exact', 'captions/chance_exact', None),
-  ('vqa/accuracy', 'vqa/majority_accuracy', 'vqa/blind_accuracy'),
+  (
+    'image to text R@1',
+    'retrieval/image_to_text_r1',
+    'retrieval/chance_r1',
+    None,
+  ),
+  (
+    'text to image R@1',
+    'retrieval/text_to_image_r1',
+    'retrieval/chance_r1',
+    None,
+  ),
+  ('exact captions', 'captions/exact', 'captions/chance_exact', None),
+  ('objects named right', 'captions/objects', 'captions/chance_objects', None),
+  (
+    'right answers',
+    'vqa/accuracy',
+    'vqa/majority_accuracy',
+    'vqa/blind_accuracy',
+  ),
 )
 
 
@@ -30,7 +46,8 @@ def main(argv: list[str]) -> int:
 
   out = table.Table(box=box.SIMPLE_HEAD)
   out.add_column('run')
-  out.add_column('test')
+  out.add_column('split')
+  out.add_column('measured')
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
   pictures = []
@@ -39,9 +56,9 @@ def main(argv: list[str]) -> int:
     rows = list(table_rows(results))
     if not rows:
       raise ValueError(f'{workdir}/results.json has no test results')
-    for i, (name, *values) in enumerate(rows):
+    for i, (split, name, *values) in enumerate(rows):
       cells = ['' if v is None else f'{v:.3f}' for v in values]
-      out.add_row(workdir.name if i == 0 else '', name, *cells)
+      out.add_row(workdir.name if i == 0 else '', split, name, *cells)
     out.add_section()
     pictures += sorted((workdir / 'samples').glob('test_*.png'))
   console.Console(highlight=False).print(out)
@@ -53,26 +70,23 @@ def main(argv: list[str]) -> int:
 
 
 def table_rows(results: dict[str, float]):
-  """Yields (name, value, chance, blind) of what a run was tested on."""
-  splits = ['test/']
-  splits += sorted(
-    {
-      name.removesuffix(known)
-      for name in results
-      for known, _, _ in _ROWS
-      if name.startswith('test/') and name.endswith(f'/{known}')
-    }
-    - {'test/'}
-  )
-  for split in splits:
-    for name, chance, blind in _ROWS:
-      if f'{split}{name}' in results:
-        yield (
-          f'{split}{name}'.removeprefix('test/'),
-          results[f'{split}{name}'],
-          results.get(f'{split}{chance}'),
-          results.get(f'{split}{blind}') if blind else None,
-        )
+  """Yields (split, what, value, chance, blind) of what a run was tested on."""
+  found = [
+    (name.removesuffix(row[1]), i, row)
+    for name in results
+    for i, row in enumerate(_ROWS)
+    if name.startswith('test/') and name.endswith(f'/{row[1]}')
+  ]
+  # 'test/' itself first, then splits by name.
+  for prefix, _, (what, name, chance, blind) in sorted(found):
+    split = prefix.removeprefix('test/').rstrip('/') or 'test'
+    yield (
+      split,
+      what,
+      results[prefix + name],
+      results.get(prefix + chance),
+      results.get(prefix + blind) if blind else None,
+    )
 
 
 def _results(workdir: pathlib.Path) -> dict[str, float]:

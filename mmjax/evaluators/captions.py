@@ -29,9 +29,10 @@ class Captions:
 
   Yields `NAME/exact` (the caption equals one of the references), `NAME/bleu4`,
   `NAME/rouge_l`, `NAME/cider_d`, and as a floor `NAME/chance_exact`: the same
-  for a caption of another of these images. With `parse` also the share of right
-  objects, and for each field of an object, `NAME/attribute/FIELD`: how often it
-  is right in the reference's objects, in order.
+  for a caption of another of these images. With `parse` also `NAME/objects`,
+  the share of objects that are right in all fields, its floor
+  `NAME/chance_objects`, and for each field of an object
+  `NAME/attribute/FIELD`: how often it is right, in order.
   """
 
   def __init__(
@@ -91,10 +92,10 @@ class Captions:
       'cider_d': metrics.cider_d(written, references),
     }
     if self._parse is not None:
-      values |= attribute_accuracy(
-        [self._parse(caption) for caption in written],
-        [self._parse(of_image[0]) for of_image in references],
-      )
+      truth = [self._parse(of_image[0]) for of_image in references]
+      values |= attribute_accuracy(list(map(self._parse, written)), truth)
+      chance = attribute_accuracy(list(map(self._parse, others)), truth)
+      values['chance_objects'] = chance['objects']
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
