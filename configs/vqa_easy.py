@@ -56,12 +56,12 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='adamw',
     lr=1e-3,
     schedule='cosine',
-    warmup_steps=200,
+    warmup_steps=50,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=2000,
+    steps=1000,
     batch_size=128,
     log_every=50,
     eval_every=500,

@@ -242,6 +242,11 @@ def check(settings: Iterable[Setting]) -> None:
     ValueError: naming what is legal.
   """
   for setting in settings:
+    if not isinstance(setting, Mapping):
+      raise ValueError(
+        f'augmentation {setting!r} is no dict of its name and arguments, such '
+        "as {'name': 'cutout', 'size': 0.3}"
+      )
     name = setting.get('name')
     if name not in AUGMENTATIONS:
       raise ValueError(

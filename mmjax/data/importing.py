@@ -171,6 +171,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     self._read = read
     self._settings = settings
     self._skipped = skipped
+    self._has_image = False
     super().__init__(**kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
@@ -220,6 +221,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         self._refuse(raw, error)
       else:
         count += 1
+        self._has_image |= bool(record['image'])
         yield record
     if not count:
       raise ValueError(
@@ -238,6 +240,11 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     )
 
   def write_further_files(self, folder: pathlib.Path) -> None:
+    if not self._has_image:
+      raise ValueError(
+        'no record has an image; name its path in a field `image` (in a CSV '
+        'file, a column of that name)'
+      )
     if self._settings.tokenizer is None:
       super().write_further_files(folder)
     else:

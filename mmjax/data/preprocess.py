@@ -75,13 +75,16 @@ class Preprocessor:
   def __post_init__(self):
     if isinstance(self.image_size, Sequence):
       object.__setattr__(self, 'image_size', tuple(self.image_size))
-    settings = tuple(_plain(setting) for setting in self.augment)
+    augment = self.augment
+    if isinstance(augment, str):
+      augment = (augment,)  # Refused below, by its name.
+    augmentations.check(augment)
+    settings = tuple(_plain(setting) for setting in augment)
     object.__setattr__(self, 'augment', settings)
     object.__setattr__(self, 'answers', tuple(self.answers))
     object.__setattr__(self, 'mean', tuple(self.mean))
     object.__setattr__(self, 'std', tuple(self.std))
     object.__setattr__(self, 'text_fields', dict(self.text_fields))
-    augmentations.check(self.augment)
     if self.resize not in images.RESIZE_METHODS:
       raise ValueError(
         f'resize {self.resize!r} is unknown; use one of {images.RESIZE_METHODS}'

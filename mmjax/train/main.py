@@ -81,6 +81,7 @@ def _main(
       overrides = [*overrides, ('data.data_dir', values.data_dir)]
     override(config, overrides)
     settings.validate(config)
+    _check_experiment(config)
     # After the config, whose mistakes are then told at once.
     from mmjax.train import loop
 
@@ -89,6 +90,17 @@ def _main(
     _fail(error, show=values.traceback)
   except loop_errors() as error:
     _fail(error, show=values.traceback, code=1)
+
+
+def _check_experiment(config: ml_collections.ConfigDict) -> None:
+  """Refuses a config that another experiment file was written for."""
+  spec = sys.modules['__main__'].__spec__
+  started = spec.name.rpartition('.')[2] if spec else ''
+  if started and config.experiment not in ('', started):
+    raise UserError(
+      f'experiment={config.experiment!r}: this config is for another '
+      f'experiment; start it with python -m experiments.{config.experiment}'
+    )
 
 
 def loop_errors() -> tuple[type[Exception], ...]:
@@ -256,7 +268,7 @@ def _read(text: str, field: schema.Field) -> Any:
   if field.kind == 'str':
     return text
   try:
-    value = ast.literal_eval(text)
+    value = _literal(text)
   except (ValueError, SyntaxError):
     if text.lower() in ('true', 'false'):
       return text.lower() == 'true'
@@ -266,3 +278,23 @@ def _read(text: str, field: schema.Field) -> Any:
   if field.kind == 'float' and type(value) is int:
     value = float(value)
   return value
+
+
+class _Dicts(ast.NodeTransformer):
+  """Turns dict(a=1), as config files write it, into {'a': 1}."""
+
+  def visit_Call(self, node: ast.Call) -> ast.AST:
+    self.generic_visit(node)
+    is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
+    if not is_dict or node.args or any(k.arg is None for k in node.keywords):
+      raise ValueError('only dict(name=value) can be called in a flag')
+    return ast.Dict(
+      keys=[ast.Constant(keyword.arg) for keyword in node.keywords],
+      values=[keyword.value for keyword in node.keywords],
+    )
+
+
+def _literal(text: str) -> Any:
+  """The Python literal that a text spells; dict(a=1) is one too."""
+  tree = _Dicts().visit(ast.parse(text.strip(), mode='eval'))
+  return ast.literal_eval(ast.fix_missing_locations(tree))

@@ -158,3 +158,8 @@ def test_what_does_not_exist_is_refused(setting, message):
 )
 def test_names_a_side(text, expected):
   assert augment.names_a_side(text) is expected
+
+
+def test_a_setting_that_is_no_dict_is_refused():
+  with pytest.raises(ValueError, match="augmentation 'flip' is no dict"):
+    augment.check(['flip'])

@@ -209,3 +209,12 @@ def test_wrong_arguments(tmp_path):
     _import('csv', 'x', tmp_path, name='My-Set')
   with pytest.raises(ValueError, match="on_error 'ignore'"):
     _import('csv', 'x', tmp_path, on_error='ignore')
+
+
+def test_a_table_without_images_is_refused(tmp_path):
+  path = tmp_path / 'pets.csv'
+  path.write_text('img,caption\ndog.png,a dog\ncat.png,a cat\n')
+  settings = importing.Settings(name='pets')
+  with pytest.raises(ValueError, match='no record has an image; name its path'):
+    importing.import_data('csv', str(path), settings, data_dir=tmp_path)
+  assert not list(tmp_path.glob('pets/*'))

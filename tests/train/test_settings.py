@@ -129,6 +129,7 @@ def test_flags_are_parted_from_other_arguments():
     ('model.encoder.new', 'rope', 'rope'),
     ('objectives.caption.weight', '0.5', 0.5),
     ('seed', '5', 5),
+    ('data.augment', "(dict(name='flip'),)", ({'name': 'flip'},)),
   ],
 )
 def test_an_override_is_read_by_its_fields_type(path, text, value):
