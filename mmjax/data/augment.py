@@ -235,7 +235,7 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def check(settings: Iterable[Setting]) -> None:
+def check(settings: Iterable[Any]) -> None:
   """Refuses augmentations that don't exist and arguments they don't take.
 
   Raises:

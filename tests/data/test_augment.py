@@ -162,4 +162,4 @@ def test_names_a_side(text, expected):
 
 def test_a_setting_that_is_no_dict_is_refused():
   with pytest.raises(ValueError, match="augmentation 'flip' is no dict"):
-    augment.check(['flip'])
+    augment.check(('flip',))
