@@ -59,10 +59,12 @@ def main(argv):
       print(f'kill {kill + 1}: saved steps {_saved(killed)}', flush=True)
   subprocess.run(_command(killed), check=True, stdout=subprocess.DEVNULL)
 
-  differ = _differences(whole, killed)
-  print(f'{len(differ)} arrays differ' + ''.join(f'\n  {d}' for d in differ))
+  compared, differ = _differences(whole, killed)
+  print(f'{len(differ)} of {compared} arrays differ')
+  for name in differ:
+    print(f'  {name}')
   shutil.rmtree(scratch)
-  sys.exit(1 if differ else 0)
+  sys.exit(1 if differ or not compared else 0)
 
 
 def _command(workdir: pathlib.Path) -> list[str]:
@@ -85,9 +87,11 @@ def _saved(workdir: pathlib.Path) -> list[int]:
   return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit())
 
 
-def _differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
-  """Names of arrays of the last checkpoint that aren't bit for bit equal."""
-  differ = []
+def _differences(
+  one: pathlib.Path, other: pathlib.Path
+) -> tuple[int, list[str]]:
+  """How many arrays the last checkpoint has, and which aren't bit-equal."""
+  compared, differ = 0, []
   with ocp.StandardCheckpointer() as checkpointer:
     last = one / 'checkpoints' / str(_STEPS.value)
     for item in sorted(p.name for p in last.iterdir() if p.is_dir()):
@@ -101,10 +105,11 @@ def _differences(one: pathlib.Path, other: pathlib.Path) -> list[str]:
       ]
       leaves, others = map(jax.tree_util.tree_leaves_with_path, trees)
       for (path, a), (_, b) in zip(leaves, others, strict=True):
+        compared += 1
         a, b = np.asarray(a), np.asarray(b)
         if a.dtype != b.dtype or a.tobytes() != b.tobytes():
           differ.append(f'{item}{jax.tree_util.keystr(path)}')
-  return differ
+  return compared, differ
 
 
 if __name__ == '__main__':
