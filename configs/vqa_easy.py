@@ -3,7 +3,8 @@
   pip install -e '.[easy_vqa]' && mmjax data prepare easy_vqa
   python -m experiments.vqa --config=configs/vqa_easy.py --workdir=runs/vqa_easy
 
-Hardware: two CPU cores. Time and result: not yet run.
+Measured on 2026-11-22, jax 0.10.2, two CPU cores that other work shared: 8
+minutes; test accuracy 0.876, of the twin that sees no image 0.669.
 """
 
 import ml_collections
