@@ -76,8 +76,11 @@ def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
   whole, killed = tmp_path / 'whole', tmp_path / 'killed'
   code, out = _finish(command(whole))
   assert code == 0, out
-  rng, before = random.Random(5), 0
-  for _ in range(4):
+  rng, before, kills = random.Random(5), 0, 0
+  # Four kills, and more where the machine is too slow to have got anywhere.
+  while kills < 4 or before <= 4:
+    kills += 1
+    assert kills <= 12, f'after {kills} kills it is at step {before}'
     process = command(killed)
     for line in process.stdout:
       if line.startswith('step '):
@@ -88,8 +91,6 @@ def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
     latest = checkpoints.Checkpoints(killed).latest() or 0
     assert latest >= before
     before = latest
-  # How far they get depends on the machine; that they get on does not.
-  assert before > 0
   code, out = _finish(command(killed))
   assert code == 0, out
   for ema in (True, False):
