@@ -7,11 +7,14 @@ A batch is a dict of arrays. Its keys, all optional:
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool
-  question [B, Q] int32                        question_mask [B, Q] bool
-  answer   [B, A] int32                        answer_mask   [B, A] bool
-  label    [B] int32, the answer's index in the answer vocabulary, or -1
+  question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
+  answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
+  label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, which record it came from
   mask     [B] bool, False where an evaluation batch is filled up
+
+One question an image has no axis n; with it, there are n about each image, and
+so have the outputs about answers.
 
 Token sequences read `<bos> words <eos> <pad>`; a mask is True where the array
 holds something. Where an example lacks a modality, its mask is all False.

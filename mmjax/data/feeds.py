@@ -86,6 +86,7 @@ def open_feed(
     question_length=data['question_length'] if question else 0,
     answer_length=data['answer_length'] if answer else 0,
     answers=sources.answer_vocabulary(train) if label else (),
+    num_questions=data['num_questions'],
     text_fields=data['text_fields'] or {},
     text_fields_in_evaluation=data['text_fields_in_evaluation'],
   )

@@ -27,8 +27,9 @@ class Preprocessor:
   """Makes a record into arrays, without the batch axis.
 
   `preprocess(record, rng)` trains: it augments and draws one of the captions,
-  one of the questions and one of its answers. `preprocess(record)` evaluates:
-  no augmentation, the first caption, the first question, its commonest answer.
+  `num_questions` of the questions and one of each one's answers.
+  `preprocess(record)` evaluates: no augmentation, the first caption, the first
+  question, its commonest answer.
 
   A key is made if its setting asks for it, whether or not the record has that
   modality; where it hasn't, the array is zeros and the mask False:
@@ -38,6 +39,9 @@ class Preprocessor:
     question [Q] int32, question_mask [Q] bool     question_length
     answer [A] int32, answer_mask [A] bool         answer_length
     label [] int32, -1 if not in `answers`         answers
+
+  In training with `num_questions` n above 1, the last three have a leading axis
+  [n]; where a record has fewer questions, the rest are absent.
 
   Attributes:
     tokenizer: for the texts; None if all lengths are 0.
@@ -51,6 +55,7 @@ class Preprocessor:
     question_length: Q; 0 leaves questions out.
     answer_length: A; 0 leaves answers, as text, out.
     answers: the answer vocabulary; empty leaves `label` out.
+    num_questions: n, questions about an image at a time in training.
     text_fields: metadata fields that texts may go on with, and how many of
       their values at most: {'tags': 3} makes 'grinning face' into 'grinning
       face, happy, smile' in training, with 0 to 3 tags in random order. A
@@ -69,6 +74,7 @@ class Preprocessor:
   question_length: int = 0
   answer_length: int = 0
   answers: tuple[str, ...] = ()
+  num_questions: int = 1
   text_fields: Mapping[str, int] = dataclasses.field(default_factory=dict)
   text_fields_in_evaluation: bool = False
 
@@ -113,26 +119,26 @@ class Preprocessor:
       ValueError: if the image can't be read.
     """
     text = self._choose_text(record, rng) if self.text_length else None
-    question, answer, sides = None, None, [text]
+    asked = []
     if self.question_length or self.answer_length or self.answers:
-      question, answer, answers = _choose_question(record, rng)
-      sides += [question, *answers]
+      asked = _choose_questions(record, rng, self.num_questions)
+    sides = [text]
+    for entry, _ in asked:
+      sides += [entry['question'], *entry['answers']]
     example = {}
     if self.image_size:
       flips = not any(
         augmentations.names_a_side(side) for side in sides if side
       )
       example.update(self._image(record, rng, flips))
-    for key, chosen, length in (
-      ('text', text, self.text_length),
-      ('question', question, self.question_length),
-      ('answer', answer, self.answer_length),
-    ):
-      if length:
-        example.update(self._tokens(key, chosen, length))
-    if self.answers:
-      example['label'] = np.int32(self._labels.get(answer, -1))
-    return example
+    if self.text_length:
+      example.update(self._tokens('text', text, self.text_length))
+    number = self.num_questions if rng is not None else 1
+    asked += [(None, None)] * (number - len(asked))
+    each = [self._question(entry, answer) for entry, answer in asked]
+    if number == 1:
+      return example | each[0]
+    return example | {key: np.stack([e[key] for e in each]) for key in each[0]}
 
   def encode_image(self, image: np.ndarray) -> np.ndarray:
     """Brings a picture to the model's input, as in evaluation.
@@ -224,6 +230,19 @@ class Preprocessor:
       'image_mask': np.bool_(True),
     }
 
+  def _question(
+    self, entry: Mapping[str, Any] | None, answer: str | None
+  ) -> Example:
+    example = {}
+    question = None if entry is None else entry['question']
+    if self.question_length:
+      example = self._tokens('question', question, self.question_length)
+    if self.answer_length:
+      example.update(self._tokens('answer', answer, self.answer_length))
+    if self.answers:
+      example['label'] = np.int32(self._labels.get(answer, -1))
+    return example
+
   def _tokens(self, key: str, text: str | None, length: int) -> Example:
     if text is None:
       ids, mask = np.zeros(length, np.int32), np.zeros(length, np.bool_)
@@ -253,22 +272,25 @@ def _choose(values: Sequence[Any], rng: np.random.Generator | None) -> Any:
   return values[int(rng.integers(len(values)))]
 
 
-def _choose_question(
-  record: Record, rng: np.random.Generator | None
-) -> tuple[str | None, str | None, Sequence[str]]:
-  """Returns a question, one of its answers, and all of them."""
-  if not record['questions']:
-    return None, None, ()
-  entry = _choose(record['questions'], rng)
-  answers = entry['answers']
-  if not answers:
-    return entry['question'], None, ()
+def _choose_questions(
+  record: Record, rng: np.random.Generator | None, number: int
+) -> list[tuple[Mapping[str, Any], str | None]]:
+  """Returns different questions, at most `number`, each with an answer."""
+  entries = record['questions']
   if rng is None:
-    # The commonest, of several the first given.
-    answer = max(answers, key=answers.count) if len(answers) > 1 else answers[0]
-  else:
-    answer = _choose(answers, rng)
-  return entry['question'], answer, answers
+    # The commonest answer, of several the first given.
+    return [(e, _commonest(e['answers'])) for e in entries[:1]]
+  if number > 1:
+    entries = [entries[i] for i in rng.permutation(len(entries))[:number]]
+  elif entries:
+    entries = [_choose(entries, rng)]
+  return [
+    (e, _choose(e['answers'], rng) if e['answers'] else None) for e in entries
+  ]
+
+
+def _commonest(answers: Sequence[str]) -> str | None:
+  return max(answers, key=answers.count) if answers else None
 
 
 def _field_values(record: Record, field: str) -> list[str]:

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.models import dual_encoder, writing
+from mmjax.models import dual_encoder, questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -71,7 +71,8 @@ class ContrastiveCaptioner(writing.Writer):
     Returns:
       With `image`, `image_embedding` [B, E] and `logit_scale` []; with `text`
       too, `text_embedding` [B, E] and `caption_logits` [B, T - 1, V]; with
-      `question`, and a classifier, `answer_logits` [B, C].
+      `question`, and a classifier, `answer_logits` [B, C], or [B, n, C] for n
+      questions an image.
     """
     image, out = self._image_tokens(batch, train=train), {}
     if 'image' in batch:
@@ -133,8 +134,12 @@ class ContrastiveCaptioner(writing.Writer):
     self, image: Tokens, batch: Batch, *, train: bool = False
   ) -> Array:
     question = self.decoder.encode(
-      batch['question'], batch['question_mask'], train=train
+      questions.rows(batch['question']),
+      questions.rows(batch['question_mask']),
+      train=train,
     )
+    image = questions.beside(image, batch['question'])
     features = self.decoder.attend(question, image, train=train)
     last = ops.last_token(features, question.mask)
-    return self.classifier(last).astype(jnp.float32)
+    logits = self.classifier(last).astype(jnp.float32)
+    return questions.unrows(logits, batch['question'])

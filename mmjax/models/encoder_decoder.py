@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax.models import writing
+from mmjax.models import questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -59,7 +59,8 @@ class EncoderDecoder(writing.Writer):
 
     Returns:
       Some of `caption_logits` [B, T - 1, V], `answer_token_logits`
-      [B, A - 1, V] and `answer_logits` [B, C], all float32.
+      [B, A - 1, V] and `answer_logits` [B, C], all float32; the latter two
+      [B, n, ...] for n questions an image.
     """
     out = {}
     image = self.encode_image(batch, train=train)
@@ -70,14 +71,16 @@ class EncoderDecoder(writing.Writer):
     if 'question' in batch and self.question is not None:
       fused = self._fuse(image, batch, train=train)
       if self.num_answers:
-        out['answer_logits'] = self._classify(fused)
+        logits = self._classify(fused)
+        out['answer_logits'] = questions.unrows(logits, batch['question'])
       if 'answer' in batch and self.decoder is not None:
-        out['answer_token_logits'] = self.decoder(
-          batch['answer'][:, :-1],
-          batch['answer_mask'][:, :-1],
+        logits = self.decoder(
+          questions.rows(batch['answer'])[:, :-1],
+          questions.rows(batch['answer_mask'])[:, :-1],
           fused,
           train=train,
         )
+        out['answer_token_logits'] = questions.unrows(logits, batch['question'])
     return out
 
   def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
@@ -112,8 +115,11 @@ class EncoderDecoder(writing.Writer):
     return context, start, jnp.ones(start.shape, bool)
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
+    """One row a question, [B] or [B * n]."""
     question = self.question(
-      batch['question'], batch['question_mask'], train=train
+      questions.rows(batch['question']),
+      questions.rows(batch['question_mask']),
+      train=train,
     )
     if image is None:
       # One absent token stands for the image, so that any fusion works.
@@ -123,6 +129,8 @@ class EncoderDecoder(writing.Writer):
         jnp.zeros(shape[:2], bool),
         jnp.zeros_like(question.pooled),
       )
+    else:
+      image = questions.beside(image, batch['question'])
     return self.fusion({'image': image, 'question': question}, train=train)
 
   def _classify(self, fused: Tokens) -> Array:

@@ -8,6 +8,8 @@ from mmjax.types import Array, Batch
 def of(batch: Batch, modality: str) -> Array:
   """True [B] for examples that have a modality, and are not padding.
 
+  [B, n] for questions and answers of which there are n an example.
+
   Args:
     batch: see `mmjax.types`.
     modality: 'image', 'text', 'question' or 'answer'.
@@ -23,15 +25,25 @@ def of(batch: Batch, modality: str) -> Array:
   array = batch[modality]
   mask = batch.get(f'{modality}_mask')
   if mask is None:
-    present = jnp.ones(array.shape[:1], bool)
+    tokens = modality != 'image'
+    present = jnp.ones(array.shape[: array.ndim - 1 if tokens else 1], bool)
   else:
-    present = mask if mask.ndim == 1 else mask.any(axis=1)
-  return present & batch['mask'] if 'mask' in batch else present
+    present = mask if modality == 'image' else mask.any(axis=-1)
+  return _both(present, batch['mask']) if 'mask' in batch else present
 
 
 def all_of(batch: Batch, *modalities: str) -> Array:
-  """True [B] for examples that have all these modalities."""
+  """True [B], or [B, n], for examples that have all these modalities."""
   present = of(batch, modalities[0])
   for modality in modalities[1:]:
-    present = present & of(batch, modality)
+    present = _both(present, of(batch, modality))
   return present
+
+
+def _both(a: Array, b: Array) -> Array:
+  """Logical and of [B] or [B, n] each; [B] counts for all n."""
+  if a.ndim > b.ndim:
+    b = b[:, None]
+  elif b.ndim > a.ndim:
+    a = a[:, None]
+  return a & b

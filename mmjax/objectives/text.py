@@ -32,15 +32,16 @@ def cross_entropy(
 
 
 def next_token_loss(
-  logits: Float[Array, 'B _ V'],
-  tokens: Int[Array, 'B T'],
-  mask: Bool[Array, 'B T'],
+  logits: Float[Array, '*B _ V'],
+  tokens: Int[Array, '*B T'],
+  mask: Bool[Array, '*B T'],
   label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """The mean over real tokens of predicting each from those before it.
 
   Args:
-    logits: [B, T - 1, V]; position t predicts token t + 1.
+    logits: [B, T - 1, V]; position t predicts token t + 1. Here B may be
+      several axes.
     tokens: [B, T].
     mask: [B, T], True on real tokens.
     label_smoothing: see `cross_entropy`.
@@ -49,7 +50,7 @@ def next_token_loss(
     The loss and the share of tokens that get the highest logit, both 0 where
     there is none.
   """
-  targets, targets_mask = tokens[:, 1:], mask[:, 1:]
+  targets, targets_mask = tokens[..., 1:], mask[..., 1:]
   logits = _kept(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
@@ -79,7 +80,7 @@ class Captioning:
 
   def count(self, batch: Batch) -> Array:
     """Number of tokens to predict."""
-    return self._mask(batch)[:, 1:].sum(dtype=jnp.float32)
+    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -102,7 +103,7 @@ class Captioning:
 
   def _mask(self, batch: Batch) -> Array:
     present = presence.all_of(batch, 'image', 'text')
-    return batch['text_mask'] & present[:, None]
+    return batch['text_mask'] & present[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +123,7 @@ class VqaGeneration:
 
   def count(self, batch: Batch) -> Array:
     """Number of tokens to predict."""
-    return self._mask(batch)[:, 1:].sum(dtype=jnp.float32)
+    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -146,7 +147,7 @@ class VqaGeneration:
   def _mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()
     present = presence.all_of(batch, 'question', 'answer', *image)
-    return batch['answer_mask'] & present[:, None]
+    return batch['answer_mask'] & present[..., None]
 
 
 @dataclasses.dataclass(frozen=True)

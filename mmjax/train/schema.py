@@ -172,6 +172,9 @@ DATA = {
     'bool', False, 'whether they also do so in evaluation'
   ),
   'question_length': Field('int', 32, 'tokens of a question', minimum=2),
+  'num_questions': Field(
+    'int', 1, 'questions about an image in a training batch', minimum=1
+  ),
   'answer_length': Field('int', 8, 'tokens of an answer', minimum=2),
   'num_threads': Field('int', 4, 'reading threads', minimum=0, later=True),
   'num_workers': Field('int', 0, 'reading processes', minimum=0, later=True),

@@ -95,6 +95,28 @@ def test_training_draws_captions_questions_and_answers():
   assert drawn == {('what?', 'a'), ('what?', 'b'), ('who?', 'c')}
 
 
+def test_several_different_questions_in_training():
+  prepare = make(
+    question_length=11, answer_length=5, answers=('a', 'c'), num_questions=3
+  )
+  orders = set()
+  for i in range(20):
+    example = prepare(record(), np.random.default_rng(i))
+    asked = [prepare.tokenizer.decode(ids) for ids in example['question']]
+    orders.add(tuple(asked))
+    assert (
+      example['question'].shape == example['question_mask'].shape == (3, 11)
+    )
+    assert example['answer'].shape == (3, 5)
+    assert example['label'][asked.index('who?')] == 1
+    # The record has two.
+    assert not example['question_mask'][2].any()
+    assert not example['answer_mask'][2].any()
+    assert example['label'][2] == -1
+  assert orders == {('what?', 'who?', ''), ('who?', 'what?', '')}
+  assert prepare(record())['question'].shape == (11,)
+
+
 def test_what_is_missing_is_zeros_and_masked():
   prepare = make(
     image_size=SIZE,

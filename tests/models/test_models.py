@@ -80,6 +80,26 @@ def test_an_example_gets_what_it_gets_alone(name, run, batch):
       close(value[1][real], single[key][0][real], err_msg=key)
 
 
+@pytest.mark.parametrize('name', ['encoder_decoder', 'contrastive_captioner'])
+def test_several_questions_an_image_are_answered_as_each_alone(
+  name, run, batch
+):
+  about_questions = [
+    key for key in batch if key.startswith(('question', 'ans'))
+  ]
+  other = {key: jnp.roll(batch[key], 1, axis=0) for key in about_questions}
+  both = {
+    key: jnp.stack([batch[key], other[key]], axis=1) for key in about_questions
+  }
+  out = run(name, {**batch, **both})
+  for i, asked in enumerate(({}, other)):
+    alone = run(name, {**batch, **asked})
+    for key in ('answer_logits', 'answer_token_logits'):
+      if key in alone:
+        close(out[key][:, i], alone[key], err_msg=key)
+  close(out['caption_logits'], run(name, batch)['caption_logits'])
+
+
 @every_model
 def test_absent_images_and_padding_change_nothing(name, run, batch):
   spoilt = dict(batch)

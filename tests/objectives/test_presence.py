@@ -26,6 +26,20 @@ def test_presence_by_hand():
   assert presence.of(batch, 'image').tolist() == [False, False, True]
 
 
+def test_presence_of_several_questions():
+  mask = jnp.asarray([[[True, False], [False, False]], [[True, True]] * 2])
+  batch = {
+    'image': jnp.zeros((2, 1, 1, 3)),
+    'question': jnp.zeros((2, 2, 2), int),
+    'question_mask': mask,
+  }
+  there = [[True, False], [True, True]]
+  assert presence.all_of(batch, 'image', 'question').tolist() == there
+  batch['mask'] = jnp.asarray([True, False])
+  there = [[True, False], [False, False]]
+  assert presence.all_of(batch, 'question', 'image').tolist() == there
+
+
 def test_a_missing_modality_is_named():
   with pytest.raises(KeyError, match=r"needs 'answer', but.*\['image'\]"):
     presence.of({'image': jnp.zeros((1, 1, 1, 3))}, 'answer')

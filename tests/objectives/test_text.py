@@ -83,6 +83,29 @@ def test_losses_equal_a_loop(name, smoothing, image):
   assert count.dtype == jnp.float32
 
 
+@pytest.mark.parametrize('name', ['vqa_generation', 'vqa_classification'])
+def test_several_questions_an_image_count_as_many_examples(name):
+  flat = batch(image=(1, 1, 0))
+  about = ('question', 'answer', 'label')
+  wide = {
+    key: jnp.stack([value, jnp.roll(value, 1, axis=0)], axis=1)
+    if key.startswith(about)
+    else value
+    for key, value in flat.items()
+  }
+  logits = logits_of(name)
+  loss, _, count = run(name, jnp.stack([logits, 2 * logits], axis=1), wide)
+  long = {
+    key: jnp.concatenate([value, jnp.roll(value, 1, axis=0)])
+    if key.startswith(about)
+    else jnp.concatenate([value, value])
+    for key, value in flat.items()
+  }
+  expected, _, n = run(name, jnp.concatenate([logits, 2 * logits]), long)
+  close(loss, expected)
+  assert count == n > 0
+
+
 def test_smoothing_agrees_with_optax():
   one_hot = optax.smooth_labels(jax.nn.one_hot(IDS[:, 1:], 7), 0.3)
   close(

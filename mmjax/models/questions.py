@@ -1,0 +1,35 @@
+"""Several questions about one image."""
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.types import Array, Tokens
+
+
+def rows(array: Array) -> Array:
+  """Lays out n questions or answers an example, [B, n, T], as [B * n, T].
+
+  [B, T] stays as it is.
+  """
+  return array.reshape(-1, array.shape[-1])
+
+
+def beside(image: Tokens, questions: Array) -> Tokens:
+  """Gives every question's row its image's tokens.
+
+  Args:
+    image: values [B, N, D].
+    questions: [B, T] or [B, n, T].
+
+  Returns:
+    Tokens: values [B, N, D] or [B * n, N, D].
+  """
+  if questions.ndim == 2:
+    return image
+  number = questions.shape[1]
+  return jax.tree.map(lambda x: jnp.repeat(x, number, axis=0), image)
+
+
+def unrows(array: Array, questions: Array) -> Array:
+  """Brings rows [B * n, ...] of outputs to [B, n, ...], or leaves [B, ...]."""
+  return array.reshape(*questions.shape[:-1], *array.shape[1:])
