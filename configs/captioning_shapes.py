@@ -54,11 +54,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=2500,
+    steps=1200,
     batch_size=64,
     log_every=50,
-    eval_every=1000,
-    checkpoint_every=500,
+    eval_every=400,
+    checkpoint_every=400,
     keep_best='val/captions/exact',
   )
   config.eval = dict(batch_size=100, num_examples=500)

@@ -48,34 +48,30 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     text_fields=dict(tags=12),
     text_fields_in_evaluation=True,
     augment=(
-      dict(name='random_resized_crop', scale=(0.6, 1.0)),
+      dict(name='random_resized_crop', scale=(0.5, 1.0)),
       dict(name='flip'),
-      dict(
-        name='color_jitter',
-        brightness=0.3,
-        contrast=0.3,
-        saturation=0.5,
-        hue=0.05,
-      ),
+      dict(name='color_jitter', brightness=0.4, contrast=0.4, saturation=0.8),
+      dict(name='rand_augment', num_ops=1, magnitude=5),
+      dict(name='cutout', size=0.3, p=0.5),
     ),
   )
   config.model = dict(
     name='dual_encoder',
-    embed_dim=192,
+    embed_dim=256,
     image=dict(
       name='resnet',
-      stages=(1, 2, 2),
-      width=48,
+      stages=(1, 1, 1, 1),
+      width=32,
       block='basic',
       stem='patch',
       patch_size=4,
     ),
     text=dict(
       name='transformer',
-      width=192,
+      width=256,
       depth=0,
       num_heads=4,
-      mlp_dim=768,
+      mlp_dim=1024,
       positions='none',
       pooling='mean',
       dropout=0.1,
@@ -84,18 +80,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
   config.optimizer = dict(
     name='adamw',
-    lr=2e-3,
+    lr=3e-3,
     schedule='cosine',
-    warmup_steps=40,
+    warmup_steps=100,
     weight_decay=0.2,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=450,
-    batch_size=192,
+    steps=1600,
+    batch_size=256,
     log_every=25,
-    eval_every=150,
-    checkpoint_every=150,
+    eval_every=400,
+    checkpoint_every=400,
   )
   config.eval = dict(batch_size=128, gallery_by='source')
 

@@ -22,17 +22,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='easy_vqa',
     image_size=64,
     question_length=20,
+    num_questions=4,
     answer_length=4,
   )
   config.model = dict(
     name='encoder_decoder',
     image=dict(
       name='resnet',
-      stages=(1, 1),
+      stages=(1, 2),
       width=48,
       block='basic',
       stem='patch',
-      patch_size=8,
+      patch_size=4,
       positions=True,
     ),
     question=dict(
@@ -57,23 +58,22 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='adamw',
     lr=1e-3,
     schedule='cosine',
-    warmup_steps=50,
+    warmup_steps=100,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=1000,
-    batch_size=128,
+    steps=2400,
+    batch_size=32,
     log_every=50,
-    eval_every=500,
-    checkpoint_every=500,
+    eval_every=800,
+    checkpoint_every=400,
     keep_best='val/vqa/accuracy',
   )
   config.eval = dict(batch_size=200)
 
   if arg == 'runlocal':
     config.train.steps = 200
-    config.train.batch_size = 64
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
   return config

@@ -27,7 +27,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='shapes',
     image_size=48,
     text_length=36,
-    question_length=18,
+    question_length=16,
+    num_questions=4,
     answer_length=4,
     extra_splits=('compositional',),
   )
@@ -72,18 +73,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.optimizer = dict(
     name='adamw',
-    lr=1e-3,
+    lr=1.5e-3,
     schedule='cosine',
-    warmup_steps=100,
+    warmup_steps=200,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=3500,
-    batch_size=64,
+    steps=4400,
+    batch_size=32,
     log_every=50,
-    eval_every=1000,
-    checkpoint_every=500,
+    eval_every=1100,
+    checkpoint_every=550,
     keep_best='val/vqa/accuracy',
   )
   config.eval = dict(batch_size=200, num_examples=500)

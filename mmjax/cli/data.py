@@ -7,7 +7,11 @@ _FORMATS = ('webdataset', 'jsonl', 'csv')
 
 def main(argv: list[str]) -> int:
   """Runs `mmjax data ...`; returns the exit status."""
-  options = _parser().parse_args(argv)
+  parser = _parser()
+  if not argv:
+    parser.print_help()
+    return 2
+  options = parser.parse_args(argv)
   return options.run(options) or 0
 
 

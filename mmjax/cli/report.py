@@ -40,7 +40,9 @@ def main(argv: list[str]) -> int:
     description='Test results of finished runs, next to chance (for answers: '
     'the commonest one of the question type) and to a twin that sees no image.',
   )
-  parser.add_argument('workdir', nargs='+', help="a run's folder")
+  parser.add_argument(
+    'workdir', nargs='+', help="a run's folder, or a folder of runs"
+  )
   args = parser.parse_args(argv)
   from rich import box, console, table
 
@@ -51,7 +53,7 @@ def main(argv: list[str]) -> int:
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
   pictures = []
-  for workdir in map(pathlib.Path, args.workdir):
+  for workdir in _runs(args.workdir):
     results = _results(workdir)
     rows = list(table_rows(results))
     if not rows:
@@ -87,6 +89,16 @@ def table_rows(results: dict[str, float]):
       results.get(prefix + chance),
       results.get(prefix + blind) if blind else None,
     )
+
+
+def _runs(folders: list[str]) -> list[pathlib.Path]:
+  """Folders with results; a folder of runs stands for those in it."""
+  runs = []
+  for folder in map(pathlib.Path, folders):
+    inside = sorted(path.parent for path in folder.glob('*/results.json'))
+    is_run = (folder / 'results.json').exists() or not inside
+    runs += [folder] if is_run else inside
+  return runs
 
 
 def _results(workdir: pathlib.Path) -> dict[str, float]:

@@ -182,8 +182,9 @@ def _open_rows(builder: Any, split: str) -> Any:
       for key, info in builder.info.splits.items()
     )
     raise ValueError(
-      f'{builder.info.full_name} has no split {split!r}: {error}; it has '
-      f'{counts}, parts such as train[:10%] and sums such as train+test'
+      f'{builder.info.full_name} has no split {split!r}; it has {counts}, '
+      'parts such as train[:10%] and sums such as train+test. A config names splits '
+      'in data.train_split, eval_split, test_split and extra_splits'
     ) from error
 
 

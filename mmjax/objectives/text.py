@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,7 +67,51 @@ def _kept(logits: Array, mask: Array) -> Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Captioning:
+class _Writing:
+  """Predicting each token of a text from those before it.
+
+  A subclass names the batch key of the text and the output of its logits, and
+  the modalities that an example must have to take part.
+  """
+
+  text: ClassVar[str]
+  output: ClassVar[str]
+
+  label_smoothing: float = 0.0
+
+  def count(self, batch: Batch) -> Array:
+    """Number of tokens to predict."""
+    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: str | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and `token_accuracy` as a metric."""
+    del apply, rng, axis_name
+    loss, accuracy = next_token_loss(
+      outputs[self.output],
+      batch[self.text],
+      self._mask(batch),
+      self.label_smoothing,
+    )
+    return loss, {'token_accuracy': accuracy}
+
+  def _needs(self) -> tuple[str, ...]:
+    raise NotImplementedError
+
+  def _mask(self, batch: Batch) -> Array:
+    present = presence.all_of(batch, *self._needs())
+    return batch[f'{self.text}_mask'] & present[..., None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Captioning(_Writing):
   """Writing the caption of an image, word by word (Vinyals et al. 2015, eq. 8).
 
   Needs the output `caption_logits` [B, T - 1, V]. An example without image or
@@ -76,87 +121,43 @@ class Captioning:
     label_smoothing: see `cross_entropy`.
   """
 
-  label_smoothing: float = 0.0
+  text: ClassVar[str] = 'text'
+  output: ClassVar[str] = 'caption_logits'
 
-  def count(self, batch: Batch) -> Array:
-    """Number of tokens to predict."""
-    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
-
-  def __call__(
-    self,
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    apply: Callable[..., Outputs],
-    rng: Array,
-    axis_name: str | None = None,
-  ) -> tuple[Array, Metrics]:
-    """The loss, and `token_accuracy` as a metric."""
-    del apply, rng, axis_name
-    loss, accuracy = next_token_loss(
-      outputs['caption_logits'],
-      batch['text'],
-      self._mask(batch),
-      self.label_smoothing,
-    )
-    return loss, {'token_accuracy': accuracy}
-
-  def _mask(self, batch: Batch) -> Array:
-    present = presence.all_of(batch, 'image', 'text')
-    return batch['text_mask'] & present[..., None]
+  def _needs(self) -> tuple[str, ...]:
+    return ('image', 'text')
 
 
 @dataclasses.dataclass(frozen=True)
-class VqaGeneration:
+class VqaGeneration(_Writing):
   """Writing the answer to a question about an image.
 
-  Needs the output `answer_token_logits` [B, A - 1, V]. An example without
-  question, answer or image takes no part.
+  Needs the output `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for
+  n questions an image. An example without question, answer or image takes no
+  part.
 
   Attributes:
-    needs_image: False trains on questions alone, as a blind baseline does.
     label_smoothing: see `cross_entropy`.
+    needs_image: False trains on questions alone, as a blind baseline does.
   """
 
+  text: ClassVar[str] = 'answer'
+  output: ClassVar[str] = 'answer_token_logits'
+
   needs_image: bool = True
-  label_smoothing: float = 0.0
 
-  def count(self, batch: Batch) -> Array:
-    """Number of tokens to predict."""
-    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
-
-  def __call__(
-    self,
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    apply: Callable[..., Outputs],
-    rng: Array,
-    axis_name: str | None = None,
-  ) -> tuple[Array, Metrics]:
-    """The loss, and `token_accuracy` as a metric."""
-    del apply, rng, axis_name
-    loss, accuracy = next_token_loss(
-      outputs['answer_token_logits'],
-      batch['answer'],
-      self._mask(batch),
-      self.label_smoothing,
-    )
-    return loss, {'token_accuracy': accuracy}
-
-  def _mask(self, batch: Batch) -> Array:
+  def _needs(self) -> tuple[str, ...]:
     image = ('image',) if self.needs_image else ()
-    present = presence.all_of(batch, 'question', 'answer', *image)
-    return batch['answer_mask'] & present[..., None]
+    return ('question', 'answer', *image)
 
 
 @dataclasses.dataclass(frozen=True)
 class VqaClassification:
   """Picking the answer to a question out of a fixed vocabulary.
 
-  Needs the output `answer_logits` [B, C] (Antol et al. 2015, section 4.2). An
-  example takes no part if it lacks question or image, or its answer is not in
-  the vocabulary.
+  Needs the output `answer_logits` [B, C] (Antol et al. 2015, section 4.2), or
+  [B, n, C] for n questions an image. An example takes no part if it lacks
+  question or image, or its answer is not in the vocabulary.
 
   Attributes:
     needs_image: False trains on questions alone, as a blind baseline does.

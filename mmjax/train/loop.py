@@ -242,9 +242,9 @@ def _finish(
   """The last evaluations, with the state on its way to the disk."""
   if not config.train.keep_best:
     checkpoints.save(state)
-  found = _evaluate(experiment, 'val', state, done, stop, log)
+  found = _evaluate(experiment, 'val', state, done, stop, log, tell=False)
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
-  found |= _evaluate(experiment, 'test', state, done, stop, log)
+  found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
   if stop.asked():
     log.line.say(
@@ -258,7 +258,9 @@ def _finish(
   return results
 
 
-def _evaluate(experiment, split, state, done, stop, log) -> dict[str, float]:
+def _evaluate(
+  experiment, split, state, done, stop, log, tell=True
+) -> dict[str, float]:
   """Runs a split's evaluators; numbers as SPLIT/NAME, pictures as files.
 
   A signal in the middle leaves it at that, and there are no results.
@@ -276,7 +278,8 @@ def _evaluate(experiment, split, state, done, stop, log) -> dict[str, float]:
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:
     log.writer.write(done, results)
-    log.line.say(f'step {done}\n{folder.table(results)}')
+    if tell:
+      log.line.say(f'step {done}\n{folder.table(results)}')
   return results
 
 
