@@ -21,7 +21,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.data = dict(
     name='easy_vqa',
     image_size=64,
-    question_length=20,
+    question_length=14,
     num_questions=4,
     answer_length=4,
   )

@@ -183,8 +183,8 @@ def _open_rows(builder: Any, split: str) -> Any:
     )
     raise ValueError(
       f'{builder.info.full_name} has no split {split!r}; it has {counts}, '
-      'parts such as train[:10%] and sums such as train+test. A config names splits '
-      'in data.train_split, eval_split, test_split and extra_splits'
+      'parts such as train[:10%] and sums such as train+test; a config names '
+      'them in data.train_split, eval_split, test_split and extra_splits'
     ) from error
 
 
