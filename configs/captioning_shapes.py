@@ -47,7 +47,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.objectives = dict(captioning=dict(weight=1.0))
   config.optimizer = dict(
     name='adamw',
-    lr=1e-3,
+    lr=1.5e-3,
     schedule='cosine',
     warmup_steps=100,
     weight_decay=0.05,
@@ -65,8 +65,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   if arg == 'runlocal':
     config.data.name = 'shapes/small'
-    config.train.steps = 320
-    config.train.batch_size = 64
+    config.train.steps = 240
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 200

@@ -103,8 +103,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.test_split = 'train+test'
     config.data.test_where = dict(source='noto')
   if arg == 'runlocal':
-    config.train.steps = 50
-    config.train.batch_size = 64
-    config.train.eval_every = 25
+    config.train.steps = 80
+    config.train.batch_size = 128
+    config.train.eval_every = 40
     config.optimizer.warmup_steps = 10
   return config

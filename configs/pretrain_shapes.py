@@ -21,7 +21,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     name='shapes',
     image_size=48,
     text_length=36,
-    question_length=18,
+    question_length=16,
+    num_questions=4,
     extra_splits=('compositional',),
   )
   config.model = dict(
@@ -52,26 +53,25 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.optimizer = dict(
     name='adamw',
-    lr=1e-3,
+    lr=1.5e-3,
     schedule='cosine',
     warmup_steps=200,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=4000,
-    batch_size=64,
+    steps=3600,
+    batch_size=32,
     log_every=50,
-    eval_every=1000,
-    checkpoint_every=500,
+    eval_every=900,
+    checkpoint_every=450,
     keep_best='val/vqa/accuracy',
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
   if arg == 'runlocal':
     config.data.name = 'shapes/small'
-    config.train.steps = 200
-    config.train.batch_size = 64
+    config.train.steps = 160
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 100

@@ -73,7 +73,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.eval = dict(batch_size=200)
 
   if arg == 'runlocal':
-    config.train.steps = 200
+    config.train.steps = 150
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
   return config

@@ -96,8 +96,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     )
   if arg == 'runlocal':
     config.data.name = 'shapes/small'
-    config.train.steps = 200
-    config.train.batch_size = 64
+    config.train.steps = 160
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 100

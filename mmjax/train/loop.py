@@ -71,7 +71,8 @@ def run(
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.Stopping())
     experiment = _users(build, config)
-    checkpoints = checkpoints_lib.Checkpoints(
+    checkpoints = _users(
+      checkpoints_lib.Checkpoints,
       run_folder.path,
       keep_last=config.train.keep_last,
       keep_best=config.train.keep_best,
@@ -350,5 +351,5 @@ def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
   """Before the first step, a refused value is one that the user gave."""
   try:
     return function(*args, **kwargs)
-  except (ValueError, FileNotFoundError) as error:
+  except (ValueError, OSError) as error:
     raise settings.UserError(str(error)) from error
