@@ -48,7 +48,12 @@ def launch(
 
   def parse(argv: Sequence[str]) -> list[str]:
     if set(argv) & {'--help', '-help', '-h', '--helpshort'}:
-      print(help_text(sys.modules['__main__'].__doc__ or ''))
+      files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
+      try:
+        config = load(files[-1]) if files else None
+      except UserError as error:
+        _fail(error)
+      print(help_text(sys.modules['__main__'].__doc__ or '', config))
       sys.exit(0)
     rest, found = split_overrides(argv)
     overrides.extend(found)
@@ -117,8 +122,15 @@ def _fail(error: Exception, show: bool = False, code: int = 2) -> None:
   sys.exit(code)
 
 
-def help_text(experiment: str) -> str:
-  """What --help shows: the experiment, the flags, every config field."""
+def help_text(
+  experiment: str, config: ml_collections.ConfigDict | None = None
+) -> str:
+  """What --help shows: the experiment, the flags, every config field.
+
+  Args:
+    experiment: its docstring.
+    config: one whose own values are shown too, the model's among them.
+  """
   fields = {'': schema.TOP, **schema.SECTIONS}
   lines = [experiment.strip(), '', 'Flags:', __doc__.partition('\n\n')[2]]
   lines.append('Config fields, their defaults and meanings:')
@@ -128,6 +140,13 @@ def help_text(experiment: str) -> str:
       path = f'{section}.{name}' if section else name
       choices = f' ({" | ".join(field.choices)})' if field.choices else ''
       lines.append(f'  {path}={field.default!r}  {field.meaning}{choices}')
+  if config is not None:
+    lines += ['', 'Values of this config:', '']
+    lines += [
+      f'  {path}={config[path]!r}'
+      for path in _paths(config)
+      if not isinstance(config[path], ml_collections.ConfigDict)
+    ]
   return '\n'.join(lines)
 
 
