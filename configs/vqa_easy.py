@@ -50,7 +50,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       width=128,
       depth=2,
       num_heads=4,
-      mlp_dim=512,
+      mlp_dim=384,
+      block=dict(gated=True, activation='silu'),
     ),
   )
   config.objectives = dict(vqa_classification=dict(weight=1.0))

@@ -57,7 +57,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       width=128,
       depth=2,
       num_heads=4,
-      mlp_dim=512,
+      mlp_dim=384,
+      block=dict(gated=True, activation='silu'),
     ),
     decoder=dict(
       name='text',
@@ -73,9 +74,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.optimizer = dict(
     name='adamw',
-    lr=1.5e-3,
+    lr=1e-3,
     schedule='cosine',
-    warmup_steps=200,
+    warmup_steps=100,
     weight_decay=0.05,
     clip_norm=1.0,
   )
