@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
 
 
-class Transformer(nn.Module):
+class Transformer(tower.Tower):
   """Reads a token sequence.
 
   With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
@@ -64,33 +64,7 @@ class Transformer(nn.Module):
       positions=self.positions,
       dtype=self.dtype,
     )
-    self.embed_dropout = nn.Dropout(self.dropout)
-    epsilon = (self.block or {}).get('norm_epsilon', 1e-6)
-    kind = (self.block or {}).get('norm', 'layernorm')
-    if self.embed_norm:
-      self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
-    self.blocks = mnn.Stack(
-      self.depth,
-      self.width,
-      self.num_heads,
-      self.mlp_dim,
-      block=self.block,
-      drop_path=self.drop_path,
-      scan=self.scan,
-      remat=self.remat,
-      dtype=self.dtype,
-    )
-    if self.final_norm:
-      self.last_norm = mnn.make_norm(kind, epsilon, self.dtype)
-    if self.pooling == 'attention':
-      self.attention_pool = mnn.AttentionPool(
-        self.width,
-        self.num_heads,
-        self.mlp_dim,
-        norm_epsilon=epsilon,
-        activation=(self.block or {}).get('activation', 'gelu'),
-        dtype=self.dtype,
-      )
+    self.setup_tower(initial_norm=self.embed_norm)
 
   def __call__(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -130,9 +104,3 @@ class Transformer(nn.Module):
       allowed = allowed & ops.causal_mask(x.shape[1])
     x, _ = self.blocks(x, mask=allowed, train=train)
     return self.last_norm(x) if self.final_norm else x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]."""
-    if self.pooling == 'attention':
-      return self.attention_pool(x, mask, train=train)
-    return mnn.pool(self.pooling, x, mask)

@@ -7,14 +7,14 @@ import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
 
 
-class ViT(nn.Module):
+class ViT(tower.Tower):
   """Cuts an image into patches and lets them attend to each other.
 
   Dosovitskiy et al. 2021. The defaults follow the plain ViT of Beyer et al.
@@ -67,33 +67,7 @@ class ViT(nn.Module):
       use_bias=self.patch_bias,
       dtype=self.dtype,
     )
-    self.embed_dropout = nn.Dropout(self.dropout)
-    epsilon = (self.block or {}).get('norm_epsilon', 1e-6)
-    kind = (self.block or {}).get('norm', 'layernorm')
-    if self.pre_norm:
-      self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
-    self.blocks = mnn.Stack(
-      self.depth,
-      self.width,
-      self.num_heads,
-      self.mlp_dim,
-      block=self.block,
-      drop_path=self.drop_path,
-      scan=self.scan,
-      remat=self.remat,
-      dtype=self.dtype,
-    )
-    if self.final_norm:
-      self.last_norm = mnn.make_norm(kind, epsilon, self.dtype)
-    if self.pooling == 'attention':
-      self.attention_pool = mnn.AttentionPool(
-        self.width,
-        self.num_heads,
-        self.mlp_dim,
-        norm_epsilon=epsilon,
-        activation=(self.block or {}).get('activation', 'gelu'),
-        dtype=self.dtype,
-      )
+    self.setup_tower(initial_norm=self.pre_norm)
 
   def __call__(
     self, images: Array, mask: Array | None = None, *, train: bool
@@ -131,12 +105,6 @@ class ViT(nn.Module):
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
     x, _ = self.blocks(x, mask=mask[:, None], train=train)
     return self.last_norm(x) if self.final_norm else x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
-    if self.pooling == 'attention':
-      return self.attention_pool(x, mask, train=train)
-    return mnn.pool(self.pooling, x, mask)
 
 
 class PatchEmbedding(nn.Module):

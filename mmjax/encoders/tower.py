@@ -1,0 +1,55 @@
+"""What the encoders around a `Stack` have in common."""
+
+import flax.linen as nn
+
+from mmjax import nn as mnn
+from mmjax.types import Array
+
+
+class Tower(nn.Module):
+  """Norms, blocks and pooling of `ViT` and `Transformer`.
+
+  A subclass has the fields that are read here, and calls `setup_tower` in its
+  `setup`.
+  """
+
+  def setup_tower(self, initial_norm: bool) -> None:
+    """Makes `blocks`, and the norms and the pooling that the fields ask for.
+
+    Args:
+      initial_norm: whether there is a norm before the blocks.
+    """
+    block = self.block or {}
+    kind = block.get('norm', 'layernorm')
+    epsilon = block.get('norm_epsilon', 1e-6)
+    if initial_norm:
+      self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
+    self.embed_dropout = nn.Dropout(self.dropout)
+    self.blocks = mnn.Stack(
+      self.depth,
+      self.width,
+      self.num_heads,
+      self.mlp_dim,
+      block=self.block,
+      drop_path=self.drop_path,
+      scan=self.scan,
+      remat=self.remat,
+      dtype=self.dtype,
+    )
+    if self.final_norm:
+      self.last_norm = mnn.make_norm(kind, epsilon, self.dtype)
+    if self.pooling == 'attention':
+      self.attention_pool = mnn.AttentionPool(
+        self.width,
+        self.num_heads,
+        self.mlp_dim,
+        norm_epsilon=epsilon,
+        activation=block.get('activation', 'gelu'),
+        dtype=self.dtype,
+      )
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, N, D] as [B, D]."""
+    if self.pooling == 'attention':
+      return self.attention_pool(x, mask, train=train)
+    return mnn.pool(self.pooling, x, mask)
