@@ -87,11 +87,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=1600,
+    steps=1000,
     batch_size=256,
     log_every=25,
-    eval_every=400,
-    checkpoint_every=400,
+    eval_every=500,
+    checkpoint_every=250,
   )
   config.eval = dict(batch_size=128, gallery_by='source')
 

@@ -1,6 +1,7 @@
 """The `mmjax` command: hands its arguments to a sub-command."""
 
 import importlib
+import os
 import sys
 
 # A sub-command is a module of this package with `main(argv) -> int | None`. It
@@ -49,6 +50,10 @@ def main(argv: list[str] | None = None) -> int:
   command = importlib.import_module(f'mmjax.cli.{argv[0]}')
   try:
     return command.main(argv[1:]) or 0
+  except BrokenPipeError:
+    # Whoever read the output has gone; nothing more can be said to them.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
   except (ValueError, OSError, ImportError) as error:
     # Errors that people can act on; anything else is a bug, with its trace.
     print(f'mmjax {argv[0]}: {error}', file=sys.stderr)

@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import tensorflow_datasets as tfds
@@ -125,9 +126,32 @@ def import_data(
   folder = builders.build(
     make, data_dir, overwrite=overwrite, progress=progress
   )
-  if skipped and progress:
-    print(f'{len(skipped)} unreadable: see {folder / SKIPPED_FILE}')
+  if progress:
+    _tell(folder, settings, skipped)
   return folder
+
+
+def _tell(folder: pathlib.Path, settings: Settings, skipped: list) -> None:
+  """Says on stderr how many records each split got, and what was left out."""
+  infos = tfds.builder_from_directory(folder).info.splits
+  counts = {
+    name: infos[name].num_examples if name in infos else 0
+    for name in settings.splits
+  }
+  said = ', '.join(f'{name} {count:,}' for name, count in counts.items())
+  print(f'records: {said}', file=sys.stderr)
+  empty = [name for name, count in counts.items() if not count]
+  if empty:
+    print(
+      f'no record fell to {", ".join(empty)}; with few records, give it a '
+      'larger share with --splits and --overwrite',
+      file=sys.stderr,
+    )
+  if skipped:
+    print(
+      f'{len(skipped)} unreadable: see {folder / SKIPPED_FILE}',
+      file=sys.stderr,
+    )
 
 
 def _find(input: str) -> list[pathlib.Path]:

@@ -42,8 +42,9 @@ def _import(table, *more):
 
 def test_import_show_and_list(table, tmp_path, capsys):
   assert _import(table, '--text_fields=tags', '--vocab_size=300') == 0
-  folder = capsys.readouterr().out.strip()
-  assert folder == f'{tmp_path}/data/mine/1.0.0'
+  said = capsys.readouterr()
+  assert said.out.strip() == f'{tmp_path}/data/mine/1.0.0'
+  assert said.err.endswith('records: train 21\n')
   sheet = tmp_path / 'sheets' / 'mine.png'
   data_dir = f'--data_dir={tmp_path}/data'
   assert main.main(['data', 'show', 'mine', data_dir, f'--output={sheet}']) == 0
@@ -54,6 +55,17 @@ def test_import_show_and_list(table, tmp_path, capsys):
   assert main.main(['data', 'list', data_dir]) == 0
   listed = capsys.readouterr().out
   assert '  mine\n' in listed and '  shapes/small\n' in listed
+
+
+def test_an_empty_split_is_told(table, capsys):
+  assert _import(table, '--splits=train:0.999,test:0.001') == 0
+  said = capsys.readouterr().err
+  assert 'records: train 21, test 0\nno record fell to test; ' in said
+
+
+def test_data_alone_names_its_commands(capsys):
+  assert main.main(['data']) == 2
+  assert 'prepare' in capsys.readouterr().out
 
 
 def test_errors_are_one_line(table, capsys):

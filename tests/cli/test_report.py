@@ -1,0 +1,43 @@
+"""Results of runs in one table."""
+
+import json
+
+import pytest
+
+from mmjax.cli import main
+
+
+def _finish(folder, **results):
+  (folder / 'samples').mkdir(parents=True)
+  (folder / 'samples' / 'test_vqa_000009.png').touch()
+  results = {name.replace('__', '/'): v for name, v in results.items()}
+  (folder / 'results.json').write_text(json.dumps(results))
+
+
+@pytest.fixture
+def runs(tmp_path):
+  answers = {'test__vqa__accuracy': 0.75, 'test__vqa__majority_accuracy': 0.5}
+  _finish(tmp_path / 'a', **answers, test__vqa__blind_accuracy=0.625)
+  _finish(tmp_path / 'b', test__other__retrieval__image_to_text_r1=0.25)
+  return tmp_path
+
+
+def test_numbers_stand_beside_chance_and_the_blind_twin(runs, capsys):
+  assert main.main(['report', str(runs / 'a'), str(runs / 'b')]) == 0
+  out = capsys.readouterr().out
+  rows = [line.split() for line in out.splitlines()]
+  assert ['a', 'test', 'right', 'answers', '0.750', '0.500', '0.625'] in rows
+  assert ['b', 'other', 'image', 'to', 'text', 'R@1', '0.250'] in rows
+  assert f'{runs}/a/samples/test_vqa_000009.png' in out
+
+
+def test_a_folder_of_runs_stands_for_them(runs, capsys):
+  main.main(['report', str(runs / 'a'), str(runs / 'b')])
+  each = capsys.readouterr().out
+  main.main(['report', str(runs)])
+  assert capsys.readouterr().out == each
+
+
+def test_a_folder_without_results_is_named(tmp_path, capsys):
+  assert main.main(['report', str(tmp_path)]) == 1
+  assert f'{tmp_path}/results.json is not there' in capsys.readouterr().err
