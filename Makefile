@@ -1,6 +1,7 @@
-# make quickstart   environment, install, three small trainings, a table
-# make test         environment, install, all tests
-# make check        what CI runs besides: format, lint, import layers
+# make quickstart    environment, install, three small trainings, a table
+# make test          environment, install, all tests
+# make test-oracles  the same for the comparisons with transformers and PyTorch
+# make check         what CI runs besides: format, lint, import layers
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -18,7 +19,7 @@ MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.top_pad=67108864
 MALLOC := $(MALLOC):glibc.malloc.mmap_threshold=$(KEPT)
 MALLOC := $(MALLOC):glibc.malloc.trim_threshold=$(KEPT)
 
-.PHONY: quickstart test check format clean
+.PHONY: quickstart test test-oracles check format clean
 
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
 quickstart: export GLIBC_TUNABLES ?= $(MALLOC)
@@ -37,6 +38,9 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
+
+test-oracles: $(VENV)/.installed-oracles
+	$(BIN)/python -m pytest tests/oracles
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -57,4 +61,8 @@ $(VENV)/.installed: setup.cfg pyproject.toml
 
 $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/.installed
 	$(BIN)/pip install --quiet -e '.[test]'
+	touch $@
+
+$(VENV)/.installed-oracles: setup.cfg pyproject.toml | $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -e '.[test,oracles]'
 	touch $@

@@ -1,0 +1,257 @@
+"""Key tables: which tensor of a published checkpoint is which parameter here.
+
+A table is a list of rules, one for each parameter, and works both ways.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.pretrained import tensors
+from mmjax.types import Params
+
+LAYER = '{layer}'
+
+
+class Form(Protocol):
+  """How a tensor lies there and here; shapes are without the layers' axis."""
+
+  def theirs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Their shape of a parameter of our `shape`."""
+
+  def load(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Their array as ours, of `shape`."""
+
+  def save(self, array: np.ndarray) -> np.ndarray:
+    """Our array as theirs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Same:
+  """The same numbers in the same order.
+
+  Attributes:
+    flat: whether theirs has one axis, whatever ours has.
+  """
+
+  flat: bool = False
+
+  def theirs(self, shape):
+    return (math.prod(shape),) if self.flat else shape
+
+  def load(self, array, shape):
+    return array.reshape(shape)
+
+  def save(self, array):
+    return array.reshape(self.theirs(array.shape))
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+  """A matrix product: theirs is [out, in], ours [in..., out...].
+
+  Attributes:
+    inputs: how many of our axes are `in`.
+  """
+
+  inputs: int = 1
+
+  def theirs(self, shape):
+    return (math.prod(shape[self.inputs :]), math.prod(shape[: self.inputs]))
+
+  def load(self, array, shape):
+    return array.T.reshape(shape)
+
+  def save(self, array):
+    return array.reshape(self.theirs(array.shape)[::-1]).T
+
+
+@dataclasses.dataclass(frozen=True)
+class Patches:
+  """A convolution whose stride is its size: theirs is [D, C, p, p].
+
+  Ours is [p * p * C, D].
+
+  Attributes:
+    size: p.
+  """
+
+  size: int
+
+  def theirs(self, shape):
+    return (shape[1], shape[0] // self.size**2, self.size, self.size)
+
+  def load(self, array, shape):
+    return array.transpose(2, 3, 1, 0).reshape(shape)
+
+  def save(self, array):
+    out, channels, size, _ = self.theirs(array.shape)
+    return array.reshape(size, size, channels, out).transpose(3, 2, 0, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+  """One parameter.
+
+  Attributes:
+    ours: its path, 'text/blocks/layers/mlp/up/kernel'.
+    theirs: the tensor's name; `LAYER` in it stands for the layer's number,
+      and our leading axis is then the layers'.
+    form: how it lies.
+  """
+
+  ours: str
+  theirs: str
+  form: Form = dataclasses.field(default_factory=Same)
+
+
+def norm(ours: str, theirs: str) -> list[Rule]:
+  """Rules of a layer normalisation."""
+  return [
+    Rule(f'{ours}/scale', f'{theirs}.weight'),
+    Rule(f'{ours}/bias', f'{theirs}.bias'),
+  ]
+
+
+def dense(
+  ours: str, theirs: str, *, inputs: int = 1, bias: bool = True
+) -> list[Rule]:
+  """Rules of a dense layer, into or out of heads too."""
+  rules = [Rule(f'{ours}/kernel', f'{theirs}.weight', Linear(inputs))]
+  if bias:
+    rules.append(Rule(f'{ours}/bias', f'{theirs}.bias', Same(flat=True)))
+  return rules
+
+
+def attention(ours: str, theirs: str, names: Mapping[str, str]) -> list[Rule]:
+  """Rules of an attention layer.
+
+  Args:
+    ours: path of `mmjax.nn.Attention`.
+    theirs: their prefix.
+    names: their name of each of 'query', 'key', 'value' and 'out'.
+  """
+  return [
+    rule
+    for name, their in names.items()
+    for rule in dense(
+      f'{ours}/{name}', f'{theirs}.{their}', inputs=2 if name == 'out' else 1
+    )
+  ]
+
+
+def load(
+  rules: Sequence[Rule],
+  source: tensors.Tensors,
+  target: Params,
+  *,
+  skip: Sequence[str] = (),
+) -> Params:
+  """Fills parameters from a checkpoint.
+
+  Args:
+    rules: one for each parameter.
+    source: the checkpoint.
+    target: tree of `jax.ShapeDtypeStruct`, the parameters' shapes, types and,
+      where given, shardings.
+    skip: patterns of names in the checkpoint that hold no parameter.
+
+  Returns:
+    The parameters, read one tensor at a time.
+
+  Raises:
+    ValueError: if a tensor is missing, left over or has another shape; it names
+      all of them.
+  """
+  leaves = _flat(target)
+  by_path = {rule.ours: rule for rule in rules}
+  wrong = [f'no rule fills {path}' for path in sorted(leaves.keys() - by_path)]
+  wrong += [f'no parameter {path}' for path in sorted(by_path.keys() - leaves)]
+  used = set()
+  for path, leaf in leaves.items():
+    if path in by_path:
+      rule = by_path[path]
+      shape, names = _layers(rule, leaf.shape)
+      used |= set(names)
+      wrong += _mismatches(source, names, rule.form.theirs(shape))
+  for name in sorted(source.names - used):
+    if not any(re.fullmatch(pattern, name) for pattern in skip):
+      wrong.append(f'{name} is left over')
+  if wrong:
+    raise ValueError(
+      'the checkpoint does not fit its config.json:\n  ' + '\n  '.join(wrong)
+    )
+  return _tree(
+    {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
+  )
+
+
+def save(
+  rules: Sequence[Rule], params: Params
+) -> Iterator[tuple[str, np.ndarray]]:
+  """Yields the checkpoint's names and arrays."""
+  leaves = _flat(params)
+  for rule in rules:
+    array = np.asarray(jax.device_get(leaves[rule.ours]))
+    _, names = _layers(rule, array.shape)
+    for name, part in zip(
+      names, array if LAYER in rule.theirs else [array], strict=True
+    ):
+      yield name, np.asarray(rule.form.save(part), order='C')
+
+
+def _mismatches(
+  source: tensors.Tensors, names: Sequence[str], shape: tuple[int, ...]
+) -> Iterator[str]:
+  for name in names:
+    if name not in source.names:
+      yield f'{name} {list(shape)} is missing'
+    elif source.shape(name) != shape:
+      yield f'{name} is {list(source.shape(name))}, not {list(shape)}'
+
+
+def _layers(
+  rule: Rule, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], list[str]]:
+  """Shape of one layer's part of a parameter, and the tensors' names."""
+  if LAYER not in rule.theirs:
+    return tuple(shape), [rule.theirs]
+  names = [rule.theirs.replace(LAYER, str(i)) for i in range(shape[0])]
+  return tuple(shape[1:]), names
+
+
+def _read(rule: Rule, source: tensors.Tensors, leaf: Any) -> jax.Array:
+  shape, names = _layers(rule, leaf.shape)
+  if LAYER in rule.theirs:
+    array = np.empty(leaf.shape, leaf.dtype)
+    for i, name in enumerate(names):
+      array[i] = rule.form.load(source.read(name), shape)
+  else:
+    array = rule.form.load(source.read(names[0]), shape).astype(leaf.dtype)
+  if getattr(leaf, 'sharding', None) is not None:
+    return jax.device_put(array, leaf.sharding)
+  return jnp.asarray(array)
+
+
+def _flat(tree: Params) -> dict[str, Any]:
+  return {
+    '/'.join(str(key.key) for key in path): leaf
+    for path, leaf in jax.tree.leaves_with_path(tree)
+  }
+
+
+def _tree(leaves: Mapping[str, Any]) -> Params:
+  tree: dict[str, Any] = {}
+  for path, leaf in leaves.items():
+    *parents, name = path.split('/')
+    node = tree
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = leaf
+  return tree

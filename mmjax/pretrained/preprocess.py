@@ -1,0 +1,115 @@
+"""Pictures to arrays as a preprocessor_config.json says."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mmjax.data import images
+
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImagePreprocessor:
+  """Resize, crop, rescale and normalise, in this order, each of them optional.
+
+  Attributes:
+    shortest_edge: what the shorter side is resized to; 0 for no such resize.
+    size: (height, width) to resize to, where `shortest_edge` is 0; None keeps
+      the picture's.
+    crop_size: (height, width) cut from the middle; zeros where the picture is
+      smaller; None for no crop.
+    resample: Pillow's number of the filter, which is antialiased.
+    rescale_factor: pixels are multiplied by it.
+    mean: subtracted from each channel after that.
+    std: each channel is divided by it.
+  """
+
+  shortest_edge: int = 224
+  size: tuple[int, int] | None = None
+  crop_size: tuple[int, int] | None = (224, 224)
+  resample: int = PIL.Image.Resampling.BICUBIC
+  rescale_factor: float = 1 / 255
+  mean: tuple[float, ...] = _CLIP_MEAN
+  std: tuple[float, ...] = _CLIP_STD
+
+  @classmethod
+  def from_config(cls, config: Mapping[str, Any]) -> 'ImagePreprocessor':
+    """Reads a CLIP-like preprocessor_config.json."""
+    size = config.get('size', {'shortest_edge': 224})
+    if isinstance(size, int):
+      size = {'shortest_edge': size}
+    if not config.get('do_resize', True):
+      size = {}
+    crop = config.get('crop_size', 224)
+    if isinstance(crop, int):
+      crop = {'height': crop, 'width': crop}
+    crops = config.get('do_center_crop', True)
+    normalises = config.get('do_normalize', True)
+    rescales = config.get('do_rescale', True)
+    has_size = 'height' in size and 'width' in size
+    unknown = sorted(set(size) - {'shortest_edge', 'height', 'width'})
+    if unknown:
+      raise ValueError(
+        f'preprocessor_config.json: size has {", ".join(unknown)}; mmjax reads '
+        'shortest_edge, or height and width'
+      )
+    return cls(
+      shortest_edge=size.get('shortest_edge', 0),
+      size=(size['height'], size['width']) if has_size else None,
+      crop_size=(crop['height'], crop['width']) if crops else None,
+      resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
+      rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
+      mean=tuple(config.get('image_mean', _CLIP_MEAN)) if normalises else (0,),
+      std=tuple(config.get('image_std', _CLIP_STD)) if normalises else (1,),
+    )
+
+  def __call__(self, picture: Any) -> np.ndarray:
+    """Brings one picture to the model's input.
+
+    Args:
+      picture: a Pillow image, or uint8 [H, W, 3].
+
+    Returns:
+      float32 [h, w, 3].
+    """
+    if not isinstance(picture, PIL.Image.Image):
+      picture = PIL.Image.fromarray(np.asarray(picture))
+    picture = images.to_rgb(picture)
+    size = self._resized(picture)
+    if size is not None:
+      picture = picture.resize(size, PIL.Image.Resampling(self.resample))
+    array = np.asarray(picture)
+    if self.crop_size is not None:
+      array = _center_crop(array, *self.crop_size)
+    array = array.astype(np.float32) * np.float32(self.rescale_factor)
+    return (array - np.float32(self.mean)) / np.float32(self.std)
+
+  def _resized(self, picture: PIL.Image.Image) -> tuple[int, int] | None:
+    """(width, height) to resize to, as Pillow wants it."""
+    if not self.shortest_edge:
+      return None if self.size is None else self.size[::-1]
+    short, long = sorted(picture.size)
+    scaled = int(self.shortest_edge * long / short)
+    if picture.width <= picture.height:
+      return self.shortest_edge, scaled
+    return scaled, self.shortest_edge
+
+
+def _center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Cuts the middle out; what a picture lacks is filled up with zeros."""
+  padding = [
+    (math.ceil(max(0, want - have) / 2), max(0, want - have) // 2)
+    for want, have in zip((height, width), array.shape[:2], strict=True)
+  ]
+  array = np.pad(array, (*padding, (0, 0)))
+  top, left = (
+    (have - want) // 2
+    for want, have in zip((height, width), array.shape[:2], strict=True)
+  )
+  return array[top : top + height, left : left + width]

@@ -1,0 +1,140 @@
+"""Tensors in Hugging Face folders: safetensors, read one at a time.
+
+Nothing is ever unpickled.
+"""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+FILE = 'model.safetensors'
+INDEX = 'model.safetensors.index.json'
+SHARD = 'model-{:05d}-of-{:05d}.safetensors'
+SHARD_BYTES = 5_000_000_000
+
+
+class Tensors:
+  """What a folder holds, by name.
+
+  Attributes:
+    names: of all tensors.
+  """
+
+  def __init__(self, folder: Path | str):
+    """Opens a folder and reads its tables of contents.
+
+    Raises:
+      FileNotFoundError: if there are no tensors, or a shard is missing.
+      ValueError: if there are only pickles, or a file is broken.
+    """
+    self._folder = Path(folder)
+    self._files = {}
+    self._where: dict[str, str] = {}
+    for file, listed in _contents(self._folder).items():
+      held = self._open(file)
+      there = set(held.keys())
+      absent = sorted((listed or there) - there)
+      if absent:
+        raise ValueError(
+          f'{self._folder / INDEX} says that {file} holds {", ".join(absent)}, '
+          'but it does not; download both anew'
+        )
+      self._where |= dict.fromkeys(listed or there, file)
+    self.names = frozenset(self._where)
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, without reading it."""
+    return tuple(self._slice(name).get_shape())
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor, in the type that it is stored in."""
+    return self._files[self._where[name]].get_tensor(name)
+
+  def _slice(self, name: str):
+    return self._files[self._where[name]].get_slice(name)
+
+  def _open(self, file: str):
+    path = self._folder / file
+    try:
+      self._files[file] = safetensors.safe_open(path, framework='numpy')
+    except safetensors.SafetensorError as error:
+      raise ValueError(
+        f'{path} is broken or cut off ({error}); download it anew'
+      ) from error
+    return self._files[file]
+
+
+def _contents(folder: Path) -> dict[str, set[str] | None]:
+  """Files, and the tensors that an index lists for each; None without one."""
+  if (folder / INDEX).exists():
+    files: dict[str, set[str] | None] = {}
+    index = json.loads((folder / INDEX).read_text())
+    for name, file in index['weight_map'].items():
+      files.setdefault(file, set()).add(name)
+    absent = sorted(file for file in files if not (folder / file).exists())
+    if absent:
+      raise FileNotFoundError(
+        f'{folder / INDEX} names {", ".join(absent)}, which is not there; '
+        'download the missing shards'
+      )
+    return files
+  if (folder / FILE).exists():
+    return {FILE: None}
+  pickles = sorted(path.name for path in folder.glob('*.bin'))
+  if pickles:
+    raise ValueError(
+      f'{folder} has its weights in {", ".join(pickles)}, which are pickles '
+      'and can run any code, so mmjax never opens them. Where you trust their '
+      'source, convert them once with transformers: '
+      f'AutoModel.from_pretrained({str(folder)!r}).save_pretrained(OUT)'
+    )
+  raise FileNotFoundError(f'{folder} has neither {FILE} nor {INDEX}')
+
+
+def write(
+  folder: Path | str,
+  tensors: Iterable[tuple[str, np.ndarray]],
+  shard_bytes: int = SHARD_BYTES,
+) -> None:
+  """Writes tensors into a folder, in several files if they are many.
+
+  Args:
+    folder: is made if it is not there.
+    tensors: names and arrays, taken one at a time.
+    shard_bytes: what one file holds at most, unless one tensor alone is larger.
+  """
+  folder = Path(folder)
+  folder.mkdir(parents=True, exist_ok=True)
+  shards, size, total = [{}], 0, 0
+  drafts: list[Path] = []
+
+  def flush() -> None:
+    drafts.append(folder / f'{len(drafts)}.draft')
+    safetensors.numpy.save_file(shards[-1], drafts[-1], {'format': 'pt'})
+    shards[-1] = dict.fromkeys(shards[-1])  # The names are enough from here on.
+
+  for name, array in tensors:
+    array = np.asarray(array, order='C')
+    if shards[-1] and size + array.nbytes > shard_bytes:
+      flush()
+      shards.append({})
+      size = 0
+    shards[-1][name] = array
+    size, total = size + array.nbytes, total + array.nbytes
+  flush()
+  for old in (folder / FILE, folder / INDEX):
+    old.unlink(missing_ok=True)
+  if len(drafts) == 1:
+    drafts[0].rename(folder / FILE)
+    return
+  where = {}
+  for i, (draft, names) in enumerate(zip(drafts, shards, strict=True)):
+    file = SHARD.format(i + 1, len(drafts))
+    draft.rename(folder / file)
+    where |= dict.fromkeys(names, file)
+  index = {'metadata': {'total_size': total}, 'weight_map': where}
+  (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True))

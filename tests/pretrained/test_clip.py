@@ -1,0 +1,122 @@
+"""CLIP from a folder: as transformers computed it, out again, and refused."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+from mmjax import pretrained
+from mmjax.pretrained import checkpoint, clip, tensors
+
+GOLDEN = Path(__file__).parent / 'golden' / 'clip'
+TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
+close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+
+
+@pytest.fixture(scope='module')
+def loaded():
+  return pretrained.load(GOLDEN)
+
+
+@pytest.fixture(scope='module')
+def expected():
+  return np.load(GOLDEN / 'expected.npz')
+
+
+def test_embeddings_are_those_of_transformers(loaded, expected, tmp_path):
+  pixels = expected['pixels']
+  path = tmp_path / 'flipped.png'
+  PIL.Image.fromarray(pixels[:, ::-1]).save(path)
+  close(loaded.encode_image([pixels, path]), expected['image'])
+  close(loaded.encode_image(PIL.Image.fromarray(pixels)), expected['image'][:1])
+  close(loaded.encode_text(TEXTS), expected['text'])
+  close(loaded.encode_text(TEXTS[1]), expected['text'][1:2])
+
+
+def test_what_is_saved_is_what_was_loaded(loaded, tmp_path):
+  pretrained.save(loaded, tmp_path)
+  again = pretrained.load(tmp_path)
+  assert again.config == loaded.config and again.files == loaded.files
+  jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)
+  there, here = tensors.Tensors(GOLDEN), tensors.Tensors(tmp_path)
+  assert here.names == there.names
+  for name in there.names:
+    np.testing.assert_array_equal(here.read(name), there.read(name))
+
+
+# Parameters as published, from the models' cards and config.json files.
+_TEXT, _TEXT_LARGE = (512, 2048, 12, 8), (768, 3072, 12, 12)
+_BASE, _LARGE = (768, 3072, 12, 12), (1024, 4096, 24, 16)
+SIZES = {
+  'ViT-B/32': (_TEXT, (*_BASE, 224, 32), 512, 151_277_313),
+  'ViT-B/16': (_TEXT, (*_BASE, 224, 16), 512, 149_620_737),
+  'ViT-L/14': (_TEXT_LARGE, (*_LARGE, 224, 14), 768, 427_616_513),
+  'ViT-L/14-336': (_TEXT_LARGE, (*_LARGE, 336, 14), 768, 427_944_193),
+}
+_FIELDS = (
+  'hidden_size',
+  'intermediate_size',
+  'num_hidden_layers',
+  'num_attention_heads',
+  'image_size',
+  'patch_size',
+)
+
+
+@pytest.mark.parametrize('name', SIZES)
+def test_published_sizes(name):
+  text, vision, width, number = SIZES[name]
+  config = {
+    'text_config': dict(zip(_FIELDS, text, strict=False)),
+    'vision_config': dict(zip(_FIELDS, vision, strict=True)),
+    'projection_dim': width,
+  }
+  shapes = checkpoint.shapes(clip.module(config), clip.inputs(config))
+  assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
+
+
+def changed(folder, section, **values):
+  shutil.copytree(GOLDEN, folder, dirs_exist_ok=True)
+  path = folder / 'config.json'
+  config = json.loads(path.read_text())
+  (config[section] if section else config).update(values)
+  path.write_text(json.dumps(config))
+  return folder
+
+
+@pytest.mark.parametrize(
+  ('section', 'values', 'message'),
+  [
+    ('', {'model_type': 'clop'}, "model_type is 'clop'; mmjax knows"),
+    ('text_config', {'hidden_act': 'mish'}, "hidden_act is 'mish'; mmjax"),
+    ('vision_config', {'patch_size': [7, 7]}, r'patch_size is \[7, 7\]'),
+    (
+      'text_config',
+      {'vocab_size': 10},
+      r'token_embedding.weight is \[11, 12\]',
+    ),
+    ('vision_config', {'num_hidden_layers': 3}, r'layers\.2\..* is missing'),
+    ('vision_config', {'num_hidden_layers': 1}, r'layers\.1\..* is left over'),
+  ],
+)
+def test_what_does_not_fit_is_named(tmp_path, section, values, message):
+  with pytest.raises(ValueError, match=message):
+    pretrained.load(changed(tmp_path, section, **values))
+
+
+def test_no_folder_no_model(tmp_path):
+  with pytest.raises(FileNotFoundError, match=r'has no config.json'):
+    pretrained.load(tmp_path)
+
+
+def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):
+  folder = changed(tmp_path, '')
+  (folder / 'tokenizer.json').unlink()
+  loaded = pretrained.load(folder)
+  with pytest.raises(ValueError, match=r'had no tokenizer.json'):
+    loaded.encode_text('cat')

@@ -1,0 +1,78 @@
+"""Hugging Face folders are read strictly, and nothing is unpickled."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mmjax.pretrained import tensors
+
+ARRAYS = {
+  'a.weight': np.arange(12, dtype=np.float32).reshape(3, 4),
+  'b': np.float32(1.5)[()].reshape(()),
+  'c': np.ones((5,), np.float16),
+}
+
+
+def test_what_is_written_is_read(tmp_path):
+  tensors.write(tmp_path, ARRAYS.items())
+  assert [path.name for path in tmp_path.iterdir()] == [tensors.FILE]
+  source = tensors.Tensors(tmp_path)
+  assert source.names == set(ARRAYS)
+  for name, array in ARRAYS.items():
+    assert source.shape(name) == array.shape
+    assert source.read(name).dtype == array.dtype
+    np.testing.assert_array_equal(source.read(name), array)
+
+
+def test_shards_have_an_index(tmp_path):
+  tensors.write(tmp_path, ARRAYS.items())  # The single file goes.
+  tensors.write(tmp_path, ARRAYS.items(), shard_bytes=50)
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == [
+    'model-00001-of-00002.safetensors',
+    'model-00002-of-00002.safetensors',
+    tensors.INDEX,
+  ]
+  index = json.loads((tmp_path / tensors.INDEX).read_text())
+  assert index['metadata']['total_size'] == 48 + 4 + 10
+  source = tensors.Tensors(tmp_path)
+  for name, array in ARRAYS.items():
+    np.testing.assert_array_equal(source.read(name), array)
+
+
+def test_a_missing_shard_is_named(tmp_path):
+  tensors.write(tmp_path, ARRAYS.items(), shard_bytes=50)
+  (tmp_path / 'model-00002-of-00002.safetensors').unlink()
+  with pytest.raises(FileNotFoundError, match='names model-00002-of-00002'):
+    tensors.Tensors(tmp_path)
+
+
+def test_an_index_that_lies_is_refused(tmp_path):
+  tensors.write(tmp_path, ARRAYS.items(), shard_bytes=50)
+  path = tmp_path / tensors.INDEX
+  index = json.loads(path.read_text())
+  index['weight_map']['ghost'] = 'model-00001-of-00002.safetensors'
+  path.write_text(json.dumps(index))
+  with pytest.raises(ValueError, match=r'holds ghost, but it does not'):
+    tensors.Tensors(tmp_path)
+
+
+@pytest.mark.parametrize('length', [0, 5, 60, -1])
+def test_a_cut_off_file_is_named(tmp_path, length):
+  tensors.write(tmp_path, ARRAYS.items())
+  path = tmp_path / tensors.FILE
+  path.write_bytes(path.read_bytes()[:length])
+  with pytest.raises(ValueError, match=r'model.safetensors is broken or cut'):
+    tensors.Tensors(tmp_path)
+
+
+def test_pickles_are_never_opened(tmp_path):
+  (tmp_path / 'pytorch_model.bin').write_bytes(b'cos\nsystem\n')
+  with pytest.raises(ValueError, match=r'pytorch_model.bin.*save_pretrained'):
+    tensors.Tensors(tmp_path)
+
+
+def test_an_empty_folder_is_told(tmp_path):
+  with pytest.raises(FileNotFoundError, match='neither model'):
+    tensors.Tensors(tmp_path)
