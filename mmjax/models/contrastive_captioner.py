@@ -53,8 +53,12 @@ class ContrastiveCaptioner(writing.Writer):
         f'decoder, but unimodal_depth is {self.decoder.unimodal_depth}; use at '
         f'least 1'
       )
-    self.image_projection = dual_encoder.Projection(self.embed_dim, self.dtype)
-    self.text_projection = dual_encoder.Projection(self.embed_dim, self.dtype)
+    self.image_projection = dual_encoder.Projection(
+      self.embed_dim, dtype=self.dtype
+    )
+    self.text_projection = dual_encoder.Projection(
+      self.embed_dim, dtype=self.dtype
+    )
     self.scale = dual_encoder.Scale(
       self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
     )

@@ -12,22 +12,37 @@ from mmjax.types import Array, Batch, Outputs
 
 
 class Projection(nn.Module):
-  """A linear map to the shared space, without bias, then unit length.
+  """A map to the shared space, then unit length.
 
   Attributes:
     embed_dim: E.
+    kind: 'linear', 'affine' (with a bias) or None, for a tower that is E wide.
     dtype: of the matrix product; the result is float32.
   """
 
   embed_dim: int
+  kind: str | None = 'linear'
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, pooled: Array) -> Array:
     """Maps [B, D] to unit vectors [B, E]."""
+    if self.kind is None:
+      if pooled.shape[-1] != self.embed_dim:
+        raise ValueError(
+          f'a tower of width {pooled.shape[-1]} without a projection cannot '
+          f"embed in embed_dim {self.embed_dim}; use 'linear', or make them "
+          'equal'
+        )
+      return ops.unit_norm(pooled)
+    if self.kind not in ('linear', 'affine'):
+      raise ValueError(
+        f"projection {self.kind!r} is unknown; use 'linear', 'affine' or None"
+      )
     x = nn.Dense(
       self.embed_dim,
-      use_bias=False,
+      use_bias=self.kind == 'affine',
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.lecun_normal(), ('embed', None)
       ),
@@ -71,12 +86,15 @@ class DualEncoder(nn.Module):
   """Embeds images and texts so that those that belong together are close.
 
   CLIP (Radford et al. 2021) with `logit_bias_init=None`; SigLIP (Zhai et al.
-  2023) with `logit_scale_init=10, logit_bias_init=-10`.
+  2023) with `logit_scale_init=10, logit_bias_init=-10`; as published, also
+  `project_image=None, project_text='affine'`.
 
   Attributes:
     image: an image encoder.
     text: a text encoder.
     embed_dim: E.
+    project_image: see `Projection.kind`.
+    project_text: likewise.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: what it is clipped to.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
@@ -86,14 +104,20 @@ class DualEncoder(nn.Module):
   image: nn.Module
   text: nn.Module
   embed_dim: int
+  project_image: str | None = 'linear'
+  project_text: str | None = 'linear'
   logit_scale_init: float = 1 / 0.07
   logit_scale_max: float = 100.0
   logit_bias_init: float | None = None
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.image_projection = Projection(self.embed_dim, self.dtype)
-    self.text_projection = Projection(self.embed_dim, self.dtype)
+    self.image_projection = Projection(
+      self.embed_dim, self.project_image, self.dtype
+    )
+    self.text_projection = Projection(
+      self.embed_dim, self.project_text, self.dtype
+    )
     self.scale = Scale(
       self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
     )

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
-from mmjax.pretrained import clip, keys, preprocess, tensors
+from mmjax.pretrained import clip, keys, preprocess, siglip, tensors
 from mmjax.types import Array, Params
 
-FAMILIES: dict[str, ModuleType] = {'clip': clip}
+FAMILIES: dict[str, ModuleType] = {'clip': clip, 'siglip': siglip}
 
 _CONFIG = 'config.json'
 _PREPROCESSOR = 'preprocessor_config.json'
@@ -66,7 +66,7 @@ class Pretrained:
   def preprocess(self) -> preprocess.ImagePreprocessor:
     """Pictures to arrays."""
     return preprocess.ImagePreprocessor.from_config(
-      json.loads(self._file(_PREPROCESSOR))
+      json.loads(self._file(_PREPROCESSOR)), _family(self.config).PREPROCESSOR
     )
 
   @functools.cached_property
@@ -76,13 +76,17 @@ class Pretrained:
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
-    length = _family(self.config).text_length(self.config)
+    family = _family(self.config)
+    length = family.inputs(self.config)['text'].shape[1]
     tokenizer = self.tokenizer
     tokenizer.no_padding()
     tokenizer.enable_truncation(length)
     encoded = tokenizer.encode_batch(_listed(texts))
-    ids = np.zeros((len(encoded), length), np.int32)
-    mask = np.zeros(ids.shape, bool)
+    pad = 0
+    if family.READS_PADDING:
+      pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
+    ids = np.full((len(encoded), length), pad, np.int32)
+    mask = np.full(ids.shape, family.READS_PADDING)
     for row, one in enumerate(encoded):
       ids[row, : len(one.ids)] = one.ids
       mask[row, : len(one.ids)] = True

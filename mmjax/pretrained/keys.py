@@ -96,13 +96,53 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True)
+class Lead:
+  """Theirs has one more axis, of length 1, in front."""
+
+  def theirs(self, shape):
+    return (1, *shape)
+
+  def load(self, array, shape):
+    return array.reshape(shape)
+
+  def save(self, array):
+    return array[None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """One of several parameters that lie in one tensor, along its first axis.
+
+  Attributes:
+    index: which of them.
+    number: how many there are; all have the same size.
+    form: how each lies.
+  """
+
+  index: int
+  number: int
+  form: Form
+
+  def theirs(self, shape):
+    first, *rest = self.form.theirs(shape)
+    return (first * self.number, *rest)
+
+  def load(self, array, shape):
+    return self.form.load(np.split(array, self.number)[self.index], shape)
+
+  def save(self, array):
+    return self.form.save(array)
+
+
+@dataclasses.dataclass(frozen=True)
 class Rule:
   """One parameter.
 
   Attributes:
     ours: its path, 'text/blocks/layers/mlp/up/kernel'.
     theirs: the tensor's name; `LAYER` in it stands for the layer's number,
-      and our leading axis is then the layers'.
+      and our leading axis is then the layers'. Only rules with `Part` share
+      one.
     form: how it lies.
   """
 
@@ -185,7 +225,8 @@ def load(
       wrong.append(f'{name} is left over')
   if wrong:
     raise ValueError(
-      'the checkpoint does not fit its config.json:\n  ' + '\n  '.join(wrong)
+      'the checkpoint does not fit its config.json:\n  '
+      + '\n  '.join(dict.fromkeys(wrong))
     )
   return _tree(
     {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
@@ -197,13 +238,21 @@ def save(
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields the checkpoint's names and arrays."""
   leaves = _flat(params)
+  parts: dict[str, dict[int, np.ndarray]] = {}
   for rule in rules:
     array = np.asarray(jax.device_get(leaves[rule.ours]))
     _, names = _layers(rule, array.shape)
     for name, part in zip(
       names, array if LAYER in rule.theirs else [array], strict=True
     ):
-      yield name, np.asarray(rule.form.save(part), order='C')
+      saved = np.asarray(rule.form.save(part), order='C')
+      if not isinstance(rule.form, Part):
+        yield name, saved
+        continue
+      together = parts.setdefault(name, {})
+      together[rule.form.index] = saved
+      if len(together) == rule.form.number:
+        yield name, np.concatenate([parts[name][i] for i in sorted(together)])
 
 
 def _mismatches(

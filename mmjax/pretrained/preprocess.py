@@ -10,9 +10,6 @@ import PIL.Image
 
 from mmjax.data import images
 
-_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
-
 
 @dataclasses.dataclass(frozen=True)
 class ImagePreprocessor:
@@ -30,26 +27,37 @@ class ImagePreprocessor:
     std: each channel is divided by it.
   """
 
-  shortest_edge: int = 224
+  shortest_edge: int = 0
   size: tuple[int, int] | None = None
-  crop_size: tuple[int, int] | None = (224, 224)
+  crop_size: tuple[int, int] | None = None
   resample: int = PIL.Image.Resampling.BICUBIC
   rescale_factor: float = 1 / 255
-  mean: tuple[float, ...] = _CLIP_MEAN
-  std: tuple[float, ...] = _CLIP_STD
+  mean: tuple[float, ...] = (0.0,)
+  std: tuple[float, ...] = (1.0,)
 
   @classmethod
-  def from_config(cls, config: Mapping[str, Any]) -> 'ImagePreprocessor':
-    """Reads a CLIP-like preprocessor_config.json."""
-    size = config.get('size', {'shortest_edge': 224})
+  def from_config(
+    cls, config: Mapping[str, Any], defaults: Mapping[str, Any]
+  ) -> 'ImagePreprocessor':
+    """Reads a preprocessor_config.json.
+
+    Args:
+      config: what is in the file.
+      defaults: what its family takes where the file is silent.
+
+    Raises:
+      ValueError: if it asks for what mmjax does not do.
+    """
+    config = {**defaults, **config}
+    size = config['size']
     if isinstance(size, int):
       size = {'shortest_edge': size}
     if not config.get('do_resize', True):
       size = {}
-    crop = config.get('crop_size', 224)
+    crops = config.get('do_center_crop', False)
+    crop = config['crop_size'] if crops else None
     if isinstance(crop, int):
       crop = {'height': crop, 'width': crop}
-    crops = config.get('do_center_crop', True)
     normalises = config.get('do_normalize', True)
     rescales = config.get('do_rescale', True)
     has_size = 'height' in size and 'width' in size
@@ -65,8 +73,8 @@ class ImagePreprocessor:
       crop_size=(crop['height'], crop['width']) if crops else None,
       resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
       rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
-      mean=tuple(config.get('image_mean', _CLIP_MEAN)) if normalises else (0,),
-      std=tuple(config.get('image_std', _CLIP_STD)) if normalises else (1,),
+      mean=tuple(config['image_mean']) if normalises else (0.0,),
+      std=tuple(config['image_std']) if normalises else (1.0,),
     )
 
   def __call__(self, picture: Any) -> np.ndarray:

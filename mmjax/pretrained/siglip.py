@@ -1,0 +1,123 @@
+"""SigLIP (Zhai et al. 2023), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, keys, towers
+from mmjax.types import Batch
+
+SKIP = (r'.*\.position_ids',)
+# Padding is read like words, as in its training, and texts are pooled at the
+# last place, whatever stands there.
+READS_PADDING = True
+PREPROCESSOR = {
+  'size': {'height': 224, 'width': 224},
+  'do_center_crop': False,
+  'image_mean': (0.5, 0.5, 0.5),
+  'image_std': (0.5, 0.5, 0.5),
+}
+
+_SHARED = {
+  'hidden_size': 768,
+  'intermediate_size': 3072,
+  'num_hidden_layers': 12,
+  'num_attention_heads': 12,
+  'hidden_act': 'gelu_pytorch_tanh',
+  'layer_norm_eps': 1e-6,
+}
+_TEXT = {**_SHARED, 'vocab_size': 32000, 'max_position_embeddings': 64}
+_VISION = {
+  **_SHARED,
+  'num_channels': 3,
+  'image_size': 224,
+  'patch_size': 16,
+  'vision_use_head': True,
+}
+_POOL = 'image/attention_pool'
+_HEAD = 'vision_model.head'
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.DualEncoder:
+  """The model that a config.json describes.
+
+  Give it texts without a mask, padded to their full length.
+  """
+  text, vision = _sections(config)
+  return models.DualEncoder(
+    image=encoders.ViT(
+      patch_size=vision['patch_size'],
+      pooling='attention',
+      **towers.settings(vision, dtype),
+    ),
+    text=encoders.Transformer(
+      vocab_size=text['vocab_size'],
+      max_length=text['max_position_embeddings'],
+      pooling='last',
+      **towers.settings(text, dtype),
+    ),
+    embed_dim=vision['hidden_size'],
+    project_image=None,
+    project_text='affine',
+    logit_scale_init=10.0,
+    logit_bias_init=-10.0,
+    dtype=dtype,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return towers.inputs(*_sections(config))
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  _, vision = _sections(config)
+  packed = f'{_HEAD}.attention.in_proj'
+  pool = []
+  for i, name in enumerate(('query', 'key', 'value')):
+    ours = f'{_POOL}/attention/{name}'
+    weight, bias = keys.Linear(), keys.Same(flat=True)
+    pool += [
+      keys.Rule(f'{ours}/kernel', f'{packed}_weight', keys.Part(i, 3, weight)),
+      keys.Rule(f'{ours}/bias', f'{packed}_bias', keys.Part(i, 3, bias)),
+    ]
+  return [
+    *towers.rules(vision['patch_size']),
+    keys.Rule(
+      'image/patches/projection/bias',
+      'vision_model.embeddings.patch_embedding.bias',
+    ),
+    *pool,
+    *keys.dense(
+      f'{_POOL}/attention/out', f'{_HEAD}.attention.out_proj', inputs=2
+    ),
+    keys.Rule(f'{_POOL}/probe', f'{_HEAD}.probe', keys.Lead()),
+    *keys.norm(f'{_POOL}/norm', f'{_HEAD}.layernorm'),
+    *keys.dense(f'{_POOL}/mlp/up', f'{_HEAD}.mlp.fc1'),
+    *keys.dense(f'{_POOL}/mlp/down', f'{_HEAD}.mlp.fc2'),
+    *keys.dense('text_projection/projection', 'text_model.head'),
+    keys.Rule('scale/log_scale', 'logit_scale', keys.Same(flat=True)),
+    keys.Rule('scale/bias', 'logit_bias', keys.Same(flat=True)),
+  ]
+
+
+def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
+  text = configs.section(config, 'text_config', _TEXT)
+  vision = configs.section(config, 'vision_config', _VISION)
+  if not vision['vision_use_head']:
+    raise ValueError(
+      'config.json: vision_config.vision_use_head is False; mmjax reads SigLIP '
+      'with its head alone'
+    )
+  size = (config.get('text_config') or {}).get('projection_size')
+  if size not in (None, vision['hidden_size']):
+    raise ValueError(
+      f'config.json: text_config.projection_size is {size}, but the images '
+      f'are embedded in vision_config.hidden_size, {vision["hidden_size"]}'
+    )
+  return text, vision
