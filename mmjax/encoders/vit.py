@@ -30,6 +30,8 @@ class ViT(tower.Tower):
     class_token: whether a learned token goes before the patches.
     pooling: 'mean', 'first' (the class token), or 'attention' (SigLIP).
     patch_bias: whether the patch projection has a bias (CLIP: no).
+    ragged: whether pixels beyond the last whole patch are left out (SigLIP
+      So400m/14 at 384 pixels), instead of refused.
     pre_norm: whether tokens are normalised before the stack (CLIP: yes).
     final_norm: whether they are normalised after it.
     block: further settings of `mmjax.nn.Block`.
@@ -49,6 +51,7 @@ class ViT(tower.Tower):
   class_token: bool = False
   pooling: str = 'mean'
   patch_bias: bool = True
+  ragged: bool = False
   pre_norm: bool = False
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -65,6 +68,7 @@ class ViT(tower.Tower):
       positions=self.positions,
       class_token=self.class_token,
       use_bias=self.patch_bias,
+      ragged=self.ragged,
       dtype=self.dtype,
     )
     self.setup_tower(initial_norm=self.pre_norm)
@@ -116,6 +120,7 @@ class PatchEmbedding(nn.Module):
     positions: 'learned', 'sincos2d' or 'none'.
     class_token: whether a learned token goes first.
     use_bias: whether the projection has a bias.
+    ragged: see `ViT.ragged`.
     dtype: of the computation.
   """
 
@@ -124,12 +129,15 @@ class PatchEmbedding(nn.Module):
   positions: str = 'learned'
   class_token: bool = False
   use_bias: bool = True
+  ragged: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
   def __call__(self, images: Array) -> Array:
     """Embeds [B, H, W, C] as [B, N, D]."""
     rows, columns = self._grid(images)
+    p = self.patch_size
+    images = images[:, : rows * p, : columns * p]
     x = einops.rearrange(
       images, 'b (r p) (c q) d -> b (r c) (p q d)', r=rows, c=columns
     )
@@ -171,7 +179,7 @@ class PatchEmbedding(nn.Module):
 
   def _grid(self, images: Array) -> tuple[int, int]:
     for side in images.shape[1:3]:
-      if side % self.patch_size:
+      if (side % self.patch_size and not self.ragged) or side < self.patch_size:
         fits = max(side // self.patch_size, 1) * self.patch_size
         raise ValueError(
           f'image size {side} is not divisible by patch size '

@@ -52,6 +52,7 @@ def module(
     image=encoders.ViT(
       patch_size=vision['patch_size'],
       pooling='attention',
+      ragged=True,
       **towers.settings(vision, dtype),
     ),
     text=encoders.Transformer(

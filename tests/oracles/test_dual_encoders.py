@@ -53,7 +53,7 @@ CONFIGS = {
      'num_attention_heads': 1, 'max_position_embeddings': 16,
      'projection_size': 20, **TEXT},
     {'hidden_size': 20, 'intermediate_size': 18, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'image_size': 16, 'patch_size': 8},
+     'num_attention_heads': 4, 'image_size': 19, 'patch_size': 8},
     {},
   ),
   'siglip_relu': (

@@ -19,41 +19,59 @@ WORDS = ['a', 'small', 'large', 'red', 'blue', 'circle', 'square', 'cat']
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
 
 
+TEXT = {
+  'hidden_size': 12,
+  'intermediate_size': 20,
+  'num_hidden_layers': 2,
+  'num_attention_heads': 3,
+  'max_position_embeddings': 9,
+  'bos_token_id': 0,
+  'eos_token_id': 1,
+}
+VISION = {
+  'hidden_size': 10,
+  'intermediate_size': 18,
+  'num_hidden_layers': 2,
+  'num_attention_heads': 2,
+  'image_size': 21,
+  'patch_size': 7,
+}
+
+
 def clip() -> None:
   """CLIP with its tokenizer and preprocessing."""
-  folder = FOLDER / 'clip'
   tokenizer = _tokenizer()
+  text = {**TEXT, 'vocab_size': tokenizer.get_vocab_size()}
   config = transformers.CLIPConfig(
-    text_config={
-      'hidden_size': 12,
-      'intermediate_size': 20,
-      'num_hidden_layers': 2,
-      'num_attention_heads': 3,
-      'max_position_embeddings': 9,
-      'vocab_size': tokenizer.get_vocab_size(),
-      'bos_token_id': 0,
-      'eos_token_id': 1,
-    },
-    vision_config={
-      'hidden_size': 10,
-      'intermediate_size': 18,
-      'num_hidden_layers': 2,
-      'num_attention_heads': 2,
-      'image_size': 21,
-      'patch_size': 7,
-    },
-    projection_dim=8,
+    text_config=text, vision_config=VISION, projection_dim=8
   )
-  torch.manual_seed(0)
-  model = transformers.CLIPModel(config).eval()
-  with torch.no_grad():
-    for parameter in model.parameters():
-      if parameter.ndim:
-        parameter.add_(torch.randn_like(parameter) * 0.1)
-  model.save_pretrained(folder)
   processor = transformers.CLIPImageProcessorPil(
     size={'shortest_edge': 24}, crop_size={'height': 21, 'width': 21}
   )
+  _write('clip', transformers.CLIPModel(config), processor, tokenizer)
+
+
+def siglip() -> None:
+  """SigLIP, whose texts are read with their padding."""
+  tokenizer = _tokenizer()
+  text = {**TEXT, 'vocab_size': tokenizer.get_vocab_size()}
+  config = transformers.SiglipConfig(
+    text_config={**text, 'projection_size': 10}, vision_config=VISION
+  )
+  processor = transformers.SiglipImageProcessorPil(
+    size={'height': 21, 'width': 21}
+  )
+  _write('siglip', transformers.SiglipModel(config), processor, tokenizer)
+
+
+def _write(name, model, processor, tokenizer) -> None:
+  folder = FOLDER / name
+  torch.manual_seed(0)
+  model = model.eval()
+  with torch.no_grad():
+    for parameter in model.parameters():
+      parameter.copy_(torch.randn_like(parameter) * 0.2)
+  model.save_pretrained(folder)
   processor.save_pretrained(folder)
   tokenizer.save(str(folder / 'tokenizer.json'))
 
@@ -62,10 +80,13 @@ def clip() -> None:
   tokenizer.enable_truncation(9)
   tokenizer.enable_padding(pad_id=1, length=9)
   encoded = tokenizer.encode_batch(TEXTS)
+  inputs = {'input_ids': torch.tensor([one.ids for one in encoded])}
+  if name == 'clip':
+    masks = [one.attention_mask for one in encoded]
+    inputs['attention_mask'] = torch.tensor(masks)
   with torch.no_grad():
     out = model(
-      input_ids=torch.tensor([one.ids for one in encoded]),
-      attention_mask=torch.tensor([one.attention_mask for one in encoded]),
+      **inputs,
       pixel_values=processor(pictures, return_tensors='pt')['pixel_values'],
     )
   np.savez(
@@ -74,6 +95,8 @@ def clip() -> None:
     image=out.image_embeds.numpy(),
     text=out.text_embeds.numpy(),
   )
+  for path in folder.iterdir():
+    path.chmod(0o644)
 
 
 def _tokenizer() -> tokenizers.Tokenizer:
@@ -90,3 +113,4 @@ def _tokenizer() -> tokenizers.Tokenizer:
 
 if __name__ == '__main__':
   clip()
+  siglip()

@@ -1,4 +1,4 @@
-"""CLIP from a folder: as transformers computed it, out again, and refused."""
+"""CLIP and SigLIP: as transformers computed them, out again, and refused."""
 
 import functools
 import json
@@ -11,24 +11,25 @@ import PIL.Image
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, clip, tensors
+from mmjax.pretrained import checkpoint, tensors
 
-GOLDEN = Path(__file__).parent / 'golden' / 'clip'
+GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
 
 
-@pytest.fixture(scope='module')
-def loaded():
-  return pretrained.load(GOLDEN)
+@pytest.fixture(scope='module', params=['clip', 'siglip'])
+def golden(request):
+  return GOLDEN / request.param
 
 
 @pytest.fixture(scope='module')
-def expected():
-  return np.load(GOLDEN / 'expected.npz')
+def loaded(golden):
+  return pretrained.load(golden)
 
 
-def test_embeddings_are_those_of_transformers(loaded, expected, tmp_path):
+def test_embeddings_are_those_of_transformers(golden, loaded, tmp_path):
+  expected = np.load(golden / 'expected.npz')
   pixels = expected['pixels']
   path = tmp_path / 'flipped.png'
   PIL.Image.fromarray(pixels[:, ::-1]).save(path)
@@ -38,25 +39,28 @@ def test_embeddings_are_those_of_transformers(loaded, expected, tmp_path):
   close(loaded.encode_text(TEXTS[1]), expected['text'][1:2])
 
 
-def test_what_is_saved_is_what_was_loaded(loaded, tmp_path):
+def test_what_is_saved_is_what_was_loaded(golden, loaded, tmp_path):
   pretrained.save(loaded, tmp_path)
   again = pretrained.load(tmp_path)
   assert again.config == loaded.config and again.files == loaded.files
   jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)
-  there, here = tensors.Tensors(GOLDEN), tensors.Tensors(tmp_path)
+  there, here = tensors.Tensors(golden), tensors.Tensors(tmp_path)
   assert here.names == there.names
   for name in there.names:
     np.testing.assert_array_equal(here.read(name), there.read(name))
 
 
-# Parameters as published, from the models' cards and config.json files.
+# Parameters of the published checkpoints.
 _TEXT, _TEXT_LARGE = (512, 2048, 12, 8), (768, 3072, 12, 12)
 _BASE, _LARGE = (768, 3072, 12, 12), (1024, 4096, 24, 16)
+_SO400M = (1152, 4304, 27, 16)
 SIZES = {
-  'ViT-B/32': (_TEXT, (*_BASE, 224, 32), 512, 151_277_313),
-  'ViT-B/16': (_TEXT, (*_BASE, 224, 16), 512, 149_620_737),
-  'ViT-L/14': (_TEXT_LARGE, (*_LARGE, 224, 14), 768, 427_616_513),
-  'ViT-L/14-336': (_TEXT_LARGE, (*_LARGE, 336, 14), 768, 427_944_193),
+  'clip B/32': (_TEXT, (*_BASE, 224, 32), 512, 151_277_313),
+  'clip B/16': (_TEXT, (*_BASE, 224, 16), 512, 149_620_737),
+  'clip L/14': (_TEXT_LARGE, (*_LARGE, 224, 14), 768, 427_616_513),
+  'clip L/14-336': (_TEXT_LARGE, (*_LARGE, 336, 14), 768, 427_944_193),
+  'siglip B/16': (_BASE, (*_BASE, 224, 16), 0, 203_155_970),
+  'siglip So400m/14-384': (_SO400M, (*_SO400M, 384, 14), 0, 877_960_498),
 }
 _FIELDS = (
   'hidden_size',
@@ -76,12 +80,13 @@ def test_published_sizes(name):
     'vision_config': dict(zip(_FIELDS, vision, strict=True)),
     'projection_dim': width,
   }
-  shapes = checkpoint.shapes(clip.module(config), clip.inputs(config))
+  family = checkpoint.FAMILIES[name.split()[0]]
+  shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 
 
 def changed(folder, section, **values):
-  shutil.copytree(GOLDEN, folder, dirs_exist_ok=True)
+  shutil.copytree(GOLDEN / 'clip', folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   config = json.loads(path.read_text())
   (config[section] if section else config).update(values)
