@@ -18,9 +18,9 @@ An unseen style of concepts that training knows from the other styles:
     --config=configs/contrastive_emoji.py:style \
     --workdir=runs/emoji_style
 
-Measured on 2026-11-22, jax 0.10.2, one CPU core. For an unseen style (noto), 16
-minutes: among 1,574 pictures R@1 0.371 from image to text and 0.379 from text to
-image. CONCEPTS
+Measured on 2026-11-22, jax 0.10.2, one CPU core. An unseen style (noto), 16
+minutes: among 1,574 pictures R@1 0.371 from image to text and 0.379 from text
+to image. Unseen concepts: not yet measured.
 """
 
 import ml_collections
