@@ -20,7 +20,8 @@ An unseen style of concepts that training knows from the other styles:
 
 Measured on 2026-11-22, jax 0.10.2, one CPU core. An unseen style (noto), 16
 minutes: among 1,574 pictures R@1 0.371 from image to text and 0.379 from text
-to image. Unseen concepts: not yet measured.
+to image. Unseen concepts, 19 minutes: among 162 pictures of a style 0.269 and
+0.236.
 """
 
 import ml_collections
