@@ -256,7 +256,10 @@ def test_closing_ends_the_stream():
 
 @pytest.mark.slow
 def test_an_interrupted_program_ends_quietly():
+  # Should it ever hang, its threads' stacks say where.
   program = """
+import faulthandler
+faulthandler.dump_traceback_later(120, exit=True)
 import signal
 from mmjax.data import batches, sources
 import numpy as np
