@@ -49,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
     return 2
   command = importlib.import_module(f'mmjax.cli.{argv[0]}')
   try:
-    return command.main(argv[1:]) or 0
+    status = command.main(argv[1:]) or 0
+    sys.stdout.flush()  # Here, where a closed pipe is expected.
+    return status
   except BrokenPipeError:
     # Whoever read the output has gone; nothing more can be said to them.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import tokenizers
 
 from mmjax.pretrained import clip, keys, preprocess, siglip, tensors
@@ -71,26 +72,29 @@ class Pretrained:
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published."""
-    return tokenizers.Tokenizer.from_str(self._file(_TOKENIZER).decode())
+    """As published, but cutting texts at what the model reads."""
+    tokenizer = tokenizers.Tokenizer.from_str(self._file(_TOKENIZER).decode())
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(self._text_length)
+    return tokenizer
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
     family = _family(self.config)
-    length = family.inputs(self.config)['text'].shape[1]
-    tokenizer = self.tokenizer
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(length)
-    encoded = tokenizer.encode_batch(_listed(texts))
+    encoded = self.tokenizer.encode_batch(_listed(texts))
     pad = 0
     if family.READS_PADDING:
       pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
-    ids = np.full((len(encoded), length), pad, np.int32)
+    ids = np.full((len(encoded), self._text_length), pad, np.int32)
     mask = np.full(ids.shape, family.READS_PADDING)
     for row, one in enumerate(encoded):
       ids[row, : len(one.ids)] = one.ids
       mask[row, : len(one.ids)] = True
     return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def _text_length(self) -> int:
+    return _family(self.config).inputs(self.config)['text'].shape[1]
 
   def _file(self, name: str) -> bytes:
     if name not in self.files:
@@ -190,8 +194,6 @@ def _listed(given: Any) -> list[Any]:
 
 
 def _opened(picture: Any) -> Any:
-  import PIL.Image
-
   if isinstance(picture, str | Path):
     with PIL.Image.open(picture) as opened:
       opened.load()

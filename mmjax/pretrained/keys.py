@@ -148,7 +148,7 @@ class Rule:
 
   ours: str
   theirs: str
-  form: Form = dataclasses.field(default_factory=Same)
+  form: Form = Same()
 
 
 def norm(ours: str, theirs: str) -> list[Rule]:

@@ -48,14 +48,12 @@ class Tensors:
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    return tuple(self._slice(name).get_shape())
+    file = self._files[self._where[name]]
+    return tuple(file.get_slice(name).get_shape())
 
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the type that it is stored in."""
     return self._files[self._where[name]].get_tensor(name)
-
-  def _slice(self, name: str):
-    return self._files[self._where[name]].get_slice(name)
 
   def _open(self, file: str):
     path = self._folder / file
@@ -103,7 +101,7 @@ def write(
   """Writes tensors into a folder, in several files if they are many.
 
   Args:
-    folder: is made if it is not there.
+    folder: is made if it is not there; what it held of a model is replaced.
     tensors: names and arrays, taken one at a time.
     shard_bytes: what one file holds at most, unless one tensor alone is larger.
   """
@@ -126,8 +124,9 @@ def write(
     shards[-1][name] = array
     size, total = size + array.nbytes, total + array.nbytes
   flush()
-  for old in (folder / FILE, folder / INDEX):
-    old.unlink(missing_ok=True)
+  for old in (FILE, INDEX, 'model-*-of-*.safetensors'):
+    for path in folder.glob(old):
+      path.unlink()
   if len(drafts) == 1:
     drafts[0].rename(folder / FILE)
     return

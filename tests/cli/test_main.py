@@ -1,5 +1,6 @@
 """The `mmjax` command hands on, and turns errors into one line."""
 
+import os
 import subprocess
 import sys
 
@@ -37,3 +38,15 @@ def test_help_imports_nothing_heavy():
     'sys.exit(str(heavy) if heavy else 0)'
   )
   subprocess.run([sys.executable, '-c', code], check=True, capture_output=True)
+
+
+def test_a_closed_pipe_ends_it_quietly(tmp_path):
+  read, write = os.pipe()
+  os.close(read)
+  command = [sys.executable, '-m', 'mmjax.cli.main', 'data', 'list']
+  done = subprocess.run(
+    [*command, f'--data_dir={tmp_path}'], stdout=write, stderr=subprocess.PIPE
+  )
+  os.close(write)
+  assert done.returncode == 1
+  assert done.stderr == b''

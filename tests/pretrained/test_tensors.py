@@ -39,6 +39,8 @@ def test_shards_have_an_index(tmp_path):
   source = tensors.Tensors(tmp_path)
   for name, array in ARRAYS.items():
     np.testing.assert_array_equal(source.read(name), array)
+  tensors.write(tmp_path, ARRAYS.items())
+  assert [path.name for path in tmp_path.iterdir()] == [tensors.FILE]
 
 
 def test_a_missing_shard_is_named(tmp_path):

@@ -121,6 +121,12 @@ def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   assert 'is finished' in out and 'val/toy/norm' in out
 
 
+def test_a_workdir_that_cannot_be_made_is_told(tmp_path):
+  (tmp_path / 'file').touch()
+  with pytest.raises(settings.UserError, match='file'):
+    _run(tmp_path / 'file' / 'run')
+
+
 def test_a_finished_run_can_be_made_longer(tmp_path):
   _run(tmp_path, steps=4)
   assert _run(tmp_path, steps=6)['step'] == 6
