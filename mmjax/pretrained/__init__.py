@@ -1,5 +1,6 @@
 """Hugging Face folders in and out; neither PyTorch nor transformers needed."""
 
-from mmjax.pretrained.checkpoint import Pretrained, load, save
+from mmjax.pretrained.base import Pretrained
+from mmjax.pretrained.checkpoint import load, save
 
 __all__ = ['Pretrained', 'load', 'save']

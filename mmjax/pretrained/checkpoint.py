@@ -1,127 +1,51 @@
-"""A published model: its module, parameters and what prepares its inputs."""
+"""From a published folder to a model, and back."""
 
-import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-import PIL.Image
-import tokenizers
 
-from mmjax.pretrained import clip, keys, preprocess, siglip, tensors
-from mmjax.types import Array, Params
+from mmjax.parallel import rules as parallel_rules
+from mmjax.pretrained import base, clip, keys, siglip, tensors
+from mmjax.types import Params
 
-FAMILIES: dict[str, ModuleType] = {'clip': clip, 'siglip': siglip}
+FAMILIES: dict[str, base.Family] = {'clip': clip, 'siglip': siglip}
 
-_CONFIG = 'config.json'
-_PREPROCESSOR = 'preprocessor_config.json'
-_TOKENIZER = 'tokenizer.json'
+CONFIG = 'config.json'
 # Small files that belong to a model, and go with it unchanged.
 _FILES = (
-  _PREPROCESSOR,
-  _TOKENIZER,
+  base.PREPROCESSOR,
+  base.TOKENIZER,
   'tokenizer_config.json',
   'special_tokens_map.json',
+  'generation_config.json',
   'vocab.json',
   'merges.txt',
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Pretrained:
-  """What `load` returns; `module` and `params` are all that JAX code needs.
-
-  Attributes:
-    module: a Linen module.
-    params: its parameters, float32.
-    config: the model's config.json.
-    files: the folder's other small files by name, which `save` writes again.
-  """
-
-  module: nn.Module
-  params: Params
-  config: Mapping[str, Any]
-  files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
-
-  def encode_image(self, pictures: Any) -> Array:
-    """Unit vectors [B, E] of pictures.
-
-    Args:
-      pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
-    """
-    pictures = [self.preprocess(_opened(p)) for p in _listed(pictures)]
-    return self._compiled['encode_image'](self.params, jnp.stack(pictures))
-
-  def encode_text(self, texts: str | Sequence[str]) -> Array:
-    """Unit vectors [B, E] of texts."""
-    return self._compiled['encode_text'](self.params, *self.tokenize(texts))
-
-  @functools.cached_property
-  def preprocess(self) -> preprocess.ImagePreprocessor:
-    """Pictures to arrays."""
-    return preprocess.ImagePreprocessor.from_config(
-      json.loads(self._file(_PREPROCESSOR)), _family(self.config).PREPROCESSOR
-    )
-
-  @functools.cached_property
-  def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, but cutting texts at what the model reads."""
-    tokenizer = tokenizers.Tokenizer.from_str(self._file(_TOKENIZER).decode())
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(self._text_length)
-    return tokenizer
-
-  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], T being the most that the model reads."""
-    family = _family(self.config)
-    encoded = self.tokenizer.encode_batch(_listed(texts))
-    pad = 0
-    if family.READS_PADDING:
-      pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
-    ids = np.full((len(encoded), self._text_length), pad, np.int32)
-    mask = np.full(ids.shape, family.READS_PADDING)
-    for row, one in enumerate(encoded):
-      ids[row, : len(one.ids)] = one.ids
-      mask[row, : len(one.ids)] = True
-    return jnp.asarray(ids), jnp.asarray(mask)
-
-  @property
-  def _text_length(self) -> int:
-    return _family(self.config).inputs(self.config)['text'].shape[1]
-
-  def _file(self, name: str) -> bytes:
-    if name not in self.files:
-      raise ValueError(
-        f"the model's folder had no {name}, which this needs; put the "
-        'published one there and load again'
-      )
-    return self.files[name]
-
-  @functools.cached_property
-  def _compiled(self) -> dict[str, Callable[..., Array]]:
-    def one(method: str) -> Callable[..., Array]:
-      return jax.jit(
-        lambda params, *inputs: self.module.apply(
-          {'params': params}, *inputs, method=method
-        )
-      )
-
-    return {method: one(method) for method in ('encode_image', 'encode_text')}
-
-
-def load(folder: Path | str, *, dtype: Any = jnp.float32) -> Pretrained:
+def load(
+  folder: Path | str,
+  *,
+  dtype: Any = jnp.float32,
+  param_dtype: Any = jnp.float32,
+  mesh: jax.sharding.Mesh | None = None,
+) -> base.Pretrained:
   """Opens a Hugging Face folder: config.json and safetensors.
+
+  Tensors are read one at a time, straight to where they will lie.
 
   Args:
     folder: where it is.
-    dtype: of the computation; parameters are float32.
+    dtype: of the computation.
+    param_dtype: of the parameters.
+    mesh: of `mmjax.parallel.mesh.build`, to lay the parameters out on as
+      `mmjax.parallel.rules` says; None puts them on the first device.
 
   Raises:
     FileNotFoundError: if something is not there.
@@ -129,29 +53,39 @@ def load(folder: Path | str, *, dtype: Any = jnp.float32) -> Pretrained:
       mmjax doesn't know, or its tensors don't fit the config.
   """
   folder = Path(folder)
-  if not (folder / _CONFIG).exists():
+  if not (folder / CONFIG).exists():
     raise FileNotFoundError(
-      f'{folder} has no {_CONFIG}; give the folder of a Hugging Face model'
+      f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
-  config = json.loads((folder / _CONFIG).read_text())
-  family = _family(config)
+  config = json.loads((folder / CONFIG).read_text())
+  family = family_of(config)
   module = family.module(config, dtype)
+  boxed = _boxed_shapes(module, family.inputs(config))
+  target = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype),
+    nn.meta.unbox(boxed),
+  )
+  if mesh is not None:
+    target = jax.tree.map(
+      lambda leaf, place: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=place
+      ),
+      target,
+      parallel_rules.shardings(boxed, mesh),
+    )
   params = keys.load(
-    family.rules(config),
-    tensors.Tensors(folder),
-    shapes(module, family.inputs(config)),
-    skip=family.SKIP,
+    family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
   )
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
     if (folder / name).exists()
   }
-  return Pretrained(module, params, config, files)
+  return family.Model(module, params, config, files)
 
 
 def save(
-  model: Pretrained,
+  model: base.Pretrained,
   folder: Path | str,
   *,
   shard_bytes: int = tensors.SHARD_BYTES,
@@ -164,38 +98,35 @@ def save(
     shard_bytes: what one file of tensors holds at most.
   """
   folder = Path(folder)
-  rules = _family(model.config).rules(model.config)
+  rules = family_of(model.config).rules(model.config)
   tensors.write(folder, keys.save(rules, model.params), shard_bytes)
   config = json.dumps(dict(model.config), indent=2)
-  (folder / _CONFIG).write_text(config)
+  (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
     (folder / name).write_bytes(content)
 
 
 def shapes(module: nn.Module, inputs: Any) -> Params:
   """The parameters' shapes and types; nothing is computed."""
+  return nn.meta.unbox(_boxed_shapes(module, inputs))
+
+
+def _boxed_shapes(module: nn.Module, inputs: Any) -> Params:
   variables = jax.eval_shape(
     functools.partial(module.init, train=False), jax.random.key(0), inputs
   )
-  return nn.meta.unbox(variables['params'])
+  return variables['params']
 
 
-def _family(config: Mapping[str, Any]) -> ModuleType:
+def family_of(config: Mapping[str, Any]) -> base.Family:
+  """The family that a config.json belongs to.
+
+  Raises:
+    ValueError: if mmjax knows none.
+  """
   kind = config.get('model_type')
   if kind not in FAMILIES:
     raise ValueError(
       f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
     )
   return FAMILIES[kind]
-
-
-def _listed(given: Any) -> list[Any]:
-  return list(given) if isinstance(given, list | tuple) else [given]
-
-
-def _opened(picture: Any) -> Any:
-  if isinstance(picture, str | Path):
-    with PIL.Image.open(picture) as opened:
-      opened.load()
-      return opened
-  return picture

@@ -1,25 +1,16 @@
 """CLIP (Radford et al. 2021), as Hugging Face publishes it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, towers
+from mmjax.pretrained import configs, dual_encoders, keys, towers
 from mmjax.types import Batch
 
 # Buffers that older versions of transformers saved.
 SKIP = (r'.*\.position_ids',)
-# Texts are read up to their end.
-READS_PADDING = False
-PREPROCESSOR = {
-  'size': {'shortest_edge': 224},
-  'crop_size': {'height': 224, 'width': 224},
-  'do_center_crop': True,
-  'image_mean': (0.48145466, 0.4578275, 0.40821073),
-  'image_std': (0.26862954, 0.26130258, 0.27577711),
-}
 
 _TEXT = {
   'vocab_size': 49408,
@@ -43,6 +34,18 @@ _VISION = {
   'layer_norm_eps': 1e-5,
 }
 _BOTH = {'projection_dim': 512}
+
+
+class Model(dual_encoders.DualEncoder):
+  """CLIP; texts are read up to their end."""
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'size': {'shortest_edge': 224},
+    'crop_size': {'height': 224, 'width': 224},
+    'do_center_crop': True,
+    'image_mean': (0.48145466, 0.4578275, 0.40821073),
+    'image_std': (0.26862954, 0.26130258, 0.27577711),
+  }
 
 
 def module(

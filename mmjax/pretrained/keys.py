@@ -4,6 +4,7 @@ A table is a list of rules, one for each parameter, and works both ways.
 """
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -186,6 +187,22 @@ def attention(ours: str, theirs: str, names: Mapping[str, str]) -> list[Rule]:
   ]
 
 
+def prefixed(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
+  """The rules of a model that is a part of a larger one.
+
+  Args:
+    rules: of the part alone.
+    ours: the part's path, with its slash, or ''.
+    theirs: what its tensors' names begin with, with its dot, or ''.
+  """
+  return [
+    dataclasses.replace(
+      rule, ours=ours + rule.ours, theirs=theirs + rule.theirs
+    )
+    for rule in rules
+  ]
+
+
 def load(
   rules: Sequence[Rule],
   source: tensors.Tensors,
@@ -276,16 +293,24 @@ def _layers(
 
 
 def _read(rule: Rule, source: tensors.Tensors, leaf: Any) -> jax.Array:
+  """One parameter; of stacked layers, one layer at a time."""
   shape, names = _layers(rule, leaf.shape)
-  if LAYER in rule.theirs:
-    array = np.empty(leaf.shape, leaf.dtype)
-    for i, name in enumerate(names):
-      array[i] = rule.form.load(source.read(name), shape)
-  else:
-    array = rule.form.load(source.read(names[0]), shape).astype(leaf.dtype)
-  if getattr(leaf, 'sharding', None) is not None:
-    return jax.device_put(array, leaf.sharding)
-  return jnp.asarray(array)
+  place = getattr(leaf, 'sharding', None)
+
+  def read(name: str) -> np.ndarray:
+    return rule.form.load(source.read(name), shape).astype(leaf.dtype)
+
+  if LAYER not in rule.theirs:
+    return jax.device_put(read(names[0]), place)
+  stacked = jnp.zeros(leaf.shape, leaf.dtype, device=place)
+  for i, name in enumerate(names):
+    stacked = _put_layer(stacked, read(name), i)
+  return stacked
+
+
+@functools.partial(jax.jit, donate_argnums=0)
+def _put_layer(stacked: jax.Array, layer: jax.Array, i: int) -> jax.Array:
+  return stacked.at[i].set(layer)
 
 
 def _flat(tree: Params) -> dict[str, Any]:

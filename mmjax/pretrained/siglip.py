@@ -1,24 +1,15 @@
 """SigLIP (Zhai et al. 2023), as Hugging Face publishes it."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, towers
+from mmjax.pretrained import configs, dual_encoders, keys, towers
 from mmjax.types import Batch
 
 SKIP = (r'.*\.position_ids',)
-# Padding is read like words, as in its training, and texts are pooled at the
-# last place, whatever stands there.
-READS_PADDING = True
-PREPROCESSOR = {
-  'size': {'height': 224, 'width': 224},
-  'do_center_crop': False,
-  'image_mean': (0.5, 0.5, 0.5),
-  'image_std': (0.5, 0.5, 0.5),
-}
 
 _SHARED = {
   'hidden_size': 768,
@@ -38,6 +29,18 @@ _VISION = {
 }
 _POOL = 'image/attention_pool'
 _HEAD = 'vision_model.head'
+
+
+class Model(dual_encoders.DualEncoder):
+  """SigLIP, which reads padding too."""
+
+  reads_padding: ClassVar[bool] = True
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'size': {'height': 224, 'width': 224},
+    'do_center_crop': False,
+    'image_mean': (0.5, 0.5, 0.5),
+    'image_std': (0.5, 0.5, 0.5),
+  }
 
 
 def module(

@@ -199,6 +199,6 @@ def test_pictures_are_prepared_alike(family, size, tmp_path):
   picture = PIL.Image.fromarray(pixels)
   want = processor(picture, return_tensors='np')['pixel_values'][0]
   ours = pretrained.preprocess.ImagePreprocessor.from_config(
-    config, FAMILIES[family][2].PREPROCESSOR
+    config, FAMILIES[family][2].Model.image_defaults
   )
   close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)

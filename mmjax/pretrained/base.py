@@ -1,0 +1,133 @@
+"""What every published model has: module, parameters, config and files."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import PIL.Image
+import tokenizers
+
+from mmjax.pretrained import keys, preprocess
+from mmjax.types import Array, Batch, Params
+
+PREPROCESSOR = 'preprocessor_config.json'
+TOKENIZER = 'tokenizer.json'
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+  """A published model; `module` and `params` are all that JAX code needs.
+
+  What else it can do is in the subclass of its kind.
+
+  Attributes:
+    module: a Linen module.
+    params: its parameters.
+    config: the model's config.json.
+    files: the folder's other small files by name, which `save` writes again.
+    image_defaults: what its family takes where preprocessor_config.json is
+      silent.
+  """
+
+  module: nn.Module
+  params: Params
+  config: Mapping[str, Any]
+  files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {}
+
+  @functools.cached_property
+  def preprocess(self) -> preprocess.ImagePreprocessor:
+    """Pictures to arrays."""
+    return preprocess.ImagePreprocessor.from_config(
+      json.loads(self.file(PREPROCESSOR)), self.image_defaults
+    )
+
+  def pixels(self, pictures: Any) -> Array:
+    """Arrays [B, H, W, 3] of pictures, as the model reads them.
+
+    Args:
+      pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+    """
+    return jnp.stack([self.preprocess(_opened(p)) for p in listed(pictures)])
+
+  @functools.cached_property
+  def tokenizer(self) -> tokenizers.Tokenizer:
+    """As published, but it neither pads nor cuts."""
+    tokenizer = tokenizers.Tokenizer.from_str(self.file(TOKENIZER).decode())
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+  def file(self, name: str) -> bytes:
+    """A small file of the model's folder.
+
+    Raises:
+      ValueError: if there was none.
+    """
+    if name not in self.files:
+      raise ValueError(
+        f"the model's folder had no {name}, which this needs; put the "
+        'published one there and load again'
+      )
+    return self.files[name]
+
+  def compiled(self, method: str, **settings: Any) -> Callable[..., Any]:
+    """A method of the module, jitted: (params, *inputs) -> its result.
+
+    Args:
+      method: its name.
+      **settings: further arguments, constants that can be hashed.
+    """
+    key = (method, *sorted(settings.items()))
+    if key not in self._programs:
+      self._programs[key] = jax.jit(
+        lambda params, *inputs: self.module.apply(
+          {'params': params}, *inputs, method=method, **settings
+        )
+      )
+    return self._programs[key]
+
+  @functools.cached_property
+  def _programs(self) -> dict[Any, Callable[..., Any]]:
+    return {}
+
+
+class Family(Protocol):
+  """What a family's file has: the reader of its config and its key table.
+
+  Attributes:
+    Model: the kind of model that `load` returns.
+    SKIP: patterns of the names of tensors that hold no parameter.
+  """
+
+  Model: type[Pretrained]
+  SKIP: Sequence[str]
+
+  def module(self, config: Mapping[str, Any], dtype: Any) -> nn.Module:
+    """The module that a config.json describes, computing in `dtype`."""
+
+  def inputs(self, config: Mapping[str, Any]) -> Batch | Any:
+    """Shapes of the module's first argument, of one example."""
+
+  def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
+    """The key table, one rule a parameter."""
+
+
+def listed(given: Any) -> list[Any]:
+  """One thing or several, as a list."""
+  return list(given) if isinstance(given, list | tuple) else [given]
+
+
+def _opened(picture: Any) -> Any:
+  if isinstance(picture, str | Path):
+    with PIL.Image.open(picture) as opened:
+      opened.load()
+      return opened
+  return picture
