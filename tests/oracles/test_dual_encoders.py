@@ -12,8 +12,7 @@ import torch
 import transformers
 
 from mmjax import pretrained
-
-close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
+from tests.oracles import harness
 
 TEXT = {'vocab_size': 99, 'bos_token_id': 97, 'eos_token_id': 98}
 CONFIGS = {
@@ -82,12 +81,7 @@ def original(name):
   text, vision, both = CONFIGS[name]
   make_config, make_model, _ = FAMILIES[name.split('_')[0]]
   config = make_config(text_config=text, vision_config=vision, **both)
-  model = make_model(config).eval()
-  with torch.no_grad():
-    for parameter in model.parameters():
-      if parameter.ndim:  # Norms and biases, too, are away from 1 and 0.
-        parameter.add_(torch.randn_like(parameter) * 0.1)
-  return model
+  return harness.randomised(make_model(config))
 
 
 def batch(config):
@@ -122,8 +116,7 @@ def logits_of(out):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  model.save_pretrained(folder)
-  return model, pretrained.load(folder)
+  return model, harness.loaded_from(model, folder)
 
 
 def test_outputs_agree(pair):
@@ -133,44 +126,27 @@ def test_outputs_agree(pair):
     want = model(**theirs)
   apply = functools.partial(loaded.module.apply, train=False)
   got = jax.jit(apply)({'params': loaded.params}, ours)
-  close(got['image_embedding'], want.image_embeds.numpy())
-  close(got['text_embedding'], want.text_embeds.numpy())
-  want = want.logits_per_image.numpy()
-  size = max(1, np.abs(want).max())
-  close(logits_of(got) / size, want / size)
+  harness.close(got['image_embedding'], want.image_embeds.numpy())
+  harness.close(got['text_embedding'], want.text_embeds.numpy())
+  harness.check_close(logits_of(got), want.logits_per_image.numpy())
 
 
 def test_gradients_agree(pair):
   model, loaded = pair
   theirs, ours = batch(model.config)
-  model.zero_grad()
-  (model(**theirs).logits_per_image ** 2).mean().backward()
-  want = {
-    name: parameter.grad.numpy() for name, parameter in model.named_parameters()
-  }
 
   def loss(params):
     out = loaded.module.apply({'params': params}, ours, train=False)
     return jnp.mean(logits_of(out) ** 2)
 
-  gradient = jax.jit(jax.grad(loss))(loaded.params)
-  rules = FAMILIES[model.config.model_type][2].rules(loaded.config)
-  got = dict(pretrained.keys.save(rules, gradient))
-  assert got.keys() == want.keys()
-  for name, value in want.items():
-    size = max(1, np.abs(value).max())
-    close(got[name] / size, value / size, err_msg=name)
+  def their_loss(model):
+    return (model(**theirs).logits_per_image ** 2).mean()
+
+  harness.check_gradients(model, loaded, their_loss, loss)
 
 
 def test_what_is_saved_loads_there(pair, tmp_path):
-  model, loaded = pair
-  pretrained.save(loaded, tmp_path, shard_bytes=20_000)
-  make_model = FAMILIES[model.config.model_type][1]
-  again, told = make_model.from_pretrained(tmp_path, output_loading_info=True)
-  assert not any(told.values()), told
-  want = model.state_dict()
-  for name, value in again.state_dict().items():
-    np.testing.assert_array_equal(value.numpy(), want[name].numpy())
+  harness.check_saved(*pair, tmp_path)
 
 
 PROCESSORS = {
@@ -201,4 +177,4 @@ def test_pictures_are_prepared_alike(family, size, tmp_path):
   ours = pretrained.preprocess.ImagePreprocessor.from_config(
     config, FAMILIES[family][2].Model.image_defaults
   )
-  close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+  harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
