@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
@@ -26,8 +27,11 @@ class Transformer(tower.Tower):
     max_length: longest sequence, the size of a learned position table.
     causal: whether a token sees only those before it.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    num_segments: number of segments whose tokens a learned vector tells apart
+      (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
+    pooler: whether what is pooled goes through a dense layer and tanh (BERT).
     embed_norm: whether the embedding is normalised (BERT).
     final_norm: whether the result is.
     block: further settings of `mmjax.nn.Block`.
@@ -46,7 +50,9 @@ class Transformer(tower.Tower):
   max_length: int
   causal: bool = False
   positions: str = 'learned'
+  num_segments: int = 0
   pooling: str = 'last'
+  pooler: bool = False
   embed_norm: bool = False
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -64,33 +70,71 @@ class Transformer(tower.Tower):
       positions=self.positions,
       dtype=self.dtype,
     )
+    if self.num_segments:
+      self.segments = nn.Embed(
+        self.num_segments,
+        self.width,
+        embedding_init=nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), (None, 'embed')
+        ),
+        dtype=self.dtype,
+      )
     self.setup_tower(initial_norm=self.embed_norm)
+    if self.pooler:
+      self.pooler_dense = nn.Dense(
+        self.width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.xavier_uniform(), ('embed', None)
+        ),
+        dtype=self.dtype,
+      )
 
   def __call__(
-    self, tokens: Array, mask: Array | None = None, *, train: bool
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    segments: Array | None = None,
+    *,
+    train: bool,
   ) -> Tokens:
     """Encodes token ids.
 
     Args:
       tokens: [B, T] int32.
       mask: [B, T], True where there is a token; None means everywhere.
+      segments: [B, T] int32, each token's; None means all are of the first.
       train: whether dropout is on.
 
     Returns:
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if T is more than `max_length`, or a setting is unknown.
+      ValueError: if T is more than `max_length`, a setting is unknown, or
+        segments are given that the model does not tell apart.
     """
-    x, mask = self.embed(tokens, mask, train=train)
+    x, mask = self.embed(tokens, mask, segments, train=train)
     x = self.stack(x, mask, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
-    self, tokens: Array, mask: Array | None = None, *, train: bool
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    segments: Array | None = None,
+    *,
+    train: bool,
   ) -> tuple[Array, Array]:
     """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
     x = self.words(tokens)
+    if self.num_segments:
+      if segments is None:
+        segments = jnp.zeros(tokens.shape, jnp.int32)
+      x = x + self.segments(segments)
+    elif segments is not None:
+      raise ValueError(
+        'the text encoder got segments, but its num_segments is 0; set it to '
+        'the number of segments, or pass none'
+      )
     if self.embed_norm:
       x = self.initial_norm(x)
     if mask is None:
@@ -104,3 +148,8 @@ class Transformer(tower.Tower):
       allowed = allowed & ops.causal_mask(x.shape[1])
     x, _ = self.blocks(x, mask=allowed, train=train)
     return self.last_norm(x) if self.final_norm else x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, T, D] as [B, D]."""
+    pooled = super().pool(x, mask, train=train)
+    return jnp.tanh(self.pooler_dense(pooled)) if self.pooler else pooled

@@ -11,10 +11,22 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, keys, siglip, tensors
+from mmjax.pretrained import (
+  base,
+  bert,
+  clip,
+  keys,
+  siglip,
+  tensors,
+  text_encoders,
+)
 from mmjax.types import Params
 
-FAMILIES: dict[str, base.Family] = {'clip': clip, 'siglip': siglip}
+FAMILIES: dict[str, base.Family] = {
+  'bert': bert,
+  'clip': clip,
+  'siglip': siglip,
+}
 
 CONFIG = 'config.json'
 # Small files that belong to a model, and go with it unchanged.
@@ -26,6 +38,11 @@ _FILES = (
   'generation_config.json',
   'vocab.json',
   'merges.txt',
+  'vocab.txt',
+  text_encoders.MODULES,
+  text_encoders.SENTENCES,
+  'config_sentence_transformers.json',
+  '1_Pooling/config.json',
 )
 
 
@@ -103,6 +120,7 @@ def save(
   config = json.dumps(dict(model.config), indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
+    (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
 
 

@@ -1,6 +1,6 @@
 """Reading a Hugging Face config.json: every value is taken or refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
@@ -56,3 +56,22 @@ def activation(name: str) -> str:
       f'config.json: hidden_act is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
     )
   return ACTIVATIONS[name]
+
+
+def architecture(config: Mapping[str, Any], known: Sequence[str]) -> str:
+  """Which of a family's models the checkpoint is.
+
+  Args:
+    config: all of config.json.
+    known: names that mmjax knows; the first is meant where none is given.
+
+  Raises:
+    ValueError: if it is another one.
+  """
+  given = config.get('architectures') or known[:1]
+  if given[0] not in known:
+    raise ValueError(
+      f'config.json: architectures is {list(given)}; of this family mmjax '
+      f'knows {", ".join(known)}'
+    )
+  return given[0]

@@ -4,6 +4,7 @@ Nothing is ever unpickled.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,12 +17,18 @@ INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
 SHARD_BYTES = 5_000_000_000
 
+# What the oldest checkpoints call the scale and the shift of a norm.
+_OLD = (
+  (r'LayerNorm\.gamma$', 'LayerNorm.weight'),
+  (r'LayerNorm\.beta$', 'LayerNorm.bias'),
+)
+
 
 class Tensors:
   """What a folder holds, by name.
 
   Attributes:
-    names: of all tensors.
+    names: of all tensors, as they are called today.
   """
 
   def __init__(self, folder: Path | str):
@@ -33,7 +40,7 @@ class Tensors:
     """
     self._folder = Path(folder)
     self._files = {}
-    self._where: dict[str, str] = {}
+    self._where: dict[str, tuple[str, str]] = {}
     for file, listed in _contents(self._folder).items():
       held = self._open(file)
       there = set(held.keys())
@@ -43,17 +50,19 @@ class Tensors:
           f'{self._folder / INDEX} says that {file} holds {", ".join(absent)}, '
           'but it does not; download both anew'
         )
-      self._where |= dict.fromkeys(listed or there, file)
+      for stored in listed or there:
+        self._where[_today(stored)] = file, stored
     self.names = frozenset(self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    file = self._files[self._where[name]]
-    return tuple(file.get_slice(name).get_shape())
+    file, stored = self._where[name]
+    return tuple(self._files[file].get_slice(stored).get_shape())
 
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the type that it is stored in."""
-    return self._files[self._where[name]].get_tensor(name)
+    file, stored = self._where[name]
+    return self._files[file].get_tensor(stored)
 
   def _open(self, file: str):
     path = self._folder / file
@@ -64,6 +73,12 @@ class Tensors:
         f'{path} is broken or cut off ({error}); download it anew'
       ) from error
     return self._files[file]
+
+
+def _today(name: str) -> str:
+  for old, new in _OLD:
+    name = re.sub(old, new, name)
+  return name
 
 
 def _contents(folder: Path) -> dict[str, set[str] | None]:

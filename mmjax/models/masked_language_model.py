@@ -1,0 +1,70 @@
+"""A text encoder that fills gaps."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.nn import mlp
+from mmjax.types import Array
+
+
+class MaskedLanguageModel(nn.Module):
+  """Says what stands at each place of a text (Devlin et al. 2019, 3.1).
+
+  A dense layer, an activation and a norm lead from the encoder to the
+  transpose of its word embedding, as in BERT's published code.
+
+  Attributes:
+    text: a `Transformer`.
+    activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
+    norm_epsilon: added to the variance.
+    dtype: of the computation; logits are float32.
+  """
+
+  text: nn.Module
+  activation: str = 'gelu'
+  norm_epsilon: float = 1e-12
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.transform = nn.Dense(
+      self.text.width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), ('embed', None)
+      ),
+      dtype=self.dtype,
+    )
+    self.transform_norm = mnn.make_norm(
+      'layernorm', self.norm_epsilon, self.dtype
+    )
+    self.bias = self.param(
+      'bias',
+      nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
+      (self.text.vocab_size,),
+      jnp.float32,
+    )
+
+  def __call__(
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    segments: Array | None = None,
+    *,
+    train: bool,
+  ) -> Array:
+    """Logits [B, T, V] float32 of the tokens; arguments as `Transformer`'s."""
+    x = self.text(tokens, mask, segments, train=train).values
+    x = mlp.activation(self.activation)(self.transform(x))
+    logits = self.text.words.attend(self.transform_norm(x))
+    return logits.astype(jnp.float32) + self.bias[None, None]
+
+  def encode_text(
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    segments: Array | None = None,
+  ):
+    """The encoder's `Tokens`."""
+    return self.text(tokens, mask, segments, train=False)

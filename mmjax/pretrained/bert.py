@@ -1,0 +1,136 @@
+"""BERT (Devlin et al. 2019) and sentence encoders that are one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, keys, text_encoders
+
+Model = text_encoders.TextEncoder
+
+# Older files hold buffers, the output matrix a second time, and parts of the
+# pre-training that the architecture in config.json does not have.
+SKIP = (
+  r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
+  r'cls\.predictions\.decoder\..*',
+  r'cls\.seq_relationship\..*',
+  r'bert\.pooler\..*',
+)
+
+_DEFAULTS = {
+  'vocab_size': 30522,
+  'hidden_size': 768,
+  'intermediate_size': 3072,
+  'num_hidden_layers': 12,
+  'num_attention_heads': 12,
+  'max_position_embeddings': 512,
+  'type_vocab_size': 2,
+  'hidden_act': 'gelu',
+  'layer_norm_eps': 1e-12,
+  'is_decoder': False,
+  'tie_word_embeddings': True,
+  'position_embedding_type': 'absolute',
+}
+_ATTENTION = {
+  'query': 'self.query',
+  'key': 'self.key',
+  'value': 'self.value',
+  'out': 'output.dense',
+}
+_ARCHITECTURES = ('BertModel', 'BertForMaskedLM')
+
+
+def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
+  """A `Transformer`, in a `MaskedLanguageModel` where it fills gaps."""
+  values = _values(config)
+  fills = _fills(config)
+  activation = configs.activation(values['hidden_act'])
+  text = encoders.Transformer(
+    vocab_size=values['vocab_size'],
+    width=values['hidden_size'],
+    depth=values['num_hidden_layers'],
+    num_heads=values['num_attention_heads'],
+    mlp_dim=values['intermediate_size'],
+    max_length=values['max_position_embeddings'],
+    num_segments=values['type_vocab_size'],
+    pooling='first',
+    pooler=not fills,
+    embed_norm=True,
+    final_norm=False,
+    block={
+      'norm_position': 'post',
+      'norm_epsilon': values['layer_norm_eps'],
+      'activation': activation,
+    },
+    dtype=dtype,
+  )
+  if not fills:
+    return text
+  return models.MaskedLanguageModel(
+    text,
+    activation=activation,
+    norm_epsilon=values['layer_norm_eps'],
+    dtype=dtype,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+  """Shape of one text."""
+  del config
+  return jax.ShapeDtypeStruct((1, 4), jnp.int32)
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  if not _fills(config):
+    return [*encoder_rules(), *keys.dense('pooler_dense', 'pooler.dense')]
+  head = 'cls.predictions'
+  return [
+    *keys.prefixed(encoder_rules(), 'text/', 'bert.'),
+    *keys.dense('transform', f'{head}.transform.dense'),
+    *keys.norm('transform_norm', f'{head}.transform.LayerNorm'),
+    keys.Rule('bias', f'{head}.bias'),
+  ]
+
+
+def encoder_rules() -> list[keys.Rule]:
+  """Embeddings and blocks."""
+  ours, theirs = 'blocks/layers', f'encoder.layer.{keys.LAYER}'
+  embeddings = 'embeddings'
+  return [
+    keys.Rule('words/table/embedding', f'{embeddings}.word_embeddings.weight'),
+    keys.Rule(
+      'words/position_table', f'{embeddings}.position_embeddings.weight'
+    ),
+    keys.Rule(
+      'segments/embedding', f'{embeddings}.token_type_embeddings.weight'
+    ),
+    *keys.norm('initial_norm', f'{embeddings}.LayerNorm'),
+    *keys.attention(f'{ours}/attention', f'{theirs}.attention', _ATTENTION),
+    *keys.norm(
+      f'{ours}/attention_norm', f'{theirs}.attention.output.LayerNorm'
+    ),
+    *keys.dense(f'{ours}/mlp/up', f'{theirs}.intermediate.dense'),
+    *keys.dense(f'{ours}/mlp/down', f'{theirs}.output.dense'),
+    *keys.norm(f'{ours}/mlp_norm', f'{theirs}.output.LayerNorm'),
+  ]
+
+
+def _values(config: Mapping[str, Any]) -> dict[str, Any]:
+  values = configs.section(config, '', _DEFAULTS)
+  for name in ('is_decoder', 'tie_word_embeddings', 'position_embedding_type'):
+    if values[name] != _DEFAULTS[name]:
+      raise ValueError(
+        f'config.json: {name} is {values[name]!r}; mmjax reads BERT only with '
+        f'{_DEFAULTS[name]!r}'
+      )
+  return values
+
+
+def _fills(config: Mapping[str, Any]) -> bool:
+  """Whether the model fills gaps, or encodes alone."""
+  return configs.architecture(config, _ARCHITECTURES) == 'BertForMaskedLM'

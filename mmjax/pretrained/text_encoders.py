@@ -1,0 +1,105 @@
+"""Published models that read texts."""
+
+import functools
+import json
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import models, ops
+from mmjax.pretrained import base
+from mmjax.types import Array, Tokens
+
+# Files of sentence encoders, as the library sentence-transformers writes them.
+MODULES = 'modules.json'
+SENTENCES = 'sentence_bert_config.json'
+# Texts are padded to a multiple of this, so that few lengths are compiled.
+_ROUND = 16
+_POOLS = {
+  'pooling_mode_cls_token': lambda values, mask: values[:, 0],
+  'pooling_mode_mean_tokens': ops.mean_tokens,
+}
+
+
+class TextEncoder(base.Pretrained):
+  """BERT and the sentence encoders made of it."""
+
+  def encode_text(self, texts: str | Sequence[str]) -> Array:
+    """Vectors [B, D] of texts.
+
+    Of a sentence encoder (a folder with modules.json) they are pooled, and
+    brought to unit length, as it says (Reimers and Gurevych 2019, section 3);
+    of another model they are what it makes of the first token.
+    """
+    tokens = self.encode_tokens(texts)
+    if MODULES not in self.files:
+      return tokens.pooled
+    pool, normalises = self._sentence
+    vectors = pool(tokens.values, tokens.mask)
+    return ops.unit_norm(vectors) if normalises else vectors
+
+  def encode_tokens(self, texts: str | Sequence[str]) -> Tokens:
+    """The encoder's `Tokens`: a vector for each token of texts."""
+    filler = isinstance(self.module, models.MaskedLanguageModel)
+    encode = (
+      self.compiled('encode_text')
+      if filler
+      else self.compiled('__call__', train=False)
+    )
+    return encode(self.params, *self.tokenize(texts))
+
+  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
+    """Ids [B, T] and mask [B, T]; longer texts are cut.
+
+    What a sentence encoder reads at most is in sentence_bert_config.json.
+    """
+    most = self.config.get('max_position_embeddings', 512)
+    if SENTENCES in self.files:
+      given = json.loads(self.files[SENTENCES]).get('max_seq_length')
+      most = min(most, given or most)
+    self.tokenizer.enable_truncation(most)
+    encoded = self.tokenizer.encode_batch(base.listed(texts))
+    longest = max(len(one.ids) for one in encoded)
+    length = min(most, -(-longest // _ROUND) * _ROUND)
+    ids = np.full(
+      (len(encoded), length), self.config.get('pad_token_id') or 0, np.int32
+    )
+    mask = np.zeros(ids.shape, bool)
+    for row, one in enumerate(encoded):
+      ids[row, : len(one.ids)] = one.ids
+      mask[row, : len(one.ids)] = True
+    return jnp.asarray(ids), jnp.asarray(mask)
+
+  @functools.cached_property
+  def _sentence(self):
+    """How the tokens' vectors become one: a pool, and whether of length 1."""
+    pool, normalises = None, False
+    for entry in json.loads(self.files[MODULES]):
+      kind = entry['type'].rpartition('.')[2]
+      if kind == 'Pooling':
+        file = f'{entry["path"]}/config.json'
+        pool = _pool(json.loads(self.file(file)), file)
+      elif kind == 'Normalize':
+        normalises = True
+      elif kind != 'Transformer':
+        raise ValueError(
+          f'{MODULES}: the step {kind} is unknown; mmjax knows Transformer, '
+          'Pooling and Normalize'
+        )
+    if pool is None:
+      raise ValueError(f'{MODULES}: there is no step Pooling')
+    return pool, normalises
+
+
+def _pool(config: dict, file: str):
+  modes = [
+    name
+    for name, value in config.items()
+    if name.startswith('pooling_mode_') and value
+  ]
+  if len(modes) != 1 or modes[0] not in _POOLS:
+    raise ValueError(
+      f'{file}: mmjax knows one of {", ".join(_POOLS)}, not {modes}'
+    )
+  return _POOLS[modes[0]]
