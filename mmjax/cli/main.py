@@ -7,6 +7,7 @@ import sys
 # A sub-command is a module of this package with `main(argv) -> int | None`. It
 # is imported when it is asked for, so that `mmjax --help` is quick.
 COMMANDS = {
+  'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
   'predict': 'caption an image file, or answer a question about it',
   'report': 'test results of runs in one table',

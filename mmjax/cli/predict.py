@@ -1,7 +1,6 @@
 """`mmjax predict`: asks a trained model about an image file."""
 
 import argparse
-import pathlib
 import sys
 
 USAGE = """\
@@ -38,7 +37,9 @@ def main(argv: list[str]) -> int:
     '--beam_size', type=int, default=1, help='of written texts; 1: greedy'
   )
   args = parser.parse_args(argv)
-  pictures = {path: _read(path) for path in args.image}
+  from mmjax.data import images
+
+  pictures = {path: images.opened(path) for path in args.image}
   # Only now: the mistakes above should be told at once.
   from mmjax.train import rebuild
 
@@ -50,15 +51,6 @@ def main(argv: list[str]) -> int:
     for line in _ask(run, picture, args):
       print(line)
   return 0
-
-
-def _read(path: str):
-  from mmjax.data import images
-
-  try:
-    return images.decode(pathlib.Path(path).read_bytes())
-  except ValueError as error:
-    raise ValueError(f'{path}: {error}') from error
 
 
 _ABILITIES = {
@@ -92,55 +84,33 @@ def _check(run, args, parser: argparse.ArgumentParser) -> None:
 
 def _ask(run, picture, args) -> list[str]:
   """Lines to print about one picture, uint8 [H, W, 3]."""
-  import jax
   import numpy as np
 
-  from mmjax.models import predict
-
-  batch = {
-    'image': run.preprocess.encode_image(picture)[None],
-    'image_mask': np.ones(1, bool),
-  }
-  length = run.preprocess.text_length
   if args.text:
-    image = jax.jit(predict.embed_images(run.model))(run.params, batch)
-    texts = _tokens(run, 'text', args.text, length)
-    vectors = jax.jit(predict.embed_texts(run.model))(run.params, texts)
-    scores = np.asarray(vectors @ image[0])
-    return [f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)]
-  if args.question is not None:
-    asked = _tokens(
-      run, 'question', [args.question], run.preprocess.question_length
+    _tell_cut(run, args.text, run.preprocess.text_length)
+    scores = np.asarray(
+      run.encode_text(args.text) @ run.encode_image(picture)[0]
     )
-    batch |= asked
-    if run.preprocess.answers:
-      logits = jax.jit(predict.answer_logits(run.model))(run.params, batch)
-      shares = np.asarray(jax.nn.softmax(logits[0]))
-      return [
-        f'{shares[i]:6.1%}  {run.preprocess.answers[i]}'
-        for i in np.argsort(-shares)[:3]
-      ]
-    task, length = 'answer', run.preprocess.answer_length
-  else:
-    task = 'caption'
-  write = predict.write(
-    run.model, task=task, length=length - 1, beam_size=args.beam_size
-  )
-  tokens = np.asarray(jax.jit(write)(run.params, batch))
-  return [run.preprocess.tokenizer.decode(tokens[0])]
+    return [f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)]
+  if args.question is None:
+    return run.caption(picture, beam_size=args.beam_size)
+  _tell_cut(run, [args.question], run.preprocess.question_length)
+  if not run.preprocess.answers:
+    return run.answer(picture, args.question, beam_size=args.beam_size)
+  logits = run.answer_logits(run.question_batch(picture, args.question))[0]
+  shares = np.exp(logits - np.logaddexp.reduce(logits))
+  return [
+    f'{shares[i]:6.1%}  {run.preprocess.answers[i]}'
+    for i in np.argsort(-shares)[:3]
+  ]
 
 
-def _tokens(run, key: str, texts: list[str], length: int) -> dict:
-  """Encodes texts, and says so where one is cut."""
-  import numpy as np
-
-  tokenizer = run.preprocess.tokenizer
+def _tell_cut(run, texts: list[str], length: int) -> None:
+  """Says so where a text is longer than what the model reads."""
   for text in texts:
-    if tokenizer.count(text) > length:
+    if run.tokenizer.count(text) > length:
       print(
-        f'{text!r} has {tokenizer.count(text)} tokens; the model reads the '
+        f'{text!r} has {run.tokenizer.count(text)} tokens; the model reads the '
         f'first {length}',
         file=sys.stderr,
       )
-  ids, masks = zip(*(tokenizer.encode(t, length) for t in texts), strict=True)
-  return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}

@@ -5,6 +5,9 @@ Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
 
 import functools
 import io
+import os
+import pathlib
+from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -38,6 +41,26 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
       f'not a readable image ({len(data)} bytes): {error}'
     ) from error
   return np.asarray(to_rgb(image))
+
+
+def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
+  """A picture, whatever form it has.
+
+  Args:
+    picture: a file's path, a Pillow image or uint8 [H, W, 3].
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no readable picture; it names the file.
+  """
+  if isinstance(picture, str | os.PathLike):
+    try:
+      return decode(pathlib.Path(picture).read_bytes())
+    except ValueError as error:
+      raise ValueError(f'{picture}: {error}') from error
+  if isinstance(picture, PIL.Image.Image):
+    return np.asarray(to_rgb(picture))
+  return np.asarray(picture)
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -3,7 +3,8 @@
 A sequence reads `<bos> words <eos> <pad> ...`. Tokenizers made here work on
 bytes, so that no text is unknown to them, and give the four special tokens the
 ids 0 to 3; a foreign `tokenizer.json` keeps its own ids, which is why code
-should ask the tokenizer for `pad_id`, `bos_id` and `eos_id`.
+should ask the tokenizer for `pad_id`, `bos_id` and `eos_id`. Some (SigLIP's)
+start a sequence with its first word.
 """
 
 import os
@@ -30,7 +31,7 @@ class Tokenizer:
 
   Attributes:
     pad_id: id that fills a sequence up.
-    bos_id: id that every sequence starts with.
+    bos_id: id that every sequence starts with; None if there is none.
     eos_id: id that ends a sequence.
     vocab_size: number of ids, that is one more than the largest.
   """
@@ -61,7 +62,8 @@ class Tokenizer:
     # '<eos>' typed by a user is seven characters, not the end of the text.
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
-    _remember_specials(tokenizer, self.pad_id, self.bos_id, self.eos_id)
+    self._lead = [] if self.bos_id is None else [self.bos_id]
+    _remember_specials(tokenizer, self.pad_id, self._lead, self.eos_id)
     self._tokenizer = tokenizer
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
@@ -83,15 +85,15 @@ class Tokenizer:
       raise ValueError(
         f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
       )
-    words = self._encode(text)[: length - 2]
-    row = [self.bos_id, *words, self.eos_id]
+    words = self._encode(text)[: length - 1 - len(self._lead)]
+    row = [*self._lead, *words, self.eos_id]
     ids = np.full(length, self.pad_id, np.int32)
     ids[: len(row)] = row
     return ids, np.arange(length) < len(row)
 
   def count(self, text: str) -> int:
     """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included."""
-    return len(self._encode(text)) + 2
+    return len(self._encode(text)) + len(self._lead) + 1
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     """Text of ids [T]: up to the first `<eos>`, special tokens dropped."""
@@ -233,14 +235,20 @@ def _spell(byte: int) -> str:
 
 def _special_ids(
   tokenizer: tokenizers.Tokenizer, given: dict[str, str | None]
-) -> tuple[int, int, int]:
-  """Ids of pad, bos, eos: as given, as the file says, or by their names."""
-  found = {}
+) -> tuple[int, int | None, int]:
+  """Ids of pad, bos, eos: as given, as the file says, or by their names.
+
+  Without a padding token the end of text, whose mask tells them apart, fills
+  up, as in CLIP.
+  """
+  found: dict[str, int | None] = {}
   if tokenizer.padding:
     found['pad'] = tokenizer.padding['pad_id']
   around = tokenizer.encode('').ids
   if len(around) == 2:
     found['bos'], found['eos'] = around
+  elif len(around) == 1:
+    found['bos'], found['eos'] = None, around[0]
   for role, names in _NAMES.items():
     if given[role] is not None:
       found[role] = tokenizer.token_to_id(given[role])
@@ -250,23 +258,26 @@ def _special_ids(
         )
     ids = [tokenizer.token_to_id(name) for name in names]
     found.setdefault(role, next((i for i in ids if i is not None), None))
-    if found[role] is None:
+    if found[role] is None and role == 'eos':
       raise ValueError(
         f'the tokenizer has no {role} token among {", ".join(names)}; name '
         f"one of its tokens: Tokenizer.load(path, {role}='...')"
       )
+  if found['pad'] is None:
+    found['pad'] = found['eos']
   return found['pad'], found['bos'], found['eos']
 
 
 def _remember_specials(
-  tokenizer: tokenizers.Tokenizer, pad: int, bos: int, eos: int
+  tokenizer: tokenizers.Tokenizer, pad: int, lead: list[int], eos: int
 ) -> None:
   """Writes the special tokens where a saved file keeps them."""
   tokenizer.enable_padding(
     pad_id=pad, pad_token=tokenizer.id_to_token(pad), length=None
   )
-  names = [tokenizer.id_to_token(i) for i in (bos, eos)]
+  before = [(tokenizer.id_to_token(i), i) for i in lead]
+  after = (tokenizer.id_to_token(eos), eos)
   tokenizer.post_processor = processors.TemplateProcessing(
-    single=[names[0], '$A', names[1]],
-    special_tokens=sorted({(names[0], bos), (names[1], eos)}),
+    single=[*(name for name, _ in before), '$A', after[0]],
+    special_tokens=sorted({*before, after}),
   )

@@ -32,6 +32,8 @@ class Transformer(tower.Tower):
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
     pooler: whether what is pooled goes through a dense layer and tanh (BERT).
+    reads_padding: whether padding is read like words, so that 'last' is the
+      last place, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).
     final_norm: whether the result is.
     block: further settings of `mmjax.nn.Block`.
@@ -53,6 +55,7 @@ class Transformer(tower.Tower):
   num_segments: int = 0
   pooling: str = 'last'
   pooler: bool = False
+  reads_padding: bool = False
   embed_norm: bool = False
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -137,7 +140,7 @@ class Transformer(tower.Tower):
       )
     if self.embed_norm:
       x = self.initial_norm(x)
-    if mask is None:
+    if mask is None or self.reads_padding:
       mask = jnp.ones(tokens.shape, bool)
     return self.embed_dropout(x, deterministic=not train), mask
 

@@ -40,7 +40,8 @@ PARTS = {
   'fusion': FUSIONS,
   'decoder': DECODERS,
 }
-_DERIVED = ('dtype', 'parent', 'name', 'vocab_size', 'num_answers')
+_SPECIALS = ('bos_id', 'eos_id', 'pad_id')
+_DERIVED = ('dtype', 'parent', 'name', 'num_answers', *_SPECIALS)
 
 
 def build(
@@ -51,6 +52,7 @@ def build(
   question_length: int = 0,
   answer_length: int = 0,
   num_answers: int = 0,
+  special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
 ) -> nn.Module:
   """Makes a model.
@@ -58,12 +60,14 @@ def build(
   Args:
     config: `name` (a key of `MODELS`), the model's own settings, and for each
       of its parts a mapping with a `name` and settings, or None to do without.
-    vocab_size: V, of all text parts.
+    vocab_size: V, of all text parts that don't set a larger one.
     text_length: longest caption, the `max_length` of parts that read captions
       and don't set one.
     question_length: the same for questions.
     answer_length: the same for answers.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
+    special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
+      that write.
     dtype: of the computation.
 
   Raises:
@@ -79,6 +83,7 @@ def build(
     'vocab_size': vocab_size,
     'num_answers': num_answers,
     'dtype': jnp.dtype(dtype),
+    **(special_ids or {}),
   }
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
@@ -103,6 +108,39 @@ def build(
       derived_part = derived
     parts[part] = _make(part_cls, of_part, where, derived_part)
   return _make(cls, settings, 'model', derived, parts)
+
+
+def describe(module: nn.Module) -> dict[str, Any]:
+  """The settings from which `build` makes a module again.
+
+  Args:
+    module: a model of `MODELS` or a part of `PARTS`.
+
+  Returns:
+    Its `name` and the fields that are not at their defaults.
+
+  Raises:
+    ValueError: if `build` does not know such modules.
+  """
+  names = {
+    cls: name
+    for choices in (MODELS, *PARTS.values())
+    for name, cls in choices.items()
+  }
+  if type(module) not in names:
+    raise ValueError(
+      f'{type(module).__name__} is no model that a config can name; those are '
+      f'{", ".join(cls.__name__ for cls in names)}'
+    )
+  out: dict[str, Any] = {'name': names[type(module)]}
+  for name, field in _fields(type(module)).items():
+    value = getattr(module, name)
+    if name in _DERIVED or value == field.default:
+      continue
+    out[name] = (
+      describe(value) if isinstance(value, nn.Module) else _plain(value)
+    )
+  return out
 
 
 def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
@@ -134,6 +172,11 @@ def _make(
     if name not in legal:
       raise ValueError(f'{where}.{name} is unknown; {cls.__name__} has {legal}')
     _check_type(f'{where}.{name}', value, hints[name])
+    if name == 'vocab_size' and value < derived[name]:
+      raise ValueError(
+        f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
+        'leave it out, or set data.tokenizer to the one that belongs to it'
+      )
     if name == 'block' and isinstance(value, Mapping):
       _check_block(value, f'{where}.block')
   chosen = {name: v for name, v in derived.items() if name in fields}

@@ -31,6 +31,8 @@ class ContrastiveCaptioner(writing.Writer):
     logit_scale_max: what it is clipped to.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
     bos_id: the token that starts a text.
+    eos_id: the token that ends it.
+    pad_id: the token that fills up after the end.
     dtype: of the projections.
   """
 
@@ -42,6 +44,8 @@ class ContrastiveCaptioner(writing.Writer):
   logit_scale_max: float = 100.0
   logit_bias_init: float | None = None
   bos_id: int = 1
+  eos_id: int = 2
+  pad_id: int = 0
   dtype: Any = jnp.float32
 
   tasks: ClassVar[tuple[str, ...]] = ('caption',)

@@ -28,6 +28,8 @@ class EncoderDecoder(writing.Writer):
     decoder: a `TextDecoder` with cross-attention; None to classify only.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     bos_id: the token that starts a text.
+    eos_id: the token that ends it.
+    pad_id: the token that fills up after the end.
     dtype: of the classifier.
   """
 
@@ -37,6 +39,8 @@ class EncoderDecoder(writing.Writer):
   decoder: nn.Module | None = None
   num_answers: int = 0
   bos_id: int = 1
+  eos_id: int = 2
+  pad_id: int = 0
   dtype: Any = jnp.float32
 
   tasks: ClassVar[tuple[str, ...]] = ('caption', 'answer')

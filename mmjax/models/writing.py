@@ -11,8 +11,9 @@ from mmjax.types import Array, Batch, Tokens
 class Writer(nn.Module):
   """Adds `generate` to a model with a `decoder` and contexts to write from.
 
-  A subclass has `decoder`, and `prompt(batch, task) -> (context, tokens [B, P],
-  mask [B, P])` for each of its `tasks`.
+  A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
+  fills up after it, and `prompt(batch, task) -> (context, tokens [B, P], mask
+  [B, P])` for each of its `tasks`.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -42,8 +43,6 @@ class Writer(nn.Module):
     top_k: int = 0,
     top_p: float = 1.0,
     rng: Array | None = None,
-    eos_id: int = 2,
-    pad_id: int = 0,
   ) -> decoders.Generated:
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
@@ -57,8 +56,6 @@ class Writer(nn.Module):
       top_k: see `ops.filter_logits`.
       top_p: see `ops.filter_logits`.
       rng: a key, needed unless `temperature` is 0.
-      eos_id: ends a text.
-      pad_id: fills up after the end.
 
     Returns:
       Generated, [B, length].
@@ -98,7 +95,11 @@ class Writer(nn.Module):
     def step(tokens: Array, cache: decoders.DecoderCache, mask: Array):
       return module.apply(variables, tokens, cache, mask, method='decode_step')
 
-    shared = {'length': length, 'eos_id': eos_id, 'pad_id': pad_id}
+    shared = {
+      'length': length,
+      'eos_id': self.eos_id,
+      'pad_id': self.pad_id,
+    }
     if beam_size > 1:
       return decoders.beam_search(
         step,

@@ -4,15 +4,14 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import PIL.Image
 import tokenizers
 
+from mmjax.data import images
 from mmjax.pretrained import keys, preprocess
 from mmjax.types import Array, Batch, Params
 
@@ -55,7 +54,9 @@ class Pretrained:
     Args:
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    return jnp.stack([self.preprocess(_opened(p)) for p in listed(pictures)])
+    return jnp.stack(
+      [self.preprocess(images.opened(p)) for p in listed(pictures)]
+    )
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
@@ -123,11 +124,3 @@ class Family(Protocol):
 def listed(given: Any) -> list[Any]:
   """One thing or several, as a list."""
   return list(given) if isinstance(given, list | tuple) else [given]
-
-
-def _opened(picture: Any) -> Any:
-  if isinstance(picture, str | Path):
-    with PIL.Image.open(picture) as opened:
-      opened.load()
-      return opened
-  return picture

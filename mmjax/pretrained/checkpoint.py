@@ -70,11 +70,7 @@ def load(
       mmjax doesn't know, or its tensors don't fit the config.
   """
   folder = Path(folder)
-  if not (folder / CONFIG).exists():
-    raise FileNotFoundError(
-      f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
-    )
-  config = json.loads((folder / CONFIG).read_text())
+  config, files = read_small(folder)
   family = family_of(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
@@ -93,12 +89,26 @@ def load(
   params = keys.load(
     family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
   )
+  return family.Model(module, params, config, files)
+
+
+def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+  """A folder's config, and its other small files by name.
+
+  Raises:
+    FileNotFoundError: if there is no config.
+  """
+  if not (folder / CONFIG).exists():
+    raise FileNotFoundError(
+      f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
+    )
+  config = json.loads((folder / CONFIG).read_text())
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
     if (folder / name).exists()
   }
-  return family.Model(module, params, config, files)
+  return config, files
 
 
 def save(

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Sequence
-from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,14 +12,7 @@ from mmjax.types import Array
 
 
 class DualEncoder(base.Pretrained):
-  """CLIP and its kin.
-
-  Attributes:
-    reads_padding: whether padding is read like words, as in SigLIP's training,
-      and texts are pooled at the last place, whatever stands there.
-  """
-
-  reads_padding: ClassVar[bool] = False
+  """CLIP and its kin."""
 
   def encode_image(self, pictures) -> Array:
     """Unit vectors [B, E] of pictures, see `pixels`."""
@@ -40,12 +32,9 @@ class DualEncoder(base.Pretrained):
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    pad = 0
-    if self.reads_padding:
-      pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
+    pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
     shape = (len(encoded), self.module.text.max_length)
-    ids = np.full(shape, pad, np.int32)
-    mask = np.full(shape, self.reads_padding)
+    ids, mask = np.full(shape, pad, np.int32), np.zeros(shape, bool)
     for row, one in enumerate(encoded):
       ids[row, : len(one.ids)] = one.ids
       mask[row, : len(one.ids)] = True

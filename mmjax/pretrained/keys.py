@@ -226,7 +226,7 @@ def load(
     ValueError: if a tensor is missing, left over or has another shape; it names
       all of them.
   """
-  leaves = _flat(target)
+  leaves = flat(target)
   by_path = {rule.ours: rule for rule in rules}
   wrong = [f'no rule fills {path}' for path in sorted(leaves.keys() - by_path)]
   wrong += [f'no parameter {path}' for path in sorted(by_path.keys() - leaves)]
@@ -245,7 +245,7 @@ def load(
       'the checkpoint does not fit its config.json:\n  '
       + '\n  '.join(dict.fromkeys(wrong))
     )
-  return _tree(
+  return tree(
     {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
   )
 
@@ -254,7 +254,7 @@ def save(
   rules: Sequence[Rule], params: Params
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields the checkpoint's names and arrays."""
-  leaves = _flat(params)
+  leaves = flat(params)
   parts: dict[str, dict[int, np.ndarray]] = {}
   for rule in rules:
     array = np.asarray(jax.device_get(leaves[rule.ours]))
@@ -313,19 +313,21 @@ def _put_layer(stacked: jax.Array, layer: jax.Array, i: int) -> jax.Array:
   return stacked.at[i].set(layer)
 
 
-def _flat(tree: Params) -> dict[str, Any]:
+def flat(tree: Params) -> dict[str, Any]:
+  """A tree's leaves by their paths, 'text/blocks/layers/mlp/up/kernel'."""
   return {
     '/'.join(str(key.key) for key in path): leaf
     for path, leaf in jax.tree.leaves_with_path(tree)
   }
 
 
-def _tree(leaves: Mapping[str, Any]) -> Params:
-  tree: dict[str, Any] = {}
+def tree(leaves: Mapping[str, Any]) -> Params:
+  """The tree that has these leaves at these paths."""
+  out: dict[str, Any] = {}
   for path, leaf in leaves.items():
     *parents, name = path.split('/')
-    node = tree
+    node = out
     for parent in parents:
       node = node.setdefault(parent, {})
     node[name] = leaf
-  return tree
+  return out

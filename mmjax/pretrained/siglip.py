@@ -34,7 +34,6 @@ _HEAD = 'vision_model.head'
 class Model(dual_encoders.DualEncoder):
   """SigLIP, which reads padding too."""
 
-  reads_padding: ClassVar[bool] = True
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'height': 224, 'width': 224},
     'do_center_crop': False,
@@ -48,7 +47,7 @@ def module(
 ) -> models.DualEncoder:
   """The model that a config.json describes.
 
-  Give it texts without a mask, padded to their full length.
+  Give it texts that are padded to their full length.
   """
   text, vision = _sections(config)
   return models.DualEncoder(
@@ -62,6 +61,7 @@ def module(
       vocab_size=text['vocab_size'],
       max_length=text['max_position_embeddings'],
       pooling='last',
+      reads_padding=True,
       **towers.settings(text, dtype),
     ),
     embed_dim=vision['hidden_size'],

@@ -18,6 +18,7 @@ from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
   flops,
   folder,
+  init_from,
   optimizer,
   prefetch,
   progress,
@@ -56,7 +57,7 @@ def run(
     NonFiniteError: if a loss or gradient is NaN or infinite.
   """
   clock = startup.Clock()
-  config = settings.complete(config)
+  config = init_from.resolve(settings.complete(config))
   settings.validate(config)
   run_folder = folder.RunFolder(workdir)
   run_folder.check(config)
@@ -89,7 +90,7 @@ def run(
     )
     clock.lap('data')
     start = _start(config, experiment, mesh, checkpoints, batches, clock)
-    run_folder.begin(config, experiment.files)
+    run_folder.begin(config, {**experiment.files, **init_from.files(config)})
     meter = progress.Meter(
       config.train.batch_size,
       flops=start.flops,
@@ -150,7 +151,7 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   clock.lap('init')
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, plan, config.seed, checkpoints)
+    state = pool.submit(_make_state, plan, config, checkpoints)
     if begun == train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
@@ -177,18 +178,22 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
 
 
 def _make_state(
-  plan: state_lib.Plan, seed: int, checkpoints: checkpoints_lib.Checkpoints
+  plan: state_lib.Plan, config: Any, checkpoints: checkpoints_lib.Checkpoints
 ) -> state_lib.State:
   """Restores the state, or computes the first one where it will lie."""
   if checkpoints.latest():
     return checkpoints.restore(plan.abstract)
-  seed = np.uint32(seed)
+  seed = np.uint32(config.seed)
   init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
   # It runs once: on CPUs, optimising it takes longer than all else.
   quick = {'xla_backend_optimization_level': 0}
   on_cpu = jax.default_backend() == 'cpu'
   compiled = init.compile(compiler_options=quick if on_cpu else None)
-  return jax.block_until_ready(compiled(seed))
+  state = jax.block_until_ready(compiled(seed))
+  if not config.init_from:
+    return state
+  given = init_from.load(config, plan.abstract.params)
+  return state_lib.with_params(state, given)
 
 
 def _train(

@@ -1,31 +1,142 @@
 """From a run's folder back to its model, without the experiment file."""
 
 import dataclasses
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
+import jax
+import numpy as np
+
 from mmjax import models
+from mmjax.data import images, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.data import tokenizers
+from mmjax.models import predict
 from mmjax.train import checkpoints, settings
-from mmjax.types import Params
+from mmjax.types import Array, Batch, Params
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
   """A trained model with all that belongs to it.
 
+  `module` and `params` are all that JAX code needs; the methods take pictures
+  and texts. A picture is a file's path, a Pillow image or uint8 [H, W, 3].
+
   Attributes:
     config: what the run was started with.
-    model: a Linen module.
+    module: a Linen module.
     params: its parameters; the average, where the run kept one.
-    preprocess: images, texts and questions to arrays; has the tokenizer.
+    preprocess: images, texts and questions to arrays.
   """
 
   config: Any
-  model: Any
+  module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
+
+  @property
+  def tokenizer(self) -> tokenizers.Tokenizer:
+    """Texts to ids and back."""
+    return self.preprocess.tokenizer
+
+  def encode_image(self, pictures: Any) -> Array:
+    """Unit vectors [B, E] of one picture or several."""
+    return self._embed_images(self.params, self.image_batch(pictures))
+
+  def encode_text(self, texts: str | Sequence[str]) -> Array:
+    """Unit vectors [B, E] of one text or several."""
+    batch = self.text_batch('text', texts, self.preprocess.text_length)
+    return self._embed_texts(self.params, batch)
+
+  def caption(self, pictures: Any, *, beam_size: int = 1) -> list[str]:
+    """A text about each picture; greedy, or the best of a beam."""
+    length = self.preprocess.text_length
+    return self._write('caption', self.image_batch(pictures), length, beam_size)
+
+  def answer(
+    self, pictures: Any, questions: str | Sequence[str], *, beam_size: int = 1
+  ) -> list[str]:
+    """An answer to each picture's question."""
+    batch = self.question_batch(pictures, questions)
+    if self.preprocess.answers:
+      chosen = np.argmax(self.answer_logits(batch), axis=-1)
+      return [self.preprocess.answers[i] for i in chosen]
+    length = self.preprocess.answer_length
+    return self._write('answer', batch, length, beam_size)
+
+  def answer_logits(self, batch: Batch) -> Array:
+    """Logits [B, C] of `preprocess.answers`, for `question_batch`."""
+    return self._answer_logits(self.params, batch)
+
+  def image_batch(self, pictures: Any) -> Batch:
+    """Arrays of pictures, as the model reads them."""
+    arrays = [
+      self.preprocess.encode_image(images.opened(p)) for p in _listed(pictures)
+    ]
+    return {
+      'image': np.stack(arrays),
+      'image_mask': np.ones(len(arrays), bool),
+    }
+
+  def question_batch(
+    self, pictures: Any, questions: str | Sequence[str]
+  ) -> Batch:
+    """Arrays of pictures and of a question about each."""
+    length = self.preprocess.question_length
+    asked = self.text_batch('question', questions, length)
+    batch = self.image_batch(pictures)
+    if len(asked['question']) != len(batch['image']):
+      raise ValueError(
+        f'there are {len(batch["image"])} pictures and '
+        f'{len(asked["question"])} questions; give one question for each'
+      )
+    return batch | asked
+
+  def text_batch(
+    self, key: str, texts: str | Sequence[str], length: int
+  ) -> Batch:
+    """Arrays `key` and its mask [B, length] of texts."""
+    pairs = [self.tokenizer.encode(text, length) for text in _listed(texts)]
+    ids, masks = zip(*pairs, strict=True)
+    return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
+
+  def _write(
+    self, task: str, batch: Batch, length: int, beam_size: int
+  ) -> list[str]:
+    # What starts a text is not written.
+    write = self._writer(task, length - 1, beam_size)
+    return [self.tokenizer.decode(ids) for ids in write(self.params, batch)]
+
+  @functools.cached_property
+  def _embed_images(self) -> Callable[..., Array]:
+    return jax.jit(predict.embed_images(self.module))
+
+  @functools.cached_property
+  def _embed_texts(self) -> Callable[..., Array]:
+    return jax.jit(predict.embed_texts(self.module))
+
+  @functools.cached_property
+  def _answer_logits(self) -> Callable[..., Array]:
+    return jax.jit(predict.answer_logits(self.module))
+
+  @functools.cached_property
+  def _writer(self) -> Callable[..., Callable[..., Array]]:
+    @functools.lru_cache
+    def make(task: str, length: int, beam_size: int):
+      return jax.jit(
+        predict.write(
+          self.module, task=task, length=length, beam_size=beam_size
+        )
+      )
+
+    return make
+
+
+def _listed(given: Any) -> list[Any]:
+  return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def build_model(config: Any, preprocess: preprocessing.Preprocessor) -> Any:
@@ -42,8 +153,26 @@ def build_model(config: Any, preprocess: preprocessing.Preprocessor) -> Any:
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
     num_answers=len(preprocess.answers),
+    special_ids=_special_ids(config, preprocess.tokenizer),
     dtype=config.train.dtype,
   )
+
+
+def _special_ids(
+  config: Any, tokenizer: tokenizers.Tokenizer
+) -> dict[str, int]:
+  """Those of the tokenizer.
+
+  Raises:
+    UserError: if texts shall be written, but nothing starts them.
+  """
+  if tokenizer.bos_id is None and config.model.get('decoder'):
+    raise settings.UserError(
+      f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '
+      'text, which model.decoder needs; use another tokenizer'
+    )
+  names = ('bos_id', 'eos_id', 'pad_id')
+  return {name: getattr(tokenizer, name) for name in names}
 
 
 def load(workdir: Path | str) -> Run:
@@ -65,7 +194,7 @@ def load(workdir: Path | str) -> Run:
   )
   return Run(
     config=config,
-    model=build_model(config, preprocess),
+    module=build_model(config, preprocess),
     params=checkpoints.load_params(workdir),
     preprocess=preprocess,
   )

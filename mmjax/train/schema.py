@@ -117,6 +117,11 @@ _KINDS = {
 TOP = {
   'experiment': Field('str', '', 'name of the experiment file'),
   'seed': Field('int', 0, 'source of all randomness', minimum=0),
+  'init_from': Field(
+    'str',
+    '',
+    'trained weights to start from: FOLDER, or PART=FOLDER,...',
+  ),
 }
 
 DATA = {

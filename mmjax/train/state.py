@@ -1,7 +1,7 @@
 """Everything that a run carries from one step to the next."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -125,6 +125,25 @@ def plan(
     shardings,
   )
   return Plan(init, abstract, shardings)
+
+
+def with_params(state: State, given: Mapping[str, Array]) -> State:
+  """A first state, some of whose parameters are given.
+
+  Args:
+    state: of `Plan.init`. Optimizers start from zeros, whatever the parameters.
+    given: by path, 'image/blocks/...'.
+  """
+
+  def replaced(path, leaf):
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    return given.get(name, leaf)
+
+  params = jax.tree_util.tree_map_with_path(replaced, state.params)
+  ema = state.ema
+  if ema is not None:
+    ema = jax.tree.map(jnp.copy, params)
+  return state.replace(params=params, ema=ema)
 
 
 def _as_arrays(batch: Batch) -> Batch:

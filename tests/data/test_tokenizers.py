@@ -143,7 +143,7 @@ def test_named_specials_survive_saving(tmp_path):
 
 
 def test_missing_specials_are_named():
-  with pytest.raises(ValueError, match=r"load\(path, pad='...'\)"):
+  with pytest.raises(ValueError, match=r"load\(path, eos='...'\)"):
     tokenizers.Tokenizer(_foreign('<?>'))
   with pytest.raises(ValueError, match="no token '<start>' to use as bos"):
     tokenizers.Tokenizer(_foreign('<?>', '<pad>'), bos='<start>')

@@ -111,7 +111,7 @@ def test_trains_and_is_rebuilt(
   experiment = build(config)
   batch = experiment.init_batch
   seen = jax.jit(
-    lambda params, batch: run.model.apply(
+    lambda params, batch: run.module.apply(
       {'params': params}, batch, train=False
     )
   )(run.params, batch)

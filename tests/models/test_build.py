@@ -59,7 +59,7 @@ def changed(config, path, value):
     ('image.size', 3, r'model\.image\.size is unknown; ViT has \['),
     ('embed_dims', 3, r'model\.embed_dims is unknown; DualEncoder has \['),
     ('dtype', 'float16', r'model\.dtype is unknown'),
-    ('text.vocab_size', 3, r'model\.text\.vocab_size is unknown'),
+    ('text.vocab_size', 3, r'model\.text\.vocab_size is 3, but .* is 11'),
     ('embed_dim', ..., r'model\.embed_dim is missing; DualEncoder needs'),
     ('image', ..., r'model\.image is missing; DualEncoder needs'),
     ('image.width', ..., r"model\.image\.width is missing; ViT needs \['wid"),

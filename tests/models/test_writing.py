@@ -26,7 +26,8 @@ def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
   model, variables = made[name]
   key = {'caption': 'text', 'answer': 'answer'}[task]
   length = batch[key].shape[1] - 1
-  written = write(model, task=task, length=length, eos_id=-1)(variables, batch)
+  endless = model.clone(eos_id=-1)
+  written = write(endless, task=task, length=length)(variables, batch)
   assert written.tokens.shape == (3, length)
   ids = np.concatenate([np.ones((3, 1), int), written.tokens], axis=1)
   read = {**batch, key: ids, f'{key}_mask': np.ones(ids.shape, bool)}

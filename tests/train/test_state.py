@@ -73,3 +73,14 @@ def test_variables_that_are_no_parameters_are_refused():
 
   with pytest.raises(ValueError, match='batch_stats'):
     state_lib.shapes(WithStatistics(), {'image': jnp.zeros((2, 5))})
+
+
+def test_given_parameters_take_the_place_of_drawn_ones():
+  state = jax.jit(_plan().init)(np.uint32(0))
+  kernel = jnp.full_like(state.params['up']['kernel'], 7.0)
+  got = state_lib.with_params(state, {'up/kernel': kernel})
+  for tree in (got.params, got.ema):
+    np.testing.assert_array_equal(tree['up']['kernel'], kernel)
+    np.testing.assert_array_equal(
+      tree['down']['kernel'], state.params['down']['kernel']
+    )

@@ -1,0 +1,50 @@
+"""`mmjax convert`: a trained model to a Hugging Face folder."""
+
+import argparse
+import pathlib
+
+USAGE = """\
+  mmjax convert runs/finetuned out
+  mmjax convert openai/clip-vit-base-patch32 clip --dtype=bfloat16
+
+IN is a Hugging Face folder or a name on its hub, or the folder of a run that
+began from one (--config.init_from). OUT is a folder that transformers opens.
+"""
+
+
+def main(argv: list[str]) -> int:
+  """Reads a model and writes it as a Hugging Face folder.
+
+  Raises:
+    ValueError: if IN can't be written so, or OUT is IN.
+  """
+  parser = argparse.ArgumentParser(
+    prog='mmjax convert',
+    description='Write a trained model as a Hugging Face folder.',
+    epilog=USAGE,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument('source', metavar='IN')
+  parser.add_argument('folder', metavar='OUT')
+  parser.add_argument(
+    '--dtype',
+    choices=('float32', 'bfloat16', 'float16'),
+    default='float32',
+    help='of the tensors written',
+  )
+  args = parser.parse_args(argv)
+  out = pathlib.Path(args.folder)
+  if out.resolve() == pathlib.Path(args.source).resolve():
+    raise ValueError(f'IN and OUT are both {out}; write to another folder')
+  # Only now: the mistakes above should be told at once.
+  import jax
+
+  import mmjax
+  from mmjax.pretrained import tensors
+
+  model = mmjax.load(args.source, param_dtype=args.dtype)
+  mmjax.save(model, out)
+  number = sum(leaf.size for leaf in jax.tree.leaves(model.params))
+  written = len(tensors.Tensors(out).names)
+  print(f'{out}: {number:,} parameters in {written} tensors')
+  return 0

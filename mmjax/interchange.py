@@ -1,0 +1,70 @@
+"""Models from folders, and back: Hugging Face's, and mmjax's own runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import pretrained
+from mmjax.pretrained import checkpoint, hub
+from mmjax.train import init_from, rebuild
+
+Model = pretrained.Pretrained | rebuild.Run
+
+
+def load(
+  source: Path | str,
+  *,
+  dtype: Any = jnp.float32,
+  param_dtype: Any = jnp.float32,
+  mesh: jax.sharding.Mesh | None = None,
+) -> Model:
+  """Opens a trained model.
+
+  Args:
+    source: a Hugging Face folder, a name on its hub (with the extra `hub`), or
+      the folder of an mmjax run.
+    dtype: of a published model's computation; a run keeps its own.
+    param_dtype: of a published model's parameters.
+    mesh: of `mmjax.parallel.mesh.build`, to lay a published model's parameters
+      out on.
+
+  Returns:
+    The module, its parameters and what prepares inputs. A run that began from a
+    published model (`init_from`) is given as such, so that it can be saved.
+
+  Raises:
+    FileNotFoundError: if there is no such folder or name.
+    ValueError: if it is no model that mmjax knows, or is broken.
+    ImportError: if a download needs the extra `hub`.
+  """
+  folder = hub.find(source)
+  config = folder / checkpoint.CONFIG
+  if config.exists() and 'experiment' in json.loads(config.read_text()):
+    run = rebuild.load(folder)
+    return init_from.published(run, folder) or run
+  return pretrained.load(
+    folder, dtype=dtype, param_dtype=param_dtype, mesh=mesh
+  )
+
+
+def save(model: Model, folder: Path | str) -> None:
+  """Writes a Hugging Face folder, which transformers and `load` open.
+
+  Args:
+    model: of `load`.
+    folder: is made if it is not there.
+
+  Raises:
+    ValueError: for a run that did not begin from a published model, so that no
+      class of transformers is made for it.
+  """
+  if isinstance(model, rebuild.Run):
+    raise ValueError(
+      f'the run trained a {type(model.module).__name__} of its own, for which '
+      'transformers has no class; only runs that began from a published model '
+      '(--config.init_from=FOLDER) can be saved as one'
+    )
+  pretrained.save(model, folder)

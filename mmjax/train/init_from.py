@@ -1,0 +1,275 @@
+"""Starting a run from trained weights: a published model's, or another run's.
+
+  --config.init_from=FOLDER                      the whole model
+  --config.init_from=image=FOLDER                its image tower alone
+  --config.init_from=image=FOLDER,text=FOLDER2   two towers
+
+The architecture comes with the weights: the config's `model` section, or that
+part of it, becomes theirs, and so do the settings of `data` that they were
+trained with. A folder may also be a model's name on the Hugging Face hub.
+"""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax.pretrained import base, checkpoint, hub, keys, preprocess, tensors
+from mmjax.train import rebuild, settings
+from mmjax.types import Params
+
+# In a run's folder: what belongs to the published model that it began from.
+FOLDER = 'pretrained'
+_DATA = {
+  'image': ('image_size', 'resize', 'mean', 'std'),
+  'text': ('tokenizer', 'text_length'),
+  'question': ('tokenizer', 'question_length'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+  """A trained model, its weights not yet read.
+
+  Attributes:
+    folder: where it lies.
+    module: its module.
+    data: settings of `data` that it was trained with.
+    shapes: of its parameters.
+    read: shapes, with shardings -> parameters.
+    files: the small files of a published model, by name.
+  """
+
+  folder: Path
+  module: nn.Module
+  data: Mapping[str, Any]
+  shapes: Params
+  read: Callable[[Params], Params]
+  files: Mapping[str, bytes]
+
+
+def resolve(config: Any) -> Any:
+  """A copy of a config whose model and data are those of `init_from`.
+
+  Args:
+    config: a completed config.
+
+  Raises:
+    UserError: if a source is not there, or is no model that a config can name.
+  """
+  if not config.init_from:
+    return config
+  config = config.copy_and_resolve_references()
+  told = []
+  for part, source in _sources(config):
+    module, _ = _part(source, part)
+    described = _users(models.describe, module)
+    with config.unlocked(), config.ignore_type():
+      if part:
+        config.model[part] = described
+      else:
+        config.model = described
+      for name, value in _data(config, source, part or described):
+        config.data[name] = value
+        told.append(f'data.{name}={value!r}')
+  print(f'init_from sets the model and {", ".join(told)}', flush=True)
+  return config
+
+
+def load(config: Any, target: Params) -> Params:
+  """Reads the weights.
+
+  Args:
+    config: what `resolve` gave, with `init_from`.
+    target: shapes and shardings of the run's parameters.
+
+  Returns:
+    Parameters by path, 'image/...', for those that have a source.
+
+  Raises:
+    UserError: if the model lacks a parameter of the source's, or it has another
+      shape; all are named.
+  """
+  wanted, found, wrong = keys.flat(target), {}, []
+  for part, source in _sources(config):
+    _, inside = _part(source, part)
+    ours = {
+      path: (f'{part}/' if part else '') + path.removeprefix(inside)
+      for path in keys.flat(source.shapes)
+      if path.startswith(inside)
+    }
+    shapes = keys.flat(source.shapes)
+    for path, own in ours.items():
+      if own not in wanted:
+        # A twin that sees no image has no image tower.
+        if not (config.data.blind and own.startswith('image')):
+          wrong.append(f'{own}: the model has no such parameter')
+      elif wanted[own].shape != shapes[path].shape:
+        wrong.append(
+          f'{own}: {list(wanted[own].shape)} in the model, '
+          f'{list(shapes[path].shape)} in {source.folder}'
+        )
+      else:
+        shapes[path] = wanted[own]
+    if wrong:
+      continue
+    read = keys.flat(_users(source.read, keys.tree(shapes)))
+    found |= {own: read[path] for path, own in ours.items() if own in wanted}
+  if wrong:
+    raise settings.UserError(
+      f'init_from={config.init_from!r} does not fit:\n  ' + '\n  '.join(wrong)
+    )
+  return found
+
+
+def files(config: Any) -> dict[str, Callable[[Path], None]]:
+  """What a run's folder keeps of the published model that it began from."""
+  if not config.init_from:
+    return {}
+  return {
+    f'{FOLDER}/{name}': functools.partial(Path.write_bytes, data=content)
+    for part, source in _sources(config)
+    for name, content in source.files.items()
+    if not part
+  }
+
+
+def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
+  """A run as the published model that it began from; None if from none."""
+  if not (workdir / FOLDER / checkpoint.CONFIG).exists():
+    return None
+  config, small = checkpoint.read_small(workdir / FOLDER)
+  family = checkpoint.family_of(config)
+  dtype = jnp.dtype(run.config.train.dtype)
+  return family.Model(family.module(config, dtype), run.params, config, small)
+
+
+def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
+  """Each part, '' for the whole, and what it starts from."""
+  for entry in config.init_from.split(','):
+    part, equals, folder = entry.rpartition('=')
+    if equals and part not in models.PARTS:
+      raise settings.UserError(
+        f'init_from={config.init_from!r}: {part!r} is no part of a model; use '
+        f'one of {", ".join(models.PARTS)}, or a folder alone for the whole'
+      )
+    if not part and ',' in config.init_from:
+      raise settings.UserError(
+        f'init_from={config.init_from!r}: of several folders each needs its '
+        'part, such as image=FOLDER,text=FOLDER'
+      )
+    yield part, _open(_users(hub.find, folder))
+
+
+@functools.lru_cache(maxsize=8)
+def _open(folder: Path) -> _Source:
+  path = folder / checkpoint.CONFIG
+  if path.exists() and 'experiment' in json.loads(path.read_text()):
+    return _of_run(folder)
+  return _users(_of_published, folder)
+
+
+def _of_run(folder: Path) -> _Source:
+  run = rebuild.load(folder)
+  kept = folder / FOLDER
+  data = {name: run.config.data[name] for of in _DATA.values() for name in of}
+  data['tokenizer'] = str(folder / 'tokenizer.json')
+  return _Source(
+    folder=folder,
+    module=run.module,
+    data=data,
+    shapes=jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
+    ),
+    read=lambda shapes: jax.tree.map(
+      lambda x, shape: jax.device_put(x, getattr(shape, 'sharding', None)),
+      run.params,
+      shapes,
+    ),
+    files={
+      file.relative_to(kept).as_posix(): file.read_bytes()
+      for file in kept.rglob('*')
+      if file.is_file()
+    },
+  )
+
+
+def _of_published(folder: Path) -> _Source:
+  config, small = checkpoint.read_small(folder)
+  family = checkpoint.family_of(config)
+  module = family.module(config, jnp.float32)
+  data: dict[str, Any] = {}
+  defaults = family.Model.image_defaults
+  if defaults:
+    given = json.loads(small.get(base.PREPROCESSOR, b'{}'))
+    prepares = preprocess.ImagePreprocessor.from_config(given, defaults)
+    data = {
+      'image_size': prepares.crop_size or prepares.size,
+      'resize': 'crop' if prepares.shortest_edge else 'stretch',
+      'mean': prepares.mean,
+      'std': prepares.std,
+    }
+  if base.TOKENIZER in small:
+    data['tokenizer'] = str(folder / base.TOKENIZER)
+  return _Source(
+    folder=folder,
+    module=module,
+    data=data,
+    shapes=checkpoint.shapes(module, family.inputs(config)),
+    read=lambda shapes: keys.load(
+      family.rules(config), tensors.Tensors(folder), shapes, skip=family.SKIP
+    ),
+    files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
+  )
+
+
+def _part(source: _Source, part: str) -> tuple[nn.Module, str]:
+  """A part of a source, and the path of its parameters, with its slash."""
+  module = source.module
+  if not part:
+    return module, ''
+  if type(module) in models.PARTS[part].values():
+    return module, ''  # A tower that was published alone.
+  for name in (part, 'text') if part == 'question' else (part,):
+    if isinstance(getattr(module, name, None), nn.Module):
+      return getattr(module, name), f'{name}/'
+  has = [
+    n for n in models.PARTS if isinstance(getattr(module, n, None), nn.Module)
+  ]
+  raise settings.UserError(
+    f'init_from: {source.folder} is a {type(module).__name__} without {part}; '
+    f'it has {", ".join(has) or "no parts"}'
+  )
+
+
+def _data(
+  config: Any, source: _Source, parts: str | Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+  """The data settings that come with a part, or with all that a model has."""
+  for part, names in _DATA.items():
+    if part not in ([parts] if isinstance(parts, str) else parts):
+      continue
+    for name in names:
+      if name in source.data:
+        yield name, source.data[name]
+    module, _ = _part(source, part)
+    most = getattr(module, 'max_length', None)
+    if most is not None:
+      given = config.data[names[-1]]
+      padded = getattr(module, 'reads_padding', False)
+      yield names[-1], most if padded else min(given, most)
+
+
+def _users(function: Callable[..., Any], *args: Any) -> Any:
+  """Calls a function whose errors are about what the user gave."""
+  try:
+    return function(*args)
+  except (ValueError, OSError, ImportError) as error:
+    raise settings.UserError(f'init_from: {error}') from error

@@ -1,0 +1,157 @@
+"""Runs that start from trained weights, and models from runs."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import mmjax
+from experiments import contrastive
+from mmjax import pretrained
+from mmjax.cli import main as cli
+from mmjax.data import builders, shapes
+from mmjax.pretrained import tensors
+from mmjax.train import init_from, loop, main, rebuild
+from mmjax.train.settings import UserError
+
+CONFIG = Path(__file__).parents[2] / 'configs/contrastive_shapes.py'
+GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+PICTURE = np.random.default_rng(0).integers(0, 256, (21, 21, 3), np.uint8)
+same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.fixture(scope='module')
+def make_config(tmp_path_factory):
+  """(init_from) -> the config of a run whose one step changes nothing."""
+  folder = tmp_path_factory.mktemp('data')
+  small = shapes.ShapesConfig(
+    'tiny', train=8, validation=4, test=4, compositional=4
+  )
+  builders.build(
+    lambda data_dir: shapes.Shapes(config=small, data_dir=data_dir),
+    folder,
+    progress=False,
+  )
+
+  def make(source):
+    config = main.load(str(CONFIG))
+    config.init_from = str(source)
+    config.data.update(name='shapes/tiny', data_dir=str(folder))
+    config.data.extra_splits = ()
+    config.optimizer.update(lr=0.0, warmup_steps=0)
+    config.train.update(
+      steps=1, batch_size=4, ema_decay=0.0, eval_every=0, keep_best=''
+    )
+    config.eval.update(batch_size=4)
+    return config
+
+  return make
+
+
+@pytest.fixture(scope='module')
+def tuned(make_config, tmp_path_factory):
+  """A run that began from the whole of a published CLIP."""
+  workdir = tmp_path_factory.mktemp('tuned')
+  loop.run(make_config(GOLDEN / 'clip'), contrastive.build, workdir)
+  return workdir
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_whole_published_model(tuned):
+  clip = pretrained.load(GOLDEN / 'clip')
+  run = rebuild.load(tuned)
+  same(run.params, clip.params)
+  assert run.config.data.image_size == (21, 21)
+  mean, std = clip.preprocess.mean, clip.preprocess.std
+  array = ((PICTURE / 255 - mean) / std).astype(np.float32)[None]
+  np.testing.assert_allclose(
+    run.encode_image(PICTURE),
+    clip.compiled('encode_image')(clip.params, array),
+    rtol=0,
+    atol=1e-5,
+  )
+  np.testing.assert_allclose(
+    run.encode_text('a red cat'),
+    clip.encode_text('a red cat'),
+    rtol=0,
+    atol=1e-5,
+  )
+
+
+@pytest.mark.slow
+def test_a_run_that_began_so_is_saved_so(tuned, tmp_path, capsys):
+  assert cli.main(['convert', str(tuned), str(tmp_path)]) == 0
+  assert '6,165 parameters in 78 tensors' in capsys.readouterr().out
+  there, here = tensors.Tensors(GOLDEN / 'clip'), tensors.Tensors(tmp_path)
+  assert here.names == there.names
+  for name in there.names:
+    np.testing.assert_array_equal(here.read(name), there.read(name))
+  loaded = mmjax.load(tuned)
+  assert loaded.config == pretrained.load(GOLDEN / 'clip').config
+  same(loaded.params, mmjax.load(tmp_path).params)
+
+
+@pytest.mark.slow
+def test_towers_come_from_several_places(make_config, tuned, tmp_path):
+  source = f'image={tuned},text={GOLDEN / "bert"}'
+  loop.run(make_config(source), contrastive.build, tmp_path)
+  run = mmjax.load(tmp_path)
+  assert isinstance(run, rebuild.Run)
+  same(run.params['image'], pretrained.load(GOLDEN / 'clip').params['image'])
+  same(run.params['text'], pretrained.load(GOLDEN / 'bert').params)
+  assert run.config.data.text_length == 9
+  assert run.encode_text(['a cat', 'a red circle']).shape[0] == 2
+  with pytest.raises(ValueError, match='the run trained a DualEncoder'):
+    mmjax.save(run, tmp_path / 'out')
+
+
+@pytest.mark.parametrize(
+  ('source', 'message'),
+  [
+    ('nowhere', 'there is no folder nowhere'),
+    ('audio={clip}', "'audio' is no part of a model; use one of image"),
+    ('image={clip},{bert}', 'of several folders each needs its part'),
+    ('decoder={clip}', 'DualEncoder without decoder; it has image, text'),
+    ('image={bert}', 'Transformer without image'),
+    ('{bert_filler}', 'MaskedLanguageModel is no model that a config can'),
+  ],
+)
+def test_what_cannot_start_a_run_is_named(make_config, source, message):
+  names = ('clip', 'bert', 'bert_filler')
+  source = source.format(**{name: GOLDEN / name for name in names})
+  with pytest.raises(UserError, match=message):
+    init_from.resolve(make_config(source))
+
+
+def test_parameters_that_do_not_fit_are_named(make_config):
+  config = init_from.resolve(make_config(GOLDEN / 'clip'))
+  wanted = pretrained.load(GOLDEN / 'clip').params
+  wanted['scale'] = {}
+  table = wanted['text']['words']['position_table']
+  wanted['text']['words']['position_table'] = table[:-1]
+  with pytest.raises(UserError) as told:
+    init_from.load(config, wanted)
+  assert 'scale/log_scale: the model has no such' in str(told.value)
+  assert 'text/words/position_table: [8, 12] in the model' in str(told.value)
+
+
+def test_what_cannot_be_converted_is_told(tmp_path, capsys):
+  shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
+  assert cli.main(['convert', str(tmp_path), str(tmp_path)]) == 1
+  assert 'IN and OUT are both' in capsys.readouterr().err
+  assert cli.main(['convert', str(tmp_path / 'no'), str(tmp_path)]) == 1
+  assert 'there is no folder' in capsys.readouterr().err
+
+
+def test_tensors_are_written_in_the_type_asked_for(tmp_path):
+  source, out = str(GOLDEN / 'siglip'), tmp_path / 'out'
+  assert cli.main(['convert', source, str(out), '--dtype=bfloat16']) == 0
+  held = tensors.Tensors(out)
+  assert {str(held.read(name).dtype) for name in held.names} == {'bfloat16'}
+  again = mmjax.load(out)
+  want = mmjax.load(GOLDEN / 'siglip').encode_text('a cat')
+  np.testing.assert_allclose(again.encode_text('a cat'), want, atol=0.05)
+  assert json.loads((out / 'config.json').read_text()) == again.config
