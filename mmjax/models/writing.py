@@ -1,5 +1,6 @@
 """What every model that writes text has in common."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -44,6 +45,8 @@ class Writer(nn.Module):
     rng: Array | None = None,
     eos_id: int = 2,
     pad_id: int = 0,
+    suppress: Sequence[int] = (),
+    suppress_first: Sequence[int] = (),
   ) -> decoders.Generated:
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
@@ -59,6 +62,8 @@ class Writer(nn.Module):
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text.
       pad_id: fills up after the end.
+      suppress: ids that are never written.
+      suppress_first: ids that are not written first.
 
     Returns:
       Generated, [B, length].
@@ -98,7 +103,13 @@ class Writer(nn.Module):
     def step(tokens: Array, cache: decoders.DecoderCache, mask: Array):
       return module.apply(variables, tokens, cache, mask, method='decode_step')
 
-    shared = {'length': length, 'eos_id': eos_id, 'pad_id': pad_id}
+    shared = {
+      'length': length,
+      'eos_id': eos_id,
+      'pad_id': pad_id,
+      'suppress': suppress,
+      'suppress_first': suppress_first,
+    }
     if beam_size > 1:
       return decoders.beam_search(
         step,
