@@ -5,7 +5,6 @@ import wave
 from pathlib import Path
 
 import numpy as np
-import scipy.signal
 
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
@@ -44,6 +43,8 @@ def resample(samples: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
   samples = np.asarray(samples, np.float32)
   if sample_rate == wanted:
     return samples
+  import scipy.signal  # Takes a second.
+
   common = math.gcd(sample_rate, wanted)
   resampled = scipy.signal.resample_poly(
     samples.astype(np.float64), wanted // common, sample_rate // common

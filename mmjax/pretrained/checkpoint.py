@@ -11,10 +11,14 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, keys, siglip, tensors
+from mmjax.pretrained import base, clip, keys, siglip, tensors, whisper
 from mmjax.types import Params
 
-FAMILIES: dict[str, base.Family] = {'clip': clip, 'siglip': siglip}
+FAMILIES: dict[str, base.Family] = {
+  'clip': clip,
+  'siglip': siglip,
+  'whisper': whisper,
+}
 
 CONFIG = 'config.json'
 # Small files that belong to a model, and go with it unchanged.
