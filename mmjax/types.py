@@ -1,11 +1,13 @@
 """The few types that every part of mmjax agrees on.
 
 Shape letters: B batch, N tokens, T text, S keys, H heads, K head size, D width,
-V vocabulary, C classes; images [B, H, W, C].
+V vocabulary, C classes; images [B, H, W, C], spectrograms [B, F, M] of F frames
+and M bands.
 
 A batch is a dict of arrays. Its keys, all optional:
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
+  spectrogram [B, F, M] float32                spectrogram_mask [B, F] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool

@@ -9,11 +9,12 @@ What an example gets doesn't depend on the others in its batch, nor on how far
 its prompt was padded.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import ops
 from mmjax.decoders import text
@@ -61,6 +62,8 @@ def sample(
   top_p: float = 1.0,
   eos_id: int = 2,
   pad_id: int = 0,
+  suppress: Sequence[int] = (),
+  suppress_first: Sequence[int] = (),
 ) -> Generated:
   """Writes token after token; stops when all examples have ended.
 
@@ -76,6 +79,8 @@ def sample(
     top_p: see `ops.filter_logits`.
     eos_id: ends a text.
     pad_id: fills up after the end.
+    suppress: ids that are never written.
+    suppress_first: ids that are not written first.
 
   Returns:
     Generated, [B, T].
@@ -97,8 +102,9 @@ def sample(
 
   def body(state: _SampleState):
     rngs = jax.vmap(jax.random.fold_in, (0, None))(rows, state.index)
-    token = ops.sample_token(rngs, state.logits, temperature, top_k, top_p)
-    log_probs = jax.nn.log_softmax(state.logits)
+    logits = _allowed(state.logits, state.index, suppress, suppress_first)
+    token = ops.sample_token(rngs, logits, temperature, top_k, top_p)
+    log_probs = jax.nn.log_softmax(logits)
     gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
     alive = ~state.done
     token = jnp.where(alive, token, pad_id)
@@ -150,6 +156,8 @@ def beam_search(
   length_penalty: float = 0.6,
   eos_id: int = 2,
   pad_id: int = 0,
+  suppress: Sequence[int] = (),
+  suppress_first: Sequence[int] = (),
 ) -> Generated:
   """Keeps the `beam_size` likeliest texts while writing.
 
@@ -167,6 +175,8 @@ def beam_search(
     length_penalty: 0 prefers short texts, 1 the best mean per token.
     eos_id: ends a text.
     pad_id: fills up after the end.
+    suppress: see `sample`.
+    suppress_first: see `sample`.
 
   Returns:
     Generated, [B, T]: the best text of each example.
@@ -192,7 +202,8 @@ def beam_search(
     return (state.index < length) & ~jnp.all(over(state))
 
   def body(state: _BeamState):
-    log_probs = jax.nn.log_softmax(state.logits).reshape(batch, beams, vocab)
+    logits = _allowed(state.logits, state.index, suppress, suppress_first)
+    log_probs = jax.nn.log_softmax(logits).reshape(batch, beams, vocab)
     totals = state.score[:, :, None] + log_probs
     score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)
     parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
@@ -251,6 +262,21 @@ def beam_search(
   mask = before_end == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return Generated(jnp.where(mask, tokens, pad_id), mask, score)
+
+
+def _allowed(
+  logits: Array,
+  index: Array,
+  suppress: Sequence[int],
+  suppress_first: Sequence[int],
+) -> Array:
+  """Rules ids out of logits [B, V] of the token at `index`."""
+  vocab = np.arange(logits.shape[-1])
+  never, not_first = (
+    jnp.asarray(np.isin(vocab, list(ids)))[None]
+    for ids in (suppress, suppress_first)
+  )
+  return jnp.where(never | (not_first & (index == 0)), -jnp.inf, logits)
 
 
 def _take_rows(cache: text.DecoderCache, rows: Array) -> text.DecoderCache:

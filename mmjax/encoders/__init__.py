@@ -1,8 +1,9 @@
 """One modality in, `Tokens` out."""
 
+from mmjax.encoders.audio import AudioTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.vit import ViT
 
-__all__ = ['Recurrent', 'ResNet', 'Transformer', 'ViT']
+__all__ = ['AudioTransformer', 'Recurrent', 'ResNet', 'Transformer', 'ViT']

@@ -5,6 +5,7 @@ from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.masked_language_model import MaskedLanguageModel
+from mmjax.models.speech_recognizer import SpeechRecognizer
 
 __all__ = [
   'PARTS',
@@ -12,6 +13,7 @@ __all__ = [
   'DualEncoder',
   'EncoderDecoder',
   'MaskedLanguageModel',
+  'SpeechRecognizer',
   'build',
   'describe',
 ]

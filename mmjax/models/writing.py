@@ -1,5 +1,6 @@
 """What every model that writes text has in common."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
@@ -43,6 +44,10 @@ class Writer(nn.Module):
     top_k: int = 0,
     top_p: float = 1.0,
     rng: Array | None = None,
+    eos_id: int | None = None,
+    pad_id: int | None = None,
+    suppress: Sequence[int] = (),
+    suppress_first: Sequence[int] = (),
   ) -> decoders.Generated:
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
@@ -56,6 +61,10 @@ class Writer(nn.Module):
       top_k: see `ops.filter_logits`.
       top_p: see `ops.filter_logits`.
       rng: a key, needed unless `temperature` is 0.
+      eos_id: ends a text; None: the model's.
+      pad_id: fills up after the end; None: the model's.
+      suppress: ids that are never written.
+      suppress_first: ids that are not written first.
 
     Returns:
       Generated, [B, length].
@@ -97,8 +106,10 @@ class Writer(nn.Module):
 
     shared = {
       'length': length,
-      'eos_id': self.eos_id,
-      'pad_id': self.pad_id,
+      'eos_id': self.eos_id if eos_id is None else eos_id,
+      'pad_id': self.pad_id if pad_id is None else pad_id,
+      'suppress': suppress,
+      'suppress_first': suppress_first,
     }
     if beam_size > 1:
       return decoders.beam_search(

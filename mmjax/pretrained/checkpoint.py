@@ -19,6 +19,7 @@ from mmjax.pretrained import (
   siglip,
   tensors,
   text_encoders,
+  whisper,
 )
 from mmjax.types import Params
 
@@ -26,6 +27,7 @@ FAMILIES: dict[str, base.Family] = {
   'bert': bert,
   'clip': clip,
   'siglip': siglip,
+  'whisper': whisper,
 }
 
 CONFIG = 'config.json'

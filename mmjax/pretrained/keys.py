@@ -97,6 +97,23 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True)
+class Reversed:
+  """The axes in reverse order, as of a convolution over time.
+
+  Theirs is [out, in, k], ours [k, in, out].
+  """
+
+  def theirs(self, shape):
+    return shape[::-1]
+
+  def load(self, array, shape):
+    return array.transpose().reshape(shape)
+
+  def save(self, array):
+    return array.transpose()
+
+
+@dataclasses.dataclass(frozen=True)
 class Lead:
   """Theirs has one more axis, of length 1, in front."""
 
@@ -170,19 +187,29 @@ def dense(
   return rules
 
 
-def attention(ours: str, theirs: str, names: Mapping[str, str]) -> list[Rule]:
+def attention(
+  ours: str,
+  theirs: str,
+  names: Mapping[str, str],
+  *,
+  bias: Sequence[str] = ('query', 'key', 'value', 'out'),
+) -> list[Rule]:
   """Rules of an attention layer.
 
   Args:
     ours: path of `mmjax.nn.Attention`.
     theirs: their prefix.
     names: their name of each of 'query', 'key', 'value' and 'out'.
+    bias: which of them have one.
   """
   return [
     rule
     for name, their in names.items()
     for rule in dense(
-      f'{ours}/{name}', f'{theirs}.{their}', inputs=2 if name == 'out' else 1
+      f'{ours}/{name}',
+      f'{theirs}.{their}',
+      inputs=2 if name == 'out' else 1,
+      bias=name in bias,
     )
   ]
 

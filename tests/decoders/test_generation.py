@@ -149,6 +149,24 @@ def test_greedy_takes_the_likeliest_until_the_end():
     assert written(generated, row) == tuple(text)
 
 
+def test_suppressed_tokens_are_not_written():
+  for settings in ({'suppress': (1, EOS)}, {'suppress_first': (0, 3)}):
+    generated = greedy(**settings)
+    for row in (0, 1):
+      text, table = [], np.array(TABLES[row])
+      while len(text) < LENGTH and EOS not in text:
+        logits = table[len(text), text[-1] if text else 0]
+        logits[list(settings.get('suppress', ()))] = -np.inf
+        if not text:
+          logits[list(settings.get('suppress_first', ()))] = -np.inf
+        text.append(int(logits.argmax()))
+      assert written(generated, row) == tuple(text)
+    found = decoders.beam_search(
+      table_step, START, table_cache(), length=LENGTH, beam_size=1, **settings
+    )
+    np.testing.assert_array_equal(found.tokens, generated.tokens)
+
+
 @pytest.mark.parametrize('row', [0, 1])
 def test_an_example_writes_in_a_batch_what_it_writes_alone(row):
   for write in (greedy, functools.partial(beam, 2)):

@@ -1,0 +1,63 @@
+"""Sound files to arrays."""
+
+import math
+import wave
+from pathlib import Path
+
+import numpy as np
+
+
+def read(path: Path | str, sample_rate: int) -> np.ndarray:
+  """Reads a .wav file (uncompressed, 8 to 32 bits) as one channel.
+
+  Args:
+    path: of the file.
+    sample_rate: samples a second that are wanted; see `resample`.
+
+  Returns:
+    float32 [samples] in -1..1, the mean of the file's channels.
+
+  Raises:
+    FileNotFoundError: if there is no such file.
+    ValueError: if it is no such file.
+  """
+  try:
+    with wave.open(str(path), 'rb') as file:
+      channels, width, rate, *_ = file.getparams()
+      data = file.readframes(file.getnframes())
+  except (wave.Error, EOFError) as error:
+    raise ValueError(
+      f'{path} is no uncompressed .wav file ({error}); convert it, for '
+      'instance with sox or ffmpeg'
+    ) from error
+  whole = len(data) // (channels * width) * channels * width
+  samples = _decode(data[:whole], width).reshape(-1, channels).mean(axis=1)
+  return resample(samples, rate, sample_rate)
+
+
+def resample(samples: np.ndarray, sample_rate: int, wanted: int) -> np.ndarray:
+  """Brings samples [N] to another rate, without aliasing: float32.
+
+  A polyphase filter (`scipy.signal.resample_poly`, a Kaiser window of 5).
+  """
+  samples = np.asarray(samples, np.float32)
+  if sample_rate == wanted:
+    return samples
+  import scipy.signal  # Takes a second.
+
+  common = math.gcd(sample_rate, wanted)
+  resampled = scipy.signal.resample_poly(
+    samples.astype(np.float64), wanted // common, sample_rate // common
+  )
+  return resampled.astype(np.float32)
+
+
+def _decode(data: bytes, width: int) -> np.ndarray:
+  """Whole numbers of `width` bytes as floats in -1..1."""
+  if width == 1:  # The only ones without a sign.
+    return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
+  # Into the upper bytes of 32 bits.
+  raw = np.frombuffer(data, np.uint8).reshape(-1, width)
+  padded = np.zeros((len(raw), 4), np.uint8)
+  padded[:, 4 - width :] = raw
+  return (padded.view('<i4')[:, 0] / 2**31).astype(np.float32)

@@ -1,0 +1,176 @@
+"""The audio transformer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.encoders import tower
+from mmjax.types import Array, Tokens
+
+_POSITIONS = ('learned', 'sincos', 'fixed', 'none')
+
+
+class AudioTransformer(tower.Tower):
+  """Reads a spectrogram: convolutions over time, then a transformer.
+
+  The encoder of Whisper (Radford et al. 2022, section 2.2) with
+  `positions='fixed'`.
+
+  Attributes:
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    max_length: most tokens, the size of a position table.
+    strides: of the convolutions, one after the other, each over 3 frames; their
+      product is how many frames a token stands for.
+    positions: 'learned', 'sincos', 'fixed' (a table among the parameters that
+      starts as 'sincos' and gets no gradient, as published weights have it) or
+      'none'.
+    pooling: 'mean', 'first', 'last' or 'attention'.
+    final_norm: whether tokens are normalised after the stack.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the tokens before the stack.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  max_length: int = 1500
+  strides: Sequence[int] = (1, 2)
+  positions: str = 'sincos'
+  pooling: str = 'mean'
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.frames = FrameEmbedding(
+      self.width,
+      self.max_length,
+      strides=self.strides,
+      positions=self.positions,
+      dtype=self.dtype,
+    )
+    self.setup_tower(initial_norm=False)
+
+  def __call__(
+    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes spectrograms.
+
+    Args:
+      spectrogram: [B, F, M] floats, such as `mmjax.ops.log_mel` gives.
+      mask: [B, F], True where there is sound, before padding; None means
+        everywhere. Frames where it is False change nothing.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up.
+
+    Raises:
+      ValueError: if N is more than `max_length`, or `positions` or `pooling` is
+        unknown.
+    """
+    x, mask = self.embed(spectrogram, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
+    if mask is None:
+      mask = jnp.ones(spectrogram.shape[:2], bool)
+    x, mask = self.frames(spectrogram, mask)
+    return self.embed_dropout(x, deterministic=not train), mask
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    return self.last_norm(x) if self.final_norm else x
+
+
+class FrameEmbedding(nn.Module):
+  """Convolves over time, and tells each token when it is.
+
+  Attributes:
+    width: D.
+    max_length: most tokens.
+    strides: of the convolutions; a GELU follows each.
+    positions: see `AudioTransformer.positions`.
+    dtype: of the computation.
+  """
+
+  width: int
+  max_length: int
+  strides: Sequence[int] = (1, 2)
+  positions: str = 'sincos'
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, mask: Array) -> tuple[Array, Array]:
+    """Maps [B, F, M] and mask [B, F] to [B, N, D] and [B, N]."""
+    for i, stride in enumerate(self.strides):
+      # A convolution reaches over the end, where it must find zeros.
+      x = jnp.where(mask[:, :, None], x, 0)
+      x = nn.Conv(
+        self.width,
+        (3,),
+        (stride,),
+        padding=((1, 1),),
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.he_normal(), (None, None, 'embed')
+        ),
+        bias_init=nn.with_logical_partitioning(
+          nn.initializers.zeros, ('embed',)
+        ),
+        dtype=self.dtype,
+        name=f'conv{i + 1}',
+      )(x)
+      x = jax.nn.gelu(x, approximate=False)
+      mask = mask[:, ::stride]
+    return x + self._table(x.shape[1]), mask
+
+  def _table(self, length: int) -> Array:
+    if length > self.max_length:
+      raise ValueError(
+        f'the spectrogram makes {length} tokens, more than max_length '
+        f'{self.max_length}; cut it or raise max_length'
+      )
+    if self.positions not in _POSITIONS:
+      raise ValueError(
+        f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
+      )
+    if self.positions == 'none':
+      return jnp.zeros((1, 1, self.width), self.dtype)
+    shape = (self.max_length, self.width)
+    if self.positions == 'sincos':
+      table = ops.sincos_1d(*shape)
+    else:
+      fixed = self.positions == 'fixed'
+      init = nn.initializers.normal(0.02)
+      if fixed:
+        init = lambda _, shape, dtype: ops.sincos_1d(*shape).astype(dtype)
+      table = self.param(
+        'position_table',
+        nn.with_logical_partitioning(init, (None, 'embed')),
+        shape,
+        jnp.float32,
+      )
+      if fixed:
+        table = jax.lax.stop_gradient(table)
+    return table[None, :length].astype(self.dtype)

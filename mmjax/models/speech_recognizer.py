@@ -1,0 +1,82 @@
+"""Sound in, text out."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.models import writing
+from mmjax.types import Array, Batch, Outputs, Tokens
+
+
+class SpeechRecognizer(writing.Writer):
+  """Writes down, or translates, what is said.
+
+  Whisper (Radford et al. 2022) and other attention-based recognisers (Chan et
+  al. 2016): a decoder looks at the tokens of a spectrogram. What it is to write
+  is said by the tokens that a text begins with.
+
+  Attributes:
+    audio: an encoder of spectrograms, such as `AudioTransformer`.
+    decoder: a `TextDecoder` with cross-attention.
+    eos_id: the token that ends a text.
+    pad_id: the token that fills up after the end.
+  """
+
+  audio: nn.Module
+  decoder: nn.Module
+  eos_id: int = 2
+  pad_id: int = 0
+
+  tasks: ClassVar[tuple[str, ...]] = ('transcript',)
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Predicts each token of a text from those before it.
+
+    Args:
+      batch: `spectrogram` [B, F, M], `text` [B, T] with what it begins with
+        and, where there is padding, `spectrogram_mask` [B, F] and `text_mask`
+        [B, T].
+      train: whether dropout is on.
+
+    Returns:
+      `transcript_logits` [B, T - 1, V] float32, position t for token t + 1.
+    """
+    tokens = self.encode_audio(
+      batch['spectrogram'], batch.get('spectrogram_mask'), train=train
+    )
+    mask = batch.get('text_mask')
+    logits = self.decoder(
+      batch['text'][:, :-1],
+      None if mask is None else mask[:, :-1],
+      tokens,
+      train=train,
+    )
+    return {'transcript_logits': logits}
+
+  def encode_audio(
+    self, spectrogram: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Tokens:
+    """Tokens [B, N, D] of spectrograms [B, F, M] and their masks [B, F]."""
+    return self.audio(spectrogram, mask, train=train)
+
+  def next_logits(self, text: Array, audio: Tokens) -> Array:
+    """Logits [B, V] of the token after a text [B, T] without padding."""
+    return self.decoder(text, None, audio, train=False)[:, -1]
+
+  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+    """The sound's tokens, and what the text begins with.
+
+    Args:
+      batch: `prompt` [B, P] without padding; `spectrogram` as above, or
+        `audio`, what `encode_audio` gave.
+      task: 'transcript'.
+    """
+    del task
+    tokens = batch.get('audio')
+    if tokens is None:
+      tokens = self.encode_audio(
+        batch['spectrogram'], batch.get('spectrogram_mask')
+      )
+    start = batch['prompt']
+    return tokens, start, jnp.ones(start.shape, bool)

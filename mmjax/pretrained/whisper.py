@@ -1,0 +1,227 @@
+"""Whisper (Radford et al. 2022), as Hugging Face publishes it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import decoders, encoders, models
+from mmjax.pretrained import configs, keys, speech_recognizers
+from mmjax.types import Batch
+
+# The output matrix, which some checkpoints hold beside the embedding that it
+# is tied to.
+SKIP = (r'proj_out\.weight',)
+
+_DEFAULTS = {
+  'vocab_size': 51865,
+  'num_mel_bins': 80,
+  'd_model': 384,
+  'encoder_layers': 4,
+  'encoder_attention_heads': 6,
+  'encoder_ffn_dim': 1536,
+  'decoder_layers': 4,
+  'decoder_attention_heads': 6,
+  'decoder_ffn_dim': 1536,
+  'activation_function': 'gelu',
+  'max_source_positions': 1500,
+  'max_target_positions': 448,
+  'scale_embedding': False,
+  'tie_word_embeddings': True,
+}
+_PREFIXES = {'WhisperForConditionalGeneration': 'model.', 'WhisperModel': ''}
+_ATTENTION = {
+  'query': 'q_proj',
+  'key': 'k_proj',
+  'value': 'v_proj',
+  'out': 'out_proj',
+}
+_BIAS = ('query', 'value', 'out')
+_STRIDE = 2
+
+
+class Model(speech_recognizers.SpeechRecognizer):
+  """Whisper, of one language or of many."""
+
+  def default_language(self) -> str | None:
+    """The code of the language that the model's folder names, if it does."""
+    named = self.generation.get('language')
+    if named is not None:
+      return named.strip('<|>')
+    forced = self._forced()
+    return next(
+      (code for code, token in self.languages.items() if token in forced), None
+    )
+
+  def prompt(
+    self, language: str | None = None, task: str | None = None
+  ) -> list[int]:
+    """The ids of start, language, task and 'no timestamps'.
+
+    A model of one language has neither language nor task.
+
+    Raises:
+      ValueError: for a language or task that the model doesn't know.
+    """
+    settings = self.generation
+    ids = [settings['decoder_start_token_id']]
+    tasks = settings.get('task_to_id') or {}
+    if self.languages:
+      ids.append(_known('language', language, self.languages))
+      forced = [name for name in tasks if tasks[name] in self._forced()]
+      task = task or settings.get('task') or next(iter(forced), None)
+      task = task or speech_recognizers.TASK
+      ids.append(_known('task', task, tasks))
+    elif language is not None or task is not None:
+      raise ValueError(
+        f'language {language!r} and task {task!r} are for models of many '
+        f'languages; {speech_recognizers.GENERATION} names none, so leave them '
+        'out'
+      )
+    else:
+      ids += self._forced()
+    silent = settings.get('no_timestamps_token_id')
+    if silent is not None and ids[-1] != silent:
+      ids.append(silent)
+    return ids
+
+  def text(self, ids: Sequence[int]) -> str:
+    """The text of ids, without special tokens, times and outer spaces."""
+    silent = self.generation.get('no_timestamps_token_id')
+    if silent is not None:
+      ids = [token for token in ids if token <= silent]
+    return super().text(ids)
+
+  def _forced(self) -> list[int]:
+    """What older folders prescribe after the start, where it is no choice."""
+    forced = self.generation.get('forced_decoder_ids')
+    forced = forced or self.config.get('forced_decoder_ids') or ()
+    return [token for _, token in sorted(forced) if token is not None]
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.SpeechRecognizer:
+  """The model that a config.json describes."""
+  values = _values(config)
+  block = {
+    'activation': configs.activation(values['activation_function']),
+    'norm_epsilon': 1e-5,
+    'attention_bias': _BIAS,
+  }
+  return models.SpeechRecognizer(
+    audio=encoders.AudioTransformer(
+      width=values['d_model'],
+      depth=values['encoder_layers'],
+      num_heads=values['encoder_attention_heads'],
+      mlp_dim=values['encoder_ffn_dim'],
+      max_length=values['max_source_positions'],
+      strides=(1, _STRIDE),
+      positions='fixed',
+      block=block,
+      dtype=dtype,
+    ),
+    decoder=decoders.TextDecoder(
+      vocab_size=values['vocab_size'],
+      width=values['d_model'],
+      depth=values['decoder_layers'],
+      num_heads=values['decoder_attention_heads'],
+      mlp_dim=values['decoder_ffn_dim'],
+      max_length=values['max_target_positions'],
+      tied=values['tie_word_embeddings'],
+      block=block,
+      dtype=dtype,
+    ),
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  values = _values(config)
+  frames = _STRIDE * values['max_source_positions']
+  shape = (1, frames, values['num_mel_bins'])
+  return {
+    'spectrogram': jax.ShapeDtypeStruct(shape, jnp.float32),
+    'text': jax.ShapeDtypeStruct((1, 2), jnp.int32),
+  }
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  values = _values(config)
+  out = []
+  for name in ('conv1', 'conv2'):
+    ours, theirs = f'audio/frames/{name}', f'encoder.{name}'
+    out += [
+      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', keys.Reversed()),
+      keys.Rule(f'{ours}/bias', f'{theirs}.bias'),
+    ]
+  embeddings = (
+    ('audio/frames/position_table', 'encoder.embed_positions.weight'),
+    ('decoder/words/table/embedding', 'decoder.embed_tokens.weight'),
+    ('decoder/words/position_table', 'decoder.embed_positions.weight'),
+  )
+  out += [
+    *(keys.Rule(ours, theirs) for ours, theirs in embeddings),
+    *_blocks('audio', 'encoder', {'attention': 'self_attn'}),
+    *_blocks(
+      'decoder',
+      'decoder',
+      {'attention': 'self_attn', 'cross_attention': 'encoder_attn'},
+    ),
+    *keys.norm('audio/last_norm', 'encoder.layer_norm'),
+    *keys.norm('decoder/last_norm', 'decoder.layer_norm'),
+  ]
+  out = keys.prefixed(out, '', _prefix(config))
+  if not values['tie_word_embeddings']:
+    out += keys.dense('decoder/head', 'proj_out', bias=False)
+  return out
+
+
+def _blocks(
+  ours: str, theirs: str, attentions: Mapping[str, str]
+) -> list[keys.Rule]:
+  ours = f'{ours}/blocks/layers'
+  theirs = f'{theirs}.layers.{keys.LAYER}'
+  out = [
+    *keys.norm(f'{ours}/mlp_norm', f'{theirs}.final_layer_norm'),
+    *keys.dense(f'{ours}/mlp/up', f'{theirs}.fc1'),
+    *keys.dense(f'{ours}/mlp/down', f'{theirs}.fc2'),
+  ]
+  for name, their in attentions.items():
+    out += [
+      *keys.norm(f'{ours}/{name}_norm', f'{theirs}.{their}_layer_norm'),
+      *keys.attention(
+        f'{ours}/{name}', f'{theirs}.{their}', _ATTENTION, bias=_BIAS
+      ),
+    ]
+  return out
+
+
+def _known(field: str, name: str | None, ids: Mapping[str, int]) -> int:
+  if name not in ids:
+    raise ValueError(
+      f'{field} {name!r} is unknown to the model; use one of {sorted(ids)}'
+    )
+  return ids[name]
+
+
+def _prefix(config: Mapping[str, Any]) -> str:
+  kind, *_ = config.get('architectures') or ['WhisperForConditionalGeneration']
+  if kind not in _PREFIXES:
+    raise ValueError(
+      f'config.json: architectures is {kind!r}; mmjax reads {sorted(_PREFIXES)}'
+    )
+  return _PREFIXES[kind]
+
+
+def _values(config: Mapping[str, Any]) -> dict[str, Any]:
+  values = configs.section(config, '', _DEFAULTS)
+  _prefix(config)
+  if values['scale_embedding']:
+    raise ValueError(
+      'config.json: scale_embedding is True; mmjax reads Whisper only with '
+      'False, as all its checkpoints have it'
+    )
+  return values
