@@ -7,7 +7,12 @@ from mmjax.ops.masking import (
   mean_tokens,
   unit_norm,
 )
-from mmjax.ops.positions import rotary, sincos_1d, sincos_2d
+from mmjax.ops.positions import (
+  rotary,
+  rotary_frequencies,
+  sincos_1d,
+  sincos_2d,
+)
 from mmjax.ops.sampling import filter_logits, sample_token
 
 __all__ = [
@@ -18,6 +23,7 @@ __all__ = [
   'masked_mean',
   'mean_tokens',
   'rotary',
+  'rotary_frequencies',
   'sample_token',
   'sincos_1d',
   'sincos_2d',
