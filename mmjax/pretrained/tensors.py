@@ -4,7 +4,8 @@ Nothing is ever unpickled.
 """
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,32 @@ class Tensors:
         f'{path} is broken or cut off ({error}); download it anew'
       ) from error
     return self._files[file]
+
+
+class Renamed:
+  """Tensors under the names that a newer release of their family has."""
+
+  def __init__(self, tensors: Tensors, aliases: Sequence[tuple[str, str]]):
+    """Takes tensors, and patterns and what their matches become, in order.
+
+    Only what a pattern matches at the beginning of a name is replaced.
+    """
+    self._tensors = tensors
+    self._names = {}
+    for old in tensors.names:
+      name = old
+      for pattern, new in aliases:
+        name = re.sub(f'^(?:{pattern})', new, name)
+      self._names[name] = old
+    self.names = frozenset(self._names)
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, without reading it."""
+    return self._tensors.shape(self._names[name])
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor, in the type that it is stored in."""
+    return self._tensors.read(self._names[name])
 
 
 def _contents(folder: Path) -> dict[str, set[str] | None]:
