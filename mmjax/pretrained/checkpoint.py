@@ -11,10 +11,27 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, keys, siglip, tensors
+from mmjax.pretrained import (
+  base,
+  clip,
+  gpt2,
+  keys,
+  llama,
+  qwen2,
+  qwen3,
+  siglip,
+  tensors,
+)
 from mmjax.types import Params
 
-FAMILIES: dict[str, base.Family] = {'clip': clip, 'siglip': siglip}
+FAMILIES: dict[str, base.Family] = {
+  'clip': clip,
+  'gpt2': gpt2,
+  'llama': llama,
+  'qwen2': qwen2,
+  'qwen3': qwen3,
+  'siglip': siglip,
+}
 
 CONFIG = 'config.json'
 # Small files that belong to a model, and go with it unchanged.
@@ -73,9 +90,10 @@ def load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(
-    family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
+  source = tensors.Renamed(
+    tensors.Tensors(folder), getattr(family, 'ALIASES', ())
   )
+  params = keys.load(family.rules(config), source, target, skip=family.SKIP)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
