@@ -60,7 +60,7 @@ def sample(
   temperature: float = 0.0,
   top_k: int = 0,
   top_p: float = 1.0,
-  eos_id: int = 2,
+  eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   suppress: Sequence[int] = (),
   suppress_first: Sequence[int] = (),
@@ -77,7 +77,7 @@ def sample(
     temperature: 0 for greedy decoding.
     top_k: see `ops.filter_logits`.
     top_p: see `ops.filter_logits`.
-    eos_id: ends a text.
+    eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     suppress: ids that are never written.
     suppress_first: ids that are not written first.
@@ -116,7 +116,7 @@ def sample(
       tokens=state.tokens.at[:, state.index].set(token),
       mask=state.mask.at[:, state.index].set(alive),
       score=state.score + jnp.where(alive, gained, 0.0),
-      done=state.done | (token == eos_id),
+      done=state.done | _ends(token, eos_id),
     )
 
   end = jax.lax.while_loop(
@@ -154,7 +154,7 @@ def beam_search(
   length: int,
   beam_size: int,
   length_penalty: float = 0.6,
-  eos_id: int = 2,
+  eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   suppress: Sequence[int] = (),
   suppress_first: Sequence[int] = (),
@@ -173,7 +173,7 @@ def beam_search(
     length: most tokens to write T.
     beam_size: M; 1 gives the tokens of greedy decoding.
     length_penalty: 0 prefers short texts, 1 the best mean per token.
-    eos_id: ends a text.
+    eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     suppress: see `sample`.
     suppress_first: see `sample`.
@@ -209,7 +209,7 @@ def beam_search(
     parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
     tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
     tokens = tokens.at[:, :, state.index].set(token)
-    ended = token == eos_id
+    ended = _ends(token, eos_id)
     # An end counts only among the first M candidates, and until M have ended.
     counts = ended & (jnp.arange(wide) < beams)[None] & ~over(state)[:, None]
     ended_score = jnp.where(counts, score / penalty(state.index + 1), -jnp.inf)
@@ -258,8 +258,8 @@ def beam_search(
   tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]
   tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]
-  before_end = jnp.cumsum(tokens == eos_id, axis=1) - (tokens == eos_id)
-  mask = before_end == 0
+  ends = _ends(tokens, eos_id)
+  mask = jnp.cumsum(ends, axis=1) - ends == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return Generated(jnp.where(mask, tokens, pad_id), mask, score)
 
@@ -277,6 +277,11 @@ def _allowed(
     for ids in (suppress, suppress_first)
   )
   return jnp.where(never | (not_first & (index == 0)), -jnp.inf, logits)
+
+
+def _ends(tokens: Array, eos_id: int | Sequence[int]) -> Array:
+  """Which tokens end a text."""
+  return jnp.isin(tokens, jnp.asarray(eos_id, jnp.int32))
 
 
 def _take_rows(cache: text.DecoderCache, rows: Array) -> text.DecoderCache:

@@ -24,7 +24,8 @@ class DecoderCache:
     context_mask: [B, N], True where a context token is real; None without
       cross-attention.
     index: [], the next slot, the same for all examples.
-    length: [B], how many real tokens each example has: its next position.
+    length: [B], each example's next position: how many real tokens it has,
+      unless its positions were given.
   """
 
   blocks: mnn.BlockCache
@@ -55,6 +56,7 @@ class TextDecoder(nn.Module):
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
     tied: whether the output matrix is the embedding's transpose.
+    embed_scale: the embedding is multiplied by it (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
@@ -74,6 +76,7 @@ class TextDecoder(nn.Module):
   unimodal_depth: int = 0
   positions: str = 'learned'
   tied: bool = True
+  embed_scale: float = 1.0
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
@@ -88,6 +91,7 @@ class TextDecoder(nn.Module):
       self.width,
       self.max_length,
       positions=self.positions,
+      scale=self.embed_scale,
       dtype=self.dtype,
     )
     self.embed_dropout = nn.Dropout(self.dropout)
@@ -156,13 +160,17 @@ class TextDecoder(nn.Module):
     text = self.encode(tokens, mask, train=train)
     return self.logits(self.attend(text, context, train=train))
 
+  def embed(self, tokens: Array, positions: Array | None = None) -> Array:
+    """Vectors [B, T, D] of ids [B, T]; what is a vector already stays."""
+    return tokens if tokens.ndim == 3 else self.words(tokens, positions)
+
   def encode(
     self, tokens: Array, mask: Array | None = None, *, train: bool
   ) -> Tokens:
     """Reads a text without its context, as far as the unimodal blocks go.
 
     Args:
-      tokens: [B, T] int32.
+      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
       mask: [B, T], True where there is a token; None means everywhere.
       train: whether dropout is on.
 
@@ -170,8 +178,8 @@ class TextDecoder(nn.Module):
       Tokens: values [B, T, D]; pooled is the last real token, normalised.
     """
     if mask is None:
-      mask = jnp.ones(tokens.shape, bool)
-    x = self.embed_dropout(self.words(tokens), deterministic=not train)
+      mask = jnp.ones(tokens.shape[:2], bool)
+    x = self.embed_dropout(self.embed(tokens), deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
     x, _ = self.unimodal_blocks(x, mask=_causal(mask), train=train)
@@ -179,14 +187,35 @@ class TextDecoder(nn.Module):
     return Tokens(x, mask, pooled)
 
   def attend(
-    self, text: Tokens, context: Tokens | None = None, *, train: bool
+    self,
+    text: Tokens,
+    context: Tokens | None = None,
+    *,
+    positions: Array | None = None,
+    prefix: Array | None = None,
+    train: bool,
   ) -> Array:
-    """Goes on from `encode` with the context: features [B, T, D]."""
+    """Goes on from `encode` with the context.
+
+    Args:
+      text: of `encode`.
+      context: with cross-attention.
+      positions: see `step`.
+      prefix: see `step`.
+      train: whether dropout is on.
+
+    Returns:
+      Features [B, T, D].
+    """
+    allowed = _causal(text.mask)
+    if prefix is not None:
+      allowed = allowed | _among(prefix & text.mask)
     x, _ = self.blocks(
       text.values,
       None if context is None else context.values,
-      mask=_causal(text.mask),
+      mask=allowed,
       context_mask=None if context is None else context.mask[:, None],
+      positions=positions,
       train=train,
     )
     return self.last_norm(x) if self.final_norm else x
@@ -238,38 +267,71 @@ class TextDecoder(nn.Module):
     cache: DecoderCache,
     mask: Array | None = None,
     context: Tokens | None = None,
+    *,
+    positions: Array | None = None,
+    prefix: Array | None = None,
   ) -> tuple[Array, DecoderCache]:
     """Reads T more tokens: the prompt on the first call, then one at a time.
 
     Args:
-      tokens: [B, T] int32.
+      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
       cache: from `init_cache` or the step before.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         may stand anywhere in a prompt: it takes a slot but no position.
       context: with cross-attention, on the first call only; its keys and values
         are kept in the cache.
+      positions: [B, T], or [B, T, A] with several axes, of rotary positions
+        that don't simply count the tokens. Later tokens go on from the largest.
+      prefix: [B, T], True for the tokens of a prompt that see each other in
+        both directions (a prefix language model, Raffel et al. 2020).
 
     Returns:
       Logits [B, T, V] float32 and the cache after these tokens.
     """
-    batch, steps = tokens.shape
+    x, cache = self.advance(
+      tokens, cache, mask, context, positions=positions, prefix=prefix
+    )
+    return self.logits(x), cache
+
+  def advance(
+    self,
+    tokens: Array,
+    cache: DecoderCache,
+    mask: Array | None = None,
+    context: Tokens | None = None,
+    *,
+    positions: Array | None = None,
+    prefix: Array | None = None,
+  ) -> tuple[Array, DecoderCache]:
+    """Reads tokens as `step` does, and gives their features [B, T, D]."""
+    batch, steps = tokens.shape[:2]
     if mask is None:
       mask = jnp.ones((batch, steps), bool)
-    before = cache.length[:, None]
-    positions = before + jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    length = cache.length + mask.sum(axis=1, dtype=jnp.int32)
+    if positions is None:
+      before = cache.length[:, None]
+      positions = before + jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    else:
+      last = positions.reshape(batch, steps, -1).max(axis=2)
+      length = jnp.max(jnp.where(mask, last + 1, 0), axis=1)
     slots = jnp.arange(cache.mask.shape[1])[None]
     new = jnp.zeros_like(cache.mask)
     new = new.at[:, :steps].set(mask)
     filled = cache.mask | jnp.roll(new, cache.index, axis=1)
     reached = slots <= cache.index + jnp.arange(steps)[:, None]
+    allowed = filled[:, None] & reached[None]
+    if prefix is not None:
+      among = jnp.zeros((batch, steps, cache.mask.shape[1]), bool)
+      among = among.at[:, :, :steps].set(_among(prefix & mask))
+      allowed = allowed | jnp.roll(among, cache.index, axis=2)
     context_mask = cache.context_mask if context is None else context.mask
     shared = {
-      'mask': filled[:, None] & reached[None],
+      'mask': allowed,
       'positions': positions,
       'index': cache.index,
       'train': False,
     }
-    x, unimodal = self.words(tokens, positions), None
+    x, unimodal = self.embed(tokens, positions), None
     if self.unimodal_depth:
       x, unimodal = self.unimodal_blocks(x, cache=cache.unimodal, **shared)
     x, blocks = self.blocks(
@@ -280,16 +342,21 @@ class TextDecoder(nn.Module):
       **shared,
     )
     x = self.last_norm(x) if self.final_norm else x
-    return self.logits(x), DecoderCache(
+    return x, DecoderCache(
       blocks=blocks,
       unimodal=unimodal,
       mask=filled,
       context_mask=context_mask,
       index=cache.index + steps,
-      length=cache.length + mask.sum(axis=1, dtype=jnp.int32),
+      length=length,
     )
 
 
 def _causal(mask: Array) -> Array:
   """Which tokens [B, T, T] each may see: real ones, up to itself."""
   return mask[:, None] & ops.causal_mask(mask.shape[1])
+
+
+def _among(mask: Array) -> Array:
+  """Which tokens [B, T, T] are both of a masked kind."""
+  return mask[:, :, None] & mask[:, None]

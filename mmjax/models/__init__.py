@@ -6,6 +6,7 @@ from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.speech_recognizer import SpeechRecognizer
+from mmjax.models.language_model import LanguageModel
 
 __all__ = [
   'PARTS',
@@ -14,6 +15,7 @@ __all__ = [
   'EncoderDecoder',
   'MaskedLanguageModel',
   'SpeechRecognizer',
+  'LanguageModel',
   'build',
   'describe',
 ]

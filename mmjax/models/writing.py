@@ -15,6 +15,8 @@ class Writer(nn.Module):
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
   fills up after it, and `prompt(batch, task) -> (context, tokens [B, P], mask
   [B, P])` for each of its `tasks`.
+  One whose decoder reads more than that
+  has a `read` of its own.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -22,9 +24,52 @@ class Writer(nn.Module):
 
   tasks: ClassVar[tuple[str, ...]] = ()
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens | None, Array, Array]:
     """What the decoder sees and reads before it writes."""
     raise ValueError(f'{type(self).__name__} writes nothing')
+
+  def read(
+    self, batch: Batch, task: str, length: int
+  ) -> tuple[Array, decoders.DecoderCache]:
+    """Reads the prompt, and makes room for writing.
+
+    Args:
+      batch: see `generate`.
+      task: one of `tasks`.
+      length: most tokens to write.
+
+    Returns:
+      Logits [B, V] of the first token to write, and the cache.
+
+    Raises:
+      ValueError: for more tokens than the decoder has positions for.
+    """
+    context, prompt, mask = self.prompt(batch, task)
+    self.check_reach(prompt.shape[1], length)
+    cache = self.decoder.init_cache(
+      prompt.shape[0],
+      prompt.shape[1] + length,
+      None if context is None else context.mask.shape[1],
+    )
+    x, cache = self.decoder.advance(prompt, cache, mask, context)
+    return self.next_logits(x, mask), cache
+
+  def next_logits(self, x: Array, mask: Array) -> Array:
+    """Logits [B, V] of what follows a prompt's features [B, P, D]."""
+    return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
+
+  def check_reach(self, prompt: int, length: int) -> None:
+    """Refuses more tokens than the decoder has positions for."""
+    # What the last token would be followed by is not asked.
+    reach = prompt + length - 1
+    if self.decoder.positions != 'none' and reach > self.decoder.max_length:
+      raise ValueError(
+        f'writing {length} tokens after {prompt} reads {reach}, but the '
+        f'decoder has a max_length of {self.decoder.max_length}; write less '
+        f'or raise max_length'
+      )
 
   def decode_step(
     self, tokens: Array, cache: decoders.DecoderCache, mask: Array
@@ -44,7 +89,7 @@ class Writer(nn.Module):
     top_k: int = 0,
     top_p: float = 1.0,
     rng: Array | None = None,
-    eos_id: int | None = None,
+    eos_id: int | Sequence[int] | None = None,
     pad_id: int | None = None,
     suppress: Sequence[int] = (),
     suppress_first: Sequence[int] = (),
@@ -61,7 +106,7 @@ class Writer(nn.Module):
       top_k: see `ops.filter_logits`.
       top_p: see `ops.filter_logits`.
       rng: a key, needed unless `temperature` is 0.
-      eos_id: ends a text; None: the model's.
+      eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.
       suppress: ids that are never written.
       suppress_first: ids that are not written first.
@@ -84,20 +129,7 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    context, prompt, prompt_mask = self.prompt(batch, task)
-    # What the last token would be followed by is not asked.
-    reach = prompt.shape[1] + length - 1
-    if self.decoder.positions != 'none' and reach > self.decoder.max_length:
-      raise ValueError(
-        f'writing {length} tokens after {prompt.shape[1]} reads {reach}, but '
-        f'the decoder has a max_length of {self.decoder.max_length}; write '
-        f'less or raise max_length'
-      )
-    cache = self.decoder.init_cache(
-      prompt.shape[0], prompt.shape[1] + length, context.mask.shape[1]
-    )
-    logits, cache = self.decoder.step(prompt, cache, prompt_mask, context)
-    logits = ops.last_token(logits, prompt_mask)
+    logits, cache = self.read(batch, task, length)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 

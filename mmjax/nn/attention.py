@@ -1,6 +1,7 @@
 """Multi-head attention with grouped queries, rotary positions and a cache."""
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -42,6 +43,7 @@ class Attention(nn.Module):
     qk_norm: 'layernorm' or 'rmsnorm' of queries and keys over K before the dot
       product (Dehghani et al. 2023); None for none.
     rope_theta: base of the rotary positions; None for none.
+    rope: their further settings, see `ops.rotary`.
     norm_epsilon: of `qk_norm`.
     dropout: rate on the attention weights' output.
     dtype: of the computation; the softmax is in float32.
@@ -55,6 +57,7 @@ class Attention(nn.Module):
   bias: bool | Sequence[str] = True
   qk_norm: str | None = None
   rope_theta: float | None = None
+  rope: Mapping[str, Any] | None = None
   norm_epsilon: float = 1e-6
   dropout: float = 0.0
   dtype: Any = jnp.float32
@@ -77,7 +80,8 @@ class Attention(nn.Module):
       x: [B, T, D], asks.
       context: [B, S, E], answers, in cross-attention.
       mask: [B, T, S], True where a query may look.
-      positions: [B, T], for rotary self-attention; None counts from 0.
+      positions: [B, T], or [B, T, A] with several axes, for rotary
+        self-attention; None counts from 0.
       cache: of self-attention: room for S keys, into which the T new ones are
         written at `index`, and all S are looked at (so `mask` must cover them).
         Of cross-attention: filled where `context` is given, and read in place
@@ -103,9 +107,13 @@ class Attention(nn.Module):
       if self.rope_theta is not None:
         if positions is None:
           positions = jnp.arange(x.shape[1])[None]
-        query = ops.rotary(query, positions, self.rope_theta)
-        key = ops.rotary(new.key, positions, self.rope_theta)
-        new = KeyValues(key, new.value)
+        turn = functools.partial(
+          ops.rotary,
+          positions=positions,
+          theta=self.rope_theta,
+          **(self.rope or {}),
+        )
+        query, new = turn(query), KeyValues(turn(new.key), new.value)
       if cache is not None:
         new = cache = jax.tree.map(
           lambda old, n: jax.lax.dynamic_update_slice_in_dim(

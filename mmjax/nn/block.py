@@ -1,6 +1,6 @@
 """The one transformer block that every transformer here is a setting of."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -56,6 +56,7 @@ class Block(nn.Module):
     mlp_bias: whether the MLP has biases.
     qk_norm: see `Attention.qk_norm`.
     rope_theta: see `Attention.rope_theta`.
+    rope: see `Attention.rope`.
     layer_scale: initial value of a learned scale on each branch (Touvron et al.
       2021, CaiT, equation 4); None for none.
     dropout: rate on the output of each branch and inside the MLP.
@@ -78,6 +79,7 @@ class Block(nn.Module):
   mlp_bias: bool = True
   qk_norm: str | None = None
   rope_theta: float | None = None
+  rope: Mapping[str, Any] | None = None
   layer_scale: float | None = None
   dropout: float = 0.0
   attention_dropout: float = 0.0
@@ -105,7 +107,7 @@ class Block(nn.Module):
       mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
         may look.
       context_mask: [B, T, S], the same for the context.
-      positions: [B, T], for rotary positions.
+      positions: [B, T] or [B, T, A], for rotary positions.
       cache: what earlier steps left; None outside decoding.
       index: the cache slot of the first of these tokens.
       drop_path: probability that an example skips a branch in training
@@ -180,6 +182,7 @@ class Block(nn.Module):
       bias=self.attention_bias,
       qk_norm=self.qk_norm,
       rope_theta=None if cross else self.rope_theta,
+      rope=self.rope,
       norm_epsilon=self.norm_epsilon,
       dropout=self.attention_dropout,
       dtype=self.dtype,

@@ -19,6 +19,7 @@ class TokenEmbedding(nn.Module):
     width: D.
     max_length: number of positions.
     positions: 'learned', 'sincos' or 'none'.
+    scale: word vectors are multiplied by it.
     dtype: of the computation.
   """
 
@@ -26,6 +27,7 @@ class TokenEmbedding(nn.Module):
   width: int
   max_length: int
   positions: str = 'learned'
+  scale: float = 1.0
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -65,6 +67,8 @@ class TokenEmbedding(nn.Module):
       ValueError: if there is no position for all T.
     """
     x = self.table(tokens)
+    if self.scale != 1:
+      x = x * jnp.asarray(self.scale, self.dtype)
     if self.positions == 'none':
       return x
     if tokens.shape[1] > self.max_length:

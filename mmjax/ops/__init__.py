@@ -7,7 +7,12 @@ from mmjax.ops.masking import (
   mean_tokens,
   unit_norm,
 )
-from mmjax.ops.positions import rotary, sincos_1d, sincos_2d
+from mmjax.ops.positions import (
+  rotary,
+  rotary_frequencies,
+  sincos_1d,
+  sincos_2d,
+)
 from mmjax.ops.sampling import filter_logits, sample_token
 from mmjax.ops.spectrogram import log_mel, mel_filters
 
@@ -21,6 +26,7 @@ __all__ = [
   'mean_tokens',
   'mel_filters',
   'rotary',
+  'rotary_frequencies',
   'sample_token',
   'sincos_1d',
   'sincos_2d',

@@ -1,5 +1,9 @@
 """Where a token stands: rotary and sine-cosine positions."""
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -7,8 +11,12 @@ from jaxtyping import Array, Float, Int
 
 def rotary(
   x: Float[Array, 'B T H K'],
-  positions: Int[Array, '#B T'],
+  positions: Int[Array, '#B T *A'],
   theta: float = 10_000.0,
+  *,
+  scaling: Mapping[str, Any] | None = None,
+  sections: Sequence[int] | None = None,
+  axial: bool = False,
 ) -> Float[Array, 'B T H K']:
   """Rotates pairs of features by an angle that grows with the position.
 
@@ -17,14 +25,23 @@ def rotary(
 
   Args:
     x: [B, T, H, K] queries or keys, K even.
-    positions: [B, T] or [1, T].
+    positions: [B, T] or [1, T]; or [B, T, A] with several axes, such as time,
+      row and column.
     theta: the base of the geometric progression of wavelengths.
+    scaling: how frequencies are stretched for longer texts, see
+      `rotary_frequencies`.
+    sections: how many pairs each axis turns, K/2 in all, the first axis the
+      first pairs (multimodal rotary positions, Wang et al. 2024, section 2.1).
+      Positions with a single axis are then the same on all of them.
+    axial: whether the frequencies begin anew in each section, as for the
+      patches of an image, instead of running on.
 
   Returns:
     The rotated features [B, T, H, K], in the dtype of `x`.
 
   Raises:
-    ValueError: if K is odd.
+    ValueError: if K is odd, the sections are not K/2 pairs in all, positions
+      have axes without sections, or the scaling is unknown.
   """
   head_dim = x.shape[-1]
   if head_dim % 2:
@@ -32,16 +49,66 @@ def rotary(
       f'rotary positions turn pairs of features, but the head size '
       f'{head_dim} is odd; choose an even head_dim'
     )
+  if sections is not None and sum(sections) != head_dim // 2:
+    raise ValueError(
+      f'rotary sections {tuple(sections)} have {sum(sections)} pairs of '
+      f'features, but the head size {head_dim} has {head_dim // 2}'
+    )
+  if positions.ndim == 3 and sections is None:
+    raise ValueError(
+      f'positions with {positions.shape[2]} axes need rotary sections'
+    )
+  parts = sections if axial and sections is not None else [head_dim // 2]
   frequencies = jnp.asarray(
-    theta ** (-np.arange(0, head_dim, 2) / head_dim), jnp.float32
+    np.concatenate(
+      [rotary_frequencies(2 * pairs, theta, scaling) for pairs in parts]
+    ),
+    jnp.float32,
   )
-  angles = positions[:, :, None, None] * frequencies[None, None, None]
+  if positions.ndim == 3:
+    axis = np.repeat(np.arange(len(sections)), sections)
+    positions = positions[:, :, axis]
+  else:
+    positions = positions[:, :, None]
+  angles = positions[:, :, None] * frequencies[None, None, None]
   sin, cos = jnp.sin(angles), jnp.cos(angles)
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   rotated = jnp.concatenate(
     [first * cos - second * sin, second * cos + first * sin], axis=-1
   )
   return rotated.astype(x.dtype)
+
+
+def rotary_frequencies(
+  head_dim: int, theta: float, scaling: Mapping[str, Any] | None = None
+) -> np.ndarray:
+  """Radians a position by which each pair of features turns, [K / 2].
+
+  Args:
+    head_dim: K.
+    theta: the base of the geometric progression.
+    scaling: None, or `kind` and its settings. 'linear' divides all frequencies
+      by `factor` (Chen et al. 2023, section 3.2). 'llama3' divides those by
+      `factor` that turn less than `low` times in `length` positions, leaves
+      those that turn more than `high` times, and goes from one to the other
+      linearly between (Grattafiori et al. 2024, as published with Llama 3.1).
+
+  Raises:
+    ValueError: for another kind.
+  """
+  frequencies = theta ** (-np.arange(0, head_dim, 2) / head_dim)
+  if scaling is None:
+    return frequencies
+  if scaling['kind'] == 'linear':
+    return frequencies / scaling['factor']
+  if scaling['kind'] == 'llama3':
+    low, high = scaling['low'], scaling['high']
+    turns = scaling['length'] * frequencies / (2 * math.pi)
+    kept = np.clip((turns - low) / (high - low), 0, 1)
+    return frequencies * (kept + (1 - kept) / scaling['factor'])
+  raise ValueError(
+    f"rotary scaling {scaling['kind']!r} is unknown; use 'linear' or 'llama3'"
+  )
 
 
 def sincos_1d(

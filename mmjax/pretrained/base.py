@@ -80,7 +80,7 @@ class Pretrained:
     return self.files[name]
 
   def compiled(self, method: str, **settings: Any) -> Callable[..., Any]:
-    """A method of the module, jitted: (params, *inputs) -> its result.
+    """A method of the module, jitted: (params, *inputs, **named) -> its result.
 
     Args:
       method: its name.
@@ -89,8 +89,8 @@ class Pretrained:
     key = (method, *sorted(settings.items()))
     if key not in self._programs:
       self._programs[key] = jax.jit(
-        lambda params, *inputs: self.module.apply(
-          {'params': params}, *inputs, method=method, **settings
+        lambda params, *inputs, **named: self.module.apply(
+          {'params': params}, *inputs, method=method, **named, **settings
         )
       )
     return self._programs[key]
@@ -106,6 +106,8 @@ class Family(Protocol):
   Attributes:
     Model: the kind of model that `load` returns.
     SKIP: patterns of the names of tensors that hold no parameter.
+    ALIASES: optional: patterns of what older names begin with, and what that
+      is in the key table, see `tensors.Renamed`. `SKIP` is about the latter.
   """
 
   Model: type[Pretrained]

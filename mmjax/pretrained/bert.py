@@ -21,6 +21,12 @@ SKIP = (
   r'bert\.pooler\..*',
 )
 
+# What the oldest files call the scale and the shift of a norm.
+ALIASES = (
+  (r'(.*)\.LayerNorm\.gamma', r'\1.LayerNorm.weight'),
+  (r'(.*)\.LayerNorm\.beta', r'\1.LayerNorm.bias'),
+)
+
 _DEFAULTS = {
   'vocab_size': 30522,
   'hidden_size': 768,
@@ -133,4 +139,4 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fills(config: Mapping[str, Any]) -> bool:
   """Whether the model fills gaps, or encodes alone."""
-  return configs.architecture(config, _ARCHITECTURES) == 'BertForMaskedLM'
+  return configs.architecture(config, *_ARCHITECTURES) == 'BertForMaskedLM'

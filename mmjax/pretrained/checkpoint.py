@@ -15,7 +15,11 @@ from mmjax.pretrained import (
   base,
   bert,
   clip,
+  gpt2,
   keys,
+  llama,
+  qwen2,
+  qwen3,
   siglip,
   tensors,
   text_encoders,
@@ -26,6 +30,10 @@ from mmjax.types import Params
 FAMILIES: dict[str, base.Family] = {
   'bert': bert,
   'clip': clip,
+  'gpt2': gpt2,
+  'llama': llama,
+  'qwen2': qwen2,
+  'qwen3': qwen3,
   'siglip': siglip,
   'whisper': whisper,
 }
@@ -88,10 +96,22 @@ def load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(
-    family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
+  return family.Model(module, read(config, folder, target), config, files)
+
+
+def read(config: Mapping[str, Any], folder: Path, target: Params) -> Params:
+  """Reads the parameters of a folder.
+
+  Args:
+    config: what its config.json says.
+    folder: where the tensors are.
+    target: the parameters' shapes, types and, where given, shardings.
+  """
+  family = family_of(config)
+  source = tensors.Renamed(
+    tensors.Tensors(folder), getattr(family, 'ALIASES', ())
   )
-  return family.Model(module, params, config, files)
+  return keys.load(family.rules(config), source, target, skip=family.SKIP)
 
 
 def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -14,6 +14,9 @@ ACTIVATIONS = {
   'swish': 'silu',
 }
 
+# What may stand for a default of some type, where it is not that type alone.
+_KINDS = {float: (int, float), type(None): (int, type(None))}
+
 
 def section(
   config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]
@@ -23,7 +26,8 @@ def section(
   Args:
     config: all of config.json.
     name: the part's key; '' for the whole.
-    defaults: values of the fields that are read.
+    defaults: values of the fields that are read; where one is None, a whole
+      number may stand in its place.
 
   Raises:
     ValueError: if a field has no value of its default's kind.
@@ -32,46 +36,108 @@ def section(
   out = {}
   for field, default in defaults.items():
     value = given.get(field, default)
-    kind = (int, float) if isinstance(default, float) else type(default)
+    kind = _KINDS.get(type(default), type(default))
     if not isinstance(value, kind) or isinstance(value, bool) != isinstance(
       default, bool
     ):
       where = f'{name}.{field}' if name else field
       raise ValueError(
         f'config.json: {where} is {value!r}; mmjax reads only '
-        f'{type(default).__name__} here'
+        f'{"int or null" if default is None else type(default).__name__} here'
       )
     out[field] = value
   return out
 
 
-def activation(name: str) -> str:
-  """Our name of an activation.
+def activation(name: str, field: str = 'hidden_act') -> str:
+  """Our name of an activation, theirs being the value of a field.
 
   Raises:
     ValueError: if it is unknown.
   """
   if name not in ACTIVATIONS:
     raise ValueError(
-      f'config.json: hidden_act is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
+      f'config.json: {field} is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
     )
   return ACTIVATIONS[name]
 
 
-def architecture(config: Mapping[str, Any], known: Sequence[str]) -> str:
-  """Which of a family's models the checkpoint is.
+def refuse(section: Mapping[str, Any], **only: Any) -> None:
+  """Refuses values that mmjax doesn't know.
+
+  Args:
+    section: a config or a part of one.
+    **only: by field, the one value that is read; a missing field has it.
+
+  Raises:
+    ValueError: if a field has another.
+  """
+  for field, value in only.items():
+    if section.get(field, value) != value:
+      raise ValueError(
+        f'config.json: {field} is {section[field]!r}; mmjax reads only '
+        f'{value!r} here'
+      )
+
+
+def architecture(config: Mapping[str, Any], *known: str) -> str:
+  """Which of its family's models a checkpoint is.
 
   Args:
     config: all of config.json.
-    known: names that mmjax knows; the first is meant where none is given.
+    *known: classes of transformers; the first is meant where none is given.
 
   Raises:
-    ValueError: if it is another one.
+    ValueError: if it is of another class.
   """
-  given = config.get('architectures') or known[:1]
-  if given[0] not in known:
+  given = config.get('architectures') or known
+  for name in given:
+    if name in known:
+      return name
+  raise ValueError(
+    f'config.json: architectures is {list(given)}; of this family mmjax knows '
+    f'{", ".join(known)}'
+  )
+
+
+def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
+  """Settings of `mmjax.nn.Block` for rotary positions.
+
+  Reads `rope_parameters`, and what older releases have in its place,
+  `rope_theta` and `rope_scaling`.
+
+  Args:
+    section: a config or a part of one.
+    theta: what transformers takes where the config is silent.
+
+  Raises:
+    ValueError: for frequencies that mmjax doesn't know.
+  """
+  given = section.get('rope_parameters') or section.get('rope_scaling') or {}
+  theta = given.get('rope_theta', section.get('rope_theta', theta))
+  kind = given.get('rope_type', given.get('type', 'default'))
+  part = given.get('partial_rotary_factor')
+  part = section.get('partial_rotary_factor') if part is None else part
+  if part not in (None, 1):
     raise ValueError(
-      f'config.json: architectures is {list(given)}; of this family mmjax '
-      f'knows {", ".join(known)}'
+      f'config.json: partial_rotary_factor is {part!r}; mmjax reads only 1'
     )
-  return given[0]
+  options: dict[str, Any] = {}
+  if kind == 'linear':
+    options['scaling'] = {'kind': kind, 'factor': given['factor']}
+  elif kind == 'llama3':
+    options['scaling'] = {
+      'kind': kind,
+      'factor': given['factor'],
+      'low': given['low_freq_factor'],
+      'high': given['high_freq_factor'],
+      'length': given['original_max_position_embeddings'],
+    }
+  elif kind not in ('default', 'mrope'):
+    raise ValueError(
+      f'config.json: rope_type is {kind!r}; mmjax knows default, linear, '
+      'llama3 and mrope'
+    )
+  if given.get('mrope_section'):
+    options['sections'] = tuple(given['mrope_section'])
+  return {'rope_theta': float(theta), 'rope': options or None}

@@ -59,18 +59,24 @@ class Linear:
 
   Attributes:
     inputs: how many of our axes are `in`.
+    transposed: whether theirs is so; otherwise it is [in, out] (GPT-2).
   """
 
   inputs: int = 1
+  transposed: bool = True
 
   def theirs(self, shape):
-    return (math.prod(shape[self.inputs :]), math.prod(shape[: self.inputs]))
+    sizes = math.prod(shape[: self.inputs]), math.prod(shape[self.inputs :])
+    return sizes[::-1] if self.transposed else sizes
 
   def load(self, array, shape):
-    return array.T.reshape(shape)
+    return (array.T if self.transposed else array).reshape(shape)
 
   def save(self, array):
-    return array.reshape(self.theirs(array.shape)[::-1]).T
+    theirs = self.theirs(array.shape)
+    if not self.transposed:
+      return array.reshape(theirs)
+    return array.reshape(theirs[::-1]).T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,24 +135,28 @@ class Lead:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """One of several parameters that lie in one tensor, along its first axis.
+  """One of several parameters that lie in one tensor, along one axis.
 
   Attributes:
     index: which of them.
     number: how many there are; all have the same size.
     form: how each lies.
+    axis: of the tensor.
   """
 
   index: int
   number: int
   form: Form
+  axis: int = 0
 
   def theirs(self, shape):
-    first, *rest = self.form.theirs(shape)
-    return (first * self.number, *rest)
+    sizes = list(self.form.theirs(shape))
+    sizes[self.axis] *= self.number
+    return tuple(sizes)
 
   def load(self, array, shape):
-    return self.form.load(np.split(array, self.number)[self.index], shape)
+    parts = np.split(array, self.number, axis=self.axis)
+    return self.form.load(parts[self.index], shape)
 
   def save(self, array):
     return self.form.save(array)
@@ -169,12 +179,12 @@ class Rule:
   form: Form = Same()
 
 
-def norm(ours: str, theirs: str) -> list[Rule]:
-  """Rules of a layer normalisation."""
-  return [
-    Rule(f'{ours}/scale', f'{theirs}.weight'),
-    Rule(f'{ours}/bias', f'{theirs}.bias'),
-  ]
+def norm(ours: str, theirs: str, *, bias: bool = True) -> list[Rule]:
+  """Rules of a layer normalisation; of one by root mean square without bias."""
+  rules = [Rule(f'{ours}/scale', f'{theirs}.weight')]
+  if bias:
+    rules.append(Rule(f'{ours}/bias', f'{theirs}.bias'))
+  return rules
 
 
 def dense(
@@ -192,7 +202,7 @@ def attention(
   theirs: str,
   names: Mapping[str, str],
   *,
-  bias: Sequence[str] = ('query', 'key', 'value', 'out'),
+  bias: bool | Sequence[str] = True,
 ) -> list[Rule]:
   """Rules of an attention layer.
 
@@ -200,7 +210,7 @@ def attention(
     ours: path of `mmjax.nn.Attention`.
     theirs: their prefix.
     names: their name of each of 'query', 'key', 'value' and 'out'.
-    bias: which of them have one.
+    bias: see `mmjax.nn.Attention`.
   """
   return [
     rule
@@ -209,9 +219,32 @@ def attention(
       f'{ours}/{name}',
       f'{theirs}.{their}',
       inputs=2 if name == 'out' else 1,
-      bias=name in bias,
+      bias=bias if isinstance(bias, bool) else name in bias,
     )
   ]
+
+
+def packed(
+  ours: str, theirs: str, names: Sequence[str], *, transposed: bool = True
+) -> list[Rule]:
+  """Rules of dense layers that lie in one, such as an attention's inputs.
+
+  Args:
+    ours: what our layers' paths have in common.
+    theirs: their one layer.
+    names: of our layers, in their order.
+    transposed: see `Linear`.
+  """
+  number, bias = len(names), Same(flat=True)
+  weight, axis = Linear(transposed=transposed), 0 if transposed else 1
+  rules = []
+  for i, name in enumerate(names):
+    kernel = Part(i, number, weight, axis)
+    rules += [
+      Rule(f'{ours}/{name}/kernel', f'{theirs}.weight', kernel),
+      Rule(f'{ours}/{name}/bias', f'{theirs}.bias', Part(i, number, bias)),
+    ]
+  return rules
 
 
 def prefixed(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
@@ -296,7 +329,8 @@ def save(
       together = parts.setdefault(name, {})
       together[rule.form.index] = saved
       if len(together) == rule.form.number:
-        yield name, np.concatenate([parts[name][i] for i in sorted(together)])
+        ordered = [together[i] for i in sorted(together)]
+        yield name, np.concatenate(ordered, axis=rule.form.axis)
 
 
 def _mismatches(

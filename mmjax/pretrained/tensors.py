@@ -5,7 +5,7 @@ Nothing is ever unpickled.
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +17,12 @@ INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
 SHARD_BYTES = 5_000_000_000
 
-# What the oldest checkpoints call the scale and the shift of a norm.
-_OLD = (
-  (r'LayerNorm\.gamma$', 'LayerNorm.weight'),
-  (r'LayerNorm\.beta$', 'LayerNorm.bias'),
-)
-
 
 class Tensors:
   """What a folder holds, by name.
 
   Attributes:
-    names: of all tensors, as they are called today.
+    names: of all tensors.
   """
 
   def __init__(self, folder: Path | str):
@@ -40,7 +34,7 @@ class Tensors:
     """
     self._folder = Path(folder)
     self._files = {}
-    self._where: dict[str, tuple[str, str]] = {}
+    self._where: dict[str, str] = {}
     for file, listed in _contents(self._folder).items():
       held = self._open(file)
       there = set(held.keys())
@@ -50,19 +44,17 @@ class Tensors:
           f'{self._folder / INDEX} says that {file} holds {", ".join(absent)}, '
           'but it does not; download both anew'
         )
-      for stored in listed or there:
-        self._where[_today(stored)] = file, stored
+      self._where |= dict.fromkeys(listed or there, file)
     self.names = frozenset(self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    file, stored = self._where[name]
-    return tuple(self._files[file].get_slice(stored).get_shape())
+    file = self._files[self._where[name]]
+    return tuple(file.get_slice(name).get_shape())
 
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the type that it is stored in."""
-    file, stored = self._where[name]
-    return self._files[file].get_tensor(stored)
+    return self._files[self._where[name]].get_tensor(name)
 
   def _open(self, file: str):
     path = self._folder / file
@@ -75,10 +67,30 @@ class Tensors:
     return self._files[file]
 
 
-def _today(name: str) -> str:
-  for old, new in _OLD:
-    name = re.sub(old, new, name)
-  return name
+class Renamed:
+  """Tensors under the names that a newer release of their family has."""
+
+  def __init__(self, tensors: Tensors, aliases: Sequence[tuple[str, str]]):
+    """Takes tensors, and patterns and what their matches become, in order.
+
+    Only what a pattern matches at the beginning of a name is replaced.
+    """
+    self._tensors = tensors
+    self._names = {}
+    for old in tensors.names:
+      name = old
+      for pattern, new in aliases:
+        name = re.sub(f'^(?:{pattern})', new, name)
+      self._names[name] = old
+    self.names = frozenset(self._names)
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, without reading it."""
+    return self._tensors.shape(self._names[name])
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor, in the type that it is stored in."""
+    return self._tensors.read(self._names[name])
 
 
 def _contents(folder: Path) -> dict[str, set[str] | None]:

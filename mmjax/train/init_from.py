@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
-from mmjax.pretrained import base, checkpoint, hub, keys, preprocess, tensors
+from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
 from mmjax.train import rebuild, settings
 from mmjax.types import Params
 
@@ -223,9 +223,7 @@ def _of_published(folder: Path) -> _Source:
     module=module,
     data=data,
     shapes=checkpoint.shapes(module, family.inputs(config)),
-    read=lambda shapes: keys.load(
-      family.rules(config), tensors.Tensors(folder), shapes, skip=family.SKIP
-    ),
+    read=functools.partial(checkpoint.read, config, folder),
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
   )
 

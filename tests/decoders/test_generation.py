@@ -70,7 +70,7 @@ def written(generated, row):
   return tuple(tokens[mask].tolist())
 
 
-def beam(beam_size, length_penalty=0.6, rows=(0, 1)):
+def beam(beam_size, length_penalty=0.6, rows=(0, 1), **settings):
   write = jax.jit(
     lambda logits, cache: decoders.beam_search(
       table_step,
@@ -79,6 +79,7 @@ def beam(beam_size, length_penalty=0.6, rows=(0, 1)):
       length=LENGTH,
       beam_size=beam_size,
       length_penalty=length_penalty,
+      **settings,
     )
   )
   return write(START[np.asarray(rows)], table_cache(rows))
@@ -215,6 +216,18 @@ def test_sampling_out_of_one_is_greedy(settings):
   sampled = greedy(rng=jax.random.key(0), temperature=2.0, **settings)
   np.testing.assert_array_equal(sampled.tokens, greedy().tokens)
   close(sampled.score, greedy().score)
+
+
+@pytest.mark.parametrize('write', [greedy, functools.partial(beam, 3)])
+def test_each_of_several_ends_ends_a_text(write):
+  one = write()
+  np.testing.assert_array_equal(write(eos_id=(EOS,)).tokens, one.tokens)
+  first = int(one.tokens[0, 0])
+  several = write(eos_id=(EOS, first))
+  for row in (0, 1):
+    assert written(several, row)[-1] in (EOS, first) or several.mask[row].all()
+    assert not set(written(several, row)[:-1]) & {EOS, first}
+  assert write(eos_id=()).mask.all()
 
 
 def test_impossible_settings_are_refused():

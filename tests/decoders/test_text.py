@@ -115,6 +115,66 @@ def test_nothing_sees_the_future_or_padding(name, made):
   assert not np.allclose(logits[0, 3:], changed[0, 3:])
 
 
+@pytest.mark.parametrize('name', ['plain', 'llama'])
+def test_vectors_are_read_like_their_ids(name, made):
+  module, variables, _ = made(name)
+  vectors = module.apply(variables, IDS, method='embed')
+  np.testing.assert_array_equal(
+    forced(module, variables, vectors, MASK, None),
+    forced(module, variables, IDS, MASK, None),
+  )
+  step = jax.jit(functools.partial(module.apply, method='step'))
+  cache = module.init_cache(2, 5)
+  got, _ = step(variables, vectors, cache, MASK)
+  want, _ = step(variables, IDS, cache, MASK)
+  real = np.asarray(MASK)
+  np.testing.assert_array_equal(got[real], want[real])
+
+
+def test_given_positions_go_on_from_the_largest(made):
+  module, variables, _ = made('llama')
+  step = jax.jit(functools.partial(module.apply, method='step'))
+  cache = module.init_cache(2, 6)
+  counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
+  want, _ = step(variables, IDS, cache, MASK)
+  got, _ = step(variables, IDS, cache, MASK, positions=counted)
+  real = np.asarray(MASK)
+  np.testing.assert_array_equal(got[real], want[real])
+  moved = counted.at[0, 2].set(9)
+  got, cache = step(variables, IDS, cache, MASK, positions=moved)
+  assert not np.allclose(got[0, 2:], want[0, 2:])
+  np.testing.assert_array_equal(got[1, :3], want[1, :3])
+  assert cache.length.tolist() == [10, 3]
+
+
+def test_a_prefix_is_seen_in_both_directions(draw):
+  module = decoders.TextDecoder(11, 8, 2, 4, 7, 6, cross_attention=False)
+  variables = draw(module, IDS, MASK, train=False)
+  prefix = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 0, 0, 0]], bool)
+
+  @jax.jit
+  def read(ids, prefix):
+    def attend(module):
+      text = module.encode(ids, MASK, train=False)
+      return module.attend(text, prefix=prefix, train=False)
+
+    return nn.apply(attend, module)(variables)
+
+  x = read(IDS, prefix)
+  changed = read(IDS.at[:, 2].set(8), prefix)
+  # The third token is in the first's prefix, and behind the second's.
+  assert not np.isclose(x[0], changed[0]).all(axis=-1).any()
+  np.testing.assert_array_equal(x[1, :2], changed[1, :2])
+  behind = read(IDS.at[:, 3].set(8), prefix)
+  np.testing.assert_array_equal(x[0, :3], behind[0, :3])
+  cache = module.init_cache(2, 6)
+  cached, _ = module.apply(
+    variables, IDS, cache, MASK, prefix=prefix, method='advance'
+  )
+  real = np.asarray(MASK)
+  np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)
+
+
 def test_a_masked_context_changes_nothing(made):
   module, variables, seen = made('coca')
   logits = forced(module, variables, IDS, MASK, seen)

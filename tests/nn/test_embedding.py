@@ -24,6 +24,18 @@ def test_words_and_positions_add_up():
   )
 
 
+def test_words_are_scaled_and_positions_are_not():
+  module = mnn.TokenEmbedding(7, 4, 5)
+  variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
+  table = variables['params']['table']['embedding']
+  scaled = mnn.TokenEmbedding(7, 4, 5, scale=3.0)
+  np.testing.assert_allclose(
+    scaled.apply(variables, IDS)[0],
+    module.apply(variables, IDS)[0] + 2 * table[IDS[0]],
+    rtol=1e-5,
+  )
+
+
 def test_logits_are_products_with_the_table():
   module = mnn.TokenEmbedding(7, 4, 5, positions='none')
   variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))

@@ -53,6 +53,57 @@ def test_rotary_of_an_odd_head_is_refused():
     ops.rotary(jnp.ones((1, 1, 1, 5)), jnp.zeros((1, 1), int))
 
 
+def test_rotary_frequencies_are_scaled():
+  plain = ops.rotary_frequencies(6, 1000.0)
+  np.testing.assert_allclose(plain, [1, 0.1, 0.01])
+  linear = ops.rotary_frequencies(6, 1000.0, {'kind': 'linear', 'factor': 4})
+  np.testing.assert_allclose(linear, plain / 4)
+  # In 200 pi positions they turn 100, 10 and 1 times: above `high`, half way
+  # from `low` to it, and below `low`.
+  scaling = {'kind': 'llama3', 'factor': 4, 'length': 200 * np.pi}
+  scaling |= {'low': 5, 'high': 15}
+  llama = ops.rotary_frequencies(6, 1000.0, scaling)
+  np.testing.assert_allclose(llama, [1, 0.1 * (0.5 + 0.5 / 4), 0.01 / 4])
+  with pytest.raises(ValueError, match="scaling 'yarn' is unknown"):
+    ops.rotary_frequencies(6, 1000.0, {'kind': 'yarn'})
+
+
+def test_rotary_sections_turn_by_their_own_axis():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, 12)))
+  rows = ops.rotary(x, jnp.asarray([[3]]))
+  columns = ops.rotary(x, jnp.asarray([[7]]))
+  both = ops.rotary(x, jnp.asarray([[[3, 7]]]), sections=(2, 4))
+  first = np.asarray([0, 1, 6, 7])
+  rest = np.delete(np.arange(12), first)
+  np.testing.assert_array_equal(both[..., first], rows[..., first])
+  np.testing.assert_array_equal(both[..., rest], columns[..., rest])
+  one = ops.rotary(x, jnp.asarray([[3]]), sections=(2, 4))
+  np.testing.assert_array_equal(one, rows)
+
+
+def test_rotary_axial_sections_begin_anew():
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, 8)))
+  got = ops.rotary(x, jnp.asarray([[[3, 7]]]), sections=(2, 2), axial=True)
+  for at, part in ((3, (0, 1, 4, 5)), (7, (2, 3, 6, 7))):
+    part = np.asarray(part)
+    want = ops.rotary(x[..., part], jnp.asarray([[at]]))
+    np.testing.assert_allclose(got[..., part], want, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ('positions', 'sections', 'message'),
+  [
+    ((1, 1, 2), None, 'with 2 axes need rotary sections'),
+    ((1, 1, 2), (1, 2), r'\(1, 2\) have 3 pairs .* 8 has 4'),
+  ],
+)
+def test_rotary_axes_that_do_not_fit_are_refused(positions, sections, message):
+  with pytest.raises(ValueError, match=message):
+    ops.rotary(
+      jnp.ones((1, 1, 1, 8)), jnp.zeros(positions, int), sections=sections
+    )
+
+
 def test_sincos_1d_by_hand():
   # Width 4: frequencies 1 and 1 / theta.
   table = ops.sincos_1d(3, 4, theta=100.0)

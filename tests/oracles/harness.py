@@ -12,14 +12,14 @@ from mmjax.pretrained import checkpoint, keys
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 
 
-def randomised(model):
+def randomised(model, noise=0.1):
   """A model of transformers whose norms and biases, too, are not 1 and 0."""
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
     for parameter in model.parameters():
       if parameter.ndim:
-        noise = torch.randn(parameter.shape, generator=generator)
-        parameter.add_(noise * 0.1)
+        drawn = torch.randn(parameter.shape, generator=generator)
+        parameter.add_(drawn * noise)
   return model.eval()
 
 

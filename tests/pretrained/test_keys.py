@@ -100,6 +100,27 @@ def test_forms_mean_the_same_products(tmp_path):
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
+PACKED = keys.packed('mix', 'c', ('a', 'b', 'c'), transposed=False)
+
+
+def test_packed_layers_lie_side_by_side(tmp_path):
+  rng = np.random.default_rng(0)
+  given = {'c.weight': rng.normal(size=(5, 18)), 'c.bias': np.arange(18.0)}
+  given = {name: array.astype(np.float32) for name, array in given.items()}
+  kernel = jax.ShapeDtypeStruct((5, 3, 2), jnp.float32)
+  bias = jax.ShapeDtypeStruct((3, 2), jnp.float32)
+  wanted = {'mix': {k: {'kernel': kernel, 'bias': bias} for k in 'abc'}}
+  params = keys.load(PACKED, source(tmp_path, given), wanted)
+  x = rng.normal(size=5).astype(np.float32)
+  got = [jnp.einsum('d,dhk->hk', x, params['mix'][k]['kernel']) for k in 'abc']
+  want = x @ given['c.weight']
+  np.testing.assert_allclose(np.ravel(got), want, rtol=1e-5, atol=1e-6)
+  np.testing.assert_array_equal(params['mix']['b']['bias'].ravel()[0], 6)
+  back = dict(keys.save(PACKED, params))
+  for name, array in given.items():
+    np.testing.assert_array_equal(back[name], array)
+
+
 def test_all_mismatches_are_told_at_once(tmp_path):
   given = arrays(
     **{'layer.1.q.weight': (5, 6), 'cls': None, 'layer.2.q.bias': (6,)}

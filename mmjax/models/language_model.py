@@ -1,0 +1,42 @@
+"""A decoder alone: a language model."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.models import writing
+from mmjax.types import Array, Batch, Outputs
+
+
+class LanguageModel(writing.Writer):
+  """Predicts each next token, and goes on from prompts (Radford et al. 2019).
+
+  Attributes:
+    decoder: a `TextDecoder` without cross-attention.
+  """
+
+  decoder: nn.Module
+
+  tasks: ClassVar[tuple[str, ...]] = ('continue',)
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Reads whole texts.
+
+    Args:
+      batch: `text` [B, T] and, unless all of it is there, `text_mask` [B, T].
+        Padding comes last.
+      train: whether dropout is on.
+
+    Returns:
+      `text_logits` [B, T, V] float32, of the token after each given one.
+    """
+    logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
+    return {'text_logits': logits}
+
+  def prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
+    """The text to go on from; its padding may stand anywhere."""
+    mask = batch.get('text_mask')
+    if mask is None:
+      mask = jnp.ones(batch['text'].shape, bool)
+    return None, batch['text'], mask

@@ -1,0 +1,151 @@
+"""Published models that read and write text."""
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.pretrained import base
+from mmjax.types import Array
+
+GENERATION = 'generation_config.json'
+# Prompts are padded to a multiple of it, so that few lengths are compiled.
+_STEP = 16
+
+
+class Writer(base.Pretrained):
+  """What published models that write text have in common."""
+
+  @functools.cached_property
+  def eos_ids(self) -> tuple[int, ...]:
+    """Ids that end a text; none where the folder names none."""
+    given = self._special('eos_token_id')
+    if given is None:
+      return ()
+    return tuple(base.listed(given))
+
+  @functools.cached_property
+  def pad_id(self) -> int:
+    """The id that fills up; where the folder names none, one that ends."""
+    given = self._special('pad_token_id')
+    if given is None or given < 0:
+      return self.eos_ids[0] if self.eos_ids else 0
+    return given
+
+  def decode(self, prompts: Sequence[Sequence[int]], written: Any) -> list[str]:
+    """Texts of what was written, without the prompts.
+
+    Args:
+      prompts: ids of each prompt, without padding; what begins a word after
+        them is read as such.
+      written: `mmjax.decoders.Generated`.
+    """
+    texts = []
+    for row, prompt in enumerate(prompts):
+      new = np.asarray(written.tokens[row])[np.asarray(written.mask[row])]
+      before = self.tokenizer.decode(list(prompt))
+      whole = self.tokenizer.decode([*prompt, *new.tolist()])
+      alone = self.tokenizer.decode(new.tolist())
+      known = whole.startswith(before)
+      texts.append(whole.removeprefix(before) if known else alone)
+    return texts
+
+  def generation_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the module's `generate`, of those of ours."""
+    return {
+      'eos_id': self.eos_ids,
+      'pad_id': self.pad_id,
+      'task': 'continue',
+      **settings,
+    }
+
+  def _special(self, name: str) -> Any:
+    """A special id, where generation goes first."""
+    generation = json.loads(self.files.get(GENERATION, b'{}'))
+    text = self.config.get('text_config') or {}
+    for place in (generation, self.config, text):
+      if place.get(name) is not None:
+        return place[name]
+    return None
+
+
+class LanguageModel(Writer):
+  """GPT-2, Llama and their kin."""
+
+  def logits(self, texts: str | Sequence[str]) -> Array:
+    """Logits [B, T, V] of the token after each of a text, see `tokenize`."""
+    ids, mask = self.tokenize(texts)
+    batch = {'text': ids, 'text_mask': mask}
+    return self._read(self.params, batch)['text_logits']
+
+  def generate(
+    self,
+    prompts: str | Sequence[str],
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    **settings: Any,
+  ) -> list[str]:
+    """Goes on from prompts, greedily unless `settings` say otherwise.
+
+    Args:
+      prompts: one or several; each is read as it is.
+      max_new_tokens: what is written at most.
+      seed: of sampling.
+      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
+        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+
+    Returns:
+      What was written after each prompt.
+    """
+    ids, mask = self.tokenize(prompts, room=max_new_tokens)
+    program = self.compiled(
+      'generate',
+      length=max_new_tokens,
+      **self.generation_settings(settings),
+    )
+    written = program(
+      self.params, {'text': ids, 'text_mask': mask}, rng=jax.random.key(seed)
+    )
+    rows = [
+      row[kept].tolist()
+      for row, kept in zip(np.asarray(ids), np.asarray(mask), strict=True)
+    ]
+    return self.decode(rows, written)
+
+  def tokenize(
+    self, texts: str | Sequence[str], room: int = 1
+  ) -> tuple[Array, Array]:
+    """Ids [B, T] and mask [B, T], padded on the right.
+
+    Args:
+      texts: one or several.
+      room: how many tokens will follow; the model's longest text is not
+        filled up beyond what leaves it.
+    """
+    encoded = self.tokenizer.encode_batch(base.listed(texts))
+    longest = max(1, *(len(one.ids) for one in encoded))
+    length = -(-longest // _STEP) * _STEP
+    length = max(longest, min(length, self._max_length - room + 1))
+    ids = np.full((len(encoded), length), self.pad_id, np.int32)
+    mask = np.zeros(ids.shape, bool)
+    for row, one in enumerate(encoded):
+      ids[row, : len(one.ids)] = one.ids
+      mask[row, : len(one.ids)] = True
+    return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def _max_length(self) -> int:
+    return self.module.decoder.max_length
+
+  @functools.cached_property
+  def _read(self):
+    return jax.jit(
+      lambda params, batch: self.module.apply(
+        {'params': params}, batch, train=False
+      )
+    )

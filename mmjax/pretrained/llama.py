@@ -1,0 +1,43 @@
+"""Llama (Touvron et al. 2023), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax.pretrained import configs, keys, language_models, llamas
+from mmjax.types import Batch
+
+SKIP = llamas.SKIP
+
+Model = language_models.LanguageModel
+
+_DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.LanguageModel:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'LlamaForCausalLM')
+  read = configs.section(config, '', _DEFAULTS)
+  biases = {name: read[name] for name in ('attention_bias', 'mlp_bias')}
+  return models.LanguageModel(llamas.decoder(read, config, dtype, block=biases))
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return {'text': jax.ShapeDtypeStruct((1, 2), jnp.int32)}
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  read = configs.section(config, '', _DEFAULTS)
+  table = llamas.rules(
+    tied=read['tie_word_embeddings'],
+    attention_bias=read['attention_bias'],
+    mlp_bias=read['mlp_bias'],
+  )
+  return keys.prefixed(table, 'decoder/', '')

@@ -1,0 +1,47 @@
+"""Qwen2 and Qwen2.5 (Yang et al. 2024), as Hugging Face publishes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax.pretrained import configs, keys, language_models, llamas
+from mmjax.types import Batch
+
+SKIP = llamas.SKIP
+
+Model = language_models.LanguageModel
+
+DEFAULTS = {
+  **llamas.DEFAULTS,
+  'vocab_size': 151936,
+  'intermediate_size': 22016,
+  'num_key_value_heads': 32,
+  'max_position_embeddings': 32768,
+}
+BIAS = ('query', 'key', 'value')
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.LanguageModel:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'Qwen2ForCausalLM')
+  read = configs.section(config, '', DEFAULTS)
+  return models.LanguageModel(
+    llamas.decoder(read, config, dtype, block={'attention_bias': BIAS})
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return {'text': jax.ShapeDtypeStruct((1, 2), jnp.int32)}
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  tied = configs.section(config, '', DEFAULTS)['tie_word_embeddings']
+  table = llamas.rules(tied=tied, attention_bias=BIAS)
+  return keys.prefixed(table, 'decoder/', '')

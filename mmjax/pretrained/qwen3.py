@@ -1,0 +1,43 @@
+"""Qwen3 (Yang et al. 2025), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax.pretrained import configs, keys, language_models, llamas, qwen2
+from mmjax.types import Batch
+
+SKIP = llamas.SKIP
+
+Model = language_models.LanguageModel
+
+_DEFAULTS = {**qwen2.DEFAULTS, 'head_dim': 128, 'attention_bias': False}
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.LanguageModel:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'Qwen3ForCausalLM')
+  read = configs.section(config, '', _DEFAULTS)
+  block = {'attention_bias': read['attention_bias'], 'qk_norm': 'rmsnorm'}
+  return models.LanguageModel(llamas.decoder(read, config, dtype, block=block))
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return {'text': jax.ShapeDtypeStruct((1, 2), jnp.int32)}
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  read = configs.section(config, '', _DEFAULTS)
+  table = llamas.rules(
+    tied=read['tie_word_embeddings'],
+    attention_bias=read['attention_bias'],
+    qk_norm=True,
+  )
+  return keys.prefixed(table, 'decoder/', '')

@@ -1,0 +1,74 @@
+"""Reading config.json: older and newer names, and what is refused."""
+
+import pytest
+
+from mmjax.pretrained import configs
+
+LLAMA3 = {
+  'factor': 32.0,
+  'low_freq_factor': 1.0,
+  'high_freq_factor': 4.0,
+  'original_max_position_embeddings': 8192,
+}
+
+
+@pytest.mark.parametrize(
+  'given',
+  [
+    {'rope_theta': 5e5, 'rope_scaling': {'rope_type': 'llama3', **LLAMA3}},
+    {
+      'rope_parameters': {'rope_theta': 5e5, 'rope_type': 'llama3', **LLAMA3},
+      'rope_theta': 7.0,
+    },
+  ],
+)
+def test_rotary_positions_of_older_and_newer_releases(given):
+  scaling = {'kind': 'llama3', 'factor': 32.0, 'low': 1.0, 'high': 4.0}
+  assert configs.rotary(given) == {
+    'rope_theta': 5e5,
+    'rope': {'scaling': {**scaling, 'length': 8192}},
+  }
+
+
+def test_rotary_positions_where_a_config_is_silent():
+  plain = {'rope_theta': 1e4, 'rope': None}
+  assert configs.rotary({}) == plain
+  assert configs.rotary({'rope_scaling': None}) == plain
+  assert configs.rotary({}, 1e6)['rope_theta'] == 1e6
+  linear = configs.rotary({'rope_scaling': {'type': 'linear', 'factor': 2.0}})
+  assert linear['rope'] == {'scaling': {'kind': 'linear', 'factor': 2.0}}
+  axes = configs.rotary(
+    {'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]}}
+  )
+  assert axes['rope'] == {'sections': (16, 24, 24)}
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'rope_scaling': {'type': 'yarn'}}, "rope_type is 'yarn'; mmjax knows"),
+    ({'partial_rotary_factor': 0.5}, 'partial_rotary_factor is 0.5'),
+  ],
+)
+def test_other_rotary_positions_are_refused(given, message):
+  with pytest.raises(ValueError, match=message):
+    configs.rotary(given)
+
+
+def test_a_whole_number_or_nothing():
+  read = lambda value: configs.section({'n': value}, '', {'n': None})
+  assert read(3) == {'n': 3}
+  assert read(None) == {'n': None}
+  for other in (0.5, True, 'x'):
+    with pytest.raises(ValueError, match='reads only int or null here'):
+      read(other)
+
+
+def test_other_values_and_architectures_are_refused():
+  configs.refuse({'a': 1}, a=1, b=2)
+  with pytest.raises(ValueError, match='a is 3; mmjax reads only 1 here'):
+    configs.refuse({'a': 3}, a=1)
+  configs.architecture({}, 'A')
+  configs.architecture({'architectures': ['A']}, 'A', 'B')
+  with pytest.raises(ValueError, match=r"is \['C'\]; mmjax reads only \['A'"):
+    configs.architecture({'architectures': ['C']}, 'A', 'B')
