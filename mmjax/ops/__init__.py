@@ -7,7 +7,12 @@ from mmjax.ops.masking import (
   mean_tokens,
   unit_norm,
 )
-from mmjax.ops.positions import rotary, sincos_1d, sincos_2d
+from mmjax.ops.positions import (
+  resize_positions,
+  rotary,
+  sincos_1d,
+  sincos_2d,
+)
 from mmjax.ops.sampling import filter_logits, sample_token
 
 __all__ = [
@@ -17,6 +22,7 @@ __all__ = [
   'last_token',
   'masked_mean',
   'mean_tokens',
+  'resize_positions',
   'rotary',
   'sample_token',
   'sincos_1d',
