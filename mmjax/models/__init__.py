@@ -4,10 +4,12 @@ from mmjax.models.build import build
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
+from mmjax.models.image_classifier import ImageClassifier
 
 __all__ = [
   'ContrastiveCaptioner',
   'DualEncoder',
   'EncoderDecoder',
+  'ImageClassifier',
   'build',
 ]
