@@ -11,10 +11,16 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, keys, siglip, tensors
+from mmjax.pretrained import base, clip, dinov2, keys, siglip, tensors, vit
 from mmjax.types import Params
 
-FAMILIES: dict[str, base.Family] = {'clip': clip, 'siglip': siglip}
+FAMILIES: dict[str, base.Family] = {
+  'clip': clip,
+  'dinov2': dinov2,
+  'dinov2_with_registers': dinov2,
+  'siglip': siglip,
+  'vit': vit,
+}
 
 CONFIG = 'config.json'
 # Small files that belong to a model, and go with it unchanged.
@@ -59,6 +65,9 @@ def load(
     )
   config = json.loads((folder / CONFIG).read_text())
   family = family_of(config)
+  source = tensors.Tensors(folder)
+  if hasattr(family, 'complete'):
+    config = family.complete(config, source.names)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
@@ -73,9 +82,7 @@ def load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(
-    family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
-  )
+  params = keys.load(family.rules(config), source, target, skip=family.SKIP)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
@@ -98,9 +105,12 @@ def save(
     shard_bytes: what one file of tensors holds at most.
   """
   folder = Path(folder)
-  rules = family_of(model.config).rules(model.config)
+  family = family_of(model.config)
+  rules = family.rules(model.config)
   tensors.write(folder, keys.save(rules, model.params), shard_bytes)
-  config = json.dumps(dict(model.config), indent=2)
+  completed = getattr(family, 'COMPLETES', ())
+  config = {k: v for k, v in model.config.items() if k not in completed}
+  config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
     (folder / name).write_bytes(content)

@@ -1,6 +1,6 @@
 """Reading a Hugging Face config.json: every value is taken or refused."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
@@ -12,6 +12,7 @@ ACTIVATIONS = {
   'relu': 'relu',
   'silu': 'silu',
   'swish': 'silu',
+  'tanh': 'tanh',
 }
 
 
@@ -43,6 +44,33 @@ def section(
       )
     out[field] = value
   return out
+
+
+def architecture(config: Mapping[str, Any], known: Sequence[str]) -> str:
+  """The class whose checkpoint this is, which tells its heads.
+
+  Args:
+    config: all of config.json.
+    known: the classes that the family reads; the first is taken where the
+      config names none.
+
+  Raises:
+    ValueError: if it is another class's.
+  """
+  name = (config.get('architectures') or known)[0]
+  if name not in known:
+    raise ValueError(
+      f'config.json: architectures is {name!r}; mmjax knows {list(known)}'
+    )
+  return name
+
+
+def labels(config: Mapping[str, Any]) -> list[str]:
+  """Names of a classifier's classes, in order; 2 where nothing is said."""
+  names = config.get('id2label')
+  if not names:
+    return [f'LABEL_{i}' for i in range(config.get('num_labels') or 2)]
+  return [names[key] for key in sorted(names, key=int)]
 
 
 def activation(name: str) -> str:

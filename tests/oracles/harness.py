@@ -75,10 +75,19 @@ def _leaf(tree, path):
   return tree
 
 
-def check_saved(model, loaded, folder):
-  """Asserts that what `save` writes loads there and is equal to the bit."""
+def check_saved(model, loaded, folder, **settings):
+  """Asserts that what `save` writes loads there and is equal to the bit.
+
+  Args:
+    model: of transformers.
+    loaded: the same here.
+    folder: to write to.
+    **settings: what the model's class takes besides its config.
+  """
   pretrained.save(loaded, folder, shard_bytes=20_000)
-  again, told = type(model).from_pretrained(folder, output_loading_info=True)
+  again, told = type(model).from_pretrained(
+    folder, output_loading_info=True, **settings
+  )
   assert not any(told.values()), told
   want = model.state_dict()
   for name, value in again.state_dict().items():
