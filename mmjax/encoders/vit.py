@@ -1,17 +1,20 @@
 """The vision transformer."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
+_RESIZES = ('bicubic', 'bicubic_antialiased')
 
 
 class ViT(tower.Tower):
@@ -27,8 +30,18 @@ class ViT(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     positions: 'learned', 'sincos2d' or 'none'.
+    position_grid: rows and columns of a learned position table that is brought
+      to an image's grid where that differs (DINOv2, Oquab et al. 2023); None
+      for a table that fits one size alone.
+    position_resize: how it is: 'bicubic' (DINOv2) or 'bicubic_antialiased'
+      (DINOv2 with registers); see `ops.resize_positions`.
     class_token: whether a learned token goes before the patches.
+    registers: number of learned tokens, without positions, between the class
+      token and the patches (Darcet et al. 2024).
+    mask_token: whether there is a learned token for patches that are masked.
     pooling: 'mean', 'first' (the class token), or 'attention' (SigLIP).
+    pool_activation: of a dense layer after the pooling ('tanh' in Dosovitskiy
+      et al.); None for no such layer.
     patch_bias: whether the patch projection has a bias (CLIP: no).
     ragged: whether pixels beyond the last whole patch are left out (SigLIP
       So400m/14 at 384 pixels), instead of refused.
@@ -48,8 +61,13 @@ class ViT(tower.Tower):
   num_heads: int
   mlp_dim: int
   positions: str = 'learned'
+  position_grid: Sequence[int] | None = None
+  position_resize: str = 'bicubic'
   class_token: bool = False
+  registers: int = 0
+  mask_token: bool = False
   pooling: str = 'mean'
+  pool_activation: str | None = None
   patch_bias: bool = True
   ragged: bool = False
   pre_norm: bool = False
@@ -66,39 +84,66 @@ class ViT(tower.Tower):
       self.patch_size,
       self.width,
       positions=self.positions,
+      position_grid=self.position_grid,
+      position_resize=self.position_resize,
       class_token=self.class_token,
+      registers=self.registers,
+      mask_token=self.mask_token,
       use_bias=self.patch_bias,
       ragged=self.ragged,
       dtype=self.dtype,
     )
     self.setup_tower(initial_norm=self.pre_norm)
+    if self.pool_activation is not None:
+      self.pooler = nn.Dense(
+        self.width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.xavier_uniform(), ('embed', None)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+        dtype=self.dtype,
+      )
 
   def __call__(
-    self, images: Array, mask: Array | None = None, *, train: bool
+    self,
+    images: Array,
+    mask: Array | None = None,
+    *,
+    masked: Array | None = None,
+    train: bool,
   ) -> Tokens:
     """Encodes images.
 
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
+      masked: [B, P], True for those of the P patches that the mask token takes
+        the place of; None for none of them.
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = H * W / patch_size^2 (+ 1).
+      Tokens: values [B, N, D], N = H * W / patch_size^2 (+ 1 + registers).
 
     Raises:
-      ValueError: if the patch size doesn't divide the image, or `positions` or
-        `pooling` is unknown.
+      ValueError: if the patch size doesn't divide the image, `positions`,
+        `position_resize` or `pooling` is unknown, or patches are masked
+        without a mask token.
     """
-    x, mask = self.embed(images, mask, train=train)
+    x, mask = self.embed(images, mask, masked=masked, train=train)
     x = self.stack(x, mask, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
-    self, images: Array, mask: Array | None = None, *, train: bool
+    self,
+    images: Array,
+    mask: Array | None = None,
+    *,
+    masked: Array | None = None,
+    train: bool,
   ) -> tuple[Array, Array]:
     """Turns images [B, H, W, C] into patch tokens [B, N, D] and a mask."""
-    x = self.embed_dropout(self.patches(images), deterministic=not train)
+    x = self.patches(images, masked)
+    x = self.embed_dropout(x, deterministic=not train)
     if self.pre_norm:
       x = self.initial_norm(x)
     if mask is None:
@@ -110,6 +155,13 @@ class ViT(tower.Tower):
     x, _ = self.blocks(x, mask=mask[:, None], train=train)
     return self.last_norm(x) if self.final_norm else x
 
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, N, D] as [B, D]."""
+    pooled = super().pool(x, mask, train=train)
+    if self.pool_activation is None:
+      return pooled
+    return mnn.activation(self.pool_activation)(self.pooler(pooled))
+
 
 class PatchEmbedding(nn.Module):
   """Projects patches to tokens and tells each where it stands.
@@ -118,7 +170,11 @@ class PatchEmbedding(nn.Module):
     patch_size: side of a patch in pixels, dividing height and width.
     width: D.
     positions: 'learned', 'sincos2d' or 'none'.
+    position_grid: see `ViT.position_grid`.
+    position_resize: see `ViT.position_resize`.
     class_token: whether a learned token goes first.
+    registers: see `ViT.registers`.
+    mask_token: see `ViT.mask_token`.
     use_bias: whether the projection has a bias.
     ragged: see `ViT.ragged`.
     dtype: of the computation.
@@ -127,14 +183,18 @@ class PatchEmbedding(nn.Module):
   patch_size: int
   width: int
   positions: str = 'learned'
+  position_grid: Sequence[int] | None = None
+  position_resize: str = 'bicubic'
   class_token: bool = False
+  registers: int = 0
+  mask_token: bool = False
   use_bias: bool = True
   ragged: bool = False
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, images: Array) -> Array:
-    """Embeds [B, H, W, C] as [B, N, D]."""
+  def __call__(self, images: Array, masked: Array | None = None) -> Array:
+    """Embeds [B, H, W, C] as [B, N, D]; `masked` is [B, P]."""
     rows, columns = self._grid(images)
     p = self.patch_size
     images = images[:, : rows * p, : columns * p]
@@ -151,20 +211,65 @@ class PatchEmbedding(nn.Module):
       dtype=self.dtype,
       name='projection',
     )(x)
+    x = self._masked(x, masked)
     if self.class_token:
-      token = self._table('class_token', 1)
-      token = jnp.broadcast_to(token, (x.shape[0], *token.shape[1:]))
-      x = jnp.concatenate([token, x], axis=1)
+      x = self._in_front('class_token', 1, x)
+    x = self._with_positions(x, rows, columns)
+    if self.registers:
+      front = int(self.class_token)
+      rest = self._in_front('registers', self.registers, x[:, front:])
+      x = jnp.concatenate([x[:, :front], rest], axis=1)
+    return x
+
+  def _masked(self, x: Array, masked: Array | None) -> Array:
+    if not self.mask_token:
+      if masked is not None:
+        raise ValueError(
+          'patches are masked, but there is no token to put in their place; '
+          'set mask_token=True'
+        )
+      return x
+    token = self._table('mask_token', 1)
+    return x if masked is None else jnp.where(masked[:, :, None], token, x)
+
+  def _in_front(self, name: str, number: int, x: Array) -> Array:
+    tokens = self._table(name, number)
+    tokens = jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))
+    return jnp.concatenate([tokens, x], axis=1)
+
+  def _with_positions(self, x: Array, rows: int, columns: int) -> Array:
     if self.positions == 'learned':
-      x = x + self._table('positions_table', x.shape[1])
-    elif self.positions == 'sincos2d':
+      return x + self._learned(x.shape[1], rows, columns)
+    if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
-      x = x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
-    elif self.positions != 'none':
+      return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
+    if self.positions != 'none':
       raise ValueError(
         f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
       )
     return x
+
+  def _learned(self, length: int, rows: int, columns: int) -> Array:
+    """Positions [1, N, D] of an image with so many rows and columns."""
+    if self.position_grid is None:
+      return self._table('positions_table', length)
+    if self.position_resize not in _RESIZES:
+      raise ValueError(
+        f'position_resize {self.position_resize!r} is unknown; use one of '
+        f'{_RESIZES}'
+      )
+    grid, front = tuple(self.position_grid), int(self.class_token)
+    table = self._table('positions_table', front + math.prod(grid))
+    if grid == (rows, columns):
+      return table
+    patches = ops.resize_positions(
+      table[0, front:].reshape(*grid, self.width),
+      rows,
+      columns,
+      antialias=self.position_resize == 'bicubic_antialiased',
+    )
+    patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
+    return jnp.concatenate([table[:, :front], patches], axis=1)
 
   def _table(self, name: str, length: int) -> Array:
     table = self.param(

@@ -4,18 +4,20 @@ from mmjax.models.build import PARTS, build, describe
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
+from mmjax.models.image_classifier import ImageClassifier
+from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.speech_recognizer import SpeechRecognizer
-from mmjax.models.language_model import LanguageModel
 
 __all__ = [
   'PARTS',
   'ContrastiveCaptioner',
   'DualEncoder',
   'EncoderDecoder',
+  'ImageClassifier',
+  'LanguageModel',
   'MaskedLanguageModel',
   'SpeechRecognizer',
-  'LanguageModel',
   'build',
   'describe',
 ]

@@ -3,7 +3,7 @@
 from mmjax.nn.attention import Attention, KeyValues
 from mmjax.nn.block import Block, BlockCache
 from mmjax.nn.embedding import TokenEmbedding
-from mmjax.nn.mlp import Mlp
+from mmjax.nn.mlp import Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.stack import Stack, empty_cache, stack_layers, unstack_layers
@@ -18,6 +18,7 @@ __all__ = [
   'Mlp',
   'Stack',
   'TokenEmbedding',
+  'activation',
   'empty_cache',
   'make_norm',
   'pool',

@@ -8,6 +8,7 @@ from mmjax.ops.masking import (
   unit_norm,
 )
 from mmjax.ops.positions import (
+  resize_positions,
   rotary,
   rotary_frequencies,
   sincos_1d,
@@ -25,6 +26,7 @@ __all__ = [
   'masked_mean',
   'mean_tokens',
   'mel_filters',
+  'resize_positions',
   'rotary',
   'rotary_frequencies',
   'sample_token',

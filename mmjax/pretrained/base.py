@@ -103,6 +103,10 @@ class Pretrained:
 class Family(Protocol):
   """What a family's file has: the reader of its config and its key table.
 
+  It may also have `complete(config, names)`, which adds to a config what the
+  names of the checkpoint's tensors alone tell, and `COMPLETES`, the fields that
+  it adds and `save` leaves out.
+
   Attributes:
     Model: the kind of model that `load` returns.
     SKIP: patterns of the names of tensors that hold no parameter.

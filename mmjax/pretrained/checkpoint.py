@@ -15,6 +15,7 @@ from mmjax.pretrained import (
   base,
   bert,
   clip,
+  dinov2,
   gpt2,
   keys,
   llama,
@@ -23,6 +24,7 @@ from mmjax.pretrained import (
   siglip,
   tensors,
   text_encoders,
+  vit,
   whisper,
 )
 from mmjax.types import Params
@@ -30,11 +32,14 @@ from mmjax.types import Params
 FAMILIES: dict[str, base.Family] = {
   'bert': bert,
   'clip': clip,
+  'dinov2': dinov2,
+  'dinov2_with_registers': dinov2,
   'gpt2': gpt2,
   'llama': llama,
   'qwen2': qwen2,
   'qwen3': qwen3,
   'siglip': siglip,
+  'vit': vit,
   'whisper': whisper,
 }
 
@@ -79,8 +84,7 @@ def load(
     ValueError: if the model is of no known family, its config has a value that
       mmjax doesn't know, or its tensors don't fit the config.
   """
-  folder = Path(folder)
-  config, files = read_small(folder)
+  config, files, source = read_folder(Path(folder))
   family = family_of(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
@@ -96,22 +100,29 @@ def load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  return family.Model(module, read(config, folder, target), config, files)
+  params = keys.load(family.rules(config), source, target, skip=family.SKIP)
+  return family.Model(module, params, config, files)
 
 
-def read(config: Mapping[str, Any], folder: Path, target: Params) -> Params:
-  """Reads the parameters of a folder.
+def read_folder(
+  folder: Path,
+) -> tuple[dict[str, Any], dict[str, bytes], tensors.Renamed]:
+  """A folder's config, its other small files by name, and its tensors.
 
-  Args:
-    config: what its config.json says.
-    folder: where the tensors are.
-    target: the parameters' shapes, types and, where given, shardings.
+  The config has what its family can only tell by the tensors' names.
+
+  Raises:
+    FileNotFoundError: if something is not there.
+    ValueError: if the family is unknown, or the tensors can't be read.
   """
+  config, files = read_small(folder)
   family = family_of(config)
   source = tensors.Renamed(
     tensors.Tensors(folder), getattr(family, 'ALIASES', ())
   )
-  return keys.load(family.rules(config), source, target, skip=family.SKIP)
+  if hasattr(family, 'complete'):
+    config = family.complete(config, source.names)
+  return config, files, source
 
 
 def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -147,9 +158,12 @@ def save(
     shard_bytes: what one file of tensors holds at most.
   """
   folder = Path(folder)
-  rules = family_of(model.config).rules(model.config)
+  family = family_of(model.config)
+  rules = family.rules(model.config)
   tensors.write(folder, keys.save(rules, model.params), shard_bytes)
-  config = json.dumps(dict(model.config), indent=2)
+  completed = getattr(family, 'COMPLETES', ())
+  config = {k: v for k, v in model.config.items() if k not in completed}
+  config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
     (folder / name).parent.mkdir(exist_ok=True)

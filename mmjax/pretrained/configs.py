@@ -1,6 +1,6 @@
 """Reading a Hugging Face config.json: every value is taken or refused."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
@@ -12,6 +12,7 @@ ACTIVATIONS = {
   'relu': 'relu',
   'silu': 'silu',
   'swish': 'silu',
+  'tanh': 'tanh',
 }
 
 # What may stand for a default of some type, where it is not that type alone.
@@ -47,6 +48,14 @@ def section(
       )
     out[field] = value
   return out
+
+
+def labels(config: Mapping[str, Any]) -> list[str]:
+  """Names of a classifier's classes, in order; 2 where nothing is said."""
+  names = config.get('id2label')
+  if not names:
+    return [f'LABEL_{i}' for i in range(config.get('num_labels') or 2)]
+  return [names[key] for key in sorted(names, key=int)]
 
 
 def activation(name: str, field: str = 'hidden_act') -> str:

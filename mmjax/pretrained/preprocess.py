@@ -51,7 +51,8 @@ class ImagePreprocessor:
     config = {**defaults, **config}
     size = config['size']
     if isinstance(size, int):
-      size = {'shortest_edge': size}
+      # Older files have one number, which is what the family's own size is.
+      size = dict.fromkeys(defaults['size'], size)
     if not config.get('do_resize', True):
       size = {}
     crops = config.get('do_center_crop', False)

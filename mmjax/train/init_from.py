@@ -202,7 +202,7 @@ def _of_run(folder: Path) -> _Source:
 
 
 def _of_published(folder: Path) -> _Source:
-  config, small = checkpoint.read_small(folder)
+  config, small, source = checkpoint.read_folder(folder)
   family = checkpoint.family_of(config)
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
@@ -223,7 +223,9 @@ def _of_published(folder: Path) -> _Source:
     module=module,
     data=data,
     shapes=checkpoint.shapes(module, family.inputs(config)),
-    read=functools.partial(checkpoint.read, config, folder),
+    read=lambda shapes: keys.load(
+      family.rules(config), source, shapes, skip=family.SKIP
+    ),
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
   )
 

@@ -62,6 +62,18 @@ IMAGES = {
   'siglip': functools.partial(
     encoders.ViT, 3, pooling='attention', positions='none', **SMALL
   ),
+  'dinov2': functools.partial(
+    encoders.ViT,
+    3,
+    position_grid=(2, 2),
+    class_token=True,
+    registers=2,
+    mask_token=True,
+    pooling='first',
+    pool_activation='tanh',
+    block={'layer_scale': 1.0},
+    **SMALL,
+  ),
   'resnet': functools.partial(
     encoders.ResNet, (1, 1), 16, norm='frozen_batch', positions=True
   ),
@@ -84,6 +96,7 @@ SHAPES = {
   'vit': (12, 8),
   'clip_vit': (13, 8),
   'siglip': (12, 8),
+  'dinov2': (15, 8),
   'resnet': (4, 128),
   'small': (30, 32),
   'vgg': (4, 32),
@@ -161,6 +174,43 @@ def test_images_do_not_depend_on_each_other(name, made):
   close(out.pooled[:2], other.pooled[:2])
 
 
+def test_masked_patches_are_not_seen(made):
+  module, (_, variables) = EVERY['dinov2'](), made('dinov2')
+  images, _ = inputs('dinov2')
+  masked = jnp.zeros((3, 12), bool).at[:, 4].set(True)  # Row 1, column 1.
+  spoilt = images.at[:, 3:6, 3:6].add(7.0)
+
+  @jax.jit
+  def run(images):
+    return module.apply(variables, images, masked=masked, train=False).values
+
+  close(run(images), run(spoilt))
+  seen = module.apply(variables, spoilt, train=False).values
+  assert not np.allclose(run(spoilt), seen)
+
+
+def test_patches_are_masked_by_a_token_alone():
+  images, _ = inputs('vit')
+  with pytest.raises(ValueError, match='set mask_token=True'):
+    jax.eval_shape(
+      lambda: EVERY['vit']().init(
+        jax.random.key(0), images, masked=jnp.zeros((3, 12), bool), train=False
+      )
+    )
+
+
+def test_positions_of_their_own_grid_stay_as_they_are(made, draw):
+  images = inputs('dinov2')[0][:, :6, :6]
+  settings = {'class_token': True, 'pooling': 'first', **SMALL}
+  one = encoders.ViT(3, **settings)
+  other = encoders.ViT(3, position_grid=(2, 2), **settings)
+  variables = draw(one, images, train=False)
+  np.testing.assert_array_equal(
+    one.apply(variables, images, train=False).values,
+    other.apply(variables, images, train=False).values,
+  )
+
+
 @pytest.mark.parametrize('name', ['bert', 'gru', 'vit'])
 def test_train_switches_dropout(name, made):
   module, (_, variables) = EVERY[name](), made(name)
@@ -231,6 +281,7 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('vit', {'patch_size': 5}, 'size 12 is not divisible by patch size 5; use'),
     ('vit', {'positions': 'x'}, r"positions 'x' is unknown; use one of \('lea"),
     ('vit', {'pooling': 'max'}, r"pool 'max' is unknown; use one of \('mean'"),
+    ('dinov2', {'position_resize': 'x'}, "position_resize 'x' is unknown"),
     ('vit', {'remat': 'x'}, "remat 'x' is unknown"),
     ('vit', {'drop_path': 1.0}, r'drop_path 1\.0 is no probability'),
     ('bert', {'positions': 'x'}, "positions 'x' is unknown"),

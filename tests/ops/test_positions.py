@@ -1,4 +1,6 @@
-"""Rotary and sine-cosine positions."""
+"""Rotary, sine-cosine and resized positions."""
+
+import functools
 
 import jax.numpy as jnp
 import numpy as np
@@ -129,3 +131,29 @@ def test_widths_that_do_not_divide_are_refused():
     ops.sincos_1d(3, 5)
   with pytest.raises(ValueError, match='divisible by 4, got 6'):
     ops.sincos_2d(2, 3, 6)
+
+
+@pytest.mark.parametrize('antialias', [False, True])
+def test_resized_positions_keep_constants_and_their_own_size(antialias):
+  resize = functools.partial(ops.resize_positions, antialias=antialias)
+  table = jnp.asarray(np.random.default_rng(0).normal(size=(3, 5, 2)))
+  np.testing.assert_allclose(resize(table, 3, 5), table, atol=1e-6)
+  # Weights sum to 1, in float32.
+  np.testing.assert_allclose(
+    resize(jnp.ones((3, 5, 2)), 7, 2), np.ones((7, 2, 2)), rtol=1e-5
+  )
+  turned = resize(table.transpose(1, 0, 2), 2, 7).transpose(1, 0, 2)
+  np.testing.assert_allclose(resize(table, 7, 2), turned, atol=1e-6)
+
+
+def test_resized_positions_by_hand():
+  table = jnp.asarray([0.0, 1.0, 0.0, 0.0]).reshape(4, 1, 1)
+  # Halved: the new places lie at 0.5 and 2.5. Without antialiasing they take
+  # -3/32 of what is 1.5 away and 19/32 of what is 0.5 away.
+  got = ops.resize_positions(table, 2, 1)[:, 0, 0]
+  np.testing.assert_allclose(got, [19 / 32, -3 / 32], rtol=1e-6)
+  # With it distances halve: 0.25 and 0.75 away, of 0.25, 0.25, 0.75 and 1.25.
+  near, middle, far = 0.8671875, 0.2265625, -0.0703125
+  got = ops.resize_positions(table, 2, 1, antialias=True)[:, 0, 0]
+  whole = 2 * near + middle + far
+  np.testing.assert_allclose(got, [near / whole, middle / whole], rtol=1e-6)

@@ -1,0 +1,75 @@
+"""An image encoder with a linear classifier."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.types import Array, Batch, Outputs, Tokens
+
+
+class ImageClassifier(nn.Module):
+  """Encodes images, and sorts them into classes.
+
+  A linear layer on the encoder's summary (Dosovitskiy et al. 2021), or on it
+  beside the mean of the patches' tokens (Oquab et al. 2023, DINOv2, appendix
+  B.3).
+
+  Attributes:
+    image: an image encoder.
+    num_classes: C; 0 for no classifier.
+    patches_from: index of the first token whose mean the classifier sees too;
+      None for the summary alone.
+    dtype: of the classifier.
+  """
+
+  image: nn.Module
+  num_classes: int = 0
+  patches_from: int | None = None
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    if self.num_classes:
+      self.classifier = nn.Dense(
+        self.num_classes,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), ('embed', None)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+        dtype=self.dtype,
+      )
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Encodes and, with a classifier, classifies a batch's `image`.
+
+    Args:
+      batch: see `mmjax.types`.
+      train: whether dropout is on.
+
+    Returns:
+      `image_tokens` Tokens, and `class_logits` [B, C] float32.
+    """
+    tokens = self.image(batch['image'], batch.get('image_mask'), train=train)
+    out = {'image_tokens': tokens}
+    if self.num_classes:
+      out['class_logits'] = self._classify(tokens)
+    return out
+
+  def encode_image(
+    self, images: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Tokens:
+    """Encodes images [B, H, W, C]."""
+    return self.image(images, mask, train=train)
+
+  def classify(self, images: Array) -> Array:
+    """Logits [B, C] float32 of images [B, H, W, C]."""
+    return self._classify(self.encode_image(images))
+
+  def _classify(self, tokens: Tokens) -> Array:
+    x = tokens.pooled
+    if self.patches_from is not None:
+      start = self.patches_from
+      mean = mnn.pool('mean', tokens.values[:, start:], tokens.mask[:, start:])
+      x = jnp.concatenate([x, mean], axis=-1)
+    return self.classifier(x).astype(jnp.float32)

@@ -1,0 +1,156 @@
+"""DINOv2 (Oquab et al. 2023), without and with registers, as published."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, image_encoders, keys, vit
+from mmjax.types import Batch
+
+SKIP = ()
+
+_CLASSES = {'dinov2': 'Dinov2', 'dinov2_with_registers': 'Dinov2WithRegisters'}
+_DEFAULTS = {
+  'hidden_size': 768,
+  'mlp_ratio': 4,
+  'num_hidden_layers': 12,
+  'num_attention_heads': 12,
+  'num_channels': 3,
+  'image_size': 224,
+  'hidden_act': 'gelu',
+  'layer_norm_eps': 1e-6,
+  'qkv_bias': True,
+  'use_swiglu_ffn': False,
+}
+_OWN_DEFAULTS = {
+  'dinov2': {'patch_size': 14, 'use_mask_token': True},
+  'dinov2_with_registers': {'patch_size': 16, 'num_register_tokens': 4},
+}
+
+
+class Model(image_encoders.ImageEncoder):
+  """DINOv2; its pooled vector is the class token."""
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'size': {'shortest_edge': 224},
+    'crop_size': {'height': 224, 'width': 224},
+    'do_center_crop': True,
+    'image_mean': (0.48145466, 0.4578275, 0.40821073),
+    'image_std': (0.26862954, 0.26130258, 0.27577711),
+  }
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.ImageClassifier:
+  """The model that a config.json describes, for images of any size.
+
+  Pixels beyond the last whole patch are left out.
+  """
+  read = _read(config)
+  return models.ImageClassifier(
+    image=encoders.ViT(
+      mlp_dim=_mlp_dim(read),
+      registers=read['num_register_tokens'],
+      mask_token=read['use_mask_token'],
+      position_resize='bicubic_antialiased'
+      if _has_registers(config)
+      else 'bicubic',
+      block={**_block(read), 'layer_scale': 1.0},
+      **vit.settings(read),
+      dtype=dtype,
+    ),
+    num_classes=len(configs.labels(config)) if _classifies(config) else 0,
+    patches_from=1 + read['num_register_tokens'],
+    dtype=dtype,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return vit.images(_read(config))
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  read = _read(config)
+  trunk = [
+    *vit.embedding_rules(read),
+    *vit.attention_rules(read),
+    *_mlp_rules(read),
+  ]
+  for ours, number in (('attention', 1), ('mlp', 2)):
+    trunk += [
+      *keys.norm(f'{vit.BLOCK}/{ours}_norm', f'{vit.LAYER}.norm{number}'),
+      keys.Rule(
+        f'{vit.BLOCK}/{ours}_scale',
+        f'{vit.LAYER}.layer_scale{number}.lambda1',
+      ),
+    ]
+  if read['use_mask_token']:
+    trunk.append(keys.Rule('image/patches/mask_token', 'embeddings.mask_token'))
+  if read['num_register_tokens']:
+    trunk.append(
+      keys.Rule(
+        'image/patches/registers', 'embeddings.register_tokens', keys.Lead()
+      )
+    )
+  if not _classifies(config):
+    return trunk
+  return [
+    *keys.prefixed(trunk, '', f'{config["model_type"]}.'),
+    *keys.dense('classifier', 'classifier'),
+  ]
+
+
+def _mlp_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
+  ours, theirs = f'{vit.BLOCK}/mlp', f'{vit.LAYER}.mlp'
+  if not read['use_swiglu_ffn']:
+    return [
+      *keys.dense(f'{ours}/up', f'{theirs}.fc1'),
+      *keys.dense(f'{ours}/down', f'{theirs}.fc2'),
+    ]
+  packed = f'{theirs}.weights_in'
+  rules = keys.dense(f'{ours}/down', f'{theirs}.weights_out')
+  for i, name in enumerate(('gate', 'up')):
+    weight, bias = keys.Part(i, 2, keys.Linear()), keys.Part(i, 2, keys.Same())
+    rules += [
+      keys.Rule(f'{ours}/{name}/kernel', f'{packed}.weight', weight),
+      keys.Rule(f'{ours}/{name}/bias', f'{packed}.bias', bias),
+    ]
+  return rules
+
+
+def _mlp_dim(read: Mapping[str, Any]) -> int:
+  hidden = read['hidden_size'] * read['mlp_ratio']
+  if not read['use_swiglu_ffn']:
+    return hidden
+  # Two thirds, so that three matrices hold what two did, and then a multiple
+  # of 8.
+  return (hidden * 2 // 3 + 7) // 8 * 8
+
+
+def _block(read: Mapping[str, Any]) -> dict[str, Any]:
+  settings = vit.block(read)
+  if read['use_swiglu_ffn']:
+    settings |= {'gated': True, 'activation': 'silu'}
+  return settings
+
+
+def _has_registers(config: Mapping[str, Any]) -> bool:
+  return config['model_type'] == 'dinov2_with_registers'
+
+
+def _classifies(config: Mapping[str, Any]) -> bool:
+  name = _CLASSES[config['model_type']]
+  known = (f'{name}Model', f'{name}ForImageClassification')
+  return configs.architecture(config, *known) == known[1]
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+  own = _OWN_DEFAULTS[config['model_type']]
+  # Each kind has what the other's config does not speak of.
+  fixed = {'use_mask_token': True, 'num_register_tokens': 0}
+  return {**fixed, **configs.section(config, '', {**_DEFAULTS, **own})}

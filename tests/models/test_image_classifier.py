@@ -1,0 +1,40 @@
+"""Classes of images."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import encoders, models
+
+IMAGES = jnp.asarray(
+  np.random.default_rng(0).normal(size=(3, 4, 6, 3)), jnp.float32
+)
+BATCH = {'image': IMAGES}
+
+
+def classifier(num_classes, patches_from=None):
+  image = encoders.ViT(2, 8, 1, 2, 7, class_token=True, pooling='first')
+  return models.ImageClassifier(image, num_classes, patches_from)
+
+
+@pytest.mark.parametrize('patches_from', [None, 1])
+def test_the_classifier_is_linear_in_what_it_sees(patches_from, draw):
+  model = classifier(5, patches_from)
+  variables = draw(model, BATCH, train=False)
+  out = model.apply(variables, BATCH, train=False)
+  tokens = out['image_tokens']
+  seen = [tokens.pooled]
+  if patches_from is not None:
+    seen.append(tokens.values[:, patches_from:].mean(axis=1))
+  layer = variables['params']['classifier']
+  want = jnp.concatenate(seen, axis=1) @ layer['kernel'] + layer['bias'][None]
+  np.testing.assert_allclose(out['class_logits'], want, rtol=1e-5, atol=1e-5)
+  alone = model.apply(variables, IMAGES[1:2], method='classify')
+  np.testing.assert_allclose(alone, want[1:2], rtol=1e-4, atol=1e-5)
+
+
+def test_without_classes_there_is_no_classifier(draw):
+  model = classifier(0)
+  variables = draw(model, BATCH, train=False)
+  assert variables['params'].keys() == {'image'}
+  assert model.apply(variables, BATCH, train=False).keys() == {'image_tokens'}
