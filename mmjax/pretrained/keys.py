@@ -294,7 +294,7 @@ def load(
   for path, leaf in leaves.items():
     if path in by_path:
       rule = by_path[path]
-      shape, names = _layers(rule, leaf.shape)
+      shape, names = layers(rule, leaf.shape)
       used |= set(names)
       wrong += _mismatches(source, names, rule.form.theirs(shape))
   for name in sorted(source.names - used):
@@ -318,7 +318,7 @@ def save(
   parts: dict[str, dict[int, np.ndarray]] = {}
   for rule in rules:
     array = np.asarray(jax.device_get(leaves[rule.ours]))
-    _, names = _layers(rule, array.shape)
+    _, names = layers(rule, array.shape)
     for name, part in zip(
       names, array if LAYER in rule.theirs else [array], strict=True
     ):
@@ -343,7 +343,7 @@ def _mismatches(
       yield f'{name} is {list(source.shape(name))}, not {list(shape)}'
 
 
-def _layers(
+def layers(
   rule: Rule, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], list[str]]:
   """Shape of one layer's part of a parameter, and the tensors' names."""
@@ -355,7 +355,7 @@ def _layers(
 
 def _read(rule: Rule, source: tensors.Tensors, leaf: Any) -> jax.Array:
   """One parameter; of stacked layers, one layer at a time."""
-  shape, names = _layers(rule, leaf.shape)
+  shape, names = layers(rule, leaf.shape)
   place = getattr(leaf, 'sharding', None)
 
   def read(name: str) -> np.ndarray:

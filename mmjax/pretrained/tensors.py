@@ -33,11 +33,15 @@ class Tensors:
       ValueError: if there are only pickles, or a file is broken.
     """
     self._folder = Path(folder)
-    self._files = {}
     self._where: dict[str, str] = {}
+    self._shapes: dict[str, tuple[int, ...]] = {}
     for file, listed in _contents(self._folder).items():
-      held = self._open(file)
-      there = set(held.keys())
+      with self._open(file) as held:
+        shapes = {
+          name: tuple(held.get_slice(name).get_shape()) for name in held.keys()
+        }
+      self._shapes |= shapes
+      there = set(shapes)
       absent = sorted((listed or there) - there)
       if absent:
         raise ValueError(
@@ -49,22 +53,22 @@ class Tensors:
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    file = self._files[self._where[name]]
-    return tuple(file.get_slice(name).get_shape())
+    return self._shapes[name]
 
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the type that it is stored in."""
-    return self._files[self._where[name]].get_tensor(name)
+    # An open file is mapped: what was read of it would stay in memory.
+    with self._open(self._where[name]) as file:
+      return file.get_tensor(name)
 
   def _open(self, file: str):
     path = self._folder / file
     try:
-      self._files[file] = safetensors.safe_open(path, framework='numpy')
+      return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
       raise ValueError(
         f'{path} is broken or cut off ({error}); download it anew'
       ) from error
-    return self._files[file]
 
 
 class Renamed:
