@@ -14,9 +14,13 @@ class LanguageModel(writing.Writer):
 
   Attributes:
     decoder: a `TextDecoder` without cross-attention.
+    eos_id: the token that ends a text.
+    pad_id: the token that fills up after the end.
   """
 
   decoder: nn.Module
+  eos_id: int = 2
+  pad_id: int = 0
 
   tasks: ClassVar[tuple[str, ...]] = ('continue',)
 

@@ -60,7 +60,7 @@ class SpeechRecognizer(writing.Writer):
     """Tokens [B, N, D] of spectrograms [B, F, M] and their masks [B, F]."""
     return self.audio(spectrogram, mask, train=train)
 
-  def next_logits(self, text: Array, audio: Tokens) -> Array:
+  def logits_after(self, text: Array, audio: Tokens) -> Array:
     """Logits [B, V] of the token after a text [B, T] without padding."""
     return self.decoder(text, None, audio, train=False)[:, -1]
 

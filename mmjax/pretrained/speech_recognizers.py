@@ -160,7 +160,7 @@ class SpeechRecognizer(base.Pretrained):
     heard = []
     for part, rows in _batches(windows, batch_size):
       prompt = np.full((len(part), 1), start, np.int32)
-      logits = self.compiled('next_logits')(
+      logits = self.compiled('logits_after')(
         self.params, prompt, self._encode(part)
       )
       best = np.asarray(logits)[:, list(ids)].argmax(axis=1)

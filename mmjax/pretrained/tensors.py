@@ -37,11 +37,9 @@ class Tensors:
     self._shapes: dict[str, tuple[int, ...]] = {}
     for file, listed in _contents(self._folder).items():
       with self._open(file) as held:
-        shapes = {
-          name: tuple(held.get_slice(name).get_shape()) for name in held.keys()
-        }
-      self._shapes |= shapes
-      there = set(shapes)
+        there = set(held.keys())
+        for name in there:
+          self._shapes[name] = tuple(held.get_slice(name).get_shape())
       absent = sorted((listed or there) - there)
       if absent:
         raise ValueError(

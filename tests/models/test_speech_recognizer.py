@@ -64,5 +64,5 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
   audio = model.apply(variables, SOUND, MASK, method='encode_audio')
   again = generate(variables, {'audio': audio, 'prompt': prompt})
   np.testing.assert_array_equal(written.tokens, again.tokens)
-  first = model.apply(variables, prompt, audio, method='next_logits')
+  first = model.apply(variables, prompt, audio, method='logits_after')
   close(first, logits[:, 1])

@@ -226,7 +226,7 @@ def test_languages_are_heard_alike(writers):
   theirs, ours, _ = batch(model.config)
   want = model.detect_language(theirs['input_features']).tolist()
   audio = loaded.compiled('encode_audio')(loaded.params, ours['spectrogram'])
-  logits = loaded.compiled('next_logits')(
+  logits = loaded.compiled('logits_after')(
     loaded.params, np.full((3, 1), START), audio
   )
   ids = np.asarray(list(loaded.languages.values()))

@@ -129,7 +129,11 @@ def test_published_sizes(name):
 @pytest.mark.parametrize(
   ('name', 'values', 'message'),
   [
-    ('vit', {'architectures': ['ViTMSNModel']}, "architectures is 'ViTMSNMod"),
+    (
+      'vit',
+      {'architectures': ['ViTMSNModel']},
+      r"architectures is \['ViTMSNModel'\]",
+    ),
     ('vit', {'pooler_output_size': 5}, 'pooler_output_size is 5; mmjax reads'),
     ('vit', {'image_size': [21, 21]}, r'image_size is \[21, 21\]'),
     ('vit', {'id2label': {'0': 'cat'}}, r'classifier.weight is \[3, 12\]'),
