@@ -11,7 +11,15 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, keys, siglip, tensors, whisper
+from mmjax.pretrained import (
+  base,
+  clip,
+  ctranslate2,
+  keys,
+  siglip,
+  tensors,
+  whisper,
+)
 from mmjax.types import Params
 
 FAMILIES: dict[str, base.Family] = {
@@ -42,7 +50,8 @@ def load(
 ) -> base.Pretrained:
   """Opens a Hugging Face folder: config.json and safetensors.
 
-  Tensors are read one at a time, straight to where they will lie.
+  Whisper is also read as CTranslate2 keeps it, see `ctranslate2`. Tensors are
+  read one at a time, straight to where they will lie.
 
   Args:
     folder: where it is.
@@ -61,7 +70,7 @@ def load(
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
-  config = json.loads((folder / CONFIG).read_text())
+  config, source, files = _contents(folder)
   family = family_of(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
@@ -77,14 +86,7 @@ def load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(
-    family.rules(config), tensors.Tensors(folder), target, skip=family.SKIP
-  )
-  files = {
-    name: (folder / name).read_bytes()
-    for name in _FILES
-    if (folder / name).exists()
-  }
+  params = keys.load(family.rules(config), source, target, skip=family.SKIP)
   return family.Model(module, params, config, files)
 
 
@@ -113,6 +115,21 @@ def save(
 def shapes(module: nn.Module, inputs: Any) -> Params:
   """The parameters' shapes and types; nothing is computed."""
   return nn.meta.unbox(_boxed_shapes(module, inputs))
+
+
+def _contents(
+  folder: Path,
+) -> tuple[dict[str, Any], keys.Source, dict[str, bytes]]:
+  """A folder's config.json, tensors and small files."""
+  if ctranslate2.is_model(folder):
+    return ctranslate2.read(folder)
+  config = json.loads((folder / CONFIG).read_text())
+  files = {
+    name: (folder / name).read_bytes()
+    for name in _FILES
+    if (folder / name).exists()
+  }
+  return config, tensors.Tensors(folder), files
 
 
 def _boxed_shapes(module: nn.Module, inputs: Any) -> Params:

@@ -14,10 +14,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import tensors
 from mmjax.types import Params
 
 LAYER = '{layer}'
+
+
+class Source(Protocol):
+  """A checkpoint's tensors, such as `tensors.Tensors`.
+
+  Attributes:
+    names: of all tensors.
+  """
+
+  names: frozenset[str]
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, without reading it."""
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor."""
 
 
 class Form(Protocol):
@@ -232,7 +247,7 @@ def prefixed(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
 
 def load(
   rules: Sequence[Rule],
-  source: tensors.Tensors,
+  source: Source,
   target: Params,
   *,
   skip: Sequence[str] = (),
@@ -300,7 +315,7 @@ def save(
 
 
 def _mismatches(
-  source: tensors.Tensors, names: Sequence[str], shape: tuple[int, ...]
+  source: Source, names: Sequence[str], shape: tuple[int, ...]
 ) -> Iterator[str]:
   for name in names:
     if name not in source.names:
@@ -319,7 +334,7 @@ def _layers(
   return tuple(shape[1:]), names
 
 
-def _read(rule: Rule, source: tensors.Tensors, leaf: Any) -> jax.Array:
+def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
   """One parameter; of stacked layers, one layer at a time."""
   shape, names = _layers(rule, leaf.shape)
   place = getattr(leaf, 'sharding', None)
