@@ -45,14 +45,14 @@ def section(
   return out
 
 
-def activation(name: str) -> str:
-  """Our name of an activation.
+def activation(name: str, field: str = 'hidden_act') -> str:
+  """Our name of an activation, theirs being the value of a field.
 
   Raises:
     ValueError: if it is unknown.
   """
   if name not in ACTIVATIONS:
     raise ValueError(
-      f'config.json: hidden_act is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
+      f'config.json: {field} is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
     )
   return ACTIVATIONS[name]

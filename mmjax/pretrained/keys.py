@@ -112,20 +112,18 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reversed:
-  """The axes in reverse order, as of a convolution over time.
-
-  Theirs is [out, in, k], ours [k, in, out].
-  """
+class Convolution:
+  """A convolution: theirs is [out, in, sizes...], ours [sizes..., in, out]."""
 
   def theirs(self, shape):
-    return shape[::-1]
+    *sizes, inputs, outputs = shape
+    return (outputs, inputs, *sizes)
 
   def load(self, array, shape):
-    return array.transpose().reshape(shape)
+    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
 
   def save(self, array):
-    return array.transpose()
+    return np.moveaxis(array, (-1, -2), (0, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +205,7 @@ def attention(
   theirs: str,
   names: Mapping[str, str],
   *,
-  bias: Sequence[str] = ('query', 'key', 'value', 'out'),
+  bias: bool | Sequence[str] = True,
 ) -> list[Rule]:
   """Rules of an attention layer.
 
@@ -215,7 +213,7 @@ def attention(
     ours: path of `mmjax.nn.Attention`.
     theirs: their prefix.
     names: their name of each of 'query', 'key', 'value' and 'out'.
-    bias: which of them have one.
+    bias: see `mmjax.nn.Attention`.
   """
   return [
     rule
@@ -224,7 +222,7 @@ def attention(
       f'{ours}/{name}',
       f'{theirs}.{their}',
       inputs=2 if name == 'out' else 1,
-      bias=name in bias,
+      bias=bias if isinstance(bias, bool) else name in bias,
     )
   ]
 
