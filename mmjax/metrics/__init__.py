@@ -1,5 +1,11 @@
 """Metrics on numpy arrays and strings, usable without the rest of mmjax."""
 
-from mmjax.metrics import answers, captions, classification, retrieval
+from mmjax.metrics import (
+  answers,
+  captions,
+  classification,
+  retrieval,
+  transcripts,
+)
 
-__all__ = ['answers', 'captions', 'classification', 'retrieval']
+__all__ = ['answers', 'captions', 'classification', 'retrieval', 'transcripts']

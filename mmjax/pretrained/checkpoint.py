@@ -15,6 +15,7 @@ from mmjax.pretrained import (
   base,
   bert,
   clip,
+  ctranslate2,
   dinov2,
   gpt2,
   keys,
@@ -70,7 +71,8 @@ def load(
 ) -> base.Pretrained:
   """Opens a Hugging Face folder: config.json and safetensors.
 
-  Tensors are read one at a time, straight to where they will lie.
+  Whisper is also read as CTranslate2 keeps it, see `ctranslate2`. Tensors are
+  read one at a time, straight to where they will lie.
 
   Args:
     folder: where it is.
@@ -106,7 +108,7 @@ def load(
 
 def read_folder(
   folder: Path,
-) -> tuple[dict[str, Any], dict[str, bytes], tensors.Renamed]:
+) -> tuple[dict[str, Any], dict[str, bytes], keys.Source]:
   """A folder's config, its other small files by name, and its tensors.
 
   The config has what its family can only tell by the tensors' names.
@@ -115,6 +117,9 @@ def read_folder(
     FileNotFoundError: if something is not there.
     ValueError: if the family is unknown, or the tensors can't be read.
   """
+  if ctranslate2.is_model(folder):
+    config, source, files = ctranslate2.read(folder)
+    return config, files, source
   config, files = read_small(folder)
   family = family_of(config)
   source = tensors.Renamed(

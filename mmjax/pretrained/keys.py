@@ -14,10 +14,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import tensors
 from mmjax.types import Params
 
 LAYER = '{layer}'
+
+
+class Source(Protocol):
+  """A checkpoint's tensors, such as `tensors.Tensors`.
+
+  Attributes:
+    names: of all tensors.
+  """
+
+  names: frozenset[str]
+
+  def shape(self, name: str) -> tuple[int, ...]:
+    """The shape of a tensor, without reading it."""
+
+  def read(self, name: str) -> np.ndarray:
+    """One tensor."""
 
 
 class Form(Protocol):
@@ -103,20 +118,18 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reversed:
-  """The axes in reverse order, as of a convolution over time.
-
-  Theirs is [out, in, k], ours [k, in, out].
-  """
+class Convolution:
+  """A convolution: theirs is [out, in, sizes...], ours [sizes..., in, out]."""
 
   def theirs(self, shape):
-    return shape[::-1]
+    *sizes, inputs, outputs = shape
+    return (outputs, inputs, *sizes)
 
   def load(self, array, shape):
-    return array.transpose().reshape(shape)
+    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
 
   def save(self, array):
-    return array.transpose()
+    return np.moveaxis(array, (-1, -2), (0, 1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +278,7 @@ def prefixed(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
 
 def load(
   rules: Sequence[Rule],
-  source: tensors.Tensors,
+  source: Source,
   target: Params,
   *,
   skip: Sequence[str] = (),
@@ -334,7 +347,7 @@ def save(
 
 
 def _mismatches(
-  source: tensors.Tensors, names: Sequence[str], shape: tuple[int, ...]
+  source: Source, names: Sequence[str], shape: tuple[int, ...]
 ) -> Iterator[str]:
   for name in names:
     if name not in source.names:
@@ -353,7 +366,7 @@ def layers(
   return tuple(shape[1:]), names
 
 
-def _read(rule: Rule, source: tensors.Tensors, leaf: Any) -> jax.Array:
+def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
   """One parameter; of stacked layers, one layer at a time."""
   shape, names = layers(rule, leaf.shape)
   place = getattr(leaf, 'sharding', None)

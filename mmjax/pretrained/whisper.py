@@ -106,7 +106,9 @@ def module(
   """The model that a config.json describes."""
   values = _values(config)
   block = {
-    'activation': configs.activation(values['activation_function']),
+    'activation': configs.activation(
+      values['activation_function'], 'activation_function'
+    ),
     'norm_epsilon': 1e-5,
     'attention_bias': _BIAS,
   }
@@ -154,7 +156,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   for name in ('conv1', 'conv2'):
     ours, theirs = f'audio/frames/{name}', f'encoder.{name}'
     out += [
-      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', keys.Reversed()),
+      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', keys.Convolution()),
       keys.Rule(f'{ours}/bias', f'{theirs}.bias'),
     ]
   embeddings = (

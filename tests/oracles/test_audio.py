@@ -3,6 +3,7 @@
 import functools
 import json
 
+import ctranslate2
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 import transformers
 
+from mmjax import pretrained
 from mmjax.pretrained import preprocess_audio
 from tests.oracles import harness
 
@@ -290,3 +292,63 @@ def test_other_sizes_of_windows_are_prepared_alike(tmp_path):
   want = extractor(sound, sampling_rate=16_000, return_tensors='np')
   got = ours.spectrogram(ours.windows(sound))
   harness.close(got, want['input_features'].transpose(0, 2, 1), atol=1e-5)
+
+
+def ctranslated(model, folder, quantization):
+  """What CTranslate2's converter makes of a model."""
+  loader = ctranslate2.converters.transformers.WhisperLoader()
+  spec = loader.get_model_spec(model)
+  vocabulary = [f'word{i}' for i in range(model.config.vocab_size)]
+  spec.register_vocabulary(vocabulary)
+  spec.config.suppress_ids = MANY['suppress_tokens']
+  spec.config.suppress_ids_begin = MANY['begin_suppress_tokens']
+  spec.config.lang_ids = [ENGLISH, GERMAN]
+  spec.validate()
+  spec.optimize(quantization)
+  folder.mkdir()
+  spec.save(str(folder))
+  tokens = {
+    '<|endoftext|>': EOS,
+    '<|startoftranscript|>': START,
+    '<|en|>': ENGLISH,
+    '<|de|>': GERMAN,
+    '<|translate|>': TRANSLATE,
+    '<|transcribe|>': TRANSCRIBE,
+    '<|notimestamps|>': SILENT,
+  }
+  added = [{'content': token, 'id': i} for token, i in tokens.items()]
+  (folder / 'tokenizer.json').write_text(json.dumps({'added_tokens': added}))
+  return pretrained.load(folder)
+
+
+@pytest.mark.parametrize('name', ['odd', 'untied'])
+@pytest.mark.parametrize('quantization', [None, 'float16', 'int8', 'int16'])
+def test_what_ctranslate2_keeps_is_the_same(name, quantization, tmp_path):
+  model = original(name)
+  model.config.activation_function = 'gelu'
+  model.save_pretrained(tmp_path / 'hf')
+  want = pretrained.load(tmp_path / 'hf')
+  got = ctranslated(model, tmp_path / 'ct2', quantization)
+  assert got.module == want.module
+
+  largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(want.params))
+  # Half a step: a row's largest number is 127 steps, a matrix's 1024.
+  half = {'int8': largest / 254, 'int16': largest / 2048}
+
+  def check(mine, theirs):
+    mine, theirs = np.asarray(mine), np.asarray(theirs)
+    if quantization in half:
+      atol = 1.01 * half[quantization]
+      np.testing.assert_allclose(mine, theirs, rtol=0, atol=atol)
+    else:
+      stored = theirs.astype(quantization or np.float32)
+      np.testing.assert_array_equal(mine, stored)
+
+  jax.tree.map(check, got.params, want.params)
+  folder = tmp_path / 'saved'
+  pretrained.save(got, folder)
+  kind = type(model)
+  again, told = kind.from_pretrained(folder, output_loading_info=True)
+  assert not any(told.values()), told
+  assert again.generation_config.suppress_tokens == MANY['suppress_tokens']
+  assert pretrained.load(folder).prompt() == got.prompt()

@@ -14,7 +14,7 @@ RULES = [
     {'query': 'q', 'out': 'o'},
   ),
   keys.Rule('patches/kernel', 'conv', keys.Patches(2)),
-  keys.Rule('taps/kernel', 'taps', keys.Reversed()),
+  keys.Rule('taps/kernel', 'taps', keys.Convolution()),
   keys.Rule('token', 'cls', keys.Same(flat=True)),
   keys.Rule('scale', 'scale'),
 ]

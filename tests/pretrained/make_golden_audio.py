@@ -1,0 +1,131 @@
+"""Writes a small Whisper and what transformers computes with it.
+
+It keeps a core of the comparisons running where transformers isn't installed.
+Run it with the extra `oracles`, from the project's folder:
+
+  python tests/pretrained/make_golden_audio.py
+"""
+
+import json
+import shutil
+import string
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+import torch
+import transformers
+
+FOLDER = Path(__file__).parent / 'golden' / 'whisper'
+SPECIAL = [
+  '<|endoftext|>',
+  '<|startoftranscript|>',
+  '<|en|>',
+  '<|de|>',
+  '<|translate|>',
+  '<|transcribe|>',
+  '<|notimestamps|>',
+]
+WORDS = list(string.ascii_lowercase)
+RATE, SECONDS = 16_000, 1
+
+
+def main() -> None:
+  """A Whisper of two languages that hears one second at a time."""
+  ids = {word: i for i, word in enumerate([*WORDS, *SPECIAL])}
+  config = transformers.WhisperConfig(
+    vocab_size=len(ids) + 2,  # Two times.
+    num_mel_bins=10,
+    d_model=12,
+    encoder_layers=2,
+    decoder_layers=2,
+    encoder_attention_heads=3,
+    decoder_attention_heads=2,
+    encoder_ffn_dim=20,
+    decoder_ffn_dim=18,
+    max_source_positions=50,
+    max_target_positions=16,
+    decoder_start_token_id=ids['<|startoftranscript|>'],
+    bos_token_id=ids['<|endoftext|>'],
+    eos_token_id=ids['<|endoftext|>'],
+    pad_token_id=ids['<|endoftext|>'],
+  )
+  torch.manual_seed(6)
+  model = transformers.WhisperForConditionalGeneration(config).eval()
+  with torch.no_grad():
+    for parameter in model.parameters():
+      scale = 1.5 / parameter.shape[-1] ** 0.5 if parameter.ndim > 1 else 0.2
+      parameter.copy_(torch.randn(parameter.shape) * scale)
+    model.model.decoder.embed_positions.weight.mul_(3)
+    for layer in model.model.decoder.layers:
+      layer.encoder_attn.out_proj.weight.mul_(4)
+  generation = model.generation_config
+  generation.is_multilingual = True
+  generation.lang_to_id = {name: ids[name] for name in ('<|en|>', '<|de|>')}
+  generation.task_to_id = {
+    name: ids[f'<|{name}|>'] for name in ('translate', 'transcribe')
+  }
+  generation.no_timestamps_token_id = ids['<|notimestamps|>']
+  generation.suppress_tokens = [ids['a'], ids['<|notimestamps|>']]
+  generation.begin_suppress_tokens = [ids['b'], ids['<|endoftext|>']]
+  extractor = transformers.WhisperFeatureExtractor(
+    feature_size=10, chunk_length=SECONDS
+  )
+  shutil.rmtree(FOLDER, ignore_errors=True)
+  model.save_pretrained(FOLDER)
+  extractor.save_pretrained(FOLDER)
+  tokenizer = _tokenizer(ids)
+  tokenizer.save(str(FOLDER / 'tokenizer.json'))
+
+  rng = np.random.default_rng(0)
+  # 16 bits, as a .wav file holds them.
+  sounds = [
+    np.round(rng.normal(0, 3000, size)).astype(np.int16)
+    for size in (5000, 3000)
+  ]
+  features = extractor(
+    [sound / np.float32(32768) for sound in sounds],
+    sampling_rate=RATE,
+    return_tensors='pt',
+  )['input_features']
+  prompt = [ids[token] for token in (SPECIAL[1], '<|de|>', '<|translate|>')]
+  prompt.append(ids['<|notimestamps|>'])
+  text = torch.tensor([[*prompt, 5, 9, 2], [*prompt, 7, 1, 3]])
+  with torch.no_grad():
+    out = model(input_features=features, decoder_input_ids=text)
+    written = model.generate(
+      features, language='de', task='translate', max_new_tokens=12
+    )
+    heard = model.detect_language(features)
+  texts = tokenizer.decode_batch(written.tolist(), skip_special_tokens=True)
+  np.savez_compressed(
+    FOLDER / 'expected.npz',
+    first=sounds[0],
+    second=sounds[1],
+    features=features.numpy().transpose(0, 2, 1),
+    encoded=out.encoder_last_hidden_state.numpy(),
+    text=text.numpy(),
+    logits=out.logits.numpy(),
+  )
+  names = {number: name for name, number in ids.items()}
+  languages = [names[number].strip('<|>') for number in heard.tolist()]
+  (FOLDER / 'expected.json').write_text(
+    json.dumps({'texts': texts, 'languages': languages}, indent=2)
+  )
+  for path in FOLDER.iterdir():
+    path.chmod(0o644)
+  print(texts, languages)
+
+
+def _tokenizer(ids) -> tokenizers.Tokenizer:
+  words = {word: ids[word] for word in WORDS}
+  tokenizer = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(words, unk_token='a')
+  )
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  tokenizer.add_special_tokens(SPECIAL)
+  return tokenizer
+
+
+if __name__ == '__main__':
+  main()
