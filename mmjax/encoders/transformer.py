@@ -16,6 +16,8 @@ class Transformer(tower.Tower):
 
   With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
   2019). With depth 0, positions 'none' and mean pooling it is a bag of words.
+  With `cross_attention` it reads in the light of a context, as the
+  image-grounded text encoder of BLIP (Li et al. 2022, figure 2).
 
   Attributes:
     vocab_size: V.
@@ -25,6 +27,7 @@ class Transformer(tower.Tower):
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence, the size of a learned position table.
     causal: whether a token sees only those before it.
+    cross_attention: whether blocks look at a context where one is given.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
@@ -45,6 +48,7 @@ class Transformer(tower.Tower):
   mlp_dim: int
   max_length: int
   causal: bool = False
+  cross_attention: bool = False
   positions: str = 'learned'
   pooling: str = 'last'
   embed_norm: bool = False
@@ -64,26 +68,38 @@ class Transformer(tower.Tower):
       positions=self.positions,
       dtype=self.dtype,
     )
-    self.setup_tower(initial_norm=self.embed_norm)
+    crossing = {'cross_attention': True, 'context_optional': True}
+    self.setup_tower(
+      initial_norm=self.embed_norm,
+      **(crossing if self.cross_attention else {}),
+    )
 
   def __call__(
-    self, tokens: Array, mask: Array | None = None, *, train: bool
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    context: Tokens | None = None,
+    *,
+    train: bool,
   ) -> Tokens:
     """Encodes token ids.
 
     Args:
       tokens: [B, T] int32.
       mask: [B, T], True where there is a token; None means everywhere.
+      context: values [B, N, E], with cross-attention; without one, the blocks
+        go without it.
       train: whether dropout is on.
 
     Returns:
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if T is more than `max_length`, or a setting is unknown.
+      ValueError: if T is more than `max_length`, a setting is unknown, or there
+        is a context without cross-attention.
     """
     x, mask = self.embed(tokens, mask, train=train)
-    x = self.stack(x, mask, train=train)
+    x = self.stack(x, mask, context, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
@@ -97,10 +113,23 @@ class Transformer(tower.Tower):
       mask = jnp.ones(tokens.shape, bool)
     return self.embed_dropout(x, deterministic=not train), mask
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+  def stack(
+    self,
+    x: Array,
+    mask: Array,
+    context: Tokens | None = None,
+    *,
+    train: bool,
+  ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
     allowed = mask[:, None]
     if self.causal:
       allowed = allowed & ops.causal_mask(x.shape[1])
-    x, _ = self.blocks(x, mask=allowed, train=train)
+    x, _ = self.blocks(
+      x,
+      None if context is None else context.values,
+      mask=allowed,
+      context_mask=None if context is None else context.mask[:, None],
+      train=train,
+    )
     return self.last_norm(x) if self.final_norm else x
