@@ -54,8 +54,12 @@ class TextDecoder(nn.Module):
     cross_attention: whether blocks look at a context.
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
     final_norm: whether tokens are normalised before the output matrix.
+    head_activation: of a dense layer with a norm after it, before the output
+      matrix (BERT's head: 'gelu'); None for no such layer.
+    head_bias: whether the logits have a bias.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
     drop_path: see `mmjax.nn.Stack`.
@@ -73,8 +77,11 @@ class TextDecoder(nn.Module):
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
+  embed_norm: bool = False
   tied: bool = True
   final_norm: bool = True
+  head_activation: str | None = None
+  head_bias: bool = False
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
   drop_path: float = 0.0
@@ -113,12 +120,31 @@ class TextDecoder(nn.Module):
         self.dtype,
       )
 
+    if self.embed_norm:
+      self.initial_norm = norm()
     if self.unimodal_depth:
       self.unimodal_blocks = stack(self.unimodal_depth, False)
       self.unimodal_norm = norm()
     self.blocks = stack(self.depth, self.cross_attention)
     if self.final_norm:
       self.last_norm = norm()
+    if self.head_activation is not None:
+      self.head_dense = nn.Dense(
+        self.width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), ('embed', None)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+        dtype=self.dtype,
+      )
+      self.head_norm = norm()
+    if self.head_bias:
+      self.logit_bias = self.param(
+        'logit_bias',
+        nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
+        (self.vocab_size,),
+        jnp.float32,
+      )
     if not self.tied:
       self.head = nn.Dense(
         self.vocab_size,
@@ -171,7 +197,7 @@ class TextDecoder(nn.Module):
     """
     if mask is None:
       mask = jnp.ones(tokens.shape, bool)
-    x = self.embed_dropout(self.words(tokens), deterministic=not train)
+    x = self._embed(tokens, train=train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
     x, _ = self.unimodal_blocks(x, mask=_causal(mask), train=train)
@@ -193,8 +219,12 @@ class TextDecoder(nn.Module):
 
   def logits(self, x: Array) -> Array:
     """Logits [B, T, V] float32 of features [B, T, D]."""
+    if self.head_activation is not None:
+      x = mnn.activation(self.head_activation)(self.head_dense(x))
+      x = self.head_norm(x)
     logits = self.words.attend(x) if self.tied else self.head(x)
-    return logits.astype(jnp.float32)
+    logits = logits.astype(jnp.float32)
+    return logits + self.logit_bias[None, None] if self.head_bias else logits
 
   def init_cache(
     self, batch: int, length: int, context_length: int | None = None
@@ -269,7 +299,7 @@ class TextDecoder(nn.Module):
       'index': cache.index,
       'train': False,
     }
-    x, unimodal = self.words(tokens, positions), None
+    x, unimodal = self._embed(tokens, positions, train=False), None
     if self.unimodal_depth:
       x, unimodal = self.unimodal_blocks(x, cache=cache.unimodal, **shared)
     x, blocks = self.blocks(
@@ -288,6 +318,13 @@ class TextDecoder(nn.Module):
       index=cache.index + steps,
       length=cache.length + mask.sum(axis=1, dtype=jnp.int32),
     )
+
+  def _embed(
+    self, tokens: Array, positions: Array | None = None, *, train: bool
+  ) -> Array:
+    x = self.words(tokens, positions)
+    x = self.initial_norm(x) if self.embed_norm else x
+    return self.embed_dropout(x, deterministic=not train)
 
 
 def _causal(mask: Array) -> Array:
