@@ -5,11 +5,13 @@ from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_classifier import ImageClassifier
+from mmjax.models.image_text_matcher import ImageTextMatcher
 
 __all__ = [
   'ContrastiveCaptioner',
   'DualEncoder',
   'EncoderDecoder',
   'ImageClassifier',
+  'ImageTextMatcher',
   'build',
 ]
