@@ -11,10 +11,20 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
-from mmjax.pretrained import base, clip, dinov2, keys, siglip, tensors, vit
+from mmjax.pretrained import (
+  base,
+  blip,
+  clip,
+  dinov2,
+  keys,
+  siglip,
+  tensors,
+  vit,
+)
 from mmjax.types import Params
 
 FAMILIES: dict[str, base.Family] = {
+  'blip': blip,
   'clip': clip,
   'dinov2': dinov2,
   'dinov2_with_registers': dinov2,
