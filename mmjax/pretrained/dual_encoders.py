@@ -1,6 +1,7 @@
 """Published models that embed images and texts in one space."""
 
 import functools
+import json
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -40,13 +41,21 @@ class DualEncoder(base.Pretrained):
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    pad = 0
-    if self.reads_padding:
-      pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
     shape = (len(encoded), self.module.text.max_length)
-    ids = np.full(shape, pad, np.int32)
+    ids = np.full(shape, self._pad_id if self.reads_padding else 0, np.int32)
     mask = np.full(shape, self.reads_padding)
     for row, one in enumerate(encoded):
       ids[row, : len(one.ids)] = one.ids
       mask[row, : len(one.ids)] = True
     return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def _pad_id(self) -> int:
+    """The tokenizer's, which config.json does not always know (SigLIP 2)."""
+    named = json.loads(self.files.get('tokenizer_config.json', b'{}'))
+    token = named.get('pad_token')
+    token = token['content'] if isinstance(token, dict) else token
+    found = None if token is None else self.tokenizer.token_to_id(token)
+    if found is not None:
+      return found
+    return (self.config.get('text_config') or {}).get('pad_token_id', 1)
