@@ -11,6 +11,8 @@ A batch is a dict of arrays. Its keys, all optional:
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
+  prompt   [B, P] int32, what a text that is written begins with
+  prompt_mask [B, P] bool
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, which record it came from
   mask     [B] bool, False where an evaluation batch is filled up

@@ -55,9 +55,13 @@ class TextDecoder(nn.Module):
     cross_attention: whether blocks look at a context.
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
     embed_scale: the embedding is multiplied by it (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
+    head_activation: of a dense layer with a norm after it, before the output
+      matrix (BERT's head: 'gelu'); None for no such layer.
+    head_bias: whether the logits have a bias.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
     drop_path: see `mmjax.nn.Stack`.
@@ -75,9 +79,12 @@ class TextDecoder(nn.Module):
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
+  embed_norm: bool = False
   tied: bool = True
   embed_scale: float = 1.0
   final_norm: bool = True
+  head_activation: str | None = None
+  head_bias: bool = False
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
   drop_path: float = 0.0
@@ -117,12 +124,31 @@ class TextDecoder(nn.Module):
         self.dtype,
       )
 
+    if self.embed_norm:
+      self.initial_norm = norm()
     if self.unimodal_depth:
       self.unimodal_blocks = stack(self.unimodal_depth, False)
       self.unimodal_norm = norm()
     self.blocks = stack(self.depth, self.cross_attention)
     if self.final_norm:
       self.last_norm = norm()
+    if self.head_activation is not None:
+      self.head_dense = nn.Dense(
+        self.width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.normal(0.02), ('embed', None)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+        dtype=self.dtype,
+      )
+      self.head_norm = norm()
+    if self.head_bias:
+      self.logit_bias = self.param(
+        'logit_bias',
+        nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
+        (self.vocab_size,),
+        jnp.float32,
+      )
     if not self.tied:
       self.head = nn.Dense(
         self.vocab_size,
@@ -162,7 +188,10 @@ class TextDecoder(nn.Module):
 
   def embed(self, tokens: Array, positions: Array | None = None) -> Array:
     """Vectors [B, T, D] of ids [B, T]; what is a vector already stays."""
-    return tokens if tokens.ndim == 3 else self.words(tokens, positions)
+    if tokens.ndim == 3:
+      return tokens
+    x = self.words(tokens, positions)
+    return self.initial_norm(x) if self.embed_norm else x
 
   def encode(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -222,8 +251,12 @@ class TextDecoder(nn.Module):
 
   def logits(self, x: Array) -> Array:
     """Logits [B, T, V] float32 of features [B, T, D]."""
+    if self.head_activation is not None:
+      x = mnn.activation(self.head_activation)(self.head_dense(x))
+      x = self.head_norm(x)
     logits = self.words.attend(x) if self.tied else self.head(x)
-    return logits.astype(jnp.float32)
+    logits = logits.astype(jnp.float32)
+    return logits + self.logit_bias[None, None] if self.head_bias else logits
 
   def init_cache(
     self, batch: int, length: int, context_length: int | None = None

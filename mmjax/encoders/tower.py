@@ -13,11 +13,12 @@ class Tower(nn.Module):
   `setup`.
   """
 
-  def setup_tower(self, initial_norm: bool) -> None:
+  def setup_tower(self, initial_norm: bool, **crossing: bool) -> None:
     """Makes `blocks`, and the norms and the pooling that the fields ask for.
 
     Args:
       initial_norm: whether there is a norm before the blocks.
+      **crossing: settings of `mmjax.nn.Block` besides those of the fields.
     """
     block = self.block or {}
     kind = block.get('norm', 'layernorm')
@@ -30,7 +31,7 @@ class Tower(nn.Module):
       self.width,
       self.num_heads,
       self.mlp_dim,
-      block=self.block,
+      block={**block, **crossing},
       drop_path=self.drop_path,
       scan=self.scan,
       remat=self.remat,

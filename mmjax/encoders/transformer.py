@@ -17,6 +17,8 @@ class Transformer(tower.Tower):
 
   With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
   2019). With depth 0, positions 'none' and mean pooling it is a bag of words.
+  With `cross_attention` it reads in the light of a context, as the
+  image-grounded text encoder of BLIP (Li et al. 2022, figure 2).
 
   Attributes:
     vocab_size: V.
@@ -26,6 +28,7 @@ class Transformer(tower.Tower):
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence, the size of a learned position table.
     causal: whether a token sees only those before it.
+    cross_attention: whether blocks look at a context where one is given.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
     num_segments: number of segments whose tokens a learned vector tells apart
       (BERT: the two sentences of a pair); 0 for none.
@@ -51,6 +54,7 @@ class Transformer(tower.Tower):
   mlp_dim: int
   max_length: int
   causal: bool = False
+  cross_attention: bool = False
   positions: str = 'learned'
   num_segments: int = 0
   pooling: str = 'last'
@@ -82,7 +86,11 @@ class Transformer(tower.Tower):
         ),
         dtype=self.dtype,
       )
-    self.setup_tower(initial_norm=self.embed_norm)
+    crossing = {'cross_attention': True, 'context_optional': True}
+    self.setup_tower(
+      initial_norm=self.embed_norm,
+      **(crossing if self.cross_attention else {}),
+    )
     if self.pooler:
       self.pooler_dense = nn.Dense(
         self.width,
@@ -97,6 +105,7 @@ class Transformer(tower.Tower):
     tokens: Array,
     mask: Array | None = None,
     segments: Array | None = None,
+    context: Tokens | None = None,
     *,
     train: bool,
   ) -> Tokens:
@@ -106,17 +115,20 @@ class Transformer(tower.Tower):
       tokens: [B, T] int32.
       mask: [B, T], True where there is a token; None means everywhere.
       segments: [B, T] int32, each token's; None means all are of the first.
+      context: values [B, N, E], with cross-attention; without one, the blocks
+        go without it.
       train: whether dropout is on.
 
     Returns:
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if T is more than `max_length`, a setting is unknown, or
-        segments are given that the model does not tell apart.
+      ValueError: if T is more than `max_length`, a setting is unknown, segments
+        are given that the model does not tell apart, or there is a context
+        without cross-attention.
     """
     x, mask = self.embed(tokens, mask, segments, train=train)
-    x = self.stack(x, mask, train=train)
+    x = self.stack(x, mask, context, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
@@ -144,12 +156,25 @@ class Transformer(tower.Tower):
       mask = jnp.ones(tokens.shape, bool)
     return self.embed_dropout(x, deterministic=not train), mask
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+  def stack(
+    self,
+    x: Array,
+    mask: Array,
+    context: Tokens | None = None,
+    *,
+    train: bool,
+  ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
     allowed = mask[:, None]
     if self.causal:
       allowed = allowed & ops.causal_mask(x.shape[1])
-    x, _ = self.blocks(x, mask=allowed, train=train)
+    x, _ = self.blocks(
+      x,
+      None if context is None else context.values,
+      mask=allowed,
+      context_mask=None if context is None else context.mask[:, None],
+      train=train,
+    )
     return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:

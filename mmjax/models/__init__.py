@@ -5,6 +5,7 @@ from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_classifier import ImageClassifier
+from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.speech_recognizer import SpeechRecognizer
@@ -15,6 +16,7 @@ __all__ = [
   'DualEncoder',
   'EncoderDecoder',
   'ImageClassifier',
+  'ImageTextMatcher',
   'LanguageModel',
   'MaskedLanguageModel',
   'SpeechRecognizer',

@@ -15,7 +15,9 @@ class EncoderDecoder(writing.Writer):
   Captions are decoded from the image's tokens alone (Show and Tell, Vinyals et
   al. 2015, with attention); answers from the fusion of image and question,
   either written by the same decoder or picked by a linear classifier over
-  `num_answers` answers. A model has the parts that its tasks need.
+  `num_answers` answers. A model has the parts that its tasks need. Without a
+  fusion, the question encoder looks at the image itself (BLIP, Li et al. 2022,
+  figure 5).
 
   An example without an image is answered from its question alone; a batch
   without the key `image` builds no image encoder at all, which is what a blind
@@ -24,7 +26,8 @@ class EncoderDecoder(writing.Writer):
   Attributes:
     image: an image encoder.
     question: a text encoder for questions; None for captions alone.
-    fusion: mixes the tokens `image` and `question`; needed with `question`.
+    fusion: mixes the tokens `image` and `question`; None for a question
+      encoder with cross-attention.
     decoder: a `TextDecoder` with cross-attention; None to classify only.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     bos_id: the token that starts a text.
@@ -46,10 +49,12 @@ class EncoderDecoder(writing.Writer):
   tasks: ClassVar[tuple[str, ...]] = ('caption', 'answer')
 
   def setup(self):
-    if (self.question is None) != (self.fusion is None):
+    crosses = getattr(self.question, 'cross_attention', False)
+    if (self.question is None or crosses) != (self.fusion is None):
       raise ValueError(
         'a question encoder and a fusion come together; set both in '
-        'model.question and model.fusion, or neither'
+        'model.question and model.fusion, or neither, unless the question '
+        'encoder has cross_attention'
       )
     if self.num_answers:
       self.classifier = nn.Dense(self.num_answers, dtype=self.dtype)
@@ -103,7 +108,10 @@ class EncoderDecoder(writing.Writer):
     return self._classify(self.encode_question(batch))
 
   def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
-    """The image, or its fusion with the question, and the start of a text."""
+    """The image, or its fusion with the question, and the start of a text.
+
+    The start is the batch's `prompt`, or where it has none, `bos_id`.
+    """
     if task == 'caption':
       context = self.encode_image(batch)
       if context is None:
@@ -115,16 +123,20 @@ class EncoderDecoder(writing.Writer):
       )
     else:
       context = self.encode_question(batch)
+    if 'prompt' in batch:
+      return context, batch['prompt'], batch['prompt_mask']
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
     """One row a question, [B] or [B * n]."""
-    question = self.question(
-      questions.rows(batch['question']),
-      questions.rows(batch['question_mask']),
-      train=train,
-    )
+    ids = questions.rows(batch['question'])
+    mask = questions.rows(batch['question_mask'])
+    if self.fusion is None:
+      if image is not None:
+        image = questions.beside(image, batch['question'])
+      return self.question(ids, mask, image, train=train)
+    question = self.question(ids, mask, train=train)
     if image is None:
       # One absent token stands for the image, so that any fusion works.
       shape = (*question.pooled.shape[:1], 1, question.pooled.shape[-1])

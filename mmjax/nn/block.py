@@ -47,6 +47,8 @@ class Block(nn.Module):
     num_kv_heads: G, dividing H; None means H.
     head_dim: K; None means width / num_heads.
     cross_attention: whether the block also looks at a context.
+    context_optional: whether it goes without cross-attention where it gets
+      neither a context nor a cache of one (BLIP), instead of refusing.
     norm: 'layernorm' or 'rmsnorm'.
     norm_position: 'pre' (Xiong et al. 2020) or 'post' (Vaswani et al. 2017).
     norm_epsilon: added to the variance.
@@ -70,6 +72,7 @@ class Block(nn.Module):
   num_kv_heads: int | None = None
   head_dim: int | None = None
   cross_attention: bool = False
+  context_optional: bool = False
   norm: str = 'layernorm'
   norm_position: str = 'pre'
   norm_epsilon: float = 1e-6
@@ -165,7 +168,8 @@ class Block(nn.Module):
 
     x, own = self._residual('attention', x, self_attention, drop_path, train)
     crossed = None
-    if self.cross_attention:
+    given = context is not None or cache is not None
+    if self.cross_attention and (given or not self.context_optional):
       x, crossed = self._residual(
         'cross_attention', x, cross_attention, drop_path, train
       )

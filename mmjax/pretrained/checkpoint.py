@@ -1,6 +1,7 @@
 """From a published folder to a model, and back."""
 
 import functools
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +15,7 @@ from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
   base,
   bert,
+  blip,
   clip,
   ctranslate2,
   dinov2,
@@ -22,6 +24,7 @@ from mmjax.pretrained import (
   llama,
   qwen2,
   qwen3,
+  resnet,
   siglip,
   tensors,
   text_encoders,
@@ -32,6 +35,7 @@ from mmjax.types import Params
 
 FAMILIES: dict[str, base.Family] = {
   'bert': bert,
+  'blip': blip,
   'clip': clip,
   'dinov2': dinov2,
   'dinov2_with_registers': dinov2,
@@ -39,6 +43,7 @@ FAMILIES: dict[str, base.Family] = {
   'llama': llama,
   'qwen2': qwen2,
   'qwen3': qwen3,
+  'resnet': resnet,
   'siglip': siglip,
   'vit': vit,
   'whisper': whisper,
@@ -164,8 +169,10 @@ def save(
   """
   folder = Path(folder)
   family = family_of(model.config)
-  rules = family.rules(model.config)
-  tensors.write(folder, keys.save(rules, model.params), shard_bytes)
+  written = keys.save(family.rules(model.config), model.params)
+  if hasattr(family, 'extras'):
+    written = itertools.chain(written, family.extras(model.config))
+  tensors.write(folder, written, shard_bytes)
   completed = getattr(family, 'COMPLETES', ())
   config = {k: v for k, v in model.config.items() if k not in completed}
   config = json.dumps(config, indent=2)

@@ -1,6 +1,7 @@
 """Published models that embed images and texts in one space."""
 
 import functools
+import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -32,10 +33,21 @@ class DualEncoder(base.Pretrained):
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    pad = (self.config.get('text_config') or {}).get('pad_token_id', 1)
     shape = (len(encoded), self.module.text.max_length)
-    ids, mask = np.full(shape, pad, np.int32), np.zeros(shape, bool)
+    ids = np.full(shape, self._pad_id, np.int32)
+    mask = np.zeros(shape, bool)
     for row, one in enumerate(encoded):
       ids[row, : len(one.ids)] = one.ids
       mask[row, : len(one.ids)] = True
     return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def _pad_id(self) -> int:
+    """The tokenizer's, which config.json does not always know (SigLIP 2)."""
+    named = json.loads(self.files.get('tokenizer_config.json', b'{}'))
+    token = named.get('pad_token')
+    token = token['content'] if isinstance(token, dict) else token
+    found = None if token is None else self.tokenizer.token_to_id(token)
+    if found is not None:
+      return found
+    return (self.config.get('text_config') or {}).get('pad_token_id', 1)

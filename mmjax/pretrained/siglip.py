@@ -1,4 +1,8 @@
-"""SigLIP (Zhai et al. 2023), as Hugging Face publishes it."""
+"""SigLIP (Zhai et al. 2023), as Hugging Face publishes it.
+
+SigLIP 2 (Tschannen et al. 2025) at a fixed resolution is the same model with
+another tokenizer. It was trained on texts in lower case.
+"""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar

@@ -28,9 +28,18 @@ SETTINGS = {
       'qk_norm': 'rmsnorm',
     },
   },
+  'bert': {
+    'embed_norm': True,
+    'final_norm': False,
+    'head_activation': 'gelu',
+    'head_bias': True,
+    'block': {'norm_position': 'post', 'norm_epsilon': 1e-12},
+  },
   'unrolled': {'scan': False, 'positions': 'sincos', 'unimodal_depth': 1},
 }
-decoding = pytest.mark.parametrize('name', ['coca', 'llama', 'unrolled'])
+decoding = pytest.mark.parametrize(
+  'name', ['coca', 'llama', 'bert', 'unrolled']
+)
 # Products of other shapes, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
 IDS = jnp.asarray([[1, 5, 7, 3, 9], [1, 4, 2, 0, 0]])

@@ -10,6 +10,7 @@ import pytest
 
 from mmjax import encoders
 from mmjax.parallel import rules
+from mmjax.types import Tokens
 
 SMALL = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 7}
 TEXTS = {
@@ -172,6 +173,25 @@ def test_images_do_not_depend_on_each_other(name, made):
   out, other = apply(variables, images, mask), apply(variables, spoilt, mask)
   close(out.values[:2], other.values[:2])
   close(out.pooled[:2], other.pooled[:2])
+
+
+@pytest.mark.slow
+def test_a_text_is_read_in_the_light_of_a_context(draw):
+  module = EVERY['bert'](cross_attention=True, pooling='first', dropout=0.0)
+  rng = np.random.default_rng(1)
+  seen = Tokens(
+    jnp.asarray(rng.normal(size=(3, 2, 5)), jnp.float32),
+    jnp.asarray([[True, True], [True, False], [False, False]]),
+    jnp.zeros((3, 5)),
+  )
+  variables = draw(module, IDS, TEXT_MASK, seen, train=False)
+  apply = jax.jit(functools.partial(module.apply, train=False))
+  out = apply(variables, IDS, TEXT_MASK, seen)
+  spoilt = seen.replace(values=seen.values.at[1, 1].set(jnp.nan))
+  close(apply(variables, IDS, TEXT_MASK, spoilt).values, out.values)
+  alone = apply(variables, IDS, TEXT_MASK)
+  assert alone.values.shape == out.values.shape
+  assert not np.allclose(alone.pooled, out.pooled)
 
 
 def test_masked_patches_are_not_seen(made):

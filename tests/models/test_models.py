@@ -221,6 +221,21 @@ def test_a_question_needs_a_fusion(config, build, batch):
 
 
 @pytest.mark.slow
+def test_a_question_encoder_may_look_at_the_image_itself(
+  config, build, batch, draw
+):
+  settings = {**config('encoder_decoder'), 'fusion': None}
+  settings['question'] = {**settings['question'], 'cross_attention': True}
+  model = build(settings, num_answers=0)
+  variables = draw(model, batch, train=False)
+  apply = jax.jit(functools.partial(model.apply, train=False))
+  logits = apply(variables, batch)['answer_token_logits']
+  other = apply(variables, {**batch, 'image': -batch['image']})
+  assert not np.allclose(other['answer_token_logits'][:2], logits[:2])
+  close(other['answer_token_logits'][2], logits[2])  # No image.
+
+
+@pytest.mark.slow
 def test_a_linen_model_works_in_nnx(made, batch):
   model, _ = made['dual_encoder']
 

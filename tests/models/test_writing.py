@@ -39,6 +39,18 @@ def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
 
 
 @pytest.mark.slow
+def test_a_prompt_is_gone_on_from(made, batch):
+  model, variables = made['encoder_decoder']
+  generate = write(model, task='caption', length=4, eos_id=-1)
+  tokens = generate(variables, batch).tokens
+  start = np.concatenate([np.ones((3, 1), int), tokens[:, :2]], axis=1)
+  given = {'prompt': start, 'prompt_mask': np.ones(start.shape, bool)}
+  generate = write(model, task='caption', length=2, eos_id=-1)
+  rest = generate(variables, {**batch, **given}).tokens
+  np.testing.assert_array_equal(rest, tokens[:, 2:])
+
+
+@pytest.mark.slow
 def test_an_example_writes_what_it_writes_alone(made, batch):
   model, variables = made['encoder_decoder']
   generate = write(model, task='answer', length=3, beam_size=3)

@@ -172,6 +172,20 @@ def test_cross_attention_ignores_a_masked_context(draw):
   assert not np.allclose(apply(context), apply(context.at[:, 0].set(0.0)))
 
 
+def test_an_optional_context_is_done_without(draw):
+  crossing = {'cross_attention': True, 'norm_position': 'post'}
+  x, context = tokens(), tokens(3, seed=1)
+  module = block(**crossing, context_optional=True)
+  params = draw(module, x, context, train=False)
+  parts = {k: v for k, v in params['params'].items() if 'cross' not in k}
+  want, _ = block(norm_position='post').apply({'params': parts}, x, train=False)
+  got, _ = module.apply(params, x, train=False)
+  np.testing.assert_array_equal(got, want)
+  strict = block(**crossing)
+  with pytest.raises(ValueError, match='neither a context nor a cache'):
+    strict.apply(params, x, train=False)
+
+
 def test_a_context_without_cross_attention_is_refused():
   with pytest.raises(ValueError, match='cross_attention is False'):
     block().init(jax.random.key(0), tokens(), tokens(3), train=False)

@@ -53,7 +53,7 @@ def test_what_is_saved_is_what_was_loaded(golden, loaded, tmp_path):
 # Parameters of the published checkpoints.
 _TEXT, _TEXT_LARGE = (512, 2048, 12, 8), (768, 3072, 12, 12)
 _BASE, _LARGE = (768, 3072, 12, 12), (1024, 4096, 24, 16)
-_SO400M = (1152, 4304, 27, 16)
+_SO400M, _GIANT = (1152, 4304, 27, 16), (1536, 6144, 40, 16)
 SIZES = {
   'clip B/32': (_TEXT, (*_BASE, 224, 32), 512, 151_277_313),
   'clip B/16': (_TEXT, (*_BASE, 224, 16), 512, 149_620_737),
@@ -61,6 +61,10 @@ SIZES = {
   'clip L/14-336': (_TEXT_LARGE, (*_LARGE, 336, 14), 768, 427_944_193),
   'siglip B/16': (_BASE, (*_BASE, 224, 16), 0, 203_155_970),
   'siglip So400m/14-384': (_SO400M, (*_SO400M, 384, 14), 0, 877_960_498),
+  'siglip 2 B/16-224': (_BASE, (*_BASE, 224, 16), 0, 375_187_970),
+  'siglip 2 L/16-256': (_LARGE, (*_LARGE, 256, 16), 0, 881_526_786),
+  'siglip 2 So400m/14-384': (_SO400M, (*_SO400M, 384, 14), 0, 1_136_008_498),
+  'siglip 2 g/16-256': (_SO400M, (*_GIANT, 256, 16), 0, 1_871_393_906),
 }
 _FIELDS = (
   'hidden_size',
@@ -80,6 +84,9 @@ def test_published_sizes(name):
     'vision_config': dict(zip(_FIELDS, vision, strict=True)),
     'projection_dim': width,
   }
+  if name.startswith('siglip 2'):
+    config['text_config'] |= {'vocab_size': 256_000}
+    config['text_config'] |= {'projection_size': vision[0]}
   family = checkpoint.FAMILIES[name.split()[0]]
   shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
@@ -117,6 +124,18 @@ def test_what_does_not_fit_is_named(tmp_path, section, values, message):
 def test_no_folder_no_model(tmp_path):
   with pytest.raises(FileNotFoundError, match=r'has no config.json'):
     pretrained.load(tmp_path)
+
+
+def test_padding_is_the_tokenizers(tmp_path):
+  shutil.copytree(GOLDEN / 'siglip', tmp_path, dirs_exist_ok=True)
+  before = pretrained.load(tmp_path).tokenize('cat')[0]
+  assert before[0, -1] == 1
+  for token in ('?', {'content': '?', 'lstrip': False}):
+    path = tmp_path / 'tokenizer_config.json'
+    path.write_text(json.dumps({'pad_token': token}))
+    ids, mask = pretrained.load(tmp_path).tokenize('cat')
+    assert ids[0, -1] == 2 and mask.all()
+    np.testing.assert_array_equal(ids[0, :3], before[0, :3])
 
 
 def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):

@@ -15,6 +15,7 @@ RULES = [
   ),
   keys.Rule('patches/kernel', 'conv', keys.Patches(2)),
   keys.Rule('taps/kernel', 'taps', keys.Convolution()),
+  keys.Rule('stem/kernel', 'stem', keys.Convolution()),
   keys.Rule('token', 'cls', keys.Same(flat=True)),
   keys.Rule('scale', 'scale'),
 ]
@@ -29,6 +30,7 @@ SHAPES = {
   'layer.1.o.bias': (5,),
   'conv': (7, 3, 2, 2),
   'taps': (4, 5, 3),
+  'stem': (7, 3, 1, 5),
   'cls': (5,),
   'scale': (),
 }
@@ -49,6 +51,7 @@ def target():
     },
     'patches': {'kernel': leaf(12, 7)},
     'taps': {'kernel': leaf(3, 5, 4)},
+    'stem': {'kernel': leaf(1, 5, 3, 7)},
     'token': leaf(1, 5),
     'scale': leaf(),
   }
@@ -119,6 +122,10 @@ def test_packed_layers_lie_side_by_side(tmp_path):
   back = dict(keys.save(PACKED, params))
   for name, array in given.items():
     np.testing.assert_array_equal(back[name], array)
+  row = np.random.default_rng(3).normal(size=(1, 5, 3)).astype(np.float32)
+  got = np.einsum('pqc,pqcd->d', row, params['stem']['kernel'])
+  want = np.einsum('pqc,dcpq->d', row, given['stem'])
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_all_mismatches_are_told_at_once(tmp_path):
