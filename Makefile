@@ -40,7 +40,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest
 
 test-oracles: $(VENV)/.installed-oracles
-	$(BIN)/python -m pytest tests/oracles
+	$(BIN)/python -m pytest -n auto --dist loadscope tests/oracles
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

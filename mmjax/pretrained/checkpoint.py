@@ -145,7 +145,12 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
-  config = json.loads((folder / CONFIG).read_text())
+  try:
+    config = json.loads((folder / CONFIG).read_text())
+  except ValueError as error:
+    raise ValueError(
+      f'{folder / CONFIG} is broken or cut off ({error}); download it anew'
+    ) from error
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
