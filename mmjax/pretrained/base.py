@@ -17,6 +17,8 @@ from mmjax.pretrained import keys, preprocess
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
+# Newer releases have the former in it.
+PROCESSOR = 'processor_config.json'
 TOKENIZER = 'tokenizer.json'
 
 
@@ -46,8 +48,19 @@ class Pretrained:
   def preprocess(self) -> preprocess.ImagePreprocessor:
     """Pictures to arrays."""
     return preprocess.ImagePreprocessor.from_config(
-      json.loads(self.file(PREPROCESSOR)), self.image_defaults
+      self.image_settings(), self.image_defaults
     )
+
+  def image_settings(self) -> dict[str, Any]:
+    """What preprocessor_config.json holds.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    both = json.loads(self.files.get(PROCESSOR, b'{}'))
+    if PREPROCESSOR not in self.files and 'image_processor' in both:
+      return both['image_processor']
+    return json.loads(self.file(PREPROCESSOR))
 
   def pixels(self, pictures: Any) -> Array:
     """Arrays [B, H, W, 3] of pictures, as the model reads them.
@@ -55,7 +68,7 @@ class Pretrained:
     Args:
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    return jnp.stack([self.preprocess(_opened(p)) for p in listed(pictures)])
+    return jnp.stack([self.preprocess(opened(p)) for p in listed(pictures)])
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
@@ -127,7 +140,8 @@ def listed(given: Any) -> list[Any]:
   return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _opened(picture: Any) -> Any:
+def opened(picture: Any) -> Any:
+  """A picture, read where it is a file's path."""
   if isinstance(picture, str | Path):
     with PIL.Image.open(picture) as opened:
       opened.load()

@@ -17,7 +17,10 @@ from mmjax.pretrained import (
   gpt2,
   keys,
   llama,
+  llava,
   qwen2,
+  qwen2_5_vl,
+  qwen2_vl,
   qwen3,
   siglip,
   tensors,
@@ -28,7 +31,10 @@ FAMILIES: dict[str, base.Family] = {
   'clip': clip,
   'gpt2': gpt2,
   'llama': llama,
+  'llava': llava,
   'qwen2': qwen2,
+  'qwen2_5_vl': qwen2_5_vl,
+  'qwen2_vl': qwen2_vl,
   'qwen3': qwen3,
   'siglip': siglip,
 }
@@ -38,11 +44,17 @@ CONFIG = 'config.json'
 _FILES = (
   base.PREPROCESSOR,
   base.TOKENIZER,
+  base.PROCESSOR,
   'tokenizer_config.json',
   'special_tokens_map.json',
   'generation_config.json',
   'vocab.json',
   'merges.txt',
+  'tokenizer.model',
+  'added_tokens.json',
+  'chat_template.json',
+  'chat_template.jinja',
+  'video_preprocessor_config.json',
 )
 
 

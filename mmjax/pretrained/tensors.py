@@ -76,12 +76,7 @@ class Renamed:
     Only what a pattern matches at the beginning of a name is replaced.
     """
     self._tensors = tensors
-    self._names = {}
-    for old in tensors.names:
-      name = old
-      for pattern, new in aliases:
-        name = re.sub(f'^(?:{pattern})', new, name)
-      self._names[name] = old
+    self._names = {renamed(name, aliases): name for name in tensors.names}
     self.names = frozenset(self._names)
 
   def shape(self, name: str) -> tuple[int, ...]:
@@ -91,6 +86,13 @@ class Renamed:
   def read(self, name: str) -> np.ndarray:
     """One tensor, in the type that it is stored in."""
     return self._tensors.read(self._names[name])
+
+
+def renamed(name: str, aliases: Sequence[tuple[str, str]]) -> str:
+  """A name after all aliases, see `Renamed`."""
+  for pattern, new in aliases:
+    name = re.sub(f'^(?:{pattern})', new, name)
+  return name
 
 
 def _contents(folder: Path) -> dict[str, set[str] | None]:

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, keys
+from mmjax.pretrained import checkpoint, keys, tensors
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 
@@ -47,13 +47,14 @@ def check_gradients(model, loaded, their_loss, our_loss):
   """
   model.zero_grad()
   their_loss(model).backward()
+  family = checkpoint.family_of(loaded.config)
+  aliases = getattr(family, 'ALIASES', ())
   want = {
-    name: parameter.grad.numpy()
+    tensors.renamed(name, aliases): parameter.grad.numpy()
     for name, parameter in model.named_parameters()
     if parameter.grad is not None
   }
   gradient = jax.jit(jax.grad(our_loss))(loaded.params)
-  family = checkpoint.family_of(loaded.config)
   got = dict(keys.save(family.rules(loaded.config), gradient))
   for name in sorted(got.keys() | want.keys()):
     # A parameter that the loss does not reach has no gradient there, 0 here.
