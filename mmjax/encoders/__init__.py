@@ -1,9 +1,17 @@
 """One modality in, `Tokens` out."""
 
 from mmjax.encoders.audio import AudioTransformer
+from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.vit import ViT
 
-__all__ = ['AudioTransformer', 'Recurrent', 'ResNet', 'Transformer', 'ViT']
+__all__ = [
+  'AudioTransformer',
+  'PackedViT',
+  'Recurrent',
+  'ResNet',
+  'Transformer',
+  'ViT',
+]

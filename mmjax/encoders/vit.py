@@ -47,6 +47,9 @@ class ViT(tower.Tower):
       So400m/14 at 384 pixels), instead of refused.
     pre_norm: whether tokens are normalised before the stack (CLIP: yes).
     final_norm: whether they are normalised after it.
+    layer: which block's output counts, -2 for the last but one (LLaVA, Liu et
+      al. 2023, section 4.1); the blocks and the norm after it have parameters,
+      but change nothing. None means all of them.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
     drop_path: see `mmjax.nn.Stack`.
@@ -72,6 +75,7 @@ class ViT(tower.Tower):
   ragged: bool = False
   pre_norm: bool = False
   final_norm: bool = True
+  layer: int | None = None
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
   drop_path: float = 0.0
@@ -152,8 +156,12 @@ class ViT(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
-    return self.last_norm(x) if self.final_norm else x
+    stop = self.layer
+    if stop is not None and stop < 0:
+      stop += self.depth + 1
+    x, _ = self.blocks(x, mask=mask[:, None], stop=stop, train=train)
+    normed = self.last_norm(x) if self.final_norm else x
+    return normed if self.layer is None else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Summarises tokens [B, N, D] as [B, D]."""

@@ -18,7 +18,8 @@ def make_norm(
   """Builds a normalisation over the last axis; statistics are in float32.
 
   Args:
-    kind: 'layernorm' (Ba et al. 2016) or 'rmsnorm' (Zhang and Sennrich 2019).
+    kind: 'layernorm' (Ba et al. 2016), 'rmsnorm' (Zhang and Sennrich 2019) or
+      'offset_rmsnorm', which multiplies by 1 + its parameter (Gemma).
     epsilon: added to the variance.
     dtype: of the output.
     name: the Linen name.
@@ -40,7 +41,39 @@ def make_norm(
     return nn.RMSNorm(
       epsilon=epsilon, dtype=dtype, scale_init=scale_init, name=name
     )
-  raise ValueError(f"norm {kind!r} is unknown; use 'layernorm' or 'rmsnorm'")
+  if kind == 'offset_rmsnorm':
+    return OffsetRMSNorm(epsilon=epsilon, dtype=dtype, name=name)
+  raise ValueError(
+    f"norm {kind!r} is unknown; use 'layernorm', 'rmsnorm' or 'offset_rmsnorm'"
+  )
+
+
+class OffsetRMSNorm(nn.Module):
+  """Normalisation by root mean square, whose scale is 1 + a parameter.
+
+  As in Gemma (Mesnard et al. 2024, in their code); weight decay then draws the
+  scale to 1.
+
+  Attributes:
+    epsilon: added to the variance.
+    dtype: of the output.
+  """
+
+  epsilon: float = 1e-6
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    scale = self.param(
+      'scale',
+      nn.with_logical_partitioning(nn.initializers.zeros, _AXES),
+      x.shape[-1:],
+      jnp.float32,
+    )
+    x = x.astype(jnp.float32)
+    square = jnp.mean(jnp.square(x), axis=-1, keepdims=True)
+    scale = jnp.expand_dims(1 + scale, range(x.ndim - 1))
+    return (x * jax.lax.rsqrt(square + self.epsilon) * scale).astype(self.dtype)
 
 
 class FrozenBatchNorm(nn.Module):

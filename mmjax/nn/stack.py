@@ -1,6 +1,6 @@
 """The one stack of blocks, scanned over layers or unrolled."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -32,6 +32,8 @@ class Stack(nn.Module):
     block: further settings of `Block`.
     drop_path: stochastic depth of the last layer; it grows linearly from 0 at
       the first (Huang et al. 2016, equation 4).
+    local_layers: numbers of the blocks whose tokens see no further than
+      `local_mask` lets them (windows, Beltagy et al. 2020, section 3.1).
     scan: whether to scan over layers.
     remat: 'none', 'full' (keep only what enters a layer) or 'dots' (keep also
       the results of matrix products with weights) for the backward pass.
@@ -44,6 +46,7 @@ class Stack(nn.Module):
   mlp_dim: int
   block: Mapping[str, Any] | None = None
   drop_path: float = 0.0
+  local_layers: Sequence[int] = ()
   scan: bool = True
   remat: str = 'none'
   dtype: Any = jnp.float32
@@ -59,15 +62,33 @@ class Stack(nn.Module):
     positions: Array | None = None,
     cache: block_lib.BlockCache | None = None,
     index: Array | int = 0,
+    local_mask: Array | None = None,
+    stop: int | None = None,
     train: bool,
   ) -> tuple[Array, block_lib.BlockCache | None]:
     """Applies the blocks, as `Block` does; a cache has [L, ...] leaves.
+
+    Two things are only of a stack:
+
+    Args:
+      x: see `Block`.
+      context: see `Block`.
+      mask: see `Block`.
+      context_mask: see `Block`.
+      positions: see `Block`.
+      cache: see `Block`.
+      index: see `Block`.
+      local_mask: what `mask` is, for the blocks in `local_layers`.
+      stop: how many blocks count; those after them, which have parameters all
+        the same, change nothing. None means all.
+      train: see `Block`.
 
     Returns:
       The tokens [B, T, D] and the new cache, None if none was given.
 
     Raises:
-      ValueError: for an unknown `remat`, or a `drop_path` outside [0, 1).
+      ValueError: for an unknown `remat`, a `drop_path` outside [0, 1), a `stop`
+        that is no number of blocks, or a local layer without `local_mask`.
     """
     if self.depth == 0:
       return x.astype(self.dtype), cache
@@ -75,14 +96,27 @@ class Stack(nn.Module):
       raise ValueError(
         f'drop_path {self.drop_path} is no probability below 1; use, say, 0.1'
       )
+    if stop is not None and not 0 <= stop <= self.depth:
+      raise ValueError(
+        f'stop {stop} is no number of blocks; use one from 0 to {self.depth}'
+      )
+    if self.local_layers and (local_mask is None or mask is None):
+      raise ValueError(
+        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
+        'pass both'
+      )
     has_drop_path = self.drop_path > 0
 
     def body(layer, x, per_layer):
-      cache, drop_path = per_layer
-      return layer(
+      cache, drop_path, number = per_layer
+      visible = mask
+      if self.local_layers:
+        local = jnp.isin(number, jnp.asarray(tuple(self.local_layers)))
+        visible = jnp.where(local, local_mask, mask)
+      y, cache = layer(
         x,
         context,
-        mask=mask,
+        mask=visible,
         context_mask=context_mask,
         positions=positions,
         cache=cache,
@@ -90,6 +124,7 @@ class Stack(nn.Module):
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
       )
+      return (y if stop is None else jnp.where(number < stop, y, x)), cache
 
     body = self._rematerialised(body)
     rates = jnp.asarray(np.linspace(0, self.drop_path, self.depth), jnp.float32)
@@ -102,11 +137,13 @@ class Stack(nn.Module):
         length=self.depth,
         metadata_params={nn.PARTITION_NAME: 'layers'},
       )
-      return scanned(self._block('layers'), x, (cache, rates))
+      per_layer = (cache, rates, jnp.arange(self.depth))
+      return scanned(self._block('layers'), x, per_layer)
     caches = []
     for i in range(self.depth):
       of_layer = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
-      x, new = body(self._block(f'layers_{i}'), x, (of_layer, rates[i]))
+      per_layer = (of_layer, rates[i], jnp.asarray(i))
+      x, new = body(self._block(f'layers_{i}'), x, per_layer)
       caches.append(new)
     if cache is None:
       return x, None

@@ -16,6 +16,8 @@ from mmjax.pretrained import keys, preprocess
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
+# Newer releases have the former in it.
+PROCESSOR = 'processor_config.json'
 TOKENIZER = 'tokenizer.json'
 
 
@@ -45,8 +47,19 @@ class Pretrained:
   def preprocess(self) -> preprocess.ImagePreprocessor:
     """Pictures to arrays."""
     return preprocess.ImagePreprocessor.from_config(
-      json.loads(self.file(PREPROCESSOR)), self.image_defaults
+      self.image_settings(), self.image_defaults
     )
+
+  def image_settings(self) -> dict[str, Any]:
+    """What preprocessor_config.json holds.
+
+    Raises:
+      ValueError: if there is none.
+    """
+    both = json.loads(self.files.get(PROCESSOR, b'{}'))
+    if PREPROCESSOR not in self.files and 'image_processor' in both:
+      return both['image_processor']
+    return json.loads(self.file(PREPROCESSOR))
 
   def pixels(self, pictures: Any) -> Array:
     """Arrays [B, H, W, 3] of pictures, as the model reads them.

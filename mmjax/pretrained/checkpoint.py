@@ -22,7 +22,10 @@ from mmjax.pretrained import (
   gpt2,
   keys,
   llama,
+  llava,
   qwen2,
+  qwen2_5_vl,
+  qwen2_vl,
   qwen3,
   resnet,
   siglip,
@@ -41,7 +44,10 @@ FAMILIES: dict[str, base.Family] = {
   'dinov2_with_registers': dinov2,
   'gpt2': gpt2,
   'llama': llama,
+  'llava': llava,
   'qwen2': qwen2,
+  'qwen2_5_vl': qwen2_5_vl,
+  'qwen2_vl': qwen2_vl,
   'qwen3': qwen3,
   'resnet': resnet,
   'siglip': siglip,
@@ -54,6 +60,7 @@ CONFIG = 'config.json'
 _FILES = (
   base.PREPROCESSOR,
   base.TOKENIZER,
+  base.PROCESSOR,
   'tokenizer_config.json',
   'special_tokens_map.json',
   'generation_config.json',
@@ -64,6 +71,11 @@ _FILES = (
   text_encoders.SENTENCES,
   'config_sentence_transformers.json',
   '1_Pooling/config.json',
+  'tokenizer.model',
+  'added_tokens.json',
+  'chat_template.json',
+  'chat_template.jinja',
+  'video_preprocessor_config.json',
 )
 
 

@@ -22,7 +22,7 @@ _TEXT = {
   'hidden_act': 'quick_gelu',
   'layer_norm_eps': 1e-5,
 }
-_VISION = {
+VISION = {
   'hidden_size': 768,
   'intermediate_size': 3072,
   'num_hidden_layers': 12,
@@ -54,14 +54,7 @@ def module(
   """The model that a config.json describes; texts are pooled at their end."""
   text, vision = _sections(config)
   return models.DualEncoder(
-    image=encoders.ViT(
-      patch_size=vision['patch_size'],
-      class_token=True,
-      pooling='first',
-      patch_bias=False,
-      pre_norm=True,
-      **towers.settings(vision, dtype),
-    ),
+    image=image(vision, dtype),
     text=encoders.Transformer(
       vocab_size=text['vocab_size'],
       max_length=text['max_position_embeddings'],
@@ -74,6 +67,21 @@ def module(
   )
 
 
+def image(
+  vision: Mapping[str, Any], dtype: Any, **settings: Any
+) -> encoders.ViT:
+  """The image tower alone, of the fields of `VISION`."""
+  return encoders.ViT(
+    patch_size=vision['patch_size'],
+    class_token=True,
+    pooling='first',
+    patch_bias=False,
+    pre_norm=True,
+    **towers.settings(vision, dtype),
+    **settings,
+  )
+
+
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
   return towers.inputs(*_sections(config))
@@ -83,22 +91,32 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision = _sections(config)
   return [
-    *towers.rules(vision['patch_size']),
-    keys.Rule(
-      'image/patches/class_token',
-      'vision_model.embeddings.class_embedding',
-      keys.Same(flat=True),
+    *towers.text_rules(),
+    *keys.prefixed(
+      image_rules(vision['patch_size']), 'image/', 'vision_model.'
     ),
-    # Their spelling.
-    *keys.norm('image/initial_norm', 'vision_model.pre_layrnorm'),
     *keys.dense('image_projection/projection', 'visual_projection', bias=False),
     *keys.dense('text_projection/projection', 'text_projection', bias=False),
     keys.Rule('scale/log_scale', 'logit_scale'),
   ]
 
 
+def image_rules(patch_size: int) -> list[keys.Rule]:
+  """The key table of the image tower alone, without prefixes."""
+  return [
+    *towers.image_rules(patch_size),
+    keys.Rule(
+      'patches/class_token',
+      'embeddings.class_embedding',
+      keys.Same(flat=True),
+    ),
+    # Their spelling.
+    *keys.norm('initial_norm', 'pre_layrnorm'),
+  ]
+
+
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   return (
     configs.section(config, 'text_config', _TEXT),
-    configs.section(config, 'vision_config', _VISION),
+    configs.section(config, 'vision_config', VISION),
   )

@@ -133,6 +133,28 @@ class Convolution:
 
 
 @dataclasses.dataclass(frozen=True)
+class Folded:
+  """A convolution over patches cut already: theirs is [D, *sizes].
+
+  Ours is [prod(sizes), D].
+
+  Attributes:
+    sizes: channels, and what a patch has on each axis.
+  """
+
+  sizes: tuple[int, ...]
+
+  def theirs(self, shape):
+    return (shape[1], *self.sizes)
+
+  def load(self, array, shape):
+    return array.reshape(shape[::-1]).T
+
+  def save(self, array):
+    return array.T.reshape(self.theirs(array.shape))
+
+
+@dataclasses.dataclass(frozen=True)
 class Lead:
   """Theirs has one more axis, of length 1, in front."""
 

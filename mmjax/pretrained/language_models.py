@@ -63,6 +63,14 @@ class Writer(base.Pretrained):
       **settings,
     }
 
+  @functools.cached_property
+  def _reader(self):
+    return jax.jit(
+      lambda params, batch: self.module.apply(
+        {'params': params}, batch, train=False
+      )
+    )
+
   def _special(self, name: str) -> Any:
     """A special id, where generation goes first."""
     generation = json.loads(self.files.get(GENERATION, b'{}'))
@@ -80,7 +88,7 @@ class LanguageModel(Writer):
     """Logits [B, T, V] of the token after each of a text, see `tokenize`."""
     ids, mask = self.tokenize(texts)
     batch = {'text': ids, 'text_mask': mask}
-    return self._read(self.params, batch)['text_logits']
+    return self._reader(self.params, batch)['text_logits']
 
   def generate(
     self,
@@ -128,24 +136,28 @@ class LanguageModel(Writer):
         filled up beyond what leaves it.
     """
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    longest = max(1, *(len(one.ids) for one in encoded))
-    length = -(-longest // _STEP) * _STEP
-    length = max(longest, min(length, self._max_length - room + 1))
-    ids = np.full((len(encoded), length), self.pad_id, np.int32)
-    mask = np.zeros(ids.shape, bool)
-    for row, one in enumerate(encoded):
-      ids[row, : len(one.ids)] = one.ids
-      mask[row, : len(one.ids)] = True
+    most = self.module.decoder.max_length - room + 1
+    ids, mask = padded([one.ids for one in encoded], self.pad_id, most)
     return jnp.asarray(ids), jnp.asarray(mask)
 
-  @property
-  def _max_length(self) -> int:
-    return self.module.decoder.max_length
 
-  @functools.cached_property
-  def _read(self):
-    return jax.jit(
-      lambda params, batch: self.module.apply(
-        {'params': params}, batch, train=False
-      )
-    )
+def padded(
+  rows: Sequence[Sequence[int]], pad_id: int, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of ids as one array [B, T], and its mask [B, T].
+
+  Args:
+    rows: of any lengths.
+    pad_id: fills up on the right.
+    most: T at most, unless a row is longer; None for any.
+  """
+  longest = max(1, *(len(row) for row in rows))
+  length = -(-longest // _STEP) * _STEP
+  if most is not None:
+    length = max(longest, min(length, most))
+  ids = np.full((len(rows), length), pad_id, np.int32)
+  mask = np.zeros(ids.shape, bool)
+  for i, row in enumerate(rows):
+    ids[i, : len(row)] = row
+    mask[i, : len(row)] = True
+  return ids, mask

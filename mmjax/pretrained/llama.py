@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmjax import models
+from mmjax import decoders, models
 from mmjax.pretrained import configs, keys, language_models, llamas
 from mmjax.types import Batch
 
@@ -14,7 +14,7 @@ SKIP = llamas.SKIP
 
 Model = language_models.LanguageModel
 
-_DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
+DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
 
 
 def module(
@@ -22,9 +22,14 @@ def module(
 ) -> models.LanguageModel:
   """The model that a config.json describes."""
   configs.architecture(config, 'LlamaForCausalLM')
-  read = configs.section(config, '', _DEFAULTS)
+  return models.LanguageModel(decoder(config, dtype))
+
+
+def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
+  """The decoder alone, of a config or the part of one that is Llama's."""
+  read = configs.section(config, '', DEFAULTS)
   biases = {name: read[name] for name in ('attention_bias', 'mlp_bias')}
-  return models.LanguageModel(llamas.decoder(read, config, dtype, block=biases))
+  return llamas.decoder(read, config, dtype, block=biases)
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:
@@ -34,10 +39,14 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = configs.section(config, '', _DEFAULTS)
-  table = llamas.rules(
+  return keys.prefixed(decoder_rules(config), 'decoder/', '')
+
+
+def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table of the decoder alone."""
+  read = configs.section(config, '', DEFAULTS)
+  return llamas.rules(
     tied=read['tie_word_embeddings'],
     attention_bias=read['attention_bias'],
     mlp_bias=read['mlp_bias'],
   )
-  return keys.prefixed(table, 'decoder/', '')

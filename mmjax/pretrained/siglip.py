@@ -24,15 +24,15 @@ _SHARED = {
   'layer_norm_eps': 1e-6,
 }
 _TEXT = {**_SHARED, 'vocab_size': 32000, 'max_position_embeddings': 64}
-_VISION = {
+VISION = {
   **_SHARED,
   'num_channels': 3,
   'image_size': 224,
   'patch_size': 16,
   'vision_use_head': True,
 }
-_POOL = 'image/attention_pool'
-_HEAD = 'vision_model.head'
+_POOL = 'attention_pool'
+_HEAD = 'head'
 
 
 class Model(dual_encoders.DualEncoder):
@@ -55,12 +55,7 @@ def module(
   """
   text, vision = _sections(config)
   return models.DualEncoder(
-    image=encoders.ViT(
-      patch_size=vision['patch_size'],
-      pooling='attention',
-      ragged=True,
-      **towers.settings(vision, dtype),
-    ),
+    image=image(vision, dtype),
     text=encoders.Transformer(
       vocab_size=text['vocab_size'],
       max_length=text['max_position_embeddings'],
@@ -77,6 +72,16 @@ def module(
   )
 
 
+def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
+  """The image tower alone, of the fields of `VISION`."""
+  return encoders.ViT(
+    patch_size=vision['patch_size'],
+    pooling='attention' if vision['vision_use_head'] else 'mean',
+    ragged=True,
+    **towers.settings(vision, dtype),
+  )
+
+
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
   return towers.inputs(*_sections(config))
@@ -85,22 +90,42 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision = _sections(config)
-  packed = f'{_HEAD}.attention.in_proj'
-  pool = []
-  for i, name in enumerate(('query', 'key', 'value')):
+  return [
+    *towers.text_rules(),
+    *keys.prefixed(image_rules(vision), 'image/', 'vision_model.'),
+    *keys.dense('text_projection/projection', 'text_model.head'),
+    keys.Rule('scale/log_scale', 'logit_scale', keys.Same(flat=True)),
+    keys.Rule('scale/bias', 'logit_bias', keys.Same(flat=True)),
+  ]
+
+
+def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table of the image tower alone, without prefixes."""
+  table = [
+    *towers.image_rules(vision['patch_size']),
+    keys.Rule('patches/projection/bias', 'embeddings.patch_embedding.bias'),
+  ]
+  if not vision['vision_use_head']:
+    return table
+  inputs = ('query', 'key', 'value')
+  for i, name in enumerate(inputs):
     ours = f'{_POOL}/attention/{name}'
     weight, bias = keys.Linear(), keys.Same(flat=True)
-    pool += [
-      keys.Rule(f'{ours}/kernel', f'{packed}_weight', keys.Part(i, 3, weight)),
-      keys.Rule(f'{ours}/bias', f'{packed}_bias', keys.Part(i, 3, bias)),
+    number = len(inputs)
+    table += [
+      keys.Rule(
+        f'{ours}/kernel',
+        f'{_HEAD}.attention.in_proj_weight',
+        keys.Part(i, number, weight),
+      ),
+      keys.Rule(
+        f'{ours}/bias',
+        f'{_HEAD}.attention.in_proj_bias',
+        keys.Part(i, number, bias),
+      ),
     ]
   return [
-    *towers.rules(vision['patch_size']),
-    keys.Rule(
-      'image/patches/projection/bias',
-      'vision_model.embeddings.patch_embedding.bias',
-    ),
-    *pool,
+    *table,
     *keys.dense(
       f'{_POOL}/attention/out', f'{_HEAD}.attention.out_proj', inputs=2
     ),
@@ -108,15 +133,12 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *keys.norm(f'{_POOL}/norm', f'{_HEAD}.layernorm'),
     *keys.dense(f'{_POOL}/mlp/up', f'{_HEAD}.mlp.fc1'),
     *keys.dense(f'{_POOL}/mlp/down', f'{_HEAD}.mlp.fc2'),
-    *keys.dense('text_projection/projection', 'text_model.head'),
-    keys.Rule('scale/log_scale', 'logit_scale', keys.Same(flat=True)),
-    keys.Rule('scale/bias', 'logit_bias', keys.Same(flat=True)),
   ]
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   text = configs.section(config, 'text_config', _TEXT)
-  vision = configs.section(config, 'vision_config', _VISION)
+  vision = configs.section(config, 'vision_config', VISION)
   if not vision['vision_use_head']:
     raise ValueError(
       'config.json: vision_config.vision_use_head is False; mmjax reads SigLIP '

@@ -42,30 +42,36 @@ def inputs(text: Mapping[str, Any], vision: Mapping[str, Any]) -> Batch:
   }
 
 
-def rules(patch_size: int) -> list[keys.Rule]:
-  """Blocks, embeddings and last norms of both towers."""
-  text, vision = 'text_model.embeddings', 'vision_model.embeddings'
+def text_rules() -> list[keys.Rule]:
+  """Blocks, embeddings and last norm of the text tower."""
+  table = [
+    *_blocks(),
+    keys.Rule('words/table/embedding', 'embeddings.token_embedding.weight'),
+    keys.Rule('words/position_table', 'embeddings.position_embedding.weight'),
+    *keys.norm('last_norm', 'final_layer_norm'),
+  ]
+  return keys.prefixed(table, 'text/', 'text_model.')
+
+
+def image_rules(patch_size: int) -> list[keys.Rule]:
+  """Blocks, embeddings and last norm of an image tower, without prefixes."""
   return [
-    *_blocks('text', 'text_model'),
-    *_blocks('image', 'vision_model'),
-    keys.Rule('text/words/table/embedding', f'{text}.token_embedding.weight'),
-    keys.Rule('text/words/position_table', f'{text}.position_embedding.weight'),
-    *keys.norm('text/last_norm', 'text_model.final_layer_norm'),
+    *_blocks(),
     keys.Rule(
-      'image/patches/positions_table', f'{vision}.position_embedding.weight'
+      'patches/positions_table', 'embeddings.position_embedding.weight'
     ),
     keys.Rule(
-      'image/patches/projection/kernel',
-      f'{vision}.patch_embedding.weight',
+      'patches/projection/kernel',
+      'embeddings.patch_embedding.weight',
       keys.Patches(patch_size),
     ),
-    *keys.norm('image/last_norm', 'vision_model.post_layernorm'),
+    *keys.norm('last_norm', 'post_layernorm'),
   ]
 
 
-def _blocks(ours: str, theirs: str) -> list[keys.Rule]:
-  ours = f'{ours}/blocks/layers'
-  theirs = f'{theirs}.encoder.layers.{keys.LAYER}'
+def _blocks() -> list[keys.Rule]:
+  ours = 'blocks/layers'
+  theirs = f'encoder.layers.{keys.LAYER}'
   return [
     *keys.norm(f'{ours}/attention_norm', f'{theirs}.layer_norm1'),
     *keys.attention(f'{ours}/attention', f'{theirs}.self_attn', _ATTENTION),

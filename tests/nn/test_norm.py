@@ -25,6 +25,19 @@ def test_norms_by_hand(dtype):
   )
 
 
+def test_an_offset_norm_starts_at_one_and_adds_to_it():
+  x = jnp.asarray([[[2.0, 4.0, 6.0]]])
+  plain = mnn.make_norm('rmsnorm', 1e-6, jnp.float32)
+  offset = mnn.make_norm('offset_rmsnorm', 1e-6, jnp.float32)
+  want, _ = plain.init_with_output(jax.random.key(0), x)
+  got, variables = offset.init_with_output(jax.random.key(0), x)
+  np.testing.assert_allclose(got, want, rtol=1e-6)
+  scale = jnp.asarray([0.5, 0.0, -1.0])
+  got = offset.apply({'params': {'scale': scale}}, x)
+  np.testing.assert_allclose(got[0, 0], want[0, 0] * (1 + scale), rtol=1e-6)
+  assert variables['params']['scale'].names == ('norm',)
+
+
 def test_statistics_of_large_numbers_are_exact():
   # E[x^2] - E[x]^2 would give 0 in float32.
   x = jnp.asarray([[4096.0, 4097.0, 4098.0]])

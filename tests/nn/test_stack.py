@@ -162,3 +162,41 @@ def test_a_cache_filled_step_by_step_equals_one_pass(scan, draw):
   for t in range(5):
     y, cache = step(X[:, t : t + 1], cache, jnp.asarray(t))
     np.testing.assert_allclose(y, whole[:, t : t + 1], **TOLERANCE)
+
+
+@pytest.mark.parametrize('scan', [True, False])
+def test_blocks_after_the_last_that_counts_change_nothing(scan, draw):
+  module = mnn.Stack(3, 8, 4, 11, scan=scan)
+  params = draw(module, X, train=False)['params']
+  got, _ = module.apply({'params': params}, X, stop=2, train=False)
+  if scan:
+    first = jax.tree.map(lambda leaf: leaf[:2], params)
+  else:
+    first = {name: params[name] for name in ('layers_0', 'layers_1')}
+  short = mnn.Stack(2, 8, 4, 11, scan=scan)
+  want, _ = short.apply({'params': first}, X, train=False)
+  np.testing.assert_allclose(got, want, **TOLERANCE)
+  none, _ = module.apply({'params': params}, X, stop=0, train=False)
+  np.testing.assert_array_equal(none, X)
+  with pytest.raises(ValueError, match='stop 4 is no number of blocks'):
+    module.apply({'params': params}, X, stop=4, train=False)
+
+
+@pytest.mark.parametrize('scan', [True, False])
+def test_local_layers_see_a_window(scan, draw):
+  module = mnn.Stack(3, 8, 4, 11, local_layers=(0, 2), scan=scan)
+  everything = jnp.ones((1, 5, 5), bool)
+  window = jnp.eye(5, dtype=bool)[None]
+  params = draw(module, X, mask=everything, local_mask=window, train=False)
+  got, _ = module.apply(
+    params, X, mask=everything, local_mask=window, train=False
+  )
+  want = X
+  layers = mnn.unstack_layers(params['params']) if scan else params['params']
+  for i, mask in enumerate((window, everything, window)):
+    block = mnn.Block(8, 4, 11)
+    layer = {'params': layers[f'layers_{i}']}
+    want, _ = block.apply(layer, want, mask=mask, train=False)
+  np.testing.assert_allclose(got, want, **TOLERANCE)
+  with pytest.raises(ValueError, match=r'\(0, 2\) need mask and local_mask'):
+    module.apply(params, X, mask=everything, train=False)

@@ -138,7 +138,7 @@ def test_outputs_agree(pair):
   ids, mask = texts()
   with torch.no_grad():
     want = model(**theirs(ids, mask)).logits.numpy()
-  got = loaded._read(loaded.params, ours(ids, mask))['text_logits']
+  got = loaded._reader(loaded.params, ours(ids, mask))['text_logits']
   assert want[mask].std(axis=0).min() > 0.1
   harness.check_close(np.asarray(got)[mask], want[mask])
 

@@ -1,0 +1,118 @@
+"""LLaVA 1.5 (Liu et al. 2024), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax import nn as mnn
+from mmjax.pretrained import clip, configs, keys, llama, vision_language
+from mmjax.types import Batch
+
+SKIP = (*clip.SKIP, *(f'language_model\\.{name}' for name in llama.SKIP))
+# Two later ways to name the same, and the one before transformers 5.
+ALIASES = (
+  (r'model\.(?=vision_tower|multi_modal_projector)', ''),
+  (r'model\.language_model\.', 'language_model.model.'),
+  (r'lm_head\.', 'language_model.lm_head.'),
+  (r'vision_tower\.vision_model\.', 'vision_tower.'),
+)
+
+_DEFAULTS = {
+  'image_token_index': 32000,
+  'projector_hidden_act': 'gelu',
+  'vision_feature_select_strategy': 'default',
+  'vision_feature_layer': -2,
+  'multimodal_projector_bias': True,
+}
+_VISION = {
+  **clip.VISION,
+  'hidden_size': 1024,
+  'intermediate_size': 4096,
+  'num_hidden_layers': 24,
+  'num_attention_heads': 16,
+  'image_size': 336,
+  'patch_size': 14,
+}
+# How many tokens in front of the patches each strategy leaves out.
+_SKIPPED = {'default': 1, 'full': 0}
+
+
+class Model(vision_language.VisionLanguage):
+  """LLaVA; `<image>` in a prompt stands for a picture."""
+
+  image_defaults = clip.Model.image_defaults
+
+  @property
+  def _config_of_vision(self) -> Mapping[str, Any]:
+    return _sections(self.config)[1]
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.VisionLanguage:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'LlavaForConditionalGeneration')
+  both, vision, text = _sections(config)
+  width = text['hidden_size']
+  strategy = both['vision_feature_select_strategy']
+  if strategy not in _SKIPPED:
+    raise ValueError(
+      f'config.json: vision_feature_select_strategy is {strategy!r}; mmjax '
+      f'knows {sorted(_SKIPPED)}'
+    )
+  return models.VisionLanguage(
+    vision=clip.image(vision, dtype, layer=both['vision_feature_layer']),
+    projector=mnn.Mlp(
+      width,
+      width,
+      activation=configs.activation(
+        both['projector_hidden_act'], 'projector_hidden_act'
+      ),
+      use_bias=both['multimodal_projector_bias'],
+      dtype=dtype,
+    ),
+    decoder=llama.decoder(text, dtype),
+    placeholders=(both['image_token_index'],),
+    skipped=_SKIPPED[strategy],
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  _, vision, _ = _sections(config)
+  side, channels = vision['image_size'], vision['num_channels']
+  return {
+    'image': jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32),
+    'text': jax.ShapeDtypeStruct((1, 2), jnp.int32),
+  }
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  both, vision, text = _sections(config)
+  theirs, bias = 'multi_modal_projector', both['multimodal_projector_bias']
+  return [
+    *keys.prefixed(
+      clip.image_rules(vision['patch_size']), 'vision/', 'vision_tower.'
+    ),
+    *keys.dense('projector/up', f'{theirs}.linear_1', bias=bias),
+    *keys.dense('projector/down', f'{theirs}.linear_2', bias=bias),
+    *keys.prefixed(llama.decoder_rules(text), 'decoder/', 'language_model.'),
+  ]
+
+
+def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
+  text = dict(config.get('text_config') or {})
+  vision = config.get('vision_config') or {}
+  configs.refuse(text, model_type='llama')
+  configs.refuse(vision, model_type='clip_vision_model')
+  if config.get('tie_word_embeddings'):
+    text['tie_word_embeddings'] = True
+  return (
+    configs.section(config, '', _DEFAULTS),
+    configs.section(config, 'vision_config', _VISION),
+    text | configs.section(text, '', llama.DEFAULTS),
+  )

@@ -1,0 +1,230 @@
+"""Pictures and videos of any size as rows of patches, as in Qwen2-VL."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import einops
+import numpy as np
+import PIL.Image
+
+from mmjax.data import images
+from mmjax.pretrained import preprocess
+
+# No picture may be longer than so many times its breadth.
+_LONGEST = 200
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """What a picture is for the language model.
+
+  Attributes:
+    times: number of steps in time; 1 for an image.
+    rows: number of rows of tokens.
+    columns: number of columns of tokens.
+    interval: rotary positions between two steps in time.
+    video: whether it is a video.
+  """
+
+  times: int
+  rows: int
+  columns: int
+  interval: float = 1.0
+  video: bool = False
+
+  @property
+  def tokens(self) -> int:
+    """How many tokens it has."""
+    return self.times * self.rows * self.columns
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchPreprocessor:
+  """Resizes a picture to whole patches, normalises, and cuts.
+
+  Attributes:
+    pixels: what is done with a resized picture.
+    patch_size: side of a patch in pixels.
+    merge: side, in patches, of what becomes one token.
+    frames: how many frames are one patch.
+    min_pixels: what a picture has at least after the resize.
+    max_pixels: what it has at most.
+    resize: whether it is resized at all.
+  """
+
+  pixels: preprocess.ImagePreprocessor
+  patch_size: int = 14
+  merge: int = 2
+  frames: int = 2
+  min_pixels: int = 56 * 56
+  max_pixels: int = 28 * 28 * 1280
+  resize: bool = True
+
+  @classmethod
+  def from_config(
+    cls, config: Mapping[str, Any], defaults: Mapping[str, Any]
+  ) -> 'PatchPreprocessor':
+    """Reads a preprocessor_config.json.
+
+    Args:
+      config: what is in the file.
+      defaults: what its family takes where the file is silent.
+    """
+    size = config.get('size') or {}
+    plain = {
+      key: value
+      for key, value in {**defaults, **config}.items()
+      if key != 'size'
+    }
+    least = size.get('shortest_edge', cls.min_pixels)
+    most = size.get('longest_edge', cls.max_pixels)
+    least = least if config.get('min_pixels') is None else config['min_pixels']
+    most = most if config.get('max_pixels') is None else config['max_pixels']
+    return cls(
+      patch_size=config.get('patch_size', cls.patch_size),
+      merge=config.get('merge_size', cls.merge),
+      frames=config.get('temporal_patch_size', cls.frames),
+      min_pixels=least,
+      max_pixels=most,
+      resize=config.get('do_resize', True),
+      pixels=preprocess.ImagePreprocessor.from_config(
+        {**plain, 'size': {}}, {'do_center_crop': False}
+      ),
+    )
+
+  def __call__(self, frames: Sequence[Any]) -> tuple[np.ndarray, Grid]:
+    """Cuts a video, or an image as a single frame, into patches.
+
+    Args:
+      frames: Pillow images or uint8 [H, W, 3], all of one size. The last is
+        repeated where they don't fill whole patches.
+
+    Returns:
+      float32 [S, 3 * frames * p * p], those that are merged next to each other,
+      and the grid of tokens.
+
+    Raises:
+      ValueError: if a picture is too long for its breadth.
+    """
+    pictures = []
+    for frame in frames:
+      if not isinstance(frame, PIL.Image.Image):
+        frame = PIL.Image.fromarray(np.asarray(frame))
+      frame = images.to_rgb(frame)
+      pixels = self.pixels
+      if self.resize:
+        size = self.size_of(frame.height, frame.width)
+        pixels = dataclasses.replace(pixels, size=size)
+      pictures.append(pixels(frame))
+    missing = -len(pictures) % self.frames
+    video = np.stack(pictures + [pictures[-1]] * missing)
+    p, m = self.patch_size, self.merge
+    patches = einops.rearrange(
+      video,
+      '(t f) (r m p) (c n q) d -> (t r c m n) (d f p q)',
+      f=self.frames,
+      m=m,
+      n=m,
+      p=p,
+      q=p,
+    )
+    times, side = len(video) // self.frames, p * m
+    grid = Grid(times, video.shape[1] // side, video.shape[2] // side)
+    return patches, grid
+
+  def size_of(self, height: int, width: int) -> tuple[int, int]:
+    """The nearest size in whole tokens that has as many pixels as allowed.
+
+    Raises:
+      ValueError: if a side is more than 200 times the other.
+    """
+    if max(height, width) > _LONGEST * min(height, width):
+      raise ValueError(
+        f'a picture of {height} x {width} pixels is too long for its breadth; '
+        f'cut it to at most {_LONGEST} to 1'
+      )
+    side = self.patch_size * self.merge
+    sides = [round(length / side) * side for length in (height, width)]
+    area = math.prod(sides)
+    if area > self.max_pixels:
+      shrink = math.sqrt(height * width / self.max_pixels)
+      sides = [
+        max(side, math.floor(length / shrink / side) * side)
+        for length in (height, width)
+      ]
+    elif area < self.min_pixels:
+      grow = math.sqrt(self.min_pixels / (height * width))
+      sides = [
+        math.ceil(length * grow / side) * side for length in (height, width)
+      ]
+    return sides[0], sides[1]
+
+
+def places(
+  grids: Sequence[Grid], merge: int, window: int = 0
+) -> dict[str, np.ndarray]:
+  """Where the patches of the pictures of one row are.
+
+  Args:
+    grids: of the pictures, in their order.
+    merge: side of a token in patches.
+    window: side of a window in tokens; 0 for none.
+
+  Returns:
+    By name, arguments of `mmjax.encoders.PackedViT`: `positions` [S, 2],
+    `segments` [S] and, with windows, `windows` [S].
+  """
+  positions, segments, windows = [], [], []
+  first_segment = first_window = 1
+  for grid in grids:
+    frame, row, column = (
+      axis.reshape(grid.tokens, 1, 1)
+      for axis in np.mgrid[: grid.times, : grid.rows, : grid.columns]
+    )
+    inner = np.arange(merge)
+    shape = (grid.tokens, merge, merge)
+    rows = np.broadcast_to(row * merge + inner[:, None], shape)
+    columns = np.broadcast_to(column * merge + inner, shape)
+    positions.append(np.stack([rows, columns], axis=-1).reshape(-1, 2))
+    segments.append(np.broadcast_to(first_segment + frame, shape).reshape(-1))
+    first_segment += grid.times
+    if window:
+      wide, high = -(-grid.columns // window), -(-grid.rows // window)
+      number = (frame * high + row // window) * wide + column // window
+      windows.append(np.broadcast_to(first_window + number, shape).reshape(-1))
+      first_window += grid.times * wide * high
+  parts = {'positions': positions, 'segments': segments}
+  if window:
+    parts['windows'] = windows
+  return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def rotary_positions(
+  ids: Sequence[int], grids: Sequence[Grid], placeholders: Sequence[int]
+) -> np.ndarray:
+  """Time, row and column of each token of a text with pictures, [T, 3].
+
+  Words count on all three axes alike; a picture's tokens count from where the
+  words before it ended, and the words after it go on from the largest of
+  theirs (Wang et al. 2024, section 2.1). transformers 5 goes on from the
+  longer side of a video's frames, even if it lasts longer than that.
+
+  Args:
+    ids: of the text, with one placeholder a token of its pictures.
+    grids: of the pictures, in their order.
+    placeholders: their ids.
+  """
+  out, at, i, left = [], 0, 0, iter(grids)
+  while i < len(ids):
+    if ids[i] not in placeholders:
+      out.append(np.full((1, 3), at))
+      at, i = at + 1, i + 1
+      continue
+    grid = next(left)
+    axes = np.mgrid[: grid.times, : grid.rows, : grid.columns]
+    axes[0] = np.floor(axes[0] * np.float32(grid.interval))
+    out.append(axes.reshape(3, -1).T + at)
+    at, i = at + axes.max() + 1, i + grid.tokens
+  return np.concatenate(out)

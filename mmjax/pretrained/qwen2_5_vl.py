@@ -1,0 +1,87 @@
+"""Qwen2.5-VL (Bai et al. 2025), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, keys, qwen_vl
+from mmjax.types import Batch
+
+SKIP = qwen_vl.SKIP
+ALIASES = qwen_vl.ALIASES
+
+_VISION = {
+  'depth': 32,
+  'hidden_size': 3584,
+  'hidden_act': 'silu',
+  'intermediate_size': 3420,
+  'num_heads': 16,
+  'patch_size': 14,
+  'spatial_merge_size': 2,
+  'temporal_patch_size': 2,
+  'tokens_per_second': 4,
+  'window_size': 112,
+  'out_hidden_size': 3584,
+  'fullatt_block_indexes': [7, 15, 23, 31],
+}
+
+
+class Model(qwen_vl.QwenVL):
+  """Qwen2.5-VL, whose videos have a clock.
+
+  Attributes:
+    frames_per_second: of the videos that are given.
+  """
+
+  frames_per_second: ClassVar[float] = 2.0
+
+  @property
+  def window(self) -> int:
+    vision = qwen_vl.vision_section(self.config, _VISION)
+    side = vision['spatial_merge_size'] * vision['patch_size']
+    return vision['window_size'] // side
+
+  @property
+  def video_interval(self) -> float:
+    vision = qwen_vl.vision_section(self.config, _VISION)
+    seconds = vision['temporal_patch_size'] / self.frames_per_second
+    return vision['tokens_per_second'] * seconds
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.VisionLanguage:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'Qwen2_5_VLForConditionalGeneration')
+  vision = qwen_vl.vision_section(config, _VISION)
+  whole = set(vision['fullatt_block_indexes'])
+  encoder = encoders.PackedViT(
+    width=vision['hidden_size'],
+    depth=vision['depth'],
+    num_heads=vision['num_heads'],
+    mlp_dim=vision['intermediate_size'],
+    out_width=vision['out_hidden_size'],
+    merge=vision['spatial_merge_size'] ** 2,
+    window_layers=tuple(i for i in range(vision['depth']) if i not in whole),
+    block={
+      'norm': 'rmsnorm',
+      'activation': configs.activation(vision['hidden_act']),
+      'gated': True,
+    },
+    dtype=dtype,
+  )
+  return qwen_vl.model(config, encoder, dtype)
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return qwen_vl.inputs(qwen_vl.vision_section(config, _VISION))
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  vision = qwen_vl.vision_section(config, _VISION)
+  mlp = {name: f'{name}_proj' for name in ('gate', 'up', 'down')}
+  return qwen_vl.rules(config, vision, mlp, norm_bias=False)

@@ -1,0 +1,58 @@
+"""Qwen2-VL (Wang et al. 2024), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, keys, qwen_vl
+from mmjax.types import Batch
+
+SKIP = qwen_vl.SKIP
+ALIASES = qwen_vl.ALIASES
+
+Model = qwen_vl.QwenVL
+
+_VISION = {
+  'depth': 32,
+  'embed_dim': 1280,
+  'hidden_size': 3584,
+  'hidden_act': 'quick_gelu',
+  'mlp_ratio': 4.0,
+  'num_heads': 16,
+  'patch_size': 14,
+  'spatial_merge_size': 2,
+  'temporal_patch_size': 2,
+}
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.VisionLanguage:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'Qwen2VLForConditionalGeneration')
+  vision = qwen_vl.vision_section(config, _VISION)
+  encoder = encoders.PackedViT(
+    width=vision['embed_dim'],
+    depth=vision['depth'],
+    num_heads=vision['num_heads'],
+    mlp_dim=int(vision['embed_dim'] * vision['mlp_ratio']),
+    out_width=vision['hidden_size'],
+    merge=vision['spatial_merge_size'] ** 2,
+    block={'activation': configs.activation(vision['hidden_act'])},
+    dtype=dtype,
+  )
+  return qwen_vl.model(config, encoder, dtype)
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return qwen_vl.inputs(qwen_vl.vision_section(config, _VISION))
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  vision = qwen_vl.vision_section(config, _VISION)
+  mlp = {'up': 'fc1', 'down': 'fc2'}
+  return qwen_vl.rules(config, vision, mlp, norm_bias=True)

@@ -1,0 +1,151 @@
+"""Published models that write text about pictures."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.pretrained import base, language_models, patches
+from mmjax.types import Array, Batch
+
+
+class VisionLanguage(language_models.Writer):
+  """LLaVA and its kin: pictures of one size, each as many tokens.
+
+  A prompt says where its pictures are seen, by the model's own placeholder,
+  such as `<image>`.
+  """
+
+  def logits(
+    self, pictures: Sequence[Any], texts: str | Sequence[str]
+  ) -> Array:
+    """Logits [B, T, V] of the token after each of a text.
+
+    Args:
+      pictures: see `generate`.
+      texts: one for each entry of `pictures`.
+    """
+    batch, _ = self.read(pictures, texts)
+    return self._reader(self.params, batch)['text_logits']
+
+  def generate(
+    self,
+    pictures: Sequence[Any],
+    prompts: str | Sequence[str],
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    **settings: Any,
+  ) -> list[str]:
+    """Goes on from prompts, greedily unless `settings` say otherwise.
+
+    Args:
+      pictures: one or a list; for each prompt a picture as `pixels` takes it,
+        or a list of them, in the order of its placeholders.
+      prompts: one or as many as there are entries in `pictures`.
+      max_new_tokens: what is written at most.
+      seed: of sampling.
+      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
+        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+
+    Returns:
+      What was written after each prompt.
+
+    Raises:
+      ValueError: if pictures and prompts, or a prompt's placeholders, differ in
+        number.
+    """
+    batch, rows = self.read(pictures, prompts)
+    program = self.compiled(
+      'generate',
+      length=max_new_tokens,
+      **self.generation_settings(settings),
+    )
+    written = program(self.params, batch, rng=jax.random.key(seed))
+    return self.decode(rows, written)
+
+  def read(
+    self, pictures: Any, texts: str | Sequence[str]
+  ) -> tuple[Batch, list[list[int]]]:
+    """What the module reads of pictures and texts, see `generate`.
+
+    Returns:
+      A batch, and the ids of each text without its placeholders.
+    """
+    texts = base.listed(texts)
+    rows = [base.listed(entry) for entry in base.listed(pictures)]
+    if len(rows) != len(texts):
+      raise ValueError(
+        f'{len(rows)} entries of pictures do not go with {len(texts)} texts; '
+        'give one entry, a picture or a list, for each text'
+      )
+    seen, grids = self.look(rows)
+    ids = [
+      self._expanded(text, of_text)
+      for text, of_text in zip(texts, grids, strict=True)
+    ]
+    text, mask = language_models.padded(ids, self.pad_id)
+    batch = {'text': jnp.asarray(text), 'text_mask': jnp.asarray(mask), **seen}
+    batch |= self.located(ids, text.shape[1], grids)
+    places = self.module.placeholders
+    words = [[i for i in row.tolist() if i not in places] for row in ids]
+    return batch, words
+
+  def _expanded(self, text: str, grids: Sequence[patches.Grid]) -> np.ndarray:
+    """Ids of a text, with one placeholder a token of its pictures."""
+    places = self.module.placeholders
+    given = self.tokenizer.encode(self.written_out(text, len(grids))).ids
+    have = [one for one in given if one in places]
+    want = [places[grid.video] for grid in grids]
+    if have != want:
+      raise ValueError(
+        f'a text has the placeholders {have}, but its pictures need {want}; it '
+        f'is {text!r}'
+      )
+    left = iter(grids)
+    return np.concatenate(
+      [[one] * (next(left).tokens if one in places else 1) for one in given]
+    ).astype(np.int32)
+
+  def look(
+    self, rows: list[list[Any]]
+  ) -> tuple[Batch, list[list[patches.Grid]]]:
+    """What the module sees of pictures.
+
+    Args:
+      rows: the pictures of each text.
+
+    Returns:
+      Keys of the batch, and for each picture of each text, its tokens.
+    """
+    side = self._config_of_vision['image_size']
+    most = max(len(row) for row in rows)
+    images = np.zeros((len(rows), most, side, side, 3), np.float32)
+    for row, pictures in enumerate(rows):
+      if pictures:
+        images[row, : len(pictures)] = self.pixels(pictures)
+    number = (side // self._config_of_vision['patch_size']) ** 2
+    number += self.module.vision.class_token - self.module.skipped
+    grids = [[patches.Grid(1, 1, number)] * len(row) for row in rows]
+    return ({'image': jnp.asarray(images)} if most else {}), grids
+
+  def located(
+    self,
+    ids: Sequence[np.ndarray],
+    length: int,
+    grids: Sequence[Sequence[patches.Grid]],
+  ) -> Batch:
+    """Keys of the batch that say where tokens are; here none.
+
+    Args:
+      ids: of each text, without padding.
+      length: of the texts with padding.
+      grids: of the pictures of each text.
+    """
+    return {}
+
+  def written_out(self, text: str, number: int) -> str:
+    """A text with the placeholders of its pictures; here as it is."""
+    return text

@@ -1,0 +1,66 @@
+"""Patches of several images in one row."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import encoders
+
+RNG = np.random.default_rng(0)
+# Two images of 4 and 8 patches, the second in two windows, and padding.
+PATCHES = jnp.asarray(RNG.normal(size=(1, 16, 5)), jnp.float32)
+POSITIONS = jnp.asarray(RNG.integers(0, 4, (1, 16, 2)))
+SEGMENTS = jnp.asarray([[1] * 4 + [2] * 8 + [0] * 4])
+WINDOWS = jnp.asarray([[1] * 4 + [2] * 4 + [3] * 4 + [0] * 4])
+
+
+def make(window_layers=()):
+  return encoders.PackedViT(
+    16, 2, 2, 7, out_width=6, window_layers=window_layers
+  )
+
+
+@pytest.fixture(scope='module')
+def variables(draw):
+  return draw(make(), PATCHES, POSITIONS, SEGMENTS, train=False)
+
+
+def encode(module, variables, part=slice(None), patches=PATCHES):
+  arrays = (patches, POSITIONS, SEGMENTS, WINDOWS)
+  return jax.jit(lambda *given: module.apply(variables, *given, train=False))(
+    *(array[:, part] for array in arrays)
+  )
+
+
+def test_tokens_have_their_shapes_and_masks(variables):
+  out = encode(make(), variables)
+  assert out.values.shape == (1, 4, 6) and out.pooled.shape == (1, 6)
+  assert out.mask.tolist() == [[True, True, True, False]]
+  mean = out.values[0, :3].mean(axis=0)
+  np.testing.assert_allclose(out.pooled[0], mean, rtol=1e-5, atol=1e-6)
+
+
+def test_an_image_is_read_as_it_is_alone(variables):
+  both = encode(make(), variables).values[0]
+  # Products of other shapes, in float32.
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+  close(both[:1], encode(make(), variables, slice(0, 4)).values[0])
+  close(both[1:3], encode(make(), variables, slice(4, 12)).values[0])
+
+
+def test_windows_hide_the_rest_of_an_image(variables):
+  moved = PATCHES.at[:, 8:12].add(1.0)
+  for layers, same in (((0, 1), True), ((0,), False)):
+    before = encode(make(layers), variables).values[0, 1]
+    after = encode(make(layers), variables, patches=moved).values[0, 1]
+    assert np.allclose(before, after) == same
+
+
+def test_what_does_not_fit_is_refused(variables):
+  with pytest.raises(
+    ValueError, match='7 patches are not divisible by merge 4'
+  ):
+    encode(make(), variables, slice(0, 7))
+  with pytest.raises(ValueError, match=r'window_layers \(1,\) need windows'):
+    make((1,)).apply(variables, PATCHES, POSITIONS, SEGMENTS, train=False)

@@ -1,0 +1,126 @@
+"""A language model with pictures among its words."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import decoders, encoders, models
+from mmjax import nn as mnn
+
+SEEN = 9  # The placeholder; there is no such word.
+TEXT = jnp.asarray([[1, SEEN, SEEN, 5, SEEN, SEEN], [1, 3, SEEN, SEEN, 0, 0]])
+MASK = jnp.asarray([[1, 1, 1, 1, 1, 1], [1, 1, 1, 1, 0, 0]], bool)
+IMAGES = np.random.default_rng(0).normal(size=(2, 2, 2, 4, 3))
+BATCH = {
+  'text': TEXT,
+  'text_mask': MASK,
+  'image': jnp.asarray(IMAGES, jnp.float32),
+}
+
+
+@pytest.fixture(scope='module')
+def made(draw):
+  model = models.VisionLanguage(
+    vision=encoders.ViT(2, 8, 1, 2, 7, class_token=True),
+    decoder=decoders.TextDecoder(
+      9,
+      12,
+      2,
+      2,
+      7,
+      20,
+      cross_attention=False,
+      positions='none',
+      block={'rope_theta': 1e4},
+    ),
+    projector=mnn.Mlp(12, 5),
+    placeholders=(SEEN,),
+    skipped=1,
+  )
+  return model, draw(model, BATCH, train=False)
+
+
+def write(model, variables, batch, length=4):
+  generate = functools.partial(
+    model.apply, task='continue', method='generate', length=length, eos_id=()
+  )
+  return jax.jit(generate)(variables, batch)
+
+
+def test_pictures_stand_in_their_places(made):
+  model, variables = made
+  vectors = model.apply(variables, BATCH, method='embed')
+  seen = model.apply(variables, BATCH, method='see').values
+  words = variables['params']['decoder']['words']['table']['embedding']
+  np.testing.assert_array_equal(vectors[0, 1:3], seen[0, :2])
+  np.testing.assert_array_equal(vectors[0, 4:], seen[0, 2:])
+  np.testing.assert_array_equal(vectors[1, 2:4], seen[1, :2])
+  np.testing.assert_array_equal(vectors[0, 3], words[5])
+
+
+def test_a_picture_that_a_text_lacks_changes_nothing(made):
+  model, variables = made
+  apply = jax.jit(functools.partial(model.apply, train=False))
+  before = apply(variables, BATCH)['text_logits']
+  image = BATCH['image'].at[1, 1].set(jnp.nan)
+  after = apply(variables, {**BATCH, 'image': image})['text_logits']
+  np.testing.assert_array_equal(after[1, :4], before[1, :4])
+
+
+def test_greedy_writing_equals_teacher_forcing(made):
+  model, variables = made
+  written = write(model, variables, BATCH)
+  for row, length in enumerate((6, 4)):
+    whole = jnp.concatenate([TEXT[row, :length], written.tokens[row]])[None]
+    batch = {'text': whole, 'image': BATCH['image'][row : row + 1]}
+    logits = model.apply(variables, batch, train=False)['text_logits']
+    want = logits[0, length - 1 : -1].argmax(-1)
+    np.testing.assert_array_equal(written.tokens[row], want)
+
+
+def test_a_text_alone_is_read_too(made):
+  model, variables = made
+  text = jnp.asarray([[1, 3, 5]])
+  alone = model.apply(variables, {'text': text}, train=False)['text_logits']
+  language = models.LanguageModel(model.decoder)
+  decoder = {'params': {'decoder': variables['params']['decoder']}}
+  want = language.apply(decoder, {'text': text}, train=False)['text_logits']
+  np.testing.assert_array_equal(alone, want)
+
+
+def test_a_prompt_may_be_a_prefix(made):
+  model, variables = made
+  prefix = model.clone(prefix=True)
+  got = write(prefix, variables, BATCH, length=1)
+  batch = {**BATCH, 'prefix': MASK}
+  logits = model.apply(variables, batch, train=False)['text_logits']
+  last = logits[jnp.arange(2), jnp.asarray([5, 3])]
+  score = jax.nn.log_softmax(last).max(-1)
+  # Products of other shapes, in float32.
+  np.testing.assert_allclose(got.score, score, rtol=1e-4)
+  causal = write(model, variables, BATCH, length=1)
+  assert not np.allclose(got.score, causal.score)
+
+
+def test_patches_are_read_by_a_packed_encoder(draw, made):
+  model, _ = made
+  packed = models.VisionLanguage(
+    vision=encoders.PackedViT(8, 1, 2, 7, out_width=12),
+    decoder=model.decoder,
+    placeholders=(SEEN,),
+  )
+  patches = {
+    'patches': jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 6))),
+    'positions': jnp.zeros((2, 16, 2), jnp.int32),
+    'segments': jnp.asarray([[1] * 16, [1] * 8 + [0] * 8]),
+  }
+  batch = {'text': TEXT, 'text_mask': MASK, 'patches': patches}
+  variables = draw(packed, batch, train=False)
+  both = write(packed, variables, batch)
+  alone = jax.tree.map(lambda leaf: leaf[1:], batch)
+  np.testing.assert_array_equal(
+    both.tokens[1:], write(packed, variables, alone).tokens
+  )

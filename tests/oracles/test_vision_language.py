@@ -1,0 +1,306 @@
+"""Language models that see, here, equal those of transformers."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from mmjax.pretrained import patches, qwen_vl
+from tests.oracles import harness
+
+VOCABULARY, SEEN, PAD, EOS = 61, 60, 0, 5
+TEXT = {'vocab_size': VOCABULARY, 'bos_token_id': 1, 'eos_token_id': EOS}
+# As published, the start and the end of what is seen surround it.
+QWEN = {
+  'image_token_id': SEEN,
+  'video_token_id': SEEN - 1,
+  'vision_start_token_id': 2,
+  'vision_end_token_id': 3,
+}
+CONFIGS = {
+  'llava_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 3,
+     'num_attention_heads': 3, 'image_size': 14, 'patch_size': 7},
+    {},
+  ),
+  'llava_full': (
+    {'hidden_size': 24, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'head_dim': 10, 'attention_bias': True, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 2,
+     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 6,
+     'hidden_act': 'gelu'},
+    {'vision_feature_select_strategy': 'full', 'vision_feature_layer': -1,
+     'projector_hidden_act': 'gelu_pytorch_tanh'},
+  ),
+  'llava_early': (
+    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
+     'num_attention_heads': 2, 'num_key_value_heads': 1, **TEXT},
+    {'hidden_size': 20, 'intermediate_size': 30, 'num_hidden_layers': 3,
+     'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3},
+    {'vision_feature_layer': 1, 'multimodal_projector_bias': False},
+  ),
+  'qwen2vl_odd': (
+    {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'num_key_value_heads': 1,
+     'rope_parameters': {'mrope_section': [1, 1, 2]}, **TEXT},
+    {'depth': 2, 'embed_dim': 24, 'hidden_size': 24, 'num_heads': 3,
+     'mlp_ratio': 2, 'patch_size': 3, 'temporal_patch_size': 2},
+    {},
+  ),
+  'qwen2vl_tied': (
+    {'hidden_size': 40, 'intermediate_size': 44, 'num_hidden_layers': 1,
+     'num_attention_heads': 2, 'num_key_value_heads': 2,
+     'rope_parameters': {'mrope_section': [2, 3, 5], 'rope_theta': 100.0},
+     **TEXT},
+    {'depth': 1, 'embed_dim': 16, 'hidden_size': 40, 'num_heads': 4,
+     'mlp_ratio': 4, 'patch_size': 2, 'temporal_patch_size': 1,
+     'spatial_merge_size': 3, 'hidden_act': 'gelu'},
+    {'tie_word_embeddings': True},
+  ),
+  'qwen2vl_deep': (
+    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
+     'num_attention_heads': 4, 'num_key_value_heads': 2, 'rms_norm_eps': 1e-3,
+     'rope_parameters': {'mrope_section': [0, 1, 1]}, **TEXT},
+    {'depth': 3, 'embed_dim': 8, 'hidden_size': 16, 'num_heads': 1,
+     'mlp_ratio': 3, 'patch_size': 4, 'spatial_merge_size': 1},
+    {},
+  ),
+  'qwen25vl_odd': (
+    {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'num_key_value_heads': 1,
+     'rope_parameters': {'mrope_section': [1, 1, 2]}, **TEXT},
+    {'depth': 4, 'hidden_size': 24, 'out_hidden_size': 24, 'num_heads': 3,
+     'intermediate_size': 17, 'patch_size': 3, 'window_size': 12,
+     'fullatt_block_indexes': [1, 3]},
+    {},
+  ),
+  'qwen25vl_tied': (
+    {'hidden_size': 20, 'intermediate_size': 44, 'num_hidden_layers': 1,
+     'num_attention_heads': 2, 'num_key_value_heads': 2,
+     'rope_parameters': {'mrope_section': [2, 1, 2], 'rope_theta': 100.0},
+     **TEXT},
+    {'depth': 2, 'hidden_size': 16, 'out_hidden_size': 20, 'num_heads': 2,
+     'intermediate_size': 30, 'patch_size': 2, 'window_size': 8,
+     'fullatt_block_indexes': [0], 'tokens_per_second': 3,
+     'temporal_patch_size': 1},
+    {'tie_word_embeddings': True},
+  ),
+  'qwen25vl_windows': (
+    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
+     'num_attention_heads': 4, 'num_key_value_heads': 2,
+     'rope_parameters': {'mrope_section': [0, 1, 1]}, **TEXT},
+    {'depth': 3, 'hidden_size': 8, 'out_hidden_size': 16, 'num_heads': 1,
+     'intermediate_size': 12, 'patch_size': 2, 'window_size': 12,
+     'spatial_merge_size': 1, 'fullatt_block_indexes': [],
+     'hidden_act': 'gelu'},
+    {},
+  ),
+}  # fmt: skip
+FAMILIES = {
+  'llava': (
+    transformers.LlavaConfig,
+    transformers.LlavaForConditionalGeneration,
+    transformers.LlamaConfig,
+    transformers.CLIPVisionConfig,
+    {'image_token_index': SEEN},
+  ),
+  'qwen2vl': (
+    transformers.Qwen2VLConfig,
+    transformers.Qwen2VLForConditionalGeneration,
+    dict,
+    dict,
+    QWEN,
+  ),
+  'qwen25vl': (
+    transformers.Qwen2_5_VLConfig,
+    transformers.Qwen2_5_VLForConditionalGeneration,
+    dict,
+    dict,
+    QWEN,
+  ),
+}
+
+
+def original(name):
+  torch.manual_seed(0)
+  make, make_model, make_text, make_vision, more = FAMILIES[name.split('_')[0]]
+  text, vision, both = CONFIGS[name]
+  config = make(
+    text_config=make_text(**text),
+    vision_config=make_vision(**vision),
+    **more,
+    **both,
+  )
+  model = harness.randomised(make_model(config), 0.3)
+  for key, parameter in model.named_parameters():
+    # Words outweighed by their blocks, or each would be followed by itself.
+    if parameter.ndim > 1 and not re.search('embed|lm_head', key):
+      parameter.data *= 2
+  return model
+
+
+@pytest.fixture(scope='module', params=CONFIGS)
+def pair(request, tmp_path_factory):
+  model = original(request.param)
+  folder = tmp_path_factory.mktemp(request.param)
+  return model, harness.loaded_from(model, folder)
+
+
+def number_of_tokens(loaded):
+  vision = loaded._config_of_vision
+  patches = (vision['image_size'] // vision['patch_size']) ** 2
+  return patches + loaded.module.vision.class_token - loaded.module.skipped
+
+
+def words(rng, number):
+  return rng.integers(6, SEEN - 1, number).tolist()
+
+
+def padded(rows, left, fill=PAD):
+  """Rows of any lengths as one array, and its mask."""
+  longest = max(map(len, rows))
+  out = np.full((len(rows), longest, *np.shape(rows[0])[1:]), fill)
+  mask = np.zeros(out.shape[:2], bool)
+  for i, row in enumerate(rows):
+    place = slice(longest - len(row), None) if left else slice(len(row))
+    out[i, place], mask[i, place] = row, True
+  return out, mask
+
+
+def qwen_batch(loaded, left):
+  """Pictures of several sizes and a video; a text has both, one has none."""
+  rng = np.random.default_rng(0)
+  video = {'video': True, 'interval': loaded.video_interval}
+  grids = [
+    # Not longer than it is high: see `patches.rotary_positions`.
+    [patches.Grid(1, 2, 4), patches.Grid(2, 5, 1, **video)],
+    [patches.Grid(1, 3, 3)],
+    [],
+  ]
+  vision = loaded.module.vision
+  config = loaded.config['vision_config']
+  size = 3 * config['temporal_patch_size'] * config['patch_size'] ** 2
+  pixels = [
+    [rng.normal(size=(grid.tokens * vision.merge, size)) for grid in row]
+    for row in grids
+  ]
+  rows = []
+  for row in grids:
+    rows.append([1, *words(rng, 3)])
+    for grid in row:
+      seen = [SEEN - grid.video] * grid.tokens
+      rows[-1] += [2, *seen, 3, *words(rng, 2)]
+  ids, mask = padded(rows, left)
+  positions = [
+    patches.rotary_positions(row, of_row, (SEEN, SEEN - 1))
+    for row, of_row in zip(rows, grids, strict=True)
+  ]
+  ours = {
+    'text': jnp.asarray(ids),
+    'text_mask': jnp.asarray(mask),
+    'text_positions': jnp.asarray(padded(positions, left)[0]),
+    **loaded.packed(pixels, grids),
+  }
+  side = round(vision.merge**0.5)
+  kinds = (ids == SEEN) + 2 * (ids == SEEN - 1)
+  theirs = {
+    'input_ids': torch.tensor(ids),
+    'attention_mask': torch.tensor(mask).long(),
+    'mm_token_type_ids': torch.tensor(kinds).int(),
+  }
+  for key, suffix, is_video in (
+    ('image', '', False),
+    ('video', '_videos', True),
+  ):
+    found = [
+      (array, [grid.times, grid.rows * side, grid.columns * side])
+      for row, of_row in zip(pixels, grids, strict=True)
+      for array, grid in zip(row, of_row, strict=True)
+      if grid.video == is_video
+    ]
+    arrays = np.concatenate([array for array, _ in found]).astype(np.float32)
+    theirs[f'pixel_values{suffix}'] = torch.tensor(arrays)
+    theirs[f'{key}_grid_thw'] = torch.tensor([grid for _, grid in found])
+  if hasattr(loaded, 'frames_per_second'):
+    seconds = config['temporal_patch_size'] / loaded.frames_per_second
+    theirs['second_per_grid_ts'] = torch.tensor([seconds])
+  return theirs, ours
+
+
+def batch(loaded, left=False):
+  """Three texts with two, one and no pictures, and padding on either side."""
+  if isinstance(loaded, qwen_vl.QwenVL):
+    return qwen_batch(loaded, left)
+  rng = np.random.default_rng(0)
+  seen = [SEEN] * number_of_tokens(loaded)
+  rows = [
+    [1, *words(rng, 2), *seen, *words(rng, 3), *seen, *words(rng, 2)],
+    [1, *seen, *words(rng, 5)],
+    [1, *words(rng, 7)],
+  ]
+  ids, mask = padded(rows, left)
+  side = loaded._config_of_vision['image_size']
+  images = rng.normal(size=(3, 2, side, side, 3)).astype(np.float32)
+  pictures = np.concatenate([images[0], images[1, :1]])
+  theirs = {
+    'input_ids': torch.tensor(ids),
+    'attention_mask': torch.tensor(mask).long(),
+    'pixel_values': torch.tensor(pictures).permute(0, 3, 1, 2),
+  }
+  ours = {
+    'text': jnp.asarray(ids),
+    'text_mask': jnp.asarray(mask),
+    'image': jnp.asarray(images),
+  }
+  return theirs, ours
+
+
+def test_outputs_agree(pair):
+  model, loaded = pair
+  theirs, ours = batch(loaded)
+  mask = np.asarray(ours['text_mask'])
+  with torch.no_grad():
+    want = model(**theirs).logits.numpy()
+  got = loaded._reader(loaded.params, ours)['text_logits']
+  assert want[mask].std(axis=0).min() > 0.1
+  harness.check_close(np.asarray(got)[mask], want[mask])
+
+
+def test_gradients_agree(pair):
+  model, loaded = pair
+  theirs, ours = batch(loaded)
+  mask = np.asarray(ours['text_mask'])
+
+  def loss(params):
+    out = loaded.module.apply({'params': params}, ours, train=False)
+    return jnp.mean(out['text_logits'][mask] ** 2)
+
+  def their_loss(model):
+    return (model(**theirs).logits[torch.tensor(mask)] ** 2).mean()
+
+  harness.check_gradients(model, loaded, their_loss, loss)
+
+
+def test_what_is_saved_loads_there(pair, tmp_path):
+  harness.check_saved(*pair, tmp_path)
+
+
+def test_greedy_writing_agrees(pair):
+  model, loaded = pair
+  theirs, _ = batch(loaded, left=True)
+  want = model.generate(
+    **theirs, max_new_tokens=20, do_sample=False, pad_token_id=PAD
+  )[:, theirs['input_ids'].shape[1] :]
+  want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
+  program = loaded.compiled(
+    'generate', task='continue', length=20, eos_id=(EOS,), pad_id=PAD
+  )
+  for left in (False, True):
+    got = program(loaded.params, batch(loaded, left)[1]).tokens
+    np.testing.assert_array_equal(got, want)
+  assert len(np.unique(want)) > 5

@@ -1,0 +1,182 @@
+"""Writes small models that see and what transformers computes with them.
+
+Run it with the extra `oracles`, from the project's folder:
+
+  python tests/pretrained/make_golden_vision_language.py
+"""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import tokenizers
+import torch
+import transformers
+
+FOLDER = Path(__file__).parent / 'golden'
+WORDS = ['a', 'small', 'large', 'red', 'blue', 'circle', 'square', 'cat', 'is']
+SPECIAL = ['<s>', '</s>', '?', '<image>', '<|vision_start|>', '<|vision_end|>']
+SPECIAL += ['<|image_pad|>', '<|video_pad|>']
+NEW = 12
+
+IDS = {'bos_token_id': 0, 'eos_token_id': 1}
+TEXT = {
+  'vocab_size': len(SPECIAL) + len(WORDS),
+  'hidden_size': 16,
+  'intermediate_size': 20,
+  'num_hidden_layers': 2,
+  'num_attention_heads': 2,
+  'num_key_value_heads': 1,
+  'max_position_embeddings': 64,
+  **IDS,
+}
+CLIP = {
+  'hidden_size': 12,
+  'intermediate_size': 18,
+  'num_hidden_layers': 2,
+  'num_attention_heads': 2,
+  'image_size': 21,
+  'patch_size': 7,
+}
+QWEN = {
+  'image_token_id': SPECIAL.index('<|image_pad|>'),
+  'video_token_id': SPECIAL.index('<|video_pad|>'),
+  'vision_start_token_id': SPECIAL.index('<|vision_start|>'),
+  'vision_end_token_id': SPECIAL.index('<|vision_end|>'),
+}
+SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
+PROMPTS = {
+  'llava': ['<image> a small red', 'a <image> cat is'],
+  'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+  'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+}
+
+
+def llava() -> None:
+  config = transformers.LlavaConfig(
+    text_config=transformers.LlamaConfig(**TEXT),
+    vision_config=transformers.CLIPVisionConfig(**CLIP),
+    image_token_index=SPECIAL.index('<image>'),
+    **IDS,
+  )
+  images = transformers.CLIPImageProcessorPil(
+    size={'shortest_edge': 24}, crop_size={'height': 21, 'width': 21}
+  )
+  processor = transformers.LlavaProcessor(
+    images,
+    tokenizer(),
+    patch_size=7,
+    num_additional_image_tokens=1,
+    vision_feature_select_strategy='default',
+  )
+  model = transformers.LlavaForConditionalGeneration(config)
+  write('llava', model, processor)
+
+
+def qwen2_vl() -> None:
+  vision = {'depth': 2, 'embed_dim': 8, 'num_heads': 2, 'hidden_size': 16}
+  config = transformers.Qwen2VLConfig(
+    text_config={**TEXT, 'rope_parameters': {'mrope_section': [1, 1, 2]}},
+    vision_config={**vision, 'mlp_ratio': 2, 'patch_size': 4},
+    tie_word_embeddings=True,
+    **QWEN,
+  )
+  model = transformers.Qwen2VLForConditionalGeneration(config)
+  write('qwen2_vl', model, qwen_processor(transformers.Qwen2VLProcessor))
+
+
+def qwen2_5_vl() -> None:
+  vision = {'depth': 3, 'hidden_size': 8, 'num_heads': 2, 'patch_size': 4}
+  config = transformers.Qwen2_5_VLConfig(
+    text_config={**TEXT, 'rope_parameters': {'mrope_section': [1, 1, 2]}},
+    vision_config={
+      **vision,
+      'intermediate_size': 12,
+      'out_hidden_size': 16,
+      'window_size': 16,
+      'fullatt_block_indexes': [1],
+    },
+    **QWEN,
+  )
+  model = transformers.Qwen2_5_VLForConditionalGeneration(config)
+  write('qwen2_5_vl', model, qwen_processor(transformers.Qwen2_5_VLProcessor))
+
+
+def qwen_processor(make):
+  images = transformers.Qwen2VLImageProcessorPil(
+    patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
+  )
+
+  class WithoutVideos(make):
+    """Videos need torchvision there."""
+
+    attributes = ('image_processor', 'tokenizer')
+
+    def check_argument_for_proper_class(self, name, argument):
+      return None
+
+  return WithoutVideos(images, tokenizer(), None)
+
+
+def write(name, model, processor) -> None:
+  """One folder: the model, its files, and what it computes."""
+  folder = FOLDER / name
+  torch.manual_seed(0)
+  model = model.eval()
+  with torch.no_grad():
+    for key, parameter in model.named_parameters():
+      # Blocks outweigh words, so that what is written varies.
+      words = 'embed' in key or 'lm_head' in key
+      size = 1.0 if parameter.ndim > 1 and not words else 0.5
+      size = 0.1 if key.endswith('bias') else size
+      parameter.copy_(torch.randn_like(parameter) * size)
+  model.save_pretrained(folder)
+  processor.image_processor.save_pretrained(folder)
+  processor.tokenizer.backend_tokenizer.save(str(folder / 'tokenizer.json'))
+
+  pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
+  pictures = [PIL.Image.fromarray(p) for p in (pixels, pixels[:19])]
+  inputs = processor(
+    images=pictures,
+    text=PROMPTS[name],
+    padding=True,
+    padding_side='left',
+    return_tensors='pt',
+  )
+  written = model.generate(
+    **inputs, max_new_tokens=NEW, do_sample=False, pad_token_id=1
+  )[:, inputs['input_ids'].shape[1] :]
+  alone = processor(
+    images=pictures[:1], text=PROMPTS[name][:1], return_tensors='pt'
+  )
+  with torch.no_grad():
+    logits = model(**alone).logits.numpy()[0]
+  np.savez(
+    folder / 'expected.npz',
+    pixels=pixels,
+    logits=logits,
+    texts=processor.batch_decode(written, skip_special_tokens=True),
+  )
+  for path in folder.iterdir():
+    path.chmod(0o644)
+
+
+def tokenizer() -> transformers.PreTrainedTokenizerFast:
+  vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+  made = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(vocabulary, unk_token='?')
+  )
+  made.add_special_tokens(SPECIAL)
+  made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  made.post_processor = tokenizers.processors.TemplateProcessing(
+    single='<s> $A', special_tokens=[('<s>', 0)]
+  )
+  return transformers.PreTrainedTokenizerFast(
+    tokenizer_object=made, pad_token='</s>', bos_token='<s>', eos_token='</s>'
+  )
+
+
+if __name__ == '__main__':
+  llava()
+  qwen2_vl()
+  qwen2_5_vl()

@@ -1,0 +1,193 @@
+"""Language models that see: as transformers computed them, and out again."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+from mmjax import pretrained
+from mmjax.pretrained import checkpoint, tensors
+
+GOLDEN = Path(__file__).parent / 'golden'
+SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
+PROMPTS = {
+  'llava': ['<image> a small red', 'a <image> cat is'],
+  'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+  'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
+}
+NEW = 12
+
+
+@pytest.fixture(scope='module', params=PROMPTS)
+def name(request):
+  return request.param
+
+
+@pytest.fixture(scope='module')
+def loaded(name):
+  return pretrained.load(GOLDEN / name)
+
+
+def test_logits_and_texts_are_those_of_transformers(name, loaded, tmp_path):
+  expected, prompts = np.load(GOLDEN / name / 'expected.npz'), PROMPTS[name]
+  pixels = expected['pixels']
+  logits = loaded.logits(pixels, prompts[0])[0, : len(expected['logits'])]
+  size = np.abs(expected['logits']).max()
+  # Pictures within 1e-6, and some blocks in float32.
+  np.testing.assert_allclose(
+    logits / size, expected['logits'] / size, rtol=0, atol=1e-5
+  )
+  path = tmp_path / 'lower.png'
+  PIL.Image.fromarray(pixels[:19]).save(path)
+  written = loaded.generate([pixels, path], prompts, max_new_tokens=NEW)
+  assert [text.strip() for text in written] == expected['texts'].tolist()
+
+
+def test_a_text_has_none_or_several_pictures(name, loaded):
+  pixels = np.load(GOLDEN / name / 'expected.npz')['pixels']
+  prompts = [*PROMPTS[name], 'a cat', ' '.join(PROMPTS[name])]
+  pictures = [pixels, pixels[:25], [], [pixels, pixels[:25]]]
+  together = loaded.generate(pictures, prompts, max_new_tokens=5)
+  for i in (2, 3):
+    alone = loaded.generate([pictures[i]], prompts[i], max_new_tokens=5)
+    assert alone == together[i : i + 1]
+
+
+def test_what_is_saved_is_what_was_loaded(name, loaded, tmp_path):
+  pretrained.save(loaded, tmp_path)
+  again = pretrained.load(tmp_path)
+  assert again.config == loaded.config and again.files == loaded.files
+  jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)
+  there, here = tensors.Tensors(GOLDEN / name), tensors.Tensors(tmp_path)
+  assert here.names == there.names
+  for tensor in there.names:
+    np.testing.assert_array_equal(here.read(tensor), there.read(tensor))
+
+
+@pytest.mark.parametrize(
+  ('name', 'names'),
+  [
+    (
+      'llava',
+      [
+        ('language_model.lm_head', 'lm_head'),
+        ('language_model.model', 'model.language_model'),
+        ('vision_tower', 'model.vision_tower.vision_model'),
+        ('multi_modal_projector', 'model.multi_modal_projector'),
+      ],
+    ),
+    (
+      'qwen2_vl',
+      [('model.', 'model.language_model.'), ('visual', 'model.visual')],
+    ),
+  ],
+)
+def test_other_releases_names_are_read(name, names, tmp_path):
+  shutil.copytree(GOLDEN / name, tmp_path, dirs_exist_ok=True)
+  source = tensors.Tensors(GOLDEN / name)
+  other = {}
+  for key in source.names:
+    for ours, theirs in names:
+      if key.startswith(ours):
+        other[theirs + key.removeprefix(ours)] = source.read(key)
+        break
+  tensors.write(tmp_path, other.items())
+  want = pretrained.load(GOLDEN / name).params
+  jax.tree.map(
+    np.testing.assert_array_equal, pretrained.load(tmp_path).params, want
+  )
+
+
+def test_a_video_is_read_too():
+  frames = np.random.default_rng(0).integers(0, 256, (3, 9, 17, 3), np.uint8)
+  for name in ('qwen2_vl', 'qwen2_5_vl'):
+    model = pretrained.load(GOLDEN / name)
+    prompt = f'{SEEN.replace("image", "video")} a cat'
+    batch, _ = model.read([frames], prompt)
+    assert (batch['text'] == 7).sum() == 2 * batch['text_mask'][0].sum() // 4
+    first, second = model.generate(
+      [frames, frames[::-1]], [prompt, prompt], max_new_tokens=9
+    )
+    assert first != second
+
+
+def test_pictures_and_placeholders_must_agree(name, loaded):
+  pixels = np.zeros((8, 8, 3), np.uint8)
+  with pytest.raises(ValueError, match='its pictures need'):
+    loaded.generate([pixels], ['a cat'])
+  with pytest.raises(
+    ValueError, match=r'2 entries of pictures .* with 1 texts'
+  ):
+    loaded.generate([pixels, pixels], PROMPTS[name][:1])
+
+
+@pytest.mark.parametrize(
+  ('name', 'section', 'values', 'message'),
+  [
+    ('llava', 'text_config', {'model_type': 'mistral'}, "is 'mistral'"),
+    ('llava', '', {'vision_feature_layer': [1, 2]}, r'layer is \[1, 2\]'),
+    ('llava', '', {'vision_feature_select_strategy': 'x'}, "strategy is 'x'"),
+    ('qwen2_vl', 'vision_config', {'in_channels': 1}, 'in_channels is 1'),
+    (
+      'qwen2_5_vl',
+      'vision_config',
+      {'rope_parameters': {'rope_type': 'x'}},
+      "rope_type is 'x'",
+    ),
+  ],
+)
+def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
+  shutil.copytree(GOLDEN / name, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'config.json'
+  config = json.loads(path.read_text())
+  (config[section] if section else config).update(values)
+  path.write_text(json.dumps(config))
+  with pytest.raises(ValueError, match=message):
+    pretrained.load(tmp_path)
+
+
+LLAVA = {
+  'text_config': {
+    'model_type': 'llama',
+    'vocab_size': 32064,
+    'max_position_embeddings': 4096,
+    'rms_norm_eps': 1e-5,
+  },
+  'vision_config': {
+    'model_type': 'clip_vision_model',
+    'hidden_size': 1024,
+    'image_size': 336,
+    'intermediate_size': 4096,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 24,
+    'patch_size': 14,
+  },
+}
+QWEN = {
+  'hidden_size': 3584,
+  'intermediate_size': 18944,
+  'num_hidden_layers': 28,
+  'num_attention_heads': 28,
+  'num_key_value_heads': 4,
+  'vocab_size': 152064,
+  'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]},
+}
+QWEN2 = {'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584, 'num_heads': 16}
+QWEN25 = {'depth': 32, 'hidden_size': 1280, 'intermediate_size': 3420}
+# Parameters of the published checkpoints.
+SIZES = {
+  'llava': (LLAVA, 7_063_427_072),
+  'qwen2_vl': ({**QWEN, 'vision_config': QWEN2}, 8_291_375_616),
+  'qwen2_5_vl': ({**QWEN, 'vision_config': QWEN25}, 8_292_166_656),
+}
+
+
+def test_published_sizes(name):
+  config, number = SIZES[name]
+  family = checkpoint.FAMILIES[name]
+  shapes = checkpoint.shapes(family.module(config), family.inputs(config))
+  assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
