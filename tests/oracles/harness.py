@@ -1,13 +1,14 @@
 """What every comparison with transformers does."""
 
+import copy
 import functools
+import tempfile
 
 import jax
 import numpy as np
 import torch
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, keys
 
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-4)
 
@@ -37,7 +38,10 @@ def check_close(got, want, name=''):
 
 
 def check_gradients(model, loaded, their_loss, our_loss):
-  """Asserts that gradients of the same scalar agree, for every tensor.
+  """Asserts that gradients of the same scalar agree, for every parameter.
+
+  Their gradients come here as weights do, so that names and forms fit. A
+  parameter that the loss does not reach has none there, and 0 here.
 
   Args:
     model: of transformers.
@@ -47,17 +51,28 @@ def check_gradients(model, loaded, their_loss, our_loss):
   """
   model.zero_grad()
   their_loss(model).backward()
-  want = {
-    name: parameter.grad.numpy()
-    for name, parameter in model.named_parameters()
-    if parameter.grad is not None
-  }
-  gradient = jax.jit(jax.grad(our_loss))(loaded.params)
-  family = checkpoint.family_of(loaded.config)
-  got = dict(keys.save(family.rules(loaded.config), gradient))
-  for name in sorted(got.keys() | want.keys()):
-    # A parameter that the loss does not reach has no gradient there, 0 here.
-    check_close(got[name], want.get(name, np.zeros_like(got[name])), name)
+  gradients = copy.deepcopy(model)
+  with torch.no_grad():
+    for theirs, parameter in zip(
+      gradients.parameters(), model.parameters(), strict=True
+    ):
+      theirs.zero_()
+      if parameter.grad is not None:
+        theirs.copy_(parameter.grad)
+    for buffer in gradients.buffers():
+      buffer.zero_()
+  with tempfile.TemporaryDirectory() as folder:
+    want = loaded_from(gradients, folder).params
+  got = jax.jit(jax.grad(our_loss))(loaded.params)
+  for path, gradient in jax.tree.leaves_with_path(got):
+    name = jax.tree_util.keystr(path)
+    check_close(gradient, _leaf(want, path), name)
+
+
+def _leaf(tree, path):
+  for key in path:
+    tree = tree[key.key]
+  return tree
 
 
 def check_saved(model, loaded, folder):
