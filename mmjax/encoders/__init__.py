@@ -1,9 +1,16 @@
 """One modality in, `Tokens` out."""
 
-from mmjax.encoders.audio import AudioTransformer
+from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.vit import ViT
 
-__all__ = ['AudioTransformer', 'Recurrent', 'ResNet', 'Transformer', 'ViT']
+__all__ = [
+  'AudioTransformer',
+  'Recurrent',
+  'ResNet',
+  'SpectrogramTransformer',
+  'Transformer',
+  'ViT',
+]
