@@ -1,6 +1,6 @@
 """One modality in, `Tokens` out."""
 
-from mmjax.encoders.audio import AudioTransformer
+from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
@@ -12,6 +12,7 @@ __all__ = [
   'PackedViT',
   'Recurrent',
   'ResNet',
+  'SpectrogramTransformer',
   'Transformer',
   'ViT',
 ]

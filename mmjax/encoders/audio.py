@@ -1,8 +1,9 @@
-"""The audio transformer."""
+"""Transformers that read spectrograms."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
+import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -102,6 +103,152 @@ class AudioTransformer(tower.Tower):
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
     x, _ = self.blocks(x, mask=mask[:, None], train=train)
     return self.last_norm(x) if self.final_norm else x
+
+
+class SpectrogramTransformer(tower.Tower):
+  """Cuts a spectrogram into patches that may overlap, as if it were an image.
+
+  AST (Gong et al. 2021, section 2.1): its two learned tokens come from DeiT,
+  and their mean is the summary.
+
+  Attributes:
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    patch_size: side of a patch, in bands and in frames.
+    strides: bands and frames from one patch to the next.
+    tokens: names of the learned tokens before the patches; their mean is the
+      summary, without them that of the patches.
+    final_norm: whether tokens are normalised after the stack.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the tokens before the stack.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  patch_size: int = 16
+  strides: tuple[int, int] = (10, 10)
+  tokens: Sequence[str] = ('class_token', 'distillation_token')
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  pooling: ClassVar[str] = 'mean'
+
+  def setup(self):
+    self.patches = SpectrogramPatches(
+      self.width, self.patch_size, self.strides, self.tokens, self.dtype
+    )
+    self.setup_tower(initial_norm=False)
+
+  def __call__(
+    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes spectrograms.
+
+    Args:
+      spectrogram: [B, F, M] floats, such as `mmjax.ops.log_fbank` gives; F and
+        M are those that the parameters were made for.
+      mask: [B], True where there is sound; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, N, D], the learned ones, then patches, low bands first.
+
+    Raises:
+      ValueError: if a patch is larger than the spectrogram.
+    """
+    x, mask = self.embed(spectrogram, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
+    x = self.embed_dropout(self.patches(spectrogram), deterministic=not train)
+    if mask is None:
+      mask = jnp.ones(x.shape[:1], bool)
+    return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    return self.last_norm(x) if self.final_norm else x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, N, D] as [B, D]."""
+    number = len(self.tokens) or x.shape[1]
+    return super().pool(x[:, :number], mask[:, :number], train=train)
+
+
+class SpectrogramPatches(nn.Module):
+  """Projects patches to tokens and tells each where it stands.
+
+  Attributes:
+    width: D.
+    patch_size: see `SpectrogramTransformer.patch_size`.
+    strides: see `SpectrogramTransformer.strides`.
+    tokens: see `SpectrogramTransformer.tokens`.
+    dtype: of the computation.
+  """
+
+  width: int
+  patch_size: int
+  strides: tuple[int, int]
+  tokens: Sequence[str]
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, spectrogram: Array) -> Array:
+    """Embeds [B, F, M] as [B, N, D]."""
+    size = self.patch_size
+    if min(spectrogram.shape[1:]) < size:
+      raise ValueError(
+        f'a patch of {size} is larger than the spectrogram, '
+        f'{list(spectrogram.shape[1:])}; use a smaller patch_size or pad it'
+      )
+    x = nn.Conv(
+      self.width,
+      (size, size),
+      self.strides,
+      padding='VALID',
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), (None, None, None, 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=self.dtype,
+      name='projection',
+    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))
+    x = einops.rearrange(x, 'b m f d -> b (m f) d')
+    learned = [
+      jnp.broadcast_to(self._table(name, 1), (x.shape[0], 1, self.width))
+      for name in self.tokens
+    ]
+    x = jnp.concatenate([*learned, x], axis=1)
+    return x + self._table('position_table', x.shape[1])
+
+  def _table(self, name: str, length: int) -> Array:
+    table = self.param(
+      name,
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'embed')
+      ),
+      (length, self.width),
+      jnp.float32,
+    )
+    return table[None].astype(self.dtype)
 
 
 class FrameEmbedding(nn.Module):

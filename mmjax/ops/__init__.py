@@ -15,13 +15,14 @@ from mmjax.ops.positions import (
   sincos_2d,
 )
 from mmjax.ops.sampling import filter_logits, sample_token
-from mmjax.ops.spectrogram import log_mel, mel_filters
+from mmjax.ops.spectrogram import log_fbank, log_mel, mel_filters
 
 __all__ = [
   'causal_mask',
   'dot_product_attention',
   'filter_logits',
   'last_token',
+  'log_fbank',
   'log_mel',
   'masked_mean',
   'mean_tokens',

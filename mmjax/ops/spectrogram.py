@@ -1,4 +1,4 @@
-"""Sound to a log-mel spectrogram."""
+"""Sound to log-mel spectrograms."""
 
 import functools
 
@@ -49,16 +49,87 @@ def log_mel(
     )
   audio = audio.astype(jnp.float32)
   padded = jnp.pad(audio, ((0, 0), (n_fft // 2, n_fft // 2)), mode='reflect')
-  starts = np.arange(samples // hop) * hop
-  frames = padded[:, starts[:, None] + np.arange(n_fft)[None]]
+  frames = _frames(padded, samples // hop, hop, n_fft)
   window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-  window = jnp.asarray(window, jnp.float32)[None, None]
-  power = jnp.square(jnp.abs(jnp.fft.rfft(frames * window)))
-  bands = jnp.asarray(mel_filters(num_mels, n_fft, sample_rate), jnp.float32)
-  mels = jnp.einsum('bfn,nm->bfm', power, bands)
-  logs = jnp.log10(jnp.maximum(mels, 1e-10))
+  bands = mel_filters(num_mels, n_fft, sample_rate)
+  logs = jnp.log10(jnp.maximum(_bands(frames, window, n_fft, bands), 1e-10))
   logs = jnp.maximum(logs, logs.max(axis=(1, 2), keepdims=True) - 8.0)
   return (logs + 4.0) / 4.0
+
+
+def log_fbank(
+  audio: Float[Array, 'B S'],
+  *,
+  num_mels: int = 128,
+  frame: int = 400,
+  n_fft: int = 512,
+  hop: int = 160,
+  sample_rate: int = 16_000,
+  lowest: float = 20.0,
+) -> Float[Array, 'B F M']:
+  """How loud each band of frequencies is over time, as Kaldi computes it.
+
+  Each frame loses its mean, and 0.97 of each sample is taken from the next;
+  then a Hann window that ends at 0, power spectra, triangular bands on the mel
+  scale 1127 ln(1 + f / 700), and the natural logarithm (Kaldi's compute-fbank
+  with window-type=hanning and without dithering; torchaudio's
+  `compliance.kaldi.fbank`).
+
+  Args:
+    audio: [B, samples], in -1..1.
+    num_mels: M.
+    frame: samples of a frame; only those that fit are computed.
+    n_fft: length of the Fourier transform, which frames are filled up to.
+    hop: samples from one frame to the next.
+    sample_rate: samples a second.
+    lowest: frequency in hertz where the first band begins; the last ends at
+      half the sample rate.
+
+  Returns:
+    [B, F, M] float32, F = (samples - frame) // hop + 1.
+
+  Raises:
+    ValueError: if there are fewer samples than a frame has.
+  """
+  samples = audio.shape[1]
+  if samples < frame:
+    raise ValueError(
+      f'{samples} samples are less than a frame of {frame}; pad the audio'
+    )
+  number = (samples - frame) // hop + 1
+  frames = _frames(audio.astype(jnp.float32), number, hop, frame)
+  frames = frames - frames.mean(axis=-1, keepdims=True)
+  before = jnp.concatenate([frames[..., :1], frames[..., :-1]], axis=-1)
+  bands = _kaldi_filters(num_mels, n_fft, sample_rate, lowest)
+  power = _bands(frames - 0.97 * before, np.hanning(frame), n_fft, bands)
+  return jnp.log(jnp.maximum(power, jnp.finfo(jnp.float32).eps))
+
+
+def _frames(audio: Array, number: int, hop: int, size: int) -> Array:
+  """Cuts [B, S] into [B, number, size], `hop` apart."""
+  starts = np.arange(number) * hop
+  return audio[:, starts[:, None] + np.arange(size)[None]]
+
+
+def _bands(
+  frames: Array, window: np.ndarray, n_fft: int, filters: np.ndarray
+) -> Array:
+  """The power of frames [B, F, size] in bands: [B, F, M]."""
+  windowed = frames * jnp.asarray(window, jnp.float32)[None, None]
+  power = jnp.square(jnp.abs(jnp.fft.rfft(windowed, n_fft)))
+  filters = jnp.asarray(filters, jnp.float32)
+  return jnp.einsum('bfn,nm->bfm', power, filters)
+
+
+@functools.cache
+def _kaldi_filters(
+  num_mels: int, n_fft: int, sample_rate: int, lowest: float
+) -> np.ndarray:
+  """Triangles [n_fft // 2 + 1, M], even and straight on Kaldi's mel scale."""
+  mel = lambda hertz: 1127 * np.log1p(hertz / 700)
+  edges = np.linspace(mel(lowest), mel(sample_rate / 2), num_mels + 2)
+  bins = mel(np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
+  return _triangles(edges, bins)
 
 
 @functools.cache
@@ -84,11 +155,16 @@ def mel_filters(
     _LINEAR * mels,
     _BREAK_HERTZ * np.exp(_LOG_STEP * (mels - _BREAK_MEL)),
   )
-  frequencies = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)[:, None]
+  frequencies = np.linspace(0, sample_rate / 2, n_fft // 2 + 1)
+  return _triangles(edges, frequencies) * (2 / (edges[2:] - edges[:-2]))
+
+
+def _triangles(edges: np.ndarray, places: np.ndarray) -> np.ndarray:
+  """Triangles [N, M] at N places; each begins, peaks and ends at an edge."""
   low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-  rising = (frequencies - low) / (middle - low)
-  falling = (high - frequencies) / (high - middle)
-  return np.maximum(0, np.minimum(rising, falling)) * (2 / (high - low))
+  rising = (places[:, None] - low) / (middle - low)
+  falling = (high - places[:, None]) / (high - middle)
+  return np.maximum(0, np.minimum(rising, falling))
 
 
 def _mel(hertz: float) -> float:

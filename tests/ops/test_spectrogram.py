@@ -53,3 +53,28 @@ def test_filters_are_triangles_of_equal_area(num_mels):
 def test_too_short_audio_is_refused():
   with pytest.raises(ValueError, match='200 samples are too few'):
     ops.log_mel(jnp.zeros((1, 200)))
+
+
+def test_kaldi_banks_by_hand():
+  rng = np.random.default_rng(0)
+  audio = rng.normal(0, 0.1, 1000) + 0.5
+  got = ops.log_fbank(jnp.asarray(audio, jnp.float32)[None], num_mels=20)
+  assert got.shape == (1, 4, 20)
+  frame = audio[160:560] - audio[160:560].mean()
+  frame = frame - 0.97 * np.r_[frame[0], frame[:-1]]
+  power = np.abs(np.fft.rfft(frame * np.hanning(400), 512)) ** 2
+  mels = 1127 * np.log(1 + np.arange(257) * 31.25 / 700)
+  first, last = 1127 * np.log(1 + np.asarray([20, 8000]) / 700)
+  step = (last - first) / 21
+  want = [
+    power @ np.maximum(0, 1 - np.abs(mels - first - (i + 1) * step) / step)
+    for i in range(20)
+  ]
+  np.testing.assert_allclose(got[0, 1], np.log(want), atol=1e-4)
+  silence = ops.log_fbank(jnp.full((1, 400), 0.5))
+  np.testing.assert_allclose(silence, np.log(2.0**-23), rtol=1e-6)
+
+
+def test_less_than_a_frame_is_refused():
+  with pytest.raises(ValueError, match='399 samples are less than a frame of'):
+    ops.log_fbank(jnp.zeros((1, 399)))
