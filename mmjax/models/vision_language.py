@@ -30,6 +30,8 @@ class VisionLanguage(writing.Writer):
     skipped: how many tokens of each picture are left out, from its first on:
       1 for a class token.
     prefix: whether the tokens of a prompt see each other in both directions.
+    eos_id: the token that ends a text.
+    pad_id: the token that fills up after the end.
   """
 
   vision: nn.Module
@@ -38,6 +40,8 @@ class VisionLanguage(writing.Writer):
   projector: nn.Module | None = None
   skipped: int = 0
   prefix: bool = False
+  eos_id: int = 2
+  pad_id: int = 0
 
   tasks: ClassVar[tuple[str, ...]] = ('continue',)
 
