@@ -68,7 +68,7 @@ class Model(image_text_models.ImageTextModel):
 def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """The model that a config.json describes, for images of any size."""
   text, vision = _sections(config)
-  head = configs.architecture(config, _ARCHITECTURES)
+  head = configs.architecture(config, *_ARCHITECTURES)
   image = _image(vision, dtype)
   if head == _MATCHES:
     return models.ImageTextMatcher(
@@ -102,7 +102,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
     _CAPTIONS: ('text',),
     _ANSWERS: ('question', 'answer'),
     _MATCHES: ('text',),
-  }[configs.architecture(config, _ARCHITECTURES)]
+  }[configs.architecture(config, *_ARCHITECTURES)]
   batch = {'image': jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)}
   for part in parts:
     batch[part] = jax.ShapeDtypeStruct((1, _LENGTH), jnp.int32)
@@ -113,7 +113,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision = _sections(config)
-  head = configs.architecture(config, _ARCHITECTURES)
+  head = configs.architecture(config, *_ARCHITECTURES)
   image = keys.prefixed(_image_rules(vision), 'image/', 'vision_model.')
   if head == _MATCHES:
     return [

@@ -123,7 +123,7 @@ def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
 
 
 def _classifies(config: Mapping[str, Any]) -> bool:
-  return configs.architecture(config, _ARCHITECTURES) == _ARCHITECTURES[1]
+  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[1]
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
