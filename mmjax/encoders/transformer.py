@@ -104,8 +104,8 @@ class Transformer(tower.Tower):
     self,
     tokens: Array,
     mask: Array | None = None,
-    segments: Array | None = None,
     context: Tokens | None = None,
+    segments: Array | None = None,
     *,
     train: bool,
   ) -> Tokens:
@@ -114,9 +114,9 @@ class Transformer(tower.Tower):
     Args:
       tokens: [B, T] int32.
       mask: [B, T], True where there is a token; None means everywhere.
-      segments: [B, T] int32, each token's; None means all are of the first.
       context: values [B, N, E], with cross-attention; without one, the blocks
         go without it.
+      segments: [B, T] int32, each token's; None means all are of the first.
       train: whether dropout is on.
 
     Returns:

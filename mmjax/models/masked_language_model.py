@@ -55,7 +55,7 @@ class MaskedLanguageModel(nn.Module):
     train: bool,
   ) -> Array:
     """Logits [B, T, V] float32 of the tokens; arguments as `Transformer`'s."""
-    x = self.text(tokens, mask, segments, train=train).values
+    x = self.text(tokens, mask, segments=segments, train=train).values
     x = mlp.activation(self.activation)(self.transform(x))
     logits = self.text.words.attend(self.transform_norm(x))
     return logits.astype(jnp.float32) + self.bias[None, None]
@@ -67,4 +67,4 @@ class MaskedLanguageModel(nn.Module):
     segments: Array | None = None,
   ):
     """The encoder's `Tokens`."""
-    return self.text(tokens, mask, segments, train=False)
+    return self.text(tokens, mask, segments=segments, train=False)

@@ -77,7 +77,7 @@ def theirs(model):
 def ours(model, loaded, params):
   ids, mask, segments = (jnp.asarray(array) for array in texts(model))
   out = loaded.module.apply(
-    {'params': params}, ids, mask, segments, train=False
+    {'params': params}, ids, mask, segments=segments, train=False
   )
   if isinstance(out, jax.Array):
     return [out * mask[..., None]]

@@ -121,7 +121,7 @@ def changed(folder, section, **values):
 @pytest.mark.parametrize(
   ('section', 'values', 'message'),
   [
-    ('', {'architectures': ['BlipModel']}, "architectures is 'BlipModel'; mm"),
+    ('', {'architectures': ['BlipModel']}, r"is \['BlipModel'\]; of"),
     ('text_config', {'is_decoder': False}, 'text_config.is_decoder is False'),
     ('text_config', {'hidden_act': 'mish'}, "hidden_act is 'mish'"),
     ('vision_config', {'patch_size': 5}, 'patch_embedding.weight is'),
