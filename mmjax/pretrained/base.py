@@ -104,7 +104,8 @@ class Family(Protocol):
 
   It may also have `complete(config, names)`, which adds to a config what the
   names of the checkpoint's tensors alone tell, and `COMPLETES`, the fields that
-  it adds and `save` leaves out.
+  it adds and `save` leaves out; and `extras(config)`, which yields names and
+  arrays that hold no parameter but that transformers misses.
 
   Attributes:
     Model: the kind of model that `load` returns.

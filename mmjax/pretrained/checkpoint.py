@@ -1,6 +1,7 @@
 """From a published folder to a model, and back."""
 
 import functools
+import itertools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,7 @@ from mmjax.pretrained import (
   clip,
   dinov2,
   keys,
+  resnet,
   siglip,
   tensors,
   vit,
@@ -28,6 +30,7 @@ FAMILIES: dict[str, base.Family] = {
   'clip': clip,
   'dinov2': dinov2,
   'dinov2_with_registers': dinov2,
+  'resnet': resnet,
   'siglip': siglip,
   'vit': vit,
 }
@@ -116,8 +119,10 @@ def save(
   """
   folder = Path(folder)
   family = family_of(model.config)
-  rules = family.rules(model.config)
-  tensors.write(folder, keys.save(rules, model.params), shard_bytes)
+  written = keys.save(family.rules(model.config), model.params)
+  if hasattr(family, 'extras'):
+    written = itertools.chain(written, family.extras(model.config))
+  tensors.write(folder, written, shard_bytes)
   completed = getattr(family, 'COMPLETES', ())
   config = {k: v for k, v in model.config.items() if k not in completed}
   config = json.dumps(config, indent=2)

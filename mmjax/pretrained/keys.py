@@ -97,6 +97,21 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True)
+class Convolution:
+  """A convolution: theirs is [out, in, sizes...], ours [sizes..., in, out]."""
+
+  def theirs(self, shape):
+    *sizes, inputs, outputs = shape
+    return (outputs, inputs, *sizes)
+
+  def load(self, array, shape):
+    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
+
+  def save(self, array):
+    return np.moveaxis(array, (-1, -2), (0, 1))
+
+
+@dataclasses.dataclass(frozen=True)
 class Lead:
   """Theirs has one more axis, of length 1, in front."""
 

@@ -10,6 +10,8 @@ import PIL.Image
 
 from mmjax.data import images
 
+_WARPED_FROM = 384
+
 
 @dataclasses.dataclass(frozen=True)
 class ImagePreprocessor:
@@ -59,6 +61,8 @@ class ImagePreprocessor:
     crop = config['crop_size'] if crops else None
     if isinstance(crop, int):
       crop = {'height': crop, 'width': crop}
+    if 'crop_pct' in config and 'shortest_edge' in size:
+      size, crop = _cropping(size['shortest_edge'], config['crop_pct'])
     normalises = config.get('do_normalize', True)
     rescales = config.get('do_rescale', True)
     has_size = 'height' in size and 'width' in size
@@ -71,7 +75,7 @@ class ImagePreprocessor:
     return cls(
       shortest_edge=size.get('shortest_edge', 0),
       size=(size['height'], size['width']) if has_size else None,
-      crop_size=(crop['height'], crop['width']) if crops else None,
+      crop_size=None if crop is None else (crop['height'], crop['width']),
       resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
       rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
       mean=tuple(config['image_mean']) if normalises else (0.0,),
@@ -108,6 +112,20 @@ class ImagePreprocessor:
     if picture.width <= picture.height:
       return self.shortest_edge, scaled
     return scaled, self.shortest_edge
+
+
+def _cropping(
+  edge: int, share: float
+) -> tuple[dict[str, int], dict[str, int] | None]:
+  """Sizes to resize to and to crop, as for ConvNeXt (Liu et al. 2022).
+
+  What is cropped is a `share` of the shorter side, unless pictures are so large
+  that they are warped to a square instead.
+  """
+  square = {'height': edge, 'width': edge}
+  if edge >= _WARPED_FROM:
+    return square, None
+  return {'shortest_edge': int(edge / share)}, square
 
 
 def _center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from mmjax import pretrained
-from mmjax.pretrained import dinov2, vit
+from mmjax.pretrained import dinov2, resnet, vit
 from tests.oracles import harness
 
 # The class, its config and further arguments of it, and sizes of images.
@@ -86,13 +86,39 @@ CONFIGS = {
     {},
     [(12, 12)],
   ),
+  'resnet_bottleneck': (
+    transformers.ResNetModel,
+    {'embedding_size': 6, 'hidden_sizes': [24, 48], 'depths': [2, 1]},
+    {},
+    [(21, 30)],
+  ),
+  'resnet_basic': (
+    transformers.ResNetModel,
+    {'embedding_size': 5, 'hidden_sizes': [5, 10, 20], 'depths': [1, 2, 1],
+     'layer_type': 'basic'},
+    {},
+    [(33, 33)],
+  ),
+  'resnet_classes': (
+    transformers.ResNetForImageClassification,
+    {'embedding_size': 4, 'hidden_sizes': [16, 32, 64], 'depths': [1, 1, 2],
+     'num_labels': 5},
+    {},
+    [(32, 40)],
+  ),
 }  # fmt: skip
 
 
 def original(name):
   torch.manual_seed(0)
   make, settings, more, _ = CONFIGS[name]
-  return harness.randomised(make(make.config_class(**settings), **more))
+  model = harness.randomised(make(make.config_class(**settings), **more))
+  for name, buffer in model.named_buffers():
+    if name.endswith('running_mean'):  # Statistics other than 0 and 1.
+      buffer.copy_(torch.randn(buffer.shape) * 0.2)
+    if name.endswith('running_var'):
+      buffer.copy_(torch.rand(buffer.shape) + 0.2)
+  return model
 
 
 def images(size):
@@ -110,6 +136,9 @@ def theirs_of(model, pixels):
     out = model(pixels, output_hidden_states=True, **more)
     return None, None, out.logits
   out = model(pixels, **more)
+  if model.config.model_type == 'resnet':
+    tokens = out.last_hidden_state.flatten(2).transpose(1, 2)
+    return tokens, out.pooler_output[:, :, 0, 0], None
   return out.last_hidden_state, out.pooler_output, None
 
 
@@ -128,6 +157,7 @@ def test_outputs_agree(case):
     pixels = images(size)
     with torch.no_grad():
       tokens, pooled, logits = theirs_of(model, pixels)
+    assert (tokens if logits is None else logits).std() > 1e-2
     if logits is not None:
       got = loaded.compiled('classify')(loaded.params, pixels)
       harness.check_close(got, logits.numpy())
@@ -200,6 +230,16 @@ PROCESSORS = {
       'image_std': [0.229, 0.224, 0.225],
     },
     dinov2,
+  ),
+  'resnet': (
+    transformers.ConvNextImageProcessorPil,
+    {'size': {'shortest_edge': 24}},
+    resnet,
+  ),
+  'resnet_large': (
+    transformers.ConvNextImageProcessorPil,
+    {'size': {'shortest_edge': 384}, 'crop_pct': 0.9},
+    resnet,
   ),
 }
 

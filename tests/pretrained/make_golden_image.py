@@ -53,6 +53,16 @@ def dinov2_with_registers() -> None:
   _write('dinov2_with_registers', model, _cropping())
 
 
+def resnet() -> None:
+  """A convolutional classifier."""
+  config = transformers.ResNetConfig(
+    embedding_size=4, hidden_sizes=[16, 32], depths=[1, 1], id2label=LABELS
+  )
+  processor = transformers.ConvNextImageProcessorPil(size={'shortest_edge': 26})
+  model = transformers.ResNetForImageClassification(config)
+  _write('resnet', model, processor)
+
+
 def _cropping() -> transformers.BitImageProcessorPil:
   return transformers.BitImageProcessorPil(
     size={'shortest_edge': 16},
@@ -69,6 +79,11 @@ def _write(name, model, processor) -> None:
   with torch.no_grad():
     for parameter in model.parameters():
       parameter.copy_(torch.randn_like(parameter) * 0.2)
+    for name, buffer in model.named_buffers():
+      if name.endswith('running_mean'):
+        buffer.copy_(torch.randn(buffer.shape) * 0.2)
+      if name.endswith('running_var'):
+        buffer.copy_(torch.rand(buffer.shape) * 0.1 + 0.05)
   model.save_pretrained(folder)
   processor.save_pretrained(folder)
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
@@ -91,3 +106,4 @@ if __name__ == '__main__':
   vit()
   dinov2()
   dinov2_with_registers()
+  resnet()

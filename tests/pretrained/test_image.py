@@ -13,7 +13,7 @@ from mmjax import pretrained
 from mmjax.pretrained import checkpoint, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
-NAMES = ('vit', 'dinov2', 'dinov2_with_registers')
+NAMES = ('vit', 'dinov2', 'dinov2_with_registers', 'resnet')
 close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
 
 
@@ -82,6 +82,16 @@ def dinov2_config(width, depth, heads, **more):
   }
 
 
+def resnet_config(depths, **more):
+  return {
+    'model_type': 'resnet',
+    'architectures': ['ResNetForImageClassification'],
+    'id2label': _CLASSES,
+    'depths': depths,
+    **more,
+  }
+
+
 _CLASSES = {str(i): str(i) for i in range(1000)}
 _SORTS = {'architectures': ['ViTForImageClassification'], 'id2label': _CLASSES}
 _REGISTERS = {'model_type': 'dinov2_with_registers'}
@@ -118,6 +128,19 @@ SIZES = {
 }
 
 
+# Their statistics are parameters here, and buffers there: 4,800 channels in
+# ResNet-18, 26,560 in ResNet-50 and 52,672 in ResNet-101.
+_BASIC = {'layer_type': 'basic', 'hidden_sizes': [64, 128, 256, 512]}
+SIZES |= {
+  'resnet 18': (
+    resnet_config([2, 2, 2, 2], **_BASIC),
+    11_689_512 + 2 * 4_800,
+  ),
+  'resnet 50': (resnet_config([3, 4, 6, 3]), 25_557_032 + 2 * 26_560),
+  'resnet 101': (resnet_config([3, 4, 23, 3]), 44_549_160 + 2 * 52_672),
+}
+
+
 @pytest.mark.parametrize('name', SIZES)
 def test_published_sizes(name):
   config, number = SIZES[name]
@@ -136,6 +159,8 @@ def test_published_sizes(name):
     ('dinov2', {'architectures': ['Dinov2Backbone']}, "'Dinov2Backbone'"),
     ('dinov2', {'use_mask_token': False}, 'mask_token is left over'),
     ('dinov2', {'use_swiglu_ffn': False}, r'mlp.fc1.weight .* is missing'),
+    ('resnet', {'hidden_sizes': [16, 40]}, r'hidden_sizes is \[16, 40\]; mmj'),
+    ('resnet', {'layer_type': 'wide'}, "layer_type is 'wide'; mmjax knows"),
   ],
 )
 def test_what_does_not_fit_is_named(tmp_path, name, values, message):

@@ -14,6 +14,7 @@ RULES = [
     {'query': 'q', 'out': 'o'},
   ),
   keys.Rule('patches/kernel', 'conv', keys.Patches(2)),
+  keys.Rule('stem/kernel', 'stem', keys.Convolution()),
   keys.Rule('token', 'cls', keys.Same(flat=True)),
   keys.Rule('scale', 'scale'),
 ]
@@ -27,6 +28,7 @@ SHAPES = {
   'layer.1.o.weight': (5, 6),
   'layer.1.o.bias': (5,),
   'conv': (7, 3, 2, 2),
+  'stem': (7, 3, 1, 5),
   'cls': (5,),
   'scale': (),
 }
@@ -46,6 +48,7 @@ def target():
       }
     },
     'patches': {'kernel': leaf(12, 7)},
+    'stem': {'kernel': leaf(1, 5, 3, 7)},
     'token': leaf(1, 5),
     'scale': leaf(),
   }
@@ -90,6 +93,10 @@ def test_forms_mean_the_same_products(tmp_path):
   patch = np.random.default_rng(2).normal(size=(2, 2, 3)).astype(np.float32)
   got = patch.reshape(-1) @ params['patches']['kernel']
   want = np.einsum('pqc,dcpq->d', patch, given['conv'])
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  row = np.random.default_rng(3).normal(size=(1, 5, 3)).astype(np.float32)
+  got = np.einsum('pqc,pqcd->d', row, params['stem']['kernel'])
+  want = np.einsum('pqc,dcpq->d', row, given['stem'])
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 

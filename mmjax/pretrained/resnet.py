@@ -1,0 +1,150 @@
+"""Residual networks (He et al. 2016), as Hugging Face publishes them.
+
+Their statistics stay as they are: see `mmjax.nn.FrozenBatchNorm`.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import encoders, models
+from mmjax.pretrained import configs, image_encoders, keys
+from mmjax.types import Batch
+
+# How many batches the statistics were taken over.
+SKIP = (r'.*\.num_batches_tracked',)
+
+_ARCHITECTURES = ('ResNetModel', 'ResNetForImageClassification')
+_DEFAULTS = {
+  'num_channels': 3,
+  'embedding_size': 64,
+  'hidden_sizes': [256, 512, 1024, 2048],
+  'depths': [3, 4, 6, 3],
+  'layer_type': 'bottleneck',
+  'hidden_act': 'relu',
+  'downsample_in_first_stage': False,
+  'downsample_in_bottleneck': False,
+}
+# Convolutions of a block.
+_CONVOLUTIONS = {'basic': 2, 'bottleneck': 3}
+_SIDE = 32
+
+
+class Model(image_encoders.ImageEncoder):
+  """ResNet; its pooled vector is the mean over the last feature map."""
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'size': {'shortest_edge': 384},
+    'crop_pct': 224 / 256,
+    'image_mean': (0.5, 0.5, 0.5),
+    'image_std': (0.5, 0.5, 0.5),
+  }
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.ImageClassifier:
+  """The model that a config.json describes, for images of any size."""
+  read = _read(config)
+  return models.ImageClassifier(
+    image=encoders.ResNet(
+      stages=tuple(read['depths']),
+      width=read['embedding_size'],
+      block=read['layer_type'],
+      norm='frozen_batch',
+      dtype=dtype,
+    ),
+    num_classes=len(configs.labels(config)) if _classifies(config) else 0,
+    dtype=dtype,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example; the parameters depend on its channels alone."""
+  shape = (1, _SIDE, _SIDE, _read(config)['num_channels'])
+  return {'image': jax.ShapeDtypeStruct(shape, jnp.float32)}
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  read = _read(config)
+  trunk = _convolution(
+    'stem_layers/conv', 'stem_layers/norm', 'embedder.embedder'
+  )
+  number = _CONVOLUTIONS[read['layer_type']]
+  for stage, depth in enumerate(read['depths']):
+    for i in range(depth):
+      ours = f'stage{stage}_block{i}'
+      theirs = f'encoder.stages.{stage}.layers.{i}'
+      for k in range(number):
+        trunk += _convolution(
+          f'{ours}/conv{k + 1}', f'{ours}/norm{k + 1}', f'{theirs}.layer.{k}'
+        )
+      # Only what changes shape has more than an identity beside it.
+      if i == 0 and (stage > 0 or read['layer_type'] == 'bottleneck'):
+        trunk += _convolution(
+          f'{ours}/shortcut', f'{ours}/shortcut_norm', f'{theirs}.shortcut'
+        )
+  if not _classifies(config):
+    return keys.prefixed(trunk, 'image/', '')
+  return [
+    *keys.prefixed(trunk, 'image/', 'resnet.'),
+    *keys.dense('classifier', 'classifier.1'),
+  ]
+
+
+def extras(config: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+  """Counters of batches, which are not kept: all 0."""
+  for rule in rules(config):
+    if rule.theirs.endswith('running_mean'):
+      name = rule.theirs.replace('running_mean', 'num_batches_tracked')
+      yield name, np.zeros((), np.int64)
+
+
+def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
+  named = {
+    'scale': 'weight',
+    'bias': 'bias',
+    'mean': 'running_mean',
+    'var': 'running_var',
+  }
+  return [
+    keys.Rule(
+      f'{conv}/kernel', f'{theirs}.convolution.weight', keys.Convolution()
+    ),
+    *(
+      keys.Rule(f'{norm}/{ours}', f'{theirs}.normalization.{their}')
+      for ours, their in named.items()
+    ),
+  ]
+
+
+def _classifies(config: Mapping[str, Any]) -> bool:
+  return configs.architecture(config, _ARCHITECTURES) == _ARCHITECTURES[1]
+
+
+def _read(config: Mapping[str, Any]) -> dict[str, Any]:
+  read = configs.section(config, '', _DEFAULTS)
+  if read['layer_type'] not in _CONVOLUTIONS:
+    raise ValueError(
+      f'config.json: layer_type is {read["layer_type"]!r}; mmjax knows '
+      f'{sorted(_CONVOLUTIONS)}'
+    )
+  width = read['embedding_size']
+  first = 4 * width if read['layer_type'] == 'bottleneck' else width
+  known = {
+    'hidden_sizes': [first * 2**i for i in range(len(read['depths']))],
+    'hidden_act': 'relu',
+    'downsample_in_first_stage': False,
+    'downsample_in_bottleneck': False,
+  }
+  for field, value in known.items():
+    if read[field] != value:
+      raise ValueError(
+        f'config.json: {field} is {read[field]!r}; mmjax reads only {value!r} '
+        f'here, with embedding_size {width}'
+      )
+  return read
