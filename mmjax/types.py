@@ -6,6 +6,7 @@ V vocabulary, C classes; images [B, H, W, C].
 A batch is a dict of arrays. Its keys, all optional:
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
+  video    [B, F, H, W, 3] float32, normalised video_mask    [B] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool

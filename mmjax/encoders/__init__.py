@@ -3,6 +3,7 @@
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
+from mmjax.encoders.video import VideoTransformer
 from mmjax.encoders.vit import ViT
 
-__all__ = ['Recurrent', 'ResNet', 'Transformer', 'ViT']
+__all__ = ['Recurrent', 'ResNet', 'Transformer', 'ViT', 'VideoTransformer']

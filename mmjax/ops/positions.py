@@ -45,17 +45,28 @@ def rotary(
 
 
 def sincos_1d(
-  length: int, width: int, theta: float = 10_000.0
+  length: int,
+  width: int,
+  theta: float = 10_000.0,
+  *,
+  interleaved: bool = False,
 ) -> Float[Array, 'N D']:
   """Fixed sine-cosine positions [N, D] (Vaswani et al. 2017, section 3.5).
 
   Sines fill the first half of the features and cosines the second, and the
-  frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision; in
-  the paper they take turns.
+  frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision.
+  With `interleaved` they take turns and stop short of it, as in the paper and
+  in VideoMAE.
 
   Raises:
     ValueError: if `width` is odd.
   """
+  if interleaved:
+    _check_even(width)
+    frequencies = theta ** -(np.arange(0, width, 2) / width)
+    angles = np.arange(length)[:, None] * frequencies[None]
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=2)
+    return jnp.asarray(table.reshape(length, width), jnp.float32)
   return jnp.asarray(_sincos(np.arange(length), width, theta), jnp.float32)
 
 
@@ -82,8 +93,7 @@ def sincos_2d(
 
 
 def _sincos(positions: np.ndarray, width: int, theta: float) -> np.ndarray:
-  if width % 2:
-    raise ValueError(f'sine-cosine positions need an even width, got {width}')
+  _check_even(width)
   frequencies = theta ** -np.linspace(0, 1, width // 2)
   angles = positions[:, None] * frequencies[None]
   return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
@@ -119,6 +129,11 @@ def resize_positions(
     'hr,wc,rcd->hwd', rows, columns, table.astype(jnp.float32)
   )
   return resized.astype(table.dtype)
+
+
+def _check_even(width: int) -> None:
+  if width % 2:
+    raise ValueError(f'sine-cosine positions need an even width, got {width}')
 
 
 def _cubic(old: int, new: int, antialias: bool) -> np.ndarray:

@@ -64,6 +64,15 @@ def test_sincos_1d_by_hand():
   np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
 
 
+def test_interleaved_sincos_1d_by_hand():
+  # Width 4: frequencies 1 and theta^-1/2.
+  table = ops.sincos_1d(3, 4, theta=100.0, interleaved=True)
+  expected = [
+    [np.sin(p), np.cos(p), np.sin(p / 10), np.cos(p / 10)] for p in range(3)
+  ]
+  np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
+
+
 def test_sincos_2d_by_hand():
   # Rows first; columns fill the first half. Width 4: one frequency, 1.
   table = ops.sincos_2d(2, 3, 4)
