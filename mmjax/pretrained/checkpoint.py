@@ -21,6 +21,7 @@ from mmjax.pretrained import (
   resnet,
   siglip,
   tensors,
+  videomae,
   vit,
 )
 from mmjax.types import Params
@@ -32,6 +33,7 @@ FAMILIES: dict[str, base.Family] = {
   'dinov2_with_registers': dinov2,
   'resnet': resnet,
   'siglip': siglip,
+  'videomae': videomae,
   'vit': vit,
 }
 

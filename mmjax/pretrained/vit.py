@@ -85,10 +85,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   trunk = [
     *embedding_rules(read),
     *attention_rules(read),
-    *keys.norm(f'{BLOCK}/attention_norm', f'{LAYER}.layernorm_before'),
-    *keys.norm(f'{BLOCK}/mlp_norm', f'{LAYER}.layernorm_after'),
-    *keys.dense(f'{BLOCK}/mlp/up', f'{LAYER}.intermediate.dense'),
-    *keys.dense(f'{BLOCK}/mlp/down', f'{LAYER}.output.dense'),
+    *block_rules(),
   ]
   if classifies(config):
     return [
@@ -154,6 +151,16 @@ def embedding_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
       keys.Lead(),
     ),
     *keys.norm('encoder/last_norm', 'layernorm'),
+  ]
+
+
+def block_rules() -> list[keys.Rule]:
+  """Rules of the blocks' norms and MLPs."""
+  return [
+    *keys.norm(f'{BLOCK}/attention_norm', f'{LAYER}.layernorm_before'),
+    *keys.norm(f'{BLOCK}/mlp_norm', f'{LAYER}.layernorm_after'),
+    *keys.dense(f'{BLOCK}/mlp/up', f'{LAYER}.intermediate.dense'),
+    *keys.dense(f'{BLOCK}/mlp/down', f'{LAYER}.output.dense'),
   ]
 
 
