@@ -8,6 +8,7 @@ from mmjax.ops.masking import (
   unit_norm,
 )
 from mmjax.ops.positions import (
+  positions_on_grids,
   resize_positions,
   rotary,
   sincos_1d,
@@ -22,6 +23,7 @@ __all__ = [
   'last_token',
   'masked_mean',
   'mean_tokens',
+  'positions_on_grids',
   'resize_positions',
   'rotary',
   'sample_token',

@@ -131,6 +131,48 @@ def resize_positions(
   return resized.astype(table.dtype)
 
 
+def positions_on_grids(
+  table: Float[Array, 'R C D'], grids: Int[Array, 'B 2'], length: int
+) -> Float[Array, 'B N D']:
+  """Brings a grid of positions to each example's own size, in one program.
+
+  The interpolation is bilinear, as wide as what shrinks, as for NaFlex (SigLIP
+  2, Tschannen et al. 2025).
+
+  Args:
+    table: [R, C, D].
+    grids: [B, 2], rows and columns of each example, at least 1.
+    length: N, places to fill, rows first; what lies beyond an example's grid is
+      of no meaning.
+
+  Returns:
+    [B, N, D].
+  """
+  places = jnp.arange(length)[None]
+  rows = places // grids[:, 1:]
+  columns = places % grids[:, 1:]
+  return jnp.einsum(
+    'bnr,bnc,rcd->bnd',
+    _linear(table.shape[0], grids[:, :1], rows),
+    _linear(table.shape[1], grids[:, 1:], columns),
+    table,
+  )
+
+
+def _linear(
+  old: int, new: Int[Array, 'B 1'], places: Int[Array, 'B N']
+) -> Float[Array, 'B N S']:
+  """Weights of each old place in the given new ones."""
+  scale = old / new
+  centers = (places + 0.5) * scale - 0.5
+  distances = jnp.abs(jnp.arange(old)[None, None] - centers[:, :, None])
+  weights = jnp.maximum(
+    1 - distances / jnp.maximum(scale, 1.0)[:, :, None], 0.0
+  )
+  total = weights.sum(axis=2, keepdims=True)
+  return weights / jnp.maximum(total, 1e-6)
+
+
 def _check_even(width: int) -> None:
   if width % 2:
     raise ValueError(f'sine-cosine positions need an even width, got {width}')

@@ -115,3 +115,13 @@ def test_resized_positions_by_hand():
   got = ops.resize_positions(table, 2, 1, antialias=True)[:, 0, 0]
   whole = 2 * near + middle + far
   np.testing.assert_allclose(got, [near / whole, middle / whole], rtol=1e-6)
+
+
+def test_positions_on_grids_by_hand():
+  table = jnp.asarray([[0.0, 1.0], [2.0, 3.0]])[:, :, None]
+  grids = jnp.asarray([[2, 2], [1, 2], [1, 4]])
+  places = ops.positions_on_grids(table, grids, 4)[:, :, 0]
+  # Its own size; the mean of both rows; between the columns.
+  np.testing.assert_allclose(places[0], [0, 1, 2, 3], atol=1e-6)
+  np.testing.assert_allclose(places[1, :2], [1, 2], atol=1e-6)
+  np.testing.assert_allclose(places[2], [1, 1.25, 1.75, 2], atol=1e-6)
