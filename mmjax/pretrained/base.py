@@ -55,7 +55,7 @@ class Pretrained:
     Args:
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    return jnp.stack([self.preprocess(_opened(p)) for p in listed(pictures)])
+    return jnp.stack([self.preprocess(opened(p)) for p in listed(pictures)])
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
@@ -130,7 +130,8 @@ def listed(given: Any) -> list[Any]:
   return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _opened(picture: Any) -> Any:
+def opened(picture: Any) -> Any:
+  """A picture, read where it is a path."""
   if isinstance(picture, str | Path):
     with PIL.Image.open(picture) as opened:
       opened.load()

@@ -20,6 +20,7 @@ from mmjax.pretrained import (
   keys,
   resnet,
   siglip,
+  siglip2,
   tensors,
   videomae,
   vit,
@@ -33,6 +34,7 @@ FAMILIES: dict[str, base.Family] = {
   'dinov2_with_registers': dinov2,
   'resnet': resnet,
   'siglip': siglip,
+  'siglip2': siglip2,
   'videomae': videomae,
   'vit': vit,
 }
