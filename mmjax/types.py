@@ -8,6 +8,7 @@ A batch is a dict of arrays. Its keys, all optional:
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
   spectrogram [B, F, M] float32                spectrogram_mask [B, F] bool
+  video    [B, F, H, W, 3] float32, normalised video_mask    [B] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool

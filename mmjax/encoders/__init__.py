@@ -1,18 +1,23 @@
 """One modality in, `Tokens` out."""
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
+from mmjax.encoders.video import VideoTransformer
 from mmjax.encoders.vit import ViT
 
 __all__ = [
   'AudioTransformer',
+  'FlexibleViT',
+  'ImagePatches',
   'PackedViT',
   'Recurrent',
   'ResNet',
   'SpectrogramTransformer',
   'Transformer',
   'ViT',
+  'VideoTransformer',
 ]

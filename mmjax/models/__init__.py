@@ -1,10 +1,10 @@
 """Compositions of encoders, fusions and decoders."""
 
 from mmjax.models.build import PARTS, build, describe
+from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
-from mmjax.models.image_classifier import ImageClassifier
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
@@ -13,10 +13,10 @@ from mmjax.models.vision_language import VisionLanguage
 
 __all__ = [
   'PARTS',
+  'Classifier',
   'ContrastiveCaptioner',
   'DualEncoder',
   'EncoderDecoder',
-  'ImageClassifier',
   'ImageTextMatcher',
   'LanguageModel',
   'MaskedLanguageModel',

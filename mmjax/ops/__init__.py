@@ -8,6 +8,7 @@ from mmjax.ops.masking import (
   unit_norm,
 )
 from mmjax.ops.positions import (
+  positions_on_grids,
   resize_positions,
   rotary,
   rotary_frequencies,
@@ -27,6 +28,7 @@ __all__ = [
   'masked_mean',
   'mean_tokens',
   'mel_filters',
+  'positions_on_grids',
   'resize_positions',
   'rotary',
   'rotary_frequencies',

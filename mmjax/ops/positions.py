@@ -112,17 +112,28 @@ def rotary_frequencies(
 
 
 def sincos_1d(
-  length: int, width: int, theta: float = 10_000.0
+  length: int,
+  width: int,
+  theta: float = 10_000.0,
+  *,
+  interleaved: bool = False,
 ) -> Float[Array, 'N D']:
   """Fixed sine-cosine positions [N, D] (Vaswani et al. 2017, section 3.5).
 
   Sines fill the first half of the features and cosines the second, and the
-  frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision; in
-  the paper they take turns.
+  frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision.
+  With `interleaved` they take turns and stop short of it, as in the paper and
+  in VideoMAE.
 
   Raises:
     ValueError: if `width` is odd.
   """
+  if interleaved:
+    _check_even(width)
+    frequencies = theta ** -(np.arange(0, width, 2) / width)
+    angles = np.arange(length)[:, None] * frequencies[None]
+    table = np.stack([np.sin(angles), np.cos(angles)], axis=2)
+    return jnp.asarray(table.reshape(length, width), jnp.float32)
   return jnp.asarray(_sincos(np.arange(length), width, theta), jnp.float32)
 
 
@@ -149,8 +160,7 @@ def sincos_2d(
 
 
 def _sincos(positions: np.ndarray, width: int, theta: float) -> np.ndarray:
-  if width % 2:
-    raise ValueError(f'sine-cosine positions need an even width, got {width}')
+  _check_even(width)
   frequencies = theta ** -np.linspace(0, 1, width // 2)
   angles = positions[:, None] * frequencies[None]
   return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
@@ -186,6 +196,53 @@ def resize_positions(
     'hr,wc,rcd->hwd', rows, columns, table.astype(jnp.float32)
   )
   return resized.astype(table.dtype)
+
+
+def positions_on_grids(
+  table: Float[Array, 'R C D'], grids: Int[Array, 'B 2'], length: int
+) -> Float[Array, 'B N D']:
+  """Brings a grid of positions to each example's own size, in one program.
+
+  The interpolation is bilinear, as wide as what shrinks, as for NaFlex (SigLIP
+  2, Tschannen et al. 2025).
+
+  Args:
+    table: [R, C, D].
+    grids: [B, 2], rows and columns of each example, at least 1.
+    length: N, places to fill, rows first; what lies beyond an example's grid is
+      of no meaning.
+
+  Returns:
+    [B, N, D].
+  """
+  places = jnp.arange(length)[None]
+  rows = places // grids[:, 1:]
+  columns = places % grids[:, 1:]
+  return jnp.einsum(
+    'bnr,bnc,rcd->bnd',
+    _linear(table.shape[0], grids[:, :1], rows),
+    _linear(table.shape[1], grids[:, 1:], columns),
+    table,
+  )
+
+
+def _linear(
+  old: int, new: Int[Array, 'B 1'], places: Int[Array, 'B N']
+) -> Float[Array, 'B N S']:
+  """Weights of each old place in the given new ones."""
+  scale = old / new
+  centers = (places + 0.5) * scale - 0.5
+  distances = jnp.abs(jnp.arange(old)[None, None] - centers[:, :, None])
+  weights = jnp.maximum(
+    1 - distances / jnp.maximum(scale, 1.0)[:, :, None], 0.0
+  )
+  total = weights.sum(axis=2, keepdims=True)
+  return weights / jnp.maximum(total, 1e-6)
+
+
+def _check_even(width: int) -> None:
+  if width % 2:
+    raise ValueError(f'sine-cosine positions need an even width, got {width}')
 
 
 def _cubic(old: int, new: int, antialias: bool) -> np.ndarray:

@@ -29,8 +29,10 @@ from mmjax.pretrained import (
   qwen3,
   resnet,
   siglip,
+  siglip2,
   tensors,
   text_encoders,
+  videomae,
   vit,
   whisper,
 )
@@ -51,6 +53,8 @@ FAMILIES: dict[str, base.Family] = {
   'qwen3': qwen3,
   'resnet': resnet,
   'siglip': siglip,
+  'siglip2': siglip2,
+  'videomae': videomae,
   'vit': vit,
   'whisper': whisper,
 }

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, image_encoders, keys, vit
+from mmjax.pretrained import classifiers, configs, keys, vit
 from mmjax.types import Batch
 
 SKIP = ()
@@ -30,7 +30,7 @@ _OWN_DEFAULTS = {
 }
 
 
-class Model(image_encoders.ImageEncoder):
+class Model(classifiers.ImageEncoder):
   """DINOv2; its pooled vector is the class token."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -44,14 +44,14 @@ class Model(image_encoders.ImageEncoder):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.ImageClassifier:
+) -> models.Classifier:
   """The model that a config.json describes, for images of any size.
 
   Pixels beyond the last whole patch are left out.
   """
   read = _read(config)
-  return models.ImageClassifier(
-    image=encoders.ViT(
+  return models.Classifier(
+    encoder=encoders.ViT(
       mlp_dim=_mlp_dim(read),
       registers=read['num_register_tokens'],
       mask_token=read['use_mask_token'],
@@ -90,11 +90,13 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
       ),
     ]
   if read['use_mask_token']:
-    trunk.append(keys.Rule('image/patches/mask_token', 'embeddings.mask_token'))
+    trunk.append(
+      keys.Rule('encoder/patches/mask_token', 'embeddings.mask_token')
+    )
   if read['num_register_tokens']:
     trunk.append(
       keys.Rule(
-        'image/patches/registers', 'embeddings.register_tokens', keys.Lead()
+        'encoder/patches/registers', 'embeddings.register_tokens', keys.Lead()
       )
     )
   if not _classifies(config):

@@ -98,23 +98,32 @@ class Linear:
 class Patches:
   """A convolution whose stride is its size: theirs is [D, C, p, p].
 
-  Ours is [p * p * C, D].
+  Ours is [p * p * C, D]. Over f frames, theirs is [D, C, f, p, p] and ours
+  [f * p * p * C, D].
 
   Attributes:
     size: p.
+    frames: f; None for pictures.
   """
 
   size: int
+  frames: int | None = None
 
   def theirs(self, shape):
-    return (shape[1], shape[0] // self.size**2, self.size, self.size)
+    sizes = self._sizes()
+    return (shape[1], shape[0] // math.prod(sizes), *sizes)
 
   def load(self, array, shape):
-    return array.transpose(2, 3, 1, 0).reshape(shape)
+    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
 
   def save(self, array):
-    out, channels, size, _ = self.theirs(array.shape)
-    return array.reshape(size, size, channels, out).transpose(3, 2, 0, 1)
+    out, channels, *sizes = self.theirs(array.shape)
+    array = array.reshape(*sizes, channels, out)
+    return np.moveaxis(array, (-1, -2), (0, 1))
+
+  def _sizes(self) -> tuple[int, ...]:
+    sizes = (self.size, self.size)
+    return sizes if self.frames is None else (self.frames, *sizes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, image_encoders, keys
+from mmjax.pretrained import classifiers, configs, keys
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
@@ -33,7 +33,7 @@ _CONVOLUTIONS = {'basic': 2, 'bottleneck': 3}
 _SIDE = 32
 
 
-class Model(image_encoders.ImageEncoder):
+class Model(classifiers.ImageEncoder):
   """ResNet; its pooled vector is the mean over the last feature map."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -46,11 +46,11 @@ class Model(image_encoders.ImageEncoder):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.ImageClassifier:
+) -> models.Classifier:
   """The model that a config.json describes, for images of any size."""
   read = _read(config)
-  return models.ImageClassifier(
-    image=encoders.ResNet(
+  return models.Classifier(
+    encoder=encoders.ResNet(
       stages=tuple(read['depths']),
       width=read['embedding_size'],
       block=read['layer_type'],
@@ -89,9 +89,9 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
           f'{ours}/shortcut', f'{ours}/shortcut_norm', f'{theirs}.shortcut'
         )
   if not _classifies(config):
-    return keys.prefixed(trunk, 'image/', '')
+    return keys.prefixed(trunk, 'encoder/', '')
   return [
-    *keys.prefixed(trunk, 'image/', 'resnet.'),
+    *keys.prefixed(trunk, 'encoder/', 'resnet.'),
     *keys.dense('classifier', 'classifier.1'),
   ]
 

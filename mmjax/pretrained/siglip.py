@@ -7,6 +7,7 @@ another tokenizer. It was trained on texts in lower case.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import encoders, models
@@ -53,9 +54,16 @@ def module(
 
   Give it texts that are padded to their full length.
   """
-  text, vision = _sections(config)
+  text, vision = sections(config)
+  return around(image(vision, dtype), text, dtype)
+
+
+def around(
+  image: nn.Module, text: Mapping[str, Any], dtype: Any
+) -> models.DualEncoder:
+  """What goes with an image encoder, of the text's section."""
   return models.DualEncoder(
-    image=image(vision, dtype),
+    image=image,
     text=encoders.Transformer(
       vocab_size=text['vocab_size'],
       max_length=text['max_position_embeddings'],
@@ -63,7 +71,7 @@ def module(
       reads_padding=True,
       **towers.settings(text, dtype),
     ),
-    embed_dim=vision['hidden_size'],
+    embed_dim=image.width,
     project_image=None,
     project_text='affine',
     logit_scale_init=10.0,
@@ -84,12 +92,12 @@ def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
 
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  return towers.inputs(*_sections(config))
+  return towers.inputs(*sections(config))
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  _, vision = _sections(config)
+  _, vision = sections(config)
   return [
     *towers.text_rules(),
     *keys.prefixed(image_rules(vision), 'image/', 'vision_model.'),
@@ -136,7 +144,8 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
   ]
 
 
-def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
+def sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
+  """What is read of the texts' and the images' part of a config.json."""
   text = configs.section(config, 'text_config', _TEXT)
   vision = configs.section(config, 'vision_config', VISION)
   if not vision['vision_use_head']:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, image_encoders, keys
+from mmjax.pretrained import classifiers, configs, keys
 from mmjax.types import Batch
 
 SKIP = ()
@@ -30,10 +30,10 @@ _DEFAULTS = {
   'add_pooling_layer': True,
 }
 LAYER = f'encoder.layer.{keys.LAYER}'
-BLOCK = 'image/blocks/layers'
+BLOCK = 'encoder/blocks/layers'
 
 
-class Model(image_encoders.ImageEncoder):
+class Model(classifiers.ImageEncoder):
   """ViT; its pooled vector is the class token, or the pooler's of it."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -55,12 +55,12 @@ def complete(
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.ImageClassifier:
+) -> models.Classifier:
   """The model that a config.json describes, for images of any size."""
   read = _read(config)
   has_pooler = read['add_pooling_layer'] and not classifies(config)
-  return models.ImageClassifier(
-    image=encoders.ViT(
+  return models.Classifier(
+    encoder=encoders.ViT(
       pool_activation=configs.activation(read['pooler_act'])
       if has_pooler
       else None,
@@ -85,17 +85,14 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   trunk = [
     *embedding_rules(read),
     *attention_rules(read),
-    *keys.norm(f'{BLOCK}/attention_norm', f'{LAYER}.layernorm_before'),
-    *keys.norm(f'{BLOCK}/mlp_norm', f'{LAYER}.layernorm_after'),
-    *keys.dense(f'{BLOCK}/mlp/up', f'{LAYER}.intermediate.dense'),
-    *keys.dense(f'{BLOCK}/mlp/down', f'{LAYER}.output.dense'),
+    *block_rules(),
   ]
   if classifies(config):
     return [
       *keys.prefixed(trunk, '', _PREFIX),
       *keys.dense('classifier', 'classifier'),
     ]
-  pooler = keys.dense('image/pooler', 'pooler.dense')
+  pooler = keys.dense('encoder/pooler', 'pooler.dense')
   return [*trunk, *(pooler if read['add_pooling_layer'] else [])]
 
 
@@ -140,18 +137,30 @@ def embedding_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
   theirs = 'embeddings.patch_embeddings.projection'
   return [
     keys.Rule(
-      'image/patches/projection/kernel',
+      'encoder/patches/projection/kernel',
       f'{theirs}.weight',
       keys.Patches(read['patch_size']),
     ),
-    keys.Rule('image/patches/projection/bias', f'{theirs}.bias'),
-    keys.Rule('image/patches/class_token', 'embeddings.cls_token', keys.Lead()),
+    keys.Rule('encoder/patches/projection/bias', f'{theirs}.bias'),
     keys.Rule(
-      'image/patches/positions_table',
+      'encoder/patches/class_token', 'embeddings.cls_token', keys.Lead()
+    ),
+    keys.Rule(
+      'encoder/patches/positions_table',
       'embeddings.position_embeddings',
       keys.Lead(),
     ),
-    *keys.norm('image/last_norm', 'layernorm'),
+    *keys.norm('encoder/last_norm', 'layernorm'),
+  ]
+
+
+def block_rules() -> list[keys.Rule]:
+  """Rules of the blocks' norms and MLPs."""
+  return [
+    *keys.norm(f'{BLOCK}/attention_norm', f'{LAYER}.layernorm_before'),
+    *keys.norm(f'{BLOCK}/mlp_norm', f'{LAYER}.layernorm_after'),
+    *keys.dense(f'{BLOCK}/mlp/up', f'{LAYER}.intermediate.dense'),
+    *keys.dense(f'{BLOCK}/mlp/down', f'{LAYER}.output.dense'),
   ]
 
 

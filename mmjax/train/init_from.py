@@ -237,7 +237,10 @@ def _part(source: _Source, part: str) -> tuple[nn.Module, str]:
     return module, ''
   if type(module) in models.PARTS[part].values():
     return module, ''  # A tower that was published alone.
-  for name in (part, 'text') if part == 'question' else (part,):
+  names = [part, 'text'] if part == 'question' else [part]
+  if type(getattr(module, 'encoder', None)) in models.PARTS[part].values():
+    names = ['encoder']  # A classifier's.
+  for name in names:
     if isinstance(getattr(module, name, None), nn.Module):
       return getattr(module, name), f'{name}/'
   has = [

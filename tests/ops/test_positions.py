@@ -115,6 +115,15 @@ def test_sincos_1d_by_hand():
   np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
 
 
+def test_interleaved_sincos_1d_by_hand():
+  # Width 4: frequencies 1 and theta^-1/2.
+  table = ops.sincos_1d(3, 4, theta=100.0, interleaved=True)
+  expected = [
+    [np.sin(p), np.cos(p), np.sin(p / 10), np.cos(p / 10)] for p in range(3)
+  ]
+  np.testing.assert_allclose(table, expected, rtol=1e-6)  # float32
+
+
 def test_sincos_2d_by_hand():
   # Rows first; columns fill the first half. Width 4: one frequency, 1.
   table = ops.sincos_2d(2, 3, 4)
@@ -157,3 +166,13 @@ def test_resized_positions_by_hand():
   got = ops.resize_positions(table, 2, 1, antialias=True)[:, 0, 0]
   whole = 2 * near + middle + far
   np.testing.assert_allclose(got, [near / whole, middle / whole], rtol=1e-6)
+
+
+def test_positions_on_grids_by_hand():
+  table = jnp.asarray([[0.0, 1.0], [2.0, 3.0]])[:, :, None]
+  grids = jnp.asarray([[2, 2], [1, 2], [1, 4]])
+  places = ops.positions_on_grids(table, grids, 4)[:, :, 0]
+  # Its own size; the mean of both rows; between the columns.
+  np.testing.assert_allclose(places[0], [0, 1, 2, 3], atol=1e-6)
+  np.testing.assert_allclose(places[1, :2], [1, 2], atol=1e-6)
+  np.testing.assert_allclose(places[2], [1, 1.25, 1.75, 2], atol=1e-6)

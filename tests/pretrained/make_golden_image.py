@@ -80,8 +80,10 @@ def _write(name, model, processor) -> None:
     for parameter in model.parameters():
       parameter.copy_(torch.randn_like(parameter) * 0.2)
     for name, buffer in model.named_buffers():
-      if 'running' in name:
-        buffer.copy_(torch.rand(buffer.shape) + 0.5)
+      if name.endswith('running_mean'):
+        buffer.copy_(torch.randn(buffer.shape) * 0.2)
+      if name.endswith('running_var'):
+        buffer.copy_(torch.rand(buffer.shape) * 0.1 + 0.05)
   model.save_pretrained(folder)
   processor.save_pretrained(folder)
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)

@@ -15,6 +15,7 @@ RULES = [
   ),
   keys.Rule('patches/kernel', 'conv', keys.Patches(2)),
   keys.Rule('taps/kernel', 'taps', keys.Convolution()),
+  keys.Rule('tubelets/kernel', 'conv3', keys.Patches(2, frames=3)),
   keys.Rule('stem/kernel', 'stem', keys.Convolution()),
   keys.Rule('token', 'cls', keys.Same(flat=True)),
   keys.Rule('scale', 'scale'),
@@ -30,6 +31,7 @@ SHAPES = {
   'layer.1.o.bias': (5,),
   'conv': (7, 3, 2, 2),
   'taps': (4, 5, 3),
+  'conv3': (7, 5, 3, 2, 2),
   'stem': (7, 3, 1, 5),
   'cls': (5,),
   'scale': (),
@@ -51,6 +53,7 @@ def target():
     },
     'patches': {'kernel': leaf(12, 7)},
     'taps': {'kernel': leaf(3, 5, 4)},
+    'tubelets': {'kernel': leaf(60, 7)},
     'stem': {'kernel': leaf(1, 5, 3, 7)},
     'token': leaf(1, 5),
     'scale': leaf(),
@@ -97,6 +100,10 @@ def test_forms_mean_the_same_products(tmp_path):
   got = patch.reshape(-1) @ params['patches']['kernel']
   want = np.einsum('pqc,dcpq->d', patch, given['conv'])
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  tubelet = np.random.default_rng(4).normal(size=(3, 2, 2, 5))
+  got = tubelet.reshape(-1) @ params['tubelets']['kernel']
+  want = np.einsum('fpqc,dcfpq->d', tubelet, given['conv3'])
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
   frames = np.random.default_rng(3).normal(size=(3, 5)).astype(np.float32)
   got = np.einsum('ki,kio->o', frames, params['taps']['kernel'])
   want = np.einsum('ki,oik->o', frames, given['taps'])

@@ -1,4 +1,4 @@
-"""Classes of images."""
+"""Classes of images, by any encoder."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,7 +14,7 @@ BATCH = {'image': IMAGES}
 
 def classifier(num_classes, patches_from=None):
   image = encoders.ViT(2, 8, 1, 2, 7, class_token=True, pooling='first')
-  return models.ImageClassifier(image, num_classes, patches_from)
+  return models.Classifier(image, num_classes, patches_from=patches_from)
 
 
 @pytest.mark.parametrize('patches_from', [None, 1])
@@ -22,7 +22,7 @@ def test_the_classifier_is_linear_in_what_it_sees(patches_from, draw):
   model = classifier(5, patches_from)
   variables = draw(model, BATCH, train=False)
   out = model.apply(variables, BATCH, train=False)
-  tokens = out['image_tokens']
+  tokens = out['tokens']
   seen = [tokens.pooled]
   if patches_from is not None:
     seen.append(tokens.values[:, patches_from:].mean(axis=1))
@@ -36,5 +36,5 @@ def test_the_classifier_is_linear_in_what_it_sees(patches_from, draw):
 def test_without_classes_there_is_no_classifier(draw):
   model = classifier(0)
   variables = draw(model, BATCH, train=False)
-  assert variables['params'].keys() == {'image'}
-  assert model.apply(variables, BATCH, train=False).keys() == {'image_tokens'}
+  assert variables['params'].keys() == {'encoder'}
+  assert model.apply(variables, BATCH, train=False).keys() == {'tokens'}

@@ -1,4 +1,4 @@
-"""An image encoder with a linear classifier."""
+"""An encoder with a linear classifier."""
 
 from typing import Any
 
@@ -9,23 +9,25 @@ from mmjax import nn as mnn
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
-class ImageClassifier(nn.Module):
-  """Encodes images, and sorts them into classes.
+class Classifier(nn.Module):
+  """Encodes what a modality holds, and sorts it into classes.
 
   A linear layer on the encoder's summary (Dosovitskiy et al. 2021), or on it
   beside the mean of the patches' tokens (Oquab et al. 2023, DINOv2, appendix
   B.3).
 
   Attributes:
-    image: an image encoder.
+    encoder: of any modality.
     num_classes: C; 0 for no classifier.
+    modality: the batch's key that the encoder reads.
     patches_from: index of the first token whose mean the classifier sees too;
       None for the summary alone.
     dtype: of the classifier.
   """
 
-  image: nn.Module
+  encoder: nn.Module
   num_classes: int = 0
+  modality: str = 'image'
   patches_from: int | None = None
   dtype: Any = jnp.float32
 
@@ -41,30 +43,31 @@ class ImageClassifier(nn.Module):
       )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-    """Encodes and, with a classifier, classifies a batch's `image`.
+    """Encodes and, with a classifier, classifies a batch.
 
     Args:
       batch: see `mmjax.types`.
       train: whether dropout is on.
 
     Returns:
-      `image_tokens` Tokens, and `class_logits` [B, C] float32.
+      `tokens` Tokens, and `class_logits` [B, C] float32.
     """
-    tokens = self.image(batch['image'], batch.get('image_mask'), train=train)
-    out = {'image_tokens': tokens}
+    mask = batch.get(f'{self.modality}_mask')
+    tokens = self.encoder(batch[self.modality], mask, train=train)
+    out = {'tokens': tokens}
     if self.num_classes:
       out['class_logits'] = self._classify(tokens)
     return out
 
-  def encode_image(
-    self, images: Array, mask: Array | None = None, *, train: bool = False
+  def encode(
+    self, inputs: Array, mask: Array | None = None, *, train: bool = False
   ) -> Tokens:
-    """Encodes images [B, H, W, C]."""
-    return self.image(images, mask, train=train)
+    """Encodes B examples of the modality."""
+    return self.encoder(inputs, mask, train=train)
 
-  def classify(self, images: Array) -> Array:
-    """Logits [B, C] float32 of images [B, H, W, C]."""
-    return self._classify(self.encode_image(images))
+  def classify(self, inputs: Array) -> Array:
+    """Logits [B, C] float32 of B examples of the modality."""
+    return self._classify(self.encode(inputs))
 
   def _classify(self, tokens: Tokens) -> Array:
     x = tokens.pooled

@@ -1,0 +1,137 @@
+"""The vision transformer for images of any aspect ratio in one batch."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.encoders import tower
+from mmjax.types import Array, Tokens
+
+
+@flax.struct.dataclass
+class ImagePatches:
+  """Images that were cut into patches already.
+
+  Attributes:
+    values: [B, N, p * p * C] floats, rows first; padding comes last.
+    mask: [B, N] bool, True where there is a patch.
+    grid: [B, 2] int32, rows and columns.
+  """
+
+  values: Array
+  mask: Array
+  grid: Array
+
+
+class FlexibleViT(tower.Tower):
+  """Lets the patches of images of different shapes attend to each other.
+
+  NaFlex of SigLIP 2 (Tschannen et al. 2025, section 2.4.2): each image keeps
+  its aspect ratio, and one position table is resized to its grid.
+
+  Attributes:
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    position_grid: rows and columns of the learned position table.
+    pooling: 'mean', 'first' or 'attention' (SigLIP).
+    final_norm: whether tokens are normalised after the stack.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the embedded patches.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  position_grid: Sequence[int]
+  pooling: str = 'mean'
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.patches = FlexiblePatches(self.width, self.position_grid, self.dtype)
+    self.setup_tower(initial_norm=False)
+
+  def __call__(
+    self, images: ImagePatches, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes images.
+
+    Args:
+      images: N patches of each.
+      mask: [B], True where there is an image; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, N, D].
+    """
+    x, mask = self.embed(images, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, images: ImagePatches, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Turns patches into tokens [B, N, D] and a mask [B, N]."""
+    x = self.embed_dropout(self.patches(images), deterministic=not train)
+    return x, images.mask if mask is None else images.mask & mask[:, None]
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    return self.last_norm(x) if self.final_norm else x
+
+
+class FlexiblePatches(nn.Module):
+  """Projects patches to tokens and tells each where it stands.
+
+  Attributes:
+    width: D.
+    position_grid: see `FlexibleViT.position_grid`.
+    dtype: of the computation.
+  """
+
+  width: int
+  position_grid: Sequence[int]
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, images: ImagePatches) -> Array:
+    """Embeds N patches of B images as [B, N, D]."""
+    x = nn.Dense(
+      self.width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), (None, 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=self.dtype,
+      name='projection',
+    )(images.values)
+    rows, columns = self.position_grid
+    table = self.param(
+      'positions_table',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'embed')
+      ),
+      (rows * columns, self.width),
+      jnp.float32,
+    )
+    places = ops.positions_on_grids(
+      table.reshape(rows, columns, self.width), images.grid, x.shape[1]
+    )
+    return x + places.astype(self.dtype)

@@ -1,0 +1,142 @@
+"""The vision transformer for videos."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax import ops
+from mmjax.encoders import tower
+from mmjax.types import Array, Tokens
+
+
+class VideoTransformer(tower.Tower):
+  """Cuts a video into tubelets and lets all of them attend to each other.
+
+  A tubelet is a patch over several frames (Arnab et al. 2021, ViViT, figure 3).
+  The defaults are the encoder of VideoMAE (Tong et al. 2022), whose positions
+  are fixed sines and cosines of the tubelets' places in one row: frames first,
+  then rows, then columns.
+
+  Attributes:
+    patch_size: side of a tubelet in pixels, dividing height and width.
+    tubelet_size: frames of a tubelet, dividing those of a video.
+    num_frames: F, of a video.
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    pooling: 'mean', 'first' or 'attention'.
+    pool_norm_epsilon: of a norm after the pooling; None for no such norm.
+    final_norm: whether tokens are normalised after the stack.
+    block: further settings of `mmjax.nn.Block`.
+    dropout: rate on the embedded tubelets.
+    drop_path: see `mmjax.nn.Stack`.
+    scan: see `mmjax.nn.Stack`.
+    remat: see `mmjax.nn.Stack`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  patch_size: int
+  tubelet_size: int
+  num_frames: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  pooling: str = 'mean'
+  pool_norm_epsilon: float | None = None
+  final_norm: bool = True
+  block: Mapping[str, Any] | None = None
+  dropout: float = 0.0
+  drop_path: float = 0.0
+  scan: bool = True
+  remat: str = 'none'
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.projection = nn.Dense(
+      self.width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), (None, 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=self.dtype,
+    )
+    self.setup_tower(initial_norm=False)
+    if self.pool_norm_epsilon is not None:
+      self.pool_norm = mnn.make_norm(
+        'layernorm', self.pool_norm_epsilon, self.dtype
+      )
+
+  def __call__(
+    self, videos: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes videos.
+
+    Args:
+      videos: [B, F, H, W, C] floats.
+      mask: [B], True where there is a video; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, N, D], N = F * H * W / (tubelet_size * patch_size^2).
+
+    Raises:
+      ValueError: if a video has another number of frames, tubelets don't fill
+        it, or `pooling` is unknown.
+    """
+    x, mask = self.embed(videos, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, videos: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Turns videos [B, F, H, W, C] into tokens [B, N, D] and a mask."""
+    self._check(videos)
+    x = einops.rearrange(
+      videos,
+      'b (f t) (r p) (c q) d -> b (f r c) (t p q d)',
+      t=self.tubelet_size,
+      p=self.patch_size,
+      q=self.patch_size,
+    )
+    x = self.projection(x)
+    places = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
+    x = x + places[None].astype(self.dtype)
+    if mask is None:
+      mask = jnp.ones(x.shape[:1], bool)
+    x = self.embed_dropout(x, deterministic=not train)
+    return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    return self.last_norm(x) if self.final_norm else x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, N, D] as [B, D]."""
+    pooled = super().pool(x, mask, train=train)
+    return pooled if self.pool_norm_epsilon is None else self.pool_norm(pooled)
+
+  def _check(self, videos: Array) -> None:
+    _, frames, height, width, _ = videos.shape
+    if frames != self.num_frames:
+      raise ValueError(
+        f'a video has {frames} frames, but num_frames is {self.num_frames}; '
+        'pick as many, or change it'
+      )
+    for name, size, part in (
+      ('number of frames', frames, self.tubelet_size),
+      ('height', height, self.patch_size),
+      ('width', width, self.patch_size),
+    ):
+      if size % part:
+        raise ValueError(
+          f"a video's {name} {size} is not divisible by {part}, a tubelet's; "
+          f'use {max(size // part, 1) * part}'
+        )

@@ -1,0 +1,91 @@
+"""Published models that encode one modality, and some of them classify."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.pretrained import base, configs
+from mmjax.types import Array, Tokens
+
+
+class Classifier(base.Pretrained):
+  """What encoders of images and of videos have in common."""
+
+  @functools.cached_property
+  def labels(self) -> Sequence[str]:
+    """Names of the C classes, in order; none without a classifier."""
+    return configs.labels(self.config)[: self.module.num_classes]
+
+  def class_logits(self, inputs: Any) -> Array:
+    """Logits [B, C] of what `pixels` takes.
+
+    Raises:
+      ValueError: if the model has no classifier.
+    """
+    if not self.module.num_classes:
+      raise ValueError(
+        'the checkpoint has no classifier; open one whose architectures end in '
+        'Classification, or encode only'
+      )
+    return self.compiled('classify')(self.params, self.pixels(inputs))
+
+  def classify(
+    self, inputs: Any, top: int = 1
+  ) -> list[list[tuple[str, float]]]:
+    """The likeliest classes of each example, with their probabilities.
+
+    Args:
+      inputs: see `pixels`.
+      top: how many classes of each.
+
+    Returns:
+      For each example (label, probability) pairs, the likeliest first.
+
+    Raises:
+      ValueError: if the model has no classifier.
+    """
+    chances = np.asarray(jax.nn.softmax(self.class_logits(inputs)))
+    best = np.argsort(-chances, axis=1, kind='stable')[:, :top]
+    return [
+      [(self.labels[i], float(row[i])) for i in places]
+      for row, places in zip(chances, best, strict=True)
+    ]
+
+
+class ImageEncoder(Classifier):
+  """ViT and its kin."""
+
+  def encode_image(self, pictures: Any) -> Tokens:
+    """Tokens of pictures, see `pixels`: values [B, N, D], pooled [B, D]."""
+    return self.compiled('encode')(self.params, self.pixels(pictures))
+
+
+class VideoEncoder(Classifier):
+  """VideoMAE and its kin."""
+
+  def encode_video(self, videos: Any) -> Tokens:
+    """Tokens of videos, see `pixels`: values [B, N, D], pooled [B, D]."""
+    return self.compiled('encode')(self.params, self.pixels(videos))
+
+  def pixels(self, videos: Any) -> Array:
+    """Arrays [B, F, H, W, 3] of videos, as the model reads them.
+
+    Args:
+      videos: a list of videos, each a list of F pictures or uint8
+        [F, H, W, 3]; F is the model's `num_frames`.
+
+    Raises:
+      ValueError: if a video has another number of frames.
+    """
+    wanted = self.module.encoder.num_frames
+    for video in videos:
+      if len(video) != wanted:
+        raise ValueError(
+          f'a video has {len(video)} frames, but the model reads {wanted}; '
+          'pick as many of them'
+        )
+    return jnp.stack([super(VideoEncoder, self).pixels([*v]) for v in videos])

@@ -1,0 +1,168 @@
+"""SigLIP 2 for any aspect ratio, NaFlex (Tschannen et al. 2025), as published.
+
+At a fixed resolution, SigLIP 2 is published as SigLIP.
+"""
+
+import dataclasses
+import functools
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+import tokenizers
+
+from mmjax import encoders, models
+from mmjax.data import images
+from mmjax.pretrained import base, configs, keys, siglip, towers
+from mmjax.types import Batch
+
+SKIP = siglip.SKIP
+
+_PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
+# Of the search for the largest size.
+_SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
+
+
+class Model(siglip.Model):
+  """SigLIP 2, whose pictures keep their aspect ratio; it reads lower case."""
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'size': {},
+    'image_mean': (0.5, 0.5, 0.5),
+    'image_std': (0.5, 0.5, 0.5),
+  }
+
+  @functools.cached_property
+  def tokenizer(self) -> tokenizers.Tokenizer:
+    """As published, in lower case, cutting texts at what the model reads."""
+    tokenizer = super().tokenizer
+    normalizers = [tokenizers.normalizers.Lowercase(), tokenizer.normalizer]
+    tokenizer.normalizer = tokenizers.normalizers.Sequence(
+      [one for one in normalizers if one is not None]
+    )
+    return tokenizer
+
+  def pixels(self, pictures: Any) -> encoders.ImagePatches:
+    """Patches of pictures, as the model reads them.
+
+    Args:
+      pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+    """
+    settings = configs.section(
+      json.loads(self.file(base.PREPROCESSOR)), '', _PREPROCESSOR
+    )
+    side, number = settings['patch_size'], settings['max_num_patches']
+    cut = [
+      self._patches(images.opened(picture), side, number, settings['resample'])
+      for picture in base.listed(pictures)
+    ]
+    grids = np.asarray([patches.shape[:2] for patches in cut], np.int32)
+    values = np.zeros((len(cut), number, cut[0].shape[2]), np.float32)
+    for row, patches in enumerate(cut):
+      flat = patches.reshape(-1, patches.shape[2])
+      values[row, : len(flat)] = flat
+    mask = np.arange(number)[None] < grids.prod(axis=1)[:, None]
+    return jax.tree.map(jnp.asarray, encoders.ImagePatches(values, mask, grids))
+
+  def _patches(
+    self, picture: Any, side: int, number: int, resample: int
+  ) -> np.ndarray:
+    """One picture's patches [rows, columns, side * side * 3]."""
+    if not isinstance(picture, PIL.Image.Image):
+      picture = PIL.Image.fromarray(np.asarray(picture))
+    picture = images.to_rgb(picture)
+    height, width = largest_size(picture.height, picture.width, side, number)
+    picture = picture.resize((width, height), PIL.Image.Resampling(resample))
+    array = self.preprocess(picture)
+    rows, columns = height // side, width // side
+    array = array.reshape(rows, side, columns, side, -1).swapaxes(1, 2)
+    return array.reshape(rows, columns, -1)
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.DualEncoder:
+  """The model that a config.json describes; its images are `ImagePatches`."""
+  text, vision = siglip.sections(config)
+  side = _table_side(config)
+  image = encoders.FlexibleViT(
+    position_grid=(side, side),
+    pooling='attention',
+    **towers.settings(vision, dtype),
+  )
+  return siglip.around(image, text, dtype)
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  text, vision = siglip.sections(config)
+  number = _table_side(config) ** 2
+  values = vision['patch_size'] ** 2 * vision['num_channels']
+  return {
+    **towers.inputs(text, vision),
+    'image': encoders.ImagePatches(
+      jax.ShapeDtypeStruct((1, number, values), jnp.float32),
+      jax.ShapeDtypeStruct((1, number), bool),
+      jax.ShapeDtypeStruct((1, 2), jnp.int32),
+    ),
+  }
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table: SigLIP's, but that patches are cut beforehand."""
+  kernel = 'image/patches/projection/kernel'
+  return [
+    dataclasses.replace(rule, form=keys.Linear())
+    if rule.ours == kernel
+    else rule
+    for rule in siglip.rules(config)
+  ]
+
+
+def largest_size(
+  height: int, width: int, side: int, number: int
+) -> tuple[int, int]:
+  """The largest size of about a picture's shape with so many patches at most.
+
+  Args:
+    height: of the picture.
+    width: of the picture.
+    side: of a patch, dividing the new size.
+    number: most patches.
+
+  Returns:
+    The new height and width.
+  """
+
+  def scaled(scale: float) -> tuple[int, int]:
+    return tuple(
+      max(1, math.ceil(size * scale / side)) for size in (height, width)
+    )
+
+  low, high = _SMALLEST, _LARGEST
+  while high - low >= _STEP:
+    middle = (low + high) / 2
+    if math.prod(scaled(middle)) <= number:
+      low = middle
+    else:
+      high = middle
+  rows, columns = scaled(low)
+  return rows * side, columns * side
+
+
+def _table_side(config: Mapping[str, Any]) -> int:
+  number = configs.section(config, 'vision_config', {'num_patches': 256})[
+    'num_patches'
+  ]
+  side = math.isqrt(number)
+  if side**2 != number:
+    raise ValueError(
+      f'config.json: vision_config.num_patches is {number}; mmjax reads only '
+      'squares here'
+    )
+  return side

@@ -1,0 +1,91 @@
+"""Videos, cut into tubelets."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import encoders
+
+make = functools.partial(
+  encoders.VideoTransformer, 3, 2, 4, width=8, depth=1, num_heads=2, mlp_dim=7
+)
+VIDEOS = jnp.asarray(
+  np.random.default_rng(0).normal(size=(3, 4, 6, 9, 3)), jnp.float32
+)
+MASK = jnp.asarray([True, True, False])
+
+
+@pytest.fixture(scope='module')
+def made(draw):
+  module = make(pool_norm_epsilon=1e-5)
+  variables = draw(module, VIDEOS, MASK, train=False)
+  return variables, jax.jit(functools.partial(module.apply, train=False))
+
+
+def test_tokens_have_their_shapes_and_masks(made):
+  variables, apply = made
+  out = apply(variables, VIDEOS, MASK)
+  assert out.values.shape == (3, 2 * 2 * 3, 8)
+  np.testing.assert_array_equal(out.mask, np.repeat(MASK[:, None], 12, axis=1))
+  assert out.pooled.shape == (3, 8)
+  assert np.all(np.isfinite(out.values)) and np.all(np.isfinite(out.pooled))
+  alone = apply(variables, VIDEOS[1:2])
+  # Products of other shapes, in float32.
+  np.testing.assert_allclose(
+    alone.values, out.values[1:2], rtol=1e-4, atol=1e-5
+  )
+
+
+def test_tubelets_go_frames_first_then_rows_then_columns(draw):
+  module = make(depth=0, final_norm=False)
+  variables = draw(module, VIDEOS, train=False)
+  values = module.apply(variables, VIDEOS, train=False).values
+  # Frames 2 and 3, row 0, column 1.
+  changed = VIDEOS.at[:, 3, 2, 4].add(1.0)
+  other = module.apply(variables, changed, train=False).values
+  (places,) = np.nonzero(np.any(np.asarray(values != other), axis=(0, 2)))
+  assert places.tolist() == [6 + 1]
+
+
+def test_time_counts(made):
+  variables, apply = made
+  back = apply(variables, VIDEOS[:, ::-1], MASK)
+  assert not np.allclose(back.pooled, apply(variables, VIDEOS, MASK).pooled)
+
+
+def test_a_gradient_reaches_every_parameter(made):
+  variables, apply = made
+
+  @jax.jit
+  def gradient(params):
+    return jax.grad(
+      lambda p: jnp.sum(apply({'params': p}, VIDEOS).pooled ** 3)
+    )(params)
+
+  for path, leaf in jax.tree.leaves_with_path(gradient(variables['params'])):
+    where = jax.tree_util.keystr(path)
+    # Softmax takes away what is added to all keys alike.
+    if "['key']['bias']" not in where:
+      assert np.any(leaf != 0), where
+
+
+@pytest.mark.parametrize(
+  ('shape', 'settings', 'message'),
+  [
+    ((1, 6, 6, 9, 3), {}, 'has 6 frames, but num_frames is 4'),
+    ((1, 4, 7, 9, 3), {}, 'height 7 is not divisible by 3, .* use 6'),
+    ((1, 3, 6, 9, 3), {'num_frames': 3}, 'frames 3 is not divisible by 2'),
+    ((1, 4, 6, 9, 3), {'pooling': 'max'}, "pool 'max' is unknown"),
+  ],
+)
+def test_what_does_not_fit_is_refused(shape, settings, message):
+  settings = {'patch_size': 3, 'tubelet_size': 2, 'num_frames': 4, **settings}
+  sizes = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 7}
+  module = encoders.VideoTransformer(**settings, **sizes)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(
+      lambda: module.init(jax.random.key(0), jnp.zeros(shape), train=False)
+    )
