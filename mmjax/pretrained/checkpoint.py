@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
+  audio_spectrogram_transformer,
   base,
   clip,
   ctranslate2,
@@ -23,6 +24,7 @@ from mmjax.pretrained import (
 from mmjax.types import Params
 
 FAMILIES: dict[str, base.Family] = {
+  'audio-spectrogram-transformer': audio_spectrogram_transformer,
   'clip': clip,
   'siglip': siglip,
   'whisper': whisper,
