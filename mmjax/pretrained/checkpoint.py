@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
+  audio_spectrogram_transformer,
   base,
   bert,
   blip,
@@ -41,6 +42,7 @@ from mmjax.types import Params
 FAMILIES: dict[str, base.Family] = {
   'bert': bert,
   'blip': blip,
+  'audio-spectrogram-transformer': audio_spectrogram_transformer,
   'clip': clip,
   'dinov2': dinov2,
   'dinov2_with_registers': dinov2,

@@ -2,18 +2,17 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mmjax import ops
 from mmjax.data import audio
 from mmjax.types import Array
-
-_KIND = 'WhisperFeatureExtractor'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,17 +40,13 @@ class AudioPreprocessor:
     Raises:
       ValueError: if it asks for what mmjax does not do.
     """
-    for field, known in (
-      ('feature_extractor_type', _KIND),
-      ('dither', 0.0),
-      ('do_normalize', False),
-      ('padding_value', 0.0),
-    ):
-      if config.get(field, known) != known:
-        raise ValueError(
-          f'preprocessor_config.json: {field} is {config[field]!r}; mmjax '
-          f'reads sounds only with {known!r}'
-        )
+    _refuse(
+      config,
+      feature_extractor_type='WhisperFeatureExtractor',
+      dither=0.0,
+      do_normalize=False,
+      padding_value=0.0,
+    )
     return cls(
       num_mels=config.get('feature_size', cls.num_mels),
       sample_rate=config.get('sampling_rate', cls.sample_rate),
@@ -70,17 +65,7 @@ class AudioPreprocessor:
     Raises:
       ValueError: if it is neither.
     """
-    if isinstance(sound, str | Path):
-      return audio.read(sound, self.sample_rate)
-    sound = np.asarray(sound)
-    if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
-      raise ValueError(
-        f'a sound is the path of a .wav file or floats [N] in -1..1 at '
-        f'{self.sample_rate} samples a second, not {sound.dtype} '
-        f'{list(sound.shape)}; whole numbers of 16 bits are divided by 32768, '
-        'channels averaged'
-      )
-    return sound.astype(np.float32)
+    return _samples(sound, self.sample_rate)
 
   def windows(self, samples: np.ndarray) -> np.ndarray:
     """Cuts samples [N] into windows [W, S], one after the other.
@@ -103,3 +88,110 @@ class AudioPreprocessor:
         sample_rate=self.sample_rate,
       )
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class FbankPreprocessor:
+  """Kaldi's filter banks of the first seconds of a sound.
+
+  Attributes:
+    num_mels: M, bands of a spectrogram.
+    sample_rate: samples a second.
+    num_frames: F; frames that a sound doesn't have are zeros before they are
+      normalised, and later ones are cut.
+    mean: subtracted from the logarithms.
+    scale: by which they are then divided.
+  """
+
+  num_mels: int = 128
+  sample_rate: int = 16_000
+  num_frames: int = 1024
+  mean: float = 0.0
+  scale: float = 1.0
+
+  _FRAME = 400
+  _HOP = 160
+
+  @classmethod
+  def from_config(cls, config: Mapping[str, Any]) -> 'FbankPreprocessor':
+    """Reads a preprocessor_config.json.
+
+    Raises:
+      ValueError: if it asks for what mmjax does not do.
+    """
+    _refuse(config, feature_extractor_type='ASTFeatureExtractor')
+    normalises = config.get('do_normalize', True)
+    return cls(
+      num_mels=config.get('num_mel_bins', cls.num_mels),
+      sample_rate=config.get('sampling_rate', cls.sample_rate),
+      num_frames=config.get('max_length', cls.num_frames),
+      mean=config.get('mean', -4.2677393) if normalises else 0.0,
+      scale=2 * config.get('std', 4.5689974) if normalises else 1.0,
+    )
+
+  def __call__(self, sounds: Sequence[Any]) -> Array:
+    """Spectrograms [B, F, M] of sounds.
+
+    Args:
+      sounds: paths of .wav files of any rate, or floats [N] in -1..1 at
+        `sample_rate`.
+
+    Raises:
+      ValueError: if one is neither, or shorter than a frame of 25 ms.
+    """
+    size = self._FRAME + self._HOP * (self.num_frames - 1)
+    samples = np.zeros((len(sounds), size), np.float32)
+    frames = np.zeros(len(sounds), np.int32)
+    for row, sound in enumerate(sounds):
+      given = _samples(sound, self.sample_rate)[:size]
+      if len(given) < self._FRAME:
+        raise ValueError(
+          f'a sound has {len(given)} samples, less than a frame, '
+          f'{self._FRAME}; leave it out or pad it with zeros'
+        )
+      samples[row, : len(given)] = given
+      frames[row] = 1 + (len(given) - self._FRAME) // self._HOP
+    return self._compute(samples, frames)
+
+  @functools.cached_property
+  def _compute(self) -> Callable[[Array, Array], Array]:
+    """Samples [B, S] and numbers of frames [B] to spectrograms, jitted."""
+
+    def compute(samples: Array, frames: Array) -> Array:
+      banks = ops.log_fbank(
+        samples,
+        num_mels=self.num_mels,
+        frame=self._FRAME,
+        hop=self._HOP,
+        sample_rate=self.sample_rate,
+      )
+      there = jnp.arange(self.num_frames)[None] < frames[:, None]
+      banks = jnp.where(there[:, :, None], banks, 0.0)
+      return (banks - self.mean) / self.scale
+
+    return jax.jit(compute)
+
+
+def _samples(sound: Any, sample_rate: int) -> np.ndarray:
+  """Samples [N] float32 of one sound."""
+  if isinstance(sound, str | Path):
+    return audio.read(sound, sample_rate)
+  sound = np.asarray(sound)
+  if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
+    raise ValueError(
+      f'a sound is the path of a .wav file or floats [N] in -1..1 at '
+      f'{sample_rate} samples a second, not {sound.dtype} '
+      f'{list(sound.shape)}; whole numbers of 16 bits are divided by 32768, '
+      'channels averaged'
+    )
+  return sound.astype(np.float32)
+
+
+def _refuse(config: Mapping[str, Any], **known: Any) -> None:
+  """Refuses a config that has another than the one known value."""
+  for field, value in known.items():
+    if config.get(field, value) != value:
+      raise ValueError(
+        f'preprocessor_config.json: {field} is {config[field]!r}; mmjax reads '
+        f'sounds only with {value!r}'
+      )

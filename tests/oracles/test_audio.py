@@ -322,7 +322,9 @@ def ctranslated(model, folder, quantization):
 
 
 @pytest.mark.parametrize('name', ['odd', 'untied'])
-@pytest.mark.parametrize('quantization', [None, 'float16', 'int8', 'int16'])
+@pytest.mark.parametrize(
+  'quantization', [None, 'float16', 'bfloat16', 'int8', 'int16']
+)
 def test_what_ctranslate2_keeps_is_the_same(name, quantization, tmp_path):
   model = original(name)
   model.config.activation_function = 'gelu'

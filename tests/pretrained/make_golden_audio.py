@@ -1,6 +1,6 @@
-"""Writes a small Whisper and what transformers computes with it.
+"""Writes small audio models and what transformers computes with them.
 
-It keeps a core of the comparisons running where transformers isn't installed.
+They keep a core of the comparisons running where transformers isn't installed.
 Run it with the extra `oracles`, from the project's folder:
 
   python tests/pretrained/make_golden_audio.py
@@ -16,7 +16,7 @@ import tokenizers
 import torch
 import transformers
 
-FOLDER = Path(__file__).parent / 'golden' / 'whisper'
+GOLDEN = Path(__file__).parent / 'golden'
 SPECIAL = [
   '<|endoftext|>',
   '<|startoftranscript|>',
@@ -30,8 +30,9 @@ WORDS = list(string.ascii_lowercase)
 RATE, SECONDS = 16_000, 1
 
 
-def main() -> None:
+def whisper() -> None:
   """A Whisper of two languages that hears one second at a time."""
+  folder = GOLDEN / 'whisper'
   ids = {word: i for i, word in enumerate([*WORDS, *SPECIAL])}
   config = transformers.WhisperConfig(
     vocab_size=len(ids) + 2,  # Two times.
@@ -71,18 +72,13 @@ def main() -> None:
   extractor = transformers.WhisperFeatureExtractor(
     feature_size=10, chunk_length=SECONDS
   )
-  shutil.rmtree(FOLDER, ignore_errors=True)
-  model.save_pretrained(FOLDER)
-  extractor.save_pretrained(FOLDER)
+  shutil.rmtree(folder, ignore_errors=True)
+  model.save_pretrained(folder)
+  extractor.save_pretrained(folder)
   tokenizer = _tokenizer(ids)
-  tokenizer.save(str(FOLDER / 'tokenizer.json'))
+  tokenizer.save(str(folder / 'tokenizer.json'))
 
-  rng = np.random.default_rng(0)
-  # 16 bits, as a .wav file holds them.
-  sounds = [
-    np.round(rng.normal(0, 3000, size)).astype(np.int16)
-    for size in (5000, 3000)
-  ]
+  sounds = _sounds()
   features = extractor(
     [sound / np.float32(32768) for sound in sounds],
     sampling_rate=RATE,
@@ -99,7 +95,7 @@ def main() -> None:
     heard = model.detect_language(features)
   texts = tokenizer.decode_batch(written.tolist(), skip_special_tokens=True)
   np.savez_compressed(
-    FOLDER / 'expected.npz',
+    folder / 'expected.npz',
     first=sounds[0],
     second=sounds[1],
     features=features.numpy().transpose(0, 2, 1),
@@ -109,12 +105,66 @@ def main() -> None:
   )
   names = {number: name for name, number in ids.items()}
   languages = [names[number].strip('<|>') for number in heard.tolist()]
-  (FOLDER / 'expected.json').write_text(
+  (folder / 'expected.json').write_text(
     json.dumps({'texts': texts, 'languages': languages}, indent=2)
   )
-  for path in FOLDER.iterdir():
+  for path in folder.iterdir():
     path.chmod(0o644)
-  print(texts, languages)
+
+
+def audio_spectrogram_transformer() -> None:
+  """AST with three classes."""
+  folder = GOLDEN / 'audio_spectrogram_transformer'
+  config = transformers.ASTConfig(
+    hidden_size=12,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    intermediate_size=20,
+    patch_size=6,
+    frequency_stride=4,
+    time_stride=5,
+    max_length=24,
+    num_mel_bins=16,
+    id2label={0: 'dog', 1: 'cat', 2: 'rain'},
+  )
+  torch.manual_seed(0)
+  model = transformers.ASTForAudioClassification(config).eval()
+  with torch.no_grad():
+    for parameter in model.parameters():
+      parameter.copy_(torch.randn(parameter.shape) * 0.3)
+  extractor = transformers.ASTFeatureExtractor(num_mel_bins=16, max_length=24)
+  shutil.rmtree(folder, ignore_errors=True)
+  model.save_pretrained(folder)
+  extractor.save_pretrained(folder)
+  sounds = _sounds()
+  features = extractor(
+    [sound / np.float32(32768) for sound in sounds],
+    sampling_rate=RATE,
+    return_tensors='pt',
+  )['input_values']
+  with torch.no_grad():
+    logits = model(features).logits
+    out = model.audio_spectrogram_transformer(features)
+  np.savez_compressed(
+    folder / 'expected.npz',
+    first=sounds[0],
+    second=sounds[1],
+    features=features.numpy(),
+    encoded=out.last_hidden_state.numpy(),
+    pooled=out.pooler_output.numpy(),
+    logits=logits.numpy(),
+  )
+  for path in folder.iterdir():
+    path.chmod(0o644)
+
+
+def _sounds() -> list[np.ndarray]:
+  """Noise of 16 bits, as a .wav file holds it."""
+  rng = np.random.default_rng(0)
+  return [
+    np.round(rng.normal(0, 3000, size)).astype(np.int16)
+    for size in (5000, 3000)
+  ]
 
 
 def _tokenizer(ids) -> tokenizers.Tokenizer:
@@ -128,4 +178,5 @@ def _tokenizer(ids) -> tokenizers.Tokenizer:
 
 
 if __name__ == '__main__':
-  main()
+  whisper()
+  audio_spectrogram_transformer()
