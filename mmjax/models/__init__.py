@@ -1,6 +1,5 @@
 """Compositions of encoders, fusions and decoders."""
 
-from mmjax.models.audio_classifier import AudioClassifier
 from mmjax.models.build import PARTS, build, describe
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
@@ -14,7 +13,6 @@ from mmjax.models.vision_language import VisionLanguage
 
 __all__ = [
   'PARTS',
-  'AudioClassifier',
   'Classifier',
   'ContrastiveCaptioner',
   'DualEncoder',

@@ -14,7 +14,7 @@ class Classifier(nn.Module):
 
   A linear layer on the encoder's summary (Dosovitskiy et al. 2021), or on it
   beside the mean of the patches' tokens (Oquab et al. 2023, DINOv2, appendix
-  B.3).
+  B.3), or on the normalised summary (Gong et al. 2021, AST).
 
   Attributes:
     encoder: of any modality.
@@ -22,6 +22,7 @@ class Classifier(nn.Module):
     modality: the batch's key that the encoder reads.
     patches_from: index of the first token whose mean the classifier sees too;
       None for the summary alone.
+    norm_epsilon: of a norm before the linear layer; None for no norm.
     dtype: of the classifier.
   """
 
@@ -29,10 +30,15 @@ class Classifier(nn.Module):
   num_classes: int = 0
   modality: str = 'image'
   patches_from: int | None = None
+  norm_epsilon: float | None = None
   dtype: Any = jnp.float32
 
   def setup(self):
     if self.num_classes:
+      if self.norm_epsilon is not None:
+        self.classifier_norm = mnn.make_norm(
+          'layernorm', self.norm_epsilon, self.dtype
+        )
       self.classifier = nn.Dense(
         self.num_classes,
         kernel_init=nn.with_logical_partitioning(
@@ -75,4 +81,6 @@ class Classifier(nn.Module):
       start = self.patches_from
       mean = mnn.pool('mean', tokens.values[:, start:], tokens.mask[:, start:])
       x = jnp.concatenate([x, mean], axis=-1)
+    if self.norm_epsilon is not None:
+      x = self.classifier_norm(x)
     return self.classifier(x).astype(jnp.float32)

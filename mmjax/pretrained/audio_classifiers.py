@@ -2,13 +2,13 @@
 
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
-from mmjax.pretrained import base, preprocess_audio
+from mmjax.pretrained import base, configs, preprocess_audio
 from mmjax.types import Array, Tokens
 
 
@@ -29,12 +29,12 @@ class AudioClassifier(base.Pretrained):
   @functools.cached_property
   def labels(self) -> Sequence[str]:
     """Names of the C classes, in order; none without a classifier."""
-    return label_names(self.config)[: self.module.num_classes]
+    return configs.labels(self.config)[: self.module.num_classes]
 
   def encode_audio(self, sounds: Any) -> Tokens:
     """Tokens of one or several sounds: values [B, N, D], pooled [B, D]."""
     spectrogram = self.preprocess(base.listed(sounds))
-    return self.compiled('encode_audio')(self.params, spectrogram)
+    return self.compiled('encode')(self.params, spectrogram)
 
   def class_logits(self, sounds: Any) -> Array:
     """Logits [B, C] of one or several sounds.
@@ -76,9 +76,3 @@ class AudioClassifier(base.Pretrained):
       [(self.labels[i], float(row[i])) for i in places]
       for row, places in zip(np.asarray(chances), best, strict=True)
     ]
-
-
-def label_names(config: Mapping[str, Any]) -> list[str]:
-  """Names of a config's classes, in order; 2 where nothing is said."""
-  names = config.get('id2label') or {0: 'LABEL_0', 1: 'LABEL_1'}
-  return [names[key] for key in sorted(names, key=int)]

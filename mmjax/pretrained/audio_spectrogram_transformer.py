@@ -41,12 +41,12 @@ class Model(audio_classifiers.AudioClassifier):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.AudioClassifier:
+) -> models.Classifier:
   """The model that a config.json describes."""
   values = configs.section(config, '', _DEFAULTS)
-  labels = audio_classifiers.label_names(config)
-  return models.AudioClassifier(
-    audio=encoders.SpectrogramTransformer(
+  labels = configs.labels(config)
+  return models.Classifier(
+    encoder=encoders.SpectrogramTransformer(
       width=values['hidden_size'],
       depth=values['num_hidden_layers'],
       num_heads=values['num_attention_heads'],
@@ -61,6 +61,7 @@ def module(
       dtype=dtype,
     ),
     num_classes=len(labels) if _classifies(config) else 0,
+    modality='spectrogram',
     norm_epsilon=values['layer_norm_eps'],
     dtype=dtype,
   )
@@ -76,7 +77,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   values = configs.section(config, '', _DEFAULTS)
-  block, layer = 'audio/blocks/layers', f'encoder.layer.{keys.LAYER}'
+  block, layer = 'encoder/blocks/layers', f'encoder.layer.{keys.LAYER}'
   patches = 'embeddings.patch_embeddings.projection'
   tables = {
     'class_token': 'cls_token',
@@ -85,15 +86,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   }
   encoder = [
     *(
-      keys.Rule(f'audio/patches/{ours}', f'embeddings.{theirs}', keys.Lead())
+      keys.Rule(f'encoder/patches/{ours}', f'embeddings.{theirs}', keys.Lead())
       for ours, theirs in tables.items()
     ),
     keys.Rule(
-      'audio/patches/projection/kernel',
+      'encoder/patches/projection/kernel',
       f'{patches}.weight',
       keys.Convolution(),
     ),
-    keys.Rule('audio/patches/projection/bias', f'{patches}.bias'),
+    keys.Rule('encoder/patches/projection/bias', f'{patches}.bias'),
     *keys.norm(f'{block}/attention_norm', f'{layer}.layernorm_before'),
     *keys.attention(
       f'{block}/attention',
@@ -104,7 +105,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *keys.norm(f'{block}/mlp_norm', f'{layer}.layernorm_after'),
     *keys.dense(f'{block}/mlp/up', f'{layer}.intermediate.dense'),
     *keys.dense(f'{block}/mlp/down', f'{layer}.output.dense'),
-    *keys.norm('audio/last_norm', 'layernorm'),
+    *keys.norm('encoder/last_norm', 'layernorm'),
   ]
   if not _classifies(config):
     return encoder
@@ -121,10 +122,4 @@ def _bias(values: Mapping[str, Any]) -> bool | tuple[str, ...]:
 
 def _classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
-  name, *_ = config.get('architectures') or [_CLASSIFIER]
-  if name not in (_CLASSIFIER, _ENCODER):
-    raise ValueError(
-      f'config.json: architectures is {name!r}; mmjax reads '
-      f'{[_CLASSIFIER, _ENCODER]}'
-    )
-  return name == _CLASSIFIER
+  return configs.architecture(config, _CLASSIFIER, _ENCODER) == _CLASSIFIER

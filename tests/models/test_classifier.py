@@ -38,3 +38,38 @@ def test_without_classes_there_is_no_classifier(draw):
   variables = draw(model, BATCH, train=False)
   assert variables['params'].keys() == {'encoder'}
   assert model.apply(variables, BATCH, train=False).keys() == {'tokens'}
+
+
+SOUND = jnp.asarray(
+  np.random.default_rng(0).normal(size=(2, 13, 5)), jnp.float32
+)
+FRAMES = jnp.arange(13)[None] < jnp.asarray([13, 8])[:, None]
+
+
+@pytest.mark.parametrize(
+  ('encoder', 'mask'),
+  [
+    (encoders.AudioTransformer(8, 1, 2, 7, max_length=9), FRAMES),
+    (
+      encoders.SpectrogramTransformer(8, 1, 2, 7, patch_size=3),
+      jnp.asarray([True, True]),
+    ),
+  ],
+  ids=['frames', 'patches'],
+)
+def test_the_summary_of_sounds_is_normalised(encoder, mask, draw):
+  batch = {'spectrogram': SOUND, 'spectrogram_mask': mask}
+  model = models.Classifier(
+    encoder, 3, modality='spectrogram', norm_epsilon=1e-6
+  )
+  variables = draw(model, batch, train=False)
+  out = model.apply(variables, batch, train=False)
+  params, pooled = variables['params'], out['tokens'].pooled
+  normal = (pooled - pooled.mean(-1, keepdims=True)) / jnp.sqrt(
+    pooled.var(-1, keepdims=True) + 1e-6
+  )
+  normal = normal * params['classifier_norm']['scale'][None]
+  normal = normal + params['classifier_norm']['bias'][None]
+  want = normal @ params['classifier']['kernel']
+  want = want + params['classifier']['bias'][None]
+  np.testing.assert_allclose(out['class_logits'], want, rtol=1e-4, atol=1e-5)

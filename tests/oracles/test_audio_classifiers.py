@@ -67,7 +67,7 @@ def ours(loaded, params, given):
   out = loaded.module.apply(
     {'params': params}, {'spectrogram': given}, train=False
   )
-  return out.get('class_logits', out['audio_tokens'].pooled), out
+  return out.get('class_logits', out['tokens'].pooled), out
 
 
 def test_outputs_agree(pair):
@@ -80,7 +80,7 @@ def test_outputs_agree(pair):
   got, out = jax.jit(functools.partial(ours, loaded))(loaded.params, given)
   assert got.shape == want.shape
   harness.check_close(got, want.numpy())
-  harness.check_close(out['audio_tokens'].values, tokens.numpy())
+  harness.check_close(out['tokens'].values, tokens.numpy())
 
 
 def test_gradients_agree(pair):
