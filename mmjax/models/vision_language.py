@@ -29,7 +29,8 @@ class VisionLanguage(writing.Writer):
       that already.
     skipped: how many tokens of each picture are left out, from its first on:
       1 for a class token.
-    prefix: whether the tokens of a prompt see each other in both directions.
+    prefix: whether all tokens of a text see each other in both directions,
+      unless the batch says which of them do.
     eos_id: the token that ends a text.
     pad_id: the token that fills up after the end.
   """
@@ -67,7 +68,7 @@ class VisionLanguage(writing.Writer):
     x = self.decoder.attend(
       text,
       positions=batch.get('text_positions'),
-      prefix=batch.get('prefix'),
+      prefix=self._prefix(batch, mask),
       train=train,
     )
     return {'text_logits': self.decoder.logits(x)}
@@ -112,9 +113,6 @@ class VisionLanguage(writing.Writer):
   ) -> tuple[Array, decoders.DecoderCache]:
     """Reads the prompt with its pictures, see `Writer.read`."""
     mask = _mask(batch)
-    prefix = batch.get('prefix')
-    if prefix is None and self.prefix:
-      prefix = mask
     self.check_reach(mask.shape[1], length)
     cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
     x, cache = self.decoder.advance(
@@ -122,9 +120,12 @@ class VisionLanguage(writing.Writer):
       cache,
       mask,
       positions=batch.get('text_positions'),
-      prefix=prefix,
+      prefix=self._prefix(batch, mask),
     )
     return self.next_logits(x, mask), cache
+
+  def _prefix(self, batch: Batch, mask: Array) -> Array | None:
+    return batch.get('prefix', mask if self.prefix else None)
 
 
 def _mask(batch: Batch) -> Array:

@@ -23,7 +23,7 @@ class Writer(base.Pretrained):
   @functools.cached_property
   def eos_ids(self) -> tuple[int, ...]:
     """Ids that end a text; none where the folder names none."""
-    given = self._special('eos_token_id')
+    given = self.special('eos_token_id')
     if given is None:
       return ()
     return tuple(base.listed(given))
@@ -31,7 +31,7 @@ class Writer(base.Pretrained):
   @functools.cached_property
   def pad_id(self) -> int:
     """The id that fills up; where the folder names none, one that ends."""
-    given = self._special('pad_token_id')
+    given = self.special('pad_token_id')
     if given is None or given < 0:
       return self.eos_ids[0] if self.eos_ids else 0
     return given
@@ -71,7 +71,7 @@ class Writer(base.Pretrained):
       )
     )
 
-  def _special(self, name: str) -> Any:
+  def special(self, name: str) -> Any:
     """A special id, where generation goes first."""
     generation = json.loads(self.files.get(GENERATION, b'{}'))
     text = self.config.get('text_config') or {}

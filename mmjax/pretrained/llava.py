@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from mmjax import models
@@ -12,13 +11,7 @@ from mmjax.pretrained import clip, configs, keys, llama, vision_language
 from mmjax.types import Batch
 
 SKIP = (*clip.SKIP, *(f'language_model\\.{name}' for name in llama.SKIP))
-# Two later ways to name the same, and the one before transformers 5.
-ALIASES = (
-  (r'model\.(?=vision_tower|multi_modal_projector)', ''),
-  (r'model\.language_model\.', 'language_model.model.'),
-  (r'lm_head\.', 'language_model.lm_head.'),
-  (r'vision_tower\.vision_model\.', 'vision_tower.'),
-)
+ALIASES = vision_language.ALIASES
 
 _DEFAULTS = {
   'image_token_index': 32000,
@@ -45,8 +38,8 @@ class Model(vision_language.VisionLanguage):
 
   image_defaults = clip.Model.image_defaults
 
-  @property
-  def _config_of_vision(self) -> Mapping[str, Any]:
+  def vision_config(self) -> Mapping[str, Any]:
+    """The config of the encoder, with its defaults."""
     return _sections(self.config)[1]
 
 
@@ -83,11 +76,7 @@ def module(
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
   _, vision, _ = _sections(config)
-  side, channels = vision['image_size'], vision['num_channels']
-  return {
-    'image': jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32),
-    'text': jax.ShapeDtypeStruct((1, 2), jnp.int32),
-  }
+  return vision_language.inputs(vision)
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:

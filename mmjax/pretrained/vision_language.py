@@ -1,6 +1,6 @@
 """Published models that write text about pictures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -9,6 +9,14 @@ import numpy as np
 
 from mmjax.pretrained import base, language_models, patches
 from mmjax.types import Array, Batch
+
+# Two ways to name the same: transformers 4.52 to 4.57, and before 5.
+ALIASES = (
+  (r'model\.(?=vision_tower|multi_modal_projector)', ''),
+  (r'model\.language_model\.', 'language_model.model.'),
+  (r'lm_head\.', 'language_model.lm_head.'),
+  (r'vision_tower\.vision_model\.', 'vision_tower.'),
+)
 
 
 class VisionLanguage(language_models.Writer):
@@ -96,7 +104,7 @@ class VisionLanguage(language_models.Writer):
   def _expanded(self, text: str, grids: Sequence[patches.Grid]) -> np.ndarray:
     """Ids of a text, with one placeholder a token of its pictures."""
     places = self.module.placeholders
-    given = self.tokenizer.encode(self.written_out(text, len(grids))).ids
+    given = self.encode(text, len(grids))
     have = [one for one in given if one in places]
     want = [places[grid.video] for grid in grids]
     if have != want:
@@ -119,14 +127,25 @@ class VisionLanguage(language_models.Writer):
 
     Returns:
       Keys of the batch, and for each picture of each text, its tokens.
+
+    Raises:
+      ValueError: if the preprocessing gives another size than the model reads.
     """
-    side = self._config_of_vision['image_size']
+    vision = self.vision_config()
+    side = vision['image_size']
     most = max(len(row) for row in rows)
     images = np.zeros((len(rows), most, side, side, 3), np.float32)
     for row, pictures in enumerate(rows):
       if pictures:
-        images[row, : len(pictures)] = self.pixels(pictures)
-    number = (side // self._config_of_vision['patch_size']) ** 2
+        pixels = self.pixels(pictures)
+        if pixels.shape[1:] != images.shape[2:]:
+          raise ValueError(
+            f'{base.PREPROCESSOR} makes pictures of {pixels.shape[1:3]} pixels, '
+            f'but config.json says that the model reads {(side, side)}; take '
+            'both from one model'
+          )
+        images[row, : len(pictures)] = pixels
+    number = (side // vision['patch_size']) ** 2
     number += self.module.vision.class_token - self.module.skipped
     grids = [[patches.Grid(1, 1, number)] * len(row) for row in rows]
     return ({'image': jnp.asarray(images)} if most else {}), grids
@@ -146,6 +165,28 @@ class VisionLanguage(language_models.Writer):
     """
     return {}
 
-  def written_out(self, text: str, number: int) -> str:
-    """A text with the placeholders of its pictures; here as it is."""
-    return text
+  def vision_config(self) -> Mapping[str, Any]:
+    """The config of the encoder, with its defaults."""
+    raise NotImplementedError
+
+  def encode(self, text: str, number: int) -> list[int]:
+    """Ids of a text, with one placeholder for each of its pictures.
+
+    Args:
+      text: has them here, by name.
+      number: of its pictures.
+    """
+    return self.tokenizer.encode(text).ids
+
+
+def inputs(vision: Mapping[str, Any]) -> Batch:
+  """Shapes of one example.
+
+  Args:
+    vision: the config of the encoder.
+  """
+  side, channels = vision['image_size'], vision['num_channels']
+  return {
+    'image': jax.ShapeDtypeStruct((1, 1, side, side, channels), jnp.float32),
+    'text': jax.ShapeDtypeStruct((1, 2), jnp.int32),
+  }

@@ -95,7 +95,7 @@ def original(name):
   for name, parameter in model.named_parameters():
     # Words outweighed by their blocks, or each would be followed by itself.
     if parameter.ndim > 1 and not re.search('wte|wpe|embed|lm_head', name):
-      parameter.data *= 3
+      parameter.data *= 3 if name.startswith('transformer') else 1.5
   return model
 
 

@@ -1,9 +1,11 @@
 """Language models that see, here, equal those of transformers."""
 
+import json
 import re
 
 import jax.numpy as jnp
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 import transformers
@@ -43,6 +45,32 @@ CONFIGS = {
     {'hidden_size': 20, 'intermediate_size': 30, 'num_hidden_layers': 3,
      'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3},
     {'vision_feature_layer': 1, 'multimodal_projector_bias': False},
+  ),
+  'paligemma_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
+     **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 3,
+     'num_attention_heads': 3, 'image_size': 15, 'patch_size': 7,
+     'vision_use_head': False},
+    {'projection_dim': 12},
+  ),
+  'paligemma_head': (
+    {'hidden_size': 24, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'num_key_value_heads': 4, 'head_dim': 10,
+     'rms_norm_eps': 1e-3, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 2,
+     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 6},
+    {'projection_dim': 24},
+  ),
+  'paligemma_deep': (
+    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
+     'num_attention_heads': 2, 'num_key_value_heads': 1, 'head_dim': 8,
+     'hidden_act': 'gelu', **TEXT},
+    {'hidden_size': 20, 'intermediate_size': 30, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3,
+     'vision_use_head': False},
+    {'projection_dim': 16},
   ),
   'qwen2vl_odd': (
     {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
@@ -109,6 +137,13 @@ FAMILIES = {
     transformers.CLIPVisionConfig,
     {'image_token_index': SEEN},
   ),
+  'paligemma': (
+    transformers.PaliGemmaConfig,
+    transformers.PaliGemmaForConditionalGeneration,
+    transformers.GemmaConfig,
+    transformers.SiglipVisionConfig,
+    {'image_token_index': SEEN},
+  ),
   'qwen2vl': (
     transformers.Qwen2VLConfig,
     transformers.Qwen2VLForConditionalGeneration,
@@ -139,7 +174,7 @@ def original(name):
   model = harness.randomised(make_model(config), 0.3)
   for key, parameter in model.named_parameters():
     # Words outweighed by their blocks, or each would be followed by itself.
-    if parameter.ndim > 1 and not re.search('embed|lm_head', key):
+    if parameter.ndim > 1 and not re.search('embed|lm_head|vis', key):
       parameter.data *= 2
   return model
 
@@ -152,7 +187,7 @@ def pair(request, tmp_path_factory):
 
 
 def number_of_tokens(loaded):
-  vision = loaded._config_of_vision
+  vision = loaded.vision_config()
   patches = (vision['image_size'] // vision['patch_size']) ** 2
   return patches + loaded.module.vision.class_token - loaded.module.skipped
 
@@ -244,7 +279,7 @@ def batch(loaded, left=False):
     [1, *words(rng, 7)],
   ]
   ids, mask = padded(rows, left)
-  side = loaded._config_of_vision['image_size']
+  side = loaded.vision_config()['image_size']
   images = rng.normal(size=(3, 2, side, side, 3)).astype(np.float32)
   pictures = np.concatenate([images[0], images[1, :1]])
   theirs = {
@@ -257,6 +292,13 @@ def batch(loaded, left=False):
     'text_mask': jnp.asarray(mask),
     'image': jnp.asarray(images),
   }
+  if loaded.module.prefix:
+    # The last two tokens that are there see what is before them alone.
+    ends = mask.sum(axis=1)[:, None] - 2
+    prefix = mask & (np.arange(ids.shape[1])[None] < ends)
+    prefix = mask if left else prefix
+    theirs['token_type_ids'] = torch.tensor(~prefix & mask).long()
+    ours['prefix'] = jnp.asarray(prefix)
   return theirs, ours
 
 
@@ -301,6 +343,27 @@ def test_greedy_writing_agrees(pair):
     'generate', task='continue', length=20, eos_id=(EOS,), pad_id=PAD
   )
   for left in (False, True):
-    got = program(loaded.params, batch(loaded, left)[1]).tokens
+    ours = batch(loaded, left)[1]
+    ours.pop('prefix', None)  # All of a prompt is its prefix.
+    got = program(loaded.params, ours).tokens
     np.testing.assert_array_equal(got, want)
   assert len(np.unique(want)) > 5
+
+
+@pytest.mark.parametrize('size', [(50, 31), (31, 50), (5, 5), (20, 190)])
+def test_pictures_are_cut_alike(size, tmp_path):
+  processor = transformers.Qwen2VLImageProcessorPil(
+    patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
+  )
+  processor.save_pretrained(tmp_path)
+  config = json.loads((tmp_path / 'preprocessor_config.json').read_text())
+  pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+  picture = PIL.Image.fromarray(pixels)
+  want = processor(picture, return_tensors='np')
+  ours = patches.PatchPreprocessor.from_config(
+    config, qwen_vl.QwenVL.image_defaults
+  )
+  got, grid = ours([picture])
+  shape = [[grid.times, 2 * grid.rows, 2 * grid.columns]]
+  np.testing.assert_array_equal(want['image_grid_thw'], shape)
+  harness.close(got, want['pixel_values'], atol=1e-6)

@@ -47,6 +47,7 @@ QWEN = {
 SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
 PROMPTS = {
   'llava': ['<image> a small red', 'a <image> cat is'],
+  'paligemma': ['a small red', 'a cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
@@ -71,6 +72,33 @@ def llava() -> None:
   )
   model = transformers.LlavaForConditionalGeneration(config)
   write('llava', model, processor)
+
+
+def paligemma() -> None:
+  config = transformers.PaliGemmaConfig(
+    text_config=transformers.GemmaConfig(**TEXT, head_dim=8),
+    vision_config=transformers.SiglipVisionConfig(
+      **CLIP, vision_use_head=False
+    ),
+    projection_dim=16,
+    image_token_index=SPECIAL.index('<image>'),
+    **IDS,
+  )
+  images = transformers.SiglipImageProcessorPil(
+    size={'height': 21, 'width': 21}
+  )
+  images.image_seq_length = 9
+  words = tokenizer()
+  words.image_token, words.image_token_id = '<image>', SPECIAL.index('<image>')
+  # Its own tokens for places in pictures would not fit in the small vocabulary.
+  words.add_tokens = lambda tokens: 0
+  processor = transformers.PaliGemmaProcessor(images, words)
+  # What the published tokenizer does.
+  words.backend_tokenizer.post_processor = (
+    tokenizers.processors.TemplateProcessing(single='$A', special_tokens=[])
+  )
+  model = transformers.PaliGemmaForConditionalGeneration(config)
+  write('paligemma', model, processor)
 
 
 def qwen2_vl() -> None:
@@ -178,5 +206,6 @@ def tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 if __name__ == '__main__':
   llava()
+  paligemma()
   qwen2_vl()
   qwen2_5_vl()

@@ -1,0 +1,117 @@
+"""PaliGemma (Beyer et al. 2024), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import models
+from mmjax.pretrained import configs, keys, llamas, siglip, vision_language
+from mmjax.types import Batch
+
+SKIP = (*siglip.SKIP, *(f'language_model\\.{name}' for name in llamas.SKIP))
+ALIASES = vision_language.ALIASES
+
+_DEFAULTS = {'image_token_index': 256000, 'projection_dim': 2048}
+_TEXT = {
+  **llamas.DEFAULTS,
+  'vocab_size': 257152,
+  'hidden_size': 2048,
+  'intermediate_size': 16384,
+  'num_hidden_layers': 18,
+  'num_attention_heads': 8,
+  'num_key_value_heads': 1,
+  'head_dim': 256,
+  'hidden_act': 'gelu_pytorch_tanh',
+  'max_position_embeddings': 8192,
+  'tie_word_embeddings': True,
+}
+_VISION = {
+  **siglip.VISION,
+  'hidden_size': 1152,
+  'intermediate_size': 4096,
+  'num_hidden_layers': 27,
+  'num_attention_heads': 16,
+  'patch_size': 14,
+  'vision_use_head': False,
+}
+
+
+class Model(vision_language.VisionLanguage):
+  """PaliGemma, which sees before it reads.
+
+  A prompt holds no placeholder: its pictures come first.
+  """
+
+  image_defaults = siglip.Model.image_defaults
+
+  def vision_config(self) -> Mapping[str, Any]:
+    """The config of the encoder, with its defaults."""
+    return _sections(self.config)[1]
+
+  def encode(self, text: str, number: int) -> list[int]:
+    """Ids of the pictures, the beginning, and the text with its end of line."""
+    begin = self.special('bos_token_id')
+    image = self.module.placeholders[0]
+    words = self.tokenizer.encode(f'{text}\n', add_special_tokens=False).ids
+    return [image] * number + [begin] + words
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.VisionLanguage:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'PaliGemmaForConditionalGeneration')
+  both, vision, text = _sections(config)
+  width = text['hidden_size']
+  # Older releases call by this name what was always the approximation.
+  if text['hidden_act'] == 'gelu':
+    text['hidden_act'] = 'gelu_pytorch_tanh'
+  return models.VisionLanguage(
+    vision=siglip.image(vision, dtype),
+    projector=nn.Dense(width, dtype=dtype),
+    decoder=llamas.decoder(
+      text,
+      config.get('text_config') or {},
+      dtype,
+      block={'norm': 'offset_rmsnorm'},
+      embed_scale=width**0.5,
+    ),
+    placeholders=(both['image_token_index'],),
+    prefix=True,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  _, vision, _ = _sections(config)
+  return vision_language.inputs(vision)
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  _, vision, text = _sections(config)
+  table = llamas.rules(tied=text['tie_word_embeddings'])
+  return [
+    *keys.prefixed(siglip.image_rules(vision), 'vision/', 'vision_tower.'),
+    *keys.dense('projector', 'multi_modal_projector.linear'),
+    *keys.prefixed(table, 'decoder/', 'language_model.'),
+  ]
+
+
+def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
+  text = config.get('text_config') or {}
+  configs.refuse(text, model_type='gemma', attention_bias=False)
+  configs.refuse(
+    config.get('vision_config') or {}, model_type='siglip_vision_model'
+  )
+  both = configs.section(config, '', _DEFAULTS)
+  read = configs.section(config, 'text_config', _TEXT)
+  width = read['hidden_size']
+  if both['projection_dim'] != width:
+    raise ValueError(
+      f'config.json: projection_dim is {both["projection_dim"]}, but '
+      f'text_config.hidden_size {width}; mmjax reads only equal ones'
+    )
+  return both, configs.section(config, 'vision_config', _VISION), read
