@@ -18,7 +18,9 @@ import PIL.Image
 import PIL.ImageEnhance
 from jaxtyping import UInt8
 
+from mmjax.data import contours
 from mmjax.data import rand_augment as rand_augment_lib
+from mmjax.data import warp as warp_lib
 
 Setting = Mapping[str, Any]
 
@@ -87,9 +89,13 @@ def color_jitter(
   contrast: float = 0.0,
   saturation: float = 0.0,
   hue: float = 0.0,
+  grey: float = 0.0,
   p: float = 1.0,
 ) -> UInt8[np.ndarray, 'H W 3']:
   """Changes brightness, contrast, saturation and hue, in random order.
+
+  Then, with probability `grey`, it takes the colours away, as SimCLR does (Chen
+  et al. 2020, appendix A).
 
   Args:
     image: uint8 [H, W, 3].
@@ -99,6 +105,7 @@ def color_jitter(
     saturation: likewise, away from grey.
     hue: the turn is drawn from [-hue, hue], in turns of the colour circle,
       at most 0.5.
+    grey: probability of shades of grey instead of colours.
     p: probability that anything happens.
 
   Returns:
@@ -116,6 +123,8 @@ def color_jitter(
       picture = _turn_hue(picture, draws[3])
     else:
       picture = _ENHANCERS[i](picture).enhance(max(0.0, 1 + draws[i]))
+  if grey and rng.random() < grey:
+    picture = picture.convert('L').convert('RGB')
   return np.asarray(picture)
 
 
@@ -229,9 +238,12 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
   'random_resized_crop': random_resized_crop,
   'flip': flip,
   'color_jitter': color_jitter,
+  'sharpness': contours.sharpness,
+  'outline': contours.outline,
   'rand_augment': rand_augment,
   'cutout': cutout,
   'translate': translate,
+  'warp': warp_lib.warp,
 }
 
 

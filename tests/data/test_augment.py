@@ -26,6 +26,9 @@ SETTINGS = [
   {'name': 'rand_augment', 'num_ops': 3, 'magnitude': 7},
   {'name': 'cutout', 'size': 0.5},
   {'name': 'translate', 'pixels': 3},
+  {'name': 'warp', 'degrees': 20, 'shear': 0.2, 'elastic': 0.1},
+  {'name': 'sharpness', 'p': 0.9},
+  {'name': 'outline', 'p': 0.9},
 ]
 
 
@@ -100,6 +103,15 @@ def test_translate_by_hand():
     for i in range(20)
   }
   assert seen == {(0, 0, 1, 2), (0, 1, 2, 3), (1, 2, 3, 3)}
+
+
+def test_grey_has_equal_channels():
+  image = picture()
+  rng = np.random.default_rng(0)
+  grey = augment.color_jitter(image, rng, brightness=0.2, grey=1.0)
+  assert (grey == grey[..., :1]).all()
+  coloured = augment.color_jitter(image, rng, brightness=0.2, grey=0.0)
+  assert (coloured != coloured[..., :1]).any()
 
 
 def test_nothing_happens_at_strength_zero():
