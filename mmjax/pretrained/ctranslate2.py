@@ -184,12 +184,12 @@ class Tensors:
       theirs: (name, part, parts)
       for theirs, name, part, parts in _tensors(_layers(variables))
     }
-    used = {name for name, _, _ in self._where.values()}
     if not self.tied:
       self._where['proj_out.weight'] = (output, 0, 1)
+    used = {name for name, _, _ in self._where.values()}
+    used |= {'encoder/num_heads', 'decoder/num_heads'}
     wrong = [f'{name} is missing' for name in sorted(used - there)]
     known = {*used, output, *_SETTINGS, *_UNREAD}
-    known |= {f'{side}/num_heads' for side in ('encoder', 'decoder')}
     known |= {name + _SCALE for name in known}
     wrong += [f'{name} is left over' for name in sorted(there - known)]
     for name, value in _SETTINGS.items():

@@ -11,6 +11,7 @@ import shutil
 import string
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import tokenizers
 import torch
@@ -110,6 +111,23 @@ def whisper() -> None:
   )
   for path in folder.iterdir():
     path.chmod(0o644)
+  _ctranslated(model, folder / 'tokenizer.json')
+
+
+def _ctranslated(model, tokenizer: Path) -> None:
+  """The same Whisper as CTranslate2 keeps it, with matrices of 8 bits."""
+  folder = GOLDEN / 'whisper_ctranslate2'
+  loader = ctranslate2.converters.transformers.WhisperLoader()
+  spec = loader.get_model_spec(model)
+  spec.register_vocabulary([str(i) for i in range(model.config.vocab_size)])
+  spec.config.suppress_ids = model.generation_config.suppress_tokens
+  spec.config.suppress_ids_begin = model.generation_config.begin_suppress_tokens
+  spec.validate()
+  spec.optimize('int8')
+  shutil.rmtree(folder, ignore_errors=True)
+  folder.mkdir()
+  spec.save(str(folder))
+  shutil.copy(tokenizer, folder)
 
 
 def audio_spectrogram_transformer() -> None:

@@ -1,11 +1,18 @@
 """A model.bin is read strictly."""
 
+import json
+import shutil
 import struct
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
+from mmjax import pretrained
 from mmjax.pretrained import ctranslate2
+
+GOLDEN = Path(__file__).parent / 'golden'
 
 ARRAYS = {
   'a/weight': np.asarray([[127, -64, 3], [5, -127, 0]], np.int8),
@@ -89,7 +96,9 @@ def test_what_is_no_whisper_is_named_at_once(tmp_path):
   with pytest.raises(ValueError) as caught:
     ctranslate2.Tensors(variables)
   message = str(caught.value)
-  assert 'encoder/conv1/weight is missing' in message
+  for name in ('conv1/weight', 'num_heads'):
+    assert f'encoder/{name} is missing' in message
+  assert 'decoder/projection/weight is missing' in message
   assert 'a/weight is left over' in message
   assert 'decoder/alibi is 1, not 0' in message
 
@@ -101,3 +110,35 @@ def test_a_pickle_is_no_model(tmp_path):
   assert not ctranslate2.is_model(tmp_path)
   path.write_bytes(struct.pack('<I', 6))
   assert ctranslate2.is_model(tmp_path)
+
+
+def test_a_whisper_is_that_of_hugging_face(tmp_path):
+  given = GOLDEN / 'whisper_ctranslate2'
+  loaded = pretrained.load(given)
+  want = pretrained.load(GOLDEN / 'whisper')
+  assert loaded.module == want.module
+
+  def check(mine, theirs):
+    # Matrices have 8 bits, with their row's largest number 127 steps from 0.
+    half = np.abs(theirs).max() / 254
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1.01 * half)
+
+  jax.tree.map(check, loaded.params, want.params)
+  # A tokenizer of so few words is taken for one of English alone.
+  assert loaded.prompt() == [27, 32] and not loaded.languages
+  assert loaded.generation['suppress_tokens'] == [0, 32]
+  assert loaded.generation['begin_suppress_tokens'] == [1, 26]
+  assert loaded.preprocess.num_mels == 10 and loaded.preprocess.seconds == 1
+  assert loaded.text([2, 33, 3, 26]) == 'c d'
+  pretrained.save(loaded, tmp_path / 'saved')
+  again = pretrained.load(tmp_path / 'saved')
+  assert again.config == loaded.config and again.files == loaded.files
+  jax.tree.map(np.testing.assert_array_equal, again.params, loaded.params)
+
+  copied = shutil.copytree(given, tmp_path / 'copied')
+  preprocessor = {'chunk_length': 2, 'feature_size': 10}
+  (copied / 'preprocessor_config.json').write_text(json.dumps(preprocessor))
+  assert pretrained.load(copied).preprocess.seconds == 2
+  (copied / 'tokenizer.json').unlink()
+  with pytest.raises(FileNotFoundError, match=r'has no tokenizer\.json'):
+    pretrained.load(copied)
