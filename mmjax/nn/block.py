@@ -39,6 +39,7 @@ class Block(nn.Module):
                   attention_bias=False, mlp_bias=False
     Qwen2         Llama with attention_bias=('query', 'key', 'value')
     Qwen3         Llama with qk_norm='rmsnorm'
+    Gemma         Llama with norm='offset_rmsnorm', activation='gelu_tanh'
 
   Attributes:
     width: D.
@@ -47,7 +48,7 @@ class Block(nn.Module):
     num_kv_heads: G, dividing H; None means H.
     head_dim: K; None means width / num_heads.
     cross_attention: whether the block also looks at a context.
-    norm: 'layernorm' or 'rmsnorm'.
+    norm: 'layernorm', 'rmsnorm' or 'offset_rmsnorm'.
     norm_position: 'pre' (Xiong et al. 2020) or 'post' (Vaswani et al. 2017).
     norm_epsilon: added to the variance.
     activation: a key of `mlp.ACTIVATIONS`.

@@ -1,5 +1,6 @@
 """What Qwen2-VL and Qwen2.5-VL have in common."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -148,7 +149,7 @@ class QwenVL(vision_language.VisionLanguage):
   def _cut(self, picture: Any) -> tuple[np.ndarray, patches.Grid]:
     if isinstance(picture, np.ndarray) and picture.ndim == 4:
       pixels, grid = self.preprocess_video(list(picture))
-      video = patches.dataclasses.replace(
+      video = dataclasses.replace(
         grid, video=True, interval=self.video_interval
       )
       return pixels, video

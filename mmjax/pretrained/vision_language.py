@@ -127,6 +127,9 @@ class VisionLanguage(language_models.Writer):
 
     Returns:
       Keys of the batch, and for each picture of each text, its tokens.
+
+    Raises:
+      ValueError: if the preprocessing gives another size than the model reads.
     """
     vision = self.vision_config()
     side = vision['image_size']
@@ -134,7 +137,14 @@ class VisionLanguage(language_models.Writer):
     images = np.zeros((len(rows), most, side, side, 3), np.float32)
     for row, pictures in enumerate(rows):
       if pictures:
-        images[row, : len(pictures)] = self.pixels(pictures)
+        pixels = self.pixels(pictures)
+        if pixels.shape[1:] != images.shape[2:]:
+          raise ValueError(
+            f'{base.PREPROCESSOR} makes pictures of {pixels.shape[1:3]} '
+            f'pixels, but by config.json the model reads {(side, side)}; take '
+            'both files from one model'
+          )
+        images[row, : len(pictures)] = pixels
     number = (side // vision['patch_size']) ** 2
     number += self.module.vision.class_token - self.module.skipped
     grids = [[patches.Grid(1, 1, number)] * len(row) for row in rows]

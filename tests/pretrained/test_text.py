@@ -1,5 +1,6 @@
 """Language models: as transformers computed them, out again, and refused."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -78,12 +79,12 @@ def test_special_ids(tmp_path):
   model = pretrained.load(changed(tmp_path, 'llama', eos_token_id=[3, 4]))
   ids = {'eos_token_id': 7, 'pad_token_id': -1}
   generation = {'generation_config.json': json.dumps(ids).encode()}
-  again = pretrained.base.dataclasses.replace(model, files=generation)
+  again = dataclasses.replace(model, files=generation)
   assert again.eos_ids == (7,) and again.pad_id == 7
-  nothing = pretrained.base.dataclasses.replace(model, files={})
+  nothing = dataclasses.replace(model, files={})
   assert nothing.eos_ids == (3, 4) and nothing.pad_id == 3
   config = {**model.config, 'eos_token_id': None, 'pad_token_id': 5}
-  other = pretrained.base.dataclasses.replace(model, files={}, config=config)
+  other = dataclasses.replace(model, files={}, config=config)
   assert other.eos_ids == () and other.pad_id == 5
 
 

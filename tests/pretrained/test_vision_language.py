@@ -158,6 +158,17 @@ def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
     pretrained.load(tmp_path)
 
 
+def test_pictures_of_another_size_are_refused(tmp_path):
+  shutil.copytree(GOLDEN / 'llava', tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'preprocessor_config.json'
+  config = json.loads(path.read_text())
+  config['crop_size'] = {'height': 14, 'width': 14}
+  path.write_text(json.dumps(config))
+  model = pretrained.load(tmp_path)
+  with pytest.raises(ValueError, match=r'\(14, 14\) pixels, .* \(21, 21\)'):
+    model.generate(np.zeros((8, 8, 3), np.uint8), '<image>')
+
+
 LLAVA = {
   'text_config': {
     'model_type': 'llama',
