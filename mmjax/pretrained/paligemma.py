@@ -70,7 +70,14 @@ def module(
     text['hidden_act'] = 'gelu_pytorch_tanh'
   return models.VisionLanguage(
     vision=siglip.image(vision, dtype),
-    projector=nn.Dense(width, dtype=dtype),
+    projector=nn.Dense(
+      width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), (None, 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=dtype,
+    ),
     decoder=llamas.decoder(
       text,
       config.get('text_config') or {},

@@ -141,8 +141,8 @@ class VisionLanguage(language_models.Writer):
         if pixels.shape[1:] != images.shape[2:]:
           raise ValueError(
             f'{base.PREPROCESSOR} makes pictures of {pixels.shape[1:3]} '
-            f'pixels, but config.json says that the model reads '
-            f'{(side, side)}; take both from one model'
+            f'pixels, but by config.json the model reads {(side, side)}; take '
+            'both files from one model'
           )
         images[row, : len(pictures)] = pixels
     number = (side // vision['patch_size']) ** 2
