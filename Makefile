@@ -19,6 +19,10 @@ MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.top_pad=67108864
 MALLOC := $(MALLOC):glibc.malloc.mmap_threshold=$(KEPT)
 MALLOC := $(MALLOC):glibc.malloc.trim_threshold=$(KEPT)
 
+# Tests run in as many processes as there are cores, at most 4; the tests of one
+# file stay together, since they share what they compile.
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope
+
 .PHONY: quickstart test test-oracles check format clean
 
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
@@ -37,10 +41,10 @@ quickstart: $(VENV)/.installed
 	$(BIN)/mmjax report $(RUNS)/contrastive $(RUNS)/captioning $(RUNS)/vqa
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 test-oracles: $(VENV)/.installed-oracles
-	$(BIN)/python -m pytest -n auto --dist loadscope tests/oracles
+	$(BIN)/python -m pytest $(PARALLEL) tests/oracles
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
