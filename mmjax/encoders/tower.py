@@ -13,6 +13,9 @@ class Tower(nn.Module):
   `setup`.
   """
 
+  # Of a dense layer after the pooling; a field of those that may have one.
+  pool_activation = None
+
   def setup_tower(self, initial_norm: bool, **crossing: bool) -> None:
     """Makes `blocks`, and the norms and the pooling that the fields ask for.
 
@@ -48,9 +51,22 @@ class Tower(nn.Module):
         activation=block.get('activation', 'gelu'),
         dtype=self.dtype,
       )
+    if self.pool_activation is not None:
+      self.pooler = nn.Dense(
+        self.width,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.xavier_uniform(), ('embed', None)
+        ),
+        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+        dtype=self.dtype,
+      )
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Summarises tokens [B, N, D] as [B, D]."""
     if self.pooling == 'attention':
-      return self.attention_pool(x, mask, train=train)
-    return mnn.pool(self.pooling, x, mask)
+      pooled = self.attention_pool(x, mask, train=train)
+    else:
+      pooled = mnn.pool(self.pooling, x, mask)
+    if self.pool_activation is None:
+      return pooled
+    return mnn.activation(self.pool_activation)(self.pooler(pooled))

@@ -34,7 +34,8 @@ class Transformer(tower.Tower):
       (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
-    pooler: whether what is pooled goes through a dense layer and tanh (BERT).
+    pool_activation: of a dense layer after the pooling (BERT: 'tanh'); None for
+      no such layer.
     reads_padding: whether padding is read like words, so that 'last' is the
       last place, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).
@@ -58,7 +59,7 @@ class Transformer(tower.Tower):
   positions: str = 'learned'
   num_segments: int = 0
   pooling: str = 'last'
-  pooler: bool = False
+  pool_activation: str | None = None
   reads_padding: bool = False
   embed_norm: bool = False
   final_norm: bool = True
@@ -91,14 +92,6 @@ class Transformer(tower.Tower):
       initial_norm=self.embed_norm,
       **(crossing if self.cross_attention else {}),
     )
-    if self.pooler:
-      self.pooler_dense = nn.Dense(
-        self.width,
-        kernel_init=nn.with_logical_partitioning(
-          nn.initializers.xavier_uniform(), ('embed', None)
-        ),
-        dtype=self.dtype,
-      )
 
   def __call__(
     self,
@@ -176,8 +169,3 @@ class Transformer(tower.Tower):
       train=train,
     )
     return self.last_norm(x) if self.final_norm else x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]."""
-    pooled = super().pool(x, mask, train=train)
-    return jnp.tanh(self.pooler_dense(pooled)) if self.pooler else pooled

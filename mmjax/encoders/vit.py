@@ -8,7 +8,6 @@ import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
@@ -98,15 +97,6 @@ class ViT(tower.Tower):
       dtype=self.dtype,
     )
     self.setup_tower(initial_norm=self.pre_norm)
-    if self.pool_activation is not None:
-      self.pooler = nn.Dense(
-        self.width,
-        kernel_init=nn.with_logical_partitioning(
-          nn.initializers.xavier_uniform(), ('embed', None)
-        ),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
-        dtype=self.dtype,
-      )
 
   def __call__(
     self,
@@ -162,13 +152,6 @@ class ViT(tower.Tower):
     x, _ = self.blocks(x, mask=mask[:, None], stop=stop, train=train)
     normed = self.last_norm(x) if self.final_norm else x
     return normed if self.layer is None else x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
-    pooled = super().pool(x, mask, train=train)
-    if self.pool_activation is None:
-      return pooled
-    return mnn.activation(self.pool_activation)(self.pooler(pooled))
 
 
 class PatchEmbedding(nn.Module):

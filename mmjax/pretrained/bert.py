@@ -64,7 +64,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     max_length=values['max_position_embeddings'],
     num_segments=values['type_vocab_size'],
     pooling='first',
-    pooler=not fills,
+    pool_activation=None if fills else 'tanh',
     embed_norm=True,
     final_norm=False,
     block={
@@ -93,7 +93,7 @@ def inputs(config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   if not _fills(config):
-    return [*encoder_rules(), *keys.dense('pooler_dense', 'pooler.dense')]
+    return [*encoder_rules(), *keys.dense('pooler', 'pooler.dense')]
   head = 'cls.predictions'
   return [
     *keys.prefixed(encoder_rules(), 'text/', 'bert.'),
