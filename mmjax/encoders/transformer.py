@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
@@ -42,6 +43,9 @@ class Transformer(tower.Tower):
     final_norm: whether the result is.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
+    word_dropout: share of tokens that training leaves out, so that a text isn't
+      known by one rare word alone (Iyyer et al. 2015, section 2.2). The first,
+      <bos>, always stays.
     drop_path: see `mmjax.nn.Stack`.
     scan: see `mmjax.nn.Stack`.
     remat: see `mmjax.nn.Stack`.
@@ -65,12 +69,18 @@ class Transformer(tower.Tower):
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
+  word_dropout: float = 0.0
   drop_path: float = 0.0
   scan: bool = True
   remat: str = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):
+    if not 0 <= self.word_dropout < 1:
+      raise ValueError(
+        f'word_dropout {self.word_dropout} is no probability below 1; use, '
+        'say, 0.3'
+      )
     self.words = mnn.TokenEmbedding(
       self.vocab_size,
       self.width,
@@ -147,6 +157,11 @@ class Transformer(tower.Tower):
       x = self.initial_norm(x)
     if mask is None or self.reads_padding:
       mask = jnp.ones(tokens.shape, bool)
+    if train and self.word_dropout:
+      kept = jax.random.bernoulli(
+        self.make_rng('dropout'), 1 - self.word_dropout, mask.shape
+      )
+      mask &= kept.at[:, 0].set(True)
     return self.embed_dropout(x, deterministic=not train), mask
 
   def stack(

@@ -247,6 +247,21 @@ def test_train_switches_dropout(name, made):
   assert not np.allclose(run(one), run(other))
 
 
+def test_word_dropout_leaves_words_out_in_training_alone():
+  module = TEXTS['bag'](word_dropout=0.6, max_length=101)
+  tokens, mask = jnp.ones((23, 101), int), jnp.ones((23, 101), bool)
+  mask = mask.at[:, 90:].set(False)
+  variables = module.init(jax.random.key(0), tokens, mask, train=False)
+  key = {'dropout': jax.random.key(1)}
+  there = module.apply(variables, tokens, mask, train=True, rngs=key).mask
+  assert there[:, 0].all()
+  assert not there[:, 90:].any()
+  # Of 2047 words, within four standard deviations.
+  assert abs(there[:, 1:90].mean() - 0.4) < 4 * (0.6 * 0.4 / 2047) ** 0.5
+  there = module.apply(variables, tokens, mask, train=False).mask
+  np.testing.assert_array_equal(there, mask)
+
+
 @pytest.mark.parametrize('name', EVERY)
 def test_bfloat16_computes_with_float32_parameters(name):
   module = EVERY[name](dtype=jnp.bfloat16)
@@ -306,6 +321,7 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('vit', {'drop_path': 1.0}, r'drop_path 1\.0 is no probability'),
     ('bert', {'positions': 'x'}, "positions 'x' is unknown"),
     ('bert', {'pooling': 'max'}, "pool 'max' is unknown"),
+    ('bert', {'word_dropout': 1.0}, r'word_dropout 1\.0 is no probability'),
     ('bert', {'max_length': 3}, 'length 5 is more than max_length 3'),
     ('gru', {'cell': 'rnn'}, r"cell 'rnn' is unknown; use one of \['gru'"),
     ('gru', {'pooling': 'attention'}, "pool 'attention' is unknown"),
