@@ -108,6 +108,10 @@ def test_forms_mean_the_same_products(tmp_path):
   got = np.einsum('ki,kio->o', frames, params['taps']['kernel'])
   want = np.einsum('ki,oik->o', frames, given['taps'])
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+  row = np.random.default_rng(3).normal(size=(1, 5, 3)).astype(np.float32)
+  got = np.einsum('pqc,pqcd->d', row, params['stem']['kernel'])
+  want = np.einsum('pqc,dcpq->d', row, given['stem'])
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 PACKED = keys.packed('mix', 'c', ('a', 'b', 'c'), transposed=False)
@@ -129,10 +133,6 @@ def test_packed_layers_lie_side_by_side(tmp_path):
   back = dict(keys.save(PACKED, params))
   for name, array in given.items():
     np.testing.assert_array_equal(back[name], array)
-  row = np.random.default_rng(3).normal(size=(1, 5, 3)).astype(np.float32)
-  got = np.einsum('pqc,pqcd->d', row, params['stem']['kernel'])
-  want = np.einsum('pqc,dcpq->d', row, given['stem'])
-  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
 def test_all_mismatches_are_told_at_once(tmp_path):
