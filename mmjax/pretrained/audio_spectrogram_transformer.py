@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import audio_classifiers, configs, keys
+from mmjax.pretrained import classifiers, configs, keys
 from mmjax.types import Batch
 
 SKIP = ()
@@ -35,7 +35,7 @@ _ATTENTION = {
 }
 
 
-class Model(audio_classifiers.AudioClassifier):
+class Model(classifiers.AudioEncoder):
   """AST."""
 
 

@@ -1,6 +1,7 @@
 """Published models that encode one modality, and some of them classify."""
 
 import functools
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,20 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import base, configs
+from mmjax.pretrained import base, configs, preprocess_audio
 from mmjax.types import Array, Tokens
 
 
 class Classifier(base.Pretrained):
-  """What encoders of images and of videos have in common."""
+  """What encoders of images, videos and sounds have in common."""
 
   @functools.cached_property
   def labels(self) -> Sequence[str]:
     """Names of the C classes, in order; none without a classifier."""
     return configs.labels(self.config)[: self.module.num_classes]
 
+  def arrays(self, inputs: Any) -> Array:
+    """What the module reads, of examples as users give them."""
+    return self.pixels(inputs)
+
   def class_logits(self, inputs: Any) -> Array:
-    """Logits [B, C] of what `pixels` takes.
+    """Logits [B, C] of examples.
 
     Raises:
       ValueError: if the model has no classifier.
@@ -31,15 +36,18 @@ class Classifier(base.Pretrained):
         'the checkpoint has no classifier; open one whose architectures end in '
         'Classification, or encode only'
       )
-    return self.compiled('classify')(self.params, self.pixels(inputs))
+    return self.compiled('classify')(self.params, self.arrays(inputs))
 
   def classify(
     self, inputs: Any, top: int = 1
   ) -> list[list[tuple[str, float]]]:
     """The likeliest classes of each example, with their probabilities.
 
+    They are of one class among all, or of each class by itself where
+    config.json has the `problem_type` 'multi_label_classification'.
+
     Args:
-      inputs: see `pixels`.
+      inputs: one example or several.
       top: how many classes of each.
 
     Returns:
@@ -48,7 +56,9 @@ class Classifier(base.Pretrained):
     Raises:
       ValueError: if the model has no classifier.
     """
-    chances = np.asarray(jax.nn.softmax(self.class_logits(inputs)))
+    several = self.config.get('problem_type') == 'multi_label_classification'
+    share = jax.nn.sigmoid if several else jax.nn.softmax
+    chances = np.asarray(share(self.class_logits(inputs)))
     best = np.argsort(-chances, axis=1, kind='stable')[:, :top]
     return [
       [(self.labels[i], float(row[i])) for i in places]
@@ -89,3 +99,26 @@ class VideoEncoder(Classifier):
           'pick as many of them'
         )
     return jnp.stack([super(VideoEncoder, self).pixels([*v]) for v in videos])
+
+
+class AudioEncoder(Classifier):
+  """AST and its kin.
+
+  A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of
+  `preprocess.sample_rate`.
+  """
+
+  @functools.cached_property
+  def preprocess(self) -> preprocess_audio.FbankPreprocessor:
+    """Sounds to spectrograms."""
+    return preprocess_audio.FbankPreprocessor.from_config(
+      json.loads(self.file(base.PREPROCESSOR))
+    )
+
+  def arrays(self, sounds: Any) -> Array:
+    """Spectrograms [B, F, M] of one or several sounds."""
+    return self.preprocess(base.listed(sounds))
+
+  def encode_audio(self, sounds: Any) -> Tokens:
+    """Tokens of one or several sounds: values [B, N, D], pooled [B, D]."""
+    return self.compiled('encode')(self.params, self.arrays(sounds))
