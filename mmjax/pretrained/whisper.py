@@ -210,12 +210,7 @@ def _known(field: str, name: str | None, ids: Mapping[str, int]) -> int:
 
 
 def _prefix(config: Mapping[str, Any]) -> str:
-  kind, *_ = config.get('architectures') or ['WhisperForConditionalGeneration']
-  if kind not in _PREFIXES:
-    raise ValueError(
-      f'config.json: architectures is {kind!r}; mmjax reads {sorted(_PREFIXES)}'
-    )
-  return _PREFIXES[kind]
+  return _PREFIXES[configs.architecture(config, *_PREFIXES)]
 
 
 def _values(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -134,7 +134,7 @@ def test_published_sizes(name):
     ({'num_mel_bins': 9}, r'conv1\.weight is \[12, 10, 3\], not \[12, 9, 3\]'),
     (
       {'architectures': ['WhisperForAudioClassification']},
-      "architectures is 'WhisperForAudioClassification'; mmjax reads",
+      r"architectures is \['WhisperForAudioClassification'\]; of",
     ),
     ({'tie_word_embeddings': False}, r'proj_out\.weight \[35, 12\] is missing'),
   ],
