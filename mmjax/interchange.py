@@ -1,6 +1,5 @@
 """Models from folders, and back: Hugging Face's, and mmjax's own runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, hub
+from mmjax.pretrained import hub
 from mmjax.train import init_from, rebuild
 
 Model = pretrained.Pretrained | rebuild.Run
@@ -41,8 +40,7 @@ def load(
     ImportError: if a download needs the extra `hub`.
   """
   folder = hub.find(source)
-  config = folder / checkpoint.CONFIG
-  if config.exists() and 'experiment' in json.loads(config.read_text()):
+  if rebuild.is_run(folder):
     run = rebuild.load(folder)
     return init_from.published(run, folder) or run
   return pretrained.load(
@@ -63,8 +61,8 @@ def save(model: Model, folder: Path | str) -> None:
   """
   if isinstance(model, rebuild.Run):
     raise ValueError(
-      f'the run trained a {type(model.module).__name__} of its own, for which '
-      'transformers has no class; only runs that began from a published model '
-      '(--config.init_from=FOLDER) can be saved as one'
+      f'the run trained its own {type(model.module).__name__}, for which '
+      'transformers has no class; only runs that began from a whole published '
+      'model (--config.init_from=FOLDER) can be saved as one'
     )
   pretrained.save(model, folder)

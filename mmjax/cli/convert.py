@@ -8,7 +8,8 @@ USAGE = """\
   mmjax convert openai/clip-vit-base-patch32 clip --dtype=bfloat16
 
 IN is a Hugging Face folder or a name on its hub, or the folder of a run that
-began from one (--config.init_from). OUT is a folder that transformers opens.
+began from a whole one (--config.init_from). OUT is a folder that transformers
+opens; a model that it holds is replaced.
 """
 
 
@@ -24,8 +25,8 @@ def main(argv: list[str]) -> int:
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('source', metavar='IN')
-  parser.add_argument('folder', metavar='OUT')
+  parser.add_argument('source', metavar='IN', help='what to read')
+  parser.add_argument('folder', metavar='OUT', help='where to write')
   parser.add_argument(
     '--dtype',
     choices=('float32', 'bfloat16', 'float16'),

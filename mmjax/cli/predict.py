@@ -53,33 +53,19 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-_ABILITIES = {
-  'captioning': 'caption an image',
-  'vqa_classification': 'answer --question',
-  'vqa_generation': 'answer --question',
-  'contrastive': 'rank --text',
-}
-
-
 def _check(run, args, parser: argparse.ArgumentParser) -> None:
   """Refuses what the model was not trained to do."""
   if args.question is not None and args.text:
     parser.error('--question and --text ask for different things; give one')
   wanted = 'caption an image'
   if args.question is not None:
-    wanted = 'answer --question'
+    wanted = 'answer a question'
   elif args.text:
-    wanted = 'rank --text'
-  able = [
-    _ABILITIES[name]
-    for name, settings in run.config.objectives.items()
-    if settings.get('weight', 1.0)
-  ]
-  if wanted not in able:
-    raise ValueError(
-      f'the model in {args.workdir} cannot {wanted}; it can '
-      f'{" and ".join(able)}'
-    )
+    wanted = 'embed images and texts'
+  try:
+    run.check_able(wanted)
+  except ValueError as error:
+    raise ValueError(f'{args.workdir}: {error}') from error
 
 
 def _ask(run, picture, args) -> list[str]:

@@ -60,7 +60,13 @@ def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
       raise ValueError(f'{picture}: {error}') from error
   if isinstance(picture, PIL.Image.Image):
     return np.asarray(to_rgb(picture))
-  return np.asarray(picture)
+  array = np.asarray(picture)
+  if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
+    raise ValueError(
+      f'a picture is {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], '
+      "a Pillow image or a file's path"
+    )
+  return array
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

@@ -1,6 +1,6 @@
 """Compositions of encoders, fusions and decoders."""
 
-from mmjax.models.build import PARTS, build, describe
+from mmjax.models.build import PARTS, build, describe, settings_of
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
@@ -24,4 +24,5 @@ __all__ = [
   'VisionLanguage',
   'build',
   'describe',
+  'settings_of',
 ]

@@ -143,6 +143,14 @@ def describe(module: nn.Module) -> dict[str, Any]:
   return out
 
 
+def settings_of(name: str) -> set[str]:
+  """Names of the settings of a model or part that `build` knows by a name."""
+  for choices in (MODELS, *PARTS.values()):
+    if name in choices:
+      return set(_fields(choices[name]))
+  raise ValueError(f'{name!r} is no model or part')
+
+
 def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
   if name not in choices:
     raise ValueError(f'{field} {name!r} is unknown; use one of {list(choices)}')

@@ -21,7 +21,7 @@ PROCESSOR = 'processor_config.json'
 TOKENIZER = 'tokenizer.json'
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Pretrained:
   """A published model; `module` and `params` are all that JAX code needs.
 
@@ -42,6 +42,11 @@ class Pretrained:
   files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
   image_defaults: ClassVar[Mapping[str, Any]] = {}
+
+  def __repr__(self) -> str:
+    number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    kind = self.config.get('model_type')
+    return f'<{kind}: {type(self.module).__name__}, {number:,} parameters>'
 
   @functools.cached_property
   def preprocess(self) -> preprocess.ImagePreprocessor:

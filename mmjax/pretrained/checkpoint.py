@@ -111,7 +111,19 @@ def load(
     ValueError: if the model is of no known family, its config has a value that
       mmjax doesn't know, or its tensors don't fit the config.
   """
-  config, files, source = read_folder(Path(folder))
+  folder = Path(folder)
+  try:
+    return _load(folder, dtype, param_dtype, mesh)
+  except ValueError as error:
+    if str(error).startswith(str(folder)):
+      raise
+    raise ValueError(f'{folder}: {error}') from error
+
+
+def _load(
+  folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
+) -> base.Pretrained:
+  config, files, source = read_folder(folder)
   family = family_of(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))

@@ -22,6 +22,8 @@ def find(source: Path | str) -> Path:
   folder = Path(source)
   if folder.is_dir():
     return folder
+  if folder.is_file():
+    raise FileNotFoundError(f'{source} is a file; give its folder')
   if isinstance(source, Path) or not _NAME.fullmatch(source):
     raise FileNotFoundError(
       f'there is no folder {source}; give that of a model, or a name on the '
@@ -32,7 +34,7 @@ def find(source: Path | str) -> Path:
   except ImportError as error:
     raise ImportError(
       f'there is no folder {source}; to download the model of this name, '
-      "install mmjax with its extra: pip install 'mmjax[hub]'"
+      "install the extra `hub`: pip install -e '.[hub]' where mmjax lies"
     ) from error
   try:
     return Path(
@@ -40,6 +42,7 @@ def find(source: Path | str) -> Path:
     )
   except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
     raise FileNotFoundError(
-      f'there is no folder {source}, and the model of this name cannot be '
-      f'downloaded: {error}'
+      f'there is no folder {source}, and the Hugging Face hub gives no model '
+      f'of this name ({type(error).__name__}); look for a typing error, and '
+      'whether there is a network'
     ) from error

@@ -16,14 +16,19 @@ class ImageTextModel(base.Pretrained):
   """BLIP and its kin; a checkpoint does what it was trained for."""
 
   def caption(
-    self, pictures: Any, prompt: str = '', length: int = 20, **settings: Any
+    self,
+    pictures: Any,
+    prompt: str = '',
+    *,
+    max_new_tokens: int = 20,
+    **settings: Any,
   ) -> list[str]:
     """Describes pictures.
 
     Args:
       pictures: see `pixels`.
       prompt: what each caption begins with.
-      length: most tokens to write after it.
+      max_new_tokens: what is written after it at most.
       **settings: further arguments of `models.EncoderDecoder.generate`, such as
         `beam_size`.
 
@@ -40,14 +45,15 @@ class ImageTextModel(base.Pretrained):
       'prompt': ids,
       'prompt_mask': jnp.ones(ids.shape, bool),
     }
-    written = self._write('caption', batch, length, settings)
+    written = self._write('caption', batch, max_new_tokens, settings)
     return [self._decode([*start, *ids]) for ids in written]
 
   def answer(
     self,
     pictures: Any,
     questions: str | Sequence[str],
-    length: int = 20,
+    *,
+    max_new_tokens: int = 20,
     **settings: Any,
   ) -> list[str]:
     """Answers a question about each picture.
@@ -55,7 +61,7 @@ class ImageTextModel(base.Pretrained):
     Args:
       pictures: see `pixels`; one for each question.
       questions: as many.
-      length: most tokens to write.
+      max_new_tokens: what is written at most.
       **settings: further arguments of `models.EncoderDecoder.generate`.
 
     Raises:
@@ -65,7 +71,7 @@ class ImageTextModel(base.Pretrained):
     writes = isinstance(self.module, models.EncoderDecoder)
     self._check(writes and self.module.question is not None, 'answer')
     batch = self._pairs(pictures, questions, 'question')
-    written = self._write('answer', batch, length, settings)
+    written = self._write('answer', batch, max_new_tokens, settings)
     return [self._decode(ids) for ids in written]
 
   def match(self, pictures: Any, texts: str | Sequence[str]) -> Array:

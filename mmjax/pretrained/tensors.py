@@ -113,13 +113,19 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
     return {FILE: None}
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
+    config = folder / 'config.json'
+    named = json.loads(config.read_text()) if config.exists() else {}
+    kind = (named.get('architectures') or ['AutoModel'])[0]
     raise ValueError(
       f'{folder} has its weights in {", ".join(pickles)}, which are pickles '
       'and can run any code, so mmjax never opens them. Where you trust their '
-      'source, convert them once with transformers: '
-      f'AutoModel.from_pretrained({str(folder)!r}).save_pretrained(OUT)'
+      f'source, convert them once with transformers: {kind}.from_pretrained('
+      f'{str(folder)!r}).save_pretrained(OUT), and copy the tokenizer and '
+      'preprocessor files'
     )
-  raise FileNotFoundError(f'{folder} has neither {FILE} nor {INDEX}')
+  raise FileNotFoundError(
+    f'{folder} has neither {FILE} nor {INDEX}; download the weights too'
+  )
 
 
 def write(

@@ -6,7 +6,12 @@
 
 The architecture comes with the weights: the config's `model` section, or that
 part of it, becomes theirs, and so do the settings of `data` that they were
-trained with. A folder may also be a model's name on the Hugging Face hub.
+trained with. What only concerns training stays the config's: dropout,
+stochastic depth, rematerialisation. A folder may also be a model's name on the
+Hugging Face hub.
+
+Of published models, whole dual encoders and towers of images and texts can be
+started from; of runs, everything.
 """
 
 import dataclasses
@@ -27,6 +32,8 @@ from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
+# What a config may say of a module whose weights it takes.
+_TRAINING = ('dropout', 'word_dropout', 'drop_path', 'scan', 'remat')
 _DATA = {
   'image': ('image_size', 'resize', 'mean', 'std'),
   'text': ('tokenizer', 'text_length'),
@@ -45,6 +52,8 @@ class _Source:
     shapes: of its parameters.
     read: shapes, with shardings -> parameters.
     files: the small files of a published model, by name.
+    note: what the user should know.
+    published: whether it is no run of ours.
   """
 
   folder: Path
@@ -53,6 +62,8 @@ class _Source:
   shapes: Params
   read: Callable[[Params], Params]
   files: Mapping[str, bytes]
+  note: str = ''
+  published: bool = False
 
 
 def resolve(config: Any) -> Any:
@@ -67,10 +78,11 @@ def resolve(config: Any) -> Any:
   if not config.init_from:
     return config
   config = config.copy_and_resolve_references()
-  told = []
+  told: dict[str, Any] = {}
   for part, source in _sources(config):
     module, _ = _part(source, part)
     described = _users(models.describe, module)
+    _keep(described, config.model.get(part) if part else config.model)
     with config.unlocked(), config.ignore_type():
       if part:
         config.model[part] = described
@@ -78,9 +90,22 @@ def resolve(config: Any) -> Any:
         config.model = described
       for name, value in _data(config, source, part or described):
         config.data[name] = value
-        told.append(f'data.{name}={value!r}')
-  print(f'init_from sets the model and {", ".join(told)}', flush=True)
+        told[f'data.{name}'] = value
+    if source.note:
+      print(f'init_from: {source.note}', flush=True)
+  listed = ', '.join(f'{name}={value!r}' for name, value in told.items())
+  print(f'init_from sets the model and {listed}', flush=True)
   return config
+
+
+def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
+  """Keeps what the config says of training, in a module and its parts."""
+  for name in _TRAINING:
+    if name in (given or {}) and name in models.settings_of(described['name']):
+      described[name] = given[name]
+  for part in models.PARTS:
+    if part in described:
+      _keep(described[part], (given or {}).get(part))
 
 
 def load(config: Any, target: Params) -> Params:
@@ -153,8 +178,15 @@ def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
 
 def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
   """Each part, '' for the whole, and what it starts from."""
+  seen = set()
   for entry in config.init_from.split(','):
     part, equals, folder = entry.rpartition('=')
+    if not folder or part in seen:
+      raise settings.UserError(
+        f'init_from={config.init_from!r}: '
+        + (f'{part} is named twice' if folder else 'a folder is missing')
+      )
+    seen.add(part)
     if equals and part not in models.PARTS:
       raise settings.UserError(
         f'init_from={config.init_from!r}: {part!r} is no part of a model; use '
@@ -170,8 +202,7 @@ def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
 
 @functools.lru_cache(maxsize=8)
 def _open(folder: Path) -> _Source:
-  path = folder / checkpoint.CONFIG
-  if path.exists() and 'experiment' in json.loads(path.read_text()):
+  if rebuild.is_run(folder):
     return _of_run(folder)
   return _users(_of_published, folder)
 
@@ -206,6 +237,7 @@ def _of_published(folder: Path) -> _Source:
   family = checkpoint.family_of(config)
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
+  note = ''
   defaults = family.Model.image_defaults
   if defaults:
     given = json.loads(small.get(base.PREPROCESSOR, b'{}'))
@@ -216,6 +248,12 @@ def _of_published(folder: Path) -> _Source:
       'mean': prepares.mean,
       'std': prepares.std,
     }
+    if prepares.shortest_edge not in (0, *(prepares.crop_size or ())):
+      note = (
+        f'training resizes pictures to {prepares.crop_size} at once, where the '
+        f'published preprocessing first makes their shorter side '
+        f'{prepares.shortest_edge} and crops'
+      )
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
   return _Source(
@@ -227,12 +265,23 @@ def _of_published(folder: Path) -> _Source:
       family.rules(config), source, shapes, skip=family.SKIP
     ),
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
+    note=note,
+    published=True,
   )
 
 
 def _part(source: _Source, part: str) -> tuple[nn.Module, str]:
   """A part of a source, and the path of its parameters, with its slash."""
   module = source.module
+  if source.published and (
+    part not in ('', 'image', 'text', 'question')
+    or (not part and not isinstance(module, models.DualEncoder))
+  ):
+    raise settings.UserError(
+      f'init_from: {source.folder} is a published {type(module).__name__}; of '
+      'published models, whole dual encoders (CLIP, SigLIP) and the parts '
+      'image, text and question can be started from, such as image=FOLDER'
+    )
   if not part:
     return module, ''
   if type(module) in models.PARTS[part].values():

@@ -17,8 +17,16 @@ from mmjax.models import predict
 from mmjax.train import checkpoints, settings
 from mmjax.types import Array, Batch, Params
 
+# What each objective teaches a model to do.
+_ABILITIES = {
+  'captioning': 'caption an image',
+  'vqa_classification': 'answer a question',
+  'vqa_generation': 'answer a question',
+  'contrastive': 'embed images and texts',
+}
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
   """A trained model with all that belongs to it.
 
@@ -37,6 +45,32 @@ class Run:
   params: Params
   preprocess: preprocessing.Preprocessor
 
+  def __repr__(self) -> str:
+    number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+    return (
+      f'<run of {self.config.experiment}: {type(self.module).__name__}, '
+      f'{number:,} parameters>'
+    )
+
+  def check_able(self, what: str) -> None:
+    """Refuses what the model was not trained to do.
+
+    Args:
+      what: such as 'caption an image'.
+
+    Raises:
+      ValueError: it says what the model can do.
+    """
+    able = [
+      _ABILITIES[name]
+      for name, settings in self.config.objectives.items()
+      if settings.get('weight', 1.0)
+    ]
+    if what not in able:
+      raise ValueError(
+        f'the model cannot {what}; it can {" and ".join(dict.fromkeys(able))}'
+      )
+
   @property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """Texts to ids and back."""
@@ -44,15 +78,18 @@ class Run:
 
   def encode_image(self, pictures: Any) -> Array:
     """Unit vectors [B, E] of one picture or several."""
+    self.check_able('embed images and texts')
     return self._embed_images(self.params, self.image_batch(pictures))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Unit vectors [B, E] of one text or several."""
+    self.check_able('embed images and texts')
     batch = self.text_batch('text', texts, self.preprocess.text_length)
     return self._embed_texts(self.params, batch)
 
   def caption(self, pictures: Any, *, beam_size: int = 1) -> list[str]:
     """A text about each picture; greedy, or the best of a beam."""
+    self.check_able('caption an image')
     length = self.preprocess.text_length
     return self._write('caption', self.image_batch(pictures), length, beam_size)
 
@@ -60,6 +97,7 @@ class Run:
     self, pictures: Any, questions: str | Sequence[str], *, beam_size: int = 1
   ) -> list[str]:
     """An answer to each picture's question."""
+    self.check_able('answer a question')
     batch = self.question_batch(pictures, questions)
     if self.preprocess.answers:
       chosen = np.argmax(self.answer_logits(batch), axis=-1)
@@ -173,6 +211,11 @@ def _special_ids(
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
+
+
+def is_run(folder: Path) -> bool:
+  """Whether a folder is a run's, rather than that of a published model."""
+  return (folder / 'preprocess.json').exists()
 
 
 def load(workdir: Path | str) -> Run:

@@ -104,7 +104,7 @@ def test_towers_come_from_several_places(make_config, tuned, tmp_path):
   same(run.params['text'], pretrained.load(GOLDEN / 'bert').params)
   assert run.config.data.text_length == 9
   assert run.encode_text(['a cat', 'a red circle']).shape[0] == 2
-  with pytest.raises(ValueError, match='the run trained a DualEncoder'):
+  with pytest.raises(ValueError, match='the run trained its own DualEncoder'):
     mmjax.save(run, tmp_path / 'out')
 
 
@@ -114,9 +114,11 @@ def test_towers_come_from_several_places(make_config, tuned, tmp_path):
     ('nowhere', 'there is no folder nowhere'),
     ('audio={clip}', "'audio' is no part of a model; use one of image"),
     ('image={clip},{bert}', 'of several folders each needs its part'),
-    ('decoder={clip}', 'DualEncoder without decoder; it has image, text'),
+    ('image={clip},image={clip}', 'image is named twice'),
+    ('image={clip},', 'a folder is missing'),
+    ('decoder={clip}', 'whole dual encoders .* and the parts image, text'),
     ('image={bert}', 'Transformer without image'),
-    ('{bert_filler}', 'MaskedLanguageModel is no model that a config can'),
+    ('{bert_filler}', 'a published MaskedLanguageModel; of published models'),
   ],
 )
 def test_what_cannot_start_a_run_is_named(make_config, source, message):
@@ -155,3 +157,27 @@ def test_tensors_are_written_in_the_type_asked_for(tmp_path):
   want = mmjax.load(GOLDEN / 'siglip').encode_text('a cat')
   np.testing.assert_allclose(again.encode_text('a cat'), want, atol=0.05)
   assert json.loads((out / 'config.json').read_text()) == again.config
+
+
+def test_what_concerns_training_stays_the_configs(make_config):
+  config = make_config(GOLDEN / 'clip')
+  config.model.text.dropout = 0.25
+  config.model.text.width = 99
+  resolved = init_from.resolve(config)
+  assert resolved.model.text.dropout == 0.25
+  assert resolved.model.text.width == 12
+  config = make_config(f'image={GOLDEN / "vit"}')
+  with config.unlocked():
+    config.model.image.drop_path = 0.1
+  resolved = init_from.resolve(config)
+  assert resolved.model.image.name == 'vit'
+  assert resolved.model.image.drop_path == 0.1
+  assert resolved.model.text == config.model.text
+
+
+def test_models_from_runs_do_what_they_were_trained_to(tuned, make_config):
+  run = rebuild.load(tuned)
+  assert repr(run) == '<run of contrastive: DualEncoder, 6,165 parameters>'
+  assert repr(mmjax.load(tuned)) == '<clip: DualEncoder, 6,165 parameters>'
+  with pytest.raises(ValueError, match='cannot caption an image; it can embed'):
+    run.caption(PICTURE)

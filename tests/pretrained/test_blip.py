@@ -38,10 +38,10 @@ def test_captions_are_those_of_transformers(opened):
   loaded, pictures, expected = opened('captions')
   want = decoded(loaded, expected['captions'])
   assert len(set(want)) == 2
-  assert loaded.caption(pictures, length=6) == want
-  assert loaded.caption(pictures[1], length=6) == want[1:]
+  assert loaded.caption(pictures, max_new_tokens=6) == want
+  assert loaded.caption(pictures[1], max_new_tokens=6) == want[1:]
   want = decoded(loaded, expected['prompted'])
-  assert loaded.caption(pictures, 'a small', length=6) == want
+  assert loaded.caption(pictures, 'a small', max_new_tokens=6) == want
   with pytest.raises(ValueError, match=r'ConditionalGeneration.*not answer'):
     loaded.answer(pictures, TEXTS)
 
@@ -49,8 +49,8 @@ def test_captions_are_those_of_transformers(opened):
 def test_answers_are_those_of_transformers(opened):
   loaded, pictures, expected = opened('answers')
   want = [decoded(loaded, expected[f'answer{i}'])[0] for i in range(2)]
-  assert loaded.answer(pictures, TEXTS, length=6) == want
-  assert loaded.answer(pictures[1], TEXTS[1], length=6) == want[1:]
+  assert loaded.answer(pictures, TEXTS, max_new_tokens=6) == want
+  assert loaded.answer(pictures[1], TEXTS[1], max_new_tokens=6) == want[1:]
   with pytest.raises(ValueError, match='1 pictures and 2 texts make no pairs'):
     loaded.answer(pictures[0], TEXTS)
 
