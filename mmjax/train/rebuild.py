@@ -230,6 +230,11 @@ def load(workdir: Path | str) -> Run:
       f'{workdir} is no run: it has no config.json; give the --workdir of an '
       f'experiment'
     )
+  if not is_run(workdir):
+    raise settings.UserError(
+      f'{workdir} is no run: it has no preprocess.json; a published model is '
+      'opened with mmjax.load'
+    )
   config = settings.from_json(workdir / 'config.json')
   tokenizer = tokenizers.Tokenizer.load(workdir / 'tokenizer.json')
   preprocess = preprocessing.Preprocessor.load(

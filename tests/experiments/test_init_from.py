@@ -181,3 +181,8 @@ def test_models_from_runs_do_what_they_were_trained_to(tuned, make_config):
   assert repr(mmjax.load(tuned)) == '<clip: DualEncoder, 6,165 parameters>'
   with pytest.raises(ValueError, match='cannot caption an image; it can embed'):
     run.caption(PICTURE)
+
+
+def test_a_published_model_is_no_run():
+  with pytest.raises(UserError, match='published model is opened with mmjax'):
+    rebuild.load(GOLDEN / 'clip')
