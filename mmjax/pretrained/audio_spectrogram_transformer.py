@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, keys
+from mmjax.pretrained import classifiers, configs, forms, keys
 from mmjax.types import Batch
 
 SKIP = ()
@@ -86,13 +86,13 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   }
   encoder = [
     *(
-      keys.Rule(f'encoder/patches/{ours}', f'embeddings.{theirs}', keys.Lead())
+      keys.Rule(f'encoder/patches/{ours}', f'embeddings.{theirs}', forms.Lead())
       for ours, theirs in tables.items()
     ),
     keys.Rule(
       'encoder/patches/projection/kernel',
       f'{patches}.weight',
-      keys.Convolution(),
+      forms.Convolution(),
     ),
     keys.Rule('encoder/patches/projection/bias', f'{patches}.bias'),
     *keys.norm(f'{block}/attention_norm', f'{layer}.layernorm_before'),

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tokenizers
 
 from mmjax.data import images
@@ -144,6 +145,35 @@ class Family(Protocol):
 
   def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
     """The key table, one rule a parameter."""
+
+
+def padded(
+  rows: Sequence[Sequence[int]],
+  pad_id: int,
+  *,
+  length: int = 0,
+  step: int = 1,
+  most: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Rows of ids as one array [B, T] int32, and its mask [B, T].
+
+  Args:
+    rows: of any lengths.
+    pad_id: fills up on the right.
+    length: T at least.
+    step: T is a multiple of it, so that few lengths are compiled.
+    most: T at most, unless a row is longer; None for any.
+  """
+  longest = max([1, length, *map(len, rows)])
+  full = -(-longest // step) * step
+  if most is not None:
+    full = max(longest, min(full, most))
+  ids = np.full((len(rows), full), pad_id, np.int32)
+  mask = np.zeros(ids.shape, bool)
+  for i, row in enumerate(rows):
+    ids[i, : len(row)] = row
+    mask[i, : len(row)] = True
+  return ids, mask
 
 
 def listed(given: Any) -> list[Any]:

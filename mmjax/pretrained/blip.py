@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, image_text_models, keys
+from mmjax.pretrained import configs, forms, image_text_models, keys
 from mmjax.types import Batch
 
 # What some versions of transformers saved besides: buffers, and the second
@@ -189,12 +189,14 @@ def _image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
     keys.Rule(
       'patches/projection/kernel',
       'embeddings.patch_embedding.weight',
-      keys.Patches(vision['patch_size']),
+      forms.Patches(vision['patch_size']),
     ),
     keys.Rule('patches/projection/bias', 'embeddings.patch_embedding.bias'),
-    keys.Rule('patches/class_token', 'embeddings.class_embedding', keys.Lead()),
     keys.Rule(
-      'patches/positions_table', 'embeddings.position_embedding', keys.Lead()
+      'patches/class_token', 'embeddings.class_embedding', forms.Lead()
+    ),
+    keys.Rule(
+      'patches/positions_table', 'embeddings.position_embedding', forms.Lead()
     ),
     *keys.norm(f'{ours}/attention_norm', f'{theirs}.layer_norm1'),
     *keys.norm(f'{ours}/mlp_norm', f'{theirs}.layer_norm2'),
@@ -207,11 +209,11 @@ def _image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
   ]
   packed = f'{theirs}.self_attn.qkv'
   for i, name in enumerate(('query', 'key', 'value')):
-    weight, bias = keys.Linear(), keys.Same(flat=True)
+    weight, bias = forms.Linear(), forms.Same(flat=True)
     part = f'{ours}/attention/{name}'
     rules += [
-      keys.Rule(f'{part}/kernel', f'{packed}.weight', keys.Part(i, 3, weight)),
-      keys.Rule(f'{part}/bias', f'{packed}.bias', keys.Part(i, 3, bias)),
+      keys.Rule(f'{part}/kernel', f'{packed}.weight', forms.Part(i, 3, weight)),
+      keys.Rule(f'{part}/bias', f'{packed}.bias', forms.Part(i, 3, bias)),
     ]
   return rules
 

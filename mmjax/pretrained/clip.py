@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, dual_encoders, keys, towers
+from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
 from mmjax.types import Batch
 
 # Buffers that older versions of transformers saved.
@@ -108,7 +108,7 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
     keys.Rule(
       'patches/class_token',
       'embeddings.class_embedding',
-      keys.Same(flat=True),
+      forms.Same(flat=True),
     ),
     # Their spelling.
     *keys.norm('initial_norm', 'pre_layrnorm'),

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, keys, vit
+from mmjax.pretrained import classifiers, configs, forms, keys, vit
 from mmjax.types import Batch
 
 SKIP = ()
@@ -96,7 +96,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   if read['num_register_tokens']:
     trunk.append(
       keys.Rule(
-        'encoder/patches/registers', 'embeddings.register_tokens', keys.Lead()
+        'encoder/patches/registers', 'embeddings.register_tokens', forms.Lead()
       )
     )
   if not _classifies(config):
@@ -117,7 +117,10 @@ def _mlp_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
   packed = f'{theirs}.weights_in'
   rules = keys.dense(f'{ours}/down', f'{theirs}.weights_out')
   for i, name in enumerate(('gate', 'up')):
-    weight, bias = keys.Part(i, 2, keys.Linear()), keys.Part(i, 2, keys.Same())
+    weight, bias = (
+      forms.Part(i, 2, forms.Linear()),
+      forms.Part(i, 2, forms.Same()),
+    )
     rules += [
       keys.Rule(f'{ours}/{name}/kernel', f'{packed}.weight', weight),
       keys.Rule(f'{ours}/{name}/bias', f'{packed}.bias', bias),

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 import tokenizers
 
 from mmjax.pretrained import base
@@ -33,12 +32,11 @@ class DualEncoder(base.Pretrained):
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the most that the model reads."""
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    shape = (len(encoded), self.module.text.max_length)
-    ids = np.full(shape, self._pad_id, np.int32)
-    mask = np.zeros(shape, bool)
-    for row, one in enumerate(encoded):
-      ids[row, : len(one.ids)] = one.ids
-      mask[row, : len(one.ids)] = True
+    ids, mask = base.padded(
+      [one.ids for one in encoded],
+      self._pad_id,
+      length=self.module.text.max_length,
+    )
     return jnp.asarray(ids), jnp.asarray(mask)
 
   @property

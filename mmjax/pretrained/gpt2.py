@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, keys, language_models
+from mmjax.pretrained import configs, forms, keys, language_models
 from mmjax.types import Batch
 
 # The output matrix, which is the embedding's, and causal masks.
@@ -82,10 +82,10 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def _dense(ours: str, theirs: str, inputs: int = 1) -> list[keys.Rule]:
-  weight = keys.Linear(inputs, transposed=False)
+  weight = forms.Linear(inputs, transposed=False)
   return [
     keys.Rule(f'{ours}/kernel', f'{theirs}.weight', weight),
-    keys.Rule(f'{ours}/bias', f'{theirs}.bias', keys.Same(flat=True)),
+    keys.Rule(f'{ours}/bias', f'{theirs}.bias', forms.Same(flat=True)),
   ]
 
 

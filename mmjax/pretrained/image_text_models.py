@@ -5,7 +5,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax import models
 from mmjax.pretrained import base
@@ -102,15 +101,10 @@ class ImageTextModel(base.Pretrained):
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], T being the longest text's."""
-    encoded = [
-      one.ids for one in self.tokenizer.encode_batch(base.listed(texts))
-    ]
-    shape = (len(encoded), max(map(len, encoded)))
-    ids = np.full(shape, self._special('pad_token_id', 0), np.int32)
-    mask = np.zeros(shape, bool)
-    for row, one in enumerate(encoded):
-      ids[row, : len(one)] = one
-      mask[row, : len(one)] = True
+    encoded = self.tokenizer.encode_batch(base.listed(texts))
+    ids, mask = base.padded(
+      [one.ids for one in encoded], self._special('pad_token_id', 0)
+    )
     return jnp.asarray(ids), jnp.asarray(mask)
 
   @property

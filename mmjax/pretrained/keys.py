@@ -5,7 +5,6 @@ A table is a list of rules, one for each parameter, and works both ways.
 
 import dataclasses
 import functools
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.pretrained import forms
 from mmjax.types import Params
 
 LAYER = '{layer}'
@@ -35,177 +35,6 @@ class Source(Protocol):
     """One tensor."""
 
 
-class Form(Protocol):
-  """How a tensor lies there and here; shapes are without the layers' axis."""
-
-  def theirs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Their shape of a parameter of our `shape`."""
-
-  def load(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Their array as ours, of `shape`."""
-
-  def save(self, array: np.ndarray) -> np.ndarray:
-    """Our array as theirs."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Same:
-  """The same numbers in the same order.
-
-  Attributes:
-    flat: whether theirs has one axis, whatever ours has.
-  """
-
-  flat: bool = False
-
-  def theirs(self, shape):
-    return (math.prod(shape),) if self.flat else shape
-
-  def load(self, array, shape):
-    return array.reshape(shape)
-
-  def save(self, array):
-    return array.reshape(self.theirs(array.shape))
-
-
-@dataclasses.dataclass(frozen=True)
-class Linear:
-  """A matrix product: theirs is [out, in], ours [in..., out...].
-
-  Attributes:
-    inputs: how many of our axes are `in`.
-    transposed: whether theirs is so; otherwise it is [in, out] (GPT-2).
-  """
-
-  inputs: int = 1
-  transposed: bool = True
-
-  def theirs(self, shape):
-    sizes = math.prod(shape[: self.inputs]), math.prod(shape[self.inputs :])
-    return sizes[::-1] if self.transposed else sizes
-
-  def load(self, array, shape):
-    return (array.T if self.transposed else array).reshape(shape)
-
-  def save(self, array):
-    theirs = self.theirs(array.shape)
-    if not self.transposed:
-      return array.reshape(theirs)
-    return array.reshape(theirs[::-1]).T
-
-
-@dataclasses.dataclass(frozen=True)
-class Patches:
-  """A convolution whose stride is its size: theirs is [D, C, p, p].
-
-  Ours is [p * p * C, D]. Over f frames, theirs is [D, C, f, p, p] and ours
-  [f * p * p * C, D].
-
-  Attributes:
-    size: p.
-    frames: f; None for pictures.
-  """
-
-  size: int
-  frames: int | None = None
-
-  def theirs(self, shape):
-    sizes = self._sizes()
-    return (shape[1], shape[0] // math.prod(sizes), *sizes)
-
-  def load(self, array, shape):
-    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
-
-  def save(self, array):
-    out, channels, *sizes = self.theirs(array.shape)
-    array = array.reshape(*sizes, channels, out)
-    return np.moveaxis(array, (-1, -2), (0, 1))
-
-  def _sizes(self) -> tuple[int, ...]:
-    sizes = (self.size, self.size)
-    return sizes if self.frames is None else (self.frames, *sizes)
-
-
-@dataclasses.dataclass(frozen=True)
-class Convolution:
-  """A convolution: theirs is [out, in, sizes...], ours [sizes..., in, out]."""
-
-  def theirs(self, shape):
-    *sizes, inputs, outputs = shape
-    return (outputs, inputs, *sizes)
-
-  def load(self, array, shape):
-    return np.moveaxis(array, (0, 1), (-1, -2)).reshape(shape)
-
-  def save(self, array):
-    return np.moveaxis(array, (-1, -2), (0, 1))
-
-
-@dataclasses.dataclass(frozen=True)
-class Folded:
-  """A convolution over patches cut already: theirs is [D, *sizes].
-
-  Ours is [prod(sizes), D].
-
-  Attributes:
-    sizes: channels, and what a patch has on each axis.
-  """
-
-  sizes: tuple[int, ...]
-
-  def theirs(self, shape):
-    return (shape[1], *self.sizes)
-
-  def load(self, array, shape):
-    return array.reshape(shape[::-1]).T
-
-  def save(self, array):
-    return array.T.reshape(self.theirs(array.shape))
-
-
-@dataclasses.dataclass(frozen=True)
-class Lead:
-  """Theirs has one more axis, of length 1, in front."""
-
-  def theirs(self, shape):
-    return (1, *shape)
-
-  def load(self, array, shape):
-    return array.reshape(shape)
-
-  def save(self, array):
-    return array[None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-  """One of several parameters that lie in one tensor, along one axis.
-
-  Attributes:
-    index: which of them.
-    number: how many there are; all have the same size.
-    form: how each lies.
-    axis: of the tensor.
-  """
-
-  index: int
-  number: int
-  form: Form
-  axis: int = 0
-
-  def theirs(self, shape):
-    sizes = list(self.form.theirs(shape))
-    sizes[self.axis] *= self.number
-    return tuple(sizes)
-
-  def load(self, array, shape):
-    parts = np.split(array, self.number, axis=self.axis)
-    return self.form.load(parts[self.index], shape)
-
-  def save(self, array):
-    return self.form.save(array)
-
-
 @dataclasses.dataclass(frozen=True)
 class Rule:
   """One parameter.
@@ -220,7 +49,7 @@ class Rule:
 
   ours: str
   theirs: str
-  form: Form = Same()
+  form: forms.Form = forms.Same()
 
 
 def norm(ours: str, theirs: str, *, bias: bool = True) -> list[Rule]:
@@ -235,9 +64,9 @@ def dense(
   ours: str, theirs: str, *, inputs: int = 1, bias: bool = True
 ) -> list[Rule]:
   """Rules of a dense layer, into or out of heads too."""
-  rules = [Rule(f'{ours}/kernel', f'{theirs}.weight', Linear(inputs))]
+  rules = [Rule(f'{ours}/kernel', f'{theirs}.weight', forms.Linear(inputs))]
   if bias:
-    rules.append(Rule(f'{ours}/bias', f'{theirs}.bias', Same(flat=True)))
+    rules.append(Rule(f'{ours}/bias', f'{theirs}.bias', forms.Same(flat=True)))
   return rules
 
 
@@ -279,14 +108,16 @@ def packed(
     names: of our layers, in their order.
     transposed: see `Linear`.
   """
-  number, bias = len(names), Same(flat=True)
-  weight, axis = Linear(transposed=transposed), 0 if transposed else 1
+  number, bias = len(names), forms.Same(flat=True)
+  weight, axis = forms.Linear(transposed=transposed), 0 if transposed else 1
   rules = []
   for i, name in enumerate(names):
-    kernel = Part(i, number, weight, axis)
+    kernel = forms.Part(i, number, weight, axis)
     rules += [
       Rule(f'{ours}/{name}/kernel', f'{theirs}.weight', kernel),
-      Rule(f'{ours}/{name}/bias', f'{theirs}.bias', Part(i, number, bias)),
+      Rule(
+        f'{ours}/{name}/bias', f'{theirs}.bias', forms.Part(i, number, bias)
+      ),
     ]
   return rules
 
@@ -367,7 +198,7 @@ def save(
       names, array if LAYER in rule.theirs else [array], strict=True
     ):
       saved = np.asarray(rule.form.save(part), order='C')
-      if not isinstance(rule.form, Part):
+      if not isinstance(rule.form, forms.Part):
         yield name, saved
         continue
       together = parts.setdefault(name, {})

@@ -14,7 +14,7 @@ from mmjax.types import Array
 
 GENERATION = 'generation_config.json'
 # Prompts are padded to a multiple of it, so that few lengths are compiled.
-_STEP = 16
+STEP = 16
 
 
 class Writer(base.Pretrained):
@@ -137,27 +137,7 @@ class LanguageModel(Writer):
     """
     encoded = self.tokenizer.encode_batch(base.listed(texts))
     most = self.module.decoder.max_length - room + 1
-    ids, mask = padded([one.ids for one in encoded], self.pad_id, most)
+    ids, mask = base.padded(
+      [one.ids for one in encoded], self.pad_id, step=STEP, most=most
+    )
     return jnp.asarray(ids), jnp.asarray(mask)
-
-
-def padded(
-  rows: Sequence[Sequence[int]], pad_id: int, most: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-  """Rows of ids as one array [B, T], and its mask [B, T].
-
-  Args:
-    rows: of any lengths.
-    pad_id: fills up on the right.
-    most: T at most, unless a row is longer; None for any.
-  """
-  longest = max(1, *(len(row) for row in rows))
-  length = -(-longest // _STEP) * _STEP
-  if most is not None:
-    length = max(longest, min(length, most))
-  ids = np.full((len(rows), length), pad_id, np.int32)
-  mask = np.zeros(ids.shape, bool)
-  for i, row in enumerate(rows):
-    ids[i, : len(row)] = row
-    mask[i, : len(row)] = True
-  return ids, mask

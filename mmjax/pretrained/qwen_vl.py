@@ -14,6 +14,7 @@ from mmjax import decoders, models
 from mmjax.data import images
 from mmjax.pretrained import (
   configs,
+  forms,
   keys,
   llamas,
   patches,
@@ -218,7 +219,7 @@ def rules(
   """
   ours, theirs = 'blocks/layers', f'blocks.{keys.LAYER}'
   size = vision['patch_size']
-  folded = keys.Folded((3, vision['temporal_patch_size'], size, size))
+  folded = forms.Folded((3, vision['temporal_patch_size'], size, size))
   norm = functools.partial(keys.norm, bias=norm_bias)
   table = [
     keys.Rule('patches/kernel', 'patch_embed.proj.weight', folded),

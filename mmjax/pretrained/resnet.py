@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, keys
+from mmjax.pretrained import classifiers, configs, forms, keys
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
@@ -113,7 +113,7 @@ def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
   }
   return [
     keys.Rule(
-      f'{conv}/kernel', f'{theirs}.convolution.weight', keys.Convolution()
+      f'{conv}/kernel', f'{theirs}.convolution.weight', forms.Convolution()
     ),
     *(
       keys.Rule(f'{norm}/{ours}', f'{theirs}.normalization.{their}')

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, dual_encoders, keys, towers
+from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
 from mmjax.types import Batch
 
 SKIP = (r'.*\.position_ids',)
@@ -102,8 +102,8 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *towers.text_rules(),
     *keys.prefixed(image_rules(vision), 'image/', 'vision_model.'),
     *keys.dense('text_projection/projection', 'text_model.head'),
-    keys.Rule('scale/log_scale', 'logit_scale', keys.Same(flat=True)),
-    keys.Rule('scale/bias', 'logit_bias', keys.Same(flat=True)),
+    keys.Rule('scale/log_scale', 'logit_scale', forms.Same(flat=True)),
+    keys.Rule('scale/bias', 'logit_bias', forms.Same(flat=True)),
   ]
 
 
@@ -118,18 +118,18 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
   inputs = ('query', 'key', 'value')
   for i, name in enumerate(inputs):
     ours = f'{_POOL}/attention/{name}'
-    weight, bias = keys.Linear(), keys.Same(flat=True)
+    weight, bias = forms.Linear(), forms.Same(flat=True)
     number = len(inputs)
     table += [
       keys.Rule(
         f'{ours}/kernel',
         f'{_HEAD}.attention.in_proj_weight',
-        keys.Part(i, number, weight),
+        forms.Part(i, number, weight),
       ),
       keys.Rule(
         f'{ours}/bias',
         f'{_HEAD}.attention.in_proj_bias',
-        keys.Part(i, number, bias),
+        forms.Part(i, number, bias),
       ),
     ]
   return [
@@ -137,7 +137,7 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
     *keys.dense(
       f'{_POOL}/attention/out', f'{_HEAD}.attention.out_proj', inputs=2
     ),
-    keys.Rule(f'{_POOL}/probe', f'{_HEAD}.probe', keys.Lead()),
+    keys.Rule(f'{_POOL}/probe', f'{_HEAD}.probe', forms.Lead()),
     *keys.norm(f'{_POOL}/norm', f'{_HEAD}.layernorm'),
     *keys.dense(f'{_POOL}/mlp/up', f'{_HEAD}.mlp.fc1'),
     *keys.dense(f'{_POOL}/mlp/down', f'{_HEAD}.mlp.fc2'),

@@ -18,7 +18,7 @@ import tokenizers
 
 from mmjax import encoders, models
 from mmjax.data import images
-from mmjax.pretrained import base, configs, keys, siglip, towers
+from mmjax.pretrained import base, configs, forms, keys, siglip, towers
 from mmjax.types import Batch
 
 SKIP = siglip.SKIP
@@ -117,7 +117,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table: SigLIP's, but that patches are cut beforehand."""
   kernel = 'image/patches/projection/kernel'
   return [
-    dataclasses.replace(rule, form=keys.Linear())
+    dataclasses.replace(rule, form=forms.Linear())
     if rule.ours == kernel
     else rule
     for rule in siglip.rules(config)

@@ -5,7 +5,6 @@ import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax import models, ops
 from mmjax.pretrained import base
@@ -15,7 +14,7 @@ from mmjax.types import Array, Tokens
 MODULES = 'modules.json'
 SENTENCES = 'sentence_bert_config.json'
 # Texts are padded to a multiple of this, so that few lengths are compiled.
-_ROUND = 16
+_STEP = 16
 _POOLS = {
   'pooling_mode_cls_token': lambda values, mask: values[:, 0],
   'pooling_mode_mean_tokens': ops.mean_tokens,
@@ -60,15 +59,12 @@ class TextEncoder(base.Pretrained):
       most = min(most, given or most)
     self.tokenizer.enable_truncation(most)
     encoded = self.tokenizer.encode_batch(base.listed(texts))
-    longest = max(len(one.ids) for one in encoded)
-    length = min(most, -(-longest // _ROUND) * _ROUND)
-    ids = np.full(
-      (len(encoded), length), self.config.get('pad_token_id') or 0, np.int32
+    ids, mask = base.padded(
+      [one.ids for one in encoded],
+      self.config.get('pad_token_id') or 0,
+      step=_STEP,
+      most=most,
     )
-    mask = np.zeros(ids.shape, bool)
-    for row, one in enumerate(encoded):
-      ids[row, : len(one.ids)] = one.ids
-      mask[row, : len(one.ids)] = True
     return jnp.asarray(ids), jnp.asarray(mask)
 
   @functools.cached_property

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmjax.pretrained import configs, keys
+from mmjax.pretrained import configs, forms, keys
 from mmjax.types import Batch
 
 _ATTENTION = {
@@ -63,7 +63,7 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
     keys.Rule(
       'patches/projection/kernel',
       'embeddings.patch_embedding.weight',
-      keys.Patches(patch_size),
+      forms.Patches(patch_size),
     ),
     *keys.norm('last_norm', 'post_layernorm'),
   ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, keys, vit
+from mmjax.pretrained import classifiers, configs, forms, keys, vit
 from mmjax.types import Batch
 
 SKIP = ()
@@ -91,7 +91,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   read = _read(config)
   theirs = 'embeddings.patch_embeddings.projection'
-  patches = keys.Patches(read['patch_size'], read['tubelet_size'])
+  patches = forms.Patches(read['patch_size'], read['tubelet_size'])
   trunk = [
     keys.Rule('encoder/projection/kernel', f'{theirs}.weight', patches),
     keys.Rule('encoder/projection/bias', f'{theirs}.bias'),
@@ -120,7 +120,7 @@ def _attention_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
         keys.Rule(
           f'{ours}/{name}/bias',
           f'{theirs}.attention.{name[0]}_bias',
-          keys.Same(flat=True),
+          forms.Same(flat=True),
         )
       )
   return rules

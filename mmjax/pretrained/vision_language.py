@@ -94,7 +94,7 @@ class VisionLanguage(language_models.Writer):
       self._expanded(text, of_text)
       for text, of_text in zip(texts, grids, strict=True)
     ]
-    text, mask = language_models.padded(ids, self.pad_id)
+    text, mask = base.padded(ids, self.pad_id, step=language_models.STEP)
     batch = {'text': jnp.asarray(text), 'text_mask': jnp.asarray(mask), **seen}
     batch |= self.located(ids, text.shape[1], grids)
     places = self.module.placeholders

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, keys
+from mmjax.pretrained import classifiers, configs, forms, keys
 from mmjax.types import Batch
 
 SKIP = ()
@@ -139,16 +139,16 @@ def embedding_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
     keys.Rule(
       'encoder/patches/projection/kernel',
       f'{theirs}.weight',
-      keys.Patches(read['patch_size']),
+      forms.Patches(read['patch_size']),
     ),
     keys.Rule('encoder/patches/projection/bias', f'{theirs}.bias'),
     keys.Rule(
-      'encoder/patches/class_token', 'embeddings.cls_token', keys.Lead()
+      'encoder/patches/class_token', 'embeddings.cls_token', forms.Lead()
     ),
     keys.Rule(
       'encoder/patches/positions_table',
       'embeddings.position_embeddings',
-      keys.Lead(),
+      forms.Lead(),
     ),
     *keys.norm('encoder/last_norm', 'layernorm'),
   ]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, keys, speech_recognizers
+from mmjax.pretrained import configs, forms, keys, speech_recognizers
 from mmjax.types import Batch
 
 # The output matrix, which some checkpoints hold beside the embedding that it
@@ -156,7 +156,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   for name in ('conv1', 'conv2'):
     ours, theirs = f'audio/frames/{name}', f'encoder.{name}'
     out += [
-      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', keys.Convolution()),
+      keys.Rule(f'{ours}/kernel', f'{theirs}.weight', forms.Convolution()),
       keys.Rule(f'{ours}/bias', f'{theirs}.bias'),
     ]
   embeddings = (

@@ -14,6 +14,7 @@ from mmjax import models
 from mmjax.data import images, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.models import predict
+from mmjax.pretrained import base
 from mmjax.train import checkpoints, settings
 from mmjax.types import Array, Batch, Params
 
@@ -112,7 +113,8 @@ class Run:
   def image_batch(self, pictures: Any) -> Batch:
     """Arrays of pictures, as the model reads them."""
     arrays = [
-      self.preprocess.encode_image(images.opened(p)) for p in _listed(pictures)
+      self.preprocess.encode_image(images.opened(p))
+      for p in base.listed(pictures)
     ]
     return {
       'image': np.stack(arrays),
@@ -137,7 +139,7 @@ class Run:
     self, key: str, texts: str | Sequence[str], length: int
   ) -> Batch:
     """Arrays `key` and its mask [B, length] of texts."""
-    pairs = [self.tokenizer.encode(text, length) for text in _listed(texts)]
+    pairs = [self.tokenizer.encode(text, length) for text in base.listed(texts)]
     ids, masks = zip(*pairs, strict=True)
     return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
 
@@ -171,10 +173,6 @@ class Run:
       )
 
     return make
-
-
-def _listed(given: Any) -> list[Any]:
-  return list(given) if isinstance(given, list | tuple) else [given]
 
 
 def build_model(config: Any, preprocess: preprocessing.Preprocessor) -> Any:

@@ -14,6 +14,9 @@ close = functools.partial(
   np.testing.assert_allclose, rtol=0, atol=1e-4, equal_nan=False
 )
 
+# What `check_close` found; the summary of a run tells the largest of each test.
+SEEN: list[float] = []
+
 
 def randomised(model, noise=0.1):
   """A model of transformers whose norms and biases, too, are not 1 and 0."""
@@ -34,9 +37,10 @@ def loaded_from(model, folder):
 
 def check_close(got, want, name=''):
   """Asserts that numbers agree to 1e-4, of their size where that is above 1."""
-  want = np.asarray(want)
+  got, want = np.asarray(got), np.asarray(want)
   size = max(1.0, float(np.abs(want).max(initial=0.0)))
-  close(np.asarray(got) / size, want / size, err_msg=name)
+  close(got / size, want / size, err_msg=name)
+  SEEN.append(float(np.abs(got - want).max(initial=0.0)) / size)
 
 
 def check_gradients(model, loaded, their_loss, our_loss):

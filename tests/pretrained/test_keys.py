@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.pretrained import keys, tensors
+from mmjax.pretrained import forms, keys, tensors
 
 RULES = [
   *keys.attention(
@@ -13,11 +13,11 @@ RULES = [
     'layer.{layer}',
     {'query': 'q', 'out': 'o'},
   ),
-  keys.Rule('patches/kernel', 'conv', keys.Patches(2)),
-  keys.Rule('taps/kernel', 'taps', keys.Convolution()),
-  keys.Rule('tubelets/kernel', 'conv3', keys.Patches(2, frames=3)),
-  keys.Rule('stem/kernel', 'stem', keys.Convolution()),
-  keys.Rule('token', 'cls', keys.Same(flat=True)),
+  keys.Rule('patches/kernel', 'conv', forms.Patches(2)),
+  keys.Rule('taps/kernel', 'taps', forms.Convolution()),
+  keys.Rule('tubelets/kernel', 'conv3', forms.Patches(2, frames=3)),
+  keys.Rule('stem/kernel', 'stem', forms.Convolution()),
+  keys.Rule('token', 'cls', forms.Same(flat=True)),
   keys.Rule('scale', 'scale'),
 ]
 SHAPES = {
