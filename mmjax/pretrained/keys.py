@@ -17,6 +17,7 @@ from mmjax.pretrained import forms
 from mmjax.types import Params
 
 LAYER = '{layer}'
+_SAME = forms.Same()
 
 
 class Source(Protocol):
@@ -49,7 +50,7 @@ class Rule:
 
   ours: str
   theirs: str
-  form: forms.Form = forms.Same()
+  form: forms.Form = _SAME
 
 
 def norm(ours: str, theirs: str, *, bias: bool = True) -> list[Rule]:
