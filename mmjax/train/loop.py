@@ -37,8 +37,16 @@ class NonFiniteError(ArithmeticError):
   """A loss or gradient that is no number ended the run."""
 
 
+# Told a step and its evaluation, says whether the run shall end there.
+Report = Callable[[int, Mapping[str, float]], bool]
+
+
 def run(
-  config: Any, build: Callable[[Any], Experiment], workdir: Path | str
+  config: Any,
+  build: Callable[[Any], Experiment],
+  workdir: Path | str,
+  *,
+  report: Report | None = None,
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -47,6 +55,10 @@ def run(
     build: config -> Experiment.
     workdir: the run's folder. If it holds checkpoints, the run goes on from
       the newest; if it is finished, its results are shown again.
+    report: called on every host with each evaluation during training, before
+      its step is saved; if it answers True (on all hosts alike), the run saves
+      and ends there, as after a signal. The last evaluation is what is
+      returned.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if the run
@@ -102,7 +114,27 @@ def run(
     log = _Log(
       run_folder, writer, meter, progress.Progress(config.train.steps), clock
     )
-    return _train(config, experiment, start, checkpoints, batches, stop, log)
+    return _train(
+      config, experiment, start, checkpoints, batches, stop, log, report
+    )
+
+
+def check(config: Any, build: Callable[[Any], Experiment]) -> None:
+  """Refuses what `run` would refuse before its first step; computes nothing.
+
+  Args:
+    config: as of `run`.
+    build: as of `run`.
+
+  Raises:
+    UserError: on anything the user can put right.
+  """
+  config = init_from.resolve(settings.complete(config))
+  settings.validate(config)
+  _mesh(config)
+  experiment = _users(build, config)
+  boxed = _users(state_lib.shapes, experiment.model, experiment.init_batch)
+  _optimizer(config, boxed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,14 +164,7 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   model, train = experiment.model, config.train
   begun = checkpoints.latest() or 0
   boxed = _users(state_lib.shapes, model, experiment.init_batch)
-  params = nn.meta.unbox(boxed)
-  tx = _users(
-    optimizer.build,
-    config.optimizer,
-    params,
-    steps=train.steps,
-    axes=nn.get_partition_spec(boxed),
-  )
+  tx = _optimizer(config, boxed)
   plan = state_lib.plan(
     model,
     experiment.init_batch,
@@ -161,7 +186,7 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
       experiment.objectives,
       tx,
       lr=schedule.build(config.optimizer, train.steps),
-      trained=optimizer.trained(config.optimizer, params),
+      trained=optimizer.trained(config.optimizer, nn.meta.unbox(boxed)),
       accumulate=train.accumulate,
       ema_decay=train.ema_decay,
     )
@@ -175,6 +200,16 @@ def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
     start = _Start(begun, state.result(), compiled, batch, cost)
     clock.lap('init')
     return start
+
+
+def _optimizer(config: Any, boxed: Any) -> Any:
+  return _users(
+    optimizer.build,
+    config.optimizer,
+    nn.meta.unbox(boxed),
+    steps=config.train.steps,
+    axes=nn.get_partition_spec(boxed),
+  )
 
 
 def _make_state(
@@ -197,9 +232,9 @@ def _make_state(
 
 
 def _train(
-  config, experiment, start, checkpoints, batches, stop, log
+  config, experiment, start, checkpoints, batches, stop, log, report
 ) -> dict[str, float]:
-  """Step, log, evaluate, save, until the end or a signal."""
+  """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
   state, batch, done = start.state, start.batch, start.begun
   if done:
@@ -229,6 +264,8 @@ def _train(
         if found:
           log.folder.save_results(found, done, meter.total)
         stops = stop.asked()
+        if found and report is not None:
+          stops = report(done, found) or stops
       # The last step is saved with its evaluation, by `_finish`.
       if ((saves or stops) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)
