@@ -233,22 +233,7 @@ def override(
 
 
 def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
-  *parents, name = path.split('.')
-  section = config
-  for parent in parents:
-    child = section.get(parent) if hasattr(section, 'get') else None
-    if not isinstance(child, ml_collections.ConfigDict):
-      raise UserError(settings.unknown(path, _paths(config)))
-    section = child
-  open_section = parents and path.split('.')[0] in schema.OPEN_SECTIONS
-  if name not in section and not open_section:
-    raise UserError(settings.unknown(path, _paths(config)))
-  if len(parents) == 1:
-    field = schema.SECTIONS.get(parents[0], {}).get(name)
-  else:
-    field = None if parents else schema.TOP.get(name)
-  if field is None:
-    field = _like(section.get(name))
+  section, name, field = find(config, path)
   value = _read(text, field)
   if not field.accepts(value):
     raise UserError(
@@ -257,6 +242,35 @@ def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   if name in section:
     del section[name]  # Another type is legal here, say None for a number.
   section[name] = value
+
+
+def find(
+  config: ml_collections.ConfigDict, path: str
+) -> tuple[ml_collections.ConfigDict, str, schema.Field]:
+  """The section that holds a field, the field's name there, and its kind.
+
+  Args:
+    config: a completed config.
+    path: dotted, such as 'model.image.width'.
+
+  Raises:
+    UserError: if there is no such field.
+  """
+  *parents, name = path.split('.')
+  section = config
+  for parent in parents:
+    child = section.get(parent) if hasattr(section, 'get') else None
+    if not isinstance(child, ml_collections.ConfigDict):
+      raise UserError(settings.unknown(path, _paths(config)))
+    section = child
+  open_section = parents and parents[0] in schema.OPEN_SECTIONS
+  if name not in section and not open_section:
+    raise UserError(settings.unknown(path, _paths(config)))
+  if len(parents) == 1:
+    field = schema.SECTIONS.get(parents[0], {}).get(name)
+  else:
+    field = None if parents else schema.TOP.get(name)
+  return section, name, _like(section.get(name)) if field is None else field
 
 
 def _paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
