@@ -52,7 +52,7 @@ def launch(
       try:
         config = load(files[-1]) if files else None
       except UserError as error:
-        _fail(error)
+        fail(error)
       print(help_text(sys.modules['__main__'].__doc__ or '', config))
       sys.exit(0)
     rest, found = split_overrides(argv)
@@ -60,7 +60,7 @@ def launch(
     try:
       return flags.FLAGS(rest)
     except flags.Error as error:
-      _fail(error)
+      fail(error)
 
   app.run(lambda argv: _main(argv, build, overrides, run), flags_parser=parse)
 
@@ -92,9 +92,9 @@ def _main(
 
     (run or loop.run)(config, build, values.workdir)
   except UserError as error:
-    _fail(error, show=values.traceback)
+    fail(error, show=values.traceback)
   except loop_errors() as error:
-    _fail(error, show=values.traceback, code=1)
+    fail(error, show=values.traceback, code=1)
 
 
 def _check_experiment(config: ml_collections.ConfigDict) -> None:
@@ -114,7 +114,14 @@ def loop_errors() -> tuple[type[Exception], ...]:
   return () if module is None else (module.NonFiniteError,)
 
 
-def _fail(error: Exception, show: bool = False, code: int = 2) -> None:
+def fail(error: Exception, show: bool = False, code: int = 2) -> None:
+  """Tells an error in one message and ends the process.
+
+  Args:
+    error: what to tell.
+    show: whether to show where it came from.
+    code: the exit code.
+  """
   if show:
     traceback.print_exception(error)
   sys.stdout.flush()
