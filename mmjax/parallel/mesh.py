@@ -114,6 +114,29 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
   return jax.NamedSharding(mesh, jax.P())
 
 
+def spread(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
+  """Splits a batch that every host has whole.
+
+  Args:
+    batch: arrays [B, ...], the same on all hosts.
+    mesh: the devices.
+
+  Returns:
+    Global arrays, filled up with zeros to a B that the mesh divides.
+  """
+  sharding, ways = batch_sharding(mesh), batch_ways(mesh)
+
+  def one(array):
+    array = np.asarray(array)
+    missing = -len(array) % ways
+    filled = np.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+    return jax.make_array_from_callback(
+      filled.shape, sharding, lambda index: filled[index]
+    )
+
+  return {name: one(array) for name, array in batch.items()}
+
+
 def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
   """Puts this host's examples [B / parts, ...] on its devices.
 

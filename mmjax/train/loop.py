@@ -51,6 +51,7 @@ def run(
   Raises:
     UserError: on anything the user can put right, before the first step.
     NonFiniteError: if a loss or gradient is NaN or infinite.
+    SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
   clock = startup.Clock()
   config = init_from.resolve(settings.complete(config))
@@ -168,6 +169,7 @@ def _train(
 ) -> dict[str, float]:
   """Step, log, evaluate, save, until the end or a signal."""
   train, meter = config.train, log.meter
+  alone = jax.process_count() == 1
   state, batch, done = start.state, start.batch, start.begun
   if done:
     log.line.say(f'going on from step {done}')
@@ -182,7 +184,7 @@ def _train(
 
     last, first = done == train.steps, done == start.begun + 1
     logs = first or last or _due(done, train.log_every)
-    stops = stop.asked(meet=logs)
+    stops = stop.asked_at(done, meet=logs)
     evaluates = _due(done, train.eval_every) and not last and not stops
     saves = stops or last or _due(done, train.checkpoint_every)
     if logs or evaluates or saves:
@@ -195,13 +197,14 @@ def _train(
         found = _evaluate(experiment, 'val', state, done, stop, log)
         if found:
           log.folder.save_results(found, done, meter.total)
-        stops = stop.asked()
+        stops = stops or (alone and stop.asked())
       # The last step is saved with its evaluation, by `_finish`.
       if ((saves or stops) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)
     if stops and not last:
       checkpoints.wait()
       log.line.say(f'stopped at step {done}; the same command goes on from it')
+      stop.leave()
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
@@ -219,11 +222,12 @@ def _finish(
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
   found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
-  if stop.asked():
+  if alone and stop.asked():
     log.line.say(
       f'stopped at step {done}, before the last evaluation was done; the same '
       'command makes up for it'
     )
+    stop.leave()
     return {}
   results = log.folder.save_results(found, done, log.meter.total)
   log.line.say(f'finished in {progress.duration(log.meter.total)}; results:')
@@ -238,6 +242,8 @@ def _evaluate(
 
   A signal in the middle leaves it at that, and there are no results.
   """
+  # Hosts yield at different times, so that several can't agree to stop here.
+  alone = jax.process_count() == 1
   results: dict[str, float] = {}
   for name, evaluator in experiment.evaluators.get(split, {}).items():
     for key, value in evaluator.run(state.eval_params):
@@ -245,8 +251,7 @@ def _evaluate(
       if path in results:
         raise ValueError(f'two evaluators of {split} yield {key!r}')
       results[path] = float(value)
-      # Alone, since hosts yield at different times.
-      if jax.process_count() == 1 and stop.asked():
+      if alone and stop.asked():
         return {}
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:
