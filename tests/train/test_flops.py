@@ -36,6 +36,17 @@ def test_loops_count_as_often_as_they_run():
   assert _count(rematerialised, (3, 5), (5, 5)) == 3 * 2 * 3 * 5 * 5
 
 
+def test_what_each_device_does_counts_for_all():
+  mesh = jax.sharding.AbstractMesh((4, 2), ('data', 'tensor'))
+  product = jax.shard_map(
+    lambda a, b: a @ b,
+    mesh=mesh,
+    in_specs=(jax.P('data'), jax.P(None, 'tensor')),
+    out_specs=jax.P('data', 'tensor'),
+  )
+  assert _count(product, (8, 5), (5, 6)) == 2 * 8 * 5 * 6
+
+
 def test_peaks():
   class Device:
     def __init__(self, kind):
