@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -150,6 +151,13 @@ class Contrastive:
       neighbour's at a time, instead of gathering all of them; with a tile,
       that one in tiles.
   """
+
+  compares: ClassVar[tuple[str, ...]] = (
+    'image_embedding',
+    'text_embedding',
+    'logit_scale',
+    'logit_bias',
+  )
 
   kind: str = 'softmax'
   tile: int = 0

@@ -50,7 +50,7 @@ def count(jaxpr: Any) -> float:
   Counted in the trace and not by XLA's cost analysis, which takes the body of
   a loop (layers under scan, micro-batches) once however often it runs. The
   rest of a model is small beside its products. Rematerialised products count
-  as often as they run, and what is written for one device for each of them.
+  as often as they run.
 
   Args:
     jaxpr: `jax.jit(f).trace(...).jaxpr` or a part of one.
@@ -70,21 +70,13 @@ def count(jaxpr: Any) -> float:
       out = math.prod(equation.outvars[0].aval.shape)
       total += 2.0 * out * math.prod(kernel) / features
     else:
-      inner = sum(count(part) for part in _inner(params))
-      total += _times(name, params) * inner
+      times = params.get('length', 1) if name == 'scan' else 1
+      if name == 'shard_map':
+        # What one device does of it; the key has a prefix in some versions.
+        axes = next(v for k, v in params.items() if k.endswith('manual_axes'))
+        times = math.prod(params['mesh'].shape[axis] for axis in axes)
+      total += times * sum(count(inner) for inner in _inner(params))
   return total
-
-
-def _times(name: str, params: dict[str, Any]) -> int:
-  """How often the functions inside an equation run, on all devices together."""
-  if name == 'scan':
-    return params['length']
-  if name == 'shard_map':
-    shape = params['mesh'].shape
-    # Not a promised name; without it, all axes, as wherever mmjax uses it.
-    axes = params.get('newly_manual_axes', shape)
-    return math.prod(shape[axis] for axis in axes)
-  return 1
 
 
 def _inner(params: dict[str, Any]) -> list[Any]:

@@ -36,15 +36,16 @@ def test_loops_count_as_often_as_they_run():
   assert _count(rematerialised, (3, 5), (5, 5)) == 3 * 2 * 3 * 5 * 5
 
 
-def test_what_each_device_does_counts_for_all():
-  mesh = jax.sharding.AbstractMesh((4, 2), ('data', 'tensor'))
+def test_a_mapped_product_counts_on_every_device():
+  grid = jax.sharding.AbstractMesh((2, 4), ('data', 'tensor'))
   product = jax.shard_map(
     lambda a, b: a @ b,
-    mesh=mesh,
-    in_specs=(jax.P('data'), jax.P(None, 'tensor')),
-    out_specs=jax.P('data', 'tensor'),
+    mesh=grid,
+    in_specs=(jax.P('data'), jax.P()),
+    out_specs=jax.P('data'),
+    axis_names={'data'},
   )
-  assert _count(product, (8, 5), (5, 6)) == 2 * 8 * 5 * 6
+  assert _count(product, (6, 5), (5, 7)) == 2 * 6 * 5 * 7
 
 
 def test_peaks():
