@@ -17,6 +17,7 @@ jaxtyping.install_import_hook(
     'mmjax.data.images',
     'mmjax.metrics',
     'mmjax.objectives',
+    'mmjax.parallel.ring_attention',
     'mmjax.ops',
   ],
   # Whole numbers are numbers too.

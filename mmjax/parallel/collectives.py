@@ -22,13 +22,14 @@ def automatic_axes(names: Sequence[str]) -> tuple[str, ...]:
   Empty without a mesh in the context (`jax.set_mesh`), where each of the axes
   has one device, and inside code for one device, which splits by hand.
   """
+  shape = jax.sharding.get_abstract_mesh().shape
+  return tuple(n for n in names if n in _automatic() and shape[n] > 1)
+
+
+def _automatic() -> set[str]:
   mesh = jax.sharding.get_abstract_mesh()
-  kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-  return tuple(
-    name
-    for name in names
-    if kinds.get(name) == AxisType.Auto and mesh.shape[name] > 1
-  )
+  kinds = zip(mesh.axis_names, mesh.axis_types, strict=True)
+  return {name for name, kind in kinds if kind == AxisType.Auto}
 
 
 def batch_axes() -> tuple[str, ...]:
@@ -56,7 +57,11 @@ def on_each_device(
   """
   # Its check of replication rejects gradients by hand of what is not split.
   return jax.shard_map(
-    function, in_specs=in_specs, out_specs=out_specs, check_vma=False
+    function,
+    in_specs=in_specs,
+    out_specs=out_specs,
+    axis_names=_automatic(),
+    check_vma=False,
   )
 
 
