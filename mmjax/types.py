@@ -36,6 +36,7 @@ Batch = Mapping[str, Any]
 Outputs = Mapping[str, Any]
 Params = Any  # A pytree of arrays, as Linen's `init` gives.
 Metrics = dict[str, Any]
+AxisNames = str | tuple[str, ...]  # Of the mesh, for code of one device.
 
 
 @flax.struct.dataclass
@@ -76,6 +77,6 @@ class Objective(Protocol):
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """Returns the scalar loss, 0 where `count` is 0, and scalar metrics."""

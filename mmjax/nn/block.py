@@ -97,6 +97,7 @@ class Block(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
     cache: BlockCache | None = None,
@@ -111,6 +112,8 @@ class Block(nn.Module):
       context: [B, S, E], for cross-attention.
       mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
         may look.
+      causal: whether, of those, it sees itself and what is before it alone;
+        not with a cache.
       context_mask: [B, T, S], the same for the context.
       positions: [B, T] or [B, T, A], for rotary positions.
       cache: what earlier steps left; None outside decoding.
@@ -141,6 +144,7 @@ class Block(nn.Module):
       return self._attention('attention')(
         y,
         mask=mask,
+        causal=causal,
         positions=positions,
         cache=None if cache is None else cache.self_attention,
         index=index,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax import ops
 from mmjax.objectives import presence
-from mmjax.types import Batch, Metrics, Outputs
+from mmjax.types import AxisNames, Batch, Metrics, Outputs
 
 
 def cross_entropy(
@@ -91,7 +91,7 @@ class _Writing:
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
@@ -181,7 +181,7 @@ class VqaClassification:
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
