@@ -222,7 +222,7 @@ def _finish(
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
   found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
-  if alone and stop.asked():
+  if jax.process_count() == 1 and stop.asked():
     log.line.say(
       f'stopped at step {done}, before the last evaluation was done; the same '
       'command makes up for it'
