@@ -33,8 +33,16 @@ class NonFiniteError(ArithmeticError):
   """A loss or gradient that is no number ended the run."""
 
 
+# Told a step and its evaluation, says whether the run shall end there.
+Report = Callable[[int, Mapping[str, float]], bool]
+
+
 def run(
-  config: Any, build: Callable[[Any], Experiment], workdir: Path | str
+  config: Any,
+  build: Callable[[Any], Experiment],
+  workdir: Path | str,
+  *,
+  report: Report | None = None,
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -43,6 +51,10 @@ def run(
     build: config -> Experiment.
     workdir: the run's folder. If it holds checkpoints, the run goes on from
       the newest; if it is finished, its results are shown again.
+    report: called on every host with each evaluation during training, before
+      its step is saved; if it answers True (on all hosts alike), the run saves
+      and ends there, as after a signal. The last evaluation is what is
+      returned.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if the run
@@ -99,7 +111,25 @@ def run(
     log = _Log(
       run_folder, writer, meter, progress.Progress(config.train.steps), clock
     )
-    return _train(config, experiment, start, checkpoints, batches, stop, log)
+    return _train(
+      config, experiment, start, checkpoints, batches, stop, log, report
+    )
+
+
+def check(config: Any, build: Callable[[Any], Experiment]) -> None:
+  """Refuses what `run` would refuse before its first step; computes nothing.
+
+  Args:
+    config: as of `run`.
+    build: as of `run`.
+
+  Raises:
+    UserError: on anything the user can put right.
+  """
+  config = init_from.resolve(settings.complete(config))
+  settings.validate(config)
+  mesh = _mesh(config)
+  _users(program.build, config, _users(build, config), mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,9 +195,9 @@ def _make_state(
 
 
 def _train(
-  config, experiment, start, checkpoints, batches, stop, log
+  config, experiment, start, checkpoints, batches, stop, log, report
 ) -> dict[str, float]:
-  """Step, log, evaluate, save, until the end or a signal."""
+  """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
   alone = jax.process_count() == 1
   state, batch, done = start.state, start.batch, start.begun
@@ -198,6 +228,8 @@ def _train(
         if found:
           log.folder.save_results(found, done, meter.total)
         stops = stops or (alone and stop.asked())
+        if found and report is not None:
+          stops = report(done, found) or stops
       # The last step is saved with its evaluation, by `_finish`.
       if ((saves or stops) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)

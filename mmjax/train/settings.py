@@ -97,7 +97,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def from_json(path: Path | str) -> ml_collections.ConfigDict:
   """The config of a run's folder."""
-  return ml_collections.ConfigDict(_tuples(json.loads(Path(path).read_text())))
+  return ml_collections.ConfigDict(tuples(json.loads(Path(path).read_text())))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -195,9 +195,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return out
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
+  """The data of a config that JSON gave back: its lists are tuples."""
   if isinstance(value, list):
-    return tuple(_tuples(v) for v in value)
+    return tuple(tuples(v) for v in value)
   if isinstance(value, dict):
-    return {name: _tuples(v) for name, v in value.items()}
+    return {name: tuples(v) for name, v in value.items()}
   return value
