@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
 
@@ -211,7 +212,7 @@ class TextDecoder(nn.Module):
     x = self.embed_dropout(self.embed(tokens), deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    x, _ = self.unimodal_blocks(x, mask=_causal(mask), train=train)
+    x, _ = self.unimodal_blocks(x, mask=mask[:, None], causal=True, train=train)
     pooled = self.unimodal_norm(ops.last_token(x, mask))
     return Tokens(x, mask, pooled)
 
@@ -236,13 +237,15 @@ class TextDecoder(nn.Module):
     Returns:
       Features [B, T, D].
     """
-    allowed = _causal(text.mask)
+    allowed = text.mask[:, None]
     if prefix is not None:
-      allowed = allowed | _among(prefix & text.mask)
+      causal = allowed & ops.causal_mask(text.mask.shape[1])
+      allowed = causal | _among(prefix & text.mask)
     x, _ = self.blocks(
       text.values,
       None if context is None else context.values,
       mask=allowed,
+      causal=prefix is None,
       context_mask=None if context is None else context.mask[:, None],
       positions=positions,
       train=train,
@@ -255,6 +258,7 @@ class TextDecoder(nn.Module):
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)
     logits = self.words.attend(x) if self.tied else self.head(x)
+    logits = rules.constrain(logits, 'batch', 'length', 'vocab')
     logits = logits.astype(jnp.float32)
     return logits + self.logit_bias[None, None] if self.head_bias else logits
 
@@ -383,11 +387,6 @@ class TextDecoder(nn.Module):
       index=cache.index + steps,
       length=length,
     )
-
-
-def _causal(mask: Array) -> Array:
-  """Which tokens [B, T, T] each may see: real ones, up to itself."""
-  return mask[:, None] & ops.causal_mask(mask.shape[1])
 
 
 def _among(mask: Array) -> Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.nn import attention, mlp, norm
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 
@@ -96,6 +97,7 @@ class Block(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
     cache: BlockCache | None = None,
@@ -110,6 +112,8 @@ class Block(nn.Module):
       context: [B, S, E], for cross-attention.
       mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
         may look.
+      causal: whether, of those, it sees itself and what is before it alone;
+        not with a cache.
       context_mask: [B, T, S], the same for the context.
       positions: [B, T] or [B, T, A], for rotary positions.
       cache: what earlier steps left; None outside decoding.
@@ -140,6 +144,7 @@ class Block(nn.Module):
       return self._attention('attention')(
         y,
         mask=mask,
+        causal=causal,
         positions=positions,
         cache=None if cache is None else cache.self_attention,
         index=index,
@@ -213,7 +218,7 @@ class Block(nn.Module):
       y = y * scale[None, None].astype(self.dtype)
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
     y = self._drop_path(y, drop_path, train)
-    x = x + y
+    x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (x if pre else normalise(x)), extra
 
   def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 _POSITIONS = ('learned', 'sincos', 'none')
@@ -66,7 +67,11 @@ class TokenEmbedding(nn.Module):
     Raises:
       ValueError: if there is no position for all T.
     """
-    x = self.table(tokens)
+    table = self.table.embedding.astype(self.dtype)
+    # Rows are looked up whole: `embed` is split like activations are, not like
+    # the table.
+    x = jnp.take(rules.constrain(table, 'vocab', None), tokens, axis=0)
+    x = rules.constrain(x, 'batch', 'length', 'embed')
     if self.scale != 1:
       x = x * jnp.asarray(self.scale, self.dtype)
     if self.positions == 'none':

@@ -58,6 +58,7 @@ class Stack(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
     cache: block_lib.BlockCache | None = None,
@@ -74,6 +75,7 @@ class Stack(nn.Module):
       x: see `Block`.
       context: see `Block`.
       mask: see `Block`.
+      causal: see `Block`.
       context_mask: see `Block`.
       positions: see `Block`.
       cache: see `Block`.
@@ -117,6 +119,7 @@ class Stack(nn.Module):
         x,
         context,
         mask=visible,
+        causal=causal,
         context_mask=context_mask,
         positions=positions,
         cache=cache,

@@ -8,24 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import rules
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
   flops,
   folder,
   init_from,
-  optimizer,
   prefetch,
+  program,
   progress,
-  schedule,
   settings,
   startup,
-  step,
   stopping,
   writers,
 )
@@ -67,6 +63,7 @@ def run(
   Raises:
     UserError: on anything the user can put right, before the first step.
     NonFiniteError: if a loss or gradient is NaN or infinite.
+    SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
   clock = startup.Clock()
   config = init_from.resolve(settings.complete(config))
@@ -131,10 +128,8 @@ def check(config: Any, build: Callable[[Any], Experiment]) -> None:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  _mesh(config)
-  experiment = _users(build, config)
-  boxed = _users(state_lib.shapes, experiment.model, experiment.init_batch)
-  _optimizer(config, boxed)
+  mesh = _mesh(config)
+  _users(program.build, config, _users(build, config), mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,55 +156,23 @@ class _Log:
 
 def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
-  model, train = experiment.model, config.train
   begun = checkpoints.latest() or 0
-  boxed = _users(state_lib.shapes, model, experiment.init_batch)
-  tx = _optimizer(config, boxed)
-  plan = state_lib.plan(
-    model,
-    experiment.init_batch,
-    tx,
-    boxed=boxed,
-    mesh=mesh,
-    ema=train.ema_decay > 0,
-  )
+  made = _users(program.build, config, experiment, mesh)
   clock.lap('init')
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, plan, config, checkpoints)
-    if begun == train.steps:
+    state = pool.submit(_make_state, made.plan, config, checkpoints)
+    if begun == config.train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
     clock.lap('data')
-    update = step.make_update(
-      model,
-      experiment.objectives,
-      tx,
-      lr=schedule.build(config.optimizer, train.steps),
-      trained=optimizer.trained(config.optimizer, nn.meta.unbox(boxed)),
-      accumulate=train.accumulate,
-      ema_decay=train.ema_decay,
-    )
-    places = plan.shardings, mesh_lib.replicated(mesh)
-    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
-    with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
-      traced = _users(jitted.trace, plan.abstract, batch)
-      compiled = traced.lower().compile()
+    traced = _users(made.trace, batch)
+    compiled = traced.lower().compile()
     clock.lap('compile')
     cost = flops.count(traced.jaxpr)
     start = _Start(begun, state.result(), compiled, batch, cost)
     clock.lap('init')
     return start
-
-
-def _optimizer(config: Any, boxed: Any) -> Any:
-  return _users(
-    optimizer.build,
-    config.optimizer,
-    nn.meta.unbox(boxed),
-    steps=config.train.steps,
-    axes=nn.get_partition_spec(boxed),
-  )
 
 
 def _make_state(
@@ -236,6 +199,7 @@ def _train(
 ) -> dict[str, float]:
   """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
+  alone = jax.process_count() == 1
   state, batch, done = start.state, start.batch, start.begun
   if done:
     log.line.say(f'going on from step {done}')
@@ -250,7 +214,7 @@ def _train(
 
     last, first = done == train.steps, done == start.begun + 1
     logs = first or last or _due(done, train.log_every)
-    stops = stop.asked(meet=logs)
+    stops = stop.asked_at(done, meet=logs)
     evaluates = _due(done, train.eval_every) and not last and not stops
     saves = stops or last or _due(done, train.checkpoint_every)
     if logs or evaluates or saves:
@@ -263,7 +227,7 @@ def _train(
         found = _evaluate(experiment, 'val', state, done, stop, log)
         if found:
           log.folder.save_results(found, done, meter.total)
-        stops = stop.asked()
+        stops = stops or (alone and stop.asked())
         if found and report is not None:
           stops = report(done, found) or stops
       # The last step is saved with its evaluation, by `_finish`.
@@ -272,6 +236,7 @@ def _train(
     if stops and not last:
       checkpoints.wait()
       log.line.say(f'stopped at step {done}; the same command goes on from it')
+      stop.leave()
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
@@ -289,11 +254,12 @@ def _finish(
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
   found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
-  if stop.asked():
+  if jax.process_count() == 1 and stop.asked():
     log.line.say(
       f'stopped at step {done}, before the last evaluation was done; the same '
       'command makes up for it'
     )
+    stop.leave()
     return {}
   results = log.folder.save_results(found, done, log.meter.total)
   log.line.say(f'finished in {progress.duration(log.meter.total)}; results:')
@@ -308,6 +274,8 @@ def _evaluate(
 
   A signal in the middle leaves it at that, and there are no results.
   """
+  # Hosts yield at different times, so that several can't agree to stop here.
+  alone = jax.process_count() == 1
   results: dict[str, float] = {}
   for name, evaluator in experiment.evaluators.get(split, {}).items():
     for key, value in evaluator.run(state.eval_params):
@@ -315,8 +283,7 @@ def _evaluate(
       if path in results:
         raise ValueError(f'two evaluators of {split} yield {key!r}')
       results[path] = float(value)
-      # Alone, since hosts yield at different times.
-      if jax.process_count() == 1 and stop.asked():
+      if alone and stop.asked():
         return {}
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:

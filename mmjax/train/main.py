@@ -5,6 +5,12 @@
 --workdir=DIR                 the run's folder; the same command resumes it
 --data_dir=DIR                short for --config.data.data_dir=DIR
 --traceback                   shows where an error came from
+
+Several hosts run the same command. On SLURM, Cloud TPU VMs and GKE they find
+each other; elsewhere tell them:
+--coordinator=HOST:PORT       of process 0
+--num_processes=N             of all hosts together; 1: alone, wherever it runs
+--process_id=I                from 0
 """
 
 import ast
@@ -44,6 +50,9 @@ def launch(
     flags.DEFINE_string('workdir', None, "the run's folder")
     flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
     flags.DEFINE_bool('traceback', False, 'show where an error came from')
+    flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
+    flags.DEFINE_integer('num_processes', None, 'of all hosts together')
+    flags.DEFINE_integer('process_id', None, 'which of them this is')
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -88,9 +97,15 @@ def _main(
     settings.validate(config)
     _check_experiment(config)
     # After the config, whose mistakes are then told at once.
+    from mmjax.parallel import hosts
     from mmjax.train import loop
 
-    (run or loop.run)(config, build, values.workdir)
+    try:
+      hosts.connect(values.coordinator, values.num_processes, values.process_id)
+    except ValueError as error:
+      raise UserError(str(error)) from error
+    with hosts.ending_together():
+      (run or loop.run)(config, build, values.workdir)
   except UserError as error:
     fail(error, show=values.traceback)
   except loop_errors() as error:
