@@ -3,9 +3,6 @@
 import json
 import math
 import random
-import signal
-import subprocess
-import sys
 
 import pytest
 import trivial
@@ -14,16 +11,6 @@ from mmjax.sweeps import best, worker
 from mmjax.train import main, settings
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
-
-
-def _start(file, workdir, location='journal', seconds=0.0):
-  return subprocess.Popen(
-    [
-      sys.executable,
-      trivial.__file__,
-      *map(str, (file, workdir, location, seconds)),
-    ]
-  )
 
 
 def _states(study):
@@ -79,15 +66,14 @@ def test_a_killed_worker_changes_no_trial(tmp_path):
   want = trivial.work(file, tmp_path / 'whole')
   draw, kills = random.Random(0), 0
   while True:
-    process = _start(file, tmp_path / 'killed' / 'whole', seconds=0.04)
-    try:
-      process.wait(draw.uniform(1.5, 4.0) if kills < 3 else None)
+    process = trivial.start(file, tmp_path / 'killed' / 'whole', seconds=0.04)
+    process.join(draw.uniform(0.2, 1.5) if kills < 5 else None)
+    if process.exitcode is not None:
       break
-    except subprocess.TimeoutExpired:
-      process.send_signal(signal.SIGKILL)
-      process.wait()
-      kills += 1
-  assert process.returncode == 0
+    process.kill()
+    process.join()
+    kills += 1
+  assert process.exitcode == 0
   got = trivial.work(file, tmp_path / 'killed' / 'whole')
   assert _params(got) == _params(want)
   assert _states(got) == _states(want)
@@ -105,8 +91,12 @@ def test_a_killed_worker_changes_no_trial(tmp_path):
 @pytest.mark.slow
 def test_workers_share_a_study(tmp_path):
   file = trivial.write(tmp_path, sampler="'random'")
-  workers = [_start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)]
-  assert [process.wait() for process in workers] == [0, 0]
+  workers = [
+    trivial.start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)
+  ]
+  for process in workers:
+    process.join()
+    assert process.exitcode == 0
   study = trivial.work(file, tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
   for folder in (tmp_path / 'lr/trials').iterdir():
