@@ -23,6 +23,7 @@ from mmjax.sweeps import storage
 
 _KILLS = flags.DEFINE_integer('kills', 5, 'how many times to kill the worker')
 _TRIALS = flags.DEFINE_integer('trials', 4, 'of the sweep')
+_LONGEST = flags.DEFINE_float('longest', 30.0, 'seconds until a kill')
 _SEED = flags.DEFINE_integer('seed', 0, 'of the moments')
 
 _SWEEP = """
@@ -71,7 +72,7 @@ def main(argv):
       _command(file, killed), stdout=subprocess.DEVNULL
     )
     try:
-      process.wait(draw.uniform(0.1, 0.4) * seconds)
+      process.wait(draw.uniform(3.0, _LONGEST.value))
       print(f'kill {kill + 1}: the sweep had already ended')
       break
     except subprocess.TimeoutExpired:

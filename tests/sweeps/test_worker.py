@@ -8,7 +8,7 @@ import pytest
 import trivial
 
 from mmjax.sweeps import best, worker
-from mmjax.train import main, settings
+from mmjax.train import loop, main, settings
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
 
@@ -198,6 +198,19 @@ def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
   assert _states(study) == [COMPLETE, FAIL, *[COMPLETE] * 4]
   assert 'width 7' in study.trials()[1].user_attrs['reason']
   assert 'width 7' in (tmp_path / 'lr/trials/1/log.txt').read_text()
+
+
+def test_divergence_counts_as_pruned(tmp_path):
+  def train(config, workdir, report):
+    if config.optimizer.lr > 1e-3:
+      raise loop.NonFiniteError('step 1: loss=nan')
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  high = [t.params['optimizer.lr'] > 1e-3 for t in study.trials()]
+  assert sum(high) == 3  # In a row; they are no failures.
+  assert _states(study) == [PRUNED if h else COMPLETE for h in high]
+  assert 'loss=nan' in study.trials()[high.index(True)].user_attrs['reason']
 
 
 def test_what_fails_always_ends_the_worker(tmp_path):
