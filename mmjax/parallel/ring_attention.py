@@ -192,8 +192,8 @@ _dot = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 def _own(key, value):
   first = jax.lax.axis_index(AXIS) * key.shape[1]
   # Tied together, so that who may see whom counts as computed from the keys.
-  # Being the same in all layers of a scan, it would else be computed before
-  # it, for all blocks, and kept.
+  # `nn.scan` would else see that it is the same in all layers, compute it
+  # before them, for all blocks, and keep it: T * T of bool.
   return _Keys(*jax.lax.optimization_barrier((key, value, first)))
 
 
