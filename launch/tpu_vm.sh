@@ -45,6 +45,6 @@ tpu ssh --worker=all --command="
   fi
   mkdir -p mmjax && tar -xzf mmjax.tar.gz -C mmjax && cd mmjax
   test -d .venv || python3 -m venv .venv
-  .venv/bin/pip install --quiet -e '.[tpu]'
+  .venv/bin/pip install --quiet -e '.[${EXTRAS:-tpu}]'
   .venv/bin/python -m experiments.$experiment$arguments
 "

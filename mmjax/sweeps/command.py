@@ -11,6 +11,12 @@
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
 --traceback              shows where an error came from
+
+A trial may be one of several hosts: all run the same command, find each other
+as those of a run do, and are one worker together.
+--coordinator=HOST:PORT  of process 0
+--num_processes=N        of all hosts together; 1: alone, wherever it runs
+--process_id=I           from 0
 """
 
 import contextlib
@@ -23,7 +29,8 @@ from typing import Any
 
 from absl import app, flags, logging
 
-from mmjax.sweeps import claims, hosts, local, storage, table, worker
+from mmjax.parallel import hosts
+from mmjax.sweeps import broadcast, claims, local, storage, table, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import loop, main, startup
@@ -47,6 +54,9 @@ def launch(build_of: BuildOf) -> None:
   flags.DEFINE_bool('check', False, 'check the sweep, run nothing')
   flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
   flags.DEFINE_bool('traceback', False, 'show where an error came from')
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
+  flags.DEFINE_integer('num_processes', None, 'of all hosts together')
+  flags.DEFINE_integer('process_id', None, 'which of them this is')
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -84,7 +94,15 @@ def _main(
     elif values.workers > 1:
       sys.exit(0 if _run_many(sweep, values) else 1)
     else:
-      sys.exit(0 if _run_here(sweep, values, build_of) else 1)
+      try:
+        hosts.connect(
+          values.coordinator, values.num_processes, values.process_id
+        )
+      except ValueError as error:
+        raise UserError(str(error)) from error
+      with hosts.ending_together():
+        done = _run_here(sweep, values, build_of)
+      sys.exit(0 if done else 1)
   except UserError as error:
     main.fail(error, show=values.traceback)
   except worker.TrialsFail as error:
@@ -94,9 +112,9 @@ def _main(
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
   """This process is a worker, or one host of one."""
   startup.use_compilation_cache()
-  study = _open(sweep, values) if hosts.is_first() else None
+  study = _open(sweep, values) if broadcast.is_first() else None
   unchecked = study is not None and not study.whole.user_attrs.get('checked')
-  if hosts.from_first(unchecked):
+  if broadcast.from_first(unchecked):
     sweep_lib.check(sweep, build_of)
   if study is not None:
     study.note(checked=True)
@@ -121,7 +139,7 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any) -> bool:
     if not argument.lstrip('-').startswith(('workers', 'devices_per_trial'))
   ]
   workers = local.Workers(
-    argv,
+    [*argv, '--num_processes=1'],
     values.workdir,
     workers=values.workers,
     per_trial=values.devices_per_trial,
@@ -140,7 +158,7 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any) -> bool:
       signal.signal(number, workers.stop)
     codes = workers.wait()
   for i, code in enumerate(codes):
-    if code not in (0, 1) or (code and not study.done()):
+    if code and not (workers.stopped or study.done()):
       print(f'worker {i} ended with {code}; see {workers.log(i)}')
   return study.done()
 

@@ -90,6 +90,9 @@ def environment(platform: str, worker: int, per_trial: int) -> dict[str, str]:
 class Workers:
   """Processes that run `python -m experiments.sweep`; a context.
 
+  Attributes:
+    stopped: whether they were asked to leave.
+
   Args:
     argv: the flags of each.
     workdir: the sweep's folder; what they print goes to WORKDIR/workers.
@@ -113,7 +116,7 @@ class Workers:
     self._shares = share(self._platform, count, workers, per_trial)
     self._processes: list[subprocess.Popen] = []
     self._files: list = []
-    self._stopping = False
+    self.stopped = False
 
   def __enter__(self) -> 'Workers':
     self._logs.mkdir(parents=True, exist_ok=True)
@@ -148,9 +151,9 @@ class Workers:
 
   def stop(self, *_) -> None:
     """Asks all to save and leave; safe to call again, and from a signal."""
-    if self._stopping:
+    if self.stopped:
       return
-    self._stopping = True
+    self.stopped = True
     for process in self._processes:
       if process.poll() is None:
         process.send_signal(signal.SIGTERM)

@@ -172,6 +172,10 @@ def _figures(study: optuna.Study) -> Iterator[str]:
     if len(values) > 1:
       kinds.append(('Importances', plots.plot_param_importances))
     for title, plot in kinds:
+      if title == 'Importances' and len(metrics) > 1:
+        # It asks what makes a target small.
+        up = study.directions[i] == optuna.study.StudyDirection.MAXIMIZE
+        options['target'] = _value(i, -1 if up else 1)
       yield f'<h2>{title}: {_escaped(name)}</h2>'
       yield _html(plot(study, **options))
   if len(metrics) == 1:
@@ -179,8 +183,10 @@ def _figures(study: optuna.Study) -> Iterator[str]:
     yield _html(plots.plot_intermediate_values(study))
 
 
-def _value(i: int) -> Callable[[optuna.trial.FrozenTrial], float]:
-  return lambda trial: trial.values[i]
+def _value(
+  i: int, sign: int = 1
+) -> Callable[[optuna.trial.FrozenTrial], float]:
+  return lambda trial: sign * trial.values[i]
 
 
 def _trial_table(study: optuna.Study, chosen: set[int]) -> str:

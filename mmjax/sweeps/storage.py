@@ -1,6 +1,8 @@
 """Where a study lies: a file beside the trials, or a database by its URL."""
 
+import random
 import re
+import time
 from pathlib import Path
 
 import optuna
@@ -9,6 +11,7 @@ from mmjax.train.settings import UserError
 
 JOURNAL = 'study.journal'
 SQLITE = 'study.db'
+_TRIES = 3
 
 
 def open_storage(
@@ -41,18 +44,26 @@ def open_storage(
   options = {'pool_pre_ping': True}  # A connection may die between trials.
   if location.startswith('sqlite'):
     options['connect_args'] = {'timeout': 60}
-  try:
-    return optuna.storages.RDBStorage(location, engine_kwargs=options)
-  except ModuleNotFoundError as error:
-    raise UserError(
-      f'--storage={without_password(location)} needs the package {error.name}; '
-      'install the driver that SQLAlchemy names for this database'
-    ) from error
-  except Exception as error:  # Each driver has errors of its own.
-    raise UserError(
-      f'--storage={without_password(location)} cannot be opened: '
-      f'{without_password(str(error))}'
-    ) from error
+  for left in range(_TRIES - 1, -1, -1):
+    try:
+      return optuna.storages.RDBStorage(location, engine_kwargs=options)
+    except ModuleNotFoundError as error:
+      raise UserError(
+        f'--storage={without_password(location)} needs the package '
+        f'{error.name}; install the driver that SQLAlchemy names for this '
+        'database'
+      ) from error
+    except Exception as error:  # Each driver has errors of its own.
+      # Of workers that begin at once in an empty database, one makes the
+      # tables, and the others are told that they exist.
+      if left:
+        time.sleep(random.uniform(0.5, 1.5))
+        continue
+      raise UserError(
+        f'--storage={without_password(location)} cannot be opened: '
+        f'{without_password(str(error))}'
+      ) from error
+  raise AssertionError
 
 
 def found_in(workdir: Path | str) -> str:

@@ -193,6 +193,7 @@ class Study:
         sweep.pruner, steps=train.steps, every=train.eval_every
       ),
     )
+    study.get_trials(deepcopy=False)  # Its cache knows trials it has read.
     identity = self._trial_id(number)
     if self.trial(number).state == State.WAITING:
       self.storage.set_trial_state_values(identity, State.RUNNING)

@@ -13,7 +13,7 @@ from typing import Any
 
 import jax
 
-from mmjax.sweeps import best, claims, hosts
+from mmjax.sweeps import best, broadcast, claims
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import loop, settings
@@ -53,10 +53,11 @@ def work(
     told: called on the first host after each trial, with its number.
 
   Returns:
-    Whether the sweep is done; False after a signal.
+    Whether the sweep is done; False after Ctrl-C.
 
   Raises:
     UserError: if the metric isn't there.
+    SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFail: if several trials fail one after another.
   """
   failures = 0
@@ -67,7 +68,7 @@ def work(
       job = {'do': 'run', 'number': taken.number, 'values': taken.values}
     elif study is not None and study.done():
       job = {'do': 'end'}
-    job = hosts.from_first(job)
+    job = broadcast.from_first(job)
     if job['do'] == 'end':
       return True
     if job['do'] == 'wait':
@@ -76,7 +77,7 @@ def work(
     folder = Path(workdir) / 'trials' / str(job['number'])
     with taken.claim if taken is not None else contextlib.nullcontext():
       outcome = _Trial(sweep, taken, job['values'], folder).run(train)
-      outcome = hosts.from_first(outcome)
+      outcome = broadcast.from_first(outcome)
       if taken is not None and outcome not in (LOST, 'stopped'):
         best.write(study.whole, workdir)
         told(taken.number)
@@ -114,7 +115,7 @@ class _Trial:
     taken = self._taken
     with self._logged():
       try:
-        if hosts.from_first(taken is not None and taken.pruned):
+        if broadcast.from_first(taken is not None and taken.pruned):
           taken and taken.prune()
           return 'pruned'
         return self._repeats(train)
@@ -197,7 +198,7 @@ class _Trial:
         # Optuna takes reports of a single metric.
         single = values if len(self._sweep.metrics) == 1 else ()
         decision = self._decide(step, () if repeat else single, prunes)
-      self._decision = hosts.from_first(decision)
+      self._decision = broadcast.from_first(decision)
       return self._decision != GO
 
     return report
