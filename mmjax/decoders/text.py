@@ -55,12 +55,15 @@ class TextDecoder(nn.Module):
     cross_attention: whether blocks look at a context.
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
     embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
     embed_scale: the embedding is multiplied by it (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
     head_activation: of a dense layer with a norm after it, before the output
       matrix (BERT's head: 'gelu'); None for no such layer.
+    head_scale: features are multiplied by it before the output matrix (T5 with
+      a tied one: D**-0.5).
     head_bias: whether the logits have a bias.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
@@ -79,11 +82,13 @@ class TextDecoder(nn.Module):
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
+  relative: Mapping[str, Any] | None = None
   embed_norm: bool = False
   tied: bool = True
   embed_scale: float = 1.0
   final_norm: bool = True
   head_activation: str | None = None
+  head_scale: float = 1.0
   head_bias: bool = False
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
@@ -124,6 +129,10 @@ class TextDecoder(nn.Module):
         self.dtype,
       )
 
+    if self.relative is not None:
+      self.relative_positions = mnn.RelativePositions(
+        self.num_heads, both_ways=False, **self.relative
+      )
     if self.embed_norm:
       self.initial_norm = norm()
     if self.unimodal_depth:
@@ -211,7 +220,9 @@ class TextDecoder(nn.Module):
     x = self.embed_dropout(self.embed(tokens), deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    x, _ = self.unimodal_blocks(x, mask=_causal(mask), train=train)
+    x, _ = self.unimodal_blocks(
+      x, mask=_causal(mask), offsets=self._offsets(mask), train=train
+    )
     pooled = self.unimodal_norm(ops.last_token(x, mask))
     return Tokens(x, mask, pooled)
 
@@ -245,6 +256,7 @@ class TextDecoder(nn.Module):
       mask=allowed,
       context_mask=None if context is None else context.mask[:, None],
       positions=positions,
+      offsets=self._offsets(text.mask, positions),
       train=train,
     )
     return self.last_norm(x) if self.final_norm else x
@@ -254,6 +266,8 @@ class TextDecoder(nn.Module):
     if self.head_activation is not None:
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)
+    if self.head_scale != 1:
+      x = x * jnp.asarray(self.head_scale, x.dtype)
     logits = self.words.attend(x) if self.tied else self.head(x)
     logits = logits.astype(jnp.float32)
     return logits + self.logit_bias[None, None] if self.head_bias else logits
@@ -338,6 +352,7 @@ class TextDecoder(nn.Module):
   ) -> tuple[Array, DecoderCache]:
     """Reads tokens as `step` does, and gives their features [B, T, D]."""
     batch, steps = tokens.shape[:2]
+    given = positions
     if mask is None:
       mask = jnp.ones((batch, steps), bool)
     length = cache.length + mask.sum(axis=1, dtype=jnp.int32)
@@ -361,6 +376,7 @@ class TextDecoder(nn.Module):
     shared = {
       'mask': allowed,
       'positions': positions,
+      'offsets': self._offsets(filled, given, positions),
       'index': cache.index,
       'train': False,
     }
@@ -383,6 +399,26 @@ class TextDecoder(nn.Module):
       index=cache.index + steps,
       length=length,
     )
+
+  def _offsets(
+    self, mask: Array, given: Array | None = None, queries: Array | None = None
+  ) -> Array | None:
+    """Relative positions [B, H, T, S] in a text with slots `mask` [B, S].
+
+    Args:
+      mask: True where a slot holds a real token; only those are counted.
+      given: positions that the caller gave, which must be None here.
+      queries: [B, T], which tokens ask; None for all.
+    """
+    if self.relative is None:
+      return None
+    if given is not None:
+      raise ValueError(
+        'relative positions count the tokens of a text, so a decoder with them '
+        'takes no others; pass no positions'
+      )
+    keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    return self.relative_positions(keys if queries is None else queries, keys)
 
 
 def _causal(mask: Array) -> Array:

@@ -45,6 +45,7 @@ class Attention(nn.Module):
     rope_theta: base of the rotary positions; None for none.
     rope: their further settings, see `ops.rotary`.
     norm_epsilon: of `qk_norm`.
+    scale: what dot products are multiplied by (T5: 1); None for K**-0.5.
     dropout: rate on the attention weights' output.
     dtype: of the computation; the softmax is in float32.
   """
@@ -59,6 +60,7 @@ class Attention(nn.Module):
   rope_theta: float | None = None
   rope: Mapping[str, Any] | None = None
   norm_epsilon: float = 1e-6
+  scale: float | None = None
   dropout: float = 0.0
   dtype: Any = jnp.float32
 
@@ -70,6 +72,7 @@ class Attention(nn.Module):
     *,
     mask: Array | None = None,
     positions: Array | None = None,
+    offsets: Array | None = None,
     cache: KeyValues | None = None,
     index: Array | int = 0,
     train: bool,
@@ -82,6 +85,8 @@ class Attention(nn.Module):
       mask: [B, T, S], True where a query may look.
       positions: [B, T], or [B, T, A] with several axes, for rotary
         self-attention; None counts from 0.
+      offsets: [B, H, T, S] or [1, H, T, S], added to the logits, such as
+        `RelativePositions`.
       cache: of self-attention: room for S keys, into which the T new ones are
         written at `index`, and all S are looked at (so `mask` must cover them).
         Of cross-attention: filled where `context` is given, and read in place
@@ -122,7 +127,9 @@ class Attention(nn.Module):
           cache,
           new,
         )
-    mixed, weights = ops.dot_product_attention(query, new.key, new.value, mask)
+    mixed, weights = ops.dot_product_attention(
+      query, new.key, new.value, mask, offsets=offsets, scale=self.scale
+    )
     self.sow('intermediates', 'weights', weights)
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
     out = HeadsToWidth(

@@ -60,6 +60,7 @@ class Stack(nn.Module):
     mask: Array | None = None,
     context_mask: Array | None = None,
     positions: Array | None = None,
+    offsets: Array | None = None,
     cache: block_lib.BlockCache | None = None,
     index: Array | int = 0,
     local_mask: Array | None = None,
@@ -76,6 +77,7 @@ class Stack(nn.Module):
       mask: see `Block`.
       context_mask: see `Block`.
       positions: see `Block`.
+      offsets: see `Block`; the same in all blocks.
       cache: see `Block`.
       index: see `Block`.
       local_mask: what `mask` is, for the blocks in `local_layers`.
@@ -119,6 +121,7 @@ class Stack(nn.Module):
         mask=visible,
         context_mask=context_mask,
         positions=positions,
+        offsets=offsets,
         cache=cache,
         index=index,
         drop_path=drop_path if has_drop_path else 0.0,

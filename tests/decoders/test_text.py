@@ -35,10 +35,21 @@ SETTINGS = {
     'head_bias': True,
     'block': {'norm_position': 'post', 'norm_epsilon': 1e-12},
   },
+  't5': {
+    'positions': 'none',
+    'relative': {'buckets': 6, 'max_distance': 4},
+    'head_scale': 0.5,
+    'block': {
+      'norm': 'rmsnorm',
+      'attention_bias': False,
+      'mlp_bias': False,
+      'attention_scale': 1.0,
+    },
+  },
   'unrolled': {'scan': False, 'positions': 'sincos', 'unimodal_depth': 1},
 }
 decoding = pytest.mark.parametrize(
-  'name', ['coca', 'llama', 'bert', 'unrolled']
+  'name', ['coca', 'llama', 'bert', 't5', 'unrolled']
 )
 # Products of other shapes, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
@@ -113,6 +124,15 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   np.testing.assert_allclose(first[1, 2:], expected[1, :2], **TOLERANCE)
   np.testing.assert_allclose(second[0, 0], expected[0, 3], **TOLERANCE)
   np.testing.assert_allclose(second[1, 0], expected[1, 2], **TOLERANCE)
+
+
+def test_relative_positions_take_no_others(made):
+  module, variables, seen = made('t5')
+  cache = module.init_cache(2, 5, 3)
+  with pytest.raises(ValueError, match='pass no positions'):
+    module.apply(
+      variables, IDS, cache, MASK, seen, positions=IDS, method='step'
+    )
 
 
 @pytest.mark.parametrize('name', ['coca', 'llama'])
