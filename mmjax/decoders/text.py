@@ -55,6 +55,7 @@ class TextDecoder(nn.Module):
     cross_attention: whether blocks look at a context.
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    first_position: see `mmjax.nn.TokenEmbedding`.
     relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
     embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
@@ -82,6 +83,7 @@ class TextDecoder(nn.Module):
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
+  first_position: int = 0
   relative: Mapping[str, Any] | None = None
   embed_norm: bool = False
   tied: bool = True
@@ -103,6 +105,7 @@ class TextDecoder(nn.Module):
       self.width,
       self.max_length,
       positions=self.positions,
+      first_position=self.first_position,
       scale=self.embed_scale,
       dtype=self.dtype,
     )
@@ -196,11 +199,13 @@ class TextDecoder(nn.Module):
     return self.logits(self.attend(text, context, train=train))
 
   def embed(self, tokens: Array, positions: Array | None = None) -> Array:
-    """Vectors [B, T, D] of ids [B, T]; what is a vector already stays."""
-    if tokens.ndim == 3:
-      return tokens
+    """What the blocks read of ids [B, T], or of vectors of `look_up`."""
     x = self.words(tokens, positions)
     return self.initial_norm(x) if self.embed_norm else x
+
+  def look_up(self, tokens: Array) -> Array:
+    """Word vectors [B, T, D] of ids [B, T], to be read like them."""
+    return self.words.look_up(tokens)
 
   def encode(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -208,7 +213,7 @@ class TextDecoder(nn.Module):
     """Reads a text without its context, as far as the unimodal blocks go.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
+      tokens: [B, T] int32, or their vectors, see `look_up`.
       mask: [B, T], True where there is a token; None means everywhere.
       train: whether dropout is on.
 
@@ -321,7 +326,7 @@ class TextDecoder(nn.Module):
     """Reads T more tokens: the prompt on the first call, then one at a time.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
+      tokens: [B, T] int32, or their vectors, see `look_up`.
       cache: from `init_cache` or the step before.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         may stand anywhere in a prompt: it takes a slot but no position.

@@ -150,9 +150,9 @@ class Transformer(tower.Tower):
   ) -> tuple[Array, Array]:
     """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T].
 
-    What is a vector already, [B, T, D], is taken as a word with its position.
+    What is a vector already, [B, T, D], is taken as a word.
     """
-    x = tokens if tokens.ndim == 3 else self.words(tokens)
+    x = self.words(tokens)
     if self.num_segments:
       if segments is None:
         segments = jnp.zeros(x.shape[:2], jnp.int32)

@@ -147,7 +147,7 @@ def test_nothing_sees_the_future_or_padding(name, made):
 @pytest.mark.parametrize('name', ['plain', 'llama'])
 def test_vectors_are_read_like_their_ids(name, made):
   module, variables, _ = made(name)
-  vectors = module.apply(variables, IDS, method='embed')
+  vectors = module.apply(variables, IDS, method='look_up')
   np.testing.assert_array_equal(
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
