@@ -56,7 +56,15 @@ class Tokens:
 
 @runtime_checkable
 class Objective(Protocol):
-  """A pure loss on a model's outputs."""
+  """A pure loss on a model's outputs.
+
+  Attributes:
+    compares: names of the outputs in which it compares examples with each
+      other, () if it takes each example by itself. These, and the batch, must
+      then be all that it looks at.
+  """
+
+  compares: tuple[str, ...]
 
   def count(self, batch: Batch) -> Array:
     """Number of items (tokens, examples) that the loss is a mean over."""

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
 
@@ -255,6 +256,7 @@ class TextDecoder(nn.Module):
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)
     logits = self.words.attend(x) if self.tied else self.head(x)
+    logits = rules.constrain(logits, 'batch', 'length', 'vocab')
     logits = logits.astype(jnp.float32)
     return logits + self.logit_bias[None, None] if self.head_bias else logits
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.nn import norm
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
@@ -222,7 +223,7 @@ class WidthToHeads(nn.Module):
         jnp.float32,
       )
       y = y + bias[None, None].astype(self.dtype)
-    return y
+    return rules.constrain(y, 'batch', 'length', self.axis, 'head_dim')
 
 
 class HeadsToWidth(nn.Module):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.nn import attention, mlp, norm
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 
@@ -213,7 +214,7 @@ class Block(nn.Module):
       y = y * scale[None, None].astype(self.dtype)
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
     y = self._drop_path(y, drop_path, train)
-    x = x + y
+    x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (x if pre else normalise(x)), extra
 
   def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 _POSITIONS = ('learned', 'sincos', 'none')
@@ -66,7 +67,7 @@ class TokenEmbedding(nn.Module):
     Raises:
       ValueError: if there is no position for all T.
     """
-    x = self.table(tokens)
+    x = rules.constrain(self.table(tokens), 'batch', 'length', 'embed')
     if self.scale != 1:
       x = x * jnp.asarray(self.scale, self.dtype)
     if self.positions == 'none':

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -104,6 +105,13 @@ class Contrastive:
   Attributes:
     kind: 'softmax' (CLIP) or 'sigmoid' (SigLIP).
   """
+
+  compares: ClassVar[tuple[str, ...]] = (
+    'image_embedding',
+    'text_embedding',
+    'logit_scale',
+    'logit_bias',
+  )
 
   kind: str = 'softmax'
 

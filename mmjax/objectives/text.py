@@ -76,6 +76,7 @@ class _Writing:
 
   text: ClassVar[str]
   output: ClassVar[str]
+  compares: ClassVar[tuple[str, ...]] = ()
 
   label_smoothing: float = 0.0
 
@@ -163,6 +164,8 @@ class VqaClassification:
     needs_image: False trains on questions alone, as a blind baseline does.
     label_smoothing: see `cross_entropy`.
   """
+
+  compares: ClassVar[tuple[str, ...]] = ()
 
   needs_image: bool = True
   label_smoothing: float = 0.0

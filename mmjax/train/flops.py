@@ -71,6 +71,10 @@ def count(jaxpr: Any) -> float:
       total += 2.0 * out * math.prod(kernel) / features
     else:
       times = params.get('length', 1) if name == 'scan' else 1
+      if name == 'shard_map':
+        # What one device does of it; the key has a prefix in some versions.
+        axes = next(v for k, v in params.items() if k.endswith('manual_axes'))
+        times = math.prod(params['mesh'].shape[axis] for axis in axes)
       total += times * sum(count(inner) for inner in _inner(params))
   return total
 

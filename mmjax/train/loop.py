@@ -8,24 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import rules
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
   flops,
   folder,
   init_from,
-  optimizer,
   prefetch,
+  program,
   progress,
-  schedule,
   settings,
   startup,
-  step,
   stopping,
   writers,
 )
@@ -129,47 +125,18 @@ class _Log:
 
 def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
-  model, train = experiment.model, config.train
   begun = checkpoints.latest() or 0
-  boxed = _users(state_lib.shapes, model, experiment.init_batch)
-  params = nn.meta.unbox(boxed)
-  tx = _users(
-    optimizer.build,
-    config.optimizer,
-    params,
-    steps=train.steps,
-    axes=nn.get_partition_spec(boxed),
-  )
-  plan = state_lib.plan(
-    model,
-    experiment.init_batch,
-    tx,
-    boxed=boxed,
-    mesh=mesh,
-    ema=train.ema_decay > 0,
-  )
+  made = _users(program.build, config, experiment, mesh)
   clock.lap('init')
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, plan, config, checkpoints)
-    if begun == train.steps:
+    state = pool.submit(_make_state, made.plan, config, checkpoints)
+    if begun == config.train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
     clock.lap('data')
-    update = step.make_update(
-      model,
-      experiment.objectives,
-      tx,
-      lr=schedule.build(config.optimizer, train.steps),
-      trained=optimizer.trained(config.optimizer, params),
-      accumulate=train.accumulate,
-      ema_decay=train.ema_decay,
-    )
-    places = plan.shardings, mesh_lib.replicated(mesh)
-    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
-    with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
-      traced = _users(jitted.trace, plan.abstract, batch)
-      compiled = traced.lower().compile()
+    traced = _users(made.trace, batch)
+    compiled = traced.lower().compile()
     clock.lap('compile')
     cost = flops.count(traced.jaxpr)
     start = _Start(begun, state.result(), compiled, batch, cost)

@@ -151,10 +151,15 @@ def _together(config: Any) -> list[str]:
       f'train.batch_size={train.batch_size} is not divisible by '
       f'train.accumulate={train.accumulate}'
     )
-  if config.mesh.style == 'pmap':
+  split = [
+    f'mesh.{axis}={config.mesh[axis]}'
+    for axis in ('fsdp', 'tensor', 'sequence')
+    if config.mesh[axis] != 1
+  ]
+  if config.mesh.style == 'pmap' and split:
     errors.append(
-      "mesh.style='pmap' is not there yet; use 'pjit', which runs on the same "
-      'devices'
+      "mesh.style='pmap' has the whole model on every device, but "
+      f"{', '.join(split)}; set these to 1, or use mesh.style='pjit'"
     )
   if 0 in [config.mesh[axis] for axis in config.mesh if axis != 'style']:
     errors.append('mesh: an axis of size 0 holds no device; use 1 or -1')
