@@ -72,7 +72,9 @@ def run(
   run_folder.check(config)
   results = run_folder.results()
   if results.get('step') == config.train.steps:
-    print(f'{workdir} is finished; its results:\n{folder.table(results)}')
+    progress.tell(
+      f'{workdir} is finished; its results:\n{folder.table(results)}'
+    )
     return results
   startup.use_compilation_cache()
   mesh = _users(program.mesh_of, config)
