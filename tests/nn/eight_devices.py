@@ -123,10 +123,7 @@ def test_memory_of_a_causal_decoder_grows_with_the_tokens_a_device(monkeypatch):
       return jnp.mean(module.apply(variables, tokens, train=False) ** 2)
 
     with over(sizes):
-      lowered = jax.jit(jax.grad(loss)).lower(variables, tokens)
-      # As users compile.
-      options = {'xla_backend_optimization_level': 3}
-      compiled = lowered.compile(compiler_options=options)
+      compiled = jax.jit(jax.grad(loss)).lower(variables, tokens).compile()
     return compiled.memory_analysis().temp_size_in_bytes
 
   eight = temporaries({'sequence': 8}, 1024)
