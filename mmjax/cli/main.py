@@ -10,6 +10,7 @@ import sys
 COMMANDS = {
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
+  'plan': 'what a training step needs on TPUs that are not there',
   'predict': 'caption an image file, or answer a question about it',
   'report': 'test results of runs in one table',
   'sweep-report': 'what a sweep found, as one HTML file',

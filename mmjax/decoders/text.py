@@ -56,12 +56,16 @@ class TextDecoder(nn.Module):
     cross_attention: whether blocks look at a context.
     unimodal_depth: number of blocks before them that don't.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    first_position: see `mmjax.nn.TokenEmbedding`.
+    relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
     embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
     embed_scale: the embedding is multiplied by it (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
     head_activation: of a dense layer with a norm after it, before the output
       matrix (BERT's head: 'gelu'); None for no such layer.
+    head_scale: features are multiplied by it before the output matrix (T5 with
+      a tied one: D**-0.5).
     head_bias: whether the logits have a bias.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
@@ -80,11 +84,14 @@ class TextDecoder(nn.Module):
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
+  first_position: int = 0
+  relative: Mapping[str, Any] | None = None
   embed_norm: bool = False
   tied: bool = True
   embed_scale: float = 1.0
   final_norm: bool = True
   head_activation: str | None = None
+  head_scale: float = 1.0
   head_bias: bool = False
   block: Mapping[str, Any] | None = None
   dropout: float = 0.0
@@ -99,6 +106,7 @@ class TextDecoder(nn.Module):
       self.width,
       self.max_length,
       positions=self.positions,
+      first_position=self.first_position,
       scale=self.embed_scale,
       dtype=self.dtype,
     )
@@ -125,6 +133,10 @@ class TextDecoder(nn.Module):
         self.dtype,
       )
 
+    if self.relative is not None:
+      self.relative_positions = mnn.RelativePositions(
+        self.num_heads, both_ways=False, **self.relative
+      )
     if self.embed_norm:
       self.initial_norm = norm()
     if self.unimodal_depth:
@@ -188,11 +200,13 @@ class TextDecoder(nn.Module):
     return self.logits(self.attend(text, context, train=train))
 
   def embed(self, tokens: Array, positions: Array | None = None) -> Array:
-    """Vectors [B, T, D] of ids [B, T]; what is a vector already stays."""
-    if tokens.ndim == 3:
-      return tokens
+    """What the blocks read of ids [B, T], or of vectors of `look_up`."""
     x = self.words(tokens, positions)
     return self.initial_norm(x) if self.embed_norm else x
+
+  def look_up(self, tokens: Array) -> Array:
+    """Word vectors [B, T, D] of ids [B, T], to be read like them."""
+    return self.words.look_up(tokens)
 
   def encode(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -200,7 +214,7 @@ class TextDecoder(nn.Module):
     """Reads a text without its context, as far as the unimodal blocks go.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
+      tokens: [B, T] int32, or their vectors, see `look_up`.
       mask: [B, T], True where there is a token; None means everywhere.
       train: whether dropout is on.
 
@@ -212,7 +226,13 @@ class TextDecoder(nn.Module):
     x = self.embed_dropout(self.embed(tokens), deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    x, _ = self.unimodal_blocks(x, mask=mask[:, None], causal=True, train=train)
+    x, _ = self.unimodal_blocks(
+      x,
+      mask=mask[:, None],
+      causal=True,
+      offsets=self._offsets(mask),
+      train=train,
+    )
     pooled = self.unimodal_norm(ops.last_token(x, mask))
     return Tokens(x, mask, pooled)
 
@@ -248,6 +268,7 @@ class TextDecoder(nn.Module):
       causal=prefix is None,
       context_mask=None if context is None else context.mask[:, None],
       positions=positions,
+      offsets=self._offsets(text.mask, positions),
       train=train,
     )
     return self.last_norm(x) if self.final_norm else x
@@ -257,6 +278,8 @@ class TextDecoder(nn.Module):
     if self.head_activation is not None:
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)
+    if self.head_scale != 1:
+      x = x * jnp.asarray(self.head_scale, x.dtype)
     logits = self.words.attend(x) if self.tied else self.head(x)
     logits = rules.constrain(logits, 'batch', 'length', 'vocab')
     logits = logits.astype(jnp.float32)
@@ -311,7 +334,7 @@ class TextDecoder(nn.Module):
     """Reads T more tokens: the prompt on the first call, then one at a time.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], see `embed`.
+      tokens: [B, T] int32, or their vectors, see `look_up`.
       cache: from `init_cache` or the step before.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         may stand anywhere in a prompt: it takes a slot but no position.
@@ -342,6 +365,7 @@ class TextDecoder(nn.Module):
   ) -> tuple[Array, DecoderCache]:
     """Reads tokens as `step` does, and gives their features [B, T, D]."""
     batch, steps = tokens.shape[:2]
+    given = positions
     if mask is None:
       mask = jnp.ones((batch, steps), bool)
     length = cache.length + mask.sum(axis=1, dtype=jnp.int32)
@@ -365,6 +389,7 @@ class TextDecoder(nn.Module):
     shared = {
       'mask': allowed,
       'positions': positions,
+      'offsets': self._offsets(filled, given, positions),
       'index': cache.index,
       'train': False,
     }
@@ -387,6 +412,26 @@ class TextDecoder(nn.Module):
       index=cache.index + steps,
       length=length,
     )
+
+  def _offsets(
+    self, mask: Array, given: Array | None = None, queries: Array | None = None
+  ) -> Array | None:
+    """Relative positions [B, H, T, S] in a text with slots `mask` [B, S].
+
+    Args:
+      mask: True where a slot holds a real token; only those are counted.
+      given: positions that the caller gave, which must be None here.
+      queries: [B, T], which tokens ask; None for all.
+    """
+    if self.relative is None:
+      return None
+    if given is not None:
+      raise ValueError(
+        'relative positions count the tokens of a text, so a decoder with them '
+        'takes no others; pass no positions'
+      )
+    keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    return self.relative_positions(keys if queries is None else queries, keys)
 
 
 def _among(mask: Array) -> Array:

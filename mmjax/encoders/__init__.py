@@ -3,6 +3,7 @@
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.packed_vit import PackedViT
+from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
@@ -14,6 +15,7 @@ __all__ = [
   'FlexibleViT',
   'ImagePatches',
   'PackedViT',
+  'QueryTransformer',
   'Recurrent',
   'ResNet',
   'SpectrogramTransformer',

@@ -30,6 +30,7 @@ class Transformer(tower.Tower):
     causal: whether a token sees only those before it.
     cross_attention: whether blocks look at a context where one is given.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
+    relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
     num_segments: number of segments whose tokens a learned vector tells apart
       (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
@@ -60,6 +61,7 @@ class Transformer(tower.Tower):
   causal: bool = False
   cross_attention: bool = False
   positions: str = 'learned'
+  relative: Mapping[str, Any] | None = None
   num_segments: int = 0
   pooling: str = 'last'
   pool_activation: str | None = None
@@ -96,6 +98,10 @@ class Transformer(tower.Tower):
         ),
         dtype=self.dtype,
       )
+    if self.relative is not None:
+      self.relative_positions = mnn.RelativePositions(
+        self.num_heads, both_ways=not self.causal, **self.relative
+      )
     crossing = {'cross_attention': True, 'context_optional': True}
     self.setup_tower(
       initial_norm=self.embed_norm,
@@ -114,7 +120,7 @@ class Transformer(tower.Tower):
     """Encodes token ids.
 
     Args:
-      tokens: [B, T] int32.
+      tokens: [B, T] int32, or their vectors, see `embed`.
       mask: [B, T], True where there is a token; None means everywhere.
       context: values [B, N, E], with cross-attention; without one, the blocks
         go without it.
@@ -141,11 +147,14 @@ class Transformer(tower.Tower):
     *,
     train: bool,
   ) -> tuple[Array, Array]:
-    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
+    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T].
+
+    What is a vector already, [B, T, D], is taken as a word.
+    """
     x = self.words(tokens)
     if self.num_segments:
       if segments is None:
-        segments = jnp.zeros(tokens.shape, jnp.int32)
+        segments = jnp.zeros(x.shape[:2], jnp.int32)
       x = x + self.segments(segments)
     elif segments is not None:
       raise ValueError(
@@ -155,7 +164,7 @@ class Transformer(tower.Tower):
     if self.embed_norm:
       x = self.initial_norm(x)
     if mask is None or self.reads_padding:
-      mask = jnp.ones(tokens.shape, bool)
+      mask = jnp.ones(x.shape[:2], bool)
     if train and self.word_dropout:
       kept = jax.random.bernoulli(
         self.make_rng('dropout'), 1 - self.word_dropout, mask.shape
@@ -172,12 +181,17 @@ class Transformer(tower.Tower):
     train: bool,
   ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
+    offsets = None
+    if self.relative is not None:
+      places = jnp.arange(x.shape[1])[None]
+      offsets = self.relative_positions(places, places)
     x, _ = self.blocks(
       x,
       None if context is None else context.values,
       mask=mask[:, None],
       causal=self.causal,
       context_mask=None if context is None else context.mask[:, None],
+      offsets=offsets,
       train=train,
     )
     return self.last_norm(x) if self.final_norm else x

@@ -9,6 +9,7 @@ from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.speech_recognizer import SpeechRecognizer
+from mmjax.models.text_to_text import TextToText
 from mmjax.models.vision_language import VisionLanguage
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
   'LanguageModel',
   'MaskedLanguageModel',
   'SpeechRecognizer',
+  'TextToText',
   'VisionLanguage',
   'build',
   'describe',

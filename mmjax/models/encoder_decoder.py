@@ -123,10 +123,8 @@ class EncoderDecoder(writing.Writer):
       )
     else:
       context = self.encode_question(batch)
-    if 'prompt' in batch:
-      return context, batch['prompt'], batch['prompt_mask']
-    start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
-    return context, start, jnp.ones(start.shape, bool)
+    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    return context, *start
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
     """One row a question, [B] or [B * n]."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from mmjax import decoders, ops
 from mmjax.types import Array, Batch, Tokens
@@ -162,3 +163,11 @@ class Writer(nn.Module):
       top_p=top_p,
       **shared,
     )
+
+
+def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
+  """What texts begin with, [B, P], and its mask: `prompt`, or `bos_id`."""
+  if 'prompt' in batch:
+    return batch['prompt'], batch['prompt_mask']
+  tokens = jnp.full((rows, 1), bos_id, jnp.int32)
+  return tokens, jnp.ones(tokens.shape, bool)

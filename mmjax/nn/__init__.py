@@ -6,6 +6,7 @@ from mmjax.nn.embedding import TokenEmbedding
 from mmjax.nn.mlp import Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
+from mmjax.nn.relative import RelativePositions
 from mmjax.nn.stack import Stack, empty_cache, stack_layers, unstack_layers
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
   'FrozenBatchNorm',
   'KeyValues',
   'Mlp',
+  'RelativePositions',
   'Stack',
   'TokenEmbedding',
   'activation',

@@ -35,7 +35,8 @@ class Attention(nn.Module):
 
   Under a mesh (`jax.set_mesh`) whose axis `sequence` splits tokens between
   devices, self-attention is `parallel.ring_attention`; nothing has to be set.
-  Where 'intermediates' are collected it is not, as it never holds the weights.
+  Where 'intermediates' are collected it is not, as it never holds the weights,
+  nor with `offsets` or `scale`.
 
   Attributes:
     width: D, of the output.
@@ -50,6 +51,7 @@ class Attention(nn.Module):
     rope_theta: base of the rotary positions; None for none.
     rope: their further settings, see `ops.rotary`.
     norm_epsilon: of `qk_norm`.
+    scale: what dot products are multiplied by (T5: 1); None for K**-0.5.
     dropout: rate on the attention weights' output.
     dtype: of the computation; the softmax is in float32.
   """
@@ -64,6 +66,7 @@ class Attention(nn.Module):
   rope_theta: float | None = None
   rope: Mapping[str, Any] | None = None
   norm_epsilon: float = 1e-6
+  scale: float | None = None
   dropout: float = 0.0
   dtype: Any = jnp.float32
 
@@ -76,6 +79,7 @@ class Attention(nn.Module):
     mask: Array | None = None,
     causal: bool = False,
     positions: Array | None = None,
+    offsets: Array | None = None,
     cache: KeyValues | None = None,
     index: Array | int = 0,
     train: bool,
@@ -89,6 +93,8 @@ class Attention(nn.Module):
       causal: whether, of those, query t may look at keys 0..t alone.
       positions: [B, T], or [B, T, A] with several axes, for rotary
         self-attention; None counts from 0.
+      offsets: [B, H, T, S] or [1, H, T, S], added to the logits, such as
+        `RelativePositions`.
       cache: of self-attention: room for S keys, into which the T new ones are
         written at `index`, and all S are looked at (so `mask` must cover them).
         Of cross-attention: filled where `context` is given, and read in place
@@ -134,37 +140,43 @@ class Attention(nn.Module):
           cache,
           new,
         )
-    if self._in_ring(cache):
+    if self._in_ring(cache, offsets):
       mixed = ring_attention.ring_attention(
         query, new.key, new.value, mask, causal=causal
       )
     else:
-      mixed = self._whole(query, new, mask, causal)
+      mixed = self._whole(query, new, mask, causal, offsets)
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
     out = HeadsToWidth(
       self.width, self._has_bias('out'), self.dtype, name='out'
     )(mixed)
     return out, cache
 
-  def _in_ring(self, cache: KeyValues | None) -> bool:
+  def _in_ring(self, cache: KeyValues | None, offsets: Array | None) -> bool:
     """Whether tokens are split, so that keys have to go around.
 
     Queries of cross-attention and of decoding are few: their weights are as
     long as the context, and XLA splits them. Whoever wants to see the weights
-    gets all of them, computed together.
+    gets all of them, computed together. Offsets are as large as the weights.
     """
     shown = self.is_mutable_collection('intermediates')
-    own = not self.cross and cache is None
+    plain = offsets is None and self.scale is None
+    own = not self.cross and cache is None and plain
     return own and not shown and ring_attention.is_on()
 
   def _whole(
-    self, query: Array, keys: KeyValues, mask: Array | None, causal: bool
+    self,
+    query: Array,
+    keys: KeyValues,
+    mask: Array | None,
+    causal: bool,
+    offsets: Array | None,
   ) -> Array:
     if causal:
       earlier = ops.causal_mask(query.shape[1])
       mask = earlier if mask is None else mask & earlier
     mixed, weights = ops.dot_product_attention(
-      query, keys.key, keys.value, mask
+      query, keys.key, keys.value, mask, offsets=offsets, scale=self.scale
     )
     self.sow('intermediates', 'weights', weights)
     return mixed

@@ -41,6 +41,9 @@ class Block(nn.Module):
     Qwen2         Llama with attention_bias=('query', 'key', 'value')
     Qwen3         Llama with qk_norm='rmsnorm'
     Gemma         Llama with norm='offset_rmsnorm', activation='gelu_tanh'
+    T5            norm='rmsnorm', activation='relu' (1.1: 'gelu_tanh', gated),
+                  attention_scale=1.0, attention_bias=False, mlp_bias=False
+    OPT           activation='relu'
 
   Attributes:
     width: D.
@@ -58,6 +61,7 @@ class Block(nn.Module):
     gated: whether the MLP is gated.
     attention_bias: see `Attention.bias`.
     mlp_bias: whether the MLP has biases.
+    attention_scale: see `Attention.scale`.
     qk_norm: see `Attention.qk_norm`.
     rope_theta: see `Attention.rope_theta`.
     rope: see `Attention.rope`.
@@ -82,6 +86,7 @@ class Block(nn.Module):
   gated: bool = False
   attention_bias: bool | Sequence[str] = True
   mlp_bias: bool = True
+  attention_scale: float | None = None
   qk_norm: str | None = None
   rope_theta: float | None = None
   rope: Mapping[str, Any] | None = None
@@ -100,6 +105,7 @@ class Block(nn.Module):
     causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
+    offsets: Array | None = None,
     cache: BlockCache | None = None,
     index: Array | int = 0,
     drop_path: Array | float = 0.0,
@@ -116,6 +122,7 @@ class Block(nn.Module):
         not with a cache.
       context_mask: [B, T, S], the same for the context.
       positions: [B, T] or [B, T, A], for rotary positions.
+      offsets: of self-attention, see `Attention`.
       cache: what earlier steps left; None outside decoding.
       index: the cache slot of the first of these tokens.
       drop_path: probability that an example skips a branch in training
@@ -146,6 +153,7 @@ class Block(nn.Module):
         mask=mask,
         causal=causal,
         positions=positions,
+        offsets=offsets,
         cache=None if cache is None else cache.self_attention,
         index=index,
         train=train,
@@ -194,6 +202,7 @@ class Block(nn.Module):
       rope_theta=None if cross else self.rope_theta,
       rope=self.rope,
       norm_epsilon=self.norm_epsilon,
+      scale=self.attention_scale,
       dropout=self.attention_dropout,
       dtype=self.dtype,
       name=name,

@@ -20,6 +20,7 @@ class TokenEmbedding(nn.Module):
     width: D.
     max_length: number of positions.
     positions: 'learned', 'sincos' or 'none'.
+    first_position: where in its table that of the first token is (OPT: 2).
     scale: word vectors are multiplied by it.
     dtype: of the computation.
   """
@@ -28,6 +29,7 @@ class TokenEmbedding(nn.Module):
   width: int
   max_length: int
   positions: str = 'learned'
+  first_position: int = 0
   scale: float = 1.0
   dtype: Any = jnp.float32
 
@@ -50,7 +52,7 @@ class TokenEmbedding(nn.Module):
         nn.with_logical_partitioning(
           nn.initializers.normal(0.02), (None, 'embed')
         ),
-        (self.max_length, self.width),
+        (self.first_position + self.max_length, self.width),
         jnp.float32,
       )
 
@@ -58,7 +60,7 @@ class TokenEmbedding(nn.Module):
     """Embeds ids.
 
     Args:
-      tokens: [B, T] int32.
+      tokens: [B, T] int32, or their vectors [B, T, D], see `look_up`.
       positions: [B, T]; None counts from 0.
 
     Returns:
@@ -67,13 +69,7 @@ class TokenEmbedding(nn.Module):
     Raises:
       ValueError: if there is no position for all T.
     """
-    table = self.table.embedding.astype(self.dtype)
-    # Rows are looked up whole: `embed` is split like activations are, not like
-    # the table.
-    x = jnp.take(rules.constrain(table, 'vocab', None), tokens, axis=0)
-    x = rules.constrain(x, 'batch', 'length', 'embed')
-    if self.scale != 1:
-      x = x * jnp.asarray(self.scale, self.dtype)
+    x = tokens if tokens.ndim == 3 else self.look_up(tokens)
     if self.positions == 'none':
       return x
     if tokens.shape[1] > self.max_length:
@@ -82,13 +78,24 @@ class TokenEmbedding(nn.Module):
         f'{self.max_length}; shorten the text or raise max_length'
       )
     if self.positions == 'learned':
-      table = self.position_table
+      table = self.position_table[self.first_position :]
     else:
       table = ops.sincos_1d(self.max_length, self.width)
     table = table.astype(self.dtype)
     if positions is None:
       return x + table[None, : tokens.shape[1]]
     return x + jnp.take(table, positions, axis=0)
+
+  def look_up(self, tokens: Array) -> Array:
+    """Word vectors [B, T, D] of ids [B, T], without positions."""
+    table = self.table.embedding.astype(self.dtype)
+    # Rows are looked up whole: `embed` is split like activations are, not like
+    # the table.
+    x = jnp.take(rules.constrain(table, 'vocab', None), tokens, axis=0)
+    x = rules.constrain(x, 'batch', 'length', 'embed')
+    if self.scale != 1:
+      x = x * jnp.asarray(self.scale, self.dtype)
+    return x
 
   def attend(self, x: Array) -> Array:
     """Logits [B, T, V] of vectors [B, T, D], with the table's transpose."""

@@ -61,6 +61,7 @@ class Stack(nn.Module):
     causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
+    offsets: Array | None = None,
     cache: block_lib.BlockCache | None = None,
     index: Array | int = 0,
     local_mask: Array | None = None,
@@ -78,6 +79,7 @@ class Stack(nn.Module):
       causal: see `Block`.
       context_mask: see `Block`.
       positions: see `Block`.
+      offsets: see `Block`; the same in all blocks.
       cache: see `Block`.
       index: see `Block`.
       local_mask: what `mask` is, for the blocks in `local_layers`.
@@ -122,6 +124,7 @@ class Stack(nn.Module):
         causal=causal,
         context_mask=context_mask,
         positions=positions,
+        offsets=offsets,
         cache=cache,
         index=index,
         drop_path=drop_path if has_drop_path else 0.0,

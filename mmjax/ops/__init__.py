@@ -9,6 +9,7 @@ from mmjax.ops.masking import (
 )
 from mmjax.ops.positions import (
   positions_on_grids,
+  relative_buckets,
   resize_positions,
   rotary,
   rotary_frequencies,
@@ -29,6 +30,7 @@ __all__ = [
   'mean_tokens',
   'mel_filters',
   'positions_on_grids',
+  'relative_buckets',
   'resize_positions',
   'rotary',
   'rotary_frequencies',

@@ -11,6 +11,9 @@ def dot_product_attention(
   key: Float[Array, 'B S G K'],
   value: Float[Array, 'B S G K'],
   mask: Bool[Array, '#B #T S'] | None = None,
+  *,
+  offsets: Float[Array, '#B H T S'] | None = None,
+  scale: float | None = None,
 ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B H T S']]:
   """Mixes values by how well their keys match each query.
 
@@ -24,6 +27,8 @@ def dot_product_attention(
     value: [B, S, G, K].
     mask: [B, T, S], True where a query may look at a key. A query that may look
       nowhere gets zeros, whatever the keys and values hold.
+    offsets: [B, H, T, S] or [1, H, T, S], added to the logits.
+    scale: what the dot products are multiplied by; None for K**-0.5.
 
   Returns:
     The mixed values [B, T, H, K] and the weights [B, H, T, S] in float32.
@@ -43,9 +48,13 @@ def dot_product_attention(
     seen = jnp.any(mask, axis=1)[:, :, None, None]
     key, value = jnp.where(seen, key, 0), jnp.where(seen, value, 0)
   query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
-  query = query * query.shape[-1] ** -0.5
+  query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
   logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)
   logits = logits.astype(jnp.float32)
+  if offsets is not None:
+    logits += einops.rearrange(
+      offsets.astype(jnp.float32), 'b (g r) t s -> b g r t s', g=groups
+    )
   if mask is not None:
     allowed = mask[:, None, None]
     # The lowest finite number, so that rows without any key stay finite.

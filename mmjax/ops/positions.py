@@ -1,4 +1,4 @@
-"""Where a token stands: rotary, sine-cosine and resized positions."""
+"""Where a token stands: rotary, relative, sine-cosine, resized positions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -109,6 +109,57 @@ def rotary_frequencies(
   raise ValueError(
     f"rotary scaling {scaling['kind']!r} is unknown; use 'linear' or 'llama3'"
   )
+
+
+def relative_buckets(
+  distances: Int[Array, '...'],
+  number: int,
+  max_distance: int,
+  *,
+  both_ways: bool,
+) -> Int[Array, '...']:
+  """Sorts distances between tokens into buckets that widen with the distance.
+
+  As in T5 (Raffel et al. 2020, section 2.1, in their code): half of a
+  direction's buckets hold one distance each, the others grow in geometric
+  progression, and the last holds `max_distance` and all beyond.
+
+  Args:
+    distances: how far behind a query a key stands; negative in front of it.
+    number: how many buckets there are.
+    max_distance: where the last bucket begins.
+    both_ways: whether keys behind a query have buckets of their own, the upper
+      half; otherwise they share that of distance 0.
+
+  Returns:
+    The buckets, 0 to number - 1.
+
+  Raises:
+    ValueError: if there are too few buckets for that, or they reach further
+      than `max_distance`.
+  """
+  here = number // 2 if both_ways else number
+  exact = here // 2
+  if exact < 1 or max_distance <= exact:
+    raise ValueError(
+      f'{number} buckets up to a distance of {max_distance} are not possible; '
+      f'use at least {4 if both_ways else 2}, and a max_distance above {exact}'
+    )
+  if both_ways:
+    upper = jnp.where(distances > 0, here, 0)
+    distances = jnp.abs(distances)
+  else:
+    upper = jnp.zeros_like(distances)
+    distances = jnp.maximum(-distances, 0)
+  # Where each bucket begins; a table is exact where a logarithm would round.
+  steps = np.arange(1, max_distance)
+  grown = np.log(np.float32(steps) / np.float32(exact)) / np.float32(
+    math.log(max_distance / exact)
+  )
+  wide = exact + (grown * np.float32(here - exact)).astype(np.int64)
+  table = np.where(steps < exact, steps, np.minimum(wide, here - 1))
+  table = jnp.asarray([0, *table, here - 1], jnp.int32)
+  return upper + table[jnp.minimum(distances, max_distance)]
 
 
 def sincos_1d(

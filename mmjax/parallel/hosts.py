@@ -61,6 +61,14 @@ def connect(
     raise ValueError(
       f'--coordinator={coordinator} has no port; write HOST:PORT'
     )
+  words = None
+  if not missing:
+    words = _LastWords()
+    words.will_be(
+      f'error: the {num_processes} processes did not find each other within '
+      f'{START} seconds; start all of them, with the same '
+      f'--coordinator={coordinator}, which every host must reach'
+    )
   try:
     jax.distributed.initialize(
       coordinator,
@@ -76,14 +84,15 @@ def connect(
       raise
     return
   if jax.process_count() > 1:
-    _leave_last_words()
+    words = words or _LastWords()
+    words.will_be(_lost())
 
 
 @contextlib.contextmanager
 def ending_together() -> Iterator[None]:
   """Ends the process at once where a collective fails: another host is gone.
 
-  An orderly way out would wait for the one that is gone.
+  An orderly way out would wait for the one that is gone. The last words follow.
   """
   try:
     yield
@@ -91,11 +100,10 @@ def ending_together() -> Iterator[None]:
     if jax.process_count() == 1:
       raise
     traceback.print_exc()
-    print(_last_words(), file=sys.stderr, flush=True)
     os._exit(1)
 
 
-def _last_words() -> str:
+def _lost() -> str:
   return (
     f'error: process {jax.process_index()} of {jax.process_count()} ended '
     'because it was killed, or because another process died or was silent for '
@@ -104,25 +112,35 @@ def _last_words() -> str:
   )
 
 
-def _leave_last_words() -> None:
+class _LastWords:
   """Has a child tell why, should this process end without a chance to.
 
   Where a host is lost, JAX aborts the others from C++, with a stack trace.
   """
-  child = (
-    'import sys\n'
-    'if not sys.stdin.read(): print(sys.argv[1], file=sys.stderr, flush=True)'
-  )
-  process = subprocess.Popen(
-    [sys.executable, '-ES', '-c', child, _last_words()],
-    stdin=subprocess.PIPE,
-    # Signals to the terminal's processes are not for it.
-    start_new_session=True,
-  )
-  owner = os.getpid()
 
-  def end_well():
-    if os.getpid() == owner:
-      process.communicate(b'.')
+  def __init__(self):
+    child = (
+      'import sys\n'
+      'words = ""\n'
+      'for line in sys.stdin: words = line.strip()\n'
+      'if words: print(words, file=sys.stderr, flush=True)'
+    )
+    self._process = subprocess.Popen(
+      [sys.executable, '-ES', '-c', child],
+      stdin=subprocess.PIPE,
+      text=True,
+      # Signals to the terminal's processes are not for it.
+      start_new_session=True,
+    )
+    self._owner = os.getpid()
+    atexit.register(self._end_well)
 
-  atexit.register(end_well)
+  def will_be(self, words: str) -> None:
+    """Replaces what is told; nothing, if it is empty."""
+    self._process.stdin.write(f'{words}\n')
+    self._process.stdin.flush()
+
+  def _end_well(self) -> None:
+    if os.getpid() == self._owner:
+      self.will_be('')
+      self._process.communicate()

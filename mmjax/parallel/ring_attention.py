@@ -190,7 +190,11 @@ _dot = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
 
 
 def _own(key, value):
-  return _Keys(key, value, jax.lax.axis_index(AXIS) * key.shape[1])
+  first = jax.lax.axis_index(AXIS) * key.shape[1]
+  # Tied together, so that who may see whom counts as computed from the keys.
+  # `nn.scan` would else see that it is the same in all layers, compute it
+  # before them, for all blocks, and keep it: T * T of bool.
+  return _Keys(*jax.lax.optimization_barrier((key, value, first)))
 
 
 def _visible(some, mask, causal, length):

@@ -69,10 +69,10 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """The model that a config.json describes, for images of any size."""
   text, vision = _sections(config)
   head = configs.architecture(config, *_ARCHITECTURES)
-  image = _image(vision, dtype)
+  tower = image(vision, dtype)
   if head == _MATCHES:
     return models.ImageTextMatcher(
-      image=image,
+      image=tower,
       text=_reader(text, dtype),
       embed_dim=configs.section(config, '', {'image_text_hidden_size': 256})[
         'image_text_hidden_size'
@@ -80,7 +80,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
       dtype=dtype,
     )
   return models.EncoderDecoder(
-    image=image,
+    image=tower,
     question=_reader(text, dtype) if head == _ANSWERS else None,
     decoder=decoders.TextDecoder(
       embed_norm=True,
@@ -114,7 +114,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision = _sections(config)
   head = configs.architecture(config, *_ARCHITECTURES)
-  image = keys.prefixed(_image_rules(vision), 'image/', 'vision_model.')
+  image = keys.prefixed(image_rules(vision), 'image/', 'vision_model.')
   if head == _MATCHES:
     return [
       *image,
@@ -135,7 +135,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   ]
 
 
-def _image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
+def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
   side = vision['image_size'] // vision['patch_size']
   return encoders.ViT(
     patch_size=vision['patch_size'],
@@ -183,7 +183,7 @@ def _text_settings(text: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
   }
 
 
-def _image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
+def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
   ours, theirs = 'blocks/layers', f'encoder.layers.{keys.LAYER}'
   rules = [
     keys.Rule(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from mmjax import models, ops
+from mmjax import ops
 from mmjax.pretrained import base
 from mmjax.types import Array, Tokens
 
@@ -22,14 +22,15 @@ _POOLS = {
 
 
 class TextEncoder(base.Pretrained):
-  """BERT and the sentence encoders made of it."""
+  """BERT, T5's first half, and the sentence encoders made of them."""
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Vectors [B, D] of texts.
 
     Of a sentence encoder (a folder with modules.json) they are pooled, and
     brought to unit length, as it says (Reimers and Gurevych 2019, section 3);
-    of another model they are what it makes of the first token.
+    of another model they are what its module pools: BERT its first token, T5
+    the mean of all.
     """
     tokens = self.encode_tokens(texts)
     if MODULES not in self.files:
@@ -40,24 +41,18 @@ class TextEncoder(base.Pretrained):
 
   def encode_tokens(self, texts: str | Sequence[str]) -> Tokens:
     """The encoder's `Tokens`: a vector for each token of texts."""
-    filler = isinstance(self.module, models.MaskedLanguageModel)
     encode = (
       self.compiled('encode_text')
-      if filler
+      if hasattr(self.module, 'encode_text')
       else self.compiled('__call__', train=False)
     )
     return encode(self.params, *self.tokenize(texts))
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T]; longer texts are cut.
-
-    What a sentence encoder reads at most is in sentence_bert_config.json.
-    """
-    most = self.config.get('max_position_embeddings', 512)
-    if SENTENCES in self.files:
-      given = json.loads(self.files[SENTENCES]).get('max_seq_length')
-      most = min(most, given or most)
-    self.tokenizer.enable_truncation(most)
+    """Ids [B, T] and mask [B, T]; texts longer than `reach` are cut."""
+    most = self.reach
+    if most is not None:
+      self.tokenizer.enable_truncation(most)
     encoded = self.tokenizer.encode_batch(base.listed(texts))
     ids, mask = base.padded(
       [one.ids for one in encoded],
@@ -66,6 +61,18 @@ class TextEncoder(base.Pretrained):
       most=most,
     )
     return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def reach(self) -> int | None:
+    """How many tokens of a text are read; None for all.
+
+    What a sentence encoder reads at most is in sentence_bert_config.json.
+    """
+    return self._sentence_reach(self.config.get('max_position_embeddings', 512))
+
+  def _sentence_reach(self, most: int | None) -> int | None:
+    given = json.loads(self.files.get(SENTENCES, b'{}')).get('max_seq_length')
+    return min(filter(None, (given, most)), default=None)
 
   @functools.cached_property
   def _sentence(self):

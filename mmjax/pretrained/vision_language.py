@@ -145,10 +145,15 @@ class VisionLanguage(language_models.Writer):
             'both files from one model'
           )
         images[row, : len(pictures)] = pixels
-    number = (side // vision['patch_size']) ** 2
-    number += self.module.vision.class_token - self.module.skipped
-    grids = [[patches.Grid(1, 1, number)] * len(row) for row in rows]
+    grid = patches.Grid(1, 1, self.tokens_per_picture())
+    grids = [[grid] * len(row) for row in rows]
     return ({'image': jnp.asarray(images)} if most else {}), grids
+
+  def tokens_per_picture(self) -> int:
+    """How many tokens stand for a picture."""
+    vision = self.vision_config()
+    number = (vision['image_size'] // vision['patch_size']) ** 2
+    return number + self.module.vision.class_token - self.module.skipped
 
   def located(
     self,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmjax.train import loop
+from mmjax.train import loop, progress
 
 
 def run(
@@ -35,11 +35,11 @@ def run(
   twin = copy.deepcopy(config)
   twin.data.blind = True
   twin.train.keep_best = ''
-  print('training a twin that sees no image, for comparison', flush=True)
+  progress.tell('training a twin that sees no image, for comparison')
   blind = loop.run(twin, build, Path(workdir) / 'blind')
   if not blind:
     return {}
-  print('training the model', flush=True)
+  progress.tell('training the model')
   return loop.run(config, functools.partial(build, blind=blind), workdir)
 
 

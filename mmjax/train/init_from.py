@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
-from mmjax.train import rebuild, settings
+from mmjax.train import progress, rebuild, settings
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
@@ -92,9 +92,9 @@ def resolve(config: Any) -> Any:
         config.data[name] = value
         told[f'data.{name}'] = value
     if source.note:
-      print(f'init_from: {source.note}', flush=True)
+      progress.tell(f'init_from: {source.note}')
   listed = ', '.join(f'{name}={value!r}' for name, value in told.items())
-  print(f'init_from sets the model and {listed}', flush=True)
+  progress.tell(f'init_from sets the model and {listed}')
   return config
 
 

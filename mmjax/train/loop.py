@@ -72,10 +72,12 @@ def run(
   run_folder.check(config)
   results = run_folder.results()
   if results.get('step') == config.train.steps:
-    print(f'{workdir} is finished; its results:\n{folder.table(results)}')
+    progress.tell(
+      f'{workdir} is finished; its results:\n{folder.table(results)}'
+    )
     return results
   startup.use_compilation_cache()
-  mesh = _mesh(config)
+  mesh = _users(program.mesh_of, config)
   clock.lap('imports')
 
   with contextlib.ExitStack() as stack:
@@ -341,19 +343,6 @@ def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
 
 def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
-
-
-def _mesh(config: Any) -> jax.sharding.Mesh:
-  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
-  mesh = _users(mesh_lib.build, sizes)
-  ways = mesh_lib.batch_ways(mesh) * config.train.accumulate
-  if config.train.batch_size % ways:
-    raise settings.UserError(
-      f'train.batch_size={config.train.batch_size} is not divisible by the '
-      f'{mesh_lib.batch_ways(mesh)} ways that the mesh splits a batch times '
-      f'train.accumulate={config.train.accumulate}; use a multiple of {ways}'
-    )
-  return mesh
 
 
 def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

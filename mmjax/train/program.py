@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -57,6 +58,30 @@ class Program:
     jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
     with context:
       return jitted.trace(self.plan.abstract, batch)
+
+
+def mesh_of(
+  config: Any, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """The mesh of a config, checked against its batch.
+
+  Args:
+    config: a complete one.
+    devices: those to use, all by default.
+
+  Raises:
+    ValueError: if mesh, devices and batch don't fit together.
+  """
+  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
+  mesh = mesh_lib.build(sizes, devices)
+  train, split = config.train, mesh_lib.batch_ways(mesh)
+  if train.batch_size % (split * train.accumulate):
+    raise ValueError(
+      f'train.batch_size={train.batch_size} is not divisible by the {split} '
+      f'ways that the mesh splits a batch times train.accumulate='
+      f'{train.accumulate}; use a multiple of {split * train.accumulate}'
+    )
+  return mesh
 
 
 def build(

@@ -35,10 +35,21 @@ SETTINGS = {
     'head_bias': True,
     'block': {'norm_position': 'post', 'norm_epsilon': 1e-12},
   },
+  't5': {
+    'positions': 'none',
+    'relative': {'buckets': 6, 'max_distance': 4},
+    'head_scale': 0.5,
+    'block': {
+      'norm': 'rmsnorm',
+      'attention_bias': False,
+      'mlp_bias': False,
+      'attention_scale': 1.0,
+    },
+  },
   'unrolled': {'scan': False, 'positions': 'sincos', 'unimodal_depth': 1},
 }
 decoding = pytest.mark.parametrize(
-  'name', ['coca', 'llama', 'bert', 'unrolled']
+  'name', ['coca', 'llama', 'bert', 't5', 'unrolled']
 )
 # Products of other shapes, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
@@ -115,6 +126,15 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   np.testing.assert_allclose(second[1, 0], expected[1, 2], **TOLERANCE)
 
 
+def test_relative_positions_take_no_others(made):
+  module, variables, seen = made('t5')
+  cache = module.init_cache(2, 5, 3)
+  with pytest.raises(ValueError, match='pass no positions'):
+    module.apply(
+      variables, IDS, cache, MASK, seen, positions=IDS, method='step'
+    )
+
+
 @pytest.mark.parametrize('name', ['coca', 'llama'])
 def test_nothing_sees_the_future_or_padding(name, made):
   module, variables, seen = made(name)
@@ -127,7 +147,7 @@ def test_nothing_sees_the_future_or_padding(name, made):
 @pytest.mark.parametrize('name', ['plain', 'llama'])
 def test_vectors_are_read_like_their_ids(name, made):
   module, variables, _ = made(name)
-  vectors = module.apply(variables, IDS, method='embed')
+  vectors = module.apply(variables, IDS, method='look_up')
   np.testing.assert_array_equal(
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),

@@ -39,6 +39,16 @@ TEXTS = {
     pooling='mean',
     **{**SMALL, 'depth': 0},
   ),
+  't5': functools.partial(
+    encoders.Transformer,
+    11,
+    max_length=3,
+    positions='none',
+    relative={'buckets': 8, 'max_distance': 6},
+    pooling='mean',
+    block={'norm': 'rmsnorm', 'attention_scale': 1.0},
+    **SMALL,
+  ),
   'gru': functools.partial(
     encoders.Recurrent, 11, 8, depth=2, bidirectional=True, dropout=0.3
   ),
@@ -192,6 +202,25 @@ def test_a_text_is_read_in_the_light_of_a_context(draw):
   alone = apply(variables, IDS, TEXT_MASK)
   assert alone.values.shape == out.values.shape
   assert not np.allclose(alone.pooled, out.pooled)
+
+
+def test_vectors_are_read_like_their_ids(made):
+  apply, variables = made('t5')
+  words = variables['params']['words']['table']['embedding']
+  got, want = (
+    apply(variables, words[IDS], TEXT_MASK),
+    apply(variables, IDS, TEXT_MASK),
+  )
+  np.testing.assert_array_equal(got.values, want.values)
+
+
+def test_relative_positions_see_distances_alone(made):
+  apply, variables = made('t5')
+  ids = jnp.asarray([[0, 0, 4, 7, 2]])
+  far = apply(variables, ids, ids > 0).values[:, 2:]
+  close(far, apply(variables, ids[:, 2:]).values)
+  turned = apply(variables, ids[:, 2:][:, ::-1]).values[:, ::-1]
+  assert not np.allclose(far, turned, atol=1e-3)
 
 
 def test_masked_patches_are_not_seen(made):

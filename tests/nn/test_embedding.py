@@ -24,6 +24,17 @@ def test_words_and_positions_add_up():
   )
 
 
+def test_positions_may_begin_further_on():
+  module = mnn.TokenEmbedding(7, 4, 3, first_position=2)
+  variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
+  where = variables['params']['position_table']
+  assert where.shape == (5, 4)
+  words = module.apply(variables, IDS, method='look_up')
+  for tokens in (IDS, words):
+    x = module.apply(variables, tokens)
+    np.testing.assert_array_equal(x, words + where[None, 2:])
+
+
 def test_words_are_scaled_and_positions_are_not():
   module = mnn.TokenEmbedding(7, 4, 5)
   variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))

@@ -108,3 +108,15 @@ def test_causal_mask():
   np.testing.assert_array_equal(
     ops.causal_mask(3)[0], [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
   )
+
+
+def test_offsets_and_scale_by_hand():
+  query = jnp.ones((1, 1, 2, 4))
+  key = jnp.asarray([1.0, 2.0])[None, :, None, None] * jnp.ones((1, 2, 1, 4))
+  offsets = jnp.asarray([[[[0.0, -4.0]], [[1.0, 0.0]]]])  # [1, H, 1, S].
+  _, weights = ops.dot_product_attention(
+    query, key, key, offsets=offsets, scale=1.0
+  )
+  # Products of 4 and 8: the first head's logits are equal.
+  want = [[0.5, 0.5], [1 / (1 + np.exp(3)), 1 / (1 + np.exp(-3))]]
+  np.testing.assert_allclose(weights[0, :, 0], want, **TOLERANCE)

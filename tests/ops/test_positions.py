@@ -18,6 +18,44 @@ def test_rotary_turns_pairs_by_hand():
   np.testing.assert_allclose(turned, expected, rtol=1e-5)
 
 
+def test_buckets_by_hand():
+  distances = jnp.arange(-9, 4)
+  # Four buckets: 0 and 1 alone, then 2 to 3, then 4 (to 8) and beyond.
+  assert ops.relative_buckets(distances, 4, 8, both_ways=False).tolist() == [
+    3,
+    3,
+    3,
+    3,
+    3,
+    3,
+    2,
+    2,
+    1,
+    0,
+    0,
+    0,
+    0,
+  ]
+  # Two a direction: what is behind a query has the upper half.
+  assert ops.relative_buckets(distances, 4, 8, both_ways=True).tolist() == [
+    1
+  ] * 9 + [0, 3, 3, 3]
+  with pytest.raises(ValueError, match=r'3 buckets up to .* use at least 4'):
+    ops.relative_buckets(distances, 3, 8, both_ways=True)
+
+
+def test_buckets_widen_up_to_the_largest_distance():
+  distances = -jnp.arange(200)
+  buckets = np.asarray(
+    ops.relative_buckets(distances, 32, 128, both_ways=False)
+  )
+  assert buckets[:16].tolist() == list(range(16))
+  assert np.all(np.diff(buckets) >= 0) and set(buckets) == set(range(32))
+  widths = np.bincount(buckets)[16:31]
+  assert widths.tolist() == [3, 2, 3, 3, 4, 4, 5, 6, 6, 7, 8, 10, 10, 12, 14]
+  assert np.all(buckets[128:] == 31)
+
+
 def test_rotary_keeps_lengths_and_position_0():
   x = np.random.default_rng(0).normal(size=(2, 5, 3, 6)).astype(np.float32)
   turned = ops.rotary(jnp.asarray(x), jnp.arange(5)[None])

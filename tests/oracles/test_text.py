@@ -32,6 +32,20 @@ CONFIGS = {
     'n_embd': 28, 'n_layer': 1, 'n_head': 7, 'n_positions': 60,
     'activation_function': 'relu',
   },
+  'opt_odd': {
+    'hidden_size': 15, 'ffn_dim': 23, 'num_hidden_layers': 2,
+    'num_attention_heads': 3, 'max_position_embeddings': 41,
+  },
+  'opt_gelu': {
+    'hidden_size': 20, 'ffn_dim': 12, 'num_hidden_layers': 3,
+    'num_attention_heads': 1, 'max_position_embeddings': 33,
+    'activation_function': 'gelu',
+  },
+  'opt_untied': {
+    'hidden_size': 28, 'ffn_dim': 40, 'num_hidden_layers': 1,
+    'num_attention_heads': 7, 'max_position_embeddings': 60,
+    'tie_word_embeddings': False,
+  },
   'llama_odd': {
     'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
     'num_attention_heads': 6, 'num_key_value_heads': 2,
@@ -81,6 +95,7 @@ CONFIGS = {
 FAMILIES = {
   'gpt2': (transformers.GPT2Config, transformers.GPT2LMHeadModel),
   'llama': (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+  'opt': (transformers.OPTConfig, transformers.OPTForCausalLM),
   'qwen2': (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
   'qwen3': (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
 }

@@ -132,9 +132,9 @@ def train(
 
 
 def difference(got, want) -> float:
-  """Largest distance of a parameter, relative to its norm."""
+  """Largest distance of a parameter, relative to its norm (where not 0)."""
   return max(
-    float(np.linalg.norm(got[name] - x) / np.linalg.norm(x))
+    float(np.linalg.norm(got[name] - x) / (np.linalg.norm(x) or 1.0))
     for name, x in want.items()
   )
 

@@ -47,12 +47,23 @@ def main() -> None:
     **LLAMA,
     **vocabulary,
   )
+  opt = transformers.OPTConfig(
+    hidden_size=12,
+    ffn_dim=20,
+    num_hidden_layers=2,
+    num_attention_heads=3,
+    max_position_embeddings=40,
+    pad_token_id=1,
+    **IDS,
+    **vocabulary,
+  )
   qwen2 = transformers.Qwen2Config(
     tie_word_embeddings=True, **LLAMA, **vocabulary
   )
   qwen3 = transformers.Qwen3Config(head_dim=4, **LLAMA, **vocabulary)
   write('gpt2', transformers.GPT2LMHeadModel(gpt2), tokenizer)
   write('llama', transformers.LlamaForCausalLM(llama), tokenizer)
+  write('opt', transformers.OPTForCausalLM(opt), tokenizer)
   write('qwen2', transformers.Qwen2ForCausalLM(qwen2), tokenizer)
   write('qwen3', transformers.Qwen3ForCausalLM(qwen3), tokenizer)
 

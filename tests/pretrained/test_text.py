@@ -18,7 +18,9 @@ NEW = 12
 
 
 @pytest.fixture(
-  scope='module', params=['gpt2', 'llama', 'qwen2', 'qwen3'], name='golden'
+  scope='module',
+  params=['gpt2', 'llama', 'opt', 'qwen2', 'qwen3'],
+  name='golden',
 )
 def golden_folder(request):
   return GOLDEN / request.param
@@ -96,6 +98,8 @@ def test_special_ids(tmp_path):
     ('gpt2', {'architectures': ['GPT2Model']}, r"architectures is \['GPT2M"),
     ('llama', {'rope_parameters': {'rope_type': 'yarn'}}, "is 'yarn'"),
     ('llama', {'attention_bias': True}, 'q_proj.bias .* is missing'),
+    ('opt', {'do_layer_norm_before': False}, 'norm_before is False; mmjax'),
+    ('opt', {'word_embed_proj_dim': 8}, 'word_embed_proj_dim is 8; mmjax'),
     (
       'qwen2',
       {'layer_types': None, 'use_sliding_window': True, 'sliding_window': 8}
@@ -139,6 +143,16 @@ SIZES = {
   'llama 3.2 1B': (
     llama(128256, 2048, 8192, 16, 32, 8, head_dim=64, **TIED),
     1_235_814_400,
+  ),
+  'opt 125M': ({}, 125_239_296),
+  'opt 2.7B': (
+    {
+      'hidden_size': 2560,
+      'ffn_dim': 10240,
+      'num_hidden_layers': 32,
+      'num_attention_heads': 32,
+    },
+    2_651_596_800,
   ),
   'qwen2 0.5B': (llama(*SMALL_QWEN, **TIED), 494_032_768),
   'qwen2 7B': (llama(152064, 3584, 18944, 28, 28, 4), 7_615_616_512),

@@ -29,9 +29,10 @@ class Mean(toy.Mean):
     return loss, metrics
 
 
-def read(record: int, rng=None) -> dict[str, np.ndarray]:
-  """Record number `record`; slow, so that signals come in between."""
+def read(record, rng) -> dict[str, np.ndarray]:
+  """A record's arrays; slow, so that signals come in between."""
   time.sleep(0.002)
+  record = record['id']
   own = np.random.default_rng(record)
   return {
     'image': own.normal(size=(2, 2, 4)).astype(np.float32) + rng.normal() / 9,
@@ -43,7 +44,7 @@ def read(record: int, rng=None) -> dict[str, np.ndarray]:
 def build(config) -> experiment.Experiment:
   num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   data = batches.TrainBatches(
-    list(range(40)),
+    [{'id': i} for i in range(40)],
     read,
     batch_size=config.train.batch_size,
     seed=config.seed,

@@ -173,3 +173,23 @@ def test_one_of_the_flags_alone_is_refused(tmp_path, run):
   job = run(tmp_path / 'x', 1, 1, '--process_id=1')
   assert job.finish() == [2]
   assert '--coordinator missing' in job.text(0)
+
+
+def test_a_host_that_nobody_joins_says_so():
+  program = (
+    'from mmjax.parallel import hosts\n'
+    'hosts.START = 2\n'
+    'hosts.connect("localhost:1", 2, 1)\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    env={**os.environ, 'PYTHONPATH': str(HERE.parent.parent)},
+    capture_output=True,
+    text=True,
+    timeout=100,
+    check=False,
+  )
+  assert done.returncode != 0
+  last = done.stderr.splitlines()[-1]
+  assert last.startswith('error: the 2 processes did not find each other'), last
+  assert '--coordinator=localhost:1' in last

@@ -1,0 +1,83 @@
+"""A few learned queries that gather what an encoder saw."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.types import Array
+
+
+class QueryTransformer(nn.Module):
+  """Sums any number of tokens up in a fixed number of others.
+
+  The querying transformer of BLIP-2 (Li et al. 2023, section 3.1) without its
+  texts: learned tokens attend to each other and, in every n-th block, to what
+  they sum up.
+
+  Attributes:
+    number: Q, of queries.
+    width: D.
+    depth: number of blocks.
+    num_heads: H.
+    mlp_dim: hidden size of the MLPs.
+    out_width: of a dense layer after the blocks.
+    cross_every: n; the first block is one of those that look.
+    block: further settings of `mmjax.nn.Block`.
+    dtype: of the computation; parameters are float32.
+  """
+
+  number: int
+  width: int
+  depth: int
+  num_heads: int
+  mlp_dim: int
+  out_width: int
+  cross_every: int = 2
+  block: Mapping[str, Any] | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, values: Array, *, train: bool) -> Array:
+    """Sums up tokens [B, N, E] in [B, Q, out_width]."""
+    block = self.block or {}
+    queries = self.param(
+      'queries',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'embed')
+      ),
+      (self.number, self.width),
+      jnp.float32,
+    )
+    x = jnp.broadcast_to(
+      queries[None].astype(self.dtype),
+      (values.shape[0], self.number, self.width),
+    )
+    x = mnn.make_norm(
+      block.get('norm', 'layernorm'),
+      block.get('norm_epsilon', 1e-6),
+      self.dtype,
+      name='initial_norm',
+    )(x)
+    for i in range(self.depth):
+      crosses = i % self.cross_every == 0
+      x, _ = mnn.Block(
+        self.width,
+        self.num_heads,
+        self.mlp_dim,
+        cross_attention=crosses,
+        **block,
+        dtype=self.dtype,
+        name=f'layers_{i}',
+      )(x, values if crosses else None, train=train)
+    return nn.Dense(
+      self.out_width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), (None, 'embed')
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
+      dtype=self.dtype,
+      name='projection',
+    )(x)

@@ -1,0 +1,69 @@
+"""A text in, another out."""
+
+from typing import ClassVar
+
+import flax.linen as nn
+
+from mmjax.models import writing
+from mmjax.types import Array, Batch, Outputs, Tokens
+
+
+class TextToText(writing.Writer):
+  """Reads a text in both directions and writes another about it.
+
+  The encoder-decoder of T5 (Raffel et al. 2020); both halves have the word
+  vectors of the decoder.
+
+  Attributes:
+    encoder: a `Transformer`.
+    decoder: a `TextDecoder` with cross-attention.
+    bos_id: the token that a text begins with.
+    eos_id: the token that ends it.
+    pad_id: the token that fills up after the end.
+  """
+
+  encoder: nn.Module
+  decoder: nn.Module
+  bos_id: int = 0
+  eos_id: int = 1
+  pad_id: int = 0
+
+  tasks: ClassVar[tuple[str, ...]] = ('answer',)
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Predicts each token of an answer from those before it.
+
+    Args:
+      batch: `question` [B, Q], what is read, and `answer` [B, A], beginning
+        with `bos_id`; with padding, their masks.
+      train: whether dropout is on.
+
+    Returns:
+      `answer_token_logits` [B, A - 1, V] float32, position t for token t + 1.
+    """
+    mask = batch.get('answer_mask')
+    logits = self.decoder(
+      batch['answer'][:, :-1],
+      None if mask is None else mask[:, :-1],
+      self.encode_text(
+        batch['question'], batch.get('question_mask'), train=train
+      ),
+      train=train,
+    )
+    return {'answer_token_logits': logits}
+
+  def encode_text(
+    self, tokens: Array, mask: Array | None = None, *, train: bool = False
+  ) -> Tokens:
+    """The encoder's tokens [B, Q, D] of ids [B, Q]."""
+    return self.encoder(self.decoder.look_up(tokens), mask, train=train)
+
+  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+    """What is read, and the start of what is written.
+
+    The start is the batch's `prompt`, or where it has none, `bos_id`.
+    """
+    del task
+    context = self.encode_text(batch['question'], batch.get('question_mask'))
+    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    return context, *start

@@ -1,0 +1,45 @@
+"""Positions relative to each other, as attention sees them."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.types import Array
+
+
+class RelativePositions(nn.Module):
+  """What each head adds to its logits for how far a key is from a query.
+
+  One number a head and bucket of distances (Raffel et al. 2020, section 2.1);
+  all layers of a stack share them.
+
+  Attributes:
+    num_heads: H.
+    both_ways: whether a query sees keys behind it too.
+    buckets: number of buckets, see `ops.relative_buckets`.
+    max_distance: where the last of them begins.
+  """
+
+  num_heads: int
+  both_ways: bool
+  buckets: int = 32
+  max_distance: int = 128
+
+  @nn.compact
+  def __call__(self, queries: Array, keys: Array) -> Array:
+    """Offsets [B, H, T, S] of positions [B, T] and [B, S]."""
+    table = self.param(
+      'table',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'heads')
+      ),
+      (self.buckets, self.num_heads),
+      jnp.float32,
+    )
+    buckets = ops.relative_buckets(
+      keys[:, None] - queries[:, :, None],
+      self.buckets,
+      self.max_distance,
+      both_ways=self.both_ways,
+    )
+    return jnp.moveaxis(table[buckets], -1, 1)

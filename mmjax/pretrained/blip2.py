@@ -1,0 +1,228 @@
+"""BLIP-2 (Li et al. 2023), as Hugging Face publishes it.
+
+A ViT sees, a querying transformer sums up, and OPT or Flan-T5 writes.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import (
+  base,
+  blip,
+  configs,
+  forms,
+  keys,
+  opt,
+  t5,
+  vision_language,
+)
+from mmjax.types import Batch
+
+_LANGUAGE = 'language_model.'
+SKIP = (
+  r'.*\.position_ids',
+  *(f'language_model\\.{name}' for name in (*opt.SKIP, *t5.SKIP)),
+)
+COMPLETES = t5.COMPLETES
+
+_DEFAULTS = {'num_query_tokens': 32, 'image_token_index': None}
+_QUERIES = {
+  'hidden_size': 768,
+  'num_hidden_layers': 12,
+  'num_attention_heads': 12,
+  'intermediate_size': 3072,
+  'hidden_act': 'gelu',
+  'layer_norm_eps': 1e-12,
+  'cross_attention_frequency': 2,
+}
+_VISION = {
+  'hidden_size': 1408,
+  'intermediate_size': 6144,
+  'num_hidden_layers': 39,
+  'num_attention_heads': 16,
+  'image_size': 224,
+  'patch_size': 14,
+  'hidden_act': 'gelu',
+  'layer_norm_eps': 1e-6,
+}
+_ATTENTION = {
+  'query': 'attention.query',
+  'key': 'attention.key',
+  'value': 'attention.value',
+  'out': 'output.dense',
+}
+
+
+class Model(vision_language.VisionLanguage):
+  """BLIP-2, which sees before it reads.
+
+  A prompt holds no placeholder: its picture comes first.
+  """
+
+  image_defaults = blip.Model.image_defaults
+
+  def caption(
+    self, pictures: Any, prompt: str = '', **settings: Any
+  ) -> list[str]:
+    """Describes pictures; `settings` are those of `generate`.
+
+    Args:
+      pictures: one or several, see `pixels`.
+      prompt: what each caption goes on from; Flan-T5 wants 'a photo of'.
+      **settings: see `generate`.
+    """
+    pictures = base.listed(pictures)
+    return self.generate(pictures, [prompt] * len(pictures), **settings)
+
+  def vision_config(self) -> Mapping[str, Any]:
+    """The config of the encoder, with its defaults."""
+    return {**_sections(self.config)[1], 'num_channels': 3}
+
+  def tokens_per_picture(self) -> int:
+    """How many tokens stand for a picture."""
+    return self.module.projector.number
+
+  def encode(self, text: str, number: int) -> list[int]:
+    """Ids of the pictures and of the text, as its tokenizer begins it."""
+    image = self.module.placeholders[0]
+    return [image] * number + self.tokenizer.encode(text).ids
+
+  def decode(self, prompts: Sequence[Sequence[int]], written: Any) -> list[str]:
+    """Texts of what was written; Flan-T5 does not go on from its prompt."""
+    if self.module.encoder is not None:
+      prompts = [[]] * len(prompts)
+    return [text.strip() for text in super().decode(prompts, written)]
+
+
+def complete(
+  config: Mapping[str, Any], names: Collection[str]
+) -> Mapping[str, Any]:
+  """Adds what only the names of the tensors of Flan-T5 tell."""
+  if not _reads(config):
+    return config
+  return t5.complete(config, {name.removeprefix(_LANGUAGE) for name in names})
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.VisionLanguage:
+  """The model that a config.json describes, for images of any size."""
+  configs.architecture(config, 'Blip2ForConditionalGeneration')
+  both, vision, queries = _sections(config)
+  text = _text(config)
+  place = both['image_token_index']
+  language: dict[str, Any] = {}
+  if _reads(config):
+    values = t5.read(text)
+    language = {
+      'encoder': t5.encoder(values, dtype),
+      'decoder': t5.decoder(text, values, dtype),
+      'bos_id': values['decoder_start_token_id'],
+    }
+  else:
+    language = {'decoder': opt.decoder(text, dtype)}
+  return models.VisionLanguage(
+    vision=blip.image(vision, dtype),
+    projector=encoders.QueryTransformer(
+      number=both['num_query_tokens'],
+      width=queries['hidden_size'],
+      depth=queries['num_hidden_layers'],
+      num_heads=queries['num_attention_heads'],
+      mlp_dim=queries['intermediate_size'],
+      out_width=language['decoder'].width,
+      cross_every=queries['cross_attention_frequency'],
+      block={
+        'norm_position': 'post',
+        'activation': configs.activation(queries['hidden_act']),
+        'norm_epsilon': queries['layer_norm_eps'],
+      },
+      dtype=dtype,
+    ),
+    # Older configs have none; no word is -1.
+    placeholders=(-1 if place is None else place,),
+    **language,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  _, vision, _ = _sections(config)
+  batch = dict(vision_language.inputs({**vision, 'num_channels': 3}))
+  if _reads(config):
+    batch['answer'] = jax.ShapeDtypeStruct((1, 2), jnp.int32)
+  return batch
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  _, vision, queries = _sections(config)
+  text = _text(config)
+  if _reads(config):
+    language = t5.both_rules(t5.read(text))
+  else:
+    language = opt.rules(text)
+  return [
+    *keys.prefixed(blip.image_rules(vision), 'vision/', 'vision_model.'),
+    keys.Rule('projector/queries', 'query_tokens', forms.Lead()),
+    *keys.norm('projector/initial_norm', 'qformer.layernorm'),
+    *_query_rules(queries),
+    *keys.dense('projector/projection', 'language_projection'),
+    *keys.prefixed(language, '', _LANGUAGE),
+  ]
+
+
+def _query_rules(queries: Mapping[str, Any]) -> list[keys.Rule]:
+  out = []
+  for i in range(queries['num_hidden_layers']):
+    ours, theirs = f'projector/layers_{i}', f'qformer.encoder.layer.{i}'
+    parts = {'attention': 'attention'}
+    if i % queries['cross_attention_frequency'] == 0:
+      parts['cross_attention'] = 'crossattention'
+    for mine, their in parts.items():
+      out += [
+        *keys.attention(f'{ours}/{mine}', f'{theirs}.{their}', _ATTENTION),
+        *keys.norm(f'{ours}/{mine}_norm', f'{theirs}.{their}.output.LayerNorm'),
+      ]
+    out += [
+      *keys.dense(f'{ours}/mlp/up', f'{theirs}.intermediate_query.dense'),
+      *keys.dense(f'{ours}/mlp/down', f'{theirs}.output_query.dense'),
+      *keys.norm(f'{ours}/mlp_norm', f'{theirs}.output_query.LayerNorm'),
+    ]
+  return out
+
+
+def _reads(config: Mapping[str, Any]) -> bool:
+  """Whether its language model reads in both directions before it writes.
+
+  Raises:
+    ValueError: if mmjax doesn't know the language model.
+  """
+  kind = (config.get('text_config') or {}).get('model_type', 'opt')
+  if kind not in ('opt', 't5'):
+    raise ValueError(
+      f"config.json: text_config.model_type is {kind!r}; mmjax knows 'opt' and "
+      "'t5'"
+    )
+  return kind == 't5'
+
+
+def _text(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The part about the language model, with what `complete` found."""
+  text = dict(config.get('text_config') or {})
+  return text | {name: config[name] for name in COMPLETES if name in config}
+
+
+def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
+  configs.refuse(config.get('vision_config') or {}, qkv_bias=True)
+  configs.refuse(
+    config.get('qformer_config') or {}, use_qformer_text_input=False
+  )
+  return (
+    configs.section(config, '', _DEFAULTS),
+    configs.section(config, 'vision_config', _VISION),
+    configs.section(config, 'qformer_config', _QUERIES),
+  )

@@ -1,0 +1,117 @@
+"""OPT (Zhang et al. 2022), as Hugging Face publishes it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import decoders, models
+from mmjax.pretrained import configs, keys, language_models
+from mmjax.types import Batch
+
+# The output matrix, which some checkpoints hold beside the embedding that it
+# is tied to.
+SKIP = (r'lm_head\.weight',)
+# Meta's checkpoints lack the prefix.
+ALIASES = ((r'(?=decoder\.)', 'model.'),)
+
+Model = language_models.LanguageModel
+
+DEFAULTS = {
+  'vocab_size': 50272,
+  'hidden_size': 768,
+  'num_hidden_layers': 12,
+  'ffn_dim': 3072,
+  'num_attention_heads': 12,
+  'max_position_embeddings': 2048,
+  'activation_function': 'relu',
+  'tie_word_embeddings': True,
+}
+_ATTENTION = {
+  'query': 'q_proj',
+  'key': 'k_proj',
+  'value': 'v_proj',
+  'out': 'out_proj',
+}
+# Where in the table of positions that of the first token is.
+_FIRST = 2
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.LanguageModel:
+  """The model that a config.json describes."""
+  configs.architecture(config, 'OPTForCausalLM')
+  return models.LanguageModel(decoder(config, dtype))
+
+
+def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
+  """The decoder alone."""
+  values = read(config)
+  return decoders.TextDecoder(
+    vocab_size=values['vocab_size'],
+    width=values['hidden_size'],
+    depth=values['num_hidden_layers'],
+    num_heads=values['num_attention_heads'],
+    mlp_dim=values['ffn_dim'],
+    max_length=values['max_position_embeddings'],
+    first_position=_FIRST,
+    cross_attention=False,
+    tied=values['tie_word_embeddings'],
+    block={
+      'activation': configs.activation(
+        values['activation_function'], 'activation_function'
+      ),
+      'norm_epsilon': 1e-5,
+    },
+    dtype=dtype,
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return {'text': jax.ShapeDtypeStruct((1, 2), jnp.int32)}
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  return keys.prefixed(decoder_rules(config), 'decoder/', '')
+
+
+def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table of the decoder alone."""
+  ours, theirs = 'blocks/layers', f'model.decoder.layers.{keys.LAYER}'
+  out = [
+    keys.Rule('words/table/embedding', 'model.decoder.embed_tokens.weight'),
+    keys.Rule('words/position_table', 'model.decoder.embed_positions.weight'),
+    *keys.norm(f'{ours}/attention_norm', f'{theirs}.self_attn_layer_norm'),
+    *keys.attention(f'{ours}/attention', f'{theirs}.self_attn', _ATTENTION),
+    *keys.norm(f'{ours}/mlp_norm', f'{theirs}.final_layer_norm'),
+    *keys.dense(f'{ours}/mlp/up', f'{theirs}.fc1'),
+    *keys.dense(f'{ours}/mlp/down', f'{theirs}.fc2'),
+    *keys.norm('last_norm', 'model.decoder.final_layer_norm'),
+  ]
+  if not read(config)['tie_word_embeddings']:
+    out += keys.dense('head', 'lm_head', bias=False)
+  return out
+
+
+def read(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of `DEFAULTS`.
+
+  Raises:
+    ValueError: for a value that mmjax doesn't know, such as those of OPT 350M,
+      which alone is normalised after its blocks and has words of another width.
+  """
+  configs.refuse(
+    config,
+    do_layer_norm_before=True,
+    _remove_final_layer_norm=False,
+    enable_bias=True,
+    layer_norm_elementwise_affine=True,
+  )
+  values = configs.section(config, '', DEFAULTS)
+  if config.get('word_embed_proj_dim') is not None:
+    configs.refuse(config, word_embed_proj_dim=values['hidden_size'])
+  return values

@@ -1,0 +1,281 @@
+"""T5 (Raffel et al. 2020), its version 1.1 and Flan-T5, by Hugging Face."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import decoders, encoders, models
+from mmjax.pretrained import (
+  configs,
+  keys,
+  language_models,
+  text_encoders,
+)
+from mmjax.types import Batch
+
+_SHARED = 'shared.weight'
+_HEAD = 'lm_head.weight'
+# Second names of the word vectors, and positions that nothing reads.
+SKIP = (
+  r'(encoder|decoder)\.embed_tokens\.weight',
+  r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\..*',
+)
+# What only the names of tensors tell, see `complete`.
+COMPLETES = ('separate_head', 'word_tensor')
+
+_ARCHITECTURES = ('T5ForConditionalGeneration', 'T5EncoderModel')
+DEFAULTS = {
+  'vocab_size': 32128,
+  'd_model': 512,
+  'd_kv': 64,
+  'd_ff': 2048,
+  'num_layers': 6,
+  'num_decoder_layers': None,
+  'num_heads': 8,
+  'relative_attention_num_buckets': 32,
+  'relative_attention_max_distance': 128,
+  'layer_norm_epsilon': 1e-6,
+  'feed_forward_proj': 'relu',
+  'n_positions': 512,
+  'decoder_start_token_id': 0,
+  'separate_head': False,
+  'word_tensor': _SHARED,
+}
+_ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
+
+
+class Model(text_encoders.TextEncoder, language_models.Writer):
+  """T5; texts of any length are read, as positions are relative."""
+
+  @property
+  def reach(self) -> int | None:
+    """How many tokens of a text are read: all, but of a sentence encoder."""
+    return self._sentence_reach(None)
+
+  def generate(
+    self,
+    texts: str | Sequence[str],
+    *,
+    max_new_tokens: int = 64,
+    seed: int = 0,
+    **settings: Any,
+  ) -> list[str]:
+    """Writes what texts ask for, greedily unless `settings` say otherwise.
+
+    Args:
+      texts: one or several, with the task in front that the model knows, such
+        as 'translate English to German: '.
+      max_new_tokens: what is written at most.
+      seed: of sampling.
+      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
+        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+
+    Returns:
+      What was written about each text.
+
+    Raises:
+      ValueError: if the checkpoint is an encoder alone.
+    """
+    if not isinstance(self.module, models.TextToText):
+      raise ValueError(
+        f'the checkpoint is a {self.config.get("architectures")}, which writes '
+        'nothing; open a T5ForConditionalGeneration'
+      )
+    ids, mask = self.tokenize(texts)
+    program = self.compiled(
+      'generate',
+      length=max_new_tokens,
+      **self.generation_settings({'task': 'answer', **settings}),
+    )
+    written = program(
+      self.params,
+      {'question': ids, 'question_mask': mask},
+      rng=jax.random.key(seed),
+    )
+    return self.decode([[]] * len(np.asarray(ids)), written)
+
+
+def complete(
+  config: Mapping[str, Any], names: Collection[str]
+) -> Mapping[str, Any]:
+  """Adds whether there is an output matrix, and where the word vectors are.
+
+  The config doesn't tell: transformers 5 writes that they are tied even where
+  they are not, and older files have but one of several names.
+  """
+  added: dict[str, Any] = {}
+  if _HEAD in names:
+    added['separate_head'] = True
+  places = ('encoder.embed_tokens.weight', 'decoder.embed_tokens.weight')
+  there = [place for place in places if place in names]
+  if _SHARED not in names and there:
+    added['word_tensor'] = there[0]
+  return {**config, **added}
+
+
+def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
+  """A `TextToText`, or a `Transformer` where it is the encoder alone."""
+  values = read(config)
+  if not _writes(config):
+    return encoder(values, dtype)
+  return models.TextToText(
+    encoder=encoder(values, dtype),
+    decoder=decoder(config, values, dtype),
+    bos_id=values['decoder_start_token_id'],
+  )
+
+
+def encoder(values: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
+  """The half that reads, of the fields of `DEFAULTS`."""
+  return encoders.Transformer(
+    depth=values['num_layers'], pooling='mean', **_settings(values, dtype)
+  )
+
+
+def decoder(
+  config: Mapping[str, Any], values: Mapping[str, Any], dtype: Any
+) -> decoders.TextDecoder:
+  """The half that writes.
+
+  Args:
+    config: as it stands.
+    values: its fields of `DEFAULTS`.
+    dtype: of the computation.
+  """
+  tied = config.get('tie_word_embeddings') is not False
+  scaled = config.get('scale_decoder_outputs', tied)
+  return decoders.TextDecoder(
+    depth=_decoder_depth(values),
+    tied=not values['separate_head'],
+    head_scale=values['d_model'] ** -0.5 if scaled else 1.0,
+    **_settings(values, dtype),
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch | Any:
+  """Shapes of one example."""
+  ids = jax.ShapeDtypeStruct((1, 4), jnp.int32)
+  return {'question': ids, 'answer': ids} if _writes(config) else ids
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  values = read(config)
+  if not _writes(config):
+    return [
+      keys.Rule('words/table/embedding', values['word_tensor']),
+      *_half('', 'encoder', values, ('attention', 'mlp')),
+    ]
+  return both_rules(values)
+
+
+def both_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table of the two halves, `encoder` and `decoder`."""
+  crossing = ('attention', 'cross_attention', 'mlp')
+  out = [
+    keys.Rule('decoder/words/table/embedding', values['word_tensor']),
+    *_half('encoder/', 'encoder', values, ('attention', 'mlp')),
+    *_half('decoder/', 'decoder', values, crossing),
+  ]
+  if values['separate_head']:
+    out += keys.dense('decoder/head', 'lm_head', bias=False)
+  return out
+
+
+def read(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of `DEFAULTS`.
+
+  Raises:
+    ValueError: for a value that mmjax doesn't know.
+  """
+  values = configs.section(config, '', DEFAULTS)
+  theirs, gated = _feed_forward(values)
+  configs.activation(theirs, 'feed_forward_proj')
+  configs.refuse(config, dense_act_fn=theirs, is_gated_act=gated)
+  return values
+
+
+def _settings(values: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+  """What the halves have in common."""
+  theirs, gated = _feed_forward(values)
+  return {
+    'vocab_size': values['vocab_size'],
+    'width': values['d_model'],
+    'num_heads': values['num_heads'],
+    'mlp_dim': values['d_ff'],
+    'max_length': values['n_positions'],
+    'positions': 'none',
+    'relative': {
+      'buckets': values['relative_attention_num_buckets'],
+      'max_distance': values['relative_attention_max_distance'],
+    },
+    'block': {
+      'norm': 'rmsnorm',
+      'norm_epsilon': values['layer_norm_epsilon'],
+      'head_dim': values['d_kv'],
+      'activation': configs.activation(theirs, 'feed_forward_proj'),
+      'gated': gated,
+      'attention_bias': False,
+      'attention_scale': 1.0,
+      'mlp_bias': False,
+    },
+    'dtype': dtype,
+  }
+
+
+def _half(
+  ours: str, theirs: str, values: Mapping[str, Any], parts: Sequence[str]
+) -> list[keys.Rule]:
+  """One half's key table; `parts` are those of its blocks, in order."""
+  _, gated = _feed_forward(values)
+  out = [
+    keys.Rule(
+      f'{ours}relative_positions/table',
+      f'{theirs}.block.0.layer.0.SelfAttention.relative_attention_bias.weight',
+    ),
+    *keys.norm(f'{ours}last_norm', f'{theirs}.final_layer_norm', bias=False),
+  ]
+  names = {
+    'attention': 'SelfAttention',
+    'cross_attention': 'EncDecAttention',
+    'mlp': 'DenseReluDense',
+  }
+  up = {'gate': 'wi_0', 'up': 'wi_1'} if gated else {'up': 'wi'}
+  for i, part in enumerate(parts):
+    layer = f'{theirs}.block.{keys.LAYER}.layer.{i}'
+    mine = f'{ours}blocks/layers/{part}'
+    out += keys.norm(f'{mine}_norm', f'{layer}.layer_norm', bias=False)
+    their = f'{layer}.{names[part]}'
+    if part != 'mlp':
+      out += keys.attention(mine, their, _ATTENTION, bias=False)
+      continue
+    for name, tensor in {**up, 'down': 'wo'}.items():
+      out += keys.dense(f'{mine}/{name}', f'{their}.{tensor}', bias=False)
+  return out
+
+
+def _feed_forward(values: Mapping[str, Any]) -> tuple[str, bool]:
+  """Their name of the activation, and whether it gates."""
+  given = values['feed_forward_proj']
+  *front, name = given.split('-')
+  if front not in ([], ['gated']):
+    raise ValueError(
+      f'config.json: feed_forward_proj is {given!r}; mmjax reads an '
+      "activation, or one after 'gated-'"
+    )
+  # What theirs has always meant by this name.
+  return ('gelu_new' if given == 'gated-gelu' else name), bool(front)
+
+
+def _decoder_depth(values: Mapping[str, Any]) -> int:
+  depth = values['num_decoder_layers']
+  return values['num_layers'] if depth is None else depth
+
+
+def _writes(config: Mapping[str, Any]) -> bool:
+  """Whether the model writes, or encodes alone."""
+  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[0]
