@@ -89,15 +89,16 @@ def test_a_killed_worker_changes_no_trial(tmp_path):
 
 
 @pytest.mark.slow
-def test_workers_share_a_study(tmp_path):
+@pytest.mark.parametrize('location', ['journal', 'sqlite'])
+def test_workers_share_a_study(tmp_path, location):
   file = trivial.write(tmp_path, sampler="'random'")
   workers = [
-    trivial.start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)
+    trivial.start(file, tmp_path / 'lr', location, 0.02) for _ in range(2)
   ]
   for process in workers:
     process.join()
     assert process.exitcode == 0
-  study = trivial.work(file, tmp_path / 'lr')
+  study = trivial.work(file, tmp_path / 'lr', location)
   assert _states(study) == [COMPLETE] * 6
   for folder in (tmp_path / 'lr/trials').iterdir():
     steps = (folder / 'steps.txt').read_text().split()
