@@ -5,8 +5,8 @@
     --workdir=sweeps/lr --workers=2
 
 Measured on 2026-11-22, jax 0.10.2, two CPU cores that other work shared: 11
-minutes, 510 of 1,080 steps (the rest were pruned); validation R@1 0.586 where the
-default config has 0.219 after as many steps.
+minutes, 510 of 1,080 steps (the rest were pruned); validation R@1 0.586, where
+the default config has 0.219 after as many steps of one run.
 """
 
 
