@@ -1,4 +1,4 @@
-"""Learning rate and loss of the dual encoder on `shapes/small`, 12 short runs.
+"""Learning rate, pooling and patches of a dual encoder, in 12 short runs.
 
   mmjax data prepare shapes/small
   python -m experiments.sweep --sweep=configs/sweeps/contrastive_lr.py \
@@ -15,23 +15,24 @@ def get_sweep():
     set={
       'data.extra_splits': (),
       'optimizer.warmup_steps': 6,
-      'train.steps': 60,
+      'train.steps': 90,
       'train.batch_size': 32,
-      'train.eval_every': 15,
-      'train.checkpoint_every': 15,
+      'train.log_every': 30,
+      'train.eval_every': 30,
+      'train.checkpoint_every': 30,
       'train.keep_best': '',
-      'eval.num_examples': 100,
+      'eval.num_examples': 200,
     },
     metric='val/retrieval/mean_r1',
     direction='maximize',
     space={
-      'optimizer.lr': loguniform(1e-4, 1e-2),
-      'optimizer.weight_decay': loguniform(1e-3, 0.3),
+      'optimizer.lr': loguniform(1e-5, 1e-1),
       'model.text.pooling': choice('last', 'mean'),
+      'model.image.patch_size': choice(4, 8),
     },
     trials=12,
     # Twelve points are too few to learn from; 'tpe' draws its first ten so too.
     sampler='random',
-    pruner=dict(name='successive_halving', min_resource=15, reduction_factor=2),
+    pruner=dict(name='successive_halving', min_resource=30, reduction_factor=2),
     seed=0,
   )

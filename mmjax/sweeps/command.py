@@ -92,7 +92,8 @@ def _main(
       sweep_lib.check(sweep, build_of)
       print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
     elif values.workers > 1:
-      sys.exit(0 if _run_many(sweep, values) else 1)
+      argv = _argv(values, overrides)
+      sys.exit(0 if _run_many(sweep, values, argv) else 1)
     else:
       try:
         hosts.connect(
@@ -131,15 +132,20 @@ def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
     return worker.work(sweep, study, values.workdir, train)
 
 
-def _run_many(sweep: sweep_lib.Sweep, values: Any) -> bool:
-  """Starts workers as processes, and shows the study while they run."""
-  argv = [
-    argument
-    for argument in sys.argv[1:]
-    if not argument.lstrip('-').startswith(('workers', 'devices_per_trial'))
+def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
+  """The flags of one of several workers; it stays alone, wherever it runs."""
+  names = ('sweep', 'workdir', 'storage', 'grace', 'traceback')
+  return [
+    *(f'--{name}={values[name].value}' for name in names),
+    *(f'--config.{path}={text}' for path, text in overrides),
+    '--num_processes=1',
   ]
+
+
+def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
+  """Starts workers as processes, and shows the study while they run."""
   workers = local.Workers(
-    [*argv, '--num_processes=1'],
+    argv,
     values.workdir,
     workers=values.workers,
     per_trial=values.devices_per_trial,

@@ -26,7 +26,7 @@ def probe() -> tuple[str, int]:
     raise UserError(f'JAX finds no device: {done.stderr.strip()}')
   platform, count = done.stdout.split()[-2:]
   if platform == 'cpu':
-    return platform, len(os.sched_getaffinity(0))
+    return platform, len(_cores())
   return platform, int(count)
 
 
@@ -120,7 +120,7 @@ class Workers:
 
   def __enter__(self) -> 'Workers':
     self._logs.mkdir(parents=True, exist_ok=True)
-    cores = sorted(os.sched_getaffinity(0))
+    cores = _cores()
     for worker, per_trial in enumerate(self._shares):
       file = self.log(worker).open('a')
       self._files.append(file)
@@ -133,7 +133,8 @@ class Workers:
         start_new_session=True,
       )
       self._processes.append(process)
-      if self._platform == 'cpu':
+      # Linux alone can bind a process to cores.
+      if self._platform == 'cpu' and hasattr(os, 'sched_setaffinity'):
         first = worker * per_trial
         os.sched_setaffinity(process.pid, cores[first : first + per_trial])
     return self
@@ -161,3 +162,10 @@ class Workers:
   def wait(self) -> list[int]:
     """Until all have ended; their exit codes."""
     return [process.wait() for process in self._processes]
+
+
+def _cores() -> list[int]:
+  """Those that this process may use."""
+  if hasattr(os, 'sched_getaffinity'):
+    return sorted(os.sched_getaffinity(0))
+  return list(range(os.cpu_count() or 1))

@@ -85,14 +85,14 @@ def rendered(study: optuna.Study) -> table.Table:
   out = table.Table(
     box=box.SIMPLE_HEAD, title=summary(study), title_justify='left'
   )
-  out.add_column('trial', justify='right')
-  out.add_column('state')
+  out.add_column('trial', justify='right', no_wrap=True)
+  out.add_column('state', no_wrap=True)
   for path in fields:
     out.add_column(path.rpartition('.')[2], justify='right')
   for name in metrics:
-    out.add_column(name, justify='right')
+    out.add_column(name.rpartition('/')[2], justify='right')
   for name in ('step', 'time'):
-    out.add_column(name, justify='right')
+    out.add_column(name, justify='right', no_wrap=True)
   first = {trial.number for trial in best.trials(study)}
   for trial in _shown(study, trials):
     values = [number(trial.params.get(path, '')) for path in fields]

@@ -132,7 +132,7 @@ class _Trial:
         # seen before.
         return self._failed(str(error))
       except loop.NonFiniteError as error:
-        return self._failed(str(error))
+        return self._diverged(str(error))
       except Exception as error:
         # Of several hosts, one may have died, and another worker goes on.
         if jax.process_count() > 1:
@@ -219,6 +219,18 @@ class _Trial:
     if self._taken is not None:
       self._taken.fail(reason)
     return 'failed'
+
+  def _diverged(self, reason: str) -> str:
+    """Ends the trial as one that was not worth more steps.
+
+    Samplers learn from pruned trials where not to go, and nothing from failed
+    ones.
+    """
+    print(f'this trial diverged: {reason}')
+    if self._taken is not None:
+      self._taken.note(reason=reason, **self._costs())
+      self._taken.prune()
+    return 'pruned'
 
   def _costs(self) -> dict[str, float]:
     """Steps and seconds of training that the trial took, of all its runs."""

@@ -130,7 +130,7 @@ def check(config: Any, build: Callable[[Any], Experiment]) -> None:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  mesh = _mesh(config)
+  mesh = _users(program.mesh_of, config)
   _users(program.build, config, _users(build, config), mesh)
 
 

@@ -6,7 +6,6 @@ import pathlib
 import pwd
 import shutil
 import subprocess
-import sys
 import tempfile
 
 import pytest
@@ -70,9 +69,10 @@ def test_four_workers_run_each_trial_once(server, tmp_path):
     sampler="'random'",
     set="{'train.steps': 1, 'train.eval_every': 0}",
   )
-  command = [sys.executable, trivial.__file__, file, tmp_path / 'lr', server, 0]
-  workers = [subprocess.Popen([*map(str, command)]) for _ in range(4)]
-  assert [worker.wait() for worker in workers] == [0] * 4
+  workers = [trivial.start(file, tmp_path / 'lr', server) for _ in range(4)]
+  for process in workers:
+    process.join()
+    assert process.exitcode == 0
   study = trivial.work(file, tmp_path / 'lr', server)
   assert [t.state.name for t in study.trials()] == ['COMPLETE'] * 40
   assert [t.number for t in study.trials()] == list(range(40))

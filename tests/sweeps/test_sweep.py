@@ -2,6 +2,7 @@
 
 import pathlib
 
+import optuna
 import pytest
 import trivial
 
@@ -114,6 +115,25 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
     'model.width=17',
   ]
   assert 'width 17 is odd' in lines[-1]
+
+
+def test_a_chosen_section_may_have_a_field_of_its_own(tmp_path):
+  loaded = sweep.load(
+    trivial.write(
+      tmp_path,
+      space="{'model.part': choice({'name': 'a'}, {'name': 'b', 'size': 1}), "
+      "'model.part.size': integers(2, 6).when('model.part', "
+      "{'name': 'b', 'size': 1})}",
+    )
+  )
+  trial = optuna.trial.FixedTrial(
+    {'model.part': '{"name": "b", "size": 1}', 'model.part.size': 5}
+  )
+  stored = space.sample(loaded.space, trial)
+  config = loaded.config(space.values(loaded.space, stored))
+  assert config.model.part.to_dict() == {'name': 'b', 'size': 5}
+  other = optuna.trial.FixedTrial({'model.part': '{"name": "a"}'})
+  assert list(space.sample(loaded.space, other)) == ['model.part']
 
 
 def test_choices_of_any_kind_come_back():

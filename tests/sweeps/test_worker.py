@@ -3,27 +3,14 @@
 import json
 import math
 import random
-import signal
-import subprocess
-import sys
 
 import pytest
 import trivial
 
 from mmjax.sweeps import best, worker
-from mmjax.train import main, settings
+from mmjax.train import loop, main, settings
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
-
-
-def _start(file, workdir, location='journal', seconds=0.0):
-  return subprocess.Popen(
-    [
-      sys.executable,
-      trivial.__file__,
-      *map(str, (file, workdir, location, seconds)),
-    ]
-  )
 
 
 def _states(study):
@@ -79,15 +66,14 @@ def test_a_killed_worker_changes_no_trial(tmp_path):
   want = trivial.work(file, tmp_path / 'whole')
   draw, kills = random.Random(0), 0
   while True:
-    process = _start(file, tmp_path / 'killed' / 'whole', seconds=0.04)
-    try:
-      process.wait(draw.uniform(1.5, 4.0) if kills < 3 else None)
+    process = trivial.start(file, tmp_path / 'killed' / 'whole', seconds=0.04)
+    process.join(draw.uniform(0.2, 1.5) if kills < 5 else None)
+    if process.exitcode is not None:
       break
-    except subprocess.TimeoutExpired:
-      process.send_signal(signal.SIGKILL)
-      process.wait()
-      kills += 1
-  assert process.returncode == 0
+    process.kill()
+    process.join()
+    kills += 1
+  assert process.exitcode == 0
   got = trivial.work(file, tmp_path / 'killed' / 'whole')
   assert _params(got) == _params(want)
   assert _states(got) == _states(want)
@@ -105,8 +91,12 @@ def test_a_killed_worker_changes_no_trial(tmp_path):
 @pytest.mark.slow
 def test_workers_share_a_study(tmp_path):
   file = trivial.write(tmp_path, sampler="'random'")
-  workers = [_start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)]
-  assert [process.wait() for process in workers] == [0, 0]
+  workers = [
+    trivial.start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)
+  ]
+  for process in workers:
+    process.join()
+    assert process.exitcode == 0
   study = trivial.work(file, tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
   for folder in (tmp_path / 'lr/trials').iterdir():
@@ -208,6 +198,19 @@ def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
   assert _states(study) == [COMPLETE, FAIL, *[COMPLETE] * 4]
   assert 'width 7' in study.trials()[1].user_attrs['reason']
   assert 'width 7' in (tmp_path / 'lr/trials/1/log.txt').read_text()
+
+
+def test_divergence_counts_as_pruned(tmp_path):
+  def train(config, workdir, report):
+    if config.optimizer.lr > 1e-3:
+      raise loop.NonFiniteError('step 1: loss=nan')
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  high = [t.params['optimizer.lr'] > 1e-3 for t in study.trials()]
+  assert sum(high) == 3  # In a row; they are no failures.
+  assert _states(study) == [PRUNED if h else COMPLETE for h in high]
+  assert 'loss=nan' in study.trials()[high.index(True)].user_attrs['reason']
 
 
 def test_what_fails_always_ends_the_worker(tmp_path):

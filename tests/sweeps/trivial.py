@@ -3,8 +3,10 @@
 python trivial.py SWEEP WORKDIR STORAGE SECONDS_A_STEP
 """
 
+import functools
 import json
 import math
+import multiprocessing
 import pathlib
 import sys
 import time
@@ -37,23 +39,24 @@ def quality(config, step):
 def trainer(seconds=0.0):
   """As `mmjax.train.loop.run`: goes on from where a process before stopped."""
 
-  def train(config, workdir, report):
-    workdir.mkdir(parents=True, exist_ok=True)
-    saved = workdir / 'saved'
-    begun = int(saved.read_text() or 0) if saved.exists() else 0
-    for step in range(begun + 1, config.train.steps + 1):
-      time.sleep(seconds)
-      with (workdir / 'steps.txt').open('a') as file:
-        print(step, file=file)
-      results = {'val/quality': quality(config, step), 'step': step}
-      results['train_seconds'] = 0.5 * step
-      (workdir / 'results.json').write_text(json.dumps(results))
-      if step < config.train.steps and report(step, results):
-        return {}
-      saved.write_text(str(step))
-    return results
+  return functools.partial(_train, seconds)
 
-  return train
+
+def _train(seconds, config, workdir, report):
+  workdir.mkdir(parents=True, exist_ok=True)
+  saved = workdir / 'saved'
+  begun = int(saved.read_text() or 0) if saved.exists() else 0
+  for step in range(begun + 1, config.train.steps + 1):
+    time.sleep(seconds)
+    with (workdir / 'steps.txt').open('a') as file:
+      print(step, file=file)
+    results = {'val/quality': quality(config, step), 'step': step}
+    results['train_seconds'] = 0.5 * step
+    (workdir / 'results.json').write_text(json.dumps(results))
+    if step < config.train.steps and report(step, results):
+      return {}
+    saved.write_text(str(step))
+  return results
 
 
 def write(folder, **more):
@@ -82,6 +85,18 @@ def work(file, workdir, location='journal', train=None, **options):
     loaded, its_study, workdir, train or trainer(), poll=0.1, **options
   )
   return its_study
+
+
+def start(file, workdir, location='journal', seconds=0.0):
+  """One worker's life in a process of its own."""
+  # Forked from a process that has imported all, but not begun to use JAX.
+  context = multiprocessing.get_context('forkserver')
+  context.set_forkserver_preload(['trivial'])
+  process = context.Process(
+    target=work, args=(file, workdir, location, trainer(seconds))
+  )
+  process.start()
+  return process
 
 
 if __name__ == '__main__':

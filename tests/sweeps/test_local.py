@@ -1,0 +1,81 @@
+"""Workers of one machine have devices of their own."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from mmjax.sweeps import local
+from mmjax.train.settings import UserError
+
+
+def test_devices_are_shared_out():
+  assert local.share('gpu', 8, 3, 2) == [2, 2, 2]
+  assert local.share('gpu', 8, 3, 0) == [2, 2, 2]
+  assert local.share('cpu', 2, 2, 0) == [1, 1]
+
+
+@pytest.mark.parametrize(
+  ('args', 'message'),
+  [
+    (('gpu', 8, 3, 4), '3 with --devices_per_trial=4 need 12 devices'),
+    (('cpu', 2, 3, 0), 'need 3 cores, and there are 2'),
+    (('tpu', 8, 2, 3), 'has 1, 2, 4, 8 chips'),
+  ],
+)
+def test_what_is_not_there_is_refused(args, message):
+  with pytest.raises(UserError, match=message):
+    local.share(*args)
+
+
+def test_each_worker_sees_its_own(monkeypatch):
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+  assert local.environment('gpu', 1, 2) == {'CUDA_VISIBLE_DEVICES': '2,3'}
+  monkeypatch.setenv('CUDA_VISIBLE_DEVICES', 'GPU-a,GPU-b,GPU-c,GPU-d')
+  assert local.environment('gpu', 1, 2) == {
+    'CUDA_VISIBLE_DEVICES': 'GPU-c,GPU-d'
+  }
+  assert local.environment('tpu', 3, 1) == {
+    'TPU_VISIBLE_CHIPS': '3',
+    'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
+    'TPU_PROCESS_BOUNDS': '1,1,1',
+  }
+  assert local.environment('cpu', 1, 2) == {'JAX_NUM_CPU_DEVICES': '2'}
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+  """Workers that print what they were given, then wait."""
+  monkeypatch.setattr(local, 'probe', lambda: ('cpu', 2))
+  monkeypatch.setattr(
+    os, 'sched_getaffinity', lambda process: {0, 1}, raising=False
+  )
+  bound = {}
+  monkeypatch.setattr(os, 'sched_setaffinity', bound.__setitem__, raising=False)
+  code = (
+    'import os, sys, time;'
+    "print(sys.argv[1:], os.environ['JAX_NUM_CPU_DEVICES'], flush=True);"
+    'time.sleep(60)'
+  )
+  python = tmp_path / 'python'
+  python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
+  python.chmod(0o755)
+  monkeypatch.setattr(sys, 'executable', str(python))
+  workers = local.Workers(['--sweep=a.py'], tmp_path, workers=2, per_trial=0)
+  return workers, bound
+
+
+def test_workers_are_bound_logged_and_stopped(started):
+  workers, bound = started
+  with workers:
+    while '1\n' not in workers.log(1).read_text():
+      time.sleep(0.01)
+    workers.stop()
+    assert workers.wait() == [-signal.SIGTERM] * 2
+  assert sorted(map(list, bound.values())) == [[0], [1]]
+  assert (
+    workers.log(1).read_text()
+    == "['-m', 'experiments.sweep', '--sweep=a.py'] 1\n"
+  )
