@@ -7,23 +7,23 @@ retrieval between images and all their captions.
     --workdir=runs/contrastive
 """
 
-import jax
-
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import predict
+from mmjax.parallel import mesh
 from mmjax.train import experiment, main, rebuild
 
 
 def build(config) -> experiment.Experiment:
   """Makes the experiment that a config describes."""
+  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   feed = feeds.open_feed(
     config.data,
     batch_size=config.train.batch_size,
     seed=config.seed,
     text=True,
-    num_hosts=jax.process_count(),
-    host=jax.process_index(),
+    num_hosts=num_hosts,
+    host=host,
   )
   model = rebuild.build_model(config, feed.preprocess)
 

@@ -7,8 +7,6 @@ captioner (CoCa) on one image tower; each is measured by its own evaluator.
     --workdir=runs/pretrain --config.objectives.captioning.weight=2.0
 """
 
-import jax
-
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import predict
@@ -23,6 +21,7 @@ def build(config, blind=None) -> experiment.Experiment:
     blind: the results of the twin that sees no image.
   """
   losses = objectives.build(config.objectives, blind=config.data.blind)
+  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   feed = feeds.open_feed(
     config.data,
     batch_size=config.train.batch_size,
@@ -30,8 +29,8 @@ def build(config, blind=None) -> experiment.Experiment:
     text='contrastive' in losses or 'captioning' in losses,
     question='vqa_classification' in losses,
     label='vqa_classification' in losses,
-    num_hosts=jax.process_count(),
-    host=jax.process_index(),
+    num_hosts=num_hosts,
+    host=host,
   )
   model = rebuild.build_model(config, feed.preprocess)
   shared = {

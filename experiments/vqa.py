@@ -9,8 +9,6 @@ by question type, beside that of a twin that sees no image.
   python -m experiments.vqa --config=configs/vqa_shapes.py --workdir=runs/vqa
 """
 
-import jax
-
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import predict
@@ -25,6 +23,7 @@ def build(config, blind=None) -> experiment.Experiment:
     blind: the results of the twin that sees no image.
   """
   losses = objectives.build(config.objectives, blind=config.data.blind)
+  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   feed = feeds.open_feed(
     config.data,
     batch_size=config.train.batch_size,
@@ -33,8 +32,8 @@ def build(config, blind=None) -> experiment.Experiment:
     question=True,
     answer='vqa_generation' in losses,
     label='vqa_classification' in losses,
-    num_hosts=jax.process_count(),
-    host=jax.process_index(),
+    num_hosts=num_hosts,
+    host=host,
   )
   model = rebuild.build_model(config, feed.preprocess)
   if 'vqa_classification' in losses:

@@ -36,6 +36,7 @@ Batch = Mapping[str, Any]
 Outputs = Mapping[str, Any]
 Params = Any  # A pytree of arrays, as Linen's `init` gives.
 Metrics = dict[str, Any]
+AxisNames = str | tuple[str, ...]  # Of the mesh, for code of one device.
 
 
 @flax.struct.dataclass
@@ -56,7 +57,15 @@ class Tokens:
 
 @runtime_checkable
 class Objective(Protocol):
-  """A pure loss on a model's outputs."""
+  """A pure loss on a model's outputs.
+
+  Attributes:
+    compares: names of the outputs in which it compares examples with each
+      other, () if it takes each example by itself. These, and the batch, must
+      then be all that it looks at.
+  """
+
+  compares: tuple[str, ...]
 
   def count(self, batch: Batch) -> Array:
     """Number of items (tokens, examples) that the loss is a mean over."""
@@ -68,6 +77,6 @@ class Objective(Protocol):
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """Returns the scalar loss, 0 where `count` is 0, and scalar metrics."""

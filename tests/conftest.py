@@ -1,5 +1,9 @@
 """Strictness for all tests: shapes, no rank promotion; and quick compiling."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jaxtyping
 import numpy as np
@@ -13,6 +17,7 @@ jaxtyping.install_import_hook(
     'mmjax.data.images',
     'mmjax.metrics',
     'mmjax.objectives',
+    'mmjax.parallel.ring_attention',
     'mmjax.ops',
   ],
   # Whole numbers are numbers too.
@@ -63,3 +68,22 @@ def draw():
     )
 
   return variables
+
+
+@pytest.fixture(scope='session')
+def on_eight_devices():
+  """Runs the tests of a file in a process that has eight CPU devices."""
+
+  def run(path):
+    options = {'JAX_NUM_CPU_DEVICES': '8', 'PYTEST_ADDOPTS': ''}
+    done = subprocess.run(
+      [sys.executable, '-m', 'pytest', '-p', 'no:cacheprovider', str(path)],
+      env={**os.environ, **options},
+      capture_output=True,
+      text=True,
+      timeout=600,
+      check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+  return run

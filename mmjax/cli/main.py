@@ -4,13 +4,16 @@ import importlib
 import os
 import sys
 
-# A sub-command is a module of this package with `main(argv) -> int | None`. It
-# is imported when it is asked for, so that `mmjax --help` is quick.
+# A sub-command is a module of this package (with _ for -) that has
+# `main(argv) -> int | None`. It is imported when it is asked for, so that
+# `mmjax --help` is quick.
 COMMANDS = {
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
+  'plan': 'what a training step needs on TPUs that are not there',
   'predict': 'caption an image file, or answer a question about it',
   'report': 'test results of runs in one table',
+  'sweep-report': 'what a sweep found, as one HTML file',
 }
 
 USAGE = """\
@@ -35,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     The exit status.
   """
   argv = sys.argv[1:] if argv is None else argv
-  lines = [f'  {name:<10} {what}' for name, what in COMMANDS.items()]
+  lines = [f'  {name:<12} {what}' for name, what in COMMANDS.items()]
   usage = USAGE.format(commands='\n'.join(lines))
   if argv and argv[0] in ('-h', '--help', 'help'):
     print(usage, end='')
@@ -48,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
       print(f'mmjax: there is no command {argv[0]!r}\n', file=sys.stderr)
     print(usage, end='', file=sys.stderr)
     return 2
-  command = importlib.import_module(f'mmjax.cli.{argv[0]}')
+  command = importlib.import_module(f'mmjax.cli.{argv[0].replace("-", "_")}')
   try:
     status = command.main(argv[1:]) or 0
     sys.stdout.flush()  # Here, where a closed pipe is expected.

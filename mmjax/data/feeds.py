@@ -5,7 +5,14 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mmjax.data import batches, preprocess, records, sources, tokenizers
+from mmjax.data import (
+  batches,
+  preprocess,
+  records,
+  sources,
+  synthetic,
+  tokenizers,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +67,8 @@ def open_feed(
   """
 
   def open_split(split: str, where: Mapping[str, Any] | None):
+    if synthetic.is_synthetic(data['name']):
+      return synthetic.open_split(data, split, where)
     return sources.open_source(
       data['name'],
       split,
@@ -74,7 +83,7 @@ def open_feed(
     'test': open_split(data['test_split'], data['test_where']),
     **{name: open_split(name, None) for name in data['extra_splits']},
   }
-  tokenizer = _tokenizer(data['tokenizer'], train)
+  tokenizer = _tokenizer(data, train)
   preprocessor = preprocess.Preprocessor(
     tokenizer=tokenizer,
     image_size=0 if data['blind'] else data['image_size'],
@@ -116,12 +125,17 @@ def open_feed(
   )
 
 
-def _tokenizer(setting: str, source: sources.Source) -> tokenizers.Tokenizer:
+def _tokenizer(
+  data: Mapping[str, Any], source: sources.Source
+) -> tokenizers.Tokenizer:
   """The tokenizer that a config names: 'bytes', a file, or the data set's."""
+  setting = data['tokenizer']
   if setting == 'bytes':
     return tokenizers.byte_tokenizer()
   if setting:
     return tokenizers.Tokenizer.load(setting)
+  if synthetic.is_synthetic(data['name']):
+    return synthetic.tokenizer(synthetic.vocab_size(data['name']))
   path = source.folder / records.TOKENIZER_FILE
   if not path.exists():
     raise FileNotFoundError(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
 
@@ -226,7 +227,11 @@ class TextDecoder(nn.Module):
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
     x, _ = self.unimodal_blocks(
-      x, mask=_causal(mask), offsets=self._offsets(mask), train=train
+      x,
+      mask=mask[:, None],
+      causal=True,
+      offsets=self._offsets(mask),
+      train=train,
     )
     pooled = self.unimodal_norm(ops.last_token(x, mask))
     return Tokens(x, mask, pooled)
@@ -252,13 +257,15 @@ class TextDecoder(nn.Module):
     Returns:
       Features [B, T, D].
     """
-    allowed = _causal(text.mask)
+    allowed = text.mask[:, None]
     if prefix is not None:
-      allowed = allowed | _among(prefix & text.mask)
+      causal = allowed & ops.causal_mask(text.mask.shape[1])
+      allowed = causal | _among(prefix & text.mask)
     x, _ = self.blocks(
       text.values,
       None if context is None else context.values,
       mask=allowed,
+      causal=prefix is None,
       context_mask=None if context is None else context.mask[:, None],
       positions=positions,
       offsets=self._offsets(text.mask, positions),
@@ -274,6 +281,7 @@ class TextDecoder(nn.Module):
     if self.head_scale != 1:
       x = x * jnp.asarray(self.head_scale, x.dtype)
     logits = self.words.attend(x) if self.tied else self.head(x)
+    logits = rules.constrain(logits, 'batch', 'length', 'vocab')
     logits = logits.astype(jnp.float32)
     return logits + self.logit_bias[None, None] if self.head_bias else logits
 
@@ -424,11 +432,6 @@ class TextDecoder(nn.Module):
       )
     keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
     return self.relative_positions(keys if queries is None else queries, keys)
-
-
-def _causal(mask: Array) -> Array:
-  """Which tokens [B, T, T] each may see: real ones, up to itself."""
-  return mask[:, None] & ops.causal_mask(mask.shape[1])
 
 
 def _among(mask: Array) -> Array:

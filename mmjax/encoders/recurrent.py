@@ -11,6 +11,10 @@ from mmjax.types import Array, Tokens
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
 
+def _named(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
+  return nn.with_logical_partitioning(init, ('embed', None))
+
+
 class Recurrent(nn.Module):
   """Reads a token sequence one by one.
 
@@ -51,7 +55,13 @@ class Recurrent(nn.Module):
 
     def reader(reverse: bool) -> nn.RNN:
       return nn.RNN(
-        cell(self.width, dtype=self.dtype, parent=None),
+        cell(
+          self.width,
+          kernel_init=_named(nn.initializers.lecun_normal()),
+          recurrent_kernel_init=_named(nn.initializers.orthogonal()),
+          dtype=self.dtype,
+          parent=None,
+        ),
         reverse=reverse,
         keep_order=True,
       )
@@ -60,7 +70,12 @@ class Recurrent(nn.Module):
     if self.bidirectional:
       self.backward = [reader(True) for _ in range(self.depth)]
       self.merge = [
-        nn.Dense(self.width, dtype=self.dtype) for _ in range(self.depth)
+        nn.Dense(
+          self.width,
+          kernel_init=_named(nn.initializers.lecun_normal()),
+          dtype=self.dtype,
+        )
+        for _ in range(self.depth)
       ]
 
   def __call__(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
 _STEMS = ('imagenet', 'small', 'patch')
@@ -123,7 +124,7 @@ class ResNet(nn.Module):
     """Applies the blocks to a feature map [B, r, c, D]."""
     del mask, train
     for block in self.blocks:
-      x = block(x)
+      x = rules.constrain(block(x), 'batch', None, None, None)
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
 
@@ -182,9 +181,6 @@ class Transformer(tower.Tower):
     train: bool,
   ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
-    allowed = mask[:, None]
-    if self.causal:
-      allowed = allowed & ops.causal_mask(x.shape[1])
     offsets = None
     if self.relative is not None:
       places = jnp.arange(x.shape[1])[None]
@@ -192,7 +188,8 @@ class Transformer(tower.Tower):
     x, _ = self.blocks(
       x,
       None if context is None else context.values,
-      mask=allowed,
+      mask=mask[:, None],
+      causal=self.causal,
       context_mask=None if context is None else context.mask[:, None],
       offsets=offsets,
       train=train,

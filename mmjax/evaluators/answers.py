@@ -4,12 +4,11 @@ import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jax
-import numpy as np
 from PIL import Image
 
 from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.evaluators import spread
 from mmjax.metrics import answers as metrics
 from mmjax.types import Batch, Params
 
@@ -50,7 +49,7 @@ class Answers:
         image.
       name: prefix of the numbers.
     """
-    self._answer = jax.jit(answer)
+    self._answer = spread.over_mesh(answer)
     if num_examples:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))
@@ -101,7 +100,7 @@ class Answers:
     ) as ahead:
       for batch in ahead:
         arrays = {key: batch[key] for key in _KEYS if key in batch}
-        chosen = np.asarray(self._answer(params, arrays))
+        chosen = self._answer(params, arrays)
         if chosen.ndim == 1:
           given += [self._preprocess.answers[i] for i in chosen]
         else:

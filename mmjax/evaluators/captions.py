@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 
@@ -15,6 +14,7 @@ from mmjax.data import (
   shapes_captions,
   sources,
 )
+from mmjax.evaluators import spread
 from mmjax.metrics import captions as metrics
 from mmjax.types import Batch, Params
 
@@ -57,7 +57,7 @@ class Captions:
       parse: see the class.
       name: prefix of the numbers.
     """
-    self._generate = jax.jit(generate)
+    self._generate = spread.over_mesh(generate)
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
@@ -126,7 +126,7 @@ class Captions:
     ) as ahead:
       for batch in ahead:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
-        tokens = np.asarray(self._generate(params, arrays))
+        tokens = self._generate(params, arrays)
         written += [self._preprocess.tokenizer.decode(row) for row in tokens]
     return written[: self._num]
 

@@ -4,12 +4,12 @@ import collections
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from PIL import Image
 
 from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.evaluators import spread
 from mmjax.metrics import retrieval
 from mmjax.types import Batch, Params
 
@@ -51,8 +51,8 @@ class Retrieval:
       gallery_by: a metadata field, see the class.
       name: prefix of the numbers.
     """
-    self._embed_images = jax.jit(embed_images)
-    self._embed_texts = jax.jit(embed_texts)
+    self._embed_images = spread.over_mesh(embed_images)
+    self._embed_texts = spread.over_mesh(embed_texts)
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
@@ -126,7 +126,7 @@ class Retrieval:
     ) as ahead:
       for batch in ahead:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
-        vectors.append(np.asarray(self._embed_images(params, arrays)))
+        vectors.append(self._embed_images(params, arrays))
     return np.concatenate(vectors)[: self._num]
 
   def _texts(self, params: Params, texts: Sequence[str]) -> np.ndarray:
@@ -138,7 +138,7 @@ class Retrieval:
       for row, text in enumerate(texts[start : start + size]):
         ids[row], mask[row] = self._preprocess.tokenizer.encode(text, length)
       arrays = {'text': ids, 'text_mask': mask}
-      vectors.append(np.asarray(self._embed_texts(params, arrays)))
+      vectors.append(self._embed_texts(params, arrays))
     return np.concatenate(vectors)[: len(texts)]
 
   def _show(

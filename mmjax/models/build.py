@@ -15,7 +15,12 @@ import ml_collections
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
-from mmjax.models import contrastive_captioner, dual_encoder, encoder_decoder
+from mmjax.models import (
+  contrastive_captioner,
+  dual_encoder,
+  encoder_decoder,
+  vision_language,
+)
 
 IMAGE_ENCODERS = {'vit': encoders.ViT, 'resnet': encoders.ResNet}
 TEXT_ENCODERS = {
@@ -28,13 +33,17 @@ FUSIONS = {
   'gated': fusion.Gated,
 }
 DECODERS = {'text': decoders.TextDecoder}
+PROJECTORS = {'mlp': mnn.Mlp}
 MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
+  'vision_language': vision_language.VisionLanguage,
 }
 PARTS = {
   'image': IMAGE_ENCODERS,
+  'vision': IMAGE_ENCODERS,
+  'projector': PROJECTORS,
   'text': TEXT_ENCODERS,
   'question': TEXT_ENCODERS,
   'fusion': FUSIONS,

@@ -67,7 +67,7 @@ class ContrastiveCaptioner(writing.Writer):
       self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
     )
     if self.num_answers:
-      self.classifier = nn.Dense(self.num_answers, dtype=self.dtype)
+      self.classifier = questions.classifier(self.num_answers, self.dtype)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Runs every task that the batch has the parts for.

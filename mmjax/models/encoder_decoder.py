@@ -57,7 +57,7 @@ class EncoderDecoder(writing.Writer):
         'encoder has cross_attention'
       )
     if self.num_answers:
-      self.classifier = nn.Dense(self.num_answers, dtype=self.dtype)
+      self.classifier = questions.classifier(self.num_answers, self.dtype)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Runs every task that the batch and the model have the parts for.

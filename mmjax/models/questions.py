@@ -1,9 +1,23 @@
-"""Several questions about one image."""
+"""Questions, of which one image may have several, and their answers."""
 
+from typing import Any
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mmjax.types import Array, Tokens
+
+
+def classifier(num_answers: int, dtype: Any) -> nn.Dense:
+  """Features [..., D] to logits [..., C] over the answer vocabulary."""
+  return nn.Dense(
+    num_answers,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.lecun_normal(), ('embed', None)
+    ),
+    dtype=dtype,
+  )
 
 
 def rows(array: Array) -> Array:

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import decoders
-from mmjax.models import writing
+from mmjax.models import questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -19,41 +19,69 @@ class VisionLanguage(writing.Writer):
   `PackedViT`, which needs none; BLIP-2 (Li et al. 2023) with a
   `QueryTransformer` and, where its language model is a T5, an `encoder`.
 
-  A text holds as many placeholders as there are tokens of its pictures; the
-  first placeholder becomes the first token, and so on.
+  Published models have placeholders: a text holds as many as there are tokens
+  of its pictures; the first placeholder becomes the first token, and so on.
+
+  Without placeholders it captions and answers, and can be trained to: one
+  picture comes first, then the question, if there is one, then what is written
+  (PaliGemma, figure 2). A batch may ask several questions about a picture,
+  which is seen once.
 
   Attributes:
     vision: an image encoder, `ViT` or `PackedViT`.
-    decoder: a `TextDecoder`; with cross-attention if there is an encoder.
-    placeholders: ids of the tokens in whose place pictures are put.
+    decoder: a `TextDecoder`, with cross-attention if there is an encoder; to
+      caption and answer, with rotary positions or none.
+    placeholders: ids of the tokens in whose place pictures are put; () to
+      caption and answer.
     projector: from the encoder's tokens to the decoder's width; None if it is
       that already.
     encoder: a `Transformer` that reads texts and pictures before the decoder
       writes an answer; None for a decoder that reads them itself.
     skipped: how many tokens of each picture are left out, from its first on:
       1 for a class token.
-    prefix: whether all tokens of a text see each other in both directions,
-      unless the batch says which of them do.
-    bos_id: the token that an answer begins with, with an encoder.
+    prefix: whether all tokens of a text (without placeholders: those of the
+      picture and the question) see each other in both directions, unless the
+      batch says which of them do.
+    bos_id: the token that starts a text that is written.
     eos_id: the token that ends a text.
     pad_id: the token that fills up after the end.
   """
 
   vision: nn.Module
   decoder: nn.Module
-  placeholders: Sequence[int]
+  placeholders: Sequence[int] = ()
   projector: nn.Module | None = None
   encoder: nn.Module | None = None
   skipped: int = 0
   prefix: bool = False
-  bos_id: int = 0
+  bos_id: int = 1
   eos_id: int = 2
   pad_id: int = 0
 
-  tasks: ClassVar[tuple[str, ...]] = ('continue',)
+  tasks: ClassVar[tuple[str, ...]] = ('continue', 'caption', 'answer')
+
+  def setup(self):
+    if self.placeholders:
+      return
+    if self.decoder.cross_attention:
+      raise ValueError(
+        'model.decoder.cross_attention is True, but pictures stand among the '
+        'words; set it to False'
+      )
+    if self.decoder.positions != 'none':
+      raise ValueError(
+        f'model.decoder.positions is {self.decoder.positions!r}, but a picture '
+        "among words needs rotary positions: set positions='none' and "
+        'block=dict(rope_theta=1e4)'
+      )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-    """Reads whole texts with their pictures.
+    """Reads whole texts with their pictures, or captions and answers.
+
+    Without placeholders the batch is that of the other models, see
+    `mmjax.types`, and the outputs are `caption_logits` [B, T - 1, V] and
+    `answer_token_logits` [B, A - 1, V] or [B, n, A - 1, V], as far as the batch
+    has what they are about.
 
     Args:
       batch: `text` [B, T] with `text_mask` [B, T], padding last, and what is
@@ -71,6 +99,8 @@ class VisionLanguage(writing.Writer):
     """
     if self.encoder is not None:
       return self._answer(batch, train=train)
+    if not self.placeholders:
+      return self._tasks(batch, train=train)
     mask = _mask(batch)
     text = self.decoder.encode(
       self.embed(batch, train=train), mask, train=train
@@ -129,6 +159,14 @@ class VisionLanguage(writing.Writer):
     """Reads the prompt with its pictures, see `Writer.read`."""
     if self.encoder is not None:
       return super().read(batch, task, length)
+    if (task == 'continue') != bool(self.placeholders):
+      can = "'continue'" if self.placeholders else "'caption' or 'answer'"
+      raise ValueError(
+        f'with placeholders {tuple(self.placeholders)} the model can not '
+        f'{task!r}; it can {can}'
+      )
+    if task != 'continue':
+      return self._read_task(batch, task, length)
     mask = _mask(batch)
     self.check_reach(mask.shape[1], length)
     cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
@@ -158,8 +196,113 @@ class VisionLanguage(writing.Writer):
     )
     return {'answer_token_logits': logits}
 
+  def _tasks(self, batch: Batch, *, train: bool) -> Outputs:
+    """What is trained without placeholders, see `__call__`."""
+    out = {}
+    image = self._picture(batch, train=train)
+    if 'text' in batch and image is not None:
+      out['caption_logits'] = self._teach(
+        self._before(image), batch['text'], batch['text_mask'], train=train
+      )
+    if 'question' in batch and 'answer' in batch:
+      logits = self._teach(
+        self._before(image, batch),
+        questions.rows(batch['answer']),
+        questions.rows(batch['answer_mask']),
+        train=train,
+      )
+      out['answer_token_logits'] = questions.unrows(logits, batch['question'])
+    return out
+
+  def _picture(self, batch: Batch, *, train: bool = False) -> Tokens | None:
+    """The tokens of one picture an example; None if the batch has none."""
+    if 'image' not in batch:
+      return None
+    image = batch['image']
+    mask = batch.get('image_mask')
+    seen = self.see({'image': image[:, None]}, train=train)
+    if mask is None:
+      return seen
+    there = seen.mask & mask[:, None]
+    # What an example doesn't have may be anything.
+    values = jnp.where(there[:, :, None], seen.values, 0)
+    return Tokens(values, there, seen.pooled)
+
+  def _before(self, image: Tokens | None, batch: Batch | None = None) -> Tokens:
+    """What stands before a text: the picture, and the question if asked one."""
+    if batch is None:
+      return image
+    ids = questions.rows(batch['question'])
+    mask = questions.rows(batch['question_mask'])
+    words = self.decoder.embed(jnp.where(mask, ids, 0))
+    if image is None:
+      return Tokens(words, mask, words[:, 0])
+    image = questions.beside(image, batch['question'])
+    return _joined(image, words, mask)
+
+  def _teach(
+    self, before: Tokens, ids: Array, mask: Array, *, train: bool
+  ) -> Array:
+    """Logits [B, T - 1, V] of each token of a text from those before it."""
+    words = self.decoder.embed(ids[:, :-1])
+    whole = _joined(before, words, mask[:, :-1])
+    start = before.mask.shape[1]
+    text = self.decoder.encode(whole.values, whole.mask, train=train)
+    x = self.decoder.attend(
+      text,
+      # Padding in the middle takes a place, but no position.
+      positions=_positions(whole.mask),
+      prefix=self._first(whole.mask, start),
+      train=train,
+    )
+    return self.decoder.logits(x[:, start:])
+
+  def _read_task(
+    self, batch: Batch, task: str, length: int
+  ) -> tuple[Array, decoders.DecoderCache]:
+    image = self._picture(batch)
+    if task == 'caption' and image is None:
+      raise ValueError('a caption needs an image; the batch has none')
+    if task == 'answer' and 'question' not in batch:
+      raise ValueError('an answer needs a question; the batch has none')
+    before = self._before(image, batch if task == 'answer' else None)
+    if 'prompt' in batch:
+      start, mask = batch['prompt'], batch['prompt_mask']
+    else:
+      start = jnp.full((before.mask.shape[0], 1), self.bos_id, jnp.int32)
+      mask = jnp.ones(start.shape, bool)
+    whole = _joined(before, self.decoder.embed(start), mask)
+    number = whole.mask.shape[1]
+    cache = self.decoder.init_cache(whole.mask.shape[0], number + length)
+    x, cache = self.decoder.advance(
+      whole.values,
+      cache,
+      whole.mask,
+      prefix=self._first(whole.mask, before.mask.shape[1]),
+    )
+    return self.next_logits(x, whole.mask), cache
+
+  def _first(self, mask: Array, number: int) -> Array | None:
+    """The tokens of a prefix: the first so many, as far as they are there."""
+    return (
+      mask & (jnp.arange(mask.shape[1])[None] < number) if self.prefix else None
+    )
+
   def _prefix(self, batch: Batch, mask: Array) -> Array | None:
     return batch.get('prefix', mask if self.prefix else None)
+
+
+def _joined(before: Tokens, words: Array, mask: Array) -> Tokens:
+  """Tokens with words [B, T, D] behind."""
+  values = jnp.concatenate([before.values.astype(words.dtype), words], axis=1)
+  return Tokens(
+    values, jnp.concatenate([before.mask, mask], axis=1), before.pooled
+  )
+
+
+def _positions(mask: Array) -> Array:
+  """How many real tokens [B, T] stand before each."""
+  return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
 
 
 def _mask(batch: Batch) -> Array:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.nn import norm
+from mmjax.parallel import ring_attention, rules
 from mmjax.types import Array
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
@@ -31,6 +32,11 @@ class KeyValues:
 
 class Attention(nn.Module):
   """Self- or cross-attention (Vaswani et al. 2017, section 3.2).
+
+  Under a mesh (`jax.set_mesh`) whose axis `sequence` splits tokens between
+  devices, self-attention is `parallel.ring_attention`; nothing has to be set.
+  Where 'intermediates' are collected it is not, as it never holds the weights,
+  nor with `offsets` or `scale`.
 
   Attributes:
     width: D, of the output.
@@ -71,6 +77,7 @@ class Attention(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     positions: Array | None = None,
     offsets: Array | None = None,
     cache: KeyValues | None = None,
@@ -83,6 +90,7 @@ class Attention(nn.Module):
       x: [B, T, D], asks.
       context: [B, S, E], answers, in cross-attention.
       mask: [B, T, S], True where a query may look.
+      causal: whether, of those, query t may look at keys 0..t alone.
       positions: [B, T], or [B, T, A] with several axes, for rotary
         self-attention; None counts from 0.
       offsets: [B, H, T, S] or [1, H, T, S], added to the logits, such as
@@ -98,9 +106,14 @@ class Attention(nn.Module):
       The result [B, T, D] and the new cache (None if none was given).
 
     Raises:
-      ValueError: where sizes don't fit together, or cross-attention has
-        neither context nor cache.
+      ValueError: where sizes don't fit together, cross-attention has neither
+        context nor cache, or a cache is to be read causally.
     """
+    if causal and (self.cross or cache is not None):
+      raise ValueError(
+        'causal=True is for self-attention without a cache, whose keys stand '
+        'where the queries do; say in the mask what each query may look at'
+      )
     head_dim = self._head_dim()
     query = self._project('query', self.num_heads, head_dim)(x)
     query = self._normalise('query_norm', query)
@@ -127,15 +140,46 @@ class Attention(nn.Module):
           cache,
           new,
         )
-    mixed, weights = ops.dot_product_attention(
-      query, new.key, new.value, mask, offsets=offsets, scale=self.scale
-    )
-    self.sow('intermediates', 'weights', weights)
+    if self._in_ring(cache, offsets):
+      mixed = ring_attention.ring_attention(
+        query, new.key, new.value, mask, causal=causal
+      )
+    else:
+      mixed = self._whole(query, new, mask, causal, offsets)
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
     out = HeadsToWidth(
       self.width, self._has_bias('out'), self.dtype, name='out'
     )(mixed)
     return out, cache
+
+  def _in_ring(self, cache: KeyValues | None, offsets: Array | None) -> bool:
+    """Whether tokens are split, so that keys have to go around.
+
+    Queries of cross-attention and of decoding are few: their weights are as
+    long as the context, and XLA splits them. Whoever wants to see the weights
+    gets all of them, computed together. Offsets are as large as the weights.
+    """
+    shown = self.is_mutable_collection('intermediates')
+    plain = offsets is None and self.scale is None
+    own = not self.cross and cache is None and plain
+    return own and not shown and ring_attention.is_on()
+
+  def _whole(
+    self,
+    query: Array,
+    keys: KeyValues,
+    mask: Array | None,
+    causal: bool,
+    offsets: Array | None,
+  ) -> Array:
+    if causal:
+      earlier = ops.causal_mask(query.shape[1])
+      mask = earlier if mask is None else mask & earlier
+    mixed, weights = ops.dot_product_attention(
+      query, keys.key, keys.value, mask, offsets=offsets, scale=self.scale
+    )
+    self.sow('intermediates', 'weights', weights)
+    return mixed
 
   def _head_dim(self) -> int:
     if self.head_dim is not None:
@@ -229,7 +273,7 @@ class WidthToHeads(nn.Module):
         jnp.float32,
       )
       y = y + bias[None, None].astype(self.dtype)
-    return y
+    return rules.constrain(y, 'batch', 'length', self.axis, 'head_dim')
 
 
 class HeadsToWidth(nn.Module):

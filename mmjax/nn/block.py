@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.nn import attention, mlp, norm
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 
@@ -101,6 +102,7 @@ class Block(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
     offsets: Array | None = None,
@@ -116,6 +118,8 @@ class Block(nn.Module):
       context: [B, S, E], for cross-attention.
       mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
         may look.
+      causal: whether, of those, it sees itself and what is before it alone;
+        not with a cache.
       context_mask: [B, T, S], the same for the context.
       positions: [B, T] or [B, T, A], for rotary positions.
       offsets: of self-attention, see `Attention`.
@@ -147,6 +151,7 @@ class Block(nn.Module):
       return self._attention('attention')(
         y,
         mask=mask,
+        causal=causal,
         positions=positions,
         offsets=offsets,
         cache=None if cache is None else cache.self_attention,
@@ -222,7 +227,7 @@ class Block(nn.Module):
       y = y * scale[None, None].astype(self.dtype)
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
     y = self._drop_path(y, drop_path, train)
-    x = x + y
+    x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (x if pre else normalise(x)), extra
 
   def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 _POSITIONS = ('learned', 'sincos', 'none')
@@ -87,7 +88,11 @@ class TokenEmbedding(nn.Module):
 
   def look_up(self, tokens: Array) -> Array:
     """Word vectors [B, T, D] of ids [B, T], without positions."""
-    x = self.table(tokens)
+    table = self.table.embedding.astype(self.dtype)
+    # Rows are looked up whole: `embed` is split like activations are, not like
+    # the table.
+    x = jnp.take(rules.constrain(table, 'vocab', None), tokens, axis=0)
+    x = rules.constrain(x, 'batch', 'length', 'embed')
     if self.scale != 1:
       x = x * jnp.asarray(self.scale, self.dtype)
     return x

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.parallel import rules
 from mmjax.types import Array
 
 
@@ -74,6 +75,7 @@ class Mlp(nn.Module):
       hidden = act(gate) * hidden
     else:
       hidden = act(hidden)
+    hidden = rules.constrain(hidden, 'batch', 'length', 'mlp')
     hidden = nn.Dropout(self.dropout)(hidden, deterministic=not train)
     return dense(self.width, ('mlp', 'embed'), name='down')(hidden)
 

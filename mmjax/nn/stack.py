@@ -58,6 +58,7 @@ class Stack(nn.Module):
     context: Array | None = None,
     *,
     mask: Array | None = None,
+    causal: bool = False,
     context_mask: Array | None = None,
     positions: Array | None = None,
     offsets: Array | None = None,
@@ -75,6 +76,7 @@ class Stack(nn.Module):
       x: see `Block`.
       context: see `Block`.
       mask: see `Block`.
+      causal: see `Block`.
       context_mask: see `Block`.
       positions: see `Block`.
       offsets: see `Block`; the same in all blocks.
@@ -119,6 +121,7 @@ class Stack(nn.Module):
         x,
         context,
         mask=visible,
+        causal=causal,
         context_mask=context_mask,
         positions=positions,
         offsets=offsets,

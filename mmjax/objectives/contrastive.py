@@ -1,15 +1,17 @@
 """Contrastive objectives: matching images with their texts."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax import ops
-from mmjax.objectives import presence
-from mmjax.types import Batch, Metrics, Outputs
+from mmjax.objectives import presence, tiles
+from mmjax.types import AxisNames, Batch, Metrics, Outputs
 
 
 def softmax_loss(
@@ -17,7 +19,10 @@ def softmax_loss(
   text: Float[Array, 'B E'],
   scale: Float[Array, ''],
   mask: Bool[Array, 'B'],
-  axis_name: str | None = None,
+  axis_name: AxisNames | None = None,
+  *,
+  tile: int = 0,
+  ring: bool = False,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """The symmetric cross-entropy of CLIP (Radford et al. 2021, figure 3).
 
@@ -27,13 +32,31 @@ def softmax_loss(
     scale: the inverse temperature.
     mask: [B], True for pairs that exist; others are neither asked about nor
       offered as answers.
-    axis_name: a mapped axis over whose devices the candidates are gathered; the
-      loss is then the mean over this device's pairs.
+    axis_name: a mapped axis, or several, over whose devices the candidates are
+      gathered; the loss is then the mean over this device's pairs.
+    tile: number of candidates whose logits are held at once; 0 for all, in a
+      ring for all that a device holds.
+    ring: whether the devices pass their candidates on to each other, one
+      neighbour's at a time, instead of gathering all of them.
 
   Returns:
     The loss, 0 where there is no pair, and the share of images whose own text
     comes first.
   """
+  if tile or ring:
+    ask = functools.partial(
+      tiles.row_losses,
+      'softmax',
+      scale=scale,
+      bias=jnp.zeros_like(scale),
+      offered=mask,
+      tile=tile,
+      ring=ring,
+      axis_name=axis_name,
+    )
+    (to_text, first), (to_image, _) = ask(image, text), ask(text, image)
+    loss = ops.masked_mean((to_text + to_image) / 2, mask)
+    return loss, ops.masked_mean(first, mask)
   labels, offered = jnp.arange(image.shape[0]), mask
   all_image, all_text = image, text
   if axis_name is not None:
@@ -60,7 +83,10 @@ def sigmoid_loss(
   scale: Float[Array, ''],
   bias: Float[Array, ''],
   mask: Bool[Array, 'B'],
-  axis_name: str | None = None,
+  axis_name: AxisNames | None = None,
+  *,
+  tile: int = 0,
+  ring: bool = False,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1).
 
@@ -74,11 +100,26 @@ def sigmoid_loss(
     bias: is added to them.
     mask: [B], True for pairs that exist.
     axis_name: as in `softmax_loss`.
+    tile: as in `softmax_loss`.
+    ring: as in `softmax_loss`; these are the chunks of section 3.3.
 
   Returns:
     The loss, 0 where there is no pair, and the share of images whose own text
     comes first.
   """
+  if tile or ring:
+    losses, first = tiles.row_losses(
+      'sigmoid',
+      image,
+      text,
+      scale,
+      bias,
+      mask,
+      tile=tile,
+      ring=ring,
+      axis_name=axis_name,
+    )
+    return ops.masked_mean(losses, mask), ops.masked_mean(first, mask)
   labels, offered, all_text = jnp.arange(image.shape[0]), mask, text
   if axis_name is not None:
     labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
@@ -103,14 +144,34 @@ class Contrastive:
 
   Attributes:
     kind: 'softmax' (CLIP) or 'sigmoid' (SigLIP).
+    tile: 0 computes all logits at once, [B, B] (split between the devices). A
+      number computes those of so many candidates at a time, in the backward
+      pass once more, so that memory grows with B and not with its square.
+    ring: whether devices pass their candidates on to each other, one
+      neighbour's at a time, instead of gathering all of them; with a tile,
+      that one in tiles.
   """
 
+  compares: ClassVar[tuple[str, ...]] = (
+    'image_embedding',
+    'text_embedding',
+    'logit_scale',
+    'logit_bias',
+  )
+
   kind: str = 'softmax'
+  tile: int = 0
+  ring: bool = False
 
   def __post_init__(self):
     if self.kind not in ('softmax', 'sigmoid'):
       raise ValueError(
         f"contrastive kind {self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
+      )
+    if self.tile < 0:
+      raise ValueError(
+        f'contrastive tile {self.tile} is no number of candidates; use 1 or '
+        'more, or 0 for all at once'
       )
 
   def count(self, batch: Batch) -> Array:
@@ -124,7 +185,7 @@ class Contrastive:
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
@@ -133,8 +194,25 @@ class Contrastive:
     text = jnp.where(mask[:, None], outputs['text_embedding'], 0.0)
     scale = outputs['logit_scale']
     if self.kind == 'softmax':
-      loss, accuracy = softmax_loss(image, text, scale, mask, axis_name)
+      loss, accuracy = softmax_loss(
+        image,
+        text,
+        scale,
+        mask,
+        axis_name,
+        tile=self.tile,
+        ring=self.ring,
+      )
     else:
       bias = outputs['logit_bias']
-      loss, accuracy = sigmoid_loss(image, text, scale, bias, mask, axis_name)
+      loss, accuracy = sigmoid_loss(
+        image,
+        text,
+        scale,
+        bias,
+        mask,
+        axis_name,
+        tile=self.tile,
+        ring=self.ring,
+      )
     return loss, {'accuracy': accuracy, 'logit_scale': scale}

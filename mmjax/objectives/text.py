@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax import ops
 from mmjax.objectives import presence
-from mmjax.types import Batch, Metrics, Outputs
+from mmjax.types import AxisNames, Batch, Metrics, Outputs
 
 
 def cross_entropy(
@@ -76,6 +76,7 @@ class _Writing:
 
   text: ClassVar[str]
   output: ClassVar[str]
+  compares: ClassVar[tuple[str, ...]] = ()
 
   label_smoothing: float = 0.0
 
@@ -90,7 +91,7 @@ class _Writing:
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
@@ -164,6 +165,8 @@ class VqaClassification:
     label_smoothing: see `cross_entropy`.
   """
 
+  compares: ClassVar[tuple[str, ...]] = ()
+
   needs_image: bool = True
   label_smoothing: float = 0.0
 
@@ -178,7 +181,7 @@ class VqaClassification:
     *,
     apply: Callable[..., Outputs],
     rng: Array,
-    axis_name: str | None = None,
+    axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name

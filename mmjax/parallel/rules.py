@@ -53,18 +53,59 @@ def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
   return nn.logical_to_mesh_axes(once, RULES)
 
 
+def constrain(x: jax.Array, *names: str | None) -> jax.Array:
+  """Says where an activation lies, by what its axes are called.
+
+  Modules call it on what they pass on, so that XLA splits the work as the rules
+  say instead of as it guesses. It does nothing outside of
+  `flax.linen.logical_axis_rules` and of a mesh set by `jax.set_mesh`: whoever
+  uses a module in other code need not know of it.
+
+  Args:
+    x: [...].
+    names: of its axes. One that is shorter than its mesh axis stays whole; one
+      that isn't divisible is filled up.
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if not nn.get_logical_axis_rules() or mesh.empty:
+    return x
+  entries = [
+    entry if length >= _ways(entry, mesh) else None
+    for length, entry in zip(
+      x.shape, nn.logical_to_mesh_axes(names), strict=True
+    )
+  ]
+  return jax.lax.with_sharding_constraint(x, jax.P(*entries))
+
+
+def _ways(entry: Any, mesh: Any) -> int:
+  """Into how many parts an entry of a `PartitionSpec` splits an axis."""
+  axes = (entry,) if isinstance(entry, str) else (entry or ())
+  return math.prod(mesh.shape[axis] for axis in axes)
+
+
 def _fitting(
-  partition: jax.sharding.PartitionSpec,
+  names: tuple[str | None, ...],
   shape: tuple[int, ...],
   mesh: jax.sharding.Mesh,
-) -> jax.sharding.PartitionSpec:
-  """Keeps an axis whole where the mesh doesn't divide its length."""
-  entries = []
-  for length, entry in zip(shape, partition, strict=False):
-    axes = (entry,) if isinstance(entry, str) else (entry or ())
-    ways = math.prod(mesh.shape[axis] for axis in axes)
-    entries.append(entry if length % ways == 0 else None)
-  return jax.P(*entries)
+) -> tuple[jax.sharding.PartitionSpec, list[str]]:
+  """Where a parameter lies, and what the mesh doesn't divide.
+
+  Key-value heads that are fewer than the devices that share the query heads are
+  whole on each, since each needs them.
+  """
+  entries, errors = [], []
+  for name, length, entry in zip(names, shape, spec(names), strict=True):
+    ways = _ways(entry, mesh)
+    shared = name == 'kv_heads' and ways % length == 0
+    if length % ways and not shared:
+      axes = (entry,) if isinstance(entry, str) else entry
+      sizes = ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
+      errors.append(
+        f'axis {name!r} of length {length} is not divisible by {sizes}'
+      )
+    entries.append(None if length % ways else entry)
+  return jax.P(*entries), errors
 
 
 def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -77,16 +118,27 @@ def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
     mesh: of `mmjax.parallel.mesh.build`.
 
   Returns:
-    The tree without its boxes, one `NamedSharding` a parameter. An axis whose
-    length the mesh axis doesn't divide stays whole.
+    The tree without its boxes, one `NamedSharding` a parameter.
+
+  Raises:
+    ValueError: if the mesh doesn't divide an axis that it splits; names all
+      such parameters.
   """
   is_box = lambda leaf: isinstance(leaf, nn.meta.AxisMetadata)
+  refused = []
 
-  def one(leaf):
+  def one(path, leaf):
     if not is_box(leaf):
       return jax.NamedSharding(mesh, jax.P())
-    return jax.NamedSharding(
-      mesh, _fitting(spec(leaf.names), leaf.value.shape, mesh)
-    )
+    partition, errors = _fitting(leaf.names, leaf.value.shape, mesh)
+    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    refused.extend(f'{name}: {error}' for error in errors)
+    return jax.NamedSharding(mesh, partition)
 
-  return jax.tree.map(one, boxed, is_leaf=is_box)
+  out = jax.tree.map_with_path(one, boxed, is_leaf=is_box)
+  if refused:
+    raise ValueError(
+      "the mesh doesn't divide the model; change the mesh or these sizes:\n  "
+      + '\n  '.join(refused)
+    )
+  return out

@@ -2,40 +2,69 @@
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
-# Peak of dense bfloat16 multiply-adds in FLOP/s, by the maker's data sheets;
-# matched as a part of `device_kind`, the first that fits.
-PEAKS = (
-  ('TPU v6', 918e12),
-  ('TPU v5p', 459e12),
-  ('TPU v5 lite', 197e12),
-  ('TPU v5e', 197e12),
-  ('TPU v5', 459e12),
-  ('TPU v4', 275e12),
-  ('TPU v3', 123e12),
-  ('TPU v2', 45e12),
-  ('B200', 2250e12),
-  ('H200', 989e12),
-  ('H100 PCIe', 756e12),
-  ('H100', 989e12),
-  ('A100', 312e12),
-  ('A10G', 70e12),
-  ('L40S', 362e12),
-  ('L4', 121e12),
-  ('V100', 125e12),
-  ('T4', 65e12),
-  ('RTX 4090', 165e12),
-  ('RTX 3090', 71e12),
+
+class Chip(NamedTuple):
+  """What a device can do at most, by its maker's own figures.
+
+  Attributes:
+    name: a part of `jax.Device.device_kind`, in any case.
+    flops: dense bfloat16 multiply-adds, in FLOP/s.
+    memory: of the main memory, in bytes; None: not looked up.
+    bandwidth: of the main memory, in bytes/s.
+    interconnect: what it can send to other chips of a slice or a host over all
+      links together, in bytes/s: half of what is called bidirectional.
+  """
+
+  name: str
+  flops: float
+  memory: float | None = None
+  bandwidth: float | None = None
+  interconnect: float | None = None
+
+
+# Sources: cloud.google.com/tpu/docs, the pages v4, v5e, v5p and v6e, which give
+# the links of a chip as 2,400 Gbit/s (v4) and as 400, 1,200 and 800 GB/s in
+# both directions; NVIDIA's data sheets of the H100, A100 and the others. The
+# first that fits counts.
+CHIPS = (
+  Chip('TPU v6', 918e12, 32 * 2**30, 1638e9, 400e9),
+  Chip('TPU v5p', 459e12, 95 * 2**30, 2765e9, 600e9),
+  Chip('TPU v5 lite', 197e12, 16 * 2**30, 819e9, 200e9),
+  Chip('TPU v5e', 197e12, 16 * 2**30, 819e9, 200e9),
+  Chip('TPU v5', 459e12, 95 * 2**30, 2765e9, 600e9),
+  Chip('TPU v4', 275e12, 32 * 2**30, 1228e9, 300e9),
+  Chip('TPU v3', 123e12),
+  Chip('TPU v2', 45e12),
+  Chip('B200', 2250e12),
+  Chip('H200', 989e12, 141e9, 4800e9, 450e9),
+  Chip('H100 PCIe', 756e12, 80e9, 2000e9, 300e9),
+  Chip('H100', 989e12, 80e9, 3350e9, 450e9),
+  Chip('A100-SXM4-40GB', 312e12, 40e9, 1555e9, 300e9),
+  Chip('A100', 312e12, 80e9, 2039e9, 300e9),
+  Chip('A10G', 70e12),
+  Chip('L40S', 362e12),
+  Chip('L4', 121e12),
+  Chip('V100', 125e12),
+  Chip('T4', 65e12),
+  Chip('RTX 4090', 165e12),
+  Chip('RTX 3090', 71e12),
 )
+
+
+def chip(device: jax.Device) -> Chip | None:
+  """What the device can do, or None where it isn't known (CPUs)."""
+  kind = device.device_kind.lower()
+  return next((c for c in CHIPS if c.name.lower() in kind), None)
 
 
 def peak(device: jax.Device) -> float | None:
   """The device's peak in FLOP/s, or None where it isn't known (CPUs)."""
-  kind = device.device_kind.lower()
-  return next((p for name, p in PEAKS if name.lower() in kind), None)
+  found = chip(device)
+  return None if found is None else found.flops
 
 
 def peak_of(devices: Iterable[jax.Device]) -> float | None:
@@ -71,6 +100,10 @@ def count(jaxpr: Any) -> float:
       total += 2.0 * out * math.prod(kernel) / features
     else:
       times = params.get('length', 1) if name == 'scan' else 1
+      if name == 'shard_map':
+        # What one device does of it; the key has a prefix in some versions.
+        axes = next(v for k, v in params.items() if k.endswith('manual_axes'))
+        times = math.prod(params['mesh'].shape[axis] for axis in axes)
       total += times * sum(count(inner) for inner in _inner(params))
   return total
 

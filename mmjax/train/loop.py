@@ -8,24 +8,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
 import numpy as np
 
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import rules
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
   flops,
   folder,
   init_from,
-  optimizer,
   prefetch,
+  program,
   progress,
-  schedule,
   settings,
   startup,
-  step,
   stopping,
   writers,
 )
@@ -37,8 +33,16 @@ class NonFiniteError(ArithmeticError):
   """A loss or gradient that is no number ended the run."""
 
 
+# Told a step and its evaluation, says whether the run shall end there.
+Report = Callable[[int, Mapping[str, float]], bool]
+
+
 def run(
-  config: Any, build: Callable[[Any], Experiment], workdir: Path | str
+  config: Any,
+  build: Callable[[Any], Experiment],
+  workdir: Path | str,
+  *,
+  report: Report | None = None,
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -47,6 +51,10 @@ def run(
     build: config -> Experiment.
     workdir: the run's folder. If it holds checkpoints, the run goes on from
       the newest; if it is finished, its results are shown again.
+    report: called on every host with each evaluation during training, before
+      its step is saved; if it answers True (on all hosts alike), the run saves
+      and ends there, as after a signal. The last evaluation is what is
+      returned.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if the run
@@ -55,6 +63,7 @@ def run(
   Raises:
     UserError: on anything the user can put right, before the first step.
     NonFiniteError: if a loss or gradient is NaN or infinite.
+    SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
   clock = startup.Clock()
   config = init_from.resolve(settings.complete(config))
@@ -66,7 +75,7 @@ def run(
     print(f'{workdir} is finished; its results:\n{folder.table(results)}')
     return results
   startup.use_compilation_cache()
-  mesh = _mesh(config)
+  mesh = _users(program.mesh_of, config)
   clock.lap('imports')
 
   with contextlib.ExitStack() as stack:
@@ -102,7 +111,25 @@ def run(
     log = _Log(
       run_folder, writer, meter, progress.Progress(config.train.steps), clock
     )
-    return _train(config, experiment, start, checkpoints, batches, stop, log)
+    return _train(
+      config, experiment, start, checkpoints, batches, stop, log, report
+    )
+
+
+def check(config: Any, build: Callable[[Any], Experiment]) -> None:
+  """Refuses what `run` would refuse before its first step; computes nothing.
+
+  Args:
+    config: as of `run`.
+    build: as of `run`.
+
+  Raises:
+    UserError: on anything the user can put right.
+  """
+  config = init_from.resolve(settings.complete(config))
+  settings.validate(config)
+  mesh = _mesh(config)
+  _users(program.build, config, _users(build, config), mesh)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,47 +156,18 @@ class _Log:
 
 def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
-  model, train = experiment.model, config.train
   begun = checkpoints.latest() or 0
-  boxed = _users(state_lib.shapes, model, experiment.init_batch)
-  params = nn.meta.unbox(boxed)
-  tx = _users(
-    optimizer.build,
-    config.optimizer,
-    params,
-    steps=train.steps,
-    axes=nn.get_partition_spec(boxed),
-  )
-  plan = state_lib.plan(
-    model,
-    experiment.init_batch,
-    tx,
-    boxed=boxed,
-    mesh=mesh,
-    ema=train.ema_decay > 0,
-  )
+  made = _users(program.build, config, experiment, mesh)
   clock.lap('init')
 
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, plan, config, checkpoints)
-    if begun == train.steps:
+    state = pool.submit(_make_state, made.plan, config, checkpoints)
+    if begun == config.train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
     clock.lap('data')
-    update = step.make_update(
-      model,
-      experiment.objectives,
-      tx,
-      lr=schedule.build(config.optimizer, train.steps),
-      trained=optimizer.trained(config.optimizer, params),
-      accumulate=train.accumulate,
-      ema_decay=train.ema_decay,
-    )
-    places = plan.shardings, mesh_lib.replicated(mesh)
-    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
-    with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
-      traced = _users(jitted.trace, plan.abstract, batch)
-      compiled = traced.lower().compile()
+    traced = _users(made.trace, batch)
+    compiled = traced.lower().compile()
     clock.lap('compile')
     cost = flops.count(traced.jaxpr)
     start = _Start(begun, state.result(), compiled, batch, cost)
@@ -197,10 +195,11 @@ def _make_state(
 
 
 def _train(
-  config, experiment, start, checkpoints, batches, stop, log
+  config, experiment, start, checkpoints, batches, stop, log, report
 ) -> dict[str, float]:
-  """Step, log, evaluate, save, until the end or a signal."""
+  """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
+  alone = jax.process_count() == 1
   state, batch, done = start.state, start.batch, start.begun
   if done:
     log.line.say(f'going on from step {done}')
@@ -215,7 +214,7 @@ def _train(
 
     last, first = done == train.steps, done == start.begun + 1
     logs = first or last or _due(done, train.log_every)
-    stops = stop.asked(meet=logs)
+    stops = stop.asked_at(done, meet=logs)
     evaluates = _due(done, train.eval_every) and not last and not stops
     saves = stops or last or _due(done, train.checkpoint_every)
     if logs or evaluates or saves:
@@ -228,13 +227,16 @@ def _train(
         found = _evaluate(experiment, 'val', state, done, stop, log)
         if found:
           log.folder.save_results(found, done, meter.total)
-        stops = stop.asked()
+        stops = stops or (alone and stop.asked())
+        if found and report is not None:
+          stops = report(done, found) or stops
       # The last step is saved with its evaluation, by `_finish`.
       if ((saves or stops) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)
     if stops and not last:
       checkpoints.wait()
       log.line.say(f'stopped at step {done}; the same command goes on from it')
+      stop.leave()
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
@@ -252,11 +254,12 @@ def _finish(
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
   found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
-  if stop.asked():
+  if jax.process_count() == 1 and stop.asked():
     log.line.say(
       f'stopped at step {done}, before the last evaluation was done; the same '
       'command makes up for it'
     )
+    stop.leave()
     return {}
   results = log.folder.save_results(found, done, log.meter.total)
   log.line.say(f'finished in {progress.duration(log.meter.total)}; results:')
@@ -271,6 +274,8 @@ def _evaluate(
 
   A signal in the middle leaves it at that, and there are no results.
   """
+  # Hosts yield at different times, so that several can't agree to stop here.
+  alone = jax.process_count() == 1
   results: dict[str, float] = {}
   for name, evaluator in experiment.evaluators.get(split, {}).items():
     for key, value in evaluator.run(state.eval_params):
@@ -278,8 +283,7 @@ def _evaluate(
       if path in results:
         raise ValueError(f'two evaluators of {split} yield {key!r}')
       results[path] = float(value)
-      # Alone, since hosts yield at different times.
-      if jax.process_count() == 1 and stop.asked():
+      if alone and stop.asked():
         return {}
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:
@@ -337,19 +341,6 @@ def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
 
 def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
-
-
-def _mesh(config: Any) -> jax.sharding.Mesh:
-  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
-  mesh = _users(mesh_lib.build, sizes)
-  ways = mesh_lib.batch_ways(mesh) * config.train.accumulate
-  if config.train.batch_size % ways:
-    raise settings.UserError(
-      f'train.batch_size={config.train.batch_size} is not divisible by the '
-      f'{mesh_lib.batch_ways(mesh)} ways that the mesh splits a batch times '
-      f'train.accumulate={config.train.accumulate}; use a multiple of {ways}'
-    )
-  return mesh
 
 
 def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -5,6 +5,12 @@
 --workdir=DIR                 the run's folder; the same command resumes it
 --data_dir=DIR                short for --config.data.data_dir=DIR
 --traceback                   shows where an error came from
+
+Several hosts run the same command. On SLURM, Cloud TPU VMs and GKE they find
+each other; elsewhere tell them:
+--coordinator=HOST:PORT       of process 0
+--num_processes=N             of all hosts together; 1: alone, wherever it runs
+--process_id=I                from 0
 """
 
 import ast
@@ -44,6 +50,9 @@ def launch(
     flags.DEFINE_string('workdir', None, "the run's folder")
     flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
     flags.DEFINE_bool('traceback', False, 'show where an error came from')
+    flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
+    flags.DEFINE_integer('num_processes', None, 'of all hosts together')
+    flags.DEFINE_integer('process_id', None, 'which of them this is')
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -52,7 +61,7 @@ def launch(
       try:
         config = load(files[-1]) if files else None
       except UserError as error:
-        _fail(error)
+        fail(error)
       print(help_text(sys.modules['__main__'].__doc__ or '', config))
       sys.exit(0)
     rest, found = split_overrides(argv)
@@ -60,7 +69,7 @@ def launch(
     try:
       return flags.FLAGS(rest)
     except flags.Error as error:
-      _fail(error)
+      fail(error)
 
   app.run(lambda argv: _main(argv, build, overrides, run), flags_parser=parse)
 
@@ -88,13 +97,19 @@ def _main(
     settings.validate(config)
     _check_experiment(config)
     # After the config, whose mistakes are then told at once.
+    from mmjax.parallel import hosts
     from mmjax.train import loop
 
-    (run or loop.run)(config, build, values.workdir)
+    try:
+      hosts.connect(values.coordinator, values.num_processes, values.process_id)
+    except ValueError as error:
+      raise UserError(str(error)) from error
+    with hosts.ending_together():
+      (run or loop.run)(config, build, values.workdir)
   except UserError as error:
-    _fail(error, show=values.traceback)
+    fail(error, show=values.traceback)
   except loop_errors() as error:
-    _fail(error, show=values.traceback, code=1)
+    fail(error, show=values.traceback, code=1)
 
 
 def _check_experiment(config: ml_collections.ConfigDict) -> None:
@@ -114,7 +129,14 @@ def loop_errors() -> tuple[type[Exception], ...]:
   return () if module is None else (module.NonFiniteError,)
 
 
-def _fail(error: Exception, show: bool = False, code: int = 2) -> None:
+def fail(error: Exception, show: bool = False, code: int = 2) -> None:
+  """Tells an error in one message and ends the process.
+
+  Args:
+    error: what to tell.
+    show: whether to show where it came from.
+    code: the exit code.
+  """
   if show:
     traceback.print_exception(error)
   sys.stdout.flush()
@@ -233,22 +255,7 @@ def override(
 
 
 def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
-  *parents, name = path.split('.')
-  section = config
-  for parent in parents:
-    child = section.get(parent) if hasattr(section, 'get') else None
-    if not isinstance(child, ml_collections.ConfigDict):
-      raise UserError(settings.unknown(path, _paths(config)))
-    section = child
-  open_section = parents and path.split('.')[0] in schema.OPEN_SECTIONS
-  if name not in section and not open_section:
-    raise UserError(settings.unknown(path, _paths(config)))
-  if len(parents) == 1:
-    field = schema.SECTIONS.get(parents[0], {}).get(name)
-  else:
-    field = None if parents else schema.TOP.get(name)
-  if field is None:
-    field = _like(section.get(name))
+  section, name, field = find(config, path)
   value = _read(text, field)
   if not field.accepts(value):
     raise UserError(
@@ -257,6 +264,35 @@ def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   if name in section:
     del section[name]  # Another type is legal here, say None for a number.
   section[name] = value
+
+
+def find(
+  config: ml_collections.ConfigDict, path: str
+) -> tuple[ml_collections.ConfigDict, str, schema.Field]:
+  """The section that holds a field, the field's name there, and its kind.
+
+  Args:
+    config: a completed config.
+    path: dotted, such as 'model.image.width'.
+
+  Raises:
+    UserError: if there is no such field.
+  """
+  *parents, name = path.split('.')
+  section = config
+  for parent in parents:
+    child = section.get(parent) if hasattr(section, 'get') else None
+    if not isinstance(child, ml_collections.ConfigDict):
+      raise UserError(settings.unknown(path, _paths(config)))
+    section = child
+  open_section = parents and parents[0] in schema.OPEN_SECTIONS
+  if name not in section and not open_section:
+    raise UserError(settings.unknown(path, _paths(config)))
+  if len(parents) == 1:
+    field = schema.SECTIONS.get(parents[0], {}).get(name)
+  else:
+    field = None if parents else schema.TOP.get(name)
+  return section, name, _like(section.get(name)) if field is None else field
 
 
 def _paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:

@@ -96,16 +96,22 @@ def duration(seconds: float) -> str:
 
 
 class Progress:
-  """One line that stays in place on a terminal, else a line each time."""
+  """One line that stays in place on a terminal, else a line each time.
+
+  Of several hosts, only the first one tells.
+  """
 
   def __init__(self, steps: int, stream: TextIO | None = None):
     self._steps = steps
+    self._tells = jax.process_index() == 0
     self._stream = sys.stdout if stream is None else stream
     self._live = self._stream.isatty()
     self._width = 0
 
   def show(self, step: int, values: dict[str, float]) -> None:
     """Step, loss, speed and time left."""
+    if not self._tells:
+      return
     left = duration((self._steps - step) * values['step_time'])
     line = (
       f'step {step}/{self._steps}  loss {values["loss"]:.4f}  '
@@ -120,6 +126,8 @@ class Progress:
 
   def say(self, message: str) -> None:
     """A line that stays, above the live one."""
+    if not self._tells:
+      return
     if self._live and self._width:
       self._stream.write('\r' + ' ' * self._width + '\r')
       self._width = 0

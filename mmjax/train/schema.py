@@ -125,7 +125,7 @@ TOP = {
 }
 
 DATA = {
-  'name': Field('str', '', 'a prepared data set'),
+  'name': Field('str', '', "a prepared data set, or 'synthetic'"),
   'data_dir': Field(
     'str',
     None,

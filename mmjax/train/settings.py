@@ -97,7 +97,7 @@ def to_json(config: Any) -> dict[str, Any]:
 
 def from_json(path: Path | str) -> ml_collections.ConfigDict:
   """The config of a run's folder."""
-  return ml_collections.ConfigDict(_tuples(json.loads(Path(path).read_text())))
+  return ml_collections.ConfigDict(tuples(json.loads(Path(path).read_text())))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
@@ -151,10 +151,15 @@ def _together(config: Any) -> list[str]:
       f'train.batch_size={train.batch_size} is not divisible by '
       f'train.accumulate={train.accumulate}'
     )
-  if config.mesh.style == 'pmap':
+  split = [
+    f'mesh.{axis}={config.mesh[axis]}'
+    for axis in ('fsdp', 'tensor', 'sequence')
+    if config.mesh[axis] != 1
+  ]
+  if config.mesh.style == 'pmap' and split:
     errors.append(
-      "mesh.style='pmap' is not there yet; use 'pjit', which runs on the same "
-      'devices'
+      "mesh.style='pmap' has the whole model on every device, but "
+      f"{', '.join(split)}; set these to 1, or use mesh.style='pjit'"
     )
   if 0 in [config.mesh[axis] for axis in config.mesh if axis != 'style']:
     errors.append('mesh: an axis of size 0 holds no device; use 1 or -1')
@@ -190,9 +195,10 @@ def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
   return out
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
+  """The data of a config that JSON gave back: its lists are tuples."""
   if isinstance(value, list):
-    return tuple(_tuples(v) for v in value)
+    return tuple(tuples(v) for v in value)
   if isinstance(value, dict):
-    return {name: _tuples(v) for name, v in value.items()}
+    return {name: tuples(v) for name, v in value.items()}
   return value

@@ -1,5 +1,6 @@
 """One update of the state: forward, losses, gradients, optimizer, average."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjax.train import state as state_lib
-from mmjax.types import Array, Batch, Metrics, Objective, Params
+from mmjax.types import Array, Batch, Metrics, Objective, Outputs, Params
 
 Update = Callable[[state_lib.State, Batch], tuple[state_lib.State, Metrics]]
 
@@ -24,6 +25,7 @@ def make_update(
   trained: Any,
   accumulate: int = 1,
   ema_decay: float = 0.0,
+  axis_name: str | None = None,
 ) -> Update:
   """Makes the pure function `update(state, batch) -> (state, metrics)`.
 
@@ -33,12 +35,17 @@ def make_update(
     tx: the optimizer.
     lr: its schedule, to report the rate.
     trained: tree of bool, False where a parameter is frozen.
-    accumulate: number of micro-batches that a batch is split into. Losses are
-      means over the whole batch all the same; only what compares examples
-      with each other (a contrastive loss) sees one micro-batch at a time.
+    accumulate: number of micro-batches that a batch is computed in. The losses
+      are those of the whole batch all the same. For an objective that compares
+      examples with each other, the model first runs over all micro-batches for
+      what is compared, then once more for the gradients (cached gradients, Gao
+      et al. 2021, section 3): time for memory.
     ema_decay: of the average of the parameters; 0 is off. The average starts
       with the smaller decay (1 + t) / (10 + t), so that a short run isn't
       ruled by its initial values.
+    axis_name: a mapped axis over whose devices the batch is split; `update`
+      then gets one device's examples and a whole state. None where arrays are
+      global.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -46,31 +53,16 @@ def make_update(
     `grad_norm` (before clipping, of what is trained), `param_norm`, `lr`,
     and, where the data counts records that couldn't be read, `replaced`.
   """
-
-  gradient = jax.grad(_losses(model, objectives), has_aux=True)
+  gradients = _Gradients(model, objectives, accumulate, axis_name)
 
   def update(state: state_lib.State, batch: Batch):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    micro = _split(batch, accumulate)
-    counts = {
-      name: jax.vmap(objective.count)(micro).astype(jnp.float32)
-      for name, (_, objective) in objectives.items()
-    }
-    shares = {
-      name: count / jnp.maximum(count.sum(), 1e-9)
-      for name, count in counts.items()
-    }
-    # A count of zero in all of the batch: share 0, loss 0, gradient 0.
-    parts = micro, shares, jax.random.split(key, accumulate)
-    grads, metrics = _sum(partial(gradient, state.params), parts, accumulate)
+    grads, metrics = gradients(state.params, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics |= {f'count/{name}': c.sum() for name, c in counts.items()}
     metrics['grad_norm'] = optax.tree.norm(_only(grads, trained))
     metrics['param_norm'] = optax.tree.norm(params)
     metrics['lr'] = lr(state.step)
-    if 'replaced' in batch:
-      metrics['replaced'] = batch['replaced'].sum()
     return state.replace(
       step=state.step + 1,
       params=params,
@@ -81,20 +73,132 @@ def make_update(
   return update
 
 
-def _losses(
-  model: nn.Module, objectives: Mapping[str, tuple[float, Objective]]
-) -> Callable[..., tuple[Array, Metrics]]:
-  """The function of one micro-batch that is differentiated."""
+@dataclasses.dataclass(frozen=True)
+class _Gradients:
+  """Gradients of the weighted losses of a batch, and their metrics."""
 
-  def losses(params: Params, batch: Batch, shares: Metrics, key: Array):
+  model: nn.Module
+  objectives: Mapping[str, tuple[float, Objective]]
+  accumulate: int
+  axis_name: str | None
+
+  def __call__(
+    self, params: Params, batch: Batch, key: Array
+  ) -> tuple[Params, Metrics]:
+    micro = _split(batch, self.accumulate)
+    counts = {
+      name: jax.vmap(objective.count)(micro).astype(jnp.float32)
+      for name, (_, objective) in self.objectives.items()
+    }
+    totals = {name: self._over_devices(c.sum()) for name, c in counts.items()}
+    # A count of zero in all of the batch: share 0, loss 0, gradient 0.
+    shares = {
+      name: count / jnp.maximum(totals[name], 1e-9)
+      for name, count in counts.items()
+    }
+    if self.axis_name is not None:
+      key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
+    keys = jax.random.split(key, self.accumulate)
+    cached, metrics = {}, {}
+    if self.accumulate > 1 and self._comparing():
+      cached, metrics = self._compare(params, batch, micro, keys, shares)
+    gradient = jax.grad(self._micro_losses, has_aux=True)
+    grads, found = _sum(
+      partial(gradient, params), (micro, shares, keys, cached), self.accumulate
+    )
+    found['loss'] += metrics.pop('loss', 0.0)
+    grads, metrics = self._over_devices((grads, found | metrics))
+    metrics |= {f'count/{name}': total for name, total in totals.items()}
+    if 'replaced' in batch:
+      metrics['replaced'] = self._over_devices(batch['replaced'].sum())
+    return grads, metrics
+
+  def _over_devices(self, tree: Any) -> Any:
+    """Sums of what each device has a part of."""
+    if self.axis_name is None:
+      return tree
+    return jax.lax.psum(tree, self.axis_name)
+
+  def _comparing(self) -> list[str]:
+    """Names of the objectives that need the whole batch at once."""
+    return [name for name, (_, o) in self.objectives.items() if o.compares]
+
+  def _compare(
+    self,
+    params: Params,
+    batch: Batch,
+    micro: Batch,
+    keys: Array,
+    shares: Metrics,
+  ) -> tuple[Outputs, Metrics]:
+    """Losses that compare examples, and their gradients by what they compare.
+
+    Returns:
+      By name of output, the gradient by each micro-batch's part of it [parts,
+      ...], and the metrics.
+    """
+    names = self._comparing()
+    compared = {n for name in names for n in self.objectives[name][1].compares}
+
+    def run(part):
+      outputs, _ = self._run(params, *part)
+      return {n: value for n, value in outputs.items() if n in compared}
+
+    parts = jax.lax.map(run, (micro, keys))
+    # Scales and the like are the same in all micro-batches.
+    whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
+    of_batch = {name: shares[name].sum() for name in names}
+
+    def losses(outputs):
+      return self._losses(names, outputs, batch, of_batch, keys[0])
+
+    slopes, metrics = jax.grad(losses, has_aux=True)(whole)
+    return {
+      n: _split({n: x}, self.accumulate)[n]
+      if x.ndim
+      else jnp.broadcast_to(x / self.accumulate, (self.accumulate,))
+      for n, x in slopes.items()
+    }, metrics
+
+  def _micro_losses(
+    self,
+    params: Params,
+    batch: Batch,
+    shares: Metrics,
+    key: Array,
+    cached: Outputs,
+  ) -> tuple[Array, Metrics]:
     """This micro-batch's part of the whole loss, and of every metric."""
-    drop_key, own_key = jax.random.split(key)
-    apply = partial(model.apply, {'params': params})
-    outputs = apply(batch, train=True, rngs={'dropout': drop_key})
+    outputs, apply = self._run(params, batch, key)
+    names = [
+      name
+      for name, (_, objective) in self.objectives.items()
+      if not (cached and objective.compares)
+    ]
+    total, metrics = self._losses(names, outputs, batch, shares, key, apply)
+    # Has the gradient that the compared outputs have in the whole batch.
+    for name, slope in cached.items():
+      total += jnp.vdot(slope, outputs[name])
+    return total, metrics
+
+  def _run(self, params: Params, batch: Batch, key: Array):
+    apply = partial(self.model.apply, {'params': params})
+    drop_key, _ = jax.random.split(key)
+    return apply(batch, train=True, rngs={'dropout': drop_key}), apply
+
+  def _losses(self, names, outputs, batch, shares, key, apply=None):
+    """Weighted sum of some objectives' losses, times their shares."""
+    _, own_key = jax.random.split(key)
     total, metrics = jnp.zeros(()), {}
-    for i, (name, (weight, objective)) in enumerate(objectives.items()):
+    for i, (name, (weight, objective)) in enumerate(self.objectives.items()):
+      if name not in names:
+        continue
       loss, extra = objective(
-        outputs, batch, apply=apply, rng=jax.random.fold_in(own_key, i)
+        outputs,
+        batch,
+        apply=apply,
+        rng=jax.random.fold_in(own_key, i),
+        axis_name=self.axis_name,
       )
       share = shares[name]
       total += weight * share * loss
@@ -102,8 +206,6 @@ def _losses(
       metrics |= {f'{name}/{key}': share * v for key, v in extra.items()}
     metrics['loss'] = total
     return total, metrics
-
-  return losses
 
 
 def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
@@ -131,6 +233,12 @@ def _split(batch: Batch, parts: int) -> Batch:
     name: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
     for name, x in batch.items()
   }
+
+
+def _join(parts: Array) -> Array:
+  """The inverse of `_split`: [parts, b, ...] -> [parts * b, ...]."""
+  joined = jnp.swapaxes(parts, 0, 1)
+  return joined.reshape(-1, *parts.shape[2:])
 
 
 def _only(tree: Any, kept: Any) -> list[Array]:

@@ -5,12 +5,15 @@ import threading
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 
 
 class Stopping:
   """Notes the first signal; the second one acts as if this weren't here.
 
-  A context; only in the main thread, as Python's signals are.
+  A context; only in the main thread, as Python's signals are. Of several hosts,
+  a SIGTERM to any one stops all at the same step (JAX's preemption service
+  finds it); a Ctrl-C does so at the next step that is logged.
   """
 
   def __init__(self):
@@ -18,8 +21,10 @@ class Stopping:
     self._before: dict[int, object] = {}
 
   def __enter__(self):
+    # With several hosts, SIGTERM is the preemption service's.
+    alone = jax.process_count() == 1
     if threading.current_thread() is threading.main_thread():
-      for number in (signal.SIGINT, signal.SIGTERM):
+      for number in (signal.SIGINT, *([signal.SIGTERM] if alone else [])):
         self._before[number] = signal.signal(number, self._note)
     return self
 
@@ -40,18 +45,34 @@ class Stopping:
       signal.signal(number, handler)
     self._before = {}
 
-  def asked(self, *, meet: bool = True) -> bool:
-    """Whether to stop; all hosts give the same answer.
+  def asked(self) -> bool:
+    """Whether this process was asked to stop; hosts may answer differently."""
+    return self._signal is not None
+
+  def asked_at(self, step: int, *, meet: bool) -> bool:
+    """Whether to stop after a step; all hosts give the same answer.
 
     Args:
-      meet: whether hosts may ask each other now. They do so at steps that all
-        of them reach; in between, several hosts never stop.
+      step: the one just done; hosts call it after every step.
+      meet: whether hosts may ask each other now, at steps that all log.
     """
-    mine = self._signal is not None
     if jax.process_count() == 1:
-      return mine
+      return self.asked()
+    if multihost_utils.reached_preemption_sync_point(step):
+      self._signal = signal.SIGTERM
+      return True
     if not meet:
       return False
-    from jax.experimental import multihost_utils
+    asked = multihost_utils.process_allgather(np.asarray(self.asked()))
+    if asked.any():
+      self._signal = self._signal or signal.SIGINT
+    return bool(asked.any())
 
-    return bool(multihost_utils.process_allgather(np.asarray(mine)).any())
+  def leave(self) -> None:
+    """Ends the program after a SIGTERM, when all is saved.
+
+    Raises:
+      SystemExit: 143, by which schedulers know to start the run again.
+    """
+    if self._signal == signal.SIGTERM:
+      raise SystemExit(128 + signal.SIGTERM)

@@ -39,6 +39,19 @@ CONFIGS = {
     'image': IMAGE,
     'decoder': {**TEXT, 'name': 'text', 'unimodal_depth': 1},
   },
+  'vision_language': {
+    'name': 'vision_language',
+    'vision': IMAGE,
+    'projector': {'name': 'mlp', 'width': 8, 'mlp_dim': 7},
+    'prefix': True,
+    'decoder': {
+      **TEXT,
+      'name': 'text',
+      'cross_attention': False,
+      'positions': 'none',
+      'block': {'rope_theta': 1e4},
+    },
+  },
 }
 
 

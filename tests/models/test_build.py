@@ -1,5 +1,8 @@
 """Models from plain data, and what is refused."""
 
+import functools
+
+import jax
 import jax.numpy as jnp
 import ml_collections
 import pytest
@@ -81,3 +84,15 @@ def test_what_cannot_be_built_is_refused(path, value, message, config, build):
 
 def test_a_whole_number_is_a_float(config, build):
   assert build(changed(config('dual_encoder'), 'logit_scale_init', 10))
+
+
+def test_a_picture_among_words_needs_rotary_positions(config, build, batch):
+  settings = config('vision_language')
+  for name, value, message in (
+    ('positions', 'learned', 'needs rotary positions'),
+    ('cross_attention', True, 'cross_attention is True'),
+  ):
+    wrong = {**settings, 'decoder': {**settings['decoder'], name: value}}
+    init = functools.partial(build(wrong).init, train=False)
+    with pytest.raises(ValueError, match=message):
+      jax.eval_shape(init, jax.random.key(0), batch)

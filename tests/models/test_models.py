@@ -10,7 +10,12 @@ import pytest
 
 from mmjax import objectives
 
-NAMES = ('dual_encoder', 'encoder_decoder', 'contrastive_captioner')
+NAMES = (
+  'dual_encoder',
+  'encoder_decoder',
+  'contrastive_captioner',
+  'vision_language',
+)
 every_model = pytest.mark.parametrize('name', NAMES)
 OUTPUTS = {
   'dual_encoder': {
@@ -31,6 +36,10 @@ OUTPUTS = {
     'caption_logits': (3, 4, 11),
     'answer_logits': (3, 6),
   },
+  'vision_language': {
+    'caption_logits': (3, 4, 11),
+    'answer_token_logits': (3, 3, 11),
+  },
 }
 OBJECTIVES = {
   'dual_encoder': {'contrastive': {'kind': 'sigmoid'}},
@@ -44,6 +53,7 @@ OBJECTIVES = {
     'captioning': {},
     'vqa_classification': {},
   },
+  'vision_language': {'captioning': {}, 'vqa_generation': {}},
 }
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -80,7 +90,9 @@ def test_an_example_gets_what_it_gets_alone(name, run, batch):
       close(value[1][real], single[key][0][real], err_msg=key)
 
 
-@pytest.mark.parametrize('name', ['encoder_decoder', 'contrastive_captioner'])
+@pytest.mark.parametrize(
+  'name', ['encoder_decoder', 'contrastive_captioner', 'vision_language']
+)
 def test_several_questions_an_image_are_answered_as_each_alone(
   name, run, batch
 ):
@@ -134,6 +146,10 @@ def test_a_batch_without_a_modality_gets_the_rest(run, batch):
   full = run('encoder_decoder', batch)
   close(blind['answer_logits'][2], full['answer_logits'][2])
   assert set(run('encoder_decoder', without('question'))) == {'caption_logits'}
+  blind = run('vision_language', without('image'))
+  assert set(blind) == {'answer_token_logits'}
+  full = run('vision_language', batch)
+  close(blind['answer_token_logits'][2], full['answer_token_logits'][2])
   answered = run('contrastive_captioner', without('image', 'text'))
   assert set(answered) == {'answer_logits'}
   full = run('contrastive_captioner', batch)

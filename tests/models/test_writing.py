@@ -20,6 +20,8 @@ def write(model, **settings):
   [
     ('encoder_decoder', 'answer', 'answer_token_logits'),
     ('contrastive_captioner', 'caption', 'caption_logits'),
+    ('vision_language', 'caption', 'caption_logits'),
+    ('vision_language', 'answer', 'answer_token_logits'),
   ],
 )
 def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):

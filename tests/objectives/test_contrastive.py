@@ -1,6 +1,7 @@
 """Contrastive losses by hand, under masks and over devices."""
 
 import functools
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,10 @@ from mmjax import objectives, ops
 
 KINDS = ('softmax', 'sigmoid')
 every_kind = pytest.mark.parametrize('kind', KINDS)
+# Tiles of one, that don't divide the six pairs, and of more than there are.
+tiled = pytest.mark.parametrize(
+  'settings', [{'tile': 1}, {'tile': 4}, {'tile': 7}, {'ring': True}]
+)
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
@@ -41,14 +46,14 @@ def batch(image=(1,) * 6, text=(1,) * 6):
   }
 
 
-def run(kind, outputs, batch, axis_name=None):
-  return objectives.Contrastive(kind)(
+def run(kind, outputs, batch, axis_name=None, **settings):
+  return objectives.Contrastive(kind, **settings)(
     outputs, batch, apply=dict, rng=jax.random.key(0), axis_name=axis_name
   )
 
 
-def gradient(kind, outputs, batch):
-  return jax.grad(lambda o: run(kind, o, batch)[0])(outputs)
+def gradient(kind, outputs, batch, **settings):
+  return jax.grad(lambda o: run(kind, o, batch, **settings)[0])(outputs)
 
 
 TWO = {
@@ -178,9 +183,66 @@ def test_devices_together_give_the_global_loss(kind):
   close(slope_of, slope)
 
 
+@every_kind
+@tiled
+def test_tiles_give_the_plain_loss_and_gradient(kind, settings):
+  out = outputs()
+
+  @jax.jit
+  def compute(out, given):
+    loss = lambda out: run(kind, out, given, **settings)
+    return jax.value_and_grad(loss, has_aux=True)(out)
+
+  for text in ((1,) * 6, (1, 1, 1, 0, 1, 0)):
+    given = batch(text=text)
+    (loss, metrics), slope = compute(out, given)
+    expected, expected_metrics = run(kind, out, given)
+    close(loss, expected)
+    close(metrics['accuracy'], expected_metrics['accuracy'])
+    jax.tree.map(close, slope, gradient(kind, out, given))
+  (loss, metrics), slope = compute(out, batch(text=(0,) * 6))
+  assert loss == metrics['accuracy'] == 0
+  for leaf in slope.values():
+    np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
+
+
+@every_kind
+def test_of_equal_candidates_the_first_one_counts_in_tiles_too(kind):
+  out = {**outputs(), 'text_embedding': jnp.ones((6, 5)) * 5**-0.5}
+  # All texts are the same, so only the first image has its own come first.
+  for settings in ({}, {'tile': 2}, {'tile': 4}, {'ring': True}):
+    _, metrics = run(kind, out, batch(), **settings)
+    close(metrics['accuracy'], 1 / 6)
+
+
+@every_kind
+def test_memory_of_tiles_grows_with_the_batch_not_its_square(kind):
+  def temporaries(size, **settings):
+    out, given = outputs(size), batch((1,) * size, (1,) * size)
+    step = jax.jit(jax.grad(lambda o: run(kind, o, given, **settings)[0]))
+    # As users compile.
+    options = {'xla_backend_optimization_level': 3}
+    compiled = step.lower(out).compile(compiler_options=options)
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert temporaries(2048) > 3.5 * temporaries(1024)
+  assert temporaries(2048, tile=16) < 2.1 * temporaries(1024, tile=16)
+  assert temporaries(2048, tile=16) < temporaries(2048) / 20
+
+
+@pytest.mark.slow
+def test_on_eight_devices(on_eight_devices):
+  on_eight_devices(Path(__file__).parent / 'eight_devices.py')
+
+
 def test_an_unknown_kind_is_refused():
   with pytest.raises(ValueError, match="kind 'hinge' is unknown; use 'softmax"):
     objectives.Contrastive('hinge')
+
+
+def test_a_negative_tile_is_refused():
+  with pytest.raises(ValueError, match='tile -1 is no number of candidates'):
+    objectives.Contrastive(tile=-1)
 
 
 def test_a_missing_modality_is_named():

@@ -1,5 +1,7 @@
 """Meshes that fit the devices, and messages for those that don't."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -37,3 +39,51 @@ def test_a_batch_keeps_its_values():
   out = mesh.shard_batch(batch, built)
   np.testing.assert_array_equal(out['x'], batch['x'])
   assert out['x'].sharding.spec == jax.P(('data', 'fsdp'))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Chip:
+  """As much of a TPU chip as laying out a mesh asks for."""
+
+  id: int
+  slice_index: int
+  process_index: int
+  coords: tuple[int, int, int]
+  core_on_chip: int = 0
+  platform: str = 'tpu'
+  device_kind: str = 'TPU v5 lite'
+
+
+def _chips(slices):
+  """Slices of 2x4 chips, four of them a host."""
+  return [
+    _Chip(8 * s + 4 * y + x, s, 2 * s + y, (x, y, 0))
+    for s in range(slices)
+    for y in range(2)
+    for x in range(4)
+  ]
+
+
+def test_slices_are_parts_of_data():
+  built = mesh.build({'data': -1, 'fsdp': 2, 'tensor': 2}, _chips(2))
+  assert built.devices.shape == (4, 2, 2, 1)
+  slices = [{chip.slice_index for chip in row.flat} for row in built.devices]
+  assert slices == [{0}, {0}, {1}, {1}]
+  with pytest.raises(ValueError, match='data=1 is not divisible by the 2 sli'):
+    mesh.build({'fsdp': 16}, _chips(2))
+
+
+@pytest.mark.parametrize(
+  'sizes, shares',
+  [
+    # Four hosts of four chips, each with examples of its own.
+    ({'data': 16}, {0: (4, 0), 1: (4, 1), 2: (4, 2), 3: (4, 3)}),
+    # Two hosts work on the same examples, and read the same.
+    ({'data': 2, 'tensor': 8}, {0: (2, 0), 1: (2, 0), 2: (2, 1), 3: (2, 1)}),
+  ],
+)
+def test_hosts_read_what_their_devices_work_on(monkeypatch, sizes, shares):
+  built = mesh.build(sizes, _chips(2))
+  for host, share in shares.items():
+    monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
+    assert mesh.batch_share(built) == share

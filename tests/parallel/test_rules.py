@@ -31,13 +31,56 @@ def test_an_unknown_name_is_refused_with_a_close_one():
     rules.spec(('embd', 'mlp'))
 
 
-def test_an_axis_that_the_mesh_does_not_divide_stays_whole():
-  sizes = {'data': 1, 'fsdp': 2, 'tensor': 3, 'sequence': 1}
-  fake = jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
-  fit = lambda shape: rules._fitting(jax.P('fsdp', 'tensor'), shape, fake)
-  assert fit((4, 9)) == jax.P('fsdp', 'tensor')
-  assert fit((5, 9)) == jax.P(None, 'tensor')
-  assert fit((4, 7)) == jax.P('fsdp', None)
+def _fake(**sizes):
+  sizes = {'data': 1, 'fsdp': 1, 'tensor': 1, 'sequence': 1} | sizes
+  return jax.sharding.AbstractMesh(tuple(sizes.values()), tuple(sizes))
+
+
+def test_axes_that_the_mesh_does_not_divide_are_told_all_at_once():
+  box = lambda shape, names: nn.LogicallyPartitioned(jnp.zeros(shape), names)
+  tree = {
+    'fits': box((4, 9), ('embed', 'mlp')),
+    'up': {'kernel': box((5, 7), ('embed', 'mlp'))},
+    'query': box((4, 4), ('embed', 'heads')),
+  }
+  with pytest.raises(ValueError) as error:
+    rules.shardings(tree, _fake(fsdp=2, tensor=3))
+  lines = str(error.value).splitlines()
+  assert lines[1:] == [
+    "  query: axis 'heads' of length 4 is not divisible by mesh.tensor=3",
+    "  up/kernel: axis 'embed' of length 5 is not divisible by mesh.fsdp=2",
+    "  up/kernel: axis 'mlp' of length 7 is not divisible by mesh.tensor=3",
+  ]
+
+
+@pytest.mark.parametrize('heads, entry', [(8, 'tensor'), (2, None), (1, None)])
+def test_few_key_value_heads_are_whole_on_every_device(heads, entry):
+  names, shape = ('embed', 'kv_heads', 'head_dim'), (8, heads, 4)
+  partition, errors = rules._fitting(names, shape, _fake(tensor=4))
+  assert partition == jax.P('fsdp', entry, None)
+  assert not errors
+
+
+def test_constrain_does_nothing_without_rules_or_mesh():
+  x = jnp.zeros((2, 3))
+  assert rules.constrain(x, 'batch', 'embed') is x
+  with nn.logical_axis_rules(rules.RULES):
+    assert rules.constrain(x, 'batch', 'embed') is x
+  with jax.set_mesh(mesh.build({'data': -1})):
+    assert rules.constrain(x, 'batch', 'embed') is x
+
+
+def test_constrain_places_what_is_long_enough():
+  @jax.jit
+  def place(x):
+    return rules.constrain(x, 'batch', 'length', 'embed')
+
+  grid = jax.sharding.use_abstract_mesh(_fake(data=2, fsdp=2))
+  with nn.logical_axis_rules(rules.RULES), grid:
+    lines = place.lower(jnp.zeros((4, 3, 8))).as_text()
+    assert '[{"data", "fsdp"}, {"sequence"}, {}]' in lines
+    lines = place.lower(jnp.zeros((3, 3, 7))).as_text()
+    assert '[{}, {"sequence"}, {}]' in lines
 
 
 def test_boxes_are_taken_off_and_plain_arrays_are_whole():

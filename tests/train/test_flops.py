@@ -36,6 +36,18 @@ def test_loops_count_as_often_as_they_run():
   assert _count(rematerialised, (3, 5), (5, 5)) == 3 * 2 * 3 * 5 * 5
 
 
+def test_a_mapped_product_counts_on_every_device():
+  grid = jax.sharding.AbstractMesh((2, 4), ('data', 'tensor'))
+  product = jax.shard_map(
+    lambda a, b: a @ b,
+    mesh=grid,
+    in_specs=(jax.P('data'), jax.P()),
+    out_specs=jax.P('data'),
+    axis_names={'data'},
+  )
+  assert _count(product, (6, 5), (5, 7)) == 2 * 6 * 5 * 7
+
+
 def test_peaks():
   class Device:
     def __init__(self, kind):

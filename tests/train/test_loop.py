@@ -260,3 +260,36 @@ def test_a_record_that_cannot_be_read_is_told_as_a_mistake(tmp_path):
 
   with pytest.raises(settings.UserError, match='record a/7'):
     _run(tmp_path, build)
+
+
+def test_a_report_is_told_each_evaluation_and_ends_the_run(tmp_path, capsys):
+  told = []
+
+  def report(step, metrics):
+    told.append((step, metrics['val/toy/norm']))
+    return step == 4
+
+  train = {'steps': 8, 'eval_every': 2}
+  assert loop.run(toy.config(**train), toy.build, tmp_path, report=report) == {}
+  assert [step for step, _ in told] == [2, 4]
+  assert 'stopped at step 4' in capsys.readouterr().out
+  assert (tmp_path / 'checkpoints' / '4').is_dir()
+  whole = _run(tmp_path / 'whole', **train)
+  # It is an ordinary run: the same command goes on.
+  results = _run(tmp_path, **train)
+  assert results | {'train_seconds': 0} == whole | {'train_seconds': 0}
+
+
+def test_a_check_refuses_what_a_run_would(tmp_path):
+  loop.check(toy.config(), toy.build)
+  with pytest.raises(settings.UserError, match='steps=0'):
+    loop.check(toy.config(steps=0), toy.build)
+  frozen = toy.config() | {'optimizer': {'freeze': ('nowhere/',)}}
+  with pytest.raises(settings.UserError, match='nowhere/'):
+    loop.check(frozen, toy.build)
+  with pytest.raises(settings.UserError, match='width 7'):
+    loop.check(toy.config(), _refusing)
+
+
+def _refusing(config):
+  raise ValueError('width 7 is not divisible by 2 heads')

@@ -33,7 +33,10 @@ def test_defaults_are_legal_and_explained():
     ({'data': {'where': 3}}, 'data.where=3 is not legal: a dict, or None'),
     ({'data': {'mean': (0.5,)}}, 'data.mean=.* three numbers'),
     ({'model': {'x': object()}}, 'model.x=.* plain data'),
-    ({'mesh': {'style': 'pmap'}}, "'pmap' is not there yet"),
+    (
+      {'mesh': {'style': 'pmap', 'fsdp': 2}},
+      'whole model on every device, but mesh.fsdp=2',
+    ),
     ({'mesh': {'data': 0}}, 'size 0'),
     ({'train': {'batch_size': 5, 'accumulate': 2}}, '5 is not divisible'),
     ({'optimizer': {'warmup_steps': 1000}}, 'leaves nothing of train.steps'),

@@ -1,12 +1,17 @@
 """The state's places on a mesh of eight, without eight devices."""
 
+import math
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import toy
 
+from mmjax import encoders, models
+from mmjax.parallel import mesh
 from mmjax.train import optimizer, settings
 from mmjax.train import state as state_lib
 
@@ -43,6 +48,36 @@ def test_moments_and_average_lie_where_their_parameter_does(name):
     expected = {(16, 16): up, (16, 8): down}.get(leaf.shape, jax.P())
     if leaf.ndim == 2:
       assert leaf.sharding.spec == expected
+
+
+def test_fsdp_of_eight_leaves_an_eighth_on_each_device():
+  """CLIP B/16, whose norms alone are whole everywhere."""
+  tower = {'depth': 12, 'remat': 'none'}
+  image = encoders.ViT(16, 768, num_heads=12, mlp_dim=3072, **tower)
+  text = encoders.Transformer(
+    49408, 512, num_heads=8, mlp_dim=2048, max_length=77, **tower
+  )
+  batch = {
+    'image': np.zeros((2, 224, 224, 3), np.float32),
+    'text': np.zeros((2, 77), np.int32),
+  }
+  model = models.DualEncoder(image, text, 512)
+  eight = jax.sharding.AbstractMesh((1, 8, 1, 1), mesh.AXES)
+  boxed = state_lib.shapes(model, batch)
+  tx = optax.adamw(1e-3)
+  plan = state_lib.plan(model, batch, tx, boxed=boxed, mesh=eight, ema=True)
+
+  def size(tree, shape):
+    return sum(4 * math.prod(shape(leaf)) for leaf in jax.tree.leaves(tree))
+
+  for tree in (plan.abstract.params, plan.abstract.opt_state):
+    whole = size(tree, lambda leaf: leaf.shape)
+    part = size(tree, lambda leaf: leaf.sharding.shard_shape(leaf.shape))
+    assert whole > 5e8
+    assert 1 / 8 <= part / whole < 1.01 / 8
+  assert plan.abstract.ema['image']['patches']['projection'][
+    'kernel'
+  ].sharding.spec == jax.P(None, 'fsdp')
 
 
 def test_the_plan_has_the_shapes_that_init_makes():

@@ -1,0 +1,108 @@
+"""`mmjax plan`: what a training step needs on devices that one doesn't have."""
+
+import argparse
+import json
+import pathlib
+
+USAGE = """\
+  mmjax plan --config=configs/clip_b16.py --topology=v5e:4x4
+  mmjax plan --config=configs/vlm_2b.py --topology=v5p:2x2x4 \\
+    --config.mesh.fsdp=16 --examples=1e9 --price_per_chip_hour=2
+  mmjax plan --config=configs/clip_l14.py --topology=v5e:4x4 --search
+  mmjax plan --config=configs/contrastive_shapes.py --topology=cpu:8 \\
+    --config.data.name=synthetic
+
+Every field of the config is a flag, as for training. Nothing is trained: the
+step is compiled by XLA for the topology, which takes minutes for a large model.
+"""
+
+
+def main(argv: list[str]) -> int:
+  """Compiles, and says what came out.
+
+  Raises:
+    ValueError: for a config, topology or mesh that is not possible.
+  """
+  from mmjax.train import main as flags
+
+  rest, overrides = flags.split_overrides(argv)
+  args = _parser().parse_args(rest)
+  config = flags.load(args.config)
+  flags.override(config, overrides)
+
+  from mmjax.planning import topologies
+
+  topologies.prepare(args.topology)
+  # Only now, when JAX will see what it shall.
+  from mmjax.planning import experiments, report, search, step
+
+  devices = topologies.devices(args.topology)
+  config, build = experiments.load(config)
+  if args.search:
+    ranked = search.run(
+      config, build, devices, batches=args.search_batches, tell=_tell
+    )
+    print(search.text(ranked))
+    found = [report.to_json(one.report) for one in ranked if one.report]
+  else:
+    compiled = step.compile_step(config, build, devices)
+    made = report.make(compiled, devices)
+    print(
+      report.text(
+        made,
+        examples=args.examples or config.train.steps * made.batch_size,
+        price_per_chip_hour=args.price_per_chip_hour,
+      )
+    )
+    found = report.to_json(made)
+  if args.json:
+    pathlib.Path(args.json).write_text(json.dumps(found, indent=2))
+  return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+  parser = argparse.ArgumentParser(
+    prog='mmjax plan',
+    description='Compile the training step of a config for a TPU slice, with '
+    'no TPU at hand, and estimate memory, communication, speed and cost.',
+    epilog=USAGE,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  add = parser.add_argument
+  add('--config', required=True, help='config file, or file.py:argument')
+  add(
+    '--topology',
+    required=True,
+    help='a slice: v5e:4x4, v6e:16x16, v5p:2x2x4, v4:2x2x2; or cpu:8',
+  )
+  add(
+    '--examples',
+    type=float,
+    help='that the run shall see, for its time and cost (default: those of '
+    'train.steps)',
+  )
+  add('--price_per_chip_hour', type=float, help='for the cost of the run')
+  add(
+    '--search',
+    action='store_true',
+    help='compile the sensible meshes, remat policies and batch sizes; rank',
+  )
+  add(
+    '--search_batches',
+    type=_numbers,
+    default=(),
+    metavar='N,N,...',
+    help='batch sizes a chip that --search tries (default: half of the '
+    "config's, the config's and twice it)",
+  )
+  add('--json', metavar='FILE', help='also write all numbers there')
+  return parser
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+  return tuple(int(part) for part in text.split(','))
+
+
+def _tell(line: str) -> None:
+  print(line, flush=True)

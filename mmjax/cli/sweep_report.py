@@ -1,0 +1,49 @@
+"""`mmjax sweep-report`: a sweep as one HTML file."""
+
+import argparse
+import pathlib
+
+
+def main(argv: list[str]) -> int:
+  """Writes the report of a sweep and says where.
+
+  Raises:
+    ValueError: if the folder holds no sweep, or none of its trials is complete.
+    ImportError: if the packages of the extra `sweep` are missing.
+  """
+  parser = argparse.ArgumentParser(
+    prog='mmjax sweep-report',
+    description='Writes one HTML file with the history of a sweep, what its '
+    'fields did, and its best config.',
+  )
+  parser.add_argument('workdir', help="the sweep's folder")
+  parser.add_argument(
+    '--storage', help="of the study, if it is none of the folder's files"
+  )
+  parser.add_argument('--output', help='by default WORKDIR/report.html')
+  args = parser.parse_args(argv)
+  try:
+    import optuna
+
+    from mmjax.sweeps import report, storage, table
+  except ModuleNotFoundError as error:
+    raise ImportError(
+      f"{error.name} is missing; install it with pip install 'mmjax[sweep]'"
+    ) from error
+
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  workdir = pathlib.Path(args.workdir)
+  where = args.storage or storage.found_in(workdir)
+  name = storage.study_name(workdir)
+  try:
+    study = optuna.load_study(
+      study_name=name, storage=storage.open_storage(where, workdir)
+    )
+  except KeyError as error:
+    raise ValueError(
+      f'the storage has no study {name!r}, as this folder is called'
+    ) from error
+  output = pathlib.Path(args.output or workdir / 'report.html')
+  report.write(study, workdir, output)
+  print(f'{table.summary(study)}\n{output}')
+  return 0

@@ -1,0 +1,234 @@
+"""What the devices send each other in a compiled step."""
+
+import dataclasses
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from mmjax.planning import hlo
+
+KINDS = (
+  'all-reduce',
+  'all-gather',
+  'reduce-scatter',
+  'all-to-all',
+  'collective-permute',
+)
+
+_LISTS = re.compile(r'replica_groups=(\{[\d{},\s]*\})')
+_IOTA = re.compile(
+  r'replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?'
+)
+_MESH = re.compile(
+  r'replica_groups=(?:@?\w+)?mesh\[([^\]]*)\]\s*(?:,\s*device_ids='
+  r'\(?\[([\d,]+)\](?:<=\[([\d,]+)\])?(?:T\(([\d,]+)\))?\)?)?\s*'
+  r'\{([^}]*)\}'
+)
+_PAIRS = re.compile(r'source_target_pairs=\{([\d{},\s]*)\}')
+_CHANNEL = re.compile(r'channel_id=(\d+)')
+_OWN_NAME = re.compile(r'op_name="([^"]*)"')
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+  """A collective of the program, with all the times that it runs in a step.
+
+  Attributes:
+    kind: one of `KINDS`.
+    axes: names of the mesh axes whose devices take part; empty where the
+      groups are no lines of the mesh.
+    times: how often it runs in a step.
+    sent: bytes that a device sends in all of them, in a ring.
+    size: bytes of the whole buffer, of one time.
+    origin: the operation that it stands for, as JAX calls it.
+  """
+
+  kind: str
+  axes: tuple[str, ...]
+  times: float
+  sent: float
+  size: float
+  origin: str
+
+
+def find(program: hlo.Program, mesh: Mapping[str, int]) -> list[Collective]:
+  """Lists the collectives of a compiled program.
+
+  Args:
+    program: of `hlo.parse`.
+    mesh: size by axis, in the order in which the program's devices are laid
+      out.
+
+  Returns:
+    Those between two devices or more, largest first.
+  """
+  plain, fused = [], {}
+  inner = {
+    called
+    for computation, _ in program
+    for instruction in computation.instructions.values()
+    if instruction.opcode == 'fusion'
+    for called in instruction.called
+  }
+  scattering = _scattering(program)
+  for computation, times in program:
+    for instruction in computation.instructions.values():
+      kind = instruction.opcode.removesuffix('-start')
+      if kind not in KINDS or instruction.opcode.endswith('-done'):
+        continue
+      if kind == 'all-reduce' and computation.name in scattering:
+        kind = 'reduce-scatter'
+      one = _collective(kind, instruction, computation, times, mesh)
+      if one is None:
+        continue
+      channel = _CHANNEL.search(instruction.attributes)
+      if computation.name in inner and channel:
+        # A TPU runs one in parts, beside other work: each part is a fusion
+        # that names the same channel.
+        known = fused.get(channel.group(1))
+        if known is None or known.sent < one.sent:
+          fused[channel.group(1)] = one
+      else:
+        plain.append(one)
+  return sorted([*plain, *fused.values()], key=lambda c: -c.sent)
+
+
+def _scattering(program: hlo.Program) -> set[str]:
+  """Computations that reduce and keep a part: a reduce-scatter by two names."""
+  return {
+    called
+    for computation, _ in program
+    for instruction in computation.instructions.values()
+    if instruction.opcode == 'fusion'
+    for called in instruction.called
+    if 'all-reduce-scatter' in called
+    or 'all-reduce-scatter' in instruction.name
+  }
+
+
+def _collective(kind, instruction, computation, times, mesh):
+  own = computation.instructions
+  given = sum(own[o].bytes for o in instruction.operands if o in own)
+  if kind == 'collective-permute':
+    pairs = _pairs(instruction.attributes)
+    axes, number = _crossed(pairs, mesh), 2 if pairs else 1
+    sent = whole = given
+  else:
+    groups = _groups(instruction.attributes, math.prod(mesh.values()))
+    axes, number = _axes(groups, mesh), len(groups[0])
+    whole = given * number if kind == 'all-gather' else given
+    sent = whole * (number - 1) / number
+    sent *= 2 if kind == 'all-reduce' else 1
+  if number < 2:
+    return None
+  name = _OWN_NAME.search(instruction.attributes)
+  return Collective(
+    kind, axes, times, sent * times, whole, name.group(1) if name else ''
+  )
+
+
+def _numbers(text: str) -> list[int]:
+  return [int(number) for number in re.findall(r'\d+', text)]
+
+
+def _pairs(attributes: str) -> list[tuple[int, int]]:
+  numbers = _numbers(_PAIRS.search(attributes).group(1))
+  pairs = zip(numbers[::2], numbers[1::2], strict=True)
+  return [(a, b) for a, b in pairs if a != b]
+
+
+def _groups(attributes: str, devices: int) -> list[list[int]]:
+  """Numbers of the devices of each group, in any of XLA's spellings.
+
+  Raises:
+    ValueError: for one that is not known here.
+  """
+  if match := _IOTA.search(attributes):
+    shape, reshape, order = (_numbers(part or '') for part in match.groups())
+    return _iota(reshape, order).reshape(shape).tolist()
+  if match := _MESH.search(attributes):
+    return _of_mesh(*match.groups())
+  if match := _LISTS.search(attributes):
+    groups = re.findall(r'\{([\d,\s]+)\}', match.group(1))
+    return [_numbers(group) for group in groups] or [list(range(devices))]
+  raise ValueError(
+    'the devices of a collective are spelt in a way that mmjax does not know: '
+    f'{attributes[:200]!r}; tell us, with the version of jax and libtpu'
+  )
+
+
+def _iota(shape: Sequence[int], order: Sequence[int]) -> np.ndarray:
+  numbers = np.arange(math.prod(shape)).reshape(shape)
+  return numbers.transpose(order) if order else numbers
+
+
+def _of_mesh(axes, shape, reshape, order, chosen) -> list[list[int]]:
+  """Groups over axes of a mesh, `mesh['a'=4,'b'=2] {'a'}`.
+
+  A part of an axis is written `'a':(2)2`: of what is inside 2, 2.
+  """
+  sizes = {
+    name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", axes)
+  }
+  if shape:
+    numbers = _iota(_numbers(reshape or shape), _numbers(order or ''))
+  else:
+    numbers = np.arange(math.prod(sizes.values()))
+  # Every axis in up to three: what is outside the part, the part, the inside.
+  parts, wanted = [], []
+  picked = {
+    name: (int(before or 1), int(size or sizes[name]))
+    for name, before, size in re.findall(
+      r"'([^']+)'(?::\((\d+)\)(\d+))?", chosen
+    )
+  }
+  for name, size in sizes.items():
+    before, own = picked.get(name, (1, 1))
+    wanted.append(len(parts) + 1)
+    parts += [before, own, size // before // own]
+  grid = numbers.reshape(parts)
+  others = [axis for axis in range(len(parts)) if axis not in wanted]
+  grid = grid.transpose(*others, *wanted)
+  ways = math.prod(parts[axis] for axis in wanted)
+  return grid.reshape(-1, ways).tolist()
+
+
+def _axes(groups: list[list[int]], mesh: Mapping[str, int]) -> tuple[str, ...]:
+  """The axes along which the groups lie, or () where they are no lines."""
+  wanted = {frozenset(group) for group in groups}
+  long = [axis for axis, size in mesh.items() if size > 1]
+  for number in range(1, len(long) + 1):
+    for chosen in itertools.combinations(long, number):
+      if math.prod(mesh[axis] for axis in chosen) != len(groups[0]):
+        continue
+      if _lines(mesh, chosen) == wanted:
+        return chosen
+  return ()
+
+
+def _lines(
+  mesh: Mapping[str, int], chosen: Sequence[str]
+) -> set[frozenset[int]]:
+  """Groups of devices that differ in the chosen axes alone."""
+  names = list(mesh)
+  grid = np.arange(math.prod(mesh.values())).reshape(list(mesh.values()))
+  last = [names.index(axis) for axis in chosen]
+  grid = grid.transpose(*(i for i in range(len(names)) if i not in last), *last)
+  ways = math.prod(mesh[axis] for axis in chosen)
+  return {frozenset(row) for row in grid.reshape(-1, ways).tolist()}
+
+
+def _crossed(
+  pairs: list[tuple[int, int]], mesh: Mapping[str, int]
+) -> tuple[str, ...]:
+  """The axes in which senders and receivers differ."""
+  shape = tuple(mesh.values())
+  differ = np.zeros(len(shape), bool)
+  for a, b in pairs:
+    differ |= np.array(np.unravel_index(a, shape)) != np.array(
+      np.unravel_index(b, shape)
+    )
+  return tuple(np.array(list(mesh))[differ].tolist())

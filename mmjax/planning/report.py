@@ -1,0 +1,303 @@
+"""What a compiled step needs, in numbers and in words."""
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from mmjax.planning import collectives, hlo, step, traffic
+from mmjax.train import flops
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """A step on a slice of one kind of chip; all counts are of one chip.
+
+  Attributes:
+    chips: number of them.
+    kind: `device_kind` of each.
+    mesh: size by axis.
+    batch_size: examples of a step, on all chips.
+    parameters: of the model.
+    trained: of these, moved by the optimizer.
+    held: bytes kept between steps and of the batch, by kind.
+    memory: bytes by XLA's account: 'arguments', 'outputs', 'aliased' (outputs
+      in the place of arguments), 'temporaries', 'program'.
+    flops: executed in a step.
+    useful_flops: without those that rematerialisation repeats.
+    traffic: bytes moved to and from main memory in a step.
+    sent: collectives of a step.
+    unknown_loops: loops that count as one round for want of their number.
+    limits: the published peaks; None where they aren't known (CPUs).
+    compile_seconds: that compiling took.
+  """
+
+  chips: int
+  kind: str
+  mesh: dict[str, int]
+  batch_size: int
+  parameters: int
+  trained: int
+  held: dict[str, float]
+  memory: dict[str, float]
+  flops: float
+  useful_flops: float
+  traffic: float
+  sent: tuple[collectives.Collective, ...]
+  unknown_loops: tuple[str, ...]
+  limits: flops.Chip | None
+  compile_seconds: float
+
+  @property
+  def peak_memory(self) -> float:
+    """Bytes in use at the worst, by XLA's account."""
+    memory = self.memory
+    total = memory['arguments'] + memory['outputs'] - memory['aliased']
+    return total + memory['temporaries'] + memory['program']
+
+  @property
+  def bytes_sent(self) -> float:
+    """That a chip sends in a step."""
+    return sum(one.sent for one in self.sent)
+
+  @property
+  def seconds(self) -> dict[str, float] | None:
+    """How long a step would take if it only computed, moved or sent."""
+    chip = self.limits
+    if chip is None or chip.bandwidth is None or chip.interconnect is None:
+      return None
+    return {
+      'compute': self.flops / chip.flops,
+      'memory': self.traffic / chip.bandwidth,
+      'interconnect': self.bytes_sent / chip.interconnect,
+    }
+
+  @property
+  def step_seconds(self) -> tuple[float, float] | None:
+    """Shortest and longest step: all at the same time, or one by one."""
+    parts = self.seconds
+    return parts and (max(parts.values()), sum(parts.values()))
+
+  def mfu(self, seconds: float) -> float:
+    """Share of the peak that useful products take in a step so long."""
+    return self.useful_flops / (self.limits.flops * seconds)
+
+
+def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
+  """Reads a compiled step.
+
+  Args:
+    compiled: of `step.compile_step`.
+    devices: what it was compiled for.
+  """
+  program = hlo.parse(compiled.compiled.as_text())
+  memory = compiled.compiled.memory_analysis()
+  return Report(
+    chips=len(devices),
+    kind=devices[0].device_kind,
+    mesh=compiled.mesh,
+    batch_size=compiled.batch_size,
+    parameters=compiled.parameters,
+    trained=compiled.trained,
+    held=compiled.held,
+    memory={
+      'arguments': memory.argument_size_in_bytes,
+      'outputs': memory.output_size_in_bytes,
+      'aliased': memory.alias_size_in_bytes,
+      'temporaries': memory.temp_size_in_bytes,
+      'program': memory.generated_code_size_in_bytes,
+    },
+    flops=compiled.flops / len(devices),
+    useful_flops=compiled.useful_flops / len(devices),
+    traffic=traffic.count(program),
+    sent=tuple(collectives.find(program, compiled.mesh)),
+    unknown_loops=program.unknown_loops,
+    limits=flops.chip(devices[0]),
+    compile_seconds=compiled.seconds,
+  )
+
+
+def by_kind(report: Report) -> dict[tuple[str, str], dict[str, float]]:
+  """Sums of a report's collectives by kind and mesh axes, largest first.
+
+  Returns:
+    (kind, axes as in 'data+fsdp') -> 'times', 'sent'.
+  """
+  out: dict[tuple[str, str], dict[str, float]] = {}
+  for one in report.sent:
+    sums = out.setdefault(
+      (one.kind, '+'.join(one.axes) or 'other'), {'times': 0.0, 'sent': 0.0}
+    )
+    sums['times'] += one.times
+    sums['sent'] += one.sent
+  return dict(sorted(out.items(), key=lambda item: -item[1]['sent']))
+
+
+def text(
+  report: Report,
+  *,
+  examples: float | None = None,
+  price_per_chip_hour: float | None = None,
+) -> str:
+  """Says all of it.
+
+  Args:
+    report: the numbers.
+    examples: that the run shall see, for its time and cost.
+    price_per_chip_hour: in any currency.
+  """
+  lines = [
+    f'{report.chips} x {report.kind}, mesh {mesh_text(report.mesh)}, batch '
+    f'{report.batch_size:,} ({report.batch_size / report.chips:g} a chip); '
+    f'compiled in {report.compile_seconds:.0f} s with {versions()}',
+    '',
+    f'parameters      {report.parameters:,}'
+    + (
+      ''
+      if report.trained == report.parameters
+      else f', {report.trained:,} of them trained'
+    ),
+    *_memory(report),
+    f'FLOPs a chip    {_number(report.flops)} a step, of which '
+    f'{_number(report.useful_flops)} are useful (not rematerialised)',
+    f'memory traffic  {_bytes(report.traffic)} a chip and step (estimated)',
+    *_collectives(report),
+  ]
+  if report.unknown_loops:
+    lines.append(
+      f'{len(report.unknown_loops)} loops count as one round, since XLA does '
+      f'not tell how many they make: {", ".join(report.unknown_loops[:5])}'
+    )
+  lines += ['', *_roofline(report, examples, price_per_chip_hour)]
+  return '\n'.join(lines)
+
+
+def mesh_text(mesh: dict[str, int]) -> str:
+  """A mesh in short: 'data=4 fsdp=2', or 'one device'."""
+  long = [f'{axis}={size}' for axis, size in mesh.items() if size > 1]
+  return ' '.join(long) or 'of one device'
+
+
+def versions() -> str:
+  """Of what compiled."""
+  names = ['jax']
+  if importlib.util.find_spec('libtpu'):
+    names.append('libtpu')
+  return ', '.join(f'{n} {importlib.metadata.version(n)}' for n in names)
+
+
+def _memory(report: Report) -> list[str]:
+  capacity = report.limits and report.limits.memory
+  share = (
+    f' of {_bytes(capacity)} ({report.peak_memory / capacity:.0%})'
+    if capacity
+    else ''
+  )
+  held = ', '.join(
+    f'{name} {_bytes(size)}' for name, size in report.held.items() if size
+  )
+  memory = report.memory
+  fresh = memory['outputs'] - memory['aliased']
+  return [
+    f'memory a chip   {_bytes(report.peak_memory)}{share}',
+    f'  arguments     {_bytes(memory["arguments"])} ({held})',
+    f'  temporaries   {_bytes(memory["temporaries"])}',
+    f'  output        {_bytes(fresh)} beside what takes the place of arguments',
+    f'  program       {_bytes(memory["program"])}',
+  ]
+
+
+def _collectives(report: Report) -> list[str]:
+  if not report.sent:
+    return ['collectives     none']
+  lines = [f'collectives     {_bytes(report.bytes_sent)} sent a chip and step']
+  for (kind, axes), sums in by_kind(report).items():
+    lines.append(
+      f'  {kind:<18} over {axes:<12} {sums["times"]:>6,.0f} times '
+      f'{_bytes(sums["sent"]):>10}'
+    )
+  return lines
+
+
+def _roofline(
+  report: Report, examples: float | None, price: float | None
+) -> list[str]:
+  parts, between = report.seconds, report.step_seconds
+  if parts is None or between is None:
+    return [
+      f'no published peaks of {report.kind!r}, so no estimate of times',
+    ]
+  best, worst = between
+  chip = report.limits
+  bound = max(parts, key=parts.get)
+  speeds = [report.batch_size / seconds for seconds in between]
+  lines = [
+    'estimated from published peaks: '
+    f'{chip.flops / 1e12:g} TFLOP/s in bfloat16, memory '
+    f'{chip.bandwidth / 1e9:g} GB/s, all links together send '
+    f'{chip.interconnect / 1e9:g} GB/s',
+    *(
+      f'  {name:<13} {seconds * 1e3:>9.2f} ms'
+      + ('  <- the bound' if name == bound else '')
+      for name, seconds in parts.items()
+    ),
+    '                 all at once   one by one',
+    f'  step         {best * 1e3:>10.2f} ms {worst * 1e3:>9.2f} ms',
+    f'  MFU          {report.mfu(best):>12.1%} {report.mfu(worst):>12.1%}',
+    f'  examples/s   {speeds[0]:>12,.0f} {speeds[1]:>12,.0f}',
+  ]
+  if examples is not None:
+    hours = [examples / speed / 3600 for speed in speeds]
+    span = f'{hours[0]:,.1f} to {hours[1]:,.1f} hours'
+    lines.append(f'  {_number(examples)} examples: {span}')
+    if price is not None:
+      costs = [h * report.chips * price for h in hours]
+      lines.append(
+        f'  cost at {price:g} a chip hour: {costs[0]:,.0f} to {costs[1]:,.0f}'
+      )
+  lines.append(
+    'A step takes between the two if XLA reaches the peaks; it never quite '
+    'does.\nCounted in the compiled program: memory, collectives, memory '
+    'traffic;\nin the traced one: FLOPs. Not counted: waiting for data, other '
+    'work than\nproducts, links that the axis of a collective leaves idle.'
+  )
+  return lines
+
+
+def _bytes(number: float) -> str:
+  """As memory is counted: GiB, MiB, KiB.
+
+  >>> _bytes(3 * 2**30)
+  '3.00 GiB'
+  """
+  for unit, size in (('GiB', 2**30), ('MiB', 2**20), ('KiB', 2**10)):
+    if number >= size:
+      return f'{number / size:.2f} {unit}'
+  return f'{number:.0f} B'
+
+
+def _number(number: float) -> str:
+  for unit, size in (('P', 1e15), ('T', 1e12), ('G', 1e9), ('M', 1e6)):
+    if number >= size:
+      return f'{number / size:.3g} {unit}'
+  return f'{number:,.0f}'
+
+
+def to_json(report: Report) -> dict[str, Any]:
+  """Everything that was counted or estimated, for tables."""
+  out = dataclasses.asdict(report)
+  out['limits'] = report.limits and report.limits._asdict()
+  out['sent'] = [
+    {'kind': kind, 'axes': axes, **sums}
+    for (kind, axes), sums in by_kind(report).items()
+  ]
+  return out | {
+    'bytes_sent': report.bytes_sent,
+    'peak_memory': report.peak_memory,
+    'seconds': report.seconds,
+    'step_seconds': report.step_seconds,
+    'versions': versions(),
+  }

@@ -1,0 +1,223 @@
+"""Which mesh, rematerialisation and batch size make a step quickest."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+
+from mmjax.planning import report, step
+from mmjax.train import settings
+from mmjax.train.experiment import Experiment
+
+REMATS = ('none', 'dots', 'full')
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """One way to run the step.
+
+  Attributes:
+    mesh: size by axis.
+    remat: of every stack of the model; None: as the config has it, since none
+      has the setting.
+    per_chip: examples a chip.
+  """
+
+  mesh: dict[str, int]
+  remat: str | None
+  per_chip: int
+
+  def __str__(self) -> str:
+    remat = '' if self.remat is None else f', remat {self.remat}'
+    return f'{report.mesh_text(self.mesh)}{remat}, {self.per_chip} a chip'
+
+
+@dataclasses.dataclass(frozen=True)
+class Tried:
+  """What came of a choice.
+
+  Attributes:
+    choice: what was tried.
+    report: None if it can't be had.
+    reason: why not; '' if it can.
+  """
+
+  choice: Choice
+  report: report.Report | None
+  reason: str = ''
+
+  @property
+  def speed(self) -> float:
+    """Examples a second, at best; where no peaks are known, those a FLOP."""
+    if self.report is None:
+      return 0.0
+    seconds = self.report.step_seconds
+    if seconds is None:
+      return self.report.batch_size / self.report.flops
+    # Between the two bounds; which is nearer, nobody knows before.
+    return self.report.batch_size / math.sqrt(seconds[0] * seconds[1])
+
+
+def run(
+  config: Any,
+  build: Callable[[Any], Experiment],
+  devices: Sequence[jax.Device],
+  *,
+  batches: Sequence[int] = (),
+  tell: Callable[[str], None] = lambda line: None,
+) -> list[Tried]:
+  """Compiles every choice.
+
+  Args:
+    config: a completed and valid config.
+    build: config -> Experiment.
+    devices: those of the slice.
+    batches: examples a chip to try; by default half of the config's, the
+      config's and twice it.
+    tell: is given a line before and after each.
+
+  Returns:
+    All that were tried, the quickest first, those that can't be had last.
+  """
+  choices = list(_choices(config, len(devices), batches))
+  tried: list[Tried] = []
+  for number, choice in enumerate(choices, 1):
+    tell(f'{number}/{len(choices)} {choice}')
+    smaller = _too_large(choice, tried)
+    one = (
+      Tried(choice, None, f'more than {smaller}, which does not fit')
+      if smaller
+      else _try(config, build, devices, choice)
+    )
+    tell(f'  {_outcome(one)}')
+    tried.append(one)
+  return sorted(tried, key=lambda one: -one.speed)
+
+
+def meshes(devices: int) -> list[dict[str, int]]:
+  """Ways to lay devices out as data x fsdp x tensor.
+
+  Tensor parallelism up to 8, since more ways leave each product too small; the
+  rest all data, all fsdp, or fsdp within 8 or 16 and data across.
+  """
+  out = []
+  for tensor in (1, 2, 4, 8):
+    if devices % tensor:
+      continue
+    rest = devices // tensor
+    for fsdp in sorted({1, 8, 16, rest}):
+      if rest % fsdp == 0:
+        out.append({'data': rest // fsdp, 'fsdp': fsdp, 'tensor': tensor})
+  return out
+
+
+def text(tried: Iterable[Tried]) -> str:
+  """A table of what can be had, and why the rest can't."""
+  tried = list(tried)
+  lines = [
+    f'{"mesh":<26} {"remat":<6} {"a chip":>6} {"memory":>10} {"step, ms":>17} '
+    f'{"MFU":>11} {"examples/s":>10}'
+  ]
+  for one in tried:
+    if one.report is None:
+      continue
+    made, choice = one.report, one.choice
+    cells = f'{"":>17} {"":>11} {"":>10}'
+    if made.step_seconds is not None:
+      best, worst = made.step_seconds
+      cells = (
+        f'{best * 1e3:>8.1f}-{worst * 1e3:<8.1f} '
+        f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
+      )
+    lines.append(
+      f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
+      f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB {cells}'
+    )
+  failed = [one for one in tried if one.report is None]
+  if failed:
+    lines += ['', 'What can not be had:']
+    lines += [f'  {one.choice}: {one.reason}' for one in failed]
+  lines += [
+    '',
+    'Steps from all work at once to one by one, from published peaks; ranked '
+    'by the geometric mean of the two.',
+  ]
+  return '\n'.join(lines)
+
+
+def _choices(
+  config: Any, devices: int, batches: Sequence[int]
+) -> Iterable[Choice]:
+  own = max(config.train.batch_size // devices, 1)
+  sizes = sorted(set(batches or (max(own // 2, 1), own, 2 * own)))
+  remats = REMATS if _has_stacks(config.model) else (None,)
+  for mesh in meshes(devices):
+    for remat in remats:
+      for per_chip in sizes:
+        yield Choice(mesh, remat, per_chip)
+
+
+def _has_stacks(model: Any) -> bool:
+  return any(
+    hasattr(part, 'items') and 'depth' in part for part in _parts(model)
+  )
+
+
+def _parts(model: Any) -> list[Any]:
+  return [part for part in model.values() if hasattr(part, 'items')]
+
+
+def _too_large(choice: Choice, tried: Sequence[Tried]) -> str:
+  """A smaller batch of the same kind that didn't fit, '' if there is none."""
+  for one in tried:
+    same = (one.choice.mesh, one.choice.remat) == (choice.mesh, choice.remat)
+    if same and one.reason.startswith('does not fit'):
+      return f'{one.choice.per_chip} a chip'
+  return ''
+
+
+def _try(config, build, devices, choice: Choice) -> Tried:
+  changed = settings.complete(config)
+  with changed.unlocked():
+    changed.mesh.update({'sequence': 1, **choice.mesh})
+    changed.train.batch_size = choice.per_chip * len(devices)
+    for part in _parts(changed.model):
+      if choice.remat is not None and 'depth' in part:
+        part.remat = choice.remat
+  try:
+    compiled = step.compile_step(changed, build, devices)
+  except settings.UserError as error:
+    return Tried(choice, None, str(error))
+  except jax.errors.JaxRuntimeError as error:
+    return Tried(choice, None, _reason(str(error)))
+  made = report.make(compiled, devices)
+  capacity = made.limits and made.limits.memory
+  if capacity and made.peak_memory > capacity:
+    return Tried(
+      choice,
+      None,
+      f'does not fit: {made.peak_memory / 2**30:.1f} GiB of '
+      f'{capacity / 2**30:.0f} GiB',
+    )
+  return Tried(choice, made)
+
+
+def _reason(message: str) -> str:
+  """The one line of XLA's message that says why."""
+  lines = [line.strip() for line in message.splitlines() if line.strip()]
+  used = next((line for line in lines if ' hbm' in line and 'Used' in line), '')
+  if used:
+    return f'does not fit: {used[used.index("Used") :]}'
+  return f'does not compile: {lines[0][:200]}' if lines else 'does not compile'
+
+
+def _outcome(one: Tried) -> str:
+  if one.report is None:
+    return one.reason
+  seconds = one.report.step_seconds
+  memory = f'{one.report.peak_memory / 2**30:.2f} GiB'
+  if seconds is None:
+    return memory
+  return f'{memory}, {seconds[0] * 1e3:.1f} to {seconds[1] * 1e3:.1f} ms a step'

@@ -1,0 +1,162 @@
+"""The real training step of an experiment, compiled for devices of any kind."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import flops, optimizer, program, settings
+from mmjax.train.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """A training step, compiled but never run.
+
+  Attributes:
+    mesh: size by axis.
+    batch_size: examples of a step.
+    parameters: numbers that the model has.
+    trained: those that the optimizer moves.
+    held: bytes of what one device keeps between steps and of its part of the
+      batch, by kind: 'parameters', 'optimizer', 'average', 'batch'.
+    flops: of the products of a step, on all devices, with those that
+      rematerialisation repeats.
+    useful_flops: without the repeated ones.
+    compiled: what XLA made of it.
+    seconds: that compiling took.
+  """
+
+  mesh: dict[str, int]
+  batch_size: int
+  parameters: int
+  trained: int
+  held: dict[str, float]
+  flops: float
+  useful_flops: float
+  compiled: Any
+  seconds: float
+
+
+def compile_step(
+  config: Any,
+  build: Callable[[Any], Experiment],
+  devices: Sequence[jax.Device],
+) -> Step:
+  """Compiles the update that `mmjax.train.loop` would run.
+
+  Args:
+    config: a completed and valid config.
+    build: config -> Experiment; it is given one with a batch of two examples
+      for each of `train.accumulate`, of which one is read, for its shapes.
+    devices: those of the whole slice.
+
+  Raises:
+    UserError: for a config whose parts, or whose mesh, devices and batch, don't
+      fit together.
+    jax.errors.JaxRuntimeError: if XLA can't compile it, most often since it
+      doesn't fit into the device's memory.
+  """
+  try:
+    mesh = program.mesh_of(config, devices)
+    experiment = build(_small(config))
+    made = program.build(config, experiment, mesh)
+  except (ValueError, OSError) as error:
+    raise settings.UserError(str(error)) from error
+  batch = _batch(experiment, config.train.batch_size, mesh)
+  traced = made.trace(batch)
+  began = time.time()
+  compiled = traced.lower().compile()
+  seconds = time.time() - began
+  executed = useful = _products(made, traced)
+  plain = without_remat(config)
+  if plain is not None:
+    made = program.build(plain, build(_small(plain)), mesh)
+    useful = _products(made, made.trace(batch))
+  plan = made.plan
+  params = plan.abstract.params
+  trained = optimizer.trained(config.optimizer, params)
+  sizes = jax.tree.map(lambda leaf: leaf.size, params)
+  return Step(
+    mesh=dict(mesh.shape),
+    batch_size=config.train.batch_size,
+    parameters=sum(jax.tree.leaves(sizes)),
+    trained=sum(
+      jax.tree.leaves(jax.tree.map(lambda n, is_in: n * is_in, sizes, trained))
+    ),
+    held={
+      'parameters': _held(params),
+      'optimizer': _held(plan.abstract.opt_state),
+      'average': _held(plan.abstract.ema),
+      'batch': _held(batch),
+    },
+    flops=executed,
+    useful_flops=useful,
+    compiled=compiled,
+    seconds=seconds,
+  )
+
+
+def without_remat(config: Any) -> Any | None:
+  """The config with every activation kept; None if that is the same."""
+  out = settings.complete(config)
+  changed = [False]
+
+  def visit(section: Any) -> None:
+    for name, value in section.items():
+      if hasattr(value, 'items'):
+        visit(value)
+      elif name == 'remat' and value != 'none':
+        section[name], changed[0] = 'none', True
+
+  with out.unlocked():
+    visit(out.model)
+  return out if changed[0] else None
+
+
+def _small(config: Any) -> Any:
+  """The config with a batch that is read quickly."""
+  out = settings.complete(config)
+  with out.unlocked():
+    out.train.batch_size = 2 * config.train.accumulate
+    out.data.num_threads, out.data.num_workers = 0, 0
+    # It reads on this machine, whatever the step is compiled for.
+    out.mesh.update(data=-1, fsdp=1, tensor=1, sequence=1)
+  return out
+
+
+def _products(made: program.Program, traced: Any) -> float:
+  """FLOPs on all devices; pmap's program is that of one."""
+  ways = mesh_lib.batch_ways(made.mesh) if made.style == 'pmap' else 1
+  return ways * flops.count(traced.jaxpr)
+
+
+def _batch(
+  experiment: Experiment, batch_size: int, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a training batch, from a small one of the same data."""
+  batches = experiment.train_data.iterate(0)
+  small = next(batches)
+  if hasattr(batches, 'close'):
+    batches.close()
+  sharding = mesh_lib.batch_sharding(mesh)
+  return {
+    name: jax.ShapeDtypeStruct(
+      (batch_size, *np.shape(array)[1:]), array.dtype, sharding=sharding
+    )
+    for name, array in small.items()
+  }
+
+
+def _held(tree: Any) -> float:
+  """Bytes of one device's parts of abstract arrays."""
+  return float(
+    sum(
+      np.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize
+      for leaf in jax.tree.leaves(tree)
+    )
+  )

@@ -1,0 +1,125 @@
+"""How many bytes a compiled step reads from and writes to main memory."""
+
+from mmjax.planning import hlo
+
+# What moves nothing, or whose inside is counted in its place.
+_FREE = frozenset(
+  (
+    'parameter',
+    'constant',
+    'tuple',
+    'get-tuple-element',
+    'bitcast',
+    'while',
+    'conditional',
+    'call',
+    'async-start',
+    'async-update',
+    'after-all',
+    'opt-barrier',
+    'partition-id',
+    'replica-id',
+    'iota',
+  )
+)
+_PARTS = ('dynamic-slice', 'slice', 'gather')
+
+
+def count(program: hlo.Program) -> float:
+  """Bytes that one device moves in a step.
+
+  Every operation that is scheduled by itself reads its operands and writes its
+  results once; those in a faster memory beside the cores cost nothing, of an
+  array of which a part is read or written in place, only the part counts. The
+  padding of tiles is left out.
+  """
+  inner = {
+    called
+    for computation, _ in program
+    for instruction in computation.instructions.values()
+    if instruction.opcode not in ('while', 'conditional', 'call', 'async-start')
+    for called in instruction.called
+  }
+  return sum(
+    times * _moved(program, computation, instruction)
+    for computation, times in program
+    if computation.name not in inner
+    for instruction in computation.instructions.values()
+  )
+
+
+def _moved(program, computation, instruction) -> float:
+  opcode = instruction.opcode
+  if opcode in _FREE or opcode.endswith('-done'):
+    return 0.0
+  if opcode in ('copy-start', 'slice-start'):
+    # (destination, source, ...): as much is read as is written.
+    moved = instruction.shapes[0].bytes
+    return moved * sum(shape.in_memory for shape in instruction.shapes[:2])
+  own = computation.instructions
+  if opcode in _PARTS:
+    return 2 * _in_memory(instruction)
+  if opcode == 'dynamic-update-slice':
+    return 2 * _in_memory(own[instruction.operands[1]])
+  if opcode != 'fusion':
+    operands = (own[o] for o in instruction.operands if o in own)
+    return _in_memory(instruction) + sum(map(_in_memory, operands))
+  inside = program.computations[instruction.called[0]]
+  read = sum(
+    min(_in_memory(own[operand]), _read(program, inside, number))
+    for number, operand in enumerate(instruction.operands)
+    if operand in own
+  )
+  return read + _written(inside, instruction)
+
+
+def _in_memory(instruction: hlo.Instruction) -> float:
+  return sum(shape.bytes for shape in instruction.shapes if shape.in_memory)
+
+
+def _read(program, computation: hlo.Computation, number: int) -> float:
+  """Bytes that a fusion needs of one of its operands, at most."""
+  own = computation.instructions
+  names = {
+    i.name
+    for i in own.values()
+    if i.opcode == 'parameter' and i.arguments == str(number)
+  }
+  total = 0.0
+  for user in own.values():
+    for place, operand in enumerate(user.operands):
+      if operand not in names:
+        continue
+      if user.opcode == 'bitcast':
+        names.add(user.name)
+      elif user.opcode in _PARTS and place == 0:
+        total += user.bytes
+      elif user.opcode == 'dynamic-update-slice' and place == 0:
+        total += 0.0  # It is overwritten in its place.
+      elif user.opcode == 'fusion':
+        inside = program.computations[user.called[0]]
+        total += _read(program, inside, place)
+      else:
+        return float('inf')
+  return total
+
+
+def _written(inside: hlo.Computation, fusion: hlo.Instruction) -> float:
+  """Bytes of a fusion's results; of an update in place, only the part."""
+  root = inside.instructions[inside.root]
+  results = (
+    [inside.instructions[o] for o in root.operands]
+    if root.opcode == 'tuple'
+    else [root]
+  )
+  if len(results) != len(fusion.shapes):
+    return _in_memory(fusion)
+  total = 0.0
+  for shape, result in zip(fusion.shapes, results, strict=True):
+    while result.opcode in ('bitcast', 'copy') and result.operands:
+      result = inside.instructions[result.operands[0]]
+    part = shape.bytes
+    if result.opcode == 'dynamic-update-slice':
+      part = inside.instructions[result.operands[1]].bytes
+    total += min(shape.bytes, part) if shape.in_memory else 0.0
+  return total

@@ -1,0 +1,1 @@
+"""Sweeps: many runs of one config, searched by Optuna, by any workers."""

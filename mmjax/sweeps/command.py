@@ -1,0 +1,172 @@
+"""What `python -m experiments.sweep` runs.
+
+--sweep=FILE.py          a file with get_sweep()
+--workdir=DIR            the sweep's folder; the same command goes on with it
+--workers=K              processes on this machine
+--devices_per_trial=N    devices (cores of a CPU) of each; an equal part if 0
+--storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
+--grace=SECONDS          without a sign of life, after which a worker on another
+                         machine counts as dead
+--check                  check the sweep, run nothing
+--config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
+--data_dir=DIR           short for --config.data.data_dir=DIR
+--traceback              shows where an error came from
+
+A trial may be one of several hosts: all run the same command, find each other
+as those of a run do, and are one worker together.
+--coordinator=HOST:PORT  of process 0
+--num_processes=N        of all hosts together; 1: alone, wherever it runs
+--process_id=I           from 0
+"""
+
+import contextlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from mmjax.parallel import hosts
+from mmjax.sweeps import broadcast, claims, local, storage, table, worker
+from mmjax.sweeps import study as study_lib
+from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import loop, main, startup
+from mmjax.train.settings import UserError
+
+BuildOf = Callable[[str], Callable[[Any], Any]]
+
+
+def launch(build_of: BuildOf) -> None:
+  """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
+
+  Args:
+    build_of: name of an experiment -> its `build`.
+  """
+  flags.DEFINE_string('sweep', None, 'file with get_sweep()')
+  flags.DEFINE_string('workdir', None, "the sweep's folder")
+  flags.DEFINE_integer('workers', 1, 'processes on this machine', 1)
+  flags.DEFINE_integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
+  flags.DEFINE_string('storage', 'journal', 'journal, sqlite or a URL')
+  flags.DEFINE_float('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
+  flags.DEFINE_bool('check', False, 'check the sweep, run nothing')
+  flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
+  flags.DEFINE_bool('traceback', False, 'show where an error came from')
+  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
+  flags.DEFINE_integer('num_processes', None, 'of all hosts together')
+  flags.DEFINE_integer('process_id', None, 'which of them this is')
+  overrides: list[tuple[str, str]] = []
+
+  def parse(argv: Sequence[str]) -> list[str]:
+    if set(argv) & {'--help', '-help', '-h', '--helpshort'}:
+      print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
+      sys.exit(0)
+    rest, found = main.split_overrides(argv)
+    overrides.extend(found)
+    try:
+      return flags.FLAGS(rest)
+    except flags.Error as error:
+      main.fail(error)
+
+  app.run(lambda argv: _main(argv, build_of, overrides), flags_parser=parse)
+
+
+def _main(
+  argv: Sequence[str], build_of: BuildOf, overrides: list[tuple[str, str]]
+) -> None:
+  values = flags.FLAGS
+  if not values['verbosity'].present:
+    logging.set_verbosity(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise UserError(f'{argv[1]!r} is no flag; they begin with --')
+    for name in ('sweep', 'workdir'):
+      if not values[name].value:
+        raise UserError(f'--{name} is missing\n{__doc__}')
+    if values.data_dir is not None:
+      overrides = [*overrides, ('data.data_dir', values.data_dir)]
+    sweep = sweep_lib.load(values.sweep, overrides)
+    if values.check:
+      sweep_lib.check(sweep, build_of)
+      print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
+    elif values.workers > 1:
+      sys.exit(0 if _run_many(sweep, values) else 1)
+    else:
+      try:
+        hosts.connect(
+          values.coordinator, values.num_processes, values.process_id
+        )
+      except ValueError as error:
+        raise UserError(str(error)) from error
+      with hosts.ending_together():
+        done = _run_here(sweep, values, build_of)
+      sys.exit(0 if done else 1)
+  except UserError as error:
+    main.fail(error, show=values.traceback)
+  except worker.TrialsFail as error:
+    main.fail(error, show=values.traceback, code=1)
+
+
+def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
+  """This process is a worker, or one host of one."""
+  startup.use_compilation_cache()
+  study = _open(sweep, values) if broadcast.is_first() else None
+  unchecked = study is not None and not study.whole.user_attrs.get('checked')
+  if broadcast.from_first(unchecked):
+    sweep_lib.check(sweep, build_of)
+  if study is not None:
+    study.note(checked=True)
+    study.queue()
+
+  def train(config: Any, workdir: Path, report: loop.Report):
+    build = build_of(config.experiment)
+    return loop.run(config, build, workdir, report=report)
+
+  shown = (
+    contextlib.nullcontext() if study is None else table.Table(study.whole)
+  )
+  with shown:
+    return worker.work(sweep, study, values.workdir, train)
+
+
+def _run_many(sweep: sweep_lib.Sweep, values: Any) -> bool:
+  """Starts workers as processes, and shows the study while they run."""
+  argv = [
+    argument
+    for argument in sys.argv[1:]
+    if not argument.lstrip('-').startswith(('workers', 'devices_per_trial'))
+  ]
+  workers = local.Workers(
+    [*argv, '--num_processes=1'],
+    values.workdir,
+    workers=values.workers,
+    per_trial=values.devices_per_trial,
+  )
+  study = _open(sweep, values)
+  if not study.whole.user_attrs.get('checked'):
+    # In another process, since this one must not hold any device.
+    check = [sys.executable, '-m', 'experiments.sweep', *argv, '--check']
+    done = subprocess.run(check, stdout=subprocess.DEVNULL)
+    if done.returncode:
+      sys.exit(done.returncode)
+    study.note(checked=True)
+  study.queue()
+  with workers, table.Table(study.whole):
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, workers.stop)
+    codes = workers.wait()
+  for i, code in enumerate(codes):
+    if code and not (workers.stopped or study.done()):
+      print(f'worker {i} ended with {code}; see {workers.log(i)}')
+  return study.done()
+
+
+def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
+  return study_lib.Study(
+    sweep,
+    storage.open_storage(values.storage, values.workdir),
+    storage.study_name(values.workdir),
+    grace=values.grace,
+  )

@@ -1,0 +1,179 @@
+"""Optuna's samplers and pruners by name; no search algorithm is ours."""
+
+import inspect
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+
+from mmjax.sweeps import space as space_lib
+from mmjax.train import settings
+from mmjax.train.settings import UserError
+
+
+class _Grid(optuna.samplers.GridSampler):
+  """Leaves it to the sweep to see that all points are done."""
+
+  def after_trial(self, *_) -> None:
+    pass
+
+
+# 'gp' is left out: it would need PyTorch.
+SAMPLERS = {
+  'grid': _Grid,
+  'random': optuna.samplers.RandomSampler,
+  'quasi_random': optuna.samplers.QMCSampler,
+  'tpe': optuna.samplers.TPESampler,
+  'cmaes': optuna.samplers.CmaEsSampler,
+  'nsga2': optuna.samplers.NSGAIISampler,
+  'nsga3': optuna.samplers.NSGAIIISampler,
+}
+PRUNERS = {
+  'none': optuna.pruners.NopPruner,
+  'hyperband': optuna.pruners.HyperbandPruner,
+  'successive_halving': optuna.pruners.SuccessiveHalvingPruner,
+  'median': optuna.pruners.MedianPruner,
+  'percentile': optuna.pruners.PercentilePruner,
+  'threshold': optuna.pruners.ThresholdPruner,
+}
+_SEVERAL = ('grid', 'random', 'quasi_random', 'tpe', 'nsga2', 'nsga3')
+# Their order is one of the whole study, so that their seed is it too.
+_ONE_SEED = ('grid', 'quasi_random')
+
+
+def sampler(
+  settings_: Mapping[str, Any],
+  space: Mapping[str, space_lib.Dimension],
+  *,
+  seed: int,
+  number: int,
+) -> optuna.samplers.BaseSampler:
+  """The sampler of one trial.
+
+  Each trial has its own stream of random numbers, derived from the sweep's seed
+  and the trial's number. So a trial gets the same parameters from the same
+  history whichever process asks, and however often it is asked again.
+
+  Args:
+    settings_: `name` and keyword arguments of Optuna's class.
+    space: path -> dimension.
+    seed: the sweep's.
+    number: the trial's.
+  """
+  name = settings_['name']
+  if name not in _ONE_SEED:
+    sequence = np.random.SeedSequence([seed, number])
+    seed = int(sequence.generate_state(1)[0])
+  given: dict[str, Any] = {'seed': seed}
+  if name == 'grid':
+    given['search_space'] = {p: d.grid() for p, d in space.items()}
+  if name == 'quasi_random':
+    given['scramble'] = True
+  return _make('sampler', SAMPLERS, settings_, given)
+
+
+def pruner(
+  settings_: Mapping[str, Any], *, steps: int, every: int
+) -> optuna.pruners.BasePruner:
+  """The pruner of a study whose trials report at steps of training.
+
+  Args:
+    settings_: `name` and keyword arguments of Optuna's class.
+    steps: of a whole trial.
+    every: steps between two evaluations.
+  """
+  given: dict[str, Any] = {}
+  if settings_['name'] == 'hyperband':
+    given = {'min_resource': every, 'max_resource': steps}
+  if settings_['name'] == 'successive_halving':
+    given = {'min_resource': every}
+  if settings_['name'] == 'percentile':
+    given = {'percentile': 25.0}
+  return _make('pruner', PRUNERS, settings_, given)
+
+
+def check_sampler(
+  settings_: Mapping[str, Any],
+  space: Mapping[str, space_lib.Dimension],
+  num_metrics: int,
+) -> None:
+  """Refuses a sampler that can't search this space.
+
+  Raises:
+    UserError: naming it and what can.
+  """
+  name = settings_['name']
+  sampler(settings_, space, seed=0, number=0)
+  if num_metrics > 1 and name not in _SEVERAL:
+    raise UserError(
+      f'sampler={name!r} takes one metric; for {num_metrics} there are '
+      f'{", ".join(_SEVERAL)}'
+    )
+  if name in ('grid', 'cmaes', 'quasi_random'):
+    conditional = [p for p, d in space.items() if d.condition is not None]
+    if conditional:
+      raise UserError(
+        f'sampler={name!r} takes no field that depends on another one '
+        f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of "
+        'dicts'
+      )
+  if name == 'cmaes':
+    choices = [p for p, d in space.items() if isinstance(d, space_lib.Choice)]
+    if choices:
+      raise UserError(
+        f"sampler='cmaes' takes numbers only, and {', '.join(choices)} are "
+        "choices; use 'tpe'"
+      )
+
+
+def grid_size(space: Mapping[str, space_lib.Dimension]) -> int:
+  """How many points the grid of a space has."""
+  return math.prod(len(d.grid()) for d in space.values())
+
+
+def named(what: str, given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+  """A name, or a dict of a name and options, as such a dict.
+
+  Raises:
+    UserError: if it is neither, or there is no such name.
+  """
+  if isinstance(given, str):
+    given = {'name': given}
+  if not hasattr(given, 'items') or 'name' not in given:
+    raise UserError(
+      f"{what}={given!r} is not legal: a name, or dict(name='tpe', ...)"
+    )
+  if given['name'] not in known:
+    raise UserError(
+      f'{what}={given["name"]!r} is not there; there are {", ".join(known)}'
+    )
+  return dict(given)
+
+
+def _make(
+  what: str,
+  known: Mapping[str, Any],
+  settings_: Mapping[str, Any],
+  given: Mapping[str, Any],
+) -> Any:
+  options = {k: v for k, v in settings_.items() if k != 'name'}
+  kind = known[settings_['name']]
+  legal = list(inspect.signature(kind).parameters)
+  if what == 'sampler':
+    legal = [name for name in legal if name not in ('seed', 'search_space')]
+  for name in options:
+    if name not in legal:
+      raise UserError(
+        f'{what}: '
+        + settings.unknown(name, legal).replace('config field', 'option')
+      )
+  try:
+    with warnings.catch_warnings():
+      # Optuna's word that arguments may change, which is told here as an error.
+      warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+      return kind(**{**given, **options})
+  except (TypeError, ValueError) as error:
+    raise UserError(f'{what}={dict(settings_)}: {error}') from error

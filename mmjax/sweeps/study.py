@@ -1,0 +1,243 @@
+"""A sweep's study: which trials there are, who runs them, what came out."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import optuna
+
+from mmjax.sweeps import claims as claims_lib
+from mmjax.sweeps import search
+from mmjax.sweeps import space as space_lib
+from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train.settings import UserError
+
+State = optuna.trial.TrialState
+Frozen = optuna.trial.FrozenTrial
+# Fields of a config that say where and how fast, not what is trained.
+_ELSEWHERE = ('config.mesh.', 'config.data.data_dir', 'config.data.num_')
+
+
+class Taken:
+  """A trial that is this worker's.
+
+  Attributes:
+    claim: holds it.
+    trial: to report to.
+    values: path -> value of the config.
+  """
+
+  def __init__(
+    self,
+    study: 'Study',
+    claim: claims_lib.Claim,
+    trial: optuna.Trial,
+    values: Mapping[str, Any],
+  ):
+    self._study, self.claim, self.trial = study, claim, trial
+    self.values = dict(values)
+
+  @property
+  def number(self) -> int:
+    """The trial's, which stays with it whoever runs it."""
+    return self.trial.number
+
+  @property
+  def pruned(self) -> bool:
+    """Whether it was decided before that the trial ends early."""
+    return 'pruned' in self.trial.user_attrs
+
+  def report(self, step: int, value: float, *, prunes: bool) -> bool:
+    """Notes an evaluation; whether the trial shall end here.
+
+    A step that a worker before reported is the same again, to the bit.
+    """
+    self.claim.check()
+    frozen = self._study.trial(self.number)
+    if step not in frozen.intermediate_values:
+      self.trial.report(value, step)
+    if not prunes or not self.trial.should_prune():
+      return False
+    self.trial.set_user_attr('pruned', step)
+    return True
+
+  def note(self, **attributes: Any) -> None:
+    """Keeps facts with the trial."""
+    for name, value in attributes.items():
+      self.trial.set_user_attr(name, value)
+
+  def finish(self, values: Sequence[float]) -> None:
+    """Ends the trial with its metrics."""
+    self.claim.check()
+    self.trial.study.tell(self.trial, list(values))
+
+  def prune(self) -> None:
+    """Ends the trial early; its last report counts as its metric."""
+    self.claim.check()
+    self.trial.study.tell(self.trial, state=State.PRUNED)
+
+  def fail(self, reason: str) -> None:
+    """Ends the trial without a metric."""
+    self.claim.check()
+    self.note(reason=reason)
+    self.trial.study.tell(self.trial, state=State.FAIL)
+
+
+class Study:
+  """The first host's view of the study; any number of workers have one.
+
+  Attributes:
+    whole: Optuna's study, to read.
+
+  Args:
+    sweep: what is searched.
+    storage: where.
+    name: the study's; that of the sweep's folder.
+    grace: seconds without a heartbeat after which a worker counts as dead.
+
+  Raises:
+    UserError: if the storage has a study of this name about something else.
+  """
+
+  def __init__(
+    self,
+    sweep: sweep_lib.Sweep,
+    storage: optuna.storages.BaseStorage,
+    name: str,
+    *,
+    grace: float = claims_lib.GRACE,
+  ):
+    self.sweep, self.storage, self.name = sweep, storage, name
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    self.whole = optuna.create_study(
+      storage=storage,
+      study_name=name,
+      directions=sweep.directions,
+      load_if_exists=True,
+    )
+    self._id = storage.get_study_id_from_name(name)
+    self._claims = claims_lib.Claims(storage, name, grace=grace)
+    self._agree()
+
+  def trials(self) -> list[Frozen]:
+    """All trials, by number."""
+    return self.whole.get_trials(deepcopy=False)
+
+  def trial(self, number: int) -> Frozen:
+    """One trial as the storage has it now."""
+    return self.storage.get_trial(self._trial_id(number))
+
+  def note(self, **attributes: Any) -> None:
+    """Keeps facts about the study."""
+    for name, value in attributes.items():
+      self.whole.set_user_attr(name, value)
+
+  def queue(self) -> None:
+    """Makes sure that there are as many trials as the sweep asks for.
+
+    They are made in advance, by one worker, so that there never is one too
+    many, however many workers begin at once.
+    """
+    while len(self.trials()) < self.sweep.trials:
+      claim = self._claims.take('queue')
+      if claim is None:
+        time.sleep(0.2)
+        continue
+      with claim:
+        for _ in range(self.sweep.trials - len(self.trials())):
+          self.whole.add_trial(optuna.trial.create_trial(state=State.WAITING))
+
+  def take(self) -> Taken | None:
+    """The next trial to run: one whose worker died, else a new one.
+
+    Returns:
+      None if there is none to be had now; see `done`.
+    """
+    living = set(self._claims.living())
+    trials = self.trials()
+    for state in (State.RUNNING, State.WAITING):
+      for trial in trials:
+        job = f'trial {trial.number}'
+        if trial.state != state or job in living:
+          continue
+        claim = self._claims.take(job)
+        if claim is None:
+          continue
+        # It may have ended since.
+        if not self.trial(trial.number).state.is_finished():
+          return self._begin(claim, trial.number)
+        with claim:
+          pass
+    return None
+
+  def done(self) -> bool:
+    """Whether every trial has ended."""
+    return all(trial.state.is_finished() for trial in self.trials())
+
+  def living(self) -> set[int]:
+    """Numbers of the trials that a living worker runs."""
+    jobs = (job.partition(' ') for job in self._claims.living())
+    return {int(number) for kind, _, number in jobs if kind == 'trial'}
+
+  def _begin(self, claim: claims_lib.Claim, number: int) -> Taken:
+    train, sweep = self.sweep.base.train, self.sweep
+    # A study of its own: Optuna's remembers trials from one `ask` to the next.
+    study = optuna.load_study(
+      study_name=self.name,
+      storage=self.storage,
+      sampler=search.sampler(
+        sweep.sampler, sweep.space, seed=sweep.seed, number=number
+      ),
+      pruner=search.pruner(
+        sweep.pruner, steps=train.steps, every=train.eval_every
+      ),
+    )
+    study.get_trials(deepcopy=False)  # Its cache knows trials it has read.
+    identity = self._trial_id(number)
+    if self.trial(number).state == State.WAITING:
+      self.storage.set_trial_state_values(identity, State.RUNNING)
+    trial = optuna.Trial(study, identity)
+    stored = space_lib.sample(sweep.space, trial)
+    taken = Taken(self, claim, trial, space_lib.values(sweep.space, stored))
+    taken.note(values=taken.values, taken=claim.taken)
+    return taken
+
+  def _trial_id(self, number: int) -> int:
+    return self.storage.get_trial_id_from_study_id_trial_number(
+      self._id, number
+    )
+
+  def _agree(self) -> None:
+    """Refuses to go on with another sweep than the study began with."""
+    mine = json.loads(json.dumps(self.sweep.identity()))
+    theirs = self.whole.user_attrs.get('sweep')
+    if theirs is None:
+      self.note(
+        sweep=mine,
+        file=self.sweep.file,
+        location=self.sweep.location,
+        overrides=dict(self.sweep.overrides),
+      )
+      return
+    changed = [
+      f'{path}: {old!r} -> {new!r}'
+      for path, old, new in _differences(theirs, mine)
+      if not path.startswith(_ELSEWHERE)
+    ]
+    if changed:
+      raise UserError(
+        f'the study {self.name!r} was begun with another sweep:\n  '
+        + '\n  '.join(changed)
+        + "\nchoose another --workdir, whose name is also the study's"
+      )
+
+
+def _differences(old: Any, new: Any, path: str = ''):
+  """Yields (path, old, new) of leaves in which two trees differ."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for name in sorted(old.keys() | new.keys()):
+      below = f'{path}.{name}' if path else name
+      yield from _differences(old.get(name), new.get(name), below)
+  elif old != new:
+    yield path, old, new

@@ -1,0 +1,266 @@
+"""What a worker does: take a trial, run it, tell what came out; again."""
+
+import contextlib
+import gc
+import json
+import math
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmjax.sweeps import best, broadcast, claims
+from mmjax.sweeps import study as study_lib
+from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import loop, settings
+from mmjax.train.settings import UserError
+
+# (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
+Train = Callable[[Any, Path, loop.Report], dict[str, float]]
+GO, PRUNE, LOST = 'go', 'prune', 'lost'
+_FAILURES = 3
+
+
+class TrialsFail(RuntimeError):
+  """Trial after trial fails, so that it can't be their parameters."""
+
+
+class _Ends(Exception):
+  """Ends a trial that has no metric."""
+
+
+def work(
+  sweep: sweep_lib.Sweep,
+  study: study_lib.Study | None,
+  workdir: Path | str,
+  train: Train,
+  *,
+  poll: float = 2.0,
+  told: Callable[[int], None] = lambda number: None,
+) -> bool:
+  """Runs trials until there are none left, or a signal.
+
+  Args:
+    sweep: what is searched.
+    study: on the first host; None on others, which follow it.
+    workdir: the sweep's folder; trials lie in WORKDIR/trials/NUMBER.
+    train: runs one.
+    poll: seconds between looks, while other workers run what is left.
+    told: called on the first host after each trial, with its number.
+
+  Returns:
+    Whether the sweep is done; False after Ctrl-C.
+
+  Raises:
+    UserError: if the metric isn't there.
+    SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
+    TrialsFail: if several trials fail one after another.
+  """
+  failures = 0
+  while True:
+    taken = study.take() if study is not None else None
+    job = {'do': 'wait'}
+    if taken is not None:
+      job = {'do': 'run', 'number': taken.number, 'values': taken.values}
+    elif study is not None and study.done():
+      job = {'do': 'end'}
+    job = broadcast.from_first(job)
+    if job['do'] == 'end':
+      return True
+    if job['do'] == 'wait':
+      time.sleep(poll)
+      continue
+    folder = Path(workdir) / 'trials' / str(job['number'])
+    with taken.claim if taken is not None else contextlib.nullcontext():
+      outcome = _Trial(sweep, taken, job['values'], folder).run(train)
+      outcome = broadcast.from_first(outcome)
+      if taken is not None and outcome not in (LOST, 'stopped'):
+        best.write(study.whole, workdir)
+        told(taken.number)
+    if outcome == 'stopped':
+      return False
+    failures = failures + 1 if outcome == 'failed' else 0
+    if failures == _FAILURES:
+      raise TrialsFail(
+        f'{failures} trials failed one after another; the last one says why in '
+        f'{folder}/log.txt'
+      )
+    # What was compiled for this trial's shapes and constants is not needed.
+    jax.clear_caches()
+    gc.collect()
+
+
+class _Trial:
+  """One trial on this host: its repeats, its reports, its end."""
+
+  def __init__(
+    self,
+    sweep: sweep_lib.Sweep,
+    taken: study_lib.Taken | None,
+    values: Mapping[str, Any],
+    folder: Path,
+  ):
+    self._sweep, self._taken = sweep, taken
+    # Between hosts, tuples travel as lists.
+    self._values = settings.tuples(dict(values))
+    self._folder = folder
+    self._decision = GO
+
+  def run(self, train: Train) -> str:
+    """'done', 'pruned', 'failed', 'stopped' or LOST; tells the study so."""
+    taken = self._taken
+    with self._logged():
+      try:
+        if broadcast.from_first(taken is not None and taken.pruned):
+          taken and taken.prune()
+          return 'pruned'
+        return self._repeats(train)
+      except claims.Lost as error:
+        print(error)
+        return LOST
+      except _Ends as error:
+        return self._failed(str(error))
+      except MissingMetric as error:
+        self._failed(str(error))
+        raise
+      except UserError as error:
+        # What the config refuses with these values, as far as it could not be
+        # seen before.
+        return self._failed(str(error))
+      except loop.NonFiniteError as error:
+        return self._failed(str(error))
+      except Exception as error:
+        # Of several hosts, one may have died, and another worker goes on.
+        if jax.process_count() > 1:
+          raise
+        traceback.print_exc(file=sys.stdout)
+        return self._failed(f'{type(error).__name__}: {error}')
+
+  def _repeats(self, train: Train) -> str:
+    sweep, taken = self._sweep, self._taken
+    runs: list[dict[str, float]] = []
+    for repeat in range(sweep.repeats):
+      config = sweep.config(self._values, repeat)
+      results = train(config, self.run_folder(repeat), self._report(repeat))
+      if self._decision == LOST:
+        return LOST
+      if self._decision == PRUNE:
+        if taken is not None:
+          taken.note(**self._costs())
+          taken.prune()
+        return 'pruned'
+      if not results:
+        return 'stopped'
+      runs.append(results)
+    self._finish(runs)
+    return 'done'
+
+  def _finish(self, runs: list[dict[str, float]]) -> None:
+    sweep, taken = self._sweep, self._taken
+    values = [[measure(name, run) for run in runs] for name in sweep.metrics]
+    means = [math.fsum(v) / len(v) for v in values]
+    if not all(map(math.isfinite, means)):
+      found = zip(sweep.metrics, means, strict=True)
+      raise _Ends(', '.join(f'{name}={value}' for name, value in found))
+    if taken is None:
+      return
+    taken.note(**self._costs(), runs=values)
+    if len(means) == 1:
+      taken.report(int(runs[0]['step']), values[0][0], prunes=False)
+    taken.finish(means)
+
+  def run_folder(self, repeat: int) -> Path:
+    """An ordinary run's; with repeats, each has its own."""
+    if self._sweep.repeats == 1:
+      return self._folder
+    return self._folder / f'repeat_{repeat}'
+
+  def _report(self, repeat: int) -> loop.Report:
+    """What the loop calls: tells the study, and asks it on behalf of all.
+
+    Only the first of several repeats is pruned: the others are there to
+    measure the noise of a point that was found worth it.
+    """
+    prunes = self._sweep.prunes() and repeat == 0
+
+    def report(step: int, metrics: Mapping[str, float]) -> bool:
+      values = [
+        measure(name, metrics)
+        for name in self._sweep.metrics
+        if name not in sweep_lib.COSTS
+      ]
+      decision = GO
+      if self._taken is not None:
+        # Optuna takes reports of a single metric.
+        single = values if len(self._sweep.metrics) == 1 else ()
+        decision = self._decide(step, () if repeat else single, prunes)
+      self._decision = broadcast.from_first(decision)
+      return self._decision != GO
+
+    return report
+
+  def _decide(self, step: int, single: Sequence[float], prunes: bool) -> str:
+    try:
+      if not single:
+        self._taken.claim.check()
+        return GO
+      pruned = self._taken.report(step, single[0], prunes=prunes)
+    except claims.Lost as error:
+      print(error)
+      return LOST
+    return PRUNE if pruned else GO
+
+  def _failed(self, reason: str) -> str:
+    print(f'this trial failed: {reason}')
+    if self._taken is not None:
+      self._taken.fail(reason)
+    return 'failed'
+
+  def _costs(self) -> dict[str, float]:
+    """Steps and seconds of training that the trial took, of all its runs."""
+    costs = {'steps': 0, 'seconds': 0.0}
+    for repeat in range(self._sweep.repeats):
+      path = self.run_folder(repeat) / 'results.json'
+      if path.exists():
+        results = json.loads(path.read_text())
+        costs['steps'] += results.get('step', 0)
+        costs['seconds'] += results.get('train_seconds', 0.0)
+    return costs
+
+  @contextlib.contextmanager
+  def _logged(self) -> Iterator[None]:
+    """What the run prints goes into its folder."""
+    if self._taken is None:
+      yield
+      return
+    self._folder.mkdir(parents=True, exist_ok=True)
+    with (
+      (self._folder / 'log.txt').open('a', buffering=1) as file,
+      contextlib.redirect_stdout(file),
+    ):
+      yield
+
+
+def measure(name: str, results: Mapping[str, float]) -> float:
+  """A metric of a run.
+
+  Raises:
+    MissingMetric: if the evaluation has no such number.
+  """
+  if name == 'step_time':
+    return results['train_seconds'] / results['step']
+  if name in results:
+    return float(results[name])
+  there = sorted(key for key in results if key.startswith('val/'))
+  raise MissingMetric(
+    f'metric={name!r} is no metric of the evaluation; there are '
+    f'{", ".join(there)}'
+  )
+
+
+class MissingMetric(UserError):
+  """No trial of the sweep will have it."""

@@ -1,0 +1,127 @@
+"""The training program of a config: the state's places, and the update."""
+
+import contextlib
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules
+from mmjax.train import optimizer, schedule, step
+from mmjax.train import state as state_lib
+from mmjax.train.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What a run computes, before anything is computed.
+
+  Attributes:
+    plan: the state's shapes and places, and how to make it.
+    update: (state, batch) -> (state, metrics), of one device's examples in the
+      `pmap` style, of global arrays in the `pjit` style.
+    mesh: the devices.
+    style: 'pjit' or 'pmap'.
+  """
+
+  plan: state_lib.Plan
+  update: step.Update
+  mesh: jax.sharding.Mesh
+  style: str
+
+  def trace(self, batch: Any) -> jax.stages.Traced:
+    """Traces the update over the mesh, ready to be lowered and compiled.
+
+    Args:
+      batch: a global batch, or its `jax.ShapeDtypeStruct`s with shardings.
+    """
+    places = self.plan.shardings, mesh_lib.replicated(self.mesh)
+    if self.style == 'pmap':
+      whole, split = jax.P(), jax.P(mesh_lib.BATCH_AXES)
+      update = jax.shard_map(
+        self.update,
+        mesh=self.mesh,
+        in_specs=(whole, split),
+        out_specs=(whole, whole),
+        # It sums over devices itself.
+        check_vma=False,
+      )
+      context = contextlib.nullcontext()
+    else:
+      update = self.update
+      context = contextlib.ExitStack()
+      context.enter_context(jax.set_mesh(self.mesh))
+      context.enter_context(nn.logical_axis_rules(rules.RULES))
+    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
+    with context:
+      return jitted.trace(self.plan.abstract, batch)
+
+
+def mesh_of(
+  config: Any, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """The mesh of a config, checked against its batch.
+
+  Args:
+    config: a complete one.
+    devices: those to use, all by default.
+
+  Raises:
+    ValueError: if mesh, devices and batch don't fit together.
+  """
+  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
+  mesh = mesh_lib.build(sizes, devices)
+  train, split = config.train, mesh_lib.batch_ways(mesh)
+  if train.batch_size % (split * train.accumulate):
+    raise ValueError(
+      f'train.batch_size={train.batch_size} is not divisible by the {split} '
+      f'ways that the mesh splits a batch times train.accumulate='
+      f'{train.accumulate}; use a multiple of {split * train.accumulate}'
+    )
+  return mesh
+
+
+def build(
+  config: Any, experiment: Experiment, mesh: jax.sharding.Mesh
+) -> Program:
+  """Finds shapes and places, and makes the update; computes nothing.
+
+  Args:
+    config: a complete one.
+    experiment: what its `build` gave.
+    mesh: of `mmjax.parallel.mesh.build`.
+
+  Raises:
+    ValueError: if the model, the optimizer and the mesh don't fit together.
+  """
+  train = config.train
+  boxed = state_lib.shapes(experiment.model, experiment.init_batch)
+  params = nn.meta.unbox(boxed)
+  tx = optimizer.build(
+    config.optimizer,
+    params,
+    steps=train.steps,
+    axes=nn.get_partition_spec(boxed),
+  )
+  plan = state_lib.plan(
+    experiment.model,
+    experiment.init_batch,
+    tx,
+    boxed=boxed,
+    mesh=mesh,
+    ema=train.ema_decay > 0,
+  )
+  update = step.make_update(
+    experiment.model,
+    experiment.objectives,
+    tx,
+    lr=schedule.build(config.optimizer, train.steps),
+    trained=optimizer.trained(config.optimizer, params),
+    accumulate=train.accumulate,
+    ema_decay=train.ema_decay,
+    axis_name='data' if config.mesh.style == 'pmap' else None,
+  )
+  return Program(plan, update, mesh, config.mesh.style)

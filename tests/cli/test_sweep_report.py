@@ -1,0 +1,64 @@
+"""A sweep's report is one file that shows all of it."""
+
+import re
+
+import pytest
+import trivial
+
+from mmjax.cli import main
+
+
+def _report(tmp_path, capsys, **more):
+  workdir = tmp_path / 'lr'
+  study = trivial.work(trivial.write(tmp_path, **more), workdir).whole
+  assert main.main(['sweep-report', str(workdir)]) == 0
+  assert f'{workdir}/report.html' in capsys.readouterr().out
+  text = (workdir / 'report.html').read_text()
+  # Nothing is loaded from elsewhere.
+  assert not re.findall(r'<(?:script|link|img)[^>]* (?:src|href)=', text)
+  return study, text
+
+
+def test_one_metric(tmp_path, capsys):
+  study, text = _report(
+    tmp_path,
+    capsys,
+    repeats=2,
+    space="{'optimizer.lr': loguniform(1e-5, 1e-1), "
+    "'train.dtype': choice('float32', 'bfloat16')}",
+  )
+  lr = study.best_trial.params['optimizer.lr']
+  assert f'<td>0.001</td><td>{lr}</td><td>changed</td>' in text
+  assert f'--config.optimizer.lr={lr}' in text
+  for title in ('History', 'Parallel', 'Slices', 'Importances', 'During'):
+    assert f'<h2>{title}' in text
+  assert text.count('class="plotly-graph-div"') == 5
+  assert 'standard deviation of 0.00707' in text
+  assert '9 steps, and 0:09 for 2 runs' in text
+
+
+def test_several_metrics(tmp_path, capsys):
+  _, text = _report(
+    tmp_path,
+    capsys,
+    metric="('val/quality', 'step_time')",
+    direction="('maximize', 'minimize')",
+  )
+  assert '<h2>Pareto front' in text
+  assert '<h2>History: step_time' in text
+  # All steps take as long, so that nothing is important to that.
+  assert '<h2>Importances: step_time' not in text
+
+
+def test_a_folder_without_a_study_is_named(tmp_path, capsys):
+  assert main.main(['sweep-report', str(tmp_path)]) == 1
+  assert 'holds no study' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('storage', ['journal', 'sqlite'])
+def test_a_study_without_an_end_is_told(tmp_path, capsys, storage):
+  stopped = lambda config, workdir, report: {}
+  file, workdir = trivial.write(tmp_path), tmp_path / 'lr'
+  trivial.work(file, workdir, storage, train=stopped)
+  assert main.main(['sweep-report', str(workdir)]) == 1
+  assert 'no complete trial yet' in capsys.readouterr().err

@@ -1,0 +1,92 @@
+"""Random records: the same each time, of the sizes that a config asks for."""
+
+import pickle
+
+import numpy as np
+import pytest
+
+from mmjax.data import feeds, images, synthetic
+from mmjax.train import settings
+
+
+def data(**changed):
+  section = settings.default_config().data.to_dict()
+  sizes = {
+    'name': 'synthetic/101',
+    'image_size': (5, 7),
+    'text_length': 11,
+    'question_length': 6,
+    'answer_length': 3,
+  }
+  return section | sizes | changed
+
+
+def feed(**changed):
+  return feeds.open_feed(
+    data(**changed),
+    batch_size=3,
+    seed=0,
+    text=True,
+    question=True,
+    answer=True,
+    label=True,
+  )
+
+
+def test_a_record_depends_on_split_and_number_alone():
+  source = synthetic.SyntheticSource('train', image_size=5)
+  again = pickle.loads(pickle.dumps(source))
+  assert source[7] == again[7]
+  assert source[7] != source[8]
+  assert source[7]['image'] != source[8]['image']
+  assert source[7] != synthetic.SyntheticSource('test', image_size=5)[7]
+  assert source.read_texts(7) == {**source[7], 'image': b''}
+  assert images.decode(source[7]['image']).shape == (5, 5, 3)
+
+
+def test_batches_have_the_configs_sizes():
+  opened = feed()
+  with opened.train.iterate(5) as batches:
+    batch = next(batches)
+  with feed().train.iterate(5) as batches:
+    for name, value in next(batches).items():
+      np.testing.assert_array_equal(value, batch[name])
+  shapes = {name: value.shape for name, value in batch.items()}
+  assert shapes['image'] == (3, 5, 7, 3)
+  assert shapes['text'] == shapes['text_mask'] == (3, 11)
+  assert shapes['question'] == (3, 6)
+  assert shapes['answer'] == (3, 3)
+  assert batch['text'].max() < opened.preprocess.tokenizer.vocab_size == 101
+  assert np.all(batch['label'] >= 0)
+  # Texts fill half of their length or more.
+  assert np.all(batch['text_mask'].sum(1) >= 2 + 5)
+  assert set(opened.splits) == {'val', 'test'}
+
+
+def test_a_sequence_is_what_it_was_made_from():
+  opened = feed()
+  record = opened.splits['val'][3]
+  example = opened.preprocess(record)
+  tokenizer = opened.preprocess.tokenizer
+  assert tokenizer.decode(example['text']) == record['captions'][0]
+  assert example['text'][0] == tokenizer.bos_id
+
+
+def test_the_vocabulary_has_the_size_asked_for():
+  assert synthetic.vocab_size('synthetic') == synthetic.VOCAB_SIZE
+  assert synthetic.tokenizer(300).vocab_size == 300
+
+
+@pytest.mark.parametrize(
+  ('changed', 'message'),
+  [
+    ({'name': 'synthetic/5'}, 'a whole number from 68'),
+    ({'name': 'synthetic/many'}, "data.name='synthetic/many'"),
+    ({'train_split': 'all'}, "has no split 'all'; it has train, validation"),
+    ({'fields': {'image': 'x'}}, 'leave it out'),
+    ({'where': {'style': 'x'}}, 'no record has a field style'),
+  ],
+)
+def test_what_there_is_not_is_refused(changed, message):
+  with pytest.raises(ValueError, match=message):
+    feed(**changed)

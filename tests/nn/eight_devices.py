@@ -1,0 +1,134 @@
+"""Models whose tokens are split between devices equal those on one.
+
+Run by test_attention.py in a process of eight devices.
+"""
+
+import contextlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import decoders, encoders
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules
+from mmjax.types import Tokens
+
+BLOCK = {'num_kv_heads': 2, 'rope_theta': 1e4}
+# Sums in another order, in float32, through two layers.
+TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
+SPLIT = [{'data': 2, 'sequence': 4}, {'sequence': 4, 'tensor': 2}]
+
+
+@contextlib.contextmanager
+def over(sizes):
+  mesh = mesh_lib.build(sizes)
+  with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
+    yield
+
+
+def vit():
+  """With a class token, 17 tokens; the second image is missing."""
+  module = encoders.ViT(
+    4, 16, 2, 4, 24, class_token=True, pooling='first', block=BLOCK
+  )
+  images = np.random.default_rng(0).normal(size=(2, 16, 16, 3))
+  inputs = jnp.asarray(images, jnp.float32), jnp.asarray([True, False])
+  return module, inputs, lambda tokens: tokens.pooled[0]
+
+
+def decoder():
+  """Causal, 11 tokens of which the second text lacks some; with a context."""
+  module = decoders.TextDecoder(13, 16, 2, 4, 24, 11, block=BLOCK, remat='full')
+  rng = np.random.default_rng(0)
+  mask = jnp.arange(11)[None] < jnp.asarray([11, 6])[:, None]
+  values = jnp.asarray(rng.normal(size=(2, 3, 16)), jnp.float32)
+  context = Tokens(values, jnp.ones((2, 3), bool), values[:, 0])
+  tokens = jnp.asarray(rng.integers(0, 13, size=(2, 11)), jnp.int32)
+  inputs = tokens, mask, context
+  return module, inputs, lambda logits: logits * mask[:, :, None]
+
+
+def gradient(module, inputs, read):
+  def loss(params):
+    out = read(module.apply({'params': params}, *inputs, train=False))
+    return jnp.mean(out**2), out
+
+  return jax.jit(jax.grad(loss, has_aux=True))
+
+
+@pytest.mark.parametrize('build', [vit, decoder])
+def test_split_equals_whole(build, draw):
+  module, inputs, read = build()
+  params = draw(module, *inputs, train=False)['params']
+  expected = gradient(module, inputs, read)(params)
+  for sizes in SPLIT:
+    with over(sizes):
+      step = gradient(module, inputs, read)
+      assert 'ppermute' in str(step.trace(params).jaxpr)
+      found = step(params)
+    jax.tree.map(
+      lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE),
+      found,
+      expected,
+    )
+
+
+def test_weights_are_there_for_whoever_asks(draw):
+  module, inputs, _ = vit()
+  variables = draw(module, *inputs, train=False)
+  show = lambda: module.apply(
+    variables, *inputs, train=False, mutable='intermediates'
+  )[1]
+  expected = show()
+  with over(SPLIT[0]):
+    found = jax.jit(show)()
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), found, expected
+  )
+  assert jax.tree.leaves(found)[0].shape == (2, 2, 4, 17, 17)
+
+
+def test_decoding_does_not_go_around(draw):
+  module, (tokens, mask, context), _ = decoder()
+  variables = draw(module, tokens, mask, context, train=False)
+
+  def step(variables):
+    cache = module.init_cache(2, 12, 3)
+    return module.apply(variables, tokens, cache, mask, context, method='step')[
+      0
+    ]
+
+  expected = jax.jit(step)(variables)
+  with over(SPLIT[0]):
+    assert 'ppermute' not in str(jax.jit(step).trace(variables).jaxpr)
+    found = jax.jit(step)(variables)
+  np.testing.assert_allclose(found, expected, **TOLERANCE)
+
+
+def test_memory_of_a_causal_decoder_grows_with_the_tokens_a_device():
+  def temporaries(sizes, length):
+    module = decoders.TextDecoder(
+      5, 8, 2, 2, 16, length, cross_attention=False, remat='full'
+    )
+    tokens = jax.ShapeDtypeStruct((1, length), jnp.int32)
+    init = lambda x: module.init(jax.random.key(0), x, train=False)
+    variables = nn.meta.unbox(jax.eval_shape(init, tokens))
+
+    def loss(variables, tokens):
+      return jnp.mean(module.apply(variables, tokens, train=False) ** 2)
+
+    with over(sizes):
+      lowered = jax.jit(jax.grad(loss)).lower(variables, tokens)
+      # As users compile.
+      options = {'xla_backend_optimization_level': 3}
+      compiled = lowered.compile(compiler_options=options)
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  eight = temporaries({'sequence': 8}, 8192)
+  # From here on a device takes its keys in tiles.
+  assert temporaries({'sequence': 8}, 16384) < 2.1 * eight
+  assert temporaries({'data': 4, 'sequence': 2}, 8192) > 3 * eight
+  assert temporaries({'data': 8}, 8192) > 50 * eight

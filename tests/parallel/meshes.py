@@ -1,0 +1,177 @@
+"""Trains small models on fake devices, over many meshes, and compares.
+
+python tests/parallel/meshes.py [--every] [OBJECTIVE ...]
+
+Ten steps of each objective on every mesh of the axes, in both styles, with and
+without accumulation; what comes out is compared with one device's parameters.
+Without --every, only a few meshes that use all axes. Prints a table as it goes
+and, in the last line, the largest differences as JSON.
+"""
+
+import itertools
+import json
+import math
+import os
+import sys
+
+DEVICES = 8
+os.environ['XLA_FLAGS'] = (
+  f'{os.environ.get("XLA_FLAGS", "")} '
+  f'--xla_force_host_platform_device_count={DEVICES}'
+)
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from mmjax import models, objectives  # noqa: E402
+from mmjax.parallel import mesh as mesh_lib  # noqa: E402
+from mmjax.train import experiment, program, settings  # noqa: E402
+
+STEPS, BATCH, TEXT = 10, 16, 16
+STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}
+# A bias of the keys changes nothing, so its gradient is a rounding error, which
+# Adam makes a whole step of.
+STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
+TEXTS = {'name': 'transformer', **STACK}
+IMAGE = {'name': 'vit', 'patch_size': 4, **STACK}
+DECODER = {'name': 'text', **STACK}
+# Objective -> (its settings, the model).
+OBJECTIVES = {
+  'contrastive': (
+    {'contrastive': {'kind': 'softmax'}},
+    {
+      'name': 'dual_encoder',
+      'embed_dim': 16,
+      'logit_scale_init': 10.0,
+      'image': IMAGE,
+      'text': TEXTS,
+    },
+  ),
+  'captioning': (
+    {'captioning': {}},
+    {'name': 'encoder_decoder', 'image': IMAGE, 'decoder': DECODER},
+  ),
+  'vqa': (
+    {'vqa_classification': {}},
+    {
+      'name': 'encoder_decoder',
+      'image': IMAGE,
+      'question': TEXTS,
+      'fusion': {'name': 'cross_attention', 'query': 'question', **STACK},
+      'decoder': DECODER,
+    },
+  ),
+}
+
+
+class Data:
+  """Random examples; some texts are short, some images missing."""
+
+  def batch(self, i: int, size: int = BATCH) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(i)
+    lengths = rng.integers(3, TEXT + 1, (2, size, 1))
+    masks = np.arange(TEXT)[None, None] < lengths
+    return {
+      'image': rng.normal(size=(size, 16, 16, 3)).astype(np.float32),
+      'image_mask': rng.random(size) < 0.9,
+      'text': rng.integers(0, 64, (size, TEXT)).astype(np.int32),
+      'text_mask': masks[0],
+      'question': rng.integers(0, 64, (size, TEXT)).astype(np.int32),
+      'question_mask': masks[1],
+      'label': rng.integers(-1, 7, size).astype(np.int32),
+    }
+
+
+def build(name: str) -> experiment.Experiment:
+  """The objective with its model."""
+  losses, model = OBJECTIVES[name]
+  data = Data()
+  return experiment.Experiment(
+    model=models.build(
+      model,
+      vocab_size=64,
+      text_length=TEXT,
+      question_length=TEXT,
+      answer_length=TEXT,
+      num_answers=7,
+    ),
+    objectives=objectives.build(losses),
+    train_data=data,
+    init_batch=data.batch(0, 2),
+  )
+
+
+def train(
+  name: str, mesh: dict[str, int], style: str = 'pjit', accumulate: int = 1
+) -> dict[str, np.ndarray]:
+  """Parameters by path after ten steps."""
+  config = settings.complete(
+    {
+      'optimizer': {'name': 'adamw', 'lr': 1e-3, 'weight_decay': 0.1},
+      'train': {
+        'steps': STEPS,
+        'batch_size': BATCH,
+        'accumulate': accumulate,
+        'ema_decay': 0.9,
+      },
+      'mesh': {'data': 1, **mesh, 'style': style},
+    }
+  )
+  number = math.prod(mesh.values())
+  grid = mesh_lib.build(config.mesh, jax.devices()[:number])
+  made = program.build(config, build(name), grid)
+  seed = np.uint32(0)
+  state = jax.jit(made.plan.init, out_shardings=made.plan.shardings)(seed)
+  data = Data()
+  place = lambda i: mesh_lib.shard_batch(data.batch(i), grid)
+  update = made.trace(place(0)).lower().compile()
+  for i in range(STEPS):
+    state, _ = update(state, place(i))
+  flat = jax.tree_util.tree_leaves_with_path((state.params, state.ema))
+  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+
+
+def difference(got, want) -> float:
+  """Largest distance of a parameter, relative to its norm (where not 0)."""
+  return max(
+    float(np.linalg.norm(got[name] - x) / (np.linalg.norm(x) or 1.0))
+    for name, x in want.items()
+  )
+
+
+def cases(every: bool):
+  """(mesh, style, accumulate)."""
+  if not every:
+    yield {'data': 2, 'fsdp': 4}, 'pjit', 2
+    yield {'fsdp': 2, 'tensor': 2, 'sequence': 2}, 'pjit', 1
+    yield {'data': 4}, 'pmap', 2
+    return
+  for sizes in itertools.product((1, 2, 4, 8), repeat=len(mesh_lib.AXES)):
+    mesh = dict(zip(mesh_lib.AXES, sizes, strict=True))
+    if math.prod(sizes) > DEVICES:
+      continue
+    for accumulate in (1, 2):
+      yield mesh, 'pjit', accumulate
+      if math.prod(sizes) == mesh['data']:
+        yield mesh, 'pmap', accumulate
+
+
+def main(arguments: list[str]) -> None:
+  # The programs run for a millisecond, so compiling well doesn't pay.
+  jax.config.update('jax_disable_most_optimizations', True)
+  every = '--every' in arguments
+  names = [a for a in arguments if a != '--every'] or list(OBJECTIVES)
+  largest = {}
+  for name in names:
+    want = train(name, {'data': 1})
+    largest[name] = 0.0
+    for mesh, style, accumulate in cases(every):
+      found = difference(train(name, mesh, style, accumulate), want)
+      largest[name] = max(largest[name], found)
+      sizes = ' '.join(f'{a}={n}' for a, n in mesh.items() if n > 1) or 'one'
+      print(f'{name:12} {sizes:32} {style} x{accumulate}  {found:.1e}')
+  print(json.dumps(largest))
+
+
+if __name__ == '__main__':
+  main(sys.argv[1:])

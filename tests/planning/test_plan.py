@@ -1,0 +1,86 @@
+"""The real step of a config, compiled for devices that are not there."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from experiments import contrastive
+from mmjax.planning import experiments, step
+from mmjax.train import main
+from mmjax.train.settings import UserError
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def config(**changed):
+  made = main.load(f'{ROOT}/configs/clip_b16.py:runlocal')
+  main.override(made, [(k.replace('__', '.'), v) for k, v in changed.items()])
+  return made
+
+
+@pytest.mark.slow
+def test_the_command_plans_for_eight_devices(tmp_path):
+  file = tmp_path / 'plan.json'
+  command = [
+    *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
+    *('--topology=cpu:8', '--config.mesh.fsdp=2', f'--json={file}'),
+    '--config=configs/clip_b16.py:runlocal',
+  ]
+  done = subprocess.run(
+    command, capture_output=True, text=True, cwd=ROOT, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  assert '8 x cpu, mesh data=4 fsdp=2, batch 32 (4 a chip)' in done.stdout
+  assert 'all-gather         over fsdp' in done.stdout
+  found = json.loads(file.read_text())
+  assert f'{found["parameters"]:,}' in done.stdout
+  # Half of the weights and their moments on each; scales and the like whole.
+  whole = 4 * found['parameters']
+  assert whole / 2 <= found['held']['parameters'] < 0.6 * whole
+  assert found['held']['optimizer'] == pytest.approx(
+    2 * found['held']['parameters'], rel=1e-3
+  )
+  assert found['unknown_loops'] == []
+  gradients = sum(one['sent'] for one in found['sent'] if 'data' in one['axes'])
+  # Gradients cross `data` once, as what each device keeps of them.
+  assert gradients >= 2 * 3 / 4 * found['held']['parameters'] * 0.9
+
+
+@pytest.mark.slow
+def test_flops_are_those_that_xla_counts():
+  made = config(
+    model__image__scan='False', model__text__scan='False', train__batch_size='8'
+  )
+  devices = jax.devices()[:1]
+  compiled = step.compile_step(made, contrastive.build, devices)
+  counted = compiled.compiled.cost_analysis()['flops']
+  # XLA also counts what is no product; nothing here is in a loop.
+  assert 1.0 <= counted / compiled.flops < 1.35
+  # A layer is computed again for its gradient: four thirds, about.
+  assert 1.2 < compiled.flops / compiled.useful_flops < 1.35
+  pixels = 8 * 64 * 64 * 3 * 4
+  assert pixels < compiled.held['batch'] < 1.01 * pixels
+
+
+def test_what_does_not_fit_together_is_told():
+  for changed, message in (
+    ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
+    ({'model__image__patch_size': '7'}, 'not divisible by patch size 7'),
+  ):
+    with pytest.raises(UserError, match=message):
+      step.compile_step(config(**changed), contrastive.build, jax.devices()[:1])
+
+
+def test_an_experiment_is_found_by_its_name():
+  made, build = experiments.load(config())
+  assert build is contrastive.build
+  with pytest.raises(UserError, match=r'there is no experiments/none\.py'):
+    experiments.load(config(experiment='none'))
+  with pytest.raises(UserError, match='names no experiment'):
+    experiments.load(config(experiment=''))
+  assert step.without_remat(made).model.image.remat == 'none'
+  assert step.without_remat(step.without_remat(made)) is None

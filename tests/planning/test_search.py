@@ -1,0 +1,84 @@
+"""Which ways are tried, what is said of each, and in which order."""
+
+import dataclasses
+
+import pytest
+import test_report
+
+from mmjax.planning import search
+from mmjax.train import settings
+
+
+def config(**model):
+  made = settings.default_config()
+  made.train.batch_size = 64
+  made.model = {'name': 'x', **model}
+  return made
+
+
+def test_meshes_use_all_devices():
+  assert search.meshes(1) == [{'data': 1, 'fsdp': 1, 'tensor': 1}]
+  for devices in (4, 16, 256):
+    made = search.meshes(devices)
+    assert len({tuple(mesh.values()) for mesh in made}) == len(made)
+    for mesh in made:
+      assert mesh['data'] * mesh['fsdp'] * mesh['tensor'] == devices
+  assert {'data': 16, 'fsdp': 16, 'tensor': 1} in search.meshes(256)
+
+
+@pytest.fixture
+def tried(monkeypatch):
+  """Compiles nothing: two a chip don't fit, tensor is refused, fsdp is slow."""
+  seen = []
+
+  def attempt(config, build, devices, choice):
+    seen.append(choice)
+    if choice.mesh['tensor'] > 1:
+      return search.Tried(choice, None, 'does not compile: heads')
+    if choice.per_chip > 8:
+      return search.Tried(choice, None, 'does not fit: 20 of 16 GiB')
+    made = dataclasses.replace(
+      test_report.REPORT,
+      batch_size=choice.per_chip * 8,
+      flops=2e12 * choice.mesh['fsdp'],
+    )
+    return search.Tried(choice, made)
+
+  monkeypatch.setattr(search, '_try', attempt)
+  return seen
+
+
+def test_the_quickest_comes_first_and_failures_are_told(tried):
+  lines = []
+  ranked = search.run(
+    config(), None, range(8), batches=(4, 8, 16, 32), tell=lines.append
+  )
+  assert [one.speed for one in ranked] == sorted(
+    (one.speed for one in ranked), reverse=True
+  )
+  assert ranked[0].choice.mesh == {'data': 8, 'fsdp': 1, 'tensor': 1}
+  assert ranked[0].choice.per_chip == 8
+  # What is larger than what doesn't fit is not compiled.
+  assert not [c for c in tried if c.per_chip == 32 and c.mesh['tensor'] == 1]
+  said = search.text(ranked)
+  assert 'data=8, 32 a chip: more than 16 a chip, which does not fit' in said
+  assert 'does not compile: heads' in said
+  assert said.index('What can not be had') > said.index('data=8')
+  assert lines[0].startswith('1/')
+
+
+def test_policies_are_tried_where_there_are_stacks(tried):
+  ranked = search.run(config(image={'depth': 2}), None, range(1), batches=(4,))
+  assert {one.choice.remat for one in ranked} == {'none', 'dots', 'full'}
+  ranked = search.run(config(), None, range(1))
+  assert {one.choice.remat for one in ranked} == {None}
+  assert {one.choice.per_chip for one in ranked} == {32, 64, 128}
+
+
+def test_xla_says_why():
+  full = (
+    'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error.\n  Ran out of memory '
+    'in memory space hbm. Used 22.46G of 15.75G hbm. Exceeded by 6.7G.\n  more'
+  )
+  assert search._reason(full).startswith('does not fit: Used 22.46G of 15.75G')
+  assert search._reason('INTERNAL: x\ny') == 'does not compile: INTERNAL: x'

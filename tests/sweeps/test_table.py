@@ -1,0 +1,64 @@
+"""What is shown while a sweep runs."""
+
+import datetime
+import io
+
+import optuna
+import trivial
+
+from mmjax.sweeps import table
+
+
+def test_a_line_each_trial_and_a_table_at_the_end(tmp_path):
+  file = trivial.write(tmp_path, trials=3, repeats=2)
+  study = trivial.work(file, tmp_path / 'lr').whole
+  assert table.line(study, study.trials[1]).startswith(
+    f'trial 1 complete  val/quality {study.trials[1].value:.4g}'
+  )
+  stream = io.StringIO()
+  with table.Table(study, stream=stream, every=0.01):
+    trivial.work(trivial.write(tmp_path, trials=4, repeats=2), tmp_path / 'lr')
+  lines = stream.getvalue().splitlines()
+  best = study.best_trial
+  assert lines[0].startswith('trial 3 complete  val/quality')
+  assert lines[1].startswith(f'lr: 4 trials; 4 complete; best {best.value:.4g}')
+  (row,) = [line for line in lines if 'complete *' in line]
+  assert row.split()[0] == str(best.number)
+  assert '±0.0071' in row  # 0.01 between two seeds.
+  assert '18/18' in row
+
+
+def test_a_terminal_has_a_live_table(tmp_path):
+  class Terminal(io.StringIO):
+    def isatty(self):
+      return True
+
+  study = trivial.work(trivial.write(tmp_path, trials=2), tmp_path / 'lr').whole
+  stream = Terminal()
+  with table.Table(study, stream=stream, every=0.01):
+    pass
+  assert 'complete *' in stream.getvalue()
+
+
+def test_time_left_counts_who_runs():
+  def trial(state, seconds=0):
+    return optuna.trial.FrozenTrial(
+      number=0,
+      state=state,
+      value=1.0 if state == table.State.COMPLETE else None,
+      datetime_start=datetime.datetime(2026, 1, 1),
+      datetime_complete=datetime.datetime(2026, 1, 1, 0, 0, seconds),
+      params={},
+      distributions={},
+      user_attrs={},
+      system_attrs={},
+      intermediate_values={},
+      trial_id=0,
+    )
+
+  done = [trial(table.State.COMPLETE, 10), trial(table.State.PRUNED, 20)]
+  running = [trial(table.State.RUNNING)] * 2
+  waiting = [trial(table.State.WAITING)] * 4
+  assert table.seconds_left(done) == 0
+  assert table.seconds_left(running + waiting) == 0
+  assert table.seconds_left(done + running + waiting) == 15 * 5 / 2

@@ -1,0 +1,232 @@
+"""Workers share a study, take up what others left, and count nothing twice."""
+
+import json
+import math
+import random
+import signal
+import subprocess
+import sys
+
+import pytest
+import trivial
+
+from mmjax.sweeps import best, worker
+from mmjax.train import main, settings
+
+COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
+
+
+def _start(file, workdir, location='journal', seconds=0.0):
+  return subprocess.Popen(
+    [
+      sys.executable,
+      trivial.__file__,
+      *map(str, (file, workdir, location, seconds)),
+    ]
+  )
+
+
+def _states(study):
+  return [trial.state.name for trial in study.trials()]
+
+
+def _params(study):
+  return [trial.params for trial in study.trials()]
+
+
+def test_trials_are_run_in_folders_of_their_own(tmp_path):
+  told = []
+  study = trivial.work(
+    trivial.write(tmp_path), tmp_path / 'lr', told=told.append
+  )
+  assert told == list(range(6))
+  assert _states(study) == [COMPLETE] * 6
+  for trial in study.trials():
+    folder = tmp_path / 'lr/trials' / str(trial.number)
+    results = json.loads((folder / 'results.json').read_text())
+    assert trial.value == results['val/quality']
+    assert set(trial.intermediate_values) == set(range(1, 10))
+    assert trial.user_attrs['steps'] == 9
+    assert trial.user_attrs['seconds'] == 4.5
+    assert trial.user_attrs['taken'] == 0
+
+
+def test_the_best_config_is_a_file_and_a_command(tmp_path):
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
+  (chosen,) = best.trials(study.whole)
+  lr = min(
+    (trial.params['optimizer.lr'] for trial in study.trials()),
+    key=lambda lr: abs(math.log10(lr) + 3),
+  )
+  written = main.load(str(tmp_path / 'lr/best_config.py'))
+  assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
+  settings.validate(written)
+  command = best.command(study.whole, chosen, 'runs/best')
+  by_flags = main.load(str(tmp_path / 'config.py'))
+  words = [word for word in command.split() if '--config.' in word]
+  main.override(by_flags, main.split_overrides(words)[1])
+  assert by_flags == written
+
+
+@pytest.mark.slow
+def test_a_killed_worker_changes_no_trial(tmp_path):
+  file = trivial.write(
+    tmp_path,
+    sampler="dict(name='tpe', n_startup_trials=2)",
+    pruner="'hyperband'",
+    seed=3,
+  )
+  want = trivial.work(file, tmp_path / 'whole')
+  draw, kills = random.Random(0), 0
+  while True:
+    process = _start(file, tmp_path / 'killed' / 'whole', seconds=0.04)
+    try:
+      process.wait(draw.uniform(1.5, 4.0) if kills < 3 else None)
+      break
+    except subprocess.TimeoutExpired:
+      process.send_signal(signal.SIGKILL)
+      process.wait()
+      kills += 1
+  assert process.returncode == 0
+  got = trivial.work(file, tmp_path / 'killed' / 'whole')
+  assert _params(got) == _params(want)
+  assert _states(got) == _states(want)
+  assert [t.value for t in got.trials()] == [t.value for t in want.trials()]
+  # What a checkpoint holds is not computed again; one step may be lost a kill.
+  steps = [
+    line
+    for path in (tmp_path / 'killed/whole/trials').glob('*/steps.txt')
+    for line in path.read_text().splitlines()
+  ]
+  whole = sum(t.user_attrs['steps'] for t in want.trials())
+  assert whole <= len(steps) <= whole + kills
+
+
+@pytest.mark.slow
+def test_workers_share_a_study(tmp_path):
+  file = trivial.write(tmp_path, sampler="'random'")
+  workers = [_start(file, tmp_path / 'lr', seconds=0.02) for _ in range(2)]
+  assert [process.wait() for process in workers] == [0, 0]
+  study = trivial.work(file, tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  for folder in (tmp_path / 'lr/trials').iterdir():
+    steps = (folder / 'steps.txt').read_text().split()
+    assert steps == [str(i) for i in range(1, 10)]
+
+
+def test_a_signal_leaves_a_trial_to_the_next_worker(tmp_path):
+  file = trivial.write(tmp_path)
+  stopped = []
+
+  def train(config, workdir, report):
+    if not stopped:
+      stopped.append(workdir)
+      return {}
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study) == ['RUNNING', *['WAITING'] * 5]
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE] * 6
+  assert study.trials()[0].user_attrs['taken'] == 1
+
+
+def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
+  whole = trivial.work(
+    trivial.write(tmp_path, sampler="'random'"), tmp_path / 'lr'
+  )
+  pruned = trivial.work(
+    trivial.write(tmp_path, sampler="'random'", pruner="'successive_halving'"),
+    tmp_path / 'pruned',
+  )
+  assert _params(pruned) == _params(whole)
+  assert PRUNED in _states(pruned)
+  (a,), (b,) = best.trials(whole.whole), best.trials(pruned.whole)
+  assert a.number == b.number
+  for trial in pruned.trials():
+    if trial.state.name == PRUNED:
+      assert trial.user_attrs['steps'] == trial.user_attrs['pruned'] < 9
+      assert trial.value == trial.intermediate_values[trial.last_step]
+
+
+def test_a_decision_to_prune_outlives_its_worker(tmp_path):
+  file = trivial.write(tmp_path, pruner="'successive_halving'")
+  study = trivial.work(file, tmp_path / 'lr')
+  assert PRUNED in _states(study)
+
+  class Killed(BaseException):
+    pass
+
+  def train(config, workdir, report):
+    out = trivial.trainer()(config, workdir, report)
+    if not out:
+      raise Killed
+    return out
+
+  again = tmp_path / 'again' / 'lr'
+  for _ in range(1 + _states(study).count(PRUNED)):
+    try:
+      killed = trivial.work(file, again, train=train)
+      break
+    except Killed:
+      pass
+  assert _states(killed) == _states(study)
+  assert _params(killed) == _params(study)
+
+
+def test_repeats_are_averaged_and_their_noise_kept(tmp_path):
+  file = trivial.write(tmp_path, repeats=3, trials=2)
+  study = trivial.work(file, tmp_path / 'lr')
+  for trial in study.trials():
+    (runs,) = trial.user_attrs['runs']
+    assert len(runs) == 3
+    assert runs[2] - runs[0] == pytest.approx(0.02)
+    assert trial.value == pytest.approx(sum(runs) / 3)
+    assert trial.user_attrs['steps'] == 27
+
+
+def test_several_metrics_make_a_front(tmp_path):
+  file = trivial.write(
+    tmp_path,
+    metric="('val/quality', 'step_time')",
+    direction="('maximize', 'minimize')",
+    sampler="'nsga2'",
+  )
+  study = trivial.work(file, tmp_path / 'lr')
+  (chosen,) = best.trials(study.whole)  # All are equally quick.
+  assert chosen.values[1] == 0.5
+  assert (tmp_path / f'lr/pareto_{chosen.number}.py').exists()
+
+
+def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
+  def train(config, workdir, report):
+    if workdir.name == '1':
+      raise settings.UserError('width 7 is not divisible by 2 heads')
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE, FAIL, *[COMPLETE] * 4]
+  assert 'width 7' in study.trials()[1].user_attrs['reason']
+  assert 'width 7' in (tmp_path / 'lr/trials/1/log.txt').read_text()
+
+
+def test_what_fails_always_ends_the_worker(tmp_path):
+  def train(config, workdir, report):
+    raise OSError('no space left')
+
+  with pytest.raises(worker.TrialsFail, match='3 trials failed'):
+    trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+
+
+def test_a_metric_that_is_not_there_is_told(tmp_path):
+  file = trivial.write(tmp_path, metric="'val/other'")
+  with pytest.raises(settings.UserError, match='there are val/quality'):
+    trivial.work(file, tmp_path / 'lr')
+
+
+def test_another_sweep_needs_another_folder(tmp_path):
+  trivial.work(trivial.write(tmp_path, trials=2), tmp_path / 'lr')
+  study = trivial.work(trivial.write(tmp_path, trials=3), tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 3
+  with pytest.raises(settings.UserError, match='seed: 0 -> 1'):
+    trivial.work(trivial.write(tmp_path, seed=1), tmp_path / 'lr')

@@ -1,0 +1,175 @@
+"""Runs on several processes: same numbers, same examples, ends together."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mmjax.train import checkpoints
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.slow
+
+
+class Job:
+  """Processes that form one run.
+
+  Args:
+    workdir: the run's folder.
+    processes: how many.
+    devices: of each.
+    flags: further ones.
+  """
+
+  def __init__(self, workdir, processes, devices, *flags):
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    environment = {
+      **os.environ,
+      'PYTHONPATH': str(HERE.parent.parent),
+      'JAX_NUM_CPU_DEVICES': str(devices),
+      'JAX_PLATFORMS': 'cpu',
+    }
+    self.logs = [workdir.with_suffix(f'.{i}.log') for i in range(processes)]
+    self.processes = []
+    for i, log in enumerate(self.logs):
+      together = (
+        f'--coordinator=localhost:{port}',
+        f'--num_processes={processes}',
+        f'--process_id={i}',
+      )
+      with log.open('w') as out:
+        command = [
+          sys.executable,
+          str(HERE / 'several.py'),
+          f'--config={HERE / "several_config.py"}',
+          f'--workdir={workdir}',
+          *(together if processes > 1 else ['--num_processes=1']),
+          *flags,
+        ]
+        self.processes.append(
+          subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment
+          )
+        )
+
+  def wait_for_step(self, step):
+    for _ in range(1500):
+      if f'\nstep {step}/' in self.logs[0].read_text():
+        return
+      time.sleep(0.1)
+    raise AssertionError(f'no step {step}: {self.logs[0].read_text()}')
+
+  def finish(self, timeout=200):
+    """Exit codes."""
+    return [process.wait(timeout) for process in self.processes]
+
+  def text(self, i):
+    return self.logs[i].read_text()
+
+
+@pytest.fixture
+def run(tmp_path_factory, monkeypatch):
+  folder = tmp_path_factory.getbasetemp() / 'xla'
+  monkeypatch.setenv('MMJAX_CACHE_DIR', str(folder))
+  jobs = []
+
+  def start(*args):
+    jobs.append(Job(*args))
+    return jobs[-1]
+
+  yield start
+  for job in jobs:
+    for process in job.processes:
+      process.kill()
+
+
+def _curve(workdir):
+  """What each step's line says of losses and examples."""
+  lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  assert [r['step'] for r in records] == list(range(1, len(records) + 1))
+  keys = 'loss', 'mean/index', 'mean/index_squared', 'grad_norm', 'count/mean'
+  return np.asarray([[r[key] for key in keys] for r in records])
+
+
+def _same(a, b):
+  np.testing.assert_allclose(_curve(a), _curve(b), rtol=1e-4)
+  np.testing.assert_array_equal(_curve(a)[:, 4], _curve(b)[:, 4])
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
+    checkpoints.load_params(a),
+    checkpoints.load_params(b),
+  )
+
+
+@pytest.fixture
+def alone(tmp_path, run):
+  """The run of one process with four devices, never interrupted."""
+  job = run(tmp_path / 'alone', 1, 4)
+  assert job.finish() == [0], job.text(0)
+  return tmp_path / 'alone'
+
+
+def test_four_hosts_then_two_then_one_on_another_mesh(tmp_path, run, alone):
+  moved = tmp_path / 'moved'
+  job = run(moved, 4, 2, '--config.train.steps=4')
+  assert job.finish() == [0] * 4, job.text(0)
+  assert 'step 1/4' in job.text(0) and 'step 1/4' not in job.text(1)
+  job = run(moved, 2, 2, '--config.train.steps=8', '--config.mesh.fsdp=2')
+  assert job.finish() == [0] * 2, job.text(0)
+  assert 'going on from step 4' in job.text(0)
+  grid = ('--config.mesh.fsdp=2', '--config.mesh.tensor=2')
+  job = run(moved, 1, 8, '--config.train.steps=12', *grid)
+  assert job.finish() == [0], job.text(0)
+  _same(alone, moved)
+
+
+def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
+  tmp_path, run, alone
+):
+  killed = tmp_path / 'killed'
+  job = run(killed, 2, 2, '--config.train.steps=4000')
+  job.wait_for_step(6)
+  job.processes[1].kill()
+  begun = time.time()
+  assert job.processes[0].wait(100) != 0
+  assert time.time() - begun < 60
+  last = job.text(0).splitlines()[-1]
+  assert last.startswith('error: process 0 of 2 ended because'), last
+  assert 'another process died' in last
+  steps = checkpoints.Checkpoints(killed).steps()
+  assert steps, 'no checkpoint'
+  # Beyond the steps of `alone` it may have got before it was killed.
+  if steps[-1] > 12:
+    pytest.skip('the machine was too quick to kill the run within 12 steps')
+  job = run(killed, 2, 2)
+  assert job.finish() == [0, 0], job.text(0)
+  assert 'going on from step' in job.text(0)
+  _same(alone, killed)
+
+
+def test_sigterm_to_one_host_stops_both_at_the_same_step(tmp_path, run):
+  stopped = tmp_path / 'stopped'
+  job = run(stopped, 2, 2, '--config.train.steps=4000')
+  job.wait_for_step(6)
+  job.processes[1].send_signal(signal.SIGTERM)
+  assert job.finish() == [143, 143], job.text(0)
+  step = checkpoints.Checkpoints(stopped).latest()
+  assert f'stopped at step {step}; the same command' in job.text(0)
+  assert step >= 6
+
+
+def test_one_of_the_flags_alone_is_refused(tmp_path, run):
+  job = run(tmp_path / 'x', 1, 1, '--process_id=1')
+  assert job.finish() == [2]
+  assert '--coordinator missing' in job.text(0)
