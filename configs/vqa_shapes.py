@@ -12,6 +12,11 @@ twin that sees no image). Test accuracy 0.984 (color 0.994, shape 0.999, count
 0.973, existence 0.989, relation 0.963), of the twin 0.335; on the compositional
 split 0.934, of the twin 0.319. Existence and count are learnt last, after step
 2,000, and later still with a higher learning rate.
+
+How late is luck: the same seed on two devices (JAX_NUM_CPU_DEVICES=2), which
+sums in another order, had got to 0.867 after the same 4,400 steps (color 0.954,
+shape 0.935, count 0.947, existence 0.712, relation 0.783; compositional 0.827).
+That is about 18 minutes on two cores, at 131 examples a second.
 """
 
 import ml_collections

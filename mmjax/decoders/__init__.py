@@ -1,7 +1,8 @@
 """`Tokens` in, text out, with a cache that the caller holds."""
 
+from mmjax.decoders.cache import DecoderCache
 from mmjax.decoders.generation import Generated, beam_search, sample
-from mmjax.decoders.text import DecoderCache, TextDecoder
+from mmjax.decoders.text import TextDecoder
 
 __all__ = [
   'DecoderCache',

@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import ops
-from mmjax.decoders import text
+from mmjax.decoders import cache as cache_lib
 from mmjax.types import Array
 
-StepFn = Callable[..., tuple[Array, text.DecoderCache]]
+StepFn = Callable[..., tuple[Array, cache_lib.DecoderCache]]
 
 
 @flax.struct.dataclass
@@ -43,7 +43,7 @@ class Generated:
 class _SampleState:
   index: Array  # []
   logits: Array  # [B, V] of the token to choose
-  cache: text.DecoderCache
+  cache: cache_lib.DecoderCache
   tokens: Array  # [B, T]
   mask: Array  # [B, T]
   score: Array  # [B]
@@ -53,7 +53,7 @@ class _SampleState:
 def sample(
   step: StepFn,
   logits: Array,
-  cache: text.DecoderCache,
+  cache: cache_lib.DecoderCache,
   *,
   length: int,
   rng: Array | None = None,
@@ -139,7 +139,7 @@ def sample(
 class _BeamState:
   index: Array  # []
   logits: Array  # [B * M, V]
-  cache: text.DecoderCache  # batch B * M
+  cache: cache_lib.DecoderCache  # batch B * M
   tokens: Array  # [B, M, T] texts being written
   score: Array  # [B, M] their log-probabilities, -inf for none
   best_tokens: Array  # [B, M, T] ended texts
@@ -149,7 +149,7 @@ class _BeamState:
 def beam_search(
   step: StepFn,
   logits: Array,
-  cache: text.DecoderCache,
+  cache: cache_lib.DecoderCache,
   *,
   length: int,
   beam_size: int,
@@ -284,7 +284,9 @@ def _ends(tokens: Array, eos_id: int | Sequence[int]) -> Array:
   return jnp.isin(tokens, jnp.asarray(eos_id, jnp.int32))
 
 
-def _take_rows(cache: text.DecoderCache, rows: Array) -> text.DecoderCache:
+def _take_rows(
+  cache: cache_lib.DecoderCache, rows: Array
+) -> cache_lib.DecoderCache:
   """Picks examples: axis 1 of the blocks, axis 0 of the rest."""
   rest = jax.tree.map(
     lambda leaf: leaf[rows], (cache.mask, cache.context_mask, cache.length)

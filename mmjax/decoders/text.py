@@ -5,36 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.decoders import cache as cache_lib
 from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
-
-
-@flax.struct.dataclass
-class DecoderCache:
-  """What a decoder remembers between steps; the caller holds it.
-
-  Attributes:
-    blocks: keys and values of the layers, leaves [L, B, S, G, K].
-    unimodal: the same of the layers before them that see no context, or None.
-    mask: [B, S], True where a slot holds a real token.
-    context_mask: [B, N], True where a context token is real; None without
-      cross-attention.
-    index: [], the next slot, the same for all examples.
-    length: [B], each example's next position: how many real tokens it has,
-      unless its positions were given.
-  """
-
-  blocks: mnn.BlockCache
-  unimodal: mnn.BlockCache | None
-  mask: Array
-  context_mask: Array | None
-  index: Array
-  length: Array
 
 
 class TextDecoder(nn.Module):
@@ -260,7 +237,7 @@ class TextDecoder(nn.Module):
     allowed = text.mask[:, None]
     if prefix is not None:
       causal = allowed & ops.causal_mask(text.mask.shape[1])
-      allowed = causal | _among(prefix & text.mask)
+      allowed = causal | cache_lib.among(prefix & text.mask)
     x, _ = self.blocks(
       text.values,
       None if context is None else context.values,
@@ -287,7 +264,7 @@ class TextDecoder(nn.Module):
 
   def init_cache(
     self, batch: int, length: int, context_length: int | None = None
-  ) -> DecoderCache:
+  ) -> cache_lib.DecoderCache:
     """Makes an empty cache for `length` tokens.
 
     Args:
@@ -312,7 +289,7 @@ class TextDecoder(nn.Module):
     unimodal = None
     if self.unimodal_depth:
       unimodal = empty(depth=self.unimodal_depth)
-    return DecoderCache(
+    return cache_lib.DecoderCache(
       blocks=empty(depth=self.depth, context_length=context_length),
       unimodal=unimodal,
       mask=jnp.zeros((batch, length), bool),
@@ -324,13 +301,13 @@ class TextDecoder(nn.Module):
   def step(
     self,
     tokens: Array,
-    cache: DecoderCache,
+    cache: cache_lib.DecoderCache,
     mask: Array | None = None,
     context: Tokens | None = None,
     *,
     positions: Array | None = None,
     prefix: Array | None = None,
-  ) -> tuple[Array, DecoderCache]:
+  ) -> tuple[Array, cache_lib.DecoderCache]:
     """Reads T more tokens: the prompt on the first call, then one at a time.
 
     Args:
@@ -356,13 +333,13 @@ class TextDecoder(nn.Module):
   def advance(
     self,
     tokens: Array,
-    cache: DecoderCache,
+    cache: cache_lib.DecoderCache,
     mask: Array | None = None,
     context: Tokens | None = None,
     *,
     positions: Array | None = None,
     prefix: Array | None = None,
-  ) -> tuple[Array, DecoderCache]:
+  ) -> tuple[Array, cache_lib.DecoderCache]:
     """Reads tokens as `step` does, and gives their features [B, T, D]."""
     batch, steps = tokens.shape[:2]
     given = positions
@@ -375,16 +352,7 @@ class TextDecoder(nn.Module):
     else:
       last = positions.reshape(batch, steps, -1).max(axis=2)
       length = jnp.max(jnp.where(mask, last + 1, 0), axis=1)
-    slots = jnp.arange(cache.mask.shape[1])[None]
-    new = jnp.zeros_like(cache.mask)
-    new = new.at[:, :steps].set(mask)
-    filled = cache.mask | jnp.roll(new, cache.index, axis=1)
-    reached = slots <= cache.index + jnp.arange(steps)[:, None]
-    allowed = filled[:, None] & reached[None]
-    if prefix is not None:
-      among = jnp.zeros((batch, steps, cache.mask.shape[1]), bool)
-      among = among.at[:, :, :steps].set(_among(prefix & mask))
-      allowed = allowed | jnp.roll(among, cache.index, axis=2)
+    filled, allowed = cache.visible(mask, prefix)
     context_mask = cache.context_mask if context is None else context.mask
     shared = {
       'mask': allowed,
@@ -404,7 +372,7 @@ class TextDecoder(nn.Module):
       **shared,
     )
     x = self.last_norm(x) if self.final_norm else x
-    return x, DecoderCache(
+    return x, cache_lib.DecoderCache(
       blocks=blocks,
       unimodal=unimodal,
       mask=filled,
@@ -416,12 +384,9 @@ class TextDecoder(nn.Module):
   def _offsets(
     self, mask: Array, given: Array | None = None, queries: Array | None = None
   ) -> Array | None:
-    """Relative positions [B, H, T, S] in a text with slots `mask` [B, S].
+    """Relative positions [B, H, T, S], where `mask` [B, S] has real tokens.
 
-    Args:
-      mask: True where a slot holds a real token; only those are counted.
-      given: positions that the caller gave, which must be None here.
-      queries: [B, T], which tokens ask; None for all.
+    `queries` [B, T] say which of them ask, None all; `given` are the caller's.
     """
     if self.relative is None:
       return None
@@ -432,8 +397,3 @@ class TextDecoder(nn.Module):
       )
     keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
     return self.relative_positions(keys if queries is None else queries, keys)
-
-
-def _among(mask: Array) -> Array:
-  """Which tokens [B, T, T] are both of a masked kind."""
-  return mask[:, :, None] & mask[:, None]

@@ -1,6 +1,7 @@
 """One modality in, `Tokens` out."""
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.query_transformer import QueryTransformer
@@ -12,6 +13,7 @@ from mmjax.encoders.vit import ViT
 
 __all__ = [
   'AudioTransformer',
+  'EfficientNet',
   'FlexibleViT',
   'ImagePatches',
   'PackedViT',

@@ -50,6 +50,11 @@ PARTS = {
   'decoder': DECODERS,
 }
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
+# Settings that are settings of a module, and those of them that are given.
+_NESTED = {
+  'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
+  'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
+}
 _DERIVED = ('dtype', 'parent', 'name', 'num_answers', *_SPECIALS)
 
 
@@ -194,8 +199,8 @@ def _make(
         f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
         'leave it out, or set data.tokenizer to the one that belongs to it'
       )
-    if name == 'block' and isinstance(value, Mapping):
-      _check_block(value, f'{where}.block')
+    if name in _NESTED and isinstance(value, Mapping):
+      _check_nested(value, f'{where}.{name}', *_NESTED[name])
   chosen = {name: v for name, v in derived.items() if name in fields}
   chosen |= {name: _plain(value) for name, value in settings.items()} | parts
   missing = [
@@ -212,13 +217,16 @@ def _make(
   return cls(**chosen)
 
 
-def _check_block(block: Mapping[str, Any], where: str) -> None:
-  own = ('width', 'num_heads', 'mlp_dim', 'cross_attention')
-  legal = sorted(set(_fields(mnn.Block)) - set(_DERIVED) - set(own))
-  hints = typing.get_type_hints(mnn.Block)
-  for name, value in block.items():
+def _check_nested(
+  settings: Mapping[str, Any], where: str, cls: type, given: Sequence[str]
+) -> None:
+  legal = sorted(set(_fields(cls)) - set(_DERIVED) - set(given))
+  hints = typing.get_type_hints(cls)
+  for name, value in settings.items():
     if name not in legal:
-      raise ValueError(f'{where}.{name} is unknown; a Block has {legal}')
+      raise ValueError(
+        f'{where}.{name} is unknown; a {cls.__name__} has {legal}'
+      )
     _check_type(f'{where}.{name}', value, hints[name])
 
 

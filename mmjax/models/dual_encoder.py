@@ -59,18 +59,24 @@ class Scale(nn.Module):
     init: the scale at the start (an inverse temperature).
     maximum: what it is clipped to (CLIP: 100).
     bias_init: the bias at the start; None for no bias.
+    learns_temperature: whether the parameter is the temperature itself (ALIGN,
+      Jia et al. 2021), instead of the logarithm of its inverse.
   """
 
   init: float = 1 / 0.07
   maximum: float = 100.0
   bias_init: float | None = None
+  learns_temperature: bool = False
 
   @nn.compact
   def __call__(self) -> dict[str, Array]:
     """Returns `logit_scale` [], and `logit_bias` [] if there is one."""
-    log_scale = self.param(
-      'log_scale', nn.initializers.constant(np.log(self.init)), ()
-    )
+    if self.learns_temperature:
+      start = nn.initializers.constant(1 / self.init)
+      log_scale = -jnp.log(self.param('temperature', start, ()))
+    else:
+      start = nn.initializers.constant(np.log(self.init))
+      log_scale = self.param('log_scale', start, ())
     # Clipped on the way forward only, so that it can come back from above.
     clipped = jnp.minimum(log_scale, np.log(self.maximum))
     log_scale += jax.lax.stop_gradient(clipped - log_scale)
@@ -98,6 +104,7 @@ class DualEncoder(nn.Module):
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: what it is clipped to.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
+    learns_temperature: see `Scale`.
     dtype: of the projections.
   """
 
@@ -109,6 +116,7 @@ class DualEncoder(nn.Module):
   logit_scale_init: float = 1 / 0.07
   logit_scale_max: float = 100.0
   logit_bias_init: float | None = None
+  learns_temperature: bool = False
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -119,7 +127,10 @@ class DualEncoder(nn.Module):
       self.embed_dim, self.project_text, self.dtype
     )
     self.scale = Scale(
-      self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
+      self.logit_scale_init,
+      self.logit_scale_max,
+      self.logit_bias_init,
+      self.learns_temperature,
     )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:

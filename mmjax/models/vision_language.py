@@ -234,7 +234,7 @@ class VisionLanguage(writing.Writer):
       return image
     ids = questions.rows(batch['question'])
     mask = questions.rows(batch['question_mask'])
-    words = self.decoder.embed(jnp.where(mask, ids, 0))
+    words = self.decoder.look_up(jnp.where(mask, ids, 0))
     if image is None:
       return Tokens(words, mask, words[:, 0])
     image = questions.beside(image, batch['question'])
@@ -244,7 +244,7 @@ class VisionLanguage(writing.Writer):
     self, before: Tokens, ids: Array, mask: Array, *, train: bool
   ) -> Array:
     """Logits [B, T - 1, V] of each token of a text from those before it."""
-    words = self.decoder.embed(ids[:, :-1])
+    words = self.decoder.look_up(ids[:, :-1])
     whole = _joined(before, words, mask[:, :-1])
     start = before.mask.shape[1]
     text = self.decoder.encode(whole.values, whole.mask, train=train)
@@ -266,12 +266,8 @@ class VisionLanguage(writing.Writer):
     if task == 'answer' and 'question' not in batch:
       raise ValueError('an answer needs a question; the batch has none')
     before = self._before(image, batch if task == 'answer' else None)
-    if 'prompt' in batch:
-      start, mask = batch['prompt'], batch['prompt_mask']
-    else:
-      start = jnp.full((before.mask.shape[0], 1), self.bos_id, jnp.int32)
-      mask = jnp.ones(start.shape, bool)
-    whole = _joined(before, self.decoder.embed(start), mask)
+    start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
+    whole = _joined(before, self.decoder.look_up(start), mask)
     number = whole.mask.shape[1]
     cache = self.decoder.init_cache(whole.mask.shape[0], number + length)
     x, cache = self.decoder.advance(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
+  align,
   audio_spectrogram_transformer,
   base,
   bert,
@@ -44,6 +45,7 @@ from mmjax.pretrained import (
 from mmjax.types import Params
 
 FAMILIES: dict[str, base.Family] = {
+  'align': align,
   'bert': bert,
   'blip': blip,
   'blip-2': blip2,

@@ -30,14 +30,19 @@ class DualEncoder(base.Pretrained):
     return tokenizer
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], T being the most that the model reads."""
+    """Ids [B, T] and mask [B, T], T being at least `padded_length`."""
     encoded = self.tokenizer.encode_batch(base.listed(texts))
     ids, mask = base.padded(
       [one.ids for one in encoded],
       self._pad_id,
-      length=self.module.text.max_length,
+      length=self.padded_length,
     )
     return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def padded_length(self) -> int:
+    """What texts are padded to: the most that the model reads."""
+    return self.module.text.max_length
 
   @property
   def _pad_id(self) -> int:

@@ -65,6 +65,13 @@ class ImagePreprocessor:
       size, crop = _cropping(size['shortest_edge'], config['crop_pct'])
     normalises = config.get('do_normalize', True)
     rescales = config.get('do_rescale', True)
+    mean = np.asarray(config['image_mean'] if normalises else (0.0,))
+    std = np.asarray(config['image_std'] if normalises else (1.0,))
+    # Both are of EfficientNet: from -1 to 1, and divided once more.
+    if rescales and config.get('rescale_offset', False):
+      mean = mean + 1
+    if config.get('include_top', False):
+      std = std * np.asarray(config['image_std'])
     has_size = 'height' in size and 'width' in size
     unknown = sorted(set(size) - {'shortest_edge', 'height', 'width'})
     if unknown:
@@ -78,8 +85,8 @@ class ImagePreprocessor:
       crop_size=None if crop is None else (crop['height'], crop['width']),
       resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
       rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
-      mean=tuple(config['image_mean']) if normalises else (0.0,),
-      std=tuple(config['image_std']) if normalises else (1.0,),
+      mean=tuple(mean.tolist()),
+      std=tuple(std.tolist()),
     )
 
   def __call__(self, picture: Any) -> np.ndarray:

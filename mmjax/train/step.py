@@ -141,7 +141,7 @@ class _Gradients:
     compared = {n for name in names for n in self.objectives[name][1].compares}
 
     def run(part):
-      outputs, _ = self._run(params, *part)
+      outputs = self._run(params, *part)
       return {n: value for n, value in outputs.items() if n in compared}
 
     parts = jax.lax.map(run, (micro, keys))
@@ -150,7 +150,7 @@ class _Gradients:
     of_batch = {name: shares[name].sum() for name in names}
 
     def losses(outputs):
-      return self._losses(names, outputs, batch, of_batch, keys[0])
+      return self._losses(names, params, outputs, batch, of_batch, keys[0])
 
     slopes, metrics = jax.grad(losses, has_aux=True)(whole)
     return {
@@ -169,25 +169,27 @@ class _Gradients:
     cached: Outputs,
   ) -> tuple[Array, Metrics]:
     """This micro-batch's part of the whole loss, and of every metric."""
-    outputs, apply = self._run(params, batch, key)
+    outputs = self._run(params, batch, key)
     names = [
       name
       for name, (_, objective) in self.objectives.items()
       if not (cached and objective.compares)
     ]
-    total, metrics = self._losses(names, outputs, batch, shares, key, apply)
+    total, metrics = self._losses(names, params, outputs, batch, shares, key)
     # Has the gradient that the compared outputs have in the whole batch.
     for name, slope in cached.items():
       total += jnp.vdot(slope, outputs[name])
     return total, metrics
 
-  def _run(self, params: Params, batch: Batch, key: Array):
-    apply = partial(self.model.apply, {'params': params})
+  def _run(self, params: Params, batch: Batch, key: Array) -> Outputs:
     drop_key, _ = jax.random.split(key)
-    return apply(batch, train=True, rngs={'dropout': drop_key}), apply
+    return self.model.apply(
+      {'params': params}, batch, train=True, rngs={'dropout': drop_key}
+    )
 
-  def _losses(self, names, outputs, batch, shares, key, apply=None):
+  def _losses(self, names, params, outputs, batch, shares, key):
     """Weighted sum of some objectives' losses, times their shares."""
+    apply = partial(self.model.apply, {'params': params})
     _, own_key = jax.random.split(key)
     total, metrics = jnp.zeros(()), {}
     for i, (name, (weight, objective)) in enumerate(self.objectives.items()):

@@ -88,6 +88,16 @@ IMAGES = {
   'resnet': functools.partial(
     encoders.ResNet, (1, 1), 16, norm='frozen_batch', positions=True
   ),
+  'efficientnet': functools.partial(
+    encoders.EfficientNet,
+    5,
+    widths=(6, 7),
+    repeats=(2, 1),
+    kernel_sizes=(3, 5),
+    strides=(1, 2),
+    expansions=(1, 3),
+    even_pads=(2,),
+  ),
   'small': functools.partial(
     encoders.ResNet, (1, 1), 16, block='basic', stem='small'
   ),
@@ -109,6 +119,7 @@ SHAPES = {
   'siglip': (12, 8),
   'dinov2': (15, 8),
   'resnet': (4, 128),
+  'efficientnet': (6, 7),
   'small': (30, 32),
   'vgg': (4, 32),
 }

@@ -73,6 +73,8 @@ def changed(config, path, value):
     ('text.causal', 1, r'model\.text\.causal must be bool, got 1'),
     ('image.block', 3, r'model\.image\.block must be Mapping'),
     ('image.block', {'x': 1}, r'model\.image\.block\.x is unknown; a Block'),
+    ('text.relative', {'x': 1}, r'text\.relative\.x is unknown; a Relative'),
+    ('text.relative', {'buckets': 'x'}, r'relative\.buckets must be int'),
     ('image.block', {'gated': 1}, r'model\.image\.block\.gated must be bool'),
     ('decoder', {'name': 'text'}, r"model\.decoder is unknown; .*'image', 'te"),
   ],

@@ -1,11 +1,14 @@
 """The update: exact accumulation, randomness, averages, masked batches."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 import toy
 
+from mmjax import objectives
 from mmjax.train import state as state_lib
 from mmjax.train import step
 
@@ -63,6 +66,54 @@ def test_accumulation_equals_the_whole_batch_with_ragged_counts():
       want_metrics[name], got_metrics[name], rtol=1e-5, err_msg=name
     )
   assert got_metrics['count/mean'] == 5
+
+
+class _Embeddings(toy.Model):
+  """Two views of an example as unit vectors, beside the toy's output."""
+
+  @nn.compact
+  def __call__(self, batch, *, train):
+    x = batch['image'].reshape(len(batch['image']), -1)
+    unit = lambda y: y / jnp.linalg.norm(y, axis=-1, keepdims=True)
+    down = nn.Dense(6, name='down')(nn.gelu(nn.Dense(16, name='up')(x)))
+    scale = self.param('scale', nn.initializers.constant(2.0), ())
+    return {
+      'image_embedding': unit(down[:, :3]),
+      'text_embedding': unit(down[:, 3:]),
+      'logit_scale': scale,
+      'logit_bias': -scale,
+      'x': down,
+    }
+
+
+@pytest.mark.parametrize('kind', ['softmax', 'sigmoid'])
+def test_accumulation_compares_all_examples_of_the_batch(kind):
+  losses = {
+    'mean': (0.5, toy.Mean()),
+    'contrastive': (2.0, objectives.Contrastive(kind)),
+  }
+  model, batch = _Embeddings(), toy.Data().batch(0)
+  batch['text'] = np.zeros((8, 2), np.int32)
+  params = model.init(jax.random.key(0), batch, train=False)['params']
+  tx = optax.sgd(0.1)
+
+  def run(accumulate):
+    update = step.make_update(
+      model,
+      losses,
+      tx,
+      lr=lambda t: 0.1,
+      trained=jax.tree.map(lambda _: True, params),
+      accumulate=accumulate,
+    )
+    return jax.jit(update)(_state(params, tx), batch)
+
+  want, want_metrics = run(1)
+  got, got_metrics = run(4)
+  assert want_metrics.keys() == got_metrics.keys()
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  jax.tree.map(close, want.params, got.params)
+  jax.tree.map(close, want_metrics, got_metrics)
 
 
 def test_the_loss_is_weighted_and_metrics_are_not():

@@ -1,0 +1,200 @@
+"""EfficientNet, as an image encoder with fixed statistics."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.types import Array, Tokens
+
+
+class EfficientNet(nn.Module):
+  """Inverted bottlenecks that weigh their channels (Tan and Le 2019, table 1).
+
+  For published weights, so its batch normalisation has fixed statistics, and
+  there is no stochastic depth. Sequences have one entry a stage.
+
+  Attributes:
+    stem_width: channels after the first convolution.
+    widths: channels.
+    repeats: number of blocks.
+    kernel_sizes: side of the depthwise convolutions, odd.
+    strides: of a stage's first block, 1 or 2.
+    expansions: how many times as many channels a block has inside.
+    squeeze: share of a block's incoming channels that weighs the others.
+    activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
+    even_pads: numbers of the blocks, counted through all stages, that pad both
+      sides alike before a stride of 2; the others pad one more behind.
+    norm_epsilon: added to the variance.
+    dtype: of the computation; parameters are float32.
+  """
+
+  stem_width: int
+  widths: Sequence[int]
+  repeats: Sequence[int]
+  kernel_sizes: Sequence[int]
+  strides: Sequence[int]
+  expansions: Sequence[int]
+  squeeze: float = 0.25
+  activation: str = 'silu'
+  even_pads: Sequence[int] = ()
+  norm_epsilon: float = 1e-3
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.stem = _conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
+    self.stem_norm = mnn.FrozenBatchNorm(self.norm_epsilon, self.dtype)
+    blocks = []
+    for stage, number in enumerate(self.repeats):
+      for i in range(number):
+        blocks.append(
+          InvertedBottleneck(
+            self.widths[stage],
+            kernel_size=self.kernel_sizes[stage],
+            stride=self.strides[stage] if i == 0 else 1,
+            expansion=self.expansions[stage],
+            squeeze=self.squeeze,
+            residual=i > 0,
+            even_pad=len(blocks) in self.even_pads,
+            activation=self.activation,
+            norm_epsilon=self.norm_epsilon,
+            dtype=self.dtype,
+            name=f'block{len(blocks)}',
+          )
+        )
+    self.blocks = blocks
+
+  def __call__(
+    self, images: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes images.
+
+    Args:
+      images: [B, H, W, C] floats.
+      mask: [B], True where there is an image; None means everywhere.
+      train: unused, there is no dropout; the seam asks for it.
+
+    Returns:
+      Tokens: values [B, N, D], one for each cell of the last feature map, rows
+      first; pooled is their mean.
+    """
+    x, mask = self.embed(images, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    x = einops.rearrange(x, 'b r c d -> b (r c) d')
+    mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, images: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Applies the stem: a feature map [B, r, c, D] and the mask [B]."""
+    del train
+    if mask is None:
+      mask = jnp.ones(images.shape[:1], bool)
+    x = self.stem_norm(self.stem(images))
+    return mnn.activation(self.activation)(x), mask
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Applies the blocks to a feature map [B, r, c, D]."""
+    del mask, train
+    for block in self.blocks:
+      x = block(x)
+    return x
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Averages the cells [B, N, D] as [B, D]."""
+    del train
+    return mnn.pool('mean', x, mask)
+
+
+class InvertedBottleneck(nn.Module):
+  """Widens, convolves each channel, weighs channels, and narrows.
+
+  Sandler et al. 2018 (figure 4d), with squeeze and excitation (Hu et al. 2018).
+
+  Attributes:
+    width: channels of the result.
+    kernel_size: see `EfficientNet.kernel_sizes`.
+    stride: 1 or 2.
+    expansion: see `EfficientNet.expansions`.
+    squeeze: see `EfficientNet.squeeze`.
+    residual: whether the input is added, where the stride is 1.
+    even_pad: see `EfficientNet.even_pads`.
+    activation: see `EfficientNet.activation`.
+    norm_epsilon: added to the variance.
+    dtype: of the computation.
+  """
+
+  width: int
+  kernel_size: int
+  stride: int
+  expansion: int
+  squeeze: float
+  residual: bool
+  even_pad: bool
+  activation: str
+  norm_epsilon: float
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Maps a feature map [B, r, c, C] to [B, r / stride, c / stride, D]."""
+    act = mnn.activation(self.activation)
+    norm = functools.partial(mnn.FrozenBatchNorm, self.norm_epsilon, self.dtype)
+    conv = functools.partial(_conv, dtype=self.dtype)
+    channels = x.shape[-1]
+    inside = channels * self.expansion
+    y = x
+    if self.expansion != 1:
+      y = conv(inside, 1, name='expand')(y)
+      y = act(norm(name='expand_norm')(y))
+    half = self.kernel_size // 2
+    front = half - 1 if self.stride == 2 and not self.even_pad else half
+    y = conv(
+      inside,
+      self.kernel_size,
+      self.stride,
+      ((front, half), (front, half)),
+      groups=inside,
+      name='depthwise',
+    )(y)
+    y = act(norm(name='depthwise_norm')(y))
+    few = max(1, int(channels * self.squeeze))
+    weights = jnp.mean(y, axis=(1, 2), keepdims=True)
+    weights = act(conv(few, 1, use_bias=True, name='squeeze_conv')(weights))
+    weights = conv(inside, 1, use_bias=True, name='excite')(weights)
+    y = y * jax.nn.sigmoid(weights)
+    y = norm(name='project_norm')(conv(self.width, 1, name='project')(y))
+    return x + y if self.residual and self.stride == 1 else y
+
+
+def _conv(
+  features: int,
+  size: int,
+  stride: int = 1,
+  padding: Any = ((0, 0), (0, 0)),
+  dtype: Any = jnp.float32,
+  *,
+  groups: int = 1,
+  use_bias: bool = False,
+  name: str | None = None,
+) -> nn.Conv:
+  return nn.Conv(
+    features,
+    (size, size),
+    (stride, stride),
+    padding=padding,
+    feature_group_count=groups,
+    use_bias=use_bias,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.he_normal(), (None, None, None, 'conv')
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('conv',)),
+    dtype=dtype,
+    name=name,
+  )
