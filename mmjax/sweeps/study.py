@@ -16,7 +16,13 @@ from mmjax.train.settings import UserError
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
 # Fields of a config that say where and how fast, not what is trained.
-_ELSEWHERE = ('config.mesh.', 'config.data.data_dir', 'config.data.num_')
+_ELSEWHERE = (
+  'config.mesh.',
+  'config.data.data_dir',
+  'config.data.num_threads',
+  'config.data.num_workers',
+  'config.data.prefetch',
+)
 
 
 class Taken:

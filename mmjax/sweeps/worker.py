@@ -116,7 +116,8 @@ class _Trial:
     with self._logged():
       try:
         if broadcast.from_first(taken is not None and taken.pruned):
-          taken and taken.prune()
+          if taken is not None:
+            taken.prune()
           return 'pruned'
         return self._repeats(train)
       except claims.Lost as error:
@@ -146,8 +147,6 @@ class _Trial:
     for repeat in range(sweep.repeats):
       config = sweep.config(self._values, repeat)
       results = train(config, self.run_folder(repeat), self._report(repeat))
-      if self._decision == LOST:
-        return LOST
       if self._decision == PRUNE:
         if taken is not None:
           taken.note(**self._costs())
@@ -199,7 +198,10 @@ class _Trial:
         single = values if len(self._sweep.metrics) == 1 else ()
         decision = self._decide(step, () if repeat else single, prunes)
       self._decision = broadcast.from_first(decision)
-      return self._decision != GO
+      if self._decision == LOST:
+        # Nothing is saved: the folder is another worker's.
+        raise claims.Lost('this trial is left to the worker that has it now')
+      return self._decision == PRUNE
 
     return report
 

@@ -7,7 +7,7 @@ import random
 import pytest
 import trivial
 
-from mmjax.sweeps import best, worker
+from mmjax.sweeps import best, claims, storage, worker
 from mmjax.train import loop, main, settings
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
@@ -120,6 +120,27 @@ def test_a_signal_leaves_a_trial_to_the_next_worker(tmp_path):
   study = trivial.work(file, tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE] * 6
   assert study.trials()[0].user_attrs['taken'] == 1
+
+
+def test_a_worker_taken_for_dead_leaves_its_trial(tmp_path, monkeypatch):
+  taken_over = []
+
+  def train(config, workdir, report):
+    run = trivial.trainer()
+    if taken_over:
+      return run(config, workdir, report)
+    opened = storage.open_storage('journal', tmp_path / 'lr')
+    theirs = claims.Claims(opened, 'lr')
+    with monkeypatch.context() as patch:
+      patch.setattr(claims.Claims, 'alive', lambda *_: False)
+      taken_over.append(theirs.take('trial 0'))
+    with taken_over[0]:
+      return run(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE] * 6
+  assert study.trials()[0].user_attrs['taken'] == 2
+  assert 'went over to' in (tmp_path / 'lr/trials/0/log.txt').read_text()
 
 
 def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
