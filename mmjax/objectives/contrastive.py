@@ -57,12 +57,12 @@ def softmax_loss(
     (to_text, first), (to_image, _) = ask(image, text), ask(text, image)
     loss = ops.masked_mean((to_text + to_image) / 2, mask)
     return loss, ops.masked_mean(first, mask)
-  labels, offered = jnp.arange(image.shape[0]), mask
-  all_image, all_text = image, text
-  if axis_name is not None:
-    labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
-    gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
-    all_image, all_text, offered = gather(image), gather(text), gather(mask)
+  if axis_name is None:
+    return _global_softmax_loss(image, text, scale, mask)
+  labels = jax.lax.axis_index(axis_name) * image.shape[0]
+  labels = labels + jnp.arange(image.shape[0])
+  gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
+  all_image, all_text, offered = gather(image), gather(text), gather(mask)
 
   def cross_entropy(rows: Array, columns: Array):
     logits = scale * rows @ columns.T
@@ -75,6 +75,45 @@ def softmax_loss(
   to_text, accuracy = cross_entropy(image, all_text)
   to_image, _ = cross_entropy(text, all_image)
   return (to_text + to_image) / 2, accuracy
+
+
+def _global_softmax_loss(
+  image: Array, text: Array, scale: Array, mask: Array
+) -> tuple[Array, Array]:
+  """`softmax_loss` of arrays that a mesh may split.
+
+  Both ways of asking give each device the logits of its own images and of its
+  own texts with all others. From these it has the whole gradient of its own
+  vectors, once it knows the sums of the others' rows, a number each. Left to
+  itself, differentiation adds up, over all devices, gradients of all vectors.
+  """
+  stop = jax.lax.stop_gradient
+  labels = jnp.arange(image.shape[0])
+  pairs = mask[:, None] & mask[None]
+
+  def ask(rows: Array, columns: Array, scale: Array):
+    logits = scale * rows @ stop(columns).T
+    offered = jnp.where(mask[None], logits, jnp.finfo(jnp.float32).min)
+    own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    total = jax.nn.logsumexp(offered, axis=1)
+    first = jnp.argmax(offered, axis=1) == labels
+    return logits, stop(total), stop(total - own), first
+
+  to_text, text_total, text_loss, first = ask(image, text, scale)
+  to_image, image_total, image_loss, _ = ask(text, image, stop(scale))
+
+  def slopes(logits: Array, total: Array, other: Array) -> Array:
+    """The loss's derivative by each logit, which both ways of asking share."""
+    chosen = jnp.exp(logits - total[:, None]) + jnp.exp(logits - other[None])
+    right = labels[:, None] == labels[None]
+    slope = jnp.where(pairs, chosen - 2 * right, 0.0)
+    return stop(slope / (2 * jnp.maximum(mask.sum(), 1)))
+
+  linear = jnp.sum(slopes(to_text, text_total, image_total) * to_text)
+  linear += jnp.sum(slopes(to_image, image_total, text_total) * to_image)
+  loss = ops.masked_mean((text_loss + image_loss) / 2, mask)
+  # The value of one, the gradient of the other.
+  return loss + (linear - stop(linear)), ops.masked_mean(first, mask)
 
 
 def sigmoid_loss(

@@ -11,6 +11,7 @@ _OPCODE = re.compile(r'([\w\-]+)\(')
 _NAME = re.compile(r'%([\w.\-]+)')
 _SHAPE = re.compile(r'\b([a-z]\w*)\[([\d,<=]*)\](\{[^{}]*\})?')
 _CALLED = re.compile(r'\b(?:calls|to_apply|body)=%?([\w.\-]+)')
+_BODY = re.compile(r'\bbody=%?([\w.\-]+)')
 _CONDITION = re.compile(r'\bcondition=%?([\w.\-]+)')
 _BRANCHES = re.compile(
   r'\b(?:branch_computations|called_computations)=\{([^}]*)\}'
@@ -161,16 +162,39 @@ def _rounds(computations, name: str, loop: Instruction) -> int | None:
   index = re.search(r'index=(\d+)', counter.attributes)
   if limit.opcode != 'constant' or not index:
     return None
-  around = computations[name].instructions
-  first = around[loop.operands[0]]
-  if first.opcode != 'tuple':
+  place = int(index.group(1))
+  start = _constant(computations[name], loop.operands[0], place)
+  stride = _stride(computations[_BODY.search(loop.attributes).group(1)], place)
+  if start is None or not stride:
     return None
-  start = around[first.operands[int(index.group(1))]]
-  while start.opcode in ('copy', 'bitcast', 'copy-done', 'copy-start'):
-    start = around[start.operands[0]]
-  if start.opcode != 'constant':
+  return -(-(int(limit.arguments) - start) // stride)
+
+
+def _constant(
+  around: Computation, operand: str, place: int | None = None
+) -> int | None:
+  """The number that an operand, or a part of a tuple, is known to be."""
+  own = around.instructions
+  found = own[operand]
+  if place is not None:
+    if found.opcode != 'tuple':
+      return None
+    found = own[found.operands[place]]
+  while found.opcode in ('copy', 'bitcast', 'copy-done', 'copy-start'):
+    found = own[found.operands[0]]
+  return int(found.arguments) if found.opcode == 'constant' else None
+
+
+def _stride(body: Computation, place: int) -> int | None:
+  """By how much a round moves the counter on; 2 in an unrolled loop."""
+  root = body.instructions[body.root]
+  if root.opcode != 'tuple':
     return None
-  return int(limit.arguments) - int(start.arguments)
+  moved = body.instructions[root.operands[place]]
+  if moved.opcode != 'add':
+    return None
+  added = [_constant(body, operand) for operand in moved.operands]
+  return next((number for number in added if number is not None), None)
 
 
 def _instruction(line: str) -> Instruction | None:

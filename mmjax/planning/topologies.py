@@ -43,6 +43,8 @@ def prepare(name: str) -> None:
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
     os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
     os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-1')
+    # It compiles only, so it may do so beside others.
+    os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   import jax
 
   jax.config.update('jax_platforms', 'cpu')

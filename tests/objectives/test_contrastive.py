@@ -235,6 +235,28 @@ def test_on_eight_devices(on_eight_devices):
   on_eight_devices(Path(__file__).parent / 'eight_devices.py')
 
 
+def test_the_softmax_gradient_is_that_of_the_formula():
+  """Which the loss of global arrays doesn't differentiate as it stands."""
+  present = batch(image=(1, 1, 0, 1, 1, 1), text=(1, 1, 1, 1, 0, 1))
+  there = np.asarray([0, 1, 3, 5])
+
+  def formula(outputs):
+    image = outputs['image_embedding'][there]
+    text = outputs['text_embedding'][there]
+    logits = outputs['logit_scale'] * image @ text.T
+    right = jnp.arange(len(there))
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+    to_text = cross_entropy(logits, right).mean()
+    return (to_text + cross_entropy(logits.T, right).mean()) / 2
+
+  want = jax.grad(formula)(outputs())
+  got = gradient('softmax', outputs(), present)
+  jax.tree.map(close, got, want)
+  # Any weight of the loss is one of its gradient.
+  twice = jax.grad(lambda o: 2 * run('softmax', o, present)[0])(outputs())
+  jax.tree.map(close, twice, jax.tree.map(lambda leaf: 2 * leaf, want))
+
+
 def test_an_unknown_kind_is_refused():
   with pytest.raises(ValueError, match="kind 'hinge' is unknown; use 'softmax"):
     objectives.Contrastive('hinge')

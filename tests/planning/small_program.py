@@ -15,7 +15,9 @@ HloModule jit_update, is_scheduled=true
   %w = bf16[7,8]{1,0:T(8,128)(2,1)} get-tuple-element(%p), index=1
   %gathered = bf16[7,32]{1,0:T(8,128)(2,1)S(1)} all-gather(%w), channel_id=1, \
 replica_groups=[2,4]<=[2,4], dimensions={1}, use_global_device_ids=true
-  ROOT %next = (s32[], bf16[7,8]{1,0}) tuple(%i, %w)
+  %two = s32[]{:T(128)} constant(2)
+  %on = s32[]{:T(128)} add(%i, %two)
+  ROOT %next = (s32[], bf16[7,8]{1,0}) tuple(%on, %w)
 }
 
 %condition (p: (s32[], bf16[7,8])) -> pred[] {
