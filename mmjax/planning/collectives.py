@@ -86,10 +86,11 @@ def find(program: hlo.Program, mesh: Mapping[str, int]) -> list[Collective]:
         continue
       channel = _CHANNEL.search(instruction.attributes)
       if computation.name in inner and channel:
-        # A TPU runs one in parts, beside other work: each part is a fusion
-        # that names the same channel.
+        # A TPU runs one in parts, beside other work, also in the rounds of a
+        # loop: each part is a fusion that names the same channel, and the
+        # one that begins it runs as often as it does.
         known = fused.get(channel.group(1))
-        if known is None or known.sent < one.sent:
+        if known is None or known.sent > one.sent:
           fused[channel.group(1)] = one
       else:
         plain.append(one)

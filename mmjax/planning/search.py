@@ -124,16 +124,16 @@ def text(tried: Iterable[Tried]) -> str:
     if one.report is None:
       continue
     made, choice = one.report, one.choice
-    cells = f'{"":>17} {"":>11} {"":>10}'
+    cells = ''
     if made.step_seconds is not None:
       best, worst = made.step_seconds
       cells = (
-        f'{best * 1e3:>8.1f}-{worst * 1e3:<8.1f} '
+        f' {best * 1e3:>8.1f}-{worst * 1e3:<8.1f} '
         f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
       )
     lines.append(
       f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
-      f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB {cells}'
+      f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB{cells}'
     )
   failed = [one for one in tried if one.report is None]
   if failed:
