@@ -107,8 +107,9 @@ def _lost() -> str:
   return (
     f'error: process {jax.process_index()} of {jax.process_count()} ended '
     'because it was killed, or because another process died or was silent for '
-    f'{HEARTBEAT} seconds; the first error is in the log of that one. The same '
-    'command on all hosts goes on from the last checkpoint'
+    f'{HEARTBEAT} seconds; JAX names it above, if so. The same command on all '
+    'hosts goes on from the last checkpoint, or from the start if there is '
+    'none'
   )
 
 

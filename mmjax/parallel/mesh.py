@@ -48,7 +48,7 @@ def build(
     if len(devices) % fixed:
       raise ValueError(
         f'{asked}: the fixed sizes multiply to {fixed}, which does not divide '
-        f'the {len(devices)} devices'
+        f'the {len(devices)} devices; use sizes whose product does'
       )
     shape[shape.index(-1)] = len(devices) // fixed
   elif fixed != len(devices):

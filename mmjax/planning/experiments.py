@@ -25,6 +25,7 @@ def load(config: Any) -> tuple[Any, Callable[[Any], Experiment]]:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
+  config.data.extra_splits = ()  # Only tested on, which a plan doesn't.
   if not config.experiment:
     raise settings.UserError(
       'the config names no experiment; set config.experiment, for example to '

@@ -201,13 +201,15 @@ def _memory(report: Report) -> list[str]:
   )
   memory = report.memory
   fresh = memory['outputs'] - memory['aliased']
-  return [
+  lines = [
     f'memory a chip   {_bytes(report.peak_memory)}{share}',
     f'  arguments     {_bytes(memory["arguments"])} ({held})',
     f'  temporaries   {_bytes(memory["temporaries"])}',
     f'  output        {_bytes(fresh)} beside what takes the place of arguments',
-    f'  program       {_bytes(memory["program"])}',
   ]
+  if memory['program']:  # Not known of CPUs.
+    lines.append(f'  program       {_bytes(memory["program"])}')
+  return lines
 
 
 def _collectives(report: Report) -> list[str]:

@@ -93,7 +93,7 @@ def _main(
       print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
     elif values.workers > 1:
       argv = _argv(values, overrides)
-      sys.exit(0 if _run_many(sweep, values, argv) else 1)
+      _end(_run_many(sweep, values, argv))
     else:
       try:
         hosts.connect(
@@ -103,11 +103,17 @@ def _main(
         raise UserError(str(error)) from error
       with hosts.ending_together():
         done = _run_here(sweep, values, build_of)
-      sys.exit(0 if done else 1)
+      _end(done)
   except UserError as error:
     main.fail(error, show=values.traceback)
   except worker.TrialsFail as error:
     main.fail(error, show=values.traceback, code=1)
+
+
+def _end(done: bool) -> None:
+  if not done and broadcast.is_first():
+    print('stopped before the end; the same command goes on')
+  sys.exit(0 if done else 1)
 
 
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:

@@ -83,6 +83,10 @@ def run(
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.Stopping())
     experiment = _users(build, config)
+    clock.lap('data')
+    made = _users(program.build, config, experiment, mesh)
+    clock.lap('init')
+    # From here on the run's folder is there.
     checkpoints = _users(
       checkpoints_lib.Checkpoints,
       run_folder.path,
@@ -100,7 +104,7 @@ def run(
       )
     )
     clock.lap('data')
-    start = _start(config, experiment, mesh, checkpoints, batches, clock)
+    start = _start(config, made, checkpoints, batches, clock)
     run_folder.begin(config, {**experiment.files, **init_from.files(config)})
     meter = progress.Meter(
       config.train.batch_size,
@@ -156,12 +160,9 @@ class _Log:
   clock: startup.Clock
 
 
-def _start(config, experiment, mesh, checkpoints, batches, clock) -> _Start:
+def _start(config, made, checkpoints, batches, clock) -> _Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
   begun = checkpoints.latest() or 0
-  made = _users(program.build, config, experiment, mesh)
-  clock.lap('init')
-
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(_make_state, made.plan, config, checkpoints)
     if begun == config.train.steps:
@@ -306,7 +307,7 @@ def _write_numbers(
     values |= log.clock.report()
     log.line.say(str(log.clock))
   log.writer.write(done, values)
-  log.line.show(done, values)
+  log.line.show(done, values, first=first)
 
 
 def _check(

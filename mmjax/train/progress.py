@@ -114,15 +114,23 @@ class Progress:
     self._live = self._stream.isatty()
     self._width = 0
 
-  def show(self, step: int, values: dict[str, float]) -> None:
-    """Step, loss, speed and time left."""
+  def show(
+    self, step: int, values: dict[str, float], *, first: bool = False
+  ) -> None:
+    """Step, loss, speed and time left.
+
+    Args:
+      step: those done.
+      values: of the step.
+      first: whether it is a process's first, which says nothing about speed.
+    """
     if not self._tells:
       return
-    left = duration((self._steps - step) * values['step_time'])
-    line = (
-      f'step {step}/{self._steps}  loss {values["loss"]:.4f}  '
-      f'{values["examples_per_second"]:.0f} examples/s  {left} left'
-    )
+    line = f'step {step}/{self._steps}  loss {values["loss"]:.4f}'
+    if not first:
+      left = duration((self._steps - step) * values['step_time'])
+      speed = f'{values["examples_per_second"]:.0f} examples/s'
+      line += f'  {speed}  {left} left'
     if not self._live:
       print(line, file=self._stream, flush=True)
       return

@@ -168,7 +168,8 @@ def _together(config: Any) -> list[str]:
   ):
     errors.append(
       f'optimizer.warmup_steps={config.optimizer.warmup_steps} leaves nothing '
-      f'of train.steps={train.steps} to decay in; lower it'
+      f'of train.steps={train.steps} to decay in; set it lower than that, or '
+      'to 0'
     )
   if train.wandb_project and importlib.util.find_spec('wandb') is None:
     errors.append(

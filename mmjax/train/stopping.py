@@ -60,6 +60,8 @@ class Stopping:
       return self.asked()
     if multihost_utils.reached_preemption_sync_point(step):
       self._signal = signal.SIGTERM
+      # On every host, since the signal came to any one.
+      print(f'SIGTERM to one of the hosts: stopping at step {step}', flush=True)
       return True
     if not meet:
       return False
