@@ -41,8 +41,8 @@ def over_mesh(
 
 def _mesh(params: Params) -> jax.sharding.Mesh | None:
   """The mesh of several devices that parameters lie on, if there is one."""
-  leaf = jax.tree.leaves(params)[0]
-  sharding = getattr(leaf, 'sharding', None)
+  leaves = jax.tree.leaves(params)
+  sharding = getattr(leaves[0], 'sharding', None) if leaves else None
   if not isinstance(sharding, jax.NamedSharding) or sharding.mesh.size == 1:
     return None
   return sharding.mesh
