@@ -10,6 +10,7 @@ captioner (CoCa) on one image tower; each is measured by its own evaluator.
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import predict
+from mmjax.parallel import mesh
 from mmjax.train import baseline, experiment, main, rebuild
 
 

@@ -12,6 +12,7 @@ by question type, beside that of a twin that sees no image.
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import predict
+from mmjax.parallel import mesh
 from mmjax.train import baseline, experiment, main, rebuild
 
 
