@@ -391,20 +391,3 @@ def test_groups_divide_the_width():
         jax.random.key(0), jnp.zeros((1, 8, 8, 3)), train=False
       )
     )
-
-
-@pytest.mark.parametrize(('layer', 'depth'), [(-2, 1), (0, 0), (2, 2)])
-def test_a_vit_gives_what_an_earlier_block_gives(layer, depth, draw):
-  settings = {**SMALL, 'depth': 2}
-  images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)))
-  module = encoders.ViT(3, layer=layer, **settings)
-  params = draw(module, images, train=False)['params']
-  got = module.apply({'params': params}, images, train=False)
-  assert 'last_norm' in params
-  first = jax.tree.map(lambda leaf: leaf[:depth], params['blocks'])
-  short = encoders.ViT(3, **{**settings, 'depth': depth}, final_norm=False)
-  want = short.apply(
-    {'params': {**params, 'blocks': first}}, images, train=False
-  )
-  # The other blocks are computed too, in float32.
-  np.testing.assert_allclose(got.values, want.values, rtol=1e-4, atol=1e-5)
