@@ -133,7 +133,7 @@ def _tokenizer(
   if setting == 'bytes':
     return tokenizers.byte_tokenizer()
   if setting:
-    return tokenizers.Tokenizer.load(setting)
+    return tokenizers.Tokenizer.load(setting, bos=data['bos'])
   if synthetic.is_synthetic(data['name']):
     return synthetic.tokenizer(synthetic.vocab_size(data['name']))
   path = source.folder / records.TOKENIZER_FILE

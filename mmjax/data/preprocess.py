@@ -236,18 +236,22 @@ class Preprocessor:
     example = {}
     question = None if entry is None else entry['question']
     if self.question_length:
-      example = self._tokens('question', question, self.question_length)
+      example = self._tokens(
+        'question', question, self.question_length, read=True
+      )
     if self.answer_length:
       example.update(self._tokens('answer', answer, self.answer_length))
     if self.answers:
       example['label'] = np.int32(self._labels.get(answer, -1))
     return example
 
-  def _tokens(self, key: str, text: str | None, length: int) -> Example:
+  def _tokens(
+    self, key: str, text: str | None, length: int, *, read: bool = False
+  ) -> Example:
     if text is None:
       ids, mask = np.zeros(length, np.int32), np.zeros(length, np.bool_)
     else:
-      ids, mask = self.tokenizer.encode(text, length)
+      ids, mask = self.tokenizer.encode(text, length, read=read)
     return {key: ids, f'{key}_mask': mask}
 
   def _choose_text(

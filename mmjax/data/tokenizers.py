@@ -31,7 +31,8 @@ class Tokenizer:
 
   Attributes:
     pad_id: id that fills a sequence up.
-    bos_id: id that every sequence starts with; None if there is none.
+    bos_id: id that every text starts with which a model learns to write; None
+      if there is none.
     eos_id: id that ends a sequence.
     vocab_size: number of ids, that is one more than the largest.
   """
@@ -41,7 +42,7 @@ class Tokenizer:
     tokenizer: tokenizers.Tokenizer,
     *,
     pad: str | None = None,
-    bos: str | None = None,
+    bos: str | int | None = None,
     eos: str | None = None,
   ):
     """Wraps a tokenizer of the library.
@@ -49,33 +50,45 @@ class Tokenizer:
     Args:
       tokenizer: any `tokenizers.Tokenizer`; it is copied, not changed.
       pad: name of its padding token, where it can't be guessed.
-      bos: name of the token that starts a sequence.
+      bos: name of the token that starts a text that is written, where that
+        isn't the one that the tokenizer starts all texts with; or its id, where
+        the tokenizer has no name for it (BLIP).
       eos: name of the token that ends a sequence.
 
     Raises:
       ValueError: a special token is neither given nor found.
     """
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
-    self.pad_id, self.bos_id, self.eos_id = _special_ids(
-      tokenizer, {'pad': pad, 'bos': bos, 'eos': eos}
+    self.pad_id, own, self.eos_id = _special_ids(
+      tokenizer, {'pad': pad, 'bos': None, 'eos': eos}
     )
+    if isinstance(bos, str):
+      bos = _id(tokenizer, bos, 'bos')
+    self.bos_id = own if bos is None else bos
     # '<eos>' typed by a user is seven characters, not the end of the text.
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
-    self._lead = [] if self.bos_id is None else [self.bos_id]
-    _remember_specials(tokenizer, self.pad_id, self._lead, self.eos_id)
+    # What starts a text that is written, and one that is only read.
+    self._leads = [
+      [] if start is None else [start] for start in (self.bos_id, own)
+    ]
+    _remember_specials(tokenizer, self.pad_id, self._leads[1], self.eos_id)
     self._tokenizer = tokenizer
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-    self.vocab_size = max(vocabulary.values()) + 1
+    self.vocab_size = max(*vocabulary.values(), self.bos_id or 0) + 1
     self._specials = {self.pad_id, self.bos_id, self.eos_id}
     self._leading_space = self._decode(self._encode('a')).startswith(' ')
 
-  def encode(self, text: str, length: int) -> tuple[np.ndarray, np.ndarray]:
+  def encode(
+    self, text: str, length: int, *, read: bool = False
+  ) -> tuple[np.ndarray, np.ndarray]:
     """Encodes one text, cut or filled up to a length; `<eos>` always fits.
 
     Args:
       text: any text, '' included.
       length: number of ids, `<bos>` and `<eos>` among them; at least 2.
+      read: whether it is only read, as a question is, so that it starts as the
+        tokenizer starts all texts.
 
     Returns:
       ids [length] int32, and a mask [length] bool that is True on `<bos>`, the
@@ -85,15 +98,16 @@ class Tokenizer:
       raise ValueError(
         f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
       )
-    words = self._encode(text)[: length - 1 - len(self._lead)]
-    row = [*self._lead, *words, self.eos_id]
+    lead = self._leads[read]
+    words = self._encode(text)[: length - 1 - len(lead)]
+    row = [*lead, *words, self.eos_id]
     ids = np.full(length, self.pad_id, np.int32)
     ids[: len(row)] = row
     return ids, np.arange(length) < len(row)
 
   def count(self, text: str) -> int:
     """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included."""
-    return len(self._encode(text)) + len(self._lead) + 1
+    return len(self._encode(text)) + len(self._leads[0]) + 1
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     """Text of ids [T]: up to the first `<eos>`, special tokens dropped."""
@@ -121,7 +135,7 @@ class Tokenizer:
     path: str | os.PathLike,
     *,
     pad: str | None = None,
-    bos: str | None = None,
+    bos: str | int | None = None,
     eos: str | None = None,
   ) -> 'Tokenizer':
     """Reads a `tokenizer.json`, ours or a foreign one.
@@ -129,7 +143,7 @@ class Tokenizer:
     Args:
       path: the file.
       pad: name of its padding token, where it can't be guessed.
-      bos: name of the token that starts a sequence.
+      bos: name, or id, of the token that starts a text that is written.
       eos: name of the token that ends a sequence.
 
     Raises:
@@ -233,6 +247,13 @@ def _spell(byte: int) -> str:
   return chr(256 + others.index(byte))
 
 
+def _id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
+  found = tokenizer.token_to_id(name)
+  if found is None:
+    raise ValueError(f'the tokenizer has no token {name!r} to use as {role}')
+  return found
+
+
 def _special_ids(
   tokenizer: tokenizers.Tokenizer, given: dict[str, str | None]
 ) -> tuple[int, int | None, int]:
@@ -244,18 +265,17 @@ def _special_ids(
   found: dict[str, int | None] = {}
   if tokenizer.padding:
     found['pad'] = tokenizer.padding['pad_id']
-  around = tokenizer.encode('').ids
-  if len(around) == 2:
-    found['bos'], found['eos'] = around
-  elif len(around) == 1:
-    found['bos'], found['eos'] = None, around[0]
+  sample = tokenizer.encode('a')
+  words = np.flatnonzero(np.equal(sample.special_tokens_mask, 0))
+  first, last = (words[0], words[-1]) if words.size else (0, len(sample.ids))
+  before, after = sample.ids[:first], sample.ids[last + 1 :]
+  if before or after:
+    found['bos'] = before[0] if before else None
+  if after:
+    found['eos'] = after[-1]
   for role, names in _NAMES.items():
     if given[role] is not None:
-      found[role] = tokenizer.token_to_id(given[role])
-      if found[role] is None:
-        raise ValueError(
-          f'the tokenizer has no token {given[role]!r} to use as {role}'
-        )
+      found[role] = _id(tokenizer, given[role], role)
     ids = [tokenizer.token_to_id(name) for name in names]
     found.setdefault(role, next((i for i in ids if i is not None), None))
     if found[role] is None and role == 'eos':

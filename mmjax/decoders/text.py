@@ -186,13 +186,19 @@ class TextDecoder(nn.Module):
     return self.words.look_up(tokens)
 
   def encode(
-    self, tokens: Array, mask: Array | None = None, *, train: bool
+    self,
+    tokens: Array,
+    mask: Array | None = None,
+    *,
+    positions: Array | None = None,
+    train: bool,
   ) -> Tokens:
     """Reads a text without its context, as far as the unimodal blocks go.
 
     Args:
       tokens: [B, T] int32, or their vectors, see `look_up`.
       mask: [B, T], True where there is a token; None means everywhere.
+      positions: [B, T], in the table of positions; None counts from 0.
       train: whether dropout is on.
 
     Returns:
@@ -200,7 +206,8 @@ class TextDecoder(nn.Module):
     """
     if mask is None:
       mask = jnp.ones(tokens.shape[:2], bool)
-    x = self.embed_dropout(self.embed(tokens), deterministic=not train)
+    x = self.embed(tokens, positions)
+    x = self.embed_dropout(x, deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
     x, _ = self.unimodal_blocks(

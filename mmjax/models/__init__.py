@@ -1,6 +1,6 @@
 """Compositions of encoders, fusions and decoders."""
 
-from mmjax.models.build import PARTS, build, describe, settings_of
+from mmjax.models.build import MODELS, PARTS, build, describe, settings_of
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
@@ -13,6 +13,7 @@ from mmjax.models.text_to_text import TextToText
 from mmjax.models.vision_language import VisionLanguage
 
 __all__ = [
+  'MODELS',
   'PARTS',
   'Classifier',
   'ContrastiveCaptioner',

@@ -22,7 +22,11 @@ from mmjax.models import (
   vision_language,
 )
 
-IMAGE_ENCODERS = {'vit': encoders.ViT, 'resnet': encoders.ResNet}
+IMAGE_ENCODERS = {
+  'vit': encoders.ViT,
+  'resnet': encoders.ResNet,
+  'efficientnet': encoders.EfficientNet,
+}
 TEXT_ENCODERS = {
   'transformer': encoders.Transformer,
   'recurrent': encoders.Recurrent,
@@ -33,7 +37,11 @@ FUSIONS = {
   'gated': fusion.Gated,
 }
 DECODERS = {'text': decoders.TextDecoder}
-PROJECTORS = {'mlp': mnn.Mlp}
+PROJECTORS = {
+  'mlp': mnn.Mlp,
+  'linear': mnn.Linear,
+  'query_transformer': encoders.QueryTransformer,
+}
 MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,

@@ -29,8 +29,7 @@ class VisionLanguage(writing.Writer):
 
   Attributes:
     vision: an image encoder, `ViT` or `PackedViT`.
-    decoder: a `TextDecoder`, with cross-attention if there is an encoder; to
-      caption and answer, with rotary positions or none.
+    decoder: a `TextDecoder`, with cross-attention if there is an encoder.
     placeholders: ids of the tokens in whose place pictures are put; () to
       caption and answer.
     projector: from the encoder's tokens to the decoder's width; None if it is
@@ -63,16 +62,14 @@ class VisionLanguage(writing.Writer):
   def setup(self):
     if self.placeholders:
       return
+    if self.encoder is not None:
+      raise ValueError(
+        'an encoder before the decoder reads texts with placeholders only'
+      )
     if self.decoder.cross_attention:
       raise ValueError(
         'model.decoder.cross_attention is True, but pictures stand among the '
         'words; set it to False'
-      )
-    if self.decoder.positions != 'none':
-      raise ValueError(
-        f'model.decoder.positions is {self.decoder.positions!r}, but a picture '
-        "among words needs rotary positions: set positions='none' and "
-        'block=dict(rope_theta=1e4)'
       )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -135,8 +132,6 @@ class VisionLanguage(writing.Writer):
   def _projected(self, values: Array, train: bool) -> Array:
     if self.projector is None:
       return values
-    if isinstance(self.projector, nn.Dense):
-      return self.projector(values)
     return self.projector(values, train=train)
 
   def embed(self, batch: Batch, *, train: bool = False) -> Array:
@@ -247,11 +242,14 @@ class VisionLanguage(writing.Writer):
     words = self.decoder.look_up(ids[:, :-1])
     whole = _joined(before, words, mask[:, :-1])
     start = before.mask.shape[1]
-    text = self.decoder.encode(whole.values, whole.mask, train=train)
+    # Padding in the middle takes a place, but no position.
+    positions = _positions(whole.mask)
+    text = self.decoder.encode(
+      whole.values, whole.mask, positions=positions, train=train
+    )
     x = self.decoder.attend(
       text,
-      # Padding in the middle takes a place, but no position.
-      positions=_positions(whole.mask),
+      positions=positions,
       prefix=self._first(whole.mask, start),
       train=train,
     )
@@ -290,6 +288,12 @@ class VisionLanguage(writing.Writer):
 
 def _joined(before: Tokens, words: Array, mask: Array) -> Tokens:
   """Tokens with words [B, T, D] behind."""
+  if before.values.shape[-1] != words.shape[-1]:
+    raise ValueError(
+      f'pictures come as vectors of {before.values.shape[-1]} numbers, but '
+      f'words have {words.shape[-1]}; set model.projector to a layer of that '
+      'width'
+    )
   values = jnp.concatenate([before.values.astype(words.dtype), words], axis=1)
   return Tokens(
     values, jnp.concatenate([before.mask, mask], axis=1), before.pooled

@@ -3,7 +3,7 @@
 from mmjax.nn.attention import Attention, KeyValues
 from mmjax.nn.block import Block, BlockCache
 from mmjax.nn.embedding import TokenEmbedding
-from mmjax.nn.mlp import Mlp, activation
+from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.relative import RelativePositions
@@ -16,6 +16,7 @@ __all__ = [
   'BlockCache',
   'FrozenBatchNorm',
   'KeyValues',
+  'Linear',
   'Mlp',
   'RelativePositions',
   'Stack',

@@ -1,4 +1,4 @@
-"""The position-wise feed-forward network."""
+"""The position-wise feed-forward network, and its simplest case."""
 
 import functools
 from typing import Any
@@ -80,7 +80,33 @@ class Mlp(nn.Module):
     return dense(self.width, ('mlp', 'embed'), name='down')(hidden)
 
 
-def _dense(features: int, axes: tuple[str, str], **kwargs) -> nn.Dense:
+class Linear(nn.Module):
+  """One dense layer, with the call of `Mlp`.
+
+  Attributes:
+    width: D, of the output.
+    use_bias: whether it adds a bias.
+    dtype: of the computation.
+  """
+
+  width: int
+  use_bias: bool = True
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array, *, train: bool) -> Array:
+    """Maps [B, N, E] to [B, N, width]; `train` changes nothing."""
+    del train
+    return _dense(
+      self.width,
+      (None, 'embed'),
+      use_bias=self.use_bias,
+      dtype=self.dtype,
+      name='dense',
+    )(x)
+
+
+def _dense(features: int, axes: tuple[str | None, str], **kwargs) -> nn.Dense:
   return nn.Dense(
     features,
     kernel_init=nn.with_logical_partitioning(

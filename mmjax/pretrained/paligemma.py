@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import models
+from mmjax import nn as mnn
 from mmjax.pretrained import configs, keys, llamas, siglip, vision_language
 from mmjax.types import Batch
 
@@ -70,14 +70,7 @@ def module(
     text['hidden_act'] = 'gelu_pytorch_tanh'
   return models.VisionLanguage(
     vision=siglip.image(vision, dtype),
-    projector=nn.Dense(
-      width,
-      kernel_init=nn.with_logical_partitioning(
-        nn.initializers.xavier_uniform(), (None, 'embed')
-      ),
-      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
-      dtype=dtype,
-    ),
+    projector=mnn.Linear(width, dtype=dtype),
     decoder=llamas.decoder(
       text,
       config.get('text_config') or {},
@@ -102,7 +95,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   table = llamas.rules(tied=text['tie_word_embeddings'])
   return [
     *keys.prefixed(siglip.image_rules(vision), 'vision/', 'vision_tower.'),
-    *keys.dense('projector', 'multi_modal_projector.linear'),
+    *keys.dense('projector/dense', 'multi_modal_projector.linear'),
     *keys.prefixed(table, 'decoder/', 'language_model.'),
   ]
 

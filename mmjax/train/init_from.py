@@ -1,17 +1,18 @@
 """Starting a run from trained weights: a published model's, or another run's.
 
-  --config.init_from=FOLDER                      the whole model
-  --config.init_from=image=FOLDER                its image tower alone
-  --config.init_from=image=FOLDER,text=FOLDER2   two towers
+  --config.init_from=FOLDER                         the whole model
+  --config.init_from=image=FOLDER                   its image tower alone
+  --config.init_from=vision=FOLDER,decoder=FOLDER2  parts from two places
 
 The architecture comes with the weights: the config's `model` section, or that
 part of it, becomes theirs, and so do the settings of `data` that they were
 trained with. What only concerns training stays the config's: dropout,
-stochastic depth, rematerialisation. A folder may also be a model's name on the
-Hugging Face hub.
+stochastic depth, rematerialisation; and whether a decoder has cross-attention,
+which is new where the source has none. A folder may also be a model's name on
+the Hugging Face hub.
 
-Of published models, whole dual encoders and towers of images and texts can be
-started from; of runs, everything.
+A published language model that reads pictures where its placeholders stand is
+trained without them: one picture first, see `mmjax.models.VisionLanguage`.
 """
 
 import dataclasses
@@ -24,6 +25,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import models
 from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
@@ -34,11 +36,22 @@ from mmjax.types import Params
 FOLDER = 'pretrained'
 # What a config may say of a module whose weights it takes.
 _TRAINING = ('dropout', 'word_dropout', 'drop_path', 'scan', 'remat')
+_IMAGE = ('image_size', 'resize', 'mean', 'std')
+# Settings of `data` that come with a part, and the lengths of what it reads.
 _DATA = {
-  'image': ('image_size', 'resize', 'mean', 'std'),
-  'text': ('tokenizer', 'text_length'),
-  'question': ('tokenizer', 'question_length'),
+  'image': _IMAGE,
+  'vision': _IMAGE,
+  'text': ('tokenizer',),
+  'question': ('tokenizer',),
+  'decoder': ('tokenizer', 'bos'),
 }
+_LENGTHS = {
+  'text': ('text_length',),
+  'question': ('question_length',),
+  'decoder': ('text_length', 'answer_length'),
+}
+# Where a source may have a part, but under its own name.
+_ALSO = {'image': 'vision', 'vision': 'image', 'question': 'text'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +66,6 @@ class _Source:
     read: shapes, with shardings -> parameters.
     files: the small files of a published model, by name.
     note: what the user should know.
-    published: whether it is no run of ours.
   """
 
   folder: Path
@@ -63,7 +75,6 @@ class _Source:
   read: Callable[[Params], Params]
   files: Mapping[str, bytes]
   note: str = ''
-  published: bool = False
 
 
 def resolve(config: Any) -> Any:
@@ -82,7 +93,10 @@ def resolve(config: Any) -> Any:
   for part, source in _sources(config):
     module, _ = _part(source, part)
     described = _users(models.describe, module)
-    _keep(described, config.model.get(part) if part else config.model)
+    given = config.model.get(part) if part else config.model
+    _keep(described, given)
+    if part == 'decoder':
+      described['cross_attention'] = (given or {}).get('cross_attention', True)
     with config.unlocked(), config.ignore_type():
       if part:
         config.model[part] = described
@@ -133,8 +147,9 @@ def load(config: Any, target: Params) -> Params:
     shapes = keys.flat(source.shapes)
     for path, own in ours.items():
       if own not in wanted:
-        # A twin that sees no image has no image tower.
-        if not (config.data.blind and own.startswith('image')):
+        # A twin that sees no image has none of these.
+        sees = own.startswith(('image/', 'vision/', 'projector/'))
+        if not (config.data.blind and sees):
           wrong.append(f'{own}: the model has no such parameter')
       elif wanted[own].shape != shapes[path].shape:
         wrong.append(
@@ -172,8 +187,11 @@ def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
     return None
   config, small = checkpoint.read_small(workdir / FOLDER)
   family = checkpoint.family_of(config)
-  dtype = jnp.dtype(run.config.train.dtype)
-  return family.Model(family.module(config, dtype), run.params, config, small)
+  module = family.module(config, jnp.dtype(run.config.train.dtype))
+  theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
+  if theirs.keys() != keys.flat(run.params).keys():
+    return None  # It has more, such as a classifier of answers.
+  return family.Model(module, run.params, config, small)
 
 
 def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
@@ -210,7 +228,8 @@ def _open(folder: Path) -> _Source:
 def _of_run(folder: Path) -> _Source:
   run = rebuild.load(folder)
   kept = folder / FOLDER
-  data = {name: run.config.data[name] for of in _DATA.values() for name in of}
+  names = {name for of in _DATA.values() for name in of}
+  data = {name: run.config.data[name] for name in names}
   data['tokenizer'] = str(folder / 'tokenizer.json')
   return _Source(
     folder=folder,
@@ -239,23 +258,29 @@ def _of_published(folder: Path) -> _Source:
   data: dict[str, Any] = {}
   note = ''
   defaults = family.Model.image_defaults
-  if defaults:
+  if defaults and _found(module, 'image'):
     given = json.loads(small.get(base.PREPROCESSOR, b'{}'))
     prepares = preprocess.ImagePreprocessor.from_config(given, defaults)
+    size, edge = prepares.crop_size or prepares.size, prepares.shortest_edge
+    # Theirs are of scaled pixels, ours of pixels in [0, 1].
+    scale = np.full(3, 255 * prepares.rescale_factor)
     data = {
-      'image_size': prepares.crop_size or prepares.size,
-      'resize': 'crop' if prepares.shortest_edge else 'stretch',
-      'mean': prepares.mean,
-      'std': prepares.std,
+      'image_size': size,
+      'resize': 'crop' if edge else 'stretch',
+      'mean': tuple((prepares.mean / scale).tolist()),
+      'std': tuple((prepares.std / scale).tolist()),
     }
-    if prepares.shortest_edge not in (0, *(prepares.crop_size or ())):
+    before = edge or prepares.size
+    if before not in (size, *size):
       note = (
-        f'training resizes pictures to {prepares.crop_size} at once, where the '
-        f'published preprocessing first makes their shorter side '
-        f'{prepares.shortest_edge} and crops'
+        f'training resizes pictures to {size} at once, where the published '
+        f'preprocessing first makes {"their shorter side" if edge else "them"} '
+        f'{before} and crops'
       )
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
+    if isinstance(module, models.EncoderDecoder | models.TextToText):
+      data['bos'] = module.bos_id  # Not what its tokenizer starts texts with.
   return _Source(
     folder=folder,
     module=module,
@@ -266,39 +291,53 @@ def _of_published(folder: Path) -> _Source:
     ),
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,
-    published=True,
   )
 
 
 def _part(source: _Source, part: str) -> tuple[nn.Module, str]:
   """A part of a source, and the path of its parameters, with its slash."""
-  module = source.module
-  if source.published and (
-    part not in ('', 'image', 'text', 'question')
-    or (not part and not isinstance(module, models.DualEncoder))
-  ):
-    raise settings.UserError(
-      f'init_from: {source.folder} is a published {type(module).__name__}; of '
-      'published models, whole dual encoders (CLIP, SigLIP) and the parts '
-      'image, text and question can be started from, such as image=FOLDER'
-    )
   if not part:
-    return module, ''
-  if type(module) in models.PARTS[part].values():
+    return _whole(source), ''
+  found = _found(source.module, part)
+  if found is None:
+    raise settings.UserError(
+      f'init_from: {source.folder} is a {type(source.module).__name__} without '
+      f'{part}; {_has(source.module)}'
+    )
+  return found
+
+
+def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
+  known = models.PARTS[part].values()
+  if type(module) in known:
     return module, ''  # A tower that was published alone.
-  names = [part, 'text'] if part == 'question' else [part]
-  if type(getattr(module, 'encoder', None)) in models.PARTS[part].values():
-    names = ['encoder']  # A classifier's.
-  for name in names:
-    if isinstance(getattr(module, name, None), nn.Module):
-      return getattr(module, name), f'{name}/'
-  has = [
-    n for n in models.PARTS if isinstance(getattr(module, n, None), nn.Module)
-  ]
-  raise settings.UserError(
-    f'init_from: {source.folder} is a {type(module).__name__} without {part}; '
-    f'it has {", ".join(has) or "no parts"}'
-  )
+  # An `encoder` is what a classifier, or a T5, has.
+  for name in (part, _ALSO.get(part, part), 'encoder'):
+    held = getattr(module, name, None)
+    if type(held) in known:
+      return held, f'{name}/'
+  return None
+
+
+def _has(module: nn.Module) -> str:
+  parts = [part for part in models.PARTS if _found(module, part)]
+  return f'it has {", ".join(parts) or "no parts"}'
+
+
+def _whole(source: _Source) -> nn.Module:
+  """The module of a source, as one that can be trained."""
+  module = source.module
+  can = type(module) in models.MODELS.values()
+  if isinstance(module, models.VisionLanguage):
+    can = _found(module, 'vision') is not None and module.encoder is None
+    module = module.clone(placeholders=())
+  if not can:
+    raise settings.UserError(
+      f'init_from: {source.folder} is a {type(module).__name__}, of a kind '
+      'that is not trained as a whole; start from a part, as in image=FOLDER: '
+      f'{_has(source.module)}'
+    )
+  return module
 
 
 def _data(
@@ -313,10 +352,9 @@ def _data(
         yield name, source.data[name]
     module, _ = _part(source, part)
     most = getattr(module, 'max_length', None)
-    if most is not None:
-      given = config.data[names[-1]]
+    for name in _LENGTHS.get(part, ()) if most else ():
       padded = getattr(module, 'reads_padding', False)
-      yield names[-1], most if padded else min(given, most)
+      yield name, most if padded else min(config.data[name], most)
 
 
 def _users(function: Callable[..., Any], *args: Any) -> Any:

@@ -126,7 +126,7 @@ class Run:
   ) -> Batch:
     """Arrays of pictures and of a question about each."""
     length = self.preprocess.question_length
-    asked = self.text_batch('question', questions, length)
+    asked = self.text_batch('question', questions, length, read=True)
     batch = self.image_batch(pictures)
     if len(asked['question']) != len(batch['image']):
       raise ValueError(
@@ -136,10 +136,18 @@ class Run:
     return batch | asked
 
   def text_batch(
-    self, key: str, texts: str | Sequence[str], length: int
+    self,
+    key: str,
+    texts: str | Sequence[str],
+    length: int,
+    *,
+    read: bool = False,
   ) -> Batch:
-    """Arrays `key` and its mask [B, length] of texts."""
-    pairs = [self.tokenizer.encode(text, length) for text in base.listed(texts)]
+    """Arrays `key` and its mask [B, length], see `Tokenizer.encode`."""
+    pairs = [
+      self.tokenizer.encode(text, length, read=read)
+      for text in base.listed(texts)
+    ]
     ids, masks = zip(*pairs, strict=True)
     return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
 
@@ -205,7 +213,8 @@ def _special_ids(
   if tokenizer.bos_id is None and config.model.get('decoder'):
     raise settings.UserError(
       f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '
-      'text, which model.decoder needs; use another tokenizer'
+      'text, which model.decoder needs; name one of its tokens, such as '
+      "--config.data.bos='<|endoftext|>'"
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
@@ -234,7 +243,9 @@ def load(workdir: Path | str) -> Run:
       'opened with mmjax.load'
     )
   config = settings.from_json(workdir / 'config.json')
-  tokenizer = tokenizers.Tokenizer.load(workdir / 'tokenizer.json')
+  tokenizer = tokenizers.Tokenizer.load(
+    workdir / 'tokenizer.json', bos=config.data.bos
+  )
   preprocess = preprocessing.Preprocessor.load(
     workdir / 'preprocess.json', tokenizer
   )

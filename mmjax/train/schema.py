@@ -42,6 +42,7 @@ class Field:
       'size': 'a whole number from 1, or a tuple of two',
       'pairs': 'a tuple of (regular expression, number) pairs',
       'dict': 'a dict',
+      'token': "a token's name or id",
       'plain': 'plain data: None, bool, number, string, tuple or dict of those',
     }[self.kind]
     if self.choices:
@@ -110,6 +111,7 @@ _KINDS = {
   'floats': _is_tuple(_is_float),
   'size': _is_size,
   'pairs': _is_tuple(_is_pair),
+  'token': lambda value: isinstance(value, str) or _is_int(value),
   'dict': lambda value: hasattr(value, 'items') and is_plain(value),
   'plain': is_plain,
 }
@@ -165,6 +167,12 @@ DATA = {
   ),
   'tokenizer': Field(
     'str', '', "'bytes', a tokenizer.json, or '': the data set's own"
+  ),
+  'bos': Field(
+    'token',
+    None,
+    "the token that starts what is written, if not the tokenizer's own",
+    optional=True,
   ),
   'text_length': Field('int', 32, 'tokens of a caption', minimum=2),
   'text_fields': Field(

@@ -139,14 +139,52 @@ def test_named_specials_survive_saving(tmp_path):
   assert mask.tolist() == [True, True, True, False]
   assert tokenizer.decode(ids) == 'red'
   tokenizer.save(tmp_path / 't.json')
-  assert tokenizers.Tokenizer.load(tmp_path / 't.json') == tokenizer
+  again = tokenizers.Tokenizer.load(tmp_path / 't.json', bos='<end>')
+  assert again == tokenizer
+  assert again.bos_id == tokenizer.bos_id
+
+
+def _surrounded(before, after):
+  """A tokenizer that puts tokens around each text."""
+  foreign = _foreign('<s>', '</s>', '[DEC]')
+  around = sorted({*before, *after})
+  foreign.post_processor = library.processors.TemplateProcessing(
+    single=[*before, '$A', *after],
+    special_tokens=[(name, foreign.token_to_id(name)) for name in around],
+  )
+  return foreign
+
+
+@pytest.mark.parametrize(
+  ('before', 'after', 'ids'),
+  [
+    (['<s>'], ['</s>'], [0, 3, 1]),
+    (['<s>'], [], [0, 3, 1]),  # Llama: its end is known by name.
+    (['</s>'], [], [1, 3, 1]),  # OPT: one token starts and ends.
+    ([], ['</s>'], [3, 1]),  # T5: nothing starts a text.
+  ],
+)
+def test_what_a_file_puts_around_a_text_stays(before, after, ids):
+  tokenizer = tokenizers.Tokenizer(_surrounded(before, after))
+  assert tokenizer.encode('red', len(ids))[0].tolist() == ids
+  assert tokenizer.decode(ids) == 'red'
+
+
+def test_what_is_written_may_start_otherwise_than_what_is_read():
+  foreign = _surrounded(['<s>'], ['</s>'])
+  tokenizer = tokenizers.Tokenizer(foreign, bos='[DEC]')
+  assert tokenizer.bos_id == 2
+  assert tokenizer.encode('red', 3)[0].tolist() == [2, 3, 1]
+  assert tokenizer.encode('red', 3, read=True)[0].tolist() == [0, 3, 1]
+  tokenizer = tokenizers.Tokenizer(_foreign('</s>', '[DEC]'), bos='[DEC]')
+  assert tokenizer.encode('red', 2, read=True)[0].tolist() == [2, 0]
 
 
 def test_missing_specials_are_named():
   with pytest.raises(ValueError, match=r"load\(path, eos='...'\)"):
     tokenizers.Tokenizer(_foreign('<?>'))
   with pytest.raises(ValueError, match="no token '<start>' to use as bos"):
-    tokenizers.Tokenizer(_foreign('<?>', '<pad>'), bos='<start>')
+    tokenizers.Tokenizer(_foreign('<?>', '<eos>'), bos='<start>')
 
 
 def test_bad_files_are_refused(tmp_path):

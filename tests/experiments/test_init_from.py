@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mmjax
-from experiments import contrastive
+from experiments import captioning, contrastive, vqa
 from mmjax import pretrained
 from mmjax.cli import main as cli
 from mmjax.data import builders, shapes
@@ -17,7 +17,7 @@ from mmjax.pretrained import tensors
 from mmjax.train import init_from, loop, main, rebuild
 from mmjax.train.settings import UserError
 
-CONFIG = Path(__file__).parents[2] / 'configs/contrastive_shapes.py'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 21, 3), np.uint8)
 same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -25,7 +25,7 @@ same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
 
 @pytest.fixture(scope='module')
 def make_config(tmp_path_factory):
-  """(init_from) -> the config of a run whose one step changes nothing."""
+  """(init_from, name) -> the config of a run whose step changes nothing."""
   folder = tmp_path_factory.mktemp('data')
   small = shapes.ShapesConfig(
     'tiny', train=8, validation=4, test=4, compositional=4
@@ -36,8 +36,8 @@ def make_config(tmp_path_factory):
     progress=False,
   )
 
-  def make(source):
-    config = main.load(str(CONFIG))
+  def make(source, name='contrastive_shapes.py'):
+    config = main.load(str(CONFIGS / name))
     config.init_from = str(source)
     config.data.update(name='shapes/tiny', data_dir=str(folder))
     config.data.extra_splits = ()
@@ -108,6 +108,73 @@ def test_towers_come_from_several_places(make_config, tuned, tmp_path):
     mmjax.save(run, tmp_path / 'out')
 
 
+def _same_files(here, there):
+  here, there = tensors.Tensors(here), tensors.Tensors(there)
+  assert here.names == there.names
+  for name in there.names:
+    np.testing.assert_array_equal(here.read(name), there.read(name))
+
+
+@pytest.mark.slow
+def test_align_comes_and_goes_whole(make_config, tmp_path):
+  loop.run(make_config(GOLDEN / 'align'), contrastive.build, tmp_path / 'run')
+  mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
+  _same_files(tmp_path / 'out', GOLDEN / 'align')
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  'family', ['blip_captions', 'llava', 'paligemma', 'blip2_opt']
+)
+def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
+  config = make_config(GOLDEN / family, 'captioning_shapes.py')
+  config.data.text_length = 11
+  loop.run(config, captioning.build, tmp_path / 'run')
+  run = rebuild.load(tmp_path / 'run')
+  published = pretrained.load(GOLDEN / family)
+  same(run.params, published.params)
+  if family == 'blip_captions':
+    assert run.module.bos_id == published.module.bos_id
+  if family.startswith('blip'):
+    want = published.caption(PICTURE, max_new_tokens=10)
+    assert run.caption(PICTURE) == want
+  else:
+    assert isinstance(run.caption(PICTURE)[0], str)
+  mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
+  _same_files(tmp_path / 'out', GOLDEN / family)
+
+
+@pytest.mark.slow
+def test_blip_goes_on_answering(make_config, tmp_path):
+  source = GOLDEN / 'blip_answers'
+  config = make_config(source, 'vqa_shapes.py:generation')
+  config.train.blind_baseline = False
+  loop.run(config, vqa.build, tmp_path)
+  run, published = rebuild.load(tmp_path), pretrained.load(source)
+  same(run.params, published.params)
+  question, length = 'is there a cat?', run.preprocess.answer_length - 1
+  want = published.answer(PICTURE, question, max_new_tokens=length)
+  assert run.answer(PICTURE, question) == want
+
+
+@pytest.mark.slow
+def test_a_tower_and_a_language_model_become_one_that_sees(
+  make_config, tmp_path
+):
+  config = make_config(
+    f'vision={GOLDEN / "clip"},decoder={GOLDEN / "llama"}',
+    'vlm_2b.py:runlocal',
+  )
+  with pytest.raises(UserError, match='words have 16; set'):
+    loop.run(config, captioning.build, tmp_path)
+  config.model.projector.width = 16
+  loop.run(config, captioning.build, tmp_path)
+  run = rebuild.load(tmp_path)
+  same(run.params['vision'], pretrained.load(GOLDEN / 'clip').params['image'])
+  llama = pretrained.load(GOLDEN / 'llama').params
+  same(run.params['decoder'], llama.get('decoder', llama))
+
+
 @pytest.mark.parametrize(
   ('source', 'message'),
   [
@@ -116,13 +183,20 @@ def test_towers_come_from_several_places(make_config, tuned, tmp_path):
     ('image={clip},{bert}', 'of several folders each needs its part'),
     ('image={clip},image={clip}', 'image is named twice'),
     ('image={clip},', 'a folder is missing'),
-    ('decoder={clip}', 'whole dual encoders .* and the parts image, text'),
-    ('image={bert}', 'Transformer without image'),
-    ('{bert_filler}', 'a published MaskedLanguageModel; of published models'),
+    (
+      'decoder={clip}',
+      'DualEncoder without decoder; it has image, vision, tex',
+    ),
+    ('image={bert}', 'Transformer without image; it has text, question'),
+    (
+      '{bert_filler}',
+      'not trained as a whole; start from a part, as in image=',
+    ),
+    ('{qwen2_vl}', 'VisionLanguage, of a kind that is .* it has decoder'),
   ],
 )
 def test_what_cannot_start_a_run_is_named(make_config, source, message):
-  names = ('clip', 'bert', 'bert_filler')
+  names = ('clip', 'bert', 'bert_filler', 'qwen2_vl')
   source = source.format(**{name: GOLDEN / name for name in names})
   with pytest.raises(UserError, match=message):
     init_from.resolve(make_config(source))
