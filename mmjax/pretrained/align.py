@@ -15,13 +15,13 @@ from mmjax import encoders, models
 from mmjax.pretrained import bert, configs, dual_encoders, forms, keys
 from mmjax.types import Batch
 
-# How many batches the statistics were taken over, buffers, and a part of the
-# text tower that nothing reads.
+# How many batches the statistics were taken over, and buffers.
 SKIP = (
   r'.*\.num_batches_tracked',
   r'text_model\.embeddings\.(position_ids|token_type_ids)',
-  r'text_model\.pooler\..*',
 )
+# A part of the text tower that texts are not embedded with.
+KEPT = (r'text_model\.pooler\..*',)
 
 _BOTH = {'projection_dim': 640, 'temperature_init_value': 1.0}
 _TEXT = {
@@ -156,11 +156,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def extras(config: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-  """Zeros for what is not kept: counters, and the part that nothing reads."""
-  _, text, _ = _sections(config)
-  width = text['hidden_size']
-  yield 'text_model.pooler.dense.weight', np.zeros((width, width), np.float32)
-  yield 'text_model.pooler.dense.bias', np.zeros(width, np.float32)
+  """The counters that are not kept, at zero."""
   for rule in rules(config):
     if rule.theirs.endswith('running_mean'):
       name = rule.theirs.replace('running_mean', 'num_batches_tracked')

@@ -20,6 +20,8 @@ PREPROCESSOR = 'preprocessor_config.json'
 # Newer releases have the former in it.
 PROCESSOR = 'processor_config.json'
 TOKENIZER = 'tokenizer.json'
+# Among a model's files, but not in its folder: tensors of `Family.KEPT`.
+KEPT = 'kept.safetensors'
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -130,6 +132,8 @@ class Family(Protocol):
   Attributes:
     Model: the kind of model that `load` returns.
     SKIP: patterns of the names of tensors that hold no parameter.
+    KEPT: optional: patterns of those that hold none here, but have to be saved
+      again as they were.
     ALIASES: optional: patterns of what older names begin with, and what that
       is in the key table, see `tensors.Renamed`. `SKIP` is about the latter.
   """

@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
+import safetensors.numpy
 
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
@@ -92,6 +95,7 @@ _FILES = (
   'chat_template.json',
   'chat_template.jinja',
   'video_preprocessor_config.json',
+  base.KEPT,  # In the folder of a run that began from the model.
 )
 
 
@@ -147,7 +151,7 @@ def _load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(family.rules(config), source, target, skip=family.SKIP)
+  params = keys.load(family.rules(config), source, target, skip=skipped(family))
   return family.Model(module, params, config, files)
 
 
@@ -172,6 +176,13 @@ def read_folder(
   )
   if hasattr(family, 'complete'):
     config = family.complete(config, source.names)
+  kept = {
+    name: np.asarray(source.read(name), np.float32)
+    for name in sorted(source.names)
+    if any(re.fullmatch(kept, name) for kept in getattr(family, 'KEPT', ()))
+  }
+  if kept:
+    files[base.KEPT] = safetensors.numpy.save(kept)
   return config, files, source
 
 
@@ -217,14 +228,24 @@ def save(
   written = keys.save(family.rules(model.config), model.params)
   if hasattr(family, 'extras'):
     written = itertools.chain(written, family.extras(model.config))
+  if base.KEPT in model.files:
+    kept = safetensors.numpy.load(model.files[base.KEPT])
+    written = itertools.chain(written, kept.items())
   tensors.write(folder, written, shard_bytes)
   completed = getattr(family, 'COMPLETES', ())
   config = {k: v for k, v in model.config.items() if k not in completed}
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
+    if name == base.KEPT:
+      continue
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
+
+
+def skipped(family: base.Family) -> tuple[str, ...]:
+  """Patterns of the tensors of a family that hold no parameter."""
+  return (*family.SKIP, *getattr(family, 'KEPT', ()))
 
 
 def shapes(module: nn.Module, inputs: Any) -> Params:

@@ -287,7 +287,7 @@ def _of_published(folder: Path) -> _Source:
     data=data,
     shapes=checkpoint.shapes(module, family.inputs(config)),
     read=lambda shapes: keys.load(
-      family.rules(config), source, shapes, skip=family.SKIP
+      family.rules(config), source, shapes, skip=checkpoint.skipped(family)
     ),
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,

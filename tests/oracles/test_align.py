@@ -60,9 +60,6 @@ def original(name):
   model = harness.randomised(transformers.AlignModel(config))
   with torch.no_grad():
     model.temperature.fill_(0.07)
-    # Nothing reads it, and what is not read is not kept.
-    for parameter in model.text_model.pooler.parameters():
-      parameter.zero_()
     for key, buffer in model.named_buffers():
       if key.endswith('running_mean'):
         buffer.normal_(0, 0.3)

@@ -48,11 +48,9 @@ def main() -> None:
   )
   model = transformers.AlignModel(config).eval()
   with torch.no_grad():
-    for name, parameter in model.named_parameters():
+    for parameter in model.parameters():
       if parameter.ndim:
-        # Nothing reads the pooler, and what is not read is not kept.
-        size = 0.0 if 'pooler' in name else 0.8
-        parameter.copy_(torch.randn_like(parameter) * size)
+        parameter.copy_(torch.randn_like(parameter) * 0.8)
     for name, buffer in model.named_buffers():
       if name.endswith('running_mean'):
         buffer.normal_(0, 0.1)
