@@ -1,8 +1,6 @@
 """What a compiled step needs, in numbers and in words."""
 
 import dataclasses
-import importlib.metadata
-import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,7 +91,7 @@ def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
     compiled: of `step.compile_step`.
     devices: what it was compiled for.
   """
-  program = hlo.parse(compiled.compiled.as_text())
+  program = hlo.parse(compiled.text)
   memory = compiled.compiled.memory_analysis()
   return Report(
     chips=len(devices),
@@ -152,7 +150,7 @@ def text(
   lines = [
     f'{report.chips} x {report.kind}, mesh {mesh_text(report.mesh)}, batch '
     f'{report.batch_size:,} ({report.batch_size / report.chips:g} a chip); '
-    f'compiled in {report.compile_seconds:.0f} s with {versions()}',
+    f'compiled in {report.compile_seconds:.0f} s with {step.versions()}',
     '',
     f'parameters      {report.parameters:,}'
     + (
@@ -179,14 +177,6 @@ def mesh_text(mesh: dict[str, int]) -> str:
   """A mesh in short: 'data=4 fsdp=2', or 'one device'."""
   long = [f'{axis}={size}' for axis, size in mesh.items() if size > 1]
   return ' '.join(long) or 'of one device'
-
-
-def versions() -> str:
-  """Of what compiled."""
-  names = ['jax']
-  if importlib.util.find_spec('libtpu'):
-    names.append('libtpu')
-  return ', '.join(f'{n} {importlib.metadata.version(n)}' for n in names)
 
 
 def _memory(report: Report) -> list[str]:
@@ -301,5 +291,5 @@ def to_json(report: Report) -> dict[str, Any]:
     'peak_memory': report.peak_memory,
     'seconds': report.seconds,
     'step_seconds': report.step_seconds,
-    'versions': versions(),
+    'versions': step.versions(),
   }

@@ -187,12 +187,9 @@ def _try(config, build, devices, choice: Choice) -> Tried:
       if choice.remat is not None and 'depth' in part:
         part.remat = choice.remat
   try:
-    compiled = step.compile_step(changed, build, devices)
+    made = report.make(step.compile_step(changed, build, devices), devices)
   except settings.UserError as error:
     return Tried(choice, None, str(error))
-  except jax.errors.JaxRuntimeError as error:
-    return Tried(choice, None, _reason(str(error)))
-  made = report.make(compiled, devices)
   capacity = made.limits and made.limits.memory
   if capacity and made.peak_memory > capacity:
     return Tried(
@@ -202,15 +199,6 @@ def _try(config, build, devices, choice: Choice) -> Tried:
       f'{capacity / 2**30:.0f} GiB',
     )
   return Tried(choice, made)
-
-
-def _reason(message: str) -> str:
-  """The one line of XLA's message that says why."""
-  lines = [line.strip() for line in message.splitlines() if line.strip()]
-  used = next((line for line in lines if ' hbm' in line and 'Used' in line), '')
-  if used:
-    return f'does not fit: {used[used.index("Used") :]}'
-  return f'does not compile: {lines[0][:200]}' if lines else 'does not compile'
 
 
 def _outcome(one: Tried) -> str:

@@ -1,6 +1,8 @@
 """The real training step of an experiment, compiled for devices of any kind."""
 
 import dataclasses
+import importlib.metadata
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,6 +13,10 @@ import numpy as np
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import flops, optimizer, program, settings
 from mmjax.train.experiment import Experiment
+
+
+# How XLA begins what it says of a step that needs more memory than there is.
+_FULL = 'RESOURCE_EXHAUSTED: '
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Step:
       rematerialisation repeats.
     useful_flops: without the repeated ones.
     compiled: what XLA made of it.
+    text: the same, spelt out.
     seconds: that compiling took.
   """
 
@@ -39,7 +46,16 @@ class Step:
   flops: float
   useful_flops: float
   compiled: Any
+  text: str
   seconds: float
+
+
+def versions() -> str:
+  """Of what compiles."""
+  names = ['jax']
+  if importlib.util.find_spec('libtpu'):
+    names.append('libtpu')
+  return ', '.join(f'{n} {importlib.metadata.version(n)}' for n in names)
 
 
 def compile_step(
@@ -57,9 +73,8 @@ def compile_step(
 
   Raises:
     UserError: for a config whose parts, or whose mesh, devices and batch, don't
-      fit together.
-    jax.errors.JaxRuntimeError: if XLA can't compile it, most often since it
-      doesn't fit into the device's memory.
+      fit together; or if XLA can't compile it, most often since it doesn't fit
+      into the device's memory.
   """
   try:
     mesh = program.mesh_of(config, devices)
@@ -70,7 +85,11 @@ def compile_step(
   batch = _batch(experiment, config.train.batch_size, mesh)
   traced = made.trace(batch)
   began = time.time()
-  compiled = traced.lower().compile()
+  try:
+    compiled = traced.lower().compile()
+    text = compiled.as_text()
+  except jax.errors.JaxRuntimeError as error:
+    raise settings.UserError(_reason(str(error))) from error
   seconds = time.time() - began
   executed = useful = _products(made, traced)
   plain = without_remat(config)
@@ -97,6 +116,7 @@ def compile_step(
     flops=executed,
     useful_flops=useful,
     compiled=compiled,
+    text=text,
     seconds=seconds,
   )
 
@@ -150,6 +170,20 @@ def _batch(
     )
     for name, array in small.items()
   }
+
+
+def _reason(message: str) -> str:
+  """Why XLA doesn't compile a step, by the one line of its message."""
+  lines = [line.strip() for line in message.splitlines() if line.strip()]
+  used = next((line for line in lines if ' hbm' in line and 'Used' in line), '')
+  if used:
+    return f'does not fit: {used[used.index("Used") :]}'
+  if lines and lines[0].startswith(_FULL):
+    return f'does not fit: {lines[0].removeprefix(_FULL)}'
+  return (
+    f'does not compile with {versions()}: {lines[0][:200] if lines else ""}; '
+    "'mmjax[tpu]' installs the libtpu that belongs to a jax"
+  )
 
 
 def _held(tree: Any) -> float:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import test_report
 
-from mmjax.planning import search
+from mmjax.planning import search, step
 from mmjax.train import settings
 
 
@@ -80,5 +80,7 @@ def test_xla_says_why():
     'RESOURCE_EXHAUSTED: XLA:TPU compile permanent error.\n  Ran out of memory '
     'in memory space hbm. Used 22.46G of 15.75G hbm. Exceeded by 6.7G.\n  more'
   )
-  assert search._reason(full).startswith('does not fit: Used 22.46G of 15.75G')
-  assert search._reason('INTERNAL: x\ny') == 'does not compile: INTERNAL: x'
+  assert step._reason(full).startswith('does not fit: Used 22.46G of 15.75G')
+  older = 'RESOURCE_EXHAUSTED: Ran out of memory on HBM'
+  assert step._reason(older) == 'does not fit: Ran out of memory on HBM'
+  assert 'INTERNAL: x; ' in step._reason('INTERNAL: x\ny')
