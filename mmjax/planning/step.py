@@ -14,7 +14,6 @@ from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import flops, optimizer, program, settings
 from mmjax.train.experiment import Experiment
 
-
 # How XLA begins what it says of a step that needs more memory than there is.
 _FULL = 'RESOURCE_EXHAUSTED: '
 
