@@ -59,6 +59,7 @@ class Tokenizer:
       ValueError: a special token is neither given nor found.
     """
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+    tokenizer.no_truncation()
     self.pad_id, own, self.eos_id = _special_ids(
       tokenizer, {'pad': pad, 'bos': None, 'eos': eos}
     )
@@ -67,7 +68,6 @@ class Tokenizer:
     self.bos_id = own if bos is None else bos
     # '<eos>' typed by a user is seven characters, not the end of the text.
     tokenizer.encode_special_tokens = True
-    tokenizer.no_truncation()
     # What starts a text that is written, and one that is only read.
     self._leads = [
       [] if start is None else [start] for start in (self.bos_id, own)
@@ -265,6 +265,7 @@ def _special_ids(
   found: dict[str, int | None] = {}
   if tokenizer.padding:
     found['pad'] = tokenizer.padding['pad_id']
+    tokenizer.no_padding()
   sample = tokenizer.encode('a')
   words = np.flatnonzero(np.equal(sample.special_tokens_mask, 0))
   first, last = (words[0], words[-1]) if words.size else (0, len(sample.ids))

@@ -229,8 +229,10 @@ class Contrastive:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
     mask = presence.all_of(batch, 'image', 'text')
-    image = jnp.where(mask[:, None], outputs['image_embedding'], 0.0)
-    text = jnp.where(mask[:, None], outputs['text_embedding'], 0.0)
+    image = presence.output(outputs, 'image_embedding')
+    image = jnp.where(mask[:, None], image, 0.0)
+    text = presence.output(outputs, 'text_embedding')
+    text = jnp.where(mask[:, None], text, 0.0)
     scale = outputs['logit_scale']
     if self.kind == 'softmax':
       loss, accuracy = softmax_loss(

@@ -1,8 +1,8 @@
-"""Which examples of a batch have what an objective needs."""
+"""Which examples of a batch, and which models, have what an objective needs."""
 
 import jax.numpy as jnp
 
-from mmjax.types import Array, Batch
+from mmjax.types import Array, Batch, Outputs
 
 
 def of(batch: Batch, modality: str) -> Array:
@@ -38,6 +38,20 @@ def all_of(batch: Batch, *modalities: str) -> Array:
   for modality in modalities[1:]:
     present = _both(present, of(batch, modality))
   return present
+
+
+def output(outputs: Outputs, name: str) -> Array:
+  """What a model gives by a name.
+
+  Raises:
+    ValueError: if it doesn't.
+  """
+  if name not in outputs:
+    raise ValueError(
+      f'an objective needs {name}, but of this data the model gives only '
+      f'{sorted(outputs)}; choose objectives that it has the parts for'
+    )
+  return outputs[name]
 
 
 def _both(a: Array, b: Array) -> Array:

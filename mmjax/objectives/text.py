@@ -96,7 +96,7 @@ class _Writing:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
     loss, accuracy = next_token_loss(
-      outputs[self.output],
+      presence.output(outputs, self.output),
       batch[self.text],
       self._mask(batch),
       self.label_smoothing,
@@ -186,7 +186,7 @@ class VqaClassification:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
     mask = self._mask(batch)
-    logits = _kept(outputs['answer_logits'], mask)
+    logits = _kept(presence.output(outputs, 'answer_logits'), mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels

@@ -64,10 +64,7 @@ class Pretrained:
     Raises:
       ValueError: if there is none.
     """
-    both = json.loads(self.files.get(PROCESSOR, b'{}'))
-    if PREPROCESSOR not in self.files and 'image_processor' in both:
-      return both['image_processor']
-    return json.loads(self.file(PREPROCESSOR))
+    return image_settings(self.files) or json.loads(self.file(PREPROCESSOR))
 
   def pixels(self, pictures: Any) -> Array:
     """Arrays [B, H, W, 3] of pictures, as the model reads them.
@@ -149,6 +146,13 @@ class Family(Protocol):
 
   def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
     """The key table, one rule a parameter."""
+
+
+def image_settings(files: Mapping[str, bytes]) -> dict[str, Any]:
+  """What a model's files say of preparing pictures; {} if there is nothing."""
+  if PREPROCESSOR in files:
+    return json.loads(files[PREPROCESSOR])
+  return json.loads(files.get(PROCESSOR, b'{}')).get('image_processor', {})
 
 
 def padded(

@@ -230,7 +230,9 @@ def save(
     written = itertools.chain(written, family.extras(model.config))
   if base.KEPT in model.files:
     kept = safetensors.numpy.load(model.files[base.KEPT])
-    written = itertools.chain(written, kept.items())
+    dtype = jax.tree.leaves(model.params)[0].dtype
+    kept = ((name, array.astype(dtype)) for name, array in kept.items())
+    written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
   completed = getattr(family, 'COMPLETES', ())
   config = {k: v for k, v in model.config.items() if k not in completed}

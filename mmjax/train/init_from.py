@@ -29,13 +29,14 @@ import numpy as np
 
 from mmjax import models
 from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
-from mmjax.train import progress, rebuild, settings
+from mmjax.train import checkpoints, progress, rebuild, settings
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
 # What a config may say of a module whose weights it takes.
-_TRAINING = ('dropout', 'word_dropout', 'drop_path', 'scan', 'remat')
+_TRAINING = ('dropout', 'word_dropout', 'drop_path', 'remat')
+_RATES = ('dropout', 'attention_dropout')  # Of a `block`.
 _IMAGE = ('image_size', 'resize', 'mean', 'std')
 # Settings of `data` that come with a part, and the lengths of what it reads.
 _DATA = {
@@ -50,6 +51,8 @@ _LENGTHS = {
   'question': ('question_length',),
   'decoder': ('text_length', 'answer_length'),
 }
+# Parts that look at a context where the config says so, and by default.
+_CROSSING = {'text': False, 'question': False, 'decoder': True}
 # Where a source may have a part, but under its own name.
 _ALSO = {'image': 'vision', 'vision': 'image', 'question': 'text'}
 
@@ -90,21 +93,32 @@ def resolve(config: Any) -> Any:
     return config
   config = config.copy_and_resolve_references()
   told: dict[str, Any] = {}
+  places: dict[str, Path] = {}
   for part, source in _sources(config):
     module, _ = _part(source, part)
     described = _users(models.describe, module)
     given = config.model.get(part) if part else config.model
     _keep(described, given)
-    if part == 'decoder':
-      described['cross_attention'] = (given or {}).get('cross_attention', True)
+    if part in _CROSSING and 'cross_attention' in models.settings_of(
+      described['name']
+    ):
+      described['cross_attention'] = (given or {}).get(
+        'cross_attention', _CROSSING[part]
+      )
     with config.unlocked(), config.ignore_type():
       if part:
         config.model[part] = described
       else:
         config.model = described
       for name, value in _data(config, source, part or described):
+        if not _agree(name, value, told.get(f'data.{name}', value)):
+          raise settings.UserError(
+            f'init_from={config.init_from!r}: data.{name} is {value!r} for '
+            f'{source.folder}, but {told[f"data.{name}"]!r} for '
+            f'{places[name]}; start from parts that agree'
+          )
         config.data[name] = value
-        told[f'data.{name}'] = value
+        told[f'data.{name}'], places[name] = value, source.folder
     if source.note:
       progress.tell(f'init_from: {source.note}')
   listed = ', '.join(f'{name}={value!r}' for name, value in told.items())
@@ -112,14 +126,30 @@ def resolve(config: Any) -> Any:
   return config
 
 
+def _agree(name: str, one: Any, other: Any) -> bool:
+  """Whether two parts can share a setting of `data`."""
+  if name.endswith('_length'):
+    return True  # The latter is already the least.
+  if name == 'tokenizer':
+    return Path(one).read_bytes() == Path(other).read_bytes()
+  return one == other
+
+
 def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
   """Keeps what the config says of training, in a module and its parts."""
+  given = given or {}
   for name in _TRAINING:
-    if name in (given or {}) and name in models.settings_of(described['name']):
+    described.pop(name, None)
+    if name in given and name in models.settings_of(described['name']):
       described[name] = given[name]
+  if described.get('block'):
+    block = given.get('block') or {}
+    rates = {name: block[name] for name in _RATES if name in block}
+    own = {k: v for k, v in described['block'].items() if k not in _RATES}
+    described['block'] = own | rates
   for part in models.PARTS:
     if part in described:
-      _keep(described[part], (given or {}).get(part))
+      _keep(described[part], given.get(part))
 
 
 def load(config: Any, target: Params) -> Params:
@@ -137,36 +167,67 @@ def load(config: Any, target: Params) -> Params:
       shape; all are named.
   """
   wanted, found, wrong = keys.flat(target), {}, []
-  for part, source in _sources(config):
-    _, inside = _part(source, part)
-    ours = {
-      path: (f'{part}/' if part else '') + path.removeprefix(inside)
-      for path in keys.flat(source.shapes)
-      if path.startswith(inside)
-    }
+  for part, source, pairs in _pairs(config, wanted):
     shapes = keys.flat(source.shapes)
-    for path, own in ours.items():
-      if own not in wanted:
-        # A twin that sees no image has none of these.
-        sees = own.startswith(('image/', 'vision/', 'projector/'))
-        if not (config.data.blind and sees):
-          wrong.append(f'{own}: the model has no such parameter')
-      elif wanted[own].shape != shapes[path].shape:
-        wrong.append(
-          f'{own}: {list(wanted[own].shape)} in the model, '
-          f'{list(shapes[path].shape)} in {source.folder}'
-        )
-      else:
-        shapes[path] = wanted[own]
+    wrong += [
+      f'{ours}: {list(wanted[ours].shape)} in the model, '
+      f'{list(shapes[theirs].shape)} in {source.folder}'
+      if ours in wanted
+      else f'{ours}: the model has no such parameter'
+      for theirs, ours in pairs.items()
+      if ours not in wanted or wanted[ours].shape != shapes[theirs].shape
+    ]
     if wrong:
       continue
-    read = keys.flat(_users(source.read, keys.tree(shapes)))
-    found |= {own: read[path] for path, own in ours.items() if own in wanted}
+    chosen = keys.tree({theirs: wanted[ours] for theirs, ours in pairs.items()})
+    read = keys.flat(_users(source.read, chosen))
+    found |= {ours: read[theirs] for theirs, ours in pairs.items()}
+    below = f'{part}/' if part else ''
+    new = [p for p in wanted if p.startswith(below) and p not in found]
+    if new:
+      listed = ', '.join(new[:3]) + (', ...' if new[3:] else '')
+      progress.tell(
+        f'init_from: {len(new)} parameters that {source.folder} does not have '
+        f'are new: {listed}'
+      )
   if wrong:
     raise settings.UserError(
       f'init_from={config.init_from!r} does not fit:\n  ' + '\n  '.join(wrong)
     )
   return found
+
+
+def _pairs(
+  config: Any, wanted: Mapping[str, Any]
+) -> Iterator[tuple[str, _Source, dict[str, str]]]:
+  """Of each part, the paths in its source, and those in the model."""
+  for part, source in _sources(config):
+    _, inside = _part(source, part)
+    below = f'{part}/' if part else ''
+    theirs = keys.flat(source.shapes)
+    pairs = {
+      path: below + path.removeprefix(inside)
+      for path in theirs
+      if path.startswith(inside)
+    }
+    if not pairs:
+      raise settings.UserError(
+        f'init_from: {source.folder} is a run that trained no {part}, so it '
+        'has no parameters for one'
+      )
+    table = 'words/table/embedding'
+    if part in ('text', 'question') and f'decoder/{table}' in theirs:
+      # The encoder of a T5 reads the vectors of its decoder.
+      pairs.setdefault(f'decoder/{table}', f'{below}{table}')
+    crosses = part not in _CROSSING or config.model[part].get('cross_attention')
+    # What the run does without: a blind twin's eyes, a tower's cross-attention.
+    spared = [
+      path
+      for path, own in pairs.items()
+      if own not in wanted
+      and (config.data.blind or ('cross_attention' in path and not crosses))
+    ]
+    yield part, source, {p: o for p, o in pairs.items() if p not in spared}
 
 
 def files(config: Any) -> dict[str, Callable[[Path], None]]:
@@ -229,8 +290,20 @@ def _of_run(folder: Path) -> _Source:
   run = rebuild.load(folder)
   kept = folder / FOLDER
   names = {name for of in _DATA.values() for name in of}
-  data = {name: run.config.data[name] for name in names}
+  lengths = {name for of in _LENGTHS.values() for name in of}
+  data = {name: run.config.data[name] for name in names | lengths}
   data['tokenizer'] = str(folder / 'tokenizer.json')
+
+  def read(shapes: Params) -> Params:
+    # Anew each time: the arrays become those of a state, which gives them up.
+    held, wanted = keys.flat(checkpoints.load_params(folder)), keys.flat(shapes)
+    return keys.tree(
+      {
+        path: jax.device_put(held[path], getattr(place, 'sharding', None))
+        for path, place in wanted.items()
+      }
+    )
+
   return _Source(
     folder=folder,
     module=run.module,
@@ -238,11 +311,7 @@ def _of_run(folder: Path) -> _Source:
     shapes=jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
     ),
-    read=lambda shapes: jax.tree.map(
-      lambda x, shape: jax.device_put(x, getattr(shape, 'sharding', None)),
-      run.params,
-      shapes,
-    ),
+    read=read,
     files={
       file.relative_to(kept).as_posix(): file.read_bytes()
       for file in kept.rglob('*')
@@ -259,38 +328,61 @@ def _of_published(folder: Path) -> _Source:
   note = ''
   defaults = family.Model.image_defaults
   if defaults and _found(module, 'image'):
-    given = json.loads(small.get(base.PREPROCESSOR, b'{}'))
-    prepares = preprocess.ImagePreprocessor.from_config(given, defaults)
-    size, edge = prepares.crop_size or prepares.size, prepares.shortest_edge
-    # Theirs are of scaled pixels, ours of pixels in [0, 1].
-    scale = np.full(3, 255 * prepares.rescale_factor)
-    data = {
-      'image_size': size,
-      'resize': 'crop' if edge else 'stretch',
-      'mean': tuple((prepares.mean / scale).tolist()),
-      'std': tuple((prepares.std / scale).tolist()),
-    }
-    before = edge or prepares.size
-    if before not in (size, *size):
-      note = (
-        f'training resizes pictures to {size} at once, where the published '
-        f'preprocessing first makes {"their shorter side" if edge else "them"} '
-        f'{before} and crops'
-      )
+    prepares = preprocess.ImagePreprocessor.from_config(
+      base.image_settings(small), defaults
+    )
+    data, note = _pictures(prepares)
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
-    if isinstance(module, models.EncoderDecoder | models.TextToText):
+    reads = getattr(module, 'encoder', None) is not None
+    if isinstance(module, models.EncoderDecoder) or (
+      reads and hasattr(module, 'bos_id')
+    ):
       data['bos'] = module.bos_id  # Not what its tokenizer starts texts with.
+
+  def read(shapes: Params) -> Params:
+    # Of a part alone, what belongs to others is left where it is.
+    wanted = keys.flat(shapes)
+    rules = [r for r in family.rules(config) if r.ours in wanted]
+    whole = len(rules) == len(family.rules(config))
+    skip = checkpoint.skipped(family) if whole else ('.*',)
+    return keys.load(rules, source, shapes, skip=skip)
+
   return _Source(
     folder=folder,
     module=module,
     data=data,
     shapes=checkpoint.shapes(module, family.inputs(config)),
-    read=lambda shapes: keys.load(
-      family.rules(config), source, shapes, skip=checkpoint.skipped(family)
-    ),
+    read=read,
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,
+  )
+
+
+def _pictures(
+  prepares: preprocess.ImagePreprocessor,
+) -> tuple[dict[str, Any], str]:
+  """Our settings of a published preprocessing, and how they differ."""
+  # Theirs are of scaled pixels, ours of pixels in [0, 1].
+  scale = np.full(3, 255 * prepares.rescale_factor)
+  data: dict[str, Any] = {
+    'mean': tuple((prepares.mean / scale).tolist()),
+    'std': tuple((prepares.std / scale).tolist()),
+  }
+  edge = prepares.shortest_edge
+  size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
+  if size is None:
+    return data, 'the published preprocessing does not resize; training does'
+  data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
+  before = edge or prepares.size
+  if edge and not prepares.crop_size:
+    return data, f'training crops to {size}; the published preprocessing not'
+  if before in (None, size, *size):
+    return data, ''
+  return data, (
+    f'training resizes pictures to {size} at once, where the published '
+    f'preprocessing first makes {"their shorter side" if edge else "them"} '
+    f'{before} and crops'
   )
 
 

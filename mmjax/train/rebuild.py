@@ -242,7 +242,8 @@ def load(workdir: Path | str) -> Run:
       f'{workdir} is no run: it has no preprocess.json; a published model is '
       'opened with mmjax.load'
     )
-  config = settings.from_json(workdir / 'config.json')
+  # A run of before some field was there has its default.
+  config = settings.complete(settings.from_json(workdir / 'config.json'))
   tokenizer = tokenizers.Tokenizer.load(
     workdir / 'tokenizer.json', bos=config.data.bos
   )

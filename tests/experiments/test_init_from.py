@@ -13,8 +13,8 @@ from experiments import captioning, contrastive, vqa
 from mmjax import pretrained
 from mmjax.cli import main as cli
 from mmjax.data import builders, shapes
-from mmjax.pretrained import tensors
-from mmjax.train import init_from, loop, main, rebuild
+from mmjax.pretrained import keys, tensors
+from mmjax.train import baseline, init_from, loop, main, rebuild
 from mmjax.train.settings import UserError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -148,8 +148,7 @@ def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
 def test_blip_goes_on_answering(make_config, tmp_path):
   source = GOLDEN / 'blip_answers'
   config = make_config(source, 'vqa_shapes.py:generation')
-  config.train.blind_baseline = False
-  loop.run(config, vqa.build, tmp_path)
+  baseline.run(config, vqa.build, tmp_path)  # With the twin that sees nothing.
   run, published = rebuild.load(tmp_path), pretrained.load(source)
   same(run.params, published.params)
   question, length = 'is there a cat?', run.preprocess.answer_length - 1
@@ -182,6 +181,7 @@ def test_a_tower_and_a_language_model_become_one_that_sees(
     ('audio={clip}', "'audio' is no part of a model; use one of image"),
     ('image={clip},{bert}', 'of several folders each needs its part'),
     ('image={clip},image={clip}', 'image is named twice'),
+    ('decoder={opt},text={bert}', 'data.tokenizer is .* start from parts that'),
     ('image={clip},', 'a folder is missing'),
     (
       'decoder={clip}',
@@ -196,7 +196,7 @@ def test_a_tower_and_a_language_model_become_one_that_sees(
   ],
 )
 def test_what_cannot_start_a_run_is_named(make_config, source, message):
-  names = ('clip', 'bert', 'bert_filler', 'qwen2_vl')
+  names = ('clip', 'bert', 'bert_filler', 'qwen2_vl', 'opt')
   source = source.format(**{name: GOLDEN / name for name in names})
   with pytest.raises(UserError, match=message):
     init_from.resolve(make_config(source))
@@ -247,6 +247,46 @@ def test_what_concerns_training_stays_the_configs(make_config):
   assert resolved.model.image.name == 'vit'
   assert resolved.model.image.drop_path == 0.1
   assert resolved.model.text == config.model.text
+
+
+def test_a_run_starts_several_others(make_config, tuned, tmp_path):
+  for name in 'ab':  # The second finds the arrays that the first gave up.
+    loop.run(make_config(tuned), contrastive.build, tmp_path / name)
+  same(rebuild.load(tmp_path / 'b').params, rebuild.load(tuned).params)
+
+
+def test_a_part_takes_what_the_config_has_of_it(make_config):
+  config = make_config(f'text={GOLDEN / "t5"}')
+  resolved = init_from.resolve(config)
+  t5 = pretrained.load(GOLDEN / 't5').params
+  wanted = {'text': {**t5['encoder'], 'words': t5['decoder']['words']}}
+  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  # A tower of a matcher, without its cross-attention.
+  config = make_config(f'text={GOLDEN / "blip_matches"}')
+  resolved = init_from.resolve(config)
+  assert not resolved.model.text.cross_attention
+  flat = keys.flat(pretrained.load(GOLDEN / 'blip_matches').params['text'])
+  flat = {k: v for k, v in flat.items() if 'cross_attention' not in k}
+  wanted = {'text': keys.tree(flat)}
+  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+
+
+def test_newer_files_say_how_pictures_are_prepared(make_config, tmp_path):
+  shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
+  old = json.loads((tmp_path / 'preprocessor_config.json').read_text())
+  (tmp_path / 'preprocessor_config.json').unlink()
+  new = tmp_path / 'processor_config.json'
+  new.write_text(json.dumps({'image_processor': old}))
+  resolved = init_from.resolve(make_config(tmp_path))
+  assert resolved.data.image_size == (21, 21)
+
+
+def test_runs_of_before_a_field_was_there_open(tuned, tmp_path):
+  shutil.copytree(tuned, tmp_path, dirs_exist_ok=True)
+  config = json.loads((tmp_path / 'config.json').read_text())
+  del config['data']['bos']
+  (tmp_path / 'config.json').write_text(json.dumps(config))
+  same(rebuild.load(tmp_path).params, rebuild.load(tuned).params)
 
 
 def test_models_from_runs_do_what_they_were_trained_to(tuned, make_config):
