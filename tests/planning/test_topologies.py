@@ -49,7 +49,8 @@ def test_a_program_for_a_slice_is_read(name, kind):
   devices = topologies.devices(name)
   assert len(devices) == 4
   assert flops.chip(devices[0]).name == kind
-  mesh = jax.make_mesh((2, 2), ('data', 'fsdp'), devices=devices)
+  auto = (jax.sharding.AxisType.Auto,) * 2
+  mesh = jax.make_mesh((2, 2), ('data', 'fsdp'), auto, devices=devices)
   places = {
     'x': jax.NamedSharding(mesh, jax.P(('data', 'fsdp'), None)),
     'w': jax.NamedSharding(mesh, jax.P(None, 'fsdp', None)),
