@@ -7,9 +7,9 @@
 The architecture comes with the weights: the config's `model` section, or that
 part of it, becomes theirs, and so do the settings of `data` that they were
 trained with. What only concerns training stays the config's: dropout,
-stochastic depth, rematerialisation; and whether a decoder has cross-attention,
-which is new where the source has none. A folder may also be a model's name on
-the Hugging Face hub.
+stochastic depth, rematerialisation; and whether a text encoder or decoder has
+cross-attention, which is new where the source has none. A folder may also be a
+model's name on the Hugging Face hub.
 
 A published language model that reads pictures where its placeholders stand is
 trained without them: one picture first, see `mmjax.models.VisionLanguage`.
@@ -142,11 +142,13 @@ def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
     described.pop(name, None)
     if name in given and name in models.settings_of(described['name']):
       described[name] = given[name]
-  if described.get('block'):
-    block = given.get('block') or {}
-    rates = {name: block[name] for name in _RATES if name in block}
-    own = {k: v for k, v in described['block'].items() if k not in _RATES}
-    described['block'] = own | rates
+  own, block = described.get('block') or {}, given.get('block') or {}
+  if not isinstance(own, str):  # A ResNet's is the name of a kind.
+    rates = {k: block[k] for k in _RATES if k in block}
+    own = {k: v for k, v in own.items() if k not in _RATES} | rates
+    described.pop('block', None)
+    if own and 'block' in models.settings_of(described['name']):
+      described['block'] = own
   for part in models.PARTS:
     if part in described:
       _keep(described[part], given.get(part))
@@ -216,9 +218,10 @@ def _pairs(
         'has no parameters for one'
       )
     table = 'words/table/embedding'
-    if part in ('text', 'question') and f'decoder/{table}' in theirs:
+    lacks = f'{below}{table}' not in pairs.values()
+    if part in ('text', 'question') and lacks and f'decoder/{table}' in theirs:
       # The encoder of a T5 reads the vectors of its decoder.
-      pairs.setdefault(f'decoder/{table}', f'{below}{table}')
+      pairs[f'decoder/{table}'] = f'{below}{table}'
     crosses = part not in _CROSSING or config.model[part].get('cross_attention')
     # What the run does without: a blind twin's eyes, a tower's cross-attention.
     spared = [

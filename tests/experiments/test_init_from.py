@@ -237,8 +237,11 @@ def test_what_concerns_training_stays_the_configs(make_config):
   config = make_config(GOLDEN / 'clip')
   config.model.text.dropout = 0.25
   config.model.text.width = 99
+  config.model.text.block = {'dropout': 0.5, 'activation': 'relu'}
   resolved = init_from.resolve(config)
   assert resolved.model.text.dropout == 0.25
+  assert resolved.model.text.block.dropout == 0.5
+  assert resolved.model.text.block.activation != 'relu'
   assert resolved.model.text.width == 12
   config = make_config(f'image={GOLDEN / "vit"}')
   with config.unlocked():
@@ -260,6 +263,15 @@ def test_a_part_takes_what_the_config_has_of_it(make_config):
   resolved = init_from.resolve(config)
   t5 = pretrained.load(GOLDEN / 't5').params
   wanted = {'text': {**t5['encoder'], 'words': t5['decoder']['words']}}
+  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  # An encoder that has vectors of its own, as its decoder has.
+  config = make_config(f'question={GOLDEN / "blip_answers"}')
+  with config.unlocked():
+    config.model.question = {'cross_attention': True}
+  resolved = init_from.resolve(config)
+  wanted = {
+    'question': pretrained.load(GOLDEN / 'blip_answers').params['question']
+  }
   same(keys.tree(init_from.load(resolved, wanted)), wanted)
   # A tower of a matcher, without its cross-attention.
   config = make_config(f'text={GOLDEN / "blip_matches"}')
