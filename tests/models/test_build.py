@@ -88,10 +88,10 @@ def test_a_whole_number_is_a_float(config, build):
   assert build(changed(config('dual_encoder'), 'logit_scale_init', 10))
 
 
-def test_a_picture_among_words_needs_rotary_positions(config, build, batch):
+def test_a_decoder_of_pictures_among_words_is_checked(config, build, batch):
   settings = config('vision_language')
   for name, value, message in (
-    ('positions', 'learned', 'needs rotary positions'),
+    ('positions', 'learned', 'length 8 is more than max_length 5'),
     ('cross_attention', True, 'cross_attention is True'),
   ):
     wrong = {**settings, 'decoder': {**settings['decoder'], name: value}}

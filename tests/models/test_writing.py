@@ -25,7 +25,20 @@ def write(model, **settings):
   ],
 )
 def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
-  model, variables = made[name]
+  _check_writing(*made[name], task, output, batch)
+
+
+@pytest.mark.slow
+def test_learned_positions_count_what_is_there(config, build, batch, draw):
+  settings = config('vision_language')
+  decoder = {**settings['decoder'], 'positions': 'learned', 'max_length': 20}
+  model = build({**settings, 'decoder': decoder | {'block': {}}})
+  variables = draw(model, batch, train=False)
+  # The second question has padding, behind which the answer goes on counting.
+  _check_writing(model, variables, 'answer', 'answer_token_logits', batch)
+
+
+def _check_writing(model, variables, task, output, batch):
   key = {'caption': 'text', 'answer': 'answer'}[task]
   length = batch[key].shape[1] - 1
   endless = model.clone(eos_id=-1)
