@@ -72,6 +72,15 @@ class Job:
       time.sleep(0.1)
     raise AssertionError(f'no checkpoint: {self.text(0)}')
 
+  def last_words(self, i):
+    """The last line of a process that was lost; a child of it tells it."""
+    for _ in range(300):
+      last = self.text(i).splitlines()[-1]
+      if last.startswith('error: '):
+        return last
+      time.sleep(0.1)
+    raise AssertionError(f'no last words: {self.text(i)}')
+
   def finish(self, timeout=200):
     """Exit codes."""
     return [process.wait(timeout) for process in self.processes]
@@ -151,7 +160,7 @@ def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
   begun = time.time()
   assert job.processes[0].wait(100) != 0
   assert time.time() - begun < 60
-  last = job.text(0).splitlines()[-1]
+  last = job.last_words(0)
   assert last.startswith('error: process 0 of 2 ended because'), last
   assert 'another process died' in last
   steps = checkpoints.Checkpoints(killed).latest() + 4
