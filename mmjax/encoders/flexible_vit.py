@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import einops
 import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
@@ -39,6 +40,7 @@ class FlexibleViT(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     position_grid: rows and columns of the learned position table.
+    patch_size: side of a patch, of images that are not cut yet.
     pooling: 'mean', 'first' or 'attention' (SigLIP).
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
@@ -54,6 +56,7 @@ class FlexibleViT(tower.Tower):
   num_heads: int
   mlp_dim: int
   position_grid: Sequence[int]
+  patch_size: int = 16
   pooling: str = 'mean'
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
@@ -68,26 +71,39 @@ class FlexibleViT(tower.Tower):
     self.setup_tower(initial_norm=False)
 
   def __call__(
-    self, images: ImagePatches, mask: Array | None = None, *, train: bool
+    self,
+    images: ImagePatches | Array,
+    mask: Array | None = None,
+    *,
+    train: bool,
   ) -> Tokens:
     """Encodes images.
 
     Args:
-      images: N patches of each.
+      images: N patches of each; or [B, H, W, C] floats, all of one size.
       mask: [B], True where there is an image; None means everywhere.
       train: whether dropout is on.
 
     Returns:
       Tokens: values [B, N, D].
+
+    Raises:
+      ValueError: if the patch size doesn't divide the images.
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
-    self, images: ImagePatches, mask: Array | None = None, *, train: bool
+    self,
+    images: ImagePatches | Array,
+    mask: Array | None = None,
+    *,
+    train: bool,
   ) -> tuple[Array, Array]:
-    """Turns patches into tokens [B, N, D] and a mask [B, N]."""
+    """Turns images into tokens [B, N, D] and a mask [B, N]."""
+    if not isinstance(images, ImagePatches):
+      images = _cut(images, self.patch_size)
     x = self.embed_dropout(self.patches(images), deterministic=not train)
     return x, images.mask if mask is None else images.mask & mask[:, None]
 
@@ -95,6 +111,25 @@ class FlexibleViT(tower.Tower):
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
     x, _ = self.blocks(x, mask=mask[:, None], train=train)
     return self.last_norm(x) if self.final_norm else x
+
+
+def _cut(images: Array, side: int) -> ImagePatches:
+  """The patches of images [B, H, W, C]."""
+  number, height, width = images.shape[:3]
+  if height % side or width % side:
+    raise ValueError(
+      f'images of {height} x {width} pixels are not whole patches of {side} x '
+      f'{side}; set data.image_size to a multiple of {side}'
+    )
+  values = einops.rearrange(
+    images, 'b (r p) (c q) d -> b (r c) (p q d)', p=side, q=side
+  )
+  grid = jnp.asarray([height // side, width // side], jnp.int32)
+  return ImagePatches(
+    values,
+    jnp.ones(values.shape[:2], bool),
+    jnp.broadcast_to(grid, (number, 2)),
+  )
 
 
 class FlexiblePatches(nn.Module):

@@ -1,5 +1,6 @@
 """A vision transformer for images and videos of any size."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,16 +9,17 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.ops import packing
 from mmjax.types import Array, Tokens
 
 
 class PackedViT(nn.Module):
-  """Reads patches of several images in one row, each in its own size.
+  """Reads images of one size, or patches of several, each in its own size.
 
-  Packed as in NaViT (Dehghani et al. 2023, section 2.1), with rotary positions
-  by row and column, and with neighbouring patches merged at the end, as in
-  Qwen2-VL (Wang et al. 2024, section 2.1); with windows as in Qwen2.5-VL (Bai
-  et al. 2025, section 2.1.1).
+  Several are packed in one row as in NaViT (Dehghani et al. 2023, section 2.1).
+  Positions are rotary, by row and column, and neighbouring patches are merged
+  at the end, as in Qwen2-VL (Wang et al. 2024, section 2.1); with windows as in
+  Qwen2.5-VL (Bai et al. 2025, section 2.1.1).
 
   Attributes:
     width: D.
@@ -25,7 +27,10 @@ class PackedViT(nn.Module):
     num_heads: H; the head size is divisible by 4.
     mlp_dim: hidden size of the MLPs.
     out_width: E, of the merged tokens.
-    merge: how many patches become one token.
+    merge: how many patches, a square of them, become one token.
+    patch_size: side of a patch of an image in pixels.
+    frames: how many frames are one patch; an image is repeated so often.
+    window: side of a window of an image in tokens; 0 for none.
     window_layers: numbers of the blocks that see no further than a window.
     rope_theta: base of the rotary positions.
     block: further settings of `mmjax.nn.Block`.
@@ -40,6 +45,9 @@ class PackedViT(nn.Module):
   mlp_dim: int
   out_width: int
   merge: int = 4
+  patch_size: int = 14
+  frames: int = 2
+  window: int = 0
   window_layers: Sequence[int] = ()
   rope_theta: float = 1e4
   block: Mapping[str, Any] | None = None
@@ -47,8 +55,62 @@ class PackedViT(nn.Module):
   remat: str = 'none'
   dtype: Any = jnp.float32
 
-  @nn.compact
   def __call__(
+    self, images: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes images of one size.
+
+    Args:
+      images: [B, H, W, C] floats.
+      mask: [B], True where there is an image; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, N, E], as many as `grid` says.
+
+    Raises:
+      ValueError: if H or W is not a whole number of tokens.
+    """
+    number, height, width = images.shape[:3]
+    grid, side = self.grid(height, width), math.isqrt(self.merge)
+    patches = einops.repeat(
+      images,
+      'b (r m p) (c n q) d -> b (r c m n) (d f p q)',
+      f=self.frames,
+      r=grid.rows,
+      c=grid.columns,
+      m=side,
+      n=side,
+    )
+    where = packing.places([grid], side, self.window)
+    tokens = self.read(
+      patches,
+      **{
+        name: jnp.broadcast_to(place, (number, *place.shape))
+        for name, place in where.items()
+      },
+      train=train,
+    )
+    if mask is None:
+      return tokens
+    return tokens.replace(mask=tokens.mask & mask[:, None])
+
+  def grid(self, height: int, width: int) -> packing.Grid:
+    """The tokens of an image of so many pixels.
+
+    Raises:
+      ValueError: if a side is not a whole number of tokens.
+    """
+    side = self.patch_size * math.isqrt(self.merge)
+    if height % side or width % side:
+      raise ValueError(
+        f'images of {height} x {width} pixels are not whole tokens of {side} x '
+        f'{side}; set data.image_size to a multiple of {side}'
+      )
+    return packing.Grid(1, height // side, width // side)
+
+  @nn.compact
+  def read(
     self,
     patches: Array,
     positions: Array,
@@ -57,7 +119,7 @@ class PackedViT(nn.Module):
     *,
     train: bool,
   ) -> Tokens:
-    """Encodes patches.
+    """Encodes patches of images of any sizes.
 
     Args:
       patches: [B, S, P] their pixels; those that are merged lie next to each

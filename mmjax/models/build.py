@@ -26,6 +26,8 @@ IMAGE_ENCODERS = {
   'vit': encoders.ViT,
   'resnet': encoders.ResNet,
   'efficientnet': encoders.EfficientNet,
+  'flexible_vit': encoders.FlexibleViT,
+  'packed_vit': encoders.PackedViT,
 }
 TEXT_ENCODERS = {
   'transformer': encoders.Transformer,
@@ -54,6 +56,7 @@ PARTS = {
   'projector': PROJECTORS,
   'text': TEXT_ENCODERS,
   'question': TEXT_ENCODERS,
+  'encoder': TEXT_ENCODERS,
   'fusion': FUSIONS,
   'decoder': DECODERS,
 }
@@ -99,6 +102,7 @@ def build(
   lengths = {
     'text': text_length,
     'question': question_length,
+    'encoder': max(text_length, question_length),
     'decoder': max(text_length, question_length, answer_length),
   }
   derived = {

@@ -6,8 +6,9 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import decoders
+from mmjax import decoders, encoders
 from mmjax.models import questions, writing
+from mmjax.ops import packing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -24,8 +25,8 @@ class VisionLanguage(writing.Writer):
 
   Without placeholders it captions and answers, and can be trained to: one
   picture comes first, then the question, if there is one, then what is written
-  (PaliGemma, figure 2). A batch may ask several questions about a picture,
-  which is seen once.
+  (PaliGemma, figure 2); an encoder reads the former two. A batch may ask
+  several questions about a picture, which is seen once.
 
   Attributes:
     vision: an image encoder, `ViT` or `PackedViT`.
@@ -35,7 +36,7 @@ class VisionLanguage(writing.Writer):
     projector: from the encoder's tokens to the decoder's width; None if it is
       that already.
     encoder: a `Transformer` that reads texts and pictures before the decoder
-      writes an answer; None for a decoder that reads them itself.
+      writes; None for a decoder that reads them itself.
     skipped: how many tokens of each picture are left out, from its first on:
       1 for a class token.
     prefix: whether all tokens of a text (without placeholders: those of the
@@ -60,16 +61,12 @@ class VisionLanguage(writing.Writer):
   tasks: ClassVar[tuple[str, ...]] = ('continue', 'caption', 'answer')
 
   def setup(self):
-    if self.placeholders:
-      return
-    if self.encoder is not None:
+    reads = self.encoder is not None
+    if self.decoder.cross_attention != reads:
       raise ValueError(
-        'an encoder before the decoder reads texts with placeholders only'
-      )
-    if self.decoder.cross_attention:
-      raise ValueError(
-        'model.decoder.cross_attention is True, but pictures stand among the '
-        'words; set it to False'
+        f'model.decoder.cross_attention is {not reads}, but pictures stand '
+        f'among the words that the {"en" if reads else "de"}coder reads; set '
+        f'it to {reads}'
       )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -94,10 +91,10 @@ class VisionLanguage(writing.Writer):
       `text_logits` [B, T, V] float32, of the token after each given one; with
       an encoder `answer_token_logits` [B, A - 1, V].
     """
-    if self.encoder is not None:
-      return self._answer(batch, train=train)
     if not self.placeholders:
       return self._tasks(batch, train=train)
+    if self.encoder is not None:
+      return self._answer(batch, train=train)
     mask = _mask(batch)
     text = self.decoder.encode(
       self.embed(batch, train=train), mask, train=train
@@ -113,7 +110,7 @@ class VisionLanguage(writing.Writer):
   def see(self, batch: Batch, *, train: bool = False) -> Tokens | None:
     """The tokens of all pictures of a text, [B, N, D]; None without any."""
     if 'patches' in batch:
-      seen = self.vision(**batch['patches'], train=train)
+      seen = self.vision.read(**batch['patches'], train=train)
       values, mask = seen.values, seen.mask
     elif 'image' in batch:
       images = batch['image']
@@ -152,14 +149,14 @@ class VisionLanguage(writing.Writer):
     self, batch: Batch, task: str, length: int
   ) -> tuple[Array, decoders.DecoderCache]:
     """Reads the prompt with its pictures, see `Writer.read`."""
-    if self.encoder is not None:
-      return super().read(batch, task, length)
     if (task == 'continue') != bool(self.placeholders):
       can = "'continue'" if self.placeholders else "'caption' or 'answer'"
       raise ValueError(
         f'with placeholders {tuple(self.placeholders)} the model can not '
         f'{task!r}; it can {can}'
       )
+    if self.encoder is not None:
+      return super().read(batch, task, length)
     if task != 'continue':
       return self._read_task(batch, task, length)
     mask = _mask(batch)
@@ -176,8 +173,12 @@ class VisionLanguage(writing.Writer):
 
   def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
     """What the encoder makes of a prompt, and the start of an answer."""
-    del task
-    context = self.encoder(self.embed(batch), _mask(batch), train=False)
+    if self.placeholders:
+      values, mask = self.embed(batch), _mask(batch)
+    else:
+      before = self._asked(batch, task)
+      values, mask = before.values, before.mask
+    context = self.encoder(values, mask, train=False)
     start = writing.start(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
@@ -197,11 +198,16 @@ class VisionLanguage(writing.Writer):
     image = self._picture(batch, train=train)
     if 'text' in batch and image is not None:
       out['caption_logits'] = self._teach(
-        self._before(image), batch['text'], batch['text_mask'], train=train
+        self._before(image),
+        self._grid(batch),
+        batch['text'],
+        batch['text_mask'],
+        train=train,
       )
     if 'question' in batch and 'answer' in batch:
       logits = self._teach(
         self._before(image, batch),
+        self._grid(batch),
         questions.rows(batch['answer']),
         questions.rows(batch['answer_mask']),
         train=train,
@@ -235,15 +241,32 @@ class VisionLanguage(writing.Writer):
     image = questions.beside(image, batch['question'])
     return _joined(image, words, mask)
 
+  def _grid(self, batch: Batch) -> packing.Grid | None:
+    """Of the picture, if its tokens stand in rows and columns for the words."""
+    rope = (self.decoder.block or {}).get('rope') or {}
+    packed = isinstance(self.vision, encoders.PackedViT)
+    if not packed or 'image' not in batch or not rope.get('sections'):
+      return None
+    return self.vision.grid(*batch['image'].shape[1:3])
+
   def _teach(
-    self, before: Tokens, ids: Array, mask: Array, *, train: bool
+    self,
+    before: Tokens,
+    grid: packing.Grid | None,
+    ids: Array,
+    mask: Array,
+    *,
+    train: bool,
   ) -> Array:
     """Logits [B, T - 1, V] of each token of a text from those before it."""
+    if self.encoder is not None:
+      context = self.encoder(before.values, before.mask, train=train)
+      return self.decoder(ids[:, :-1], mask[:, :-1], context, train=train)
     words = self.decoder.look_up(ids[:, :-1])
     whole = _joined(before, words, mask[:, :-1])
     start = before.mask.shape[1]
     # Padding in the middle takes a place, but no position.
-    positions = _positions(whole.mask)
+    positions = _positions(whole.mask, grid)
     text = self.decoder.encode(
       whole.values, whole.mask, positions=positions, train=train
     )
@@ -258,12 +281,7 @@ class VisionLanguage(writing.Writer):
   def _read_task(
     self, batch: Batch, task: str, length: int
   ) -> tuple[Array, decoders.DecoderCache]:
-    image = self._picture(batch)
-    if task == 'caption' and image is None:
-      raise ValueError('a caption needs an image; the batch has none')
-    if task == 'answer' and 'question' not in batch:
-      raise ValueError('an answer needs a question; the batch has none')
-    before = self._before(image, batch if task == 'answer' else None)
+    before, grid = self._asked(batch, task), self._grid(batch)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
     whole = _joined(before, self.decoder.look_up(start), mask)
     number = whole.mask.shape[1]
@@ -272,9 +290,19 @@ class VisionLanguage(writing.Writer):
       whole.values,
       cache,
       whole.mask,
+      positions=None if grid is None else _positions(whole.mask, grid),
       prefix=self._first(whole.mask, before.mask.shape[1]),
     )
     return self.next_logits(x, whole.mask), cache
+
+  def _asked(self, batch: Batch, task: str) -> Tokens:
+    """What stands before a caption or an answer that is to be written."""
+    image = self._picture(batch)
+    if task == 'caption' and image is None:
+      raise ValueError('a caption needs an image; the batch has none')
+    if task == 'answer' and 'question' not in batch:
+      raise ValueError('an answer needs a question; the batch has none')
+    return self._before(image, batch if task == 'answer' else None)
 
   def _first(self, mask: Array, number: int) -> Array | None:
     """The tokens of a prefix: the first so many, as far as they are there."""
@@ -300,9 +328,24 @@ def _joined(before: Tokens, words: Array, mask: Array) -> Tokens:
   )
 
 
-def _positions(mask: Array) -> Array:
-  """How many real tokens [B, T] stand before each."""
-  return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+def _positions(mask: Array, grid: packing.Grid | None) -> Array:
+  """How many real tokens [B, T] stand before each.
+
+  Of a picture with a grid, which is first, [B, T, 3]: time, row and column.
+  """
+  counted = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+  if grid is None:
+    return counted
+  seen = packing.rotary_positions([0] * grid.tokens, [grid], placeholders=[0])
+  saved = jnp.where(mask[:, :1], grid.tokens - 1 - seen.max(), 0)
+  words = (counted - saved)[:, grid.tokens :, None]
+  return jnp.concatenate(
+    [
+      jnp.broadcast_to(seen, (len(mask), *seen.shape)),
+      jnp.broadcast_to(words, (*words.shape[:2], seen.shape[1])),
+    ],
+    axis=1,
+  )
 
 
 def _mask(batch: Batch) -> Array:

@@ -51,12 +51,23 @@ class Pretrained:
     kind = self.config.get('model_type')
     return f'<{kind}: {type(self.module).__name__}, {number:,} parameters>'
 
+  @classmethod
+  def preprocessor(
+    cls, settings: Mapping[str, Any]
+  ) -> preprocess.ImagePreprocessor:
+    """How pictures are prepared.
+
+    Args:
+      settings: what preprocessor_config.json holds.
+    """
+    return preprocess.ImagePreprocessor.from_config(
+      settings, cls.image_defaults
+    )
+
   @functools.cached_property
   def preprocess(self) -> preprocess.ImagePreprocessor:
     """Pictures to arrays."""
-    return preprocess.ImagePreprocessor.from_config(
-      self.image_settings(), self.image_defaults
-    )
+    return self.preprocessor(self.image_settings())
 
   def image_settings(self) -> dict[str, Any]:
     """What preprocessor_config.json holds.

@@ -38,12 +38,6 @@ class Model(qwen_vl.QwenVL):
   frames_per_second: ClassVar[float] = 2.0
 
   @property
-  def window(self) -> int:
-    vision = qwen_vl.vision_section(self.config, _VISION)
-    side = vision['spatial_merge_size'] * vision['patch_size']
-    return vision['window_size'] // side
-
-  @property
   def video_interval(self) -> float:
     vision = qwen_vl.vision_section(self.config, _VISION)
     seconds = vision['temporal_patch_size'] / self.frames_per_second
@@ -64,6 +58,10 @@ def module(
     mlp_dim=vision['intermediate_size'],
     out_width=vision['out_hidden_size'],
     merge=vision['spatial_merge_size'] ** 2,
+    patch_size=vision['patch_size'],
+    frames=vision['temporal_patch_size'],
+    window=vision['window_size']
+    // (vision['patch_size'] * vision['spatial_merge_size']),
     window_layers=tuple(i for i in range(vision['depth']) if i not in whole),
     block={
       'norm': 'rmsnorm',

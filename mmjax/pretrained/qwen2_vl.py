@@ -40,6 +40,8 @@ def module(
     mlp_dim=int(vision['embed_dim'] * vision['mlp_ratio']),
     out_width=vision['hidden_size'],
     merge=vision['spatial_merge_size'] ** 2,
+    patch_size=vision['patch_size'],
+    frames=vision['temporal_patch_size'],
     block={'activation': configs.activation(vision['hidden_act'])},
     dtype=dtype,
   )

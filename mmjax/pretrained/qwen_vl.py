@@ -12,6 +12,7 @@ import numpy as np
 
 from mmjax import decoders, models
 from mmjax.data import images
+from mmjax.ops import packing
 from mmjax.pretrained import (
   configs,
   forms,
@@ -61,34 +62,27 @@ class QwenVL(vision_language.VisionLanguage):
   }
 
   @property
-  def window(self) -> int:
-    """Side of a window of the vision encoder in tokens; 0 for none."""
-    return 0
-
-  @property
   def video_interval(self) -> float:
     """Rotary positions between two steps of a video in time."""
     return 1.0
 
-  @functools.cached_property
-  def preprocess(self) -> patches.PatchPreprocessor:
-    """Images to patches."""
-    return patches.PatchPreprocessor.from_config(
-      self.image_settings(), self.image_defaults
-    )
+  @classmethod
+  def preprocessor(
+    cls, settings: Mapping[str, Any]
+  ) -> patches.PatchPreprocessor:
+    """Images to patches, see `Pretrained.preprocessor`."""
+    return patches.PatchPreprocessor.from_config(settings, cls.image_defaults)
 
   @functools.cached_property
   def preprocess_video(self) -> patches.PatchPreprocessor:
     """Videos to patches; the folder's settings for images, if it has no own."""
     if _VIDEO_PREPROCESSOR not in self.files:
       return self.preprocess
-    return patches.PatchPreprocessor.from_config(
-      json.loads(self.file(_VIDEO_PREPROCESSOR)), self.image_defaults
-    )
+    return self.preprocessor(json.loads(self.file(_VIDEO_PREPROCESSOR)))
 
   def look(
     self, rows: list[list[Any]]
-  ) -> tuple[Batch, list[list[patches.Grid]]]:
+  ) -> tuple[Batch, list[list[packing.Grid]]]:
     """Patches of pictures, see `VisionLanguage.look`."""
     pixels, grids = [], []
     for row in rows:
@@ -100,7 +94,7 @@ class QwenVL(vision_language.VisionLanguage):
   def packed(
     self,
     pixels: Sequence[Sequence[np.ndarray]],
-    grids: Sequence[Sequence[patches.Grid]],
+    grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
     """Keys of the batch, of what was cut from pictures.
 
@@ -118,7 +112,7 @@ class QwenVL(vision_language.VisionLanguage):
     for i, (row, of_row) in enumerate(zip(pixels, grids, strict=True)):
       if not row:
         continue
-      arrays = patches.places(of_row, merge, self.window)
+      arrays = packing.places(of_row, merge, self.module.vision.window)
       arrays['patches'] = np.concatenate(row).astype(np.float32)
       for name, array in arrays.items():
         shape = (len(pixels), length, *array.shape[1:])
@@ -136,18 +130,18 @@ class QwenVL(vision_language.VisionLanguage):
     self,
     ids: Sequence[np.ndarray],
     length: int,
-    grids: Sequence[Sequence[patches.Grid]],
+    grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
     """Rotary positions, see `VisionLanguage.located`."""
     positions = np.zeros((len(ids), length, 3), np.int32)
     for i, (row, of_row) in enumerate(zip(ids, grids, strict=True)):
-      found = patches.rotary_positions(
+      found = packing.rotary_positions(
         row.tolist(), of_row, self.module.placeholders
       )
       positions[i, : len(found)] = found
     return {'text_positions': jnp.asarray(positions)}
 
-  def _cut(self, picture: Any) -> tuple[np.ndarray, patches.Grid]:
+  def _cut(self, picture: Any) -> tuple[np.ndarray, packing.Grid]:
     if isinstance(picture, np.ndarray) and picture.ndim == 4:
       pixels, grid = self.preprocess_video(list(picture))
       video = dataclasses.replace(

@@ -87,11 +87,12 @@ class Model(siglip.Model):
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> models.DualEncoder:
-  """The model that a config.json describes; its images are `ImagePatches`."""
+  """The model that a config.json describes."""
   text, vision = siglip.sections(config)
   side = _table_side(config)
   image = encoders.FlexibleViT(
     position_grid=(side, side),
+    patch_size=vision['patch_size'],
     pooling='attention',
     **towers.settings(vision, dtype),
   )

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import base, language_models, patches
+from mmjax.ops import packing
+from mmjax.pretrained import base, language_models
 from mmjax.types import Array, Batch
 
 # Two ways to name the same: transformers 4.52 to 4.57, and before 5.
@@ -101,7 +102,7 @@ class VisionLanguage(language_models.Writer):
     words = [[i for i in row.tolist() if i not in places] for row in ids]
     return batch, words
 
-  def _expanded(self, text: str, grids: Sequence[patches.Grid]) -> np.ndarray:
+  def _expanded(self, text: str, grids: Sequence[packing.Grid]) -> np.ndarray:
     """Ids of a text, with one placeholder a token of its pictures."""
     places = self.module.placeholders
     given = self.encode(text, len(grids))
@@ -119,7 +120,7 @@ class VisionLanguage(language_models.Writer):
 
   def look(
     self, rows: list[list[Any]]
-  ) -> tuple[Batch, list[list[patches.Grid]]]:
+  ) -> tuple[Batch, list[list[packing.Grid]]]:
     """What the module sees of pictures.
 
     Args:
@@ -145,7 +146,7 @@ class VisionLanguage(language_models.Writer):
             'both files from one model'
           )
         images[row, : len(pictures)] = pixels
-    grid = patches.Grid(1, 1, self.tokens_per_picture())
+    grid = packing.Grid(1, 1, self.tokens_per_picture())
     grids = [[grid] * len(row) for row in rows]
     return ({'image': jnp.asarray(images)} if most else {}), grids
 
@@ -159,7 +160,7 @@ class VisionLanguage(language_models.Writer):
     self,
     ids: Sequence[np.ndarray],
     length: int,
-    grids: Sequence[Sequence[patches.Grid]],
+    grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
     """Keys of the batch that say where tokens are; here none.
 

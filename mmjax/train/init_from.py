@@ -44,17 +44,24 @@ _DATA = {
   'vision': _IMAGE,
   'text': ('tokenizer',),
   'question': ('tokenizer',),
+  'encoder': ('tokenizer',),
   'decoder': ('tokenizer', 'bos'),
 }
 _LENGTHS = {
   'text': ('text_length',),
   'question': ('question_length',),
+  'encoder': ('question_length',),
   'decoder': ('text_length', 'answer_length'),
 }
 # Parts that look at a context where the config says so, and by default.
 _CROSSING = {'text': False, 'question': False, 'decoder': True}
 # Where a source may have a part, but under its own name.
-_ALSO = {'image': 'vision', 'vision': 'image', 'question': 'text'}
+_ALSO = {
+  'image': 'vision',
+  'vision': 'image',
+  'question': 'text',
+  'encoder': 'text',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -329,12 +336,9 @@ def _of_published(folder: Path) -> _Source:
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
   note = ''
-  defaults = family.Model.image_defaults
-  if defaults and _found(module, 'image'):
-    prepares = preprocess.ImagePreprocessor.from_config(
-      base.image_settings(small), defaults
-    )
-    data, note = _pictures(prepares)
+  if family.Model.image_defaults and _found(module, 'image'):
+    prepares = family.Model.preprocessor(base.image_settings(small))
+    data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
     reads = getattr(module, 'encoder', None) is not None
@@ -375,7 +379,10 @@ def _pictures(
   edge = prepares.shortest_edge
   size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
   if size is None:
-    return data, 'the published preprocessing does not resize; training does'
+    return data, (
+      'training makes all pictures of one size, data.image_size, which the '
+      'published preprocessing does not'
+    )
   data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
   before = edge or prepares.size
   if edge and not prepares.crop_size:
@@ -424,7 +431,7 @@ def _whole(source: _Source) -> nn.Module:
   module = source.module
   can = type(module) in models.MODELS.values()
   if isinstance(module, models.VisionLanguage):
-    can = _found(module, 'vision') is not None and module.encoder is None
+    can = _found(module, 'vision') is not None
     module = module.clone(placeholders=())
   if not can:
     raise settings.UserError(

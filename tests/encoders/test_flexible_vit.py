@@ -75,3 +75,23 @@ def test_a_gradient_reaches_every_parameter(made):
     # Softmax takes away what is added to all keys alike.
     if "['key']['bias']" not in where:
       assert np.any(leaf != 0), where
+
+
+def test_images_of_one_size_are_cut_into_patches(draw):
+  module = encoders.FlexibleViT(8, 1, 2, 5, position_grid=(2, 3), patch_size=2)
+  pixels = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
+  variables = draw(module, pixels, train=False)
+  tiles = [
+    pixels[:, y : y + 2, x : x + 2].reshape(2, -1)
+    for y in (0, 2)
+    for x in (0, 2, 4)
+  ]
+  cut = encoders.ImagePatches(
+    jnp.stack(tiles, axis=1),
+    jnp.ones((2, 6), bool),
+    jnp.asarray([[2, 3]] * 2, jnp.int32),
+  )
+  apply = functools.partial(module.apply, variables, train=False)
+  np.testing.assert_array_equal(apply(pixels).values, apply(cut).values)
+  with pytest.raises(ValueError, match='4 x 5 pixels are not whole patches'):
+    apply(pixels[:, :, :5])

@@ -1,11 +1,15 @@
 """Patches of several images in one row."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmjax import encoders
+from mmjax.ops import packing
+from mmjax.pretrained import patches, preprocess
 
 RNG = np.random.default_rng(0)
 # Two images of 4 and 8 patches, the second in two windows, and padding.
@@ -23,14 +27,13 @@ def make(window_layers=()):
 
 @pytest.fixture(scope='module')
 def variables(draw):
-  return draw(make(), PATCHES, POSITIONS, SEGMENTS, train=False)
+  return draw(make(), PATCHES, POSITIONS, SEGMENTS, train=False, method='read')
 
 
 def encode(module, variables, part=slice(None), patches=PATCHES):
   arrays = (patches, POSITIONS, SEGMENTS, WINDOWS)
-  return jax.jit(lambda *given: module.apply(variables, *given, train=False))(
-    *(array[:, part] for array in arrays)
-  )
+  read = functools.partial(module.apply, variables, train=False, method='read')
+  return jax.jit(read)(*(array[:, part] for array in arrays))
 
 
 def test_tokens_have_their_shapes_and_masks(variables):
@@ -63,4 +66,35 @@ def test_what_does_not_fit_is_refused(variables):
   ):
     encode(make(), variables, slice(0, 7))
   with pytest.raises(ValueError, match=r'window_layers \(1,\) need windows'):
-    make((1,)).apply(variables, PATCHES, POSITIONS, SEGMENTS, train=False)
+    module, arrays = make((1,)), (PATCHES, POSITIONS, SEGMENTS)
+    module.apply(variables, *arrays, train=False, method='read')
+
+
+def test_images_of_one_size_are_cut_into_patches(draw):
+  module = encoders.PackedViT(
+    16, 2, 2, 7, out_width=6, patch_size=2, window=1, window_layers=(0,)
+  )
+  images = RNG.integers(0, 9, (2, 4, 8, 3), np.uint8)
+  variables = draw(module, np.float32(images), train=False)
+  there = jnp.asarray([True, False])
+  out = module.apply(variables, np.float32(images), there, train=False)
+  assert out.values.shape == (2, 2, 6)
+  assert out.mask.tolist() == [[True, True], [False, False]]
+  cut = patches.PatchPreprocessor(
+    preprocess.ImagePreprocessor(rescale_factor=1), patch_size=2, resize=False
+  )
+  rows, grids = zip(*(cut([image]) for image in images), strict=True)
+  assert module.grid(4, 8) == grids[0]
+  places = packing.places(grids[:1], 2, 1)
+  want = module.apply(
+    variables,
+    jnp.stack(rows),
+    **{k: jnp.stack([place] * 2) for k, place in places.items()},
+    train=False,
+    method='read',
+  )
+  np.testing.assert_array_equal(out.values, want.values)
+  with pytest.raises(
+    ValueError, match='4 x 6 pixels are not whole tokens of 4'
+  ):
+    module.grid(4, 6)

@@ -9,6 +9,8 @@ import pytest
 
 from mmjax import decoders, encoders, models
 from mmjax import nn as mnn
+from mmjax.ops import packing
+from mmjax.pretrained import patches, preprocess
 
 SEEN = 9  # The placeholder; there is no such word.
 TEXT = jnp.asarray([[1, SEEN, SEEN, 5, SEEN, SEEN], [1, 3, SEEN, SEEN, 0, 0]])
@@ -81,6 +83,53 @@ def test_greedy_writing_equals_teacher_forcing(made):
     np.testing.assert_array_equal(written.tokens[row], want)
 
 
+def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
+  rope = {'rope_theta': 1e4, 'rope': {'sections': (1, 1, 1)}}
+  reads = models.VisionLanguage(
+    vision=encoders.PackedViT(8, 1, 2, 7, out_width=12, patch_size=2),
+    decoder=decoders.TextDecoder(
+      9, 12, 1, 2, 7, 20, cross_attention=False, positions='none', block=rope
+    ),
+    placeholders=(SEEN,),
+  )
+  pixels = np.random.default_rng(0).integers(0, 9, (2, 4, 12, 3), np.uint8)
+  cut = patches.PatchPreprocessor(
+    preprocess.ImagePreprocessor(rescale_factor=1), patch_size=2, resize=False
+  )
+  rows, grids = zip(*(cut([image]) for image in pixels), strict=True)
+  twice = lambda array: jnp.stack([jnp.asarray(array)] * 2)
+  seen = {k: twice(v) for k, v in packing.places(grids[:1], 2).items()}
+  text = jnp.asarray([[1, 4, 5, 6], [1, 7, 8, 2]])
+  ids = [SEEN] * 3 + [0] * 4
+  batch = {
+    'text': jnp.concatenate([jnp.full((2, 3), SEEN), text], axis=1),
+    'patches': {'patches': jnp.asarray(np.stack(rows)), **seen},
+    'text_positions': twice(packing.rotary_positions(ids, grids[:1], [SEEN])),
+  }
+  variables = draw(reads, batch, train=False)
+  want = reads.apply(variables, batch, train=False)['text_logits'][:, 3:-1]
+  writes = reads.clone(placeholders=())
+  plain = {
+    'image': jnp.asarray(pixels, jnp.float32),
+    # One that isn't there takes no positions.
+    'image_mask': jnp.asarray([True, False]),
+    'text': text,
+    'text_mask': jnp.ones((2, 4), bool),
+  }
+  got = writes.apply(variables, plain, train=False)['caption_logits']
+  np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-5)
+  language = models.LanguageModel(reads.decoder)
+  decoder = {'params': {'decoder': variables['params']['decoder']}}
+  want = language.apply(decoder, {'text': text}, train=False)['text_logits']
+  np.testing.assert_allclose(got[1], want[1, :-1], rtol=1e-4, atol=1e-5)
+  # What is written continues in the same way.
+  write = functools.partial(writes.apply, method='generate', eos_id=())
+  done = write(variables, plain, task='caption', length=3).tokens
+  plain['text'] = jnp.concatenate([text[:, :1], done], axis=1)
+  got = writes.apply(variables, plain, train=False)['caption_logits']
+  np.testing.assert_array_equal(done, got.argmax(-1))
+
+
 def test_a_text_alone_is_read_too(made):
   model, variables = made
   text = jnp.asarray([[1, 3, 5]])
@@ -112,12 +161,12 @@ def test_patches_are_read_by_a_packed_encoder(draw, made):
     decoder=model.decoder,
     placeholders=(SEEN,),
   )
-  patches = {
+  row = {
     'patches': jnp.asarray(np.random.default_rng(0).normal(size=(2, 16, 6))),
     'positions': jnp.zeros((2, 16, 2), jnp.int32),
     'segments': jnp.asarray([[1] * 16, [1] * 8 + [0] * 8]),
   }
-  batch = {'text': TEXT, 'text_mask': MASK, 'patches': patches}
+  batch = {'text': TEXT, 'text_mask': MASK, 'patches': row}
   variables = draw(packed, batch, train=False)
   both = write(packed, variables, batch)
   alone = jax.tree.map(lambda leaf: leaf[1:], batch)

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 
+from mmjax.ops import packing
 from mmjax.pretrained import patches, qwen_vl
 from tests.oracles import harness
 
@@ -212,9 +213,9 @@ def qwen_batch(loaded, left):
   rng = np.random.default_rng(0)
   video = {'video': True, 'interval': loaded.video_interval}
   grids = [
-    # Not longer than it is high: see `patches.rotary_positions`.
-    [patches.Grid(1, 2, 4), patches.Grid(2, 5, 1, **video)],
-    [patches.Grid(1, 3, 3)],
+    # Not longer than it is high: see `packing.rotary_positions`.
+    [packing.Grid(1, 2, 4), packing.Grid(2, 5, 1, **video)],
+    [packing.Grid(1, 3, 3)],
     [],
   ]
   vision = loaded.module.vision
@@ -232,7 +233,7 @@ def qwen_batch(loaded, left):
       rows[-1] += [2, *seen, 3, *words(rng, 2)]
   ids, mask = padded(rows, left)
   positions = [
-    patches.rotary_positions(row, of_row, (SEEN, SEEN - 1))
+    packing.rotary_positions(row, of_row, (SEEN, SEEN - 1))
     for row, of_row in zip(rows, grids, strict=True)
   ]
   ours = {

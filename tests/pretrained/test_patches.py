@@ -4,6 +4,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from mmjax.ops import packing
 from mmjax.pretrained import patches
 
 CONFIG = {
@@ -43,7 +44,7 @@ def test_a_picture_that_is_too_long_is_refused():
 def test_patches_that_are_merged_lie_together():
   pixels = np.arange(8 * 12 * 3, dtype=np.uint8).reshape(8, 12, 3)
   cut, grid = make(do_resize=False)([PIL.Image.fromarray(pixels)])
-  assert grid == patches.Grid(1, 2, 3) and cut.shape == (24, 3 * 2 * 4)
+  assert grid == packing.Grid(1, 2, 3) and cut.shape == (24, 3 * 2 * 4)
   scaled = pixels / np.float32(255)
   # The sixth patch is in the second token: first row, fourth column of patches.
   sixth = cut[5].reshape(3, 2, 2, 2)
@@ -55,7 +56,7 @@ def test_patches_that_are_merged_lie_together():
 def test_a_video_is_filled_up_with_its_last_frame():
   frames = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
   cut, grid = make()(list(frames))
-  assert grid == patches.Grid(2, 2, 2)
+  assert grid == packing.Grid(2, 2, 2)
   four, _ = make()([*frames, frames[-1]])
   np.testing.assert_array_equal(cut, four)
   assert grid.tokens == 8
@@ -64,33 +65,3 @@ def test_a_video_is_filled_up_with_its_last_frame():
 def test_the_bounds_have_two_names():
   one = make(min_pixels=None, size={'shortest_edge': 7, 'longest_edge': 9})
   assert (one.min_pixels, one.max_pixels) == (7, 400)
-
-
-def test_places_by_hand():
-  grids = [patches.Grid(1, 1, 2), patches.Grid(2, 1, 1)]
-  out = patches.places(grids, merge=2, window=1)
-  rows = [0, 0, 1, 1] * 4
-  columns = [0, 1, 0, 1, 2, 3, 2, 3, 0, 1, 0, 1, 0, 1, 0, 1]
-  np.testing.assert_array_equal(out['positions'][:, 0], rows)
-  np.testing.assert_array_equal(out['positions'][:, 1], columns)
-  segments = [1] * 8 + [2] * 4 + [3] * 4
-  np.testing.assert_array_equal(out['segments'], segments)
-  windows = [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4
-  np.testing.assert_array_equal(out['windows'], windows)
-  assert 'windows' not in patches.places(grids, merge=2)
-
-
-def test_rotary_positions_by_hand():
-  grids = [patches.Grid(1, 1, 3), patches.Grid(2, 1, 1, interval=2.5)]
-  ids = [1, 9, 9, 9, 2, 8, 8, 3]
-  out = patches.rotary_positions(ids, grids, (9, 8))
-  assert out.tolist() == [
-    [0, 0, 0],
-    [1, 1, 1],
-    [1, 1, 2],
-    [1, 1, 3],
-    [4, 4, 4],
-    [5, 5, 5],
-    [7, 5, 5],
-    [8, 8, 8],
-  ]

@@ -1,0 +1,98 @@
+"""Where the patches and tokens of pictures are, in rows that hold several."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """What a picture is for the language model.
+
+  Attributes:
+    times: number of steps in time; 1 for an image.
+    rows: number of rows of tokens.
+    columns: number of columns of tokens.
+    interval: rotary positions between two steps in time.
+    video: whether it is a video.
+  """
+
+  times: int
+  rows: int
+  columns: int
+  interval: float = 1.0
+  video: bool = False
+
+  @property
+  def tokens(self) -> int:
+    """How many tokens it has."""
+    return self.times * self.rows * self.columns
+
+
+def places(
+  grids: Sequence[Grid], merge: int, window: int = 0
+) -> dict[str, np.ndarray]:
+  """Where the patches of the pictures of one row are.
+
+  Args:
+    grids: of the pictures, in their order.
+    merge: side of a token in patches.
+    window: side of a window in tokens; 0 for none.
+
+  Returns:
+    By name, arguments of `mmjax.encoders.PackedViT`: `positions` [S, 2],
+    `segments` [S] and, with windows, `windows` [S].
+  """
+  positions, segments, windows = [], [], []
+  first_segment = first_window = 1
+  for grid in grids:
+    frame, row, column = (
+      axis.reshape(grid.tokens, 1, 1)
+      for axis in np.mgrid[: grid.times, : grid.rows, : grid.columns]
+    )
+    inner = np.arange(merge)
+    shape = (grid.tokens, merge, merge)
+    rows = np.broadcast_to(row * merge + inner[:, None], shape)
+    columns = np.broadcast_to(column * merge + inner, shape)
+    positions.append(np.stack([rows, columns], axis=-1).reshape(-1, 2))
+    segments.append(np.broadcast_to(first_segment + frame, shape).reshape(-1))
+    first_segment += grid.times
+    if window:
+      wide, high = -(-grid.columns // window), -(-grid.rows // window)
+      number = (frame * high + row // window) * wide + column // window
+      windows.append(np.broadcast_to(first_window + number, shape).reshape(-1))
+      first_window += grid.times * wide * high
+  parts = {'positions': positions, 'segments': segments}
+  if window:
+    parts['windows'] = windows
+  return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+def rotary_positions(
+  ids: Sequence[int], grids: Sequence[Grid], placeholders: Sequence[int]
+) -> np.ndarray:
+  """Time, row and column of each token of a text with pictures, [T, 3].
+
+  Words count on all three axes alike; a picture's tokens count from where the
+  words before it ended, and the words after it go on from the largest of
+  theirs (Wang et al. 2024, section 2.1). transformers 5 goes on from the
+  longer side of a video's frames, even if it lasts longer than that.
+
+  Args:
+    ids: of the text, with one placeholder a token of its pictures.
+    grids: of the pictures, in their order.
+    placeholders: their ids.
+  """
+  out, at, i, left = [], 0, 0, iter(grids)
+  while i < len(ids):
+    if ids[i] not in placeholders:
+      out.append(np.full((1, 3), at))
+      at, i = at + 1, i + 1
+      continue
+    grid = next(left)
+    axes = np.mgrid[: grid.times, : grid.rows, : grid.columns]
+    axes[0] = np.floor(axes[0] * np.float32(grid.interval))
+    out.append(axes.reshape(3, -1).T + at)
+    at, i = at + axes.max() + 1, i + grid.tokens
+  return np.concatenate(out)
