@@ -15,76 +15,23 @@ A published language model that reads pictures where its placeholders stand is
 trained without them: one picture first, see `mmjax.models.VisionLanguage`.
 """
 
-import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax import models
-from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
-from mmjax.train import checkpoints, progress, rebuild, settings
+from mmjax.pretrained import base, checkpoint, keys
+from mmjax.train import progress, rebuild, settings, trained
 from mmjax.types import Params
 
-# In a run's folder: what belongs to the published model that it began from.
-FOLDER = 'pretrained'
 # What a config may say of a module whose weights it takes.
 _TRAINING = ('dropout', 'word_dropout', 'drop_path', 'remat')
 _RATES = ('dropout', 'attention_dropout')  # Of a `block`.
-_IMAGE = ('image_size', 'resize', 'mean', 'std')
-# Settings of `data` that come with a part, and the lengths of what it reads.
-_DATA = {
-  'image': _IMAGE,
-  'vision': _IMAGE,
-  'text': ('tokenizer',),
-  'question': ('tokenizer',),
-  'encoder': ('tokenizer',),
-  'decoder': ('tokenizer', 'bos'),
-}
-_LENGTHS = {
-  'text': ('text_length',),
-  'question': ('question_length',),
-  'encoder': ('question_length',),
-  'decoder': ('text_length', 'answer_length'),
-}
 # Parts that look at a context where the config says so, and by default.
 _CROSSING = {'text': False, 'question': False, 'decoder': True}
-# Where a source may have a part, but under its own name.
-_ALSO = {
-  'image': 'vision',
-  'vision': 'image',
-  'question': 'text',
-  'encoder': 'text',
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Source:
-  """A trained model, its weights not yet read.
-
-  Attributes:
-    folder: where it lies.
-    module: its module.
-    data: settings of `data` that it was trained with.
-    shapes: of its parameters.
-    read: shapes, with shardings -> parameters.
-    files: the small files of a published model, by name.
-    note: what the user should know.
-  """
-
-  folder: Path
-  module: nn.Module
-  data: Mapping[str, Any]
-  shapes: Params
-  read: Callable[[Params], Params]
-  files: Mapping[str, bytes]
-  note: str = ''
 
 
 def resolve(config: Any) -> Any:
@@ -102,8 +49,8 @@ def resolve(config: Any) -> Any:
   told: dict[str, Any] = {}
   places: dict[str, Path] = {}
   for part, source in _sources(config):
-    module, _ = _part(source, part)
-    described = _users(models.describe, module)
+    module, _ = source.part(part)
+    described = trained.users(models.describe, module)
     given = config.model.get(part) if part else config.model
     _keep(described, given)
     if part in _CROSSING and 'cross_attention' in models.settings_of(
@@ -117,7 +64,8 @@ def resolve(config: Any) -> Any:
         config.model[part] = described
       else:
         config.model = described
-      for name, value in _data(config, source, part or described):
+      parts = [part] if part else list(described)
+      for name, value in source.data_settings(parts, config.data):
         if not _agree(name, value, told.get(f'data.{name}', value)):
           raise settings.UserError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
@@ -189,7 +137,7 @@ def load(config: Any, target: Params) -> Params:
     if wrong:
       continue
     chosen = keys.tree({theirs: wanted[ours] for theirs, ours in pairs.items()})
-    read = keys.flat(_users(source.read, chosen))
+    read = keys.flat(trained.users(source.read, chosen))
     found |= {ours: read[theirs] for theirs, ours in pairs.items()}
     below = f'{part}/' if part else ''
     new = [p for p in wanted if p.startswith(below) and p not in found]
@@ -208,10 +156,10 @@ def load(config: Any, target: Params) -> Params:
 
 def _pairs(
   config: Any, wanted: Mapping[str, Any]
-) -> Iterator[tuple[str, _Source, dict[str, str]]]:
+) -> Iterator[tuple[str, trained.Trained, dict[str, str]]]:
   """Of each part, the paths in its source, and those in the model."""
   for part, source in _sources(config):
-    _, inside = _part(source, part)
+    _, inside = source.part(part)
     below = f'{part}/' if part else ''
     theirs = keys.flat(source.shapes)
     pairs = {
@@ -245,7 +193,9 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
   if not config.init_from:
     return {}
   return {
-    f'{FOLDER}/{name}': functools.partial(Path.write_bytes, data=content)
+    f'{trained.FOLDER}/{name}': functools.partial(
+      Path.write_bytes, data=content
+    )
     for part, source in _sources(config)
     for name, content in source.files.items()
     if not part
@@ -254,9 +204,9 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
 
 def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
   """A run as the published model that it began from; None if from none."""
-  if not (workdir / FOLDER / checkpoint.CONFIG).exists():
+  if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
     return None
-  config, small = checkpoint.read_small(workdir / FOLDER)
+  config, small = checkpoint.read_small(workdir / trained.FOLDER)
   family = checkpoint.family_of(config)
   module = family.module(config, jnp.dtype(run.config.train.dtype))
   theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
@@ -265,7 +215,7 @@ def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
   return family.Model(module, run.params, config, small)
 
 
-def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
+def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
   """Each part, '' for the whole, and what it starts from."""
   seen = set()
   for entry in config.init_from.split(','):
@@ -286,182 +236,4 @@ def _sources(config: Any) -> Iterator[tuple[str, _Source]]:
         f'init_from={config.init_from!r}: of several folders each needs its '
         'part, such as image=FOLDER,text=FOLDER'
       )
-    yield part, _open(_users(hub.find, folder))
-
-
-@functools.lru_cache(maxsize=8)
-def _open(folder: Path) -> _Source:
-  if rebuild.is_run(folder):
-    return _of_run(folder)
-  return _users(_of_published, folder)
-
-
-def _of_run(folder: Path) -> _Source:
-  run = rebuild.load(folder)
-  kept = folder / FOLDER
-  names = {name for of in _DATA.values() for name in of}
-  lengths = {name for of in _LENGTHS.values() for name in of}
-  data = {name: run.config.data[name] for name in names | lengths}
-  data['tokenizer'] = str(folder / 'tokenizer.json')
-
-  def read(shapes: Params) -> Params:
-    # Anew each time: the arrays become those of a state, which gives them up.
-    held, wanted = keys.flat(checkpoints.load_params(folder)), keys.flat(shapes)
-    return keys.tree(
-      {
-        path: jax.device_put(held[path], getattr(place, 'sharding', None))
-        for path, place in wanted.items()
-      }
-    )
-
-  return _Source(
-    folder=folder,
-    module=run.module,
-    data=data,
-    shapes=jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
-    ),
-    read=read,
-    files={
-      file.relative_to(kept).as_posix(): file.read_bytes()
-      for file in kept.rglob('*')
-      if file.is_file()
-    },
-  )
-
-
-def _of_published(folder: Path) -> _Source:
-  config, small, source = checkpoint.read_folder(folder)
-  family = checkpoint.family_of(config)
-  module = family.module(config, jnp.float32)
-  data: dict[str, Any] = {}
-  note = ''
-  if family.Model.image_defaults and _found(module, 'image'):
-    prepares = family.Model.preprocessor(base.image_settings(small))
-    data, note = _pictures(getattr(prepares, 'pixels', prepares))
-  if base.TOKENIZER in small:
-    data['tokenizer'] = str(folder / base.TOKENIZER)
-    reads = getattr(module, 'encoder', None) is not None
-    if isinstance(module, models.EncoderDecoder) or (
-      reads and hasattr(module, 'bos_id')
-    ):
-      data['bos'] = module.bos_id  # Not what its tokenizer starts texts with.
-
-  def read(shapes: Params) -> Params:
-    # Of a part alone, what belongs to others is left where it is.
-    wanted = keys.flat(shapes)
-    rules = [r for r in family.rules(config) if r.ours in wanted]
-    whole = len(rules) == len(family.rules(config))
-    skip = checkpoint.skipped(family) if whole else ('.*',)
-    return keys.load(rules, source, shapes, skip=skip)
-
-  return _Source(
-    folder=folder,
-    module=module,
-    data=data,
-    shapes=checkpoint.shapes(module, family.inputs(config)),
-    read=read,
-    files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
-    note=note,
-  )
-
-
-def _pictures(
-  prepares: preprocess.ImagePreprocessor,
-) -> tuple[dict[str, Any], str]:
-  """Our settings of a published preprocessing, and how they differ."""
-  # Theirs are of scaled pixels, ours of pixels in [0, 1].
-  scale = np.full(3, 255 * prepares.rescale_factor)
-  data: dict[str, Any] = {
-    'mean': tuple((prepares.mean / scale).tolist()),
-    'std': tuple((prepares.std / scale).tolist()),
-  }
-  edge = prepares.shortest_edge
-  size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
-  if size is None:
-    return data, (
-      'training makes all pictures of one size, data.image_size, which the '
-      'published preprocessing does not'
-    )
-  data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
-  before = edge or prepares.size
-  if edge and not prepares.crop_size:
-    return data, f'training crops to {size}; the published preprocessing not'
-  if before in (None, size, *size):
-    return data, ''
-  return data, (
-    f'training resizes pictures to {size} at once, where the published '
-    f'preprocessing first makes {"their shorter side" if edge else "them"} '
-    f'{before} and crops'
-  )
-
-
-def _part(source: _Source, part: str) -> tuple[nn.Module, str]:
-  """A part of a source, and the path of its parameters, with its slash."""
-  if not part:
-    return _whole(source), ''
-  found = _found(source.module, part)
-  if found is None:
-    raise settings.UserError(
-      f'init_from: {source.folder} is a {type(source.module).__name__} without '
-      f'{part}; {_has(source.module)}'
-    )
-  return found
-
-
-def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
-  known = models.PARTS[part].values()
-  if type(module) in known:
-    return module, ''  # A tower that was published alone.
-  # An `encoder` is what a classifier, or a T5, has.
-  for name in (part, _ALSO.get(part, part), 'encoder'):
-    held = getattr(module, name, None)
-    if type(held) in known:
-      return held, f'{name}/'
-  return None
-
-
-def _has(module: nn.Module) -> str:
-  parts = [part for part in models.PARTS if _found(module, part)]
-  return f'it has {", ".join(parts) or "no parts"}'
-
-
-def _whole(source: _Source) -> nn.Module:
-  """The module of a source, as one that can be trained."""
-  module = source.module
-  can = type(module) in models.MODELS.values()
-  if isinstance(module, models.VisionLanguage):
-    can = _found(module, 'vision') is not None
-    module = module.clone(placeholders=())
-  if not can:
-    raise settings.UserError(
-      f'init_from: {source.folder} is a {type(module).__name__}, of a kind '
-      'that is not trained as a whole; start from a part, as in image=FOLDER: '
-      f'{_has(source.module)}'
-    )
-  return module
-
-
-def _data(
-  config: Any, source: _Source, parts: str | Mapping[str, Any]
-) -> Iterator[tuple[str, Any]]:
-  """The data settings that come with a part, or with all that a model has."""
-  for part, names in _DATA.items():
-    if part not in ([parts] if isinstance(parts, str) else parts):
-      continue
-    for name in names:
-      if name in source.data:
-        yield name, source.data[name]
-    module, _ = _part(source, part)
-    most = getattr(module, 'max_length', None)
-    for name in _LENGTHS.get(part, ()) if most else ():
-      padded = getattr(module, 'reads_padding', False)
-      yield name, most if padded else min(config.data[name], most)
-
-
-def _users(function: Callable[..., Any], *args: Any) -> Any:
-  """Calls a function whose errors are about what the user gave."""
-  try:
-    return function(*args)
-  except (ValueError, OSError, ImportError) as error:
-    raise settings.UserError(f'init_from: {error}') from error
+    yield part, trained.find(folder)

@@ -1,0 +1,266 @@
+"""Trained models that a run can start from: published ones, and other runs."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import models
+from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
+from mmjax.train import checkpoints, rebuild, settings
+from mmjax.types import Params
+
+# In a run's folder: what belongs to the published model that it began from.
+FOLDER = 'pretrained'
+_IMAGE = ('image_size', 'resize', 'mean', 'std')
+# Settings of `data` that come with a part, and the lengths of what it reads.
+_DATA = {
+  'image': _IMAGE,
+  'vision': _IMAGE,
+  'text': ('tokenizer',),
+  'question': ('tokenizer',),
+  'encoder': ('tokenizer',),
+  'decoder': ('tokenizer', 'bos'),
+}
+_LENGTHS = {
+  'text': ('text_length',),
+  'question': ('question_length',),
+  'encoder': ('question_length',),
+  'decoder': ('text_length', 'answer_length'),
+}
+# Where a model may have a part, but under its own name.
+_ALSO = {
+  'image': 'vision',
+  'vision': 'image',
+  'question': 'text',
+  'encoder': 'text',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+  """A trained model, its weights not yet read.
+
+  Attributes:
+    folder: where it lies.
+    module: its module.
+    data: settings of `data` that it was trained with.
+    shapes: of its parameters.
+    read: shapes, with shardings -> parameters.
+    files: the small files of a published model, by name.
+    note: what the user should know.
+  """
+
+  folder: Path
+  module: nn.Module
+  data: Mapping[str, Any]
+  shapes: Params
+  read: Callable[[Params], Params]
+  files: Mapping[str, bytes]
+  note: str = ''
+
+  def part(self, name: str) -> tuple[nn.Module, str]:
+    """A part, and the path of its parameters, with its slash.
+
+    Args:
+      name: of the part; '' for the whole, as one that can be trained.
+
+    Raises:
+      UserError: if there is no such part, or the whole can't be trained.
+    """
+    if not name:
+      return self._whole(), ''
+    found = _found(self.module, name)
+    if found is None:
+      raise settings.UserError(
+        f'init_from: {self.folder} is a {type(self.module).__name__} without '
+        f'{name}; {_has(self.module)}'
+      )
+    return found
+
+  def data_settings(
+    self, parts: Sequence[str], given: Mapping[str, Any]
+  ) -> Iterator[tuple[str, Any]]:
+    """The settings of `data` that come with parts.
+
+    Args:
+      parts: their names.
+      given: the config's `data`.
+    """
+    for part, names in _DATA.items():
+      if part not in parts:
+        continue
+      for name in names:
+        if name in self.data:
+          yield name, self.data[name]
+      module, _ = self.part(part)
+      most = getattr(module, 'max_length', None)
+      for name in _LENGTHS.get(part, ()) if most else ():
+        padded = getattr(module, 'reads_padding', False)
+        yield name, most if padded else min(given[name], most)
+
+  def _whole(self) -> nn.Module:
+    module = self.module
+    can = type(module) in models.MODELS.values()
+    if isinstance(module, models.VisionLanguage):
+      can = _found(module, 'vision') is not None
+      module = module.clone(placeholders=())
+    if not can:
+      raise settings.UserError(
+        f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
+        'that is not trained as a whole; start from a part, as in '
+        f'image=FOLDER: {_has(self.module)}'
+      )
+    return module
+
+
+def find(name: str) -> Trained:
+  """Opens a folder, or a model of the Hugging Face hub.
+
+  Args:
+    name: of the folder, or on the hub.
+
+  Raises:
+    UserError: if it is not there, or can't be read.
+  """
+  return _opened(users(hub.find, name))
+
+
+def users(function: Callable[..., Any], *args: Any) -> Any:
+  """Calls a function whose errors are about what the user gave."""
+  try:
+    return function(*args)
+  except (ValueError, OSError, ImportError) as error:
+    raise settings.UserError(f'init_from: {error}') from error
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(folder: Path) -> Trained:
+  if rebuild.is_run(folder):
+    return _of_run(folder)
+  return users(_of_published, folder)
+
+
+def _of_run(folder: Path) -> Trained:
+  run = rebuild.load(folder)
+  kept = folder / FOLDER
+  names = {
+    name for of in (_DATA, _LENGTHS) for one in of.values() for name in one
+  }
+  data = {name: run.config.data[name] for name in names}
+  data['tokenizer'] = str(folder / 'tokenizer.json')
+
+  def read(shapes: Params) -> Params:
+    # Anew each time: the arrays become those of a state, which gives them up.
+    held, wanted = keys.flat(checkpoints.load_params(folder)), keys.flat(shapes)
+    return keys.tree(
+      {
+        path: jax.device_put(held[path], getattr(place, 'sharding', None))
+        for path, place in wanted.items()
+      }
+    )
+
+  return Trained(
+    folder=folder,
+    module=run.module,
+    data=data,
+    shapes=jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
+    ),
+    read=read,
+    files={
+      file.relative_to(kept).as_posix(): file.read_bytes()
+      for file in kept.rglob('*')
+      if file.is_file()
+    },
+  )
+
+
+def _of_published(folder: Path) -> Trained:
+  config, small, source = checkpoint.read_folder(folder)
+  family = checkpoint.family_of(config)
+  module = family.module(config, jnp.float32)
+  data: dict[str, Any] = {}
+  note = ''
+  if family.Model.image_defaults and _found(module, 'image'):
+    prepares = family.Model.preprocessor(base.image_settings(small))
+    data, note = _pictures(getattr(prepares, 'pixels', prepares))
+  if base.TOKENIZER in small:
+    data['tokenizer'] = str(folder / base.TOKENIZER)
+    reads = getattr(module, 'encoder', None) is not None
+    if isinstance(module, models.EncoderDecoder) or (
+      reads and hasattr(module, 'bos_id')
+    ):
+      data['bos'] = module.bos_id  # Not what its tokenizer starts texts with.
+
+  def read(shapes: Params) -> Params:
+    # Of a part alone, what belongs to others is left where it is.
+    wanted = keys.flat(shapes)
+    rules = [r for r in family.rules(config) if r.ours in wanted]
+    whole = len(rules) == len(family.rules(config))
+    skip = checkpoint.skipped(family) if whole else ('.*',)
+    return keys.load(rules, source, shapes, skip=skip)
+
+  return Trained(
+    folder=folder,
+    module=module,
+    data=data,
+    shapes=checkpoint.shapes(module, family.inputs(config)),
+    read=read,
+    files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
+    note=note,
+  )
+
+
+def _pictures(
+  prepares: preprocess.ImagePreprocessor,
+) -> tuple[dict[str, Any], str]:
+  """Our settings of a published preprocessing, and how they differ."""
+  # Theirs are of scaled pixels, ours of pixels in [0, 1].
+  scale = np.full(3, 255 * prepares.rescale_factor)
+  data: dict[str, Any] = {
+    'mean': tuple((prepares.mean / scale).tolist()),
+    'std': tuple((prepares.std / scale).tolist()),
+  }
+  edge = prepares.shortest_edge
+  size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
+  if size is None:
+    return data, (
+      'training makes all pictures of one size, data.image_size, which the '
+      'published preprocessing does not'
+    )
+  data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
+  before = edge or prepares.size
+  if edge and not prepares.crop_size:
+    return data, f'training crops to {size}; the published preprocessing not'
+  if before in (None, size, *size):
+    return data, ''
+  return data, (
+    f'training resizes pictures to {size} at once, where the published '
+    f'preprocessing first makes {"their shorter side" if edge else "them"} '
+    f'{before} and crops'
+  )
+
+
+def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
+  known = models.PARTS[part].values()
+  if type(module) in known:
+    return module, ''  # A tower that was published alone.
+  # An `encoder` is what a classifier, or a T5, has.
+  for name in (part, _ALSO.get(part, part), 'encoder'):
+    held = getattr(module, name, None)
+    if type(held) in known:
+      return held, f'{name}/'
+  return None
+
+
+def _has(module: nn.Module) -> str:
+  parts = [part for part in models.PARTS if _found(module, part)]
+  return f'it has {", ".join(parts) or "no parts"}'
