@@ -33,8 +33,9 @@ def build(config) -> experiment.Experiment:
     beam_size=config.eval.beam_size,
   )
 
-  def captions(split: str, name: str = 'captions'):
-    return evaluators.Captions(
+  def measures(split: str, prefix: str):
+    name = f'{prefix}captions'
+    captions = evaluators.Captions(
       write,
       feed.splits[split],
       feed.preprocess,
@@ -43,17 +44,14 @@ def build(config) -> experiment.Experiment:
       parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
       name=name,
     )
+    return {name: captions}
 
-  tests = {s: captions(s, f'{s}/captions') for s in config.data.extra_splits}
   return experiment.Experiment(
     model=model,
     objectives=objectives.build(config.objectives),
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators={
-      'val': {'captions': captions('val')},
-      'test': {'captions': captions('test'), **tests},
-    },
+    evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
   )
 

@@ -27,8 +27,9 @@ def build(config) -> experiment.Experiment:
   )
   model = rebuild.build_model(config, feed.preprocess)
 
-  def retrieval(split: str, name: str = 'retrieval'):
-    return evaluators.Retrieval(
+  def measures(split: str, prefix: str):
+    name = f'{prefix}retrieval'
+    retrieval = evaluators.Retrieval(
       predict.embed_images(model),
       predict.embed_texts(model),
       feed.splits[split],
@@ -38,17 +39,14 @@ def build(config) -> experiment.Experiment:
       gallery_by=config.eval.gallery_by,
       name=name,
     )
+    return {name: retrieval}
 
-  tests = {s: retrieval(s, f'{s}/retrieval') for s in config.data.extra_splits}
   return experiment.Experiment(
     model=model,
     objectives=objectives.build(config.objectives),
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators={
-      'val': {'retrieval': retrieval('val')},
-      'test': {'retrieval': retrieval('test'), **tests},
-    },
+    evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
   )
 

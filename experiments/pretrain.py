@@ -39,7 +39,7 @@ def build(config, blind=None) -> experiment.Experiment:
     'num_examples': config.eval.num_examples,
   }
 
-  def measures(split: str, prefix: str = ''):
+  def measures(split: str, prefix: str):
     source, preprocess = feed.splits[split], feed.preprocess
     out = {}
     if 'contrastive' in losses:
@@ -77,15 +77,12 @@ def build(config, blind=None) -> experiment.Experiment:
       )
     return out
 
-  tests = measures('test')
-  for split in config.data.extra_splits:
-    tests |= measures(split, f'{split}/')
   return experiment.Experiment(
     model=model,
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators={'val': measures('val'), 'test': tests},
+    evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
   )
 

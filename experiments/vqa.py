@@ -47,8 +47,9 @@ def build(config, blind=None) -> experiment.Experiment:
       beam_size=config.eval.beam_size,
     )
 
-  def answers(split: str, name: str = 'vqa'):
-    return evaluators.Answers(
+  def measures(split: str, prefix: str):
+    name = f'{prefix}vqa'
+    answers = evaluators.Answers(
       answer,
       feed.splits[split],
       feed.preprocess,
@@ -57,17 +58,14 @@ def build(config, blind=None) -> experiment.Experiment:
       blind=baseline.of_split(blind, 'val' if split == 'val' else 'test'),
       name=name,
     )
+    return {name: answers}
 
-  tests = {s: answers(s, f'{s}/vqa') for s in config.data.extra_splits}
   return experiment.Experiment(
     model=model,
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators={
-      'val': {'vqa': answers('val')},
-      'test': {'vqa': answers('test'), **tests},
-    },
+    evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
   )
 

@@ -22,8 +22,8 @@ class Feed:
   Attributes:
     preprocess: record to arrays.
     train: training batches.
-    splits: 'val', 'test', and each of `extra_splits` by its name, to evaluate
-      on.
+    splits: 'val' (unless there is none), 'test', and each of `extra_splits` by
+      its name, to evaluate on.
     init_batch: two training examples, for shapes.
     files: what a run's folder needs to preprocess again, by file name.
   """
@@ -79,10 +79,11 @@ def open_feed(
 
   train = open_split(data['train_split'], data['where'])
   splits = {
-    'val': open_split(data['eval_split'], data['eval_where']),
     'test': open_split(data['test_split'], data['test_where']),
     **{name: open_split(name, None) for name in data['extra_splits']},
   }
+  if data['eval_split']:
+    splits['val'] = open_split(data['eval_split'], data['eval_where'])
   tokenizer = _tokenizer(data, train)
   preprocessor = preprocess.Preprocessor(
     tokenizer=tokenizer,

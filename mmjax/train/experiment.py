@@ -1,7 +1,7 @@
 """What an experiment file hands to the loop."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,6 +23,25 @@ class Evaluator(Protocol):
 
   def picture(self) -> Any:
     """A `PIL.Image` of the last `run`, or None."""
+
+
+def by_split(
+  splits: Iterable[str],
+  measures: Callable[[str, str], Mapping[str, Evaluator]],
+) -> dict[str, dict[str, Evaluator]]:
+  """The evaluators of an experiment whose splits are measured alike.
+
+  Args:
+    splits: 'val', 'test' and others, which are measured along with 'test'.
+    measures: (split, what its names begin with) -> name -> evaluator.
+  """
+  out: dict[str, dict[str, Evaluator]] = {}
+  for split in splits:
+    if split in ('val', 'test'):
+      out.setdefault(split, {}).update(measures(split, ''))
+    else:
+      out.setdefault('test', {}).update(measures(split, f'{split}/'))
+  return out
 
 
 @dataclasses.dataclass(frozen=True)

@@ -136,7 +136,9 @@ DATA = {
     later=True,
   ),
   'train_split': Field('str', 'train', 'such as train, train+validation'),
-  'eval_split': Field('str', 'validation', "split of the evaluators 'val'"),
+  'eval_split': Field(
+    'str', 'validation', "split of the evaluators 'val'; '' for none"
+  ),
   'test_split': Field('str', 'test', "split of the evaluators 'test'"),
   'where': Field(
     'dict',

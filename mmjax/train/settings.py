@@ -176,6 +176,13 @@ def _together(config: Any) -> list[str]:
       f'train.wandb_project={train.wandb_project!r} needs the package wandb: '
       "pip install 'mmjax[wandb]', or leave the field empty"
     )
+  if not config.data.eval_split:
+    errors += [
+      f"train.{name}={train[name]!r} needs data.eval_split, which is ''; name "
+      f'a split, or set train.{name} to {nothing!r}'
+      for name, nothing in (('eval_every', 0), ('keep_best', ''))
+      if train[name]
+    ]
   if train.ema_decay == 1:
     errors.append('train.ema_decay=1 never moves the average; use 0.999')
   for name in ('mean', 'std'):

@@ -179,3 +179,12 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
     config.model.image.pathc_size = 4
   with pytest.raises(main.UserError, match=r'model\.image\.pathc_size'):
     loop.run(config, contrastive.build, tmp_path)
+
+
+def test_a_run_may_have_nothing_to_validate_on(data_dir, tmp_path):
+  config = small_config('contrastive_shapes', data_dir)
+  config.data.train_split = 'train+validation'
+  config.data.eval_split = ''
+  results = loop.run(config, contrastive.build, tmp_path)
+  kinds = {name.rpartition('/')[0] for name in results}
+  assert kinds - {''} == {'test/retrieval', 'test/compositional/retrieval'}

@@ -40,6 +40,14 @@ def test_defaults_are_legal_and_explained():
     ({'mesh': {'data': 0}}, 'size 0'),
     ({'train': {'batch_size': 5, 'accumulate': 2}}, '5 is not divisible'),
     ({'optimizer': {'warmup_steps': 1000}}, 'leaves nothing of train.steps'),
+    (
+      {'data': {'eval_split': ''}, 'train': {'eval_every': 5}},
+      'train.eval_every=5 needs data.eval_split',
+    ),
+    (
+      {'data': {'eval_split': ''}, 'train': {'keep_best': 'val/loss'}},
+      "set train.keep_best to ''",
+    ),
   ],
 )
 def test_mistakes_name_the_field_and_what_is_legal(sections, message):
