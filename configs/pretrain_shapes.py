@@ -53,26 +53,27 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.optimizer = dict(
     name='adamw',
-    lr=1.5e-3,
-    schedule='cosine',
-    warmup_steps=200,
+    lr=5e-4,
+    schedule='constant',
+    warmup_steps=100,
     weight_decay=0.05,
     clip_norm=1.0,
   )
   config.train = dict(
-    steps=3600,
+    steps=2400,
     batch_size=32,
+    ema_decay=0.998,
     log_every=50,
-    eval_every=900,
-    checkpoint_every=450,
+    eval_every=600,
+    checkpoint_every=300,
     keep_best='val/vqa/accuracy',
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
   if arg == 'runlocal':
     config.data.name = 'shapes/small'
-    config.train.steps = 160
-    config.train.eval_every = 0
-    config.optimizer.warmup_steps = 20
+    # Too short for an average, so it ends slowly instead.
+    config.train.update(steps=160, eval_every=0, ema_decay=0.0)
+    config.optimizer.update(lr=1.5e-3, schedule='cosine', warmup_steps=20)
     config.eval.num_examples = 100
   return config
