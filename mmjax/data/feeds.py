@@ -130,17 +130,19 @@ def _tokenizer(
   data: Mapping[str, Any], source: sources.Source
 ) -> tokenizers.Tokenizer:
   """The tokenizer that a config names: 'bytes', a file, or the data set's."""
-  setting, bos = data['tokenizer'], data['bos']
+  setting = data['tokenizer']
   made = 'bytes' if synthetic.is_synthetic(data['name']) else ''
-  if bos is not None and (setting or made) == 'bytes':
-    raise ValueError(
-      f'data.bos={bos!r} needs a tokenizer of a file; leave it out, or set '
-      'data.tokenizer to a tokenizer.json'
-    )
+  given = {'bos': data['bos'], 'lower_case': data['lower_case']}
+  for name, value in given.items():
+    if value not in (None, False) and (setting or made) == 'bytes':
+      raise ValueError(
+        f'data.{name}={value!r} needs a tokenizer of a file; leave it out, or '
+        'set data.tokenizer to a tokenizer.json'
+      )
   if setting == 'bytes':
     return tokenizers.byte_tokenizer()
   if setting:
-    return tokenizers.Tokenizer.load(setting, bos=bos)
+    return tokenizers.Tokenizer.load(setting, **given)
   if synthetic.is_synthetic(data['name']):
     return synthetic.tokenizer(synthetic.vocab_size(data['name']))
   path = source.folder / records.TOKENIZER_FILE
@@ -149,4 +151,4 @@ def _tokenizer(
       f'{source.folder} has no {records.TOKENIZER_FILE}; set data.tokenizer to '
       f"'bytes' or to the path of a tokenizer.json"
     )
-  return tokenizers.Tokenizer.load(path, bos=bos)
+  return tokenizers.Tokenizer.load(path, **given)

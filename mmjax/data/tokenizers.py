@@ -137,6 +137,7 @@ class Tokenizer:
     pad: str | None = None,
     bos: str | int | None = None,
     eos: str | None = None,
+    lower_case: bool = False,
   ) -> 'Tokenizer':
     """Reads a `tokenizer.json`, ours or a foreign one.
 
@@ -145,6 +146,7 @@ class Tokenizer:
       pad: name of its padding token, where it can't be guessed.
       bos: name, or id, of the token that starts a text that is written.
       eos: name of the token that ends a sequence.
+      lower_case: whether texts become lower case first.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -157,6 +159,8 @@ class Tokenizer:
       tokenizer = tokenizers.Tokenizer.from_file(path)
     except Exception as error:  # The library raises Exception itself.
       raise ValueError(f'{path} is not a tokenizer.json: {error}') from error
+    if lower_case:
+      tokenizer = lowering(tokenizer)
     return cls(tokenizer, pad=pad, bos=bos, eos=eos)
 
   def _encode(self, text: str) -> list[int]:
@@ -252,6 +256,16 @@ def _id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
   if found is None:
     raise ValueError(f'the tokenizer has no token {name!r} to use as {role}')
   return found
+
+
+def lowering(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+  """A copy of a tokenizer of the library that makes texts lower case first."""
+  tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
+  normalizers = [tokenizers.normalizers.Lowercase(), tokenizer.normalizer]
+  tokenizer.normalizer = tokenizers.normalizers.Sequence(
+    [one for one in normalizers if one is not None]
+  )
+  return tokenizer
 
 
 def _special_ids(

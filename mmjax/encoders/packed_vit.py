@@ -69,8 +69,14 @@ class PackedViT(nn.Module):
       Tokens: values [B, N, E], as many as `grid` says.
 
     Raises:
-      ValueError: if H or W is not a whole number of tokens.
+      ValueError: if H or W is not a whole number of tokens, or `window` is
+        missing.
     """
+    if self.window_layers and not self.window:
+      raise ValueError(
+        f'window_layers {tuple(self.window_layers)} need the side of a window; '
+        'set window'
+      )
     number, height, width = images.shape[:3]
     grid, side = self.grid(height, width), math.isqrt(self.merge)
     patches = einops.repeat(
@@ -99,8 +105,11 @@ class PackedViT(nn.Module):
     """The tokens of an image of so many pixels.
 
     Raises:
-      ValueError: if a side is not a whole number of tokens.
+      ValueError: if a side is not a whole number of tokens, or `merge` no
+        square.
     """
+    if math.isqrt(self.merge) ** 2 != self.merge:
+      raise ValueError(f'merge {self.merge} is no square; use 1, 4 or 9')
     side = self.patch_size * math.isqrt(self.merge)
     if height % side or width % side:
       raise ValueError(

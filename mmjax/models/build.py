@@ -56,7 +56,7 @@ PARTS = {
   'projector': PROJECTORS,
   'text': TEXT_ENCODERS,
   'question': TEXT_ENCODERS,
-  'encoder': TEXT_ENCODERS,
+  'encoder': {'transformer': encoders.Transformer},
   'fusion': FUSIONS,
   'decoder': DECODERS,
 }
@@ -102,7 +102,6 @@ def build(
   lengths = {
     'text': text_length,
     'question': question_length,
-    'encoder': max(text_length, question_length),
     'decoder': max(text_length, question_length, answer_length),
   }
   derived = {

@@ -68,6 +68,11 @@ class VisionLanguage(writing.Writer):
         f'among the words that the {"en" if reads else "de"}coder reads; set '
         f'it to {reads}'
       )
+    if reads and self.encoder.width != self.decoder.width:
+      raise ValueError(
+        f'model.encoder.width is {self.encoder.width}, but it reads the words '
+        f'of the decoder, whose width is {self.decoder.width}'
+      )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Reads whole texts with their pictures, or captions and answers.
@@ -80,7 +85,7 @@ class VisionLanguage(writing.Writer):
     Args:
       batch: `text` [B, T] with `text_mask` [B, T], padding last, and what is
         seen: `image` [B, n, H, W, C], n pictures a text, those that a text
-        lacks last; or `patches`, arguments of a `PackedViT` by name. Without
+        lacks last; or `patches`, arguments of `PackedViT.read` by name. Without
         either, the texts are read alone. `text_positions` [B, T, A] are rotary
         positions that don't simply count, and `prefix` [B, T] is True for the
         tokens that see each other in both directions. With an encoder, also
@@ -176,7 +181,7 @@ class VisionLanguage(writing.Writer):
     if self.placeholders:
       values, mask = self.embed(batch), _mask(batch)
     else:
-      before = self._asked(batch, task)
+      before = self._asked(batch, task, self._picture(batch))
       values, mask = before.values, before.mask
     context = self.encoder(values, mask, train=False)
     start = writing.start(batch, context.mask.shape[0], self.bos_id)
@@ -199,7 +204,7 @@ class VisionLanguage(writing.Writer):
     if 'text' in batch and image is not None:
       out['caption_logits'] = self._teach(
         self._before(image),
-        self._grid(batch),
+        self._grid(batch, image),
         batch['text'],
         batch['text_mask'],
         train=train,
@@ -207,7 +212,7 @@ class VisionLanguage(writing.Writer):
     if 'question' in batch and 'answer' in batch:
       logits = self._teach(
         self._before(image, batch),
-        self._grid(batch),
+        self._grid(batch, image),
         questions.rows(batch['answer']),
         questions.rows(batch['answer_mask']),
         train=train,
@@ -222,6 +227,12 @@ class VisionLanguage(writing.Writer):
     image = batch['image']
     mask = batch.get('image_mask')
     seen = self.see({'image': image[:, None]}, train=train)
+    width = seen.values.shape[-1]
+    if width != self.decoder.width:
+      raise ValueError(
+        f'pictures come as vectors of {width} numbers, but words have '
+        f'{self.decoder.width}; set model.projector to a layer of that width'
+      )
     if mask is None:
       return seen
     there = seen.mask & mask[:, None]
@@ -230,9 +241,16 @@ class VisionLanguage(writing.Writer):
     return Tokens(values, there, seen.pooled)
 
   def _before(self, image: Tokens | None, batch: Batch | None = None) -> Tokens:
-    """What stands before a text: the picture, and the question if asked one."""
-    if batch is None:
+    """What stands before a text: the picture, and the question if asked one.
+
+    An encoder reads a text behind the picture: without a question an empty one,
+    of which there is the end.
+    """
+    if batch is None and self.encoder is None:
       return image
+    if batch is None:
+      end = jnp.full((len(image.mask), 1), self.eos_id)
+      return _joined(image, self.decoder.look_up(end), end == self.eos_id)
     ids = questions.rows(batch['question'])
     mask = questions.rows(batch['question_mask'])
     words = self.decoder.look_up(jnp.where(mask, ids, 0))
@@ -241,13 +259,15 @@ class VisionLanguage(writing.Writer):
     image = questions.beside(image, batch['question'])
     return _joined(image, words, mask)
 
-  def _grid(self, batch: Batch) -> packing.Grid | None:
+  def _grid(self, batch: Batch, image: Tokens | None) -> packing.Grid | None:
     """Of the picture, if its tokens stand in rows and columns for the words."""
     rope = (self.decoder.block or {}).get('rope') or {}
     packed = isinstance(self.vision, encoders.PackedViT)
-    if not packed or 'image' not in batch or not rope.get('sections'):
+    if not packed or image is None or not rope.get('sections'):
       return None
-    return self.vision.grid(*batch['image'].shape[1:3])
+    grid = self.vision.grid(*batch['image'].shape[1:3])
+    # A projector may have made other tokens of them.
+    return grid if grid.tokens == image.mask.shape[1] else None
 
   def _teach(
     self,
@@ -268,7 +288,10 @@ class VisionLanguage(writing.Writer):
     # Padding in the middle takes a place, but no position.
     positions = _positions(whole.mask, grid)
     text = self.decoder.encode(
-      whole.values, whole.mask, positions=positions, train=train
+      whole.values,
+      whole.mask,
+      positions=_positions(whole.mask, None),
+      train=train,
     )
     x = self.decoder.attend(
       text,
@@ -281,7 +304,8 @@ class VisionLanguage(writing.Writer):
   def _read_task(
     self, batch: Batch, task: str, length: int
   ) -> tuple[Array, decoders.DecoderCache]:
-    before, grid = self._asked(batch, task), self._grid(batch)
+    image = self._picture(batch)
+    before, grid = self._asked(batch, task, image), self._grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
     whole = _joined(before, self.decoder.look_up(start), mask)
     number = whole.mask.shape[1]
@@ -295,9 +319,8 @@ class VisionLanguage(writing.Writer):
     )
     return self.next_logits(x, whole.mask), cache
 
-  def _asked(self, batch: Batch, task: str) -> Tokens:
+  def _asked(self, batch: Batch, task: str, image: Tokens | None) -> Tokens:
     """What stands before a caption or an answer that is to be written."""
-    image = self._picture(batch)
     if task == 'caption' and image is None:
       raise ValueError('a caption needs an image; the batch has none')
     if task == 'answer' and 'question' not in batch:
@@ -316,12 +339,6 @@ class VisionLanguage(writing.Writer):
 
 def _joined(before: Tokens, words: Array, mask: Array) -> Tokens:
   """Tokens with words [B, T, D] behind."""
-  if before.values.shape[-1] != words.shape[-1]:
-    raise ValueError(
-      f'pictures come as vectors of {before.values.shape[-1]} numbers, but '
-      f'words have {words.shape[-1]}; set model.projector to a layer of that '
-      'width'
-    )
   values = jnp.concatenate([before.values.astype(words.dtype), words], axis=1)
   return Tokens(
     values, jnp.concatenate([before.mask, mask], axis=1), before.pooled

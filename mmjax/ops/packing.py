@@ -41,7 +41,7 @@ def places(
     window: side of a window in tokens; 0 for none.
 
   Returns:
-    By name, arguments of `mmjax.encoders.PackedViT`: `positions` [S, 2],
+    By name, arguments of `mmjax.encoders.PackedViT.read`: `positions` [S, 2],
     `segments` [S] and, with windows, `windows` [S].
   """
   positions, segments, windows = [], [], []

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from mmjax import models
 from mmjax.planning import report, step
 from mmjax.train import settings
 from mmjax.train.experiment import Experiment
@@ -152,21 +153,22 @@ def _choices(
 ) -> Iterable[Choice]:
   own = max(config.train.batch_size // devices, 1)
   sizes = sorted(set(batches or (max(own // 2, 1), own, 2 * own)))
-  remats = REMATS if _has_stacks(config.model) else (None,)
+  remats = REMATS if _stacks(config.model) else (None,)
   for mesh in meshes(devices):
     for remat in remats:
       for per_chip in sizes:
         yield Choice(mesh, remat, per_chip)
 
 
-def _has_stacks(model: Any) -> bool:
-  return any(
-    hasattr(part, 'items') and 'depth' in part for part in _parts(model)
-  )
-
-
-def _parts(model: Any) -> list[Any]:
-  return [part for part in model.values() if hasattr(part, 'items')]
+def _stacks(model: Any) -> list[Any]:
+  """The parts of a config's model that can be rematerialised."""
+  return [
+    part
+    for part in model.values()
+    if hasattr(part, 'items')
+    and 'name' in part
+    and 'remat' in models.settings_of(part.name)
+  ]
 
 
 def _too_large(choice: Choice, tried: Sequence[Tried]) -> str:
@@ -183,9 +185,8 @@ def _try(config, build, devices, choice: Choice) -> Tried:
   with changed.unlocked():
     changed.mesh.update({'sequence': 1, **choice.mesh})
     changed.train.batch_size = choice.per_chip * len(devices)
-    for part in _parts(changed.model):
-      if choice.remat is not None and 'depth' in part:
-        part.remat = choice.remat
+    for part in _stacks(changed.model):
+      part.remat = choice.remat
   try:
     made = report.make(step.compile_step(changed, build, devices), devices)
   except settings.UserError as error:

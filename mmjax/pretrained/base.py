@@ -37,6 +37,8 @@ class Pretrained:
     files: the folder's other small files by name, which `save` writes again.
     image_defaults: what its family takes where preprocessor_config.json is
       silent.
+    lower_case: whether texts become lower case before its tokenizer, which
+      doesn't do that itself.
   """
 
   module: nn.Module
@@ -45,6 +47,7 @@ class Pretrained:
   files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
 
   image_defaults: ClassVar[Mapping[str, Any]] = {}
+  lower_case: ClassVar[bool] = False
 
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))

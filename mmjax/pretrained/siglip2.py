@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
-import tokenizers
 
 from mmjax import encoders, models
-from mmjax.data import images
+from mmjax.data import images, tokenizers
 from mmjax.pretrained import base, configs, forms, keys, siglip, towers
 from mmjax.types import Batch
 
@@ -37,15 +36,12 @@ class Model(siglip.Model):
     'image_std': (0.5, 0.5, 0.5),
   }
 
+  lower_case: ClassVar[bool] = True
+
   @functools.cached_property
-  def tokenizer(self) -> tokenizers.Tokenizer:
+  def tokenizer(self) -> Any:
     """As published, in lower case, cutting texts at what the model reads."""
-    tokenizer = super().tokenizer
-    normalizers = [tokenizers.normalizers.Lowercase(), tokenizer.normalizer]
-    tokenizer.normalizer = tokenizers.normalizers.Sequence(
-      [one for one in normalizers if one is not None]
-    )
-    return tokenizer
+    return tokenizers.lowering(super().tokenizer)
 
   def pixels(self, pictures: Any) -> encoders.ImagePatches:
     """Patches of pictures, as the model reads them.

@@ -159,6 +159,11 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   metrics, directions = _tuple(given['metric']), _tuple(given['direction'])
   space = dict(given['space'])
   errors = _wrong_metrics(metrics, directions) + _wrong_space(space, base)
+  if not base.data.eval_split and set(metrics) - set(COSTS):
+    errors.append(
+      "data.eval_split is '', so there are no metrics of validation to choose "
+      'by; name a split'
+    )
   seed, repeats = given.get('seed', 0), given.get('repeats', 1)
   errors += [
     f'{name}={value!r} is not legal: a whole number from {low}'

@@ -178,12 +178,17 @@ def _pairs(
       # The encoder of a T5 reads the vectors of its decoder.
       pairs[f'decoder/{table}'] = f'{below}{table}'
     crosses = part not in _CROSSING or config.model[part].get('cross_attention')
-    # What the run does without: a blind twin's eyes, a tower's cross-attention.
+    # What the run does without: a blind twin's eyes, a tower's cross-attention,
+    # and the words of an encoder that reads its decoder's.
     spared = [
       path
       for path, own in pairs.items()
       if own not in wanted
-      and (config.data.blind or ('cross_attention' in path and not crosses))
+      and (
+        config.data.blind
+        or ('cross_attention' in path and not crosses)
+        or own == f'encoder/{table}'
+      )
     ]
     yield part, source, {p: o for p, o in pairs.items() if p not in spared}
 

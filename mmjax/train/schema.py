@@ -176,6 +176,9 @@ DATA = {
     "the token that starts what is written, if not the tokenizer's own",
     optional=True,
   ),
+  'lower_case': Field(
+    'bool', False, 'whether texts become lower case before the tokenizer'
+  ),
   'text_length': Field('int', 32, 'tokens of a caption', minimum=2),
   'text_fields': Field(
     'dict',

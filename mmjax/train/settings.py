@@ -177,12 +177,23 @@ def _together(config: Any) -> list[str]:
       "pip install 'mmjax[wandb]', or leave the field empty"
     )
   if not config.data.eval_split:
+    needs = (
+      ('train.eval_every', train.eval_every, 0),
+      ('train.keep_best', train.keep_best, ''),
+      ('data.eval_where', config.data.eval_where, None),
+    )
     errors += [
-      f"train.{name}={train[name]!r} needs data.eval_split, which is ''; name "
-      f'a split, or set train.{name} to {nothing!r}'
-      for name, nothing in (('eval_every', 0), ('keep_best', ''))
-      if train[name]
+      f"{name}={value!r} needs data.eval_split, which is ''; name a split, or "
+      f'set {name} to {nothing!r}'
+      for name, value, nothing in needs
+      if value
     ]
+  taken = {'val', 'test'} & set(config.data.extra_splits)
+  if taken:
+    errors.append(
+      f'data.extra_splits={config.data.extra_splits!r} has {sorted(taken)}, '
+      'which are the names of data.eval_split and data.test_split; set those'
+    )
   if train.ema_decay == 1:
     errors.append('train.ema_decay=1 never moves the average; use 0.999')
   for name in ('mean', 'std'):

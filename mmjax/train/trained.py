@@ -20,19 +20,19 @@ from mmjax.types import Params
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
 _IMAGE = ('image_size', 'resize', 'mean', 'std')
+_TEXT = ('tokenizer', 'lower_case')
 # Settings of `data` that come with a part, and the lengths of what it reads.
 _DATA = {
   'image': _IMAGE,
   'vision': _IMAGE,
-  'text': ('tokenizer',),
-  'question': ('tokenizer',),
-  'encoder': ('tokenizer',),
-  'decoder': ('tokenizer', 'bos'),
+  'text': _TEXT,
+  'question': _TEXT,
+  'encoder': _TEXT,
+  'decoder': (*_TEXT, 'bos'),
 }
 _LENGTHS = {
   'text': ('text_length',),
   'question': ('question_length',),
-  'encoder': ('question_length',),
   'decoder': ('text_length', 'answer_length'),
 }
 # Where a model may have a part, but under its own name.
@@ -40,7 +40,6 @@ _ALSO = {
   'image': 'vision',
   'vision': 'image',
   'question': 'text',
-  'encoder': 'text',
 }
 
 
@@ -110,7 +109,6 @@ class Trained:
     module = self.module
     can = type(module) in models.MODELS.values()
     if isinstance(module, models.VisionLanguage):
-      can = _found(module, 'vision') is not None
       module = module.clone(placeholders=())
     if not can:
       raise settings.UserError(
@@ -194,6 +192,7 @@ def _of_published(folder: Path) -> Trained:
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
+    data['lower_case'] = family.Model.lower_case
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')

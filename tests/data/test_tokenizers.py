@@ -1,5 +1,6 @@
 """Tokenizers: round trips, the special tokens, foreign files."""
 
+import functools
 import pickle
 
 import numpy as np
@@ -142,6 +143,19 @@ def test_named_specials_survive_saving(tmp_path):
   again = tokenizers.Tokenizer.load(tmp_path / 't.json', bos='<end>')
   assert again == tokenizer
   assert again.bos_id == tokenizer.bos_id
+
+
+def test_texts_become_lower_case_if_asked_to(tmp_path):
+  _foreign('<s>', '</s>').save(str(tmp_path / 't.json'))
+  load = functools.partial(tokenizers.Tokenizer.load, tmp_path / 't.json')
+  want, _ = load().encode('red star', 6)
+  got, _ = load(lower_case=True).encode('Red STAR', 6)
+  np.testing.assert_array_equal(got, want)
+  load(lower_case=True).save(tmp_path / 'kept.json')
+  kept = tokenizers.Tokenizer.load(tmp_path / 'kept.json')
+  np.testing.assert_array_equal(kept.encode('RED star', 6)[0], want)
+  other, _ = load().encode('Red STAR', 6)
+  assert other.tolist() != want.tolist()
 
 
 def _surrounded(before, after):

@@ -149,13 +149,37 @@ def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
   same(run.params, published.params)
   if family == 'blip_captions':
     assert run.module.bos_id == published.module.bos_id
-  if family in ('blip_captions', 'blip2_opt'):
+  if family.startswith('blip'):
     want = published.caption(PICTURE, max_new_tokens=10)
     assert run.caption(PICTURE) == want
   else:
     assert isinstance(run.caption(PICTURE)[0], str)
   mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
   _same_files(tmp_path / 'out', GOLDEN / family)
+
+
+def test_texts_are_read_in_the_case_of_the_source(make_config):
+  config = init_from.resolve(make_config(f'text={GOLDEN / "siglip2"}'))
+  assert config.data.lower_case
+  config = init_from.resolve(make_config(f'text={GOLDEN / "clip"}'))
+  assert not config.data.lower_case
+
+
+def test_an_encoder_does_without_words_of_its_own(make_config):
+  config = make_config(
+    f'encoder={GOLDEN / "bert"},decoder={GOLDEN / "t5"}', 'vlm_2b.py:runlocal'
+  )
+  with pytest.raises(UserError, match='start from parts that agree'):
+    init_from.resolve(config)
+  config.init_from = f'encoder={GOLDEN / "bert"}'
+  resolved = init_from.resolve(config)
+  flat = keys.flat(pretrained.load(GOLDEN / 'bert').params)
+  wanted = {
+    'encoder': keys.tree(
+      {k: v for k, v in flat.items() if k != 'words/table/embedding'}
+    )
+  }
+  same(keys.tree(init_from.load(resolved, wanted)), wanted)
 
 
 @pytest.mark.slow
@@ -201,7 +225,8 @@ def test_a_tower_and_a_language_model_become_one_that_sees(
       'decoder={clip}',
       'DualEncoder without decoder; it has image, vision, tex',
     ),
-    ('image={bert}', 'Transformer without image; it has text, question'),
+    ('image={bert}', 'Transformer without image; it has text, question, enc'),
+    ('encoder={clip}', 'without encoder; it has image, vision, text, question'),
     (
       '{bert_filler}',
       'not trained as a whole; start from a part, as in image=',

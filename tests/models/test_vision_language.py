@@ -130,6 +130,98 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   np.testing.assert_array_equal(done, got.argmax(-1))
 
 
+@pytest.fixture(scope='module')
+def two(draw):
+  """A model whose encoder reads what is asked, before its decoder writes."""
+  block = {'relative': {'buckets': 8, 'max_distance': 16}}
+  model = models.VisionLanguage(
+    vision=encoders.ViT(2, 12, 1, 2, 7),
+    encoder=encoders.Transformer(9, 12, 1, 2, 7, 20, positions='none', **block),
+    decoder=decoders.TextDecoder(9, 12, 1, 2, 7, 20, positions='none', **block),
+    bos_id=0,
+    eos_id=1,
+  )
+  batch = {
+    'image': BATCH['image'][:, 0],
+    'image_mask': jnp.asarray([True, False]),
+    'text': jnp.asarray([[0, 4, 5, 6], [0, 7, 8, 2]]),
+    'text_mask': jnp.ones((2, 4), bool),
+    'question': jnp.asarray([[[5, 1], [6, 1]], [[7, 3], [8, 1]]]),
+    'question_mask': jnp.ones((2, 2, 2), bool),
+    'answer': jnp.asarray([[[0, 2, 3], [0, 3, 1]], [[0, 4, 1], [0, 5, 3]]]),
+    'answer_mask': jnp.ones((2, 2, 3), bool),
+  }
+  return model, draw(model, batch, train=False), batch
+
+
+def test_an_encoder_reads_the_picture_and_the_question(two):
+  model, variables, batch = two
+  apply = jax.jit(functools.partial(model.apply, train=False))
+  out = apply(variables, batch)
+  assert out['caption_logits'].shape == (2, 3, 9)
+  assert out['answer_token_logits'].shape == (2, 2, 2, 9)
+  # As where placeholders stand for the picture and the text is behind them.
+  reads = model.clone(placeholders=(SEEN,))
+  picture = [SEEN] * 2
+  for text, target, want in (
+    ([1], batch['text'][0], out['caption_logits'][0]),
+    ([6, 1], batch['answer'][0, 1], out['answer_token_logits'][0, 1]),
+  ):
+    given = {
+      'text': jnp.asarray([picture + text]),
+      'image': batch['image'][:1, None],
+      'answer': target[None],
+    }
+    got = reads.apply(variables, given, train=False)['answer_token_logits']
+    np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
+  # What isn't there changes nothing, and everything else matters.
+  spoilt = {**batch, 'image': batch['image'].at[1].set(jnp.nan)}
+  again = apply(variables, spoilt)
+  jax.tree.map(np.testing.assert_array_equal, again, out)
+  total = lambda variables: sum(
+    (leaf**2).sum()
+    for leaf in model.apply(variables, batch, train=False).values()
+  )
+  for leaf in jax.tree.leaves(jax.jit(jax.grad(total))(variables)):
+    assert np.any(leaf != 0)
+
+
+@pytest.mark.parametrize('task', ['caption', 'answer'])
+def test_what_follows_an_encoder_equals_teacher_forcing(two, task):
+  model, variables, batch = two
+  write = functools.partial(model.apply, method='generate', eos_id=())
+  done = write(variables, batch, task=task, length=3).tokens
+  texts = done.reshape(2, -1, 3) if task == 'answer' else done
+  key = {'caption': 'text', 'answer': 'answer'}[task]
+  start = jnp.zeros((*texts.shape[:-1], 1), jnp.int32)
+  whole = jnp.concatenate([start, texts], axis=-1)
+  batch = {**batch, key: whole, f'{key}_mask': jnp.ones(whole.shape, bool)}
+  out = model.apply(variables, batch, train=False)
+  name = {'caption': 'caption_logits', 'answer': 'answer_token_logits'}[task]
+  np.testing.assert_array_equal(texts, out[name].argmax(-1))
+
+
+def test_an_encoder_fits_its_decoder(two):
+  model, _, batch = two
+  for wrong, message in (
+    ({'decoder': model.decoder.clone(width=16)}, 'encoder.width is 12, but'),
+    (
+      {'decoder': model.decoder.clone(cross_attention=False)},
+      'cross_attention is False, but .* encoder reads; set it to True',
+    ),
+    (
+      {'vision': model.vision.clone(width=8)},
+      'vectors of 8 numbers, but words',
+    ),
+  ):
+    with pytest.raises(ValueError, match=message):
+      jax.eval_shape(
+        lambda wrong=wrong: model.clone(**wrong).init(
+          jax.random.key(0), batch, train=False
+        )
+      )
+
+
 def test_a_text_alone_is_read_too(made):
   model, variables = made
   text = jnp.asarray([[1, 3, 5]])

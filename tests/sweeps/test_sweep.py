@@ -61,6 +61,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'direction': "'up'"}, "direction='up' is not legal"),
     ({'metric': "('val/a', 'val/b')"}, '2 metrics and 1 directions'),
     ({'metric': "'test/a'"}, "metric='test/a' is not legal"),
+    ({'set': "{'data.eval_split': ''}"}, "data.eval_split is '', so there are"),
     ({'sampler': "'bayes'"}, "sampler='bayes' is not there; there are grid"),
     (
       {'sampler': "dict(name='tpe', startup=3)"},

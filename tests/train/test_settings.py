@@ -48,6 +48,11 @@ def test_defaults_are_legal_and_explained():
       {'data': {'eval_split': ''}, 'train': {'keep_best': 'val/loss'}},
       "set train.keep_best to ''",
     ),
+    (
+      {'data': {'eval_split': '', 'eval_where': {'source': 'a'}}},
+      'set data.eval_where to None',
+    ),
+    ({'data': {'extra_splits': ('val',)}}, r"has \['val'\], which are the"),
   ],
 )
 def test_mistakes_name_the_field_and_what_is_legal(sections, message):
