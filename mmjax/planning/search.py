@@ -129,7 +129,7 @@ def text(tried: Iterable[Tried]) -> str:
     if made.step_seconds is not None:
       best, worst = made.step_seconds
       cells = (
-        f' {best * 1e3:>8.1f}-{worst * 1e3:<8.1f} '
+        f' {best * 1e3:>8.2f}-{worst * 1e3:<8.2f} '
         f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
       )
     lines.append(
@@ -209,4 +209,4 @@ def _outcome(one: Tried) -> str:
   memory = f'{one.report.peak_memory / 2**30:.2f} GiB'
   if seconds is None:
     return memory
-  return f'{memory}, {seconds[0] * 1e3:.1f} to {seconds[1] * 1e3:.1f} ms a step'
+  return f'{memory}, {seconds[0] * 1e3:.2f} to {seconds[1] * 1e3:.2f} ms a step'
