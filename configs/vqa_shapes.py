@@ -23,10 +23,17 @@ import ml_collections
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'generation', 'runlocal'):
+  """Returns the config.
+
+  Args:
+    arg: 'generation' to write answers, 'runlocal' for a minute on one core,
+      'generation,runlocal' for both, or ''.
+  """
+  chosen = set(arg.split(',')) - {''}
+  if chosen - {'generation', 'runlocal'}:
     raise ValueError(
-      f"argument {arg!r} is unknown; use 'generation', 'runlocal' or none"
+      f"argument {arg!r} is unknown; use 'generation', 'runlocal', both with a "
+      'comma between, or none'
     )
   config = ml_collections.ConfigDict()
   config.experiment = 'vqa'
@@ -100,12 +107,12 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.eval = dict(batch_size=200, num_examples=500)
 
-  if arg == 'generation':
+  if 'generation' in chosen:
     config.objectives = dict(
       vqa_generation=dict(weight=1.0),
       captioning=dict(weight=1.0),
     )
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
     # Too short for an average, so it ends slowly instead.
     config.train.update(steps=160, eval_every=0, ema_decay=0.0)

@@ -32,7 +32,8 @@ def load(
 
   Returns:
     The module, its parameters and what prepares inputs. A run that began from a
-    published model (`init_from`) is given as such, so that it can be saved.
+    whole published model (`init_from`) is given as such, so that it can be
+    saved; `mmjax.train.rebuild.load` gives it as a run.
 
   Raises:
     FileNotFoundError: if there is no such folder or name.

@@ -4,6 +4,12 @@ import jax.numpy as jnp
 
 from mmjax.types import Array, Batch, Outputs
 
+# What else a model may be asked for.
+_INSTEAD = {
+  'answer_logits': ', such as vqa_generation where it writes its answers',
+  'answer_token_logits': ', such as vqa_classification where it picks them',
+}
+
 
 def of(batch: Batch, modality: str) -> Array:
   """True [B] for examples that have a modality, and are not padding.
@@ -50,6 +56,7 @@ def output(outputs: Outputs, name: str) -> Array:
     raise ValueError(
       f'an objective needs {name}, but of this data the model gives only '
       f'{sorted(outputs)}; choose objectives that it has the parts for'
+      + _INSTEAD.get(name, '')
     )
   return outputs[name]
 

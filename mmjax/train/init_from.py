@@ -74,6 +74,14 @@ def resolve(config: Any) -> Any:
           )
         config.data[name] = value
         told[f'data.{name}'], places[name] = value, source.folder
+    # Only the sigmoid loss has a bias.
+    contrast = config.objectives.get('contrastive', {'kind': 'sigmoid'})
+    if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
+      progress.tell(
+        f'init_from: {source.folder} was trained with the sigmoid loss, this '
+        'run takes the softmax loss; objectives.contrastive.kind=sigmoid goes '
+        'on as before'
+      )
     if source.note:
       progress.tell(f'init_from: {source.note}')
   listed = ', '.join(f'{name}={value!r}' for name, value in told.items())

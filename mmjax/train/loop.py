@@ -169,6 +169,7 @@ def _start(config, made, checkpoints, batches, clock) -> _Start:
       return _Start(begun, state.result(), None, None, 0.0)
     batch = _users(next, batches)
     clock.lap('data')
+    progress.tell('compiling the training step')
     traced = _users(made.trace, batch)
     compiled = traced.lower().compile()
     clock.lap('compile')

@@ -173,6 +173,12 @@ def test_configs_are_legal(path):
     main.load(f'{path}:nonsense')
 
 
+def test_a_small_run_can_write_answers():
+  config = main.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
+  assert 'vqa_generation' in config.objectives
+  assert config.data.name == 'shapes/small'
+
+
 def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   config = small_config('contrastive_shapes', data_dir)
   with config.unlocked():

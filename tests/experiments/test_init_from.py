@@ -158,6 +158,15 @@ def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
   _same_files(tmp_path / 'out', GOLDEN / family)
 
 
+def test_another_loss_than_the_sources_is_told(make_config, capsys):
+  config = make_config(GOLDEN / 'siglip')
+  init_from.resolve(config)
+  assert 'trained with the sigmoid loss' in capsys.readouterr().out
+  config.objectives.contrastive.kind = 'sigmoid'
+  init_from.resolve(config)
+  assert 'sigmoid loss' not in capsys.readouterr().out
+
+
 def test_texts_are_read_in_the_case_of_the_source(make_config):
   config = init_from.resolve(make_config(f'text={GOLDEN / "siglip2"}'))
   assert config.data.lower_case
