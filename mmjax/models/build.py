@@ -170,10 +170,13 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 def settings_of(name: str) -> set[str]:
   """Names of the settings of a model or part that `build` knows by a name."""
-  for choices in (MODELS, *PARTS.values()):
-    if name in choices:
-      return set(_fields(choices[name]))
-  raise ValueError(f'{name!r} is no model or part')
+  known = {k: v for each in (MODELS, *PARTS.values()) for k, v in each.items()}
+  if name not in known:
+    raise ValueError(
+      f'{name!r} is no model or part that a config can name; use one of '
+      f'{list(known)}'
+    )
+  return set(_fields(known[name]))
 
 
 def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:

@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import ml_collections
 import pytest
 
+from mmjax import models
+
 NAMES = ('dual_encoder', 'encoder_decoder', 'contrastive_captioner')
 
 
@@ -98,3 +100,9 @@ def test_a_decoder_of_pictures_among_words_is_checked(config, build, batch):
     init = functools.partial(build(wrong).init, train=False)
     with pytest.raises(ValueError, match=message):
       jax.eval_shape(init, jax.random.key(0), batch)
+
+
+def test_settings_of_what_there_is_not_are_refused():
+  assert 'remat' in models.settings_of('vit')
+  with pytest.raises(ValueError, match=r"'vitt' is no model or part .* 'vit'"):
+    models.settings_of('vitt')

@@ -117,6 +117,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
     'text_mask': jnp.ones((2, 4), bool),
   }
   got = writes.apply(variables, plain, train=False)['caption_logits']
+  # Products of other shapes, in float32, here and below.
   np.testing.assert_allclose(got[0], want[0], rtol=1e-4, atol=1e-5)
   language = models.LanguageModel(reads.decoder)
   decoder = {'params': {'decoder': variables['params']['decoder']}}
@@ -173,6 +174,7 @@ def test_an_encoder_reads_the_picture_and_the_question(two):
       'answer': target[None],
     }
     got = reads.apply(variables, given, train=False)['answer_token_logits']
+    # Products of other shapes, in float32.
     np.testing.assert_allclose(got[0], want, rtol=1e-4, atol=1e-5)
   # What isn't there changes nothing, and everything else matters.
   spoilt = {**batch, 'image': batch['image'].at[1].set(jnp.nan)}
