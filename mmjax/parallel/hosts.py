@@ -89,16 +89,24 @@ def connect(
 
 
 @contextlib.contextmanager
-def ending_together() -> Iterator[None]:
-  """Ends the process at once where a collective fails: another host is gone.
+def ending_together(*told: type[Exception]) -> Iterator[None]:
+  """Ends this process at once where an error means that hosts have parted.
 
-  An orderly way out would wait for the one that is gone. The last words follow.
+  A collective failed, since another host is gone; or this host alone went
+  wrong, and the others wait for it in a collective. An orderly way out would
+  wait for them. The last words follow.
+
+  Args:
+    told: errors that all hosts meet alike, and tell in an orderly way.
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError:
+  except told:
+    raise
+  except Exception:
     if jax.process_count() == 1:
       raise
+    sys.stdout.flush()
     traceback.print_exc()
     os._exit(1)
 
@@ -106,10 +114,10 @@ def ending_together() -> Iterator[None]:
 def _lost() -> str:
   return (
     f'error: process {jax.process_index()} of {jax.process_count()} ended '
-    'because it was killed, or because another process died or was silent for '
-    f'{HEARTBEAT} seconds; JAX names it above, if so. The same command on all '
-    'hosts goes on from the last checkpoint, or from the start if there is '
-    'none'
+    'because of an error, named above, or was killed, or another process died '
+    f'or was silent for {HEARTBEAT} seconds; JAX names it above, if so. The '
+    'same command on all hosts goes on from the last checkpoint, or from the '
+    'start if there is none'
   )
 
 
@@ -143,5 +151,7 @@ class _LastWords:
 
   def _end_well(self) -> None:
     if os.getpid() == self._owner:
+      # Waits for the others, and aborts where one is gone.
+      jax.distributed.shutdown()
       self.will_be('')
       self._process.communicate()

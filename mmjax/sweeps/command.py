@@ -101,7 +101,7 @@ def _main(
         )
       except ValueError as error:
         raise UserError(str(error)) from error
-      with hosts.ending_together():
+      with hosts.ending_together(UserError, worker.TrialsFail):
         done = _run_here(sweep, values, build_of)
       _end(done)
   except UserError as error:

@@ -104,7 +104,7 @@ def _main(
       hosts.connect(values.coordinator, values.num_processes, values.process_id)
     except ValueError as error:
       raise UserError(str(error)) from error
-    with hosts.ending_together():
+    with hosts.ending_together(UserError, loop.NonFiniteError):
       (run or loop.run)(config, build, values.workdir)
   except UserError as error:
     fail(error, show=values.traceback)

@@ -19,6 +19,21 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 
 
+def until(happens, seconds=150):
+  """Waits for it; whether it came."""
+  end = time.time() + seconds
+  while not (came := happens()) and time.time() < end:
+    time.sleep(0.1)
+  return came
+
+
+def last_words(log):
+  """The last line of a process that was lost; a child of it tells it."""
+  last = lambda: log.read_text().rpartition('\nerror: ')[1:]
+  assert until(lambda: last()[0], 30), f'no last words: {log.read_text()}'
+  return ''.join(last()).strip()
+
+
 class Job:
   """Processes that form one run.
 
@@ -66,20 +81,8 @@ class Job:
   def wait_for_checkpoint(self):
     """Until the run goes on after a whole checkpoint of it."""
     folder = self.workdir / checkpoints.FOLDER
-    for _ in range(1500):
-      if any(saved.name.isdigit() for saved in folder.glob('*')):
-        return
-      time.sleep(0.1)
-    raise AssertionError(f'no checkpoint: {self.text(0)}')
-
-  def last_words(self, i):
-    """The last line of a process that was lost; a child of it tells it."""
-    for _ in range(300):
-      last = self.text(i).splitlines()[-1]
-      if last.startswith('error: '):
-        return last
-      time.sleep(0.1)
-    raise AssertionError(f'no last words: {self.text(i)}')
+    found = until(lambda: any(s.name.isdigit() for s in folder.glob('*')))
+    assert found, f'no checkpoint: {self.text(0)}'
 
   def finish(self, timeout=200):
     """Exit codes."""
@@ -160,7 +163,7 @@ def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
   begun = time.time()
   assert job.processes[0].wait(100) != 0
   assert time.time() - begun < 60
-  last = job.last_words(0)
+  last = last_words(job.logs[0])
   assert last.startswith('error: process 0 of 2 ended because'), last
   assert 'another process died' in last
   steps = checkpoints.Checkpoints(killed).latest() + 4
@@ -179,6 +182,57 @@ def test_sigterm_to_one_host_stops_both_at_the_same_step(tmp_path, run):
   step = checkpoints.Checkpoints(stopped).latest()
   assert f'stopped at step {step}; the same command' in job.text(0)
   assert checkpoints.Checkpoints(stopped).steps()[0] < step
+
+
+@pytest.mark.parametrize(
+  'program',
+  [
+    pytest.param("raise TimeoutError('a barrier')", id='an error'),
+    pytest.param('pass', id='its own end'),
+  ],
+)
+def test_last_words_are_told_however_the_loss_comes_out(tmp_path, program):
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    port = free.getsockname()[1]
+  log, ready = tmp_path / 'log', tmp_path / 'ready'
+  lines = [
+    'import pathlib, sys, time, jax',
+    'from mmjax.parallel import hosts',
+    'hosts.HEARTBEAT, hosts.END = 10, 5',
+    f'hosts.connect("localhost:{port}", 2, int(sys.argv[1]))',
+    'with hosts.ending_together():',
+    '  assert jax.process_count() == 2',
+    '  if sys.argv[1] == "1":',
+    f'    pathlib.Path({str(ready)!r}).touch()',
+    '    time.sleep(100)',
+    f'  while not pathlib.Path({str(ready)!r}).exists(): time.sleep(0.1)',
+    f'  {program}',
+  ]
+  environment = {
+    **os.environ,
+    'PYTHONPATH': str(HERE.parent.parent),
+    'JAX_PLATFORMS': 'cpu',
+  }
+  with log.open('w') as out:
+    first, other = (
+      subprocess.Popen(
+        [sys.executable, '-c', '\n'.join(lines), str(i)],
+        stdout=out if i == 0 else subprocess.DEVNULL,
+        stderr=subprocess.STDOUT if i == 0 else subprocess.DEVNULL,
+        env=environment,
+      )
+      for i in range(2)
+    )
+  try:
+    until(ready.exists)
+    other.kill()
+    assert first.wait(60) != 0
+  finally:
+    first.kill()
+    other.kill()
+  last = last_words(log)
+  assert last.startswith('error: process 0 of 2 ended because'), last
 
 
 def test_one_of_the_flags_alone_is_refused(tmp_path, run):
