@@ -54,7 +54,7 @@ SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={sock}
+AuthInfo=socket={sock},cred_expire=20
 CredType=cred/munge
 StateSaveLocation={tmp_path}/state
 SlurmdSpoolDir={tmp_path}/spool
