@@ -131,11 +131,13 @@ def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
     build = build_of(config.experiment)
     return loop.run(config, build, workdir, report=report)
 
-  shown = (
-    contextlib.nullcontext() if study is None else table.Table(study.whole)
-  )
+  shown = contextlib.nullcontext() if study is None else _table(study)
   with shown:
     return worker.work(sweep, study, values.workdir, train)
+
+
+def _table(study: study_lib.Study) -> table.Table:
+  return table.Table(study.whole, living=study.living)
 
 
 def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
@@ -165,7 +167,7 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
       sys.exit(done.returncode)
     study.note(checked=True)
   study.queue()
-  with workers, table.Table(study.whole):
+  with workers, _table(study):
     for number in (signal.SIGINT, signal.SIGTERM):
       signal.signal(number, workers.stop)
     codes = workers.wait()

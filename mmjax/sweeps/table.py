@@ -1,10 +1,11 @@
 """How a sweep stands: a live table on a terminal, else a line a trial."""
 
+import collections
 import math
 import statistics
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, TextIO
 
 import optuna
@@ -23,6 +24,8 @@ class Table:
 
   Args:
     study: to look at; any process may have it.
+    living: numbers of the trials that a worker runs, of `Study.living`; others
+      that have begun are shown as stopped.
     stream: where to; by default the process's standard output as it is now.
     every: seconds between looks.
   """
@@ -31,10 +34,11 @@ class Table:
     self,
     study: optuna.Study,
     *,
+    living: Callable[[], Set[int]] | None = None,
     stream: TextIO | None = None,
     every: float = 2.0,
   ):
-    self._study, self._every = study, every
+    self._study, self._living, self._every = study, living, every
     self._console = console.Console(
       file=sys.stdout if stream is None else stream, highlight=False
     )
@@ -61,7 +65,7 @@ class Table:
     if self._console.is_terminal:
       self._live.stop()
     else:
-      self._console.print(rendered(self._study))
+      self._console.print(self._rendered())
 
   def _watch(self) -> None:
     while not self._end.wait(self._every):
@@ -69,21 +73,31 @@ class Table:
 
   def _look(self) -> None:
     if self._console.is_terminal:
-      self._live.update(rendered(self._study), refresh=True)
+      self._live.update(self._rendered(), refresh=True)
       return
     for trial in _trials(self._study):
       if trial.state in _DONE and trial.number not in self._said:
         self._said.add(trial.number)
         self._console.print(line(self._study, trial), soft_wrap=True)
 
+  def _rendered(self) -> table.Table:
+    return rendered(self._study, self._living() if self._living else None)
 
-def rendered(study: optuna.Study) -> table.Table:
-  """The running trials, the best ones, and how far all are."""
+
+def rendered(
+  study: optuna.Study, living: Set[int] | None = None
+) -> table.Table:
+  """The running trials, the best ones, and how far all are.
+
+  Args:
+    study: to look at.
+    living: numbers of the trials that a worker runs, where that is known.
+  """
   trials = _trials(study)
   metrics = study.user_attrs['sweep']['metric']
   fields = list(study.user_attrs['sweep']['space'])
   out = table.Table(
-    box=box.SIMPLE_HEAD, title=summary(study), title_justify='left'
+    box=box.SIMPLE_HEAD, title=summary(study, living), title_justify='left'
   )
   out.add_column('trial', justify='right', no_wrap=True)
   out.add_column('state', no_wrap=True)
@@ -97,7 +111,7 @@ def rendered(study: optuna.Study) -> table.Table:
   for trial in _shown(study, trials):
     values = [number(trial.params.get(path, '')) for path in fields]
     style = 'bold' if trial.number in first else None
-    state = trial.state.name.lower() + (' *' if trial.number in first else '')
+    state = _state(trial, living) + (' *' if trial.number in first else '')
     out.add_row(
       str(trial.number),
       state,
@@ -110,14 +124,19 @@ def rendered(study: optuna.Study) -> table.Table:
   return out
 
 
-def summary(study: optuna.Study) -> str:
-  """One line: how many trials in which state, the best, and the time left."""
+def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
+  """One line: how many trials in which state, the best, and the time left.
+
+  Args:
+    study: to look at.
+    living: numbers of the trials that a worker runs, where that is known.
+  """
   trials = _trials(study)
-  counts = [
-    f'{sum(t.state == state for t in trials)} {state.name.lower()}'
-    for state in State
-    if any(t.state == state for t in trials)
-  ]
+  states = collections.Counter(
+    _state(trial, living)
+    for trial in sorted(trials, key=lambda trial: trial.state)
+  )
+  counts = [f'{count} {state}' for state, count in states.items()]
   parts = [f'{study.study_name}: {len(trials)} trials', ', '.join(counts)]
   found = best.trials(study)
   if len(study.directions) > 1:
@@ -142,6 +161,14 @@ def line(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> str:
     out += f'  {name} {value:.4g}'
   reason = trial.user_attrs.get('reason', '').splitlines()
   return f'{out}  ({fields})' + (f': {reason[0]}' if reason else '')
+
+
+def _state(trial: optuna.trial.FrozenTrial, living: Set[int] | None) -> str:
+  """As people call it; Optuna has none for what was stopped on its way."""
+  running = trial.state == State.RUNNING
+  if running and living is not None and trial.number not in living:
+    return 'stopped'
+  return trial.state.name.lower()
 
 
 def noise_of(trials: Sequence[optuna.trial.FrozenTrial]) -> float | None:

@@ -6,7 +6,8 @@ import io
 import optuna
 import trivial
 
-from mmjax.sweeps import table
+from mmjax.sweeps import storage, sweep, table
+from mmjax.sweeps import study as study_lib
 
 
 def test_a_line_each_trial_and_a_table_at_the_end(tmp_path):
@@ -38,6 +39,21 @@ def test_a_terminal_has_a_live_table(tmp_path):
   with table.Table(study, stream=stream, every=0.01):
     pass
   assert 'complete *' in stream.getvalue()
+
+
+def test_a_trial_that_nobody_runs_is_stopped(tmp_path):
+  loaded = sweep.load(trivial.write(tmp_path, trials=2))
+  opened = storage.open_storage('journal', tmp_path)
+  begun = study_lib.Study(loaded, opened, 'lr')
+  begun.queue()
+  with begun.take().claim:
+    assert '1 running, 1 waiting' in table.summary(begun.whole, begun.living())
+  assert '1 stopped, 1 waiting' in table.summary(begun.whole, begun.living())
+  stream = io.StringIO()
+  with table.Table(begun.whole, living=begun.living, stream=stream):
+    pass
+  (row,) = [text for text in stream.getvalue().splitlines() if '0/9' in text]
+  assert row.split()[:2] == ['0', 'stopped']
 
 
 def test_time_left_counts_who_runs():
