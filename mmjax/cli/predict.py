@@ -77,7 +77,10 @@ def _ask(run, picture, args) -> list[str]:
     scores = np.asarray(
       run.encode_text(args.text) @ run.encode_image(picture)[0]
     )
-    return [f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)]
+    return [
+      'cosine  text',
+      *(f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)),
+    ]
   if args.question is None:
     return run.caption(picture, beam_size=args.beam_size)
   _tell_cut(run, [args.question], run.preprocess.question_length)
@@ -85,9 +88,10 @@ def _ask(run, picture, args) -> list[str]:
     return run.answer(picture, args.question, beam_size=args.beam_size)
   logits = run.answer_logits(run.question_batch(picture, args.question))[0]
   shares = np.exp(logits - np.logaddexp.reduce(logits))
+  best = np.argsort(-shares)[:3]
   return [
-    f'{shares[i]:6.1%}  {run.preprocess.answers[i]}'
-    for i in np.argsort(-shares)[:3]
+    ' share  answer',
+    *(f'{shares[i]:6.1%}  {run.preprocess.answers[i]}' for i in best),
   ]
 
 

@@ -141,12 +141,14 @@ def test_predict_and_report(data_dir, tmp_path, capsys):
   capsys.readouterr()
 
   assert cli.main([*ask, '--question=what color is the circle?']) == 0
-  answers = capsys.readouterr().out.splitlines()
+  head, *answers = capsys.readouterr().out.splitlines()
+  assert head.split() == ['share', 'answer']
   assert len(answers) == 3
   assert all('%' in line for line in answers)
 
   assert cli.main([*ask, '--text=a red circle', '--text=a blue star']) == 0
   ranked = capsys.readouterr().out
+  assert ranked.startswith('cosine  text\n')
   assert 'a red circle' in ranked
   assert 'a blue star' in ranked
 
