@@ -44,7 +44,7 @@ class Settings:
     name: of the data set; lower-case letters, digits and _.
     splits: names with shares that make 1.
     group_by: field whose values are never shared by two splits. Without it, the
-      rows of one image stay together, and samples of one key.
+      samples of one key stay together.
     on_error: 'stop', or 'skip' to list unreadable records in `SKIPPED_FILE`.
     language: which to take of captions by language.
     vocab_size: most ids of the tokenizer.
@@ -199,30 +199,34 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     super().__init__(**kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
-    dealt = collections.defaultdict(list)
-    seen = set()
+    # Split -> id -> the raw records that make one together.
+    dealt = collections.defaultdict(lambda: collections.defaultdict(list))
+    seen = {}
     for raw in self._read():
       try:
         split = self._deal(raw, seen)
       except (ValueError, OSError) as error:
         self._refuse(raw, error)
       else:
-        dealt[split].append(raw)
+        dealt[split][raw.id].append(raw)
     if not dealt:
       raise ValueError(
         f'there are no records to import; {len(self._skipped)} were skipped'
       )
     # TFDS has no empty splits.
     return {
-      split: self._records(split, dealt[split])
+      split: self._records(split, list(dealt[split].values()))
       for split in self._settings.splits
       if dealt[split]
     }
 
-  def _deal(self, raw: raw_records.RawRecord, seen: set[str]) -> str:
-    if raw.id in seen:
+  def _deal(
+    self, raw: raw_records.RawRecord, seen: dict[str, tuple[bool, str]]
+  ) -> str:
+    """Its split; `seen` gets whether it is a part, and its group, by its id."""
+    is_part, before = seen.get(raw.id, (True, None))
+    if not (is_part and raw.is_part) and before is not None:
       raise ValueError(f'the id {raw.id!r} is taken by a record before it')
-    seen.add(raw.id)
     fields = raw.read_fields()
     group = raw.group
     field = self._settings.group_by
@@ -232,25 +236,38 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
           f'there is no field {field!r} to group by among {", ".join(fields)}'
         )
       group = str(fields[field])
+    if before not in (None, group):
+      raise ValueError(
+        f'its {field} is {group!r}, but that of a row before it with the same '
+        f'image is {before!r}; records of one {field} share a split'
+      )
+    seen[raw.id] = raw.is_part, group
     return splitting.deal(group, self._settings.splits)
 
   def _records(
-    self, split: str, raws: list[raw_records.RawRecord]
+    self, split: str, wholes: list[list[raw_records.RawRecord]]
   ) -> Iterator[records.Record]:
     count = 0
-    for raw in raws:
-      try:
-        record = raw_records.to_record(raw, self._settings.language)
-      except (ValueError, OSError) as error:
-        self._refuse(raw, error)
-      else:
+    for raws in wholes:
+      parts, image = [], None
+      for raw in raws:
+        try:
+          part = raw_records.to_record(
+            raw, self._settings.language, image=image
+          )
+        except (ValueError, OSError) as error:
+          self._refuse(raw, error)
+        else:
+          image = part['image']
+          parts.append(part)
+      if parts:
         count += 1
-        self._has_image |= bool(record['image'])
-        yield record
+        self._has_image |= bool(image)
+        yield raw_records.merge(parts)
     if not count:
       raise ValueError(
-        f'none of the {len(raws)} records of split {split} can be read; the '
-        f'last one, {raw.where}: {self._skipped[-1]["reason"]}'
+        f'none of the {len(wholes)} records of split {split} can be read; the '
+        f'last one, {raws[-1].where}: {self._skipped[-1]["reason"]}'
       )
 
   def _refuse(self, raw: raw_records.RawRecord, error: Exception) -> None:

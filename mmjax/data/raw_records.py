@@ -13,7 +13,8 @@ All further fields become metadata.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mmjax.data import images, records
@@ -35,6 +36,7 @@ class RawRecord:
     read_fields: reads its fields; raises ValueError where it can't.
     read_image: reads its encoded image, b'' for none; raises ValueError or
       OSError where it can't.
+    is_part: whether all such of one id are one record together.
   """
 
   id: str
@@ -42,14 +44,18 @@ class RawRecord:
   group: str
   read_fields: Callable[[], Fields]
   read_image: Callable[[], bytes]
+  is_part: bool = False
 
 
-def to_record(raw: RawRecord, language: str = 'en') -> records.Record:
+def to_record(
+  raw: RawRecord, language: str = 'en', *, image: bytes | None = None
+) -> records.Record:
   """Reads a raw record and checks it, its image by decoding it.
 
   Args:
     raw: where to read.
     language: which to take of captions by language.
+    image: the encoded image, if it was read and checked before.
 
   Raises:
     ValueError: it can't be read, or its fields can't be understood.
@@ -63,9 +69,10 @@ def to_record(raw: RawRecord, language: str = 'en') -> records.Record:
       'there is neither a caption nor a question among the fields '
       f'{", ".join(fields) or "(none)"}'
     )
-  image = raw.read_image()
-  if image:
-    images.decode(image)
+  if image is None:
+    image = raw.read_image()
+    if image:
+      images.decode(image)
   used = _ABOUT_CAPTIONS + (_ABOUT_QUESTIONS if questions else ())
   metadata = {key: fields[key] for key in fields if key not in used}
   if isinstance(fields.get('captions'), dict):
@@ -75,6 +82,27 @@ def to_record(raw: RawRecord, language: str = 'en') -> records.Record:
     'image': image,
     'captions': captions,
     'questions': questions,
+    'metadata': metadata,
+  }
+
+
+def merge(parts: Sequence[records.Record]) -> records.Record:
+  """One record of those of one image: all captions, all questions.
+
+  Metadata in which they differ become a list of each one's, None where it has
+  none.
+  """
+  if len(parts) == 1:
+    return parts[0]
+  captions = itertools.chain(*(part['captions'] for part in parts))
+  metadata = {}
+  for key in dict.fromkeys(key for part in parts for key in part['metadata']):
+    values = [part['metadata'].get(key) for part in parts]
+    same = all(value == values[0] for value in values)
+    metadata[key] = values[0] if same else values
+  return parts[0] | {
+    'captions': list(dict.fromkeys(captions)),
+    'questions': list(itertools.chain(*(p['questions'] for p in parts))),
     'metadata': metadata,
   }
 

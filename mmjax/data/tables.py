@@ -15,7 +15,7 @@ def read_jsonl(
   paths: Sequence[pathlib.Path],
 ) -> Iterator[raw_records.RawRecord]:
   """The rows of files with one JSON object a line; empty lines don't count."""
-  seen = collections.Counter()
+  names = _Names()
   for path in paths:
     with path.open('rb') as file:
       for number, line in enumerate(file, 1):
@@ -28,7 +28,7 @@ def read_jsonl(
         except ValueError as error:
           yield _bad(path, number, f'not a JSON object: {error}')
         else:
-          yield _raw(path, number, row, seen)
+          yield _raw(path, number, row, names)
 
 
 def read_csv(
@@ -41,7 +41,7 @@ def read_csv(
   Raises:
     ValueError: a file has no header.
   """
-  seen = collections.Counter()
+  names = _Names()
   for path in paths:
     with path.open(encoding='utf-8-sig', newline='') as file:
       reader = csv.DictReader(file)
@@ -57,27 +57,46 @@ def read_csv(
           )
           continue
         cells = {key: _cell(text) for key, text in row.items() if text}
-        yield _raw(path, number, cells, seen)
+        yield _raw(path, number, cells, names)
+
+
+class _Names:
+  """Ids of rows that bring none: their image's, or their place."""
+
+  def __init__(self):
+    self._of: dict[Any, str] = {}
+    self._seen = collections.Counter()
+
+  def name(self, what: Any, name: str) -> str:
+    """The same for the same thing; things of one name get a number behind."""
+    if what not in self._of:
+      self._seen[name] += 1
+      number = self._seen[name]
+      self._of[what] = name if number == 1 else f'{name}#{number}'
+    return self._of[what]
 
 
 def _raw(
-  path: pathlib.Path, number: int, row: dict[str, Any], seen: dict[str, int]
+  path: pathlib.Path, number: int, row: dict[str, Any], names: _Names
 ) -> raw_records.RawRecord:
   fields = {key: row[key] for key in row if key not in ('id', 'image')}
   image = row.get('image')
   if image is not None:
     fields['file'] = image
-  name = str(row.get('id') or image or f'{path.stem}-{number}')
-  if 'id' not in row:
-    # An image may have several rows, one a caption or question.
-    seen[name] += 1
-    name = name if seen[name] == 1 else f'{name}#{seen[name]}'
+  if row.get('id') is not None:
+    name = str(row['id'])
+  elif image is not None:
+    name = names.name(path.parent / str(image), str(image))
+  else:
+    name = names.name((path, number), f'{path.stem}-{number}')
   return raw_records.RawRecord(
     id=name,
     where=f'{path.name}, line {number}',
     group=str(image or name),
     read_fields=functools.partial(dict, fields),
     read_image=functools.partial(_image, path.parent, image),
+    # An image may have several rows, one a caption or question.
+    is_part=row.get('id') is None and image is not None,
   )
 
 

@@ -15,11 +15,9 @@ def table(tmp_path):
   (tmp_path / 'a.png').write_bytes(
     shapes_drawing.png(np.zeros((5, 7, 3), np.uint8))
   )
-  rows = [
-    {'image': 'a.png', 'caption': f'text {i}', 'tags': ['zebrazebra']}
-    for i in range(20)
-  ]
-  rows += [{'image': 'a.png', 'question': 'why?', 'answer': 'so'}]
+  rows = [{'caption': f'text {i}', 'tags': ['zebrazebra']} for i in range(20)]
+  rows += [{'question': 'why?', 'answer': 'so'}]
+  rows = [{'id': i, 'image': 'a.png', **row} for i, row in enumerate(rows)]
   path = tmp_path / 'rows.jsonl'
   path.write_text('\n'.join(map(json.dumps, rows)))
   return path

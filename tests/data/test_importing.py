@@ -107,10 +107,10 @@ def test_splits_do_not_depend_on_what_else_is_there(tmp_path):
 @pytest.mark.parametrize('format', ['jsonl', 'csv'])
 def test_tables(tmp_path, format):
   rows = [
-    {'image': 'a.png', 'caption': f'text {i}', 'place': f'p{i % 3}'}
+    {'image': f'{i}.png', 'caption': f'text {i}', 'place': f'p{i % 3}'}
     for i in range(7)
   ]
-  path = _jsonl(tmp_path, rows)
+  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
   if format == 'csv':
     path = tmp_path / 'rows.csv'
     lines = [','.join(row.values()) for row in rows]
@@ -121,24 +121,53 @@ def test_tables(tmp_path, format):
   assert {row['captions'][0] for row in found} == {
     f'text {i}' for i in range(7)
   }
-  assert found[0]['metadata']['file'] == 'a.png'
+  assert {row['metadata']['file'] for row in found} == {
+    row['image'] for row in rows
+  }
   tokenizer = tokenizers.Tokenizer.load(found.folder / 'tokenizer.json')
   assert len(tokenizer.tokens('text')) == 1
 
 
-def test_rows_of_an_image_share_a_split(tmp_path):
+def test_rows_of_an_image_become_one_record(tmp_path):
   images = [f'{i}.png' for i in range(20)]
   rows = [
-    {'image': image, 'question': f'{n}?', 'answer': 'x'}
-    for n in range(3)
+    {'image': image, 'caption': text, 'by': f'writer {n}', 'place': 'Bonn'}
+    for n, text in enumerate(['a', 'b', 'a'])
     for image in images
   ]
+  rows += [{'image': '3.png', 'question': 'red?', 'answer': 'no'}]
   _import('jsonl', _jsonl(tmp_path, rows, images), tmp_path)
-  train, test = (
-    {row['metadata']['file'] for row in _open(split, tmp_path)}
+  found = {
+    record['id']: record
     for split in ('train', 'test')
+    for record in _open(split, tmp_path)
+  }
+  assert sorted(found) == sorted(images)
+  assert all(record['captions'] == ['a', 'b'] for record in found.values())
+  assert [q['question'] for q in found['3.png']['questions']] == ['red?']
+  assert found['4.png']['metadata'] == {
+    'by': ['writer 0', 'writer 1', 'writer 2'],
+    'place': 'Bonn',
+    'file': '4.png',
+  }
+
+
+def test_a_bad_row_of_an_image_does_not_take_the_others_along(tmp_path):
+  rows = [{'image': 'a.png', 'caption': text} for text in ('x', '', 'y')]
+  path = _jsonl(tmp_path, rows, ['a.png'])
+  folder = _import(
+    'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
   )
-  assert train.isdisjoint(test) and len(train | test) == 20
+  (record,) = _open('train', tmp_path)
+  assert record['captions'] == ['x', 'y']
+  assert 'line 2' in (folder / 'skipped.jsonl').read_text()
+
+
+def test_an_image_of_two_groups(tmp_path):
+  rows = [{'image': 'a.png', 'caption': 'x', 'by': name} for name in 'ab']
+  path = _jsonl(tmp_path, rows, ['a.png'])
+  with pytest.raises(ValueError, match=r"line 2: its by is 'b', .* is 'a'"):
+    _import('jsonl', path, tmp_path, group_by='by')
 
 
 @pytest.mark.parametrize(

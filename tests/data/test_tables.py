@@ -23,11 +23,21 @@ def test_csv_rows(tmp_path):
     'file': 'dog.png',
   }
   assert first.read_image() == b'dog'
-  # One image, two rows: other ids, the same group.
-  assert (second.id, second.group) == ('dog.png#2', 'dog.png')
+  assert first.is_part and second.is_part and not third.is_part
+  assert (second.id, second.group) == ('dog.png', 'dog.png')
   assert second.read_fields() == {'caption': ['a', 'b'], 'file': 'dog.png'}
   assert third.id == 'pets-5' and third.read_image() == b''
   assert third.read_fields()['caption'] == '[text] of two\nlines]'
+
+
+def test_other_images_of_one_name_have_other_ids(tmp_path):
+  paths = [tmp_path / name / 'rows.csv' for name in 'ab']
+  for path in paths:
+    path.parent.mkdir()
+    path.write_text('image,caption\ndog.png,a dog\n,a text\ndog.png,a pet\n')
+  ids = [row.id for row in tables.read_csv(paths)]
+  assert ids[:3] == ['dog.png', 'rows-3', 'dog.png']
+  assert ids[3:] == ['dog.png#2', 'rows-3#2', 'dog.png#2']
 
 
 def test_jsonl_rows(tmp_path):
