@@ -221,9 +221,11 @@ class _Read:
     for attempt in range(MAX_REPLACEMENTS):
       try:
         example = self(index, rng)
-      except ValueError:
+      except ValueError as error:
         if self.on_error == 'raise':
-          raise
+          raise ValueError(
+            f"{error}, or set data.on_error='replace' to train without it"
+          ) from error
         index = int(rng.integers(len(self.source)))
         continue
       if self.on_error == 'replace':
@@ -245,8 +247,7 @@ class _Read:
       example = self.preprocess(record, rng)
     except Exception as error:
       raise ValueError(
-        f'record {name} cannot be read: {error}; repair it, or set '
-        "on_error to 'replace' to go on without it"
+        f'record {name} cannot be read: {error}; repair it'
       ) from error
     example['index'] = np.int64(index)
     return example

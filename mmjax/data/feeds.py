@@ -101,8 +101,12 @@ def open_feed(
     text_fields_in_evaluation=data['text_fields_in_evaluation'],
   )
   first = sources.Subset(train, range(min(2, len(train))))
-  with batches.eval_batches(first, preprocessor, 2) as ahead:
-    init_batch = {key: v for key, v in next(ahead).items() if key != 'mask'}
+  with batches.eval_batches(
+    first, preprocessor, 2, on_error=data['on_error']
+  ) as ahead:
+    init_batch = next(ahead)
+  for key in ('mask', 'replaced'):
+    init_batch.pop(key, None)
   return Feed(
     preprocess=preprocessor,
     train=batches.TrainBatches(

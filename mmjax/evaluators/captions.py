@@ -65,21 +65,25 @@ class Captions:
     self._written: list[str] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value), over the records that have captions.
+    """Yields (name, value), over the records with an image and captions.
 
     Raises:
-      ValueError: if none has.
+      ValueError: if there is none.
     """
     captions = [
       self._source.read_texts(i)['captions'] for i in range(self._num)
     ]
-    self._captioned = [i for i, of_image in enumerate(captions) if of_image]
-    if not self._captioned:
+    if not any(captions):
       raise ValueError(
         f'none of {self._num} records has a caption to compare with; use a '
         'data set with captions, or map its features with `fields`'
       )
-    everything = self._write(params)
+    everything, pictured = self._write(params)
+    self._captioned = [int(i) for i in pictured if captions[i]]
+    if not self._captioned:
+      raise ValueError(
+        f'none of {self._num} records has both an image and a caption'
+      )
     written = self._written = [everything[i] for i in self._captioned]
     references = self._references = [captions[i] for i in self._captioned]
     others = [of_image[0] for of_image in references]
@@ -116,8 +120,9 @@ class Captions:
       cells, title=f'{self._name}: written captions (green: a reference)'
     )
 
-  def _write(self, params: Params) -> list[str]:
-    written = []
+  def _write(self, params: Params) -> tuple[list[str], np.ndarray]:
+    """Texts about all records, and the indices of those with an image."""
+    written, there = [], []
     with batching.eval_batches(
       self._source,
       self._preprocess,
@@ -128,7 +133,8 @@ class Captions:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
         tokens = self._generate(params, arrays)
         written += [self._preprocess.tokenizer.decode(row) for row in tokens]
-    return written[: self._num]
+        there.append(batch['image_mask'])
+    return written, np.flatnonzero(np.concatenate(there)[: self._num])
 
 
 def attribute_accuracy(

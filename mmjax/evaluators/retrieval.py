@@ -19,7 +19,8 @@ Predict = Callable[[Params, Batch], Any]
 class Retrieval:
   """Finds texts for images and images for texts.
 
-  All captions of an image count as its own. Yields, for k of 1, 5 and 10,
+  All captions of an image count as its own; records without an image are left
+  out, those without a caption only distract. Yields, for k of 1, 5 and 10,
   `NAME/image_to_text_rK` and `NAME/text_to_image_rK`, `NAME/mean_r1` over both
   ways, and `NAME/chance_r1`, the mean R@1 of a random order.
 
@@ -60,11 +61,20 @@ class Retrieval:
     self._shown: list[contact_sheet.Cell] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value)."""
-    image_vectors = self._images(params)
+    """Yields (name, value).
+
+    Raises:
+      ValueError: if no record has an image.
+    """
+    image_vectors, pictured = self._images(params)
+    if not len(pictured):
+      raise ValueError(
+        f'none of {self._num} records has an image to find; use a data set '
+        'with images, or map its features with `fields`'
+      )
     texts, owners = [], []
     galleries = collections.defaultdict(list)
-    for i in range(self._num):
+    for i in map(int, pictured):
       record = self._source.read_texts(i)
       of_record = self._preprocess.evaluation_texts(record)
       texts += of_record
@@ -77,7 +87,7 @@ class Retrieval:
       for key, value in self._gallery(
         members, image_vectors, text_vectors, owners
       ):
-        totals[key] += value * len(members) / self._num
+        totals[key] += value * len(members) / len(pictured)
     first = np.asarray(next(iter(galleries.values())))
     self._show(first, image_vectors, text_vectors, texts, owners)
     for key, value in totals.items():
@@ -116,8 +126,9 @@ class Retrieval:
     # Any of c captions among c * n, or one image among n.
     yield 'chance_r1', 1 / len(members)
 
-  def _images(self, params: Params) -> np.ndarray:
-    vectors = []
+  def _images(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of all records, and the indices of those with an image."""
+    vectors, there = [], []
     with batching.eval_batches(
       self._source,
       self._preprocess,
@@ -127,7 +138,11 @@ class Retrieval:
       for batch in ahead:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
         vectors.append(self._embed_images(params, arrays))
-    return np.concatenate(vectors)[: self._num]
+        there.append(batch['image_mask'])
+    return (
+      np.concatenate(vectors)[: self._num],
+      np.flatnonzero(np.concatenate(there)[: self._num]),
+    )
 
   def _texts(self, params: Params, texts: Sequence[str]) -> np.ndarray:
     length, size = self._preprocess.text_length, self._batch_size

@@ -200,7 +200,8 @@ DATA = {
   'on_error': Field(
     'str',
     'raise',
-    'what an unreadable record does',
+    'what an unreadable record does in training; it always stops evaluation, '
+    'whose numbers are of all records',
     choices=('raise', 'replace'),
     later=True,
   ),

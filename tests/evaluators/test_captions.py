@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax import evaluators
-from mmjax.data import shapes_captions
+from mmjax.data import shapes_captions, sources
 
 Thing = collections.namedtuple('Thing', 'color shape')
 ROWS = (
@@ -66,6 +66,23 @@ def test_records_without_captions_are_left_out(
     make_source(rows), preprocessor, number_of, ('a cat', 'a dog', 'a hen')
   )
   assert values['captions/exact'] == 1 / 2
+
+
+def test_records_without_images_are_left_out(
+  make_source, preprocessor, number_of
+):
+  records = list(make_source(ROWS))
+  records[1]['image'] = b''
+  source = sources.ListSource(records)
+  evaluator, values = run(
+    source, preprocessor, number_of, ('a cat', 'a dog', 'a hen')
+  )
+  assert values['captions/exact'] == 1 / 2
+  assert evaluator.picture() is not None
+  for record in records:
+    record['image'] = b''
+  with pytest.raises(ValueError, match='both an image and a caption'):
+    run(source, preprocessor, number_of, ('a cat', 'a dog', 'a hen'))
 
 
 def test_a_source_without_captions_is_refused(

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from mmjax import evaluators
+from mmjax.data import sources
 
 # Captions start with 'a', 'b', ...: what the fake model knows of them.
 ROWS = (
@@ -21,8 +22,14 @@ def unit(angle):
 def evaluate(make_source, preprocessor, number_of):
   first = {c: preprocessor.tokenizer.encode(c, 3)[0][1] for c in 'abcd'}
 
-  def run(texts, rows=ROWS, **settings):
-    """Image i lies at angle i; `texts` gives captions' angles."""
+  def run(texts, rows=ROWS, blank=(), **settings):
+    """Image i lies at angle i; `texts` gives captions' angles.
+
+    Records `blank` have no image.
+    """
+    records = list(make_source(rows))
+    for i in blank:
+      records[i]['image'] = b''
 
     def embed_images(params, batch):
       return unit(params * number_of(batch['image']))
@@ -36,7 +43,7 @@ def evaluate(make_source, preprocessor, number_of):
     evaluator = evaluators.Retrieval(
       embed_images,
       embed_texts,
-      make_source(rows),
+      sources.ListSource(records),
       preprocessor,
       batch_size=2,
       **settings,
@@ -82,6 +89,21 @@ def test_only_the_first_records(evaluate):
   _, values = evaluate({'a': 0.1, 'b': 0.2, 'c': 1.0}, num_examples=2)
   assert values['retrieval/mean_r1'] == 1
   assert values['retrieval/chance_r1'] == 1 / 2
+
+
+def test_records_without_images_are_left_out(evaluate, make_source):
+  # 'b' would be the image's first, and 'd' would find it.
+  rows = ({'captions': ('a',)}, {'captions': ('b',)}, {'captions': ('d',)})
+  angles = {'a': 0.1, 'b': 0.0, 'd': 2.1}
+  _, values = evaluate(angles, rows=rows)
+  assert values['retrieval/image_to_text_r1'] == 1 / 3
+  evaluator, values = evaluate(angles, rows=rows, blank=(1,))
+  assert values['retrieval/image_to_text_r1'] == 1
+  assert values['retrieval/text_to_image_r1'] == 1
+  assert values['retrieval/chance_r1'] == 1 / 2
+  assert evaluator.picture() is not None
+  with pytest.raises(ValueError, match='none of 3 records has an image'):
+    evaluate(angles, rows=rows, blank=(0, 1, 2))
 
 
 def test_a_record_without_captions_only_distracts(evaluate):
