@@ -16,6 +16,7 @@ from mmjax.train import experiment, main, rebuild
 
 def build(config) -> experiment.Experiment:
   """Makes the experiment that a config describes."""
+  rebuild.check_parts(config)
   num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   feed = feeds.open_feed(
     config.data,

@@ -23,6 +23,7 @@ def build(config, blind=None) -> experiment.Experiment:
     config: a completed config.
     blind: the results of the twin that sees no image.
   """
+  rebuild.check_parts(config)
   losses = objectives.build(config.objectives, blind=config.data.blind)
   num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   feed = feeds.open_feed(

@@ -4,6 +4,7 @@ The dicts below are the only place where names become classes.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,14 @@ _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
 }
+# Settings, by name, that are shares of what is dropped, or more than 0.
+_SHARES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
+_POSITIVE = (
+  *('buckets', 'embed_dim', 'frames', 'head_dim', 'max_distance', 'max_length'),
+  *('merge', 'mlp_dim', 'num_heads', 'num_kv_heads', 'number', 'out_width'),
+  *('patch_size', 'stem_width', 'vocab_size', 'width'),
+  *('logit_scale_init', 'logit_scale_max', 'norm_epsilon', 'rope_theta'),
+)
 _DERIVED = ('dtype', 'parent', 'name', 'num_answers', *_SPECIALS)
 
 
@@ -96,8 +105,8 @@ def build(
     dtype: of the computation.
 
   Raises:
-    ValueError: for an unknown name or setting, or a value of the wrong type;
-      it names the field and what would be legal.
+    ValueError: for an unknown name or setting, or a value of the wrong type or
+      out of range; it names the field and what would be legal.
   """
   lengths = {
     'text': text_length,
@@ -207,7 +216,7 @@ def _make(
   for name, value in settings.items():
     if name not in legal:
       raise ValueError(f'{where}.{name} is unknown; {cls.__name__} has {legal}')
-    _check_type(f'{where}.{name}', value, hints[name])
+    _check_value(f'{where}.{name}', value, hints[name])
     if name == 'vocab_size' and value < derived[name]:
       raise ValueError(
         f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
@@ -241,7 +250,21 @@ def _check_nested(
       raise ValueError(
         f'{where}.{name} is unknown; a {cls.__name__} has {legal}'
       )
-    _check_type(f'{where}.{name}', value, hints[name])
+    _check_value(f'{where}.{name}', value, hints[name])
+
+
+def _check_value(field: str, value: Any, hint: Any) -> None:
+  _check_type(field, value, hint)
+  if not isinstance(value, int | float) or isinstance(value, bool):
+    return
+  name = field.rpartition('.')[2]
+  if name in _SHARES and not 0 <= value < 1:
+    raise ValueError(f'{field} must be at least 0 and less than 1, got {value}')
+  if name in _POSITIVE and not 0 < value < math.inf:
+    raise ValueError(f'{field} must be more than 0, got {value}')
+  # Layers are counted from the end, too.
+  if isinstance(value, int) and value < 0 and name != 'layer':
+    raise ValueError(f'{field} must be at least 0, got {value}')
 
 
 def _check_type(field: str, value: Any, hint: Any) -> None:

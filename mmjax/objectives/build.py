@@ -1,6 +1,7 @@
 """Objectives from plain data."""
 
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,8 +35,8 @@ def build(
     By name, the weight and the objective.
 
   Raises:
-    ValueError: for an unknown objective or setting, a negative weight, or if
-      none is left.
+    ValueError: for an unknown objective or setting, a value of the wrong type
+      or out of range, or if none is left.
   """
   built = {}
   for name, settings in config.items():
@@ -45,17 +46,24 @@ def build(
       )
     settings = dict(settings)
     weight = settings.pop('weight', 1.0)
-    if weight < 0:
+    if type(weight) not in (int, float) or not 0 <= weight < math.inf:
       raise ValueError(
-        f'objectives.{name}.weight must be at least 0, got {weight}'
+        f'objectives.{name}.weight must be a number from 0, got {weight!r}'
       )
-    legal = sorted(inspect.signature(OBJECTIVES[name]).parameters)
+    known = inspect.signature(OBJECTIVES[name]).parameters
+    legal = sorted(known)
     unknown = sorted(set(settings) - set(legal))
     if unknown:
       raise ValueError(
         f'objectives.{name}.{unknown[0]} is unknown; use weight or one of '
         f'{legal}'
       )
+    for key, value in settings.items():
+      kind = known[key].annotation
+      if type(value) is not kind and (kind, type(value)) != (float, int):
+        raise ValueError(
+          f'objectives.{name}.{key} must be {kind.__name__}, got {value!r}'
+        )
     if blind and 'needs_image' not in legal:
       continue
     if blind:

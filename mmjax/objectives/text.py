@@ -66,6 +66,15 @@ def _kept(logits: Array, mask: Array) -> Array:
   return jnp.where(mask[..., None], logits, 0.0)
 
 
+def _check_smoothing(label_smoothing: float) -> None:
+  """Raises ValueError where it is no share."""
+  if not 0 <= label_smoothing < 1:
+    raise ValueError(
+      f'label_smoothing must be at least 0 and less than 1, got '
+      f'{label_smoothing}'
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Writing:
   """Predicting each token of a text from those before it.
@@ -79,6 +88,9 @@ class _Writing:
   compares: ClassVar[tuple[str, ...]] = ()
 
   label_smoothing: float = 0.0
+
+  def __post_init__(self):
+    _check_smoothing(self.label_smoothing)
 
   def count(self, batch: Batch) -> Array:
     """Number of tokens to predict."""
@@ -169,6 +181,9 @@ class VqaClassification:
 
   needs_image: bool = True
   label_smoothing: float = 0.0
+
+  def __post_init__(self):
+    _check_smoothing(self.label_smoothing)
 
   def count(self, batch: Batch) -> Array:
     """Number of questions."""

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mmjax import models
-from mmjax.data import images, tokenizers
+from mmjax import models, objectives
+from mmjax.data import augment, images, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.models import predict
 from mmjax.pretrained import base
@@ -181,6 +181,30 @@ class Run:
       )
 
     return make
+
+
+def check_parts(config: Any) -> None:
+  """Refuses settings of the model, the objectives and augmentations.
+
+  Builds them as for some data set or other, so that mistakes are told before
+  any data is looked for.
+
+  Args:
+    config: a completed config.
+
+  Raises:
+    ValueError: naming the field and what would be legal.
+  """
+  objectives.build(config.objectives, blind=config.data.blind)
+  augment.check(config.data.augment or ())
+  models.build(
+    config.model,
+    vocab_size=1,
+    text_length=config.data.text_length,
+    question_length=config.data.question_length,
+    answer_length=config.data.answer_length,
+    dtype=config.train.dtype,
+  )
 
 
 def build_model(config: Any, preprocess: preprocessing.Preprocessor) -> Any:

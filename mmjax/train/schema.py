@@ -1,6 +1,7 @@
 """Every field of the config's fixed sections: type, default, range, meaning."""
 
 import dataclasses
+import math
 from typing import Any
 
 
@@ -70,7 +71,7 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_float(value: Any) -> bool:
-  return _is_int(value) or isinstance(value, float)
+  return _is_int(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _is_tuple(of) -> Any:
@@ -290,7 +291,7 @@ TRAIN = {
   'keep_best': Field(
     'str',
     '',
-    "metric whose best checkpoint is kept, such as 'val/loss'",
+    "metric whose best checkpoint is kept, such as 'val/vqa/accuracy'",
     later=True,
   ),
   'best_mode': Field(

@@ -201,6 +201,16 @@ def _together(config: Any) -> list[str]:
       errors.append(
         f'data.{name}={config.data[name]!r} is not legal: three numbers'
       )
+  if min(config.data.std, default=1) <= 0:
+    errors.append(
+      f'data.std={config.data.std!r} is not legal: images are divided by it, '
+      'so its numbers are more than 0'
+    )
+  if train.keep_best and not train.keep_best.startswith('val/'):
+    errors.append(
+      f'train.keep_best={train.keep_best!r} is no metric of validation, such '
+      "as 'val/vqa/accuracy'"
+    )
   return errors
 
 

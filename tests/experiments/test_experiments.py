@@ -189,6 +189,27 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
     loop.run(config, contrastive.build, tmp_path)
 
 
+@pytest.mark.parametrize('name', [*EXPERIMENTS])
+@pytest.mark.parametrize(
+  ('path', 'value', 'message'),
+  [
+    ('model.image.width', 0, r'model\.image\.width must be more than 0'),
+    ('data.augment', ({'name': 'flipp'},), "augmentation 'flipp' is unknown"),
+    ('objectives.nosuch', {}, r'objectives\.nosuch is unknown'),
+  ],
+)
+def test_mistakes_are_told_before_data_is_looked_for(
+  name, path, value, message, tmp_path
+):
+  config = main.load(str(CONFIGS / f'{name}_shapes.py'))
+  config.data.data_dir = str(tmp_path)
+  section, field = path.rpartition('.')[::2]
+  with config.unlocked():
+    config[section][field] = value
+  with pytest.raises(main.UserError, match=message):
+    loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
+
+
 def test_a_run_may_have_nothing_to_validate_on(data_dir, tmp_path):
   config = small_config('contrastive_shapes', data_dir)
   config.data.train_split = 'train+validation'

@@ -1,6 +1,7 @@
 """Models from plain data, and what is refused."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +79,13 @@ def changed(config, path, value):
     ('text.relative', {'x': 1}, r'text\.relative\.x is unknown; a Relative'),
     ('text.relative', {'buckets': 'x'}, r'relative\.buckets must be int'),
     ('image.block', {'gated': 1}, r'model\.image\.block\.gated must be bool'),
+    ('text.num_heads', 0, r'model\.text\.num_heads must be more than 0, got 0'),
+    ('embed_dim', -3, r'model\.embed_dim must be more than 0, got -3'),
+    ('image.depth', -1, r'model\.image\.depth must be at least 0, got -1'),
+    ('text.block', {'dropout': 1.5}, r'block\.dropout must be .* less than 1'),
+    ('text.block', {'dropout': -1}, r'block\.dropout must be at least 0'),
+    ('logit_scale_init', 0, r'model\.logit_scale_init must be more than 0'),
+    ('logit_scale_init', math.nan, r'logit_scale_init must be more than 0'),
     ('decoder', {'name': 'text'}, r"model\.decoder is unknown; .*'image', 'te"),
   ],
 )

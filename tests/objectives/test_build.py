@@ -1,5 +1,7 @@
 """Objectives from plain data."""
 
+import math
+
 import ml_collections
 import pytest
 
@@ -32,7 +34,13 @@ def test_blind_keeps_what_can_do_without_images():
   [
     ({'clip': {}}, r"objectives\.clip is unknown; use one of \['captioning'"),
     ({'captioning': {'kind': 1}}, r'objectives\.captioning\.kind is unknown'),
-    ({'captioning': {'weight': -1}}, r'captioning\.weight must be at least 0'),
+    ({'captioning': {'weight': -1}}, r'captioning\.weight must be a number'),
+    ({'captioning': {'weight': math.nan}}, r'weight must be a number from 0'),
+    ({'captioning': {'weight': '1'}}, r"must be a number from 0, got '1'"),
+    ({'captioning': {'label_smoothing': 7}}, 'label_smoothing must be at lea'),
+    ({'vqa_classification': {'label_smoothing': -1}}, 'got -1'),
+    ({'contrastive': {'tile': 'a'}}, r"contrastive\.tile must be int, got 'a'"),
+    ({'contrastive': {'ring': 1}}, r'contrastive\.ring must be bool, got 1'),
     ({'captioning': {'weight': 0}}, 'objectives is empty; give at least one'),
     ({}, 'objectives is empty'),
     ({'contrastive': {'kind': 'x'}}, "kind 'x' is unknown; use 'softmax'"),
