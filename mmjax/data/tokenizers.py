@@ -7,8 +7,11 @@ should ask the tokenizer for `pad_id`, `bos_id` and `eos_id`. Some (SigLIP's)
 start a sequence with its first word.
 """
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -18,6 +21,8 @@ from tokenizers import normalizers as normalizers_lib
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
+# Beside a published tokenizer.json.
+_SETTINGS = 'tokenizer_config.json'
 # What published tokenizers call these tokens, tried in this order.
 _NAMES = {
   'pad': ('<pad>', '[PAD]', '<|pad|>', '<|finetune_right_pad_id|>'),
@@ -143,7 +148,8 @@ class Tokenizer:
 
     Args:
       path: the file.
-      pad: name of its padding token, where it can't be guessed.
+      pad: name of its padding token, where neither a tokenizer_config.json
+        beside the file names it nor it can be guessed.
       bos: name, or id, of the token that starts a text that is written.
       eos: name of the token that ends a sequence.
       lower_case: whether texts become lower case first.
@@ -161,6 +167,9 @@ class Tokenizer:
       raise ValueError(f'{path} is not a tokenizer.json: {error}') from error
     if lower_case:
       tokenizer = lowering(tokenizer)
+    if pad is None:
+      # SigLIP attends to padding, so it has to be the published one.
+      pad = named_pad(tokenizer, _settings_beside(path))
     return cls(tokenizer, pad=pad, bos=bos, eos=eos)
 
   def _encode(self, text: str) -> list[int]:
@@ -256,6 +265,35 @@ def _id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
   if found is None:
     raise ValueError(f'the tokenizer has no token {name!r} to use as {role}')
   return found
+
+
+def named_pad(
+  tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]
+) -> str | None:
+  """The padding token that a tokenizer_config.json names, if there is one.
+
+  Args:
+    tokenizer: of the library.
+    settings: what the file holds.
+  """
+  token = settings.get('pad_token')
+  token = token.get('content') if isinstance(token, dict) else token
+  known = token is not None and tokenizer.token_to_id(token) is not None
+  return token if known else None
+
+
+def _settings_beside(path: str) -> dict[str, Any]:
+  """What the tokenizer_config.json beside a file holds; {} without one."""
+  beside = Path(path).with_name(_SETTINGS)
+  if not beside.exists():
+    return {}
+  try:
+    settings = json.loads(beside.read_bytes())
+  except ValueError as error:
+    raise ValueError(f'{beside} is broken or cut off: {error}') from error
+  if not isinstance(settings, dict):
+    raise ValueError(f'{beside} holds {settings!r}, not an object')
+  return settings
 
 
 def lowering(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
@@ -13,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
-from mmjax.pretrained import keys, preprocess
+from mmjax.pretrained import configs, keys, preprocess
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
@@ -78,7 +77,7 @@ class Pretrained:
     Raises:
       ValueError: if there is none.
     """
-    return image_settings(self.files) or json.loads(self.file(PREPROCESSOR))
+    return image_settings(self.files) or self.settings(PREPROCESSOR)
 
   def pixels(self, pictures: Any) -> Array:
     """Arrays [B, H, W, 3] of pictures, as the model reads them.
@@ -93,7 +92,13 @@ class Pretrained:
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """As published, but it neither pads nor cuts."""
-    tokenizer = tokenizers.Tokenizer.from_str(self.file(TOKENIZER).decode())
+    content = self.file(TOKENIZER)
+    try:
+      tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+    except Exception as error:  # The library raises Exception itself.
+      raise ValueError(
+        f'{TOKENIZER} is broken or cut off ({error}); download it anew'
+      ) from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -110,6 +115,14 @@ class Pretrained:
         'published one there and load again'
       )
     return self.files[name]
+
+  def settings(self, name: str, kind: type = dict) -> Any:
+    """What a small JSON file of the model's folder holds.
+
+    Raises:
+      ValueError: if there was none, or it is broken, see `configs.parsed`.
+    """
+    return configs.parsed(self.file(name), name, kind)
 
   def compiled(self, method: str, **settings: Any) -> Callable[..., Any]:
     """A method of the module, jitted: (params, *inputs, **named) -> its result.
@@ -165,8 +178,9 @@ class Family(Protocol):
 def image_settings(files: Mapping[str, bytes]) -> dict[str, Any]:
   """What a model's files say of preparing pictures; {} if there is nothing."""
   if PREPROCESSOR in files:
-    return json.loads(files[PREPROCESSOR])
-  return json.loads(files.get(PROCESSOR, b'{}')).get('image_processor', {})
+    return configs.parsed(files[PREPROCESSOR], PREPROCESSOR)
+  given = configs.parsed(files.get(PROCESSOR, b'{}'), PROCESSOR)
+  return given.get('image_processor') or {}
 
 
 def padded(

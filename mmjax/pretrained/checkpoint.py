@@ -23,6 +23,7 @@ from mmjax.pretrained import (
   blip,
   blip2,
   clip,
+  configs,
   ctranslate2,
   dinov2,
   gpt2,
@@ -191,17 +192,13 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
   Raises:
     FileNotFoundError: if there is no config.
+    ValueError: if it is broken.
   """
   if not (folder / CONFIG).exists():
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
-  try:
-    config = json.loads((folder / CONFIG).read_text())
-  except ValueError as error:
-    raise ValueError(
-      f'{folder / CONFIG} is broken or cut off ({error}); download it anew'
-    ) from error
+  config = configs.read(folder / CONFIG)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES

@@ -1,7 +1,6 @@
 """Published models that encode one modality, and some of them classify."""
 
 import functools
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +111,7 @@ class AudioEncoder(Classifier):
   def preprocess(self) -> preprocess_audio.FbankPreprocessor:
     """Sounds to spectrograms."""
     return preprocess_audio.FbankPreprocessor.from_config(
-      json.loads(self.file(base.PREPROCESSOR))
+      self.settings(base.PREPROCESSOR)
     )
 
   def arrays(self, sounds: Any) -> Array:

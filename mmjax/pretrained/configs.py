@@ -1,6 +1,8 @@
 """Reading a Hugging Face config.json: every value is taken or refused."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
@@ -17,6 +19,75 @@ ACTIVATIONS = {
 
 # What may stand for a default of some type, where it is not that type alone.
 _KINDS = {float: (int, float), type(None): (int, type(None))}
+# Fields that hold objects.
+_PARTS = (
+  'text_config',
+  'vision_config',
+  'qformer_config',
+  'rope_parameters',
+  'rope_scaling',
+  'image_processor',
+)
+# Whole numbers that may be below 1 though their default is not.
+_NUMBERED = ('_id', '_index')
+# Settings of rotary positions by their kind: ours, and theirs.
+_SCALED = {
+  'linear': {'factor': 'factor'},
+  'llama3': {
+    'factor': 'factor',
+    'low': 'low_freq_factor',
+    'high': 'high_freq_factor',
+    'length': 'original_max_position_embeddings',
+  },
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+  """The object that a small JSON file holds, see `parsed`."""
+  return parsed(path.read_bytes(), path)
+
+
+def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
+  """What a small JSON file holds.
+
+  Args:
+    content: of the file.
+    name: of the file, for errors.
+    kind: what it has to hold, an object unless it is said.
+
+  Raises:
+    ValueError: if it is broken, or holds something else, or has something else
+      where a part belongs, such as `text_config`.
+  """
+  try:
+    given = json.loads(content)
+  except ValueError as error:
+    raise ValueError(
+      f'{name} is broken or cut off ({error}); download it anew'
+    ) from error
+  if not isinstance(given, kind):
+    raise ValueError(
+      f'{name} holds {_short(given)}, not '
+      f'{"an object" if kind is dict else "a list"}; download it anew'
+    )
+  _check_parts(given, name)
+  return given
+
+
+def _check_parts(given: Any, name: Path | str) -> None:
+  for field, value in given.items() if isinstance(given, dict) else ():
+    if field not in _PARTS:
+      continue
+    if not isinstance(value, dict | None):
+      raise ValueError(
+        f'{name}: {field} is {_short(value)}, not an object; download it anew'
+      )
+    _check_parts(value, name)
+
+
+def _short(value: Any) -> str:
+  text = repr(value)
+  return text if len(text) <= 60 else f'{text[:57]}...'
 
 
 def section(
@@ -31,20 +102,30 @@ def section(
       number may stand in its place.
 
   Raises:
-    ValueError: if a field has no value of its default's kind.
+    ValueError: if a field has no value of its default's kind, or a size is
+      below 1.
   """
   given = (config.get(name) or {}) if name else config
   out = {}
   for field, default in defaults.items():
     value = given.get(field, default)
     kind = _KINDS.get(type(default), type(default))
+    where = f'{name}.{field}' if name else field
     if not isinstance(value, kind) or isinstance(value, bool) != isinstance(
       default, bool
     ):
-      where = f'{name}.{field}' if name else field
       raise ValueError(
         f'config.json: {where} is {value!r}; mmjax reads only '
         f'{"int or null" if default is None else type(default).__name__} here'
+      )
+    is_size = (
+      type(value) is int
+      and (default is None or default > 0)
+      and not field.endswith(_NUMBERED)
+    )
+    if is_size and value < 1:
+      raise ValueError(
+        f'config.json: {where} is {value}; mmjax reads only 1 and more here'
       )
     out[field] = value
   return out
@@ -120,7 +201,8 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
     theta: what transformers takes where the config is silent.
 
   Raises:
-    ValueError: for frequencies that mmjax doesn't know.
+    ValueError: for frequencies that mmjax doesn't know, or that are not wholly
+      given.
   """
   given = section.get('rope_parameters') or section.get('rope_scaling') or {}
   theta = given.get('rope_theta', section.get('rope_theta', theta))
@@ -132,16 +214,16 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
       f'config.json: partial_rotary_factor is {part!r}; mmjax reads only 1'
     )
   options: dict[str, Any] = {}
-  if kind == 'linear':
-    options['scaling'] = {'kind': kind, 'factor': given['factor']}
-  elif kind == 'llama3':
-    options['scaling'] = {
-      'kind': kind,
-      'factor': given['factor'],
-      'low': given['low_freq_factor'],
-      'high': given['high_freq_factor'],
-      'length': given['original_max_position_embeddings'],
-    }
+  if kind in _SCALED:
+    options['scaling'] = {'kind': kind}
+    for ours, theirs in _SCALED[kind].items():
+      value = given.get(theirs)
+      if type(value) not in (int, float) or value <= 0:
+        raise ValueError(
+          f'config.json: {theirs} is {value!r}; rotary positions of rope_type '
+          f'{kind} need a number above 0'
+        )
+      options['scaling'][ours] = value
   elif kind not in ('default', 'mrope'):
     raise ValueError(
       f'config.json: rope_type is {kind!r}; mmjax knows default, linear, '

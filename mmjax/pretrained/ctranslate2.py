@@ -24,7 +24,11 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.pretrained import configs
+
 FILE = 'model.bin'
+# It is beside that file, and not beside a pickle of that name.
+VOCABULARIES = ('vocabulary.json', 'vocabulary.txt')
 _VERSION = 6
 _KIND, _REVISION = 'WhisperSpec', 3
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16, jnp.bfloat16)
@@ -242,12 +246,11 @@ def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
       f'{folder} has no {_TOKENIZER}; put that of the model there'
     )
   tokenizer = (folder / _TOKENIZER).read_bytes()
-  ids = {
-    one['content']: one['id'] for one in json.loads(tokenizer)['added_tokens']
-  }
+  added = configs.parsed(tokenizer, folder / _TOKENIZER)['added_tokens']
+  ids = {one['content']: one['id'] for one in added}
   special = {field: ids[token] for field, token in _SPECIAL.items()}
   config = _config(variables, tensors.tied) | special
-  settings = json.loads((folder / 'config.json').read_text())
+  settings = configs.read(folder / 'config.json')
   generation = _generation(settings, ids, config) | special
   files = {
     _TOKENIZER: tokenizer,

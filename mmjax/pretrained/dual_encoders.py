@@ -1,12 +1,12 @@
 """Published models that embed images and texts in one space."""
 
 import functools
-import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
-import tokenizers
+import tokenizers as tokenizers_lib
 
+from mmjax.data import tokenizers
 from mmjax.pretrained import base
 from mmjax.types import Array
 
@@ -23,7 +23,7 @@ class DualEncoder(base.Pretrained):
     return self.compiled('encode_text')(self.params, *self.tokenize(texts))
 
   @functools.cached_property
-  def tokenizer(self) -> tokenizers.Tokenizer:
+  def tokenizer(self) -> tokenizers_lib.Tokenizer:
     """As published, but cutting texts at what the model reads."""
     tokenizer = super().tokenizer
     tokenizer.enable_truncation(self.module.text.max_length)
@@ -47,10 +47,9 @@ class DualEncoder(base.Pretrained):
   @property
   def _pad_id(self) -> int:
     """The tokenizer's, which config.json does not always know (SigLIP 2)."""
-    named = json.loads(self.files.get('tokenizer_config.json', b'{}'))
-    token = named.get('pad_token')
-    token = token['content'] if isinstance(token, dict) else token
-    found = None if token is None else self.tokenizer.token_to_id(token)
-    if found is not None:
-      return found
+    file = 'tokenizer_config.json'
+    named = self.settings(file) if file in self.files else {}
+    token = tokenizers.named_pad(self.tokenizer, named)
+    if token is not None:
+      return self.tokenizer.token_to_id(token)
     return (self.config.get('text_config') or {}).get('pad_token_id', 1)

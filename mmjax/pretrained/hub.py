@@ -2,9 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
-# What a model needs; weights in other formats are left where they are.
-_PATTERNS = ('*.json', '*.safetensors', '*.txt', '*/config.json')
+from mmjax.pretrained import ctranslate2, tensors
+
+# What a model needs beside its weights.
+_SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
+_SAFE = '*.safetensors'
 _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 
 
@@ -18,6 +22,7 @@ def find(source: Path | str) -> Path:
   Raises:
     FileNotFoundError: if there is neither.
     ImportError: if a download needs huggingface_hub, which is an extra.
+    ValueError: if the hub has the weights only in pickles.
   """
   folder = Path(source)
   if folder.is_dir():
@@ -36,9 +41,12 @@ def find(source: Path | str) -> Path:
       f'there is no folder {source}; to download the model of this name, '
       "install the extra `hub`: pip install -e '.[hub]' where mmjax lies"
     ) from error
+  weights, pickles = _weights(huggingface_hub, source)
   try:
-    return Path(
-      huggingface_hub.snapshot_download(source, allow_patterns=_PATTERNS)
+    folder = Path(
+      huggingface_hub.snapshot_download(
+        source, allow_patterns=[*_SMALL, *weights]
+      )
     )
   except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
     raise FileNotFoundError(
@@ -46,3 +54,22 @@ def find(source: Path | str) -> Path:
       f'of this name ({type(error).__name__}); look for a typing error, and '
       'whether there is a network'
     ) from error
+  if pickles:
+    raise tensors.pickled(source, pickles, folder)
+  return folder
+
+
+def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
+  """Which weights to download, and the pickles where there are no others."""
+  try:
+    names = set(hub.list_repo_files(name))
+  except Exception:
+    # What is in the cache needs no network, and else the download tells why.
+    return [_SAFE], []
+  if not names.isdisjoint({tensors.FILE, tensors.INDEX}):
+    return [_SAFE], []
+  if ctranslate2.FILE in names and not names.isdisjoint(
+    ctranslate2.VOCABULARIES
+  ):
+    return [ctranslate2.FILE], []
+  return [], sorted(n for n in names if re.fullmatch(r'[^/]*\.bin', n))

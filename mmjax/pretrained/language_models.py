@@ -1,7 +1,6 @@
 """Published models that read and write text."""
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,7 +72,7 @@ class Writer(base.Pretrained):
 
   def special(self, name: str) -> Any:
     """A special id, where generation goes first."""
-    generation = json.loads(self.files.get(GENERATION, b'{}'))
+    generation = self.settings(GENERATION) if GENERATION in self.files else {}
     text = self.config.get('text_config') or {}
     for place in (generation, self.config, text):
       if place.get(name) is not None:

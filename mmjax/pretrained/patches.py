@@ -50,10 +50,11 @@ class PatchPreprocessor:
       defaults: what its family takes where the file is silent.
     """
     size = config.get('size') or {}
+    # Pictures keep their shapes: transformers pads none of them, either.
     plain = {
       key: value
       for key, value in {**defaults, **config}.items()
-      if key != 'size'
+      if key not in ('size', 'do_pad')
     }
     least = size.get('shortest_edge', cls.min_pixels)
     most = size.get('longest_edge', cls.max_pixels)

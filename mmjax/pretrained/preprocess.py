@@ -79,10 +79,14 @@ class ImagePreprocessor:
         f'preprocessor_config.json: size has {", ".join(unknown)}; mmjax reads '
         'shortest_edge, or height and width'
       )
+    full = (size['height'], size['width']) if has_size else None
+    cropped = None if crop is None else (crop['height'], crop['width'])
+    if config.get('do_pad', False):
+      _check_pads(config, cropped or full)
     return cls(
       shortest_edge=size.get('shortest_edge', 0),
-      size=(size['height'], size['width']) if has_size else None,
-      crop_size=None if crop is None else (crop['height'], crop['width']),
+      size=full,
+      crop_size=cropped,
       resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
       rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
       mean=tuple(mean.tolist()),
@@ -119,6 +123,27 @@ class ImagePreprocessor:
     if picture.width <= picture.height:
       return self.shortest_edge, scaled
     return scaled, self.shortest_edge
+
+
+def _check_pads(
+  config: Mapping[str, Any], size: tuple[int, int] | None
+) -> None:
+  """Refuses padding, unless it changes no picture.
+
+  As transformers pads last, to the largest of a batch, it changes nothing where
+  all pictures have come to one size, as BLIP's have. Its LLaVA pads first.
+
+  Args:
+    config: what preprocessor_config.json holds.
+    size: (height, width) of all pictures; None if they differ.
+  """
+  to = config.get('pad_size')
+  same = not to or (to.get('height'), to.get('width')) == size
+  first = str(config.get('image_processor_type')).startswith('Llava')
+  if size is None or first or not same:
+    raise ValueError(
+      'preprocessor_config.json: do_pad is True; mmjax pads no pictures'
+    )
 
 
 def _cropping(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -78,7 +77,7 @@ class QwenVL(vision_language.VisionLanguage):
     """Videos to patches; the folder's settings for images, if it has no own."""
     if _VIDEO_PREPROCESSOR not in self.files:
       return self.preprocess
-    return self.preprocessor(json.loads(self.file(_VIDEO_PREPROCESSOR)))
+    return self.preprocessor(self.settings(_VIDEO_PREPROCESSOR))
 
   def look(
     self, rows: list[list[Any]]

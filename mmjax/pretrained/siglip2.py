@@ -5,7 +5,6 @@ At a fixed resolution, SigLIP 2 is published as SigLIP.
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -50,7 +49,7 @@ class Model(siglip.Model):
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
     settings = configs.section(
-      json.loads(self.file(base.PREPROCESSOR)), '', _PREPROCESSOR
+      self.settings(base.PREPROCESSOR), '', _PREPROCESSOR
     )
     side, number = settings['patch_size'], settings['max_num_patches']
     cut = [

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +25,7 @@ class SpeechRecognizer(base.Pretrained):
   def preprocess(self) -> preprocess_audio.AudioPreprocessor:
     """Sounds to spectrograms."""
     return preprocess_audio.AudioPreprocessor.from_config(
-      json.loads(self.file(base.PREPROCESSOR))
+      self.settings(base.PREPROCESSOR)
     )
 
   @functools.cached_property
@@ -34,7 +33,7 @@ class SpeechRecognizer(base.Pretrained):
     """How to write, from generation_config.json, or config.json without it."""
     if GENERATION not in self.files:
       return self.config
-    given = json.loads(self.file(GENERATION))
+    given = self.settings(GENERATION)
     ids = ('decoder_start_token_id', 'eos_token_id', 'pad_token_id')
     own = {name: self.config[name] for name in ids if name in self.config}
     return {**own, **given}

@@ -12,6 +12,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmjax.pretrained import configs
+
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
@@ -46,7 +48,14 @@ class Tensors:
           f'{self._folder / INDEX} says that {file} holds {", ".join(absent)}, '
           'but it does not; download both anew'
         )
-      self._where |= dict.fromkeys(listed or there, file)
+      twice = sorted(there & self._where.keys())
+      if twice:
+        raise ValueError(
+          f'{self._folder / file} holds {", ".join(twice)}, which another '
+          'shard holds too; download all of them anew'
+        )
+      # Also what the index doesn't list: it is refused where nothing reads it.
+      self._where |= dict.fromkeys(there, file)
     self.names = frozenset(self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
@@ -99,8 +108,15 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
   """Files, and the tensors that an index lists for each; None without one."""
   if (folder / INDEX).exists():
     files: dict[str, set[str] | None] = {}
-    index = json.loads((folder / INDEX).read_text())
-    for name, file in index['weight_map'].items():
+    listed = configs.read(folder / INDEX).get('weight_map')
+    if not isinstance(listed, dict) or not all(
+      isinstance(file, str) for file in listed.values()
+    ):
+      raise ValueError(
+        f'{folder / INDEX}: weight_map does not name the file of each tensor; '
+        'download it anew'
+      )
+    for name, file in listed.items():
       files.setdefault(file, set()).add(name)
     absent = sorted(file for file in files if not (folder / file).exists())
     if absent:
@@ -113,18 +129,31 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
     return {FILE: None}
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
-    config = folder / 'config.json'
-    named = json.loads(config.read_text()) if config.exists() else {}
-    kind = (named.get('architectures') or ['AutoModel'])[0]
-    raise ValueError(
-      f'{folder} has its weights in {", ".join(pickles)}, which are pickles '
-      'and can run any code, so mmjax never opens them. Where you trust their '
-      f'source, convert them once with transformers: {kind}.from_pretrained('
-      f'{str(folder)!r}).save_pretrained(OUT), and copy the tokenizer and '
-      'preprocessor files'
-    )
+    raise pickled(folder, pickles, folder)
   raise FileNotFoundError(
     f'{folder} has neither {FILE} nor {INDEX}; download the weights too'
+  )
+
+
+def pickled(
+  source: Path | str, pickles: Sequence[str], folder: Path
+) -> ValueError:
+  """The error where a model has its weights in pickles alone.
+
+  Args:
+    source: where the user said that it is.
+    pickles: names of the files.
+    folder: where its config.json is.
+  """
+  config = folder / 'config.json'
+  named = configs.read(config) if config.exists() else {}
+  kind = (named.get('architectures') or ['AutoModel'])[0]
+  return ValueError(
+    f'{source} has its weights in {", ".join(pickles)}, which are pickles '
+    'and can run any code, so mmjax never opens them. Where you trust their '
+    f'source, convert them once with transformers: {kind}.from_pretrained('
+    f'{str(source)!r}).save_pretrained(OUT), and copy the tokenizer and '
+    'preprocessor files'
   )
 
 

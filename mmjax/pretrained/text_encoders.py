@@ -1,7 +1,6 @@
 """Published models that read texts."""
 
 import functools
-import json
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -71,18 +70,18 @@ class TextEncoder(base.Pretrained):
     return self._sentence_reach(self.config.get('max_position_embeddings', 512))
 
   def _sentence_reach(self, most: int | None) -> int | None:
-    given = json.loads(self.files.get(SENTENCES, b'{}')).get('max_seq_length')
-    return min(filter(None, (given, most)), default=None)
+    given = self.settings(SENTENCES) if SENTENCES in self.files else {}
+    return min(filter(None, (given.get('max_seq_length'), most)), default=None)
 
   @functools.cached_property
   def _sentence(self):
     """How the tokens' vectors become one: a pool, and whether of length 1."""
     pool, normalises = None, False
-    for entry in json.loads(self.files[MODULES]):
+    for entry in self.settings(MODULES, list):
       kind = entry['type'].rpartition('.')[2]
       if kind == 'Pooling':
         file = f'{entry["path"]}/config.json'
-        pool = _pool(json.loads(self.file(file)), file)
+        pool = _pool(self.settings(file), file)
       elif kind == 'Normalize':
         normalises = True
       elif kind != 'Transformer':

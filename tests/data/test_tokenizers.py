@@ -1,6 +1,7 @@
 """Tokenizers: round trips, the special tokens, foreign files."""
 
 import functools
+import json
 import pickle
 
 import numpy as np
@@ -130,6 +131,41 @@ def test_foreign_specials_are_found_by_name(tmp_path):
   ids, _ = tokenizer.encode('red star', 6)
   assert ids.tolist() == [3, 4, 5, 1, 2, 2]
   assert tokenizer.decode(ids) == 'red star'
+
+
+@pytest.mark.parametrize(
+  ('settings', 'pad'),
+  [
+    ({'pad_token': '</s>'}, 2),
+    ({'pad_token': {'content': '</s>', 'lstrip': False}}, 2),
+    ({'pad_token': '<ghost>'}, 0),  # It is not in the vocabulary.
+    ({'pad_token': None}, 0),
+    ({}, 0),
+  ],
+)
+def test_padding_is_what_the_file_beside_says(tmp_path, settings, pad):
+  foreign = _foreign('<pad>', '<s>', '</s>')
+  foreign.enable_padding(pad_id=0, pad_token='<pad>')
+  foreign.save(str(tmp_path / 'tokenizer.json'))
+  path = tmp_path / 'tokenizer_config.json'
+  path.write_text(json.dumps(settings))
+  load = functools.partial(
+    tokenizers.Tokenizer.load, tmp_path / 'tokenizer.json'
+  )
+  assert load().pad_id == pad
+  assert load(pad='<s>').pad_id == 1
+  (tmp_path / 'run').mkdir()
+  load().save(tmp_path / 'run' / 'tokenizer.json')
+  kept = tokenizers.Tokenizer.load(tmp_path / 'run' / 'tokenizer.json')
+  assert kept.pad_id == pad
+
+
+@pytest.mark.parametrize('content', ['{"pad_tok', '[]'])
+def test_a_broken_file_beside_is_named(tmp_path, content):
+  _foreign('<s>', '</s>').save(str(tmp_path / 'tokenizer.json'))
+  (tmp_path / 'tokenizer_config.json').write_text(content)
+  with pytest.raises(ValueError, match=r'tokenizer_config\.json (is|holds)'):
+    tokenizers.Tokenizer.load(tmp_path / 'tokenizer.json')
 
 
 def test_named_specials_survive_saving(tmp_path):

@@ -48,6 +48,15 @@ def test_rotary_positions_where_a_config_is_silent():
   [
     ({'rope_scaling': {'type': 'yarn'}}, "rope_type is 'yarn'; mmjax knows"),
     ({'partial_rotary_factor': 0.5}, 'partial_rotary_factor is 0.5'),
+    (
+      {'rope_scaling': {'type': 'linear'}},
+      'factor is None; .* rope_type linear need a number above 0',
+    ),
+    ({'rope_scaling': {'type': 'linear', 'factor': 0}}, 'factor is 0;'),
+    (
+      {'rope_parameters': {'rope_type': 'llama3', 'factor': 8.0}},
+      'low_freq_factor is None; .* rope_type llama3 need',
+    ),
   ],
 )
 def test_other_rotary_positions_are_refused(given, message):
@@ -62,6 +71,15 @@ def test_a_whole_number_or_nothing():
   for other in (0.5, True, 'x'):
     with pytest.raises(ValueError, match='reads only int or null here'):
       read(other)
+
+
+@pytest.mark.parametrize('value', [0, -2])
+def test_sizes_begin_at_one(value):
+  for default in (12, None):
+    with pytest.raises(ValueError, match=f'n is {value}; mmjax reads only 1'):
+      configs.section({'n': value}, '', {'n': default})
+  given = {'pad_token_id': value, 'layer': value}
+  assert configs.section(given, '', {'pad_token_id': 1, 'layer': -1}) == given
 
 
 def test_other_values_and_architectures_are_refused():

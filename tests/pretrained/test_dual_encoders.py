@@ -11,7 +11,9 @@ import PIL.Image
 import pytest
 
 from mmjax import pretrained
+from mmjax.data import tokenizers
 from mmjax.pretrained import checkpoint, tensors
+from mmjax.train import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -136,6 +138,20 @@ def test_padding_is_the_tokenizers(tmp_path):
     ids, mask = pretrained.load(tmp_path).tokenize('cat')
     assert ids[0, -1] == 2 and mask.tolist() == [[True] * 3 + [False] * 6]
     np.testing.assert_array_equal(ids[0, :3], before[0, :3])
+
+
+def test_a_run_pads_as_the_published_model_does(tmp_path):
+  folder = shutil.copytree(GOLDEN / 'siglip', tmp_path / 'siglip')
+  path = folder / 'tokenizer.json'
+  path.write_text(path.read_text().replace('"cat"', '"<pad>"'))
+  (folder / 'tokenizer_config.json').write_text('{"pad_token": "</s>"}')
+  ids, _ = pretrained.load(folder).tokenize('a red circle')
+  given = trained.find(str(folder)).data
+  own = tokenizers.Tokenizer.load(
+    given['tokenizer'], lower_case=given['lower_case']
+  )
+  np.testing.assert_array_equal(own.encode('a red circle', 9)[0], ids[0])
+  assert own.pad_id == ids[0, -1] == 1
 
 
 def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):

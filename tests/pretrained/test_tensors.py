@@ -1,12 +1,17 @@
 """Hugging Face folders are read strictly, and nothing is unpickled."""
 
 import json
+import pathlib
+import shutil
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
+import mmjax
 from mmjax.pretrained import tensors
 
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
 ARRAYS = {
   'a.weight': np.arange(12, dtype=np.float32).reshape(3, 4),
   'b': np.float32(1.5)[()].reshape(()),
@@ -57,6 +62,27 @@ def test_an_index_that_lies_is_refused(tmp_path):
   index['weight_map']['ghost'] = 'model-00001-of-00002.safetensors'
   path.write_text(json.dumps(index))
   with pytest.raises(ValueError, match=r'holds ghost, but it does not'):
+    tensors.Tensors(tmp_path)
+
+
+def test_what_an_index_does_not_list_is_refused_as_left_over(tmp_path):
+  folder = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  held = safetensors.numpy.load_file(folder / tensors.FILE)
+  tensors.write(folder, held.items(), shard_bytes=10_000)
+  mmjax.load(folder)
+  shard = max(folder.glob('model-*'))
+  stray = {**safetensors.numpy.load_file(shard), 'stray': np.ones(3)}
+  safetensors.numpy.save_file(stray, shard)
+  with pytest.raises(ValueError, match='stray is left over'):
+    mmjax.load(folder)
+
+
+def test_a_tensor_in_two_shards_is_refused(tmp_path):
+  tensors.write(tmp_path, ARRAYS.items(), shard_bytes=50)
+  shard = tmp_path / 'model-00002-of-00002.safetensors'
+  twice = {**safetensors.numpy.load_file(shard), 'a.weight': np.ones(3)}
+  safetensors.numpy.save_file(twice, shard)
+  with pytest.raises(ValueError, match=r'holds a\.weight, which another shard'):
     tensors.Tensors(tmp_path)
 
 

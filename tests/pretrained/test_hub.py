@@ -1,0 +1,128 @@
+"""What is downloaded from the hub, and what is said where that can't be."""
+
+import fnmatch
+import json
+import sys
+import types
+
+import pytest
+
+from mmjax.pretrained import hub
+
+NAME = 'someone/model'
+SMALL = [
+  '1_Pooling/config.json',
+  'chat_template.jinja',
+  'config.json',
+  'merges.txt',
+  'tokenizer.json',
+  'tokenizer.model',
+]
+
+
+class HfHubHTTPError(Exception):
+  pass
+
+
+@pytest.fixture
+def serve(monkeypatch, tmp_path):
+  """A hub that has some files: names -> the folder that it downloads to."""
+
+  def start(*names, error=None):
+    def listed(name):
+      assert name == NAME
+      if error:
+        raise error
+      return list(names)
+
+    def downloaded(name, *, allow_patterns):
+      assert name == NAME
+      for file in names:
+        if any(fnmatch.fnmatch(file, pattern) for pattern in allow_patterns):
+          (tmp_path / file).parent.mkdir(exist_ok=True)
+          (tmp_path / file).write_text(
+            json.dumps({'architectures': ['BertModel']})
+          )
+      if not names:
+        raise HfHubHTTPError('404')
+      return str(tmp_path)
+
+    fake = types.ModuleType('huggingface_hub')
+    fake.list_repo_files = listed
+    fake.snapshot_download = downloaded
+    fake.errors = types.SimpleNamespace(HfHubHTTPError=HfHubHTTPError)
+    monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
+    return tmp_path
+
+  return start
+
+
+def files(folder):
+  paths = (path for path in folder.rglob('*') if path.is_file())
+  return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+@pytest.mark.parametrize(
+  'weights',
+  [
+    ['model.safetensors'],
+    ['model-00001-of-00001.safetensors', 'model.safetensors.index.json'],
+  ],
+)
+def test_safetensors_and_small_files_are_downloaded(serve, weights):
+  others = ['pytorch_model.bin', 'model.bin', 'tf_model.h5', 'README.md']
+  folder = serve(*SMALL, *weights, *others)
+  assert hub.find(NAME) == folder
+  assert files(folder) == sorted([*SMALL, *weights])
+
+
+def test_pickles_are_not_downloaded_but_named(serve):
+  pickles = ['pytorch_model-1.bin', 'pytorch_model-2.bin']
+  folder = serve(*SMALL, *reversed(pickles), 'onnx/other.bin')
+  with pytest.raises(ValueError, match='are pickles') as caught:
+    hub.find(NAME)
+  assert str(caught.value).startswith(
+    f'{NAME} has its weights in pytorch_model-1.bin, pytorch_model-2.bin, '
+  )
+  assert f'BertModel.from_pretrained({NAME!r})' in str(caught.value)
+  assert files(folder) == SMALL
+
+
+@pytest.mark.parametrize('words', ['vocabulary.json', 'vocabulary.txt'])
+def test_a_model_of_ctranslate2_is_downloaded(serve, words):
+  folder = serve('config.json', 'tokenizer.json', words, 'model.bin')
+  assert hub.find(NAME) == folder
+  assert files(folder) == ['config.json', 'model.bin', 'tokenizer.json', words]
+
+
+def test_a_pickle_may_have_the_name_of_ctranslate2(serve):
+  serve('config.json', 'model.bin')
+  with pytest.raises(ValueError, match=r'weights in model.bin, .* pickles'):
+    hub.find(NAME)
+
+
+def test_the_cache_needs_no_network(serve):
+  folder = serve(*SMALL, 'model.safetensors', error=RuntimeError('offline'))
+  assert hub.find(NAME) == folder
+  assert files(folder) == sorted([*SMALL, 'model.safetensors'])
+
+
+def test_a_name_that_the_hub_does_not_have(serve):
+  serve(error=HfHubHTTPError('404'))
+  with pytest.raises(FileNotFoundError, match='gives no model of this name'):
+    hub.find(NAME)
+
+
+def test_without_the_extra_the_way_is_told(monkeypatch):
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
+  with pytest.raises(ImportError, match='install the extra `hub`'):
+    hub.find(NAME)
+
+
+def test_a_folder_is_itself_and_a_file_is_none(tmp_path):
+  assert hub.find(tmp_path) == tmp_path
+  (tmp_path / 'file').touch()
+  with pytest.raises(FileNotFoundError, match='is a file; give its folder'):
+    hub.find(tmp_path / 'file')
+  with pytest.raises(FileNotFoundError, match='there is no folder'):
+    hub.find(tmp_path / 'typing' / 'error')

@@ -1,0 +1,116 @@
+"""Small files that are broken, or hold what they should not, are named."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+import mmjax
+from mmjax.pretrained import preprocess, tensors
+
+GOLDEN = pathlib.Path(__file__).parent / 'golden'
+PICTURE = np.zeros((9, 11, 3), np.uint8)
+
+
+@pytest.fixture
+def clip(tmp_path):
+  return shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+
+
+def change(path, **values):
+  path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('{"metadata": {"tot', 'index.json is broken or cut off'),
+    ('', 'index.json is broken or cut off'),
+    ('[]', r'index.json holds \[\], not an object'),
+    ('{}', 'index.json: weight_map does not name the file'),
+    ('{"weight_map": {"a": 1}}', 'index.json: weight_map does not name'),
+  ],
+)
+def test_a_broken_index(clip, content, message):
+  (clip / tensors.INDEX).write_text(content)
+  with pytest.raises(ValueError, match=message):
+    mmjax.load(clip)
+
+
+@pytest.mark.parametrize(
+  ('content', 'message'),
+  [
+    ('{"model_type": "cl', 'config.json is broken or cut off'),
+    ('[]', r'config.json holds \[\], not an object'),
+    ('{"text_config": []}', r'config.json: text_config is \[\], not an object'),
+    (
+      '{"text_config": {"rope_scaling": 7}}',
+      'config.json: rope_scaling is 7, not an object',
+    ),
+  ],
+)
+def test_a_broken_config(clip, content, message):
+  (clip / 'config.json').write_text(content)
+  with pytest.raises(ValueError, match=message):
+    mmjax.load(clip)
+
+
+@pytest.mark.parametrize(
+  'file',
+  ['preprocessor_config.json', 'tokenizer.json', 'tokenizer_config.json'],
+)
+@pytest.mark.parametrize('content', ['{"a": [1', '[]', '\xff'])
+def test_what_prepares_inputs_is_broken(clip, file, content):
+  (clip / file).write_bytes(content.encode('latin-1'))
+  model = mmjax.load(clip)
+  with pytest.raises(ValueError, match=f'^{file} (is broken|holds)'):
+    model.encode_text('cat')
+    model.encode_image(PICTURE)
+
+
+def test_no_heads(clip):
+  text = json.loads((clip / 'config.json').read_text())['text_config']
+  change(clip / 'config.json', text_config={**text, 'num_attention_heads': 0})
+  message = 'text_config.num_attention_heads is 0; mmjax reads only 1 and more'
+  with pytest.raises(ValueError, match=message):
+    mmjax.load(clip)
+
+
+SIZE = {'height': 6, 'width': 8}
+DEFAULTS = {'size': SIZE, 'image_mean': (0.5,) * 3, 'image_std': (0.5,) * 3}
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {'pad_size': {'height': 8, 'width': 8}},
+    {'size': {'shortest_edge': 6}},
+    {'do_resize': False},
+    {'image_processor_type': 'LlavaImageProcessor'},
+  ],
+)
+def test_padding_is_refused(settings):
+  settings = {'do_pad': True, **settings}
+  with pytest.raises(
+    ValueError, match='do_pad is True; mmjax pads no pictures'
+  ):
+    preprocess.ImagePreprocessor.from_config(settings, DEFAULTS)
+  settings['do_pad'] = False
+  preprocess.ImagePreprocessor.from_config(settings, DEFAULTS)
+
+
+@pytest.mark.parametrize(
+  'settings',
+  [
+    {'size_divisor': 32},  # BLIP says so; it is not read there, either.
+    {'pad_size': SIZE},
+    {'size': {'shortest_edge': 9}, 'do_center_crop': True, 'crop_size': SIZE},
+  ],
+)
+def test_padding_to_the_size_that_all_have_is_none(settings):
+  make = preprocess.ImagePreprocessor.from_config
+  padded = make({'do_pad': True, **settings}, DEFAULTS)
+  assert padded == make(settings, DEFAULTS)
+  assert padded(PICTURE).shape == (6, 8, 3)
