@@ -16,7 +16,7 @@ Model = pretrained.Pretrained | rebuild.Run
 def load(
   source: Path | str,
   *,
-  dtype: Any = jnp.float32,
+  dtype: Any = None,
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Model:
@@ -25,8 +25,10 @@ def load(
   Args:
     source: a Hugging Face folder, a name on its hub (with the extra `hub`), or
       the folder of an mmjax run.
-    dtype: of a published model's computation; a run keeps its own.
-    param_dtype: of a published model's parameters.
+    dtype: of a published model's computation, also of a run's that began from
+      a whole one; by default float32, and the run's own. Other runs keep
+      theirs.
+    param_dtype: of its parameters; other runs keep theirs.
     mesh: of `mmjax.parallel.mesh.build`, to lay a published model's parameters
       out on.
 
@@ -43,9 +45,15 @@ def load(
   folder = hub.find(source)
   if rebuild.is_run(folder):
     run = rebuild.load(folder)
-    return init_from.published(run, folder) or run
+    given = init_from.published(
+      run, folder, dtype=dtype, param_dtype=param_dtype
+    )
+    return given or run
   return pretrained.load(
-    folder, dtype=dtype, param_dtype=param_dtype, mesh=mesh
+    folder,
+    dtype=jnp.float32 if dtype is None else dtype,
+    param_dtype=param_dtype,
+    mesh=mesh,
   )
 
 

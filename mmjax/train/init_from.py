@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from mmjax import models
@@ -215,17 +216,32 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
   }
 
 
-def published(run: rebuild.Run, workdir: Path) -> base.Pretrained | None:
-  """A run as the published model that it began from; None if from none."""
+def published(
+  run: rebuild.Run,
+  workdir: Path,
+  *,
+  dtype: Any = None,
+  param_dtype: Any = jnp.float32,
+) -> base.Pretrained | None:
+  """A run as the published model that it began from; None if from none.
+
+  Args:
+    run: of `rebuild.load`.
+    workdir: its folder.
+    dtype: of the computation; by default the run's own.
+    param_dtype: of the parameters.
+  """
   if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
     return None
   config, small = checkpoint.read_small(workdir / trained.FOLDER)
   family = checkpoint.family_of(config)
-  module = family.module(config, jnp.dtype(run.config.train.dtype))
+  dtype = run.config.train.dtype if dtype is None else dtype
+  module = family.module(config, jnp.dtype(dtype))
   theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
   if theirs.keys() != keys.flat(run.params).keys():
     return None  # It has more, such as a classifier of answers.
-  return family.Model(module, run.params, config, small)
+  params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
+  return family.Model(module, params, config, small)
 
 
 def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:

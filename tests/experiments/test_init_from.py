@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -92,6 +93,19 @@ def test_a_run_that_began_so_is_saved_so(tuned, tmp_path, capsys):
   loaded = mmjax.load(tuned)
   assert loaded.config == pretrained.load(GOLDEN / 'clip').config
   same(loaded.params, mmjax.load(tmp_path).params)
+
+
+@pytest.mark.slow
+def test_what_training_changed_is_what_is_saved(make_config, tmp_path):
+  config = make_config(GOLDEN / 'clip')
+  config.optimizer.lr, config.train.steps = 0.01, 2
+  loop.run(config, contrastive.build, tmp_path / 'run')
+  mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
+  params = rebuild.load(tmp_path / 'run').params
+  same(pretrained.load(tmp_path / 'out').params, params)
+  source = keys.flat(pretrained.load(GOLDEN / 'clip').params)
+  moved = [p for p, x in keys.flat(params).items() if (x != source[p]).any()]
+  assert len(moved) > 0.9 * len(source)
 
 
 @pytest.mark.slow
@@ -269,15 +283,29 @@ def test_what_cannot_be_converted_is_told(tmp_path, capsys):
   assert 'there is no folder' in capsys.readouterr().err
 
 
-def test_tensors_are_written_in_the_type_asked_for(tmp_path):
-  source, out = str(GOLDEN / 'siglip'), tmp_path / 'out'
-  assert cli.main(['convert', source, str(out), '--dtype=bfloat16']) == 0
+def _written_in_bfloat16(source, out):
+  command = ['convert', str(source), str(out), '--dtype=bfloat16']
+  assert cli.main(command) == 0
   held = tensors.Tensors(out)
   assert {str(held.read(name).dtype) for name in held.names} == {'bfloat16'}
   again = mmjax.load(out)
-  want = mmjax.load(GOLDEN / 'siglip').encode_text('a cat')
+  want = mmjax.load(source).encode_text('a cat')
   np.testing.assert_allclose(again.encode_text('a cat'), want, atol=0.05)
   assert json.loads((out / 'config.json').read_text()) == again.config
+
+
+def test_tensors_are_written_in_the_type_asked_for(tmp_path):
+  _written_in_bfloat16(GOLDEN / 'siglip', tmp_path)
+
+
+@pytest.mark.slow
+def test_those_of_a_run_are_too(tuned, tmp_path):
+  _written_in_bfloat16(tuned, tmp_path)
+  loaded = mmjax.load(tuned, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
+  kinds = {leaf.dtype for leaf in jax.tree.leaves(loaded.params)}
+  assert kinds == {jnp.dtype('bfloat16')}
+  assert loaded.module.dtype == jnp.bfloat16
+  assert mmjax.load(tuned).module.dtype == jnp.float32
 
 
 def test_what_concerns_training_stays_the_configs(make_config):
