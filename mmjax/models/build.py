@@ -7,7 +7,7 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -177,15 +177,27 @@ def describe(module: nn.Module) -> dict[str, Any]:
   return out
 
 
-def settings_of(name: str) -> set[str]:
-  """Names of the settings of a model or part that `build` knows by a name."""
+def settings_of(name: str) -> dict[str, Any]:
+  """What a model or part that `build` knows by a name can be told.
+
+  Args:
+    name: a key of `MODELS`, or of one of the `PARTS`.
+
+  Returns:
+    Each setting's default, `dataclasses.MISSING` where it has none; without
+    the parts.
+
+  Raises:
+    ValueError: for an unknown name.
+  """
   known = {k: v for each in (MODELS, *PARTS.values()) for k, v in each.items()}
   if name not in known:
     raise ValueError(
       f'{name!r} is no model or part that a config can name; use one of '
       f'{list(known)}'
     )
-  return set(_fields(known[name]))
+  fields = _fields(known[name])
+  return {key: fields[key].default for key in _legal(fields)}
 
 
 def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
@@ -202,6 +214,10 @@ def _fields(cls: type) -> dict[str, dataclasses.Field]:
   }
 
 
+def _legal(fields: Iterable[str]) -> list[str]:
+  return sorted(set(fields) - set(_DERIVED) - set(PARTS))
+
+
 def _make(
   cls: type,
   settings: Mapping[str, Any],
@@ -212,7 +228,7 @@ def _make(
   """Checks settings against a module's fields and makes the module."""
   fields, parts = _fields(cls), dict(parts or {})
   hints = typing.get_type_hints(cls)
-  legal = sorted(set(fields) - set(_DERIVED) - set(PARTS))
+  legal = _legal(fields)
   for name, value in settings.items():
     if name not in legal:
       raise ValueError(f'{where}.{name} is unknown; {cls.__name__} has {legal}')

@@ -14,12 +14,13 @@ each other; elsewhere tell them:
 """
 
 import ast
+import dataclasses
 import importlib.util
 import inspect
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,9 +61,9 @@ def launch(
       files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
       try:
         config = load(files[-1]) if files else None
-      except UserError as error:
+        print(help_text(sys.modules['__main__'].__doc__ or '', config))
+      except ValueError as error:
         fail(error)
-      print(help_text(sys.modules['__main__'].__doc__ or '', config))
       sys.exit(0)
     rest, found = split_overrides(argv)
     overrides.extend(found)
@@ -151,7 +152,8 @@ def help_text(
 
   Args:
     experiment: its docstring.
-    config: one whose own values are shown too, the model's among them.
+    config: one whose own values are shown too, and the defaults that it leaves
+      to the model, its parts and the objectives.
   """
   fields = {'': schema.TOP, **schema.SECTIONS}
   lines = [experiment.strip(), '', 'Flags:', __doc__.partition('\n\n')[2]]
@@ -169,7 +171,32 @@ def help_text(
       for path in _paths(config)
       if not isinstance(config[path], ml_collections.ConfigDict)
     ]
+    lines += ['', 'What its model and objectives have besides:', '']
+    lines += [f'  {path}={default!r}' for path, default in _unset(config)]
   return '\n'.join(lines)
+
+
+def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
+  """Settings that a model, its parts and objectives could be given, by path."""
+  # Only here: mistakes in flags should be told at once.
+  from mmjax import models, objectives
+
+  there = set(_paths(config))
+  for part in ('model', *(f'model.{part}' for part in models.PARTS)):
+    section = config[part] if part in there else None
+    if not section or 'name' not in section:
+      continue
+    for name, default in models.settings_of(section.name).items():
+      if name not in section and default is not dataclasses.MISSING:
+        yield f'{part}.{name}', default
+  for objective, section in config.objectives.items():
+    cls = objectives.OBJECTIVES.get(objective)
+    if cls is None:
+      continue
+    known = inspect.signature(cls).parameters
+    defaults = {name: known[name].default for name in known} | {'weight': 1.0}
+    for name in sorted(defaults.keys() - {*section}):
+      yield f'objectives.{objective}.{name}', defaults[name]
 
 
 def split_overrides(

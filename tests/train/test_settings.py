@@ -1,9 +1,16 @@
 """What is refused, and how it is told."""
 
+import ast
+import math
+from pathlib import Path
+
 import ml_collections
 import pytest
 
+from mmjax import models
 from mmjax.train import main, schema, settings
+
+CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
 def _config(**sections):
@@ -32,6 +39,9 @@ def test_defaults_are_legal_and_explained():
     ({'optimizer': {'lr_scales': (('a',),)}}, 'regular expression, number'),
     ({'data': {'where': 3}}, 'data.where=3 is not legal: a dict, or None'),
     ({'data': {'mean': (0.5,)}}, 'data.mean=.* three numbers'),
+    ({'data': {'std': (0.5, 0, 0.5)}}, 'data.std=.* more than 0'),
+    ({'optimizer': {'lr': math.inf}}, 'optimizer.lr=inf is not legal'),
+    ({'train': {'keep_best': 'loss'}}, "keep_best='loss' is no metric of val"),
     ({'model': {'x': object()}}, 'model.x=.* plain data'),
     (
       {'mesh': {'style': 'pmap', 'fsdp': 2}},
@@ -220,3 +230,25 @@ def test_help_with_a_config_shows_its_own_values():
   lines = main.help_text('An experiment.', config).splitlines()
   assert '  model.image.width=7' in lines
   assert lines.index('Values of this config:') < lines.index('  seed=0')
+
+
+def test_help_with_a_config_shows_what_else_could_be_set():
+  config = main.load(str(CONFIGS / 'pretrain_shapes.py'))
+  lines = main.help_text('An experiment.', config).splitlines()
+  assert '  objectives.contrastive.tile=0' in lines
+  assert '  model.decoder.dropout=0.0' in lines
+  given, ids = config.model.to_dict(), {'bos_id': 1, 'eos_id': 2, 'pad_id': 0}
+  for part in ('', *(name for name in models.PARTS if given.get(name))):
+    path = f'model.{part}' if part else 'model'
+    section = given[part] if part else given
+    section['widht'] = 3
+    with pytest.raises(ValueError, match=f'{path}.widht is unknown') as told:
+      models.build(given, vocab_size=7, text_length=5, special_ids=ids)
+    del section['widht']
+    legal = ast.literal_eval(str(told.value).partition(' has ')[2])
+    # The data gives these two, if the config doesn't.
+    for name in set(legal) - set(section) - {'max_length', 'vocab_size'}:
+      assert any(line.startswith(f'  {path}.{name}=') for line in lines)
+    shown = [line.split('=')[0] for line in lines if f'  {path}.' in line]
+    names = {line.removeprefix(f'  {path}.').split('.')[0] for line in shown}
+    assert names <= {*legal, *models.PARTS, 'name'}
