@@ -119,6 +119,11 @@ def _add_show(commands, where: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--rows', type=int, default=24, help='pictures (default: %(default)s)'
   )
+  parser.add_argument(
+    '--fields',
+    help='of a set that mmjax did not write, as data.fields of a config: '
+    "\"dict(image='image', captions='captions/text')\"",
+  )
   parser.set_defaults(run=_show)
 
 
@@ -157,7 +162,12 @@ def _import(options: argparse.Namespace) -> None:
 
 def _show(options: argparse.Namespace) -> None:
   from mmjax.data import showing
+  from mmjax.train import main as flags
+  from mmjax.train import settings
 
+  config = settings.default_config()
+  if options.fields:
+    flags.override(config, [('data.fields', options.fields)])
   print(
     showing.show(
       options.name,
@@ -165,6 +175,7 @@ def _show(options: argparse.Namespace) -> None:
       data_dir=options.data_dir,
       output=options.output,
       rows=options.rows,
+      fields=config.data.fields,
     )
   )
 

@@ -1,9 +1,10 @@
 """What a prepared data set holds: counts, examples and a contact sheet."""
 
 import collections
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,6 +21,7 @@ def show(
   data_dir: str | os.PathLike | None = None,
   output: str | os.PathLike | None = None,
   rows: int = 24,
+  fields: Mapping[str, str] | None = None,
 ) -> str:
   """Describes a prepared data set and writes a contact sheet of it.
 
@@ -29,19 +31,22 @@ def show(
     data_dir: where data sets live.
     output: file of the contact sheet; by default NAME-SPLIT.png here.
     rows: how many records are drawn.
+    fields: as in `sources.open_source`.
 
   Returns:
     Several lines of text.
   """
-  probe = sources.open_source(name, split or 'all', data_dir=data_dir)
+  opened = functools.partial(
+    sources.open_source, name, data_dir=data_dir, fields=fields
+  )
+  probe = opened(split or 'all')
   splits = tfds.builder_from_directory(probe.folder).info.splits
   split = split or next(iter(splits))
-  source = sources.open_source(name, split, data_dir=data_dir)
+  source = opened(split)
   output = pathlib.Path(output or f'{name.replace("/", "-")}-{split}.png')
   lines = [f'{name} in {probe.folder}']
   for each in splits:
-    one = sources.open_source(name, each, data_dir=data_dir)
-    lines.append(f'  {each}: {_describe(one)}')
+    lines.append(f'  {each}: {_describe(opened(each))}')
   lines.append(f'first records of {split}:')
   for i in range(min(_ROWS_IN_TEXT, len(source))):
     lines += [f'  {line}' for line in _quote(source.read_texts(i))]

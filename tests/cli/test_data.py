@@ -1,9 +1,11 @@
 """`mmjax data` from end to end, on a tiny table."""
 
+import io
 import json
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from PIL import Image
 
 from mmjax.cli import main
@@ -53,6 +55,40 @@ def test_import_show_and_list(table, tmp_path, capsys):
   assert main.main(['data', 'list', data_dir]) == 0
   listed = capsys.readouterr().out
   assert '  mine\n' in listed and '  shapes/small\n' in listed
+
+
+class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+  VERSION = tfds.core.Version('1.0.0')
+  name = 'theirs'
+  url_infos = None  # There is nothing to download.
+
+  def _info(self):
+    features = {'picture': tfds.features.Image(), 'note': tfds.features.Text()}
+    return tfds.core.DatasetInfo(
+      builder=self, features=tfds.features.FeaturesDict(features)
+    )
+
+  def _split_generators(self, dl_manager):
+    return {'train': self._generate_examples()}
+
+  def _generate_examples(self):
+    picture = shapes_drawing.png(np.zeros((5, 7, 3), np.uint8))
+    yield 0, {'picture': io.BytesIO(picture), 'note': 'a grey cat'}
+
+
+def test_sets_of_other_tools_are_shown(tmp_path, capsys):
+  _Theirs(data_dir=tmp_path, file_format='array_record').download_and_prepare()
+  command = ['data', 'show', 'theirs', f'--data_dir={tmp_path}']
+  command.append(f'--output={tmp_path / "sheet.png"}')
+  assert main.main(command) == 1
+  assert 'say with `fields` which of its' in capsys.readouterr().err
+  fields = "--fields=dict(image='picture', captions='note')"
+  assert main.main([*command, fields]) == 0
+  shown = capsys.readouterr().out
+  assert 'train: 1 records; 1 captions of 3.0 words' in shown
+  assert 'caption: a grey cat' in shown
+  assert main.main([*command, '--fields=note']) == 1
+  assert 'data.fields is a dict' in capsys.readouterr().err
 
 
 def test_an_empty_split_is_told(table, capsys):
