@@ -1,4 +1,4 @@
-"""Pictures: encoded bytes to arrays, the size a model wants, and back.
+"""Pictures: encoded bytes to arrays, of the size a model wants.
 
 Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float32, UInt8
 
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
@@ -169,22 +169,3 @@ def _scale_and_shift(
     np.tile(scale.astype(np.float32), width),
     np.tile(shift.astype(np.float32), width),
   )
-
-
-def to_uint8(
-  image: Float[np.ndarray, '*shape 3'],
-  mean: tuple[float, float, float],
-  std: tuple[float, float, float],
-) -> UInt8[np.ndarray, '*shape 3']:
-  """Undoes `normalise`, for pictures to look at; clips what is out of range.
-
-  Args:
-    image: float [..., 3].
-    mean: as given to `normalise`.
-    std: as given to `normalise`.
-
-  Returns:
-    uint8 [..., 3].
-  """
-  values = np.asarray(image, np.float32) * np.float32(std) + np.float32(mean)
-  return np.clip(np.rint(values * 255), 0, 255).astype(np.uint8)

@@ -1,8 +1,9 @@
 """Imports people's own data: `import_data('csv', 'photos.csv', settings)`.
 
 One pass over the input deals the records to splits and finds what can't be
-read of them; a second reads the images and writes. So no more than the place
-of every record is kept in memory.
+read of them; a second reads the images and writes. So no image is kept in
+memory: of a tar only the place of every record, of a table also its rows'
+texts.
 """
 
 import collections

@@ -1,8 +1,8 @@
-"""Answer metrics: exact match and VQA accuracy, overall and by type."""
+"""Answer metrics: VQA accuracy, overall and by question type."""
 
 import collections
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -113,20 +113,6 @@ def vqa_score(prediction: str, references: Sequence[str]) -> float:
   return float(np.mean(np.minimum(others / FULL_AGREEMENT, 1)))
 
 
-def exact_score(prediction: str, references: Sequence[str]) -> float:
-  """1 if an answer equals any reference, both normalised; otherwise 0.
-
-  Raises:
-    ValueError: if there are no references.
-  """
-  if isinstance(references, str) or not references:
-    raise ValueError(
-      f'a question needs a list of one or more answers, not {references!r}'
-    )
-  answers = {normalise(reference) for reference in references}
-  return float(normalise(prediction) in answers)
-
-
 def vqa_accuracy(
   predictions: Sequence[str],
   references: Sequence[Sequence[str]],
@@ -146,24 +132,6 @@ def vqa_accuracy(
   Raises:
     ValueError: if there are none, or lengths differ.
   """
-  return _by_type(vqa_score, predictions, references, types)
-
-
-def exact_accuracy(
-  predictions: Sequence[str],
-  references: Sequence[Sequence[str]],
-  types: Sequence[str] | None = None,
-) -> dict[str, float]:
-  """Mean `exact_score`; arguments and results as in `vqa_accuracy`."""
-  return _by_type(exact_score, predictions, references, types)
-
-
-def _by_type(
-  score: Callable[[str, Sequence[str]], float],
-  predictions: Sequence[str],
-  references: Sequence[Sequence[str]],
-  types: Sequence[str] | None,
-) -> dict[str, float]:
   types = [''] * len(predictions) if types is None else types
   if not len(predictions) == len(references) == len(types):
     raise ValueError(
@@ -176,7 +144,7 @@ def _by_type(
   for prediction, answers, kind in zip(
     predictions, references, types, strict=True
   ):
-    value = score(prediction, answers)
+    value = vqa_score(prediction, answers)
     scores['accuracy'].append(value)
     if kind:
       scores[f'accuracy/{kind}'].append(value)

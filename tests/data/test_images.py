@@ -8,8 +8,6 @@ import pytest
 
 from mmjax.data import images
 
-HALF = (0.5, 0.5, 0.5)
-
 
 def encode(image: PIL.Image.Image, kind: str = 'PNG', **options) -> bytes:
   buffer = io.BytesIO()
@@ -106,7 +104,7 @@ def test_downscaling_is_antialiased():
   assert abs(small.mean() - 127.5) < 2
 
 
-def test_normalise_by_hand_and_back():
+def test_normalise_by_hand():
   image = np.array([[[0, 51, 255], [255, 0, 102]]], np.uint8)
   mean, std = (0.5, 0.2, 0.0), (0.5, 0.1, 2.0)
   values = images.normalise(image, mean, std)
@@ -114,10 +112,3 @@ def test_normalise_by_hand_and_back():
   # Products of float32 numbers below 3.
   np.testing.assert_allclose(values, expected, atol=1e-6)
   assert values.dtype == np.float32
-  np.testing.assert_array_equal(images.to_uint8(values, mean, std), image)
-
-
-def test_every_byte_comes_back():
-  image = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-  back = images.to_uint8(images.normalise(image, HALF, HALF), HALF, HALF)
-  np.testing.assert_array_equal(back, image)
