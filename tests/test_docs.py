@@ -1,4 +1,4 @@
-"""The examples in the pages on published models run as they stand."""
+"""The examples in README.md and on published models run as they stand."""
 
 import re
 from pathlib import Path
@@ -9,15 +9,27 @@ DOCS = Path(__file__).parents[1] / 'docs'
 PAGES = sorted(DOCS.glob('pretrained_*.md'))
 
 
+def _blocks(page):
+  return re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
+
+
 def test_there_are_pages():
   assert len(PAGES) == 7
+
+
+@pytest.mark.slow
+def test_the_module_of_the_readme_runs(capsys):
+  block, _ = _blocks(DOCS.parent / 'README.md')  # The other one downloads.
+  exec(compile(block, 'README.md', 'exec'), {})
+  printed = capsys.readouterr().out.strip()
+  assert printed and block.strip().endswith(f'# {printed}')
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
 def test_examples_run(page, monkeypatch):
   monkeypatch.chdir(DOCS.parent)
-  blocks = re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL)
+  blocks = _blocks(page)
   assert blocks
   names = {}
   for block in blocks:

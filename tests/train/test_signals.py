@@ -54,12 +54,17 @@ def _wait_for_step(process, step):
 
 
 @pytest.mark.slow
-def test_sigterm_saves_and_the_same_command_goes_on(tmp_path, command):
+@pytest.mark.parametrize(
+  ('asked', 'exit_code'), [(signal.SIGTERM, 143), (signal.SIGINT, 0)]
+)
+def test_a_signal_saves_and_the_same_command_goes_on(
+  tmp_path, command, asked, exit_code
+):
   process = command(tmp_path)
   _wait_for_step(process, 3)
-  process.send_signal(signal.SIGTERM)
+  process.send_signal(asked)
   code, out = _finish(process)
-  assert code == 143, out
+  assert code == exit_code, out
   assert 'the same command goes on' in out
   stopped = checkpoints.Checkpoints(tmp_path).latest()
   assert 3 <= stopped < 40
