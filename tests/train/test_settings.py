@@ -226,7 +226,7 @@ def test_help_names_every_field():
 
 def test_help_with_a_config_shows_its_own_values():
   config = settings.default_config()
-  config.model = {'name': 'toy', 'image': {'width': 7}}
+  config.model = {'name': 'dual_encoder', 'image': {'width': 7}}
   lines = main.help_text('An experiment.', config).splitlines()
   assert '  model.image.width=7' in lines
   assert lines.index('Values of this config:') < lines.index('  seed=0')
