@@ -89,7 +89,9 @@ def connect(
 
 
 @contextlib.contextmanager
-def ending_together(*told: type[Exception]) -> Iterator[None]:
+def ending_together(
+  *alike: type[Exception], told: tuple[type[Exception], ...] = ()
+) -> Iterator[None]:
   """Ends this process at once where an error means that hosts have parted.
 
   A collective failed, since another host is gone; or this host alone went
@@ -97,18 +99,22 @@ def ending_together(*told: type[Exception]) -> Iterator[None]:
   wait for them. The last words follow.
 
   Args:
-    told: errors that all hosts meet alike, and tell in an orderly way.
+    alike: errors that all hosts meet alike, so that they end in order.
+    told: errors that are told in one message, without a traceback.
   """
   try:
     yield
-  except told:
+  except alike:
     raise
-  except Exception:
+  except Exception as error:
     if jax.process_count() == 1:
       raise
     sys.stdout.flush()
-    traceback.print_exc()
-    os._exit(1)
+    if not isinstance(error, told):
+      traceback.print_exc()
+      os._exit(1)
+    print(f'error: {error}', file=sys.stderr, flush=True)
+    os._exit(2)
 
 
 def _lost() -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
@@ -167,7 +168,7 @@ def _start(config, made, checkpoints, batches, clock) -> _Start:
     state = pool.submit(_make_state, made.plan, config, checkpoints)
     if begun == config.train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
-    batch = _users(next, batches)
+    batch = _read(next, batches)
     clock.lap('data')
     progress.tell('compiling the training step')
     traced = _users(made.trace, batch)
@@ -244,7 +245,7 @@ def _train(
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
-      batch = _users(meter.next_batch, batches, metrics)
+      batch = _read(meter.next_batch, batches, metrics)
   return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
@@ -345,6 +346,12 @@ def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
 
 def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
+
+
+def _read(function: Callable[..., Any], *args: Any) -> Any:
+  """Reads a batch; a host that can't must not leave the others waiting."""
+  with hosts.ending_together(told=(settings.UserError,)):
+    return _users(function, *args)
 
 
 def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -6,8 +6,10 @@ python several.py --config=several_config.py --workdir=DIR --num_processes=2
 The metrics of each step tell which examples it saw.
 """
 
+import os
 import time
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import toy
@@ -33,6 +35,8 @@ def read(record, rng) -> dict[str, np.ndarray]:
   """A record's arrays; slow, so that signals come in between."""
   time.sleep(0.002)
   record = record['id']
+  if record == 7 and os.environ.get('BROKEN_HOST') == str(jax.process_index()):
+    raise ValueError('the disk is gone')
   own = np.random.default_rng(record)
   return {
     'image': own.normal(size=(2, 2, 4)).astype(np.float32) + rng.normal() / 9,

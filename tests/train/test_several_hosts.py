@@ -173,6 +173,18 @@ def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
   _same(alone(steps), killed)
 
 
+def test_a_host_that_cannot_read_ends_the_other(tmp_path, run, monkeypatch):
+  monkeypatch.setenv('BROKEN_HOST', '1')
+  job = run(tmp_path / 'broken', 2, 2, '--config.train.steps=4000')
+  assert job.processes[1].wait(150) == 2
+  begun = time.time()
+  assert job.processes[0].wait(100) != 0
+  assert time.time() - begun < 60
+  assert 'error: record 7 cannot be read: the disk is gone' in job.text(1)
+  assert 'Traceback' not in job.text(1)
+  assert last_words(job.logs[0]).startswith('error: process 0 of 2 ended')
+
+
 def test_sigterm_to_one_host_stops_both_at_the_same_step(tmp_path, run):
   stopped = tmp_path / 'stopped'
   job = run(stopped, 2, 2, '--config.train.steps=4000')
