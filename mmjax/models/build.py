@@ -4,7 +4,6 @@ The dicts below are the only place where names become classes.
 """
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -276,7 +275,7 @@ def _check_value(field: str, value: Any, hint: Any) -> None:
   name = field.rpartition('.')[2]
   if name in _SHARES and not 0 <= value < 1:
     raise ValueError(f'{field} must be at least 0 and less than 1, got {value}')
-  if name in _POSITIVE and not 0 < value < math.inf:
+  if name in _POSITIVE and not value > 0:
     raise ValueError(f'{field} must be more than 0, got {value}')
   # Layers are counted from the end, too.
   if isinstance(value, int) and value < 0 and name != 'layer':

@@ -1,5 +1,7 @@
 """Ctrl-C and SIGTERM: finish the step, save, leave."""
 
+import contextlib
+import os
 import signal
 import threading
 
@@ -34,11 +36,14 @@ class Stopping:
   def _note(self, number: int, frame: object) -> None:
     self._signal = number
     self._put_back()
-    print(
+    said = (
       f'\n{signal.Signals(number).name}: finishing the step, then saving; '
-      'once more to abort',
-      flush=True,
+      'once more to abort\n'
     )
+    # Not by print: the signal may have come in the middle of one, and another
+    # one then raises.
+    with contextlib.suppress(OSError):  # Nobody reads it.
+      os.write(2, said.encode())
 
   def _put_back(self) -> None:
     for number, handler in self._before.items():

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints
+from mmjax.train import checkpoints, stopping
 
 HERE = Path(__file__).parent
 
@@ -73,6 +73,18 @@ def test_a_signal_saves_and_the_same_command_goes_on(
   text = (tmp_path / 'metrics.jsonl').read_text()
   steps = [json.loads(line)['step'] for line in text.splitlines()]
   assert steps == list(range(1, 41))
+
+
+def test_a_signal_in_the_middle_of_a_print(monkeypatch, capfd):
+  def reentered(*_, **__):
+    raise RuntimeError('reentrant call')
+
+  with stopping.Stopping() as stop:
+    with monkeypatch.context() as context:
+      context.setattr('builtins.print', reentered)
+      signal.raise_signal(signal.SIGTERM)
+    assert stop.asked()
+  assert 'SIGTERM: finishing the step' in capfd.readouterr().err
 
 
 @pytest.mark.slow
