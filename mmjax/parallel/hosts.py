@@ -86,6 +86,8 @@ def connect(
   if jax.process_count() > 1:
     words = words or _LastWords()
     words.will_be(_lost())
+  elif words:
+    words.will_be('')
 
 
 @contextlib.contextmanager

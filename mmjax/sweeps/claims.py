@@ -86,7 +86,7 @@ class Claims:
     storage: the study's.
     name: the study's.
     grace: seconds without a heartbeat after which a worker is dead.
-    beat_every: seconds between heartbeats.
+    beat_every: seconds between heartbeats; more of them if `grace` is short.
   """
 
   def __init__(
@@ -102,7 +102,7 @@ class Claims:
       storage=storage, study_name=f'{name}.claims', load_if_exists=True
     )
     self._id = storage.get_study_id_from_name(f'{name}.claims')
-    self.grace, self.beat_every = grace, beat_every
+    self.grace, self.beat_every = grace, min(beat_every, grace / 6)
     # Record -> its beat, and when it was first seen.
     self._seen: dict[int, tuple[int, float]] = {}
 

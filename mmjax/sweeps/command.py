@@ -20,6 +20,7 @@ as those of a run do, and are one worker together.
 """
 
 import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -162,7 +163,11 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
   if not study.whole.user_attrs.get('checked'):
     # In another process, since this one must not hold any device.
     check = [sys.executable, '-m', 'experiments.sweep', *argv, '--check']
-    done = subprocess.run(check, stdout=subprocess.DEVNULL)
+    done = subprocess.run(
+      check,
+      stdout=subprocess.DEVNULL,
+      env=os.environ | workers.environment(0),  # As the trials will have it.
+    )
     if done.returncode:
       sys.exit(done.returncode)
     study.note(checked=True)
@@ -174,6 +179,10 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
   for i, code in enumerate(codes):
     if code and not (workers.stopped or study.done()):
       print(f'worker {i} ended with {code}; see {workers.log(i)}')
+  if workers.signal == signal.SIGTERM and not study.done():
+    # By which schedulers know to start it again.
+    print('stopped before the end; the same command goes on')
+    sys.exit(128 + signal.SIGTERM)
   return study.done()
 
 

@@ -92,6 +92,7 @@ class Workers:
 
   Attributes:
     stopped: whether they were asked to leave.
+    signal: the number of the signal that asked, or 0.
 
   Args:
     argv: the flags of each.
@@ -116,7 +117,7 @@ class Workers:
     self._shares = share(self._platform, count, workers, per_trial)
     self._processes: list[subprocess.Popen] = []
     self._files: list = []
-    self.stopped = False
+    self.stopped, self.signal = False, 0
 
   def __enter__(self) -> 'Workers':
     self._logs.mkdir(parents=True, exist_ok=True)
@@ -128,7 +129,7 @@ class Workers:
         [sys.executable, '-m', 'experiments.sweep', *self._argv],
         stdout=file,
         stderr=subprocess.STDOUT,
-        env=os.environ | environment(self._platform, worker, per_trial),
+        env=os.environ | self.environment(worker),
         # Ctrl-C is for this process alone, which hands it on once.
         start_new_session=True,
       )
@@ -146,15 +147,20 @@ class Workers:
     for file in self._files:
       file.close()
 
+  def environment(self, worker: int) -> dict[str, str]:
+    """Variables that leave a worker its own devices."""
+    return environment(self._platform, worker, self._shares[worker])
+
   def log(self, worker: int) -> Path:
     """Where a worker's output goes."""
     return self._logs / f'{worker}.log'
 
-  def stop(self, *_) -> None:
+  def stop(self, number: int = 0, frame: object = None) -> None:
     """Asks all to save and leave; safe to call again, and from a signal."""
+    del frame
     if self.stopped:
       return
-    self.stopped = True
+    self.stopped, self.signal = True, number
     for process in self._processes:
       if process.poll() is None:
         process.send_signal(signal.SIGTERM)

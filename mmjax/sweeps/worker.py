@@ -40,7 +40,6 @@ def work(
   train: Train,
   *,
   poll: float = 2.0,
-  told: Callable[[int], None] = lambda number: None,
 ) -> bool:
   """Runs trials until there are none left, or a signal.
 
@@ -50,7 +49,6 @@ def work(
     workdir: the sweep's folder; trials lie in WORKDIR/trials/NUMBER.
     train: runs one.
     poll: seconds between looks, while other workers run what is left.
-    told: called on the first host after each trial, with its number.
 
   Returns:
     Whether the sweep is done; False after Ctrl-C.
@@ -70,6 +68,9 @@ def work(
       job = {'do': 'end'}
     job = broadcast.from_first(job)
     if job['do'] == 'end':
+      if study is not None:
+        # A worker may have died between its trial's end and this.
+        best.write(study.whole, workdir)
       return True
     if job['do'] == 'wait':
       time.sleep(poll)
@@ -80,7 +81,6 @@ def work(
       outcome = broadcast.from_first(outcome)
       if taken is not None and outcome not in (LOST, 'stopped'):
         best.write(study.whole, workdir)
-        told(taken.number)
     if outcome == 'stopped':
       return False
     failures = failures + 1 if outcome == 'failed' else 0
@@ -112,34 +112,41 @@ class _Trial:
 
   def run(self, train: Train) -> str:
     """'done', 'pruned', 'failed', 'stopped' or LOST; tells the study so."""
-    taken = self._taken
     with self._logged():
       try:
-        if broadcast.from_first(taken is not None and taken.pruned):
-          if taken is not None:
-            taken.prune()
-          return 'pruned'
-        return self._repeats(train)
+        return self._outcome(train)
       except claims.Lost as error:
         print(error)
         return LOST
-      except _Ends as error:
-        return self._failed(str(error))
-      except MissingMetric as error:
-        self._failed(str(error))
+
+  def _outcome(self, train: Train) -> str:
+    taken = self._taken
+    try:
+      if broadcast.from_first(taken is not None and taken.pruned):
+        if taken is not None:
+          taken.note(**self._costs())
+          taken.prune()
+        return 'pruned'
+      return self._repeats(train)
+    except claims.Lost:
+      raise
+    except _Ends as error:
+      return self._failed(str(error))
+    except MissingMetric as error:
+      self._failed(str(error))
+      raise
+    except UserError as error:
+      # What the config refuses with these values, as far as it could not be
+      # seen before.
+      return self._failed(str(error))
+    except loop.NonFiniteError as error:
+      return self._diverged(str(error))
+    except Exception as error:
+      # Of several hosts, one may have died, and another worker goes on.
+      if jax.process_count() > 1:
         raise
-      except UserError as error:
-        # What the config refuses with these values, as far as it could not be
-        # seen before.
-        return self._failed(str(error))
-      except loop.NonFiniteError as error:
-        return self._diverged(str(error))
-      except Exception as error:
-        # Of several hosts, one may have died, and another worker goes on.
-        if jax.process_count() > 1:
-          raise
-        traceback.print_exc(file=sys.stdout)
-        return self._failed(f'{type(error).__name__}: {error}')
+      traceback.print_exc(file=sys.stdout)
+      return self._failed(f'{type(error).__name__}: {error}')
 
   def _repeats(self, train: Train) -> str:
     sweep, taken = self._sweep, self._taken

@@ -70,7 +70,9 @@ def started(tmp_path, monkeypatch):
 def test_workers_are_bound_logged_and_stopped(started):
   workers, bound = started
   with workers:
-    while '1\n' not in workers.log(1).read_text():
+    for _ in range(6000):
+      if '1\n' in workers.log(1).read_text():
+        break
       time.sleep(0.01)
     workers.stop()
     assert workers.wait() == [-signal.SIGTERM] * 2

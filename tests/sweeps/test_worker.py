@@ -22,11 +22,7 @@ def _params(study):
 
 
 def test_trials_are_run_in_folders_of_their_own(tmp_path):
-  told = []
-  study = trivial.work(
-    trivial.write(tmp_path), tmp_path / 'lr', told=told.append
-  )
-  assert told == list(range(6))
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
   for trial in study.trials():
     folder = tmp_path / 'lr/trials' / str(trial.number)
@@ -53,6 +49,35 @@ def test_the_best_config_is_a_file_and_a_command(tmp_path):
   words = [word for word in command.split() if '--config.' in word]
   main.override(by_flags, main.split_overrides(words)[1])
   assert by_flags == written
+
+
+def test_the_best_config_is_written_if_a_worker_died_before_that(tmp_path):
+  file = trivial.write(tmp_path)
+  trivial.work(file, tmp_path / 'lr')
+  path = tmp_path / 'lr/best_config.py'
+  before = path.read_text()
+  path.unlink()
+  trivial.work(file, tmp_path / 'lr')
+  assert path.read_text() == before
+
+
+def test_a_trial_that_fails_when_it_is_anothers_is_left_to_it(
+  tmp_path, monkeypatch
+):
+  def lost(claim):
+    raise claims.Lost('trial 0 went over')
+
+  def train(*args):
+    if not (tmp_path / 'failed').exists():
+      (tmp_path / 'failed').touch()
+      monkeypatch.setattr(claims.Claim, 'check', lost)
+      raise OSError('two workers in one folder')
+    monkeypatch.undo()
+    return trivial.trainer()(*args)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE] * 6
+  assert 'went over' in (tmp_path / 'lr/trials/0/log.txt').read_text()
 
 
 @pytest.mark.slow

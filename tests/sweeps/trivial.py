@@ -44,19 +44,28 @@ def trainer(seconds=0.0):
 
 def _train(seconds, config, workdir, report):
   workdir.mkdir(parents=True, exist_ok=True)
-  saved = workdir / 'saved'
-  begun = int(saved.read_text() or 0) if saved.exists() else 0
+  saved, kept = workdir / 'saved', workdir / 'results.json'
+  begun = int(saved.read_text()) if saved.exists() else 0
+  if begun == config.train.steps:
+    return json.loads(kept.read_text())
   for step in range(begun + 1, config.train.steps + 1):
     time.sleep(seconds)
     with (workdir / 'steps.txt').open('a') as file:
       print(step, file=file)
     results = {'val/quality': quality(config, step), 'step': step}
     results['train_seconds'] = 0.5 * step
-    (workdir / 'results.json').write_text(json.dumps(results))
+    _write_whole(kept, json.dumps(results))
     if step < config.train.steps and report(step, results):
       return {}
-    saved.write_text(str(step))
+    _write_whole(saved, str(step))
   return results
+
+
+def _write_whole(path, text):
+  """All or nothing, also if it is killed."""
+  part = path.with_suffix('.part')
+  part.write_text(text)
+  part.replace(path)
 
 
 def write(folder, **more):
