@@ -48,10 +48,10 @@ def test_speed_leaves_pauses_out():
   meter.step()
   meter.step()
   with meter.paused():
-    time.sleep(0.2)
+    time.sleep(1.0)
   time.sleep(0.02)
   values = meter.report()
-  assert 0.01 <= values['step_time'] < 0.1
+  assert 0.01 <= values['step_time'] < 0.5  # Of two steps.
   assert values['examples_per_second'] == pytest.approx(
     10 / values['step_time']
   )
