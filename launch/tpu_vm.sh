@@ -3,9 +3,10 @@
 #
 #   NAME=c1 ZONE=us-central1-a TYPE=v5litepod-16 SHARE=10.0.0.2:/share \
 #     launch/tpu_vm.sh contrastive --config=configs/clip_b16.py \
-#     --workdir=/shared/runs/clip_b16 --data_dir=/shared/data
+#     --config.train.batch_size=1024 --workdir=/shared/runs/clip_b16 \
+#     --data_dir=/shared/data
 #
-# Makes the slice if there is none, brings this clone to every host, installs
+# Makes the slice if there is none or it was preempted, brings this clone to every host, installs
 # it there and starts the same command on all of them, which find each other.
 # The same line goes on with a run that stopped. Delete the slice afterwards:
 #
@@ -24,9 +25,18 @@ tpu() {
   gcloud compute tpus tpu-vm "$verb" "$NAME" --zone="$ZONE" "$@"
 }
 
-if ! tpu describe --format='value(state)'; then
-  tpu create --accelerator-type="$TYPE" --version="$version"
-fi
+state=$(tpu describe --format='value(state)' || true)
+case $state in
+  READY) ;;
+  '' | PREEMPTED | TERMINATED)
+    if [ -n "$state" ]; then tpu delete --quiet; fi
+    tpu create --accelerator-type="$TYPE" --version="$version"
+    ;;
+  *)
+    echo "error: slice $NAME is $state; wait until it is READY, or delete it" >&2
+    exit 1
+    ;;
+esac
 
 archive=$(mktemp --suffix=.tar.gz)
 trap 'rm -f "$archive"' EXIT
