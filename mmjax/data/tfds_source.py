@@ -13,7 +13,7 @@ from mmjax.data import records
 
 # What `fields` may fill.
 FIELDS = ('id', 'image', 'captions', 'question', 'answers', 'type')
-BUILT_IN = ('shapes', 'easy_vqa')
+BUILT_IN = ('shapes', 'shapes/small', 'easy_vqa')
 
 _TEXTS = tfds.features.FeaturesDict(
   {key: records.FEATURES[key] for key in records.FEATURES if key != 'image'}
@@ -276,8 +276,9 @@ def _find_folder(name: str, root: pathlib.Path) -> pathlib.Path | None:
 def _command(name: str, data_dir: str | os.PathLike | None) -> str:
   base = re.split('[/:]', name)[0]
   where = f' --data_dir={data_dir}' if data_dir else ''
-  if base in BUILT_IN:
-    return f'mmjax data prepare {base}{where}'
+  for ours in (name.partition(':')[0], base):
+    if ours in BUILT_IN:
+      return f'mmjax data prepare {ours}{where}'
   if base in tfds.list_builders(with_community_datasets=False):
     return _catalogue_command(name, data_dir)
   return (

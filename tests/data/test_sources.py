@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
-from mmjax.data import records, sources
+from mmjax.data import prepare, records, sources, tfds_source
 
 
 def png(seed: int) -> bytes:
@@ -252,10 +252,16 @@ def test_wrong_fields_are_refused(data_dir, name, fields, message):
     sources.open_source(name, 'train', data_dir=data_dir, fields=fields)
 
 
+def test_what_is_built_in_can_be_prepared():
+  assert tfds_source.BUILT_IN == prepare.NAMES
+
+
 @pytest.mark.parametrize(
   ('name', 'command'),
   [
     ('shapes', 'mmjax data prepare shapes --data_dir='),
+    ('shapes/small', 'mmjax data prepare shapes/small --data_dir='),
+    ('shapes/small:1.0.0', 'mmjax data prepare shapes/small --data_dir='),
     ('mnist', r"tfds.builder\('mnist', data_dir='.*'array_record'"),
     ('my_own', 'mmjax data import .* --name=my_own --data_dir='),
   ],
