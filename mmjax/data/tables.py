@@ -83,7 +83,8 @@ def _raw(
   image = row.get('image')
   if image is not None:
     fields['file'] = image
-  if row.get('id') is not None:
+  has_id = row.get('id') not in (None, '')
+  if has_id:
     name = str(row['id'])
   elif image is not None:
     name = names.name(path.parent / str(image), str(image))
@@ -96,7 +97,7 @@ def _raw(
     read_fields=functools.partial(dict, fields),
     read_image=functools.partial(_image, path.parent, image),
     # An image may have several rows, one a caption or question.
-    is_part=row.get('id') is None and image is not None,
+    is_part=image is not None and not has_id,
   )
 
 

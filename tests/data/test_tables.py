@@ -44,7 +44,7 @@ def test_jsonl_rows(tmp_path):
   path = tmp_path / 'pets.jsonl'
   path.write_text('{"id": 7, "image": "no.png", "caption": "x"}\n\n[1]\n{\n')
   good, wrong, broken = tables.read_jsonl([path])
-  assert good.id == '7' and good.group == 'no.png'
+  assert good.id == '7' and good.group == 'no.png' and not good.is_part
   with pytest.raises(ValueError, match=r'no image file .*no\.png'):
     good.read_image()
   assert wrong.where == 'pets.jsonl, line 3'
