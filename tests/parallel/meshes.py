@@ -14,7 +14,8 @@ import math
 import os
 import sys
 
-DEVICES = 8
+# Of this process; tests of several processes say how many.
+DEVICES = int(os.environ.get('MESHES_DEVICES', 8))
 os.environ['XLA_FLAGS'] = (
   f'{os.environ.get("XLA_FLAGS", "")} '
   f'--xla_force_host_platform_device_count={DEVICES}'
@@ -22,6 +23,7 @@ os.environ['XLA_FLAGS'] = (
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+from jax.experimental import multihost_utils  # noqa: E402
 
 from mmjax import models, objectives  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
@@ -123,12 +125,19 @@ def train(
   seed = np.uint32(0)
   state = jax.jit(made.plan.init, out_shardings=made.plan.shardings)(seed)
   data = Data()
-  place = lambda i: mesh_lib.shard_batch(data.batch(i), grid)
+  parts, part = mesh_lib.batch_share(grid)
+  rows = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
+
+  def place(i):
+    own = {key: array[rows] for key, array in data.batch(i).items()}
+    return mesh_lib.shard_batch(own, grid)
+
   update = made.trace(place(0)).lower().compile()
   for i in range(STEPS):
     state, _ = update(state, place(i))
   flat = jax.tree_util.tree_leaves_with_path((state.params, state.ema))
-  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+  whole = lambda x: multihost_utils.process_allgather(x, tiled=True)
+  return {jax.tree_util.keystr(path): np.asarray(whole(x)) for path, x in flat}
 
 
 def difference(got, want) -> float:

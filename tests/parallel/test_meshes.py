@@ -1,4 +1,4 @@
-"""Each objective gives one device's parameters on several meshes."""
+"""Each objective gives one device's parameters on meshes and processes."""
 
 import json
 import subprocess
@@ -7,18 +7,32 @@ from pathlib import Path
 
 import pytest
 
+HERE = Path(__file__).parent
+
+
+def _largest(script, *arguments):
+  """The differences that a script prints in its last line."""
+  done = subprocess.run(
+    [sys.executable, str(HERE / script), *arguments],
+    capture_output=True,
+    text=True,
+    timeout=900,
+    check=False,
+  )
+  assert done.returncode == 0, done.stderr
+  print(done.stdout)
+  return json.loads(done.stdout.splitlines()[-1])
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize('objective', ['contrastive', 'captioning', 'vqa'])
 def test_ten_steps_give_one_devices_parameters(objective):
-  script = Path(__file__).parent / 'meshes.py'
-  done = subprocess.run(
-    [sys.executable, str(script), objective],
-    capture_output=True,
-    text=True,
-    timeout=600,
-    check=False,
-  )
-  assert done.returncode == 0, done.stderr
-  largest = json.loads(done.stdout.splitlines()[-1])
-  assert 0 < largest[objective] < 1e-5, done.stdout
+  assert 0 < _largest('meshes.py', objective)[objective] < 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('processes', [2, 4])
+def test_ten_steps_of_several_processes_give_one_processs_parameters(processes):
+  largest = _largest('processes.py', str(processes))
+  assert set(largest) == {'contrastive', 'captioning', 'vqa'}
+  assert 0 < max(largest.values()) < 1e-5

@@ -1,0 +1,94 @@
+"""Trains small models on devices of several processes, and compares.
+
+python tests/parallel/processes.py [--every] PROCESSES [OBJECTIVE ...]
+
+Ten steps of each objective by 2 or 4 processes of two devices each, which talk
+over gloo, against one process with as many devices. Each process is given its
+share of the examples only. Without --every, one mesh, whose weights are shared
+by all. Prints a table as it goes and, in the last line, the largest differences
+as JSON.
+"""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import tempfile
+
+import jax
+import meshes
+import numpy as np
+
+DEVICES = 2
+
+
+def cases(processes: int, every: bool):
+  """Meshes of all devices."""
+  yield {'fsdp': DEVICES * processes}
+  if every:
+    yield {'data': DEVICES * processes}
+    yield {'fsdp': processes, 'tensor': DEVICES}
+    # The parts of one layer, or of one text, lie in different processes.
+    yield {'data': processes // 2, 'tensor': 2, 'sequence': 2}
+
+
+def one_of(coordinator, processes, process, every, names) -> None:
+  """What one of several processes does; the first writes what came out."""
+  jax.distributed.initialize(coordinator, processes, process)
+  for name in names:
+    for i, mesh in enumerate(cases(processes, every)):
+      got = meshes.train(name, mesh)
+      if process == 0:
+        np.savez(f'{name}.{i}.npz', **got)
+
+
+def together(processes: int, flags: list[str], folder: str) -> None:
+  """Starts them and waits."""
+  with socket.socket() as free:
+    free.bind(('localhost', 0))
+    coordinator = f'localhost:{free.getsockname()[1]}'
+  started = [
+    subprocess.Popen(
+      [sys.executable, __file__, coordinator, str(processes), str(i), *flags],
+      cwd=folder,
+      env={**os.environ, 'MESHES_DEVICES': str(DEVICES)},
+    )
+    for i in range(processes)
+  ]
+  try:
+    codes = [process.wait(1800) for process in started]
+  finally:
+    for process in started:
+      process.kill()
+  if any(codes):
+    sys.exit(f'the processes ended with {codes}')
+
+
+def main(processes: int, every: bool, names: list[str]) -> None:
+  largest = {}
+  with tempfile.TemporaryDirectory() as folder:
+    together(processes, ['--every'] * every + names, folder)
+    for name in names:
+      largest[name] = 0.0
+      for i, mesh in enumerate(cases(processes, every)):
+        got = np.load(pathlib.Path(folder) / f'{name}.{i}.npz')
+        found = meshes.difference(got, meshes.train(name, mesh))
+        largest[name] = max(largest[name], found)
+        sizes = ' '.join(f'{axis}={n}' for axis, n in mesh.items())
+        print(f'{name:12} {sizes:32} {processes} processes  {found:.1e}')
+  print(json.dumps(largest))
+
+
+if __name__ == '__main__':
+  # The programs run for a millisecond, so compiling well doesn't pay.
+  jax.config.update('jax_disable_most_optimizations', True)
+  arguments = [a for a in sys.argv[1:] if a != '--every']
+  every = len(arguments) < len(sys.argv) - 1
+  if ':' in arguments[0]:
+    processes, process = map(int, arguments[1:3])
+    one_of(arguments[0], processes, process, every, arguments[3:])
+  else:
+    names = arguments[1:] or list(meshes.OBJECTIVES)
+    main(int(arguments[0]), every, names)
