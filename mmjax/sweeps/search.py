@@ -21,11 +21,32 @@ class _Grid(optuna.samplers.GridSampler):
     pass
 
 
+class _QuasiRandom(optuna.samplers.QMCSampler):
+  """Gives the trial of a number the sequence's point of that number.
+
+  Optuna's draws the first trial otherwise, and counts how often it was asked,
+  and so skips a point when a trial is asked again.
+
+  Attributes:
+    space: path -> distribution.
+    number: the trial's.
+  """
+
+  space: Mapping[str, optuna.distributions.BaseDistribution]
+  number: int
+
+  def infer_relative_search_space(self, *_) -> dict[str, Any]:
+    return {p: d for p, d in self.space.items() if not d.single()}
+
+  def _find_sample_id(self, *_) -> int:
+    return self.number
+
+
 # 'gp' is left out: it would need PyTorch.
 SAMPLERS = {
   'grid': _Grid,
   'random': optuna.samplers.RandomSampler,
-  'quasi_random': optuna.samplers.QMCSampler,
+  'quasi_random': _QuasiRandom,
   'tpe': optuna.samplers.TPESampler,
   'cmaes': optuna.samplers.CmaEsSampler,
   'nsga2': optuna.samplers.NSGAIISampler,
@@ -72,7 +93,11 @@ def sampler(
     given['search_space'] = {p: d.grid() for p, d in space.items()}
   if name == 'quasi_random':
     given['scramble'] = True
-  return _make('sampler', SAMPLERS, settings_, given)
+  out = _make('sampler', SAMPLERS, settings_, given)
+  if name == 'quasi_random':
+    out.space = {p: d.distribution() for p, d in space.items()}
+    out.number = number
+  return out
 
 
 def pruner(

@@ -7,8 +7,8 @@ from typing import Any
 
 import optuna
 
+from mmjax.sweeps import at_once, search
 from mmjax.sweeps import claims as claims_lib
-from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train.settings import UserError
@@ -52,7 +52,7 @@ class Taken:
   @property
   def pruned(self) -> bool:
     """Whether it was decided before that the trial ends early."""
-    return 'pruned' in self.trial.user_attrs
+    return at_once.is_pruned(self.trial)
 
   def report(self, step: int, value: float, *, prunes: bool) -> bool:
     """Notes an evaluation; whether the trial shall end here.
@@ -63,10 +63,7 @@ class Taken:
     frozen = self._study.trial(self.number)
     if step not in frozen.intermediate_values:
       self.trial.report(value, step)
-    if not prunes or not self.trial.should_prune():
-      return False
-    self.trial.set_user_attr('pruned', step)
-    return True
+    return prunes and at_once.prunes(self.trial, step)
 
   def note(self, **attributes: Any) -> None:
     """Keeps facts with the trial."""
@@ -203,8 +200,7 @@ class Study:
     identity = self._trial_id(number)
     if self.trial(number).state == State.WAITING:
       self.storage.set_trial_state_values(identity, State.RUNNING)
-    trial = optuna.Trial(study, identity)
-    stored = space_lib.sample(sweep.space, trial)
+    trial, stored = at_once.draw(sweep.space, study, identity)
     taken = Taken(self, claim, trial, space_lib.values(sweep.space, stored))
     taken.note(values=taken.values, taken=claim.taken)
     return taken
@@ -220,10 +216,10 @@ class Study:
     theirs = self.whole.user_attrs.get('sweep')
     if theirs is None:
       self.note(
-        sweep=mine,
         file=self.sweep.file,
         location=self.sweep.location,
         overrides=dict(self.sweep.overrides),
+        sweep=mine,  # The last one, since it says that all are there.
       )
       return
     changed = [

@@ -4,6 +4,7 @@ import json
 import math
 import random
 
+import optuna
 import pytest
 import trivial
 
@@ -182,8 +183,12 @@ def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
   assert a.number == b.number
   for trial in pruned.trials():
     if trial.state.name == PRUNED:
-      assert trial.user_attrs['steps'] == trial.user_attrs['pruned'] < 9
+      assert trial.user_attrs['steps'] == trial.user_attrs['asked']['step'] < 9
       assert trial.value == trial.intermediate_values[trial.last_step]
+
+
+class Killed(BaseException):
+  """As by kill -9: nothing catches it."""
 
 
 def test_a_decision_to_prune_outlives_its_worker(tmp_path):
@@ -191,12 +196,9 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path):
   study = trivial.work(file, tmp_path / 'lr')
   assert PRUNED in _states(study)
 
-  class Killed(BaseException):
-    pass
-
   def train(config, workdir, report):
     out = trivial.trainer()(config, workdir, report)
-    if not out:
+    if out['step'] < 9:
       raise Killed
     return out
 
@@ -209,6 +211,84 @@ def test_a_decision_to_prune_outlives_its_worker(tmp_path):
       pass
   assert _states(killed) == _states(study)
   assert _params(killed) == _params(study)
+
+
+WRITES = (
+  'set_trial_param',
+  'set_trial_state_values',
+  'set_trial_intermediate_value',
+  'set_trial_user_attr',
+  'set_trial_system_attr',
+  'set_study_user_attr',
+  'set_study_system_attr',
+  'create_new_trial',
+)
+
+
+def _kill_after(monkeypatch, number):
+  """Kills the worker after one more write to the storage than `number`."""
+  done = []
+  for name in WRITES:
+    real = getattr(optuna.storages.InMemoryStorage, name)
+
+    def write(*args, real=real, **kwargs):
+      out = real(*args, **kwargs)
+      done.append(args)
+      if len(done) == number + 1:
+        raise Killed
+      return out
+
+    monkeypatch.setattr(optuna.storages.InMemoryStorage, name, write)
+  return done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('sampler', 'pruner'),
+  [
+    ('random', 'successive_halving'),
+    ('tpe', 'hyperband'),
+    ('grid', 'none'),
+    ('quasi_random', 'none'),
+    ('cmaes', 'median'),
+    ('nsga2', 'none'),
+  ],
+)
+def test_a_kill_after_any_write_changes_no_trial(
+  tmp_path, monkeypatch, sampler, pruner
+):
+  kinds = {'tpe': {'n_startup_trials': 1}, 'nsga2': {'population_size': 2}}
+  file = trivial.write(
+    tmp_path,
+    set="{'train.steps': 4}",
+    sampler=repr({'name': sampler} | kinds.get(sampler, {})),
+    pruner=repr(pruner),
+    trials=4,
+    space="{'optimizer.lr': uniform(0.01, 0.04, 0.01), "
+    "'optimizer.b1': uniform(0.5, 0.7, 0.1)}",
+  )
+
+  def work(storage, folder):
+    monkeypatch.setattr(trivial.storage, 'open_storage', lambda *_: storage)
+    monkeypatch.setattr(worker.gc, 'collect', lambda: None)  # Takes most of it.
+    return trivial.work(file, tmp_path / folder / 'lr')
+
+  with monkeypatch.context() as patch:
+    writes = _kill_after(patch, 10_000)
+    want = work(optuna.storages.InMemoryStorage(), 'whole')
+  for number in range(len(writes)):
+    storage = optuna.storages.InMemoryStorage()
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+      _kill_after(patch, number)
+      work(storage, str(number))
+    # What was this process's is a dead one's.
+    with monkeypatch.context() as patch:
+      patch.setattr(claims.Claims, 'alive', lambda *_: False)
+      got = work(storage, str(number))
+    assert _params(got) == _params(want), writes[number]
+    assert _states(got) == _states(want), writes[number]
+    ends = [t.user_attrs['steps'] for t in want.trials()]
+    assert [t.user_attrs['steps'] for t in got.trials()] == ends
 
 
 def test_repeats_are_averaged_and_their_noise_kept(tmp_path):

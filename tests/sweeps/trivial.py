@@ -55,9 +55,10 @@ def _train(seconds, config, workdir, report):
     results = {'val/quality': quality(config, step), 'step': step}
     results['train_seconds'] = 0.5 * step
     _write_whole(kept, json.dumps(results))
-    if step < config.train.steps and report(step, results):
-      return {}
+    ends = step < config.train.steps and report(step, results)
     _write_whole(saved, str(step))
+    if ends:
+      break
   return results
 
 
