@@ -13,6 +13,8 @@ import optuna
 
 from mmjax.train.settings import UserError
 
+# So many values of a range are all tried before the first trial.
+_FEW = 16
 _SCALARS = (bool, int, float, str, type(None))
 
 
@@ -66,8 +68,8 @@ class Choice(Dimension):
       v if isinstance(v, _SCALARS) else json.dumps(v) for v in self.values
     ]
 
-  def ends(self) -> list[Any]:
-    """Values that tell whether all are legal."""
+  def tried(self) -> list[Any]:
+    """Values that tell whether all are legal: all."""
     return list(self.values)
 
 
@@ -118,9 +120,21 @@ class Range(Dimension):
     # 0.1 + 2 * 0.1 is 0.3 here.
     return [n if self.whole else float(f'{n:.12g}') for n in numbers]
 
-  def ends(self) -> list[Any]:
-    """Values that tell whether all are legal."""
-    return [self.low, self.high]
+  def tried(self) -> list[Any]:
+    """Values that tell whether all are legal: the first and the last.
+
+    Of whole numbers all, if they are few: as sizes, some between two legal ones
+    may not divide what they must.
+    """
+    if self.whole:
+      numbers = range(self.low, self.high + 1, self.step or 1)
+      return list(
+        numbers if len(numbers) <= _FEW else numbers[:: len(numbers) - 1]
+      )
+    if self.step is None:
+      return [self.low, self.high]
+    numbers = self.grid()
+    return [numbers[0], numbers[-1]]
 
 
 def choice(*values: Any) -> Choice:

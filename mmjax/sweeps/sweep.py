@@ -198,7 +198,7 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
 def check(
   sweep: Sweep, build_of: Callable[[str], Callable[[Any], Any]]
 ) -> None:
-  """Tries the ends of every range and all choices, each by itself.
+  """Tries the ends of every range, few whole numbers and all choices, alone.
 
   Everything is built as a run would build it, shapes included, but nothing is
   computed. Two values that are legal each may still be refused together; such a
@@ -215,7 +215,7 @@ def check(
   loop.check(sweep.config({}), build)
   errors = []
   for path, dimension in sweep.space.items():
-    for value in dimension.ends():
+    for value in dimension.tried():
       chosen = _needed(sweep.space, path) | {path: value}
       try:
         loop.check(sweep.config(chosen), build)
@@ -296,11 +296,8 @@ def _wrong_space(
         f'{", ".join(space_lib.NAMES)}'
       )
       continue
-    if dimension.condition is not None and dimension.condition[0] not in before:
-      errors.append(
-        f'{path}: when({dimension.condition[0]!r}, ...) names no field that '
-        'stands before it in the space'
-      )
+    if dimension.condition is not None:
+      errors += _wrong_condition(path, *dimension.condition, before, space)
     before.append(path)
     if path == 'seed' or path.startswith('train.blind_baseline'):
       errors.append(f'{path} is set by the sweep itself; use repeats=3')
@@ -314,6 +311,28 @@ def _wrong_space(
     except UserError as error:
       errors.append(str(error))
   return errors
+
+
+def _wrong_condition(
+  path: str,
+  other: str,
+  values: Sequence[Any],
+  before: Sequence[str],
+  space: Mapping[str, Any],
+) -> list[str]:
+  if other not in before:
+    return [
+      f'{path}: when({other!r}, ...) names no field that stands before it in '
+      'the space'
+    ]
+  if not isinstance(space[other], space_lib.Choice):
+    return []
+  return [
+    f'{path}: when({other!r}, {value!r}) never holds; that field is tried with '
+    f'{", ".join(map(repr, space[other].values))}'
+    for value in values
+    if value not in space[other].values
+  ]
 
 
 def _trials(

@@ -58,6 +58,14 @@ def test_a_sweep_file_is_read(tmp_path):
       {'space': "{'optimizer.lr': uniform(0, 1).when('train.dtype', 'x')}"},
       'names no field that stands before it',
     ),
+    (
+      {
+        'space': "{'train.dtype': choice('float32', 'bfloat16'), "
+        "'optimizer.b1': uniform(0, 1).when('train.dtype', 'float16')}"
+      },
+      "when('train.dtype', 'float16') never holds; that field is tried with "
+      "'float32', 'bfloat16'",
+    ),
     ({'direction': "'up'"}, "direction='up' is not legal"),
     ({'metric': "('val/a', 'val/b')"}, '2 metrics and 1 directions'),
     ({'metric': "'test/a'"}, "metric='test/a' is not legal"),
@@ -96,13 +104,19 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
       tmp_path,
       space="{'train.batch_size': integers(0, 8), "
       "'train.dtype': choice('float32', 'float8'), "
-      "'model.width': choice(16, 17)}",
+      "'model.width': choice(16, 17), "
+      "'model.height': integers(2, 7, 2), "
+      "'model.depth': integers(2, 500)}",
     )
   )
 
   def build(config):
     if config.model.width % 2:
       raise ValueError(f'width {config.model.width} is odd')
+    if config.model.get('height') in (4, 7):
+      raise ValueError(f'height {config.model.height} is not legal')
+    if config.model.get('depth') == 3:
+      raise ValueError('only the ends of a long range are tried')
     import toy
 
     return toy.build(config)
@@ -114,8 +128,9 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
     'train.batch_size=0',
     "train.dtype='float8'",
     'model.width=17',
+    'model.height=4',
   ]
-  assert 'width 17 is odd' in lines[-1]
+  assert 'width 17 is odd' in lines[-2]
 
 
 def test_a_chosen_section_may_have_a_field_of_its_own(tmp_path):
