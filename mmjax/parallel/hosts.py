@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Iterator
 
 import jax
+import numpy as np
+from jax.experimental import multihost_utils
 
 # A host that says nothing for so many seconds is taken for dead.
 HEARTBEAT = 30
@@ -117,6 +119,37 @@ def ending_together(
       os._exit(1)
     print(f'error: {error}', file=sys.stderr, flush=True)
     os._exit(2)
+
+
+class Refused(ValueError):
+  """Another host cannot go on."""
+
+
+@contextlib.contextmanager
+def agreeing() -> Iterator[None]:
+  """Has no host go on from here unless all of them do; all come by here.
+
+  Else those that could would wait for the others in the next collective. There
+  is none in what this encloses.
+
+  Raises:
+    Refused: if an error ended it on another host, and none on this one.
+  """
+  error = None
+  try:
+    yield
+  except Exception as caught:
+    error = caught
+  failed = np.asarray([error is not None])
+  if jax.process_count() > 1:
+    failed = multihost_utils.process_allgather(failed, tiled=True)
+  if error is not None:
+    raise error
+  if failed.any():
+    raise Refused(
+      f'process {failed.argmax()} of {len(failed)} cannot go on; what it '
+      'printed says why'
+    )
 
 
 def _lost() -> str:

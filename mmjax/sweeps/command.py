@@ -102,10 +102,11 @@ def _main(
         )
       except ValueError as error:
         raise UserError(str(error)) from error
-      with hosts.ending_together(UserError, worker.TrialsFail):
+      alike = UserError, hosts.Refused, worker.TrialsFail
+      with hosts.ending_together(*alike):
         done = _run_here(sweep, values, build_of)
       _end(done)
-  except UserError as error:
+  except (UserError, hosts.Refused) as error:
     main.fail(error, show=values.traceback)
   except worker.TrialsFail as error:
     main.fail(error, show=values.traceback, code=1)
@@ -120,10 +121,12 @@ def _end(done: bool) -> None:
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
   """This process is a worker, or one host of one."""
   startup.use_compilation_cache()
-  study = _open(sweep, values) if broadcast.is_first() else None
+  with hosts.agreeing():
+    study = _open(sweep, values) if broadcast.is_first() else None
   unchecked = study is not None and not study.whole.user_attrs.get('checked')
   if broadcast.from_first(unchecked):
-    sweep_lib.check(sweep, build_of)
+    with hosts.agreeing():
+      sweep_lib.check(sweep, build_of)
   if study is not None:
     study.note(checked=True)
     study.queue()

@@ -4,6 +4,7 @@ import contextlib
 import gc
 import json
 import math
+import signal
 import sys
 import time
 import traceback
@@ -16,7 +17,7 @@ import jax
 from mmjax.sweeps import best, broadcast, claims
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop, settings
+from mmjax.train import loop, settings, stopping
 from mmjax.train.settings import UserError
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
@@ -73,6 +74,8 @@ def work(
         best.write(study.whole, workdir)
       return True
     if job['do'] == 'wait':
+      if jax.process_count() > 1 and stopping.preempted():
+        raise SystemExit(128 + signal.SIGTERM)
       time.sleep(poll)
       continue
     folder = Path(workdir) / 'trials' / str(job['number'])
@@ -154,13 +157,13 @@ class _Trial:
     for repeat in range(sweep.repeats):
       config = sweep.config(self._values, repeat)
       results = train(config, self.run_folder(repeat), self._report(repeat))
+      if not results:
+        return 'stopped'
       if self._decision == PRUNE:
         if taken is not None:
           taken.note(**self._costs())
           taken.prune()
         return 'pruned'
-      if not results:
-        return 'stopped'
       runs.append(results)
     self._finish(runs)
     return 'done'

@@ -23,6 +23,13 @@ from mmjax.types import Params
 FOLDER = 'checkpoints'
 
 
+class _Manager(ocp.CheckpointManager):
+  """Leaves preemption to `stopping`, which asks JAX about it, and counts."""
+
+  def reached_preemption(self, step: int) -> bool:
+    return False
+
+
 class Checkpoints:
   """Saves and restores the states of one run.
 
@@ -52,7 +59,7 @@ class Checkpoints:
           keep_checkpoints_without_metrics=False,
         )
       )
-    self._manager = ocp.CheckpointManager(
+    self._manager = _Manager(
       Path(workdir).absolute() / FOLDER,
       options=ocp.CheckpointManagerOptions(
         preservation_policy=policies.AnyPreservationPolicy(keep),

@@ -54,12 +54,11 @@ def run(
       the newest; if it is finished, its results are shown again.
     report: called on every host with each evaluation during training, before
       its step is saved; if it answers True (on all hosts alike), the run saves
-      and ends there, as after a signal. The last evaluation is what is
-      returned.
+      and ends there.
 
   Returns:
-    The last evaluation, name -> number, as in results.json; empty if the run
-    was asked to stop before its end.
+    The last evaluation, name -> number, as in results.json; empty if a signal
+    asked the run to stop before its end.
 
   Raises:
     UserError: on anything the user can put right, before the first step.
@@ -83,10 +82,7 @@ def run(
 
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.Stopping())
-    experiment = _users(build, config)
-    clock.lap('data')
-    made = _users(program.build, config, experiment, mesh)
-    clock.lap('init')
+    experiment, made = _users(_build, config, build, mesh, clock)
     # From here on the run's folder is there.
     checkpoints = _users(
       checkpoints_lib.Checkpoints,
@@ -121,6 +117,21 @@ def run(
     return _train(
       config, experiment, start, checkpoints, batches, stop, log, report
     )
+
+
+def _build(
+  config: Any,
+  build: Callable[[Any], Experiment],
+  mesh: jax.sharding.Mesh,
+  clock: startup.Clock,
+) -> tuple[Experiment, program.Program]:
+  """What the experiment and the programs are, on all hosts or on none."""
+  with hosts.agreeing():
+    experiment = build(config)
+    clock.lap('data')
+    made = program.build(config, experiment, mesh)
+    clock.lap('init')
+    return experiment, made
 
 
 def check(config: Any, build: Callable[[Any], Experiment]) -> None:
@@ -204,7 +215,6 @@ def _train(
 ) -> dict[str, float]:
   """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
-  alone = jax.process_count() == 1
   state, batch, done = start.state, start.batch, start.begun
   if done:
     log.line.say(f'going on from step {done}')
@@ -219,7 +229,7 @@ def _train(
 
     last, first = done == train.steps, done == start.begun + 1
     logs = first or last or _due(done, train.log_every)
-    stops = stop.asked_at(done, meet=logs)
+    stops = stop.agreed(meet=logs)
     evaluates = _due(done, train.eval_every) and not last and not stops
     saves = stops or last or _due(done, train.checkpoint_every)
     if logs or evaluates or saves:
@@ -227,20 +237,21 @@ def _train(
     if logs:
       _write_numbers(log, done, metrics, first)
     with meter.paused():
-      found = {}
+      found, results, ends = {}, {}, False
       if evaluates:
         found = _evaluate(experiment, 'val', state, done, stop, log)
         if found:
-          log.folder.save_results(found, done, meter.total)
-        stops = stops or (alone and stop.asked())
-        if found and report is not None:
-          stops = report(done, found) or stops
+          results = log.folder.save_results(found, done, meter.total)
+          ends = report is not None and report(done, found)
+        stops = stop.agreed()
       # The last step is saved with its evaluation, by `_finish`.
-      if ((saves or stops) and not last) or (found and train.keep_best):
+      if ((saves or stops or ends) and not last) or (found and train.keep_best):
         checkpoints.save(state, found)
-    if stops and not last:
+    if (stops or ends) and not last:
       checkpoints.wait()
       log.line.say(f'stopped at step {done}; the same command goes on from it')
+      if not stops:
+        return results
       stop.leave()
       return {}
     if not last:
@@ -259,7 +270,7 @@ def _finish(
   checkpoints.save(state, found)  # Judged by them, if there is a keep_best.
   found |= _evaluate(experiment, 'test', state, done, stop, log, tell=False)
   checkpoints.wait()
-  if jax.process_count() == 1 and stop.asked():
+  if stop.agreed():
     log.line.say(
       f'stopped at step {done}, before the last evaluation was done; the same '
       'command makes up for it'
@@ -277,19 +288,18 @@ def _evaluate(
 ) -> dict[str, float]:
   """Runs a split's evaluators; numbers as SPLIT/NAME, pictures as files.
 
-  A signal in the middle leaves it at that, and there are no results.
+  A signal in the middle leaves the other evaluators out, and there are no
+  results.
   """
-  # Hosts yield at different times, so that several can't agree to stop here.
-  alone = jax.process_count() == 1
   results: dict[str, float] = {}
   for name, evaluator in experiment.evaluators.get(split, {}).items():
+    if stop.agreed():
+      return {}
     for key, value in evaluator.run(state.eval_params):
       path = f'{split}/{key}'
       if path in results:
         raise ValueError(f'two evaluators of {split} yield {key!r}')
       results[path] = float(value)
-      if alone and stop.asked():
-        return {}
     log.folder.save_picture(evaluator.picture(), split, name, done)
   if results:
     log.writer.write(done, results)

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: finish the step, save, leave."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
@@ -8,6 +9,22 @@ import threading
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+
+# Each question to JAX's preemption service has its number, and numbers rise;
+# those of steps would begin again with a process's next run.
+_QUESTIONS = itertools.count(1)
+
+
+def preempted() -> bool:
+  """Whether SIGTERM came to any of several hosts.
+
+  All hosts ask at the same places; it is answered with yes once, on all of them
+  at the same place, which may be one or two after the signal.
+  """
+  if not multihost_utils.reached_preemption_sync_point(next(_QUESTIONS)):
+    return False
+  print('SIGTERM to one of the hosts: stopping', flush=True)
+  return True
 
 
 class Stopping:
@@ -20,6 +37,7 @@ class Stopping:
 
   def __init__(self):
     self._signal: int | None = None
+    self._agreed = False
     self._before: dict[int, object] = {}
 
   def __enter__(self):
@@ -54,26 +72,23 @@ class Stopping:
     """Whether this process was asked to stop; hosts may answer differently."""
     return self._signal is not None
 
-  def asked_at(self, step: int, *, meet: bool) -> bool:
-    """Whether to stop after a step; all hosts give the same answer.
+  def agreed(self, *, meet: bool = False) -> bool:
+    """Whether to stop here; all hosts ask at the same places, answered alike.
 
     Args:
-      step: the one just done; hosts call it after every step.
-      meet: whether hosts may ask each other now, at steps that all log.
+      meet: whether hosts may wait for each other here, to hear of a Ctrl-C.
     """
     if jax.process_count() == 1:
       return self.asked()
-    if multihost_utils.reached_preemption_sync_point(step):
-      self._signal = signal.SIGTERM
-      # On every host, since the signal came to any one.
-      print(f'SIGTERM to one of the hosts: stopping at step {step}', flush=True)
+    if self._agreed:
       return True
-    if not meet:
-      return False
-    asked = multihost_utils.process_allgather(np.asarray(self.asked()))
-    if asked.any():
-      self._signal = self._signal or signal.SIGINT
-    return bool(asked.any())
+    if preempted():
+      self._signal = signal.SIGTERM
+      self._agreed = True
+    elif meet:
+      asked = multihost_utils.process_allgather(np.asarray(self.asked()))
+      self._agreed = bool(asked.any())
+    return self._agreed
 
   def leave(self) -> None:
     """Ends the program after a SIGTERM, when all is saved.

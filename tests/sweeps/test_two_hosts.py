@@ -3,14 +3,16 @@
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import time
 
 import optuna
 import pytest
 
-from mmjax.sweeps import storage
+from mmjax.sweeps import claims, storage
 
 HERE = pathlib.Path(__file__).parent
 SWEEP = f"""
@@ -28,51 +30,72 @@ def get_sweep():
 """
 
 
-@pytest.mark.slow
-def test_two_hosts_are_one_worker(tmp_path):
+@pytest.fixture
+def start(tmp_path):
+  """Starts both hosts; (processes, paths of what they print)."""
   (tmp_path / 'a_sweep.py').write_text(SWEEP)
-  workdir = tmp_path / 'lr'
-  workdir.mkdir()
-  with socket.socket() as free:
-    free.bind(('localhost', 0))
-    port = free.getsockname()[1]
-  environment = os.environ | {
-    'PYTHONPATH': os.pathsep.join(
-      [str(HERE.parents[1]), str(HERE.parent / 'train')]
-    ),
-    'JAX_NUM_CPU_DEVICES': '1',
-    'JAX_PLATFORMS': 'cpu',
-    'MMJAX_CACHE_DIR': str(tmp_path / 'xla'),
-  }
-  logs = [tmp_path / f'{i}.log' for i in range(2)]
-  processes = []
-  for i, log in enumerate(logs):
-    command = [
-      sys.executable,
-      str(HERE / 'two_hosts.py'),
-      f'--sweep={tmp_path / "a_sweep.py"}',
-      f'--workdir={workdir}',
-      f'--coordinator=localhost:{port}',
-      '--num_processes=2',
-      f'--process_id={i}',
-    ]
-    with log.open('w') as out:
-      processes.append(
-        subprocess.Popen(
-          command, stdout=out, stderr=subprocess.STDOUT, env=environment
-        )
-      )
-  try:
-    codes = [process.wait(300) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  assert codes == [0, 0], logs[0].read_text() + logs[1].read_text()
+  (tmp_path / 'lr').mkdir()
+  started = []
 
-  study = optuna.load_study(
-    study_name='lr', storage=storage.open_storage('journal', workdir)
-  )
-  trials = study.get_trials()
+  def hosts(**variables):
+    with socket.socket() as free:
+      free.bind(('localhost', 0))
+      port = free.getsockname()[1]
+    environment = os.environ | {
+      'PYTHONPATH': os.pathsep.join(
+        [str(HERE.parents[1]), str(HERE.parent / 'train')]
+      ),
+      'JAX_NUM_CPU_DEVICES': '1',
+      'JAX_PLATFORMS': 'cpu',
+      'MMJAX_CACHE_DIR': str(tmp_path / 'xla'),
+      **variables,
+    }
+    logs = [tmp_path / f'{len(started)}.{i}.log' for i in range(2)]
+    processes = []
+    for i, log in enumerate(logs):
+      command = [
+        sys.executable,
+        str(HERE / 'two_hosts.py'),
+        f'--sweep={tmp_path / "a_sweep.py"}',
+        f'--workdir={tmp_path / "lr"}',
+        f'--coordinator=localhost:{port}',
+        '--num_processes=2',
+        f'--process_id={i}',
+      ]
+      with log.open('w') as out:
+        processes.append(
+          subprocess.Popen(
+            command, stdout=out, stderr=subprocess.STDOUT, env=environment
+          )
+        )
+    started.extend(processes)
+    return processes, logs
+
+  yield hosts
+  for process in started:
+    process.kill()
+
+
+def _codes(hosts):
+  return [process.wait(300) for process in hosts[0]]
+
+
+def _said(hosts):
+  return [log.read_text() for log in hosts[1]]
+
+
+def _study(workdir):
+  opened = storage.open_storage('journal', workdir)
+  return optuna.load_study(study_name='lr', storage=opened)
+
+
+@pytest.mark.slow
+def test_two_hosts_are_one_worker(tmp_path, start):
+  workdir = tmp_path / 'lr'
+  hosts = start()
+  assert _codes(hosts) == [0, 0], _said(hosts)
+
+  trials = _study(workdir).get_trials()
   assert len(trials) == 3
   seen = [(workdir / f'seen.{i}').read_text().split() for i in range(2)]
   # The check before the first trial, of the base and of each choice; then
@@ -91,3 +114,45 @@ def test_two_hosts_are_one_worker(tmp_path):
     assert [json.loads(line)['step'] for line in lines] == list(
       range(1, int(results['step']) + 1)
     )
+
+
+@pytest.mark.slow
+def test_what_one_host_refuses_ends_both(start):
+  hosts = start(REFUSING_HOST='1')
+  assert _codes(hosts) == [2, 2], _said(hosts)
+  first, other = _said(hosts)
+  assert 'process 1 of 2 cannot go on' in first
+  assert 'data/toy is not there; prepare it' in other
+
+
+@pytest.mark.slow
+def test_sigterm_to_one_host_stops_both_in_any_trial_and_between(
+  tmp_path, start
+):
+  def until(happens):
+    end = time.time() + 150
+    while not happens() and time.time() < end:
+      time.sleep(0.1)
+    assert happens(), _said(hosts)
+
+  def stopped():
+    hosts[0][1].send_signal(signal.SIGTERM)
+    assert _codes(hosts) == [143, 143], _said(hosts)
+
+  workdir = tmp_path / 'lr'
+  # In the second trial, whose steps count from the start again.
+  hosts = start(SECONDS_A_BATCH='0.5')
+  until((workdir / 'trials/1/metrics.jsonl').exists)
+  stopped()
+  states = lambda: [t.state.name for t in _study(workdir).get_trials()]
+  assert states()[1:] == ['RUNNING', 'WAITING']
+  # While another worker has the last trial.
+  with claims.Claims(_study(workdir)._storage, 'lr').take('trial 2'):
+    hosts = start()
+    until(lambda: 'RUNNING' not in states())
+    time.sleep(3)
+    stopped()
+  assert states()[2] == 'WAITING'
+  hosts = start()
+  assert _codes(hosts) == [0, 0], _said(hosts)
+  assert not {'RUNNING', 'WAITING'} & set(states())

@@ -5,7 +5,9 @@ WORKDIR/seen.PROCESS.
 """
 
 import dataclasses
+import os
 import pathlib
+import time
 
 import jax
 import toy
@@ -18,6 +20,7 @@ class Data(toy.Data):
   """This host's rows of the toy's batches."""
 
   def batch(self, i):
+    time.sleep(float(os.environ.get('SECONDS_A_BATCH', 0)))
     hosts, host = jax.process_count(), jax.process_index()
     rows = self.batch_size // hosts
     part = slice(host * rows, (host + 1) * rows)
@@ -25,6 +28,8 @@ class Data(toy.Data):
 
 
 def build(config):
+  if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
+    raise FileNotFoundError('data/toy is not there; prepare it')
   folder = pathlib.Path(flags.FLAGS.workdir)
   with (folder / f'seen.{jax.process_index()}').open('a') as file:
     print(config.optimizer.lr, file=file)

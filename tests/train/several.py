@@ -45,7 +45,18 @@ def read(record, rng) -> dict[str, np.ndarray]:
   }
 
 
+class Slow(toy.Evaluator):
+  """Gives time for a signal."""
+
+  def run(self, params):
+    print('evaluating', flush=True)
+    time.sleep(2)
+    return iter(())
+
+
 def build(config) -> experiment.Experiment:
+  if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
+    raise FileNotFoundError('data/toy is not there; prepare it')
   num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
   data = batches.TrainBatches(
     [{'id': i} for i in range(40)],
@@ -56,6 +67,8 @@ def build(config) -> experiment.Experiment:
     host=host,
   )
   built = toy.build(config)
+  if config.train.eval_every:
+    built.evaluators['val'] = {str(i): Slow() for i in range(10)}
   return experiment.Experiment(
     model=toy.Model(config.model.width),
     objectives={'mean': (1.0, Mean())},

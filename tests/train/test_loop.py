@@ -40,8 +40,7 @@ def _stop_at(monkeypatch, step):
     lambda self: asked.update(stop=next(count) >= step),
   )
   monkeypatch.setattr(
-    'mmjax.train.stopping.Stopping.asked',
-    lambda self, meet=True: asked['stop'],
+    'mmjax.train.stopping.Stopping.asked', lambda self: asked['stop']
   )
 
 
@@ -218,10 +217,9 @@ def test_a_build_that_refuses_is_the_users_mistake(tmp_path):
 def test_a_signal_in_an_evaluation_saves_and_does_without_it(
   tmp_path, monkeypatch
 ):
-  asked = {'stop': False}
+  asked, done = {'stop': False}, []
   monkeypatch.setattr(
-    'mmjax.train.stopping.Stopping.asked',
-    lambda self, meet=True: asked['stop'],
+    'mmjax.train.stopping.Stopping.asked', lambda self: asked['stop']
   )
 
   class Interrupted(toy.Evaluator):
@@ -229,9 +227,17 @@ def test_a_signal_in_an_evaluation_saves_and_does_without_it(
       asked['stop'] = True
       yield from super().run(params)
 
+  class Other:
+    def run(self, params):
+      done.append('other')
+      yield 'other', 1.0
+
+    def picture(self):
+      return None
+
   def build(config):
     built = toy.build(config)
-    built.evaluators['val']['toy'] = Interrupted()
+    built.evaluators['val'] |= {'toy': Interrupted(), 'other': Other()}
     return built
 
   train = {'eval_every': 3, 'keep_best': 'val/toy/norm'}
@@ -241,6 +247,7 @@ def test_a_signal_in_an_evaluation_saves_and_does_without_it(
   asked['stop'] = False
   assert _run(tmp_path, build, **train) == {}  # In the last evaluation.
   assert checkpoints.Checkpoints(tmp_path).latest() == 6
+  assert not done
   asked['stop'] = False
   assert _run(tmp_path, **train)['step'] == 6
 
@@ -270,7 +277,9 @@ def test_a_report_is_told_each_evaluation_and_ends_the_run(tmp_path, capsys):
     return step == 4
 
   train = {'steps': 8, 'eval_every': 2}
-  assert loop.run(toy.config(**train), toy.build, tmp_path, report=report) == {}
+  ended = loop.run(toy.config(**train), toy.build, tmp_path, report=report)
+  assert ended == json.loads((tmp_path / 'results.json').read_text())
+  assert ended['step'] == 4
   assert [step for step, _ in told] == [2, 4]
   assert 'stopped at step 4' in capsys.readouterr().out
   assert (tmp_path / 'checkpoints' / '4').is_dir()
@@ -278,6 +287,23 @@ def test_a_report_is_told_each_evaluation_and_ends_the_run(tmp_path, capsys):
   # It is an ordinary run: the same command goes on.
   results = _run(tmp_path, **train)
   assert results | {'train_seconds': 0} == whole | {'train_seconds': 0}
+
+
+def test_a_signal_at_a_report_that_ends_the_run_is_not_lost(
+  tmp_path, monkeypatch
+):
+  asked = {'stop': False}
+  monkeypatch.setattr(
+    'mmjax.train.stopping.Stopping.asked', lambda self: asked['stop']
+  )
+
+  def report(step, metrics):
+    asked['stop'] = True
+    return True
+
+  config = toy.config(eval_every=2)
+  assert loop.run(config, toy.build, tmp_path, report=report) == {}
+  assert checkpoints.Checkpoints(tmp_path).latest() == 2
 
 
 def test_a_check_refuses_what_a_run_would(tmp_path):

@@ -185,6 +185,27 @@ def test_a_host_that_cannot_read_ends_the_other(tmp_path, run, monkeypatch):
   assert last_words(job.logs[0]).startswith('error: process 0 of 2 ended')
 
 
+@pytest.mark.parametrize('host', ['0', '1'])
+def test_what_one_host_refuses_ends_all_at_once(
+  tmp_path, run, monkeypatch, host
+):
+  monkeypatch.setenv('REFUSING_HOST', host)
+  job = run(tmp_path / 'refused', 2, 2)
+  assert job.finish() == [2, 2], job.text(0)
+  assert 'error: data/toy is not there; prepare it' in job.text(int(host))
+  assert f'error: process {host} of 2 cannot go on' in job.text(1 - int(host))
+  assert 'Traceback' not in job.text(0) + job.text(1)
+
+
+def test_sigterm_to_one_host_in_an_evaluation_stops_both(tmp_path, run):
+  job = run(tmp_path / 'stopped', 2, 2, '--config.train.eval_every=4')
+  assert until(lambda: 'evaluating' in job.text(1))
+  job.processes[1].send_signal(signal.SIGTERM)
+  assert job.finish() == [143, 143], job.text(0)
+  assert checkpoints.Checkpoints(tmp_path / 'stopped').latest() == 4
+  assert job.text(0).count('evaluating') == job.text(1).count('evaluating') < 10
+
+
 def test_sigterm_to_one_host_stops_both_at_the_same_step(tmp_path, run):
   stopped = tmp_path / 'stopped'
   job = run(stopped, 2, 2, '--config.train.steps=4000')
