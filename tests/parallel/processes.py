@@ -25,21 +25,22 @@ DEVICES = 2
 
 
 def cases(processes: int, every: bool):
-  """Meshes of all devices."""
-  yield {'fsdp': DEVICES * processes}
+  """(mesh of all devices, style, accumulate)."""
+  yield {'fsdp': DEVICES * processes}, 'pjit', 1
   if every:
-    yield {'data': DEVICES * processes}
-    yield {'fsdp': processes, 'tensor': DEVICES}
+    yield {'data': DEVICES * processes}, 'pjit', 1
+    yield {'data': DEVICES * processes}, 'pmap', 2
+    yield {'fsdp': processes, 'tensor': DEVICES}, 'pjit', 2
     # The parts of one layer, or of one text, lie in different processes.
-    yield {'data': processes // 2, 'tensor': 2, 'sequence': 2}
+    yield {'data': processes // 2, 'tensor': 2, 'sequence': 2}, 'pjit', 1
 
 
 def one_of(coordinator, processes, process, every, names) -> None:
   """What one of several processes does; the first writes what came out."""
   jax.distributed.initialize(coordinator, processes, process)
   for name in names:
-    for i, mesh in enumerate(cases(processes, every)):
-      got = meshes.train(name, mesh)
+    for i, case in enumerate(cases(processes, every)):
+      got = meshes.train(name, *case)
       if process == 0:
         np.savez(f'{name}.{i}.npz', **got)
 
@@ -72,12 +73,13 @@ def main(processes: int, every: bool, names: list[str]) -> None:
     together(processes, ['--every'] * every + names, folder)
     for name in names:
       largest[name] = 0.0
-      for i, mesh in enumerate(cases(processes, every)):
+      for i, case in enumerate(cases(processes, every)):
         got = np.load(pathlib.Path(folder) / f'{name}.{i}.npz')
-        found = meshes.difference(got, meshes.train(name, mesh))
+        found = meshes.difference(got, meshes.train(name, *case))
         largest[name] = max(largest[name], found)
+        mesh, style, accumulate = case
         sizes = ' '.join(f'{axis}={n}' for axis, n in mesh.items())
-        print(f'{name:12} {sizes:32} {processes} processes  {found:.1e}')
+        print(f'{name:12} {sizes:32} {style} x{accumulate}  {found:.1e}')
   print(json.dumps(largest))
 
 

@@ -118,10 +118,10 @@ def _curve(workdir):
 
 
 def _same(a, b):
-  np.testing.assert_allclose(_curve(a), _curve(b), rtol=1e-4)
+  np.testing.assert_allclose(_curve(a), _curve(b), rtol=1e-5)
   np.testing.assert_array_equal(_curve(a)[:, 4], _curve(b)[:, 4])
   jax.tree.map(
-    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-5),
+    lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
     checkpoints.load_params(a),
     checkpoints.load_params(b),
   )
