@@ -1,16 +1,13 @@
-"""A SLURM cluster of one node; and lets tests say `import trivial`."""
+"""A SLURM cluster of one node."""
 
 import os
-import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import time
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / 'sweeps'))
 SLURM = ('munged', 'slurmctld', 'slurmd', 'sbatch', 'scontrol')
 
 
