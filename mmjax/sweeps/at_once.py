@@ -18,6 +18,7 @@ from mmjax.sweeps import space as space_lib
 # Optuna's own name for parameters that were settled before.
 _DRAWN = 'fixed_params'
 _ASKED = 'asked'
+_NEVER = {'step': -1, 'pruned': False, 'notes': {}}
 
 
 class _Draft:
@@ -82,7 +83,7 @@ def prunes(trial: optuna.Trial, step: int) -> bool:
     trial: has reported at this step.
     step: of training.
   """
-  asked = trial.user_attrs.get(_ASKED, {'step': -1})
+  asked = trial.user_attrs.get(_ASKED, _NEVER)
   if step < asked['step']:
     return False  # Else it would not have come further.
   if step > asked['step']:
@@ -91,11 +92,15 @@ def prunes(trial: optuna.Trial, step: int) -> bool:
     notes = {key: value for _, key, value in draft.written}
     asked = {'step': step, 'pruned': bool(pruned), 'notes': notes}
     trial.set_user_attr(_ASKED, asked)
-  for key, value in asked['notes'].items():
-    trial.storage.set_trial_system_attr(trial._trial_id, key, value)
-  return asked['pruned']
+  return _carried_out(trial, asked)
 
 
 def is_pruned(trial: optuna.Trial) -> bool:
   """Whether it was decided before that the trial ends early."""
-  return trial.user_attrs.get(_ASKED, {}).get('pruned', False)
+  return _carried_out(trial, trial.user_attrs.get(_ASKED, _NEVER))
+
+
+def _carried_out(trial: optuna.Trial, asked: Mapping[str, Any]) -> bool:
+  for key, value in asked['notes'].items():
+    trial.storage.set_trial_system_attr(trial._trial_id, key, value)
+  return asked['pruned']

@@ -287,8 +287,9 @@ def test_a_kill_after_any_write_changes_no_trial(
       got = work(storage, str(number))
     assert _params(got) == _params(want), writes[number]
     assert _states(got) == _states(want), writes[number]
-    ends = [t.user_attrs['steps'] for t in want.trials()]
-    assert [t.user_attrs['steps'] for t in got.trials()] == ends
+    for a, b in zip(got.trials(), want.trials(), strict=True):
+      assert a.system_attrs == b.system_attrs, writes[number]
+      assert a.user_attrs['steps'] == b.user_attrs['steps'], writes[number]
 
 
 def test_repeats_are_averaged_and_their_noise_kept(tmp_path):
