@@ -22,8 +22,8 @@ from absl import app, flags
 from mmjax.sweeps import storage
 
 _KILLS = flags.DEFINE_integer('kills', 5, 'how many times to kill the worker')
-_TRIALS = flags.DEFINE_integer('trials', 4, 'of the sweep')
-_LONGEST = flags.DEFINE_float('longest', 30.0, 'seconds until a kill')
+_TRIALS = flags.DEFINE_integer('trials', 6, 'of the sweep')
+_LONGEST = flags.DEFINE_float('longest', 18.0, 'seconds until a kill')
 _SEED = flags.DEFINE_integer('seed', 0, 'of the moments')
 
 _SWEEP = """
