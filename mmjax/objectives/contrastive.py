@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float
 
 from mmjax import ops
 from mmjax.objectives import presence, tiles
+from mmjax.parallel import collectives
 from mmjax.types import AxisNames, Batch, Metrics, Outputs
 
 
@@ -61,8 +62,9 @@ def softmax_loss(
     return _global_softmax_loss(image, text, scale, mask)
   labels = jax.lax.axis_index(axis_name) * image.shape[0]
   labels = labels + jnp.arange(image.shape[0])
-  gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
-  all_image, all_text, offered = gather(image), gather(text), gather(mask)
+  all_image, all_text, offered = (
+    collectives.gather(x, axis_name) for x in (image, text, mask)
+  )
 
   def cross_entropy(rows: Array, columns: Array):
     logits = scale * rows @ columns.T
@@ -162,8 +164,8 @@ def sigmoid_loss(
   labels, offered, all_text = jnp.arange(image.shape[0]), mask, text
   if axis_name is not None:
     labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
-    gather = lambda x: jax.lax.all_gather(x, axis_name, tiled=True)
-    all_text, offered = gather(text), gather(mask)
+    all_text = collectives.gather(text, axis_name)
+    offered = collectives.gather(mask, axis_name)
   logits = scale * image @ all_text.T + bias
   own = labels[:, None] == jnp.arange(all_text.shape[0])[None]
   losses = -jax.nn.log_sigmoid(jnp.where(own, logits, -logits))
