@@ -10,6 +10,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mmjax.train import progress
+
 # Each question to JAX's preemption service has its number, and numbers rise;
 # those of steps would begin again with a process's next run.
 _QUESTIONS = itertools.count(1)
@@ -23,7 +25,7 @@ def preempted() -> bool:
   """
   if not multihost_utils.reached_preemption_sync_point(next(_QUESTIONS)):
     return False
-  print('SIGTERM to one of the hosts: stopping', flush=True)
+  progress.tell('SIGTERM to one of the hosts: stopping')
   return True
 
 
