@@ -17,14 +17,13 @@ from mmjax.train import experiment, main, rebuild
 def build(config) -> experiment.Experiment:
   """Makes the experiment that a config describes."""
   rebuild.check_parts(config)
-  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
+  batch_size = config.train.batch_size
   feed = feeds.open_feed(
     config.data,
-    batch_size=config.train.batch_size,
+    batch_size=batch_size,
     seed=config.seed,
     text=True,
-    num_hosts=num_hosts,
-    host=host,
+    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
   )
   model = rebuild.build_model(config, feed.preprocess)
 

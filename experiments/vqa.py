@@ -25,17 +25,16 @@ def build(config, blind=None) -> experiment.Experiment:
   """
   rebuild.check_parts(config)
   losses = objectives.build(config.objectives, blind=config.data.blind)
-  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
+  batch_size = config.train.batch_size
   feed = feeds.open_feed(
     config.data,
-    batch_size=config.train.batch_size,
+    batch_size=batch_size,
     seed=config.seed,
     text='captioning' in losses,
     question=True,
     answer='vqa_generation' in losses,
     label='vqa_classification' in losses,
-    num_hosts=num_hosts,
-    host=host,
+    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
   )
   model = rebuild.build_model(config, feed.preprocess)
   if 'vqa_classification' in losses:

@@ -72,8 +72,7 @@ class TrainBatches:
 
   Global batch i holds the examples number i * batch_size to
   (i + 1) * batch_size - 1 of the shuffled epochs laid end to end, so a batch
-  may straddle two epochs. A host reads its slice of it: hosts' slices, one
-  after the other, are the global batch.
+  may straddle two epochs. A host may read some of its rows only.
 
   Attributes:
     batch_size: B, of the global batch.
@@ -87,8 +86,7 @@ class TrainBatches:
     *,
     batch_size: int,
     seed: int,
-    num_hosts: int = 1,
-    host: int = 0,
+    rows: Sequence[int] | None = None,
     num_threads: int = 1,
     num_workers: int = 0,
     prefetch: int = 4,
@@ -101,8 +99,8 @@ class TrainBatches:
       preprocess: `preprocess(record, rng)` gives an example's arrays.
       batch_size: examples in a global batch.
       seed: of the order, and of all that `preprocess` draws.
-      num_hosts: number of processes that share a global batch.
-      host: which of them this is.
+      rows: which examples of every global batch are read here, numbers in
+        0..B - 1; None for all.
       num_threads: batches made at the same time, in this process or in each
         worker; 0 makes them when asked.
       num_workers: processes that read; 0 reads in this one.
@@ -112,31 +110,50 @@ class TrainBatches:
         in the batch's `replaced`.
 
     Raises:
-      ValueError: if hosts can't share the batch evenly, if there are no
-        records, or for an unknown on_error.
+      ValueError: if a row is not in the batch, if there are no records, or for
+        an unknown on_error.
     """
-    _check(source, batch_size, num_hosts, host, on_error)
+    _check(source, batch_size, on_error)
+    rows = range(batch_size) if rows is None else rows
+    if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
+      raise ValueError(
+        f'rows {list(rows)} are not those of a batch of {batch_size}; use '
+        f'numbers in 0..{batch_size - 1}'
+      )
     self.batch_size = batch_size
     self.epoch_steps = len(source) / batch_size
-    self._num_hosts, self._host = num_hosts, host
     self._reading = _Reading(num_threads, num_workers, prefetch)
     read = _Read(source, preprocess, on_error)
     # Grain folds the seed with each step of this pipeline, and the epoch.
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    self._batches = order.random_map(read.random_map).batch(
-      batch_size // num_hosts, drop_remainder=True, batch_fn=_stack
-    )
+    examples = order.random_map(read.random_map)
+    self._batches = grain.MapDataset.source(
+      _Rows(examples, batch_size, np.asarray(rows))
+    ).batch(len(rows), batch_fn=_stack)
 
   def iterate(self, start_step: int = 0) -> BatchIterator:
-    """Returns this host's slices of global batches from `start_step` on.
+    """Returns the rows of global batches from `start_step` on.
 
     Starts there at once, whatever the step: nothing is skipped through.
     """
-    first = start_step * self._num_hosts + self._host
-    batches = self._batches.slice(
-      slice(first, len(self._batches), self._num_hosts)
-    )
+    batches = self._batches.slice(slice(start_step, len(self._batches)))
     return self._reading.start(batches)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+  """The examples of some rows of every batch, one batch after the other."""
+
+  examples: grain.MapDataset
+  batch_size: int
+  rows: np.ndarray
+
+  def __len__(self) -> int:
+    return len(self.examples) // self.batch_size * len(self.rows)
+
+  def __getitem__(self, position: int) -> Batch:
+    batch, place = divmod(position, len(self.rows))
+    return self.examples[batch * self.batch_size + int(self.rows[place])]
 
 
 def eval_batches(
@@ -145,8 +162,6 @@ def eval_batches(
   batch_size: int,
   *,
   num_examples: int | None = None,
-  num_hosts: int = 1,
-  host: int = 0,
   num_threads: int = 1,
   num_workers: int = 0,
   prefetch: int = 4,
@@ -160,10 +175,8 @@ def eval_batches(
   Args:
     source: records by index.
     preprocess: `preprocess(record)` gives an example's arrays.
-    batch_size: examples in a global batch.
+    batch_size: examples in a batch.
     num_examples: only so many records, from the first; None or 0 for all.
-    num_hosts: processes that share a global batch.
-    host: which of them this is.
     num_threads: as in `TrainBatches`, and so are the next two.
     num_workers: processes that read.
     prefetch: batches made ahead.
@@ -171,37 +184,27 @@ def eval_batches(
       it out: its `mask` is False and its `replaced` True.
 
   Returns:
-    An iterator of batches with `index` and `mask` [B / num_hosts].
+    An iterator of batches with `index` and `mask` [B].
 
   Raises:
     ValueError: as in `TrainBatches`.
   """
-  _check(source, batch_size, num_hosts, host, on_error)
+  _check(source, batch_size, on_error)
   total = min(len(source), num_examples or len(source))
   read = _Read(source, preprocess, on_error)
   num_batches = -(-total // batch_size)
   positions = grain.MapDataset.range(num_batches * batch_size)
   batches = positions.map(_ReadInOrder(read, total)).batch(
-    batch_size // num_hosts, batch_fn=_stack
+    batch_size, batch_fn=_stack
   )
-  batches = batches.slice(slice(host, len(batches), num_hosts))
   return _Reading(num_threads, num_workers, prefetch).start(batches)
 
 
 def _check(
-  source: Sequence[dict[str, Any]],
-  batch_size: int,
-  num_hosts: int,
-  host: int,
-  on_error: str,
+  source: Sequence[dict[str, Any]], batch_size: int, on_error: str
 ) -> None:
-  if num_hosts < 1 or batch_size < 1 or batch_size % num_hosts:
-    raise ValueError(
-      f'batch size {batch_size} is not divisible by {num_hosts} hosts; use '
-      f'a multiple of {num_hosts}'
-    )
-  if not 0 <= host < num_hosts:
-    raise ValueError(f'host {host} is not one of 0..{num_hosts - 1}')
+  if batch_size < 1:
+    raise ValueError(f'batch size {batch_size} is not legal; use 1 or more')
   if len(source) == 0:
     raise ValueError('the source has no records')
   if on_error not in ON_ERROR:

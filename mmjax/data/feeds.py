@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mmjax.data import (
@@ -44,8 +44,7 @@ def open_feed(
   question: bool = False,
   answer: bool = False,
   label: bool = False,
-  num_hosts: int = 1,
-  host: int = 0,
+  rows: Sequence[int] | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -58,8 +57,7 @@ def open_feed(
     answer: whether they have answers as text.
     label: whether they have answers as indices in the answer vocabulary, which
       is that of the training split.
-    num_hosts: number of processes that share a batch.
-    host: which of them this is.
+    rows: which examples of every training batch this host reads; None for all.
 
   Raises:
     FileNotFoundError: if the data set, or the tokenizer, isn't there.
@@ -114,8 +112,7 @@ def open_feed(
       preprocessor,
       batch_size=batch_size,
       seed=seed,
-      num_hosts=num_hosts,
-      host=host,
+      rows=rows,
       num_threads=data['num_threads'],
       num_workers=data['num_workers'],
       prefetch=data['prefetch'],

@@ -56,19 +56,34 @@ def build(
       f'{asked}: the sizes multiply to {fixed}, but there are '
       f'{len(devices)} devices; make one axis -1, "what is left"'
     )
-  kinds = (jax.sharding.AxisType.Auto,) * len(AXES)
   slices = {getattr(device, 'slice_index', 0) for device in devices}
-  if devices[0].platform != 'tpu' or len(slices) == 1:
-    return jax.make_mesh(tuple(shape), AXES, axis_types=kinds, devices=devices)
-  if shape[0] % len(slices):
+  number = len(slices) if devices[0].platform == 'tpu' else 1
+  if shape[0] % number:
     raise ValueError(
-      f'{asked}: mesh.data={shape[0]} is not divisible by the {len(slices)} '
+      f'{asked}: mesh.data={shape[0]} is not divisible by the {number} '
       'slices, between which only data may be split'
     )
-  grid = mesh_utils.create_hybrid_device_mesh(
-    (shape[0] // len(slices), *shape[1:]), (len(slices), 1, 1, 1), devices
-  )
+  grid = _grid(shape, number, devices)
+  kinds = (jax.sharding.AxisType.Auto,) * len(AXES)
   return jax.sharding.Mesh(grid, AXES, axis_types=kinds)
+
+
+def _grid(shape: Sequence[int], slices: int, devices: Sequence[jax.Device]):
+  """Devices in the order in which neighbours are near each other.
+
+  `jax.make_mesh` would let an axis lie across a part of a torus's side on some
+  kinds of TPU only, and refuse most meshes on others.
+  """
+  if slices == 1:
+    return mesh_utils.create_device_mesh(
+      shape, devices, allow_split_physical_axes=True
+    )
+  return mesh_utils.create_hybrid_device_mesh(
+    (shape[0] // slices, *shape[1:]),
+    (slices, 1, 1, 1),
+    devices,
+    allow_split_physical_axes=True,
+  )
 
 
 def batch_ways(mesh: jax.sharding.Mesh) -> int:
@@ -76,32 +91,43 @@ def batch_ways(mesh: jax.sharding.Mesh) -> int:
   return math.prod(mesh.shape[axis] for axis in BATCH_AXES)
 
 
-def batch_share(mesh: jax.sharding.Mesh) -> tuple[int, int]:
-  """Which part of every global batch this host reads.
+def batch_rows(mesh: jax.sharding.Mesh, batch_size: int) -> np.ndarray:
+  """Which examples of every global batch this host reads: its devices'.
 
-  Hosts whose devices work on the same examples (those of one `tensor` or
-  `sequence` group) read the same part.
+  Devices that are near each other are neighbours in the mesh, whatever host
+  they belong to, so these need not follow one another. Hosts whose devices
+  work on the same examples (those of one `tensor` or `sequence` group) read the
+  same.
+
+  Args:
+    mesh: the devices, of all hosts.
+    batch_size: B, of the global batch.
 
   Returns:
-    The number of parts, and which of them is this host's.
+    Numbers in 0..B - 1, rising.
 
   Raises:
-    ValueError: if the parts of two hosts overlap without being equal.
+    ValueError: if the mesh doesn't divide the batch.
   """
-  rows = mesh.devices.reshape(batch_ways(mesh), -1)
-  of_host: dict[int, set[int]] = {}
-  for i, row in enumerate(rows):
-    for device in row:
-      of_host.setdefault(device.process_index, set()).add(i)
-  parts = sorted({tuple(sorted(own)) for own in of_host.values()})
-  if sum(map(len, parts)) != len(rows) or len(set(map(len, parts))) != 1:
+  ways = batch_ways(mesh)
+  if batch_size % ways:
     raise ValueError(
-      f'the mesh {dict(mesh.shape)} splits the batch into {len(rows)} rows '
-      f'that the {len(of_host)} hosts share unevenly: {parts}; use sizes of '
-      'tensor and sequence that divide the devices of a host, or are multiples '
-      'of them'
+      f'batch size {batch_size} is not divisible by the {ways} parts into '
+      f'which the mesh {dict(mesh.shape)} splits it; use a multiple of {ways}'
     )
-  return len(parts), parts.index(tuple(sorted(of_host[jax.process_index()])))
+  rows = np.arange(batch_size).reshape(ways, -1)
+  return rows[_own_parts(mesh)].ravel()
+
+
+def _own_parts(mesh: jax.sharding.Mesh) -> list[int]:
+  """Numbers of the parts of a batch that this host's devices work on."""
+  own = jax.process_index()
+  parts = mesh.devices.reshape(batch_ways(mesh), -1)
+  return [
+    i
+    for i, devices in enumerate(parts)
+    if any(device.process_index == own for device in devices)
+  ]
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
@@ -138,17 +164,27 @@ def spread(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
 
 
 def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
-  """Puts this host's examples [B / parts, ...] on its devices.
+  """Puts this host's examples on its devices.
 
   Args:
-    batch: what `batch_share` says is this host's.
+    batch: arrays of the examples that `batch_rows` names, in that order.
     mesh: the devices.
 
   Returns:
     Global arrays [B, ...], split over the batch axes of the mesh.
   """
-  sharding = batch_sharding(mesh)
-  return {
-    name: jax.make_array_from_process_local_data(sharding, np.asarray(array))
-    for name, array in batch.items()
-  }
+  sharding, own = batch_sharding(mesh), _own_parts(mesh)
+
+  def one(array):
+    array = np.asarray(array)
+    size = len(array) // len(own)
+    places = {i * size: at * size for at, i in enumerate(own)}
+
+    def part(index):
+      start = places[index[0].start or 0]
+      return array[start : start + size]
+
+    shape = (size * batch_ways(mesh), *array.shape[1:])
+    return jax.make_array_from_callback(shape, sharding, part)
+
+  return {name: one(array) for name, array in batch.items()}

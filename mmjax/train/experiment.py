@@ -12,7 +12,7 @@ class TrainData(Protocol):
   """Batches by number: batch `i` is the same however often one restarts."""
 
   def iterate(self, start_step: int) -> Iterator[Batch]:
-    """This host's slice of global batches start_step, start_step + 1, ..."""
+    """This host's rows of global batches start_step, start_step + 1, ..."""
 
 
 class Evaluator(Protocol):

@@ -53,20 +53,18 @@ def assert_same(first: list[dict], second: list[dict]) -> None:
       np.testing.assert_array_equal(one[key], other[key], err_msg=key)
 
 
-@pytest.mark.parametrize('num_hosts', [2, 4, 8])
-def test_hosts_slices_are_the_global_batch(num_hosts):
-  hosts = [take(6, num_hosts=num_hosts, host=i) for i in range(num_hosts)]
-  joined = [
-    {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    for parts in zip(*hosts, strict=True)
-  ]
-  assert_same(joined, take(6))
+def of_rows(found: list[dict], rows) -> list[dict]:
+  return [{key: x[list(rows)] for key, x in batch.items()} for batch in found]
 
 
-@pytest.mark.parametrize('num_hosts', [1, 2])
-def test_a_restart_goes_on_where_it_was(num_hosts):
-  settings = {'num_hosts': num_hosts, 'host': num_hosts - 1}
-  assert_same(take(4, start=3, **settings), take(7, **settings)[3:])
+@pytest.mark.parametrize('rows', [range(4), (5,), (0, 1, 6, 7), range(BATCH)])
+def test_rows_are_those_of_the_global_batch(rows):
+  assert_same(take(6, rows=rows), of_rows(take(6), rows))
+
+
+@pytest.mark.parametrize('rows', [None, (1, 3, 6)])
+def test_a_restart_goes_on_where_it_was(rows):
+  assert_same(take(4, start=3, rows=rows), take(7, rows=rows)[3:])
 
 
 @pytest.mark.parametrize(
@@ -155,12 +153,8 @@ def test_unreadable_records_are_replaced_and_counted():
   np.testing.assert_array_equal(
     index[~replaced], np.stack([b['index'] for b in plain])[~replaced]
   )
-  halves = [take(9, num_hosts=2, host=i, **settings) for i in range(2)]
-  joined = [
-    {key: np.concatenate([one[key], other[key]]) for key in one}
-    for one, other in zip(*halves, strict=True)
-  ]
-  assert_same(joined, found)
+  rows = (1, 2, 5)
+  assert_same(take(9, rows=rows, **settings), of_rows(found, rows))
 
 
 def test_replacing_gives_up_where_nothing_can_be_read():
@@ -172,8 +166,9 @@ def test_replacing_gives_up_where_nothing_can_be_read():
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'num_hosts': 3}, 'batch size 8 is not divisible by 3 hosts'),
-    ({'num_hosts': 2, 'host': 2}, 'host 2 is not one of'),
+    ({'rows': (3, 8)}, r'rows \[3, 8\] are not those of a batch of 8'),
+    ({'rows': ()}, r'rows \[\] are not those'),
+    ({'batch_size': 0}, 'batch size 0 is not legal'),
     ({'on_error': 'skip'}, "'skip' is unknown"),
   ],
 )
@@ -221,15 +216,6 @@ def test_evaluation_of_a_part():
   found = evaluate(num_examples=9)
   index = np.concatenate([batch['index'][batch['mask']] for batch in found])
   np.testing.assert_array_equal(index, range(9))
-
-
-def test_evaluation_on_two_hosts():
-  halves = [evaluate(num_hosts=2, host=i) for i in range(2)]
-  joined = [
-    {key: np.concatenate([one[key], other[key]]) for key in one}
-    for one, other in zip(*halves, strict=True)
-  ]
-  assert_same(joined, evaluate())
 
 
 def test_evaluation_errors():

@@ -120,13 +120,14 @@ def train(
     }
   )
   number = math.prod(mesh.values())
-  grid = mesh_lib.build(config.mesh, jax.devices()[:number])
+  devices = jax.devices()[:number]
+  # As on a pod, neighbours in the mesh belong to different hosts.
+  grid = mesh_lib.build(config.mesh, devices[::2] + devices[1::2])
   made = program.build(config, build(name), grid)
   seed = np.uint32(0)
   state = jax.jit(made.plan.init, out_shardings=made.plan.shardings)(seed)
   data = Data()
-  parts, part = mesh_lib.batch_share(grid)
-  rows = slice(part * BATCH // parts, (part + 1) * BATCH // parts)
+  rows = mesh_lib.batch_rows(grid, BATCH)
 
   def place(i):
     own = {key: array[rows] for key, array in data.batch(i).items()}

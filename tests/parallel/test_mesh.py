@@ -1,6 +1,7 @@
 """Meshes that fit the devices, and messages for those that don't."""
 
 import dataclasses
+import itertools
 
 import jax
 import numpy as np
@@ -54,13 +55,20 @@ class _Chip:
   device_kind: str = 'TPU v5 lite'
 
 
-def _chips(slices):
-  """Slices of 2x4 chips, four of them a host."""
-  return [
-    _Chip(8 * s + 4 * y + x, s, 2 * s + y, (x, y, 0))
+def _chips(slices, shape=(4, 2, 1), kind='TPU v5 lite'):
+  """Slices of so many chips each way; hosts have squares of four."""
+  columns, rows, layers = shape
+  places = [
+    (s, x, y, z)
     for s in range(slices)
-    for y in range(2)
-    for x in range(4)
+    for z in range(layers)
+    for y in range(rows)
+    for x in range(columns)
+  ]
+  hosts = sorted({(s, z, y // 2, x // 2) for s, x, y, z in places})
+  return [
+    _Chip(i, s, hosts.index((s, z, y // 2, x // 2)), (x, y, z), 0, 'tpu', kind)
+    for i, (s, x, y, z) in enumerate(places)
   ]
 
 
@@ -74,16 +82,58 @@ def test_slices_are_parts_of_data():
 
 
 @pytest.mark.parametrize(
-  'sizes, shares',
+  'kind, shape, slices',
   [
-    # Four hosts of four chips, each with examples of its own.
-    ({'data': 16}, {0: (4, 0), 1: (4, 1), 2: (4, 2), 3: (4, 3)}),
-    # Two hosts work on the same examples, and read the same.
-    ({'data': 2, 'tensor': 8}, {0: (2, 0), 1: (2, 0), 2: (2, 1), 3: (2, 1)}),
+    ('TPU v5 lite', (4, 4, 1), 2),
+    ('TPU v6 lite', (4, 4, 1), 1),
+    ('TPU v6 lite', (8, 8, 1), 1),
+    ('TPU v6 lite', (16, 16, 1), 1),
+    ('TPU v6 lite', (4, 8, 1), 2),
+    ('TPU v5', (2, 2, 4), 1),
+    ('TPU v5', (4, 4, 4), 1),
+    ('TPU v4', (4, 4, 8), 1),
   ],
 )
-def test_hosts_read_what_their_devices_work_on(monkeypatch, sizes, shares):
-  built = mesh.build(sizes, _chips(2))
-  for host, share in shares.items():
+def test_tpus_can_be_split_into_any_powers_of_two(kind, shape, slices):
+  chips = _chips(slices, shape, kind)
+  number = len(chips) // slices
+  for i, j in itertools.product(range(number.bit_length()), repeat=2):
+    if 2 ** (i + j) <= number:
+      built = mesh.build({'data': -1, 'fsdp': 2**i, 'tensor': 2**j}, chips)
+      assert sorted(chip.id for chip in built.devices.flat) == list(
+        range(len(chips))
+      )
+
+
+@pytest.mark.parametrize(
+  'sizes', [{'data': -1}, {'data': 2, 'tensor': 8}, {'data': 4, 'fsdp': 4}]
+)
+@pytest.mark.parametrize('slices, shape', [(1, (4, 4, 1)), (2, (4, 2, 1))])
+def test_hosts_read_what_their_devices_work_on(
+  monkeypatch, slices, shape, sizes
+):
+  chips = _chips(slices, shape)
+  built = mesh.build(sizes, chips)
+  ways = mesh.batch_ways(built)
+  for host in range(4):
     monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
-    assert mesh.batch_share(built) == share
+    rows = mesh.batch_rows(built, 2 * ways)
+    wanted = {
+      row
+      for i, part in enumerate(built.devices.reshape(ways, -1))
+      for row in (2 * i, 2 * i + 1)
+      if host in {chip.process_index for chip in part}
+    }
+    assert list(rows) == sorted(wanted)
+
+
+def test_neighbours_may_be_of_different_hosts(monkeypatch):
+  built = mesh.build({'data': -1}, _chips(1, (4, 4, 1)))
+  rows = mesh.batch_rows(built, 16)
+  assert len(rows) == 4 and (np.diff(rows) > 1).any()
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused():
+  built = mesh.build({'data': -1}, _chips(1))
+  with pytest.raises(ValueError, match='size 12 is not divisible by the 8 par'):
+    mesh.batch_rows(built, 12)

@@ -15,7 +15,7 @@ import numpy as np
 import toy
 
 from mmjax.data import batches
-from mmjax.parallel import mesh
+from mmjax.parallel import hosts, mesh
 from mmjax.train import experiment, main
 
 
@@ -57,14 +57,13 @@ class Slow(toy.Evaluator):
 def build(config) -> experiment.Experiment:
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
     raise FileNotFoundError('data/toy is not there; prepare it')
-  num_hosts, host = mesh.batch_share(mesh.build(config.mesh))
+  batch_size = config.train.batch_size
   data = batches.TrainBatches(
     [{'id': i} for i in range(40)],
     read,
-    batch_size=config.train.batch_size,
+    batch_size=batch_size,
     seed=config.seed,
-    num_hosts=num_hosts,
-    host=host,
+    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
   )
   built = toy.build(config)
   if config.train.eval_every:
@@ -79,4 +78,5 @@ def build(config) -> experiment.Experiment:
 
 
 if __name__ == '__main__':
+  hosts.NEW_FILE = 2
   main.launch(build)
