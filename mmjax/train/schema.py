@@ -261,7 +261,9 @@ OPTIMIZER = {
 TRAIN = {
   'steps': Field('int', 1000, 'updates in the run', minimum=1, later=True),
   'batch_size': Field('int', 64, 'examples of an update', minimum=1),
-  'accumulate': Field('int', 1, 'parts a batch is computed in', minimum=1),
+  'accumulate': Field(
+    'int', 1, 'parts a batch is computed in', minimum=1, later=True
+  ),
   'dtype': Field(
     'str',
     'float32',
@@ -352,3 +354,6 @@ SECTIONS = {
 }
 # What these hold is the experiment's business, checked by its `build`.
 OPEN_SECTIONS = ('model', 'objectives')
+# Of these, at any depth: how something is computed, not what. A run may go on
+# with another value.
+HOW = ('remat', 'tile', 'ring')

@@ -114,6 +114,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
     if field is not None and field.later:
       continue
+    if section in schema.OPEN_SECTIONS and name.split('.')[-1] in schema.HOW:
+      continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
       out.append(f'{path}: {before!r} -> {after!r}')
@@ -161,8 +163,11 @@ def _together(config: Any) -> list[str]:
       "mesh.style='pmap' has the whole model on every device, but "
       f"{', '.join(split)}; set these to 1, or use mesh.style='pjit'"
     )
-  if 0 in [config.mesh[axis] for axis in config.mesh if axis != 'style']:
-    errors.append('mesh: an axis of size 0 holds no device; use 1 or -1')
+  errors += [
+    f'mesh.{axis}=0 holds no device; use 1, or -1 for what is left'
+    for axis, size in config.mesh.items()
+    if size == 0
+  ]
   if config.optimizer.schedule in ('cosine', 'linear') and (
     config.optimizer.warmup_steps >= train.steps
   ):

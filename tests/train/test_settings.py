@@ -47,7 +47,7 @@ def test_defaults_are_legal_and_explained():
       {'mesh': {'style': 'pmap', 'fsdp': 2}},
       'whole model on every device, but mesh.fsdp=2',
     ),
-    ({'mesh': {'data': 0}}, 'size 0'),
+    ({'mesh': {'data': 0}}, 'mesh.data=0 holds no device'),
     ({'train': {'batch_size': 5, 'accumulate': 2}}, '5 is not divisible'),
     ({'optimizer': {'warmup_steps': 1000}}, 'leaves nothing of train.steps'),
     (
@@ -94,7 +94,9 @@ def test_json_gives_the_config_back(tmp_path):
 def test_only_fields_that_matter_count_as_differences():
   old = settings.to_json(_config())
   later = {
-    'train': {'steps': 2000, 'log_every': 7, 'keep_best': 'val/x'},
+    'train': {'steps': 2000, 'accumulate': 2, 'keep_best': 'val/x'},
+    'model': {'image': {'remat': 'full'}},
+    'objectives': {'contrastive': {'tile': 1024, 'ring': True}},
     'eval': {'batch_size': 3},
     'data': {'data_dir': '/elsewhere'},
     'mesh': {'data': 4, 'fsdp': 2},
