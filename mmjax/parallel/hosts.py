@@ -5,8 +5,10 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -16,6 +18,8 @@ from jax.experimental import multihost_utils
 HEARTBEAT = 30
 # So long do hosts wait for each other, at the start and at the end.
 START, END = 300, 60
+# And so long until a file of one is seen by all.
+NEW_FILE = 30
 
 
 def connect(
@@ -150,6 +154,46 @@ def agreeing() -> Iterator[None]:
       f'process {failed.argmax()} of {len(failed)} cannot go on; what it '
       'printed says why'
     )
+
+
+def meet_in(folder: Path) -> None:
+  """Makes sure that all hosts see the same folder; makes it if there is none.
+
+  Else each would wait for files of the others for ever.
+
+  Args:
+    folder: of a file system that all hosts share.
+
+  Raises:
+    ValueError: on a host that doesn't see what the first one wrote.
+    OSError: if the folder can't be written.
+    Refused: on the others.
+  """
+  if jax.process_count() == 1:
+    return
+  token = np.frombuffer(os.urandom(8), np.uint8)
+  token = multihost_utils.broadcast_one_to_all(token)
+  sign = folder / f'.hosts-{bytes(token).hex()}'
+  first = jax.process_index() == 0
+  with agreeing():
+    if first:
+      folder.mkdir(parents=True, exist_ok=True)
+      sign.touch()
+  try:
+    with agreeing():
+      # Network file systems may take a while to show what is new.
+      end = time.monotonic() + NEW_FILE
+      while not sign.exists():
+        if time.monotonic() > end:
+          raise ValueError(
+            f'process {jax.process_index()} does not see in {folder} what '
+            'process 0 wrote there; --workdir must be a folder that all hosts '
+            'share, such as one on NFS'
+          )
+        time.sleep(0.1)
+  finally:
+    if first:
+      sign.unlink(missing_ok=True)
 
 
 def _lost() -> str:

@@ -10,6 +10,7 @@ and the experiment's files: tokenizer, preprocessing
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,23 @@ import jax
 
 from mmjax.train import settings, writers
 
+# One letter before the colon is a disk.
+_URL = re.compile(r'[a-z][a-z0-9]+:/', re.IGNORECASE)
+
 
 class RunFolder:
-  """Reads on every host, writes on the first one only."""
+  """Reads on every host, writes on the first one only.
+
+  Raises:
+    UserError: if the path is a URL.
+  """
 
   def __init__(self, path: Path | str):
+    if _URL.match(str(path)):
+      raise settings.UserError(
+        f'--workdir={path} is a URL, and a folder is needed; mount the bucket '
+        '(Cloud Storage FUSE does so for gs://) and name its folder'
+      )
     self.path = Path(path).absolute()
     self.writes = jax.process_index() == 0
 

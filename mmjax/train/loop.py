@@ -66,10 +66,13 @@ def run(
     SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
   clock = startup.Clock()
-  config = init_from.resolve(settings.complete(config))
-  settings.validate(config)
-  run_folder = folder.RunFolder(workdir)
-  run_folder.check(config)
+  with hosts.agreeing():
+    config = init_from.resolve(settings.complete(config))
+    settings.validate(config)
+    run_folder = folder.RunFolder(workdir)
+  _users(hosts.meet_in, run_folder.path)
+  with hosts.agreeing():
+    run_folder.check(config)
   results = run_folder.results()
   if results.get('step') == config.train.steps:
     progress.tell(
@@ -179,14 +182,14 @@ def _start(config, made, checkpoints, batches, clock) -> _Start:
     state = pool.submit(_make_state, made.plan, config, checkpoints)
     if begun == config.train.steps:
       return _Start(begun, state.result(), None, None, 0.0)
-    batch = _read(next, batches)
+    batch = _alone(_users, next, batches)
     clock.lap('data')
     progress.tell('compiling the training step')
     traced = _users(made.trace, batch)
     compiled = traced.lower().compile()
     clock.lap('compile')
     cost = flops.count(traced.jaxpr)
-    start = _Start(begun, state.result(), compiled, batch, cost)
+    start = _Start(begun, _alone(state.result), compiled, batch, cost)
     clock.lap('init')
     return start
 
@@ -256,7 +259,7 @@ def _train(
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
-      batch = _read(meter.next_batch, batches, metrics)
+      batch = _alone(_users, meter.next_batch, batches, metrics)
   return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
@@ -358,10 +361,10 @@ def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
 
 
-def _read(function: Callable[..., Any], *args: Any) -> Any:
-  """Reads a batch; a host that can't must not leave the others waiting."""
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
+  """What one host alone may fail at must not leave the others waiting."""
   with hosts.ending_together(told=(settings.UserError,)):
-    return _users(function, *args)
+    return function(*args)
 
 
 def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -126,6 +126,14 @@ def test_a_workdir_that_cannot_be_made_is_told(tmp_path):
     _run(tmp_path / 'file' / 'run')
 
 
+@pytest.mark.parametrize('url', ['gs://bucket/run', 's3://b', 'gs:/bucket/x'])
+def test_a_url_is_no_workdir(url):
+  with pytest.raises(
+    settings.UserError, match=f'--workdir={url} is a URL, and a fold'
+  ):
+    _run(url)
+
+
 def test_a_finished_run_can_be_made_longer(tmp_path):
   _run(tmp_path, steps=4)
   assert _run(tmp_path, steps=6)['step'] == 6

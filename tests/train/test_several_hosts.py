@@ -38,7 +38,7 @@ class Job:
   """Processes that form one run.
 
   Args:
-    workdir: the run's folder.
+    workdir: the run's folder; HOST in it is the number of the process.
     processes: how many.
     devices: of each.
     flags: further ones.
@@ -68,7 +68,7 @@ class Job:
           sys.executable,
           str(HERE / 'several.py'),
           f'--config={HERE / "several_config.py"}',
-          f'--workdir={workdir}',
+          f'--workdir={workdir}'.replace('HOST', str(i)),
           *(together if processes > 1 else ['--num_processes=1']),
           *flags,
         ]
@@ -153,18 +153,20 @@ def test_four_hosts_then_two_then_one_on_another_mesh(tmp_path, run, alone):
   _same(alone(12), moved)
 
 
+# Process 0 is the one that the others find each other by.
+@pytest.mark.parametrize('host', [0, 1])
 def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
-  tmp_path, run, alone
+  tmp_path, run, alone, host
 ):
   killed = tmp_path / 'killed'
   job = run(killed, 2, 2, '--config.train.steps=4000')
   job.wait_for_checkpoint()
-  job.processes[1].kill()
+  job.processes[host].kill()
   begun = time.time()
-  assert job.processes[0].wait(100) != 0
+  assert job.processes[1 - host].wait(100) != 0
   assert time.time() - begun < 60
-  last = last_words(job.logs[0])
-  assert last.startswith('error: process 0 of 2 ended because'), last
+  last = last_words(job.logs[1 - host])
+  assert last.startswith(f'error: process {1 - host} of 2 ended because'), last
   assert 'another process died' in last
   steps = checkpoints.Checkpoints(killed).latest() + 4
   job = run(killed, 2, 2, f'--config.train.steps={steps}')
@@ -195,6 +197,15 @@ def test_what_one_host_refuses_ends_all_at_once(
   assert 'error: data/toy is not there; prepare it' in job.text(int(host))
   assert f'error: process {host} of 2 cannot go on' in job.text(1 - int(host))
   assert 'Traceback' not in job.text(0) + job.text(1)
+
+
+def test_hosts_with_folders_of_their_own_are_refused(tmp_path, run):
+  job = run(tmp_path / 'own_HOST', 2, 2)
+  assert job.finish() == [2, 2], job.text(0)
+  assert 'error: process 1 does not see in ' in job.text(1)
+  assert 'error: process 1 of 2 cannot go on' in job.text(0)
+  assert 'Traceback' not in job.text(0) + job.text(1)
+  assert not list((tmp_path / 'own_0').iterdir())
 
 
 def test_sigterm_to_one_host_in_an_evaluation_stops_both(tmp_path, run):
