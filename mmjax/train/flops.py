@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+from jax.interpreters import partial_eval
 
 
 class Chip(NamedTuple):
@@ -79,11 +81,18 @@ def count(jaxpr: Any) -> float:
   Counted in the trace and not by XLA's cost analysis, which takes the body of
   a loop (layers under scan, micro-batches) once however often it runs. The
   rest of a model is small beside its products. Rematerialised products count
-  as often as they run.
+  as often as they run, those whose results nobody needs (gradients of frozen
+  parameters) not at all.
 
   Args:
     jaxpr: `jax.jit(f).trace(...).jaxpr` or a part of one.
   """
+  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
+  needed = [True] * len(jaxpr.outvars)
+  return _count(partial_eval.dce_jaxpr(jaxpr, needed)[0])
+
+
+def _count(jaxpr: Any) -> float:
   jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
   total = 0.0
   for equation in jaxpr.eqns:
@@ -94,18 +103,40 @@ def count(jaxpr: Any) -> float:
       inner = math.prod(shape[axis] for axis in contract)
       total += 2.0 * inner * math.prod(equation.outvars[0].aval.shape)
     elif name == 'conv_general_dilated':
-      kernel = equation.invars[1].aval.shape
-      features = kernel[params['dimension_numbers'].rhs_spec[0]]
-      out = math.prod(equation.outvars[0].aval.shape)
-      total += 2.0 * out * math.prod(kernel) / features
+      total += _convolution(equation)
     else:
       times = params.get('length', 1) if name == 'scan' else 1
       if name == 'shard_map':
         # What one device does of it; the key has a prefix in some versions.
         axes = next(v for k, v in params.items() if k.endswith('manual_axes'))
         times = math.prod(params['mesh'].shape[axis] for axis in axes)
-      total += times * sum(count(inner) for inner in _inner(params))
+      total += times * sum(_count(inner) for inner in _inner(params))
   return total
+
+
+def _convolution(equation: Any) -> float:
+  """As XLA counts it: no products with padding, nor with what dilation adds.
+
+  So the gradients of a convolution, which are convolutions with holes, have as
+  many products as it has itself.
+  """
+  params = equation.params
+  inputs, kernel = (variable.aval.shape for variable in equation.invars)
+  out = equation.outvars[0].aval.shape
+  places = params['dimension_numbers']
+  total = 2.0 * kernel[places.rhs_spec[1]]
+  total *= out[places.out_spec[0]] * out[places.out_spec[1]]
+  for axis, stride in enumerate(params['window_strides']):
+    size = inputs[places.lhs_spec[2 + axis]]
+    hole = params['lhs_dilation'][axis]
+    # Where each output [o, 1] meets each weight [1, k], holes counted in.
+    met = np.arange(out[places.out_spec[2 + axis]])[:, None] * stride
+    met = met - params['padding'][axis][0]
+    weights = np.arange(kernel[places.rhs_spec[2 + axis]])
+    met = met + weights * params['rhs_dilation'][axis]
+    real = (met >= 0) & (met <= (size - 1) * hole) & (met % hole == 0)
+    total *= real.sum()
+  return float(total)
 
 
 def _inner(params: dict[str, Any]) -> list[Any]:
