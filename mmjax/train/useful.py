@@ -1,0 +1,87 @@
+"""FLOPs that a step must have, apart from those that it repeats."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.train import flops, optimizer, step
+from mmjax.train import state as state_lib
+from mmjax.train.experiment import Experiment
+
+# What a part of a model or an objective computes again to save memory, by the
+# field that says so, and the value with which it computes nothing twice.
+_ONCE = {'remat': 'none', 'tile': 0, 'ring': False}
+
+
+def count(
+  config: Any, experiment: Experiment, params: Any, batch: Any
+) -> float:
+  """FLOPs of a plain step: forward and backward, each product once.
+
+  Those of the same model and losses on the whole batch at once, on one device,
+  with every activation kept: nothing is rematerialised, taken in tiles or in a
+  ring, and nothing computed twice for cached gradients. So the number depends
+  on what is learnt and not on how a step is made to fit. The optimizer's own
+  products (Muon has some) are left out, as they are in what papers call model
+  FLOPs; so are gradients of frozen parameters. A module that rematerialises by
+  itself, without a field `remat`, is counted as it is.
+
+  Args:
+    config: a complete one.
+    experiment: what its `build` gave.
+    params: parameters, or their `jax.ShapeDtypeStruct`s.
+    batch: a global batch, or its `jax.ShapeDtypeStruct`s.
+  """
+  trained = optimizer.trained(config.optimizer, params)
+  frozen = jax.tree.map(lambda kept: not kept, trained)
+  tx = optax.masked(optax.set_to_zero(), frozen)
+  update = step.make_update(
+    _once(experiment.model),
+    {
+      name: (weight, _once(objective))
+      for name, (weight, objective) in experiment.objectives.items()
+    },
+    tx,
+    lr=lambda _: jnp.zeros(()),
+    trained=trained,
+  )
+  params, batch = jax.tree.map(_shape, (params, batch))
+  state = state_lib.State(
+    step=jax.ShapeDtypeStruct((), jnp.int32),
+    seed=jax.ShapeDtypeStruct((), jnp.uint32),
+    params=params,
+    opt_state=jax.eval_shape(tx.init, params),
+    ema=None,
+  )
+  return flops.count(jax.jit(update).trace(state, batch).jaxpr)
+
+
+def _once(part: Any) -> Any:
+  """A copy of a module or objective that computes nothing twice."""
+  if isinstance(part, Mapping):
+    return {name: _once(value) for name, value in part.items()}
+  if isinstance(part, tuple | list):
+    return tuple(_once(value) for value in part)
+  if not dataclasses.is_dataclass(part) or isinstance(part, type):
+    return part
+  changed = {}
+  for field in dataclasses.fields(part):
+    if not field.init or field.name in ('parent', 'name'):
+      continue
+    old = getattr(part, field.name)
+    new = _ONCE[field.name] if field.name in _ONCE else _once(old)
+    if new is not old:
+      changed[field.name] = new
+  if isinstance(part, nn.Module):
+    return part.clone(**changed)
+  return dataclasses.replace(part, **changed)
+
+
+def _shape(leaf: Any) -> jax.ShapeDtypeStruct:
+  dtype = jax.dtypes.canonicalize_dtype(leaf.dtype)
+  return jax.ShapeDtypeStruct(leaf.shape, dtype)
