@@ -39,8 +39,9 @@ CHIPS = (
   Chip('TPU v5e', 197e12, 16 * 2**30, 819e9, 200e9),
   Chip('TPU v5', 459e12, 95 * 2**30, 2765e9, 600e9),
   Chip('TPU v4', 275e12, 32 * 2**30, 1228e9, 300e9),
-  Chip('TPU v3', 123e12),
-  Chip('TPU v2', 45e12),
+  # Of these a device is a core, half of a chip.
+  Chip('TPU v3', 123e12 / 2),
+  Chip('TPU v2', 45e12 / 2),
   Chip('B200', 2250e12),
   Chip('H200', 989e12, 141e9, 4800e9, 450e9),
   Chip('H100 PCIe', 756e12, 80e9, 2000e9, 300e9),

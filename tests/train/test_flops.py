@@ -97,4 +97,7 @@ def test_peaks():
   assert flops.peak(Device('TPU v5p')) == 459e12
   assert flops.peak(Device('cpu')) is None
   assert flops.peak_of([Device('TPU v4')] * 4) == 4 * 275e12
+  # A device is a core of these, of which a chip has two.
+  assert flops.peak_of([Device('TPU v3')] * 8) == 4 * 123e12
+  assert flops.peak_of([Device('TPU v2')] * 8) == 4 * 45e12
   assert flops.peak_of([Device('TPU v4'), Device('cpu')]) is None
