@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import flops, optimizer, program, settings
+from mmjax.train import flops, optimizer, program, settings, useful
 from mmjax.train.experiment import Experiment
 
 # How XLA begins what it says of a step that needs more memory than there is.
@@ -29,9 +29,9 @@ class Step:
     trained: those that the optimizer moves.
     held: bytes of what one device keeps between steps and of its part of the
       batch, by kind: 'parameters', 'optimizer', 'average', 'batch'.
-    flops: of the products of a step, on all devices, with those that
-      rematerialisation repeats.
-    useful_flops: without the repeated ones.
+    flops: of the products of a step, on all devices, with those that are
+      repeated to save memory.
+    useful_flops: without them, see `mmjax.train.useful`.
     compiled: what XLA made of it.
     text: the same, spelt out.
     seconds: that compiling took.
@@ -79,22 +79,13 @@ def compile_step(
     mesh = program.mesh_of(config, devices)
     experiment = build(_small(config))
     made = program.build(config, experiment, mesh)
-  except (ValueError, OSError) as error:
+    batch = _batch(experiment, config.train.batch_size, mesh)
+    traced = made.trace(batch)
+  except (ValueError, NotImplementedError, OSError) as error:
     raise settings.UserError(str(error)) from error
-  batch = _batch(experiment, config.train.batch_size, mesh)
-  traced = made.trace(batch)
   began = time.time()
-  try:
-    compiled = traced.lower().compile()
-    text = compiled.as_text()
-  except jax.errors.JaxRuntimeError as error:
-    raise settings.UserError(_reason(str(error))) from error
+  compiled, text = _compile(traced)
   seconds = time.time() - began
-  executed = useful = _products(made, traced)
-  plain = without_remat(config)
-  if plain is not None:
-    made = program.build(plain, build(_small(plain)), mesh)
-    useful = _products(made, made.trace(batch))
   plan = made.plan
   params = plan.abstract.params
   trained = optimizer.trained(config.optimizer, params)
@@ -112,29 +103,20 @@ def compile_step(
       'average': _held(plan.abstract.ema),
       'batch': _held(batch),
     },
-    flops=executed,
-    useful_flops=useful,
+    flops=flops.count(traced.jaxpr),
+    useful_flops=useful.count(config, experiment, params, batch),
     compiled=compiled,
     text=text,
     seconds=seconds,
   )
 
 
-def without_remat(config: Any) -> Any | None:
-  """The config with every activation kept; None if that is the same."""
-  out = settings.complete(config)
-  changed = [False]
-
-  def visit(section: Any) -> None:
-    for name, value in section.items():
-      if hasattr(value, 'items'):
-        visit(value)
-      elif name == 'remat' and value != 'none':
-        section[name], changed[0] = 'none', True
-
-  with out.unlocked():
-    visit(out.model)
-  return out if changed[0] else None
+def _compile(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled, str]:
+  try:
+    compiled = traced.lower().compile()
+    return compiled, compiled.as_text()
+  except jax.errors.JaxRuntimeError as error:
+    raise settings.UserError(_reason(str(error))) from error
 
 
 def _small(config: Any) -> Any:
@@ -148,12 +130,6 @@ def _small(config: Any) -> Any:
   return out
 
 
-def _products(made: program.Program, traced: Any) -> float:
-  """FLOPs on all devices; pmap's program is that of one."""
-  ways = mesh_lib.batch_ways(made.mesh) if made.style == 'pmap' else 1
-  return ways * flops.count(traced.jaxpr)
-
-
 def _batch(
   experiment: Experiment, batch_size: int, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
@@ -165,7 +141,9 @@ def _batch(
   sharding = mesh_lib.batch_sharding(mesh)
   return {
     name: jax.ShapeDtypeStruct(
-      (batch_size, *np.shape(array)[1:]), array.dtype, sharding=sharding
+      (batch_size, *np.shape(array)[1:]),
+      jax.dtypes.canonicalize_dtype(array.dtype),
+      sharding=sharding,
     )
     for name, array in small.items()
   }

@@ -66,6 +66,26 @@ def test_flops_are_those_that_xla_counts():
   assert pixels < compiled.held['batch'] < 1.01 * pixels
 
 
+@pytest.mark.slow
+def test_what_makes_a_step_fit_is_not_useful(monkeypatch):
+  monkeypatch.setattr(step, '_compile', lambda traced: (None, ''))
+  small = {'model__image__depth': '1', 'model__text__depth': '1'}
+  fits = {
+    'train__accumulate': '4',
+    'objectives__contrastive__tile': '8',
+    'objectives__contrastive__ring': 'True',
+  }
+  plain, other = (
+    step.compile_step(
+      config(**small, **changed), contrastive.build, jax.devices()[:1]
+    )
+    for changed in ({}, fits)
+  )
+  assert other.useful_flops == plain.useful_flops
+  # The towers run forward once more for the gradients of what is compared.
+  assert other.flops > 1.15 * plain.flops
+
+
 def test_what_does_not_fit_together_is_told():
   for changed, message in (
     ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
@@ -76,11 +96,9 @@ def test_what_does_not_fit_together_is_told():
 
 
 def test_an_experiment_is_found_by_its_name():
-  made, build = experiments.load(config())
+  _, build = experiments.load(config())
   assert build is contrastive.build
   with pytest.raises(UserError, match=r'there is no experiments/none\.py'):
     experiments.load(config(experiment='none'))
   with pytest.raises(UserError, match='names no experiment'):
     experiments.load(config(experiment=''))
-  assert step.without_remat(made).model.image.remat == 'none'
-  assert step.without_remat(step.without_remat(made)) is None
