@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+from typing import Any
 
 USAGE = """\
   mmjax plan --config=configs/clip_b16.py --topology=v5e:4x4
@@ -26,7 +27,10 @@ def main(argv: list[str]) -> int:
   from mmjax.train import main as flags
 
   rest, overrides = flags.split_overrides(argv)
-  args = _parser().parse_args(rest)
+  parser = _parser()
+  args = parser.parse_args(rest)
+  if args.search_batches and not args.search:
+    parser.error('--search_batches is of --search, which is not given')
   config = flags.load(args.config)
   flags.override(config, overrides)
 
@@ -38,26 +42,33 @@ def main(argv: list[str]) -> int:
 
   devices = topologies.devices(args.topology)
   config, build = experiments.load(config)
+  asked = {
+    'examples': args.examples or config.train.steps * config.train.batch_size,
+    'price_per_chip_hour': args.price_per_chip_hour,
+  }
   if args.search:
     ranked = search.run(
-      config, build, devices, batches=args.search_batches, tell=_tell
+      config,
+      build,
+      devices,
+      batches=args.search_batches,
+      tell=_tell,
+      keep=lambda tried: _write(args.json, search.to_json(tried)),
     )
-    print(search.text(ranked))
-    found = [report.to_json(one.report) for one in ranked if one.report]
+    print(search.text(ranked, **asked))
   else:
-    compiled = step.compile_step(config, build, devices)
-    made = report.make(compiled, devices)
-    print(
-      report.text(
-        made,
-        examples=args.examples or config.train.steps * made.batch_size,
-        price_per_chip_hour=args.price_per_chip_hour,
-      )
-    )
-    found = report.to_json(made)
-  if args.json:
-    pathlib.Path(args.json).write_text(json.dumps(found, indent=2))
+    made = report.make(step.compile_step(config, build, devices), devices)
+    print(report.text(made, **asked))
+    _write(args.json, report.to_json(made))
   return 0
+
+
+def _write(file: str | None, found: Any) -> None:
+  """Leaves a whole file at every moment."""
+  if file:
+    part = pathlib.Path(f'{file}.part')
+    part.write_text(json.dumps(found, indent=2))
+    part.replace(file)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
   )
   add(
     '--examples',
-    type=float,
+    type=_positive,
     help='that the run shall see, for its time and cost (default: those of '
     'train.steps)',
   )
-  add('--price_per_chip_hour', type=float, help='for the cost of the run')
+  add('--price_per_chip_hour', type=_positive, help='for the cost of the run')
   add(
     '--search',
     action='store_true',
@@ -96,12 +107,26 @@ def _parser() -> argparse.ArgumentParser:
     help='batch sizes a chip that --search tries (default: half of the '
     "config's, the config's and twice it)",
   )
-  add('--json', metavar='FILE', help='also write all numbers there')
+  add(
+    '--json',
+    metavar='FILE',
+    help='also write all numbers there; --search does after each choice',
+  )
   return parser
 
 
+def _positive(text: str) -> float:
+  number = float(text)
+  if not 0 < number < float('inf'):
+    raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+  return number
+
+
 def _numbers(text: str) -> tuple[int, ...]:
-  return tuple(int(part) for part in text.split(','))
+  numbers = tuple(int(part) for part in text.split(','))
+  if min(numbers) < 1:
+    raise argparse.ArgumentTypeError(f'{text!r} are no numbers from 1')
+  return numbers
 
 
 def _tell(line: str) -> None:

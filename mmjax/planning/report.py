@@ -25,7 +25,7 @@ class Report:
     memory: bytes by XLA's account: 'arguments', 'outputs', 'aliased' (outputs
       in the place of arguments), 'temporaries', 'program'.
     flops: executed in a step.
-    useful_flops: without those that rematerialisation repeats.
+    useful_flops: without those that are repeated to save memory.
     traffic: bytes moved to and from main memory in a step.
     sent: collectives of a step.
     unknown_loops: loops that count as one round for want of their number.
@@ -160,7 +160,7 @@ def text(
     ),
     *_memory(report),
     f'FLOPs a chip    {_number(report.flops)} a step, of which '
-    f'{_number(report.useful_flops)} are useful (not rematerialised)',
+    f'{_number(report.useful_flops)} are useful (not repeated)',
     f'memory traffic  {_bytes(report.traffic)} a chip and step (estimated)',
     *_collectives(report),
   ]
@@ -177,6 +177,14 @@ def mesh_text(mesh: dict[str, int]) -> str:
   """A mesh in short: 'data=4 fsdp=2', or 'one device'."""
   long = [f'{axis}={size}' for axis, size in mesh.items() if size > 1]
   return ' '.join(long) or 'of one device'
+
+
+def no_peaks(report: Report) -> str:
+  """Why a report has no times."""
+  return (
+    f'no published peaks of {report.kind!r}, so no estimate of times, hours '
+    'and cost'
+  )
 
 
 def _memory(report: Report) -> list[str]:
@@ -219,9 +227,7 @@ def _roofline(
 ) -> list[str]:
   parts, between = report.seconds, report.step_seconds
   if parts is None or between is None:
-    return [
-      f'no published peaks of {report.kind!r}, so no estimate of times',
-    ]
+    return [no_peaks(report)]
   best, worst = between
   chip = report.limits
   bound = max(parts, key=parts.get)

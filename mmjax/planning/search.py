@@ -68,19 +68,26 @@ def run(
   *,
   batches: Sequence[int] = (),
   tell: Callable[[str], None] = lambda line: None,
+  keep: Callable[[list[Tried]], None] = lambda tried: None,
 ) -> list[Tried]:
   """Compiles every choice.
 
   Args:
-    config: a completed and valid config.
+    config: a completed and valid config; its `mesh.sequence` and `mesh.style`
+      stay.
     build: config -> Experiment.
     devices: those of the slice.
     batches: examples a chip to try; by default half of the config's, the
       config's and twice it.
     tell: is given a line before and after each.
+    keep: is given all that were tried so far, after each, in the order of the
+      result.
 
   Returns:
     All that were tried, the quickest first, those that can't be had last.
+
+  Raises:
+    UserError: if `mesh.sequence` doesn't divide the devices.
   """
   choices = list(_choices(config, len(devices), batches))
   tried: list[Tried] = []
@@ -94,15 +101,38 @@ def run(
     )
     tell(f'  {_outcome(one)}')
     tried.append(one)
+    keep(_ranked(tried))
+  return _ranked(tried)
+
+
+def _ranked(tried: Iterable[Tried]) -> list[Tried]:
   return sorted(tried, key=lambda one: -one.speed)
 
 
-def meshes(devices: int) -> list[dict[str, int]]:
+def meshes(
+  devices: int, sequence: int = 1, style: str = 'pjit'
+) -> list[dict[str, int]]:
   """Ways to lay devices out as data x fsdp x tensor.
 
   Tensor parallelism up to 8, since more ways leave each product too small; the
   rest all data, all fsdp, or fsdp within 8 or 16 and data across.
+
+  Args:
+    devices: number of them.
+    sequence: ways that the tokens of an example are split, in all meshes.
+    style: of the mesh; 'pmap' has the whole model on every device.
+
+  Raises:
+    UserError: if `sequence` doesn't divide the devices.
   """
+  if devices % sequence:
+    raise settings.UserError(
+      f'mesh.sequence={sequence} does not divide the {devices} devices, and '
+      '--search keeps it; set it to a number that does, or to 1'
+    )
+  devices //= sequence
+  if style == 'pmap':
+    return [{'data': devices, 'fsdp': 1, 'tensor': 1, 'sequence': sequence}]
   out = []
   for tensor in (1, 2, 4, 8):
     if devices % tensor:
@@ -110,42 +140,83 @@ def meshes(devices: int) -> list[dict[str, int]]:
     rest = devices // tensor
     for fsdp in sorted({1, 8, 16, rest}):
       if rest % fsdp == 0:
-        out.append({'data': rest // fsdp, 'fsdp': fsdp, 'tensor': tensor})
+        ways = {'data': rest // fsdp, 'fsdp': fsdp, 'tensor': tensor}
+        out.append({**ways, 'sequence': sequence})
   return out
 
 
-def text(tried: Iterable[Tried]) -> str:
-  """A table of what can be had, and why the rest can't."""
-  tried = list(tried)
-  lines = [
-    f'{"mesh":<26} {"remat":<6} {"a chip":>6} {"memory":>10} {"step, ms":>17} '
-    f'{"MFU":>11} {"examples/s":>10}'
-  ]
-  for one in tried:
-    if one.report is None:
-      continue
-    made, choice = one.report, one.choice
-    cells = ''
-    if made.step_seconds is not None:
-      best, worst = made.step_seconds
-      cells = (
-        f' {best * 1e3:>8.2f}-{worst * 1e3:<8.2f} '
-        f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
-      )
-    lines.append(
-      f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
-      f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB{cells}'
-    )
+def text(
+  tried: Iterable[Tried],
+  *,
+  examples: float | None = None,
+  price_per_chip_hour: float | None = None,
+) -> str:
+  """A table of what can be had, and why the rest can't.
+
+  Args:
+    tried: of `run`.
+    examples: that the run shall see, for its hours and cost.
+    price_per_chip_hour: in any currency.
+  """
+  had = [one for one in tried if one.report is not None]
   failed = [one for one in tried if one.report is None]
+  timed = all(one.report.step_seconds is not None for one in had)
+  head = f'{"mesh":<26} {"remat":<6} {"a chip":>6} {"memory":>10}'
+  if had and timed:
+    head += f' {"step, ms":>17} {"MFU":>11} {"examples/s":>10}'
+    head += f' {"hours":>9}' if examples else ''
+    head += f' {"cost":>10}' if examples and price_per_chip_hour else ''
+  lines = [head, *(_row(one, examples, price_per_chip_hour) for one in had)]
   if failed:
     lines += ['', 'What can not be had:']
     lines += [f'  {one.choice}: {one.reason}' for one in failed]
-  lines += [
-    '',
-    'Steps from all work at once to one by one, from published peaks; ranked '
-    'by the geometric mean of the two.',
-  ]
+  if had:
+    lines += ['', *_ranking(had[0].report, timed)]
   return '\n'.join(lines)
+
+
+def _row(one: Tried, examples: float | None, price: float | None) -> str:
+  made, choice = one.report, one.choice
+  line = (
+    f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
+    f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB'
+  )
+  if made.step_seconds is None:
+    return line
+  best, worst = made.step_seconds
+  line += (
+    f' {best * 1e3:>8.2f}-{worst * 1e3:<8.2f} '
+    f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
+  )
+  if examples:
+    hours = examples / one.speed / 3600
+    line += f' {hours:>9,.1f}'
+    line += f' {hours * made.chips * price:>10,.0f}' if price else ''
+  return line
+
+
+def _ranking(made: report.Report, timed: bool) -> list[str]:
+  """In which order the rows are, and of what."""
+  if not timed:
+    return [
+      'Ranked by examples a FLOP, of all that a step executes.',
+      report.no_peaks(made),
+    ]
+  return [
+    'Steps from all work at once to one by one, from published peaks; ranked '
+    'by the\ngeometric mean of the two, of which are also examples/s, hours '
+    'and cost.'
+  ]
+
+
+def to_json(tried: Iterable[Tried]) -> list[dict[str, Any]]:
+  """Of each choice its report, or the reason why it can't be had."""
+  return [
+    dataclasses.asdict(one.choice)
+    | ({'reason': one.reason} if one.report is None else {})
+    | (report.to_json(one.report) if one.report else {})
+    for one in tried
+  ]
 
 
 def _choices(
@@ -154,7 +225,11 @@ def _choices(
   own = max(config.train.batch_size // devices, 1)
   sizes = sorted(set(batches or (max(own // 2, 1), own, 2 * own)))
   remats = REMATS if _stacks(config.model) else (None,)
-  for mesh in meshes(devices):
+  sequence = config.mesh.sequence
+  if sequence == -1:
+    others = (config.mesh[axis] for axis in ('data', 'fsdp', 'tensor'))
+    sequence = max(devices // math.prod(others), 1)
+  for mesh in meshes(devices, sequence, config.mesh.style):
     for remat in remats:
       for per_chip in sizes:
         yield Choice(mesh, remat, per_chip)
@@ -183,14 +258,17 @@ def _too_large(choice: Choice, tried: Sequence[Tried]) -> str:
 def _try(config, build, devices, choice: Choice) -> Tried:
   changed = settings.complete(config)
   with changed.unlocked():
-    changed.mesh.update({'sequence': 1, **choice.mesh})
+    changed.mesh.update(choice.mesh)
     changed.train.batch_size = choice.per_chip * len(devices)
     for part in _stacks(changed.model):
       part.remat = choice.remat
   try:
+    settings.validate(changed)
     made = report.make(step.compile_step(changed, build, devices), devices)
   except settings.UserError as error:
     return Tried(choice, None, str(error))
+  except Exception as error:  # Any other must not lose what the rest gave.
+    return Tried(choice, None, f'{type(error).__name__}: {error}')
   capacity = made.limits and made.limits.memory
   if capacity and made.peak_memory > capacity:
     return Tried(

@@ -1,6 +1,7 @@
-"""Lets tests say `import small_program`."""
+"""Lets tests say `import small_program`, and `import toy` of the trainer's."""
 
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
+sys.path.append(str(pathlib.Path(__file__).parents[1] / 'train'))

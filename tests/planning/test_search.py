@@ -1,6 +1,9 @@
 """Which ways are tried, what is said of each, and in which order."""
 
 import dataclasses
+import json
+import math
+from pathlib import Path
 
 import pytest
 import test_report
@@ -16,14 +19,30 @@ def config(**model):
   return made
 
 
+@pytest.mark.slow
+def test_on_eight_devices(on_eight_devices):
+  on_eight_devices(Path(__file__).parent / 'eight_devices.py')
+
+
 def test_meshes_use_all_devices():
-  assert search.meshes(1) == [{'data': 1, 'fsdp': 1, 'tensor': 1}]
+  one = {'data': 1, 'fsdp': 1, 'tensor': 1, 'sequence': 1}
+  assert search.meshes(1) == [one]
   for devices in (4, 16, 256):
     made = search.meshes(devices)
     assert len({tuple(mesh.values()) for mesh in made}) == len(made)
     for mesh in made:
       assert mesh['data'] * mesh['fsdp'] * mesh['tensor'] == devices
-  assert {'data': 16, 'fsdp': 16, 'tensor': 1} in search.meshes(256)
+  assert one | {'data': 16, 'fsdp': 16} in search.meshes(256)
+
+
+def test_meshes_keep_sequence_and_style():
+  made = search.meshes(16, sequence=2)
+  assert {mesh['sequence'] for mesh in made} == {2}
+  assert {math.prod(mesh.values()) for mesh in made} == {16}
+  whole = {'data': 16, 'fsdp': 1, 'tensor': 1, 'sequence': 1}
+  assert search.meshes(16, style='pmap') == [whole]
+  with pytest.raises(settings.UserError, match='sequence=3 does not divide'):
+    search.meshes(16, sequence=3)
 
 
 @pytest.fixture
@@ -49,14 +68,19 @@ def tried(monkeypatch):
 
 
 def test_the_quickest_comes_first_and_failures_are_told(tried):
-  lines = []
+  lines, kept = [], []
   ranked = search.run(
-    config(), None, range(8), batches=(4, 8, 16, 32), tell=lines.append
+    config(),
+    None,
+    range(8),
+    batches=(4, 8, 16, 32),
+    tell=lines.append,
+    keep=lambda so_far: kept.append(search.to_json(so_far)),
   )
   assert [one.speed for one in ranked] == sorted(
     (one.speed for one in ranked), reverse=True
   )
-  assert ranked[0].choice.mesh == {'data': 8, 'fsdp': 1, 'tensor': 1}
+  assert ranked[0].choice.mesh == search.meshes(8)[0]
   assert ranked[0].choice.per_chip == 8
   # What is larger than what doesn't fit is not compiled.
   assert not [c for c in tried if c.per_chip == 32 and c.mesh['tensor'] == 1]
@@ -65,6 +89,46 @@ def test_the_quickest_comes_first_and_failures_are_told(tried):
   assert 'does not compile: heads' in said
   assert said.index('What can not be had') > said.index('data=8')
   assert lines[0].startswith('1/')
+  # Something is kept of each as soon as it is known.
+  assert [len(so_far) for so_far in kept] == list(range(1, len(ranked) + 1))
+  assert kept[-1] == search.to_json(ranked)
+  assert kept[-1][0]['step_seconds'] and kept[-1][-1]['reason']
+  json.dumps(kept[-1])
+
+
+def test_each_row_has_its_cost(tried):
+  ranked = search.run(config(), None, range(8), batches=(4, 8))
+  said = search.text(ranked, examples=3.6e9, price_per_chip_hour=2)
+  first = next(line for line in said.splitlines() if line.startswith('data=8 '))
+  hours = 1e6 / ranked[0].speed
+  assert first.split()[-2:] == [f'{hours:,.1f}', f'{hours * 8 * 2:,.0f}']
+  assert 'ranked by the\ngeometric mean' in said
+  assert 'cost' not in search.text(ranked, examples=3.6e9).splitlines()[0]
+
+
+def test_without_peaks_it_says_what_it_ranks_by():
+  choice = search.Choice(search.meshes(8)[0], None, 4)
+  made = dataclasses.replace(test_report.REPORT, limits=None)
+  said = search.text([search.Tried(choice, made)], examples=1e9)
+  assert 'Ranked by examples a FLOP' in said
+  assert 'no estimate of times, hours and cost' in said
+  assert 'geometric' not in said and 'step, ms' not in said
+
+
+@pytest.mark.parametrize(
+  ('error', 'reason'),
+  [
+    (settings.UserError('mesh: no'), 'mesh: no'),
+    (KeyError('heads'), "KeyError: 'heads'"),
+  ],
+)
+def test_an_error_costs_one_choice(monkeypatch, error, reason):
+  def fail(*_):
+    raise error
+
+  monkeypatch.setattr(step, 'compile_step', fail)
+  ranked = search.run(config(), None, range(1), batches=(4, 8))
+  assert [one.reason for one in ranked] == [reason] * 2
 
 
 def test_policies_are_tried_where_there_are_stacks(tried):
