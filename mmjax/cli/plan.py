@@ -29,6 +29,10 @@ def main(argv: list[str]) -> int:
   rest, overrides = flags.split_overrides(argv)
   parser = _parser()
   args = parser.parse_args(rest)
+  if args.slices < 1:
+    parser.error(
+      f'--slices={args.slices} is no number of slices; use 1 or more'
+    )
   if args.search_batches and not args.search:
     parser.error('--search_batches is of --search, which is not given')
   config = flags.load(args.config)
@@ -40,7 +44,7 @@ def main(argv: list[str]) -> int:
   # Only now, when JAX will see what it shall.
   from mmjax.planning import experiments, report, search, step
 
-  devices = topologies.devices(args.topology)
+  devices = topologies.devices(args.topology, args.slices)
   config, build = experiments.load(config)
   asked = {
     'examples': args.examples or config.train.steps * config.train.batch_size,
@@ -86,6 +90,12 @@ def _parser() -> argparse.ArgumentParser:
     '--topology',
     required=True,
     help='a slice: v5e:4x4, v6e:16x16, v5p:2x2x4, v4:2x2x2; or cpu:8',
+  )
+  add(
+    '--slices',
+    type=int,
+    default=1,
+    help='number of such slices, between which only data is split',
   )
   add(
     '--examples',

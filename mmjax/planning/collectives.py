@@ -29,7 +29,10 @@ _MESH = re.compile(
 )
 _PAIRS = re.compile(r'source_target_pairs=\{([\d{},\s]*)\}')
 _CHANNEL = re.compile(r'channel_id=(\d+)')
-_OWN_NAME = re.compile(r'op_name="([^"]*)"')
+_BETWEEN = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
+
+# Stands for a mesh axis where slices send to each other.
+SLICES = 'slices'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,32 +42,35 @@ class Collective:
   Attributes:
     kind: one of `KINDS`.
     axes: names of the mesh axes whose devices take part; empty where the
-      groups are no lines of the mesh.
+      groups are no lines of the mesh; `SLICES` alone where slices do.
     times: how often it runs in a step.
     sent: bytes that a device sends in all of them, in a ring.
-    size: bytes of the whole buffer, of one time.
-    origin: the operation that it stands for, as JAX calls it.
   """
 
   kind: str
   axes: tuple[str, ...]
   times: float
   sent: float
-  size: float
-  origin: str
 
 
-def find(program: hlo.Program, mesh: Mapping[str, int]) -> list[Collective]:
+def find(
+  program: hlo.Program, mesh: Mapping[str, int], slices: int = 1
+) -> list[Collective]:
   """Lists the collectives of a compiled program.
 
   Args:
     program: of `hlo.parse`.
     mesh: size by axis, in the order in which the program's devices are laid
       out.
+    slices: number of TPU slices, parts of the axis `data`. What crosses them is
+      a collective in each slice, and one more between chips of the same place.
 
   Returns:
     Those between two devices or more, largest first.
   """
+  if slices > 1:
+    # A slice's own collectives number the chips of one slice.
+    mesh = {**mesh, 'data': mesh['data'] // slices}
   plain, fused = [], {}
   inner = {
     called
@@ -76,6 +82,13 @@ def find(program: hlo.Program, mesh: Mapping[str, int]) -> list[Collective]:
   scattering = _scattering(program)
   for computation, times in program:
     for instruction in computation.instructions.values():
+      if between := _BETWEEN.search(instruction.attributes):
+        if instruction.opcode == 'send':
+          kind = between.group(1).lower().replace('_', '-')
+          given = computation.instructions[instruction.operands[0]].bytes
+          sent = times * _sent(kind, given, slices)
+          plain.append(Collective(kind, (SLICES,), times, sent))
+        continue
       kind = instruction.opcode.removesuffix('-start')
       if kind not in KINDS or instruction.opcode.endswith('-done'):
         continue
@@ -116,19 +129,23 @@ def _collective(kind, instruction, computation, times, mesh):
   if kind == 'collective-permute':
     pairs = _pairs(instruction.attributes)
     axes, number = _crossed(pairs, mesh), 2 if pairs else 1
-    sent = whole = given
   else:
     groups = _groups(instruction.attributes, math.prod(mesh.values()))
     axes, number = _axes(groups, mesh), len(groups[0])
-    whole = given * number if kind == 'all-gather' else given
-    sent = whole * (number - 1) / number
-    sent *= 2 if kind == 'all-reduce' else 1
   if number < 2:
     return None
-  name = _OWN_NAME.search(instruction.attributes)
-  return Collective(
-    kind, axes, times, sent * times, whole, name.group(1) if name else ''
-  )
+  return Collective(kind, axes, times, times * _sent(kind, given, number))
+
+
+def _sent(kind: str, given: float, number: int) -> float:
+  """Bytes that one of `number` devices in a ring sends of what it is given."""
+  share = (number - 1) / number
+  return {
+    'all-reduce': 2 * share * given,
+    'all-gather': (number - 1) * given,
+    'reduce-scatter': share * given,
+    'all-to-all': share * given,
+  }.get(kind, given)
 
 
 def _numbers(text: str) -> list[int]:

@@ -31,6 +31,7 @@ class Report:
     unknown_loops: loops that count as one round for want of their number.
     limits: the published peaks; None where they aren't known (CPUs).
     compile_seconds: that compiling took.
+    slices: number of TPU slices that the chips are in.
   """
 
   chips: int
@@ -48,6 +49,7 @@ class Report:
   unknown_loops: tuple[str, ...]
   limits: flops.Chip | None
   compile_seconds: float
+  slices: int = 1
 
   @property
   def peak_memory(self) -> float:
@@ -58,8 +60,13 @@ class Report:
 
   @property
   def bytes_sent(self) -> float:
-    """That a chip sends in a step."""
-    return sum(one.sent for one in self.sent)
+    """That a chip sends to others of its slice in a step."""
+    return sum(o.sent for o in self.sent if o.axes != (collectives.SLICES,))
+
+  @property
+  def bytes_between_slices(self) -> float:
+    """That a chip sends to other slices in a step."""
+    return sum(o.sent for o in self.sent if o.axes == (collectives.SLICES,))
 
   @property
   def seconds(self) -> dict[str, float] | None:
@@ -93,6 +100,7 @@ def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
   """
   program = hlo.parse(compiled.text)
   memory = compiled.compiled.memory_analysis()
+  slices = len({getattr(device, 'slice_index', None) for device in devices})
   return Report(
     chips=len(devices),
     kind=devices[0].device_kind,
@@ -111,10 +119,11 @@ def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
     flops=compiled.flops / len(devices),
     useful_flops=compiled.useful_flops / len(devices),
     traffic=traffic.count(program),
-    sent=tuple(collectives.find(program, compiled.mesh)),
+    sent=tuple(collectives.find(program, compiled.mesh, slices)),
     unknown_loops=program.unknown_loops,
     limits=flops.chip(devices[0]),
     compile_seconds=compiled.seconds,
+    slices=slices,
   )
 
 
@@ -147,9 +156,11 @@ def text(
     examples: that the run shall see, for its time and cost.
     price_per_chip_hour: in any currency.
   """
+  within = f' in {report.slices} slices' if report.slices > 1 else ''
   lines = [
-    f'{report.chips} x {report.kind}, mesh {mesh_text(report.mesh)}, batch '
-    f'{report.batch_size:,} ({report.batch_size / report.chips:g} a chip); '
+    f'{report.chips} x {report.kind}{within}, mesh {mesh_text(report.mesh)}, '
+    f'batch {report.batch_size:,} '
+    f'({report.batch_size / report.chips:g} a chip); '
     f'compiled in {report.compile_seconds:.0f} s with {step.versions()}',
     '',
     f'parameters      {report.parameters:,}'
@@ -213,7 +224,14 @@ def _memory(report: Report) -> list[str]:
 def _collectives(report: Report) -> list[str]:
   if not report.sent:
     return ['collectives     none']
-  lines = [f'collectives     {_bytes(report.bytes_sent)} sent a chip and step']
+  between = (
+    f', {_bytes(report.bytes_between_slices)} to other slices'
+    if report.slices > 1
+    else ''
+  )
+  lines = [
+    f'collectives     {_bytes(report.bytes_sent)} sent a chip and step{between}'
+  ]
   for (kind, axes), sums in by_kind(report).items():
     lines.append(
       f'  {kind:<18} over {axes:<12} {sums["times"]:>6,.0f} times '
@@ -256,6 +274,11 @@ def _roofline(
       lines.append(
         f'  cost at {price:g} a chip hour: {costs[0]:,.0f} to {costs[1]:,.0f}'
       )
+  if report.slices > 1:
+    lines.append(
+      'The network between slices is left out of these times, since no figure '
+      'of it\nis published: divide the bytes by what a chip of yours can send.'
+    )
   lines.append(
     'A step takes between the two if XLA reaches the peaks; it never quite '
     'does.\nCounted in the compiled program: memory, collectives, memory '
@@ -294,6 +317,7 @@ def to_json(report: Report) -> dict[str, Any]:
   ]
   return out | {
     'bytes_sent': report.bytes_sent,
+    'bytes_between_slices': report.bytes_between_slices,
     'peak_memory': report.peak_memory,
     'seconds': report.seconds,
     'step_seconds': report.step_seconds,

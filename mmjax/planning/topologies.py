@@ -54,11 +54,12 @@ def prepare(name: str) -> None:
       jax.config.update('jax_num_cpu_devices', int(shape))
 
 
-def devices(name: str) -> list:
+def devices(name: str, slices: int = 1) -> list:
   """The devices of a topology, after `prepare`.
 
   Args:
     name: 'v5e:4x4', 'v5p:2x2x4', ..., as libtpu knows them, or 'cpu:8'.
+    slices: number of such slices, with a slower network between them.
 
   Raises:
     UserError: if there is no such topology.
@@ -67,6 +68,11 @@ def devices(name: str) -> list:
   from jax.experimental import topologies
 
   kind, shape = _parts(name)
+  if kind == 'cpu' and slices > 1:
+    raise UserError(
+      f'--slices={slices} is of TPUs, but --topology={name} has none; leave it '
+      'out, or plan for a TPU slice'
+    )
   if kind == 'cpu':
     found = jax.devices('cpu')
     if len(found) < int(shape):
@@ -75,9 +81,10 @@ def devices(name: str) -> list:
         f'JAX_NUM_CPU_DEVICES={shape} before it starts'
       )
     return found[: int(shape)]
+  several = {'num_slices': slices} if slices > 1 else {}
   try:
     described = topologies.get_topology_desc(
-      platform='tpu', topology_name=name, **_TPUS[kind]
+      platform='tpu', topology_name=name, **_TPUS[kind], **several
     )
   except Exception as error:  # XLA's own, of several classes.
     raise UserError(f'--topology={name}: {error}; {_LEGAL}') from error
@@ -88,6 +95,8 @@ def _parts(name: str) -> tuple[str, str]:
   match = _NAME.fullmatch(name)
   kind = match.group(1) if match else ''
   flat = bool(match) and 'x' not in match.group(2)
-  if kind not in (*_TPUS, 'cpu') or (kind == 'cpu') != flat:
+  known = kind in (*_TPUS, 'cpu') and (kind == 'cpu') == flat
+  # libtpu divides by the sizes before it looks at them.
+  if not known or min(map(int, match.group(2).split('x'))) < 1:
     raise UserError(f'--topology={name!r} is none; {_LEGAL}')
   return kind, match.group(2)

@@ -52,6 +52,8 @@ def _moved(program, computation, instruction) -> float:
   opcode = instruction.opcode
   if opcode in _FREE or opcode.endswith('-done'):
     return 0.0
+  if opcode in ('send', 'recv'):  # Of another slice; beside it, (..., token).
+    return instruction.shapes[0].bytes
   if opcode in ('copy-start', 'slice-start'):
     # (destination, source, ...): as much is read as is written.
     moved = instruction.shapes[0].bytes

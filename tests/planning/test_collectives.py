@@ -3,7 +3,7 @@
 import pytest
 import small_program
 
-from mmjax.planning import collectives, hlo
+from mmjax.planning import collectives, hlo, traffic
 
 MESH = {'data': 2, 'fsdp': 4, 'tensor': 1}
 
@@ -95,6 +95,32 @@ def test_a_reduction_of_which_a_part_is_kept_is_a_scatter():
     before=inside,
   )
   assert (found.kind, found.sent) == ('reduce-scatter', 96 * 3 / 4)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'sent'), [('ALL_REDUCE', 2 * 96 * 2 / 3), ('ALL_GATHER', 2 * 96)]
+)
+def test_slices_send_to_each_other(kind, sent):
+  attributes = (
+    'channel_id=1, is_host_transfer=true, frontend_attributes='
+    f'{{_xla_megascale_transfer_type="{kind}"}}'
+  )
+  text = (
+    'ENTRY %m (x: f32[24]) -> f32[24] {\n'
+    '  %x = f32[24]{0} parameter(0)\n  %token = token[] after-all()\n'
+    '  %in = f32[24]{0} all-reduce(%x), replica_groups={{0,4},{1,5},{2,6},'
+    '{3,7}}, to_apply=%add\n'
+    f'  %s = (f32[24]{{0}}, u32[], token[]) send(%x, %token), {attributes}\n'
+    f'  %r = (f32[24]{{0}}, u32[], token[]) recv(%token), {attributes}\n'
+    f'  ROOT %e = token[] send-done(%s), {attributes}\n}}\n'
+  )
+  mesh = {'data': 6, 'fsdp': 4, 'tensor': 1}
+  found = collectives.find(hlo.parse(text), mesh, slices=3)
+  name = kind.lower().replace('_', '-')
+  own = collectives.Collective('all-reduce', ('data',), 1, 96)
+  between = collectives.Collective(name, ('slices',), 1, pytest.approx(sent))
+  assert sorted(found, key=lambda c: c.axes) == [own, between]
+  assert traffic.count(hlo.parse(text)) == (1 + 1 + 2) * 96
 
 
 def test_one_with_itself_is_none():

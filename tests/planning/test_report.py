@@ -28,9 +28,9 @@ REPORT = report.Report(
   useful_flops=1.5e12,
   traffic=10e9,
   sent=(
-    collectives.Collective('all-reduce', ('data',), 12, 2e9, 1e8, 'grads'),
-    collectives.Collective('all-reduce', ('data',), 1, 0.5e9, 1e8, 'norm'),
-    collectives.Collective('all-gather', (), 3, 1e9, 1e8, 'weights'),
+    collectives.Collective('all-reduce', ('data',), 12, 2e9),
+    collectives.Collective('all-reduce', ('data',), 1, 0.5e9),
+    collectives.Collective('all-gather', (), 3, 1e9),
   ),
   unknown_loops=('while.3',),
   limits=CHIP,
@@ -73,7 +73,23 @@ def test_the_text_says_all_of_it():
   json.dumps(report.to_json(REPORT))
 
 
+def test_what_slices_send_each_other_is_told_apart():
+  between = collectives.Collective('all-reduce', ('slices',), 2, 3e9)
+  two = dataclasses.replace(REPORT, sent=(*REPORT.sent, between), slices=2)
+  assert two.bytes_between_slices == 3e9
+  assert two.bytes_sent == REPORT.bytes_sent
+  assert two.seconds == REPORT.seconds
+  said = report.text(two)
+  assert '8 x TPU of tests in 2 slices, ' in said
+  assert '3.26 GiB sent a chip and step, 2.79 GiB to other slices' in said
+  assert 'all-reduce         over slices' in said
+  assert 'is left out of these times' in said
+  assert 'slices' not in report.text(REPORT)
+
+
 def test_without_peaks_there_are_no_times():
   unknown = dataclasses.replace(REPORT, limits=None)
   assert unknown.step_seconds is None
-  assert 'no published peaks' in report.text(unknown, examples=1e9)
+  said = report.text(unknown, examples=1e9, price_per_chip_hour=2)
+  assert 'no published peaks' in said
+  assert 'no estimate of times, hours and cost' in said

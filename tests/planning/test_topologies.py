@@ -12,7 +12,11 @@ from mmjax.train.settings import UserError
 
 
 @pytest.mark.parametrize(
-  'name', ['v5e', 'v5e-16', 'v5e:16', 'cpu:2x2', 'h100:8', 'cpu']
+  'name',
+  [
+    *('v5e', 'v5e-16', 'v5e:16', 'cpu:2x2', 'h100:8', 'cpu'),
+    *('cpu:0', 'v5e:0x4', 'v5p:2x0x4'),
+  ],
 )
 def test_what_is_no_topology_is_refused(name):
   with pytest.raises(UserError, match='legal are v5e:4x4'):
@@ -23,6 +27,11 @@ def test_too_few_devices_are_told():
   number = len(jax.devices('cpu')) + 1
   with pytest.raises(UserError, match=f'JAX_NUM_CPU_DEVICES={number}'):
     topologies.devices(f'cpu:{number}')
+
+
+def test_a_cpu_has_no_slices():
+  with pytest.raises(UserError, match='--slices=2 is of TPUs'):
+    topologies.devices('cpu:1', slices=2)
 
 
 def test_libtpu_is_asked_for(monkeypatch):
