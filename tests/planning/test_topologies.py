@@ -1,6 +1,10 @@
 """Slices by name; a program that was compiled for one."""
 
 import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -45,11 +49,14 @@ def test_libtpu_is_asked_for(monkeypatch):
     topologies.prepare('v5e:2x2')
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_libtpu = pytest.mark.skipif(
   importlib.util.find_spec('libtpu') is None,
   reason='compiling for TPUs needs libtpu, of the extra tpu',
 )
+
+
+@pytest.mark.slow
+@needs_libtpu
 @pytest.mark.parametrize(
   ('name', 'kind'), [('v5e:2x2', 'TPU v5 lite'), ('v4:2x2x1', 'TPU v4')]
 )
@@ -85,3 +92,66 @@ def test_a_program_for_a_slice_is_read(name, kind):
   assert {c.axes for c in found} == {('fsdp',)}
   # Each layer's weights, of which a device has half; in bfloat16 or float32.
   assert sent in (7 * 256 * 128 * 2, 7 * 256 * 128 * 4)
+
+
+def _plan(tmp_path, *flags):
+  file = tmp_path / 'plan.json'
+  command = [
+    *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
+    *('--config=configs/clip_b16.py:runlocal', '--topology=v5e:2x2'),
+    *(f'--json={file}', *flags),
+  ]
+  root = pathlib.Path(__file__).parents[2]
+  done = subprocess.run(
+    command, capture_output=True, text=True, cwd=root, check=False
+  )
+  assert done.returncode == 0, done.stderr
+  return json.loads(file.read_text()), done.stdout
+
+
+@pytest.mark.slow
+@needs_libtpu
+def test_slices_are_told_apart(tmp_path):
+  found, said = _plan(tmp_path, '--slices=2', '--config.mesh.fsdp=2')
+  assert found['mesh'] == {'data': 4, 'fsdp': 2, 'tensor': 1, 'sequence': 1}
+  assert '8 x TPU v5 lite in 2 slices, ' in said
+  # Of two, each sends the other its gradients: at best what a chip has of
+  # them when its slice has summed them, at worst all that it keeps.
+  assert 1 / 4 <= found['bytes_between_slices'] / (4 * 320_577) < 1
+  assert ('all-reduce', 'slices') in {
+    (one['kind'], one['axes']) for one in found['sent']
+  }
+
+
+@pytest.mark.slow
+@needs_libtpu
+@pytest.mark.parametrize('axis', ['data', 'fsdp'])
+def test_the_command_plans_for_a_slice(tmp_path, axis):
+  found, said = _plan(
+    tmp_path,
+    f'--config.mesh.fsdp={4 if axis == "fsdp" else 1}',
+    *('--examples=1e9', '--price_per_chip_hour=1.5'),
+  )
+  weights = 4 * 320_577
+  assert found['parameters'] == found['trained'] == weights // 4
+  assert 'parameters      320,577' in said and ' at 1.5 a chip hour: ' in said
+  assert found['unknown_loops'] == []
+  assert found['chips'] == 4 and found['kind'] == 'TPU v5 lite'
+  # Forward twice of three: 4 / 3, but for what is outside of the stacks.
+  assert 1.2 < found['flops'] / found['useful_flops'] < 4 / 3
+  sent = {(one['kind'], one['axes']): one['sent'] for one in found['sent']}
+  assert {axes for _, axes in sent} == {axis}
+  if axis == 'data':
+    assert found['held']['parameters'] == weights
+    # A ring sums gradients: each chip sends them twice, but for a quarter.
+    # Besides, the losses' numbers, and the embeddings of all pairs.
+    assert 1 <= sent['all-reduce', axis] / (2 * 3 / 4 * weights) < 1.02
+    assert found['bytes_sent'] < 1.07 * 2 * 3 / 4 * weights
+  else:
+    assert weights / 4 <= found['held']['parameters'] < 1.03 * weights / 4
+    assert {'all-gather', 'reduce-scatter'} <= {kind for kind, _ in sent}
+    # Weights come once forward and once backward, gradients go once, each but
+    # for a quarter; in bfloat16 or in float32.
+    once = 3 / 4 * weights
+    assert once / 2 <= sent['all-gather', axis] < 3 * once / 2
+    assert 3 * once / 2 <= found['bytes_sent'] < 3 * once
