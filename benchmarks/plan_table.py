@@ -19,19 +19,23 @@ _ONLY = flags.DEFINE_string('only', '', 'rows whose names have this in them')
 _SHOW = flags.DEFINE_bool('show', False, 'print what there is; compile nothing')
 
 _PER_CHIP = {'clip_b16': 64, 'clip_l14': 64, 'siglip_so400m': 32, 'vlm_2b': 8}
+# Small ones first, each with the large one of the same kind of chip below.
 _SLICES = {
   'v5e:4x4': 16,
-  'v5e:16x16': 256,
   'v5p:2x2x4': 16,
   'v6e:4x4': 16,
+  'v5e:16x16': 256,
+  'v5p:4x8x8': 256,
+  'v6e:16x16': 256,
 }
-# Weights of the large ones don't fit on a v5e chip whole.
-_MESHES = {
-  'clip_b16': ('data', 'fsdp'),
-  'clip_l14': ('data', 'fsdp'),
-  'siglip_so400m': ('fsdp',),
-  'vlm_2b': ('fsdp',),
+_GROWS = {
+  'v5e:4x4': 'v5e:16x16',
+  'v5p:2x2x4': 'v5p:4x8x8',
+  'v6e:4x4': 'v6e:16x16',
 }
+# Weights of these, with their moments, fit on each chip of 16 GiB; those of all
+# on a v5p chip of 95 GiB.
+_SMALL = ('clip_b16', 'clip_l14')
 _ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -51,9 +55,9 @@ def _rows() -> list[tuple[str, str, str]]:
   return [
     (config, topology, mesh)
     for topology in _SLICES
-    for config, meshes in _MESHES.items()
-    for mesh in meshes
-    if topology.startswith('v5e') or mesh == 'fsdp'
+    for config in _PER_CHIP
+    for mesh in ('data', 'fsdp')
+    if mesh == 'fsdp' or config in _SMALL or topology.startswith('v5p')
   ]
 
 
@@ -122,13 +126,16 @@ def _growth(folder, rows) -> list[str]:
   """By how much more a chip sends in the large slice than in the small one."""
   out = []
   for config, topology, mesh in rows:
-    if topology != 'v5e:4x4':
+    if topology not in _GROWS:
       continue
     small = _found(folder, (config, topology, mesh))
-    large = _found(folder, (config, 'v5e:16x16', mesh))
+    large = _found(folder, (config, _GROWS[topology], mesh))
     if small and large:
       more = large['bytes_sent'] / small['bytes_sent'] - 1
-      out.append(f'{config}, {mesh}: {more:+.1%} bytes from 16 to 256 chips')
+      kind = topology.split(':')[0]
+      out.append(
+        f'{config}, {kind}, {mesh}: {more:+.1%} bytes from 16 to 256 chips'
+      )
   return out
 
 
