@@ -51,3 +51,13 @@ def test_style_and_sequence_stay():
   # What is left of four devices.
   choices = search._choices(config(data=2, sequence=-1), 4, (2,))
   assert {choice.mesh['sequence'] for choice in choices} == {2}
+
+
+def test_what_training_refuses_is_not_compiled():
+  choice = search.Choice(
+    {'data': 2, 'fsdp': 2, 'tensor': 1, 'sequence': 1}, None, 2
+  )
+  devices = topologies.devices('cpu:4')
+  one = search._try(config(style='pmap'), toy.build, devices, choice)
+  assert one.report is None
+  assert "mesh.style='pmap' has the whole model" in one.reason
