@@ -30,8 +30,12 @@ def open_storage(
   workdir = Path(workdir)
   if location == 'journal':
     workdir.mkdir(parents=True, exist_ok=True)
+    # Its lock is a symbolic link to this path, and whoever waits for one that a
+    # killed process left looks at what it points to: a relative one points to
+    # nothing, and is waited for forever.
+    path = str((workdir / JOURNAL).absolute())
     return optuna.storages.JournalStorage(
-      optuna.storages.journal.JournalFileBackend(str(workdir / JOURNAL))
+      optuna.storages.journal.JournalFileBackend(path)
     )
   if location == 'sqlite':
     workdir.mkdir(parents=True, exist_ok=True)
