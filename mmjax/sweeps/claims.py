@@ -18,10 +18,13 @@ import os
 import socket
 import threading
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import optuna
+
+from mmjax.sweeps import storage as storage_lib
 
 BEAT_EVERY = 20.0
 GRACE = 120.0
@@ -49,13 +52,17 @@ class Claim:
     )
 
   def __enter__(self) -> 'Claim':
+    self._claims.held.add(self.record)
     self._thread.start()
     return self
 
   def __exit__(self, *_) -> None:
     self._end.set()
     self._thread.join()
-    self._claims.set(self.record, 'released', True)
+    self._claims.held.discard(self.record)
+    # Where the storage is out of reach, the end of this process tells.
+    with contextlib.suppress(*storage_lib.ERRORS):
+      self._claims.set(self.record, 'released', True)
 
   def check(self) -> None:
     """Makes sure that the job is still this worker's.
@@ -82,6 +89,9 @@ class Claim:
 class Claims:
   """The claims of one study.
 
+  Attributes:
+    held: records of the claims that are entered here.
+
   Args:
     storage: the study's.
     name: the study's.
@@ -103,6 +113,8 @@ class Claims:
     )
     self._id = storage.get_study_id_from_name(f'{name}.claims')
     self.grace, self.beat_every = grace, min(beat_every, grace / 6)
+    self.held: set[int] = set()
+    self._token = uuid.uuid4().hex
     # Record -> its beat, and when it was first seen.
     self._seen: dict[int, tuple[int, float]] = {}
 
@@ -116,7 +128,13 @@ class Claims:
       self._id,
       optuna.trial.create_trial(
         state=optuna.trial.TrialState.WAITING,
-        user_attrs={'job': job, 'after': after, 'beat': 0, **identity()},
+        user_attrs={
+          'job': job,
+          'after': after,
+          'beat': 0,
+          'claims': self._token,
+          **identity(),
+        },
       ),
     )
     owner = self._owners(job)[-1]
@@ -142,6 +160,9 @@ class Claims:
     attributes = record.user_attrs
     if attributes.get('released'):
       return False
+    if attributes.get('claims') == self._token:
+      # Not, if the storage failed before it could be entered.
+      return record._trial_id in self.held
     if attributes['machine'] and attributes['machine'] == _machine():
       return attributes['started'] == _started(attributes['process'])
     beat, now = attributes['beat'], time.monotonic()

@@ -103,12 +103,13 @@ def _main(
       except ValueError as error:
         raise UserError(str(error)) from error
       alike = UserError, hosts.Refused, worker.TrialsFail
-      with hosts.ending_together(*alike):
+      told = (storage.Unreachable,)
+      with hosts.ending_together(*alike, told=told):
         done = _run_here(sweep, values, build_of)
       _end(done)
   except (UserError, hosts.Refused) as error:
     main.fail(error, show=values.traceback)
-  except worker.TrialsFail as error:
+  except (worker.TrialsFail, storage.Unreachable) as error:
     main.fail(error, show=values.traceback, code=1)
 
 

@@ -3,7 +3,9 @@
 import random
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 
@@ -11,7 +13,14 @@ from mmjax.train.settings import UserError
 
 JOURNAL = 'study.journal'
 SQLITE = 'study.db'
+# What a storage raises that can't be reached: databases, and files.
+ERRORS = optuna.exceptions.StorageInternalError, OSError
 _TRIES = 3
+_PATIENCE = 120.0
+
+
+class Unreachable(RuntimeError):
+  """The storage could not be reached, for long."""
 
 
 def open_storage(
@@ -68,6 +77,32 @@ def open_storage(
         f'{without_password(str(error))}'
       ) from error
   raise AssertionError
+
+
+def patiently(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+  """Calls again what needs the storage, until that answers.
+
+  Args:
+    function: may be called again after it has failed, done or not.
+    *args: its.
+    **kwargs: its.
+
+  Raises:
+    Unreachable: if it fails for two minutes.
+  """
+  until, pause = time.monotonic() + _PATIENCE, 0.1
+  while True:
+    try:
+      return function(*args, **kwargs)
+    except ERRORS as error:
+      if time.monotonic() > until:
+        said = without_password(str(error.__cause__ or error))
+        raise Unreachable(
+          f"the study's storage cannot be reached since {_PATIENCE:.0f} "
+          f'seconds: {said}; the same command goes on when it can'
+        ) from error
+    time.sleep(pause)
+    pause = min(2 * pause, 5.0)
 
 
 def found_in(workdir: Path | str) -> str:

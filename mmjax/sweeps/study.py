@@ -10,6 +10,7 @@ import optuna
 from mmjax.sweeps import at_once, search
 from mmjax.sweeps import claims as claims_lib
 from mmjax.sweeps import space as space_lib
+from mmjax.sweeps import storage as storage_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train.settings import UserError
 
@@ -52,39 +53,58 @@ class Taken:
   @property
   def pruned(self) -> bool:
     """Whether it was decided before that the trial ends early."""
-    return at_once.is_pruned(self.trial)
+    return storage_lib.patiently(at_once.is_pruned, self.trial)
+
+  def check(self) -> None:
+    """Makes sure that the trial is still this worker's.
+
+    Raises:
+      claims.Lost: if it isn't.
+    """
+    storage_lib.patiently(self.claim.check)
 
   def report(self, step: int, value: float, *, prunes: bool) -> bool:
     """Notes an evaluation; whether the trial shall end here.
 
     A step that a worker before reported is the same again, to the bit.
     """
+    return storage_lib.patiently(self._report, step, value, prunes)
+
+  def note(self, **attributes: Any) -> None:
+    """Keeps facts with the trial."""
+    for name, value in attributes.items():
+      storage_lib.patiently(self.trial.set_user_attr, name, value)
+
+  def finish(self, values: Sequence[float]) -> None:
+    """Ends the trial with its metrics."""
+    self._end(State.COMPLETE, list(values))
+
+  def prune(self) -> None:
+    """Ends the trial early; its last report counts as its metric."""
+    self._end(State.PRUNED)
+
+  def fail(self, reason: str) -> None:
+    """Ends the trial without a metric."""
+    self.check()
+    self.note(reason=reason)
+    self._end(State.FAIL)
+
+  def _report(self, step: int, value: float, prunes: bool) -> bool:
     self.claim.check()
     frozen = self._study.trial(self.number)
     if step not in frozen.intermediate_values:
       self.trial.report(value, step)
     return prunes and at_once.prunes(self.trial, step)
 
-  def note(self, **attributes: Any) -> None:
-    """Keeps facts with the trial."""
-    for name, value in attributes.items():
-      self.trial.set_user_attr(name, value)
-
-  def finish(self, values: Sequence[float]) -> None:
-    """Ends the trial with its metrics."""
-    self.claim.check()
-    self.trial.study.tell(self.trial, list(values))
-
-  def prune(self) -> None:
-    """Ends the trial early; its last report counts as its metric."""
-    self.claim.check()
-    self.trial.study.tell(self.trial, state=State.PRUNED)
-
-  def fail(self, reason: str) -> None:
-    """Ends the trial without a metric."""
-    self.claim.check()
-    self.note(reason=reason)
-    self.trial.study.tell(self.trial, state=State.FAIL)
+  def _end(self, state: State, values: list[float] | None = None) -> None:
+    self.check()
+    storage_lib.patiently(
+      self.trial.study.tell,
+      self.trial,
+      values,
+      state=state,
+      skip_if_finished=True,  # Told before, with the answer lost.
+    )
 
 
 class Study:
@@ -142,14 +162,8 @@ class Study:
     They are made in advance, by one worker, so that there never is one too
     many, however many workers begin at once.
     """
-    while len(self.trials()) < self.sweep.trials:
-      claim = self._claims.take('queue')
-      if claim is None:
-        time.sleep(0.2)
-        continue
-      with claim:
-        for _ in range(self.sweep.trials - len(self.trials())):
-          self.whole.add_trial(optuna.trial.create_trial(state=State.WAITING))
+    while not storage_lib.patiently(self._queued):
+      time.sleep(0.2)
 
   def take(self) -> Taken | None:
     """The next trial to run: one whose worker died, else a new one.
@@ -157,6 +171,31 @@ class Study:
     Returns:
       None if there is none to be had now; see `done`.
     """
+    return storage_lib.patiently(self._take)
+
+  def done(self) -> bool:
+    """Whether every trial has ended."""
+    trials = storage_lib.patiently(self.trials)
+    return all(trial.state.is_finished() for trial in trials)
+
+  def living(self) -> set[int]:
+    """Numbers of the trials that a living worker runs."""
+    jobs = (job.partition(' ') for job in self._claims.living())
+    return {int(number) for kind, _, number in jobs if kind == 'trial'}
+
+  def _queued(self) -> bool:
+    missing = lambda: self.sweep.trials - len(self.trials())
+    if missing() <= 0:
+      return True
+    claim = self._claims.take('queue')
+    if claim is None:
+      return False
+    with claim:
+      for _ in range(missing()):
+        self.whole.add_trial(optuna.trial.create_trial(state=State.WAITING))
+    return True
+
+  def _take(self) -> Taken | None:
     living = set(self._claims.living())
     trials = self.trials()
     for state in (State.RUNNING, State.WAITING):
@@ -173,15 +212,6 @@ class Study:
         with claim:
           pass
     return None
-
-  def done(self) -> bool:
-    """Whether every trial has ended."""
-    return all(trial.state.is_finished() for trial in self.trials())
-
-  def living(self) -> set[int]:
-    """Numbers of the trials that a living worker runs."""
-    jobs = (job.partition(' ') for job in self._claims.living())
-    return {int(number) for kind, _, number in jobs if kind == 'trial'}
 
   def _begin(self, claim: claims_lib.Claim, number: int) -> Taken:
     train, sweep = self.sweep.base.train, self.sweep

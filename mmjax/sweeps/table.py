@@ -1,6 +1,7 @@
 """How a sweep stands: a live table on a terminal, else a line a trial."""
 
 import collections
+import contextlib
 import math
 import statistics
 import sys
@@ -11,7 +12,7 @@ from typing import Any, TextIO
 import optuna
 from rich import box, console, live, table
 
-from mmjax.sweeps import best
+from mmjax.sweeps import best, storage
 from mmjax.train import progress
 
 State = optuna.trial.TrialState
@@ -61,15 +62,18 @@ class Table:
   def __exit__(self, *_) -> None:
     self._end.set()
     self._thread.join()
-    self._look()
+    with contextlib.suppress(*storage.ERRORS):
+      self._look()
+      if not self._console.is_terminal:
+        self._console.print(self._rendered())
     if self._console.is_terminal:
       self._live.stop()
-    else:
-      self._console.print(self._rendered())
 
   def _watch(self) -> None:
     while not self._end.wait(self._every):
-      self._look()
+      # A storage out of reach for a while is looked at again.
+      with contextlib.suppress(*storage.ERRORS):
+        self._look()
 
   def _look(self) -> None:
     if self._console.is_terminal:

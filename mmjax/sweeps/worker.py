@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 
-from mmjax.sweeps import best, broadcast, claims
+from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import loop, settings, stopping
@@ -58,6 +58,8 @@ def work(
     UserError: if the metric isn't there.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFail: if several trials fail one after another.
+    storage.Unreachable: if the storage is, for long; a trial that has begun is
+      left to the next worker.
   """
   failures = 0
   while True:
@@ -71,7 +73,7 @@ def work(
     if job['do'] == 'end':
       if study is not None:
         # A worker may have died between its trial's end and this.
-        best.write(study.whole, workdir)
+        storage.patiently(best.write, study.whole, workdir)
       return True
     if job['do'] == 'wait':
       if jax.process_count() > 1 and stopping.preempted():
@@ -83,7 +85,7 @@ def work(
       outcome = _Trial(sweep, taken, job['values'], folder).run(train)
       outcome = broadcast.from_first(outcome)
       if taken is not None and outcome not in (LOST, 'stopped'):
-        best.write(study.whole, workdir)
+        storage.patiently(best.write, study.whole, workdir)
     if outcome == 'stopped':
       return False
     failures = failures + 1 if outcome == 'failed' else 0
@@ -131,7 +133,7 @@ class _Trial:
           taken.prune()
         return 'pruned'
       return self._repeats(train)
-    except claims.Lost:
+    except (claims.Lost, storage.Unreachable):
       raise
     except _Ends as error:
       return self._failed(str(error))
@@ -218,7 +220,7 @@ class _Trial:
   def _decide(self, step: int, single: Sequence[float], prunes: bool) -> str:
     try:
       if not single:
-        self._taken.claim.check()
+        self._taken.check()
         return GO
       pruned = self._taken.report(step, single[0], prunes=prunes)
     except claims.Lost as error:

@@ -35,6 +35,15 @@ def test_a_living_owner_keeps_its_job(opened):
   again.check()
 
 
+def test_what_was_claimed_but_not_entered_can_be_claimed_again(opened):
+  # As where the storage made the record, and its answer was lost.
+  claims = _claims(opened)
+  claims.take('trial 0')
+  assert not list(claims.living())
+  with claims.take('trial 0'):
+    assert claims.take('trial 0') is None
+
+
 def test_one_of_many_gets_a_job(opened):
   all_claims = [_claims(opened) for _ in range(4)]
   got, barrier = [], threading.Barrier(4)

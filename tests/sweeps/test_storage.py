@@ -3,6 +3,7 @@
 import threading
 
 import optuna
+import pytest
 
 from mmjax.sweeps import storage
 
@@ -21,3 +22,30 @@ def test_a_lock_that_a_killed_worker_left_is_taken_over(tmp_path, monkeypatch):
   writing.join(20)
   assert not writing.is_alive()
   assert optuna.get_all_study_names(opened) == ['lr']
+
+
+def test_what_answers_at_last_was_worth_waiting_for(monkeypatch):
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  errors = [OSError('stale file handle')] * 3
+
+  def read(value):
+    if errors:
+      raise errors.pop()
+    return value
+
+  assert storage.patiently(read, 5) == 5
+  with pytest.raises(ZeroDivisionError):
+    storage.patiently(lambda: 1 / 0)
+
+
+def test_a_storage_out_of_reach_for_long_is_told(monkeypatch):
+  now = iter(range(0, 1000, 50))
+  monkeypatch.setattr(storage.time, 'monotonic', lambda: next(now))
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+
+  def read():
+    raise OSError('no route to postgresql://me:secret@host')
+
+  with pytest.raises(storage.Unreachable) as caught:
+    storage.patiently(read)
+  assert 'no route to postgresql://me:***@host' in str(caught.value)

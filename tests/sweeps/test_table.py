@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import time
 
 import optuna
 import trivial
@@ -38,6 +39,25 @@ def test_a_terminal_has_a_live_table(tmp_path):
   stream = Terminal()
   with table.Table(study, stream=stream, every=0.01):
     pass
+  assert 'complete *' in stream.getvalue()
+
+
+def test_a_storage_out_of_reach_is_looked_at_again(tmp_path):
+  study = trivial.work(trivial.write(tmp_path, trials=2), tmp_path / 'lr').whole
+  stream, looks, real = io.StringIO(), [], study.get_trials
+
+  def get_trials(*args, **kwargs):
+    looks.append(args)
+    if len(looks) == 3:
+      raise optuna.exceptions.StorageInternalError('no connection')
+    return real(*args, **kwargs)
+
+  study.get_trials = get_trials
+  with table.Table(study, stream=stream, every=0.01):
+    until = time.monotonic() + 10
+    while len(looks) < 6:
+      assert time.monotonic() < until
+      time.sleep(0.01)
   assert 'complete *' in stream.getvalue()
 
 

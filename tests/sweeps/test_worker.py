@@ -1,8 +1,11 @@
 """Workers share a study, take up what others left, and count nothing twice."""
 
+import itertools
 import json
 import math
 import random
+import time
+import types
 
 import optuna
 import pytest
@@ -326,6 +329,56 @@ def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
   assert _states(study) == [COMPLETE, FAIL, *[COMPLETE] * 4]
   assert 'width 7' in study.trials()[1].user_attrs['reason']
   assert 'width 7' in (tmp_path / 'lr/trials/1/log.txt').read_text()
+
+
+@pytest.mark.parametrize('answered', [False, True])
+def test_a_storage_that_fails_now_and_then_changes_no_trial(
+  tmp_path, monkeypatch, answered
+):
+  monkeypatch.setattr(worker.gc, 'collect', lambda: None)
+  monkeypatch.setattr(storage, 'time', types.SimpleNamespace(**vars(time)))
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  file = trivial.write(tmp_path, pruner="'successive_halving'")
+  want = trivial.work(file, tmp_path / 'lr')
+  calls = itertools.count()
+  for name in (*WRITES, 'get_all_trials'):
+    real = getattr(optuna.storages.JournalStorage, name)
+
+    def fails(*args, real=real, **kwargs):
+      broken = next(calls) > 20 and random.random() < 0.1
+      if broken and not answered:
+        raise optuna.exceptions.StorageInternalError('no connection')
+      out = real(*args, **kwargs)
+      if broken:  # Done, but nobody was told.
+        raise OSError('connection lost')
+      return out
+
+    monkeypatch.setattr(optuna.storages.JournalStorage, name, fails)
+  random.seed(0)
+  got = trivial.work(file, tmp_path / 'again' / 'lr')
+  monkeypatch.undo()
+  assert _states(got) == _states(want)
+  assert _params(got) == _params(want)
+
+
+def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
+  def gone(*args, **kwargs):
+    raise optuna.exceptions.StorageInternalError('no connection')
+
+  def train(config, workdir, report):
+    with monkeypatch.context() as patch:
+      patch.setattr(storage, '_PATIENCE', 0.0)
+      patch.setattr(
+        optuna.storages.JournalStorage, 'set_trial_intermediate_value', gone
+      )
+      return trivial.trainer()(config, workdir, report)
+
+  file = trivial.write(tmp_path)
+  with pytest.raises(storage.Unreachable, match='no connection'):
+    trivial.work(file, tmp_path / 'lr', train=train)
+  study = trivial.work(file, tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  assert study.trials()[0].user_attrs['taken'] == 1
 
 
 def test_divergence_counts_as_pruned(tmp_path):
