@@ -16,7 +16,7 @@ import optuna
 from mmjax.sweeps import space as space_lib
 
 # Optuna's own name for parameters that were settled before.
-_DRAWN = 'fixed_params'
+DRAWN = 'fixed_params'
 _ASKED = 'asked'
 _NEVER = {'step': -1, 'pruned': False, 'notes': {}}
 
@@ -68,10 +68,10 @@ def draw(
     The trial, and path -> value as the study stores it.
   """
   storage = study._storage
-  if _DRAWN not in storage.get_trial(identity).system_attrs:
+  if DRAWN not in storage.get_trial(identity).system_attrs:
     _, drafted = _drafted(study, 'set_trial_param')
     drawn = space_lib.sample(space, optuna.Trial(drafted, identity))
-    storage.set_trial_system_attr(identity, _DRAWN, drawn)
+    storage.set_trial_system_attr(identity, DRAWN, drawn)
   trial = optuna.Trial(study, identity)
   return trial, space_lib.sample(space, trial)
 

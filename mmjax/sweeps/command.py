@@ -7,6 +7,7 @@
 --storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
 --grace=SECONDS          without a sign of life, after which a worker on another
                          machine counts as dead
+--retry_failed           try again what failed, with the same values
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
@@ -52,6 +53,7 @@ def launch(build_of: BuildOf) -> None:
   flags.DEFINE_integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
   flags.DEFINE_string('storage', 'journal', 'journal, sqlite or a URL')
   flags.DEFINE_float('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
+  flags.DEFINE_bool('retry_failed', False, 'try again what failed')
   flags.DEFINE_bool('check', False, 'check the sweep, run nothing')
   flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
   flags.DEFINE_bool('traceback', False, 'show where an error came from')
@@ -83,7 +85,7 @@ def _main(
   try:
     if len(argv) > 1:
       raise UserError(f'{argv[1]!r} is no flag; they begin with --')
-    for name in ('sweep', 'workdir'):
+    for name in ('sweep',) if values.check else ('sweep', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
     if values.data_dir is not None:
@@ -122,15 +124,23 @@ def _end(done: bool) -> None:
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
   """This process is a worker, or one host of one."""
   startup.use_compilation_cache()
+  first, study = broadcast.is_first(), None
   with hosts.agreeing():
-    study = _open(sweep, values) if broadcast.is_first() else None
-  unchecked = study is not None and not study.whole.user_attrs.get('checked')
-  if broadcast.from_first(unchecked):
-    with hosts.agreeing():
+    begun = first and _begun(values)
+    if begun:
+      study = _open(sweep, values)
+  begun = broadcast.from_first(begun)
+  with hosts.agreeing():
+    if begun:
+      # Its values were checked, but not what is this machine's: data, devices.
+      build = build_of(sweep.base.experiment)
+      loop.check(sweep.config({}), build)
+    else:
       sweep_lib.check(sweep, build_of)
-  if study is not None:
-    study.note(checked=True)
-    study.queue()
+  with hosts.agreeing():
+    if first:
+      study = study or _open(sweep, values)
+      study.queue(retry_failed=values.retry_failed)
 
   def train(config: Any, workdir: Path, report: loop.Report):
     build = build_of(config.experiment)
@@ -163,8 +173,7 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
     workers=values.workers,
     per_trial=values.devices_per_trial,
   )
-  study = _open(sweep, values)
-  if not study.whole.user_attrs.get('checked'):
+  if not _begun(values):
     # In another process, since this one must not hold any device.
     check = [sys.executable, '-m', 'experiments.sweep', *argv, '--check']
     done = subprocess.run(
@@ -174,8 +183,8 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
     )
     if done.returncode:
       sys.exit(done.returncode)
-    study.note(checked=True)
-  study.queue()
+  study = _open(sweep, values)
+  study.queue(retry_failed=values.retry_failed)
   with workers, _table(study):
     for number in (signal.SIGINT, signal.SIGTERM):
       signal.signal(number, workers.stop)
@@ -187,7 +196,18 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
     # By which schedulers know to start it again.
     print('stopped before the end; the same command goes on')
     sys.exit(128 + signal.SIGTERM)
-  return study.done()
+  if not study.done():
+    return False
+  lacks = worker.lacks(study, values.workdir)
+  if lacks:
+    raise worker.TrialsFail(lacks)
+  return True
+
+
+def _begun(values: Any) -> bool:
+  """Whether the sweep has a study, so that it was checked."""
+  opened = storage.open_storage(values.storage, values.workdir)
+  return study_lib.begun(opened, storage.study_name(values.workdir))
 
 
 def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:

@@ -16,6 +16,7 @@ from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
+_RETRIES = 'retries'
 # Fields of a config that say where and how fast, not what is trained.
 _ELSEWHERE = (
   'config.mesh.',
@@ -156,13 +157,17 @@ class Study:
     for name, value in attributes.items():
       self.whole.set_user_attr(name, value)
 
-  def queue(self) -> None:
+  def queue(self, *, retry_failed: bool = False) -> None:
     """Makes sure that there are as many trials as the sweep asks for.
 
     They are made in advance, by one worker, so that there never is one too
     many, however many workers begin at once.
+
+    Args:
+      retry_failed: whether there shall also be a new one with the values of
+        each that failed, since one that has ended can't begin again.
     """
-    while not storage_lib.patiently(self._queued):
+    while not storage_lib.patiently(self._queued, retry_failed):
       time.sleep(0.2)
 
   def take(self) -> Taken | None:
@@ -183,17 +188,37 @@ class Study:
     jobs = (job.partition(' ') for job in self._claims.living())
     return {int(number) for kind, _, number in jobs if kind == 'trial'}
 
-  def _queued(self) -> bool:
-    missing = lambda: self.sweep.trials - len(self.trials())
-    if missing() <= 0:
+  def _queued(self, retry_failed: bool) -> bool:
+    if not self._missing(retry_failed):
       return True
     claim = self._claims.take('queue')
     if claim is None:
       return False
     with claim:
-      for _ in range(missing()):
-        self.whole.add_trial(optuna.trial.create_trial(state=State.WAITING))
+      for attributes in self._missing(retry_failed):
+        self.whole.add_trial(
+          optuna.trial.create_trial(state=State.WAITING, **attributes)
+        )
     return True
+
+  def _missing(self, retry_failed: bool) -> list[dict[str, Any]]:
+    """What is special about each trial that is to be made."""
+    trials = self.trials()
+    retried = [
+      trial.user_attrs[_RETRIES]
+      for trial in trials
+      if _RETRIES in trial.user_attrs
+    ]
+    new = self.sweep.trials - (len(trials) - len(retried))
+    again = [
+      {
+        'user_attrs': {_RETRIES: trial.number},
+        'system_attrs': {at_once.DRAWN: trial.system_attrs[at_once.DRAWN]},
+      }
+      for trial in trials
+      if trial.state == State.FAIL and trial.number not in retried
+    ]
+    return [{}] * new + (again if retry_failed else [])
 
   def _take(self) -> Taken | None:
     living = set(self._claims.living())
@@ -252,17 +277,35 @@ class Study:
         sweep=mine,  # The last one, since it says that all are there.
       )
       return
-    changed = [
-      f'{path}: {old!r} -> {new!r}'
+    changed = {
+      path: f'{path}: {old!r} -> {new!r}'
       for path, old, new in _differences(theirs, mine)
       if not path.startswith(_ELSEWHERE)
-    ]
-    if changed:
+    }
+    renames = len(mine['metric']) == len(theirs['metric'])
+    if set(changed) == {'metric'} and renames and self._unjudged():
+      self.note(sweep=mine)  # The one before was not there, most likely.
+    elif changed:
       raise UserError(
         f'the study {self.name!r} was begun with another sweep:\n  '
-        + '\n  '.join(changed)
+        + '\n  '.join(changed.values())
         + "\nchoose another --workdir, whose name is also the study's"
       )
+
+  def _unjudged(self) -> bool:
+    """Whether the metric was of no consequence so far."""
+    return not self.living() and not any(
+      trial.state.is_finished() or trial.intermediate_values
+      for trial in self.trials()
+    )
+
+
+def begun(storage: optuna.storages.BaseStorage, name: str) -> bool:
+  """Whether there is a sweep's study of this name."""
+  if name not in optuna.get_all_study_names(storage):
+    return False
+  study = optuna.load_study(study_name=name, storage=storage)
+  return 'sweep' in study.user_attrs
 
 
 def _differences(old: Any, new: Any, path: str = ''):

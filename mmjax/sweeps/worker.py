@@ -1,5 +1,6 @@
 """What a worker does: take a trial, run it, tell what came out; again."""
 
+import collections
 import contextlib
 import gc
 import json
@@ -24,10 +25,11 @@ from mmjax.train.settings import UserError
 Train = Callable[[Any, Path, loop.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
+_AGAIN = 'With --retry_failed, the same command tries again those that failed'
 
 
 class TrialsFail(RuntimeError):
-  """Trial after trial fails, so that it can't be their parameters."""
+  """Trial after trial fails, or there is none left that didn't."""
 
 
 class _Ends(Exception):
@@ -55,9 +57,10 @@ def work(
     Whether the sweep is done; False after Ctrl-C.
 
   Raises:
-    UserError: if the metric isn't there.
+    UserError: if the metric isn't there; the trial is left as it is.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
-    TrialsFail: if several trials fail one after another.
+    TrialsFail: if several trials fail one after another, or all have ended and
+      none is complete.
     storage.Unreachable: if the storage is, for long; a trial that has begun is
       left to the next worker.
   """
@@ -68,12 +71,14 @@ def work(
     if taken is not None:
       job = {'do': 'run', 'number': taken.number, 'values': taken.values}
     elif study is not None and study.done():
-      job = {'do': 'end'}
+      job = {'do': 'end', 'lacks': lacks(study, workdir)}
     job = broadcast.from_first(job)
     if job['do'] == 'end':
       if study is not None:
         # A worker may have died between its trial's end and this.
         storage.patiently(best.write, study.whole, workdir)
+      if job['lacks']:
+        raise TrialsFail(job['lacks'])
       return True
     if job['do'] == 'wait':
       if jax.process_count() > 1 and stopping.preempted():
@@ -92,7 +97,7 @@ def work(
     if failures == _FAILURES:
       raise TrialsFail(
         f'{failures} trials failed one after another; the last one says why in '
-        f'{folder}/log.txt'
+        f'{folder}/log.txt. {_AGAIN}'
       )
     # What was compiled for this trial's shapes and constants is not needed.
     jax.clear_caches()
@@ -138,7 +143,7 @@ class _Trial:
     except _Ends as error:
       return self._failed(str(error))
     except MissingMetric as error:
-      self._failed(str(error))
+      print(error)
       raise
     except UserError as error:
       # What the config refuses with these values, as far as it could not be
@@ -269,6 +274,20 @@ class _Trial:
       contextlib.redirect_stdout(file),
     ):
       yield
+
+
+def lacks(study: study_lib.Study, workdir: Path | str) -> str:
+  """What to tell of a sweep that has ended without a result; else ''."""
+  states = collections.Counter(
+    trial.state.name.lower() for trial in storage.patiently(study.trials)
+  )
+  if 'complete' in states:
+    return ''
+  counts = ', '.join(f'{count} {state}' for state, count in states.items())
+  return (
+    f'no trial is complete: {counts}; each says why in {workdir}/trials/NUMBER/'
+    f'log.txt. {_AGAIN}'
+  )
 
 
 def measure(name: str, results: Mapping[str, float]) -> float:

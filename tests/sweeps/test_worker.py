@@ -402,10 +402,53 @@ def test_what_fails_always_ends_the_worker(tmp_path):
     trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
 
 
-def test_a_metric_that_is_not_there_is_told(tmp_path):
+def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
+  def train(config, workdir, report):
+    raise OSError('no space left')
+
+  file = trivial.write(tmp_path, trials=2)
+  with pytest.raises(worker.TrialsFail, match=r'complete: 2 fail; .*/lr/'):
+    trivial.work(file, tmp_path / 'lr', train=train)
+
+
+@pytest.mark.parametrize('sampler', ['tpe', 'grid', 'quasi_random'])
+def test_what_failed_can_be_tried_again(tmp_path, sampler):
+  def train(config, workdir, report):
+    if workdir.name == '1':
+      raise OSError('no space left')
+    return trivial.trainer()(config, workdir, report)
+
+  more = {
+    'sampler': repr(sampler),
+    'space': "{'optimizer.lr': uniform(0.01, 0.04, 0.01)}",
+  }
+  file = trivial.write(tmp_path, trials=3, **more)
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE, FAIL, COMPLETE]
+  for _ in range(2):  # It is not tried again when it was.
+    study.queue(retry_failed=True)
+    study = trivial.work(file, tmp_path / 'lr', train=train)
+    assert _states(study) == [COMPLETE, FAIL, COMPLETE, COMPLETE]
+  assert study.trials()[3].params == study.trials()[1].params
+  # It is none of those that the sweep asks for.
+  file = trivial.write(tmp_path, trials=4, **more)
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study)[4:] == [COMPLETE]
+  if sampler == 'grid':
+    values = {t.params['optimizer.lr'] for t in study.trials()}
+    assert len(values) == 4
+
+
+def test_a_metric_that_is_not_there_is_told_and_put_right(tmp_path):
   file = trivial.write(tmp_path, metric="'val/other'")
-  with pytest.raises(settings.UserError, match='there are val/quality'):
-    trivial.work(file, tmp_path / 'lr')
+  for _ in range(2):
+    with pytest.raises(settings.UserError, match='there are val/quality'):
+      trivial.work(file, tmp_path / 'lr')
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  assert study.whole.user_attrs['sweep']['metric'] == ['val/quality']
+  with pytest.raises(settings.UserError, match='begun with another sweep'):
+    trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')
 
 
 def test_another_sweep_needs_another_folder(tmp_path):
