@@ -41,11 +41,21 @@ class Claim:
     record: the number that the storage gave it.
     job: what is claimed.
     taken: how many claims there were before.
+    inherited: whether another worker had it last, and never gave it back.
   """
 
-  def __init__(self, claims: 'Claims', record: int, job: str, taken: int):
+  def __init__(
+    self,
+    claims: 'Claims',
+    record: int,
+    job: str,
+    *,
+    taken: int,
+    inherited: bool,
+  ):
     self._claims = claims
     self.record, self.job, self.taken = record, job, taken
+    self.inherited = inherited
     self._end = threading.Event()
     self._thread = threading.Thread(
       target=self._beat, daemon=True, name=f'claim of {job}'
@@ -140,7 +150,11 @@ class Claims:
     owner = self._owners(job)[-1]
     if owner._trial_id != record:
       return None
-    return Claim(self, record, job, len(owners))
+    before = owners[-1].user_attrs if owners else {'released': True}
+    inherited = not (
+      before.get('released') or before.get('claims') == self._token
+    )
+    return Claim(self, record, job, taken=len(owners), inherited=inherited)
 
   def owner(self, job: str) -> optuna.trial.FrozenTrial | None:
     """The claim that holds, None if there is none."""

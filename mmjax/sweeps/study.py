@@ -2,12 +2,12 @@
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
-from mmjax.sweeps import at_once, search
+from mmjax.sweeps import at_once, search, tries
 from mmjax.sweeps import claims as claims_lib
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import storage as storage_lib
@@ -76,6 +76,10 @@ class Taken:
     for name, value in attributes.items():
       storage_lib.patiently(self.trial.set_user_attr, name, value)
 
+  def erred(self, error: str) -> None:
+    """Notes that the trial ends this worker, and is left to the next one."""
+    storage_lib.patiently(self._erred, error)
+
   def finish(self, values: Sequence[float]) -> None:
     """Ends the trial with its metrics."""
     self._end(State.COMPLETE, list(values))
@@ -96,6 +100,12 @@ class Taken:
     if step not in frozen.intermediate_values:
       self.trial.report(value, step)
     return prunes and at_once.prunes(self.trial, step)
+
+  def _erred(self, error: str) -> None:
+    self.claim.check()
+    found = tries.of(self._study.trial(self.number))
+    found |= {'errors': found['errors'] + 1, 'error': error}
+    self.trial.set_user_attr(tries.NAME, found)
 
   def _end(self, state: State, values: list[float] | None = None) -> None:
     self.check()
@@ -170,13 +180,21 @@ class Study:
     while not storage_lib.patiently(self._queued, retry_failed):
       time.sleep(0.2)
 
-  def take(self) -> Taken | None:
+  def take(
+    self, saved: Callable[[int], int] = lambda number: 0
+  ) -> Taken | None:
     """The next trial to run: one whose worker died, else a new one.
+
+    One that ended several workers, and came no further, is the last to be
+    taken, and fails in the end; see `tries`.
+
+    Args:
+      saved: number of a trial -> steps in its newest checkpoint.
 
     Returns:
       None if there is none to be had now; see `done`.
     """
-    return storage_lib.patiently(self._take)
+    return storage_lib.patiently(self._take, saved)
 
   def done(self) -> bool:
     """Whether every trial has ended."""
@@ -220,23 +238,50 @@ class Study:
     ]
     return [{}] * new + (again if retry_failed else [])
 
-  def _take(self) -> Taken | None:
+  def _take(self, saved: Callable[[int], int]) -> Taken | None:
     living = set(self._claims.living())
-    trials = self.trials()
-    for state in (State.RUNNING, State.WAITING):
-      for trial in trials:
-        job = f'trial {trial.number}'
-        if trial.state != state or job in living:
-          continue
-        claim = self._claims.take(job)
-        if claim is None:
-          continue
-        # It may have ended since.
-        if not self.trial(trial.number).state.is_finished():
-          return self._begin(claim, trial.number)
-        with claim:
-          pass
+
+    def order(trial: Frozen) -> int:
+      if trial.state == State.WAITING:
+        return 1
+      # Folders are looked into only where it matters.
+      doubted = tries.is_doubted(tries.of(trial)) and tries.is_doubted(
+        tries.of(trial, saved(trial.number))
+      )
+      return 2 if doubted else 0
+
+    open_ = [t for t in self.trials() if not t.state.is_finished()]
+    for trial in sorted(open_, key=order):
+      job = f'trial {trial.number}'
+      if job in living:
+        continue
+      claim = self._claims.take(job)
+      if claim is None:
+        continue
+      # It may have ended since, or does so now.
+      if not self.trial(trial.number).state.is_finished() and (
+        not self._given_up(claim, trial.number, saved)
+      ):
+        return self._begin(claim, trial.number)
+      with claim:
+        pass
     return None
+
+  def _given_up(
+    self, claim: claims_lib.Claim, number: int, saved: Callable[[int], int]
+  ) -> bool:
+    """Counts a worker that died, and fails a trial that ended too many."""
+    trial, identity = self.trial(number), self._trial_id(number)
+    if trial.state != State.RUNNING:
+      return False
+    found = tries.of(trial, saved(number))
+    found['deaths'] += claim.inherited
+    self.storage.set_trial_user_attr(identity, tries.NAME, found)
+    reason = tries.why_given_up(found)
+    if reason:
+      self.storage.set_trial_user_attr(identity, 'reason', reason)
+      self.storage.set_trial_state_values(identity, State.FAIL)
+    return bool(reason)
 
   def _begin(self, claim: claims_lib.Claim, number: int) -> Taken:
     train, sweep = self.sweep.base.train, self.sweep

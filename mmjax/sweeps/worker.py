@@ -18,13 +18,16 @@ import jax
 from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop, settings, stopping
+from mmjax.train import checkpoints, loop, settings, stopping
 from mmjax.train.settings import UserError
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
 Train = Callable[[Any, Path, loop.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
+_LONGEST = (
+  2000  # Of what is stored of an error: compilers' may be of any length.
+)
 _AGAIN = 'With --retry_failed, the same command tries again those that failed'
 
 
@@ -66,7 +69,9 @@ def work(
   """
   failures = 0
   while True:
-    taken = study.take() if study is not None else None
+    taken = None
+    if study is not None:
+      taken = study.take(lambda number: saved(_folder(workdir, number)))
     job = {'do': 'wait'}
     if taken is not None:
       job = {'do': 'run', 'number': taken.number, 'values': taken.values}
@@ -85,7 +90,7 @@ def work(
         raise SystemExit(128 + signal.SIGTERM)
       time.sleep(poll)
       continue
-    folder = Path(workdir) / 'trials' / str(job['number'])
+    folder = _folder(workdir, job['number'])
     with taken.claim if taken is not None else contextlib.nullcontext():
       outcome = _Trial(sweep, taken, job['values'], folder).run(train)
       outcome = broadcast.from_first(outcome)
@@ -152,11 +157,14 @@ class _Trial:
     except loop.NonFiniteError as error:
       return self._diverged(str(error))
     except Exception as error:
+      said = f'{type(error).__name__}: {error}'[:_LONGEST]
       # Of several hosts, one may have died, and another worker goes on.
       if jax.process_count() > 1:
+        if taken is not None:
+          taken.erred(said)
         raise
       traceback.print_exc(file=sys.stdout)
-      return self._failed(f'{type(error).__name__}: {error}')
+      return self._failed(said)
 
   def _repeats(self, train: Train) -> str:
     sweep, taken = self._sweep, self._taken
@@ -274,6 +282,21 @@ class _Trial:
       contextlib.redirect_stdout(file),
     ):
       yield
+
+
+def _folder(workdir: Path | str, number: int) -> Path:
+  """A trial's."""
+  return Path(workdir) / 'trials' / str(number)
+
+
+def saved(folder: Path) -> int:
+  """Steps in the newest checkpoints of a trial's runs, together."""
+  total = 0
+  for run in (folder, *folder.glob('repeat_*')):
+    there = (run / checkpoints.FOLDER).glob('*')
+    steps = [int(path.name) for path in there if path.name.isdigit()]
+    total += max(steps, default=0)
+  return total
 
 
 def lacks(study: study_lib.Study, workdir: Path | str) -> str:
