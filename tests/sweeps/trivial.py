@@ -29,6 +29,18 @@ def get_sweep():
   )
 """
 
+# How storages call their writes.
+WRITES = (
+  'set_trial_param',
+  'set_trial_state_values',
+  'set_trial_intermediate_value',
+  'set_trial_user_attr',
+  'set_trial_system_attr',
+  'set_study_user_attr',
+  'set_study_system_attr',
+  'create_new_trial',
+)
+
 
 def quality(config, step):
   """Best at lr=1e-3, and better with every step; the seed is noise."""

@@ -1,0 +1,155 @@
+"""What fails: a trial, a metric, a storage; and how a sweep goes on."""
+
+import itertools
+import random
+import time
+import types
+
+import optuna
+import pytest
+import trivial
+
+from mmjax.sweeps import storage, worker
+from mmjax.train import loop, settings
+
+COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
+
+
+def _states(study):
+  return [trial.state.name for trial in study.trials()]
+
+
+def _params(study):
+  return [trial.params for trial in study.trials()]
+
+
+def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
+  def train(config, workdir, report):
+    if workdir.name == '1':
+      raise settings.UserError('width 7 is not divisible by 2 heads')
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE, FAIL, *[COMPLETE] * 4]
+  assert 'width 7' in study.trials()[1].user_attrs['reason']
+  assert 'width 7' in (tmp_path / 'lr/trials/1/log.txt').read_text()
+
+
+@pytest.mark.parametrize('answered', [False, True])
+def test_a_storage_that_fails_now_and_then_changes_no_trial(
+  tmp_path, monkeypatch, answered
+):
+  monkeypatch.setattr(worker.gc, 'collect', lambda: None)
+  monkeypatch.setattr(storage, 'time', types.SimpleNamespace(**vars(time)))
+  monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
+  file = trivial.write(tmp_path, pruner="'successive_halving'")
+  want = trivial.work(file, tmp_path / 'lr')
+  calls = itertools.count()
+  for name in (*trivial.WRITES, 'get_all_trials'):
+    real = getattr(optuna.storages.JournalStorage, name)
+
+    def fails(*args, real=real, **kwargs):
+      broken = next(calls) > 20 and random.random() < 0.1
+      if broken and not answered:
+        raise optuna.exceptions.StorageInternalError('no connection')
+      out = real(*args, **kwargs)
+      if broken:  # Done, but nobody was told.
+        raise OSError('connection lost')
+      return out
+
+    monkeypatch.setattr(optuna.storages.JournalStorage, name, fails)
+  random.seed(0)
+  got = trivial.work(file, tmp_path / 'again' / 'lr')
+  monkeypatch.undo()
+  assert _states(got) == _states(want)
+  assert _params(got) == _params(want)
+
+
+def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
+  def gone(*args, **kwargs):
+    raise optuna.exceptions.StorageInternalError('no connection')
+
+  def train(config, workdir, report):
+    with monkeypatch.context() as patch:
+      patch.setattr(storage, '_PATIENCE', 0.0)
+      patch.setattr(
+        optuna.storages.JournalStorage, 'set_trial_intermediate_value', gone
+      )
+      return trivial.trainer()(config, workdir, report)
+
+  file = trivial.write(tmp_path)
+  with pytest.raises(storage.Unreachable, match='no connection'):
+    trivial.work(file, tmp_path / 'lr', train=train)
+  study = trivial.work(file, tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  assert study.trials()[0].user_attrs['taken'] == 1
+
+
+def test_divergence_counts_as_pruned(tmp_path):
+  def train(config, workdir, report):
+    if config.optimizer.lr > 1e-3:
+      raise loop.NonFiniteError('step 1: loss=nan')
+    return trivial.trainer()(config, workdir, report)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  high = [t.params['optimizer.lr'] > 1e-3 for t in study.trials()]
+  assert sum(high) == 3  # In a row; they are no failures.
+  assert _states(study) == [PRUNED if h else COMPLETE for h in high]
+  assert 'loss=nan' in study.trials()[high.index(True)].user_attrs['reason']
+
+
+def test_what_fails_always_ends_the_worker(tmp_path):
+  def train(config, workdir, report):
+    raise OSError('no space left')
+
+  with pytest.raises(worker.TrialsFail, match='3 trials failed'):
+    trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+
+
+def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
+  def train(config, workdir, report):
+    raise OSError('no space left')
+
+  file = trivial.write(tmp_path, trials=2)
+  with pytest.raises(worker.TrialsFail, match=r'complete: 2 fail; .*/lr/'):
+    trivial.work(file, tmp_path / 'lr', train=train)
+
+
+@pytest.mark.parametrize('sampler', ['tpe', 'grid', 'quasi_random'])
+def test_what_failed_can_be_tried_again(tmp_path, sampler):
+  def train(config, workdir, report):
+    if workdir.name == '1':
+      raise OSError('no space left')
+    return trivial.trainer()(config, workdir, report)
+
+  more = {
+    'sampler': repr(sampler),
+    'space': "{'optimizer.lr': uniform(0.01, 0.04, 0.01)}",
+  }
+  file = trivial.write(tmp_path, trials=3, **more)
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE, FAIL, COMPLETE]
+  for _ in range(2):  # It is not tried again when it was.
+    study.queue(retry_failed=True)
+    study = trivial.work(file, tmp_path / 'lr', train=train)
+    assert _states(study) == [COMPLETE, FAIL, COMPLETE, COMPLETE]
+  assert study.trials()[3].params == study.trials()[1].params
+  # It is none of those that the sweep asks for.
+  file = trivial.write(tmp_path, trials=4, **more)
+  study = trivial.work(file, tmp_path / 'lr', train=train)
+  assert _states(study)[4:] == [COMPLETE]
+  if sampler == 'grid':
+    values = {t.params['optimizer.lr'] for t in study.trials()}
+    assert len(values) == 4
+
+
+def test_a_metric_that_is_not_there_is_told_and_put_right(tmp_path):
+  file = trivial.write(tmp_path, metric="'val/other'")
+  for _ in range(2):
+    with pytest.raises(settings.UserError, match='there are val/quality'):
+      trivial.work(file, tmp_path / 'lr')
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  assert study.whole.user_attrs['sweep']['metric'] == ['val/quality']
+  with pytest.raises(settings.UserError, match='begun with another sweep'):
+    trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')
