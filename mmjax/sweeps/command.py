@@ -21,6 +21,7 @@ as those of a run do, and are one worker together.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -47,19 +48,7 @@ def launch(build_of: BuildOf) -> None:
   Args:
     build_of: name of an experiment -> its `build`.
   """
-  flags.DEFINE_string('sweep', None, 'file with get_sweep()')
-  flags.DEFINE_string('workdir', None, "the sweep's folder")
-  flags.DEFINE_integer('workers', 1, 'processes on this machine', 1)
-  flags.DEFINE_integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
-  flags.DEFINE_string('storage', 'journal', 'journal, sqlite or a URL')
-  flags.DEFINE_float('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
-  flags.DEFINE_bool('retry_failed', False, 'try again what failed')
-  flags.DEFINE_bool('check', False, 'check the sweep, run nothing')
-  flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
-  flags.DEFINE_bool('traceback', False, 'show where an error came from')
-  flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
-  flags.DEFINE_integer('num_processes', None, 'of all hosts together')
-  flags.DEFINE_integer('process_id', None, 'which of them this is')
+  _define(flags.FLAGS)
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -76,25 +65,51 @@ def launch(build_of: BuildOf) -> None:
   app.run(lambda argv: _main(argv, build_of, overrides), flags_parser=parse)
 
 
+def _define(values: flags.FlagValues) -> None:
+  define = lambda kind: functools.partial(kind, flag_values=values)
+  string, integer = define(flags.DEFINE_string), define(flags.DEFINE_integer)
+  number, boolean = define(flags.DEFINE_float), define(flags.DEFINE_bool)
+  string('sweep', None, 'file with get_sweep()')
+  string('workdir', None, "the sweep's folder")
+  integer('workers', 1, 'processes on this machine', 1)
+  integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
+  string('storage', 'journal', 'journal, sqlite or a URL')
+  number('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
+  boolean('retry_failed', False, 'try again what failed')
+  boolean('check', False, 'check the sweep, run nothing')
+  string('data_dir', None, 'sets config.data.data_dir')
+  boolean('traceback', False, 'show where an error came from')
+  string('coordinator', None, 'HOST:PORT of process 0')
+  integer('num_processes', None, 'of all hosts together')
+  integer('process_id', None, 'which of them this is')
+  # As `local.Workers` starts them.
+  boolean('ends_with_input', False, 'stop when the input ends')
+
+
 def _main(
   argv: Sequence[str], build_of: BuildOf, overrides: list[tuple[str, str]]
 ) -> None:
   values = flags.FLAGS
   if not values['verbosity'].present:
     logging.set_verbosity(logging.WARNING)
+  if values.ends_with_input:
+    local.end_with_input()
   try:
     if len(argv) > 1:
       raise UserError(f'{argv[1]!r} is no flag; they begin with --')
     for name in ('sweep',) if values.check else ('sweep', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
+    many = values.workers > 1 or values.devices_per_trial > 0
+    if many:
+      _refuse_hosts(values)
     if values.data_dir is not None:
       overrides = [*overrides, ('data.data_dir', values.data_dir)]
     sweep = sweep_lib.load(values.sweep, overrides)
     if values.check:
       sweep_lib.check(sweep, build_of)
       print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
-    elif values.workers > 1:
+    elif many:
       argv = _argv(values, overrides)
       _end(_run_many(sweep, values, argv))
     else:
@@ -113,6 +128,18 @@ def _main(
     main.fail(error, show=values.traceback)
   except (worker.TrialsFail, storage.Unreachable) as error:
     main.fail(error, show=values.traceback, code=1)
+
+
+def _refuse_hosts(values: Any) -> None:
+  """A worker among several of a machine has no other hosts."""
+  names = 'coordinator', 'num_processes', 'process_id'
+  given = [name for name in names if values[name].value is not None]
+  if given and not (given == ['num_processes'] and values.num_processes == 1):
+    raise UserError(
+      f'{", ".join(f"--{name}" for name in given)}: for a trial of several '
+      'hosts, but --workers and --devices_per_trial start processes of one '
+      'machine, each with a trial of its own; leave out the ones or the others'
+    )
 
 
 def _end(done: bool) -> None:
@@ -186,13 +213,15 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
   study = _open(sweep, values)
   study.queue(retry_failed=values.retry_failed)
   with workers, _table(study):
-    for number in (signal.SIGINT, signal.SIGTERM):
-      signal.signal(number, workers.stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has it.
+        signal.signal(number, workers.stop)
     codes = workers.wait()
   for i, code in enumerate(codes):
     if code and not (workers.stopped or study.done()):
       print(f'worker {i} ended with {code}; see {workers.log(i)}')
-  if workers.signal == signal.SIGTERM and not study.done():
+  asked = workers.signal in (signal.SIGTERM, signal.SIGHUP)
+  if asked and not study.done():
     # By which schedulers know to start it again.
     print('stopped before the end; the same command goes on')
     sys.exit(128 + signal.SIGTERM)

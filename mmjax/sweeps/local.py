@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,8 +48,8 @@ def share(platform: str, count: int, workers: int, per_trial: int) -> list[int]:
   if per_trial < 1 or workers * per_trial > count:
     raise UserError(
       f'--workers={workers} with --devices_per_trial={max(per_trial, 1)} need '
-      f'{workers * max(per_trial, 1)} {kind}, and there are {count}; start '
-      'fewer workers'
+      f'{workers * max(per_trial, 1)} {kind}, and there are {count}; ask '
+      'for fewer'
     )
   if platform == 'tpu' and per_trial not in _TPU_BOUNDS:
     raise UserError(
@@ -78,13 +79,26 @@ def environment(platform: str, worker: int, per_trial: int) -> dict[str, str]:
       'TPU_CHIPS_PER_PROCESS_BOUNDS': _TPU_BOUNDS[per_trial],
       'TPU_PROCESS_BOUNDS': '1,1,1',
     }
-  # Those that this process may see, be they named by number or by UUID.
-  name = (
-    'ROCR_VISIBLE_DEVICES' if platform == 'rocm' else 'CUDA_VISIBLE_DEVICES'
-  )
+  # Those that this process may see, be they named by number or by UUID. AMD's
+  # runtime heeds it too.
+  name = 'CUDA_VISIBLE_DEVICES'
   seen = os.environ.get(name)
   devices = seen.split(',') if seen else [str(i) for i in range(1 + mine[-1])]
   return {name: ','.join(devices[i] for i in mine)}
+
+
+def end_with_input() -> None:
+  """Has this process stop, as after a SIGTERM, when its standard input ends.
+
+  `Workers` holds the other end, which closes however its process ends.
+  """
+
+  def wait() -> None:
+    while os.read(0, 1):
+      pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+  threading.Thread(target=wait, daemon=True, name='input').start()
 
 
 class Workers:
@@ -112,7 +126,8 @@ class Workers:
     workers: int,
     per_trial: int,
   ):
-    self._argv, self._logs = list(argv), Path(workdir) / 'workers'
+    self._argv = [*argv, '--ends_with_input']
+    self._logs = Path(workdir) / 'workers'
     self._platform, count = probe()
     self._shares = share(self._platform, count, workers, per_trial)
     self._processes: list[subprocess.Popen] = []
@@ -127,6 +142,7 @@ class Workers:
       self._files.append(file)
       process = subprocess.Popen(
         [sys.executable, '-m', 'experiments.sweep', *self._argv],
+        stdin=subprocess.PIPE,
         stdout=file,
         stderr=subprocess.STDOUT,
         env=os.environ | self.environment(worker),
@@ -141,9 +157,10 @@ class Workers:
     return self
 
   def __exit__(self, *_) -> None:
-    self.stop()
+    self._ask()
     for process in self._processes:
       process.wait()
+      process.stdin.close()
     for file in self._files:
       file.close()
 
@@ -161,6 +178,9 @@ class Workers:
     if self.stopped:
       return
     self.stopped, self.signal = True, number
+    self._ask()
+
+  def _ask(self) -> None:
     for process in self._processes:
       if process.poll() is None:
         process.send_signal(signal.SIGTERM)

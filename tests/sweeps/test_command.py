@@ -1,12 +1,16 @@
-"""What the command does before the first trial."""
+"""What the command does around the trials."""
 
+import contextlib
+import signal
+import sys
 import types
 
 import pytest
 import toy
 import trivial
+from absl import flags
 
-from mmjax.sweeps import claims, command, storage, sweep
+from mmjax.sweeps import claims, command, local, storage, sweep
 from mmjax.sweeps import study as study_lib
 from mmjax.train.settings import UserError
 
@@ -62,3 +66,105 @@ def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
   study = _study(file, tmp_path)
   study.queue()
   assert _states(study) == ['WAITING'] * 2
+
+
+@pytest.fixture
+def ending(tmp_path, monkeypatch):
+  """Workers that end with 3 as soon as they are started."""
+  python = tmp_path / 'python'
+  python.write_text('#!/bin/sh\nexit 3\n')
+  python.chmod(0o755)
+  monkeypatch.setattr(sys, 'executable', str(python))
+  monkeypatch.setattr(local, 'probe', lambda: ('gpu', 2))
+  handled = {}
+  monkeypatch.setattr(signal, 'signal', handled.__setitem__)
+  return handled
+
+
+def test_a_worker_that_ended_early_is_named(tmp_path, ending, capsys):
+  file = trivial.write(tmp_path)
+  _study(file, tmp_path)
+  values = _values(tmp_path, workers=2, devices_per_trial=0)
+  assert not command._run_many(sweep.load(file), values, [])
+  said = capsys.readouterr().out
+  for i in range(2):
+    log = tmp_path / f'lr/workers/{i}.log'
+    assert f'worker {i} ended with 3; see {log}' in said
+
+
+@pytest.mark.parametrize('ignored', [False, True])
+def test_a_lost_terminal_stops_workers_except_under_nohup(
+  tmp_path, ending, monkeypatch, ignored
+):
+  before = signal.SIG_IGN if ignored else signal.SIG_DFL
+  monkeypatch.setattr(signal, 'getsignal', lambda number: before)
+  file = trivial.write(tmp_path)
+  _study(file, tmp_path)
+
+  def wait(workers):
+    if not ignored:
+      ending[signal.SIGHUP](signal.SIGHUP)
+    return []
+
+  monkeypatch.setattr(local.Workers, 'wait', wait)
+  values = _values(tmp_path, workers=2, devices_per_trial=0)
+  if ignored:
+    assert not command._run_many(sweep.load(file), values, [])
+    assert not ending
+  else:
+    with pytest.raises(SystemExit, match='143'):
+      command._run_many(sweep.load(file), values, [])
+
+
+@pytest.fixture
+def main(tmp_path, monkeypatch):
+  """Runs the command's flags in this process; what it starts."""
+
+  def run(*given):
+    started = []
+    for name in ('_run_many', '_run_here'):
+      start = lambda *_, name=name: started.append(name) or True
+      monkeypatch.setattr(command, name, start)
+    values = flags.FlagValues()
+    flags.DEFINE_integer('verbosity', -1, '', flag_values=values)
+    command._define(values)
+    monkeypatch.setattr(command.flags, 'FLAGS', values)
+    monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
+    values(['sweep', f'--sweep={trivial.write(tmp_path)}', *given])
+    with contextlib.suppress(SystemExit):
+      command._main(['sweep'], lambda name: toy.build, [])
+    return started
+
+  return run
+
+
+def test_a_check_needs_no_folder(main, capsys):
+  main()
+  assert '--workdir is missing' in capsys.readouterr().err
+  main('--check')
+  assert 'nothing to object' in capsys.readouterr().out
+
+
+def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
+  flag = f'--workdir={tmp_path}'
+  assert main(flag) == ['_run_here']
+  assert main(flag, '--devices_per_trial=1') == ['_run_many']
+  assert main(flag, '--workers=2', '--num_processes=1') == ['_run_many']
+
+
+@pytest.mark.parametrize(
+  ('given', 'names'),
+  [
+    (('--workers=2', '--num_processes=2'), '--num_processes'),
+    (('--devices_per_trial=1', '--process_id=0'), '--process_id'),
+    (
+      ('--workers=2', '--coordinator=a:1', '--num_processes=1'),
+      '--coordinator, --num_processes',
+    ),
+  ],
+)
+def test_processes_of_a_machine_are_no_hosts(
+  main, tmp_path, capsys, given, names
+):
+  assert not main(f'--workdir={tmp_path}', *given)
+  assert f'{names}: for a trial of several' in capsys.readouterr().err

@@ -1,7 +1,9 @@
 """Workers of one machine have devices of their own."""
 
 import os
+import pathlib
 import signal
+import subprocess
 import sys
 import time
 
@@ -74,10 +76,68 @@ def test_workers_are_bound_logged_and_stopped(started):
       if '1\n' in workers.log(1).read_text():
         break
       time.sleep(0.01)
+    assert not workers.stopped
     workers.stop()
     assert workers.wait() == [-signal.SIGTERM] * 2
   assert sorted(map(list, bound.values())) == [[0], [1]]
   assert (
     workers.log(1).read_text()
-    == "['-m', 'experiments.sweep', '--sweep=a.py'] 1\n"
+    == "['-m', 'experiments.sweep', '--sweep=a.py', '--ends_with_input'] 1\n"
   )
+
+
+def test_workers_left_behind_are_not_said_to_be_asked(started):
+  workers, _ = started
+  with workers:
+    pass
+  assert not workers.stopped
+  assert workers.wait() == [-signal.SIGTERM] * 2
+
+
+PARENT = """
+import pathlib, sys
+from mmjax.sweeps import local
+local.probe = lambda: ('gpu', 2)
+sys.executable = sys.argv[1]
+workers = local.Workers([], pathlib.Path(sys.argv[2]), workers=2, per_trial=0)
+with workers:
+  workers.wait()
+"""
+WORKER = """
+import os, time
+from mmjax.sweeps import local
+local.end_with_input()
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def _alive(process):
+  try:
+    stat = pathlib.Path(f'/proc/{process}/stat').read_text()
+  except OSError:
+    return False
+  return stat.rpartition(')')[2].split()[0] != 'Z'
+
+
+@pytest.mark.skipif(not os.path.isdir('/proc'), reason='there is no /proc')
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+  (tmp_path / 'worker.py').write_text(WORKER)
+  python = tmp_path / 'python'
+  python.write_text(f'#!/bin/sh\nexec {sys.executable} {tmp_path}/worker.py\n')
+  python.chmod(0o755)
+  parent = subprocess.Popen(
+    [sys.executable, '-c', PARENT, str(python), str(tmp_path)]
+  )
+  logs = [tmp_path / f'workers/{i}.log' for i in range(2)]
+  until = time.monotonic() + 60
+  while not all(log.exists() and log.read_text() for log in logs):
+    assert time.monotonic() < until
+    time.sleep(0.05)
+  workers = [int(log.read_text()) for log in logs]
+  assert all(map(_alive, workers))
+  parent.kill()
+  parent.wait()
+  while any(map(_alive, workers)):
+    assert time.monotonic() < until
+    time.sleep(0.05)
