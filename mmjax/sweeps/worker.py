@@ -62,22 +62,13 @@ def work(
   Raises:
     UserError: if the metric isn't there; the trial is left as it is.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
-    TrialsFail: if several trials fail one after another, or all have ended and
-      none is complete.
-    storage.Unreachable: if the storage is, for long; a trial that has begun is
-      left to the next worker.
+    TrialsFail: if several do one after another, or none is complete in the end.
+    storage.Unreachable: if it is for long; the trial is left as it is.
   """
   failures = 0
   while True:
-    taken = None
-    if study is not None:
-      taken = study.take(lambda number: saved(_folder(workdir, number)))
-    job = {'do': 'wait'}
-    if taken is not None:
-      job = {'do': 'run', 'number': taken.number, 'values': taken.values}
-    elif study is not None and study.done():
-      job = {'do': 'end', 'lacks': lacks(study, workdir)}
-    job = broadcast.from_first(job)
+    taken, mine = _next(study, workdir)
+    job = broadcast.from_first(mine)
     if job['do'] == 'end':
       if study is not None:
         # A worker may have died between its trial's end and this.
@@ -107,6 +98,21 @@ def work(
     # What was compiled for this trial's shapes and constants is not needed.
     jax.clear_caches()
     gc.collect()
+
+
+def _next(
+  study: study_lib.Study | None, workdir: Path | str
+) -> tuple[study_lib.Taken | None, dict[str, Any]]:
+  """What the first host takes, and what it has all of them do."""
+  if study is None:
+    return None, {}
+  taken = study.take(lambda number: saved(_folder(workdir, number)))
+  if taken is not None:
+    values = taken.values
+    return taken, {'do': 'run', 'number': taken.number, 'values': values}
+  if study.done():
+    return None, {'do': 'end', 'lacks': lacks(study, workdir)}
+  return None, {'do': 'wait'}
 
 
 class _Trial:

@@ -145,6 +145,17 @@ def test_a_check_needs_no_folder(main, capsys):
   assert 'nothing to object' in capsys.readouterr().out
 
 
+def test_a_worker_watches_the_process_that_started_it(
+  main, tmp_path, monkeypatch
+):
+  watched = []
+  monkeypatch.setattr(local, 'end_with_input', lambda: watched.append(True))
+  main(f'--workdir={tmp_path}')
+  assert not watched
+  main(f'--workdir={tmp_path}', '--ends_with_input')
+  assert watched
+
+
 def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
   flag = f'--workdir={tmp_path}'
   assert main(flag) == ['_run_here']
