@@ -15,19 +15,17 @@ each other; elsewhere tell them:
 
 import ast
 import dataclasses
-import importlib.util
 import inspect
 import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import ml_collections
 from absl import app, flags, logging
 
-from mmjax.train import schema, settings
+from mmjax.train import schema, settings, user_file
 from mmjax.train.settings import UserError
 
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
@@ -238,26 +236,15 @@ def load(location: str) -> ml_collections.ConfigDict:
     UserError: if there is no such file, or its get_config can't be called so.
   """
   file, has_argument, argument = location.partition(':')
-  path = Path(file)
-  if not path.is_file():
-    near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
-    raise UserError(
-      f'--config={file}: no such file'
-      + (f'; there are {", ".join(near)}' if near else '')
-    )
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  get_config = getattr(module, 'get_config', None)
-  if get_config is None:
-    raise UserError(f'--config={file}: it has no function get_config')
+  get_config = user_file.function(file, 'get_config', flag='config')
   if has_argument and not inspect.signature(get_config).parameters:
     raise UserError(
       f'--config={location}: its get_config takes no argument; leave out '
       f'":{argument}"'
     )
   try:
-    config = get_config(argument) if has_argument else get_config()
+    with user_file.mistakes_told(file, 'config', but=ValueError):
+      config = get_config(argument) if has_argument else get_config()
   except ValueError as error:
     raise UserError(f'--config={location}: {error}') from error
   return settings.complete(config)

@@ -217,6 +217,33 @@ def test_config_files(tmp_path):
     main.load(str(path))
 
 
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('def get_config(:', 'line 1: SyntaxError: invalid syntax'),
+    ('import json\njson.loads(3)', 'line 2: TypeError: the JSON object must'),
+    ('def get_config():\n  return stepz', "line 2: NameError: name 'stepz'"),
+    ('def get_config(size): pass', 'TypeError: get_config() missing 1'),
+  ],
+)
+def test_an_error_in_a_config_file_is_told_with_its_line(
+  tmp_path, text, message
+):
+  path = tmp_path / 'some.py'
+  path.write_text(text)
+  with pytest.raises(settings.UserError) as caught:
+    main.load(str(path))
+  assert str(caught.value).startswith(f'--config={path}')
+  assert message in str(caught.value)
+
+
+def test_a_config_that_is_no_python_is_refused(tmp_path):
+  path = tmp_path / 'some.yaml'
+  path.write_text('steps: 3')
+  with pytest.raises(settings.UserError, match='is no Python file'):
+    main.load(str(path))
+
+
 def test_help_names_every_field():
   text = main.help_text('An experiment.')
   assert text.startswith('An experiment.')
