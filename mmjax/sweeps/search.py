@@ -10,7 +10,7 @@ import numpy as np
 import optuna
 
 from mmjax.sweeps import space as space_lib
-from mmjax.train import settings
+from mmjax.train import schema, settings
 from mmjax.train.settings import UserError
 
 
@@ -120,38 +120,87 @@ def pruner(
   return _make('pruner', PRUNERS, settings_, given)
 
 
-def check_sampler(
+def wrong_halving(
+  settings_: Mapping[str, Any], *, steps: int, every: int
+) -> list[str]:
+  """What keeps pruners that halve from ever pruning, in words.
+
+  Args:
+    settings_: of a pruner.
+    steps: of a whole trial.
+    every: steps between two evaluations.
+  """
+  name = settings_['name']
+  first = settings_.get('min_resource', every)
+  if name not in ('hyperband', 'successive_halving') or first == 'auto':
+    return []
+  factor = settings_.get('reduction_factor', 4)
+  errors = [
+    f'pruner={name!r}: {option}={value!r} is not legal: a whole number from '
+    f'{low}'
+    for option, value, low in (
+      ('min_resource', first, 1),
+      ('reduction_factor', factor, 2),
+    )
+    if not isinstance(value, int) or isinstance(value, bool) or value < low
+  ]
+  if errors:
+    return errors
+  largest = settings_.get('max_resource', steps)
+  if largest != 'auto' and largest < first:
+    return [
+      f'pruner={name!r}: max_resource={largest} is below min_resource={first}'
+    ]
+  rung = first * factor ** settings_.get('min_early_stopping_rate', 0)
+  last = (steps - 1) // every * every
+  if rung > last:
+    return [
+      f'pruner={name!r}: min_resource={first} never prunes: it begins at step '
+      f'{rung}, and the last evaluation before the end of train.steps={steps} '
+      f'is that of step {last}; lower it, or raise train.steps'
+    ]
+  return []
+
+
+def wrong_sampler(
   settings_: Mapping[str, Any],
   space: Mapping[str, space_lib.Dimension],
   num_metrics: int,
-) -> None:
-  """Refuses a sampler that can't search this space.
-
-  Raises:
-    UserError: naming it and what can.
-  """
-  name = settings_['name']
-  sampler(settings_, space, seed=0, number=0)
+) -> list[str]:
+  """Why a sampler can't search this space, and what can, in words."""
+  name, errors = settings_['name'], []
   if num_metrics > 1 and name not in _SEVERAL:
-    raise UserError(
+    errors.append(
       f'sampler={name!r} takes one metric; for {num_metrics} there are '
       f'{", ".join(_SEVERAL)}'
     )
-  if name in ('grid', 'cmaes', 'quasi_random'):
-    conditional = [p for p, d in space.items() if d.condition is not None]
-    if conditional:
-      raise UserError(
-        f'sampler={name!r} takes no field that depends on another one '
-        f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of "
-        'dicts'
-      )
-  if name == 'cmaes':
-    choices = [p for p, d in space.items() if isinstance(d, space_lib.Choice)]
-    if choices:
-      raise UserError(
-        f"sampler='cmaes' takes numbers only, and {', '.join(choices)} are "
-        "choices; use 'tpe'"
-      )
+  conditional = [path for path, d in space.items() if d.conditions]
+  if conditional and name in ('grid', 'cmaes', 'quasi_random'):
+    errors.append(
+      f'sampler={name!r} takes no field that depends on another one '
+      f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of "
+      'dicts'
+    )
+  choices = [p for p, d in space.items() if isinstance(d, space_lib.Choice)]
+  if choices and name == 'cmaes':
+    errors.append(
+      f"sampler='cmaes' takes numbers only, and {', '.join(choices)} are "
+      "choices; use 'tpe'"
+    )
+  endless = [f'{path}: {d}' for path, d in space.items() if d.endless()]
+  if endless and name == 'grid':
+    errors += [
+      f"{one} has no end of values, and sampler='grid' tries all; use "
+      'choice(...), or uniform or integers with a step'
+      for one in endless
+    ]
+  if errors:
+    return errors
+  try:
+    sampler(settings_, space, seed=0, number=0)
+  except UserError as error:
+    return [str(error)]
+  return []
 
 
 def grid_size(space: Mapping[str, space_lib.Dimension]) -> int:
@@ -163,19 +212,31 @@ def named(what: str, given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
   """A name, or a dict of a name and options, as such a dict.
 
   Raises:
-    UserError: if it is neither, or there is no such name.
+    UserError: if it is neither, there is no such name, or an option is no data.
   """
   if isinstance(given, str):
     given = {'name': given}
-  if not hasattr(given, 'items') or 'name' not in given:
+  if not isinstance(given, Mapping) or 'name' not in given:
     raise UserError(
-      f"{what}={given!r} is not legal: a name, or dict(name='tpe', ...)"
+      f'{what}={given!r} is not legal: a name, or '
+      f'dict(name={list(known)[1]!r}, ...)'
     )
-  if given['name'] not in known:
+  name = given['name']
+  if not isinstance(name, str) or name not in known:
     raise UserError(
-      f'{what}={given["name"]!r} is not there; there are {", ".join(known)}'
+      f'{what}={name!r} is not there; there are {", ".join(known)}'
     )
-  return dict(given)
+  out = {option: space_lib.plain(value) for option, value in given.items()}
+  odd = [k for k, value in out.items() if not schema.is_plain(value)]
+  if odd:
+    raise UserError(
+      f'{what}: '
+      + ', '.join(f'{k}={out[k]!r}' for k in odd)
+      + ' is not legal: '
+      'options are numbers, strings and the like, so that all workers can have '
+      'the same'
+    )
+  return out
 
 
 def _make(

@@ -5,16 +5,19 @@ of this module under these names.
 """
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 
-from mmjax.train.settings import UserError
+from mmjax.train import schema
 
 # So many values of a range are all tried before the first trial.
 _FEW = 16
+_PLAIN = schema.Field('plain', None, '')
 _SCALARS = (bool, int, float, str, type(None))
 
 
@@ -22,29 +25,33 @@ _SCALARS = (bool, int, float, str, type(None))
 class Dimension:
   """What one config field is tried with.
 
+  Nothing is refused when it is made, so that a sweep file's mistakes can be
+  told together, and with the names of their fields: see `wrong`.
+
   Attributes:
-    condition: (path, values): the field is only set where that other field of
-      the space, named before it, has one of these values.
+    conditions: (path, values) of each `when`: the field is only set where all
+      of those other fields, named before it, have one of these values.
   """
 
-  condition: tuple[str, tuple[Any, ...]] | None = None
+  conditions: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
   def when(self, path: str, *values: Any) -> 'Dimension':
     """The same, only where the field `path` has one of `values`.
 
-    >>> integers(1, 3).when('model.fusion.name', 'cross_attention').condition
-    ('model.fusion.name', ('cross_attention',))
+    >>> integers(1, 3).when('model.fusion.name', 'cross_attention').conditions
+    (('model.fusion.name', ('cross_attention',)),)
     """
-    if not values:
-      raise UserError(f'when({path!r}) names no value; give at least one')
-    return dataclasses.replace(self, condition=(path, values))
+    values = tuple(map(plain, values))
+    return dataclasses.replace(
+      self, conditions=(*self.conditions, (path, values))
+    )
 
   def applies(self, chosen: Mapping[str, Any]) -> bool:
     """Whether the field is set, given what was chosen before it."""
-    if self.condition is None:
-      return True
-    path, values = self.condition
-    return path in chosen and chosen[path] in values
+    return all(
+      path in chosen and chosen[path] in values
+      for path, values in self.conditions
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,14 +60,42 @@ class Choice(Dimension):
 
   values: tuple[Any, ...]
 
+  def __str__(self) -> str:
+    return f'choice({", ".join(map(repr, self.values))})'
+
+  def wrong(self) -> list[str]:
+    """What is wrong with it, in words."""
+    if not self.values:
+      return ['choice() has no values; give at least one']
+    odd = [value for value in self.values if not schema.is_plain(value)]
+    if odd:
+      return [
+        f'{self}: {value!r} is not legal: {_PLAIN.describe()}' for value in odd
+      ]
+    # To Optuna, what compares equal is the same: also 1, 1.0 and True.
+    pairs = itertools.combinations(
+      zip(self.grid(), self.values, strict=True), 2
+    )
+    return [
+      f'{self}: {a!r} and {b!r} are equal; leave one out'
+      for (one, a), (other, b) in pairs
+      if one == other
+    ]
+
   def distribution(self) -> optuna.distributions.BaseDistribution:
     return optuna.distributions.CategoricalDistribution(self.grid())
 
   def value(self, stored: Any) -> Any:
     """The config's value of what the study stores."""
-    # As JSON, in which 1 is not True.
-    labels = [json.dumps(label) for label in self.grid()]
-    return self.values[labels.index(json.dumps(stored))]
+    return self.values[self.grid().index(stored)]
+
+  def has(self, value: Any) -> bool:
+    """Whether the field may be given this value."""
+    return value in self.values
+
+  def endless(self) -> bool:
+    """Whether there is no list of all values."""
+    return False
 
   def grid(self) -> list[Any]:
     """Every value, as the study stores it: JSON where it is no scalar."""
@@ -91,6 +126,37 @@ class Range(Dimension):
   log: bool = False
   step: float | None = None
 
+  def __str__(self) -> str:
+    """As it is written in a sweep file."""
+    name = 'integers' if self.whole else 'loguniform' if self.log else 'uniform'
+    parts = [repr(self.low), repr(self.high)]
+    if self.step is not None and not (self.whole and self.step == 1):
+      parts.append(repr(self.step))
+    if self.whole and self.log:
+      parts.append('log=True')
+    return f'{name}({", ".join(parts)})'
+
+  def wrong(self) -> list[str]:
+    """What is wrong with it, in words."""
+    given = [self.low, self.high] + [self.step] * (self.step is not None)
+    kind = schema.Field('int' if self.whole else 'float', 0, '')
+    out = [
+      f'{self}: {x!r} is not legal: {kind.describe()}'
+      for x in given
+      if not kind.accepts(x)
+    ]
+    if out:
+      return out
+    if self.low > self.high:
+      out.append(f'{self} is empty; give the lower end first')
+    if self.log and self.low <= 0:
+      out.append(f'{self}: logarithms need a low above 0')
+    if self.step is not None and self.step <= 0:
+      out.append(f'{self}: step={self.step} is not above 0')
+    if self.whole and self.log and self.step != 1:
+      out.append(f'{self}: log goes with step=1 only')
+    return out
+
   def distribution(self) -> optuna.distributions.BaseDistribution:
     if self.whole:
       return optuna.distributions.IntDistribution(
@@ -104,17 +170,21 @@ class Range(Dimension):
     """The config's value of what the study stores: the same."""
     return stored
 
-  def grid(self) -> list[Any]:
-    """Every number, where there is an end of them.
+  def has(self, value: Any) -> bool:
+    """Whether the field may be given this value.
 
-    Raises:
-      UserError: if there is none.
+    Of numbers without a step each is as good as never met.
     """
-    if self.step is None or self.log:
-      raise UserError(
-        f'a grid needs all values of {self.low}..{self.high}; use choice(...), '
-        'or uniform or integers with a step'
-      )
+    if self.whole:
+      return value in range(self.low, self.high + 1, self.step or 1)
+    return self.step is not None and value in self.grid()
+
+  def endless(self) -> bool:
+    """Whether there is no list of all values."""
+    return self.step is None or self.log
+
+  def grid(self) -> list[Any]:
+    """Every number, unless they are `endless`."""
     count = int((self.high - self.low) / self.step + 1e-9) + 1
     numbers = (self.low + i * self.step for i in range(count))
     # 0.1 + 2 * 0.1 is 0.3 here.
@@ -139,46 +209,36 @@ class Range(Dimension):
 
 def choice(*values: Any) -> Choice:
   """One of these values; a field that is a section may be given dicts."""
-  if not values:
-    raise UserError('choice() has no values; give at least one')
-  out = Choice(values=values)
-  labels = [json.dumps(label) for label in out.grid()]
-  twice = sorted({label for label in labels if labels.count(label) > 1})
-  if twice:
-    raise UserError(f'choice{values}: {", ".join(twice)} is there twice')
-  return out
+  return Choice(values=tuple(map(plain, values)))
 
 
 def uniform(low: float, high: float, step: float | None = None) -> Range:
   """Numbers from `low` to `high`, or those a `step` apart from `low` on."""
-  return _range(low, high, step=step)
+  return Range(low=_float(low), high=_float(high), step=_float(step))
 
 
 def loguniform(low: float, high: float) -> Range:
   """Numbers from `low` to `high`, each decade as likely as another."""
-  return _range(low, high, log=True)
+  return Range(low=_float(low), high=_float(high), log=True)
 
 
 def integers(low: int, high: int, step: int = 1, log: bool = False) -> Range:
   """Whole numbers from `low` to `high`, a `step` apart."""
-  if not all(isinstance(x, int) for x in (low, high, step)):
-    raise UserError(f'integers({low}, {high}, {step}) takes whole numbers only')
-  if log and step != 1:
-    raise UserError(f'integers({low}, {high}): log goes with step=1 only')
-  return _range(low, high, step=step, whole=True, log=log)
+  low, high, step = map(plain, (low, high, step))
+  return Range(low=low, high=high, step=step, whole=True, log=log)
 
 
-def _range(low: float, high: float, **options: Any) -> Range:
-  if not low <= high:
-    raise UserError(
-      f'the range {low}..{high} is empty; give the lower end first'
-    )
-  if options.get('log') and low <= 0:
-    raise UserError(f'the range {low}..{high}: logarithms need a low above 0')
-  step = options.get('step')
-  if step is not None and not step > 0:
-    raise UserError(f'the range {low}..{high}: step={step} is not above 0')
-  return Range(low=low, high=high, **options)
+def plain(value: Any) -> Any:
+  """Numbers of numpy, and sections of a config, as Python's own."""
+  if isinstance(value, np.generic):
+    return value.item()
+  return value.to_dict() if hasattr(value, 'to_dict') else value
+
+
+def _float(value: Any) -> Any:
+  """What the trials will have: 8.0 for 8."""
+  value = plain(value)
+  return float(value) if type(value) is int else value
 
 
 # The names that a sweep file can use without an import.
@@ -221,3 +281,22 @@ def _suggest(trial: optuna.Trial, path: str, distribution: Any) -> Any:
   if isinstance(distribution, kinds.IntDistribution):
     return trial.suggest_int(path, low, high, **options)
   return trial.suggest_float(path, low, high, **options)
+
+
+def needed(space: Mapping[str, Dimension], path: str) -> list[dict[str, Any]]:
+  """All values of other fields with which the field `path` is set at all.
+
+  Returns:
+    Path -> value, of each way; none if its conditions can't hold together.
+  """
+  ways: list[dict[str, Any]] = [{}]
+  for other, legal in space[path].conditions:
+    more = [
+      way | {other: value} for way in needed(space, other) for value in legal
+    ]
+    ways = [a | b for a in ways for b in more if _agree(a, b)]
+  return ways
+
+
+def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+  return all(a[path] == b[path] for path in a.keys() & b.keys())

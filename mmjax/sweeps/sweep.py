@@ -12,34 +12,19 @@ def get_sweep():
 
 import copy
 import dataclasses
-import importlib.util
-import json
-from collections.abc import Callable, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
 
-from mmjax.sweeps import search
+from mmjax.sweeps import legal, search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import loop, main, settings
+from mmjax.train import loop, main, settings, user_file
 from mmjax.train.settings import UserError
 
-DIRECTIONS = ('maximize', 'minimize')
-# What a run's own results tell besides its evaluation.
-COSTS = ('step_time', 'train_seconds')
-_FIELDS = {
-  'config': 'a config file, or file.py:argument',
-  'metric': "such as 'val/retrieval/mean_r1'; several: a tuple",
-  'direction': "'maximize' or 'minimize'; several: a tuple",
-  'space': "dict of 'section.field' -> choice(...), loguniform(...), ...",
-  'trials': 'how many points to try',
-  'sampler': ', '.join(search.SAMPLERS),
-  'pruner': ', '.join(search.PRUNERS),
-  'seed': 'of the search',
-  'repeats': 'runs of each point, with seeds of their own',
-  'set': 'values that fields have in all trials',
-}
+COSTS = legal.COSTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,10 +104,12 @@ def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   """Sets a field of a completed config.
 
   Raises:
-    UserError: if there is no such field.
+    UserError: if there is no such field, or it is a section and this no dict.
   """
+  section, name, field = main.find(config, path)
+  if field.kind == 'dict' and not field.accepts(value):
+    raise UserError(f'{path}={value!r} is not legal: {field.describe()}')
   with config.unlocked():
-    section, name, _ = main.find(config, path)
     if name in section:
       del section[name]  # Another type may be legal here.
     section[name] = value
@@ -140,59 +127,51 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
     UserError: naming what is wrong, all of it at once where that is possible.
   """
   given = _read(file)
-  errors = [
-    settings.unknown(name, _FIELDS).replace('config field', 'field of a sweep')
-    for name in given
-    if name not in _FIELDS
-  ]
-  errors += [
-    f'{name} is missing: {_FIELDS[name]}'
-    for name in ('config', 'metric', 'direction', 'space')
-    if name not in given
-  ]
-  if errors:
-    raise UserError(_in(file, errors))
-  base = main.load(given['config'])
-  for path, value in given.get('set', {}).items():
-    assign(base, path, value)
+  _tell(file, legal.wrong_fields(given))
+  errors: list[str] = []
+  collected = functools.partial(legal.collected, errors)
+  location = str(given['config'])
+  base = collected(main.load, location)
+  _tell(file, errors)
+  # The values are data of plain Python.
+  fixed = {p: space_lib.plain(v) for p, v in given.get('set', {}).items()}
+  for path, value in fixed.items():
+    collected(assign, base, path, value)
+  _tell(file, [f'set: {error}' for error in errors])
   main.override(base, overrides)
-  metrics, directions = _tuple(given['metric']), _tuple(given['direction'])
+  base = collected(settings.complete, base)
+  _tell(file, errors)
+  metrics = legal.several(given['metric'])
   space = dict(given['space'])
-  errors = _wrong_metrics(metrics, directions) + _wrong_space(space, base)
-  if not base.data.eval_split and set(metrics) - set(COSTS):
-    errors.append(
-      "data.eval_split is '', so there are no metrics of validation to choose "
-      'by; name a split'
-    )
-  seed, repeats = given.get('seed', 0), given.get('repeats', 1)
-  errors += [
-    f'{name}={value!r} is not legal: a whole number from {low}'
-    for name, value, low in (('seed', seed, 0), ('repeats', repeats, 1))
-    if not isinstance(value, int) or value < low
-  ]
-  if errors:
-    raise UserError(_in(file, errors))
-  sampler = search.named(
-    'sampler', given.get('sampler', 'tpe'), search.SAMPLERS
+  errors += legal.wrong_base(base, metrics)
+  errors += legal.wrong_space(space, base)
+  sampler = collected(
+    search.named, 'sampler', given.get('sampler', 'tpe'), search.SAMPLERS
   )
-  pruner = search.named('pruner', given.get('pruner', 'none'), search.PRUNERS)
-  search.check_sampler(sampler, space, len(metrics))
-  sweep = Sweep(
+  pruner = collected(
+    search.named, 'pruner', given.get('pruner', 'none'), search.PRUNERS
+  )
+  _tell(file, errors)
+  errors += search.wrong_sampler(sampler, space, len(metrics))
+  errors += legal.wrong_pruner(pruner, metrics, space, base.train)
+  _tell(file, errors)
+  trials = collected(legal.trials, given.get('trials'), sampler, space)
+  _tell(file, errors)
+  paths = [*fixed, *(path for path, _ in overrides)]
+  return Sweep(
     file=str(file),
-    location=given['config'],
+    location=location,
     base=base,
-    overrides={**given.get('set', {}), **_set_by(base, overrides)},
+    overrides={path: _at(base, path) for path in paths},
     metrics=metrics,
-    directions=directions,
+    directions=legal.several(given['direction']),
     space=space,
-    trials=_trials(given.get('trials'), sampler, space),
+    trials=trials,
     sampler=sampler,
     pruner=pruner,
-    seed=seed,
-    repeats=repeats,
+    seed=given.get('seed', 0),
+    repeats=given.get('repeats', 1),
   )
-  _check_pruner(sweep)
-  return sweep
 
 
 def check(
@@ -201,8 +180,9 @@ def check(
   """Tries the ends of every range, few whole numbers and all choices, alone.
 
   Everything is built as a run would build it, shapes included, but nothing is
-  computed. Two values that are legal each may still be refused together; such a
-  trial fails, and says why.
+  computed. A field that depends on others is tried with all values that these
+  may then have. Otherwise, two values that are legal each may still be refused
+  together; such a trial fails, and says why.
 
   Args:
     sweep: what `load` gives.
@@ -211,176 +191,71 @@ def check(
   Raises:
     UserError: naming every value that the config or its experiment refuses.
   """
-  build = build_of(sweep.base.experiment)
-  loop.check(sweep.config({}), build)
-  errors = []
+  try:
+    _try(sweep.config({}), build_of)
+  except UserError as error:
+    _tell(sweep.file, [f'without the space: {error}'])
+  errors, refused = [], []
   for path, dimension in sweep.space.items():
     for value in dimension.tried():
-      chosen = _needed(sweep.space, path) | {path: value}
-      try:
-        loop.check(sweep.config(chosen), build)
-      except UserError as error:
-        errors.append(f'{path}={value!r}: {error}')
+      for others in space_lib.needed(sweep.space, path):
+        if any(item in refused for item in others.items()):
+          continue  # That was told.
+        try:
+          _try(sweep.config(others | {path: value}), build_of)
+        except (UserError, TypeError) as error:
+          errors.append(_refusal(sweep, path, value, others, error))
+          refused.append((path, value))
   if errors:
-    raise UserError(_in(sweep.file, errors))
+    _tell(sweep.file, dict.fromkeys(errors))
 
 
-def _needed(space: Mapping[str, Any], path: str) -> dict[str, Any]:
-  """Values of other fields with which the field `path` is set at all."""
-  condition = space[path].condition
-  if condition is None:
-    return {}
-  other, values = condition
-  return _needed(space, other) | {other: values[0]}
+def _try(
+  config: ml_collections.ConfigDict,
+  build_of: Callable[[str], Callable[[Any], Any]],
+) -> None:
+  loop.check(config, build_of(config.experiment))
+
+
+def _refusal(
+  sweep: Sweep,
+  path: str,
+  value: Any,
+  others: Mapping[str, Any],
+  error: Exception,
+) -> str:
+  """A value that the config refuses, in words."""
+  told, typed = str(error), isinstance(error, TypeError)
+  if typed:
+    told = f'{type(error).__name__}: {told}'
+  where = ', '.join(f'{p}={v!r}' for p, v in others.items())
+  out = f'{path}={value!r}' + (f' with {where}' if where else '') + f': {told}'
+  whole = typed or type(_at(sweep.base, path)) is int
+  if whole and isinstance(value, float):
+    out += f'; for whole numbers, integers(...) instead of {sweep.space[path]}'
+  return out
 
 
 def _read(file: Path | str) -> dict[str, Any]:
-  path = Path(file)
-  if not path.is_file():
-    near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
-    raise UserError(
-      f'--sweep={file}: no such file'
-      + (f'; there are {", ".join(near)}' if near else '')
-    )
-  spec = importlib.util.spec_from_file_location(path.stem, path)
-  module = importlib.util.module_from_spec(spec)
-  vars(module).update(space_lib.NAMES)
-  spec.loader.exec_module(module)
-  get_sweep = getattr(module, 'get_sweep', None)
-  if get_sweep is None:
-    raise UserError(f'--sweep={file}: it has no function get_sweep')
-  given = get_sweep()
+  get_sweep = user_file.function(
+    file, 'get_sweep', flag='sweep', names=space_lib.NAMES
+  )
+  with user_file.mistakes_told(file, 'sweep'):
+    given = get_sweep()
   if not isinstance(given, dict):
     raise UserError(f'--sweep={file}: get_sweep() gives no dict: {given!r}')
   return given
 
 
-def _in(file: Path | str, errors: Sequence[str]) -> str:
-  return f'{file}:\n  ' + '\n  '.join(errors)
+def _tell(file: Path | str, errors: Iterable[str]) -> None:
+  """Raises what was found, if anything was."""
+  errors = list(errors)
+  if errors:
+    raise UserError(f'{file}:\n  ' + '\n  '.join(errors))
 
 
-def _tuple(value: Any) -> tuple[Any, ...]:
-  return tuple(value) if isinstance(value, tuple | list) else (value,)
-
-
-def _wrong_metrics(metrics: Any, directions: Any) -> list[str]:
-  errors = []
-  for name in metrics:
-    if name not in COSTS and not str(name).startswith('val/'):
-      errors.append(
-        f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
-        f'one of {", ".join(COSTS)}; tests are for the run that was chosen'
-      )
-  errors += [
-    f'direction={direction!r} is not legal: one of {", ".join(DIRECTIONS)}'
-    for direction in directions
-    if direction not in DIRECTIONS
-  ]
-  if len(metrics) != len(directions):
-    errors.append(
-      f'there are {len(metrics)} metrics and {len(directions)} directions; '
-      'give one direction for each metric'
-    )
-  return errors
-
-
-def _wrong_space(
-  space: Mapping[str, Any], base: ml_collections.ConfigDict
-) -> list[str]:
-  errors = [] if space else ['space is empty; name at least one config field']
-  before: list[str] = []
-  for path, dimension in space.items():
-    if not isinstance(dimension, space_lib.Dimension):
-      errors.append(
-        f'{path}: {dimension!r} is no range; use one of '
-        f'{", ".join(space_lib.NAMES)}'
-      )
-      continue
-    if dimension.condition is not None:
-      errors += _wrong_condition(path, *dimension.condition, before, space)
-    before.append(path)
-    if path == 'seed' or path.startswith('train.blind_baseline'):
-      errors.append(f'{path} is set by the sweep itself; use repeats=3')
-      continue
-    # Sections that a choice of dicts brings may have fields of their own.
-    inside = [p for p in before[:-1] if path.startswith(f'{p}.')]
-    if inside:
-      continue
-    try:
-      main.find(base, path)
-    except UserError as error:
-      errors.append(str(error))
-  return errors
-
-
-def _wrong_condition(
-  path: str,
-  other: str,
-  values: Sequence[Any],
-  before: Sequence[str],
-  space: Mapping[str, Any],
-) -> list[str]:
-  if other not in before:
-    return [
-      f'{path}: when({other!r}, ...) names no field that stands before it in '
-      'the space'
-    ]
-  if not isinstance(space[other], space_lib.Choice):
-    return []
-  return [
-    f'{path}: when({other!r}, {value!r}) never holds; that field is tried with '
-    f'{", ".join(map(repr, space[other].values))}'
-    for value in values
-    if value not in space[other].values
-  ]
-
-
-def _trials(
-  given: Any, sampler: Mapping[str, Any], space: Mapping[str, Any]
-) -> int:
-  size = search.grid_size(space) if sampler['name'] == 'grid' else None
-  if given is None and size is not None:
-    return size
-  if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-    raise UserError(f'trials={given!r} is not legal: a whole number from 1')
-  if size is not None and given > size:
-    raise UserError(
-      f'trials={given}, but the grid has {size} points; leave trials out'
-    )
-  return given
-
-
-def _check_pruner(sweep: Sweep) -> None:
-  """Pruning needs evaluations during training, of one metric."""
-  train = sweep.base.train
-  if not sweep.prunes():
-    return
-  if len(sweep.metrics) > 1 or sweep.metrics[0] in COSTS:
-    raise UserError(
-      f'pruner={sweep.pruner["name"]!r} takes one metric, of validation; use '
-      "'none'"
-    )
-  if not 0 < train.eval_every < train.steps and (
-    'train.eval_every' not in sweep.space
-  ):
-    raise UserError(
-      f'pruner={sweep.pruner["name"]!r} needs evaluations during training: set '
-      f'train.eval_every (now {train.eval_every}) to a part of train.steps='
-      f"{train.steps}, for example with set={{'train.eval_every': "
-      f'{max(1, train.steps // 10)}}}'
-    )
-  search.pruner(sweep.pruner, steps=train.steps, every=train.eval_every)
-
-
-def _set_by(
-  base: ml_collections.ConfigDict, overrides: Sequence[tuple[str, str]]
-) -> dict[str, Any]:
-  """What flags set, as values."""
-  out = {}
-  for path, _ in overrides:
-    section, name, _ = main.find(base, path)
-    value = section[name]
-    out[path] = (
-      json.loads(value.to_json()) if hasattr(value, 'to_json') else value
-    )
-  return out
+def _at(config: Any, path: str) -> Any:
+  """The value of a field, as data; None if it isn't there."""
+  for name in path.split('.'):
+    config = config.get(name) if hasattr(config, 'get') else None
+  return config.to_dict() if hasattr(config, 'to_dict') else config

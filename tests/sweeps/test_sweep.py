@@ -64,7 +64,62 @@ def test_a_sweep_file_is_read(tmp_path):
         "'optimizer.b1': uniform(0, 1).when('train.dtype', 'float16')}"
       },
       "when('train.dtype', 'float16') never holds; that field is tried with "
-      "'float32', 'bfloat16'",
+      "choice('float32', 'bfloat16')",
+    ),
+    (
+      {
+        'space': "{'train.accumulate': integers(1, 2), "
+        "'optimizer.b1': uniform(0, 1).when('train.accumulate', 2, 3)}"
+      },
+      "when('train.accumulate', 3) never holds; that field is tried with "
+      'integers(1, 2)',
+    ),
+    (
+      {
+        'space': "{'train.dtype': choice('float32', 'bfloat16'), "
+        "'optimizer.b1': uniform(0, 1).when('train.dtype', 'float32')"
+        ".when('train.dtype', 'bfloat16')}"
+      },
+      'optimizer.b1: its conditions never hold together',
+    ),
+    (
+      {'space': "{'optimizer.lr': uniform(1, 0), 'train.steps': choice()}"},
+      'optimizer.lr: uniform(1.0, 0.0) is empty; give the lower end first\n'
+      '  train.steps: choice() has no values',
+    ),
+    ({'space': 'None'}, 'space=None is not legal: a dict, config field -> '),
+    ({'space': '[1]'}, 'space=[1] is not legal: a dict, config field -> '),
+    ({'set': 'None'}, 'set=None is not legal: a dict, config field -> value'),
+    (
+      {'space': "{('optimizer', 'lr'): uniform(0, 1)}"},
+      "space: ('optimizer', 'lr') is no config field; they are strings",
+    ),
+    (
+      {'set': "{'train': {'steps': 3}}"},
+      "set: train is a section; name its fields, such as 'train.steps'",
+    ),
+    ({'set': "{'model': 3}"}, 'set: model=3 is not legal: a dict'),
+    (
+      {'set': "{'train.steps': '90'}", 'pruner': "'median'"},
+      "train.steps='90' is not legal: a whole number, at least 1",
+    ),
+    (
+      {'set': "{'optimizer.rate': 3, 'train.stepz': 4}"},
+      'set: train.stepz is no config field',
+    ),
+    ({'metric': '()'}, 'metric=() names none'),
+    (
+      {'sampler': "dict(name=['tpe'])", 'pruner': "'halve'", 'seed': -1},
+      'seed=-1 is not legal',
+    ),
+    (
+      {'sampler': "dict(name=['tpe'])", 'pruner': "'halve'"},
+      "sampler=['tpe'] is not there; there are grid, random, quasi_random, tpe",
+    ),
+    ({'pruner': "{'halve': 2}"}, "a name, or dict(name='hyperband', ...)"),
+    (
+      {'sampler': "dict(name='tpe', gamma=lambda n: 3)"},
+      'is not legal: options are numbers, strings and the like',
     ),
     ({'direction': "'up'"}, "direction='up' is not legal"),
     ({'metric': "('val/a', 'val/b')"}, '2 metrics and 1 directions'),
@@ -75,7 +130,11 @@ def test_a_sweep_file_is_read(tmp_path):
       {'sampler': "dict(name='tpe', startup=3)"},
       'startup is no option; did you mean n_startup_trials',
     ),
-    ({'sampler': "'grid'"}, 'a grid needs all values of 1e-05..0.1'),
+    (
+      {'sampler': "'grid'"},
+      'optimizer.lr: loguniform(1e-05, 0.1) has no end of values, and '
+      "sampler='grid' tries all",
+    ),
     (
       {'sampler': "'cmaes'", 'space': "{'train.dtype': choice('float32')}"},
       'takes numbers only, and train.dtype',
@@ -92,10 +151,101 @@ def test_a_sweep_file_is_read(tmp_path):
       },
       'takes one metric',
     ),
+    (
+      {'pruner': "dict(name='successive_halving', min_resource=9)"},
+      'min_resource=9 never prunes: it begins at step 9, and the last '
+      'evaluation before the end of train.steps=9 is that of step 8',
+    ),
+    (
+      {
+        'pruner': "dict(name='hyperband', min_resource=6)",
+        'set': "{'train.eval_every': 5}",
+      },
+      'min_resource=6 never prunes: it begins at step 6, and the last '
+      'evaluation before the end of train.steps=9 is that of step 5',
+    ),
+    (
+      {
+        'pruner': "dict(name='successive_halving', min_early_stopping_rate=2)",
+        'set': "{'train.eval_every': 2}",
+      },
+      'it begins at step 32,',
+    ),
+    (
+      {'pruner': "dict(name='hyperband', reduction_factor=1)"},
+      'reduction_factor=1 is not legal: a whole number from 2',
+    ),
+    (
+      {'pruner': "dict(name='hyperband', min_resource=3, max_resource=2)"},
+      'max_resource=2 is below min_resource=3',
+    ),
   ],
 )
 def test_mistakes_are_named(tmp_path, more, message):
-  assert message in _refused(tmp_path, **more)
+  told = _refused(tmp_path, **more)
+  assert message in told
+  assert told.startswith(f'{tmp_path}/some_sweep.py:\n  ')
+
+
+def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
+  lines = _refused(
+    tmp_path, direction="'up'", space='3', seed='True', trails=3
+  ).splitlines()
+  assert [line.split()[0] for line in lines[1:]] == [
+    'trails',
+    'space=3',
+    'seed=True',
+    "direction='up'",
+  ]
+  lines = _refused(
+    tmp_path,
+    space="{'optimizer.lr': loguniform('1e-4', None), "
+    "'train.steps': choice({1}), 'train.batch_size': integers(1, 8, 0.5)}",
+    sampler="'bayes'",
+  ).splitlines()
+  assert lines[1:] == [
+    "  optimizer.lr: loguniform('1e-4', None): '1e-4' is not legal: a number",
+    "  optimizer.lr: loguniform('1e-4', None): None is not legal: a number",
+    '  train.steps: choice({1}): {1} is not legal: plain data: None, bool, '
+    'number, string, tuple or dict of those',
+    '  train.batch_size: integers(1, 8, 0.5): 0.5 is not legal: a whole number',
+    f"  sampler='bayes' is not there; there are {', '.join(search.SAMPLERS)}",
+  ]
+
+
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('def get_sweep(:', 'line 1: SyntaxError: invalid syntax'),
+    ('\nprint(choise)', "line 2: NameError: name 'choise' is not defined"),
+    (
+      'def get_sweep():\n  return loguniform(1, 2, 3)',
+      'line 2: TypeError: loguniform() takes 2 positional arguments but 3',
+    ),
+    ('def get_sweep(argument): pass', 'TypeError: get_sweep() missing 1'),
+    ('get_sweep = None', 'it has no function get_sweep'),
+    ('def get_sweep():\n  return []', 'get_sweep() gives no dict: []'),
+  ],
+)
+def test_an_error_in_the_file_is_told_with_its_line(tmp_path, text, message):
+  file = tmp_path / 'some_sweep.py'
+  file.write_text(text)
+  with pytest.raises(UserError) as caught:
+    sweep.load(file)
+  assert str(caught.value).startswith(f'--sweep={file}')
+  assert message in str(caught.value)
+
+
+def test_the_config_may_be_a_path(tmp_path):
+  file = trivial.write(tmp_path)
+  text = file.read_text()
+  config = tmp_path / 'config.py'
+  path = f'__import__("pathlib").Path({str(config)!r})'
+  file.write_text(text.replace(repr(str(config)), path))
+  assert sweep.load(file).location == str(config)
+  file.write_text(text.replace(repr(str(config)), 'None'))
+  with pytest.raises(UserError, match='config=None is not legal: a config fil'):
+    sweep.load(file)
 
 
 def test_values_that_the_config_refuses_are_all_named(tmp_path):
@@ -106,7 +256,7 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
       "'train.dtype': choice('float32', 'float8'), "
       "'model.width': choice(16, 17), "
       "'model.height': integers(2, 7, 2), "
-      "'model.depth': integers(2, 500)}",
+      "'model.depth': integers(2, 500), 'model.part': choice('a', None)}",
     )
   )
 
@@ -129,8 +279,91 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
     "train.dtype='float8'",
     'model.width=17',
     'model.height=4',
+    "model.part='a'",
   ]
-  assert 'width 17 is odd' in lines[-2]
+  assert 'width 17 is odd' in lines[2]
+  assert lines[-1].endswith("'a' is not legal: a dict, or None")
+
+
+def _checked(loaded, build):
+  import toy
+
+  def refuses(config):
+    build(config)
+    return toy.build(config)
+
+  with pytest.raises(UserError) as caught:
+    sweep.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
+  return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+def test_a_range_of_numbers_is_no_range_of_whole_numbers(tmp_path):
+  def build(config):
+    [None] * config.model.width
+    config.model.height % 1  # Legal for any number.
+
+  loaded = sweep.load(
+    trivial.write(
+      tmp_path,
+      set="{'model.height': 3.0}",
+      space="{'train.batch_size': uniform(8, 64), "
+      "'model.width': loguniform(16, 256), 'model.height': uniform(2, 5), "
+      "'optimizer.lr': uniform(0, 1)}",
+    )
+  )
+  lines = _checked(loaded, build)
+  names = [line.partition('=')[0] for line in lines]
+  assert names == ['train.batch_size'] * 2 + ['model.width'] * 2
+  assert lines[0] == (
+    'train.batch_size=8.0: train.batch_size=8.0 is not legal: a whole number, '
+    'at least 1; for whole numbers, integers(...) instead of uniform(8.0, 64.0)'
+  )
+  assert lines[2].startswith('model.width=16.0: TypeError: ')
+  assert lines[2].endswith('integers(...) instead of loguniform(16.0, 256.0)')
+
+
+def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
+  def build(config):
+    if config.model.part.get('size') == 3 and config.model.part.name == 'c':
+      raise ValueError('no such size')
+    if config.model.part.name == 'd':
+      raise ValueError('no such part')
+
+  loaded = sweep.load(
+    trivial.write(
+      tmp_path,
+      space="{'train.dtype': choice('float32', 'bfloat16'), "
+      "'model.part.name': choice('b', 'c', 'd'), "
+      "'model.part.size': integers(2, 4).when('model.part.name', 'b', 'c', 'd')"
+      ".when('train.dtype', 'bfloat16')}",
+    )
+  )
+  assert _checked(loaded, build) == [
+    "model.part.name='d': no such part",
+    "model.part.size=3 with model.part.name='c', train.dtype='bfloat16': "
+    'no such size',
+  ]
+  sized = loaded.space['model.part.size']
+  assert sized.applies({'model.part.name': 'b', 'train.dtype': 'bfloat16'})
+  assert not sized.applies({'model.part.name': 'b', 'train.dtype': 'float32'})
+
+
+def test_an_experiment_is_checked_with_its_own_build(tmp_path):
+  import toy
+
+  def build(config):
+    if config.model.width == 17:
+      raise ValueError('odd')
+    return toy.build(config)
+
+  loaded = sweep.load(
+    trivial.write(
+      tmp_path,
+      space="{'experiment': choice('contrastive', 'vqa'), "
+      "'model.width': choice(16, 17).when('experiment', 'vqa')}",
+    )
+  )
+  sweep.check(loaded, {'contrastive': build, 'vqa': toy.build}.get)
 
 
 def test_a_chosen_section_may_have_a_field_of_its_own(tmp_path):
@@ -150,14 +383,6 @@ def test_a_chosen_section_may_have_a_field_of_its_own(tmp_path):
   assert config.model.part.to_dict() == {'name': 'b', 'size': 5}
   other = optuna.trial.FixedTrial({'model.part': '{"name": "a"}'})
   assert list(space.sample(loaded.space, other)) == ['model.part']
-
-
-def test_choices_of_any_kind_come_back():
-  values = (None, True, 1, 0.5, 'a', ('a/', 'b/'), {'name': 'gated'})
-  dimension = space.choice(*values)
-  assert [dimension.value(label) for label in dimension.grid()] == list(values)
-  with pytest.raises(UserError, match='"a" is there twice'):
-    space.choice('a', 'b', 'a')
 
 
 def test_a_grid_is_walked_once(tmp_path):
