@@ -1,6 +1,6 @@
 """What a sweep found: its best trials, and their configs as files."""
 
-import json
+import functools
 import os
 import pprint
 import shlex
@@ -12,16 +12,11 @@ import ml_collections
 import optuna
 
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import settings
+from mmjax.train import progress, settings
 
 FILE = 'best_config.py'
 _TEXT = '''\
-"""{title}.
-
-  {command}
-
-Differs from {location} in:
-{changes}
+"""{told}
 """
 
 import ml_collections
@@ -49,36 +44,71 @@ def trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
 def config_of(
   study: optuna.Study, trial: optuna.trial.FrozenTrial
 ) -> ml_collections.ConfigDict:
-  """The config that a trial ran, as its sweep's file would be started."""
+  """The config that a trial ran; with repeats, that of the first run."""
   base = study.user_attrs['sweep']['config']
   config = ml_collections.ConfigDict(settings.tuples(base))
   for path, value in trial.user_attrs['values'].items():
     sweep_lib.assign(config, path, settings.tuples(value))
+  config.train.blind_baseline = False  # As `Sweep.config` has it.
   return config
 
 
 def changes(
   study: optuna.Study, trial: optuna.trial.FrozenTrial
-) -> list[tuple[str, Any, Any]]:
-  """(path, value in the sweep's config, value in the trial) of its fields."""
-  base = study.user_attrs['sweep']['config']
-  values = trial.user_attrs['values']
-  return [(path, _at(base, path), value) for path, value in values.items()]
+) -> list[tuple[str, Any, Any, bool]]:
+  """All that a trial's config has otherwise than the config's own file.
+
+  Returns:
+    (path, value in the file, value in the trial, whether the search chose it),
+    what it chose first; None where there is no such field.
+  """
+  old = _leaves(_own(study))
+  new = _leaves(config_of(study, trial).to_dict())
+  chosen = [f'{path}.' for path in trial.user_attrs['values']]
+  found = [
+    (path, old.get(path), new.get(path), f'{path}.'.startswith(tuple(chosen)))
+    for path in {**old, **new}
+    if old.get(path) != new.get(path)
+  ]
+  return sorted(found, key=lambda change: not change[-1])
+
+
+def cost(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> str:
+  """What training a trial's config anew takes, as the trial measured it."""
+  steps, repeats = (
+    trial.user_attrs['steps'],
+    study.user_attrs['sweep']['repeats'],
+  )
+  took = progress.duration(trial.user_attrs['seconds'])
+  return (
+    f'{steps // repeats:,} steps, and '
+    + (f'{took} for {repeats} runs' if repeats > 1 else took)
+    + ' of training on the devices of the sweep'
+  )
+
+
+def file_of(
+  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
+) -> Path:
+  """Where the config of one of the best trials is written."""
+  several = len(study.directions) > 1
+  return Path(workdir) / (f'pareto_{trial.number}.py' if several else FILE)
 
 
 def command(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: str
+  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
 ) -> str:
-  """The one line that trains the trial's config anew."""
-  name = study.user_attrs['sweep']['config']['experiment']
-  parts = [
-    f'python -m experiments.{name}',
-    f'--config={shlex.quote(study.user_attrs["location"])}',
-  ]
-  values = study.user_attrs['overrides'] | trial.user_attrs['values']
-  for path, value in values.items():
-    parts.append(shlex.quote(f'--config.{path}={_as_flag(value)}'))
-  return ' '.join([*parts, f'--workdir={shlex.quote(workdir)}'])
+  """The one line that trains the trial's config anew, of what `write` wrote.
+
+  Args:
+    study: the sweep's.
+    trial: one of the best.
+    workdir: the sweep's folder.
+  """
+  file = shlex.quote(str(file_of(study, trial, workdir)))
+  run = shlex.quote(f'runs/{study.study_name}_trial_{trial.number}')
+  name = config_of(study, trial).experiment
+  return f'python -m experiments.{name} --config={file} --workdir={run}'
 
 
 def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
@@ -89,52 +119,75 @@ def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
     each trial on the front, and those of others are removed.
   """
   workdir, files = Path(workdir), []
+  workdir.mkdir(parents=True, exist_ok=True)
   found = trials(study)
-  several = len(study.directions) > 1
   for trial in found:
-    path = workdir / (f'pareto_{trial.number}.py' if several else FILE)
+    path = file_of(study, trial, workdir)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(text(study, trial, path))
+    part.write_text(text(study, trial, workdir))
     os.replace(part, path)
     files.append(path)
-  if several and found:
+  if len(study.directions) > 1 and found:
     for path in set(workdir.glob('pareto_*.py')) - set(files):
       path.unlink(missing_ok=True)
   return files
 
 
 def text(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial, path: Path
+  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
 ) -> str:
-  """A config file's text."""
+  """A config file's text; see `write`."""
   metrics = study.user_attrs['sweep']['metric']
   numbers = ', '.join(
     f'{name} {value:.5g}'
     for name, value in zip(metrics, trial.values, strict=True)
   )
-  name = study.user_attrs['sweep']['config']['experiment']
+  lines = [
+    f'Trial {trial.number} of {study.user_attrs["file"]}: {numbers}.',
+    f'\n  {command(study, trial, workdir)}\n',
+    f'It takes {cost(study, trial)}.',
+  ]
+  found = changes(study, trial)
+  if any(path == 'train.blind_baseline' for path, *_ in found):
+    lines.append(
+      'The twin that sees no image is not trained, as in the trials;\n'
+      '--config.train.blind_baseline=true trains it too.'
+    )
+  location = study.user_attrs['location']
+  for which, title in (
+    (True, 'chosen by the search'),
+    (False, 'the same in all trials'),
+  ):
+    some = [change[:3] for change in found if change[-1] is which]
+    if some:
+      lines.append(f'\nOtherwise than in {location}, {title}:')
+      lines += [f'  {path}: {old!r} -> {new!r}' for path, old, new in some]
   data = pprint.pformat(config_of(study, trial).to_dict(), width=72)
+  # What a value has in it must not end the docstring.
+  told = '\n'.join(lines).replace('\\', r'\\').replace('"""', r'\"\"\"')
   return _TEXT.format(
-    title=f'Trial {trial.number} of {study.user_attrs["file"]}: {numbers}',
-    command=f'python -m experiments.{name} --config={path} --workdir=DIR',
-    location=study.user_attrs['location'],
-    changes='\n'.join(
-      f'  {p}: {old!r} -> {new!r}' for p, old, new in changes(study, trial)
-    ),
-    data='\n'.join('    ' + line for line in data.splitlines()),
+    told=told, data='\n'.join('    ' + line for line in data.splitlines())
   )
 
 
-def _at(tree: Mapping[str, Any], path: str) -> Any:
-  for name in path.split('.'):
-    tree = tree.get(name) if hasattr(tree, 'get') else None
-  return tree
+def _own(study: optuna.Study) -> dict[str, Any]:
+  """The config as its own file has it, without `set` and flags."""
+  config = settings.tuples(study.user_attrs['sweep']['config'])
+  overrides = study.user_attrs['overrides']
+  for path, (old, _) in overrides.items():
+    if any(path.startswith(f'{other}.') for other in overrides):
+      continue  # The section is as the file has it.
+    *parents, name = path.split('.')
+    functools.reduce(dict.__getitem__, parents, config)[name] = old
+  return settings.tuples(config)
 
 
-def _as_flag(value: Any) -> str:
-  """A value as `--config.a.b=VALUE` is read."""
-  if isinstance(value, str):
-    return value
-  if isinstance(value, dict | list):
-    return repr(settings.tuples(json.loads(json.dumps(value))))
-  return repr(value)
+def _leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Path -> value of all that is no section."""
+  out = {}
+  for name, value in tree.items():
+    if isinstance(value, Mapping):
+      out |= _leaves(value, f'{prefix}{name}.')
+    else:
+      out[prefix + name] = value
+  return out

@@ -41,7 +41,7 @@ pre {{ background: #f4f4f4; padding: 0.8rem; white-space: pre-wrap;
 
 
 def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
-  """Writes the report.
+  """Writes the report, and the best configs, as `best.write` does.
 
   Args:
     study: the sweep's.
@@ -51,7 +51,9 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
   Raises:
     UserError: if the study is no sweep's, or has no complete trial yet.
   """
-  Path(output).write_text(render(study, workdir), encoding='utf-8')
+  text = render(study, workdir)
+  best.write(study, workdir)  # What the report's commands name.
+  Path(output).write_text(text, encoding='utf-8')
 
 
 def render(study: optuna.Study, workdir: Path | str) -> str:
@@ -100,15 +102,37 @@ def _question(study: optuna.Study) -> Iterator[str]:
   trials = study.get_trials(deepcopy=False)
   seconds = sum(trial.user_attrs.get('seconds', 0.0) for trial in trials)
   steps = sum(trial.user_attrs.get('steps', 0) for trial in trials)
-  whole = sweep['config']['train']['steps'] * sweep['repeats']
-  ended = sum(t.state in (State.COMPLETE, State.PRUNED) for t in trials)
-  saved = 1 - steps / max(1, whole * ended)
+  saved = ''
+  if sweep['pruner']['name'] != 'none':
+    left_out = sum(map(_left_out(study), trials))
+    share = left_out / max(1, steps + left_out)
+    saved = f'; pruning saved {share:.0%} of the steps'
   yield (
     f'<p>All trials together trained {steps:,} steps in '
-    f'{progress.duration(seconds)}'
-    + (f'; pruning saved {saved:.0%} of the steps' if saved > 0 else '')
-    + '.</p>'
+    f'{progress.duration(seconds)}{saved}.</p>'
   )
+
+
+def _left_out(
+  study: optuna.Study,
+) -> Callable[[optuna.trial.FrozenTrial], int]:
+  """Trial -> steps of its own that a pruner spared it.
+
+  Trials that diverged count as pruned too, but no pruner decided that.
+  """
+  sweep = study.user_attrs['sweep']
+
+  def count(trial: optuna.trial.FrozenTrial) -> int:
+    facts = trial.user_attrs
+    decided = facts.get('asked', {}).get('pruned', False)
+    if trial.state != State.PRUNED or not decided:
+      return 0
+    steps = facts['values'].get(
+      'train.steps', sweep['config']['train']['steps']
+    )
+    return steps * sweep['repeats'] - facts['steps']
+
+  return count
 
 
 def _answers(
@@ -129,24 +153,13 @@ def _answers(
     yield f'<h2>{title}: trial {trial.number}</h2>'
     yield f'<p>{_escaped(table.line(study, trial))}</p>'
     rows = [
-      (path, repr(old), repr(new), '' if old == new else 'changed')
-      for path, old, new in best.changes(study, trial)
+      (path, repr(old), repr(new), 'the search' if searched else 'all trials')
+      for path, old, new, searched in best.changes(study, trial)
     ]
-    yield _table(('field', 'in the config', 'in this trial', ''), rows)
-    target = f'runs/{study.study_name}_best'
-    command = best.command(study, trial, target)
-    steps = trial.user_attrs['steps']
-    took = progress.duration(trial.user_attrs['seconds'])
-    repeats = study.user_attrs['sweep']['repeats']
-    yield (
-      f'<p>To train it anew: {steps // repeats:,} steps, and '
-      + (f'{took} for {repeats} runs' if repeats > 1 else took)
-      + ' of training on the devices of the sweep.</p>'
-    )
-    yield f'<pre>{_escaped(command)}</pre>'
-    several = len(study.directions) > 1
-    file = f'pareto_{trial.number}.py' if several else best.FILE
-    yield f'<p>Its config is also in {_escaped(str(Path(workdir) / file))}.</p>'
+    location = study.user_attrs['location']
+    yield _table(('field', f'in {location}', 'in this trial', 'set by'), rows)
+    yield f'<p>To train it anew: {best.cost(study, trial)}.</p>'
+    yield f'<pre>{_escaped(best.command(study, trial, workdir))}</pre>'
 
 
 def _figures(study: optuna.Study) -> Iterator[str]:

@@ -35,7 +35,8 @@ class Sweep:
     file: where it was written.
     location: of its config: FILE.py, or FILE.py:ARGUMENT.
     base: the completed config that trials vary.
-    overrides: path -> value that all trials have.
+    overrides: path -> (value in the config's own file, value in all trials) of
+      what `set` and flags set; None where the file has none.
     metrics: names in a run's results, or of `COSTS`.
     directions: 'maximize' or 'minimize' for each.
     space: path -> what its field is tried with.
@@ -49,7 +50,7 @@ class Sweep:
   file: str
   location: str
   base: ml_collections.ConfigDict
-  overrides: Mapping[str, Any]
+  overrides: Mapping[str, tuple[Any, Any]]
   metrics: tuple[str, ...]
   directions: tuple[str, ...]
   space: Mapping[str, space_lib.Dimension]
@@ -135,6 +136,7 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   _tell(file, errors)
   # The values are data of plain Python.
   fixed = {p: space_lib.plain(v) for p, v in given.get('set', {}).items()}
+  own = copy.deepcopy(base)
   for path, value in fixed.items():
     collected(assign, base, path, value)
   _tell(file, [f'set: {error}' for error in errors])
@@ -162,7 +164,7 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
     file=str(file),
     location=location,
     base=base,
-    overrides={path: _at(base, path) for path in paths},
+    overrides={path: (_at(own, path), _at(base, path)) for path in paths},
     metrics=metrics,
     directions=legal.several(given['direction']),
     space=space,

@@ -30,7 +30,10 @@ def test_a_sweep_file_is_read(tmp_path):
     [('train.steps', '5')],
   )
   assert loaded.base.train.steps == 5
-  assert loaded.overrides == {'optimizer.b1': 0.5, 'train.steps': 5}
+  assert loaded.overrides == {
+    'optimizer.b1': (None, 0.5),
+    'train.steps': (9, 5),
+  }
   config = loaded.config({'model.part.name': 'b', 'model.part.size': 4}, 2)
   assert config.model.part.to_dict() == {'name': 'b', 'size': 4}
   assert (config.seed, config.optimizer.b1) == (2, 0.5)

@@ -1,7 +1,6 @@
 """Workers share a study, take up what others left, and count nothing twice."""
 
 import json
-import math
 import random
 import time
 
@@ -10,7 +9,7 @@ import pytest
 import trivial
 
 from mmjax.sweeps import best, claims, storage, worker
-from mmjax.train import main, settings
+from mmjax.train import settings
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
 
@@ -34,23 +33,6 @@ def test_trials_are_run_in_folders_of_their_own(tmp_path):
     assert trial.user_attrs['steps'] == 9
     assert trial.user_attrs['seconds'] == 4.5
     assert trial.user_attrs['taken'] == 0
-
-
-def test_the_best_config_is_a_file_and_a_command(tmp_path):
-  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
-  (chosen,) = best.trials(study.whole)
-  lr = min(
-    (trial.params['optimizer.lr'] for trial in study.trials()),
-    key=lambda lr: abs(math.log10(lr) + 3),
-  )
-  written = main.load(str(tmp_path / 'lr/best_config.py'))
-  assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
-  settings.validate(written)
-  command = best.command(study.whole, chosen, 'runs/best')
-  by_flags = main.load(str(tmp_path / 'config.py'))
-  words = [word for word in command.split() if '--config.' in word]
-  main.override(by_flags, main.split_overrides(words)[1])
-  assert by_flags == written
 
 
 def test_the_best_config_is_written_if_a_worker_died_before_that(tmp_path):
