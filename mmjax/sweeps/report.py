@@ -2,6 +2,7 @@
 
 import html
 import statistics
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from mmjax.train import progress
 from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
+_FRONT = {'name': 'Best Trial'}  # Optuna's name of these points.
 _PAGE = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -30,6 +32,9 @@ tr.best {{ font-weight: bold; background: #eef6ee; }}
 pre {{ background: #f4f4f4; padding: 0.8rem; white-space: pre-wrap;
   overflow-wrap: anywhere; }}
 .wide {{ overflow-x: auto; }}
+.wide td {{ white-space: nowrap; }}
+.wide td:last-child {{ white-space: normal; text-align: left;
+  min-width: 16rem; }}
 </style>
 <script>{plotly}</script>
 </head>
@@ -148,18 +153,20 @@ def _answers(
       f'in {_escaped(study.user_attrs["sweep"]["metric"][0])}: differences '
       'between points that are not larger say nothing.</p>'
     )
+  location, shared = study.user_attrs['location'], []
   for trial in found:
     title = 'Best' if len(study.directions) == 1 else 'On the Pareto front'
     yield f'<h2>{title}: trial {trial.number}</h2>'
     yield f'<p>{_escaped(table.line(study, trial))}</p>'
-    rows = [
-      (path, repr(old), repr(new), 'the search' if searched else 'all trials')
-      for path, old, new, searched in best.changes(study, trial)
-    ]
-    location = study.user_attrs['location']
-    yield _table(('field', f'in {location}', 'in this trial', 'set by'), rows)
+    rows = []
+    for path, old, new, searched in best.changes(study, trial):
+      (rows if searched else shared).append((path, repr(old), repr(new)))
+    yield _table(('field', f'in {location}', 'in this trial'), rows)
     yield f'<p>To train it anew: {best.cost(study, trial)}.</p>'
     yield f'<pre>{_escaped(best.command(study, trial, workdir))}</pre>'
+  yield '<h2>What all trials have besides</h2>'
+  header = ('field', f'in {location}', 'in all trials')
+  yield _table(header, list(dict.fromkeys(shared)))
 
 
 def _figures(study: optuna.Study) -> Iterator[str]:
@@ -170,7 +177,9 @@ def _figures(study: optuna.Study) -> Iterator[str]:
   complete = study.get_trials(deepcopy=False, states=(State.COMPLETE,))
   if len(metrics) > 1:
     yield '<h2>Pareto front</h2>'
-    yield _html(plots.plot_pareto_front(study, target_names=metrics))
+    front = plots.plot_pareto_front(study, target_names=metrics)
+    marks = {'symbol': 'diamond', 'size': 11}
+    yield _html(front.update_traces(marker=marks, selector=_FRONT))
   for i, name in enumerate(metrics):
     options: dict[str, Any] = {'target_name': name}
     if len(metrics) > 1:
@@ -190,10 +199,15 @@ def _figures(study: optuna.Study) -> Iterator[str]:
         up = study.directions[i] == optuna.study.StudyDirection.MAXIMIZE
         options['target'] = _value(i, -1 if up else 1)
       yield f'<h2>{title}: {_escaped(name)}</h2>'
-      yield _html(plot(study, **options))
+      with warnings.catch_warnings():
+        # That it wants small targets, which is seen to.
+        warnings.filterwarnings('ignore', 'PedAnova')
+        figure = plot(study, **options)
+      yield _html(figure)
   if len(metrics) == 1:
-    yield '<h2>During training</h2>'
-    yield _html(plots.plot_intermediate_values(study))
+    yield f'<h2>During training: {_escaped(metrics[0])}</h2>'
+    reported = plots.plot_intermediate_values(study)
+    yield _html(reported.update_layout(yaxis_title=metrics[0]))
 
 
 def _value(
@@ -204,29 +218,31 @@ def _value(
 
 def _trial_table(study: optuna.Study, chosen: set[int]) -> str:
   sweep = study.user_attrs['sweep']
+  repeats = sweep['repeats'] > 1
   header = (
     'trial',
     'state',
-    *sweep['space'],
     *sweep['metric'],
-    'noise',
+    *(['noise'] * repeats),
     'steps',
     'time',
+    *sweep['space'],
     'reason',
   )
   rows = []
   for trial in study.get_trials(deepcopy=False):
     values = trial.values or [None] * len(sweep['metric'])
     runs = trial.user_attrs.get('runs', [[]])[0]
+    noise = f'{statistics.stdev(runs):.2g}' if len(runs) > 1 else ''
     rows.append(
       (
         trial.number,
         trial.state.name.lower(),
-        *(table.number(trial.params.get(p, '')) for p in sweep['space']),
         *('' if v is None else f'{v:.4g}' for v in values),
-        f'{statistics.stdev(runs):.2g}' if len(runs) > 1 else '',
+        *([noise] * repeats),
         trial.user_attrs.get('steps', trial.last_step or 0),
         progress.duration(trial.user_attrs.get('seconds', 0.0)),
+        *(table.number(trial.params.get(p, '')) for p in sweep['space']),
         trial.user_attrs.get('reason', ''),
       )
     )
@@ -249,9 +265,14 @@ def _table(
 
 
 def _html(figure: Any) -> str:
-  return figure.to_html(
+  # The page has a title above it, and slices of many fields are wide.
+  figure.update_layout(title=None, margin_t=40)
+  # Colours begin at white.
+  figure.update_traces(marker_line_color='#444', selector={'mode': 'markers'})
+  drawn = figure.to_html(
     full_html=False, include_plotlyjs=False, config={'displaylogo': False}
   )
+  return f'<div class="wide">{drawn}</div>'
 
 
 def _escaped(text: str) -> str:

@@ -82,7 +82,16 @@ def test_what_the_sweep_set_is_no_part_of_the_configs_own_file(tmp_path):
     tmp_path, [(State.COMPLETE, 9, {})], set="{'train.batch_size': 16}"
   )
   text = report.render(whole, tmp_path / 'lr')
-  row = '<td>train.batch_size</td><td>8</td><td>16</td><td>all trials</td>'
-  assert row in text
-  row = '<td>optimizer.lr</td><td>0.001</td><td>1e-05</td><td>the search</td>'
-  assert row in text
+  row = '<td>train.batch_size</td><td>8</td><td>16</td></tr>'
+  assert row in text[text.index('What all trials have besides') :]
+  row = '<td>optimizer.lr</td><td>0.001</td><td>1e-05</td></tr>'
+  assert row in text[: text.index('What all trials have besides')]
+
+
+def test_noise_has_a_column_where_points_have_several_runs(tmp_path):
+  trials = [(State.COMPLETE, 18, {'runs': [[0.1, 0.2]]})]
+  text = report.render(_filled(tmp_path, trials, repeats=2), tmp_path / 'lr')
+  assert '<th>noise</th>' in text and '<td>0.071</td>' in text
+  (tmp_path / 'b').mkdir()
+  one = _filled(tmp_path / 'b', [(State.COMPLETE, 9, {})])
+  assert '<th>noise</th>' not in report.render(one, tmp_path / 'lr')
