@@ -24,6 +24,7 @@ from mmjax.train import (
   settings,
   startup,
   stopping,
+  useful,
   writers,
 )
 from mmjax.train import state as state_lib
@@ -106,10 +107,14 @@ def run(
     clock.lap('data')
     start = _start(config, made, checkpoints, batches, clock)
     run_folder.begin(config, {**experiment.files, **init_from.files(config)})
+    params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
+    needed = 0.0
+    if peak and start.batch is not None:  # Else nobody asks.
+      needed = useful.count(config, experiment, params, start.batch)
     meter = progress.Meter(
       config.train.batch_size,
-      flops=start.flops,
-      peak=flops.peak_of(mesh.devices.flat),
+      flops=needed,
+      peak=peak,
       total=run_folder.trained_seconds(begun),
     )
     writer = run_folder.open_writers(config, begun)
@@ -161,7 +166,6 @@ class _Start:
   state: state_lib.State
   update: Callable[..., Any] | None
   batch: Any
-  flops: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,15 +185,13 @@ def _start(config, made, checkpoints, batches, clock) -> _Start:
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(_make_state, made.plan, config, checkpoints)
     if begun == config.train.steps:
-      return _Start(begun, state.result(), None, None, 0.0)
+      return _Start(begun, state.result(), None, None)
     batch = _alone(_users, next, batches)
     clock.lap('data')
     progress.tell('compiling the training step')
-    traced = _users(made.trace, batch)
-    compiled = traced.lower().compile()
+    compiled = _users(made.trace, batch).lower().compile()
     clock.lap('compile')
-    cost = flops.count(traced.jaxpr)
-    start = _Start(begun, _alone(state.result), compiled, batch, cost)
+    start = _Start(begun, _alone(state.result), compiled, batch)
     clock.lap('init')
     return start
 

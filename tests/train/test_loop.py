@@ -126,6 +126,17 @@ def test_a_workdir_that_cannot_be_made_is_told(tmp_path):
     _run(tmp_path / 'file' / 'run')
 
 
+def test_utilisation_is_told_where_the_peak_is_known(tmp_path, monkeypatch):
+  monkeypatch.setattr('mmjax.train.flops.peak_of', lambda devices: 1e12)
+  _run(tmp_path / 'once', steps=2)
+  _run(tmp_path / 'parts', steps=2, accumulate=2)
+  for name in ('once', 'parts'):
+    line = _lines(tmp_path / name)[-1]
+    # Forward and backward of two layers, but for the images' gradient.
+    products = 2 * 8 * (2 * 16 * 16 + 3 * 16 * 8)
+    assert line['mfu'] == pytest.approx(products / line['step_time'] / 1e12)
+
+
 @pytest.mark.parametrize('url', ['gs://bucket/run', 's3://b', 'gs:/bucket/x'])
 def test_a_url_is_no_workdir(url):
   with pytest.raises(
