@@ -1,6 +1,7 @@
 """Workers share a study, take up what others left, and count nothing twice."""
 
 import json
+import math
 import random
 import time
 
