@@ -25,9 +25,8 @@ from mmjax.train.settings import UserError
 Train = Callable[[Any, Path, loop.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
-_LONGEST = (
-  2000  # Of what is stored of an error: compilers' may be of any length.
-)
+# Of what is stored of an error: compilers' may be of any length.
+_LONGEST = 2000
 _AGAIN = 'With --retry_failed, the same command tries again those that failed'
 
 
