@@ -129,7 +129,7 @@ class TrainBatches:
     examples = order.random_map(read.random_map)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))
-    ).batch(len(rows), batch_fn=_stack)
+    ).batch(len(rows), drop_remainder=True, batch_fn=_stack)
 
   def iterate(self, start_step: int = 0) -> BatchIterator:
     """Returns the rows of global batches from `start_step` on.

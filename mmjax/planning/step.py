@@ -123,9 +123,9 @@ def _small(config: Any) -> Any:
   """The config with a batch that is read quickly."""
   out = settings.complete(config)
   with out.unlocked():
-    out.train.batch_size = 2 * config.train.accumulate
-    out.data.num_threads, out.data.num_workers = 0, 0
     # It reads on this machine, whatever the step is compiled for.
+    out.train.batch_size = jax.device_count() * config.train.accumulate
+    out.data.num_threads, out.data.num_workers = 0, 0
     out.mesh.update(data=-1, fsdp=1, tensor=1, sequence=1)
   return out
 

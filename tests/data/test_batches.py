@@ -182,6 +182,12 @@ def test_empty_sources_are_refused():
     batches.TrainBatches(make_source(0), Prepare(), batch_size=1, seed=0)
 
 
+def test_batches_of_one():
+  found = take(8, batch_size=1)
+  index = np.concatenate([batch['index'] for batch in found])
+  np.testing.assert_array_equal(index, take(1)[0]['index'])
+
+
 def test_small_sources_fill_a_batch_with_several_epochs():
   stream = batches.TrainBatches(make_source(3), Prepare(), batch_size=7, seed=0)
   batch = next(stream.iterate())
