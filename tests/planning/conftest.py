@@ -1,4 +1,4 @@
-"""Lets tests say `import small_program`, and `import toy` of the trainer's."""
+"""Lets tests say `import small_program`, `import made_up`, and `import toy`."""
 
 import pathlib
 import sys

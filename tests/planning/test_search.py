@@ -5,8 +5,8 @@ import json
 import math
 from pathlib import Path
 
+import made_up
 import pytest
-import test_report
 
 from mmjax.planning import search, step
 from mmjax.train import settings
@@ -57,7 +57,7 @@ def tried(monkeypatch):
     if choice.per_chip > 8:
       return search.Tried(choice, None, 'does not fit: 20 of 16 GiB')
     made = dataclasses.replace(
-      test_report.REPORT,
+      made_up.REPORT,
       batch_size=choice.per_chip * 8,
       flops=2e12 * choice.mesh['fsdp'],
     )
@@ -108,7 +108,7 @@ def test_each_row_has_its_cost(tried):
 
 def test_without_peaks_it_says_what_it_ranks_by():
   choice = search.Choice(search.meshes(8)[0], None, 4)
-  made = dataclasses.replace(test_report.REPORT, limits=None)
+  made = dataclasses.replace(made_up.REPORT, limits=None)
   said = search.text([search.Tried(choice, made)], examples=1e9)
   assert 'Ranked by examples a FLOP' in said
   assert 'no estimate of times, hours and cost' in said
