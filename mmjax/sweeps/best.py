@@ -4,7 +4,6 @@ import functools
 import os
 import pprint
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +61,8 @@ def changes(
     (path, value in the file, value in the trial, whether the search chose it),
     what it chose first; None where there is no such field.
   """
-  old = _leaves(_own(study))
-  new = _leaves(config_of(study, trial).to_dict())
+  old = settings.leaves(_own(study))
+  new = settings.leaves(config_of(study, trial).to_dict())
   chosen = [f'{path}.' for path in trial.user_attrs['values']]
   found = [
     (path, old.get(path), new.get(path), f'{path}.'.startswith(tuple(chosen)))
@@ -75,10 +74,8 @@ def changes(
 
 def cost(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> str:
   """What training a trial's config anew takes, as the trial measured it."""
-  steps, repeats = (
-    trial.user_attrs['steps'],
-    study.user_attrs['sweep']['repeats'],
-  )
+  steps = trial.user_attrs['steps']
+  repeats = study.user_attrs['sweep']['repeats']
   took = progress.duration(trial.user_attrs['seconds'])
   return (
     f'{steps // repeats:,} steps, and '
@@ -180,14 +177,3 @@ def _own(study: optuna.Study) -> dict[str, Any]:
     *parents, name = path.split('.')
     functools.reduce(dict.__getitem__, parents, config)[name] = old
   return settings.tuples(config)
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Path -> value of all that is no section."""
-  out = {}
-  for name, value in tree.items():
-    if isinstance(value, Mapping):
-      out |= _leaves(value, f'{prefix}{name}.')
-    else:
-      out[prefix + name] = value
-  return out

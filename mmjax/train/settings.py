@@ -107,7 +107,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     old: `to_json` of the config the run began with.
     new: of the one it shall go on with.
   """
-  old, new = _flat(old), _flat(new)
+  old, new = leaves(old), leaves(new)
   out = []
   for path in sorted(old.keys() | new.keys()):
     section, _, name = path.partition('.')
@@ -219,11 +219,12 @@ def _together(config: Any) -> list[str]:
   return errors
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+def leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  """Path -> value of all in a config's data that is no section."""
   out = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):
-      out |= _flat(value, f'{prefix}{name}.')
+      out |= leaves(value, f'{prefix}{name}.')
     else:
       out[prefix + name] = value
   return out
