@@ -1,9 +1,11 @@
 """Strictness for all tests: shapes, no rank promotion; and quick compiling."""
 
+import functools
 import os
 import subprocess
 import sys
 
+import flax.linen as nn
 import jax
 import jaxtyping
 import numpy as np
@@ -43,6 +45,52 @@ def quick_compiling(request):
   jax.config.update('jax_disable_most_optimizations', False)
 
 
+_ARRAY = object()
+
+
+class _Settings(tuple):
+  """What is no array: equal if it is the same, since not all of it hashes."""
+
+  def __hash__(self):
+    return hash(tuple(map(id, self)))
+
+  def __eq__(self, other):
+    return tuple(map(id, self)) == tuple(map(id, other))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+def _run(method, tree, settings, arrays):
+  arrays = iter(arrays)
+  leaves = [next(arrays) if leaf is _ARRAY else leaf for leaf in settings]
+  args, kwargs = jax.tree.unflatten(tree, leaves)
+  return method(*args, **kwargs)
+
+
+def _compiled(method):
+  """A module's method as one program, once for all calls of the same kind."""
+
+  @functools.wraps(method)
+  def call(*args, **kwargs):
+    leaves, tree = jax.tree.flatten((args, kwargs))
+    is_array = lambda leaf: isinstance(leaf, jax.Array | np.ndarray)
+    arrays = [leaf for leaf in leaves if is_array(leaf)]
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays):
+      return method(*args, **kwargs)
+    settings = (_ARRAY if is_array(leaf) else leaf for leaf in leaves)
+    return _run(method, tree, _Settings(settings), arrays)
+
+  return call
+
+
+@pytest.fixture(scope='session', autouse=True)
+def compiled_modules():
+  """Modules run as users run them; op by op, each would be a program."""
+  with pytest.MonkeyPatch.context() as patch:
+    for name in ('init', 'apply'):
+      patch.setattr(nn.Module, name, _compiled(getattr(nn.Module, name)))
+    yield
+
+
 @pytest.fixture(scope='session')
 def draw():
   """Random variables for a module, all of them away from 0.
@@ -50,7 +98,6 @@ def draw():
   Drawn from shapes alone, so that no init has to be compiled. Takes what the
   module's `init` takes after the key.
   """
-  import flax.linen as nn
 
   def one(rng, path, shape):
     name = str(path[-1])
