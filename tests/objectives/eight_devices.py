@@ -66,6 +66,7 @@ def loss(objective, params, batch, axis_name=None):
   )
 
 
+@functools.cache
 def plain(kind):
   """The whole matrix of logits, on one device."""
   one = functools.partial(loss, objectives.Contrastive(kind))
