@@ -21,8 +21,9 @@ MALLOC := $(MALLOC):glibc.malloc.mmap_threshold=$(KEPT)
 MALLOC := $(MALLOC):glibc.malloc.trim_threshold=$(KEPT)
 
 # Tests run in as many processes as there are cores, at most 4; the tests of one
-# file stay together, since they share what they compile.
-PARALLEL := -n auto --maxprocesses 4 --dist loadscope
+# file stay together, since they share what they compile, in the order of
+# tests/conftest.py.
+PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .PHONY: quickstart test test-oracles test-tpu check format clean
 

@@ -27,6 +27,15 @@ jaxtyping.install_import_hook(
 )
 
 
+# Their tests start processes, and take longest.
+_FIRST = ('parallel', 'train', 'experiments', 'sweeps')
+
+
+def pytest_collection_modifyitems(items):
+  """What takes longest begins first, lest all else has ended before it."""
+  items.sort(key=lambda item: item.path.parent.name not in _FIRST)
+
+
 @pytest.fixture(autouse=True)
 def strict_ranks():
   with jax.numpy_rank_promotion('raise'):
