@@ -5,7 +5,7 @@ import json
 import pathlib
 
 # Name for people, number in results.json, what chance and a blind twin reach.
-_ROWS = (
+_KNOWN = (
   (
     'image to text R@1',
     'retrieval/image_to_text_r1',
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
   """Prints results next to chance and to a model that sees no image.
 
   Raises:
-    ValueError: if a folder holds no finished run.
+    ValueError: if a folder holds no finished run, after those that do.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax report',
@@ -52,22 +52,26 @@ def main(argv: list[str]) -> int:
   out.add_column('measured')
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
-  pictures = []
+  pictures, lacking = [], []
   for workdir in _runs(args.workdir):
-    results = _results(workdir)
-    rows = list(table_rows(results))
-    if not rows:
-      raise ValueError(f'{workdir}/results.json has no test results')
+    try:
+      rows = _rows(workdir)
+    except ValueError as error:
+      lacking.append(str(error))
+      continue
     for i, (split, name, *values) in enumerate(rows):
       cells = ['' if v is None else f'{v:.3f}' for v in values]
       out.add_row(workdir.name if i == 0 else '', split, name, *cells)
     out.add_section()
     pictures += sorted((workdir / 'samples').glob('test_*.png'))
-  console.Console(highlight=False).print(out)
+  if out.rows:
+    console.Console(highlight=False).print(out)
   if pictures:
     print('pictures:')
     for path in pictures:
       print(f'  {path}')
+  if lacking:
+    raise ValueError('\n'.join(lacking))
   return 0
 
 
@@ -76,7 +80,7 @@ def table_rows(results: dict[str, float]):
   found = [
     (name.removesuffix(row[1]), i, row)
     for name in results
-    for i, row in enumerate(_ROWS)
+    for i, row in enumerate(_KNOWN)
     if name.startswith('test/') and name.endswith(f'/{row[1]}')
   ]
   # 'test/' itself first, then splits by name.
@@ -101,11 +105,14 @@ def _runs(folders: list[str]) -> list[pathlib.Path]:
   return runs
 
 
-def _results(workdir: pathlib.Path) -> dict[str, float]:
+def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
   if not path.exists():
     raise ValueError(
       f'{path} is not there; the run has not been evaluated yet, or this is no '
       f"run's folder"
     )
-  return json.loads(path.read_text())
+  rows = list(table_rows(json.loads(path.read_text())))
+  if not rows:
+    raise ValueError(f'{path} has no test results')
+  return rows

@@ -41,3 +41,14 @@ def test_a_folder_of_runs_stands_for_them(runs, capsys):
 def test_a_folder_without_results_is_named(tmp_path, capsys):
   assert main.main(['report', str(tmp_path)]) == 1
   assert f'{tmp_path}/results.json is not there' in capsys.readouterr().err
+
+
+def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
+  none, unfit = runs / 'none', runs / 'unfit'
+  _finish(unfit, val__vqa__accuracy=0.5)
+  folders = [str(none), str(runs / 'a'), str(unfit)]
+  assert main.main(['report', *folders]) == 1
+  told = capsys.readouterr()
+  assert 'right answers' in told.out and 'a/samples' in told.out
+  assert f'{none}/results.json is not there' in told.err
+  assert f'{unfit}/results.json has no test results' in told.err
