@@ -67,8 +67,9 @@ class _Settings(tuple):
     return tuple(map(id, self)) == tuple(map(id, other))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _run(method, tree, settings, arrays):
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _run(method, rules, tree, settings, arrays):
+  del rules  # Of axes, which modules read; jit knows of meshes alone.
   arrays = iter(arrays)
   leaves = [next(arrays) if leaf is _ARRAY else leaf for leaf in settings]
   args, kwargs = jax.tree.unflatten(tree, leaves)
@@ -86,7 +87,8 @@ def _compiled(method):
     if any(isinstance(leaf, jax.core.Tracer) for leaf in arrays):
       return method(*args, **kwargs)
     settings = (_ARRAY if is_array(leaf) else leaf for leaf in leaves)
-    return _run(method, tree, _Settings(settings), arrays)
+    rules = tuple(map(tuple, nn.get_logical_axis_rules()))
+    return _run(method, rules, tree, _Settings(settings), arrays)
 
   return call
 
