@@ -98,5 +98,5 @@ def _parts(name: str) -> tuple[str, str]:
   known = kind in (*_TPUS, 'cpu') and (kind == 'cpu') == flat
   # libtpu divides by the sizes before it looks at them.
   if not known or min(map(int, match.group(2).split('x'))) < 1:
-    raise UserError(f'--topology={name!r} is none; {_LEGAL}')
+    raise UserError(f'--topology={name!r} is not legal; {_LEGAL}')
   return kind, match.group(2)
