@@ -48,9 +48,12 @@ test: $(VENV)/.installed-test
 test-oracles: $(VENV)/.installed-oracles
 	$(BIN)/python -m pytest $(PARALLEL) tests/oracles
 
-# No TPU is needed, and none is looked for.
+# No TPU is needed, and none is looked for; without one, programs for it can't be
+# read again from where they are kept.
+test-tpu: export JAX_PLATFORMS := cpu
+test-tpu: export JAX_ENABLE_COMPILATION_CACHE := false
 test-tpu: $(VENV)/.installed-tpu
-	JAX_PLATFORMS=cpu $(BIN)/python -m pytest tests/planning/test_topologies.py
+	$(BIN)/python -m pytest tests/planning/test_topologies.py
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .

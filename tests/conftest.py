@@ -1,6 +1,7 @@
 """Strictness for all tests: shapes, no rank promotion; and quick compiling."""
 
 import functools
+import gc
 import os
 import subprocess
 import sys
@@ -26,6 +27,7 @@ jaxtyping.install_import_hook(
   'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))',
 )
 
+from mmjax.train import startup  # noqa: E402
 
 # Their tests start processes, and take longest.
 _FIRST = ('parallel', 'train', 'experiments', 'sweeps')
@@ -46,12 +48,26 @@ def strict_ranks():
 def quick_compiling(request):
   """Programs here run for a millisecond, so compiling well doesn't pay."""
   # Training is compared with other processes', which compile as users do.
-  if request.path.parent.name in ('train', 'parallel', 'cli'):
+  if request.path.parent.name in ('train', 'cli'):
     yield
     return
   jax.config.update('jax_disable_most_optimizations', True)
   yield
   jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture(scope='session', autouse=True)
+def cached_programs():
+  """What is compiled in one process, and one session, is for the next."""
+  startup.use_compilation_cache()
+
+
+@pytest.fixture(scope='module', autouse=True)
+def quick_collecting():
+  """What a file leaves behind is not looked through again and again."""
+  yield
+  gc.collect()
+  gc.freeze()
 
 
 _ARRAY = object()

@@ -59,21 +59,20 @@ def gradient(module, inputs, read):
   return jax.jit(jax.grad(loss, has_aux=True))
 
 
-@pytest.mark.parametrize('build', [vit, decoder])
-def test_split_equals_whole(build, draw):
+@pytest.mark.parametrize(
+  ('build', 'sizes'), zip([vit, decoder], SPLIT, strict=True)
+)
+def test_split_equals_whole(build, sizes, draw):
   module, inputs, read = build()
   params = draw(module, *inputs, train=False)['params']
   expected = gradient(module, inputs, read)(params)
-  for sizes in SPLIT:
-    with over(sizes):
-      step = gradient(module, inputs, read)
-      assert 'ppermute' in str(step.trace(params).jaxpr)
-      found = step(params)
-    jax.tree.map(
-      lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE),
-      found,
-      expected,
-    )
+  with over(sizes):
+    step = gradient(module, inputs, read)
+    assert 'ppermute' in str(step.trace(params).jaxpr)
+    found = step(params)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), found, expected
+  )
 
 
 def test_weights_are_there_for_whoever_asks(draw):

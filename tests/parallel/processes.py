@@ -4,9 +4,9 @@ python tests/parallel/processes.py [--every] PROCESSES [OBJECTIVE ...]
 
 Ten steps of each objective by 2 or 4 processes of two devices each, which talk
 over gloo, against one process with as many devices. Each process is given its
-share of the examples only. Without --every, one mesh, whose weights are shared
-by all. Prints a table as it goes and, in the last line, the largest differences
-as JSON.
+share of the examples only. Without --every, one mesh, over which batch and
+weights are split. Prints a table as it goes and, in the last line, the largest
+differences as JSON.
 """
 
 import json
@@ -26,8 +26,9 @@ DEVICES = 2
 
 def cases(processes: int, every: bool):
   """(mesh of all devices, style, accumulate)."""
-  yield {'fsdp': DEVICES * processes}, 'pjit', 1
+  yield {'data': DEVICES, 'fsdp': processes}, 'pjit', 1
   if every:
+    yield {'fsdp': DEVICES * processes}, 'pjit', 1
     yield {'data': DEVICES * processes}, 'pjit', 1
     yield {'data': DEVICES * processes}, 'pmap', 2
     yield {'fsdp': processes, 'tensor': DEVICES}, 'pjit', 2

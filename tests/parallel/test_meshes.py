@@ -33,12 +33,11 @@ def test_ten_steps_give_one_devices_parameters(objective):
 # All pairs: `python tests/parallel/processes.py 2`, and with 4.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ('processes', 'objectives'),
-  [(2, ('contrastive', 'vqa')), (4, ('captioning',))],
+  ('processes', 'objective'),
+  [(2, 'contrastive'), (4, 'captioning')],
 )
 def test_ten_steps_of_several_processes_give_one_processs_parameters(
-  processes, objectives
+  processes, objective
 ):
-  largest = _largest('processes.py', str(processes), *objectives)
-  assert set(largest) == set(objectives)
-  assert all(0 < difference < 1e-5 for difference in largest.values())
+  largest = _largest('processes.py', str(processes), objective)
+  assert 0 < largest[objective] < 1e-5
