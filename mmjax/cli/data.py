@@ -1,8 +1,9 @@
 """`mmjax data`: prepare, import, list and look at data sets."""
 
 import argparse
+import pathlib
 
-_FORMATS = ('webdataset', 'jsonl', 'csv')
+from mmjax.data import formats
 
 
 def main(argv: list[str]) -> int:
@@ -50,30 +51,36 @@ def _add_prepare(commands, where: argparse.ArgumentParser) -> None:
 
 
 def _add_import(commands, where: argparse.ArgumentParser) -> None:
+  kinds = ''.join(
+    f'\n  {name:<14} {kind.meaning}' for name, kind in formats.FORMATS.items()
+  )
   parser = commands.add_parser(
     'import',
     parents=[where],
     help='make a data set of your own images and texts',
-    description='Makes a data set of tars in WebDataset layout, or of a JSONL '
-    'or CSV file beside its images. Fields: image (a path, relative to the '
-    'file), id, caption or captions, question with answer or answers, or '
-    'questions; all others become metadata.',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    description='Makes a data set of images with captions or questions.\n\n'
+    f'formats:{kinds}\n\n'
+    'Fields: image (a path relative to the file, or to --images), id, caption '
+    'or\ncaptions, question with answer or answers, or questions; all others '
+    'become\nmetadata.',
     epilog='example: mmjax data import --format=csv --input=photos.csv '
     '--name=photos',
   )
   add = parser.add_argument
-  add('--format', required=True, choices=_FORMATS)
+  add('--format', required=True, choices=tuple(formats.FORMATS))
   add(
     '--input',
     required=True,
-    help='file, pattern such as "shards/*.tar", or several with commas',
+    help='file or folder, pattern such as "shards/{00000..00099}.tar" or '
+    '"shards/*.tar", or several with commas',
   )
   add('--name', required=True, help='name of the data set: a-z, 0-9 and _')
   add(
     '--splits',
-    default='train:0.8,validation:0.1,test:0.1',
     help='names and shares; records are dealt by a hash of their group, or '
-    'their image (default: %(default)s)',
+    'their image (default: the splits that the input names, else '
+    'train:0.8,validation:0.1,test:0.1)',
   )
   add('--group_by', help='field whose values are never shared by two splits')
   add(
@@ -85,9 +92,10 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
   )
   add(
     '--language',
-    default='en',
-    help='which to take of captions by language (default: %(default)s)',
+    help='which to take of captions by language, for example de (default: en, '
+    'and captions without a language)',
   )
+  _add_reading(parser)
   add(
     '--vocab_size',
     type=int,
@@ -103,6 +111,34 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
   add('--tokenizer', help='a tokenizer.json to use instead of learning one')
   add('--overwrite', action='store_true', help='replace a set of this name')
   parser.set_defaults(run=_import)
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+  """How files are to be read that don't say so themselves."""
+  add = parser.add_argument_group('how to read the input').add_argument
+  add(
+    '--columns',
+    help='fields by the names of their columns or keys, for example '
+    'caption=title,image=file',
+  )
+  add(
+    '--images',
+    help='folder that the paths of images are relative to (default: that of '
+    'the file that names them)',
+  )
+  add(
+    '--separator',
+    help=r'character between CSV cells, \t for a tab (default: found by the '
+    'header)',
+  )
+  add(
+    '--quotes',
+    default='cells',
+    choices=('cells', 'none'),
+    help='whether quotation marks surround CSV cells, or are text (default: '
+    '%(default)s)',
+  )
+  add('--encoding', help='of text files (default: UTF-8)')
 
 
 def _add_show(commands, where: argparse.ArgumentParser) -> None:
@@ -137,11 +173,12 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-  from mmjax.data import importing, splitting
+  from mmjax.data import columns, image_rows, importing, splitting
 
+  separator, images = options.separator, options.images
   settings = importing.Settings(
     name=options.name,
-    splits=splitting.parse_splits(options.splits),
+    splits=splitting.parse_splits(options.splits) if options.splits else None,
     group_by=options.group_by,
     on_error=options.on_error,
     language=options.language,
@@ -149,6 +186,13 @@ def _import(options: argparse.Namespace) -> None:
     lower=options.lower,
     text_fields=tuple(filter(None, (options.text_fields or '').split(','))),
     tokenizer=options.tokenizer,
+    options=image_rows.Options(
+      columns=columns.parse(options.columns),
+      images=pathlib.Path(images).expanduser() if images else None,
+      separator='\t' if separator == r'\t' else separator,
+      encoding=options.encoding,
+      quotes=options.quotes == 'cells',
+    ),
   )
   folder = importing.import_data(
     options.format,

@@ -123,9 +123,14 @@ class Progress:
 
   def __init__(self, name: str, *, shown: bool = True, every: float = 0.5):
     self.name = name
-    self.count = 0
     self._shown = shown
     self._every = every
+    self.begin('')
+
+  def begin(self, stage: str) -> None:
+    """Counts from 0, for a stage of the work with this name."""
+    self.count = 0
+    self._label = f'{self.name}, {stage}' if stage else self.name
     self._start = self._last = time.monotonic()
 
   def tick(self) -> None:
@@ -135,7 +140,7 @@ class Progress:
     if self._shown and sys.stderr.isatty() and now - self._last > self._every:
       self._last = now
       rate = self.count / (now - self._start)
-      line = f'\r{self.name}: {self.count:,} records, {rate:,.0f} a second'
+      line = f'\r{self._label}: {self.count:,} records, {rate:,.0f} a second'
       print(f'{line:<70}', end='', file=sys.stderr, flush=True)
 
   def done(self, where: os.PathLike) -> None:
@@ -174,8 +179,7 @@ def build(
   target = pathlib.Path(make(os.fspath(data_dir)).data_dir)
   if target.exists() and not overwrite:
     return target
-  data_dir.mkdir(parents=True, exist_ok=True)
-  with _staging(data_dir) as tmp:
+  with staging(data_dir) as tmp:
     builder = make(tmp)
     builder.progress = Progress(_full_name(builder), shown=progress)
     with _quiet():
@@ -188,12 +192,13 @@ def build(
 
 
 @contextlib.contextmanager
-def _staging(data_dir: pathlib.Path) -> Iterator[str]:
-  """A hidden folder to write in; it and what it holds go away in the end.
+def staging(data_dir: pathlib.Path) -> Iterator[str]:
+  """A hidden folder in `data_dir` to write in, which is removed in the end.
 
   A killed process can't clean up, so those of dead processes are removed first:
   theirs is the lock that nobody holds.
   """
+  data_dir.mkdir(parents=True, exist_ok=True)
   for lock in data_dir.glob(f'{_UNFINISHED}*/lock'):
     with contextlib.suppress(OSError), lock.open() as file:
       # A new folder's lock may be about to be taken.

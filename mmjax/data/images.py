@@ -10,12 +10,27 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, UInt8
 
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
+
+# Where Pillow keeps what says how a photo is turned.
+_HEADERS = ('exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp')
+_Transpose = PIL.Image.Transpose
+# By EXIF's orientation.
+_TRANSPOSES = {
+  2: _Transpose.FLIP_LEFT_RIGHT,
+  3: _Transpose.ROTATE_180,
+  4: _Transpose.FLIP_TOP_BOTTOM,
+  5: _Transpose.TRANSPOSE,
+  6: _Transpose.ROTATE_270,
+  7: _Transpose.TRANSVERSE,
+  8: _Transpose.ROTATE_90,
+}
 
 
 def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
@@ -33,14 +48,25 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
   Raises:
     ValueError: if the bytes are no picture, or a broken one.
   """
+  return np.asarray(_read(data))
+
+
+def check(data: bytes) -> None:
+  """Raises ValueError where `decode` would; it decodes the whole image."""
+  _read(data)
+
+
+def _read(data: bytes) -> PIL.Image.Image:
   try:
     image = PIL.Image.open(io.BytesIO(data))
     image.load()
-  except (OSError, SyntaxError, ValueError, EOFError) as error:
+    return to_rgb(image)
+  # Pillow's readers raise whatever broken bytes lead them to: struct.error,
+  # KeyError, DecompressionBombError, ...
+  except Exception as error:
     raise ValueError(
-      f'not a readable image ({len(data)} bytes): {error}'
+      f'not a readable image ({len(data)} bytes): {error or repr(error)}'
     ) from error
-  return np.asarray(to_rgb(image))
 
 
 def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
@@ -71,8 +97,7 @@ def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
   """Brings a Pillow image of any mode to RGB, transparency onto white."""
-  if 'exif' in image.info:
-    image = PIL.ImageOps.exif_transpose(image)
+  image = _upright(image)
   if image.mode == 'RGB' and 'transparency' not in image.info:
     return image
   if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
@@ -85,6 +110,19 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
     canvas.paste(image, mask=image.getchannel('A'))
     return canvas
   return image.convert('RGB')
+
+
+def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Turns a photo as its EXIF or XMP says; one whose header is broken stays."""
+  if image.info.keys().isdisjoint(_HEADERS):
+    return image
+  try:
+    orientation = image.getexif().get(PIL.ExifTags.Base.Orientation)
+  except Exception:  # As of any of Pillow's readers, see `_read`.
+    return image
+  if orientation not in _TRANSPOSES:
+    return image
+  return image.transpose(_TRANSPOSES[orientation])
 
 
 def _wide_grey(image: PIL.Image.Image) -> PIL.Image.Image:

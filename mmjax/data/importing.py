@@ -1,14 +1,12 @@
 """Imports people's own data: `import_data('csv', 'photos.csv', settings)`.
 
-One pass over the input deals the records to splits and finds what can't be
-read of them; a second reads the images and writes. So no image is kept in
-memory: of a tar only the place of every record, of a table also its rows'
-texts.
+One pass over the input checks every record with its image, and deals the
+records to splits; a second one reads them again and writes. So no image is kept
+in memory: of a tar only where every record's bytes are, of a table also its
+rows' texts, of an image a hash.
 """
 
-import collections
 import dataclasses
-import glob
 import json
 import os
 import pathlib
@@ -20,21 +18,17 @@ import tensorflow_datasets as tfds
 
 from mmjax.data import (
   builders,
+  checked_records,
+  formats,
+  image_rows,
+  input_files,
   raw_records,
   records,
-  splitting,
-  tables,
   tokenizers,
-  webdataset,
 )
 
-_READERS: dict[str, Callable[..., Iterable[raw_records.RawRecord]]] = {
-  'webdataset': webdataset.read,
-  'jsonl': tables.read_jsonl,
-  'csv': tables.read_csv,
-}
-FORMATS = tuple(_READERS)
 SKIPPED_FILE = 'skipped.jsonl'
+DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,28 +37,33 @@ class Settings:
 
   Attributes:
     name: of the data set; lower-case letters, digits and _.
-    splits: names with shares that make 1.
+    splits: names with shares that make 1; None for the splits that the input
+      names, and for `DEFAULT_SPLITS` where it names fewer than two.
     group_by: field whose values are never shared by two splits. Without it, the
-      samples of one key stay together.
+      samples of one key stay together. Records whose images have the same bytes
+      are of one split in any case.
     on_error: 'stop', or 'skip' to list unreadable records in `SKIPPED_FILE`.
-    language: which to take of captions by language.
+    language: which to take of captions by language; None for captions without
+      a language and English ones.
     vocab_size: most ids of the tokenizer.
     lower: whether the tokenizer lower-cases.
     text_fields: further fields of text that the tokenizer learns from.
     tokenizer: a tokenizer.json to use instead of learning one.
+    options: how to read the input.
   """
 
   name: str
-  splits: Mapping[str, float] = dataclasses.field(
-    default_factory=lambda: {'train': 0.8, 'validation': 0.1, 'test': 0.1}
-  )
+  splits: Mapping[str, float] | None = None
   group_by: str | None = None
   on_error: str = 'stop'
-  language: str = 'en'
+  language: str | None = None
   vocab_size: int = 8192
   lower: bool = False
   text_fields: tuple[str, ...] = ()
   tokenizer: str | os.PathLike | None = None
+  options: image_rows.Options = dataclasses.field(
+    default_factory=image_rows.Options
+  )
 
   def __post_init__(self):
     if not re.fullmatch('[a-z][a-z0-9_]*', self.name):
@@ -85,11 +84,12 @@ def import_data(
   overwrite: bool = False,
   progress: bool = True,
 ) -> pathlib.Path:
-  """Makes a data set of tars or tables; all of it or nothing.
+  """Makes a data set of tars, tables or folders; all of it or nothing.
 
   Args:
-    format: one of `FORMATS`.
-    input: a file, a pattern, or several of both with commas between.
+    format: one of `formats.FORMATS`.
+    input: a file or folder, a pattern, or several with commas between; see
+      `input_files.find`.
     settings: name, splits and the like.
     data_dir: where data sets live; by default `records.default_data_dir()`.
     overwrite: whether to replace a data set of this name.
@@ -104,9 +104,9 @@ def import_data(
     FileNotFoundError: no file matches.
     FileExistsError: there is a data set of this name.
   """
-  if format not in _READERS:
+  if format not in formats.FORMATS:
     raise ValueError(
-      f'unknown format {format!r}; use one of {", ".join(FORMATS)}'
+      f'unknown format {format!r}; use one of {", ".join(formats.FORMATS)}'
     )
   data_dir = pathlib.Path(data_dir or records.default_data_dir()).expanduser()
   if not overwrite and records.find_folder(settings.name, data_dir):
@@ -114,56 +114,93 @@ def import_data(
       f'there is a data set {settings.name!r} in {data_dir}; choose another '
       'name, or --overwrite it'
     )
-  paths = _find(input)
+  paths = input_files.find(input)
   if settings.tokenizer is not None:
     tokenizers.Tokenizer.load(settings.tokenizer)  # Fails now, not at the end.
-  skipped = []
-
-  def make(data_dir: str) -> builders.RecordBuilder:
-    return _builder_class(settings)(
-      lambda: _READERS[format](paths), settings, skipped, data_dir=data_dir
+  read = formats.FORMATS[format].reader()
+  outcome = _Outcome()
+  with builders.staging(data_dir) as scratch:
+    options = dataclasses.replace(
+      settings.options, scratch=pathlib.Path(scratch)
     )
 
-  folder = builders.build(
-    make, data_dir, overwrite=overwrite, progress=progress
-  )
+    def make(data_dir: str) -> builders.RecordBuilder:
+      return _builder_class(settings)(
+        lambda: read(paths, options), settings, outcome, data_dir=data_dir
+      )
+
+    folder = builders.build(
+      make, data_dir, overwrite=overwrite, progress=progress
+    )
   if progress:
-    _tell(folder, settings, skipped)
+    _report(folder, outcome)
   return folder
 
 
-def _tell(folder: pathlib.Path, settings: Settings, skipped: list) -> None:
-  """Says on stderr how many records each split got, and what was left out."""
+@dataclasses.dataclass
+class _Outcome:
+  """What people should know of an import.
+
+  Attributes:
+    skipped: an entry for each record that was left out.
+    splits: the splits that records were dealt to, with or without any.
+    is_published: whether the input names them.
+    same_image: how many records have an image that another has too.
+    divided: how many of these are of another split than the other.
+    has_ids: whether any of these brought an id of its own.
+  """
+
+  skipped: list[dict] = dataclasses.field(default_factory=list)
+  splits: tuple[str, ...] = ()
+  is_published: bool = False
+  same_image: int = 0
+  divided: int = 0
+  has_ids: bool = False
+
+
+def _report(folder: pathlib.Path, outcome: _Outcome) -> None:
+  """Prints to stderr what each split has, and what was noticed."""
   infos = tfds.builder_from_directory(folder).info.splits
   counts = {
     name: infos[name].num_examples if name in infos else 0
-    for name in settings.splits
+    for name in outcome.splits
   }
-  said = ', '.join(f'{name} {count:,}' for name, count in counts.items())
-  print(f'records: {said}', file=sys.stderr)
+  numbers = ', '.join(f'{name} {count:,}' for name, count in counts.items())
+  lines = [f'records: {numbers}']
+  if outcome.is_published:
+    lines.append(
+      'the splits are those that the input names; --splits deals others'
+    )
+  if outcome.same_image:
+    lines.append(_about_same_images(outcome))
   empty = [name for name, count in counts.items() if not count]
   if empty:
-    print(
+    lines.append(
       f'no record fell to {", ".join(empty)}; with few records, give it a '
-      'larger share with --splits and --overwrite',
-      file=sys.stderr,
+      'larger share with --splits and --overwrite'
     )
-  if skipped:
-    print(
-      f'{len(skipped)} unreadable: see {folder / SKIPPED_FILE}',
-      file=sys.stderr,
+  if outcome.skipped:
+    lines.append(
+      f'{len(outcome.skipped)} unreadable: see {folder / SKIPPED_FILE}'
     )
+  print('\n'.join(lines), file=sys.stderr)
 
 
-def _find(input: str) -> list[pathlib.Path]:
-  paths = []
-  for pattern in input.split(','):
-    pattern = os.path.expanduser(pattern.strip())
-    found = sorted(glob.glob(pattern))
-    if not found:
-      raise FileNotFoundError(f'no file matches {pattern!r}')
-    paths += [pathlib.Path(path) for path in found]
-  return list(dict.fromkeys(paths))
+def _about_same_images(outcome: _Outcome) -> str:
+  line = (
+    f'{outcome.same_image:,} records have the same image as another one; '
+    'retrieval counts the captions of the other one as wrong, so its recall '
+    'will be too low'
+  )
+  if outcome.has_ids:
+    line += (
+      '; --columns=own_id=id makes one record of the rows of an image file'
+    )
+  if outcome.divided:
+    line += (
+      f'; {outcome.divided:,} are in several splits, since the input says so'
+    )
+  return line
 
 
 def _builder_class(settings: Settings) -> type['_Imported']:
@@ -176,8 +213,9 @@ def _builder_class(settings: Settings) -> type['_Imported']:
     LOWER = settings.lower
     TEXT_FIELDS = settings.text_fields
     SUMMARY = (
-      f'Imported by mmjax; splits {dict(settings.splits)} by hash of '
-      f'{settings.group_by or "the image"}.'
+      f'Imported by mmjax; splits {dict(settings.splits or DEFAULT_SPLITS)} '
+      f'by hash of {settings.group_by or "the image"}, unless the input names '
+      'them.'
     )
 
   return Imported
@@ -190,60 +228,66 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     self,
     read: Callable[[], Iterable[raw_records.RawRecord]],
     settings: Settings,
-    skipped: list[dict],
+    outcome: _Outcome,
     **kwargs,
   ):
     self._read = read
     self._settings = settings
-    self._skipped = skipped
-    self._has_image = False
+    self._outcome = outcome
     super().__init__(**kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
-    # Split -> id -> the raw records that make one together.
-    dealt = collections.defaultdict(lambda: collections.defaultdict(list))
-    seen = {}
+    self._outcome.skipped.clear()
+    checked = checked_records.CheckedRecords(
+      self._settings.group_by, self._settings.language
+    )
+    self.progress.begin('checking')
     for raw in self._read():
+      self.progress.tick()
       try:
-        split = self._deal(raw, seen)
+        checked.add(raw)
       except (ValueError, OSError) as error:
         self._refuse(raw, error)
-      else:
-        dealt[split][raw.id].append(raw)
-    if not dealt:
+    if not checked.raws:
       raise ValueError(
-        f'there are no records to import; {len(self._skipped)} were skipped'
+        f'there are no records to import; {self._last_refused()}'
       )
+    if not any(checked.digests.values()):
+      fields = next(iter(checked.raws.values()))[0].read_fields()
+      raise ValueError(
+        f'no record has an image; name the column of its path, here one of '
+        f'{", ".join(fields)}, with --columns=image=COLUMN'
+      )
+    dealt = self._deal(checked)
+    self.progress.begin('writing')
     # TFDS has no empty splits.
     return {
-      split: self._records(split, list(dealt[split].values()))
-      for split in self._settings.splits
+      split: self._records(split, dealt[split])
+      for split in self._outcome.splits
       if dealt[split]
     }
 
   def _deal(
-    self, raw: raw_records.RawRecord, seen: dict[str, tuple[bool, str]]
-  ) -> str:
-    """Its split; `seen` gets whether it is a part, and its group, by its id."""
-    is_part, before = seen.get(raw.id, (True, None))
-    if not (is_part and raw.is_part) and before is not None:
-      raise ValueError(f'the id {raw.id!r} is taken by a record before it')
-    fields = raw.read_fields()
-    group = raw.group
-    field = self._settings.group_by
-    if field is not None:
-      if field not in fields:
-        raise ValueError(
-          f'there is no field {field!r} to group by among {", ".join(fields)}'
-        )
-      group = str(fields[field])
-    if before not in (None, group):
-      raise ValueError(
-        f'its {field} is {group!r}, but that of a row before it with the same '
-        f'image is {before!r}; records of one {field} share a split'
-      )
-    seen[raw.id] = raw.is_part, group
-    return splitting.deal(group, self._settings.splits)
+    self, checked: checked_records.CheckedRecords
+  ) -> dict[str, list[list[raw_records.RawRecord]]]:
+    """The records of each split; fills in the outcome."""
+    settings, outcome = self._settings, self._outcome
+    outcome.is_published = (
+      settings.splits is None
+      and settings.group_by is None
+      and len(checked.split_names()) > 1
+    )
+    dealt = checked.deal(
+      None if outcome.is_published else settings.splits or DEFAULT_SPLITS
+    )
+    outcome.splits = tuple(dealt)
+    for keys in checked.same_images():
+      raws = [checked.raws[key][0] for key in keys]
+      outcome.same_image += len(keys)
+      outcome.has_ids |= not all(raw.is_part for raw in raws)
+      if outcome.is_published and len({raw.split for raw in raws}) > 1:
+        outcome.divided += len(keys)
+    return dealt
 
   def _records(
     self, split: str, wholes: list[list[raw_records.RawRecord]]
@@ -252,24 +296,31 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     for raws in wholes:
       parts, image = [], None
       for raw in raws:
+        # Once more, since files may have changed.
         try:
+          image = raw.read_image() if image is None else image
           part = raw_records.to_record(
             raw, self._settings.language, image=image
           )
         except (ValueError, OSError) as error:
           self._refuse(raw, error)
         else:
-          image = part['image']
           parts.append(part)
       if parts:
         count += 1
-        self._has_image |= bool(image)
         yield raw_records.merge(parts)
     if not count:
-      raise ValueError(
-        f'none of the {len(wholes)} records of split {split} can be read; the '
-        f'last one, {raws[-1].where}: {self._skipped[-1]["reason"]}'
-      )
+      raise ValueError(f'split {split} is empty; {self._last_refused()}')
+
+  def _last_refused(self) -> str:
+    skipped = self._outcome.skipped
+    if not skipped:
+      return 'the input has none'
+    last = skipped[-1]
+    return (
+      f'{len(skipped)} were skipped, the last one, {last["where"]}: '
+      f'{last["reason"]}'
+    )
 
   def _refuse(self, raw: raw_records.RawRecord, error: Exception) -> None:
     """Stops, or remembers a record that can't be read."""
@@ -277,22 +328,20 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       raise ValueError(
         f'{raw.where}: {error} (--on_error=skip leaves such records out)'
       ) from error
-    self._skipped.append(
+    self._outcome.skipped.append(
       {'id': raw.id, 'where': raw.where, 'reason': str(error)}
     )
 
   def write_further_files(self, folder: pathlib.Path) -> None:
-    if not self._has_image:
-      raise ValueError(
-        'no record has an image; name its path in a field `image` (in a CSV '
-        'file, a column of that name)'
-      )
     if self._settings.tokenizer is None:
       super().write_further_files(folder)
     else:
       tokenizer = tokenizers.Tokenizer.load(self._settings.tokenizer)
       tokenizer.save(folder / records.TOKENIZER_FILE)
-    if self._skipped:
-      lines = [json.dumps(entry, ensure_ascii=False) for entry in self._skipped]
-      text = '\n'.join(lines) + '\n'
-      (folder / SKIPPED_FILE).write_text(text, encoding='utf-8')
+    skipped = self._outcome.skipped
+    if skipped:
+      lines = [json.dumps(entry, ensure_ascii=False) for entry in skipped]
+      # Halves of characters become escapes, which are JSON's too.
+      (folder / SKIPPED_FILE).write_text(
+        '\n'.join(lines) + '\n', encoding='utf-8', errors='backslashreplace'
+      )

@@ -37,6 +37,7 @@ class RawRecord:
     read_image: reads its encoded image, b'' for none; raises ValueError or
       OSError where it can't.
     is_part: whether all such of one id are one record together.
+    split: that the input says it belongs to; None where it says nothing.
   """
 
   id: str
@@ -45,24 +46,36 @@ class RawRecord:
   read_fields: Callable[[], Fields]
   read_image: Callable[[], bytes]
   is_part: bool = False
+  split: str | None = None
+
+
+def broken(name: str, where: str, reason: str) -> RawRecord:
+  """A record that can't be read: whoever reads it gets the reason."""
+
+  def fail():
+    raise ValueError(reason)
+
+  return RawRecord(name, where, name, fail, fail)
 
 
 def to_record(
-  raw: RawRecord, language: str = 'en', *, image: bytes | None = None
+  raw: RawRecord, language: str | None = None, *, image: bytes | None = None
 ) -> records.Record:
   """Reads a raw record and checks it, its image by decoding it.
 
   Args:
     raw: where to read.
-    language: which to take of captions by language.
+    language: which to take of captions by language; None for plain ones and
+      those in English.
     image: the encoded image, if it was read and checked before.
 
   Raises:
-    ValueError: it can't be read, or its fields can't be understood.
+    ValueError: it can't be read, its fields can't be understood, or they can't
+      be written.
     OSError: a file can't be read.
   """
   fields = raw.read_fields()
-  captions = _captions(fields, language)
+  captions, languages = _captions(fields, language)
   questions = _questions(fields)
   if not captions and not questions:
     raise ValueError(
@@ -72,18 +85,20 @@ def to_record(
   if image is None:
     image = raw.read_image()
     if image:
-      images.decode(image)
+      images.check(image)
   used = _ABOUT_CAPTIONS + (_ABOUT_QUESTIONS if questions else ())
   metadata = {key: fields[key] for key in fields if key not in used}
-  if isinstance(fields.get('captions'), dict):
-    metadata['captions'] = fields['captions']
-  return {
+  if languages:
+    metadata['captions'] = languages
+  record = {
     'id': raw.id,
     'image': image,
     'captions': captions,
     'questions': questions,
     'metadata': metadata,
   }
+  records.check(record)
+  return record
 
 
 def merge(parts: Sequence[records.Record]) -> records.Record:
@@ -107,22 +122,27 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
   }
 
 
-def _captions(fields: Fields, language: str) -> list[str]:
-  """All different captions; where there are languages, of one language."""
-  values = [fields[key] for key in ('caption', 'captions') if key in fields]
-  by_language = [value for value in values if isinstance(value, dict)]
-  if by_language and language != 'en':
-    values = by_language  # A plain caption is in nobody knows which.
-  captions = []
+def _captions(
+  fields: Fields, language: str | None
+) -> tuple[list[str], dict[str, Any]]:
+  """All different captions, and the texts by language where there are some."""
+  values = [fields[key] for key in _ABOUT_CAPTIONS if key in fields]
+  plain = [value for value in values if not isinstance(value, dict)]
+  languages = {}
   for value in values:
-    if isinstance(value, dict):
-      if language not in value:
-        raise ValueError(
-          f'there is no caption in {language!r}, only in {", ".join(value)}'
-        )
-      value = value[language]
+    languages |= value if isinstance(value, dict) else {}
+  wanted = language or 'en'
+  if languages and wanted not in languages and (language or not plain):
+    raise ValueError(
+      f'there is no caption in {wanted!r}, only in {", ".join(languages)}; '
+      'choose one with --language'
+    )
+  if languages and language:
+    plain = []  # Nothing says which language it is in.
+  captions = []
+  for value in [*plain, *([languages[wanted]] if wanted in languages else [])]:
     captions += [_text(text, 'caption') for text in _list(value)]
-  return list(dict.fromkeys(captions))
+  return list(dict.fromkeys(captions)), languages
 
 
 def _questions(fields: Fields) -> list[dict]:
@@ -170,8 +190,10 @@ def _text(value: Any, what: str) -> str:
     value = 'yes' if value else 'no'
   if isinstance(value, int | float):
     value = str(value)
+  if value is None or value == 'nan':
+    raise ValueError(f'{what} is missing ({value!r})')
   if not isinstance(value, str):
-    raise ValueError(f'{what} should be text, not {value!r}')
+    raise ValueError(f'{what} should be text, not {value!r:.80}')
   if not value.strip():
     raise ValueError(f'{what} is empty')
   return value.strip()

@@ -48,7 +48,7 @@ def encode_record(record: Record) -> dict[str, Any]:
   Raises:
     ValueError: a field is missing, unknown or of the wrong type.
   """
-  _check(record)
+  _check_types(record)
   return {
     'id': record['id'],
     'image': record['image'],
@@ -56,6 +56,30 @@ def encode_record(record: Record) -> dict[str, Any]:
     'questions': json.dumps(record['questions'], ensure_ascii=False),
     'metadata': json.dumps(record['metadata'], ensure_ascii=False),
   }
+
+
+def check(record: Record) -> None:
+  """Refuses a record that can't be written.
+
+  Raises:
+    ValueError: a field is missing, unknown or of the wrong type, or holds what
+      neither JSON nor UTF-8 can hold.
+  """
+  _check_types(record)
+  fields = {key: record[key] for key in record if key != 'image'}
+  try:
+    text = json.dumps(fields, ensure_ascii=False)
+    if not text.isascii():
+      text.encode()
+  except UnicodeEncodeError as error:
+    around = error.object[max(error.start - 30, 0) : error.start + 1]
+    raise ValueError(
+      f'there is half of a character behind {around!a}, which no file can hold'
+    ) from error
+  except (TypeError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f'the fields are more than JSON can hold: {error}'
+    ) from error
 
 
 def decode_record(raw: Mapping[str, Any]) -> Record:
@@ -120,7 +144,7 @@ def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
   return versions[max(versions)] if versions else None
 
 
-def _check(record: Record) -> None:
+def _check_types(record: Record) -> None:
   types = {
     'id': str,
     'image': bytes,

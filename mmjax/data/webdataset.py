@@ -1,69 +1,166 @@
 """Reads tars in WebDataset layout: KEY.png or KEY.jpg, KEY.txt, KEY.json."""
 
-import functools
-import json
+import bz2
+import dataclasses
+import gzip
+import lzma
+import os
 import pathlib
 import posixpath
+import shutil
 import tarfile
+import tempfile
+import zlib
 from collections.abc import Iterator, Sequence
 
-from mmjax.data import raw_records
+from mmjax.data import columns, image_rows, raw_records, text_files
 
-IMAGE_ENDINGS = ('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp')
+IMAGE_ENDINGS = (
+  *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
+  *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
+)
+_TEXT_ENDINGS = ('txt', 'caption', 'text')
+_COMPRESSED = {
+  b'\x1f\x8b': gzip.open,
+  b'BZh': bz2.open,
+  b'\xfd7zXZ': lzma.open,
+}
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+# Names of samples' files that two of them have.
+_TWICE = 'twice'
 
 # Where a member's bytes lie in its tar: offset and size.
 _Span = tuple[int, int]
 
 
-def read(paths: Sequence[pathlib.Path]) -> Iterator[raw_records.RawRecord]:
-  """The samples of some tars, one after another.
+@dataclasses.dataclass(frozen=True)
+class _Tar:
+  """A tar: what people call it, where to read it, and what is wrong with it."""
+
+  name: str
+  path: pathlib.Path
+  damage: str = ''
+
+
+def read(
+  paths: Sequence[pathlib.Path], options: image_rows.Options
+) -> Iterator[raw_records.RawRecord]:
+  """The samples of some tars, one after another, their files in any order.
 
   Ids are TAR/KEY with the tar's name, which also becomes the metadata field
-  `source`; the key becomes `key`.
+  `source`; the key becomes `key`. Tars of one name are told apart by folders.
+  What can't be read of a tar is a record whose reading raises; its other
+  samples are read.
 
   Args:
-    paths: uncompressed tars whose samples' files are next to each other.
-
-  Raises:
-    ValueError: a tar is damaged or compressed, or two have the same name.
+    paths: tars, also compressed ones.
+    options: `columns` names the keys of .json files.
   """
-  names = [path.stem for path in paths]
-  for path in paths:
-    if names.count(path.stem) > 1:
-      raise ValueError(
-        f'two tars are called {path.stem}, which would mix up their ids; '
-        'rename one'
-      )
-  for path in paths:
-    yield from _read_tar(path)
+  names = _names(paths)
+  for path, name in zip(paths, names, strict=True):
+    try:
+      tar = _uncompressed(path, name, options.scratch)
+      yield from _read_tar(tar, path, options)
+    except (ValueError, OSError) as error:
+      yield raw_records.broken(name, path.name, str(error))
 
 
-def _read_tar(path: pathlib.Path) -> Iterator[raw_records.RawRecord]:
-  key, spans = None, {}
-  name = 'its beginning'
+def _names(paths: Sequence[pathlib.Path]) -> list[str]:
+  """Each tar's stem, below the folder that all share where stems repeat."""
+  stems = [
+    path.name.partition('.tar')[0].removesuffix('.tgz') for path in paths
+  ]
+  if len(set(stems)) == len(stems):
+    return stems
+  absolute = [os.path.abspath(path.parent) for path in paths]
+  shared = os.path.commonpath(absolute)
+  return [
+    posixpath.normpath(posixpath.join(os.path.relpath(folder, shared), stem))
+    for folder, stem in zip(absolute, stems, strict=True)
+  ]
+
+
+def _uncompressed(
+  path: pathlib.Path, name: str, scratch: pathlib.Path | None
+) -> _Tar:
+  """The tar itself, or a copy that can be read at any place."""
+  with path.open('rb') as file:
+    start = file.read(8)
+  openers = [o for mark, o in _COMPRESSED.items() if start.startswith(mark)]
+  if not openers:
+    return _Tar(name, path)
+  damage = ''
+  with tempfile.NamedTemporaryFile(
+    dir=scratch, suffix='.tar', delete=False
+  ) as plain:
+    try:
+      with openers[0](path) as packed:
+        shutil.copyfileobj(packed, plain)
+    except _DAMAGE as error:
+      damage = str(error)
+  return _Tar(name, pathlib.Path(plain.name), damage)
+
+
+def _read_tar(
+  tar: _Tar, path: pathlib.Path, options: image_rows.Options
+) -> Iterator[raw_records.RawRecord]:
+  samples: dict[str, dict[str, _Span]] = {}
+  damage = _index(tar, samples)
+  for key, spans in samples.items():
+    sample = _Sample(tar, key, spans, options)
+    yield raw_records.RawRecord(
+      id=f'{tar.name}/{key}',
+      where=f'{path.name}: {key}',
+      group=key,
+      read_fields=sample.fields,
+      read_image=sample.image,
+    )
+  if damage:
+    yield raw_records.broken(
+      tar.name,
+      path.name,
+      f"{path} can't be read {damage}; {len(samples)} samples before that are "
+      'whole',
+    )
+
+
+def _index(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
+  """Fills in the samples by key; returns what is damaged, '' if nothing."""
+  size = tar.path.stat().st_size
+  spans: dict[str, _Span] = {}
+  name, key, damage = '', '', ''
   try:
-    with tarfile.open(path, 'r:') as tar:
-      for member in tar:
+    with tarfile.open(tar.path, 'r:') as file:
+      for member in file:
         name = member.name
-        folder, file = posixpath.split(member.name)
-        if not member.isfile() or file.startswith('.'):
+        span = member.offset_data, member.size
+        if member.islnk():
+          span = spans.get(member.linkname)
+        elif not member.isfile() or member.issparse():
           continue
-        base, _, ending = file.partition('.')
-        member_key = posixpath.join(folder, base).removeprefix('./')
-        if member_key != key:
-          if key is not None:
-            yield _raw(path, key, spans)
-          key, spans = member_key, {}
-        spans[ending.lower()] = (member.offset_data, member.size)
-        tar.members = []  # Or it keeps a description of every file.
-      _check_end(path, tar.offset)
-  except tarfile.TarError as error:
-    raise ValueError(
-      f"{path} can't be read beyond {name}: {error}; it should be a whole, "
-      'uncompressed tar'
-    ) from error
-  if key is not None:
-    yield _raw(path, key, spans)
+        folder, base = posixpath.split(name)
+        if span is None or base.startswith('.'):
+          continue
+        base, _, ending = base.partition('.')
+        key = posixpath.normpath(posixpath.join(folder, base))
+        if sum(span) > size:
+          raise tarfile.ReadError('unexpected end of data')
+        spans[name] = span
+        _add(samples.setdefault(key, {}), ending.lower(), span)
+        file.members = []  # Or it keeps a description of every file.
+      _check_end(tar.path, file.offset)
+  # Broken headers also lead it to errors of other kinds.
+  except (tarfile.TarError, ValueError, OSError, EOFError) as error:
+    damage = f'beyond {name or "its beginning"}: {error}'
+    # More of this sample may have followed.
+    samples.pop(key, None)
+  return damage or (tar.damage and f'to its end: {tar.damage}')
+
+
+def _add(spans: dict[str, _Span], ending: str, span: _Span) -> None:
+  if ending in spans:
+    ending = f'{_TWICE} {ending}'
+  spans[ending] = span
 
 
 def _check_end(path: pathlib.Path, offset: int) -> None:
@@ -72,46 +169,76 @@ def _check_end(path: pathlib.Path, offset: int) -> None:
     raise tarfile.ReadError('the mark of its end is missing')
 
 
-def _raw(
-  path: pathlib.Path, key: str, spans: dict[str, _Span]
-) -> raw_records.RawRecord:
-  return raw_records.RawRecord(
-    id=f'{path.stem}/{key}',
-    where=f'{path.name}: {key}',
-    group=key,
-    read_fields=functools.partial(_fields, path, key, spans),
-    read_image=functools.partial(_image, path, spans),
-  )
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Sample:
+  """The files of one key."""
 
+  tar: _Tar
+  key: str
+  spans: dict[str, _Span]
+  options: image_rows.Options
 
-def _fields(
-  path: pathlib.Path, key: str, spans: dict[str, _Span]
-) -> raw_records.Fields:
-  fields = {}
-  if 'json' in spans:
+  def fields(self) -> raw_records.Fields:
+    """Those of its .json, and its text."""
+    twice = [end for end in self.spans if end.startswith(_TWICE)]
+    if twice:
+      ending = twice[0].removeprefix(_TWICE).strip()
+      raise ValueError(f'its .{ending} is there twice')
+    fields = {}
+    if 'json' in self.spans:
+      fields = self._json()
+    for ending in _TEXT_ENDINGS:
+      if ending in self.spans:
+        text = self._text(ending)
+        caption = fields.get('caption', [])
+        if isinstance(caption, dict):
+          fields.setdefault('captions', caption)
+          caption = []
+        rest = caption if isinstance(caption, list) else [caption]
+        fields['caption'] = [text, *rest]
+    return {**fields, 'source': self.tar.name, 'key': self.key}
+
+  def image(self) -> bytes:
+    """Its encoded image."""
+    endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
+    if len(endings) == 1:
+      return _bytes(self.tar.path, self.spans[endings[0]])
+    files = ', '.join(f'.{ending}' for ending in self.spans)
+    if endings:
+      raise ValueError(f'there is more than one image among its files {files}')
+    raise ValueError(
+      f'there is no image among its files {files}; a name is a key up to its '
+      f'first dot, then one of {", ".join(IMAGE_ENDINGS)}'
+    )
+
+  def _json(self) -> raw_records.Fields:
     try:
-      fields = json.loads(_bytes(path, spans['json']))
+      row = text_files.parse_json(self._text('json'))
     except ValueError as error:
       raise ValueError(f'its .json is not valid JSON: {error}') from error
-    if not isinstance(fields, dict):
-      raise ValueError(f'its .json holds no object, but {fields!r:.80}')
-  if 'txt' in spans:
-    text = _bytes(path, spans['txt']).decode()
-    caption = fields.get('caption', [])
-    if not isinstance(caption, dict):
-      rest = caption if isinstance(caption, list) else [caption]
-      fields['caption'] = [text, *rest]
-  return {**fields, 'source': path.stem, 'key': key}
+    if not isinstance(row, dict):
+      raise ValueError(f'its .json holds no object, but {row!r:.80}')
+    aliased = ('question', 'answer', 'type')
+    if self.spans.keys().isdisjoint(_TEXT_ENDINGS):
+      aliased += ('caption',)
+    names = columns.resolve(tuple(row), self.options.columns, aliased)
+    # Its image and its id are the sample's.
+    fields = image_rows.rename(row, names)
+    return {
+      {'image': 'file', 'id': 'own_id'}.get(key, key): value
+      for key, value in fields.items()
+    }
 
-
-def _image(path: pathlib.Path, spans: dict[str, _Span]) -> bytes:
-  for ending in spans:
-    if ending in IMAGE_ENDINGS:
-      return _bytes(path, spans[ending])
-  raise ValueError(
-    f'there is no image among its files (.{", .".join(spans)}); one should '
-    f'end in {", ".join(IMAGE_ENDINGS)}'
-  )
+  def _text(self, ending: str) -> str:
+    data = _bytes(self.tar.path, self.spans[ending])
+    encoding = self.options.encoding or 'utf-8-sig'
+    try:
+      return data.decode(encoding)
+    except UnicodeDecodeError as error:
+      raise ValueError(
+        f'its .{ending} is not {self.options.encoding or "UTF-8"} '
+        f'({error.reason}); name its encoding, for example --encoding=cp1252'
+      ) from error
 
 
 def _bytes(path: pathlib.Path, span: _Span) -> bytes:

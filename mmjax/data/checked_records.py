@@ -1,0 +1,130 @@
+"""Records that were read once and found good, and the splits they fall to."""
+
+import collections
+import hashlib
+import re
+from collections.abc import Mapping
+
+from mmjax.data import raw_records, splitting
+
+
+class CheckedRecords:
+  """Raw records by id, with what decides their splits.
+
+  Records whose images have the same bytes are of one group: each group is a set
+  of names that were found to belong together.
+
+  Attributes:
+    raws: the raw records that make one record together, by its id.
+    digests: a hash of each record's image, by id; None without an image.
+  """
+
+  def __init__(self, group_by: str | None, language: str | None):
+    self.raws: dict[str, list[raw_records.RawRecord]] = {}
+    self.digests: dict[str, int | None] = {}
+    self._group_by = group_by
+    self._language = language
+    self._group_of: dict[str, str] = {}  # By id.
+    self._parents: dict[str, str] = {}  # The group that a group was joined to.
+    self._first_with: dict[int, str] = {}  # A group by digest.
+
+  def add(self, raw: raw_records.RawRecord) -> None:
+    """Reads and checks a raw record.
+
+    Raises:
+      ValueError: it can't be read, or does not agree with one before it.
+      OSError: a file can't be read.
+    """
+    before = self.raws.get(raw.id)
+    if before and not (raw.is_part and before[0].is_part):
+      raise ValueError(f'the id {raw.id!r} is taken by a record before it')
+    self._check_split(raw, before)
+    # The image of a record's first part is that of all.
+    image = b'' if before else None
+    record = raw_records.to_record(raw, self._language, image=image)
+    group = self._group(raw)
+    if before:
+      if group != self._group_of[raw.id]:
+        raise ValueError(
+          f'its {self._group_by} is {group!r}, but that of a row before it '
+          f'with the same image is {self._group_of[raw.id]!r}; records of one '
+          f'{self._group_by} share a split'
+        )
+      before.append(raw)
+      return
+    self.raws[raw.id] = [raw]
+    self._group_of[raw.id] = group
+    self._add_image(raw.id, group, record['image'])
+
+  def split_names(self) -> list[str]:
+    """The splits that the input names; none where a record has none."""
+    names = {raws[0].split: None for raws in self.raws.values()}
+    return [] if None in names else list(names)
+
+  def deal(
+    self, splits: Mapping[str, float] | None
+  ) -> dict[str, list[list[raw_records.RawRecord]]]:
+    """The records of each split, in the order in which they were added.
+
+    Args:
+      splits: names with shares that make 1; None for the input's own splits.
+    """
+    names = splits or self.split_names()
+    dealt = {name: [] for name in names}
+    for key, raws in self.raws.items():
+      split = raws[0].split
+      if splits is not None:
+        split = splitting.deal(self._joined(self._group_of[key]), splits)
+      dealt[split].append(raws)
+    return dealt
+
+  def same_images(self) -> list[list[str]]:
+    """The ids of records that share an image's bytes, an image at a time."""
+    ids = collections.defaultdict(list)
+    for key, digest in self.digests.items():
+      if digest is not None:
+        ids[digest].append(key)
+    return [keys for keys in ids.values() if len(keys) > 1]
+
+  def _check_split(
+    self,
+    raw: raw_records.RawRecord,
+    before: list[raw_records.RawRecord] | None,
+  ) -> None:
+    if raw.split and not re.fullmatch('[a-z][a-z0-9_]*', raw.split):
+      raise ValueError(
+        f'its split {raw.split!r} should be lower-case letters, digits and _'
+      )
+    if before and raw.split != before[0].split:
+      raise ValueError(
+        f'its split is {raw.split!r}, but that of a row before it with the '
+        f'same image is {before[0].split!r}'
+      )
+
+  def _group(self, raw: raw_records.RawRecord) -> str:
+    if self._group_by is None:
+      return raw.group
+    fields = raw.read_fields()
+    if self._group_by not in fields:
+      raise ValueError(
+        f'there is no field {self._group_by!r} to group by among '
+        f'{", ".join(fields)}'
+      )
+    return str(fields[self._group_by])
+
+  def _add_image(self, key: str, group: str, image: bytes) -> None:
+    if not image:
+      self.digests[key] = None
+      return
+    raw = hashlib.blake2b(image, digest_size=8).digest()
+    digest = self.digests[key] = int.from_bytes(raw)
+    first = self._joined(self._first_with.setdefault(digest, group))
+    other = self._joined(group)
+    if first != other:
+      # The smaller name, whichever came first.
+      self._parents[max(first, other)] = min(first, other)
+
+  def _joined(self, group: str) -> str:
+    while group in self._parents:
+      group = self._parents[group]
+    return group

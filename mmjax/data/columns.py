@@ -1,0 +1,184 @@
+"""Names of columns and keys, as other tools write them."""
+
+import difflib
+import functools
+import re
+from collections.abc import Mapping, Sequence
+
+FIELDS = (
+  'id',
+  'image',
+  'caption',
+  'captions',
+  'question',
+  'questions',
+  'answer',
+  'answers',
+  'type',
+)
+
+# What open_clip, LAVIS, img2dataset and data sets on the Hugging Face hub call
+# them.
+ALIASES = {
+  'image': (
+    'img',
+    'images',
+    'image_path',
+    'img_path',
+    'filepath',
+    'file_path',
+    'filename',
+    'file_name',
+    'image_file',
+    'image_filename',
+    'image_name',
+    'img_name',
+    'path',
+  ),
+  'caption': (
+    'text',
+    'texts',
+    'title',
+    'txt',
+    'sentence',
+    'sentences',
+    'sentences_raw',
+    'description',
+    'comment',
+    'prompt',
+  ),
+  'question': ('query',),
+  'answer': ('multiple_choice_answer',),
+  'type': ('answer_type',),
+}
+_NUMBERED = re.compile(r'caption[_ -]?\d+')
+# Metadata of a field, such as image_id, is not a misspelling of it.
+_RELATED = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
+
+
+def parse(text: str | None) -> tuple[tuple[str, str], ...]:
+  """Reads `--columns`.
+
+  >>> parse('caption=title,image=file')
+  (('caption', 'title'), ('image', 'file'))
+
+  Raises:
+    ValueError: it doesn't read so.
+  """
+  pairs = []
+  for part in (text or '').split(','):
+    field, equals, name = (piece.strip() for piece in part.partition('='))
+    if not part.strip():
+      continue
+    if not (field and equals and name):
+      raise ValueError(
+        f'columns {text!r} should read field=column,field=column, as in '
+        "'caption=title,image=file'"
+      )
+    pairs.append((field, name))
+  return tuple(pairs)
+
+
+def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
+  """How many of the names are fields, aliases of one, or asked for."""
+  legal = {*FIELDS, *(name.lower() for _, name in wanted)}
+  legal.update(*ALIASES.values())
+  lowered = [name.strip().lower() for name in names]
+  return sum(n in legal or bool(_NUMBERED.fullmatch(n)) for n in lowered)
+
+
+@functools.lru_cache(256)
+def resolve(
+  names: tuple[str, ...],
+  wanted: tuple[tuple[str, str], ...] = (),
+  aliased: tuple[str, ...] = tuple(ALIASES),
+) -> Mapping[str, str]:
+  """Which field each column fills.
+
+  A field is filled by what `wanted` names; else by the columns of its own name,
+  in any case, captions by numbered ones too; else by an alias. All other
+  columns keep their names and become metadata.
+
+  Args:
+    names: of the columns.
+    wanted: (field, column) pairs, which come first.
+    aliased: fields that an alias may fill.
+
+  Returns:
+    A field for each of the names, in their order.
+
+  Raises:
+    ValueError: two columns have the same name, or could both fill a field; one
+      seems misspelt; one that is asked for isn't there.
+  """
+  plain = {}
+  for name in names:
+    lowered = name.strip().lower()
+    if lowered in plain:
+      raise ValueError(f'the column {name.strip()!r} is there twice')
+    plain[lowered] = name
+  fields = _wanted(plain, wanted)
+  asked = set(fields.values())
+  for lowered, name in plain.items():
+    field = 'caption' if _NUMBERED.fullmatch(lowered) else lowered
+    if name not in fields and field in FIELDS and field not in asked:
+      fields[name] = field
+  _add_aliases(fields, plain, aliased)
+  for lowered, name in plain.items():
+    if name not in fields:
+      _ask_if_misspelt(lowered, name)
+      # A column beside the one that was asked for instead.
+      fields[name] = (
+        f'{lowered}_column' if lowered in FIELDS else name.strip() or 'unnamed'
+      )
+  return {name: fields[name] for name in names}
+
+
+def _wanted(
+  plain: Mapping[str, str], wanted: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+  fields = {}
+  for field, column in wanted:
+    if column.lower() not in plain:
+      raise ValueError(
+        f'there is no column {column!r} for {field}; there are '
+        f'{", ".join(plain.values())}'
+      )
+    name = plain[column.lower()]
+    if name in fields:
+      raise ValueError(f'the column {column!r} is asked for twice')
+    if field in fields.values() and field != 'caption':
+      raise ValueError(f'two columns are asked for as {field}')
+    fields[name] = field
+  return fields
+
+
+def _add_aliases(
+  fields: dict[str, str], plain: Mapping[str, str], aliased: Sequence[str]
+) -> None:
+  for field in aliased:
+    aliases = ALIASES[field]
+    if field in fields.values() or f'{field}s' in fields.values():
+      continue
+    found = [
+      plain[alias]
+      for alias in aliases
+      if alias in plain and plain[alias] not in fields
+    ]
+    if len(found) > 1:
+      raise ValueError(
+        f'the columns {", ".join(map(repr, found))} could all be the {field}; '
+        f'choose one, for example --columns={field}={found[0].strip()}'
+      )
+    fields.update((name, field) for name in found)
+
+
+def _ask_if_misspelt(lowered: str, name: str) -> None:
+  long = [field for field in FIELDS if len(field) > 4]
+  close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
+  if close and lowered not in FIELDS and not _RELATED.fullmatch(lowered):
+    name = name.strip()
+    raise ValueError(
+      f'the column {name!r} is unknown; if it is the {close[0]}, add '
+      f'--columns={close[0]}={name}, else --columns={name}={name}'
+    )

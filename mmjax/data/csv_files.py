@@ -1,0 +1,203 @@
+"""Reads CSV files, with commas, tabs, semicolons or bars between cells."""
+
+import ast
+import csv
+import io
+import itertools
+import pathlib
+import tokenize
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmjax.data import columns, image_rows, raw_records, text_files
+
+_SEPARATORS = (',', '\t', ';', '|')
+_IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
+
+
+def read(
+  paths: Sequence[pathlib.Path], options: image_rows.Options
+) -> Iterator[raw_records.RawRecord]:
+  """The rows of files with a header; empty cells are absent fields.
+
+  A cell that is a JSON list, as in ["a dog", "an animal"], or a Python list is
+  read as one. A row that can't be read, and a file whose header can't, is a
+  record whose reading raises.
+  """
+  rows = image_rows.ImageRows(options)
+  for path in paths:
+    try:
+      yield from _read_file(path, options, rows)
+    except (ValueError, OSError) as error:
+      yield raw_records.broken(path.name, path.name, str(error))
+
+
+def _read_file(
+  path: pathlib.Path, options: image_rows.Options, rows: image_rows.ImageRows
+) -> Iterator[raw_records.RawRecord]:
+  table = _Table(path, options)
+  for number, cells in table.rows():
+    where, name = f'{path.name}, line {number}', f'{path.stem}-{number}'
+    try:
+      fields = table.fields(cells)
+    except ValueError as error:
+      yield raw_records.broken(name, where, str(error))
+    else:
+      yield rows.record(path.parent, where, name, fields)
+
+
+class _Table:
+  """The rows of one file."""
+
+  def __init__(self, path: pathlib.Path, options: image_rows.Options):
+    self._options = options
+    self._lines = enumerate(text_files.lines(path, options.encoding), 1)
+    header = next((line for _, line in self._lines if line.strip()), None)
+    if header is None:
+      raise ValueError(f'{path} has no header line naming its columns')
+    text_files.check(header, options.encoding)
+    self._separator = options.separator or _separator(header, options)
+    self._names = [name.strip() for name in self._parse([header])]
+    if not columns.known(self._names, options.columns):
+      raise ValueError(
+        f'{path} has a header with the columns '
+        f'{", ".join(map(repr, self._names))}, separated by '
+        f'{self._separator!r}, none of which is known, such as '
+        f'{", ".join(columns.FIELDS)}; name them with --columns=image=COLUMN,'
+        'caption=COLUMN, and what stands between them with --separator'
+      )
+    self._fields = columns.resolve(tuple(self._names), options.columns)
+
+  def rows(self) -> Iterator[tuple[int, list[str] | ValueError]]:
+    """Each row's first line, and its cells or why they can't be read.
+
+    A row with a stray quotation mark costs its first line only.
+    """
+    waiting = []
+    while True:
+      used = []
+
+      def feed(used=used, waiting=waiting):
+        for numbered in itertools.chain(waiting, self._lines):
+          used.append(numbered)
+          yield numbered[1]
+
+      try:
+        cells = next(self._reader(feed()), None)
+        error = self._wrong(used, cells)
+      except csv.Error as failure:
+        error = self._quote_error(used[0][1], failure)
+      if not used:
+        return
+      number = used[0][0]
+      # What a quotation mark swallowed is read again, line by line.
+      waiting = (used[1:] if error else []) + waiting[len(used) :]
+      if error:
+        yield number, error
+      elif any(cell.strip() for cell in cells):
+        yield number, cells
+
+  def fields(self, cells: list[str] | ValueError) -> dict[str, Any]:
+    """A row's fields by our names.
+
+    Raises:
+      ValueError: there are too many cells, or it is that error.
+    """
+    if isinstance(cells, ValueError):
+      raise cells
+    if len(cells) > len(self._names):
+      raise ValueError(
+        f'there are more cells ({len(cells)}) than the {len(self._names)} '
+        f'columns {", ".join(self._names)}; cells are separated by '
+        f'{self._separator!r}, and one that has it should stand in quotation '
+        'marks'
+      )
+    row = {
+      name: _cell(text)
+      for name, text in zip(self._names, cells, strict=False)
+      if text
+    }
+    return image_rows.rename(row, self._fields)
+
+  def _reader(self, lines: Iterator[str], *, strict: bool = True):
+    quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE
+    return csv.reader(
+      lines,
+      delimiter=self._separator,
+      quoting=quoting,
+      skipinitialspace=True,
+      strict=strict,
+    )
+
+  def _parse(self, lines: list[str]) -> list[str]:
+    """The cells of a line by itself, its quotation marks closed or not."""
+    return next(self._reader(iter(lines), strict=False), [])
+
+  def _wrong(
+    self, used: list[tuple[int, str]], cells: list[str] | None
+  ) -> ValueError | None:
+    """Why the lines of a row are not one, if so."""
+    for _, line in used:
+      try:
+        text_files.check(line, self._options.encoding)
+      except ValueError as error:
+        return error
+    for number, line in used[1:]:
+      if self._is_row(line):
+        return self._quote_error(used[0][1], f'it takes in line {number}')
+    return None
+
+  def _is_row(self, line: str) -> bool:
+    cells = self._parse([line])
+    if len(cells) != len(self._names):
+      return False
+    found = [
+      cell
+      for cell, name in zip(cells, self._names, strict=True)
+      if self._fields[name] == 'image'
+    ]
+    return any(cell.strip().lower().endswith(_IMAGE_ENDINGS) for cell in found)
+
+  def _quote_error(self, line: str, why: Any) -> ValueError:
+    place = min(len(self._parse([line])), len(self._names)) - 1
+    return ValueError(
+      f'the quotation mark in column {self._names[place]!r} does not close '
+      f'where its cell ends ({why}); double the marks inside a cell, "" for '
+      '", or read all marks as text with --quotes=none'
+    )
+
+
+def _separator(header: str, options: image_rows.Options) -> str:
+  """The separator by which the header has most columns that are known."""
+  counts = {}
+  for separator in _SEPARATORS:
+    reader = csv.reader([header], delimiter=separator, skipinitialspace=True)
+    names = next(reader)
+    counts[separator] = columns.known(names, options.columns), len(names)
+  return max(_SEPARATORS, key=lambda separator: counts[separator])
+
+
+def _cell(text: str) -> Any:
+  """A cell's text, or the list that it is in JSON's or Python's notation.
+
+  Raises:
+    ValueError: it begins and ends as a list of texts, but is none.
+  """
+  if not (text.startswith('[') and text.endswith(']')):
+    return text
+  try:
+    return text_files.parse_json(text)
+  except ValueError:
+    pass
+  if text[1:].lstrip()[:1] not in ('"', "'"):
+    return text
+  try:
+    values = ast.literal_eval(text)
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    kinds = [token.type for token in tokens]
+  except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+    raise ValueError(f'{text!r:.80} looks like a list, but is none') from error
+  # numpy prints ['a' 'b'], which Python reads as ['ab'].
+  if (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds):
+    raise ValueError(f'the texts of {text!r:.80} have no commas between them')
+  return values

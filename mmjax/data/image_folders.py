@@ -1,0 +1,87 @@
+"""Reads folders of images: one folder a class, or with a metadata file."""
+
+import os
+import pathlib
+from collections.abc import Iterator, Sequence
+
+from mmjax.data import (
+  csv_files,
+  image_rows,
+  json_files,
+  raw_records,
+  webdataset,
+)
+
+_METADATA = {
+  'metadata.csv': csv_files.read,
+  'metadata.tsv': csv_files.read,
+  'metadata.jsonl': json_files.read,
+}
+_SPLITS = {
+  'train': 'train',
+  'training': 'train',
+  'val': 'validation',
+  'valid': 'validation',
+  'validation': 'validation',
+  'dev': 'validation',
+  'test': 'test',
+}
+
+
+def read(
+  paths: Sequence[pathlib.Path], options: image_rows.Options
+) -> Iterator[raw_records.RawRecord]:
+  """The images below some folders.
+
+  Where there are files `metadata.csv`, `metadata.tsv` or `metadata.jsonl`,
+  their rows are read, which name the images beside them. Otherwise each image
+  is captioned with the name of the folder it is in, `_` read as a space; it
+  becomes the metadata field `label`. If all folders on top are named after
+  splits, an image is of the split whose folder it is in.
+
+  Raises:
+    ValueError: a path is no folder, or there is no image in one.
+  """
+  rows = image_rows.ImageRows(options)
+  for root in paths:
+    if not root.is_dir():
+      raise ValueError(f'{root} is not a folder')
+    metadata = [root.rglob(name) for name in _METADATA]
+    tables = sorted(path for found in metadata for path in found)
+    if tables:
+      for table in tables:
+        yield from _METADATA[table.name]([table], options)
+    else:
+      yield from _classes(root, rows)
+
+
+def _classes(
+  root: pathlib.Path, rows: image_rows.ImageRows
+) -> Iterator[raw_records.RawRecord]:
+  folders = [path for path in root.iterdir() if path.is_dir()]
+  names = {path.name.lower() for path in folders}
+  has_splits = bool(names) and names <= _SPLITS.keys()
+  count = 0
+  for folder, below, files in os.walk(root):
+    below.sort()
+    parts = pathlib.Path(folder).relative_to(root).parts
+    for file in sorted(files):
+      if file.rpartition('.')[2].lower() not in webdataset.IMAGE_ENDINGS:
+        continue
+      name = '/'.join([*parts, file])
+      labels = parts[has_splits:]
+      split = _SPLITS[parts[0].lower()] if has_splits and parts else None
+      count += 1
+      if not labels:
+        yield raw_records.broken(
+          name, name, 'it is in no folder that is named after its class'
+        )
+        continue
+      fields = {
+        'image': name,
+        'caption': labels[0].replace('_', ' '),
+        'label': labels[0],
+      }
+      yield rows.record(root, name, name, fields, split=split)
+  if not count:
+    raise ValueError(f'there is no image in {root} or the folders below')

@@ -1,0 +1,209 @@
+"""Rows that name image files, as raw records."""
+
+import collections
+import dataclasses
+import functools
+import os
+import pathlib
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mmjax.data import raw_records
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to read input files.
+
+  Attributes:
+    columns: (field, column) pairs; see `columns.resolve`.
+    images: folder that the paths of images are relative to, and that none may
+      leave; None for the folder of the file that names them.
+    separator: between the cells of a CSV file; None to find it by the header.
+    encoding: of text files; None for UTF-8, or UTF-16 with its byte order mark.
+    quotes: whether a CSV cell may stand in quotation marks.
+    scratch: folder for temporary files.
+  """
+
+  columns: tuple[tuple[str, str], ...] = ()
+  images: pathlib.Path | None = None
+  separator: str | None = None
+  encoding: str | None = None
+  quotes: bool = True
+  scratch: pathlib.Path | None = None
+
+  def __post_init__(self):
+    if self.separator is not None and len(self.separator) != 1:
+      raise ValueError(f'separator {self.separator!r} should be one character')
+    if self.images is not None and not self.images.is_dir():
+      raise ValueError(f'there is no folder of images {self.images}')
+
+
+class ImageRows:
+  """Makes raw records of rows; those that name one image have one id."""
+
+  def __init__(self, options: Options):
+    self._options = options
+    self._names = _Names()
+    self._locate = functools.lru_cache(4096)(_locate)
+
+  def record(
+    self,
+    folder: pathlib.Path,
+    where: str,
+    name: str,
+    fields: dict[str, Any],
+    *,
+    split: str | None = None,
+    encoded: Callable[[], bytes] | None = None,
+  ) -> raw_records.RawRecord:
+    """The raw record of a row.
+
+    Args:
+      folder: that its image's path is relative to, unless the options say so.
+      where: what people call the row.
+      name: its id, if it has neither an id nor an image of its own.
+      fields: by our names; without an image there is none.
+      split: that it belongs to, where the file says so.
+      encoded: reads its image, where that is not a file; the name of the image
+        in `fields` may then be missing.
+    """
+    image = fields.pop('image', None)
+    image = None if image == '' else image
+    has_id = fields.get('id') not in (None, '')
+    row_id = fields.pop('id', None)
+    try:
+      if encoded is not None:
+        spelled = path = str(image or name)
+        group = spelled
+      elif image is None:
+        spelled, path, group = name, (folder, name), name
+      else:
+        root = os.fspath(self._options.images or folder)
+        spelled, path = self._locate(root, _single(image))
+        group = spelled
+    except ValueError as error:
+      return raw_records.broken(name, where, str(error))
+    if image is not None or encoded is not None:
+      fields['file'] = self._names.first(path, spelled)
+      group = fields['file']
+    read_image = encoded or functools.partial(
+      _read, None if image is None else path, image
+    )
+    return raw_records.RawRecord(
+      id=str(row_id) if has_id else self._names.name(path, spelled),
+      where=where,
+      group=group,
+      read_fields=functools.partial(dict, fields),
+      read_image=read_image,
+      # An image may have several rows, one a caption or question.
+      is_part=fields.get('file') is not None and not has_id,
+      split=split,
+    )
+
+
+def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+  """A row by our names of its fields; several captions become one list."""
+  fields = {}
+  for name, value in row.items():
+    field = names[name]
+    if field == 'caption' and 'caption' in fields:
+      value = [*_list(fields['caption']), *_list(value)]
+    fields[field] = value
+  return fields
+
+
+class _Names:
+  """Names of things: of those that have one name, all but one get a number."""
+
+  def __init__(self):
+    self._of: dict[Any, tuple[str, str]] = {}
+    self._seen = collections.Counter()
+
+  def name(self, thing: Any, name: str) -> str:
+    """The unique name of a thing; `name` is what it is called this time."""
+    if thing not in self._of:
+      self._seen[name] += 1
+      number = self._seen[name]
+      unique = name if number == 1 else f'{name}#{number}'
+      self._of[thing] = name, unique
+    return self._of[thing][1]
+
+  def first(self, thing: Any, name: str) -> str:
+    """What a thing was called the first time."""
+    self.name(thing, name)
+    return self._of[thing][0]
+
+
+def _single(image: Any) -> str:
+  if isinstance(image, list):
+    if len(image) != 1:
+      raise ValueError(f'it has {len(image)} images; a record holds one')
+    image = image[0]
+  if not isinstance(image, str):
+    raise ValueError(f'image should be a path, not {image!r:.80}')
+  if '://' in image:
+    raise ValueError(
+      f'image {image!r:.200} is an address; download the images first, for '
+      'example with img2dataset'
+    )
+  if '\0' in image:
+    raise ValueError(f'image {image!r:.200} has a null character')
+  return image
+
+
+def _locate(root: str, image: str) -> tuple[str, str]:
+  """An image's name below the root, and its file, however it is spelt."""
+  root = os.path.abspath(root)
+  for spelling in _spellings(image):
+    path = os.path.normpath(os.path.join(root, spelling))
+    real = _real(path)
+    if os.path.isfile(real):
+      break
+  else:
+    path = os.path.normpath(os.path.join(root, image))
+    real = _real(path)
+  if path.startswith(os.path.join(root, '')):
+    return os.path.relpath(path, root), real
+  inside = os.path.join(_real_folder(root), '')
+  if not real.startswith(inside):
+    raise ValueError(
+      f'image {image!r:.200} is outside {root}; name the folder that holds all '
+      f'images, for example --images={os.path.dirname(path)}'
+    )
+  return real.removeprefix(inside), real
+
+
+def _spellings(image: str) -> Iterator[str]:
+  """The path as it stands, then as other systems may have written it."""
+  yield image
+  yield image.strip()
+  yield image.replace('\\', '/')
+  yield unicodedata.normalize('NFC', image)
+  yield unicodedata.normalize('NFD', image)
+
+
+def _real(path: str) -> str:
+  folder, name = os.path.split(path)
+  path = os.path.join(_real_folder(folder), name)
+  return os.path.realpath(path) if os.path.islink(path) else path
+
+
+_real_folder = functools.lru_cache(4096)(os.path.realpath)
+
+
+def _read(path: str | None, image: Any) -> bytes:
+  if path is None:
+    return b''
+  if not os.path.isfile(path):
+    raise ValueError(f'there is no image file {path}')
+  with open(path, 'rb') as file:
+    data = file.read()
+  if not data:
+    raise ValueError(f'image file {path} is empty')
+  return data
+
+
+def _list(value: Any) -> list:
+  return value if isinstance(value, list) else [value]
