@@ -10,32 +10,24 @@ and the experiment's files: tokenizer, preprocessing
 """
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mmjax.train import settings, writers
-
-# One letter before the colon is a disk.
-_URL = re.compile(r'[a-z][a-z0-9]+:/', re.IGNORECASE)
+from mmjax.train import settings, workdir, writers
 
 
 class RunFolder:
   """Reads on every host, writes on the first one only.
 
   Raises:
-    UserError: if the path is a URL.
+    UserError: if the path can't be a folder.
   """
 
   def __init__(self, path: Path | str):
-    if _URL.match(str(path)):
-      raise settings.UserError(
-        f'--workdir={path} is a URL, and a folder is needed; mount the bucket '
-        '(Cloud Storage FUSE does so for gs://) and name its folder'
-      )
+    workdir.check(path)
     self.path = Path(path).absolute()
     self.writes = jax.process_index() == 0
 

@@ -15,8 +15,10 @@ each other; elsewhere tell them:
 
 import ast
 import dataclasses
+import functools
 import inspect
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +27,7 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from mmjax.train import schema, settings, user_file
+from mmjax.train import schema, settings, user_file, workdir
 from mmjax.train.settings import UserError
 
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
@@ -37,21 +39,17 @@ def launch(
 ) -> None:
   """Parses flags and trains; an experiment file's last line.
 
-  A mistake of the user's (config, data, flags) is told in one message, without
-  a traceback, and ends with exit code 2; --traceback shows where it came from.
+  A mistake of the user's (config, data, flags) is reported in one message,
+  without a traceback, and ends with exit code 2; --traceback shows where it
+  came from. A run that Ctrl-C stopped ends with 130, by SIGTERM with 143.
 
   Args:
     build: config -> `mmjax.train.experiment.Experiment`.
-    run: (config, build, workdir), trains; by default `mmjax.train.loop.run`.
+    run: (config, build, workdir) -> results, {} if a signal stopped it before
+      its end; by default `mmjax.train.loop.run`.
   """
   if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
-    flags.DEFINE_string('config', None, 'config file, or file.py:argument')
-    flags.DEFINE_string('workdir', None, "the run's folder")
-    flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
-    flags.DEFINE_bool('traceback', False, 'show where an error came from')
-    flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
-    flags.DEFINE_integer('num_processes', None, 'of all hosts together')
-    flags.DEFINE_integer('process_id', None, 'which of them this is')
+    _define(flags.FLAGS)
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -73,6 +71,18 @@ def launch(
   app.run(lambda argv: _main(argv, build, overrides, run), flags_parser=parse)
 
 
+def _define(values: flags.FlagValues) -> None:
+  define = lambda kind: functools.partial(kind, flag_values=values)
+  string, integer = define(flags.DEFINE_string), define(flags.DEFINE_integer)
+  string('config', None, 'config file, or file.py:argument')
+  string('workdir', None, "the run's folder")
+  string('data_dir', None, 'sets config.data.data_dir')
+  define(flags.DEFINE_bool)('traceback', False, 'show where an error came from')
+  string('coordinator', None, 'HOST:PORT of process 0')
+  integer('num_processes', None, 'of all hosts together')
+  integer('process_id', None, 'which of them this is')
+
+
 def _main(
   argv: Sequence[str],
   build: Callable[[Any], Any],
@@ -89,6 +99,7 @@ def _main(
     for name in ('config', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
+    workdir.check(values.workdir)
     config = load(values.config)
     if values.data_dir is not None:
       overrides = [*overrides, ('data.data_dir', values.data_dir)]
@@ -104,7 +115,12 @@ def _main(
     except ValueError as error:
       raise UserError(str(error)) from error
     with hosts.ending_together(UserError, loop.NonFiniteError):
-      (run or loop.run)(config, build, values.workdir)
+      results = (run or loop.run)(config, build, values.workdir)
+    if not results:
+      # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.
+      sys.exit(128 + signal.SIGINT)
+  except KeyboardInterrupt:
+    interrupted()
   except UserError as error:
     fail(error, show=values.traceback)
   except loop_errors() as error:
@@ -141,6 +157,21 @@ def fail(error: Exception, show: bool = False, code: int = 2) -> None:
   sys.stdout.flush()
   print(f'error: {error}', file=sys.stderr, flush=True)
   sys.exit(code)
+
+
+def interrupted() -> None:
+  """Ends a process whose Ctrl-C came outside a run, or was its second one.
+
+  With exit code 130, as shells give to a process that SIGINT ended.
+  """
+  sys.stdout.flush()
+  print(
+    'interrupted; the same command resumes from the last checkpoint, or starts '
+    'if there is none',
+    file=sys.stderr,
+    flush=True,
+  )
+  sys.exit(128 + signal.SIGINT)
 
 
 def help_text(

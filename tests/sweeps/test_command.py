@@ -92,28 +92,32 @@ def test_a_worker_that_ended_early_is_named(tmp_path, ending, capsys):
     assert f'worker {i} ended with 3; see {log}' in said
 
 
-@pytest.mark.parametrize('ignored', [False, True])
-def test_a_lost_terminal_stops_workers_except_under_nohup(
-  tmp_path, ending, monkeypatch, ignored
+@pytest.mark.parametrize(
+  'number, code',
+  [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+)
+def test_a_signal_to_many_workers_is_their_exit_code(
+  tmp_path, ending, monkeypatch, number, code
 ):
-  before = signal.SIG_IGN if ignored else signal.SIG_DFL
-  monkeypatch.setattr(signal, 'getsignal', lambda number: before)
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
-
-  def wait(workers):
-    if not ignored:
-      ending[signal.SIGHUP](signal.SIGHUP)
-    return []
-
-  monkeypatch.setattr(local.Workers, 'wait', wait)
+  monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_DFL)
+  monkeypatch.setattr(
+    local.Workers, 'wait', lambda workers: ending[number](number) or [0, 0]
+  )
   values = _values(tmp_path, workers=2, devices_per_trial=0)
-  if ignored:
-    assert not command._run_many(sweep.load(file), values, [])
-    assert not ending
-  else:
-    with pytest.raises(SystemExit, match='143'):
-      command._run_many(sweep.load(file), values, [])
+  with pytest.raises(SystemExit, match=str(code)):
+    command._run_many(sweep.load(file), values, [])
+
+
+def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
+  monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_IGN)
+  monkeypatch.setattr(local.Workers, 'wait', lambda workers: [])
+  file = trivial.write(tmp_path)
+  _study(file, tmp_path)
+  values = _values(tmp_path, workers=2, devices_per_trial=0)
+  assert not command._run_many(sweep.load(file), values, [])
+  assert not ending
 
 
 @pytest.fixture

@@ -120,10 +120,16 @@ def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   assert 'is finished' in out and 'val/toy/norm' in out
 
 
-def test_a_workdir_that_cannot_be_made_is_told(tmp_path):
-  (tmp_path / 'file').touch()
-  with pytest.raises(settings.UserError, match='file'):
-    _run(tmp_path / 'file' / 'run')
+@pytest.mark.parametrize(
+  'path, message', [('file', 'file is a file'), ('file/a/b', 'lies in .*/file')]
+)
+def test_a_workdir_that_is_a_file_is_refused_before_all_else(
+  tmp_path, path, message
+):
+  (tmp_path / 'file').write_text('precious')
+  with pytest.raises(settings.UserError, match=f'--workdir=.*{message}'):
+    _run(tmp_path / path, build=None)
+  assert (tmp_path / 'file').read_text() == 'precious'
 
 
 def test_utilisation_is_told_where_the_peak_is_known(tmp_path, monkeypatch):
