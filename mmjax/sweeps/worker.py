@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import gc
-import json
 import math
 import signal
 import sys
@@ -270,7 +269,7 @@ class _Trial:
     for repeat in range(self._sweep.repeats):
       path = self.run_folder(repeat) / 'results.json'
       if path.exists():
-        results = json.loads(path.read_text())
+        results = settings.read_json(path)
         costs['steps'] += results.get('step', 0)
         costs['seconds'] += results.get('train_seconds', 0.0)
     return costs

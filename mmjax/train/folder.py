@@ -9,7 +9,6 @@ checkpoints/     one folder a step
 and the experiment's files: tokenizer, preprocessing
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,7 @@ class RunFolder:
     if not path.exists():
       return
     changed = settings.differences(
-      json.loads(path.read_text()), settings.to_json(config)
+      settings.read_json(path), settings.to_json(config)
     )
     if changed:
       raise settings.UserError(
@@ -101,7 +100,7 @@ class RunFolder:
   def results(self) -> dict[str, float]:
     """The last evaluation, {} if there was none."""
     path = self.path / 'results.json'
-    return json.loads(path.read_text()) if path.exists() else {}
+    return settings.read_json(path) if path.exists() else {}
 
   def save_picture(
     self, picture: Any, split: str, name: str, step: int

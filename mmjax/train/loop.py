@@ -1,6 +1,5 @@
 """The loop: data, model, state, restore, then step, log, evaluate, save."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import math
@@ -9,16 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from mmjax.parallel import hosts
-from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
   flops,
   folder,
   init_from,
-  prefetch,
   program,
   progress,
   settings,
@@ -27,7 +23,7 @@ from mmjax.train import (
   useful,
   writers,
 )
-from mmjax.train import state as state_lib
+from mmjax.train import start as start_lib
 from mmjax.train.experiment import Experiment
 
 
@@ -71,7 +67,7 @@ def run(
     config = init_from.resolve(settings.complete(config))
     settings.validate(config)
     run_folder = folder.RunFolder(workdir)
-  _users(hosts.meet_in, run_folder.path)
+  start_lib.as_users_mistake(hosts.meet_in, run_folder.path)
   with hosts.agreeing():
     run_folder.check(config)
   results = run_folder.results()
@@ -81,14 +77,16 @@ def run(
     )
     return results
   startup.use_compilation_cache()
-  mesh = _users(program.mesh_of, config)
+  mesh = start_lib.as_users_mistake(program.mesh_of, config)
   clock.lap('imports')
 
   with contextlib.ExitStack() as stack:
     stop = stack.enter_context(stopping.Stopping())
-    experiment, made = _users(_build, config, build, mesh, clock)
+    experiment, made = start_lib.as_users_mistake(
+      _build, config, build, mesh, clock
+    )
     # From here on the run's folder is there.
-    checkpoints = _users(
+    checkpoints = start_lib.as_users_mistake(
       checkpoints_lib.Checkpoints,
       run_folder.path,
       keep_last=config.train.keep_last,
@@ -96,16 +94,10 @@ def run(
       best_mode=config.train.best_mode,
     )
     stack.callback(checkpoints.close)
-    begun = _begun(config, checkpoints)
-    # Reads while the programs compile, and from then on one batch ahead.
-    batches = stack.enter_context(
-      prefetch.Prefetch(
-        experiment.train_data.iterate(begun),
-        put=lambda batch: mesh_lib.shard_batch(batch, mesh),
-      )
+    start = start_lib.prepare(
+      config, experiment, made, mesh, checkpoints, stack, clock
     )
-    clock.lap('data')
-    start = _start(config, made, checkpoints, batches, clock)
+    begun = start.begun
     run_folder.begin(config, {**experiment.files, **init_from.files(config)})
     params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
     needed = 0.0
@@ -122,9 +114,7 @@ def run(
     log = _Log(
       run_folder, writer, meter, progress.Progress(config.train.steps), clock
     )
-    return _train(
-      config, experiment, start, checkpoints, batches, stop, log, report
-    )
+    return _train(config, experiment, start, checkpoints, stop, log, report)
 
 
 def _build(
@@ -154,18 +144,10 @@ def check(config: Any, build: Callable[[Any], Experiment]) -> None:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  mesh = _users(program.mesh_of, config)
-  _users(program.build, config, _users(build, config), mesh)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-  """What `_start` makes ready: all that was compiled, and the first batch."""
-
-  begun: int
-  state: state_lib.State
-  update: Callable[..., Any] | None
-  batch: Any
+  mesh = start_lib.as_users_mistake(program.mesh_of, config)
+  start_lib.as_users_mistake(
+    program.build, config, start_lib.as_users_mistake(build, config), mesh
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,48 +161,13 @@ class _Log:
   clock: startup.Clock
 
 
-def _start(config, made, checkpoints, batches, clock) -> _Start:
-  """Compiles two programs, `init` (or none, when restoring) and `update`."""
-  begun = checkpoints.latest() or 0
-  with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, made.plan, config, checkpoints)
-    if begun == config.train.steps:
-      return _Start(begun, state.result(), None, None)
-    batch = _alone(_users, next, batches)
-    clock.lap('data')
-    progress.tell('compiling the training step')
-    compiled = _users(made.trace, batch).lower().compile()
-    clock.lap('compile')
-    start = _Start(begun, _alone(state.result), compiled, batch)
-    clock.lap('init')
-    return start
-
-
-def _make_state(
-  plan: state_lib.Plan, config: Any, checkpoints: checkpoints_lib.Checkpoints
-) -> state_lib.State:
-  """Restores the state, or computes the first one where it will lie."""
-  if checkpoints.latest():
-    return checkpoints.restore(plan.abstract)
-  seed = np.uint32(config.seed)
-  init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
-  # It runs once: on CPUs, optimising it takes longer than all else.
-  quick = {'xla_backend_optimization_level': 0}
-  on_cpu = jax.default_backend() == 'cpu'
-  compiled = init.compile(compiler_options=quick if on_cpu else None)
-  state = jax.block_until_ready(compiled(seed))
-  if not config.init_from:
-    return state
-  given = init_from.load(config, plan.abstract.params)
-  return state_lib.with_params(state, given)
-
-
 def _train(
-  config, experiment, start, checkpoints, batches, stop, log, report
+  config, experiment, start, checkpoints, stop, log, report
 ) -> dict[str, float]:
   """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
   state, batch, done = start.state, start.batch, start.begun
+  batches = start.batches
   if done:
     log.line.say(f'going on from step {done}')
   unchecked = None
@@ -261,7 +208,9 @@ def _train(
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
-      batch = _alone(_users, meter.next_batch, batches, metrics)
+      batch = start_lib.alone(
+        start_lib.as_users_mistake, meter.next_batch, batches, metrics
+      )
   return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
@@ -348,30 +297,5 @@ def _check(
     )
 
 
-def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
-  """Steps done so far, not more than the run shall have."""
-  begun = checkpoints.latest() or 0
-  if begun > config.train.steps:
-    raise settings.UserError(
-      f'train.steps={config.train.steps}, but the run in this folder has done '
-      f'{begun}; choose another --workdir'
-    )
-  return begun
-
-
 def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
-
-
-def _alone(function: Callable[..., Any], *args: Any) -> Any:
-  """What one host alone may fail at must not leave the others waiting."""
-  with hosts.ending_together(told=(settings.UserError,)):
-    return function(*args)
-
-
-def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-  """Before the first step, a refused value is one that the user gave."""
-  try:
-    return function(*args, **kwargs)
-  except (ValueError, OSError) as error:
-    raise settings.UserError(str(error)) from error

@@ -13,7 +13,6 @@ each other; elsewhere tell them:
 --process_id=I                from 0
 """
 
-import ast
 import dataclasses
 import functools
 import inspect
@@ -27,11 +26,10 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from mmjax.train import schema, settings, user_file, workdir
+from mmjax.train import flag_values, schema, settings, user_file, workdir
 from mmjax.train.settings import UserError
 
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
-_FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 
 
 def launch(
@@ -301,7 +299,7 @@ def override(
 
 def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   section, name, field = find(config, path)
-  value = _read(text, field)
+  value = flag_values.read(text, field)
   if not field.accepts(value):
     raise UserError(
       f'--config.{path}={text} is not legal: {path} is {field.describe()}'
@@ -356,45 +354,3 @@ def _like(value: Any) -> schema.Field:
   if isinstance(value, ml_collections.ConfigDict):
     kind = 'dict'
   return schema.Field(kind, value, '', optional=True)
-
-
-def _read(text: str, field: schema.Field) -> Any:
-  """The value that a flag's text means for a field of this kind."""
-  if field.kind == 'bool':
-    lower = text.lower()
-    return lower in _TRUE if lower in _TRUE + _FALSE else text
-  if field.optional and text == 'None':
-    return None
-  if field.kind == 'str':
-    return text
-  try:
-    value = _literal(text)
-  except (ValueError, SyntaxError):
-    if text.lower() in ('true', 'false'):
-      return text.lower() == 'true'
-    value = tuple(text.split(',')) if field.kind == 'strings' else text
-  if field.kind == 'strings' and isinstance(value, str):
-    value = (value,)
-  if field.kind == 'float' and type(value) is int:
-    value = float(value)
-  return value
-
-
-class _Dicts(ast.NodeTransformer):
-  """Turns dict(a=1), as config files write it, into {'a': 1}."""
-
-  def visit_Call(self, node: ast.Call) -> ast.AST:
-    self.generic_visit(node)
-    is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-    if not is_dict or node.args or any(k.arg is None for k in node.keywords):
-      raise ValueError('only dict(name=value) can be called in a flag')
-    return ast.Dict(
-      keys=[ast.Constant(keyword.arg) for keyword in node.keywords],
-      values=[keyword.value for keyword in node.keywords],
-    )
-
-
-def _literal(text: str) -> Any:
-  """The Python literal that a text spells; dict(a=1) is one too."""
-  tree = _Dicts().visit(ast.parse(text.strip(), mode='eval'))
-  return ast.literal_eval(ast.fix_missing_locations(tree))

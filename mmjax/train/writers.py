@@ -18,9 +18,25 @@ class Writer(Protocol):
 
 def write_json(path: Path, value: Any) -> None:
   """Replaces a file at once: nobody ever reads half of it."""
+  replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
+
+
+def replace(path: Path, text: str) -> None:
+  """Replaces a file by another that is whole on the disk, or raises.
+
+  Raises:
+    OSError: if it can't be written; the file is then as it was.
+  """
   part = path.with_name(path.name + '.part')
-  part.write_text(json.dumps(value, indent=2, sort_keys=True) + '\n')
-  os.replace(part, path)
+  try:
+    with part.open('w') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())  # Else a crash may leave the new name empty.
+    os.replace(part, path)
+  except OSError:
+    part.unlink(missing_ok=True)
+    raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -48,9 +64,7 @@ class JsonLines:
     kept = [r for r in read_json_lines(path) if r['step'] <= restored]
     self.last: dict[str, Any] = kept[-1] if kept else {}
     lines = [json.dumps(record) + '\n' for record in kept]
-    part = path.with_name(path.name + '.part')
-    part.write_text(''.join(lines))
-    os.replace(part, path)
+    replace(path, ''.join(lines))
     self._file = path.open('r+')
     self._begins = sum(map(len, lines[:-1]))  # Where the last line begins.
 

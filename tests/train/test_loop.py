@@ -113,6 +113,29 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert same.get(line['step'], line['loss']) == line['loss']
 
 
+def test_a_damaged_checkpoint_costs_its_steps_alone(tmp_path, capsys):
+  train = {'steps': 4, 'checkpoint_every': 2}
+  want = _run(tmp_path, **train)
+  whole = checkpoints.load_params(tmp_path)
+  (tmp_path / 'results.json').unlink()
+  # As a crash of the machine may leave it.
+  (tmp_path / 'checkpoints/4/params/_METADATA').write_text('')
+  got = _run(tmp_path, **train)
+  said = capsys.readouterr().out
+  assert 'checkpoint of step 4 cannot be read' in said
+  assert 'going on from step 2' in said
+  assert got | {'train_seconds': 0} == want | {'train_seconds': 0}
+  _equal(checkpoints.load_params(tmp_path), whole)
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('name', ['config.json', 'results.json'])
+def test_a_damaged_file_of_the_run_is_named(tmp_path, name):
+  (tmp_path / name).write_text('{"train": {')
+  with pytest.raises(settings.UserError, match=f'{name} is damaged .*move it'):
+    _run(tmp_path, build=None)
+
+
 def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   results = _run(tmp_path)
   assert _run(tmp_path, build=None) == results
