@@ -17,13 +17,15 @@ import jax
 from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import checkpoints, loop, settings, stopping
+from mmjax.train import checkpoints, loop, owner, settings, stopping
 from mmjax.train.settings import UserError
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
 Train = Callable[[Any, Path, loop.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
+# Seconds between two attempts at a folder that another process is in.
+_POLL = 2.0
 # Of what is stored of an error: compilers' may be of any length.
 _LONGEST = 2000
 _AGAIN = 'With --retry_failed, the same command tries again those that failed'
@@ -175,7 +177,7 @@ class _Trial:
     runs: list[dict[str, float]] = []
     for repeat in range(sweep.repeats):
       config = sweep.config(self._values, repeat)
-      results = train(config, self.run_folder(repeat), self._report(repeat))
+      results = self._train(train, config, repeat)
       if not results:
         return 'stopped'
       if self._decision == PRUNE:
@@ -186,6 +188,34 @@ class _Trial:
       runs.append(results)
     self._finish(runs)
     return 'done'
+
+  def _train(self, train: Train, config: Any, repeat: int) -> dict[str, float]:
+    """Runs one repeat, once no other process is in its folder.
+
+    The worker that had the trial before may have been taken for dead while it
+    was not.
+    """
+    waits = False
+    while True:
+      try:
+        return train(config, self.run_folder(repeat), self._report(repeat))
+      except owner.OccupiedError as error:
+        if not waits:
+          print(f'{error}\nwaiting for it')
+        waits = True
+      self._go_on(GO if self._taken is None else self._decide(0, (), False))
+      time.sleep(_POLL)
+
+  def _go_on(self, decision: str) -> None:
+    """Follows what the first host decided.
+
+    Raises:
+      claims.Lost: if the trial is another worker's. Nothing is saved: so is its
+        folder.
+    """
+    self._decision = broadcast.from_first(decision)
+    if self._decision == LOST:
+      raise claims.Lost('this trial is left to the worker that has it now')
 
   def _finish(self, runs: list[dict[str, float]]) -> None:
     sweep, taken = self._sweep, self._taken
@@ -226,10 +256,7 @@ class _Trial:
         # Optuna takes reports of a single metric.
         single = values if len(self._sweep.metrics) == 1 else ()
         decision = self._decide(step, () if repeat else single, prunes)
-      self._decision = broadcast.from_first(decision)
-      if self._decision == LOST:
-        # Nothing is saved: the folder is another worker's.
-        raise claims.Lost('this trial is left to the worker that has it now')
+      self._go_on(decision)
       return self._decision == PRUNE
 
     return report

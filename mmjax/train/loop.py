@@ -15,6 +15,7 @@ from mmjax.train import (
   flops,
   folder,
   init_from,
+  owner,
   program,
   progress,
   settings,
@@ -58,6 +59,7 @@ def run(
     asked the run to stop before its end.
 
   Raises:
+    OccupiedError: if another process runs in the folder.
     UserError: on anything the user can put right, before the first step.
     NonFiniteError: if a loss or gradient is NaN or infinite.
     SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
@@ -68,53 +70,90 @@ def run(
     settings.validate(config)
     run_folder = folder.RunFolder(workdir)
   start_lib.as_users_mistake(hosts.meet_in, run_folder.path)
-  with hosts.agreeing():
-    run_folder.check(config)
-  results = run_folder.results()
-  if results.get('step') == config.train.steps:
-    progress.tell(
-      f'{workdir} is finished; its results:\n{folder.table(results)}'
-    )
+  results = _finished(config, run_folder)
+  if results:
     return results
   startup.use_compilation_cache()
   mesh = start_lib.as_users_mistake(program.mesh_of, config)
   clock.lap('imports')
-
   with contextlib.ExitStack() as stack:
-    stop = stack.enter_context(stopping.Stopping())
-    experiment, made = start_lib.as_users_mistake(
-      _build, config, build, mesh, clock
+    _claim(run_folder, stack)
+    # Another process may have been there until now.
+    results = _finished(config, run_folder)
+    if results:
+      return results
+    return _run(config, build, run_folder, mesh, report, clock, stack)
+
+
+def _finished(config: Any, run_folder: folder.RunFolder) -> dict[str, float]:
+  """Results of a run that is finished, once more; else {}."""
+  with hosts.agreeing():
+    run_folder.check(config)
+    results = run_folder.results()
+  if results.get('step') != config.train.steps:
+    return {}
+  progress.tell(
+    f'{run_folder.path} is finished; its results:\n{folder.table(results)}'
+  )
+  return results
+
+
+def _claim(run_folder: folder.RunFolder, stack: contextlib.ExitStack) -> None:
+  """Holds the folder for this run, on the first host for all.
+
+  Raises:
+    OccupiedError: on all hosts, if another process has it.
+    UserError: if the folder can't be written.
+  """
+  refusal = None
+  with hosts.agreeing():
+    if run_folder.writes:
+      claim = owner.claim(run_folder.path, say=progress.tell)
+      try:
+        start_lib.as_users_mistake(stack.enter_context, claim)
+      except owner.OccupiedError as error:
+        refusal = error
+  if hosts.any_of(refusal is not None):
+    raise refusal or owner.OccupiedError(
+      f'{run_folder.path} is in use; process 0 says by whom'
     )
-    # From here on the run's folder is there.
-    checkpoints = start_lib.as_users_mistake(
-      checkpoints_lib.Checkpoints,
-      run_folder.path,
-      keep_last=config.train.keep_last,
-      keep_best=config.train.keep_best,
-      best_mode=config.train.best_mode,
-    )
-    stack.callback(checkpoints.close)
-    start = start_lib.prepare(
-      config, experiment, made, mesh, checkpoints, stack, clock
-    )
-    begun = start.begun
-    run_folder.begin(config, {**experiment.files, **init_from.files(config)})
-    params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
-    needed = 0.0
-    if peak and start.batch is not None:  # Else nobody asks.
-      needed = useful.count(config, experiment, params, start.batch)
-    meter = progress.Meter(
-      config.train.batch_size,
-      flops=needed,
-      peak=peak,
-      total=run_folder.trained_seconds(begun),
-    )
-    writer = run_folder.open_writers(config, begun)
-    stack.callback(writer.close)
-    log = _Log(
-      run_folder, writer, meter, progress.Progress(config.train.steps), clock
-    )
-    return _train(config, experiment, start, checkpoints, stop, log, report)
+
+
+def _run(
+  config, build, run_folder, mesh, report, clock, stack
+) -> dict[str, float]:
+  """A run in a folder that is its own."""
+  stop = stack.enter_context(stopping.Stopping())
+  experiment, made = start_lib.as_users_mistake(
+    _build, config, build, mesh, clock
+  )
+  checkpoints = start_lib.as_users_mistake(
+    checkpoints_lib.Checkpoints,
+    run_folder.path,
+    keep_last=config.train.keep_last,
+    keep_best=config.train.keep_best,
+    best_mode=config.train.best_mode,
+  )
+  stack.callback(checkpoints.close)
+  start = start_lib.prepare(
+    config, experiment, made, mesh, checkpoints, stack, clock
+  )
+  run_folder.begin(config, {**experiment.files, **init_from.files(config)})
+  params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
+  needed = 0.0
+  if peak and start.batch is not None:  # Else nobody asks.
+    needed = useful.count(config, experiment, params, start.batch)
+  meter = progress.Meter(
+    config.train.batch_size,
+    flops=needed,
+    peak=peak,
+    total=run_folder.trained_seconds(start.begun),
+  )
+  writer = run_folder.open_writers(config, start.begun)
+  stack.callback(writer.close)
+  line = progress.Progress(config.train.steps)
+  log = _Log(run_folder, writer, meter, line, clock)
+  return _train(config, experiment, start, checkpoints, stop, log, report)
 
 
 def _build(

@@ -139,5 +139,7 @@ def as_users_mistake(
   """Before the first step, a refused value is one that the user gave."""
   try:
     return function(*args, **kwargs)
+  except settings.UserError:
+    raise
   except (ValueError, OSError) as error:
     raise settings.UserError(str(error)) from error
