@@ -108,7 +108,8 @@ def ending_together(
 
   Args:
     alike: errors that all hosts meet alike, so that they end in order.
-    told: errors that are told in one message, without a traceback.
+    told: errors that are printed in one message, without a traceback; the exit
+      code is 2 for a ValueError, else 1.
   """
   try:
     yield
@@ -122,7 +123,7 @@ def ending_together(
       traceback.print_exc()
       os._exit(1)
     print(f'error: {error}', file=sys.stderr, flush=True)
-    os._exit(2)
+    os._exit(2 if isinstance(error, ValueError) else 1)
 
 
 class Refused(ValueError):

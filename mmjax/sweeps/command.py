@@ -36,7 +36,7 @@ from mmjax.parallel import hosts
 from mmjax.sweeps import broadcast, claims, local, storage, table, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop, main, startup, workdir
+from mmjax.train import disk, loop, main, startup, workdir
 from mmjax.train.settings import UserError
 
 BuildOf = Callable[[str], Callable[[Any], Any]]
@@ -123,7 +123,7 @@ def _main(
       except ValueError as error:
         raise UserError(str(error)) from error
       alike = UserError, hosts.Refused, worker.TrialsFail
-      told = (storage.Unreachable,)
+      told = storage.Unreachable, disk.FullError
       with hosts.ending_together(*alike, told=told):
         done = _run_here(sweep, values, build_of)
       if not done:  # Ctrl-C; SIGTERM raises its own code.
@@ -132,7 +132,7 @@ def _main(
     main.interrupted()
   except (UserError, hosts.Refused) as error:
     main.fail(error, show=values.traceback)
-  except (worker.TrialsFail, storage.Unreachable) as error:
+  except (worker.TrialsFail, storage.Unreachable, disk.FullError) as error:
     main.fail(error, show=values.traceback, code=1)
 
 

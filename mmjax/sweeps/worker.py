@@ -17,7 +17,7 @@ import jax
 from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import checkpoints, loop, owner, settings, stopping
+from mmjax.train import checkpoints, disk, loop, owner, settings, stopping
 from mmjax.train.settings import UserError
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
@@ -64,6 +64,7 @@ def work(
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFail: if several do one after another, or none is complete in the end.
     storage.Unreachable: if it is for long; the trial is left as it is.
+    FullError: if a disk is full; the trial is left as it is.
   """
   failures = 0
   while True:
@@ -149,7 +150,7 @@ class _Trial:
           taken.prune()
         return 'pruned'
       return self._repeats(train)
-    except (claims.Lost, storage.Unreachable):
+    except (claims.Lost, storage.Unreachable, disk.FullError):
       raise
     except _Ends as error:
       return self._failed(str(error))
@@ -308,11 +309,13 @@ class _Trial:
       yield
       return
     self._folder.mkdir(parents=True, exist_ok=True)
-    with (
-      (self._folder / 'log.txt').open('a', buffering=1) as file,
-      contextlib.redirect_stdout(file),
-    ):
-      yield
+    file = (self._folder / 'log.txt').open('a', buffering=1)
+    try:
+      with contextlib.redirect_stdout(file):
+        yield
+    finally:
+      with contextlib.suppress(OSError):  # Of a full disk.
+        file.close()
 
 
 def _folder(workdir: Path | str, number: int) -> Path:
@@ -324,9 +327,7 @@ def saved(folder: Path) -> int:
   """Steps in the newest checkpoints of a trial's runs, together."""
   total = 0
   for run in (folder, *folder.glob('repeat_*')):
-    there = (run / checkpoints.FOLDER).glob('*')
-    steps = [int(path.name) for path in there if path.name.isdigit()]
-    total += max(steps, default=0)
+    total += max(checkpoints.steps_in(run), default=0)
   return total
 
 

@@ -8,6 +8,7 @@ any moment leaves the checkpoints before as they were.
 """
 
 import itertools
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,24 @@ class Checkpoints:
     self._manager.close()
 
 
+def steps_in(workdir: Path | str) -> list[int]:
+  """Steps of a run's whole checkpoints, the newest one last."""
+  folder = Path(workdir) / FOLDER
+  paths = folder.iterdir() if folder.is_dir() else ()
+  return sorted(int(path.name) for path in paths if path.name.isdigit())
+
+
+def remove_unfinished(workdir: Path | str) -> bool:
+  """Removes what failed saves left, if anything; says whether there was any.
+
+  No process may be saving there.
+  """
+  paths = list((Path(workdir) / FOLDER).glob('*.orbax-checkpoint-tmp*'))
+  for path in paths:
+    shutil.rmtree(path, ignore_errors=True)
+  return bool(paths)
+
+
 def load_params(
   workdir: Path | str, *, ema: bool | None = None, step: int | None = None
 ) -> Params:
@@ -222,11 +241,7 @@ def load_params(
       no average.
   """
   folder = Path(workdir).absolute() / FOLDER
-  there = sorted(
-    int(path.name)
-    for path in (folder.iterdir() if folder.is_dir() else ())
-    if path.name.isdigit()
-  )
+  there = steps_in(workdir)
   if not there:
     raise settings.UserError(f'{workdir} has no checkpoint; train it first')
   step = there[-1] if step is None else step

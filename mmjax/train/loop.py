@@ -12,6 +12,7 @@ import jax
 from mmjax.parallel import hosts
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
+  disk,
   flops,
   folder,
   init_from,
@@ -61,6 +62,7 @@ def run(
   Raises:
     OccupiedError: if another process runs in the folder.
     UserError: on anything the user can put right, before the first step.
+    FullError: if a disk is full.
     NonFiniteError: if a loss or gradient is NaN or infinite.
     SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
@@ -76,7 +78,7 @@ def run(
   startup.use_compilation_cache()
   mesh = start_lib.as_users_mistake(program.mesh_of, config)
   clock.lap('imports')
-  with contextlib.ExitStack() as stack:
+  with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
     _claim(run_folder, stack)
     # Another process may have been there until now.
     results = _finished(config, run_folder)

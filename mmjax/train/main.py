@@ -106,13 +106,14 @@ def _main(
     _check_experiment(config)
     # After the config, whose mistakes are then told at once.
     from mmjax.parallel import hosts
-    from mmjax.train import loop
+    from mmjax.train import disk, loop
 
     try:
       hosts.connect(values.coordinator, values.num_processes, values.process_id)
     except ValueError as error:
       raise UserError(str(error)) from error
-    with hosts.ending_together(UserError, loop.NonFiniteError):
+    alike = UserError, loop.NonFiniteError
+    with hosts.ending_together(*alike, told=(disk.FullError,)):
       results = (run or loop.run)(config, build, values.workdir)
     if not results:
       # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.
@@ -139,7 +140,9 @@ def _check_experiment(config: ml_collections.ConfigDict) -> None:
 def loop_errors() -> tuple[type[Exception], ...]:
   """Ends of a run that are no bug of the program's."""
   module = sys.modules.get('mmjax.train.loop')
-  return () if module is None else (module.NonFiniteError,)
+  if module is None:
+    return ()
+  return module.NonFiniteError, module.disk.FullError
 
 
 def fail(error: Exception, show: bool = False, code: int = 2) -> None:

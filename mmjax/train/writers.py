@@ -3,9 +3,13 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+# Seconds until TensorBoard can see what was written.
+FLUSH_EVERY = 10.0
 
 
 class Writer(Protocol):
@@ -85,21 +89,40 @@ class JsonLines:
 
 
 class TensorBoard:
-  """Event files in the run's folder; steps after `restored` are overwritten."""
+  """Event files in the run's folder; steps after `restored` are overwritten.
+
+  They are written at once, without `SummaryWriter`: its thread ends at the
+  first error, and the next writes wait for it for ever.
+  """
 
   def __init__(self, folder: Path, restored: int = 0):
-    import tensorboardX
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
 
-    self._writer = tensorboardX.SummaryWriter(
-      str(folder), purge_step=restored + 1 if restored else None
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    self._file = event_file_writer.EventsWriter(str(folder / 'events'))
+    self._event, self._scalar = event_pb2.Event, summary.scalar
+    if restored:
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._add(restored + 1, session_log=start)
+    self._flush()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     for name, value in values.items():
-      self._writer.add_scalar(name, value, step)
+      self._add(step, summary=self._scalar(name, value))
+    if time.monotonic() > self._flushed + FLUSH_EVERY:
+      self._flush()
 
   def close(self) -> None:
-    self._writer.close()
+    self._file.close()
+
+  def _add(self, step: int, **content: Any) -> None:
+    event = self._event(step=step, wall_time=time.time(), **content)
+    self._file.write_event(event)
+
+  def _flush(self) -> None:
+    self._file.flush()
+    self._flushed = time.monotonic()
 
 
 class WeightsAndBiases:
