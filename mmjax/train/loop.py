@@ -129,6 +129,8 @@ def _run(
   experiment, made = start_lib.as_users_mistake(
     _build, config, build, mesh, clock
   )
+  for note in experiment.notes:
+    progress.tell(f'note: {note}')
   checkpoints = start_lib.as_users_mistake(
     checkpoints_lib.Checkpoints,
     run_folder.path,
