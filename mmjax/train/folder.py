@@ -49,6 +49,11 @@ class RunFolder:
         + '\nchoose another --workdir, or delete this one to start afresh'
       )
 
+  def steps(self) -> int | None:
+    """`train.steps` of the process before; None if there was none."""
+    path = self.path / 'config.json'
+    return settings.read_json(path)['train']['steps'] if path.exists() else None
+
   def begin(
     self, config: Any, files: Mapping[str, Callable[[Path], None]]
   ) -> None:

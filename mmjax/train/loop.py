@@ -19,6 +19,7 @@ from mmjax.train import (
   owner,
   program,
   progress,
+  schedule,
   settings,
   startup,
   stopping,
@@ -142,6 +143,12 @@ def _run(
   start = start_lib.prepare(
     config, experiment, made, mesh, checkpoints, stack, clock
   )
+  steps = config.train.steps
+  change = schedule.change(
+    config.optimizer, run_folder.steps(), steps, start.begun
+  )
+  if change:
+    progress.tell(change)
   run_folder.begin(config, {**experiment.files, **init_from.files(config)})
   params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
   needed = 0.0
@@ -155,7 +162,7 @@ def _run(
   )
   writer = run_folder.open_writers(config, start.begun)
   stack.callback(writer.close)
-  line = progress.Progress(config.train.steps)
+  line = progress.Progress(steps)
   log = _Log(run_folder, writer, meter, line, clock)
   return _train(config, experiment, start, checkpoints, stop, log, report)
 

@@ -351,8 +351,12 @@ def _paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
 
 
 def _like(value: Any) -> schema.Field:
-  """The field that a value in an open section stands for."""
-  kinds = {bool: 'bool', int: 'int', float: 'float', str: 'str'}
+  """The field that a value in an open section stands for.
+
+  Whether a number must be whole, the model or objective says: a config may
+  write 1 where 0.5 is as legal.
+  """
+  kinds = {bool: 'bool', int: 'number', float: 'float', str: 'str'}
   kind = kinds.get(type(value), 'plain')
   if isinstance(value, ml_collections.ConfigDict):
     kind = 'dict'

@@ -205,6 +205,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   ('path', 'value', 'message'),
   [
     ('model.image.width', 0, r'model\.image\.width must be more than 0'),
+    ('model.image.width', 8.5, r'model\.image\.width must be int, got 8\.5'),
     ('data.augment', ({'name': 'flipp'},), "augmentation 'flipp' is unknown"),
     ('objectives.nosuch', {}, r'objectives\.nosuch is unknown'),
   ],
@@ -216,6 +217,8 @@ def test_mistakes_are_told_before_data_is_looked_for(
   config.data.data_dir = str(tmp_path)
   section, field = path.rpartition('.')[::2]
   with config.unlocked():
+    if field in config[section]:
+      del config[section][field]  # It may have another type.
     config[section][field] = value
   with pytest.raises(main.UserError, match=message):
     loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')

@@ -174,9 +174,14 @@ def test_a_url_is_no_workdir(url):
     _run(url)
 
 
-def test_a_finished_run_can_be_made_longer(tmp_path):
+def test_a_finished_run_can_be_made_longer(tmp_path, capsys):
   _run(tmp_path, steps=4)
   assert _run(tmp_path, steps=6)['step'] == 6
+  # 1e-3 (1 + cos(pi 3 / 6)) / 2 and 1e-3 (1 + cos(pi 3 / 4)) / 2.
+  assert (
+    'train.steps changed from 4 to 6: the learning rate at step 4 is 5.0e-04 '
+    'instead of 1.5e-04, since its schedule (cosine) is stretched'
+  ) in capsys.readouterr().out
   with pytest.raises(settings.UserError, match=r'train.steps=5, but .* done 6'):
     _run(tmp_path, steps=5)
 
