@@ -5,7 +5,6 @@ import errno
 import gc
 import logging
 import os
-import shutil
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +17,10 @@ from mmjax.train import checkpoints
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As C++ libraries report them.
 _MESSAGES = tuple(os.strerror(number) for number in _FULL)
+
+
+# A disk with so many bytes free is hardly the one that is full.
+_MUCH = 2**30
 
 
 class FullError(RuntimeError):
@@ -80,16 +83,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _message(folder: Path, error: BaseException, removed: bool) -> str:
-  named = [getattr(one, 'filename', None) for one in _chain(error)]
-  path = next((Path(str(name)) for name in named if name), folder)
-  there = next(p for p in (path, *path.parents) if p.exists())
-  quota = any(getattr(e, 'errno', None) == errno.EDQUOT for e in _chain(error))
-  state = 'has no room left within your quota' if quota else 'is full'
-  free = f'{shutil.disk_usage(there).free:,} bytes free'
-  if removed:
-    free += ' now that the unfinished checkpoint is removed'
+  message = _state(folder, error, removed)
   steps = checkpoints.steps_in(folder)
-  message = f'the disk of {path} {state} ({free}).'
   if not steps:
     return (
       f'{message} Nothing of this run is saved yet; make room, and the same '
@@ -108,6 +103,27 @@ def _message(folder: Path, error: BaseException, removed: bool) -> str:
     f'{size:,} bytes. Make room{fewer}, and the same command resumes from step '
     f'{steps[-1]}'
   )
+
+
+def _state(folder: Path, error: BaseException, removed: bool) -> str:
+  """Which disk is full, and how full, in a sentence."""
+  named = [getattr(one, 'filename', None) for one in _chain(error)]
+  path = next((Path(str(name)) for name in named if name), folder)
+  there = next(p for p in (path, *path.parents) if p.exists())
+  disk = os.statvfs(there)
+  free = disk.f_bavail * disk.f_frsize
+  room = f'{free:,} bytes free'
+  if removed:
+    room += ' now that the unfinished checkpoint is removed'
+  first = next(one for one in _chain(error) if _is_full(one))
+  if any(getattr(one, 'errno', None) == errno.EDQUOT for one in _chain(error)):
+    return f'the disk of {path} has no room left within your quota ({room}).'
+  if disk.f_files and not disk.f_favail:
+    return f'the disk of {path} can hold no more files ({room}).'
+  if free > _MUCH and not removed:
+    # Another one may be, such as that of temporary files.
+    return f'a disk is full: {first}. That of {path} has {room}.'
+  return f'the disk of {path} is full ({room}).'
 
 
 def _forget(error: BaseException) -> None:

@@ -6,6 +6,7 @@ results.json     the last evaluation, name -> number
 tensorboard/     the same numbers as events
 samples/         pictures, SPLIT_EVALUATOR_STEP.png
 checkpoints/     one folder a step
+running.json     while a process runs there, which one, see `owner`
 and the experiment's files: tokenizer, preprocessing
 """
 

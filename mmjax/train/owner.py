@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmjax.train import settings
+from mmjax.train import processes, settings
 
 FILE = 'running.json'
 # Seconds until a network file system frees the locks of a host that is gone.
@@ -92,8 +92,7 @@ def _wait(path: Path, say: Callable[[str], None], lease: float) -> TextIO:
       f'{path.parent} is in use by {_describe(who)}. Wait for its end, stop '
       'it, or choose another --workdir'
     )
-    here = who.get('host', socket.gethostname()) == socket.gethostname()
-    if here or time.monotonic() > end:
+    if _is_here(who) or time.monotonic() > end:
       raise OccupiedError(message)
     if not waits:
       say(f'{message}; waiting up to {lease:.0f} s, in case its host is gone')
@@ -135,7 +134,9 @@ def _lock(path: Path, say: Callable[[str], None]) -> TextIO | None:
 def _identity() -> dict[str, Any]:
   return {
     'host': socket.gethostname(),
+    'machine': processes.machine(),
     'pid': os.getpid(),
+    'started': processes.started(os.getpid()),
     'since': time.strftime('%Y-%m-%d %H:%M:%S %z'),
   }
 
@@ -155,14 +156,19 @@ def _describe(who: dict[str, Any]) -> str:
   return f'process {who["pid"]} on {who["host"]}, running since {who["since"]}'
 
 
+def _is_here(who: dict[str, Any]) -> bool:
+  """Whether it is a process of this machine, so that its lock ends with it.
+
+  A host's name may be that of another one: of the one that a scheduler started
+  in the place of one that is gone.
+  """
+  mine = _identity()
+  return all(who.get(name) == mine[name] for name in ('host', 'machine'))
+
+
 def _alive_here(who: dict[str, Any]) -> bool:
-  """Whether it is a process of this host that has not ended."""
-  if who.get('host') != socket.gethostname() or who.get('pid') == os.getpid():
+  """Whether it is another process of this machine that has not ended."""
+  if not _is_here(who) or who['pid'] == os.getpid():
     return False
-  try:
-    os.kill(int(who['pid']), 0)
-  except (ProcessLookupError, KeyError, ValueError):
-    return False
-  except PermissionError:
-    pass  # Another user's.
-  return True
+  begun = processes.started(who['pid'])
+  return begun is not None and begun == who['started']

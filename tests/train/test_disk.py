@@ -3,6 +3,7 @@
 import errno
 import gc
 import logging
+import math
 import os
 import pathlib
 import subprocess
@@ -31,7 +32,7 @@ def _led_to(error, *, by=None):
 @pytest.mark.parametrize(
   'error, message',
   [
-    (OSError(errno.ENOSPC, 'x'), r'is full \([\d,]+ bytes free\)'),
+    (OSError(errno.ENOSPC, 'x'), r'is full \([\d,]+ bytes free\)\.'),
     (OSError(errno.EDQUOT, 'x'), 'no room left within your quota'),
     # As TensorStore writes it.
     (ValueError('RESOURCE_EXHAUSTED: No space left on device'), 'is full'),
@@ -40,8 +41,9 @@ def _led_to(error, *, by=None):
   ],
 )
 def test_a_full_disk_is_recognised_by_whatever_it_led_to(
-  tmp_path, error, message
+  tmp_path, monkeypatch, error, message
 ):
+  monkeypatch.setattr(disk, '_MUCH', math.inf)
   full = pytest.raises(disk.FullError, match=message)
   with full as raised, disk.reporting(tmp_path):
     raise error
@@ -49,11 +51,20 @@ def test_a_full_disk_is_recognised_by_whatever_it_led_to(
   assert 'Nothing of this run is saved yet' in str(raised.value)
 
 
-def test_the_file_that_was_written_names_the_disk(tmp_path):
+def test_the_file_that_was_written_names_the_disk(tmp_path, monkeypatch):
+  monkeypatch.setattr(disk, '_MUCH', math.inf)
   elsewhere = tmp_path / 'cache/not there'
   full = pytest.raises(disk.FullError, match=f'the disk of {elsewhere} ')
   with full, disk.reporting(tmp_path / 'run'):
     raise OSError(errno.ENOSPC, 'x', str(elsewhere))
+
+
+def test_of_a_disk_with_much_room_the_error_itself_is_shown(tmp_path):
+  with pytest.raises(disk.FullError) as full, disk.reporting(tmp_path):
+    raise ValueError('/dev/shm: No space left on device')
+  assert str(full.value).startswith(
+    'a disk is full: /dev/shm: No space left on device. That of '
+  )
 
 
 @pytest.mark.parametrize(

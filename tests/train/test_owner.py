@@ -73,7 +73,8 @@ def test_a_lock_of_another_host_may_outlive_it(
 ):
   first, _ = claim()
   first.__enter__()
-  monkeypatch.setattr(owner.socket, 'gethostname', lambda: 'elsewhere')
+  # In its place, under its name.
+  monkeypatch.setattr(owner.processes, 'machine', lambda: 'another')
   second, said = claim(lease=10.0 if ends else 0.01)
   if not ends:
     with pytest.raises(owner.OccupiedError), second:
@@ -97,7 +98,9 @@ def test_without_locks_a_living_process_is_seen_on_its_own_host(
   with claim()[0]:
     path = tmp_path / 'a/run/running.json'
     who = json.loads(path.read_text())
-    path.write_text(json.dumps(who | {'pid': os.getppid()}))
+    parent = os.getppid()
+    living = {'pid': parent, 'started': owner.processes.started(parent)}
+    path.write_text(json.dumps(who | living))
     refused = pytest.raises(
       owner.OccupiedError, match=f'process {os.getppid()} '
     )
