@@ -125,18 +125,18 @@ def _refuse_lacking(
       name: needed for name, needed in left.items() if not there >= needed
     }
   for name, needed in left.items():
-    kinds = [kind for kind in _WORDS if kind in needed]
-    both = ' and '.join(_WORDS[kind] for kind in kinds)
-    seen = ', '.join(
-      f'{counts[kind]:,} have {_WORDS[kind]}'
-      for kind in _WORDS
-      if counts[kind] or (kind in needed and kind != 'image')
-    )
+    wanted = ' and '.join(_WORDS[kind] for kind in _WORDS if kind in needed)
+    seen = [f'{counts[kind]:,} have {_WORDS[kind]}' for kind in _HAS]
+    if all(counts[kind] for kind in needed - {'image'}):
+      seen.append('none of those that would do has an image')
+    way_out = 'choose another objective'
+    if len(needs) > 1:
+      way_out = f'leave it out with --config.objectives.{name}.weight=0'
     raise ValueError(
-      f'objectives.{name} needs records with {both}, but none of '
-      f'{_records(source)} of {split} has that ({seen}); choose '
-      'another objective, or a data set that has it. In a data set of another '
-      'maker, data.fields says which of its features hold it'
+      f'objectives.{name} needs records with {wanted}, but none of '
+      f'{_records(source)} of {split} has that ({", ".join(seen)}); {way_out}, '
+      'or use a data set that has it. In a data set of another maker, '
+      'data.fields says which of its features hold it'
     )
 
 

@@ -58,12 +58,13 @@ def test_what_can_be_trained_on_passes_without_a_word():
     (
       [record(i, questions=[]) for i in range(7)],
       {'contrastive': PAIRS, 'vqa_classification': ASKED},
-      'vqa_classification needs records with an image and a question and an',
+      r'with an image and a question and an answer, .* leave it out with '
+      r'--config\.objectives\.vqa_classification\.weight=0, or use',
     ),
     (
       [record(i, image=b'') for i in range(7)],
       {'captioning': PAIRS},
-      'captioning needs .* none of 7 .*that .7 have a caption',
+      'captioning needs .* that would do has an image.; choose another obj',
     ),
     (  # Each has one of the two.
       [
