@@ -35,7 +35,7 @@ def run(
     return loop.run(config, build, workdir)
   folder = Path(workdir) / 'blind'
   if not (folder / 'results.json').exists():
-    # What the model's data or sizes are refused for, before the twin trains.
+    # What the model is refused for, before its blind baseline trains.
     with hosts.agreeing():
       loop.check(config, build)
   twin = copy.deepcopy(config)

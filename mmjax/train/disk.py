@@ -17,8 +17,6 @@ from mmjax.train import checkpoints
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As C++ libraries report them.
 _MESSAGES = tuple(os.strerror(number) for number in _FULL)
-
-
 # A disk with so many bytes free is hardly the one that is full.
 _MUCH = 2**30
 

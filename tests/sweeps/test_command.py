@@ -1,6 +1,5 @@
 """What the command does around the trials."""
 
-import contextlib
 import signal
 import sys
 import types
@@ -127,7 +126,7 @@ def main(tmp_path, monkeypatch):
   def run(*given):
     started = []
     for name in ('_run_many', '_run_here'):
-      start = lambda *_, name=name: started.append(name) or True
+      start = lambda *_, name=name: started.append(name) or run.done
       monkeypatch.setattr(command, name, start)
     values = flags.FlagValues()
     flags.DEFINE_integer('verbosity', -1, '', flag_values=values)
@@ -135,10 +134,14 @@ def main(tmp_path, monkeypatch):
     monkeypatch.setattr(command.flags, 'FLAGS', values)
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
     values(['sweep', f'--sweep={trivial.write(tmp_path)}', *given])
-    with contextlib.suppress(SystemExit):
+    try:
       command._main(['sweep'], lambda name: toy.build, [])
+      run.code = 0
+    except SystemExit as end:
+      run.code = end.code
     return started
 
+  run.done = True
   return run
 
 
@@ -158,6 +161,24 @@ def test_a_worker_watches_the_process_that_started_it(
   assert not watched
   main(f'--workdir={tmp_path}', '--ends_with_input')
   assert watched
+
+
+def test_a_worker_that_ctrl_c_stopped_ends_with_130(main, tmp_path, capsys):
+  main(f'--workdir={tmp_path}')
+  assert main.code == 0
+  main.done = False
+  main(f'--workdir={tmp_path}')
+  assert main.code == 130
+  assert 'the same command resumes the sweep' in capsys.readouterr().out
+  main(f'--workdir={tmp_path}', '--workers=2')  # Workers that ended early.
+  assert main.code == 1
+
+
+def test_a_folder_that_is_a_file_is_refused(main, tmp_path, capsys):
+  (tmp_path / 'file').touch()
+  assert not main(f'--workdir={tmp_path}/file/lr')
+  assert main.code == 2
+  assert 'lies in' in capsys.readouterr().err
 
 
 def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
