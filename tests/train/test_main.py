@@ -6,6 +6,7 @@ import pytest
 import toy
 from absl import flags
 
+from mmjax.parallel import hosts
 from mmjax.train import main
 
 CONFIG = pathlib.Path(toy.__file__).with_name('toy_config.py')
@@ -21,6 +22,7 @@ def command(tmp_path, monkeypatch):
     main._define(values)
     values(['program', f'--config={config}', f'--workdir={workdir}'])
     monkeypatch.setattr(main.flags, 'FLAGS', values)
+    monkeypatch.setattr(hosts, 'connect', lambda *_: None)
     try:
       main._main(['program'], toy.build, [], run)
     except SystemExit as end:
