@@ -17,6 +17,7 @@ from mmjax.train import experiment, main, rebuild
 def build(config) -> experiment.Experiment:
   """Makes the experiment that a config describes."""
   rebuild.check_parts(config)
+  losses = objectives.build(config.objectives)
   batch_size = config.train.batch_size
   feed = feeds.open_feed(
     config.data,
@@ -24,6 +25,7 @@ def build(config) -> experiment.Experiment:
     seed=config.seed,
     text=True,
     rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    needs=objectives.needs(losses),
   )
   model = rebuild.build_model(config, feed.preprocess)
 
@@ -43,11 +45,12 @@ def build(config) -> experiment.Experiment:
 
   return experiment.Experiment(
     model=model,
-    objectives=objectives.build(config.objectives),
+    objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
+    notes=feed.notes,
   )
 
 

@@ -32,6 +32,7 @@ def build(config, blind=None) -> experiment.Experiment:
     question='vqa_classification' in losses,
     label='vqa_classification' in losses,
     rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    needs=objectives.needs(losses),
   )
   model = rebuild.build_model(config, feed.preprocess)
   shared = {
@@ -84,6 +85,7 @@ def build(config, blind=None) -> experiment.Experiment:
     init_batch=feed.init_batch,
     evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
+    notes=feed.notes,
   )
 
 

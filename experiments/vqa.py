@@ -35,6 +35,7 @@ def build(config, blind=None) -> experiment.Experiment:
     answer='vqa_generation' in losses,
     label='vqa_classification' in losses,
     rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    needs=objectives.needs(losses),
   )
   model = rebuild.build_model(config, feed.preprocess)
   if 'vqa_classification' in losses:
@@ -67,6 +68,7 @@ def build(config, blind=None) -> experiment.Experiment:
     init_batch=feed.init_batch,
     evaluators=experiment.by_split(feed.splits, measures),
     files=feed.files,
+    notes=feed.notes,
   )
 
 

@@ -1,8 +1,9 @@
 """`mmjax report`: the test results of runs in one table."""
 
 import argparse
-import json
 import pathlib
+
+from mmjax.train import settings
 
 # Name for people, number in results.json, what chance and a blind twin reach.
 _KNOWN = (
@@ -112,7 +113,7 @@ def _rows(workdir: pathlib.Path) -> list[tuple]:
       f'{path} is not there; the run has not been evaluated yet, or this is no '
       f"run's folder"
     )
-  rows = list(table_rows(json.loads(path.read_text())))
+  rows = list(table_rows(settings.read_json(path)))
   if not rows:
     raise ValueError(f'{path} has no test results')
   return rows

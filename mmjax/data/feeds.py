@@ -7,6 +7,7 @@ from typing import Any
 
 from mmjax.data import (
   batches,
+  checks,
   preprocess,
   records,
   sources,
@@ -26,6 +27,7 @@ class Feed:
       its name, to evaluate on.
     init_batch: two training examples, for shapes.
     files: what a run's folder needs to preprocess again, by file name.
+    notes: what the user should know of the data.
   """
 
   preprocess: preprocess.Preprocessor
@@ -33,6 +35,7 @@ class Feed:
   splits: Mapping[str, sources.Source]
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
+  notes: tuple[str, ...] = ()
 
 
 def open_feed(
@@ -45,6 +48,7 @@ def open_feed(
   answer: bool = False,
   label: bool = False,
   rows: Sequence[int] | None = None,
+  needs: checks.Needs | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -58,10 +62,12 @@ def open_feed(
     label: whether they have answers as indices in the answer vocabulary, which
       is that of the training split.
     rows: which examples of every training batch this host reads; None for all.
+    needs: by objective, what a record must have to take part in it; data that
+      an objective can't learn from are refused. None checks nothing.
 
   Raises:
     FileNotFoundError: if the data set, or the tokenizer, isn't there.
-    ValueError: if a setting is impossible.
+    ValueError: if a setting is impossible, or the data are refused.
   """
 
   def open_split(split: str, where: Mapping[str, Any] | None):
@@ -98,6 +104,11 @@ def open_feed(
     text_fields=data['text_fields'] or {},
     text_fields_in_evaluation=data['text_fields_in_evaluation'],
   )
+  notes = ()
+  if needs and not synthetic.is_synthetic(data['name']):
+    others = {_setting(data, name): split for name, split in splits.items()}
+    named = f'data.train_split={data["train_split"]!r}', train
+    notes = checks.check(named, others, preprocessor, needs)
   first = sources.Subset(train, range(min(2, len(train))))
   with batches.eval_batches(
     first, preprocessor, 2, on_error=data['on_error']
@@ -124,7 +135,16 @@ def open_feed(
       'tokenizer.json': tokenizer.save,
       'preprocess.json': preprocessor.save,
     },
+    notes=notes,
   )
+
+
+def _setting(data: Mapping[str, Any], name: str) -> str:
+  """What names a split in the config."""
+  field = {'val': 'eval_split', 'test': 'test_split'}.get(name)
+  if field is None:
+    return f'data.extra_splits: {name!r}'
+  return f'data.{field}={data[field]!r}'
 
 
 def _tokenizer(

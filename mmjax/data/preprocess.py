@@ -261,7 +261,7 @@ class Preprocessor:
     if record['captions']:
       parts.append(_choose(record['captions'], rng))
     for field, most in self.text_fields.items():
-      values = _field_values(record, field)
+      values = field_values(record, field)
       if rng is not None:
         count = int(rng.integers(most + 1))
         parts += [values[i] for i in rng.permutation(len(values))[:count]]
@@ -297,7 +297,8 @@ def _commonest(answers: Sequence[str]) -> str | None:
   return max(answers, key=answers.count) if answers else None
 
 
-def _field_values(record: Record, field: str) -> list[str]:
+def field_values(record: Record, field: str) -> list[str]:
+  """The values of a metadata field that texts may go on with."""
   values = record['metadata'].get(field, ())
   if isinstance(values, str):
     values = values.split(',')

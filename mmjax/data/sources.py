@@ -52,12 +52,7 @@ class Source:
 
   def answer_counts(self) -> collections.Counter:
     """How often each answer is given to the records' questions."""
-    return collections.Counter(
-      answer
-      for record in self.texts()
-      for entry in record['questions']
-      for answer in entry['answers']
-    )
+    return count_answers(self.texts())
 
   def _position(self, index: int) -> int:
     index = operator.index(index)
@@ -249,6 +244,16 @@ def questions_view(source: Source) -> Source:
       'questions, or map its features with `fields`'
     )
   return view
+
+
+def count_answers(rows: Iterable[Record]) -> collections.Counter:
+  """How often each answer is given to the records' questions."""
+  return collections.Counter(
+    answer
+    for record in rows
+    for entry in record['questions']
+    for answer in entry['answers']
+  )
 
 
 def answer_vocabulary(

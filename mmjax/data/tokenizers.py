@@ -110,9 +110,14 @@ class Tokenizer:
     ids[: len(row)] = row
     return ids, np.arange(length) < len(row)
 
-  def count(self, text: str) -> int:
-    """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included."""
-    return len(self._encode(text)) + len(self._leads[0]) + 1
+  def count(self, text: str, *, read: bool = False) -> int:
+    """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included.
+
+    Args:
+      text: any text.
+      read: as of `encode`.
+    """
+    return len(self._encode(text)) + len(self._leads[read]) + 1
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     """Text of ids [T]: up to the first `<eos>`, special tokens dropped."""

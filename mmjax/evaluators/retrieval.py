@@ -64,7 +64,7 @@ class Retrieval:
     """Yields (name, value).
 
     Raises:
-      ValueError: if no record has an image.
+      ValueError: if no record has an image, or none of these a caption.
     """
     image_vectors, pictured = self._images(params)
     if not len(pictured):
@@ -80,6 +80,11 @@ class Retrieval:
       texts += of_record
       owners += [i] * len(of_record)
       galleries[str(record['metadata'].get(self._gallery_by))].append(i)
+    if not texts:
+      raise ValueError(
+        f'none of {len(pictured)} records with an image has a caption to find; '
+        'use a data set with captions, or map its features with `fields`'
+      )
     text_vectors = self._texts(params, texts)
     owners = np.asarray(owners)
     totals = collections.Counter()

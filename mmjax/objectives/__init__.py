@@ -1,6 +1,6 @@
 """Pure losses on a model's outputs."""
 
-from mmjax.objectives.build import OBJECTIVES, build
+from mmjax.objectives.build import OBJECTIVES, build, needs
 from mmjax.objectives.contrastive import (
   Contrastive,
   sigmoid_loss,
@@ -22,6 +22,7 @@ __all__ = [
   'VqaGeneration',
   'build',
   'cross_entropy',
+  'needs',
   'next_token_loss',
   'sigmoid_loss',
   'softmax_loss',

@@ -76,3 +76,10 @@ def build(
       f'weight above 0'
     )
   return built
+
+
+def needs(
+  objectives: Mapping[str, tuple[float, Objective]],
+) -> dict[str, tuple[str, ...]]:
+  """By name of objective, what an example must have to take part in it."""
+  return {name: built.needs() for name, (_, built) in objectives.items()}

@@ -215,9 +215,13 @@ class Contrastive:
         'more, or 0 for all at once'
       )
 
+  def needs(self) -> tuple[str, ...]:
+    """The modalities that an example must have to take part."""
+    return ('image', 'text')
+
   def count(self, batch: Batch) -> Array:
     """Number of image-text pairs."""
-    return presence.all_of(batch, 'image', 'text').sum(dtype=jnp.float32)
+    return presence.all_of(batch, *self.needs()).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -230,7 +234,7 @@ class Contrastive:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
-    mask = presence.all_of(batch, 'image', 'text')
+    mask = presence.all_of(batch, *self.needs())
     image = presence.output(outputs, 'image_embedding')
     image = jnp.where(mask[:, None], image, 0.0)
     text = presence.output(outputs, 'text_embedding')

@@ -115,11 +115,12 @@ class _Writing:
     )
     return loss, {'token_accuracy': accuracy}
 
-  def _needs(self) -> tuple[str, ...]:
+  def needs(self) -> tuple[str, ...]:
+    """The modalities that an example must have to take part."""
     raise NotImplementedError
 
   def _mask(self, batch: Batch) -> Array:
-    present = presence.all_of(batch, *self._needs())
+    present = presence.all_of(batch, *self.needs())
     return batch[f'{self.text}_mask'] & present[..., None]
 
 
@@ -137,7 +138,7 @@ class Captioning(_Writing):
   text: ClassVar[str] = 'text'
   output: ClassVar[str] = 'caption_logits'
 
-  def _needs(self) -> tuple[str, ...]:
+  def needs(self) -> tuple[str, ...]:
     return ('image', 'text')
 
 
@@ -159,7 +160,7 @@ class VqaGeneration(_Writing):
 
   needs_image: bool = True
 
-  def _needs(self) -> tuple[str, ...]:
+  def needs(self) -> tuple[str, ...]:
     image = ('image',) if self.needs_image else ()
     return ('question', 'answer', *image)
 
@@ -209,6 +210,11 @@ class VqaClassification:
       ops.masked_mean(losses, mask),
       {'accuracy': ops.masked_mean(right, mask)},
     )
+
+  def needs(self) -> tuple[str, ...]:
+    """The modalities that an example must have to take part."""
+    image = ('image',) if self.needs_image else ()
+    return ('question', 'answer', *image)
 
   def _mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()

@@ -108,7 +108,8 @@ def ending_together(
 
   Args:
     alike: errors that all hosts meet alike, so that they end in order.
-    told: errors that are told in one message, without a traceback.
+    told: errors that are printed in one message, without a traceback; the exit
+      code is 2 for a ValueError, else 1.
   """
   try:
     yield
@@ -122,7 +123,7 @@ def ending_together(
       traceback.print_exc()
       os._exit(1)
     print(f'error: {error}', file=sys.stderr, flush=True)
-    os._exit(2)
+    os._exit(2 if isinstance(error, ValueError) else 1)
 
 
 class Refused(ValueError):
@@ -144,9 +145,7 @@ def agreeing() -> Iterator[None]:
     yield
   except Exception as caught:
     error = caught
-  failed = np.asarray([error is not None])
-  if jax.process_count() > 1:
-    failed = multihost_utils.process_allgather(failed, tiled=True)
+  failed = _of_all(error is not None)
   if error is not None:
     raise error
   if failed.any():
@@ -154,6 +153,19 @@ def agreeing() -> Iterator[None]:
       f'process {failed.argmax()} of {len(failed)} cannot go on; what it '
       'printed says why'
     )
+
+
+def any_of(here: bool) -> bool:
+  """Whether it is so on any host; all of them ask."""
+  return bool(_of_all(here).any())
+
+
+def _of_all(here: bool) -> np.ndarray:
+  """[hosts] of bool: what each host says."""
+  answers = np.asarray([here])
+  if jax.process_count() > 1:
+    answers = multihost_utils.process_allgather(answers, tiled=True)
+  return answers
 
 
 def meet_in(folder: Path) -> None:

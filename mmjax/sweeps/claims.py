@@ -20,11 +20,11 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import optuna
 
 from mmjax.sweeps import storage as storage_lib
+from mmjax.train import processes
 
 BEAT_EVERY = 20.0
 GRACE = 120.0
@@ -177,8 +177,8 @@ class Claims:
     if attributes.get('claims') == self._token:
       # Not, if the storage failed before it could be entered.
       return record._trial_id in self.held
-    if attributes['machine'] and attributes['machine'] == _machine():
-      return attributes['started'] == _started(attributes['process'])
+    if attributes['machine'] and attributes['machine'] == processes.machine():
+      return attributes['started'] == processes.started(attributes['process'])
     beat, now = attributes['beat'], time.monotonic()
     before, since = self._seen.setdefault(record._trial_id, (beat, now))
     if beat != before:
@@ -201,9 +201,9 @@ def identity() -> dict[str, object]:
   """Which process this is, as others can check."""
   return {
     'worker': f'{socket.gethostname()}:{os.getpid()}',
-    'machine': _machine(),
+    'machine': processes.machine(),
     'process': os.getpid(),
-    'started': _started(os.getpid()),
+    'started': processes.started(os.getpid()),
   }
 
 
@@ -221,22 +221,3 @@ def _chain(
     # Storages create trials one after another, and number them so.
     chain.append(min(followers, key=lambda record: record._trial_id))
     after = chain[-1]._trial_id
-
-
-def _machine() -> str:
-  """Names what process numbers are unique in; '' where that isn't known."""
-  try:
-    boot = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
-    return f'{boot} {os.readlink("/proc/self/ns/pid")}'
-  except OSError:
-    return ''
-
-
-def _started(process: int) -> int | None:
-  """When a process began, in clock ticks since boot; None if it is no more."""
-  try:
-    stat = Path(f'/proc/{process}/stat').read_text().rpartition(')')[2].split()
-  except OSError:
-    return None
-  # The first is the state: a zombie does nothing any more.
-  return None if stat[0] == 'Z' else int(stat[19])

@@ -36,7 +36,7 @@ from mmjax.parallel import hosts
 from mmjax.sweeps import broadcast, claims, local, storage, table, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop, main, startup
+from mmjax.train import disk, loop, main, startup, workdir
 from mmjax.train.settings import UserError
 
 BuildOf = Callable[[str], Callable[[Any], Any]]
@@ -100,6 +100,8 @@ def _main(
     for name in ('sweep',) if values.check else ('sweep', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
+    if values.workdir:
+      workdir.check(values.workdir)
     many = values.workers > 1 or values.devices_per_trial > 0
     if many:
       _refuse_hosts(values)
@@ -111,7 +113,8 @@ def _main(
       print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
     elif many:
       argv = _argv(values, overrides)
-      _end(_run_many(sweep, values, argv))
+      done = _run_many(sweep, values, argv)
+      sys.exit(0 if done else 1)
     else:
       try:
         hosts.connect(
@@ -120,13 +123,16 @@ def _main(
       except ValueError as error:
         raise UserError(str(error)) from error
       alike = UserError, hosts.Refused, worker.TrialsFail
-      told = (storage.Unreachable,)
+      told = storage.Unreachable, disk.FullError
       with hosts.ending_together(*alike, told=told):
         done = _run_here(sweep, values, build_of)
-      _end(done)
+      if not done:  # Ctrl-C; SIGTERM raises its own code.
+        _stopped(signal.SIGINT)
+  except KeyboardInterrupt:
+    main.interrupted()
   except (UserError, hosts.Refused) as error:
     main.fail(error, show=values.traceback)
-  except (worker.TrialsFail, storage.Unreachable) as error:
+  except (worker.TrialsFail, storage.Unreachable, disk.FullError) as error:
     main.fail(error, show=values.traceback, code=1)
 
 
@@ -142,10 +148,11 @@ def _refuse_hosts(values: Any) -> None:
     )
 
 
-def _end(done: bool) -> None:
-  if not done and broadcast.is_first():
-    print('stopped before the end; the same command goes on')
-  sys.exit(0 if done else 1)
+def _stopped(number: int) -> None:
+  """Ends this process as one that a signal stopped, when all is saved."""
+  if broadcast.is_first():
+    print('stopped before the end; the same command resumes the sweep')
+  sys.exit(128 + number)
 
 
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
@@ -220,12 +227,11 @@ def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
   for i, code in enumerate(codes):
     if code and not (workers.stopped or study.done()):
       print(f'worker {i} ended with {code}; see {workers.log(i)}')
-  asked = workers.signal in (signal.SIGTERM, signal.SIGHUP)
-  if asked and not study.done():
-    # By which schedulers know to start it again.
-    print('stopped before the end; the same command goes on')
-    sys.exit(128 + signal.SIGTERM)
   if not study.done():
+    if workers.signal:
+      # 143 is the code by which schedulers know to start it again.
+      hung_up = workers.signal == signal.SIGHUP
+      _stopped(signal.SIGTERM if hung_up else workers.signal)
     return False
   lacks = worker.lacks(study, values.workdir)
   if lacks:

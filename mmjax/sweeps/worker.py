@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import gc
-import json
 import math
 import signal
 import sys
@@ -18,13 +17,15 @@ import jax
 from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import checkpoints, loop, settings, stopping
+from mmjax.train import checkpoints, disk, loop, owner, settings, stopping
 from mmjax.train.settings import UserError
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
 Train = Callable[[Any, Path, loop.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
+# Seconds between two attempts at a folder that another process is in.
+_POLL = 2.0
 # Of what is stored of an error: compilers' may be of any length.
 _LONGEST = 2000
 _AGAIN = 'With --retry_failed, the same command tries again those that failed'
@@ -63,6 +64,7 @@ def work(
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFail: if several do one after another, or none is complete in the end.
     storage.Unreachable: if it is for long; the trial is left as it is.
+    FullError: if a disk is full; the trial is left as it is.
   """
   failures = 0
   while True:
@@ -148,7 +150,7 @@ class _Trial:
           taken.prune()
         return 'pruned'
       return self._repeats(train)
-    except (claims.Lost, storage.Unreachable):
+    except (claims.Lost, storage.Unreachable, disk.FullError):
       raise
     except _Ends as error:
       return self._failed(str(error))
@@ -176,7 +178,7 @@ class _Trial:
     runs: list[dict[str, float]] = []
     for repeat in range(sweep.repeats):
       config = sweep.config(self._values, repeat)
-      results = train(config, self.run_folder(repeat), self._report(repeat))
+      results = self._train(train, config, repeat)
       if not results:
         return 'stopped'
       if self._decision == PRUNE:
@@ -187,6 +189,34 @@ class _Trial:
       runs.append(results)
     self._finish(runs)
     return 'done'
+
+  def _train(self, train: Train, config: Any, repeat: int) -> dict[str, float]:
+    """Runs one repeat, once no other process is in its folder.
+
+    The worker that had the trial before may have been taken for dead while it
+    was not.
+    """
+    waits = False
+    while True:
+      try:
+        return train(config, self.run_folder(repeat), self._report(repeat))
+      except owner.OccupiedError as error:
+        if not waits:
+          print(f'{error}\nwaiting for it')
+        waits = True
+      self._go_on(GO if self._taken is None else self._decide(0, (), False))
+      time.sleep(_POLL)
+
+  def _go_on(self, decision: str) -> None:
+    """Follows what the first host decided.
+
+    Raises:
+      claims.Lost: if the trial is another worker's. Nothing is saved: so is its
+        folder.
+    """
+    self._decision = broadcast.from_first(decision)
+    if self._decision == LOST:
+      raise claims.Lost('this trial is left to the worker that has it now')
 
   def _finish(self, runs: list[dict[str, float]]) -> None:
     sweep, taken = self._sweep, self._taken
@@ -227,10 +257,7 @@ class _Trial:
         # Optuna takes reports of a single metric.
         single = values if len(self._sweep.metrics) == 1 else ()
         decision = self._decide(step, () if repeat else single, prunes)
-      self._decision = broadcast.from_first(decision)
-      if self._decision == LOST:
-        # Nothing is saved: the folder is another worker's.
-        raise claims.Lost('this trial is left to the worker that has it now')
+      self._go_on(decision)
       return self._decision == PRUNE
 
     return report
@@ -270,7 +297,7 @@ class _Trial:
     for repeat in range(self._sweep.repeats):
       path = self.run_folder(repeat) / 'results.json'
       if path.exists():
-        results = json.loads(path.read_text())
+        results = settings.read_json(path)
         costs['steps'] += results.get('step', 0)
         costs['seconds'] += results.get('train_seconds', 0.0)
     return costs
@@ -282,11 +309,13 @@ class _Trial:
       yield
       return
     self._folder.mkdir(parents=True, exist_ok=True)
-    with (
-      (self._folder / 'log.txt').open('a', buffering=1) as file,
-      contextlib.redirect_stdout(file),
-    ):
-      yield
+    file = (self._folder / 'log.txt').open('a', buffering=1)
+    try:
+      with contextlib.redirect_stdout(file):
+        yield
+    finally:
+      with contextlib.suppress(OSError):  # Of a full disk.
+        file.close()
 
 
 def _folder(workdir: Path | str, number: int) -> Path:
@@ -298,9 +327,7 @@ def saved(folder: Path) -> int:
   """Steps in the newest checkpoints of a trial's runs, together."""
   total = 0
   for run in (folder, *folder.glob('repeat_*')):
-    there = (run / checkpoints.FOLDER).glob('*')
-    steps = [int(path.name) for path in there if path.name.isdigit()]
-    total += max(steps, default=0)
+    total += max(checkpoints.steps_in(run), default=0)
   return total
 
 

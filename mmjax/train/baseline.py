@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.parallel import hosts
 from mmjax.train import loop, progress
 
 
@@ -32,11 +33,16 @@ def run(
   asks = any(name.startswith('vqa') for name in config.objectives)
   if not asks or not config.train.blind_baseline or config.data.blind:
     return loop.run(config, build, workdir)
+  folder = Path(workdir) / 'blind'
+  if not (folder / 'results.json').exists():
+    # What the model is refused for, before its blind baseline trains.
+    with hosts.agreeing():
+      loop.check(config, build)
   twin = copy.deepcopy(config)
   twin.data.blind = True
   twin.train.keep_best = ''
   progress.tell('training a twin that sees no image, for comparison')
-  blind = loop.run(twin, build, Path(workdir) / 'blind')
+  blind = loop.run(twin, build, folder)
   if not blind:
     return {}
   progress.tell('training the model')

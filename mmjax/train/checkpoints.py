@@ -7,6 +7,8 @@ under another name and renames it when it is whole, so that a process killed at
 any moment leaves the checkpoints before as they were.
 """
 
+import itertools
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,12 @@ from mmjax.train import state as state_lib
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'
+# Behind the name of a checkpoint that could not be read.
+DAMAGED = '.damaged'
+
+
+class SetAside(Exception):
+  """The newest checkpoints were renamed; the newest one left is whole."""
 
 
 class _Manager(ocp.CheckpointManager):
@@ -109,11 +117,36 @@ class Checkpoints:
   def restore(self, abstract: state_lib.State) -> state_lib.State:
     """The newest state, put where `abstract` says.
 
+    A checkpoint that cannot be read is renamed, once an older one was read: if
+    none can be, the reason may be another than their files.
+
     Args:
       abstract: `mmjax.train.state.Plan.abstract`; its mesh may be another
         than the one the checkpoint was written on.
+
+    Raises:
+      SetAside: if the newest one was renamed; `latest` is then one that is
+        whole.
+      UserError: if none is whole; of several hosts, if the newest one is not.
     """
-    step = self.latest()
+    failures: dict[int, Exception] = {}
+    for step in reversed(self.steps()):
+      try:
+        state = self._restore(step, abstract)
+      except (MemoryError, jax.errors.JaxRuntimeError):
+        raise  # Of the device's memory, say.
+      except Exception as error:
+        failures[step] = error
+        if jax.process_count() > 1:
+          break  # The others may be waiting for this host.
+        continue
+      if not failures:
+        return state
+      raise SetAside(self._set_aside(failures, step))
+    step, error = next(iter(failures.items()))
+    raise settings.UserError(self._unreadable(failures)) from error
+
+  def _restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
     items = {
       name: ocp.args.StandardRestore(value)
       for name, value in _items(abstract).items()
@@ -127,6 +160,45 @@ class Checkpoints:
       ema=found['ema'] if 'ema' in items else None,
     )
 
+  def _set_aside(self, failures: Mapping[int, Exception], whole: int) -> str:
+    """Renames checkpoints; says which, and from where the run resumes."""
+    lines = []
+    for step, error in failures.items():
+      path = self._path(step)
+      to = path.with_name(path.name + DAMAGED)
+      for number in itertools.count(2):
+        if not to.exists():
+          break
+        to = path.with_name(f'{path.name}{DAMAGED}{number}')
+      path.rename(to)
+      lines.append(
+        f'the checkpoint of step {step} cannot be read ({_reason(error)}); '
+        f'renamed to {to}'
+      )
+    self._manager.reload()
+    return '\n'.join([*lines, f'the checkpoint of step {whole} is whole'])
+
+  def _unreadable(self, failures: Mapping[int, Exception]) -> str:
+    newest = max(failures)
+    reasons = '\n'.join(
+      f'  step {step}: {_reason(error)}' for step, error in failures.items()
+    )
+    older = [step for step in self.steps() if step < newest]
+    if len(failures) == 1 and older:  # Several hosts.
+      return (
+        f'process {jax.process_index()} cannot read the checkpoint in '
+        f'{self._path(newest)}:\n{reasons}\nRename it to {newest}{DAMAGED}, '
+        f'and the same command on all hosts resumes from step {older[-1]}'
+      )
+    return (
+      f'no checkpoint in {self._path(newest).parent} can be read:\n{reasons}\n'
+      'Nothing was changed. Restore the files from a backup, or rename the '
+      'folder, and the same command trains from the start'
+    )
+
+  def _path(self, step: int) -> Path:
+    return Path(self._manager.directory) / str(step)
+
   def wait(self) -> None:
     """Until everything begun is on disk."""
     self._manager.wait_until_finished()
@@ -134,6 +206,24 @@ class Checkpoints:
   def close(self) -> None:
     """Waits, then stops the writing thread."""
     self._manager.close()
+
+
+def steps_in(workdir: Path | str) -> list[int]:
+  """Steps of a run's whole checkpoints, the newest one last."""
+  folder = Path(workdir) / FOLDER
+  paths = folder.iterdir() if folder.is_dir() else ()
+  return sorted(int(path.name) for path in paths if path.name.isdigit())
+
+
+def remove_unfinished(workdir: Path | str) -> bool:
+  """Removes what failed saves left, if anything; says whether there was any.
+
+  No process may be saving there.
+  """
+  paths = list((Path(workdir) / FOLDER).glob('*.orbax-checkpoint-tmp*'))
+  for path in paths:
+    shutil.rmtree(path, ignore_errors=True)
+  return bool(paths)
 
 
 def load_params(
@@ -147,14 +237,11 @@ def load_params(
     step: of which checkpoint, the newest by default.
 
   Raises:
-    UserError: if the run has no such checkpoint, or no average.
+    UserError: if the run has no such checkpoint, it cannot be read, or it has
+      no average.
   """
   folder = Path(workdir).absolute() / FOLDER
-  there = sorted(
-    int(path.name)
-    for path in (folder.iterdir() if folder.is_dir() else ())
-    if path.name.isdigit()
-  )
+  there = steps_in(workdir)
   if not there:
     raise settings.UserError(f'{workdir} has no checkpoint; train it first')
   step = there[-1] if step is None else step
@@ -168,7 +255,22 @@ def load_params(
       f'{workdir} kept no average of its parameters (train.ema_decay is 0)'
     )
   name = 'ema' if (has_ema if ema is None else ema) else 'params'
-  path = folder / str(step) / name
+  try:
+    return _load(folder / str(step) / name)
+  except (MemoryError, jax.errors.JaxRuntimeError):
+    raise
+  except Exception as error:
+    older = [number for number in there if number < step]
+    resumes = f'resumes from step {older[-1]}' if older else 'starts again'
+    raise settings.UserError(
+      f'the checkpoint in {folder / str(step)} cannot be read '
+      f'({_reason(error)}); restore its files from a backup, or rename it to '
+      f"{step}{DAMAGED}, and the run's command {resumes}"
+    ) from error
+
+
+def _load(path: Path) -> Params:
+  """One item of a checkpoint, on the first device."""
   place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
@@ -176,6 +278,12 @@ def load_params(
   )
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(path, target)
+
+
+def _reason(error: Exception, longest: int = 160) -> str:
+  """An error in one line."""
+  line = next(iter(str(error).splitlines()), '')
+  return f'{type(error).__name__}: {line}'[:longest]
 
 
 def _items(state: state_lib.State) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What an experiment file hands to the loop."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -58,6 +58,7 @@ class Experiment:
       `train.eval_every` steps and at the end, 'test' once at the end.
     files: file name in the run's folder -> function that writes it at the
       path it is given (the tokenizer, the preprocessing).
+    notes: what the user should know before the first step; printed.
   """
 
   model: Any
@@ -70,3 +71,4 @@ class Experiment:
   files: Mapping[str, Callable[[Path], None]] = dataclasses.field(
     default_factory=dict
   )
+  notes: Sequence[str] = ()

@@ -6,36 +6,28 @@ results.json     the last evaluation, name -> number
 tensorboard/     the same numbers as events
 samples/         pictures, SPLIT_EVALUATOR_STEP.png
 checkpoints/     one folder a step
+running.json     while a process runs there, which one, see `owner`
 and the experiment's files: tokenizer, preprocessing
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mmjax.train import settings, writers
-
-# One letter before the colon is a disk.
-_URL = re.compile(r'[a-z][a-z0-9]+:/', re.IGNORECASE)
+from mmjax.train import settings, workdir, writers
 
 
 class RunFolder:
   """Reads on every host, writes on the first one only.
 
   Raises:
-    UserError: if the path is a URL.
+    UserError: if the path can't be a folder.
   """
 
   def __init__(self, path: Path | str):
-    if _URL.match(str(path)):
-      raise settings.UserError(
-        f'--workdir={path} is a URL, and a folder is needed; mount the bucket '
-        '(Cloud Storage FUSE does so for gs://) and name its folder'
-      )
+    workdir.check(path)
     self.path = Path(path).absolute()
     self.writes = jax.process_index() == 0
 
@@ -49,7 +41,7 @@ class RunFolder:
     if not path.exists():
       return
     changed = settings.differences(
-      json.loads(path.read_text()), settings.to_json(config)
+      settings.read_json(path), settings.to_json(config)
     )
     if changed:
       raise settings.UserError(
@@ -57,6 +49,11 @@ class RunFolder:
         + '\n  '.join(changed)
         + '\nchoose another --workdir, or delete this one to start afresh'
       )
+
+  def steps(self) -> int | None:
+    """`train.steps` of the process before; None if there was none."""
+    path = self.path / 'config.json'
+    return settings.read_json(path)['train']['steps'] if path.exists() else None
 
   def begin(
     self, config: Any, files: Mapping[str, Callable[[Path], None]]
@@ -109,7 +106,7 @@ class RunFolder:
   def results(self) -> dict[str, float]:
     """The last evaluation, {} if there was none."""
     path = self.path / 'results.json'
-    return json.loads(path.read_text()) if path.exists() else {}
+    return settings.read_json(path) if path.exists() else {}
 
   def save_picture(
     self, picture: Any, split: str, name: str, step: int

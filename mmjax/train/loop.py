@@ -1,6 +1,5 @@
 """The loop: data, model, state, restore, then step, log, evaluate, save."""
 
-import concurrent.futures
 import contextlib
 import dataclasses
 import math
@@ -9,25 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from mmjax.parallel import hosts
-from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import checkpoints as checkpoints_lib
 from mmjax.train import (
+  disk,
   flops,
   folder,
   init_from,
-  prefetch,
+  owner,
   program,
   progress,
+  schedule,
   settings,
   startup,
   stopping,
   useful,
   writers,
 )
-from mmjax.train import state as state_lib
+from mmjax.train import start as start_lib
 from mmjax.train.experiment import Experiment
 
 
@@ -62,7 +61,9 @@ def run(
     asked the run to stop before its end.
 
   Raises:
+    OccupiedError: if another process runs in the folder.
     UserError: on anything the user can put right, before the first step.
+    FullError: if a disk is full.
     NonFiniteError: if a loss or gradient is NaN or infinite.
     SystemExit: 143, if SIGTERM asked it to stop, when all is saved.
   """
@@ -71,60 +72,99 @@ def run(
     config = init_from.resolve(settings.complete(config))
     settings.validate(config)
     run_folder = folder.RunFolder(workdir)
-  _users(hosts.meet_in, run_folder.path)
-  with hosts.agreeing():
-    run_folder.check(config)
-  results = run_folder.results()
-  if results.get('step') == config.train.steps:
-    progress.tell(
-      f'{workdir} is finished; its results:\n{folder.table(results)}'
-    )
+  start_lib.as_users_mistake(hosts.meet_in, run_folder.path)
+  results = _finished(config, run_folder)
+  if results:
     return results
   startup.use_compilation_cache()
-  mesh = _users(program.mesh_of, config)
+  mesh = start_lib.as_users_mistake(program.mesh_of, config)
   clock.lap('imports')
+  with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
+    _claim(run_folder, stack)
+    # Another process may have been there until now.
+    results = _finished(config, run_folder)
+    if results:
+      return results
+    return _run(config, build, run_folder, mesh, report, clock, stack)
 
-  with contextlib.ExitStack() as stack:
-    stop = stack.enter_context(stopping.Stopping())
-    experiment, made = _users(_build, config, build, mesh, clock)
-    # From here on the run's folder is there.
-    checkpoints = _users(
-      checkpoints_lib.Checkpoints,
-      run_folder.path,
-      keep_last=config.train.keep_last,
-      keep_best=config.train.keep_best,
-      best_mode=config.train.best_mode,
+
+def _finished(config: Any, run_folder: folder.RunFolder) -> dict[str, float]:
+  """Results of a run that is finished, once more; else {}."""
+  with hosts.agreeing():
+    run_folder.check(config)
+    results = run_folder.results()
+  if results.get('step') != config.train.steps:
+    return {}
+  progress.tell(
+    f'{run_folder.path} is finished; its results:\n{folder.table(results)}'
+  )
+  return results
+
+
+def _claim(run_folder: folder.RunFolder, stack: contextlib.ExitStack) -> None:
+  """Holds the folder for this run, on the first host for all.
+
+  Raises:
+    OccupiedError: on all hosts, if another process has it.
+    UserError: if the folder can't be written.
+  """
+  refusal = None
+  with hosts.agreeing():
+    if run_folder.writes:
+      claim = owner.claim(run_folder.path, say=progress.tell)
+      try:
+        start_lib.as_users_mistake(stack.enter_context, claim)
+      except owner.OccupiedError as error:
+        refusal = error
+  if hosts.any_of(refusal is not None):
+    raise refusal or owner.OccupiedError(
+      f'{run_folder.path} is in use; process 0 says by whom'
     )
-    stack.callback(checkpoints.close)
-    begun = _begun(config, checkpoints)
-    # Reads while the programs compile, and from then on one batch ahead.
-    batches = stack.enter_context(
-      prefetch.Prefetch(
-        experiment.train_data.iterate(begun),
-        put=lambda batch: mesh_lib.shard_batch(batch, mesh),
-      )
-    )
-    clock.lap('data')
-    start = _start(config, made, checkpoints, batches, clock)
-    run_folder.begin(config, {**experiment.files, **init_from.files(config)})
-    params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
-    needed = 0.0
-    if peak and start.batch is not None:  # Else nobody asks.
-      needed = useful.count(config, experiment, params, start.batch)
-    meter = progress.Meter(
-      config.train.batch_size,
-      flops=needed,
-      peak=peak,
-      total=run_folder.trained_seconds(begun),
-    )
-    writer = run_folder.open_writers(config, begun)
-    stack.callback(writer.close)
-    log = _Log(
-      run_folder, writer, meter, progress.Progress(config.train.steps), clock
-    )
-    return _train(
-      config, experiment, start, checkpoints, batches, stop, log, report
-    )
+
+
+def _run(
+  config, build, run_folder, mesh, report, clock, stack
+) -> dict[str, float]:
+  """A run in a folder that is its own."""
+  stop = stack.enter_context(stopping.Stopping())
+  experiment, made = start_lib.as_users_mistake(
+    _build, config, build, mesh, clock
+  )
+  for note in experiment.notes:
+    progress.tell(f'note: {note}')
+  checkpoints = start_lib.as_users_mistake(
+    checkpoints_lib.Checkpoints,
+    run_folder.path,
+    keep_last=config.train.keep_last,
+    keep_best=config.train.keep_best,
+    best_mode=config.train.best_mode,
+  )
+  stack.callback(checkpoints.close)
+  start = start_lib.prepare(
+    config, experiment, made, mesh, checkpoints, stack, clock
+  )
+  steps = config.train.steps
+  change = schedule.change(
+    config.optimizer, run_folder.steps(), steps, start.begun
+  )
+  if change:
+    progress.tell(change)
+  run_folder.begin(config, {**experiment.files, **init_from.files(config)})
+  params, peak = made.plan.abstract.params, flops.peak_of(mesh.devices.flat)
+  needed = 0.0
+  if peak and start.batch is not None:  # Else nobody asks.
+    needed = useful.count(config, experiment, params, start.batch)
+  meter = progress.Meter(
+    config.train.batch_size,
+    flops=needed,
+    peak=peak,
+    total=run_folder.trained_seconds(start.begun),
+  )
+  writer = run_folder.open_writers(config, start.begun)
+  stack.callback(writer.close)
+  line = progress.Progress(steps)
+  log = _Log(run_folder, writer, meter, line, clock)
+  return _train(config, experiment, start, checkpoints, stop, log, report)
 
 
 def _build(
@@ -154,18 +194,10 @@ def check(config: Any, build: Callable[[Any], Experiment]) -> None:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  mesh = _users(program.mesh_of, config)
-  _users(program.build, config, _users(build, config), mesh)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Start:
-  """What `_start` makes ready: all that was compiled, and the first batch."""
-
-  begun: int
-  state: state_lib.State
-  update: Callable[..., Any] | None
-  batch: Any
+  mesh = start_lib.as_users_mistake(program.mesh_of, config)
+  start_lib.as_users_mistake(
+    program.build, config, start_lib.as_users_mistake(build, config), mesh
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,48 +211,13 @@ class _Log:
   clock: startup.Clock
 
 
-def _start(config, made, checkpoints, batches, clock) -> _Start:
-  """Compiles two programs, `init` (or none, when restoring) and `update`."""
-  begun = checkpoints.latest() or 0
-  with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, made.plan, config, checkpoints)
-    if begun == config.train.steps:
-      return _Start(begun, state.result(), None, None)
-    batch = _alone(_users, next, batches)
-    clock.lap('data')
-    progress.tell('compiling the training step')
-    compiled = _users(made.trace, batch).lower().compile()
-    clock.lap('compile')
-    start = _Start(begun, _alone(state.result), compiled, batch)
-    clock.lap('init')
-    return start
-
-
-def _make_state(
-  plan: state_lib.Plan, config: Any, checkpoints: checkpoints_lib.Checkpoints
-) -> state_lib.State:
-  """Restores the state, or computes the first one where it will lie."""
-  if checkpoints.latest():
-    return checkpoints.restore(plan.abstract)
-  seed = np.uint32(config.seed)
-  init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
-  # It runs once: on CPUs, optimising it takes longer than all else.
-  quick = {'xla_backend_optimization_level': 0}
-  on_cpu = jax.default_backend() == 'cpu'
-  compiled = init.compile(compiler_options=quick if on_cpu else None)
-  state = jax.block_until_ready(compiled(seed))
-  if not config.init_from:
-    return state
-  given = init_from.load(config, plan.abstract.params)
-  return state_lib.with_params(state, given)
-
-
 def _train(
-  config, experiment, start, checkpoints, batches, stop, log, report
+  config, experiment, start, checkpoints, stop, log, report
 ) -> dict[str, float]:
   """Step, log, evaluate, save, until the end, a signal or a report's word."""
   train, meter = config.train, log.meter
   state, batch, done = start.state, start.batch, start.begun
+  batches = start.batches
   if done:
     log.line.say(f'going on from step {done}')
   unchecked = None
@@ -261,7 +258,9 @@ def _train(
       return {}
     if not last:
       # A record that can't be read is the user's to repair, whenever it comes.
-      batch = _alone(_users, meter.next_batch, batches, metrics)
+      batch = start_lib.alone(
+        start_lib.as_users_mistake, meter.next_batch, batches, metrics
+      )
   return _finish(config, experiment, state, done, checkpoints, stop, log)
 
 
@@ -348,30 +347,5 @@ def _check(
     )
 
 
-def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
-  """Steps done so far, not more than the run shall have."""
-  begun = checkpoints.latest() or 0
-  if begun > config.train.steps:
-    raise settings.UserError(
-      f'train.steps={config.train.steps}, but the run in this folder has done '
-      f'{begun}; choose another --workdir'
-    )
-  return begun
-
-
 def _due(done: int, every: int) -> bool:
   return every > 0 and done % every == 0
-
-
-def _alone(function: Callable[..., Any], *args: Any) -> Any:
-  """What one host alone may fail at must not leave the others waiting."""
-  with hosts.ending_together(told=(settings.UserError,)):
-    return function(*args)
-
-
-def _users(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-  """Before the first step, a refused value is one that the user gave."""
-  try:
-    return function(*args, **kwargs)
-  except (ValueError, OSError) as error:
-    raise settings.UserError(str(error)) from error

@@ -13,10 +13,11 @@ each other; elsewhere tell them:
 --process_id=I                from 0
 """
 
-import ast
 import dataclasses
+import functools
 import inspect
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -25,11 +26,10 @@ from typing import Any
 import ml_collections
 from absl import app, flags, logging
 
-from mmjax.train import schema, settings, user_file
+from mmjax.train import flag_values, schema, settings, user_file, workdir
 from mmjax.train.settings import UserError
 
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
-_FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 
 
 def launch(
@@ -37,21 +37,17 @@ def launch(
 ) -> None:
   """Parses flags and trains; an experiment file's last line.
 
-  A mistake of the user's (config, data, flags) is told in one message, without
-  a traceback, and ends with exit code 2; --traceback shows where it came from.
+  A mistake of the user's (config, data, flags) is reported in one message,
+  without a traceback, and ends with exit code 2; --traceback shows where it
+  came from. A run that Ctrl-C stopped ends with 130, by SIGTERM with 143.
 
   Args:
     build: config -> `mmjax.train.experiment.Experiment`.
-    run: (config, build, workdir), trains; by default `mmjax.train.loop.run`.
+    run: (config, build, workdir) -> results, {} if a signal stopped it before
+      its end; by default `mmjax.train.loop.run`.
   """
   if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
-    flags.DEFINE_string('config', None, 'config file, or file.py:argument')
-    flags.DEFINE_string('workdir', None, "the run's folder")
-    flags.DEFINE_string('data_dir', None, 'sets config.data.data_dir')
-    flags.DEFINE_bool('traceback', False, 'show where an error came from')
-    flags.DEFINE_string('coordinator', None, 'HOST:PORT of process 0')
-    flags.DEFINE_integer('num_processes', None, 'of all hosts together')
-    flags.DEFINE_integer('process_id', None, 'which of them this is')
+    _define(flags.FLAGS)
   overrides: list[tuple[str, str]] = []
 
   def parse(argv: Sequence[str]) -> list[str]:
@@ -73,6 +69,18 @@ def launch(
   app.run(lambda argv: _main(argv, build, overrides, run), flags_parser=parse)
 
 
+def _define(values: flags.FlagValues) -> None:
+  define = lambda kind: functools.partial(kind, flag_values=values)
+  string, integer = define(flags.DEFINE_string), define(flags.DEFINE_integer)
+  string('config', None, 'config file, or file.py:argument')
+  string('workdir', None, "the run's folder")
+  string('data_dir', None, 'sets config.data.data_dir')
+  define(flags.DEFINE_bool)('traceback', False, 'show where an error came from')
+  string('coordinator', None, 'HOST:PORT of process 0')
+  integer('num_processes', None, 'of all hosts together')
+  integer('process_id', None, 'which of them this is')
+
+
 def _main(
   argv: Sequence[str],
   build: Callable[[Any], Any],
@@ -89,6 +97,7 @@ def _main(
     for name in ('config', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
+    workdir.check(values.workdir)
     config = load(values.config)
     if values.data_dir is not None:
       overrides = [*overrides, ('data.data_dir', values.data_dir)]
@@ -97,14 +106,20 @@ def _main(
     _check_experiment(config)
     # After the config, whose mistakes are then told at once.
     from mmjax.parallel import hosts
-    from mmjax.train import loop
+    from mmjax.train import disk, loop
 
     try:
       hosts.connect(values.coordinator, values.num_processes, values.process_id)
     except ValueError as error:
       raise UserError(str(error)) from error
-    with hosts.ending_together(UserError, loop.NonFiniteError):
-      (run or loop.run)(config, build, values.workdir)
+    alike = UserError, loop.NonFiniteError
+    with hosts.ending_together(*alike, told=(disk.FullError,)):
+      results = (run or loop.run)(config, build, values.workdir)
+    if not results:
+      # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.
+      sys.exit(128 + signal.SIGINT)
+  except KeyboardInterrupt:
+    interrupted()
   except UserError as error:
     fail(error, show=values.traceback)
   except loop_errors() as error:
@@ -125,7 +140,9 @@ def _check_experiment(config: ml_collections.ConfigDict) -> None:
 def loop_errors() -> tuple[type[Exception], ...]:
   """Ends of a run that are no bug of the program's."""
   module = sys.modules.get('mmjax.train.loop')
-  return () if module is None else (module.NonFiniteError,)
+  if module is None:
+    return ()
+  return module.NonFiniteError, module.disk.FullError
 
 
 def fail(error: Exception, show: bool = False, code: int = 2) -> None:
@@ -141,6 +158,21 @@ def fail(error: Exception, show: bool = False, code: int = 2) -> None:
   sys.stdout.flush()
   print(f'error: {error}', file=sys.stderr, flush=True)
   sys.exit(code)
+
+
+def interrupted() -> None:
+  """Ends a process whose Ctrl-C came outside a run, or was its second one.
+
+  With exit code 130, as shells give to a process that SIGINT ended.
+  """
+  sys.stdout.flush()
+  print(
+    'interrupted; the same command resumes from the last checkpoint, or starts '
+    'if there is none',
+    file=sys.stderr,
+    flush=True,
+  )
+  sys.exit(128 + signal.SIGINT)
 
 
 def help_text(
@@ -270,7 +302,7 @@ def override(
 
 def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   section, name, field = find(config, path)
-  value = _read(text, field)
+  value = flag_values.read(text, field)
   if not field.accepts(value):
     raise UserError(
       f'--config.{path}={text} is not legal: {path} is {field.describe()}'
@@ -319,51 +351,13 @@ def _paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
 
 
 def _like(value: Any) -> schema.Field:
-  """The field that a value in an open section stands for."""
-  kinds = {bool: 'bool', int: 'int', float: 'float', str: 'str'}
+  """The field that a value in an open section stands for.
+
+  Whether a number must be whole, the model or objective says: a config may
+  write 1 where 0.5 is as legal.
+  """
+  kinds = {bool: 'bool', int: 'number', float: 'float', str: 'str'}
   kind = kinds.get(type(value), 'plain')
   if isinstance(value, ml_collections.ConfigDict):
     kind = 'dict'
   return schema.Field(kind, value, '', optional=True)
-
-
-def _read(text: str, field: schema.Field) -> Any:
-  """The value that a flag's text means for a field of this kind."""
-  if field.kind == 'bool':
-    lower = text.lower()
-    return lower in _TRUE if lower in _TRUE + _FALSE else text
-  if field.optional and text == 'None':
-    return None
-  if field.kind == 'str':
-    return text
-  try:
-    value = _literal(text)
-  except (ValueError, SyntaxError):
-    if text.lower() in ('true', 'false'):
-      return text.lower() == 'true'
-    value = tuple(text.split(',')) if field.kind == 'strings' else text
-  if field.kind == 'strings' and isinstance(value, str):
-    value = (value,)
-  if field.kind == 'float' and type(value) is int:
-    value = float(value)
-  return value
-
-
-class _Dicts(ast.NodeTransformer):
-  """Turns dict(a=1), as config files write it, into {'a': 1}."""
-
-  def visit_Call(self, node: ast.Call) -> ast.AST:
-    self.generic_visit(node)
-    is_dict = isinstance(node.func, ast.Name) and node.func.id == 'dict'
-    if not is_dict or node.args or any(k.arg is None for k in node.keywords):
-      raise ValueError('only dict(name=value) can be called in a flag')
-    return ast.Dict(
-      keys=[ast.Constant(keyword.arg) for keyword in node.keywords],
-      values=[keyword.value for keyword in node.keywords],
-    )
-
-
-def _literal(text: str) -> Any:
-  """The Python literal that a text spells; dict(a=1) is one too."""
-  tree = _Dicts().visit(ast.parse(text.strip(), mode='eval'))
-  return ast.literal_eval(ast.fix_missing_locations(tree))

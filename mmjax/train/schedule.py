@@ -54,3 +54,25 @@ def build(config: Any, steps: int) -> optax.Schedule:
     return peak * jnp.minimum((step + 1) / max(warmup, 1), shape)
 
   return schedule
+
+
+def change(config: Any, before: int | None, steps: int, done: int) -> str:
+  """What another length of the run does to its learning rate; '' if nothing.
+
+  Args:
+    config: the section `optimizer`.
+    before: steps that the run had until now; None if it is new.
+    steps: those that it has from now on.
+    done: steps that are done; the message is about the last of them.
+  """
+  if not done or before in (None, steps):
+    return ''
+  old, new = (float(build(config, n)(done - 1)) for n in (before, steps))
+  if old == new:
+    return ''
+  how = 'stretched' if steps > before else 'compressed'
+  return (
+    f'train.steps changed from {before} to {steps}: the learning rate at step '
+    f'{done} is {new:.1e} instead of {old:.1e}, since its schedule '
+    f'({config.schedule}) is {how}'
+  )

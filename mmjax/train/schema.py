@@ -10,9 +10,10 @@ class Field:
   """What a config field may hold.
 
   Attributes:
-    kind: 'int', 'float', 'bool', 'str', 'strings' or 'floats' (tuples),
-      'size' (int, or two), 'pairs' (tuple of (str, float)), 'dict', or
-      'plain': anything that JSON can hold.
+    kind: 'int', 'float', 'number' (an int or a float, as it is written),
+      'bool', 'str', 'strings' or 'floats' (tuples), 'size' (int, or two),
+      'pairs' (tuple of (str, float)), 'dict', or 'plain': anything that JSON
+      can hold.
     default: where the config file doesn't name the field.
     meaning: one line for the user.
     choices: the legal values, if few.
@@ -36,6 +37,7 @@ class Field:
     words = {
       'int': 'a whole number',
       'float': 'a number',
+      'number': 'a number',
       'bool': 'True or False',
       'str': 'a string',
       'strings': 'a tuple of strings',
@@ -106,6 +108,7 @@ def _is_size(value: Any) -> bool:
 _KINDS = {
   'int': _is_int,
   'float': _is_float,
+  'number': _is_float,
   'bool': lambda value: isinstance(value, bool),
   'str': lambda value: isinstance(value, str),
   'strings': _is_tuple(lambda value: isinstance(value, str)),

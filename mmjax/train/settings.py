@@ -95,9 +95,24 @@ def to_json(config: Any) -> dict[str, Any]:
   )
 
 
+def read_json(path: Path | str) -> dict[str, Any]:
+  """A JSON file of a run's folder.
+
+  Raises:
+    UserError: if it holds no whole JSON, as when a disk lost a part of it.
+  """
+  try:
+    return json.loads(Path(path).read_text())
+  except ValueError as error:
+    raise UserError(
+      f"{path} is damaged ({error}); move it away, and the run's command "
+      'writes it again'
+    ) from error
+
+
 def from_json(path: Path | str) -> ml_collections.ConfigDict:
   """The config of a run's folder."""
-  return ml_collections.ConfigDict(tuples(json.loads(Path(path).read_text())))
+  return ml_collections.ConfigDict(tuples(read_json(path)))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

@@ -96,7 +96,8 @@ class Stopping:
     """Ends the program after a SIGTERM, when all is saved.
 
     Raises:
-      SystemExit: 143, by which schedulers know to start the run again.
+      SystemExit: 143, by which schedulers know to start the run again. After a
+        Ctrl-C this returns; the command then exits with 130.
     """
     if self._signal == signal.SIGTERM:
       raise SystemExit(128 + signal.SIGTERM)

@@ -3,9 +3,13 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
+
+# Seconds until TensorBoard can see what was written.
+FLUSH_EVERY = 10.0
 
 
 class Writer(Protocol):
@@ -18,9 +22,25 @@ class Writer(Protocol):
 
 def write_json(path: Path, value: Any) -> None:
   """Replaces a file at once: nobody ever reads half of it."""
+  replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
+
+
+def replace(path: Path, text: str) -> None:
+  """Replaces a file by another that is whole on the disk, or raises.
+
+  Raises:
+    OSError: if it can't be written; the file is then as it was.
+  """
   part = path.with_name(path.name + '.part')
-  part.write_text(json.dumps(value, indent=2, sort_keys=True) + '\n')
-  os.replace(part, path)
+  try:
+    with part.open('w') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())  # Else a crash may leave the new name empty.
+    os.replace(part, path)
+  except OSError:
+    part.unlink(missing_ok=True)
+    raise
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -48,9 +68,7 @@ class JsonLines:
     kept = [r for r in read_json_lines(path) if r['step'] <= restored]
     self.last: dict[str, Any] = kept[-1] if kept else {}
     lines = [json.dumps(record) + '\n' for record in kept]
-    part = path.with_name(path.name + '.part')
-    part.write_text(''.join(lines))
-    os.replace(part, path)
+    replace(path, ''.join(lines))
     self._file = path.open('r+')
     self._begins = sum(map(len, lines[:-1]))  # Where the last line begins.
 
@@ -71,21 +89,40 @@ class JsonLines:
 
 
 class TensorBoard:
-  """Event files in the run's folder; steps after `restored` are overwritten."""
+  """Event files in the run's folder; steps after `restored` are overwritten.
+
+  They are written at once, without `SummaryWriter`: its thread ends at the
+  first error, and the next writes wait for it for ever.
+  """
 
   def __init__(self, folder: Path, restored: int = 0):
-    import tensorboardX
+    from tensorboardX import event_file_writer, summary
+    from tensorboardX.proto import event_pb2
 
-    self._writer = tensorboardX.SummaryWriter(
-      str(folder), purge_step=restored + 1 if restored else None
-    )
+    folder.mkdir(parents=True, exist_ok=True)
+    self._file = event_file_writer.EventsWriter(str(folder / 'events'))
+    self._event, self._scalar = event_pb2.Event, summary.scalar
+    if restored:
+      start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+      self._add(restored + 1, session_log=start)
+    self._flush()
 
   def write(self, step: int, values: Mapping[str, float]) -> None:
     for name, value in values.items():
-      self._writer.add_scalar(name, value, step)
+      self._add(step, summary=self._scalar(name, value))
+    if time.monotonic() > self._flushed + FLUSH_EVERY:
+      self._flush()
 
   def close(self) -> None:
-    self._writer.close()
+    self._file.close()
+
+  def _add(self, step: int, **content: Any) -> None:
+    event = self._event(step=step, wall_time=time.time(), **content)
+    self._file.write_event(event)
+
+  def _flush(self) -> None:
+    self._file.flush()
+    self._flushed = time.monotonic()
 
 
 class WeightsAndBiases:

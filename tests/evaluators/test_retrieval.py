@@ -104,6 +104,8 @@ def test_records_without_images_are_left_out(evaluate, make_source):
   assert evaluator.picture() is not None
   with pytest.raises(ValueError, match='none of 3 records has an image'):
     evaluate(angles, rows=rows, blank=(0, 1, 2))
+  with pytest.raises(ValueError, match='none of 2 records with an image has a'):
+    evaluate({'a': 0.9}, rows=({}, {}, {'captions': ('a',)}), blank=(2,))
 
 
 def test_a_record_without_captions_only_distracts(evaluate):

@@ -11,7 +11,7 @@ import pytest
 
 from experiments import captioning, contrastive, pretrain, vqa
 from mmjax.cli import main as cli
-from mmjax.data import builders, shapes, sources
+from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.train import baseline, loop, main, rebuild
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
@@ -205,6 +205,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   ('path', 'value', 'message'),
   [
     ('model.image.width', 0, r'model\.image\.width must be more than 0'),
+    ('model.image.width', 8.5, r'model\.image\.width must be int, got 8\.5'),
     ('data.augment', ({'name': 'flipp'},), "augmentation 'flipp' is unknown"),
     ('objectives.nosuch', {}, r'objectives\.nosuch is unknown'),
   ],
@@ -216,9 +217,44 @@ def test_mistakes_are_told_before_data_is_looked_for(
   config.data.data_dir = str(tmp_path)
   section, field = path.rpartition('.')[::2]
   with config.unlocked():
+    if field in config[section]:
+      del config[section][field]  # It may have another type.
     config[section][field] = value
   with pytest.raises(main.UserError, match=message):
     loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
+
+
+@pytest.mark.parametrize(
+  ('name', 'lacks', 'message'),
+  [
+    ('contrastive_shapes', 'captions', 'contrastive needs .* none of 24 recor'),
+    ('captioning_shapes', 'captions', 'captioning needs .* a caption, but'),
+    (
+      'vqa_shapes',
+      'questions',
+      'vqa_classification needs .* a question and an',
+    ),
+    ('vqa_shapes:generation', 'questions', 'vqa_generation needs .* an answer'),
+    ('pretrain_shapes', 'questions', 'vqa_classification needs'),
+    ('pretrain_shapes', 'captions', 'needs records with an image and a cap'),
+  ],
+)
+def test_data_that_an_objective_cannot_use_are_refused(
+  name, lacks, message, data_dir, tmp_path, monkeypatch
+):
+  whole = tfds_source.TfdsRecords.read
+
+  def read(self, *args, **kwargs):
+    return whole(self, *args, **kwargs) | {lacks: []}
+
+  monkeypatch.setattr(tfds_source.TfdsRecords, 'read', read)
+  name, _, argument = name.partition(':')
+  argument = f':{argument}' if argument else ''
+  config = small_config(name, data_dir, argument)
+  build = EXPERIMENTS[config.experiment].build
+  with pytest.raises(main.UserError, match=message):
+    baseline.run(config, build, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
 
 
 def test_a_run_may_have_nothing_to_validate_on(data_dir, tmp_path):

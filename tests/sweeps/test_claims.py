@@ -86,7 +86,7 @@ def test_elsewhere_the_heartbeat_tells(opened, monkeypatch):
   monkeypatch.setattr(claims_lib, 'time', clock)
   claims, theirs = _claims(opened, grace=10), _claims(opened)
   claim = theirs.take('trial 0')
-  monkeypatch.setattr(claims_lib, '_machine', lambda: 'another')
+  monkeypatch.setattr(claims_lib.processes, 'machine', lambda: 'another')
   assert claims.take('trial 0') is None
   now[0] = 9
   theirs.set(claim.record, 'beat', 1)

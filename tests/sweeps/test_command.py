@@ -1,6 +1,5 @@
 """What the command does around the trials."""
 
-import contextlib
 import signal
 import sys
 import types
@@ -92,28 +91,32 @@ def test_a_worker_that_ended_early_is_named(tmp_path, ending, capsys):
     assert f'worker {i} ended with 3; see {log}' in said
 
 
-@pytest.mark.parametrize('ignored', [False, True])
-def test_a_lost_terminal_stops_workers_except_under_nohup(
-  tmp_path, ending, monkeypatch, ignored
+@pytest.mark.parametrize(
+  'number, code',
+  [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+)
+def test_a_signal_to_many_workers_is_their_exit_code(
+  tmp_path, ending, monkeypatch, number, code
 ):
-  before = signal.SIG_IGN if ignored else signal.SIG_DFL
-  monkeypatch.setattr(signal, 'getsignal', lambda number: before)
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
-
-  def wait(workers):
-    if not ignored:
-      ending[signal.SIGHUP](signal.SIGHUP)
-    return []
-
-  monkeypatch.setattr(local.Workers, 'wait', wait)
+  monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_DFL)
+  monkeypatch.setattr(
+    local.Workers, 'wait', lambda workers: ending[number](number) or [0, 0]
+  )
   values = _values(tmp_path, workers=2, devices_per_trial=0)
-  if ignored:
-    assert not command._run_many(sweep.load(file), values, [])
-    assert not ending
-  else:
-    with pytest.raises(SystemExit, match='143'):
-      command._run_many(sweep.load(file), values, [])
+  with pytest.raises(SystemExit, match=str(code)):
+    command._run_many(sweep.load(file), values, [])
+
+
+def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
+  monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_IGN)
+  monkeypatch.setattr(local.Workers, 'wait', lambda workers: [])
+  file = trivial.write(tmp_path)
+  _study(file, tmp_path)
+  values = _values(tmp_path, workers=2, devices_per_trial=0)
+  assert not command._run_many(sweep.load(file), values, [])
+  assert not ending
 
 
 @pytest.fixture
@@ -123,7 +126,7 @@ def main(tmp_path, monkeypatch):
   def run(*given):
     started = []
     for name in ('_run_many', '_run_here'):
-      start = lambda *_, name=name: started.append(name) or True
+      start = lambda *_, name=name: started.append(name) or run.done
       monkeypatch.setattr(command, name, start)
     values = flags.FlagValues()
     flags.DEFINE_integer('verbosity', -1, '', flag_values=values)
@@ -131,10 +134,14 @@ def main(tmp_path, monkeypatch):
     monkeypatch.setattr(command.flags, 'FLAGS', values)
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
     values(['sweep', f'--sweep={trivial.write(tmp_path)}', *given])
-    with contextlib.suppress(SystemExit):
+    try:
       command._main(['sweep'], lambda name: toy.build, [])
+      run.code = 0
+    except SystemExit as end:
+      run.code = end.code
     return started
 
+  run.done = True
   return run
 
 
@@ -154,6 +161,24 @@ def test_a_worker_watches_the_process_that_started_it(
   assert not watched
   main(f'--workdir={tmp_path}', '--ends_with_input')
   assert watched
+
+
+def test_a_worker_that_ctrl_c_stopped_ends_with_130(main, tmp_path, capsys):
+  main(f'--workdir={tmp_path}')
+  assert main.code == 0
+  main.done = False
+  main(f'--workdir={tmp_path}')
+  assert main.code == 130
+  assert 'the same command resumes the sweep' in capsys.readouterr().out
+  main(f'--workdir={tmp_path}', '--workers=2')  # Workers that ended early.
+  assert main.code == 1
+
+
+def test_a_folder_that_is_a_file_is_refused(main, tmp_path, capsys):
+  (tmp_path / 'file').touch()
+  assert not main(f'--workdir={tmp_path}/file/lr')
+  assert main.code == 2
+  assert 'lies in' in capsys.readouterr().err
 
 
 def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import trivial
 
 from mmjax.sweeps import storage, worker
-from mmjax.train import loop, settings
+from mmjax.train import disk, loop, settings
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
 
@@ -96,6 +96,17 @@ def test_divergence_counts_as_pruned(tmp_path):
   assert sum(high) == 3  # In a row; they are no failures.
   assert _states(study) == [PRUNED if h else COMPLETE for h in high]
   assert 'loss=nan' in study.trials()[high.index(True)].user_attrs['reason']
+
+
+def test_a_full_disk_leaves_the_trial(tmp_path):
+  def train(config, workdir, report):
+    raise disk.FullError('the disk of x is full')
+
+  file = trivial.write(tmp_path)
+  with pytest.raises(disk.FullError):
+    trivial.work(file, tmp_path / 'lr', train=train)
+  study = trivial.work(file, tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
 
 
 def test_what_fails_always_ends_the_worker(tmp_path):

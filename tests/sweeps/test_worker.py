@@ -10,7 +10,7 @@ import pytest
 import trivial
 
 from mmjax.sweeps import best, claims, storage, worker
-from mmjax.train import settings
+from mmjax.train import owner, settings
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
 
@@ -63,6 +63,24 @@ def test_a_trial_that_fails_when_it_is_anothers_is_left_to_it(
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE] * 6
   assert 'went over' in (tmp_path / 'lr/trials/0/log.txt').read_text()
+
+
+def test_a_worker_waits_while_another_process_is_in_the_folder(
+  tmp_path, monkeypatch
+):
+  monkeypatch.setattr(worker, '_POLL', 0.0)
+  tries = []
+
+  def train(*args):
+    tries.append(args)
+    if len(tries) < 4:
+      raise owner.OccupiedError('in use by process 5')
+    return trivial.trainer()(*args)
+
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
+  assert _states(study) == [COMPLETE] * 6
+  log = (tmp_path / 'lr/trials/0/log.txt').read_text()
+  assert log.count('in use by process 5\nwaiting for it') == 1
 
 
 @pytest.mark.slow

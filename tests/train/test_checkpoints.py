@@ -129,3 +129,56 @@ def test_half_written_ones_are_ignored_and_cleaned(open_checkpoints, tmp_path):
   again.wait()
   assert again.steps() == [1, 2]
   assert not half.exists()
+
+
+def _cut(folder, pattern):
+  """Leaves the first half of the files that match."""
+  paths = [path for path in folder.glob(pattern) if path.is_file()]
+  assert paths
+  for path in paths:
+    with path.open('r+b') as file:
+      file.truncate(path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+  'pattern',
+  ['params/_METADATA', 'clock/array_metadatas/*', 'ema/manifest.ocdbt', '**/*'],
+)
+def test_the_newest_whole_one_is_restored(open_checkpoints, tmp_path, pattern):
+  mine = open_checkpoints(keep_last=3, keep_best='val/x')
+  for step in (1, 2, 3):
+    mine.save(_state(step), {'val/x': 1.0})
+  mine.wait()
+  folder = tmp_path / 'checkpoints'
+  for step in (2, 3):
+    _cut(folder / str(step), pattern)
+  again = open_checkpoints(keep_last=3, keep_best='val/x')
+  with pytest.raises(checkpoints.SetAside) as said:
+    again.restore(_abstract(_state(1)))
+  for step in (2, 3):
+    assert f'renamed to {folder / str(step)}.damaged' in str(said.value)
+    assert (folder / f'{step}.damaged').is_dir()
+  assert again.latest() == 1
+  _equal(again.restore(_abstract(_state(1))), _state(1))
+  again.save(_state(2), {'val/x': 1.0})
+  again.wait()
+  _cut(folder / '2', pattern)  # Once more.
+  with pytest.raises(checkpoints.SetAside, match=r'2\.damaged2'):
+    again.restore(_abstract(_state(1)))
+
+
+def test_if_none_is_whole_nothing_is_renamed(open_checkpoints, tmp_path):
+  mine = open_checkpoints()
+  for step in (1, 2):
+    mine.save(_state(step))
+  mine.wait()
+  for step in (1, 2):
+    _cut(tmp_path / 'checkpoints' / str(step), 'params/_METADATA')
+  with pytest.raises(settings.UserError) as said:
+    mine.restore(_abstract(_state(1)))
+  assert 'step 2: JSONDecodeError' in str(said.value)
+  assert 'step 1: JSONDecodeError' in str(said.value)
+  assert mine.steps() == [1, 2]
+  with pytest.raises(settings.UserError, match=r'checkpoints/2 cannot be read'):
+    checkpoints.load_params(tmp_path, ema=False)
+  _equal(checkpoints.load_params(tmp_path), _state(2).ema)

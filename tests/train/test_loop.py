@@ -113,6 +113,29 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert same.get(line['step'], line['loss']) == line['loss']
 
 
+def test_a_damaged_checkpoint_costs_its_steps_alone(tmp_path, capsys):
+  train = {'steps': 4, 'checkpoint_every': 2}
+  want = _run(tmp_path, **train)
+  whole = checkpoints.load_params(tmp_path)
+  (tmp_path / 'results.json').unlink()
+  # As a crash of the machine may leave it.
+  (tmp_path / 'checkpoints/4/params/_METADATA').write_text('')
+  got = _run(tmp_path, **train)
+  said = capsys.readouterr().out
+  assert 'checkpoint of step 4 cannot be read' in said
+  assert 'going on from step 2' in said
+  assert got | {'train_seconds': 0} == want | {'train_seconds': 0}
+  _equal(checkpoints.load_params(tmp_path), whole)
+  assert [line['step'] for line in _lines(tmp_path)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize('name', ['config.json', 'results.json'])
+def test_a_damaged_file_of_the_run_is_named(tmp_path, name):
+  (tmp_path / name).write_text('{"train": {')
+  with pytest.raises(settings.UserError, match=f'{name} is damaged .*move it'):
+    _run(tmp_path, build=None)
+
+
 def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   results = _run(tmp_path)
   assert _run(tmp_path, build=None) == results
@@ -120,10 +143,16 @@ def test_a_finished_run_says_so_and_builds_nothing(tmp_path, capsys):
   assert 'is finished' in out and 'val/toy/norm' in out
 
 
-def test_a_workdir_that_cannot_be_made_is_told(tmp_path):
-  (tmp_path / 'file').touch()
-  with pytest.raises(settings.UserError, match='file'):
-    _run(tmp_path / 'file' / 'run')
+@pytest.mark.parametrize(
+  'path, message', [('file', 'file is a file'), ('file/a/b', 'lies in .*/file')]
+)
+def test_a_workdir_that_is_a_file_is_refused_before_all_else(
+  tmp_path, path, message
+):
+  (tmp_path / 'file').write_text('precious')
+  with pytest.raises(settings.UserError, match=f'--workdir=.*{message}'):
+    _run(tmp_path / path, build=None)
+  assert (tmp_path / 'file').read_text() == 'precious'
 
 
 def test_utilisation_is_told_where_the_peak_is_known(tmp_path, monkeypatch):
@@ -145,9 +174,14 @@ def test_a_url_is_no_workdir(url):
     _run(url)
 
 
-def test_a_finished_run_can_be_made_longer(tmp_path):
+def test_a_finished_run_can_be_made_longer(tmp_path, capsys):
   _run(tmp_path, steps=4)
   assert _run(tmp_path, steps=6)['step'] == 6
+  # 1e-3 (1 + cos(pi 3 / 6)) / 2 and 1e-3 (1 + cos(pi 3 / 4)) / 2.
+  assert (
+    'train.steps changed from 4 to 6: the learning rate at step 4 is 5.0e-04 '
+    'instead of 1.5e-04, since its schedule (cosine) is stretched'
+  ) in capsys.readouterr().out
   with pytest.raises(settings.UserError, match=r'train.steps=5, but .* done 6'):
     _run(tmp_path, steps=5)
 

@@ -1,5 +1,7 @@
 """Learning rates against values worked out by hand."""
 
+import re
+
 import ml_collections
 import numpy as np
 import pytest
@@ -56,3 +58,21 @@ def test_mistakes_are_named():
     schedule.build(_config('cosine'), 4)
   with pytest.raises(ValueError, match="'cosin' is none of"):
     schedule.build(_config('cosin'), 40)
+
+
+@pytest.mark.parametrize(
+  'kind, before, steps, done, message',
+  [
+    ('linear', 12, 8, 6, r'is 1.5e\+00 instead of 1.8e\+00, .* compressed'),
+    ('linear', 12, 12, 6, ''),
+    ('linear', None, 12, 6, ''),
+    ('linear', 12, 8, 0, ''),
+    ('linear', 12, 8, 3, ''),  # In the warm-up.
+    ('rsqrt', 12, 8, 6, ''),
+  ],
+)
+def test_what_another_length_does_to_the_rate(
+  kind, before, steps, done, message
+):
+  said = schedule.change(_config(kind), before, steps, done)
+  assert re.search(message, said) if message else not said

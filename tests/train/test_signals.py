@@ -55,7 +55,7 @@ def _wait_for_step(process, step):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ('asked', 'exit_code'), [(signal.SIGTERM, 143), (signal.SIGINT, 0)]
+  ('asked', 'exit_code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
 def test_a_signal_saves_and_the_same_command_goes_on(
   tmp_path, command, asked, exit_code

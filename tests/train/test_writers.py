@@ -1,10 +1,12 @@
 """A step never appears twice, and nobody reads half a file."""
 
 import json
+import struct
 import sys
 import types
 
 import pytest
+from tensorboardX.proto import event_pb2
 
 from mmjax.train import writers
 
@@ -63,11 +65,35 @@ def test_json_replaces_the_file(tmp_path):
   assert [p.name for p in tmp_path.iterdir()] == ['results.json']
 
 
-def test_tensorboard_writes_events(tmp_path):
-  board = writers.TensorBoard(tmp_path)
-  board.write(1, {'loss': 2.0})
+def _events(path):
+  """Of a file of (length, checksum, event, checksum) records."""
+  data, out = path.read_bytes(), []
+  while data:
+    (length,) = struct.unpack('Q', data[:8])
+    out.append(event_pb2.Event.FromString(data[12 : 12 + length]))
+    data = data[16 + length :]
+  return out
+
+
+@pytest.mark.parametrize('restored', [0, 3])
+def test_tensorboard_writes_events(tmp_path, monkeypatch, restored):
+  monkeypatch.setattr(writers, 'FLUSH_EVERY', -1.0)
+  board = writers.TensorBoard(tmp_path / 'board', restored)
+  board.write(4, {'loss': 2.0, 'val/x': 0.5})
+  (path,) = (tmp_path / 'board').glob('events.out.tfevents*')
+  first, *events = _events(path)
+  assert first.file_version == 'brain.Event:2'
+  if restored:  # It overwrites what came after.
+    start = events.pop(0)
+    assert start.step == 4
+    assert start.session_log.status == event_pb2.SessionLog.START
+  values = {
+    value.tag: (event.step, value.simple_value)
+    for event in events
+    for value in event.summary.value
+  }
+  assert values == {'loss': (4, 2.0), 'val/x': (4, 0.5)}
   board.close()
-  assert list(tmp_path.glob('events*'))
 
 
 def test_weights_and_biases_goes_on_with_the_same_run(tmp_path, monkeypatch):
