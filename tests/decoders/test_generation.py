@@ -152,7 +152,8 @@ def test_greedy_takes_the_likeliest_until_the_end():
 
 def test_suppressed_tokens_are_not_written():
   for settings in ({'suppress': (1, EOS)}, {'suppress_first': (0, 3)}):
-    generated = greedy(**settings)
+    allowed = decoders.Constraints(**settings)
+    generated = greedy(constraints=allowed)
     for row in (0, 1):
       text, table = [], np.array(TABLES[row])
       while len(text) < LENGTH and EOS not in text:
@@ -163,7 +164,12 @@ def test_suppressed_tokens_are_not_written():
         text.append(int(logits.argmax()))
       assert written(generated, row) == tuple(text)
     found = decoders.beam_search(
-      table_step, START, table_cache(), length=LENGTH, beam_size=1, **settings
+      table_step,
+      START,
+      table_cache(),
+      length=LENGTH,
+      beam_size=1,
+      constraints=allowed,
     )
     np.testing.assert_array_equal(found.tokens, generated.tokens)
 
