@@ -3,6 +3,7 @@
 A ViT sees, a querying transformer sums up, and OPT or Flan-T5 writes.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from mmjax.pretrained import (
   blip,
   configs,
   forms,
+  generation,
   keys,
   opt,
   t5,
@@ -77,6 +79,19 @@ class Model(vision_language.VisionLanguage):
     """
     pictures = base.listed(pictures)
     return self.generate(pictures, [prompt] * len(pictures), **settings)
+
+  @functools.cached_property
+  def generation(self) -> tuple[Mapping[str, Any], str]:
+    """Ids of `text_config`: transformers gives its language model no others.
+
+    Raises:
+      ValueError: if generation_config.json has a setting that changes what is
+        written.
+    """
+    generation.refuse_unread(*super().generation)
+    text = self.config.get('text_config') or {}
+    ids = {key: text[key] for key in generation.IDS if key in text}
+    return ids, 'config.json'
 
   def vision_config(self) -> Mapping[str, Any]:
     """The config of the encoder, with its defaults."""

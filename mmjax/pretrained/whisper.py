@@ -7,7 +7,13 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, forms, keys, speech_recognizers
+from mmjax.pretrained import (
+  configs,
+  forms,
+  generation,
+  keys,
+  speech_recognizers,
+)
 from mmjax.types import Batch
 
 # The output matrix, which some checkpoints hold beside the embedding that it
@@ -65,7 +71,7 @@ class Model(speech_recognizers.SpeechRecognizer):
       ValueError: for a language or task that the model doesn't know.
     """
     settings = self.generation
-    ids = [settings['decoder_start_token_id']]
+    ids = [self.special('decoder_start_token_id')]
     tasks = settings.get('task_to_id') or {}
     if self.languages:
       ids.append(_known('language', language, self.languages))
@@ -76,7 +82,7 @@ class Model(speech_recognizers.SpeechRecognizer):
     elif language is not None or task is not None:
       raise ValueError(
         f'language {language!r} and task {task!r} are for models of many '
-        f'languages; {speech_recognizers.GENERATION} names none, so leave them '
+        f'languages; {generation.FILE} names none, so leave them '
         'out'
       )
     else:
@@ -89,6 +95,8 @@ class Model(speech_recognizers.SpeechRecognizer):
   def text(self, ids: Sequence[int]) -> str:
     """The text of ids, without special tokens, times and outer spaces."""
     silent = self.generation.get('no_timestamps_token_id')
+    if silent is None:
+      silent = self.tokenizer.token_to_id('<|notimestamps|>')
     if silent is not None:
       ids = [token for token in ids if token <= silent]
     return super().text(ids)
@@ -96,7 +104,8 @@ class Model(speech_recognizers.SpeechRecognizer):
   def _forced(self) -> list[int]:
     """What older folders prescribe after the start, where it is no choice."""
     forced = self.generation.get('forced_decoder_ids')
-    forced = forced or self.config.get('forced_decoder_ids') or ()
+    if forced is None:
+      forced = self.config.get('forced_decoder_ids') or ()
     return [token for _, token in sorted(forced) if token is not None]
 
 
