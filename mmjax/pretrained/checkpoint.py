@@ -215,6 +215,10 @@ def save(
 ) -> None:
   """Writes a folder that transformers, and `load`, can open.
 
+  Its config.json names the type that the parameters have, whatever type the
+  model was published in; the widest if they have several, so that none is
+  rounded where the folder is opened.
+
   Args:
     model: what to write.
     folder: is made if it is not there.
@@ -233,6 +237,8 @@ def save(
   tensors.write(folder, written, shard_bytes)
   completed = getattr(family, 'COMPLETES', ())
   config = {k: v for k, v in model.config.items() if k not in completed}
+  leaves = jax.tree.leaves(model.params)
+  config = configs.with_dtype(config, jnp.result_type(*leaves))
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
 ACTIVATIONS = {
   'gelu': 'gelu',
@@ -17,6 +19,9 @@ ACTIVATIONS = {
   'tanh': 'tanh',
 }
 
+# Where a config or a part of one names the type of the tensors: what today's
+# releases write, and what older ones did.
+DTYPES = ('dtype', 'torch_dtype')
 # What may stand for a default of some type, where it is not that type alone.
 _KINDS = {float: (int, float), type(None): (int, type(None))}
 # Fields that hold objects.
@@ -129,6 +134,31 @@ def section(
       )
     out[field] = value
   return out
+
+
+def with_dtype(config: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+  """A config that names the type of the tensors beside it, in all its parts.
+
+  transformers casts what it reads to the type that config.json names.
+
+  Args:
+    config: all of config.json, or a part.
+    dtype: of the tensors.
+  """
+  name = np.dtype(dtype).name
+
+  def renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+      key: name
+      if key in DTYPES
+      else renamed(value)
+      if isinstance(value, Mapping)
+      else value
+      for key, value in part.items()
+    }
+
+  out = renamed(config)
+  return out if any(key in out for key in DTYPES) else {**out, DTYPES[0]: name}
 
 
 def labels(config: Mapping[str, Any]) -> list[str]:
