@@ -12,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
-from mmjax.pretrained import configs, keys, preprocess
+from mmjax.pretrained import configs, keys, preprocess, sections
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
@@ -155,6 +155,7 @@ class Family(Protocol):
 
   Attributes:
     Model: the kind of model that `load` returns.
+    SECTIONS: what becomes of each key of its config.json, see `sections`.
     SKIP: patterns of the names of tensors that hold no parameter.
     KEPT: optional: patterns of those that hold none here, but have to be saved
       again as they were.
@@ -163,6 +164,7 @@ class Family(Protocol):
   """
 
   Model: type[Pretrained]
+  SECTIONS: Mapping[str, sections.Section]
   SKIP: Sequence[str]
 
   def module(self, config: Mapping[str, Any], dtype: Any) -> nn.Module:

@@ -19,6 +19,7 @@ from mmjax.pretrained import (
   generation,
   keys,
   opt,
+  sections,
   t5,
   vision_language,
 )
@@ -50,6 +51,25 @@ _VISION = {
   'patch_size': 14,
   'hidden_act': 'gelu',
   'layer_norm_eps': 1e-6,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    irrelevant=('image_text_hidden_size', 'use_decoder_only_language_model'),
+    aliases={'image_token_id': 'image_token_index'},
+  ),
+  'vision_config': sections.Section(
+    read=_VISION,
+    only={'num_channels': 3, 'qkv_bias': True},
+    irrelevant=('projection_dim',),
+  ),
+  'qformer_config': sections.Section(
+    read=_QUERIES,
+    only={'use_qformer_text_input': False},
+    irrelevant=('encoder_hidden_size', 'max_position_embeddings', 'vocab_size'),
+  ),
+  'text_config:opt': opt.SECTIONS[''],
+  'text_config:t5': t5.SECTIONS[''],
 }
 _ATTENTION = {
   'query': 'attention.query',
@@ -232,10 +252,6 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  configs.refuse(config.get('vision_config') or {}, qkv_bias=True)
-  configs.refuse(
-    config.get('qformer_config') or {}, use_qformer_text_input=False
-  )
   return (
     configs.section(config, '', _DEFAULTS),
     configs.section(config, 'vision_config', _VISION),

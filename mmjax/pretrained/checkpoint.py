@@ -37,6 +37,7 @@ from mmjax.pretrained import (
   qwen2_vl,
   qwen3,
   resnet,
+  sections,
   siglip,
   siglip2,
   t5,
@@ -192,13 +193,17 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
   Raises:
     FileNotFoundError: if there is no config.
-    ValueError: if it is broken.
+    ValueError: if it is broken, or has a key or value that mmjax refuses.
   """
   if not (folder / CONFIG).exists():
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(folder / CONFIG)
+  family = family_of(config)
+  # What `complete` adds is in the folder of a run.
+  own = {k: v for k, v in config.items() if k not in completes(family)}
+  sections.check(own, family.SECTIONS)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
@@ -235,7 +240,7 @@ def save(
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
-  completed = getattr(family, 'COMPLETES', ())
+  completed = completes(family)
   config = {k: v for k, v in model.config.items() if k not in completed}
   leaves = jax.tree.leaves(model.params)
   config = configs.with_dtype(config, jnp.result_type(*leaves))
@@ -246,6 +251,11 @@ def save(
       continue
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
+
+
+def completes(family: base.Family) -> tuple[str, ...]:
+  """Fields that a family adds to a config, see `base.Family`."""
+  return tuple(getattr(family, 'COMPLETES', ()))
 
 
 def skipped(family: base.Family) -> tuple[str, ...]:

@@ -6,7 +6,14 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
+from mmjax.pretrained import (
+  configs,
+  dual_encoders,
+  forms,
+  keys,
+  sections,
+  towers,
+)
 from mmjax.types import Batch
 
 # Buffers that older versions of transformers saved.
@@ -34,6 +41,15 @@ VISION = {
   'layer_norm_eps': 1e-5,
 }
 _BOTH = {'projection_dim': 512}
+VISION_SECTION = sections.Section(read=VISION, irrelevant=('projection_dim',))
+SECTIONS = {
+  '': sections.Section(
+    read=(*_BOTH, 'text_config_dict', 'vision_config_dict'),
+    irrelevant=('logit_scale_init_value',),
+  ),
+  'text_config': sections.Section(read=_TEXT, irrelevant=('projection_dim',)),
+  'vision_config': VISION_SECTION,
+}
 
 
 class Model(dual_encoders.DualEncoder):
@@ -117,6 +133,28 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   return (
-    configs.section(config, 'text_config', _TEXT),
-    configs.section(config, 'vision_config', VISION),
+    _section(config, 'text_config', _TEXT),
+    _section(config, 'vision_config', VISION),
   )
+
+
+def _section(
+  config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+  """One part, and what stands for it a second time where transformers began.
+
+  Raises:
+    ValueError: if the two differ; transformers takes the second.
+  """
+  read = configs.section(config, name, defaults)
+  second = f'{name}_dict'
+  if config.get(second) is None:
+    return read
+  again = configs.section(config, second, defaults)
+  for field, value in again.items():
+    if value != read[field]:
+      raise ValueError(
+        f'config.json: {second} gives {field} as {value!r}, but {name} as '
+        f'{read[field]!r}; mmjax reads only equal ones'
+      )
+  return read

@@ -182,20 +182,23 @@ def activation(name: str, field: str = 'hidden_act') -> str:
   return ACTIVATIONS[name]
 
 
-def refuse(section: Mapping[str, Any], **only: Any) -> None:
+def refuse(section: Mapping[str, Any], where: str = '', /, **only: Any) -> None:
   """Refuses values that mmjax doesn't know.
 
   Args:
     section: a config or a part of one.
-    **only: by field, the one value that is read; a missing field has it.
+    where: the part's name with a dot behind it, for errors.
+    **only: by field, the one value that is read; a missing field has it, and
+      so has null, unless the value is True.
 
   Raises:
     ValueError: if a field has another.
   """
   for field, value in only.items():
-    if section.get(field, value) != value:
+    given = section.get(field, value)
+    if given != value and (given is not None or value is True):
       raise ValueError(
-        f'config.json: {field} is {section[field]!r}; mmjax reads only '
+        f'config.json: {where}{field} is {section[field]!r}; mmjax reads only '
         f'{value!r} here'
       )
 
@@ -242,6 +245,14 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
   if part not in (None, 1):
     raise ValueError(
       f'config.json: partial_rotary_factor is {part!r}; mmjax reads only 1'
+    )
+  known = {'rope_theta', 'rope_type', 'type', 'partial_rotary_factor'}
+  known |= {'mrope_section', *_SCALED.get(kind, {}).values()}
+  unknown = sorted(set(given) - known)
+  if kind in (*_SCALED, 'default', 'mrope') and unknown:
+    raise ValueError(
+      f'config.json: rotary positions of rope_type {kind} have '
+      f'{", ".join(unknown)}; mmjax knows {", ".join(sorted(known))}'
     )
   options: dict[str, Any] = {}
   if kind in _SCALED:

@@ -13,6 +13,7 @@ from mmjax.pretrained import (
   configs,
   keys,
   language_models,
+  sections,
   text_encoders,
 )
 from mmjax.types import Batch
@@ -44,6 +45,24 @@ DEFAULTS = {
   'decoder_start_token_id': 0,
   'separate_head': False,
   'word_tensor': _SHARED,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(
+      *DEFAULTS,
+      'dense_act_fn',
+      'is_gated_act',
+      'scale_decoder_outputs',
+      'tie_word_embeddings',
+    ),
+    irrelevant=('dropout_rate',),
+    aliases={
+      'head_dim': 'd_kv',
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'num_heads',
+      'num_hidden_layers': 'num_layers',
+    },
+  )
 }
 _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 

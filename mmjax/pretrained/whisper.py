@@ -12,6 +12,7 @@ from mmjax.pretrained import (
   forms,
   generation,
   keys,
+  sections,
   speech_recognizers,
 )
 from mmjax.types import Batch
@@ -33,8 +34,33 @@ _DEFAULTS = {
   'activation_function': 'gelu',
   'max_source_positions': 1500,
   'max_target_positions': 448,
-  'scale_embedding': False,
   'tie_word_embeddings': True,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*_DEFAULTS, *generation.SPEECH),
+    only={'scale_embedding': False},
+    # Of training, and of classifying sounds.
+    irrelevant=(
+      'apply_spec_augment',
+      'classifier_proj_size',
+      'decoder_layerdrop',
+      'encoder_layerdrop',
+      'mask_feature_length',
+      'mask_feature_min_masks',
+      'mask_feature_prob',
+      'mask_time_length',
+      'mask_time_min_masks',
+      'mask_time_prob',
+      'use_weighted_layer_sum',
+    ),
+    aliases={
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'encoder_attention_heads',
+      'num_hidden_layers': 'encoder_layers',
+      'num_key_value_heads': 'encoder_attention_heads',
+    },
+  )
 }
 _PREFIXES = {'WhisperForConditionalGeneration': 'model.', 'WhisperModel': ''}
 _ATTENTION = {
@@ -225,9 +251,4 @@ def _prefix(config: Mapping[str, Any]) -> str:
 def _values(config: Mapping[str, Any]) -> dict[str, Any]:
   values = configs.section(config, '', _DEFAULTS)
   _prefix(config)
-  if values['scale_embedding']:
-    raise ValueError(
-      'config.json: scale_embedding is True; mmjax reads Whisper only with '
-      'False, as all its checkpoints have it'
-    )
   return values
