@@ -182,12 +182,19 @@ def activation(name: str, field: str = 'hidden_act') -> str:
   return ACTIVATIONS[name]
 
 
-def refuse(section: Mapping[str, Any], where: str = '', /, **only: Any) -> None:
+def refuse(
+  section: Mapping[str, Any],
+  where: str = '',
+  file: str = 'config.json',
+  /,
+  **only: Any,
+) -> None:
   """Refuses values that mmjax doesn't know.
 
   Args:
     section: a config or a part of one.
     where: the part's name with a dot behind it, for errors.
+    file: its file's name, for errors.
     **only: by field, the one value that is read; a missing field has it, and
       so has null, unless the value is True.
 
@@ -198,7 +205,7 @@ def refuse(section: Mapping[str, Any], where: str = '', /, **only: Any) -> None:
     given = section.get(field, value)
     if given != value and (given is not None or value is True):
       raise ValueError(
-        f'config.json: {where}{field} is {section[field]!r}; mmjax reads only '
+        f'{file}: {where}{field} is {section[field]!r}; mmjax reads only '
         f'{value!r} here'
       )
 

@@ -174,6 +174,27 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
     )
 
 
+def check_file(given: Mapping[str, Any], section: Section, file: str) -> None:
+  """The same of another file, which has the keys of one section alone.
+
+  Args:
+    given: what the file holds.
+    section: its keys.
+    file: its name.
+
+  Raises:
+    ValueError: for an unknown key, or a value that is not read.
+  """
+  known = {*section.read, *section.only, *section.irrelevant}
+  unknown = sorted(set(given) - known)
+  if unknown:
+    raise ValueError(
+      f'{file}: mmjax does not know {", ".join(unknown)}; if they change '
+      'nothing of what the model reads, remove them from the file'
+    )
+  configs.refuse(given, '', file, **section.only)
+
+
 def _present(
   config: Mapping[str, Any], sections: Mapping[str, Section]
 ) -> Iterator[tuple[str, Mapping[str, Any], Section]]:

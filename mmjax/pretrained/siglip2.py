@@ -21,6 +21,7 @@ from mmjax.pretrained import (
   configs,
   forms,
   keys,
+  preprocess,
   sections,
   siglip,
   towers,
@@ -36,6 +37,7 @@ SECTIONS = {
   ),
 }
 _PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
+PREPROCESSING = preprocess.SECTION.joined(sections.Section(read=_PREPROCESSOR))
 # Of the search for the largest size.
 _SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
@@ -50,6 +52,15 @@ class Model(siglip.Model):
   }
 
   lower_case: ClassVar[bool] = True
+
+  @classmethod
+  def preprocessor(
+    cls, settings: Mapping[str, Any]
+  ) -> preprocess.ImagePreprocessor:
+    """How resized pictures are prepared, see `Pretrained.preprocessor`."""
+    return preprocess.ImagePreprocessor.from_config(
+      settings, cls.image_defaults, PREPROCESSING
+    )
 
   @functools.cached_property
   def tokenizer(self) -> Any:
