@@ -13,7 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import models
-from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
+from mmjax.pretrained import (
+  base,
+  checkpoint,
+  hub,
+  keys,
+  preprocess,
+  sentences,
+)
 from mmjax.train import checkpoints, rebuild, settings
 from mmjax.types import Params
 
@@ -192,7 +199,7 @@ def _of_published(folder: Path) -> Trained:
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
-    data['lower_case'] = family.Model.lower_case
+    data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')
