@@ -17,6 +17,7 @@ from mmjax.pretrained import (
   configs,
   forms,
   generation,
+  generation_keys,
   keys,
   opt,
   sections,
@@ -110,7 +111,7 @@ class Model(vision_language.VisionLanguage):
     """
     generation.refuse_unread(*super().generation)
     text = self.config.get('text_config') or {}
-    ids = {key: text[key] for key in generation.IDS if key in text}
+    ids = {key: text[key] for key in generation_keys.IDS if key in text}
     return ids, 'config.json'
 
   def vision_config(self) -> Mapping[str, Any]:

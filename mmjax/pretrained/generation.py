@@ -9,153 +9,11 @@ to encode or to score.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmjax.pretrained import configs
+from mmjax.pretrained import configs, generation_keys
 
 FILE = 'generation_config.json'
 # New tokens where neither the caller nor a file says how many.
 DEFAULT_LENGTH = 64
-
-# Keys that are honoured, and what they are here: arguments of
-# `mmjax.models.writing.Writer.generate`.
-_DIRECT = {
-  'repetition_penalty': ('repetition_penalty', (int, float)),
-  'no_repeat_ngram_size': ('no_repeat_ngram', int),
-  'min_length': ('min_length', int),
-  'min_new_tokens': ('min_new_tokens', int),
-  'forced_bos_token_id': ('forced_first', int),
-}
-_LISTS = {
-  'suppress_tokens': 'suppress',
-  'begin_suppress_tokens': 'suppress_first',
-}
-_SAMPLING = ('temperature', 'top_k', 'top_p')
-IDS = (
-  'bos_token_id',
-  'decoder_start_token_id',
-  'eos_token_id',
-  'pad_token_id',
-)
-LENGTHS = ('max_length', 'max_new_tokens')
-HONOURED = (
-  *_DIRECT,
-  *_LISTS,
-  *_SAMPLING,
-  *IDS,
-  *LENGTHS,
-  'bad_words_ids',
-  'do_sample',
-  'forced_eos_token_id',
-  'sequence_bias',
-)
-
-# Keys that are refused, and the values that change nothing, besides null.
-ONLY: dict[str, tuple[Any, ...]] = {
-  'assistant_early_exit': (),
-  'assistant_ensemble_weight': (),
-  'constraints': (),
-  'dola_layers': (),
-  'encoder_no_repeat_ngram_size': (0,),
-  'encoder_repetition_penalty': (1.0,),
-  'exponential_decay_length_penalty': (),
-  'force_bos_token_to_be_generated': (False,),
-  'force_words_ids': (),
-  'forced_decoder_ids': (),
-  'guidance_scale': (1.0,),
-  'max_time': (),
-  'num_beams': (1,),
-  'num_return_sequences': (1,),
-  'penalty_alpha': (0.0,),
-  'prompt_lookup_num_tokens': (),
-  'speculation_type': (),
-  'stop_strings': (),
-  'token_healing': (False,),
-  'use_mtp': (False,),
-  'watermarking_config': (),
-}
-# The same of keys that only sampling reads, and of those of beam search alone.
-ONLY_SAMPLING: dict[str, tuple[Any, ...]] = {
-  'epsilon_cutoff': (0.0,),
-  'eta_cutoff': (0.0,),
-  'min_p': (0.0,),
-  'top_h': (),
-  'typical_p': (1.0,),
-}
-ONLY_BEAMS: dict[str, tuple[Any, ...]] = {
-  'diversity_penalty': (0.0,),
-  'early_stopping': (False,),
-  'length_penalty': (1.0,),
-  'num_beam_groups': (1,),
-  'renormalize_logits': (False,),
-}
-
-# Values of honoured keys that change nothing.
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-  'do_sample': (False,),
-  'max_length': (20,),
-  'min_length': (0,),
-  'min_new_tokens': (0,),
-  'no_repeat_ngram_size': (0,),
-  'repetition_penalty': (1.0,),
-}
-
-# What concerns speed, memory, further outputs or the file itself.
-IRRELEVANT = (
-  '_commit_hash',
-  '_from_model_config',
-  '_original_object_hash',
-  'assistant_confidence_threshold',
-  'assistant_lookbehind',
-  'cache_config',
-  'cache_implementation',
-  'compile_config',
-  'continuous_batching_config',
-  'disable_compile',
-  'is_assistant',
-  'low_memory',
-  'max_cache_len',
-  'max_matching_ngram_size',
-  'num_assistant_tokens',
-  'num_assistant_tokens_schedule',
-  'output_attentions',
-  'output_hidden_states',
-  'output_logits',
-  'output_scores',
-  'prefill_chunk_size',
-  'remove_invalid_values',
-  'return_dict_in_generate',
-  'target_lookbehind',
-  'transformers_version',
-  'use_cache',
-)
-# Those that Whisper has besides, see `speech_recognizers`.
-SPEECH = (
-  'alignment_heads',
-  'forced_decoder_ids',
-  'is_multilingual',
-  'lang_to_id',
-  'language',
-  'max_initial_timestamp_index',
-  'median_filter_width',
-  'no_timestamps_token_id',
-  'prev_sot_token_id',
-  'task',
-  'task_to_id',
-)
-ONLY_SPEECH: dict[str, tuple[Any, ...]] = {
-  'do_sample': (False,),
-  'prompt_ids': (),
-  'return_timestamps': (False,),
-}
-
-# All keys that a config.json without a file beside it may have of these, with
-# what transformers 4 wrote into every part of a config.
-KEYS = (*HONOURED, *ONLY, *ONLY_SAMPLING, *ONLY_BEAMS)
-_OLD_DEFAULTS = {
-  'max_length': 20,
-  'temperature': 1.0,
-  'top_k': 50,
-  'top_p': 1.0,
-}
 
 
 def read(
@@ -173,12 +31,12 @@ def read(
   text = {
     key: value
     for key, value in (config.get('text_config') or {}).items()
-    if _OLD_DEFAULTS.get(key) != value
+    if generation_keys.OLD_DEFAULTS.get(key) != value
   }
   given = {
     key: part[key]
     for part in (text, config)
-    for key in KEYS
+    for key in generation_keys.KEYS
     if part.get(key) is not None
   }
   return given, 'config.json'
@@ -206,10 +64,10 @@ def arguments(
   """
   check(given, file, asked, speech=speech)
   out: dict[str, Any] = {}
-  for key, (name, kind) in _DIRECT.items():
+  for key, (name, kind) in generation_keys.DIRECT.items():
     if given.get(key) is not None:
       out[name] = _typed(given, key, file, kind)
-  for key, name in _LISTS.items():
+  for key, name in generation_keys.LISTS.items():
     if given.get(key) is not None:
       out[name] = _ids(given[key], key, file)
   if given.get('forced_eos_token_id') is not None:
@@ -263,9 +121,11 @@ def refuse_unread(given: Mapping[str, Any], file: str) -> None:
     ValueError: for any other setting.
   """
   check(given, file)
-  samples = () if given.get('do_sample') else _SAMPLING
-  for key in sorted(set(given) & set(HONOURED) - {*IDS, *samples}):
-    if given[key] is not None and given[key] not in _NEUTRAL.get(key, ()):
+  samples = () if given.get('do_sample') else generation_keys.SAMPLING
+  changing = set(generation_keys.HONOURED) - {*generation_keys.IDS, *samples}
+  for key in sorted(set(given) & changing):
+    neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
+    if given[key] not in neutral:
       raise ValueError(
         f'{file}: {key} is {given[key]!r}, which transformers does not read '
         'for this family; pass it where the text is written, and remove it '
@@ -293,17 +153,19 @@ def check(
     ValueError: for a key that mmjax doesn't know, or a value that it refuses.
   """
   asked = asked or {}
-  only = dict(ONLY)
-  known = {*HONOURED, *ONLY, *ONLY_SAMPLING, *ONLY_BEAMS, *IRRELEVANT}
+  only = dict(generation_keys.ONLY)
+  known = {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
   if speech:
-    known |= {*SPEECH, *ONLY_SPEECH}
-    only = {k: v for k, v in only.items() if k not in SPEECH} | ONLY_SPEECH
+    own = generation_keys.SPEECH
+    known |= {*own, *generation_keys.ONLY_SPEECH}
+    only = {k: v for k, v in only.items() if k not in own}
+    only |= generation_keys.ONLY_SPEECH
   if _samples(given, asked) and not speech:
-    only |= ONLY_SAMPLING
+    only |= generation_keys.ONLY_SAMPLING
   if 'beam_size' in asked:
     del only['num_beams']
     if asked['beam_size'] > 1:
-      only |= ONLY_BEAMS
+      only |= generation_keys.ONLY_BEAMS
   if 'length_penalty' in asked:
     only.pop('length_penalty', None)
   unknown = sorted(set(given) - known)
@@ -323,7 +185,7 @@ def check(
 
 
 def _hint(key: str) -> str:
-  if key in ('num_beams', *ONLY_BEAMS):
+  if key in ('num_beams', *generation_keys.ONLY_BEAMS):
     return (
       ', whose beam search scores by another rule; beam_size=1 writes '
       "greedily, and a larger one with length_penalty is mmjax's own"

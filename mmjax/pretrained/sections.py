@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from mmjax.pretrained import configs, generation
+from mmjax.pretrained import configs, generation_keys
 
 # Read by `configs.labels`, `configs.architecture`, `checkpoint` and others.
 READ = (
@@ -133,7 +133,7 @@ class Section:
 
   def known(self) -> set[str]:
     """All keys."""
-    common = {*READ, *ONLY, *IRRELEVANT, *generation.KEYS}
+    common = {*READ, *ONLY, *IRRELEVANT, *generation_keys.KEYS}
     return common | self._own() | set(self.aliases)
 
   def _own(self) -> set[str]:

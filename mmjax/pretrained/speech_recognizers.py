@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained import base, generation, preprocess_audio
+from mmjax.pretrained import base, generation, generation_keys, preprocess_audio
 from mmjax.types import Tokens
 
 TASK = 'transcribe'
@@ -34,9 +34,9 @@ class SpeechRecognizer(base.Pretrained):
     Ids that the former lacks are those of the latter.
     """
     given, _ = generation.read(self.files, self.config)
-    own = generation.IDS
+    own = generation_keys.IDS
     if generation.FILE not in self.files:
-      own += generation.SPEECH
+      own += generation_keys.SPEECH
     return {**{k: self.config[k] for k in own if k in self.config}, **given}
 
   def special(self, name: str) -> int:
@@ -197,7 +197,7 @@ class SpeechRecognizer(base.Pretrained):
     )
     most = self.module.decoder.max_length - prompts.shape[1]
     if max_tokens is None and not any(
-      map(self.generation.get, generation.LENGTHS)
+      map(self.generation.get, generation_keys.LENGTHS)
     ):
       max_tokens = most
     length = generation.length(

@@ -11,6 +11,7 @@ from mmjax.pretrained import (
   configs,
   forms,
   generation,
+  generation_keys,
   keys,
   sections,
   speech_recognizers,
@@ -38,7 +39,7 @@ _DEFAULTS = {
 }
 SECTIONS = {
   '': sections.Section(
-    read=(*_DEFAULTS, *generation.SPEECH),
+    read=(*_DEFAULTS, *generation_keys.SPEECH),
     only={'scale_embedding': False},
     # Of training, and of classifying sounds.
     irrelevant=(

@@ -6,7 +6,7 @@ import pytest
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from mmjax.pretrained import checkpoint, generation
+from mmjax.pretrained import checkpoint, generation_keys
 
 # Parts whose class a config names by its `model_type`.
 AUTO = {
@@ -68,13 +68,13 @@ def test_every_field_is_known_and_has_the_default(where):
 
 
 def test_every_setting_of_writing_is_known():
-  known = {*generation.KEYS, *generation.IRRELEVANT}
+  known = {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
   assert set(transformers.GenerationConfig().to_dict()) <= known
   silent = transformers.GenerationConfig._get_default_generation_params()
   only = {
-    **generation.ONLY,
-    **generation.ONLY_SAMPLING,
-    **generation.ONLY_BEAMS,
+    **generation_keys.ONLY,
+    **generation_keys.ONLY_SAMPLING,
+    **generation_keys.ONLY_BEAMS,
   }
   for key, values in only.items():
     assert silent.get(key) in (None, *values), key

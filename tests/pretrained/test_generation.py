@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import generation
+from mmjax.pretrained import generation, generation_keys
 
 GOLDEN = Path(__file__).parent / 'golden'
 FILE = generation.FILE
@@ -82,15 +82,15 @@ def test_settings_become_arguments(given, asked, expected):
   [
     *(
       ({name: 7}, {}, f'{FILE}: {name} is 7; mmjax writes only with')
-      for name in generation.ONLY
+      for name in generation_keys.ONLY
     ),
     *(
       ({'do_sample': True, name: 0.5}, {}, f'{name} is 0.5; mmjax writes only')
-      for name in generation.ONLY_SAMPLING
+      for name in generation_keys.ONLY_SAMPLING
     ),
     *(
       ({name: 7}, {'beam_size': 2}, f'{name} is 7; mmjax writes only')
-      for name in generation.ONLY_BEAMS
+      for name in generation_keys.ONLY_BEAMS
     ),
     ({'num_beams': 4}, {}, 'num_beams is 4; .* beam_size=1 writes greedily'),
     ({'new_magic': 1}, {}, f'{FILE}: mmjax does not know new_magic'),
@@ -115,7 +115,7 @@ def test_what_is_not_honoured_is_refused(given, asked, message):
 
 def test_a_speech_recognizer_has_more_settings():
   assert arguments({'lang_to_id': {}, 'language': 'en'}, speech=True) == {}
-  for name in generation.ONLY_SPEECH:
+  for name in generation_keys.ONLY_SPEECH:
     with pytest.raises(ValueError, match=f'{name} is True; mmjax writes only'):
       arguments({name: True}, speech=True)
 
