@@ -1,6 +1,6 @@
 """CLIP (Radford et al. 2021), as Hugging Face publishes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from mmjax.pretrained import (
   sections,
   towers,
 )
-from mmjax.types import Batch
+from mmjax.types import Array, Batch
 
 # Buffers that older versions of transformers saved.
 SKIP = (r'.*\.position_ids',)
@@ -52,6 +52,10 @@ SECTIONS = {
 }
 
 
+_END = {'eos_token_id': 49407}
+_OLD_END = 2
+
+
 class Model(dual_encoders.DualEncoder):
   """CLIP; texts are read up to their end."""
 
@@ -62,6 +66,23 @@ class Model(dual_encoders.DualEncoder):
     'image_mean': (0.48145466, 0.4578275, 0.40821073),
     'image_std': (0.26862954, 0.26130258, 0.27577711),
   }
+
+  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
+    """Ids [B, T] and mask [B, T], which ends where the text is pooled.
+
+    That is the first `eos_token_id` of config.json, also where it is typed in
+    the text, or the first token if there is none. Where config.json has 2, as
+    early files do in error, it is the first of the highest ids.
+    """
+    ids, mask = super().tokenize(texts)
+    section = configs.section(self.config, 'text_config', _END)
+    end = section['eos_token_id']
+    if end == _OLD_END:
+      last = jnp.argmax(ids, axis=1)
+    else:
+      last = jnp.argmax(ids == end, axis=1)
+    until = jnp.arange(ids.shape[1])[None] <= last[:, None]
+    return ids, mask & until
 
 
 def module(
