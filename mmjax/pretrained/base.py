@@ -12,7 +12,13 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
-from mmjax.pretrained import configs, keys, preprocess, sections
+from mmjax.pretrained import (
+  configs,
+  keys,
+  preprocess,
+  sections,
+  tokenizer_settings,
+)
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
@@ -91,7 +97,7 @@ class Pretrained:
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, but it neither pads nor cuts."""
+    """As published, by both its files; it neither pads nor cuts."""
     content = self.file(TOKENIZER)
     try:
       tokenizer = tokenizers.Tokenizer.from_str(content.decode())
@@ -99,6 +105,9 @@ class Pretrained:
       raise ValueError(
         f'{TOKENIZER} is broken or cut off ({error}); download it anew'
       ) from error
+    if tokenizer_settings.FILE in self.files:
+      settings = self.settings(tokenizer_settings.FILE)
+      tokenizer_settings.apply(tokenizer, settings)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

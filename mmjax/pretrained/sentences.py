@@ -12,13 +12,12 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.pretrained import configs, sections
+from mmjax.pretrained import configs, sections, tokenizer_settings
 from mmjax.types import Array
 
 MODULES = 'modules.json'
 SETTINGS = 'sentence_bert_config.json'
 PROMPTS = 'config_sentence_transformers.json'
-_TOKENIZER = 'tokenizer_config.json'
 
 SETTINGS_SECTION = sections.Section(
   read=('do_lower_case', 'max_seq_length'),
@@ -127,9 +126,9 @@ def lowers(files: Mapping[str, bytes]) -> bool:
 def reach(files: Mapping[str, bytes]) -> int | None:
   """How many tokens of a text are read; None where the files don't say."""
   given = _settings(files).get('max_seq_length')
-  if given is None and is_encoder(files) and _TOKENIZER in files:
-    named = configs.parsed(files[_TOKENIZER], _TOKENIZER)
-    given = named.get('model_max_length')
+  if given is None and is_encoder(files) and tokenizer_settings.FILE in files:
+    file = tokenizer_settings.FILE
+    given = configs.parsed(files[file], file).get('model_max_length')
   return given
 
 
