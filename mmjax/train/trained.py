@@ -112,6 +112,10 @@ class Trained:
         padded = getattr(module, 'reads_padding', False)
         yield name, most if padded else min(given[name], most)
 
+  def reads_texts(self, parts: Sequence[str]) -> bool:
+    """Whether any of some parts reads or writes ids of a tokenizer."""
+    return any('tokenizer' in _DATA.get(part, ()) for part in parts)
+
   def _whole(self) -> nn.Module:
     module = self.module
     can = type(module) in models.MODELS.values()
