@@ -133,7 +133,8 @@ class Section:
 
   def known(self) -> set[str]:
     """All keys."""
-    common = {*READ, *ONLY, *IRRELEVANT, *generation_keys.KEYS}
+    common = {*READ, *ONLY, *IRRELEVANT}
+    common |= {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
     return common | self._own() | set(self.aliases)
 
   def _own(self) -> set[str]:

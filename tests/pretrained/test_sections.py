@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mmjax.pretrained import checkpoint, configs, sections
+from mmjax.pretrained import checkpoint, configs, generation, sections
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 FOLDERS = sorted(path.parent for path in GOLDEN.glob('*/model.safetensors'))
@@ -63,6 +63,57 @@ def test_only_one_value_of_a_key_is_read(folder):
         ValueError, match=f"{key} is 'other'; mmjax reads onl"
       ):
         check(config)
+
+
+# What transformers 4 wrote into every part of a config.
+DUMPED = {
+  '_name_or_path': '', 'add_cross_attention': False, 'architectures': None,
+  'bad_words_ids': None, 'begin_suppress_tokens': None, 'bos_token_id': None,
+  'chunk_size_feed_forward': 0, 'cross_attention_hidden_size': None,
+  'decoder_start_token_id': None, 'diversity_penalty': 0.0,
+  'do_sample': False, 'early_stopping': False,
+  'encoder_no_repeat_ngram_size': 0, 'eos_token_id': None,
+  'exponential_decay_length_penalty': None, 'finetuning_task': None,
+  'forced_bos_token_id': None, 'forced_eos_token_id': None,
+  'id2label': {'0': 'LABEL_0', '1': 'LABEL_1'}, 'is_encoder_decoder': False,
+  'label2id': {'LABEL_0': 0, 'LABEL_1': 1}, 'length_penalty': 1.0,
+  'max_length': 20, 'min_length': 0, 'no_repeat_ngram_size': 0,
+  'num_beam_groups': 1, 'num_beams': 1, 'num_return_sequences': 1,
+  'output_attentions': False, 'output_hidden_states': False,
+  'output_scores': False, 'pad_token_id': None, 'prefix': None,
+  'problem_type': None, 'pruned_heads': {}, 'remove_invalid_values': False,
+  'repetition_penalty': 1.0, 'return_dict': True,
+  'return_dict_in_generate': False, 'sep_token_id': None,
+  'suppress_tokens': None, 'task_specific_params': None, 'temperature': 1.0,
+  'tf_legacy_loss': False, 'tie_encoder_decoder': False,
+  'tie_word_embeddings': True, 'tokenizer_class': None, 'top_k': 50,
+  'top_p': 1.0, 'torch_dtype': None, 'torchscript': False,
+  'transformers_version': '4.21.0.dev0', 'typical_p': 1.0,
+  'use_bfloat16': False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=lambda path: path.name)
+def test_what_older_releases_wrote_everywhere_is_known(folder):
+  config = read(folder)
+  for part in parts(config):
+    if part:
+      config[part] = {**DUMPED, **config.get(part, {})}
+  check({**DUMPED, **config})
+  assert generation.read({}, {'text_config': DUMPED})[0] == {
+    'do_sample': False,
+    'early_stopping': False,
+    'diversity_penalty': 0.0,
+    'encoder_no_repeat_ngram_size': 0,
+    'length_penalty': 1.0,
+    'min_length': 0,
+    'no_repeat_ngram_size': 0,
+    'num_beam_groups': 1,
+    'num_beams': 1,
+    'num_return_sequences': 1,
+    'repetition_penalty': 1.0,
+    'typical_p': 1.0,
+  }
 
 
 def test_all_of_several_parts_are_named():
