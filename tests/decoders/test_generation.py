@@ -174,6 +174,20 @@ def test_suppressed_tokens_are_not_written():
     np.testing.assert_array_equal(found.tokens, generated.tokens)
 
 
+def test_beams_find_the_likeliest_text_that_is_allowed():
+  """Without two tokens in a row that the likeliest of all has."""
+  free = written(beam(16), 0)
+  pair = free[:2]
+  assert len(pair) == 2
+  allowed = decoders.Constraints(biases=((pair, -np.inf),))
+  found = beam(16, constraints=allowed)
+  for row in (0, 1):
+    left = [t for t in texts() if pair not in itertools.pairwise(t)]
+    best = max(left, key=lambda text: score(row, text, 0.6))
+    assert written(found, row) == best
+    close(found.score[row], score(row, best, 0.6))
+
+
 @pytest.mark.parametrize('row', [0, 1])
 def test_an_example_writes_in_a_batch_what_it_writes_alone(row):
   for write in (greedy, functools.partial(beam, 2)):
