@@ -109,9 +109,13 @@ def _named_tokenizer(
 
   Raises:
     UserError: if the config names none, either: ids of the data set's own
-      tokenizer are not those of the source's word vectors.
+      tokenizer are not those of the source's word vectors; or if the source's
+      has settings that training does not apply.
   """
-  if not source.reads_texts(parts) or 'tokenizer' in source.data:
+  if not source.reads_texts(parts):
+    return
+  if 'tokenizer' in source.data:
+    source.check_tokenizer()
     return
   if not tokenizer:
     raise settings.UserError(

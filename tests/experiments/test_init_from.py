@@ -294,6 +294,15 @@ def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
     init_from.resolve(named)
 
 
+def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  path = source / 'tokenizer_config.json'
+  path.write_text('{"split_special_tokens": true}')
+  with pytest.raises(UserError, match='split_special_tokens is True'):
+    init_from.resolve(make_config(source))
+  init_from.resolve(make_config(f'image={source}'))
+
+
 def test_parameters_that_do_not_fit_are_named(make_config):
   config = init_from.resolve(make_config(GOLDEN / 'clip'))
   wanted = pretrained.load(GOLDEN / 'clip').params
