@@ -187,8 +187,8 @@ def check(
 def _hint(key: str) -> str:
   if key in ('num_beams', *generation_keys.ONLY_BEAMS):
     return (
-      ', whose beam search scores by another rule; beam_size=1 writes '
-      "greedily, and a larger one with length_penalty is mmjax's own"
+      ', which scores beams by another rule; or pass beam_size: 1 searches '
+      'nothing, a larger one as mmjax scores'
     )
   return ''
 

@@ -92,7 +92,7 @@ def test_settings_become_arguments(given, asked, expected):
       ({name: 7}, {'beam_size': 2}, f'{name} is 7; mmjax writes only')
       for name in generation_keys.ONLY_BEAMS
     ),
-    ({'num_beams': 4}, {}, 'num_beams is 4; .* beam_size=1 writes greedily'),
+    ({'num_beams': 4}, {}, 'num_beams is 4; .* or pass beam_size: 1 searches'),
     ({'new_magic': 1}, {}, f'{FILE}: mmjax does not know new_magic'),
     ({'lang_to_id': {}}, {}, 'does not know lang_to_id'),
     (
