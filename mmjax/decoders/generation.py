@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
+from mmjax.decoders import constraints as constraints_lib
 from mmjax.types import Array
 
 StepFn = Callable[..., tuple[Array, cache_lib.DecoderCache]]
@@ -62,8 +62,8 @@ def sample(
   top_p: float = 1.0,
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
-  suppress: Sequence[int] = (),
-  suppress_first: Sequence[int] = (),
+  prompt: tuple[Array, Array] | None = None,
+  constraints: constraints_lib.Constraints = constraints_lib.NONE,
 ) -> Generated:
   """Writes token after token; stops when all examples have ended.
 
@@ -79,8 +79,9 @@ def sample(
     top_p: see `ops.filter_logits`.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
-    suppress: ids that are never written.
-    suppress_first: ids that are not written first.
+    prompt: ids [B, P] of what stands before the text and their mask [B, P],
+      which `constraints` count and compare; None for nothing.
+    constraints: what may be written.
 
   Returns:
     Generated, [B, T].
@@ -96,13 +97,17 @@ def sample(
   batch = logits.shape[0]
   rng = jax.random.key(0) if rng is None else rng
   rows = jax.vmap(lambda i: jax.random.fold_in(rng, i))(jnp.arange(batch))
+  before = _before(prompt, batch)
 
   def cond(state: _SampleState):
     return (state.index < length) & ~jnp.all(state.done)
 
   def body(state: _SampleState):
     rngs = jax.vmap(jax.random.fold_in, (0, None))(rows, state.index)
-    logits = _allowed(state.logits, state.index, suppress, suppress_first)
+    history = constraints_lib.History.after(*before, state.tokens, state.index)
+    logits = constraints.apply(
+      state.logits, history, length=length, eos_id=eos_id
+    )
     token = ops.sample_token(rngs, logits, temperature, top_k, top_p)
     log_probs = jax.nn.log_softmax(logits)
     gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
@@ -156,8 +161,8 @@ def beam_search(
   length_penalty: float = 0.6,
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
-  suppress: Sequence[int] = (),
-  suppress_first: Sequence[int] = (),
+  prompt: tuple[Array, Array] | None = None,
+  constraints: constraints_lib.Constraints = constraints_lib.NONE,
 ) -> Generated:
   """Keeps the `beam_size` likeliest texts while writing.
 
@@ -175,8 +180,8 @@ def beam_search(
     length_penalty: 0 prefers short texts, 1 the best mean per token.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
-    suppress: see `sample`.
-    suppress_first: see `sample`.
+    prompt: see `sample`.
+    constraints: see `sample`; here they change log-probabilities.
 
   Returns:
     Generated, [B, T]: the best text of each example.
@@ -191,6 +196,7 @@ def beam_search(
   nothing = jnp.full((batch, beams, length), pad_id, jnp.int32)
   # Twice as many candidates as beams: at most M of them end, so M can go on.
   wide = min(2 * beams, beams * vocab)
+  before = [array[start] for array in _before(prompt, batch)]
 
   def penalty(tokens: Array | int) -> Array:
     return ((5.0 + tokens) / 6.0) ** length_penalty
@@ -202,8 +208,12 @@ def beam_search(
     return (state.index < length) & ~jnp.all(over(state))
 
   def body(state: _BeamState):
-    logits = _allowed(state.logits, state.index, suppress, suppress_first)
-    log_probs = jax.nn.log_softmax(logits).reshape(batch, beams, vocab)
+    history = constraints_lib.History.after(
+      *before, state.tokens.reshape(-1, length), state.index
+    )
+    log_probs = constraints.apply(
+      jax.nn.log_softmax(state.logits), history, length=length, eos_id=eos_id
+    ).reshape(batch, beams, vocab)
     totals = state.score[:, :, None] + log_probs
     score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)
     parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
@@ -264,19 +274,13 @@ def beam_search(
   return Generated(jnp.where(mask, tokens, pad_id), mask, score)
 
 
-def _allowed(
-  logits: Array,
-  index: Array,
-  suppress: Sequence[int],
-  suppress_first: Sequence[int],
-) -> Array:
-  """Rules ids out of logits [B, V] of the token at `index`."""
-  vocab = np.arange(logits.shape[-1])
-  never, not_first = (
-    jnp.asarray(np.isin(vocab, list(ids)))[None]
-    for ids in (suppress, suppress_first)
-  )
-  return jnp.where(never | (not_first & (index == 0)), -jnp.inf, logits)
+def _before(
+  prompt: tuple[Array, Array] | None, batch: int
+) -> tuple[Array, Array]:
+  """The prompt [B, P] and its mask, padding in front; [B, 0] for none."""
+  if prompt is None:
+    return jnp.zeros((batch, 0), jnp.int32), jnp.zeros((batch, 0), bool)
+  return constraints_lib.aligned(*prompt)
 
 
 def _ends(tokens: Array, eos_id: int | Sequence[int]) -> Array:

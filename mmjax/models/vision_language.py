@@ -152,7 +152,7 @@ class VisionLanguage(writing.Writer):
 
   def read(
     self, batch: Batch, task: str, length: int
-  ) -> tuple[Array, decoders.DecoderCache]:
+  ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Reads the prompt with its pictures, see `Writer.read`."""
     if (task == 'continue') != bool(self.placeholders):
       can = "'continue'" if self.placeholders else "'caption' or 'answer'"
@@ -174,7 +174,7 @@ class VisionLanguage(writing.Writer):
       positions=batch.get('text_positions'),
       prefix=self._prefix(batch, mask),
     )
-    return self.next_logits(x, mask), cache
+    return self.next_logits(x, mask), cache, (batch['text'], mask)
 
   def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
     """What the encoder makes of a prompt, and the start of an answer."""
@@ -303,7 +303,7 @@ class VisionLanguage(writing.Writer):
 
   def _read_task(
     self, batch: Batch, task: str, length: int
-  ) -> tuple[Array, decoders.DecoderCache]:
+  ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     image = self._picture(batch)
     before, grid = self._asked(batch, task, image), self._grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
@@ -317,7 +317,7 @@ class VisionLanguage(writing.Writer):
       positions=None if grid is None else _positions(whole.mask, grid),
       prefix=self._first(whole.mask, before.mask.shape[1]),
     )
-    return self.next_logits(x, whole.mask), cache
+    return self.next_logits(x, whole.mask), cache, (start, mask)
 
   def _asked(self, batch: Batch, task: str, image: Tokens | None) -> Tokens:
     """What stands before a caption or an answer that is to be written."""

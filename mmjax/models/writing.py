@@ -1,7 +1,7 @@
 """What every model that writes text has in common."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -33,7 +33,7 @@ class Writer(nn.Module):
 
   def read(
     self, batch: Batch, task: str, length: int
-  ) -> tuple[Array, decoders.DecoderCache]:
+  ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Reads the prompt, and makes room for writing.
 
     Args:
@@ -42,7 +42,8 @@ class Writer(nn.Module):
       length: most tokens to write.
 
     Returns:
-      Logits [B, V] of the first token to write, and the cache.
+      Logits [B, V] of the first token to write, the cache, and the prompt's
+      ids [B, P] and mask [B, P].
 
     Raises:
       ValueError: for more tokens than the decoder has positions for.
@@ -55,7 +56,7 @@ class Writer(nn.Module):
       None if context is None else context.mask.shape[1],
     )
     x, cache = self.decoder.advance(prompt, cache, mask, context)
-    return self.next_logits(x, mask), cache
+    return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
     """Logits [B, V] of what follows a prompt's features [B, P, D]."""
@@ -92,8 +93,7 @@ class Writer(nn.Module):
     rng: Array | None = None,
     eos_id: int | Sequence[int] | None = None,
     pad_id: int | None = None,
-    suppress: Sequence[int] = (),
-    suppress_first: Sequence[int] = (),
+    **constraints: Any,
   ) -> decoders.Generated:
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
@@ -109,8 +109,9 @@ class Writer(nn.Module):
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.
-      suppress: ids that are never written.
-      suppress_first: ids that are not written first.
+      **constraints: fields of `mmjax.decoders.Constraints`, such as
+        `repetition_penalty`, `no_repeat_ngram`, `min_new_tokens` and
+        `suppress`.
 
     Returns:
       Generated, [B, length].
@@ -130,7 +131,7 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache = self.read(batch, task, length)
+    logits, cache, prompt = self.read(batch, task, length)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -141,8 +142,8 @@ class Writer(nn.Module):
       'length': length,
       'eos_id': self.eos_id if eos_id is None else eos_id,
       'pad_id': self.pad_id if pad_id is None else pad_id,
-      'suppress': suppress,
-      'suppress_first': suppress_first,
+      'prompt': prompt,
+      'constraints': decoders.Constraints(**constraints),
     }
     if beam_size > 1:
       return decoders.beam_search(

@@ -12,7 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
-from mmjax.pretrained import bert, configs, dual_encoders, forms, keys
+from mmjax.pretrained import (
+  bert,
+  configs,
+  dual_encoders,
+  forms,
+  keys,
+  sections,
+)
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over, and buffers.
@@ -51,6 +58,21 @@ _VISION = {
   'squeeze_expansion_ratio': 0.25,
   'hidden_act': 'swish',
   'batch_norm_eps': 1e-3,
+}
+SECTIONS = {
+  '': sections.Section(read=_BOTH),
+  'text_config': sections.Section(read=_TEXT),
+  'vision_config': sections.Section(
+    read=_VISION,
+    only={'pooling_type': 'mean'},
+    # The first is how many pixels are pooled at most, beyond any feature map.
+    irrelevant=(
+      'hidden_dim',
+      'batch_norm_momentum',
+      'drop_connect_rate',
+      'num_hidden_layers',
+    ),
+  ),
 }
 _STEM = 32
 _SIDE = 64
@@ -214,7 +236,6 @@ def _repeats(vision: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   configs.architecture(config, 'AlignModel')
-  configs.refuse(config.get('vision_config') or {}, pooling_type='mean')
   both = configs.section(config, '', _BOTH)
   vision = configs.section(config, 'vision_config', _VISION)
   before = [_STEM, *vision['out_channels'][:-1]]

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys
+from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 SKIP = ()
@@ -26,6 +26,7 @@ _DEFAULTS = {
   'max_length': 1024,
   'num_mel_bins': 128,
 }
+SECTIONS = {'': sections.Section(read=_DEFAULTS)}
 _CLASSIFIER, _ENCODER = 'ASTForAudioClassification', 'ASTModel'
 _ATTENTION = {
   'query': 'attention.query',

@@ -12,7 +12,13 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
-from mmjax.pretrained import configs, keys, preprocess
+from mmjax.pretrained import (
+  configs,
+  keys,
+  preprocess,
+  sections,
+  tokenizer_settings,
+)
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
@@ -91,7 +97,7 @@ class Pretrained:
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, but it neither pads nor cuts."""
+    """As published, by both its files; it neither pads nor cuts."""
     content = self.file(TOKENIZER)
     try:
       tokenizer = tokenizers.Tokenizer.from_str(content.decode())
@@ -99,6 +105,9 @@ class Pretrained:
       raise ValueError(
         f'{TOKENIZER} is broken or cut off ({error}); download it anew'
       ) from error
+    if tokenizer_settings.FILE in self.files:
+      settings = self.settings(tokenizer_settings.FILE)
+      tokenizer_settings.apply(tokenizer, settings)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -155,6 +164,7 @@ class Family(Protocol):
 
   Attributes:
     Model: the kind of model that `load` returns.
+    SECTIONS: what becomes of each key of its config.json, see `sections`.
     SKIP: patterns of the names of tensors that hold no parameter.
     KEPT: optional: patterns of those that hold none here, but have to be saved
       again as they were.
@@ -163,6 +173,7 @@ class Family(Protocol):
   """
 
   Model: type[Pretrained]
+  SECTIONS: Mapping[str, sections.Section]
   SKIP: Sequence[str]
 
   def module(self, config: Mapping[str, Any], dtype: Any) -> nn.Module:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, text_encoders
+from mmjax.pretrained import configs, keys, sections, text_encoders
 
 Model = text_encoders.TextEncoder
 
@@ -37,9 +37,21 @@ _DEFAULTS = {
   'type_vocab_size': 2,
   'hidden_act': 'gelu',
   'layer_norm_eps': 1e-12,
-  'is_decoder': False,
-  'tie_word_embeddings': True,
-  'position_embedding_type': 'absolute',
+}
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    only={'tie_word_embeddings': True},
+    # Of the published code, which transformers does not read.
+    irrelevant=(
+      'directionality',
+      'pooler_fc_size',
+      'pooler_num_attention_heads',
+      'pooler_num_fc_layers',
+      'pooler_size_per_head',
+      'pooler_type',
+    ),
+  )
 }
 _ATTENTION = {
   'query': 'self.query',
@@ -127,14 +139,7 @@ def encoder_rules() -> list[keys.Rule]:
 
 
 def _values(config: Mapping[str, Any]) -> dict[str, Any]:
-  values = configs.section(config, '', _DEFAULTS)
-  for name in ('is_decoder', 'tie_word_embeddings', 'position_embedding_type'):
-    if values[name] != _DEFAULTS[name]:
-      raise ValueError(
-        f'config.json: {name} is {values[name]!r}; mmjax reads BERT only with '
-        f'{_DEFAULTS[name]!r}'
-      )
-  return values
+  return configs.section(config, '', _DEFAULTS)
 
 
 def _fills(config: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, forms, image_text_models, keys
+from mmjax.pretrained import configs, forms, image_text_models, keys, sections
 from mmjax.types import Batch
 
 # What some versions of transformers saved besides: buffers, and the second
@@ -38,8 +38,6 @@ _TEXT = {
   'bos_token_id': 30522,
   'pad_token_id': 0,
   'sep_token_id': 102,
-  'is_decoder': True,
-  'tie_word_embeddings': True,
 }
 _VISION = {
   'hidden_size': 768,
@@ -50,6 +48,22 @@ _VISION = {
   'patch_size': 16,
   'hidden_act': 'gelu',
   'layer_norm_eps': 1e-5,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=('image_text_hidden_size',),
+    irrelevant=('label_smoothing', 'logit_scale_init_value', 'projection_dim'),
+  ),
+  'text_config': sections.Section(
+    read=_TEXT,
+    only={'is_decoder': True, 'tie_word_embeddings': True},
+    irrelevant=('encoder_hidden_size', 'label_smoothing', 'projection_dim'),
+  ),
+  'vision_config': sections.Section(
+    read=_VISION,
+    only={'num_channels': 3},
+    irrelevant=('projection_dim',),
+  ),
 }
 _LAYER = f'encoder.layer.{keys.LAYER}'
 _LENGTH = 2
@@ -250,11 +264,7 @@ def _text_rules() -> list[keys.Rule]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
-  text = configs.section(config, 'text_config', _TEXT)
-  for field in ('is_decoder', 'tie_word_embeddings'):
-    if not text[field]:
-      raise ValueError(
-        f'config.json: text_config.{field} is False; mmjax reads BLIP only '
-        'with True here'
-      )
-  return text, configs.section(config, 'vision_config', _VISION)
+  return (
+    configs.section(config, 'text_config', _TEXT),
+    configs.section(config, 'vision_config', _VISION),
+  )

@@ -3,6 +3,7 @@
 A ViT sees, a querying transformer sums up, and OPT or Flan-T5 writes.
 """
 
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,11 @@ from mmjax.pretrained import (
   blip,
   configs,
   forms,
+  generation,
+  generation_keys,
   keys,
   opt,
+  sections,
   t5,
   vision_language,
 )
@@ -49,6 +53,25 @@ _VISION = {
   'hidden_act': 'gelu',
   'layer_norm_eps': 1e-6,
 }
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    irrelevant=('image_text_hidden_size', 'use_decoder_only_language_model'),
+    aliases={'image_token_id': 'image_token_index'},
+  ),
+  'vision_config': sections.Section(
+    read=_VISION,
+    only={'num_channels': 3, 'qkv_bias': True},
+    irrelevant=('projection_dim',),
+  ),
+  'qformer_config': sections.Section(
+    read=_QUERIES,
+    only={'use_qformer_text_input': False},
+    irrelevant=('encoder_hidden_size', 'max_position_embeddings', 'vocab_size'),
+  ),
+  'text_config:opt': opt.SECTIONS[''],
+  'text_config:t5': t5.SECTIONS[''],
+}
 _ATTENTION = {
   'query': 'attention.query',
   'key': 'attention.key',
@@ -77,6 +100,19 @@ class Model(vision_language.VisionLanguage):
     """
     pictures = base.listed(pictures)
     return self.generate(pictures, [prompt] * len(pictures), **settings)
+
+  @functools.cached_property
+  def generation(self) -> tuple[Mapping[str, Any], str]:
+    """Ids of `text_config`: transformers gives its language model no others.
+
+    Raises:
+      ValueError: if generation_config.json has a setting that changes what is
+        written.
+    """
+    generation.refuse_unread(*super().generation)
+    text = self.config.get('text_config') or {}
+    ids = {key: text[key] for key in generation_keys.IDS if key in text}
+    return ids, 'config.json'
 
   def vision_config(self) -> Mapping[str, Any]:
     """The config of the encoder, with its defaults."""
@@ -217,10 +253,6 @@ def _text(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  configs.refuse(config.get('vision_config') or {}, qkv_bias=True)
-  configs.refuse(
-    config.get('qformer_config') or {}, use_qformer_text_input=False
-  )
   return (
     configs.section(config, '', _DEFAULTS),
     configs.section(config, 'vision_config', _VISION),

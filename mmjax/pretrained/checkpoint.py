@@ -37,11 +37,13 @@ from mmjax.pretrained import (
   qwen2_vl,
   qwen3,
   resnet,
+  sections,
+  sentences,
   siglip,
   siglip2,
   t5,
   tensors,
-  text_encoders,
+  tokenizer_settings,
   videomae,
   vit,
   whisper,
@@ -81,15 +83,15 @@ _FILES = (
   base.PREPROCESSOR,
   base.TOKENIZER,
   base.PROCESSOR,
-  'tokenizer_config.json',
+  tokenizer_settings.FILE,
   'special_tokens_map.json',
   'generation_config.json',
   'vocab.json',
   'merges.txt',
   'vocab.txt',
-  text_encoders.MODULES,
-  text_encoders.SENTENCES,
-  'config_sentence_transformers.json',
+  sentences.MODULES,
+  sentences.SETTINGS,
+  sentences.PROMPTS,
   '1_Pooling/config.json',
   'tokenizer.model',
   'added_tokens.json',
@@ -192,13 +194,17 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
   Raises:
     FileNotFoundError: if there is no config.
-    ValueError: if it is broken.
+    ValueError: if it is broken, or has a key or value that mmjax refuses.
   """
   if not (folder / CONFIG).exists():
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(folder / CONFIG)
+  family = family_of(config)
+  # What `complete` adds is in the folder of a run.
+  own = {k: v for k, v in config.items() if k not in completes(family)}
+  sections.check(own, family.SECTIONS)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
@@ -214,6 +220,10 @@ def save(
   shard_bytes: int = tensors.SHARD_BYTES,
 ) -> None:
   """Writes a folder that transformers, and `load`, can open.
+
+  Its config.json names the type that the parameters have, whatever type the
+  model was published in; the widest if they have several, so that none is
+  rounded where the folder is opened.
 
   Args:
     model: what to write.
@@ -231,8 +241,10 @@ def save(
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
-  completed = getattr(family, 'COMPLETES', ())
+  completed = completes(family)
   config = {k: v for k, v in model.config.items() if k not in completed}
+  leaves = jax.tree.leaves(model.params)
+  config = configs.with_dtype(config, jnp.result_type(*leaves))
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
@@ -240,6 +252,11 @@ def save(
       continue
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).write_bytes(content)
+
+
+def completes(family: base.Family) -> tuple[str, ...]:
+  """Fields that a family adds to a config, see `base.Family`."""
+  return tuple(getattr(family, 'COMPLETES', ()))
 
 
 def skipped(family: base.Family) -> tuple[str, ...]:

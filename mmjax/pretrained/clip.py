@@ -1,13 +1,20 @@
 """CLIP (Radford et al. 2021), as Hugging Face publishes it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
-from mmjax.types import Batch
+from mmjax.pretrained import (
+  configs,
+  dual_encoders,
+  forms,
+  keys,
+  sections,
+  towers,
+)
+from mmjax.types import Array, Batch
 
 # Buffers that older versions of transformers saved.
 SKIP = (r'.*\.position_ids',)
@@ -34,6 +41,19 @@ VISION = {
   'layer_norm_eps': 1e-5,
 }
 _BOTH = {'projection_dim': 512}
+VISION_SECTION = sections.Section(read=VISION, irrelevant=('projection_dim',))
+SECTIONS = {
+  '': sections.Section(
+    read=(*_BOTH, 'text_config_dict', 'vision_config_dict'),
+    irrelevant=('logit_scale_init_value',),
+  ),
+  'text_config': sections.Section(read=_TEXT, irrelevant=('projection_dim',)),
+  'vision_config': VISION_SECTION,
+}
+
+
+_END = {'eos_token_id': 49407}
+_OLD_END = 2
 
 
 class Model(dual_encoders.DualEncoder):
@@ -46,6 +66,23 @@ class Model(dual_encoders.DualEncoder):
     'image_mean': (0.48145466, 0.4578275, 0.40821073),
     'image_std': (0.26862954, 0.26130258, 0.27577711),
   }
+
+  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
+    """Ids [B, T] and mask [B, T], which ends where the text is pooled.
+
+    That is the first `eos_token_id` of config.json, also where it is typed in
+    the text, or the first token if there is none. Where config.json has 2, as
+    early files do in error, it is the first of the highest ids.
+    """
+    ids, mask = super().tokenize(texts)
+    section = configs.section(self.config, 'text_config', _END)
+    end = section['eos_token_id']
+    if end == _OLD_END:
+      last = jnp.argmax(ids, axis=1)
+    else:
+      last = jnp.argmax(ids == end, axis=1)
+    until = jnp.arange(ids.shape[1])[None] <= last[:, None]
+    return ids, mask & until
 
 
 def module(
@@ -117,6 +154,28 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   return (
-    configs.section(config, 'text_config', _TEXT),
-    configs.section(config, 'vision_config', VISION),
+    _section(config, 'text_config', _TEXT),
+    _section(config, 'vision_config', VISION),
   )
+
+
+def _section(
+  config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]
+) -> dict[str, Any]:
+  """One part, and what stands for it a second time where transformers began.
+
+  Raises:
+    ValueError: if the two differ; transformers takes the second.
+  """
+  read = configs.section(config, name, defaults)
+  second = f'{name}_dict'
+  if config.get(second) is None:
+    return read
+  again = configs.section(config, second, defaults)
+  for field, value in again.items():
+    if value != read[field]:
+      raise ValueError(
+        f'config.json: {second} gives {field} as {value!r}, but {name} as '
+        f'{read[field]!r}; mmjax reads only equal ones'
+      )
+  return read

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
 ACTIVATIONS = {
   'gelu': 'gelu',
@@ -17,6 +19,9 @@ ACTIVATIONS = {
   'tanh': 'tanh',
 }
 
+# Where a config or a part of one names the type of the tensors: what today's
+# releases write, and what older ones did.
+DTYPES = ('dtype', 'torch_dtype')
 # What may stand for a default of some type, where it is not that type alone.
 _KINDS = {float: (int, float), type(None): (int, type(None))}
 # Fields that hold objects.
@@ -131,6 +136,31 @@ def section(
   return out
 
 
+def with_dtype(config: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+  """A config that names the type of the tensors beside it, in all its parts.
+
+  transformers casts what it reads to the type that config.json names.
+
+  Args:
+    config: all of config.json, or a part.
+    dtype: of the tensors.
+  """
+  name = np.dtype(dtype).name
+
+  def renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+      key: name
+      if key in DTYPES
+      else renamed(value)
+      if isinstance(value, Mapping)
+      else value
+      for key, value in part.items()
+    }
+
+  out = renamed(config)
+  return out if any(key in out for key in DTYPES) else {**out, DTYPES[0]: name}
+
+
 def labels(config: Mapping[str, Any]) -> list[str]:
   """Names of a classifier's classes, in order; 2 where nothing is said."""
   names = config.get('id2label')
@@ -152,20 +182,30 @@ def activation(name: str, field: str = 'hidden_act') -> str:
   return ACTIVATIONS[name]
 
 
-def refuse(section: Mapping[str, Any], **only: Any) -> None:
+def refuse(
+  section: Mapping[str, Any],
+  where: str = '',
+  file: str = 'config.json',
+  /,
+  **only: Any,
+) -> None:
   """Refuses values that mmjax doesn't know.
 
   Args:
     section: a config or a part of one.
-    **only: by field, the one value that is read; a missing field has it.
+    where: the part's name with a dot behind it, for errors.
+    file: its file's name, for errors.
+    **only: by field, the one value that is read; a missing field has it, and
+      so has null, unless the value is True.
 
   Raises:
     ValueError: if a field has another.
   """
   for field, value in only.items():
-    if section.get(field, value) != value:
+    given = section.get(field, value)
+    if given != value and (given is not None or value is True):
       raise ValueError(
-        f'config.json: {field} is {section[field]!r}; mmjax reads only '
+        f'{file}: {where}{field} is {section[field]!r}; mmjax reads only '
         f'{value!r} here'
       )
 
@@ -212,6 +252,14 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
   if part not in (None, 1):
     raise ValueError(
       f'config.json: partial_rotary_factor is {part!r}; mmjax reads only 1'
+    )
+  known = {'rope_theta', 'rope_type', 'type', 'partial_rotary_factor'}
+  known |= {'mrope_section', *_SCALED.get(kind, {}).values()}
+  unknown = sorted(set(given) - known)
+  if kind in (*_SCALED, 'default', 'mrope') and unknown:
+    raise ValueError(
+      f'config.json: rotary positions of rope_type {kind} have '
+      f'{", ".join(unknown)}; mmjax knows {", ".join(sorted(known))}'
     )
   options: dict[str, Any] = {}
   if kind in _SCALED:

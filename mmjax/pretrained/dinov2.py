@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, vit
+from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
 from mmjax.types import Batch
 
 SKIP = ()
@@ -27,6 +27,14 @@ _DEFAULTS = {
 _OWN_DEFAULTS = {
   'dinov2': {'patch_size': 14, 'use_mask_token': True},
   'dinov2_with_registers': {'patch_size': 16, 'num_register_tokens': 4},
+}
+
+SECTIONS = {
+  '': sections.Section(
+    read={name for own in _OWN_DEFAULTS.values() for name in own}
+    | set(_DEFAULTS),
+    irrelevant=(*sections.BACKBONE, 'drop_path_rate', 'layerscale_value'),
+  )
 }
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import tokenizers as tokenizers_lib
 
 from mmjax.data import tokenizers
-from mmjax.pretrained import base
+from mmjax.pretrained import base, tokenizer_settings
 from mmjax.types import Array
 
 
@@ -47,7 +47,7 @@ class DualEncoder(base.Pretrained):
   @property
   def _pad_id(self) -> int:
     """The tokenizer's, which config.json does not always know (SigLIP 2)."""
-    file = 'tokenizer_config.json'
+    file = tokenizer_settings.FILE
     named = self.settings(file) if file in self.files else {}
     token = tokenizers.named_pad(self.tokenizer, named)
     if token is not None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, forms, keys, language_models
+from mmjax.pretrained import configs, forms, keys, language_models, sections
 from mmjax.types import Batch
 
 # The output matrix, which is the embedding's, and causal masks.
@@ -26,6 +26,36 @@ _DEFAULTS = {
   'n_inner': None,
   'activation_function': 'gelu_new',
   'layer_norm_epsilon': 1e-5,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    only={
+      'scale_attn_weights': True,
+      'scale_attn_by_inverse_layer_idx': False,
+      'reorder_and_upcast_attn': False,
+      'tie_word_embeddings': True,
+    },
+    irrelevant=(
+      'attn_pdrop',
+      'embd_pdrop',
+      'n_ctx',
+      'n_special',
+      'predict_special_tokens',
+      'resid_pdrop',
+      'summary_activation',
+      'summary_first_dropout',
+      'summary_proj_to_labels',
+      'summary_type',
+      'summary_use_proj',
+    ),
+    aliases={
+      'hidden_size': 'n_embd',
+      'max_position_embeddings': 'n_positions',
+      'num_attention_heads': 'n_head',
+      'num_hidden_layers': 'n_layer',
+    },
+  )
 }
 _BLOCK = f'transformer.h.{keys.LAYER}'
 
@@ -91,12 +121,4 @@ def _dense(ours: str, theirs: str, inputs: int = 1) -> list[keys.Rule]:
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   configs.architecture(config, 'GPT2LMHeadModel')
-  configs.refuse(
-    config,
-    add_cross_attention=False,
-    scale_attn_weights=True,
-    scale_attn_by_inverse_layer_idx=False,
-    reorder_and_upcast_attn=False,
-    tie_word_embeddings=True,
-  )
   return configs.section(config, '', _DEFAULTS)

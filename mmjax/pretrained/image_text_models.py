@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
-from mmjax.pretrained import base
+from mmjax.pretrained import base, generation
 from mmjax.types import Array, Batch
 
 
@@ -131,6 +131,7 @@ class ImageTextModel(base.Pretrained):
   def _write(
     self, task: str, batch: Batch, length: int, settings: dict[str, Any]
   ) -> list[list[int]]:
+    generation.refuse_unread(*generation.read(self.files, self.config))
     generate = self.compiled(
       'generate',
       task=task,

@@ -8,10 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import base
+from mmjax.pretrained import base, generation
 from mmjax.types import Array
 
-GENERATION = 'generation_config.json'
 # Prompts are padded to a multiple of it, so that few lengths are compiled.
 STEP = 16
 
@@ -53,13 +52,31 @@ class Writer(base.Pretrained):
       texts.append(whole.removeprefix(before) if known else alone)
     return texts
 
-  def generation_settings(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the module's `generate`, of those of ours."""
+  @functools.cached_property
+  def generation(self) -> tuple[Mapping[str, Any], str]:
+    """Settings of writing, and the name of the file that has them."""
+    return generation.read(self.files, self.config)
+
+  def generation_settings(
+    self, max_new_tokens: int | None, prompt: int, asked: Mapping[str, Any]
+  ) -> dict[str, Any]:
+    """Arguments of the module's `generate`: the caller's, then the file's.
+
+    Args:
+      max_new_tokens: see `generate`.
+      prompt: how many tokens the longest prompt has.
+      asked: further arguments of the caller's.
+
+    Raises:
+      ValueError: for a setting of the file's that mmjax refuses.
+    """
+    given, file = self.generation
     return {
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
       'task': 'continue',
-      **settings,
+      **generation.arguments(given, file, asked, eos_ids=self.eos_ids),
+      'length': generation.length(given, file, max_new_tokens, prompt),
     }
 
   @functools.cached_property
@@ -72,9 +89,9 @@ class Writer(base.Pretrained):
 
   def special(self, name: str) -> Any:
     """A special id, where generation goes first."""
-    generation = self.settings(GENERATION) if GENERATION in self.files else {}
+    given, _ = self.generation
     text = self.config.get('text_config') or {}
-    for place in (generation, self.config, text):
+    for place in (given, self.config, text):
       if place.get(name) is not None:
         return place[name]
     return None
@@ -93,28 +110,35 @@ class LanguageModel(Writer):
     self,
     prompts: str | Sequence[str],
     *,
-    max_new_tokens: int = 64,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Goes on from prompts, greedily unless `settings` say otherwise.
+    """Writes on from prompts, as generation_config.json says.
+
+    Without the file, or where it is silent, greedily.
 
     Args:
       prompts: one or several; each is read as it is.
-      max_new_tokens: what is written at most.
+      max_new_tokens: what is written at most; None for what the file says, or
+        64.
       seed: of sampling.
-      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
-        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
+        `top_p`, `beam_size`, `repetition_penalty` and others of
+        `mmjax.models.writing.Writer.generate`.
 
     Returns:
       What was written after each prompt.
+
+    Raises:
+      ValueError: for a setting of the file's that mmjax refuses.
     """
-    ids, mask = self.tokenize(prompts, room=max_new_tokens)
-    program = self.compiled(
-      'generate',
-      length=max_new_tokens,
-      **self.generation_settings(settings),
+    encoded = self._encoded(prompts)
+    asked = self.generation_settings(
+      max_new_tokens, max(map(len, encoded)), settings
     )
+    ids, mask = self._padded(encoded, asked['length'])
+    program = self.compiled('generate', **asked)
     written = program(
       self.params, {'text': ids, 'text_mask': mask}, rng=jax.random.key(seed)
     )
@@ -134,9 +158,15 @@ class LanguageModel(Writer):
       room: how many tokens will follow; the model's longest text is not
         filled up beyond what leaves it.
     """
+    return self._padded(self._encoded(texts), room)
+
+  def _encoded(self, texts: str | Sequence[str]) -> list[list[int]]:
     encoded = self.tokenizer.encode_batch(base.listed(texts))
+    return [one.ids for one in encoded]
+
+  def _padded(
+    self, rows: Sequence[Sequence[int]], room: int
+  ) -> tuple[Array, Array]:
     most = self.module.decoder.max_length - room + 1
-    ids, mask = base.padded(
-      [one.ids for one in encoded], self.pad_id, step=STEP, most=most
-    )
+    ids, mask = base.padded(rows, self.pad_id, step=STEP, most=most)
     return jnp.asarray(ids), jnp.asarray(mask)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, keys, language_models, llamas
+from mmjax.pretrained import configs, keys, language_models, llamas, sections
 from mmjax.types import Batch
 
 SKIP = llamas.SKIP
@@ -15,6 +15,7 @@ SKIP = llamas.SKIP
 Model = language_models.LanguageModel
 
 DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
+SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=DEFAULTS))}
 
 
 def module(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax import decoders
-from mmjax.pretrained import configs, keys
+from mmjax.pretrained import configs, keys, sections
 
 # Output matrices that are stored though tied, and older buffers.
 SKIP = (r'lm_head\.weight', r'.*\.rotary_emb\.inv_freq')
@@ -22,6 +22,19 @@ DEFAULTS = {
   'rms_norm_eps': 1e-6,
   'tie_word_embeddings': False,
 }
+# What `decoder` reads of the config as it stands.
+WINDOWS = (
+  'layer_types',
+  'max_window_layers',
+  'sliding_window',
+  'use_sliding_window',
+)
+SECTION = sections.Section(
+  read=(*DEFAULTS, *sections.ROTARY, *WINDOWS),
+  only={'rope_interleaved': False, 'use_mrope': False},
+  # How matrices were once split for training, and what others wrote.
+  irrelevant=('is_llama_config', 'max_sequence_length', 'pretraining_tp'),
+)
 _ATTENTION = {
   'query': 'q_proj',
   'key': 'k_proj',

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax import nn as mnn
-from mmjax.pretrained import clip, configs, keys, llama, vision_language
+from mmjax.pretrained import (
+  clip,
+  configs,
+  keys,
+  llama,
+  sections,
+  vision_language,
+)
 from mmjax.types import Batch
 
 SKIP = (*clip.SKIP, *(f'language_model\\.{name}' for name in llama.SKIP))
@@ -28,6 +35,19 @@ _VISION = {
   'num_attention_heads': 16,
   'image_size': 336,
   'patch_size': 14,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*_DEFAULTS, 'tie_word_embeddings'),
+    irrelevant=('ignore_index', 'image_seq_length', 'vocab_size'),
+    aliases={'image_token_id': 'image_token_index'},
+  ),
+  'text_config': llama.SECTIONS[''].joined(
+    sections.Section(only={'model_type': 'llama'})
+  ),
+  'vision_config': clip.VISION_SECTION.joined(
+    sections.Section(only={'model_type': 'clip_vision_model'})
+  ),
 }
 # How many tokens in front of the patches each strategy leaves out.
 _SKIPPED = {'default': 1, 'full': 0}
@@ -95,9 +115,6 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   text = dict(config.get('text_config') or {})
-  vision = config.get('vision_config') or {}
-  configs.refuse(text, model_type='llama')
-  configs.refuse(vision, model_type='clip_vision_model')
   if config.get('tie_word_embeddings'):
     text['tie_word_embeddings'] = True
   return (

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, keys, language_models
+from mmjax.pretrained import configs, keys, language_models, sections
 from mmjax.types import Batch
 
 # The output matrix, which some checkpoints hold beside the embedding that it
@@ -27,6 +27,18 @@ DEFAULTS = {
   'max_position_embeddings': 2048,
   'activation_function': 'relu',
   'tie_word_embeddings': True,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*DEFAULTS, 'word_embed_proj_dim'),
+    only={
+      'do_layer_norm_before': True,
+      '_remove_final_layer_norm': False,
+      'enable_bias': True,
+      'layer_norm_elementwise_affine': True,
+    },
+    irrelevant=('output_projection',),
+  )
 }
 _ATTENTION = {
   'query': 'q_proj',
@@ -104,13 +116,6 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
     ValueError: for a value that mmjax doesn't know, such as those of OPT 350M,
       which alone is normalised after its blocks and has words of another width.
   """
-  configs.refuse(
-    config,
-    do_layer_norm_before=True,
-    _remove_final_layer_norm=False,
-    enable_bias=True,
-    layer_norm_elementwise_affine=True,
-  )
   values = configs.section(config, '', DEFAULTS)
   if config.get('word_embed_proj_dim') is not None:
     configs.refuse(config, word_embed_proj_dim=values['hidden_size'])

@@ -7,7 +7,14 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax import nn as mnn
-from mmjax.pretrained import configs, keys, llamas, siglip, vision_language
+from mmjax.pretrained import (
+  configs,
+  keys,
+  llamas,
+  sections,
+  siglip,
+  vision_language,
+)
 from mmjax.types import Batch
 
 SKIP = (*siglip.SKIP, *(f'language_model\\.{name}' for name in llamas.SKIP))
@@ -35,6 +42,38 @@ _VISION = {
   'num_attention_heads': 16,
   'patch_size': 14,
   'vision_use_head': False,
+}
+
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    only={'tie_word_embeddings': True},
+    irrelevant=(
+      '_vocab_size',
+      'hidden_size',
+      'ignore_index',
+      'num_hidden_layers',
+      'num_image_tokens',
+      'vocab_size',
+    ),
+    aliases={'image_token_id': 'image_token_index'},
+  ),
+  'text_config': sections.Section(
+    read=(*_TEXT, *sections.ROTARY, *llamas.WINDOWS),
+    only={
+      'attention_bias': False,
+      'hidden_activation': 'gelu_pytorch_tanh',
+      'model_type': 'gemma',
+      'use_bidirectional_attention': True,
+    },
+    irrelevant=('num_image_tokens',),
+  ),
+  'vision_config': siglip.VISION_SECTION.joined(
+    sections.Section(
+      only={'model_type': 'siglip_vision_model'},
+      irrelevant=('num_image_tokens', 'projection_dim', 'projector_hidden_act'),
+    )
+  ),
 }
 
 
@@ -101,11 +140,6 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
-  text = config.get('text_config') or {}
-  configs.refuse(text, model_type='gemma', attention_bias=False)
-  configs.refuse(
-    config.get('vision_config') or {}, model_type='siglip_vision_model'
-  )
   both = configs.section(config, '', _DEFAULTS)
   read = configs.section(config, 'text_config', _TEXT)
   width = read['hidden_size']

@@ -11,8 +11,31 @@ import PIL.Image
 
 from mmjax.data import images
 from mmjax.ops import packing
-from mmjax.pretrained import preprocess
+from mmjax.pretrained import preprocess, sections
 
+# Beside what any picture's preparation reads.
+SECTION = preprocess.SECTION.joined(
+  sections.Section(
+    read=(
+      'max_pixels',
+      'merge_size',
+      'min_pixels',
+      'patch_size',
+      'temporal_patch_size',
+    ),
+    # Which frames of a video are taken: here they are given.
+    irrelevant=(
+      'do_sample_frames',
+      'fps',
+      'max_frames',
+      'min_frames',
+      'num_frames',
+      'return_metadata',
+      'video_metadata',
+      'video_processor_type',
+    ),
+  )
+)
 # No picture may be longer than so many times its breadth.
 _LONGEST = 200
 
@@ -49,6 +72,7 @@ class PatchPreprocessor:
       config: what is in the file.
       defaults: what its family takes where the file is silent.
     """
+    sections.check_file(config, SECTION, preprocess.FILE)
     size = config.get('size') or {}
     # Pictures keep their shapes: transformers pads none of them, either.
     plain = {
@@ -68,7 +92,7 @@ class PatchPreprocessor:
       max_pixels=most,
       resize=config.get('do_resize', True),
       pixels=preprocess.ImagePreprocessor.from_config(
-        {**plain, 'size': {}}, {'do_center_crop': False}
+        {**plain, 'size': {}}, {'do_center_crop': False}, SECTION
       ),
     )
 

@@ -9,7 +9,58 @@ import numpy as np
 import PIL.Image
 
 from mmjax.data import images
+from mmjax.pretrained import sections
 
+FILE = 'preprocessor_config.json'
+SECTION = sections.Section(
+  read=(
+    'crop_pct',
+    'crop_size',
+    'do_center_crop',
+    'do_normalize',
+    'do_pad',
+    'do_rescale',
+    'do_resize',
+    'image_mean',
+    'image_std',
+    'include_top',
+    'pad_size',
+    'resample',
+    'rescale_factor',
+    'rescale_offset',
+    'size',
+  ),
+  only={
+    'do_align_long_axis': False,
+    'do_flip_channel_order': False,
+    'do_rand_augment': False,
+    'do_reduce_labels': False,
+    'do_thumbnail': False,
+  },
+  # Names, types of arrays, and what concerns texts or the model alone.
+  irrelevant=(
+    '_processor_class',
+    '_valid_processor_keys',
+    'auto_map',
+    'data_format',
+    'default_to_square',
+    'device',
+    'disable_grouping',
+    'do_convert_rgb',
+    'feature_extractor_type',
+    'image_processor_type',
+    'image_seq_length',
+    'image_token',
+    'input_data_format',
+    'num_additional_image_tokens',
+    'num_query_tokens',
+    'patch_size',
+    'processor_class',
+    'return_tensors',
+    'size_divisor',
+    'vision_feature_select_strategy',
+  ),
+)
 _WARPED_FROM = 384
 
 
@@ -39,17 +90,22 @@ class ImagePreprocessor:
 
   @classmethod
   def from_config(
-    cls, config: Mapping[str, Any], defaults: Mapping[str, Any]
+    cls,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    section: sections.Section = SECTION,
   ) -> 'ImagePreprocessor':
     """Reads a preprocessor_config.json.
 
     Args:
       config: what is in the file.
       defaults: what its family takes where the file is silent.
+      section: the keys that it may have.
 
     Raises:
       ValueError: if it asks for what mmjax does not do.
     """
+    sections.check_file(config, section, FILE)
     config = {**defaults, **config}
     size = config['size']
     if isinstance(size, int):

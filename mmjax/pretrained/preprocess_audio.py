@@ -12,7 +12,50 @@ import numpy as np
 
 from mmjax import ops
 from mmjax.data import audio
+from mmjax.pretrained import preprocess, sections
 from mmjax.types import Array
+
+WHISPER_SECTION = sections.Section(
+  read=(
+    'chunk_length',
+    'feature_size',
+    'hop_length',
+    'n_fft',
+    'sampling_rate',
+  ),
+  only={
+    'dither': 0.0,
+    'do_normalize': False,
+    'feature_extractor_type': 'WhisperFeatureExtractor',
+    'padding_side': 'right',
+    'padding_value': 0.0,
+  },
+  # The first three follow from what is read.
+  irrelevant=(
+    'mel_filters',
+    'n_samples',
+    'nb_max_frames',
+    'processor_class',
+    'return_attention_mask',
+  ),
+)
+AST_SECTION = sections.Section(
+  read=(
+    'do_normalize',
+    'max_length',
+    'mean',
+    'num_mel_bins',
+    'sampling_rate',
+    'std',
+  ),
+  only={
+    'feature_extractor_type': 'ASTFeatureExtractor',
+    'feature_size': 1,
+    'padding_side': 'right',
+    'padding_value': 0.0,
+  },
+  irrelevant=('processor_class', 'return_attention_mask'),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,13 +83,7 @@ class AudioPreprocessor:
     Raises:
       ValueError: if it asks for what mmjax does not do.
     """
-    _refuse(
-      config,
-      feature_extractor_type='WhisperFeatureExtractor',
-      dither=0.0,
-      do_normalize=False,
-      padding_value=0.0,
-    )
+    sections.check_file(config, WHISPER_SECTION, preprocess.FILE)
     return cls(
       num_mels=config.get('feature_size', cls.num_mels),
       sample_rate=config.get('sampling_rate', cls.sample_rate),
@@ -119,7 +156,7 @@ class FbankPreprocessor:
     Raises:
       ValueError: if it asks for what mmjax does not do.
     """
-    _refuse(config, feature_extractor_type='ASTFeatureExtractor')
+    sections.check_file(config, AST_SECTION, preprocess.FILE)
     normalises = config.get('do_normalize', True)
     return cls(
       num_mels=config.get('num_mel_bins', cls.num_mels),
@@ -185,13 +222,3 @@ def _samples(sound: Any, sample_rate: int) -> np.ndarray:
       'channels averaged'
     )
   return sound.astype(np.float32)
-
-
-def _refuse(config: Mapping[str, Any], **known: Any) -> None:
-  """Refuses a config that has another than the one known value."""
-  for field, value in known.items():
-    if config.get(field, value) != value:
-      raise ValueError(
-        f'preprocessor_config.json: {field} is {config[field]!r}; mmjax reads '
-        f'sounds only with {value!r}'
-      )

@@ -21,6 +21,7 @@ DEFAULTS = {
   'num_key_value_heads': 32,
   'max_position_embeddings': 32768,
 }
+SECTIONS = {'': llamas.SECTION}
 BIAS = ('query', 'key', 'value')
 
 

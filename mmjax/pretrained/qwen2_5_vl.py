@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, qwen_vl
+from mmjax.pretrained import configs, keys, qwen_vl, sections
 from mmjax.types import Batch
 
 SKIP = qwen_vl.SKIP
@@ -25,6 +25,12 @@ _VISION = {
   'window_size': 112,
   'out_hidden_size': 3584,
   'fullatt_block_indexes': [7, 15, 23, 31],
+}
+SECTIONS = {
+  **qwen_vl.SECTIONS,
+  'vision_config': qwen_vl.VISION_SECTION.joined(
+    sections.Section(read=_VISION)
+  ),
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, qwen_vl
+from mmjax.pretrained import configs, keys, qwen_vl, sections
 from mmjax.types import Batch
 
 SKIP = qwen_vl.SKIP
@@ -24,6 +24,12 @@ _VISION = {
   'patch_size': 14,
   'spatial_merge_size': 2,
   'temporal_patch_size': 2,
+}
+SECTIONS = {
+  **qwen_vl.SECTIONS,
+  'vision_config': qwen_vl.VISION_SECTION.joined(
+    sections.Section(read=_VISION)
+  ),
 }
 
 

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
-from mmjax.pretrained import configs, keys, language_models, llamas, qwen2
+from mmjax.pretrained import (
+  configs,
+  keys,
+  language_models,
+  llamas,
+  qwen2,
+  sections,
+)
 from mmjax.types import Batch
 
 SKIP = llamas.SKIP
@@ -15,6 +22,7 @@ SKIP = llamas.SKIP
 Model = language_models.LanguageModel
 
 _DEFAULTS = {**qwen2.DEFAULTS, 'head_dim': 128, 'attention_bias': False}
+SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=_DEFAULTS))}
 
 
 def module(

@@ -19,6 +19,7 @@ from mmjax.pretrained import (
   llamas,
   patches,
   qwen2,
+  sections,
   vision_language,
 )
 from mmjax.types import Batch
@@ -42,6 +43,38 @@ _TEXT = {
   'rms_norm_eps': 1e-5,
 }
 _SECTIONS = (16, 24, 24)
+_TEXT_SECTION = sections.Section(
+  read=(*_TEXT, *sections.ROTARY, *llamas.WINDOWS)
+)
+# The text's keys stand in `text_config`, or in older files at the top.
+SECTIONS = {
+  '': _TEXT_SECTION.joined(
+    sections.Section(
+      read=_IDS,
+      irrelevant=(
+        'vision_end_token_id',
+        'vision_start_token_id',
+        'vision_token_id',
+      ),
+    )
+  ),
+  'text_config': _TEXT_SECTION.joined(
+    sections.Section(
+      irrelevant=(
+        *_IDS,
+        'vision_end_token_id',
+        'vision_start_token_id',
+        'vision_token_id',
+      )
+    )
+  ),
+}
+VISION_SECTION = sections.Section(
+  read=('rope_parameters',),
+  only={'in_channels': 3, 'in_chans': 3},
+  irrelevant=('spatial_patch_size',),
+  aliases={'num_attention_heads': 'num_heads', 'num_hidden_layers': 'depth'},
+)
 _VIDEO_PREPROCESSOR = 'video_preprocessor_config.json'
 # Rows of patches are padded to a multiple of so many tokens.
 _STEP = 16
@@ -243,11 +276,9 @@ def vision_section(
   """The encoder's part of a config.
 
   Raises:
-    ValueError: for images that are not of three colours, or other rotary
-      positions than by row and column.
+    ValueError: for other rotary positions than by row and column.
   """
   given = config.get('vision_config') or {}
-  configs.refuse(given, in_channels=3, in_chans=3)
   rope = given.get('rope_parameters') or {}
   configs.refuse(rope, rope_type='axial', rope_theta=10000.0)
   return configs.section(config, 'vision_config', defaults)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys
+from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
@@ -28,6 +28,7 @@ _DEFAULTS = {
   'downsample_in_first_stage': False,
   'downsample_in_bottleneck': False,
 }
+SECTIONS = {'': sections.Section(read=_DEFAULTS, irrelevant=sections.BACKBONE)}
 # Convolutions of a block.
 _CONVOLUTIONS = {'basic': 2, 'bottleneck': 3}
 _SIDE = 32

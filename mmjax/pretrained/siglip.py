@@ -11,7 +11,14 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
+from mmjax.pretrained import (
+  configs,
+  dual_encoders,
+  forms,
+  keys,
+  sections,
+  towers,
+)
 from mmjax.types import Batch
 
 SKIP = (r'.*\.position_ids',)
@@ -31,6 +38,14 @@ VISION = {
   'image_size': 224,
   'patch_size': 16,
   'vision_use_head': True,
+}
+VISION_SECTION = sections.Section(read=VISION)
+SECTIONS = {
+  '': sections.Section(),
+  'text_config': sections.Section(
+    read=(*_TEXT, 'projection_size'), irrelevant=('projection_dim',)
+  ),
+  'vision_config': VISION_SECTION,
 }
 _POOL = 'attention_pool'
 _HEAD = 'head'
@@ -54,7 +69,7 @@ def module(
 
   Give it texts that are padded to their full length.
   """
-  text, vision = sections(config)
+  text, vision = read(config)
   return around(image(vision, dtype), text, dtype)
 
 
@@ -92,12 +107,12 @@ def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
 
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  return towers.inputs(*sections(config))
+  return towers.inputs(*read(config))
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  _, vision = sections(config)
+  _, vision = read(config)
   return [
     *towers.text_rules(),
     *keys.prefixed(image_rules(vision), 'image/', 'vision_model.'),
@@ -144,7 +159,7 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
   ]
 
 
-def sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
+def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
   """What is read of the texts' and the images' part of a config.json."""
   text = configs.section(config, 'text_config', _TEXT)
   vision = configs.section(config, 'vision_config', VISION)

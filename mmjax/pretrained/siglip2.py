@@ -16,12 +16,28 @@ import PIL.Image
 
 from mmjax import encoders, models
 from mmjax.data import images, tokenizers
-from mmjax.pretrained import base, configs, forms, keys, siglip, towers
+from mmjax.pretrained import (
+  base,
+  configs,
+  forms,
+  keys,
+  preprocess,
+  sections,
+  siglip,
+  towers,
+)
 from mmjax.types import Batch
 
 SKIP = siglip.SKIP
 
+SECTIONS = {
+  **siglip.SECTIONS,
+  'vision_config': siglip.VISION_SECTION.joined(
+    sections.Section(read=('num_patches',))
+  ),
+}
 _PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
+PREPROCESSING = preprocess.SECTION.joined(sections.Section(read=_PREPROCESSOR))
 # Of the search for the largest size.
 _SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
@@ -36,6 +52,15 @@ class Model(siglip.Model):
   }
 
   lower_case: ClassVar[bool] = True
+
+  @classmethod
+  def preprocessor(
+    cls, settings: Mapping[str, Any]
+  ) -> preprocess.ImagePreprocessor:
+    """How resized pictures are prepared, see `Pretrained.preprocessor`."""
+    return preprocess.ImagePreprocessor.from_config(
+      settings, cls.image_defaults, PREPROCESSING
+    )
 
   @functools.cached_property
   def tokenizer(self) -> Any:
@@ -83,7 +108,7 @@ def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> models.DualEncoder:
   """The model that a config.json describes."""
-  text, vision = siglip.sections(config)
+  text, vision = siglip.read(config)
   side = _table_side(config)
   image = encoders.FlexibleViT(
     position_grid=(side, side),
@@ -96,7 +121,7 @@ def module(
 
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  text, vision = siglip.sections(config)
+  text, vision = siglip.read(config)
   number = _table_side(config) ** 2
   values = vision['patch_size'] ** 2 * vision['num_channels']
   return {

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained import base, preprocess_audio
+from mmjax.pretrained import base, generation, generation_keys, preprocess_audio
 from mmjax.types import Tokens
 
-GENERATION = 'generation_config.json'
 TASK = 'transcribe'
 
 
@@ -30,13 +29,29 @@ class SpeechRecognizer(base.Pretrained):
 
   @functools.cached_property
   def generation(self) -> Mapping[str, Any]:
-    """How to write, from generation_config.json, or config.json without it."""
-    if GENERATION not in self.files:
-      return self.config
-    given = self.settings(GENERATION)
-    ids = ('decoder_start_token_id', 'eos_token_id', 'pad_token_id')
-    own = {name: self.config[name] for name in ids if name in self.config}
-    return {**own, **given}
+    """How to write, from generation_config.json, or config.json without it.
+
+    Ids that the former lacks are those of the latter.
+    """
+    given, _ = generation.read(self.files, self.config)
+    own = generation_keys.IDS
+    if generation.FILE not in self.files:
+      own += generation_keys.SPEECH
+    return {**{k: self.config[k] for k in own if k in self.config}, **given}
+
+  def special(self, name: str) -> int:
+    """A special id.
+
+    Raises:
+      ValueError: if neither file has it.
+    """
+    value = self.generation.get(name)
+    if not isinstance(value, int):
+      raise ValueError(
+        f'neither {generation.FILE} nor config.json has an id for {name}, '
+        f'but {value!r}; put in the published ones'
+      )
+    return value
 
   @functools.cached_property
   def languages(self) -> Mapping[str, int]:
@@ -71,7 +86,8 @@ class SpeechRecognizer(base.Pretrained):
     """
     if not self.languages:
       raise ValueError(
-        f'{GENERATION} has no lang_to_id: the model knows one language alone'
+        f'{generation.FILE} has no lang_to_id: the model knows one language '
+        'alone'
       )
     firsts = [
       self.preprocess.windows(self.preprocess.samples(sound))[:1]
@@ -100,14 +116,15 @@ class SpeechRecognizer(base.Pretrained):
       task: 'transcribe', or 'translate' into English; None for what
         generation_config.json names, else 'transcribe'.
       batch_size: windows that are read at once.
-      max_tokens: most tokens to write a window; None for as many as the model
-        can.
+      max_tokens: most tokens to write a window; None for what
+        generation_config.json says, or as many as the model can.
 
     Returns:
       A text a sound.
 
     Raises:
-      ValueError: for a language or task that the model doesn't know.
+      ValueError: for a language or task that the model doesn't know, or a
+        setting of generation_config.json that mmjax refuses.
     """
     windows = [
       self.preprocess.windows(self.preprocess.samples(sound))
@@ -155,7 +172,7 @@ class SpeechRecognizer(base.Pretrained):
 
   def _detect(self, windows: np.ndarray, batch_size: int) -> list[str]:
     codes, ids = zip(*self.languages.items(), strict=True)
-    start = self.generation['decoder_start_token_id']
+    start = self.special('decoder_start_token_id')
     heard = []
     for part, rows in _batches(windows, batch_size):
       prompt = np.full((len(part), 1), start, np.int32)
@@ -173,16 +190,26 @@ class SpeechRecognizer(base.Pretrained):
     number = len(prompts)
     fill = np.repeat(prompts[:1], len(windows) - number, axis=0)
     prompts = np.concatenate([prompts, fill]).astype(np.int32)
+    end = self.special('eos_token_id')
+    file = generation.FILE if generation.FILE in self.files else 'config.json'
+    asked = generation.arguments(
+      self.generation, file, {}, eos_ids=(end,), speech=True
+    )
     most = self.module.decoder.max_length - prompts.shape[1]
-    end = self.generation['eos_token_id']
+    if max_tokens is None and not any(
+      map(self.generation.get, generation_keys.LENGTHS)
+    ):
+      max_tokens = most
+    length = generation.length(
+      self.generation, file, max_tokens, prompts.shape[1]
+    )
     written = self.compiled(
       'generate',
       task='transcript',
-      length=most if max_tokens is None else min(max_tokens, most),
+      length=min(length, most),
       eos_id=end,
       pad_id=end,
-      suppress=tuple(self.generation.get('suppress_tokens') or ()),
-      suppress_first=tuple(self.generation.get('begin_suppress_tokens') or ()),
+      **asked,
     )(self.params, {'audio': self._encode(windows), 'prompt': prompts})
     tokens, mask = np.asarray(written.tokens), np.asarray(written.mask)
     return [self.text(tokens[i][mask[i]].tolist()) for i in range(number)]

@@ -13,6 +13,7 @@ from mmjax.pretrained import (
   configs,
   keys,
   language_models,
+  sections,
   text_encoders,
 )
 from mmjax.types import Batch
@@ -45,6 +46,24 @@ DEFAULTS = {
   'separate_head': False,
   'word_tensor': _SHARED,
 }
+SECTIONS = {
+  '': sections.Section(
+    read=(
+      *DEFAULTS,
+      'dense_act_fn',
+      'is_gated_act',
+      'scale_decoder_outputs',
+      'tie_word_embeddings',
+    ),
+    irrelevant=('dropout_rate',),
+    aliases={
+      'head_dim': 'd_kv',
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'num_heads',
+      'num_hidden_layers': 'num_layers',
+    },
+  )
+}
 _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 
 
@@ -60,25 +79,30 @@ class Model(text_encoders.TextEncoder, language_models.Writer):
     self,
     texts: str | Sequence[str],
     *,
-    max_new_tokens: int = 64,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Writes what texts ask for, greedily unless `settings` say otherwise.
+    """Writes what texts ask for, as generation_config.json says.
+
+    Without the file, or where it is silent, greedily.
 
     Args:
       texts: one or several, with the task in front that the model knows, such
         as 'translate English to German: '.
-      max_new_tokens: what is written at most.
+      max_new_tokens: what is written at most; None for what the file says, or
+        64.
       seed: of sampling.
-      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
-        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
+        `top_p`, `beam_size`, `repetition_penalty` and others of
+        `mmjax.models.writing.Writer.generate`.
 
     Returns:
       What was written about each text.
 
     Raises:
-      ValueError: if the checkpoint is an encoder alone.
+      ValueError: if the checkpoint is an encoder alone, or for a setting of the
+        file's that mmjax refuses.
     """
     if not isinstance(self.module, models.TextToText):
       raise ValueError(
@@ -86,16 +110,20 @@ class Model(text_encoders.TextEncoder, language_models.Writer):
         'nothing; open a T5ForConditionalGeneration'
       )
     ids, mask = self.tokenize(texts)
+    asked = {'task': 'answer', **settings}
     program = self.compiled(
-      'generate',
-      length=max_new_tokens,
-      **self.generation_settings({'task': 'answer', **settings}),
+      'generate', **self.generation_settings(max_new_tokens, 1, asked)
     )
-    written = program(
-      self.params,
-      {'question': ids, 'question_mask': mask},
-      rng=jax.random.key(seed),
-    )
+    # What begins is the file's, which may be another than config.json's.
+    start = self.special('decoder_start_token_id')
+    start = self.module.bos_id if start is None else start
+    batch = {
+      'question': ids,
+      'question_mask': mask,
+      'prompt': jnp.full((len(ids), 1), start, jnp.int32),
+      'prompt_mask': jnp.ones((len(ids), 1), bool),
+    }
+    written = program(self.params, batch, rng=jax.random.key(seed))
     return self.decode([[]] * len(np.asarray(ids)), written)
 
 

@@ -4,39 +4,50 @@ import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
+import tokenizers as tokenizers_lib
 
-from mmjax import ops
-from mmjax.pretrained import base
+from mmjax.data import tokenizers
+from mmjax.pretrained import base, sentences
 from mmjax.types import Array, Tokens
 
-# Files of sentence encoders, as the library sentence-transformers writes them.
-MODULES = 'modules.json'
-SENTENCES = 'sentence_bert_config.json'
 # Texts are padded to a multiple of this, so that few lengths are compiled.
 _STEP = 16
-_POOLS = {
-  'pooling_mode_cls_token': lambda values, mask: values[:, 0],
-  'pooling_mode_mean_tokens': ops.mean_tokens,
-}
 
 
 class TextEncoder(base.Pretrained):
   """BERT, T5's first half, and the sentence encoders made of them."""
 
-  def encode_text(self, texts: str | Sequence[str]) -> Array:
+  def encode_text(
+    self,
+    texts: str | Sequence[str],
+    *,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+  ) -> Array:
     """Vectors [B, D] of texts.
 
     Of a sentence encoder (a folder with modules.json) they are pooled, and
-    brought to unit length, as it says (Reimers and Gurevych 2019, section 3);
-    of another model they are what its module pools: BERT its first token, T5
-    the mean of all.
+    brought to unit length, as it says, see `sentences`; of another model they
+    are what its module pools: BERT its first token, T5 the mean of all.
+
+    Args:
+      texts: one or several.
+      prompt: what is put in front of each, '' for nothing; None for that of
+        `prompt_name`.
+      prompt_name: of one of the prompts that the folder of a sentence encoder
+        has; None for its default, if it has one.
+
+    Raises:
+      ValueError: if there is no such prompt, or the folder asks for what mmjax
+        does not do.
     """
-    tokens = self.encode_tokens(texts)
-    if MODULES not in self.files:
+    before = sentences.prompt(self.files, prompt, prompt_name)
+    tokens = self.encode_tokens([before + one for one in base.listed(texts)])
+    if not sentences.is_encoder(self.files):
       return tokens.pooled
-    pool, normalises = self._sentence
-    vectors = pool(tokens.values, tokens.mask)
-    return ops.unit_norm(vectors) if normalises else vectors
+    return self._pooling(
+      tokens.values, tokens.mask, self._prompt_tokens(before)
+    )
 
   def encode_tokens(self, texts: str | Sequence[str]) -> Tokens:
     """The encoder's `Tokens`: a vector for each token of texts."""
@@ -61,6 +72,14 @@ class TextEncoder(base.Pretrained):
     )
     return jnp.asarray(ids), jnp.asarray(mask)
 
+  @functools.cached_property
+  def tokenizer(self) -> tokenizers_lib.Tokenizer:
+    """As published, in lower case where a sentence encoder's folder says so."""
+    tokenizer = super().tokenizer
+    if sentences.lowers(self.files):
+      return tokenizers.lowering(tokenizer)
+    return tokenizer
+
   @property
   def reach(self) -> int | None:
     """How many tokens of a text are read; None for all.
@@ -70,38 +89,17 @@ class TextEncoder(base.Pretrained):
     return self._sentence_reach(self.config.get('max_position_embeddings', 512))
 
   def _sentence_reach(self, most: int | None) -> int | None:
-    given = self.settings(SENTENCES) if SENTENCES in self.files else {}
-    return min(filter(None, (given.get('max_seq_length'), most)), default=None)
+    given = sentences.reach(self.files)
+    return min(filter(None, (given, most)), default=None)
 
   @functools.cached_property
-  def _sentence(self):
-    """How the tokens' vectors become one: a pool, and whether of length 1."""
-    pool, normalises = None, False
-    for entry in self.settings(MODULES, list):
-      kind = entry['type'].rpartition('.')[2]
-      if kind == 'Pooling':
-        file = f'{entry["path"]}/config.json'
-        pool = _pool(self.settings(file), file)
-      elif kind == 'Normalize':
-        normalises = True
-      elif kind != 'Transformer':
-        raise ValueError(
-          f'{MODULES}: the step {kind} is unknown; mmjax knows Transformer, '
-          'Pooling and Normalize'
-        )
-    if pool is None:
-      raise ValueError(f'{MODULES}: there is no step Pooling')
-    return pool, normalises
+  def _pooling(self) -> sentences.Pooling:
+    return sentences.pooling(self.files)
 
-
-def _pool(config: dict, file: str):
-  modes = [
-    name
-    for name, value in config.items()
-    if name.startswith('pooling_mode_') and value
-  ]
-  if len(modes) != 1 or modes[0] not in _POOLS:
-    raise ValueError(
-      f'{file}: mmjax knows one of {", ".join(_POOLS)}, not {modes}'
-    )
-  return _POOLS[modes[0]]
+  def _prompt_tokens(self, prompt: str) -> int:
+    """How many tokens a text begins with where a prompt is in front."""
+    if not prompt:
+      return 0
+    encoded = self.tokenizer.encode(prompt)
+    # The end is the text's.
+    return len(encoded.ids) - encoded.special_tokens_mask[-1]

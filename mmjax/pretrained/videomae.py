@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, vit
+from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
 from mmjax.types import Batch
 
 SKIP = ()
@@ -27,6 +27,19 @@ _DEFAULTS = {
   'layer_norm_eps': 1e-12,
   'qv_bias': True,
   'use_mean_pooling': True,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*_DEFAULTS, 'qkv_bias'),
+    # Of the half that is trained to fill gaps.
+    irrelevant=(
+      'decoder_hidden_size',
+      'decoder_intermediate_size',
+      'decoder_num_attention_heads',
+      'decoder_num_hidden_layers',
+      'norm_pix_loss',
+    ),
+  )
 }
 # Of the norm before the classifier, whatever the config says.
 _POOL_NORM_EPSILON = 1e-5

@@ -44,33 +44,36 @@ class VisionLanguage(language_models.Writer):
     pictures: Sequence[Any],
     prompts: str | Sequence[str],
     *,
-    max_new_tokens: int = 64,
+    max_new_tokens: int | None = None,
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Goes on from prompts, greedily unless `settings` say otherwise.
+    """Writes on from prompts, as generation_config.json says.
+
+    Without the file, or where it is silent, greedily.
 
     Args:
       pictures: one or a list; for each prompt a picture as `pixels` takes it,
         or a list of them, in the order of its placeholders.
       prompts: one or as many as there are entries in `pictures`.
-      max_new_tokens: what is written at most.
+      max_new_tokens: what is written at most; None for what the file says, or
+        64.
       seed: of sampling.
-      **settings: `temperature`, `top_k`, `top_p`, `beam_size` and
-        `length_penalty` of `mmjax.models.writing.Writer.generate`.
+      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
+        `top_p`, `beam_size`, `repetition_penalty` and others of
+        `mmjax.models.writing.Writer.generate`.
 
     Returns:
       What was written after each prompt.
 
     Raises:
       ValueError: if pictures and prompts, or a prompt's placeholders, differ in
-        number.
+        number; or for a setting of the file's that mmjax refuses.
     """
     batch, rows = self.read(pictures, prompts)
+    prompt = int(batch['text_mask'].sum(axis=1).max())
     program = self.compiled(
-      'generate',
-      length=max_new_tokens,
-      **self.generation_settings(settings),
+      'generate', **self.generation_settings(max_new_tokens, prompt, settings)
     )
     written = program(self.params, batch, rng=jax.random.key(seed))
     return self.decode(rows, written)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys
+from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 SKIP = ()
@@ -28,6 +28,11 @@ _DEFAULTS = {
   'qkv_bias': True,
   'pooler_act': 'tanh',
   'add_pooling_layer': True,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*_DEFAULTS, 'pooler_output_size'), irrelevant=('encoder_stride',)
+  )
 }
 LAYER = f'encoder.layer.{keys.LAYER}'
 BLOCK = 'encoder/blocks/layers'

@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, forms, keys, speech_recognizers
+from mmjax.pretrained import (
+  configs,
+  forms,
+  generation,
+  generation_keys,
+  keys,
+  sections,
+  speech_recognizers,
+)
 from mmjax.types import Batch
 
 # The output matrix, which some checkpoints hold beside the embedding that it
@@ -27,8 +35,33 @@ _DEFAULTS = {
   'activation_function': 'gelu',
   'max_source_positions': 1500,
   'max_target_positions': 448,
-  'scale_embedding': False,
   'tie_word_embeddings': True,
+}
+SECTIONS = {
+  '': sections.Section(
+    read=(*_DEFAULTS, *generation_keys.SPEECH),
+    only={'scale_embedding': False},
+    # Of training, and of classifying sounds.
+    irrelevant=(
+      'apply_spec_augment',
+      'classifier_proj_size',
+      'decoder_layerdrop',
+      'encoder_layerdrop',
+      'mask_feature_length',
+      'mask_feature_min_masks',
+      'mask_feature_prob',
+      'mask_time_length',
+      'mask_time_min_masks',
+      'mask_time_prob',
+      'use_weighted_layer_sum',
+    ),
+    aliases={
+      'hidden_size': 'd_model',
+      'num_attention_heads': 'encoder_attention_heads',
+      'num_hidden_layers': 'encoder_layers',
+      'num_key_value_heads': 'encoder_attention_heads',
+    },
+  )
 }
 _PREFIXES = {'WhisperForConditionalGeneration': 'model.', 'WhisperModel': ''}
 _ATTENTION = {
@@ -65,7 +98,7 @@ class Model(speech_recognizers.SpeechRecognizer):
       ValueError: for a language or task that the model doesn't know.
     """
     settings = self.generation
-    ids = [settings['decoder_start_token_id']]
+    ids = [self.special('decoder_start_token_id')]
     tasks = settings.get('task_to_id') or {}
     if self.languages:
       ids.append(_known('language', language, self.languages))
@@ -76,7 +109,7 @@ class Model(speech_recognizers.SpeechRecognizer):
     elif language is not None or task is not None:
       raise ValueError(
         f'language {language!r} and task {task!r} are for models of many '
-        f'languages; {speech_recognizers.GENERATION} names none, so leave them '
+        f'languages; {generation.FILE} names none, so leave them '
         'out'
       )
     else:
@@ -89,6 +122,8 @@ class Model(speech_recognizers.SpeechRecognizer):
   def text(self, ids: Sequence[int]) -> str:
     """The text of ids, without special tokens, times and outer spaces."""
     silent = self.generation.get('no_timestamps_token_id')
+    if silent is None:
+      silent = self.tokenizer.token_to_id('<|notimestamps|>')
     if silent is not None:
       ids = [token for token in ids if token <= silent]
     return super().text(ids)
@@ -96,7 +131,8 @@ class Model(speech_recognizers.SpeechRecognizer):
   def _forced(self) -> list[int]:
     """What older folders prescribe after the start, where it is no choice."""
     forced = self.generation.get('forced_decoder_ids')
-    forced = forced or self.config.get('forced_decoder_ids') or ()
+    if forced is None:
+      forced = self.config.get('forced_decoder_ids') or ()
     return [token for _, token in sorted(forced) if token is not None]
 
 
@@ -216,9 +252,4 @@ def _prefix(config: Mapping[str, Any]) -> str:
 def _values(config: Mapping[str, Any]) -> dict[str, Any]:
   values = configs.section(config, '', _DEFAULTS)
   _prefix(config)
-  if values['scale_embedding']:
-    raise ValueError(
-      'config.json: scale_embedding is True; mmjax reads Whisper only with '
-      'False, as all its checkpoints have it'
-    )
   return values

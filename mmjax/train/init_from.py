@@ -16,7 +16,7 @@ trained without them: one picture first, see `mmjax.models.VisionLanguage`.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,11 +42,13 @@ def resolve(config: Any) -> Any:
     config: a completed config.
 
   Raises:
-    UserError: if a source is not there, or is no model that a config can name.
+    UserError: if a source is not there, or is no model that a config can name,
+      or reads texts and has no tokenizer.
   """
   if not config.init_from:
     return config
   config = config.copy_and_resolve_references()
+  tokenizer = config.data.tokenizer
   told: dict[str, Any] = {}
   places: dict[str, Path] = {}
   for part, source in _sources(config):
@@ -66,7 +68,11 @@ def resolve(config: Any) -> Any:
       else:
         config.model = described
       parts = [part] if part else list(described)
-      for name, value in source.data_settings(parts, config.data):
+      given = [
+        *source.data_settings(parts, config.data),
+        *_named_tokenizer(config.init_from, tokenizer, parts, source),
+      ]
+      for name, value in given:
         if not _agree(name, value, told.get(f'data.{name}', value)):
           raise settings.UserError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
@@ -90,11 +96,42 @@ def resolve(config: Any) -> Any:
   return config
 
 
+def _named_tokenizer(
+  init_from: str, tokenizer: str, parts: Sequence[str], source: trained.Trained
+) -> Iterator[tuple[str, str]]:
+  """The config's tokenizer, where a source that reads texts has none.
+
+  Args:
+    init_from: the config's.
+    tokenizer: the config's, '' for none.
+    parts: which are taken from the source.
+    source: where they are.
+
+  Raises:
+    UserError: if the config names none, either: ids of the data set's own
+      tokenizer are not those of the source's word vectors; or if the source's
+      has settings that training does not apply.
+  """
+  if not source.reads_texts(parts):
+    return
+  if 'tokenizer' in source.data:
+    source.check_tokenizer()
+    return
+  if not tokenizer:
+    raise settings.UserError(
+      f'init_from={init_from!r}: {source.folder} has no tokenizer.json, so '
+      'nobody knows which words its vectors are of; put the published file '
+      'there, or name the tokenizer that it was trained with, '
+      '--config.data.tokenizer=FILE'
+    )
+  yield 'tokenizer', tokenizer
+
+
 def _agree(name: str, one: Any, other: Any) -> bool:
   """Whether two parts can share a setting of `data`."""
   if name.endswith('_length'):
     return True  # The latter is already the least.
-  if name == 'tokenizer':
+  if name == 'tokenizer' and 'bytes' not in (one, other):
     return Path(one).read_bytes() == Path(other).read_bytes()
   return one == other
 

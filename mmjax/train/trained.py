@@ -11,9 +11,19 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import tokenizers
 
 from mmjax import models
-from mmjax.pretrained import base, checkpoint, hub, keys, preprocess
+from mmjax.pretrained import (
+  base,
+  checkpoint,
+  configs,
+  hub,
+  keys,
+  preprocess,
+  sentences,
+  tokenizer_settings,
+)
 from mmjax.train import checkpoints, rebuild, settings
 from mmjax.types import Params
 
@@ -105,6 +115,30 @@ class Trained:
         padded = getattr(module, 'reads_padding', False)
         yield name, most if padded else min(given[name], most)
 
+  def reads_texts(self, parts: Sequence[str]) -> bool:
+    """Whether any of some parts reads or writes ids of a tokenizer."""
+    return any('tokenizer' in _DATA.get(part, ()) for part in parts)
+
+  def check_tokenizer(self) -> None:
+    """Refuses what tokenizer_config.json says if training would not do it.
+
+    Raises:
+      UserError: if it does.
+    """
+    file = tokenizer_settings.FILE
+    if file not in self.files or base.TOKENIZER not in self.files:
+      return
+    named = users(configs.parsed, self.files[file], file)
+    content = self.files[base.TOKENIZER].decode()
+    tokenizer = tokenizers.Tokenizer.from_str(content)
+    users(tokenizer_settings.apply, tokenizer, named)
+    if tokenizer.encode_special_tokens:
+      raise settings.UserError(
+        f'init_from: {self.folder / file}: split_special_tokens is True, but '
+        'training reads the names of special tokens as these; set it to false, '
+        'if the texts have none'
+      )
+
   def _whole(self) -> nn.Module:
     module = self.module
     can = type(module) in models.MODELS.values()
@@ -192,7 +226,7 @@ def _of_published(folder: Path) -> Trained:
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     data['tokenizer'] = str(folder / base.TOKENIZER)
-    data['lower_case'] = family.Model.lower_case
+    data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')

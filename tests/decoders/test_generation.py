@@ -152,7 +152,8 @@ def test_greedy_takes_the_likeliest_until_the_end():
 
 def test_suppressed_tokens_are_not_written():
   for settings in ({'suppress': (1, EOS)}, {'suppress_first': (0, 3)}):
-    generated = greedy(**settings)
+    allowed = decoders.Constraints(**settings)
+    generated = greedy(constraints=allowed)
     for row in (0, 1):
       text, table = [], np.array(TABLES[row])
       while len(text) < LENGTH and EOS not in text:
@@ -163,9 +164,28 @@ def test_suppressed_tokens_are_not_written():
         text.append(int(logits.argmax()))
       assert written(generated, row) == tuple(text)
     found = decoders.beam_search(
-      table_step, START, table_cache(), length=LENGTH, beam_size=1, **settings
+      table_step,
+      START,
+      table_cache(),
+      length=LENGTH,
+      beam_size=1,
+      constraints=allowed,
     )
     np.testing.assert_array_equal(found.tokens, generated.tokens)
+
+
+def test_beams_find_the_likeliest_text_that_is_allowed():
+  """Without two tokens in a row that the likeliest of all has."""
+  free = written(beam(16), 0)
+  pair = free[:2]
+  assert len(pair) == 2
+  allowed = decoders.Constraints(biases=((pair, -np.inf),))
+  found = beam(16, constraints=allowed)
+  for row in (0, 1):
+    left = [t for t in texts() if pair not in itertools.pairwise(t)]
+    best = max(left, key=lambda text: score(row, text, 0.6))
+    assert written(found, row) == best
+    close(found.score[row], score(row, best, 0.6))
 
 
 @pytest.mark.parametrize('row', [0, 1])

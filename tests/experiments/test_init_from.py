@@ -273,6 +273,36 @@ def test_what_cannot_start_a_run_is_named(make_config, source, message):
     init_from.resolve(make_config(source))
 
 
+def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  (source / 'tokenizer.json').rename(tmp_path / 'tokenizer.json')
+  for parts in (f'{source}', f'text={source}'):
+    with pytest.raises(
+      UserError, match=r'has no tokenizer.json, so .*tokenizer=F'
+    ):
+      init_from.resolve(make_config(parts))
+  # Its image tower needs none.
+  config = init_from.resolve(make_config(f'image={source}'))
+  assert config.data.tokenizer == ''
+  # The way out, which must agree with what other sources have.
+  named = make_config(source)
+  named.data.tokenizer = str(tmp_path / 'tokenizer.json')
+  resolved = init_from.resolve(named)
+  assert resolved.data.tokenizer == named.data.tokenizer
+  named.init_from = f'text={source},decoder={GOLDEN / "opt"}'
+  with pytest.raises(UserError, match='start from parts that agree'):
+    init_from.resolve(named)
+
+
+def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  path = source / 'tokenizer_config.json'
+  path.write_text('{"split_special_tokens": true}')
+  with pytest.raises(UserError, match='split_special_tokens is True'):
+    init_from.resolve(make_config(source))
+  init_from.resolve(make_config(f'image={source}'))
+
+
 def test_parameters_that_do_not_fit_are_named(make_config):
   config = init_from.resolve(make_config(GOLDEN / 'clip'))
   wanted = pretrained.load(GOLDEN / 'clip').params

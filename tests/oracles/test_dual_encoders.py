@@ -2,12 +2,15 @@
 
 import functools
 import json
+import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
+import tokenizers
 import torch
 import transformers
 
@@ -178,3 +181,30 @@ def test_pictures_are_prepared_alike(family, size, tmp_path):
     config, FAMILIES[family][2].Model.image_defaults
   )
   harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+
+
+# The tokenizer's end is 1; 2 is what early config.json files say, and 3 and 9
+# stand in some of the texts.
+@pytest.mark.parametrize('end', [1, 2, 3, 9])
+def test_clip_pools_where_transformers_does(end, tmp_path):
+  """Also where the end of text stands in it twice, or never comes."""
+  golden = pathlib.Path(__file__).parents[1] / 'pretrained/golden/clip'
+  source = shutil.copytree(golden, tmp_path / 'clip')
+  config = json.loads((source / 'config.json').read_text())
+  config['text_config']['eos_token_id'] = end
+  (source / 'config.json').write_text(json.dumps(config))
+  loaded = pretrained.load(source)
+  texts = ['red cat a', 'cat blue', 'a large circle square cat']
+  model = transformers.CLIPModel.from_pretrained(source).eval()
+  own = tokenizers.Tokenizer.from_file(str(source / 'tokenizer.json'))
+  own.enable_truncation(loaded.module.text.max_length)
+  own.enable_padding(pad_id=1, length=loaded.module.text.max_length)
+  encoded = own.encode_batch(texts)
+  with torch.no_grad():
+    want = model.get_text_features(
+      input_ids=torch.tensor([one.ids for one in encoded]),
+      attention_mask=torch.tensor([one.attention_mask for one in encoded]),
+    )
+  want = getattr(want, 'pooler_output', want).numpy()
+  want = want / np.linalg.norm(want, axis=-1, keepdims=True)
+  harness.check_close(loaded.encode_text(texts), want)

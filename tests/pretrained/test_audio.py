@@ -209,3 +209,34 @@ def test_other_sounds_are_refused(loaded, sound, tmp_path):
 def test_other_preprocessing_is_refused(values):
   with pytest.raises(ValueError, match=r'preprocessor_config.json: .* mmjax'):
     preprocess_audio.AudioPreprocessor.from_config(values)
+
+
+def without_generation(folder, **values):
+  """The golden one as old folders are: config.json says how to write."""
+  shutil.copytree(GOLDEN, folder, dirs_exist_ok=True)
+  (folder / 'generation_config.json').unlink()
+  path = folder / 'config.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+  return pretrained.load(folder)
+
+
+def test_a_folder_without_generation_settings(tmp_path, sounds):
+  forced = {'forced_decoder_ids': [[1, 28], [2, 31], [3, 32]]}
+  suppressed = {'suppress_tokens': [0, 32], 'begin_suppress_tokens': [1, 26]}
+  old = without_generation(tmp_path, **forced, **suppressed)
+  # It names no languages, but what a text begins with.
+  assert old.prompt() == [27, 28, 31, 32] and not old.languages
+  with pytest.raises(ValueError, match="language 'de' and task None are for"):
+    old.prompt('de')
+  # Times are still left out of what is read.
+  assert old.text([2, 33, 3, 26]) == 'c d'
+  new = pretrained.load(GOLDEN)
+  want = new.transcribe(sounds, language='en', max_tokens=6)
+  assert old.transcribe(sounds, max_tokens=6) == want and any(want)
+
+
+@pytest.mark.parametrize('name', ['decoder_start_token_id', 'eos_token_id'])
+def test_an_id_that_no_file_has_is_named(tmp_path, name, sounds):
+  old = without_generation(tmp_path, **{name: None})
+  with pytest.raises(ValueError, match=f'has an id for {name}, but None'):
+    old.transcribe(sounds)

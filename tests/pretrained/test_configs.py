@@ -1,5 +1,6 @@
 """Reading config.json: older and newer names, and what is refused."""
 
+import jax.numpy as jnp
 import pytest
 
 from mmjax.pretrained import configs
@@ -90,3 +91,18 @@ def test_other_values_and_architectures_are_refused():
   assert configs.architecture({'architectures': ['B']}, 'A', 'B') == 'B'
   with pytest.raises(ValueError, match=r"is \['C'\]; .* mmjax knows A, B"):
     configs.architecture({'architectures': ['C']}, 'A', 'B')
+
+
+def test_a_config_names_the_type_of_its_tensors_in_all_parts():
+  given = {
+    'torch_dtype': 'bfloat16',
+    'text_config': {'dtype': 'float16', 'inner': {'torch_dtype': None}},
+    'sizes': [1, 2],
+  }
+  assert configs.with_dtype(given, 'float32') == {
+    'torch_dtype': 'float32',
+    'text_config': {'dtype': 'float32', 'inner': {'torch_dtype': 'float32'}},
+    'sizes': [1, 2],
+  }
+  silent = configs.with_dtype({'text_config': {}}, jnp.bfloat16)
+  assert silent == {'text_config': {}, 'dtype': 'bfloat16'}

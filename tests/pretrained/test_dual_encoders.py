@@ -160,3 +160,23 @@ def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):
   loaded = pretrained.load(folder)
   with pytest.raises(ValueError, match=r'had no tokenizer.json'):
     loaded.encode_text('cat')
+
+
+@pytest.mark.parametrize(
+  ('end', 'counted'),
+  [
+    # The tokenizer's.
+    (1, [5, 7, 7]),
+    # In early files 2 stands for the highest id: of a cat, or of a square.
+    (2, [4, 2, 5]),
+    # As if "a" were an end that is typed, or "red".
+    (3, [2, 6, 6]),
+    (6, [3, 1, 1]),
+  ],
+)
+def test_texts_of_clip_end_where_they_are_pooled(tmp_path, end, counted):
+  path = changed(tmp_path, 'text_config', eos_token_id=end)
+  model = pretrained.load(path)
+  # <s> a red cat </s>, and so on.
+  _, mask = model.tokenize(['a red cat', 'cat </s> a', '</s> square a'])
+  assert mask.sum(axis=1).tolist() == counted

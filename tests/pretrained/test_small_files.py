@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 import mmjax
-from mmjax.pretrained import preprocess, tensors
+from mmjax.pretrained import clip as clip_lib
+from mmjax.pretrained import (
+  preprocess,
+  preprocess_audio,
+  qwen2_vl,
+  siglip2,
+  tensors,
+)
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 PICTURE = np.zeros((9, 11, 3), np.uint8)
@@ -76,6 +83,47 @@ def test_no_heads(clip):
   message = 'text_config.num_attention_heads is 0; mmjax reads only 1 and more'
   with pytest.raises(ValueError, match=message):
     mmjax.load(clip)
+
+
+PREPARES = {
+  'clip': clip_lib.Model.preprocessor,
+  'siglip2': siglip2.Model.preprocessor,
+  'qwen2_vl': qwen2_vl.Model.preprocessor,
+  'whisper': preprocess_audio.AudioPreprocessor.from_config,
+  'audio_spectrogram_transformer': (
+    preprocess_audio.FbankPreprocessor.from_config
+  ),
+}
+
+
+@pytest.mark.parametrize('name', PREPARES)
+def test_a_key_that_nothing_reads_is_named(name):
+  path = GOLDEN / name / 'preprocessor_config.json'
+  given = json.loads(path.read_text())
+  PREPARES[name](given)
+  message = (
+    'preprocessor_config.json: mmjax does not know a_crop, new_trick; if'
+  )
+  with pytest.raises(ValueError, match=message):
+    PREPARES[name]({**given, 'new_trick': 1, 'a_crop': None})
+
+
+@pytest.mark.parametrize(
+  ('name', 'key', 'value'),
+  [
+    ('clip', 'do_flip_channel_order', True),
+    ('clip', 'do_reduce_labels', True),
+    ('whisper', 'padding_side', 'left'),
+    ('whisper', 'dither', 0.1),
+    ('audio_spectrogram_transformer', 'feature_size', 2),
+  ],
+)
+def test_what_no_input_is_prepared_by_is_refused(name, key, value):
+  path = GOLDEN / name / 'preprocessor_config.json'
+  given = json.loads(path.read_text())
+  message = f'preprocessor_config.json: {key} is {value!r}; mmjax reads only'
+  with pytest.raises(ValueError, match=message):
+    PREPARES[name]({**given, key: value})
 
 
 SIZE = {'height': 6, 'width': 8}

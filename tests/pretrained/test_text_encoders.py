@@ -1,17 +1,19 @@
 """BERT: as transformers computed it, out again, and refused."""
 
+import dataclasses
 import functools
 import json
 import shutil
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import bert, checkpoint, tensors
+from mmjax.pretrained import bert, checkpoint, sentences, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -120,8 +122,15 @@ def test_published_sizes(name):
     ),
     (
       '1_Pooling/config.json',
-      {'pooling_mode_mean_tokens': False, 'pooling_mode_max_tokens': True},
-      r"not \['pooling_mode_max_tokens'\]",
+      {'pooling_mode': 'median'},
+      r"pooling_mode is \['median'\]; mmjax knows cls, max",
+    ),
+    ('1_Pooling/config.json', {'new_trick': 1}, 'does not know new_trick'),
+    ('sentence_bert_config.json', {'new_trick': 1}, 'does not know new_trick'),
+    (
+      'sentence_bert_config.json',
+      {'transformer_task': 'fill-mask'},
+      "transformer_task is 'fill-mask'; mmjax reads only 'feature-extraction'",
     ),
   ],
 )
@@ -131,3 +140,108 @@ def test_what_is_unknown_is_named(tmp_path, file, values, message):
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
   with pytest.raises(ValueError, match=message):
     pretrained.load(tmp_path).encode_text('cat')
+
+
+def sentence_encoder(**files):
+  """The golden one with other small files, by name, as objects."""
+  model = pretrained.load(GOLDEN / 'bert')
+  named = {name: json.dumps(value).encode() for name, value in files.items()}
+  return dataclasses.replace(model, files={**model.files, **named})
+
+
+PROMPTS = {
+  'prompts': {'query': 'large blue ', 'none': ''},
+  'default_prompt_name': 'query',
+  '__version__': {},
+}
+
+
+def test_prompts_stand_before_texts():
+  model = sentence_encoder(**{sentences.PROMPTS: PROMPTS})
+  text = ['cat', 'red circle']
+  plain = model.encode_text(text, prompt='')
+  close(model.encode_text(text, prompt_name='none'), plain)
+  queried = model.encode_text(text, prompt='large blue ')
+  close(model.encode_text(text), queried)
+  close(model.encode_text(text, prompt_name='query'), queried)
+  assert np.abs(queried - plain).max() > 1e-3
+  # A folder without prompts has none.
+  close(sentence_encoder().encode_text(text), plain)
+  with pytest.raises(ValueError, match=r"no prompt 'other'; it has \['none'"):
+    model.encode_text(text, prompt_name='other')
+  wrong = {**PROMPTS, 'truncate_dim': 5}
+  with pytest.raises(ValueError, match='truncate_dim is 5; mmjax reads only'):
+    sentence_encoder(**{sentences.PROMPTS: wrong}).encode_text(text)
+
+
+def test_texts_become_lower_case_where_the_folder_says_so():
+  lower = {sentences.SETTINGS: {'do_lower_case': True, 'max_seq_length': 5}}
+  model = sentence_encoder(**lower)
+  ids, mask = model.tokenize(['A small RED circle', 'Cat'])
+  assert ids[0, :5].tolist() == [0, 3, 4, 6, 1]
+  assert mask.sum(axis=1).tolist() == [5, 3]
+  unknown = sentence_encoder().tokenizer.token_to_id('?')
+  assert sentence_encoder().tokenize('Cat')[0][0, 1] == unknown
+
+
+def test_without_a_length_of_its_own_a_tokenizer_says_what_is_read():
+  files = {sentences.SETTINGS: {}, 'tokenizer_config.json': {}}
+  assert sentence_encoder(**files).reach == 9
+  files['tokenizer_config.json'] = {'model_max_length': 7}
+  assert sentence_encoder(**files).reach == 7
+
+
+# Two texts of three tokens, the first of which are a prompt's.
+VALUES = np.asarray(
+  [[[1, -1], [2, 6], [3, 1]], [[4, 0], [8, 2], [9, 9]]], float
+)
+REAL = np.asarray([[1, 1, 1], [1, 1, 0]], bool)
+
+
+@pytest.mark.parametrize(
+  ('mode', 'whole', 'behind'),
+  [
+    ('cls', [[1, -1], [4, 0]], [[2, 6], [8, 2]]),
+    ('max', [[3, 6], [8, 2]], [[3, 6], [8, 2]]),
+    ('mean', [[2, 2], [6, 1]], [[2.5, 3.5], [8, 2]]),
+    (
+      'mean_sqrt_len_tokens',
+      [[6 / 3**0.5, 6 / 3**0.5], [12 / 2**0.5, 2 / 2**0.5]],
+      [[5 / 2**0.5, 7 / 2**0.5], [8, 2]],
+    ),
+    ('weightedmean', [[14 / 6, 14 / 6], [20 / 3, 4 / 3]], [[2.6, 3], [8, 2]]),
+    ('lasttoken', [[3, 1], [8, 2]], [[3, 1], [8, 2]]),
+    (['max', 'cls'], [[3, 6, 1, -1], [8, 2, 4, 0]], None),
+  ],
+)
+def test_pools(mode, whole, behind):
+  def pool(**given):
+    file = {'1_Pooling/config.json': {'pooling_mode': mode, **given}}
+    steps = [
+      {'type': 'a.b.Transformer', 'path': ''},
+      {'type': 'a.b.Pooling', 'path': '1_Pooling'},
+    ]
+    model = sentence_encoder(**file, **{sentences.MODULES: steps})
+    return sentences.pooling(model.files)
+
+  values = jnp.asarray(VALUES, jnp.float32)
+  close(pool()(values, jnp.asarray(REAL), 1), whole)
+  if behind is not None:
+    got = pool(include_prompt=False)(values, jnp.asarray(REAL), 1)
+    close(got, behind)
+
+
+@pytest.mark.parametrize(
+  'kinds',
+  [
+    ['Transformer', 'Pooling', 'Dense', 'Normalize'],
+    ['Transformer', 'Normalize', 'Pooling'],
+    ['Transformer'],
+    ['WordEmbeddings', 'Pooling'],
+  ],
+)
+def test_other_steps_are_named(kinds):
+  steps = [{'type': f'x.{kind}', 'path': '1_Pooling'} for kind in kinds]
+  model = sentence_encoder(**{sentences.MODULES: steps})
+  with pytest.raises(ValueError, match=f'steps are {", ".join(kinds)}; mmjax'):
+    model.encode_text('cat')

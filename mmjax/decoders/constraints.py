@@ -1,0 +1,231 @@
+"""What may be written: changes of logits by the tokens before.
+
+They are those of transformers' `generate`, in its order, so that a setting of
+a generation_config.json has the same effect here.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import flax.struct
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax.types import Array
+
+
+@flax.struct.dataclass
+class History:
+  """The tokens before the one to write.
+
+  Attributes:
+    tokens: [B, S] int32: a prompt that ends at column P, then what is written.
+    mask: [B, S], True where there is a token.
+    start: P, a Python int.
+    index: [], how many tokens have been written.
+  """
+
+  tokens: Array
+  mask: Array
+  start: int = flax.struct.field(pytree_node=False)
+  index: Array
+
+  @classmethod
+  def after(
+    cls, prompt: Array, mask: Array, written: Array, index: Array
+  ) -> 'History':
+    """What stands before the token at `index`.
+
+    Args:
+      prompt: [B, P], of `aligned`.
+      mask: [B, P], of `aligned`.
+      written: [B, T], of which only tokens before `index` are read.
+      index: [].
+    """
+    new = jnp.arange(written.shape[1])[None] < index
+    new = jnp.broadcast_to(new, written.shape)
+    return cls(
+      jnp.concatenate([prompt, written], axis=1),
+      jnp.concatenate([mask, new], axis=1),
+      prompt.shape[1],
+      index,
+    )
+
+  def last(self, number: int) -> tuple[Array, Array]:
+    """The last `number` tokens [B, n], and whether all are there [B]."""
+    columns = self.start + self.index - number + jnp.arange(number)
+    tokens = jnp.take(self.tokens, columns, axis=1, mode='clip')
+    there = jnp.take(self.mask, columns, axis=1, mode='clip')
+    return tokens, jnp.all(there & (columns >= 0)[None], axis=1)
+
+
+def aligned(tokens: Array, mask: Array) -> tuple[Array, Array]:
+  """Prompts [B, P] and masks [B, P] with all padding in front.
+
+  A prompt `a _ b _` becomes `_ _ a b`.
+  """
+  order = jnp.argsort(mask, axis=1, stable=True)
+  return tuple(
+    jnp.take_along_axis(array, order, axis=1) for array in (tokens, mask)
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraints:
+  """Which tokens may follow which; by default any.
+
+  A token that may not be written has a logit of minus infinity. Lengths count
+  the prompt's tokens without padding.
+
+  Attributes:
+    repetition_penalty: divides the positive logits of tokens that occurred, and
+      multiplies the negative ones (Keskar et al. 2019, section 4.1).
+    no_repeat_ngram: how many tokens in a row may not occur twice; 0 for any.
+    min_length: tokens of prompt and text before the text may end.
+    min_new_tokens: tokens of the text before it may end.
+    biases: pairs of ids and a number, which is added to the logit of the last
+      id where the others stand right before it; minus infinity rules it out.
+    forced_first: the token that follows a prompt of a single token.
+    forced_last: the token at the last position, if the text has not ended.
+    suppress: ids that are never written.
+    suppress_first: ids that are not written first, or, where `forced_first`
+      is, not after it.
+  """
+
+  repetition_penalty: float = 1.0
+  no_repeat_ngram: int = 0
+  min_length: int = 0
+  min_new_tokens: int = 0
+  biases: Sequence[tuple[Sequence[int], float]] = ()
+  forced_first: int | None = None
+  forced_last: int | None = None
+  suppress: Sequence[int] = ()
+  suppress_first: Sequence[int] = ()
+
+  def __post_init__(self):
+    if self.repetition_penalty <= 0:
+      raise ValueError(
+        f'repetition_penalty must be above 0, got {self.repetition_penalty}; '
+        '1 changes nothing'
+      )
+    for name in ('no_repeat_ngram', 'min_length', 'min_new_tokens'):
+      if getattr(self, name) < 0:
+        raise ValueError(
+          f'{name} must be at least 0, got {getattr(self, name)}'
+        )
+
+  def apply(
+    self,
+    logits: Array,
+    history: History,
+    *,
+    length: int,
+    eos_id: int | Sequence[int],
+  ) -> Array:
+    """Changes logits [B, V] of the token that follows `history`.
+
+    Args:
+      logits: or log-probabilities.
+      history: what stands before.
+      length: most tokens that are written.
+      eos_id: ends a text; where several do, all of them.
+
+    Raises:
+      ValueError: for a token that is not among the V.
+    """
+    vocab = logits.shape[-1]
+    self._check_ids(vocab)
+    for ids, bias in self.biases:
+      logits = _biased(logits, history, ids, bias)
+    if self.repetition_penalty != 1:
+      again = jnp.where(
+        logits < 0,
+        logits * self.repetition_penalty,
+        logits / self.repetition_penalty,
+      )
+      occurred = _among(history.tokens, history.mask, vocab)
+      logits = jnp.where(occurred, again, logits)
+    if self.no_repeat_ngram:
+      repeats = _repeats(history, self.no_repeat_ngram, vocab)
+      logits = jnp.where(repeats, -jnp.inf, logits)
+    count = jnp.sum(history.mask, axis=1)[:, None]
+    if self.min_length or self.min_new_tokens:
+      short = (count < self.min_length) | (history.index < self.min_new_tokens)
+      logits = jnp.where(short & _is(eos_id, vocab), -jnp.inf, logits)
+    if self.forced_first is not None:
+      logits = _forced(logits, count == 1, self.forced_first)
+    if self.forced_last is not None:
+      last = history.index == length - 1
+      logits = _forced(logits, last, self.forced_last)
+    first = history.index == 0
+    if self.forced_first is not None:
+      alone = count - history.index <= 1
+      first = history.index == alone.astype(jnp.int32)
+    never = _is(self.suppress, vocab) | (
+      _is(self.suppress_first, vocab) & first
+    )
+    return jnp.where(never, -jnp.inf, logits)
+
+  def _check_ids(self, vocab: int) -> None:
+    named = {
+      'forced_first': [self.forced_first or 0],
+      'forced_last': [self.forced_last or 0],
+      'biases': [one for ids, _ in self.biases for one in ids],
+    }
+    for name, ids in named.items():
+      wrong = [one for one in ids if not 0 <= one < vocab]
+      if wrong or not all(ids for ids, _ in self.biases):
+        raise ValueError(
+          f'{name} has the ids {wrong}; tokens have the ids 0 to {vocab - 1}'
+        )
+
+
+NONE = Constraints()
+
+
+def _is(ids: int | Sequence[int], vocab: int) -> Array:
+  """Which of V tokens are among `ids`, [1, V]."""
+  return jnp.asarray(np.isin(np.arange(vocab), np.asarray(ids, int)))[None]
+
+
+def _forced(logits: Array, where: Array, token: int) -> Array:
+  """Logits [B, V] that leave one token alone, where so."""
+  only = jnp.where(_is(token, logits.shape[-1]), 0.0, -jnp.inf)
+  return jnp.where(where, only, logits)
+
+
+def _biased(
+  logits: Array, history: History, ids: Sequence[int], bias: float
+) -> Array:
+  *before, token = ids
+  tokens, there = history.last(len(before))
+  matches = there & jnp.all(tokens == jnp.asarray(before, int)[None], axis=1)
+  added = jnp.where(matches, bias, 0.0)
+  return logits.at[:, token].add(added)
+
+
+def _among(tokens: Array, there: Array, vocab: int) -> Array:
+  """Which of V tokens occur in rows [B, S], [B, V]."""
+  # A placeholder of an image need not be one of the V.
+  there = there & (tokens >= 0) & (tokens < vocab)
+  rows = jnp.arange(tokens.shape[0])[:, None]
+  out = jnp.zeros((tokens.shape[0], vocab), bool)
+  return out.at[rows, jnp.where(there, tokens, 0)].max(there)
+
+
+def _repeats(history: History, size: int, vocab: int) -> Array:
+  """Which tokens would end a run of `size` tokens that occurred, [B, V].
+
+  Of `a b c a` with a size of 2, b: it would repeat `a b`.
+  """
+  starts = history.tokens.shape[1] - size + 1
+  if starts < 1:
+    return jnp.zeros((history.tokens.shape[0], vocab), bool)
+  end, there = history.last(size - 1)
+  matches = jnp.broadcast_to(there[:, None], (len(there), starts))
+  for i in range(size):
+    columns = slice(i, i + starts)
+    matches &= history.mask[:, columns]
+    if i < size - 1:
+      matches &= history.tokens[:, columns] == end[:, i : i + 1]
+  return _among(history.tokens[:, size - 1 :], matches, vocab)

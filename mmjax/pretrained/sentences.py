@@ -1,0 +1,214 @@
+"""What makes a sentence encoder: files as sentence-transformers writes them.
+
+Reimers and Gurevych 2019, section 3. The vectors of a text's tokens are pooled,
+and may be brought to length 1; texts may become lower case and have a prompt in
+front.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.pretrained import configs, sections, tokenizer_settings
+from mmjax.types import Array
+
+MODULES = 'modules.json'
+SETTINGS = 'sentence_bert_config.json'
+PROMPTS = 'config_sentence_transformers.json'
+
+SETTINGS_SECTION = sections.Section(
+  read=('do_lower_case', 'max_seq_length'),
+  only={
+    'document_length': None,
+    'modality_config': {
+      'text': {
+        'method': 'forward',
+        'method_output_name': 'last_hidden_state',
+      }
+    },
+    'module_output_name': 'token_embeddings',
+    'processing_kwargs': None,
+    'query_expansion': None,
+    'query_length': None,
+    'transformer_task': 'feature-extraction',
+  },
+  # Whether padding is computed.
+  irrelevant=('unpad_inputs',),
+)
+PROMPTS_SECTION = sections.Section(
+  read=('default_prompt_name', 'prompts'),
+  only={'model_type': 'SentenceTransformer', 'truncate_dim': None},
+  # Versions, and how others compare the vectors.
+  irrelevant=('__version__', 'similarity_fn_name'),
+)
+
+
+def _first(values: Array, mask: Array) -> Array:
+  first = jnp.argmax(mask, axis=1)
+  return jnp.take_along_axis(values, first[:, None, None], axis=1)[:, 0]
+
+
+def _most(values: Array, mask: Array) -> Array:
+  return jnp.max(jnp.where(mask[:, :, None], values, -jnp.inf), axis=1)
+
+
+def _root_mean(values: Array, mask: Array) -> Array:
+  number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
+  return ops.mean_tokens(values, mask) * jnp.sqrt(number)
+
+
+def _rising_mean(values: Array, mask: Array) -> Array:
+  """Weighs each token by its position, from 1 on (Muennighoff 2022)."""
+  weights = mask * jnp.arange(1, mask.shape[1] + 1)[None]
+  total = jnp.sum(
+    jnp.where(mask[:, :, None], values, 0) * weights[..., None], 1
+  )
+  return total / jnp.maximum(weights.sum(axis=1), 1)[:, None]
+
+
+# In the order in which several are put side by side, older names in front.
+POOLS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
+  'pooling_mode_cls_token': ('cls', _first),
+  'pooling_mode_max_tokens': ('max', _most),
+  'pooling_mode_mean_tokens': ('mean', ops.mean_tokens),
+  'pooling_mode_mean_sqrt_len_tokens': ('mean_sqrt_len_tokens', _root_mean),
+  'pooling_mode_weightedmean_tokens': ('weightedmean', _rising_mean),
+  'pooling_mode_lasttoken': ('lasttoken', ops.last_token),
+}
+POOLING_SECTION = sections.Section(
+  read=(*POOLS, 'include_prompt', 'pooling_mode'),
+  irrelevant=('embedding_dimension', 'word_embedding_dimension'),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+  """How the vectors of a text's tokens become one.
+
+  Attributes:
+    pools: functions of values [B, T, D] and mask [B, T], whose results are put
+      side by side.
+    normalises: whether the vector is then brought to length 1.
+    include_prompt: whether the tokens of a prompt are pooled too.
+  """
+
+  pools: tuple[Callable[[Array, Array], Array], ...]
+  normalises: bool
+  include_prompt: bool
+
+  def __call__(self, values: Array, mask: Array, prompt: int = 0) -> Array:
+    """Vectors [B, D] of values [B, T, D] and a mask [B, T].
+
+    Args:
+      values: of the tokens.
+      mask: True where there is a token.
+      prompt: how many tokens of the prompt each text begins with.
+    """
+    if not self.include_prompt:
+      mask = mask & (jnp.arange(mask.shape[1]) >= prompt)[None]
+    vectors = jnp.concatenate([p(values, mask) for p in self.pools], axis=-1)
+    return ops.unit_norm(vectors) if self.normalises else vectors
+
+
+def is_encoder(files: Mapping[str, bytes]) -> bool:
+  """Whether a folder's small files are those of a sentence encoder."""
+  return MODULES in files
+
+
+def lowers(files: Mapping[str, bytes]) -> bool:
+  """Whether texts become lower case before the tokenizer."""
+  return bool(_settings(files).get('do_lower_case'))
+
+
+def reach(files: Mapping[str, bytes]) -> int | None:
+  """How many tokens of a text are read; None where the files don't say."""
+  given = _settings(files).get('max_seq_length')
+  if given is None and is_encoder(files) and tokenizer_settings.FILE in files:
+    file = tokenizer_settings.FILE
+    given = configs.parsed(files[file], file).get('model_max_length')
+  return given
+
+
+def prompt(
+  files: Mapping[str, bytes], text: str | None, name: str | None
+) -> str:
+  """What is put in front of each text.
+
+  Args:
+    files: small files of a model's folder, by name.
+    text: the prompt itself, '' for none; it comes first.
+    name: of one of the model's prompts; None for its default.
+
+  Raises:
+    ValueError: if the model has no prompt of this name.
+  """
+  if text is not None:
+    return text
+  given = configs.parsed(files.get(PROMPTS, b'{}'), PROMPTS)
+  sections.check_file(given, PROMPTS_SECTION, PROMPTS)
+  prompts = given.get('prompts') or {}
+  name = given.get('default_prompt_name') if name is None else name
+  if name is None:
+    return ''
+  if not isinstance(prompts.get(name), str):
+    raise ValueError(
+      f'{PROMPTS} has no prompt {name!r}; it has {sorted(prompts)}'
+    )
+  return prompts[name]
+
+
+def pooling(files: Mapping[str, bytes]) -> Pooling:
+  """How a sentence encoder pools, by its modules.json.
+
+  Raises:
+    ValueError: for steps that mmjax doesn't know, or in another order.
+  """
+  steps = configs.parsed(files[MODULES], MODULES, list)
+  if not all(isinstance(step, dict) for step in steps):
+    raise ValueError(f'{MODULES}: its steps are not objects; download it again')
+  kinds = [str(step.get('type')).rpartition('.')[2] for step in steps]
+  if kinds not in (
+    ['Transformer', 'Pooling'],
+    ['Transformer', 'Pooling', 'Normalize'],
+  ):
+    raise ValueError(
+      f'{MODULES}: the steps are {", ".join(kinds)}; mmjax knows Transformer, '
+      'Pooling and, if there is one, Normalize, in this order'
+    )
+  file = f'{steps[1].get("path")}/config.json'
+  if file not in files:
+    raise ValueError(
+      f"the model's folder had no {file}, which {MODULES} names; put the "
+      'published one there and load again'
+    )
+  config = configs.parsed(files[file], file)
+  sections.check_file(config, POOLING_SECTION, file)
+  return Pooling(
+    _pools(config, file),
+    len(kinds) == 3,
+    config.get('include_prompt') is not False,
+  )
+
+
+def _pools(
+  config: Mapping[str, Any], file: str
+) -> tuple[Callable[[Array, Array], Array], ...]:
+  known = dict(POOLS.values())
+  modes = config.get('pooling_mode')
+  if modes is None:
+    modes = [new for old, (new, _) in POOLS.items() if config.get(old)]
+  modes = [modes] if isinstance(modes, str) else modes or ['mean']
+  if not set(modes) <= set(known):
+    raise ValueError(
+      f'{file}: pooling_mode is {modes}; mmjax knows {", ".join(known)}'
+    )
+  return tuple(known[mode] for mode in modes)
+
+
+def _settings(files: Mapping[str, bytes]) -> dict[str, Any]:
+  given = configs.parsed(files.get(SETTINGS, b'{}'), SETTINGS)
+  sections.check_file(given, SETTINGS_SECTION, SETTINGS)
+  return given

@@ -1,0 +1,132 @@
+"""Writes docs/published_settings.md from the families' own tables.
+
+python -m mmjax.pretrained.settings_page > docs/published_settings.md
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from mmjax.pretrained import (
+  checkpoint,
+  generation,
+  generation_keys,
+  patches,
+  preprocess,
+  preprocess_audio,
+  sections,
+  sentences,
+  siglip2,
+)
+
+_INTRODUCTION = """\
+# Settings of published models
+
+Made by `python -m mmjax.pretrained.settings_page` from the tables in
+`mmjax/pretrained`; do not edit.
+
+Every key of the files beside a model's weights is read, or refused unless it
+has the value in the table, or changes nothing that the model computes. A key
+that is not here is refused and named. Null is as good as the value, unless that
+is true. How folders are opened is in [pretrained.md](pretrained.md).
+"""
+_GENERATION = """
+## generation_config.json
+
+Read where the model writes, so that what is refused prevents nobody from
+encoding or scoring; without the file, the same keys of config.json. An argument
+of `generate` comes before the file's. transformers gives the language models in
+BLIP and BLIP-2 nothing of it: there, what would change a text is refused. Beam
+search is refused because its scores differ; `beam_size=1` writes greedily in
+spite of `num_beams`.
+"""
+_FILES = {
+  'preprocessor_config.json': {
+    'images': preprocess.SECTION,
+    'SigLIP 2': siglip2.PREPROCESSING,
+    'Qwen2-VL, Qwen2.5-VL': patches.SECTION,
+    'Whisper': preprocess_audio.WHISPER_SECTION,
+    'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
+  },
+  'Files of sentence encoders': {
+    sentences.SETTINGS: sentences.SETTINGS_SECTION,
+    sentences.PROMPTS: sentences.PROMPTS_SECTION,
+    '1_Pooling/config.json': sentences.POOLING_SECTION,
+  },
+}
+_HEADER = '\n| | read | refused unless | irrelevant |\n|---|---|---|---|'
+
+
+def page() -> str:
+  """The page's text."""
+  return '\n'.join(_lines()) + '\n'
+
+
+def _lines() -> Iterator[str]:
+  yield _INTRODUCTION
+  yield '## config.json'
+  yield _HEADER
+  yield _row(
+    'any part, unless below',
+    sections.Section(sections.READ, sections.ONLY, sections.IRRELEVANT),
+  )
+  for kind, family in checkpoint.FAMILIES.items():
+    for name, section in family.SECTIONS.items():
+      yield _row(f'`{kind}`' + (f' {name}' if name else ''), section)
+  yield _GENERATION
+  yield '| key | |\n|---|---|'
+  yield from _generation()
+  for title, kinds in _FILES.items():
+    yield f'\n## {title}'
+    yield _HEADER
+    for name, section in kinds.items():
+      yield _row(name, section)
+
+
+def _row(name: str, section: sections.Section) -> str:
+  read = [
+    *section.read,
+    *(f'{other} (as {key})' for other, key in section.aliases.items()),
+  ]
+  only = {k: v for k, v in section.only.items() if k not in section.read}
+  refused = [f'{key}: {_value(only[key])}' for key in sorted(only)]
+  irrelevant = set(section.irrelevant) - {*section.read, *section.only}
+  cells = [name, _list(read), ', '.join(refused), _list(irrelevant)]
+  return f'| {" | ".join(cells)} |'
+
+
+def _generation() -> Iterator[str]:
+  named: dict[str, Collection[str]] = {
+    'read': generation_keys.HONOURED,
+    'irrelevant': generation_keys.IRRELEVANT,
+    'read by Whisper alone': generation_keys.SPEECH,
+  }
+  for name, keys in named.items():
+    yield f'| {name} | {_list(keys)} |'
+  refused: dict[str, Mapping[str, tuple[Any, ...]]] = {
+    'refused unless': generation_keys.ONLY,
+    'where it samples, refused unless': generation_keys.ONLY_SAMPLING,
+    'with `beam_size`, refused unless': generation_keys.ONLY_BEAMS,
+    'of Whisper, refused unless': generation_keys.ONLY_SPEECH,
+  }
+  for name, only in refused.items():
+    rows = [
+      f'{key}: {" or ".join(map(_value, values or (None,)))}'
+      for key, values in sorted(only.items())
+    ]
+    yield f'| {name} | {", ".join(rows)} |'
+  length = generation.DEFAULT_LENGTH
+  yield f'| new tokens where nothing says how many | {length} |'
+
+
+def _list(keys: Collection[str]) -> str:
+  return ', '.join(sorted(set(keys)))
+
+
+def _value(value: Any) -> str:
+  if value is None or isinstance(value, bool):
+    return {None: 'null', True: 'true', False: 'false'}[value]
+  return str(value)
+
+
+if __name__ == '__main__':
+  print(page(), end='')

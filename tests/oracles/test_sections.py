@@ -1,0 +1,80 @@
+"""Every key of transformers' configs is known here, with its default."""
+
+import dataclasses
+
+import pytest
+import transformers
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from mmjax.pretrained import checkpoint, generation_keys
+
+# Parts whose class a config names by its `model_type`.
+AUTO = {
+  'llava.text_config': transformers.LlamaConfig,
+  'llava.vision_config': transformers.CLIPVisionConfig,
+  'paligemma.text_config': transformers.GemmaConfig,
+  'paligemma.vision_config': transformers.SiglipVisionConfig,
+  'blip-2.text_config:opt': transformers.OPTConfig,
+  'blip-2.text_config:t5': transformers.T5Config,
+}
+# What is read there as it is published, not as a config that is silent.
+PUBLISHED = {
+  # PaliGemma sets it where a config is silent.
+  ('paligemma.text_config', 'use_bidirectional_attention'),
+}
+
+
+def classes():
+  """The class of each part of each family's config, and its keys here."""
+  for kind, family in checkpoint.FAMILIES.items():
+    whole = CONFIG_MAPPING[kind]
+    for name, section in family.SECTIONS.items():
+      parts = getattr(whole, 'sub_configs', None) or {}
+      where = f'{kind}.{name}' if name else kind
+      if not name:
+        yield where, whole, section
+      elif where in AUTO:
+        yield where, AUTO[where], section
+      else:
+        yield where, parts[name], section
+
+
+CLASSES = {where: rest for where, *rest in classes()}
+
+
+def defaults(config):
+  out = {}
+  for field in dataclasses.fields(config):
+    if field.default is not dataclasses.MISSING:
+      out[field.name] = field.default
+    elif field.default_factory is not dataclasses.MISSING:
+      out[field.name] = field.default_factory()
+  return out
+
+
+@pytest.mark.parametrize('where', CLASSES)
+def test_every_field_is_known_and_has_the_default(where):
+  config, section = CLASSES[where]
+  parts = {
+    name.partition(':')[0]
+    for name in checkpoint.FAMILIES[where.partition('.')[0]].SECTIONS
+  }
+  fields = defaults(config)
+  assert set(fields) - section.known() <= parts
+  assert set(config.attribute_map) <= section.known()
+  for key, value in section.all_only().items():
+    if key in fields and (where, key) not in PUBLISHED:
+      assert fields[key] in (value, None), key
+
+
+def test_every_setting_of_writing_is_known():
+  known = {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
+  assert set(transformers.GenerationConfig().to_dict()) <= known
+  silent = transformers.GenerationConfig._get_default_generation_params()
+  only = {
+    **generation_keys.ONLY,
+    **generation_keys.ONLY_SAMPLING,
+    **generation_keys.ONLY_BEAMS,
+  }
+  for key, values in only.items():
+    assert silent.get(key) in (None, *values), key
