@@ -1,21 +1,38 @@
-"""Reading JSONL and CSV."""
+"""Reading CSV files."""
 
 import pytest
 
-from mmjax.data import tables
+from mmjax.data import csv_files, image_rows
+
+OPTIONS = image_rows.Options()
+
+
+def _read(path, text=None, **options):
+  if text is not None:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+  return list(csv_files.read([path], image_rows.Options(**options)))
+
+
+def _captions(raws):
+  """A caption a row, or why it can't be read."""
+  captions = []
+  for raw in raws:
+    try:
+      captions.append(raw.read_fields().get('caption'))
+    except ValueError as error:
+      captions.append(error)
+  return captions
 
 
 def test_csv_rows(tmp_path):
   (tmp_path / 'dog.png').write_bytes(b'dog')
-  path = tmp_path / 'pets.csv'
-  path.write_text(
+  first, second, third = _read(
+    tmp_path / 'pets.csv',
     '\ufeffimage,caption,n\n'
     'dog.png,"a dog, sitting",3\n'
     'dog.png,"[""a"", ""b""]",\n'
     ',"[text] of two\nlines]",5\n',
-    encoding='utf-8',
   )
-  first, second, third = tables.read_csv([path])
   assert (first.id, first.where) == ('dog.png', 'pets.csv, line 2')
   assert first.read_fields() == {
     'caption': 'a dog, sitting',
@@ -26,8 +43,93 @@ def test_csv_rows(tmp_path):
   assert first.is_part and second.is_part and not third.is_part
   assert (second.id, second.group) == ('dog.png', 'dog.png')
   assert second.read_fields() == {'caption': ['a', 'b'], 'file': 'dog.png'}
-  assert third.id == 'pets-5' and third.read_image() == b''
+  assert third.id == 'pets-4' and third.read_image() == b''
   assert third.read_fields()['caption'] == '[text] of two\nlines]'
+
+
+@pytest.mark.parametrize(
+  'text, captions',
+  [
+    ('filepath\ttitle\n1.png\ta dog, small\n', ['a dog, small']),
+    ('image;caption\n1.png;a dog, small\n', ['a dog, small']),
+    ('image_name| comment\n1.png| a, b\n', ['a, b']),
+    ('Image, Caption\n1.png, "a, b"\n', ['a, b']),
+    ('image,caption_0,caption_1\n1.png,a,b\n', [['a', 'b']]),
+    ('image,caption\r1.png,a\r2.png,b\r', ['a', 'b']),
+    ("image,caption\n1.png,\"['a', 'b']\"\n,,\n", [['a', 'b']]),
+    ('image,caption\n1.png,ä\n'.encode('utf-16'), ['ä']),
+  ],
+)
+def test_what_has_one_reading(tmp_path, text, captions):
+  raws = _read(tmp_path / 'pets.csv', text)
+  assert _captions(raws)[: len(captions)] == captions
+  assert raws[0].id == '1.png'
+
+
+def test_a_stray_quotation_mark_costs_its_line(tmp_path):
+  text = 'image,caption\n1.png,"a ruler\n2.png,b\n3.png,c\n'
+  first, *rest = _captions(_read(tmp_path / 'pets.csv', text))
+  assert "in column 'caption' does not close" in str(first)
+  assert rest == ['b', 'c']
+  # A second one closes the first.
+  text = 'image,caption\n1.png,"a\n2.png,b\n3.png,"\n4.png,d\n'
+  first, second, third, last = _captions(_read(tmp_path / 'pets.csv', text))
+  assert 'it takes in line 3' in str(first)
+  assert (second, last) == ('b', 'd')
+  assert 'does not close' in str(third)
+  marks = _captions(_read(tmp_path / 'pets.csv', quotes=False))
+  assert marks == ['"a', 'b', '"', 'd']
+
+
+@pytest.mark.parametrize(
+  'text, message',
+  [
+    ('', 'has no header line'),
+    ('a,b\n1,2\n', "'a', 'b', separated by ',', none of which is known"),
+    ('caption\na dog, sitting\n', r'more cells \(2\) than the 1 columns'),
+    ('image,caption, Caption\n', "'Caption' is there twice"),
+    ('image,captoin\n', "'captoin' is unknown; if it is the caption, add"),
+    ('image,text,title\n', "'text', 'title' could all be the caption"),
+    ("image,caption\n1.png,['a' 'b']\n", 'have no commas between'),
+    ("image,caption\n1.png,['a]\n", 'looks like a list'),
+    (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
+    ('image,caption\nhttp://x/1.png,a\n', 'is an address'),
+    ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
+    ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
+  ],
+)
+def test_what_has_none(tmp_path, text, message):
+  (raw,) = _read(tmp_path / 'pets.csv', text)
+  with pytest.raises(ValueError, match=message):
+    raw.read_fields()
+
+
+def test_columns_by_name(tmp_path):
+  text = 'file,caption,title\n1.png,long,short\n'
+  wanted = (('image', 'file'), ('caption', 'title'))
+  (raw,) = _read(tmp_path / 'pets.csv', text, columns=wanted)
+  assert raw.id == '1.png'
+  assert raw.read_fields() == {
+    'caption': 'short',
+    'caption_column': 'long',
+    'file': '1.png',
+  }
+  (raw,) = _read(tmp_path / 'pets.csv', columns=(('image', 'photo'),))
+  with pytest.raises(ValueError, match="no column 'photo' for image; there"):
+    raw.read_fields()
+
+
+def test_one_image_has_one_name(tmp_path):
+  (tmp_path / 'x').mkdir()
+  (tmp_path / 'dög.png').write_bytes(b'dog')
+  (tmp_path / 'link.png').symlink_to('dög.png')
+  names = ['dög.png', './dög.png', 'x/../dög.png', 'link.png', 'do\u0308g.png']
+  names += [f'{tmp_path}/dög.png', '.\\dög.png']
+  rows = '\n'.join(f'{name},caption' for name in names)
+  raws = _read(tmp_path / 'pets.csv', f'image,caption\n{rows}\n')
+  assert {raw.id for raw in raws} == {'dög.png'}
+  assert {raw.group for raw in raws} == {'dög.png'}
+  assert {raw.read_image() for raw in raws} == {b'dog'}
 
 
 def test_other_images_of_one_name_have_other_ids(tmp_path):
@@ -35,43 +137,6 @@ def test_other_images_of_one_name_have_other_ids(tmp_path):
   for path in paths:
     path.parent.mkdir()
     path.write_text('image,caption\ndog.png,a dog\n,a text\ndog.png,a pet\n')
-  ids = [row.id for row in tables.read_csv(paths)]
+  ids = [row.id for row in csv_files.read(paths, OPTIONS)]
   assert ids[:3] == ['dog.png', 'rows-3', 'dog.png']
   assert ids[3:] == ['dog.png#2', 'rows-3#2', 'dog.png#2']
-
-
-def test_jsonl_rows(tmp_path):
-  path = tmp_path / 'pets.jsonl'
-  path.write_text('{"id": 7, "image": "no.png", "caption": "x"}\n\n[1]\n{\n')
-  good, wrong, broken = tables.read_jsonl([path])
-  assert good.id == '7' and good.group == 'no.png' and not good.is_part
-  with pytest.raises(ValueError, match=r'no image file .*no\.png'):
-    good.read_image()
-  assert wrong.where == 'pets.jsonl, line 3'
-  with pytest.raises(ValueError, match='it is no object'):
-    wrong.read_fields()
-  assert broken.where == 'pets.jsonl, line 4'
-  with pytest.raises(ValueError, match='not a JSON object'):
-    broken.read_fields()
-
-
-def test_wrong_tables(tmp_path):
-  path = tmp_path / 'pets.csv'
-  path.write_text('')
-  with pytest.raises(ValueError, match='has no header line'):
-    list(tables.read_csv([path]))
-  path.write_text('caption\na dog, sitting\n')
-  (row,) = tables.read_csv([path])
-  with pytest.raises(ValueError, match='more cells than the 1 columns'):
-    row.read_fields()
-
-
-def test_empty_image_files(tmp_path):
-  (tmp_path / 'dog.png').write_bytes(b'')
-  path = tmp_path / 'pets.jsonl'
-  path.write_text('{"image": "dog.png"}\n{"image": 3}\n')
-  empty, number = tables.read_jsonl([path])
-  with pytest.raises(ValueError, match='is empty'):
-    empty.read_image()
-  with pytest.raises(ValueError, match='image should be a path, not 3'):
-    number.read_image()

@@ -1,6 +1,8 @@
 """Pictures of every kind become RGB; sizes and scales are as said."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import PIL.Image
@@ -112,3 +114,35 @@ def test_normalise_by_hand():
   # Products of float32 numbers below 3.
   np.testing.assert_allclose(values, expected, atol=1e-6)
   assert values.dtype == np.float32
+
+
+def _with_header(exif):
+  """A JPEG of 8 x 4 pixels with these bytes as its EXIF segment."""
+  file = io.BytesIO()
+  PIL.Image.new('RGB', (8, 4), 'red').save(file, 'JPEG')
+  data = file.getvalue()
+  segment = b'\xff\xe1' + struct.pack('>H', len(exif) + 2) + exif
+  return data[:2] + segment + data[2:]
+
+
+@pytest.mark.parametrize('exif', [b'Exif\0\0GARBAGE!', b'Exif\0\0II*\0'])
+def test_a_photo_with_a_broken_header_is_not_turned(exif):
+  assert images.decode(_with_header(exif)).shape == (4, 8, 3)
+
+
+def test_orientation_in_xmp():
+  file = io.BytesIO()
+  xmp = b'<x tiff:Orientation="6"/>'
+  PIL.Image.new('RGB', (8, 4)).save(file, 'JPEG', xmp=xmp)
+  assert images.decode(file.getvalue()).shape == (8, 4, 3)
+
+
+def test_a_huge_image_is_refused():
+  header = struct.pack('>IIBBBBB', 20000, 20000, 1, 0, 0, 0, 0)
+  data = b'\x89PNG\r\n\x1a\n'
+  parts = (b'IHDR', header), (b'IDAT', zlib.compress(b'\0')), (b'IEND', b'')
+  for kind, part in parts:
+    check = struct.pack('>I', zlib.crc32(kind + part))
+    data += struct.pack('>I', len(part)) + kind + part + check
+  with pytest.raises(ValueError, match=r'not a readable .*400000000'):
+    images.check(data)

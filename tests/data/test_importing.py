@@ -45,8 +45,8 @@ def _styles(folder):
 
 
 def _jsonl(folder, rows, images=('a.png',)):
-  for name in images:
-    (folder / name).write_bytes(_png())
+  for i, name in enumerate(images):
+    (folder / name).write_bytes(_png(i))
   path = folder / 'rows.jsonl'
   path.write_text('\n'.join(json.dumps(row) for row in rows))
   return str(path)
@@ -202,7 +202,10 @@ def test_grouping_by_a_field_that_is_not_there(tmp_path):
 
 def test_nothing_left_to_import(tmp_path):
   path = _jsonl(tmp_path, [{'image': 'a.png'}, {'image': 'none.png'}])
-  with pytest.raises(ValueError, match=r'none of the . records of split'):
+  with pytest.raises(
+    ValueError,
+    match=r'no records to import; 2 were skipped, the last one, .*line 2',
+  ):
     _import('jsonl', path, tmp_path, on_error='skip')
   (tmp_path / 'rows.jsonl').write_text('{\n')
   with pytest.raises(ValueError, match='no records to import; 1 were skipped'):
@@ -242,8 +245,35 @@ def test_wrong_arguments(tmp_path):
 
 def test_a_table_without_images_is_refused(tmp_path):
   path = tmp_path / 'pets.csv'
-  path.write_text('img,caption\ndog.png,a dog\ncat.png,a cat\n')
+  path.write_text('photo,caption\ndog.png,a dog\ncat.png,a cat\n')
   settings = importing.Settings(name='pets')
-  with pytest.raises(ValueError, match='no record has an image; name its path'):
+  with pytest.raises(
+    ValueError, match='no record has an image; name the column'
+  ):
     importing.import_data('csv', str(path), settings, data_dir=tmp_path)
   assert not list(tmp_path.glob('pets/*'))
+
+
+def test_the_same_bytes_share_a_split(tmp_path, capsys):
+  rows = [{'image': f'{i}.png', 'caption': f'text {i}'} for i in range(40)]
+  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  for i in range(0, 40, 2):
+    (tmp_path / f'{i}.png').write_bytes(_png(7))
+  settings = importing.Settings(name='mine', splits=HALVES)
+  importing.import_data('jsonl', path, settings, data_dir=tmp_path)
+  found = {
+    split: {row['image'] for row in _open(split, tmp_path)} for split in HALVES
+  }
+  assert found['train'].isdisjoint(found['test'])
+  # Image 7 is one of them.
+  assert '21 records have the same image' in capsys.readouterr().err
+
+
+def test_a_skipped_record_can_always_be_listed(tmp_path):
+  rows = [{'image': 'a.png', 'caption': text} for text in ('x', 'y \ud83d')]
+  path = _jsonl(tmp_path, rows)
+  folder = _import(
+    'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
+  )
+  (line,) = (folder / 'skipped.jsonl').read_text().splitlines()
+  assert 'half of a character' in json.loads(line)['reason']

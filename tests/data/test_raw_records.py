@@ -8,7 +8,7 @@ from mmjax.data import raw_records, shapes_drawing
 PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
 
 
-def _convert(fields, image=PNG, language='en'):
+def _convert(fields, image=PNG, language=None):
   raw = raw_records.RawRecord('x', 'row 1', 'x', lambda: fields, lambda: image)
   return raw_records.to_record(raw, language)
 
@@ -31,6 +31,11 @@ def test_captions_by_language():
   captions = {'en': 'a dog', 'de': 'ein Hund'}
   fields = {'caption': 'a dog', 'captions': captions}
   assert _convert(fields)['captions'] == ['a dog']
+  others = {'caption': 'a dog', 'captions': {'de': 'ein Hund'}}
+  assert _convert(others)['captions'] == ['a dog']
+  assert _convert(others)['metadata'] == {'captions': {'de': 'ein Hund'}}
+  with pytest.raises(ValueError, match="no caption in 'en', only in de"):
+    _convert(others, language='en')
   german = _convert(fields, language='de')
   assert german['captions'] == ['ein Hund']
   assert german['metadata'] == {'captions': captions}
@@ -72,7 +77,13 @@ def test_other_fields_become_metadata():
     ({'title': 'x'}, 'among the fields title'),
     ({'caption': ' '}, 'caption is empty'),
     ({'caption': ['a dog', '']}, 'caption is empty'),
-    ({'caption': None}, 'caption should be text, not None'),
+    ({'caption': None}, r'caption is missing \(None\)'),
+    ({'caption': 'nan'}, 'caption is missing'),
+    ({'caption': float('nan')}, 'caption is missing'),
+    ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
+    ({'caption': 'so \ud83d'}, 'half of a character'),
+    ({'caption': 'x', 'by': 'so \ud83d'}, 'half of a character'),
+    ({'caption': 'x', 'by': b'x'}, 'more than JSON can hold'),
     ({'question': 'why?'}, "no answer to the question 'why\\?'"),
     ({'question': '', 'answer': 'so'}, 'question is empty'),
     ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),

@@ -1,0 +1,205 @@
+"""Each format's small example, from a file to fields."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmjax.data import formats, image_rows
+
+
+def _json(path, value):
+  path.write_text(json.dumps(value))
+  return path
+
+
+def _read(format, *paths, **options):
+  read = formats.FORMATS[format].reader()
+  return list(read(paths, image_rows.Options(**options)))
+
+
+def _reasons(raws):
+  reasons = []
+  for raw in raws:
+    try:
+      raw.read_fields()
+    except ValueError as error:
+      reasons.append(str(error))
+  return reasons
+
+
+COCO = {
+  'images': [{'id': 7, 'file_name': 'seven.jpg'}],
+  'annotations': [
+    {'image_id': 7, 'caption': 'a'},
+    {'image_id': 7, 'caption': 'b'},
+    {'image_id': 8, 'caption': 'c'},
+    {'image_id': 7},
+    3,
+  ],
+}
+
+
+def test_coco(tmp_path):
+  first, second, *bad = _read('coco', _json(tmp_path / 'c.json', COCO))
+  assert first.id == second.id == 'seven.jpg'
+  assert first.read_fields() == {
+    'caption': 'a',
+    'image_id': 7,
+    'file': 'seven.jpg',
+  }
+  unknown, none, odd = _reasons(bad)
+  assert unknown == 'it has no 8' and none == "it has no 'caption'"
+  assert 'not as expected' in odd
+
+
+def test_karpathy(tmp_path):
+  entry = {
+    'filepath': 'val2014',
+    'filename': 'a.jpg',
+    'split': 'restval',
+    'sentences': [{'raw': 'a'}, {'raw': 'b'}],
+  }
+  path = _json(
+    tmp_path / 'k.json', {'images': [entry, {**entry, 'split': 'val'}]}
+  )
+  first, second = _read('karpathy', path)
+  assert first.id == 'val2014/a.jpg'
+  assert first.read_fields()['captions'] == ['a', 'b']
+  assert (first.split, second.split) == ('train', 'validation')
+
+
+def test_vqa(tmp_path):
+  asked = {'image_id': 7, 'question': 'why?'}
+  questions = [{**asked, 'question_id': 1}, {**asked, 'question_id': 2}, None]
+  answers = [{'answer': 'so', 'answer_id': i} for i in range(3)]
+  annotation = {'question_id': 1, 'answers': answers, 'answer_type': 'other'}
+  first = {'questions': questions, 'data_subtype': 'val2014'}
+  second = {'annotations': [annotation]}
+  (tmp_path / 'val2014').mkdir()
+  image = 'val2014/COCO_val2014_000000000007.jpg'
+  (tmp_path / image).write_bytes(b'x')
+  paths = _json(tmp_path / 'q.json', first), _json(tmp_path / 'a.json', second)
+  raw, *bad = _read('vqa', *paths)
+  assert raw.id == image
+  assert raw.read_fields()['answers'] == answers
+  assert _reasons(bad) == ["it has no '2'", "it has no ''"]
+  with pytest.raises(ValueError, match=r'there are no annotations in q\.json'):
+    _read('vqa', paths[0])
+
+
+def test_questions_of_visual_genome_and_gqa(tmp_path):
+  (tmp_path / 'VG_100K_2').mkdir()
+  (tmp_path / 'VG_100K_2/5.jpg').write_bytes(b'x')
+  qas = [{'question': 'why?', 'answer': 'so'}, {'question': 'who?'}]
+  path = _json(tmp_path / 'v.json', [{'id': 5, 'qas': qas}, {'id': 6}])
+  raw, *bad = _read('visual_genome', path)
+  assert raw.id == 'VG_100K_2/5.jpg' and raw.read_fields()['answer'] == 'so'
+  assert _reasons(bad) == ["it has no 'answer'", "it has no 'qas'"]
+  entry = {'imageId': '5', 'question': 'why?', 'answer': 'so'}
+  entry['types'] = {'structural': 'query'}
+  path = _json(tmp_path / 'g.json', {'1': entry, '2': {}})
+  raw, *bad = _read('gqa', path)
+  assert raw.id == '5.jpg' and raw.read_fields()['type'] == 'query'
+  assert _reasons(bad) == ["it has no 'imageId'"]
+
+
+@pytest.mark.parametrize('lines', [True, False])
+def test_conversations(tmp_path, lines):
+  llava = {
+    'id': '1',
+    'image': 'a.jpg',
+    'conversations': [
+      {'from': 'human', 'value': '<image>\nWhy?'},
+      {'from': 'gpt', 'value': 'So.'},
+      {'from': 'human', 'value': 'And?'},
+    ],
+  }
+  parts = [{'type': 'image'}, {'type': 'text', 'text': 'Why?'}]
+  sharegpt = {
+    'images': ['a.jpg'],
+    'messages': [
+      {'role': 'system', 'content': 'Be brief.'},
+      {'role': 'user', 'content': parts},
+      {'role': 'assistant', 'content': 'So.'},
+    ],
+  }
+  unanswered = {'conversations': llava['conversations'][:1]}
+  rows = [llava, sharegpt, unanswered, {}]
+  path = _json(tmp_path / 'c.json', rows)
+  if lines:
+    path.write_text('\n'.join(map(json.dumps, rows)))
+  *good, unanswered, empty = _read('conversations', path)
+  for raw in good:
+    assert raw.id == 'a.jpg'
+    fields = raw.read_fields()
+    assert (fields['question'], fields['answer']) == ('Why?', 'So.')
+  assert 'no answer follows' in _reasons([unanswered])[0]
+  assert 'neither `conversations` nor' in _reasons([empty])[0]
+
+
+def test_parquet(tmp_path):
+  images = [{'bytes': b'a', 'path': 'a.png'}, {'bytes': b'b', 'path': None}]
+  features = {'label': {'_type': 'ClassLabel', 'names': ['cat', 'dog']}}
+  meta = json.dumps({'info': {'features': features}})
+  columns = {'image': images, 'text': ['x', None], 'label': [1, 0]}
+  columns['mask'] = [b'1', b'2']
+  table = pa.table(columns).replace_schema_metadata({'huggingface': meta})
+  path = tmp_path / 'train-00000-of-00001.parquet'
+  pq.write_table(table, path, row_group_size=1)
+  first, second = _read('parquet', path)
+  assert (first.read_image(), second.read_image()) == (b'a', b'b')
+  assert first.id != second.id and first.split == 'train'
+  fields = first.read_fields()
+  assert fields == {'caption': 'x', 'label': 'dog', 'file': first.id}
+  path.write_bytes(path.read_bytes()[:-9])
+  (bad,) = _read('parquet', path)
+  assert 'not readable as Parquet' in _reasons([bad])[0]
+
+
+def test_folders_of_classes(tmp_path):
+  for name in ('train/big_cat/1.png', 'test/dog/deep/2.jpg', 'test/x.png'):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b'x')
+  (tmp_path / 'test/dog/notes.txt').write_text('')
+  loose, dog, cat = _read('imagefolder', tmp_path)
+  assert cat.read_fields() == {
+    'caption': 'big cat',
+    'label': 'big_cat',
+    'file': 'train/big_cat/1.png',
+  }
+  assert (cat.split, dog.split) == ('train', 'test')
+  assert dog.read_fields()['caption'] == 'dog'
+  assert 'no folder that is named after its class' in _reasons([loose])[0]
+  rows = 'file_name,text\nbig_cat/1.png,a cat\n'
+  (tmp_path / 'train/metadata.csv').write_text(rows)
+  (cat,) = _read('imagefolder', tmp_path)
+  assert cat.read_fields()['caption'] == 'a cat' and cat.read_image() == b'x'
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+  with pytest.raises(ValueError, match='there is no image in'):
+    _read('imagefolder', tmp_path)
+  with pytest.raises(ValueError, match='is not a folder'):
+    _read('imagefolder', tmp_path / 'none')
+
+
+@pytest.mark.parametrize('format', formats.FORMATS)
+def test_junk_is_a_broken_record_of_every_format(tmp_path, format):
+  if format == 'imagefolder':
+    path = tmp_path
+    (path / 'metadata.jsonl').write_bytes(b'\x00\xff{[')
+  else:
+    path = tmp_path / 'junk'
+    path.write_bytes(b'\x00\xff{[')
+  raws = _read(format, path)
+  assert raws and len(_reasons(raws)) == len(raws)
+
+
+def test_images_are_where_the_option_says(tmp_path):
+  (tmp_path / 'photos').mkdir()
+  (tmp_path / 'photos/seven.jpg').write_bytes(b'seven')
+  path = _json(tmp_path / 'c.json', COCO)
+  raw, *_ = _read('coco', path, images=tmp_path / 'photos')
+  assert raw.read_image() == b'seven'

@@ -1,0 +1,62 @@
+"""Reading JSONL."""
+
+import pytest
+
+from mmjax.data import image_rows, json_files
+
+
+def _read(path):
+  return list(json_files.read([path], image_rows.Options()))
+
+
+def test_jsonl_rows(tmp_path):
+  path = tmp_path / 'pets.jsonl'
+  path.write_text('{"id": 7, "image": "no.png", "caption": "x"}\n\n[1]\n{\n')
+  good, wrong, broken = _read(path)
+  assert good.id == '7' and good.group == 'no.png' and not good.is_part
+  with pytest.raises(ValueError, match=r'no image file .*no\.png'):
+    good.read_image()
+  assert wrong.where == 'pets.jsonl, line 3'
+  with pytest.raises(ValueError, match=r'not a JSON object, but \[1\]'):
+    wrong.read_fields()
+  assert broken.where == 'pets.jsonl, line 4'
+  with pytest.raises(ValueError, match='not a JSON object'):
+    broken.read_fields()
+
+
+def test_a_list_of_objects(tmp_path):
+  path = tmp_path / 'pets.json'
+  path.write_text('[\n{"file_name": "1.png",\n"text": "a"},\n3]')
+  first, second = _read(path)
+  assert (first.id, first.where) == ('1.png', 'pets.json, entry 1')
+  assert first.read_fields()['caption'] == 'a'
+  with pytest.raises(ValueError, match='not a JSON object, but 3'):
+    second.read_fields()
+
+
+@pytest.mark.parametrize(
+  'line, message',
+  [
+    ('{"caption": "a", "caption": "b"}', "the key 'caption' is there twice"),
+    ('{"caption": "a", "n": Infinity}', 'Infinity is not JSON'),
+    ('{"caption": ' + '[' * 100_000 + '}', 'nested too deeply'),
+    ('{"caption": "a", "image": 3}', 'image should be a path, not 3'),
+    ('{"caption": "a", "image": ["1", "2"]}', 'it has 2 images'),
+    ('{"caption": "a", "image": "1\\u0000"}', 'has a null character'),
+  ],
+)
+def test_wrong_rows(tmp_path, line, message):
+  path = tmp_path / 'pets.jsonl'
+  path.write_text(line)
+  (raw,) = _read(path)
+  with pytest.raises(ValueError, match=message):
+    raw.read_fields()
+
+
+def test_empty_image_files(tmp_path):
+  (tmp_path / 'dog.png').write_bytes(b'')
+  path = tmp_path / 'pets.jsonl'
+  path.write_text('{"image": "dog.png"}\n')
+  (empty,) = _read(path)
+  with pytest.raises(ValueError, match='is empty'):
+    empty.read_image()
