@@ -24,7 +24,7 @@ Reader = Callable[
 _Rows = Iterator[
   tuple[str, Callable[[], tuple[raw_records.Fields, str | None]]]
 ]
-_UNEXPECTED = (LookupError, TypeError, AttributeError)
+_UNEXPECTED = (LookupError, TypeError, AttributeError, ArithmeticError)
 
 _SPLITS = {'restval': 'train', 'val': 'validation'}
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
@@ -67,7 +67,9 @@ def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   names = {
     image['id']: image['file_name']
     for image in value['images']
-    if isinstance(image, dict) and {'id', 'file_name'} <= image.keys()
+    if isinstance(image, dict)
+    and 'file_name' in image
+    and isinstance(image.get('id'), int | str)
   }
 
   def make(entry):

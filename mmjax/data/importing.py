@@ -146,7 +146,8 @@ class _Outcome:
     splits: the splits that records were dealt to, with or without any.
     is_published: whether the input names them.
     same_image: how many records have an image that another has too.
-    divided: how many of these are of another split than the other.
+    shared_images: how many images these have.
+    divided: how many of the records share one with another split.
     has_ids: whether any of these brought an id of its own.
   """
 
@@ -154,6 +155,7 @@ class _Outcome:
   splits: tuple[str, ...] = ()
   is_published: bool = False
   same_image: int = 0
+  shared_images: int = 0
   divided: int = 0
   has_ids: bool = False
 
@@ -188,8 +190,8 @@ def _report(folder: pathlib.Path, outcome: _Outcome) -> None:
 
 def _about_same_images(outcome: _Outcome) -> str:
   line = (
-    f'{outcome.same_image:,} records have the same image as another one; '
-    'retrieval counts the captions of the other one as wrong, so its recall '
+    f'{outcome.same_image:,} records share {outcome.shared_images:,} images; '
+    'retrieval counts the captions of the others as wrong, so its recall '
     'will be too low'
   )
   if outcome.has_ids:
@@ -284,6 +286,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     for keys in checked.same_images():
       raws = [checked.raws[key][0] for key in keys]
       outcome.same_image += len(keys)
+      outcome.shared_images += 1
       outcome.has_ids |= not all(raw.is_part for raw in raws)
       if outcome.is_published and len({raw.split for raw in raws}) > 1:
         outcome.divided += len(keys)

@@ -126,7 +126,10 @@ def _plain(value: Any, labels: list[str] | None) -> Any:
     return {key: _plain(item, None) for key, item in value.items()}
   if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
     return str(value)
-  return float(value) if isinstance(value, decimal.Decimal) else value
+  if isinstance(value, decimal.Decimal):
+    return float(value)
+  # pandas writes NaN for what is missing.
+  return None if value != value else value
 
 
 def _image(path: pathlib.Path, group: int, column: str, place: int) -> bytes:

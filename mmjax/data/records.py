@@ -68,7 +68,7 @@ def check(record: Record) -> None:
   _check_types(record)
   fields = {key: record[key] for key in record if key != 'image'}
   try:
-    text = json.dumps(fields, ensure_ascii=False)
+    text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     if not text.isascii():
       text.encode()
   except UnicodeEncodeError as error:

@@ -45,7 +45,7 @@ def test_import_show_and_list(table, tmp_path, capsys):
   said = capsys.readouterr()
   assert said.out.strip() == f'{tmp_path}/data/mine/1.0.0'
   assert 'records: train 21\n' in said.err
-  assert '21 records have the same image' in said.err
+  assert '21 records share 1 images' in said.err
   sheet = tmp_path / 'sheets' / 'mine.png'
   data_dir = f'--data_dir={tmp_path}/data'
   assert main.main(['data', 'show', 'mine', data_dir, f'--output={sheet}']) == 0

@@ -266,7 +266,7 @@ def test_the_same_bytes_share_a_split(tmp_path, capsys):
   }
   assert found['train'].isdisjoint(found['test'])
   # Image 7 is one of them.
-  assert '21 records have the same image' in capsys.readouterr().err
+  assert '21 records share 1 images' in capsys.readouterr().err
 
 
 def test_a_skipped_record_can_always_be_listed(tmp_path):

@@ -1,0 +1,150 @@
+"""Inputs that are changed at random end in records, or errors of their own."""
+
+import io
+import json
+import os
+import pathlib
+import tarfile
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmjax.data import formats, image_rows, images, raw_records
+from tests import mutations
+
+NUMBER = int(os.environ.get('MMJAX_MUTATIONS', 1000))
+IMAGES = {
+  'PNG': 'RGB',
+  'JPEG': 'RGB',
+  'GIF': 'P',
+  'WEBP': 'RGBA',
+  'BMP': 'RGB',
+  'TIFF': 'I;16',
+}
+
+
+def _encoded(kind):
+  rng = np.random.default_rng(0)
+  pixels = PIL.Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8))
+  mode = IMAGES[kind]
+  image = (
+    pixels.convert('I').convert(mode) if ';' in mode else pixels.convert(mode)
+  )
+  file = io.BytesIO()
+  exif = PIL.Image.Exif()
+  exif[PIL.ExifTags.Base.Orientation] = 6
+  image.save(file, kind, **({'exif': exif} if mode.startswith('RGB') else {}))
+  return file.getvalue()
+
+
+def _tar():
+  file = io.BytesIO()
+  with tarfile.open(fileobj=file, mode='w') as tar:
+    for i in range(3):
+      fields = json.dumps({'question': 'why?', 'answer': ['so'], 'n': i})
+      parts = {'png': _encoded('PNG'), 'txt': b'a dog', 'json': fields.encode()}
+      for ending, data in parts.items():
+        member = tarfile.TarInfo(f'some/{i}.{ending}')
+        member.size = len(data)
+        tar.addfile(member, io.BytesIO(data))
+  return file.getvalue()
+
+
+def _parquet():
+  image = {'bytes': _encoded('PNG'), 'path': 'a.png'}
+  table = {'image': [image] * 3, 'text': ['a', 'b', 'c'], 'n': [[1], [], None]}
+  file = io.BytesIO()
+  pq.write_table(pa.table(table), file, row_group_size=2)
+  return file.getvalue()
+
+
+ROWS = [
+  {'image': 'a.png', 'captions': {'en': ['a', 'b'], 'de': 'c'}, 'n': 1.5},
+  {'image': './a.png', 'question': 'why?', 'answer': 3, 'id': 7},
+]
+TURNS = [
+  {'from': 'human', 'value': '<image> why?'},
+  {'from': 'gpt', 'value': ''},
+]
+FILES = {
+  'csv': b'image,caption\na.png,"a, b"\na.png,"[""a"", ""b""]"\na.png,\n',
+  'jsonl': '\n'.join(map(json.dumps, ROWS)).encode(),
+  'webdataset': _tar(),
+  'parquet': _parquet(),
+  'coco': json.dumps(
+    {
+      'images': [{'id': 7, 'file_name': 'a.png'}],
+      'annotations': [{'image_id': 7, 'caption': 'a'}] * 2,
+    }
+  ).encode(),
+  'karpathy': json.dumps(
+    {
+      'images': [
+        {'filename': 'a.png', 'split': 'val', 'sentences': [{'raw': 'a'}]}
+      ]
+    }
+  ).encode(),
+  'vqa': json.dumps(
+    {'questions': [{'image_id': 7, 'question_id': 1, 'question': 'why?'}]}
+  ).encode(),
+  'gqa': json.dumps(
+    {'1': {'imageId': 'a', 'question': 'a', 'answer': 'b', 'types': {}}}
+  ).encode(),
+  'visual_genome': json.dumps(
+    [{'id': 5, 'qas': [{'question': 'a', 'answer': 'b'}]}]
+  ).encode(),
+  'conversations': json.dumps(
+    [{'image': 'a.png', 'conversations': TURNS}] * 2
+  ).encode(),
+}
+ANSWERS = json.dumps(
+  {'annotations': [{'question_id': 1, 'answers': [{'answer': 'so'}]}]}
+)
+
+
+def _changed(format):
+  for seed in range(NUMBER):
+    rng = np.random.default_rng([seed, len(format)])
+    yield seed, mutations.mutate(rng, FILES[format])
+
+
+@pytest.mark.parametrize('format', FILES)
+def test_a_changed_file_gives_records_or_errors(tmp_path, format):
+  (tmp_path / 'a.png').write_bytes(_encoded('PNG'))
+  path, answers = tmp_path / 'changed', tmp_path / 'answers'
+  answers.write_text(ANSWERS)
+  paths = [path, answers] if format == 'vqa' else [path]
+  read = formats.FORMATS[format].reader()
+  failed = []
+  for seed, data in _changed(format):
+    path.write_bytes(data)
+    try:
+      for raw in read(paths, image_rows.Options(scratch=tmp_path)):
+        assert pathlib.PurePath(raw.where).name, raw.where
+        try:
+          raw_records.to_record(raw)
+        except (ValueError, OSError) as error:
+          assert str(error)
+    except (ValueError, OSError) as error:
+      # Of all inputs together, by a reader that can't start.
+      assert 'changed' in str(error)
+    except Exception as error:
+      failed.append(f'{seed}: {error!r:.300}')
+  assert not failed, '\n'.join([f'{len(failed)}', *failed[:20]])
+
+
+@pytest.mark.filterwarnings('ignore')  # Pillow's, of odd headers.
+@pytest.mark.parametrize('kind', IMAGES)
+def test_a_changed_image_is_decoded_or_refused(kind):
+  data = _encoded(kind)
+  for seed in range(NUMBER):
+    rng = np.random.default_rng([seed, len(kind)])
+    try:
+      image = images.decode(mutations.mutate(rng, data))
+    except ValueError as error:
+      assert 'not a readable image' in str(error)
+    else:
+      assert image.ndim == 3 and image.shape[2] == 3
