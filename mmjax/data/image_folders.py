@@ -40,7 +40,7 @@ def read(
   splits, an image is of the split whose folder it is in.
 
   Raises:
-    ValueError: a path is no folder, or there is no image in one.
+    ValueError: a path is not a folder, or holds no image.
   """
   rows = image_rows.ImageRows(options)
   for root in paths:
