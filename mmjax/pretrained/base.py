@@ -159,7 +159,9 @@ class Family(Protocol):
     KEPT: optional: patterns of those that hold none here, but have to be saved
       again as they were.
     ALIASES: optional: patterns of what older names begin with, and what that
-      is in the key table, see `tensors.Renamed`. `SKIP` is about the latter.
+      is in the key table, see `names.modern`. `SKIP` is about the latter.
+    PREFIXES: optional: what names may begin with, or not, see `names.aligned`.
+    TIES: optional: which tensors the family ties, see `names.untied`.
   """
 
   Model: type[Pretrained]

@@ -30,6 +30,7 @@ from mmjax.pretrained import (
   keys,
   llama,
   llava,
+  names,
   opt,
   paligemma,
   qwen2,
@@ -172,11 +173,7 @@ def read_folder(
     return config, files, source
   config, files = read_small(folder)
   family = family_of(config)
-  source = tensors.Renamed(
-    tensors.Tensors(folder), getattr(family, 'ALIASES', ())
-  )
-  if hasattr(family, 'complete'):
-    config = family.complete(config, source.names)
+  config, source = _fitted(names.Named(tensors.Tensors(folder)), config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -185,6 +182,25 @@ def read_folder(
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
   return config, files, source
+
+
+def _fitted(
+  source: names.Named, config: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], names.Named]:
+  """Config and tensors with what each tells of the other."""
+  family = family_of(config)
+  ties = getattr(family, 'TIES', ())
+  source = names.modern(names.unwrapped(source), getattr(family, 'ALIASES', ()))
+  source = names.aligned(
+    source,
+    names.patterns(family.rules(config)),
+    [*skipped(family), *(re.escape(tie.other) for tie in ties)],
+    getattr(family, 'PREFIXES', ()),
+  )
+  source, config = names.untied(source, config, family.rules, ties)
+  if hasattr(family, 'complete'):
+    config = family.complete(config, source.names)
+  return config, source
 
 
 def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:

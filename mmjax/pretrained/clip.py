@@ -11,6 +11,7 @@ from mmjax.types import Batch
 
 # Buffers that older versions of transformers saved.
 SKIP = (r'.*\.position_ids',)
+PREFIXES = ('clip.',)
 
 _TEXT = {
   'vocab_size': 49408,

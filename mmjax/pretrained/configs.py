@@ -61,9 +61,9 @@ def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
   """
   try:
     given = json.loads(content)
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(
-      f'{name} is broken or cut off ({error}); download it anew'
+      f'{name} is broken or cut off ({error}); download it again'
     ) from error
   if not isinstance(given, kind):
     raise ValueError(

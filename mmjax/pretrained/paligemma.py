@@ -10,8 +10,9 @@ from mmjax import nn as mnn
 from mmjax.pretrained import configs, keys, llamas, siglip, vision_language
 from mmjax.types import Batch
 
-SKIP = (*siglip.SKIP, *(f'language_model\\.{name}' for name in llamas.SKIP))
+SKIP = (*siglip.SKIP, *llamas.SKIP)
 ALIASES = vision_language.ALIASES
+TIES = vision_language.TIES
 
 _DEFAULTS = {'image_token_index': 256000, 'projection_dim': 2048}
 _TEXT = {

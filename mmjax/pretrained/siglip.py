@@ -15,6 +15,7 @@ from mmjax.pretrained import configs, dual_encoders, forms, keys, towers
 from mmjax.types import Batch
 
 SKIP = (r'.*\.position_ids',)
+PREFIXES = ('siglip.', 'siglip2.')
 
 _SHARED = {
   'hidden_size': 768,

@@ -20,6 +20,7 @@ from mmjax.pretrained import base, configs, forms, keys, siglip, towers
 from mmjax.types import Batch
 
 SKIP = siglip.SKIP
+PREFIXES = siglip.PREFIXES
 
 _PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
 # Of the search for the largest size.

@@ -104,12 +104,3 @@ def test_pickles_are_never_opened(tmp_path):
 def test_an_empty_folder_is_told(tmp_path):
   with pytest.raises(FileNotFoundError, match='neither model'):
     tensors.Tensors(tmp_path)
-
-
-def test_older_names_are_renamed(tmp_path):
-  tensors.write(tmp_path, [('h.0', np.ones(2)), ('x.h.1', np.zeros(3))])
-  aliases = (('(?=h)', 'x.'), (r'x\.', 'y.'))
-  renamed = tensors.Renamed(tensors.Tensors(tmp_path), aliases)
-  assert renamed.names == {'y.h.0', 'y.h.1'}
-  assert renamed.shape('y.h.1') == (3,)
-  np.testing.assert_array_equal(renamed.read('y.h.0'), np.ones(2))
