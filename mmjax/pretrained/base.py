@@ -12,7 +12,7 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
-from mmjax.pretrained import configs, keys, preprocess
+from mmjax.pretrained import configs, keys, preprocess, tokenizer_files
 from mmjax.types import Array, Batch, Params
 
 PREPROCESSOR = 'preprocessor_config.json'
@@ -92,16 +92,7 @@ class Pretrained:
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """As published, but it neither pads nor cuts."""
-    content = self.file(TOKENIZER)
-    try:
-      tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # The library raises Exception itself.
-      raise ValueError(
-        f'{TOKENIZER} is broken or cut off ({error}); download it anew'
-      ) from error
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
+    return tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
 
   def file(self, name: str) -> bytes:
     """A small file of the model's folder.

@@ -28,6 +28,7 @@ from mmjax.pretrained import (
   dinov2,
   gpt2,
   keys,
+  kinds,
   llama,
   llava,
   names,
@@ -77,6 +78,8 @@ FAMILIES: dict[str, base.Family] = {
 }
 
 CONFIG = 'config.json'
+# What peft writes beside the matrices that it trained.
+ADAPTER = 'adapter_config.json'
 # Small files that belong to a model, and go with it unchanged.
 _FILES = (
   base.PREPROCESSOR,
@@ -208,19 +211,37 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
   Raises:
     FileNotFoundError: if there is no config.
-    ValueError: if it is broken.
+    ValueError: if it is broken, or the folder is that of an adapter.
   """
+  if (folder / ADAPTER).exists():
+    raise _adapter(folder)
   if not (folder / CONFIG).exists():
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(folder / CONFIG)
+  kinds.check(config, folder / CONFIG)
   files = {
     name: (folder / name).read_bytes()
     for name in _FILES
     if (folder / name).exists()
   }
   return config, files
+
+
+def _adapter(folder: Path) -> ValueError:
+  """The error about a folder with an adapter, which is not a whole model."""
+  given = configs.read(folder / ADAPTER)
+  named = given.get('base_model_name_or_path')
+  kind = given.get('peft_type') or 'LORA'
+  return ValueError(
+    f'{folder} holds an adapter ({ADAPTER}, {kind}) for {named or "a model"}, '
+    'not a model; merge it into its base once, with peft and transformers:\n'
+    '  python -c "import peft; peft.AutoPeftModel.from_pretrained('
+    f"{str(folder)!r}).merge_and_unload().save_pretrained('OUT')\"\n"
+    'peft.AutoPeftModelForCausalLM for one that writes. Then copy the '
+    'tokenizer and preprocessor files of the base into OUT, and open that'
+  )
 
 
 def save(

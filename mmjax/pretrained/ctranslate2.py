@@ -160,7 +160,7 @@ class Variables:
     return start
 
   def _broken(self, why: str) -> ValueError:
-    return ValueError(f'{self._path} is broken: {why}; download it anew')
+    return ValueError(f'{self._path} is broken: {why}; download it again')
 
 
 class Tensors(keys.Source):
