@@ -13,7 +13,7 @@ from mmjax.types import Batch
 SKIP = (r'.*\.position_ids',)
 PREFIXES = ('clip.',)
 
-_TEXT = {
+TEXT = {
   'vocab_size': 49408,
   'hidden_size': 512,
   'intermediate_size': 2048,
@@ -56,15 +56,20 @@ def module(
   text, vision = _sections(config)
   return models.DualEncoder(
     image=image(vision, dtype),
-    text=encoders.Transformer(
-      vocab_size=text['vocab_size'],
-      max_length=text['max_position_embeddings'],
-      causal=True,
-      pooling='last',
-      **towers.settings(text, dtype),
-    ),
+    text=texts(text, dtype),
     embed_dim=configs.section(config, '', _BOTH)['projection_dim'],
     dtype=dtype,
+  )
+
+
+def texts(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
+  """The text tower alone, of the fields of `TEXT`."""
+  return encoders.Transformer(
+    vocab_size=text['vocab_size'],
+    max_length=text['max_position_embeddings'],
+    causal=True,
+    pooling='last',
+    **towers.settings(text, dtype),
   )
 
 
@@ -118,6 +123,6 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   return (
-    configs.section(config, 'text_config', _TEXT),
+    configs.section(config, 'text_config', TEXT),
     configs.section(config, 'vision_config', VISION),
   )

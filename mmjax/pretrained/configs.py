@@ -33,6 +33,8 @@ _PARTS = (
 )
 # How deep objects lie in each other.
 _DEPTH = 8
+# Largest whole number, as arrays of ids have it.
+_LARGEST = 2**31 - 1
 # Whole numbers that may be below 1 though their default is not.
 _NUMBERED = ('_id', '_index')
 # Settings of rotary positions by their kind: ours, and theirs.
@@ -135,6 +137,11 @@ def section(
       and (default is None or default > 0)
       and not field.endswith(_NUMBERED)
     )
+    if type(value) is int and abs(value) > _LARGEST:
+      raise ValueError(
+        f'config.json: {where} is {_short(value)}; mmjax reads only numbers '
+        f'up to {_LARGEST} here'
+      )
     if is_size and value < 1:
       raise ValueError(
         f'config.json: {where} is {value}; mmjax reads only 1 and more here'

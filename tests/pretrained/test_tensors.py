@@ -163,7 +163,7 @@ def test_a_broken_header_is_named(tmp_path, content):
     tensors.Tensors(tmp_path)
 
 
-@pytest.mark.parametrize('kind', ['F8_E4M3', 'F4', 'BOOL'])
+@pytest.mark.parametrize('kind', ['F8_E4M3', 'F4'])
 def test_a_type_that_numpy_lacks_is_named(tmp_path, kind):
   size = {'F4': 1}.get(kind, 2)
   text = {'a': {'dtype': kind, 'shape': [2], 'data_offsets': [0, size]}}
@@ -171,7 +171,5 @@ def test_a_type_that_numpy_lacks_is_named(tmp_path, kind):
     header(json.dumps(text).encode(), b'\0' * size)
   )
   source = tensors.Tensors(tmp_path)
-  try:
-    assert source.read('a').shape == (2,)
-  except ValueError as error:
-    assert 'model.safetensors: a cannot be read' in str(error)
+  with pytest.raises(ValueError, match=r'safetensors: a cannot be read .*save'):
+    source.read('a')
