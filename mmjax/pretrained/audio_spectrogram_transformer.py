@@ -11,6 +11,7 @@ from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 SKIP = ()
+PREFIXES = ('audio_spectrogram_transformer.',)
 
 _DEFAULTS = {
   'hidden_size': 768,
@@ -111,7 +112,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   if not _classifies(config):
     return encoder
   return [
-    *keys.prefixed(encoder, '', 'audio_spectrogram_transformer.'),
+    *keys.prefixed(encoder, '', PREFIXES[0]),
     *keys.norm('classifier_norm', 'classifier.layernorm'),
     *keys.dense('classifier', 'classifier.dense'),
   ]

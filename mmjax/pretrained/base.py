@@ -17,6 +17,7 @@ from mmjax.pretrained import (
   keys,
   preprocess,
   sections,
+  tokenizer_files,
   tokenizer_settings,
 )
 from mmjax.types import Array, Batch, Params
@@ -98,18 +99,10 @@ class Pretrained:
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """As published, by both its files; it neither pads nor cuts."""
-    content = self.file(TOKENIZER)
-    try:
-      tokenizer = tokenizers.Tokenizer.from_str(content.decode())
-    except Exception as error:  # The library raises Exception itself.
-      raise ValueError(
-        f'{TOKENIZER} is broken or cut off ({error}); download it anew'
-      ) from error
+    tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
     if tokenizer_settings.FILE in self.files:
       settings = self.settings(tokenizer_settings.FILE)
       tokenizer_settings.apply(tokenizer, settings)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
     return tokenizer
 
   def file(self, name: str) -> bytes:
@@ -169,7 +162,9 @@ class Family(Protocol):
     KEPT: optional: patterns of those that hold none here, but have to be saved
       again as they were.
     ALIASES: optional: patterns of what older names begin with, and what that
-      is in the key table, see `tensors.Renamed`. `SKIP` is about the latter.
+      is in the key table, see `names.modern`. `SKIP` is about the latter.
+    PREFIXES: optional: what names may begin with, or not, see `names.aligned`.
+    TIES: optional: which tensors the family ties, see `names.untied`.
   """
 
   Model: type[Pretrained]

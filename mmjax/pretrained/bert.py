@@ -8,19 +8,32 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, sections, text_encoders
+from mmjax.pretrained import (
+  configs,
+  keys,
+  names,
+  sections,
+  text_encoders,
+)
 
 Model = text_encoders.TextEncoder
 
-# Older files hold buffers, the output matrix a second time, and parts of the
-# pre-training that the architecture in config.json does not have.
+# Older files hold buffers, and parts of the pre-training that the architecture
+# in config.json does not have.
 SKIP = (
   r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
-  r'cls\.predictions\.decoder\..*',
   r'cls\.seq_relationship\..*',
   r'bert\.pooler\..*',
 )
 
+PREFIXES = ('bert.',)
+_HEAD = 'cls.predictions'
+TIES = (
+  names.Tie(
+    'bert.embeddings.word_embeddings.weight', f'{_HEAD}.decoder.weight'
+  ),
+  names.Tie(f'{_HEAD}.bias', f'{_HEAD}.decoder.bias'),
+)
 # What the oldest files call the scale and the shift of a norm.
 ALIASES = (
   (r'(.*)\.LayerNorm\.gamma', r'\1.LayerNorm.weight'),
@@ -106,12 +119,11 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   if not _fills(config):
     return [*encoder_rules(), *keys.dense('pooler', 'pooler.dense')]
-  head = 'cls.predictions'
   return [
     *keys.prefixed(encoder_rules(), 'text/', 'bert.'),
-    *keys.dense('transform', f'{head}.transform.dense'),
-    *keys.norm('transform_norm', f'{head}.transform.LayerNorm'),
-    keys.Rule('bias', f'{head}.bias'),
+    *keys.dense('transform', f'{_HEAD}.transform.dense'),
+    *keys.norm('transform_norm', f'{_HEAD}.transform.LayerNorm'),
+    keys.Rule('bias', f'{_HEAD}.bias'),
   ]
 
 

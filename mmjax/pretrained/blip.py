@@ -12,14 +12,25 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
-from mmjax.pretrained import configs, forms, image_text_models, keys, sections
+from mmjax.pretrained import (
+  configs,
+  forms,
+  image_text_models,
+  keys,
+  names,
+  sections,
+)
 from mmjax.types import Batch
 
-# What some versions of transformers saved besides: buffers, and the second
-# names of tied tensors.
-SKIP = (
-  r'.*\.position_ids',
-  r'text_decoder\.cls\.predictions\.decoder\.(weight|bias)',
+# Buffers that some versions of transformers saved.
+SKIP = (r'.*\.position_ids',)
+_HEAD = 'text_decoder.cls.predictions'
+TIES = (
+  names.Tie(
+    'text_decoder.bert.embeddings.word_embeddings.weight',
+    f'{_HEAD}.decoder.weight',
+  ),
+  names.Tie(f'{_HEAD}.bias', f'{_HEAD}.decoder.bias'),
 )
 
 _CAPTIONS = 'BlipForConditionalGeneration'
@@ -138,14 +149,13 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
       *keys.dense('matcher', 'itm_head'),
     ]
   question = keys.prefixed(_text_rules(), 'question/', 'text_encoder.')
-  theirs = 'text_decoder.cls.predictions'
   return [
     *image,
     *(question if head == _ANSWERS else []),
     *keys.prefixed(_text_rules(), 'decoder/', 'text_decoder.bert.'),
-    *keys.dense('decoder/head_dense', f'{theirs}.transform.dense'),
-    *keys.norm('decoder/head_norm', f'{theirs}.transform.LayerNorm'),
-    keys.Rule('decoder/logit_bias', f'{theirs}.bias'),
+    *keys.dense('decoder/head_dense', f'{_HEAD}.transform.dense'),
+    *keys.norm('decoder/head_norm', f'{_HEAD}.transform.LayerNorm'),
+    keys.Rule('decoder/logit_bias', f'{_HEAD}.bias'),
   ]
 
 

@@ -4,7 +4,7 @@ A ViT sees, a querying transformer sums up, and OPT or Flan-T5 writes.
 """
 
 import functools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,11 @@ _LANGUAGE = 'language_model.'
 SKIP = (
   r'.*\.position_ids',
   *(f'language_model\\.{name}' for name in (*opt.SKIP, *t5.SKIP)),
+)
+# What T5 may have separate stands at the top of the config.
+TIES = (
+  *(tie.prefixed(_LANGUAGE, 'text_config') for tie in opt.TIES),
+  *(tie.prefixed(_LANGUAGE) for tie in t5.TIES),
 )
 COMPLETES = t5.COMPLETES
 
@@ -132,15 +137,6 @@ class Model(vision_language.VisionLanguage):
     if self.module.encoder is not None:
       prompts = [[]] * len(prompts)
     return [text.strip() for text in super().decode(prompts, written)]
-
-
-def complete(
-  config: Mapping[str, Any], names: Collection[str]
-) -> Mapping[str, Any]:
-  """Adds what only the names of the tensors of Flan-T5 tell."""
-  if not _reads(config):
-    return config
-  return t5.complete(config, {name.removeprefix(_LANGUAGE) for name in names})
 
 
 def module(
@@ -247,7 +243,7 @@ def _reads(config: Mapping[str, Any]) -> bool:
 
 
 def _text(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The part about the language model, with what `complete` found."""
+  """The part about the language model, with what the tensors told."""
   text = dict(config.get('text_config') or {})
   return text | {name: config[name] for name in COMPLETES if name in config}
 

@@ -28,8 +28,10 @@ from mmjax.pretrained import (
   dinov2,
   gpt2,
   keys,
+  kinds,
   llama,
   llava,
+  names,
   opt,
   paligemma,
   qwen2,
@@ -41,6 +43,7 @@ from mmjax.pretrained import (
   sentences,
   siglip,
   siglip2,
+  single_towers,
   t5,
   tensors,
   tokenizer_settings,
@@ -57,6 +60,8 @@ FAMILIES: dict[str, base.Family] = {
   'blip-2': blip2,
   'audio-spectrogram-transformer': audio_spectrogram_transformer,
   'clip': clip,
+  'clip_text_model': single_towers.CLIP_TEXTS,
+  'clip_vision_model': single_towers.CLIP_IMAGES,
   'dinov2': dinov2,
   'dinov2_with_registers': dinov2,
   'gpt2': gpt2,
@@ -71,6 +76,7 @@ FAMILIES: dict[str, base.Family] = {
   'resnet': resnet,
   'siglip': siglip,
   'siglip2': siglip2,
+  'siglip_vision_model': single_towers.SIGLIP_IMAGES,
   't5': t5,
   'videomae': videomae,
   'vit': vit,
@@ -78,6 +84,8 @@ FAMILIES: dict[str, base.Family] = {
 }
 
 CONFIG = 'config.json'
+# What peft writes beside the matrices that it trained.
+ADAPTER = 'adapter_config.json'
 # Small files that belong to a model, and go with it unchanged.
 _FILES = (
   base.PREPROCESSOR,
@@ -174,11 +182,7 @@ def read_folder(
     return config, files, source
   config, files = read_small(folder)
   family = family_of(config)
-  source = tensors.Renamed(
-    tensors.Tensors(folder), getattr(family, 'ALIASES', ())
-  )
-  if hasattr(family, 'complete'):
-    config = family.complete(config, source.names)
+  config, source = _fitted(names.Named(tensors.Tensors(folder)), config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -189,18 +193,41 @@ def read_folder(
   return config, files, source
 
 
+def _fitted(
+  source: names.Named, config: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], names.Named]:
+  """Config and tensors with what each tells of the other."""
+  family = family_of(config)
+  ties = getattr(family, 'TIES', ())
+  source = names.modern(names.unwrapped(source), getattr(family, 'ALIASES', ()))
+  source = names.aligned(
+    source,
+    names.patterns(family.rules(config)),
+    [*skipped(family), *(re.escape(tie.other) for tie in ties)],
+    getattr(family, 'PREFIXES', ()),
+  )
+  source, config = names.untied(source, config, family.rules, ties)
+  if hasattr(family, 'complete'):
+    config = family.complete(config, source.names)
+  return config, source
+
+
 def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   """A folder's config, and its other small files by name.
 
   Raises:
     FileNotFoundError: if there is no config.
-    ValueError: if it is broken, or has a key or value that mmjax refuses.
+    ValueError: if it is broken, has a key or value that mmjax refuses, or the
+      folder is that of an adapter.
   """
+  if (folder / ADAPTER).exists():
+    raise _adapter(folder)
   if not (folder / CONFIG).exists():
     raise FileNotFoundError(
       f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(folder / CONFIG)
+  kinds.check(config, folder / CONFIG)
   family = family_of(config)
   # What `complete` adds is in the folder of a run.
   own = {k: v for k, v in config.items() if k not in completes(family)}
@@ -211,6 +238,21 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     if (folder / name).exists()
   }
   return config, files
+
+
+def _adapter(folder: Path) -> ValueError:
+  """The error about a folder with an adapter, which is not a whole model."""
+  given = configs.read(folder / ADAPTER)
+  named = given.get('base_model_name_or_path')
+  kind = given.get('peft_type') or 'LORA'
+  return ValueError(
+    f'{folder} holds an adapter ({ADAPTER}, {kind}) for {named or "a model"}, '
+    'not a model; merge it into its base once, with peft and transformers:\n'
+    '  python -c "import peft; peft.AutoPeftModel.from_pretrained('
+    f"{str(folder)!r}).merge_and_unload().save_pretrained('OUT')\"\n"
+    'peft.AutoPeftModelForCausalLM for one that writes. Then copy the '
+    'tokenizer and preprocessor files of the base into OUT, and open that'
+  )
 
 
 def save(

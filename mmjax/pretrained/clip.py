@@ -18,8 +18,9 @@ from mmjax.types import Array, Batch
 
 # Buffers that older versions of transformers saved.
 SKIP = (r'.*\.position_ids',)
+PREFIXES = ('clip.',)
 
-_TEXT = {
+TEXT = {
   'vocab_size': 49408,
   'hidden_size': 512,
   'intermediate_size': 2048,
@@ -41,13 +42,14 @@ VISION = {
   'layer_norm_eps': 1e-5,
 }
 _BOTH = {'projection_dim': 512}
+TEXT_SECTION = sections.Section(read=TEXT, irrelevant=('projection_dim',))
 VISION_SECTION = sections.Section(read=VISION, irrelevant=('projection_dim',))
 SECTIONS = {
   '': sections.Section(
     read=(*_BOTH, 'text_config_dict', 'vision_config_dict'),
     irrelevant=('logit_scale_init_value',),
   ),
-  'text_config': sections.Section(read=_TEXT, irrelevant=('projection_dim',)),
+  'text_config': TEXT_SECTION,
   'vision_config': VISION_SECTION,
 }
 
@@ -92,15 +94,20 @@ def module(
   text, vision = _sections(config)
   return models.DualEncoder(
     image=image(vision, dtype),
-    text=encoders.Transformer(
-      vocab_size=text['vocab_size'],
-      max_length=text['max_position_embeddings'],
-      causal=True,
-      pooling='last',
-      **towers.settings(text, dtype),
-    ),
+    text=texts(text, dtype),
     embed_dim=configs.section(config, '', _BOTH)['projection_dim'],
     dtype=dtype,
+  )
+
+
+def texts(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
+  """The text tower alone, of the fields of `TEXT`."""
+  return encoders.Transformer(
+    vocab_size=text['vocab_size'],
+    max_length=text['max_position_embeddings'],
+    causal=True,
+    pooling='last',
+    **towers.settings(text, dtype),
   )
 
 
@@ -154,7 +161,7 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
   return (
-    _section(config, 'text_config', _TEXT),
+    _section(config, 'text_config', TEXT),
     _section(config, 'vision_config', VISION),
   )
 

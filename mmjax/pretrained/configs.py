@@ -1,11 +1,14 @@
 """Reading a Hugging Face config.json: every value is taken or refused."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mmjax.pretrained import kinds
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
 ACTIVATIONS = {
@@ -33,6 +36,10 @@ _PARTS = (
   'rope_scaling',
   'image_processor',
 )
+# How deep objects lie in each other.
+_DEPTH = 8
+# Largest whole number, as arrays of ids have it.
+_LARGEST = 2**31 - 1
 # Whole numbers that may be below 1 though their default is not.
 _NUMBERED = ('_id', '_index')
 # Settings of rotary positions by their kind: ours, and theirs.
@@ -66,28 +73,32 @@ def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
   """
   try:
     given = json.loads(content)
-  except ValueError as error:
+  except (ValueError, RecursionError) as error:
     raise ValueError(
-      f'{name} is broken or cut off ({error}); download it anew'
+      f'{name} is broken or cut off ({error}); download it again'
     ) from error
   if not isinstance(given, kind):
     raise ValueError(
       f'{name} holds {_short(given)}, not '
-      f'{"an object" if kind is dict else "a list"}; download it anew'
+      f'{"an object" if kind is dict else "a list"}; download it again'
     )
   _check_parts(given, name)
   return given
 
 
-def _check_parts(given: Any, name: Path | str) -> None:
+def _check_parts(given: Any, name: Path | str, depth: int = 0) -> None:
+  if depth > _DEPTH:
+    raise ValueError(
+      f'{name} has parts in parts, {_DEPTH} deep; download it again'
+    )
   for field, value in given.items() if isinstance(given, dict) else ():
     if field not in _PARTS:
       continue
     if not isinstance(value, dict | None):
       raise ValueError(
-        f'{name}: {field} is {_short(value)}, not an object; download it anew'
+        f'{name}: {field} is {_short(value)}, not an object; download it again'
       )
-    _check_parts(value, name)
+    _check_parts(value, name, depth + 1)
 
 
 def _short(value: Any) -> str:
@@ -116,9 +127,12 @@ def section(
     value = given.get(field, default)
     kind = _KINDS.get(type(default), type(default))
     where = f'{name}.{field}' if name else field
-    if not isinstance(value, kind) or isinstance(value, bool) != isinstance(
-      default, bool
-    ):
+    wrong = not isinstance(value, kind)
+    wrong |= isinstance(value, bool) != isinstance(default, bool)
+    wrong |= type(value) is float and not math.isfinite(value)
+    if isinstance(default, list):
+      wrong |= not kinds.is_list_like(value, default)
+    if wrong:
       raise ValueError(
         f'config.json: {where} is {value!r}; mmjax reads only '
         f'{"int or null" if default is None else type(default).__name__} here'
@@ -128,6 +142,11 @@ def section(
       and (default is None or default > 0)
       and not field.endswith(_NUMBERED)
     )
+    if type(value) is int and abs(value) > _LARGEST:
+      raise ValueError(
+        f'config.json: {where} is {_short(value)}; mmjax reads only numbers '
+        f'up to {_LARGEST} here'
+      )
     if is_size and value < 1:
       raise ValueError(
         f'config.json: {where} is {value}; mmjax reads only 1 and more here'

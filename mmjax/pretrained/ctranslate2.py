@@ -24,7 +24,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import configs
+from mmjax.pretrained import configs, keys
 
 FILE = 'model.bin'
 # It is beside that file, and not beside a pickle of that name.
@@ -160,10 +160,10 @@ class Variables:
     return start
 
   def _broken(self, why: str) -> ValueError:
-    return ValueError(f'{self._path} is broken: {why}; download it anew')
+    return ValueError(f'{self._path} is broken: {why}; download it again')
 
 
-class Tensors:
+class Tensors(keys.Source):
   """The same under the names that Hugging Face gives Whisper's tensors.
 
   Attributes:

@@ -10,6 +10,7 @@ from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
 from mmjax.types import Batch
 
 SKIP = ()
+PREFIXES = ('dinov2.', 'dinov2_with_registers.')
 
 _CLASSES = {'dinov2': 'Dinov2', 'dinov2_with_registers': 'Dinov2WithRegisters'}
 _DEFAULTS = {

@@ -7,13 +7,21 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, forms, keys, language_models, sections
+from mmjax.pretrained import (
+  configs,
+  forms,
+  keys,
+  language_models,
+  names,
+  sections,
+)
 from mmjax.types import Batch
 
-# The output matrix, which is the embedding's, and causal masks.
-SKIP = (r'lm_head\.weight', r'transformer\.h\.\d+\.attn\.(masked_)?bias')
-# OpenAI's checkpoints lack the prefix.
-ALIASES = ((r'(?=(wte|wpe|h|ln_f)\.)', 'transformer.'),)
+# Causal masks.
+SKIP = (r'transformer\.h\.\d+\.attn\.(masked_)?bias',)
+# OpenAI's checkpoints lack it.
+PREFIXES = ('transformer.',)
+TIES = (names.head('transformer.wte.weight'),)
 
 Model = language_models.LanguageModel
 
@@ -26,6 +34,7 @@ _DEFAULTS = {
   'n_inner': None,
   'activation_function': 'gelu_new',
   'layer_norm_epsilon': 1e-5,
+  'tie_word_embeddings': True,
 }
 SECTIONS = {
   '': sections.Section(
@@ -34,7 +43,6 @@ SECTIONS = {
       'scale_attn_weights': True,
       'scale_attn_by_inverse_layer_idx': False,
       'reorder_and_upcast_attn': False,
-      'tie_word_embeddings': True,
     },
     irrelevant=(
       'attn_pdrop',
@@ -74,6 +82,7 @@ def module(
       mlp_dim=config['n_inner'] or 4 * config['n_embd'],
       max_length=config['n_positions'],
       cross_attention=False,
+      tied=config['tie_word_embeddings'],
       block={
         'activation': configs.activation(
           config['activation_function'], 'activation_function'
@@ -93,6 +102,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   ours = 'decoder/blocks/layers'
+  tied = _read(config)['tie_word_embeddings']
   return [
     keys.Rule('decoder/words/table/embedding', 'transformer.wte.weight'),
     keys.Rule('decoder/words/position_table', 'transformer.wpe.weight'),
@@ -108,6 +118,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *_dense(f'{ours}/mlp/up', f'{_BLOCK}.mlp.c_fc'),
     *_dense(f'{ours}/mlp/down', f'{_BLOCK}.mlp.c_proj'),
     *keys.norm('decoder/last_norm', 'transformer.ln_f'),
+    *([] if tied else keys.dense('decoder/head', 'lm_head', bias=False)),
   ]
 
 

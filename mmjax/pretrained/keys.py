@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import forms
+from mmjax.pretrained import forms, mismatches
 from mmjax.types import Params
 
 LAYER = '{layer}'
@@ -34,6 +34,10 @@ class Source(Protocol):
 
   def read(self, name: str) -> np.ndarray:
     """One tensor."""
+
+  def stored(self, name: str) -> str:
+    """What a tensor is stored as; the same for two names of one."""
+    return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,27 +163,35 @@ def load(
     The parameters, read one tensor at a time.
 
   Raises:
-    ValueError: if a tensor is missing, left over or has another shape; it names
-      all of them.
+    ValueError: if a tensor is missing, left over or has another shape, with the
+      first of each kind and the likely cause; or if one is of whole numbers.
   """
   leaves = flat(target)
   by_path = {rule.ours: rule for rule in rules}
-  wrong = [f'no rule fills {path}' for path in sorted(leaves.keys() - by_path)]
-  wrong += [f'no parameter {path}' for path in sorted(by_path.keys() - leaves)]
-  used = set()
-  for path, leaf in leaves.items():
-    if path in by_path:
-      rule = by_path[path]
-      shape, names = layers(rule, leaf.shape)
-      used |= set(names)
-      wrong += _mismatches(source, names, rule.form.theirs(shape))
-  for name in sorted(source.names - used):
-    if not any(re.fullmatch(pattern, name) for pattern in skip):
-      wrong.append(f'{name} is left over')
-  if wrong:
+  table = [f'no rule fills {path}' for path in sorted(leaves.keys() - by_path)]
+  table += [f'no parameter {path}' for path in sorted(by_path.keys() - leaves)]
+  missing, shapes, used = {}, {}, set()
+  for path in leaves.keys() & by_path:
+    shape, names = layers(by_path[path], leaves[path].shape)
+    used |= set(names)
+    for name in names:
+      theirs = tuple(by_path[path].form.theirs(shape))
+      if name not in source.names:
+        missing[name] = theirs
+      elif source.shape(name) != theirs:
+        shapes[name] = source.shape(name), theirs
+  stored = {source.stored(name) for name in used & source.names}
+  left = [
+    name
+    for name in sorted(source.names - used)
+    if source.stored(name) not in stored
+    and not any(re.fullmatch(pattern, name) for pattern in skip)
+  ]
+  if table or missing or shapes or left:
     raise ValueError(
-      'the checkpoint does not fit its config.json:\n  '
-      + '\n  '.join(dict.fromkeys(wrong))
+      mismatches.message(
+        dict(sorted(missing.items())), left, dict(sorted(shapes.items())), table
+      )
     )
   return tree(
     {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
@@ -209,16 +221,6 @@ def save(
         yield name, np.concatenate(ordered, axis=rule.form.axis)
 
 
-def _mismatches(
-  source: Source, names: Sequence[str], shape: tuple[int, ...]
-) -> Iterator[str]:
-  for name in names:
-    if name not in source.names:
-      yield f'{name} {list(shape)} is missing'
-    elif source.shape(name) != shape:
-      yield f'{name} is {list(source.shape(name))}, not {list(shape)}'
-
-
 def layers(
   rule: Rule, shape: tuple[int, ...]
 ) -> tuple[tuple[int, ...], list[str]]:
@@ -235,7 +237,13 @@ def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
   place = getattr(leaf, 'sharding', None)
 
   def read(name: str) -> np.ndarray:
-    return rule.form.load(source.read(name), shape).astype(leaf.dtype)
+    array = source.read(name)
+    if not jnp.issubdtype(array.dtype, jnp.floating):
+      raise ValueError(
+        f'{name} is of type {array.dtype}, as quantised tensors are; mmjax '
+        'reads parameters in floating point alone, so take the original weights'
+      )
+    return rule.form.load(array, shape).astype(leaf.dtype)
 
   if LAYER not in rule.theirs:
     return jax.device_put(read(names[0]), place)

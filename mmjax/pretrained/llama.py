@@ -11,6 +11,8 @@ from mmjax.pretrained import configs, keys, language_models, llamas, sections
 from mmjax.types import Batch
 
 SKIP = llamas.SKIP
+PREFIXES = llamas.PREFIXES
+TIES = llamas.TIES
 
 Model = language_models.LanguageModel
 

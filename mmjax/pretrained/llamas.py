@@ -4,10 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax import decoders
-from mmjax.pretrained import configs, keys, sections
+from mmjax.pretrained import (
+  configs,
+  keys,
+  names,
+  sections,
+)
 
-# Output matrices that are stored though tied, and older buffers.
-SKIP = (r'lm_head\.weight', r'.*\.rotary_emb\.inv_freq')
+# Older buffers.
+SKIP = (r'.*\.rotary_emb\.inv_freq',)
+PREFIXES = ('model.',)
+TIES = (names.head('model.embed_tokens.weight'),)
 
 DEFAULTS = {
   'vocab_size': 32000,

@@ -17,8 +17,9 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-SKIP = (*clip.SKIP, *(f'language_model\\.{name}' for name in llama.SKIP))
+SKIP = (*clip.SKIP, *llama.SKIP)
 ALIASES = vision_language.ALIASES
+TIES = vision_language.TIES
 
 _DEFAULTS = {
   'image_token_index': 32000,

@@ -7,14 +7,19 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, keys, language_models, sections
+from mmjax.pretrained import (
+  configs,
+  keys,
+  language_models,
+  names,
+  sections,
+)
 from mmjax.types import Batch
 
-# The output matrix, which some checkpoints hold beside the embedding that it
-# is tied to.
-SKIP = (r'lm_head\.weight',)
-# Meta's checkpoints lack the prefix.
-ALIASES = ((r'(?=decoder\.)', 'model.'),)
+SKIP = ()
+# Meta's checkpoints lack it.
+PREFIXES = ('model.',)
+TIES = (names.head('model.decoder.embed_tokens.weight'),)
 
 Model = language_models.LanguageModel
 

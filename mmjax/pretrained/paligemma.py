@@ -17,8 +17,9 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-SKIP = (*siglip.SKIP, *(f'language_model\\.{name}' for name in llamas.SKIP))
+SKIP = (*siglip.SKIP, *llamas.SKIP)
 ALIASES = vision_language.ALIASES
+TIES = vision_language.TIES
 
 _DEFAULTS = {'image_token_index': 256000, 'projection_dim': 2048}
 _TEXT = {
@@ -46,8 +47,7 @@ _VISION = {
 
 SECTIONS = {
   '': sections.Section(
-    read=_DEFAULTS,
-    only={'tie_word_embeddings': True},
+    read=(*_DEFAULTS, 'tie_word_embeddings'),
     irrelevant=(
       '_vocab_size',
       'hidden_size',

@@ -11,6 +11,7 @@ from mmjax.types import Batch
 
 SKIP = qwen_vl.SKIP
 ALIASES = qwen_vl.ALIASES
+TIES = qwen_vl.TIES
 
 Model = qwen_vl.QwenVL
 

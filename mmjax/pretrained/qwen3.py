@@ -18,6 +18,8 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = llamas.SKIP
+PREFIXES = llamas.PREFIXES
+TIES = llamas.TIES
 
 Model = language_models.LanguageModel
 

@@ -25,6 +25,12 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = llamas.SKIP
+TIES = tuple(
+  dataclasses.replace(
+    tie, separate={**tie.separate, 'text_config': tie.separate}
+  )
+  for tie in llamas.TIES
+)
 # What later releases call the same.
 ALIASES = (
   (r'model\.visual\.', 'visual.'),

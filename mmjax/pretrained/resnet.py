@@ -16,6 +16,7 @@ from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
 SKIP = (r'.*\.num_batches_tracked',)
+PREFIXES = ('resnet.',)
 
 _ARCHITECTURES = ('ResNetModel', 'ResNetForImageClassification')
 _DEFAULTS = {
@@ -92,7 +93,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   if not _classifies(config):
     return keys.prefixed(trunk, 'encoder/', '')
   return [
-    *keys.prefixed(trunk, 'encoder/', 'resnet.'),
+    *keys.prefixed(trunk, 'encoder/', PREFIXES[0]),
     *keys.dense('classifier', 'classifier.1'),
   ]
 

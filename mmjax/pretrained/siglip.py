@@ -22,6 +22,7 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = (r'.*\.position_ids',)
+PREFIXES = ('siglip.', 'siglip2.')
 
 _SHARED = {
   'hidden_size': 768,

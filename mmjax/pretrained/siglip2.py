@@ -29,6 +29,7 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = siglip.SKIP
+PREFIXES = siglip.PREFIXES
 
 SECTIONS = {
   **siglip.SECTIONS,

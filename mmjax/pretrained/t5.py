@@ -1,6 +1,6 @@
 """T5 (Raffel et al. 2020), its version 1.1 and Flan-T5, by Hugging Face."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,20 +13,25 @@ from mmjax.pretrained import (
   configs,
   keys,
   language_models,
+  names,
   sections,
   text_encoders,
 )
 from mmjax.types import Batch
 
 _SHARED = 'shared.weight'
-_HEAD = 'lm_head.weight'
-# Second names of the word vectors, and positions that nothing reads.
+# Positions that nothing reads.
 SKIP = (
-  r'(encoder|decoder)\.embed_tokens\.weight',
   r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\..*',
 )
-# What only the names of tensors tell, see `complete`.
-COMPLETES = ('separate_head', 'word_tensor')
+# Only the tensors tell that there is an output matrix: transformers 5 writes
+# that it is tied even where it is not.
+TIES = (
+  names.Tie(_SHARED, 'encoder.embed_tokens.weight'),
+  names.Tie(_SHARED, 'decoder.embed_tokens.weight'),
+  names.Tie(_SHARED, 'lm_head.weight', {'separate_head': True}),
+)
+COMPLETES = ('separate_head',)
 
 _ARCHITECTURES = ('T5ForConditionalGeneration', 'T5EncoderModel')
 DEFAULTS = {
@@ -44,7 +49,6 @@ DEFAULTS = {
   'n_positions': 512,
   'decoder_start_token_id': 0,
   'separate_head': False,
-  'word_tensor': _SHARED,
 }
 SECTIONS = {
   '': sections.Section(
@@ -127,24 +131,6 @@ class Model(text_encoders.TextEncoder, language_models.Writer):
     return self.decode([[]] * len(np.asarray(ids)), written)
 
 
-def complete(
-  config: Mapping[str, Any], names: Collection[str]
-) -> Mapping[str, Any]:
-  """Adds whether there is an output matrix, and where the word vectors are.
-
-  The config doesn't tell: transformers 5 writes that they are tied even where
-  they are not, and older files have but one of several names.
-  """
-  added: dict[str, Any] = {}
-  if _HEAD in names:
-    added['separate_head'] = True
-  places = ('encoder.embed_tokens.weight', 'decoder.embed_tokens.weight')
-  there = [place for place in places if place in names]
-  if _SHARED not in names and there:
-    added['word_tensor'] = there[0]
-  return {**config, **added}
-
-
 def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """A `TextToText`, or a `Transformer` where it is the encoder alone."""
   values = read(config)
@@ -195,7 +181,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   values = read(config)
   if not _writes(config):
     return [
-      keys.Rule('words/table/embedding', values['word_tensor']),
+      keys.Rule('words/table/embedding', _SHARED),
       *_half('', 'encoder', values, ('attention', 'mlp')),
     ]
   return both_rules(values)
@@ -205,7 +191,7 @@ def both_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table of the two halves, `encoder` and `decoder`."""
   crossing = ('attention', 'cross_attention', 'mlp')
   out = [
-    keys.Rule('decoder/words/table/embedding', values['word_tensor']),
+    keys.Rule('decoder/words/table/embedding', _SHARED),
     *_half('encoder/', 'encoder', values, ('attention', 'mlp')),
     *_half('decoder/', 'decoder', values, crossing),
   ]

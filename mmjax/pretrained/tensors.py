@@ -4,7 +4,6 @@ Nothing is ever unpickled.
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from mmjax.pretrained import configs
+from mmjax.pretrained import configs, mismatches
 
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
@@ -22,6 +21,9 @@ SHARD_BYTES = 5_000_000_000
 
 class Tensors:
   """What a folder holds, by name.
+
+  A file without duplicates says in its header which names were left out, and
+  which tensor each of them is; those are names too.
 
   Attributes:
     names: of all tensors.
@@ -37,36 +39,49 @@ class Tensors:
     self._folder = Path(folder)
     self._where: dict[str, str] = {}
     self._shapes: dict[str, tuple[int, ...]] = {}
+    self._kept: dict[str, str] = {}
     for file, listed in _contents(self._folder).items():
       with self._open(file) as held:
         there = set(held.keys())
         for name in there:
           self._shapes[name] = tuple(held.get_slice(name).get_shape())
-      absent = sorted((listed or there) - there)
-      if absent:
-        raise ValueError(
-          f'{self._folder / INDEX} says that {file} holds {", ".join(absent)}, '
-          'but it does not; download both anew'
-        )
-      twice = sorted(there & self._where.keys())
-      if twice:
-        raise ValueError(
-          f'{self._folder / file} holds {", ".join(twice)}, which another '
-          'shard holds too; download all of them anew'
-        )
+        removed = {
+          name: kept
+          for name, kept in (held.metadata() or {}).items()
+          if kept in there and name not in there
+        }
+      self._check(file, there | removed.keys(), listed)
       # Also what the index doesn't list: it is refused where nothing reads it.
       self._where |= dict.fromkeys(there, file)
-    self.names = frozenset(self._where)
+      self._kept |= removed
+    # What one shard leaves out may be in another.
+    self._kept = {k: v for k, v in self._kept.items() if k not in self._where}
+    self.names = frozenset({*self._where, *self._kept})
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    return self._shapes[name]
+    return self._shapes[self.stored(name)]
 
   def read(self, name: str) -> np.ndarray:
-    """One tensor, in the type that it is stored in."""
+    """One tensor, in the type that it is stored in.
+
+    Raises:
+      ValueError: if numpy has no such type.
+    """
+    name = self.stored(name)
     # An open file is mapped: what was read of it would stay in memory.
     with self._open(self._where[name]) as file:
-      return file.get_tensor(name)
+      try:
+        return file.get_tensor(name)
+      except (safetensors.SafetensorError, TypeError, AttributeError) as error:
+        raise ValueError(
+          f'{self._folder / self._where[name]}: {name} cannot be read '
+          f'({error}); save it as float32, float16 or bfloat16'
+        ) from error
+
+  def stored(self, name: str) -> str:
+    """The name in the file, where a tensor has several."""
+    return self._kept.get(name, name)
 
   def _open(self, file: str):
     path = self._folder / file
@@ -74,57 +89,28 @@ class Tensors:
       return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
       raise ValueError(
-        f'{path} is broken or cut off ({error}); download it anew'
+        f'{path} is broken or cut off ({error}); download it again'
       ) from error
 
-
-class Renamed:
-  """Tensors under the names that a newer release of their family has."""
-
-  def __init__(self, tensors: Tensors, aliases: Sequence[tuple[str, str]]):
-    """Takes tensors, and patterns and what their matches become, in order.
-
-    Only what a pattern matches at the beginning of a name is replaced.
-    """
-    self._tensors = tensors
-    self._names = {}
-    for old in tensors.names:
-      name = old
-      for pattern, new in aliases:
-        name = re.sub(f'^(?:{pattern})', new, name)
-      self._names[name] = old
-    self.names = frozenset(self._names)
-
-  def shape(self, name: str) -> tuple[int, ...]:
-    """The shape of a tensor, without reading it."""
-    return self._tensors.shape(self._names[name])
-
-  def read(self, name: str) -> np.ndarray:
-    """One tensor, in the type that it is stored in."""
-    return self._tensors.read(self._names[name])
+  def _check(self, file: str, there: set[str], listed: set[str] | None) -> None:
+    absent = sorted((listed or there) - there)
+    if absent:
+      raise ValueError(
+        f'{self._folder / INDEX} says that {file} holds '
+        f'{mismatches.few(absent)}, but it does not; download both again'
+      )
+    twice = sorted(there & self._where.keys())
+    if twice:
+      raise ValueError(
+        f'{self._folder / file} holds {mismatches.few(twice)}, which another '
+        'shard holds too; download all of them again'
+      )
 
 
 def _contents(folder: Path) -> dict[str, set[str] | None]:
   """Files, and the tensors that an index lists for each; None without one."""
   if (folder / INDEX).exists():
-    files: dict[str, set[str] | None] = {}
-    listed = configs.read(folder / INDEX).get('weight_map')
-    if not isinstance(listed, dict) or not all(
-      isinstance(file, str) for file in listed.values()
-    ):
-      raise ValueError(
-        f'{folder / INDEX}: weight_map does not name the file of each tensor; '
-        'download it anew'
-      )
-    for name, file in listed.items():
-      files.setdefault(file, set()).add(name)
-    absent = sorted(file for file in files if not (folder / file).exists())
-    if absent:
-      raise FileNotFoundError(
-        f'{folder / INDEX} names {", ".join(absent)}, which is not there; '
-        'download the missing shards'
-      )
-    return files
+    return _indexed(folder)
   if (folder / FILE).exists():
     return {FILE: None}
   pickles = sorted(path.name for path in folder.glob('*.bin'))
@@ -132,6 +118,46 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
     raise pickled(folder, pickles, folder)
   raise FileNotFoundError(
     f'{folder} has neither {FILE} nor {INDEX}; download the weights too'
+  )
+
+
+def _indexed(folder: Path) -> dict[str, set[str] | None]:
+  listed = configs.read(folder / INDEX).get('weight_map')
+  if (
+    not isinstance(listed, dict)
+    or not listed
+    or not all(isinstance(file, str) for file in listed.values())
+  ):
+    raise ValueError(
+      f'{folder / INDEX}: weight_map does not name the file of each tensor; '
+      'download it again'
+    )
+  files: dict[str, set[str] | None] = {}
+  for name, file in listed.items():
+    files.setdefault(file, set()).add(name)
+  outside = sorted(file for file in files if not _is_inside(file))
+  if outside:
+    raise ValueError(
+      f'{folder / INDEX} names {mismatches.few(map(repr, outside))}; a shard '
+      'has to be a .safetensors file inside the folder'
+    )
+  absent = sorted(file for file in files if not (folder / file).is_file())
+  if absent:
+    raise FileNotFoundError(
+      f'{folder / INDEX} names {mismatches.few(absent)}, which '
+      f'{"are" if len(absent) > 1 else "is"} not there; download the missing '
+      'shards'
+    )
+  return files
+
+
+def _is_inside(file: str) -> bool:
+  """Whether an index's entry is a file of the folder, or of one in it."""
+  return (
+    file.endswith('.safetensors')
+    and file.isprintable()
+    and not set(file) & set('\\:')
+    and not set(file.split('/')) & {'', '.', '..'}
   )
 
 

@@ -42,15 +42,15 @@ def inputs(text: Mapping[str, Any], vision: Mapping[str, Any]) -> Batch:
   }
 
 
-def text_rules() -> list[keys.Rule]:
-  """Blocks, embeddings and last norm of the text tower."""
+def text_rules(ours: str = 'text/') -> list[keys.Rule]:
+  """Blocks, embeddings and last norm of the text tower; `ours` is its path."""
   table = [
     *_blocks(),
     keys.Rule('words/table/embedding', 'embeddings.token_embedding.weight'),
     keys.Rule('words/position_table', 'embeddings.position_embedding.weight'),
     *keys.norm('last_norm', 'final_layer_norm'),
   ]
-  return keys.prefixed(table, 'text/', 'text_model.')
+  return keys.prefixed(table, ours, 'text_model.')
 
 
 def image_rules(patch_size: int) -> list[keys.Rule]:

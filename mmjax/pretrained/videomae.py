@@ -11,6 +11,7 @@ from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
 from mmjax.types import Batch
 
 SKIP = ()
+PREFIXES = ('videomae.',)
 
 _ARCHITECTURES = ('VideoMAEModel', 'VideoMAEForVideoClassification')
 _DEFAULTS = {
@@ -115,7 +116,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     trunk += keys.norm('encoder/last_norm', 'layernorm')
   if not _classifies(config):
     return trunk
-  rules = keys.prefixed(trunk, '', 'videomae.')
+  rules = keys.prefixed(trunk, '', PREFIXES[0])
   if _has_pool_norm(config, read):
     rules += keys.norm('encoder/pool_norm', 'fc_norm')
   return [*rules, *keys.dense('classifier', 'classifier')]

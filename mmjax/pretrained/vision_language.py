@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.ops import packing
-from mmjax.pretrained import base, language_models
+from mmjax.pretrained import base, language_models, names
 from mmjax.types import Array, Batch
 
 # Two ways to name the same: transformers 4.52 to 4.57, and before 5.
@@ -17,6 +17,14 @@ ALIASES = (
   (r'model\.language_model\.', 'language_model.model.'),
   (r'lm_head\.', 'language_model.lm_head.'),
   (r'vision_tower\.vision_model\.', 'vision_tower.'),
+)
+_SEPARATE = {'tie_word_embeddings': False}
+TIES = (
+  names.Tie(
+    'language_model.model.embed_tokens.weight',
+    'language_model.lm_head.weight',
+    {**_SEPARATE, 'text_config': _SEPARATE},
+  ),
 )
 
 

@@ -11,10 +11,10 @@ from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 SKIP = ()
+PREFIXES = ('vit.',)
 COMPLETES = ('add_pooling_layer',)
 
 _ARCHITECTURES = ('ViTModel', 'ViTForImageClassification')
-_PREFIX = 'vit.'
 _DEFAULTS = {
   'hidden_size': 768,
   'intermediate_size': 3072,
@@ -94,7 +94,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   ]
   if classifies(config):
     return [
-      *keys.prefixed(trunk, '', _PREFIX),
+      *keys.prefixed(trunk, '', PREFIXES[0]),
       *keys.dense('classifier', 'classifier'),
     ]
   pooler = keys.dense('encoder/pooler', 'pooler.dense')

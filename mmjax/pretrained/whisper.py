@@ -13,14 +13,18 @@ from mmjax.pretrained import (
   generation,
   generation_keys,
   keys,
+  names,
   sections,
   speech_recognizers,
 )
 from mmjax.types import Batch
 
-# The output matrix, which some checkpoints hold beside the embedding that it
-# is tied to.
-SKIP = (r'proj_out\.weight',)
+SKIP = ()
+PREFIXES = ('model.',)
+TIES = tuple(
+  names.head(f'{prefix}decoder.embed_tokens.weight', 'proj_out.weight')
+  for prefix in ('model.', '')
+)
 
 _DEFAULTS = {
   'vocab_size': 51865,

@@ -83,7 +83,7 @@ def test_broken_files_are_told(tmp_path):
   whole = path.read_bytes()
   for length in range(4, len(whole), 7):
     path.write_bytes(whole[:length])
-    with pytest.raises(ValueError, match=r'is broken: .*; download it anew'):
+    with pytest.raises(ValueError, match=r'is broken: .*; download it again'):
       ctranslate2.Variables(path)
   path.write_bytes(whole + b'x')
   with pytest.raises(ValueError, match='1 bytes are left over'):

@@ -106,10 +106,70 @@ def test_an_empty_folder_is_told(tmp_path):
     tensors.Tensors(tmp_path)
 
 
-def test_older_names_are_renamed(tmp_path):
-  tensors.write(tmp_path, [('h.0', np.ones(2)), ('x.h.1', np.zeros(3))])
-  aliases = (('(?=h)', 'x.'), (r'x\.', 'y.'))
-  renamed = tensors.Renamed(tensors.Tensors(tmp_path), aliases)
-  assert renamed.names == {'y.h.0', 'y.h.1'}
-  assert renamed.shape('y.h.1') == (3,)
-  np.testing.assert_array_equal(renamed.read('y.h.0'), np.ones(2))
+@pytest.mark.parametrize(
+  'file',
+  [
+    '../outside.safetensors',
+    '/outside.safetensors',
+    'a/../../outside.safetensors',
+    'a\\..\\outside.safetensors',
+    'c:outside.safetensors',
+    './model.safetensors',
+    'pytorch_model.bin',
+    'a\0.safetensors',
+    '',
+  ],
+)
+def test_a_shard_is_a_file_inside_the_folder(tmp_path, file):
+  tensors.write(tmp_path, ARRAYS.items())
+  shutil.copy(tmp_path / tensors.FILE, tmp_path.parent / 'outside.safetensors')
+  index = {'weight_map': dict.fromkeys(ARRAYS, file)}
+  (tmp_path / tensors.INDEX).write_text(json.dumps(index))
+  with pytest.raises(ValueError, match=r'index\.json names .* inside the fold'):
+    tensors.Tensors(tmp_path)
+
+
+def test_a_shard_may_be_in_a_folder_of_the_folder(tmp_path):
+  tensors.write(tmp_path / 'parts', ARRAYS.items())
+  index = {'weight_map': dict.fromkeys(ARRAYS, f'parts/{tensors.FILE}')}
+  (tmp_path / tensors.INDEX).write_text(json.dumps(index))
+  source = tensors.Tensors(tmp_path)
+  np.testing.assert_array_equal(source.read('c'), ARRAYS['c'])
+
+
+def header(text, data=b''):
+  return len(text).to_bytes(8, 'little') + text + data
+
+
+@pytest.mark.parametrize(
+  'content',
+  [
+    (2**62).to_bytes(8, 'little') + b'{}',
+    header(b'{"\xff": {}}'),
+    header(b'[' * 100_000),
+    header(b'{"a":' * 5000 + b'1' + b'}' * 5000),
+    header(
+      b'{"a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}, '
+      b'"b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]}}',
+      b'\0' * 12,
+    ),
+    header(b'{"a": {"dtype": "F33", "shape": [1], "data_offsets": [0, 4]}}'),
+    header(b'{"a": {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]}}'),
+  ],
+)
+def test_a_broken_header_is_named(tmp_path, content):
+  (tmp_path / tensors.FILE).write_bytes(content)
+  with pytest.raises(ValueError, match=r'model\.safetensors is broken'):
+    tensors.Tensors(tmp_path)
+
+
+@pytest.mark.parametrize('kind', ['F8_E4M3', 'F4'])
+def test_a_type_that_numpy_lacks_is_named(tmp_path, kind):
+  size = {'F4': 1}.get(kind, 2)
+  text = {'a': {'dtype': kind, 'shape': [2], 'data_offsets': [0, size]}}
+  (tmp_path / tensors.FILE).write_bytes(
+    header(json.dumps(text).encode(), b'\0' * size)
+  )
+  source = tensors.Tensors(tmp_path)
+  with pytest.raises(ValueError, match=r'safetensors: a cannot be read .*save'):
+    source.read('a')

@@ -1,0 +1,152 @@
+"""One tower of CLIP or SigLIP, published alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import encoders, models
+from mmjax.pretrained import (
+  classifiers,
+  clip,
+  configs,
+  keys,
+  sections,
+  siglip,
+  text_encoders,
+  towers,
+)
+from mmjax.types import Batch
+
+
+class ClipImages(classifiers.ImageEncoder):
+  """CLIP's image tower; its pooled vector is the class token, normalised.
+
+  That is before the projection into the space of texts, which a
+  `CLIPVisionModelWithProjection` has and `save` keeps.
+  """
+
+  image_defaults = clip.Model.image_defaults
+
+
+class SiglipImages(classifiers.ImageEncoder):
+  """SigLIP's image tower; its pooled vector is what its probe gathers."""
+
+  image_defaults = siglip.Model.image_defaults
+
+
+class ClipTexts(text_encoders.TextEncoder):
+  """CLIP's text tower; its pooled vector is that of the end, normalised.
+
+  That is before the projection into the space of images, see `ClipImages`.
+  """
+
+  @property
+  def reach(self) -> int | None:
+    """How many tokens of a text are read."""
+    return self.module.max_length
+
+
+class ImageTower:
+  """The family of an image tower, see `base.Family`."""
+
+  PREFIXES = ('vision_model.',)
+  SKIP = (r'(vision_model\.)?embeddings\.position_ids',)
+  KEPT = (r'visual_projection\.weight',)
+
+  def __init__(
+    self,
+    Model: type[classifiers.ImageEncoder],
+    architectures: Sequence[str],
+    section: sections.Section,
+    defaults: Mapping[str, Any],
+    encoder: Callable[[Mapping[str, Any], Any], encoders.ViT],
+    table: Callable[[Mapping[str, Any]], list[keys.Rule]],
+  ):
+    """Takes what the two kinds differ in.
+
+    Args:
+      Model: the kind of model that `load` returns.
+      architectures: the classes of transformers.
+      section: the keys of config.json.
+      defaults: fields of config.json that are read, and their defaults.
+      encoder: fields and dtype -> the encoder.
+      table: fields -> its key table, without prefixes.
+    """
+    self.Model = Model
+    self.SECTIONS = {'': section}
+    self._architectures = architectures
+    self._defaults = defaults
+    self._encoder = encoder
+    self._table = table
+
+  def module(
+    self, config: Mapping[str, Any], dtype: Any = jnp.float32
+  ) -> models.Classifier:
+    """The tower as an encoder without a classifier."""
+    configs.architecture(config, *self._architectures)
+    return models.Classifier(
+      encoder=self._encoder(self._read(config), dtype), dtype=dtype
+    )
+
+  def inputs(self, config: Mapping[str, Any]) -> Batch:
+    """Shapes of one example."""
+    read = self._read(config)
+    shape = (1, read['image_size'], read['image_size'], read['num_channels'])
+    return {'image': jax.ShapeDtypeStruct(shape, jnp.float32)}
+
+  def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
+    """The key table."""
+    table = self._table(self._read(config))
+    return keys.prefixed(table, 'encoder/', self.PREFIXES[0])
+
+  def _read(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    return configs.section(config, '', self._defaults)
+
+
+class ClipTextTower:
+  """The family of CLIP's text tower, see `base.Family`."""
+
+  Model = ClipTexts
+  SECTIONS = {'': clip.TEXT_SECTION}
+  PREFIXES = ('text_model.',)
+  SKIP = (r'(text_model\.)?embeddings\.position_ids',)
+  KEPT = (r'text_projection\.weight',)
+
+  def module(
+    self, config: Mapping[str, Any], dtype: Any = jnp.float32
+  ) -> nn.Module:
+    """A `Transformer`."""
+    configs.architecture(config, 'CLIPTextModel', 'CLIPTextModelWithProjection')
+    return clip.texts(configs.section(config, '', clip.TEXT), dtype)
+
+  def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+    """Shape of one text."""
+    del config
+    return jax.ShapeDtypeStruct((1, 4), jnp.int32)
+
+  def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
+    """The key table."""
+    del config
+    return towers.text_rules('')
+
+
+CLIP_IMAGES = ImageTower(
+  ClipImages,
+  ('CLIPVisionModel', 'CLIPVisionModelWithProjection'),
+  clip.VISION_SECTION,
+  clip.VISION,
+  clip.image,
+  lambda read: clip.image_rules(read['patch_size']),
+)
+SIGLIP_IMAGES = ImageTower(
+  SiglipImages,
+  ('SiglipVisionModel',),
+  siglip.VISION_SECTION,
+  siglip.VISION,
+  siglip.image,
+  siglip.image_rules,
+)
+CLIP_TEXTS = ClipTextTower()

@@ -1,0 +1,75 @@
+"""One tower of two is the same that it is in the whole model."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from mmjax import pretrained
+from mmjax.pretrained import keys, tensors
+from mmjax.train import trained
+
+GOLDEN = Path(__file__).parent / 'golden'
+KINDS = {
+  'clip_vision_model': ('clip', 'vision', 'CLIPVisionModelWithProjection'),
+  'clip_text_model': ('clip', 'text', 'CLIPTextModel'),
+  'siglip_vision_model': ('siglip', 'vision', 'SiglipVisionModel'),
+}
+
+
+def tower(folder, kind, prefix=True):
+  """A tower of a golden folder, with or without the prefix of its names."""
+  whole, part, name = KINDS[kind]
+  shutil.copytree(GOLDEN / whole, folder, dirs_exist_ok=True)
+  settings = json.loads((folder / 'config.json').read_text())
+  settings = settings[f'{part}_config'] | {
+    'model_type': kind,
+    'architectures': [name],
+  }
+  (folder / 'config.json').write_text(json.dumps(settings))
+  held = safetensors.numpy.load_file(folder / tensors.FILE)
+  before = f'{part}_model.'
+  cut = {
+    k if prefix else k.removeprefix(before): v
+    for k, v in held.items()
+    if k.startswith(before)
+  }
+  if 'Projection' in name:
+    cut['visual_projection.weight'] = held['visual_projection.weight']
+  safetensors.numpy.save_file(cut, folder / tensors.FILE)
+  return folder
+
+
+@pytest.mark.parametrize('prefix', [True, False])
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_tower_is_that_of_the_whole(kind, prefix, tmp_path):
+  whole, part, _ = KINDS[kind]
+  folder = tower(tmp_path / 'in', kind, prefix)
+  model = pretrained.load(folder)
+  ours = {'vision': 'image', 'text': 'text'}[part]
+  got = model.params.get('encoder', model.params)
+  want = pretrained.load(GOLDEN / whole)
+  jax.tree.map(np.testing.assert_array_equal, got, want.params[ours])
+  pretrained.save(model, tmp_path / 'out')
+  there = tensors.Tensors(tmp_path / 'out')
+  held = tensors.Tensors(tower(tmp_path / 'again', kind))
+  assert there.names == held.names
+  source = trained.find(str(folder))
+  module, inside = source.part(ours)
+  assert type(module) is type(getattr(want.module, ours))
+  shapes = keys.flat(source.shapes)
+  read = keys.flat(source.read(source.shapes))
+  assert read.keys() == shapes.keys()
+  assert all(path.startswith(inside) for path in shapes)
+
+
+def test_texts_are_read_up_to_what_the_tower_reads(tmp_path):
+  model = pretrained.load(tower(tmp_path, 'clip_text_model'))
+  ids, mask = model.tokenize(['a cat', 'cat ' * 200])
+  most = model.config['max_position_embeddings']
+  assert ids.shape == mask.shape == (2, most)
+  assert mask.sum(axis=1)[1] == most
