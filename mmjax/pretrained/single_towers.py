@@ -1,7 +1,7 @@
 """One tower of CLIP or SigLIP, published alone."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -110,7 +110,7 @@ class ClipTextTower:
   """The family of CLIP's text tower, see `base.Family`."""
 
   Model = ClipTexts
-  SECTIONS = {'': clip.TEXT_SECTION}
+  SECTIONS: ClassVar = {'': clip.TEXT_SECTION}
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
   KEPT = (r'text_projection\.weight',)

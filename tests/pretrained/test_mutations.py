@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax.pretrained import base, checkpoint, tensors
-from tests.pretrained import mutations
+from tests import mutations
 
 GOLDEN = Path(__file__).parent / 'golden'
 NUMBER = int(os.environ.get('MMJAX_MUTATIONS', 200))
