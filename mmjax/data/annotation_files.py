@@ -64,13 +64,15 @@ def _unexpected(error: Exception) -> str:
 
 def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images', 'annotations')
-  names = {
-    image['id']: image['file_name']
-    for image in value['images']
-    if isinstance(image, dict)
-    and 'file_name' in image
-    and isinstance(image.get('id'), int | str)
-  }
+  names = {}
+  for image in value['images']:
+    if not isinstance(image, dict) or 'file_name' not in image:
+      continue
+    number, name = image.get('id'), image['file_name']
+    if isinstance(number, int | str) and names.setdefault(number, name) != name:
+      raise ValueError(
+        f'two images of {file} have the id {number}: {names[number]} and {name}'
+      )
 
   def make(entry):
     fields = {
@@ -147,7 +149,12 @@ def read_vqa(
       value = json_files.load(path, options.encoding)
       if isinstance(value, dict) and 'annotations' in value:
         _expect(value, path.name, 'annotations')
-        annotations |= {_key(entry): entry for entry in value['annotations']}
+        for entry in value['annotations']:
+          if annotations.setdefault(_key(entry), entry) != entry:
+            raise ValueError(
+              f'question_id {_key(entry)} has two annotations; import the '
+              'files of each split by themselves'
+            )
       else:
         _expect(value, path.name, 'questions')
         subset = value.get('data_subtype', '')

@@ -131,7 +131,10 @@ class _Table:
 
   def _parse(self, lines: list[str]) -> list[str]:
     """The cells of a line by itself, its quotation marks closed or not."""
-    return next(self._reader(iter(lines), strict=False), [])
+    try:
+      return next(self._reader(iter(lines), strict=False), [])
+    except csv.Error:  # A cell longer than the library reads.
+      return []
 
   def _wrong(
     self, used: list[tuple[int, str]], cells: list[str] | None
@@ -159,6 +162,8 @@ class _Table:
     return any(cell.strip().lower().endswith(_IMAGE_ENDINGS) for cell in found)
 
   def _quote_error(self, line: str, why: Any) -> ValueError:
+    if len(line) > csv.field_size_limit():
+      return ValueError(f'it can not be read: {why}')
     place = min(len(self._parse([line])), len(self._names)) - 1
     return ValueError(
       f'the quotation mark in column {self._names[place]!r} does not close '

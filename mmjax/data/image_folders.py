@@ -43,16 +43,23 @@ def read(
     ValueError: a path is not a folder, or holds no image.
   """
   rows = image_rows.ImageRows(options)
+  tables = {read: [] for read in _METADATA.values()}
   for root in paths:
     if not root.is_dir():
       raise ValueError(f'{root} is not a folder')
-    metadata = [root.rglob(name) for name in _METADATA]
-    tables = sorted(path for found in metadata for path in found)
-    if tables:
-      for table in tables:
-        yield from _METADATA[table.name]([table], options)
-    else:
+    found = {name: sorted(root.rglob(name)) for name in _METADATA}
+    for name, files in found.items():
+      tables[_METADATA[name]] += files
+    if not any(found.values()):
       yield from _classes(root, rows)
+  if all(tables.values()):
+    raise ValueError(
+      'there are metadata files of both kinds, CSV and JSONL; import the '
+      'folders of each by themselves'
+    )
+  # All together, so that images of one name are told apart.
+  for read_all, files in tables.items():
+    yield from read_all(files, options)
 
 
 def _classes(

@@ -75,7 +75,7 @@ class ImageRows:
     row_id = fields.pop('id', None)
     try:
       if encoded is not None:
-        spelled = path = str(image or name)
+        spelled, path = str(image or name), (folder, name)
         group = spelled
       elif image is None:
         spelled, path, group = name, (folder, name), name

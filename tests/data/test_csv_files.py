@@ -104,6 +104,12 @@ def test_what_has_none(tmp_path, text, message):
     raw.read_fields()
 
 
+def test_a_very_long_cell_costs_its_line(tmp_path):
+  text = f'image,caption\n1.png,{"word " * 30_000}\n2.png,b\n'
+  first, second = _captions(_read(tmp_path / 'pets.csv', text))
+  assert 'field larger than field limit' in str(first) and second == 'b'
+
+
 def test_columns_by_name(tmp_path):
   text = 'file,caption,title\n1.png,long,short\n'
   wanted = (('image', 'file'), ('caption', 'title'))

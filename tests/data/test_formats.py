@@ -203,3 +203,35 @@ def test_images_are_where_the_option_says(tmp_path):
   path = _json(tmp_path / 'c.json', COCO)
   raw, *_ = _read('coco', path, images=tmp_path / 'photos')
   assert raw.read_image() == b'seven'
+
+
+def test_files_of_one_name_are_told_apart(tmp_path):
+  paths = []
+  for name in 'ab':
+    (tmp_path / name).mkdir()
+    paths.append(tmp_path / name / 'c.parquet')
+    image = {'bytes': name.encode(), 'path': None}
+    pq.write_table(pa.table({'image': [image], 'text': [name]}), paths[-1])
+    (tmp_path / name / '0.jpg').write_bytes(name.encode())
+    (tmp_path / name / 'metadata.csv').write_text(
+      f'file_name,text\n0.jpg,{name}'
+    )
+  for raws in _read('parquet', *paths), _read('imagefolder', tmp_path):
+    assert len({raw.id for raw in raws}) == 2
+    for raw in raws:
+      assert raw.read_fields()['caption'] == raw.read_image().decode()
+
+
+def test_ids_that_repeat_are_refused(tmp_path):
+  images = [*COCO['images'], {'id': 7, 'file_name': 'other.jpg'}]
+  path = _json(tmp_path / 'c.json', {**COCO, 'images': images})
+  (reason,) = _reasons(_read('coco', path))
+  assert 'have the id 7: seven.jpg and other.jpg' in reason
+  asked = {'questions': [{'image_id': 1, 'question_id': 1, 'question': 'a'}]}
+  answer = {'question_id': 1, 'multiple_choice_answer': 'yes'}
+  answers = {
+    'annotations': [answer, {**answer, 'multiple_choice_answer': 'no'}]
+  }
+  paths = _json(tmp_path / 'q.json', asked), _json(tmp_path / 'a.json', answers)
+  bad, _ = _read('vqa', *paths)
+  assert 'question_id 1 has two annotations' in _reasons([bad])[0]
