@@ -57,7 +57,8 @@ class _Table:
       raise ValueError(f'{path} has no header line naming its columns')
     text_files.check(header, options.encoding)
     self._separator = options.separator or _separator(header, options)
-    self._names = [name.strip() for name in self._parse([header])]
+    # Spreadsheets write empty columns behind the others.
+    self._names = _without_end([name.strip() for name in self._parse([header])])
     if not columns.known(self._names, options.columns):
       raise ValueError(
         f'{path} has a header with the columns '
@@ -105,6 +106,7 @@ class _Table:
     """
     if isinstance(cells, ValueError):
       raise cells
+    cells = _without_end(cells)
     if len(cells) > len(self._names):
       raise ValueError(
         f'there are more cells ({len(cells)}) than the {len(self._names)} '
@@ -170,6 +172,14 @@ class _Table:
       f'where its cell ends ({why}); double the marks inside a cell, "" for '
       '", or read all marks as text with --quotes=none'
     )
+
+
+def _without_end(cells: list[str]) -> list[str]:
+  """The cells up to the last one that is not empty."""
+  count = len(cells)
+  while count and not cells[count - 1].strip():
+    count -= 1
+  return cells[:count]
 
 
 def _separator(header: str, options: image_rows.Options) -> str:

@@ -66,14 +66,16 @@ def _classes(
   root: pathlib.Path, rows: image_rows.ImageRows
 ) -> Iterator[raw_records.RawRecord]:
   folders = [path for path in root.iterdir() if path.is_dir()]
+  folders = [path for path in folders if not _is_hidden(path.name)]
   names = {path.name.lower() for path in folders}
   has_splits = bool(names) and names <= _SPLITS.keys()
   count = 0
   for folder, below, files in os.walk(root):
-    below.sort()
+    below[:] = sorted(name for name in below if not _is_hidden(name))
     parts = pathlib.Path(folder).relative_to(root).parts
     for file in sorted(files):
-      if file.rpartition('.')[2].lower() not in webdataset.IMAGE_ENDINGS:
+      ending = file.rpartition('.')[2].lower()
+      if ending not in webdataset.IMAGE_ENDINGS or _is_hidden(file):
         continue
       name = '/'.join([*parts, file])
       labels = parts[has_splits:]
@@ -92,3 +94,8 @@ def _classes(
       yield rows.record(root, name, name, fields, split=split)
   if not count:
     raise ValueError(f'there is no image in {root} or the folders below')
+
+
+def _is_hidden(name: str) -> bool:
+  """Whether editors and file managers made it, not people."""
+  return name.startswith('.') or name == '__MACOSX'

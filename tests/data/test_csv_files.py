@@ -55,6 +55,7 @@ def test_csv_rows(tmp_path):
     ('image_name| comment\n1.png| a, b\n', ['a, b']),
     ('Image, Caption\n1.png, "a, b"\n', ['a, b']),
     ('image,caption_0,caption_1\n1.png,a,b\n', [['a', 'b']]),
+    ('image,caption,,\n1.png,a,,\n2.png,b,,,\n', ['a', 'b']),
     ('image,caption\r1.png,a\r2.png,b\r', ['a', 'b']),
     ("image,caption\n1.png,\"['a', 'b']\"\n,,\n", [['a', 'b']]),
     ('image,caption\n1.png,ä\n'.encode('utf-16'), ['ä']),

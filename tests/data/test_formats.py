@@ -163,6 +163,9 @@ def test_folders_of_classes(tmp_path):
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).write_bytes(b'x')
   (tmp_path / 'test/dog/notes.txt').write_text('')
+  for name in ('__MACOSX/x/1.png', 'test/dog/.ipynb_checkpoints/2.jpg'):
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_bytes(b'x')
   loose, dog, cat = _read('imagefolder', tmp_path)
   assert cat.read_fields() == {
     'caption': 'big cat',
