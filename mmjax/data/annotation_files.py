@@ -26,7 +26,6 @@ _Rows = Iterator[
 ]
 _UNEXPECTED = (LookupError, TypeError, AttributeError, ArithmeticError)
 
-_SPLITS = {'restval': 'train', 'val': 'validation'}
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
 _ASKS = ('human', 'user')
 _ANSWERS = ('gpt', 'assistant', 'model')
@@ -95,7 +94,7 @@ def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
       'captions': [sentence['raw'] for sentence in entry['sentences']],
       'split': entry['split'],
     }
-    return fields, _SPLITS.get(entry['split'], entry['split'])
+    return fields, image_rows.SPLITS.get(entry['split'], entry['split'])
 
   for number, entry in enumerate(value['images'], 1):
     yield f'image {number}', functools.partial(make, entry)

@@ -17,15 +17,6 @@ _METADATA = {
   'metadata.tsv': csv_files.read,
   'metadata.jsonl': json_files.read,
 }
-_SPLITS = {
-  'train': 'train',
-  'training': 'train',
-  'val': 'validation',
-  'valid': 'validation',
-  'validation': 'validation',
-  'dev': 'validation',
-  'test': 'test',
-}
 
 
 def read(
@@ -68,7 +59,7 @@ def _classes(
   folders = [path for path in root.iterdir() if path.is_dir()]
   folders = [path for path in folders if not _is_hidden(path.name)]
   names = {path.name.lower() for path in folders}
-  has_splits = bool(names) and names <= _SPLITS.keys()
+  has_splits = bool(names) and names <= image_rows.SPLITS.keys()
   count = 0
   for folder, below, files in os.walk(root):
     below[:] = sorted(name for name in below if not _is_hidden(name))
@@ -79,7 +70,9 @@ def _classes(
         continue
       name = '/'.join([*parts, file])
       labels = parts[has_splits:]
-      split = _SPLITS[parts[0].lower()] if has_splits and parts else None
+      split = (
+        image_rows.SPLITS[parts[0].lower()] if has_splits and parts else None
+      )
       count += 1
       if not labels:
         yield raw_records.broken(

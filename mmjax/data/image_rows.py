@@ -11,6 +11,18 @@ from typing import Any
 
 from mmjax.data import raw_records
 
+# What published splits are called, and how they are called here.
+SPLITS = {
+  'train': 'train',
+  'training': 'train',
+  'restval': 'train',
+  'val': 'validation',
+  'valid': 'validation',
+  'validation': 'validation',
+  'dev': 'validation',
+  'test': 'test',
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -65,10 +77,12 @@ class ImageRows:
       where: what people call the row.
       name: its id, if it has neither an id nor an image of its own.
       fields: by our names; without an image there is none.
-      split: that it belongs to, where the file says so.
+      split: that it belongs to, where the file says so; else that of a field
+        `split`, if it is one of `SPLITS`.
       encoded: reads its image, where that is not a file; the name of the image
         in `fields` may then be missing.
     """
+    split = split or _split(fields.get('split'))
     image = fields.pop('image', None)
     image = None if image == '' else image
     has_id = fields.get('id') not in (None, '')
@@ -134,6 +148,10 @@ class _Names:
     """What a thing was called the first time."""
     self.name(thing, name)
     return self._of[thing][0]
+
+
+def _split(value: Any) -> str | None:
+  return SPLITS.get(value.lower()) if isinstance(value, str) else None
 
 
 def _single(image: Any) -> str:

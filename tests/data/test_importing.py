@@ -277,3 +277,18 @@ def test_a_skipped_record_can_always_be_listed(tmp_path):
   )
   (line,) = (folder / 'skipped.jsonl').read_text().splitlines()
   assert 'half of a character' in json.loads(line)['reason']
+
+
+def test_a_split_column_is_kept(tmp_path, capsys):
+  names = ['train', 'test', 'val', 'test']
+  rows = [
+    {'image': f'{i}.png', 'caption': 'x', 'split': name}
+    for i, name in enumerate(names)
+  ]
+  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  settings = importing.Settings(name='mine')
+  importing.import_data('jsonl', path, settings, data_dir=tmp_path)
+  test = {row['id'] for row in _open('test', tmp_path)}
+  assert test == {'1.png', '3.png'}
+  assert [row['id'] for row in _open('validation', tmp_path)] == ['2.png']
+  assert 'splits are those that the input names' in capsys.readouterr().err
