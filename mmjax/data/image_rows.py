@@ -79,40 +79,32 @@ class ImageRows:
       fields: by our names; without an image there is none.
       split: that it belongs to, where the file says so; else that of a field
         `split`, if it is one of `SPLITS`.
-      encoded: reads its image, where that is not a file; the name of the image
-        in `fields` may then be missing.
+      encoded: reads its image, where that is not a file.
     """
     split = split or _split(fields.get('split'))
     image = fields.pop('image', None)
-    image = None if image == '' else image
-    has_id = fields.get('id') not in (None, '')
     row_id = fields.pop('id', None)
-    try:
-      if encoded is not None:
-        spelled, path = str(image or name), (folder, name)
-        group = spelled
-      elif image is None:
-        spelled, path, group = name, (folder, name), name
-      else:
-        root = os.fspath(self._options.images or folder)
+    has_id = row_id not in (None, '')
+    has_image = encoded is not None or image not in (None, '')
+    spelled, path = name, (folder, name)
+    read_image = encoded or bytes
+    if encoded is None and has_image:
+      root = os.fspath(self._options.images or folder)
+      try:
         spelled, path = self._locate(root, _single(image))
-        group = spelled
-    except ValueError as error:
-      return raw_records.broken(name, where, str(error))
-    if image is not None or encoded is not None:
+      except ValueError as error:
+        return raw_records.broken(name, where, str(error))
+      read_image = functools.partial(_read, path)
+    if has_image:
       fields['file'] = self._names.first(path, spelled)
-      group = fields['file']
-    read_image = encoded or functools.partial(
-      _read, None if image is None else path, image
-    )
     return raw_records.RawRecord(
       id=str(row_id) if has_id else self._names.name(path, spelled),
       where=where,
-      group=group,
+      group=fields['file'] if has_image else name,
       read_fields=functools.partial(dict, fields),
       read_image=read_image,
       # An image may have several rows, one a caption or question.
-      is_part=fields.get('file') is not None and not has_id,
+      is_part=has_image and not has_id,
       split=split,
     )
 
@@ -211,9 +203,7 @@ def _real(path: str) -> str:
 _real_folder = functools.lru_cache(4096)(os.path.realpath)
 
 
-def _read(path: str | None, image: Any) -> bytes:
-  if path is None:
-    return b''
+def _read(path: str) -> bytes:
   if not os.path.isfile(path):
     raise ValueError(f'there is no image file {path}')
   with open(path, 'rb') as file:

@@ -147,3 +147,8 @@ def test_other_images_of_one_name_have_other_ids(tmp_path):
   ids = [row.id for row in csv_files.read(paths, OPTIONS)]
   assert ids[:3] == ['dog.png', 'rows-3', 'dog.png']
   assert ids[3:] == ['dog.png#2', 'rows-3#2', 'dog.png#2']
+
+
+def test_a_row_without_an_image_may_have_a_field_file(tmp_path):
+  (raw,) = _read(tmp_path / 'pets.csv', 'caption,file\na,notes\n')
+  assert not raw.is_part and raw.group == 'pets-2' and raw.read_image() == b''
