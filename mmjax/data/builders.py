@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow_datasets as tfds
 
-from mmjax.data import records, tokenizers
+from mmjax.data import buckets, records, tokenizers
 
 # Enough texts to learn a vocabulary from; bounds time and memory.
 _MOST_TEXTS = 200_000
@@ -182,7 +182,7 @@ def build(
   with staging(data_dir) as tmp:
     builder = make(tmp)
     builder.progress = Progress(_full_name(builder), shown=progress)
-    with _quiet():
+    with _quiet(), buckets.as_files():
       builder.download_and_prepare(download_dir=os.path.join(tmp, 'downloads'))
     staged = pathlib.Path(builder.data_dir)
     _publish(staged, target, overwrite=overwrite)

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from tensorflow_datasets.core import shuffle
 
 from mmjax.data import builders, records, shapes_drawing, tokenizers
 
@@ -70,6 +71,15 @@ def test_records_and_tokenizer_are_there(tmp_path):
   assert len(tokenizer.tokens('zebrazebra')) == 1
   # Nothing else is left behind.
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
+
+
+def test_data_beyond_what_is_kept_in_memory(tmp_path, monkeypatch):
+  small = _read(_build(tmp_path / 'small'))
+  # Two records of seven stay below it.
+  monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 3 * len(PNG))
+  folder = _build(tmp_path / 'large')
+  assert _read(folder) == small
+  assert not list(folder.glob('*.tmp'))
 
 
 def test_an_interrupted_build_leaves_nothing(tmp_path):
