@@ -205,9 +205,9 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+  from mmjax.config import settings
   from mmjax.data import showing
   from mmjax.train import main as flags
-  from mmjax.train import settings
 
   config = settings.default_config()
   if options.fields:

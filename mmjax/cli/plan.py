@@ -24,9 +24,9 @@ def main(argv: list[str]) -> int:
   Raises:
     ValueError: for a config, topology or mesh that is not possible.
   """
-  from mmjax.train import main as flags
+  from mmjax.config import overrides
 
-  rest, overrides = flags.split_overrides(argv)
+  rest, changes = overrides.split(argv)
   parser = _parser()
   args = parser.parse_args(rest)
   if args.slices < 1:
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches is of --search, which is not given')
-  config = flags.load(args.config)
-  flags.override(config, overrides)
+  config = overrides.load(args.config)
+  overrides.override(config, changes)
 
   from mmjax.planning import topologies
 

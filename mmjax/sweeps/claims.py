@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 
 import optuna
 
+from mmjax.runs import processes
 from mmjax.sweeps import storage as storage_lib
-from mmjax.train import processes
 
 BEAT_EVERY = 20.0
 GRACE = 120.0

@@ -11,7 +11,6 @@
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
---traceback              shows where an error came from
 
 A trial may be one of several hosts: all run the same command, find each other
 as those of a run do, and are one worker together.
@@ -30,110 +29,73 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
+from mmjax.runs import workdir
 from mmjax.sweeps import broadcast, claims, local, storage, table, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import disk, loop, main, startup, workdir
-from mmjax.train.settings import UserError
+from mmjax.train import experiment, loop, main, startup, training
 
-BuildOf = Callable[[str], Callable[[Any], Any]]
+BuildOf = Callable[[str], experiment.Build]
 
 
-def launch(build_of: BuildOf) -> None:
+def launch(build_of: BuildOf = experiment.find) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:
     build_of: name of an experiment -> its `build`.
   """
   _define(flags.FLAGS)
-  overrides: list[tuple[str, str]] = []
-
-  def parse(argv: Sequence[str]) -> list[str]:
-    if set(argv) & {'--help', '-help', '-h', '--helpshort'}:
-      print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
-      sys.exit(0)
-    rest, found = main.split_overrides(argv)
-    overrides.extend(found)
-    try:
-      return flags.FLAGS(rest)
-    except flags.Error as error:
-      main.fail(error)
-
-  app.run(lambda argv: _main(argv, build_of, overrides), flags_parser=parse)
+  main.start(lambda changes: _main(changes, build_of), _print_help)
 
 
 def _define(values: flags.FlagValues) -> None:
-  define = lambda kind: functools.partial(kind, flag_values=values)
-  string, integer = define(flags.DEFINE_string), define(flags.DEFINE_integer)
-  number, boolean = define(flags.DEFINE_float), define(flags.DEFINE_bool)
+  kind = lambda function: functools.partial(function, flag_values=values)
+  string, integer = kind(flags.DEFINE_string), kind(flags.DEFINE_integer)
+  number, boolean = kind(flags.DEFINE_float), kind(flags.DEFINE_bool)
+  main.define_common(values)
   string('sweep', None, 'file with get_sweep()')
-  string('workdir', None, "the sweep's folder")
   integer('workers', 1, 'processes on this machine', 1)
   integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
   string('storage', 'journal', 'journal, sqlite or a URL')
   number('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
   boolean('retry_failed', False, 'try again what failed')
   boolean('check', False, 'check the sweep, run nothing')
-  string('data_dir', None, 'sets config.data.data_dir')
-  boolean('traceback', False, 'show where an error came from')
-  string('coordinator', None, 'HOST:PORT of process 0')
-  integer('num_processes', None, 'of all hosts together')
-  integer('process_id', None, 'which of them this is')
   # As `local.Workers` starts them.
   boolean('ends_with_input', False, 'stop when the input ends')
 
 
-def _main(
-  argv: Sequence[str], build_of: BuildOf, overrides: list[tuple[str, str]]
-) -> None:
+def _print_help(_: Sequence[str]) -> None:
+  print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
+
+
+def _main(changes: Sequence[tuple[str, str]], build_of: BuildOf) -> None:
   values = flags.FLAGS
-  if not values['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)
   if values.ends_with_input:
     local.end_with_input()
-  try:
-    if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} is no flag; they begin with --')
-    for name in ('sweep',) if values.check else ('sweep', 'workdir'):
-      if not values[name].value:
-        raise UserError(f'--{name} is missing\n{__doc__}')
-    if values.workdir:
-      workdir.check(values.workdir)
-    many = values.workers > 1 or values.devices_per_trial > 0
-    if many:
-      _refuse_hosts(values)
-    if values.data_dir is not None:
-      overrides = [*overrides, ('data.data_dir', values.data_dir)]
-    sweep = sweep_lib.load(values.sweep, overrides)
-    if values.check:
-      sweep_lib.check(sweep, build_of)
-      print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
-    elif many:
-      argv = _argv(values, overrides)
-      done = _run_many(sweep, values, argv)
-      sys.exit(0 if done else 1)
-    else:
-      try:
-        hosts.connect(
-          values.coordinator, values.num_processes, values.process_id
-        )
-      except ValueError as error:
-        raise UserError(str(error)) from error
-      alike = UserError, hosts.Refused, worker.TrialsFail
-      told = storage.Unreachable, disk.FullError
-      with hosts.ending_together(*alike, told=told):
-        done = _run_here(sweep, values, build_of)
-      if not done:  # Ctrl-C; SIGTERM raises its own code.
-        _stopped(signal.SIGINT)
-  except KeyboardInterrupt:
-    main.interrupted()
-  except (UserError, hosts.Refused) as error:
-    main.fail(error, show=values.traceback)
-  except (worker.TrialsFail, storage.Unreachable, disk.FullError) as error:
-    main.fail(error, show=values.traceback, code=1)
+  names = ('sweep',) if values.check else ('sweep', 'workdir')
+  main.require(*names, usage=__doc__)
+  if values.workdir:
+    workdir.check(values.workdir)
+  many = values.workers > 1 or values.devices_per_trial > 0
+  if many:
+    _refuse_hosts(values)
+  sweep = sweep_lib.load(values.sweep, changes)
+  if values.check:
+    sweep_lib.check(sweep, build_of)
+    print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
+  elif many:
+    done = _run_many(sweep, values, _argv(values, changes))
+    sys.exit(0 if done else 1)
+  else:
+    hosts.connect(values.coordinator, values.num_processes, values.process_id)
+    with hosts.ending_together(ConfigError, worker.TrialsFail):
+      done = _run_here(sweep, values, build_of)
+    if not done:  # Ctrl-C; SIGTERM raises its own code.
+      _stopped(signal.SIGINT)
 
 
 def _refuse_hosts(values: Any) -> None:
@@ -141,7 +103,7 @@ def _refuse_hosts(values: Any) -> None:
   names = 'coordinator', 'num_processes', 'process_id'
   given = [name for name in names if values[name].value is not None]
   if given and not (given == ['num_processes'] and values.num_processes == 1):
-    raise UserError(
+    raise ConfigError(
       f'{", ".join(f"--{name}" for name in given)}: for a trial of several '
       'hosts, but --workers and --devices_per_trial start processes of one '
       'machine, each with a trial of its own; leave out the ones or the others'
@@ -176,7 +138,7 @@ def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
       study = study or _open(sweep, values)
       study.queue(retry_failed=values.retry_failed)
 
-  def train(config: Any, workdir: Path, report: loop.Report):
+  def train(config: Any, workdir: Path, report: training.Report):
     build = build_of(config.experiment)
     return loop.run(config, build, workdir, report=report)
 
@@ -191,7 +153,7 @@ def _table(study: study_lib.Study) -> table.Table:
 
 def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
   """The flags of one of several workers; it stays alone, wherever it runs."""
-  names = ('sweep', 'workdir', 'storage', 'grace', 'traceback')
+  names = ('sweep', 'workdir', 'storage', 'grace')
   return [
     *(f'--{name}={values[name].value}' for name in names),
     *(f'--config.{path}={text}' for path, text in overrides),

@@ -6,10 +6,10 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.config import overrides, schema, settings
+from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import main, schema, settings
-from mmjax.train.settings import UserError
 
 DIRECTIONS = ('maximize', 'minimize')
 # What a run's own results tell besides its evaluation.
@@ -31,10 +31,10 @@ FIELDS = {
 def collected(
   errors: list[str], function: Callable[..., Any], *args: Any
 ) -> Any:
-  """What a function gives; a `UserError` of it goes into `errors` instead."""
+  """What a function gives; a `ConfigError` of it goes into `errors` instead."""
   try:
     return function(*args)
-  except UserError as error:
+  except ConfigError as error:
     errors += str(error).splitlines()
     return None
 
@@ -127,7 +127,7 @@ def wrong_space(
     if path == 'seed' or path.startswith('train.blind_baseline'):
       errors.append(f'{path} is set by the sweep itself; use repeats=3')
     elif not inside:
-      collected(errors, main.find, base, path)
+      collected(errors, overrides.find, base, path)
   return errors
 
 
@@ -184,17 +184,17 @@ def trials(
   """How many trials there shall be.
 
   Raises:
-    UserError: if that is no number, or there are not so many points.
+    ConfigError: if that is no number, or there are not so many points.
   """
   size = search.grid_size(space) if sampler['name'] == 'grid' else None
   if given is None and size is not None:
     return size
   if given is None:
-    raise UserError(f'trials is missing: {FIELDS["trials"]}')
+    raise ConfigError(f'trials is missing: {FIELDS["trials"]}')
   if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-    raise UserError(f'trials={given!r} is not legal: a whole number from 1')
+    raise ConfigError(f'trials={given!r} is not legal: a whole number from 1')
   if size is not None and given > size:
-    raise UserError(
+    raise ConfigError(
       f'trials={given}, but the grid has {size} points; leave trials out'
     )
   return given

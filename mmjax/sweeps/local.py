@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError
 
 # Chips of one host that form a process's part, as libtpu wants to be told.
 _TPU_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1', 8: '2,4,1'}
@@ -24,7 +24,7 @@ def probe() -> tuple[str, int]:
     [sys.executable, '-c', code], capture_output=True, text=True
   )
   if done.returncode:
-    raise UserError(f'JAX finds no device: {done.stderr.strip()}')
+    raise ConfigError(f'JAX finds no device: {done.stderr.strip()}')
   platform, count = done.stdout.split()[-2:]
   if platform == 'cpu':
     return platform, len(_cores())
@@ -41,18 +41,18 @@ def share(platform: str, count: int, workers: int, per_trial: int) -> list[int]:
     per_trial: devices of each; 0: an equal part.
 
   Raises:
-    UserError: if there are not so many.
+    ConfigError: if there are not so many.
   """
   kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
   per_trial = per_trial or count // workers
   if per_trial < 1 or workers * per_trial > count:
-    raise UserError(
+    raise ConfigError(
       f'--workers={workers} with --devices_per_trial={max(per_trial, 1)} need '
       f'{workers * max(per_trial, 1)} {kind}, and there are {count}; ask '
       'for fewer'
     )
   if platform == 'tpu' and per_trial not in _TPU_BOUNDS:
-    raise UserError(
+    raise ConfigError(
       f'--devices_per_trial={per_trial}: a part of a TPU host has '
       f'{", ".join(map(str, _TPU_BOUNDS))} chips'
     )
@@ -115,7 +115,7 @@ class Workers:
     per_trial: devices of each; 0: an equal part.
 
   Raises:
-    UserError: if there are not enough devices.
+    ConfigError: if there are not enough devices.
   """
 
   def __init__(

@@ -9,9 +9,9 @@ from typing import Any
 
 import optuna
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import best, table
 from mmjax.train import progress
-from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
 _FRONT = {'name': 'Best Trial'}  # Optuna's name of these points.
@@ -54,7 +54,7 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
     output: the HTML file.
 
   Raises:
-    UserError: if the study is no sweep's, or has no complete trial yet.
+    ConfigError: if the study is no sweep's, or has no complete trial yet.
   """
   text = render(study, workdir)
   best.write(study, workdir)  # What the report's commands name.
@@ -66,12 +66,12 @@ def render(study: optuna.Study, workdir: Path | str) -> str:
   from plotly import offline
 
   if 'sweep' not in study.user_attrs:
-    raise UserError(
+    raise ConfigError(
       f'the study {study.study_name!r} was not made by experiments.sweep'
     )
   found = best.trials(study)
   if not found:
-    raise UserError(
+    raise ConfigError(
       f'{workdir} has no complete trial yet; the table of a running sweep '
       'shows how far it is'
     )

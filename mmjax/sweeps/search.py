@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import optuna
 
+from mmjax.config import schema, settings
+from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
-from mmjax.train import schema, settings
-from mmjax.train.settings import UserError
 
 
 class _Grid(optuna.samplers.GridSampler):
@@ -198,7 +198,7 @@ def wrong_sampler(
     return errors
   try:
     sampler(settings_, space, seed=0, number=0)
-  except UserError as error:
+  except ConfigError as error:
     return [str(error)]
   return []
 
@@ -212,24 +212,24 @@ def named(what: str, given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
   """A name, or a dict of a name and options, as such a dict.
 
   Raises:
-    UserError: if it is neither, there is no such name, or an option is no data.
+    ConfigError: if it is neither, or the name or an option is unknown.
   """
   if isinstance(given, str):
     given = {'name': given}
   if not isinstance(given, Mapping) or 'name' not in given:
-    raise UserError(
+    raise ConfigError(
       f'{what}={given!r} is not legal: a name, or '
       f'dict(name={list(known)[1]!r}, ...)'
     )
   name = given['name']
   if not isinstance(name, str) or name not in known:
-    raise UserError(
+    raise ConfigError(
       f'{what}={name!r} is not there; there are {", ".join(known)}'
     )
   out = {option: space_lib.plain(value) for option, value in given.items()}
   odd = [k for k, value in out.items() if not schema.is_plain(value)]
   if odd:
-    raise UserError(
+    raise ConfigError(
       f'{what}: '
       + ', '.join(f'{k}={out[k]!r}' for k in odd)
       + ' is not legal: '
@@ -252,7 +252,7 @@ def _make(
     legal = [name for name in legal if name not in ('seed', 'search_space')]
   for name in options:
     if name not in legal:
-      raise UserError(
+      raise ConfigError(
         f'{what}: '
         + settings.unknown(name, legal).replace('config field', 'option')
       )
@@ -262,4 +262,4 @@ def _make(
       warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
       return kind(**{**given, **options})
   except (TypeError, ValueError) as error:
-    raise UserError(f'{what}={dict(settings_)}: {error}') from error
+    raise ConfigError(f'{what}={dict(settings_)}: {error}') from error

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.train import schema
+from mmjax.config import schema
 
 # So many values of a range are all tried before the first trial.
 _FEW = 16

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError, RunError
 
 JOURNAL = 'study.journal'
 SQLITE = 'study.db'
@@ -19,7 +19,7 @@ _TRIES = 3
 _PATIENCE = 120.0
 
 
-class Unreachable(RuntimeError):
+class Unreachable(RunError):
   """The storage could not be reached, for long."""
 
 
@@ -34,7 +34,7 @@ def open_storage(
     workdir: the sweep's folder.
 
   Raises:
-    UserError: if there is no such kind, or it can't be reached.
+    ConfigError: if there is no such kind, or it can't be reached.
   """
   workdir = Path(workdir)
   if location == 'journal':
@@ -50,7 +50,7 @@ def open_storage(
     workdir.mkdir(parents=True, exist_ok=True)
     location = f'sqlite:///{(workdir / SQLITE).absolute()}'
   if '://' not in location:
-    raise UserError(
+    raise ConfigError(
       f"--storage={location} is not legal: 'journal', 'sqlite', or a URL such "
       'as postgresql://user@host/database'
     )
@@ -61,7 +61,7 @@ def open_storage(
     try:
       return optuna.storages.RDBStorage(location, engine_kwargs=options)
     except ModuleNotFoundError as error:
-      raise UserError(
+      raise ConfigError(
         f'--storage={without_password(location)} needs the package '
         f'{error.name}; install the driver that SQLAlchemy names for this '
         'database'
@@ -72,7 +72,7 @@ def open_storage(
       if left:
         time.sleep(random.uniform(0.5, 1.5))
         continue
-      raise UserError(
+      raise ConfigError(
         f'--storage={without_password(location)} cannot be opened: '
         f'{without_password(str(error))}'
       ) from error
@@ -109,12 +109,12 @@ def found_in(workdir: Path | str) -> str:
   """The file storage that a sweep's folder holds.
 
   Raises:
-    UserError: if it holds none.
+    ConfigError: if it holds none.
   """
   for name, file in (('journal', JOURNAL), ('sqlite', SQLITE)):
     if (Path(workdir) / file).exists():
       return name
-  raise UserError(
+  raise ConfigError(
     f'{workdir} holds no study ({JOURNAL} or {SQLITE}); give the --workdir of '
     'a sweep, and --storage=URL if its study is in a database'
   )

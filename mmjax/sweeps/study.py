@@ -7,12 +7,12 @@ from typing import Any
 
 import optuna
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import at_once, search, tries
 from mmjax.sweeps import claims as claims_lib
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import storage as storage_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
@@ -131,7 +131,7 @@ class Study:
     grace: seconds without a heartbeat after which a worker counts as dead.
 
   Raises:
-    UserError: if the storage has a study of this name about something else.
+    ConfigError: if the storage has a study of this name about something else.
   """
 
   def __init__(
@@ -331,7 +331,7 @@ class Study:
     if set(changed) == {'metric'} and renames and self._unjudged():
       self.note(sweep=mine)  # The one before was not there, most likely.
     elif changed:
-      raise UserError(
+      raise ConfigError(
         f'the study {self.name!r} was begun with another sweep:\n  '
         + '\n  '.join(changed.values())
         + "\nchoose another --workdir, whose name is also the study's"

@@ -19,10 +19,12 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.config import overrides as overrides_lib
+from mmjax.config import settings, user_file
+from mmjax.errors import ConfigError
 from mmjax.sweeps import legal, search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import loop, main, settings, user_file
-from mmjax.train.settings import UserError
+from mmjax.train import loop
 
 COSTS = legal.COSTS
 
@@ -70,7 +72,7 @@ class Sweep:
       repeat: number of the run among those of this point.
 
     Raises:
-      UserError: if there is no such field.
+      ConfigError: if there is no such field.
     """
     config = copy.deepcopy(self.base)
     for path, value in values.items():
@@ -105,11 +107,11 @@ def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   """Sets a field of a completed config.
 
   Raises:
-    UserError: if there is no such field, or it is a section and this no dict.
+    ConfigError: if there is no such field, or it is a section and this no dict.
   """
-  section, name, field = main.find(config, path)
+  section, name, field = overrides_lib.find(config, path)
   if field.kind == 'dict' and not field.accepts(value):
-    raise UserError(f'{path}={value!r} is not legal: {field.describe()}')
+    raise ConfigError(f'{path}={value!r} is not legal: {field.describe()}')
   with config.unlocked():
     if name in section:
       del section[name]  # Another type may be legal here.
@@ -125,14 +127,14 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
     overrides: (path, text) of config fields set by flags, in all trials.
 
   Raises:
-    UserError: naming what is wrong, all of it at once where that is possible.
+    ConfigError: naming what is wrong, all of it at once where that is possible.
   """
   given = _read(file)
   _tell(file, legal.wrong_fields(given))
   errors: list[str] = []
   collected = functools.partial(legal.collected, errors)
   location = str(given['config'])
-  base = collected(main.load, location)
+  base = collected(overrides_lib.load, location)
   _tell(file, errors)
   # The values are data of plain Python.
   fixed = {p: space_lib.plain(v) for p, v in given.get('set', {}).items()}
@@ -140,7 +142,7 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   for path, value in fixed.items():
     collected(assign, base, path, value)
   _tell(file, [f'set: {error}' for error in errors])
-  main.override(base, overrides)
+  overrides_lib.override(base, overrides)
   base = collected(settings.complete, base)
   _tell(file, errors)
   metrics = legal.several(given['metric'])
@@ -191,11 +193,11 @@ def check(
     build_of: name of an experiment -> its `build`.
 
   Raises:
-    UserError: naming every value that the config or its experiment refuses.
+    ConfigError: naming every value that the config or its experiment refuses.
   """
   try:
     _try(sweep.config({}), build_of)
-  except UserError as error:
+  except ConfigError as error:
     _tell(sweep.file, [f'without the space: {error}'])
   errors, refused = [], []
   for path, dimension in sweep.space.items():
@@ -205,7 +207,7 @@ def check(
           continue  # That was told.
         try:
           _try(sweep.config(others | {path: value}), build_of)
-        except (UserError, TypeError) as error:
+        except (ConfigError, TypeError) as error:
           errors.append(_refusal(sweep, path, value, others, error))
           refused.append((path, value))
   if errors:
@@ -245,7 +247,7 @@ def _read(file: Path | str) -> dict[str, Any]:
   with user_file.mistakes_told(file, 'sweep'):
     given = get_sweep()
   if not isinstance(given, dict):
-    raise UserError(f'--sweep={file}: get_sweep() gives no dict: {given!r}')
+    raise ConfigError(f'--sweep={file}: get_sweep() gives no dict: {given!r}')
   return given
 
 
@@ -253,7 +255,7 @@ def _tell(file: Path | str, errors: Iterable[str]) -> None:
   """Raises what was found, if anything was."""
   errors = list(errors)
   if errors:
-    raise UserError(f'{file}:\n  ' + '\n  '.join(errors))
+    raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
 
 
 def _at(config: Any, path: str) -> Any:

@@ -14,14 +14,16 @@ from typing import Any
 
 import jax
 
+from mmjax.config import settings
+from mmjax.errors import ConfigError, RunError
+from mmjax.runs import checkpoints, disk, owner
 from mmjax.sweeps import best, broadcast, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import checkpoints, disk, loop, owner, settings, stopping
-from mmjax.train.settings import UserError
+from mmjax.train import stopping, training
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` gives them.
-Train = Callable[[Any, Path, loop.Report], dict[str, float]]
+Train = Callable[[Any, Path, training.Report], dict[str, float]]
 GO, PRUNE, LOST = 'go', 'prune', 'lost'
 _FAILURES = 3
 # Seconds between two attempts at a folder that another process is in.
@@ -31,7 +33,7 @@ _LONGEST = 2000
 _AGAIN = 'With --retry_failed, the same command tries again those that failed'
 
 
-class TrialsFail(RuntimeError):
+class TrialsFail(RunError):
   """Trial after trial fails, or there is none left that didn't."""
 
 
@@ -60,7 +62,7 @@ def work(
     Whether the sweep is done; False after Ctrl-C.
 
   Raises:
-    UserError: if the metric isn't there; the trial is left as it is.
+    ConfigError: if the metric isn't there; the trial is left as it is.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFail: if several do one after another, or none is complete in the end.
     storage.Unreachable: if it is for long; the trial is left as it is.
@@ -157,11 +159,11 @@ class _Trial:
     except MissingMetric as error:
       print(error)
       raise
-    except UserError as error:
+    except ConfigError as error:
       # What the config refuses with these values, as far as it could not be
       # seen before.
       return self._failed(str(error))
-    except loop.NonFiniteError as error:
+    except training.NonFiniteError as error:
       return self._diverged(str(error))
     except Exception as error:
       said = f'{type(error).__name__}: {error}'[:_LONGEST]
@@ -238,7 +240,7 @@ class _Trial:
       return self._folder
     return self._folder / f'repeat_{repeat}'
 
-  def _report(self, repeat: int) -> loop.Report:
+  def _report(self, repeat: int) -> training.Report:
     """What the loop calls: tells the study, and asks it on behalf of all.
 
     Only the first of several repeats is pruned: the others are there to
@@ -362,5 +364,5 @@ def measure(name: str, results: Mapping[str, float]) -> float:
   )
 
 
-class MissingMetric(UserError):
+class MissingMetric(ConfigError):
   """No trial of the sweep will have it."""

@@ -11,8 +11,11 @@ import pytest
 
 from experiments import captioning, contrastive, pretrain, vqa
 from mmjax.cli import main as cli
+from mmjax.config import overrides
 from mmjax.data import builders, shapes, sources, tfds_source
-from mmjax.train import baseline, loop, main, rebuild
+from mmjax.errors import ConfigError
+from mmjax.runs import rebuild
+from mmjax.train import baseline, loop, main
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {
@@ -46,7 +49,7 @@ def data_dir(tmp_path_factory):
 
 
 def small_config(name: str, data_dir: pathlib.Path, argument: str = ''):
-  config = main.load(str(CONFIGS / f'{name}.py') + argument)
+  config = overrides.load(str(CONFIGS / f'{name}.py') + argument)
   with config.unlocked():
     config.data.update(name='shapes/tiny', data_dir=str(data_dir))
     config.train.update(
@@ -122,7 +125,8 @@ def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
     assert (folder / f'samples/test_{picture}_000003.png').stat().st_size
 
   run = rebuild.load(folder)
-  experiment = EXPERIMENTS[config.experiment].build(config)
+  mesh = program.mesh_of(config)
+  experiment = EXPERIMENTS[config.experiment].build(config, mesh)
   batch = experiment.init_batch
   seen = jax.jit(
     lambda params, batch: run.module.apply(
@@ -177,17 +181,17 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
 )
 def test_configs_are_legal(path):
   for argument in ('', ':runlocal'):
-    config = main.load(f'{path}{argument}')
+    config = overrides.load(f'{path}{argument}')
     main.settings.validate(config)
     module = importlib.import_module(f'experiments.{config.experiment}')
     assert module in EXPERIMENTS.values()
   assert config.train.steps <= 400
-  with pytest.raises(main.UserError, match='runlocal'):
-    main.load(f'{path}:nonsense')
+  with pytest.raises(ConfigError, match='runlocal'):
+    overrides.load(f'{path}:nonsense')
 
 
 def test_a_small_run_can_write_answers():
-  config = main.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
+  config = overrides.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
   assert 'vqa_generation' in config.objectives
   assert config.data.name == 'shapes/small'
 
@@ -196,7 +200,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   config = small_config('contrastive_shapes', data_dir)
   with config.unlocked():
     config.model.image.pathc_size = 4
-  with pytest.raises(main.UserError, match=r'model\.image\.pathc_size'):
+  with pytest.raises(ConfigError, match=r'model\.image\.pathc_size'):
     loop.run(config, contrastive.build, tmp_path)
 
 
@@ -213,14 +217,14 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
 def test_mistakes_are_told_before_data_is_looked_for(
   name, path, value, message, tmp_path
 ):
-  config = main.load(str(CONFIGS / f'{name}_shapes.py'))
+  config = overrides.load(str(CONFIGS / f'{name}_shapes.py'))
   config.data.data_dir = str(tmp_path)
   section, field = path.rpartition('.')[::2]
   with config.unlocked():
     if field in config[section]:
       del config[section][field]  # It may have another type.
     config[section][field] = value
-  with pytest.raises(main.UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
 
 
@@ -252,7 +256,7 @@ def test_data_that_an_objective_cannot_use_are_refused(
   argument = f':{argument}' if argument else ''
   config = small_config(name, data_dir, argument)
   build = EXPERIMENTS[config.experiment].build
-  with pytest.raises(main.UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     baseline.run(config, build, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

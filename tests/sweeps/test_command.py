@@ -9,9 +9,9 @@ import toy
 import trivial
 from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import claims, command, local, storage, sweep
 from mmjax.sweeps import study as study_lib
-from mmjax.train.settings import UserError
 
 
 def _values(tmp_path, **more):
@@ -24,11 +24,11 @@ def _values(tmp_path, **more):
   return types.SimpleNamespace(**given | more)
 
 
-def _no_data(config):
+def _no_data(config, mesh):
   raise FileNotFoundError(f'{config.data.data_dir}/toy is not there')
 
 
-def _refusing(config):
+def _refusing(config, mesh):
   if config.optimizer.lr > 1e-2:
     raise ValueError('too high')
   return toy.build(config)
@@ -49,7 +49,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
   study.queue()
   overrides = [('data.data_dir', '/nowhere')]
   loaded = sweep.load(file, overrides)
-  with pytest.raises(UserError, match='/nowhere/toy is not there'):
+  with pytest.raises(ConfigError, match='/nowhere/toy is not there'):
     command._run_here(loaded, _values(tmp_path), lambda name: _no_data)
   assert _states(study) == ['WAITING'] * 6
   assert not (tmp_path / 'lr/trials').exists()
@@ -57,7 +57,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
 
 def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
   loaded = sweep.load(trivial.write(tmp_path))
-  with pytest.raises(UserError, match='too high'):
+  with pytest.raises(ConfigError, match='too high'):
     command._run_here(loaded, _values(tmp_path), lambda name: _refusing)
   file = trivial.write(
     tmp_path, trials=2, space="{'optimizer.lr': loguniform(1e-4, 1e-3)}"

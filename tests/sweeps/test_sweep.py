@@ -6,14 +6,14 @@ import optuna
 import pytest
 import trivial
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import search, space, sweep
-from mmjax.train.settings import UserError
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 
 def _refused(tmp_path, **more):
-  with pytest.raises(UserError) as caught:
+  with pytest.raises(ConfigError) as caught:
     sweep.load(trivial.write(tmp_path, **more))
   return str(caught.value)
 
@@ -233,7 +233,7 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
 def test_an_error_in_the_file_is_told_with_its_line(tmp_path, text, message):
   file = tmp_path / 'some_sweep.py'
   file.write_text(text)
-  with pytest.raises(UserError) as caught:
+  with pytest.raises(ConfigError) as caught:
     sweep.load(file)
   assert str(caught.value).startswith(f'--sweep={file}')
   assert message in str(caught.value)
@@ -247,7 +247,9 @@ def test_the_config_may_be_a_path(tmp_path):
   file.write_text(text.replace(repr(str(config)), path))
   assert sweep.load(file).location == str(config)
   file.write_text(text.replace(repr(str(config)), 'None'))
-  with pytest.raises(UserError, match='config=None is not legal: a config fil'):
+  with pytest.raises(
+    ConfigError, match='config=None is not legal: a config fil'
+  ):
     sweep.load(file)
 
 

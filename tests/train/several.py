@@ -15,7 +15,7 @@ import numpy as np
 import toy
 
 from mmjax.data import batches
-from mmjax.parallel import hosts, mesh
+from mmjax.parallel import hosts
 from mmjax.train import experiment, main
 
 
@@ -54,7 +54,7 @@ class Slow(toy.Evaluator):
     return iter(())
 
 
-def build(config) -> experiment.Experiment:
+def build(config, mesh) -> experiment.Experiment:
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
     raise FileNotFoundError('data/toy is not there; prepare it')
   batch_size = config.train.batch_size
@@ -65,7 +65,7 @@ def build(config) -> experiment.Experiment:
     seed=config.seed,
     rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
   )
-  built = toy.build(config)
+  built = toy.build(config, mesh)
   if config.train.eval_every:
     built.evaluators['val'] = {str(i): Slow() for i in range(10)}
   return experiment.Experiment(

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints
+from mmjax.runs import checkpoints
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints, stopping
+from mmjax.runs import checkpoints
+from mmjax.train import stopping
 
 HERE = Path(__file__).parent
 

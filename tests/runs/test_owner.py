@@ -10,7 +10,9 @@ import threading
 import pytest
 import toy
 
-from mmjax.train import loop, owner
+from mmjax.runs import owner
+
+from mmjax.train import loop
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def claim(tmp_path):
 
   def make(lease=0.0):
     said = []
-    return owner.claim(tmp_path / 'a/run', say=said.append, lease=lease), said
+    return owner.claim(tmp_path / 'a/run', log=said.append, lease=lease), said
 
   return make
 

@@ -12,7 +12,12 @@ import sys
 import pytest
 import toy
 
-from mmjax.train import checkpoints, disk, loop, settings, writers
+from mmjax.errors import ConfigError
+from mmjax.config import settings
+
+from mmjax.runs import checkpoints, disk, writers
+
+from mmjax.train import loop
 
 HERE = pathlib.Path(__file__).parent
 
@@ -36,7 +41,7 @@ def _led_to(error, *, by=None):
     (OSError(errno.EDQUOT, 'x'), 'no room left within your quota'),
     # As TensorStore writes it.
     (ValueError('RESOURCE_EXHAUSTED: No space left on device'), 'is full'),
-    (_led_to(settings.UserError('no step')), 'is full'),
+    (_led_to(ConfigError('no step')), 'is full'),
     (ExceptionGroup('a', [OSError(errno.ENOSPC, 'x')]), 'is full'),
   ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -29,26 +29,26 @@ def function(
     names: what the file can use without an import.
 
   Raises:
-    UserError: if there is no such file, it can't be run, or it has no such
+    ConfigError: if there is no such file, it can't be run, or it has no such
       function.
   """
   path = Path(file)
   if not path.is_file():
     near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
-    raise UserError(
+    raise ConfigError(
       f'--{flag}={file}: no such file'
       + (f'; there are {", ".join(near)}' if near else '')
     )
   spec = importlib.util.spec_from_file_location(path.stem, path)
   if spec is None:
-    raise UserError(f'--{flag}={file} is no Python file; they end with .py')
+    raise ConfigError(f'--{flag}={file} is no Python file; they end with .py')
   module = importlib.util.module_from_spec(spec)
   vars(module).update(names)
   with mistakes_told(file, flag):
     spec.loader.exec_module(module)
   found = getattr(module, name, None)
   if not callable(found):
-    raise UserError(f'--{flag}={file}: it has no function {name}')
+    raise ConfigError(f'--{flag}={file}: it has no function {name}')
   return found
 
 
@@ -64,7 +64,7 @@ def mistakes_told(
     but: errors that are told otherwise.
 
   Raises:
-    UserError: for any other error.
+    ConfigError: for any other error.
   """
   try:
     yield
@@ -76,7 +76,7 @@ def mistakes_told(
     if line is not None:
       where += f', line {line}'
     kind, message = type(error).__name__, getattr(error, 'msg', error)
-    raise UserError(f'{where}: {kind}: {message}') from error
+    raise ConfigError(f'{where}: {kind}: {message}') from error
 
 
 def _line(error: Exception, file: Path) -> int | None:
