@@ -5,8 +5,8 @@ class ConfigError(ValueError):
   """A refused value of the user's: of a config, a flag or a file.
 
   Commands print its message without a traceback; training ends with exit code
-  2. Any exception that is neither this nor a `RunError` is a fault of a module's
-  or of mmjax, and keeps its traceback.
+  2. Any exception that is neither this nor a `RunError` is a bug, of a user's
+  module or of mmjax, and keeps its traceback.
   """
 
 

@@ -205,13 +205,12 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
-  from mmjax.config import settings
+  from mmjax.config import overrides, settings
   from mmjax.data import showing
-  from mmjax.train import main as flags
 
   config = settings.default_config()
   if options.fields:
-    flags.override(config, [('data.fields', options.fields)])
+    overrides.override(config, [('data.fields', options.fields)])
   print(
     showing.show(
       options.name,

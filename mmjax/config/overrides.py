@@ -58,11 +58,8 @@ def load(location: str) -> ml_collections.ConfigDict:
       f'--config={location}: its get_config takes no argument; leave out '
       f'":{argument}"'
     )
-  try:
-    with user_file.mistakes_told(file, 'config', but=ValueError):
-      config = get_config(argument) if has_argument else get_config()
-  except ValueError as error:
-    raise ConfigError(f'--config={location}: {error}') from error
+  with user_file.naming(file, 'config'):
+    config = get_config(argument) if has_argument else get_config()
   return settings.complete(config)
 
 

@@ -1,7 +1,8 @@
-"""The user's Python files: run, and their mistakes told by file and line."""
+"""The user's Python files, whose mistakes are shown by file and line."""
 
 import contextlib
 import importlib.util
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,14 +20,18 @@ def function(
   *,
   flag: str,
   names: Mapping[str, Any] = _NOTHING,
+  keeps_traceback: bool = False,
 ) -> Callable[..., Any]:
-  """Runs a file and gives one of its functions.
+  """Runs a file and returns one of its functions.
+
+  The file can import modules of its own folder.
 
   Args:
-    file: Python.
-    name: the function's.
-    flag: that names the file, for messages.
-    names: what the file can use without an import.
+    file: path of a Python file.
+    name: name of the function.
+    flag: flag that names the file, for messages.
+    names: names that the file can use without an import.
+    keeps_traceback: whether an error in the file is raised as it is.
 
   Raises:
     ConfigError: if there is no such file, it can't be run, or it has no such
@@ -41,10 +46,13 @@ def function(
     )
   spec = importlib.util.spec_from_file_location(path.stem, path)
   if spec is None:
-    raise ConfigError(f'--{flag}={file} is no Python file; they end with .py')
+    raise ConfigError(
+      f'--{flag}={file} is not a Python file; their names end with .py'
+    )
   module = importlib.util.module_from_spec(spec)
   vars(module).update(names)
-  with mistakes_told(file, flag):
+  show = contextlib.nullcontext() if keeps_traceback else naming(file, flag)
+  with show, _importable(path.parent):
     spec.loader.exec_module(module)
   found = getattr(module, name, None)
   if not callable(found):
@@ -53,25 +61,34 @@ def function(
 
 
 @contextlib.contextmanager
-def mistakes_told(
-  file: Path | str, flag: str, but: type[Exception] | tuple[()] = ()
-) -> Iterator[None]:
-  """Around the running of a file: what it raises is told with its line.
-
-  Args:
-    file: what is run.
-    flag: that names it.
-    but: errors that are told otherwise.
-
-  Raises:
-    ConfigError: for any other error.
-  """
+def _importable(folder: Path) -> Iterator[None]:
+  """Puts a folder on the path of imports."""
+  entry = str(folder.resolve())
+  sys.path.insert(0, entry)
   try:
     yield
-  except but:
-    raise
+  finally:
+    sys.path.remove(entry)
+
+
+@contextlib.contextmanager
+def naming(file: Path | str, flag: str) -> Iterator[None]:
+  """Around running a file: names the file and line of an error in it.
+
+  Args:
+    file: path of the file.
+    flag: flag that names it.
+
+  Raises:
+    ConfigError: for any error; one that is a `ConfigError` itself is named
+      without a line.
+  """
+  where = f'--{flag}={file}'
+  try:
+    yield
+  except ConfigError as error:
+    raise ConfigError(f'{where}: {error}') from error
   except Exception as error:
-    where = f'--{flag}={file}'
     line = _line(error, Path(file))
     if line is not None:
       where += f', line {line}'
@@ -80,7 +97,7 @@ def mistakes_told(
 
 
 def _line(error: Exception, file: Path) -> int | None:
-  """Where in the file it came from, if it did."""
+  """The file's line from which an error came, None if from elsewhere."""
   here = lambda name: Path(name).resolve() == file.resolve()
   if isinstance(error, SyntaxError) and here(error.filename or ''):
     return error.lineno

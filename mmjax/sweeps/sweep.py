@@ -244,7 +244,7 @@ def _read(file: Path | str) -> dict[str, Any]:
   get_sweep = user_file.function(
     file, 'get_sweep', flag='sweep', names=space_lib.NAMES
   )
-  with user_file.mistakes_told(file, 'sweep'):
+  with user_file.naming(file, 'sweep'):
     given = get_sweep()
   if not isinstance(given, dict):
     raise ConfigError(f'--sweep={file}: get_sweep() gives no dict: {given!r}')

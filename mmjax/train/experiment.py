@@ -102,7 +102,9 @@ def find(name: str) -> Build:
       "'contrastive'"
     )
   if name.endswith('.py'):
-    return user_file.function(name, 'build', flag='config.experiment')
+    return user_file.function(
+      name, 'build', flag='config.experiment', keeps_traceback=True
+    )
   # An installed command doesn't have the working folder on its path.
   if os.getcwd() not in sys.path:
     sys.path.insert(0, os.getcwd())

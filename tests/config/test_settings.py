@@ -242,7 +242,7 @@ def test_an_error_in_a_config_file_is_told_with_its_line(
 def test_a_config_that_is_no_python_is_refused(tmp_path):
   path = tmp_path / 'some.yaml'
   path.write_text('steps: 3')
-  with pytest.raises(ConfigError, match='is no Python file'):
+  with pytest.raises(ConfigError, match='is not a Python file'):
     overrides.load(str(path))
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmjax.data import prepare, records, sources, tfds_source
+from mmjax.errors import ConfigError
 
 
 def png(seed: int) -> bytes:
@@ -267,6 +268,6 @@ def test_what_is_built_in_can_be_prepared():
   ],
 )
 def test_unprepared_sets_come_with_a_command(tmp_path, name, command):
-  with pytest.raises(FileNotFoundError, match=command) as info:
+  with pytest.raises(ConfigError, match=command) as info:
     sources.open_source(name, 'train', data_dir=tmp_path)
   assert str(tmp_path) in str(info.value)

@@ -15,7 +15,7 @@ from mmjax.config import overrides
 from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.errors import ConfigError
 from mmjax.runs import rebuild
-from mmjax.train import baseline, loop, main
+from mmjax.train import baseline, loop, main, program
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {

@@ -21,7 +21,7 @@ from mmjax.data import builders, shapes
 from mmjax.errors import ConfigError
 from mmjax.pretrained import keys, tensors
 from mmjax.runs import init_from, rebuild
-from mmjax.train import loop
+from mmjax.train import loop, program
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'

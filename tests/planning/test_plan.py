@@ -100,7 +100,7 @@ def test_what_does_not_fit_together_is_told():
 def test_an_experiment_is_found_by_its_name():
   _, build = experiments.load(config())
   assert build is contrastive.build
-  with pytest.raises(ConfigError, match=r'there is no experiments/none\.py'):
+  with pytest.raises(ConfigError, match=r'no module experiments\.none'):
     experiments.load(config(experiment='none'))
   with pytest.raises(ConfigError, match='names no experiment'):
     experiments.load(config(experiment=''))

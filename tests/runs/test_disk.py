@@ -19,7 +19,7 @@ from mmjax.runs import checkpoints, disk, writers
 
 from mmjax.train import loop
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(toy.__file__).parent
 
 
 def _full(*_, **__):
@@ -194,4 +194,4 @@ def test_a_save_on_a_full_disk_is_one_line_of_stderr(
   enlarge()
   done = run()
   assert done.returncode == 0, done.stderr
-  assert 'going on from step 1\n' in done.stdout
+  assert 'resuming from step 1\n' in done.stdout

@@ -46,7 +46,7 @@ def test_a_second_process_is_refused_by_naming_the_first(claim, tmp_path):
 
 def test_the_place_of_a_killed_process_is_taken(claim, tmp_path):
   code = (
-    'import pathlib, sys, time; from mmjax.train import owner\n'
+    'import pathlib, sys, time; from mmjax.runs import owner\n'
     'with owner.claim(pathlib.Path(sys.argv[1])):\n'
     '  print("claimed", flush=True); time.sleep(100)'
   )

@@ -16,6 +16,7 @@ import toy
 
 from mmjax.data import batches
 from mmjax.parallel import hosts
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import experiment, main
 
 
@@ -63,7 +64,7 @@ def build(config, mesh) -> experiment.Experiment:
     read,
     batch_size=batch_size,
     seed=config.seed,
-    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    rows=mesh_lib.batch_rows(mesh, batch_size),
   )
   built = toy.build(config, mesh)
   if config.train.eval_every:
