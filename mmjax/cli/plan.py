@@ -6,10 +6,10 @@ import pathlib
 from typing import Any
 
 USAGE = """\
-  mmjax plan --config=configs/clip_b16.py --topology=v5e:4x4
+  mmjax plan --config=configs/clip.py:b16 --topology=v5e:4x4
   mmjax plan --config=configs/vlm_2b.py --topology=v5p:2x2x4 \\
     --config.mesh.fsdp=16 --examples=1e9 --price_per_chip_hour=2
-  mmjax plan --config=configs/clip_l14.py --topology=v5e:4x4 --search
+  mmjax plan --config=configs/clip.py:l14 --topology=v5e:4x4 --search
   mmjax plan --config=configs/contrastive_shapes.py --topology=cpu:8 \\
     --config.data.name=synthetic
 

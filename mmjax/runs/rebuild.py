@@ -14,7 +14,7 @@ from mmjax import models, objectives
 from mmjax.errors import ConfigError
 from mmjax.data import augment, images, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.models import predict
+from mmjax.models import from_config, predict
 from mmjax.pretrained import base
 from mmjax.config import settings
 from mmjax.runs import checkpoints

@@ -134,9 +134,7 @@ def test_splits_add_up_and_divide(data_dir):
 def test_version_in_the_name(data_dir):
   source = sources.open_source('ours:1.2.0', 'test', data_dir=data_dir)
   assert len(source) == 3
-  with pytest.raises(
-    FileNotFoundError, match=r"'ours:1\.0\.0' is not prepared"
-  ):
+  with pytest.raises(ConfigError, match=r"'ours:1\.0\.0' is not prepared"):
     sources.open_source('ours:1.0.0', 'test', data_dir=data_dir)
 
 

@@ -1,7 +1,6 @@
 """Every experiment trains, evaluates, draws, and lives on in its folder."""
 
 import functools
-import importlib
 import json
 import pathlib
 
@@ -11,11 +10,11 @@ import pytest
 
 from experiments import captioning, contrastive, pretrain, vqa
 from mmjax.cli import main as cli
-from mmjax.config import overrides
+from mmjax.config import overrides, settings
 from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.errors import ConfigError
 from mmjax.runs import rebuild
-from mmjax.train import baseline, loop, main, program
+from mmjax.train import baseline, experiment, loop, program
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {
@@ -126,8 +125,8 @@ def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
 
   run = rebuild.load(folder)
   mesh = program.mesh_of(config)
-  experiment = EXPERIMENTS[config.experiment].build(config, mesh)
-  batch = experiment.init_batch
+  built = EXPERIMENTS[config.experiment].build(config, mesh)
+  batch = built.init_batch
   seen = jax.jit(
     lambda params, batch: run.module.apply(
       {'params': params}, batch, train=False
@@ -135,9 +134,9 @@ def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
   )(run.params, batch)
   assert set(seen) == set(
     jax.eval_shape(
-      lambda b: experiment.model.init_with_output(
-        jax.random.key(0), b, train=False
-      )[0],
+      lambda b: built.model.init_with_output(jax.random.key(0), b, train=False)[
+        0
+      ],
       batch,
     )
   )
@@ -176,17 +175,26 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   assert 'test_retrieval_000003.png' in table
 
 
+def _configs():
+  """Every config file, with each of the sizes that it has to choose from."""
+  for path in sorted(CONFIGS.glob('[!_]*.py')):
+    if path.stem != 'shapes_base':
+      sizes = ('b16,', 'l14,') if path.stem == 'clip' else ('',)
+      yield from ((path, size) for size in sizes)
+
+
 @pytest.mark.parametrize(
-  'path', sorted(CONFIGS.glob('[!_]*.py')), ids=lambda path: path.stem
+  'path, size', _configs(), ids=lambda value: getattr(value, 'stem', value)
 )
-def test_configs_are_legal(path):
-  for argument in ('', ':runlocal'):
-    config = overrides.load(f'{path}{argument}')
-    main.settings.validate(config)
-    module = importlib.import_module(f'experiments.{config.experiment}')
-    assert module in EXPERIMENTS.values()
+def test_configs_are_legal(path, size):
+  for argument in ('', 'runlocal'):
+    config = overrides.load(f'{path}:{size}{argument}')
+    settings.validate(config)
+    assert experiment.find(config.experiment).__module__ in {
+      module.__name__ for module in EXPERIMENTS.values()
+    }
   assert config.train.steps <= 400
-  with pytest.raises(ConfigError, match='runlocal'):
+  with pytest.raises(ConfigError, match=r"'nonsense' is unknown.*runlocal"):
     overrides.load(f'{path}:nonsense')
 
 

@@ -17,7 +17,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def config(**changed):
-  made = overrides.load(f'{ROOT}/configs/clip_b16.py:runlocal')
+  made = overrides.load(f'{ROOT}/configs/clip.py:b16,runlocal')
   overrides.override(
     made, [(k.replace('__', '.'), v) for k, v in changed.items()]
   )
@@ -30,7 +30,7 @@ def test_the_command_plans_for_eight_devices(tmp_path):
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
     *('--topology=cpu:8', '--config.mesh.fsdp=2', f'--json={file}'),
-    '--config=configs/clip_b16.py:runlocal',
+    '--config=configs/clip.py:b16,runlocal',
   ]
   done = subprocess.run(
     command, capture_output=True, text=True, cwd=ROOT, check=False

@@ -98,7 +98,7 @@ def _plan(tmp_path, *flags):
   file = tmp_path / 'plan.json'
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
-    *('--config=configs/clip_b16.py:runlocal', '--topology=v5e:2x2'),
+    *('--config=configs/clip.py:b16,runlocal', '--topology=v5e:2x2'),
     *(f'--json={file}', *flags),
   ]
   root = pathlib.Path(__file__).parents[2]

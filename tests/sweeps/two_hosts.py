@@ -13,6 +13,7 @@ import jax
 import toy
 from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import command
 
 
@@ -29,7 +30,7 @@ class Data(toy.Data):
 
 def build(config, mesh):
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
-    raise FileNotFoundError('data/toy is not there; prepare it')
+    raise ConfigError('data/toy is not there; prepare it')
   folder = pathlib.Path(flags.FLAGS.workdir)
   with (folder / f'seen.{jax.process_index()}').open('a') as file:
     print(config.optimizer.lr, file=file)

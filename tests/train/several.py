@@ -15,6 +15,7 @@ import numpy as np
 import toy
 
 from mmjax.data import batches
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import experiment, main
@@ -37,7 +38,7 @@ def read(record, rng) -> dict[str, np.ndarray]:
   time.sleep(0.002)
   record = record['id']
   if record == 7 and os.environ.get('BROKEN_HOST') == str(jax.process_index()):
-    raise ValueError('the disk is gone')
+    raise ConfigError('the disk is gone')
   own = np.random.default_rng(record)
   return {
     'image': own.normal(size=(2, 2, 4)).astype(np.float32) + rng.normal() / 9,
@@ -57,7 +58,7 @@ class Slow(toy.Evaluator):
 
 def build(config, mesh) -> experiment.Experiment:
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
-    raise FileNotFoundError('data/toy is not there; prepare it')
+    raise ConfigError('data/toy is not there; prepare it')
   batch_size = config.train.batch_size
   data = batches.TrainBatches(
     [{'id': i} for i in range(40)],
