@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from mmjax.data import raw_records, splitting
 
+_DEAL = '--splits=train:0.8,validation:0.1,test:0.1'
+
 
 class CheckedRecords:
   """Raw records by id, with what decides their splits.
@@ -57,9 +59,23 @@ class CheckedRecords:
     self._add_image(raw.id, group, record['image'])
 
   def split_names(self) -> list[str]:
-    """The splits that the input names; none where a record has none."""
-    names = {raws[0].split: None for raws in self.raws.values()}
-    return [] if None in names else list(names)
+    """The splits that the input names, which may be none.
+
+    Raises:
+      ValueError: it names those of some records only.
+    """
+    first: dict[str | None, str] = {}
+    for raws in self.raws.values():
+      first.setdefault(raws[0].split, raws[0].where)
+    unnamed = first.pop(None, None)
+    if unnamed is not None and first:
+      name, where = next(iter(first.items()))
+      raise ValueError(
+        f'{where} is of the split {name!r}, but {unnamed} of none; name the '
+        'split of each by its file, its folder or its column `split`, or deal '
+        f'all of them by a hash, {_DEAL}'
+      )
+    return list(first)
 
   def deal(
     self, splits: Mapping[str, float] | None
@@ -98,7 +114,8 @@ class CheckedRecords:
     if before and raw.split != before[0].split:
       raise ValueError(
         f'its split is {raw.split!r}, but that of a row before it with the '
-        f'same image is {before[0].split!r}'
+        f'same image is {before[0].split!r}; give rows ids of their own, or '
+        f'deal all of them by a hash, {_DEAL}'
       )
 
   def _group(self, raw: raw_records.RawRecord) -> str:

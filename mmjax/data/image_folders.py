@@ -9,6 +9,7 @@ from mmjax.data import (
   image_rows,
   json_files,
   raw_records,
+  split_names,
   webdataset,
 )
 
@@ -59,7 +60,7 @@ def _classes(
   folders = [path for path in root.iterdir() if path.is_dir()]
   folders = [path for path in folders if not _is_hidden(path.name)]
   names = {path.name.lower() for path in folders}
-  has_splits = bool(names) and names <= image_rows.SPLITS.keys()
+  has_splits = bool(names) and names <= split_names.SPLITS.keys()
   count = 0
   for folder, below, files in os.walk(root):
     below[:] = sorted(name for name in below if not _is_hidden(name))
@@ -71,7 +72,7 @@ def _classes(
       name = '/'.join([*parts, file])
       labels = parts[has_splits:]
       split = (
-        image_rows.SPLITS[parts[0].lower()] if has_splits and parts else None
+        split_names.SPLITS[parts[0].lower()] if has_splits and parts else None
       )
       count += 1
       if not labels:
@@ -84,7 +85,7 @@ def _classes(
         'caption': labels[0].replace('_', ' '),
         'label': labels[0],
       }
-      yield rows.record(root, name, name, fields, split=split)
+      yield rows.record(root, name, name, fields, file=root, split=split)
   if not count:
     raise ValueError(f'there is no image in {root} or the folders below')
 

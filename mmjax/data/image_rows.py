@@ -9,19 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mmjax.data import raw_records
-
-# What published splits are called, and how they are called here.
-SPLITS = {
-  'train': 'train',
-  'training': 'train',
-  'restval': 'train',
-  'val': 'validation',
-  'valid': 'validation',
-  'validation': 'validation',
-  'dev': 'validation',
-  'test': 'test',
-}
+from mmjax.data import raw_records, split_names
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +24,8 @@ class Options:
     encoding: of text files; None for UTF-8, or UTF-16 with its byte order mark.
     quotes: whether a CSV cell may stand in quotation marks.
     scratch: folder for temporary files.
+    splits: that input files belong to by their names; see
+      `split_names.of_paths`.
   """
 
   columns: tuple[tuple[str, str], ...] = ()
@@ -44,6 +34,7 @@ class Options:
   encoding: str | None = None
   quotes: bool = True
   scratch: pathlib.Path | None = None
+  splits: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     if self.separator is not None and len(self.separator) != 1:
@@ -67,6 +58,7 @@ class ImageRows:
     name: str,
     fields: dict[str, Any],
     *,
+    file: pathlib.Path | None = None,
     split: str | None = None,
     encoded: Callable[[], bytes] | None = None,
   ) -> raw_records.RawRecord:
@@ -77,11 +69,15 @@ class ImageRows:
       where: what people call the row.
       name: its id, if it has neither an id nor an image of its own.
       fields: by our names; without an image there is none.
-      split: that it belongs to, where the file says so; else that of a field
-        `split`, if it is one of `SPLITS`.
+      file: the input file that it is in, whose name may say its split.
+      split: that it belongs to, where the input says so of this row; else that
+        of a field `split`, if it is one of `split_names.SPLITS`, else that of
+        the file.
       encoded: reads its image, where that is not a file.
     """
-    split = split or _split(fields.get('split'))
+    split = (
+      split or _split(fields.get('split')) or self._options.splits.get(file)
+    )
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
@@ -106,6 +102,7 @@ class ImageRows:
       # An image may have several rows, one a caption or question.
       is_part=has_image and not has_id,
       split=split,
+      image_file=None if encoded or not has_image else path,
     )
 
 
@@ -143,7 +140,9 @@ class _Names:
 
 
 def _split(value: Any) -> str | None:
-  return SPLITS.get(value.lower()) if isinstance(value, str) else None
+  if not isinstance(value, str):
+    return None
+  return split_names.SPLITS.get(value.strip().lower())
 
 
 def _single(image: Any) -> str:

@@ -38,6 +38,7 @@ class RawRecord:
       OSError where it can't.
     is_part: whether all such of one id are one record together.
     split: that the input says it belongs to; None where it says nothing.
+    image_file: path of its image, where that is a file of its own.
   """
 
   id: str
@@ -47,6 +48,7 @@ class RawRecord:
   read_image: Callable[[], bytes]
   is_part: bool = False
   split: str | None = None
+  image_file: str | None = None
 
 
 def broken(name: str, where: str, reason: str) -> RawRecord:

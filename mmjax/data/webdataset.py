@@ -114,6 +114,7 @@ def _read_tar(
       group=key,
       read_fields=sample.fields,
       read_image=sample.image,
+      split=options.splits.get(path),
     )
   if damage:
     yield raw_records.broken(

@@ -292,3 +292,37 @@ def test_a_split_column_is_kept(tmp_path, capsys):
   assert test == {'1.png', '3.png'}
   assert [row['id'] for row in _open('validation', tmp_path)] == ['2.png']
   assert 'splits are those that the input names' in capsys.readouterr().err
+
+
+def test_splits_that_files_are_named_after(tmp_path, capsys):
+  for i, name in enumerate(['train', 'test', 'more']):
+    (tmp_path / f'{i}.png').write_bytes(_png(i))
+    (tmp_path / f'{name}.csv').write_text(f'image,caption\n{i}.png,x\n')
+  settings = importing.Settings(name='mine')
+
+  def run(input, settings=settings, **kwargs):
+    importing.import_data('csv', input, settings, data_dir=tmp_path, **kwargs)
+    return capsys.readouterr().err
+
+  both = f'{tmp_path}/{{train,test}}.csv'
+  assert 'splits are those that the input names' in run(both)
+  assert [row['id'] for row in _open('test', tmp_path)] == ['1.png']
+  with pytest.raises(
+    ValueError, match=r"train\.csv, line 2 is of the split 'train', but more"
+  ):
+    run(f'{both},{tmp_path}/more.csv', overwrite=True)
+  grouped = importing.Settings(name='mine', group_by='caption')
+  with pytest.raises(ValueError, match='splits train, test, which --group_by'):
+    run(both, grouped, overwrite=True)
+  # Both rows name one image now.
+  (tmp_path / 'test.csv').write_text('image,caption\n0.png,y\n')
+  with pytest.raises(ValueError, match=r"'test', but that .* --splits=train"):
+    run(both, overwrite=True)
+  dealt = importing.Settings(name='mine', splits={'some': 1.0})
+  assert 'records: some 1' in run(both, dealt, overwrite=True)
+  (tmp_path / 'x').mkdir()
+  (tmp_path / 'test.csv').rename(tmp_path / 'x/test.csv')
+  (tmp_path / 'x/0.png').write_bytes(_png())
+  assert 'names one split only, test' in run(
+    f'{tmp_path}/x/test.csv', overwrite=True
+  )
