@@ -26,6 +26,7 @@ class Options:
     scratch: folder for temporary files.
     splits: that input files belong to by their names; see
       `split_names.of_paths`.
+    note: takes what people should know of the input, a line each.
   """
 
   columns: tuple[tuple[str, str], ...] = ()
@@ -35,6 +36,7 @@ class Options:
   quotes: bool = True
   scratch: pathlib.Path | None = None
   splits: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
+  note: Callable[[str], None] = lambda line: None
 
   def __post_init__(self):
     if self.separator is not None and len(self.separator) != 1:
@@ -167,12 +169,12 @@ def _locate(root: str, image: str) -> tuple[str, str]:
   root = os.path.abspath(root)
   for spelling in _spellings(image):
     path = os.path.normpath(os.path.join(root, spelling))
-    real = _real(path)
+    real = real_path(path)
     if os.path.isfile(real):
       break
   else:
     path = os.path.normpath(os.path.join(root, image))
-    real = _real(path)
+    real = real_path(path)
   if path.startswith(os.path.join(root, '')):
     return os.path.relpath(path, root), real
   inside = os.path.join(_real_folder(root), '')
@@ -193,7 +195,8 @@ def _spellings(image: str) -> Iterator[str]:
   yield unicodedata.normalize('NFD', image)
 
 
-def _real(path: str) -> str:
+def real_path(path: str) -> str:
+  """The path without links; those of folders are looked up once."""
   folder, name = os.path.split(path)
   path = os.path.join(_real_folder(folder), name)
   return os.path.realpath(path) if os.path.islink(path) else path

@@ -64,7 +64,7 @@ class Outcome:
       counts: the number of records by split.
     """
     numbers = ', '.join(f'{name} {count:,}' for name, count in counts.items())
-    lines = [f'records: {numbers}', *self.notes]
+    lines = [f'records: {numbers}', *dict.fromkeys(self.notes)]
     if self.is_published:
       lines.append(
         'the splits are those that the input names; --splits deals others'

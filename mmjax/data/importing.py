@@ -119,13 +119,17 @@ def import_data(
   paths = input_files.find(input)
   if settings.tokenizer is not None:
     tokenizers.Tokenizer.load(settings.tokenizer)  # Fails now, not at the end.
-  read = formats.FORMATS[format].reader()
   outcome = import_report.Outcome()
+  endings = formats.FORMATS[format].endings
+  if endings is not None:
+    paths = input_files.in_folders(paths, endings, outcome.notes.append)
+  read = formats.FORMATS[format].reader()
   with builders.staging(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
       scratch=pathlib.Path(scratch),
       splits=split_names.of_paths(paths),
+      note=outcome.notes.append,
     )
 
     def make(data_dir: str) -> builders.RecordBuilder:
