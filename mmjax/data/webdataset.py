@@ -19,7 +19,7 @@ IMAGE_ENDINGS = (
   *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
   *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
 )
-_TEXT_ENDINGS = ('txt', 'caption', 'text')
+TEXT_ENDINGS = ('txt', 'caption', 'text')
 _COMPRESSED = {
   b'\x1f\x8b': gzip.open,
   b'BZh': bz2.open,
@@ -188,7 +188,7 @@ class _Sample:
     fields = {}
     if 'json' in self.spans:
       fields = self._json()
-    for ending in _TEXT_ENDINGS:
+    for ending in TEXT_ENDINGS:
       if ending in self.spans:
         text = self._text(ending)
         caption = fields.get('caption', [])
@@ -220,7 +220,7 @@ class _Sample:
     if not isinstance(row, dict):
       raise ValueError(f'its .json holds no object, but {row!r:.80}')
     aliased = ('question', 'answer', 'type')
-    if self.spans.keys().isdisjoint(_TEXT_ENDINGS):
+    if self.spans.keys().isdisjoint(TEXT_ENDINGS):
       aliased += ('caption',)
     names = columns.resolve(tuple(row), self.options.columns, aliased)
     # Its image and its id are the sample's.
