@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from mmjax.data import raw_records
 
 SKIPPED_FILE = 'skipped.jsonl'
-_SHOWN = 3
+SHOWN = 3
 
 
 @dataclasses.dataclass
@@ -83,7 +83,7 @@ class Outcome:
         'larger share with --splits and --overwrite'
       )
     if self.skipped:
-      first = [f'{e["where"]}: {e["reason"]}' for e in self.skipped[:_SHOWN]]
+      first = [f'{e["where"]}: {e["reason"]}' for e in self.skipped[:SHOWN]]
       lines += [
         f'{len(self.skipped):,} unreadable: see {folder / SKIPPED_FILE}',
         *(f'  {line:.300}' for line in first),
@@ -118,5 +118,5 @@ def some(names: Sequence[str]) -> str:
   >>> some(['a', 'b', 'c', 'd'])
   'a, b, c, ...'
   """
-  more = ['...'] if len(names) > _SHOWN else []
-  return ', '.join([*names[:_SHOWN], *more])
+  more = ['...'] if len(names) > SHOWN else []
+  return ', '.join([*names[:SHOWN], *more])

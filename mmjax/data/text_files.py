@@ -71,13 +71,22 @@ def parse_json(text: str) -> Any:
     raise ValueError('it is nested too deeply') from error
 
 
+class _Gzip(gzip.GzipFile):
+  """Reads all that comes before damage; the library loses up to a block."""
+
+  def readinto(self, buffer) -> int:
+    data = self.read1(len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
 @contextlib.contextmanager
 def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
   try:
     with contextlib.ExitStack() as stack:
       raw = stack.enter_context(path.open('rb'))
       if raw.peek(2)[:2] == _GZIP:
-        raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
+        raw = stack.enter_context(_Gzip(fileobj=raw))
         raw = io.BufferedReader(raw)
       start = raw.peek(4)
       marked = [n for mark, n in _BYTE_ORDER_MARKS if start.startswith(mark)]

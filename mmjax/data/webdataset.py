@@ -2,30 +2,48 @@
 
 import bz2
 import dataclasses
+import functools
 import gzip
 import lzma
 import os
 import pathlib
 import posixpath
-import shutil
 import tarfile
 import tempfile
 import zlib
 from collections.abc import Iterator, Sequence
 
-from mmjax.data import columns, image_rows, raw_records, text_files
+import pyarrow as pa
+
+from mmjax.data import (
+  columns,
+  image_rows,
+  import_report,
+  raw_records,
+  text_files,
+)
 
 IMAGE_ENDINGS = (
   *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
   *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
 )
 TEXT_ENDINGS = ('txt', 'caption', 'text')
+# By the first bytes of a file: how to open it, and how many bytes to read at
+# once. `read1` gives all that comes before damage; pyarrow's loses what it has
+# read of a block by then, so that its blocks are those of a tar.
 _COMPRESSED = {
-  b'\x1f\x8b': gzip.open,
-  b'BZh': bz2.open,
-  b'\xfd7zXZ': lzma.open,
+  b'\x1f\x8b': (gzip.open, 65536),
+  b'BZh': (bz2.open, 65536),
+  b'\xfd7zXZ': (lzma.open, 65536),
+  b'\x28\xb5\x2f\xfd': (
+    functools.partial(pa.CompressedInputStream, compression='zstd'),
+    512,
+  ),
 }
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+_DAMAGE = (EOFError, zlib.error, lzma.LZMAError)
+_KEYS = (
+  'a key ends at the first dot of a name, so write _ for dots inside a key'
+)
 # Names of samples' files that two of them have.
 _TWICE = 'twice'
 
@@ -57,12 +75,37 @@ def read(
     options: `columns` names the keys of .json files.
   """
   names = _names(paths)
+  dotted = _Dotted()
   for path, name in zip(paths, names, strict=True):
     try:
       tar = _uncompressed(path, name, options.scratch)
-      yield from _read_tar(tar, path, options)
+      yield from _read_tar(tar, path, options, dotted)
     except (ValueError, OSError) as error:
       yield raw_records.broken(name, path.name, str(error))
+  dotted.note(options)
+
+
+@dataclasses.dataclass
+class _Dotted:
+  """Images and texts with dots in their names, beside those without."""
+
+  count: int = 0
+  first: list[str] = dataclasses.field(default_factory=list)
+
+  def add(self, key: str, spans: dict[str, _Span]) -> None:
+    for ending in spans:
+      _, dot, last = ending.rpartition('.')
+      if dot and last in (*IMAGE_ENDINGS, *TEXT_ENDINGS, 'json'):
+        self.count += 1
+        if len(self.first) <= import_report.SHOWN:
+          self.first.append(f'{key}.{ending}')
+
+  def note(self, options: image_rows.Options) -> None:
+    if self.count:
+      options.note(
+        f'{self.count:,} files of tars were left out, since {_KEYS}: '
+        f'{import_report.some(self.first)}'
+      )
 
 
 def _names(paths: Sequence[pathlib.Path]) -> list[str]:
@@ -72,12 +115,16 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
   ]
   if len(set(stems)) == len(stems):
     return stems
-  absolute = [os.path.abspath(path.parent) for path in paths]
-  shared = os.path.commonpath(absolute)
-  return [
+  folders = [os.path.abspath(path.parent) for path in paths]
+  shared = os.path.commonpath(folders)
+  names = [
     posixpath.normpath(posixpath.join(os.path.relpath(folder, shared), stem))
-    for folder, stem in zip(absolute, stems, strict=True)
+    for folder, stem in zip(folders, stems, strict=True)
   ]
+  if len(set(names)) == len(names):
+    return names
+  # Stems repeat in one folder, where endings differ.
+  return [os.path.relpath(path, shared) for path in paths]
 
 
 def _uncompressed(
@@ -86,28 +133,38 @@ def _uncompressed(
   """The tar itself, or a copy that can be read at any place."""
   with path.open('rb') as file:
     start = file.read(8)
-  openers = [o for mark, o in _COMPRESSED.items() if start.startswith(mark)]
-  if not openers:
+  kinds = [kind for mark, kind in _COMPRESSED.items() if start.startswith(mark)]
+  if not kinds:
     return _Tar(name, path)
+  opened, size = kinds[0]
   damage = ''
   with tempfile.NamedTemporaryFile(
     dir=scratch, suffix='.tar', delete=False
   ) as plain:
     try:
-      with openers[0](path) as packed:
-        shutil.copyfileobj(packed, plain)
+      with opened(path) as packed:
+        while block := packed.read1(size):
+          plain.write(block)
     except _DAMAGE as error:
+      damage = str(error)
+    except OSError as error:
+      if error.errno is not None:
+        raise  # A full disk, for example.
       damage = str(error)
   return _Tar(name, pathlib.Path(plain.name), damage)
 
 
 def _read_tar(
-  tar: _Tar, path: pathlib.Path, options: image_rows.Options
+  tar: _Tar,
+  path: pathlib.Path,
+  options: image_rows.Options,
+  dotted: _Dotted,
 ) -> Iterator[raw_records.RawRecord]:
   samples: dict[str, dict[str, _Span]] = {}
   damage = _index(tar, samples)
   for key, spans in samples.items():
     sample = _Sample(tar, key, spans, options)
+    dotted.add(key, spans)
     yield raw_records.RawRecord(
       id=f'{tar.name}/{key}',
       where=f'{path.name}: {key}',
@@ -185,6 +242,11 @@ class _Sample:
     if twice:
       ending = twice[0].removeprefix(_TWICE).strip()
       raise ValueError(f'its .{ending} is there twice')
+    if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
+      raise ValueError(
+        f'there is neither a .txt nor a .json among its files {self._files()}; '
+        f'{_KEYS}'
+      )
     fields = {}
     if 'json' in self.spans:
       fields = self._json()
@@ -204,13 +266,17 @@ class _Sample:
     endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
     if len(endings) == 1:
       return _bytes(self.tar.path, self.spans[endings[0]])
-    files = ', '.join(f'.{ending}' for ending in self.spans)
     if endings:
-      raise ValueError(f'there is more than one image among its files {files}')
+      raise ValueError(
+        f'there is more than one image among its files {self._files()}'
+      )
     raise ValueError(
-      f'there is no image among its files {files}; a name is a key up to its '
-      f'first dot, then one of {", ".join(IMAGE_ENDINGS)}'
+      f'there is no image among its files {self._files()}; {_KEYS}, and '
+      f'images end in .{", .".join(IMAGE_ENDINGS)}'
     )
+
+  def _files(self) -> str:
+    return ', '.join(f'.{ending}' for ending in self.spans)
 
   def _json(self) -> raw_records.Fields:
     try:
