@@ -39,7 +39,11 @@ class CheckedRecords:
     """
     before = self.raws.get(raw.id)
     if before and not (raw.is_part and before[0].is_part):
-      raise ValueError(f'the id {raw.id!r} is taken by a record before it')
+      raise ValueError(
+        f'the id {raw.id!r} is taken by a record before it; with '
+        '--columns=own_id=id such ids are metadata, and the rows of an image '
+        'one record'
+      )
     self._check_split(raw, before)
     # The image of a record's first part is that of all.
     image = b'' if before else None

@@ -40,21 +40,28 @@ def read(
   the metadata field `label`. If all folders on top that hold images are named
   after splits, an image is of the split whose folder it is in.
 
+  A path that is not a folder, holds no image or can't be listed is a record
+  whose reading raises; so is one where some folders on top are named after
+  splits, but others hold images as well.
+
   Raises:
-    ValueError: a path is not a folder, or holds no image; some folders on top
-      are named after splits, but others hold images as well; there are
-      metadata files of several kinds.
-    OSError: a folder can't be listed.
+    ValueError: there are metadata files of several kinds.
   """
   rows = image_rows.ImageRows(options)
   tables = {read: [] for read in _METADATA.values()}
-  folders = [_walk(root) for root in paths]
+  folders = []
   splits = dict(options.splits)
-  for folder in folders:
+  for root in paths:
+    try:
+      folder = _walk(root)
+    except (ValueError, OSError) as error:
+      yield raw_records.broken(root.name, root.name, str(error))
+      continue
+    folders.append(folder)
     for path in folder.tables:
       tables[_METADATA[path.name]].append(path)
-      top = path.relative_to(folder.root).parts[0]
-      split = folder.splits.get(top, options.splits.get(folder.root))
+      top = path.relative_to(root).parts[0]
+      split = folder.splits.get(top, options.splits.get(root))
       splits |= {path: split} if split else {}
     if not folder.tables:
       yield from _without_metadata(folder, rows, options)
@@ -117,6 +124,8 @@ def _walk(root: pathlib.Path) -> _Folder:
         found.texts.setdefault(stem, []).append(name)
   stems = {name.rpartition('.')[0] for name in found.images}
   found.texts = {s: t for s, t in found.texts.items() if s in stems}
+  if not found.images and not found.tables:
+    raise ValueError(f'there is no image in {root} or the folders below')
   found.splits = _splits(found)
   return found
 
@@ -195,8 +204,6 @@ def _note_unlisted(
 def _without_metadata(
   folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  if not folder.images:
-    raise ValueError(f'there is no image in {folder.root} or the folders below')
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None

@@ -134,7 +134,11 @@ def import_data(
 
     def make(data_dir: str) -> builders.RecordBuilder:
       return _builder_class(settings)(
-        lambda: read(paths, options), settings, outcome, data_dir=data_dir
+        lambda: read(paths, options),
+        settings,
+        outcome,
+        is_single=len(paths) == 1,
+        data_dir=data_dir,
       )
 
     folder = builders.build(
@@ -181,11 +185,14 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     read: Callable[[], Iterable[raw_records.RawRecord]],
     settings: Settings,
     outcome: import_report.Outcome,
+    *,
+    is_single: bool,
     **kwargs,
   ):
     self._read = read
     self._settings = settings
     self._outcome = outcome
+    self._is_single = is_single
     super().__init__(**kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
@@ -201,7 +208,8 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       try:
         checked.add(raw)
       except (ValueError, OSError) as error:
-        self._refuse(raw, error)
+        is_all = raw.is_input and self._is_single and not checked.raws
+        self._refuse(raw, error, hint=not is_all)
     if not checked.raws:
       raise ValueError(
         f'there are no records to import; {self._last_refused()}'
@@ -275,12 +283,21 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       f'{last["reason"]}'
     )
 
-  def _refuse(self, raw: raw_records.RawRecord, error: Exception) -> None:
-    """Stops, or remembers a record that can't be read."""
+  def _refuse(
+    self, raw: raw_records.RawRecord, error: Exception, *, hint: bool = True
+  ) -> None:
+    """Stops, or remembers a record that can't be read.
+
+    Args:
+      raw: the record.
+      error: why it can't be read.
+      hint: whether skipping it leaves anything to import.
+    """
     if self._settings.on_error == 'stop':
-      raise ValueError(
-        f'{raw.where}: {error} (--on_error=skip leaves such records out)'
-      ) from error
+      skip = ' (--on_error=skip leaves such records out)'
+      if raw.is_input:
+        skip = ' (--on_error=skip imports what can be read besides)'
+      raise ValueError(f'{raw.where}: {error}{skip if hint else ""}') from error
     self._outcome.skipped.append(
       {'id': raw.id, 'where': raw.where, 'reason': str(error)}
     )

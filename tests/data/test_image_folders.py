@@ -95,16 +95,29 @@ def test_boxes_are_not_captions(tmp_path):
   [
     ('train/a/1.png test/a/1.png docs/1.png', r'test, train\), and .*\(docs\)'),
     ('train/a/1.png docs/1.png', r'import the former, --input=.*/train$'),
-    ('a/metadata.csv b/metadata.jsonl', 'metadata files of several kinds'),
     ('a/notes.txt', 'there is no image in'),
   ],
 )
 def test_what_is_refused(tmp_path, files, message):
   _make(tmp_path, files)
+  *_, bad = _read(tmp_path)
   with pytest.raises(ValueError, match=message):
+    bad.read_fields()
+  assert bad.is_input
+
+
+def test_one_of_several_folders_can_be_skipped(tmp_path):
+  _make(tmp_path, 'a/cat/1.png read.me')
+  bad, good = _read(tmp_path / 'read.me', tmp_path / 'a')
+  with pytest.raises(ValueError, match=r'read\.me is not a folder'):
+    bad.read_fields()
+  assert good.id == 'cat/1.png'
+
+
+def test_metadata_of_several_kinds(tmp_path):
+  _make(tmp_path, 'a/metadata.csv b/metadata.jsonl')
+  with pytest.raises(ValueError, match='metadata files of several kinds'):
     _read(tmp_path)
-  with pytest.raises(ValueError, match='is not a folder'):
-    _read(tmp_path / 'none')
 
 
 def test_metadata_in_folders_of_splits(tmp_path):
@@ -156,5 +169,6 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
     'dog',
   }
   os.mkfifo(tmp_path / 'set/metadata.csv')
+  (bad,) = _read(tmp_path / 'set')
   with pytest.raises(ValueError, match='is a pipe, socket or device'):
-    _read(tmp_path / 'set')
+    bad.read_fields()

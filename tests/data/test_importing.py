@@ -176,7 +176,10 @@ def test_an_image_of_two_groups(tmp_path):
     ({'image': 'none.png', 'caption': 'x'}, r'no image file .*none\.png'),
     ({'image': 'cut.png', 'caption': 'x'}, 'not a readable image'),
     ({'image': 'a.png', 'caption': ''}, 'caption is empty'),
-    ({'image': 'a.png', 'caption': 'x', 'id': 'one'}, "id 'one' is taken"),
+    (
+      {'image': 'a.png', 'caption': 'x', 'id': 'one'},
+      "id 'one' is taken .*--columns=own_id=id",
+    ),
   ],
 )
 def test_unreadable_records(tmp_path, row, message):
@@ -326,3 +329,38 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   assert 'names one split only, test' in run(
     f'{tmp_path}/x/test.csv', overwrite=True
   )
+
+
+@pytest.mark.parametrize(
+  'files, hint',
+  [
+    # Skipping the only file leaves nothing.
+    ({'a.csv': 'x,y\n'}, None),
+    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'besides'),
+    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'such records out'),
+  ],
+)
+def test_skipping_is_named_where_it_helps(tmp_path, files, hint):
+  for name, text in files.items():
+    (tmp_path / name).write_text(text)
+  with pytest.raises(ValueError, match=r'^a\.csv') as caught:
+    _import('csv', f'{tmp_path}/*.csv', tmp_path)
+  assert ('--on_error=skip' in str(caught.value)) == (hint is not None)
+  assert (hint or '') in str(caught.value)
+
+
+def test_hints_about_samples_of_one_image(tmp_path, capsys):
+  fields = {'captions': ['x']}
+  _tar(tmp_path / 'a.tar', {key: (_png(), key, fields) for key in 'ab'})
+  rows = [{'image': 'a.png', 'caption': 'x', 'id': key} for key in 'ab']
+  path = _jsonl(tmp_path, rows)
+  settings = importing.Settings(name='mine', splits={'train': 1.0})
+  hints = {}
+  for format, input in ('webdataset', f'{tmp_path}/a.tar'), ('jsonl', path):
+    importing.import_data(
+      format, input, settings, data_dir=tmp_path / format, overwrite=True
+    )
+    hints[format] = capsys.readouterr().err
+  assert 'a list of one row or sample' in hints['webdataset']
+  assert 'own_id' not in hints['webdataset']
+  assert '--columns=own_id=id makes one record' in hints['jsonl']
