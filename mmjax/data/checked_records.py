@@ -1,11 +1,12 @@
 """Records that were read once and found good, and the splits they fall to."""
 
 import collections
+import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
 
-from mmjax.data import raw_records, splitting
+from mmjax.data import raw_records, records, split_names, splitting
 
 _DEAL = '--splits=train:0.8,validation:0.1,test:0.1'
 
@@ -16,16 +17,25 @@ class CheckedRecords:
   Records whose images have the same bytes are of one group: each group is a set
   of names that were found to belong together.
 
+  Args:
+    group_by: field whose values are groups; None for the raw records' own.
+    language: which to take of captions by language.
+    keeps_splits: whether records may be of a split that the input names, by a
+      field `split`, if it is one of `split_names.SPLITS`, or otherwise.
+
   Attributes:
     raws: the raw records that make one record together, by its id.
     digests: a hash of each record's image, by id; None without an image.
   """
 
-  def __init__(self, group_by: str | None, language: str | None):
+  def __init__(
+    self, group_by: str | None, language: str | None, *, keeps_splits: bool
+  ):
     self.raws: dict[str, list[raw_records.RawRecord]] = {}
     self.digests: dict[str, int | None] = {}
     self._group_by = group_by
     self._language = language
+    self._keeps_splits = keeps_splits
     self._group_of: dict[str, str] = {}  # By id.
     self._parents: dict[str, str] = {}  # The group that a group was joined to.
     self._first_with: dict[int, str] = {}  # A group by digest.
@@ -44,10 +54,13 @@ class CheckedRecords:
         '--columns=own_id=id such ids are metadata, and the rows of an image '
         'one record'
       )
-    self._check_split(raw, before)
     # The image of a record's first part is that of all.
     image = b'' if before else None
     record = raw_records.to_record(raw, self._language, image=image)
+    split = self._split(raw, record) if self._keeps_splits else None
+    if split != raw.split:
+      raw = dataclasses.replace(raw, split=split)
+    self._check_split(raw, before)
     group = self._group(raw)
     if before:
       if group != self._group_of[raw.id]:
@@ -105,6 +118,14 @@ class CheckedRecords:
       if digest is not None:
         ids[digest].append(key)
     return [keys for keys in ids.values() if len(keys) > 1]
+
+  def _split(
+    self, raw: raw_records.RawRecord, record: records.Record
+  ) -> str | None:
+    for key, value in record['metadata'].items():
+      if key.lower() == 'split' and isinstance(value, str):
+        return split_names.SPLITS.get(value.strip().lower(), raw.split)
+    return raw.split
 
   def _check_split(
     self,

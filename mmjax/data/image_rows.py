@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from mmjax.data import raw_records, split_names
+from mmjax.data import raw_records
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,14 +72,9 @@ class ImageRows:
       name: its id, if it has neither an id nor an image of its own.
       fields: by our names; without an image there is none.
       file: the input file that it is in, whose name may say its split.
-      split: that it belongs to, where the input says so of this row; else that
-        of a field `split`, if it is one of `split_names.SPLITS`, else that of
-        the file.
+      split: that it belongs to, where the input says so of this row.
       encoded: reads its image, where that is not a file.
     """
-    split = (
-      split or _split(fields.get('split')) or self._options.splits.get(file)
-    )
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
@@ -103,7 +98,7 @@ class ImageRows:
       read_image=read_image,
       # An image may have several rows, one a caption or question.
       is_part=has_image and not has_id,
-      split=split,
+      split=split or self._options.splits.get(file),
       image_file=None if encoded or not has_image else path,
     )
 
@@ -139,12 +134,6 @@ class _Names:
     """What a thing was called the first time."""
     self.name(thing, name)
     return self._of[thing][0]
-
-
-def _split(value: Any) -> str | None:
-  if not isinstance(value, str):
-    return None
-  return split_names.SPLITS.get(value.strip().lower())
 
 
 def _single(image: Any) -> str:

@@ -198,13 +198,13 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
     self._outcome.skipped.clear()
     checked = checked_records.CheckedRecords(
-      self._settings.group_by, self._settings.language
+      self._settings.group_by,
+      self._settings.language,
+      keeps_splits=self._settings.splits is None,
     )
     self.progress.begin('checking')
     for raw in self._read():
       self.progress.tick()
-      if self._settings.splits is not None:
-        raw = dataclasses.replace(raw, split=None)
       try:
         checked.add(raw)
       except (ValueError, OSError) as error:

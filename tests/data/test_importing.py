@@ -282,18 +282,21 @@ def test_a_skipped_record_can_always_be_listed(tmp_path):
   assert 'half of a character' in json.loads(line)['reason']
 
 
-def test_a_split_column_is_kept(tmp_path, capsys):
+@pytest.mark.parametrize('format', ['jsonl', 'webdataset'])
+def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
   names = ['train', 'test', 'val', 'test']
-  rows = [
-    {'image': f'{i}.png', 'caption': 'x', 'split': name}
-    for i, name in enumerate(names)
-  ]
-  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  fields = [{'caption': 'x', 'Split': name} for name in names]
+  if format == 'jsonl':
+    rows = [{'image': f'{i}.png', **row} for i, row in enumerate(fields)]
+    path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  else:
+    path = tmp_path / 'x.tar'
+    _tar(path, {f'{i}': (_png(i), 'x', row) for i, row in enumerate(fields)})
   settings = importing.Settings(name='mine')
-  importing.import_data('jsonl', path, settings, data_dir=tmp_path)
-  test = {row['id'] for row in _open('test', tmp_path)}
-  assert test == {'1.png', '3.png'}
-  assert [row['id'] for row in _open('validation', tmp_path)] == ['2.png']
+  importing.import_data(format, str(path), settings, data_dir=tmp_path)
+  test = [row['image'] for row in _open('test', tmp_path)]
+  assert sorted(test) == sorted([_png(1), _png(3)])
+  assert [row['image'] for row in _open('validation', tmp_path)] == [_png(2)]
   assert 'splits are those that the input names' in capsys.readouterr().err
 
 
