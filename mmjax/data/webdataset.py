@@ -81,7 +81,7 @@ def read(
       tar = _uncompressed(path, name, options.scratch)
       yield from _read_tar(tar, path, options, dotted)
     except (ValueError, OSError) as error:
-      yield raw_records.broken(name, path.name, str(error))
+      yield raw_records.broken(path.name, path.name, str(error))
   dotted.note(options)
 
 
@@ -175,7 +175,7 @@ def _read_tar(
     )
   if damage:
     yield raw_records.broken(
-      tar.name,
+      path.name,
       path.name,
       f"{path} can't be read {damage}; {len(samples)} samples before that are "
       'whole',

@@ -73,7 +73,7 @@ def test_a_damaged_tar_costs_what_follows_the_damage(tmp_path):
     cut.write_bytes(path.read_bytes()[:size])
     *good, bad = webdataset.read([cut], OPTIONS)
     assert [raw.id for raw in good] == [f'cut/{i}' for i in range(whole)]
-    assert bad.where == 'cut.tar'
+    assert bad.where == 'cut.tar' and bad.is_input
     with pytest.raises(ValueError, match=rf"can't be read beyond .*; {whole} "):
       bad.read_fields()
   cut.write_bytes(b'not a tar, but a longer text' * 99)
