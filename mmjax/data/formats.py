@@ -50,7 +50,8 @@ FORMATS = {
     endings=('.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst'),
   ),
   'imagefolder': Format(
-    'a folder with one folder a class, or with metadata.csv or metadata.jsonl',
+    'a folder of images with metadata.csv, texts beside them, or a folder a '
+    'class',
     'image_folders',
     endings=None,
   ),
