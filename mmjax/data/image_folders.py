@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from mmjax.data import (
   csv_files,
@@ -45,39 +45,28 @@ def read(
   splits, but others hold images as well.
 
   Raises:
-    ValueError: there are metadata files of several kinds.
+    ValueError: there are metadata files of several kinds, or in some of the
+      folders only.
   """
-  rows = image_rows.ImageRows(options)
-  tables = {read: [] for read in _METADATA.values()}
   folders = []
-  splits = dict(options.splits)
   for root in paths:
     try:
-      folder = _walk(root)
+      folders.append(_walk(root))
     except (ValueError, OSError) as error:
       yield raw_records.broken(root.name, root.name, str(error))
-      continue
-    folders.append(folder)
-    for path in folder.tables:
-      tables[_METADATA[path.name]].append(path)
-      top = path.relative_to(root).parts[0]
-      split = folder.splits.get(top, options.splits.get(root))
-      splits |= {path: split} if split else {}
-    if not folder.tables:
+  # Of one kind, and read together, so that images of one name are told apart.
+  read_all = _reader(folders)
+  if read_all is None:
+    rows = image_rows.ImageRows(options)
+    for folder in folders:
       yield from _without_metadata(folder, rows, options)
-  if sum(map(bool, tables.values())) > 1:
-    first = ', '.join(str(files[0]) for files in tables.values() if files)
-    raise ValueError(
-      f'there are metadata files of several kinds, such as {first}; import '
-      'the folders of each by themselves'
-    )
-  options = dataclasses.replace(options, splits=splits)
-  # All together, so that images of one name are told apart.
+    return
+  tables = [path for folder in folders for path in folder.tables]
+  splits = _table_splits(folders, options)
   listed = set()
-  for read_all, files in tables.items():
-    for raw in read_all(files, options):
-      listed.add(raw.image_file)
-      yield _in_split_folder(raw, folders)
+  for raw in read_all(tables, dataclasses.replace(options, splits=splits)):
+    listed.add(raw.image_file)
+    yield _in_split_folder(raw, folders)
   for folder in folders:
     _note_unlisted(folder, listed, options)
 
@@ -168,6 +157,35 @@ def _splits(found: _Folder) -> dict[str, str]:
     f'({import_report.some(others)}); import the former, '
     f'--input={",".join(f"{root}/{top}" for top in exact)}'
   )
+
+
+def _reader(folders: Sequence[_Folder]) -> Callable | None:
+  """What reads the metadata files; None where there are none."""
+  first = {}
+  for folder in folders:
+    if not folder.tables:
+      first.setdefault(None, f'{folder.root}, without one')
+    for path in folder.tables:
+      first.setdefault(_METADATA[path.name], str(path))
+  if len(first) > 1:
+    raise ValueError(
+      f'metadata files are of several kinds: {", ".join(first.values())}; '
+      'import the folders of each by themselves'
+    )
+  return next(iter(first), None)
+
+
+def _table_splits(
+  folders: Sequence[_Folder], options: image_rows.Options
+) -> dict[pathlib.Path, str]:
+  """The splits of metadata files, by their folders or the inputs' names."""
+  splits = {}
+  for folder in folders:
+    for path in folder.tables:
+      top = path.relative_to(folder.root).parts[0]
+      split = folder.splits.get(top, options.splits.get(folder.root))
+      splits |= {path: split} if split else {}
+  return splits
 
 
 def _in_split_folder(

@@ -115,9 +115,11 @@ def test_one_of_several_folders_can_be_skipped(tmp_path):
 
 
 def test_metadata_of_several_kinds(tmp_path):
-  _make(tmp_path, 'a/metadata.csv b/metadata.jsonl')
-  with pytest.raises(ValueError, match='metadata files of several kinds'):
+  _make(tmp_path, 'a/metadata.csv b/metadata.jsonl c/d/1.png')
+  with pytest.raises(ValueError, match=r'several kinds: .*a/.*csv, .*jsonl; '):
     _read(tmp_path)
+  with pytest.raises(ValueError, match=r'several kinds: .*csv, .*/c, without'):
+    _read(tmp_path / 'a', tmp_path / 'c')
 
 
 def test_metadata_in_folders_of_splits(tmp_path):
