@@ -13,8 +13,9 @@ class Format:
     meaning: what the input is.
     module: of this package, imported when it is needed.
     function: of that module: (paths, options) -> raw records.
-    endings: of the files that are read of a folder; none if folders are
-      refused, None if the format is of folders.
+    endings: of the files that are read of a folder, besides those of
+      `compressed_files`; none if folders are refused, None if the format is of
+      folders.
   """
 
   meaning: str
@@ -32,12 +33,12 @@ FORMATS = {
   'csv': Format(
     'a table with a header, one row an image',
     'csv_files',
-    endings=('.csv', '.tsv', '.csv.gz', '.tsv.gz'),
+    endings=('.csv', '.tsv'),
   ),
   'jsonl': Format(
     'a JSON object a line, or a list of them',
     'json_files',
-    endings=('.jsonl', '.ndjson', '.json', '.jsonl.gz', '.json.gz'),
+    endings=('.jsonl', '.ndjson', '.json'),
   ),
   'parquet': Format(
     'a table as on the Hugging Face hub',
@@ -47,7 +48,7 @@ FORMATS = {
   'webdataset': Format(
     'tars of KEY.jpg, KEY.txt, KEY.json',
     'webdataset',
-    endings=('.tar', '.tgz', '.tar.gz', '.tar.bz2', '.tar.xz', '.tar.zst'),
+    endings=('.tar', '.tgz'),
   ),
   'imagefolder': Format(
     'a folder of images with metadata.csv, texts beside them, or a folder a '

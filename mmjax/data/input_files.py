@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import bracex
 
+from mmjax.data import compressed_files
+
 _MOST_FILES = 1_000_000
 
 
@@ -47,8 +49,8 @@ def in_folders(
 
   Args:
     paths: of files and folders.
-    endings: of the names of files, in lower case; without any, folders are
-      refused.
+    endings: of the names of files, in lower case, compressed or not; without
+      any, folders are refused.
     note: takes a line on what is read of each folder.
 
   Raises:
@@ -65,7 +67,7 @@ def in_folders(
         f'{path} is a folder; name the files in it, for example '
         f'--input={path}/FILE.json'
       )
-    files = [f for f in _walk(path) if f.name.lower().endswith(tuple(endings))]
+    files = [file for file in _walk(path) if _ends(file.name, endings)]
     if not files:
       raise ValueError(
         f'there is no file {", ".join(f"*{end}" for end in endings)} in the '
@@ -77,6 +79,13 @@ def in_folders(
     note(f'{len(files):,} files of the folder {path} were read')
     found += files
   return list(dict.fromkeys(found))
+
+
+def _ends(name: str, endings: Sequence[str]) -> bool:
+  name = name.lower()
+  for ending in compressed_files.ENDINGS:
+    name = name.removesuffix(ending)
+  return name.endswith(tuple(endings))
 
 
 def check(path: pathlib.Path) -> None:

@@ -1,22 +1,17 @@
 """Reads tars in WebDataset layout: KEY.png or KEY.jpg, KEY.txt, KEY.json."""
 
-import bz2
 import dataclasses
-import functools
-import gzip
-import lzma
 import os
 import pathlib
 import posixpath
+import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
-
-import pyarrow as pa
 
 from mmjax.data import (
   columns,
+  compressed_files,
   image_rows,
   import_report,
   raw_records,
@@ -28,19 +23,6 @@ IMAGE_ENDINGS = (
   *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
 )
 TEXT_ENDINGS = ('txt', 'caption', 'text')
-# By the first bytes of a file: how to open it, and how many bytes to read at
-# once. `read1` gives all that comes before damage; pyarrow's loses what it has
-# read of a block by then, so that its blocks are those of a tar.
-_COMPRESSED = {
-  b'\x1f\x8b': (gzip.open, 65536),
-  b'BZh': (bz2.open, 65536),
-  b'\xfd7zXZ': (lzma.open, 65536),
-  b'\x28\xb5\x2f\xfd': (
-    functools.partial(pa.CompressedInputStream, compression='zstd'),
-    512,
-  ),
-}
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError)
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -131,25 +113,19 @@ def _uncompressed(
   path: pathlib.Path, name: str, scratch: pathlib.Path | None
 ) -> _Tar:
   """The tar itself, or a copy that can be read at any place."""
-  with path.open('rb') as file:
-    start = file.read(8)
-  kinds = [kind for mark, kind in _COMPRESSED.items() if start.startswith(mark)]
-  if not kinds:
+  packed = compressed_files.open_if(path)
+  if packed is None:
     return _Tar(name, path)
-  opened, size = kinds[0]
   damage = ''
-  with tempfile.NamedTemporaryFile(
-    dir=scratch, suffix='.tar', delete=False
-  ) as plain:
+  with (
+    packed,
+    tempfile.NamedTemporaryFile(
+      dir=scratch, suffix='.tar', delete=False
+    ) as plain,
+  ):
     try:
-      with opened(path) as packed:
-        while block := packed.read1(size):
-          plain.write(block)
-    except _DAMAGE as error:
-      damage = str(error)
-    except OSError as error:
-      if error.errno is not None:
-        raise  # A full disk, for example.
+      shutil.copyfileobj(packed, plain)
+    except compressed_files.DamagedError as error:
       damage = str(error)
   return _Tar(name, pathlib.Path(plain.name), damage)
 

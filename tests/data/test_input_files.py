@@ -61,10 +61,13 @@ def test_files_of_folders(folder):
   notes = []
   (folder / 'deep/1/.hidden.csv').touch()
   (folder / 'deep/1/read.me').touch()
+  (folder / 'deep/d.TSV.zst').touch()
   paths = [folder / 'deep', folder / 'a,b/c.csv']
   found = input_files.in_folders(paths, ('.csv', '.tsv'), notes.append)
-  assert found == [folder / 'deep/1/2/c.csv', folder / 'a,b/c.csv']
-  assert notes == [f'1 files of the folder {folder}/deep were read']
+  assert found == [
+    folder / name for name in ('deep/1/2/c.csv', 'deep/d.TSV.zst', 'a,b/c.csv')
+  ]
+  assert notes == [f'2 files of the folder {folder}/deep were read']
   with pytest.raises(ValueError, match=r'no file \*\.tar in the folder .*deep'):
     input_files.in_folders(paths, ('.tar',), notes.append)
   with pytest.raises(ValueError, match=r'deep is a folder; name the files'):

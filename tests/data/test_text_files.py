@@ -1,6 +1,7 @@
 """Lines of text files."""
 
 import gzip
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,3 +19,11 @@ def test_what_comes_before_a_cut_is_read(tmp_path):
   with pytest.raises(ValueError, match=r'rows\.csv\.gz is damaged: .* ended'):
     found.extend(text_files.lines(path, None))
   assert found == lines[: len(found)] and len(found) > 1990
+
+
+def test_archives_are_refused(tmp_path):
+  path = tmp_path / 'rows.xlsx'
+  with zipfile.ZipFile(path, 'w') as archive:
+    archive.writestr('sheet.xml', '')
+  with pytest.raises(ValueError, match='is a zip archive, as spreadsheets are'):
+    text_files.read(path, None)
