@@ -222,6 +222,7 @@ def _note_unlisted(
 def _without_metadata(
   folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
+  count = 0  # Of texts that might be several captions.
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None
@@ -229,6 +230,7 @@ def _without_metadata(
     try:
       if folder.texts:
         fields = _texts(folder, name, options)
+        count += any('\n' in text for text in fields['caption'])
       else:
         fields = {'caption': _class(folder, labels).replace('_', ' ')}
     except (ValueError, OSError) as error:
@@ -238,6 +240,11 @@ def _without_metadata(
     fields |= {'image': name} | ({'label': labels[0]} if labels else {})
     yield rows.record(
       folder.root, name, name, fields, file=folder.root, split=split
+    )
+  if count:
+    options.note(
+      f'{count:,} texts in {folder.root} have several lines, and are one '
+      'caption each; several captions are a list in a metadata.jsonl'
     )
 
 
@@ -278,7 +285,7 @@ def _texts(
         f'its text {file} has only numbers, as the boxes of a detector do; '
         'name captions in a metadata.csv'
       )
-    captions.append(text)
+    captions.append(text.strip())
   if not captions:
     raise ValueError(
       f'there is no text {stem}.txt beside it, as there is beside others'

@@ -4,12 +4,15 @@ import glob
 import os
 import pathlib
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import bracex
 
 from mmjax.data import compressed_files
 
 _MOST_FILES = 1_000_000
+
+_Path = TypeVar('_Path', str, pathlib.Path)
 
 
 def find(spec: str) -> list[pathlib.Path]:
@@ -76,6 +79,7 @@ def in_folders(
       )
     for file in files:
       check(file)
+    files = _once(files)
     note(f'{len(files):,} files of the folder {path} were read')
     found += files
   return list(dict.fromkeys(found))
@@ -167,11 +171,16 @@ def _expand(part: str) -> list[str]:
 def _glob(pattern: str) -> list[str]:
   if '**' not in pattern:
     return sorted(glob.glob(pattern))
-  # Links to folders above give one file again and again.
-  found = {}
-  for path in sorted(glob.iglob(pattern, recursive=True), key=_depth):
-    found.setdefault(os.path.realpath(path), path)
-  return sorted(found.values())
+  paths = sorted(glob.iglob(pattern, recursive=True), key=_depth)
+  return sorted(_once(paths))
+
+
+def _once(paths: Sequence[_Path]) -> list[_Path]:
+  """The first path of each file: links lead to some again and again."""
+  first = {}
+  for path in paths:
+    first.setdefault(os.path.realpath(path), path)
+  return list(first.values())
 
 
 def _depth(path: str) -> tuple[int, str]:

@@ -82,6 +82,15 @@ def test_captions_and_splits(tmp_path, files, found):
   assert _captions(_read(tmp_path)) == found
 
 
+def test_texts_of_several_lines_are_noted(tmp_path):
+  _make(tmp_path, 'a.png b.png b.txt')
+  (tmp_path / 'a.txt').write_text('a dog\nan animal\n')
+  notes = []
+  first, _ = _read(tmp_path, note=notes.append)
+  assert first.read_fields()['caption'] == ['a dog\nan animal']
+  assert notes[0].startswith(f'1 texts in {tmp_path} have several lines')
+
+
 def test_boxes_are_not_captions(tmp_path):
   _make(tmp_path, 'a.png')
   (tmp_path / 'a.txt').write_text('0 0.5 0.5 0.25 0.125\n')

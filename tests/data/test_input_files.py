@@ -61,6 +61,7 @@ def test_files_of_folders(folder):
   notes = []
   (folder / 'deep/1/.hidden.csv').touch()
   (folder / 'deep/1/read.me').touch()
+  (folder / 'deep/1/link.csv').symlink_to('2/c.csv')
   (folder / 'deep/d.TSV.zst').touch()
   paths = [folder / 'deep', folder / 'a,b/c.csv']
   found = input_files.in_folders(paths, ('.csv', '.tsv'), notes.append)
