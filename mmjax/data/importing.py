@@ -238,9 +238,9 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     outcome.is_published = len(outcome.published) > 1
     if outcome.is_published and settings.group_by is not None:
       raise ValueError(
-        f'the input names the splits {", ".join(outcome.published)}, which '
-        f'--group_by={settings.group_by} would deal anew; leave it out, or '
-        'name shares as well, --splits=train:0.8,validation:0.1,test:0.1'
+        f'the input names the splits {", ".join(outcome.published)}, but '
+        f'--group_by={settings.group_by} deals by a hash; leave it out, '
+        'or name shares as well, --splits=train:0.8,validation:0.1,test:0.1'
       )
     dealt = checked.deal(
       None if outcome.is_published else settings.splits or DEFAULT_SPLITS

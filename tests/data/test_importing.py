@@ -318,7 +318,7 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   ):
     run(f'{both},{tmp_path}/more.csv', overwrite=True)
   grouped = importing.Settings(name='mine', group_by='caption')
-  with pytest.raises(ValueError, match='splits train, test, which --group_by'):
+  with pytest.raises(ValueError, match='splits train, test, but --group_by'):
     run(both, grouped, overwrite=True)
   # Both rows name one image now.
   (tmp_path / 'test.csv').write_text('image,caption\n0.png,y\n')
