@@ -5,7 +5,7 @@ Nothing is ever unpickled.
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import safetensors
@@ -168,18 +168,20 @@ def pickled(
 
   Args:
     source: where the user said that it is.
-    pickles: names of the files.
+    pickles: names of the files, with the subfolder that they are in.
     folder: where its config.json is.
   """
-  config = folder / 'config.json'
+  subfolder = PurePosixPath(pickles[0]).parent.as_posix()
+  config = folder / subfolder / 'config.json'
   named = configs.read(config) if config.exists() else {}
+  inside = '' if subfolder == '.' else f', subfolder={subfolder!r}'
   kind = (named.get('architectures') or ['AutoModel'])[0]
   return ValueError(
     f'{source} has its weights in {", ".join(pickles)}, which are pickles '
     'and can run any code, so mmjax never opens them. Where you trust their '
     f'source, convert them once with transformers: {kind}.from_pretrained('
-    f'{str(source)!r}).save_pretrained(OUT), and copy the tokenizer and '
-    'preprocessor files'
+    f'{str(source)!r}{inside}).save_pretrained(OUT), and copy the tokenizer '
+    'and preprocessor files'
   )
 
 

@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from mmjax import pretrained
 from mmjax.pretrained import bert, checkpoint, sentences, tensors
+from mmjax.train import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -245,3 +246,50 @@ def test_other_steps_are_named(kinds):
   model = sentence_encoder(**{sentences.MODULES: steps})
   with pytest.raises(ValueError, match=f'steps are {", ".join(kinds)}; mmjax'):
     model.encode_text('cat')
+
+
+def old_layout(folder):
+  """The golden sentence encoder as older releases laid it out."""
+  shutil.copytree(GOLDEN / 'bert', folder)
+  (folder / '0_Transformer').mkdir()
+  (folder / '1_Pooling').rename(folder / 'pooling')
+  steps = json.loads((folder / 'modules.json').read_text())
+  paths = {'Transformer': '0_Transformer', 'Pooling': 'pooling'}
+  for step in steps:
+    step['path'] = paths.get(step['type'].rpartition('.')[2], step['path'])
+  for name in [
+    'config.json',
+    'model.safetensors',
+    'sentence_bert_config.json',
+    'tokenizer.json',
+  ]:
+    (folder / name).rename(folder / '0_Transformer' / name)
+  (folder / 'modules.json').write_text(json.dumps(steps))
+  return folder
+
+
+def test_a_model_in_a_subfolder(tmp_path):
+  loaded = pretrained.load(old_layout(tmp_path / 'old'))
+  want = pretrained.load(GOLDEN / 'bert')
+  assert loaded.config == want.config
+  jax.tree.map(np.testing.assert_array_equal, loaded.params, want.params)
+  pretrained.save(loaded, tmp_path / 'out')
+  again = pretrained.load(tmp_path / 'out')
+  assert again.files == loaded.files
+  for model in (loaded, again):
+    assert model.tokenize(TEXTS)[1].sum(axis=1).tolist() == [6, 3, 8]
+    assert sentences.pooling(model.files) == sentences.pooling(want.files)
+  steps = json.loads((tmp_path / 'out' / 'modules.json').read_text())
+  assert [step['path'] for step in steps[:2]] == ['', 'pooling']
+  file = trained.find(str(tmp_path / 'old')).data['tokenizer']
+  assert file == str(tmp_path / 'old' / '0_Transformer' / 'tokenizer.json')
+
+
+@pytest.mark.parametrize('path', ['../elsewhere', '/etc', None])
+def test_a_step_outside_the_folder_is_refused(path, tmp_path):
+  folder = old_layout(tmp_path / 'old')
+  steps = json.loads((folder / 'modules.json').read_text())
+  steps[1]['path'] = path
+  (folder / 'modules.json').write_text(json.dumps(steps))
+  with pytest.raises(ValueError, match=r'the path of Pooling is .* not a'):
+    pretrained.load(folder)
