@@ -293,3 +293,52 @@ def test_a_step_outside_the_folder_is_refused(path, tmp_path):
   (folder / 'modules.json').write_text(json.dumps(steps))
   with pytest.raises(ValueError, match=r'the path of Pooling is .* not a'):
     pretrained.load(folder)
+
+
+def with_tensors(folder, change):
+  """The golden sentence encoder with other tensors."""
+  shutil.copytree(GOLDEN / 'bert', folder)
+  held = safetensors.numpy.load_file(folder / tensors.FILE)
+  safetensors.numpy.save_file(change(held), folder / tensors.FILE)
+  return folder
+
+
+def test_without_a_pooler_only_its_vector_is_refused(tmp_path):
+  def bare(held):
+    return {k: v for k, v in held.items() if not k.startswith('pooler')}
+
+  folder = with_tensors(tmp_path / 'in', bare)
+  loaded = pretrained.load(folder)
+  assert 'pooler' not in loaded.params
+  want = pretrained.load(GOLDEN / 'bert').encode_text(TEXTS)
+  np.testing.assert_array_equal(loaded.encode_text(TEXTS), want)
+  pretrained.save(loaded, tmp_path / 'out')
+  held = tensors.Tensors(folder)
+  assert tensors.Tensors(tmp_path / 'out').names == held.names
+  assert 'add_pooling_layer' not in (tmp_path / 'out/config.json').read_text()
+  (folder / 'modules.json').unlink()
+  alone = pretrained.load(folder)
+  with pytest.raises(ValueError, match=r'has no pooler\.dense, which makes'):
+    alone.encode_text('cat')
+
+
+def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
+  def half(held):
+    return {k: v for k, v in held.items() if k != 'pooler.dense.weight'}
+
+  with pytest.raises(ValueError, match=r'pooler\.dense\.weight'):
+    pretrained.load(with_tensors(tmp_path / 'in', half))
+
+
+def test_an_encoder_leaves_the_head_of_a_filler(tmp_path):
+  head = safetensors.numpy.load_file(GOLDEN / 'bert_filler' / tensors.FILE)
+  head = {k: v for k, v in head.items() if k.startswith('cls.')}
+  assert head
+  folder = with_tensors(tmp_path / 'in', lambda held: {**held, **head})
+  got = pretrained.load(folder).params
+  want = pretrained.load(GOLDEN / 'bert').params
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  other = {'cls.other.weight': np.zeros(2, np.float32)}
+  folder = with_tensors(tmp_path / 'other', lambda held: {**held, **other})
+  with pytest.raises(ValueError, match=r'cls\.other\.weight'):
+    pretrained.load(folder)
