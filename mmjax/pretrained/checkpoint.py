@@ -221,11 +221,14 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   Raises:
     FileNotFoundError: if there is no config.
     ValueError: if it is broken, has a key or value that mmjax refuses, or the
-      folder is that of an adapter.
+      folder is that of an adapter or is laid out as open_clip does.
   """
   if (folder / ADAPTER).exists():
     raise _adapter(folder)
   root = sentences.transformer_folder(folder)
+  for name in tensors.OPEN_CLIP:
+    if (folder / name).exists() and not (root / CONFIG).exists():
+      raise tensors.of_open_clip(folder, name)
   if not (root / CONFIG).exists():
     raise FileNotFoundError(
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model'

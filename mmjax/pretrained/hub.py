@@ -22,7 +22,8 @@ def find(source: Path | str) -> Path:
   Raises:
     FileNotFoundError: if there is neither.
     ImportError: if a download needs huggingface_hub, which is an extra.
-    ValueError: if the hub has the weights only in pickles.
+    ValueError: if the hub has the weights only in pickles, or only as
+      open_clip lays them out.
   """
   folder = Path(source)
   if folder.is_dir():
@@ -67,6 +68,9 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   except Exception:
     # What is in the cache needs no network, and else the download tells why.
     return [_SAFE], []
+  for config in tensors.OPEN_CLIP:
+    if config in names and 'config.json' not in names:
+      raise tensors.of_open_clip(name, config)
   if not names.isdisjoint({within + tensors.FILE, within + tensors.INDEX}):
     return [within + _SAFE], []
   if ctranslate2.FILE in names and not names.isdisjoint(

@@ -16,6 +16,8 @@ from mmjax.pretrained import configs, mismatches
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
+# What open_clip writes where transformers writes config.json.
+OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
 
 
@@ -182,6 +184,22 @@ def pickled(
     f'source, convert them once with transformers: {kind}.from_pretrained('
     f'{str(source)!r}{inside}).save_pretrained(OUT), and copy the tokenizer '
     'and preprocessor files'
+  )
+
+
+def of_open_clip(source: Path | str, config: str) -> ValueError:
+  """The error where a model is laid out as open_clip does alone.
+
+  Args:
+    source: where the user said that it is.
+    config: the name of its config, one of `OPEN_CLIP`.
+  """
+  return ValueError(
+    f'{source} has {config} but no config.json: it is laid out as open_clip '
+    'does, whose names of weights mmjax does not read. Take the folder of the '
+    'same model for transformers (config.json and model.safetensors, on the '
+    'hub often of the same repository), or bring its weights to the names of '
+    'CLIPModel or SiglipModel and write them with save_pretrained(OUT)'
   )
 
 

@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from mmjax.pretrained import hub
+from mmjax.pretrained import checkpoint, hub, tensors
 
 NAME = 'someone/model'
 SMALL = [
@@ -99,6 +99,17 @@ def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
   assert f"BertModel.from_pretrained({NAME!r}, subfolder='0_Transformer')" in (
     str(caught.value)
   )
+
+
+@pytest.mark.parametrize('config', tensors.OPEN_CLIP)
+def test_the_layout_of_open_clip_is_named(serve, config, tmp_path):
+  folder = serve(config, 'open_clip_pytorch_model.bin')
+  message = f'has {config} but no config.json: it is laid out as open_clip'
+  with pytest.raises(ValueError, match=f'^{NAME} {message}'):
+    hub.find(NAME)
+  (tmp_path / config).write_text('{}')
+  with pytest.raises(ValueError, match=f'^{folder} {message}'):
+    checkpoint.load(folder)
 
 
 def test_pickles_are_not_downloaded_but_named(serve):
