@@ -76,6 +76,7 @@ FAMILIES: dict[str, base.Family] = {
   'resnet': resnet,
   'siglip': siglip,
   'siglip2': siglip2,
+  'siglip_text_model': single_towers.SIGLIP_TEXTS,
   'siglip_vision_model': single_towers.SIGLIP_IMAGES,
   't5': t5,
   'videomae': videomae,
