@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   keys,
@@ -92,12 +93,12 @@ class Model(text_encoders.TextEncoder):
     """Vectors [B, D] of texts, see `TextEncoder.encode_text`.
 
     Raises:
-      ValueError: also if the vectors are the pooler's, and the checkpoint has
+      ConfigError: also if the vectors are the pooler's, and the checkpoint has
         none.
     """
     pools = sentences.is_encoder(self.files)
     if not pools and self.config.get('add_pooling_layer') is False:
-      raise ValueError(
+      raise ConfigError(
         'the checkpoint has no pooler.dense, which makes the vector of a text; '
         'use encode_tokens, or put the modules.json of the sentence encoder '
         'and the settings of its pooling into the folder'

@@ -9,6 +9,7 @@ to encode or to score.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, generation_keys
 
 FILE = 'generation_config.json'
@@ -60,7 +61,7 @@ def arguments(
     speech: whether the model writes down what is said.
 
   Raises:
-    ValueError: for a key that mmjax doesn't know, or a value that it refuses.
+    ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
   check(given, file, asked, speech=speech)
   out: dict[str, Any] = {}
@@ -95,7 +96,7 @@ def length(
     prompt: tokens of the longest prompt, which `max_length` counts too.
 
   Raises:
-    ValueError: if the prompt leaves no room.
+    ConfigError: if the prompt leaves no room.
   """
   if asked is not None:
     return asked
@@ -105,7 +106,7 @@ def length(
     return DEFAULT_LENGTH
   room = _typed(given, 'max_length', file, int) - prompt
   if room < 1:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: max_length is {given["max_length"]}, but the prompt has '
       f'{prompt} tokens; pass max_new_tokens'
     )
@@ -118,7 +119,7 @@ def refuse_unread(given: Mapping[str, Any], file: str) -> None:
   Ids and what changes nothing stay.
 
   Raises:
-    ValueError: for any other setting.
+    ConfigError: for any other setting.
   """
   check(given, file)
   samples = () if given.get('do_sample') else generation_keys.SAMPLING
@@ -126,7 +127,7 @@ def refuse_unread(given: Mapping[str, Any], file: str) -> None:
   for key in sorted(set(given) & changing):
     neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
     if given[key] not in neutral:
-      raise ValueError(
+      raise ConfigError(
         f'{file}: {key} is {given[key]!r}, which transformers does not read '
         'for this family; pass it where the text is written, and remove it '
         'from the file'
@@ -150,7 +151,7 @@ def check(
     speech: whether the model writes down what is said.
 
   Raises:
-    ValueError: for a key that mmjax doesn't know, or a value that it refuses.
+    ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
   asked = asked or {}
   only = dict(generation_keys.ONLY)
@@ -170,14 +171,14 @@ def check(
     only.pop('length_penalty', None)
   unknown = sorted(set(given) - known)
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; remove them from the '
       'file if they change nothing, or write with transformers'
     )
   for key, values in only.items():
     value = given.get(key)
     if value is not None and value not in values:
-      raise ValueError(
+      raise ConfigError(
         f'{file}: {key} is {value!r}; mmjax writes only with '
         f'{" or ".join(map(repr, values or (None,)))} here; remove it from the '
         'file if you do not need it, or write with transformers' + _hint(key)
@@ -206,7 +207,7 @@ def _sampling(
   if not _samples(given, asked):
     return {}
   if asked.get('beam_size', 1) > 1 and 'temperature' not in asked:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: do_sample is True, which excludes beam_size '
       f'{asked["beam_size"]}; pass temperature=0 too'
     )
@@ -245,7 +246,7 @@ def _sequence_bias(
       and len(pair) == 2
       and isinstance(pair[1], int | float)
     ):
-      raise ValueError(
+      raise ConfigError(
         f'{file}: sequence_bias has {pair!r}; mmjax reads pairs of a list of '
         'ids and a number'
       )
@@ -255,12 +256,12 @@ def _sequence_bias(
 
 def _check_list(value: Any, key: str, file: str) -> None:
   if not isinstance(value, list):
-    raise ValueError(f'{file}: {key} is {value!r}; mmjax reads only a list')
+    raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only a list')
 
 
 def _ids(value: Any, key: str, file: str) -> tuple[int, ...]:
   if not isinstance(value, list) or not all(type(v) is int for v in value):
-    raise ValueError(f'{file}: {key} has {value!r}; mmjax reads lists of ids')
+    raise ConfigError(f'{file}: {key} has {value!r}; mmjax reads lists of ids')
   return tuple(value)
 
 
@@ -268,5 +269,5 @@ def _typed(given: Mapping[str, Any], key: str, file: str, kind: Any) -> Any:
   value = given[key]
   if not isinstance(value, kind) or isinstance(value, bool):
     name = 'a whole number' if kind is int else 'a number'
-    raise ValueError(f'{file}: {key} is {value!r}; mmjax reads only {name}')
+    raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only {name}')
   return value

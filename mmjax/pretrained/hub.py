@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import ctranslate2, sentences, tensors
 
 # What a model needs beside its weights.
@@ -20,25 +21,24 @@ def find(source: Path | str) -> Path:
       is downloaded once, into the cache of huggingface_hub.
 
   Raises:
-    FileNotFoundError: if there is neither.
-    ImportError: if a download needs huggingface_hub, which is an extra.
-    ValueError: if the hub has the weights only in pickles, or only as
+    ConfigError: if there is neither; if a download needs huggingface_hub, which
+      is an extra; or if the hub has the weights only in pickles, or only as
       open_clip lays them out.
   """
   folder = Path(source)
   if folder.is_dir():
     return folder
   if folder.is_file():
-    raise FileNotFoundError(f'{source} is a file; give its folder')
+    raise ConfigError(f'{source} is a file; give its folder')
   if isinstance(source, Path) or not _NAME.fullmatch(source):
-    raise FileNotFoundError(
+    raise ConfigError(
       f'there is no folder {source}; give that of a model, or a name on the '
       "Hugging Face hub such as 'openai/clip-vit-base-patch32'"
     )
   try:
     import huggingface_hub
   except ImportError as error:
-    raise ImportError(
+    raise ConfigError(
       f'there is no folder {source}; to download the model of this name, '
       "install the extra `hub`: pip install -e '.[hub]' where mmjax lies"
     ) from error
@@ -50,7 +50,7 @@ def find(source: Path | str) -> Path:
       )
     )
   except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
-    raise FileNotFoundError(
+    raise ConfigError(
       f'there is no folder {source}, and the Hugging Face hub gives no model '
       f'of this name ({type(error).__name__}); look for a typing error, and '
       'whether there is a network'

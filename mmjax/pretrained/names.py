@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import keys
 
 # What torch.compile, FSDP and activation checkpointing put in front of a part.
@@ -84,7 +85,7 @@ class Named:
     """The same tensors, each under the name that `rename` makes of its own.
 
     Raises:
-      ValueError: if tensors that differ get one name.
+      ConfigError: if tensors that differ get one name.
     """
     theirs: dict[str, str] = {}
     for old in sorted(self.names):
@@ -93,7 +94,7 @@ class Named:
       if before != self._theirs[old] and not _equal(
         self._source, before, self._theirs[old]
       ):
-        raise ValueError(
+        raise ConfigError(
           f'{before} and {self._theirs[old]} both name {name}, but they '
           'differ; keep the one that belongs to the model'
         )
@@ -198,7 +199,7 @@ def untied(
     ties: what the family may tie.
 
   Raises:
-    ValueError: if tensors differ that mmjax has one parameter for.
+    ConfigError: if tensors differ that mmjax has one parameter for.
   """
   for tie in ties:
     table = {rule.theirs for rule in rules(config)}
@@ -218,7 +219,7 @@ def untied(
 
 def _separated(config: Mapping[str, Any], tie: Tie) -> Mapping[str, Any]:
   if tie.separate is None:
-    raise ValueError(
+    raise ConfigError(
       f'{tie.name} and {tie.other} differ, but mmjax has one parameter for '
       'both; make them equal, or leave the second out if nothing reads it'
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
@@ -131,7 +132,7 @@ def _classifies(config: Mapping[str, Any]) -> bool:
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   read = configs.section(config, '', _DEFAULTS)
   if read['layer_type'] not in _CONVOLUTIONS:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: layer_type is {read["layer_type"]!r}; mmjax knows '
       f'{sorted(_CONVOLUTIONS)}'
     )
@@ -145,7 +146,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   }
   for field, value in known.items():
     if read[field] != value:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {field} is {read[field]!r}; mmjax reads only {value!r} '
         f'here, with embedding_size {width}'
       )

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, sections, tokenizer_settings
 from mmjax.types import Array
 
@@ -122,7 +123,7 @@ def transformer_folder(folder: Path) -> Path:
   tokenizer to `0_Transformer`, newer ones to the folder itself.
 
   Raises:
-    ValueError: if modules.json is broken.
+    ConfigError: if modules.json is broken.
   """
   if not (folder / MODULES).is_file():
     return folder
@@ -133,7 +134,7 @@ def transformer_path(content: bytes) -> str:
   """The path of the Transformer step in a modules.json; '' for the folder.
 
   Raises:
-    ValueError: if the file is broken, or the path leads out of the folder.
+    ConfigError: if the file is broken, or the path leads out of the folder.
   """
   paths = (_path(s) for s in _steps(content) if _kind(s) == 'Transformer')
   return next(paths, '')
@@ -146,7 +147,7 @@ def read(folder: Path) -> dict[str, bytes]:
   get the names that they have in the newer layout.
 
   Raises:
-    ValueError: if modules.json is broken, or a path leads out of the folder.
+    ConfigError: if modules.json is broken, or a path leads out of the folder.
   """
   if not (folder / MODULES).is_file():
     return {}
@@ -169,7 +170,9 @@ def read(folder: Path) -> dict[str, bytes]:
 def _steps(content: bytes) -> list[dict[str, Any]]:
   steps = configs.parsed(content, MODULES, list)
   if not all(isinstance(step, dict) for step in steps):
-    raise ValueError(f'{MODULES}: its steps are not objects; download it again')
+    raise ConfigError(
+      f'{MODULES}: its steps are not objects; download it again'
+    )
   return steps
 
 
@@ -182,7 +185,7 @@ def _path(step: Mapping[str, Any]) -> str:
   if not isinstance(path, str) or (
     PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts
   ):
-    raise ValueError(
+    raise ConfigError(
       f'{MODULES}: the path of {_kind(step)} is {path!r}, not a folder inside '
       "the model's; take the published value"
     )
@@ -223,7 +226,7 @@ def prompt(
     name: of one of the model's prompts; None for its default.
 
   Raises:
-    ValueError: if the model has no prompt of this name.
+    ConfigError: if the model has no prompt of this name.
   """
   if text is not None:
     return text
@@ -234,7 +237,7 @@ def prompt(
   if name is None:
     return ''
   if not isinstance(prompts.get(name), str):
-    raise ValueError(
+    raise ConfigError(
       f'{PROMPTS} has no prompt {name!r}; it has {sorted(prompts)}'
     )
   return prompts[name]
@@ -244,7 +247,7 @@ def pooling(files: Mapping[str, bytes]) -> Pooling:
   """How a sentence encoder pools, by its modules.json.
 
   Raises:
-    ValueError: for steps that mmjax doesn't know, or in another order.
+    ConfigError: for steps that mmjax doesn't know, or in another order.
   """
   steps = _steps(files[MODULES])
   kinds = [_kind(step) for step in steps]
@@ -252,13 +255,13 @@ def pooling(files: Mapping[str, bytes]) -> Pooling:
     ['Transformer', 'Pooling'],
     ['Transformer', 'Pooling', 'Normalize'],
   ):
-    raise ValueError(
+    raise ConfigError(
       f'{MODULES}: the steps are {", ".join(kinds)}; mmjax knows Transformer, '
       'Pooling and, if there is one, Normalize, in this order'
     )
   file = _settings_file(steps[1])
   if file not in files:
-    raise ValueError(
+    raise ConfigError(
       f"the model's folder had no {file}, which {MODULES} names; put the "
       'published one there and load again'
     )
@@ -280,7 +283,7 @@ def _pools(
     modes = [new for old, (new, _) in POOLS.items() if config.get(old)]
   modes = [modes] if isinstance(modes, str) else modes or ['mean']
   if not set(modes) <= set(known):
-    raise ValueError(
+    raise ConfigError(
       f'{file}: pooling_mode is {modes}; mmjax knows {", ".join(known)}'
     )
   return tuple(known[mode] for mode in modes)

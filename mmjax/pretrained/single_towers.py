@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import encoders, models
 from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   classifiers,
@@ -175,13 +176,13 @@ class SiglipTextTower:
     """A `Transformer`, whose pooler is the head.
 
     Raises:
-      ValueError: if the head changes the width.
+      ConfigError: if the head changes the width.
     """
     configs.architecture(config, 'SiglipTextModel')
     read = configs.section(config, '', siglip.TEXT)
     size = config.get('projection_size')
     if size not in (None, read['hidden_size']):
-      raise ValueError(
+      raise ConfigError(
         f'config.json: projection_size is {size}; mmjax reads only '
         f'hidden_size, {read["hidden_size"]}, in a text tower alone; load the '
         'whole SiglipModel'

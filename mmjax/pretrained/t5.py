@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import decoders, encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   keys,
@@ -105,11 +106,11 @@ class Model(text_encoders.TextEncoder, language_models.Writer):
       What was written about each text.
 
     Raises:
-      ValueError: if the checkpoint is an encoder alone, or for a setting of the
-        file's that mmjax refuses.
+      ConfigError: if the checkpoint is an encoder alone, or for a setting of
+        the file's that mmjax refuses.
     """
     if not isinstance(self.module, models.TextToText):
-      raise ValueError(
+      raise ConfigError(
         f'the checkpoint is a {self.config.get("architectures")}, which writes '
         'nothing; open a T5ForConditionalGeneration'
       )
@@ -204,7 +205,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
   """The fields of `DEFAULTS`.
 
   Raises:
-    ValueError: for a value that mmjax doesn't know.
+    ConfigError: for a value that mmjax doesn't know.
   """
   values = configs.section(config, '', DEFAULTS)
   theirs, gated = _feed_forward(values)
@@ -277,7 +278,7 @@ def _feed_forward(values: Mapping[str, Any]) -> tuple[str, bool]:
   given = values['feed_forward_proj']
   *front, name = given.split('-')
   if front not in ([], ['gated']):
-    raise ValueError(
+    raise ConfigError(
       f'config.json: feed_forward_proj is {given!r}; mmjax reads an '
       "activation, or one after 'gated-'"
     )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
@@ -190,7 +191,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   read = configs.section(config, '', _DEFAULTS)
   size = config.get('pooler_output_size') or read['hidden_size']
   if size != read['hidden_size']:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: pooler_output_size is {size}; mmjax reads only '
       f'hidden_size, {read["hidden_size"]}, here'
     )

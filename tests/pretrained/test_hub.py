@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, hub, tensors
 
 NAME = 'someone/model'
@@ -145,20 +146,20 @@ def test_the_cache_needs_no_network(serve):
 
 def test_a_name_that_the_hub_does_not_have(serve):
   serve(error=HfHubHTTPError('404'))
-  with pytest.raises(FileNotFoundError, match='gives no model of this name'):
+  with pytest.raises(ConfigError, match='gives no model of this name'):
     hub.find(NAME)
 
 
 def test_without_the_extra_the_way_is_told(monkeypatch):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-  with pytest.raises(ImportError, match='install the extra `hub`'):
+  with pytest.raises(ConfigError, match='install the extra `hub`'):
     hub.find(NAME)
 
 
 def test_a_folder_is_itself_and_a_file_is_none(tmp_path):
   assert hub.find(tmp_path) == tmp_path
   (tmp_path / 'file').touch()
-  with pytest.raises(FileNotFoundError, match='is a file; give its folder'):
+  with pytest.raises(ConfigError, match='is a file; give its folder'):
     hub.find(tmp_path / 'file')
-  with pytest.raises(FileNotFoundError, match='there is no folder'):
+  with pytest.raises(ConfigError, match='there is no folder'):
     hub.find(tmp_path / 'typing' / 'error')

@@ -14,7 +14,7 @@ import safetensors.numpy
 
 from mmjax import pretrained
 from mmjax.pretrained import bert, checkpoint, sentences, tensors
-from mmjax.train import trained
+from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
