@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
   align,
@@ -34,6 +35,8 @@ from mmjax.pretrained import (
   names,
   opt,
   paligemma,
+  preprocess,
+  processors,
   qwen2,
   qwen2_5_vl,
   qwen2_vl,
@@ -89,9 +92,9 @@ CONFIG = 'config.json'
 ADAPTER = 'adapter_config.json'
 # Small files that belong to a model, and go with it unchanged.
 _FILES = (
-  base.PREPROCESSOR,
+  preprocess.FILE,
   base.TOKENIZER,
-  base.PROCESSOR,
+  processors.FILE,
   tokenizer_settings.FILE,
   'special_tokens_map.json',
   'generation_config.json',
@@ -104,7 +107,7 @@ _FILES = (
   'added_tokens.json',
   'chat_template.json',
   'chat_template.jinja',
-  'video_preprocessor_config.json',
+  processors.VIDEO_FILE,
   base.KEPT,  # In the folder of a run that began from the model.
 )
 
@@ -129,17 +132,17 @@ def load(
       `mmjax.parallel.rules` says; None puts them on the first device.
 
   Raises:
-    FileNotFoundError: if something is not there.
-    ValueError: if the model is of no known family, its config has a value that
-      mmjax doesn't know, or its tensors don't fit the config.
+    ConfigError: if something is not there, the model is of an unknown family,
+      its config has a value that mmjax doesn't know, or its tensors don't fit
+      the config.
   """
   folder = Path(folder)
   try:
     return _load(folder, dtype, param_dtype, mesh)
-  except ValueError as error:
+  except ConfigError as error:
     if str(error).startswith(str(folder)):
       raise
-    raise ValueError(f'{folder}: {error}') from error
+    raise ConfigError(f'{folder}: {error}') from error
 
 
 def _load(
@@ -173,8 +176,8 @@ def read_folder(
   The config has what its family can only tell by the tensors' names.
 
   Raises:
-    FileNotFoundError: if something is not there.
-    ValueError: if the family is unknown, or the tensors can't be read.
+    ConfigError: if something is not there, the family is unknown, or the
+      tensors can't be read.
   """
   if ctranslate2.is_model(folder):
     config, source, files = ctranslate2.read(folder)
@@ -220,9 +223,9 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   """A folder's config, and its other small files by name.
 
   Raises:
-    FileNotFoundError: if there is no config.
-    ValueError: if it is broken, has a key or value that mmjax refuses, or the
-      folder is that of an adapter or is laid out as open_clip does.
+    ConfigError: if there is no config, it is broken or has a key or value that
+      mmjax refuses, or the folder is that of an adapter or is laid out as
+      open_clip does.
   """
   if (folder / ADAPTER).exists():
     raise _adapter(folder)
@@ -231,7 +234,7 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     if (folder / name).exists() and not (root / CONFIG).exists():
       raise tensors.of_open_clip(folder, name)
   if not (root / CONFIG).exists():
-    raise FileNotFoundError(
+    raise ConfigError(
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(root / CONFIG)
@@ -250,12 +253,12 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   return config, files | sentences.read(folder)
 
 
-def _adapter(folder: Path) -> ValueError:
+def _adapter(folder: Path) -> ConfigError:
   """The error about a folder with an adapter, which is not a whole model."""
   given = configs.read(folder / ADAPTER)
   named = given.get('base_model_name_or_path')
   kind = given.get('peft_type') or 'LORA'
-  return ValueError(
+  return ConfigError(
     f'{folder} holds an adapter ({ADAPTER}, {kind}) for {named or "a model"}, '
     'not a model; merge it into its base once, with peft and transformers:\n'
     '  python -c "import peft; peft.AutoPeftModel.from_pretrained('
@@ -332,11 +335,11 @@ def family_of(config: Mapping[str, Any]) -> base.Family:
   """The family that a config.json belongs to.
 
   Raises:
-    ValueError: if mmjax knows none.
+    ConfigError: if mmjax knows none.
   """
   kind = config.get('model_type')
   if kind not in FAMILIES:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
     )
   return FAMILIES[kind]

@@ -13,6 +13,7 @@ from mmjax.pretrained import (
   patches,
   preprocess,
   preprocess_audio,
+  processors,
   sections,
   sentences,
   siglip2,
@@ -46,6 +47,9 @@ _FILES = {
     'Qwen2-VL, Qwen2.5-VL': patches.SECTION,
     'Whisper': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
+  },
+  'processor_config.json': {
+    'besides the parts, which are as above': processors.SECTION,
   },
   'Files of sentence encoders': {
     sentences.SETTINGS: sentences.SETTINGS_SECTION,

@@ -22,6 +22,7 @@ from mmjax.pretrained import (
   hub,
   keys,
   preprocess,
+  processors,
   sentences,
   tokenizer_settings,
 )
@@ -224,7 +225,8 @@ def _of_published(folder: Path) -> Trained:
   data: dict[str, Any] = {}
   note = ''
   if family.Model.image_defaults and _found(module, 'image'):
-    prepares = family.Model.preprocessor(base.image_settings(small))
+    found = processors.find(small) or ({}, preprocess.FILE)
+    prepares = family.Model.preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     inside = sentences.transformer_folder(folder) / base.TOKENIZER
