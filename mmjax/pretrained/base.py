@@ -171,6 +171,8 @@ class Family(Protocol):
       is in the key table, see `names.modern`. `SKIP` is about the latter.
     PREFIXES: optional: what names may begin with, or not, see `names.aligned`.
     TIES: optional: which tensors the family ties, see `names.untied`.
+    UNUSED: optional: by each class of transformers, patterns of tensors that
+      its other classes have and it does not read, see `names.used`.
   """
 
   Model: type[Pretrained]

@@ -19,15 +19,17 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Array
 
-# Older files hold buffers, and parts of the pre-training that the architecture
-# in config.json does not have.
-SKIP = (
-  r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
-  r'cls\.seq_relationship\..*',
-  r'bert\.pooler\..*',
-  r'cls\.predictions\.(transform\.(dense|LayerNorm)|decoder)\.(weight|bias)',
-  r'cls\.predictions\.bias',
-)
+# Buffers that older files hold.
+SKIP = (r'(bert\.)?embeddings\.(position_ids|token_type_ids)',)
+_NEXT = r'cls\.seq_relationship\.(weight|bias)'
+UNUSED = {
+  'BertModel': (
+    _NEXT,
+    r'cls\.predictions\.transform\.(dense|LayerNorm)\.(weight|bias)',
+    r'cls\.predictions\.(decoder\.)?(weight|bias)',
+  ),
+  'BertForMaskedLM': (_NEXT, r'bert\.pooler\.dense\.(weight|bias)'),
+}
 
 PREFIXES = ('bert.',)
 COMPLETES = ('add_pooling_layer',)
@@ -77,7 +79,6 @@ _ATTENTION = {
   'value': 'self.value',
   'out': 'output.dense',
 }
-_ARCHITECTURES = ('BertModel', 'BertForMaskedLM')
 
 
 class Model(text_encoders.TextEncoder):
@@ -198,7 +199,7 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fills(config: Mapping[str, Any]) -> bool:
   """Whether the model fills gaps, or encodes alone."""
-  return configs.architecture(config, *_ARCHITECTURES) == 'BertForMaskedLM'
+  return configs.architecture(config, *UNUSED) == 'BertForMaskedLM'
 
 
 def _pools(values: Mapping[str, Any], fills: bool = False) -> bool:

@@ -206,13 +206,19 @@ def _fitted(
   """Config and tensors with what each tells of the other."""
   family = family_of(config)
   ties = getattr(family, 'TIES', ())
+  unused = getattr(family, 'UNUSED', {})
   source = names.modern(names.unwrapped(source), getattr(family, 'ALIASES', ()))
   source = names.aligned(
     source,
     names.patterns(family.rules(config)),
-    [*skipped(family), *(re.escape(tie.other) for tie in ties)],
+    [
+      *skipped(family),
+      *(re.escape(tie.other) for tie in ties),
+      *itertools.chain(*unused.values()),
+    ],
     getattr(family, 'PREFIXES', ()),
   )
+  source = names.used(source, config, unused)
   source, config = names.untied(source, config, family.rules, ties)
   if hasattr(family, 'complete'):
     config = family.complete(config, source.names)

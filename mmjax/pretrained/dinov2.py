@@ -13,6 +13,12 @@ SKIP = ()
 PREFIXES = ('dinov2.', 'dinov2_with_registers.')
 
 _CLASSES = {'dinov2': 'Dinov2', 'dinov2_with_registers': 'Dinov2WithRegisters'}
+UNUSED = {
+  'Dinov2Model': (r'classifier\.(weight|bias)',),
+  'Dinov2ForImageClassification': (),
+  'Dinov2WithRegistersModel': (r'classifier\.(weight|bias)',),
+  'Dinov2WithRegistersForImageClassification': (),
+}
 _DEFAULTS = {
   'hidden_size': 768,
   'mlp_ratio': 4,

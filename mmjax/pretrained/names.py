@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import keys
+from mmjax.pretrained import configs, keys, mismatches
 
 # What torch.compile, FSDP and activation checkpointing put in front of a part.
 _WRAPPERS = re.compile(
@@ -179,6 +179,35 @@ def patterns(rules: Sequence[keys.Rule]) -> list[str]:
   """Patterns of the names that a key table has."""
   layer = re.escape(keys.LAYER)
   return [re.escape(rule.theirs).replace(layer, r'\d+') for rule in rules]
+
+
+def used(
+  source: Named,
+  config: Mapping[str, Any],
+  unused: Mapping[str, Sequence[str]],
+) -> Named:
+  """Tensors without those that the class in config.json does not have.
+
+  A file may have the head of another class, as transformers lets it.
+
+  Args:
+    source: the tensors.
+    config: all of config.json.
+    unused: patterns of such names by class; the first is meant where
+      config.json names none.
+  """
+  if not unused:
+    return source
+  name = configs.architecture(config, *unused)
+  pattern = re.compile('|'.join(f'(?:{one})' for one in unused[name]))
+  gone = sorted(filter(pattern.fullmatch, source.names))
+  if gone:
+    warnings.warn(
+      f'the file has tensors that {name}, the class in config.json, does not '
+      f'read; they are left out, as transformers does: {mismatches.few(gone)}',
+      stacklevel=2,
+    )
+  return source.without(gone)
 
 
 def untied(

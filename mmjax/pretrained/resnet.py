@@ -19,7 +19,10 @@ from mmjax.types import Batch
 SKIP = (r'.*\.num_batches_tracked',)
 PREFIXES = ('resnet.',)
 
-_ARCHITECTURES = ('ResNetModel', 'ResNetForImageClassification')
+UNUSED = {
+  'ResNetModel': (r'classifier\.1\.(weight|bias)',),
+  'ResNetForImageClassification': (),
+}
 _DEFAULTS = {
   'num_channels': 3,
   'embedding_size': 64,
@@ -126,7 +129,8 @@ def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
 
 
 def _classifies(config: Mapping[str, Any]) -> bool:
-  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[1]
+  name = configs.architecture(config, *UNUSED)
+  return name == 'ResNetForImageClassification'
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,11 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Array, Batch
 
+# Tensors of a whole model that one tower does not have.
+_SCALE = r'logit_(scale|bias)'
+_NO_TEXTS = (r'text_model\..*', r'text_projection\.weight', _SCALE)
+_NO_IMAGES = (r'vision_model\..*', r'visual_projection\.weight', _SCALE)
+
 
 class ClipImages(classifiers.ImageEncoder):
   """CLIP's image tower; its pooled vector is the class token, normalised.
@@ -106,7 +111,7 @@ class ImageTower:
     """
     self.Model = Model
     self.SECTIONS = {'': section}
-    self._architectures = architectures
+    self.UNUSED = dict.fromkeys(architectures, _NO_TEXTS)
     self._defaults = defaults
     self._encoder = encoder
     self._table = table
@@ -115,7 +120,7 @@ class ImageTower:
     self, config: Mapping[str, Any], dtype: Any = jnp.float32
   ) -> models.Classifier:
     """The tower as an encoder without a classifier."""
-    configs.architecture(config, *self._architectures)
+    configs.architecture(config, *self.UNUSED)
     return models.Classifier(
       encoder=self._encoder(self._read(config), dtype), dtype=dtype
     )
@@ -143,12 +148,16 @@ class ClipTextTower:
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
   KEPT = (r'text_projection\.weight',)
+  UNUSED: ClassVar = {
+    'CLIPTextModel': _NO_IMAGES,
+    'CLIPTextModelWithProjection': _NO_IMAGES,
+  }
 
   def module(
     self, config: Mapping[str, Any], dtype: Any = jnp.float32
   ) -> nn.Module:
     """A `Transformer`."""
-    configs.architecture(config, 'CLIPTextModel', 'CLIPTextModelWithProjection')
+    configs.architecture(config, *self.UNUSED)
     return clip.texts(configs.section(config, '', clip.TEXT), dtype)
 
   def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
@@ -167,6 +176,7 @@ class SiglipTextTower:
 
   Model = SiglipTexts
   SECTIONS: ClassVar = {'': siglip.TEXT_SECTION}
+  UNUSED: ClassVar = {'SiglipTextModel': _NO_IMAGES}
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
 
@@ -178,7 +188,7 @@ class SiglipTextTower:
     Raises:
       ConfigError: if the head changes the width.
     """
-    configs.architecture(config, 'SiglipTextModel')
+    configs.architecture(config, *self.UNUSED)
     read = configs.section(config, '', siglip.TEXT)
     size = config.get('projection_size')
     if size not in (None, read['hidden_size']):

@@ -34,7 +34,10 @@ TIES = (
 )
 COMPLETES = ('separate_head',)
 
-_ARCHITECTURES = ('T5ForConditionalGeneration', 'T5EncoderModel')
+UNUSED = {
+  'T5ForConditionalGeneration': (),
+  'T5EncoderModel': (r'decoder\..*', r'lm_head\.weight'),
+}
 DEFAULTS = {
   'vocab_size': 32128,
   'd_model': 512,
@@ -293,4 +296,5 @@ def _decoder_depth(values: Mapping[str, Any]) -> int:
 
 def _writes(config: Mapping[str, Any]) -> bool:
   """Whether the model writes, or encodes alone."""
-  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[0]
+  name = configs.architecture(config, *UNUSED)
+  return name == 'T5ForConditionalGeneration'

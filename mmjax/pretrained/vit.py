@@ -11,16 +11,14 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-# The pooler that a classifier does not read, and the classifier that an encoder
-# does not have.
-SKIP = (
-  r'(vit\.)?pooler\.dense\.(weight|bias)',
-  r'classifier\.(weight|bias)',
-)
+SKIP = ()
+UNUSED = {
+  'ViTModel': (r'classifier\.(weight|bias)',),
+  'ViTForImageClassification': (r'vit\.pooler\.dense\.(weight|bias)',),
+}
 PREFIXES = ('vit.',)
 COMPLETES = ('add_pooling_layer',)
 
-_ARCHITECTURES = ('ViTModel', 'ViTForImageClassification')
 _DEFAULTS = {
   'hidden_size': 768,
   'intermediate_size': 3072,
@@ -110,7 +108,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 def classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
-  name = configs.architecture(config, *_ARCHITECTURES)
+  name = configs.architecture(config, *UNUSED)
   return name == 'ViTForImageClassification'
 
 

@@ -67,6 +67,17 @@ def test_a_tower_is_that_of_the_whole(kind, prefix, tmp_path):
   assert all(path.startswith(inside) for path in shapes)
 
 
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_tensors_of_the_whole_may_be_there(kind, tmp_path):
+  alone = tower(tmp_path / 'alone', kind)
+  whole = tower(tmp_path / 'whole', kind)
+  shutil.copy(GOLDEN / KINDS[kind][0] / tensors.FILE, whole / tensors.FILE)
+  _, _, want = checkpoint.read_folder(alone)
+  with pytest.warns(UserWarning, match='does not read; they are left out'):
+    _, _, got = checkpoint.read_folder(whole)
+  assert got.names - {'text_projection.weight'} == want.names
+
+
 def test_texts_are_read_up_to_what_the_tower_reads(tmp_path):
   model = pretrained.load(tower(tmp_path, 'clip_text_model'))
   ids, mask = model.tokenize(['a cat', 'cat ' * 200])

@@ -73,9 +73,6 @@ def test_old_names_of_norms(tmp_path):
     for name, array in held.items()
   }
   assert old.keys() != held.keys()
-  # The pre-training's other task, which the config does not speak of.
-  old['cls.seq_relationship.weight'] = np.zeros((2, 12), np.float32)
-  old['bert.pooler.dense.bias'] = np.zeros(12, np.float32)
   safetensors.numpy.save_file(old, tmp_path / tensors.FILE)
   want = pretrained.load(GOLDEN / 'bert_filler').params
   got = pretrained.load(tmp_path).params
@@ -328,17 +325,3 @@ def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
 
   with pytest.raises(ValueError, match=r'pooler\.dense\.weight'):
     pretrained.load(with_tensors(tmp_path / 'in', half))
-
-
-def test_an_encoder_leaves_the_head_of_a_filler(tmp_path):
-  head = safetensors.numpy.load_file(GOLDEN / 'bert_filler' / tensors.FILE)
-  head = {k: v for k, v in head.items() if k.startswith('cls.')}
-  assert head
-  folder = with_tensors(tmp_path / 'in', lambda held: {**held, **head})
-  got = pretrained.load(folder).params
-  want = pretrained.load(GOLDEN / 'bert').params
-  jax.tree.map(np.testing.assert_array_equal, got, want)
-  other = {'cls.other.weight': np.zeros(2, np.float32)}
-  folder = with_tensors(tmp_path / 'other', lambda held: {**held, **other})
-  with pytest.raises(ValueError, match=r'cls\.other\.weight'):
-    pretrained.load(folder)
