@@ -43,7 +43,7 @@ from mmjax.pretrained import (
   qwen3,
   resnet,
   sections,
-  sentences,
+  sentence_steps,
   siglip,
   siglip2,
   single_towers,
@@ -101,8 +101,6 @@ _FILES = (
   'vocab.json',
   'merges.txt',
   'vocab.txt',
-  sentences.SETTINGS,
-  sentences.PROMPTS,
   'tokenizer.model',
   'added_tokens.json',
   'chat_template.json',
@@ -184,7 +182,8 @@ def read_folder(
     return config, files, source
   config, files = read_small(folder)
   family = family_of(config)
-  config, source = _fitted(_tensors(folder), config)
+  source = names.Named(tensors.Tensors(sentence_steps.model_folder(folder)))
+  config, source = _fitted(source, config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -193,11 +192,6 @@ def read_folder(
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
   return config, files, source
-
-
-def _tensors(folder: Path) -> names.Named:
-  root = sentences.transformer_folder(folder)
-  return names.Named(tensors.Tensors(root))
 
 
 def _fitted(
@@ -235,7 +229,7 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   """
   if (folder / ADAPTER).exists():
     raise _adapter(folder)
-  root = sentences.transformer_folder(folder)
+  root = sentence_steps.model_folder(folder)
   for name in tensors.OPEN_CLIP:
     if (folder / name).exists() and not (root / CONFIG).exists():
       raise tensors.of_open_clip(folder, name)
@@ -249,14 +243,12 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   # What `complete` adds is in the folder of a run.
   own = {k: v for k, v in config.items() if k not in completes(family)}
   sections.check(own, family.SECTIONS)
-  # The subfolder's own files come before those of the same name above it.
   files = {
-    name: (place / name).read_bytes()
-    for place in dict.fromkeys((folder, root))
+    name: (root / name).read_bytes()
     for name in _FILES
-    if (place / name).exists()
+    if (root / name).exists()
   }
-  return config, files | sentences.read(folder)
+  return config, files | sentence_steps.read(folder)
 
 
 def _adapter(folder: Path) -> ConfigError:

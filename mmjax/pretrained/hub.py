@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import ctranslate2, sentences, tensors
+from mmjax.pretrained import ctranslate2, sentence_steps, tensors
 
 # What a model needs beside its weights.
 _SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
@@ -64,7 +64,9 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   """Which weights to download, and the pickles where there are no others."""
   try:
     names = set(hub.list_repo_files(name))
-    within = _within(hub, name) if sentences.MODULES in names else ''
+    within = _within(hub, name) if sentence_steps.FILE in names else ''
+  except ConfigError:
+    raise
   except Exception:
     # What is in the cache needs no network, and else the download tells why.
     return [_SAFE], []
@@ -83,6 +85,9 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
 
 def _within(hub: Any, name: str) -> str:
   """What the names of a sentence encoder's weights begin with."""
-  modules = Path(hub.hf_hub_download(name, sentences.MODULES)).read_bytes()
-  path = sentences.transformer_path(modules)
+  modules = Path(hub.hf_hub_download(name, sentence_steps.FILE)).read_bytes()
+  try:
+    path = sentence_steps.model_path(modules)
+  except ConfigError as error:
+    raise ConfigError(f'{name}: {error}') from error
   return f'{path}/' if path else ''

@@ -15,6 +15,7 @@ from mmjax.pretrained import (
   preprocess_audio,
   processors,
   sections,
+  sentence_steps,
   sentences,
   siglip2,
 )
@@ -52,9 +53,10 @@ _FILES = {
     'besides the parts, which are as above': processors.SECTION,
   },
   'Files of sentence encoders': {
-    sentences.SETTINGS: sentences.SETTINGS_SECTION,
-    sentences.PROMPTS: sentences.PROMPTS_SECTION,
-    'config.json of the Pooling step': sentences.POOLING_SECTION,
+    sentence_steps.SETTINGS: sentences.SETTINGS_SECTION,
+    sentence_steps.PROMPTS: sentences.PROMPTS_SECTION,
+    'config.json of Pooling': sentences.POOLING_SECTION,
+    'config.json of Normalize': sentences.NORMALIZE_SECTION,
   },
 }
 _HEADER = '\n| | read | refused unless | irrelevant |\n|---|---|---|---|'

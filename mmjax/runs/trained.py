@@ -23,6 +23,7 @@ from mmjax.pretrained import (
   keys,
   preprocess,
   processors,
+  sentence_steps,
   sentences,
   tokenizer_settings,
 )
@@ -229,9 +230,8 @@ def _of_published(folder: Path) -> Trained:
     prepares = family.Model.preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
-    inside = sentences.transformer_folder(folder) / base.TOKENIZER
-    file = inside if inside.is_file() else folder / base.TOKENIZER
-    data['tokenizer'] = str(file)
+    home = sentence_steps.model_folder(folder)
+    data['tokenizer'] = str(home / base.TOKENIZER)
     data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (

@@ -29,7 +29,7 @@ class HfHubHTTPError(Exception):
 def serve(monkeypatch, tmp_path):
   """A hub that has some files: names -> the folder that it downloads to."""
 
-  def start(*names, error=None):
+  def start(*names, error=None, steps=('Transformer', 'Pooling')):
     def listed(name):
       assert name == NAME
       if error:
@@ -50,8 +50,11 @@ def serve(monkeypatch, tmp_path):
 
     def fetched(name, file):
       assert name == NAME
-      steps = [{'type': 'x.Transformer', 'path': '0_Transformer'}]
-      (tmp_path / file).write_text(json.dumps(steps))
+      entries = [
+        {'type': f'sentence_transformers.models.{kind}', 'path': f'{i}_{kind}'}
+        for i, kind in enumerate(steps)
+      ]
+      (tmp_path / file).write_text(json.dumps(entries))
       return str(tmp_path / file)
 
     fake = types.ModuleType('huggingface_hub')
@@ -100,6 +103,14 @@ def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
   assert f"BertModel.from_pretrained({NAME!r}, subfolder='0_Transformer')" in (
     str(caught.value)
   )
+
+
+def test_steps_are_refused_before_weights_are_downloaded(serve):
+  names = ['modules.json', 'config.json', 'model.safetensors']
+  folder = serve(*names, steps=('Transformer', 'Pooling', 'Dense'))
+  with pytest.raises(ConfigError, match=f'^{NAME}: .*Pooling, Dense; mmjax'):
+    hub.find(NAME)
+  assert not (folder / 'model.safetensors').exists()
 
 
 @pytest.mark.parametrize('config', tensors.OPEN_CLIP)
