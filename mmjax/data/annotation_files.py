@@ -242,9 +242,18 @@ def _first_turns(entry: Any) -> raw_records.Fields:
       break
   if 'answer' not in found:
     raise ValueError('no answer follows a question among its turns')
-  image = entry.get('image', entry.get('images'))
   found |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
-  return found | ({} if image in (None, []) else {'image': image})
+  image = entry.get('image') or entry.get('images')
+  if image:
+    return found | {'image': image}
+  if _has_placeholder(turns):
+    raise ValueError('its turns have an <image>, but it names no image')
+  return found  # A conversation without an image.
+
+
+def _has_placeholder(turns: Sequence[Any]) -> bool:
+  texts = [_turn(turn)[1] for turn in turns]
+  return any('<image>' in text for text in texts)
 
 
 def _turn(turn: Any) -> tuple[str, str]:

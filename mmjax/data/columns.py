@@ -52,6 +52,21 @@ ALIASES = {
   'type': ('answer_type',),
 }
 _NUMBERED = re.compile(r'caption[_ -]?\d+')
+# ISO 639-1 without `id` and `no`, which are numbers of captions.
+_LANGUAGES = frozenset(
+  re.findall(
+    r'\w+',
+    'aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch '
+    'co cr cs cu cv cy da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy '
+    'ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia ie ig ii ik io is it iu '
+    'ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt '
+    'lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn nr nv ny oc oj '
+    'om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn '
+    'so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk '
+    'ur uz ve vi vo wa wo xh yi yo za zh zu',
+  )
+)
+_LANGUAGE = re.compile(r'captions?[_ .-](([a-z]{2})([_-][a-z]{2,4})?)')
 # Metadata of a field, such as image_id, is not a misspelling of it.
 _RELATED = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
 
@@ -79,12 +94,27 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
   return tuple(pairs)
 
 
+def language(name: str) -> str | None:
+  """The language whose captions a column holds by its name.
+
+  >>> language('caption_de'), language('Captions-pt_BR'), language('caption_id')
+  ('de', 'pt-br', None)
+  """
+  match = _LANGUAGE.fullmatch(name.strip().lower())
+  if not match or match[2] not in _LANGUAGES:
+    return None
+  return match[1].replace('_', '-')
+
+
 def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
   """How many of the names are fields, aliases of one, or asked for."""
   legal = {*FIELDS, *(name.lower() for _, name in wanted)}
   legal.update(*ALIASES.values())
   lowered = [name.strip().lower() for name in names]
-  return sum(n in legal or bool(_NUMBERED.fullmatch(n)) for n in lowered)
+  return sum(
+    n in legal or bool(_NUMBERED.fullmatch(n)) or language(n) is not None
+    for n in lowered
+  )
 
 
 @functools.lru_cache(256)
@@ -96,8 +126,8 @@ def resolve(
   """Which field each column fills.
 
   A field is filled by what `wanted` names; else by the columns of its own name,
-  in any case, captions by numbered ones too; else by an alias. All other
-  columns keep their names and become metadata.
+  in any case, captions by numbered ones and those of a language too; else by
+  an alias. All other columns keep their names and become metadata.
 
   Args:
     names: of the columns.
@@ -123,14 +153,17 @@ def resolve(
     field = 'caption' if _NUMBERED.fullmatch(lowered) else lowered
     if name not in fields and field in FIELDS and field not in asked:
       fields[name] = field
+  by_language = {n: name for n, name in plain.items() if language(n)}
+  if by_language and 'caption' not in asked:
+    aliased = tuple(field for field in aliased if field != 'caption')
   _add_aliases(fields, plain, aliased)
   for lowered, name in plain.items():
     if name not in fields:
       _ask_if_misspelt(lowered, name)
-      # A column beside the one that was asked for instead.
-      fields[name] = (
-        f'{lowered}_column' if lowered in FIELDS else name.strip() or 'unnamed'
-      )
+      fields[name] = name.strip() or 'unnamed'
+      if lowered in FIELDS or (lowered in by_language and 'caption' in asked):
+        # A column beside the one that was asked for instead.
+        fields[name] = f'{lowered}_column'
   return {name: fields[name] for name in names}
 
 

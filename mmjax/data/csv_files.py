@@ -9,7 +9,13 @@ import tokenize
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmjax.data import columns, image_rows, raw_records, text_files
+from mmjax.data import (
+  caption_numbers,
+  columns,
+  image_rows,
+  raw_records,
+  text_files,
+)
 
 _SEPARATORS = (',', '\t', ';', '|')
 _IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
@@ -18,7 +24,7 @@ _IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The rows of files with a header; empty cells are absent fields.
+  """The rows of files with a header; empty cells are absent fields, but images.
 
   A cell that is a JSON list, as in ["a dog", "an animal"], or a Python list is
   read as one. A row that can't be read, and a file whose header can't, is a
@@ -27,7 +33,8 @@ def read(
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
-      yield from _read_file(path, options, rows)
+      raws = _read_file(path, options, rows)
+      yield from caption_numbers.ask(raws, path, options)
     except (ValueError, OSError) as error:
       yield raw_records.broken(path.name, path.name, str(error))
 
@@ -119,7 +126,10 @@ class _Table:
       for name, text in zip(self._names, cells, strict=False)
       if text
     }
-    return image_rows.rename(row, self._fields)
+    fields = image_rows.rename(row, self._fields)
+    if 'image' in self._fields.values():
+      fields.setdefault('image', None)  # An empty cell.
+    return fields
 
   def _reader(self, lines: Iterator[str], *, strict: bool = True):
     quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE

@@ -76,16 +76,21 @@ class ImageRows:
       folder: that its image's path is relative to, unless the options say so.
       where: what people call the row.
       name: its id, if it has neither an id nor an image of its own.
-      fields: by our names; without an image there is none.
+      fields: by our names; without the key `image` the record has none, while
+        an empty or null one can't be read.
       split: that it belongs to, where the file says so; else that of a field
         `split`, if it is one of `SPLITS`.
       encoded: reads its image, where that is not a file.
     """
     split = split or _split(fields.get('split'))
+    if encoded is None and _is_missing(fields.get('image', name)):
+      return raw_records.broken(
+        name, where, 'its image is missing: the value or cell is empty'
+      )
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
-    has_image = encoded is not None or image not in (None, '')
+    has_image = encoded is not None or image is not None
     spelled, path = name, (folder, name)
     read_image = encoded or bytes
     if encoded is None and has_image:
@@ -144,6 +149,15 @@ class _Names:
 
 def _split(value: Any) -> str | None:
   return SPLITS.get(value.lower()) if isinstance(value, str) else None
+
+
+def _is_missing(image: Any) -> bool:
+  """Whether what should name an image is empty."""
+  items = image if isinstance(image, list) else [image]
+  return all(
+    item is None or (isinstance(item, str) and not item.strip())
+    for item in items
+  )
 
 
 def _single(image: Any) -> str:

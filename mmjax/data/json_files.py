@@ -4,7 +4,13 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmjax.data import columns, image_rows, raw_records, text_files
+from mmjax.data import (
+  caption_numbers,
+  columns,
+  image_rows,
+  raw_records,
+  text_files,
+)
 
 
 def read(
@@ -16,16 +22,24 @@ def read(
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
-    for number, where, value in entries(path, options.encoding):
-      name = f'{path.stem}-{number}'
-      try:
-        row = _object(value)
-        names = columns.resolve(tuple(row), options.columns)
-        fields = image_rows.rename(row, names)
-      except ValueError as error:
-        yield raw_records.broken(name, where, str(error))
-      else:
-        yield rows.record(path.parent, where, name, fields)
+    yield from caption_numbers.ask(
+      _read_file(path, options, rows), path, options
+    )
+
+
+def _read_file(
+  path: pathlib.Path, options: image_rows.Options, rows: image_rows.ImageRows
+) -> Iterator[raw_records.RawRecord]:
+  for number, where, value in entries(path, options.encoding):
+    name = f'{path.stem}-{number}'
+    try:
+      row = _object(value)
+      names = columns.resolve(tuple(row), options.columns)
+      fields = image_rows.rename(row, names)
+    except ValueError as error:
+      yield raw_records.broken(name, where, str(error))
+    else:
+      yield rows.record(path.parent, where, name, fields)
 
 
 def entries(

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmjax.data import columns, image_rows, raw_records
+from mmjax.data import caption_numbers, columns, image_rows, raw_records
 
 _SPLIT = re.compile(r'(train|validation|test)-\d{5}-of-\d{5}')
 
@@ -30,7 +30,8 @@ def read(
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
-      yield from _read_file(_File(path, options.columns), rows)
+      raws = _read_file(_File(path, options.columns), rows)
+      yield from caption_numbers.ask(raws, path, options)
     except (ValueError, OSError, pa.ArrowException) as error:
       reason = f'{path} is not readable as Parquet: {error}'
       yield raw_records.broken(path.name, path.name, reason)

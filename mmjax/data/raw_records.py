@@ -17,11 +17,14 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mmjax.data import images, records
+from mmjax.data import captions, images, records, texts
 
 Fields = dict[str, Any]
 
-_ABOUT_CAPTIONS = ('caption', 'captions')
+# Fields that say where a record was; not its texts.
+_ABOUT_FILES = ('file', 'source', 'key', 'split')
+# What the columns of classes are called.
+_LABELS = ('label', 'labels', 'class', 'class_name', 'category')
 _ABOUT_QUESTIONS = ('question', 'questions', 'answer', 'answers', 'type')
 
 
@@ -75,25 +78,26 @@ def to_record(
     OSError: a file can't be read.
   """
   fields = raw.read_fields()
-  captions, languages = _captions(fields, language)
+  found, languages = captions.read(fields, language)
   questions = _questions(fields)
-  if not captions and not questions:
-    raise ValueError(
-      'there is neither a caption nor a question among the fields '
-      f'{", ".join(fields) or "(none)"}'
-    )
+  if not found and not questions:
+    raise ValueError(_without_texts(fields))
   if image is None:
     image = raw.read_image()
     if image:
       images.check(image)
-  used = _ABOUT_CAPTIONS + (_ABOUT_QUESTIONS if questions else ())
-  metadata = {key: fields[key] for key in fields if key not in used}
+  used = _ABOUT_QUESTIONS if questions else ()
+  metadata = {
+    key: fields[key]
+    for key in fields
+    if key not in used and not captions.is_about(key)
+  }
   if languages:
     metadata['captions'] = languages
   record = {
     'id': raw.id,
     'image': image,
-    'captions': captions,
+    'captions': found,
     'questions': questions,
     'metadata': metadata,
   }
@@ -109,40 +113,39 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
   """
   if len(parts) == 1:
     return parts[0]
-  captions = itertools.chain(*(part['captions'] for part in parts))
+  all_captions = itertools.chain(*(part['captions'] for part in parts))
   metadata = {}
   for key in dict.fromkeys(key for part in parts for key in part['metadata']):
     values = [part['metadata'].get(key) for part in parts]
     same = all(value == values[0] for value in values)
     metadata[key] = values[0] if same else values
   return parts[0] | {
-    'captions': list(dict.fromkeys(captions)),
+    'captions': list(dict.fromkeys(all_captions)),
     'questions': list(itertools.chain(*(p['questions'] for p in parts))),
     'metadata': metadata,
   }
 
 
-def _captions(
-  fields: Fields, language: str | None
-) -> tuple[list[str], dict[str, Any]]:
-  """All different captions, and the texts by language where there are some."""
-  values = [fields[key] for key in _ABOUT_CAPTIONS if key in fields]
-  plain = [value for value in values if not isinstance(value, dict)]
-  languages = {}
-  for value in values:
-    languages |= value if isinstance(value, dict) else {}
-  wanted = language or 'en'
-  if languages and wanted not in languages and (language or not plain):
-    raise ValueError(
-      f'there is no caption in {wanted!r}, only in {", ".join(languages)}; '
-      'choose one with --language'
-    )
-  if languages and language:
-    plain = []  # Nothing says which language it is in.
-  captions = []
-  for value in [*plain, *([languages[wanted]] if wanted in languages else [])]:
-    captions += [_text(text, 'caption') for text in _list(value)]
-  return list(dict.fromkeys(captions)), languages
+def _without_texts(fields: Fields) -> str:
+  """Why fields with neither a caption nor a question are refused."""
+  reason = (
+    'there is neither a caption nor a question among the fields '
+    f'{", ".join(fields) or "(none)"}'
+  )
+  words = [
+    field
+    for field, value in fields.items()
+    if field not in _ABOUT_FILES
+    and isinstance(value, str)
+    and any(sign.isalpha() for sign in value)
+  ]
+  words.sort(key=lambda field: field not in _LABELS)
+  if not words:
+    return reason
+  return (
+    f'{reason}; if one of them is the caption, name it, for example '
+    f'--columns=caption={words[0]}'
+  )
 
 
 def _questions(fields: Fields) -> list[dict]:
@@ -163,15 +166,15 @@ def _questions(fields: Fields) -> list[dict]:
 
 
 def _question(entry: Fields) -> dict:
-  question = _text(entry.get('question'), 'question')
+  question = texts.read(entry.get('question'), 'question')
   answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
   answers = [a.get('answer') if isinstance(a, dict) else a for a in answers]
-  answers = [_text(answer, 'answer') for answer in answers]
+  answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
     raise ValueError(f'there is no answer to the question {question!r}')
   kind = entry.get('type')
-  kind = _kind(answers) if kind is None else _text(kind, 'type')
+  kind = _kind(answers) if kind is None else texts.read(kind, 'type')
   return {'question': question, 'answers': answers, 'type': kind}
 
 
@@ -183,17 +186,3 @@ def _kind(answers: Iterable[str]) -> str:
 
 def _list(value: Any) -> list:
   return value if isinstance(value, list) else [value]
-
-
-def _text(value: Any, what: str) -> str:
-  if isinstance(value, bool):
-    value = 'yes' if value else 'no'
-  if isinstance(value, int | float):
-    value = str(value)
-  if value is None or value == 'nan':
-    raise ValueError(f'{what} is missing ({value!r})')
-  if not isinstance(value, str):
-    raise ValueError(f'{what} should be text, not {value!r:.80}')
-  if not value.strip():
-    raise ValueError(f'{what} is empty')
-  return value.strip()

@@ -126,17 +126,22 @@ def test_conversations(tmp_path, lines):
     ],
   }
   unanswered = {'conversations': llava['conversations'][:1]}
-  rows = [llava, sharegpt, unanswered, {}]
+  missing = {**llava, 'image': None}
+  asked = {'role': 'user', 'content': 'Why?'}
+  text = {'images': [], 'messages': [asked, sharegpt['messages'][-1]]}
+  rows = [llava, sharegpt, unanswered, {}, missing, text]
   path = _json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
-  *good, unanswered, empty = _read('conversations', path)
+  *good, unanswered, empty, missing, text = _read('conversations', path)
   for raw in good:
     assert raw.id == 'a.jpg'
     fields = raw.read_fields()
     assert (fields['question'], fields['answer']) == ('Why?', 'So.')
   assert 'no answer follows' in _reasons([unanswered])[0]
   assert 'neither `conversations` nor' in _reasons([empty])[0]
+  assert 'it names no image' in _reasons([missing])[0]
+  assert text.read_fields()['answer'] == 'So.' and text.read_image() == b''
 
 
 def test_parquet(tmp_path):

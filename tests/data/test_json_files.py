@@ -40,6 +40,8 @@ def test_a_list_of_objects(tmp_path):
     ('{"caption": "a", "caption": "b"}', "the key 'caption' is there twice"),
     ('{"caption": "a", "n": Infinity}', 'Infinity is not JSON'),
     ('{"caption": ' + '[' * 100_000 + '}', 'nested too deeply'),
+    ('{"caption": "a", "image": null}', 'its image is missing'),
+    ('{"caption": "a", "image": [""]}', 'its image is missing'),
     ('{"caption": "a", "image": 3}', 'image should be a path, not 3'),
     ('{"caption": "a", "image": ["1", "2"]}', 'it has 2 images'),
     ('{"caption": "a", "image": "1\\u0000"}', 'has a null character'),
