@@ -126,10 +126,9 @@ class _Table:
       for name, text in zip(self._names, cells, strict=False)
       if text
     }
-    fields = image_rows.rename(row, self._fields)
-    if 'image' in self._fields.values():
-      fields.setdefault('image', None)  # An empty cell.
-    return fields
+    return image_rows.complete(
+      image_rows.rename(row, self._fields), self._fields
+    )
 
   def _reader(self, lines: Iterator[str], *, strict: bool = True):
     quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE

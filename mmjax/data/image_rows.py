@@ -125,6 +125,21 @@ def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
   return fields
 
 
+def complete(
+  fields: dict[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
+  """A table's row, whose empty cells were left out, with those that count.
+
+  Args:
+    fields: by our names; filled in place.
+    names: of all columns, and the fields that they are.
+  """
+  for field, value in (('image', None), ('caption', []), ('captions', [])):
+    if field in names.values():
+      fields.setdefault(field, value)
+  return fields
+
+
 class _Names:
   """Names of things: of those that have one name, all but one get a number."""
 

@@ -140,6 +140,8 @@ def _without_texts(fields: Fields) -> str:
     and any(sign.isalpha() for sign in value)
   ]
   words.sort(key=lambda field: field not in _LABELS)
+  if any(map(captions.is_about, fields)):
+    return f'{reason}, whose captions are empty'
   if not words:
     return reason
   return (
