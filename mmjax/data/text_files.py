@@ -2,12 +2,15 @@
 
 import codecs
 import contextlib
+import functools
 import gzip
 import io
 import json
+import math
 import pathlib
+import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TextIO
 
 _BYTE_ORDER_MARKS = (
@@ -15,6 +18,9 @@ _BYTE_ORDER_MARKS = (
   (codecs.BOM_UTF16_LE, 'utf-16'),
   (codecs.BOM_UTF16_BE, 'utf-16'),
 )
+# pandas and Python write NaN for what is missing.
+_CONSTANTS = {'NaN': None, 'Infinity': math.inf, '-Infinity': -math.inf}
+_SPACE = re.compile(r'[ \t\n\r]*')
 _GZIP = b'\x1f\x8b'
 
 
@@ -61,14 +67,45 @@ def check(text: str, encoding: str | None) -> None:
 def parse_json(text: str) -> Any:
   """Parses JSON without its pitfalls: NaN is null, no key is there twice.
 
+  A number that is too large for a float is infinite, whatever its notation.
+
   Raises:
-    ValueError: the text is not JSON; an object repeats a key; a number is
-      infinite; it is nested too deeply.
+    ValueError: the text is not JSON; an object repeats a key; it is nested too
+      deeply.
+  """
+  value, end = parse_json_at(text, _SPACE.match(text).end())
+  if _SPACE.match(text, end).end() < len(text):
+    raise json.JSONDecodeError('Extra data', text, end)
+  return value
+
+
+def parse_json_at(text: str, start: int) -> tuple[Any, int]:
+  """Parses one JSON value that begins at a place, and where it ends.
+
+  Raises:
+    ValueError: as in `parse_json`; a json.JSONDecodeError where the text is not
+      JSON, or is nested too deeply, so that nobody knows where it ends.
   """
   try:
-    return json.loads(text, parse_constant=_constant, object_pairs_hook=_object)
+    try:
+      return _decoder(int).raw_decode(text, start)
+    except json.JSONDecodeError:
+      raise
+    except ValueError:  # Perhaps an integer of too many digits.
+      return _decoder(_integer).raw_decode(text, start)
   except RecursionError as error:
-    raise ValueError('it is nested too deeply') from error
+    raise json.JSONDecodeError(
+      'it is nested too deeply', text, start
+    ) from error
+
+
+def end_of_json_at(text: str, start: int) -> int:
+  """Where a value ends that `parse_json_at` refuses; -1 if it is not JSON."""
+  decoder = json.JSONDecoder(parse_int=str, parse_float=str)
+  try:
+    return decoder.raw_decode(text, start)[1]
+  except (ValueError, RecursionError):
+    return -1
 
 
 @contextlib.contextmanager
@@ -95,10 +132,20 @@ def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
     ) from error
 
 
-def _constant(name: str) -> None:
-  # pandas and Python write NaN for what is missing.
-  if name != 'NaN':
-    raise ValueError(f'{name} is not JSON')
+@functools.cache
+def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
+  return json.JSONDecoder(
+    parse_constant=_CONSTANTS.get,
+    object_pairs_hook=_object,
+    parse_int=parse_int,
+  )
+
+
+def _integer(digits: str) -> int | float:
+  try:
+    return int(digits)
+  except ValueError:
+    return float(digits)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,11 +1,15 @@
 """What people's fields become."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from mmjax.data import raw_records, shapes_drawing
 
 PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(3000), [])
 
 
 def _convert(fields, image=PNG, language=None):
@@ -100,8 +104,12 @@ def test_other_fields_become_metadata():
     ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
     ({'caption': 'so \ud83d'}, 'half of a character'),
-    ({'caption': 'x', 'by': 'so \ud83d'}, 'half of a character'),
-    ({'caption': 'x', 'by': b'x'}, 'more than JSON can hold'),
+    ({'caption': 'x', 'by': 'so \ud83d'}, "field 'by' has half of a char"),
+    ({'caption': 'x', 'by': b'x'}, "field 'by' has bytes, which JSON can not"),
+    ({'caption': 'x', 'n': [{'x': float('inf')}]}, "field 'n' has the number"),
+    ({'caption': 'x', 'n': 10**5000}, "'n' has a number of more than"),
+    ({'caption': 'x', 'so \ud83d': 1}, 'has half of a character'),
+    ({'caption': 'x', 'n': NESTED}, "field 'n' is nested too deeply"),
     ({'question': 'why?'}, "no answer to the question 'why\\?'"),
     ({'question': '', 'answer': 'so'}, 'question is empty'),
     ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),
