@@ -46,6 +46,8 @@ ALIASES = {
     'description',
     'comment',
     'prompt',
+    'caption_text',
+    'image_caption',
   ),
   'question': ('query',),
   'answer': ('multiple_choice_answer',),
@@ -110,11 +112,19 @@ def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
   """How many of the names are fields, aliases of one, or asked for."""
   legal = {*FIELDS, *(name.lower() for _, name in wanted)}
   legal.update(*ALIASES.values())
-  lowered = [name.strip().lower() for name in names]
   return sum(
-    n in legal or bool(_NUMBERED.fullmatch(n)) or language(n) is not None
-    for n in lowered
+    name.strip().lower() in legal
+    or _spelled(name) in legal
+    or bool(_NUMBERED.fullmatch(name.strip().lower()))
+    or language(name) is not None
+    for name in names
   )
+
+
+def _spelled(name: str) -> str:
+  """A name as aliases are: `File Name` and `fileName` become `file_name`."""
+  name = re.sub(r'([a-z])([A-Z])', r'\1_\2', name.strip())
+  return re.sub(r'[ .-]+', '_', name).lower()
 
 
 @functools.lru_cache(256)
@@ -190,14 +200,15 @@ def _add_aliases(
   fields: dict[str, str], plain: Mapping[str, str], aliased: Sequence[str]
 ) -> None:
   for field in aliased:
-    aliases = ALIASES[field]
     if field in fields.values() or f'{field}s' in fields.values():
       continue
     found = [
-      plain[alias]
-      for alias in aliases
-      if alias in plain and plain[alias] not in fields
+      name
+      for alias in ALIASES[field]
+      for lowered, name in plain.items()
+      if alias in (lowered, _spelled(name)) and name not in fields
     ]
+    found = list(dict.fromkeys(found))
     if len(found) > 1:
       raise ValueError(
         f'the columns {", ".join(map(repr, found))} could all be the {field}; '

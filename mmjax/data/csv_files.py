@@ -12,12 +12,12 @@ from typing import Any
 from mmjax.data import (
   caption_numbers,
   columns,
+  csv_headers,
   image_rows,
   raw_records,
   text_files,
 )
 
-_SEPARATORS = (',', '\t', ';', '|')
 _IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
 
 
@@ -58,12 +58,11 @@ class _Table:
 
   def __init__(self, path: pathlib.Path, options: image_rows.Options):
     self._options = options
-    self._lines = enumerate(text_files.lines(path, options.encoding), 1)
-    header = next((line for _, line in self._lines if line.strip()), None)
+    lines = enumerate(text_files.lines(path, options.encoding), 1)
+    header, self._separator, self._lines = csv_headers.find(lines, options)
     if header is None:
       raise ValueError(f'{path} has no header line naming its columns')
     text_files.check(header, options.encoding)
-    self._separator = options.separator or _separator(header, options)
     # Spreadsheets write empty columns behind the others.
     self._names = _without_end([name.strip() for name in self._parse([header])])
     if not columns.known(self._names, options.columns):
@@ -72,7 +71,8 @@ class _Table:
         f'{", ".join(map(repr, self._names))}, separated by '
         f'{self._separator!r}, none of which is known, such as '
         f'{", ".join(columns.FIELDS)}; name them with --columns=image=COLUMN,'
-        'caption=COLUMN, and what stands between them with --separator'
+        'caption=COLUMN, and what stands between them with --separator; if the '
+        'file has no header, add a line that names the columns'
       )
     self._fields = columns.resolve(tuple(self._names), options.columns)
 
@@ -97,10 +97,13 @@ class _Table:
         error = self._quote_error(used[0][1], failure)
       if not used:
         return
-      number = used[0][0]
+      number, line = used[0]
       # What a quotation mark swallowed is read again, line by line.
       waiting = (used[1:] if error else []) + waiting[len(used) :]
-      if error:
+      escaped = self._escaped(line) if error else None
+      if escaped:
+        yield number, escaped
+      elif error:
         yield number, error
       elif any(cell.strip() for cell in cells):
         yield number, cells
@@ -147,6 +150,20 @@ class _Table:
     except csv.Error:  # A cell longer than the library reads.
       return []
 
+  def _escaped(self, line: str) -> list[str] | None:
+    """The cells of a line whose quotation marks have backslashes before them.
+
+    None unless the line makes a whole row so.
+    """
+    if '\\"' not in line or not self._options.quotes:
+      return None
+    try:
+      text_files.check(line, self._options.encoding)
+      cells = next(self._reader(iter([line.replace('\\"', '""')])), [])
+    except (csv.Error, ValueError):
+      return None
+    return cells if len(cells) == len(self._names) else None
+
   def _wrong(
     self, used: list[tuple[int, str]], cells: list[str] | None
   ) -> ValueError | None:
@@ -189,16 +206,6 @@ def _without_end(cells: list[str]) -> list[str]:
   while count and not cells[count - 1].strip():
     count -= 1
   return cells[:count]
-
-
-def _separator(header: str, options: image_rows.Options) -> str:
-  """The separator by which the header has most columns that are known."""
-  counts = {}
-  for separator in _SEPARATORS:
-    reader = csv.reader([header], delimiter=separator, skipinitialspace=True)
-    names = next(reader)
-    counts[separator] = columns.known(names, options.columns), len(names)
-  return max(_SEPARATORS, key=lambda separator: counts[separator])
 
 
 def _cell(text: str) -> Any:

@@ -126,11 +126,12 @@ def _has_lines(path: pathlib.Path, encoding: str | None) -> bool:
 
 def _values(text: str, encoding: str | None) -> Iterator[Any]:
   """The entries of a list, or the values of a text; a ValueError for one."""
+  position = _Position(text)
   place = _SPACE.match(text).end()
   is_list = text.startswith('[', place)
   place = _SPACE.match(text, place + is_list).end()
   while place < len(text) and not (is_list and text.startswith(']', place)):
-    value, place = _value_at(text, place, encoding)
+    value, place = _value_at(text, place, encoding, position)
     yield value
     if place < 0:
       return
@@ -138,20 +139,22 @@ def _values(text: str, encoding: str | None) -> Iterator[Any]:
     if is_list and text.startswith(',', place):
       place = _SPACE.match(text, place + 1).end()
     elif is_list and not text.startswith(']', place):
-      line, column = _position(text, place)
+      line, column = position.of(place)
       yield ValueError(
         f'the list has neither , nor ] at line {line}, column {column}; {_REST}'
       )
       return
   end = place + is_list
   if text[end:].strip():
-    line, column = _position(text, end)
+    line, column = position.of(end)
     yield ValueError(
       f'more follows the list from line {line}, column {column}; it is not read'
     )
 
 
-def _value_at(text: str, place: int, encoding: str | None) -> tuple[Any, int]:
+def _value_at(
+  text: str, place: int, encoding: str | None, position: '_Position'
+) -> tuple[Any, int]:
   """An entry or its ValueError, and where it ends; -1 if nobody knows."""
   try:
     value, end = text_files.parse_json_at(text, place)
@@ -160,15 +163,25 @@ def _value_at(text: str, place: int, encoding: str | None) -> tuple[Any, int]:
   except json.JSONDecodeError as error:
     return ValueError(f'not JSON: {error}; {_REST}'), -1
   except ValueError as error:
-    line, _ = _position(text, place)
+    line, _ = position.of(place)
     reason = f'in the entry from line {line}: {error}'
   end = text_files.end_of_json_at(text, place)
   return ValueError(reason if end > 0 else f'{reason}; {_REST}'), end
 
 
-def _position(text: str, place: int) -> tuple[int, int]:
-  """The line and column of a place, from 1."""
-  return text.count('\n', 0, place) + 1, place - text.rfind('\n', 0, place)
+class _Position:
+  """Lines and columns of places, each behind the one before."""
+
+  def __init__(self, text: str):
+    self._text = text
+    self._place = 0
+    self._line = 1
+
+  def of(self, place: int) -> tuple[int, int]:
+    """The line and column of a place, from 1."""
+    self._line += self._text.count('\n', self._place, place)
+    self._place = place
+    return self._line, place - self._text.rfind('\n', 0, place)
 
 
 def _unwrapped(

@@ -15,12 +15,15 @@ from typing import Any, TextIO
 
 _BYTE_ORDER_MARKS = (
   (codecs.BOM_UTF8, 'utf-8-sig'),
+  (codecs.BOM_UTF32_LE, 'utf-32'),  # Begins with UTF-16's.
+  (codecs.BOM_UTF32_BE, 'utf-32'),
   (codecs.BOM_UTF16_LE, 'utf-16'),
   (codecs.BOM_UTF16_BE, 'utf-16'),
 )
 # pandas and Python write NaN for what is missing.
 _CONSTANTS = {'NaN': None, 'Infinity': math.inf, '-Infinity': -math.inf}
 _SPACE = re.compile(r'[ \t\n\r]*')
+_START = 16  # Bytes by which an encoding is found.
 _GZIP = b'\x1f\x8b'
 
 
@@ -32,8 +35,8 @@ def lines(path: pathlib.Path, encoding: str | None) -> Iterator[str]:
 
   Args:
     path: a file, perhaps compressed with gzip.
-    encoding: name of a codec; None for UTF-8, or for UTF-16 where the file
-      begins with its byte order mark.
+    encoding: name of a codec; None for UTF-8, or for UTF-16 and UTF-32 where
+      the file begins with their byte order marks, or with ASCII in UTF-16.
 
   Raises:
     ValueError: the file is damaged, or Python knows no such encoding.
@@ -116,9 +119,7 @@ def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
       if raw.peek(2)[:2] == _GZIP:
         raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
         raw = io.BufferedReader(raw)
-      start = raw.peek(4)
-      marked = [n for mark, n in _BYTE_ORDER_MARKS if start.startswith(mark)]
-      codec = encoding or (marked or ['utf-8'])[0]
+      codec = encoding or _codec(raw.peek(_START)[:_START])
       yield io.TextIOWrapper(raw, codec, errors='surrogateescape', newline='')
   except LookupError as error:
     raise ValueError(f'Python knows no encoding {encoding!r}') from error
@@ -126,10 +127,24 @@ def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
     raise ValueError(f'{path} is damaged: {error}') from error
   except UnicodeError as error:
     raise ValueError(
-      f'{path} is not {encoding or "the UTF-16 that it begins as"}: '
+      f'{path} is not {encoding or "of the encoding that it begins in"}: '
       f'{error.reason if isinstance(error, UnicodeDecodeError) else error}; '
       "name the file's encoding with --encoding"
     ) from error
+
+
+def _codec(start: bytes) -> str:
+  """The encoding that a file's first bytes are of."""
+  for mark, codec in _BYTE_ORDER_MARKS:
+    if start.startswith(mark):
+      return codec
+  # ASCII in UTF-16: every other byte is zero, as in no other encoding.
+  even, odd = start[::2], start[1::2]
+  if len(start) >= 4 and not any(odd) and all(even):
+    return 'utf-16-le'
+  if len(start) >= 4 and not any(even) and all(odd):
+    return 'utf-16-be'
+  return 'utf-8'
 
 
 @functools.cache

@@ -61,6 +61,18 @@ def test_csv_rows(tmp_path):
     ("image,caption\n1.png,\"['a', 'b']\"\n,,\n", [['a', 'b']]),
     ('image,caption\n1.png,ä\n'.encode('utf-16'), ['ä']),
     ('image,caption\n1.png,12\n2.png,a\n', ['12', 'a']),
+    ('image,caption\n1.png,ä\n'.encode('utf-16-le'), ['ä']),
+    ('image,caption\n1.png,ä\n'.encode('utf-16-be'), ['ä']),
+    ('image,caption\n1.png,ä\n'.encode('utf-32'), ['ä']),
+    ('\ufeffsep=;\r\nimage;caption\r\n1.png;a, b\r\n', ['a, b']),
+    ('# by me\n#image, text\n\nimage,caption\n1.png,# a\n', ['# a']),
+    ('#image,caption\n1.png,a\n', ['a']),
+    ('File Name,captionText\n1.png,a\n', ['a']),
+    (
+      'image,caption\n1.png,"a \\"big\\", dog"\n2.png,b\n',
+      ['a "big", dog', 'b'],
+    ),
+    ('image,caption\n1.png,"a \\""\n2.png,"b \\"\n', ['a "', 'b \\']),
   ],
 )
 def test_what_has_one_reading(tmp_path, text, captions):
@@ -88,6 +100,10 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   'text, message',
   [
     ('', 'has no header line'),
+    ('# no table\n', 'has no header line'),
+    ('a dog\thttp://x/1\n', 'if the file has no header, add a line'),
+    ('imgae,caption\n', "'imgae' is unknown; if it is the image, add"),
+    ('image,caption\n1.png,"a \\"b" c"\n', "mark in column 'caption' does not"),
     ('a,b\n1,2\n', "'a', 'b', separated by ',', none of which is known"),
     ('caption\na dog, sitting\n', r'more cells \(2\) than the 1 columns'),
     ('image,caption, Caption\n', "'Caption' is there twice"),
