@@ -13,18 +13,17 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmjax.data import image_rows, json_files, raw_records
+from mmjax.data import image_rows, json_files, raw_records, text_files
 
 Reader = Callable[
   [Sequence[pathlib.Path], image_rows.Options],
   Iterator[raw_records.RawRecord],
 ]
 # What people call a row, and what makes its fields by our names and its split;
-# that may raise for a row that is not as expected.
+# that raises ValueError for a row that is not as expected.
 _Rows = Iterator[
   tuple[str, Callable[[], tuple[raw_records.Fields, str | None]]]
 ]
-_UNEXPECTED = (LookupError, TypeError, AttributeError, ArithmeticError)
 
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
 _ASKS = ('human', 'user')
@@ -45,8 +44,8 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
           where, name = f'{path.name}: {where}', f'{path.stem}-{number}'
           try:
             fields, split = make()
-          except _UNEXPECTED as error:
-            yield raw_records.broken(name, where, _unexpected(error))
+          except ValueError as error:
+            yield raw_records.broken(name, where, str(error))
           else:
             yield rows.record(path.parent, where, name, fields, split=split)
       except (ValueError, OSError) as error:
@@ -55,29 +54,68 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
   return read
 
 
-def _unexpected(error: Exception) -> str:
-  if isinstance(error, KeyError):
-    return f'it has no {error}'
-  return f'it is not as expected: {error!r:.200}'
+def _get(entry: Any, key: str) -> Any:
+  if not isinstance(entry, dict):
+    raise ValueError(
+      f'it should be an object with {key!r}, not {text_files.shown(entry)}'
+    )
+  if key not in entry:
+    raise ValueError(f'it has no {key!r}')
+  return entry[key]
+
+
+def _text(entry: Any, key: str) -> str:
+  value = _get(entry, key)
+  if not isinstance(value, str):
+    raise ValueError(
+      f'its {key!r} should be text, not {text_files.shown(value)}'
+    )
+  return value
+
+
+def _name(entry: Any, key: str) -> int | str:
+  value = _get(entry, key)
+  if not isinstance(value, int | str) or value == '':
+    raise ValueError(
+      f'its {key!r} should be a number or text, not {text_files.shown(value)}'
+    )
+  return value
+
+
+def _items(entry: Any, key: str) -> list[Any]:
+  value = _get(entry, key)
+  if not isinstance(value, list):
+    raise ValueError(
+      f'its {key!r} should be a list, not {text_files.shown(value)}'
+    )
+  return value
 
 
 def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images', 'annotations')
-  names = {}
+  names = {}  # By the ids of images; several where an id repeats.
   for image in value['images']:
-    if not isinstance(image, dict) or 'file_name' not in image:
-      continue
-    number, name = image.get('id'), image['file_name']
-    if isinstance(number, int | str) and names.setdefault(number, name) != name:
-      raise ValueError(
-        f'two images of {file} have the id {number}: {names[number]} and {name}'
-      )
+    if isinstance(image, dict) and isinstance(image.get('id'), int | str):
+      known = names.setdefault(image['id'], [])
+      if image.get('file_name') not in known:
+        known.append(image.get('file_name'))
 
   def make(entry):
+    number = _get(entry, 'image_id')
+    found = names.get(number, []) if isinstance(number, int | str) else []
+    if not found:
+      raise ValueError(
+        f'no image of {file} has the id {text_files.shown(number)}, which is '
+        'its image_id'
+      )
+    if len(found) > 1:
+      raise ValueError(
+        f'two images of {file} have the id {number}: {found[0]} and {found[1]}'
+      )
     fields = {
-      'image': names[entry['image_id']],
-      'caption': entry['caption'],
-      'image_id': entry['image_id'],
+      'image': found[0],
+      'caption': _get(entry, 'caption'),
+      'image_id': number,
     }
     return fields, None
 
@@ -89,12 +127,15 @@ def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images')
 
   def make(entry):
+    name, split = _text(entry, 'filename'), _text(entry, 'split')
+    if entry.get('filepath'):
+      name = os.path.join(_text(entry, 'filepath'), name)
     fields = {
-      'image': os.path.join(entry.get('filepath', ''), entry['filename']),
-      'captions': [sentence['raw'] for sentence in entry['sentences']],
-      'split': entry['split'],
+      'image': name,
+      'captions': [_get(each, 'raw') for each in _items(entry, 'sentences')],
+      'split': split,
     }
-    return fields, image_rows.SPLITS.get(entry['split'], entry['split'])
+    return fields, image_rows.SPLITS.get(split, split)
 
   for number, entry in enumerate(value['images'], 1):
     yield f'image {number}', functools.partial(make, entry)
@@ -104,13 +145,13 @@ def _visual_genome(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect_list(value, file)
 
   def make(entry, place):
-    number = entry['id'] if 'id' in entry else entry['image_id']
+    pair = _items(entry, 'qas')[place]
+    number = _name(entry, 'id' if 'id' in entry else 'image_id')
     names = [f'{part}{number}.jpg' for part in ('', 'VG_100K/', 'VG_100K_2/')]
-    pair = entry['qas'][place]
     fields = {
       'image': _existing(folder, names),
-      'question': pair['question'],
-      'answer': pair['answer'],
+      'question': _get(pair, 'question'),
+      'answer': _get(pair, 'answer'),
     }
     return fields, None
 
@@ -127,11 +168,12 @@ def _gqa(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 
   def make(entry):
     fields = {
-      'image': f'{entry["imageId"]}.jpg',
-      'question': entry['question'],
-      'answer': entry['answer'],
+      'image': f'{_name(entry, "imageId")}.jpg',
+      'question': _get(entry, 'question'),
+      'answer': _get(entry, 'answer'),
     }
-    kind = entry.get('types', {}).get('structural')
+    types = entry.get('types')
+    kind = types.get('structural') if isinstance(types, dict) else None
     return fields | ({'type': kind} if kind else {}), None
 
   for key, entry in value.items():
@@ -149,11 +191,9 @@ def read_vqa(
       if isinstance(value, dict) and 'annotations' in value:
         _expect(value, path.name, 'annotations')
         for entry in value['annotations']:
-          if annotations.setdefault(_key(entry), entry) != entry:
-            raise ValueError(
-              f'question_id {_key(entry)} has two annotations; import the '
-              'files of each split by themselves'
-            )
+          known = annotations.setdefault(_key(entry), [])
+          if entry not in known:
+            known.append(entry)
       else:
         _expect(value, path.name, 'questions')
         subset = value.get('data_subtype', '')
@@ -171,17 +211,37 @@ def read_vqa(
     where, name = f'{path.name}: question {number}', f'{path.stem}-{number}'
     try:
       folder = options.images or path.parent
-      annotation = annotations[_key(entry)]
+      annotation = _annotation(entry, annotations)
       fields = _vqa_fields(entry, annotation, subset, folder)
-    except (*_UNEXPECTED, ValueError) as error:
-      yield raw_records.broken(name, where, _unexpected(error))
+    except ValueError as error:
+      yield raw_records.broken(name, where, str(error))
     else:
       yield rows.record(path.parent, where, name, fields)
 
 
-def _key(entry: Any) -> str:
+def _key(entry: Any) -> str | None:
   """By which a question and its annotation find each other."""
-  return str(entry.get('question_id')) if isinstance(entry, dict) else ''
+  if not isinstance(entry, dict) or entry.get('question_id') is None:
+    return None
+  return str(entry['question_id'])
+
+
+def _annotation(
+  entry: Any, annotations: Mapping[str | None, Sequence[Any]]
+) -> Mapping[str, Any]:
+  """The annotation of a question."""
+  number = _get(entry, 'question_id')
+  found = annotations.get(_key(entry), []) if number is not None else []
+  if not found:
+    raise ValueError(
+      f'no annotation has its question_id, {text_files.shown(number)}'
+    )
+  if len(found) > 1:
+    raise ValueError(
+      f'question_id {text_files.shown(number)} has two annotations; import '
+      'the files of each split by themselves'
+    )
+  return found[0]
 
 
 def _vqa_fields(
@@ -190,7 +250,13 @@ def _vqa_fields(
   subset: str,
   folder: pathlib.Path,
 ) -> raw_records.Fields:
-  number = int(entry['image_id'])
+  number = _get(entry, 'image_id')
+  if isinstance(number, str) and re.fullmatch('[0-9]{1,18}', number):
+    number = int(number)
+  if not isinstance(number, int):
+    raise ValueError(
+      f"its 'image_id' should be a number, not {text_files.shown(number)}"
+    )
   names = [
     f'COCO_{subset}_{number:012d}.jpg',
     f'{number:012d}.jpg',
@@ -198,11 +264,11 @@ def _vqa_fields(
     f'{subset}/COCO_{subset}_{number:012d}.jpg',
     f'{subset}/{number:012d}.jpg',
   ]
-  answers = annotation.get('answers') or [annotation['multiple_choice_answer']]
+  answers = annotation.get('answers')
   fields = {
     'image': _existing(folder, names),
-    'question': entry['question'],
-    'answers': answers,
+    'question': _get(entry, 'question'),
+    'answers': answers or [_get(annotation, 'multiple_choice_answer')],
   }
   kind = annotation.get('answer_type')
   return fields | ({'type': kind} if kind else {})
@@ -258,14 +324,16 @@ def _has_placeholder(turns: Sequence[Any]) -> bool:
 
 def _turn(turn: Any) -> tuple[str, str]:
   if not isinstance(turn, dict):
-    raise ValueError(f'a turn should be an object, not {turn!r:.80}')
+    raise ValueError(
+      f'a turn should be an object, not {text_files.shown(turn)}'
+    )
   role = turn.get('from', turn.get('role'))
   text = turn.get('value', turn.get('content'))
   if isinstance(text, list):  # Parts, of which some are images.
     parts = [part.get('text') for part in text if isinstance(part, dict)]
     text = ' '.join(part for part in parts if isinstance(part, str))
   if not isinstance(role, str) or not isinstance(text, str):
-    raise ValueError(f'a turn has no role or no text: {turn!r:.80}')
+    raise ValueError(f'a turn has no role or no text: {text_files.shown(turn)}')
   return role, text
 
 
@@ -278,7 +346,9 @@ def _expect(value: Any, file: str, *keys: str) -> None:
   if not isinstance(value, dict) or not all(
     isinstance(value.get(key), list) for key in keys
   ):
-    held = ', '.join(value) if isinstance(value, dict) else repr(value)
+    held = (
+      ', '.join(value) if isinstance(value, dict) else text_files.shown(value)
+    )
     raise ValueError(
       f'{file} should hold an object with the lists {", ".join(keys)}, not '
       f'{held:.200}'
@@ -287,7 +357,9 @@ def _expect(value: Any, file: str, *keys: str) -> None:
 
 def _expect_list(value: Any, file: str) -> None:
   if not isinstance(value, list):
-    raise ValueError(f'{file} should hold a list, not {value!r:.80}')
+    raise ValueError(
+      f'{file} should hold a list, not {text_files.shown(value)}'
+    )
 
 
 read_coco = _reader(_coco)

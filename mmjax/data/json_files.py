@@ -230,5 +230,5 @@ def _object(value: Any) -> dict[str, Any]:
   if isinstance(value, ValueError):
     raise value
   if not isinstance(value, dict):
-    raise ValueError(f'not a JSON object, but {value!r:.80}')
+    raise ValueError(f'not a JSON object, but {text_files.shown(value)}')
   return value

@@ -111,6 +111,14 @@ def end_of_json_at(text: str, start: int) -> int:
     return -1
 
 
+def shown(value: Any) -> str:
+  """A value of a JSON file as a message shows it: in JSON, cut where long."""
+  try:
+    return f'{json.dumps(value, ensure_ascii=False):.80}'
+  except (ValueError, RecursionError):
+    return f'a {type(value).__name__}'
+
+
 @contextlib.contextmanager
 def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
   try:

@@ -50,8 +50,9 @@ def test_coco(tmp_path):
     'file': 'seven.jpg',
   }
   unknown, none, odd = _reasons(bad)
-  assert unknown == 'it has no 8' and none == "it has no 'caption'"
-  assert 'not as expected' in odd
+  assert unknown == 'no image of c.json has the id 8, which is its image_id'
+  assert none == "it has no 'caption'"
+  assert odd == "it should be an object with 'image_id', not 3"
 
 
 def test_karpathy(tmp_path):
@@ -84,7 +85,10 @@ def test_vqa(tmp_path):
   raw, *bad = _read('vqa', *paths)
   assert raw.id == image
   assert raw.read_fields()['answers'] == answers
-  assert _reasons(bad) == ["it has no '2'", "it has no ''"]
+  assert _reasons(bad) == [
+    'no annotation has its question_id, 2',
+    "it should be an object with 'question_id', not null",
+  ]
   with pytest.raises(ValueError, match=r'there are no annotations in q\.json'):
     _read('vqa', paths[0])
 
@@ -97,6 +101,11 @@ def test_questions_of_visual_genome_and_gqa(tmp_path):
   raw, *bad = _read('visual_genome', path)
   assert raw.id == 'VG_100K_2/5.jpg' and raw.read_fields()['answer'] == 'so'
   assert _reasons(bad) == ["it has no 'answer'", "it has no 'qas'"]
+  path = _json(tmp_path / 'v.json', [{'id': None, 'qas': qas[:1]}, {'qas': 3}])
+  assert _reasons(_read('visual_genome', path)) == [
+    "its 'id' should be a number or text, not null",
+    "its 'qas' should be a list, not 3",
+  ]
   entry = {'imageId': '5', 'question': 'why?', 'answer': 'so'}
   entry['types'] = {'structural': 'query'}
   path = _json(tmp_path / 'g.json', {'1': entry, '2': {}})
@@ -233,7 +242,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
 def test_ids_that_repeat_are_refused(tmp_path):
   images = [*COCO['images'], {'id': 7, 'file_name': 'other.jpg'}]
   path = _json(tmp_path / 'c.json', {**COCO, 'images': images})
-  (reason,) = _reasons(_read('coco', path))
+  reason = _reasons(_read('coco', path))[0]
   assert 'have the id 7: seven.jpg and other.jpg' in reason
   asked = {'questions': [{'image_id': 1, 'question_id': 1, 'question': 'a'}]}
   answer = {'question_id': 1, 'multiple_choice_answer': 'yes'}
@@ -241,5 +250,5 @@ def test_ids_that_repeat_are_refused(tmp_path):
     'annotations': [answer, {**answer, 'multiple_choice_answer': 'no'}]
   }
   paths = _json(tmp_path / 'q.json', asked), _json(tmp_path / 'a.json', answers)
-  bad, _ = _read('vqa', *paths)
-  assert 'question_id 1 has two annotations' in _reasons([bad])[0]
+  (reason,) = _reasons(_read('vqa', *paths))
+  assert 'question_id 1 has two annotations' in reason
