@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from mmjax.data import columns, texts
+from mmjax.data import columns, list_texts, texts
 
 _FIELDS = ('caption', 'captions')
 # Where an object that is a caption has its text, and its language.
@@ -69,6 +69,8 @@ def read(
 def _by_language(value: Any) -> list[tuple[str | None, Any]]:
   """A value's texts with their languages, None where nothing says it."""
   if not isinstance(value, dict):
+    if isinstance(value, str):
+      value = list_texts.read(value.strip())
     return [(None, value)]
   keys = [key for key in _TEXT_KEYS if value.get(key) is not None]
   if not keys:

@@ -69,6 +69,8 @@ _LANGUAGES = frozenset(
   )
 )
 _LANGUAGE = re.compile(r'captions?[_ .-](([a-z]{2})([_-][a-z]{2,4})?)')
+# Words that only look like a misspelt field.
+_ALIKE = ('options', 'captioner')
 # Metadata of a field, such as image_id, is not a misspelling of it.
 _RELATED = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
 
@@ -220,7 +222,9 @@ def _add_aliases(
 def _ask_if_misspelt(lowered: str, name: str) -> None:
   long = [field for field in FIELDS if len(field) > 4]
   close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
-  if close and lowered not in FIELDS and not _RELATED.fullmatch(lowered):
+  if lowered in (*FIELDS, *_ALIKE) or _RELATED.fullmatch(_spelled(name)):
+    return
+  if close:
     name = name.strip()
     raise ValueError(
       f'the column {name!r} is unknown; if it is the {close[0]}, add '

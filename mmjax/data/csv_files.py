@@ -1,11 +1,8 @@
 """Reads CSV files, with commas, tabs, semicolons or bars between cells."""
 
-import ast
 import csv
-import io
 import itertools
 import pathlib
-import tokenize
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,6 +11,7 @@ from mmjax.data import (
   columns,
   csv_headers,
   image_rows,
+  list_texts,
   raw_records,
   text_files,
 )
@@ -62,6 +60,11 @@ class _Table:
     header, self._separator, self._lines = csv_headers.find(lines, options)
     if header is None:
       raise ValueError(f'{path} has no header line naming its columns')
+    if '\0' in header or header.startswith('PK\3\4'):
+      raise ValueError(
+        f'{path} is not a text file: it begins with {header[:16]!a}; save the '
+        'table as CSV'
+      )
     text_files.check(header, options.encoding)
     # Spreadsheets write empty columns behind the others.
     self._names = _without_end([name.strip() for name in self._parse([header])])
@@ -125,7 +128,7 @@ class _Table:
         'marks'
       )
     row = {
-      name: _cell(text)
+      name: list_texts.read(text)
       for name, text in zip(self._names, cells, strict=False)
       if text
     }
@@ -206,29 +209,3 @@ def _without_end(cells: list[str]) -> list[str]:
   while count and not cells[count - 1].strip():
     count -= 1
   return cells[:count]
-
-
-def _cell(text: str) -> Any:
-  """A cell's text, or the list that it is in JSON's or Python's notation.
-
-  Raises:
-    ValueError: it begins and ends as a list of texts, but is none.
-  """
-  if not (text.startswith('[') and text.endswith(']')):
-    return text
-  try:
-    return text_files.parse_json(text)
-  except ValueError:
-    pass
-  if text[1:].lstrip()[:1] not in ('"', "'"):
-    return text
-  try:
-    values = ast.literal_eval(text)
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    kinds = [token.type for token in tokens]
-  except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-    raise ValueError(f'{text!r:.80} looks like a list, but is none') from error
-  # numpy prints ['a' 'b'], which Python reads as ['ab'].
-  if (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds):
-    raise ValueError(f'the texts of {text!r:.80} have no commas between them')
-  return values

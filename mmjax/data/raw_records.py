@@ -5,6 +5,7 @@ A raw record is a dict of fields. Those that mmjax knows:
   caption    a text, or a list of texts, or texts by language
   captions   the same
   question   a text, with `answer` or `answers`
+  choices    texts of which `answer` may be the number, from 0, or the letter
   questions  a list of texts with a list of `answers` beside it, or a list of
              {question, answer or answers, type}
   type       the question's type; without one: yes/no, number or other
@@ -14,6 +15,7 @@ All further fields become metadata.
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,6 +27,8 @@ Fields = dict[str, Any]
 _ABOUT_FILES = ('file', 'source', 'key', 'split')
 # What the columns of classes are called.
 _LABELS = ('label', 'labels', 'class', 'class_name', 'category')
+# Where a question has the answers to choose from.
+_CHOICES = ('choices', 'options')
 _ABOUT_QUESTIONS = ('question', 'questions', 'answer', 'answers', 'type')
 
 
@@ -128,26 +132,28 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
 
 def _without_texts(fields: Fields) -> str:
   """Why fields with neither a caption nor a question are refused."""
-  reason = (
-    'there is neither a caption nor a question among the fields '
-    f'{", ".join(fields) or "(none)"}'
-  )
-  words = [
-    field
-    for field, value in fields.items()
-    if field not in _ABOUT_FILES
-    and isinstance(value, str)
-    and any(sign.isalpha() for sign in value)
-  ]
-  words.sort(key=lambda field: field not in _LABELS)
+  reason = 'there is neither a caption nor a question among the fields '
+  if not fields:
+    return f'{reason}(none)'
+  reason += ', '.join(fields)
   if any(map(captions.is_about, fields)):
     return f'{reason}, whose captions are empty'
-  if not words:
+  likely = max(fields, key=lambda field: _wording(field, fields[field]))
+  if not _wording(likely, fields[likely])[1]:
     return reason
   return (
     f'{reason}; if one of them is the caption, name it, for example '
-    f'--columns=caption={words[0]}'
+    f'--columns=caption={likely}'
   )
+
+
+def _wording(field: str, value: Any) -> tuple[bool, int]:
+  """How likely a field is the caption: the name of a class, number of words."""
+  text = ' '.join(item for item in _list(value) if isinstance(item, str))
+  is_label = field.lower() in _LABELS and bool(text)
+  if field in _ABOUT_FILES or not (is_label or re.search(r'[^\W\d]', text)):
+    return False, 0
+  return is_label, len(text.split())
 
 
 def _questions(fields: Fields) -> list[dict]:
@@ -172,12 +178,44 @@ def _question(entry: Fields) -> dict:
   answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
   answers = [a.get('answer') if isinstance(a, dict) else a for a in answers]
+  answers = [_chosen(answer, entry) for answer in answers]
   answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
-    raise ValueError(f'there is no answer to the question {question!r}')
+    raise ValueError(
+      f'there is no answer to the question {question!r}; name its column, for '
+      'example --columns=answer=COLUMN'
+    )
   kind = entry.get('type')
   kind = _kind(answers) if kind is None else texts.read(kind, 'type')
   return {'question': question, 'answers': answers, 'type': kind}
+
+
+def _chosen(answer: Any, entry: Fields) -> Any:
+  """An answer, or the choice that its number or letter stands for."""
+  choices = next((entry[key] for key in _CHOICES if key in entry), None)
+  if not isinstance(choices, list) or not choices:
+    return answer
+  named = answer.strip() if isinstance(answer, str) else answer
+  if named in choices and isinstance(named, str):
+    return answer
+  number = None
+  if isinstance(named, str) and re.fullmatch('[A-Z]', named):
+    number = ord(named) - ord('A')
+  elif texts.is_number(named) and re.fullmatch('[0-9]{1,3}', str(named)):
+    number = int(named)
+  if number is None:
+    return answer
+  if number >= len(choices):
+    raise ValueError(
+      f'answer {named!r} is none of its {len(choices)} choices, which are '
+      'numbered from 0 or A'
+    )
+  if str(named) in map(str, choices):
+    raise ValueError(
+      f'answer {named!r} may be one of its choices or the number of one; write '
+      'the choice as a text'
+    )
+  return choices[number]
 
 
 def _kind(answers: Iterable[str]) -> str:

@@ -16,6 +16,7 @@ _TRUTHS = frozenset(('true', 'false'))
 # Unicode categories of what can't be seen by itself: control and format
 # characters, halves of characters, spaces, marks that combine with another.
 _INVISIBLE = frozenset(('Cc', 'Cf', 'Cs', 'Zs', 'Zl', 'Zp', 'Mn', 'Me'))
+_BYTES = re.compile(r"""b'.*'|b".*\"""", re.DOTALL)
 _NUMBER = re.compile(r'[+-]?(\d+([.,]\d*)?|[.,]\d+)')
 
 
@@ -76,5 +77,7 @@ def _check(text: str, what: str) -> None:
   missing = _MISSING if what in _PROSE else _MISSING_ANSWERS
   if bare.lower() in missing:
     raise ValueError(f'{what} is missing ({bare!r})')
+  if _BYTES.fullmatch(bare):
+    raise ValueError(f"{what} is Python's notation of bytes: {bare:.80}")
   if what == 'caption' and bare.lower() in _TRUTHS:
     raise ValueError(f'{what} should be text, not the boolean {bare!r}')

@@ -29,6 +29,7 @@ def _convert(fields, image=PNG, language=None):
     ({'caption': [{'raw': 'a dog', 'tokens': []}]}, ['a dog']),
     ({'caption': {'text': ['a', 'b'], 'n': [1, 2]}}, ['a', 'b']),
     ({'caption': [{'lang': 'en', 'text': t} for t in 'ab']}, ['a', 'b']),
+    ({'caption': '["a", "b"]'}, ['a', 'b']),
     ({'caption': 7}, ['7']),
     ({'caption': '\U0001f415'}, ['\U0001f415']),
   ],
@@ -76,6 +77,17 @@ def test_questions(fields, answers, kind):
   assert record['metadata'] == {}
 
 
+@pytest.mark.parametrize(
+  'answer, expected',
+  [(1, 'b'), ('1', 'b'), ('A', 'a'), ('a', 'a'), ('neither', 'neither')],
+)
+def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
+  fields = {'question': 'why?', 'answer': answer, 'choices': ['a', 'b']}
+  record = _convert(fields)
+  assert record['questions'][0]['answers'] == [expected]
+  assert record['metadata'] == {'choices': ['a', 'b']}
+
+
 def test_other_fields_become_metadata():
   record = _convert({'caption': 'a dog', 'type': 'photo', 'tags': ['x']})
   assert record['metadata'] == {'type': 'photo', 'tags': ['x']}
@@ -100,6 +112,12 @@ def test_other_fields_become_metadata():
     ({'caption': 'a\0d\0o\0g'}, 'has a null character'),
     ({'caption': float('inf')}, 'is an infinite number'),
     ({'caption': [{'raw': 'a', 'text': 'b'}]}, "under 'raw' and 'text'"),
+    ({'caption': "['a' 'b']"}, 'have no commas between'),
+    ({'caption': "b'a dog'"}, "Python's notation of bytes"),
+    ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
+    ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
+    ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'none of its 2'),
+    ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
     ({'question': 'null', 'answer': 'x'}, 'question is missing'),
     ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
