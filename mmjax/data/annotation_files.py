@@ -1,9 +1,8 @@
 """Reads the annotation files of published data sets.
 
 COCO's captions, VQA v2's questions with their annotations, Karpathy's splits,
-Visual Genome's and GQA's questions, and conversations as LLaVA and ShareGPT
-write them, of which the first question and its answer are read. Images are
-files in the folder of the annotations, or in that of `--images`.
+Visual Genome's and GQA's questions. Images are files in the folder of the
+annotations, or in that of `--images`.
 """
 
 import functools
@@ -24,10 +23,6 @@ Reader = Callable[
 _Rows = Iterator[
   tuple[str, Callable[[], tuple[raw_records.Fields, str | None]]]
 ]
-
-_PLACEHOLDER = re.compile(r'\s*<image>\s*')
-_ASKS = ('human', 'user')
-_ANSWERS = ('gpt', 'assistant', 'model')
 
 
 def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
@@ -272,69 +267,6 @@ def _vqa_fields(
   }
   kind = annotation.get('answer_type')
   return fields | ({'type': kind} if kind else {})
-
-
-def read_conversations(
-  paths: Sequence[pathlib.Path], options: image_rows.Options
-) -> Iterator[raw_records.RawRecord]:
-  """The first question and its answer of each conversation."""
-  rows = image_rows.ImageRows(options)
-  for path in paths:
-    for number, where, entry in json_files.entries(path, options.encoding):
-      name = f'{path.stem}-{number}'
-      try:
-        fields = _first_turns(entry)
-      except ValueError as error:
-        yield raw_records.broken(name, where, str(error))
-      else:
-        yield rows.record(path.parent, where, name, fields)
-
-
-def _first_turns(entry: Any) -> raw_records.Fields:
-  if isinstance(entry, ValueError):
-    raise entry
-  turns = isinstance(entry, dict) and (
-    entry.get('conversations') or entry.get('messages')
-  )
-  if not isinstance(turns, list):
-    raise ValueError('there are neither `conversations` nor `messages`')
-  found = {}
-  for turn in turns:
-    role, text = _turn(turn)
-    if role in _ASKS and 'question' not in found:
-      found['question'] = _PLACEHOLDER.sub(' ', text).strip()
-    elif role in _ANSWERS and 'question' in found:
-      found['answer'] = text
-      break
-  if 'answer' not in found:
-    raise ValueError('no answer follows a question among its turns')
-  found |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
-  image = entry.get('image') or entry.get('images')
-  if image:
-    return found | {'image': image}
-  if _has_placeholder(turns):
-    raise ValueError('its turns have an <image>, but it names no image')
-  return found  # A conversation without an image.
-
-
-def _has_placeholder(turns: Sequence[Any]) -> bool:
-  texts = [_turn(turn)[1] for turn in turns]
-  return any('<image>' in text for text in texts)
-
-
-def _turn(turn: Any) -> tuple[str, str]:
-  if not isinstance(turn, dict):
-    raise ValueError(
-      f'a turn should be an object, not {text_files.shown(turn)}'
-    )
-  role = turn.get('from', turn.get('role'))
-  text = turn.get('value', turn.get('content'))
-  if isinstance(text, list):  # Parts, of which some are images.
-    parts = [part.get('text') for part in text if isinstance(part, dict)]
-    text = ' '.join(part for part in parts if isinstance(part, str))
-  if not isinstance(role, str) or not isinstance(text, str):
-    raise ValueError(f'a turn has no role or no text: {text_files.shown(turn)}')
-  return role, text
 
 
 def _existing(folder: pathlib.Path, names: Sequence[str]) -> str:

@@ -23,6 +23,10 @@ SPLITS = {
   'test': 'test',
 }
 
+# How PNG, JPEG, GIF and WebP begin in base64, and addresses with data in them.
+_ENCODED = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR', 'data:image/')
+_LONGEST_PATH = 255  # What begins so and is longer is not a path.
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -186,6 +190,11 @@ def _single(image: Any) -> str:
     raise ValueError(
       f'image {image!r:.200} is an address; download the images first, for '
       'example with img2dataset'
+    )
+  if image.startswith(_ENCODED) and len(image) > _LONGEST_PATH:
+    raise ValueError(
+      f'image {image!r:.40} is encoded as text; write the images to files, or '
+      'use Parquet or WebDataset for encoded images'
     )
   if '\0' in image:
     raise ValueError(f'image {image!r:.200} has a null character')

@@ -13,7 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmjax.data import caption_numbers, columns, image_rows, raw_records
+from mmjax.data import (
+  caption_numbers,
+  columns,
+  conversations,
+  image_rows,
+  raw_records,
+)
 
 _SPLIT = re.compile(r'(train|validation|test)-\d{5}-of-\d{5}')
 # Types of lists in the features of the `datasets` library.
@@ -40,15 +46,17 @@ def read(
   """The rows of files.
 
   An image is a struct of `bytes` and `path`, plain bytes, the path of a file,
-  or a list of one of these. Class labels become their names. Bytes in other
-  columns are left out. Files `SPLIT-00000-of-00001.parquet` are of that split.
+  or a list of one of these. Class labels become their names. Of turns in a
+  column `conversations` or `messages`, the first question and its answer are
+  read. Bytes in other columns are left out. Files
+  `SPLIT-00000-of-00001.parquet` are of that split.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
       file = _open(path, options.columns)
     except _DAMAGE as error:
-      reason = f'{path} is not readable as Parquet: {error}'
+      reason = f'{path} is not readable as Parquet: {error}{_start(path)}'
       yield raw_records.broken(path.name, path.name, reason)
     except ValueError as error:
       yield raw_records.broken(path.name, path.name, str(error))
@@ -93,8 +101,10 @@ class _File:
       fields = self._fields(values)
       if self.encoded is not None:
         fields['image'] = image()
-        if callable(fields['image']):
-          encoded = fields['image']
+      if conversations.is_one(fields):
+        fields = _with_turns(fields)
+      if callable(fields.get('image')):
+        encoded = fields['image']
     except ValueError as error:
       return raw_records.broken(name, where, str(error))
     return rows.record(
@@ -134,6 +144,17 @@ class _File:
     )
 
 
+def _with_turns(fields: raw_records.Fields) -> raw_records.Fields:
+  """A row with the first question and answer of its turns in their place."""
+  found = conversations.first_turns(fields)
+  rest = {
+    key: value
+    for key, value in fields.items()
+    if key not in ('conversations', 'messages', 'image')
+  }
+  return rest | found
+
+
 def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
   with pq.ParquetFile(path) as table:
     schema, metadata = table.schema_arrow, table.metadata
@@ -158,6 +179,16 @@ def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
     next((name for name in images if name in encoded), None),
     _labels(schema),
   )
+
+
+def _start(path: pathlib.Path) -> str:
+  """What a file begins with that is not Parquet."""
+  try:
+    with path.open('rb') as file:
+      start = file.read(24)
+  except OSError:
+    return ''
+  return '' if start.startswith(b'PAR1') else f'; it begins with {start!r}'
 
 
 def _labels(schema: pa.Schema) -> dict[str, list[str]]:

@@ -136,6 +136,8 @@ def _without_texts(fields: Fields) -> str:
   if not fields:
     return f'{reason}(none)'
   reason += ', '.join(fields)
+  if 'conversations' in fields or 'messages' in fields:
+    return f'{reason}; --format=conversations reads turns'
   if any(map(captions.is_about, fields)):
     return f'{reason}, whose captions are empty'
   likely = max(fields, key=lambda field: _wording(field, fields[field]))

@@ -119,6 +119,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,caption\nhttp://x/1.png,a\n', 'is an address'),
     ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
     ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
+    (f'image,caption\n/9j/{"4AAQ" * 99},a\n', 'is encoded as text; write'),
     ('image,caption\n ,a\n', 'its image is missing'),
     ('caption,image\na\n', 'its image is missing'),
     ('image,caption\n1.png,3\n2.png,\n', "are numbers, such as '3'"),

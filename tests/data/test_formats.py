@@ -137,12 +137,15 @@ def test_conversations(tmp_path, lines):
   unanswered = {'conversations': llava['conversations'][:1]}
   missing = {**llava, 'image': None}
   asked = {'role': 'user', 'content': 'Why?'}
-  text = {'images': [], 'messages': [asked, sharegpt['messages'][-1]]}
-  rows = [llava, sharegpt, unanswered, {}, missing, text]
+  answer = sharegpt['messages'][-1:]
+  text = {'images': [], 'messages': [asked, *answer]}
+  part = {'type': 'image_url', 'image_url': {'url': 'file://b.jpg'}}
+  inside = {'messages': [{**asked, 'content': [part, *parts[1:]]}, *answer]}
+  rows = [llava, sharegpt, unanswered, {}, missing, text, inside]
   path = _json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
-  *good, unanswered, empty, missing, text = _read('conversations', path)
+  *good, unanswered, empty, missing, text, inside = _read('conversations', path)
   for raw in good:
     assert raw.id == 'a.jpg'
     fields = raw.read_fields()
@@ -151,6 +154,7 @@ def test_conversations(tmp_path, lines):
   assert 'neither `conversations` nor' in _reasons([empty])[0]
   assert 'it names no image' in _reasons([missing])[0]
   assert text.read_fields()['answer'] == 'So.' and text.read_image() == b''
+  assert inside.id == 'b.jpg' and inside.read_fields()['question'] == 'Why?'
 
 
 def test_parquet(tmp_path):

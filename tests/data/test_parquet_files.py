@@ -121,3 +121,28 @@ def test_maps_are_objects(tmp_path):
   maps = pa.array([[('en', 'a dog'), ('de', 'ein Hund')]], kind)
   (raw,) = _read(tmp_path, pa.table({'image': [IMAGE], 'caption': maps}))
   assert raw.read_fields()['caption'] == {'en': 'a dog', 'de': 'ein Hund'}
+
+
+def test_turns_in_a_column(tmp_path):
+  turns = [{'from': 'human', 'value': '<image>\nWhy?'}]
+  turns += [{'from': 'gpt', 'value': 'So.'}]
+  texts = [{**turns[0], 'value': 'Who?'}, turns[1]]
+  table = {
+    'id': ['1', '2', '3'],
+    'image': [IMAGE, None, None],
+    'conversations': [turns, texts, turns],
+    'topic': ['x'] * 3,
+  }
+  asked, text, missing = _read(tmp_path, table)
+  fields = asked.read_fields()
+  assert (fields['question'], fields['answer']) == ('Why?', 'So.')
+  assert (asked.id, asked.read_image(), fields['topic']) == ('1', b'a', 'x')
+  assert text.read_fields()['question'] == 'Who?' and text.read_image() == b''
+  assert 'it names no image' in _reason(missing)
+
+
+def test_another_kind_of_file_is_shown(tmp_path):
+  path = tmp_path / 'a.parquet'
+  path.write_text('version https://git-lfs.github.com/spec/v1')
+  (raw,) = parquet_files.read([path], image_rows.Options())
+  assert "begins with b'version https://git-lfs" in _reason(raw)

@@ -115,6 +115,7 @@ def test_other_fields_become_metadata():
     ({'caption': "['a' 'b']"}, 'have no commas between'),
     ({'caption': "b'a dog'"}, "Python's notation of bytes"),
     ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
+    ({'messages': [{}], 'x': 'y'}, '--format=conversations reads turns'),
     ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
     ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'none of its 2'),
     ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
