@@ -88,16 +88,16 @@ def _items(entry: Any, key: str) -> list[Any]:
 
 def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images', 'annotations')
-  names = {}  # By the ids of images; several where an id repeats.
+  names = {}  # By the ids of images as texts; several where one repeats.
   for image in value['images']:
     if isinstance(image, dict) and isinstance(image.get('id'), int | str):
-      known = names.setdefault(image['id'], [])
+      known = names.setdefault(str(image['id']), [])
       if image.get('file_name') not in known:
         known.append(image.get('file_name'))
 
   def make(entry):
     number = _get(entry, 'image_id')
-    found = names.get(number, []) if isinstance(number, int | str) else []
+    found = names.get(str(number)) if isinstance(number, int | str) else None
     if not found:
       raise ValueError(
         f'no image of {file} has the id {text_files.shown(number)}, which is '

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 
 FIELDS = (
@@ -96,6 +97,15 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
       )
     pairs.append((field, name))
   return tuple(pairs)
+
+
+def flag(field: str, name: str) -> str:
+  """How a shell is given a column for a field.
+
+  >>> flag('image', 'file'), flag('image', 'my file')
+  ('--columns=image=file', "'--columns=image=my file'")
+  """
+  return shlex.quote(f'--columns={field}={name.strip()}')
 
 
 def language(name: str) -> str | None:
@@ -214,7 +224,7 @@ def _add_aliases(
     if len(found) > 1:
       raise ValueError(
         f'the columns {", ".join(map(repr, found))} could all be the {field}; '
-        f'choose one, for example --columns={field}={found[0].strip()}'
+        f'choose one, for example {flag(field, found[0])}'
       )
     fields.update((name, field) for name in found)
 
@@ -228,5 +238,5 @@ def _ask_if_misspelt(lowered: str, name: str) -> None:
     name = name.strip()
     raise ValueError(
       f'the column {name!r} is unknown; if it is the {close[0]}, add '
-      f'--columns={close[0]}={name}, else --columns={name}={name}'
+      f'{flag(close[0], name)}, else {flag(name, name)}'
     )

@@ -66,6 +66,11 @@ class _Table:
         'table as CSV'
       )
     text_files.check(header, options.encoding)
+    if len(header) > csv.field_size_limit():
+      raise ValueError(
+        f'the first line of {path} is too long for a header: '
+        f'{len(header):,} characters'
+      )
     # Spreadsheets write empty columns behind the others.
     self._names = _without_end([name.strip() for name in self._parse([header])])
     if not columns.known(self._names, options.columns):

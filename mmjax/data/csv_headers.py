@@ -52,15 +52,22 @@ def find(
 
 def _known(line: str, separator: str, options: image_rows.Options) -> int:
   """How many columns of a line are known."""
-  reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
-  return columns.known(next(reader, []), options.columns)
+  return columns.known(_cells(line, separator), options.columns)
 
 
 def _separator(line: str, options: image_rows.Options) -> str:
   """The separator by which a line has most columns that are known."""
-  counts = {}
-  for separator in _SEPARATORS:
-    reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
-    names = next(reader, [])
-    counts[separator] = columns.known(names, options.columns), len(names)
-  return max(_SEPARATORS, key=lambda separator: counts[separator])
+
+  def count(separator):
+    names = _cells(line, separator)
+    return columns.known(names, options.columns), len(names)
+
+  return max(_SEPARATORS, key=count)
+
+
+def _cells(line: str, separator: str) -> list[str]:
+  reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
+  try:
+    return next(reader, [])
+  except csv.Error:  # One is longer than the library reads.
+    return []

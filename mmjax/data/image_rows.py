@@ -181,9 +181,15 @@ def _is_missing(image: Any) -> bool:
 
 def _single(image: Any) -> str:
   if isinstance(image, list):
+    if all(isinstance(item, int | float | list) for item in image):
+      raise ValueError(
+        'image is an array of numbers; encode it as PNG, in a file or as bytes'
+      )
     if len(image) != 1:
       raise ValueError(f'it has {len(image)} images; a record holds one')
     image = image[0]
+  if isinstance(image, dict) and not image.get('bytes'):
+    image = image.get('path') or image  # As the `datasets` library writes it.
   if not isinstance(image, str):
     raise ValueError(f'image should be a path, not {image!r:.80}')
   if '://' in image:

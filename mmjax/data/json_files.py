@@ -94,7 +94,7 @@ def load(path: pathlib.Path, encoding: str | None) -> Any:
 def _parse(line: str, encoding: str | None) -> Any:
   try:
     text_files.check(line, encoding)
-    return text_files.parse_json(line)
+    return text_files.parse_json(line.rstrip().removesuffix(','))
   except ValueError as error:
     return ValueError(f'not a JSON object: {error}')
 
@@ -105,23 +105,21 @@ def _has_lines(path: pathlib.Path, encoding: str | None) -> bool:
     first = next((line for line in lines if line.strip()), '')
   if first.lstrip().startswith('['):
     return False
-  try:
-    text_files.parse_json(first)
-  except json.JSONDecodeError:
-    if not first.lstrip().startswith('{'):
-      return True
-  except ValueError:  # JSON, but refused.
+  if not first.lstrip().startswith('{') or _has_value(first):
     return True
-  else:
-    return True
-  text = text_files.read(path, encoding)
+  # The first value is broken, or goes on in the next line.
+  return not _has_value(text_files.read(path, encoding))
+
+
+def _has_value(text: str) -> bool:
+  """Whether a text begins with a whole value."""
   try:
     text_files.parse_json_at(text, len(text) - len(text.lstrip()))
   except json.JSONDecodeError:
-    return True
-  except ValueError:
+    return False
+  except ValueError:  # JSON, but refused.
     pass
-  return False
+  return True
 
 
 def _values(text: str, encoding: str | None) -> Iterator[Any]:

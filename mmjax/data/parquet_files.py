@@ -1,5 +1,6 @@
 """Reads Parquet files, with images inside as the Hugging Face hub has them."""
 
+import contextlib
 import dataclasses
 import datetime
 import decimal
@@ -120,7 +121,7 @@ class _File:
     row = {}
     for column, value in zip(self.texts, values, strict=True):
       if isinstance(value, Exception):
-        raise ValueError(f"column {column!r} can't be read: {_reason(value)}")
+        raise ValueError(f"column {column!r} can't be read: {value}")
       if column in self.labels:
         value = self._label(column, value)
       value = _plain(value)
@@ -169,7 +170,7 @@ def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
     raise ValueError(
       f'there is no column `image`, but {", ".join(map(repr, encoded))} with '
       'bytes; name the one of the images, for example '
-      f'--columns=image={encoded[0]}'
+      f'{columns.flag("image", encoded[0])}'
     )
   return _File(
     path,
@@ -258,15 +259,18 @@ def _values(column: pa.ChunkedArray) -> list[Any]:
 def _value(cell: pa.Scalar) -> Any:
   try:
     return cell.as_py()
-  except _NO_VALUE as error:
-    return error
-
-
-def _reason(error: Exception) -> str:
-  if isinstance(error, UnicodeDecodeError):
+  except UnicodeDecodeError as error:
     wrong = error.object[error.start]
-    return f'byte 0x{wrong:02x} at {error.start} is not UTF-8'
-  return str(error)
+    return ValueError(f'byte 0x{wrong:02x} at {error.start} is not UTF-8')
+  except _NO_VALUE:
+    pass
+  # Python's times have microseconds, Arrow's texts of them have nanoseconds.
+  if pa.types.is_timestamp(cell.type) or pa.types.is_time(cell.type):
+    with contextlib.suppress(*_NO_VALUE):
+      text = cell.cast(pa.string()).as_py()
+      if not text.startswith('<'):  # As it says that it is out of range.
+        return text
+  return ValueError(f'it is not a value of {cell.type} that can be written')
 
 
 def _plain(value: Any) -> Any:

@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mmjax.data import captions, images, records, texts
+from mmjax.data import captions, columns, images, records, texts
 
 Fields = dict[str, Any]
 
@@ -145,7 +145,7 @@ def _without_texts(fields: Fields) -> str:
     return reason
   return (
     f'{reason}; if one of them is the caption, name it, for example '
-    f'--columns=caption={likely}'
+    f'{columns.flag("caption", likely)}'
   )
 
 
@@ -179,7 +179,7 @@ def _question(entry: Fields) -> dict:
   question = texts.read(entry.get('question'), 'question')
   answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
-  answers = [a.get('answer') if isinstance(a, dict) else a for a in answers]
+  answers = list(itertools.chain(*map(_unwrapped, answers)))
   answers = [_chosen(answer, entry) for answer in answers]
   answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
@@ -190,6 +190,16 @@ def _question(entry: Fields) -> dict:
   kind = entry.get('type')
   kind = _kind(answers) if kind is None else texts.read(kind, 'type')
   return {'question': question, 'answers': answers, 'type': kind}
+
+
+def _unwrapped(answer: Any) -> list[Any]:
+  """The answers of an object: VQA's has one, SQuAD's may have more."""
+  if not isinstance(answer, dict):
+    return [answer]
+  for key in ('answer', 'text'):
+    if key in answer:
+      return _list(answer[key])
+  raise ValueError(f'answer should be text, not an object of {list(answer)}')
 
 
 def _chosen(answer: Any, entry: Fields) -> Any:

@@ -114,6 +114,8 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ("image,caption\n1.png,['a' 'b']\n", 'have no commas between'),
     ("image,caption\n1.png,['a]\n", 'looks like a list'),
     ("image,caption\n1.png,\"['a'\n'b']\"\n", 'have no commas between'),
+    ('image,' + 'x' * 200_000, 'is too long for a header'),
+    ('Image Path,Image Name,text\n', "'--columns=image=Image Path'"),
     ('PK\3\4\0', "not a text file: it begins with 'PK"),
     (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
     ('image,caption\nhttp://x/1.png,a\n', 'is an address'),

@@ -33,7 +33,7 @@ COCO = {
   'images': [{'id': 7, 'file_name': 'seven.jpg'}],
   'annotations': [
     {'image_id': 7, 'caption': 'a'},
-    {'image_id': 7, 'caption': 'b'},
+    {'image_id': '7', 'caption': 'b'},
     {'image_id': 8, 'caption': 'c'},
     {'image_id': 7},
     3,

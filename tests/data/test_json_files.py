@@ -41,6 +41,8 @@ def test_a_list_of_objects(tmp_path):
     ('{"caption": ' + '[' * 100_000 + '}', 'nested too deeply'),
     ('{"caption": "a", "image": null}', 'its image is missing'),
     ('{"caption": "a", "image": [""]}', 'its image is missing'),
+    ('{"caption": "a", "image": [1, 2]}', 'is an array of numbers'),
+    ('{"caption": "a", "image": {"path": null}}', "path, not {'path': None}"),
     ('{"caption": "a", "image": 3}', 'image should be a path, not 3'),
     ('{"caption": "a", "image": ["1", "2"]}', 'it has 2 images'),
     ('{"caption": "a", "image": "1\\u0000"}', 'has a null character'),
@@ -52,6 +54,14 @@ def test_wrong_rows(tmp_path, line, message):
   (raw,) = _read(path)
   with pytest.raises(ValueError, match=message):
     raw.read_fields()
+
+
+def test_an_image_may_be_an_object_with_a_path(tmp_path):
+  (tmp_path / 'dog.png').write_bytes(b'dog')
+  path = tmp_path / 'pets.jsonl'
+  path.write_text('{"image": {"path": "dog.png", "bytes": null}}\n')
+  (raw,) = _read(path)
+  assert (raw.id, raw.read_image()) == ('dog.png', b'dog')
 
 
 def test_empty_image_files(tmp_path):
@@ -95,6 +105,8 @@ def _texts(path, text):
       ['a', "'n' is there twice; what follows is not read"],
     ),
     ('{\n "caption": "a"\n}\n{"caption":\n"b"}', ['a', 'b']),
+    ('{"caption": "a"},\n{"caption": "b"},\n', ['a', 'b']),
+    ('{"caption": "a"} 3\n{"caption": "b"}', ['line 1: not a JSON', 'b']),
     ('{"caption": "a"\n{"caption": "b"}', ['line 1: not a JSON object', 'b']),
     (
       '{"v": 1, "tags": ["x"], "data": [{"caption": "a"}, 3]}',

@@ -81,9 +81,12 @@ def test_a_bad_value_costs_its_row(tmp_path):
   # Not UTF-8, as programs in C write it.
   texts = pa.array([b'a', b'gro\xdf', b'c']).view(pa.string())
   days = pa.array([0, 1, 2**50]).cast(pa.timestamp('s'))
+  times = pa.array([1, 1, 2]).cast(pa.timestamp('ns'))
   table = pa.table({'image': [IMAGE] * 3, 'text': texts, 'day': days})
+  table = table.append_column('time', times)
   first, *bad = _read(tmp_path, table)
   assert first.read_fields()['day'] == '1970-01-01 00:00:00'
+  assert first.read_fields()['time'] == '1970-01-01 00:00:00.000000001'
   assert "column 'text' can't be read: byte 0xdf at 3" in _reason(bad[0])
   assert "column 'day' can't be read" in _reason(bad[1])
 
