@@ -235,7 +235,9 @@ def _rows(
     try:
       with pq.ParquetFile(file.path) as table:
         texts = table.read_row_group(group, columns=list(file.texts))
-        values = [_values(texts[name]) for name in file.texts]
+      values = [_values(texts[name]) for name in file.texts]
+      if any(len(column) != count for column in values):
+        raise pa.ArrowInvalid('a column has another number of rows')
     except _DAMAGE as error:
       where = f'{file.path.name}, rows {number + 1} to {number + count}'
       reason = f'these rows are not readable: {error}'
@@ -310,6 +312,8 @@ def _image(
         )
       if not cell['bytes'].is_valid:
         return cell['path'].as_py() if 'path' in names else None
+  except IndexError as error:
+    raise ValueError('its image is missing from a damaged column') from error
   except _DAMAGE as error:
     raise ValueError(f'its image is not readable: {error}') from error
   return functools.partial(_bytes, path, group, column, place)
