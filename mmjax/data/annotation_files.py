@@ -6,6 +6,7 @@ annotations, or in that of `--images`.
 """
 
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -275,16 +276,20 @@ def _existing(folder: pathlib.Path, names: Sequence[str]) -> str:
 
 
 def _expect(value: Any, file: str, *keys: str) -> None:
-  if not isinstance(value, dict) or not all(
-    isinstance(value.get(key), list) for key in keys
-  ):
-    held = (
-      ', '.join(value) if isinstance(value, dict) else text_files.shown(value)
-    )
+  lists = ' and '.join(keys)
+  if not isinstance(value, dict):
     raise ValueError(
-      f'{file} should hold an object with the lists {", ".join(keys)}, not '
-      f'{held:.200}'
+      f'{file} should hold an object with lists {lists}, not '
+      f'{text_files.shown(value)}'
     )
+  for key in keys:
+    if key not in value:
+      held = ', '.join(map(repr, itertools.islice(value, 9)))
+      raise ValueError(
+        f'{file} should hold an object with lists {lists}; it has no {key!r}, '
+        f'only {held or "nothing"}'
+      )
+    _items(value, key)
 
 
 def _expect_list(value: Any, file: str) -> None:

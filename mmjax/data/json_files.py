@@ -95,6 +95,8 @@ def _parse(line: str, encoding: str | None) -> Any:
   try:
     text_files.check(line, encoding)
     return text_files.parse_json(line.rstrip().removesuffix(','))
+  except json.JSONDecodeError as error:
+    return ValueError(f'not a JSON object: {error.msg} at column {error.colno}')
   except ValueError as error:
     return ValueError(f'not a JSON object: {error}')
 
@@ -108,7 +110,9 @@ def _has_lines(path: pathlib.Path, encoding: str | None) -> bool:
   if not first.lstrip().startswith('{') or _has_value(first):
     return True
   # The first value is broken, or goes on in the next line.
-  return not _has_value(text_files.read(path, encoding))
+  return first.strip() != '{' and not _has_value(
+    text_files.read(path, encoding)
+  )
 
 
 def _has_value(text: str) -> bool:
@@ -159,7 +163,10 @@ def _value_at(
     text_files.check(text[place:end], encoding)
     return value, end
   except json.JSONDecodeError as error:
-    return ValueError(f'not JSON: {error}; {_REST}'), -1
+    return ValueError(
+      f'not JSON: {error.msg} at line {error.lineno}, column {error.colno}; '
+      f'{_REST}'
+    ), -1
   except ValueError as error:
     line, _ = position.of(place)
     reason = f'in the entry from line {line}: {error}'

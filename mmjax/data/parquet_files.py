@@ -57,7 +57,9 @@ def read(
     try:
       file = _open(path, options.columns)
     except _DAMAGE as error:
-      reason = f'{path} is not readable as Parquet: {error}{_start(path)}'
+      reason = (
+        f'{path} is not readable as Parquet: {_line(error)}{_start(path)}'
+      )
       yield raw_records.broken(path.name, path.name, reason)
     except ValueError as error:
       yield raw_records.broken(path.name, path.name, str(error))
@@ -182,6 +184,11 @@ def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
   )
 
 
+def _line(error: Exception) -> str:
+  """An error's message, some of which are of several lines."""
+  return ' '.join(str(error).split())
+
+
 def _start(path: pathlib.Path) -> str:
   """What a file begins with that is not Parquet."""
   try:
@@ -240,7 +247,7 @@ def _rows(
         raise pa.ArrowInvalid('a column has another number of rows')
     except _DAMAGE as error:
       where = f'{file.path.name}, rows {number + 1} to {number + count}'
-      reason = f'these rows are not readable: {error}'
+      reason = f'these rows are not readable: {_line(error)}'
       yield raw_records.broken(f'{file.path.stem}-{number + 1}', where, reason)
       number += count
       continue
@@ -315,7 +322,7 @@ def _image(
   except IndexError as error:
     raise ValueError('its image is missing from a damaged column') from error
   except _DAMAGE as error:
-    raise ValueError(f'its image is not readable: {error}') from error
+    raise ValueError(f'its image is not readable: {_line(error)}') from error
   return functools.partial(_bytes, path, group, column, place)
 
 

@@ -96,7 +96,7 @@ def _texts(path, text):
       b'[{"caption": "a"},\n {"caption": "gro\xdf"}, {"caption": "b"}]',
       ['a', 'entry 2: in the entry from line 2: byte 0xdf', 'b'],
     ),
-    ('[{"caption": "a"},\n {"caption": }, 3]', ['a', 'line 2 column 14']),
+    ('[{"caption": "a"},\n {"caption": }, 3]', ['a', 'line 2, column 14']),
     ('[{"caption": "a"}\n {"caption": "b"}]', ['a', 'at line 2, column 2']),
     ('[{"caption": "a"}', ['a', 'neither , nor ] at line 1, column 18']),
     ('[{"caption": "a"}]\n[{', ['a', 'more follows the list from line 1']),
@@ -107,6 +107,7 @@ def _texts(path, text):
     ('{\n "caption": "a"\n}\n{"caption":\n"b"}', ['a', 'b']),
     ('{"caption": "a"},\n{"caption": "b"},\n', ['a', 'b']),
     ('{"caption": "a"} 3\n{"caption": "b"}', ['line 1: not a JSON', 'b']),
+    ('{\n"caption": "a"\n"n": 1\n}', ["',' delimiter at line 3, column 1"]),
     ('{"caption": "a"\n{"caption": "b"}', ['line 1: not a JSON object', 'b']),
     (
       '{"v": 1, "tags": ["x"], "data": [{"caption": "a"}, 3]}',
