@@ -1,9 +1,10 @@
 """The captions among a record's fields: texts, lists, texts by language."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from mmjax.data import columns, list_texts, texts
+from mmjax.data import columns, nested_texts, texts
 
 _FIELDS = ('caption', 'captions')
 # Where an object that is a caption has its text, and its language.
@@ -43,7 +44,8 @@ def read(
       the language.
   """
   plain, by_language = [], {}
-  for value in values(fields):
+  found = itertools.chain(*(_list(_parsed(v)) for v in values(fields)))
+  for value in found:
     for code, text in _by_language(value):
       if code is None:
         plain += _list(text)
@@ -54,9 +56,10 @@ def read(
         )
   wanted = language or 'en'
   if by_language and wanted not in by_language and (language or not plain):
+    others = ', '.join(map(str, by_language))
     raise ValueError(
-      f'there is no caption in {wanted!r}, only in {", ".join(by_language)}; '
-      'choose one with --language'
+      f'there is no caption in {wanted!r}, only in {others}; choose one with '
+      '--language'
     )
   if by_language and language:
     plain = []  # Nothing says which language it is in.
@@ -66,11 +69,18 @@ def read(
   ), by_language
 
 
+def _parsed(value: Any) -> Any:
+  """A text, or the object or the list of texts and objects that it is."""
+  if not isinstance(value, str):
+    return value
+  inner = nested_texts.read(value.strip())
+  is_nested = all(isinstance(item, str | dict) for item in _list(inner))
+  return inner if is_nested else value
+
+
 def _by_language(value: Any) -> list[tuple[str | None, Any]]:
   """A value's texts with their languages, None where nothing says it."""
   if not isinstance(value, dict):
-    if isinstance(value, str):
-      value = list_texts.read(value.strip())
     return [(None, value)]
   keys = [key for key in _TEXT_KEYS if value.get(key) is not None]
   if not keys:

@@ -48,7 +48,6 @@ ALIASES = {
     'comment',
     'prompt',
     'caption_text',
-    'image_caption',
   ),
   'question': ('query',),
   'answer': ('multiple_choice_answer',),
@@ -136,7 +135,7 @@ def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
 def _spelled(name: str) -> str:
   """A name as aliases are: `File Name` and `fileName` become `file_name`."""
   name = re.sub(r'([a-z])([A-Z])', r'\1_\2', name.strip())
-  return re.sub(r'[ .-]+', '_', name).lower()
+  return re.sub('[ .-]', '_', name).lower()
 
 
 @functools.lru_cache(256)

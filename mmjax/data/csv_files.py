@@ -11,7 +11,7 @@ from mmjax.data import (
   columns,
   csv_headers,
   image_rows,
-  list_texts,
+  nested_texts,
   raw_records,
   text_files,
 )
@@ -133,7 +133,7 @@ class _Table:
         'marks'
       )
     row = {
-      name: list_texts.read(text)
+      name: nested_texts.read(text)
       for name, text in zip(self._names, cells, strict=False)
       if text
     }

@@ -103,6 +103,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   [
     ('', 'has no header line'),
     ('# no table\n', 'has no header line'),
+    ('image   caption\n1.png   a\n', "'image   caption', separated by"),
     ('a dog\thttp://x/1\n', 'if the file has no header, add a line'),
     ('imgae,caption\n', "'imgae' is unknown; if it is the image, add"),
     ('image,caption\n1.png,"a \\"b" c"\n', "mark in column 'caption' does not"),
