@@ -168,10 +168,14 @@ def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
   names = columns.resolve(tuple(schema.names), tuple(wanted))
   encoded = [field.name for field in schema if _has_bytes(field.type)]
   images = [name for name, field in names.items() if field == 'image']
-  if encoded and not images:
+  is_named = any(field == 'image' for field, _ in wanted) or any(
+    name.strip().lower() == 'image' for name in images
+  )
+  if encoded and not is_named and not set(images) & set(encoded):
+    others = f', and {images[0]!r} with paths or the like' if images else ''
     raise ValueError(
       f'there is no column `image`, but {", ".join(map(repr, encoded))} with '
-      'bytes; name the one of the images, for example '
+      f'bytes{others}; name the one of the images, for example '
       f'{columns.flag("image", encoded[0])}'
     )
   return _File(

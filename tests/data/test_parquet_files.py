@@ -66,6 +66,10 @@ def test_an_image_may_be_a_file_beside(tmp_path):
       {'front': [IMAGE], 'mask': [b'x'], 'text': ['a']},
       "no column `image`, but 'front', 'mask' with bytes; .*image=front",
     ),
+    (
+      {'photo': [IMAGE], 'filename': ['a.png'], 'text': ['a']},
+      "but 'photo' with bytes, and 'filename' with paths",
+    ),
     ({'img': [IMAGE], 'image_path': ['a']}, '^the columns .* choose one'),
     ({'image': [IMAGE], 'caption': [3]}, 'the captions are numbers'),
     ({'image': [{'data': b'x'}], 'text': ['a']}, 'has data, not bytes and'),
