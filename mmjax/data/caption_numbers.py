@@ -17,8 +17,8 @@ def ask(
 ) -> Iterator[raw_records.RawRecord]:
   """A file's records, or one that can't be read if its captions are numbers.
 
-  Up to the first caption that is not a number, and a thousand rows at most are
-  waited for. Where `--columns` names the captions, nothing is asked.
+  Records are held back until one has a caption that is not a number, a thousand
+  at most. Where `--columns` names the captions, nothing is asked.
   """
   raws = iter(raws)
   if any(field in ('caption', 'captions') for field, _ in options.columns):
@@ -36,7 +36,7 @@ def ask(
       reason = (
         f'the captions are numbers, such as {number!r:.40}; if these are '
         'classes, add a column of their names, else name the column of the '
-        'captions, for example --columns=caption=caption'
+        'captions, --columns=caption=COLUMN'
       )
       yield raw_records.broken(path.name, path.name, reason)
       return

@@ -1,4 +1,4 @@
-"""Texts in people's data, and what stands there for a missing one."""
+"""Texts in people's data, and what stands for a missing one."""
 
 import math
 import re
