@@ -53,7 +53,7 @@ def test_missing_files(folder):
   with pytest.raises(ConfigError, match=r"no file matches 'none\*'"):
     input_files.find('none*')
   with pytest.raises(
-    FileNotFoundError, match=r"'00012.tar' \(88 of 100\); patterns with \*"
+    ConfigError, match=r"'00012.tar' \(88 of 100\); patterns with \*"
   ):
     input_files.find('{00000..00099}.tar')
 
