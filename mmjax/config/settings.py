@@ -126,7 +126,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
     if field is not None and field.later:
       continue
-    if section in schema.OPEN_SECTIONS and name.split('.')[-1] in schema.HOW:
+    if (
+      section in schema.OPEN_SECTIONS
+      and name.split('.')[-1] in schema.COMPUTE_ONLY
+    ):
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
