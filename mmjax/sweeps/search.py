@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import schema, settings
+from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 
@@ -227,7 +227,7 @@ def named(what: str, given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
       f'{what}={name!r} is not there; there are {", ".join(known)}'
     )
   out = {option: space_lib.plain(value) for option, value in given.items()}
-  odd = [k for k, value in out.items() if not schema.is_plain(value)]
+  odd = [k for k, value in out.items() if not fields.is_plain(value)]
   if odd:
     raise ConfigError(
       f'{what}: '

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import schema
+from mmjax.config import fields
 
 # So many values of a range are all tried before the first trial.
 _FEW = 16
-_PLAIN = schema.Field('plain', None, '')
+_PLAIN = fields.Field('plain', None, '')
 _SCALARS = (bool, int, float, str, type(None))
 
 
@@ -67,7 +67,7 @@ class Choice(Dimension):
     """What is wrong with it, in words."""
     if not self.values:
       return ['choice() has no values; give at least one']
-    odd = [value for value in self.values if not schema.is_plain(value)]
+    odd = [value for value in self.values if not fields.is_plain(value)]
     if odd:
       return [
         f'{self}: {value!r} is not legal: {_PLAIN.describe()}' for value in odd
@@ -139,7 +139,7 @@ class Range(Dimension):
   def wrong(self) -> list[str]:
     """What is wrong with it, in words."""
     given = [self.low, self.high] + [self.step] * (self.step is not None)
-    kind = schema.Field('int' if self.whole else 'float', 0, '')
+    kind = fields.Field('int' if self.whole else 'float', 0, '')
     out = [
       f'{self}: {x!r} is not legal: {kind.describe()}'
       for x in given

@@ -49,11 +49,11 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'space': '{}'}, 'space is empty'),
     (
       {'space': "{'optimizer.learning_rate': uniform(0, 1)}"},
-      'optimizer.learning_rate is no config field',
+      'optimizer.learning_rate is not a config field',
     ),
     (
       {'space': "{'model.fusion.name': choice('concat')}"},
-      'model.fusion.name is no config field',
+      'model.fusion.name is not a config field',
     ),
     ({'space': "{'optimizer.lr': 1e-3}"}, '0.001 is no range; use one of'),
     ({'space': "{'seed': integers(0, 3)}"}, 'use repeats=3'),
@@ -95,7 +95,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'set': 'None'}, 'set=None is not legal: a dict, config field -> value'),
     (
       {'space': "{('optimizer', 'lr'): uniform(0, 1)}"},
-      "space: ('optimizer', 'lr') is no config field; they are strings",
+      "space: ('optimizer', 'lr') is not a config field; they are strings",
     ),
     (
       {'set': "{'train': {'steps': 3}}"},
@@ -108,7 +108,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ),
     (
       {'set': "{'optimizer.rate': 3, 'train.stepz': 4}"},
-      'set: train.stepz is no config field',
+      'set: train.stepz is not a config field',
     ),
     ({'metric': '()'}, 'metric=() names none'),
     (
