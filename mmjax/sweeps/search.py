@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import settings
+from mmjax.config import fields, settings
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 
