@@ -268,7 +268,7 @@ def _pictures(
   size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
   if size is None:
     return data, (
-      'training makes all pictures of one size, data.image_size, which the '
+      'training makes all images of one size, data.image_size, which the '
       'published preprocessing does not'
     )
   data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
@@ -278,7 +278,7 @@ def _pictures(
   if before in (None, size, *size):
     return data, ''
   return data, (
-    f'training resizes pictures to {size} at once, where the published '
+    f'training resizes images to {size} at once, where the published '
     f'preprocessing first makes {"their shorter side" if edge else "them"} '
     f'{before} and crops'
   )
