@@ -19,6 +19,7 @@ def quick_gelu(x: Array) -> Array:
 ACTIVATIONS = {
   'gelu': functools.partial(jax.nn.gelu, approximate=False),
   'gelu_tanh': functools.partial(jax.nn.gelu, approximate=True),
+  'identity': lambda x: x,
   'quick_gelu': quick_gelu,
   'relu': jax.nn.relu,
   'silu': jax.nn.silu,

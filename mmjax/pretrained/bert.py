@@ -1,6 +1,6 @@
 """BERT (Devlin et al. 2019) and sentence encoders that are one."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,10 +13,10 @@ from mmjax.pretrained import (
   keys,
   names,
   sections,
+  sentences,
   text_encoders,
 )
-
-Model = text_encoders.TextEncoder
+from mmjax.types import Array
 
 # Older files hold buffers, and parts of the pre-training that the architecture
 # in config.json does not have.
@@ -24,9 +24,12 @@ SKIP = (
   r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
   r'cls\.seq_relationship\..*',
   r'bert\.pooler\..*',
+  r'cls\.predictions\.(transform\.(dense|LayerNorm)|decoder)\.(weight|bias)',
+  r'cls\.predictions\.bias',
 )
 
 PREFIXES = ('bert.',)
+COMPLETES = ('add_pooling_layer',)
 _HEAD = 'cls.predictions'
 TIES = (
   names.Tie(
@@ -50,6 +53,7 @@ _DEFAULTS = {
   'type_vocab_size': 2,
   'hidden_act': 'gelu',
   'layer_norm_eps': 1e-12,
+  'add_pooling_layer': True,
 }
 SECTIONS = {
   '': sections.Section(
@@ -75,6 +79,42 @@ _ATTENTION = {
 _ARCHITECTURES = ('BertModel', 'BertForMaskedLM')
 
 
+class Model(text_encoders.TextEncoder):
+  """BERT; its pooled vector is its pooler's of the first token."""
+
+  def encode_text(
+    self,
+    texts: str | Sequence[str],
+    *,
+    prompt: str | None = None,
+    prompt_name: str | None = None,
+  ) -> Array:
+    """Vectors [B, D] of texts, see `TextEncoder.encode_text`.
+
+    Raises:
+      ValueError: also if the vectors are the pooler's, and the checkpoint has
+        none.
+    """
+    pools = sentences.is_encoder(self.files)
+    if not pools and self.config.get('add_pooling_layer') is False:
+      raise ValueError(
+        'the checkpoint has no pooler.dense, which makes the vector of a text; '
+        'use encode_tokens, or put the modules.json of the sentence encoder '
+        'and the settings of its pooling into the folder'
+      )
+    return super().encode_text(texts, prompt=prompt, prompt_name=prompt_name)
+
+
+def complete(
+  config: Mapping[str, Any], names: Collection[str]
+) -> Mapping[str, Any]:
+  """Adds that there is no pooler, which config.json does not say."""
+  poolers = {'pooler.dense.weight', 'pooler.dense.bias'}
+  if _fills(config) or not poolers.isdisjoint(names):
+    return config
+  return {**config, 'add_pooling_layer': False}
+
+
 def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """A `Transformer`, in a `MaskedLanguageModel` where it fills gaps."""
   values = _values(config)
@@ -89,7 +129,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     max_length=values['max_position_embeddings'],
     num_segments=values['type_vocab_size'],
     pooling='first',
-    pool_activation=None if fills else 'tanh',
+    pool_activation='tanh' if _pools(values, fills) else None,
     embed_norm=True,
     final_norm=False,
     block={
@@ -118,7 +158,8 @@ def inputs(config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   if not _fills(config):
-    return [*encoder_rules(), *keys.dense('pooler', 'pooler.dense')]
+    pooler = keys.dense('pooler', 'pooler.dense')
+    return [*encoder_rules(), *(pooler if _pools(_values(config)) else [])]
   return [
     *keys.prefixed(encoder_rules(), 'text/', 'bert.'),
     *keys.dense('transform', f'{_HEAD}.transform.dense'),
@@ -157,3 +198,7 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
 def _fills(config: Mapping[str, Any]) -> bool:
   """Whether the model fills gaps, or encodes alone."""
   return configs.architecture(config, *_ARCHITECTURES) == 'BertForMaskedLM'
+
+
+def _pools(values: Mapping[str, Any], fills: bool = False) -> bool:
+  return values['add_pooling_layer'] and not fills

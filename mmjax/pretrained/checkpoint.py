@@ -76,6 +76,7 @@ FAMILIES: dict[str, base.Family] = {
   'resnet': resnet,
   'siglip': siglip,
   'siglip2': siglip2,
+  'siglip_text_model': single_towers.SIGLIP_TEXTS,
   'siglip_vision_model': single_towers.SIGLIP_IMAGES,
   't5': t5,
   'videomae': videomae,
@@ -97,10 +98,8 @@ _FILES = (
   'vocab.json',
   'merges.txt',
   'vocab.txt',
-  sentences.MODULES,
   sentences.SETTINGS,
   sentences.PROMPTS,
-  '1_Pooling/config.json',
   'tokenizer.model',
   'added_tokens.json',
   'chat_template.json',
@@ -182,7 +181,7 @@ def read_folder(
     return config, files, source
   config, files = read_small(folder)
   family = family_of(config)
-  config, source = _fitted(names.Named(tensors.Tensors(folder)), config)
+  config, source = _fitted(_tensors(folder), config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -191,6 +190,11 @@ def read_folder(
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
   return config, files, source
+
+
+def _tensors(folder: Path) -> names.Named:
+  root = sentences.transformer_folder(folder)
+  return names.Named(tensors.Tensors(root))
 
 
 def _fitted(
@@ -218,26 +222,32 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   Raises:
     FileNotFoundError: if there is no config.
     ValueError: if it is broken, has a key or value that mmjax refuses, or the
-      folder is that of an adapter.
+      folder is that of an adapter or is laid out as open_clip does.
   """
   if (folder / ADAPTER).exists():
     raise _adapter(folder)
-  if not (folder / CONFIG).exists():
+  root = sentences.transformer_folder(folder)
+  for name in tensors.OPEN_CLIP:
+    if (folder / name).exists() and not (root / CONFIG).exists():
+      raise tensors.of_open_clip(folder, name)
+  if not (root / CONFIG).exists():
     raise FileNotFoundError(
-      f'{folder} has no {CONFIG}; give the folder of a Hugging Face model'
+      f'{root} has no {CONFIG}; give the folder of a Hugging Face model'
     )
-  config = configs.read(folder / CONFIG)
-  kinds.check(config, folder / CONFIG)
+  config = configs.read(root / CONFIG)
+  kinds.check(config, root / CONFIG)
   family = family_of(config)
   # What `complete` adds is in the folder of a run.
   own = {k: v for k, v in config.items() if k not in completes(family)}
   sections.check(own, family.SECTIONS)
+  # The subfolder's own files come before those of the same name above it.
   files = {
-    name: (folder / name).read_bytes()
+    name: (place / name).read_bytes()
+    for place in dict.fromkeys((folder, root))
     for name in _FILES
-    if (folder / name).exists()
+    if (place / name).exists()
   }
-  return config, files
+  return config, files | sentences.read(folder)
 
 
 def _adapter(folder: Path) -> ValueError:
@@ -292,7 +302,7 @@ def save(
   for name, content in model.files.items():
     if name == base.KEPT:
       continue
-    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
 
 

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmjax.pretrained import ctranslate2, tensors
+from mmjax.pretrained import ctranslate2, sentences, tensors
 
 # What a model needs beside its weights.
 _SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
@@ -22,7 +22,8 @@ def find(source: Path | str) -> Path:
   Raises:
     FileNotFoundError: if there is neither.
     ImportError: if a download needs huggingface_hub, which is an extra.
-    ValueError: if the hub has the weights only in pickles.
+    ValueError: if the hub has the weights only in pickles, or only as
+      open_clip lays them out.
   """
   folder = Path(source)
   if folder.is_dir():
@@ -63,13 +64,25 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   """Which weights to download, and the pickles where there are no others."""
   try:
     names = set(hub.list_repo_files(name))
+    within = _within(hub, name) if sentences.MODULES in names else ''
   except Exception:
     # What is in the cache needs no network, and else the download tells why.
     return [_SAFE], []
-  if not names.isdisjoint({tensors.FILE, tensors.INDEX}):
-    return [_SAFE], []
+  for config in tensors.OPEN_CLIP:
+    if config in names and 'config.json' not in names:
+      raise tensors.of_open_clip(name, config)
+  if not names.isdisjoint({within + tensors.FILE, within + tensors.INDEX}):
+    return [within + _SAFE], []
   if ctranslate2.FILE in names and not names.isdisjoint(
     ctranslate2.VOCABULARIES
   ):
     return [ctranslate2.FILE], []
-  return [], sorted(n for n in names if re.fullmatch(r'[^/]*\.bin', n))
+  pickles = re.compile(re.escape(within) + r'[^/]*\.bin')
+  return [], sorted(n for n in names if pickles.fullmatch(n))
+
+
+def _within(hub: Any, name: str) -> str:
+  """What the names of a sentence encoder's weights begin with."""
+  modules = Path(hub.hf_hub_download(name, sentences.MODULES)).read_bytes()
+  path = sentences.transformer_path(modules)
+  return f'{path}/' if path else ''

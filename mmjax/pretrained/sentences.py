@@ -6,7 +6,9 @@ front.
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax.numpy as jnp
@@ -113,6 +115,84 @@ class Pooling:
     return ops.unit_norm(vectors) if self.normalises else vectors
 
 
+def transformer_folder(folder: Path) -> Path:
+  """The subfolder that has the model itself; `folder` where nothing says so.
+
+  Older releases of sentence-transformers write config.json, weights and
+  tokenizer to `0_Transformer`, newer ones to the folder itself.
+
+  Raises:
+    ValueError: if modules.json is broken.
+  """
+  if not (folder / MODULES).is_file():
+    return folder
+  return folder / transformer_path((folder / MODULES).read_bytes())
+
+
+def transformer_path(content: bytes) -> str:
+  """The path of the Transformer step in a modules.json; '' for the folder.
+
+  Raises:
+    ValueError: if the file is broken, or the path leads out of the folder.
+  """
+  paths = (_path(s) for s in _steps(content) if _kind(s) == 'Transformer')
+  return next(paths, '')
+
+
+def read(folder: Path) -> dict[str, bytes]:
+  """modules.json and the settings of its steps by name; {} without the file.
+
+  The Transformer step then has the path '', since the files of its subfolder
+  get the names that they have in the newer layout.
+
+  Raises:
+    ValueError: if modules.json is broken, or a path leads out of the folder.
+  """
+  if not (folder / MODULES).is_file():
+    return {}
+  content = (folder / MODULES).read_bytes()
+  files = {MODULES: content}
+  steps = _steps(content)
+  for step in steps:
+    file = _settings_file(step)
+    if _kind(step) != 'Transformer' and (folder / file).is_file():
+      files[file] = (folder / file).read_bytes()
+  if transformer_path(content):
+    steps = [
+      {**step, 'path': ''} if _kind(step) == 'Transformer' else step
+      for step in steps
+    ]
+    files[MODULES] = json.dumps(steps, indent=2).encode()
+  return files
+
+
+def _steps(content: bytes) -> list[dict[str, Any]]:
+  steps = configs.parsed(content, MODULES, list)
+  if not all(isinstance(step, dict) for step in steps):
+    raise ValueError(f'{MODULES}: its steps are not objects; download it again')
+  return steps
+
+
+def _kind(step: Mapping[str, Any]) -> str:
+  return str(step.get('type')).rpartition('.')[2]
+
+
+def _path(step: Mapping[str, Any]) -> str:
+  path = step.get('path')
+  if not isinstance(path, str) or (
+    PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts
+  ):
+    raise ValueError(
+      f'{MODULES}: the path of {_kind(step)} is {path!r}, not a folder inside '
+      "the model's; take the published value"
+    )
+  return '' if path == '.' else path.removesuffix('/')
+
+
+def _settings_file(step: Mapping[str, Any]) -> str:
+  return str(PurePosixPath(_path(step)) / 'config.json')
+
+
 def is_encoder(files: Mapping[str, bytes]) -> bool:
   """Whether a folder's small files are those of a sentence encoder."""
   return MODULES in files
@@ -166,10 +246,8 @@ def pooling(files: Mapping[str, bytes]) -> Pooling:
   Raises:
     ValueError: for steps that mmjax doesn't know, or in another order.
   """
-  steps = configs.parsed(files[MODULES], MODULES, list)
-  if not all(isinstance(step, dict) for step in steps):
-    raise ValueError(f'{MODULES}: its steps are not objects; download it again')
-  kinds = [str(step.get('type')).rpartition('.')[2] for step in steps]
+  steps = _steps(files[MODULES])
+  kinds = [_kind(step) for step in steps]
   if kinds not in (
     ['Transformer', 'Pooling'],
     ['Transformer', 'Pooling', 'Normalize'],
@@ -178,7 +256,7 @@ def pooling(files: Mapping[str, bytes]) -> Pooling:
       f'{MODULES}: the steps are {", ".join(kinds)}; mmjax knows Transformer, '
       'Pooling and, if there is one, Normalize, in this order'
     )
-  file = f'{steps[1].get("path")}/config.json'
+  file = _settings_file(steps[1])
   if file not in files:
     raise ValueError(
       f"the model's folder had no {file}, which {MODULES} names; put the "

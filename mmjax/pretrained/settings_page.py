@@ -50,7 +50,7 @@ _FILES = {
   'Files of sentence encoders': {
     sentences.SETTINGS: sentences.SETTINGS_SECTION,
     sentences.PROMPTS: sentences.PROMPTS_SECTION,
-    '1_Pooling/config.json': sentences.POOLING_SECTION,
+    'config.json of the Pooling step': sentences.POOLING_SECTION,
   },
 }
 _HEADER = '\n| | read | refused unless | irrelevant |\n|---|---|---|---|'

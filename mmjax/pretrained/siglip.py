@@ -32,7 +32,7 @@ _SHARED = {
   'hidden_act': 'gelu_pytorch_tanh',
   'layer_norm_eps': 1e-6,
 }
-_TEXT = {**_SHARED, 'vocab_size': 32000, 'max_position_embeddings': 64}
+TEXT = {**_SHARED, 'vocab_size': 32000, 'max_position_embeddings': 64}
 VISION = {
   **_SHARED,
   'num_channels': 3,
@@ -41,11 +41,12 @@ VISION = {
   'vision_use_head': True,
 }
 VISION_SECTION = sections.Section(read=VISION)
+TEXT_SECTION = sections.Section(
+  read=(*TEXT, 'projection_size'), irrelevant=('projection_dim',)
+)
 SECTIONS = {
   '': sections.Section(),
-  'text_config': sections.Section(
-    read=(*_TEXT, 'projection_size'), irrelevant=('projection_dim',)
-  ),
+  'text_config': TEXT_SECTION,
   'vision_config': VISION_SECTION,
 }
 _POOL = 'attention_pool'
@@ -80,19 +81,27 @@ def around(
   """What goes with an image encoder, of the text's section."""
   return models.DualEncoder(
     image=image,
-    text=encoders.Transformer(
-      vocab_size=text['vocab_size'],
-      max_length=text['max_position_embeddings'],
-      pooling='last',
-      reads_padding=True,
-      **towers.settings(text, dtype),
-    ),
+    text=texts(text, dtype),
     embed_dim=image.width,
     project_image=None,
     project_text='affine',
     logit_scale_init=10.0,
     logit_bias_init=-10.0,
     dtype=dtype,
+  )
+
+
+def texts(
+  text: Mapping[str, Any], dtype: Any, pool_activation: str | None = None
+) -> encoders.Transformer:
+  """The text tower alone, of the fields of `TEXT`."""
+  return encoders.Transformer(
+    vocab_size=text['vocab_size'],
+    max_length=text['max_position_embeddings'],
+    pooling='last',
+    pool_activation=pool_activation,
+    reads_padding=True,
+    **towers.settings(text, dtype),
   )
 
 
@@ -162,7 +171,7 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
 
 def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
   """What is read of the texts' and the images' part of a config.json."""
-  text = configs.section(config, 'text_config', _TEXT)
+  text = configs.section(config, 'text_config', TEXT)
   vision = configs.section(config, 'vision_config', VISION)
   if not vision['vision_use_head']:
     raise ValueError(

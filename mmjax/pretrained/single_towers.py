@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.data import tokenizers
 from mmjax.pretrained import (
+  base,
   classifiers,
   clip,
   configs,
@@ -16,9 +18,10 @@ from mmjax.pretrained import (
   sections,
   siglip,
   text_encoders,
+  tokenizer_settings,
   towers,
 )
-from mmjax.types import Batch
+from mmjax.types import Array, Batch
 
 
 class ClipImages(classifiers.ImageEncoder):
@@ -47,6 +50,31 @@ class ClipTexts(text_encoders.TextEncoder):
   def reach(self) -> int | None:
     """How many tokens of a text are read."""
     return self.module.max_length
+
+
+class SiglipTexts(ClipTexts):
+  """SigLIP's text tower, which reads padding too; `pooled` is its head's."""
+
+  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
+    """Ids [B, T] and mask [B, T], padded to all that the tower reads."""
+    self.tokenizer.enable_truncation(self.module.max_length)
+    encoded = self.tokenizer.encode_batch(base.listed(texts))
+    ids, mask = base.padded(
+      [one.ids for one in encoded],
+      self._pad_id,
+      length=self.module.max_length,
+    )
+    return jnp.asarray(ids), jnp.asarray(mask)
+
+  @property
+  def _pad_id(self) -> int:
+    """The tokenizer's, else that of config.json."""
+    file = tokenizer_settings.FILE
+    named = self.settings(file) if file in self.files else {}
+    token = tokenizers.named_pad(self.tokenizer, named)
+    if token is not None:
+      return self.tokenizer.token_to_id(token)
+    return self.config.get('pad_token_id', 1)
 
 
 class ImageTower:
@@ -133,6 +161,44 @@ class ClipTextTower:
     return towers.text_rules('')
 
 
+class SiglipTextTower:
+  """The family of SigLIP's text tower, see `base.Family`."""
+
+  Model = SiglipTexts
+  SECTIONS: ClassVar = {'': siglip.TEXT_SECTION}
+  PREFIXES = ('text_model.',)
+  SKIP = (r'(text_model\.)?embeddings\.position_ids',)
+
+  def module(
+    self, config: Mapping[str, Any], dtype: Any = jnp.float32
+  ) -> nn.Module:
+    """A `Transformer`, whose pooler is the head.
+
+    Raises:
+      ValueError: if the head changes the width.
+    """
+    configs.architecture(config, 'SiglipTextModel')
+    read = configs.section(config, '', siglip.TEXT)
+    size = config.get('projection_size')
+    if size not in (None, read['hidden_size']):
+      raise ValueError(
+        f'config.json: projection_size is {size}; mmjax reads only '
+        f'hidden_size, {read["hidden_size"]}, in a text tower alone; load the '
+        'whole SiglipModel'
+      )
+    return siglip.texts(read, dtype, pool_activation='identity')
+
+  def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
+    """Shape of one text."""
+    del config
+    return jax.ShapeDtypeStruct((1, 4), jnp.int32)
+
+  def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
+    """The key table."""
+    del config
+    return [*towers.text_rules(''), *keys.dense('pooler', 'text_model.head')]
+
+
 CLIP_IMAGES = ImageTower(
   ClipImages,
   ('CLIPVisionModel', 'CLIPVisionModelWithProjection'),
@@ -150,3 +216,4 @@ SIGLIP_IMAGES = ImageTower(
   siglip.image_rules,
 )
 CLIP_TEXTS = ClipTextTower()
+SIGLIP_TEXTS = SiglipTextTower()

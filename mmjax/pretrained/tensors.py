@@ -5,7 +5,7 @@ Nothing is ever unpickled.
 
 import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import safetensors
@@ -16,6 +16,8 @@ from mmjax.pretrained import configs, mismatches
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
+# What open_clip writes where transformers writes config.json.
+OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
 
 
@@ -168,18 +170,36 @@ def pickled(
 
   Args:
     source: where the user said that it is.
-    pickles: names of the files.
+    pickles: names of the files, with the subfolder that they are in.
     folder: where its config.json is.
   """
-  config = folder / 'config.json'
+  subfolder = PurePosixPath(pickles[0]).parent.as_posix()
+  config = folder / subfolder / 'config.json'
   named = configs.read(config) if config.exists() else {}
+  inside = '' if subfolder == '.' else f', subfolder={subfolder!r}'
   kind = (named.get('architectures') or ['AutoModel'])[0]
   return ValueError(
     f'{source} has its weights in {", ".join(pickles)}, which are pickles '
     'and can run any code, so mmjax never opens them. Where you trust their '
     f'source, convert them once with transformers: {kind}.from_pretrained('
-    f'{str(source)!r}).save_pretrained(OUT), and copy the tokenizer and '
-    'preprocessor files'
+    f'{str(source)!r}{inside}).save_pretrained(OUT), and copy the tokenizer '
+    'and preprocessor files'
+  )
+
+
+def of_open_clip(source: Path | str, config: str) -> ValueError:
+  """The error where a model is laid out as open_clip does alone.
+
+  Args:
+    source: where the user said that it is.
+    config: the name of its config, one of `OPEN_CLIP`.
+  """
+  return ValueError(
+    f'{source} has {config} but no config.json: it is laid out as open_clip '
+    'does, whose names of weights mmjax does not read. Take the folder of the '
+    'same model for transformers (config.json and model.safetensors, on the '
+    'hub often of the same repository), or bring its weights to the names of '
+    'CLIPModel or SiglipModel and write them with save_pretrained(OUT)'
   )
 
 

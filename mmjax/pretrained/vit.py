@@ -10,7 +10,12 @@ from mmjax import encoders, models
 from mmjax.pretrained import classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-SKIP = ()
+# The pooler that a classifier does not read, and the classifier that an encoder
+# does not have.
+SKIP = (
+  r'(vit\.)?pooler\.dense\.(weight|bias)',
+  r'classifier\.(weight|bias)',
+)
 PREFIXES = ('vit.',)
 COMPLETES = ('add_pooling_layer',)
 
@@ -52,8 +57,9 @@ class Model(classifiers.ImageEncoder):
 def complete(
   config: Mapping[str, Any], names: Collection[str]
 ) -> Mapping[str, Any]:
-  """Adds that there is no pooler, which config.json does not tell."""
-  if classifies(config) or 'pooler.dense.weight' in names:
+  """Adds that there is no pooler, which config.json does not say."""
+  poolers = {'pooler.dense.weight', 'pooler.dense.bias'}
+  if classifies(config) or not poolers.isdisjoint(names):
     return config
   return {**config, 'add_pooling_layer': False}
 

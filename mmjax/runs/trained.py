@@ -227,7 +227,9 @@ def _of_published(folder: Path) -> Trained:
     prepares = family.Model.preprocessor(base.image_settings(small))
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
-    data['tokenizer'] = str(folder / base.TOKENIZER)
+    inside = sentences.transformer_folder(folder) / base.TOKENIZER
+    file = inside if inside.is_file() else folder / base.TOKENIZER
+    data['tokenizer'] = str(file)
     data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (

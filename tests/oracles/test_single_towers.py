@@ -22,6 +22,7 @@ KINDS = {
     {**IMAGES, 'projection_dim': 5},
   ),
   'SiglipVisionModel': ('SiglipVisionConfig', IMAGES),
+  'SiglipTextModel': ('SiglipTextConfig', TEXTS),
   'CLIPTextModel': ('CLIPTextConfig', {**TEXTS, 'eos_token_id': 16}),
   'CLIPTextModelWithProjection': (
     'CLIPTextConfig',

@@ -131,3 +131,22 @@ def test_a_published_sentence_encoder():
   got = pretrained.load(folder).encode_text(TEXTS)
   harness.check_close(got, want.numpy())
   np.testing.assert_allclose(got, want.numpy(), rtol=0, atol=1e-5)
+
+
+def test_an_encoder_without_a_pooler(tmp_path):
+  torch.manual_seed(0)
+  config = transformers.BertConfig(**CONFIGS['three_segments'])
+  model = transformers.BertModel(config, add_pooling_layer=False)
+  model = harness.randomised(model)
+  loaded = harness.loaded_from(model, tmp_path / 'in')
+  ids, mask, segments = texts(model)
+  got = loaded.module.apply(
+    {'params': loaded.params}, ids, mask, segments=segments, train=False
+  )
+  with torch.no_grad():
+    want = model(
+      input_ids=torch.tensor(ids),
+      attention_mask=torch.tensor(mask).long(),
+      token_type_ids=torch.tensor(segments),
+    ).last_hidden_state
+  harness.check_close(got.values[mask], want[torch.tensor(mask)])

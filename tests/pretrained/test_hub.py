@@ -7,7 +7,7 @@ import types
 
 import pytest
 
-from mmjax.pretrained import hub
+from mmjax.pretrained import checkpoint, hub, tensors
 
 NAME = 'someone/model'
 SMALL = [
@@ -47,9 +47,16 @@ def serve(monkeypatch, tmp_path):
         raise HfHubHTTPError('404')
       return str(tmp_path)
 
+    def fetched(name, file):
+      assert name == NAME
+      steps = [{'type': 'x.Transformer', 'path': '0_Transformer'}]
+      (tmp_path / file).write_text(json.dumps(steps))
+      return str(tmp_path / file)
+
     fake = types.ModuleType('huggingface_hub')
     fake.list_repo_files = listed
     fake.snapshot_download = downloaded
+    fake.hf_hub_download = fetched
     fake.errors = types.SimpleNamespace(HfHubHTTPError=HfHubHTTPError)
     monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
     return tmp_path
@@ -74,6 +81,35 @@ def test_safetensors_and_small_files_are_downloaded(serve, weights):
   folder = serve(*SMALL, *weights, *others)
   assert hub.find(NAME) == folder
   assert files(folder) == sorted([*SMALL, *weights])
+
+
+def test_weights_in_the_subfolder_of_a_sentence_encoder(serve):
+  weights = '0_Transformer/model.safetensors'
+  named = ['modules.json', '0_Transformer/config.json', weights]
+  folder = serve(*named, 'onnx/model.safetensors')
+  assert hub.find(NAME) == folder
+  assert files(folder) == sorted(named)
+
+
+def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
+  pickle = '0_Transformer/pytorch_model.bin'
+  serve('modules.json', '0_Transformer/config.json', pickle)
+  with pytest.raises(ValueError, match='are pickles') as caught:
+    hub.find(NAME)
+  assert f"BertModel.from_pretrained({NAME!r}, subfolder='0_Transformer')" in (
+    str(caught.value)
+  )
+
+
+@pytest.mark.parametrize('config', tensors.OPEN_CLIP)
+def test_the_layout_of_open_clip_is_named(serve, config, tmp_path):
+  folder = serve(config, 'open_clip_pytorch_model.bin')
+  message = f'has {config} but no config.json: it is laid out as open_clip'
+  with pytest.raises(ValueError, match=f'^{NAME} {message}'):
+    hub.find(NAME)
+  (tmp_path / config).write_text('{}')
+  with pytest.raises(ValueError, match=f'^{folder} {message}'):
+    checkpoint.load(folder)
 
 
 def test_pickles_are_not_downloaded_but_named(serve):

@@ -31,7 +31,11 @@ def parts(config):
 def test_every_family_has_a_folder_here():
   kinds = {read(folder)['model_type'] for folder in FOLDERS}
   # One tower of two has the keys that it has in the whole.
-  towers = {'clip_vision_model', 'clip_text_model', 'siglip_vision_model'}
+  towers = {
+    f'{kind}_{part}_model'
+    for kind in ('clip', 'siglip')
+    for part in ('text', 'vision')
+  }
   assert kinds | towers == set(checkpoint.FAMILIES)
 
 

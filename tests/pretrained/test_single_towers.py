@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import keys, tensors
+from mmjax.pretrained import checkpoint, keys, tensors
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -73,3 +73,32 @@ def test_texts_are_read_up_to_what_the_tower_reads(tmp_path):
   most = model.config['max_position_embeddings']
   assert ids.shape == mask.shape == (2, most)
   assert mask.sum(axis=1)[1] == most
+
+
+def test_a_head_that_changes_the_width_of_texts_is_refused():
+  config = {
+    'model_type': 'siglip_text_model',
+    'hidden_size': 12,
+    'projection_size': 10,
+  }
+  with pytest.raises(ValueError, match='projection_size is 10; mmjax reads'):
+    checkpoint.family_of(config).module(config)
+
+
+def test_texts_of_siglip_are_padded_to_all_that_the_tower_reads(tmp_path):
+  shutil.copytree(GOLDEN / 'siglip', tmp_path, dirs_exist_ok=True)
+  settings = json.loads((tmp_path / 'config.json').read_text())['text_config']
+  settings |= {'architectures': ['SiglipTextModel'], 'projection_size': 12}
+  (tmp_path / 'config.json').write_text(json.dumps(settings))
+  held = safetensors.numpy.load_file(tmp_path / tensors.FILE)
+  held = {k: v for k, v in held.items() if k.startswith('text_model.')}
+  held['text_model.head.weight'] = np.eye(12, dtype=np.float32)
+  held['text_model.head.bias'] = np.zeros(12, np.float32)
+  safetensors.numpy.save_file(held, tmp_path / tensors.FILE)
+  model = pretrained.load(tmp_path)
+  ids, mask = model.tokenize(['a cat', 'cat ' * 200])
+  assert ids.shape == mask.shape == (2, 9)
+  np.testing.assert_array_equal(ids[0][~mask[0]], 1)
+  # The head is the identity here, and the last token is that of padding.
+  tokens = model.encode_tokens('a cat')
+  np.testing.assert_allclose(tokens.pooled, tokens.values[:, -1], atol=1e-6)

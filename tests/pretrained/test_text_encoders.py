@@ -14,6 +14,7 @@ import safetensors.numpy
 
 from mmjax import pretrained
 from mmjax.pretrained import bert, checkpoint, sentences, tensors
+from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -245,3 +246,99 @@ def test_other_steps_are_named(kinds):
   model = sentence_encoder(**{sentences.MODULES: steps})
   with pytest.raises(ValueError, match=f'steps are {", ".join(kinds)}; mmjax'):
     model.encode_text('cat')
+
+
+def old_layout(folder):
+  """The golden sentence encoder as older releases laid it out."""
+  shutil.copytree(GOLDEN / 'bert', folder)
+  (folder / '0_Transformer').mkdir()
+  (folder / '1_Pooling').rename(folder / 'pooling')
+  steps = json.loads((folder / 'modules.json').read_text())
+  paths = {'Transformer': '0_Transformer', 'Pooling': 'pooling'}
+  for step in steps:
+    step['path'] = paths.get(step['type'].rpartition('.')[2], step['path'])
+  for name in [
+    'config.json',
+    'model.safetensors',
+    'sentence_bert_config.json',
+    'tokenizer.json',
+  ]:
+    (folder / name).rename(folder / '0_Transformer' / name)
+  (folder / 'modules.json').write_text(json.dumps(steps))
+  return folder
+
+
+def test_a_model_in_a_subfolder(tmp_path):
+  loaded = pretrained.load(old_layout(tmp_path / 'old'))
+  want = pretrained.load(GOLDEN / 'bert')
+  assert loaded.config == want.config
+  jax.tree.map(np.testing.assert_array_equal, loaded.params, want.params)
+  pretrained.save(loaded, tmp_path / 'out')
+  again = pretrained.load(tmp_path / 'out')
+  assert again.files == loaded.files
+  for model in (loaded, again):
+    assert model.tokenize(TEXTS)[1].sum(axis=1).tolist() == [6, 3, 8]
+    assert sentences.pooling(model.files) == sentences.pooling(want.files)
+  steps = json.loads((tmp_path / 'out' / 'modules.json').read_text())
+  assert [step['path'] for step in steps[:2]] == ['', 'pooling']
+  file = trained.find(str(tmp_path / 'old')).data['tokenizer']
+  assert file == str(tmp_path / 'old' / '0_Transformer' / 'tokenizer.json')
+
+
+@pytest.mark.parametrize('path', ['../elsewhere', '/etc', None])
+def test_a_step_outside_the_folder_is_refused(path, tmp_path):
+  folder = old_layout(tmp_path / 'old')
+  steps = json.loads((folder / 'modules.json').read_text())
+  steps[1]['path'] = path
+  (folder / 'modules.json').write_text(json.dumps(steps))
+  with pytest.raises(ValueError, match=r'the path of Pooling is .* not a'):
+    pretrained.load(folder)
+
+
+def with_tensors(folder, change):
+  """The golden sentence encoder with other tensors."""
+  shutil.copytree(GOLDEN / 'bert', folder)
+  held = safetensors.numpy.load_file(folder / tensors.FILE)
+  safetensors.numpy.save_file(change(held), folder / tensors.FILE)
+  return folder
+
+
+def test_without_a_pooler_only_its_vector_is_refused(tmp_path):
+  def bare(held):
+    return {k: v for k, v in held.items() if not k.startswith('pooler')}
+
+  folder = with_tensors(tmp_path / 'in', bare)
+  loaded = pretrained.load(folder)
+  assert 'pooler' not in loaded.params
+  want = pretrained.load(GOLDEN / 'bert').encode_text(TEXTS)
+  np.testing.assert_array_equal(loaded.encode_text(TEXTS), want)
+  pretrained.save(loaded, tmp_path / 'out')
+  held = tensors.Tensors(folder)
+  assert tensors.Tensors(tmp_path / 'out').names == held.names
+  assert 'add_pooling_layer' not in (tmp_path / 'out/config.json').read_text()
+  (folder / 'modules.json').unlink()
+  alone = pretrained.load(folder)
+  with pytest.raises(ValueError, match=r'has no pooler\.dense, which makes'):
+    alone.encode_text('cat')
+
+
+def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
+  def half(held):
+    return {k: v for k, v in held.items() if k != 'pooler.dense.weight'}
+
+  with pytest.raises(ValueError, match=r'pooler\.dense\.weight'):
+    pretrained.load(with_tensors(tmp_path / 'in', half))
+
+
+def test_an_encoder_leaves_the_head_of_a_filler(tmp_path):
+  head = safetensors.numpy.load_file(GOLDEN / 'bert_filler' / tensors.FILE)
+  head = {k: v for k, v in head.items() if k.startswith('cls.')}
+  assert head
+  folder = with_tensors(tmp_path / 'in', lambda held: {**held, **head})
+  got = pretrained.load(folder).params
+  want = pretrained.load(GOLDEN / 'bert').params
+  jax.tree.map(np.testing.assert_array_equal, got, want)
+  other = {'cls.other.weight': np.zeros(2, np.float32)}
+  folder = with_tensors(tmp_path / 'other', lambda held: {**held, **other})
+  with pytest.raises(ValueError, match=r'cls\.other\.weight'):
+    pretrained.load(folder)

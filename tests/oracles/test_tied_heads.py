@@ -1,0 +1,70 @@
+"""Heads that differ from the embeddings, whatever config.json says of ties."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import transformers
+
+from mmjax import pretrained
+from tests.oracles import harness
+
+SMALL = {
+  'gpt2': {'n_embd': 12, 'n_layer': 1, 'n_head': 3, 'n_positions': 9},
+  'qwen2': {
+    'hidden_size': 12, 'intermediate_size': 20, 'num_hidden_layers': 1,
+    'num_attention_heads': 3, 'num_key_value_heads': 1,
+  },
+  't5': {
+    'd_model': 12, 'd_kv': 4, 'd_ff': 20, 'num_layers': 1, 'num_heads': 3,
+    'decoder_start_token_id': 0,
+  },
+}  # fmt: skip
+MODELS = {
+  'gpt2': (transformers.GPT2Config, transformers.GPT2LMHeadModel),
+  'qwen2': (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
+  't5': (transformers.T5Config, transformers.T5ForConditionalGeneration),
+}
+IDS = np.array([[3, 5, 7, 2, 9]], np.int32)
+
+
+@pytest.mark.filterwarnings('ignore:config.json ties')
+@pytest.mark.parametrize('tied', [True, False, None])
+@pytest.mark.parametrize('kind', MODELS)
+def test_logits_are_of_the_head_that_transformers_takes(kind, tied, tmp_path):
+  torch.manual_seed(0)
+  make_config, make_model = MODELS[kind]
+  config = make_config(vocab_size=17, tie_word_embeddings=False, **SMALL[kind])
+  model = harness.randomised(make_model(config))
+  model.save_pretrained(tmp_path)
+  # In the file itself: transformers ties those of a new T5 in any case.
+  held = safetensors.torch.load_file(tmp_path / 'model.safetensors')
+  held['lm_head.weight'] = torch.randn(17, 12)
+  safetensors.torch.save_file(held, tmp_path / 'model.safetensors')
+  settings = json.loads((tmp_path / 'config.json').read_text())
+  settings.pop('tie_word_embeddings', None)
+  if tied is not None:
+    settings['tie_word_embeddings'] = tied
+  (tmp_path / 'config.json').write_text(json.dumps(settings))
+  there = make_model.from_pretrained(tmp_path).eval()
+  loaded = pretrained.load(tmp_path)
+  ids, mask = jnp.asarray(IDS), jnp.ones(IDS.shape, bool)
+  given = {'input_ids': torch.tensor(IDS).long()}
+  if kind == 't5':
+    given['decoder_input_ids'] = given['input_ids']
+    batch = {
+      'question': ids,
+      'question_mask': mask,
+      'answer': jnp.pad(ids, ((0, 0), (0, 1))),
+      'answer_mask': jnp.pad(mask, ((0, 0), (0, 1)), constant_values=True),
+    }
+  else:
+    batch = {'text': ids, 'text_mask': mask}
+  out = loaded.module.apply({'params': loaded.params}, batch, train=False)
+  name = 'answer_token_logits' if kind == 't5' else 'text_logits'
+  with torch.no_grad():
+    want = there(**given).logits
+  harness.check_close(out[name], want)
