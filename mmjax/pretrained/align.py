@@ -13,6 +13,7 @@ import numpy as np
 
 from mmjax import encoders, models
 from mmjax.pretrained import (
+  base,
   bert,
   configs,
   dual_encoders,
@@ -251,3 +252,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'have {last} channels; mmjax reads only equal ones'
     )
   return both, configs.section(config, 'text_config', _TEXT), vision
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  kept=KEPT,
+  extras=extras,
+)

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-SKIP = ()
 PREFIXES = ('audio_spectrogram_transformer.',)
 
 _DEFAULTS = {
@@ -125,3 +124,13 @@ def _bias(values: Mapping[str, Any]) -> bool | tuple[str, ...]:
 def _classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
   return configs.architecture(config, _CLASSIFIER, _ENCODER) == _CLASSIFIER
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  prefixes=PREFIXES,
+)

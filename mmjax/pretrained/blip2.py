@@ -29,7 +29,7 @@ from mmjax.types import Batch
 _LANGUAGE = 'language_model.'
 SKIP = (
   r'.*\.position_ids',
-  *(f'language_model\\.{name}' for name in (*opt.SKIP, *t5.SKIP)),
+  *(f'language_model\\.{name}' for name in t5.SKIP),
 )
 # What T5 may have separate stands at the top of the config.
 TIES = (
@@ -254,3 +254,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
     configs.section(config, 'vision_config', _VISION),
     configs.section(config, 'qformer_config', _QUERIES),
   )
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  ties=TIES,
+  completes=COMPLETES,
+)

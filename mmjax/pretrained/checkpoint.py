@@ -16,73 +16,19 @@ import safetensors.numpy
 
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
-  align,
-  audio_spectrogram_transformer,
   base,
-  bert,
-  blip,
-  blip2,
-  clip,
   configs,
   ctranslate2,
-  dinov2,
-  gpt2,
+  families,
   keys,
   kinds,
-  llama,
-  llava,
   names,
-  opt,
-  paligemma,
-  qwen2,
-  qwen2_5_vl,
-  qwen2_vl,
-  qwen3,
-  resnet,
   sections,
   sentences,
-  siglip,
-  siglip2,
-  single_towers,
-  t5,
   tensors,
   tokenizer_settings,
-  videomae,
-  vit,
-  whisper,
 )
 from mmjax.types import Params
-
-FAMILIES: dict[str, base.Family] = {
-  'align': align,
-  'bert': bert,
-  'blip': blip,
-  'blip-2': blip2,
-  'audio-spectrogram-transformer': audio_spectrogram_transformer,
-  'clip': clip,
-  'clip_text_model': single_towers.CLIP_TEXTS,
-  'clip_vision_model': single_towers.CLIP_IMAGES,
-  'dinov2': dinov2,
-  'dinov2_with_registers': dinov2,
-  'gpt2': gpt2,
-  'llama': llama,
-  'llava': llava,
-  'opt': opt,
-  'paligemma': paligemma,
-  'qwen2': qwen2,
-  'qwen2_5_vl': qwen2_5_vl,
-  'qwen2_vl': qwen2_vl,
-  'qwen3': qwen3,
-  'resnet': resnet,
-  'siglip': siglip,
-  'siglip2': siglip2,
-  'siglip_text_model': single_towers.SIGLIP_TEXTS,
-  'siglip_vision_model': single_towers.SIGLIP_IMAGES,
-  't5': t5,
-  'videomae': videomae,
-  'vit': vit,
-  'whisper': whisper,
-}
 
 CONFIG = 'config.json'
 # What peft writes beside the matrices that it trained.
@@ -146,7 +92,7 @@ def _load(
   folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
 ) -> base.Pretrained:
   config, files, source = read_folder(folder)
-  family = family_of(config)
+  family = families.find(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
@@ -161,8 +107,8 @@ def _load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(family.rules(config), source, target, skip=skipped(family))
-  return family.Model(module, params, config, files)
+  params = keys.load(family.rules(config), source, target, skip=family.ignored)
+  return family.model(module, params, config, files)
 
 
 def read_folder(
@@ -180,12 +126,12 @@ def read_folder(
     config, source, files = ctranslate2.read(folder)
     return config, files, source
   config, files = read_small(folder)
-  family = family_of(config)
+  family = families.find(config)
   config, source = _fitted(_tensors(folder), config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
-    if any(re.fullmatch(kept, name) for kept in getattr(family, 'KEPT', ()))
+    if any(re.fullmatch(kept, name) for kept in family.kept)
   }
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
@@ -201,17 +147,17 @@ def _fitted(
   source: names.Named, config: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], names.Named]:
   """Config and tensors with what each tells of the other."""
-  family = family_of(config)
-  ties = getattr(family, 'TIES', ())
-  source = names.modern(names.unwrapped(source), getattr(family, 'ALIASES', ()))
+  family = families.find(config)
+  ties = family.ties
+  source = names.modern(names.unwrapped(source), family.aliases)
   source = names.aligned(
     source,
     names.patterns(family.rules(config)),
-    [*skipped(family), *(re.escape(tie.other) for tie in ties)],
-    getattr(family, 'PREFIXES', ()),
+    [*family.ignored, *(re.escape(tie.other) for tie in ties)],
+    family.prefixes,
   )
   source, config = names.untied(source, config, family.rules, ties)
-  if hasattr(family, 'complete'):
+  if family.complete is not None:
     config = family.complete(config, source.names)
   return config, source
 
@@ -236,10 +182,10 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     )
   config = configs.read(root / CONFIG)
   kinds.check(config, root / CONFIG)
-  family = family_of(config)
+  family = families.find(config)
   # What `complete` adds is in the folder of a run.
-  own = {k: v for k, v in config.items() if k not in completes(family)}
-  sections.check(own, family.SECTIONS)
+  own = {k: v for k, v in config.items() if k not in family.completes}
+  sections.check(own, family.sections)
   # The subfolder's own files come before those of the same name above it.
   files = {
     name: (place / name).read_bytes()
@@ -283,9 +229,9 @@ def save(
     shard_bytes: what one file of tensors holds at most.
   """
   folder = Path(folder)
-  family = family_of(model.config)
+  family = families.find(model.config)
   written = keys.save(family.rules(model.config), model.params)
-  if hasattr(family, 'extras'):
+  if family.extras is not None:
     written = itertools.chain(written, family.extras(model.config))
   if base.KEPT in model.files:
     kept = safetensors.numpy.load(model.files[base.KEPT])
@@ -293,7 +239,7 @@ def save(
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
-  completed = completes(family)
+  completed = family.completes
   config = {k: v for k, v in model.config.items() if k not in completed}
   leaves = jax.tree.leaves(model.params)
   config = configs.with_dtype(config, jnp.result_type(*leaves))
@@ -306,16 +252,6 @@ def save(
     (folder / name).write_bytes(content)
 
 
-def completes(family: base.Family) -> tuple[str, ...]:
-  """Fields that a family adds to a config, see `base.Family`."""
-  return tuple(getattr(family, 'COMPLETES', ()))
-
-
-def skipped(family: base.Family) -> tuple[str, ...]:
-  """Patterns of the tensors of a family that hold no parameter."""
-  return (*family.SKIP, *getattr(family, 'KEPT', ()))
-
-
 def shapes(module: nn.Module, inputs: Any) -> Params:
   """The parameters' shapes and types; nothing is computed."""
   return nn.meta.unbox(_boxed_shapes(module, inputs))
@@ -326,17 +262,3 @@ def _boxed_shapes(module: nn.Module, inputs: Any) -> Params:
     functools.partial(module.init, train=False), jax.random.key(0), inputs
   )
   return variables['params']
-
-
-def family_of(config: Mapping[str, Any]) -> base.Family:
-  """The family that a config.json belongs to.
-
-  Raises:
-    ValueError: if mmjax knows none.
-  """
-  kind = config.get('model_type')
-  if kind not in FAMILIES:
-    raise ValueError(
-      f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
-    )
-  return FAMILIES[kind]

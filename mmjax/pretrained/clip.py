@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import encoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   dual_encoders,
   forms,
@@ -186,3 +187,14 @@ def _section(
         f'{read[field]!r}; mmjax reads only equal ones'
       )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+)

@@ -86,3 +86,8 @@ def _within(hub: Any, name: str) -> str:
   modules = Path(hub.hf_hub_download(name, sentences.MODULES)).read_bytes()
   path = sentences.transformer_path(modules)
   return f'{path}/' if path else ''
+
+
+def is_run(folder: Path) -> bool:
+  """Whether a folder is a run's, rather than that of a published model."""
+  return (folder / 'preprocess.json').exists()

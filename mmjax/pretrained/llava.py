@@ -8,18 +8,18 @@ import jax.numpy as jnp
 from mmjax import models
 from mmjax import nn as mnn
 from mmjax.pretrained import (
+  base,
   clip,
   configs,
   keys,
   llama,
+  llamas,
   sections,
   vision_language,
 )
 from mmjax.types import Batch
 
-SKIP = (*clip.SKIP, *llama.SKIP)
-ALIASES = vision_language.ALIASES
-TIES = vision_language.TIES
+SKIP = (*clip.SKIP, *llamas.SKIP)
 
 _DEFAULTS = {
   'image_token_index': 32000,
@@ -123,3 +123,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
     configs.section(config, 'vision_config', _VISION),
     text | configs.section(text, '', llama.DEFAULTS),
   )
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  aliases=vision_language.ALIASES,
+  ties=vision_language.TIES,
+)

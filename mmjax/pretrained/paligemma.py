@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from mmjax import models
 from mmjax import nn as mnn
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   llamas,
@@ -18,8 +19,6 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = (*siglip.SKIP, *llamas.SKIP)
-ALIASES = vision_language.ALIASES
-TIES = vision_language.TIES
 
 _DEFAULTS = {'image_token_index': 256000, 'projection_dim': 2048}
 _TEXT = {
@@ -149,3 +148,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'text_config.hidden_size {width}; mmjax reads only equal ones'
     )
   return both, configs.section(config, 'vision_config', _VISION), read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  aliases=vision_language.ALIASES,
+  ties=vision_language.TIES,
+)

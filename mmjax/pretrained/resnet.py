@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
@@ -150,3 +150,15 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
         f'here, with embedding_size {width}'
       )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+  extras=extras,
+)

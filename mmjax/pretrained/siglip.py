@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from mmjax import encoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   dual_encoders,
   forms,
@@ -185,3 +186,14 @@ def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
       f'are embedded in vision_config.hidden_size, {vision["hidden_size"]}'
     )
   return text, vision
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+)

@@ -10,6 +10,7 @@ import numpy as np
 
 from mmjax import decoders, encoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   language_models,
@@ -293,3 +294,15 @@ def _decoder_depth(values: Mapping[str, Any]) -> int:
 def _writes(config: Mapping[str, Any]) -> bool:
   """Whether the model writes, or encodes alone."""
   return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[0]
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  ties=TIES,
+  completes=COMPLETES,
+)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 # The pooler that a classifier does not read, and the classifier that an encoder
@@ -195,3 +195,16 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
       f'hidden_size, {read["hidden_size"]}, here'
     )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+  completes=COMPLETES,
+  complete=complete,
+)

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import base, checkpoint, keys
+from mmjax.pretrained import families, base, checkpoint, keys
 from mmjax.config import settings
 from mmjax.runs import rebuild, trained
 from mmjax.parallel import hosts
@@ -275,14 +275,14 @@ def published(
   if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
     return None
   config, small = checkpoint.read_small(workdir / trained.FOLDER)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.module(config, jnp.dtype(dtype))
   theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
   if theirs.keys() != keys.flat(run.params).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
-  return family.Model(module, params, config, small)
+  return family.model(module, params, config, small)
 
 
 def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:

@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.data import augment, images, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.models import from_config, predict
-from mmjax.pretrained import base
+from mmjax.pretrained import base, hub
 from mmjax.config import settings
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
@@ -185,11 +185,6 @@ class Run:
     return make
 
 
-def is_run(folder: Path) -> bool:
-  """Whether a folder is a run's, rather than that of a published model."""
-  return (folder / 'preprocess.json').exists()
-
-
 def load(workdir: Path | str) -> Run:
   """Opens a run's folder.
 
@@ -202,7 +197,7 @@ def load(workdir: Path | str) -> Run:
       f'{workdir} is not a run: it has no config.json; give the --workdir of an '
       f'experiment'
     )
-  if not is_run(workdir):
+  if not hub.is_run(workdir):
     raise ConfigError(
       f'{workdir} is not a run: it has no preprocess.json; a published model is '
       'opened with mmjax.load'

@@ -16,6 +16,7 @@ import tokenizers
 from mmjax import models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  families,
   base,
   checkpoint,
   configs,
@@ -177,7 +178,7 @@ def users(function: Callable[..., Any], *args: Any) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _opened(folder: Path) -> Trained:
-  if rebuild.is_run(folder):
+  if hub.is_run(folder):
     return _of_run(folder)
   return users(_of_published, folder)
 
@@ -219,18 +220,18 @@ def _of_run(folder: Path) -> Trained:
 
 def _of_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
   note = ''
-  if family.Model.image_defaults and _found(module, 'image'):
-    prepares = family.Model.preprocessor(base.image_settings(small))
+  if family.model.image_defaults and _found(module, 'image'):
+    prepares = family.model.preprocessor(base.image_settings(small))
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     inside = sentences.transformer_folder(folder) / base.TOKENIZER
     file = inside if inside.is_file() else folder / base.TOKENIZER
     data['tokenizer'] = str(file)
-    data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
+    data['lower_case'] = family.model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')
@@ -242,7 +243,7 @@ def _of_published(folder: Path) -> Trained:
     wanted = keys.flat(shapes)
     rules = [r for r in family.rules(config) if r.ours in wanted]
     whole = len(rules) == len(family.rules(config))
-    skip = checkpoint.skipped(family) if whole else ('.*',)
+    skip = family.ignored if whole else ('.*',)
     return keys.load(rules, source, shapes, skip=skip)
 
   return Trained(

@@ -88,7 +88,7 @@ def test_no_heads(clip):
 PREPARES = {
   'clip': clip_lib.Model.preprocessor,
   'siglip2': siglip2.Model.preprocessor,
-  'qwen2_vl': qwen2_vl.Model.preprocessor,
+  'qwen2_vl': qwen2_vl.FAMILY.model.preprocessor,
   'whisper': preprocess_audio.AudioPreprocessor.from_config,
   'audio_spectrogram_transformer': (
     preprocess_audio.FbankPreprocessor.from_config
