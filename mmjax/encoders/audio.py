@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
@@ -101,7 +102,7 @@ class AudioTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
 
@@ -184,7 +185,7 @@ class SpectrogramTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:

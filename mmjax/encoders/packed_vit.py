@@ -182,8 +182,7 @@ class PackedViT(nn.Module):
       name='blocks',
     )(
       x,
-      mask=_same(segments),
-      positions=positions,
+      visible=mnn.Visible(_same(segments), positions=positions),
       local_mask=None if windows is None else _same(windows),
       train=train,
     )

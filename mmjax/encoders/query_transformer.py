@@ -71,7 +71,7 @@ class QueryTransformer(nn.Module):
         **block,
         dtype=self.dtype,
         name=f'layers_{i}',
-      )(x, values if crosses else None, train=train)
+      )(x, mnn.Context(values) if crosses else None, train=train)
     return nn.Dense(
       self.out_width,
       kernel_init=nn.with_logical_partitioning(

@@ -181,17 +181,12 @@ class Transformer(tower.Tower):
     train: bool,
   ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
-    offsets = None
+    bias = None
     if self.relative is not None:
-      places = jnp.arange(x.shape[1])[None]
-      offsets = self.relative_positions(places, places)
-    x, _ = self.blocks(
-      x,
-      None if context is None else context.values,
-      mask=mask[:, None],
-      causal=self.causal,
-      context_mask=None if context is None else context.mask[:, None],
-      offsets=offsets,
-      train=train,
-    )
+      positions = jnp.arange(x.shape[1])[None]  # [1, T]
+      bias = self.relative_positions(positions, positions)  # [1, H, T, T]
+    if context is not None:
+      context = mnn.Context(context.values, context.mask)
+    visible = mnn.Visible(mask[:, None], causal=self.causal, bias=bias)
+    x, _ = self.blocks(x, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x

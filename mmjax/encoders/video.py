@@ -115,7 +115,7 @@ class VideoTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:

@@ -8,6 +8,7 @@ import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.types import Array, Tokens
@@ -149,7 +150,8 @@ class ViT(tower.Tower):
     stop = self.layer
     if stop is not None and stop < 0:
       stop += self.depth + 1
-    x, _ = self.blocks(x, mask=mask[:, None], stop=stop, train=train)
+    visible = mnn.Visible(mask[:, None])
+    x, _ = self.blocks(x, visible=visible, stop=stop, train=train)
     normed = self.last_norm(x) if self.final_norm else x
     return normed if self.layer is None else x
 

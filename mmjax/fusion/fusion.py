@@ -60,7 +60,7 @@ class Concat(nn.Module):
       scan=self.scan,
       dtype=self.dtype,
       name='blocks',
-    )(joint.values, mask=joint.mask[:, None], train=train)
+    )(joint.values, visible=mnn.Visible(joint.mask[:, None]), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     return Tokens(x, joint.mask, ops.mean_tokens(x, joint.mask))
 
@@ -129,9 +129,8 @@ class CrossAttention(nn.Module):
       name='blocks',
     )(
       x,
-      context.values,
-      mask=asking.mask[:, None],
-      context_mask=context.mask[:, None],
+      mnn.Context(context.values, context.mask),
+      mnn.Visible(asking.mask[:, None]),
       train=train,
     )
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)

@@ -91,7 +91,7 @@ class ContrastiveCaptioner(writing.Writer):
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
-      features = self.decoder.attend(start, image, train=train)
+      features = self.decoder.decode(start, image, train=train)
       out['caption_logits'] = self.decoder.logits(features)
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
@@ -147,7 +147,7 @@ class ContrastiveCaptioner(writing.Writer):
       train=train,
     )
     image = questions.beside(image, batch['question'])
-    features = self.decoder.attend(question, image, train=train)
+    features = self.decoder.decode(question, image, train=train)
     last = ops.last_token(features, question.mask)
     logits = self.classifier(last).astype(jnp.float32)
     return questions.unrows(logits, batch['question'])

@@ -57,7 +57,7 @@ class MaskedLanguageModel(nn.Module):
     """Logits [B, T, V] float32 of the tokens; arguments as `Transformer`'s."""
     x = self.text(tokens, mask, segments=segments, train=train).values
     x = mlp.activation(self.activation)(self.transform(x))
-    logits = self.text.words.attend(self.transform_norm(x))
+    logits = self.text.words.logits(self.transform_norm(x))
     return logits.astype(jnp.float32) + self.bias[None, None]
 
   def encode_text(

@@ -56,7 +56,7 @@ class TextToText(writing.Writer):
     self, tokens: Array, mask: Array | None = None, *, train: bool = False
   ) -> Tokens:
     """The encoder's tokens [B, Q, D] of ids [B, Q]."""
-    return self.encoder(self.decoder.look_up(tokens), mask, train=train)
+    return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
   def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
     """What is read, and the start of what is written.

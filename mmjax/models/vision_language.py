@@ -104,7 +104,7 @@ class VisionLanguage(writing.Writer):
     text = self.decoder.encode(
       self.embed(batch, train=train), mask, train=train
     )
-    x = self.decoder.attend(
+    x = self.decoder.decode(
       text,
       positions=batch.get('text_positions'),
       prefix=self._prefix(batch, mask),
@@ -141,7 +141,7 @@ class VisionLanguage(writing.Writer):
     ids = batch['text']
     there = jnp.isin(ids, jnp.asarray(tuple(self.placeholders)))
     # A placeholder need not have a word vector.
-    words = self.decoder.look_up(jnp.where(there, 0, ids))
+    words = self.decoder.embed(jnp.where(there, 0, ids))
     seen = self.see(batch, train=train)
     if seen is None:
       return words
@@ -167,7 +167,7 @@ class VisionLanguage(writing.Writer):
     mask = _mask(batch)
     self.check_reach(mask.shape[1], length)
     cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
-    x, cache = self.decoder.advance(
+    x, cache = self.decoder.prefill(
       self.embed(batch),
       cache,
       mask,
@@ -250,10 +250,10 @@ class VisionLanguage(writing.Writer):
       return image
     if batch is None:
       end = jnp.full((len(image.mask), 1), self.eos_id)
-      return _joined(image, self.decoder.look_up(end), end == self.eos_id)
+      return _joined(image, self.decoder.embed(end), end == self.eos_id)
     ids = questions.rows(batch['question'])
     mask = questions.rows(batch['question_mask'])
-    words = self.decoder.look_up(jnp.where(mask, ids, 0))
+    words = self.decoder.embed(jnp.where(mask, ids, 0))
     if image is None:
       return Tokens(words, mask, words[:, 0])
     image = questions.beside(image, batch['question'])
@@ -282,7 +282,7 @@ class VisionLanguage(writing.Writer):
     if self.encoder is not None:
       context = self.encoder(before.values, before.mask, train=train)
       return self.decoder(ids[:, :-1], mask[:, :-1], context, train=train)
-    words = self.decoder.look_up(ids[:, :-1])
+    words = self.decoder.embed(ids[:, :-1])
     whole = _joined(before, words, mask[:, :-1])
     start = before.mask.shape[1]
     # Padding in the middle takes a place, but no position.
@@ -293,7 +293,7 @@ class VisionLanguage(writing.Writer):
       positions=_positions(whole.mask, None),
       train=train,
     )
-    x = self.decoder.attend(
+    x = self.decoder.decode(
       text,
       positions=positions,
       prefix=self._first(whole.mask, start),
@@ -307,10 +307,10 @@ class VisionLanguage(writing.Writer):
     image = self._picture(batch)
     before, grid = self._asked(batch, task, image), self._grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
-    whole = _joined(before, self.decoder.look_up(start), mask)
+    whole = _joined(before, self.decoder.embed(start), mask)
     number = whole.mask.shape[1]
     cache = self.decoder.init_cache(whole.mask.shape[0], number + length)
-    x, cache = self.decoder.advance(
+    x, cache = self.decoder.prefill(
       whole.values,
       cache,
       whole.mask,

@@ -55,7 +55,7 @@ class Writer(nn.Module):
       prompt.shape[1] + length,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.advance(prompt, cache, mask, context)
+    x, cache = self.decoder.prefill(prompt, cache, mask, context)
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
@@ -77,7 +77,7 @@ class Writer(nn.Module):
     self, tokens: Array, cache: decoders.DecoderCache, mask: Array
   ) -> tuple[Array, decoders.DecoderCache]:
     """Reads tokens [B, T] after a prompt: logits [B, T, V] and the cache."""
-    return self.decoder.step(tokens, cache, mask)
+    return self.decoder.decode_step(tokens, cache, mask)
 
   def generate(
     self,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.nn import attention, mlp, norm
+from mmjax.nn import visible as visible_lib
 from mmjax.types import Array
 
 _POOLS: dict[str, Callable[[Array, Array], Array]] = {
@@ -72,7 +73,9 @@ class AttentionPool(nn.Module):
       cross=True,
       dtype=self.dtype,
       name='attention',
-    )(query, values, mask=mask[:, None], train=train)
+    )(
+      query, values, visible_lib.Visible(mask[:, None]), train=train
+    )  # [B, 1, D]
     y = norm.make_norm('layernorm', self.norm_epsilon, self.dtype, name='norm')(
       x
     )

@@ -12,7 +12,7 @@ def dot_product_attention(
   value: Float[Array, 'B S G K'],
   mask: Bool[Array, '#B #T S'] | None = None,
   *,
-  offsets: Float[Array, '#B H T S'] | None = None,
+  bias: Float[Array, '#B H T S'] | None = None,
   scale: float | None = None,
 ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B H T S']]:
   """Mixes values by how well their keys match each query.
@@ -27,7 +27,7 @@ def dot_product_attention(
     value: [B, S, G, K].
     mask: [B, T, S], True where a query may look at a key. A query that may look
       nowhere gets zeros, whatever the keys and values hold.
-    offsets: [B, H, T, S] or [1, H, T, S], added to the logits.
+    bias: [B, H, T, S] or [1, H, T, S], added to the logits.
     scale: what the dot products are multiplied by; None for K**-0.5.
 
   Returns:
@@ -51,9 +51,9 @@ def dot_product_attention(
   query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
   logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)
   logits = logits.astype(jnp.float32)
-  if offsets is not None:
+  if bias is not None:
     logits += einops.rearrange(
-      offsets.astype(jnp.float32), 'b (g r) t s -> b g r t s', g=groups
+      bias.astype(jnp.float32), 'b (g r) t s -> b g r t s', g=groups
     )
   if mask is not None:
     allowed = mask[:, None, None]

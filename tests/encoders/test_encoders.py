@@ -358,7 +358,7 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('vit', {'pooling': 'max'}, r"pool 'max' is unknown; use one of \('mean'"),
     ('dinov2', {'position_resize': 'x'}, "position_resize 'x' is unknown"),
     ('vit', {'remat': 'x'}, "remat 'x' is unknown"),
-    ('vit', {'drop_path': 1.0}, r'drop_path 1\.0 is no probability'),
+    ('vit', {'drop_path': 1.0}, r'drop_path must be .* less than 1, got 1\.0'),
     ('bert', {'positions': 'x'}, "positions 'x' is unknown"),
     ('bert', {'pooling': 'max'}, "pool 'max' is unknown"),
     ('bert', {'word_dropout': 1.0}, r'word_dropout 1\.0 is no probability'),
