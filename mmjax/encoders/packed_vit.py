@@ -89,7 +89,7 @@ class PackedViT(nn.Module):
       n=side,
     )
     where = packing.places([grid], side, self.window)
-    tokens = self.read(
+    tokens = self.encode_patches(
       patches,
       **{
         name: jnp.broadcast_to(place, (number, *place.shape))
@@ -119,7 +119,7 @@ class PackedViT(nn.Module):
     return packing.Grid(1, height // side, width // side)
 
   @nn.compact
-  def read(
+  def encode_patches(
     self,
     patches: Array,
     positions: Array,

@@ -19,7 +19,7 @@ from mmjax.models import (
   contrastive_captioner,
   dual_encoder,
   encoder_decoder,
-  vision_language,
+  image_first,
 )
 
 IMAGE_ENCODERS = {
@@ -48,7 +48,7 @@ MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
-  'vision_language': vision_language.VisionLanguage,
+  'vision_language': image_first.ImageFirstVisionLanguage,
 }
 PARTS = {
   'image': IMAGE_ENCODERS,

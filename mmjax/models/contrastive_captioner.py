@@ -115,7 +115,9 @@ class ContrastiveCaptioner(writing.Writer):
     """Logits [B, C] over the answer vocabulary."""
     return self._answer(self._image_tokens(batch, train=False), batch)
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The image, and the start of a text."""
     del task  # There is one.
     context = self._image_tokens(batch, train=False)

@@ -107,7 +107,9 @@ class EncoderDecoder(writing.Writer):
     """Logits [B, C] over the answer vocabulary."""
     return self._classify(self.encode_question(batch))
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.

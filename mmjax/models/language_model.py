@@ -38,7 +38,7 @@ class LanguageModel(writing.Writer):
     logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
     return {'text_logits': logits}
 
-  def prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
+  def encode_prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
     """The text to go on from; its padding may stand anywhere."""
     mask = batch.get('text_mask')
     if mask is None:

@@ -64,7 +64,9 @@ class SpeechRecognizer(writing.Writer):
     """Logits [B, V] of the token after a text [B, T] without padding."""
     return self.decoder(text, None, audio, train=False)[:, -1]
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The sound's tokens, and what the text begins with.
 
     Args:

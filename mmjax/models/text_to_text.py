@@ -58,7 +58,9 @@ class TextToText(writing.Writer):
     """The encoder's tokens [B, Q, D] of ids [B, Q]."""
     return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """What is read, and the start of what is written.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.

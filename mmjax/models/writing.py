@@ -14,10 +14,9 @@ class Writer(nn.Module):
   """Adds `generate` to a model with a `decoder` and contexts to write from.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and `prompt(batch, task) -> (context, tokens [B, P], mask
-  [B, P])` for each of its `tasks`.
-  One whose decoder reads more than that
-  has a `read` of its own.
+  fills up after it, and `encode_prompt(batch, task) -> (context, tokens [B, P],
+  mask [B, P])` for each of its `tasks`. One with more than ids in the prompt of
+  its decoder has a `prefill` of its own.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -25,16 +24,16 @@ class Writer(nn.Module):
 
   tasks: ClassVar[tuple[str, ...]] = ()
 
-  def prompt(
+  def encode_prompt(
     self, batch: Batch, task: str
   ) -> tuple[Tokens | None, Array, Array]:
-    """What the decoder sees and reads before it writes."""
+    """Encodes the context, None for none, and picks the start of a text."""
     raise ValueError(f'{type(self).__name__} writes nothing')
 
-  def read(
+  def prefill(
     self, batch: Batch, task: str, length: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Reads the prompt, and makes room for writing.
+    """Fills a cache with the prompt, with room for what is written.
 
     Args:
       batch: see `generate`.
@@ -48,14 +47,14 @@ class Writer(nn.Module):
     Raises:
       ValueError: for more tokens than the decoder has positions for.
     """
-    context, prompt, mask = self.prompt(batch, task)
+    context, prompt, mask = self.encode_prompt(batch, task)
     self.check_reach(prompt.shape[1], length)
     cache = self.decoder.init_cache(
       prompt.shape[0],
       prompt.shape[1] + length,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.prefill(prompt, cache, mask, context)
+    x, cache = self.decoder.prefill(prompt, cache, mask, context)  # [B, P, D]
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
@@ -64,19 +63,19 @@ class Writer(nn.Module):
 
   def check_reach(self, prompt: int, length: int) -> None:
     """Refuses more tokens than the decoder has positions for."""
-    # What the last token would be followed by is not asked.
+    # The last token is not decoded further.
     reach = prompt + length - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
       raise ValueError(
-        f'writing {length} tokens after {prompt} reads {reach}, but the '
-        f'decoder has a max_length of {self.decoder.max_length}; write less '
-        f'or raise max_length'
+        f'writing {length} tokens after {prompt} takes {reach} positions, but '
+        f'the decoder has a max_length of {self.decoder.max_length}; write '
+        'fewer or raise max_length'
       )
 
   def decode_step(
     self, tokens: Array, cache: decoders.DecoderCache, mask: Array
   ) -> tuple[Array, decoders.DecoderCache]:
-    """Reads tokens [B, T] after a prompt: logits [B, T, V] and the cache."""
+    """Decodes tokens [B, T] after a prompt: logits [B, T, V] and cache."""
     return self.decoder.decode_step(tokens, cache, mask)
 
   def generate(
@@ -131,7 +130,7 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache, prompt = self.read(batch, task, length)
+    logits, cache, prompt = self.prefill(batch, task, length)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -167,7 +166,7 @@ class Writer(nn.Module):
 
 
 def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
-  """What texts begin with, [B, P], and its mask: `prompt`, or `bos_id`."""
+  """The start of texts, [B, P], and its mask: `prompt`, or `bos_id`."""
   if 'prompt' in batch:
     return batch['prompt'], batch['prompt_mask']
   tokens = jnp.full((rows, 1), bos_id, jnp.int32)
