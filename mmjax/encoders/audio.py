@@ -188,10 +188,9 @@ class SpectrogramTransformer(tower.Tower):
     x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     number = len(self.tokens) or x.shape[1]
-    return super().pool(x[:, :number], mask[:, :number], train=train)
+    return super()._summarise(x[:, :number], mask[:, :number], train=train)
 
 
 class SpectrogramPatches(nn.Module):

@@ -107,9 +107,11 @@ class EfficientNet(nn.Module):
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]."""
+    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool('mean', x, mask)
+    pooled = mnn.pool('mean', x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
 
 
 class InvertedBottleneck(nn.Module):
@@ -170,7 +172,10 @@ class InvertedBottleneck(nn.Module):
     weights = conv(inside, 1, use_bias=True, name='excite')(weights)
     y = y * jax.nn.sigmoid(weights)
     y = norm(name='project_norm')(conv(self.width, 1, name='project')(y))
-    return x + y if self.residual and self.stride == 1 else y
+    if self.residual and self.stride == 1:
+      y = x + y
+    self.sow('intermediates', 'output', y)
+    return y
 
 
 def _conv(

@@ -196,8 +196,10 @@ class PackedViT(nn.Module):
     x = mnn.Mlp(
       self.out_width, self.merge * self.width, dtype=self.dtype, name='merger'
     )(x, train=train)
-    mask = segments[:, :: self.merge] > 0
-    return Tokens(x, mask, mnn.pool('mean', x, mask))
+    mask = segments[:, :: self.merge] > 0  # [B, S / merge]
+    pooled = mnn.pool('mean', x, mask)  # [B, E]
+    self.sow('intermediates', 'pooled', pooled)
+    return Tokens(x, mask, pooled)
 
 
 def _same(groups: Array) -> Array:

@@ -121,6 +121,8 @@ class Recurrent(nn.Module):
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]."""
+    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool(self.pooling, x, mask)
+    pooled = mnn.pool(self.pooling, x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled

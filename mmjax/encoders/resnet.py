@@ -128,9 +128,11 @@ class ResNet(nn.Module):
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]."""
+    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool('mean', x, mask)
+    pooled = mnn.pool('mean', x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
 
 
 class Stem(nn.Module):
@@ -188,12 +190,14 @@ class ConvBlock(nn.Module):
       y = conv(out, 3, self.stride, name='conv1')(y)
       y = jax.nn.relu(norm('norm1')(y))
       y = norm('norm2')(conv(out, 3, 1, name='conv2')(y))
-    if self.kind == 'plain':
-      return jax.nn.relu(y)
-    if x.shape != y.shape:
-      x = conv(out, 1, self.stride, name='shortcut')(x)
-      x = norm('shortcut_norm')(x)
-    return jax.nn.relu(x + y)
+    if self.kind != 'plain':
+      if x.shape != y.shape:
+        x = conv(out, 1, self.stride, name='shortcut')(x)
+        x = norm('shortcut_norm')(x)
+      y = x + y
+    y = jax.nn.relu(y)
+    self.sow('intermediates', 'output', y)
+    return y
 
 
 class GridPositions(nn.Module):

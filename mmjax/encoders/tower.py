@@ -62,7 +62,12 @@ class Tower(nn.Module):
       )
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
+    """Summarises tokens [B, N, D] as [B, D]; sown as `pooled`."""
+    pooled = self._summarise(x, mask, train=train)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
+
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     if self.pooling == 'attention':
       pooled = self.attention_pool(x, mask, train=train)
     else:

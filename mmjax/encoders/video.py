@@ -118,9 +118,8 @@ class VideoTransformer(tower.Tower):
     x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
-    pooled = super().pool(x, mask, train=train)
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
+    pooled = super()._summarise(x, mask, train=train)
     return pooled if self.pool_norm_epsilon is None else self.pool_norm(pooled)
 
   def _check(self, videos: Array) -> None:

@@ -101,11 +101,9 @@ def test_an_unknown_policy_is_refused():
     )
 
 
-def test_attention_weights_are_sown_through_the_scan(params):
-  apply = jax.jit(
-    functools.partial(stack().apply, train=False, mutable='intermediates')
-  )
-  _, sown = apply({'params': params}, X, CONTEXT)
+def test_intermediates_are_the_same_with_the_scan_and_without(params):
+  show = functools.partial(stack().apply, train=False, mutable='intermediates')
+  y, sown = show({'params': params}, X, CONTEXT)
   layers = sown['intermediates']['layers']
   (own,), (cross,) = (
     layers[name]['weights'] for name in ('attention', 'cross_attention')
@@ -113,6 +111,18 @@ def test_attention_weights_are_sown_through_the_scan(params):
   assert own.shape == (3, 2, 4, 5, 5)
   assert cross.shape == (3, 2, 4, 5, 3)
   np.testing.assert_allclose(own.sum(-1), np.ones((3, 2, 4, 5)), **TOLERANCE)
+  inputs, outputs = layers['input'][0], layers['output'][0]
+  branches = ('attention_output', 'cross_attention_output', 'mlp_output')
+  added = sum(layers[name][0] for name in branches)
+  np.testing.assert_allclose(inputs + added, outputs, **TOLERANCE)
+  np.testing.assert_array_equal(inputs[0], X)
+  np.testing.assert_array_equal(inputs[1:], outputs[:-1])
+  np.testing.assert_array_equal(outputs[-1], y[0])
+  show = functools.partial(
+    stack(scan=False).apply, train=False, mutable='intermediates'
+  )
+  _, unrolled = show({'params': mnn.unstack_layers(params)}, X, CONTEXT)
+  close(mnn.stack_layers(unrolled['intermediates']), sown['intermediates'])
 
 
 def test_depth_0_gives_the_input_back():
