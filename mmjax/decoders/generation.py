@@ -1,7 +1,7 @@
 """Writing text with a decoder: sampling and beam search, as compiled loops.
 
-Both go on from what reading a prompt gave (the logits of the first token to
-write, and the cache), by a step function, so they know nothing of modules:
+Both start after a prefill, from the logits of the first token to write and the
+cache, and continue by a step function, so they know nothing of modules:
 
   step(tokens [B, 1], cache, mask [B, 1]) -> (logits [B, 1, V], cache)
 
@@ -68,15 +68,15 @@ def sample(
   """Writes token after token; stops when all examples have ended.
 
   Args:
-    step: see the module's docstring.
+    step: decodes one token of each example, as above.
     logits: [B, V], of the first token to write.
     cache: after the prompt, with room for `length` tokens more.
     length: most tokens to write T.
     rng: a key; needed unless `temperature` is 0. An example's draws depend on
       the key and its row alone.
     temperature: 0 for greedy decoding.
-    top_k: see `ops.filter_logits`.
-    top_p: see `ops.filter_logits`.
+    top_k: number of likeliest tokens to sample from; 0 for all.
+    top_p: least probability that the tokens to sample from have together.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
@@ -97,7 +97,7 @@ def sample(
   batch = logits.shape[0]
   rng = jax.random.key(0) if rng is None else rng
   rows = jax.vmap(lambda i: jax.random.fold_in(rng, i))(jnp.arange(batch))
-  before = _before(prompt, batch)
+  before = _align_prompt(prompt, batch)
 
   def cond(state: _SampleState):
     return (state.index < length) & ~jnp.all(state.done)
@@ -108,9 +108,9 @@ def sample(
     logits = constraints.apply(
       state.logits, history, length=length, eos_id=eos_id
     )
-    token = ops.sample_token(rngs, logits, temperature, top_k, top_p)
-    log_probs = jax.nn.log_softmax(logits)
-    gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+    token = ops.sample_token(rngs, logits, temperature, top_k, top_p)  # [B]
+    log_probs = jax.nn.log_softmax(logits)  # [B, V]
+    gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]  # [B]
     alive = ~state.done
     token = jnp.where(alive, token, pad_id)
     logits, cache = step(token[:, None], state.cache, alive[:, None])
@@ -121,7 +121,7 @@ def sample(
       tokens=state.tokens.at[:, state.index].set(token),
       mask=state.mask.at[:, state.index].set(alive),
       score=state.score + jnp.where(alive, gained, 0.0),
-      done=state.done | _ends(token, eos_id),
+      done=state.done | _is_end(token, eos_id),
     )
 
   end = jax.lax.while_loop(
@@ -172,7 +172,7 @@ def beam_search(
   after `length` tokens counts as it stands.
 
   Args:
-    step: see the module's docstring.
+    step: decodes one token of each example, as above.
     logits: [B, V], of the first token to write.
     cache: after the prompt, with room for `length` tokens more.
     length: most tokens to write T.
@@ -180,8 +180,9 @@ def beam_search(
     length_penalty: 0 prefers short texts, 1 the best mean per token.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
-    prompt: see `sample`.
-    constraints: see `sample`; here they change log-probabilities.
+    prompt: ids [B, P] of what stands before the text and their mask [B, P],
+      which `constraints` count and compare; None for nothing.
+    constraints: what may be written; they change log-probabilities.
 
   Returns:
     Generated, [B, T]: the best text of each example.
@@ -192,11 +193,21 @@ def beam_search(
   if beam_size < 1:
     raise ValueError(f'beam_size must be at least 1, got {beam_size}')
   (batch, vocab), beams = logits.shape, beam_size
-  start = jnp.repeat(jnp.arange(batch), beams)
+  start = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
   nothing = jnp.full((batch, beams, length), pad_id, jnp.int32)
-  # Twice as many candidates as beams: at most M of them end, so M can go on.
+  # One step of M = 2 beams over V = 3 tokens, of which 2 ends a text:
+  #
+  #   score    -1  -3            log-probabilities of the beams `5` and `6`
+  #   totals   -2  -4  -1.5      `5` with token 0, 1 or 2
+  #            -6  -3.1  -7      `6` with token 0, 1 or 2
+  #   choice    2   0   4   1    the 2 * M best of the six, as beam * V + token
+  #   parent    0   0   1   0
+  #   token     2   0   1   1    the first, `5 2`, has ended: it goes to `best`
+  #   live      1   2            the M best of the others: `5 0` and `6 1`
+  #
+  # Twice as many candidates as beams: at most M of them end, so M stay live.
   wide = min(2 * beams, beams * vocab)
-  before = [array[start] for array in _before(prompt, batch)]
+  before = [array[start] for array in _align_prompt(prompt, batch)]
 
   def penalty(tokens: Array | int) -> Array:
     return ((5.0 + tokens) / 6.0) ** length_penalty
@@ -214,24 +225,24 @@ def beam_search(
     log_probs = constraints.apply(
       jax.nn.log_softmax(state.logits), history, length=length, eos_id=eos_id
     ).reshape(batch, beams, vocab)
-    totals = state.score[:, :, None] + log_probs
-    score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)
+    totals = state.score[:, :, None] + log_probs  # [B, M, V]
+    score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)  # [B, 2M]
     parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
     tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
-    tokens = tokens.at[:, :, state.index].set(token)
-    ended = _ends(token, eos_id)
+    tokens = tokens.at[:, :, state.index].set(token)  # [B, 2M, T]
+    ended = _is_end(token, eos_id)
     # An end counts only among the first M candidates, and until M have ended.
     counts = ended & (jnp.arange(wide) < beams)[None] & ~over(state)[:, None]
     ended_score = jnp.where(counts, score / penalty(state.index + 1), -jnp.inf)
     best_score, kept = jax.lax.top_k(
       jnp.concatenate([state.best_score, ended_score], axis=1), beams
-    )
+    )  # [B, M] of [B, 3M]
     everything = jnp.concatenate([state.best_tokens, tokens], axis=1)
     best = jnp.take_along_axis(everything, kept[:, :, None], axis=1)
-    score, going = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
-    token = jnp.take_along_axis(token, going, axis=1)
-    parent = jnp.take_along_axis(parent, going, axis=1)
-    rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)
+    score, live = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
+    token = jnp.take_along_axis(token, live, axis=1)  # [B, M]
+    parent = jnp.take_along_axis(parent, live, axis=1)  # [B, M]
+    rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)  # [B * M]
     logits, cache = step(
       token.reshape(-1, 1),
       _take_rows(state.cache, rows),
@@ -241,7 +252,7 @@ def beam_search(
       index=state.index + 1,
       logits=logits[:, -1],
       cache=cache,
-      tokens=jnp.take_along_axis(tokens, going[:, :, None], axis=1),
+      tokens=jnp.take_along_axis(tokens, live[:, :, None], axis=1),
       score=score,
       best_tokens=best,
       best_score=best_score,
@@ -264,26 +275,26 @@ def beam_search(
   # Whatever is still being written after the loop is `length` tokens long.
   unfinished = jnp.where(over(end)[:, None], -jnp.inf, end.score)
   unfinished = unfinished / penalty(length)
-  scores = jnp.concatenate([end.best_score, unfinished], axis=1)
+  scores = jnp.concatenate([end.best_score, unfinished], axis=1)  # [B, 2M]
   tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
-  best = jnp.argmax(scores, axis=1)[:, None]
+  best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
   tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]
-  ends = _ends(tokens, eos_id)
+  ends = _is_end(tokens, eos_id)
   mask = jnp.cumsum(ends, axis=1) - ends == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return Generated(jnp.where(mask, tokens, pad_id), mask, score)
 
 
-def _before(
+def _align_prompt(
   prompt: tuple[Array, Array] | None, batch: int
 ) -> tuple[Array, Array]:
-  """The prompt [B, P] and its mask, padding in front; [B, 0] for none."""
+  """Moves a prompt's padding in front: [B, P] and mask; [B, 0] for none."""
   if prompt is None:
     return jnp.zeros((batch, 0), jnp.int32), jnp.zeros((batch, 0), bool)
-  return constraints_lib.aligned(*prompt)
+  return constraints_lib.align(*prompt)
 
 
-def _ends(tokens: Array, eos_id: int | Sequence[int]) -> Array:
+def _is_end(tokens: Array, eos_id: int | Sequence[int]) -> Array:
   """Which tokens end a text."""
   return jnp.isin(tokens, jnp.asarray(eos_id, jnp.int32))
 

@@ -1,4 +1,4 @@
-"""Transformers that read spectrograms."""
+"""Transformers of spectrograms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -17,7 +17,7 @@ _POSITIONS = ('learned', 'sincos', 'fixed', 'none')
 
 
 class AudioTransformer(tower.Tower):
-  """Reads a spectrogram: convolutions over time, then a transformer.
+  """Encodes a spectrogram: convolutions over time, then a transformer.
 
   The encoder of Whisper (Radford et al. 2022, section 2.2) with
   `positions='fixed'`.
@@ -37,9 +37,9 @@ class AudioTransformer(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the tokens before the stack.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -97,7 +97,7 @@ class AudioTransformer(tower.Tower):
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
     if mask is None:
       mask = jnp.ones(spectrogram.shape[:2], bool)
-    x, mask = self.frames(spectrogram, mask)
+    x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
     return self.embed_dropout(x, deterministic=not train), mask
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
@@ -124,9 +124,9 @@ class SpectrogramTransformer(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the tokens before the stack.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -194,13 +194,13 @@ class SpectrogramTransformer(tower.Tower):
 
 
 class SpectrogramPatches(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     width: D.
-    patch_size: see `SpectrogramTransformer.patch_size`.
-    strides: see `SpectrogramTransformer.strides`.
-    tokens: see `SpectrogramTransformer.tokens`.
+    patch_size: side of a patch, in bands and in frames.
+    strides: bands and frames from one patch to the next.
+    tokens: names of the learned tokens before the patches.
     dtype: of the computation.
   """
 
@@ -230,13 +230,13 @@ class SpectrogramPatches(nn.Module):
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
       dtype=self.dtype,
       name='projection',
-    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))
+    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))  # [B, m, f, D]
     x = einops.rearrange(x, 'b m f d -> b (m f) d')
     learned = [
       jnp.broadcast_to(self._table(name, 1), (x.shape[0], 1, self.width))
       for name in self.tokens
     ]
-    x = jnp.concatenate([*learned, x], axis=1)
+    x = jnp.concatenate([*learned, x], axis=1)  # [B, N, D]
     return x + self._table('position_table', x.shape[1])
 
   def _table(self, name: str, length: int) -> Array:
@@ -252,13 +252,13 @@ class SpectrogramPatches(nn.Module):
 
 
 class FrameEmbedding(nn.Module):
-  """Convolves over time, and tells each token when it is.
+  """Convolves over time, and adds positions.
 
   Attributes:
     width: D.
     max_length: most tokens.
-    strides: of the convolutions; a GELU follows each.
-    positions: see `AudioTransformer.positions`.
+    strides: frames that each convolution, before its GELU, steps over.
+    positions: 'learned', 'sincos', 'fixed' or 'none', as `AudioTransformer`.
     dtype: of the computation.
   """
 
@@ -288,7 +288,7 @@ class FrameEmbedding(nn.Module):
         dtype=self.dtype,
         name=f'conv{i + 1}',
       )(x)
-      x = jax.nn.gelu(x, approximate=False)
+      x = jax.nn.gelu(x, approximate=False)  # [B, F / stride, D]
       mask = mask[:, ::stride]
     return x + self._table(x.shape[1]), mask
 

@@ -46,9 +46,9 @@ class FlexibleViT(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -134,11 +134,11 @@ def _cut(images: Array, side: int) -> ImagePatches:
 
 
 class FlexiblePatches(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     width: D.
-    position_grid: see `FlexibleViT.position_grid`.
+    position_grid: rows and columns of the learned position table.
     dtype: of the computation.
   """
 
@@ -167,7 +167,7 @@ class FlexiblePatches(nn.Module):
       (rows * columns, self.width),
       jnp.float32,
     )
-    places = ops.positions_on_grids(
+    positions = ops.positions_on_grids(
       table.reshape(rows, columns, self.width), images.grid, x.shape[1]
-    )
-    return x + places.astype(self.dtype)
+    )  # [B, N, D]
+    return x + positions.astype(self.dtype)

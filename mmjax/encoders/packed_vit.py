@@ -14,7 +14,7 @@ from mmjax.types import Array, Tokens
 
 
 class PackedViT(nn.Module):
-  """Reads images of one size, or patches of several, each in its own size.
+  """Encodes images of one size, or patches of several, each in its own size.
 
   Several are packed in one row as in NaViT (Dehghani et al. 2023, section 2.1).
   Positions are rotary, by row and column, and neighbouring patches are merged
@@ -31,11 +31,12 @@ class PackedViT(nn.Module):
     patch_size: side of a patch of an image in pixels.
     frames: how many frames are one patch; an image is repeated so often.
     window: side of a window of an image in tokens; 0 for none.
-    window_layers: numbers of the blocks that see no further than a window.
+    window_layers: numbers of the blocks in which patches attend to their window
+      alone.
     rope_theta: base of the rotary positions.
     block: further settings of `mmjax.nn.Block`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -88,12 +89,12 @@ class PackedViT(nn.Module):
       m=side,
       n=side,
     )
-    where = packing.places([grid], side, self.window)
+    layout = packing.places([grid], side, self.window)
     tokens = self.encode_patches(
       patches,
       **{
-        name: jnp.broadcast_to(place, (number, *place.shape))
-        for name, place in where.items()
+        name: jnp.broadcast_to(array, (number, *array.shape))
+        for name, array in layout.items()
       },
       train=train,
     )
@@ -105,11 +106,11 @@ class PackedViT(nn.Module):
     """The tokens of an image of so many pixels.
 
     Raises:
-      ValueError: if a side is not a whole number of tokens, or `merge` no
-        square.
+      ValueError: if a side is not a whole number of tokens, or `merge` not
+        a square.
     """
     if math.isqrt(self.merge) ** 2 != self.merge:
-      raise ValueError(f'merge {self.merge} is no square; use 1, 4 or 9')
+      raise ValueError(f'merge {self.merge} is not a square; use 1, 4 or 9')
     side = self.patch_size * math.isqrt(self.merge)
     if height % side or width % side:
       raise ValueError(
@@ -135,7 +136,7 @@ class PackedViT(nn.Module):
         other, and padding comes last.
       positions: [B, S, 2], row and column of each.
       segments: [B, S], which image or frame each is of, from 1 on; 0 is
-        padding. Patches see those of their own.
+        padding. Patches attend to those of their own.
       windows: [B, S], the same for windows; needed with `window_layers`.
       train: whether dropout is on.
 
@@ -164,7 +165,7 @@ class PackedViT(nn.Module):
       ),
       dtype=self.dtype,
       name='patches',
-    )(patches)
+    )(patches)  # [B, S, D]
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -182,8 +183,8 @@ class PackedViT(nn.Module):
       name='blocks',
     )(
       x,
-      visible=mnn.Visible(_same(segments), positions=positions),
-      local_mask=None if windows is None else _same(windows),
+      visible=mnn.Visible(_match_groups(segments), positions=positions),
+      local_mask=None if windows is None else _match_groups(windows),
       train=train,
     )
     x = mnn.make_norm(
@@ -195,14 +196,22 @@ class PackedViT(nn.Module):
     x = einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge)
     x = mnn.Mlp(
       self.out_width, self.merge * self.width, dtype=self.dtype, name='merger'
-    )(x, train=train)
+    )(x, train=train)  # [B, S / merge, E]
     mask = segments[:, :: self.merge] > 0  # [B, S / merge]
     pooled = mnn.pool('mean', x, mask)  # [B, E]
     self.sow('intermediates', 'pooled', pooled)
     return Tokens(x, mask, pooled)
 
 
-def _same(groups: Array) -> Array:
-  """Which tokens [B, S, S] are of the same group; 0 is none."""
-  there = (groups > 0)[:, None]
-  return (groups[:, :, None] == groups[:, None]) & there
+def _match_groups(groups: Array) -> Array:
+  """Masks [B, S, S] pairs of tokens of the same group; 0 is none.
+
+  Groups 1 1 2 0 give
+
+    1 1 . .
+    1 1 . .
+    . . 1 .
+    . . . .
+  """
+  real = (groups > 0)[:, None]  # [B, 1, S]
+  return (groups[:, :, None] == groups[:, None]) & real

@@ -36,8 +36,8 @@ class ResNet(nn.Module):
       'patch' (`patch_size` squares, as ConvNeXt).
     patch_size: of the patch stem.
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
-    positions: whether the output tokens are normalised and told where they
-      stand, for decoders and fusions that look at them. Pooling is before that.
+    positions: whether the output tokens are normalised and get positions, for
+      decoders and fusions that attend to them. Pooling is before that.
     dtype: of the computation; parameters are float32.
   """
 
@@ -91,7 +91,7 @@ class ResNet(nn.Module):
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
-      train: unused, there is no dropout; the seam asks for it.
+      train: unused, as there is no dropout.
 
     Returns:
       Tokens: values [B, N, D], one for each cell of the last feature map, rows
@@ -102,7 +102,7 @@ class ResNet(nn.Module):
         an image that patches don't.
     """
     x, mask = self.embed(images, mask, train=train)
-    x = self.stack(x, mask, train=train)
+    x = self.stack(x, mask, train=train)  # [B, r, c, D]
     rows_columns = x.shape[1:3]
     x = einops.rearrange(x, 'b r c d -> b (r c) d')
     mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
@@ -136,7 +136,7 @@ class ResNet(nn.Module):
 
 
 class Stem(nn.Module):
-  """The first layers; see `ResNet.stem`."""
+  """The first layers, of a kind of `ResNet.stem`."""
 
   width: int
   kind: str
@@ -204,7 +204,7 @@ class GridPositions(nn.Module):
   """Normalises tokens and adds a learned vector a row and one a column.
 
   Both vectors start about as large as the tokens, so that attention can tell
-  places apart from the first step.
+  positions apart from the first step.
 
   Attributes:
     dtype: of the computation.

@@ -13,11 +13,11 @@ from mmjax.types import Array, Tokens
 
 
 class Transformer(tower.Tower):
-  """Reads a token sequence.
+  """Encodes a token sequence.
 
   With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
   2019). With depth 0, positions 'none' and mean pooling it is a bag of words.
-  With `cross_attention` it reads in the light of a context, as the
+  With `cross_attention` its tokens also attend to a context, as those of the
   image-grounded text encoder of BLIP (Li et al. 2022, figure 2).
 
   Attributes:
@@ -27,28 +27,28 @@ class Transformer(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence, the size of a learned position table.
-    causal: whether a token sees only those before it.
-    cross_attention: whether blocks look at a context where one is given.
+    causal: whether a token attends only to itself and those before it.
+    cross_attention: whether blocks attend to a context where there is one.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
     relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
-    num_segments: number of segments whose tokens a learned vector tells apart
+    num_segments: number of segments that learned vectors mark
       (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
     pool_activation: of a dense layer after the pooling (BERT: 'tanh'); None for
       no such layer.
-    reads_padding: whether padding is read like words, so that 'last' is the
-      last place, whatever stands there (SigLIP).
+    reads_padding: whether padding counts as words, so that 'last' is the last
+      position, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).
     final_norm: whether the result is.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
-    word_dropout: share of tokens that training leaves out, so that a text isn't
-      known by one rare word alone (Iyyer et al. 2015, section 2.2). The first,
-      <bos>, always stays.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    word_dropout: fraction of tokens that training leaves out, so that a text
+      isn't known by one rare word alone (Iyyer et al. 2015, section 2.2). The
+      first, <bos>, always stays.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -79,8 +79,8 @@ class Transformer(tower.Tower):
   def setup(self):
     if not 0 <= self.word_dropout < 1:
       raise ValueError(
-        f'word_dropout {self.word_dropout} is no probability below 1; use, '
-        'say, 0.3'
+        f'word_dropout must be at least 0 and less than 1, got '
+        f'{self.word_dropout}'
       )
     self.words = mnn.TokenEmbedding(
       self.vocab_size,
@@ -120,10 +120,10 @@ class Transformer(tower.Tower):
     """Encodes token ids.
 
     Args:
-      tokens: [B, T] int32, or their vectors, see `embed`.
+      tokens: [B, T] int32, or their word vectors [B, T, D].
       mask: [B, T], True where there is a token; None means everywhere.
       context: values [B, N, E], with cross-attention; without one, the blocks
-        go without it.
+        skip it.
       segments: [B, T] int32, each token's; None means all are of the first.
       train: whether dropout is on.
 
@@ -131,9 +131,9 @@ class Transformer(tower.Tower):
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if T is more than `max_length`, a setting is unknown, segments
-        are given that the model does not tell apart, or there is a context
-        without cross-attention.
+      ValueError: if T is more than `max_length`, a setting is unknown, there
+        are segments without `num_segments`, or a context without
+        cross-attention.
     """
     x, mask = self.embed(tokens, mask, segments, train=train)
     x = self.stack(x, mask, context, train=train)
@@ -147,11 +147,11 @@ class Transformer(tower.Tower):
     *,
     train: bool,
   ) -> tuple[Array, Array]:
-    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T].
+    """Embeds ids [B, T]: vectors [B, T, D] and a mask [B, T].
 
-    What is a vector already, [B, T, D], is taken as a word.
+    Word vectors [B, T, D] in their place get positions and norm alone.
     """
-    x = self.words(tokens)
+    x = self.words(tokens)  # [B, T, D]
     if self.num_segments:
       if segments is None:
         segments = jnp.zeros(x.shape[:2], jnp.int32)

@@ -18,7 +18,7 @@ class VideoTransformer(tower.Tower):
 
   A tubelet is a patch over several frames (Arnab et al. 2021, ViViT, figure 3).
   The defaults are the encoder of VideoMAE (Tong et al. 2022), whose positions
-  are fixed sines and cosines of the tubelets' places in one row: frames first,
+  are fixed sines and cosines of the tubelets' numbers in one row: frames first,
   then rows, then columns.
 
   Attributes:
@@ -30,13 +30,14 @@ class VideoTransformer(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'attention'.
-    pool_norm_epsilon: of a norm after the pooling; None for no such norm.
+    pool_norm_epsilon: added to the variance by a norm after the pooling; None
+      for no such norm.
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tubelets.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -105,9 +106,9 @@ class VideoTransformer(tower.Tower):
       p=self.patch_size,
       q=self.patch_size,
     )
-    x = self.projection(x)
-    places = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
-    x = x + places[None].astype(self.dtype)
+    x = self.projection(x)  # [B, N, D]
+    positions = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
+    x = x + positions[None].astype(self.dtype)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)
     x = self.embed_dropout(x, deterministic=not train)
@@ -127,7 +128,7 @@ class VideoTransformer(tower.Tower):
     if frames != self.num_frames:
       raise ValueError(
         f'a video has {frames} frames, but num_frames is {self.num_frames}; '
-        'pick as many, or change it'
+        'pick as many, or change num_frames'
       )
     for name, size, part in (
       ('number of frames', frames, self.tubelet_size),

@@ -33,8 +33,8 @@ class ViT(tower.Tower):
     position_grid: rows and columns of a learned position table that is brought
       to an image's grid where that differs (DINOv2, Oquab et al. 2023); None
       for a table that fits one size alone.
-    position_resize: how it is: 'bicubic' (DINOv2) or 'bicubic_antialiased'
-      (DINOv2 with registers); see `ops.resize_positions`.
+    position_resize: how it is resized: 'bicubic' (DINOv2) or
+      'bicubic_antialiased' (DINOv2 with registers).
     class_token: whether a learned token goes before the patches.
     registers: number of learned tokens, without positions, between the class
       token and the patches (Darcet et al. 2024).
@@ -52,9 +52,9 @@ class ViT(tower.Tower):
       but change nothing. None means all of them.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -112,8 +112,8 @@ class ViT(tower.Tower):
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
-      masked: [B, P], True for those of the P patches that the mask token takes
-        the place of; None for none of them.
+      masked: [B, P], True for those of the P patches that the mask token
+        replaces; None for none of them.
       train: whether dropout is on.
 
     Returns:
@@ -157,19 +157,20 @@ class ViT(tower.Tower):
 
 
 class PatchEmbedding(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     patch_size: side of a patch in pixels, dividing height and width.
     width: D.
     positions: 'learned', 'sincos2d' or 'none'.
-    position_grid: see `ViT.position_grid`.
-    position_resize: see `ViT.position_resize`.
+    position_grid: rows and columns of a learned position table that is brought
+      to an image's grid; None for a table that fits one size alone.
+    position_resize: 'bicubic' or 'bicubic_antialiased'.
     class_token: whether a learned token goes first.
-    registers: see `ViT.registers`.
-    mask_token: see `ViT.mask_token`.
+    registers: number of learned tokens after the class token.
+    mask_token: whether there is a learned token for patches that are masked.
     use_bias: whether the projection has a bias.
-    ragged: see `ViT.ragged`.
+    ragged: whether pixels beyond the last whole patch are left out.
     dtype: of the computation.
   """
 
@@ -204,35 +205,35 @@ class PatchEmbedding(nn.Module):
       dtype=self.dtype,
       name='projection',
     )(x)
-    x = self._masked(x, masked)
+    x = self._replace_masked(x, masked)  # [B, P, D]
     if self.class_token:
-      x = self._in_front('class_token', 1, x)
-    x = self._with_positions(x, rows, columns)
+      x = self._prepend('class_token', 1, x)  # [B, 1 + P, D]
+    x = self._add_positions(x, rows, columns)
     if self.registers:
       front = int(self.class_token)
-      rest = self._in_front('registers', self.registers, x[:, front:])
+      rest = self._prepend('registers', self.registers, x[:, front:])
       x = jnp.concatenate([x[:, :front], rest], axis=1)
-    return x
+    return x  # [B, N, D]
 
-  def _masked(self, x: Array, masked: Array | None) -> Array:
+  def _replace_masked(self, x: Array, masked: Array | None) -> Array:
     if not self.mask_token:
       if masked is not None:
         raise ValueError(
-          'patches are masked, but there is no token to put in their place; '
-          'set mask_token=True'
+          'patches are masked, but there is no token to replace them; set '
+          'mask_token=True'
         )
       return x
     token = self._table('mask_token', 1)
     return x if masked is None else jnp.where(masked[:, :, None], token, x)
 
-  def _in_front(self, name: str, number: int, x: Array) -> Array:
+  def _prepend(self, name: str, number: int, x: Array) -> Array:
     tokens = self._table(name, number)
     tokens = jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))
     return jnp.concatenate([tokens, x], axis=1)
 
-  def _with_positions(self, x: Array, rows: int, columns: int) -> Array:
+  def _add_positions(self, x: Array, rows: int, columns: int) -> Array:
     if self.positions == 'learned':
-      return x + self._learned(x.shape[1], rows, columns)
+      return x + self._learned_positions(x.shape[1], rows, columns)
     if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
       return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
@@ -242,7 +243,7 @@ class PatchEmbedding(nn.Module):
       )
     return x
 
-  def _learned(self, length: int, rows: int, columns: int) -> Array:
+  def _learned_positions(self, length: int, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
     if self.position_grid is None:
       return self._table('positions_table', length)

@@ -61,13 +61,13 @@ PARTS = {
   'decoder': DECODERS,
 }
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
-# Settings that are settings of a module, and those of them that are given.
+# Settings that are settings of a module, and its fields that `build` sets.
 _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
 }
-# Settings, by name, that are shares of what is dropped, or more than 0.
-_SHARES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
+# Settings, by name, that are probabilities, or more than 0.
+_PROBABILITIES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
 _POSITIVE = (
   *('buckets', 'embed_dim', 'frames', 'head_dim', 'max_distance', 'max_length'),
   *('merge', 'mlp_dim', 'num_heads', 'num_kv_heads', 'number', 'out_width'),
@@ -94,10 +94,10 @@ def build(
     config: `name` (a key of `MODELS`), the model's own settings, and for each
       of its parts a mapping with a `name` and settings, or None to do without.
     vocab_size: V, of all text parts that don't set a larger one.
-    text_length: longest caption, the `max_length` of parts that read captions
+    text_length: longest caption, the `max_length` of parts that get captions
       and don't set one.
-    question_length: the same for questions.
-    answer_length: the same for answers.
+    question_length: longest question.
+    answer_length: longest answer.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that write.
@@ -162,8 +162,8 @@ def describe(module: nn.Module) -> dict[str, Any]:
   }
   if type(module) not in names:
     raise ValueError(
-      f'{type(module).__name__} is no model that a config can name; those are '
-      f'{", ".join(cls.__name__ for cls in names)}'
+      f'{type(module).__name__} is not a model that a config can name; those '
+      f'are {", ".join(cls.__name__ for cls in names)}'
     )
   out: dict[str, Any] = {'name': names[type(module)]}
   for name, field in _fields(type(module)).items():
@@ -177,7 +177,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-  """What a model or part that `build` knows by a name can be told.
+  """Returns the settings of a model or part that `build` knows by a name.
 
   Args:
     name: a key of `MODELS`, or of one of the `PARTS`.
@@ -192,7 +192,7 @@ def settings_of(name: str) -> dict[str, Any]:
   known = {k: v for each in (MODELS, *PARTS.values()) for k, v in each.items()}
   if name not in known:
     raise ValueError(
-      f'{name!r} is no model or part that a config can name; use one of '
+      f'{name!r} is not a model or part that a config can name; use one of '
       f'{list(known)}'
     )
   fields = _fields(known[name])
@@ -273,7 +273,7 @@ def _check_value(field: str, value: Any, hint: Any) -> None:
   if not isinstance(value, int | float) or isinstance(value, bool):
     return
   name = field.rpartition('.')[2]
-  if name in _SHARES and not 0 <= value < 1:
+  if name in _PROBABILITIES and not 0 <= value < 1:
     raise ValueError(f'{field} must be at least 0 and less than 1, got {value}')
   if name in _POSITIVE and not value > 0:
     raise ValueError(f'{field} must be more than 0, got {value}')

@@ -14,11 +14,11 @@ class ContrastiveCaptioner(writing.Writer):
   """CoCa: a dual encoder and a captioner in one pass (Yu et al. 2022).
 
   The decoder's unimodal half embeds texts for the contrastive loss, and its
-  multimodal half, which sees the image, writes captions (figure 2). Questions
-  are read by the same decoder; the features of their last token pick the answer
-  (section 3.3). Unlike the paper, the text embedding is that of the end of text
-  instead of an extra class token, and the image encoder's own pooling takes the
-  place of the two attentional poolers.
+  multimodal half, which attends to the image, writes captions (figure 2). The
+  same decoder encodes questions; the features of their last token pick the
+  answer (section 3.3). Unlike the paper, the text embedding is that of the end
+  of text instead of an extra class token, and the image encoder's own pooling
+  replaces the two attentional poolers.
 
   A batch without images builds no image encoder, and is only answered.
 
@@ -28,7 +28,7 @@ class ContrastiveCaptioner(writing.Writer):
     embed_dim: E.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     logit_scale_init: inverse temperature at the start.
-    logit_scale_max: what it is clipped to.
+    logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
     bos_id: the token that starts a text.
     eos_id: the token that ends it.
@@ -91,7 +91,7 @@ class ContrastiveCaptioner(writing.Writer):
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
-      features = self.decoder.decode(start, image, train=train)
+      features = self.decoder.decode(start, image, train=train)  # [B, T-1, D]
       out['caption_logits'] = self.decoder.logits(features)
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
@@ -131,7 +131,7 @@ class ContrastiveCaptioner(writing.Writer):
           f'a contrastive captioner needs an image or a question in the batch, '
           f'which has only {sorted(batch)}; texts alone go to encode_text'
         )
-      # One absent token, so that there is something not to look at.
+      # One absent token: cross-attention needs a context.
       size, width = batch['question'].shape[0], self.decoder.width
       return Tokens(
         jnp.zeros((size, 1, width), self.dtype),
@@ -148,8 +148,8 @@ class ContrastiveCaptioner(writing.Writer):
       questions.rows(batch['question_mask']),
       train=train,
     )
-    image = questions.beside(image, batch['question'])
+    image = questions.beside(image, batch['question'])  # [B * n, N, D]
     features = self.decoder.decode(question, image, train=train)
-    last = ops.last_token(features, question.mask)
+    last = ops.last_token(features, question.mask)  # [B * n, D]
     logits = self.classifier(last).astype(jnp.float32)
     return questions.unrows(logits, batch['question'])

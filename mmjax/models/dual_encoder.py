@@ -57,7 +57,7 @@ class Scale(nn.Module):
 
   Attributes:
     init: the scale at the start (an inverse temperature).
-    maximum: what it is clipped to (CLIP: 100).
+    maximum: upper limit of the scale (CLIP: 100).
     bias_init: the bias at the start; None for no bias.
     learns_temperature: whether the parameter is the temperature itself (ALIGN,
       Jia et al. 2021), instead of the logarithm of its inverse.
@@ -99,12 +99,13 @@ class DualEncoder(nn.Module):
     image: an image encoder.
     text: a text encoder.
     embed_dim: E.
-    project_image: see `Projection.kind`.
-    project_text: likewise.
+    project_image: kind of the images' `Projection`: 'linear', 'affine' or None.
+    project_text: kind of the texts' `Projection`.
     logit_scale_init: inverse temperature at the start.
-    logit_scale_max: what it is clipped to.
+    logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
-    learns_temperature: see `Scale`.
+    learns_temperature: whether the parameter is the temperature itself, instead
+      of the logarithm of its inverse.
     dtype: of the projections.
   """
 

@@ -16,8 +16,8 @@ class EncoderDecoder(writing.Writer):
   al. 2015, with attention); answers from the fusion of image and question,
   either written by the same decoder or picked by a linear classifier over
   `num_answers` answers. A model has the parts that its tasks need. Without a
-  fusion, the question encoder looks at the image itself (BLIP, Li et al. 2022,
-  figure 5).
+  fusion, the question encoder attends to the image itself (BLIP, Li et al.
+  2022, figure 5).
 
   An example without an image is answered from its question alone; a batch
   without the key `image` builds no image encoder at all, which is what a blind

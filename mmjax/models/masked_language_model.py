@@ -11,7 +11,7 @@ from mmjax.types import Array
 
 
 class MaskedLanguageModel(nn.Module):
-  """Says what stands at each place of a text (Devlin et al. 2019, 3.1).
+  """Predicts the token at each position of a text (Devlin et al. 2019, 3.1).
 
   A dense layer, an activation and a norm lead from the encoder to the
   transpose of its word embedding, as in BERT's published code.

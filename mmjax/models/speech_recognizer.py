@@ -10,11 +10,11 @@ from mmjax.types import Array, Batch, Outputs, Tokens
 
 
 class SpeechRecognizer(writing.Writer):
-  """Writes down, or translates, what is said.
+  """Transcribes or translates speech.
 
   Whisper (Radford et al. 2022) and other attention-based recognisers (Chan et
-  al. 2016): a decoder looks at the tokens of a spectrogram. What it is to write
-  is said by the tokens that a text begins with.
+  al. 2016): a decoder attends to the tokens of a spectrogram. The tokens that a
+  text begins with say what it writes: the language and the task.
 
   Attributes:
     audio: an encoder of spectrograms, such as `AudioTransformer`.

@@ -103,8 +103,8 @@ class Writer(nn.Module):
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
       temperature: 0 for greedy decoding.
-      top_k: see `ops.filter_logits`.
-      top_p: see `ops.filter_logits`.
+      top_k: number of likeliest tokens to sample from; 0 for all.
+      top_p: least probability that the tokens to sample from have together.
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.

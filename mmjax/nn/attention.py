@@ -39,7 +39,7 @@ class Attention(nn.Module):
     rope_theta: base of the rotary positions; None for none.
     rope: further arguments of `ops.rotary`.
     norm_epsilon: added to the variance by `qk_norm`.
-    scale: what dot products are multiplied by (T5: 1); None for K**-0.5.
+    scale: factor on the dot products (T5: 1); None for K**-0.5.
     dropout: rate on the mixed values, before the output projection.
     dtype: of the computation; the softmax is in float32.
   """
@@ -92,7 +92,7 @@ class Attention(nn.Module):
     if visible.causal and (self.cross or decoding is not None):
       raise ValueError(
         'causal=True is for self-attention without a cache, whose keys stand '
-        'where the queries do; say in the mask what each query may look at'
+        'where the queries do; put what each query may attend to in the mask'
       )
     query = self._project('query', self.num_heads, x)  # [B, T, H, K]
     query = self._normalise('query_norm', query)

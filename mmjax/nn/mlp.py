@@ -27,7 +27,7 @@ ACTIVATIONS = {
 
 
 def activation(name: str):
-  """Looks an activation function up by name.
+  """Returns the activation function of a name.
 
   Raises:
     ValueError: for an unknown name, listing the known ones.
@@ -47,13 +47,13 @@ class Mlp(nn.Module):
   is SwiGLU as in Llama, with `gelu_tanh` GeGLU as in T5 1.1 and Gemma.
 
   Attributes:
-    width: D, of the output.
-    mlp_dim: of the hidden layer.
+    width: D, size of the output.
+    mlp_dim: size M of the hidden layer.
     activation: a key of `ACTIVATIONS`.
     gated: whether a third matrix gates the hidden layer.
     use_bias: whether the dense layers add a bias.
     dropout: rate on the hidden layer.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: int
@@ -69,7 +69,7 @@ class Mlp(nn.Module):
     """Maps [B, N, D] to [B, N, width]."""
     act = activation(self.activation)
     dense = functools.partial(_dense, use_bias=self.use_bias, dtype=self.dtype)
-    hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)
+    hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)  # [B, N, M]
     if self.gated:
       gate = dense(self.mlp_dim, ('embed', 'mlp'), name='gate')(x)
       hidden = act(gate) * hidden
@@ -86,7 +86,7 @@ class Linear(nn.Module):
   Attributes:
     width: D, of the output.
     use_bias: whether it adds a bias.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: int

@@ -33,7 +33,7 @@ def pool(kind: str, values: Array, mask: Array) -> Array:
 
 
 class AttentionPool(nn.Module):
-  """One learned query gathers from all tokens, then an MLP on a residual.
+  """One learned query attends to all tokens, then an MLP on a residual.
 
   The multi-head attention pooling of SigLIP and of Zhai et al. 2022 (MAP).
 
@@ -41,8 +41,8 @@ class AttentionPool(nn.Module):
     width: D.
     num_heads: H.
     mlp_dim: hidden size of the MLP.
-    norm_epsilon: of the norm before the MLP.
-    activation: of the MLP.
+    norm_epsilon: added to the variance by the norm before the MLP.
+    activation: a key of `mlp.ACTIVATIONS`.
     dtype: of the computation.
   """
 
@@ -86,4 +86,4 @@ class AttentionPool(nn.Module):
       dtype=self.dtype,
       name='mlp',
     )(y, train=train)
-    return (x + y)[:, 0]
+    return (x + y)[:, 0]  # [B, D]

@@ -1,4 +1,4 @@
-"""What attention may look at."""
+"""What attention may attend to."""
 
 import flax.struct
 

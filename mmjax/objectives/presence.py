@@ -47,14 +47,14 @@ def all_of(batch: Batch, *modalities: str) -> Array:
 
 
 def output(outputs: Outputs, name: str) -> Array:
-  """What a model gives by a name.
+  """A model's output of a name.
 
   Raises:
-    ValueError: if it doesn't.
+    ValueError: if it has none.
   """
   if name not in outputs:
     raise ValueError(
-      f'an objective needs {name}, but of this data the model gives only '
+      f'an objective needs {name}, but with this data the model returns only '
       f'{sorted(outputs)}; choose objectives that it has the parts for'
       + _INSTEAD.get(name, '')
     )

@@ -23,12 +23,12 @@ def cross_entropy(
   Args:
     logits: [..., V].
     labels: [...] integers in [0, V).
-    label_smoothing: the share of the target spread over all V classes (Szegedy
+    label_smoothing: fraction of the target spread over all V classes (Szegedy
       et al. 2016, section 7).
   """
-  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))  # [..., V]
   right = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
-  smooth = log_probs.mean(axis=-1)
+  smooth = log_probs.mean(axis=-1)  # [...]
   return -(1 - label_smoothing) * right - label_smoothing * smooth
 
 
@@ -45,14 +45,14 @@ def next_token_loss(
       several axes.
     tokens: [B, T].
     mask: [B, T], True on real tokens.
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
 
   Returns:
-    The loss and the share of tokens that get the highest logit, both 0 where
+    The loss and the fraction of tokens that get the highest logit, both 0 where
     there is none.
   """
-  targets, targets_mask = tokens[..., 1:], mask[..., 1:]
-  logits = _kept(logits, targets_mask)
+  targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
+  logits = _zero_masked(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
   return (
@@ -61,13 +61,13 @@ def next_token_loss(
   )
 
 
-def _kept(logits: Array, mask: Array) -> Array:
-  """Logits [..., V] where `mask` [...] is True, and 0 where they may be NaN."""
+def _zero_masked(logits: Array, mask: Array) -> Array:
+  """Sets logits [..., V] to 0, as they may be NaN, where `mask` is False."""
   return jnp.where(mask[..., None], logits, 0.0)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
-  """Raises ValueError where it is no share."""
+  """Raises ValueError outside [0, 1)."""
   if not 0 <= label_smoothing < 1:
     raise ValueError(
       f'label_smoothing must be at least 0 and less than 1, got '
@@ -132,7 +132,7 @@ class Captioning(_Writing):
   text takes no part.
 
   Attributes:
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
   """
 
   text: ClassVar[str] = 'text'
@@ -151,7 +151,7 @@ class VqaGeneration(_Writing):
   part.
 
   Attributes:
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
     needs_image: False trains on questions alone, as a blind baseline does.
   """
 
@@ -175,7 +175,7 @@ class VqaClassification:
 
   Attributes:
     needs_image: False trains on questions alone, as a blind baseline does.
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
@@ -201,8 +201,8 @@ class VqaClassification:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
-    mask = self._mask(batch)
-    logits = _kept(presence.output(outputs, 'answer_logits'), mask)
+    mask = self._mask(batch)  # [B] or [B, n]
+    logits = _zero_masked(presence.output(outputs, 'answer_logits'), mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels

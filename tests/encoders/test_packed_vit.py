@@ -102,7 +102,7 @@ def test_images_of_one_size_are_cut_into_patches(draw):
     ValueError, match='4 x 6 pixels are not whole tokens of 4'
   ):
     module.grid(4, 6)
-  with pytest.raises(ValueError, match='merge 2 is no square'):
+  with pytest.raises(ValueError, match='merge 2 is not a square'):
     module.clone(merge=2).grid(4, 8)
   with pytest.raises(ValueError, match=r'window_layers \(0,\) need the side'):
     module.clone(window=0).apply(variables, images, train=False)
