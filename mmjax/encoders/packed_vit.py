@@ -146,15 +146,7 @@ class PackedViT(nn.Module):
     Raises:
       ValueError: if S is not divisible by `merge`, or windows are missing.
     """
-    if patches.shape[1] % self.merge:
-      raise ValueError(
-        f'{patches.shape[1]} patches are not divisible by merge {self.merge}; '
-        'pad them'
-      )
-    if self.window_layers and windows is None:
-      raise ValueError(
-        f'window_layers {tuple(self.window_layers)} need windows; pass them'
-      )
+    self._check(patches, windows)
     block = dict(self.block or {})
     pairs = self.width // self.num_heads // 4
     x = nn.Dense(
@@ -201,6 +193,17 @@ class PackedViT(nn.Module):
     pooled = mnn.pool('mean', x, mask)  # [B, E]
     self.sow('intermediates', 'pooled', pooled)
     return Tokens(x, mask, pooled)
+
+  def _check(self, patches: Array, windows: Array | None) -> None:
+    if patches.shape[1] % self.merge:
+      raise ValueError(
+        f'{patches.shape[1]} patches are not divisible by merge {self.merge}; '
+        'pad them'
+      )
+    if self.window_layers and windows is None:
+      raise ValueError(
+        f'window_layers {tuple(self.window_layers)} need windows; pass them'
+      )
 
 
 def _match_groups(groups: Array) -> Array:

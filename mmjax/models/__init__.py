@@ -1,4 +1,7 @@
-"""Compositions of encoders, fusions and decoders."""
+"""Compositions of encoders, fusions and decoders.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.models.build import MODELS, PARTS, build, describe, settings_of
 from mmjax.models.classifier import Classifier

@@ -53,7 +53,7 @@ class Classifier(nn.Module):
     """Encodes and, with a classifier, classifies a batch.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

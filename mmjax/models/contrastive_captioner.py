@@ -73,7 +73,7 @@ class ContrastiveCaptioner(writing.Writer):
     """Runs every task that the batch has the parts for.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

@@ -138,7 +138,7 @@ class DualEncoder(nn.Module):
     """Embeds a batch's `image` and `text`, as far as it has them.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

@@ -63,7 +63,7 @@ class EncoderDecoder(writing.Writer):
     """Runs every task that the batch and the model have the parts for.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

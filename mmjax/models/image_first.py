@@ -34,7 +34,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     """Runs every task that the batch has the parts for.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

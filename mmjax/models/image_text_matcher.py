@@ -48,7 +48,7 @@ class ImageTextMatcher(nn.Module):
     """Embeds and matches a batch's `image` and `text`, pair by pair.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

@@ -36,7 +36,7 @@ class Writer(nn.Module):
     """Fills a cache with the prompt, with room for what is written.
 
     Args:
-      batch: see `generate`.
+      batch: arrays by the keys of `mmjax.types`.
       task: one of `tasks`.
       length: most tokens to write.
 
@@ -97,7 +97,8 @@ class Writer(nn.Module):
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
     Args:
-      batch: see `mmjax.types`; needs `image`, and `question` for answers.
+      batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
+        for answers.
       task: one of `tasks`.
       length: most tokens to write.
       beam_size: more than 1 for beam search.

@@ -1,4 +1,7 @@
-"""Linen blocks that more than one module needs."""
+"""Linen blocks that more than one module needs.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block

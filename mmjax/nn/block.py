@@ -119,15 +119,7 @@ class Block(nn.Module):
       ValueError: for an unknown `norm_position`, or a context without
         `cross_attention`.
     """
-    if self.norm_position not in ('pre', 'post'):
-      raise ValueError(
-        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
-      )
-    if context is not None and not self.cross_attention:
-      raise ValueError(
-        'a block got a context, but its cross_attention is False, so it would '
-        'ignore it; set cross_attention=True or pass no context'
-      )
+    self._check(context)
     x = x.astype(self.dtype)
     self.sow('intermediates', 'input', x)
 
@@ -170,6 +162,17 @@ class Block(nn.Module):
     x, _ = self._residual('mlp', x, feed_forward, drop_path, train)
     self.sow('intermediates', 'output', x)
     return x, None if decoding is None else cache_lib.BlockCache(own, crossed)
+
+  def _check(self, context: visible_lib.Context | None) -> None:
+    if self.norm_position not in ('pre', 'post'):
+      raise ValueError(
+        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
+      )
+    if context is not None and not self.cross_attention:
+      raise ValueError(
+        'a block got a context, but its cross_attention is False, so it would '
+        'ignore it; set cross_attention=True or pass no context'
+      )
 
   def _attention(self, name: str, cross: bool = False) -> attention.Attention:
     return attention.Attention(

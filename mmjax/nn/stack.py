@@ -91,19 +91,7 @@ class Stack(nn.Module):
     """
     if self.depth == 0:
       return x.astype(self.dtype), None if decoding is None else decoding.cache
-    if not 0 <= self.drop_path < 1:
-      raise ValueError(
-        f'drop_path must be at least 0 and less than 1, got {self.drop_path}'
-      )
-    if stop is not None and not 0 <= stop <= self.depth:
-      raise ValueError(
-        f'stop must be from 0 to {self.depth}, the number of blocks, got {stop}'
-      )
-    if self.local_layers and (local_mask is None or visible.mask is None):
-      raise ValueError(
-        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
-        'pass both'
-      )
+    self._check(visible, local_mask, stop)
     has_drop_path = self.drop_path > 0
 
     def body(layer, x, per_layer):
@@ -148,6 +136,26 @@ class Stack(nn.Module):
     if decoding is None:
       return x, None
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *caches)
+
+  def _check(
+    self,
+    visible: visible_lib.Visible,
+    local_mask: Array | None,
+    stop: int | None,
+  ) -> None:
+    if not 0 <= self.drop_path < 1:
+      raise ValueError(
+        f'drop_path must be at least 0 and less than 1, got {self.drop_path}'
+      )
+    if stop is not None and not 0 <= stop <= self.depth:
+      raise ValueError(
+        f'stop must be from 0 to {self.depth}, the number of blocks, got {stop}'
+      )
+    if self.local_layers and (local_mask is None or visible.mask is None):
+      raise ValueError(
+        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
+        'pass both'
+      )
 
   def _block(self, name: str) -> block_lib.Block:
     return block_lib.Block(

@@ -17,7 +17,7 @@ def of(batch: Batch, modality: str) -> Array:
   [B, n] for questions and answers of which there are n an example.
 
   Args:
-    batch: see `mmjax.types`.
+    batch: arrays by the keys of `mmjax.types`.
     modality: 'image', 'text', 'question' or 'answer'.
 
   Raises:
