@@ -144,7 +144,7 @@ def _extend(
   ended = generation.is_end(token, eos_id)  # [B, 2M]
   # An end counts only among the first M candidates, and until M have ended.
   counts = ended & (jnp.arange(wide) < beams)[None] & ~_is_over(state)[:, None]
-  penalty = _penalty(state.index + 1, length_penalty)
+  penalty = _compute_penalty(state.index + 1, length_penalty)
   ended_score = jnp.where(counts, score / penalty, -jnp.inf)
   best_score, kept = jax.lax.top_k(
     jnp.concatenate([state.best_score, ended_score], axis=1), beams
@@ -173,7 +173,9 @@ def _select_best(
   """Selects the best text of each example, ended or as long as it may be."""
   # What is still live after the loop has T tokens.
   unfinished = jnp.where(_is_over(end)[:, None], -jnp.inf, end.score)
-  unfinished = unfinished / _penalty(end.tokens.shape[2], length_penalty)
+  unfinished = unfinished / _compute_penalty(
+    end.tokens.shape[2], length_penalty
+  )
   scores = jnp.concatenate([end.best_score, unfinished], axis=1)  # [B, 2M]
   tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
@@ -184,7 +186,9 @@ def _select_best(
   return generation.Generated(jnp.where(mask, tokens, pad_id), mask, score)
 
 
-def _penalty(tokens: Array | int, length_penalty: float) -> Array | float:
+def _compute_penalty(
+  tokens: Array | int, length_penalty: float
+) -> Array | float:
   return ((5.0 + tokens) / 6.0) ** length_penalty
 
 

@@ -143,15 +143,15 @@ class Constraints:
         logits * self.repetition_penalty,
         logits / self.repetition_penalty,
       )
-      occurred = _occurring(history.tokens, history.mask, vocab)  # [B, V]
+      occurred = _mark_occurring(history.tokens, history.mask, vocab)  # [B, V]
       logits = jnp.where(occurred, again, logits)
     if self.no_repeat_ngram:
-      repeats = _repeats(history, self.no_repeat_ngram, vocab)
+      repeats = _mark_repeats(history, self.no_repeat_ngram, vocab)
       logits = jnp.where(repeats, -jnp.inf, logits)
     count = jnp.sum(history.mask, axis=1)[:, None]  # [B, 1]
     if self.min_length or self.min_new_tokens:
       short = (count < self.min_length) | (history.index < self.min_new_tokens)
-      logits = jnp.where(short & _is(eos_id, vocab), -jnp.inf, logits)
+      logits = jnp.where(short & _mark_ids(eos_id, vocab), -jnp.inf, logits)
     if self.forced_first is not None:
       logits = _force(logits, count == 1, self.forced_first)
     if self.forced_last is not None:
@@ -161,8 +161,8 @@ class Constraints:
     if self.forced_first is not None:
       alone = count - history.index <= 1
       first = history.index == alone.astype(jnp.int32)
-    never = _is(self.suppress, vocab) | (
-      _is(self.suppress_first, vocab) & first
+    never = _mark_ids(self.suppress, vocab) | (
+      _mark_ids(self.suppress_first, vocab) & first
     )
     return jnp.where(never, -jnp.inf, logits)
 
@@ -183,14 +183,14 @@ class Constraints:
 NONE = Constraints()
 
 
-def _is(ids: int | Sequence[int], vocab: int) -> Array:
+def _mark_ids(ids: int | Sequence[int], vocab: int) -> Array:
   """Which of V tokens are among `ids`, [1, V]."""
   return jnp.asarray(np.isin(np.arange(vocab), np.asarray(ids, int)))[None]
 
 
 def _force(logits: Array, where: Array, token: int) -> Array:
   """Leaves one token alone in logits [B, V], where `where` [B, 1]."""
-  only = jnp.where(_is(token, logits.shape[-1]), 0.0, -jnp.inf)
+  only = jnp.where(_mark_ids(token, logits.shape[-1]), 0.0, -jnp.inf)
   return jnp.where(where, only, logits)
 
 
@@ -204,7 +204,7 @@ def _add_bias(
   return logits.at[:, token].add(added)
 
 
-def _occurring(tokens: Array, mask: Array, vocab: int) -> Array:
+def _mark_occurring(tokens: Array, mask: Array, vocab: int) -> Array:
   """Which of V tokens occur in rows [B, S], [B, V]."""
   # A placeholder of an image need not be one of the V.
   mask = mask & (tokens >= 0) & (tokens < vocab)
@@ -213,7 +213,7 @@ def _occurring(tokens: Array, mask: Array, vocab: int) -> Array:
   return out.at[rows, jnp.where(mask, tokens, 0)].max(mask)
 
 
-def _repeats(history: History, size: int, vocab: int) -> Array:
+def _mark_repeats(history: History, size: int, vocab: int) -> Array:
   """Which tokens would end a run of `size` tokens that occurred, [B, V].
 
   Of `a b c a` with a size of 2, b: it would repeat `a b`.
@@ -228,4 +228,4 @@ def _repeats(history: History, size: int, vocab: int) -> Array:
     matches &= history.mask[:, columns]
     if i < size - 1:
       matches &= history.tokens[:, columns] == end[:, i : i + 1]
-  return _occurring(history.tokens[:, size - 1 :], matches, vocab)
+  return _mark_occurring(history.tokens[:, size - 1 :], matches, vocab)

@@ -122,7 +122,9 @@ class TextDecoder(nn.Module):
     if self.final_norm:
       self.last_norm = norm()
     if self.head_activation is not None:
-      self.head_dense = _dense(self.width, ('embed', None), True, self.dtype)
+      self.head_dense = _make_dense(
+        self.width, ('embed', None), True, self.dtype
+      )
       self.head_norm = norm()
     self._setup_logits()
 
@@ -135,7 +137,9 @@ class TextDecoder(nn.Module):
         jnp.float32,
       )
     if not self.tied:
-      self.head = _dense(self.vocab_size, ('embed', 'vocab'), False, self.dtype)
+      self.head = _make_dense(
+        self.vocab_size, ('embed', 'vocab'), False, self.dtype
+      )
 
   def __call__(
     self,
@@ -193,7 +197,9 @@ class TextDecoder(nn.Module):
     x = self.embed_dropout(x, deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    visible = mnn.Visible(mask[:, None], causal=True, bias=self._bias(mask))
+    visible = mnn.Visible(
+      mask[:, None], causal=True, bias=self._compute_bias(mask)
+    )
     x, _ = self.unimodal_blocks(x, None, visible, train=train)
     pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
     return Tokens(x, mask, pooled)
@@ -228,7 +234,7 @@ class TextDecoder(nn.Module):
     visible = mnn.Visible(
       mask,
       causal=prefix is None,
-      bias=self._bias(text.mask, positions),
+      bias=self._compute_bias(text.mask, positions),
       positions=positions,
     )
     if context is not None:
@@ -311,7 +317,7 @@ class TextDecoder(nn.Module):
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
     visible = mnn.Visible(
       allowed,
-      bias=self._bias(filled, rotary, positions),
+      bias=self._compute_bias(filled, rotary, positions),
       positions=positions,
     )
     values, context_mask = None, cache.context_mask
@@ -364,7 +370,7 @@ class TextDecoder(nn.Module):
     x = self.words(tokens, positions)
     return self.initial_norm(x) if self.embed_norm else x
 
-  def _bias(
+  def _compute_bias(
     self, mask: Array, rotary: Array | None = None, queries: Array | None = None
   ) -> Array | None:
     """Computes the attention bias [B, H, T, S] of keys with a mask [B, S].
@@ -383,7 +389,7 @@ class TextDecoder(nn.Module):
     return self.relative_positions(keys if queries is None else queries, keys)
 
 
-def _dense(
+def _make_dense(
   features: int, axes: tuple[str, str | None], use_bias: bool, dtype: Any
 ) -> nn.Dense:
   return nn.Dense(

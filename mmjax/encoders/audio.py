@@ -233,13 +233,13 @@ class SpectrogramPatches(nn.Module):
     )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))  # [B, m, f, D]
     x = einops.rearrange(x, 'b m f d -> b (m f) d')
     learned = [
-      jnp.broadcast_to(self._table(name, 1), (x.shape[0], 1, self.width))
+      jnp.broadcast_to(self._make_table(name, 1), (x.shape[0], 1, self.width))
       for name in self.tokens
     ]
     x = jnp.concatenate([*learned, x], axis=1)  # [B, N, D]
-    return x + self._table('position_table', x.shape[1])
+    return x + self._make_table('position_table', x.shape[1])
 
-  def _table(self, name: str, length: int) -> Array:
+  def _make_table(self, name: str, length: int) -> Array:
     table = self.param(
       name,
       nn.with_logical_partitioning(
@@ -290,9 +290,9 @@ class FrameEmbedding(nn.Module):
       )(x)
       x = jax.nn.gelu(x, approximate=False)  # [B, F / stride, D]
       mask = mask[:, ::stride]
-    return x + self._table(x.shape[1]), mask
+    return x + self._make_table(x.shape[1]), mask
 
-  def _table(self, length: int) -> Array:
+  def _make_table(self, length: int) -> Array:
     if length > self.max_length:
       raise ValueError(
         f'the spectrogram makes {length} tokens, more than max_length '

@@ -47,7 +47,7 @@ class EfficientNet(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.stem = _conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
+    self.stem = _make_conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
     self.stem_norm = mnn.FrozenBatchNorm(self.norm_epsilon, self.dtype)
     blocks = []
     for stage, number in enumerate(self.repeats):
@@ -148,7 +148,7 @@ class InvertedBottleneck(nn.Module):
     """Maps a feature map [B, r, c, C] to [B, r / stride, c / stride, D]."""
     act = mnn.activation(self.activation)
     norm = functools.partial(mnn.FrozenBatchNorm, self.norm_epsilon, self.dtype)
-    conv = functools.partial(_conv, dtype=self.dtype)
+    conv = functools.partial(_make_conv, dtype=self.dtype)
     channels = x.shape[-1]
     inside = channels * self.expansion
     y = x
@@ -178,7 +178,7 @@ class InvertedBottleneck(nn.Module):
     return y
 
 
-def _conv(
+def _make_conv(
   features: int,
   size: int,
   stride: int = 1,

@@ -11,7 +11,9 @@ from mmjax.types import Array, Tokens
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
 
-def _named(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
+def _partition(
+  init: nn.initializers.Initializer,
+) -> nn.initializers.Initializer:
   return nn.with_logical_partitioning(init, ('embed', None))
 
 
@@ -57,8 +59,8 @@ class Recurrent(nn.Module):
       return nn.RNN(
         cell(
           self.width,
-          kernel_init=_named(nn.initializers.lecun_normal()),
-          recurrent_kernel_init=_named(nn.initializers.orthogonal()),
+          kernel_init=_partition(nn.initializers.lecun_normal()),
+          recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
           dtype=self.dtype,
           parent=None,
         ),
@@ -72,7 +74,7 @@ class Recurrent(nn.Module):
       self.merge = [
         nn.Dense(
           self.width,
-          kernel_init=_named(nn.initializers.lecun_normal()),
+          kernel_init=_partition(nn.initializers.lecun_normal()),
           dtype=self.dtype,
         )
         for _ in range(self.depth)

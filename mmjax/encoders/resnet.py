@@ -154,11 +154,11 @@ class Stem(nn.Module):
             f'image size {side} is not divisible by patch size {p}; use '
             f'{max(side // p, 1) * p} or pad the image'
           )
-      x = _conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
-      return _norm(self.norm, self.dtype, 'norm')(x)
+      x = _make_conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
+      return _make_norm(self.norm, self.dtype, 'norm')(x)
     size, stride = (7, 2) if self.kind == 'imagenet' else (3, 1)
-    x = _conv(self.width, size, stride, self.dtype, 'conv')(x)
-    x = jax.nn.relu(_norm(self.norm, self.dtype, 'norm')(x))
+    x = _make_conv(self.width, size, stride, self.dtype, 'conv')(x)
+    x = jax.nn.relu(_make_norm(self.norm, self.dtype, 'norm')(x))
     if self.kind == 'imagenet':
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     return x
@@ -175,8 +175,8 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    norm = functools.partial(_norm, self.norm, self.dtype)
-    conv = functools.partial(_conv, dtype=self.dtype)
+    norm = functools.partial(_make_norm, self.norm, self.dtype)
+    conv = functools.partial(_make_conv, dtype=self.dtype)
     y = x
     if self.kind == 'bottleneck':
       out = 4 * self.width
@@ -228,7 +228,7 @@ class GridPositions(nn.Module):
     return x + einops.rearrange(grid, 'r c d -> 1 (r c) d')
 
 
-def _conv(
+def _make_conv(
   features: int,
   size: int,
   stride: int,
@@ -253,7 +253,7 @@ def _conv(
   )
 
 
-def _norm(kind: str, dtype: Any, name: str):
+def _make_norm(kind: str, dtype: Any, name: str):
   if kind == 'none':
     return lambda x: x
   if kind == 'frozen_batch':

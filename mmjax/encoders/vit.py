@@ -189,7 +189,7 @@ class PatchEmbedding(nn.Module):
   @nn.compact
   def __call__(self, images: Array, masked: Array | None = None) -> Array:
     """Embeds [B, H, W, C] as [B, N, D]; `masked` is [B, P]."""
-    rows, columns = self._grid(images)
+    rows, columns = self._count_patches(images)
     p = self.patch_size
     images = images[:, : rows * p, : columns * p]
     x = einops.rearrange(
@@ -223,17 +223,17 @@ class PatchEmbedding(nn.Module):
           'mask_token=True'
         )
       return x
-    token = self._table('mask_token', 1)
+    token = self._make_table('mask_token', 1)
     return x if masked is None else jnp.where(masked[:, :, None], token, x)
 
   def _prepend(self, name: str, number: int, x: Array) -> Array:
-    tokens = self._table(name, number)
+    tokens = self._make_table(name, number)
     tokens = jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))
     return jnp.concatenate([tokens, x], axis=1)
 
   def _add_positions(self, x: Array, rows: int, columns: int) -> Array:
     if self.positions == 'learned':
-      return x + self._learned_positions(x.shape[1], rows, columns)
+      return x + self._make_positions(x.shape[1], rows, columns)
     if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
       return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
@@ -243,17 +243,17 @@ class PatchEmbedding(nn.Module):
       )
     return x
 
-  def _learned_positions(self, length: int, rows: int, columns: int) -> Array:
+  def _make_positions(self, length: int, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
     if self.position_grid is None:
-      return self._table('positions_table', length)
+      return self._make_table('positions_table', length)
     if self.position_resize not in _RESIZES:
       raise ValueError(
         f'position_resize {self.position_resize!r} is unknown; use one of '
         f'{_RESIZES}'
       )
     grid, front = tuple(self.position_grid), int(self.class_token)
-    table = self._table('positions_table', front + math.prod(grid))
+    table = self._make_table('positions_table', front + math.prod(grid))
     if grid == (rows, columns):
       return table
     patches = ops.resize_positions(
@@ -265,7 +265,7 @@ class PatchEmbedding(nn.Module):
     patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
     return jnp.concatenate([table[:, :front], patches], axis=1)
 
-  def _table(self, name: str, length: int) -> Array:
+  def _make_table(self, name: str, length: int) -> Array:
     table = self.param(
       name,
       nn.with_logical_partitioning(
@@ -276,7 +276,7 @@ class PatchEmbedding(nn.Module):
     )
     return table[None].astype(self.dtype)
 
-  def _grid(self, images: Array) -> tuple[int, int]:
+  def _count_patches(self, images: Array) -> tuple[int, int]:
     for side in images.shape[1:3]:
       if (side % self.patch_size and not self.ragged) or side < self.patch_size:
         fits = max(side // self.patch_size, 1) * self.patch_size

@@ -116,7 +116,7 @@ class CrossAttention(nn.Module):
         f'{sorted(tokens)}; pass an absent one with a mask that is all False'
       )
     query = tokens[self.query]
-    x = _projection(self.width, self.dtype, 'query_projection')(
+    x = _make_projection(self.width, self.dtype, 'query_projection')(
       _zero_absent(query)
     )
     context = _join(self, others, self.width, self.dtype)
@@ -171,7 +171,7 @@ class Gated(nn.Module):
       ValueError: if there is no modality.
     """
     del train
-    names = _names(tokens)
+    names = _sort_names(tokens)
     present = jnp.stack(
       [tokens[n].mask.any(axis=1) for n in names], axis=1
     )  # [B, m]
@@ -190,7 +190,9 @@ class Gated(nn.Module):
     self.sow('intermediates', 'gates', gates)
     projected = jnp.stack(
       [
-        jnp.tanh(_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i]))
+        jnp.tanh(
+          _make_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i])
+        )
         for i, n in enumerate(names)
       ],
       axis=1,
@@ -208,7 +210,7 @@ class Gated(nn.Module):
     return Tokens(values, joint.mask, jnp.sum(gates * projected, axis=1))
 
 
-def _names(tokens: Mapping[str, Tokens]) -> list[str]:
+def _sort_names(tokens: Mapping[str, Tokens]) -> list[str]:
   if not tokens:
     raise ValueError('fusion got no modality; pass at least one')
   return sorted(tokens)
@@ -220,7 +222,7 @@ def _zero_absent(tokens: Tokens) -> Array:
   return jnp.where(tokens.mask[:, :, None], tokens.values, 0)
 
 
-def _projection(width: int, dtype: Any, name: str) -> nn.Dense:
+def _make_projection(width: int, dtype: Any, name: str) -> nn.Dense:
   return nn.Dense(
     width,
     kernel_init=nn.with_logical_partitioning(
@@ -240,8 +242,8 @@ def _join(
   Called inside a compact method of `module`, which owns the parameters.
   """
   values, masks = [], []
-  for name in _names(tokens):
-    x = _projection(width, dtype, f'{name}_projection')(
+  for name in _sort_names(tokens):
+    x = _make_projection(width, dtype, f'{name}_projection')(
       _zero_absent(tokens[name])
     )
     mark = module.param(

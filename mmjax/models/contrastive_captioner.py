@@ -82,7 +82,7 @@ class ContrastiveCaptioner(writing.Writer):
       `question`, and a classifier, `answer_logits` [B, C], or [B, n, C] for n
       questions an image.
     """
-    image, out = self._image_tokens(batch, train=train), {}
+    image, out = self._encode_image(batch, train=train), {}
     if 'image' in batch:
       out = dict(self.scale())
       out['image_embedding'] = self.image_projection(image.pooled)
@@ -113,18 +113,18 @@ class ContrastiveCaptioner(writing.Writer):
 
   def classify_answer(self, batch: Batch) -> Array:
     """Logits [B, C] over the answer vocabulary."""
-    return self._answer(self._image_tokens(batch, train=False), batch)
+    return self._answer(self._encode_image(batch, train=False), batch)
 
   def encode_prompt(
     self, batch: Batch, task: str
   ) -> tuple[Tokens, Array, Array]:
     """The image, and the start of a text."""
     del task  # There is one.
-    context = self._image_tokens(batch, train=False)
+    context = self._encode_image(batch, train=False)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
 
-  def _image_tokens(self, batch: Batch, *, train: bool) -> Tokens:
+  def _encode_image(self, batch: Batch, *, train: bool) -> Tokens:
     if 'image' not in batch:
       if 'question' not in batch:
         raise ValueError(

@@ -47,7 +47,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     if 'text' in batch and image is not None:
       out['caption_logits'] = self._predict(
         self._join_question(image),
-        self._image_grid(batch, image),
+        self._find_grid(batch, image),
         batch['text'],
         batch['text_mask'],
         train=train,
@@ -55,7 +55,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     if 'question' in batch and 'answer' in batch:
       logits = self._predict(
         self._join_question(image, batch),
-        self._image_grid(batch, image),
+        self._find_grid(batch, image),
         questions.rows(batch['answer']),
         questions.rows(batch['answer_mask']),
         train=train,
@@ -90,7 +90,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       return super().prefill(batch, task, length)
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, task, image)
-    grid = self._image_grid(batch, image)
+    grid = self._find_grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
     rows, number = whole.mask.shape
@@ -99,7 +99,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       whole.values,
       self.decoder.init_cache(rows, number + length),
       whole.mask,
-      positions=None if grid is None else _positions(whole.mask, grid),
+      positions=None if grid is None else _count_positions(whole.mask, grid),
       prefix=self._select_prefix(whole.mask, before.mask.shape[1]),
     )
     return self.next_logits(x, whole.mask), cache, (start, mask)
@@ -144,7 +144,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     image = questions.beside(image, batch['question'])
     return _join(image, words, mask)
 
-  def _image_grid(
+  def _find_grid(
     self, batch: Batch, image: Tokens | None
   ) -> packing.Grid | None:
     """The image's grid, if its tokens have rotary rows and columns."""
@@ -181,11 +181,11 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     whole = _join(before, words, mask[:, :-1])  # [B, N + T - 1, D]
     start = before.mask.shape[1]
     # Padding in the middle takes a slot, but no position.
-    positions = _positions(whole.mask, grid)
+    positions = _count_positions(whole.mask, grid)
     text = self.decoder.encode(
       whole.values,
       whole.mask,
-      positions=_positions(whole.mask, None),
+      positions=_count_positions(whole.mask, None),
       train=train,
     )
     x = self.decoder.decode(
@@ -211,7 +211,7 @@ def _join(before: Tokens, words: Array, mask: Array) -> Tokens:
   )
 
 
-def _positions(mask: Array, grid: packing.Grid | None) -> Array:
+def _count_positions(mask: Array, grid: packing.Grid | None) -> Array:
   """How many real tokens [B, T] stand before each.
 
   With the grid of an image, which is first, [B, T, 3]: time, row and column.

@@ -117,7 +117,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       `text_logits` [B, T, V] float32; with an encoder `answer_token_logits`
       [B, A - 1, V].
     """
-    x, mask = self.embed(batch, train=train), _text_mask(batch)  # [B, T, D]
+    x, mask = self.embed(batch, train=train), _get_text_mask(batch)  # [B, T, D]
     if self.encoder is not None:
       answer_mask = batch.get('answer_mask')
       logits = self.decoder(
@@ -168,7 +168,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
       return super().prefill(batch, task, length)
-    mask = _text_mask(batch)
+    mask = _get_text_mask(batch)
     self.check_reach(mask.shape[1], length)
     cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
     x, cache = self.decoder.prefill(
@@ -185,7 +185,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens of a text with images, and an answer's start."""
     del task  # There is one.
-    context = self.encoder(self.embed(batch), _text_mask(batch), train=False)
+    context = self.encoder(
+      self.embed(batch), _get_text_mask(batch), train=False
+    )
     start = writing.start(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
@@ -193,6 +195,6 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return batch.get('prefix', mask if self.prefix else None)
 
 
-def _text_mask(batch: Batch) -> Array:
+def _get_text_mask(batch: Batch) -> Array:
   mask = batch.get('text_mask')
   return jnp.ones(batch['text'].shape, bool) if mask is None else mask

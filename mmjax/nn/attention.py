@@ -160,7 +160,7 @@ class Attention(nn.Module):
     )
     return rotate(query), keys.replace(key=rotate(keys.key))
 
-  def _head_dim(self) -> int:
+  def _resolve_head_dim(self) -> int:
     if self.head_dim is not None:
       return self.head_dim
     if self.width % self.num_heads:
@@ -184,7 +184,7 @@ class Attention(nn.Module):
     axis = 'heads' if name == 'query' else 'kv_heads'
     return WidthToHeads(
       heads,
-      self._head_dim(),
+      self._resolve_head_dim(),
       axis,
       self._has_bias(name),
       self.dtype,

@@ -124,7 +124,7 @@ class Block(nn.Module):
     self.sow('intermediates', 'input', x)
 
     def self_attention(y):
-      return self._attention('attention')(
+      return self._make_attention('attention')(
         y, None, visible, _select(decoding, 'self_attention'), train=train
       )
 
@@ -132,7 +132,7 @@ class Block(nn.Module):
       values, mask = None, None
       if context is not None:
         values, mask = context.values, context.mask
-      return self._attention('cross_attention', cross=True)(
+      return self._make_attention('cross_attention', cross=True)(
         y,
         values,
         visible_lib.Visible(None if mask is None else mask[:, None]),
@@ -152,14 +152,14 @@ class Block(nn.Module):
         name='mlp',
       )(y, train=train), None
 
-    x, own = self._residual('attention', x, self_attention, drop_path, train)
+    x, own = self._add_branch('attention', x, self_attention, drop_path, train)
     crossed = None
     has_context = context is not None or decoding is not None
     if self.cross_attention and (has_context or not self.context_optional):
-      x, crossed = self._residual(
+      x, crossed = self._add_branch(
         'cross_attention', x, cross_attention, drop_path, train
       )
-    x, _ = self._residual('mlp', x, feed_forward, drop_path, train)
+    x, _ = self._add_branch('mlp', x, feed_forward, drop_path, train)
     self.sow('intermediates', 'output', x)
     return x, None if decoding is None else cache_lib.BlockCache(own, crossed)
 
@@ -174,7 +174,9 @@ class Block(nn.Module):
         'ignore it; set cross_attention=True or pass no context'
       )
 
-  def _attention(self, name: str, cross: bool = False) -> attention.Attention:
+  def _make_attention(
+    self, name: str, cross: bool = False
+  ) -> attention.Attention:
     return attention.Attention(
       self.width,
       self.num_heads,
@@ -192,7 +194,7 @@ class Block(nn.Module):
       name=name,
     )
 
-  def _residual(self, name, x, branch, drop_path, train):
+  def _add_branch(self, name, x, branch, drop_path, train):
     """Adds a branch to x [B, T, D], with its norm, scale and dropout."""
     normalise = norm.make_norm(
       self.norm, self.norm_epsilon, self.dtype, name=f'{name}_norm'
@@ -211,11 +213,11 @@ class Block(nn.Module):
       )
       y = y * scale[None, None].astype(self.dtype)
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
-    y = self._drop_path(y, drop_path, train)
+    y = self._skip_branch(y, drop_path, train)
     x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (x if pre else normalise(x)), extra
 
-  def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:
+  def _skip_branch(self, y: Array, rate: Array | float, train: bool) -> Array:
     if not train or (isinstance(rate, (int, float)) and rate == 0):
       return y
     keep = 1.0 - jnp.asarray(rate, jnp.float32)

@@ -68,7 +68,9 @@ class Mlp(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [B, N, D] to [B, N, width]."""
     act = activation(self.activation)
-    dense = functools.partial(_dense, use_bias=self.use_bias, dtype=self.dtype)
+    dense = functools.partial(
+      _make_dense, use_bias=self.use_bias, dtype=self.dtype
+    )
     hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)  # [B, N, M]
     if self.gated:
       gate = dense(self.mlp_dim, ('embed', 'mlp'), name='gate')(x)
@@ -97,7 +99,7 @@ class Linear(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [B, N, E] to [B, N, width]; `train` changes nothing."""
     del train
-    return _dense(
+    return _make_dense(
       self.width,
       (None, 'embed'),
       use_bias=self.use_bias,
@@ -106,7 +108,9 @@ class Linear(nn.Module):
     )(x)
 
 
-def _dense(features: int, axes: tuple[str | None, str], **kwargs) -> nn.Dense:
+def _make_dense(
+  features: int, axes: tuple[str | None, str], **kwargs
+) -> nn.Dense:
   return nn.Dense(
     features,
     kernel_init=nn.with_logical_partitioning(

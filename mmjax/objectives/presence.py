@@ -35,14 +35,14 @@ def of(batch: Batch, modality: str) -> Array:
     present = jnp.ones(array.shape[: array.ndim - 1 if tokens else 1], bool)
   else:
     present = mask if modality == 'image' else mask.any(axis=-1)
-  return _both(present, batch['mask']) if 'mask' in batch else present
+  return _intersect(present, batch['mask']) if 'mask' in batch else present
 
 
 def all_of(batch: Batch, *modalities: str) -> Array:
   """True [B], or [B, n], for examples that have all these modalities."""
   present = of(batch, modalities[0])
   for modality in modalities[1:]:
-    present = _both(present, of(batch, modality))
+    present = _intersect(present, of(batch, modality))
   return present
 
 
@@ -61,7 +61,7 @@ def output(outputs: Outputs, name: str) -> Array:
   return outputs[name]
 
 
-def _both(a: Array, b: Array) -> Array:
+def _intersect(a: Array, b: Array) -> Array:
   """Logical and of [B] or [B, n] each; [B] counts for all n."""
   if a.ndim > b.ndim:
     b = b[:, None]

@@ -94,7 +94,7 @@ class _Writing:
 
   def count(self, batch: Batch) -> Array:
     """Number of tokens to predict."""
-    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
+    return self._make_mask(batch)[..., 1:].sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -110,7 +110,7 @@ class _Writing:
     loss, accuracy = next_token_loss(
       presence.output(outputs, self.output),
       batch[self.text],
-      self._mask(batch),
+      self._make_mask(batch),
       self.label_smoothing,
     )
     return loss, {'token_accuracy': accuracy}
@@ -119,7 +119,7 @@ class _Writing:
     """The modalities that an example must have to take part."""
     raise NotImplementedError
 
-  def _mask(self, batch: Batch) -> Array:
+  def _make_mask(self, batch: Batch) -> Array:
     present = presence.all_of(batch, *self.needs())
     return batch[f'{self.text}_mask'] & present[..., None]
 
@@ -188,7 +188,7 @@ class VqaClassification:
 
   def count(self, batch: Batch) -> Array:
     """Number of questions."""
-    return self._mask(batch).sum(dtype=jnp.float32)
+    return self._make_mask(batch).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -201,7 +201,7 @@ class VqaClassification:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
-    mask = self._mask(batch)  # [B] or [B, n]
+    mask = self._make_mask(batch)  # [B] or [B, n]
     logits = _zero_masked(presence.output(outputs, 'answer_logits'), mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
@@ -216,6 +216,6 @@ class VqaClassification:
     image = ('image',) if self.needs_image else ()
     return ('question', 'answer', *image)
 
-  def _mask(self, batch: Batch) -> Array:
+  def _make_mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()
     return presence.all_of(batch, 'question', *image) & (batch['label'] >= 0)

@@ -139,7 +139,7 @@ def _forward(kind, tile, ring, rows, candidates, scale, bias, labels):
   def compare(state, some):
     total, best = state
     logits = scale * rows @ some.values.T + bias  # [B, tile]
-    offered, own = _own(some, labels)
+    offered, own = _mark_own(some, labels)
     total = kind.add(total, logits, offered, own)
     best = _update_best(best, jnp.where(offered, logits, _LOWEST), some.ids)
     return (total, best), None
@@ -164,7 +164,7 @@ def _backward(kind, tile, ring, saved, wanted):
   def compare(state, some):
     mixed, total = state
     logits = scale * rows @ some.values.T + bias  # [B, tile]
-    by_logit = of_losses * kind.gradient(logits, *_own(some, labels), kept)
+    by_logit = of_losses * kind.gradient(logits, *_mark_own(some, labels), kept)
     state = mixed + by_logit @ some.values, total + by_logit.sum(axis=1)
     return state, scale * by_logit.T @ rows  # [tile, E]
 
@@ -247,7 +247,7 @@ class _Sigmoid:
 _KINDS = {'softmax': _Softmax, 'sigmoid': _Sigmoid}
 
 
-def _own(some, labels):
+def _mark_own(some, labels):
   """Masks the candidates [1, S] that are offered and rows' own ones [B, S]."""
   offered = some.offered[None]
   return offered, offered & (some.ids[None] == labels[:, None])
