@@ -141,7 +141,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes, for images of any size."""
   configs.architecture(config, 'Blip2ForConditionalGeneration')
   both, vision, queries = _sections(config)
@@ -157,7 +157,7 @@ def module(
     }
   else:
     language = {'decoder': opt.decoder(text, dtype)}
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=blip.image(vision, dtype),
     projector=encoders.QueryTransformer(
       number=both['num_query_tokens'],

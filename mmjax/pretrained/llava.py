@@ -66,7 +66,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'LlavaForConditionalGeneration')
   both, vision, text = _sections(config)
@@ -77,7 +77,7 @@ def module(
       f'config.json: vision_feature_select_strategy is {strategy!r}; mmjax '
       f'knows {sorted(_SKIPPED)}'
     )
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=clip.image(vision, dtype, layer=both['vision_feature_layer']),
     projector=mnn.Mlp(
       width,

@@ -98,7 +98,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'PaliGemmaForConditionalGeneration')
   both, vision, text = _sections(config)
@@ -106,7 +106,7 @@ def module(
   # Older releases call by this name what was always the approximation.
   if text['hidden_act'] == 'gelu':
     text['hidden_act'] = 'gelu_pytorch_tanh'
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=siglip.image(vision, dtype),
     projector=mnn.Linear(width, dtype=dtype),
     decoder=llamas.decoder(

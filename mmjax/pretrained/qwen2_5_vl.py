@@ -49,7 +49,7 @@ class Model(qwen_vl.QwenVL):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2_5_VLForConditionalGeneration')
   vision = qwen_vl.vision_section(config, _VISION)

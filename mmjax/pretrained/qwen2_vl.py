@@ -30,7 +30,7 @@ SECTIONS = {
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2VLForConditionalGeneration')
   vision = qwen_vl.vision_section(config, _VISION)

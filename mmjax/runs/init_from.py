@@ -11,8 +11,8 @@ stochastic depth, rematerialisation; and whether a text encoder or decoder has
 cross-attention, which is new where the source has none. A folder may also be a
 model's name on the Hugging Face hub.
 
-A published vision-language model with placeholders for images in its text is
-trained without them, with one image first, see `mmjax.models.VisionLanguage`.
+A published language model with placeholders for its images is trained without
+them: one image first, see `mmjax.models.ImageFirstVisionLanguage`.
 """
 
 import functools

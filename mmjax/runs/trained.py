@@ -144,10 +144,9 @@ class Trained:
 
   def _whole(self) -> nn.Module:
     module = self.module
-    can = type(module) in models.MODELS.values()
-    if isinstance(module, models.VisionLanguage):
-      module = module.clone(placeholders=())
-    if not can:
+    if isinstance(module, models.InterleavedVisionLanguage):
+      module = models.ImageFirstVisionLanguage.from_interleaved(module)
+    if type(module) not in models.MODELS.values():
       raise ConfigError(
         f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
         'that is not trained as a whole; start from a part, as in '
