@@ -85,8 +85,8 @@ class AudioTransformer(tower.Tower):
       Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up.
 
     Raises:
-      ConfigError: if N is more than `max_length`, or `positions` or `pooling` is
-        unknown.
+      ConfigError: if N is more than `max_length`, or `positions` or `pooling`
+        is unknown.
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
