@@ -33,7 +33,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from mmjax.parallel import hosts
-from mmjax.sweeps import broadcast, claims, local, storage, table, worker
+from mmjax.sweeps import claims, local, storage, table, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import disk, loop, main, startup, workdir
@@ -150,7 +150,7 @@ def _refuse_hosts(values: Any) -> None:
 
 def _stopped(number: int) -> None:
   """Ends this process as one that a signal stopped, when all is saved."""
-  if broadcast.is_first():
+  if hosts.is_first():
     print('stopped before the end; the same command resumes the sweep')
   sys.exit(128 + number)
 
@@ -158,12 +158,12 @@ def _stopped(number: int) -> None:
 def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
   """This process is a worker, or one host of one."""
   startup.use_compilation_cache()
-  first, study = broadcast.is_first(), None
+  first, study = hosts.is_first(), None
   with hosts.agreeing():
     begun = first and _begun(values)
     if begun:
       study = _open(sweep, values)
-  begun = broadcast.from_first(begun)
+  begun = hosts.from_first(begun)
   with hosts.agreeing():
     if begun:
       # Its values were checked, but not what is this machine's: data, devices.

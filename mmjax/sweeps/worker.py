@@ -14,7 +14,8 @@ from typing import Any
 
 import jax
 
-from mmjax.sweeps import best, broadcast, claims, storage
+from mmjax.parallel import hosts
+from mmjax.sweeps import best, claims, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import checkpoints, disk, loop, owner, settings, stopping
@@ -69,7 +70,7 @@ def work(
   failures = 0
   while True:
     taken, mine = _next(study, workdir)
-    job = broadcast.from_first(mine)
+    job = hosts.from_first(mine)
     if job['do'] == 'end':
       if study is not None:
         # A worker may have died between its trial's end and this.
@@ -85,7 +86,7 @@ def work(
     folder = _folder(workdir, job['number'])
     with taken.claim if taken is not None else contextlib.nullcontext():
       outcome = _Trial(sweep, taken, job['values'], folder).run(train)
-      outcome = broadcast.from_first(outcome)
+      outcome = hosts.from_first(outcome)
       if taken is not None and outcome not in (LOST, 'stopped'):
         storage.patiently(best.write, study.whole, workdir)
     if outcome == 'stopped':
@@ -144,7 +145,7 @@ class _Trial:
   def _outcome(self, train: Train) -> str:
     taken = self._taken
     try:
-      if broadcast.from_first(taken is not None and taken.pruned):
+      if hosts.from_first(taken is not None and taken.pruned):
         if taken is not None:
           taken.note(**self._costs())
           taken.prune()
@@ -214,7 +215,7 @@ class _Trial:
       claims.Lost: if the trial is another worker's. Nothing is saved: so is its
         folder.
     """
-    self._decision = broadcast.from_first(decision)
+    self._decision = hosts.from_first(decision)
     if self._decision == LOST:
       raise claims.Lost('this trial is left to the worker that has it now')
 

@@ -4,7 +4,8 @@ import jax
 import pytest
 import trivial
 
-from mmjax.sweeps import broadcast, claims, storage, sweep, worker
+from mmjax.parallel import hosts
+from mmjax.sweeps import claims, storage, sweep, worker
 from mmjax.sweeps import study as study_lib
 
 
@@ -66,7 +67,7 @@ def test_an_error_of_several_hosts_fails_its_trial_at_last(
     return trivial.trainer()(config, workdir, report)
 
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
-  monkeypatch.setattr(broadcast, 'from_first', lambda value: value)
+  monkeypatch.setattr(hosts, 'from_first', lambda value: value)
   file = trivial.write(tmp_path, trials=2)
   for _ in range(4):  # It came further in the first.
     with pytest.raises(RuntimeError, match='Out of memory'):
