@@ -91,7 +91,7 @@ def main(argv):
     differ += not same
     print(
       f'trial {one.number}: {one.state.name.lower()}, {one.value}, taken up '
-      f'{other.user_attrs["taken"]} times: {"equal" if same else _end(other)}'
+      f'{other.user_attrs.get("taken", 0)} times: {"equal" if same else _end(other)}'
     )
   print(f'{differ} of {_TRIALS.value} trials differ after {kills} kills')
   shutil.rmtree(scratch)

@@ -1,6 +1,5 @@
-"""What a sweep found: its best trials, and their configs as files."""
+"""The best trials of a sweep, and their configs as files."""
 
-import functools
 import os
 import pprint
 import shlex
@@ -13,9 +12,12 @@ import optuna
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import progress, settings
 
+Frozen = optuna.trial.FrozenTrial
+# (path, value in the config's own file, value in the trial).
+Change = tuple[str, Any, Any]
 FILE = 'best_config.py'
 _TEXT = '''\
-"""{told}
+"""{docstring}
 """
 
 import ml_collections
@@ -28,78 +30,78 @@ def get_config():
 '''
 
 
-def trials(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def trials(study: optuna.Study) -> list[Frozen]:
   """The best complete trial; with several metrics, the Pareto front."""
-  complete = study.get_trials(
+  if not study.get_trials(
     deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
-  )
-  if not complete:
+  ):
     return []
   if len(study.directions) > 1:
     return sorted(study.best_trials, key=lambda trial: trial.values)
   return [study.best_trial]
 
 
-def config_of(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial
-) -> ml_collections.ConfigDict:
+def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
   """The config that a trial ran; with repeats, that of the first run."""
   base = study.user_attrs['sweep']['config']
   config = ml_collections.ConfigDict(settings.tuples(base))
   for path, value in trial.user_attrs['values'].items():
     sweep_lib.assign(config, path, settings.tuples(value))
-  config.train.blind_baseline = False  # As `Sweep.config` has it.
+  config.train.blind_baseline = False  # As `Sweep.config` sets it.
   return config
 
 
-def changes(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial
-) -> list[tuple[str, Any, Any, bool]]:
-  """All that a trial's config has otherwise than the config's own file.
-
-  Returns:
-    (path, value in the file, value in the trial, whether the search chose it),
-    what it chose first; None where there is no such field.
-  """
-  old = settings.leaves(_own(study))
-  new = settings.leaves(config_of(study, trial).to_dict())
-  chosen = [f'{path}.' for path in trial.user_attrs['values']]
-  found = [
-    (path, old.get(path), new.get(path), f'{path}.'.startswith(tuple(chosen)))
-    for path in {**old, **new}
-    if old.get(path) != new.get(path)
+def searched(study: optuna.Study, trial: Frozen) -> list[Change]:
+  """The fields that the search chose."""
+  base = settings.tuples(study.user_attrs['sweep']['config'])
+  fixed = study.user_attrs['overrides']
+  return [
+    (
+      path,
+      settings.tuples(fixed[path][0])
+      if path in fixed
+      else sweep_lib.value_at(base, path),
+      settings.tuples(value),
+    )
+    for path, value in trial.user_attrs['values'].items()
   ]
-  return sorted(found, key=lambda change: not change[-1])
 
 
-def cost(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> str:
-  """What training a trial's config anew takes, as the trial measured it."""
+def shared(study: optuna.Study) -> list[Change]:
+  """The fields that the sweep sets in all trials, where they differ."""
+  base = settings.tuples(study.user_attrs['sweep']['config'])
+  fixed = settings.tuples(study.user_attrs['overrides'])
+  changes = [(path, *values) for path, values in fixed.items()]
+  changes.append(
+    ('train.blind_baseline', base['train']['blind_baseline'], False)
+  )
+  return [change for change in changes if change[1] != change[2]]
+
+
+def cost(study: optuna.Study, trial: Frozen) -> str:
+  """What it takes to train a trial's config again, as the trial measured."""
   steps = trial.user_attrs['steps']
   repeats = study.user_attrs['sweep']['repeats']
-  took = progress.duration(trial.user_attrs['seconds'])
+  seconds = progress.duration(trial.user_attrs['seconds'])
+  runs = f' for {repeats} runs' if repeats > 1 else ''
   return (
-    f'{steps // repeats:,} steps, and '
-    + (f'{took} for {repeats} runs' if repeats > 1 else took)
-    + ' of training on the devices of the sweep'
+    f'{steps // repeats:,} steps, and {seconds}{runs} of training on the '
+    'devices of the sweep'
   )
 
 
-def file_of(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
-) -> Path:
-  """Where the config of one of the best trials is written."""
+def file_of(study: optuna.Study, trial: Frozen, workdir: Path | str) -> Path:
+  """The file with the config of one of the best trials."""
   several = len(study.directions) > 1
   return Path(workdir) / (f'pareto_{trial.number}.py' if several else FILE)
 
 
-def command(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
-) -> str:
-  """The one line that trains the trial's config anew, of what `write` wrote.
+def command(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
+  """The command that trains the config of one of the best trials again.
 
   Args:
     study: the sweep's.
-    trial: one of the best.
+    trial: one of `trials`.
     workdir: the sweep's folder.
   """
   file = shlex.quote(str(file_of(study, trial, workdir)))
@@ -109,7 +111,7 @@ def command(
 
 
 def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
-  """Writes the best trials' configs as files that any experiment accepts.
+  """Writes the best trials' configs as files for any experiment.
 
   Returns:
     WORKDIR/best_config.py; with several metrics WORKDIR/pareto_NUMBER.py of
@@ -117,63 +119,44 @@ def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
   """
   workdir, files = Path(workdir), []
   workdir.mkdir(parents=True, exist_ok=True)
-  found = trials(study)
-  for trial in found:
+  for trial in trials(study):
     path = file_of(study, trial, workdir)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(text(study, trial, workdir))
+    part.write_text(_text(study, trial, workdir))
     os.replace(part, path)
     files.append(path)
-  if len(study.directions) > 1 and found:
+  if len(study.directions) > 1 and files:
     for path in set(workdir.glob('pareto_*.py')) - set(files):
       path.unlink(missing_ok=True)
   return files
 
 
-def text(
-  study: optuna.Study, trial: optuna.trial.FrozenTrial, workdir: Path | str
-) -> str:
-  """A config file's text; see `write`."""
-  metrics = study.user_attrs['sweep']['metric']
-  numbers = ', '.join(
-    f'{name} {value:.5g}'
-    for name, value in zip(metrics, trial.values, strict=True)
-  )
+def _text(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
+  facts = study.user_attrs
+  metrics = zip(facts['sweep']['metric'], trial.values, strict=True)
+  numbers = ', '.join(f'{name} {value:.5g}' for name, value in metrics)
   lines = [
-    f'Trial {trial.number} of {study.user_attrs["file"]}: {numbers}.',
+    f'Trial {trial.number} of {facts["file"]}: {numbers}.',
     f'\n  {command(study, trial, workdir)}\n',
     f'It takes {cost(study, trial)}.',
   ]
-  found = changes(study, trial)
-  if any(path == 'train.blind_baseline' for path, *_ in found):
+  fixed = shared(study)
+  if any(path == 'train.blind_baseline' for path, *_ in fixed):
     lines.append(
-      'The twin that sees no image is not trained, as in the trials;\n'
+      'The blind baseline is not trained, as in the trials;\n'
       '--config.train.blind_baseline=true trains it too.'
     )
-  location = study.user_attrs['location']
-  for which, title in (
-    (True, 'chosen by the search'),
-    (False, 'the same in all trials'),
+  for changes, title in (
+    (searched(study, trial), 'chosen by the search'),
+    (fixed, 'the same in all trials'),
   ):
-    some = [change[:3] for change in found if change[-1] is which]
-    if some:
-      lines.append(f'\nOtherwise than in {location}, {title}:')
-      lines += [f'  {path}: {old!r} -> {new!r}' for path, old, new in some]
+    if changes:
+      lines.append(f'\nDifferent from {facts["location"]}, {title}:')
+      lines += [f'  {path}: {old!r} -> {new!r}' for path, old, new in changes]
+  # What a value contains must not end the docstring.
+  docstring = '\n'.join(lines).replace('\\', r'\\').replace('"""', r'\"\"\"')
   data = pprint.pformat(config_of(study, trial).to_dict(), width=72)
-  # What a value has in it must not end the docstring.
-  told = '\n'.join(lines).replace('\\', r'\\').replace('"""', r'\"\"\"')
   return _TEXT.format(
-    told=told, data='\n'.join('    ' + line for line in data.splitlines())
+    docstring=docstring,
+    data='\n'.join('    ' + line for line in data.splitlines()),
   )
-
-
-def _own(study: optuna.Study) -> dict[str, Any]:
-  """The config as its own file has it, without `set` and flags."""
-  config = settings.tuples(study.user_attrs['sweep']['config'])
-  overrides = study.user_attrs['overrides']
-  for path, (old, _) in overrides.items():
-    if any(path.startswith(f'{other}.') for other in overrides):
-      continue  # The section is as the file has it.
-    *parents, name = path.split('.')
-    functools.reduce(dict.__getitem__, parents, config)[name] = old
-  return settings.tuples(config)

@@ -1,13 +1,13 @@
 """What `python -m experiments.sweep` runs.
 
 --sweep=FILE.py          a file with get_sweep()
---workdir=DIR            the sweep's folder; the same command goes on with it
+--workdir=DIR            the sweep's folder; the same command resumes it
 --workers=K              processes on this machine
 --devices_per_trial=N    devices (cores of a CPU) of each; an equal part if 0
 --storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
---grace=SECONDS          without a sign of life, after which a worker on another
-                         machine counts as dead
---retry_failed           try again what failed, with the same values
+--grace=SECONDS          time without a heartbeat after which a worker on
+                         another machine is dead
+--retry_failed           run failed trials again, with the same values
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
@@ -26,23 +26,21 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from absl import app, flags, logging
 
 from mmjax.parallel import hosts
-from mmjax.sweeps import claims, local, storage, table, worker
+from mmjax.sweeps import check, lease, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import disk, loop, main, startup, workdir
 from mmjax.train.settings import UserError
 
-BuildOf = Callable[[str], Callable[[Any], Any]]
 
-
-def launch(build_of: BuildOf) -> None:
+def launch(build_of: check.BuildOf) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:
@@ -72,10 +70,10 @@ def _define(values: flags.FlagValues) -> None:
   string('sweep', None, 'file with get_sweep()')
   string('workdir', None, "the sweep's folder")
   integer('workers', 1, 'processes on this machine', 1)
-  integer('devices_per_trial', 0, 'of each; 0: equal parts', 0)
+  integer('devices_per_trial', 0, 'devices of each; 0: equal parts', 0)
   string('storage', 'journal', 'journal, sqlite or a URL')
-  number('grace', claims.GRACE, 'seconds without a heartbeat', 1.0)
-  boolean('retry_failed', False, 'try again what failed')
+  number('grace', lease.GRACE, 'seconds without a heartbeat', 1.0)
+  boolean('retry_failed', False, 'run failed trials again')
   boolean('check', False, 'check the sweep, run nothing')
   string('data_dir', None, 'sets config.data.data_dir')
   boolean('traceback', False, 'show where an error came from')
@@ -87,7 +85,7 @@ def _define(values: flags.FlagValues) -> None:
 
 
 def _main(
-  argv: Sequence[str], build_of: BuildOf, overrides: list[tuple[str, str]]
+  argv: Sequence[str], build_of: check.BuildOf, overrides: list[tuple[str, str]]
 ) -> None:
   values = flags.FLAGS
   if not values['verbosity'].present:
@@ -96,7 +94,7 @@ def _main(
     local.end_with_input()
   try:
     if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} is no flag; they begin with --')
+      raise UserError(f'{argv[1]!r} is not a flag; flags begin with --')
     for name in ('sweep',) if values.check else ('sweep', 'workdir'):
       if not values[name].value:
         raise UserError(f'--{name} is missing\n{__doc__}')
@@ -109,8 +107,8 @@ def _main(
       overrides = [*overrides, ('data.data_dir', values.data_dir)]
     sweep = sweep_lib.load(values.sweep, overrides)
     if values.check:
-      sweep_lib.check(sweep, build_of)
-      print(f'{values.sweep}: {sweep.trials} trials, nothing to object')
+      check.check(sweep, build_of)
+      print(f'{values.sweep}: {sweep.trials} trials, no errors')
     elif many:
       argv = _argv(values, overrides)
       done = _run_many(sweep, values, argv)
@@ -122,8 +120,8 @@ def _main(
         )
       except ValueError as error:
         raise UserError(str(error)) from error
-      alike = UserError, hosts.Refused, worker.TrialsFail
-      told = storage.Unreachable, disk.FullError
+      alike = UserError, hosts.Refused, worker.TrialsFailedError
+      told = storage.UnreachableError, disk.FullError
       with hosts.ending_together(*alike, told=told):
         done = _run_here(sweep, values, build_of)
       if not done:  # Ctrl-C; SIGTERM raises its own code.
@@ -132,12 +130,16 @@ def _main(
     main.interrupted()
   except (UserError, hosts.Refused) as error:
     main.fail(error, show=values.traceback)
-  except (worker.TrialsFail, storage.Unreachable, disk.FullError) as error:
+  except (
+    worker.TrialsFailedError,
+    storage.UnreachableError,
+    disk.FullError,
+  ) as error:
     main.fail(error, show=values.traceback, code=1)
 
 
 def _refuse_hosts(values: Any) -> None:
-  """A worker among several of a machine has no other hosts."""
+  """A worker among several of one machine has no other hosts."""
   names = 'coordinator', 'num_processes', 'process_id'
   given = [name for name in names if values[name].value is not None]
   if given and not (given == ['num_processes'] and values.num_processes == 1):
@@ -155,42 +157,79 @@ def _stopped(number: int) -> None:
   sys.exit(128 + number)
 
 
-def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
-  """This process is a worker, or one host of one."""
+def _run_here(
+  sweep: sweep_lib.Sweep, values: Any, build_of: check.BuildOf
+) -> bool:
+  """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
-  first, study = hosts.is_first(), None
+  study = None
   with hosts.agreeing():
-    begun = first and _begun(values)
-    if begun:
+    checked = hosts.is_first() and _exists(values)
+    if checked:
       study = _open(sweep, values)
-  begun = hosts.from_first(begun)
+  checked = hosts.from_first(checked)
   with hosts.agreeing():
-    if begun:
-      # Its values were checked, but not what is this machine's: data, devices.
-      build = build_of(sweep.base.experiment)
-      loop.check(sweep.config({}), build)
+    if checked:
+      # Its values were, but not what depends on this machine: data, devices.
+      check.build(sweep.config({}), build_of)
     else:
-      sweep_lib.check(sweep, build_of)
+      check.check(sweep, build_of)
   with hosts.agreeing():
-    if first:
+    if hosts.is_first():
       study = study or _open(sweep, values)
-      study.queue(retry_failed=values.retry_failed)
 
   def train(config: Any, workdir: Path, report: loop.Report):
     build = build_of(config.experiment)
     return loop.run(config, build, workdir, report=report)
 
-  shown = contextlib.nullcontext() if study is None else _table(study)
-  with shown:
+  printing = contextlib.nullcontext() if study is None else _printing(study)
+  with printing:
     return worker.work(sweep, study, values.workdir, train)
 
 
-def _table(study: study_lib.Study) -> table.Table:
-  return table.Table(study.whole, living=study.living)
+def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
+  """Starts workers as processes, and prints the status while they run."""
+  workers = local.Workers(
+    argv,
+    values.workdir,
+    workers=values.workers,
+    per_trial=values.devices_per_trial,
+  )
+  if not _exists(values):
+    # In another process, since this one must not hold any device.
+    command = [sys.executable, '-m', 'experiments.sweep', *argv, '--check']
+    done = subprocess.run(
+      command,
+      stdout=subprocess.DEVNULL,
+      env=os.environ | workers.environment(0),  # As the trials will have it.
+    )
+    if done.returncode:
+      sys.exit(done.returncode)
+  study = _open(sweep, values)
+  with workers, _printing(study):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      if signal.getsignal(number) != signal.SIG_IGN:  # As nohup sets it.
+        signal.signal(number, workers.stop)
+    codes = workers.wait()
+  done = study.done()
+  for i, code in enumerate(codes):
+    if code and not (workers.stopped or done):
+      print(f'worker {i} ended with {code}; see {workers.log(i)}')
+  if done and (problem := worker.problem(study, values.workdir)):
+    raise worker.TrialsFailedError(problem)
+  if not done and workers.signal:
+    # 143 is the code by which schedulers know to start it again.
+    hung_up = workers.signal == signal.SIGHUP
+    _stopped(signal.SIGTERM if hung_up else workers.signal)
+  return done
+
+
+def _printing(study: study_lib.Study) -> status.StatusPrinter:
+  return status.StatusPrinter(study.optuna, living=study.living)
 
 
 def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
-  """The flags of one of several workers; it stays alone, wherever it runs."""
+  """The flags of one of several workers, which has no other hosts."""
   names = ('sweep', 'workdir', 'storage', 'grace', 'traceback')
   return [
     *(f'--{name}={values[name].value}' for name in names),
@@ -199,56 +238,19 @@ def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
   ]
 
 
-def _run_many(sweep: sweep_lib.Sweep, values: Any, argv: Sequence[str]) -> bool:
-  """Starts workers as processes, and shows the study while they run."""
-  workers = local.Workers(
-    argv,
-    values.workdir,
-    workers=values.workers,
-    per_trial=values.devices_per_trial,
-  )
-  if not _begun(values):
-    # In another process, since this one must not hold any device.
-    check = [sys.executable, '-m', 'experiments.sweep', *argv, '--check']
-    done = subprocess.run(
-      check,
-      stdout=subprocess.DEVNULL,
-      env=os.environ | workers.environment(0),  # As the trials will have it.
-    )
-    if done.returncode:
-      sys.exit(done.returncode)
-  study = _open(sweep, values)
-  study.queue(retry_failed=values.retry_failed)
-  with workers, _table(study):
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-      if signal.getsignal(number) != signal.SIG_IGN:  # As nohup has it.
-        signal.signal(number, workers.stop)
-    codes = workers.wait()
-  for i, code in enumerate(codes):
-    if code and not (workers.stopped or study.done()):
-      print(f'worker {i} ended with {code}; see {workers.log(i)}')
-  if not study.done():
-    if workers.signal:
-      # 143 is the code by which schedulers know to start it again.
-      hung_up = workers.signal == signal.SIGHUP
-      _stopped(signal.SIGTERM if hung_up else workers.signal)
-    return False
-  lacks = worker.lacks(study, values.workdir)
-  if lacks:
-    raise worker.TrialsFail(lacks)
-  return True
-
-
-def _begun(values: Any) -> bool:
-  """Whether the sweep has a study, so that it was checked."""
+def _exists(values: Any) -> bool:
+  """Whether the sweep has a study, so that its values were checked."""
   opened = storage.open_storage(values.storage, values.workdir)
-  return study_lib.begun(opened, storage.study_name(values.workdir))
+  return study_lib.exists(opened, storage.study_name(values.workdir))
 
 
 def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
-  return study_lib.Study(
+  study = study_lib.Study(
     sweep,
     storage.open_storage(values.storage, values.workdir),
     storage.study_name(values.workdir),
     grace=values.grace,
   )
+  if values.retry_failed:
+    study.retry_failed()
+  return study

@@ -10,7 +10,7 @@ from mmjax.cli import main
 
 def _report(tmp_path, capsys, **more):
   workdir = tmp_path / 'lr'
-  study = trivial.work(trivial.write(tmp_path, **more), workdir).whole
+  study = trivial.work(trivial.write(tmp_path, **more), workdir).optuna
   assert main.main(['sweep-report', str(workdir)]) == 0
   assert f'{workdir}/report.html' in capsys.readouterr().out
   text = (workdir / 'report.html').read_text()

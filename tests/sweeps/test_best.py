@@ -16,9 +16,8 @@ def _swept(tmp_path, overrides=(), **more):
   loaded = sweep.load(trivial.write(tmp_path, **more), overrides)
   opened = storage.open_storage('journal', tmp_path / 'lr')
   its_study = study.Study(loaded, opened, 'lr')
-  its_study.queue()
   worker.work(loaded, its_study, tmp_path / 'lr', trivial.trainer())
-  return its_study.whole, loaded
+  return its_study.optuna, loaded
 
 
 def _docstring(path):
@@ -36,7 +35,7 @@ def test_the_best_config_is_what_the_trial_ran(tmp_path):
   written = main.load(str(path))
   settings.validate(written)
   assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
-  # Without the twin, which would be trained first.
+  # Without the blind baseline, which would be trained first.
   assert not written.train.blind_baseline
   assert written == loaded.config({'optimizer.lr': lr})
   command = best.command(whole, chosen, tmp_path / 'lr')
@@ -58,18 +57,18 @@ def test_all_that_differs_from_the_configs_own_file_is_listed(tmp_path):
   )
   (chosen,) = best.trials(whole)
   lr = chosen.params['optimizer.lr']
-  assert best.changes(whole, chosen) == [
-    ('optimizer.lr', 0.001, lr, True),
-    ('data.extra_splits', (), ('a',), False),
-    ('model.part.name', 'a', 'b', False),
-    ('optimizer.b1', None, 0.5, False),
-    ('train.blind_baseline', True, False, False),
-    ('train.steps', 9, 7, False),
-    ('model.part.size', None, 3, False),
+  assert best.searched(whole, chosen) == [('optimizer.lr', 0.001, lr)]
+  assert best.shared(whole) == [
+    ('optimizer.b1', None, 0.5),
+    ('model.part', {'name': 'a'}, {'name': 'b', 'size': 3}),
+    ('data.extra_splits', (), ('a',)),
+    ('train.steps', 9, 7),
+    ('model.part.size', None, 3),
+    ('train.blind_baseline', True, False),
   ]
   told = _docstring(tmp_path / 'lr/best_config.py')
   assert f'chosen by the search:\n  optimizer.lr: 0.001 -> {lr!r}\n' in told
-  assert "the same in all trials:\n  data.extra_splits: () -> ('a',)\n" in told
+  assert 'the same in all trials:\n  optimizer.b1: None -> 0.5\n' in told
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import pytest
 import toy
 import trivial
 
-from mmjax.sweeps import sweep
+from mmjax.sweeps import check, sweep
 from mmjax.train.settings import UserError
 
 
@@ -14,7 +14,7 @@ def _checked(loaded, build):
     return toy.build(config)
 
   with pytest.raises(UserError) as caught:
-    sweep.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
+    check.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
   return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
@@ -40,7 +40,7 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
     return toy.build(config)
 
   with pytest.raises(UserError) as caught:
-    sweep.check(loaded, lambda name: {'contrastive': build}[name])
+    check.check(loaded, lambda name: {'contrastive': build}[name])
   lines = str(caught.value).splitlines()[1:]
   assert [line.split(':')[0].strip() for line in lines] == [
     'train.batch_size=0',
@@ -117,4 +117,4 @@ def test_an_experiment_is_checked_with_its_own_build(tmp_path):
       "'model.width': choice(16, 17).when('experiment', 'vqa')}",
     )
   )
-  sweep.check(loaded, {'contrastive': build, 'vqa': toy.build}.get)
+  check.check(loaded, {'contrastive': build, 'vqa': toy.build}.get)

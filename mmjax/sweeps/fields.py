@@ -1,4 +1,7 @@
-"""What a sweep file may say: its mistakes in words, a line each."""
+"""The fields of a sweep file, and what is wrong with their values.
+
+All functions return errors, a line each, so that a file's are shown together.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,26 +15,25 @@ from mmjax.train import main, schema, settings
 from mmjax.train.settings import UserError
 
 DIRECTIONS = ('maximize', 'minimize')
-# What a run's own results tell besides its evaluation.
+# Metrics that are not of the evaluation: what a run costs.
 COSTS = ('step_time', 'train_seconds')
 FIELDS = {
   'config': 'a config file, or file.py:argument',
   'metric': "such as 'val/retrieval/mean_r1'; several: a tuple",
   'direction': "'maximize' or 'minimize'; several: a tuple",
   'space': "dict of 'section.field' -> choice(...), loguniform(...), ...",
-  'trials': 'how many points to try',
+  'trials': 'number of points',
   'sampler': ', '.join(search.SAMPLERS),
   'pruner': ', '.join(search.PRUNERS),
   'seed': 'of the search',
-  'repeats': 'runs of each point, with seeds of their own',
-  'set': 'values that fields have in all trials',
+  'repeats': 'runs of each point, with different seeds',
+  'set': 'dict of config field -> its value in all trials',
 }
+_REQUIRED = ('config', 'metric', 'direction', 'space')
 
 
-def collected(
-  errors: list[str], function: Callable[..., Any], *args: Any
-) -> Any:
-  """What a function gives; a `UserError` of it goes into `errors` instead."""
+def collect(errors: list[str], function: Callable[..., Any], *args: Any) -> Any:
+  """Calls a function; a `UserError` of it is appended to `errors`."""
   try:
     return function(*args)
   except UserError as error:
@@ -39,30 +41,26 @@ def collected(
     return None
 
 
-def wrong_fields(given: Mapping[str, Any]) -> Iterator[str]:
-  """Fields that there aren't, that are missing, or of the wrong type."""
-  for name in given:
+def field_errors(fields: Mapping[str, Any]) -> Iterator[str]:
+  """Fields that are unknown, missing, or of the wrong type."""
+  for name in fields:
     if name not in FIELDS:
-      yield settings.unknown(str(name), FIELDS).replace(
-        'config field', 'field of a sweep'
-      )
-  for name in ('config', 'metric', 'direction', 'space'):
-    if name not in given:
+      message = settings.unknown(str(name), FIELDS)
+      yield message.replace('config field', 'field of a sweep')
+  for name in _REQUIRED:
+    if name not in fields:
       yield f'{name} is missing: {FIELDS[name]}'
-  if not isinstance(given.get('config', ''), str | Path):
-    yield f'config={given["config"]!r} is not legal: {FIELDS["config"]}'
+  illegal = lambda name, legal: f'{name}={fields[name]!r} is not legal: {legal}'
+  if not isinstance(fields.get('config', ''), str | Path):
+    yield illegal('config', FIELDS['config'])
   for name in ('space', 'set'):
-    fields = given.get(name, {})
-    if not isinstance(fields, dict):
-      yield (
-        f'{name}={fields!r} is not legal: a dict, config field -> '
-        + ('value' if name == 'set' else 'choice(...), loguniform(...), ...')
-      )
+    if not isinstance(fields.get(name, {}), dict):
+      yield illegal(name, FIELDS[name])
       continue
-    for path in fields:
+    for path in fields.get(name, {}):
       if not isinstance(path, str):
         yield (
-          f'{name}: {path!r} is no config field; they are strings such as '
+          f'{name}: {path!r} is not a config field; they are strings such as '
           "'optimizer.lr'"
         )
       elif path in schema.SECTIONS:
@@ -71,29 +69,26 @@ def wrong_fields(given: Mapping[str, Any]) -> Iterator[str]:
           f"'{path}.{next(iter(schema.SECTIONS[path]))}'"
         )
   for name, low in (('seed', 0), ('repeats', 1)):
-    value = given.get(name, low)
-    if not isinstance(value, int) or isinstance(value, bool) or value < low:
-      yield f'{name}={value!r} is not legal: a whole number from {low}'
-  yield from _wrong_metrics(given)
+    value = fields.get(name, low)
+    if type(value) is not int or value < low:
+      yield illegal(name, f'a whole number from {low}')
+  if 'metric' in fields and 'direction' in fields:
+    yield from _metric_errors(as_tuple(fields['metric']), fields['direction'])
 
 
-def _wrong_metrics(given: Mapping[str, Any]) -> Iterator[str]:
-  if 'metric' not in given or 'direction' not in given:
-    return
-  metrics, directions = several(given['metric']), several(given['direction'])
+def _metric_errors(metrics: Sequence[Any], direction: Any) -> Iterator[str]:
+  directions = as_tuple(direction)
   if not metrics:
-    yield f'metric={given["metric"]!r} names none: {FIELDS["metric"]}'
+    yield f'metric=() names none: {FIELDS["metric"]}'
   for name in metrics:
     if name not in COSTS and not str(name).startswith('val/'):
       yield (
         f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
         f'one of {", ".join(COSTS)}; tests are for the run that was chosen'
       )
-  for direction in directions:
-    if direction not in DIRECTIONS:
-      yield (
-        f'direction={direction!r} is not legal: one of {", ".join(DIRECTIONS)}'
-      )
+  for name in directions:
+    if name not in DIRECTIONS:
+      yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
   if len(metrics) != len(directions):
     yield (
       f'there are {len(metrics)} metrics and {len(directions)} directions; '
@@ -101,37 +96,38 @@ def _wrong_metrics(given: Mapping[str, Any]) -> Iterator[str]:
     )
 
 
-def several(value: Any) -> tuple[Any, ...]:
+def as_tuple(value: Any) -> tuple[Any, ...]:
   """A value, or several of them, as a tuple."""
   return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
-def wrong_space(
+def space_errors(
   space: Mapping[str, Any], base: ml_collections.ConfigDict
 ) -> list[str]:
-  """Fields that aren't there, and what they can't be tried with."""
+  """Unknown fields, refused ranges, and conditions that never hold."""
   errors = [] if space else ['space is empty; name at least one config field']
   before: dict[str, space_lib.Dimension] = {}
   for path, dimension in space.items():
     if not isinstance(dimension, space_lib.Dimension):
       errors.append(
-        f'{path}: {dimension!r} is no range; use one of '
+        f'{path}: {dimension!r} is not a range; use one of '
         f'{", ".join(space_lib.NAMES)}'
       )
       continue
-    errors += [f'{path}: {mistake}' for mistake in dimension.wrong()]
-    errors += _wrong_conditions(path, dimension, before)
+    if dimension.error:
+      errors.append(f'{path}: {dimension}: {dimension.error}')
+    errors += _condition_errors(path, dimension, before)
     # Sections that a choice of dicts brings may have fields of their own.
-    inside = any(path.startswith(f'{other}.') for other in before)
+    nested = any(path.startswith(f'{other}.') for other in before)
     before[path] = dimension
     if path == 'seed' or path.startswith('train.blind_baseline'):
       errors.append(f'{path} is set by the sweep itself; use repeats=3')
-    elif not inside:
-      collected(errors, main.find, base, path)
+    elif not nested:
+      collect(errors, main.find, base, path)
   return errors
 
 
-def _wrong_conditions(
+def _condition_errors(
   path: str,
   dimension: space_lib.Dimension,
   before: Mapping[str, space_lib.Dimension],
@@ -140,21 +136,21 @@ def _wrong_conditions(
   for other, values in dimension.conditions:
     if other not in before:
       errors.append(
-        f'{path}: when({other!r}, ...) names no field that stands before it in '
+        f'{path}: when({other!r}, ...): that is not a field named before it in '
         'the space'
       )
     elif not values:
-      errors.append(
-        f'{path}: when({other!r}) names no value; give at least one'
-      )
-    elif not before[other].wrong():
+      errors.append(f'{path}: when({other!r}) needs at least one value')
+    elif not before[other].error:
       errors += [
         f'{path}: when({other!r}, {value!r}) never holds; that field is tried '
         f'with {before[other]}'
         for value in values
         if not before[other].has(value)
       ]
-  if not errors and not space_lib.needed({**before, path: dimension}, path):
+  if not errors and not space_lib.combinations(
+    {**before, path: dimension}, path
+  ):
     errors.append(
       f'{path}: its conditions never hold together; name all values of a field '
       'in one when(...)'
@@ -162,12 +158,12 @@ def _wrong_conditions(
   return errors
 
 
-def wrong_base(
+def base_errors(
   base: ml_collections.ConfigDict, metrics: Sequence[str]
 ) -> list[str]:
-  """Values that the config can't have, or trials can't be judged with."""
+  """Values that the config refuses, and missing validation."""
   errors: list[str] = []
-  collected(errors, settings.validate, base)
+  collect(errors, settings.validate, base)
   if not base.data.eval_split and set(metrics) - set(COSTS):
     errors.append(
       "data.eval_split is '', so there are no metrics of validation to choose "
@@ -176,31 +172,31 @@ def wrong_base(
   return errors
 
 
-def trials(
-  given: Any,
+def num_trials(
+  value: Any,
   sampler: Mapping[str, Any],
   space: Mapping[str, space_lib.Dimension],
 ) -> int:
-  """How many trials there shall be.
+  """The number of trials; by default a grid's points.
 
   Raises:
-    UserError: if that is no number, or there are not so many points.
+    UserError: if that is not a number, or a grid has fewer points.
   """
   size = search.grid_size(space) if sampler['name'] == 'grid' else None
-  if given is None and size is not None:
+  if value is None and size is not None:
     return size
-  if given is None:
+  if value is None:
     raise UserError(f'trials is missing: {FIELDS["trials"]}')
-  if not isinstance(given, int) or isinstance(given, bool) or given < 1:
-    raise UserError(f'trials={given!r} is not legal: a whole number from 1')
-  if size is not None and given > size:
+  if type(value) is not int or value < 1:
+    raise UserError(f'trials={value!r} is not legal: a whole number from 1')
+  if size is not None and value > size:
     raise UserError(
-      f'trials={given}, but the grid has {size} points; leave trials out'
+      f'trials={value}, but the grid has {size} points; leave trials out'
     )
-  return given
+  return value
 
 
-def wrong_pruner(
+def pruner_errors(
   pruner: Mapping[str, Any],
   metrics: Sequence[str],
   space: Mapping[str, Any],
@@ -212,7 +208,7 @@ def wrong_pruner(
     pruner: its name and options.
     metrics: the sweep's.
     space: the sweep's.
-    train: the base's section.
+    train: the base config's section.
   """
   name, steps, every = pruner['name'], train.steps, train.eval_every
   if name == 'none':
@@ -227,6 +223,4 @@ def wrong_pruner(
       f'train.eval_every (now {every}) to a part of train.steps={steps}, for '
       f"example with set={{'train.eval_every': {max(1, steps // 10)}}}"
     ]
-  errors: list[str] = []
-  collected(errors, lambda: search.pruner(pruner, steps=steps, every=every))
-  return errors or search.wrong_halving(pruner, steps=steps, every=every)
+  return search.pruner_errors(pruner, steps=steps, every=every)
