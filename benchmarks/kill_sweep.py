@@ -89,9 +89,10 @@ def main(argv):
   for one, other in zip(_trials(whole), _trials(killed), strict=True):
     same = _end(one) == _end(other)
     differ += not same
+    taken = other.user_attrs.get('taken', 0)
     print(
-      f'trial {one.number}: {one.state.name.lower()}, {one.value}, taken up '
-      f'{other.user_attrs.get("taken", 0)} times: {"equal" if same else _end(other)}'
+      f'trial {one.number}: {one.state.name.lower()}, {one.value}, resumed '
+      f'{taken} times: {"equal" if same else _end(other)}'
     )
   print(f'{differ} of {_TRIALS.value} trials differ after {kills} kills')
   shutil.rmtree(scratch)
