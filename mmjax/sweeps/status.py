@@ -22,8 +22,8 @@ Frozen = optuna.trial.FrozenTrial
 class StatusPrinter:
   """Prints a line for each trial that ends, and a summary; a context.
 
-  A thread reads the study, which any process may change. A terminal gets a new
-  summary with the lines, anything else only the one at the end.
+  A thread reads the study, which any process may change. On a terminal, each
+  line is followed by a new summary.
 
   Args:
     study: the sweep's.
@@ -43,10 +43,11 @@ class StatusPrinter:
   ):
     self._study, self._living, self._every = study, living, every
     self._stream = sys.stdout if stream is None else stream
-    self._printed = {t.number for t in _ended(study)}
+    self._printed: set[int] = set()
+    self._new_lines()  # Of the trials that ended before.
     self._end = threading.Event()
     self._thread = threading.Thread(
-      target=self._watch, daemon=True, name='progress of the sweep'
+      target=self._watch, daemon=True, name='status of the sweep'
     )
 
   def __enter__(self) -> 'StatusPrinter':
@@ -57,26 +58,27 @@ class StatusPrinter:
     self._end.set()
     self._thread.join()
     with contextlib.suppress(*storage.ERRORS):
-      self._print_lines()
-      self._print(summary(self._study, self._living()))
+      self._print(*self._new_lines(), summary(self._study, self._living()))
 
   def _watch(self) -> None:
     while not self._end.wait(self._every):
       # A storage that is out of reach is read again.
       with contextlib.suppress(*storage.ERRORS):
-        if self._print_lines() and self._stream.isatty():
-          self._print(summary(self._study, self._living()))
+        lines = self._new_lines()
+        if lines and self._stream.isatty():
+          lines.append(summary(self._study, self._living()))
+        self._print(*lines)
 
-  def _print_lines(self) -> bool:
-    """Prints the trials that ended since; whether there are any."""
-    new = [t for t in _ended(self._study) if t.number not in self._printed]
-    for trial in new:
-      self._printed.add(trial.number)
-      self._print(line(self._study, trial))
-    return bool(new)
+  def _new_lines(self) -> list[str]:
+    states = (State.COMPLETE, State.PRUNED, State.FAIL)
+    trials = self._study.get_trials(deepcopy=False, states=states)
+    new = [trial for trial in trials if trial.number not in self._printed]
+    self._printed.update(trial.number for trial in new)
+    return [line(self._study, trial) for trial in new]
 
-  def _print(self, text: str) -> None:
-    print(text, file=self._stream, flush=True)
+  def _print(self, *lines: str) -> None:
+    for text in lines:
+      print(text, file=self._stream, flush=True)
 
 
 def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
@@ -87,9 +89,11 @@ def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
     living: numbers of the trials that a worker runs, where that is known.
   """
   trials, waiting = begun(study)
-  states = collections.Counter(
-    _state(trial, living) for trial in sorted(trials, key=lambda t: t.state)
-  )
+  states = collections.Counter()
+  for trial in sorted(trials, key=lambda trial: trial.state):
+    running = trial.state == State.RUNNING
+    stopped = running and living is not None and trial.number not in living
+    states['stopped' if stopped else trial.state.name.lower()] += 1
   states['waiting'] = waiting
   counts = ', '.join(f'{n} {state}' for state, n in states.items() if n)
   parts = [f'{study.study_name}: {len(trials) + waiting} trials', counts]
@@ -108,14 +112,23 @@ def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
 
 
 def line(study: optuna.Study, trial: Frozen) -> str:
-  """One trial that has ended."""
-  out = f'trial {trial.number} {trial.state.name.lower()}'
+  """One trial: its state, metrics, noise, cost, parameters and failure."""
+  facts, out = trial.user_attrs, f'trial {trial.number} '
+  out += trial.state.name.lower()
   metrics = study.user_attrs['sweep']['metric']
   for name, value in zip(metrics, trial.values or (), strict=False):
     out += f'  {name} {value:.4g}'
-  params = ', '.join(f'{path}={short(v)}' for path, v in trial.params.items())
-  reason = trial.user_attrs.get('reason', '').splitlines()
-  return f'{out}  ({params})' + (f': {reason[0]}' if reason else '')
+  noise = run_noise([trial])
+  out += '' if noise is None else f'  noise {noise:.2g}'
+  if 'steps' in facts:
+    seconds = progress.duration(facts['seconds'])
+    out += f'  {facts["steps"]:,} steps in {seconds}'
+  params = [
+    f'{path}={v:.4g}' if isinstance(v, float) else f'{path}={v}'
+    for path, v in trial.params.items()
+  ]
+  reason = facts.get('reason', '').splitlines()
+  return f'{out}  ({", ".join(params)})' + (f': {reason[0]}' if reason else '')
 
 
 def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
@@ -154,21 +167,3 @@ def seconds_left(trials: Sequence[Frozen], waiting: int) -> float:
   # Those that run are halfway on average.
   mean = statistics.fmean(seconds)
   return mean * (waiting + running / 2) / max(running, 1)
-
-
-def short(value: object) -> str:
-  """A parameter as it is printed."""
-  return f'{value:.4g}' if isinstance(value, float) else str(value)
-
-
-def _ended(study: optuna.Study) -> list[Frozen]:
-  states = (State.COMPLETE, State.PRUNED, State.FAIL)
-  return study.get_trials(deepcopy=False, states=states)
-
-
-def _state(trial: Frozen, living: Set[int] | None) -> str:
-  """The state's name; Optuna has none for a trial that nobody runs."""
-  running = trial.state == State.RUNNING
-  if running and living is not None and trial.number not in living:
-    return 'stopped'
-  return trial.state.name.lower()

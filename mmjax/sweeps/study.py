@@ -13,6 +13,7 @@ from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import storage as storage_lib
 from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import settings
 from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
@@ -20,8 +21,8 @@ Frozen = optuna.trial.FrozenTrial
 # User attribute of a retry: the number of the trial that failed.
 RETRY_OF = 'retry_of'
 _DEATHS = 'deaths'
-# Workers that a trial may end until other trials come first, until it fails.
-_DOUBTED, _MAX_DEATHS = 3, 6
+# A trial that ended so many workers without progress fails.
+_MAX_DEATHS = 6
 # Fields of a config that say where and how fast, not what is trained.
 _LOCAL = (
   'config.mesh.',
@@ -172,8 +173,7 @@ class Study:
   ) -> RunningTrial | None:
     """Takes the next trial to run: one whose worker died, else a new one.
 
-    One that ended several workers and made no progress in between comes last,
-    and fails in the end.
+    One that ended six workers without progress in between fails.
 
     Args:
       saved: number of a trial -> steps in its newest checkpoint.
@@ -211,7 +211,7 @@ class Study:
 
   def _missing(self, trials: Sequence[Frozen]) -> int:
     """Number of the sweep's trials that do not exist yet."""
-    return self._sweep.trials - sum(not is_retry(trial) for trial in trials)
+    return self._sweep.trials - sum(not _is_retry(trial) for trial in trials)
 
   def _take(self, saved: Callable[[int], int]) -> RunningTrial | None:
     while True:
@@ -221,19 +221,15 @@ class Study:
         for trial in trials
         if not trial.state.is_finished() and not self._leases.alive(trial)
       ]
-      free.sort(key=lambda trial: _order(trial, saved))
-      if self._missing(trials) and (
-        not free or _order(free[0], saved) == _LAST
-      ):
-        # Other workers leave it alone, since its owner is alive.
-        owner = self._leases.identity()
-        self.optuna.enqueue_trial({}, user_attrs={lease_lib.OWNER: owner})
-        continue
       for trial in free:
         taken = self._begin(trial, saved)
         if taken is not None:
           return taken
-      return None
+      if not self._missing(trials):
+        return None
+      # Other workers leave it alone, since its owner is alive.
+      owner = self._leases.identity()
+      self.optuna.enqueue_trial({}, user_attrs={lease_lib.OWNER: owner})
 
   def _begin(
     self, frozen: Frozen, saved: Callable[[int], int]
@@ -265,17 +261,16 @@ class Study:
     """Optuna's study with the sampler of one trial."""
     train, sweep = self._sweep.base.train, self._sweep
     before = self.optuna.get_trials(deepcopy=False)[: frozen.number]
+    index = sum(not _is_retry(trial) for trial in before)
     study = optuna.load_study(
       study_name=self.optuna.study_name,
       storage=self._storage,
-      sampler=None
-      if is_retry(frozen)  # All its parameters are fixed.
-      else search.sampler(
+      sampler=search.sampler(
         sweep.sampler,
         sweep.space,
         seed=sweep.seed,
         number=frozen.number,
-        index=sum(not is_retry(trial) for trial in before),
+        index=min(index, sweep.trials - 1),  # A retry's values are fixed.
       ),
       pruner=search.pruner(
         sweep.pruner, steps=train.steps, every=train.eval_every
@@ -317,13 +312,17 @@ class Study:
         sweep=mine,  # The last one, since it says that all are stored.
       )
       return
+    old, new = settings.leaves(stored), settings.leaves(mine)
     changed = {
-      path: f'{path}: {old!r} -> {new!r}'
-      for path, old, new in _differences(stored, mine)
-      if not path.startswith(_LOCAL)
+      path: f'{path}: {old.get(path)!r} -> {new.get(path)!r}'
+      for path in sorted({**old, **new})
+      if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    renames = len(mine['metric']) == len(stored['metric'])
-    if set(changed) == {'metric'} and renames and not self._is_judged():
+    judged = any(
+      trial.state.is_finished() or trial.intermediate_values
+      for trial in self.trials()
+    )
+    if set(changed) == {'metric'} and not judged and not self.living():
       self._note(sweep=mine)  # The evaluators did not have the one before.
     elif changed:
       raise UserError(
@@ -332,15 +331,8 @@ class Study:
         "whose name is also the study's"
       )
 
-  def _is_judged(self) -> bool:
-    """Whether the metric mattered so far."""
-    return bool(self.living()) or any(
-      trial.state.is_finished() or trial.intermediate_values
-      for trial in self.trials()
-    )
 
-
-def is_retry(trial: Frozen) -> bool:
+def _is_retry(trial: Frozen) -> bool:
   """Whether the trial is a further attempt at one that failed."""
   return RETRY_OF in trial.user_attrs
 
@@ -351,20 +343,6 @@ def exists(storage: optuna.storages.BaseStorage, name: str) -> bool:
     return False
   study = optuna.load_study(study_name=name, storage=storage)
   return 'sweep' in study.user_attrs
-
-
-_FIRST, _NEW, _LAST = range(3)
-
-
-def _order(trial: Frozen, saved: Callable[[int], int]) -> int:
-  """When to take a trial: one that had begun first, unless it is doubted."""
-  if trial.state == State.WAITING:
-    return _NEW
-  # Folders are only read where it matters.
-  doubted = _deaths(trial)['count'] >= _DOUBTED and (
-    _deaths(trial, saved(trial.number))['count'] >= _DOUBTED
-  )
-  return _LAST if doubted else _FIRST
 
 
 def _deaths(trial: Frozen, saved: int = 0) -> dict[str, Any]:
@@ -379,13 +357,3 @@ def _deaths(trial: Frozen, saved: int = 0) -> dict[str, Any]:
 def _frozen(trial: optuna.Trial) -> Frozen:
   """What the storage has of a trial now."""
   return trial.study.get_trials(deepcopy=False)[trial.number]
-
-
-def _differences(old: Any, new: Any, path: str = ''):
-  """Yields (path, old, new) of leaves in which two trees differ."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for name in sorted(old.keys() | new.keys()):
-      below = f'{path}.{name}' if path else name
-      yield from _differences(old.get(name), new.get(name), below)
-  elif old != new:
-    yield path, old, new

@@ -70,20 +70,3 @@ def test_the_files_that_the_commands_name_are_written(tmp_path):
   report.write(whole, tmp_path / 'elsewhere', output)
   assert (tmp_path / 'elsewhere/best_config.py').exists()
   assert f'--config={tmp_path}/elsewhere/best_config.py' in output.read_text()
-
-
-def test_what_the_sweep_set_is_no_part_of_the_configs_own_file(tmp_path):
-  whole = _filled(
-    tmp_path, [(State.COMPLETE, 9, {})], set="{'train.batch_size': 16}"
-  )
-  text = report.render(whole, tmp_path / 'lr')
-  row = '<td>train.batch_size</td><td>8</td><td>16</td></tr>'
-  assert row in text[text.index('The same in all trials') :]
-  row = '<td>optimizer.lr</td><td>0.001</td><td>1e-05</td></tr>'
-  assert row in text[: text.index('The same in all trials')]
-
-
-def test_noise_is_shown_where_points_have_several_runs(tmp_path):
-  trials = [(State.COMPLETE, 18, {'runs': [[0.1, 0.2]]})]
-  text = report.render(_filled(tmp_path, trials, repeats=2), tmp_path / 'lr')
-  assert '<td>0.071</td>' in text
