@@ -1,10 +1,9 @@
-"""The fields of a sweep file, and what is wrong with their values.
+"""The fields of a sweep file, and the errors in their values.
 
-All functions return errors, a line each, so that a file's are shown together.
+Functions return errors, a line each, so that a file's are shown together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import ml_collections
@@ -30,6 +29,11 @@ FIELDS = {
   'set': 'dict of config field -> its value in all trials',
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
+_NUMBERS = {
+  'trials': schema.Field('int', None, '', minimum=1, optional=True),
+  'seed': schema.Field('int', 0, '', minimum=0),
+  'repeats': schema.Field('int', 1, '', minimum=1),
+}
 
 
 def collect(errors: list[str], function: Callable[..., Any], *args: Any) -> Any:
@@ -41,6 +45,11 @@ def collect(errors: list[str], function: Callable[..., Any], *args: Any) -> Any:
     return None
 
 
+def as_tuple(value: Any) -> tuple[Any, ...]:
+  """A value, or several of them, as a tuple."""
+  return tuple(value) if isinstance(value, tuple | list) else (value,)
+
+
 def field_errors(fields: Mapping[str, Any]) -> Iterator[str]:
   """Fields that are unknown, missing, or of the wrong type."""
   for name in fields:
@@ -50,36 +59,32 @@ def field_errors(fields: Mapping[str, Any]) -> Iterator[str]:
   for name in _REQUIRED:
     if name not in fields:
       yield f'{name} is missing: {FIELDS[name]}'
-  illegal = lambda name, legal: f'{name}={fields[name]!r} is not legal: {legal}'
-  if not isinstance(fields.get('config', ''), str | Path):
-    yield illegal('config', FIELDS['config'])
   for name in ('space', 'set'):
-    if not isinstance(fields.get(name, {}), dict):
-      yield illegal(name, FIELDS[name])
-      continue
-    for path in fields.get(name, {}):
-      if not isinstance(path, str):
-        yield (
-          f'{name}: {path!r} is not a config field; they are strings such as '
-          "'optimizer.lr'"
-        )
-      elif path in schema.SECTIONS:
-        yield (
-          f'{name}: {path} is a section; name its fields, such as '
-          f"'{path}.{next(iter(schema.SECTIONS[path]))}'"
-        )
-  for name, low in (('seed', 0), ('repeats', 1)):
-    value = fields.get(name, low)
-    if type(value) is not int or value < low:
-      yield illegal(name, f'a whole number from {low}')
+    yield from _path_errors(name, fields.get(name, {}))
+  for name, field in _NUMBERS.items():
+    if name in fields and not field.accepts(fields[name]):
+      yield f'{name}={fields[name]!r} is not legal: {field.describe()}'
   if 'metric' in fields and 'direction' in fields:
-    yield from _metric_errors(as_tuple(fields['metric']), fields['direction'])
+    metrics, directions = map(as_tuple, (fields['metric'], fields['direction']))
+    yield from _metric_errors(metrics, directions)
 
 
-def _metric_errors(metrics: Sequence[Any], direction: Any) -> Iterator[str]:
-  directions = as_tuple(direction)
-  if not metrics:
-    yield f'metric=() names none: {FIELDS["metric"]}'
+def _path_errors(name: str, fields: Any) -> Iterator[str]:
+  """What is wrong with the keys of `space` or `set`."""
+  if not isinstance(fields, dict):
+    yield f'{name}={fields!r} is not legal: {FIELDS[name]}'
+    return
+  for path in fields:
+    if not isinstance(path, str):
+      yield f"{name}: {path!r} is not legal: a string such as 'optimizer.lr'"
+    elif path in schema.SECTIONS:
+      field = next(iter(schema.SECTIONS[path]))
+      yield f"{name}: {path} is a section; name its fields: '{path}.{field}'"
+
+
+def _metric_errors(
+  metrics: Sequence[Any], directions: Sequence[Any]
+) -> Iterator[str]:
   for name in metrics:
     if name not in COSTS and not str(name).startswith('val/'):
       yield (
@@ -89,16 +94,11 @@ def _metric_errors(metrics: Sequence[Any], direction: Any) -> Iterator[str]:
   for name in directions:
     if name not in DIRECTIONS:
       yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
-  if len(metrics) != len(directions):
+  if not metrics or len(metrics) != len(directions):
     yield (
       f'there are {len(metrics)} metrics and {len(directions)} directions; '
-      'give one direction for each metric'
+      'give at least one metric, and a direction for each'
     )
-
-
-def as_tuple(value: Any) -> tuple[Any, ...]:
-  """A value, or several of them, as a tuple."""
-  return tuple(value) if isinstance(value, tuple | list) else (value,)
 
 
 def space_errors(
@@ -139,8 +139,6 @@ def _condition_errors(
         f'{path}: when({other!r}, ...): that is not a field named before it in '
         'the space'
       )
-    elif not values:
-      errors.append(f'{path}: when({other!r}) needs at least one value')
     elif not before[other].error:
       errors += [
         f'{path}: when({other!r}, {value!r}) never holds; that field is tried '
@@ -148,9 +146,8 @@ def _condition_errors(
         for value in values
         if not before[other].has(value)
       ]
-  if not errors and not space_lib.combinations(
-    {**before, path: dimension}, path
-  ):
+  space = {**before, path: dimension}
+  if not errors and not space_lib.combinations(space, path):
     errors.append(
       f'{path}: its conditions never hold together; name all values of a field '
       'in one when(...)'
@@ -173,27 +170,23 @@ def base_errors(
 
 
 def num_trials(
-  value: Any,
+  value: int | None,
   sampler: Mapping[str, Any],
   space: Mapping[str, space_lib.Dimension],
 ) -> int:
   """The number of trials; by default a grid's points.
 
   Raises:
-    UserError: if that is not a number, or a grid has fewer points.
+    UserError: if it is missing, or a grid has fewer points.
   """
   size = search.grid_size(space) if sampler['name'] == 'grid' else None
-  if value is None and size is not None:
-    return size
-  if value is None:
+  if value is None and size is None:
     raise UserError(f'trials is missing: {FIELDS["trials"]}')
-  if type(value) is not int or value < 1:
-    raise UserError(f'trials={value!r} is not legal: a whole number from 1')
-  if size is not None and value > size:
+  if value is not None and size is not None and value > size:
     raise UserError(
       f'trials={value}, but the grid has {size} points; leave trials out'
     )
-  return value
+  return size if value is None else value
 
 
 def pruner_errors(

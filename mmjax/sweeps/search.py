@@ -1,16 +1,15 @@
 """Optuna's samplers and pruners by name; no search algorithm is ours."""
 
-import inspect
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 
 from mmjax.sweeps import space as space_lib
-from mmjax.train import schema, settings
+from mmjax.train import schema
 from mmjax.train.settings import UserError
 
 Space = Mapping[str, space_lib.Dimension]
@@ -78,7 +77,8 @@ def sampler(
   if options['name'] in _SEQUENCES:
     return _Point(points(options, space, seed=seed, count=index + 1)[index])
   sequence = np.random.SeedSequence([seed, number])
-  return _make('sampler', options, {'seed': int(sequence.generate_state(1)[0])})
+  own_seed = int(sequence.generate_state(1)[0])
+  return _make('sampler', options, {}, seed=own_seed)
 
 
 def points(
@@ -95,13 +95,13 @@ def points(
   Returns:
     Path -> stored value, of each point.
   """
-  defaults: dict[str, Any] = {'seed': seed}
   if options['name'] == 'grid':
-    defaults['search_space'] = {path: d.grid() for path, d in space.items()}
+    grid = {path: d.grid() for path, d in space.items()}
+    sampler = _make('sampler', options, {}, seed=seed, search_space=grid)
   else:
-    defaults['scramble'] = True
+    sampler = _make('sampler', options, {'scramble': True}, seed=seed)
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  study = optuna.create_study(sampler=_make('sampler', options, defaults))
+  study = optuna.create_study(sampler=sampler)
   distributions = {path: d.distribution for path, d in space.items()}
   return [study.ask(distributions).params for _ in range(count)]
 
@@ -135,32 +135,21 @@ def pruner_errors(
     every: steps between two evaluations.
   """
   name = options['name']
+  first = options.get('min_resource', every)
+  halves = name in ('hyperband', 'successive_halving')
   try:
     pruner(options, steps=steps, every=every)
-  except UserError as error:
-    return [str(error)]
-  first = options.get('min_resource', every)
-  if name not in ('hyperband', 'successive_halving') or first == 'auto':
+    if halves:  # Hyperband's own constructor checks neither.
+      optuna.pruners.SuccessiveHalvingPruner(
+        first, options.get('reduction_factor', 4)
+      )
+  except (UserError, ValueError, TypeError) as error:
+    return [f'pruner={name!r}: {error}']
+  if not halves or first == 'auto':
     return []
-  factor = options.get('reduction_factor', 4)
-  # Optuna checks these for one of the two pruners only.
-  errors = [
-    f'pruner={name!r}: {option}={value!r} is not legal: a whole number from '
-    f'{low}'
-    for option, value, low in (
-      ('min_resource', first, 1),
-      ('reduction_factor', factor, 2),
-    )
-    if type(value) is not int or value < low
-  ]
-  if errors:
-    return errors
-  largest = options.get('max_resource', steps)
-  if largest != 'auto' and largest < first:
-    return [
-      f'pruner={name!r}: max_resource={largest} is below min_resource={first}'
-    ]
-  rung = first * factor ** options.get('min_early_stopping_rate', 0)
+  rung = first * options.get('reduction_factor', 4) ** options.get(
+    'min_early_stopping_rate', 0
+  )
   last = (steps - 1) // every * every
   if rung > last:
     return [
@@ -236,39 +225,28 @@ def named(what: str, value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
       f'{what}={name!r} is unknown; use one of {", ".join(known)}'
     )
   out = {option: space_lib.plain(v) for option, v in value.items()}
-  wrong = [f'{k}={v!r}' for k, v in out.items() if not schema.is_plain(v)]
-  if wrong:
-    raise UserError(
-      f'{what}: {", ".join(wrong)} is not legal: options are numbers, strings '
-      'and the like, so that all workers have the same'
-    )
+  for option, v in out.items():
+    if not schema.is_plain(v):
+      raise UserError(
+        f'{what}: {option}={v!r} is not legal: options are plain data, so that '
+        'all workers have the same'
+      )
   return out
 
 
 def _make(
-  what: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
+  what: str,
+  options: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+  **fixed: Any,
 ) -> Any:
-  """Calls Optuna's class; UserError for an option that it refuses."""
+  """Calls Optuna's class; UserError for options that it refuses."""
   kind = {'sampler': SAMPLERS, 'pruner': PRUNERS}[what][options['name']]
-  own = {name: v for name, v in options.items() if name != 'name'}
-  _check_options(what, kind, own)
+  own = {name: value for name, value in options.items() if name != 'name'}
   try:
     with warnings.catch_warnings():
       # That arguments may change in a later version, which is an error here.
       warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-      return kind(**{**defaults, **own})
+      return kind(**{**defaults, **own}, **fixed)
   except (TypeError, ValueError) as error:
     raise UserError(f'{what}={dict(options)}: {error}') from error
-
-
-def _check_options(what: str, kind: Any, own: Sequence[str]) -> None:
-  known = [
-    name
-    for name in inspect.signature(kind).parameters
-    # The sweep's own.
-    if (what, name) not in (('sampler', 'seed'), ('sampler', 'search_space'))
-  ]
-  for name in own:
-    if name not in known:
-      message = settings.unknown(name, known).replace('config field', 'option')
-      raise UserError(f'{what}: {message}')

@@ -94,11 +94,11 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'set': 'None'}, 'set=None is not legal: dict of config field'),
     (
       {'space': "{('optimizer', 'lr'): uniform(0, 1)}"},
-      "space: ('optimizer', 'lr') is not a config field; they are strings",
+      "space: ('optimizer', 'lr') is not legal: a string",
     ),
     (
       {'set': "{'train': {'steps': 3}}"},
-      "set: train is a section; name its fields, such as 'train.steps'",
+      "set: train is a section; name its fields: 'train.steps'",
     ),
     ({'set': "{'model': 3}"}, 'set: model=3 is not legal: a dict'),
     (
@@ -109,7 +109,7 @@ def test_a_sweep_file_is_read(tmp_path):
       {'set': "{'optimizer.rate': 3, 'train.stepz': 4}"},
       'set: train.stepz is no config field',
     ),
-    ({'metric': '()'}, 'metric=() names none'),
+    ({'metric': '()'}, 'there are 0 metrics'),
     (
       {'sampler': "dict(name=['tpe'])", 'pruner': "'halve'", 'seed': -1},
       'seed=-1 is not legal',
@@ -121,7 +121,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'pruner': "{'halve': 2}"}, "a name, or dict(name='hyperband', ...)"),
     (
       {'sampler': "dict(name='tpe', gamma=lambda n: 3)"},
-      'is not legal: options are numbers, strings and the like',
+      'is not legal: options are plain data',
     ),
     ({'direction': "'up'"}, "direction='up' is not legal"),
     ({'metric': "('val/a', 'val/b')"}, '2 metrics and 1 directions'),
@@ -130,7 +130,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'sampler': "'bayes'"}, "sampler='bayes' is unknown; use one of grid"),
     (
       {'sampler': "dict(name='tpe', startup=3)"},
-      'startup is no option; did you mean n_startup_trials',
+      "got an unexpected keyword argument 'startup'",
     ),
     (
       {'sampler': "'grid'"},
@@ -175,12 +175,9 @@ def test_a_sweep_file_is_read(tmp_path):
     ),
     (
       {'pruner': "dict(name='hyperband', reduction_factor=1)"},
-      'reduction_factor=1 is not legal: a whole number from 2',
+      'must be `reduction_factor >= 2`',
     ),
-    (
-      {'pruner': "dict(name='hyperband', min_resource=3, max_resource=2)"},
-      'max_resource=2 is below min_resource=3',
-    ),
+    ({'sampler': "dict(name='tpe', seed=3)"}, "argument 'seed'"),
   ],
 )
 def test_mistakes_are_named(tmp_path, more, message):
@@ -246,7 +243,7 @@ def test_the_config_may_be_a_path(tmp_path):
   file.write_text(text.replace(repr(str(config)), path))
   assert sweep.load(file).location == str(config)
   file.write_text(text.replace(repr(str(config)), 'None'))
-  with pytest.raises(UserError, match='config=None is not legal: a config fil'):
+  with pytest.raises(UserError, match='--config=None: no such file'):
     sweep.load(file)
 
 
