@@ -125,39 +125,38 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   Raises:
     UserError: naming all errors that can be found together.
   """
-  given = _read(file)
-  raise_all(file, fields.field_errors(given))
-  base, own, fixed = _base(file, given, overrides)
-  metrics, space = fields.as_tuple(given['metric']), dict(given['space'])
+  values = _read(file)
+  raise_all(file, fields.field_errors(values))
+  base, changes = _base(file, values, overrides)
+  metrics, space = fields.as_tuple(values['metric']), dict(values['space'])
   errors = fields.base_errors(base, metrics)
   errors += fields.space_errors(space, base)
   collect = functools.partial(fields.collect, errors)
   sampler = collect(
-    search.named, 'sampler', given.get('sampler', 'tpe'), search.SAMPLERS
+    search.named, 'sampler', values.get('sampler', 'tpe'), search.SAMPLERS
   )
   pruner = collect(
-    search.named, 'pruner', given.get('pruner', 'none'), search.PRUNERS
+    search.named, 'pruner', values.get('pruner', 'none'), search.PRUNERS
   )
   raise_all(file, errors)
   errors += search.sampler_errors(sampler, space, len(metrics))
   errors += fields.pruner_errors(pruner, metrics, space, base.train)
   raise_all(file, errors)
-  trials = collect(fields.num_trials, given.get('trials'), sampler, space)
+  trials = collect(fields.num_trials, values.get('trials'), sampler, space)
   raise_all(file, errors)
-  paths = [*fixed, *(path for path, _ in overrides)]
   return Sweep(
     file=str(file),
-    location=str(given['config']),
+    location=str(values['config']),
     base=base,
-    overrides={p: (value_at(own, p), value_at(base, p)) for p in paths},
+    overrides=changes,
     metrics=metrics,
-    directions=fields.as_tuple(given['direction']),
+    directions=fields.as_tuple(values['direction']),
     space=space,
     trials=trials,
     sampler=sampler,
     pruner=pruner,
-    seed=given.get('seed', 0),
-    repeats=given.get('repeats', 1),
+    seed=values.get('seed', 0),
+    repeats=values.get('repeats', 1),
   )
 
 
@@ -180,31 +179,30 @@ def _read(file: Path | str) -> dict[str, Any]:
     file, 'get_sweep', flag='sweep', names=space_lib.NAMES
   )
   with user_file.mistakes_told(file, 'sweep'):
-    given = get_sweep()
-  if not isinstance(given, dict):
+    values = get_sweep()
+  if not isinstance(values, dict):
     raise UserError(
-      f'--sweep={file}: get_sweep() returns {given!r}; return a dict'
+      f'--sweep={file}: get_sweep() returns {values!r}; return a dict'
     )
-  return given
+  return values
 
 
 def _base(
   file: Path | str,
-  given: Mapping[str, Any],
+  values: Mapping[str, Any],
   overrides: Sequence[tuple[str, str]],
-) -> tuple[
-  ml_collections.ConfigDict, ml_collections.ConfigDict, dict[str, Any]
-]:
-  """The config that trials vary, as its file has it, and the sweep's `set`."""
+) -> tuple[ml_collections.ConfigDict, dict[str, tuple[Any, Any]]]:
+  """The config that trials vary, and `Sweep.overrides`."""
   errors: list[str] = []
-  base = fields.collect(errors, main.load, str(given['config']))
+  base = fields.collect(errors, main.load, str(values['config']))
   raise_all(file, errors)
-  own = copy.deepcopy(base)
-  fixed = {p: space_lib.plain(v) for p, v in given.get('set', {}).items()}
+  in_file = copy.deepcopy(base)
+  fixed = values.get('set', {})
   for path, value in fixed.items():
-    fields.collect(errors, assign, base, path, value)
+    fields.collect(errors, assign, base, path, space_lib.plain(value))
   raise_all(file, [f'set: {error}' for error in errors])
   main.override(base, overrides)
   base = fields.collect(errors, settings.complete, base)
   raise_all(file, errors)
-  return base, own, fixed
+  paths = [*fixed, *(path for path, _ in overrides)]
+  return base, {p: (value_at(in_file, p), value_at(base, p)) for p in paths}
