@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,6 @@ class TrialsFailedError(RuntimeError):
 
 class MissingMetricError(UserError):
   """No trial of the sweep will have the metric."""
-
-
-class _NoMetricError(Exception):
-  """Ends a trial whose metric is not a finite number."""
 
 
 def work(
@@ -155,13 +151,15 @@ class _Trial:
   def _outcome(self, train: Train) -> str:
     try:
       return self._repeats(train)
-    except (lease.LostError, storage.UnreachableError, disk.FullError):
+    except (
+      lease.LostError,
+      storage.UnreachableError,
+      disk.FullError,
+      MissingMetricError,
+    ):
       raise
-    except MissingMetricError as error:
-      print(error)
-      raise
-    except (_NoMetricError, UserError) as error:
-      # Two values that are refused together, which no check before could find.
+    except UserError as error:
+      # Two values that are refused together, or a metric that is not finite.
       return self._failed(str(error))
     except loop.NonFiniteError as error:
       print(f'this trial diverged: {error}')
@@ -195,7 +193,7 @@ class _Trial:
     """
     waits = False
     while True:
-      self._follow(self._check())
+      self._follow(lambda trial: self._decide(trial, 0, ()))
       try:
         return train(config, self._run_folder(repeat), self._report(repeat))
       except owner.OccupiedError as error:
@@ -204,26 +202,22 @@ class _Trial:
         waits = True
       time.sleep(_POLL)
 
-  def _check(self) -> str:
-    """Whether the first host still has the trial: RUNNING or LOST."""
-    try:
-      if self._trial is not None:
-        self._trial.check()
-    except lease.LostError as error:
-      print(error)
-      return LOST
-    return RUNNING
-
-  def _follow(self, decision: str) -> None:
-    """Broadcasts what the first host decided.
+  def _follow(self, decide: Callable[[study_lib.RunningTrial], str]) -> None:
+    """Has the first host decide about its trial, and all hosts know it.
 
     Raises:
       lease.LostError: if another worker has the trial. Nothing is saved, since
         that worker also has its folder.
     """
+    decision, error = RUNNING, 'another worker runs this trial now'
+    if self._trial is not None:
+      try:
+        decision = decide(self._trial)
+      except lease.LostError as lost:
+        decision, error = LOST, str(lost)
     self._decision = hosts.from_first(decision)
     if self._decision == LOST:
-      raise lease.LostError('another worker runs this trial now')
+      raise lease.LostError(error)
 
   def _report(self, repeat: int) -> loop.Report:
     """What the loop calls with each evaluation; True ends the run.
@@ -231,7 +225,6 @@ class _Trial:
     Only the first of several repeats is reported and pruned: the others measure
     the noise of a point that was not pruned.
     """
-    single = len(self._sweep.metrics) == 1 and repeat == 0
 
     def report(step: int, metrics: Mapping[str, float]) -> bool:
       values = [
@@ -239,26 +232,29 @@ class _Trial:
         for name in self._sweep.metrics
         if name not in sweep_lib.COSTS
       ]
-      decision = self._check()
-      if self._trial is not None and decision == RUNNING and single and values:
-        try:
-          prunes = self._sweep.prunes()
-          if self._trial.report(step, values[0], prunes=prunes):
-            decision = PRUNED
-        except lease.LostError:
-          decision = LOST
-      self._follow(decision)
+      if repeat or len(self._sweep.metrics) > 1:
+        values = []
+      self._follow(lambda trial: self._decide(trial, step, values))
       return self._decision == PRUNED
 
     return report
+
+  def _decide(
+    self, trial: study_lib.RunningTrial, step: int, values: Sequence[float]
+  ) -> str:
+    """Whether the first host's trial is RUNNING or PRUNED after a step."""
+    if not values:
+      trial.check()
+    elif trial.report(step, values[0], prunes=self._sweep.prunes()):
+      return PRUNED
+    return RUNNING
 
   def _complete(self, runs: list[dict[str, float]]) -> str:
     names = self._sweep.metrics
     values = [[measure(name, run) for run in runs] for name in names]
     means = [math.fsum(v) / len(v) for v in values]
     if not all(map(math.isfinite, means)):
-      pairs = zip(names, means, strict=True)
-      raise _NoMetricError(', '.join(f'{name}={v}' for name, v in pairs))
+      raise UserError(f'{names} = {means}, which must be finite')
     if self._trial is not None:
       self._trial.note(**self._costs(), runs=values)
       if len(means) == 1:
