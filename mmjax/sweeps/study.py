@@ -37,7 +37,8 @@ class RunningTrial:
   """A trial that is this worker's.
 
   Attributes:
-    lease: the worker's; all methods raise LostError if it is not valid.
+    lease: the worker's. All methods raise LostError if another worker has
+      taken over or ended the trial.
     trial: Optuna's.
     values: path -> value of the config.
   """
@@ -56,20 +57,20 @@ class RunningTrial:
     return self.trial.number
 
   def check(self) -> None:
-    """Raises LostError if the trial is not this worker's any more."""
-    storage_lib.with_retry(self.lease.check)
+    """Makes sure that the trial is still this worker's."""
+    self._call(self.lease.check)
 
   def report(self, step: int, value: float, *, prunes: bool) -> bool:
     """Stores an evaluation; whether the pruner ends the trial here.
 
     Steps that a worker before reported are not reported again.
     """
-    return storage_lib.with_retry(self._report, step, value, prunes)
+    return self._call(self._report, step, value, prunes)
 
   def note(self, **attributes: Any) -> None:
     """Stores facts with the trial."""
     for name, value in attributes.items():
-      storage_lib.with_retry(self.trial.set_user_attr, name, value)
+      self._call(self.trial.set_user_attr, name, value)
 
   def died(self, error: str) -> None:
     """Stores that the trial ends this worker, and is left to the next one."""
@@ -102,13 +103,21 @@ class RunningTrial:
 
   def _end(self, state: State, values: list[float] | None = None) -> None:
     self.check()
-    storage_lib.with_retry(
+    self._call(
       self.trial.study.tell,
       self.trial,
       values,
       state=state,
       skip_if_finished=True,  # It was ended, but the answer was lost.
     )
+
+  def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any):
+    try:
+      return storage_lib.with_retry(function, *args, **kwargs)
+    except optuna.exceptions.UpdateFinishedTrialError as error:
+      raise lease_lib.LostError(
+        f'another worker has ended trial {self.number}'
+      ) from error
 
 
 class Study:

@@ -105,6 +105,15 @@ def test_workers_that_add_a_trial_together_run_no_trial_too_many(tmp_path):
   assert numbers == [0, 1, 2, 3, 4]
 
 
+def test_a_trial_that_another_worker_ended_is_lost(tmp_path):
+  study = _study(tmp_path)
+  taken = study.take()
+  study.optuna.tell(0, 0.5)
+  with pytest.raises(lease.LostError, match='has ended trial 0'):
+    taken.fail('no space left')
+  assert study.trials()[0].value == 0.5
+
+
 def test_of_two_retries_of_a_trial_one_counts(tmp_path):
   study = _study(tmp_path)
   taken = study.take()
