@@ -104,7 +104,7 @@ def _metric_errors(
 def space_errors(
   space: Mapping[str, Any], base: ml_collections.ConfigDict
 ) -> list[str]:
-  """Unknown fields, refused ranges, and conditions that never hold."""
+  """Unknown fields, and conditions that never hold."""
   errors = [] if space else ['space is empty; name at least one config field']
   before: dict[str, space_lib.Dimension] = {}
   for path, dimension in space.items():
@@ -114,8 +114,6 @@ def space_errors(
         f'{", ".join(space_lib.NAMES)}'
       )
       continue
-    if dimension.error:
-      errors.append(f'{path}: {dimension}: {dimension.error}')
     errors += _condition_errors(path, dimension, before)
     # Sections that a choice of dicts brings may have fields of their own.
     nested = any(path.startswith(f'{other}.') for other in before)
@@ -139,7 +137,7 @@ def _condition_errors(
         f'{path}: when({other!r}, ...): that is not a field named before it in '
         'the space'
       )
-    elif not before[other].error:
+    else:
       errors += [
         f'{path}: when({other!r}, {value!r}) never holds; that field is tried '
         f'with {before[other]}'

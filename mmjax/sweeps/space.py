@@ -28,9 +28,7 @@ class Dimension:
 
   Attributes:
     text: the call that made it, such as 'uniform(0.0, 1.0)'.
-    error: why its arguments are refused, or ''. It is kept and not raised, so
-      that all errors of a sweep file are reported together, with their fields.
-    distribution: Optuna's; None if the arguments are refused.
+    distribution: Optuna's.
     values: of a choice, the config's values in the order of the distribution's
       choices; None for numbers.
     conditions: (path, values) of each `when`: the field is only set where all
@@ -38,8 +36,7 @@ class Dimension:
   """
 
   text: str
-  error: str = ''
-  distribution: Distribution | None = None
+  distribution: Distribution
   values: tuple[Any, ...] | None = None
   conditions: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
@@ -113,17 +110,27 @@ class Dimension:
 
 
 def choice(*values: Any) -> Dimension:
-  """One of these values; a field that is a section can be given dicts."""
+  """One of these values; a field that is a section can be given dicts.
+
+  Raises:
+    ValueError: if there are none, or one is not plain data or there twice.
+  """
   values = tuple(map(plain, values))
   text = f'choice({", ".join(map(repr, values))})'
-  error = _choice_error(values)
-  if error:
-    return Dimension(text, error)
-  return Dimension(
-    text,
-    distribution=optuna.distributions.CategoricalDistribution(_labels(values)),
-    values=values,
-  )
+  field = schema.Field('plain', None, '')
+  for value in values:
+    if not field.accepts(value):
+      raise ValueError(f'{text}: {value!r} is not legal: {field.describe()}')
+  # The study stores values that are not scalars as JSON.
+  labels = [v if isinstance(v, _SCALARS) else json.dumps(v) for v in values]
+  # To Optuna, values that compare equal are the same: also 1, 1.0 and True.
+  for i, j in itertools.combinations(range(len(values)), 2):
+    if labels[i] == labels[j]:
+      raise ValueError(
+        f'{text}: {values[i]!r} and {values[j]!r} are equal; leave one out'
+      )
+  distribution = optuna.distributions.CategoricalDistribution(labels)
+  return Dimension(text, distribution, values)
 
 
 def uniform(low: float, high: float, step: float | None = None) -> Dimension:
@@ -203,55 +210,23 @@ def combinations(
 def _numbers(
   name: str, kind: type[Distribution], low: Any, high: Any, **options: Any
 ) -> Dimension:
-  """Numbers of one of Optuna's distributions."""
-  parts = [repr(low), repr(high)]
-  step, whole = options.get('step'), name == 'integers'
-  if step is not None and not (whole and step == 1):
-    parts.append(repr(step))
-  if whole and options['log']:
-    parts.append('log=True')
-  text = f'{name}({", ".join(parts)})'
+  """Numbers of one of Optuna's distributions, which refuses empty ranges."""
+  whole, numbers = name == 'integers', [low, high]
+  if options.get('step') is not None and not (whole and options['step'] == 1):
+    numbers.append(options['step'])
+  log = ', log=True' if whole and options['log'] else ''
+  text = f'{name}({", ".join(map(repr, numbers))}{log})'
   field = schema.Field('int' if whole else 'float', 0, '')
-  numbers = [low, high] + ([] if step is None else [step])
-  errors = [
-    f'{x!r} is not legal: {field.describe()}'
-    for x in numbers
-    if not field.accepts(x)
-  ]
-  if errors:
-    return Dimension(text, '; '.join(errors))
+  for number in numbers:
+    if not field.accepts(number):
+      raise ValueError(f'{text}: {number!r} is not legal: {field.describe()}')
   try:
     with warnings.catch_warnings():
       # Optuna's that (2, 7) with step 2 ends at 6.
       warnings.simplefilter('ignore', UserWarning)
-      return Dimension(text, distribution=kind(low, high, **options))
+      return Dimension(text, kind(low, high, **options))
   except ValueError as error:
-    return Dimension(text, str(error))
-
-
-def _choice_error(values: tuple[Any, ...]) -> str:
-  if not values:
-    return 'it has no values; name at least one'
-  field = schema.Field('plain', None, '')
-  errors = [
-    f'{value!r} is not legal: {field.describe()}'
-    for value in values
-    if not schema.is_plain(value)
-  ]
-  if errors:
-    return '; '.join(errors)
-  # To Optuna, what compares equal is the same: also 1, 1.0 and True.
-  labels = zip(_labels(values), values, strict=True)
-  return '; '.join(
-    f'{a!r} and {b!r} are equal; leave one out'
-    for (one, a), (other, b) in itertools.combinations(labels, 2)
-    if one == other
-  )
-
-
-def _labels(values: tuple[Any, ...]) -> list[Any]:
-  """Values as the study stores them: JSON where they are not scalars."""
-  return [v if isinstance(v, _SCALARS) else json.dumps(v) for v in values]
+    raise ValueError(f'{text}: {error}') from error
 
 
 def _float(value: Any) -> Any:

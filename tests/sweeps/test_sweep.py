@@ -84,11 +84,6 @@ def test_a_sweep_file_is_read(tmp_path):
       },
       'optimizer.b1: its conditions never hold together',
     ),
-    (
-      {'space': "{'optimizer.lr': uniform(1, 0), 'train.steps': choice()}"},
-      'optimizer.lr: uniform(1.0, 0.0): `low <= high` must hold, but got '
-      '(low=1.0, high=0.0).\n  train.steps: choice(): it has no values',
-    ),
     ({'space': 'None'}, 'space=None is not legal: dict of'),
     ({'space': '[1]'}, 'space=[1] is not legal: dict of'),
     ({'set': 'None'}, 'set=None is not legal: dict of config field'),
@@ -198,17 +193,13 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
   ]
   lines = _refused(
     tmp_path,
-    space="{'optimizer.lr': loguniform('1e-4', None), "
-    "'train.steps': choice({1}), 'train.batch_size': integers(1, 8, 0.5)}",
+    space="{'optimizer.learning_rate': uniform(0, 1), 'seed': integers(0, 3)}",
     sampler="'bayes'",
   ).splitlines()
-  assert lines[1:] == [
-    "  optimizer.lr: loguniform('1e-4', None): '1e-4' is not legal: a number; "
-    'None is not legal: a number',
-    '  train.steps: choice({1}): {1} is not legal: plain data: None, bool, '
-    'number, string, tuple or dict of those',
-    '  train.batch_size: integers(1, 8, 0.5): 0.5 is not legal: a whole number',
-    f"  sampler='bayes' is unknown; use one of {', '.join(search.SAMPLERS)}",
+  assert [line.split()[0] for line in lines[1:]] == [
+    'optimizer.learning_rate',
+    'seed',
+    "sampler='bayes'",
   ]
 
 
@@ -220,6 +211,10 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
     (
       'def get_sweep():\n  return loguniform(1, 2, 3)',
       'line 2: TypeError: loguniform() takes 2 positional arguments but 3',
+    ),
+    (
+      'def get_sweep():\n  return {"space": {"a": uniform(2, 1)}}',
+      'line 2: ValueError: uniform(2.0, 1.0): `low <= high` must hold',
     ),
     ('def get_sweep(argument): pass', 'TypeError: get_sweep() missing 1'),
     ('get_sweep = None', 'it has no function get_sweep'),
