@@ -135,21 +135,30 @@ def pruner_errors(
     every: steps between two evaluations.
   """
   name = options['name']
-  first = options.get('min_resource', every)
-  halves = name in ('hyperband', 'successive_halving')
   try:
     pruner(options, steps=steps, every=every)
-    if halves:  # Hyperband's own constructor checks neither.
-      optuna.pruners.SuccessiveHalvingPruner(
-        first, options.get('reduction_factor', 4)
-      )
-  except (UserError, ValueError, TypeError) as error:
-    return [f'pruner={name!r}: {error}']
-  if not halves or first == 'auto':
+  except UserError as error:
+    return [str(error)]
+  if name not in ('hyperband', 'successive_halving'):
     return []
-  rung = first * options.get('reduction_factor', 4) ** options.get(
-    'min_early_stopping_rate', 0
-  )
+  first = options.get('min_resource', every)
+  largest = options.get('max_resource', steps)
+  factor = options.get('reduction_factor', 4)
+  for option, value in (('min_resource', first), ('max_resource', largest)):
+    # Optuna would estimate the first, and fail in the first trial for the last.
+    if value != 'auto' and type(value) is not int:
+      return [f'pruner={name!r}: {option}={value!r} is not a whole number']
+  try:  # Hyperband's constructor does not check these.
+    optuna.pruners.SuccessiveHalvingPruner(first, factor)
+  except (ValueError, TypeError) as error:
+    return [f'pruner={name!r}: {error}']
+  if first == 'auto':
+    return []
+  if largest != 'auto' and largest < first:
+    return [
+      f'pruner={name!r}: max_resource={largest} is below min_resource={first}'
+    ]
+  rung = first * factor ** options.get('min_early_stopping_rate', 0)
   last = (steps - 1) // every * every
   if rung > last:
     return [

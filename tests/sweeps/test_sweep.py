@@ -172,6 +172,14 @@ def test_a_sweep_file_is_read(tmp_path):
       {'pruner': "dict(name='hyperband', reduction_factor=1)"},
       'must be `reduction_factor >= 2`',
     ),
+    (
+      {'pruner': "dict(name='successive_halving', min_resource=2.5)"},
+      'min_resource=2.5 is not a whole number',
+    ),
+    (
+      {'pruner': "dict(name='hyperband', min_resource=3, max_resource=2)"},
+      'max_resource=2 is below min_resource=3',
+    ),
     ({'sampler': "dict(name='tpe', seed=3)"}, "argument 'seed'"),
   ],
 )
