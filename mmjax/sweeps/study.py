@@ -225,15 +225,11 @@ class Study:
   def _take(self, saved: Callable[[int], int]) -> RunningTrial | None:
     while True:
       trials = self.trials()
-      free = [
-        trial
-        for trial in trials
-        if not trial.state.is_finished() and not self._leases.alive(trial)
-      ]
-      for trial in free:
-        taken = self._begin(trial, saved)
-        if taken is not None:
-          return taken
+      for trial in trials:
+        if not trial.state.is_finished() and not self._leases.alive(trial):
+          taken = self._begin(trial.number, saved)
+          if taken is not None:
+            return taken
       if not self._missing(trials):
         return None
       # Other workers leave it alone, since its owner is alive.
@@ -241,16 +237,21 @@ class Study:
       self.optuna.enqueue_trial({}, user_attrs={lease_lib.OWNER: owner})
 
   def _begin(
-    self, frozen: Frozen, saved: Callable[[int], int]
+    self, number: int, saved: Callable[[int], int]
   ) -> RunningTrial | None:
     """Takes a trial; None if another worker was faster, or it fails now."""
-    study, number, storage = self._load(frozen), frozen.number, self._storage
+    study, storage = self._load(number), self._storage
+    # Public in Optuna, but not recommended to its users, is to make a Trial and
+    # to call a storage; its version is bounded for that. `ask` can neither resume
+    # a trial nor be limited to the sweep's own.
     identity = storage.get_trial_id_from_study_id_trial_number(
       storage.get_study_id_from_name(study.study_name), number
     )
-    # Before anything is written: storages change the trials that they returned.
-    before = copy.deepcopy(frozen)
     trial = optuna.Trial(study, identity)
+    # A copy, since storages change the trials that they returned.
+    before = copy.deepcopy(_frozen(trial))
+    if before.state.is_finished() or self._leases.alive(before):
+      return None
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
       if before.state == State.WAITING and (
         not storage.set_trial_state_values(identity, State.RUNNING)
@@ -266,27 +267,25 @@ class Study:
       return RunningTrial(lease, trial, values)
     return None
 
-  def _load(self, frozen: Frozen) -> optuna.Study:
+  def _load(self, number: int) -> optuna.Study:
     """Optuna's study with the sampler of one trial."""
     train, sweep = self._sweep.base.train, self._sweep
-    before = self.optuna.get_trials(deepcopy=False)[: frozen.number]
+    before = self.optuna.get_trials(deepcopy=False)[:number]
     index = sum(not _is_retry(trial) for trial in before)
-    study = optuna.load_study(
+    return optuna.load_study(
       study_name=self.optuna.study_name,
       storage=self._storage,
       sampler=search.sampler(
         sweep.sampler,
         sweep.space,
         seed=sweep.seed,
-        number=frozen.number,
+        number=number,
         index=min(index, sweep.trials - 1),  # A retry's values are fixed.
       ),
       pruner=search.pruner(
         sweep.pruner, steps=train.steps, every=train.eval_every
       ),
     )
-    study.get_trials(deepcopy=False)  # It knows the ids of trials it has read.
-    return study
 
   def _fails(
     self, trial: optuna.Trial, frozen: Frozen, saved: Callable[[int], int]

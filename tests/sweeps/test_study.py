@@ -105,6 +105,14 @@ def test_workers_that_add_a_trial_together_run_no_trial_too_many(tmp_path):
   assert numbers == [0, 1, 2, 3, 4]
 
 
+def test_a_trial_that_was_taken_since_it_was_read_is_left_alone(tmp_path):
+  first, second = _study(tmp_path), _study(tmp_path)
+  first.take()
+  with first.take().lease:
+    assert second._begin(0, lambda number: 0) is None
+    assert second.take().number == 1
+
+
 def test_a_trial_that_another_worker_ended_is_lost(tmp_path):
   study = _study(tmp_path)
   taken = study.take()
