@@ -2,7 +2,7 @@
 
 Runs one small sweep twice with one worker: once in one go, once killed with
 SIGKILL at random moments and started again each time. Parameters, states and
-metrics of all trials must be equal, and every trial is told once. If the sweep
+metrics of all trials must be equal, and every trial ends once. If the sweep
 ends before it was killed so often, that is an error too: take fewer seconds for
 --longest.
 

@@ -121,8 +121,8 @@ def _main(
       except ValueError as error:
         raise UserError(str(error)) from error
       alike = UserError, hosts.Refused, worker.TrialsFailedError
-      told = storage.UnreachableError, disk.FullError
-      with hosts.ending_together(*alike, told=told):
+      printed = storage.UnreachableError, disk.FullError
+      with hosts.ending_together(*alike, told=printed):
         done = _run_here(sweep, values, build_of)
       if not done:  # Ctrl-C; SIGTERM raises its own code.
         _stopped(signal.SIGINT)
@@ -141,12 +141,12 @@ def _main(
 def _refuse_hosts(values: Any) -> None:
   """A worker among several of one machine has no other hosts."""
   names = 'coordinator', 'num_processes', 'process_id'
-  given = [name for name in names if values[name].value is not None]
-  if given and not (given == ['num_processes'] and values.num_processes == 1):
+  used = [name for name in names if values[name].value is not None]
+  if used and not (used == ['num_processes'] and values.num_processes == 1):
     raise UserError(
-      f'{", ".join(f"--{name}" for name in given)}: for a trial of several '
+      f'{", ".join(f"--{name}" for name in used)} are for a trial on several '
       'hosts, but --workers and --devices_per_trial start processes of one '
-      'machine, each with a trial of its own; leave out the ones or the others'
+      'machine, each with a trial of its own; leave out one or the other'
     )
 
 

@@ -241,9 +241,9 @@ class Study:
   ) -> RunningTrial | None:
     """Takes a trial; None if another worker was faster, or it fails now."""
     study, storage = self._load(number), self._storage
-    # Public in Optuna, but not recommended to its users, is to make a Trial and
-    # to call a storage; its version is bounded for that. `ask` can neither resume
-    # a trial nor be limited to the sweep's own.
+    # To make a Trial and to call a storage is public in Optuna, but not meant
+    # for its users, so that setup.cfg bounds its version. `Study.ask` can't
+    # resume a trial.
     identity = storage.get_trial_id_from_study_id_trial_number(
       storage.get_study_id_from_name(study.study_name), number
     )

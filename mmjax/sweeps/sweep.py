@@ -103,7 +103,8 @@ def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   """Sets a field of a completed config.
 
   Raises:
-    UserError: if there is no such field, or it is a section and this no dict.
+    UserError: if there is no such field, or a section is set to something
+      else than a dict.
   """
   section, name, field = main.find(config, path)
   if field.kind == 'dict' and not field.accepts(value):

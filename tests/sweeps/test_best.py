@@ -1,4 +1,4 @@
-"""The best trial's config is a file, and one command trains it anew."""
+"""The best trial's config is a file, and one command trains it again."""
 
 import ast
 import math
@@ -43,9 +43,9 @@ def test_the_best_config_is_what_the_trial_ran(tmp_path):
     *('python', '-m', 'experiments.contrastive'),
     *(f'--config={path}', f'--workdir=runs/lr_trial_{chosen.number}'),
   ]
-  told = _docstring(path)
-  assert command in told and '9 steps, and 0:04 of training' in told
-  assert '--config.train.blind_baseline=true trains it' in told
+  docstring = _docstring(path)
+  assert command in docstring and '9 steps, and 0:04 of training' in docstring
+  assert '--config.train.blind_baseline=true trains it' in docstring
 
 
 def test_all_that_differs_from_the_configs_own_file_is_listed(tmp_path):
@@ -57,8 +57,8 @@ def test_all_that_differs_from_the_configs_own_file_is_listed(tmp_path):
   )
   (chosen,) = best.trials(whole)
   lr = chosen.params['optimizer.lr']
-  told = _docstring(tmp_path / 'lr/best_config.py')
-  assert told.endswith(
+  docstring = _docstring(tmp_path / 'lr/best_config.py')
+  assert docstring.endswith(
     f"""config.py, chosen by the search:
   optimizer.lr: 0.001 -> {lr!r}
 
@@ -94,9 +94,9 @@ def test_each_trial_of_a_front_has_a_file_and_a_folder(tmp_path):
     metric="('val/quality', 'val/quality')",
     direction="('maximize', 'minimize')",
   )
-  found = best.trials(whole)
-  assert len(found) == 6
-  commands = [best.command(whole, t, tmp_path / 'lr') for t in found]
-  for trial, command in zip(found, commands, strict=True):
+  front = best.trials(whole)
+  assert len(front) == 6
+  commands = [best.command(whole, t, tmp_path / 'lr') for t in front]
+  for trial, command in zip(front, commands, strict=True):
     assert f'{tmp_path}/lr/pareto_{trial.number}.py' in command
     assert command.endswith(f'--workdir=runs/lr_trial_{trial.number}')

@@ -15,13 +15,13 @@ from mmjax.train.settings import UserError
 
 
 def _values(tmp_path, **more):
-  given = {
+  defaults = {
     'workdir': str(tmp_path / 'lr'),
     'storage': 'journal',
     'grace': lease.GRACE,
     'retry_failed': False,
   }
-  return types.SimpleNamespace(**given | more)
+  return types.SimpleNamespace(**defaults | more)
 
 
 def _no_data(config):
@@ -120,7 +120,7 @@ def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
 def main(tmp_path, monkeypatch):
   """Runs the command's flags in this process; what it starts."""
 
-  def run(*given):
+  def run(*argv):
     started = []
     for name in ('_run_many', '_run_here'):
       start = lambda *_, name=name: started.append(name) or run.done
@@ -130,7 +130,7 @@ def main(tmp_path, monkeypatch):
     command._define(values)
     monkeypatch.setattr(command.flags, 'FLAGS', values)
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
-    values(['sweep', f'--sweep={trivial.write(tmp_path)}', *given])
+    values(['sweep', f'--sweep={trivial.write(tmp_path)}', *argv])
     try:
       command._main(['sweep'], lambda name: toy.build, [])
       run.code = 0
@@ -186,7 +186,7 @@ def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('given', 'names'),
+  ('argv', 'names'),
   [
     (('--workers=2', '--num_processes=2'), '--num_processes'),
     (('--devices_per_trial=1', '--process_id=0'), '--process_id'),
@@ -197,7 +197,7 @@ def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
   ],
 )
 def test_processes_of_a_machine_are_no_hosts(
-  main, tmp_path, capsys, given, names
+  main, tmp_path, capsys, argv, names
 ):
-  assert not main(f'--workdir={tmp_path}', *given)
-  assert f'{names}: for a trial of several' in capsys.readouterr().err
+  assert not main(f'--workdir={tmp_path}', *argv)
+  assert f'{names} are for a trial on several' in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What fails: a trial, a metric, a storage; and how a sweep goes on."""
+"""What fails: a trial, a metric, a storage; and how the sweep resumes."""
 
 import itertools
 import random
@@ -60,7 +60,7 @@ def test_a_storage_that_fails_now_and_then_changes_no_trial(
       if broken and not answered:
         raise optuna.exceptions.StorageInternalError('no connection')
       out = real(*args, **kwargs)
-      if broken:  # Done, but nobody was told.
+      if broken:  # Done, but the answer is lost.
         raise OSError('connection lost')
       return out
 
@@ -163,7 +163,7 @@ def test_what_failed_can_be_tried_again(tmp_path, sampler):
     assert len(values) == 4
 
 
-def test_a_metric_that_is_not_there_is_told_and_put_right(tmp_path):
+def test_an_unknown_metric_is_reported_and_can_be_corrected(tmp_path):
   file = trivial.write(tmp_path, metric="'val/other'")
   for _ in range(2):
     with pytest.raises(settings.UserError, match='there are val/quality'):

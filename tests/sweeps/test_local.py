@@ -49,7 +49,7 @@ def test_each_worker_sees_its_own(monkeypatch):
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-  """Workers that print what they were given, then wait."""
+  """Workers that print their arguments, then wait."""
   monkeypatch.setattr(local, 'probe', lambda: ('cpu', 2))
   monkeypatch.setattr(
     os, 'sched_getaffinity', lambda process: {0, 1}, raising=False

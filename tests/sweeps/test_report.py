@@ -34,7 +34,7 @@ def _filled(tmp_path, trials, **more):
 
 
 @pytest.mark.parametrize(
-  ('more', 'trials', 'told'),
+  ('more', 'trials', 'saved'),
   [
     # 3 of 9 steps: 6 of 18 that there would have been.
     ({}, [(State.PRUNED, 3, {})], '33%'),
@@ -52,15 +52,15 @@ def _filled(tmp_path, trials, **more):
     ({'pruner': "'none'"}, [(State.PRUNED, 3, {})], None),
   ],
 )
-def test_what_pruning_saved(tmp_path, more, trials, told):
+def test_what_pruning_saved(tmp_path, more, trials, saved):
   whole = _filled(
     tmp_path,
     [(State.COMPLETE, 9, {}), *trials],
     **{'pruner': "'median'"} | more,
   )
   text = report.render(whole, tmp_path / 'lr')
-  found = re.findall(r'pruning saved (\d+%) of the steps', text)
-  assert found == ([told] if told else [])
+  shown = re.findall(r'pruning saved (\d+%) of the steps', text)
+  assert shown == ([saved] if saved else [])
   assert 'All trials together trained 12 steps in 0:24' in text
 
 

@@ -64,7 +64,7 @@ def test_a_storage_out_of_reach_is_read_again(tmp_path):
   assert '2 complete' in _printed(study, io.StringIO(), wait)[-1]
 
 
-def test_a_trial_that_nobody_runs_is_stopped(tmp_path):
+def test_a_trial_without_a_worker_is_stopped(tmp_path):
   loaded = sweep.load(trivial.write(tmp_path, trials=2))
   opened = storage.open_storage('journal', tmp_path)
   study = study_lib.Study(loaded, opened, 'lr')

@@ -38,7 +38,7 @@ def test_what_answers_at_last_was_worth_waiting_for(monkeypatch):
     storage.with_retry(lambda: 1 / 0)
 
 
-def test_a_storage_out_of_reach_for_long_is_told(monkeypatch):
+def test_a_storage_that_stays_out_of_reach_is_an_error(monkeypatch):
   now = iter(range(0, 1000, 50))
   monkeypatch.setattr(storage.time, 'monotonic', lambda: next(now))
   monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)

@@ -1,4 +1,4 @@
-"""A sweep file's mistakes are told before the first trial."""
+"""A sweep file's errors are reported before the first trial."""
 
 import pathlib
 
@@ -183,13 +183,13 @@ def test_a_sweep_file_is_read(tmp_path):
     ({'sampler': "dict(name='tpe', seed=3)"}, "argument 'seed'"),
   ],
 )
-def test_mistakes_are_named(tmp_path, more, message):
-  told = _refused(tmp_path, **more)
-  assert message in told
-  assert told.startswith(f'{tmp_path}/some_sweep.py:\n  ')
+def test_errors_are_named(tmp_path, more, message):
+  text = _refused(tmp_path, **more)
+  assert message in text
+  assert text.startswith(f'{tmp_path}/some_sweep.py:\n  ')
 
 
-def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
+def test_several_kinds_of_errors_are_reported_together(tmp_path):
   lines = _refused(
     tmp_path, direction="'up'", space='3', seed='True', trails=3
   ).splitlines()
@@ -229,7 +229,7 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
     ('def get_sweep():\n  return []', 'get_sweep() returns []; return a dict'),
   ],
 )
-def test_an_error_in_the_file_is_told_with_its_line(tmp_path, text, message):
+def test_an_error_in_the_file_has_its_line(tmp_path, text, message):
   file = tmp_path / 'some_sweep.py'
   file.write_text(text)
   with pytest.raises(UserError) as caught:
