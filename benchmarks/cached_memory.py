@@ -41,8 +41,9 @@ def temporaries(batch: int, accumulate: int, loss: dict) -> float:
   import jax.numpy as jnp
 
   from mmjax import models, objectives
+  from mmjax.config import settings
   from mmjax.parallel import mesh as mesh_lib
-  from mmjax.train import experiment, program, settings
+  from mmjax.train import experiment, program
 
   config = settings.complete(
     {'train': {'batch_size': batch, 'accumulate': accumulate}}

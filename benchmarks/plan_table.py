@@ -18,6 +18,12 @@ _FOLDER = flags.DEFINE_string('folder', 'plans', 'where results are kept')
 _ONLY = flags.DEFINE_string('only', '', 'rows whose names have this in them')
 _SHOW = flags.DEFINE_bool('show', False, 'print what there is; compile nothing')
 
+_FILES = {
+  'clip_b16': 'clip.py:b16',
+  'clip_l14': 'clip.py:l14',
+  'siglip_so400m': 'siglip_so400m.py',
+  'vlm_2b': 'vlm_2b.py',
+}
 _PER_CHIP = {'clip_b16': 64, 'clip_l14': 64, 'siglip_so400m': 32, 'vlm_2b': 8}
 # Small ones first, each with the large one of the same kind of chip below.
 _SLICES = {
@@ -70,7 +76,7 @@ def _plan(folder: pathlib.Path, config: str, topology: str, mesh: str) -> None:
   chips = _SLICES[topology]
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
-    f'--config=configs/{config}.py',
+    f'--config=configs/{_FILES[config]}',
     f'--topology={topology}',
     f'--config.train.batch_size={_PER_CHIP[config] * chips}',
     f'--config.mesh.fsdp={16 if mesh == "fsdp" else 1}',

@@ -9,49 +9,33 @@ compositional split 0.966.
 """
 
 import ml_collections
+import shapes_base
+
+from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'runlocal'):
-    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'captioning'
   config.seed = 0
 
-  config.data = dict(
-    name='shapes',
-    image_size=48,
-    text_length=36,
-    extra_splits=('compositional',),
-  )
+  config.data = shapes_base.data()
   config.model = dict(
     name='encoder_decoder',
-    image=dict(
-      name='resnet',
-      stages=(1, 2),
-      width=64,
-      block='basic',
-      stem='patch',
-      patch_size=4,
-      positions=True,
-    ),
+    image=shapes_base.image(positions=True),
     decoder=dict(
       name='text',
-      width=128,
+      **shapes_base.TRANSFORMER,
       depth=2,
-      num_heads=4,
-      mlp_dim=512,
     ),
   )
   config.objectives = dict(captioning=dict(weight=1.0))
-  config.optimizer = dict(
-    name='adamw',
+  config.optimizer = shapes_base.optimizer(
     lr=1.5e-3,
     schedule='cosine',
     warmup_steps=100,
-    weight_decay=0.05,
-    clip_norm=1.0,
   )
   config.train = dict(
     steps=1200,
@@ -63,7 +47,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
     config.train.steps = 240
     config.train.eval_every = 0

@@ -37,6 +37,8 @@ had no part in it.
 
 import ml_collections
 
+from mmjax.config import variants
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config.
@@ -45,10 +47,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     arg: '' or 'final' for unseen concepts, 'style' for an unseen style,
       'runlocal' for a minute on one core.
   """
-  if arg not in ('', 'final', 'style', 'runlocal'):
-    raise ValueError(
-      f"argument {arg!r} is unknown; use 'final', 'style', 'runlocal' or none"
-    )
+  chosen = variants.chosen(arg, 'final', 'style', 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'contrastive'
   config.seed = 0
@@ -125,11 +124,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.eval = dict(batch_size=128, gallery_by='source')
 
-  if arg == 'final':
+  if 'final' in chosen:
     config.data.train_split = 'train+validation'
     config.data.eval_split = ''
     config.train.eval_every = 0
-  if arg == 'style':
+  if 'style' in chosen:
     config.optimizer.update(lr=2e-2, schedule='cosine')
     config.train.update(steps=1750, ema_decay=0.0)
     config.model.text.word_dropout = 0.0  # Its texts are those of training.
@@ -140,7 +139,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.eval_where = dict(source='noto')
     config.data.test_split = 'train+test'
     config.data.test_where = dict(source='noto')
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     # Too short for an average, so it ends slowly instead.
     config.train.update(steps=80, batch_size=128, eval_every=40, ema_decay=0.0)
     config.optimizer.update(lr=2e-2, schedule='cosine', warmup_steps=10)

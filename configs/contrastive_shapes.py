@@ -9,50 +9,35 @@ to image, on the compositional split 0.998 and 0.995.
 """
 
 import ml_collections
+import shapes_base
+
+from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'runlocal'):
-    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'contrastive'
   config.seed = 0
 
-  config.data = dict(
-    name='shapes',
-    image_size=48,
-    text_length=36,
-    extra_splits=('compositional',),
-  )
+  config.data = shapes_base.data()
   config.model = dict(
     name='dual_encoder',
     embed_dim=128,
-    image=dict(
-      name='resnet',
-      stages=(1, 2),
-      width=64,
-      block='basic',
-      stem='patch',
-      patch_size=4,
-    ),
+    image=shapes_base.image(),
     text=dict(
       name='transformer',
-      width=128,
+      **shapes_base.TRANSFORMER,
       depth=2,
-      num_heads=4,
-      mlp_dim=512,
       pooling='last',
     ),
   )
   config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
-  config.optimizer = dict(
-    name='adamw',
+  config.optimizer = shapes_base.optimizer(
     lr=1e-3,
     schedule='cosine',
     warmup_steps=60,
-    weight_decay=0.05,
-    clip_norm=1.0,
   )
   config.train = dict(
     steps=600,
@@ -64,7 +49,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
     config.train.steps = 200
     config.train.batch_size = 64

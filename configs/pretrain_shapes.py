@@ -12,43 +12,28 @@ exact captions 0.954, answers 0.974, of the twin 0.307.
 """
 
 import ml_collections
+import shapes_base
+
+from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'runlocal'):
-    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'pretrain'
   config.seed = 0
 
-  config.data = dict(
-    name='shapes',
-    image_size=48,
-    text_length=36,
-    question_length=16,
-    num_questions=4,
-    extra_splits=('compositional',),
-  )
+  config.data = shapes_base.data(question_length=16, num_questions=4)
   config.model = dict(
     name='contrastive_captioner',
     embed_dim=128,
-    image=dict(
-      name='resnet',
-      stages=(1, 2),
-      width=64,
-      block='basic',
-      stem='patch',
-      patch_size=4,
-      positions=True,
-    ),
+    image=shapes_base.image(positions=True),
     decoder=dict(
       name='text',
-      width=128,
+      **shapes_base.TRANSFORMER,
       depth=2,
       unimodal_depth=1,
-      num_heads=4,
-      mlp_dim=512,
     ),
   )
   config.objectives = dict(
@@ -56,13 +41,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     captioning=dict(weight=1.0),
     vqa_classification=dict(weight=1.0),
   )
-  config.optimizer = dict(
-    name='adamw',
+  config.optimizer = shapes_base.optimizer(
     lr=5e-4,
     schedule='constant',
     warmup_steps=100,
-    weight_decay=0.05,
-    clip_norm=1.0,
   )
   config.train = dict(
     steps=2400,
@@ -75,7 +57,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.eval = dict(batch_size=100, num_examples=500)
 
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.name = 'shapes/small'
     # Too short for an average, so it ends slowly instead.
     config.train.update(steps=160, eval_every=0, ema_decay=0.0)

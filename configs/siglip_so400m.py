@@ -14,11 +14,12 @@ needs, see docs/plan.md.
 
 import ml_collections
 
+from mmjax.config import variants
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'runlocal'):
-    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'contrastive'
   config.seed = 0
@@ -62,7 +63,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.mesh = dict(data=-1, fsdp=16)
   config.eval = dict(batch_size=512)
 
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.name = 'synthetic'
     config.data.image_size = 56
     config.model.embed_dim = 64

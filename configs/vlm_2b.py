@@ -17,11 +17,12 @@ needs, see docs/plan.md.
 
 import ml_collections
 
+from mmjax.config import variants
+
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
   """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  if arg not in ('', 'runlocal'):
-    raise ValueError(f"argument {arg!r} is unknown; use 'runlocal' or none")
+  chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'captioning'
   config.seed = 0
@@ -81,7 +82,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.mesh = dict(data=-1, fsdp=16)
   config.eval = dict(batch_size=256)
 
-  if arg == 'runlocal':
+  if 'runlocal' in chosen:
     config.data.update(name='synthetic', image_size=56, text_length=16)
     for part in (config.model.vision, config.model.decoder):
       part.update(width=64, depth=2, num_heads=4, mlp_dim=128)

@@ -20,6 +20,9 @@ one core and to 0.867 on two, which sum in another order.
 """
 
 import ml_collections
+import shapes_base
+
+from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
@@ -29,42 +32,21 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     arg: 'generation' to write answers, 'runlocal' for a minute on one core,
       'generation,runlocal' for both, or ''.
   """
-  chosen = set(arg.split(',')) - {''}
-  if chosen - {'generation', 'runlocal'}:
-    raise ValueError(
-      f"argument {arg!r} is unknown; use 'generation', 'runlocal', both with a "
-      'comma between, or none'
-    )
+  chosen = variants.chosen(arg, 'generation', 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'vqa'
   config.seed = 0
 
-  config.data = dict(
-    name='shapes',
-    image_size=48,
-    text_length=36,
-    question_length=16,
-    num_questions=4,
-    answer_length=4,
-    extra_splits=('compositional',),
+  config.data = shapes_base.data(
+    question_length=16, num_questions=4, answer_length=4
   )
   config.model = dict(
     name='encoder_decoder',
-    image=dict(
-      name='resnet',
-      stages=(1, 2),
-      width=64,
-      block='basic',
-      stem='patch',
-      patch_size=4,
-      positions=True,
-    ),
+    image=shapes_base.image(positions=True),
     question=dict(
       name='transformer',
-      width=128,
+      **shapes_base.TRANSFORMER,
       depth=1,
-      num_heads=4,
-      mlp_dim=512,
       pooling='mean',
     ),
     fusion=dict(
@@ -78,23 +60,18 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     ),
     decoder=dict(
       name='text',
-      width=128,
+      **shapes_base.TRANSFORMER,
       depth=1,
-      num_heads=4,
-      mlp_dim=512,
     ),
   )
   config.objectives = dict(
     vqa_classification=dict(weight=1.0),
     captioning=dict(weight=1.0),
   )
-  config.optimizer = dict(
-    name='adamw',
+  config.optimizer = shapes_base.optimizer(
     lr=5e-4,
     schedule='constant',
     warmup_steps=100,
-    weight_decay=0.05,
-    clip_norm=1.0,
   )
   config.train = dict(
     steps=3000,

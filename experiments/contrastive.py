@@ -9,14 +9,19 @@ retrieval between images and all their captions.
 
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
-from mmjax.models import predict
-from mmjax.parallel import mesh
-from mmjax.train import experiment, main, rebuild
+from mmjax.models import from_config, predict
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import experiment, main
 
 
-def build(config) -> experiment.Experiment:
-  """Makes the experiment that a config describes."""
-  rebuild.check_parts(config)
+def build(config, mesh) -> experiment.Experiment:
+  """Makes the experiment that a config describes.
+
+  Args:
+    config: a completed config.
+    mesh: the devices that train.
+  """
+  from_config.check(config)
   losses = objectives.build(config.objectives)
   batch_size = config.train.batch_size
   feed = feeds.open_feed(
@@ -24,10 +29,10 @@ def build(config) -> experiment.Experiment:
     batch_size=batch_size,
     seed=config.seed,
     text=True,
-    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    rows=mesh_lib.batch_rows(mesh, batch_size),
     needs=objectives.needs(losses),
   )
-  model = rebuild.build_model(config, feed.preprocess)
+  model = from_config.build(config, feed.preprocess)
 
   def measures(split: str, prefix: str):
     name = f'{prefix}retrieval'

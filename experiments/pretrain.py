@@ -9,19 +9,20 @@ captioner (CoCa) on one image tower; each is measured by its own evaluator.
 
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
-from mmjax.models import predict
-from mmjax.parallel import mesh
-from mmjax.train import baseline, experiment, main, rebuild
+from mmjax.models import from_config, predict
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import baseline, experiment, main
 
 
-def build(config, blind=None) -> experiment.Experiment:
+def build(config, mesh, blind=None) -> experiment.Experiment:
   """Makes the experiment that a config describes.
 
   Args:
     config: a completed config.
-    blind: the results of the twin that sees no image.
+    mesh: the devices that train.
+    blind: results of the blind baseline.
   """
-  rebuild.check_parts(config)
+  from_config.check(config)
   losses = objectives.build(config.objectives, blind=config.data.blind)
   batch_size = config.train.batch_size
   feed = feeds.open_feed(
@@ -31,10 +32,10 @@ def build(config, blind=None) -> experiment.Experiment:
     text='contrastive' in losses or 'captioning' in losses,
     question='vqa_classification' in losses,
     label='vqa_classification' in losses,
-    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    rows=mesh_lib.batch_rows(mesh, batch_size),
     needs=objectives.needs(losses),
   )
-  model = rebuild.build_model(config, feed.preprocess)
+  model = from_config.build(config, feed.preprocess)
   shared = {
     'batch_size': config.eval.batch_size,
     'num_examples': config.eval.num_examples,

@@ -11,19 +11,20 @@ by question type, beside that of a twin that sees no image.
 
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
-from mmjax.models import predict
-from mmjax.parallel import mesh
-from mmjax.train import baseline, experiment, main, rebuild
+from mmjax.models import from_config, predict
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import baseline, experiment, main
 
 
-def build(config, blind=None) -> experiment.Experiment:
+def build(config, mesh, blind=None) -> experiment.Experiment:
   """Makes the experiment that a config describes.
 
   Args:
     config: a completed config.
-    blind: the results of the twin that sees no image.
+    mesh: the devices that train.
+    blind: results of the blind baseline.
   """
-  rebuild.check_parts(config)
+  from_config.check(config)
   losses = objectives.build(config.objectives, blind=config.data.blind)
   batch_size = config.train.batch_size
   feed = feeds.open_feed(
@@ -34,10 +35,10 @@ def build(config, blind=None) -> experiment.Experiment:
     question=True,
     answer='vqa_generation' in losses,
     label='vqa_classification' in losses,
-    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    rows=mesh_lib.batch_rows(mesh, batch_size),
     needs=objectives.needs(losses),
   )
-  model = rebuild.build_model(config, feed.preprocess)
+  model = from_config.build(config, feed.preprocess)
   if 'vqa_classification' in losses:
     answer = predict.pick_answer(model)
   else:

@@ -2,7 +2,7 @@
 # Trains on all hosts of a Cloud TPU VM slice:
 #
 #   NAME=c1 ZONE=us-central1-a TYPE=v5litepod-16 SHARE=10.0.0.2:/share \
-#     launch/tpu_vm.sh contrastive --config=configs/clip_b16.py \
+#     launch/tpu_vm.sh contrastive --config=configs/clip.py:b16 \
 #     --config.train.batch_size=1024 --workdir=/shared/runs/clip_b16 \
 #     --data_dir=/shared/data
 #

@@ -7,8 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import pretrained
+from mmjax.errors import ConfigError
 from mmjax.pretrained import hub
-from mmjax.train import init_from, rebuild
+from mmjax.runs import init_from, rebuild
 
 Model = pretrained.Pretrained | rebuild.Run
 
@@ -35,12 +36,12 @@ def load(
   Returns:
     The module, its parameters and what prepares inputs. A run that began from a
     whole published model (`init_from`) is given as such, so that it can be
-    saved; `mmjax.train.rebuild.load` gives it as a run.
+    saved; `mmjax.runs.rebuild.load` gives it as a run.
 
   Raises:
-    FileNotFoundError: if there is no such folder or name.
-    ValueError: if it is no model that mmjax knows, or is broken.
-    ImportError: if a download needs the extra `hub`.
+    ConfigError: if there is no such folder or name.
+    ConfigError: if it is no model that mmjax knows, or is broken.
+    ConfigError: if a download needs the extra `hub`.
   """
   folder = hub.find(source)
   if rebuild.is_run(folder):
@@ -65,11 +66,11 @@ def save(model: Model, folder: Path | str) -> None:
     folder: is made if it is not there.
 
   Raises:
-    ValueError: for a run that did not begin from a published model, so that no
+    ConfigError: for a run that did not begin from a published model, so that no
       class of transformers is made for it.
   """
   if isinstance(model, rebuild.Run):
-    raise ValueError(
+    raise ConfigError(
       f'the run trained its own {type(model.module).__name__}, for which '
       'transformers has no class; only runs that began from a whole published '
       'model (--config.init_from=FOLDER) can be saved as one'

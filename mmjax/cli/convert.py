@@ -3,6 +3,8 @@
 import argparse
 import pathlib
 
+from mmjax.errors import ConfigError
+
 USAGE = """\
   mmjax convert runs/finetuned out
   mmjax convert openai/clip-vit-base-patch32 clip --dtype=bfloat16
@@ -17,7 +19,7 @@ def main(argv: list[str]) -> int:
   """Reads a model and writes it as a Hugging Face folder.
 
   Raises:
-    ValueError: if IN can't be written so, or OUT is IN.
+    ConfigError: if IN can't be written so, or OUT is IN.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax convert',
@@ -36,7 +38,7 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   out = pathlib.Path(args.folder)
   if out.resolve() == pathlib.Path(args.source).resolve():
-    raise ValueError(f'IN and OUT are both {out}; write to another folder')
+    raise ConfigError(f'IN and OUT are both {out}; write to another folder')
   # Only now: the mistakes above should be told at once.
   import jax
 

@@ -72,15 +72,15 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
   add(
     '--input',
     required=True,
-    help='file or folder, pattern such as "shards/{00000..00099}.tar" or '
-    '"shards/*.tar", or several with commas',
+    help='file or folder, pattern such as "shards/{00000..00099}.tar", '
+    '"shards/*.tar" or "data/**/*.parquet", or several with commas',
   )
   add('--name', required=True, help='name of the data set: a-z, 0-9 and _')
   add(
     '--splits',
     help='names and shares; records are dealt by a hash of their group, or '
-    'their image (default: the splits that the input names, else '
-    'train:0.8,validation:0.1,test:0.1)',
+    'their image (default: the splits that a field, folders or the names of '
+    'files say, else train:0.8,validation:0.1,test:0.1)',
   )
   add('--group_by', help='field whose values are never shared by two splits')
   add(
@@ -205,13 +205,12 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+  from mmjax.config import overrides, settings
   from mmjax.data import showing
-  from mmjax.train import main as flags
-  from mmjax.train import settings
 
   config = settings.default_config()
   if options.fields:
-    flags.override(config, [('data.fields', options.fields)])
+    overrides.override(config, [('data.fields', options.fields)])
   print(
     showing.show(
       options.name,

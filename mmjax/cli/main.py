@@ -4,6 +4,8 @@ import importlib
 import os
 import sys
 
+from mmjax.errors import ConfigError, RunError
+
 # A sub-command is a module of this package (with _ for -) that has
 # `main(argv) -> int | None`. It is imported when it is asked for, so that
 # `mmjax --help` is quick.
@@ -60,8 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     # Whoever read the output has gone; nothing more can be said to them.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
-  except (ValueError, OSError, ImportError) as error:
-    # Errors that people can act on; anything else is a bug, with its trace.
+  except (ConfigError, RunError, OSError) as error:
+    # An OSError here is about a path among the arguments. Anything else is a
+    # bug, and keeps its traceback.
     print(f'mmjax {argv[0]}: {error}', file=sys.stderr)
     return 1
   except KeyboardInterrupt:

@@ -6,10 +6,10 @@ import pathlib
 from typing import Any
 
 USAGE = """\
-  mmjax plan --config=configs/clip_b16.py --topology=v5e:4x4
+  mmjax plan --config=configs/clip.py:b16 --topology=v5e:4x4
   mmjax plan --config=configs/vlm_2b.py --topology=v5p:2x2x4 \\
     --config.mesh.fsdp=16 --examples=1e9 --price_per_chip_hour=2
-  mmjax plan --config=configs/clip_l14.py --topology=v5e:4x4 --search
+  mmjax plan --config=configs/clip.py:l14 --topology=v5e:4x4 --search
   mmjax plan --config=configs/contrastive_shapes.py --topology=cpu:8 \\
     --config.data.name=synthetic
 
@@ -24,9 +24,9 @@ def main(argv: list[str]) -> int:
   Raises:
     ValueError: for a config, topology or mesh that is not possible.
   """
-  from mmjax.train import main as flags
+  from mmjax.config import overrides
 
-  rest, overrides = flags.split_overrides(argv)
+  rest, changes = overrides.split(argv)
   parser = _parser()
   args = parser.parse_args(rest)
   if args.slices < 1:
@@ -35,8 +35,8 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches is of --search, which is not given')
-  config = flags.load(args.config)
-  flags.override(config, overrides)
+  config = overrides.load(args.config)
+  overrides.override(config, changes)
 
   from mmjax.planning import topologies
 

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from mmjax.errors import ConfigError
+
 USAGE = """\
   mmjax predict --workdir=runs/captioning --image=photo.png
   mmjax predict --workdir=runs/vqa --image=photo.png \\
@@ -16,7 +18,7 @@ def main(argv: list[str]) -> int:
   """Captions an image, answers about it, or ranks texts by how well they fit.
 
   Raises:
-    ValueError: if the model can't do what is asked; it says what it can.
+    ConfigError: if the model can't do what is asked; it says what it can.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax predict',
@@ -41,7 +43,7 @@ def main(argv: list[str]) -> int:
 
   pictures = {path: images.opened(path) for path in args.image}
   # Only now: the mistakes above should be told at once.
-  from mmjax.train import rebuild
+  from mmjax.runs import rebuild
 
   run = rebuild.load(args.workdir)
   _check(run, args, parser)
@@ -65,7 +67,7 @@ def _check(run, args, parser: argparse.ArgumentParser) -> None:
   try:
     run.check_able(wanted)
   except ValueError as error:
-    raise ValueError(f'{args.workdir}: {error}') from error
+    raise ConfigError(f'{args.workdir}: {error}') from error
 
 
 def _ask(run, picture, args) -> list[str]:

@@ -3,7 +3,8 @@
 import argparse
 import pathlib
 
-from mmjax.train import settings
+from mmjax.config import settings
+from mmjax.errors import ConfigError
 
 # Name for people, number in results.json, what chance and a blind twin reach.
 _KNOWN = (
@@ -34,7 +35,7 @@ def main(argv: list[str]) -> int:
   """Prints results next to chance and to a model that sees no image.
 
   Raises:
-    ValueError: if a folder holds no finished run, after those that do.
+    ConfigError: if a folder holds no finished run, after those that do.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax report',
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
     for path in pictures:
       print(f'  {path}')
   if lacking:
-    raise ValueError('\n'.join(lacking))
+    raise ConfigError('\n'.join(lacking))
   return 0
 
 
@@ -109,11 +110,11 @@ def _runs(folders: list[str]) -> list[pathlib.Path]:
 def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
   if not path.exists():
-    raise ValueError(
+    raise ConfigError(
       f'{path} is not there; the run has not been evaluated yet, or this is no '
       f"run's folder"
     )
   rows = list(table_rows(settings.read_json(path)))
   if not rows:
-    raise ValueError(f'{path} has no test results')
+    raise ConfigError(f'{path} has no test results')
   return rows

@@ -3,13 +3,15 @@
 import argparse
 import pathlib
 
+from mmjax.errors import ConfigError
+
 
 def main(argv: list[str]) -> int:
   """Writes the report of a sweep and says where.
 
   Raises:
-    ValueError: if the folder holds no sweep, or none of its trials is complete.
-    ImportError: if the packages of the extra `sweep` are missing.
+    ConfigError: if the folder holds no sweep, no trial is complete, or the
+      packages of the extra `sweep` are missing.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax sweep-report',
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> int:
 
     from mmjax.sweeps import report, status, storage
   except ModuleNotFoundError as error:
-    raise ImportError(
+    raise ConfigError(
       f"{error.name} is missing; install it with pip install 'mmjax[sweep]'"
     ) from error
 
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
       study_name=name, storage=storage.open_storage(where, workdir)
     )
   except KeyError as error:
-    raise ValueError(
+    raise ConfigError(
       f'the storage has no study {name!r}, as this folder is called'
     ) from error
   output = pathlib.Path(args.output or workdir / 'report.html')

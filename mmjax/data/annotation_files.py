@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmjax.data import image_rows, json_files, raw_records
+from mmjax.data import image_rows, json_files, raw_records, split_names
 
 Reader = Callable[
   [Sequence[pathlib.Path], image_rows.Options],
@@ -48,7 +48,9 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
           except _UNEXPECTED as error:
             yield raw_records.broken(name, where, _unexpected(error))
           else:
-            yield rows.record(path.parent, where, name, fields, split=split)
+            yield rows.record(
+              path.parent, where, name, fields, file=path, split=split
+            )
       except (ValueError, OSError) as error:
         yield raw_records.broken(path.name, path.name, str(error))
 
@@ -94,7 +96,7 @@ def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
       'captions': [sentence['raw'] for sentence in entry['sentences']],
       'split': entry['split'],
     }
-    return fields, image_rows.SPLITS.get(entry['split'], entry['split'])
+    return fields, split_names.SPLITS.get(entry['split'], entry['split'])
 
   for number, entry in enumerate(value['images'], 1):
     yield f'image {number}', functools.partial(make, entry)
@@ -176,7 +178,7 @@ def read_vqa(
     except (*_UNEXPECTED, ValueError) as error:
       yield raw_records.broken(name, where, _unexpected(error))
     else:
-      yield rows.record(path.parent, where, name, fields)
+      yield rows.record(path.parent, where, name, fields, file=path)
 
 
 def _key(entry: Any) -> str:
@@ -221,7 +223,7 @@ def read_conversations(
       except ValueError as error:
         yield raw_records.broken(name, where, str(error))
       else:
-        yield rows.record(path.parent, where, name, fields)
+        yield rows.record(path.parent, where, name, fields, file=path)
 
 
 def _first_turns(entry: Any) -> raw_records.Fields:

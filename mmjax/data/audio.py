@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmjax.errors import ConfigError
+
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
   """Reads a .wav file (uncompressed, 8 to 32 bits) as one channel.
@@ -18,15 +20,15 @@ def read(path: Path | str, sample_rate: int) -> np.ndarray:
     float32 [samples] in -1..1, the mean of the file's channels.
 
   Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it is no such file.
+    ConfigError: if there is no such file.
+    ConfigError: if it is no such file.
   """
   try:
     with wave.open(str(path), 'rb') as file:
       channels, width, rate, *_ = file.getparams()
       data = file.readframes(file.getnframes())
   except (wave.Error, EOFError) as error:
-    raise ValueError(
+    raise ConfigError(
       f'{path} is no uncompressed .wav file ({error}); convert it, for '
       'instance with sox or ffmpeg'
     ) from error

@@ -21,6 +21,7 @@ from jaxtyping import UInt8
 from mmjax.data import contours
 from mmjax.data import rand_augment as rand_augment_lib
 from mmjax.data import warp as warp_lib
+from mmjax.errors import ConfigError
 
 Setting = Mapping[str, Any]
 
@@ -164,12 +165,12 @@ def rand_augment(
     uint8 [H, W, 3].
 
   Raises:
-    ValueError: for names in `exclude` that don't exist, or a magnitude out of
+    ConfigError: for names in `exclude` that don't exist, or a magnitude out of
       range.
   """
   names = rand_augment_lib.names_without(exclude)
   if not 0 <= magnitude <= 10:
-    raise ValueError(f'magnitude {magnitude} is not in 0..10')
+    raise ConfigError(f'magnitude {magnitude} is not in 0..10')
   picture = PIL.Image.fromarray(np.ascontiguousarray(image))
   for i in rng.integers(len(names), size=num_ops):
     sign = 1 if rng.random() < 0.5 else -1
@@ -251,24 +252,24 @@ def check(settings: Iterable[Any]) -> None:
   """Refuses augmentations that don't exist and arguments they don't take.
 
   Raises:
-    ValueError: naming what is legal.
+    ConfigError: naming what is legal.
   """
   for setting in settings:
     if not isinstance(setting, Mapping):
-      raise ValueError(
+      raise ConfigError(
         f'augmentation {setting!r} is no dict of its name and arguments, such '
         "as {'name': 'cutout', 'size': 0.3}"
       )
     name = setting.get('name')
     if name not in AUGMENTATIONS:
-      raise ValueError(
+      raise ConfigError(
         f'augmentation {name!r} is unknown; '
         f'use one of {", ".join(AUGMENTATIONS)}'
       )
     legal = _arguments(name)
     for argument in set(setting) - {'name'}:
       if argument not in legal:
-        raise ValueError(
+        raise ConfigError(
           f'augmentation {name!r} takes no {argument!r}; '
           f'it takes {", ".join(legal)}'
         )

@@ -14,6 +14,8 @@ import grain
 import numpy as np
 from absl import flags
 
+from mmjax.errors import ConfigError
+
 Batch = dict[str, np.ndarray]
 Preprocess = Callable[..., dict[str, np.ndarray]]
 
@@ -110,13 +112,13 @@ class TrainBatches:
         in the batch's `replaced`.
 
     Raises:
-      ValueError: if a row is not in the batch, if there are no records, or for
+      ConfigError: if a row is not in the batch, if there are no records, or for
         an unknown on_error.
     """
     _check(source, batch_size, on_error)
     rows = range(batch_size) if rows is None else rows
     if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
-      raise ValueError(
+      raise ConfigError(
         f'rows {list(rows)} are not those of a batch of {batch_size}; use '
         f'numbers in 0..{batch_size - 1}'
       )
@@ -187,7 +189,7 @@ def eval_batches(
     An iterator of batches with `index` and `mask` [B].
 
   Raises:
-    ValueError: as in `TrainBatches`.
+    ConfigError: as in `TrainBatches`.
   """
   _check(source, batch_size, on_error)
   total = min(len(source), num_examples or len(source))
@@ -204,11 +206,13 @@ def _check(
   source: Sequence[dict[str, Any]], batch_size: int, on_error: str
 ) -> None:
   if batch_size < 1:
-    raise ValueError(f'batch size {batch_size} is not legal; use 1 or more')
+    raise ConfigError(f'batch size {batch_size} is not legal; use 1 or more')
   if len(source) == 0:
-    raise ValueError('the source has no records')
+    raise ConfigError('the source has no records')
   if on_error not in ON_ERROR:
-    raise ValueError(f'on_error {on_error!r} is unknown; use one of {ON_ERROR}')
+    raise ConfigError(
+      f'on_error {on_error!r} is unknown; use one of {ON_ERROR}'
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,9 +228,9 @@ class _Read:
     for attempt in range(MAX_REPLACEMENTS):
       try:
         example = self(index, rng)
-      except ValueError as error:
+      except ConfigError as error:
         if self.on_error == 'raise':
-          raise ValueError(
+          raise ConfigError(
             f"{error}, or set data.on_error='replace' to train without it"
           ) from error
         index = int(rng.integers(len(self.source)))
@@ -234,7 +238,7 @@ class _Read:
       if self.on_error == 'replace':
         example['replaced'] = np.bool_(attempt > 0)
       return example
-    raise ValueError(
+    raise ConfigError(
       f'{MAX_REPLACEMENTS} records drawn one after the other cannot be read; '
       "see what is wrong with on_error='raise'"
     )
@@ -242,16 +246,24 @@ class _Read:
   def __call__(
     self, index: int, rng: np.random.Generator | None = None
   ) -> Batch:
-    """Raises ValueError with the record's id, whatever went wrong."""
+    """Reads and prepares.
+
+    Raises:
+      ConfigError: naming a record that can't be read. A bug keeps its
+        traceback, with the record's id as a note.
+    """
     name = f'number {index}'
     try:
       record = self.source[index]
       name = repr(record['id'])
       example = self.preprocess(record, rng)
-    except Exception as error:
-      raise ValueError(
+    except (ConfigError, OSError) as error:
+      raise ConfigError(
         f'record {name} cannot be read: {error}; repair it'
       ) from error
+    except Exception as error:
+      error.add_note(f'This happened with record {name}.')
+      raise
     example['index'] = np.int64(index)
     return example
 
@@ -270,7 +282,7 @@ class _ReadInOrder:
     if position < self._total:
       try:
         example = self._read(position)
-      except ValueError:
+      except ConfigError:
         if self._read.on_error == 'raise':
           raise
         failed = True
@@ -289,11 +301,11 @@ class _ReadInOrder:
         break
       try:
         self._template = self._read(position)
-      except ValueError:
+      except ConfigError:
         if self._read.on_error == 'raise':
           raise
     if self._template is None:
-      raise ValueError(f'none of {self._total} records can be read')
+      raise ConfigError(f'none of {self._total} records can be read')
     blank = {key: np.zeros_like(value) for key, value in self._template.items()}
     if 'label' in blank:
       blank['label'] = np.int32(-1)

@@ -1,11 +1,14 @@
 """Records that were read once and found good, and the splits they fall to."""
 
 import collections
+import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
 
-from mmjax.data import raw_records, splitting
+from mmjax.data import raw_records, records, split_names, splitting
+
+_DEAL = '--splits=train:0.8,validation:0.1,test:0.1'
 
 
 class CheckedRecords:
@@ -14,16 +17,25 @@ class CheckedRecords:
   Records whose images have the same bytes are of one group: each group is a set
   of names that were found to belong together.
 
+  Args:
+    group_by: field whose values are groups; None for the raw records' own.
+    language: which to take of captions by language.
+    keeps_splits: whether records may be of a split that the input names, by a
+      field `split`, if it is one of `split_names.SPLITS`, or otherwise.
+
   Attributes:
     raws: the raw records that make one record together, by its id.
     digests: a hash of each record's image, by id; None without an image.
   """
 
-  def __init__(self, group_by: str | None, language: str | None):
+  def __init__(
+    self, group_by: str | None, language: str | None, *, keeps_splits: bool
+  ):
     self.raws: dict[str, list[raw_records.RawRecord]] = {}
     self.digests: dict[str, int | None] = {}
     self._group_by = group_by
     self._language = language
+    self._keeps_splits = keeps_splits
     self._group_of: dict[str, str] = {}  # By id.
     self._parents: dict[str, str] = {}  # The group that a group was joined to.
     self._first_with: dict[int, str] = {}  # A group by digest.
@@ -37,11 +49,18 @@ class CheckedRecords:
     """
     before = self.raws.get(raw.id)
     if before and not (raw.is_part and before[0].is_part):
-      raise ValueError(f'the id {raw.id!r} is taken by a record before it')
-    self._check_split(raw, before)
+      raise ValueError(
+        f'the id {raw.id!r} is taken by a record before it; with '
+        '--columns=own_id=id such ids are metadata, and the rows of an image '
+        'one record'
+      )
     # The image of a record's first part is that of all.
     image = b'' if before else None
     record = raw_records.to_record(raw, self._language, image=image)
+    split = self._split(raw, record) if self._keeps_splits else None
+    if split != raw.split:
+      raw = dataclasses.replace(raw, split=split)
+    self._check_split(raw, before)
     group = self._group(raw)
     if before:
       if group != self._group_of[raw.id]:
@@ -57,9 +76,23 @@ class CheckedRecords:
     self._add_image(raw.id, group, record['image'])
 
   def split_names(self) -> list[str]:
-    """The splits that the input names; none where a record has none."""
-    names = {raws[0].split: None for raws in self.raws.values()}
-    return [] if None in names else list(names)
+    """The splits that the input names, which may be none.
+
+    Raises:
+      ValueError: it names those of some records only.
+    """
+    first: dict[str | None, str] = {}
+    for raws in self.raws.values():
+      first.setdefault(raws[0].split, raws[0].where)
+    unnamed = first.pop(None, None)
+    if unnamed is not None and first:
+      name, where = next(iter(first.items()))
+      raise ValueError(
+        f'{where} is of the split {name!r}, but {unnamed} of none; name the '
+        'split of each by its file, its folder or its column `split`, or deal '
+        f'all of them by a hash, {_DEAL}'
+      )
+    return list(first)
 
   def deal(
     self, splits: Mapping[str, float] | None
@@ -86,6 +119,14 @@ class CheckedRecords:
         ids[digest].append(key)
     return [keys for keys in ids.values() if len(keys) > 1]
 
+  def _split(
+    self, raw: raw_records.RawRecord, record: records.Record
+  ) -> str | None:
+    for key, value in record['metadata'].items():
+      if key.lower() == 'split' and isinstance(value, str):
+        return split_names.SPLITS.get(value.strip().lower(), raw.split)
+    return raw.split
+
   def _check_split(
     self,
     raw: raw_records.RawRecord,
@@ -98,7 +139,8 @@ class CheckedRecords:
     if before and raw.split != before[0].split:
       raise ValueError(
         f'its split is {raw.split!r}, but that of a row before it with the '
-        f'same image is {before[0].split!r}'
+        f'same image is {before[0].split!r}; give rows ids of their own, or '
+        f'deal all of them by a hash, {_DEAL}'
       )
 
   def _group(self, raw: raw_records.RawRecord) -> str:

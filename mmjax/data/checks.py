@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from mmjax.data import preprocess, sources
+from mmjax.errors import ConfigError
 
 SAMPLE = 2_000
 # A smaller share of texts that are cut is not worth a word.
@@ -54,7 +55,7 @@ def check(
     What the user should know of data that can be trained on.
 
   Raises:
-    ValueError: if no record of a split has all that an objective needs, all
+    ConfigError: if no record of a split has all that an objective needs, all
       answers or all captions are the same one, or all texts are cut.
   """
   for name, source in (train, *others.items()):
@@ -92,7 +93,7 @@ def _read(source: sources.Source) -> Iterator[tuple[int, sources.Record]]:
   for index in map(int, _sample(source)):
     try:
       record = source.read_texts(index)
-    except ValueError:
+    except ConfigError:
       continue
     yield index, record
 
@@ -100,7 +101,7 @@ def _read(source: sources.Source) -> Iterator[tuple[int, sources.Record]]:
 def _has_image(source: sources.Source, index: int) -> bool:
   try:
     return bool(source.read(index)['image'])
-  except ValueError:
+  except ConfigError:
     return False
 
 
@@ -132,7 +133,7 @@ def _refuse_lacking(
     way_out = 'choose another objective'
     if len(needs) > 1:
       way_out = f'leave it out with --config.objectives.{name}.weight=0'
-    raise ValueError(
+    raise ConfigError(
       f'objectives.{name} needs records with {wanted}, but none of '
       f'{_records(source)} of {split} has that ({", ".join(seen)}); {way_out}, '
       'or use a data set that has it. In a data set of another maker, '
@@ -181,7 +182,7 @@ def _cut(
     f'tokens, 95 in 100 of them at most {most}'
   )
   if cut == len(sizes):
-    raise ValueError(
+    raise ConfigError(
       f'{setting} all {cut:,} {takes}; set data.{kind}_length to {most} or so'
     )
   if cut < MANY * len(sizes):
@@ -201,7 +202,7 @@ def _refuse_single(
   if len(counts) != 1 or counts.total() < 2 or varied or not names:
     return
   word = {'text': 'captions', 'answer': 'answers'}[kind]
-  raise ValueError(
+  raise ConfigError(
     f'objectives.{names[0]}: all {counts.total():,} {word} of {split} are '
     f'{next(iter(counts))!r}, so that there is nothing to learn; use data with '
     f'different {word}, or choose other records with data.where'
@@ -211,7 +212,7 @@ def _refuse_single(
 def _answer_counts(source: sources.Source) -> collections.Counter:
   try:
     return source.answer_counts()
-  except ValueError:  # Of a record that can't be read.
+  except ConfigError:  # Of a record that can't be read.
     read = (record for _, record in _read(source))
     return sources.count_answers(read)
 

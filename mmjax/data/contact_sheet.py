@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mmjax.errors import ConfigError
+
 # A line of text, or (line, colour).
 Line = str | tuple[str, str | tuple[int, int, int]]
 Cell = tuple[np.ndarray | None, Sequence[Line]]
@@ -49,7 +51,7 @@ def contact_sheet(
     An RGB picture.
   """
   if columns < 1:
-    raise ValueError(f'columns {columns} should be at least 1')
+    raise ConfigError(f'columns {columns} should be at least 1')
   font = ImageFont.load_default(font_size)
   cards = [_card(image, lines, image_size, font) for image, lines in cells]
   columns = max(1, min(columns, len(cards)))
@@ -116,7 +118,7 @@ def _fit(image: np.ndarray, size: int) -> Image.Image:
   """The largest picture of an image that fits a square of `size` pixels."""
   image = np.asarray(image)
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-    raise ValueError(
+    raise ConfigError(
       f'an image should be [H, W, 3] uint8, not {list(image.shape)} '
       f'{image.dtype}; undo the normalisation before drawing it'
     )

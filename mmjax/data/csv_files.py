@@ -43,7 +43,7 @@ def _read_file(
     except ValueError as error:
       yield raw_records.broken(name, where, str(error))
     else:
-      yield rows.record(path.parent, where, name, fields)
+      yield rows.record(path.parent, where, name, fields, file=path)
 
 
 class _Table:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import tensorflow_datasets as tfds
 
 from mmjax.data import builders, records, splitting
+from mmjax.errors import ConfigError
 
 _SPLITS = {'train': 0.9, 'validation': 0.1}
 
@@ -46,7 +47,7 @@ def _package():
   try:
     import easy_vqa
   except ImportError as error:
-    raise ImportError(
+    raise ConfigError(
       'easy_vqa is made from the package easy-vqa, which is not installed; '
       "run: pip install 'mmjax[easy_vqa]'"
     ) from error

@@ -14,6 +14,7 @@ from mmjax.data import (
   synthetic,
   tokenizers,
 )
+from mmjax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,8 @@ def open_feed(
       an objective can't learn from are refused. None checks nothing.
 
   Raises:
-    FileNotFoundError: if the data set, or the tokenizer, isn't there.
-    ValueError: if a setting is impossible, or the data are refused.
+    ConfigError: if the data set, or the tokenizer, isn't there.
+    ConfigError: if a setting is impossible, or the data are refused.
   """
 
   def open_split(split: str, where: Mapping[str, Any] | None):
@@ -156,7 +157,7 @@ def _tokenizer(
   given = {'bos': data['bos'], 'lower_case': data['lower_case']}
   for name, value in given.items():
     if value not in (None, False) and (setting or made) == 'bytes':
-      raise ValueError(
+      raise ConfigError(
         f'data.{name}={value!r} needs a tokenizer of a file; leave it out, or '
         'set data.tokenizer to a tokenizer.json'
       )
@@ -168,7 +169,7 @@ def _tokenizer(
     return synthetic.tokenizer(synthetic.vocab_size(data['name']))
   path = source.folder / records.TOKENIZER_FILE
   if not path.exists():
-    raise FileNotFoundError(
+    raise ConfigError(
       f'{source.folder} has no {records.TOKENIZER_FILE}; set data.tokenizer to '
       f"'bytes' or to the path of a tokenizer.json"
     )

@@ -13,11 +13,15 @@ class Format:
     meaning: what the input is.
     module: of this package, imported when it is needed.
     function: of that module: (paths, options) -> raw records.
+    endings: of the files that are read of a folder, besides those of
+      `compressed_files`; none if folders are refused, None if the format is of
+      folders.
   """
 
   meaning: str
   module: str
   function: str = 'read'
+  endings: tuple[str, ...] | None = ()
 
   def reader(self) -> Callable:
     """The function itself."""
@@ -26,13 +30,31 @@ class Format:
 
 
 FORMATS = {
-  'csv': Format('a table with a header, one row an image', 'csv_files'),
-  'jsonl': Format('a JSON object a line, or a list of them', 'json_files'),
-  'parquet': Format('a table as on the Hugging Face hub', 'parquet_files'),
-  'webdataset': Format('tars of KEY.jpg, KEY.txt, KEY.json', 'webdataset'),
+  'csv': Format(
+    'a table with a header, one row an image',
+    'csv_files',
+    endings=('.csv', '.tsv'),
+  ),
+  'jsonl': Format(
+    'a JSON object a line, or a list of them',
+    'json_files',
+    endings=('.jsonl', '.ndjson', '.json'),
+  ),
+  'parquet': Format(
+    'a table as on the Hugging Face hub',
+    'parquet_files',
+    endings=('.parquet',),
+  ),
+  'webdataset': Format(
+    'tars of KEY.jpg, KEY.txt, KEY.json',
+    'webdataset',
+    endings=('.tar', '.tgz'),
+  ),
   'imagefolder': Format(
-    'a folder with one folder a class, or with metadata.csv or metadata.jsonl',
+    'a folder of images with metadata.csv, texts beside them, or a folder a '
+    'class',
     'image_folders',
+    endings=None,
   ),
   'coco': Format('captions_*.json of COCO', 'annotation_files', 'read_coco'),
   'karpathy': Format(

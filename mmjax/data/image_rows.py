@@ -11,18 +11,6 @@ from typing import Any
 
 from mmjax.data import raw_records
 
-# What published splits are called, and how they are called here.
-SPLITS = {
-  'train': 'train',
-  'training': 'train',
-  'restval': 'train',
-  'val': 'validation',
-  'valid': 'validation',
-  'validation': 'validation',
-  'dev': 'validation',
-  'test': 'test',
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -36,6 +24,9 @@ class Options:
     encoding: of text files; None for UTF-8, or UTF-16 with its byte order mark.
     quotes: whether a CSV cell may stand in quotation marks.
     scratch: folder for temporary files.
+    splits: that input files belong to by their names; see
+      `split_names.of_paths`.
+    note: takes what people should know of the input, a line each.
   """
 
   columns: tuple[tuple[str, str], ...] = ()
@@ -44,6 +35,8 @@ class Options:
   encoding: str | None = None
   quotes: bool = True
   scratch: pathlib.Path | None = None
+  splits: Mapping[pathlib.Path, str] = dataclasses.field(default_factory=dict)
+  note: Callable[[str], None] = lambda line: None
 
   def __post_init__(self):
     if self.separator is not None and len(self.separator) != 1:
@@ -67,6 +60,7 @@ class ImageRows:
     name: str,
     fields: dict[str, Any],
     *,
+    file: pathlib.Path | None = None,
     split: str | None = None,
     encoded: Callable[[], bytes] | None = None,
   ) -> raw_records.RawRecord:
@@ -77,11 +71,10 @@ class ImageRows:
       where: what people call the row.
       name: its id, if it has neither an id nor an image of its own.
       fields: by our names; without an image there is none.
-      split: that it belongs to, where the file says so; else that of a field
-        `split`, if it is one of `SPLITS`.
+      file: the input file that it is in, whose name may say its split.
+      split: that it belongs to, where the input says so of this row.
       encoded: reads its image, where that is not a file.
     """
-    split = split or _split(fields.get('split'))
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
@@ -105,7 +98,8 @@ class ImageRows:
       read_image=read_image,
       # An image may have several rows, one a caption or question.
       is_part=has_image and not has_id,
-      split=split,
+      split=split or self._options.splits.get(file),
+      image_file=None if encoded or not has_image else path,
     )
 
 
@@ -142,10 +136,6 @@ class _Names:
     return self._of[thing][0]
 
 
-def _split(value: Any) -> str | None:
-  return SPLITS.get(value.lower()) if isinstance(value, str) else None
-
-
 def _single(image: Any) -> str:
   if isinstance(image, list):
     if len(image) != 1:
@@ -168,12 +158,12 @@ def _locate(root: str, image: str) -> tuple[str, str]:
   root = os.path.abspath(root)
   for spelling in _spellings(image):
     path = os.path.normpath(os.path.join(root, spelling))
-    real = _real(path)
+    real = real_path(path)
     if os.path.isfile(real):
       break
   else:
     path = os.path.normpath(os.path.join(root, image))
-    real = _real(path)
+    real = real_path(path)
   if path.startswith(os.path.join(root, '')):
     return os.path.relpath(path, root), real
   inside = os.path.join(_real_folder(root), '')
@@ -194,7 +184,8 @@ def _spellings(image: str) -> Iterator[str]:
   yield unicodedata.normalize('NFD', image)
 
 
-def _real(path: str) -> str:
+def real_path(path: str) -> str:
+  """The path without links; those of folders are looked up once."""
   folder, name = os.path.split(path)
   path = os.path.join(_real_folder(folder), name)
   return os.path.realpath(path) if os.path.islink(path) else path

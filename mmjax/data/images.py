@@ -15,6 +15,8 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, UInt8
 
+from mmjax.errors import ConfigError
+
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 
@@ -46,7 +48,7 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
     uint8 [H, W, 3].
 
   Raises:
-    ValueError: if the bytes are no picture, or a broken one.
+    ConfigError: if the bytes are no picture, or a broken one.
   """
   return np.asarray(_read(data))
 
@@ -64,7 +66,7 @@ def _read(data: bytes) -> PIL.Image.Image:
   # Pillow's readers raise whatever broken bytes lead them to: struct.error,
   # KeyError, DecompressionBombError, ...
   except Exception as error:
-    raise ValueError(
+    raise ConfigError(
       f'not a readable image ({len(data)} bytes): {error or repr(error)}'
     ) from error
 
@@ -76,19 +78,19 @@ def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
     picture: a file's path, a Pillow image or uint8 [H, W, 3].
 
   Raises:
-    FileNotFoundError: if there is no such file.
-    ValueError: if it is no readable picture; it names the file.
+    ConfigError: if there is no such file.
+    ConfigError: if it is no readable picture; it names the file.
   """
   if isinstance(picture, str | os.PathLike):
     try:
       return decode(pathlib.Path(picture).read_bytes())
     except ValueError as error:
-      raise ValueError(f'{picture}: {error}') from error
+      raise ConfigError(f'{picture}: {error}') from error
   if isinstance(picture, PIL.Image.Image):
     return np.asarray(to_rgb(picture))
   array = np.asarray(picture)
   if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
-    raise ValueError(
+    raise ConfigError(
       f'a picture is {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], '
       "a Pillow image or a file's path"
     )
@@ -153,10 +155,10 @@ def resize(
     uint8 [size[0], size[1], 3].
 
   Raises:
-    ValueError: if the method is none of these.
+    ConfigError: if the method is none of these.
   """
   if method not in RESIZE_METHODS:
-    raise ValueError(
+    raise ConfigError(
       f'resize method {method!r} is unknown; use one of {RESIZE_METHODS}'
     )
   if image.shape[:2] == tuple(size):

@@ -7,7 +7,6 @@ rows' texts, of an image a hash.
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -21,13 +20,14 @@ from mmjax.data import (
   checked_records,
   formats,
   image_rows,
+  import_report,
   input_files,
   raw_records,
   records,
+  split_names,
   tokenizers,
 )
 
-SKIPPED_FILE = 'skipped.jsonl'
 DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
 
@@ -37,12 +37,14 @@ class Settings:
 
   Attributes:
     name: of the data set; lower-case letters, digits and _.
-    splits: names with shares that make 1; None for the splits that the input
-      names, and for `DEFAULT_SPLITS` where it names fewer than two.
+    splits: names with shares that make 1, whatever the input names; None for
+      the splits that it names, by rows, folders or files, and for
+      `DEFAULT_SPLITS` where it names fewer than two.
     group_by: field whose values are never shared by two splits. Without it, the
       samples of one key stay together. Records whose images have the same bytes
       are of one split in any case.
-    on_error: 'stop', or 'skip' to list unreadable records in `SKIPPED_FILE`.
+    on_error: 'stop', or 'skip' to list unreadable records in
+      `import_report.SKIPPED_FILE`.
     language: which to take of captions by language; None for captions without
       a language and English ones.
     vocab_size: most ids of the tokenizer.
@@ -117,16 +119,26 @@ def import_data(
   paths = input_files.find(input)
   if settings.tokenizer is not None:
     tokenizers.Tokenizer.load(settings.tokenizer)  # Fails now, not at the end.
+  outcome = import_report.Outcome()
+  endings = formats.FORMATS[format].endings
+  if endings is not None:
+    paths = input_files.in_folders(paths, endings, outcome.notes.append)
   read = formats.FORMATS[format].reader()
-  outcome = _Outcome()
   with builders.staging(data_dir) as scratch:
     options = dataclasses.replace(
-      settings.options, scratch=pathlib.Path(scratch)
+      settings.options,
+      scratch=pathlib.Path(scratch),
+      splits=split_names.of_paths(paths),
+      note=outcome.notes.append,
     )
 
     def make(data_dir: str) -> builders.RecordBuilder:
       return _builder_class(settings)(
-        lambda: read(paths, options), settings, outcome, data_dir=data_dir
+        lambda: read(paths, options),
+        settings,
+        outcome,
+        is_single=len(paths) == 1,
+        data_dir=data_dir,
       )
 
     folder = builders.build(
@@ -137,72 +149,14 @@ def import_data(
   return folder
 
 
-@dataclasses.dataclass
-class _Outcome:
-  """What people should know of an import.
-
-  Attributes:
-    skipped: an entry for each record that was left out.
-    splits: the splits that records were dealt to, with or without any.
-    is_published: whether the input names them.
-    same_image: how many records have an image that another has too.
-    shared_images: how many images these have.
-    divided: how many of the records share one with another split.
-    has_ids: whether any of these brought an id of its own.
-  """
-
-  skipped: list[dict] = dataclasses.field(default_factory=list)
-  splits: tuple[str, ...] = ()
-  is_published: bool = False
-  same_image: int = 0
-  shared_images: int = 0
-  divided: int = 0
-  has_ids: bool = False
-
-
-def _report(folder: pathlib.Path, outcome: _Outcome) -> None:
+def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:
   """Prints to stderr what each split has, and what was noticed."""
   infos = tfds.builder_from_directory(folder).info.splits
   counts = {
     name: infos[name].num_examples if name in infos else 0
     for name in outcome.splits
   }
-  numbers = ', '.join(f'{name} {count:,}' for name, count in counts.items())
-  lines = [f'records: {numbers}']
-  if outcome.is_published:
-    lines.append(
-      'the splits are those that the input names; --splits deals others'
-    )
-  if outcome.same_image:
-    lines.append(_about_same_images(outcome))
-  empty = [name for name, count in counts.items() if not count]
-  if empty:
-    lines.append(
-      f'no record fell to {", ".join(empty)}; with few records, give it a '
-      'larger share with --splits and --overwrite'
-    )
-  if outcome.skipped:
-    lines.append(
-      f'{len(outcome.skipped)} unreadable: see {folder / SKIPPED_FILE}'
-    )
-  print('\n'.join(lines), file=sys.stderr)
-
-
-def _about_same_images(outcome: _Outcome) -> str:
-  line = (
-    f'{outcome.same_image:,} records share {outcome.shared_images:,} images; '
-    'retrieval counts the captions of the others as wrong, so its recall '
-    'will be too low'
-  )
-  if outcome.has_ids:
-    line += (
-      '; --columns=own_id=id makes one record of the rows of an image file'
-    )
-  if outcome.divided:
-    line += (
-      f'; {outcome.divided:,} are in several splits, since the input says so'
-    )
-  return line
+  print('\n'.join(outcome.lines(folder, counts)), file=sys.stderr)
 
 
 def _builder_class(settings: Settings) -> type['_Imported']:
@@ -230,18 +184,23 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     self,
     read: Callable[[], Iterable[raw_records.RawRecord]],
     settings: Settings,
-    outcome: _Outcome,
+    outcome: import_report.Outcome,
+    *,
+    is_single: bool,
     **kwargs,
   ):
     self._read = read
     self._settings = settings
     self._outcome = outcome
+    self._is_single = is_single
     super().__init__(**kwargs)
 
   def record_splits(self) -> dict[str, Iterable[records.Record]]:
     self._outcome.skipped.clear()
     checked = checked_records.CheckedRecords(
-      self._settings.group_by, self._settings.language
+      self._settings.group_by,
+      self._settings.language,
+      keeps_splits=self._settings.splits is None,
     )
     self.progress.begin('checking')
     for raw in self._read():
@@ -249,7 +208,8 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       try:
         checked.add(raw)
       except (ValueError, OSError) as error:
-        self._refuse(raw, error)
+        is_all = raw.is_input and self._is_single and not checked.raws
+        self._refuse(raw, error, hint=not is_all)
     if not checked.raws:
       raise ValueError(
         f'there are no records to import; {self._last_refused()}'
@@ -274,22 +234,20 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
   ) -> dict[str, list[list[raw_records.RawRecord]]]:
     """The records of each split; fills in the outcome."""
     settings, outcome = self._settings, self._outcome
-    outcome.is_published = (
-      settings.splits is None
-      and settings.group_by is None
-      and len(checked.split_names()) > 1
-    )
+    outcome.published = tuple(checked.split_names())
+    outcome.is_published = len(outcome.published) > 1
+    if outcome.is_published and settings.group_by is not None:
+      raise ValueError(
+        f'the input names the splits {", ".join(outcome.published)}, but '
+        f'--group_by={settings.group_by} deals by a hash; leave it out, '
+        'or name shares as well, --splits=train:0.8,validation:0.1,test:0.1'
+      )
     dealt = checked.deal(
       None if outcome.is_published else settings.splits or DEFAULT_SPLITS
     )
     outcome.splits = tuple(dealt)
     for keys in checked.same_images():
-      raws = [checked.raws[key][0] for key in keys]
-      outcome.same_image += len(keys)
-      outcome.shared_images += 1
-      outcome.has_ids |= not all(raw.is_part for raw in raws)
-      if outcome.is_published and len({raw.split for raw in raws}) > 1:
-        outcome.divided += len(keys)
+      outcome.add_same_images([checked.raws[key][0] for key in keys])
     return dealt
 
   def _records(
@@ -325,12 +283,21 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       f'{last["reason"]}'
     )
 
-  def _refuse(self, raw: raw_records.RawRecord, error: Exception) -> None:
-    """Stops, or remembers a record that can't be read."""
+  def _refuse(
+    self, raw: raw_records.RawRecord, error: Exception, *, hint: bool = True
+  ) -> None:
+    """Stops, or remembers a record that can't be read.
+
+    Args:
+      raw: the record.
+      error: why it can't be read.
+      hint: whether skipping it leaves anything to import.
+    """
     if self._settings.on_error == 'stop':
-      raise ValueError(
-        f'{raw.where}: {error} (--on_error=skip leaves such records out)'
-      ) from error
+      skip = ' (--on_error=skip leaves such records out)'
+      if raw.is_input:
+        skip = ' (--on_error=skip imports what can be read besides)'
+      raise ValueError(f'{raw.where}: {error}{skip if hint else ""}') from error
     self._outcome.skipped.append(
       {'id': raw.id, 'where': raw.where, 'reason': str(error)}
     )
@@ -341,10 +308,4 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     else:
       tokenizer = tokenizers.Tokenizer.load(self._settings.tokenizer)
       tokenizer.save(folder / records.TOKENIZER_FILE)
-    skipped = self._outcome.skipped
-    if skipped:
-      lines = [json.dumps(entry, ensure_ascii=False) for entry in skipped]
-      # Halves of characters become escapes, which are JSON's too.
-      (folder / SKIPPED_FILE).write_text(
-        '\n'.join(lines) + '\n', encoding='utf-8', errors='backslashreplace'
-      )
+    self._outcome.write_skipped(folder)

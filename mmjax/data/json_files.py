@@ -25,7 +25,7 @@ def read(
       except ValueError as error:
         yield raw_records.broken(name, where, str(error))
       else:
-        yield rows.record(path.parent, where, name, fields)
+        yield rows.record(path.parent, where, name, fields, file=path)
 
 
 def entries(

@@ -6,7 +6,6 @@ import decimal
 import functools
 import json
 import pathlib
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,8 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmjax.data import columns, image_rows, raw_records
-
-_SPLIT = re.compile(r'(train|validation|test)-\d{5}-of-\d{5}')
 
 
 def read(
@@ -25,7 +22,6 @@ def read(
 
   An image is a struct of `bytes` and `path`, plain bytes, or the path of a
   file. Class labels become their names. Bytes in other columns are left out.
-  Files `SPLIT-00000-of-00001.parquet` are of that split.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
@@ -90,7 +86,6 @@ def _read_file(
   file: _File, rows: image_rows.ImageRows
 ) -> Iterator[raw_records.RawRecord]:
   path = file.path
-  split = _SPLIT.fullmatch(path.stem)
   number = 0
   with pq.ParquetFile(path) as table:
     for group in range(table.num_row_groups):
@@ -111,7 +106,7 @@ def _read_file(
           f'{path.name}, row {number}',
           f'{path.stem}-{number}',
           image_rows.rename(row, file.names),
-          split=split and split[1],
+          file=path,
           encoded=encoded,
         )
 

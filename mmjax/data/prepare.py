@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from mmjax.data import builders, easy_vqa, records, shapes
+from mmjax.errors import ConfigError
 
 # Every name with the function that makes its builder for a data_dir.
 _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
@@ -35,11 +36,11 @@ def prepare(
     The folder of the version, which holds `dataset_info.json`.
 
   Raises:
-    ValueError: there is no data set of that name.
-    ImportError: the package that it is made from isn't installed.
+    ConfigError: there is no data set of that name.
+    ConfigError: the package that it is made from isn't installed.
   """
   if name not in _BUILDERS:
-    raise ValueError(
+    raise ConfigError(
       f'there is no data set {name!r} to prepare; use one of '
       f'{", ".join(NAMES)}, or `mmjax data import` for your own data'
     )

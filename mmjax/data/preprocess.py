@@ -15,6 +15,7 @@ import numpy as np
 
 from mmjax.data import augment as augmentations
 from mmjax.data import images, tokenizers
+from mmjax.errors import ConfigError
 
 Record = Mapping[str, Any]
 Example = dict[str, np.ndarray]
@@ -92,18 +93,18 @@ class Preprocessor:
     object.__setattr__(self, 'std', tuple(self.std))
     object.__setattr__(self, 'text_fields', dict(self.text_fields))
     if self.resize not in images.RESIZE_METHODS:
-      raise ValueError(
+      raise ConfigError(
         f'resize {self.resize!r} is unknown; use one of {images.RESIZE_METHODS}'
       )
     lengths = (self.text_length, self.question_length, self.answer_length)
     if any(lengths) and self.tokenizer is None:
-      raise ValueError(
+      raise ConfigError(
         f'text, question and answer lengths {lengths} need a tokenizer; '
         'give one, or set them to 0'
       )
     labels = {answer: i for i, answer in enumerate(self.answers)}
     if len(labels) < len(self.answers):
-      raise ValueError('the answer vocabulary names an answer twice')
+      raise ConfigError('the answer vocabulary names an answer twice')
     object.__setattr__(self, '_labels', labels)
 
   def __call__(
@@ -116,7 +117,7 @@ class Preprocessor:
       rng: None evaluates.
 
     Raises:
-      ValueError: if the image can't be read.
+      ConfigError: if the image can't be read.
     """
     text = self._choose_text(record, rng) if self.text_length else None
     asked = []
@@ -193,12 +194,12 @@ class Preprocessor:
     """Rebuilds what `to_dict` wrote.
 
     Raises:
-      ValueError: for settings that don't exist.
+      ConfigError: for settings that don't exist.
     """
     legal = {field.name for field in dataclasses.fields(cls)} - {'tokenizer'}
     unknown = sorted(set(settings) - legal)
     if unknown:
-      raise ValueError(
+      raise ConfigError(
         f'preprocessing has no setting {", ".join(unknown)}; '
         f'it has {", ".join(sorted(legal))}'
       )

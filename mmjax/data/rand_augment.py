@@ -12,6 +12,8 @@ import PIL.Image
 import PIL.ImageEnhance
 import PIL.ImageOps
 
+from mmjax.errors import ConfigError
+
 Picture = PIL.Image.Image
 
 GREY = (128, 128, 128)
@@ -101,16 +103,16 @@ def names_without(exclude: Iterable[str]) -> list[str]:
   """Names of the operations that are left.
 
   Raises:
-    ValueError: if a name to leave out doesn't exist, or nothing is left.
+    ConfigError: if a name to leave out doesn't exist, or nothing is left.
   """
   exclude = set(exclude)
   unknown = sorted(exclude - set(OPERATIONS))
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'RandAugment has no operation {", ".join(unknown)}; '
       f'it has {", ".join(OPERATIONS)}'
     )
   names = [name for name in OPERATIONS if name not in exclude]
   if not names:
-    raise ValueError('RandAugment has no operation left; exclude fewer')
+    raise ConfigError('RandAugment has no operation left; exclude fewer')
   return names

@@ -38,6 +38,8 @@ class RawRecord:
       OSError where it can't.
     is_part: whether all such of one id are one record together.
     split: that the input says it belongs to; None where it says nothing.
+    image_file: path of its image, where that is a file of its own.
+    is_input: whether it stands for a whole input that can't be read to its end.
   """
 
   id: str
@@ -47,15 +49,23 @@ class RawRecord:
   read_image: Callable[[], bytes]
   is_part: bool = False
   split: str | None = None
+  image_file: str | None = None
+  is_input: bool = False
 
 
 def broken(name: str, where: str, reason: str) -> RawRecord:
-  """A record that can't be read: whoever reads it gets the reason."""
+  """A record that can't be read: whoever reads it gets the reason.
+
+  Args:
+    name: its id.
+    where: what people call it; the same as `name` for a whole input.
+    reason: why.
+  """
 
   def fail():
     raise ValueError(reason)
 
-  return RawRecord(name, where, name, fail, fail)
+  return RawRecord(name, where, name, fail, fail, is_input=name == where)
 
 
 def to_record(

@@ -20,6 +20,8 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from mmjax.errors import ConfigError
+
 Record = dict[str, Any]
 
 FEATURES = tfds.features.FeaturesDict(
@@ -46,7 +48,7 @@ def encode_record(record: Record) -> dict[str, Any]:
   """A record as TFDS writes it.
 
   Raises:
-    ValueError: a field is missing, unknown or of the wrong type.
+    ConfigError: a field is missing, unknown or of the wrong type.
   """
   _check_types(record)
   return {
@@ -62,7 +64,7 @@ def check(record: Record) -> None:
   """Refuses a record that can't be written.
 
   Raises:
-    ValueError: a field is missing, unknown or of the wrong type, or holds what
+    ConfigError: a field is missing, unknown or of the wrong type, or holds what
       neither JSON nor UTF-8 can hold.
   """
   _check_types(record)
@@ -73,11 +75,11 @@ def check(record: Record) -> None:
       text.encode()
   except UnicodeEncodeError as error:
     around = error.object[max(error.start - 30, 0) : error.start + 1]
-    raise ValueError(
+    raise ConfigError(
       f'there is half of a character behind {around!a}, which no file can hold'
     ) from error
   except (TypeError, ValueError, RecursionError) as error:
-    raise ValueError(
+    raise ConfigError(
       f'the fields are more than JSON can hold: {error}'
     ) from error
 
@@ -153,19 +155,19 @@ def _check_types(record: Record) -> None:
     'metadata': dict,
   }
   if set(record) != set(types):
-    raise ValueError(
+    raise ConfigError(
       f'a record has the fields {sorted(types)}, not {sorted(record)}; put '
       'further fields into metadata'
     )
   for field, kind in types.items():
     if not isinstance(record[field], kind):
-      raise ValueError(
+      raise ConfigError(
         f'field {field} of record {record["id"]!r} should be {kind.__name__}, '
         f'not {type(record[field]).__name__}'
       )
   for entry in record['questions']:
     if set(entry) != {'question', 'answers', 'type'}:
-      raise ValueError(
+      raise ConfigError(
         f'a question of record {record["id"]!r} has the fields '
         f'{sorted(entry)}, not question, answers and type'
       )

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.data import records, tfds_source
+from mmjax.errors import ConfigError
 
 Record = records.Record
 
@@ -186,8 +187,8 @@ def open_source(
     A source; its `folder` is that of the prepared version.
 
   Raises:
-    FileNotFoundError: if it isn't prepared, with the command that prepares it.
-    ValueError: for splits, fields or values that don't exist, naming those
+    ConfigError: if it isn't prepared, with the command that prepares it.
+    ConfigError: for splits, fields or values that don't exist, naming those
       that do.
   """
   data = tfds_source.TfdsRecords.open(name, split, data_dir, fields)
@@ -201,7 +202,7 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
   """Keeps the records that match all conditions; see `open_source`.
 
   Raises:
-    ValueError: if no record has the field, or none is left.
+    ConfigError: if no record has the field, or none is left.
   """
   where = {field: _as_set(wanted) for field, wanted in where.items()}
   seen = {field: collections.Counter() for field in where}
@@ -218,7 +219,7 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
       kept.append(i)
   unknown = sorted(set(where) - legal)
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'no record has a field {", ".join(unknown)} to select by; there are '
       f'{", ".join(sorted(legal))}'
     )
@@ -227,7 +228,7 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
       f'{field} has {_shortlist(counts)}' for field, counts in seen.items()
     )
     given = {field: sorted(wanted, key=str) for field, wanted in where.items()}
-    raise ValueError(f'no record matches {given}; {present}')
+    raise ConfigError(f'no record matches {given}; {present}')
   return Subset(source, kept)
 
 
@@ -235,11 +236,11 @@ def questions_view(source: Source) -> Source:
   """One record for each (record, question); each has exactly one question.
 
   Raises:
-    ValueError: if there are no questions.
+    ConfigError: if there are no questions.
   """
   view = QuestionsView(source)
   if len(view) == 0:
-    raise ValueError(
+    raise ConfigError(
       f'none of {len(source)} records has a question; use a data set with '
       'questions, or map its features with `fields`'
     )

@@ -4,6 +4,8 @@ import hashlib
 import re
 from collections.abc import Mapping
 
+from mmjax.errors import ConfigError
+
 
 def parse_splits(text: str) -> dict[str, float]:
   """Reads split names and their shares.
@@ -12,27 +14,27 @@ def parse_splits(text: str) -> dict[str, float]:
   {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
   Raises:
-    ValueError: it doesn't read so, a name repeats, or the shares don't make 1.
+    ConfigError: it doesn't read so, a name repeats, or the shares don't make 1.
   """
   splits = {}
   for part in text.split(','):
     match = re.fullmatch(r'\s*([a-z]\w*)\s*:\s*([\d.]+)\s*', part)
     if not match:
-      raise ValueError(
+      raise ConfigError(
         f'splits {text!r} should read name:share,name:share with names of '
         "letters and shares from 0 to 1, as in 'train:0.9,test:0.1'"
       )
     name, share = match[1], float(match[2])
     if name == 'all':
-      raise ValueError(
+      raise ConfigError(
         "no split can be called 'all', which stands for all of them together"
       )
     if name in splits:
-      raise ValueError(f'splits {text!r} name {name!r} twice')
+      raise ConfigError(f'splits {text!r} name {name!r} twice')
     splits[name] = share
   total = sum(splits.values())
   if abs(total - 1) > 1e-6:
-    raise ValueError(f'the shares of splits {text!r} make {total:g}, not 1')
+    raise ConfigError(f'the shares of splits {text!r} make {total:g}, not 1')
   return splits
 
 

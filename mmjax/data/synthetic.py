@@ -15,6 +15,7 @@ import tokenizers as library
 from tokenizers import models, pre_tokenizers
 
 from mmjax.data import sources, tokenizers
+from mmjax.errors import ConfigError
 
 NAME = 'synthetic'
 SIZES = {'train': 16_384, 'validation': 1_024, 'test': 1_024}
@@ -40,14 +41,14 @@ def vocab_size(name: str) -> int:
   49408
 
   Raises:
-    ValueError: if it asks for none.
+    ConfigError: if it asks for none.
   """
   _, _, size = name.partition('/')
   if not size:
     return VOCAB_SIZE
   least = _SPECIALS + ANSWERS
   if not size.isdecimal() or int(size) < least:
-    raise ValueError(
+    raise ConfigError(
       f'data.name={name!r}: after {NAME}/ comes the size of the vocabulary, a '
       f'whole number from {least}, such as {NAME}/49408'
     )
@@ -99,10 +100,10 @@ class SyntheticSource(sources.Source):
       question_length: the same for questions.
 
     Raises:
-      ValueError: if there is no such split.
+      ConfigError: if there is no such split.
     """
     if split not in SIZES:
-      raise ValueError(
+      raise ConfigError(
         f'{NAME} has no split {split!r}; it has {", ".join(SIZES)}'
       )
     self._split = split
@@ -165,10 +166,10 @@ def open_split(
     where: as of `sources.open_source`.
 
   Raises:
-    ValueError: for settings that such records can't follow.
+    ConfigError: for settings that such records can't follow.
   """
   if data['fields']:
-    raise ValueError(
+    raise ConfigError(
       f'data.fields={data["fields"]!r}, but {NAME} has no other fields than '
       'ours; leave it out'
     )

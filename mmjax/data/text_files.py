@@ -2,20 +2,19 @@
 
 import codecs
 import contextlib
-import gzip
 import io
 import json
 import pathlib
-import zlib
 from collections.abc import Iterator
 from typing import Any, TextIO
+
+from mmjax.data import compressed_files
 
 _BYTE_ORDER_MARKS = (
   (codecs.BOM_UTF8, 'utf-8-sig'),
   (codecs.BOM_UTF16_LE, 'utf-16'),
   (codecs.BOM_UTF16_BE, 'utf-16'),
 )
-_GZIP = b'\x1f\x8b'
 
 
 def lines(path: pathlib.Path, encoding: str | None) -> Iterator[str]:
@@ -25,12 +24,13 @@ def lines(path: pathlib.Path, encoding: str | None) -> Iterator[str]:
   be refused by itself; `check` does so.
 
   Args:
-    path: a file, perhaps compressed with gzip.
+    path: a file, perhaps compressed; see `compressed_files`.
     encoding: name of a codec; None for UTF-8, or for UTF-16 where the file
       begins with its byte order mark.
 
   Raises:
-    ValueError: the file is damaged, or Python knows no such encoding.
+    ValueError: the file is damaged or a zip archive, or Python knows no such
+      encoding.
   """
   with _opened(path, encoding) as file:
     yield from file
@@ -75,17 +75,16 @@ def parse_json(text: str) -> Any:
 def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
   try:
     with contextlib.ExitStack() as stack:
-      raw = stack.enter_context(path.open('rb'))
-      if raw.peek(2)[:2] == _GZIP:
-        raw = stack.enter_context(gzip.GzipFile(fileobj=raw))
-        raw = io.BufferedReader(raw)
+      packed = compressed_files.open_if(path)
+      raw = io.BufferedReader(packed) if packed else path.open('rb')
+      stack.enter_context(raw)
       start = raw.peek(4)
       marked = [n for mark, n in _BYTE_ORDER_MARKS if start.startswith(mark)]
       codec = encoding or (marked or ['utf-8'])[0]
       yield io.TextIOWrapper(raw, codec, errors='surrogateescape', newline='')
   except LookupError as error:
     raise ValueError(f'Python knows no encoding {encoding!r}') from error
-  except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+  except compressed_files.DamagedError as error:
     raise ValueError(f'{path} is damaged: {error}') from error
   except UnicodeError as error:
     raise ValueError(

@@ -1,15 +1,17 @@
 """Reading prepared TFDS data sets, ours and foreign ones, as records."""
 
+import contextlib
 import os
 import pathlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from mmjax.data import records
+from mmjax.errors import ConfigError
 
 # What `fields` may fill.
 FIELDS = ('id', 'image', 'captions', 'question', 'answers', 'type')
@@ -42,7 +44,7 @@ class TfdsRecords:
       fields: None for data sets that mmjax wrote.
 
     Raises:
-      ValueError: see `sources.open_source`.
+      ConfigError: see `sources.open_source`.
     """
     self.folder = pathlib.Path(folder)
     self.split = split
@@ -69,7 +71,7 @@ class TfdsRecords:
       if folder is not None:
         return cls(folder, split, fields)
     places = ' or '.join(str(root) for root in looked)
-    raise FileNotFoundError(
+    raise ConfigError(
       f'data set {name!r} is not prepared in {places}; prepare it with\n  '
       + _command(name, data_dir)
     )
@@ -79,15 +81,18 @@ class TfdsRecords:
 
   def read(self, index: int, texts_only: bool = False) -> records.Record:
     """Returns the record of an index; without its image if texts_only."""
-    row = self._rows[index]
+    with _library():
+      row = self._rows[index]
     if self._foreign is not None:
       return self._foreign.read(row, index, texts_only)
     if texts_only:
-      raw = _TEXTS.deserialize_example_np(row)
+      with _library():
+        raw = _TEXTS.deserialize_example_np(row)
       return records.decode_record({**raw, 'image': b''})
-    raw = records.FEATURES.deserialize_example_np(
-      row, decoders=records.decoders()
-    )
+    with _library():
+      raw = records.FEATURES.deserialize_example_np(
+        row, decoders=records.decoders()
+      )
     return records.decode_record(raw)
 
   def __getstate__(self) -> tuple:
@@ -95,6 +100,19 @@ class TfdsRecords:
 
   def __setstate__(self, state: tuple) -> None:
     self.__init__(*state)
+
+
+@contextlib.contextmanager
+def _library() -> Iterator[None]:
+  """Around calls that read stored records, and raise whatever damage causes.
+
+  Raises:
+    ConfigError: if one fails.
+  """
+  try:
+    yield
+  except Exception as error:
+    raise ConfigError(f'the stored record is damaged: {error!r}') from error
 
 
 class _Foreign:
@@ -116,10 +134,13 @@ class _Foreign:
     self._decoders = {image: tfds.decode.SkipDecoding()} if image else None
 
   def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
-    if texts_only:
-      raw = self._texts.deserialize_example_np(row)
-    else:
-      raw = self._features.deserialize_example_np(row, decoders=self._decoders)
+    with _library():
+      if texts_only:
+        raw = self._texts.deserialize_example_np(row)
+      else:
+        raw = self._features.deserialize_example_np(
+          row, decoders=self._decoders
+        )
     questions = self._list(raw, 'question')
     answers = self._list(raw, 'answers')
     types = self._list(raw, 'type')
@@ -171,7 +192,7 @@ def _open_rows(builder: Any, split: str) -> Any:
       split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
   except NotImplementedError as error:
-    raise ValueError(
+    raise ConfigError(
       f'{builder.data_dir} is stored as {builder.info.file_format.value}, '
       'which has no random access; prepare it anew with\n  '
       + _catalogue_command(builder.info.name)
@@ -181,7 +202,7 @@ def _open_rows(builder: Any, split: str) -> Any:
       f'{key} ({info.num_examples})'
       for key, info in builder.info.splits.items()
     )
-    raise ValueError(
+    raise ConfigError(
       f'{builder.info.full_name} has no split {split!r}; it has {counts}, '
       'parts such as train[:10%] and sums such as train+test; a config names '
       'them in data.train_split, eval_split, test_split and extra_splits'
@@ -192,24 +213,24 @@ def _check_fields(
   folder: pathlib.Path, features: Any, fields: dict[str, str], ours: bool
 ) -> None:
   if ours and fields:
-    raise ValueError(
+    raise ConfigError(
       f'{folder} holds records of mmjax; it takes no `fields`, not {fields}'
     )
   if ours:
     return
   names = ', '.join(_paths(features))
   if not fields:
-    raise ValueError(
+    raise ConfigError(
       f"{folder} wasn't written by mmjax; say with `fields` which of its "
       f'features ({names}) fill which of {", ".join(FIELDS)}'
     )
   for field, path in fields.items():
     if field not in FIELDS:
-      raise ValueError(
+      raise ConfigError(
         f'`fields` names {field!r}; use one of {", ".join(FIELDS)}'
       )
     if path not in _paths(features):
-      raise ValueError(
+      raise ConfigError(
         f'{folder} has no feature {path!r} for {field}; it has {names}'
       )
 

@@ -18,6 +18,8 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 from tokenizers import normalizers as normalizers_lib
 
+from mmjax.errors import ConfigError
+
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
@@ -61,7 +63,7 @@ class Tokenizer:
       eos: name of the token that ends a sequence.
 
     Raises:
-      ValueError: a special token is neither given nor found.
+      ConfigError: a special token is neither given nor found.
     """
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     tokenizer.no_truncation()
@@ -100,7 +102,7 @@ class Tokenizer:
       words and `<eos>`.
     """
     if length < 2:
-      raise ValueError(
+      raise ConfigError(
         f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
       )
     lead = self._leads[read]
@@ -160,16 +162,16 @@ class Tokenizer:
       lower_case: whether texts become lower case first.
 
     Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: it can't be read, or a special token is not found.
+      ConfigError: there is no such file.
+      ConfigError: it can't be read, or a special token is not found.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
-      raise FileNotFoundError(f'there is no tokenizer at {path}')
+      raise ConfigError(f'there is no tokenizer at {path}')
     try:
       tokenizer = tokenizers.Tokenizer.from_file(path)
     except Exception as error:  # The library raises Exception itself.
-      raise ValueError(f'{path} is not a tokenizer.json: {error}') from error
+      raise ConfigError(f'{path} is not a tokenizer.json: {error}') from error
     if lower_case:
       tokenizer = lowering(tokenizer)
     if pad is None:
@@ -237,7 +239,7 @@ def train_bpe(
     lower: whether text is lower-cased before it is encoded.
   """
   if vocab_size < 260:
-    raise ValueError(
+    raise ConfigError(
       f'vocab_size {vocab_size} is below 260: 256 bytes and 4 special tokens; '
       'raise it or use byte_tokenizer()'
     )
@@ -268,7 +270,7 @@ def _spell(byte: int) -> str:
 def _id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
   found = tokenizer.token_to_id(name)
   if found is None:
-    raise ValueError(f'the tokenizer has no token {name!r} to use as {role}')
+    raise ConfigError(f'the tokenizer has no token {name!r} to use as {role}')
   return found
 
 
@@ -295,9 +297,9 @@ def _settings_beside(path: str) -> dict[str, Any]:
   try:
     settings = json.loads(beside.read_bytes())
   except ValueError as error:
-    raise ValueError(f'{beside} is broken or cut off: {error}') from error
+    raise ConfigError(f'{beside} is broken or cut off: {error}') from error
   if not isinstance(settings, dict):
-    raise ValueError(f'{beside} holds {settings!r}, not an object')
+    raise ConfigError(f'{beside} holds {settings!r}, not an object')
   return settings
 
 
@@ -337,7 +339,7 @@ def _special_ids(
     ids = [tokenizer.token_to_id(name) for name in names]
     found.setdefault(role, next((i for i in ids if i is not None), None))
     if found[role] is None and role == 'eos':
-      raise ValueError(
+      raise ConfigError(
         f'the tokenizer has no {role} token among {", ".join(names)}; name '
         f"one of its tokens: Tokenizer.load(path, {role}='...')"
       )

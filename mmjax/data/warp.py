@@ -4,6 +4,8 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
 
+from mmjax.errors import ConfigError
+
 
 def warp(
   image: UInt8[np.ndarray, 'H W 3'],
@@ -41,10 +43,10 @@ def warp(
     uint8 [H, W, 3].
 
   Raises:
-    ValueError: for a window without an area, or no cell.
+    ConfigError: for a window without an area, or no cell.
   """
   if min(scale) <= 0 or cells < 1:
-    raise ValueError(
+    raise ConfigError(
       f'warp scale {scale} and cells {cells} are not both above 0; use, say, '
       '(0.8, 1.25) and 4'
     )

@@ -1,31 +1,31 @@
 """Reads tars in WebDataset layout: KEY.png or KEY.jpg, KEY.txt, KEY.json."""
 
-import bz2
 import dataclasses
-import gzip
-import lzma
 import os
 import pathlib
 import posixpath
 import shutil
 import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 
-from mmjax.data import columns, image_rows, raw_records, text_files
+from mmjax.data import (
+  columns,
+  compressed_files,
+  image_rows,
+  import_report,
+  raw_records,
+  text_files,
+)
 
 IMAGE_ENDINGS = (
   *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
   *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
 )
-_TEXT_ENDINGS = ('txt', 'caption', 'text')
-_COMPRESSED = {
-  b'\x1f\x8b': gzip.open,
-  b'BZh': bz2.open,
-  b'\xfd7zXZ': lzma.open,
-}
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile)
+TEXT_ENDINGS = ('txt', 'caption', 'text')
+_KEYS = (
+  'a key ends at the first dot of a name, so write _ for dots inside a key'
+)
 # Names of samples' files that two of them have.
 _TWICE = 'twice'
 
@@ -57,12 +57,37 @@ def read(
     options: `columns` names the keys of .json files.
   """
   names = _names(paths)
+  dotted = _Dotted()
   for path, name in zip(paths, names, strict=True):
     try:
       tar = _uncompressed(path, name, options.scratch)
-      yield from _read_tar(tar, path, options)
+      yield from _read_tar(tar, path, options, dotted)
     except (ValueError, OSError) as error:
-      yield raw_records.broken(name, path.name, str(error))
+      yield raw_records.broken(path.name, path.name, str(error))
+  dotted.note(options)
+
+
+@dataclasses.dataclass
+class _Dotted:
+  """Images and texts with dots in their names, beside those without."""
+
+  count: int = 0
+  first: list[str] = dataclasses.field(default_factory=list)
+
+  def add(self, key: str, spans: dict[str, _Span]) -> None:
+    for ending in spans:
+      _, dot, last = ending.rpartition('.')
+      if dot and last in (*IMAGE_ENDINGS, *TEXT_ENDINGS, 'json'):
+        self.count += 1
+        if len(self.first) <= import_report.SHOWN:
+          self.first.append(f'{key}.{ending}')
+
+  def note(self, options: image_rows.Options) -> None:
+    if self.count:
+      options.note(
+        f'{self.count:,} files of tars were left out, since {_KEYS}: '
+        f'{import_report.some(self.first)}'
+      )
 
 
 def _names(paths: Sequence[pathlib.Path]) -> list[str]:
@@ -72,52 +97,61 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
   ]
   if len(set(stems)) == len(stems):
     return stems
-  absolute = [os.path.abspath(path.parent) for path in paths]
-  shared = os.path.commonpath(absolute)
-  return [
+  folders = [os.path.abspath(path.parent) for path in paths]
+  shared = os.path.commonpath(folders)
+  names = [
     posixpath.normpath(posixpath.join(os.path.relpath(folder, shared), stem))
-    for folder, stem in zip(absolute, stems, strict=True)
+    for folder, stem in zip(folders, stems, strict=True)
   ]
+  if len(set(names)) == len(names):
+    return names
+  # Stems repeat in one folder, where endings differ.
+  return [os.path.relpath(path, shared) for path in paths]
 
 
 def _uncompressed(
   path: pathlib.Path, name: str, scratch: pathlib.Path | None
 ) -> _Tar:
   """The tar itself, or a copy that can be read at any place."""
-  with path.open('rb') as file:
-    start = file.read(8)
-  openers = [o for mark, o in _COMPRESSED.items() if start.startswith(mark)]
-  if not openers:
+  packed = compressed_files.open_if(path)
+  if packed is None:
     return _Tar(name, path)
   damage = ''
-  with tempfile.NamedTemporaryFile(
-    dir=scratch, suffix='.tar', delete=False
-  ) as plain:
+  with (
+    packed,
+    tempfile.NamedTemporaryFile(
+      dir=scratch, suffix='.tar', delete=False
+    ) as plain,
+  ):
     try:
-      with openers[0](path) as packed:
-        shutil.copyfileobj(packed, plain)
-    except _DAMAGE as error:
+      shutil.copyfileobj(packed, plain)
+    except compressed_files.DamagedError as error:
       damage = str(error)
   return _Tar(name, pathlib.Path(plain.name), damage)
 
 
 def _read_tar(
-  tar: _Tar, path: pathlib.Path, options: image_rows.Options
+  tar: _Tar,
+  path: pathlib.Path,
+  options: image_rows.Options,
+  dotted: _Dotted,
 ) -> Iterator[raw_records.RawRecord]:
   samples: dict[str, dict[str, _Span]] = {}
   damage = _index(tar, samples)
   for key, spans in samples.items():
     sample = _Sample(tar, key, spans, options)
+    dotted.add(key, spans)
     yield raw_records.RawRecord(
       id=f'{tar.name}/{key}',
       where=f'{path.name}: {key}',
       group=key,
       read_fields=sample.fields,
       read_image=sample.image,
+      split=options.splits.get(path),
     )
   if damage:
     yield raw_records.broken(
-      tar.name,
+      path.name,
       path.name,
       f"{path} can't be read {damage}; {len(samples)} samples before that are "
       'whole',
@@ -184,10 +218,15 @@ class _Sample:
     if twice:
       ending = twice[0].removeprefix(_TWICE).strip()
       raise ValueError(f'its .{ending} is there twice')
+    if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
+      raise ValueError(
+        f'there is neither a .txt nor a .json among its files {self._files()}; '
+        f'{_KEYS}'
+      )
     fields = {}
     if 'json' in self.spans:
       fields = self._json()
-    for ending in _TEXT_ENDINGS:
+    for ending in TEXT_ENDINGS:
       if ending in self.spans:
         text = self._text(ending)
         caption = fields.get('caption', [])
@@ -203,13 +242,17 @@ class _Sample:
     endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
     if len(endings) == 1:
       return _bytes(self.tar.path, self.spans[endings[0]])
-    files = ', '.join(f'.{ending}' for ending in self.spans)
     if endings:
-      raise ValueError(f'there is more than one image among its files {files}')
+      raise ValueError(
+        f'there is more than one image among its files {self._files()}'
+      )
     raise ValueError(
-      f'there is no image among its files {files}; a name is a key up to its '
-      f'first dot, then one of {", ".join(IMAGE_ENDINGS)}'
+      f'there is no image among its files {self._files()}; {_KEYS}, and '
+      f'images end in .{", .".join(IMAGE_ENDINGS)}'
     )
+
+  def _files(self) -> str:
+    return ', '.join(f'.{ending}' for ending in self.spans)
 
   def _json(self) -> raw_records.Fields:
     try:
@@ -219,7 +262,7 @@ class _Sample:
     if not isinstance(row, dict):
       raise ValueError(f'its .json holds no object, but {row!r:.80}')
     aliased = ('question', 'answer', 'type')
-    if self.spans.keys().isdisjoint(_TEXT_ENDINGS):
+    if self.spans.keys().isdisjoint(TEXT_ENDINGS):
       aliased += ('caption',)
     names = columns.resolve(tuple(row), self.options.columns, aliased)
     # Its image and its id are the sample's.

@@ -14,6 +14,7 @@ from mmjax.data import (
   shapes_captions,
   sources,
 )
+from mmjax.errors import ConfigError
 from mmjax.evaluators import spread
 from mmjax.metrics import captions as metrics
 from mmjax.types import Batch, Params
@@ -68,20 +69,20 @@ class Captions:
     """Yields (name, value), over the records with an image and captions.
 
     Raises:
-      ValueError: if there is none.
+      ConfigError: if there is none.
     """
     captions = [
       self._source.read_texts(i)['captions'] for i in range(self._num)
     ]
     if not any(captions):
-      raise ValueError(
+      raise ConfigError(
         f'none of {self._num} records has a caption to compare with; use a '
         'data set with captions, or map its features with `fields`'
       )
     everything, pictured = self._write(params)
     self._captioned = [int(i) for i in pictured if captions[i]]
     if not self._captioned:
-      raise ValueError(
+      raise ConfigError(
         f'none of {self._num} records has both an image and a caption'
       )
     written = self._written = [everything[i] for i in self._captioned]
@@ -156,11 +157,11 @@ def attribute_accuracy(
     and 'attribute/FIELD' for each field; in 0..1.
 
   Raises:
-    ValueError: if no reference can be read.
+    ConfigError: if no reference can be read.
   """
   pairs = [(w or (), r) for w, r in zip(written, references, strict=True) if r]
   if not pairs:
-    raise ValueError('none of the reference captions can be parsed')
+    raise ConfigError('none of the reference captions can be parsed')
   fields = pairs[0][1][0]._fields
   right: dict[str, list[bool]] = {
     'objects': [],

@@ -9,6 +9,7 @@ from PIL import Image
 
 from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.errors import ConfigError
 from mmjax.evaluators import spread
 from mmjax.metrics import retrieval
 from mmjax.types import Batch, Params
@@ -64,11 +65,11 @@ class Retrieval:
     """Yields (name, value).
 
     Raises:
-      ValueError: if no record has an image, or none of these a caption.
+      ConfigError: if no record has an image, or none of these a caption.
     """
     image_vectors, pictured = self._images(params)
     if not len(pictured):
-      raise ValueError(
+      raise ConfigError(
         f'none of {self._num} records has an image to find; use a data set '
         'with images, or map its features with `fields`'
       )
@@ -81,7 +82,7 @@ class Retrieval:
       owners += [i] * len(of_record)
       galleries[str(record['metadata'].get(self._gallery_by))].append(i)
     if not texts:
-      raise ValueError(
+      raise ConfigError(
         f'none of {len(pictured)} records with an image has a caption to find; '
         'use a data set with captions, or map its features with `fields`'
       )

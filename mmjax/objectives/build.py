@@ -7,6 +7,7 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.errors import ConfigError
 from mmjax.objectives import contrastive, text
 from mmjax.types import Objective
 
@@ -35,33 +36,33 @@ def build(
     By name, the weight and the objective.
 
   Raises:
-    ValueError: for an unknown objective or setting, a value of the wrong type
+    ConfigError: for an unknown objective or setting, a value of the wrong type
       or out of range, or if none is left.
   """
   built = {}
   for name, settings in config.items():
     if name not in OBJECTIVES:
-      raise ValueError(
+      raise ConfigError(
         f'objectives.{name} is unknown; use one of {sorted(OBJECTIVES)}'
       )
     settings = dict(settings)
     weight = settings.pop('weight', 1.0)
     if type(weight) not in (int, float) or not 0 <= weight < math.inf:
-      raise ValueError(
+      raise ConfigError(
         f'objectives.{name}.weight must be a number from 0, got {weight!r}'
       )
     known = inspect.signature(OBJECTIVES[name]).parameters
     legal = sorted(known)
     unknown = sorted(set(settings) - set(legal))
     if unknown:
-      raise ValueError(
+      raise ConfigError(
         f'objectives.{name}.{unknown[0]} is unknown; use weight or one of '
         f'{legal}'
       )
     for key, value in settings.items():
       kind = known[key].annotation
       if type(value) is not kind and (kind, type(value)) != (float, int):
-        raise ValueError(
+        raise ConfigError(
           f'objectives.{name}.{key} must be {kind.__name__}, got {value!r}'
         )
     if blind and 'needs_image' not in legal:
@@ -71,7 +72,7 @@ def build(
     if weight:
       built[name] = (float(weight), OBJECTIVES[name](**settings))
   if not built:
-    raise ValueError(
+    raise ConfigError(
       f'objectives is empty; give at least one of {sorted(OBJECTIVES)} a '
       f'weight above 0'
     )

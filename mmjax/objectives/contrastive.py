@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.objectives import presence, tiles
 from mmjax.parallel import collectives
 from mmjax.types import AxisNames, Batch, Metrics, Outputs
@@ -206,11 +207,11 @@ class Contrastive:
 
   def __post_init__(self):
     if self.kind not in ('softmax', 'sigmoid'):
-      raise ValueError(
+      raise ConfigError(
         f"contrastive kind {self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
       )
     if self.tile < 0:
-      raise ValueError(
+      raise ConfigError(
         f'contrastive tile {self.tile} is no number of candidates; use 1 or '
         'more, or 0 for all at once'
       )

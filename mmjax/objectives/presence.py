@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Batch, Outputs
 
 # What else a model may be asked for.
@@ -50,10 +51,10 @@ def output(outputs: Outputs, name: str) -> Array:
   """What a model gives by a name.
 
   Raises:
-    ValueError: if it doesn't.
+    ConfigError: if it doesn't.
   """
   if name not in outputs:
-    raise ValueError(
+    raise ConfigError(
       f'an objective needs {name}, but of this data the model gives only '
       f'{sorted(outputs)}; choose objectives that it has the parts for'
       + _INSTEAD.get(name, '')

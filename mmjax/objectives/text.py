@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.objectives import presence
 from mmjax.types import AxisNames, Batch, Metrics, Outputs
 
@@ -69,7 +70,7 @@ def _kept(logits: Array, mask: Array) -> Array:
 def _check_smoothing(label_smoothing: float) -> None:
   """Raises ValueError where it is no share."""
   if not 0 <= label_smoothing < 1:
-    raise ValueError(
+    raise ConfigError(
       f'label_smoothing must be at least 0 and less than 1, got '
       f'{label_smoothing}'
     )

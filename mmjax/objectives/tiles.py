@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import collectives
 from mmjax.types import AxisNames
 
@@ -72,7 +73,7 @@ def row_losses(
       context, if there is one.
 
   Raises:
-    ValueError: if the batch axes don't divide B.
+    ConfigError: if the batch axes don't divide B.
   """
   rows, candidates = (x.astype(jnp.float32) for x in (rows, candidates))
   axes = collectives.batch_axes() if axis_name is None else ()
@@ -81,7 +82,7 @@ def row_losses(
     return whole(axis_name, rows, candidates, offered, scale, bias)
   ways = collectives.ways(axes)
   if len(rows) % ways:
-    raise ValueError(
+    raise ConfigError(
       f'a batch of {len(rows)} is not divisible by the {ways} ways that the '
       f'mesh splits it; use a multiple of {ways}'
     )

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmjax.errors import ConfigError
+
 
 def dot_product_attention(
   query: Float[Array, 'B T H K'],
@@ -34,11 +36,11 @@ def dot_product_attention(
     The mixed values [B, T, H, K] and the weights [B, H, T, S] in float32.
 
   Raises:
-    ValueError: if G doesn't divide H.
+    ConfigError: if G doesn't divide H.
   """
   heads, groups = query.shape[2], key.shape[2]
   if heads % groups:
-    raise ValueError(
+    raise ConfigError(
       f'{heads} query heads are not divisible by {groups} key-value heads; '
       f'use a num_kv_heads that divides num_heads'
     )

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from mmjax.errors import ConfigError
+
 
 def rotary(
   x: Float[Array, 'B T H K'],
@@ -40,22 +42,22 @@ def rotary(
     The rotated features [B, T, H, K], in the dtype of `x`.
 
   Raises:
-    ValueError: if K is odd, the sections are not K/2 pairs in all, positions
+    ConfigError: if K is odd, the sections are not K/2 pairs in all, positions
       have axes without sections, or the scaling is unknown.
   """
   head_dim = x.shape[-1]
   if head_dim % 2:
-    raise ValueError(
+    raise ConfigError(
       f'rotary positions turn pairs of features, but the head size '
       f'{head_dim} is odd; choose an even head_dim'
     )
   if sections is not None and sum(sections) != head_dim // 2:
-    raise ValueError(
+    raise ConfigError(
       f'rotary sections {tuple(sections)} have {sum(sections)} pairs of '
       f'features, but the head size {head_dim} has {head_dim // 2}'
     )
   if positions.ndim == 3 and sections is None:
-    raise ValueError(
+    raise ConfigError(
       f'positions with {positions.shape[2]} axes need rotary sections'
     )
   parts = sections if axial and sections is not None else [head_dim // 2]
@@ -94,7 +96,7 @@ def rotary_frequencies(
       linearly between (Grattafiori et al. 2024, as published with Llama 3.1).
 
   Raises:
-    ValueError: for another kind.
+    ConfigError: for another kind.
   """
   frequencies = theta ** (-np.arange(0, head_dim, 2) / head_dim)
   if scaling is None:
@@ -106,7 +108,7 @@ def rotary_frequencies(
     turns = scaling['length'] * frequencies / (2 * math.pi)
     kept = np.clip((turns - low) / (high - low), 0, 1)
     return frequencies * (kept + (1 - kept) / scaling['factor'])
-  raise ValueError(
+  raise ConfigError(
     f"rotary scaling {scaling['kind']!r} is unknown; use 'linear' or 'llama3'"
   )
 
@@ -135,13 +137,13 @@ def relative_buckets(
     The buckets, 0 to number - 1.
 
   Raises:
-    ValueError: if there are too few buckets for that, or they reach further
+    ConfigError: if there are too few buckets for that, or they reach further
       than `max_distance`.
   """
   here = number // 2 if both_ways else number
   exact = here // 2
   if exact < 1 or max_distance <= exact:
-    raise ValueError(
+    raise ConfigError(
       f'{number} buckets up to a distance of {max_distance} are not possible; '
       f'use at least {4 if both_ways else 2}, and a max_distance above {exact}'
     )
@@ -177,7 +179,7 @@ def sincos_1d(
   in VideoMAE.
 
   Raises:
-    ValueError: if `width` is odd.
+    ConfigError: if `width` is odd.
   """
   if interleaved:
     _check_even(width)
@@ -196,10 +198,10 @@ def sincos_2d(
   One half of the features tells the column, the other the row.
 
   Raises:
-    ValueError: if `width` is not divisible by 4.
+    ConfigError: if `width` is not divisible by 4.
   """
   if width % 4:
-    raise ValueError(
+    raise ConfigError(
       f'2-d sine-cosine positions need a width divisible by 4, got {width}'
     )
   rows, columns = np.mgrid[:height, :width_in_patches]
@@ -293,7 +295,7 @@ def _linear(
 
 def _check_even(width: int) -> None:
   if width % 2:
-    raise ValueError(f'sine-cosine positions need an even width, got {width}')
+    raise ConfigError(f'sine-cosine positions need an even width, got {width}')
 
 
 def _cubic(old: int, new: int, antialias: bool) -> np.ndarray:

@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from mmjax.errors import ConfigError
+
 
 def filter_logits(
   logits: Float[Array, 'B V'], top_k: int = 0, top_p: float = 1.0
@@ -21,12 +23,12 @@ def filter_logits(
     The filtered logits [B, V].
 
   Raises:
-    ValueError: if `top_k` is negative or `top_p` is outside (0, 1].
+    ConfigError: if `top_k` is negative or `top_p` is outside (0, 1].
   """
   if top_k < 0:
-    raise ValueError(f'top_k must be at least 0 (0 keeps all), got {top_k}')
+    raise ConfigError(f'top_k must be at least 0 (0 keeps all), got {top_k}')
   if not 0 < top_p <= 1:
-    raise ValueError(f'top_p must be in (0, 1], got {top_p}')
+    raise ConfigError(f'top_p must be in (0, 1], got {top_p}')
   lowest = -jnp.inf
   if 0 < top_k < logits.shape[-1]:
     kth = jax.lax.top_k(logits, top_k)[0][:, -1:]
@@ -63,10 +65,10 @@ def sample_token(
     The tokens [B] int32.
 
   Raises:
-    ValueError: if `temperature` is negative.
+    ConfigError: if `temperature` is negative.
   """
   if temperature < 0:
-    raise ValueError(f'temperature must be at least 0, got {temperature}')
+    raise ConfigError(f'temperature must be at least 0, got {temperature}')
   if temperature == 0:
     return jnp.argmax(logits, axis=-1).astype(jnp.int32)
   logits = filter_logits(logits / temperature, top_k, top_p)

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from mmjax.errors import ConfigError
+
 # Slaney's mel scale: 3 mels for 200 Hz up to 1 kHz, then logarithmic, 27 mels
 # for a factor of 6.4.
 _LINEAR = 200 / 3
@@ -39,11 +41,11 @@ def log_mel(
     [B, F, M] float32, F = samples // hop.
 
   Raises:
-    ValueError: if there are too few samples to mirror.
+    ConfigError: if there are too few samples to mirror.
   """
   samples = audio.shape[1]
   if samples <= n_fft // 2:
-    raise ValueError(
+    raise ConfigError(
       f'{samples} samples are too few for windows of {n_fft}, which need more '
       f'than {n_fft // 2}; pad the audio with zeros'
     )
@@ -89,11 +91,11 @@ def log_fbank(
     [B, F, M] float32, F = (samples - frame) // hop + 1.
 
   Raises:
-    ValueError: if there are fewer samples than a frame has.
+    ConfigError: if there are fewer samples than a frame has.
   """
   samples = audio.shape[1]
   if samples < frame:
-    raise ValueError(
+    raise ConfigError(
       f'{samples} samples are less than a frame of {frame}; pad the audio'
     )
   number = (samples - frame) // hop + 1

@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mmjax.errors import ConfigError, RunError
+
 # A host that says nothing for so many seconds is taken for dead.
 HEARTBEAT = 30
 # So long do hosts wait for each other, at the start and at the end.
@@ -43,7 +45,7 @@ def connect(
     process_id: 0 to num_processes - 1.
 
   Raises:
-    ValueError: if only some of the three are given, or they don't fit.
+    ConfigError: if only some of the three are given, or they don't fit.
     RuntimeError: if the others don't answer.
   """
   given = {
@@ -56,17 +58,17 @@ def connect(
   if alone or jax.distributed.is_initialized():
     return
   if missing and len(missing) < 3:
-    raise ValueError(
+    raise ConfigError(
       f'{", ".join(missing)} missing: several processes need all of '
       f'{", ".join(given)}, or none where the cluster tells them'
     )
   if not missing and not 0 <= process_id < num_processes:
-    raise ValueError(
+    raise ConfigError(
       f'--process_id={process_id} is none of the --num_processes='
       f'{num_processes}; they are numbered from 0'
     )
   if not missing and ':' not in coordinator:
-    raise ValueError(
+    raise ConfigError(
       f'--coordinator={coordinator} has no port; write HOST:PORT'
     )
   words = None
@@ -100,7 +102,7 @@ def connect(
 
 @contextlib.contextmanager
 def ending_together(
-  *alike: type[Exception], told: tuple[type[Exception], ...] = ()
+  *alike: type[Exception],
 ) -> Iterator[None]:
   """Ends this process at once where an error means that hosts have parted.
 
@@ -109,9 +111,8 @@ def ending_together(
   wait for them. The last words follow.
 
   Args:
-    alike: errors that all hosts meet alike, so that they end in order.
-    told: errors that are printed in one message, without a traceback; the exit
-      code is 2 for a ValueError, else 1.
+    alike: errors that all hosts raise alike, so that they end in order. Of
+      others, a `ConfigError` or `RunError` is printed without a traceback.
   """
   try:
     yield
@@ -121,15 +122,15 @@ def ending_together(
     if jax.process_count() == 1:
       raise
     sys.stdout.flush()
-    if not isinstance(error, told):
+    if not isinstance(error, ConfigError | RunError):
       traceback.print_exc()
       os._exit(1)
     print(f'error: {error}', file=sys.stderr, flush=True)
-    os._exit(2 if isinstance(error, ValueError) else 1)
+    os._exit(2 if isinstance(error, ConfigError) else 1)
 
 
-class Refused(ValueError):
-  """Another host cannot go on."""
+class Refused(ConfigError):
+  """Another host stopped because of an error."""
 
 
 @contextlib.contextmanager
@@ -155,6 +156,12 @@ def agreeing() -> Iterator[None]:
       f'process {failed.argmax()} of {len(failed)} cannot go on; what it '
       'printed says why'
     )
+
+
+def log(message: str) -> None:
+  """Prints a line, of several hosts on the first one alone."""
+  if jax.process_index() == 0:
+    print(message, flush=True)
 
 
 def any_of(here: bool) -> bool:
@@ -204,8 +211,8 @@ def meet_in(folder: Path) -> None:
     folder: of a file system that all hosts share.
 
   Raises:
-    ValueError: on a host that doesn't see what the first one wrote.
-    OSError: if the folder can't be written.
+    ConfigError: on a host that doesn't see what the first one wrote.
+      or that can't write the folder.
     Refused: on the others.
   """
   if jax.process_count() == 1:
@@ -216,15 +223,18 @@ def meet_in(folder: Path) -> None:
   first = is_first()
   with agreeing():
     if first:
-      folder.mkdir(parents=True, exist_ok=True)
-      sign.touch()
+      try:
+        folder.mkdir(parents=True, exist_ok=True)
+        sign.touch()
+      except OSError as error:
+        raise ConfigError(str(error)) from error
   try:
     with agreeing():
       # Network file systems may take a while to show what is new.
       end = time.monotonic() + NEW_FILE
       while not sign.exists():
         if time.monotonic() > end:
-          raise ValueError(
+          raise ConfigError(
             f'process {jax.process_index()} does not see in {folder} what '
             'process 0 wrote there; --workdir must be a folder that all hosts '
             'share, such as one on NFS'

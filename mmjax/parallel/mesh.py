@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import mesh_utils
 
+from mmjax.errors import ConfigError
 from mmjax.types import Batch
 
 AXES = ('data', 'fsdp', 'tensor', 'sequence')
@@ -33,7 +34,7 @@ def build(
     devices: those to use, all by default.
 
   Raises:
-    ValueError: if the product of the sizes is not the number of devices, or
+    ConfigError: if the product of the sizes is not the number of devices, or
       several slices don't divide `data`.
   """
   devices = jax.devices() if devices is None else list(devices)
@@ -42,24 +43,24 @@ def build(
     f'mesh.{axis}={size}' for axis, size in zip(AXES, shape, strict=True)
   )
   if shape.count(-1) > 1:
-    raise ValueError(f'{asked}: only one axis may be -1, "what is left"')
+    raise ConfigError(f'{asked}: only one axis may be -1, "what is left"')
   fixed = math.prod(size for size in shape if size != -1)
   if -1 in shape:
     if len(devices) % fixed:
-      raise ValueError(
+      raise ConfigError(
         f'{asked}: the fixed sizes multiply to {fixed}, which does not divide '
         f'the {len(devices)} devices; use sizes whose product does'
       )
     shape[shape.index(-1)] = len(devices) // fixed
   elif fixed != len(devices):
-    raise ValueError(
+    raise ConfigError(
       f'{asked}: the sizes multiply to {fixed}, but there are '
       f'{len(devices)} devices; make one axis -1, "what is left"'
     )
   slices = {getattr(device, 'slice_index', 0) for device in devices}
   number = len(slices) if devices[0].platform == 'tpu' else 1
   if shape[0] % number:
-    raise ValueError(
+    raise ConfigError(
       f'{asked}: mesh.data={shape[0]} is not divisible by the {number} '
       'slices, between which only data may be split'
     )
@@ -107,11 +108,11 @@ def batch_rows(mesh: jax.sharding.Mesh, batch_size: int) -> np.ndarray:
     Numbers in 0..B - 1, rising.
 
   Raises:
-    ValueError: if the mesh doesn't divide the batch.
+    ConfigError: if the mesh doesn't divide the batch.
   """
   ways = batch_ways(mesh)
   if batch_size % ways:
-    raise ValueError(
+    raise ConfigError(
       f'batch size {batch_size} is not divisible by the {ways} parts into '
       f'which the mesh {dict(mesh.shape)} splits it; use a multiple of {ways}'
     )

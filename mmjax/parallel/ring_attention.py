@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import collectives
 
 AXIS = 'sequence'
@@ -56,11 +57,11 @@ def ring_attention(
     The mixed values [B, T, H, K], those of the whole softmax up to rounding.
 
   Raises:
-    ValueError: if G doesn't divide H.
+    ConfigError: if G doesn't divide H.
   """
   heads, groups = query.shape[2], key.shape[2]
   if heads % groups:
-    raise ValueError(
+    raise ConfigError(
       f'{heads} query heads are not divisible by {groups} key-value heads; '
       f'use a num_kv_heads that divides num_heads'
     )

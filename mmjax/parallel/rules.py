@@ -11,6 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from mmjax.errors import ConfigError
+
 # Logical axis -> mesh axis, axes or None (whole on every device).
 RULES = (
   ('batch', ('data', 'fsdp')),
@@ -34,7 +36,7 @@ def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
   gets it; of two with the same name (a square matrix), the first.
 
   Raises:
-    ValueError: if the table has no such name.
+    ConfigError: if the table has no such name.
 
   >>> spec(('embed', 'mlp'))
   P('fsdp', 'tensor')
@@ -43,7 +45,7 @@ def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
   for name in names:
     if name is not None and name not in known:
       close = difflib.get_close_matches(name, known) or known
-      raise ValueError(
+      raise ConfigError(
         f'logical axis {name!r} of {names} has no rule; use one of {close} or '
         'add it to mmjax.parallel.rules.RULES'
       )
@@ -121,7 +123,7 @@ def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
     The tree without its boxes, one `NamedSharding` a parameter.
 
   Raises:
-    ValueError: if the mesh doesn't divide an axis that it splits; names all
+    ConfigError: if the mesh doesn't divide an axis that it splits; names all
       such parameters.
   """
   is_box = lambda leaf: isinstance(leaf, nn.meta.AxisMetadata)
@@ -137,7 +139,7 @@ def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
 
   out = jax.tree.map_with_path(one, boxed, is_leaf=is_box)
   if refused:
-    raise ValueError(
+    raise ConfigError(
       "the mesh doesn't divide the model; change the mesh or these sizes:\n  "
       + '\n  '.join(refused)
     )

@@ -1,46 +1,25 @@
-"""From a config to the experiment file that it belongs to."""
+"""The config and experiment that a plan is made for."""
 
-import importlib
-import os
-import sys
-from collections.abc import Callable
 from typing import Any
 
-from mmjax.train import init_from, settings
-from mmjax.train.experiment import Experiment
+from mmjax.config import settings
+from mmjax.runs import init_from
+from mmjax.train import experiment
 
 
-def load(config: Any) -> tuple[Any, Callable[[Any], Experiment]]:
-  """Completes a config as training does, and finds its `build`.
+def load(config: Any) -> tuple[Any, experiment.Build]:
+  """Completes a config as training does, and finds its experiment.
 
   Args:
-    config: names its `experiment`, a module of the folder `experiments/` in the
-      working folder (or installed).
+    config: a config that names its `experiment`.
 
   Returns:
-    The config that the loop would train with, and `build`.
+    The config that the loop would train with, and the experiment's `build`.
 
   Raises:
-    UserError: if the config is not legal or there is no such experiment.
+    ConfigError: if the config is not legal or there is no such experiment.
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  config.data.extra_splits = ()  # Only tested on, which a plan doesn't.
-  if not config.experiment:
-    raise settings.UserError(
-      'the config names no experiment; set config.experiment, for example to '
-      "'contrastive'"
-    )
-  name = f'experiments.{config.experiment}'
-  if os.getcwd() not in sys.path:
-    sys.path.insert(0, os.getcwd())
-  try:
-    module = importlib.import_module(name)
-  except ModuleNotFoundError as error:
-    if error.name not in ('experiments', name):
-      raise
-    raise settings.UserError(
-      f'experiment={config.experiment!r}: there is no experiments/'
-      f'{config.experiment}.py in {os.getcwd()}; start mmjax plan where it is'
-    ) from error
-  return config, module.build
+  config.data.extra_splits = ()  # A plan doesn't evaluate.
+  return config, experiment.find(config.experiment)

@@ -8,8 +8,9 @@ from typing import Any
 import jax
 
 from mmjax import models
+from mmjax.config import settings
+from mmjax.errors import ConfigError
 from mmjax.planning import report, step
-from mmjax.train import settings
 from mmjax.train.experiment import Experiment
 
 REMATS = ('none', 'dots', 'full')
@@ -87,7 +88,7 @@ def run(
     All that were tried, the quickest first, those that can't be had last.
 
   Raises:
-    UserError: if `mesh.sequence` doesn't divide the devices.
+    ConfigError: if `mesh.sequence` doesn't divide the devices.
   """
   choices = list(_choices(config, len(devices), batches))
   tried: list[Tried] = []
@@ -123,10 +124,10 @@ def meshes(
     style: of the mesh; 'pmap' has the whole model on every device.
 
   Raises:
-    UserError: if `sequence` doesn't divide the devices.
+    ConfigError: if `sequence` doesn't divide the devices.
   """
   if devices % sequence:
-    raise settings.UserError(
+    raise ConfigError(
       f'mesh.sequence={sequence} does not divide the {devices} devices, and '
       '--search keeps it; set it to a number that does, or to 1'
     )
@@ -265,7 +266,7 @@ def _try(config, build, devices, choice: Choice) -> Tried:
   try:
     settings.validate(changed)
     made = report.make(step.compile_step(changed, build, devices), devices)
-  except settings.UserError as error:
+  except ConfigError as error:
     return Tried(choice, None, str(error))
   except Exception as error:  # Any other must not lose what the rest gave.
     return Tried(choice, None, f'{type(error).__name__}: {error}')

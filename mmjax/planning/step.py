@@ -4,15 +4,17 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from mmjax.config import settings
+from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import flops, optimizer, program, settings, useful
-from mmjax.train.experiment import Experiment
+from mmjax.train import flops, optimizer, program, useful
+from mmjax.train.experiment import Build, Experiment
 
 # How XLA begins what it says of a step that needs more memory than there is.
 _FULL = 'RESOURCE_EXHAUSTED: '
@@ -59,30 +61,27 @@ def versions() -> str:
 
 def compile_step(
   config: Any,
-  build: Callable[[Any], Experiment],
+  build: Build,
   devices: Sequence[jax.Device],
 ) -> Step:
   """Compiles the update that `mmjax.train.loop` would run.
 
   Args:
     config: a completed and valid config.
-    build: config -> Experiment; it is given one with a batch of two examples
-      for each of `train.accumulate`, of which one is read, for its shapes.
+    build: (config, mesh) -> Experiment; called with a config of a small batch,
+      of which one is read for its shapes, and a mesh of this machine's devices.
     devices: those of the whole slice.
 
   Raises:
-    UserError: for a config whose parts, or whose mesh, devices and batch, don't
-      fit together; or if XLA can't compile it, most often since it doesn't fit
-      into the device's memory.
+    ConfigError: if the config is refused; or if XLA can't compile the step,
+      most often since it doesn't fit into the device's memory.
   """
-  try:
-    mesh = program.mesh_of(config, devices)
-    experiment = build(_small(config))
-    made = program.build(config, experiment, mesh)
-    batch = _batch(experiment, config.train.batch_size, mesh)
-    traced = made.trace(batch)
-  except (ValueError, NotImplementedError, OSError) as error:
-    raise settings.UserError(str(error)) from error
+  mesh = program.mesh_of(config, devices)
+  small = _small(config)
+  experiment = build(small, program.mesh_of(small))
+  made = program.build(config, experiment, mesh)
+  batch = _batch(experiment, config.train.batch_size, mesh)
+  traced = made.trace(batch)
   began = time.time()
   compiled, text = _compile(traced)
   seconds = time.time() - began
@@ -116,7 +115,7 @@ def _compile(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled, str]:
     compiled = traced.lower().compile()
     return compiled, compiled.as_text()
   except jax.errors.JaxRuntimeError as error:
-    raise settings.UserError(_reason(str(error))) from error
+    raise ConfigError(_reason(str(error))) from error
 
 
 def _small(config: Any) -> Any:

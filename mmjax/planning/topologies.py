@@ -5,7 +5,7 @@ import importlib.util
 import os
 import re
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError
 
 # What libtpu knows the kinds by, and how it shall take a chip as one device.
 _TPUS = {
@@ -31,12 +31,12 @@ def prepare(name: str) -> None:
     name: see `devices`.
 
   Raises:
-    UserError: if there is no such topology, or libtpu is not installed.
+    ConfigError: if there is no such topology, or libtpu is not installed.
   """
   kind, shape = _parts(name)
   if kind != 'cpu':
     if importlib.util.find_spec('libtpu') is None:
-      raise UserError(
+      raise ConfigError(
         f'--topology={name} needs libtpu, which compiles for TPUs: pip install '
         "'mmjax[tpu]'; or plan with --topology=cpu:8"
       )
@@ -62,21 +62,21 @@ def devices(name: str, slices: int = 1) -> list:
     slices: number of such slices, with a slower network between them.
 
   Raises:
-    UserError: if there is no such topology.
+    ConfigError: if there is no such topology.
   """
   import jax
   from jax.experimental import topologies
 
   kind, shape = _parts(name)
   if kind == 'cpu' and slices > 1:
-    raise UserError(
+    raise ConfigError(
       f'--slices={slices} is of TPUs, but --topology={name} has none; leave it '
       'out, or plan for a TPU slice'
     )
   if kind == 'cpu':
     found = jax.devices('cpu')
     if len(found) < int(shape):
-      raise UserError(
+      raise ConfigError(
         f'--topology={name}: this process has {len(found)} CPU devices; set '
         f'JAX_NUM_CPU_DEVICES={shape} before it starts'
       )
@@ -87,7 +87,7 @@ def devices(name: str, slices: int = 1) -> list:
       platform='tpu', topology_name=name, **_TPUS[kind], **several
     )
   except Exception as error:  # XLA's own, of several classes.
-    raise UserError(f'--topology={name}: {error}; {_LEGAL}') from error
+    raise ConfigError(f'--topology={name}: {error}; {_LEGAL}') from error
   return list(described.devices)
 
 
@@ -98,5 +98,5 @@ def _parts(name: str) -> tuple[str, str]:
   known = kind in (*_TPUS, 'cpu') and (kind == 'cpu') == flat
   # libtpu divides by the sizes before it looks at them.
   if not known or min(map(int, match.group(2).split('x'))) < 1:
-    raise UserError(f'--topology={name!r} is not legal; {_LEGAL}')
+    raise ConfigError(f'--topology={name!r} is not legal; {_LEGAL}')
   return kind, match.group(2)

@@ -10,8 +10,9 @@ from typing import Any
 import ml_collections
 import optuna
 
+from mmjax.config import settings
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import progress, settings
+from mmjax.train import progress
 
 Frozen = optuna.trial.FrozenTrial
 _TEXT = '''\

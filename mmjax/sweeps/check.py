@@ -5,13 +5,13 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop
-from mmjax.train.settings import UserError
+from mmjax.train import experiment, loop
 
 # Name of an experiment -> its `build`.
-BuildOf = Callable[[str], Callable[[Any], Any]]
+BuildOf = Callable[[str], experiment.Build]
 
 
 def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
@@ -27,12 +27,12 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
     build_of: name of an experiment -> its `build`.
 
   Raises:
-    UserError: naming every value that the config or its experiment refuses.
+    ConfigError: naming every value that the config or its experiment refuses.
   """
   errors: list[str] = []
   try:
     build(sweep.config({}), build_of)
-  except UserError as error:
+  except ConfigError as error:
     sweep_lib.raise_all(sweep.file, [f'without the space: {error}'])
   refused = []
   for path, dimension in sweep.space.items():
@@ -42,14 +42,14 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
           continue  # That is among the errors.
         try:
           build(sweep.config(others | {path: value}), build_of)
-        except (UserError, TypeError) as error:
+        except (ConfigError, TypeError) as error:
           errors.append(_message(sweep, path, value, others, error))
           refused.append((path, value))
   sweep_lib.raise_all(sweep.file, errors)
 
 
 def build(config: ml_collections.ConfigDict, build_of: BuildOf) -> None:
-  """Builds one config; raises UserError if it is refused."""
+  """Builds one config; raises ConfigError if it is refused."""
   loop.check(config, build_of(config.experiment))
 
 

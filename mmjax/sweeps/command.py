@@ -11,7 +11,6 @@
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
---traceback              shows where an error came from
 
 A trial may be one of several hosts: all run the same command, find each other
 as those of a run do, and are one worker together.
@@ -30,112 +29,71 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from absl import app, flags, logging
+from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
+from mmjax.runs import workdir
 from mmjax.sweeps import check, lease, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import disk, loop, main, startup, workdir
-from mmjax.train.settings import UserError
+from mmjax.train import experiment, loop, main, startup, training
 
 
-def launch(build_of: check.BuildOf) -> None:
+def launch(build_of: check.BuildOf = experiment.find) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:
     build_of: name of an experiment -> its `build`.
   """
   _define(flags.FLAGS)
-  overrides: list[tuple[str, str]] = []
-
-  def parse(argv: Sequence[str]) -> list[str]:
-    if set(argv) & {'--help', '-help', '-h', '--helpshort'}:
-      print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
-      sys.exit(0)
-    rest, found = main.split_overrides(argv)
-    overrides.extend(found)
-    try:
-      return flags.FLAGS(rest)
-    except flags.Error as error:
-      main.fail(error)
-
-  app.run(lambda argv: _main(argv, build_of, overrides), flags_parser=parse)
+  main.start(lambda changes: _main(changes, build_of), _print_help)
 
 
 def _define(values: flags.FlagValues) -> None:
-  define = lambda kind: functools.partial(kind, flag_values=values)
-  string, integer = define(flags.DEFINE_string), define(flags.DEFINE_integer)
-  number, boolean = define(flags.DEFINE_float), define(flags.DEFINE_bool)
+  kind = lambda function: functools.partial(function, flag_values=values)
+  string, integer = kind(flags.DEFINE_string), kind(flags.DEFINE_integer)
+  number, boolean = kind(flags.DEFINE_float), kind(flags.DEFINE_bool)
+  main.define_common(values)
   string('sweep', None, 'file with get_sweep()')
-  string('workdir', None, "the sweep's folder")
   integer('workers', 1, 'processes on this machine', 1)
   integer('devices_per_trial', 0, 'devices of each; 0: equal parts', 0)
   string('storage', 'journal', 'journal, sqlite or a URL')
   number('grace', lease.GRACE, 'seconds without a heartbeat', 1.0)
   boolean('retry_failed', False, 'run failed trials again')
   boolean('check', False, 'check the sweep, run nothing')
-  string('data_dir', None, 'sets config.data.data_dir')
-  boolean('traceback', False, 'show where an error came from')
-  string('coordinator', None, 'HOST:PORT of process 0')
-  integer('num_processes', None, 'of all hosts together')
-  integer('process_id', None, 'which of them this is')
   # As `local.Workers` starts them.
   boolean('ends_with_input', False, 'stop when the input ends')
 
 
-def _main(
-  argv: Sequence[str], build_of: check.BuildOf, overrides: list[tuple[str, str]]
-) -> None:
+def _print_help(_: Sequence[str]) -> None:
+  print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
+
+
+def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
   values = flags.FLAGS
-  if not values['verbosity'].present:
-    logging.set_verbosity(logging.WARNING)
   if values.ends_with_input:
     local.end_with_input()
-  try:
-    if len(argv) > 1:
-      raise UserError(f'{argv[1]!r} is not a flag; flags begin with --')
-    for name in ('sweep',) if values.check else ('sweep', 'workdir'):
-      if not values[name].value:
-        raise UserError(f'--{name} is missing\n{__doc__}')
-    if values.workdir:
-      workdir.check(values.workdir)
-    many = values.workers > 1 or values.devices_per_trial > 0
-    if many:
-      _refuse_hosts(values)
-    if values.data_dir is not None:
-      overrides = [*overrides, ('data.data_dir', values.data_dir)]
-    sweep = sweep_lib.load(values.sweep, overrides)
-    if values.check:
-      check.check(sweep, build_of)
-      print(f'{values.sweep}: {sweep.trials} trials, no errors')
-    elif many:
-      argv = _argv(values, overrides)
-      done = _run_many(sweep, values, argv)
-      sys.exit(0 if done else 1)
-    else:
-      try:
-        hosts.connect(
-          values.coordinator, values.num_processes, values.process_id
-        )
-      except ValueError as error:
-        raise UserError(str(error)) from error
-      alike = UserError, hosts.Refused, worker.TrialsFailedError
-      printed = storage.UnreachableError, disk.FullError
-      with hosts.ending_together(*alike, told=printed):
-        done = _run_here(sweep, values, build_of)
-      if not done:  # Ctrl-C; SIGTERM raises its own code.
-        _stopped(signal.SIGINT)
-  except KeyboardInterrupt:
-    main.interrupted()
-  except (UserError, hosts.Refused) as error:
-    main.fail(error, show=values.traceback)
-  except (
-    worker.TrialsFailedError,
-    storage.UnreachableError,
-    disk.FullError,
-  ) as error:
-    main.fail(error, show=values.traceback, code=1)
+  names = ('sweep',) if values.check else ('sweep', 'workdir')
+  main.require(*names, usage=__doc__)
+  if values.workdir:
+    workdir.check(values.workdir)
+  many = values.workers > 1 or values.devices_per_trial > 0
+  if many:
+    _refuse_hosts(values)
+  sweep = sweep_lib.load(values.sweep, changes)
+  if values.check:
+    check.check(sweep, build_of)
+    print(f'{values.sweep}: {sweep.trials} trials, no errors')
+  elif many:
+    done = _run_many(sweep, values, _argv(values, changes))
+    sys.exit(0 if done else 1)
+  else:
+    hosts.connect(values.coordinator, values.num_processes, values.process_id)
+    with hosts.ending_together(ConfigError, worker.TrialsFailedError):
+      done = _run_here(sweep, values, build_of)
+    if not done:  # Ctrl-C; SIGTERM raises its own code.
+      _stopped(signal.SIGINT)
 
 
 def _refuse_hosts(values: Any) -> None:
@@ -143,7 +101,7 @@ def _refuse_hosts(values: Any) -> None:
   names = 'coordinator', 'num_processes', 'process_id'
   used = [name for name in names if values[name].value is not None]
   if used and not (used == ['num_processes'] and values.num_processes == 1):
-    raise UserError(
+    raise ConfigError(
       f'{", ".join(f"--{name}" for name in used)} are for a trial on several '
       'hosts, but --workers and --devices_per_trial start processes of one '
       'machine, each with a trial of its own; leave out one or the other'
@@ -178,7 +136,7 @@ def _run_here(
     if hosts.is_first():
       study = study or _open(sweep, values)
 
-  def train(config: Any, workdir: Path, report: loop.Report):
+  def train(config: Any, workdir: Path, report: training.Report):
     build = build_of(config.experiment)
     return loop.run(config, build, workdir, report=report)
 
@@ -230,7 +188,7 @@ def _printing(study: study_lib.Study) -> status.StatusPrinter:
 
 def _argv(values: Any, overrides: Sequence[tuple[str, str]]) -> list[str]:
   """The flags of one of several workers, which has no other hosts."""
-  names = ('sweep', 'workdir', 'storage', 'grace', 'traceback')
+  names = ('sweep', 'workdir', 'storage', 'grace')
   return [
     *(f'--{name}={values[name].value}' for name in names),
     *(f'--config.{path}={text}' for path, text in overrides),

@@ -8,10 +8,11 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.config import overrides as overrides_lib
+from mmjax.config import schema, settings
+from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import main, schema, settings
-from mmjax.train.settings import UserError
 
 DIRECTIONS = ('maximize', 'minimize')
 # Metrics that are not of the evaluation: what a run costs.
@@ -37,10 +38,10 @@ _NUMBERS = {
 
 
 def collect(errors: list[str], function: Callable[..., Any], *args: Any) -> Any:
-  """Calls a function; a `UserError` of it is appended to `errors`."""
+  """Calls a function; a `ConfigError` of it is appended to `errors`."""
   try:
     return function(*args)
-  except UserError as error:
+  except ConfigError as error:
     errors += str(error).splitlines()
     return None
 
@@ -121,7 +122,7 @@ def space_errors(
     if path == 'seed' or path.startswith('train.blind_baseline'):
       errors.append(f'{path} is set by the sweep itself; use repeats=3')
     elif not nested:
-      collect(errors, main.find, base, path)
+      collect(errors, overrides_lib.find, base, path)
   return errors
 
 
@@ -175,13 +176,13 @@ def num_trials(
   """The number of trials; by default a grid's points.
 
   Raises:
-    UserError: if it is missing, or a grid has fewer points.
+    ConfigError: if it is missing, or a grid has fewer points.
   """
   size = search.grid_size(space) if sampler['name'] == 'grid' else None
   if value is None and size is None:
-    raise UserError(f'trials is missing: {FIELDS["trials"]}')
+    raise ConfigError(f'trials is missing: {FIELDS["trials"]}')
   if value is not None and size is not None and value > size:
-    raise UserError(
+    raise ConfigError(
       f'trials={value}, but the grid has {size} points; leave trials out'
     )
   return size if value is None else value

@@ -23,8 +23,8 @@ from typing import Any
 
 import optuna
 
+from mmjax.runs import processes
 from mmjax.sweeps import storage
-from mmjax.train import processes
 
 BEAT_EVERY = 20.0
 GRACE = 120.0

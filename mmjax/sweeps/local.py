@@ -8,7 +8,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError
 
 # Number of a process's chips -> their arrangement on the host, for libtpu.
 _TPU_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1', 8: '2,4,1'}
@@ -24,7 +24,7 @@ def probe() -> tuple[str, int]:
     [sys.executable, '-c', code], capture_output=True, text=True
   )
   if done.returncode:
-    raise UserError(f'JAX found no device: {done.stderr.strip()}')
+    raise ConfigError(f'JAX found no device: {done.stderr.strip()}')
   platform, count = done.stdout.split()[-2:]
   if platform == 'cpu':
     return platform, len(_cores())
@@ -41,17 +41,17 @@ def divide(platform: str, count: int, workers: int, per_trial: int) -> int:
     per_trial: devices of each; 0: an equal part.
 
   Raises:
-    UserError: if there are not so many.
+    ConfigError: if there are not so many.
   """
   kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
   each = max(per_trial or count // workers, 1)
   if workers * each > count:
-    raise UserError(
+    raise ConfigError(
       f'--workers={workers} with --devices_per_trial={each} need '
       f'{workers * each} {kind}, but this machine has {count}; use fewer'
     )
   if platform == 'tpu' and each not in _TPU_BOUNDS:
-    raise UserError(
+    raise ConfigError(
       f'--devices_per_trial={each} is not legal on a TPU host; use one of '
       f'{", ".join(map(str, _TPU_BOUNDS))}'
     )
@@ -114,7 +114,7 @@ class Workers:
     per_trial: devices of each; 0: an equal part.
 
   Raises:
-    UserError: if there are not enough devices.
+    ConfigError: if there are not enough devices.
   """
 
   def __init__(

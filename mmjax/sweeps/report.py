@@ -8,9 +8,9 @@ from typing import Any
 
 import optuna
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import best, status
 from mmjax.train import progress
-from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
@@ -44,7 +44,7 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
     output: the HTML file.
 
   Raises:
-    UserError: if the study is not a sweep's, or has no complete trial yet.
+    ConfigError: if the study is not a sweep's, or has no complete trial yet.
   """
   text = render(study, workdir)
   best.write(study, workdir)  # The files that the commands name.
@@ -56,12 +56,12 @@ def render(study: optuna.Study, workdir: Path | str) -> str:
   from plotly import offline
 
   if 'sweep' not in study.user_attrs:
-    raise UserError(
+    raise ConfigError(
       f'the study {study.study_name!r} was not made by experiments.sweep'
     )
   chosen = best.trials(study)
   if not chosen:
-    raise UserError(
+    raise ConfigError(
       f'{workdir} has no complete trial yet; the running sweep prints how far '
       'it is'
     )

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import optuna
 
+from mmjax.config import schema
+from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
-from mmjax.train import schema
-from mmjax.train.settings import UserError
 
 Space = Mapping[str, space_lib.Dimension]
 
@@ -137,7 +137,7 @@ def pruner_errors(
   name = options['name']
   try:
     pruner(options, steps=steps, every=every)
-  except UserError as error:
+  except ConfigError as error:
     return [str(error)]
   if name not in ('hyperband', 'successive_halving'):
     return []
@@ -177,7 +177,7 @@ def sampler_errors(
   if not errors:
     try:
       sampler(options, space, seed=0, number=0, index=0)
-    except UserError as error:
+    except ConfigError as error:
       errors.append(str(error))
   return errors
 
@@ -219,24 +219,25 @@ def named(what: str, value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
   """A name, or a dict of a name and options, as such a dict.
 
   Raises:
-    UserError: if it is neither, the name is unknown, or an option is not data.
+    ConfigError: if it is neither, the name is unknown, or an option is not
+      plain data.
   """
   if isinstance(value, str):
     value = {'name': value}
   if not isinstance(value, Mapping) or 'name' not in value:
-    raise UserError(
+    raise ConfigError(
       f'{what}={value!r} is not legal: a name, or '
       f'dict(name={list(known)[1]!r}, ...)'
     )
   name = value['name']
   if not isinstance(name, str) or name not in known:
-    raise UserError(
+    raise ConfigError(
       f'{what}={name!r} is unknown; use one of {", ".join(known)}'
     )
   out = {option: space_lib.plain(v) for option, v in value.items()}
   for option, v in out.items():
     if not schema.is_plain(v):
-      raise UserError(
+      raise ConfigError(
         f'{what}: {option}={v!r} is not legal: options are plain data, so that '
         'all workers have the same'
       )
@@ -249,7 +250,7 @@ def _make(
   defaults: Mapping[str, Any],
   **fixed: Any,
 ) -> Any:
-  """Calls Optuna's class; UserError for options that it refuses."""
+  """Calls Optuna's class; ConfigError for options that it refuses."""
   kind = {'sampler': SAMPLERS, 'pruner': PRUNERS}[what][options['name']]
   own = {name: value for name, value in options.items() if name != 'name'}
   try:
@@ -258,4 +259,4 @@ def _make(
       warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
       return kind(**{**defaults, **own}, **fixed)
   except (TypeError, ValueError) as error:
-    raise UserError(f'{what}={dict(options)}: {error}') from error
+    raise ConfigError(f'{what}={dict(options)}: {error}') from error

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.train import schema
+from mmjax.config import schema
+from mmjax.errors import ConfigError
 
 Distribution = optuna.distributions.BaseDistribution
 # Up to this many whole numbers of a range are all tried before the first trial.
@@ -113,20 +114,20 @@ def choice(*values: Any) -> Dimension:
   """One of these values; a field that is a section can be given dicts.
 
   Raises:
-    ValueError: if there are none, or one is not plain data or there twice.
+    ConfigError: if there are none, or one is not plain data or there twice.
   """
   values = tuple(map(plain, values))
   text = f'choice({", ".join(map(repr, values))})'
   field = schema.Field('plain', None, '')
   for value in values:
     if not field.accepts(value):
-      raise ValueError(f'{text}: {value!r} is not legal: {field.describe()}')
+      raise ConfigError(f'{text}: {value!r} is not legal: {field.describe()}')
   # The study stores values that are not scalars as JSON.
   labels = [v if isinstance(v, _SCALARS) else json.dumps(v) for v in values]
   # To Optuna, values that compare equal are the same: also 1, 1.0 and True.
   for i, j in itertools.combinations(range(len(values)), 2):
     if labels[i] == labels[j]:
-      raise ValueError(
+      raise ConfigError(
         f'{text}: {values[i]!r} and {values[j]!r} are equal; leave one out'
       )
   distribution = optuna.distributions.CategoricalDistribution(labels)
@@ -219,14 +220,14 @@ def _numbers(
   field = schema.Field('int' if whole else 'float', 0, '')
   for number in numbers:
     if not field.accepts(number):
-      raise ValueError(f'{text}: {number!r} is not legal: {field.describe()}')
+      raise ConfigError(f'{text}: {number!r} is not legal: {field.describe()}')
   try:
     with warnings.catch_warnings():
       # Optuna's that (2, 7) with step 2 ends at 6.
       warnings.simplefilter('ignore', UserWarning)
       return Dimension(text, kind(low, high, **options))
   except ValueError as error:
-    raise ValueError(f'{text}: {error}') from error
+    raise ConfigError(f'{text}: {error}') from error
 
 
 def _float(value: Any) -> Any:

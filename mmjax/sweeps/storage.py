@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from mmjax.train.settings import UserError
+from mmjax.errors import ConfigError, RunError
 
 JOURNAL = 'study.journal'
 SQLITE = 'study.db'
@@ -19,7 +19,7 @@ _ATTEMPTS = 3
 _PATIENCE = 120.0
 
 
-class UnreachableError(RuntimeError):
+class UnreachableError(RunError):
   """The storage did not answer for minutes."""
 
 
@@ -34,7 +34,7 @@ def open_storage(
     workdir: the sweep's folder.
 
   Raises:
-    UserError: if there is no such kind, or it can't be opened.
+    ConfigError: if there is no such kind, or it can't be opened.
   """
   workdir = Path(workdir)
   if location in ('journal', 'sqlite'):
@@ -49,7 +49,7 @@ def open_storage(
   if location == 'sqlite':
     location = f'sqlite:///{(workdir / SQLITE).absolute()}'
   if '://' not in location:
-    raise UserError(
+    raise ConfigError(
       f"--storage={location} is not legal: 'journal', 'sqlite', or a URL such "
       'as postgresql://user@host/database'
     )
@@ -61,7 +61,7 @@ def open_storage(
     try:
       return optuna.storages.RDBStorage(location, engine_kwargs=options)
     except ModuleNotFoundError as error:
-      raise UserError(
+      raise ConfigError(
         f'{where} needs the package {error.name}; install the driver that '
         'SQLAlchemy names for this database'
       ) from error
@@ -70,7 +70,7 @@ def open_storage(
       # tables, and the others fail because they exist.
       if not left:
         message = without_password(str(error))
-        raise UserError(f'{where} cannot be opened: {message}') from error
+        raise ConfigError(f'{where} cannot be opened: {message}') from error
       time.sleep(random.uniform(0.5, 1.5))
   raise AssertionError
 
@@ -105,12 +105,12 @@ def file_in(workdir: Path | str) -> str:
   """The kind of file storage in a sweep's folder: 'journal' or 'sqlite'.
 
   Raises:
-    UserError: if there is none.
+    ConfigError: if there is none.
   """
   for name, file in (('journal', JOURNAL), ('sqlite', SQLITE)):
     if (Path(workdir) / file).exists():
       return name
-  raise UserError(
+  raise ConfigError(
     f'{workdir} holds no study ({JOURNAL} or {SQLITE}); give the --workdir of '
     'a sweep, and --storage=URL if its study is in a database'
   )

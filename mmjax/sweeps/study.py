@@ -8,13 +8,13 @@ from typing import Any
 
 import optuna
 
+from mmjax.config import settings
+from mmjax.errors import ConfigError
 from mmjax.sweeps import lease as lease_lib
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import storage as storage_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import settings
-from mmjax.train.settings import UserError
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
@@ -133,7 +133,7 @@ class Study:
     grace: seconds without a heartbeat after which a worker is dead.
 
   Raises:
-    UserError: if the storage has a study of this name about something else.
+    ConfigError: if the storage has a study of this name about something else.
   """
 
   def __init__(
@@ -333,7 +333,7 @@ class Study:
     if set(changed) == {'metric'} and not judged and not self.living():
       self._note(sweep=mine)  # The evaluators did not have the one before.
     elif changed:
-      raise UserError(
+      raise ConfigError(
         f'the study {self.optuna.study_name!r} was begun with another sweep:\n'
         '  ' + '\n  '.join(changed.values()) + '\nchoose another --workdir, '
         "whose name is also the study's"

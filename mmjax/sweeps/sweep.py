@@ -19,10 +19,11 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.config import overrides as overrides_lib
+from mmjax.config import settings, user_file
+from mmjax.errors import ConfigError
 from mmjax.sweeps import fields, search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import main, settings, user_file
-from mmjax.train.settings import UserError
 
 COSTS = fields.COSTS
 
@@ -70,7 +71,7 @@ class Sweep:
       repeat: number of the run among those of this point.
 
     Raises:
-      UserError: if there is no such field.
+      ConfigError: if there is no such field.
     """
     config = copy.deepcopy(self.base)
     for path, value in values.items():
@@ -103,12 +104,12 @@ def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   """Sets a field of a completed config.
 
   Raises:
-    UserError: if there is no such field, or a section is set to something
+    ConfigError: if there is no such field, or a section is set to something
       else than a dict.
   """
-  section, name, field = main.find(config, path)
+  section, name, field = overrides_lib.find(config, path)
   if field.kind == 'dict' and not field.accepts(value):
-    raise UserError(f'{path}={value!r} is not legal: {field.describe()}')
+    raise ConfigError(f'{path}={value!r} is not legal: {field.describe()}')
   with config.unlocked():
     if name in section:
       del section[name]  # Another type may be legal here.
@@ -124,7 +125,7 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
     overrides: (path, text) of config fields set by flags, in all trials.
 
   Raises:
-    UserError: naming all errors that can be found together.
+    ConfigError: naming all errors that can be found together.
   """
   values = _read(file)
   raise_all(file, fields.field_errors(values))
@@ -162,10 +163,10 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
 
 
 def raise_all(file: Path | str, errors: Iterable[str]) -> None:
-  """Raises a sweep file's errors, if there are any, as one `UserError`."""
+  """Raises a sweep file's errors, if there are any, as one `ConfigError`."""
   errors = list(dict.fromkeys(errors))
   if errors:
-    raise UserError(f'{file}:\n  ' + '\n  '.join(errors))
+    raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
 
 
 def value_at(config: Any, path: str) -> Any:
@@ -179,10 +180,10 @@ def _read(file: Path | str) -> dict[str, Any]:
   get_sweep = user_file.function(
     file, 'get_sweep', flag='sweep', names=space_lib.NAMES
   )
-  with user_file.mistakes_told(file, 'sweep'):
+  with user_file.naming(file, 'sweep'):
     values = get_sweep()
   if not isinstance(values, dict):
-    raise UserError(
+    raise ConfigError(
       f'--sweep={file}: get_sweep() returns {values!r}; return a dict'
     )
   return values
@@ -195,14 +196,14 @@ def _base(
 ) -> tuple[ml_collections.ConfigDict, dict[str, tuple[Any, Any]]]:
   """The config that trials vary, and `Sweep.overrides`."""
   errors: list[str] = []
-  base = fields.collect(errors, main.load, str(values['config']))
+  base = fields.collect(errors, overrides_lib.load, str(values['config']))
   raise_all(file, errors)
   in_file = copy.deepcopy(base)
   fixed = values.get('set', {})
   for path, value in fixed.items():
     fields.collect(errors, assign, base, path, space_lib.plain(value))
   raise_all(file, [f'set: {error}' for error in errors])
-  main.override(base, overrides)
+  overrides_lib.override(base, overrides)
   base = fields.collect(errors, settings.complete, base)
   raise_all(file, errors)
   paths = [*fixed, *(path for path, _ in overrides)]

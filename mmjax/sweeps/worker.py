@@ -14,15 +14,17 @@ from typing import Any
 
 import jax
 
+from mmjax.config import settings
+from mmjax.errors import ConfigError, RunError
 from mmjax.parallel import hosts
+from mmjax.runs import checkpoints, disk, owner
 from mmjax.sweeps import best, lease, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import checkpoints, disk, loop, owner, settings, stopping
-from mmjax.train.settings import UserError
+from mmjax.train import stopping, training
 
 # (config, workdir, report) -> results, as `mmjax.train.loop.run` returns them.
-Train = Callable[[Any, Path, loop.Report], dict[str, float]]
+Train = Callable[[Any, Path, training.Report], dict[str, float]]
 # How a trial ended, or what the first host decided about it.
 RUNNING, COMPLETE, PRUNED, FAILED = 'running', 'complete', 'pruned', 'failed'
 STOPPED, LOST = 'stopped', 'lost'
@@ -34,11 +36,11 @@ _MAX_ERROR = 2000
 _HINT = 'With --retry_failed, the same command runs those that failed again'
 
 
-class TrialsFailedError(RuntimeError):
+class TrialsFailedError(RunError):
   """Trial after trial failed, or none of a sweep's is complete."""
 
 
-class MissingMetricError(UserError):
+class MissingMetricError(ConfigError):
   """No trial of the sweep will have the metric."""
 
 
@@ -158,10 +160,10 @@ class _Trial:
       MissingMetricError,
     ):
       raise
-    except UserError as error:
+    except ConfigError as error:
       # Two values that are refused together, or a metric that is not finite.
       return self._failed(str(error))
-    except loop.NonFiniteError as error:
+    except training.NonFiniteError as error:
       print(f'this trial diverged: {error}')
       return self._pruned(reason=str(error))
     except Exception as error:
@@ -219,7 +221,7 @@ class _Trial:
     if self._decision == LOST:
       raise lease.LostError(error)
 
-  def _report(self, repeat: int) -> loop.Report:
+  def _report(self, repeat: int) -> training.Report:
     """What the loop calls with each evaluation; True ends the run.
 
     Only the first of several repeats is reported and pruned: the others measure
@@ -254,7 +256,7 @@ class _Trial:
     values = [[measure(name, run) for run in runs] for name in names]
     means = [math.fsum(v) / len(v) for v in values]
     if not all(map(math.isfinite, means)):
-      raise UserError(f'{names} = {means}, which must be finite')
+      raise ConfigError(f'{names} = {means}, which must be finite')
     if self._trial is not None:
       self._trial.note(**self._costs(), runs=values)
       if len(means) == 1:

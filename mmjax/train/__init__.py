@@ -1,1 +1,1 @@
-"""The loop and its parts: state, optimizer, step, checkpoints, writers."""
+"""The training loop: state, step, optimizer, schedule, launching."""

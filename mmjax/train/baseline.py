@@ -1,4 +1,4 @@
-"""Training beside a twin that sees no image."""
+"""Training beside a blind baseline, a model that gets no images."""
 
 import copy
 import functools
@@ -7,24 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.parallel import hosts
-from mmjax.train import loop, progress
+from mmjax.train import loop
 
 
 def run(
   config: Any, build: Callable[..., Any], workdir: str | Path
 ) -> dict[str, float]:
-  """Trains a blind twin first, then the model, by the same loop.
+  """Trains a blind baseline first, then the model, by the same loop.
 
-  The twin has the same config but for `data.blind`, so the same number of
-  steps on the same questions; its folder is `WORKDIR/blind`. What the model
-  gains over it is what looking pays (Goyal et al. 2017, section 4). With
+  The baseline has the same config except for `data.blind`, so the same number
+  of steps on the same questions; its folder is `WORKDIR/blind`. The gain over
+  it is what the images contribute (Goyal et al. 2017, section 4). With
   `train.blind_baseline` off, without a VQA objective, or if the config is
   itself blind, only the model trains.
 
   Args:
     config: a completed config.
-    build: (config, blind=None) -> Experiment, where `blind` are the twin's
-      results, for its evaluators to yield beside their own.
+    build: (config, mesh, blind=None) -> Experiment, where `blind` are the
+      baseline's results, for its evaluators to yield beside their own.
     workdir: the run's folder.
 
   Returns:
@@ -38,19 +38,19 @@ def run(
     # What the model is refused for, before its blind baseline trains.
     with hosts.agreeing():
       loop.check(config, build)
-  twin = copy.deepcopy(config)
-  twin.data.blind = True
-  twin.train.keep_best = ''
-  progress.tell('training a twin that sees no image, for comparison')
-  blind = loop.run(twin, build, folder)
+  baseline = copy.deepcopy(config)
+  baseline.data.blind = True
+  baseline.train.keep_best = ''
+  hosts.log('training the blind baseline, which gets no images')
+  blind = loop.run(baseline, build, folder)
   if not blind:
     return {}
-  progress.tell('training the model')
+  hosts.log('training the model')
   return loop.run(config, functools.partial(build, blind=blind), workdir)
 
 
 def of_split(blind: Mapping[str, float] | None, split: str) -> dict[str, float]:
-  """The twin's numbers of one split, named as its evaluators yielded them."""
+  """The baseline's metrics of one split, by its evaluators' names."""
   return {
     name.removeprefix(f'{split}/'): value
     for name, value in (blind or {}).items()

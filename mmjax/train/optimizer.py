@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import optax
 
+from mmjax.errors import ConfigError
 from mmjax.train import patterns, schedule
 
 KINDS = ('adamw', 'lion', 'adafactor', 'muon', 'sgd')
@@ -34,10 +35,10 @@ def build(
     state for them.
 
   Raises:
-    ValueError: on an unknown name, or a pattern that matches no parameter.
+    ConfigError: on an unknown name, or a pattern that matches no parameter.
   """
   if config.name not in KINDS:
-    raise ValueError(f'optimizer.name={config.name!r} is none of {KINDS}')
+    raise ConfigError(f'optimizer.name={config.name!r} is none of {KINDS}')
   scales = tuple((pattern, factor) for pattern, factor in config.lr_scales)
   for field in ('freeze', 'no_decay', 'no_muon'):
     patterns.check(f'optimizer.{field}', config[field], params)

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from mmjax.errors import ConfigError
+
 
 def names(tree: Any) -> Any:
   """The tree with every leaf replaced by its path, such as 'text/embed/kernel'.
@@ -28,18 +30,18 @@ def check(field: str, patterns: Sequence[str], params: Any) -> None:
     params: the parameters, or their shapes.
 
   Raises:
-    ValueError: naming the paths that come nearest.
+    ConfigError: naming the paths that come nearest.
   """
   paths = jax.tree.leaves(names(params))
   for pattern in patterns:
     try:
       found = any(re.search(pattern, path) for path in paths)
     except re.error as error:
-      raise ValueError(
+      raise ConfigError(
         f'{field}: {pattern!r} is no regular expression: {error}'
       ) from None
     if not found:
-      raise ValueError(
+      raise ConfigError(
         f'{field}: {pattern!r} matches no parameter; near it: '
         + ', '.join(_near(pattern, paths))
       )

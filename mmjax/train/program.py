@@ -8,6 +8,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
 from mmjax.train import optimizer, schedule, step
@@ -70,13 +71,13 @@ def mesh_of(
     devices: those to use, all by default.
 
   Raises:
-    ValueError: if mesh, devices and batch don't fit together.
+    ConfigError: if mesh, devices and batch don't fit together.
   """
   sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
   mesh = mesh_lib.build(sizes, devices)
   train, split = config.train, mesh_lib.batch_ways(mesh)
   if train.batch_size % (split * train.accumulate):
-    raise ValueError(
+    raise ConfigError(
       f'train.batch_size={train.batch_size} is not divisible by the {split} '
       f'ways that the mesh splits a batch times train.accumulate='
       f'{train.accumulate}; use a multiple of {split * train.accumulate}'
@@ -95,7 +96,7 @@ def build(
     mesh: of `mmjax.parallel.mesh.build`.
 
   Raises:
-    ValueError: if the model, the optimizer and the mesh don't fit together.
+    ConfigError: if the model, the optimizer and the mesh don't fit together.
   """
   train = config.train
   boxed = state_lib.shapes(experiment.model, experiment.init_batch)

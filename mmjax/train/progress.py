@@ -80,12 +80,6 @@ class Meter:
     return values
 
 
-def tell(message: str) -> None:
-  """Prints a line, of several hosts on the first one alone."""
-  if jax.process_index() == 0:
-    print(message, flush=True)
-
-
 def duration(seconds: float) -> str:
   """Hours, minutes, seconds.
 

@@ -5,6 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
+from mmjax.errors import ConfigError
+
 KINDS = ('cosine', 'linear', 'constant', 'rsqrt')
 
 
@@ -26,14 +28,14 @@ def build(config: Any, steps: int) -> optax.Schedule:
     steps: updates in the run, where the decay ends.
 
   Raises:
-    ValueError: if the kind is unknown or the warm-up fills the run.
+    ConfigError: if the kind is unknown or the warm-up fills the run.
   """
   kind, peak, warmup = config.schedule, config.lr, config.warmup_steps
   final = config.final_lr_fraction
   if kind not in KINDS:
-    raise ValueError(f'optimizer.schedule={kind!r} is none of {KINDS}')
+    raise ConfigError(f'optimizer.schedule={kind!r} is none of {KINDS}')
   if warmup >= steps and kind in ('cosine', 'linear'):
-    raise ValueError(
+    raise ConfigError(
       f'optimizer.warmup_steps={warmup} leaves nothing of '
       f'train.steps={steps} to decay in; lower it'
     )

@@ -9,34 +9,30 @@ from typing import Any
 import jax
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import checkpoints as checkpoints_lib
-from mmjax.train import (
-  init_from,
-  prefetch,
-  program,
-  progress,
-  settings,
-  startup,
-)
+from mmjax.runs import checkpoints as checkpoints_lib
+from mmjax.runs import init_from
+from mmjax.train import prefetch, startup
+from mmjax.train import program as program_lib
 from mmjax.train import state as state_lib
 from mmjax.train.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-  """A run at its first step.
+  """A run before its first step.
 
   Attributes:
-    begun: steps done before.
-    state: the newest one that was saved, or the initial one.
+    step: number of steps done before.
+    state: the newest saved state, or the initial one.
     update: the compiled step; None if there is no step left.
-    batches: those from step `begun` on, but for `batch`.
+    batches: training batches from number `step` on, without `batch`.
     batch: the first one; None if there is no step left.
   """
 
-  begun: int
+  step: int
   state: state_lib.State
   update: Callable[..., Any] | None
   batches: prefetch.Prefetch
@@ -46,53 +42,52 @@ class Start:
 def prepare(
   config: Any,
   experiment: Experiment,
-  made: program.Program,
-  mesh: jax.sharding.Mesh,
+  program: program_lib.Program,
   checkpoints: checkpoints_lib.Checkpoints,
   stack: contextlib.ExitStack,
   clock: startup.Clock,
 ) -> Start:
-  """Resumes from the newest checkpoint that is whole, or starts.
+  """Resumes from the newest checkpoint that can be read, or starts.
 
   Args:
     config: a completed config.
-    experiment: what is trained.
-    made: its programs, not compiled yet.
-    mesh: of the devices.
-    checkpoints: the run's.
+    experiment: the experiment to train.
+    program: its programs, not compiled yet.
+    checkpoints: the run's checkpoints.
     stack: closes the batches.
-    clock: takes the times.
+    clock: measures the parts of the start-up.
 
   Raises:
-    UserError: on anything the user can put right.
+    ConfigError: if the run has more steps than the config wants, no checkpoint
+      can be read, or a record or `init_from` is refused.
   """
-  put = lambda batch: mesh_lib.shard_batch(batch, mesh)
+  put = lambda batch: mesh_lib.shard_batch(batch, program.mesh)
   while True:
-    begun = _begun(config, checkpoints)
+    step = _steps_done(config, checkpoints)
     # Reads while the programs compile, and from then on one batch ahead.
     batches = stack.enter_context(
-      prefetch.Prefetch(experiment.train_data.iterate(begun), put=put)
+      prefetch.Prefetch(experiment.train_data.iterate(step), put=put)
     )
     clock.lap('data')
     try:
-      return _start(config, made, checkpoints, begun, batches, clock)
+      return _start(config, program, checkpoints, step, batches, clock)
     except checkpoints_lib.SetAside as error:
-      batches.close()  # They begin at a step that is not there any more.
-      progress.tell(str(error))
+      batches.close()  # They begin at the step of the damaged checkpoint.
+      hosts.log(str(error))
 
 
-def _start(config, made, checkpoints, begun, batches, clock) -> Start:
+def _start(config, program, checkpoints, step, batches, clock) -> Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    state = pool.submit(_make_state, made.plan, config, checkpoints)
-    if begun == config.train.steps:
-      return Start(begun, state.result(), None, batches, None)
-    batch = alone(as_users_mistake, next, batches)
+    state = pool.submit(_make_state, program.plan, config, checkpoints)
+    if step == config.train.steps:
+      return Start(step, state.result(), None, batches, None)
+    batch = alone(next, batches)
     clock.lap('data')
-    progress.tell('compiling the training step')
-    compiled = as_users_mistake(made.trace, batch).lower().compile()
+    hosts.log('compiling the training step')
+    compiled = program.trace(batch).lower().compile()
     clock.lap('compile')
-    start = Start(begun, alone(state.result), compiled, batches, batch)
+    start = Start(step, alone(state.result), compiled, batches, batch)
     clock.lap('init')
     return start
 
@@ -100,7 +95,7 @@ def _start(config, made, checkpoints, begun, batches, clock) -> Start:
 def _make_state(
   plan: state_lib.Plan, config: Any, checkpoints: checkpoints_lib.Checkpoints
 ) -> state_lib.State:
-  """Restores the state, or computes the first one where it will lie."""
+  """Restores the state, or computes the initial one, sharded from the start."""
   if checkpoints.latest():
     return checkpoints.restore(plan.abstract)
   seed = np.uint32(config.seed)
@@ -112,34 +107,25 @@ def _make_state(
   state = jax.block_until_ready(compiled(seed))
   if not config.init_from:
     return state
-  given = init_from.load(config, plan.abstract.params)
-  return state_lib.with_params(state, given)
+  params = init_from.load(config, plan.abstract.params)
+  return state_lib.with_params(state, params)
 
 
-def _begun(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
-  """Steps done so far, not more than the run shall have."""
-  begun = checkpoints.latest() or 0
-  if begun > config.train.steps:
-    raise settings.UserError(
+def _steps_done(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
+  """Step of the newest checkpoint, at most `train.steps`."""
+  step = checkpoints.latest() or 0
+  if step > config.train.steps:
+    raise ConfigError(
       f'train.steps={config.train.steps}, but the run in this folder has done '
-      f'{begun}; choose another --workdir'
+      f'{step}; choose another --workdir'
     )
-  return begun
+  return step
 
 
 def alone(function: Callable[..., Any], *args: Any) -> Any:
-  """What one host alone may fail at must not leave the others waiting."""
-  with hosts.ending_together(told=(settings.UserError,)):
+  """Calls what may fail on this host alone, while others wait in a collective.
+
+  Then this process ends, so that they don't wait for it.
+  """
+  with hosts.ending_together():
     return function(*args)
-
-
-def as_users_mistake(
-  function: Callable[..., Any], *args: Any, **kwargs: Any
-) -> Any:
-  """Before the first step, a refused value is one that the user gave."""
-  try:
-    return function(*args, **kwargs)
-  except settings.UserError:
-    raise
-  except (ValueError, OSError) as error:
-    raise settings.UserError(str(error)) from error

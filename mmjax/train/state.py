@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
 from mmjax.types import Array, Batch, Params
@@ -64,7 +65,7 @@ def shapes(model: nn.Module, batch: Batch) -> Params:
   )
   extra = sorted(set(variables) - {'params'})
   if extra:
-    raise ValueError(
+    raise ConfigError(
       f'the model has variable collections {extra} besides params, which the '
       'loop does not carry; use layers without running statistics'
     )

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from mmjax.train import progress
+from mmjax.parallel import hosts
 
 # Each question to JAX's preemption service has its number, and numbers rise;
 # those of steps would begin again with a process's next run.
@@ -25,7 +25,7 @@ def preempted() -> bool:
   """
   if not multihost_utils.reached_preemption_sync_point(next(_QUESTIONS)):
     return False
-  progress.tell('SIGTERM to one of the hosts: stopping')
+  hosts.log('SIGTERM to one of the hosts: stopping')
   return True
 
 

@@ -11,7 +11,7 @@ from mmjax.planning import report, search, step
 
 ROOT = pathlib.Path(__file__).parents[2]
 COMMAND = [
-  f'--config={ROOT}/configs/clip_b16.py:runlocal',
+  f'--config={ROOT}/configs/clip.py:b16,runlocal',
   '--topology=cpu:1',
 ]
 MESH = {'data': 1, 'fsdp': 1, 'tensor': 1, 'sequence': 1}

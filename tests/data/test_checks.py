@@ -3,6 +3,7 @@
 import pytest
 
 from mmjax.data import checks, preprocess, sources, tokenizers
+from mmjax.errors import ConfigError
 
 PAIRS, ASKED = ('image', 'text'), ('question', 'answer', 'image')
 
@@ -26,7 +27,7 @@ class Source(sources.ListSource):
 
   def read(self, index):
     if self._rows[index] is None:
-      raise ValueError('broken')
+      raise ConfigError('broken')
     return super().read(index)
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax.data import prepare, shapes_drawing, sources
+from mmjax.errors import ConfigError
 
 QUESTIONS = (
   [
@@ -59,6 +60,6 @@ def test_one_record_an_image(package, tmp_path):
 
 def test_a_missing_package_names_the_extra(tmp_path, monkeypatch):
   monkeypatch.setitem(sys.modules, 'easy_vqa', None)
-  with pytest.raises(ImportError, match=r"pip install 'mmjax\[easy_vqa\]'"):
+  with pytest.raises(ConfigError, match=r"pip install 'mmjax\[easy_vqa\]'"):
     prepare.prepare('easy_vqa', tmp_path, progress=False)
   assert list(tmp_path.iterdir()) == []

@@ -146,46 +146,16 @@ def test_parquet(tmp_path):
   columns = {'image': images, 'text': ['x', None], 'label': [1, 0]}
   columns['mask'] = [b'1', b'2']
   table = pa.table(columns).replace_schema_metadata({'huggingface': meta})
-  path = tmp_path / 'train-00000-of-00001.parquet'
+  path = tmp_path / 'zoo.parquet'
   pq.write_table(table, path, row_group_size=1)
   first, second = _read('parquet', path)
   assert (first.read_image(), second.read_image()) == (b'a', b'b')
-  assert first.id != second.id and first.split == 'train'
+  assert first.id != second.id
   fields = first.read_fields()
   assert fields == {'caption': 'x', 'label': 'dog', 'file': first.id}
   path.write_bytes(path.read_bytes()[:-9])
   (bad,) = _read('parquet', path)
   assert 'not readable as Parquet' in _reasons([bad])[0]
-
-
-def test_folders_of_classes(tmp_path):
-  for name in ('train/big_cat/1.png', 'test/dog/deep/2.jpg', 'test/x.png'):
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_bytes(b'x')
-  (tmp_path / 'test/dog/notes.txt').write_text('')
-  for name in ('__MACOSX/x/1.png', 'test/dog/.ipynb_checkpoints/2.jpg'):
-    (tmp_path / name).parent.mkdir(parents=True)
-    (tmp_path / name).write_bytes(b'x')
-  loose, dog, cat = _read('imagefolder', tmp_path)
-  assert cat.read_fields() == {
-    'caption': 'big cat',
-    'label': 'big_cat',
-    'file': 'train/big_cat/1.png',
-  }
-  assert (cat.split, dog.split) == ('train', 'test')
-  assert dog.read_fields()['caption'] == 'dog'
-  assert 'no folder that is named after its class' in _reasons([loose])[0]
-  rows = 'file_name,text\nbig_cat/1.png,a cat\n'
-  (tmp_path / 'train/metadata.csv').write_text(rows)
-  (cat,) = _read('imagefolder', tmp_path)
-  assert cat.read_fields()['caption'] == 'a cat' and cat.read_image() == b'x'
-
-
-def test_an_empty_folder_is_refused(tmp_path):
-  with pytest.raises(ValueError, match='there is no image in'):
-    _read('imagefolder', tmp_path)
-  with pytest.raises(ValueError, match='is not a folder'):
-    _read('imagefolder', tmp_path / 'none')
 
 
 @pytest.mark.parametrize('format', formats.FORMATS)

@@ -176,7 +176,10 @@ def test_an_image_of_two_groups(tmp_path):
     ({'image': 'none.png', 'caption': 'x'}, r'no image file .*none\.png'),
     ({'image': 'cut.png', 'caption': 'x'}, 'not a readable image'),
     ({'image': 'a.png', 'caption': ''}, 'caption is empty'),
-    ({'image': 'a.png', 'caption': 'x', 'id': 'one'}, "id 'one' is taken"),
+    (
+      {'image': 'a.png', 'caption': 'x', 'id': 'one'},
+      "id 'one' is taken .*--columns=own_id=id",
+    ),
   ],
 )
 def test_unreadable_records(tmp_path, row, message):
@@ -279,16 +282,88 @@ def test_a_skipped_record_can_always_be_listed(tmp_path):
   assert 'half of a character' in json.loads(line)['reason']
 
 
-def test_a_split_column_is_kept(tmp_path, capsys):
+@pytest.mark.parametrize('format', ['jsonl', 'webdataset'])
+def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
   names = ['train', 'test', 'val', 'test']
-  rows = [
-    {'image': f'{i}.png', 'caption': 'x', 'split': name}
-    for i, name in enumerate(names)
-  ]
-  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  fields = [{'caption': 'x', 'Split': name} for name in names]
+  if format == 'jsonl':
+    rows = [{'image': f'{i}.png', **row} for i, row in enumerate(fields)]
+    path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  else:
+    path = tmp_path / 'x.tar'
+    _tar(path, {f'{i}': (_png(i), 'x', row) for i, row in enumerate(fields)})
   settings = importing.Settings(name='mine')
-  importing.import_data('jsonl', path, settings, data_dir=tmp_path)
-  test = {row['id'] for row in _open('test', tmp_path)}
-  assert test == {'1.png', '3.png'}
-  assert [row['id'] for row in _open('validation', tmp_path)] == ['2.png']
+  importing.import_data(format, str(path), settings, data_dir=tmp_path)
+  test = [row['image'] for row in _open('test', tmp_path)]
+  assert sorted(test) == sorted([_png(1), _png(3)])
+  assert [row['image'] for row in _open('validation', tmp_path)] == [_png(2)]
   assert 'splits are those that the input names' in capsys.readouterr().err
+
+
+def test_splits_that_files_are_named_after(tmp_path, capsys):
+  for i, name in enumerate(['train', 'test', 'more']):
+    (tmp_path / f'{i}.png').write_bytes(_png(i))
+    (tmp_path / f'{name}.csv').write_text(f'image,caption\n{i}.png,x\n')
+  settings = importing.Settings(name='mine')
+
+  def run(input, settings=settings, **kwargs):
+    importing.import_data('csv', input, settings, data_dir=tmp_path, **kwargs)
+    return capsys.readouterr().err
+
+  both = f'{tmp_path}/{{train,test}}.csv'
+  assert 'splits are those that the input names' in run(both)
+  assert [row['id'] for row in _open('test', tmp_path)] == ['1.png']
+  with pytest.raises(
+    ValueError, match=r"train\.csv, line 2 is of the split 'train', but more"
+  ):
+    run(f'{both},{tmp_path}/more.csv', overwrite=True)
+  grouped = importing.Settings(name='mine', group_by='caption')
+  with pytest.raises(ValueError, match='splits train, test, but --group_by'):
+    run(both, grouped, overwrite=True)
+  # Both rows name one image now.
+  (tmp_path / 'test.csv').write_text('image,caption\n0.png,y\n')
+  with pytest.raises(ValueError, match=r"'test', but that .* --splits=train"):
+    run(both, overwrite=True)
+  dealt = importing.Settings(name='mine', splits={'some': 1.0})
+  assert 'records: some 1' in run(both, dealt, overwrite=True)
+  (tmp_path / 'x').mkdir()
+  (tmp_path / 'test.csv').rename(tmp_path / 'x/test.csv')
+  (tmp_path / 'x/0.png').write_bytes(_png())
+  assert 'names one split only, test' in run(
+    f'{tmp_path}/x/test.csv', overwrite=True
+  )
+
+
+@pytest.mark.parametrize(
+  'files, hint',
+  [
+    # Skipping the only file leaves nothing.
+    ({'a.csv': 'x,y\n'}, None),
+    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'besides'),
+    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'such records out'),
+  ],
+)
+def test_skipping_is_named_where_it_helps(tmp_path, files, hint):
+  for name, text in files.items():
+    (tmp_path / name).write_text(text)
+  with pytest.raises(ValueError, match=r'^a\.csv') as caught:
+    _import('csv', f'{tmp_path}/*.csv', tmp_path)
+  assert ('--on_error=skip' in str(caught.value)) == (hint is not None)
+  assert (hint or '') in str(caught.value)
+
+
+def test_hints_about_samples_of_one_image(tmp_path, capsys):
+  fields = {'captions': ['x']}
+  _tar(tmp_path / 'a.tar', {key: (_png(), key, fields) for key in 'ab'})
+  rows = [{'image': 'a.png', 'caption': 'x', 'id': key} for key in 'ab']
+  path = _jsonl(tmp_path, rows)
+  settings = importing.Settings(name='mine', splits={'train': 1.0})
+  hints = {}
+  for format, input in ('webdataset', f'{tmp_path}/a.tar'), ('jsonl', path):
+    importing.import_data(
+      format, input, settings, data_dir=tmp_path / format, overwrite=True
+    )
+    hints[format] = capsys.readouterr().err
+  assert 'a list of one row or sample' in hints['webdataset']
+  assert 'own_id' not in hints['webdataset']
+  assert '--columns=own_id=id makes one record' in hints['jsonl']

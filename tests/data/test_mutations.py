@@ -1,5 +1,6 @@
 """Inputs that are changed at random end in records, or errors of their own."""
 
+import gzip
 import io
 import json
 import os
@@ -69,10 +70,14 @@ TURNS = [
   {'from': 'human', 'value': '<image> why?'},
   {'from': 'gpt', 'value': ''},
 ]
+CSV = b'image,caption\na.png,"a, b"\na.png,"[""a"", ""b""]"\na.png,\n'
 FILES = {
-  'csv': b'image,caption\na.png,"a, b"\na.png,"[""a"", ""b""]"\na.png,\n',
+  'csv': CSV,
+  'csv.gz': gzip.compress(CSV, mtime=0),
   'jsonl': '\n'.join(map(json.dumps, ROWS)).encode(),
   'webdataset': _tar(),
+  'webdataset.gz': gzip.compress(_tar(), mtime=0),
+  'webdataset.zst': pa.Codec('zstd').compress(_tar(), asbytes=True),
   'parquet': _parquet(),
   'coco': json.dumps(
     {
@@ -105,21 +110,22 @@ ANSWERS = json.dumps(
 )
 
 
-def _changed(format):
+def _changed(kind):
   for seed in range(NUMBER):
-    rng = np.random.default_rng([seed, len(format)])
-    yield seed, mutations.mutate(rng, FILES[format])
+    rng = np.random.default_rng([seed, len(kind)])
+    yield seed, mutations.mutate(rng, FILES[kind])
 
 
-@pytest.mark.parametrize('format', FILES)
-def test_a_changed_file_gives_records_or_errors(tmp_path, format):
+@pytest.mark.parametrize('kind', FILES)
+def test_a_changed_file_gives_records_or_errors(tmp_path, kind):
+  format = kind.partition('.')[0]
   (tmp_path / 'a.png').write_bytes(_encoded('PNG'))
   path, answers = tmp_path / 'changed', tmp_path / 'answers'
   answers.write_text(ANSWERS)
   paths = [path, answers] if format == 'vqa' else [path]
   read = formats.FORMATS[format].reader()
   failed = []
-  for seed, data in _changed(format):
+  for seed, data in _changed(kind):
     path.write_bytes(data)
     try:
       for raw in read(paths, image_rows.Options(scratch=tmp_path)):

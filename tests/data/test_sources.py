@@ -9,6 +9,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from mmjax.data import prepare, records, sources, tfds_source
+from mmjax.errors import ConfigError
 
 
 def png(seed: int) -> bytes:
@@ -133,9 +134,7 @@ def test_splits_add_up_and_divide(data_dir):
 def test_version_in_the_name(data_dir):
   source = sources.open_source('ours:1.2.0', 'test', data_dir=data_dir)
   assert len(source) == 3
-  with pytest.raises(
-    FileNotFoundError, match=r"'ours:1\.0\.0' is not prepared"
-  ):
+  with pytest.raises(ConfigError, match=r"'ours:1\.0\.0' is not prepared"):
     sources.open_source('ours:1.0.0', 'test', data_dir=data_dir)
 
 
@@ -267,6 +266,6 @@ def test_what_is_built_in_can_be_prepared():
   ],
 )
 def test_unprepared_sets_come_with_a_command(tmp_path, name, command):
-  with pytest.raises(FileNotFoundError, match=command) as info:
+  with pytest.raises(ConfigError, match=command) as info:
     sources.open_source(name, 'train', data_dir=tmp_path)
   assert str(tmp_path) in str(info.value)

@@ -5,8 +5,8 @@ import pickle
 import numpy as np
 import pytest
 
+from mmjax.config import settings
 from mmjax.data import feeds, images, synthetic
-from mmjax.train import settings
 
 
 def data(**changed):

@@ -10,6 +10,7 @@ import tokenizers as library
 from tokenizers import models, pre_tokenizers
 
 from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
 
 TEXTS = [
   'a small red circle at the top left',
@@ -238,7 +239,7 @@ def test_missing_specials_are_named():
 
 
 def test_bad_files_are_refused(tmp_path):
-  with pytest.raises(FileNotFoundError, match='no tokenizer at'):
+  with pytest.raises(ConfigError, match='no tokenizer at'):
     tokenizers.Tokenizer.load(tmp_path / 'none.json')
   (tmp_path / 'bad.json').write_text('{}')
   with pytest.raises(ValueError, match=r'not a tokenizer\.json'):

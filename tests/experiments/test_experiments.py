@@ -1,7 +1,6 @@
 """Every experiment trains, evaluates, draws, and lives on in its folder."""
 
 import functools
-import importlib
 import json
 import pathlib
 
@@ -11,8 +10,11 @@ import pytest
 
 from experiments import captioning, contrastive, pretrain, vqa
 from mmjax.cli import main as cli
+from mmjax.config import overrides, settings
 from mmjax.data import builders, shapes, sources, tfds_source
-from mmjax.train import baseline, loop, main, rebuild
+from mmjax.errors import ConfigError
+from mmjax.runs import rebuild
+from mmjax.train import baseline, experiment, loop, program
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {
@@ -46,7 +48,7 @@ def data_dir(tmp_path_factory):
 
 
 def small_config(name: str, data_dir: pathlib.Path, argument: str = ''):
-  config = main.load(str(CONFIGS / f'{name}.py') + argument)
+  config = overrides.load(str(CONFIGS / f'{name}.py') + argument)
   with config.unlocked():
     config.data.update(name='shapes/tiny', data_dir=str(data_dir))
     config.train.update(
@@ -122,8 +124,9 @@ def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
     assert (folder / f'samples/test_{picture}_000003.png').stat().st_size
 
   run = rebuild.load(folder)
-  experiment = EXPERIMENTS[config.experiment].build(config)
-  batch = experiment.init_batch
+  mesh = program.mesh_of(config)
+  built = EXPERIMENTS[config.experiment].build(config, mesh)
+  batch = built.init_batch
   seen = jax.jit(
     lambda params, batch: run.module.apply(
       {'params': params}, batch, train=False
@@ -131,9 +134,9 @@ def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
   )(run.params, batch)
   assert set(seen) == set(
     jax.eval_shape(
-      lambda b: experiment.model.init_with_output(
-        jax.random.key(0), b, train=False
-      )[0],
+      lambda b: built.model.init_with_output(jax.random.key(0), b, train=False)[
+        0
+      ],
       batch,
     )
   )
@@ -172,22 +175,31 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   assert 'test_retrieval_000003.png' in table
 
 
+def _configs():
+  """Every config file, with each of the sizes that it has to choose from."""
+  for path in sorted(CONFIGS.glob('[!_]*.py')):
+    if path.stem != 'shapes_base':
+      sizes = ('b16,', 'l14,') if path.stem == 'clip' else ('',)
+      yield from ((path, size) for size in sizes)
+
+
 @pytest.mark.parametrize(
-  'path', sorted(CONFIGS.glob('[!_]*.py')), ids=lambda path: path.stem
+  'path, size', _configs(), ids=lambda value: getattr(value, 'stem', value)
 )
-def test_configs_are_legal(path):
-  for argument in ('', ':runlocal'):
-    config = main.load(f'{path}{argument}')
-    main.settings.validate(config)
-    module = importlib.import_module(f'experiments.{config.experiment}')
-    assert module in EXPERIMENTS.values()
+def test_configs_are_legal(path, size):
+  for argument in ('', 'runlocal'):
+    config = overrides.load(f'{path}:{size}{argument}')
+    settings.validate(config)
+    assert experiment.find(config.experiment).__module__ in {
+      module.__name__ for module in EXPERIMENTS.values()
+    }
   assert config.train.steps <= 400
-  with pytest.raises(main.UserError, match='runlocal'):
-    main.load(f'{path}:nonsense')
+  with pytest.raises(ConfigError, match=r"'nonsense' is unknown.*runlocal"):
+    overrides.load(f'{path}:nonsense')
 
 
 def test_a_small_run_can_write_answers():
-  config = main.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
+  config = overrides.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
   assert 'vqa_generation' in config.objectives
   assert config.data.name == 'shapes/small'
 
@@ -196,7 +208,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   config = small_config('contrastive_shapes', data_dir)
   with config.unlocked():
     config.model.image.pathc_size = 4
-  with pytest.raises(main.UserError, match=r'model\.image\.pathc_size'):
+  with pytest.raises(ConfigError, match=r'model\.image\.pathc_size'):
     loop.run(config, contrastive.build, tmp_path)
 
 
@@ -213,14 +225,14 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
 def test_mistakes_are_told_before_data_is_looked_for(
   name, path, value, message, tmp_path
 ):
-  config = main.load(str(CONFIGS / f'{name}_shapes.py'))
+  config = overrides.load(str(CONFIGS / f'{name}_shapes.py'))
   config.data.data_dir = str(tmp_path)
   section, field = path.rpartition('.')[::2]
   with config.unlocked():
     if field in config[section]:
       del config[section][field]  # It may have another type.
     config[section][field] = value
-  with pytest.raises(main.UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
 
 
@@ -252,7 +264,7 @@ def test_data_that_an_objective_cannot_use_are_refused(
   argument = f':{argument}' if argument else ''
   config = small_config(name, data_dir, argument)
   build = EXPERIMENTS[config.experiment].build
-  with pytest.raises(main.UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     baseline.run(config, build, tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 

@@ -16,10 +16,12 @@ import mmjax
 from experiments import captioning, contrastive, vqa
 from mmjax import pretrained
 from mmjax.cli import main as cli
+from mmjax.config import overrides
 from mmjax.data import builders, shapes
+from mmjax.errors import ConfigError
 from mmjax.pretrained import keys, tensors
-from mmjax.train import init_from, loop, main, rebuild
-from mmjax.train.settings import UserError
+from mmjax.runs import init_from, rebuild
+from mmjax.train import loop, program
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
@@ -30,7 +32,7 @@ same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
 def _begin(config, build, workdir):
   """A run that learns and evaluates nothing, so that little is compiled."""
   idle = functools.partial(dataclasses.replace, objectives={}, evaluators={})
-  loop.run(config, lambda config: idle(build(config)), workdir)
+  loop.run(config, lambda config, mesh: idle(build(config, mesh)), workdir)
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +49,7 @@ def make_config(tmp_path_factory):
   )
 
   def make(source, name='contrastive_shapes.py'):
-    config = main.load(str(CONFIGS / name))
+    config = overrides.load(str(CONFIGS / name))
     config.init_from = str(source)
     config.data.update(name='shapes/tiny', data_dir=str(folder))
     config.data.extra_splits = ()
@@ -177,7 +179,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
   experiment = contrastive if family == 'align' else captioning
   name = experiment.__name__.rpartition('.')[2]
   config = init_from.resolve(make_config(GOLDEN / family, f'{name}_shapes.py'))
-  made = experiment.build(config)
+  made = experiment.build(config, program.mesh_of(config))
   init = functools.partial(made.model.init, train=False)
   wanted = jax.eval_shape(init, jax.random.key(0), made.init_batch)
   found = init_from.load(config, nn.unbox(wanted['params']))
@@ -204,7 +206,7 @@ def test_an_encoder_does_without_words_of_its_own(make_config):
   config = make_config(
     f'encoder={GOLDEN / "bert"},decoder={GOLDEN / "t5"}', 'vlm_2b.py:runlocal'
   )
-  with pytest.raises(UserError, match='start from parts that agree'):
+  with pytest.raises(ConfigError, match='start from parts that agree'):
     init_from.resolve(config)
   config.init_from = f'encoder={GOLDEN / "bert"}'
   resolved = init_from.resolve(config)
@@ -235,7 +237,7 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
     f'vision={GOLDEN / "clip"},decoder={GOLDEN / "llama"}',
     'vlm_2b.py:runlocal',
   )
-  with pytest.raises(UserError, match='words have 16; set'):
+  with pytest.raises(ConfigError, match='words have 16; set'):
     _begin(config, captioning.build, tmp_path)
   config.model.projector.width = 16
   _begin(config, captioning.build, tmp_path)
@@ -269,7 +271,7 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
 def test_what_cannot_start_a_run_is_named(make_config, source, message):
   names = ('clip', 'bert', 'bert_filler', 'opt')
   source = source.format(**{name: GOLDEN / name for name in names})
-  with pytest.raises(UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     init_from.resolve(make_config(source))
 
 
@@ -278,7 +280,7 @@ def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
   (source / 'tokenizer.json').rename(tmp_path / 'tokenizer.json')
   for parts in (f'{source}', f'text={source}'):
     with pytest.raises(
-      UserError, match=r'has no tokenizer.json, so .*tokenizer=F'
+      ConfigError, match=r'has no tokenizer.json, so .*tokenizer=F'
     ):
       init_from.resolve(make_config(parts))
   # Its image tower needs none.
@@ -290,7 +292,7 @@ def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
   resolved = init_from.resolve(named)
   assert resolved.data.tokenizer == named.data.tokenizer
   named.init_from = f'text={source},decoder={GOLDEN / "opt"}'
-  with pytest.raises(UserError, match='start from parts that agree'):
+  with pytest.raises(ConfigError, match='start from parts that agree'):
     init_from.resolve(named)
 
 
@@ -298,7 +300,7 @@ def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):
   source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
   path = source / 'tokenizer_config.json'
   path.write_text('{"split_special_tokens": true}')
-  with pytest.raises(UserError, match='split_special_tokens is True'):
+  with pytest.raises(ConfigError, match='split_special_tokens is True'):
     init_from.resolve(make_config(source))
   init_from.resolve(make_config(f'image={source}'))
 
@@ -309,7 +311,7 @@ def test_parameters_that_do_not_fit_are_named(make_config):
   wanted['scale'] = {}
   table = wanted['text']['words']['position_table']
   wanted['text']['words']['position_table'] = table[:-1]
-  with pytest.raises(UserError) as told:
+  with pytest.raises(ConfigError) as told:
     init_from.load(config, wanted)
   assert 'scale/log_scale: the model has no such' in str(told.value)
   assert 'text/words/position_table: [8, 12] in the model' in str(told.value)
@@ -425,5 +427,5 @@ def test_models_from_runs_do_what_they_were_trained_to(tuned, make_config):
 
 
 def test_a_published_model_is_no_run():
-  with pytest.raises(UserError, match='published model is opened with mmjax'):
+  with pytest.raises(ConfigError, match='published model is opened with mmjax'):
     rebuild.load(GOLDEN / 'clip')

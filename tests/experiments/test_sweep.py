@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
+from mmjax.config import overrides, settings
 from mmjax.data import builders, shapes
-from mmjax.train import main, settings
 
 ROOT = pathlib.Path(__file__).parents[2]
 SWEEP = """
@@ -71,7 +71,7 @@ def test_a_sweep_from_the_command_line(tmp_path):
   assert done.returncode == 0, done.stdout + done.stderr
   assert 'trial 0 complete  val/retrieval/mean_r1' in done.stdout
   assert 'trial 1 complete  val/retrieval/mean_r1' in done.stdout
-  best = main.load(str(tmp_path / 'sweep/best_config.py'))
+  best = overrides.load(str(tmp_path / 'sweep/best_config.py'))
   settings.validate(best)
   assert best.experiment == 'contrastive'
   for number in range(2):

@@ -64,10 +64,10 @@ def test_tasks_find_each_other_and_a_preempted_job_goes_on(
   shows('0: step 6/400')
   assert '1: step' not in log.read_text()  # Only the first process tells.
   subprocess.run(['scancel', '--signal=TERM', job], env=slurm, check=True)
-  shows('the same command goes on from it')
+  shows('the same command resumes from it')
   # It was queued again by itself. SLURM waits a while before it starts it.
   subprocess.run(['scontrol', 'release', job], env=slurm, check=False)
-  shows('going on from step')
+  shows('resuming from step')
   lines = (workdir / 'metrics.jsonl').read_text().splitlines()
   steps = [json.loads(line)['step'] for line in lines]
   assert steps == list(range(1, len(steps) + 1))

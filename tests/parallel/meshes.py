@@ -28,8 +28,9 @@ from jax.sharding import NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from mmjax import models, objectives  # noqa: E402
+from mmjax.config import settings  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
-from mmjax.train import experiment, program, settings  # noqa: E402
+from mmjax.train import experiment, program  # noqa: E402
 
 STEPS, BATCH, TEXT = 10, 16, 16
 STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}

@@ -3,8 +3,8 @@
 import jax
 import toy
 
+from mmjax.config import settings
 from mmjax.planning import search, step, topologies
-from mmjax.train import settings
 
 
 def config(**mesh):

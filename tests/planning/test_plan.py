@@ -9,16 +9,18 @@ import jax
 import pytest
 
 from experiments import contrastive
+from mmjax.config import overrides
+from mmjax.errors import ConfigError
 from mmjax.planning import experiments, step
-from mmjax.train import main
-from mmjax.train.settings import UserError
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 
 def config(**changed):
-  made = main.load(f'{ROOT}/configs/clip_b16.py:runlocal')
-  main.override(made, [(k.replace('__', '.'), v) for k, v in changed.items()])
+  made = overrides.load(f'{ROOT}/configs/clip.py:b16,runlocal')
+  overrides.override(
+    made, [(k.replace('__', '.'), v) for k, v in changed.items()]
+  )
   return made
 
 
@@ -28,7 +30,7 @@ def test_the_command_plans_for_eight_devices(tmp_path):
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
     *('--topology=cpu:8', '--config.mesh.fsdp=2', f'--json={file}'),
-    '--config=configs/clip_b16.py:runlocal',
+    '--config=configs/clip.py:b16,runlocal',
   ]
   done = subprocess.run(
     command, capture_output=True, text=True, cwd=ROOT, check=False
@@ -91,14 +93,14 @@ def test_what_does_not_fit_together_is_told():
     ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
     ({'model__image__patch_size': '7'}, 'not divisible by patch size 7'),
   ):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ConfigError, match=message):
       step.compile_step(config(**changed), contrastive.build, jax.devices()[:1])
 
 
 def test_an_experiment_is_found_by_its_name():
   _, build = experiments.load(config())
   assert build is contrastive.build
-  with pytest.raises(UserError, match=r'there is no experiments/none\.py'):
+  with pytest.raises(ConfigError, match=r'no module experiments\.none'):
     experiments.load(config(experiment='none'))
-  with pytest.raises(UserError, match='names no experiment'):
+  with pytest.raises(ConfigError, match='names no experiment'):
     experiments.load(config(experiment=''))

@@ -8,8 +8,9 @@ from pathlib import Path
 import made_up
 import pytest
 
+from mmjax.config import settings
+from mmjax.errors import ConfigError
 from mmjax.planning import search, step
-from mmjax.train import settings
 
 
 def config(**model):
@@ -41,7 +42,7 @@ def test_meshes_keep_sequence_and_style():
   assert {math.prod(mesh.values()) for mesh in made} == {16}
   whole = {'data': 16, 'fsdp': 1, 'tensor': 1, 'sequence': 1}
   assert search.meshes(16, style='pmap') == [whole]
-  with pytest.raises(settings.UserError, match='sequence=3 does not divide'):
+  with pytest.raises(ConfigError, match='sequence=3 does not divide'):
     search.meshes(16, sequence=3)
 
 
@@ -118,7 +119,7 @@ def test_without_peaks_it_says_what_it_ranks_by():
 @pytest.mark.parametrize(
   ('error', 'reason'),
   [
-    (settings.UserError('mesh: no'), 'mesh: no'),
+    (ConfigError('mesh: no'), 'mesh: no'),
     (KeyError('heads'), "KeyError: 'heads'"),
   ],
 )

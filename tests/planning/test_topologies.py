@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from mmjax.errors import ConfigError
 from mmjax.planning import collectives, hlo, topologies
 from mmjax.train import flops
-from mmjax.train.settings import UserError
 
 
 @pytest.mark.parametrize(
@@ -23,18 +23,18 @@ from mmjax.train.settings import UserError
   ],
 )
 def test_what_is_no_topology_is_refused(name):
-  with pytest.raises(UserError, match='legal are v5e:4x4'):
+  with pytest.raises(ConfigError, match='legal are v5e:4x4'):
     topologies.devices(name)
 
 
 def test_too_few_devices_are_told():
   number = len(jax.devices('cpu')) + 1
-  with pytest.raises(UserError, match=f'JAX_NUM_CPU_DEVICES={number}'):
+  with pytest.raises(ConfigError, match=f'JAX_NUM_CPU_DEVICES={number}'):
     topologies.devices(f'cpu:{number}')
 
 
 def test_a_cpu_has_no_slices():
-  with pytest.raises(UserError, match='--slices=2 is of TPUs'):
+  with pytest.raises(ConfigError, match='--slices=2 is of TPUs'):
     topologies.devices('cpu:1', slices=2)
 
 
@@ -45,7 +45,7 @@ def test_libtpu_is_asked_for(monkeypatch):
     'find_spec',
     lambda name: None if name == 'libtpu' else find(name),
   )
-  with pytest.raises(UserError, match=r"pip install 'mmjax\[tpu\]'"):
+  with pytest.raises(ConfigError, match=r"pip install 'mmjax\[tpu\]'"):
     topologies.prepare('v5e:2x2')
 
 
@@ -98,7 +98,7 @@ def _plan(tmp_path, *flags):
   file = tmp_path / 'plan.json'
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
-    *('--config=configs/clip_b16.py:runlocal', '--topology=v5e:2x2'),
+    *('--config=configs/clip.py:b16,runlocal', '--topology=v5e:2x2'),
     *(f'--json={file}', *flags),
   ]
   root = pathlib.Path(__file__).parents[2]

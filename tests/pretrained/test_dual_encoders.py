@@ -13,7 +13,7 @@ import pytest
 from mmjax import pretrained
 from mmjax.data import tokenizers
 from mmjax.pretrained import checkpoint, tensors
-from mmjax.train import trained
+from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]

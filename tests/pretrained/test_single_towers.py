@@ -11,7 +11,7 @@ import safetensors.numpy
 
 from mmjax import pretrained
 from mmjax.pretrained import keys, tensors
-from mmjax.train import trained
+from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
 KINDS = {

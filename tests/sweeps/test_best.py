@@ -7,8 +7,8 @@ import shlex
 import pytest
 import trivial
 
+from mmjax.config import overrides, settings
 from mmjax.sweeps import best, storage, study, sweep, worker
-from mmjax.train import main, settings
 
 
 def _swept(tmp_path, overrides=(), **more):
@@ -32,7 +32,7 @@ def test_the_best_config_is_what_the_trial_ran(tmp_path):
     key=lambda lr: abs(math.log10(lr) + 3),
   )
   path = tmp_path / 'lr/best_config.py'
-  written = main.load(str(path))
+  written = overrides.load(str(path))
   settings.validate(written)
   assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
   # Without the blind baseline, which would be trained first.
@@ -76,7 +76,7 @@ Different from {tmp_path}/config.py, the same in all trials:
 )
 def test_values_of_any_kind_come_back(tmp_path, value):
   _swept(tmp_path, trials=1, space=f"{{'model.width': choice({value!r})}}")
-  written = main.load(str(tmp_path / 'lr/best_config.py')).model.width
+  written = overrides.load(str(tmp_path / 'lr/best_config.py')).model.width
   assert (written.to_dict() if isinstance(value, dict) else written) == value
   _docstring(tmp_path / 'lr/best_config.py')
 

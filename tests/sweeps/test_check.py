@@ -4,16 +4,16 @@ import pytest
 import toy
 import trivial
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import check, sweep
-from mmjax.train.settings import UserError
 
 
 def _checked(loaded, build):
-  def refuses(config):
-    build(config)
-    return toy.build(config)
+  def refuses(config, mesh):
+    build(config, mesh)
+    return toy.build(config, mesh)
 
-  with pytest.raises(UserError) as caught:
+  with pytest.raises(ConfigError) as caught:
     check.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
   return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
@@ -30,16 +30,16 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
     )
   )
 
-  def build(config):
+  def build(config, mesh):
     if config.model.width % 2:
-      raise ValueError(f'width {config.model.width} is odd')
+      raise ConfigError(f'width {config.model.width} is odd')
     if config.model.get('height') in (4, 7):
-      raise ValueError(f'height {config.model.height} is not legal')
+      raise ConfigError(f'height {config.model.height} is not legal')
     if config.model.get('depth') == 3:
-      raise ValueError('only the ends of a long range are tried')
-    return toy.build(config)
+      raise ConfigError('only the ends of a long range are tried')
+    return toy.build(config, mesh)
 
-  with pytest.raises(UserError) as caught:
+  with pytest.raises(ConfigError) as caught:
     check.check(loaded, lambda name: {'contrastive': build}[name])
   lines = str(caught.value).splitlines()[1:]
   assert [line.split(':')[0].strip() for line in lines] == [
@@ -54,7 +54,7 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
 
 
 def test_a_range_of_numbers_is_no_range_of_whole_numbers(tmp_path):
-  def build(config):
+  def build(config, mesh):
     [None] * config.model.width
     config.model.height % 1  # Legal for any number.
 
@@ -79,11 +79,11 @@ def test_a_range_of_numbers_is_no_range_of_whole_numbers(tmp_path):
 
 
 def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
-  def build(config):
+  def build(config, mesh):
     if config.model.part.get('size') == 3 and config.model.part.name == 'c':
-      raise ValueError('no such size')
+      raise ConfigError('no such size')
     if config.model.part.name == 'd':
-      raise ValueError('no such part')
+      raise ConfigError('no such part')
 
   loaded = sweep.load(
     trivial.write(
@@ -105,10 +105,10 @@ def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
 
 
 def test_an_experiment_is_checked_with_its_own_build(tmp_path):
-  def build(config):
+  def build(config, mesh):
     if config.model.width == 17:
-      raise ValueError('odd')
-    return toy.build(config)
+      raise ConfigError('odd')
+    return toy.build(config, mesh)
 
   loaded = sweep.load(
     trivial.write(

@@ -9,9 +9,9 @@ import toy
 import trivial
 from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import command, lease, local, storage, sweep
 from mmjax.sweeps import study as study_lib
-from mmjax.train.settings import UserError
 
 
 def _values(tmp_path, **more):
@@ -24,14 +24,14 @@ def _values(tmp_path, **more):
   return types.SimpleNamespace(**defaults | more)
 
 
-def _no_data(config):
-  raise FileNotFoundError(f'{config.data.data_dir}/toy is not there')
+def _no_data(config, mesh):
+  raise ConfigError(f'{config.data.data_dir}/toy is not there')
 
 
-def _refusing(config):
+def _refusing(config, mesh):
   if config.optimizer.lr > 1e-2:
-    raise ValueError('too high')
-  return toy.build(config)
+    raise ConfigError('too high')
+  return toy.build(config, mesh)
 
 
 def _study(file, tmp_path):
@@ -48,7 +48,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
   study = _study(file, tmp_path)
   overrides = [('data.data_dir', '/nowhere')]
   loaded = sweep.load(file, overrides)
-  with pytest.raises(UserError, match='/nowhere/toy is not there'):
+  with pytest.raises(ConfigError, match='/nowhere/toy is not there'):
     command._run_here(loaded, _values(tmp_path), lambda name: _no_data)
   assert _states(study) == []
   assert not (tmp_path / 'lr/trials').exists()
@@ -56,7 +56,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
 
 def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
   loaded = sweep.load(trivial.write(tmp_path))
-  with pytest.raises(UserError, match='too high'):
+  with pytest.raises(ConfigError, match='too high'):
     command._run_here(loaded, _values(tmp_path), lambda name: _refusing)
   file = trivial.write(
     tmp_path, trials=2, space="{'optimizer.lr': loguniform(1e-4, 1e-3)}"
@@ -132,7 +132,8 @@ def main(tmp_path, monkeypatch):
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
     values(['sweep', f'--sweep={trivial.write(tmp_path)}', *argv])
     try:
-      command._main(['sweep'], lambda name: toy.build, [])
+      with command.main.reporting():
+        command._main([], lambda name: toy.build)
       run.code = 0
     except SystemExit as end:
       run.code = end.code

@@ -9,8 +9,10 @@ import optuna
 import pytest
 import trivial
 
+from mmjax.errors import ConfigError
+from mmjax.runs import disk
 from mmjax.sweeps import storage, worker
-from mmjax.train import disk, loop, settings
+from mmjax.train import training
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
 
@@ -26,7 +28,7 @@ def _params(study):
 def test_a_failed_trial_says_why_and_others_go_on(tmp_path):
   def train(config, workdir, report):
     if workdir.name == '1':
-      raise settings.UserError('width 7 is not divisible by 2 heads')
+      raise ConfigError('width 7 is not divisible by 2 heads')
     return trivial.trainer()(config, workdir, report)
 
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
@@ -95,7 +97,7 @@ def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
 def test_divergence_counts_as_pruned(tmp_path):
   def train(config, workdir, report):
     if config.optimizer.lr > 1e-3:
-      raise loop.NonFiniteError('step 1: loss=nan')
+      raise training.NonFiniteError('step 1: loss=nan')
     return trivial.trainer()(config, workdir, report)
 
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
@@ -166,10 +168,10 @@ def test_what_failed_can_be_tried_again(tmp_path, sampler):
 def test_an_unknown_metric_is_reported_and_can_be_corrected(tmp_path):
   file = trivial.write(tmp_path, metric="'val/other'")
   for _ in range(2):
-    with pytest.raises(settings.UserError, match='there are val/quality'):
+    with pytest.raises(ConfigError, match='there are val/quality'):
       trivial.work(file, tmp_path / 'lr')
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
   assert study.optuna.user_attrs['sweep']['metric'] == ['val/quality']
-  with pytest.raises(settings.UserError, match='begun with another sweep'):
+  with pytest.raises(ConfigError, match='begun with another sweep'):
     trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')

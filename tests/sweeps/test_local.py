@@ -9,8 +9,8 @@ import time
 
 import pytest
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import local
-from mmjax.train.settings import UserError
 
 
 def test_devices_are_shared_out():
@@ -28,7 +28,7 @@ def test_devices_are_shared_out():
   ],
 )
 def test_what_is_not_there_is_refused(args, message):
-  with pytest.raises(UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     local.divide(*args)
 
 

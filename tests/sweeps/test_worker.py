@@ -8,9 +8,10 @@ import time
 import pytest
 import trivial
 
+from mmjax.errors import ConfigError
+from mmjax.runs import owner
 from mmjax.sweeps import best, lease, storage, sweep, worker
 from mmjax.sweeps import study as study_lib
-from mmjax.train import owner, settings
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
 
@@ -206,5 +207,5 @@ def test_another_sweep_needs_another_folder(tmp_path):
   trivial.work(trivial.write(tmp_path, trials=2), tmp_path / 'lr')
   study = trivial.work(trivial.write(tmp_path, trials=3), tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 3
-  with pytest.raises(settings.UserError, match='seed: 0 -> 1'):
+  with pytest.raises(ConfigError, match='seed: 0 -> 1'):
     trivial.work(trivial.write(tmp_path, seed=1), tmp_path / 'lr')

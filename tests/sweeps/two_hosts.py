@@ -13,6 +13,7 @@ import jax
 import toy
 from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.sweeps import command
 
 
@@ -27,14 +28,14 @@ class Data(toy.Data):
     return {name: value[part] for name, value in super().batch(i).items()}
 
 
-def build(config):
+def build(config, mesh):
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
-    raise FileNotFoundError('data/toy is not there; prepare it')
+    raise ConfigError('data/toy is not there; prepare it')
   folder = pathlib.Path(flags.FLAGS.workdir)
   with (folder / f'seen.{jax.process_index()}').open('a') as file:
     print(config.optimizer.lr, file=file)
   data = Data(config.train.batch_size)
-  return dataclasses.replace(toy.build(config), train_data=data)
+  return dataclasses.replace(toy.build(config, mesh), train_data=data)
 
 
 if __name__ == '__main__':

@@ -13,7 +13,8 @@ os.environ['XLA_FLAGS'] = f'--xla_force_host_platform_device_count={number}'
 import jax  # noqa: E402
 import toy  # noqa: E402
 
-from mmjax.train import checkpoints, loop  # noqa: E402
+from mmjax.runs import checkpoints  # noqa: E402
+from mmjax.train import loop  # noqa: E402
 
 config = toy.config(batch_size=16, accumulate=2, ema_decay=0.9, steps=4)
 config['mesh'] = mesh

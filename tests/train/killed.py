@@ -10,9 +10,9 @@ import toy
 from mmjax.train import experiment, main
 
 
-def build(config) -> experiment.Experiment:
+def build(config, mesh) -> experiment.Experiment:
   """The toy with slow data, so that signals come in between."""
-  built = toy.build(config)
+  built = toy.build(config, mesh)
   whole = built.train_data.batch
 
   def slow(i):

@@ -15,7 +15,9 @@ import numpy as np
 import toy
 
 from mmjax.data import batches
-from mmjax.parallel import hosts, mesh
+from mmjax.errors import ConfigError
+from mmjax.parallel import hosts
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import experiment, main
 
 
@@ -36,7 +38,7 @@ def read(record, rng) -> dict[str, np.ndarray]:
   time.sleep(0.002)
   record = record['id']
   if record == 7 and os.environ.get('BROKEN_HOST') == str(jax.process_index()):
-    raise ValueError('the disk is gone')
+    raise ConfigError('the disk is gone')
   own = np.random.default_rng(record)
   return {
     'image': own.normal(size=(2, 2, 4)).astype(np.float32) + rng.normal() / 9,
@@ -54,18 +56,18 @@ class Slow(toy.Evaluator):
     return iter(())
 
 
-def build(config) -> experiment.Experiment:
+def build(config, mesh) -> experiment.Experiment:
   if os.environ.get('REFUSING_HOST') == str(jax.process_index()):
-    raise FileNotFoundError('data/toy is not there; prepare it')
+    raise ConfigError('data/toy is not there; prepare it')
   batch_size = config.train.batch_size
   data = batches.TrainBatches(
     [{'id': i} for i in range(40)],
     read,
     batch_size=batch_size,
     seed=config.seed,
-    rows=mesh.batch_rows(mesh.build(config.mesh), batch_size),
+    rows=mesh_lib.batch_rows(mesh, batch_size),
   )
-  built = toy.build(config)
+  built = toy.build(config, mesh)
   if config.train.eval_every:
     built.evaluators['val'] = {str(i): Slow() for i in range(10)}
   return experiment.Experiment(

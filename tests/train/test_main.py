@@ -1,11 +1,13 @@
-"""How the command of an experiment ends."""
+"""How the command of an experiment ends, and whose errors it shows."""
 
+import dataclasses
 import pathlib
 
 import pytest
 import toy
 from absl import flags
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.train import main
 
@@ -16,15 +18,15 @@ CONFIG = pathlib.Path(toy.__file__).with_name('toy_config.py')
 def command(tmp_path, monkeypatch):
   """Runs the command in this process; its exit code."""
 
-  def call(run, workdir=tmp_path / 'run', config=CONFIG):
+  def call(run=None, build=toy.build, config=CONFIG, workdir=tmp_path / 'run'):
     values = flags.FlagValues()
-    flags.DEFINE_integer('verbosity', -1, '', flag_values=values)
-    main._define(values)
+    main.define(values)
     values(['program', f'--config={config}', f'--workdir={workdir}'])
     monkeypatch.setattr(main.flags, 'FLAGS', values)
     monkeypatch.setattr(hosts, 'connect', lambda *_: None)
     try:
-      main._main(['program'], toy.build, [], run)
+      with main.reporting():
+        main._main(build, [], run)
     except SystemExit as end:
       return end.code
     return 0
@@ -46,14 +48,61 @@ def _interrupt(*_):
 )
 def test_exit_codes(command, run, code, capsys):
   assert command(run) == code
-  said = capsys.readouterr().err
-  assert ('interrupted; the same command' in said) == (run is _interrupt)
+  printed = capsys.readouterr().err
+  assert ('interrupted; the same command' in printed) == (run is _interrupt)
 
 
 def test_a_workdir_that_is_a_file_is_refused_before_the_config_is_read(
   command, tmp_path, capsys
 ):
   (tmp_path / 'file').touch()
-  assert command(None, workdir=tmp_path / 'file', config='nowhere.py') == 2
-  said = capsys.readouterr().err
-  assert 'file is a file' in said and 'nowhere.py' not in said
+  assert command(workdir=tmp_path / 'file', config='nowhere.py') == 2
+  printed = capsys.readouterr().err
+  assert 'file is a file' in printed and 'nowhere.py' not in printed
+
+
+def _wrong_unpacking(*_, **__):
+  a, b = (2, 3, 5)
+  return a + b
+
+
+class _Model(toy.Model):
+  def __call__(self, batch, *, train):
+    return _wrong_unpacking()
+
+
+class _Objective(toy.Mean):
+  __call__ = _wrong_unpacking
+
+
+class _Data(toy.Data):
+  batch = _wrong_unpacking
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    _wrong_unpacking,
+    lambda built: dataclasses.replace(built, model=_Model()),
+    lambda built: dataclasses.replace(
+      built, objectives={'mean': (1.0, _Objective())}
+    ),
+    lambda built: dataclasses.replace(built, train_data=_Data()),
+  ],
+  ids=['build', 'module', 'objective', 'data'],
+)
+def test_a_bug_keeps_its_traceback(command, change):
+  with pytest.raises(ValueError, match='too many values') as raised:
+    command(build=lambda config, mesh: change(toy.build(config, mesh)))
+  assert not isinstance(raised.value, ConfigError)
+  assert raised.traceback[-1].name == '_wrong_unpacking'
+
+
+def test_a_refused_value_is_one_line(command, capsys):
+  def build(config, mesh):
+    raise ConfigError('image size 5 is not divisible by patch size 2; use 6')
+
+  assert command(build=build) == 2
+  assert capsys.readouterr().err == (
+    'error: image size 5 is not divisible by patch size 2; use 6\n'
+  )

@@ -6,7 +6,8 @@ import numpy as np
 import optax
 import pytest
 
-from mmjax.train import optimizer, settings
+from mmjax.config import settings
+from mmjax.train import optimizer
 
 PARAMS = {
   'image': {

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints
+from mmjax.runs import checkpoints
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
@@ -146,7 +146,7 @@ def test_four_hosts_then_two_then_one_on_another_mesh(tmp_path, run, alone):
   assert 'step 1/4' in job.text(0) and 'step 1/4' not in job.text(1)
   job = run(moved, 2, 2, '--config.train.steps=8', '--config.mesh.fsdp=2')
   assert job.finish() == [0] * 2, job.text(0)
-  assert 'going on from step 4' in job.text(0)
+  assert 'resuming from step 4' in job.text(0)
   grid = ('--config.mesh.fsdp=2', '--config.mesh.tensor=2')
   job = run(moved, 1, 8, '--config.train.steps=12', *grid)
   assert job.finish() == [0], job.text(0)
@@ -171,7 +171,7 @@ def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
   steps = checkpoints.Checkpoints(killed).latest() + 4
   job = run(killed, 2, 2, f'--config.train.steps={steps}')
   assert job.finish() == [0, 0], job.text(0)
-  assert f'going on from step {steps - 4}' in job.text(0)
+  assert f'resuming from step {steps - 4}' in job.text(0)
   _same(alone(steps), killed)
 
 

@@ -13,7 +13,8 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints, stopping
+from mmjax.runs import checkpoints
+from mmjax.train import stopping
 
 HERE = Path(__file__).parent
 
@@ -65,11 +66,11 @@ def test_a_signal_saves_and_the_same_command_goes_on(
   process.send_signal(asked)
   code, out = _finish(process)
   assert code == exit_code, out
-  assert 'the same command goes on' in out
+  assert 'the same command resumes' in out
   stopped = checkpoints.Checkpoints(tmp_path).latest()
   assert 3 <= stopped < 1000
   code, out = _finish(command(tmp_path, f'--config.train.steps={stopped + 4}'))
-  assert code == 0 and f'going on from step {stopped}' in out, out
+  assert code == 0 and f'resuming from step {stopped}' in out, out
   text = (tmp_path / 'metrics.jsonl').read_text()
   steps = [json.loads(line)['step'] for line in text.splitlines()]
   assert steps == list(range(1, stopped + 5))

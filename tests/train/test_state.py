@@ -11,8 +11,9 @@ import pytest
 import toy
 
 from mmjax import encoders, models
+from mmjax.config import settings
 from mmjax.parallel import mesh
-from mmjax.train import optimizer, settings
+from mmjax.train import optimizer
 from mmjax.train import state as state_lib
 
 MESH = jax.sharding.AbstractMesh(

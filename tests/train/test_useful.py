@@ -8,7 +8,8 @@ import pytest
 import toy
 
 from mmjax import models, objectives
-from mmjax.train import experiment, flops, settings, state, step, useful
+from mmjax.config import settings
+from mmjax.train import experiment, flops, state, step, useful
 
 
 def _toy(**optimizer):

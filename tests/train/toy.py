@@ -87,7 +87,7 @@ def unbox(params):
   return nn.meta.unbox(params)
 
 
-def build(config):
+def build(config, mesh=None):
   data = Data(config.train.batch_size)
   return experiment.Experiment(
     model=Model(config.model.get('width', 16)),

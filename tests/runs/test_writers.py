@@ -8,7 +8,7 @@ import types
 import pytest
 from tensorboardX.proto import event_pb2
 
-from mmjax.train import writers
+from mmjax.runs import writers
 
 
 def _lines(path):

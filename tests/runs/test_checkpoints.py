@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.train import checkpoints, settings
+from mmjax.errors import ConfigError
+from mmjax.config import settings
+
+from mmjax.runs import checkpoints
 from mmjax.train import state as state_lib
 
 PLACE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -87,7 +90,7 @@ def test_the_newest_and_the_best_are_kept(open_checkpoints, mode, kept):
 
 def test_a_metric_that_is_not_there_is_named(open_checkpoints):
   mine = open_checkpoints(keep_best='val/y')
-  with pytest.raises(settings.UserError, match=r"'val/y' .* there are val/x"):
+  with pytest.raises(ConfigError, match=r"'val/y' .* there are val/x"):
     mine.save(_state(1), {'val/x': 1.0})
   assert mine.latest() == 1  # What was trained is not lost.
 
@@ -101,18 +104,18 @@ def test_load_params_needs_no_optimizer(open_checkpoints, tmp_path):
   _equal(load(), _state(2).ema)
   _equal(load(ema=False), _state(2).params)
   _equal(load(ema=False, step=1), _state(1).params)
-  with pytest.raises(settings.UserError, match=r'step 3; there are \[1, 2\]'):
+  with pytest.raises(ConfigError, match=r'step 3; there are \[1, 2\]'):
     load(step=3)
 
 
 def test_load_params_says_what_is_missing(open_checkpoints, tmp_path):
   mine = open_checkpoints()
-  with pytest.raises(settings.UserError, match='has no checkpoint; train'):
+  with pytest.raises(ConfigError, match='has no checkpoint; train'):
     checkpoints.load_params(tmp_path)
   mine.save(_state(1, ema=False))
   mine.wait()
   _equal(checkpoints.load_params(tmp_path), _state(1).params)
-  with pytest.raises(settings.UserError, match='ema_decay is 0'):
+  with pytest.raises(ConfigError, match='ema_decay is 0'):
     checkpoints.load_params(tmp_path, ema=True)
 
 
@@ -174,11 +177,11 @@ def test_if_none_is_whole_nothing_is_renamed(open_checkpoints, tmp_path):
   mine.wait()
   for step in (1, 2):
     _cut(tmp_path / 'checkpoints' / str(step), 'params/_METADATA')
-  with pytest.raises(settings.UserError) as said:
+  with pytest.raises(ConfigError) as said:
     mine.restore(_abstract(_state(1)))
   assert 'step 2: JSONDecodeError' in str(said.value)
   assert 'step 1: JSONDecodeError' in str(said.value)
   assert mine.steps() == [1, 2]
-  with pytest.raises(settings.UserError, match=r'checkpoints/2 cannot be read'):
+  with pytest.raises(ConfigError, match=r'checkpoints/2 cannot be read'):
     checkpoints.load_params(tmp_path, ema=False)
   _equal(checkpoints.load_params(tmp_path), _state(2).ema)

@@ -14,6 +14,7 @@ import numpy as np
 import tokenizers
 
 from mmjax import models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   checkpoint,
@@ -24,7 +25,8 @@ from mmjax.pretrained import (
   sentences,
   tokenizer_settings,
 )
-from mmjax.train import checkpoints, rebuild, settings
+from mmjax.config import settings
+from mmjax.runs import checkpoints, rebuild
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
@@ -82,13 +84,13 @@ class Trained:
       name: of the part; '' for the whole, as one that can be trained.
 
     Raises:
-      UserError: if there is no such part, or the whole can't be trained.
+      ConfigError: if there is no such part, or the whole can't be trained.
     """
     if not name:
       return self._whole(), ''
     found = _found(self.module, name)
     if found is None:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from: {self.folder} is a {type(self.module).__name__} without '
         f'{name}; {_has(self.module)}'
       )
@@ -123,7 +125,7 @@ class Trained:
     """Refuses what tokenizer_config.json says if training would not do it.
 
     Raises:
-      UserError: if it does.
+      ConfigError: if it does.
     """
     file = tokenizer_settings.FILE
     if file not in self.files or base.TOKENIZER not in self.files:
@@ -133,7 +135,7 @@ class Trained:
     tokenizer = tokenizers.Tokenizer.from_str(content)
     users(tokenizer_settings.apply, tokenizer, named)
     if tokenizer.encode_special_tokens:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from: {self.folder / file}: split_special_tokens is True, but '
         'training reads the names of special tokens as these; set it to false, '
         'if the texts have none'
@@ -145,7 +147,7 @@ class Trained:
     if isinstance(module, models.VisionLanguage):
       module = module.clone(placeholders=())
     if not can:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
         'that is not trained as a whole; start from a part, as in '
         f'image=FOLDER: {_has(self.module)}'
@@ -160,17 +162,17 @@ def find(name: str) -> Trained:
     name: of the folder, or on the hub.
 
   Raises:
-    UserError: if it is not there, or can't be read.
+    ConfigError: if it is not there, or can't be read.
   """
   return _opened(users(hub.find, name))
 
 
 def users(function: Callable[..., Any], *args: Any) -> Any:
-  """Calls a function whose errors are about what the user gave."""
+  """Calls a function that reads what `init_from` names; its errors say so."""
   try:
     return function(*args)
-  except (ValueError, OSError, ImportError) as error:
-    raise settings.UserError(f'init_from: {error}') from error
+  except (ConfigError, OSError) as error:
+    raise ConfigError(f'init_from: {error}') from error
 
 
 @functools.lru_cache(maxsize=8)

@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from mmjax.train import schema
+from mmjax.config import schema
 
 _FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 

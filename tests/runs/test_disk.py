@@ -12,9 +12,14 @@ import sys
 import pytest
 import toy
 
-from mmjax.train import checkpoints, disk, loop, settings, writers
+from mmjax.errors import ConfigError
+from mmjax.config import settings
 
-HERE = pathlib.Path(__file__).parent
+from mmjax.runs import checkpoints, disk, writers
+
+from mmjax.train import loop
+
+HERE = pathlib.Path(toy.__file__).parent
 
 
 def _full(*_, **__):
@@ -36,7 +41,7 @@ def _led_to(error, *, by=None):
     (OSError(errno.EDQUOT, 'x'), 'no room left within your quota'),
     # As TensorStore writes it.
     (ValueError('RESOURCE_EXHAUSTED: No space left on device'), 'is full'),
-    (_led_to(settings.UserError('no step')), 'is full'),
+    (_led_to(ConfigError('no step')), 'is full'),
     (ExceptionGroup('a', [OSError(errno.ENOSPC, 'x')]), 'is full'),
   ],
 )
@@ -189,4 +194,4 @@ def test_a_save_on_a_full_disk_is_one_line_of_stderr(
   enlarge()
   done = run()
   assert done.returncode == 0, done.stderr
-  assert 'going on from step 1\n' in done.stdout
+  assert 'resuming from step 1\n' in done.stdout

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import jax
 
-from mmjax.train import checkpoints
+from mmjax.errors import RunError
+from mmjax.runs import checkpoints
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # As C++ libraries report them.
@@ -21,7 +22,7 @@ _MESSAGES = tuple(os.strerror(number) for number in _FULL)
 _MUCH = 2**30
 
 
-class FullError(RuntimeError):
+class FullError(RunError):
   """A disk is full, and the run ended; what was saved before is safe."""
 
 

@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmjax.train import processes, settings
+from mmjax.errors import ConfigError
+from mmjax.config import settings
+
+from mmjax.runs import processes
 
 FILE = 'running.json'
 # Seconds until a network file system frees the locks of a host that is gone.
@@ -23,13 +26,13 @@ LEASE = 120.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
-class OccupiedError(settings.UserError):
+class OccupiedError(ConfigError):
   """Another process runs in the folder."""
 
 
 @contextlib.contextmanager
 def claim(
-  folder: Path, *, say: Callable[[str], None] = print, lease: float = LEASE
+  folder: Path, *, log: Callable[[str], None] = print, lease: float = LEASE
 ) -> Iterator[None]:
   """Holds a run's folder, which is made if there is none.
 
@@ -37,18 +40,18 @@ def claim(
 
   Args:
     folder: the run's.
-    say: prints what the user should know.
+    log: prints a message for the user.
     lease: seconds to wait for a process of another host, whose lock may outlive
       it.
 
   Raises:
     OccupiedError: if another process holds the folder.
-    OSError: if the folder can't be written.
+    ConfigError: if the folder can't be written.
   """
   made = [path for path in (folder, *folder.parents) if not path.exists()]
   path = folder / FILE
   try:
-    with _locked(path, say, lease):
+    with _locked(path, log, lease):
       yield
   finally:
     for parent in made:
@@ -58,14 +61,14 @@ def claim(
 
 @contextlib.contextmanager
 def _locked(
-  path: Path, say: Callable[[str], None], lease: float
+  path: Path, log: Callable[[str], None], lease: float
 ) -> Iterator[None]:
   """Locks the file and writes into it who did."""
-  file = _wait(path, say, lease)
+  file = _wait(path, log, lease)
   try:
     before = _who(path)
     if before:
-      say(
+      log(
         f'taking over from {_describe(before)}: it ended without removing '
         f'{path}'
       )
@@ -80,11 +83,11 @@ def _locked(
       file.close()
 
 
-def _wait(path: Path, say: Callable[[str], None], lease: float) -> TextIO:
+def _wait(path: Path, log: Callable[[str], None], lease: float) -> TextIO:
   """The locked file, once a host that may be gone has lost its lock."""
   end, waits = time.monotonic() + lease, False
   while True:
-    file = _lock(path, say)
+    file = _lock(path, log)
     if file is not None:
       return file
     who = _who(path)
@@ -95,12 +98,12 @@ def _wait(path: Path, say: Callable[[str], None], lease: float) -> TextIO:
     if _is_here(who) or time.monotonic() > end:
       raise OccupiedError(message)
     if not waits:
-      say(f'{message}; waiting up to {lease:.0f} s, in case its host is gone')
+      log(f'{message}; waiting up to {lease:.0f} s, in case its host is gone')
     waits = True
     time.sleep(min(1.0, lease / 4))
 
 
-def _lock(path: Path, say: Callable[[str], None]) -> TextIO | None:
+def _lock(path: Path, log: Callable[[str], None]) -> TextIO | None:
   """The file, locked; None if another process holds it."""
   while True:
     try:
@@ -108,6 +111,8 @@ def _lock(path: Path, say: Callable[[str], None]) -> TextIO | None:
       file = path.open('a+')
     except FileNotFoundError:
       continue  # The process that made the folder has just removed it.
+    except OSError as error:
+      raise ConfigError(f'{path.parent} cannot be written: {error}') from error
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -120,7 +125,7 @@ def _lock(path: Path, say: Callable[[str], None]) -> TextIO | None:
       if _alive_here(_who(path)):
         file.close()
         return None
-      say(
+      log(
         f'{path.parent} is on a file system without locks: make sure that no '
         'process of another host runs there'
       )

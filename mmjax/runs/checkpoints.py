@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
-from mmjax.train import settings
-from mmjax.train import state as state_lib
+from mmjax.errors import ConfigError
+from mmjax.config import settings
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'
@@ -84,7 +84,7 @@ class Checkpoints:
     return sorted(self._manager.all_steps())
 
   def save(
-    self, state: state_lib.State, metrics: Mapping[str, float] | None = None
+    self, state: Any, metrics: Mapping[str, float] | None = None
   ) -> None:
     """Begins to save; the state may be donated as soon as this returns.
 
@@ -93,7 +93,7 @@ class Checkpoints:
       metrics: of the evaluation at this step, if there was one.
 
     Raises:
-      UserError: if `keep_best` is none of the metrics, after saving.
+      ConfigError: if `keep_best` is none of the metrics, after saving.
     """
     step = int(state.step)
     if step == self.latest():
@@ -108,13 +108,13 @@ class Checkpoints:
     self._manager.save(step, args=ocp.args.Composite(**items), metrics=best)
     if metrics and self._best and best is None:
       self.wait()
-      raise settings.UserError(
+      raise ConfigError(
         f'train.keep_best={self._best!r} is no metric of the evaluation; '
         f'there are {", ".join(sorted(metrics))}. Step {step} is saved: set '
         'the field, and the run goes on'
       )
 
-  def restore(self, abstract: state_lib.State) -> state_lib.State:
+  def restore(self, abstract: Any) -> Any:
     """The newest state, put where `abstract` says.
 
     A checkpoint that cannot be read is renamed, once an older one was read: if
@@ -127,7 +127,7 @@ class Checkpoints:
     Raises:
       SetAside: if the newest one was renamed; `latest` is then one that is
         whole.
-      UserError: if none is whole; of several hosts, if the newest one is not.
+      ConfigError: if none is whole; of several hosts, if the newest one is not.
     """
     failures: dict[int, Exception] = {}
     for step in reversed(self.steps()):
@@ -144,15 +144,15 @@ class Checkpoints:
         return state
       raise SetAside(self._set_aside(failures, step))
     step, error = next(iter(failures.items()))
-    raise settings.UserError(self._unreadable(failures)) from error
+    raise ConfigError(self._unreadable(failures)) from error
 
-  def _restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
+  def _restore(self, step: int, abstract: Any) -> Any:
     items = {
       name: ocp.args.StandardRestore(value)
       for name, value in _items(abstract).items()
     }
     found = self._manager.restore(step, args=ocp.args.Composite(**items))
-    return state_lib.State(
+    return abstract.replace(
       step=found['clock']['step'],
       seed=found['clock']['seed'],
       params=found['params'],
@@ -237,21 +237,21 @@ def load_params(
     step: of which checkpoint, the newest by default.
 
   Raises:
-    UserError: if the run has no such checkpoint, it cannot be read, or it has
+    ConfigError: if the run has no such checkpoint, it cannot be read, or it has
       no average.
   """
   folder = Path(workdir).absolute() / FOLDER
   there = steps_in(workdir)
   if not there:
-    raise settings.UserError(f'{workdir} has no checkpoint; train it first')
+    raise ConfigError(f'{workdir} has no checkpoint; train it first')
   step = there[-1] if step is None else step
   if step not in there:
-    raise settings.UserError(
+    raise ConfigError(
       f'{workdir} has no checkpoint of step {step}; there are {there}'
     )
   has_ema = (folder / str(step) / 'ema').is_dir()
   if ema and not has_ema:
-    raise settings.UserError(
+    raise ConfigError(
       f'{workdir} kept no average of its parameters (train.ema_decay is 0)'
     )
   name = 'ema' if (has_ema if ema is None else ema) else 'params'
@@ -262,7 +262,7 @@ def load_params(
   except Exception as error:
     older = [number for number in there if number < step]
     resumes = f'resumes from step {older[-1]}' if older else 'starts again'
-    raise settings.UserError(
+    raise ConfigError(
       f'the checkpoint in {folder / str(step)} cannot be read '
       f'({_reason(error)}); restore its files from a backup, or rename it to '
       f"{step}{DAMAGED}, and the run's command {resumes}"
@@ -286,7 +286,7 @@ def _reason(error: Exception, longest: int = 160) -> str:
   return f'{type(error).__name__}: {line}'[:longest]
 
 
-def _items(state: state_lib.State) -> dict[str, Any]:
+def _items(state: Any) -> dict[str, Any]:
   items = {
     'params': state.params,
     'opt_state': state.opt_state,

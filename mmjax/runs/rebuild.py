@@ -11,11 +11,13 @@ import jax
 import numpy as np
 
 from mmjax import models, objectives
+from mmjax.errors import ConfigError
 from mmjax.data import augment, images, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.models import predict
+from mmjax.models import from_config, predict
 from mmjax.pretrained import base
-from mmjax.train import checkpoints, settings
+from mmjax.config import settings
+from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
 
 # What each objective teaches a model to do.
@@ -60,7 +62,7 @@ class Run:
       what: such as 'caption an image'.
 
     Raises:
-      ValueError: it says what the model can do.
+      ConfigError: it says what the model can do.
     """
     able = [
       _ABILITIES[name]
@@ -68,7 +70,7 @@ class Run:
       if settings.get('weight', 1.0)
     ]
     if what not in able:
-      raise ValueError(
+      raise ConfigError(
         f'the model cannot {what}; it can {" and ".join(dict.fromkeys(able))}'
       )
 
@@ -129,7 +131,7 @@ class Run:
     asked = self.text_batch('question', questions, length, read=True)
     batch = self.image_batch(pictures)
     if len(asked['question']) != len(batch['image']):
-      raise ValueError(
+      raise ConfigError(
         f'there are {len(batch["image"])} pictures and '
         f'{len(asked["question"])} questions; give one question for each'
       )
@@ -183,67 +185,6 @@ class Run:
     return make
 
 
-def check_parts(config: Any) -> None:
-  """Refuses settings of the model, the objectives and augmentations.
-
-  Builds them as for some data set or other, so that mistakes are told before
-  any data is looked for.
-
-  Args:
-    config: a completed config.
-
-  Raises:
-    ValueError: naming the field and what would be legal.
-  """
-  objectives.build(config.objectives, blind=config.data.blind)
-  augment.check(config.data.augment or ())
-  models.build(
-    config.model,
-    vocab_size=1,
-    text_length=config.data.text_length,
-    question_length=config.data.question_length,
-    answer_length=config.data.answer_length,
-    dtype=config.train.dtype,
-  )
-
-
-def build_model(config: Any, preprocess: preprocessing.Preprocessor) -> Any:
-  """The model of a config, sized for its data.
-
-  Args:
-    config: a completed config.
-    preprocess: has the tokenizer and the answer vocabulary.
-  """
-  return models.build(
-    config.model,
-    vocab_size=preprocess.tokenizer.vocab_size,
-    text_length=config.data.text_length,
-    question_length=config.data.question_length,
-    answer_length=config.data.answer_length,
-    num_answers=len(preprocess.answers),
-    special_ids=_special_ids(config, preprocess.tokenizer),
-    dtype=config.train.dtype,
-  )
-
-
-def _special_ids(
-  config: Any, tokenizer: tokenizers.Tokenizer
-) -> dict[str, int]:
-  """Those of the tokenizer.
-
-  Raises:
-    UserError: if texts shall be written, but nothing starts them.
-  """
-  if tokenizer.bos_id is None and config.model.get('decoder'):
-    raise settings.UserError(
-      f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '
-      'text, which model.decoder needs; name one of its tokens, such as '
-      "--config.data.bos='<|endoftext|>'"
-    )
-  names = ('bos_id', 'eos_id', 'pad_id')
-  return {name: getattr(tokenizer, name) for name in names}
-
-
 def is_run(folder: Path) -> bool:
   """Whether a folder is a run's, rather than that of a published model."""
   return (folder / 'preprocess.json').exists()
@@ -253,16 +194,16 @@ def load(workdir: Path | str) -> Run:
   """Opens a run's folder.
 
   Raises:
-    UserError: if it is no run's folder, or has no checkpoint yet.
+    ConfigError: if it is no run's folder, or has no checkpoint yet.
   """
   workdir = Path(workdir)
   if not (workdir / 'config.json').exists():
-    raise settings.UserError(
+    raise ConfigError(
       f'{workdir} is no run: it has no config.json; give the --workdir of an '
       f'experiment'
     )
   if not is_run(workdir):
-    raise settings.UserError(
+    raise ConfigError(
       f'{workdir} is no run: it has no preprocess.json; a published model is '
       'opened with mmjax.load'
     )
@@ -276,7 +217,7 @@ def load(workdir: Path | str) -> Run:
   )
   return Run(
     config=config,
-    module=build_model(config, preprocess),
+    module=from_config.build(config, preprocess),
     params=checkpoints.load_params(workdir),
     preprocess=preprocess,
   )

@@ -24,8 +24,11 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, checkpoint, keys
-from mmjax.train import progress, rebuild, settings, trained
+from mmjax.config import settings
+from mmjax.runs import rebuild, trained
+from mmjax.parallel import hosts
 from mmjax.types import Params
 
 # What a config may say of a module whose weights it takes.
@@ -42,7 +45,7 @@ def resolve(config: Any) -> Any:
     config: a completed config.
 
   Raises:
-    UserError: if a source is not there, or is no model that a config can name,
+    ConfigError: if a source is not there, or is no model that a config can name,
       or reads texts and has no tokenizer.
   """
   if not config.init_from:
@@ -74,7 +77,7 @@ def resolve(config: Any) -> Any:
       ]
       for name, value in given:
         if not _agree(name, value, told.get(f'data.{name}', value)):
-          raise settings.UserError(
+          raise ConfigError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
             f'{source.folder}, but {told[f"data.{name}"]!r} for '
             f'{places[name]}; start from parts that agree'
@@ -84,15 +87,15 @@ def resolve(config: Any) -> Any:
     # Only the sigmoid loss has a bias.
     contrast = config.objectives.get('contrastive', {'kind': 'sigmoid'})
     if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
-      progress.tell(
+      hosts.log(
         f'init_from: {source.folder} was trained with the sigmoid loss, this '
         'run takes the softmax loss; objectives.contrastive.kind=sigmoid goes '
         'on as before'
       )
     if source.note:
-      progress.tell(f'init_from: {source.note}')
+      hosts.log(f'init_from: {source.note}')
   listed = ', '.join(f'{name}={value!r}' for name, value in told.items())
-  progress.tell(f'init_from sets the model and {listed}')
+  hosts.log(f'init_from sets the model and {listed}')
   return config
 
 
@@ -108,7 +111,7 @@ def _named_tokenizer(
     source: where they are.
 
   Raises:
-    UserError: if the config names none, either: ids of the data set's own
+    ConfigError: if the config names none, either: ids of the data set's own
       tokenizer are not those of the source's word vectors; or if the source's
       has settings that training does not apply.
   """
@@ -118,7 +121,7 @@ def _named_tokenizer(
     source.check_tokenizer()
     return
   if not tokenizer:
-    raise settings.UserError(
+    raise ConfigError(
       f'init_from={init_from!r}: {source.folder} has no tokenizer.json, so '
       'nobody knows which words its vectors are of; put the published file '
       'there, or name the tokenizer that it was trained with, '
@@ -166,7 +169,7 @@ def load(config: Any, target: Params) -> Params:
     Parameters by path, 'image/...', for those that have a source.
 
   Raises:
-    UserError: if the model lacks a parameter of the source's, or it has another
+    ConfigError: if the model lacks a parameter of the source's, or it has another
       shape; all are named.
   """
   wanted, found, wrong = keys.flat(target), {}, []
@@ -189,12 +192,12 @@ def load(config: Any, target: Params) -> Params:
     new = [p for p in wanted if p.startswith(below) and p not in found]
     if new:
       listed = ', '.join(new[:3]) + (', ...' if new[3:] else '')
-      progress.tell(
+      hosts.log(
         f'init_from: {len(new)} parameters that {source.folder} does not have '
         f'are new: {listed}'
       )
   if wrong:
-    raise settings.UserError(
+    raise ConfigError(
       f'init_from={config.init_from!r} does not fit:\n  ' + '\n  '.join(wrong)
     )
   return found
@@ -214,7 +217,7 @@ def _pairs(
       if path.startswith(inside)
     }
     if not pairs:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from: {source.folder} is a run that trained no {part}, so it '
         'has no parameters for one'
       )
@@ -287,18 +290,18 @@ def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
   for entry in config.init_from.split(','):
     part, equals, folder = entry.rpartition('=')
     if not folder or part in seen:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from={config.init_from!r}: '
         + (f'{part} is named twice' if folder else 'a folder is missing')
       )
     seen.add(part)
     if equals and part not in models.PARTS:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from={config.init_from!r}: {part!r} is no part of a model; use '
         f'one of {", ".join(models.PARTS)}, or a folder alone for the whole'
       )
     if not part and ',' in config.init_from:
-      raise settings.UserError(
+      raise ConfigError(
         f'init_from={config.init_from!r}: of several folders each needs its '
         'part, such as image=FOLDER,text=FOLDER'
       )

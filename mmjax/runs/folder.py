@@ -16,14 +16,17 @@ from typing import Any
 
 import jax
 
-from mmjax.train import settings, workdir, writers
+from mmjax.errors import ConfigError
+from mmjax.config import settings
+
+from mmjax.runs import workdir, writers
 
 
 class RunFolder:
   """Reads on every host, writes on the first one only.
 
   Raises:
-    UserError: if the path can't be a folder.
+    ConfigError: if the path can't be a folder.
   """
 
   def __init__(self, path: Path | str):
@@ -35,7 +38,7 @@ class RunFolder:
     """Refuses to go on with another config than the run began with.
 
     Raises:
-      UserError: naming the fields that differ and may not.
+      ConfigError: naming the fields that differ and may not.
     """
     path = self.path / 'config.json'
     if not path.exists():
@@ -44,7 +47,7 @@ class RunFolder:
       settings.read_json(path), settings.to_json(config)
     )
     if changed:
-      raise settings.UserError(
+      raise ConfigError(
         f'{self.path} holds a run with another config:\n  '
         + '\n  '.join(changed)
         + '\nchoose another --workdir, or delete this one to start afresh'

@@ -8,7 +8,9 @@ import ml_collections
 import pytest
 
 from mmjax import models
-from mmjax.train import main, schema, settings
+from mmjax.config import help as help_lib
+from mmjax.config import overrides, schema, settings
+from mmjax.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
@@ -66,18 +68,18 @@ def test_defaults_are_legal_and_explained():
   ],
 )
 def test_mistakes_name_the_field_and_what_is_legal(sections, message):
-  with pytest.raises(settings.UserError, match=message):
+  with pytest.raises(ConfigError, match=message):
     settings.validate(_config(**sections))
 
 
 def test_all_mistakes_are_told_at_once():
-  with pytest.raises(settings.UserError) as error:
+  with pytest.raises(ConfigError) as error:
     settings.validate(_config(train={'steps': 0, 'dtype': 'x'}, seed='y'))
   assert len(str(error.value).splitlines()) == 3
 
 
 def test_a_section_that_is_no_dict_is_refused():
-  with pytest.raises(settings.UserError, match='train=3 is not legal'):
+  with pytest.raises(ConfigError, match='train=3 is not legal'):
     settings.complete({'train': 3})
 
 
@@ -114,7 +116,7 @@ def test_only_fields_that_matter_count_as_differences():
 
 
 def test_flags_are_parted_from_other_arguments():
-  rest, found = main.split_overrides(
+  rest, found = overrides.split(
     [
       'prog',
       '--config=c.py:tiny',
@@ -166,7 +168,7 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
     model={'encoder': {'width': 3, 'rate': 0.5}},
     objectives={'caption': {'weight': 1.0}},
   )
-  main.override(config, [(path, text)])
+  overrides.override(config, [(path, text)])
   settings.validate(config)
   for name in path.split('.'):
     config = config[name]
@@ -189,8 +191,8 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
 )
 def test_an_override_that_is_not_legal_is_refused(path, text, message):
   config = _config(model={'encoder': {'width': 3}})
-  with pytest.raises(settings.UserError, match=message):
-    main.override(config, [(path, text)])
+  with pytest.raises(ConfigError, match=message):
+    overrides.override(config, [(path, text)])
 
 
 def test_config_files(tmp_path):
@@ -201,22 +203,20 @@ def test_config_files(tmp_path):
     "    raise ValueError('arg bad is none of tiny')\n"
     "  return {'experiment': arg, 'train': {'steps': 3}}\n"
   )
-  config = main.load(f'{path}:tiny')
+  config = overrides.load(f'{path}:tiny')
   assert config.experiment == 'tiny' and config.train.steps == 3
   assert config.train.batch_size == 64
-  assert main.load(str(path)).experiment == 'none'
-  with pytest.raises(settings.UserError, match='arg bad is none of tiny'):
-    main.load(f'{path}:bad')
-  with pytest.raises(
-    settings.UserError, match=r'no such file; there are .*some'
-  ):
-    main.load(str(tmp_path / 'sme.py'))
+  assert overrides.load(str(path)).experiment == 'none'
+  with pytest.raises(ConfigError, match='arg bad is none of tiny'):
+    overrides.load(f'{path}:bad')
+  with pytest.raises(ConfigError, match=r'no such file; there are .*some'):
+    overrides.load(str(tmp_path / 'sme.py'))
   path.write_text('def get_config():\n  return {}\n')
-  with pytest.raises(settings.UserError, match='takes no argument'):
-    main.load(f'{path}:tiny')
+  with pytest.raises(ConfigError, match='takes no argument'):
+    overrides.load(f'{path}:tiny')
   path.write_text('')
-  with pytest.raises(settings.UserError, match='no function get_config'):
-    main.load(str(path))
+  with pytest.raises(ConfigError, match='no function get_config'):
+    overrides.load(str(path))
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_an_error_in_a_config_file_is_told_with_its_line(
 ):
   path = tmp_path / 'some.py'
   path.write_text(text)
-  with pytest.raises(settings.UserError) as caught:
-    main.load(str(path))
+  with pytest.raises(ConfigError) as caught:
+    overrides.load(str(path))
   assert str(caught.value).startswith(f'--config={path}')
   assert message in str(caught.value)
 
@@ -242,12 +242,12 @@ def test_an_error_in_a_config_file_is_told_with_its_line(
 def test_a_config_that_is_no_python_is_refused(tmp_path):
   path = tmp_path / 'some.yaml'
   path.write_text('steps: 3')
-  with pytest.raises(settings.UserError, match='is no Python file'):
-    main.load(str(path))
+  with pytest.raises(ConfigError, match='is not a Python file'):
+    overrides.load(str(path))
 
 
 def test_help_names_every_field():
-  text = main.help_text('An experiment.')
+  text = help_lib.text('An experiment.', '--flag')
   assert text.startswith('An experiment.')
   for section, fields in schema.SECTIONS.items():
     for name in fields:
@@ -258,14 +258,14 @@ def test_help_names_every_field():
 def test_help_with_a_config_shows_its_own_values():
   config = settings.default_config()
   config.model = {'name': 'dual_encoder', 'image': {'width': 7}}
-  lines = main.help_text('An experiment.', config).splitlines()
+  lines = help_lib.text('An experiment.', '--flag', config).splitlines()
   assert '  model.image.width=7' in lines
   assert lines.index('Values of this config:') < lines.index('  seed=0')
 
 
 def test_help_with_a_config_shows_what_else_could_be_set():
-  config = main.load(str(CONFIGS / 'pretrain_shapes.py'))
-  lines = main.help_text('An experiment.', config).splitlines()
+  config = overrides.load(str(CONFIGS / 'pretrain_shapes.py'))
+  lines = help_lib.text('An experiment.', '--flag', config).splitlines()
   assert '  objectives.contrastive.tile=0' in lines
   assert '  model.decoder.dropout=0.0' in lines
   given, ids = config.model.to_dict(), {'bos_id': 1, 'eos_id': 2, 'pad_id': 0}

@@ -9,11 +9,8 @@ from typing import Any
 
 import ml_collections
 
-from mmjax.train import schema
-
-
-class UserError(ValueError):
-  """Something the user can put right; shown without a traceback."""
+from mmjax.config import schema
+from mmjax.errors import ConfigError
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -25,7 +22,7 @@ def complete(config: Any) -> ml_collections.ConfigDict:
   """A copy of `config` in which missing fields have their defaults.
 
   Raises:
-    UserError: if a section is no dict.
+    ConfigError: if a section is no dict.
   """
   config = ml_collections.ConfigDict(
     config.to_dict() if hasattr(config, 'to_dict') else dict(config)
@@ -38,7 +35,7 @@ def complete(config: Any) -> ml_collections.ConfigDict:
       if section not in config:
         config[section] = ml_collections.ConfigDict()
       if not isinstance(config[section], ml_collections.ConfigDict):
-        raise UserError(
+        raise ConfigError(
           f'{section}={config[section]!r} is not legal: it is a section, a '
           'dict of fields'
         )
@@ -52,7 +49,7 @@ def validate(config: Any) -> None:
   """Checks a completed config: names, types, ranges, and fields together.
 
   Raises:
-    UserError: naming the field by its dotted path, its value and what is
+    ConfigError: naming the field by its dotted path, its value and what is
       legal; all mistakes at once, a line each.
   """
   known = (*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS)
@@ -70,10 +67,10 @@ def validate(config: Any) -> None:
     for name, value in config[section].items():
       errors += _not_plain(f'{section}.{name}', value)
   if errors:
-    raise UserError('\n'.join(errors))
+    raise ConfigError('\n'.join(errors))
   errors = _together(config)
   if errors:
-    raise UserError('\n'.join(errors))
+    raise ConfigError('\n'.join(errors))
 
 
 def unknown(path: str, known: Iterable[str]) -> str:
@@ -99,12 +96,12 @@ def read_json(path: Path | str) -> dict[str, Any]:
   """A JSON file of a run's folder.
 
   Raises:
-    UserError: if it holds no whole JSON, as when a disk lost a part of it.
+    ConfigError: if it holds no whole JSON, as when a disk lost a part of it.
   """
   try:
     return json.loads(Path(path).read_text())
   except ValueError as error:
-    raise UserError(
+    raise ConfigError(
       f"{path} is damaged ({error}); move it away, and the run's command "
       'writes it again'
     ) from error

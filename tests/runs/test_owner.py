@@ -10,7 +10,9 @@ import threading
 import pytest
 import toy
 
-from mmjax.train import loop, owner
+from mmjax.runs import owner
+
+from mmjax.train import loop
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def claim(tmp_path):
 
   def make(lease=0.0):
     said = []
-    return owner.claim(tmp_path / 'a/run', say=said.append, lease=lease), said
+    return owner.claim(tmp_path / 'a/run', log=said.append, lease=lease), said
 
   return make
 
@@ -44,7 +46,7 @@ def test_a_second_process_is_refused_by_naming_the_first(claim, tmp_path):
 
 def test_the_place_of_a_killed_process_is_taken(claim, tmp_path):
   code = (
-    'import pathlib, sys, time; from mmjax.train import owner\n'
+    'import pathlib, sys, time; from mmjax.runs import owner\n'
     'with owner.claim(pathlib.Path(sys.argv[1])):\n'
     '  print("claimed", flush=True); time.sleep(100)'
   )

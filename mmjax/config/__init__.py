@@ -1,0 +1,1 @@
+"""Configs: their fields, defaults, files, and overrides by flags."""

@@ -1,0 +1,145 @@
+"""Configs from files, and overrides of their fields by flags."""
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mmjax.config import flag_values, schema, settings, user_file
+from mmjax.errors import ConfigError
+
+_OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
+
+
+def split(
+  argv: Sequence[str],
+) -> tuple[list[str], list[tuple[str, str]]]:
+  """Parts `--config.a.b=value` from the other arguments.
+
+  As in ml_collections: the value may also be the next argument, and
+  `--config.a`, `--noconfig.a` are true and false.
+
+  >>> split(['x', '--config=c.py', '--config.train.steps=3'])
+  (['x', '--config=c.py'], [('train.steps', '3')])
+  """
+  rest, found, i = [], [], 0
+  while i < len(argv):
+    match = _OVERRIDE.fullmatch(argv[i])
+    i += 1
+    if argv[i - 1] == '--':
+      return rest + list(argv[i - 1 :]), found
+    if match is None:
+      rest.append(argv[i - 1])
+      continue
+    no, path, value = match.groups()
+    if no:
+      value = 'false'
+    elif value is None and i < len(argv) and not re.match('--?[a-z]', argv[i]):
+      value, i = argv[i], i + 1
+    found.append((path, 'true' if value is None else value))
+  return rest, found
+
+
+def load(location: str) -> ml_collections.ConfigDict:
+  """Runs `get_config` of a config file and fills in the defaults.
+
+  Args:
+    location: 'FILE.py', or 'FILE.py:ARGUMENT' where get_config takes one.
+
+  Raises:
+    ConfigError: if there is no such file, or its get_config can't be called so.
+  """
+  file, has_argument, argument = location.partition(':')
+  get_config = user_file.function(file, 'get_config', flag='config')
+  if has_argument and not inspect.signature(get_config).parameters:
+    raise ConfigError(
+      f'--config={location}: its get_config takes no argument; leave out '
+      f'":{argument}"'
+    )
+  with user_file.naming(file, 'config'):
+    config = get_config(argument) if has_argument else get_config()
+  return settings.complete(config)
+
+
+def override(
+  config: ml_collections.ConfigDict, overrides: Sequence[tuple[str, str]]
+) -> None:
+  """Sets fields of a completed config by their dotted paths.
+
+  A value is read by the type that the field has: `--config.train.steps=300`,
+  `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). Sections
+  `model` and `objectives` may be given fields that the file leaves out; the
+  experiment's `build` refuses those it doesn't know.
+
+  Raises:
+    ConfigError: if there is no such field, or the value is not of its type.
+  """
+  with config.unlocked():
+    for path, text in overrides:
+      _override(config, path, text)
+
+
+def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
+  section, name, field = find(config, path)
+  value = flag_values.read(text, field)
+  if not field.accepts(value):
+    raise ConfigError(
+      f'--config.{path}={text} is not legal: {path} is {field.describe()}'
+    )
+  if name in section:
+    del section[name]  # Another type is legal here, say None for a number.
+  section[name] = value
+
+
+def find(
+  config: ml_collections.ConfigDict, path: str
+) -> tuple[ml_collections.ConfigDict, str, schema.Field]:
+  """The section that holds a field, the field's name there, and its kind.
+
+  Args:
+    config: a completed config.
+    path: dotted, such as 'model.image.width'.
+
+  Raises:
+    ConfigError: if there is no such field.
+  """
+  *parents, name = path.split('.')
+  section = config
+  for parent in parents:
+    child = section.get(parent) if hasattr(section, 'get') else None
+    if not isinstance(child, ml_collections.ConfigDict):
+      raise ConfigError(settings.unknown(path, paths(config)))
+    section = child
+  open_section = parents and parents[0] in schema.OPEN_SECTIONS
+  if name not in section and not open_section:
+    raise ConfigError(settings.unknown(path, paths(config)))
+  if len(parents) == 1:
+    field = schema.SECTIONS.get(parents[0], {}).get(name)
+  else:
+    field = None if parents else schema.TOP.get(name)
+  return section, name, _like(section.get(name)) if field is None else field
+
+
+def paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
+  """Dotted paths of all sections and fields of a config."""
+  out = []
+  for name, value in config.items():
+    out.append(prefix + name)
+    if isinstance(value, ml_collections.ConfigDict):
+      out += paths(value, f'{prefix}{name}.')
+  return out
+
+
+def _like(value: Any) -> schema.Field:
+  """The field that a value in an open section stands for.
+
+  Whether a number must be whole, the model or objective says: a config may
+  write 1 where 0.5 is as legal.
+  """
+  kinds = {bool: 'bool', int: 'number', float: 'float', str: 'str'}
+  kind = kinds.get(type(value), 'plain')
+  if isinstance(value, ml_collections.ConfigDict):
+    kind = 'dict'
+  return schema.Field(kind, value, '', optional=True)

@@ -1,0 +1,106 @@
+"""The user's Python files, whose mistakes are shown by file and line."""
+
+import contextlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mmjax.errors import ConfigError
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+def function(
+  file: Path | str,
+  name: str,
+  *,
+  flag: str,
+  names: Mapping[str, Any] = _NOTHING,
+  keeps_traceback: bool = False,
+) -> Callable[..., Any]:
+  """Runs a file and returns one of its functions.
+
+  The file can import modules of its own folder.
+
+  Args:
+    file: path of a Python file.
+    name: name of the function.
+    flag: flag that names the file, for messages.
+    names: names that the file can use without an import.
+    keeps_traceback: whether an error in the file is raised as it is.
+
+  Raises:
+    ConfigError: if there is no such file, it can't be run, or it has no such
+      function.
+  """
+  path = Path(file)
+  if not path.is_file():
+    near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
+    raise ConfigError(
+      f'--{flag}={file}: no such file'
+      + (f'; there are {", ".join(near)}' if near else '')
+    )
+  spec = importlib.util.spec_from_file_location(path.stem, path)
+  if spec is None:
+    raise ConfigError(
+      f'--{flag}={file} is not a Python file; their names end with .py'
+    )
+  module = importlib.util.module_from_spec(spec)
+  vars(module).update(names)
+  show = contextlib.nullcontext() if keeps_traceback else naming(file, flag)
+  with show, _importable(path.parent):
+    spec.loader.exec_module(module)
+  found = getattr(module, name, None)
+  if not callable(found):
+    raise ConfigError(f'--{flag}={file}: it has no function {name}')
+  return found
+
+
+@contextlib.contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+  """Puts a folder on the path of imports."""
+  entry = str(folder.resolve())
+  sys.path.insert(0, entry)
+  try:
+    yield
+  finally:
+    sys.path.remove(entry)
+
+
+@contextlib.contextmanager
+def naming(file: Path | str, flag: str) -> Iterator[None]:
+  """Around running a file: names the file and line of an error in it.
+
+  Args:
+    file: path of the file.
+    flag: flag that names it.
+
+  Raises:
+    ConfigError: for any error; one that is a `ConfigError` itself is named
+      without a line.
+  """
+  where = f'--{flag}={file}'
+  try:
+    yield
+  except ConfigError as error:
+    raise ConfigError(f'{where}: {error}') from error
+  except Exception as error:
+    line = _line(error, Path(file))
+    if line is not None:
+      where += f', line {line}'
+    kind, message = type(error).__name__, getattr(error, 'msg', error)
+    raise ConfigError(f'{where}: {kind}: {message}') from error
+
+
+def _line(error: Exception, file: Path) -> int | None:
+  """The file's line from which an error came, None if from elsewhere."""
+  here = lambda name: Path(name).resolve() == file.resolve()
+  if isinstance(error, SyntaxError) and here(error.filename or ''):
+    return error.lineno
+  frames = traceback.extract_tb(error.__traceback__)
+  lines = [frame.lineno for frame in frames if here(frame.filename)]
+  return lines[-1] if lines else None

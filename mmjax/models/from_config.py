@@ -1,0 +1,71 @@
+"""The model of a config, sized for the config's data."""
+
+from typing import Any
+
+import flax.linen as nn
+
+from mmjax import models, objectives
+from mmjax.data import augment, tokenizers
+from mmjax.data import preprocess as preprocessing
+from mmjax.errors import ConfigError
+
+
+def check(config: Any) -> None:
+  """Refuses settings of the model, the objectives and augmentations.
+
+  Builds them for a vocabulary of one token, so that a mistake is refused before
+  any data is opened.
+
+  Args:
+    config: a completed config.
+
+  Raises:
+    ConfigError: naming the field and its legal values.
+  """
+  objectives.build(config.objectives, blind=config.data.blind)
+  augment.check(config.data.augment or ())
+  models.build(
+    config.model,
+    vocab_size=1,
+    text_length=config.data.text_length,
+    question_length=config.data.question_length,
+    answer_length=config.data.answer_length,
+    dtype=config.train.dtype,
+  )
+
+
+def build(config: Any, preprocess: preprocessing.Preprocessor) -> nn.Module:
+  """Makes the model of a config, sized for the config's data.
+
+  Args:
+    config: a completed config.
+    preprocess: has the tokenizer and the answer vocabulary.
+  """
+  return models.build(
+    config.model,
+    vocab_size=preprocess.tokenizer.vocab_size,
+    text_length=config.data.text_length,
+    question_length=config.data.question_length,
+    answer_length=config.data.answer_length,
+    num_answers=len(preprocess.answers),
+    special_ids=_special_ids(config, preprocess.tokenizer),
+    dtype=config.train.dtype,
+  )
+
+
+def _special_ids(
+  config: Any, tokenizer: tokenizers.Tokenizer
+) -> dict[str, int]:
+  """The tokenizer's special ids, by the names of the model's settings.
+
+  Raises:
+    ConfigError: if the model writes texts and no token starts one.
+  """
+  if tokenizer.bos_id is None and config.model.get('decoder'):
+    raise ConfigError(
+      f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '
+      'text, which model.decoder needs; name one of its tokens, such as '
+      "--config.data.bos='<|endoftext|>'"
+    )
+  names = ('bos_id', 'eos_id', 'pad_id')
+  return {name: getattr(tokenizer, name) for name in names}

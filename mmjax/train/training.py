@@ -1,0 +1,186 @@
+"""Training from one step to the next: step, log, evaluate, save."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+from mmjax.errors import RunError
+from mmjax.runs import checkpoints as checkpoints_lib
+from mmjax.runs import folder, writers
+from mmjax.train import due, progress, startup, stopping
+from mmjax.train import start as start_lib
+from mmjax.train.experiment import Experiment
+from mmjax.train.state import State
+
+
+class NonFiniteError(RunError):
+  """A loss or gradient was NaN or infinite, and the run ended."""
+
+
+# (step, evaluation) -> whether to end the run there.
+Report = Callable[[int, Mapping[str, float]], bool]
+
+
+@dataclasses.dataclass
+class Training:
+  """A run from its first step of this process to its end.
+
+  Attributes:
+    config: a completed config.
+    experiment: the experiment.
+    folder: the run's folder.
+    checkpoints: its checkpoints.
+    writer: writers of metrics.
+    meter: speed and FLOPs utilisation.
+    line: the progress line.
+    clock: times of the start-up.
+    stop: the signals.
+    report: as of `run`.
+    start: the compiled step and the batches.
+    state: the newest state.
+    step: number of steps done.
+    unchecked: (step, metrics) not yet checked for NaN, or None.
+  """
+
+  config: Any
+  experiment: Experiment
+  folder: folder.RunFolder
+  checkpoints: checkpoints_lib.Checkpoints
+  writer: writers.Writers
+  meter: progress.Meter
+  line: progress.Progress
+  clock: startup.Clock
+  stop: stopping.Stopping
+  report: Report | None
+  start: start_lib.Start
+  state: State
+  step: int
+  unchecked: tuple[int, Mapping[str, Any]] | None = None
+
+  def run(self) -> dict[str, float]:
+    """Step, log, evaluate, save, until the end, a signal or the report."""
+    train, batch = self.config.train, self.start.batch
+    if self.step:
+      self.line.say(f'resuming from step {self.step}')
+    while self.step < train.steps:
+      self.state, metrics = self.start.update(self.state, batch)
+      self.step += 1
+      self.meter.step()
+      # One step late, so that the devices always have a next step to compute.
+      self._check_finite()
+      self.unchecked = self.step, metrics
+      now = due.after(train, self.step, self.start.step)
+      stops = self.stop.agreed(meet=now.log)
+      if stops:
+        now = now.before_stopping()
+      if now.log or now.evaluate or now.save:
+        self._check_finite()
+      if now.log:
+        self._log(metrics)
+      with self.meter.paused():
+        measured, ends = self._evaluate('val') if now.evaluate else {}, False
+        if measured:
+          results = self.folder.save_results(
+            measured, self.step, self.meter.total
+          )
+          ends = self.report is not None and self.report(self.step, measured)
+        stops = stops or (now.evaluate and self.stop.agreed())
+        best = measured and train.keep_best
+        # The last step is saved with its evaluation, by `_finish`.
+        if now.save or best or ((stops or ends) and not now.last):
+          self.checkpoints.save(self.state, measured)
+      if (stops or ends) and not now.last:
+        self.checkpoints.wait()
+        self.line.say(
+          f'stopped at step {self.step}; the same command resumes from it'
+        )
+        if not stops:
+          return results
+        self.stop.leave()
+        return {}
+      if not now.last:
+        batch = start_lib.alone(
+          self.meter.next_batch, self.start.batches, metrics
+        )
+    return self._finish()
+
+  def _finish(self) -> dict[str, float]:
+    """Saves the last step while its evaluations run."""
+    if not self.config.train.keep_best:
+      self.checkpoints.save(self.state)
+    measured = self._evaluate('val', show=False)
+    self.checkpoints.save(self.state, measured)  # Now with keep_best's metric.
+    measured |= self._evaluate('test', show=False)
+    self.checkpoints.wait()
+    if self.stop.agreed():
+      self.line.say(
+        f'stopped at step {self.step}, before the end of the last evaluation; '
+        'the same command runs it'
+      )
+      self.stop.leave()
+      return {}
+    results = self.folder.save_results(measured, self.step, self.meter.total)
+    self.line.say(
+      f'finished in {progress.duration(self.meter.total)}; results:'
+    )
+    self.line.say(folder.table(results))
+    return results
+
+  def _evaluate(self, split: str, show: bool = True) -> dict[str, float]:
+    """Runs a split's evaluators; writes metrics as SPLIT/NAME, and images.
+
+    After a signal, the remaining evaluators don't run and there are no results.
+    """
+    results: dict[str, float] = {}
+    for name, evaluator in self.experiment.evaluators.get(split, {}).items():
+      if self.stop.agreed():
+        return {}
+      for key, value in evaluator.run(self.state.eval_params):
+        path = f'{split}/{key}'
+        if path in results:
+          raise ValueError(f'two evaluators of {split} yield {key!r}')
+        results[path] = float(value)
+      self.folder.save_picture(evaluator.picture(), split, name, self.step)
+    if results:
+      self.writer.write(self.step, results)
+      if show:
+        self.line.say(f'step {self.step}\n{folder.table(results)}')
+    return results
+
+  def _log(self, metrics: Mapping[str, Any]) -> None:
+    """Writes the step's metrics, and the speed since the last time."""
+    values = {name: float(v) for name, v in jax.device_get(metrics).items()}
+    values |= self.meter.report()
+    first = self.step == self.start.step + 1
+    if first:
+      self.clock.lap('first step')
+      values |= self.clock.report()
+      self.line.say(str(self.clock))
+    self.writer.write(self.step, values)
+    self.line.show(self.step, values, first=first)
+
+  def _check_finite(self) -> None:
+    """Waits for the metrics of `unchecked`; ends the run if one is not finite.
+
+    Raises:
+      NonFiniteError: naming the step and the metrics.
+    """
+    if self.unchecked is None:
+      return
+    step, metrics = self.unchecked
+    self.unchecked = None
+    values = jax.device_get(metrics)
+    if 'replaced' in values:
+      self.meter.replaced(values['replaced'])
+    watched = {n: float(v) for n, v in values.items() if n.startswith('loss/')}
+    watched['grad_norm'] = float(values['grad_norm'])
+    bad = [f'{n}={v}' for n, v in watched.items() if not math.isfinite(v)]
+    if bad:
+      raise NonFiniteError(
+        f'step {step}: {", ".join(bad)}; nothing was saved of it. Lower '
+        'optimizer.lr or optimizer.clip_norm, or look at the batch of this '
+        'step; the same command resumes from the last checkpoint'
+      )

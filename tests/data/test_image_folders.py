@@ -1,0 +1,185 @@
+"""Folders of images."""
+
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmjax.data import image_folders, image_rows
+
+
+def _make(root, names):
+  """Files at these paths, each with a text in it."""
+  for name in names.split():
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'text {path.stem}')
+
+
+def _read(*roots, **options):
+  return list(image_folders.read(roots, image_rows.Options(**options)))
+
+
+def _captions(raws):
+  """Caption and split by id; 'broken' for what can't be read."""
+  found = {}
+  for raw in raws:
+    try:
+      caption = raw.read_fields()['caption']
+    except ValueError:
+      caption = 'broken'
+    found[raw.id] = (caption, raw.split)
+  return found
+
+
+@pytest.mark.parametrize(
+  'files, found',
+  [
+    (
+      'train/big_cat/1.png test/dog/2.jpg test/x.png docs/read.me',
+      {
+        'train/big_cat/1.png': ('big cat', 'train'),
+        'test/dog/2.jpg': ('dog', 'test'),
+        'test/x.png': ('broken', None),
+      },
+    ),
+    # Hidden folders and files.
+    (
+      'cat/1.png __MACOSX/cat/1.png cat/.ipynb_checkpoints/1.png cat/._1.png',
+      {'cat/1.png': ('cat', None)},
+    ),
+    # Which of the folders is the class?
+    (
+      'pets/cat/1.png cat/2.png',
+      {'pets/cat/1.png': ('broken', None), 'cat/2.png': ('cat', None)},
+    ),
+    # A vehicle.
+    (
+      'car/1.png train/2.png',
+      {'car/1.png': ('car', None), 'train/2.png': ('train', None)},
+    ),
+    (
+      'train2014/cat/1.png val2014/cat/1.png',
+      {
+        'train2014/cat/1.png': ('cat', 'train'),
+        'val2014/cat/1.png': ('cat', 'validation'),
+      },
+    ),
+    # Texts beside the images, and one without.
+    (
+      '1.png 1.txt train/2.png train/2.caption train/x/3.png train/other.txt',
+      {
+        '1.png': (['text 1'], None),
+        'train/2.png': (['text 2'], 'train'),
+        'train/x/3.png': ('broken', None),
+      },
+    ),
+  ],
+)
+def test_captions_and_splits(tmp_path, files, found):
+  _make(tmp_path, files)
+  assert _captions(_read(tmp_path)) == found
+
+
+def test_texts_of_several_lines_are_noted(tmp_path):
+  _make(tmp_path, 'a.png b.png b.txt')
+  (tmp_path / 'a.txt').write_text('a dog\nan animal\n')
+  notes = []
+  first, _ = _read(tmp_path, note=notes.append)
+  assert first.read_fields()['caption'] == ['a dog\nan animal']
+  assert notes[0].startswith(f'1 texts in {tmp_path} have several lines')
+
+
+def test_boxes_are_not_captions(tmp_path):
+  _make(tmp_path, 'a.png')
+  (tmp_path / 'a.txt').write_text('0 0.5 0.5 0.25 0.125\n')
+  (raw,) = _read(tmp_path)
+  with pytest.raises(ValueError, match=r'its text a\.txt has only numbers'):
+    raw.read_fields()
+
+
+@pytest.mark.parametrize(
+  'files, message',
+  [
+    ('train/a/1.png test/a/1.png docs/1.png', r'test, train\), and .*\(docs\)'),
+    ('train/a/1.png docs/1.png', r'import the former, --input=.*/train$'),
+    ('a/notes.txt', 'there is no image in'),
+  ],
+)
+def test_what_is_refused(tmp_path, files, message):
+  _make(tmp_path, files)
+  *_, bad = _read(tmp_path)
+  with pytest.raises(ValueError, match=message):
+    bad.read_fields()
+  assert bad.is_input
+
+
+def test_one_of_several_folders_can_be_skipped(tmp_path):
+  _make(tmp_path, 'a/cat/1.png read.me')
+  bad, good = _read(tmp_path / 'read.me', tmp_path / 'a')
+  with pytest.raises(ValueError, match=r'read\.me is not a folder'):
+    bad.read_fields()
+  assert good.id == 'cat/1.png'
+
+
+def test_metadata_of_several_kinds(tmp_path):
+  _make(tmp_path, 'a/metadata.csv b/metadata.jsonl c/d/1.png')
+  with pytest.raises(ValueError, match=r'several kinds: .*a/.*csv, .*jsonl; '):
+    _read(tmp_path)
+  with pytest.raises(ValueError, match=r'several kinds: .*csv, .*/c, without'):
+    _read(tmp_path / 'a', tmp_path / 'c')
+
+
+def test_metadata_in_folders_of_splits(tmp_path):
+  _make(tmp_path, 'train/1.png test/2.png test/3.png more/4.png')
+  rows = 'file_name,text\n1.png,one\n'
+  (tmp_path / 'train/metadata.csv').write_text(rows)
+  (tmp_path / 'metadata.csv').write_text(
+    'file_name,text\ntest/2.png,two\ntest/5.png,five\nmore/4.png,four\n'
+  )
+  notes = []
+  raws = _read(tmp_path, note=notes.append)
+  assert [raw.split for raw in raws] == ['test', 'test', None, 'train']
+  assert notes == [
+    f'1 images in {tmp_path} are in no row of its metadata files and were left '
+    'out: test/3.png'
+  ]
+  with pytest.raises(ValueError, match=r'no image file .*5\.png'):
+    raws[1].read_image()
+
+
+def test_metadata_in_parquet(tmp_path):
+  _make(tmp_path, '1.png')
+  table = pa.table({'file_name': ['1.png'], 'text': ['one']})
+  pq.write_table(table, tmp_path / 'metadata.parquet')
+  (raw,) = _read(tmp_path)
+  assert raw.read_fields()['caption'] == 'one' and raw.read_image() == b'text 1'
+
+
+def test_inputs_named_after_splits(tmp_path):
+  _make(tmp_path, 'train/cat/1.png test/cat/1.png')
+  roots = [tmp_path / 'train', tmp_path / 'test']
+  splits = dict(zip(roots, ['train', 'test'], strict=True))
+  for metadata in False, True:
+    if metadata:
+      rows = 'file_name,text\ncat/1.png,x\n'
+      for root in roots:
+        (root / 'metadata.csv').write_text(rows)
+    first, second = _read(*roots, splits=splits)
+    assert (first.split, second.split) == ('train', 'test')
+    assert first.id != second.id
+
+
+def test_links_are_followed_but_not_in_circles(tmp_path):
+  _make(tmp_path, 'set/cat/1.png elsewhere/2.png')
+  (tmp_path / 'set/dog').symlink_to(tmp_path / 'elsewhere')
+  (tmp_path / 'set/cat/up').symlink_to('..')
+  assert {name for name, _ in _captions(_read(tmp_path / 'set')).values()} == {
+    'cat',
+    'dog',
+  }
+  os.mkfifo(tmp_path / 'set/metadata.csv')
+  (bad,) = _read(tmp_path / 'set')
+  with pytest.raises(ValueError, match='is a pipe, socket or device'):
+    bad.read_fields()

@@ -1,0 +1,27 @@
+"""Splits by names."""
+
+import pathlib
+
+import pytest
+
+from mmjax.data import split_names
+
+
+@pytest.mark.parametrize(
+  'names, splits',
+  [
+    ('train.csv test.csv', 'train test'),
+    ('cc3m-train-0000.tar cc3m-validation-0000.tar.gz', 'train validation'),
+    ('captions_train2014.json captions_val2014.json', 'train validation'),
+    ('train-00000-of-00001.parquet dev.parquet', 'train validation'),
+    ('x/Train/0.tar x/test/train/1.tar', 'train train'),
+    ('train_val.csv latest.csv training', '- - train'),
+    # All are below this folder, so that it says nothing.
+    ('train/0.csv train/test.csv', '- test'),
+    ('train/0.csv', '-'),
+  ],
+)
+def test_what_paths_are_named_after(names, splits):
+  paths = [pathlib.Path(name) for name in names.split()]
+  found = split_names.of_paths(paths)
+  assert [found.get(path, '-') for path in paths] == splits.split()
