@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from mmjax.config import fields as fields_lib
 from mmjax.config import overrides as overrides_lib
 from mmjax.config import schema, settings
 from mmjax.errors import ConfigError
@@ -31,9 +32,9 @@ FIELDS = {
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
 _NUMBERS = {
-  'trials': schema.Field('int', None, '', minimum=1, optional=True),
-  'seed': schema.Field('int', 0, '', minimum=0),
-  'repeats': schema.Field('int', 1, '', minimum=1),
+  'trials': fields_lib.Field('int', None, '', minimum=1, optional=True),
+  'seed': fields_lib.Field('int', 0, '', minimum=0),
+  'repeats': fields_lib.Field('int', 1, '', minimum=1),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import schema
+from mmjax.config import fields as fields_lib
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 
@@ -236,7 +236,7 @@ def named(what: str, value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
     )
   out = {option: space_lib.plain(v) for option, v in value.items()}
   for option, v in out.items():
-    if not schema.is_plain(v):
+    if not fields_lib.is_plain(v):
       raise ConfigError(
         f'{what}: {option}={v!r} is not legal: options are plain data, so that '
         'all workers have the same'

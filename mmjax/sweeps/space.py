@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import schema
+from mmjax.config import fields as fields_lib
 from mmjax.errors import ConfigError
 
 Distribution = optuna.distributions.BaseDistribution
@@ -118,7 +118,7 @@ def choice(*values: Any) -> Dimension:
   """
   values = tuple(map(plain, values))
   text = f'choice({", ".join(map(repr, values))})'
-  field = schema.Field('plain', None, '')
+  field = fields_lib.Field('plain', None, '')
   for value in values:
     if not field.accepts(value):
       raise ConfigError(f'{text}: {value!r} is not legal: {field.describe()}')
@@ -217,7 +217,7 @@ def _numbers(
     numbers.append(options['step'])
   log = ', log=True' if whole and options['log'] else ''
   text = f'{name}({", ".join(map(repr, numbers))}{log})'
-  field = schema.Field('int' if whole else 'float', 0, '')
+  field = fields_lib.Field('int' if whole else 'float', 0, '')
   for number in numbers:
     if not field.accepts(number):
       raise ConfigError(f'{text}: {number!r} is not legal: {field.describe()}')

@@ -43,16 +43,16 @@ def test_a_sweep_file_is_read(tmp_path):
 @pytest.mark.parametrize(
   ('more', 'message'),
   [
-    ({'trails': 3}, 'trails is no field of a sweep; did you mean trials?'),
+    ({'trails': 3}, 'trails is not a field of a sweep; did you mean trials?'),
     ({'trials': 0}, 'trials=0 is not legal'),
     ({'space': '{}'}, 'space is empty'),
     (
       {'space': "{'optimizer.learning_rate': uniform(0, 1)}"},
-      'optimizer.learning_rate is no config field',
+      'optimizer.learning_rate is not a config field',
     ),
     (
       {'space': "{'model.fusion.name': choice('concat')}"},
-      'model.fusion.name is no config field',
+      'model.fusion.name is not a config field',
     ),
     ({'space': "{'optimizer.lr': 1e-3}"}, '0.001 is not a range; use one of'),
     ({'space': "{'seed': integers(0, 3)}"}, 'use repeats=3'),
@@ -102,7 +102,7 @@ def test_a_sweep_file_is_read(tmp_path):
     ),
     (
       {'set': "{'optimizer.rate': 3, 'train.stepz': 4}"},
-      'set: train.stepz is no config field',
+      'set: train.stepz is not a config field',
     ),
     ({'metric': '()'}, 'there are 0 metrics'),
     (
