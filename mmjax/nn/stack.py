@@ -88,7 +88,8 @@ class Stack(nn.Module):
 
     Raises:
       ConfigError: for an unknown `remat`, a `drop_path` outside [0, 1), a
-        `stop` outside 0..L, or local layers without `local_mask` and `visible.mask`.
+        `stop` outside 0..L, or local layers without `local_mask` and
+        `visible.mask`.
     """
     if self.depth == 0:
       return x.astype(self.dtype), None if decoding is None else decoding.cache
