@@ -2,7 +2,7 @@
 
 Runs one small sweep twice with one worker: once in one go, once killed with
 SIGKILL at random moments and started again each time. Parameters, states and
-metrics of all trials must be equal, and every trial is told once. If the sweep
+metrics of all trials must be equal, and every trial ends once. If the sweep
 ends before it was killed so often, that is an error too: take fewer seconds for
 --longest.
 
@@ -89,9 +89,10 @@ def main(argv):
   for one, other in zip(_trials(whole), _trials(killed), strict=True):
     same = _end(one) == _end(other)
     differ += not same
+    taken = other.user_attrs.get('taken', 0)
     print(
-      f'trial {one.number}: {one.state.name.lower()}, {one.value}, taken up '
-      f'{other.user_attrs["taken"]} times: {"equal" if same else _end(other)}'
+      f'trial {one.number}: {one.state.name.lower()}, {one.value}, resumed '
+      f'{taken} times: {"equal" if same else _end(other)}'
     )
   print(f'{differ} of {_TRIALS.value} trials differ after {kills} kills')
   shutil.rmtree(scratch)

@@ -33,7 +33,7 @@ def main(argv) -> None:
   name = storage.study_name(_SWEEP.value)
   study = optuna.load_study(
     study_name=name,
-    storage=storage.open_storage(storage.found_in(_SWEEP.value), _SWEEP.value),
+    storage=storage.open_storage(storage.file_in(_SWEEP.value), _SWEEP.value),
   )
   trials = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
   curves = [trial.intermediate_values for trial in trials]

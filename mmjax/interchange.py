@@ -1,5 +1,6 @@
 """Models from folders, and back: Hugging Face's, and mmjax's own runs."""
 
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ import jax.numpy as jnp
 from mmjax import pretrained
 from mmjax.errors import ConfigError
 from mmjax.pretrained import hub
-from mmjax.runs import init_from, rebuild
 
-Model = pretrained.Pretrained | rebuild.Run
+if typing.TYPE_CHECKING:
+  from mmjax.runs import rebuild
+
+Model = typing.Union[pretrained.Pretrained, 'rebuild.Run']
 
 
 def load(
@@ -39,12 +42,14 @@ def load(
     saved; `mmjax.runs.rebuild.load` gives it as a run.
 
   Raises:
-    ConfigError: if there is no such folder or name.
-    ConfigError: if it is no model that mmjax knows, or is broken.
-    ConfigError: if a download needs the extra `hub`.
+    ConfigError: if there is no such folder or name, it is broken or not a model
+      that mmjax knows, or a download needs the extra `hub`.
   """
   folder = hub.find(source)
-  if rebuild.is_run(folder):
+  if hub.is_run(folder):
+    # Published models need no training code.
+    from mmjax.runs import init_from, rebuild
+
     run = rebuild.load(folder)
     given = init_from.published(
       run, folder, dtype=dtype, param_dtype=param_dtype
@@ -69,7 +74,7 @@ def save(model: Model, folder: Path | str) -> None:
     ConfigError: for a run that did not begin from a published model, so that no
       class of transformers is made for it.
   """
-  if isinstance(model, rebuild.Run):
+  if not isinstance(model, pretrained.Pretrained):
     raise ConfigError(
       f'the run trained its own {type(model.module).__name__}, for which '
       'transformers has no class; only runs that began from a whole published '

@@ -1,8 +1,9 @@
 """The few types that every part of mmjax agrees on.
 
-Shape letters: B batch, N tokens, T text, S keys, H heads, K head size, D width,
-V vocabulary, C classes; images [B, H, W, C], spectrograms [B, F, M] of F frames
-and M bands.
+Shape letters: B batch, N tokens, T text (or queries), S keys (or slots of a
+cache), L layers, H heads, G key-value heads, K head size, D width, E width of a
+context or of a shared embedding, V vocabulary, C classes, n questions or images
+an example; images [B, H, W, C], spectrograms [B, F, M] of F frames and M bands.
 
 A batch is a dict of arrays. Its keys, all optional:
 

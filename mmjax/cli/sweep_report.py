@@ -20,14 +20,14 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument('workdir', help="the sweep's folder")
   parser.add_argument(
-    '--storage', help="of the study, if it is none of the folder's files"
+    '--storage', help="of the study, if it is not one of the folder's files"
   )
   parser.add_argument('--output', help='by default WORKDIR/report.html')
   args = parser.parse_args(argv)
   try:
     import optuna
 
-    from mmjax.sweeps import report, storage, table
+    from mmjax.sweeps import report, status, storage
   except ModuleNotFoundError as error:
     raise ConfigError(
       f"{error.name} is missing; install it with pip install 'mmjax[sweep]'"
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   workdir = pathlib.Path(args.workdir)
-  where = args.storage or storage.found_in(workdir)
+  where = args.storage or storage.file_in(workdir)
   name = storage.study_name(workdir)
   try:
     study = optuna.load_study(
@@ -47,5 +47,5 @@ def main(argv: list[str]) -> int:
     ) from error
   output = pathlib.Path(args.output or workdir / 'report.html')
   report.write(study, workdir, output)
-  print(f'{table.summary(study)}\n{output}')
+  print(f'{status.summary(study)}\n{output}')
   return 0

@@ -3,12 +3,12 @@
 import ast
 from typing import Any
 
-from mmjax.config import schema
+from mmjax.config import fields
 
 _FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 
 
-def read(text: str, field: schema.Field) -> Any:
+def read(text: str, field: fields.Field) -> Any:
   """The value that a flag's text means for a field of this kind.
 
   What the text is no value for is returned as it is, for `field.accepts` to

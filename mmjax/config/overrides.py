@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from mmjax.config import flag_values, schema, settings, user_file
+from mmjax.config import fields, flag_values, schema, settings, user_file
 from mmjax.errors import ConfigError
 
 _OVERRIDE = re.compile(r'--?(no)?config\.([^=]+)(?:=(.*))?', re.DOTALL)
@@ -95,7 +95,7 @@ def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
 
 def find(
   config: ml_collections.ConfigDict, path: str
-) -> tuple[ml_collections.ConfigDict, str, schema.Field]:
+) -> tuple[ml_collections.ConfigDict, str, fields.Field]:
   """The section that holds a field, the field's name there, and its kind.
 
   Args:
@@ -132,7 +132,7 @@ def paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
   return out
 
 
-def _like(value: Any) -> schema.Field:
+def _like(value: Any) -> fields.Field:
   """The field that a value in an open section stands for.
 
   Whether a number must be whole, the model or objective says: a config may
@@ -142,4 +142,4 @@ def _like(value: Any) -> schema.Field:
   kind = kinds.get(type(value), 'plain')
   if isinstance(value, ml_collections.ConfigDict):
     kind = 'dict'
-  return schema.Field(kind, value, '', optional=True)
+  return fields.Field(kind, value, '', optional=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from mmjax.config import schema
+from mmjax.config import fields, schema
 from mmjax.errors import ConfigError
 
 
@@ -22,7 +22,7 @@ def complete(config: Any) -> ml_collections.ConfigDict:
   """A copy of `config` in which missing fields have their defaults.
 
   Raises:
-    ConfigError: if a section is no dict.
+    ConfigError: if a section is not a dict.
   """
   config = ml_collections.ConfigDict(
     config.to_dict() if hasattr(config, 'to_dict') else dict(config)
@@ -56,13 +56,13 @@ def validate(config: Any) -> None:
   errors = [unknown(name, known) for name in config if name not in known]
   for name, field in schema.TOP.items():
     errors += _wrong(name, field, config[name])
-  for section, fields in schema.SECTIONS.items():
+  for section, known_fields in schema.SECTIONS.items():
     for name, value in config[section].items():
       path = f'{section}.{name}'
-      if name not in fields:
-        errors.append(unknown(path, [f'{section}.{n}' for n in fields]))
+      if name not in known_fields:
+        errors.append(unknown(path, [f'{section}.{n}' for n in known_fields]))
       else:
-        errors += _wrong(path, fields[name], value)
+        errors += _wrong(path, known_fields[name], value)
   for section in schema.OPEN_SECTIONS:
     for name, value in config[section].items():
       errors += _not_plain(f'{section}.{name}', value)
@@ -74,7 +74,7 @@ def validate(config: Any) -> None:
 
 
 def unknown(path: str, known: Iterable[str]) -> str:
-  """The message about a field that there isn't."""
+  """The message about a field that doesn't exist."""
   known = list(known)
   close = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
   way_out = (
@@ -82,7 +82,7 @@ def unknown(path: str, known: Iterable[str]) -> str:
     if close
     else f'legal are {", ".join(known)}'
   )
-  return f'{path} is no config field; {way_out}'
+  return f'{path} is not a config field; {way_out}'
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -113,11 +113,11 @@ def from_json(path: Path | str) -> ml_collections.ConfigDict:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Fields in which a run may not go on, as 'path: old -> new'.
+  """Changed fields with which a run can't resume, as 'path: old -> new'.
 
   Args:
-    old: `to_json` of the config the run began with.
-    new: of the one it shall go on with.
+    old: `to_json` of the config that the run began with.
+    new: `to_json` of the config that it would resume with.
   """
   old, new = leaves(old), leaves(new)
   out = []
@@ -126,7 +126,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
     if field is not None and field.later:
       continue
-    if section in schema.OPEN_SECTIONS and name.split('.')[-1] in schema.HOW:
+    if (
+      section in schema.OPEN_SECTIONS
+      and name.split('.')[-1] in schema.COMPUTE_ONLY
+    ):
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
@@ -134,12 +137,12 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
   return out
 
 
-def _default(field: schema.Field | None) -> Any:
+def _default(field: fields.Field | None) -> Any:
   """What a run began with whose config.json is older than the field."""
   return None if field is None else json.loads(json.dumps(field.default))
 
 
-def _wrong(path: str, field: schema.Field, value: Any) -> list[str]:
+def _wrong(path: str, field: fields.Field, value: Any) -> list[str]:
   if field.accepts(value):
     return []
   if hasattr(value, 'to_dict'):
@@ -154,11 +157,20 @@ def _not_plain(path: str, value: Any) -> list[str]:
       for name, child in value.items()
       for error in _not_plain(f'{path}.{name}', child)
     ]
-  return _wrong(path, schema.Field('plain', None, ''), value)
+  return _wrong(path, fields.Field('plain', None, ''), value)
 
 
 def _together(config: Any) -> list[str]:
-  """Fields that are legal each, but not together."""
+  """Faults of fields that are legal alone, but not together."""
+  return [
+    *_batch_faults(config),
+    *_schedule_faults(config),
+    *_metric_faults(config),
+    *_image_faults(config.data),
+  ]
+
+
+def _batch_faults(config: Any) -> list[str]:
   train, errors = config.train, []
   if train.batch_size % train.accumulate:
     errors.append(
@@ -175,29 +187,39 @@ def _together(config: Any) -> list[str]:
       "mesh.style='pmap' has the whole model on every device, but "
       f"{', '.join(split)}; set these to 1, or use mesh.style='pjit'"
     )
-  errors += [
-    f'mesh.{axis}=0 holds no device; use 1, or -1 for what is left'
+  return errors + [
+    f'mesh.{axis}=0 holds no device; use 1, or -1 for all remaining ones'
     for axis, size in config.mesh.items()
     if size == 0
   ]
-  if config.optimizer.schedule in ('cosine', 'linear') and (
-    config.optimizer.warmup_steps >= train.steps
-  ):
+
+
+def _schedule_faults(config: Any) -> list[str]:
+  steps, errors = config.train.steps, []
+  warmup = config.optimizer.warmup_steps
+  if config.optimizer.schedule in ('cosine', 'linear') and warmup >= steps:
     errors.append(
-      f'optimizer.warmup_steps={config.optimizer.warmup_steps} leaves nothing '
-      f'of train.steps={train.steps} to decay in; set it lower than that, or '
-      'to 0'
+      f'optimizer.warmup_steps={warmup} leaves no step of train.steps={steps} '
+      'to decay in; set it lower than that, or to 0'
     )
+  if config.train.ema_decay == 1:
+    errors.append('train.ema_decay=1 never moves the EMA; use 0.999')
+  return errors
+
+
+def _metric_faults(config: Any) -> list[str]:
+  """Of what is measured, and of where it is written."""
+  data, train, errors = config.data, config.train, []
   if train.wandb_project and importlib.util.find_spec('wandb') is None:
     errors.append(
       f'train.wandb_project={train.wandb_project!r} needs the package wandb: '
       "pip install 'mmjax[wandb]', or leave the field empty"
     )
-  if not config.data.eval_split:
+  if not data.eval_split:
     needs = (
       ('train.eval_every', train.eval_every, 0),
       ('train.keep_best', train.keep_best, ''),
-      ('data.eval_where', config.data.eval_where, None),
+      ('data.eval_where', data.eval_where, None),
     )
     errors += [
       f"{name}={value!r} needs data.eval_split, which is ''; name a split, or "
@@ -205,28 +227,30 @@ def _together(config: Any) -> list[str]:
       for name, value, nothing in needs
       if value
     ]
-  taken = {'val', 'test'} & set(config.data.extra_splits)
-  if taken:
+  reserved = {'val', 'test'} & set(data.extra_splits)
+  if reserved:
     errors.append(
-      f'data.extra_splits={config.data.extra_splits!r} has {sorted(taken)}, '
-      'which are the names of data.eval_split and data.test_split; set those'
-    )
-  if train.ema_decay == 1:
-    errors.append('train.ema_decay=1 never moves the average; use 0.999')
-  for name in ('mean', 'std'):
-    if len(config.data[name]) != 3:
-      errors.append(
-        f'data.{name}={config.data[name]!r} is not legal: three numbers'
-      )
-  if min(config.data.std, default=1) <= 0:
-    errors.append(
-      f'data.std={config.data.std!r} is not legal: images are divided by it, '
-      'so its numbers are more than 0'
+      f'data.extra_splits={data.extra_splits!r} has {sorted(reserved)}, which '
+      'are the names of data.eval_split and data.test_split; set those'
     )
   if train.keep_best and not train.keep_best.startswith('val/'):
     errors.append(
-      f'train.keep_best={train.keep_best!r} is no metric of validation, such '
+      f'train.keep_best={train.keep_best!r} is not a validation metric, such '
       "as 'val/vqa/accuracy'"
+    )
+  return errors
+
+
+def _image_faults(data: Any) -> list[str]:
+  errors = [
+    f'data.{name}={data[name]!r} is not legal: three numbers'
+    for name in ('mean', 'std')
+    if len(data[name]) != 3
+  ]
+  if min(data.std, default=1) <= 0:
+    errors.append(
+      f'data.std={data.std!r} is not legal: images are divided by it, so its '
+      'numbers are more than 0'
     )
   return errors
 

@@ -1,34 +1,36 @@
 """Reads the annotation files of published data sets.
 
 COCO's captions, VQA v2's questions with their annotations, Karpathy's splits,
-Visual Genome's and GQA's questions, and conversations as LLaVA and ShareGPT
-write them, of which the first question and its answer are read. Images are
-files in the folder of the annotations, or in that of `--images`.
+Visual Genome's and GQA's questions. Images are files in the folder of the
+annotations, or in that of `--images`.
 """
 
 import functools
+import itertools
 import os
 import pathlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mmjax.data import image_rows, json_files, raw_records, split_names
+from mmjax.data import (
+  image_rows,
+  json_files,
+  raw_records,
+  split_names,
+  text_files,
+)
+from mmjax.errors import ConfigError
 
 Reader = Callable[
   [Sequence[pathlib.Path], image_rows.Options],
   Iterator[raw_records.RawRecord],
 ]
 # What people call a row, and what makes its fields by our names and its split;
-# that may raise for a row that is not as expected.
+# that raises ConfigError for a row that is not as expected.
 _Rows = Iterator[
   tuple[str, Callable[[], tuple[raw_records.Fields, str | None]]]
 ]
-_UNEXPECTED = (LookupError, TypeError, AttributeError, ArithmeticError)
-
-_PLACEHOLDER = re.compile(r'\s*<image>\s*')
-_ASKS = ('human', 'user')
-_ANSWERS = ('gpt', 'assistant', 'model')
 
 
 def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
@@ -45,41 +47,80 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
           where, name = f'{path.name}: {where}', f'{path.stem}-{number}'
           try:
             fields, split = make()
-          except _UNEXPECTED as error:
-            yield raw_records.broken(name, where, _unexpected(error))
+          except ConfigError as error:
+            yield raw_records.broken(name, where, str(error))
           else:
             yield rows.record(
               path.parent, where, name, fields, file=path, split=split
             )
-      except (ValueError, OSError) as error:
+      except (ConfigError, OSError) as error:
         yield raw_records.broken(path.name, path.name, str(error))
 
   return read
 
 
-def _unexpected(error: Exception) -> str:
-  if isinstance(error, KeyError):
-    return f'it has no {error}'
-  return f'it is not as expected: {error!r:.200}'
+def _get(entry: Any, key: str) -> Any:
+  if not isinstance(entry, dict):
+    raise ConfigError(
+      f'it should be an object with {key!r}, not {text_files.shown(entry)}'
+    )
+  if key not in entry:
+    raise ConfigError(f'it has no {key!r}')
+  return entry[key]
+
+
+def _text(entry: Any, key: str) -> str:
+  value = _get(entry, key)
+  if not isinstance(value, str):
+    raise ConfigError(
+      f'its {key!r} should be text, not {text_files.shown(value)}'
+    )
+  return value
+
+
+def _name(entry: Any, key: str) -> int | str:
+  value = _get(entry, key)
+  if not isinstance(value, int | str) or value == '':
+    raise ConfigError(
+      f'its {key!r} should be a number or text, not {text_files.shown(value)}'
+    )
+  return value
+
+
+def _items(entry: Any, key: str) -> list[Any]:
+  value = _get(entry, key)
+  if not isinstance(value, list):
+    raise ConfigError(
+      f'its {key!r} should be a list, not {text_files.shown(value)}'
+    )
+  return value
 
 
 def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images', 'annotations')
-  names = {}
+  names = {}  # By the ids of images as texts; several where one repeats.
   for image in value['images']:
-    if not isinstance(image, dict) or 'file_name' not in image:
-      continue
-    number, name = image.get('id'), image['file_name']
-    if isinstance(number, int | str) and names.setdefault(number, name) != name:
-      raise ValueError(
-        f'two images of {file} have the id {number}: {names[number]} and {name}'
-      )
+    if isinstance(image, dict) and isinstance(image.get('id'), int | str):
+      known = names.setdefault(str(image['id']), [])
+      if image.get('file_name') not in known:
+        known.append(image.get('file_name'))
 
   def make(entry):
+    number = _get(entry, 'image_id')
+    found = names.get(str(number)) if isinstance(number, int | str) else None
+    if not found:
+      raise ConfigError(
+        f'no image of {file} has the id {text_files.shown(number)}, which is '
+        'its image_id'
+      )
+    if len(found) > 1:
+      raise ConfigError(
+        f'two images of {file} have the id {number}: {found[0]} and {found[1]}'
+      )
     fields = {
-      'image': names[entry['image_id']],
-      'caption': entry['caption'],
-      'image_id': entry['image_id'],
+      'image': found[0],
+      'caption': _get(entry, 'caption'),
+      'image_id': number,
     }
     return fields, None
 
@@ -91,12 +132,15 @@ def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect(value, file, 'images')
 
   def make(entry):
+    name, split = _text(entry, 'filename'), _text(entry, 'split')
+    if entry.get('filepath'):
+      name = os.path.join(_text(entry, 'filepath'), name)
     fields = {
-      'image': os.path.join(entry.get('filepath', ''), entry['filename']),
-      'captions': [sentence['raw'] for sentence in entry['sentences']],
-      'split': entry['split'],
+      'image': name,
+      'captions': [_get(each, 'raw') for each in _items(entry, 'sentences')],
+      'split': split,
     }
-    return fields, split_names.SPLITS.get(entry['split'], entry['split'])
+    return fields, split_names.SPLITS.get(split, split)
 
   for number, entry in enumerate(value['images'], 1):
     yield f'image {number}', functools.partial(make, entry)
@@ -106,13 +150,13 @@ def _visual_genome(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _expect_list(value, file)
 
   def make(entry, place):
-    number = entry['id'] if 'id' in entry else entry['image_id']
+    pair = _items(entry, 'qas')[place]
+    number = _name(entry, 'id' if 'id' in entry else 'image_id')
     names = [f'{part}{number}.jpg' for part in ('', 'VG_100K/', 'VG_100K_2/')]
-    pair = entry['qas'][place]
     fields = {
       'image': _existing(folder, names),
-      'question': pair['question'],
-      'answer': pair['answer'],
+      'question': _get(pair, 'question'),
+      'answer': _get(pair, 'answer'),
     }
     return fields, None
 
@@ -125,15 +169,16 @@ def _visual_genome(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 
 def _gqa(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   if not isinstance(value, dict):
-    raise ValueError(f'{file} should hold an object of questions by their ids')
+    raise ConfigError(f'{file} should hold an object of questions by their ids')
 
   def make(entry):
     fields = {
-      'image': f'{entry["imageId"]}.jpg',
-      'question': entry['question'],
-      'answer': entry['answer'],
+      'image': f'{_name(entry, "imageId")}.jpg',
+      'question': _get(entry, 'question'),
+      'answer': _get(entry, 'answer'),
     }
-    kind = entry.get('types', {}).get('structural')
+    types = entry.get('types')
+    kind = types.get('structural') if isinstance(types, dict) else None
     return fields | ({'type': kind} if kind else {}), None
 
   for key, entry in value.items():
@@ -151,20 +196,18 @@ def read_vqa(
       if isinstance(value, dict) and 'annotations' in value:
         _expect(value, path.name, 'annotations')
         for entry in value['annotations']:
-          if annotations.setdefault(_key(entry), entry) != entry:
-            raise ValueError(
-              f'question_id {_key(entry)} has two annotations; import the '
-              'files of each split by themselves'
-            )
+          known = annotations.setdefault(_key(entry), [])
+          if entry not in known:
+            known.append(entry)
       else:
         _expect(value, path.name, 'questions')
         subset = value.get('data_subtype', '')
         questions += [(path, subset, entry) for entry in value['questions']]
-    except (ValueError, OSError) as error:
+    except (ConfigError, OSError) as error:
       yield raw_records.broken(path.name, path.name, str(error))
   if questions and not annotations:
     names = ', '.join(path.name for path in paths)
-    raise ValueError(
+    raise ConfigError(
       f'there are no annotations in {names}; name both files, '
       '--input=questions.json,annotations.json'
     )
@@ -173,17 +216,37 @@ def read_vqa(
     where, name = f'{path.name}: question {number}', f'{path.stem}-{number}'
     try:
       folder = options.images or path.parent
-      annotation = annotations[_key(entry)]
+      annotation = _annotation(entry, annotations)
       fields = _vqa_fields(entry, annotation, subset, folder)
-    except (*_UNEXPECTED, ValueError) as error:
-      yield raw_records.broken(name, where, _unexpected(error))
+    except ConfigError as error:
+      yield raw_records.broken(name, where, str(error))
     else:
       yield rows.record(path.parent, where, name, fields, file=path)
 
 
-def _key(entry: Any) -> str:
+def _key(entry: Any) -> str | None:
   """By which a question and its annotation find each other."""
-  return str(entry.get('question_id')) if isinstance(entry, dict) else ''
+  if not isinstance(entry, dict) or entry.get('question_id') is None:
+    return None
+  return str(entry['question_id'])
+
+
+def _annotation(
+  entry: Any, annotations: Mapping[str | None, Sequence[Any]]
+) -> Mapping[str, Any]:
+  """The annotation of a question."""
+  number = _get(entry, 'question_id')
+  found = annotations.get(_key(entry), []) if number is not None else []
+  if not found:
+    raise ConfigError(
+      f'no annotation has its question_id, {text_files.shown(number)}'
+    )
+  if len(found) > 1:
+    raise ConfigError(
+      f'question_id {text_files.shown(number)} has two annotations; import '
+      'the files of each split by themselves'
+    )
+  return found[0]
 
 
 def _vqa_fields(
@@ -192,7 +255,13 @@ def _vqa_fields(
   subset: str,
   folder: pathlib.Path,
 ) -> raw_records.Fields:
-  number = int(entry['image_id'])
+  number = _get(entry, 'image_id')
+  if isinstance(number, str) and re.fullmatch('[0-9]{1,18}', number):
+    number = int(number)
+  if not isinstance(number, int):
+    raise ConfigError(
+      f"its 'image_id' should be a number, not {text_files.shown(number)}"
+    )
   names = [
     f'COCO_{subset}_{number:012d}.jpg',
     f'{number:012d}.jpg',
@@ -200,66 +269,14 @@ def _vqa_fields(
     f'{subset}/COCO_{subset}_{number:012d}.jpg',
     f'{subset}/{number:012d}.jpg',
   ]
-  answers = annotation.get('answers') or [annotation['multiple_choice_answer']]
+  answers = annotation.get('answers')
   fields = {
     'image': _existing(folder, names),
-    'question': entry['question'],
-    'answers': answers,
+    'question': _get(entry, 'question'),
+    'answers': answers or [_get(annotation, 'multiple_choice_answer')],
   }
   kind = annotation.get('answer_type')
   return fields | ({'type': kind} if kind else {})
-
-
-def read_conversations(
-  paths: Sequence[pathlib.Path], options: image_rows.Options
-) -> Iterator[raw_records.RawRecord]:
-  """The first question and its answer of each conversation."""
-  rows = image_rows.ImageRows(options)
-  for path in paths:
-    for number, where, entry in json_files.entries(path, options.encoding):
-      name = f'{path.stem}-{number}'
-      try:
-        fields = _first_turns(entry)
-      except ValueError as error:
-        yield raw_records.broken(name, where, str(error))
-      else:
-        yield rows.record(path.parent, where, name, fields, file=path)
-
-
-def _first_turns(entry: Any) -> raw_records.Fields:
-  if isinstance(entry, ValueError):
-    raise entry
-  turns = isinstance(entry, dict) and (
-    entry.get('conversations') or entry.get('messages')
-  )
-  if not isinstance(turns, list):
-    raise ValueError('there are neither `conversations` nor `messages`')
-  found = {}
-  for turn in turns:
-    role, text = _turn(turn)
-    if role in _ASKS and 'question' not in found:
-      found['question'] = _PLACEHOLDER.sub(' ', text).strip()
-    elif role in _ANSWERS and 'question' in found:
-      found['answer'] = text
-      break
-  if 'answer' not in found:
-    raise ValueError('no answer follows a question among its turns')
-  image = entry.get('image', entry.get('images'))
-  found |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
-  return found | ({} if image in (None, []) else {'image': image})
-
-
-def _turn(turn: Any) -> tuple[str, str]:
-  if not isinstance(turn, dict):
-    raise ValueError(f'a turn should be an object, not {turn!r:.80}')
-  role = turn.get('from', turn.get('role'))
-  text = turn.get('value', turn.get('content'))
-  if isinstance(text, list):  # Parts, of which some are images.
-    parts = [part.get('text') for part in text if isinstance(part, dict)]
-    text = ' '.join(part for part in parts if isinstance(part, str))
-  if not isinstance(role, str) or not isinstance(text, str):
-    raise ValueError(f'a turn has no role or no text: {turn!r:.80}')
-  return role, text
 
 
 def _existing(folder: pathlib.Path, names: Sequence[str]) -> str:
@@ -268,19 +285,27 @@ def _existing(folder: pathlib.Path, names: Sequence[str]) -> str:
 
 
 def _expect(value: Any, file: str, *keys: str) -> None:
-  if not isinstance(value, dict) or not all(
-    isinstance(value.get(key), list) for key in keys
-  ):
-    held = ', '.join(value) if isinstance(value, dict) else repr(value)
-    raise ValueError(
-      f'{file} should hold an object with the lists {", ".join(keys)}, not '
-      f'{held:.200}'
+  lists = ' and '.join(keys)
+  if not isinstance(value, dict):
+    raise ConfigError(
+      f'{file} should hold an object with lists {lists}, not '
+      f'{text_files.shown(value)}'
     )
+  for key in keys:
+    if key not in value:
+      held = ', '.join(map(repr, itertools.islice(value, 9)))
+      raise ConfigError(
+        f'{file} should hold an object with lists {lists}; it has no {key!r}, '
+        f'only {held or "nothing"}'
+      )
+    _items(value, key)
 
 
 def _expect_list(value: Any, file: str) -> None:
   if not isinstance(value, list):
-    raise ValueError(f'{file} should hold a list, not {value!r:.80}')
+    raise ConfigError(
+      f'{file} should hold a list, not {text_files.shown(value)}'
+    )
 
 
 read_coco = _reader(_coco)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 
 from mmjax.data import raw_records, records, split_names, splitting
+from mmjax.errors import ConfigError
 
 _DEAL = '--splits=train:0.8,validation:0.1,test:0.1'
 
@@ -44,12 +45,12 @@ class CheckedRecords:
     """Reads and checks a raw record.
 
     Raises:
-      ValueError: it can't be read, or does not agree with one before it.
+      ConfigError: it can't be read, or does not agree with one before it.
       OSError: a file can't be read.
     """
     before = self.raws.get(raw.id)
     if before and not (raw.is_part and before[0].is_part):
-      raise ValueError(
+      raise ConfigError(
         f'the id {raw.id!r} is taken by a record before it; with '
         '--columns=own_id=id such ids are metadata, and the rows of an image '
         'one record'
@@ -64,7 +65,7 @@ class CheckedRecords:
     group = self._group(raw)
     if before:
       if group != self._group_of[raw.id]:
-        raise ValueError(
+        raise ConfigError(
           f'its {self._group_by} is {group!r}, but that of a row before it '
           f'with the same image is {self._group_of[raw.id]!r}; records of one '
           f'{self._group_by} share a split'
@@ -79,7 +80,7 @@ class CheckedRecords:
     """The splits that the input names, which may be none.
 
     Raises:
-      ValueError: it names those of some records only.
+      ConfigError: it names those of some records only.
     """
     first: dict[str | None, str] = {}
     for raws in self.raws.values():
@@ -87,7 +88,7 @@ class CheckedRecords:
     unnamed = first.pop(None, None)
     if unnamed is not None and first:
       name, where = next(iter(first.items()))
-      raise ValueError(
+      raise ConfigError(
         f'{where} is of the split {name!r}, but {unnamed} of none; name the '
         'split of each by its file, its folder or its column `split`, or deal '
         f'all of them by a hash, {_DEAL}'
@@ -133,11 +134,11 @@ class CheckedRecords:
     before: list[raw_records.RawRecord] | None,
   ) -> None:
     if raw.split and not re.fullmatch('[a-z][a-z0-9_]*', raw.split):
-      raise ValueError(
+      raise ConfigError(
         f'its split {raw.split!r} should be lower-case letters, digits and _'
       )
     if before and raw.split != before[0].split:
-      raise ValueError(
+      raise ConfigError(
         f'its split is {raw.split!r}, but that of a row before it with the '
         f'same image is {before[0].split!r}; give rows ids of their own, or '
         f'deal all of them by a hash, {_DEAL}'
@@ -148,7 +149,7 @@ class CheckedRecords:
       return raw.group
     fields = raw.read_fields()
     if self._group_by not in fields:
-      raise ValueError(
+      raise ConfigError(
         f'there is no field {self._group_by!r} to group by among '
         f'{", ".join(fields)}'
       )

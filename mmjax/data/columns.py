@@ -3,7 +3,10 @@
 import difflib
 import functools
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+
+from mmjax.errors import ConfigError
 
 FIELDS = (
   'id',
@@ -46,12 +49,30 @@ ALIASES = {
     'description',
     'comment',
     'prompt',
+    'caption_text',
   ),
   'question': ('query',),
   'answer': ('multiple_choice_answer',),
   'type': ('answer_type',),
 }
 _NUMBERED = re.compile(r'caption[_ -]?\d+')
+# ISO 639-1 without `id` and `no`, which are numbers of captions.
+_LANGUAGES = frozenset(
+  re.findall(
+    r'\w+',
+    'aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch '
+    'co cr cs cu cv cy da de dv dz ee el en eo es et eu fa ff fi fj fo fr fy '
+    'ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia ie ig ii ik io is it iu '
+    'ja jv ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt '
+    'lu lv mg mh mi mk ml mn mr ms mt my na nb nd ne ng nl nn nr nv ny oc oj '
+    'om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn '
+    'so sq sr ss st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk '
+    'ur uz ve vi vo wa wo xh yi yo za zh zu',
+  )
+)
+_LANGUAGE = re.compile(r'captions?[_ .-](([a-z]{2})([_-][a-z]{2,4})?)')
+# Words that only look like a misspelt field.
+_ALIKE = ('options', 'captioner')
 # Metadata of a field, such as image_id, is not a misspelling of it.
 _RELATED = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
 
@@ -63,7 +84,7 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
   (('caption', 'title'), ('image', 'file'))
 
   Raises:
-    ValueError: it doesn't read so.
+    ConfigError: it doesn't read so.
   """
   pairs = []
   for part in (text or '').split(','):
@@ -71,7 +92,7 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
     if not part.strip():
       continue
     if not (field and equals and name):
-      raise ValueError(
+      raise ConfigError(
         f'columns {text!r} should read field=column,field=column, as in '
         "'caption=title,image=file'"
       )
@@ -79,12 +100,44 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
   return tuple(pairs)
 
 
+def flag(field: str, name: str) -> str:
+  """How a shell is given a column for a field.
+
+  >>> flag('image', 'file'), flag('image', 'my file')
+  ('--columns=image=file', "'--columns=image=my file'")
+  """
+  return shlex.quote(f'--columns={field}={name.strip()}')
+
+
+def language(name: str) -> str | None:
+  """The language whose captions a column holds by its name.
+
+  >>> language('caption_de'), language('Captions-pt_BR'), language('caption_id')
+  ('de', 'pt-br', None)
+  """
+  match = _LANGUAGE.fullmatch(name.strip().lower())
+  if not match or match[2] not in _LANGUAGES:
+    return None
+  return match[1].replace('_', '-')
+
+
 def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
   """How many of the names are fields, aliases of one, or asked for."""
   legal = {*FIELDS, *(name.lower() for _, name in wanted)}
   legal.update(*ALIASES.values())
-  lowered = [name.strip().lower() for name in names]
-  return sum(n in legal or bool(_NUMBERED.fullmatch(n)) for n in lowered)
+  return sum(
+    name.strip().lower() in legal
+    or _spelled(name) in legal
+    or bool(_NUMBERED.fullmatch(name.strip().lower()))
+    or language(name) is not None
+    for name in names
+  )
+
+
+def _spelled(name: str) -> str:
+  """A name as aliases are: `File Name` and `fileName` become `file_name`."""
+  name = re.sub(r'([a-z])([A-Z])', r'\1_\2', name.strip())
+  return re.sub('[ .-]', '_', name).lower()
 
 
 @functools.lru_cache(256)
@@ -96,8 +149,8 @@ def resolve(
   """Which field each column fills.
 
   A field is filled by what `wanted` names; else by the columns of its own name,
-  in any case, captions by numbered ones too; else by an alias. All other
-  columns keep their names and become metadata.
+  in any case, captions by numbered ones and those of a language too; else by
+  an alias. All other columns keep their names and become metadata.
 
   Args:
     names: of the columns.
@@ -108,14 +161,14 @@ def resolve(
     A field for each of the names, in their order.
 
   Raises:
-    ValueError: two columns have the same name, or could both fill a field; one
+    ConfigError: two columns have the same name, or could both fill a field; one
       seems misspelt; one that is asked for isn't there.
   """
   plain = {}
   for name in names:
     lowered = name.strip().lower()
     if lowered in plain:
-      raise ValueError(f'the column {name.strip()!r} is there twice')
+      raise ConfigError(f'the column {name.strip()!r} is there twice')
     plain[lowered] = name
   fields = _wanted(plain, wanted)
   asked = set(fields.values())
@@ -123,14 +176,17 @@ def resolve(
     field = 'caption' if _NUMBERED.fullmatch(lowered) else lowered
     if name not in fields and field in FIELDS and field not in asked:
       fields[name] = field
+  by_language = {n: name for n, name in plain.items() if language(n)}
+  if by_language and 'caption' not in asked:
+    aliased = tuple(field for field in aliased if field != 'caption')
   _add_aliases(fields, plain, aliased)
   for lowered, name in plain.items():
     if name not in fields:
       _ask_if_misspelt(lowered, name)
-      # A column beside the one that was asked for instead.
-      fields[name] = (
-        f'{lowered}_column' if lowered in FIELDS else name.strip() or 'unnamed'
-      )
+      fields[name] = name.strip() or 'unnamed'
+      if lowered in FIELDS or (lowered in by_language and 'caption' in asked):
+        # A column beside the one that was asked for instead.
+        fields[name] = f'{lowered}_column'
   return {name: fields[name] for name in names}
 
 
@@ -140,15 +196,15 @@ def _wanted(
   fields = {}
   for field, column in wanted:
     if column.lower() not in plain:
-      raise ValueError(
+      raise ConfigError(
         f'there is no column {column!r} for {field}; there are '
         f'{", ".join(plain.values())}'
       )
     name = plain[column.lower()]
     if name in fields:
-      raise ValueError(f'the column {column!r} is asked for twice')
+      raise ConfigError(f'the column {column!r} is asked for twice')
     if field in fields.values() and field != 'caption':
-      raise ValueError(f'two columns are asked for as {field}')
+      raise ConfigError(f'two columns are asked for as {field}')
     fields[name] = field
   return fields
 
@@ -157,18 +213,19 @@ def _add_aliases(
   fields: dict[str, str], plain: Mapping[str, str], aliased: Sequence[str]
 ) -> None:
   for field in aliased:
-    aliases = ALIASES[field]
     if field in fields.values() or f'{field}s' in fields.values():
       continue
     found = [
-      plain[alias]
-      for alias in aliases
-      if alias in plain and plain[alias] not in fields
+      name
+      for alias in ALIASES[field]
+      for lowered, name in plain.items()
+      if alias in (lowered, _spelled(name)) and name not in fields
     ]
+    found = list(dict.fromkeys(found))
     if len(found) > 1:
-      raise ValueError(
+      raise ConfigError(
         f'the columns {", ".join(map(repr, found))} could all be the {field}; '
-        f'choose one, for example --columns={field}={found[0].strip()}'
+        f'choose one, for example {flag(field, found[0])}'
       )
     fields.update((name, field) for name in found)
 
@@ -176,9 +233,11 @@ def _add_aliases(
 def _ask_if_misspelt(lowered: str, name: str) -> None:
   long = [field for field in FIELDS if len(field) > 4]
   close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
-  if close and lowered not in FIELDS and not _RELATED.fullmatch(lowered):
+  if lowered in (*FIELDS, *_ALIKE) or _RELATED.fullmatch(_spelled(name)):
+    return
+  if close:
     name = name.strip()
-    raise ValueError(
+    raise ConfigError(
       f'the column {name!r} is unknown; if it is the {close[0]}, add '
-      f'--columns={close[0]}={name}, else --columns={name}={name}'
+      f'{flag(close[0], name)}, else {flag(name, name)}'
     )

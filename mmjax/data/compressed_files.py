@@ -10,6 +10,8 @@ import zlib
 
 import pyarrow as pa
 
+from mmjax.errors import ConfigError
+
 # By the first bytes of a file: how to open it, and how many bytes to read at
 # once. `read1` gives all that comes before damage; pyarrow's loses what it has
 # read of a block by then, so that its blocks are small, as those of tars are.
@@ -37,13 +39,13 @@ def open_if(path: pathlib.Path) -> io.RawIOBase | None:
   Reading gives all that can be decompressed, then raises `DamagedError`.
 
   Raises:
-    ValueError: it is a zip archive.
+    ConfigError: it is a zip archive.
     OSError: it can't be opened.
   """
   with path.open('rb') as file:
     start = file.read(8)
   if start.startswith(_ZIP):
-    raise ValueError(
+    raise ConfigError(
       f'{path} is a zip archive, as spreadsheets are as well; unpack it, or '
       'export the sheet as CSV'
     )

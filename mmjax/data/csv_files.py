@@ -1,24 +1,29 @@
 """Reads CSV files, with commas, tabs, semicolons or bars between cells."""
 
-import ast
 import csv
-import io
 import itertools
 import pathlib
-import tokenize
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmjax.data import columns, image_rows, raw_records, text_files
+from mmjax.data import (
+  caption_numbers,
+  columns,
+  csv_headers,
+  image_rows,
+  nested_texts,
+  raw_records,
+  text_files,
+)
+from mmjax.errors import ConfigError
 
-_SEPARATORS = (',', '\t', ';', '|')
 _IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
 
 
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The rows of files with a header; empty cells are absent fields.
+  """The rows of files with a header; empty cells are absent fields, but images.
 
   A cell that is a JSON list, as in ["a dog", "an animal"], or a Python list is
   read as one. A row that can't be read, and a file whose header can't, is a
@@ -27,8 +32,9 @@ def read(
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
-      yield from _read_file(path, options, rows)
-    except (ValueError, OSError) as error:
+      raws = _read_file(path, options, rows)
+      yield from caption_numbers.ask(raws, path, options)
+    except (ConfigError, OSError) as error:
       yield raw_records.broken(path.name, path.name, str(error))
 
 
@@ -40,7 +46,7 @@ def _read_file(
     where, name = f'{path.name}, line {number}', f'{path.stem}-{number}'
     try:
       fields = table.fields(cells)
-    except ValueError as error:
+    except ConfigError as error:
       yield raw_records.broken(name, where, str(error))
     else:
       yield rows.record(path.parent, where, name, fields, file=path)
@@ -51,21 +57,31 @@ class _Table:
 
   def __init__(self, path: pathlib.Path, options: image_rows.Options):
     self._options = options
-    self._lines = enumerate(text_files.lines(path, options.encoding), 1)
-    header = next((line for _, line in self._lines if line.strip()), None)
+    lines = enumerate(text_files.lines(path, options.encoding), 1)
+    header, self._separator, self._lines = csv_headers.find(lines, options)
     if header is None:
-      raise ValueError(f'{path} has no header line naming its columns')
+      raise ConfigError(f'{path} has no header line naming its columns')
+    if '\0' in header or header.startswith('PK\3\4'):
+      raise ConfigError(
+        f'{path} is not a text file: it begins with {header[:16]!a}; save the '
+        'table as CSV'
+      )
     text_files.check(header, options.encoding)
-    self._separator = options.separator or _separator(header, options)
+    if len(header) > csv.field_size_limit():
+      raise ConfigError(
+        f'the first line of {path} is too long for a header: '
+        f'{len(header):,} characters'
+      )
     # Spreadsheets write empty columns behind the others.
     self._names = _without_end([name.strip() for name in self._parse([header])])
     if not columns.known(self._names, options.columns):
-      raise ValueError(
+      raise ConfigError(
         f'{path} has a header with the columns '
         f'{", ".join(map(repr, self._names))}, separated by '
         f'{self._separator!r}, none of which is known, such as '
         f'{", ".join(columns.FIELDS)}; name them with --columns=image=COLUMN,'
-        'caption=COLUMN, and what stands between them with --separator'
+        'caption=COLUMN, and what stands between them with --separator; if the '
+        'file has no header, add a line that names the columns'
       )
     self._fields = columns.resolve(tuple(self._names), options.columns)
 
@@ -90,10 +106,13 @@ class _Table:
         error = self._quote_error(used[0][1], failure)
       if not used:
         return
-      number = used[0][0]
+      number, line = used[0]
       # What a quotation mark swallowed is read again, line by line.
       waiting = (used[1:] if error else []) + waiting[len(used) :]
-      if error:
+      escaped = self._escaped(line) if error else None
+      if escaped:
+        yield number, escaped
+      elif error:
         yield number, error
       elif any(cell.strip() for cell in cells):
         yield number, cells
@@ -102,24 +121,26 @@ class _Table:
     """A row's fields by our names.
 
     Raises:
-      ValueError: there are too many cells, or it is that error.
+      ConfigError: there are too many cells, or it is that error.
     """
-    if isinstance(cells, ValueError):
+    if isinstance(cells, ConfigError):
       raise cells
     cells = _without_end(cells)
     if len(cells) > len(self._names):
-      raise ValueError(
+      raise ConfigError(
         f'there are more cells ({len(cells)}) than the {len(self._names)} '
         f'columns {", ".join(self._names)}; cells are separated by '
         f'{self._separator!r}, and one that has it should stand in quotation '
         'marks'
       )
     row = {
-      name: _cell(text)
+      name: nested_texts.read(text)
       for name, text in zip(self._names, cells, strict=False)
       if text
     }
-    return image_rows.rename(row, self._fields)
+    return image_rows.complete(
+      image_rows.rename(row, self._fields), self._fields
+    )
 
   def _reader(self, lines: Iterator[str], *, strict: bool = True):
     quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE
@@ -138,9 +159,23 @@ class _Table:
     except csv.Error:  # A cell longer than the library reads.
       return []
 
+  def _escaped(self, line: str) -> list[str] | None:
+    """The cells of a line whose quotation marks have backslashes before them.
+
+    None unless the line makes a whole row so.
+    """
+    if '\\"' not in line or not self._options.quotes:
+      return None
+    try:
+      text_files.check(line, self._options.encoding)
+      cells = next(self._reader(iter([line.replace('\\"', '""')])), [])
+    except (csv.Error, ValueError):
+      return None
+    return cells if len(cells) == len(self._names) else None
+
   def _wrong(
     self, used: list[tuple[int, str]], cells: list[str] | None
-  ) -> ValueError | None:
+  ) -> ConfigError | None:
     """Why the lines of a row are not one, if so."""
     for _, line in used:
       try:
@@ -163,11 +198,11 @@ class _Table:
     ]
     return any(cell.strip().lower().endswith(_IMAGE_ENDINGS) for cell in found)
 
-  def _quote_error(self, line: str, why: Any) -> ValueError:
+  def _quote_error(self, line: str, why: Any) -> ConfigError:
     if len(line) > csv.field_size_limit():
-      return ValueError(f'it can not be read: {why}')
+      return ConfigError(f'it can not be read: {why}')
     place = min(len(self._parse([line])), len(self._names)) - 1
-    return ValueError(
+    return ConfigError(
       f'the quotation mark in column {self._names[place]!r} does not close '
       f'where its cell ends ({why}); double the marks inside a cell, "" for '
       '", or read all marks as text with --quotes=none'
@@ -180,39 +215,3 @@ def _without_end(cells: list[str]) -> list[str]:
   while count and not cells[count - 1].strip():
     count -= 1
   return cells[:count]
-
-
-def _separator(header: str, options: image_rows.Options) -> str:
-  """The separator by which the header has most columns that are known."""
-  counts = {}
-  for separator in _SEPARATORS:
-    reader = csv.reader([header], delimiter=separator, skipinitialspace=True)
-    names = next(reader)
-    counts[separator] = columns.known(names, options.columns), len(names)
-  return max(_SEPARATORS, key=lambda separator: counts[separator])
-
-
-def _cell(text: str) -> Any:
-  """A cell's text, or the list that it is in JSON's or Python's notation.
-
-  Raises:
-    ValueError: it begins and ends as a list of texts, but is none.
-  """
-  if not (text.startswith('[') and text.endswith(']')):
-    return text
-  try:
-    return text_files.parse_json(text)
-  except ValueError:
-    pass
-  if text[1:].lstrip()[:1] not in ('"', "'"):
-    return text
-  try:
-    values = ast.literal_eval(text)
-    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    kinds = [token.type for token in tokens]
-  except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-    raise ValueError(f'{text!r:.80} looks like a list, but is none') from error
-  # numpy prints ['a' 'b'], which Python reads as ['ab'].
-  if (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds):
-    raise ValueError(f'the texts of {text!r:.80} have no commas between them')
-  return values

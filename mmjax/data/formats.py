@@ -75,7 +75,6 @@ FORMATS = {
   ),
   'conversations': Format(
     'conversations of LLaVA or ShareGPT, the first question and answer of each',
-    'annotation_files',
-    'read_conversations',
+    'conversations',
   ),
 }

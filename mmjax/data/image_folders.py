@@ -18,6 +18,7 @@ from mmjax.data import (
   text_files,
   webdataset,
 )
+from mmjax.errors import ConfigError
 
 _METADATA = {
   'metadata.csv': csv_files.read,
@@ -45,14 +46,14 @@ def read(
   splits, but others hold images as well.
 
   Raises:
-    ValueError: there are metadata files of several kinds, or in some of the
+    ConfigError: there are metadata files of several kinds, or in some of the
       folders only.
   """
   folders = []
   for root in paths:
     try:
       folders.append(_walk(root))
-    except (ValueError, OSError) as error:
+    except (ConfigError, OSError) as error:
       yield raw_records.broken(root.name, root.name, str(error))
   # Of one kind, and read together, so that images of one name are told apart.
   read_all = _reader(folders)
@@ -92,7 +93,7 @@ class _Folder:
 
 def _walk(root: pathlib.Path) -> _Folder:
   if not root.is_dir():
-    raise ValueError(f'{root} is not a folder')
+    raise ConfigError(f'{root} is not a folder')
   found = _Folder(root)
   walk = os.walk(root, onerror=_raise, followlinks=True)
   for folder, below, files in walk:
@@ -114,7 +115,7 @@ def _walk(root: pathlib.Path) -> _Folder:
   stems = {name.rpartition('.')[0] for name in found.images}
   found.texts = {s: t for s, t in found.texts.items() if s in stems}
   if not found.images and not found.tables:
-    raise ValueError(f'there is no image in {root} or the folders below')
+    raise ConfigError(f'there is no image in {root} or the folders below')
   found.splits = _splits(found)
   return found
 
@@ -151,7 +152,7 @@ def _splits(found: _Folder) -> dict[str, str]:
   if not exact or (len(exact) == 1 and flat and not found.texts):
     return {}  # `train` can be a class as well.
   root = found.root
-  raise ValueError(
+  raise ConfigError(
     f'{root} has folders that are named after splits '
     f'({import_report.some(list(exact))}), and others with images '
     f'({import_report.some(others)}); import the former, '
@@ -168,7 +169,7 @@ def _reader(folders: Sequence[_Folder]) -> Callable | None:
     for path in folder.tables:
       first.setdefault(_METADATA[path.name], str(path))
   if len(first) > 1:
-    raise ValueError(
+    raise ConfigError(
       f'metadata files are of several kinds: {", ".join(first.values())}; '
       'import the folders of each by themselves'
     )
@@ -233,7 +234,7 @@ def _without_metadata(
         count += any('\n' in text for text in fields['caption'])
       else:
         fields = {'caption': _class(folder, labels).replace('_', ' ')}
-    except (ValueError, OSError) as error:
+    except (ConfigError, OSError) as error:
       where = f'{folder.root.name}/{name}'
       yield raw_records.broken(name, where, str(error))
       continue
@@ -250,13 +251,13 @@ def _without_metadata(
 
 def _class(folder: _Folder, labels: Sequence[str]) -> str:
   if not labels:
-    raise ValueError(
+    raise ConfigError(
       'it is in no folder that is named after its class, and has no text of '
       'its name beside it'
     )
   if len(labels) > 1:
     stars = '*/' * (1 + bool(folder.splits))
-    raise ValueError(
+    raise ConfigError(
       f'its class could be {labels[0]!r} or {labels[-1]!r}, in whose folder '
       f"it is; --input='{folder.root}/{stars}' reads the inner folders as "
       'classes, and a metadata.csv captions each image'
@@ -270,7 +271,7 @@ def _texts(
   """The captions beside an image.
 
   Raises:
-    ValueError: there is none, or one can't be read as a caption.
+    ConfigError: there is none, or one can't be read as a caption.
     OSError: one can't be read.
   """
   stem = name.rpartition('.')[0]
@@ -281,13 +282,13 @@ def _texts(
     text = text_files.read(path, options.encoding)
     text_files.check(text, options.encoding)
     if re.fullmatch(r'[\d\s.]+', text):
-      raise ValueError(
+      raise ConfigError(
         f'its text {file} has only numbers, as the boxes of a detector do; '
         'name captions in a metadata.csv'
       )
     captions.append(text.strip())
   if not captions:
-    raise ValueError(
+    raise ConfigError(
       f'there is no text {stem}.txt beside it, as there is beside others'
     )
   return {'caption': captions}

@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mmjax.data import raw_records
+from mmjax.errors import ConfigError
+
+# How PNG, JPEG, GIF and WebP begin in base64, and addresses with data in them.
+_ENCODED = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR', 'data:image/')
+_LONGEST_PATH = 255  # What begins so and is longer is not a path.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +45,9 @@ class Options:
 
   def __post_init__(self):
     if self.separator is not None and len(self.separator) != 1:
-      raise ValueError(f'separator {self.separator!r} should be one character')
+      raise ConfigError(f'separator {self.separator!r} should be one character')
     if self.images is not None and not self.images.is_dir():
-      raise ValueError(f'there is no folder of images {self.images}')
+      raise ConfigError(f'there is no folder of images {self.images}')
 
 
 class ImageRows:
@@ -70,22 +75,27 @@ class ImageRows:
       folder: that its image's path is relative to, unless the options say so.
       where: what people call the row.
       name: its id, if it has neither an id nor an image of its own.
-      fields: by our names; without an image there is none.
+      fields: by our names; without the key `image` the record has none, while
+        an empty or null one can't be read.
       file: the input file that it is in, whose name may say its split.
       split: that it belongs to, where the input says so of this row.
       encoded: reads its image, where that is not a file.
     """
+    if encoded is None and _is_missing(fields.get('image', name)):
+      return raw_records.broken(
+        name, where, 'its image is missing: the value or cell is empty'
+      )
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
-    has_image = encoded is not None or image not in (None, '')
+    has_image = encoded is not None or image is not None
     spelled, path = name, (folder, name)
     read_image = encoded or bytes
     if encoded is None and has_image:
       root = os.fspath(self._options.images or folder)
       try:
         spelled, path = self._locate(root, _single(image))
-      except ValueError as error:
+      except ConfigError as error:
         return raw_records.broken(name, where, str(error))
       read_image = functools.partial(_read, path)
     if has_image:
@@ -114,6 +124,21 @@ def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
   return fields
 
 
+def complete(
+  fields: dict[str, Any], names: Mapping[str, str]
+) -> dict[str, Any]:
+  """A table's row, whose empty cells were left out, with those that count.
+
+  Args:
+    fields: by our names; filled in place.
+    names: of all columns, and the fields that they are.
+  """
+  for field, value in (('image', None), ('caption', []), ('captions', [])):
+    if field in names.values():
+      fields.setdefault(field, value)
+  return fields
+
+
 class _Names:
   """Names of things: of those that have one name, all but one get a number."""
 
@@ -136,20 +161,40 @@ class _Names:
     return self._of[thing][0]
 
 
+def _is_missing(image: Any) -> bool:
+  """Whether what should name an image is empty."""
+  items = image if isinstance(image, list) else [image]
+  return all(
+    item is None or (isinstance(item, str) and not item.strip())
+    for item in items
+  )
+
+
 def _single(image: Any) -> str:
   if isinstance(image, list):
+    if all(isinstance(item, int | float | list) for item in image):
+      raise ConfigError(
+        'image is an array of numbers; encode it as PNG, in a file or as bytes'
+      )
     if len(image) != 1:
-      raise ValueError(f'it has {len(image)} images; a record holds one')
+      raise ConfigError(f'it has {len(image)} images; a record holds one')
     image = image[0]
+  if isinstance(image, dict) and not image.get('bytes'):
+    image = image.get('path') or image  # As the `datasets` library writes it.
   if not isinstance(image, str):
-    raise ValueError(f'image should be a path, not {image!r:.80}')
+    raise ConfigError(f'image should be a path, not {image!r:.80}')
   if '://' in image:
-    raise ValueError(
+    raise ConfigError(
       f'image {image!r:.200} is an address; download the images first, for '
       'example with img2dataset'
     )
+  if image.startswith(_ENCODED) and len(image) > _LONGEST_PATH:
+    raise ConfigError(
+      f'image {image!r:.40} is encoded as text; write the images to files, or '
+      'use Parquet or WebDataset for encoded images'
+    )
   if '\0' in image:
-    raise ValueError(f'image {image!r:.200} has a null character')
+    raise ConfigError(f'image {image!r:.200} has a null character')
   return image
 
 
@@ -168,7 +213,7 @@ def _locate(root: str, image: str) -> tuple[str, str]:
     return os.path.relpath(path, root), real
   inside = os.path.join(_real_folder(root), '')
   if not real.startswith(inside):
-    raise ValueError(
+    raise ConfigError(
       f'image {image!r:.200} is outside {root}; name the folder that holds all '
       f'images, for example --images={os.path.dirname(path)}'
     )
@@ -196,11 +241,11 @@ _real_folder = functools.lru_cache(4096)(os.path.realpath)
 
 def _read(path: str) -> bytes:
   if not os.path.isfile(path):
-    raise ValueError(f'there is no image file {path}')
+    raise ConfigError(f'there is no image file {path}')
   with open(path, 'rb') as file:
     data = file.read()
   if not data:
-    raise ValueError(f'image file {path} is empty')
+    raise ConfigError(f'image file {path} is empty')
   return data
 
 

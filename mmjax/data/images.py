@@ -10,6 +10,7 @@ import pathlib
 from typing import Any
 
 import numpy as np
+import PIL
 import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
@@ -20,6 +21,8 @@ from mmjax.errors import ConfigError
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 
+# Errors of Pillow whose messages are for people.
+_WORDED = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
 # Where Pillow keeps what says how a photo is turned.
 _HEADERS = ('exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp')
 _Transpose = PIL.Image.Transpose
@@ -54,7 +57,7 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
 
 
 def check(data: bytes) -> None:
-  """Raises ValueError where `decode` would; it decodes the whole image."""
+  """Raises ConfigError where `decode` would; it decodes the whole image."""
   _read(data)
 
 
@@ -67,8 +70,17 @@ def _read(data: bytes) -> PIL.Image.Image:
   # KeyError, DecompressionBombError, ...
   except Exception as error:
     raise ConfigError(
-      f'not a readable image ({len(data)} bytes): {error or repr(error)}'
+      f'not a readable image ({len(data)} bytes): {_reason(data, error)}'
     ) from error
+
+
+def _reason(data: bytes, error: Exception) -> str:
+  """Why Pillow reads no image, without what only its programmers know."""
+  if isinstance(error, PIL.UnidentifiedImageError):
+    return f'no format that Pillow reads; it begins with {data[:24]!r}'
+  if isinstance(error, _WORDED) and str(error):
+    return str(error)
+  return 'its header or data are damaged'
 
 
 def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
@@ -84,7 +96,7 @@ def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
   if isinstance(picture, str | os.PathLike):
     try:
       return decode(pathlib.Path(picture).read_bytes())
-    except ValueError as error:
+    except ConfigError as error:
       raise ConfigError(f'{picture}: {error}') from error
   if isinstance(picture, PIL.Image.Image):
     return np.asarray(to_rgb(picture))

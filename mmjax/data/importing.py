@@ -27,6 +27,7 @@ from mmjax.data import (
   split_names,
   tokenizers,
 )
+from mmjax.errors import ConfigError
 
 DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
@@ -69,12 +70,14 @@ class Settings:
 
   def __post_init__(self):
     if not re.fullmatch('[a-z][a-z0-9_]*', self.name):
-      raise ValueError(
+      raise ConfigError(
         f'name {self.name!r} should start with a letter and have lower-case '
         'letters, digits and _ only'
       )
     if self.on_error not in ('stop', 'skip'):
-      raise ValueError(f"on_error {self.on_error!r} should be 'stop' or 'skip'")
+      raise ConfigError(
+        f"on_error {self.on_error!r} should be 'stop' or 'skip'"
+      )
 
 
 def import_data(
@@ -101,18 +104,18 @@ def import_data(
     The folder of the version, which holds `dataset_info.json`.
 
   Raises:
-    ValueError: the format is unknown; a record can't be read and `on_error` is
+    ConfigError: the format is unknown; a record can't be read and `on_error` is
       'stop', saying which and why; nothing is left to import.
-    FileNotFoundError: no file matches.
-    FileExistsError: there is a data set of this name.
+    ConfigError: no file matches.
+    ConfigError: there is a data set of this name.
   """
   if format not in formats.FORMATS:
-    raise ValueError(
+    raise ConfigError(
       f'unknown format {format!r}; use one of {", ".join(formats.FORMATS)}'
     )
   data_dir = pathlib.Path(data_dir or records.default_data_dir()).expanduser()
   if not overwrite and records.find_folder(settings.name, data_dir):
-    raise FileExistsError(
+    raise ConfigError(
       f'there is a data set {settings.name!r} in {data_dir}; choose another '
       'name, or --overwrite it'
     )
@@ -207,16 +210,16 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       self.progress.tick()
       try:
         checked.add(raw)
-      except (ValueError, OSError) as error:
+      except (ConfigError, OSError) as error:
         is_all = raw.is_input and self._is_single and not checked.raws
         self._refuse(raw, error, hint=not is_all)
     if not checked.raws:
-      raise ValueError(
+      raise ConfigError(
         f'there are no records to import; {self._last_refused()}'
       )
     if not any(checked.digests.values()):
       fields = next(iter(checked.raws.values()))[0].read_fields()
-      raise ValueError(
+      raise ConfigError(
         f'no record has an image; name the column of its path, here one of '
         f'{", ".join(fields)}, with --columns=image=COLUMN'
       )
@@ -237,7 +240,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     outcome.published = tuple(checked.split_names())
     outcome.is_published = len(outcome.published) > 1
     if outcome.is_published and settings.group_by is not None:
-      raise ValueError(
+      raise ConfigError(
         f'the input names the splits {", ".join(outcome.published)}, but '
         f'--group_by={settings.group_by} deals by a hash; leave it out, '
         'or name shares as well, --splits=train:0.8,validation:0.1,test:0.1'
@@ -263,7 +266,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
           part = raw_records.to_record(
             raw, self._settings.language, image=image
           )
-        except (ValueError, OSError) as error:
+        except (ConfigError, OSError) as error:
           self._refuse(raw, error)
         else:
           parts.append(part)
@@ -271,7 +274,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         count += 1
         yield raw_records.merge(parts)
     if not count:
-      raise ValueError(f'split {split} is empty; {self._last_refused()}')
+      raise ConfigError(f'split {split} is empty; {self._last_refused()}')
 
   def _last_refused(self) -> str:
     skipped = self._outcome.skipped
@@ -297,7 +300,9 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       skip = ' (--on_error=skip leaves such records out)'
       if raw.is_input:
         skip = ' (--on_error=skip imports what can be read besides)'
-      raise ValueError(f'{raw.where}: {error}{skip if hint else ""}') from error
+      raise ConfigError(
+        f'{raw.where}: {error}{skip if hint else ""}'
+      ) from error
     self._outcome.skipped.append(
       {'id': raw.id, 'where': raw.where, 'reason': str(error)}
     )

@@ -9,6 +9,7 @@ from typing import TypeVar
 import bracex
 
 from mmjax.data import compressed_files
+from mmjax.errors import ConfigError
 
 _MOST_FILES = 1_000_000
 
@@ -26,9 +27,9 @@ def find(spec: str) -> list[pathlib.Path]:
     spec: a path, a pattern, or several of both with commas between.
 
   Raises:
-    FileNotFoundError: a part names no file, or one of those that its braces
+    ConfigError: a part names no file, or one of those that its braces
       name is missing.
-    ValueError: braces name too many files, or something is named that is
+    ConfigError: braces name too many files, or something is named that is
       neither a file nor a folder.
   """
   found = []
@@ -57,7 +58,7 @@ def in_folders(
     note: takes a line on what is read of each folder.
 
   Raises:
-    ValueError: a folder has no such file, or is refused.
+    ConfigError: a folder has no such file, or is refused.
     OSError: a folder can't be listed.
   """
   found = []
@@ -66,13 +67,13 @@ def in_folders(
       found.append(path)
       continue
     if not endings:
-      raise ValueError(
+      raise ConfigError(
         f'{path} is a folder; name the files in it, for example '
         f'--input={path}/FILE.json'
       )
     files = [file for file in _walk(path) if _ends(file.name, endings)]
     if not files:
-      raise ValueError(
+      raise ConfigError(
         f'there is no file {", ".join(f"*{end}" for end in endings)} in the '
         f'folder {path} or those below; name the files, or read a folder of '
         'images with --format=imagefolder'
@@ -93,9 +94,9 @@ def _ends(name: str, endings: Sequence[str]) -> bool:
 
 
 def check(path: pathlib.Path) -> None:
-  """Raises ValueError where reading might wait: of pipes and devices."""
+  """Raises ConfigError where reading might wait: of pipes and devices."""
   if path.exists() and not path.is_file() and not path.is_dir():
-    raise ValueError(
+    raise ConfigError(
       f'{path} is a pipe, socket or device, and files are read more than once; '
       'write it to a file first'
     )
@@ -152,7 +153,7 @@ def _expand(part: str) -> list[str]:
   try:
     names = bracex.expand(part, limit=_MOST_FILES)
   except bracex.ExpansionLimitException as error:
-    raise ValueError(
+    raise ConfigError(
       f'{part!r} names more than {_MOST_FILES:,} files'
     ) from error
   found, missing = [], []
@@ -164,7 +165,7 @@ def _expand(part: str) -> list[str]:
   if missing:
     others = f' ({len(missing)} of {len(names)})' if len(names) > 1 else ''
     skip = '; patterns with * take those that are there' if found else ''
-    raise FileNotFoundError(f'no file matches {missing[0]!r}{others}{skip}')
+    raise ConfigError(f'no file matches {missing[0]!r}{others}{skip}')
   return found
 
 

@@ -5,6 +5,7 @@ A raw record is a dict of fields. Those that mmjax knows:
   caption    a text, or a list of texts, or texts by language
   captions   the same
   question   a text, with `answer` or `answers`
+  choices    texts of which `answer` may be the number, from 0, or the letter
   questions  a list of texts with a list of `answers` beside it, or a list of
              {question, answer or answers, type}
   type       the question's type; without one: yes/no, number or other
@@ -14,14 +15,21 @@ All further fields become metadata.
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mmjax.data import images, records
+from mmjax.data import captions, columns, images, records, texts
+from mmjax.errors import ConfigError
 
 Fields = dict[str, Any]
 
-_ABOUT_CAPTIONS = ('caption', 'captions')
+# Fields that say where a record was; not its texts.
+_ABOUT_FILES = ('file', 'source', 'key', 'split')
+# What the columns of classes are called.
+_LABELS = ('label', 'labels', 'class', 'class_name', 'category')
+# Where a question has the answers to choose from.
+_CHOICES = ('choices', 'options')
 _ABOUT_QUESTIONS = ('question', 'questions', 'answer', 'answers', 'type')
 
 
@@ -33,8 +41,8 @@ class RawRecord:
     id: its unique name.
     where: what people call it: a file, with a line or a key.
     group: what it must share a split with, unless a field says so.
-    read_fields: reads its fields; raises ValueError where it can't.
-    read_image: reads its encoded image, b'' for none; raises ValueError or
+    read_fields: reads its fields; raises ConfigError where it can't.
+    read_image: reads its encoded image, b'' for none; raises ConfigError or
       OSError where it can't.
     is_part: whether all such of one id are one record together.
     split: that the input says it belongs to; None where it says nothing.
@@ -63,7 +71,7 @@ def broken(name: str, where: str, reason: str) -> RawRecord:
   """
 
   def fail():
-    raise ValueError(reason)
+    raise ConfigError(reason)
 
   return RawRecord(name, where, name, fail, fail, is_input=name == where)
 
@@ -80,30 +88,31 @@ def to_record(
     image: the encoded image, if it was read and checked before.
 
   Raises:
-    ValueError: it can't be read, its fields can't be understood, or they can't
+    ConfigError: it can't be read, its fields can't be understood, or they can't
       be written.
     OSError: a file can't be read.
   """
   fields = raw.read_fields()
-  captions, languages = _captions(fields, language)
+  found, languages = captions.read(fields, language)
   questions = _questions(fields)
-  if not captions and not questions:
-    raise ValueError(
-      'there is neither a caption nor a question among the fields '
-      f'{", ".join(fields) or "(none)"}'
-    )
+  if not found and not questions:
+    raise ConfigError(_without_texts(fields))
   if image is None:
     image = raw.read_image()
     if image:
       images.check(image)
-  used = _ABOUT_CAPTIONS + (_ABOUT_QUESTIONS if questions else ())
-  metadata = {key: fields[key] for key in fields if key not in used}
+  used = _ABOUT_QUESTIONS if questions else ()
+  metadata = {
+    key: fields[key]
+    for key in fields
+    if key not in used and not captions.is_about(key)
+  }
   if languages:
     metadata['captions'] = languages
   record = {
     'id': raw.id,
     'image': image,
-    'captions': captions,
+    'captions': found,
     'questions': questions,
     'metadata': metadata,
   }
@@ -119,40 +128,45 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
   """
   if len(parts) == 1:
     return parts[0]
-  captions = itertools.chain(*(part['captions'] for part in parts))
+  all_captions = itertools.chain(*(part['captions'] for part in parts))
   metadata = {}
   for key in dict.fromkeys(key for part in parts for key in part['metadata']):
     values = [part['metadata'].get(key) for part in parts]
     same = all(value == values[0] for value in values)
     metadata[key] = values[0] if same else values
   return parts[0] | {
-    'captions': list(dict.fromkeys(captions)),
+    'captions': list(dict.fromkeys(all_captions)),
     'questions': list(itertools.chain(*(p['questions'] for p in parts))),
     'metadata': metadata,
   }
 
 
-def _captions(
-  fields: Fields, language: str | None
-) -> tuple[list[str], dict[str, Any]]:
-  """All different captions, and the texts by language where there are some."""
-  values = [fields[key] for key in _ABOUT_CAPTIONS if key in fields]
-  plain = [value for value in values if not isinstance(value, dict)]
-  languages = {}
-  for value in values:
-    languages |= value if isinstance(value, dict) else {}
-  wanted = language or 'en'
-  if languages and wanted not in languages and (language or not plain):
-    raise ValueError(
-      f'there is no caption in {wanted!r}, only in {", ".join(languages)}; '
-      'choose one with --language'
-    )
-  if languages and language:
-    plain = []  # Nothing says which language it is in.
-  captions = []
-  for value in [*plain, *([languages[wanted]] if wanted in languages else [])]:
-    captions += [_text(text, 'caption') for text in _list(value)]
-  return list(dict.fromkeys(captions)), languages
+def _without_texts(fields: Fields) -> str:
+  """Why fields with neither a caption nor a question are refused."""
+  reason = 'there is neither a caption nor a question among the fields '
+  if not fields:
+    return f'{reason}(none)'
+  reason += ', '.join(fields)
+  if 'conversations' in fields or 'messages' in fields:
+    return f'{reason}; --format=conversations reads turns'
+  if any(map(captions.is_about, fields)):
+    return f'{reason}, whose captions are empty'
+  likely = max(fields, key=lambda field: _wording(field, fields[field]))
+  if not _wording(likely, fields[likely])[1]:
+    return reason
+  return (
+    f'{reason}; if one of them is the caption, name it, for example '
+    f'{columns.flag("caption", likely)}'
+  )
+
+
+def _wording(field: str, value: Any) -> tuple[bool, int]:
+  """How likely a field is the caption: the name of a class, number of words."""
+  text = ' '.join(item for item in _list(value) if isinstance(item, str))
+  is_label = field.lower() in _LABELS and bool(text)
+  if field in _ABOUT_FILES or not (is_label or re.search(r'[^\W\d]', text)):
+    return False, 0
+  return is_label, len(text.split())
 
 
 def _questions(fields: Fields) -> list[dict]:
@@ -162,7 +176,7 @@ def _questions(fields: Fields) -> list[dict]:
       return [_question(entry) for entry in questions]
     answers = _list(fields.get('answers', []))
     if len(answers) != len(questions):
-      raise ValueError(
+      raise ConfigError(
         f'there are {len(questions)} questions, but {len(answers)} answers'
       )
     pairs = zip(questions, answers, strict=True)
@@ -173,16 +187,58 @@ def _questions(fields: Fields) -> list[dict]:
 
 
 def _question(entry: Fields) -> dict:
-  question = _text(entry.get('question'), 'question')
+  question = texts.read(entry.get('question'), 'question')
   answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
-  answers = [a.get('answer') if isinstance(a, dict) else a for a in answers]
-  answers = [_text(answer, 'answer') for answer in answers]
+  answers = list(itertools.chain(*map(_unwrapped, answers)))
+  answers = [_chosen(answer, entry) for answer in answers]
+  answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
-    raise ValueError(f'there is no answer to the question {question!r}')
+    raise ConfigError(
+      f'there is no answer to the question {question!r}; name its column, for '
+      'example --columns=answer=COLUMN'
+    )
   kind = entry.get('type')
-  kind = _kind(answers) if kind is None else _text(kind, 'type')
+  kind = _kind(answers) if kind is None else texts.read(kind, 'type')
   return {'question': question, 'answers': answers, 'type': kind}
+
+
+def _unwrapped(answer: Any) -> list[Any]:
+  """The answers of an object: VQA's has one, SQuAD's may have more."""
+  if not isinstance(answer, dict):
+    return [answer]
+  for key in ('answer', 'text'):
+    if key in answer:
+      return _list(answer[key])
+  raise ConfigError(f'answer should be text, not an object of {list(answer)}')
+
+
+def _chosen(answer: Any, entry: Fields) -> Any:
+  """An answer, or the choice that its number or letter stands for."""
+  choices = next((entry[key] for key in _CHOICES if key in entry), None)
+  if not isinstance(choices, list) or not choices:
+    return answer
+  named = answer.strip() if isinstance(answer, str) else answer
+  if named in choices and isinstance(named, str):
+    return answer
+  number = None
+  if isinstance(named, str) and re.fullmatch('[A-Z]', named):
+    number = ord(named) - ord('A')
+  elif texts.is_number(named) and re.fullmatch('[0-9]{1,3}', str(named)):
+    number = int(named)
+  if number is None:
+    return answer
+  if number >= len(choices):
+    raise ConfigError(
+      f'answer {named!r} is none of its {len(choices)} choices, which are '
+      'numbered from 0 or A'
+    )
+  if str(named) in map(str, choices):
+    raise ConfigError(
+      f'answer {named!r} may be one of its choices or the number of one; write '
+      'the choice as a text'
+    )
+  return choices[number]
 
 
 def _kind(answers: Iterable[str]) -> str:
@@ -193,17 +249,3 @@ def _kind(answers: Iterable[str]) -> str:
 
 def _list(value: Any) -> list:
   return value if isinstance(value, list) else [value]
-
-
-def _text(value: Any, what: str) -> str:
-  if isinstance(value, bool):
-    value = 'yes' if value else 'no'
-  if isinstance(value, int | float):
-    value = str(value)
-  if value is None or value == 'nan':
-    raise ValueError(f'{what} is missing ({value!r})')
-  if not isinstance(value, str):
-    raise ValueError(f'{what} should be text, not {value!r:.80}')
-  if not value.strip():
-    raise ValueError(f'{what} is empty')
-  return value.strip()

@@ -13,6 +13,7 @@ are one JSON text each: TFDS needs TensorFlow to write lists of lists.
 """
 
 import json
+import math
 import os
 import pathlib
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ FEATURES = tfds.features.FeaturesDict(
     'metadata': tfds.features.Text(),
   }
 )
+
+# What the json library writes at least.
+_MOST_LEVELS = 200
+_MOST_BITS = 10_000
 
 # Beside the records of a data set that mmjax wrote.
 TOKENIZER_FILE = 'tokenizer.json'
@@ -73,15 +78,49 @@ def check(record: Record) -> None:
     text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
     if not text.isascii():
       text.encode()
-  except UnicodeEncodeError as error:
-    around = error.object[max(error.start - 30, 0) : error.start + 1]
-    raise ConfigError(
-      f'there is half of a character behind {around!a}, which no file can hold'
-    ) from error
   except (TypeError, ValueError, RecursionError) as error:
-    raise ConfigError(
-      f'the fields are more than JSON can hold: {error}'
-    ) from error
+    metadata = fields.pop('metadata')
+    for name, value in (*fields.items(), *metadata.items()):
+      reason = _fault(name) or _fault(value)
+      if reason:
+        raise ConfigError(f'field {name!a:.80} {reason}') from error
+    raise
+
+
+def _fault(value: Any) -> str:
+  """Why no file can hold a field's value; '' if one can."""
+  waiting = [(value, 0)]
+  while waiting:
+    value, depth = waiting.pop()
+    if depth > _MOST_LEVELS:
+      return 'is nested too deeply'
+    if isinstance(value, dict):
+      waiting += [(item, depth + 1) for item in (*value, *value.values())]
+    elif isinstance(value, list | tuple):
+      waiting += [(item, depth + 1) for item in value]
+    elif reason := _leaf_fault(value):
+      return reason
+  return ''
+
+
+def _leaf_fault(value: Any) -> str:
+  if isinstance(value, str):
+    try:
+      value.encode()
+    except UnicodeEncodeError as error:
+      around = value[max(error.start - 30, 0) : error.start + 1]
+      return (
+        f'has half of a character, or a byte of another encoding, in {around!a}'
+      )
+  elif isinstance(value, float):
+    if not math.isfinite(value):
+      return f'has the number {value}, which JSON can not hold'
+  elif isinstance(value, int):
+    if value.bit_length() > _MOST_BITS:
+      return f'has a number of more than {_MOST_BITS:,} bits'
+  elif value is not None:
+    return f'has {type(value).__name__}, which JSON can not hold'
+  return ''
 
 
 def decode_record(raw: Mapping[str, Any]) -> Record:

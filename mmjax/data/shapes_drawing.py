@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mmjax.data import shapes_scenes as scenes
+from mmjax.errors import ConfigError
 
 IMAGE_SIZE = 48
 _CELL = IMAGE_SIZE // 3
@@ -156,4 +157,4 @@ def _outline(shape: str) -> list[tuple[float, float]]:
       (r * math.sin(angle), -r * math.cos(angle))
       for r, angle in zip(radii, angles, strict=True)
     ]
-  raise ValueError(f'there is no shape {shape!r}; use one of {scenes.SHAPES}')
+  raise ConfigError(f'there is no shape {shape!r}; use one of {scenes.SHAPES}')

@@ -17,6 +17,7 @@ from mmjax.data import (
   raw_records,
   text_files,
 )
+from mmjax.errors import ConfigError
 
 IMAGE_ENDINGS = (
   *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
@@ -62,7 +63,7 @@ def read(
     try:
       tar = _uncompressed(path, name, options.scratch)
       yield from _read_tar(tar, path, options, dotted)
-    except (ValueError, OSError) as error:
+    except (ConfigError, OSError) as error:
       yield raw_records.broken(path.name, path.name, str(error))
   dotted.note(options)
 
@@ -217,9 +218,9 @@ class _Sample:
     twice = [end for end in self.spans if end.startswith(_TWICE)]
     if twice:
       ending = twice[0].removeprefix(_TWICE).strip()
-      raise ValueError(f'its .{ending} is there twice')
+      raise ConfigError(f'its .{ending} is there twice')
     if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
-      raise ValueError(
+      raise ConfigError(
         f'there is neither a .txt nor a .json among its files {self._files()}; '
         f'{_KEYS}'
       )
@@ -243,10 +244,10 @@ class _Sample:
     if len(endings) == 1:
       return _bytes(self.tar.path, self.spans[endings[0]])
     if endings:
-      raise ValueError(
+      raise ConfigError(
         f'there is more than one image among its files {self._files()}'
       )
-    raise ValueError(
+    raise ConfigError(
       f'there is no image among its files {self._files()}; {_KEYS}, and '
       f'images end in .{", .".join(IMAGE_ENDINGS)}'
     )
@@ -258,9 +259,9 @@ class _Sample:
     try:
       row = text_files.parse_json(self._text('json'))
     except ValueError as error:
-      raise ValueError(f'its .json is not valid JSON: {error}') from error
+      raise ConfigError(f'its .json is not valid JSON: {error}') from error
     if not isinstance(row, dict):
-      raise ValueError(f'its .json holds no object, but {row!r:.80}')
+      raise ConfigError(f'its .json holds no object, but {row!r:.80}')
     aliased = ('question', 'answer', 'type')
     if self.spans.keys().isdisjoint(TEXT_ENDINGS):
       aliased += ('caption',)
@@ -278,7 +279,7 @@ class _Sample:
     try:
       return data.decode(encoding)
     except UnicodeDecodeError as error:
-      raise ValueError(
+      raise ConfigError(
         f'its .{ending} is not {self.options.encoding or "UTF-8"} '
         f'({error.reason}); name its encoding, for example --encoding=cp1252'
       ) from error

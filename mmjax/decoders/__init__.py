@@ -1,8 +1,12 @@
-"""`Tokens` in, text out, with a cache that the caller holds."""
+"""`Tokens` in, text out, with a cache that the caller holds.
 
+Shape letters are those of `mmjax.types`.
+"""
+
+from mmjax.decoders.beams import beam_search
 from mmjax.decoders.cache import DecoderCache
 from mmjax.decoders.constraints import Constraints
-from mmjax.decoders.generation import Generated, beam_search, sample
+from mmjax.decoders.generation import Generated, sample
 from mmjax.decoders.text import TextDecoder
 
 __all__ = [

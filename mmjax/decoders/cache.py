@@ -1,4 +1,7 @@
-"""What a decoder remembers between steps."""
+"""What a decoder keeps between steps."""
+
+import functools
+from typing import Any
 
 import flax.struct
 import jax.numpy as jnp
@@ -9,17 +12,17 @@ from mmjax.types import Array
 
 @flax.struct.dataclass
 class DecoderCache:
-  """What a decoder remembers between steps; the caller holds it.
+  """What a decoder keeps between steps; the caller holds it.
 
   Attributes:
     blocks: keys and values of the layers, leaves [L, B, S, G, K].
-    unimodal: the same of the layers before them that see no context, or None.
+    unimodal: the same of the layers without a context before them, or None.
     mask: [B, S], True where a slot holds a real token.
     context_mask: [B, N], True where a context token is real; None without
       cross-attention.
     index: [], the next slot, the same for all examples.
-    length: [B], each example's next position: how many real tokens it has,
-      unless its positions were given.
+    length: [B], each example's next position: its number of real tokens, unless
+      `prefill` got other positions.
   """
 
   blocks: mnn.BlockCache
@@ -29,31 +32,102 @@ class DecoderCache:
   index: Array
   length: Array
 
-  def visible(
+  def extend_mask(
     self, mask: Array, prefix: Array | None = None
   ) -> tuple[Array, Array]:
-    """Which slots hold tokens, and which of them new tokens may see.
+    """Which slots hold tokens, and which of them new tokens may attend to.
+
+    One example with S = 6 slots, of which 2 hold tokens (index = 2), and T = 3
+    new tokens, the last one padding:
+
+      self.mask     1 1 . . . .      mask   1 1 .
+      filled [S]    1 1 1 1 . .      slots 2 to 4 get `mask`
+      reached       1 1 1 . . .      new token t reaches slots 0 to index + t
+         [T, S]     1 1 1 1 . .
+                    1 1 1 1 1 .
+      allowed       1 1 1 . . .      what is filled and reached; slot 4 is
+         [T, S]     1 1 1 1 . .      padding, so nothing attends to it
+                    1 1 1 1 . .
+
+    With prefix = 1 1 . the first new token also attends to the second one, so
+    that its row is 1 1 1 1 . .
 
     Args:
       mask: [B, T], True where there is a new token.
-      prefix: see `TextDecoder.step`.
+      prefix: [B, T], True for new tokens that attend to each other in both
+        directions; None for none.
 
     Returns:
       [B, S] after the new tokens, and [B, T, S].
     """
     steps, slots = mask.shape[1], self.mask.shape[1]
     new = jnp.zeros_like(self.mask)
-    new = new.at[:, :steps].set(mask)
-    filled = self.mask | jnp.roll(new, self.index, axis=1)
+    new = new.at[:, :steps].set(mask)  # [B, S]
+    filled = self.mask | jnp.roll(new, self.index, axis=1)  # [B, S]
     reached = jnp.arange(slots)[None] <= self.index + jnp.arange(steps)[:, None]
-    allowed = filled[:, None] & reached[None]
+    allowed = filled[:, None] & reached[None]  # [B, T, S]
     if prefix is not None:
       both = jnp.zeros((*mask.shape, slots), bool)
-      both = both.at[:, :, :steps].set(among(prefix & mask))
-      allowed = allowed | jnp.roll(both, self.index, axis=2)
+      both = both.at[:, :, :steps].set(pairs(prefix & mask))
+      allowed = allowed | jnp.roll(both, self.index, axis=2)  # [B, T, S]
     return filled, allowed
 
+  def extend_positions(
+    self, mask: Array, positions: Array | None = None
+  ) -> tuple[Array, Array]:
+    """Positions of new tokens, and the next position after them.
 
-def among(mask: Array) -> Array:
-  """Which tokens [B, T, T] are both of a masked kind [B, T]."""
+    Args:
+      mask: [B, T], True where there is a new token.
+      positions: [B, T] or [B, T, A], of the new tokens; None counts on from
+        `length`, without padding.
+
+    Returns:
+      [B, T] or [B, T, A], and [B].
+    """
+    if positions is None:
+      counted = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # [B, T]
+      length = self.length + mask.sum(axis=1, dtype=jnp.int32)  # [B]
+      return self.length[:, None] + counted, length
+    last = positions.reshape(*mask.shape, -1).max(axis=2)  # [B, T]
+    return positions, jnp.max(jnp.where(mask, last + 1, 0), axis=1)
+
+
+def empty_cache(
+  *,
+  depth: int,
+  unimodal_depth: int,
+  batch: int,
+  length: int,
+  context_length: int | None,
+  **heads: Any,
+) -> DecoderCache:
+  """Makes an empty cache.
+
+  Args:
+    depth: number of blocks L.
+    unimodal_depth: number of blocks without a context before them.
+    batch: B.
+    length: number of slots S.
+    context_length: N, with cross-attention; None without.
+    **heads: further arguments of `mmjax.nn.empty_cache`.
+  """
+  empty = functools.partial(
+    mnn.empty_cache, batch=batch, length=length, **heads
+  )
+  context_mask = None
+  if context_length is not None:
+    context_mask = jnp.zeros((batch, context_length), bool)
+  return DecoderCache(
+    blocks=empty(depth=depth, context_length=context_length),
+    unimodal=empty(depth=unimodal_depth) if unimodal_depth else None,
+    mask=jnp.zeros((batch, length), bool),
+    context_mask=context_mask,
+    index=jnp.zeros((), jnp.int32),
+    length=jnp.zeros((batch,), jnp.int32),
+  )
+
+
+def pairs(mask: Array) -> Array:
+  """Which pairs of tokens [B, T, T] are both of a masked kind [B, T]."""
   return mask[:, :, None] & mask[:, None]

@@ -1,4 +1,4 @@
-"""What may be written: changes of logits by the tokens before.
+"""Constraints on what is written: changes of logits by the tokens before.
 
 They are those of transformers' `generate`, in its order, so that a setting of
 a generation_config.json has the same effect here.
@@ -11,6 +11,7 @@ import flax.struct
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.types import Array
 
 
@@ -34,12 +35,12 @@ class History:
   def after(
     cls, prompt: Array, mask: Array, written: Array, index: Array
   ) -> 'History':
-    """What stands before the token at `index`.
+    """Joins a prompt and the tokens before `index`.
 
     Args:
-      prompt: [B, P], of `aligned`.
-      mask: [B, P], of `aligned`.
-      written: [B, T], of which only tokens before `index` are read.
+      prompt: [B, P], padding in front.
+      mask: [B, P].
+      written: [B, T], of which only tokens before `index` count.
       index: [].
     """
     new = jnp.arange(written.shape[1])[None] < index
@@ -52,15 +53,15 @@ class History:
     )
 
   def last(self, number: int) -> tuple[Array, Array]:
-    """The last `number` tokens [B, n], and whether all are there [B]."""
+    """The last `number` tokens [B, n], and whether all are real [B]."""
     columns = self.start + self.index - number + jnp.arange(number)
     tokens = jnp.take(self.tokens, columns, axis=1, mode='clip')
-    there = jnp.take(self.mask, columns, axis=1, mode='clip')
-    return tokens, jnp.all(there & (columns >= 0)[None], axis=1)
+    real = jnp.take(self.mask, columns, axis=1, mode='clip')  # [B, n]
+    return tokens, jnp.all(real & (columns >= 0)[None], axis=1)
 
 
-def aligned(tokens: Array, mask: Array) -> tuple[Array, Array]:
-  """Prompts [B, P] and masks [B, P] with all padding in front.
+def align(tokens: Array, mask: Array) -> tuple[Array, Array]:
+  """Moves all padding of prompts [B, P] and masks [B, P] in front.
 
   A prompt `a _ b _` becomes `_ _ a b`.
   """
@@ -104,13 +105,13 @@ class Constraints:
 
   def __post_init__(self):
     if self.repetition_penalty <= 0:
-      raise ValueError(
+      raise ConfigError(
         f'repetition_penalty must be above 0, got {self.repetition_penalty}; '
         '1 changes nothing'
       )
     for name in ('no_repeat_ngram', 'min_length', 'min_new_tokens'):
       if getattr(self, name) < 0:
-        raise ValueError(
+        raise ConfigError(
           f'{name} must be at least 0, got {getattr(self, name)}'
         )
 
@@ -125,44 +126,44 @@ class Constraints:
     """Changes logits [B, V] of the token that follows `history`.
 
     Args:
-      logits: or log-probabilities.
-      history: what stands before.
+      logits: [B, V], or log-probabilities.
+      history: the tokens before the one to write.
       length: most tokens that are written.
       eos_id: ends a text; where several do, all of them.
 
     Raises:
-      ValueError: for a token that is not among the V.
+      ConfigError: for a token that is not among the V.
     """
     vocab = logits.shape[-1]
     self._check_ids(vocab)
     for ids, bias in self.biases:
-      logits = _biased(logits, history, ids, bias)
+      logits = _add_bias(logits, history, ids, bias)
     if self.repetition_penalty != 1:
       again = jnp.where(
         logits < 0,
         logits * self.repetition_penalty,
         logits / self.repetition_penalty,
       )
-      occurred = _among(history.tokens, history.mask, vocab)
+      occurred = _mark_occurring(history.tokens, history.mask, vocab)  # [B, V]
       logits = jnp.where(occurred, again, logits)
     if self.no_repeat_ngram:
-      repeats = _repeats(history, self.no_repeat_ngram, vocab)
+      repeats = _mark_repeats(history, self.no_repeat_ngram, vocab)
       logits = jnp.where(repeats, -jnp.inf, logits)
-    count = jnp.sum(history.mask, axis=1)[:, None]
+    count = jnp.sum(history.mask, axis=1)[:, None]  # [B, 1]
     if self.min_length or self.min_new_tokens:
       short = (count < self.min_length) | (history.index < self.min_new_tokens)
-      logits = jnp.where(short & _is(eos_id, vocab), -jnp.inf, logits)
+      logits = jnp.where(short & _mark_ids(eos_id, vocab), -jnp.inf, logits)
     if self.forced_first is not None:
-      logits = _forced(logits, count == 1, self.forced_first)
+      logits = _force(logits, count == 1, self.forced_first)
     if self.forced_last is not None:
       last = history.index == length - 1
-      logits = _forced(logits, last, self.forced_last)
+      logits = _force(logits, last, self.forced_last)
     first = history.index == 0
     if self.forced_first is not None:
       alone = count - history.index <= 1
       first = history.index == alone.astype(jnp.int32)
-    never = _is(self.suppress, vocab) | (
-      _is(self.suppress_first, vocab) & first
+    never = _mark_ids(self.suppress, vocab) | (
+      _mark_ids(self.suppress_first, vocab) & first
     )
     return jnp.where(never, -jnp.inf, logits)
 
@@ -175,7 +176,7 @@ class Constraints:
     for name, ids in named.items():
       wrong = [one for one in ids if not 0 <= one < vocab]
       if wrong or not all(ids for ids, _ in self.biases):
-        raise ValueError(
+        raise ConfigError(
           f'{name} has the ids {wrong}; tokens have the ids 0 to {vocab - 1}'
         )
 
@@ -183,37 +184,37 @@ class Constraints:
 NONE = Constraints()
 
 
-def _is(ids: int | Sequence[int], vocab: int) -> Array:
+def _mark_ids(ids: int | Sequence[int], vocab: int) -> Array:
   """Which of V tokens are among `ids`, [1, V]."""
   return jnp.asarray(np.isin(np.arange(vocab), np.asarray(ids, int)))[None]
 
 
-def _forced(logits: Array, where: Array, token: int) -> Array:
-  """Logits [B, V] that leave one token alone, where so."""
-  only = jnp.where(_is(token, logits.shape[-1]), 0.0, -jnp.inf)
+def _force(logits: Array, where: Array, token: int) -> Array:
+  """Leaves one token alone in logits [B, V], where `where` [B, 1]."""
+  only = jnp.where(_mark_ids(token, logits.shape[-1]), 0.0, -jnp.inf)
   return jnp.where(where, only, logits)
 
 
-def _biased(
+def _add_bias(
   logits: Array, history: History, ids: Sequence[int], bias: float
 ) -> Array:
   *before, token = ids
-  tokens, there = history.last(len(before))
-  matches = there & jnp.all(tokens == jnp.asarray(before, int)[None], axis=1)
-  added = jnp.where(matches, bias, 0.0)
+  tokens, real = history.last(len(before))
+  matches = real & jnp.all(tokens == jnp.asarray(before, int)[None], axis=1)
+  added = jnp.where(matches, bias, 0.0)  # [B]
   return logits.at[:, token].add(added)
 
 
-def _among(tokens: Array, there: Array, vocab: int) -> Array:
+def _mark_occurring(tokens: Array, mask: Array, vocab: int) -> Array:
   """Which of V tokens occur in rows [B, S], [B, V]."""
   # A placeholder of an image need not be one of the V.
-  there = there & (tokens >= 0) & (tokens < vocab)
-  rows = jnp.arange(tokens.shape[0])[:, None]
+  mask = mask & (tokens >= 0) & (tokens < vocab)
+  rows = jnp.arange(tokens.shape[0])[:, None]  # [B, 1]
   out = jnp.zeros((tokens.shape[0], vocab), bool)
-  return out.at[rows, jnp.where(there, tokens, 0)].max(there)
+  return out.at[rows, jnp.where(mask, tokens, 0)].max(mask)
 
 
-def _repeats(history: History, size: int, vocab: int) -> Array:
+def _mark_repeats(history: History, size: int, vocab: int) -> Array:
   """Which tokens would end a run of `size` tokens that occurred, [B, V].
 
   Of `a b c a` with a size of 2, b: it would repeat `a b`.
@@ -221,11 +222,11 @@ def _repeats(history: History, size: int, vocab: int) -> Array:
   starts = history.tokens.shape[1] - size + 1
   if starts < 1:
     return jnp.zeros((history.tokens.shape[0], vocab), bool)
-  end, there = history.last(size - 1)
-  matches = jnp.broadcast_to(there[:, None], (len(there), starts))
+  end, real = history.last(size - 1)  # [B, size - 1], [B]
+  matches = jnp.broadcast_to(real[:, None], (len(real), starts))
   for i in range(size):
     columns = slice(i, i + starts)
     matches &= history.mask[:, columns]
     if i < size - 1:
       matches &= history.tokens[:, columns] == end[:, i : i + 1]
-  return _among(history.tokens[:, size - 1 :], matches, vocab)
+  return _mark_occurring(history.tokens[:, size - 1 :], matches, vocab)

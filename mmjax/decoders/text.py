@@ -1,6 +1,5 @@
 """The causal text decoder."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
@@ -20,8 +20,8 @@ class TextDecoder(nn.Module):
   Without cross-attention this is a language model such as GPT-2; with it, the
   decoder of Vaswani et al. 2017 or of an image captioner. With
   `unimodal_depth`, the decoupled decoder of CoCa (Yu et al. 2022, section 3.2):
-  the first layers see only text, and what they make of a text serves as its
-  encoding too.
+  the first layers attend to text alone, and their output also serves as the
+  encoding of a text.
 
   Attributes:
     vocab_size: V.
@@ -30,25 +30,25 @@ class TextDecoder(nn.Module):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence.
-    cross_attention: whether blocks look at a context.
-    unimodal_depth: number of blocks before them that don't.
+    cross_attention: whether blocks attend to a context.
+    unimodal_depth: number of blocks without cross-attention before them.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
-    first_position: see `mmjax.nn.TokenEmbedding`.
+    first_position: row of the first token in the table of positions (OPT: 2).
     relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
     embed_norm: whether the embedding is normalised (BERT).
     tied: whether the output matrix is the embedding's transpose.
-    embed_scale: the embedding is multiplied by it (Gemma: sqrt(D)).
+    embed_scale: factor on word vectors (Gemma: sqrt(D)).
     final_norm: whether tokens are normalised before the output matrix.
     head_activation: of a dense layer with a norm after it, before the output
       matrix (BERT's head: 'gelu'); None for no such layer.
-    head_scale: features are multiplied by it before the output matrix (T5 with
-      a tied one: D**-0.5).
+    head_scale: factor on features before the output matrix (T5 with a tied one:
+      D**-0.5).
     head_bias: whether the logits have a bias.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters and logits are float32.
   """
 
@@ -123,15 +123,13 @@ class TextDecoder(nn.Module):
     if self.final_norm:
       self.last_norm = norm()
     if self.head_activation is not None:
-      self.head_dense = nn.Dense(
-        self.width,
-        kernel_init=nn.with_logical_partitioning(
-          nn.initializers.normal(0.02), ('embed', None)
-        ),
-        bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
-        dtype=self.dtype,
+      self.head_dense = _make_dense(
+        self.width, ('embed', None), True, self.dtype
       )
       self.head_norm = norm()
+    self._setup_logits()
+
+  def _setup_logits(self) -> None:
     if self.head_bias:
       self.logit_bias = self.param(
         'logit_bias',
@@ -140,13 +138,8 @@ class TextDecoder(nn.Module):
         jnp.float32,
       )
     if not self.tied:
-      self.head = nn.Dense(
-        self.vocab_size,
-        use_bias=False,
-        kernel_init=nn.with_logical_partitioning(
-          nn.initializers.normal(0.02), ('embed', 'vocab')
-        ),
-        dtype=self.dtype,
+      self.head = _make_dense(
+        self.vocab_size, ('embed', 'vocab'), False, self.dtype
       )
 
   def __call__(
@@ -157,10 +150,10 @@ class TextDecoder(nn.Module):
     *,
     train: bool,
   ) -> Array:
-    """Teacher forcing: logits of the token after each given one.
+    """Predicts, by teacher forcing, what follows each token.
 
     Args:
-      tokens: [B, T] int32.
+      tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         comes last, as positions count from the first token.
       context: values [B, N, E], with cross-attention.
@@ -170,20 +163,15 @@ class TextDecoder(nn.Module):
       Logits [B, T, V] float32.
 
     Raises:
-      ValueError: if T is more than `max_length`, or the context is missing, or
-        given without cross-attention.
+      ConfigError: if T is more than `max_length`, or the context is missing, or
+        passed without cross-attention.
     """
     text = self.encode(tokens, mask, train=train)
-    return self.logits(self.attend(text, context, train=train))
+    return self.logits(self.decode(text, context, train=train))
 
-  def embed(self, tokens: Array, positions: Array | None = None) -> Array:
-    """What the blocks read of ids [B, T], or of vectors of `look_up`."""
-    x = self.words(tokens, positions)
-    return self.initial_norm(x) if self.embed_norm else x
-
-  def look_up(self, tokens: Array) -> Array:
-    """Word vectors [B, T, D] of ids [B, T], to be read like them."""
-    return self.words.look_up(tokens)
+  def embed(self, tokens: Array) -> Array:
+    """Word vectors [B, T, D] of ids [B, T], without positions."""
+    return self.words.embed(tokens)
 
   def encode(
     self,
@@ -193,10 +181,10 @@ class TextDecoder(nn.Module):
     positions: Array | None = None,
     train: bool,
   ) -> Tokens:
-    """Reads a text without its context, as far as the unimodal blocks go.
+    """Encodes a text without its context: the embedding and unimodal blocks.
 
     Args:
-      tokens: [B, T] int32, or their vectors, see `look_up`.
+      tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
       mask: [B, T], True where there is a token; None means everywhere.
       positions: [B, T], in the table of positions; None counts from 0.
       train: whether dropout is on.
@@ -206,21 +194,18 @@ class TextDecoder(nn.Module):
     """
     if mask is None:
       mask = jnp.ones(tokens.shape[:2], bool)
-    x = self.embed(tokens, positions)
+    x = self._embed_at(tokens, positions)  # [B, T, D]
     x = self.embed_dropout(x, deterministic=not train)
     if not self.unimodal_depth:
       return Tokens(x, mask, ops.last_token(x, mask))
-    x, _ = self.unimodal_blocks(
-      x,
-      mask=mask[:, None],
-      causal=True,
-      offsets=self._offsets(mask),
-      train=train,
+    visible = mnn.Visible(
+      mask[:, None], causal=True, bias=self._compute_bias(mask)
     )
-    pooled = self.unimodal_norm(ops.last_token(x, mask))
+    x, _ = self.unimodal_blocks(x, None, visible, train=train)
+    pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
     return Tokens(x, mask, pooled)
 
-  def attend(
+  def decode(
     self,
     text: Tokens,
     context: Tokens | None = None,
@@ -229,32 +214,33 @@ class TextDecoder(nn.Module):
     prefix: Array | None = None,
     train: bool,
   ) -> Array:
-    """Goes on from `encode` with the context.
+    """Transforms an encoded text, with its context, to features.
 
     Args:
-      text: of `encode`.
-      context: with cross-attention.
-      positions: see `step`.
-      prefix: see `step`.
+      text: returned by `encode`.
+      context: values [B, N, E], with cross-attention.
+      positions: [B, T], or [B, T, A] with several axes, for rotary positions
+        that don't count from 0.
+      prefix: [B, T], True for tokens that attend to each other in both
+        directions; None for a causal text.
       train: whether dropout is on.
 
     Returns:
       Features [B, T, D].
     """
-    allowed = text.mask[:, None]
+    mask = text.mask[:, None]  # [B, 1, T]
     if prefix is not None:
-      causal = allowed & ops.causal_mask(text.mask.shape[1])
-      allowed = causal | cache_lib.among(prefix & text.mask)
-    x, _ = self.blocks(
-      text.values,
-      None if context is None else context.values,
-      mask=allowed,
+      causal = mask & ops.causal_mask(text.mask.shape[1])  # [B, T, T]
+      mask = causal | cache_lib.pairs(prefix & text.mask)
+    visible = mnn.Visible(
+      mask,
       causal=prefix is None,
-      context_mask=None if context is None else context.mask[:, None],
+      bias=self._compute_bias(text.mask, positions),
       positions=positions,
-      offsets=self._offsets(text.mask, positions),
-      train=train,
     )
+    if context is not None:
+      context = mnn.Context(context.values, context.mask)
+    x, _ = self.blocks(text.values, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x
 
   def logits(self, x: Array) -> Array:
@@ -264,15 +250,18 @@ class TextDecoder(nn.Module):
       x = self.head_norm(x)
     if self.head_scale != 1:
       x = x * jnp.asarray(self.head_scale, x.dtype)
-    logits = self.words.attend(x) if self.tied else self.head(x)
+    logits = self.words.logits(x) if self.tied else self.head(x)
     logits = rules.constrain(logits, 'batch', 'length', 'vocab')
-    logits = logits.astype(jnp.float32)
-    return logits + self.logit_bias[None, None] if self.head_bias else logits
+    logits = logits.astype(jnp.float32)  # [B, T, V]
+    if self.head_bias:
+      logits = logits + self.logit_bias[None, None]
+    self.sow('intermediates', 'logits', logits)
+    return logits
 
   def init_cache(
     self, batch: int, length: int, context_length: int | None = None
   ) -> cache_lib.DecoderCache:
-    """Makes an empty cache for `length` tokens.
+    """Makes an empty cache for B examples.
 
     Args:
       batch: B.
@@ -280,32 +269,18 @@ class TextDecoder(nn.Module):
       context_length: N, with cross-attention.
     """
     block = self.block or {}
-    heads = block.get('num_kv_heads') or self.num_heads
-    head_dim = block.get('head_dim') or self.width // self.num_heads
-    context_mask = None
-    if context_length is not None:
-      context_mask = jnp.zeros((batch, context_length), bool)
-    empty = functools.partial(
-      mnn.empty_cache,
+    return cache_lib.empty_cache(
+      depth=self.depth,
+      unimodal_depth=self.unimodal_depth,
       batch=batch,
       length=length,
-      num_heads=heads,
-      head_dim=head_dim,
+      context_length=context_length,
+      num_heads=block.get('num_kv_heads') or self.num_heads,
+      head_dim=block.get('head_dim') or self.width // self.num_heads,
       dtype=self.dtype,
     )
-    unimodal = None
-    if self.unimodal_depth:
-      unimodal = empty(depth=self.unimodal_depth)
-    return cache_lib.DecoderCache(
-      blocks=empty(depth=self.depth, context_length=context_length),
-      unimodal=unimodal,
-      mask=jnp.zeros((batch, length), bool),
-      context_mask=context_mask,
-      index=jnp.zeros((), jnp.int32),
-      length=jnp.zeros((batch,), jnp.int32),
-    )
 
-  def step(
+  def prefill(
     self,
     tokens: Array,
     cache: cache_lib.DecoderCache,
@@ -315,68 +290,52 @@ class TextDecoder(nn.Module):
     positions: Array | None = None,
     prefix: Array | None = None,
   ) -> tuple[Array, cache_lib.DecoderCache]:
-    """Reads T more tokens: the prompt on the first call, then one at a time.
+    """Transforms T tokens, usually a prompt, to features, and fills the cache.
 
     Args:
-      tokens: [B, T] int32, or their vectors, see `look_up`.
-      cache: from `init_cache` or the step before.
+      tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
+      cache: returned by `init_cache` or the step before.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         may stand anywhere in a prompt: it takes a slot but no position.
       context: with cross-attention, on the first call only; its keys and values
         are kept in the cache.
-      positions: [B, T], or [B, T, A] with several axes, of rotary positions
-        that don't simply count the tokens. Later tokens go on from the largest.
-      prefix: [B, T], True for the tokens of a prompt that see each other in
-        both directions (a prefix language model, Raffel et al. 2020).
+      positions: [B, T], or [B, T, A] with several axes, for rotary positions
+        that don't simply count the tokens. Those of later tokens follow the
+        largest.
+      prefix: [B, T], True for the tokens of a prompt that attend to each other
+        in both directions (a prefix language model, Raffel et al. 2020).
 
     Returns:
-      Logits [B, T, V] float32 and the cache after these tokens.
-    """
-    x, cache = self.advance(
-      tokens, cache, mask, context, positions=positions, prefix=prefix
-    )
-    return self.logits(x), cache
+      Features [B, T, D] and the cache after these tokens.
 
-  def advance(
-    self,
-    tokens: Array,
-    cache: cache_lib.DecoderCache,
-    mask: Array | None = None,
-    context: Tokens | None = None,
-    *,
-    positions: Array | None = None,
-    prefix: Array | None = None,
-  ) -> tuple[Array, cache_lib.DecoderCache]:
-    """Reads tokens as `step` does, and gives their features [B, T, D]."""
-    batch, steps = tokens.shape[:2]
-    given = positions
+    Raises:
+      ConfigError: for `positions` where they are relative.
+    """
     if mask is None:
-      mask = jnp.ones((batch, steps), bool)
-    length = cache.length + mask.sum(axis=1, dtype=jnp.int32)
-    if positions is None:
-      before = cache.length[:, None]
-      positions = before + jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
-    else:
-      last = positions.reshape(batch, steps, -1).max(axis=2)
-      length = jnp.max(jnp.where(mask, last + 1, 0), axis=1)
-    filled, allowed = cache.visible(mask, prefix)
-    context_mask = cache.context_mask if context is None else context.mask
-    shared = {
-      'mask': allowed,
-      'positions': positions,
-      'offsets': self._offsets(filled, given, positions),
-      'index': cache.index,
-      'train': False,
-    }
-    x, unimodal = self.embed(tokens, positions), None
+      mask = jnp.ones(tokens.shape[:2], bool)
+    rotary = positions
+    positions, length = cache.extend_positions(mask, positions)
+    filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
+    visible = mnn.Visible(
+      allowed,
+      bias=self._compute_bias(filled, rotary, positions),
+      positions=positions,
+    )
+    values, context_mask = None, cache.context_mask
+    if context is not None:
+      values, context_mask = context.values, context.mask
+    x, unimodal = self._embed_at(tokens, positions), None  # [B, T, D]
     if self.unimodal_depth:
-      x, unimodal = self.unimodal_blocks(x, cache=cache.unimodal, **shared)
+      decoding = mnn.Decoding(cache.unimodal, cache.index)
+      x, unimodal = self.unimodal_blocks(
+        x, None, visible, decoding, train=False
+      )
     x, blocks = self.blocks(
       x,
-      None if context is None else context.values,
-      context_mask=None if context_mask is None else context_mask[:, None],
-      cache=cache.blocks,
-      **shared,
+      None if context_mask is None else mnn.Context(values, context_mask),
+      visible,
+      mnn.Decoding(cache.blocks, cache.index),
+      train=False,
     )
     x = self.last_norm(x) if self.final_norm else x
     return x, cache_lib.DecoderCache(
@@ -384,23 +343,62 @@ class TextDecoder(nn.Module):
       unimodal=unimodal,
       mask=filled,
       context_mask=context_mask,
-      index=cache.index + steps,
+      index=cache.index + tokens.shape[1],
       length=length,
     )
 
-  def _offsets(
-    self, mask: Array, given: Array | None = None, queries: Array | None = None
-  ) -> Array | None:
-    """Relative positions [B, H, T, S], where `mask` [B, S] has real tokens.
+  def decode_step(
+    self,
+    tokens: Array,
+    cache: cache_lib.DecoderCache,
+    mask: Array | None = None,
+  ) -> tuple[Array, cache_lib.DecoderCache]:
+    """Decodes tokens after a prompt, usually one.
 
-    `queries` [B, T] say which of them ask, None all; `given` are the caller's.
+    Args:
+      tokens: [B, T] int32.
+      cache: returned by `prefill` or the step before.
+      mask: [B, T], True where there is a token; None means everywhere.
+
+    Returns:
+      Logits [B, T, V] float32 and the cache after these tokens.
+    """
+    x, cache = self.prefill(tokens, cache, mask)
+    return self.logits(x), cache
+
+  def _embed_at(self, tokens: Array, positions: Array | None) -> Array:
+    """Embeds ids [B, T], or takes their vectors, with positions: [B, T, D]."""
+    x = self.words(tokens, positions)
+    return self.initial_norm(x) if self.embed_norm else x
+
+  def _compute_bias(
+    self, mask: Array, rotary: Array | None = None, queries: Array | None = None
+  ) -> Array | None:
+    """Computes the attention bias [B, H, T, S] of keys with a mask [B, S].
+
+    `queries` [B, T] are positions; None means those of the keys. Positions that
+    the caller passes, `rotary`, are refused.
     """
     if self.relative is None:
       return None
-    if given is not None:
-      raise ValueError(
+    if rotary is not None:
+      raise ConfigError(
         'relative positions count the tokens of a text, so a decoder with them '
         'takes no others; pass no positions'
       )
-    keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+    keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # [B, S]
     return self.relative_positions(keys if queries is None else queries, keys)
+
+
+def _make_dense(
+  features: int, axes: tuple[str, str | None], use_bias: bool, dtype: Any
+) -> nn.Dense:
+  return nn.Dense(
+    features,
+    use_bias=use_bias,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.normal(0.02), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+    dtype=dtype,
+  )

@@ -1,4 +1,7 @@
-"""One modality in, `Tokens` out."""
+"""One modality in, `Tokens` out.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.efficientnet import EfficientNet

@@ -1,4 +1,4 @@
-"""Transformers that read spectrograms."""
+"""Transformers of spectrograms."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -8,15 +8,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 _POSITIONS = ('learned', 'sincos', 'fixed', 'none')
 
 
 class AudioTransformer(tower.Tower):
-  """Reads a spectrogram: convolutions over time, then a transformer.
+  """Encodes a spectrogram: convolutions over time, then a transformer.
 
   The encoder of Whisper (Radford et al. 2022, section 2.2) with
   `positions='fixed'`.
@@ -36,9 +38,9 @@ class AudioTransformer(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the tokens before the stack.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -83,8 +85,8 @@ class AudioTransformer(tower.Tower):
       Tokens: values [B, N, D], N = F divided by each of `strides`, rounded up.
 
     Raises:
-      ValueError: if N is more than `max_length`, or `positions` or `pooling` is
-        unknown.
+      ConfigError: if N is more than `max_length`, or `positions` or `pooling`
+        is unknown.
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -96,12 +98,12 @@ class AudioTransformer(tower.Tower):
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
     if mask is None:
       mask = jnp.ones(spectrogram.shape[:2], bool)
-    x, mask = self.frames(spectrogram, mask)
+    x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
     return self.embed_dropout(x, deterministic=not train), mask
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
 
@@ -123,9 +125,9 @@ class SpectrogramTransformer(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the tokens before the stack.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -167,7 +169,7 @@ class SpectrogramTransformer(tower.Tower):
       Tokens: values [B, N, D], the learned ones, then patches, low bands first.
 
     Raises:
-      ValueError: if a patch is larger than the spectrogram.
+      ConfigError: if a patch is larger than the spectrogram.
     """
     x, mask = self.embed(spectrogram, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -184,23 +186,22 @@ class SpectrogramTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     number = len(self.tokens) or x.shape[1]
-    return super().pool(x[:, :number], mask[:, :number], train=train)
+    return super()._summarise(x[:, :number], mask[:, :number], train=train)
 
 
 class SpectrogramPatches(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     width: D.
-    patch_size: see `SpectrogramTransformer.patch_size`.
-    strides: see `SpectrogramTransformer.strides`.
-    tokens: see `SpectrogramTransformer.tokens`.
+    patch_size: side of a patch, in bands and in frames.
+    strides: bands and frames from one patch to the next.
+    tokens: names of the learned tokens before the patches.
     dtype: of the computation.
   """
 
@@ -215,7 +216,7 @@ class SpectrogramPatches(nn.Module):
     """Embeds [B, F, M] as [B, N, D]."""
     size = self.patch_size
     if min(spectrogram.shape[1:]) < size:
-      raise ValueError(
+      raise ConfigError(
         f'a patch of {size} is larger than the spectrogram, '
         f'{list(spectrogram.shape[1:])}; use a smaller patch_size or pad it'
       )
@@ -230,16 +231,16 @@ class SpectrogramPatches(nn.Module):
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
       dtype=self.dtype,
       name='projection',
-    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))
+    )(einops.rearrange(spectrogram, 'b f m -> b m f 1'))  # [B, m, f, D]
     x = einops.rearrange(x, 'b m f d -> b (m f) d')
     learned = [
-      jnp.broadcast_to(self._table(name, 1), (x.shape[0], 1, self.width))
+      jnp.broadcast_to(self._make_table(name, 1), (x.shape[0], 1, self.width))
       for name in self.tokens
     ]
-    x = jnp.concatenate([*learned, x], axis=1)
-    return x + self._table('position_table', x.shape[1])
+    x = jnp.concatenate([*learned, x], axis=1)  # [B, N, D]
+    return x + self._make_table('position_table', x.shape[1])
 
-  def _table(self, name: str, length: int) -> Array:
+  def _make_table(self, name: str, length: int) -> Array:
     table = self.param(
       name,
       nn.with_logical_partitioning(
@@ -252,13 +253,13 @@ class SpectrogramPatches(nn.Module):
 
 
 class FrameEmbedding(nn.Module):
-  """Convolves over time, and tells each token when it is.
+  """Convolves over time, and adds positions.
 
   Attributes:
     width: D.
     max_length: most tokens.
-    strides: of the convolutions; a GELU follows each.
-    positions: see `AudioTransformer.positions`.
+    strides: frames that each convolution, before its GELU, steps over.
+    positions: 'learned', 'sincos', 'fixed' or 'none', as `AudioTransformer`.
     dtype: of the computation.
   """
 
@@ -288,18 +289,18 @@ class FrameEmbedding(nn.Module):
         dtype=self.dtype,
         name=f'conv{i + 1}',
       )(x)
-      x = jax.nn.gelu(x, approximate=False)
+      x = jax.nn.gelu(x, approximate=False)  # [B, F / stride, D]
       mask = mask[:, ::stride]
-    return x + self._table(x.shape[1]), mask
+    return x + self._make_table(x.shape[1]), mask
 
-  def _table(self, length: int) -> Array:
+  def _make_table(self, length: int) -> Array:
     if length > self.max_length:
-      raise ValueError(
+      raise ConfigError(
         f'the spectrogram makes {length} tokens, more than max_length '
         f'{self.max_length}; cut it or raise max_length'
       )
     if self.positions not in _POSITIONS:
-      raise ValueError(
+      raise ConfigError(
         f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
       )
     if self.positions == 'none':

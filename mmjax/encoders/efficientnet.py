@@ -14,7 +14,7 @@ from mmjax.types import Array, Tokens
 
 
 class EfficientNet(nn.Module):
-  """Inverted bottlenecks that weigh their channels (Tan and Le 2019, table 1).
+  """Inverted bottlenecks that weight their channels (Tan and Le 2019, table 1).
 
   For published weights, so its batch normalisation has fixed statistics, and
   there is no stochastic depth. Sequences have one entry a stage.
@@ -26,7 +26,7 @@ class EfficientNet(nn.Module):
     kernel_sizes: side of the depthwise convolutions, odd.
     strides: of a stage's first block, 1 or 2.
     expansions: how many times as many channels a block has inside.
-    squeeze: share of a block's incoming channels that weighs the others.
+    squeeze: fraction of a block's incoming channels that weights the others.
     activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
     even_pads: numbers of the blocks, counted through all stages, that pad both
       sides alike before a stride of 2; the others pad one more behind.
@@ -47,7 +47,7 @@ class EfficientNet(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.stem = _conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
+    self.stem = _make_conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
     self.stem_norm = mnn.FrozenBatchNorm(self.norm_epsilon, self.dtype)
     blocks = []
     for stage, number in enumerate(self.repeats):
@@ -77,14 +77,14 @@ class EfficientNet(nn.Module):
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
-      train: unused, there is no dropout; the seam asks for it.
+      train: unused, as there is no dropout.
 
     Returns:
       Tokens: values [B, N, D], one for each cell of the last feature map, rows
       first; pooled is their mean.
     """
     x, mask = self.embed(images, mask, train=train)
-    x = self.stack(x, mask, train=train)
+    x = self.stack(x, mask, train=train)  # [B, r, c, D]
     x = einops.rearrange(x, 'b r c d -> b (r c) d')
     mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
     return Tokens(x, mask, self.pool(x, mask, train=train))
@@ -107,25 +107,27 @@ class EfficientNet(nn.Module):
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]."""
+    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool('mean', x, mask)
+    pooled = mnn.pool('mean', x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
 
 
 class InvertedBottleneck(nn.Module):
-  """Widens, convolves each channel, weighs channels, and narrows.
+  """Widens, convolves each channel, weights channels, and narrows.
 
   Sandler et al. 2018 (figure 4d), with squeeze and excitation (Hu et al. 2018).
 
   Attributes:
     width: channels of the result.
-    kernel_size: see `EfficientNet.kernel_sizes`.
+    kernel_size: side of the depthwise convolution, odd.
     stride: 1 or 2.
-    expansion: see `EfficientNet.expansions`.
-    squeeze: see `EfficientNet.squeeze`.
+    expansion: how many times as many channels the block has inside.
+    squeeze: fraction of the incoming channels that weights the others.
     residual: whether the input is added, where the stride is 1.
-    even_pad: see `EfficientNet.even_pads`.
-    activation: see `EfficientNet.activation`.
+    even_pad: whether it pads both sides alike before a stride of 2.
+    activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
     norm_epsilon: added to the variance.
     dtype: of the computation.
   """
@@ -146,7 +148,7 @@ class InvertedBottleneck(nn.Module):
     """Maps a feature map [B, r, c, C] to [B, r / stride, c / stride, D]."""
     act = mnn.activation(self.activation)
     norm = functools.partial(mnn.FrozenBatchNorm, self.norm_epsilon, self.dtype)
-    conv = functools.partial(_conv, dtype=self.dtype)
+    conv = functools.partial(_make_conv, dtype=self.dtype)
     channels = x.shape[-1]
     inside = channels * self.expansion
     y = x
@@ -165,15 +167,18 @@ class InvertedBottleneck(nn.Module):
     )(y)
     y = act(norm(name='depthwise_norm')(y))
     few = max(1, int(channels * self.squeeze))
-    weights = jnp.mean(y, axis=(1, 2), keepdims=True)
+    weights = jnp.mean(y, axis=(1, 2), keepdims=True)  # [B, 1, 1, inside]
     weights = act(conv(few, 1, use_bias=True, name='squeeze_conv')(weights))
     weights = conv(inside, 1, use_bias=True, name='excite')(weights)
     y = y * jax.nn.sigmoid(weights)
     y = norm(name='project_norm')(conv(self.width, 1, name='project')(y))
-    return x + y if self.residual and self.stride == 1 else y
+    if self.residual and self.stride == 1:
+      y = x + y
+    self.sow('intermediates', 'output', y)
+    return y
 
 
-def _conv(
+def _make_conv(
   features: int,
   size: int,
   stride: int = 1,

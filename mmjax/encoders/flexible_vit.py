@@ -8,8 +8,10 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 
@@ -45,9 +47,9 @@ class FlexibleViT(tower.Tower):
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -88,7 +90,7 @@ class FlexibleViT(tower.Tower):
       Tokens: values [B, N, D].
 
     Raises:
-      ValueError: if the patch size doesn't divide the images.
+      ConfigError: if the patch size doesn't divide the images.
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -109,7 +111,7 @@ class FlexibleViT(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
 
@@ -117,7 +119,7 @@ def _cut(images: Array, side: int) -> ImagePatches:
   """The patches of images [B, H, W, C]."""
   number, height, width = images.shape[:3]
   if height % side or width % side:
-    raise ValueError(
+    raise ConfigError(
       f'images of {height} x {width} pixels are not whole patches of {side} x '
       f'{side}; set data.image_size to a multiple of {side}'
     )
@@ -133,11 +135,11 @@ def _cut(images: Array, side: int) -> ImagePatches:
 
 
 class FlexiblePatches(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     width: D.
-    position_grid: see `FlexibleViT.position_grid`.
+    position_grid: rows and columns of the learned position table.
     dtype: of the computation.
   """
 
@@ -166,7 +168,7 @@ class FlexiblePatches(nn.Module):
       (rows * columns, self.width),
       jnp.float32,
     )
-    places = ops.positions_on_grids(
+    positions = ops.positions_on_grids(
       table.reshape(rows, columns, self.width), images.grid, x.shape[1]
-    )
-    return x + places.astype(self.dtype)
+    )  # [B, N, D]
+    return x + positions.astype(self.dtype)

@@ -9,12 +9,13 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.types import Array, Tokens
 
 
 class PackedViT(nn.Module):
-  """Reads images of one size, or patches of several, each in its own size.
+  """Encodes images of one size, or patches of several, each in its own size.
 
   Several are packed in one row as in NaViT (Dehghani et al. 2023, section 2.1).
   Positions are rotary, by row and column, and neighbouring patches are merged
@@ -31,11 +32,12 @@ class PackedViT(nn.Module):
     patch_size: side of a patch of an image in pixels.
     frames: how many frames are one patch; an image is repeated so often.
     window: side of a window of an image in tokens; 0 for none.
-    window_layers: numbers of the blocks that see no further than a window.
+    window_layers: numbers of the blocks in which patches attend to their window
+      alone.
     rope_theta: base of the rotary positions.
     block: further settings of `mmjax.nn.Block`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -69,11 +71,11 @@ class PackedViT(nn.Module):
       Tokens: values [B, N, E], as many as `grid` says.
 
     Raises:
-      ValueError: if H or W is not a whole number of tokens, or `window` is
+      ConfigError: if H or W is not a whole number of tokens, or `window` is
         missing.
     """
     if self.window_layers and not self.window:
-      raise ValueError(
+      raise ConfigError(
         f'window_layers {tuple(self.window_layers)} need the side of a window; '
         'set window'
       )
@@ -88,12 +90,12 @@ class PackedViT(nn.Module):
       m=side,
       n=side,
     )
-    where = packing.places([grid], side, self.window)
-    tokens = self.read(
+    layout = packing.places([grid], side, self.window)
+    tokens = self.encode_patches(
       patches,
       **{
-        name: jnp.broadcast_to(place, (number, *place.shape))
-        for name, place in where.items()
+        name: jnp.broadcast_to(array, (number, *array.shape))
+        for name, array in layout.items()
       },
       train=train,
     )
@@ -105,21 +107,21 @@ class PackedViT(nn.Module):
     """The tokens of an image of so many pixels.
 
     Raises:
-      ValueError: if a side is not a whole number of tokens, or `merge` no
-        square.
+      ConfigError: if a side is not a whole number of tokens, or `merge` not
+        a square.
     """
     if math.isqrt(self.merge) ** 2 != self.merge:
-      raise ValueError(f'merge {self.merge} is no square; use 1, 4 or 9')
+      raise ConfigError(f'merge {self.merge} is not a square; use 1, 4 or 9')
     side = self.patch_size * math.isqrt(self.merge)
     if height % side or width % side:
-      raise ValueError(
+      raise ConfigError(
         f'images of {height} x {width} pixels are not whole tokens of {side} x '
         f'{side}; set data.image_size to a multiple of {side}'
       )
     return packing.Grid(1, height // side, width // side)
 
   @nn.compact
-  def read(
+  def encode_patches(
     self,
     patches: Array,
     positions: Array,
@@ -135,7 +137,7 @@ class PackedViT(nn.Module):
         other, and padding comes last.
       positions: [B, S, 2], row and column of each.
       segments: [B, S], which image or frame each is of, from 1 on; 0 is
-        padding. Patches see those of their own.
+        padding. Patches attend to those of their own.
       windows: [B, S], the same for windows; needed with `window_layers`.
       train: whether dropout is on.
 
@@ -143,17 +145,9 @@ class PackedViT(nn.Module):
       Tokens: values [B, S / merge, E]; pooled is their mean.
 
     Raises:
-      ValueError: if S is not divisible by `merge`, or windows are missing.
+      ConfigError: if S is not divisible by `merge`, or windows are missing.
     """
-    if patches.shape[1] % self.merge:
-      raise ValueError(
-        f'{patches.shape[1]} patches are not divisible by merge {self.merge}; '
-        'pad them'
-      )
-    if self.window_layers and windows is None:
-      raise ValueError(
-        f'window_layers {tuple(self.window_layers)} need windows; pass them'
-      )
+    self._check(patches, windows)
     block = dict(self.block or {})
     pairs = self.width // self.num_heads // 4
     x = nn.Dense(
@@ -164,7 +158,7 @@ class PackedViT(nn.Module):
       ),
       dtype=self.dtype,
       name='patches',
-    )(patches)
+    )(patches)  # [B, S, D]
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -182,9 +176,8 @@ class PackedViT(nn.Module):
       name='blocks',
     )(
       x,
-      mask=_same(segments),
-      positions=positions,
-      local_mask=None if windows is None else _same(windows),
+      visible=mnn.Visible(_match_groups(segments), positions=positions),
+      local_mask=None if windows is None else _match_groups(windows),
       train=train,
     )
     x = mnn.make_norm(
@@ -196,12 +189,33 @@ class PackedViT(nn.Module):
     x = einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge)
     x = mnn.Mlp(
       self.out_width, self.merge * self.width, dtype=self.dtype, name='merger'
-    )(x, train=train)
-    mask = segments[:, :: self.merge] > 0
-    return Tokens(x, mask, mnn.pool('mean', x, mask))
+    )(x, train=train)  # [B, S / merge, E]
+    mask = segments[:, :: self.merge] > 0  # [B, S / merge]
+    pooled = mnn.pool('mean', x, mask)  # [B, E]
+    self.sow('intermediates', 'pooled', pooled)
+    return Tokens(x, mask, pooled)
+
+  def _check(self, patches: Array, windows: Array | None) -> None:
+    if patches.shape[1] % self.merge:
+      raise ConfigError(
+        f'{patches.shape[1]} patches are not divisible by merge {self.merge}; '
+        'pad them'
+      )
+    if self.window_layers and windows is None:
+      raise ConfigError(
+        f'window_layers {tuple(self.window_layers)} need windows; pass them'
+      )
 
 
-def _same(groups: Array) -> Array:
-  """Which tokens [B, S, S] are of the same group; 0 is none."""
-  there = (groups > 0)[:, None]
-  return (groups[:, :, None] == groups[:, None]) & there
+def _match_groups(groups: Array) -> Array:
+  """Masks [B, S, S] pairs of tokens of the same group; 0 is none.
+
+  Groups 1 1 2 0 give
+
+    1 1 . .
+    1 1 . .
+    . . 1 .
+    . . . .
+  """
+  real = (groups > 0)[:, None]  # [B, 1, S]
+  return (groups[:, :, None] == groups[:, None]) & real

@@ -1,4 +1,4 @@
-"""A few learned queries that gather what an encoder saw."""
+"""A few learned queries that sum up what an encoder returns."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,8 +14,8 @@ class QueryTransformer(nn.Module):
   """Sums any number of tokens up in a fixed number of others.
 
   The querying transformer of BLIP-2 (Li et al. 2023, section 3.1) without its
-  texts: learned tokens attend to each other and, in every n-th block, to what
-  they sum up.
+  texts: learned tokens attend to each other and, in every n-th block, to the
+  tokens that they sum up.
 
   Attributes:
     number: Q, of queries.
@@ -23,8 +23,8 @@ class QueryTransformer(nn.Module):
     depth: number of blocks.
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
-    out_width: of a dense layer after the blocks.
-    cross_every: n; the first block is one of those that look.
+    out_width: size of a dense layer after the blocks.
+    cross_every: n; the first block is one of those with cross-attention.
     block: further settings of `mmjax.nn.Block`.
     dtype: of the computation; parameters are float32.
   """
@@ -54,7 +54,7 @@ class QueryTransformer(nn.Module):
     x = jnp.broadcast_to(
       queries[None].astype(self.dtype),
       (values.shape[0], self.number, self.width),
-    )
+    )  # [B, Q, D]
     x = mnn.make_norm(
       block.get('norm', 'layernorm'),
       block.get('norm_epsilon', 1e-6),
@@ -71,7 +71,7 @@ class QueryTransformer(nn.Module):
         **block,
         dtype=self.dtype,
         name=f'layers_{i}',
-      )(x, values if crosses else None, train=train)
+      )(x, mnn.Context(values) if crosses else None, train=train)
     return nn.Dense(
       self.out_width,
       kernel_init=nn.with_logical_partitioning(

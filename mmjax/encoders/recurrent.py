@@ -6,17 +6,20 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
 
-def _named(init: nn.initializers.Initializer) -> nn.initializers.Initializer:
+def _partition(
+  init: nn.initializers.Initializer,
+) -> nn.initializers.Initializer:
   return nn.with_logical_partitioning(init, ('embed', None))
 
 
 class Recurrent(nn.Module):
-  """Reads a token sequence one by one.
+  """Encodes a token sequence one by one.
 
   A GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997), one or both
   ways. Real tokens must come before padding.
@@ -26,7 +29,7 @@ class Recurrent(nn.Module):
     width: D, of embeddings, states and results.
     depth: number of layers, with a residual around each but the first.
     cell: 'gru' or 'lstm'.
-    bidirectional: whether a second reader goes from the end; both results are
+    bidirectional: whether a second network goes from the end; both results are
       projected to `width`.
     pooling: 'last', 'first' or 'mean'.
     dropout: rate on the embedded tokens.
@@ -44,7 +47,7 @@ class Recurrent(nn.Module):
 
   def setup(self):
     if self.cell not in _CELLS:
-      raise ValueError(
+      raise ConfigError(
         f'cell {self.cell!r} is unknown; use one of {sorted(_CELLS)}'
       )
     self.words = mnn.TokenEmbedding(
@@ -53,12 +56,12 @@ class Recurrent(nn.Module):
     self.embed_dropout = nn.Dropout(self.dropout)
     cell = _CELLS[self.cell]
 
-    def reader(reverse: bool) -> nn.RNN:
+    def layer(reverse: bool) -> nn.RNN:
       return nn.RNN(
         cell(
           self.width,
-          kernel_init=_named(nn.initializers.lecun_normal()),
-          recurrent_kernel_init=_named(nn.initializers.orthogonal()),
+          kernel_init=_partition(nn.initializers.lecun_normal()),
+          recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
           dtype=self.dtype,
           parent=None,
         ),
@@ -66,13 +69,13 @@ class Recurrent(nn.Module):
         keep_order=True,
       )
 
-    self.forward = [reader(False) for _ in range(self.depth)]
+    self.forward = [layer(False) for _ in range(self.depth)]
     if self.bidirectional:
-      self.backward = [reader(True) for _ in range(self.depth)]
+      self.backward = [layer(True) for _ in range(self.depth)]
       self.merge = [
         nn.Dense(
           self.width,
-          kernel_init=_named(nn.initializers.lecun_normal()),
+          kernel_init=_partition(nn.initializers.lecun_normal()),
           dtype=self.dtype,
         )
         for _ in range(self.depth)
@@ -92,7 +95,7 @@ class Recurrent(nn.Module):
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if `cell` or `pooling` is unknown.
+      ConfigError: if `cell` or `pooling` is unknown.
     """
     x, mask = self.embed(tokens, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -101,26 +104,28 @@ class Recurrent(nn.Module):
   def embed(
     self, tokens: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
-    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
+    """Embeds ids [B, T]: vectors [B, T, D] and a mask [B, T]."""
     if mask is None:
       mask = jnp.ones(tokens.shape, bool)
     x = self.embed_dropout(self.words(tokens), deterministic=not train)
     return x, mask
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Reads [B, T, D], as far as `mask` [B, T] is True."""
+    """Runs over [B, T, D], as far as `mask` [B, T] is True."""
     del train
-    lengths = mask.sum(axis=1)
+    lengths = mask.sum(axis=1)  # [B]
     for i in range(self.depth):
       y = self.forward[i](x, seq_lengths=lengths)
       if self.bidirectional:
-        back = self.backward[i](x, seq_lengths=lengths)
-        y = self.merge[i](jnp.concatenate([y, back], axis=-1))
+        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
+        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
       y = y.astype(self.dtype)  # States are float32.
       x = y if i == 0 else x + y
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]."""
+    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool(self.pooling, x, mask)
+    pooled = mnn.pool(self.pooling, x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from mmjax.types import Array, Tokens
 
@@ -36,8 +37,8 @@ class ResNet(nn.Module):
       'patch' (`patch_size` squares, as ConvNeXt).
     patch_size: of the patch stem.
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
-    positions: whether the output tokens are normalised and told where they
-      stand, for decoders and fusions that look at them. Pooling is before that.
+    positions: whether the output tokens are normalised and get positions, for
+      decoders and fusions that attend to them. Pooling is before that.
     dtype: of the computation; parameters are float32.
   """
 
@@ -57,9 +58,9 @@ class ResNet(nn.Module):
       ('norm', self.norm, _NORMS),
     ):
       if value not in known:
-        raise ValueError(f'{name} {value!r} is unknown; use one of {known}')
+        raise ConfigError(f'{name} {value!r} is unknown; use one of {known}')
     if self.norm == 'group' and self.width % _GROUP_SIZE:
-      raise ValueError(
+      raise ConfigError(
         f'width {self.width} is not divisible by the {_GROUP_SIZE} channels of '
         f"a normalisation group; use a multiple, or norm='none'"
       )
@@ -91,18 +92,18 @@ class ResNet(nn.Module):
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
-      train: unused, there is no dropout; the seam asks for it.
+      train: unused, as there is no dropout.
 
     Returns:
       Tokens: values [B, N, D], one for each cell of the last feature map, rows
       first.
 
     Raises:
-      ValueError: for an unknown setting, a width that groups don't divide, or
+      ConfigError: for an unknown setting, a width that groups don't divide, or
         an image that patches don't.
     """
     x, mask = self.embed(images, mask, train=train)
-    x = self.stack(x, mask, train=train)
+    x = self.stack(x, mask, train=train)  # [B, r, c, D]
     rows_columns = x.shape[1:3]
     x = einops.rearrange(x, 'b r c d -> b (r c) d')
     mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
@@ -128,13 +129,15 @@ class ResNet(nn.Module):
     return x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]."""
+    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
     del train
-    return mnn.pool('mean', x, mask)
+    pooled = mnn.pool('mean', x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
 
 
 class Stem(nn.Module):
-  """The first layers; see `ResNet.stem`."""
+  """The first layers, of a kind of `ResNet.stem`."""
 
   width: int
   kind: str
@@ -148,15 +151,15 @@ class Stem(nn.Module):
       p = self.patch_size
       for side in x.shape[1:3]:
         if side % p:
-          raise ValueError(
+          raise ConfigError(
             f'image size {side} is not divisible by patch size {p}; use '
             f'{max(side // p, 1) * p} or pad the image'
           )
-      x = _conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
-      return _norm(self.norm, self.dtype, 'norm')(x)
+      x = _make_conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
+      return _make_norm(self.norm, self.dtype, 'norm')(x)
     size, stride = (7, 2) if self.kind == 'imagenet' else (3, 1)
-    x = _conv(self.width, size, stride, self.dtype, 'conv')(x)
-    x = jax.nn.relu(_norm(self.norm, self.dtype, 'norm')(x))
+    x = _make_conv(self.width, size, stride, self.dtype, 'conv')(x)
+    x = jax.nn.relu(_make_norm(self.norm, self.dtype, 'norm')(x))
     if self.kind == 'imagenet':
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     return x
@@ -173,8 +176,8 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    norm = functools.partial(_norm, self.norm, self.dtype)
-    conv = functools.partial(_conv, dtype=self.dtype)
+    norm = functools.partial(_make_norm, self.norm, self.dtype)
+    conv = functools.partial(_make_conv, dtype=self.dtype)
     y = x
     if self.kind == 'bottleneck':
       out = 4 * self.width
@@ -188,19 +191,21 @@ class ConvBlock(nn.Module):
       y = conv(out, 3, self.stride, name='conv1')(y)
       y = jax.nn.relu(norm('norm1')(y))
       y = norm('norm2')(conv(out, 3, 1, name='conv2')(y))
-    if self.kind == 'plain':
-      return jax.nn.relu(y)
-    if x.shape != y.shape:
-      x = conv(out, 1, self.stride, name='shortcut')(x)
-      x = norm('shortcut_norm')(x)
-    return jax.nn.relu(x + y)
+    if self.kind != 'plain':
+      if x.shape != y.shape:
+        x = conv(out, 1, self.stride, name='shortcut')(x)
+        x = norm('shortcut_norm')(x)
+      y = x + y
+    y = jax.nn.relu(y)
+    self.sow('intermediates', 'output', y)
+    return y
 
 
 class GridPositions(nn.Module):
   """Normalises tokens and adds a learned vector a row and one a column.
 
   Both vectors start about as large as the tokens, so that attention can tell
-  places apart from the first step.
+  positions apart from the first step.
 
   Attributes:
     dtype: of the computation.
@@ -224,7 +229,7 @@ class GridPositions(nn.Module):
     return x + einops.rearrange(grid, 'r c d -> 1 (r c) d')
 
 
-def _conv(
+def _make_conv(
   features: int,
   size: int,
   stride: int,
@@ -249,7 +254,7 @@ def _conv(
   )
 
 
-def _norm(kind: str, dtype: Any, name: str):
+def _make_norm(kind: str, dtype: Any, name: str):
   if kind == 'none':
     return lambda x: x
   if kind == 'frozen_batch':

@@ -9,7 +9,7 @@ from mmjax.types import Array
 class Tower(nn.Module):
   """Norms, blocks and pooling of `ViT` and `Transformer`.
 
-  A subclass has the fields that are read here, and calls `setup_tower` in its
+  A subclass has the fields that are used here, and calls `setup_tower` in its
   `setup`.
   """
 
@@ -17,7 +17,7 @@ class Tower(nn.Module):
   pool_activation = None
 
   def setup_tower(self, initial_norm: bool, **crossing: bool) -> None:
-    """Makes `blocks`, and the norms and the pooling that the fields ask for.
+    """Makes `blocks`, and the norms and the pooling that the fields set.
 
     Args:
       initial_norm: whether there is a norm before the blocks.
@@ -62,11 +62,16 @@ class Tower(nn.Module):
       )
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
+    """Summarises tokens [B, N, D] as [B, D]; sown as `pooled`."""
+    pooled = self._summarise(x, mask, train=train)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
+
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     if self.pooling == 'attention':
       pooled = self.attention_pool(x, mask, train=train)
     else:
       pooled = mnn.pool(self.pooling, x, mask)
     if self.pool_activation is None:
-      return pooled
+      return pooled  # [B, D]
     return mnn.activation(self.pool_activation)(self.pooler(pooled))

@@ -9,15 +9,16 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax.encoders import tower
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 
 class Transformer(tower.Tower):
-  """Reads a token sequence.
+  """Encodes a token sequence.
 
   With `causal` a GPT-2 or CLIP text tower, without it BERT-like (Devlin et al.
   2019). With depth 0, positions 'none' and mean pooling it is a bag of words.
-  With `cross_attention` it reads in the light of a context, as the
+  With `cross_attention` its tokens also attend to a context, as those of the
   image-grounded text encoder of BLIP (Li et al. 2022, figure 2).
 
   Attributes:
@@ -27,28 +28,28 @@ class Transformer(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence, the size of a learned position table.
-    causal: whether a token sees only those before it.
-    cross_attention: whether blocks look at a context where one is given.
+    causal: whether a token attends only to itself and those before it.
+    cross_attention: whether blocks attend to a context where there is one.
     positions: 'learned', 'sincos' or 'none' (rotary ones are set in `block`).
     relative: settings of `mmjax.nn.RelativePositions` (T5: {}); None for none.
-    num_segments: number of segments whose tokens a learned vector tells apart
+    num_segments: number of segments that learned vectors mark
       (BERT: the two sentences of a pair); 0 for none.
     pooling: 'last' real token (CLIP's end of text), 'first', 'mean' or
       'attention'.
     pool_activation: of a dense layer after the pooling (BERT: 'tanh'); None for
       no such layer.
-    reads_padding: whether padding is read like words, so that 'last' is the
-      last place, whatever stands there (SigLIP).
+    reads_padding: whether padding counts as words, so that 'last' is the last
+      position, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).
     final_norm: whether the result is.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
-    word_dropout: share of tokens that training leaves out, so that a text isn't
-      known by one rare word alone (Iyyer et al. 2015, section 2.2). The first,
-      <bos>, always stays.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    word_dropout: fraction of tokens that training leaves out, so that a text
+      isn't known by one rare word alone (Iyyer et al. 2015, section 2.2). The
+      first, <bos>, always stays.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -78,9 +79,9 @@ class Transformer(tower.Tower):
 
   def setup(self):
     if not 0 <= self.word_dropout < 1:
-      raise ValueError(
-        f'word_dropout {self.word_dropout} is no probability below 1; use, '
-        'say, 0.3'
+      raise ConfigError(
+        f'word_dropout must be at least 0 and less than 1, got '
+        f'{self.word_dropout}'
       )
     self.words = mnn.TokenEmbedding(
       self.vocab_size,
@@ -120,10 +121,10 @@ class Transformer(tower.Tower):
     """Encodes token ids.
 
     Args:
-      tokens: [B, T] int32, or their vectors, see `embed`.
+      tokens: [B, T] int32, or their word vectors [B, T, D].
       mask: [B, T], True where there is a token; None means everywhere.
       context: values [B, N, E], with cross-attention; without one, the blocks
-        go without it.
+        skip it.
       segments: [B, T] int32, each token's; None means all are of the first.
       train: whether dropout is on.
 
@@ -131,9 +132,9 @@ class Transformer(tower.Tower):
       Tokens: values [B, T, D].
 
     Raises:
-      ValueError: if T is more than `max_length`, a setting is unknown, segments
-        are given that the model does not tell apart, or there is a context
-        without cross-attention.
+      ConfigError: if T is more than `max_length`, a setting is unknown, there
+        are segments without `num_segments`, or a context without
+        cross-attention.
     """
     x, mask = self.embed(tokens, mask, segments, train=train)
     x = self.stack(x, mask, context, train=train)
@@ -147,17 +148,17 @@ class Transformer(tower.Tower):
     *,
     train: bool,
   ) -> tuple[Array, Array]:
-    """Looks up ids [B, T]: vectors [B, T, D] and a mask [B, T].
+    """Embeds ids [B, T]: vectors [B, T, D] and a mask [B, T].
 
-    What is a vector already, [B, T, D], is taken as a word.
+    Word vectors [B, T, D] in their place get positions and norm alone.
     """
-    x = self.words(tokens)
+    x = self.words(tokens)  # [B, T, D]
     if self.num_segments:
       if segments is None:
         segments = jnp.zeros(x.shape[:2], jnp.int32)
       x = x + self.segments(segments)
     elif segments is not None:
-      raise ValueError(
+      raise ConfigError(
         'the text encoder got segments, but its num_segments is 0; set it to '
         'the number of segments, or pass none'
       )
@@ -181,17 +182,12 @@ class Transformer(tower.Tower):
     train: bool,
   ) -> Array:
     """Lets tokens [B, T, D] attend where `mask` [B, T] is True."""
-    offsets = None
+    bias = None
     if self.relative is not None:
-      places = jnp.arange(x.shape[1])[None]
-      offsets = self.relative_positions(places, places)
-    x, _ = self.blocks(
-      x,
-      None if context is None else context.values,
-      mask=mask[:, None],
-      causal=self.causal,
-      context_mask=None if context is None else context.mask[:, None],
-      offsets=offsets,
-      train=train,
-    )
+      positions = jnp.arange(x.shape[1])[None]  # [1, T]
+      bias = self.relative_positions(positions, positions)  # [1, H, T, T]
+    if context is not None:
+      context = mnn.Context(context.values, context.mask)
+    visible = mnn.Visible(mask[:, None], causal=self.causal, bias=bias)
+    x, _ = self.blocks(x, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 
@@ -18,7 +19,7 @@ class VideoTransformer(tower.Tower):
 
   A tubelet is a patch over several frames (Arnab et al. 2021, ViViT, figure 3).
   The defaults are the encoder of VideoMAE (Tong et al. 2022), whose positions
-  are fixed sines and cosines of the tubelets' places in one row: frames first,
+  are fixed sines and cosines of the tubelets' numbers in one row: frames first,
   then rows, then columns.
 
   Attributes:
@@ -30,13 +31,14 @@ class VideoTransformer(tower.Tower):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'attention'.
-    pool_norm_epsilon: of a norm after the pooling; None for no such norm.
+    pool_norm_epsilon: added to the variance by a norm after the pooling; None
+      for no such norm.
     final_norm: whether tokens are normalised after the stack.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tubelets.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -86,7 +88,7 @@ class VideoTransformer(tower.Tower):
       Tokens: values [B, N, D], N = F * H * W / (tubelet_size * patch_size^2).
 
     Raises:
-      ValueError: if a video has another number of frames, tubelets don't fill
+      ConfigError: if a video has another number of frames, tubelets don't fill
         it, or `pooling` is unknown.
     """
     x, mask = self.embed(videos, mask, train=train)
@@ -105,9 +107,9 @@ class VideoTransformer(tower.Tower):
       p=self.patch_size,
       q=self.patch_size,
     )
-    x = self.projection(x)
-    places = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
-    x = x + places[None].astype(self.dtype)
+    x = self.projection(x)  # [B, N, D]
+    positions = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
+    x = x + positions[None].astype(self.dtype)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)
     x = self.embed_dropout(x, deterministic=not train)
@@ -115,20 +117,19 @@ class VideoTransformer(tower.Tower):
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, mask=mask[:, None], train=train)
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
     return self.last_norm(x) if self.final_norm else x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, N, D] as [B, D]."""
-    pooled = super().pool(x, mask, train=train)
+  def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
+    pooled = super()._summarise(x, mask, train=train)
     return pooled if self.pool_norm_epsilon is None else self.pool_norm(pooled)
 
   def _check(self, videos: Array) -> None:
     _, frames, height, width, _ = videos.shape
     if frames != self.num_frames:
-      raise ValueError(
+      raise ConfigError(
         f'a video has {frames} frames, but num_frames is {self.num_frames}; '
-        'pick as many, or change it'
+        'pick as many, or change num_frames'
       )
     for name, size, part in (
       ('number of frames', frames, self.tubelet_size),
@@ -136,7 +137,7 @@ class VideoTransformer(tower.Tower):
       ('width', width, self.patch_size),
     ):
       if size % part:
-        raise ValueError(
+        raise ConfigError(
           f"a video's {name} {size} is not divisible by {part}, a tubelet's; "
           f'use {max(size // part, 1) * part}'
         )

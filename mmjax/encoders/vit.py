@@ -8,8 +8,10 @@ import einops
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
@@ -32,8 +34,8 @@ class ViT(tower.Tower):
     position_grid: rows and columns of a learned position table that is brought
       to an image's grid where that differs (DINOv2, Oquab et al. 2023); None
       for a table that fits one size alone.
-    position_resize: how it is: 'bicubic' (DINOv2) or 'bicubic_antialiased'
-      (DINOv2 with registers); see `ops.resize_positions`.
+    position_resize: how it is resized: 'bicubic' (DINOv2) or
+      'bicubic_antialiased' (DINOv2 with registers).
     class_token: whether a learned token goes before the patches.
     registers: number of learned tokens, without positions, between the class
       token and the patches (Darcet et al. 2024).
@@ -51,9 +53,9 @@ class ViT(tower.Tower):
       but change nothing. None means all of them.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
-    drop_path: see `mmjax.nn.Stack`.
-    scan: see `mmjax.nn.Stack`.
-    remat: see `mmjax.nn.Stack`.
+    drop_path: stochastic depth of the last block.
+    scan: whether to scan over layers.
+    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: of the computation; parameters are float32.
   """
 
@@ -111,15 +113,15 @@ class ViT(tower.Tower):
     Args:
       images: [B, H, W, C] floats.
       mask: [B], True where there is an image; None means everywhere.
-      masked: [B, P], True for those of the P patches that the mask token takes
-        the place of; None for none of them.
+      masked: [B, P], True for those of the P patches that the mask token
+        replaces; None for none of them.
       train: whether dropout is on.
 
     Returns:
       Tokens: values [B, N, D], N = H * W / patch_size^2 (+ 1 + registers).
 
     Raises:
-      ValueError: if the patch size doesn't divide the image, `positions`,
+      ConfigError: if the patch size doesn't divide the image, `positions`,
         `position_resize` or `pooling` is unknown, or patches are masked
         without a mask token.
     """
@@ -149,25 +151,27 @@ class ViT(tower.Tower):
     stop = self.layer
     if stop is not None and stop < 0:
       stop += self.depth + 1
-    x, _ = self.blocks(x, mask=mask[:, None], stop=stop, train=train)
+    visible = mnn.Visible(mask[:, None])
+    x, _ = self.blocks(x, visible=visible, stop=stop, train=train)
     normed = self.last_norm(x) if self.final_norm else x
     return normed if self.layer is None else x
 
 
 class PatchEmbedding(nn.Module):
-  """Projects patches to tokens and tells each where it stands.
+  """Projects patches to tokens and adds their positions.
 
   Attributes:
     patch_size: side of a patch in pixels, dividing height and width.
     width: D.
     positions: 'learned', 'sincos2d' or 'none'.
-    position_grid: see `ViT.position_grid`.
-    position_resize: see `ViT.position_resize`.
+    position_grid: rows and columns of a learned position table that is brought
+      to an image's grid; None for a table that fits one size alone.
+    position_resize: 'bicubic' or 'bicubic_antialiased'.
     class_token: whether a learned token goes first.
-    registers: see `ViT.registers`.
-    mask_token: see `ViT.mask_token`.
+    registers: number of learned tokens after the class token.
+    mask_token: whether there is a learned token for patches that are masked.
     use_bias: whether the projection has a bias.
-    ragged: see `ViT.ragged`.
+    ragged: whether pixels beyond the last whole patch are left out.
     dtype: of the computation.
   """
 
@@ -186,7 +190,7 @@ class PatchEmbedding(nn.Module):
   @nn.compact
   def __call__(self, images: Array, masked: Array | None = None) -> Array:
     """Embeds [B, H, W, C] as [B, N, D]; `masked` is [B, P]."""
-    rows, columns = self._grid(images)
+    rows, columns = self._count_patches(images)
     p = self.patch_size
     images = images[:, : rows * p, : columns * p]
     x = einops.rearrange(
@@ -202,55 +206,55 @@ class PatchEmbedding(nn.Module):
       dtype=self.dtype,
       name='projection',
     )(x)
-    x = self._masked(x, masked)
+    x = self._replace_masked(x, masked)  # [B, P, D]
     if self.class_token:
-      x = self._in_front('class_token', 1, x)
-    x = self._with_positions(x, rows, columns)
+      x = self._prepend('class_token', 1, x)  # [B, 1 + P, D]
+    x = self._add_positions(x, rows, columns)
     if self.registers:
       front = int(self.class_token)
-      rest = self._in_front('registers', self.registers, x[:, front:])
+      rest = self._prepend('registers', self.registers, x[:, front:])
       x = jnp.concatenate([x[:, :front], rest], axis=1)
-    return x
+    return x  # [B, N, D]
 
-  def _masked(self, x: Array, masked: Array | None) -> Array:
+  def _replace_masked(self, x: Array, masked: Array | None) -> Array:
     if not self.mask_token:
       if masked is not None:
-        raise ValueError(
-          'patches are masked, but there is no token to put in their place; '
-          'set mask_token=True'
+        raise ConfigError(
+          'patches are masked, but there is no token to replace them; set '
+          'mask_token=True'
         )
       return x
-    token = self._table('mask_token', 1)
+    token = self._make_table('mask_token', 1)
     return x if masked is None else jnp.where(masked[:, :, None], token, x)
 
-  def _in_front(self, name: str, number: int, x: Array) -> Array:
-    tokens = self._table(name, number)
+  def _prepend(self, name: str, number: int, x: Array) -> Array:
+    tokens = self._make_table(name, number)
     tokens = jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape[1:]))
     return jnp.concatenate([tokens, x], axis=1)
 
-  def _with_positions(self, x: Array, rows: int, columns: int) -> Array:
+  def _add_positions(self, x: Array, rows: int, columns: int) -> Array:
     if self.positions == 'learned':
-      return x + self._learned(x.shape[1], rows, columns)
+      return x + self._make_positions(x.shape[1], rows, columns)
     if self.positions == 'sincos2d':
       fixed = ops.sincos_2d(rows, columns, self.width).astype(self.dtype)
       return x.at[:, x.shape[1] - rows * columns :].add(fixed[None])
     if self.positions != 'none':
-      raise ValueError(
+      raise ConfigError(
         f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
       )
     return x
 
-  def _learned(self, length: int, rows: int, columns: int) -> Array:
+  def _make_positions(self, length: int, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
     if self.position_grid is None:
-      return self._table('positions_table', length)
+      return self._make_table('positions_table', length)
     if self.position_resize not in _RESIZES:
-      raise ValueError(
+      raise ConfigError(
         f'position_resize {self.position_resize!r} is unknown; use one of '
         f'{_RESIZES}'
       )
     grid, front = tuple(self.position_grid), int(self.class_token)
-    table = self._table('positions_table', front + math.prod(grid))
+    table = self._make_table('positions_table', front + math.prod(grid))
     if grid == (rows, columns):
       return table
     patches = ops.resize_positions(
@@ -262,7 +266,7 @@ class PatchEmbedding(nn.Module):
     patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
     return jnp.concatenate([table[:, :front], patches], axis=1)
 
-  def _table(self, name: str, length: int) -> Array:
+  def _make_table(self, name: str, length: int) -> Array:
     table = self.param(
       name,
       nn.with_logical_partitioning(
@@ -273,11 +277,11 @@ class PatchEmbedding(nn.Module):
     )
     return table[None].astype(self.dtype)
 
-  def _grid(self, images: Array) -> tuple[int, int]:
+  def _count_patches(self, images: Array) -> tuple[int, int]:
     for side in images.shape[1:3]:
       if (side % self.patch_size and not self.ragged) or side < self.patch_size:
         fits = max(side // self.patch_size, 1) * self.patch_size
-        raise ValueError(
+        raise ConfigError(
           f'image size {side} is not divisible by patch size '
           f'{self.patch_size}; use {fits} or pad the image'
         )

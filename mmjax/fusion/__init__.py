@@ -1,4 +1,7 @@
-"""Several `Tokens` in, one `Tokens` out."""
+"""Several `Tokens` in, one `Tokens` out.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.fusion.fusion import Concat, CrossAttention, Gated
 

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Tokens
 
 
@@ -24,7 +25,7 @@ class Concat(nn.Module):
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
-    scan: see `mmjax.nn.Stack`.
+    scan: whether to scan over layers.
     dtype: of the computation.
   """
 
@@ -48,9 +49,9 @@ class Concat(nn.Module):
       Tokens: values [B, sum of N_m, D]; pooled is the mean of real tokens.
 
     Raises:
-      ValueError: if there is no modality.
+      ConfigError: if there is no modality.
     """
-    joint = _joint(self, tokens, self.width, self.dtype)
+    joint = _join(self, tokens, self.width, self.dtype)
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -60,28 +61,28 @@ class Concat(nn.Module):
       scan=self.scan,
       dtype=self.dtype,
       name='blocks',
-    )(joint.values, mask=joint.mask[:, None], train=train)
+    )(joint.values, visible=mnn.Visible(joint.mask[:, None]), train=train)
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     return Tokens(x, joint.mask, ops.mean_tokens(x, joint.mask))
 
 
 class CrossAttention(nn.Module):
-  """One modality asks, the others answer.
+  """One modality queries the others.
 
-  Blocks of self-attention over the asking modality and cross-attention to the
+  Blocks of self-attention over the querying modality and cross-attention to the
   others' tokens, as the co-attention of LXMERT and ViLBERT, one way (Lu et al.
   2019, figure 2b). An example whose other modalities are all absent adds
   nothing that depends on their values.
 
   Attributes:
-    query: name of the asking modality.
+    query: name of the querying modality.
     width: D of the result.
     depth: number of blocks.
     num_heads: H.
     mlp_dim: hidden size of the MLPs.
-    pooling: 'mean', 'first' or 'last' of the asking modality's tokens.
+    pooling: 'mean', 'first' or 'last' of the querying modality's tokens.
     block: further settings of `mmjax.nn.Block`.
-    scan: see `mmjax.nn.Stack`.
+    scan: whether to scan over layers.
     dtype: of the computation.
   """
 
@@ -107,17 +108,19 @@ class CrossAttention(nn.Module):
       Tokens: values [B, N_query, D].
 
     Raises:
-      ValueError: if the asking modality, or any other, is missing.
+      ConfigError: if the querying modality, or any other, is missing.
     """
     others = {name: t for name, t in tokens.items() if name != self.query}
     if self.query not in tokens or not others:
-      raise ValueError(
+      raise ConfigError(
         f'cross-attention needs {self.query!r} and another modality, got '
         f'{sorted(tokens)}; pass an absent one with a mask that is all False'
       )
-    asking = tokens[self.query]
-    x = _projection(self.width, self.dtype, 'query_projection')(_kept(asking))
-    context = _joint(self, others, self.width, self.dtype)
+    query = tokens[self.query]
+    x = _make_projection(self.width, self.dtype, 'query_projection')(
+      _zero_absent(query)
+    )
+    context = _join(self, others, self.width, self.dtype)
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -129,17 +132,16 @@ class CrossAttention(nn.Module):
       name='blocks',
     )(
       x,
-      context.values,
-      mask=asking.mask[:, None],
-      context_mask=context.mask[:, None],
+      mnn.Context(context.values, context.mask),
+      mnn.Visible(query.mask[:, None]),
       train=train,
     )
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
-    return Tokens(x, asking.mask, mnn.pool(self.pooling, x, asking.mask))
+    return Tokens(x, query.mask, mnn.pool(self.pooling, x, query.mask))
 
 
 class Gated(nn.Module):
-  """Weighs modalities against each other, feature by feature.
+  """Weights modalities against each other, feature by feature.
 
   The gated multimodal unit (Arevalo et al. 2017, equations 4 to 7, with a
   softmax over modalities in place of independent gates): each modality's pooled
@@ -161,38 +163,42 @@ class Gated(nn.Module):
 
     Args:
       tokens: by modality, values [B, N_m, D_m].
-      train: unused, there is no dropout; the seam asks for it.
+      train: unused, as there is no dropout.
 
     Returns:
       Tokens: values [B, sum of N_m, D].
 
     Raises:
-      ValueError: if there is no modality.
+      ConfigError: if there is no modality.
     """
     del train
-    names = _names(tokens)
-    present = jnp.stack([tokens[n].mask.any(axis=1) for n in names], axis=1)
+    names = _sort_names(tokens)
+    present = jnp.stack(
+      [tokens[n].mask.any(axis=1) for n in names], axis=1
+    )  # [B, m]
     pooled = [
       jnp.where(present[:, i, None], tokens[n].pooled, 0)
       for i, n in enumerate(names)
     ]
-    everything = jnp.concatenate(pooled, axis=-1)
+    everything = jnp.concatenate(pooled, axis=-1)  # [B, sum of D_m]
     logits = nn.DenseGeneral(
       (len(names), self.width), dtype=self.dtype, name='gate'
-    )(everything).astype(jnp.float32)
-    there = present[:, :, None]
-    logits = jnp.where(there, logits, jnp.finfo(jnp.float32).min)
-    gates = jnp.where(there, jax.nn.softmax(logits, axis=1), 0.0)
+    )(everything).astype(jnp.float32)  # [B, m, D]
+    real = present[:, :, None]
+    logits = jnp.where(real, logits, jnp.finfo(jnp.float32).min)
+    gates = jnp.where(real, jax.nn.softmax(logits, axis=1), 0.0)
     gates = gates.astype(self.dtype)
     self.sow('intermediates', 'gates', gates)
     projected = jnp.stack(
       [
-        jnp.tanh(_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i]))
+        jnp.tanh(
+          _make_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i])
+        )
         for i, n in enumerate(names)
       ],
       axis=1,
-    )
-    joint = _joint(self, tokens, self.width, self.dtype)
+    )  # [B, m, D]
+    joint = _join(self, tokens, self.width, self.dtype)
     lengths = [tokens[n].mask.shape[1] for n in names]
     scale = jnp.concatenate(
       [
@@ -200,24 +206,24 @@ class Gated(nn.Module):
         for i, length in enumerate(lengths)
       ],
       axis=1,
-    )
+    )  # [B, sum of N_m, D]
     values = joint.values * scale
     return Tokens(values, joint.mask, jnp.sum(gates * projected, axis=1))
 
 
-def _names(tokens: Mapping[str, Tokens]) -> list[str]:
+def _sort_names(tokens: Mapping[str, Tokens]) -> list[str]:
   if not tokens:
-    raise ValueError('fusion got no modality; pass at least one')
+    raise ConfigError('fusion got no modality; pass at least one')
   return sorted(tokens)
 
 
-def _kept(tokens: Tokens) -> Array:
+def _zero_absent(tokens: Tokens) -> Array:
   """Values, but 0 where absent: those may be NaN, and 0 * NaN in the gradient
   of a projection would spoil it for all examples."""
   return jnp.where(tokens.mask[:, :, None], tokens.values, 0)
 
 
-def _projection(width: int, dtype: Any, name: str) -> nn.Dense:
+def _make_projection(width: int, dtype: Any, name: str) -> nn.Dense:
   return nn.Dense(
     width,
     kernel_init=nn.with_logical_partitioning(
@@ -229,7 +235,7 @@ def _projection(width: int, dtype: Any, name: str) -> nn.Dense:
   )
 
 
-def _joint(
+def _join(
   module: nn.Module, tokens: Mapping[str, Tokens], width: int, dtype: Any
 ) -> Tokens:
   """Projects and marks each modality, and joins them along N.
@@ -237,8 +243,10 @@ def _joint(
   Called inside a compact method of `module`, which owns the parameters.
   """
   values, masks = [], []
-  for name in _names(tokens):
-    x = _projection(width, dtype, f'{name}_projection')(_kept(tokens[name]))
+  for name in _sort_names(tokens):
+    x = _make_projection(width, dtype, f'{name}_projection')(
+      _zero_absent(tokens[name])
+    )
     mark = module.param(
       f'{name}_mark',
       nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
@@ -249,6 +257,6 @@ def _joint(
     x = x + mark[None, None].astype(dtype)
     values.append(jnp.where(mask[:, :, None], x, 0))
     masks.append(mask)
-  values = jnp.concatenate(values, axis=1)
-  mask = jnp.concatenate(masks, axis=1)
+  values = jnp.concatenate(values, axis=1)  # [B, sum of N_m, D]
+  mask = jnp.concatenate(masks, axis=1)  # [B, sum of N_m]
   return Tokens(values, mask, ops.mean_tokens(values, mask))

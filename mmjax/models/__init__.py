@@ -1,16 +1,20 @@
-"""Compositions of encoders, fusions and decoders."""
+"""Compositions of encoders, fusions and decoders.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.models.build import MODELS, PARTS, build, describe, settings_of
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
+from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.text_to_text import TextToText
-from mmjax.models.vision_language import VisionLanguage
+from mmjax.models.vision_language import InterleavedVisionLanguage
 
 __all__ = [
   'MODELS',
@@ -19,12 +23,13 @@ __all__ = [
   'ContrastiveCaptioner',
   'DualEncoder',
   'EncoderDecoder',
+  'ImageFirstVisionLanguage',
   'ImageTextMatcher',
+  'InterleavedVisionLanguage',
   'LanguageModel',
   'MaskedLanguageModel',
   'SpeechRecognizer',
   'TextToText',
-  'VisionLanguage',
   'build',
   'describe',
   'settings_of',

@@ -15,11 +15,12 @@ import ml_collections
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.models import (
   contrastive_captioner,
   dual_encoder,
   encoder_decoder,
-  vision_language,
+  image_first,
 )
 
 IMAGE_ENCODERS = {
@@ -48,7 +49,7 @@ MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
-  'vision_language': vision_language.VisionLanguage,
+  'vision_language': image_first.ImageFirstVisionLanguage,
 }
 PARTS = {
   'image': IMAGE_ENCODERS,
@@ -61,13 +62,13 @@ PARTS = {
   'decoder': DECODERS,
 }
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
-# Settings that are settings of a module, and those of them that are given.
+# Settings that are settings of a module, and its fields that `build` sets.
 _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
 }
-# Settings, by name, that are shares of what is dropped, or more than 0.
-_SHARES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
+# Settings, by name, that are probabilities, or more than 0.
+_PROBABILITIES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
 _POSITIVE = (
   *('buckets', 'embed_dim', 'frames', 'head_dim', 'max_distance', 'max_length'),
   *('merge', 'mlp_dim', 'num_heads', 'num_kv_heads', 'number', 'out_width'),
@@ -94,17 +95,17 @@ def build(
     config: `name` (a key of `MODELS`), the model's own settings, and for each
       of its parts a mapping with a `name` and settings, or None to do without.
     vocab_size: V, of all text parts that don't set a larger one.
-    text_length: longest caption, the `max_length` of parts that read captions
+    text_length: longest caption, the `max_length` of parts that get captions
       and don't set one.
-    question_length: the same for questions.
-    answer_length: the same for answers.
+    question_length: longest question.
+    answer_length: longest answer.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that write.
     dtype: of the computation.
 
   Raises:
-    ValueError: for an unknown name or setting, or a value of the wrong type or
+    ConfigError: for an unknown name or setting, or a value of the wrong type or
       out of range; it names the field and what would be legal.
   """
   lengths = {
@@ -129,7 +130,7 @@ def build(
       continue
     if part not in _fields(cls):
       has = [name for name in PARTS if name in _fields(cls)]
-      raise ValueError(
+      raise ConfigError(
         f'model.{part} is unknown; {cls.__name__} has the parts {has}'
       )
     of_part = dict(of_part)
@@ -153,7 +154,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
     Its `name` and the fields that are not at their defaults.
 
   Raises:
-    ValueError: if `build` does not know such modules.
+    ConfigError: if `build` does not know such modules.
   """
   names = {
     cls: name
@@ -161,9 +162,9 @@ def describe(module: nn.Module) -> dict[str, Any]:
     for name, cls in choices.items()
   }
   if type(module) not in names:
-    raise ValueError(
-      f'{type(module).__name__} is no model that a config can name; those are '
-      f'{", ".join(cls.__name__ for cls in names)}'
+    raise ConfigError(
+      f'{type(module).__name__} is not a model that a config can name; those '
+      f'are {", ".join(cls.__name__ for cls in names)}'
     )
   out: dict[str, Any] = {'name': names[type(module)]}
   for name, field in _fields(type(module)).items():
@@ -177,7 +178,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
 
 
 def settings_of(name: str) -> dict[str, Any]:
-  """What a model or part that `build` knows by a name can be told.
+  """Returns the settings of a model or part that `build` knows by a name.
 
   Args:
     name: a key of `MODELS`, or of one of the `PARTS`.
@@ -187,12 +188,12 @@ def settings_of(name: str) -> dict[str, Any]:
     the parts.
 
   Raises:
-    ValueError: for an unknown name.
+    ConfigError: for an unknown name.
   """
   known = {k: v for each in (MODELS, *PARTS.values()) for k, v in each.items()}
   if name not in known:
-    raise ValueError(
-      f'{name!r} is no model or part that a config can name; use one of '
+    raise ConfigError(
+      f'{name!r} is not a model or part that a config can name; use one of '
       f'{list(known)}'
     )
   fields = _fields(known[name])
@@ -201,7 +202,9 @@ def settings_of(name: str) -> dict[str, Any]:
 
 def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
   if name not in choices:
-    raise ValueError(f'{field} {name!r} is unknown; use one of {list(choices)}')
+    raise ConfigError(
+      f'{field} {name!r} is unknown; use one of {list(choices)}'
+    )
   return choices[name]
 
 
@@ -230,10 +233,12 @@ def _make(
   legal = _legal(fields)
   for name, value in settings.items():
     if name not in legal:
-      raise ValueError(f'{where}.{name} is unknown; {cls.__name__} has {legal}')
+      raise ConfigError(
+        f'{where}.{name} is unknown; {cls.__name__} has {legal}'
+      )
     _check_value(f'{where}.{name}', value, hints[name])
     if name == 'vocab_size' and value < derived[name]:
-      raise ValueError(
+      raise ConfigError(
         f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
         'leave it out, or set data.tokenizer to the one that belongs to it'
       )
@@ -249,7 +254,7 @@ def _make(
     and name not in chosen
   ]
   if missing:
-    raise ValueError(
+    raise ConfigError(
       f'{where}.{missing[0]} is missing; {cls.__name__} needs {missing}'
     )
   return cls(**chosen)
@@ -262,7 +267,7 @@ def _check_nested(
   hints = typing.get_type_hints(cls)
   for name, value in settings.items():
     if name not in legal:
-      raise ValueError(
+      raise ConfigError(
         f'{where}.{name} is unknown; a {cls.__name__} has {legal}'
       )
     _check_value(f'{where}.{name}', value, hints[name])
@@ -273,13 +278,15 @@ def _check_value(field: str, value: Any, hint: Any) -> None:
   if not isinstance(value, int | float) or isinstance(value, bool):
     return
   name = field.rpartition('.')[2]
-  if name in _SHARES and not 0 <= value < 1:
-    raise ValueError(f'{field} must be at least 0 and less than 1, got {value}')
+  if name in _PROBABILITIES and not 0 <= value < 1:
+    raise ConfigError(
+      f'{field} must be at least 0 and less than 1, got {value}'
+    )
   if name in _POSITIVE and not value > 0:
-    raise ValueError(f'{field} must be more than 0, got {value}')
+    raise ConfigError(f'{field} must be more than 0, got {value}')
   # Layers are counted from the end, too.
   if isinstance(value, int) and value < 0 and name != 'layer':
-    raise ValueError(f'{field} must be at least 0, got {value}')
+    raise ConfigError(f'{field} must be at least 0, got {value}')
 
 
 def _check_type(field: str, value: Any, hint: Any) -> None:
@@ -300,7 +307,7 @@ def _check_type(field: str, value: Any, hint: Any) -> None:
     if kind is Mapping and isinstance(value, Mapping):
       return
   names = ' or '.join(getattr(o, '__name__', str(o)) for o in options)
-  raise ValueError(
+  raise ConfigError(
     f'{field} must be {names}, got {value!r} ({type(value).__name__})'
   )
 

@@ -19,10 +19,11 @@ class Classifier(nn.Module):
   Attributes:
     encoder: of any modality.
     num_classes: C; 0 for no classifier.
-    modality: the batch's key that the encoder reads.
-    patches_from: index of the first token whose mean the classifier sees too;
+    modality: the batch's key of the encoder's inputs.
+    patches_from: index of the first token whose mean the classifier gets too;
       None for the summary alone.
-    norm_epsilon: of a norm before the linear layer; None for no norm.
+    norm_epsilon: added to the variance by a norm before the linear layer; None
+      for no norm.
     dtype: of the classifier.
   """
 
@@ -52,7 +53,7 @@ class Classifier(nn.Module):
     """Encodes and, with a classifier, classifies a batch.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:
@@ -76,11 +77,11 @@ class Classifier(nn.Module):
     return self._classify(self.encode(inputs))
 
   def _classify(self, tokens: Tokens) -> Array:
-    x = tokens.pooled
+    x = tokens.pooled  # [B, D]
     if self.patches_from is not None:
       start = self.patches_from
       mean = mnn.pool('mean', tokens.values[:, start:], tokens.mask[:, start:])
-      x = jnp.concatenate([x, mean], axis=-1)
+      x = jnp.concatenate([x, mean], axis=-1)  # [B, 2 * D]
     if self.norm_epsilon is not None:
       x = self.classifier_norm(x)
     return self.classifier(x).astype(jnp.float32)

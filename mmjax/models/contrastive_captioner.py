@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.models import dual_encoder, questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
@@ -14,11 +15,11 @@ class ContrastiveCaptioner(writing.Writer):
   """CoCa: a dual encoder and a captioner in one pass (Yu et al. 2022).
 
   The decoder's unimodal half embeds texts for the contrastive loss, and its
-  multimodal half, which sees the image, writes captions (figure 2). Questions
-  are read by the same decoder; the features of their last token pick the answer
-  (section 3.3). Unlike the paper, the text embedding is that of the end of text
-  instead of an extra class token, and the image encoder's own pooling takes the
-  place of the two attentional poolers.
+  multimodal half, which attends to the image, writes captions (figure 2). The
+  same decoder encodes questions; the features of their last token pick the
+  answer (section 3.3). Unlike the paper, the text embedding is that of the end
+  of text instead of an extra class token, and the image encoder's own pooling
+  replaces the two attentional poolers.
 
   A batch without images builds no image encoder, and is only answered.
 
@@ -28,7 +29,7 @@ class ContrastiveCaptioner(writing.Writer):
     embed_dim: E.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     logit_scale_init: inverse temperature at the start.
-    logit_scale_max: what it is clipped to.
+    logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
     bos_id: the token that starts a text.
     eos_id: the token that ends it.
@@ -52,7 +53,7 @@ class ContrastiveCaptioner(writing.Writer):
 
   def setup(self):
     if self.decoder.unimodal_depth < 1:
-      raise ValueError(
+      raise ConfigError(
         f'a contrastive captioner embeds texts with the unimodal half of its '
         f'decoder, but unimodal_depth is {self.decoder.unimodal_depth}; use at '
         f'least 1'
@@ -73,7 +74,7 @@ class ContrastiveCaptioner(writing.Writer):
     """Runs every task that the batch has the parts for.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:
@@ -82,7 +83,7 @@ class ContrastiveCaptioner(writing.Writer):
       `question`, and a classifier, `answer_logits` [B, C], or [B, n, C] for n
       questions an image.
     """
-    image, out = self._image_tokens(batch, train=train), {}
+    image, out = self._encode_image(batch, train=train), {}
     if 'image' in batch:
       out = dict(self.scale())
       out['image_embedding'] = self.image_projection(image.pooled)
@@ -91,7 +92,7 @@ class ContrastiveCaptioner(writing.Writer):
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
-      features = self.decoder.attend(start, image, train=train)
+      features = self.decoder.decode(start, image, train=train)  # [B, T-1, D]
       out['caption_logits'] = self.decoder.logits(features)
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
@@ -113,23 +114,25 @@ class ContrastiveCaptioner(writing.Writer):
 
   def classify_answer(self, batch: Batch) -> Array:
     """Logits [B, C] over the answer vocabulary."""
-    return self._answer(self._image_tokens(batch, train=False), batch)
+    return self._answer(self._encode_image(batch, train=False), batch)
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The image, and the start of a text."""
     del task  # There is one.
-    context = self._image_tokens(batch, train=False)
+    context = self._encode_image(batch, train=False)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
 
-  def _image_tokens(self, batch: Batch, *, train: bool) -> Tokens:
+  def _encode_image(self, batch: Batch, *, train: bool) -> Tokens:
     if 'image' not in batch:
       if 'question' not in batch:
-        raise ValueError(
+        raise ConfigError(
           f'a contrastive captioner needs an image or a question in the batch, '
           f'which has only {sorted(batch)}; texts alone go to encode_text'
         )
-      # One absent token, so that there is something not to look at.
+      # One absent token: cross-attention needs a context.
       size, width = batch['question'].shape[0], self.decoder.width
       return Tokens(
         jnp.zeros((size, 1, width), self.dtype),
@@ -146,8 +149,8 @@ class ContrastiveCaptioner(writing.Writer):
       questions.rows(batch['question_mask']),
       train=train,
     )
-    image = questions.beside(image, batch['question'])
-    features = self.decoder.attend(question, image, train=train)
-    last = ops.last_token(features, question.mask)
+    image = questions.beside(image, batch['question'])  # [B * n, N, D]
+    features = self.decoder.decode(question, image, train=train)
+    last = ops.last_token(features, question.mask)  # [B * n, D]
     logits = self.classifier(last).astype(jnp.float32)
     return questions.unrows(logits, batch['question'])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Batch, Outputs
 
 
@@ -29,14 +30,14 @@ class Projection(nn.Module):
     """Maps [B, D] to unit vectors [B, E]."""
     if self.kind is None:
       if pooled.shape[-1] != self.embed_dim:
-        raise ValueError(
+        raise ConfigError(
           f'a tower of width {pooled.shape[-1]} without a projection cannot '
           f"embed in embed_dim {self.embed_dim}; use 'linear', or make them "
           'equal'
         )
       return ops.unit_norm(pooled)
     if self.kind not in ('linear', 'affine'):
-      raise ValueError(
+      raise ConfigError(
         f"projection {self.kind!r} is unknown; use 'linear', 'affine' or None"
       )
     x = nn.Dense(
@@ -57,7 +58,7 @@ class Scale(nn.Module):
 
   Attributes:
     init: the scale at the start (an inverse temperature).
-    maximum: what it is clipped to (CLIP: 100).
+    maximum: upper limit of the scale (CLIP: 100).
     bias_init: the bias at the start; None for no bias.
     learns_temperature: whether the parameter is the temperature itself (ALIGN,
       Jia et al. 2021), instead of the logarithm of its inverse.
@@ -99,12 +100,13 @@ class DualEncoder(nn.Module):
     image: an image encoder.
     text: a text encoder.
     embed_dim: E.
-    project_image: see `Projection.kind`.
-    project_text: likewise.
+    project_image: kind of the images' `Projection`: 'linear', 'affine' or None.
+    project_text: kind of the texts' `Projection`.
     logit_scale_init: inverse temperature at the start.
-    logit_scale_max: what it is clipped to.
+    logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
-    learns_temperature: see `Scale`.
+    learns_temperature: whether the parameter is the temperature itself, instead
+      of the logarithm of its inverse.
     dtype: of the projections.
   """
 
@@ -137,7 +139,7 @@ class DualEncoder(nn.Module):
     """Embeds a batch's `image` and `text`, as far as it has them.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

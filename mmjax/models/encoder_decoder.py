@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax.errors import ConfigError
 from mmjax.models import questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
@@ -16,8 +17,8 @@ class EncoderDecoder(writing.Writer):
   al. 2015, with attention); answers from the fusion of image and question,
   either written by the same decoder or picked by a linear classifier over
   `num_answers` answers. A model has the parts that its tasks need. Without a
-  fusion, the question encoder looks at the image itself (BLIP, Li et al. 2022,
-  figure 5).
+  fusion, the question encoder attends to the image itself (BLIP, Li et al.
+  2022, figure 5).
 
   An example without an image is answered from its question alone; a batch
   without the key `image` builds no image encoder at all, which is what a blind
@@ -51,7 +52,7 @@ class EncoderDecoder(writing.Writer):
   def setup(self):
     crosses = getattr(self.question, 'cross_attention', False)
     if (self.question is None or crosses) != (self.fusion is None):
-      raise ValueError(
+      raise ConfigError(
         'a question encoder and a fusion come together; set both in '
         'model.question and model.fusion, or neither, unless the question '
         'encoder has cross_attention'
@@ -63,7 +64,7 @@ class EncoderDecoder(writing.Writer):
     """Runs every task that the batch and the model have the parts for.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:
@@ -107,7 +108,9 @@ class EncoderDecoder(writing.Writer):
     """Logits [B, C] over the answer vocabulary."""
     return self._classify(self.encode_question(batch))
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
@@ -115,9 +118,9 @@ class EncoderDecoder(writing.Writer):
     if task == 'caption':
       context = self.encode_image(batch)
       if context is None:
-        raise ValueError('a caption needs an image; the batch has none')
+        raise ConfigError('a caption needs an image; the batch has none')
     elif self.question is None:
-      raise ValueError(
+      raise ConfigError(
         'an answer needs a question encoder and a fusion; set model.question '
         'and model.fusion'
       )

@@ -10,11 +10,11 @@ from mmjax.types import Array, Batch, Outputs
 
 
 class ImageTextMatcher(nn.Module):
-  """Embeds images and texts, and tells whether a pair belongs together.
+  """Embeds images and texts, and classifies whether a pair belongs together.
 
   The understanding half of BLIP (Li et al. 2022, section 3.2): one text encoder
-  reads texts alone to embed them, and in the light of the image to match them,
-  where a linear layer on its pooled vector decides.
+  embeds texts alone, and matches them with cross-attention to the image and a
+  linear layer on the pooled vector.
 
   Attributes:
     image: an image encoder.
@@ -48,7 +48,7 @@ class ImageTextMatcher(nn.Module):
     """Embeds and matches a batch's `image` and `text`, pair by pair.
 
     Args:
-      batch: see `mmjax.types`.
+      batch: arrays by the keys of `mmjax.types`.
       train: whether dropout is on.
 
     Returns:

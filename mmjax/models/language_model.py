@@ -10,7 +10,7 @@ from mmjax.types import Array, Batch, Outputs
 
 
 class LanguageModel(writing.Writer):
-  """Predicts each next token, and goes on from prompts (Radford et al. 2019).
+  """Predicts each next token, and continues prompts (Radford et al. 2019).
 
   Attributes:
     decoder: a `TextDecoder` without cross-attention.
@@ -25,7 +25,7 @@ class LanguageModel(writing.Writer):
   tasks: ClassVar[tuple[str, ...]] = ('continue',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
-    """Reads whole texts.
+    """Predicts the token after each one of whole texts.
 
     Args:
       batch: `text` [B, T] and, unless all of it is there, `text_mask` [B, T].
@@ -33,13 +33,13 @@ class LanguageModel(writing.Writer):
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32, of the token after each given one.
+      `text_logits` [B, T, V] float32, position t for token t + 1.
     """
     logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
     return {'text_logits': logits}
 
-  def prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
-    """The text to go on from; its padding may stand anywhere."""
+  def encode_prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
+    """The text to continue; its padding may stand anywhere."""
     mask = batch.get('text_mask')
     if mask is None:
       mask = jnp.ones(batch['text'].shape, bool)

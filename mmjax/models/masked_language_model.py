@@ -11,7 +11,7 @@ from mmjax.types import Array
 
 
 class MaskedLanguageModel(nn.Module):
-  """Says what stands at each place of a text (Devlin et al. 2019, 3.1).
+  """Predicts the token at each position of a text (Devlin et al. 2019, 3.1).
 
   A dense layer, an activation and a norm lead from the encoder to the
   transpose of its word embedding, as in BERT's published code.
@@ -57,7 +57,7 @@ class MaskedLanguageModel(nn.Module):
     """Logits [B, T, V] float32 of the tokens; arguments as `Transformer`'s."""
     x = self.text(tokens, mask, segments=segments, train=train).values
     x = mlp.activation(self.activation)(self.transform(x))
-    logits = self.text.words.attend(self.transform_norm(x))
+    logits = self.text.words.logits(self.transform_norm(x))
     return logits.astype(jnp.float32) + self.bias[None, None]
 
   def encode_text(

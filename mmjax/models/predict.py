@@ -1,4 +1,4 @@
-"""Predict functions: (params, batch) to what a model has to say.
+"""Predict functions: (params, batch) to a model's predictions.
 
 They are pure, so they can be jitted, and all that evaluators know of a model.
 """
@@ -49,7 +49,7 @@ def write(
 
   Args:
     model: one with `generate`.
-    task: 'caption' or 'answer'.
+    task: one of the model's `tasks`, such as 'caption' or 'answer'.
     length: most tokens to write.
     **settings: further arguments of `generate`, such as `beam_size`.
   """

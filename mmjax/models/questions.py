@@ -29,7 +29,7 @@ def rows(array: Array) -> Array:
 
 
 def beside(image: Tokens, questions: Array) -> Tokens:
-  """Gives every question's row its image's tokens.
+  """Repeats an image's tokens for each of its questions.
 
   Args:
     image: values [B, N, D].

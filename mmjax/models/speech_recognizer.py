@@ -10,11 +10,11 @@ from mmjax.types import Array, Batch, Outputs, Tokens
 
 
 class SpeechRecognizer(writing.Writer):
-  """Writes down, or translates, what is said.
+  """Transcribes or translates speech.
 
   Whisper (Radford et al. 2022) and other attention-based recognisers (Chan et
-  al. 2016): a decoder looks at the tokens of a spectrogram. What it is to write
-  is said by the tokens that a text begins with.
+  al. 2016): a decoder attends to the tokens of a spectrogram. The tokens that a
+  text begins with say what it writes: the language and the task.
 
   Attributes:
     audio: an encoder of spectrograms, such as `AudioTransformer`.
@@ -64,7 +64,9 @@ class SpeechRecognizer(writing.Writer):
     """Logits [B, V] of the token after a text [B, T] without padding."""
     return self.decoder(text, None, audio, train=False)[:, -1]
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
     """The sound's tokens, and what the text begins with.
 
     Args:

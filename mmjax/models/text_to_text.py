@@ -9,9 +9,9 @@ from mmjax.types import Array, Batch, Outputs, Tokens
 
 
 class TextToText(writing.Writer):
-  """Reads a text in both directions and writes another about it.
+  """Encodes a text in both directions and writes another about it.
 
-  The encoder-decoder of T5 (Raffel et al. 2020); both halves have the word
+  The encoder-decoder of T5 (Raffel et al. 2020); both halves share the word
   vectors of the decoder.
 
   Attributes:
@@ -34,8 +34,8 @@ class TextToText(writing.Writer):
     """Predicts each token of an answer from those before it.
 
     Args:
-      batch: `question` [B, Q], what is read, and `answer` [B, A], beginning
-        with `bos_id`; with padding, their masks.
+      batch: `question` [B, Q], the text in, and `answer` [B, A], the text out,
+        beginning with `bos_id`; with padding, their masks.
       train: whether dropout is on.
 
     Returns:
@@ -56,10 +56,12 @@ class TextToText(writing.Writer):
     self, tokens: Array, mask: Array | None = None, *, train: bool = False
   ) -> Tokens:
     """The encoder's tokens [B, Q, D] of ids [B, Q]."""
-    return self.encoder(self.decoder.look_up(tokens), mask, train=train)
+    return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
-  def prompt(self, batch: Batch, task: str) -> tuple[Tokens, Array, Array]:
-    """What is read, and the start of what is written.
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
+    """The encoder's tokens, and the start of an answer.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
     """

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import decoders, ops
+from mmjax.errors import ConfigError
 from mmjax.types import Array, Batch, Tokens
 
 
@@ -14,10 +15,9 @@ class Writer(nn.Module):
   """Adds `generate` to a model with a `decoder` and contexts to write from.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and `prompt(batch, task) -> (context, tokens [B, P], mask
-  [B, P])` for each of its `tasks`.
-  One whose decoder reads more than that
-  has a `read` of its own.
+  fills up after it, and `encode_prompt(batch, task) -> (context, tokens [B, P],
+  mask [B, P])` for each of its `tasks`. One with more than ids in the prompt of
+  its decoder has a `prefill` of its own.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -25,19 +25,19 @@ class Writer(nn.Module):
 
   tasks: ClassVar[tuple[str, ...]] = ()
 
-  def prompt(
+  def encode_prompt(
     self, batch: Batch, task: str
   ) -> tuple[Tokens | None, Array, Array]:
-    """What the decoder sees and reads before it writes."""
-    raise ValueError(f'{type(self).__name__} writes nothing')
+    """Encodes the context, None for none, and picks the start of a text."""
+    raise ConfigError(f'{type(self).__name__} writes nothing')
 
-  def read(
+  def prefill(
     self, batch: Batch, task: str, length: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
-    """Reads the prompt, and makes room for writing.
+    """Fills a cache with the prompt, with room for what is written.
 
     Args:
-      batch: see `generate`.
+      batch: arrays by the keys of `mmjax.types`.
       task: one of `tasks`.
       length: most tokens to write.
 
@@ -46,16 +46,16 @@ class Writer(nn.Module):
       ids [B, P] and mask [B, P].
 
     Raises:
-      ValueError: for more tokens than the decoder has positions for.
+      ConfigError: for more tokens than the decoder has positions for.
     """
-    context, prompt, mask = self.prompt(batch, task)
+    context, prompt, mask = self.encode_prompt(batch, task)
     self.check_reach(prompt.shape[1], length)
     cache = self.decoder.init_cache(
       prompt.shape[0],
       prompt.shape[1] + length,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.advance(prompt, cache, mask, context)
+    x, cache = self.decoder.prefill(prompt, cache, mask, context)  # [B, P, D]
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
@@ -64,20 +64,20 @@ class Writer(nn.Module):
 
   def check_reach(self, prompt: int, length: int) -> None:
     """Refuses more tokens than the decoder has positions for."""
-    # What the last token would be followed by is not asked.
+    # The last token is not decoded further.
     reach = prompt + length - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
-      raise ValueError(
-        f'writing {length} tokens after {prompt} reads {reach}, but the '
-        f'decoder has a max_length of {self.decoder.max_length}; write less '
-        f'or raise max_length'
+      raise ConfigError(
+        f'writing {length} tokens after {prompt} takes {reach} positions, but '
+        f'the decoder has a max_length of {self.decoder.max_length}; write '
+        'fewer or raise max_length'
       )
 
   def decode_step(
     self, tokens: Array, cache: decoders.DecoderCache, mask: Array
   ) -> tuple[Array, decoders.DecoderCache]:
-    """Reads tokens [B, T] after a prompt: logits [B, T, V] and the cache."""
-    return self.decoder.step(tokens, cache, mask)
+    """Decodes tokens [B, T] after a prompt: logits [B, T, V] and cache."""
+    return self.decoder.decode_step(tokens, cache, mask)
 
   def generate(
     self,
@@ -98,14 +98,15 @@ class Writer(nn.Module):
     """Writes captions or answers; call it through `apply(..., method=...)`.
 
     Args:
-      batch: see `mmjax.types`; needs `image`, and `question` for answers.
+      batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
+        for answers.
       task: one of `tasks`.
       length: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
       temperature: 0 for greedy decoding.
-      top_k: see `ops.filter_logits`.
-      top_p: see `ops.filter_logits`.
+      top_k: number of likeliest tokens to sample from; 0 for all.
+      top_p: least probability that the tokens to sample from have together.
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.
@@ -117,21 +118,21 @@ class Writer(nn.Module):
       Generated, [B, length].
 
     Raises:
-      ValueError: for an unknown task, sampling settings with beam search, or
+      ConfigError: for an unknown task, sampling settings with beam search, or
         more tokens than the decoder has positions for.
     """
     if task not in self.tasks:
-      raise ValueError(f'task {task!r} is unknown; use one of {self.tasks}')
+      raise ConfigError(f'task {task!r} is unknown; use one of {self.tasks}')
     if self.decoder is None:
-      raise ValueError('the model writes nothing: set model.decoder')
+      raise ConfigError('the model writes nothing: set model.decoder')
     if beam_size < 1:
-      raise ValueError(f'beam_size must be at least 1, got {beam_size}')
+      raise ConfigError(f'beam_size must be at least 1, got {beam_size}')
     if beam_size > 1 and temperature != 0:
-      raise ValueError(
+      raise ConfigError(
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache, prompt = self.read(batch, task, length)
+    logits, cache, prompt = self.prefill(batch, task, length)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -167,7 +168,7 @@ class Writer(nn.Module):
 
 
 def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
-  """What texts begin with, [B, P], and its mask: `prompt`, or `bos_id`."""
+  """The start of texts, [B, P], and its mask: `prompt`, or `bos_id`."""
   if 'prompt' in batch:
     return batch['prompt'], batch['prompt_mask']
   tokens = jnp.full((rows, 1), bos_id, jnp.int32)

@@ -1,19 +1,27 @@
-"""Linen blocks that more than one module needs."""
+"""Linen blocks that more than one module needs.
 
-from mmjax.nn.attention import Attention, KeyValues
-from mmjax.nn.block import Block, BlockCache
+Shape letters are those of `mmjax.types`.
+"""
+
+from mmjax.nn.attention import Attention
+from mmjax.nn.block import Block
+from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
 from mmjax.nn.embedding import TokenEmbedding
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.relative import RelativePositions
-from mmjax.nn.stack import Stack, empty_cache, stack_layers, unstack_layers
+from mmjax.nn.stack import Stack, stack_layers, unstack_layers
+from mmjax.nn.visible import EVERYTHING, Context, Visible
 
 __all__ = [
+  'EVERYTHING',
   'Attention',
   'AttentionPool',
   'Block',
   'BlockCache',
+  'Context',
+  'Decoding',
   'FrozenBatchNorm',
   'KeyValues',
   'Linear',
@@ -21,6 +29,7 @@ __all__ = [
   'RelativePositions',
   'Stack',
   'TokenEmbedding',
+  'Visible',
   'activation',
   'empty_cache',
   'make_norm',

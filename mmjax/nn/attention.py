@@ -5,29 +5,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
+from mmjax.nn import cache as cache_lib
 from mmjax.nn import norm
+from mmjax.nn import visible as visible_lib
 from mmjax.parallel import ring_attention, rules
 from mmjax.types import Array
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
-
-
-@flax.struct.dataclass
-class KeyValues:
-  """The keys and values that one attention layer has computed so far.
-
-  Attributes:
-    key: [B, S, G, K].
-    value: [B, S, G, K].
-  """
-
-  key: Array
-  value: Array
 
 
 class Attention(nn.Module):
@@ -36,7 +25,7 @@ class Attention(nn.Module):
   Under a mesh (`jax.set_mesh`) whose axis `sequence` splits tokens between
   devices, self-attention is `parallel.ring_attention`; nothing has to be set.
   Where 'intermediates' are collected it is not, as it never holds the weights,
-  nor with `offsets` or `scale`.
+  nor with an attention bias or `scale`.
 
   Attributes:
     width: D, of the output.
@@ -49,10 +38,10 @@ class Attention(nn.Module):
     qk_norm: 'layernorm' or 'rmsnorm' of queries and keys over K before the dot
       product (Dehghani et al. 2023); None for none.
     rope_theta: base of the rotary positions; None for none.
-    rope: their further settings, see `ops.rotary`.
-    norm_epsilon: of `qk_norm`.
-    scale: what dot products are multiplied by (T5: 1); None for K**-0.5.
-    dropout: rate on the attention weights' output.
+    rope: further arguments of `ops.rotary`.
+    norm_epsilon: added to the variance by `qk_norm`.
+    scale: factor on the dot products (T5: 1); None for K**-0.5.
+    dropout: rate on the mixed values, before the output projection.
     dtype: of the computation; the softmax is in float32.
   """
 
@@ -75,117 +64,108 @@ class Attention(nn.Module):
     self,
     x: Array,
     context: Array | None = None,
+    visible: visible_lib.Visible = visible_lib.EVERYTHING,
+    decoding: cache_lib.Decoding | None = None,
     *,
-    mask: Array | None = None,
-    causal: bool = False,
-    positions: Array | None = None,
-    offsets: Array | None = None,
-    cache: KeyValues | None = None,
-    index: Array | int = 0,
     train: bool,
-  ) -> tuple[Array, KeyValues | None]:
-    """Lets each of T queries gather from S keys.
+  ) -> tuple[Array, cache_lib.KeyValues | None]:
+    """Lets each of T queries gather values from S keys.
 
     Args:
-      x: [B, T, D], asks.
-      context: [B, S, E], answers, in cross-attention.
-      mask: [B, T, S], True where a query may look.
-      causal: whether, of those, query t may look at keys 0..t alone.
-      positions: [B, T], or [B, T, A] with several axes, for rotary
-        self-attention; None counts from 0.
-      offsets: [B, H, T, S] or [1, H, T, S], added to the logits, such as
-        `RelativePositions`.
-      cache: of self-attention: room for S keys, into which the T new ones are
-        written at `index`, and all S are looked at (so `mask` must cover them).
-        Of cross-attention: filled where `context` is given, and read in place
-        of it where not.
-      index: where in the cache to write.
+      x: [B, T, D], what queries are made of, and in self-attention keys and
+        values.
+      context: [B, S, E], what keys and values are made of in cross-attention.
+      visible: which keys each query may attend to.
+      decoding: a `KeyValues` of S slots. In self-attention, the T new keys and
+        values are written into it at `index`, and queries may attend to all S
+        slots, so `visible.mask` must cover them. In cross-attention, it is
+        filled where `context` is passed, and replaces it where not.
       train: whether dropout is on.
 
     Returns:
-      The result [B, T, D] and the new cache (None if none was given).
+      The result [B, T, D] and the new cache, None without `decoding`.
 
     Raises:
-      ValueError: where sizes don't fit together, cross-attention has neither
-        context nor cache, or a cache is to be read causally.
+      ConfigError: where sizes don't fit together, cross-attention has neither
+        context nor cache, or `visible` is causal in cross-attention or with a
+        cache.
     """
-    if causal and (self.cross or cache is not None):
-      raise ValueError(
+    if visible.causal and (self.cross or decoding is not None):
+      raise ConfigError(
         'causal=True is for self-attention without a cache, whose keys stand '
-        'where the queries do; say in the mask what each query may look at'
+        'where the queries do; put what each query may attend to in the mask'
       )
-    head_dim = self._head_dim()
-    query = self._project('query', self.num_heads, head_dim)(x)
+    query = self._project('query', self.num_heads, x)  # [B, T, H, K]
     query = self._normalise('query_norm', query)
     if self.cross:
-      new = self._cross_keys_values(context, cache, head_dim)
-      cache = None if cache is None else new
+      keys = self._project_context(context, decoding)  # [B, S, G, K]
     else:
-      new = self._keys_values(x, head_dim)
-      if self.rope_theta is not None:
-        if positions is None:
-          positions = jnp.arange(x.shape[1])[None]
-        turn = functools.partial(
-          ops.rotary,
-          positions=positions,
-          theta=self.rope_theta,
-          **(self.rope or {}),
-        )
-        query, new = turn(query), KeyValues(turn(new.key), new.value)
-      if cache is not None:
-        new = cache = jax.tree.map(
-          lambda old, n: jax.lax.dynamic_update_slice_in_dim(
-            old, n.astype(old.dtype), index, axis=1
-          ),
-          cache,
-          new,
-        )
-    if self._in_ring(cache, offsets):
+      keys = self._project_keys(x)  # [B, T, G, K]
+      query, keys = self._apply_rope(query, keys, visible.positions)
+      if decoding is not None:
+        keys = _write(decoding, keys)  # [B, S, G, K]
+    if self._uses_ring(visible, decoding):
       mixed = ring_attention.ring_attention(
-        query, new.key, new.value, mask, causal=causal
+        query, keys.key, keys.value, visible.mask, causal=visible.causal
       )
     else:
-      mixed = self._whole(query, new, mask, causal, offsets)
+      mixed = self._mix(query, keys, visible)  # [B, T, H, K]
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
     out = HeadsToWidth(
       self.width, self._has_bias('out'), self.dtype, name='out'
-    )(mixed)
-    return out, cache
+    )(mixed)  # [B, T, D]
+    return out, None if decoding is None else keys
 
-  def _in_ring(self, cache: KeyValues | None, offsets: Array | None) -> bool:
+  def _uses_ring(
+    self, visible: visible_lib.Visible, decoding: cache_lib.Decoding | None
+  ) -> bool:
     """Whether tokens are split, so that keys have to go around.
 
     Queries of cross-attention and of decoding are few: their weights are as
-    long as the context, and XLA splits them. Whoever wants to see the weights
-    gets all of them, computed together. Offsets are as large as the weights.
+    long as the context, and XLA splits them. Whoever collects the weights gets
+    all of them, computed together. A bias is as large as the weights.
     """
-    shown = self.is_mutable_collection('intermediates')
-    plain = offsets is None and self.scale is None
-    own = not self.cross and cache is None and plain
-    return own and not shown and ring_attention.is_on()
+    collected = self.is_mutable_collection('intermediates')
+    plain = visible.bias is None and self.scale is None
+    own = not self.cross and decoding is None and plain
+    return own and not collected and ring_attention.is_on()
 
-  def _whole(
+  def _mix(
     self,
     query: Array,
-    keys: KeyValues,
-    mask: Array | None,
-    causal: bool,
-    offsets: Array | None,
+    keys: cache_lib.KeyValues,
+    visible: visible_lib.Visible,
   ) -> Array:
-    if causal:
-      earlier = ops.causal_mask(query.shape[1])
+    mask = visible.mask
+    if visible.causal:
+      earlier = ops.causal_mask(query.shape[1])  # [1, T, T]
       mask = earlier if mask is None else mask & earlier
     mixed, weights = ops.dot_product_attention(
-      query, keys.key, keys.value, mask, offsets=offsets, scale=self.scale
+      query, keys.key, keys.value, mask, bias=visible.bias, scale=self.scale
     )
-    self.sow('intermediates', 'weights', weights)
+    self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
     return mixed
 
-  def _head_dim(self) -> int:
+  def _apply_rope(
+    self, query: Array, keys: cache_lib.KeyValues, positions: Array | None
+  ) -> tuple[Array, cache_lib.KeyValues]:
+    if self.rope_theta is None:
+      return query, keys
+    if positions is None:
+      positions = jnp.arange(query.shape[1])[None]  # [1, T]
+    rotate = functools.partial(
+      ops.rotary,
+      positions=positions,
+      theta=self.rope_theta,
+      **(self.rope or {}),
+    )
+    return rotate(query), keys.replace(key=rotate(keys.key))
+
+  def _resolve_head_dim(self) -> int:
     if self.head_dim is not None:
       return self.head_dim
     if self.width % self.num_heads:
-      raise ValueError(
+      raise ConfigError(
         f'width {self.width} is not divisible by num_heads {self.num_heads}; '
         f'change one of them or set head_dim'
       )
@@ -196,16 +176,21 @@ class Attention(nn.Module):
       return self.bias
     unknown = sorted(set(self.bias) - set(PROJECTIONS))
     if unknown:
-      raise ValueError(
+      raise ConfigError(
         f'attention bias {unknown} is unknown; use names out of {PROJECTIONS}'
       )
     return name in self.bias
 
-  def _project(self, name: str, heads: int, head_dim: int) -> 'WidthToHeads':
+  def _project(self, name: str, heads: int, x: Array) -> Array:
     axis = 'heads' if name == 'query' else 'kv_heads'
     return WidthToHeads(
-      heads, head_dim, axis, self._has_bias(name), self.dtype, name=name
-    )
+      heads,
+      self._resolve_head_dim(),
+      axis,
+      self._has_bias(name),
+      self.dtype,
+      name=name,
+    )(x)
 
   def _normalise(self, name: str, x: Array) -> Array:
     if self.qk_norm is None:
@@ -214,23 +199,36 @@ class Attention(nn.Module):
       self.qk_norm, self.norm_epsilon, self.dtype, name=name
     )(x)
 
-  def _keys_values(self, source: Array, head_dim: int) -> KeyValues:
+  def _project_keys(self, source: Array) -> cache_lib.KeyValues:
     heads = self.num_kv_heads or self.num_heads
-    key = self._project('key', heads, head_dim)(source)
-    value = self._project('value', heads, head_dim)(source)
-    return KeyValues(self._normalise('key_norm', key), value)
+    key = self._project('key', heads, source)  # [B, S, G, K]
+    value = self._project('value', heads, source)  # [B, S, G, K]
+    return cache_lib.KeyValues(self._normalise('key_norm', key), value)
 
-  def _cross_keys_values(
-    self, context: Array | None, cache: KeyValues | None, head_dim: int
-  ) -> KeyValues:
+  def _project_context(
+    self, context: Array | None, decoding: cache_lib.Decoding | None
+  ) -> cache_lib.KeyValues:
     if context is not None:
-      return self._keys_values(context, head_dim)
-    if cache is None:
-      raise ValueError(
+      return self._project_keys(context)
+    if decoding is None:
+      raise ConfigError(
         'cross-attention got neither a context nor a cache that holds one; '
         'pass the context on the first step'
       )
-    return cache
+    return decoding.cache
+
+
+def _write(
+  decoding: cache_lib.Decoding, new: cache_lib.KeyValues
+) -> cache_lib.KeyValues:
+  """The cache, S slots, with T new keys and values from `index` on."""
+  return jax.tree.map(
+    lambda old, x: jax.lax.dynamic_update_slice_in_dim(
+      old, x.astype(old.dtype), decoding.index, axis=1
+    ),
+    decoding.cache,
+    new,
+  )
 
 
 class WidthToHeads(nn.Module):
@@ -262,7 +260,7 @@ class WidthToHeads(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = jnp.einsum('bnd,dhk->bnhk', x, kernel)
+    y = jnp.einsum('bnd,dhk->bnhk', x, kernel)  # [B, N, H, K]
     if self.use_bias:
       bias = self.param(
         'bias',
@@ -300,7 +298,7 @@ class HeadsToWidth(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = jnp.einsum('bnhk,hkd->bnd', x, kernel)
+    y = jnp.einsum('bnhk,hkd->bnd', x, kernel)  # [B, N, D]
     if self.use_bias:
       bias = self.param(
         'bias',

@@ -4,26 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
-import flax.struct
 import jax
 import jax.numpy as jnp
 
+from mmjax.errors import ConfigError
 from mmjax.nn import attention, mlp, norm
+from mmjax.nn import cache as cache_lib
+from mmjax.nn import visible as visible_lib
 from mmjax.parallel import rules
 from mmjax.types import Array
-
-
-@flax.struct.dataclass
-class BlockCache:
-  """What a block remembers between decoding steps.
-
-  Attributes:
-    self_attention: keys and values of the tokens so far.
-    cross_attention: those of the context; None without cross-attention.
-  """
-
-  self_attention: attention.KeyValues
-  cross_attention: attention.KeyValues | None = None
 
 
 class Block(nn.Module):
@@ -51,24 +40,25 @@ class Block(nn.Module):
     mlp_dim: hidden size of the MLP.
     num_kv_heads: G, dividing H; None means H.
     head_dim: K; None means width / num_heads.
-    cross_attention: whether the block also looks at a context.
-    context_optional: whether it goes without cross-attention where it gets
-      neither a context nor a cache of one (BLIP), instead of refusing.
+    cross_attention: whether the block also attends to a context.
+    context_optional: whether it skips cross-attention where it gets neither a
+      context nor a cache of one (BLIP), instead of refusing.
     norm: 'layernorm', 'rmsnorm' or 'offset_rmsnorm'.
     norm_position: 'pre' (Xiong et al. 2020) or 'post' (Vaswani et al. 2017).
     norm_epsilon: added to the variance.
     activation: a key of `mlp.ACTIVATIONS`.
     gated: whether the MLP is gated.
-    attention_bias: see `Attention.bias`.
+    attention_bias: which projections of attention have a bias: True for all,
+      False for none, or names out of `attention.PROJECTIONS`.
     mlp_bias: whether the MLP has biases.
-    attention_scale: see `Attention.scale`.
-    qk_norm: see `Attention.qk_norm`.
-    rope_theta: see `Attention.rope_theta`.
-    rope: see `Attention.rope`.
+    attention_scale: factor on the dot products (T5: 1); None for K**-0.5.
+    qk_norm: 'layernorm' or 'rmsnorm' of queries and keys; None for none.
+    rope_theta: base of the rotary positions of self-attention; None for none.
+    rope: further arguments of `ops.rotary`.
     layer_scale: initial value of a learned scale on each branch (Touvron et al.
       2021, CaiT, equation 4); None for none.
     dropout: rate on the output of each branch and inside the MLP.
-    attention_dropout: rate on what attention has gathered.
+    attention_dropout: rate on the values that attention has mixed.
     dtype: of the computation.
   """
 
@@ -99,72 +89,55 @@ class Block(nn.Module):
   def __call__(
     self,
     x: Array,
-    context: Array | None = None,
+    context: visible_lib.Context | None = None,
+    visible: visible_lib.Visible = visible_lib.EVERYTHING,
+    decoding: cache_lib.Decoding | None = None,
     *,
-    mask: Array | None = None,
-    causal: bool = False,
-    context_mask: Array | None = None,
-    positions: Array | None = None,
-    offsets: Array | None = None,
-    cache: BlockCache | None = None,
-    index: Array | int = 0,
     drop_path: Array | float = 0.0,
     train: bool,
-  ) -> tuple[Array, BlockCache | None]:
+  ) -> tuple[Array, cache_lib.BlockCache | None]:
     """Transforms T tokens.
+
+    Where 'intermediates' are collected, they hold `input`, `output` and each
+    branch's `attention_output`, `cross_attention_output` and `mlp_output`, all
+    [B, T, D], before layer scale and dropout.
 
     Args:
       x: [B, T, D].
-      context: [B, S, E], for cross-attention.
-      mask: [B, T, T] (or [B, T, S] over a cache's S slots), True where a token
-        may look.
-      causal: whether, of those, it sees itself and what is before it alone;
-        not with a cache.
-      context_mask: [B, T, S], the same for the context.
-      positions: [B, T] or [B, T, A], for rotary positions.
-      offsets: of self-attention, see `Attention`.
-      cache: what earlier steps left; None outside decoding.
-      index: the cache slot of the first of these tokens.
+      context: S tokens of width E, for cross-attention.
+      visible: which tokens each token may attend to in self-attention: S = T
+        of them, or all S slots of a cache.
+      decoding: a `BlockCache` and where in it new tokens go; None outside
+        decoding.
       drop_path: probability that an example skips a branch in training
         (stochastic depth, Huang et al. 2016).
       train: whether dropout and stochastic depth are on.
 
     Returns:
-      The tokens [B, T, D] and the new cache, None if none was given.
+      The tokens [B, T, D] and the new cache, None without `decoding`.
 
     Raises:
-      ValueError: for an unknown `norm_position`, or a context that nothing
-        looks at.
+      ConfigError: for an unknown `norm_position`, or a context without
+        `cross_attention`.
     """
-    if self.norm_position not in ('pre', 'post'):
-      raise ValueError(
-        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
-      )
-    if context is not None and not self.cross_attention:
-      raise ValueError(
-        'a block got a context, but its cross_attention is False, so it would '
-        'ignore it; set cross_attention=True or pass no context'
-      )
+    self._check(context)
     x = x.astype(self.dtype)
+    self.sow('intermediates', 'input', x)
 
     def self_attention(y):
-      return self._attention('attention')(
-        y,
-        mask=mask,
-        causal=causal,
-        positions=positions,
-        offsets=offsets,
-        cache=None if cache is None else cache.self_attention,
-        index=index,
-        train=train,
+      return self._make_attention('attention')(
+        y, None, visible, _select(decoding, 'self_attention'), train=train
       )
 
     def cross_attention(y):
-      return self._attention('cross_attention', cross=True)(
+      values, mask = None, None
+      if context is not None:
+        values, mask = context.values, context.mask
+      return self._make_attention('cross_attention', cross=True)(
         y,
-        context,
-        mask=context_mask,
-        cache=None if cache is None else cache.cross_attention,
+        values,
+        visible_lib.Visible(None if mask is None else mask[:, None]),
+        _select(decoding, 'cross_attention'),
         train=train,
       )
 
@@ -180,17 +153,31 @@ class Block(nn.Module):
         name='mlp',
       )(y, train=train), None
 
-    x, own = self._residual('attention', x, self_attention, drop_path, train)
+    x, own = self._add_branch('attention', x, self_attention, drop_path, train)
     crossed = None
-    given = context is not None or cache is not None
-    if self.cross_attention and (given or not self.context_optional):
-      x, crossed = self._residual(
+    has_context = context is not None or decoding is not None
+    if self.cross_attention and (has_context or not self.context_optional):
+      x, crossed = self._add_branch(
         'cross_attention', x, cross_attention, drop_path, train
       )
-    x, _ = self._residual('mlp', x, feed_forward, drop_path, train)
-    return x, None if cache is None else BlockCache(own, crossed)
+    x, _ = self._add_branch('mlp', x, feed_forward, drop_path, train)
+    self.sow('intermediates', 'output', x)
+    return x, None if decoding is None else cache_lib.BlockCache(own, crossed)
 
-  def _attention(self, name: str, cross: bool = False) -> attention.Attention:
+  def _check(self, context: visible_lib.Context | None) -> None:
+    if self.norm_position not in ('pre', 'post'):
+      raise ConfigError(
+        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
+      )
+    if context is not None and not self.cross_attention:
+      raise ConfigError(
+        'a block got a context, but its cross_attention is False, so it would '
+        'ignore it; set cross_attention=True or pass no context'
+      )
+
+  def _make_attention(
+    self, name: str, cross: bool = False
+  ) -> attention.Attention:
     return attention.Attention(
       self.width,
       self.num_heads,
@@ -208,13 +195,14 @@ class Block(nn.Module):
       name=name,
     )
 
-  def _residual(self, name, x, branch, drop_path, train):
-    """Adds a branch to x, with the norm, scale and dropout it comes with."""
+  def _add_branch(self, name, x, branch, drop_path, train):
+    """Adds a branch to x [B, T, D], with its norm, scale and dropout."""
     normalise = norm.make_norm(
       self.norm, self.norm_epsilon, self.dtype, name=f'{name}_norm'
     )
     pre = self.norm_position == 'pre'
     y, extra = branch(normalise(x) if pre else x)
+    self.sow('intermediates', f'{name}_output', y)
     if self.layer_scale is not None:
       scale = self.param(
         f'{name}_scale',
@@ -226,15 +214,24 @@ class Block(nn.Module):
       )
       y = y * scale[None, None].astype(self.dtype)
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
-    y = self._drop_path(y, drop_path, train)
+    y = self._skip_branch(y, drop_path, train)
     x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (x if pre else normalise(x)), extra
 
-  def _drop_path(self, y: Array, rate: Array | float, train: bool) -> Array:
+  def _skip_branch(self, y: Array, rate: Array | float, train: bool) -> Array:
     if not train or (isinstance(rate, (int, float)) and rate == 0):
       return y
     keep = 1.0 - jnp.asarray(rate, jnp.float32)
     kept = jax.random.bernoulli(
       self.make_rng('dropout'), keep, (y.shape[0], 1, 1)
-    )
+    )  # [B, 1, 1]
     return jnp.where(kept, y / keep.astype(y.dtype), 0)
+
+
+def _select(
+  decoding: cache_lib.Decoding | None, name: str
+) -> cache_lib.Decoding | None:
+  """Picks one layer's cache; None if there is none."""
+  if decoding is None or getattr(decoding.cache, name) is None:
+    return None
+  return decoding.replace(cache=getattr(decoding.cache, name))

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from mmjax.types import Array
 
@@ -20,8 +21,8 @@ class TokenEmbedding(nn.Module):
     width: D.
     max_length: number of positions.
     positions: 'learned', 'sincos' or 'none'.
-    first_position: where in its table that of the first token is (OPT: 2).
-    scale: word vectors are multiplied by it.
+    first_position: row of the first token in the table of positions (OPT: 2).
+    scale: factor on word vectors.
     dtype: of the computation.
   """
 
@@ -35,7 +36,7 @@ class TokenEmbedding(nn.Module):
 
   def setup(self):
     if self.positions not in _POSITIONS:
-      raise ValueError(
+      raise ConfigError(
         f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
       )
     self.table = nn.Embed(
@@ -57,23 +58,23 @@ class TokenEmbedding(nn.Module):
       )
 
   def __call__(self, tokens: Array, positions: Array | None = None) -> Array:
-    """Embeds ids.
+    """Embeds ids with their positions.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], see `look_up`.
+      tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
       positions: [B, T]; None counts from 0.
 
     Returns:
       [B, T, D].
 
     Raises:
-      ValueError: if there is no position for all T.
+      ConfigError: if there is no position for all T.
     """
-    x = tokens if tokens.ndim == 3 else self.look_up(tokens)
+    x = tokens if tokens.ndim == 3 else self.embed(tokens)
     if self.positions == 'none':
       return x
     if tokens.shape[1] > self.max_length:
-      raise ValueError(
+      raise ConfigError(
         f'sequence length {tokens.shape[1]} is more than max_length '
         f'{self.max_length}; shorten the text or raise max_length'
       )
@@ -86,17 +87,19 @@ class TokenEmbedding(nn.Module):
       return x + table[None, : tokens.shape[1]]
     return x + jnp.take(table, positions, axis=0)
 
-  def look_up(self, tokens: Array) -> Array:
+  def embed(self, tokens: Array) -> Array:
     """Word vectors [B, T, D] of ids [B, T], without positions."""
     table = self.table.embedding.astype(self.dtype)
-    # Rows are looked up whole: `embed` is split like activations are, not like
-    # the table.
-    x = jnp.take(rules.constrain(table, 'vocab', None), tokens, axis=0)
+    # Rows are taken whole: the axis `embed` of vectors is split like that of
+    # activations, not like the table's.
+    x = jnp.take(
+      rules.constrain(table, 'vocab', None), tokens, axis=0
+    )  # [B, T, D]
     x = rules.constrain(x, 'batch', 'length', 'embed')
     if self.scale != 1:
       x = x * jnp.asarray(self.scale, self.dtype)
     return x
 
-  def attend(self, x: Array) -> Array:
-    """Logits [B, T, V] of vectors [B, T, D], with the table's transpose."""
+  def logits(self, x: Array) -> Array:
+    """Logits [B, T, V] of vectors [B, T, D], by the table's transpose."""
     return self.table.attend(x)

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from mmjax.types import Array
 
@@ -28,13 +29,13 @@ ACTIVATIONS = {
 
 
 def activation(name: str):
-  """Looks an activation function up by name.
+  """Returns the activation function of a name.
 
   Raises:
-    ValueError: for an unknown name, listing the known ones.
+    ConfigError: for an unknown name, listing the known ones.
   """
   if name not in ACTIVATIONS:
-    raise ValueError(
+    raise ConfigError(
       f'activation {name!r} is unknown; use one of {sorted(ACTIVATIONS)}'
     )
   return ACTIVATIONS[name]
@@ -48,13 +49,13 @@ class Mlp(nn.Module):
   is SwiGLU as in Llama, with `gelu_tanh` GeGLU as in T5 1.1 and Gemma.
 
   Attributes:
-    width: D, of the output.
-    mlp_dim: of the hidden layer.
+    width: D, size of the output.
+    mlp_dim: size M of the hidden layer.
     activation: a key of `ACTIVATIONS`.
     gated: whether a third matrix gates the hidden layer.
     use_bias: whether the dense layers add a bias.
     dropout: rate on the hidden layer.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: int
@@ -69,8 +70,10 @@ class Mlp(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [B, N, D] to [B, N, width]."""
     act = activation(self.activation)
-    dense = functools.partial(_dense, use_bias=self.use_bias, dtype=self.dtype)
-    hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)
+    dense = functools.partial(
+      _make_dense, use_bias=self.use_bias, dtype=self.dtype
+    )
+    hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)  # [B, N, M]
     if self.gated:
       gate = dense(self.mlp_dim, ('embed', 'mlp'), name='gate')(x)
       hidden = act(gate) * hidden
@@ -87,7 +90,7 @@ class Linear(nn.Module):
   Attributes:
     width: D, of the output.
     use_bias: whether it adds a bias.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: int
@@ -98,7 +101,7 @@ class Linear(nn.Module):
   def __call__(self, x: Array, *, train: bool) -> Array:
     """Maps [B, N, E] to [B, N, width]; `train` changes nothing."""
     del train
-    return _dense(
+    return _make_dense(
       self.width,
       (None, 'embed'),
       use_bias=self.use_bias,
@@ -107,7 +110,9 @@ class Linear(nn.Module):
     )(x)
 
 
-def _dense(features: int, axes: tuple[str | None, str], **kwargs) -> nn.Dense:
+def _make_dense(
+  features: int, axes: tuple[str | None, str], **kwargs
+) -> nn.Dense:
   return nn.Dense(
     features,
     kernel_init=nn.with_logical_partitioning(

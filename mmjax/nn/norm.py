@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax.errors import ConfigError
 from mmjax.types import Array
 
 _AXES = ('norm',)
@@ -25,7 +26,7 @@ def make_norm(
     name: the Linen name.
 
   Raises:
-    ValueError: for another kind.
+    ConfigError: for another kind.
   """
   scale_init = nn.with_logical_partitioning(nn.initializers.ones, _AXES)
   if kind == 'layernorm':
@@ -43,7 +44,7 @@ def make_norm(
     )
   if kind == 'offset_rmsnorm':
     return OffsetRMSNorm(epsilon=epsilon, dtype=dtype, name=name)
-  raise ValueError(
+  raise ConfigError(
     f"norm {kind!r} is unknown; use 'layernorm', 'rmsnorm' or 'offset_rmsnorm'"
   )
 

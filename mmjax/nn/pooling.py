@@ -7,7 +7,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.errors import ConfigError
 from mmjax.nn import attention, mlp, norm
+from mmjax.nn import visible as visible_lib
 from mmjax.types import Array
 
 _POOLS: dict[str, Callable[[Array, Array], Array]] = {
@@ -21,10 +23,10 @@ def pool(kind: str, values: Array, mask: Array) -> Array:
   """Summarises [B, N, D] as [B, D]: 'mean', 'first' or 'last' real token.
 
   Raises:
-    ValueError: for another kind.
+    ConfigError: for another kind.
   """
   if kind not in _POOLS:
-    raise ValueError(
+    raise ConfigError(
       f'pool {kind!r} is unknown; use one of {tuple(_POOLS)}, or with ViT and '
       f"Transformer 'attention'"
     )
@@ -32,7 +34,7 @@ def pool(kind: str, values: Array, mask: Array) -> Array:
 
 
 class AttentionPool(nn.Module):
-  """One learned query gathers from all tokens, then an MLP on a residual.
+  """One learned query attends to all tokens, then an MLP on a residual.
 
   The multi-head attention pooling of SigLIP and of Zhai et al. 2022 (MAP).
 
@@ -40,8 +42,8 @@ class AttentionPool(nn.Module):
     width: D.
     num_heads: H.
     mlp_dim: hidden size of the MLP.
-    norm_epsilon: of the norm before the MLP.
-    activation: of the MLP.
+    norm_epsilon: added to the variance by the norm before the MLP.
+    activation: a key of `mlp.ACTIVATIONS`.
     dtype: of the computation.
   """
 
@@ -72,7 +74,9 @@ class AttentionPool(nn.Module):
       cross=True,
       dtype=self.dtype,
       name='attention',
-    )(query, values, mask=mask[:, None], train=train)
+    )(
+      query, values, visible_lib.Visible(mask[:, None]), train=train
+    )  # [B, 1, D]
     y = norm.make_norm('layernorm', self.norm_epsilon, self.dtype, name='norm')(
       x
     )
@@ -83,4 +87,4 @@ class AttentionPool(nn.Module):
       dtype=self.dtype,
       name='mlp',
     )(y, train=train)
-    return (x + y)[:, 0]
+    return (x + y)[:, 0]  # [B, D]

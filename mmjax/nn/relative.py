@@ -1,4 +1,4 @@
-"""Positions relative to each other, as attention sees them."""
+"""An attention bias for positions relative to each other."""
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -15,8 +15,8 @@ class RelativePositions(nn.Module):
 
   Attributes:
     num_heads: H.
-    both_ways: whether a query sees keys behind it too.
-    buckets: number of buckets, see `ops.relative_buckets`.
+    both_ways: whether a query may attend to keys behind it too.
+    buckets: number of buckets of `ops.relative_buckets`.
     max_distance: where the last of them begins.
   """
 
@@ -27,7 +27,7 @@ class RelativePositions(nn.Module):
 
   @nn.compact
   def __call__(self, queries: Array, keys: Array) -> Array:
-    """Offsets [B, H, T, S] of positions [B, T] and [B, S]."""
+    """The attention bias [B, H, T, S] of positions [B, T] and [B, S]."""
     table = self.param(
       'table',
       nn.with_logical_partitioning(
@@ -41,5 +41,5 @@ class RelativePositions(nn.Module):
       self.buckets,
       self.max_distance,
       both_ways=self.both_ways,
-    )
-    return jnp.moveaxis(table[buckets], -1, 1)
+    )  # [B, T, S]
+    return jnp.moveaxis(table[buckets], -1, 1)  # [B, H, T, S]

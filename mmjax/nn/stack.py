@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.nn import block as block_lib
+from mmjax.nn import cache as cache_lib
+from mmjax.nn import visible as visible_lib
 from mmjax.types import Array, Params
 
 REMAT_POLICIES = {
@@ -32,8 +35,8 @@ class Stack(nn.Module):
     block: further settings of `Block`.
     drop_path: stochastic depth of the last layer; it grows linearly from 0 at
       the first (Huang et al. 2016, equation 4).
-    local_layers: numbers of the blocks whose tokens see no further than
-      `local_mask` lets them (windows, Beltagy et al. 2020, section 3.1).
+    local_layers: numbers of the blocks in which tokens attend as `local_mask`
+      allows (windows, Beltagy et al. 2020, section 3.1).
     scan: whether to scan over layers.
     remat: 'none', 'full' (keep only what enters a layer) or 'dots' (keep also
       the results of matrix products with weights) for the backward pass.
@@ -55,107 +58,108 @@ class Stack(nn.Module):
   def __call__(
     self,
     x: Array,
-    context: Array | None = None,
+    context: visible_lib.Context | None = None,
+    visible: visible_lib.Visible = visible_lib.EVERYTHING,
+    decoding: cache_lib.Decoding | None = None,
     *,
-    mask: Array | None = None,
-    causal: bool = False,
-    context_mask: Array | None = None,
-    positions: Array | None = None,
-    offsets: Array | None = None,
-    cache: block_lib.BlockCache | None = None,
-    index: Array | int = 0,
     local_mask: Array | None = None,
     stop: int | None = None,
     train: bool,
-  ) -> tuple[Array, block_lib.BlockCache | None]:
-    """Applies the blocks, as `Block` does; a cache has [L, ...] leaves.
+  ) -> tuple[Array, cache_lib.BlockCache | None]:
+    """Applies the blocks to T tokens, one after the other.
 
-    Two things are only of a stack:
+    Where 'intermediates' are collected, those of `Block` are under `layers`,
+    with a leading axis L, or unrolled under `layers_0`, `layers_1`, ...
 
     Args:
-      x: see `Block`.
-      context: see `Block`.
-      mask: see `Block`.
-      causal: see `Block`.
-      context_mask: see `Block`.
-      positions: see `Block`.
-      offsets: see `Block`; the same in all blocks.
-      cache: see `Block`.
-      index: see `Block`.
-      local_mask: what `mask` is, for the blocks in `local_layers`.
-      stop: how many blocks count; those after them, which have parameters all
-        the same, change nothing. None means all.
-      train: see `Block`.
+      x: [B, T, D].
+      context: S tokens of width E, for cross-attention; the same in all blocks.
+      visible: which tokens each token may attend to in self-attention; the same
+        in all blocks but `local_layers`.
+      decoding: a `BlockCache` with leaves [L, ...] and where in it new tokens
+        go; None outside decoding.
+      local_mask: [B, T, S], in the place of `visible.mask` in `local_layers`.
+      stop: number of blocks that count; those after them, which have parameters
+        all the same, change nothing. None means all.
+      train: whether dropout and stochastic depth are on.
 
     Returns:
-      The tokens [B, T, D] and the new cache, None if none was given.
+      The tokens [B, T, D] and the new cache, None without `decoding`.
 
     Raises:
-      ValueError: for an unknown `remat`, a `drop_path` outside [0, 1), a `stop`
-        that is no number of blocks, or a local layer without `local_mask`.
+      ConfigError: for an unknown `remat`, a `drop_path` outside [0, 1), a
+        `stop` outside 0..L, or local layers without `local_mask` and
+        `visible.mask`.
     """
     if self.depth == 0:
-      return x.astype(self.dtype), cache
-    if not 0 <= self.drop_path < 1:
-      raise ValueError(
-        f'drop_path {self.drop_path} is no probability below 1; use, say, 0.1'
-      )
-    if stop is not None and not 0 <= stop <= self.depth:
-      raise ValueError(
-        f'stop {stop} is no number of blocks; use one from 0 to {self.depth}'
-      )
-    if self.local_layers and (local_mask is None or mask is None):
-      raise ValueError(
-        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
-        'pass both'
-      )
+      return x.astype(self.dtype), None if decoding is None else decoding.cache
+    self._check(visible, local_mask, stop)
     has_drop_path = self.drop_path > 0
 
     def body(layer, x, per_layer):
       cache, drop_path, number = per_layer
-      visible = mask
+      of_layer = visible
       if self.local_layers:
         local = jnp.isin(number, jnp.asarray(tuple(self.local_layers)))
-        visible = jnp.where(local, local_mask, mask)
+        of_layer = visible.replace(
+          mask=jnp.where(local, local_mask, visible.mask)
+        )
       y, cache = layer(
         x,
         context,
-        mask=visible,
-        causal=causal,
-        context_mask=context_mask,
-        positions=positions,
-        offsets=offsets,
-        cache=cache,
-        index=index,
+        of_layer,
+        None if decoding is None else decoding.replace(cache=cache),
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
       )
       return (y if stop is None else jnp.where(number < stop, y, x)), cache
 
-    body = self._rematerialised(body)
+    body = self._rematerialise(body)
     rates = jnp.asarray(np.linspace(0, self.drop_path, self.depth), jnp.float32)
     x = x.astype(self.dtype)
+    cache = None if decoding is None else decoding.cache  # [L, ...]
     if self.scan:
       scanned = nn.scan(
         body,
+        # Without 'intermediates', what blocks sow would vanish silently.
         variable_axes={'params': 0, 'intermediates': 0},
         split_rngs={'params': True, 'dropout': True},
         length=self.depth,
         metadata_params={nn.PARTITION_NAME: 'layers'},
       )
       per_layer = (cache, rates, jnp.arange(self.depth))
-      return scanned(self._block('layers'), x, per_layer)
+      return scanned(self._make_block('layers'), x, per_layer)
     caches = []
     for i in range(self.depth):
       of_layer = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
       per_layer = (of_layer, rates[i], jnp.asarray(i))
-      x, new = body(self._block(f'layers_{i}'), x, per_layer)
+      x, new = body(self._make_block(f'layers_{i}'), x, per_layer)
       caches.append(new)
-    if cache is None:
+    if decoding is None:
       return x, None
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *caches)
 
-  def _block(self, name: str) -> block_lib.Block:
+  def _check(
+    self,
+    visible: visible_lib.Visible,
+    local_mask: Array | None,
+    stop: int | None,
+  ) -> None:
+    if not 0 <= self.drop_path < 1:
+      raise ConfigError(
+        f'drop_path must be at least 0 and less than 1, got {self.drop_path}'
+      )
+    if stop is not None and not 0 <= stop <= self.depth:
+      raise ConfigError(
+        f'stop must be from 0 to {self.depth}, the number of blocks, got {stop}'
+      )
+    if self.local_layers and (local_mask is None or visible.mask is None):
+      raise ConfigError(
+        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
+        'pass both'
+      )
+
+  def _make_block(self, name: str) -> block_lib.Block:
     return block_lib.Block(
       self.width,
       self.num_heads,
@@ -165,50 +169,17 @@ class Stack(nn.Module):
       name=name,
     )
 
-  def _rematerialised(self, body):
+  def _rematerialise(self, body):
     if self.remat == 'none':
       return body
     if self.remat not in REMAT_POLICIES:
-      raise ValueError(
+      raise ConfigError(
         f'remat {self.remat!r} is unknown; use one of '
         f'{["none", *REMAT_POLICIES]}'
       )
     return nn.remat(
       body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan
     )
-
-
-def empty_cache(
-  *,
-  depth: int,
-  batch: int,
-  length: int,
-  num_heads: int,
-  head_dim: int,
-  context_length: int | None = None,
-  dtype: Any = jnp.float32,
-) -> block_lib.BlockCache:
-  """Makes room for decoding `length` tokens with a `Stack`.
-
-  Args:
-    depth: L.
-    batch: B.
-    length: S, number of slots.
-    num_heads: G, number of key-value heads.
-    head_dim: K.
-    context_length: number of context tokens, with cross-attention.
-    dtype: the Stack's.
-
-  Returns:
-    Zeros, leaves [L, B, S, G, K].
-  """
-
-  def zeros(slots: int):
-    array = jnp.zeros((depth, batch, slots, num_heads, head_dim), dtype)
-    return block_lib.attention.KeyValues(array, array)
-
-  cross = None if context_length is None else zeros(context_length)
-  return block_lib.BlockCache(zeros(length), cross)
 
 
 def unstack_layers(params: Params) -> Params:

@@ -1,4 +1,7 @@
-"""Pure losses on a model's outputs."""
+"""Pure losses on a model's outputs.
+
+Shape letters are those of `mmjax.types`.
+"""
 
 from mmjax.objectives.build import OBJECTIVES, build, needs
 from mmjax.objectives.contrastive import (

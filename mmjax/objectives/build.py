@@ -28,9 +28,9 @@ def build(
 
   Args:
     config: by name of objective (a key of `OBJECTIVES`), its settings and its
-      `weight` (1 if not given; one with weight 0 is left out).
-    blind: keeps only the objectives that can do without images, and has them
-      do without.
+      `weight` (1 by default; one with weight 0 is left out).
+    blind: whether to build only the objectives that can train without images,
+      and these without images.
 
   Returns:
     By name, the weight and the objective.

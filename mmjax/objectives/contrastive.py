@@ -32,21 +32,21 @@ def softmax_loss(
     image: [B, E] unit vectors.
     text: [B, E] unit vectors; row i belongs to image i.
     scale: the inverse temperature.
-    mask: [B], True for pairs that exist; others are neither asked about nor
-      offered as answers.
+    mask: [B], True for pairs that exist; others are neither rows nor
+      candidates.
     axis_name: a mapped axis, or several, over whose devices the candidates are
       gathered; the loss is then the mean over this device's pairs.
-    tile: number of candidates whose logits are held at once; 0 for all, in a
-      ring for all that a device holds.
+    tile: number of candidates whose logits are in memory at once; 0 for all, in
+      a ring for all of a device.
     ring: whether the devices pass their candidates on to each other, one
       neighbour's at a time, instead of gathering all of them.
 
   Returns:
-    The loss, 0 where there is no pair, and the share of images whose own text
-    comes first.
+    The loss, 0 where there is no pair, and the fraction of images whose own
+    text comes first.
   """
   if tile or ring:
-    ask = functools.partial(
+    row_losses = functools.partial(
       tiles.row_losses,
       'softmax',
       scale=scale,
@@ -56,7 +56,8 @@ def softmax_loss(
       ring=ring,
       axis_name=axis_name,
     )
-    (to_text, first), (to_image, _) = ask(image, text), ask(text, image)
+    to_text, first = row_losses(image, text)  # [B], [B]
+    to_image, _ = row_losses(text, image)
     loss = ops.masked_mean((to_text + to_image) / 2, mask)
     return loss, ops.masked_mean(first, mask)
   if axis_name is None:
@@ -68,11 +69,11 @@ def softmax_loss(
   )
 
   def cross_entropy(rows: Array, columns: Array):
-    logits = scale * rows @ columns.T
+    logits = scale * rows @ columns.T  # [B, all]
     logits = jnp.where(offered[None], logits, jnp.finfo(jnp.float32).min)
     log_probs = jax.nn.log_softmax(logits)
-    right = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]
-    first = jnp.argmax(logits, axis=1) == labels
+    right = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]  # [B]
+    first = jnp.argmax(logits, axis=1) == labels  # [B]
     return ops.masked_mean(-right, mask), ops.masked_mean(first, mask)
 
   to_text, accuracy = cross_entropy(image, all_text)
@@ -85,35 +86,35 @@ def _global_softmax_loss(
 ) -> tuple[Array, Array]:
   """`softmax_loss` of arrays that a mesh may split.
 
-  Both ways of asking give each device the logits of its own images and of its
+  The two directions give each device the logits of its own images and of its
   own texts with all others. From these it has the whole gradient of its own
   vectors, once it knows the sums of the others' rows, a number each. Left to
   itself, differentiation adds up, over all devices, gradients of all vectors.
   """
   stop = jax.lax.stop_gradient
   labels = jnp.arange(image.shape[0])
-  pairs = mask[:, None] & mask[None]
+  pairs = mask[:, None] & mask[None]  # [B, B]
 
-  def ask(rows: Array, columns: Array, scale: Array):
-    logits = scale * rows @ stop(columns).T
+  def compare(rows: Array, columns: Array, scale: Array):
+    logits = scale * rows @ stop(columns).T  # [B, B]
     offered = jnp.where(mask[None], logits, jnp.finfo(jnp.float32).min)
     own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    total = jax.nn.logsumexp(offered, axis=1)
+    total = jax.nn.logsumexp(offered, axis=1)  # [B]
     first = jnp.argmax(offered, axis=1) == labels
     return logits, stop(total), stop(total - own), first
 
-  to_text, text_total, text_loss, first = ask(image, text, scale)
-  to_image, image_total, image_loss, _ = ask(text, image, stop(scale))
+  to_text, text_total, text_loss, first = compare(image, text, scale)
+  to_image, image_total, image_loss, _ = compare(text, image, stop(scale))
 
-  def slopes(logits: Array, total: Array, other: Array) -> Array:
-    """The loss's derivative by each logit, which both ways of asking share."""
+  def gradients(logits: Array, total: Array, other: Array) -> Array:
+    """The loss's derivative [B, B] by each logit, shared by both directions."""
     chosen = jnp.exp(logits - total[:, None]) + jnp.exp(logits - other[None])
     right = labels[:, None] == labels[None]
-    slope = jnp.where(pairs, chosen - 2 * right, 0.0)
-    return stop(slope / (2 * jnp.maximum(mask.sum(), 1)))
+    gradient = jnp.where(pairs, chosen - 2 * right, 0.0)
+    return stop(gradient / (2 * jnp.maximum(mask.sum(), 1)))
 
-  linear = jnp.sum(slopes(to_text, text_total, image_total) * to_text)
-  linear += jnp.sum(slopes(to_image, image_total, text_total) * to_image)
+  linear = jnp.sum(gradients(to_text, text_total, image_total) * to_text)
+  linear += jnp.sum(gradients(to_image, image_total, text_total) * to_image)
   loss = ops.masked_mean((text_loss + image_loss) / 2, mask)
   # The value of one, the gradient of the other.
   return loss + (linear - stop(linear)), ops.masked_mean(first, mask)
@@ -132,22 +133,24 @@ def sigmoid_loss(
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1).
 
-  Every pair in the batch is one binary question; the sum over texts is averaged
-  over images.
+  Every pair in the batch is one binary classification; the sum over texts is
+  averaged over images.
 
   Args:
     image: [B, E] unit vectors.
     text: [B, E] unit vectors; row i belongs to image i.
-    scale: multiplies the cosines.
-    bias: is added to them.
+    scale: factor on the cosines.
+    bias: added to them.
     mask: [B], True for pairs that exist.
-    axis_name: as in `softmax_loss`.
-    tile: as in `softmax_loss`.
-    ring: as in `softmax_loss`; these are the chunks of section 3.3.
+    axis_name: a mapped axis, or several, over whose devices the candidates are
+      gathered.
+    tile: number of candidates whose logits are in memory at once; 0 for all.
+    ring: whether the devices pass their candidates on to each other; these are
+      the chunks of section 3.3.
 
   Returns:
-    The loss, 0 where there is no pair, and the share of images whose own text
-    comes first.
+    The loss, 0 where there is no pair, and the fraction of images whose own
+    text comes first.
   """
   if tile or ring:
     losses, first = tiles.row_losses(
@@ -167,13 +170,13 @@ def sigmoid_loss(
     labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
     all_text = collectives.gather(text, axis_name)
     offered = collectives.gather(mask, axis_name)
-  logits = scale * image @ all_text.T + bias
+  logits = scale * image @ all_text.T + bias  # [B, all]
   own = labels[:, None] == jnp.arange(all_text.shape[0])[None]
   losses = -jax.nn.log_sigmoid(jnp.where(own, logits, -logits))
-  a_row = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)
+  row_losses = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)  # [B]
   ranked = jnp.where(offered[None], logits, -jnp.inf)
   first = jnp.argmax(ranked, axis=1) == labels
-  return ops.masked_mean(a_row, mask), ops.masked_mean(first, mask)
+  return ops.masked_mean(row_losses, mask), ops.masked_mean(first, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,8 +215,8 @@ class Contrastive:
       )
     if self.tile < 0:
       raise ConfigError(
-        f'contrastive tile {self.tile} is no number of candidates; use 1 or '
-        'more, or 0 for all at once'
+        f'contrastive tile must be at least 1, or 0 for all candidates at '
+        f'once, got {self.tile}'
       )
 
   def needs(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ def of(batch: Batch, modality: str) -> Array:
   [B, n] for questions and answers of which there are n an example.
 
   Args:
-    batch: see `mmjax.types`.
+    batch: arrays by the keys of `mmjax.types`.
     modality: 'image', 'text', 'question' or 'answer'.
 
   Raises:
@@ -36,33 +36,33 @@ def of(batch: Batch, modality: str) -> Array:
     present = jnp.ones(array.shape[: array.ndim - 1 if tokens else 1], bool)
   else:
     present = mask if modality == 'image' else mask.any(axis=-1)
-  return _both(present, batch['mask']) if 'mask' in batch else present
+  return _intersect(present, batch['mask']) if 'mask' in batch else present
 
 
 def all_of(batch: Batch, *modalities: str) -> Array:
   """True [B], or [B, n], for examples that have all these modalities."""
   present = of(batch, modalities[0])
   for modality in modalities[1:]:
-    present = _both(present, of(batch, modality))
+    present = _intersect(present, of(batch, modality))
   return present
 
 
 def output(outputs: Outputs, name: str) -> Array:
-  """What a model gives by a name.
+  """A model's output of a name.
 
   Raises:
-    ConfigError: if it doesn't.
+    ConfigError: if it has none.
   """
   if name not in outputs:
     raise ConfigError(
-      f'an objective needs {name}, but of this data the model gives only '
+      f'an objective needs {name}, but with this data the model returns only '
       f'{sorted(outputs)}; choose objectives that it has the parts for'
       + _INSTEAD.get(name, '')
     )
   return outputs[name]
 
 
-def _both(a: Array, b: Array) -> Array:
+def _intersect(a: Array, b: Array) -> Array:
   """Logical and of [B] or [B, n] each; [B] counts for all n."""
   if a.ndim > b.ndim:
     b = b[:, None]

@@ -24,12 +24,12 @@ def cross_entropy(
   Args:
     logits: [..., V].
     labels: [...] integers in [0, V).
-    label_smoothing: the share of the target spread over all V classes (Szegedy
+    label_smoothing: fraction of the target spread over all V classes (Szegedy
       et al. 2016, section 7).
   """
-  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))
+  log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))  # [..., V]
   right = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
-  smooth = log_probs.mean(axis=-1)
+  smooth = log_probs.mean(axis=-1)  # [...]
   return -(1 - label_smoothing) * right - label_smoothing * smooth
 
 
@@ -46,14 +46,14 @@ def next_token_loss(
       several axes.
     tokens: [B, T].
     mask: [B, T], True on real tokens.
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
 
   Returns:
-    The loss and the share of tokens that get the highest logit, both 0 where
+    The loss and the fraction of tokens that get the highest logit, both 0 where
     there is none.
   """
-  targets, targets_mask = tokens[..., 1:], mask[..., 1:]
-  logits = _kept(logits, targets_mask)
+  targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
+  logits = _zero_masked(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
   return (
@@ -62,13 +62,13 @@ def next_token_loss(
   )
 
 
-def _kept(logits: Array, mask: Array) -> Array:
-  """Logits [..., V] where `mask` [...] is True, and 0 where they may be NaN."""
+def _zero_masked(logits: Array, mask: Array) -> Array:
+  """Sets logits [..., V] to 0, as they may be NaN, where `mask` is False."""
   return jnp.where(mask[..., None], logits, 0.0)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
-  """Raises ValueError where it is no share."""
+  """Raises ValueError outside [0, 1)."""
   if not 0 <= label_smoothing < 1:
     raise ConfigError(
       f'label_smoothing must be at least 0 and less than 1, got '
@@ -95,7 +95,7 @@ class _Writing:
 
   def count(self, batch: Batch) -> Array:
     """Number of tokens to predict."""
-    return self._mask(batch)[..., 1:].sum(dtype=jnp.float32)
+    return self._make_mask(batch)[..., 1:].sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -111,7 +111,7 @@ class _Writing:
     loss, accuracy = next_token_loss(
       presence.output(outputs, self.output),
       batch[self.text],
-      self._mask(batch),
+      self._make_mask(batch),
       self.label_smoothing,
     )
     return loss, {'token_accuracy': accuracy}
@@ -120,7 +120,7 @@ class _Writing:
     """The modalities that an example must have to take part."""
     raise NotImplementedError
 
-  def _mask(self, batch: Batch) -> Array:
+  def _make_mask(self, batch: Batch) -> Array:
     present = presence.all_of(batch, *self.needs())
     return batch[f'{self.text}_mask'] & present[..., None]
 
@@ -133,7 +133,7 @@ class Captioning(_Writing):
   text takes no part.
 
   Attributes:
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
   """
 
   text: ClassVar[str] = 'text'
@@ -152,7 +152,7 @@ class VqaGeneration(_Writing):
   part.
 
   Attributes:
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
     needs_image: False trains on questions alone, as a blind baseline does.
   """
 
@@ -176,7 +176,7 @@ class VqaClassification:
 
   Attributes:
     needs_image: False trains on questions alone, as a blind baseline does.
-    label_smoothing: see `cross_entropy`.
+    label_smoothing: fraction of the target spread over all classes.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
@@ -189,7 +189,7 @@ class VqaClassification:
 
   def count(self, batch: Batch) -> Array:
     """Number of questions."""
-    return self._mask(batch).sum(dtype=jnp.float32)
+    return self._make_mask(batch).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -202,8 +202,8 @@ class VqaClassification:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
-    mask = self._mask(batch)
-    logits = _kept(presence.output(outputs, 'answer_logits'), mask)
+    mask = self._make_mask(batch)  # [B] or [B, n]
+    logits = _zero_masked(presence.output(outputs, 'answer_logits'), mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels
@@ -217,6 +217,6 @@ class VqaClassification:
     image = ('image',) if self.needs_image else ()
     return ('question', 'answer', *image)
 
-  def _mask(self, batch: Batch) -> Array:
+  def _make_mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()
     return presence.all_of(batch, 'question', *image) & (batch['label'] >= 0)

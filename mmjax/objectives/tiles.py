@@ -1,11 +1,11 @@
-"""Contrastive losses a row, without ever holding all rows' logits at once.
+"""Contrastive losses a row, without all rows' logits in memory at once.
 
-A row asks about all candidates; its loss is a running sum over them. So the
-candidates are taken some at a time: `tile` of those in memory, and in a ring
-also one device's at a time. The backward pass computes the same logits again
-(as Dao et al. 2022, section 3.1, do for attention; Zhai et al. 2023, section
-3.3, let texts go around a ring). Temporaries are [rows, tile], and whatever is
-kept between the passes is as long as the rows or the candidates are many.
+A row is compared with all candidates; its loss is a running sum over them. So
+the candidates are taken some at a time: `tile` of those in memory, and in a
+ring also one device's at a time. The backward pass computes the same logits
+again (as Dao et al. 2022, section 3.1, do for attention; Zhai et al. 2023,
+section 3.3, let texts go around a ring). Temporaries are [rows, tile], and what
+is kept between the passes is as long as the rows or the candidates are many.
 """
 
 import functools
@@ -24,7 +24,7 @@ _NOBODY = jnp.iinfo(jnp.int32).max
 
 
 class _Candidates(NamedTuple):
-  """Vectors that rows ask about.
+  """Vectors that rows are compared with.
 
   Attributes:
     values: [S, E].
@@ -49,11 +49,11 @@ def row_losses(
   ring: bool = False,
   axis_name: AxisNames | None = None,
 ) -> tuple[Float[Array, 'B'], Bool[Array, 'B']]:
-  """What each row loses, and whether its own candidate comes first.
+  """The loss of each row, and whether its own candidate comes first.
 
   Logits are scale * rows @ candidates.T + bias, and row i's own candidate is
-  candidate i. A softmax row loses its cross-entropy, a sigmoid row the sum of
-  its binary cross-entropies.
+  candidate i. The loss of a softmax row is its cross-entropy, that of a sigmoid
+  row the sum of its binary cross-entropies.
 
   Args:
     kind: 'softmax' or 'sigmoid'.
@@ -63,8 +63,8 @@ def row_losses(
     bias: of the logits.
     offered: [B], False for candidates that take no part. The loss of a row
       whose own takes none has no meaning.
-    tile: number of candidates that are looked at together; 0 for all that a
-      device holds. Where it doesn't divide them, the last tile is filled up
+    tile: number of candidates that are compared at once; 0 for all of a
+      device. Where it doesn't divide them, the last tile is filled up
       with candidates that aren't offered.
     ring: whether devices pass their candidates on to each other, instead of
       gathering all of them.
@@ -83,8 +83,8 @@ def row_losses(
   ways = collectives.ways(axes)
   if len(rows) % ways:
     raise ConfigError(
-      f'a batch of {len(rows)} is not divisible by the {ways} ways that the '
-      f'mesh splits it; use a multiple of {ways}'
+      f'a batch of {len(rows)} is not divisible by the {ways} shards that the '
+      f'mesh splits it into; use a multiple of {ways}'
     )
   split, same = jax.P(axes), jax.P()
   return collectives.on_each_device(
@@ -124,7 +124,7 @@ def _losses(kind, tile, ring, rows, candidates, scale, bias, labels):
 
   Args:
     kind: `_Softmax` or `_Sigmoid`.
-    tile: number of candidates that are looked at together.
+    tile: number of candidates that are compared at once.
     ring: names of the axes that candidates go around, or None.
     rows: [B, E].
     candidates: [S, E] and what belongs to them.
@@ -137,16 +137,16 @@ def _losses(kind, tile, ring, rows, candidates, scale, bias, labels):
 
 
 def _forward(kind, tile, ring, rows, candidates, scale, bias, labels):
-  def look(state, some):
+  def compare(state, some):
     total, best = state
-    logits = scale * rows @ some.values.T + bias
-    offered, own = _who(some, labels)
+    logits = scale * rows @ some.values.T + bias  # [B, tile]
+    offered, own = _mark_own(some, labels)
     total = kind.add(total, logits, offered, own)
-    best = _better(best, jnp.where(offered, logits, _LOWEST), some.ids)
+    best = _update_best(best, jnp.where(offered, logits, _LOWEST), some.ids)
     return (total, best), None
 
   def visit(state, candidates):
-    state, _ = jax.lax.scan(look, state, _tiles(candidates, tile))
+    state, _ = jax.lax.scan(compare, state, _cut_tiles(candidates, tile))
     return state, candidates
 
   zero = jnp.zeros(len(rows))
@@ -162,28 +162,28 @@ def _backward(kind, tile, ring, saved, wanted):
   rows, candidates, scale, bias, labels, kept = saved
   of_losses = wanted[0][:, None]
 
-  def look(state, some):
-    mixed, slopes = state
-    logits = scale * rows @ some.values.T + bias
-    slope = of_losses * kind.slope(logits, *_who(some, labels), kept)
-    state = mixed + slope @ some.values, slopes + slope.sum(axis=1)
-    return state, scale * slope.T @ rows
+  def compare(state, some):
+    mixed, total = state
+    logits = scale * rows @ some.values.T + bias  # [B, tile]
+    by_logit = of_losses * kind.gradient(logits, *_mark_own(some, labels), kept)
+    state = mixed + by_logit @ some.values, total + by_logit.sum(axis=1)
+    return state, scale * by_logit.T @ rows  # [tile, E]
 
   def visit(state, moving):
     candidates, gradient = moving
-    state, parts = jax.lax.scan(look, state, _tiles(candidates, tile))
+    state, parts = jax.lax.scan(compare, state, _cut_tiles(candidates, tile))
     parts = parts.reshape(-1, parts.shape[-1])[: len(gradient)]
     return state, (candidates, gradient + parts)
 
   state = jnp.zeros_like(rows), jnp.zeros(len(rows))
   moving = candidates, jnp.zeros_like(candidates.values)
   state, (_, gradient) = collectives.around(visit, state, moving, ring)
-  mixed, slopes = state
+  mixed, total = state  # [B, E], [B]
   return (
     scale * mixed,
     _Candidates(gradient, None, None),
     jnp.sum(rows * mixed),
-    slopes.sum(),
+    total.sum(),
     None,
   )
 
@@ -218,7 +218,7 @@ class _Softmax:
     return whole - mine, whole
 
   @staticmethod
-  def slope(logits, offered, own, whole):
+  def gradient(logits, offered, own, whole):
     return jnp.where(offered, jnp.exp(logits - whole[:, None]) - own, 0.0)
 
 
@@ -239,7 +239,7 @@ class _Sigmoid:
     return total, None
 
   @staticmethod
-  def slope(logits, offered, own, kept):
+  def gradient(logits, offered, own, kept):
     del kept
     sign = jnp.where(own, -1.0, 1.0)
     return jnp.where(offered, sign * jax.nn.sigmoid(sign * logits), 0.0)
@@ -248,13 +248,13 @@ class _Sigmoid:
 _KINDS = {'softmax': _Softmax, 'sigmoid': _Sigmoid}
 
 
-def _who(some, labels):
-  """Which candidates [1, S] are offered, and which are rows' own [B, S]."""
+def _mark_own(some, labels):
+  """Masks the candidates [1, S] that are offered and rows' own ones [B, S]."""
   offered = some.offered[None]
   return offered, offered & (some.ids[None] == labels[:, None])
 
 
-def _better(best, logits, ids):
+def _update_best(best, logits, ids):
   """The highest logit and whose it is, of two equal ones the lower number."""
   here = logits.max(axis=1)
   who = jnp.where(logits == here[:, None], ids[None], _NOBODY).min(axis=1)
@@ -263,8 +263,8 @@ def _better(best, logits, ids):
   return jnp.maximum(here, highest), jnp.where(first, who, holder)
 
 
-def _tiles(candidates, tile):
-  """Candidates [number, tile, ...]; the last are filled up, not offered."""
+def _cut_tiles(candidates, tile):
+  """Cuts candidates as [number, tile, ...]; padding is not offered."""
   missing = -len(candidates.ids) % tile
 
   def cut(x):

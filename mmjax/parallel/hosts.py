@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import json
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -175,6 +177,31 @@ def _of_all(here: bool) -> np.ndarray:
   return answers
 
 
+def is_first() -> bool:
+  """Whether this is process 0, which talks with what all hosts share."""
+  return jax.process_index() == 0
+
+
+def from_first(value: Any) -> Any:
+  """Broadcasts plain data from the first host; a collective of all hosts.
+
+  Args:
+    value: what JSON can hold; ignored on all hosts but the first.
+
+  Returns:
+    The first host's value. Between several hosts its tuples become lists.
+  """
+  if jax.process_count() == 1:
+    return value
+  data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  length = multihost_utils.broadcast_one_to_all(np.asarray(len(data)))
+  buffer = np.zeros(int(length), np.uint8)
+  if is_first():
+    buffer[:] = data
+  shared = multihost_utils.broadcast_one_to_all(buffer)
+  return json.loads(np.asarray(shared, np.uint8).tobytes())
+
+
 def meet_in(folder: Path) -> None:
   """Makes sure that all hosts see the same folder; makes it if there is none.
 
@@ -193,7 +220,7 @@ def meet_in(folder: Path) -> None:
   token = np.frombuffer(os.urandom(8), np.uint8)
   token = multihost_utils.broadcast_one_to_all(token)
   sign = folder / f'.hosts-{bytes(token).hex()}'
-  first = jax.process_index() == 0
+  first = is_first()
   with agreeing():
     if first:
       try:

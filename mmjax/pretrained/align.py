@@ -14,6 +14,7 @@ import numpy as np
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   bert,
   configs,
   dual_encoders,
@@ -252,3 +253,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'have {last} channels; mmjax reads only equal ones'
     )
   return both, configs.section(config, 'text_config', _TEXT), vision
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  kept=KEPT,
+  extras=extras,
+)

@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-SKIP = ()
 PREFIXES = ('audio_spectrogram_transformer.',)
 
 _DEFAULTS = {
@@ -129,3 +128,14 @@ def _classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
   name = configs.architecture(config, *UNUSED)
   return name == 'ASTForAudioClassification'
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  prefixes=PREFIXES,
+)

@@ -2,8 +2,8 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -16,12 +16,13 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   keys,
+  names,
   preprocess,
   processors,
-  sections,
   tokenizer_files,
   tokenizer_settings,
 )
+from mmjax.pretrained import sections as sections_lib
 from mmjax.types import Array, Batch, Params
 
 TOKENIZER = 'tokenizer.json'
@@ -153,40 +154,56 @@ class Pretrained:
     return {}
 
 
-class Family(Protocol):
-  """What a family's file has: the reader of its config and its key table.
-
-  It may also have `complete(config, names)`, which adds to a config what the
-  names of the checkpoint's tensors alone tell, and `COMPLETES`, the fields that
-  it adds and `save` leaves out; and `extras(config)`, which yields names and
-  arrays that hold no parameter but that transformers misses.
+@dataclasses.dataclass(frozen=True)
+class Family:
+  """How models of one kind are read from, and written to, Hugging Face folders.
 
   Attributes:
-    Model: the kind of model that `load` returns.
-    SECTIONS: what becomes of each key of its config.json, see `sections`.
-    SKIP: patterns of the names of tensors that hold no parameter.
-    KEPT: optional: patterns of those that hold none here, but have to be saved
-      again as they were.
-    ALIASES: optional: patterns of what older names begin with, and what that
-      is in the key table, see `names.modern`. `SKIP` is about the latter.
-    PREFIXES: optional: what names may begin with, or not, see `names.aligned`.
-    TIES: optional: which tensors the family ties, see `names.untied`.
-    UNUSED: optional: by each class of transformers, patterns of tensors that
-      its other classes have and it does not read, see `names.used`.
+    model: class of the model that `load` returns.
+    sections: what becomes of each key of config.json, in `sections`.
+    module: (config, dtype) -> the module that a config.json describes,
+      computing in `dtype`.
+    inputs: config -> shapes of the module's first argument, of one example.
+    rules: config -> the key table, one rule a parameter.
+    skip: patterns of the names of tensors that hold no parameter.
+    kept: patterns of tensors that hold no parameter here, but are saved again
+      as they were.
+    aliases: patterns of prefixes in older files, and their replacements in the
+      key table, in `names.modern`. `skip` is about the latter.
+    prefixes: prefixes that names may have or not, in `names.aligned`.
+    ties: tensors that the family ties, in `names.untied`.
+    unused: by each class of transformers, patterns of tensors that its other
+      classes have and it does not read, in `names.used`.
+    complete: (config, names of tensors) -> the config with the fields that only
+      the names tell apart; None if there are none.
+    completes: names of these fields, which `save` leaves out.
+    extras: config -> (name, array) of tensors that hold no parameter but that
+      transformers misses; None if there are none.
   """
 
-  Model: type[Pretrained]
-  SECTIONS: Mapping[str, sections.Section]
-  SKIP: Sequence[str]
+  model: type[Pretrained]
+  sections: Mapping[str, sections_lib.Section]
+  module: Callable[[Mapping[str, Any], Any], nn.Module]
+  inputs: Callable[[Mapping[str, Any]], Batch | Any]
+  rules: Callable[[Mapping[str, Any]], list[keys.Rule]]
+  skip: Sequence[str] = ()
+  kept: Sequence[str] = ()
+  aliases: Sequence[tuple[str, str]] = ()
+  prefixes: Sequence[str] = ()
+  ties: Sequence[names.Tie] = ()
+  unused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+  complete: (
+    Callable[[Mapping[str, Any], Collection[str]], dict[str, Any]] | None
+  ) = None
+  completes: Sequence[str] = ()
+  extras: (
+    Callable[[Mapping[str, Any]], Iterator[tuple[str, np.ndarray]]] | None
+  ) = None
 
-  def module(self, config: Mapping[str, Any], dtype: Any) -> nn.Module:
-    """The module that a config.json describes, computing in `dtype`."""
-
-  def inputs(self, config: Mapping[str, Any]) -> Batch | Any:
-    """Shapes of the module's first argument, of one example."""
-
-  def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
-    """The key table, one rule a parameter."""
+  @property
+  def ignored(self) -> tuple[str, ...]:
+    """Patterns of all tensors that hold no parameter."""
+    return (*self.skip, *self.kept)
 
 
 def padded(

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   names,
@@ -204,3 +205,19 @@ def _fills(config: Mapping[str, Any]) -> bool:
 
 def _pools(values: Mapping[str, Any], fills: bool = False) -> bool:
   return values['add_pooling_layer'] and not fills
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  skip=SKIP,
+  aliases=ALIASES,
+  prefixes=PREFIXES,
+  ties=TIES,
+  completes=COMPLETES,
+  complete=complete,
+)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   forms,
   image_text_models,
@@ -278,3 +279,14 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
     configs.section(config, 'text_config', _TEXT),
     configs.section(config, 'vision_config', _VISION),
   )
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  ties=TIES,
+)

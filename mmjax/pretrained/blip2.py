@@ -30,7 +30,7 @@ from mmjax.types import Batch
 _LANGUAGE = 'language_model.'
 SKIP = (
   r'.*\.position_ids',
-  *(f'language_model\\.{name}' for name in (*opt.SKIP, *t5.SKIP)),
+  *(f'language_model\\.{name}' for name in t5.SKIP),
 )
 # What T5 may have separate stands at the top of the config.
 TIES = (
@@ -142,7 +142,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes, for images of any size."""
   configs.architecture(config, 'Blip2ForConditionalGeneration')
   both, vision, queries = _sections(config)
@@ -158,7 +158,7 @@ def module(
     }
   else:
     language = {'decoder': opt.decoder(text, dtype)}
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=blip.image(vision, dtype),
     projector=encoders.QueryTransformer(
       number=both['num_query_tokens'],
@@ -255,3 +255,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
     configs.section(config, 'vision_config', _VISION),
     configs.section(config, 'qformer_config', _QUERIES),
   )
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  ties=TIES,
+  completes=COMPLETES,
+)

@@ -17,75 +17,21 @@ import safetensors.numpy
 from mmjax.errors import ConfigError
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
-  align,
-  audio_spectrogram_transformer,
   base,
-  bert,
-  blip,
-  blip2,
-  clip,
   configs,
   ctranslate2,
-  dinov2,
-  gpt2,
+  families,
   keys,
   kinds,
-  llama,
-  llava,
   names,
-  opt,
-  paligemma,
   preprocess,
   processors,
-  qwen2,
-  qwen2_5_vl,
-  qwen2_vl,
-  qwen3,
-  resnet,
   sections,
   sentence_steps,
-  siglip,
-  siglip2,
-  single_towers,
-  t5,
   tensors,
   tokenizer_settings,
-  videomae,
-  vit,
-  whisper,
 )
 from mmjax.types import Params
-
-FAMILIES: dict[str, base.Family] = {
-  'align': align,
-  'bert': bert,
-  'blip': blip,
-  'blip-2': blip2,
-  'audio-spectrogram-transformer': audio_spectrogram_transformer,
-  'clip': clip,
-  'clip_text_model': single_towers.CLIP_TEXTS,
-  'clip_vision_model': single_towers.CLIP_IMAGES,
-  'dinov2': dinov2,
-  'dinov2_with_registers': dinov2,
-  'gpt2': gpt2,
-  'llama': llama,
-  'llava': llava,
-  'opt': opt,
-  'paligemma': paligemma,
-  'qwen2': qwen2,
-  'qwen2_5_vl': qwen2_5_vl,
-  'qwen2_vl': qwen2_vl,
-  'qwen3': qwen3,
-  'resnet': resnet,
-  'siglip': siglip,
-  'siglip2': siglip2,
-  'siglip_text_model': single_towers.SIGLIP_TEXTS,
-  'siglip_vision_model': single_towers.SIGLIP_IMAGES,
-  't5': t5,
-  'videomae': videomae,
-  'vit': vit,
-  'whisper': whisper,
-}
 
 CONFIG = 'config.json'
 # What peft writes beside the matrices that it trained.
@@ -147,7 +93,7 @@ def _load(
   folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
 ) -> base.Pretrained:
   config, files, source = read_folder(folder)
-  family = family_of(config)
+  family = families.find(config)
   module = family.module(config, dtype)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
@@ -162,8 +108,8 @@ def _load(
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(family.rules(config), source, target, skip=skipped(family))
-  return family.Model(module, params, config, files)
+  params = keys.load(family.rules(config), source, target, skip=family.ignored)
+  return family.model(module, params, config, files)
 
 
 def read_folder(
@@ -181,13 +127,13 @@ def read_folder(
     config, source, files = ctranslate2.read(folder)
     return config, files, source
   config, files = read_small(folder)
-  family = family_of(config)
+  family = families.find(config)
   source = names.Named(tensors.Tensors(sentence_steps.model_folder(folder)))
   config, source = _fitted(source, config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
-    if any(re.fullmatch(kept, name) for kept in getattr(family, 'KEPT', ()))
+    if any(re.fullmatch(kept, name) for kept in family.kept)
   }
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
@@ -198,23 +144,22 @@ def _fitted(
   source: names.Named, config: Mapping[str, Any]
 ) -> tuple[Mapping[str, Any], names.Named]:
   """Config and tensors with what each tells of the other."""
-  family = family_of(config)
-  ties = getattr(family, 'TIES', ())
-  unused = getattr(family, 'UNUSED', {})
-  source = names.modern(names.unwrapped(source), getattr(family, 'ALIASES', ()))
+  family = families.find(config)
+  ties = family.ties
+  source = names.modern(names.unwrapped(source), family.aliases)
   source = names.aligned(
     source,
     names.patterns(family.rules(config)),
     [
-      *skipped(family),
+      *family.ignored,
       *(re.escape(tie.other) for tie in ties),
-      *itertools.chain(*unused.values()),
+      *itertools.chain(*family.unused.values()),
     ],
-    getattr(family, 'PREFIXES', ()),
+    family.prefixes,
   )
-  source = names.used(source, config, unused)
+  source = names.used(source, config, family.unused)
   source, config = names.untied(source, config, family.rules, ties)
-  if hasattr(family, 'complete'):
+  if family.complete is not None:
     config = family.complete(config, source.names)
   return config, source
 
@@ -239,10 +184,10 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     )
   config = configs.read(root / CONFIG)
   kinds.check(config, root / CONFIG)
-  family = family_of(config)
+  family = families.find(config)
   # What `complete` adds is in the folder of a run.
-  own = {k: v for k, v in config.items() if k not in completes(family)}
-  sections.check(own, family.SECTIONS)
+  own = {k: v for k, v in config.items() if k not in family.completes}
+  sections.check(own, family.sections)
   files = {
     name: (root / name).read_bytes()
     for name in _FILES
@@ -284,9 +229,9 @@ def save(
     shard_bytes: what one file of tensors holds at most.
   """
   folder = Path(folder)
-  family = family_of(model.config)
+  family = families.find(model.config)
   written = keys.save(family.rules(model.config), model.params)
-  if hasattr(family, 'extras'):
+  if family.extras is not None:
     written = itertools.chain(written, family.extras(model.config))
   if base.KEPT in model.files:
     kept = safetensors.numpy.load(model.files[base.KEPT])
@@ -294,7 +239,7 @@ def save(
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
-  completed = completes(family)
+  completed = family.completes
   config = {k: v for k, v in model.config.items() if k not in completed}
   leaves = jax.tree.leaves(model.params)
   config = configs.with_dtype(config, jnp.result_type(*leaves))
@@ -307,16 +252,6 @@ def save(
     (folder / name).write_bytes(content)
 
 
-def completes(family: base.Family) -> tuple[str, ...]:
-  """Fields that a family adds to a config, see `base.Family`."""
-  return tuple(getattr(family, 'COMPLETES', ()))
-
-
-def skipped(family: base.Family) -> tuple[str, ...]:
-  """Patterns of the tensors of a family that hold no parameter."""
-  return (*family.SKIP, *getattr(family, 'KEPT', ()))
-
-
 def shapes(module: nn.Module, inputs: Any) -> Params:
   """The parameters' shapes and types; nothing is computed."""
   return nn.meta.unbox(_boxed_shapes(module, inputs))
@@ -327,17 +262,3 @@ def _boxed_shapes(module: nn.Module, inputs: Any) -> Params:
     functools.partial(module.init, train=False), jax.random.key(0), inputs
   )
   return variables['params']
-
-
-def family_of(config: Mapping[str, Any]) -> base.Family:
-  """The family that a config.json belongs to.
-
-  Raises:
-    ConfigError: if mmjax knows none.
-  """
-  kind = config.get('model_type')
-  if kind not in FAMILIES:
-    raise ConfigError(
-      f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
-    )
-  return FAMILIES[kind]

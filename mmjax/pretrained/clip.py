@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   dual_encoders,
   forms,
@@ -187,3 +188,14 @@ def _section(
         f'{read[field]!r}; mmjax reads only equal ones'
       )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+)

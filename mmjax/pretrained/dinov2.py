@@ -6,10 +6,17 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
+from mmjax.pretrained import (
+  base,
+  classifiers,
+  configs,
+  forms,
+  keys,
+  sections,
+  vit,
+)
 from mmjax.types import Batch
 
-SKIP = ()
 PREFIXES = ('dinov2.', 'dinov2_with_registers.')
 
 _CLASSES = {'dinov2': 'Dinov2', 'dinov2_with_registers': 'Dinov2WithRegisters'}
@@ -174,3 +181,14 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   # Each kind has what the other's config does not speak of.
   fixed = {'use_mask_token': True, 'num_register_tokens': 0}
   return {**fixed, **configs.section(config, '', {**_DEFAULTS, **own})}
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  prefixes=PREFIXES,
+)

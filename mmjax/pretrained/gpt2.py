@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import decoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   forms,
   keys,
@@ -23,7 +24,6 @@ SKIP = (r'transformer\.h\.\d+\.attn\.(masked_)?bias',)
 PREFIXES = ('transformer.',)
 TIES = (names.head('transformer.wte.weight'),)
 
-Model = language_models.LanguageModel
 
 _DEFAULTS = {
   'vocab_size': 50257,
@@ -133,3 +133,15 @@ def _dense(ours: str, theirs: str, inputs: int = 1) -> list[keys.Rule]:
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   configs.architecture(config, 'GPT2LMHeadModel')
   return configs.section(config, '', _DEFAULTS)
+
+
+FAMILY = base.Family(
+  model=language_models.LanguageModel,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+  ties=TIES,
+)

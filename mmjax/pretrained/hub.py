@@ -91,3 +91,8 @@ def _within(hub: Any, name: str) -> str:
   except ConfigError as error:
     raise ConfigError(f'{name}: {error}') from error
   return f'{path}/' if path else ''
+
+
+def is_run(folder: Path) -> bool:
+  """Whether a folder is a run's, rather than that of a published model."""
+  return (folder / 'preprocess.json').exists()

@@ -7,14 +7,15 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, models
-from mmjax.pretrained import configs, keys, language_models, llamas, sections
+from mmjax.pretrained import (
+  base,
+  configs,
+  keys,
+  language_models,
+  llamas,
+  sections,
+)
 from mmjax.types import Batch
-
-SKIP = llamas.SKIP
-PREFIXES = llamas.PREFIXES
-TIES = llamas.TIES
-
-Model = language_models.LanguageModel
 
 DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
 SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=DEFAULTS))}
@@ -53,3 +54,15 @@ def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     attention_bias=read['attention_bias'],
     mlp_bias=read['mlp_bias'],
   )
+
+
+FAMILY = base.Family(
+  model=language_models.LanguageModel,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=llamas.SKIP,
+  prefixes=llamas.PREFIXES,
+  ties=llamas.TIES,
+)

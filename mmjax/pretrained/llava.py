@@ -9,18 +9,18 @@ from mmjax import models
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   clip,
   configs,
   keys,
   llama,
+  llamas,
   sections,
   vision_language,
 )
 from mmjax.types import Batch
 
-SKIP = (*clip.SKIP, *llama.SKIP)
-ALIASES = vision_language.ALIASES
-TIES = vision_language.TIES
+SKIP = (*clip.SKIP, *llamas.SKIP)
 
 _DEFAULTS = {
   'image_token_index': 32000,
@@ -67,7 +67,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'LlavaForConditionalGeneration')
   both, vision, text = _sections(config)
@@ -78,7 +78,7 @@ def module(
       f'config.json: vision_feature_select_strategy is {strategy!r}; mmjax '
       f'knows {sorted(_SKIPPED)}'
     )
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=clip.image(vision, dtype, layer=both['vision_feature_layer']),
     projector=mnn.Mlp(
       width,
@@ -124,3 +124,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
     configs.section(config, 'vision_config', _VISION),
     text | configs.section(text, '', llama.DEFAULTS),
   )
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  aliases=vision_language.ALIASES,
+  ties=vision_language.TIES,
+)

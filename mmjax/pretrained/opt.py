@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import decoders, models
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   language_models,
@@ -16,12 +17,10 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-SKIP = ()
 # Meta's checkpoints lack it.
 PREFIXES = ('model.',)
 TIES = (names.head('model.decoder.embed_tokens.weight'),)
 
-Model = language_models.LanguageModel
 
 DEFAULTS = {
   'vocab_size': 50272,
@@ -125,3 +124,14 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
   if config.get('word_embed_proj_dim') is not None:
     configs.refuse(config, word_embed_proj_dim=values['hidden_size'])
   return values
+
+
+FAMILY = base.Family(
+  model=language_models.LanguageModel,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  prefixes=PREFIXES,
+  ties=TIES,
+)

@@ -9,6 +9,7 @@ from mmjax import models
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   llamas,
@@ -19,8 +20,6 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 SKIP = (*siglip.SKIP, *llamas.SKIP)
-ALIASES = vision_language.ALIASES
-TIES = vision_language.TIES
 
 _DEFAULTS = {'image_token_index': 256000, 'projection_dim': 2048}
 _TEXT = {
@@ -100,7 +99,7 @@ class Model(vision_language.VisionLanguage):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'PaliGemmaForConditionalGeneration')
   both, vision, text = _sections(config)
@@ -108,7 +107,7 @@ def module(
   # Older releases call by this name what was always the approximation.
   if text['hidden_act'] == 'gelu':
     text['hidden_act'] = 'gelu_pytorch_tanh'
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=siglip.image(vision, dtype),
     projector=mnn.Linear(width, dtype=dtype),
     decoder=llamas.decoder(
@@ -150,3 +149,15 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'text_config.hidden_size {width}; mmjax reads only equal ones'
     )
   return both, configs.section(config, 'vision_config', _VISION), read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  aliases=vision_language.ALIASES,
+  ties=vision_language.TIES,
+)

@@ -7,14 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
-from mmjax.pretrained import configs, keys, language_models, llamas
+from mmjax.pretrained import base, configs, keys, language_models, llamas
 from mmjax.types import Batch
-
-SKIP = llamas.SKIP
-PREFIXES = llamas.PREFIXES
-TIES = llamas.TIES
-
-Model = language_models.LanguageModel
 
 DEFAULTS = {
   **llamas.DEFAULTS,
@@ -48,3 +42,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   tied = configs.section(config, '', DEFAULTS)['tie_word_embeddings']
   table = llamas.rules(tied=tied, attention_bias=BIAS)
   return keys.prefixed(table, 'decoder/', '')
+
+
+FAMILY = base.Family(
+  model=language_models.LanguageModel,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=llamas.SKIP,
+  prefixes=llamas.PREFIXES,
+  ties=llamas.TIES,
+)

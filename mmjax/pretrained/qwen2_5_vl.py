@@ -6,12 +6,8 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, qwen_vl, sections
+from mmjax.pretrained import base, configs, keys, qwen_vl, sections
 from mmjax.types import Batch
-
-SKIP = qwen_vl.SKIP
-ALIASES = qwen_vl.ALIASES
-TIES = qwen_vl.TIES
 
 _VISION = {
   'depth': 32,
@@ -53,7 +49,7 @@ class Model(qwen_vl.QwenVL):
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2_5_VLForConditionalGeneration')
   vision = qwen_vl.vision_section(config, _VISION)
@@ -90,3 +86,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   vision = qwen_vl.vision_section(config, _VISION)
   mlp = {name: f'{name}_proj' for name in ('gate', 'up', 'down')}
   return qwen_vl.rules(config, vision, mlp, norm_bias=False)
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=qwen_vl.SKIP,
+  aliases=qwen_vl.ALIASES,
+  ties=qwen_vl.TIES,
+)

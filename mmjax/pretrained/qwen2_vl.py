@@ -6,14 +6,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import configs, keys, qwen_vl, sections
+from mmjax.pretrained import base, configs, keys, qwen_vl, sections
 from mmjax.types import Batch
-
-SKIP = qwen_vl.SKIP
-ALIASES = qwen_vl.ALIASES
-TIES = qwen_vl.TIES
-
-Model = qwen_vl.QwenVL
 
 _VISION = {
   'depth': 32,
@@ -36,7 +30,7 @@ SECTIONS = {
 
 def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2VLForConditionalGeneration')
   vision = qwen_vl.vision_section(config, _VISION)
@@ -65,3 +59,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   vision = qwen_vl.vision_section(config, _VISION)
   mlp = {'up': 'fc1', 'down': 'fc2'}
   return qwen_vl.rules(config, vision, mlp, norm_bias=True)
+
+
+FAMILY = base.Family(
+  model=qwen_vl.QwenVL,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=qwen_vl.SKIP,
+  aliases=qwen_vl.ALIASES,
+  ties=qwen_vl.TIES,
+)

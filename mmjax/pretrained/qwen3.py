@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   language_models,
@@ -16,12 +17,6 @@ from mmjax.pretrained import (
   sections,
 )
 from mmjax.types import Batch
-
-SKIP = llamas.SKIP
-PREFIXES = llamas.PREFIXES
-TIES = llamas.TIES
-
-Model = language_models.LanguageModel
 
 _DEFAULTS = {**qwen2.DEFAULTS, 'head_dim': 128, 'attention_bias': False}
 SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=_DEFAULTS))}
@@ -51,3 +46,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     qk_norm=True,
   )
   return keys.prefixed(table, 'decoder/', '')
+
+
+FAMILY = base.Family(
+  model=language_models.LanguageModel,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=llamas.SKIP,
+  prefixes=llamas.PREFIXES,
+  ties=llamas.TIES,
+)

@@ -195,10 +195,10 @@ class QwenVL(vision_language.VisionLanguage):
 
 def model(
   config: Mapping[str, Any], vision: Any, dtype: Any
-) -> models.VisionLanguage:
+) -> models.InterleavedVisionLanguage:
   """The model of a vision encoder and what a config.json says of the rest."""
   ids = configs.section(config, '', _IDS)
-  return models.VisionLanguage(
+  return models.InterleavedVisionLanguage(
     vision=vision,
     decoder=decoder(config, dtype),
     placeholders=(ids['image_token_id'], ids['video_token_id']),

@@ -12,7 +12,7 @@ import numpy as np
 
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 # How many batches the statistics were taken over.
@@ -155,3 +155,16 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
         f'here, with embedding_size {width}'
       )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  skip=SKIP,
+  prefixes=PREFIXES,
+  extras=extras,
+)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from mmjax.pretrained import (
-  checkpoint,
+  families,
   generation,
   generation_keys,
   patches,
@@ -75,8 +75,9 @@ def _lines() -> Iterator[str]:
     'any part, unless below',
     sections.Section(sections.READ, sections.ONLY, sections.IRRELEVANT),
   )
-  for kind, family in checkpoint.FAMILIES.items():
-    for name, section in family.SECTIONS.items():
+  for kind in families.FAMILIES:
+    family = families.find({'model_type': kind})
+    for name, section in family.sections.items():
       yield _row(f'`{kind}`' + (f' {name}' if name else ''), section)
   yield _GENERATION
   yield '| key | |\n|---|---|'

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   dual_encoders,
   forms,
@@ -186,3 +187,14 @@ def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
       f'are embedded in vision_config.hidden_size, {vision["hidden_size"]}'
     )
   return text, vision
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  prefixes=PREFIXES,
+)

@@ -29,9 +29,6 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-SKIP = siglip.SKIP
-PREFIXES = siglip.PREFIXES
-
 SECTIONS = {
   **siglip.SECTIONS,
   'vision_config': siglip.VISION_SECTION.joined(
@@ -188,3 +185,14 @@ def _table_side(config: Mapping[str, Any]) -> int:
       'squares here'
     )
   return side
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=siglip.SKIP,
+  prefixes=siglip.PREFIXES,
+)

@@ -83,7 +83,7 @@ class SiglipTexts(ClipTexts):
     return self.config.get('pad_token_id', 1)
 
 
-class ImageTower:
+class _ImageTower:
   """The family of an image tower, see `base.Family`."""
 
   PREFIXES = ('vision_model.',)
@@ -140,7 +140,7 @@ class ImageTower:
     return configs.section(config, '', self._defaults)
 
 
-class ClipTextTower:
+class _ClipTextTower:
   """The family of CLIP's text tower, see `base.Family`."""
 
   Model = ClipTexts
@@ -171,7 +171,7 @@ class ClipTextTower:
     return towers.text_rules('')
 
 
-class SiglipTextTower:
+class _SiglipTextTower:
   """The family of SigLIP's text tower, see `base.Family`."""
 
   Model = SiglipTexts
@@ -179,6 +179,7 @@ class SiglipTextTower:
   UNUSED: ClassVar = {'SiglipTextModel': _NO_IMAGES}
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
+  KEPT = ()
 
   def module(
     self, config: Mapping[str, Any], dtype: Any = jnp.float32
@@ -210,21 +211,41 @@ class SiglipTextTower:
     return [*towers.text_rules(''), *keys.dense('pooler', 'text_model.head')]
 
 
-CLIP_IMAGES = ImageTower(
-  ClipImages,
-  ('CLIPVisionModel', 'CLIPVisionModelWithProjection'),
-  clip.VISION_SECTION,
-  clip.VISION,
-  clip.image,
-  lambda read: clip.image_rules(read['patch_size']),
+def _family(
+  tower: _ImageTower | _ClipTextTower | _SiglipTextTower,
+) -> base.Family:
+  return base.Family(
+    model=tower.Model,
+    sections=tower.SECTIONS,
+    module=tower.module,
+    inputs=tower.inputs,
+    rules=tower.rules,
+    skip=tower.SKIP,
+    kept=tower.KEPT,
+    unused=tower.UNUSED,
+    prefixes=tower.PREFIXES,
+  )
+
+
+CLIP_IMAGES = _family(
+  _ImageTower(
+    ClipImages,
+    ('CLIPVisionModel', 'CLIPVisionModelWithProjection'),
+    clip.VISION_SECTION,
+    clip.VISION,
+    clip.image,
+    lambda read: clip.image_rules(read['patch_size']),
+  )
 )
-SIGLIP_IMAGES = ImageTower(
-  SiglipImages,
-  ('SiglipVisionModel',),
-  siglip.VISION_SECTION,
-  siglip.VISION,
-  siglip.image,
-  siglip.image_rules,
+SIGLIP_IMAGES = _family(
+  _ImageTower(
+    SiglipImages,
+    ('SiglipVisionModel',),
+    siglip.VISION_SECTION,
+    siglip.VISION,
+    siglip.image,
+    siglip.image_rules,
+  )
 )
-CLIP_TEXTS = ClipTextTower()
-SIGLIP_TEXTS = SiglipTextTower()
+CLIP_TEXTS = _family(_ClipTextTower())
+SIGLIP_TEXTS = _family(_SiglipTextTower())

@@ -11,6 +11,7 @@ import numpy as np
 from mmjax import decoders, encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   keys,
   language_models,
@@ -298,3 +299,16 @@ def _writes(config: Mapping[str, Any]) -> bool:
   """Whether the model writes, or encodes alone."""
   name = configs.architecture(config, *UNUSED)
   return name == 'T5ForConditionalGeneration'
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  skip=SKIP,
+  ties=TIES,
+  completes=COMPLETES,
+)

@@ -7,10 +7,17 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
-from mmjax.pretrained import classifiers, configs, forms, keys, sections, vit
+from mmjax.pretrained import (
+  base,
+  classifiers,
+  configs,
+  forms,
+  keys,
+  sections,
+  vit,
+)
 from mmjax.types import Batch
 
-SKIP = ()
 PREFIXES = ('videomae.',)
 
 UNUSED = {
@@ -162,3 +169,14 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   if 'qkv_bias' in config:  # The older name.
     config = {**config, 'qv_bias': config['qkv_bias']}
   return configs.section(config, '', _DEFAULTS)
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  prefixes=PREFIXES,
+)

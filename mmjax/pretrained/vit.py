@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import encoders, models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import classifiers, configs, forms, keys, sections
+from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
 SKIP = ()
@@ -194,3 +194,17 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
       f'hidden_size, {read["hidden_size"]}, here'
     )
   return read
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  unused=UNUSED,
+  skip=SKIP,
+  prefixes=PREFIXES,
+  completes=COMPLETES,
+  complete=complete,
+)

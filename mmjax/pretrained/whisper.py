@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from mmjax import decoders, encoders, models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  base,
   configs,
   forms,
   generation,
@@ -20,7 +21,6 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-SKIP = ()
 PREFIXES = ('model.',)
 TIES = tuple(
   names.head(f'{prefix}decoder.embed_tokens.weight', 'proj_out.weight')
@@ -258,3 +258,14 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
   values = configs.section(config, '', _DEFAULTS)
   _prefix(config)
   return values
+
+
+FAMILY = base.Family(
+  model=Model,
+  sections=SECTIONS,
+  module=module,
+  inputs=inputs,
+  rules=rules,
+  prefixes=PREFIXES,
+  ties=TIES,
+)

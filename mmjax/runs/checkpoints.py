@@ -109,9 +109,9 @@ class Checkpoints:
     if metrics and self._best and best is None:
       self.wait()
       raise ConfigError(
-        f'train.keep_best={self._best!r} is no metric of the evaluation; '
+        f'train.keep_best={self._best!r} is not a metric of the evaluation; '
         f'there are {", ".join(sorted(metrics))}. Step {step} is saved: set '
-        'the field, and the run goes on'
+        'the field, and the run resumes'
       )
 
   def restore(self, abstract: Any) -> Any:

@@ -1,10 +1,10 @@
-"""A run's folder: what it was started with and what came out.
+"""A run's folder: its config, metrics, results, images and checkpoints.
 
 config.json      the config, with all defaults
 metrics.jsonl    one line a logged step
 results.json     the last evaluation, name -> number
 tensorboard/     the same numbers as events
-samples/         pictures, SPLIT_EVALUATOR_STEP.png
+samples/         images, SPLIT_EVALUATOR_STEP.png
 checkpoints/     one folder a step
 running.json     while a process runs there, which one, see `owner`
 and the experiment's files: tokenizer, preprocessing
@@ -35,10 +35,10 @@ class RunFolder:
     self.writes = jax.process_index() == 0
 
   def check(self, config: Any) -> None:
-    """Refuses to go on with another config than the run began with.
+    """Refuses to resume with a config other than the run's.
 
     Raises:
-      ConfigError: naming the fields that differ and may not.
+      ConfigError: naming the fields that must not change.
     """
     path = self.path / 'config.json'
     if not path.exists():
@@ -72,7 +72,7 @@ class RunFolder:
     writers.write_json(self.path / 'config.json', settings.to_json(config))
 
   def open_writers(self, config: Any, step: int) -> writers.Writers:
-    """All that take the numbers of a run that goes on from `step`."""
+    """All writers of a run that resumes from `step`."""
     if not self.writes:
       return writers.Writers(())
     out: list[writers.Writer] = [

@@ -11,8 +11,8 @@ stochastic depth, rematerialisation; and whether a text encoder or decoder has
 cross-attention, which is new where the source has none. A folder may also be a
 model's name on the Hugging Face hub.
 
-A published language model that reads pictures where its placeholders stand is
-trained without them: one picture first, see `mmjax.models.VisionLanguage`.
+A published language model with placeholders for its images is trained without
+them: one image first, see `mmjax.models.ImageFirstVisionLanguage`.
 """
 
 import functools
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import base, checkpoint, keys
+from mmjax.pretrained import families, base, checkpoint, keys
 from mmjax.config import settings
 from mmjax.runs import rebuild, trained
 from mmjax.parallel import hosts
@@ -45,14 +45,14 @@ def resolve(config: Any) -> Any:
     config: a completed config.
 
   Raises:
-    ConfigError: if a source is not there, or is no model that a config can name,
+    ConfigError: if a source is not there, or is not a model that a config can name,
       or reads texts and has no tokenizer.
   """
   if not config.init_from:
     return config
   config = config.copy_and_resolve_references()
   tokenizer = config.data.tokenizer
-  told: dict[str, Any] = {}
+  set_fields: dict[str, Any] = {}
   places: dict[str, Path] = {}
   for part, source in _sources(config):
     module, _ = source.part(part)
@@ -76,25 +76,25 @@ def resolve(config: Any) -> Any:
         *_named_tokenizer(config.init_from, tokenizer, parts, source),
       ]
       for name, value in given:
-        if not _agree(name, value, told.get(f'data.{name}', value)):
+        if not _agree(name, value, set_fields.get(f'data.{name}', value)):
           raise ConfigError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
-            f'{source.folder}, but {told[f"data.{name}"]!r} for '
+            f'{source.folder}, but {set_fields[f"data.{name}"]!r} for '
             f'{places[name]}; start from parts that agree'
           )
         config.data[name] = value
-        told[f'data.{name}'], places[name] = value, source.folder
+        set_fields[f'data.{name}'], places[name] = value, source.folder
     # Only the sigmoid loss has a bias.
     contrast = config.objectives.get('contrastive', {'kind': 'sigmoid'})
     if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
       hosts.log(
         f'init_from: {source.folder} was trained with the sigmoid loss, this '
-        'run takes the softmax loss; objectives.contrastive.kind=sigmoid goes '
-        'on as before'
+        'run takes the softmax loss; objectives.contrastive.kind=sigmoid continues '
+        'its training'
       )
     if source.note:
       hosts.log(f'init_from: {source.note}')
-  listed = ', '.join(f'{name}={value!r}' for name, value in told.items())
+  listed = ', '.join(f'{name}={value!r}' for name, value in set_fields.items())
   hosts.log(f'init_from sets the model and {listed}')
   return config
 
@@ -162,7 +162,7 @@ def load(config: Any, target: Params) -> Params:
   """Reads the weights.
 
   Args:
-    config: what `resolve` gave, with `init_from`.
+    config: what `resolve` returned, with `init_from`.
     target: shapes and shardings of the run's parameters.
 
   Returns:
@@ -227,8 +227,9 @@ def _pairs(
       # The encoder of a T5 reads the vectors of its decoder.
       pairs[f'decoder/{table}'] = f'{below}{table}'
     crosses = part not in _CROSSING or config.model[part].get('cross_attention')
-    # What the run does without: a blind twin's eyes, a tower's cross-attention,
-    # and the words of an encoder that reads its decoder's.
+    # Parameters that the run has no use for: the image encoder of a blind
+    # baseline, a tower's cross-attention, and the word table of an encoder that
+    # shares its decoder's.
     spared = [
       path
       for path, own in pairs.items()
@@ -274,14 +275,14 @@ def published(
   if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
     return None
   config, small = checkpoint.read_small(workdir / trained.FOLDER)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.module(config, jnp.dtype(dtype))
   theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
   if theirs.keys() != keys.flat(run.params).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
-  return family.Model(module, params, config, small)
+  return family.model(module, params, config, small)
 
 
 def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
@@ -297,7 +298,7 @@ def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
     seen.add(part)
     if equals and part not in models.PARTS:
       raise ConfigError(
-        f'init_from={config.init_from!r}: {part!r} is no part of a model; use '
+        f'init_from={config.init_from!r}: {part!r} is not a part of a model; use '
         f'one of {", ".join(models.PARTS)}, or a folder alone for the whole'
       )
     if not part and ',' in config.init_from:

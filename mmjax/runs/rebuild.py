@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.data import augment, images, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.models import from_config, predict
-from mmjax.pretrained import base
+from mmjax.pretrained import base, hub
 from mmjax.config import settings
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
@@ -33,13 +33,13 @@ _ABILITIES = {
 class Run:
   """A trained model with all that belongs to it.
 
-  `module` and `params` are all that JAX code needs; the methods take pictures
-  and texts. A picture is a file's path, a Pillow image or uint8 [H, W, 3].
+  `module` and `params` are all that JAX code needs; the methods take images
+  and texts. An image is a file's path, a Pillow image or uint8 [H, W, 3].
 
   Attributes:
     config: what the run was started with.
     module: a Linen module.
-    params: its parameters; the average, where the run kept one.
+    params: its parameters; the EMA, where the run kept one.
     preprocess: images, texts and questions to arrays.
   """
 
@@ -79,10 +79,10 @@ class Run:
     """Texts to ids and back."""
     return self.preprocess.tokenizer
 
-  def encode_image(self, pictures: Any) -> Array:
-    """Unit vectors [B, E] of one picture or several."""
+  def encode_image(self, image: Any) -> Array:
+    """Unit vectors [B, E] of one image or several."""
     self.check_able('embed images and texts')
-    return self._embed_images(self.params, self.image_batch(pictures))
+    return self._embed_images(self.params, self.image_batch(image))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Unit vectors [B, E] of one text or several."""
@@ -90,18 +90,18 @@ class Run:
     batch = self.text_batch('text', texts, self.preprocess.text_length)
     return self._embed_texts(self.params, batch)
 
-  def caption(self, pictures: Any, *, beam_size: int = 1) -> list[str]:
-    """A text about each picture; greedy, or the best of a beam."""
+  def caption(self, image: Any, *, beam_size: int = 1) -> list[str]:
+    """A caption of each image; greedy, or the best of a beam."""
     self.check_able('caption an image')
     length = self.preprocess.text_length
-    return self._write('caption', self.image_batch(pictures), length, beam_size)
+    return self._write('caption', self.image_batch(image), length, beam_size)
 
   def answer(
-    self, pictures: Any, questions: str | Sequence[str], *, beam_size: int = 1
+    self, image: Any, questions: str | Sequence[str], *, beam_size: int = 1
   ) -> list[str]:
-    """An answer to each picture's question."""
+    """An answer to each image's question."""
     self.check_able('answer a question')
-    batch = self.question_batch(pictures, questions)
+    batch = self.question_batch(image, questions)
     if self.preprocess.answers:
       chosen = np.argmax(self.answer_logits(batch), axis=-1)
       return [self.preprocess.answers[i] for i in chosen]
@@ -112,11 +112,11 @@ class Run:
     """Logits [B, C] of `preprocess.answers`, for `question_batch`."""
     return self._answer_logits(self.params, batch)
 
-  def image_batch(self, pictures: Any) -> Batch:
-    """Arrays of pictures, as the model reads them."""
+  def image_batch(self, image: Any) -> Batch:
+    """Arrays of images, as the model takes them."""
     arrays = [
-      self.preprocess.encode_image(images.opened(p))
-      for p in base.listed(pictures)
+      self.preprocess.encode_image(images.opened(one))
+      for one in base.listed(image)
     ]
     return {
       'image': np.stack(arrays),
@@ -124,15 +124,15 @@ class Run:
     }
 
   def question_batch(
-    self, pictures: Any, questions: str | Sequence[str]
+    self, image: Any, questions: str | Sequence[str]
   ) -> Batch:
-    """Arrays of pictures and of a question about each."""
+    """Arrays of images and of a question about each."""
     length = self.preprocess.question_length
     asked = self.text_batch('question', questions, length, read=True)
-    batch = self.image_batch(pictures)
+    batch = self.image_batch(image)
     if len(asked['question']) != len(batch['image']):
       raise ConfigError(
-        f'there are {len(batch["image"])} pictures and '
+        f'there are {len(batch["image"])} images and '
         f'{len(asked["question"])} questions; give one question for each'
       )
     return batch | asked
@@ -185,29 +185,24 @@ class Run:
     return make
 
 
-def is_run(folder: Path) -> bool:
-  """Whether a folder is a run's, rather than that of a published model."""
-  return (folder / 'preprocess.json').exists()
-
-
 def load(workdir: Path | str) -> Run:
   """Opens a run's folder.
 
   Raises:
-    ConfigError: if it is no run's folder, or has no checkpoint yet.
+    ConfigError: if it isn't a run's folder, or has no checkpoint yet.
   """
   workdir = Path(workdir)
   if not (workdir / 'config.json').exists():
     raise ConfigError(
-      f'{workdir} is no run: it has no config.json; give the --workdir of an '
+      f'{workdir} is not a run: it has no config.json; give the --workdir of an '
       f'experiment'
     )
-  if not is_run(workdir):
+  if not hub.is_run(workdir):
     raise ConfigError(
-      f'{workdir} is no run: it has no preprocess.json; a published model is '
+      f'{workdir} is not a run: it has no preprocess.json; a published model is '
       'opened with mmjax.load'
     )
-  # A run of before some field was there has its default.
+  # Fields that are newer than the run have their defaults.
   config = settings.complete(settings.from_json(workdir / 'config.json'))
   tokenizer = tokenizers.Tokenizer.load(
     workdir / 'tokenizer.json', bos=config.data.bos

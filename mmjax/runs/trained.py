@@ -16,6 +16,7 @@ import tokenizers
 from mmjax import models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  families,
   base,
   checkpoint,
   configs,
@@ -145,10 +146,9 @@ class Trained:
 
   def _whole(self) -> nn.Module:
     module = self.module
-    can = type(module) in models.MODELS.values()
-    if isinstance(module, models.VisionLanguage):
-      module = module.clone(placeholders=())
-    if not can:
+    if isinstance(module, models.InterleavedVisionLanguage):
+      module = models.ImageFirstVisionLanguage.from_interleaved(module)
+    if type(module) not in models.MODELS.values():
       raise ConfigError(
         f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
         'that is not trained as a whole; start from a part, as in '
@@ -179,7 +179,7 @@ def users(function: Callable[..., Any], *args: Any) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _opened(folder: Path) -> Trained:
-  if rebuild.is_run(folder):
+  if hub.is_run(folder):
     return _of_run(folder)
   return users(_of_published, folder)
 
@@ -221,18 +221,18 @@ def _of_run(folder: Path) -> Trained:
 
 def _of_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
   note = ''
-  if family.Model.image_defaults and _found(module, 'image'):
+  if family.model.image_defaults and _found(module, 'image'):
     found = processors.find(small) or ({}, preprocess.FILE)
-    prepares = family.Model.preprocessor(*found)
+    prepares = family.model.preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     home = sentence_steps.model_folder(folder)
     data['tokenizer'] = str(home / base.TOKENIZER)
-    data['lower_case'] = family.Model.lower_case or sentences.lowers(small)
+    data['lower_case'] = family.model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')
@@ -244,7 +244,7 @@ def _of_published(folder: Path) -> Trained:
     wanted = keys.flat(shapes)
     rules = [r for r in family.rules(config) if r.ours in wanted]
     whole = len(rules) == len(family.rules(config))
-    skip = checkpoint.skipped(family) if whole else ('.*',)
+    skip = family.ignored if whole else ('.*',)
     return keys.load(rules, source, shapes, skip=skip)
 
   return Trained(
@@ -272,7 +272,7 @@ def _pictures(
   size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
   if size is None:
     return data, (
-      'training makes all pictures of one size, data.image_size, which the '
+      'training makes all images of one size, data.image_size, which the '
       'published preprocessing does not'
     )
   data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
@@ -282,7 +282,7 @@ def _pictures(
   if before in (None, size, *size):
     return data, ''
   return data, (
-    f'training resizes pictures to {size} at once, where the published '
+    f'training resizes images to {size} at once, where the published '
     f'preprocessing first makes {"their shorter side" if edge else "them"} '
     f'{before} and crops'
   )

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: JSON lines, TensorBoard, Weights & Biases."""
+"""Writers of a run's metrics: JSON lines, TensorBoard, Weights & Biases."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ FLUSH_EVERY = 10.0
 
 
 class Writer(Protocol):
-  """Takes the numbers of one step."""
+  """Writes the metrics of one step."""
 
   def write(self, step: int, values: Mapping[str, float]) -> None: ...
 
@@ -21,7 +21,7 @@ class Writer(Protocol):
 
 
 def write_json(path: Path, value: Any) -> None:
-  """Replaces a file at once: nobody ever reads half of it."""
+  """Replaces a file atomically: no reader sees half of it."""
   replace(path, json.dumps(value, indent=2, sort_keys=True) + '\n')
 
 
@@ -57,8 +57,8 @@ class JsonLines:
 
   Args:
     path: the file.
-    restored: step that the run goes on from. What an earlier process wrote
-      of later steps is dropped, so that no step appears twice.
+    restored: step that the run resumes from. Lines of an earlier process
+      about later steps are dropped, so that no step appears twice.
 
   Attributes:
     last: the last line, empty in a fresh run.
@@ -91,8 +91,8 @@ class JsonLines:
 class TensorBoard:
   """Event files in the run's folder; steps after `restored` are overwritten.
 
-  They are written at once, without `SummaryWriter`: its thread ends at the
-  first error, and the next writes wait for it for ever.
+  Written without `SummaryWriter`, whose thread ends at the first error, after
+  which every write waits for ever.
   """
 
   def __init__(self, folder: Path, restored: int = 0):
@@ -128,7 +128,7 @@ class TensorBoard:
 class WeightsAndBiases:
   """A run of the project `train.wandb_project`, named after the folder.
 
-  Needs the package `wandb`; `settings.validate` tells if it is missing.
+  Needs the package `wandb`; `settings.validate` refuses a config that needs it if it is missing.
   """
 
   def __init__(self, project: str, folder: Path, config: Mapping[str, Any]):

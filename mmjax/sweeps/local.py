@@ -10,87 +10,86 @@ from pathlib import Path
 
 from mmjax.errors import ConfigError
 
-# Chips of one host that form a process's part, as libtpu wants to be told.
+# Number of a process's chips -> their arrangement on the host, for libtpu.
 _TPU_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1', 8: '2,4,1'}
 
 
 def probe() -> tuple[str, int]:
-  """This machine's kind of device, and how many; asked in another process.
+  """This machine's platform, and its number of devices.
 
-  A process that has asked JAX for devices holds them.
+  JAX runs in another process, since a process that lists devices holds them.
   """
   code = 'import jax; print(jax.default_backend(), jax.local_device_count())'
   done = subprocess.run(
     [sys.executable, '-c', code], capture_output=True, text=True
   )
   if done.returncode:
-    raise ConfigError(f'JAX finds no device: {done.stderr.strip()}')
+    raise ConfigError(f'JAX found no device: {done.stderr.strip()}')
   platform, count = done.stdout.split()[-2:]
   if platform == 'cpu':
     return platform, len(_cores())
   return platform, int(count)
 
 
-def share(platform: str, count: int, workers: int, per_trial: int) -> list[int]:
-  """How many devices each worker has.
+def divide(platform: str, count: int, workers: int, per_trial: int) -> int:
+  """Number of devices of each worker.
 
   Args:
     platform: 'cpu', where a device is a core, 'gpu' or 'tpu'.
     count: devices of the machine.
-    workers: processes.
+    workers: number of processes.
     per_trial: devices of each; 0: an equal part.
 
   Raises:
     ConfigError: if there are not so many.
   """
   kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
-  per_trial = per_trial or count // workers
-  if per_trial < 1 or workers * per_trial > count:
+  each = max(per_trial or count // workers, 1)
+  if workers * each > count:
     raise ConfigError(
-      f'--workers={workers} with --devices_per_trial={max(per_trial, 1)} need '
-      f'{workers * max(per_trial, 1)} {kind}, and there are {count}; ask '
-      'for fewer'
+      f'--workers={workers} with --devices_per_trial={each} need '
+      f'{workers * each} {kind}, but this machine has {count}; use fewer'
     )
-  if platform == 'tpu' and per_trial not in _TPU_BOUNDS:
+  if platform == 'tpu' and each not in _TPU_BOUNDS:
     raise ConfigError(
-      f'--devices_per_trial={per_trial}: a part of a TPU host has '
-      f'{", ".join(map(str, _TPU_BOUNDS))} chips'
+      f'--devices_per_trial={each} is not legal on a TPU host; use one of '
+      f'{", ".join(map(str, _TPU_BOUNDS))}'
     )
-  return [per_trial] * workers
+  return each
 
 
 def environment(platform: str, worker: int, per_trial: int) -> dict[str, str]:
-  """Variables that leave one worker its own devices.
+  """Environment variables that limit one worker to its own devices.
 
   Args:
-    platform: of the devices.
-    worker: number of the worker, from 0.
-    per_trial: devices that each worker has.
+    platform: 'cpu', 'gpu' or 'tpu'.
+    worker: the worker's number, from 0.
+    per_trial: devices of each worker.
 
   >>> environment('tpu', 1, 4)['TPU_VISIBLE_CHIPS']
   '4,5,6,7'
   """
-  mine = range(worker * per_trial, (worker + 1) * per_trial)
+  own = range(worker * per_trial, (worker + 1) * per_trial)
   if platform == 'cpu':
     return {'JAX_NUM_CPU_DEVICES': str(per_trial)}
   if platform == 'tpu':
     return {
-      'TPU_VISIBLE_CHIPS': ','.join(map(str, mine)),
+      'TPU_VISIBLE_CHIPS': ','.join(map(str, own)),
       'TPU_CHIPS_PER_PROCESS_BOUNDS': _TPU_BOUNDS[per_trial],
       'TPU_PROCESS_BOUNDS': '1,1,1',
     }
-  # Those that this process may see, be they named by number or by UUID. AMD's
-  # runtime heeds it too.
+  # Of those that this process can use, named by number or by UUID. AMD's
+  # runtime reads the variable too.
   name = 'CUDA_VISIBLE_DEVICES'
-  seen = os.environ.get(name)
-  devices = seen.split(',') if seen else [str(i) for i in range(1 + mine[-1])]
-  return {name: ','.join(devices[i] for i in mine)}
+  visible = os.environ.get(name)
+  names = visible.split(',') if visible else [str(i) for i in range(own.stop)]
+  return {name: ','.join(names[i] for i in own)}
 
 
 def end_with_input() -> None:
-  """Has this process stop, as after a SIGTERM, when its standard input ends.
+  """Sends this process a SIGTERM when its standard input ends.
 
-  `Workers` holds the other end, which closes however its process ends.
+  `Workers` has the other end, which closes however its process ends.
   """
 
   def wait() -> None:
@@ -105,13 +104,13 @@ class Workers:
   """Processes that run `python -m experiments.sweep`; a context.
 
   Attributes:
-    stopped: whether they were asked to leave.
-    signal: the number of the signal that asked, or 0.
+    stopped: whether they were asked to stop.
+    signal: the number of the signal that stopped them, or 0.
 
   Args:
     argv: the flags of each.
-    workdir: the sweep's folder; what they print goes to WORKDIR/workers.
-    workers: how many.
+    workdir: the sweep's folder; their output is in WORKDIR/workers.
+    workers: number of processes.
     per_trial: devices of each; 0: an equal part.
 
   Raises:
@@ -126,10 +125,10 @@ class Workers:
     workers: int,
     per_trial: int,
   ):
-    self._argv = [*argv, '--ends_with_input']
+    self._argv, self._workers = [*argv, '--ends_with_input'], workers
     self._logs = Path(workdir) / 'workers'
     self._platform, count = probe()
-    self._shares = share(self._platform, count, workers, per_trial)
+    self._per_trial = divide(self._platform, count, workers, per_trial)
     self._processes: list[subprocess.Popen] = []
     self._files: list = []
     self.stopped, self.signal = False, 0
@@ -137,7 +136,7 @@ class Workers:
   def __enter__(self) -> 'Workers':
     self._logs.mkdir(parents=True, exist_ok=True)
     cores = _cores()
-    for worker, per_trial in enumerate(self._shares):
+    for worker in range(self._workers):
       file = self.log(worker).open('a')
       self._files.append(file)
       process = subprocess.Popen(
@@ -146,18 +145,19 @@ class Workers:
         stdout=file,
         stderr=subprocess.STDOUT,
         env=os.environ | self.environment(worker),
-        # Ctrl-C is for this process alone, which hands it on once.
+        # Ctrl-C reaches this process alone, which passes it on once.
         start_new_session=True,
       )
       self._processes.append(process)
       # Linux alone can bind a process to cores.
       if self._platform == 'cpu' and hasattr(os, 'sched_setaffinity'):
-        first = worker * per_trial
-        os.sched_setaffinity(process.pid, cores[first : first + per_trial])
+        first = worker * self._per_trial
+        own = cores[first : first + self._per_trial]
+        os.sched_setaffinity(process.pid, own)
     return self
 
   def __exit__(self, *_) -> None:
-    self._ask()
+    self._terminate()
     for process in self._processes:
       process.wait()
       process.stdin.close()
@@ -165,33 +165,32 @@ class Workers:
       file.close()
 
   def environment(self, worker: int) -> dict[str, str]:
-    """Variables that leave a worker its own devices."""
-    return environment(self._platform, worker, self._shares[worker])
+    """Environment variables that limit a worker to its own devices."""
+    return environment(self._platform, worker, self._per_trial)
 
   def log(self, worker: int) -> Path:
-    """Where a worker's output goes."""
+    """The file with a worker's output."""
     return self._logs / f'{worker}.log'
 
   def stop(self, number: int = 0, frame: object = None) -> None:
-    """Asks all to save and leave; safe to call again, and from a signal."""
+    """Has all save and end; a handler of signals, safe to call again."""
     del frame
-    if self.stopped:
-      return
-    self.stopped, self.signal = True, number
-    self._ask()
+    if not self.stopped:
+      self.stopped, self.signal = True, number
+      self._terminate()
 
-  def _ask(self) -> None:
+  def _terminate(self) -> None:
     for process in self._processes:
       if process.poll() is None:
         process.send_signal(signal.SIGTERM)
 
   def wait(self) -> list[int]:
-    """Until all have ended; their exit codes."""
+    """Waits for all to end; returns their exit codes."""
     return [process.wait() for process in self._processes]
 
 
 def _cores() -> list[int]:
-  """Those that this process may use."""
+  """The cores that this process may use."""
   if hasattr(os, 'sched_getaffinity'):
     return sorted(os.sched_getaffinity(0))
   return list(range(os.cpu_count() or 1))

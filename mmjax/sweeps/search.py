@@ -1,52 +1,24 @@
 """Optuna's samplers and pruners by name; no search algorithm is ours."""
 
-import inspect
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 
-from mmjax.config import schema, settings
+from mmjax.config import fields as fields_lib
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 
-
-class _Grid(optuna.samplers.GridSampler):
-  """Leaves it to the sweep to see that all points are done."""
-
-  def after_trial(self, *_) -> None:
-    pass
-
-
-class _QuasiRandom(optuna.samplers.QMCSampler):
-  """Gives the trial of a number the sequence's point of that number.
-
-  Optuna's draws the first trial otherwise, and counts how often it was asked,
-  and so skips a point when a trial is asked again.
-
-  Attributes:
-    space: path -> distribution.
-    number: the trial's.
-  """
-
-  space: Mapping[str, optuna.distributions.BaseDistribution]
-  number: int
-
-  def infer_relative_search_space(self, *_) -> dict[str, Any]:
-    return {p: d for p, d in self.space.items() if not d.single()}
-
-  def _find_sample_id(self, *_) -> int:
-    return self.number
-
+Space = Mapping[str, space_lib.Dimension]
 
 # 'gp' is left out: it would need PyTorch.
 SAMPLERS = {
-  'grid': _Grid,
+  'grid': optuna.samplers.GridSampler,
   'random': optuna.samplers.RandomSampler,
-  'quasi_random': _QuasiRandom,
+  'quasi_random': optuna.samplers.QMCSampler,
   'tpe': optuna.samplers.TPESampler,
   'cmaes': optuna.samplers.CmaEsSampler,
   'nsga2': optuna.samplers.NSGAIISampler,
@@ -60,98 +32,133 @@ PRUNERS = {
   'percentile': optuna.pruners.PercentilePruner,
   'threshold': optuna.pruners.ThresholdPruner,
 }
-_SEVERAL = ('grid', 'random', 'quasi_random', 'tpe', 'nsga2', 'nsga3')
-# Their order is one of the whole study, so that their seed is it too.
-_ONE_SEED = ('grid', 'quasi_random')
+_MULTI_OBJECTIVE = ('grid', 'random', 'quasi_random', 'tpe', 'nsga2', 'nsga3')
+# Their points are one sequence of the whole sweep.
+_SEQUENCES = ('grid', 'quasi_random')
+
+
+class _Point(optuna.samplers.BaseSampler):
+  """Samples one point that is known beforehand: path -> stored value."""
+
+  def __init__(self, point: Mapping[str, Any]):
+    self._point = point
+
+  def infer_relative_search_space(self, study, trial) -> dict[str, Any]:
+    return {}
+
+  def sample_relative(self, study, trial, search_space) -> dict[str, Any]:
+    return {}
+
+  def sample_independent(self, study, trial, param_name, distribution) -> Any:
+    return self._point[param_name]
 
 
 def sampler(
-  settings_: Mapping[str, Any],
-  space: Mapping[str, space_lib.Dimension],
+  options: Mapping[str, Any],
+  space: Space,
   *,
   seed: int,
   number: int,
+  index: int,
 ) -> optuna.samplers.BaseSampler:
   """The sampler of one trial.
 
-  Each trial has its own stream of random numbers, derived from the sweep's seed
-  and the trial's number. So a trial gets the same parameters from the same
-  history whichever process asks, and however often it is asked again.
+  Each trial has a random stream of its own, derived from the sweep's seed and
+  the trial's number, so that a trial's parameters do not depend on which worker
+  asks for them. A grid's points and a quasi-random sequence are numbered.
 
   Args:
-    settings_: `name` and keyword arguments of Optuna's class.
+    options: `name`, and keyword arguments of Optuna's class.
     space: path -> dimension.
     seed: the sweep's.
-    number: the trial's.
+    number: the trial's in its study.
+    index: the trial's among those that are not retries.
   """
-  name = settings_['name']
-  if name not in _ONE_SEED:
-    sequence = np.random.SeedSequence([seed, number])
-    seed = int(sequence.generate_state(1)[0])
-  given: dict[str, Any] = {'seed': seed}
-  if name == 'grid':
-    given['search_space'] = {p: d.grid() for p, d in space.items()}
-  if name == 'quasi_random':
-    given['scramble'] = True
-  out = _make('sampler', SAMPLERS, settings_, given)
-  if name == 'quasi_random':
-    out.space = {p: d.distribution() for p, d in space.items()}
-    out.number = number
-  return out
+  if options['name'] in _SEQUENCES:
+    return _Point(points(options, space, seed=seed, count=index + 1)[index])
+  sequence = np.random.SeedSequence([seed, number])
+  own_seed = int(sequence.generate_state(1)[0])
+  return _make('sampler', options, {}, seed=own_seed)
+
+
+def points(
+  options: Mapping[str, Any], space: Space, *, seed: int, count: int
+) -> list[dict[str, Any]]:
+  """The first points of a grid in random order, or of a quasi-random sequence.
+
+  Args:
+    options: as in `sampler`.
+    space: path -> dimension.
+    seed: the sweep's.
+    count: number of points.
+
+  Returns:
+    Path -> stored value, of each point.
+  """
+  if options['name'] == 'grid':
+    grid = {path: d.grid() for path, d in space.items()}
+    sampler = _make('sampler', options, {}, seed=seed, search_space=grid)
+  else:
+    sampler = _make('sampler', options, {'scramble': True}, seed=seed)
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  study = optuna.create_study(sampler=sampler)
+  distributions = {path: d.distribution for path, d in space.items()}
+  return [study.ask(distributions).params for _ in range(count)]
 
 
 def pruner(
-  settings_: Mapping[str, Any], *, steps: int, every: int
+  options: Mapping[str, Any], *, steps: int, every: int
 ) -> optuna.pruners.BasePruner:
   """The pruner of a study whose trials report at steps of training.
 
   Args:
-    settings_: `name` and keyword arguments of Optuna's class.
+    options: `name`, and keyword arguments of Optuna's class.
     steps: of a whole trial.
     every: steps between two evaluations.
   """
-  given: dict[str, Any] = {}
-  if settings_['name'] == 'hyperband':
-    given = {'min_resource': every, 'max_resource': steps}
-  if settings_['name'] == 'successive_halving':
-    given = {'min_resource': every}
-  if settings_['name'] == 'percentile':
-    given = {'percentile': 25.0}
-  return _make('pruner', PRUNERS, settings_, given)
+  defaults = {
+    'hyperband': {'min_resource': every, 'max_resource': steps},
+    'successive_halving': {'min_resource': every},
+    'percentile': {'percentile': 25.0},
+  }
+  return _make('pruner', options, defaults.get(options['name'], {}))
 
 
-def wrong_halving(
-  settings_: Mapping[str, Any], *, steps: int, every: int
+def pruner_errors(
+  options: Mapping[str, Any], *, steps: int, every: int
 ) -> list[str]:
-  """What keeps pruners that halve from ever pruning, in words.
+  """What Optuna refuses, and why a pruner that halves would never prune.
 
   Args:
-    settings_: of a pruner.
+    options: `name`, and keyword arguments of Optuna's class.
     steps: of a whole trial.
     every: steps between two evaluations.
   """
-  name = settings_['name']
-  first = settings_.get('min_resource', every)
-  if name not in ('hyperband', 'successive_halving') or first == 'auto':
+  name = options['name']
+  try:
+    pruner(options, steps=steps, every=every)
+  except ConfigError as error:
+    return [str(error)]
+  if name not in ('hyperband', 'successive_halving'):
     return []
-  factor = settings_.get('reduction_factor', 4)
-  errors = [
-    f'pruner={name!r}: {option}={value!r} is not legal: a whole number from '
-    f'{low}'
-    for option, value, low in (
-      ('min_resource', first, 1),
-      ('reduction_factor', factor, 2),
-    )
-    if not isinstance(value, int) or isinstance(value, bool) or value < low
-  ]
-  if errors:
-    return errors
-  largest = settings_.get('max_resource', steps)
+  first = options.get('min_resource', every)
+  largest = options.get('max_resource', steps)
+  factor = options.get('reduction_factor', 4)
+  for option, value in (('min_resource', first), ('max_resource', largest)):
+    # Optuna would estimate the first, and fail in the first trial for the last.
+    if value != 'auto' and type(value) is not int:
+      return [f'pruner={name!r}: {option}={value!r} is not a whole number']
+  try:  # Hyperband's constructor does not check these.
+    optuna.pruners.SuccessiveHalvingPruner(first, factor)
+  except (ValueError, TypeError) as error:
+    return [f'pruner={name!r}: {error}']
+  if first == 'auto':
+    return []
   if largest != 'auto' and largest < first:
     return [
       f'pruner={name!r}: max_resource={largest} is below min_resource={first}'
     ]
-  rung = first * factor ** settings_.get('min_early_stopping_rate', 0)
+  rung = first * factor ** options.get('min_early_stopping_rate', 0)
   last = (steps - 1) // every * every
   if rung > last:
     return [
@@ -162,104 +169,94 @@ def wrong_halving(
   return []
 
 
-def wrong_sampler(
-  settings_: Mapping[str, Any],
-  space: Mapping[str, space_lib.Dimension],
-  num_metrics: int,
+def sampler_errors(
+  options: Mapping[str, Any], space: Space, num_metrics: int
 ) -> list[str]:
-  """Why a sampler can't search this space, and what can, in words."""
-  name, errors = settings_['name'], []
-  if num_metrics > 1 and name not in _SEVERAL:
-    errors.append(
+  """Why a sampler can't search this space, and which one can."""
+  errors = list(_space_errors(options['name'], space, num_metrics))
+  if not errors:
+    try:
+      sampler(options, space, seed=0, number=0, index=0)
+    except ConfigError as error:
+      errors.append(str(error))
+  return errors
+
+
+def _space_errors(name: str, space: Space, num_metrics: int) -> Iterator[str]:
+  if num_metrics > 1 and name not in _MULTI_OBJECTIVE:
+    yield (
       f'sampler={name!r} takes one metric; for {num_metrics} there are '
-      f'{", ".join(_SEVERAL)}'
+      f'{", ".join(_MULTI_OBJECTIVE)}'
     )
   conditional = [path for path, d in space.items() if d.conditions]
   if conditional and name in ('grid', 'cmaes', 'quasi_random'):
-    errors.append(
+    yield (
       f'sampler={name!r} takes no field that depends on another one '
       f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of "
       'dicts'
     )
-  choices = [p for p, d in space.items() if isinstance(d, space_lib.Choice)]
+  choices = [path for path, d in space.items() if d.values is not None]
   if choices and name == 'cmaes':
-    errors.append(
+    yield (
       f"sampler='cmaes' takes numbers only, and {', '.join(choices)} are "
       "choices; use 'tpe'"
     )
-  endless = [f'{path}: {d}' for path, d in space.items() if d.endless()]
-  if endless and name == 'grid':
-    errors += [
-      f"{one} has no end of values, and sampler='grid' tries all; use "
-      'choice(...), or uniform or integers with a step'
-      for one in endless
-    ]
-  if errors:
-    return errors
-  try:
-    sampler(settings_, space, seed=0, number=0)
-  except ConfigError as error:
-    return [str(error)]
-  return []
+  if name == 'grid':
+    for path, dimension in space.items():
+      if not dimension.is_finite():
+        yield (
+          f"{path}: {dimension} has infinitely many values, and sampler='grid' "
+          'tries all; use choice(...), or uniform or integers with a step'
+        )
 
 
-def grid_size(space: Mapping[str, space_lib.Dimension]) -> int:
-  """How many points the grid of a space has."""
+def grid_size(space: Space) -> int:
+  """Number of points of a space's grid."""
   return math.prod(len(d.grid()) for d in space.values())
 
 
-def named(what: str, given: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+def named(what: str, value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
   """A name, or a dict of a name and options, as such a dict.
 
   Raises:
-    ConfigError: if it is neither, or the name or an option is unknown.
+    ConfigError: if it is neither, the name is unknown, or an option is not
+      plain data.
   """
-  if isinstance(given, str):
-    given = {'name': given}
-  if not isinstance(given, Mapping) or 'name' not in given:
+  if isinstance(value, str):
+    value = {'name': value}
+  if not isinstance(value, Mapping) or 'name' not in value:
     raise ConfigError(
-      f'{what}={given!r} is not legal: a name, or '
+      f'{what}={value!r} is not legal: a name, or '
       f'dict(name={list(known)[1]!r}, ...)'
     )
-  name = given['name']
+  name = value['name']
   if not isinstance(name, str) or name not in known:
     raise ConfigError(
-      f'{what}={name!r} is not there; there are {", ".join(known)}'
+      f'{what}={name!r} is unknown; use one of {", ".join(known)}'
     )
-  out = {option: space_lib.plain(value) for option, value in given.items()}
-  odd = [k for k, value in out.items() if not schema.is_plain(value)]
-  if odd:
-    raise ConfigError(
-      f'{what}: '
-      + ', '.join(f'{k}={out[k]!r}' for k in odd)
-      + ' is not legal: '
-      'options are numbers, strings and the like, so that all workers can have '
-      'the same'
-    )
+  out = {option: space_lib.plain(v) for option, v in value.items()}
+  for option, v in out.items():
+    if not fields_lib.is_plain(v):
+      raise ConfigError(
+        f'{what}: {option}={v!r} is not legal: options are plain data, so that '
+        'all workers have the same'
+      )
   return out
 
 
 def _make(
   what: str,
-  known: Mapping[str, Any],
-  settings_: Mapping[str, Any],
-  given: Mapping[str, Any],
+  options: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+  **fixed: Any,
 ) -> Any:
-  options = {k: v for k, v in settings_.items() if k != 'name'}
-  kind = known[settings_['name']]
-  legal = list(inspect.signature(kind).parameters)
-  if what == 'sampler':
-    legal = [name for name in legal if name not in ('seed', 'search_space')]
-  for name in options:
-    if name not in legal:
-      raise ConfigError(
-        f'{what}: '
-        + settings.unknown(name, legal).replace('config field', 'option')
-      )
+  """Calls Optuna's class; ConfigError for options that it refuses."""
+  kind = {'sampler': SAMPLERS, 'pruner': PRUNERS}[what][options['name']]
+  own = {name: value for name, value in options.items() if name != 'name'}
   try:
     with warnings.catch_warnings():
-      # Optuna's word that arguments may change, which is told here as an error.
+      # That arguments may change in a later version, which is an error here.
       warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-      return kind(**{**given, **options})
+      return kind(**{**defaults, **own}, **fixed)
   except (TypeError, ValueError) as error:
-    raise ConfigError(f'{what}={dict(settings_)}: {error}') from error
+    raise ConfigError(f'{what}={dict(options)}: {error}') from error

@@ -1,231 +1,159 @@
 """The values that a sweep tries for a config's fields.
 
-Sweep files see the functions `choice`, `uniform`, `loguniform` and `integers`
-of this module under these names.
+Sweep files use `choice`, `uniform`, `loguniform` and `integers` of this module
+without an import.
 """
 
 import dataclasses
 import itertools
 import json
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
 
-from mmjax.config import schema
+from mmjax.config import fields as fields_lib
+from mmjax.errors import ConfigError
 
-# So many values of a range are all tried before the first trial.
+Distribution = optuna.distributions.BaseDistribution
+# Up to this many whole numbers of a range are all tried before the first trial.
 _FEW = 16
-_PLAIN = schema.Field('plain', None, '')
 _SCALARS = (bool, int, float, str, type(None))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Dimension:
-  """What one config field is tried with.
-
-  Nothing is refused when it is made, so that a sweep file's mistakes can be
-  told together, and with the names of their fields: see `wrong`.
+  """What one config field is tried with: an Optuna distribution.
 
   Attributes:
+    text: the call that made it, such as 'uniform(0.0, 1.0)'.
+    distribution: Optuna's.
+    values: of a choice, the config's values in the order of the distribution's
+      choices; None for numbers.
     conditions: (path, values) of each `when`: the field is only set where all
       of those other fields, named before it, have one of these values.
   """
 
+  text: str
+  distribution: Distribution
+  values: tuple[Any, ...] | None = None
   conditions: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
+  def __str__(self) -> str:
+    return self.text
+
   def when(self, path: str, *values: Any) -> 'Dimension':
-    """The same, only where the field `path` has one of `values`.
+    """A copy that is set only where the field `path` has one of `values`.
 
     >>> integers(1, 3).when('model.fusion.name', 'cross_attention').conditions
     (('model.fusion.name', ('cross_attention',)),)
     """
-    values = tuple(map(plain, values))
-    return dataclasses.replace(
-      self, conditions=(*self.conditions, (path, values))
-    )
+    condition = (path, tuple(map(plain, values)))
+    return dataclasses.replace(self, conditions=(*self.conditions, condition))
 
   def applies(self, chosen: Mapping[str, Any]) -> bool:
-    """Whether the field is set, given what was chosen before it."""
+    """Whether the field is set, for path -> value of the fields before it."""
     return all(
       path in chosen and chosen[path] in values
       for path, values in self.conditions
     )
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Choice(Dimension):
-  """One of several values of any kind, dicts and tuples included."""
-
-  values: tuple[Any, ...]
-
-  def __str__(self) -> str:
-    return f'choice({", ".join(map(repr, self.values))})'
-
-  def wrong(self) -> list[str]:
-    """What is wrong with it, in words."""
-    if not self.values:
-      return ['choice() has no values; give at least one']
-    odd = [value for value in self.values if not schema.is_plain(value)]
-    if odd:
-      return [
-        f'{self}: {value!r} is not legal: {_PLAIN.describe()}' for value in odd
-      ]
-    # To Optuna, what compares equal is the same: also 1, 1.0 and True.
-    pairs = itertools.combinations(
-      zip(self.grid(), self.values, strict=True), 2
-    )
-    return [
-      f'{self}: {a!r} and {b!r} are equal; leave one out'
-      for (one, a), (other, b) in pairs
-      if one == other
-    ]
-
-  def distribution(self) -> optuna.distributions.BaseDistribution:
-    return optuna.distributions.CategoricalDistribution(self.grid())
-
   def value(self, stored: Any) -> Any:
-    """The config's value of what the study stores."""
-    return self.values[self.grid().index(stored)]
+    """The config's value for what the study stores."""
+    if self.values is None:
+      return stored
+    return self.values[self.distribution.choices.index(stored)]
 
   def has(self, value: Any) -> bool:
-    """Whether the field may be given this value."""
-    return value in self.values
-
-  def endless(self) -> bool:
-    """Whether there is no list of all values."""
-    return False
-
-  def grid(self) -> list[Any]:
-    """Every value, as the study stores it: JSON where it is no scalar."""
-    return [
-      v if isinstance(v, _SCALARS) else json.dumps(v) for v in self.values
-    ]
-
-  def tried(self) -> list[Any]:
-    """Values that tell whether all are legal: all."""
-    return list(self.values)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Range(Dimension):
-  """Numbers from `low` to `high`, both included.
-
-  Attributes:
-    low: smallest number.
-    high: largest number.
-    whole: whether they are whole numbers.
-    log: whether equal ratios are equally likely.
-    step: distance between neighbours; None: any number.
-  """
-
-  low: float
-  high: float
-  whole: bool = False
-  log: bool = False
-  step: float | None = None
-
-  def __str__(self) -> str:
-    """As it is written in a sweep file."""
-    name = 'integers' if self.whole else 'loguniform' if self.log else 'uniform'
-    parts = [repr(self.low), repr(self.high)]
-    if self.step is not None and not (self.whole and self.step == 1):
-      parts.append(repr(self.step))
-    if self.whole and self.log:
-      parts.append('log=True')
-    return f'{name}({", ".join(parts)})'
-
-  def wrong(self) -> list[str]:
-    """What is wrong with it, in words."""
-    given = [self.low, self.high] + [self.step] * (self.step is not None)
-    kind = schema.Field('int' if self.whole else 'float', 0, '')
-    out = [
-      f'{self}: {x!r} is not legal: {kind.describe()}'
-      for x in given
-      if not kind.accepts(x)
-    ]
-    if out:
-      return out
-    if self.low > self.high:
-      out.append(f'{self} is empty; give the lower end first')
-    if self.log and self.low <= 0:
-      out.append(f'{self}: logarithms need a low above 0')
-    if self.step is not None and self.step <= 0:
-      out.append(f'{self}: step={self.step} is not above 0')
-    if self.whole and self.log and self.step != 1:
-      out.append(f'{self}: log goes with step=1 only')
-    return out
-
-  def distribution(self) -> optuna.distributions.BaseDistribution:
-    if self.whole:
-      return optuna.distributions.IntDistribution(
-        self.low, self.high, log=self.log, step=self.step or 1
-      )
-    return optuna.distributions.FloatDistribution(
-      self.low, self.high, log=self.log, step=self.step
-    )
-
-  def value(self, stored: Any) -> Any:
-    """The config's value of what the study stores: the same."""
-    return stored
-
-  def has(self, value: Any) -> bool:
-    """Whether the field may be given this value.
-
-    Of numbers without a step each is as good as never met.
-    """
-    if self.whole:
-      return value in range(self.low, self.high + 1, self.step or 1)
+    """Whether the field can have this value; False without a finite list."""
+    if self.values is not None:
+      return value in self.values
     return self.step is not None and value in self.grid()
 
-  def endless(self) -> bool:
-    """Whether there is no list of all values."""
-    return self.step is None or self.log
+  @property
+  def step(self) -> float | None:
+    """Distance between neighbouring numbers; None if there is none."""
+    return self.distribution.step
+
+  def is_finite(self) -> bool:
+    """Whether a grid can try all values."""
+    if self.values is not None:
+      return True
+    return self.step is not None and not self.distribution.log
 
   def grid(self) -> list[Any]:
-    """Every number, unless they are `endless`."""
-    count = int((self.high - self.low) / self.step + 1e-9) + 1
-    numbers = (self.low + i * self.step for i in range(count))
+    """All values, as the study stores them."""
+    if self.values is not None:
+      return list(self.distribution.choices)
+    low, high = self.distribution.low, self.distribution.high
+    if isinstance(low, int):
+      return list(range(low, high + 1, self.step))
+    count = int((high - low) / self.step + 1e-9) + 1
     # 0.1 + 2 * 0.1 is 0.3 here.
-    return [n if self.whole else float(f'{n:.12g}') for n in numbers]
+    return [float(f'{low + i * self.step:.12g}') for i in range(count)]
 
-  def tried(self) -> list[Any]:
-    """Values that tell whether all are legal: the first and the last.
+  def probes(self) -> list[Any]:
+    """Values to build before the first trial: all choices, ends of ranges.
 
-    Of whole numbers all, if they are few: as sizes, some between two legal ones
-    may not divide what they must.
+    Of whole numbers all, if they are few: a size between two legal ones may not
+    divide what it must.
     """
-    if self.whole:
-      numbers = range(self.low, self.high + 1, self.step or 1)
-      return list(
-        numbers if len(numbers) <= _FEW else numbers[:: len(numbers) - 1]
-      )
+    if self.values is not None:
+      return list(self.values)
     if self.step is None:
-      return [self.low, self.high]
+      return [self.distribution.low, self.distribution.high]
     numbers = self.grid()
-    return [numbers[0], numbers[-1]]
+    if isinstance(numbers[0], int) and len(numbers) <= _FEW:
+      return numbers
+    return list(dict.fromkeys([numbers[0], numbers[-1]]))
 
 
-def choice(*values: Any) -> Choice:
-  """One of these values; a field that is a section may be given dicts."""
-  return Choice(values=tuple(map(plain, values)))
+def choice(*values: Any) -> Dimension:
+  """One of these values; a field that is a section can be given dicts.
+
+  Raises:
+    ConfigError: if there are none, or one is not plain data or there twice.
+  """
+  values = tuple(map(plain, values))
+  text = f'choice({", ".join(map(repr, values))})'
+  field = fields_lib.Field('plain', None, '')
+  for value in values:
+    if not field.accepts(value):
+      raise ConfigError(f'{text}: {value!r} is not legal: {field.describe()}')
+  # The study stores values that are not scalars as JSON.
+  labels = [v if isinstance(v, _SCALARS) else json.dumps(v) for v in values]
+  # To Optuna, values that compare equal are the same: also 1, 1.0 and True.
+  for i, j in itertools.combinations(range(len(values)), 2):
+    if labels[i] == labels[j]:
+      raise ConfigError(
+        f'{text}: {values[i]!r} and {values[j]!r} are equal; leave one out'
+      )
+  distribution = optuna.distributions.CategoricalDistribution(labels)
+  return Dimension(text, distribution, values)
 
 
-def uniform(low: float, high: float, step: float | None = None) -> Range:
+def uniform(low: float, high: float, step: float | None = None) -> Dimension:
   """Numbers from `low` to `high`, or those a `step` apart from `low` on."""
-  return Range(low=_float(low), high=_float(high), step=_float(step))
+  low, high, step = _float(low), _float(high), _float(step)
+  kind = optuna.distributions.FloatDistribution
+  return _numbers('uniform', kind, low, high, step=step)
 
 
-def loguniform(low: float, high: float) -> Range:
+def loguniform(low: float, high: float) -> Dimension:
   """Numbers from `low` to `high`, each decade as likely as another."""
-  return Range(low=_float(low), high=_float(high), log=True)
+  kind = optuna.distributions.FloatDistribution
+  return _numbers('loguniform', kind, _float(low), _float(high), log=True)
 
 
-def integers(low: int, high: int, step: int = 1, log: bool = False) -> Range:
+def integers(
+  low: int, high: int, step: int = 1, log: bool = False
+) -> Dimension:
   """Whole numbers from `low` to `high`, a `step` apart."""
   low, high, step = map(plain, (low, high, step))
-  return Range(low=low, high=high, step=step, whole=True, log=log)
+  kind = optuna.distributions.IntDistribution
+  return _numbers('integers', kind, low, high, step=step, log=log)
 
 
 def plain(value: Any) -> Any:
@@ -233,12 +161,6 @@ def plain(value: Any) -> Any:
   if isinstance(value, np.generic):
     return value.item()
   return value.to_dict() if hasattr(value, 'to_dict') else value
-
-
-def _float(value: Any) -> Any:
-  """What the trials will have: 8.0 for 8."""
-  value = plain(value)
-  return float(value) if type(value) is int else value
 
 
 # The names that a sweep file can use without an import.
@@ -251,28 +173,72 @@ NAMES: dict[str, Callable[..., Dimension]] = {
 
 
 def sample(
-  space: Mapping[str, Dimension], trial: optuna.Trial
+  space: Mapping[str, Dimension], trial: optuna.trial.BaseTrial
 ) -> dict[str, Any]:
   """Asks a trial for all fields that apply, in the space's order.
 
   Returns:
-    Path -> value as the study stores it.
+    Path -> value of the config.
   """
-  stored: dict[str, Any] = {}
+  out: dict[str, Any] = {}
   for path, dimension in space.items():
-    if dimension.applies(values(space, stored)):
-      stored[path] = _suggest(trial, path, dimension.distribution())
-  return stored
+    if dimension.applies(out):
+      stored = _suggest(trial, path, dimension.distribution)
+      out[path] = dimension.value(stored)
+  return out
 
 
-def values(
-  space: Mapping[str, Dimension], stored: Mapping[str, Any]
-) -> dict[str, Any]:
-  """What the config's fields are set to, of what the study stores."""
-  return {path: space[path].value(label) for path, label in stored.items()}
+def combinations(
+  space: Mapping[str, Dimension], path: str
+) -> list[dict[str, Any]]:
+  """All values of other fields with which the field `path` is set at all.
+
+  Returns:
+    Path -> value, of each combination; none if the field's conditions can't
+    hold together.
+  """
+  out: list[dict[str, Any]] = [{}]
+  for other, legal in space[path].conditions:
+    more = [
+      found | {other: value}
+      for found in combinations(space, other)
+      for value in legal
+    ]
+    out = [a | b for a in out for b in more if _compatible(a, b)]
+  return out
 
 
-def _suggest(trial: optuna.Trial, path: str, distribution: Any) -> Any:
+def _numbers(
+  name: str, kind: type[Distribution], low: Any, high: Any, **options: Any
+) -> Dimension:
+  """Numbers of one of Optuna's distributions, which refuses empty ranges."""
+  whole, numbers = name == 'integers', [low, high]
+  if options.get('step') is not None and not (whole and options['step'] == 1):
+    numbers.append(options['step'])
+  log = ', log=True' if whole and options['log'] else ''
+  text = f'{name}({", ".join(map(repr, numbers))}{log})'
+  field = fields_lib.Field('int' if whole else 'float', 0, '')
+  for number in numbers:
+    if not field.accepts(number):
+      raise ConfigError(f'{text}: {number!r} is not legal: {field.describe()}')
+  try:
+    with warnings.catch_warnings():
+      # Optuna's that (2, 7) with step 2 ends at 6.
+      warnings.simplefilter('ignore', UserWarning)
+      return Dimension(text, kind(low, high, **options))
+  except ValueError as error:
+    raise ConfigError(f'{text}: {error}') from error
+
+
+def _float(value: Any) -> Any:
+  """The number that trials will have: 8.0 for 8."""
+  value = plain(value)
+  return float(value) if type(value) is int else value
+
+
+def _suggest(
+  trial: optuna.trial.BaseTrial, path: str, distribution: Distribution
+) -> Any:
   kinds = optuna.distributions
   if isinstance(distribution, kinds.CategoricalDistribution):
     return trial.suggest_categorical(path, distribution.choices)
@@ -283,20 +249,5 @@ def _suggest(trial: optuna.Trial, path: str, distribution: Any) -> Any:
   return trial.suggest_float(path, low, high, **options)
 
 
-def needed(space: Mapping[str, Dimension], path: str) -> list[dict[str, Any]]:
-  """All values of other fields with which the field `path` is set at all.
-
-  Returns:
-    Path -> value, of each way; none if its conditions can't hold together.
-  """
-  ways: list[dict[str, Any]] = [{}]
-  for other, legal in space[path].conditions:
-    more = [
-      way | {other: value} for way in needed(space, other) for value in legal
-    ]
-    ways = [a | b for a in ways for b in more if _agree(a, b)]
-  return ways
-
-
-def _agree(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+def _compatible(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
   return all(a[path] == b[path] for path in a.keys() & b.keys())

@@ -1,4 +1,4 @@
-"""Where a study lies: a file beside the trials, or a database by its URL."""
+"""Where a study is stored: a file beside the trials, or a database."""
 
 import random
 import re
@@ -13,14 +13,14 @@ from mmjax.errors import ConfigError, RunError
 
 JOURNAL = 'study.journal'
 SQLITE = 'study.db'
-# What a storage raises that can't be reached: databases, and files.
+# What a storage raises that is out of reach: databases, and files.
 ERRORS = optuna.exceptions.StorageInternalError, OSError
-_TRIES = 3
+_ATTEMPTS = 3
 _PATIENCE = 120.0
 
 
-class Unreachable(RunError):
-  """The storage could not be reached, for long."""
+class UnreachableError(RunError):
+  """The storage did not answer for minutes."""
 
 
 def open_storage(
@@ -34,20 +34,19 @@ def open_storage(
     workdir: the sweep's folder.
 
   Raises:
-    ConfigError: if there is no such kind, or it can't be reached.
+    ConfigError: if there is no such kind, or it can't be opened.
   """
   workdir = Path(workdir)
-  if location == 'journal':
+  if location in ('journal', 'sqlite'):
     workdir.mkdir(parents=True, exist_ok=True)
-    # Its lock is a symbolic link to this path, and whoever waits for one that a
-    # killed process left looks at what it points to: a relative one points to
-    # nothing, and is waited for forever.
+  if location == 'journal':
+    # Its lock is a symbolic link to this path. A worker that waits for a lock
+    # reads the link's target; a relative one would never be found.
     path = str((workdir / JOURNAL).absolute())
     return optuna.storages.JournalStorage(
       optuna.storages.journal.JournalFileBackend(path)
     )
   if location == 'sqlite':
-    workdir.mkdir(parents=True, exist_ok=True)
     location = f'sqlite:///{(workdir / SQLITE).absolute()}'
   if '://' not in location:
     raise ConfigError(
@@ -57,38 +56,35 @@ def open_storage(
   options = {'pool_pre_ping': True}  # A connection may die between trials.
   if location.startswith('sqlite'):
     options['connect_args'] = {'timeout': 60}
-  for left in range(_TRIES - 1, -1, -1):
+  where = f'--storage={without_password(location)}'
+  for left in range(_ATTEMPTS - 1, -1, -1):
     try:
       return optuna.storages.RDBStorage(location, engine_kwargs=options)
     except ModuleNotFoundError as error:
       raise ConfigError(
-        f'--storage={without_password(location)} needs the package '
-        f'{error.name}; install the driver that SQLAlchemy names for this '
-        'database'
+        f'{where} needs the package {error.name}; install the driver that '
+        'SQLAlchemy names for this database'
       ) from error
     except Exception as error:  # Each driver has errors of its own.
-      # Of workers that begin at once in an empty database, one makes the
-      # tables, and the others are told that they exist.
-      if left:
-        time.sleep(random.uniform(0.5, 1.5))
-        continue
-      raise ConfigError(
-        f'--storage={without_password(location)} cannot be opened: '
-        f'{without_password(str(error))}'
-      ) from error
+      # Of workers that start together in an empty database, one creates the
+      # tables, and the others fail because they exist.
+      if not left:
+        message = without_password(str(error))
+        raise ConfigError(f'{where} cannot be opened: {message}') from error
+      time.sleep(random.uniform(0.5, 1.5))
   raise AssertionError
 
 
-def patiently(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-  """Calls again what needs the storage, until that answers.
+def with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+  """Calls a function again until the storage answers it.
 
   Args:
-    function: may be called again after it has failed, done or not.
+    function: may be called again after it failed, done or not.
     *args: its.
     **kwargs: its.
 
   Raises:
-    Unreachable: if it fails for two minutes.
+    UnreachableError: if it fails for two minutes.
   """
   until, pause = time.monotonic() + _PATIENCE, 0.1
   while True:
@@ -96,20 +92,20 @@ def patiently(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
       return function(*args, **kwargs)
     except ERRORS as error:
       if time.monotonic() > until:
-        said = without_password(str(error.__cause__ or error))
-        raise Unreachable(
-          f"the study's storage cannot be reached since {_PATIENCE:.0f} "
-          f'seconds: {said}; the same command goes on when it can'
+        message = without_password(str(error.__cause__ or error))
+        raise UnreachableError(
+          f"the study's storage did not answer for {_PATIENCE:.0f} seconds: "
+          f'{message}; the same command resumes the sweep'
         ) from error
     time.sleep(pause)
     pause = min(2 * pause, 5.0)
 
 
-def found_in(workdir: Path | str) -> str:
-  """The file storage that a sweep's folder holds.
+def file_in(workdir: Path | str) -> str:
+  """The kind of file storage in a sweep's folder: 'journal' or 'sqlite'.
 
   Raises:
-    ConfigError: if it holds none.
+    ConfigError: if there is none.
   """
   for name, file in (('journal', JOURNAL), ('sqlite', SQLITE)):
     if (Path(workdir) / file).exists():
@@ -130,5 +126,5 @@ def without_password(location: str) -> str:
 
 
 def study_name(workdir: Path | str) -> str:
-  """What the study of a sweep's folder is called: as the folder."""
+  """The name of a sweep folder's study: the folder's."""
   return Path(workdir).absolute().name

@@ -1,24 +1,30 @@
-"""A sweep's study: which trials there are, who runs them, what came out."""
+"""A sweep's study: which trials there are, who runs them, their results."""
 
+import contextlib
+import copy
 import json
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 
+from mmjax.config import settings
 from mmjax.errors import ConfigError
-from mmjax.sweeps import at_once, search, tries
-from mmjax.sweeps import claims as claims_lib
+from mmjax.sweeps import lease as lease_lib
+from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import storage as storage_lib
 from mmjax.sweeps import sweep as sweep_lib
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
-_RETRIES = 'retries'
+# User attribute of a retry: the number of the trial that failed.
+RETRY_OF = 'retry_of'
+_DEATHS = 'deaths'
+# A trial that ended so many workers without progress fails.
+_MAX_DEATHS = 6
 # Fields of a config that say where and how fast, not what is trained.
-_ELSEWHERE = (
+_LOCAL = (
   'config.mesh.',
   'config.data.data_dir',
   'config.data.num_threads',
@@ -27,60 +33,52 @@ _ELSEWHERE = (
 )
 
 
-class Taken:
+class RunningTrial:
   """A trial that is this worker's.
 
   Attributes:
-    claim: holds it.
-    trial: to report to.
+    lease: the worker's. All methods raise LostError if another worker has
+      taken over or ended the trial.
+    trial: Optuna's.
     values: path -> value of the config.
   """
 
   def __init__(
     self,
-    study: 'Study',
-    claim: claims_lib.Claim,
+    lease: lease_lib.Lease,
     trial: optuna.Trial,
     values: Mapping[str, Any],
   ):
-    self._study, self.claim, self.trial = study, claim, trial
-    self.values = dict(values)
+    self.lease, self.trial, self.values = lease, trial, dict(values)
 
   @property
   def number(self) -> int:
     """The trial's, which stays with it whoever runs it."""
     return self.trial.number
 
-  @property
-  def pruned(self) -> bool:
-    """Whether it was decided before that the trial ends early."""
-    return storage_lib.patiently(at_once.is_pruned, self.trial)
-
   def check(self) -> None:
-    """Makes sure that the trial is still this worker's.
-
-    Raises:
-      claims.Lost: if it isn't.
-    """
-    storage_lib.patiently(self.claim.check)
+    """Makes sure that the trial is still this worker's."""
+    self._call(self.lease.check)
 
   def report(self, step: int, value: float, *, prunes: bool) -> bool:
-    """Notes an evaluation; whether the trial shall end here.
+    """Stores an evaluation; whether the pruner ends the trial here.
 
-    A step that a worker before reported is the same again, to the bit.
+    Steps that a worker before reported are not reported again.
     """
-    return storage_lib.patiently(self._report, step, value, prunes)
+    return self._call(self._report, step, value, prunes)
 
   def note(self, **attributes: Any) -> None:
-    """Keeps facts with the trial."""
+    """Stores facts with the trial."""
     for name, value in attributes.items():
-      storage_lib.patiently(self.trial.set_user_attr, name, value)
+      self._call(self.trial.set_user_attr, name, value)
 
-  def erred(self, error: str) -> None:
-    """Notes that the trial ends this worker, and is left to the next one."""
-    storage_lib.patiently(self._erred, error)
+  def died(self, error: str) -> None:
+    """Stores that the trial ends this worker, and is left to the next one."""
+    self.check()
+    deaths = _deaths(_frozen(self.trial))
+    self.note(deaths=deaths | {'count': deaths['count'] + 1, 'error': error})
 
-  def finish(self, values: Sequence[float]) -> None:
+  def complete(self, values: Sequence[float]) -> None:
     """Ends the trial with its metrics."""
     self._end(State.COMPLETE, list(values))
 
@@ -95,40 +93,44 @@ class Taken:
     self._end(State.FAIL)
 
   def _report(self, step: int, value: float, prunes: bool) -> bool:
-    self.claim.check()
-    frozen = self._study.trial(self.number)
-    if step not in frozen.intermediate_values:
+    self.lease.check()
+    trial = _frozen(self.trial)
+    if step < (trial.last_step or 0):
+      return False  # Otherwise it would not have come further.
+    if step not in trial.intermediate_values:
       self.trial.report(value, step)
-    return prunes and at_once.prunes(self.trial, step)
-
-  def _erred(self, error: str) -> None:
-    self.claim.check()
-    found = tries.of(self._study.trial(self.number))
-    found |= {'errors': found['errors'] + 1, 'error': error}
-    self.trial.set_user_attr(tries.NAME, found)
+    return prunes and self.trial.should_prune()
 
   def _end(self, state: State, values: list[float] | None = None) -> None:
     self.check()
-    storage_lib.patiently(
+    self._call(
       self.trial.study.tell,
       self.trial,
       values,
       state=state,
-      skip_if_finished=True,  # Told before, with the answer lost.
+      skip_if_finished=True,  # It was ended, but the answer was lost.
     )
+
+  def _call(self, function: Callable[..., Any], *args: Any, **kwargs: Any):
+    try:
+      return storage_lib.with_retry(function, *args, **kwargs)
+    except optuna.exceptions.UpdateFinishedTrialError as error:
+      raise lease_lib.LostError(
+        f'another worker has ended trial {self.number}'
+      ) from error
 
 
 class Study:
-  """The first host's view of the study; any number of workers have one.
+  """The study as a worker's first host uses it.
 
   Attributes:
-    whole: Optuna's study, to read.
+    optuna: Optuna's study, to read.
 
   Args:
     sweep: what is searched.
     storage: where.
     name: the study's; that of the sweep's folder.
-    grace: seconds without a heartbeat after which a worker counts as dead.
+    grace: seconds without a heartbeat after which a worker is dead.
 
   Raises:
     ConfigError: if the storage has a study of this name about something else.
@@ -140,212 +142,210 @@ class Study:
     storage: optuna.storages.BaseStorage,
     name: str,
     *,
-    grace: float = claims_lib.GRACE,
+    grace: float = lease_lib.GRACE,
   ):
-    self.sweep, self.storage, self.name = sweep, storage, name
+    self._sweep, self._storage = sweep, storage
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    self.whole = optuna.create_study(
+    self.optuna = optuna.create_study(
       storage=storage,
       study_name=name,
       directions=sweep.directions,
       load_if_exists=True,
     )
-    self._id = storage.get_study_id_from_name(name)
-    self._claims = claims_lib.Claims(storage, name, grace=grace)
+    self._leases = lease_lib.Leases(grace=grace)
     self._agree()
+    self._note(trials=sweep.trials)
 
   def trials(self) -> list[Frozen]:
-    """All trials, by number."""
-    return self.whole.get_trials(deepcopy=False)
+    """The sweep's trials that exist so far, by number.
 
-  def trial(self, number: int) -> Frozen:
-    """One trial as the storage has it now."""
-    return self.storage.get_trial(self._trial_id(number))
-
-  def note(self, **attributes: Any) -> None:
-    """Keeps facts about the study."""
-    for name, value in attributes.items():
-      self.whole.set_user_attr(name, value)
-
-  def queue(self, *, retry_failed: bool = False) -> None:
-    """Makes sure that there are as many trials as the sweep asks for.
-
-    They are made in advance, by one worker, so that there never is one too
-    many, however many workers begin at once.
-
-    Args:
-      retry_failed: whether there shall also be a new one with the values of
-        each that failed, since one that has ended can't begin again.
+    Workers that add a trial or a retry in the same moment add one too many,
+    which never begins: the first ones by number count.
     """
-    while not storage_lib.patiently(self._queued, retry_failed):
-      time.sleep(0.2)
+    count, retried, out = 0, set(), []
+    for trial in self.optuna.get_trials(deepcopy=False):
+      failed = trial.user_attrs.get(RETRY_OF)
+      if failed is None and count < self._sweep.trials:
+        count += 1
+        out.append(trial)
+      elif failed is not None and failed not in retried:
+        retried.add(failed)
+        out.append(trial)
+    return out
+
+  def retry_failed(self) -> None:
+    """Adds a trial with the values of each that failed and has no such one."""
+    storage_lib.with_retry(self._retry_failed)
 
   def take(
     self, saved: Callable[[int], int] = lambda number: 0
-  ) -> Taken | None:
-    """The next trial to run: one whose worker died, else a new one.
+  ) -> RunningTrial | None:
+    """Takes the next trial to run: one whose worker died, else a new one.
 
-    One that ended several workers, and came no further, is the last to be
-    taken, and fails in the end; see `tries`.
+    One that ended six workers without progress in between fails.
 
     Args:
       saved: number of a trial -> steps in its newest checkpoint.
 
     Returns:
-      None if there is none to be had now; see `done`.
+      None if there is none now; see `done`.
     """
-    return storage_lib.patiently(self._take, saved)
+    return storage_lib.with_retry(self._take, saved)
 
   def done(self) -> bool:
     """Whether every trial has ended."""
-    trials = storage_lib.patiently(self.trials)
-    return all(trial.state.is_finished() for trial in trials)
+    trials = storage_lib.with_retry(self.trials)
+    return not self._missing(trials) and all(
+      trial.state.is_finished() for trial in trials
+    )
 
   def living(self) -> set[int]:
     """Numbers of the trials that a living worker runs."""
-    jobs = (job.partition(' ') for job in self._claims.living())
-    return {int(number) for kind, _, number in jobs if kind == 'trial'}
+    running = self.optuna.get_trials(deepcopy=False, states=(State.RUNNING,))
+    return {trial.number for trial in running if self._leases.alive(trial)}
 
-  def _queued(self, retry_failed: bool) -> bool:
-    if not self._missing(retry_failed):
-      return True
-    claim = self._claims.take('queue')
-    if claim is None:
-      return False
-    with claim:
-      for attributes in self._missing(retry_failed):
-        self.whole.add_trial(
-          optuna.trial.create_trial(state=State.WAITING, **attributes)
-        )
-    return True
+  def _note(self, **attributes: Any) -> None:
+    for name, value in attributes.items():
+      if self.optuna.user_attrs.get(name) != value:
+        self.optuna.set_user_attr(name, value)
 
-  def _missing(self, retry_failed: bool) -> list[dict[str, Any]]:
-    """What is special about each trial that is to be made."""
+  def _retry_failed(self) -> None:
     trials = self.trials()
-    retried = [
-      trial.user_attrs[_RETRIES]
-      for trial in trials
-      if _RETRIES in trial.user_attrs
-    ]
-    new = self.sweep.trials - (len(trials) - len(retried))
-    again = [
-      {
-        'user_attrs': {_RETRIES: trial.number},
-        'system_attrs': {at_once.DRAWN: trial.system_attrs[at_once.DRAWN]},
-      }
-      for trial in trials
-      if trial.state == State.FAIL and trial.number not in retried
-    ]
-    return [{}] * new + (again if retry_failed else [])
+    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    for trial in trials:
+      if trial.state == State.FAIL and trial.number not in retried:
+        self.optuna.enqueue_trial(
+          trial.params, user_attrs={RETRY_OF: trial.number}
+        )
 
-  def _take(self, saved: Callable[[int], int]) -> Taken | None:
-    living = set(self._claims.living())
+  def _missing(self, trials: Sequence[Frozen]) -> int:
+    """Number of the sweep's trials that do not exist yet."""
+    return self._sweep.trials - sum(not _is_retry(trial) for trial in trials)
 
-    def order(trial: Frozen) -> int:
-      if trial.state == State.WAITING:
-        return 1
-      # Folders are looked into only where it matters.
-      doubted = tries.is_doubted(tries.of(trial)) and tries.is_doubted(
-        tries.of(trial, saved(trial.number))
-      )
-      return 2 if doubted else 0
+  def _take(self, saved: Callable[[int], int]) -> RunningTrial | None:
+    while True:
+      trials = self.trials()
+      for trial in trials:
+        if not trial.state.is_finished() and not self._leases.alive(trial):
+          taken = self._begin(trial.number, saved)
+          if taken is not None:
+            return taken
+      if not self._missing(trials):
+        return None
+      # Other workers leave it alone, since its owner is alive.
+      owner = self._leases.identity()
+      self.optuna.enqueue_trial({}, user_attrs={lease_lib.OWNER: owner})
 
-    open_ = [t for t in self.trials() if not t.state.is_finished()]
-    for trial in sorted(open_, key=order):
-      job = f'trial {trial.number}'
-      if job in living:
-        continue
-      claim = self._claims.take(job)
-      if claim is None:
-        continue
-      # It may have ended since, or does so now.
-      if not self.trial(trial.number).state.is_finished() and (
-        not self._given_up(claim, trial.number, saved)
+  def _begin(
+    self, number: int, saved: Callable[[int], int]
+  ) -> RunningTrial | None:
+    """Takes a trial; None if another worker was faster, or it fails now."""
+    study, storage = self._load(number), self._storage
+    # To make a Trial and to call a storage is public in Optuna, but not meant
+    # for its users, so that setup.cfg bounds its version. `Study.ask` can't
+    # resume a trial.
+    identity = storage.get_trial_id_from_study_id_trial_number(
+      storage.get_study_id_from_name(study.study_name), number
+    )
+    trial = optuna.Trial(study, identity)
+    # A copy, since storages change the trials that they returned.
+    before = copy.deepcopy(_frozen(trial))
+    if before.state.is_finished() or self._leases.alive(before):
+      return None
+    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+      if before.state == State.WAITING and (
+        not storage.set_trial_state_values(identity, State.RUNNING)
       ):
-        return self._begin(claim, trial.number)
-      with claim:
-        pass
+        return None
+      lease = lease_lib.Lease(self._leases, trial)
+      if before.state == State.RUNNING:
+        trial.set_user_attr('taken', before.user_attrs.get('taken', 0) + 1)
+        if self._fails(trial, before, saved):
+          return None
+      values = space_lib.sample(self._sweep.space, trial)
+      trial.set_user_attr('values', values)
+      return RunningTrial(lease, trial, values)
     return None
 
-  def _given_up(
-    self, claim: claims_lib.Claim, number: int, saved: Callable[[int], int]
-  ) -> bool:
-    """Counts a worker that died, and fails a trial that ended too many."""
-    trial, identity = self.trial(number), self._trial_id(number)
-    if trial.state != State.RUNNING:
-      return False
-    found = tries.of(trial, saved(number))
-    found['deaths'] += claim.inherited
-    self.storage.set_trial_user_attr(identity, tries.NAME, found)
-    reason = tries.why_given_up(found)
-    if reason:
-      self.storage.set_trial_user_attr(identity, 'reason', reason)
-      self.storage.set_trial_state_values(identity, State.FAIL)
-    return bool(reason)
-
-  def _begin(self, claim: claims_lib.Claim, number: int) -> Taken:
-    train, sweep = self.sweep.base.train, self.sweep
-    # A study of its own: Optuna's remembers trials from one `ask` to the next.
-    study = optuna.load_study(
-      study_name=self.name,
-      storage=self.storage,
+  def _load(self, number: int) -> optuna.Study:
+    """Optuna's study with the sampler of one trial."""
+    train, sweep = self._sweep.base.train, self._sweep
+    before = self.optuna.get_trials(deepcopy=False)[:number]
+    index = sum(not _is_retry(trial) for trial in before)
+    return optuna.load_study(
+      study_name=self.optuna.study_name,
+      storage=self._storage,
       sampler=search.sampler(
-        sweep.sampler, sweep.space, seed=sweep.seed, number=number
+        sweep.sampler,
+        sweep.space,
+        seed=sweep.seed,
+        number=number,
+        index=min(index, sweep.trials - 1),  # A retry's values are fixed.
       ),
       pruner=search.pruner(
         sweep.pruner, steps=train.steps, every=train.eval_every
       ),
     )
-    study.get_trials(deepcopy=False)  # Its cache knows trials it has read.
-    identity = self._trial_id(number)
-    if self.trial(number).state == State.WAITING:
-      self.storage.set_trial_state_values(identity, State.RUNNING)
-    trial, stored = at_once.draw(sweep.space, study, identity)
-    taken = Taken(self, claim, trial, space_lib.values(sweep.space, stored))
-    taken.note(values=taken.values, taken=claim.taken)
-    return taken
 
-  def _trial_id(self, number: int) -> int:
-    return self.storage.get_trial_id_from_study_id_trial_number(
-      self._id, number
+  def _fails(
+    self, trial: optuna.Trial, frozen: Frozen, saved: Callable[[int], int]
+  ) -> bool:
+    """Counts a worker that died, and fails a trial that ended too many."""
+    deaths = _deaths(frozen, saved(frozen.number))
+    if frozen.user_attrs.get(lease_lib.OWNER) and (
+      not self._leases.is_mine(frozen)
+    ):
+      deaths['count'] += 1
+    trial.set_user_attr(_DEATHS, deaths)
+    if deaths['count'] < _MAX_DEATHS:
+      return False
+    cause = deaths['error'] and f'; the last error was {deaths["error"]}'
+    trial.set_user_attr(
+      'reason',
+      f'it ended {deaths["count"]} workers after step {deaths["step"]} without '
+      'progress' + (cause or ', which were killed, as where memory ends'),
     )
+    trial.study.tell(trial, state=State.FAIL, skip_if_finished=True)
+    return True
 
   def _agree(self) -> None:
-    """Refuses to go on with another sweep than the study began with."""
-    mine = json.loads(json.dumps(self.sweep.identity()))
-    theirs = self.whole.user_attrs.get('sweep')
-    if theirs is None:
-      self.note(
-        file=self.sweep.file,
-        location=self.sweep.location,
-        overrides=dict(self.sweep.overrides),
-        sweep=mine,  # The last one, since it says that all are there.
+    """Refuses to resume another sweep than the study began with."""
+    mine = json.loads(json.dumps(self._sweep.identity()))
+    stored = self.optuna.user_attrs.get('sweep')
+    if stored is None:
+      self._note(
+        file=self._sweep.file,
+        location=self._sweep.location,
+        overrides=dict(self._sweep.overrides),
+        sweep=mine,  # The last one, since it says that all are stored.
       )
       return
+    old, new = settings.leaves(stored), settings.leaves(mine)
     changed = {
-      path: f'{path}: {old!r} -> {new!r}'
-      for path, old, new in _differences(theirs, mine)
-      if not path.startswith(_ELSEWHERE)
+      path: f'{path}: {old.get(path)!r} -> {new.get(path)!r}'
+      for path in sorted({**old, **new})
+      if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    renames = len(mine['metric']) == len(theirs['metric'])
-    if set(changed) == {'metric'} and renames and self._unjudged():
-      self.note(sweep=mine)  # The one before was not there, most likely.
-    elif changed:
-      raise ConfigError(
-        f'the study {self.name!r} was begun with another sweep:\n  '
-        + '\n  '.join(changed.values())
-        + "\nchoose another --workdir, whose name is also the study's"
-      )
-
-  def _unjudged(self) -> bool:
-    """Whether the metric was of no consequence so far."""
-    return not self.living() and not any(
+    judged = any(
       trial.state.is_finished() or trial.intermediate_values
       for trial in self.trials()
     )
+    if set(changed) == {'metric'} and not judged and not self.living():
+      self._note(sweep=mine)  # The evaluators did not have the one before.
+    elif changed:
+      raise ConfigError(
+        f'the study {self.optuna.study_name!r} was begun with another sweep:\n'
+        '  ' + '\n  '.join(changed.values()) + '\nchoose another --workdir, '
+        "whose name is also the study's"
+      )
 
 
-def begun(storage: optuna.storages.BaseStorage, name: str) -> bool:
+def _is_retry(trial: Frozen) -> bool:
+  """Whether the trial is a further attempt at one that failed."""
+  return RETRY_OF in trial.user_attrs
+
+
+def exists(storage: optuna.storages.BaseStorage, name: str) -> bool:
   """Whether there is a sweep's study of this name."""
   if name not in optuna.get_all_study_names(storage):
     return False
@@ -353,11 +353,15 @@ def begun(storage: optuna.storages.BaseStorage, name: str) -> bool:
   return 'sweep' in study.user_attrs
 
 
-def _differences(old: Any, new: Any, path: str = ''):
-  """Yields (path, old, new) of leaves in which two trees differ."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for name in sorted(old.keys() | new.keys()):
-      below = f'{path}.{name}' if path else name
-      yield from _differences(old.get(name), new.get(name), below)
-  elif old != new:
-    yield path, old, new
+def _deaths(trial: Frozen, saved: int = 0) -> dict[str, Any]:
+  """Workers that a trial ended since its last progress: step, count, error."""
+  deaths = trial.user_attrs.get(_DEATHS, {'step': -1})
+  step = max(saved, trial.last_step or 0)
+  if step <= deaths['step']:
+    return dict(deaths)
+  return {'step': step, 'count': 0, 'error': ''}
+
+
+def _frozen(trial: optuna.Trial) -> Frozen:
+  """What the storage has of a trial now."""
+  return trial.study.get_trials(deepcopy=False)[trial.number]

@@ -1,4 +1,4 @@
-"""A sweep file: which config, which of its fields, which metric, how searched.
+"""A sweep file: which config, which fields, which metric, which search.
 
 def get_sweep():
   return dict(
@@ -13,7 +13,7 @@ def get_sweep():
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +22,30 @@ import ml_collections
 from mmjax.config import overrides as overrides_lib
 from mmjax.config import settings, user_file
 from mmjax.errors import ConfigError
-from mmjax.sweeps import legal, search
+from mmjax.sweeps import fields, search
 from mmjax.sweeps import space as space_lib
-from mmjax.train import loop
 
-COSTS = legal.COSTS
+COSTS = fields.COSTS
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """A sweep, checked.
+  """A valid sweep.
 
   Attributes:
-    file: where it was written.
-    location: of its config: FILE.py, or FILE.py:ARGUMENT.
+    file: the sweep's file.
+    location: the config's: FILE.py, or FILE.py:ARGUMENT.
     base: the completed config that trials vary.
     overrides: path -> (value in the config's own file, value in all trials) of
-      what `set` and flags set; None where the file has none.
-    metrics: names in a run's results, or of `COSTS`.
+      the fields that `set` and flags set; None where the file has none.
+    metrics: names in a run's results, or in `COSTS`.
     directions: 'maximize' or 'minimize' for each.
-    space: path -> what its field is tried with.
-    trials: how many points.
+    space: path -> the field's dimension.
+    trials: number of points.
     sampler: name and options.
     pruner: name and options.
-    seed: of the search.
-    repeats: runs of each point; their config's seeds count up from the base's.
+    seed: the search's.
+    repeats: runs of each point, whose seeds count up from the base config's.
   """
 
   file: str
@@ -79,7 +78,7 @@ class Sweep:
       assign(config, path, value)
     with config.unlocked():
       config.seed = config.seed + repeat
-      # The twin that sees no image would double a trial's time.
+      # The blind baseline would double a trial's time.
       config.train.blind_baseline = False
     return config
 
@@ -93,9 +92,7 @@ class Sweep:
       'config': settings.to_json(self.base),
       'metric': list(self.metrics),
       'direction': list(self.directions),
-      'space': {
-        path: repr(dimension) for path, dimension in self.space.items()
-      },
+      'space': {path: [str(d), d.conditions] for path, d in self.space.items()},
       'sampler': dict(self.sampler),
       'pruner': dict(self.pruner),
       'seed': self.seed,
@@ -107,7 +104,8 @@ def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
   """Sets a field of a completed config.
 
   Raises:
-    ConfigError: if there is no such field, or it is a section and this no dict.
+    ConfigError: if there is no such field, or a section is set to something
+      else than a dict.
   """
   section, name, field = overrides_lib.find(config, path)
   if field.kind == 'dict' and not field.accepts(value):
@@ -122,122 +120,60 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   """Reads a sweep file and the config that it names.
 
   Args:
-    file: Python with a function `get_sweep`; the names of `space.NAMES` are
-      there without an import.
+    file: Python with a function `get_sweep`, which can use the names of
+      `space.NAMES` without an import.
     overrides: (path, text) of config fields set by flags, in all trials.
 
   Raises:
-    ConfigError: naming what is wrong, all of it at once where that is possible.
+    ConfigError: naming all errors that can be found together.
   """
-  given = _read(file)
-  _tell(file, legal.wrong_fields(given))
-  errors: list[str] = []
-  collected = functools.partial(legal.collected, errors)
-  location = str(given['config'])
-  base = collected(overrides_lib.load, location)
-  _tell(file, errors)
-  # The values are data of plain Python.
-  fixed = {p: space_lib.plain(v) for p, v in given.get('set', {}).items()}
-  own = copy.deepcopy(base)
-  for path, value in fixed.items():
-    collected(assign, base, path, value)
-  _tell(file, [f'set: {error}' for error in errors])
-  overrides_lib.override(base, overrides)
-  base = collected(settings.complete, base)
-  _tell(file, errors)
-  metrics = legal.several(given['metric'])
-  space = dict(given['space'])
-  errors += legal.wrong_base(base, metrics)
-  errors += legal.wrong_space(space, base)
-  sampler = collected(
-    search.named, 'sampler', given.get('sampler', 'tpe'), search.SAMPLERS
+  values = _read(file)
+  raise_all(file, fields.field_errors(values))
+  base, changes = _base(file, values, overrides)
+  metrics, space = fields.as_tuple(values['metric']), dict(values['space'])
+  errors = fields.base_errors(base, metrics)
+  errors += fields.space_errors(space, base)
+  collect = functools.partial(fields.collect, errors)
+  sampler = collect(
+    search.named, 'sampler', values.get('sampler', 'tpe'), search.SAMPLERS
   )
-  pruner = collected(
-    search.named, 'pruner', given.get('pruner', 'none'), search.PRUNERS
+  pruner = collect(
+    search.named, 'pruner', values.get('pruner', 'none'), search.PRUNERS
   )
-  _tell(file, errors)
-  errors += search.wrong_sampler(sampler, space, len(metrics))
-  errors += legal.wrong_pruner(pruner, metrics, space, base.train)
-  _tell(file, errors)
-  trials = collected(legal.trials, given.get('trials'), sampler, space)
-  _tell(file, errors)
-  paths = [*fixed, *(path for path, _ in overrides)]
+  raise_all(file, errors)
+  errors += search.sampler_errors(sampler, space, len(metrics))
+  errors += fields.pruner_errors(pruner, metrics, space, base.train)
+  raise_all(file, errors)
+  trials = collect(fields.num_trials, values.get('trials'), sampler, space)
+  raise_all(file, errors)
   return Sweep(
     file=str(file),
-    location=location,
+    location=str(values['config']),
     base=base,
-    overrides={path: (_at(own, path), _at(base, path)) for path in paths},
+    overrides=changes,
     metrics=metrics,
-    directions=legal.several(given['direction']),
+    directions=fields.as_tuple(values['direction']),
     space=space,
     trials=trials,
     sampler=sampler,
     pruner=pruner,
-    seed=given.get('seed', 0),
-    repeats=given.get('repeats', 1),
+    seed=values.get('seed', 0),
+    repeats=values.get('repeats', 1),
   )
 
 
-def check(
-  sweep: Sweep, build_of: Callable[[str], Callable[[Any], Any]]
-) -> None:
-  """Tries the ends of every range, few whole numbers and all choices, alone.
-
-  Everything is built as a run would build it, shapes included, but nothing is
-  computed. A field that depends on others is tried with all values that these
-  may then have. Otherwise, two values that are legal each may still be refused
-  together; such a trial fails, and says why.
-
-  Args:
-    sweep: what `load` gives.
-    build_of: name of an experiment -> its `build`.
-
-  Raises:
-    ConfigError: naming every value that the config or its experiment refuses.
-  """
-  try:
-    _try(sweep.config({}), build_of)
-  except ConfigError as error:
-    _tell(sweep.file, [f'without the space: {error}'])
-  errors, refused = [], []
-  for path, dimension in sweep.space.items():
-    for value in dimension.tried():
-      for others in space_lib.needed(sweep.space, path):
-        if any(item in refused for item in others.items()):
-          continue  # That was told.
-        try:
-          _try(sweep.config(others | {path: value}), build_of)
-        except (ConfigError, TypeError) as error:
-          errors.append(_refusal(sweep, path, value, others, error))
-          refused.append((path, value))
+def raise_all(file: Path | str, errors: Iterable[str]) -> None:
+  """Raises a sweep file's errors, if there are any, as one `ConfigError`."""
+  errors = list(dict.fromkeys(errors))
   if errors:
-    _tell(sweep.file, dict.fromkeys(errors))
+    raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
 
 
-def _try(
-  config: ml_collections.ConfigDict,
-  build_of: Callable[[str], Callable[[Any], Any]],
-) -> None:
-  loop.check(config, build_of(config.experiment))
-
-
-def _refusal(
-  sweep: Sweep,
-  path: str,
-  value: Any,
-  others: Mapping[str, Any],
-  error: Exception,
-) -> str:
-  """A value that the config refuses, in words."""
-  told, typed = str(error), isinstance(error, TypeError)
-  if typed:
-    told = f'{type(error).__name__}: {told}'
-  where = ', '.join(f'{p}={v!r}' for p, v in others.items())
-  out = f'{path}={value!r}' + (f' with {where}' if where else '') + f': {told}'
-  whole = typed or type(_at(sweep.base, path)) is int
-  if whole and isinstance(value, float):
-    out += f'; for whole numbers, integers(...) instead of {sweep.space[path]}'
-  return out
+def value_at(config: Any, path: str) -> Any:
+  """The value of a field, as plain data; None if there is none."""
+  for name in path.split('.'):
+    config = config.get(name) if hasattr(config, 'get') else None
+  return config.to_dict() if hasattr(config, 'to_dict') else config
 
 
 def _read(file: Path | str) -> dict[str, Any]:
@@ -245,21 +181,30 @@ def _read(file: Path | str) -> dict[str, Any]:
     file, 'get_sweep', flag='sweep', names=space_lib.NAMES
   )
   with user_file.naming(file, 'sweep'):
-    given = get_sweep()
-  if not isinstance(given, dict):
-    raise ConfigError(f'--sweep={file}: get_sweep() gives no dict: {given!r}')
-  return given
+    values = get_sweep()
+  if not isinstance(values, dict):
+    raise ConfigError(
+      f'--sweep={file}: get_sweep() returns {values!r}; return a dict'
+    )
+  return values
 
 
-def _tell(file: Path | str, errors: Iterable[str]) -> None:
-  """Raises what was found, if anything was."""
-  errors = list(errors)
-  if errors:
-    raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
-
-
-def _at(config: Any, path: str) -> Any:
-  """The value of a field, as data; None if it isn't there."""
-  for name in path.split('.'):
-    config = config.get(name) if hasattr(config, 'get') else None
-  return config.to_dict() if hasattr(config, 'to_dict') else config
+def _base(
+  file: Path | str,
+  values: Mapping[str, Any],
+  overrides: Sequence[tuple[str, str]],
+) -> tuple[ml_collections.ConfigDict, dict[str, tuple[Any, Any]]]:
+  """The config that trials vary, and `Sweep.overrides`."""
+  errors: list[str] = []
+  base = fields.collect(errors, overrides_lib.load, str(values['config']))
+  raise_all(file, errors)
+  in_file = copy.deepcopy(base)
+  fixed = values.get('set', {})
+  for path, value in fixed.items():
+    fields.collect(errors, assign, base, path, space_lib.plain(value))
+  raise_all(file, [f'set: {error}' for error in errors])
+  overrides_lib.override(base, overrides)
+  base = fields.collect(errors, settings.complete, base)
+  raise_all(file, errors)
+  paths = [*fixed, *(path for path, _ in overrides)]
+  return base, {p: (value_at(in_file, p), value_at(base, p)) for p in paths}

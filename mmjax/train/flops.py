@@ -1,4 +1,4 @@
-"""How much of the device's peak a step uses."""
+"""FLOPs of a step, and peak FLOP/s of devices."""
 
 import math
 from collections.abc import Iterable
@@ -10,15 +10,15 @@ from jax.interpreters import partial_eval
 
 
 class Chip(NamedTuple):
-  """What a device can do at most, by its maker's own figures.
+  """Peak performance of a device, as its maker states it.
 
   Attributes:
     name: a part of `jax.Device.device_kind`, in any case.
     flops: dense bfloat16 multiply-adds, in FLOP/s.
-    memory: of the main memory, in bytes; None: not looked up.
-    bandwidth: of the main memory, in bytes/s.
-    interconnect: what it can send to other chips of a slice or a host over all
-      links together, in bytes/s: half of what is called bidirectional.
+    memory: size of the main memory in bytes; None: unknown.
+    bandwidth: bandwidth of the main memory, in bytes/s.
+    interconnect: bandwidth to other chips of a slice or host over all links
+      together, in bytes/s: half of the bidirectional figure.
   """
 
   name: str
@@ -39,7 +39,7 @@ CHIPS = (
   Chip('TPU v5e', 197e12, 16 * 2**30, 819e9, 200e9),
   Chip('TPU v5', 459e12, 95 * 2**30, 2765e9, 600e9),
   Chip('TPU v4', 275e12, 32 * 2**30, 1228e9, 300e9),
-  # Of these a device is a core, half of a chip.
+  # A device of these is a core, half of a chip.
   Chip('TPU v3', 123e12 / 2),
   Chip('TPU v2', 45e12 / 2),
   Chip('B200', 2250e12),

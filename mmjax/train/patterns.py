@@ -38,7 +38,7 @@ def check(field: str, patterns: Sequence[str], params: Any) -> None:
       found = any(re.search(pattern, path) for path in paths)
     except re.error as error:
       raise ConfigError(
-        f'{field}: {pattern!r} is no regular expression: {error}'
+        f'{field}: {pattern!r} is not a regular expression: {error}'
       ) from None
     if not found:
       raise ConfigError(

@@ -1,4 +1,4 @@
-"""The training program of a config: the state's places, and the update."""
+"""The training program of a config: the state's shardings, and the update."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,10 @@ from mmjax.train.experiment import Experiment
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-  """What a run computes, before anything is computed.
+  """What a run computes; nothing is computed yet.
 
   Attributes:
-    plan: the state's shapes and places, and how to make it.
+    plan: shapes and shardings of the state, and how to make it.
     update: (state, batch) -> (state, metrics), of one device's examples in the
       `pmap` style, of global arrays in the `pjit` style.
     mesh: the devices.
@@ -39,7 +39,7 @@ class Program:
     Args:
       batch: a global batch, or its `jax.ShapeDtypeStruct`s with shardings.
     """
-    places = self.plan.shardings, mesh_lib.replicated(self.mesh)
+    shardings = self.plan.shardings, mesh_lib.replicated(self.mesh)
     if self.style == 'pmap':
       whole, split = jax.P(), jax.P(mesh_lib.BATCH_AXES)
       update = jax.shard_map(
@@ -56,7 +56,7 @@ class Program:
       context = contextlib.ExitStack()
       context.enter_context(jax.set_mesh(self.mesh))
       context.enter_context(nn.logical_axis_rules(rules.RULES))
-    jitted = jax.jit(update, donate_argnums=0, out_shardings=places)
+    jitted = jax.jit(update, donate_argnums=0, out_shardings=shardings)
     with context:
       return jitted.trace(self.plan.abstract, batch)
 
@@ -67,8 +67,8 @@ def mesh_of(
   """The mesh of a config, checked against its batch.
 
   Args:
-    config: a complete one.
-    devices: those to use, all by default.
+    config: a completed config.
+    devices: devices of the mesh; by default all.
 
   Raises:
     ConfigError: if mesh, devices and batch don't fit together.
@@ -79,7 +79,7 @@ def mesh_of(
   if train.batch_size % (split * train.accumulate):
     raise ConfigError(
       f'train.batch_size={train.batch_size} is not divisible by the {split} '
-      f'ways that the mesh splits a batch times train.accumulate='
+      f'batch shards of the mesh times train.accumulate='
       f'{train.accumulate}; use a multiple of {split * train.accumulate}'
     )
   return mesh
@@ -88,12 +88,12 @@ def mesh_of(
 def build(
   config: Any, experiment: Experiment, mesh: jax.sharding.Mesh
 ) -> Program:
-  """Finds shapes and places, and makes the update; computes nothing.
+  """Finds shapes and shardings, and makes the update; computes nothing.
 
   Args:
-    config: a complete one.
-    experiment: what its `build` gave.
-    mesh: of `mmjax.parallel.mesh.build`.
+    config: a completed config.
+    experiment: the experiment of the config.
+    mesh: mesh of `mmjax.parallel.mesh.build`.
 
   Raises:
     ConfigError: if the model, the optimizer and the mesh don't fit together.

@@ -10,13 +10,13 @@ import jax
 
 
 class Meter:
-  """Measures steps between two logs, without evaluating and saving.
+  """Measures the speed of steps, without evaluations and saves.
 
   Args:
-    batch_size: examples a step.
-    flops: of a step, on all devices together.
-    peak: FLOP/s of all devices together, None if it isn't known.
-    total: seconds that earlier processes of this run trained.
+    batch_size: number of examples of a step.
+    flops: FLOPs of a step, on all devices together.
+    peak: peak FLOP/s of all devices together; None if unknown.
+    total: seconds of training in earlier processes of this run.
   """
 
   def __init__(
@@ -33,24 +33,24 @@ class Meter:
     self._reset()
 
   def _reset(self) -> None:
-    self._begun = time.perf_counter()
+    self._start = time.perf_counter()
     self._paused = self._waited = 0.0
     self._steps = 0
 
   @contextmanager
   def paused(self) -> Iterator[None]:
-    """Time in here is no training time."""
-    begun = time.perf_counter()
+    """A context whose time does not count as training time."""
+    start = time.perf_counter()
     yield
-    self._paused += time.perf_counter() - begun
+    self._paused += time.perf_counter() - start
 
   def next_batch(self, batches: Any, in_flight: Any) -> Any:
     """The next batch; waiting counts only while the devices have no work."""
     if not batches.ready():
       jax.block_until_ready(in_flight)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     batch = next(batches)
-    self._waited += time.perf_counter() - begun
+    self._waited += time.perf_counter() - start
     return batch
 
   def step(self) -> None:
@@ -63,7 +63,7 @@ class Meter:
 
   def report(self) -> dict[str, float]:
     """Means since the last report."""
-    seconds = time.perf_counter() - self._begun - self._paused
+    seconds = time.perf_counter() - self._start - self._paused
     self.total += seconds
     step_time = seconds / max(self._steps, 1)
     values = {
@@ -98,12 +98,12 @@ def duration(seconds: float) -> str:
 class Progress:
   """One line that stays in place on a terminal, else a line each time.
 
-  Of several hosts, only the first one tells.
+  Only the first of several hosts prints.
   """
 
   def __init__(self, steps: int, stream: TextIO | None = None):
     self._steps = steps
-    self._tells = jax.process_index() == 0
+    self._prints = jax.process_index() == 0
     self._stream = sys.stdout if stream is None else stream
     self._live = self._stream.isatty()
     self._width = 0
@@ -114,11 +114,11 @@ class Progress:
     """Step, loss, speed and time left.
 
     Args:
-      step: those done.
-      values: of the step.
-      first: whether it is a process's first, which says nothing about speed.
+      step: number of steps done.
+      values: metrics of the step.
+      first: whether it is the process's first step, whose speed means nothing.
     """
-    if not self._tells:
+    if not self._prints:
       return
     line = f'step {step}/{self._steps}  loss {values["loss"]:.4f}'
     if not first:
@@ -132,9 +132,9 @@ class Progress:
     self._stream.flush()
     self._width = len(line)
 
-  def say(self, message: str) -> None:
+  def log(self, message: str) -> None:
     """A line that stays, above the live one."""
-    if not self._tells:
+    if not self._prints:
       return
     if self._live and self._width:
       self._stream.write('\r' + ' ' * self._width + '\r')

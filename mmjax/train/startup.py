@@ -1,20 +1,16 @@
-"""How long it took from the command to the first step, and where it went."""
+"""Time from the command to the first step, by its parts."""
 
-import itertools
 import os
 import time
 from pathlib import Path
 
 import jax
 
-_IMPORTED = time.time()
 
+def process_start() -> float | None:
+  """When this process began, in seconds since the epoch; None if unknown.
 
-def process_start() -> float:
-  """When this process began, in seconds since the epoch.
-
-  Read from Linux' /proc; elsewhere the time of importing this module, which
-  leaves out what was imported before.
+  Read from Linux' /proc.
   """
   try:
     # Field 22 of stat, counted after the command's name, which may hold blanks.
@@ -23,7 +19,7 @@ def process_start() -> float:
     uptime = float(Path('/proc/uptime').read_text().split()[0])
     return time.time() - (uptime - ticks)
   except (OSError, ValueError, IndexError):
-    return _IMPORTED
+    return None
 
 
 def use_compilation_cache() -> Path:
@@ -41,22 +37,23 @@ def use_compilation_cache() -> Path:
   return folder
 
 
-_starts = itertools.chain((process_start(),), iter(time.time, None))
-
-
 class Clock:
-  """Splits the time since the command was given into named parts.
+  """Splits the time since the start of the process into named parts.
 
-  The first clock counts from the process's begin, any later one, of a further
-  run in the same process, from when it is made.
+  A further clock, of another run in the same process, counts from its own
+  creation; so does the first where the start of the process is unknown.
   """
 
+  _is_first = True
+
   def __init__(self):
-    self._begun = self._last = next(_starts)
+    start = process_start() if Clock._is_first else None
+    Clock._is_first = False
+    self._start = self._last = time.time() if start is None else start
     self.parts: dict[str, float] = {}
 
   def lap(self, name: str) -> None:
-    """Books the time since the last lap under `name`."""
+    """Adds the time since the last lap to the part `name`."""
     now = time.time()
     self.parts[name] = self.parts.get(name, 0.0) + now - self._last
     self._last = now
@@ -64,8 +61,8 @@ class Clock:
   def report(self) -> dict[str, float]:
     """Seconds by part, and their sum as startup/total."""
     parts = {f'startup/{name}': s for name, s in self.parts.items()}
-    return parts | {'startup/total': self._last - self._begun}
+    return parts | {'startup/total': self._last - self._start}
 
   def __str__(self) -> str:
     parts = ', '.join(f'{name} {s:.1f}' for name, s in self.parts.items())
-    return f'first step after {self._last - self._begun:.1f} s ({parts})'
+    return f'first step after {self._last - self._start:.1f} s ({parts})'

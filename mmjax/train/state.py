@@ -26,7 +26,7 @@ class State:
     seed: [] uint32, with `step` the source of all randomness.
     params: parameters.
     opt_state: the optimizer's state.
-    ema: moving average of the parameters, or None.
+    ema: EMA of the parameters, or None.
   """
 
   step: Array
@@ -37,13 +37,13 @@ class State:
 
   @property
   def eval_params(self) -> Params:
-    """What evaluation uses: the average where there is one."""
+    """The parameters to evaluate: the EMA if there is one."""
     return self.params if self.ema is None else self.ema
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-  """A state's shapes and places, known before any of it exists.
+  """Shapes and shardings of a state, and how to make it.
 
   Attributes:
     init: seed [] uint32 -> State; run it under `jax.jit` with
@@ -88,8 +88,8 @@ def plan(
     batch: one or two examples.
     tx: the optimizer.
     boxed: of `shapes(model, batch)`.
-    mesh: where the state lies.
-    ema: whether to keep an average of the parameters.
+    mesh: the devices that hold the state.
+    ema: whether to keep an EMA of the parameters.
   """
 
   def init(seed: Array) -> State:
@@ -128,19 +128,19 @@ def plan(
   return Plan(init, abstract, shardings)
 
 
-def with_params(state: State, given: Mapping[str, Array]) -> State:
-  """A first state, some of whose parameters are given.
+def with_params(state: State, values: Mapping[str, Array]) -> State:
+  """An initial state with some of its parameters replaced.
 
   Args:
-    state: of `Plan.init`. Optimizers start from zeros, whatever the parameters.
-    given: by path, 'image/blocks/...'.
+    state: state of `Plan.init`; its optimizer state stays as it is.
+    values: parameters by path, 'image/blocks/...'.
   """
 
-  def replaced(path, leaf):
+  def replace(path, leaf):
     name = jax.tree_util.keystr(path, simple=True, separator='/')
-    return given.get(name, leaf)
+    return values.get(name, leaf)
 
-  params = jax.tree_util.tree_map_with_path(replaced, state.params)
+  params = jax.tree_util.tree_map_with_path(replace, state.params)
   ema = state.ema
   if ema is not None:
     ema = jax.tree.map(jnp.copy, params)
@@ -151,26 +151,28 @@ def _as_arrays(batch: Batch) -> Batch:
   return {name: jnp.asarray(value) for name, value in batch.items()}
 
 
-def _like_params(opt_state: Any, params: Any, places: Any, whole: Any) -> Any:
-  """Puts moments where their parameter lies, everything else everywhere.
+def _like_params(
+  opt_state: Any, params: Any, shardings: Any, replicated: Any
+) -> Any:
+  """Shards moments as their parameters, and replicates everything else.
 
   A leaf belongs to a parameter if its path ends in the parameter's and it has
   the same shape, whatever the optimizer wraps around it.
   """
   known = {
-    path: (leaf.shape, place)
-    for (path, leaf), place in zip(
+    path: (leaf.shape, sharding)
+    for (path, leaf), sharding in zip(
       jax.tree_util.tree_leaves_with_path(params),
-      jax.tree.leaves(places),
+      jax.tree.leaves(shardings),
       strict=True,
     )
   }
 
-  def place(path, leaf):
+  def find(path, leaf):
     for start in range(len(path)):
       shape, sharding = known.get(path[start:], (None, None))
       if shape == leaf.shape:
         return sharding
-    return whole
+    return replicated
 
-  return jax.tree_util.tree_map_with_path(place, opt_state)
+  return jax.tree_util.tree_map_with_path(find, opt_state)

@@ -1,4 +1,4 @@
-"""One update of the state: forward, losses, gradients, optimizer, average."""
+"""One update of the state: forward, losses, gradients, optimizer, EMA."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -33,25 +33,26 @@ def make_update(
     model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
     objectives: name -> (weight, objective).
     tx: the optimizer.
-    lr: its schedule, to report the rate.
+    lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen.
-    accumulate: number of micro-batches that a batch is computed in. The losses
-      are those of the whole batch all the same. For an objective that compares
+    accumulate: number of micro-batches of a batch. The losses are those of the
+      whole batch. For an objective that compares
       examples with each other, the model first runs over all micro-batches for
       what is compared, then once more for the gradients (cached gradients, Gao
       et al. 2021, section 3): time for memory.
-    ema_decay: of the average of the parameters; 0 is off. The average starts
-      with the smaller decay (1 + t) / (10 + t), so that a short run isn't
-      ruled by its initial values.
-    axis_name: a mapped axis over whose devices the batch is split; `update`
+    ema_decay: decay of the EMA of the parameters; 0: no EMA. It starts with the
+      smaller decay (1 + t) / (10 + t), so that the initial values don't
+      dominate a short run.
+    axis_name: mapped axis over whose devices the batch is split; `update`
       then gets one device's examples and a whole state. None where arrays are
       global.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
-    `loss/NAME`, `count/NAME` (what the loss is a mean over), `NAME/METRIC`,
-    `grad_norm` (before clipping, of what is trained), `param_norm`, `lr`,
-    and, where the data counts records that couldn't be read, `replaced`.
+    `loss/NAME`, `count/NAME` (number of items that the loss is a mean over),
+    `NAME/METRIC`, `grad_norm` (of trained parameters, before clipping),
+    `param_norm`, `lr`, and, where the data replace records that can't be read,
+    their number `replaced`.
   """
   gradients = _Gradients(model, objectives, accumulate, axis_name)
 
@@ -60,14 +61,14 @@ def make_update(
     grads, metrics = gradients(state.params, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    metrics['grad_norm'] = optax.tree.norm(_only(grads, trained))
+    metrics['grad_norm'] = optax.tree.norm(_select(grads, trained))
     metrics['param_norm'] = optax.tree.norm(params)
     metrics['lr'] = lr(state.step)
     return state.replace(
       step=state.step + 1,
       params=params,
       opt_state=opt_state,
-      ema=_average(state, params, ema_decay),
+      ema=_update_ema(state, params, ema_decay),
     ), metrics
 
   return update
@@ -90,9 +91,11 @@ class _Gradients:
       name: jax.vmap(objective.count)(micro).astype(jnp.float32)
       for name, (_, objective) in self.objectives.items()
     }
-    totals = {name: self._over_devices(c.sum()) for name, c in counts.items()}
-    # A count of zero in all of the batch: share 0, loss 0, gradient 0.
-    shares = {
+    totals = {
+      name: self._sum_over_devices(c.sum()) for name, c in counts.items()
+    }
+    # Where a whole batch counts 0, fraction, loss and gradient are 0.
+    fractions = {
       name: count / jnp.maximum(totals[name], 1e-9)
       for name, count in counts.items()
     }
@@ -100,26 +103,28 @@ class _Gradients:
       key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
     keys = jax.random.split(key, self.accumulate)
     cached, metrics = {}, {}
-    if self.accumulate > 1 and self._comparing():
-      cached, metrics = self._compare(params, batch, micro, keys, shares)
+    if self.accumulate > 1 and self._comparing_objectives():
+      cached, metrics = self._compare(params, batch, micro, keys, fractions)
     gradient = jax.grad(self._micro_losses, has_aux=True)
     grads, found = _sum(
-      partial(gradient, params), (micro, shares, keys, cached), self.accumulate
+      partial(gradient, params),
+      (micro, fractions, keys, cached),
+      self.accumulate,
     )
     found['loss'] += metrics.pop('loss', 0.0)
-    grads, metrics = self._over_devices((grads, found | metrics))
+    grads, metrics = self._sum_over_devices((grads, found | metrics))
     metrics |= {f'count/{name}': total for name, total in totals.items()}
     if 'replaced' in batch:
-      metrics['replaced'] = self._over_devices(batch['replaced'].sum())
+      metrics['replaced'] = self._sum_over_devices(batch['replaced'].sum())
     return grads, metrics
 
-  def _over_devices(self, tree: Any) -> Any:
-    """Sums of what each device has a part of."""
+  def _sum_over_devices(self, tree: Any) -> Any:
+    """Sums over the devices, of which each holds a part."""
     if self.axis_name is None:
       return tree
     return jax.lax.psum(tree, self.axis_name)
 
-  def _comparing(self) -> list[str]:
+  def _comparing_objectives(self) -> list[str]:
     """Names of the objectives that need the whole batch at once."""
     return [name for name, (_, o) in self.objectives.items() if o.compares]
 
@@ -129,7 +134,7 @@ class _Gradients:
     batch: Batch,
     micro: Batch,
     keys: Array,
-    shares: Metrics,
+    fractions: Metrics,
   ) -> tuple[Outputs, Metrics]:
     """Losses that compare examples, and their gradients by what they compare.
 
@@ -137,7 +142,7 @@ class _Gradients:
       By name of output, the gradient by each micro-batch's part of it [parts,
       ...], and the metrics.
     """
-    names = self._comparing()
+    names = self._comparing_objectives()
     compared = {n for name in names for n in self.objectives[name][1].compares}
 
     def run(part):
@@ -145,26 +150,26 @@ class _Gradients:
       return {n: value for n, value in outputs.items() if n in compared}
 
     parts = jax.lax.map(run, (micro, keys))
-    # Scales and the like are the same in all micro-batches.
+    # Scalars, such as the logit scale, are the same in all micro-batches.
     whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
-    of_batch = {name: shares[name].sum() for name in names}
+    of_batch = {name: fractions[name].sum() for name in names}
 
     def losses(outputs):
       return self._losses(names, params, outputs, batch, of_batch, keys[0])
 
-    slopes, metrics = jax.grad(losses, has_aux=True)(whole)
+    grads, metrics = jax.grad(losses, has_aux=True)(whole)
     return {
       n: _split({n: x}, self.accumulate)[n]
       if x.ndim
       else jnp.broadcast_to(x / self.accumulate, (self.accumulate,))
-      for n, x in slopes.items()
+      for n, x in grads.items()
     }, metrics
 
   def _micro_losses(
     self,
     params: Params,
     batch: Batch,
-    shares: Metrics,
+    fractions: Metrics,
     key: Array,
     cached: Outputs,
   ) -> tuple[Array, Metrics]:
@@ -175,10 +180,10 @@ class _Gradients:
       for name, (_, objective) in self.objectives.items()
       if not (cached and objective.compares)
     ]
-    total, metrics = self._losses(names, params, outputs, batch, shares, key)
-    # Has the gradient that the compared outputs have in the whole batch.
-    for name, slope in cached.items():
-      total += jnp.vdot(slope, outputs[name])
+    total, metrics = self._losses(names, params, outputs, batch, fractions, key)
+    # Its gradient is that of the compared outputs in the whole batch.
+    for name, gradient in cached.items():
+      total += jnp.vdot(gradient, outputs[name])
     return total, metrics
 
   def _run(self, params: Params, batch: Batch, key: Array) -> Outputs:
@@ -187,8 +192,8 @@ class _Gradients:
       {'params': params}, batch, train=True, rngs={'dropout': drop_key}
     )
 
-  def _losses(self, names, params, outputs, batch, shares, key):
-    """Weighted sum of some objectives' losses, times their shares."""
+  def _losses(self, names, params, outputs, batch, fractions, key):
+    """Weighted sum of some objectives' losses, times their fractions."""
     apply = partial(self.model.apply, {'params': params})
     _, own_key = jax.random.split(key)
     total, metrics = jnp.zeros(()), {}
@@ -202,10 +207,10 @@ class _Gradients:
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,
       )
-      share = shares[name]
-      total += weight * share * loss
-      metrics[f'loss/{name}'] = share * loss
-      metrics |= {f'{name}/{key}': share * v for key, v in extra.items()}
+      fraction = fractions[name]
+      total += weight * fraction * loss
+      metrics[f'loss/{name}'] = fraction * loss
+      metrics |= {f'{name}/{key}': fraction * v for key, v in extra.items()}
     metrics['loss'] = total
     return total, metrics
 
@@ -243,7 +248,7 @@ def _join(parts: Array) -> Array:
   return joined.reshape(-1, *parts.shape[2:])
 
 
-def _only(tree: Any, kept: Any) -> list[Array]:
+def _select(tree: Any, kept: Any) -> list[Array]:
   """The leaves where `kept` is True; gradients of others are not computed."""
   return [
     leaf
@@ -254,7 +259,7 @@ def _only(tree: Any, kept: Any) -> list[Array]:
   ]
 
 
-def _average(
+def _update_ema(
   state: state_lib.State, params: Params, decay: float
 ) -> Params | None:
   if state.ema is None:

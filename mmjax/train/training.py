@@ -64,7 +64,7 @@ class Training:
     """Step, log, evaluate, save, until the end, a signal or the report."""
     train, batch = self.config.train, self.start.batch
     if self.step:
-      self.line.say(f'resuming from step {self.step}')
+      self.line.log(f'resuming from step {self.step}')
     while self.step < train.steps:
       self.state, metrics = self.start.update(self.state, batch)
       self.step += 1
@@ -94,7 +94,7 @@ class Training:
           self.checkpoints.save(self.state, measured)
       if (stops or ends) and not now.last:
         self.checkpoints.wait()
-        self.line.say(
+        self.line.log(
           f'stopped at step {self.step}; the same command resumes from it'
         )
         if not stops:
@@ -116,17 +116,17 @@ class Training:
     measured |= self._evaluate('test', show=False)
     self.checkpoints.wait()
     if self.stop.agreed():
-      self.line.say(
+      self.line.log(
         f'stopped at step {self.step}, before the end of the last evaluation; '
         'the same command runs it'
       )
       self.stop.leave()
       return {}
     results = self.folder.save_results(measured, self.step, self.meter.total)
-    self.line.say(
+    self.line.log(
       f'finished in {progress.duration(self.meter.total)}; results:'
     )
-    self.line.say(folder.table(results))
+    self.line.log(folder.table(results))
     return results
 
   def _evaluate(self, split: str, show: bool = True) -> dict[str, float]:
@@ -147,7 +147,7 @@ class Training:
     if results:
       self.writer.write(self.step, results)
       if show:
-        self.line.say(f'step {self.step}\n{folder.table(results)}')
+        self.line.log(f'step {self.step}\n{folder.table(results)}')
     return results
 
   def _log(self, metrics: Mapping[str, Any]) -> None:
@@ -158,7 +158,7 @@ class Training:
     if first:
       self.clock.lap('first step')
       values |= self.clock.report()
-      self.line.say(str(self.clock))
+      self.line.log(str(self.clock))
     self.writer.write(self.step, values)
     self.line.show(self.step, values, first=first)
 

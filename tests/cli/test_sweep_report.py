@@ -10,7 +10,7 @@ from mmjax.cli import main
 
 def _report(tmp_path, capsys, **more):
   workdir = tmp_path / 'lr'
-  study = trivial.work(trivial.write(tmp_path, **more), workdir).whole
+  study = trivial.work(trivial.write(tmp_path, **more), workdir).optuna
   assert main.main(['sweep-report', str(workdir)]) == 0
   assert f'{workdir}/report.html' in capsys.readouterr().out
   text = (workdir / 'report.html').read_text()
@@ -28,7 +28,7 @@ def test_one_metric(tmp_path, capsys):
     "'train.dtype': choice('float32', 'bfloat16')}",
   )
   lr = study.best_trial.params['optimizer.lr']
-  assert f'<td>0.001</td><td>{lr}</td></tr>' in text
+  assert f'optimizer.lr: 0.001 -&gt; {lr}' in text
   assert f'--config={tmp_path}/lr/best_config.py --workdir=runs/lr_' in text
   for title in ('History', 'Parallel', 'Slices', 'Importances', 'During'):
     assert f'<h2>{title}' in text

@@ -30,8 +30,8 @@ def test_defaults_are_legal_and_explained():
 @pytest.mark.parametrize(
   'sections, message',
   [
-    ({'train': {'stepz': 3}}, 'train.stepz is no config field; .*train.steps'),
-    ({'trian': {}}, 'trian is no config field; did you mean train'),
+    ({'train': {'stepz': 3}}, 'train.stepz is not a config field; .*steps'),
+    ({'trian': {}}, 'trian is not a config field; did you mean train'),
     ({'train': {'steps': 0}}, 'train.steps=0 .* whole number, at least 1'),
     ({'train': {'steps': 1.5}}, r'train.steps=1.5 is not legal: a whole'),
     ({'train': {'steps': True}}, 'train.steps=True is not legal'),
@@ -43,7 +43,10 @@ def test_defaults_are_legal_and_explained():
     ({'data': {'mean': (0.5,)}}, 'data.mean=.* three numbers'),
     ({'data': {'std': (0.5, 0, 0.5)}}, 'data.std=.* more than 0'),
     ({'optimizer': {'lr': math.inf}}, 'optimizer.lr=inf is not legal'),
-    ({'train': {'keep_best': 'loss'}}, "keep_best='loss' is no metric of val"),
+    (
+      {'train': {'keep_best': 'loss'}},
+      "keep_best='loss' is not a validation metric",
+    ),
     ({'model': {'x': object()}}, 'model.x=.* plain data'),
     (
       {'mesh': {'style': 'pmap', 'fsdp': 2}},
@@ -51,7 +54,7 @@ def test_defaults_are_legal_and_explained():
     ),
     ({'mesh': {'data': 0}}, 'mesh.data=0 holds no device'),
     ({'train': {'batch_size': 5, 'accumulate': 2}}, '5 is not divisible'),
-    ({'optimizer': {'warmup_steps': 1000}}, 'leaves nothing of train.steps'),
+    ({'optimizer': {'warmup_steps': 1000}}, 'leaves no step of train.steps'),
     (
       {'data': {'eval_split': ''}, 'train': {'eval_every': 5}},
       'train.eval_every=5 needs data.eval_split',
@@ -178,9 +181,9 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
 @pytest.mark.parametrize(
   'path, text, message',
   [
-    ('train.step', '3', 'train.step is no config field; did you .*train.steps'),
+    ('train.step', '3', 'train.step is not a config field; did you mean'),
     ('trian.steps', '3', 'did you mean train.steps'),
-    ('seed.x', '3', 'seed.x is no config field'),
+    ('seed.x', '3', 'seed.x is not a config field'),
     ('train.steps', '3.5', '--config.train.steps=3.5 .* a whole number'),
     ('train.tensorboard', 'maybe', 'True or False'),
     ('model.encoder.width', 'wide', 'model.encoder.width is a number'),
@@ -252,7 +255,7 @@ def test_help_names_every_field():
   for section, fields in schema.SECTIONS.items():
     for name in fields:
       assert f'  {section}.{name}=' in text
-  assert "'adamw'  the update rule (adamw | lion" in text
+  assert "'adamw'  update rule (adamw | lion" in text
 
 
 def test_help_with_a_config_shows_its_own_values():

@@ -1,8 +1,10 @@
 """Reading CSV files."""
 
+import dataclasses
+
 import pytest
 
-from mmjax.data import csv_files, image_rows
+from mmjax.data import csv_files, image_rows, raw_records
 
 OPTIONS = image_rows.Options()
 
@@ -31,7 +33,7 @@ def test_csv_rows(tmp_path):
     '\ufeffimage,caption,n\n'
     'dog.png,"a dog, sitting",3\n'
     'dog.png,"[""a"", ""b""]",\n'
-    ',"[text] of two\nlines]",5\n',
+    'cat.png,"[text] of two\nlines]",5\n',
   )
   assert (first.id, first.where) == ('dog.png', 'pets.csv, line 2')
   assert first.read_fields() == {
@@ -40,10 +42,9 @@ def test_csv_rows(tmp_path):
     'file': 'dog.png',
   }
   assert first.read_image() == b'dog'
-  assert first.is_part and second.is_part and not third.is_part
+  assert first.is_part and second.is_part and third.is_part
   assert (second.id, second.group) == ('dog.png', 'dog.png')
   assert second.read_fields() == {'caption': ['a', 'b'], 'file': 'dog.png'}
-  assert third.id == 'pets-4' and third.read_image() == b''
   assert third.read_fields()['caption'] == '[text] of two\nlines]'
 
 
@@ -58,7 +59,22 @@ def test_csv_rows(tmp_path):
     ('image,caption,,\n1.png,a,,\n2.png,b,,,\n', ['a', 'b']),
     ('image,caption\r1.png,a\r2.png,b\r', ['a', 'b']),
     ("image,caption\n1.png,\"['a', 'b']\"\n,,\n", [['a', 'b']]),
+    ("image,caption\n1.png,[{'raw': 'a'}]\n", [[{'raw': 'a'}]]),
+    ('image,caption,questionId,options\n1.png,a,7,b\n', ['a']),
     ('image,caption\n1.png,ä\n'.encode('utf-16'), ['ä']),
+    ('image,caption\n1.png,12\n2.png,a\n', ['12', 'a']),
+    ('image,caption\n1.png,ä\n'.encode('utf-16-le'), ['ä']),
+    ('image,caption\n1.png,ä\n'.encode('utf-16-be'), ['ä']),
+    ('image,caption\n1.png,ä\n'.encode('utf-32'), ['ä']),
+    ('\ufeffsep=;\r\nimage;caption\r\n1.png;a, b\r\n', ['a, b']),
+    ('# by me\n#image, text\n\nimage,caption\n1.png,# a\n', ['# a']),
+    ('#image,caption\n1.png,a\n', ['a']),
+    ('File Name,captionText\n1.png,a\n', ['a']),
+    (
+      'image,caption\n1.png,"a \\"big\\", dog"\n2.png,b\n',
+      ['a "big", dog', 'b'],
+    ),
+    ('image,caption\n1.png,"a \\""\n2.png,"b \\"\n', ['a "', 'b \\']),
   ],
 )
 def test_what_has_one_reading(tmp_path, text, captions):
@@ -86,6 +102,11 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   'text, message',
   [
     ('', 'has no header line'),
+    ('# no table\n', 'has no header line'),
+    ('image   caption\n1.png   a\n', "'image   caption', separated by"),
+    ('a dog\thttp://x/1\n', 'if the file has no header, add a line'),
+    ('imgae,caption\n', "'imgae' is unknown; if it is the image, add"),
+    ('image,caption\n1.png,"a \\"b" c"\n', "mark in column 'caption' does not"),
     ('a,b\n1,2\n', "'a', 'b', separated by ',', none of which is known"),
     ('caption\na dog, sitting\n', r'more cells \(2\) than the 1 columns'),
     ('image,caption, Caption\n', "'Caption' is there twice"),
@@ -93,10 +114,18 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,text,title\n', "'text', 'title' could all be the caption"),
     ("image,caption\n1.png,['a' 'b']\n", 'have no commas between'),
     ("image,caption\n1.png,['a]\n", 'looks like a list'),
+    ("image,caption\n1.png,\"['a'\n'b']\"\n", 'have no commas between'),
+    ('image,' + 'x' * 200_000, 'is too long for a header'),
+    ('Image Path,Image Name,text\n', "'--columns=image=Image Path'"),
+    ('PK\3\4\0', 'is a zip archive'),
     (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
     ('image,caption\nhttp://x/1.png,a\n', 'is an address'),
     ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
     ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
+    (f'image,caption\n/9j/{"4AAQ" * 99},a\n', 'is encoded as text; write'),
+    ('image,caption\n ,a\n', 'its image is missing'),
+    ('caption,image\na\n', 'its image is missing'),
+    ('image,caption\n1.png,3\n2.png,\n', "are numbers, such as '3'"),
   ],
 )
 def test_what_has_none(tmp_path, text, message):
@@ -143,12 +172,39 @@ def test_other_images_of_one_name_have_other_ids(tmp_path):
   paths = [tmp_path / name / 'rows.csv' for name in 'ab']
   for path in paths:
     path.parent.mkdir()
-    path.write_text('image,caption\ndog.png,a dog\n,a text\ndog.png,a pet\n')
+    path.write_text(
+      'image,caption\ndog.png,a dog\ncat.png,a cat\ndog.png,a pet\n'
+    )
   ids = [row.id for row in csv_files.read(paths, OPTIONS)]
-  assert ids[:3] == ['dog.png', 'rows-3', 'dog.png']
-  assert ids[3:] == ['dog.png#2', 'rows-3#2', 'dog.png#2']
+  assert ids[:3] == ['dog.png', 'cat.png', 'dog.png']
+  assert ids[3:] == ['dog.png#2', 'cat.png#2', 'dog.png#2']
 
 
 def test_a_row_without_an_image_may_have_a_field_file(tmp_path):
   (raw,) = _read(tmp_path / 'pets.csv', 'caption,file\na,notes\n')
   assert not raw.is_part and raw.group == 'pets-2' and raw.read_image() == b''
+
+
+def test_captions_that_are_numbers_are_taken_by_the_name_of_their_column(
+  tmp_path,
+):
+  text = 'image,label\n1.png,3\n'
+  raws = _read(tmp_path / 'pets.csv', text, columns=(('caption', 'label'),))
+  assert _captions(raws) == ['3']
+
+
+def test_captions_of_languages(tmp_path):
+  text = 'image,Caption_EN,caption-de,caption_id,title\n1.png,a,b,7,c\n'
+  (raw,) = _read(tmp_path / 'pets.csv', text)
+  record = raw_records.to_record(dataclasses.replace(raw, read_image=bytes))
+  assert record['captions'] == ['a']
+  assert record['metadata'] == {
+    'captions': {'en': 'a', 'de': 'b'},
+    'caption_id': '7',
+    'title': 'c',
+    'file': '1.png',
+  }
+  wanted = (('caption', 'caption-de'),)
+  (raw,) = _read(tmp_path / 'pets.csv', columns=wanted)
+  fields = raw.read_fields()
+  assert (fields['caption'], fields['caption_en_column']) == ('b', 'a')

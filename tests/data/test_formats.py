@@ -33,7 +33,7 @@ COCO = {
   'images': [{'id': 7, 'file_name': 'seven.jpg'}],
   'annotations': [
     {'image_id': 7, 'caption': 'a'},
-    {'image_id': 7, 'caption': 'b'},
+    {'image_id': '7', 'caption': 'b'},
     {'image_id': 8, 'caption': 'c'},
     {'image_id': 7},
     3,
@@ -50,8 +50,9 @@ def test_coco(tmp_path):
     'file': 'seven.jpg',
   }
   unknown, none, odd = _reasons(bad)
-  assert unknown == 'it has no 8' and none == "it has no 'caption'"
-  assert 'not as expected' in odd
+  assert unknown == 'no image of c.json has the id 8, which is its image_id'
+  assert none == "it has no 'caption'"
+  assert odd == "it should be an object with 'image_id', not 3"
 
 
 def test_karpathy(tmp_path):
@@ -84,7 +85,10 @@ def test_vqa(tmp_path):
   raw, *bad = _read('vqa', *paths)
   assert raw.id == image
   assert raw.read_fields()['answers'] == answers
-  assert _reasons(bad) == ["it has no '2'", "it has no ''"]
+  assert _reasons(bad) == [
+    'no annotation has its question_id, 2',
+    "it should be an object with 'question_id', not null",
+  ]
   with pytest.raises(ValueError, match=r'there are no annotations in q\.json'):
     _read('vqa', paths[0])
 
@@ -97,6 +101,11 @@ def test_questions_of_visual_genome_and_gqa(tmp_path):
   raw, *bad = _read('visual_genome', path)
   assert raw.id == 'VG_100K_2/5.jpg' and raw.read_fields()['answer'] == 'so'
   assert _reasons(bad) == ["it has no 'answer'", "it has no 'qas'"]
+  path = _json(tmp_path / 'v.json', [{'id': None, 'qas': qas[:1]}, {'qas': 3}])
+  assert _reasons(_read('visual_genome', path)) == [
+    "its 'id' should be a number or text, not null",
+    "its 'qas' should be a list, not 3",
+  ]
   entry = {'imageId': '5', 'question': 'why?', 'answer': 'so'}
   entry['types'] = {'structural': 'query'}
   path = _json(tmp_path / 'g.json', {'1': entry, '2': {}})
@@ -126,17 +135,26 @@ def test_conversations(tmp_path, lines):
     ],
   }
   unanswered = {'conversations': llava['conversations'][:1]}
-  rows = [llava, sharegpt, unanswered, {}]
+  missing = {**llava, 'image': None}
+  asked = {'role': 'user', 'content': 'Why?'}
+  answer = sharegpt['messages'][-1:]
+  text = {'images': [], 'messages': [asked, *answer]}
+  part = {'type': 'image_url', 'image_url': {'url': 'file://b.jpg'}}
+  inside = {'messages': [{**asked, 'content': [part, *parts[1:]]}, *answer]}
+  rows = [llava, sharegpt, unanswered, {}, missing, text, inside]
   path = _json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
-  *good, unanswered, empty = _read('conversations', path)
+  *good, unanswered, empty, missing, text, inside = _read('conversations', path)
   for raw in good:
     assert raw.id == 'a.jpg'
     fields = raw.read_fields()
     assert (fields['question'], fields['answer']) == ('Why?', 'So.')
   assert 'no answer follows' in _reasons([unanswered])[0]
   assert 'neither `conversations` nor' in _reasons([empty])[0]
+  assert 'it names no image' in _reasons([missing])[0]
+  assert text.read_fields()['answer'] == 'So.' and text.read_image() == b''
+  assert inside.id == 'b.jpg' and inside.read_fields()['question'] == 'Why?'
 
 
 def test_parquet(tmp_path):
@@ -198,7 +216,7 @@ def test_files_of_one_name_are_told_apart(tmp_path):
 def test_ids_that_repeat_are_refused(tmp_path):
   images = [*COCO['images'], {'id': 7, 'file_name': 'other.jpg'}]
   path = _json(tmp_path / 'c.json', {**COCO, 'images': images})
-  (reason,) = _reasons(_read('coco', path))
+  reason = _reasons(_read('coco', path))[0]
   assert 'have the id 7: seven.jpg and other.jpg' in reason
   asked = {'questions': [{'image_id': 1, 'question_id': 1, 'question': 'a'}]}
   answer = {'question_id': 1, 'multiple_choice_answer': 'yes'}
@@ -206,5 +224,5 @@ def test_ids_that_repeat_are_refused(tmp_path):
     'annotations': [answer, {**answer, 'multiple_choice_answer': 'no'}]
   }
   paths = _json(tmp_path / 'q.json', asked), _json(tmp_path / 'a.json', answers)
-  bad, _ = _read('vqa', *paths)
-  assert 'question_id 1 has two annotations' in _reasons([bad])[0]
+  (reason,) = _reasons(_read('vqa', *paths))
+  assert 'question_id 1 has two annotations' in reason

@@ -81,6 +81,11 @@ def test_broken_pictures_are_refused(cut):
     images.decode(data)
 
 
+def test_what_is_no_image_is_shown():
+  with pytest.raises(ValueError, match=r"reads; it begins with b'<html>oops'$"):
+    images.decode(b'<html>oops')
+
+
 def test_resize_methods():
   # 2 rows, 6 columns: black, middle grey, white thirds.
   image = np.zeros((2, 6, 3), np.uint8)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mmjax.data import importing, shapes_drawing, sources, tokenizers
+from mmjax.errors import ConfigError
 
 HALVES = {'train': 0.5, 'test': 0.5}
 
@@ -219,7 +220,7 @@ def test_existing_names_need_overwrite(tmp_path):
   path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
   splits = {'train': 1.0}
   _import('jsonl', path, tmp_path, splits=splits)
-  with pytest.raises(FileExistsError, match="there is a data set 'mine'"):
+  with pytest.raises(ConfigError, match="there is a data set 'mine'"):
     _import('jsonl', path, tmp_path, splits=splits)
   _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'two'}])
   _import('jsonl', path, tmp_path, splits=splits, overwrite=True)
@@ -238,7 +239,7 @@ def test_a_given_tokenizer_is_kept(tmp_path):
 def test_wrong_arguments(tmp_path):
   with pytest.raises(ValueError, match="unknown format 'tsv'; use one of"):
     _import('tsv', 'x', tmp_path)
-  with pytest.raises(FileNotFoundError, match='no file matches'):
+  with pytest.raises(ConfigError, match='no file matches'):
     _import('csv', f'{tmp_path}/*.csv', tmp_path)
   with pytest.raises(ValueError, match="name 'My-Set'"):
     _import('csv', 'x', tmp_path, name='My-Set')

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from mmjax.data import input_files
+from mmjax.errors import ConfigError
 
 
 @pytest.fixture
@@ -49,10 +50,10 @@ def test_what_is_found(folder, spec, found):
 
 
 def test_missing_files(folder):
-  with pytest.raises(FileNotFoundError, match=r"no file matches 'none\*'"):
+  with pytest.raises(ConfigError, match=r"no file matches 'none\*'"):
     input_files.find('none*')
   with pytest.raises(
-    FileNotFoundError, match=r"'00012.tar' \(88 of 100\); patterns with \*"
+    ConfigError, match=r"'00012.tar' \(88 of 100\); patterns with \*"
   ):
     input_files.find('{00000..00099}.tar')
 

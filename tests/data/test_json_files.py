@@ -38,8 +38,11 @@ def test_a_list_of_objects(tmp_path):
   'line, message',
   [
     ('{"caption": "a", "caption": "b"}', "the key 'caption' is there twice"),
-    ('{"caption": "a", "n": Infinity}', 'Infinity is not JSON'),
     ('{"caption": ' + '[' * 100_000 + '}', 'nested too deeply'),
+    ('{"caption": "a", "image": null}', 'its image is missing'),
+    ('{"caption": "a", "image": [""]}', 'its image is missing'),
+    ('{"caption": "a", "image": [1, 2]}', 'is an array of numbers'),
+    ('{"caption": "a", "image": {"path": null}}', "path, not {'path': None}"),
     ('{"caption": "a", "image": 3}', 'image should be a path, not 3'),
     ('{"caption": "a", "image": ["1", "2"]}', 'it has 2 images'),
     ('{"caption": "a", "image": "1\\u0000"}', 'has a null character'),
@@ -53,6 +56,14 @@ def test_wrong_rows(tmp_path, line, message):
     raw.read_fields()
 
 
+def test_an_image_may_be_an_object_with_a_path(tmp_path):
+  (tmp_path / 'dog.png').write_bytes(b'dog')
+  path = tmp_path / 'pets.jsonl'
+  path.write_text('{"image": {"path": "dog.png", "bytes": null}}\n')
+  (raw,) = _read(path)
+  assert (raw.id, raw.read_image()) == ('dog.png', b'dog')
+
+
 def test_empty_image_files(tmp_path):
   (tmp_path / 'dog.png').write_bytes(b'')
   path = tmp_path / 'pets.jsonl'
@@ -60,3 +71,56 @@ def test_empty_image_files(tmp_path):
   (empty,) = _read(path)
   with pytest.raises(ValueError, match='is empty'):
     empty.read_image()
+
+
+def _texts(path, text):
+  """A row's caption, or why it can't be read."""
+  path.write_bytes(text if isinstance(text, bytes) else text.encode())
+  texts = []
+  for raw in _read(path):
+    try:
+      texts.append(raw.read_fields()['caption'])
+    except ValueError as error:
+      texts.append(f'{raw.where}: {error}')
+  return texts
+
+
+@pytest.mark.parametrize(
+  'text, messages',
+  [
+    (
+      '[{"caption": "a", "n": 1, "n": 2},\n{"caption": "b"},]',
+      ["entry 1: in the entry from line 1: the key 'n' is there twice", 'b'],
+    ),
+    (
+      b'[{"caption": "a"},\n {"caption": "gro\xdf"}, {"caption": "b"}]',
+      ['a', 'entry 2: in the entry from line 2: byte 0xdf', 'b'],
+    ),
+    ('[{"caption": "a"},\n {"caption": }, 3]', ['a', 'line 2, column 14']),
+    ('[{"caption": "a"}\n {"caption": "b"}]', ['a', 'at line 2, column 2']),
+    ('[{"caption": "a"}', ['a', 'neither , nor ] at line 1, column 18']),
+    ('[{"caption": "a"}]\n[{', ['a', 'more follows the list from line 1']),
+    (
+      '[{"caption": "a"}, {"x": {"n": 1, "n": 2}, }]',
+      ['a', "'n' is there twice; what follows is not read"],
+    ),
+    ('{\n "caption": "a"\n}\n{"caption":\n"b"}', ['a', 'b']),
+    ('{"caption": "a"},\n{"caption": "b"},\n', ['a', 'b']),
+    ('{"caption": "a"} 3\n{"caption": "b"}', ['line 1: not a JSON', 'b']),
+    ('{\n"caption": "a"\n"n": 1\n}', ["',' delimiter at line 3, column 1"]),
+    ('{"caption": "a"\n{"caption": "b"}', ['line 1: not a JSON object', 'b']),
+    (
+      '{"v": 1, "tags": ["x"], "data": [{"caption": "a"}, 3]}',
+      ['a', "entry 2 of 'data': not a JSON object"],
+    ),
+    (
+      '{"images": [{}], "annotations": [{}]}',
+      ["keys 'images', 'annotations', none of which"],
+    ),
+  ],
+)
+def test_faults_of_a_file_cost_as_little_as_they_can(tmp_path, text, messages):
+  found = _texts(tmp_path / 'pets.json', text)
+  assert len(found) == len(messages), found
+  for caption, message in zip(found, messages, strict=True):
+    assert message in caption

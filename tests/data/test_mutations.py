@@ -56,7 +56,13 @@ def _tar():
 
 def _parquet():
   image = {'bytes': _encoded('PNG'), 'path': 'a.png'}
-  table = {'image': [image] * 3, 'text': ['a', 'b', 'c'], 'n': [[1], [], None]}
+  beside = {'bytes': None, 'path': 'a.png'}
+  table = {
+    'images': [[image], [beside], None],
+    'text': ['a', 'b', 'c'],
+    'n': [[1], [], None],
+    'time': pa.array([1, 2, 3], pa.timestamp('ns')),
+  }
   file = io.BytesIO()
   pq.write_table(pa.table(table), file, row_group_size=2)
   return file.getvalue()
@@ -71,6 +77,10 @@ TURNS = [
   {'from': 'gpt', 'value': ''},
 ]
 CSV = b'image,caption\na.png,"a, b"\na.png,"[""a"", ""b""]"\na.png,\n'
+PARTS = [
+  {'role': 'user', 'content': [{'type': 'image', 'image': 'a.png'}]},
+  {'role': 'assistant', 'content': 'so'},
+]
 FILES = {
   'csv': CSV,
   'csv.gz': gzip.compress(CSV, mtime=0),
@@ -102,7 +112,7 @@ FILES = {
     [{'id': 5, 'qas': [{'question': 'a', 'answer': 'b'}]}]
   ).encode(),
   'conversations': json.dumps(
-    [{'image': 'a.png', 'conversations': TURNS}] * 2
+    [{'image': 'a.png', 'conversations': TURNS}, {'messages': PARTS}]
   ).encode(),
 }
 ANSWERS = json.dumps(

@@ -1,11 +1,15 @@
 """What people's fields become."""
 
+import functools
+
 import numpy as np
 import pytest
 
 from mmjax.data import raw_records, shapes_drawing
 
 PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+
+NESTED = functools.reduce(lambda inner, _: [inner], range(3000), [])
 
 
 def _convert(fields, image=PNG, language=None):
@@ -21,6 +25,17 @@ def _convert(fields, image=PNG, language=None):
     ({'caption': 'a dog', 'captions': ['a pet', 'a dog']}, ['a dog', 'a pet']),
     ({'captions': {'de': 'x', 'en': ['a dog', 'a pet']}}, ['a dog', 'a pet']),
     ({'caption': 'a dog', 'captions': {'en': 'a pet'}}, ['a dog', 'a pet']),
+    ({'captions': {'de': 'x', 'en': 'a dog', 'fr': None}}, ['a dog']),
+    ({'caption': [{'raw': 'a dog', 'tokens': []}]}, ['a dog']),
+    ({'caption': {'text': ['a', 'b'], 'n': [1, 2]}}, ['a', 'b']),
+    ({'caption': [{'lang': 'en', 'text': t} for t in 'ab']}, ['a', 'b']),
+    ({'caption': '["a", "b"]'}, ['a', 'b']),
+    ({'caption': "[{'raw': 'a'}]"}, ['a']),
+    ({'caption': '{"en": "a", "de": "b"}'}, ['a']),
+    ({'caption': '[1]'}, ['[1]']),
+    ({'caption': '{a} dog'}, ['{a} dog']),
+    ({'caption': 7}, ['7']),
+    ({'caption': '\U0001f415'}, ['\U0001f415']),
   ],
 )
 def test_captions(fields, captions):
@@ -50,8 +65,10 @@ def test_captions_by_language():
     ({'question': 'why?', 'answers': ['yes', 'no']}, ['yes', 'no'], 'yes/no'),
     ({'question': 'why?', 'answer': 3}, ['3'], 'number'),
     ({'question': 'why?', 'answer': True}, ['yes'], 'yes/no'),
+    ({'question': 'why?', 'answer': 'None'}, ['None'], 'other'),
     ({'question': 'why?', 'answer': 'so', 'type': 't'}, ['so'], 't'),
     ({'question': 'why?', 'answers': [{'answer': 'so'}]}, ['so'], 'other'),
+    ({'question': 'why?', 'answers': {'text': ['so']}}, ['so'], 'other'),
     ({'questions': ['why?'], 'answers': ['so']}, ['so'], 'other'),
     ({'questions': ['why?'], 'answers': [['a', 'b']]}, ['a', 'b'], 'other'),
     ({'questions': [{'question': 'why?', 'answer': '1'}]}, ['1'], 'number'),
@@ -63,6 +80,17 @@ def test_questions(fields, answers, kind):
     {'question': 'why?', 'answers': answers, 'type': kind}
   ]
   assert record['metadata'] == {}
+
+
+@pytest.mark.parametrize(
+  'answer, expected',
+  [(1, 'b'), ('1', 'b'), ('A', 'a'), ('a', 'a'), ('neither', 'neither')],
+)
+def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
+  fields = {'question': 'why?', 'answer': answer, 'choices': ['a', 'b']}
+  record = _convert(fields)
+  assert record['questions'][0]['answers'] == [expected]
+  assert record['metadata'] == {'choices': ['a', 'b']}
 
 
 def test_other_fields_become_metadata():
@@ -77,13 +105,38 @@ def test_other_fields_become_metadata():
     ({'title': 'x'}, 'among the fields title'),
     ({'caption': ' '}, 'caption is empty'),
     ({'caption': ['a dog', '']}, 'caption is empty'),
-    ({'caption': None}, r'caption is missing \(None\)'),
-    ({'caption': 'nan'}, 'caption is missing'),
+    ({'label': 3, 'class': 'dog'}, 'for example --columns=caption=class'),
+    ({'caption': None}, r'caption is missing \(null or NaN\)'),
     ({'caption': float('nan')}, 'caption is missing'),
+    ({'caption': 'nan'}, r"caption is missing \('nan'\)"),
+    ({'caption': ' N/A '}, r"caption is missing \('N/A'\)"),
+    ({'caption': True}, 'not the boolean true'),
+    ({'caption': 'False'}, "not the boolean 'False'"),
+    ({'caption': '\0'}, r"nothing that can be seen: '\\x00'"),
+    ({'caption': '\u200b\ufe0f'}, 'nothing that can be seen'),
+    ({'caption': 'a\0d\0o\0g'}, 'has a null character'),
+    ({'caption': float('inf')}, 'is an infinite number'),
+    ({'caption': [{'raw': 'a', 'text': 'b'}]}, "under 'raw' and 'text'"),
+    ({'caption': "['a' 'b']"}, 'have no commas between'),
+    ({'caption': "{'en': 'a}"}, 'looks like an object, but is none'),
+    ({'caption': "{'de': 'a', 1: 'b'}"}, "no caption in 'en', only in de, 1"),
+    ({'caption': "b'a dog'"}, "Python's notation of bytes"),
+    ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
+    ({'messages': [{}], 'x': 'y'}, '--format=conversations reads turns'),
+    ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
+    ({'question': 'a', 'answer': {'x': 1}}, r"not an object of \['x'\]"),
+    ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'none of its 2'),
+    ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
+    ({'question': 'null', 'answer': 'x'}, 'question is missing'),
+    ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
     ({'caption': 'so \ud83d'}, 'half of a character'),
-    ({'caption': 'x', 'by': 'so \ud83d'}, 'half of a character'),
-    ({'caption': 'x', 'by': b'x'}, 'more than JSON can hold'),
+    ({'caption': 'x', 'by': 'so \ud83d'}, "field 'by' has half of a char"),
+    ({'caption': 'x', 'by': b'x'}, "field 'by' has bytes, which JSON can not"),
+    ({'caption': 'x', 'n': [{'x': float('inf')}]}, "field 'n' has the number"),
+    ({'caption': 'x', 'n': 10**5000}, "'n' has a number of more than"),
+    ({'caption': 'x', 'so \ud83d': 1}, 'has half of a character'),
+    ({'caption': 'x', 'n': NESTED}, "field 'n' is nested too deeply"),
     ({'question': 'why?'}, "no answer to the question 'why\\?'"),
     ({'question': '', 'answer': 'so'}, 'question is empty'),
     ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),

@@ -20,7 +20,7 @@ NO = -np.inf
 
 
 def apply(index, **settings):
-  prompt, mask = constraints.aligned(jnp.asarray(PROMPT), jnp.asarray(MASK))
+  prompt, mask = constraints.align(jnp.asarray(PROMPT), jnp.asarray(MASK))
   history = constraints.History.after(
     prompt, mask, jnp.asarray(WRITTEN), jnp.asarray(index)
   )

@@ -277,12 +277,14 @@ def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
   @jax.jit
   def write(prompt, mask, seen):
     cache = module.init_cache(len(prompt), prompt.shape[1] + 5, 3)
-    apply = functools.partial(module.apply, variables, method='step')
-    logits, cache = apply(prompt, cache, mask, seen)
+    apply = functools.partial(module.apply, variables)
+    x, cache = apply(prompt, cache, mask, seen, method='prefill')
+    logits = apply(x[:, -1:], method='logits')
     search = decoders.sample
     if beam_size > 1:
       search = functools.partial(decoders.beam_search, beam_size=beam_size)
-    return search(apply, logits[:, -1], cache, length=5)
+    step = functools.partial(apply, method='decode_step')
+    return search(step, logits[:, -1], cache, length=5)
 
   prompt = jnp.asarray([[1, 3, 5], [0, 1, 4]])
   mask = jnp.asarray([[1, 1, 1], [0, 1, 1]], bool)

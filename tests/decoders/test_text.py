@@ -81,6 +81,16 @@ def made(draw):
   return make
 
 
+def prefill(module, variables):
+  """Logits of all tokens of a prompt, and the cache."""
+
+  def logits(module, *inputs, **settings):
+    x, cache = module.prefill(*inputs, **settings)
+    return module.logits(x), cache
+
+  return functools.partial(jax.jit(nn.apply(logits, module)), variables)
+
+
 def forced(module, variables, ids, mask, seen):
   apply = jax.jit(functools.partial(module.apply, train=False))
   return apply(variables, ids, mask, seen)
@@ -92,16 +102,12 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   module, variables, seen = made(name)
   expected = forced(module, variables, IDS, MASK, seen)
   assert expected.shape == (2, 5, 11)
-  step = jax.jit(functools.partial(module.apply, method='step'))
+  step = prefill(module, variables)
   cache = module.init_cache(2, 5, None if seen is None else 3)
+  one = jax.jit(functools.partial(module.apply, method='decode_step'))
   for t in range(5):
-    logits, cache = step(
-      variables,
-      IDS[:, t : t + 1],
-      cache,
-      MASK[:, t : t + 1],
-      seen if t == 0 else None,
-    )
+    now = (IDS[:, t : t + 1], cache, MASK[:, t : t + 1])
+    logits, cache = step(*now, seen) if t == 0 else one(variables, *now)
     real = np.asarray(MASK[:, t])
     np.testing.assert_allclose(logits[real, 0], expected[real, t], **TOLERANCE)
   assert cache.length.tolist() == [5, 3]
@@ -115,10 +121,10 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   module, variables, seen = made(name)
   prompt = jnp.asarray([[1, 0, 5, 7], [0, 0, 1, 4]])
   prompt_mask = jnp.asarray([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
-  step = jax.jit(functools.partial(module.apply, method='step'))
+  step = prefill(module, variables)
   cache = module.init_cache(2, 6, None if seen is None else 3)
-  first, cache = step(variables, prompt, cache, prompt_mask, seen)
-  second, cache = step(variables, jnp.asarray([[3], [2]]), cache)
+  first, cache = step(prompt, cache, prompt_mask, seen)
+  second, cache = step(jnp.asarray([[3], [2]]), cache)
   expected = forced(module, variables, IDS, MASK, seen)
   np.testing.assert_allclose(first[0, [0, 2, 3]], expected[0, :3], **TOLERANCE)
   np.testing.assert_allclose(first[1, 2:], expected[1, :2], **TOLERANCE)
@@ -131,7 +137,7 @@ def test_relative_positions_take_no_others(made):
   cache = module.init_cache(2, 5, 3)
   with pytest.raises(ValueError, match='pass no positions'):
     module.apply(
-      variables, IDS, cache, MASK, seen, positions=IDS, method='step'
+      variables, IDS, cache, MASK, seen, positions=IDS, method='prefill'
     )
 
 
@@ -147,30 +153,30 @@ def test_nothing_sees_the_future_or_padding(name, made):
 @pytest.mark.parametrize('name', ['plain', 'llama'])
 def test_vectors_are_read_like_their_ids(name, made):
   module, variables, _ = made(name)
-  vectors = module.apply(variables, IDS, method='look_up')
+  vectors = module.apply(variables, IDS, method='embed')
   np.testing.assert_array_equal(
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
   )
-  step = jax.jit(functools.partial(module.apply, method='step'))
+  step = prefill(module, variables)
   cache = module.init_cache(2, 5)
-  got, _ = step(variables, vectors, cache, MASK)
-  want, _ = step(variables, IDS, cache, MASK)
+  got, _ = step(vectors, cache, MASK)
+  want, _ = step(IDS, cache, MASK)
   real = np.asarray(MASK)
   np.testing.assert_array_equal(got[real], want[real])
 
 
 def test_given_positions_go_on_from_the_largest(made):
   module, variables, _ = made('llama')
-  step = jax.jit(functools.partial(module.apply, method='step'))
+  step = prefill(module, variables)
   cache = module.init_cache(2, 6)
   counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
-  want, _ = step(variables, IDS, cache, MASK)
-  got, _ = step(variables, IDS, cache, MASK, positions=counted)
+  want, _ = step(IDS, cache, MASK)
+  got, _ = step(IDS, cache, MASK, positions=counted)
   real = np.asarray(MASK)
   np.testing.assert_array_equal(got[real], want[real])
   moved = counted.at[0, 2].set(9)
-  got, cache = step(variables, IDS, cache, MASK, positions=moved)
+  got, cache = step(IDS, cache, MASK, positions=moved)
   assert not np.allclose(got[0, 2:], want[0, 2:])
   np.testing.assert_array_equal(got[1, :3], want[1, :3])
   assert cache.length.tolist() == [10, 3]
@@ -183,11 +189,11 @@ def test_a_prefix_is_seen_in_both_directions(draw):
 
   @jax.jit
   def read(ids, prefix):
-    def attend(module):
+    def features(module):
       text = module.encode(ids, MASK, train=False)
-      return module.attend(text, prefix=prefix, train=False)
+      return module.decode(text, prefix=prefix, train=False)
 
-    return nn.apply(attend, module)(variables)
+    return nn.apply(features, module)(variables)
 
   x = read(IDS, prefix)
   changed = read(IDS.at[:, 2].set(8), prefix)
@@ -198,7 +204,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   np.testing.assert_array_equal(x[0, :3], behind[0, :3])
   cache = module.init_cache(2, 6)
   cached, _ = module.apply(
-    variables, IDS, cache, MASK, prefix=prefix, method='advance'
+    variables, IDS, cache, MASK, prefix=prefix, method='prefill'
   )
   real = np.asarray(MASK)
   np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)

@@ -27,12 +27,16 @@ def make(window_layers=()):
 
 @pytest.fixture(scope='module')
 def variables(draw):
-  return draw(make(), PATCHES, POSITIONS, SEGMENTS, train=False, method='read')
+  return draw(
+    make(), PATCHES, POSITIONS, SEGMENTS, train=False, method='encode_patches'
+  )
 
 
 def encode(module, variables, part=slice(None), patches=PATCHES):
   arrays = (patches, POSITIONS, SEGMENTS, WINDOWS)
-  read = functools.partial(module.apply, variables, train=False, method='read')
+  read = functools.partial(
+    module.apply, variables, train=False, method='encode_patches'
+  )
   return jax.jit(read)(*(array[:, part] for array in arrays))
 
 
@@ -67,7 +71,7 @@ def test_what_does_not_fit_is_refused(variables):
     encode(make(), variables, slice(0, 7))
   with pytest.raises(ValueError, match=r'window_layers \(1,\) need windows'):
     module, arrays = make((1,)), (PATCHES, POSITIONS, SEGMENTS)
-    module.apply(variables, *arrays, train=False, method='read')
+    module.apply(variables, *arrays, train=False, method='encode_patches')
 
 
 def test_images_of_one_size_are_cut_into_patches(draw):
@@ -91,14 +95,14 @@ def test_images_of_one_size_are_cut_into_patches(draw):
     jnp.stack(rows),
     **{k: jnp.stack([place] * 2) for k, place in places.items()},
     train=False,
-    method='read',
+    method='encode_patches',
   )
   np.testing.assert_array_equal(out.values, want.values)
   with pytest.raises(
     ValueError, match='4 x 6 pixels are not whole tokens of 4'
   ):
     module.grid(4, 6)
-  with pytest.raises(ValueError, match='merge 2 is no square'):
+  with pytest.raises(ValueError, match='merge 2 is not a square'):
     module.clone(merge=2).grid(4, 8)
   with pytest.raises(ValueError, match=r'window_layers \(0,\) need the side'):
     module.clone(window=0).apply(variables, images, train=False)

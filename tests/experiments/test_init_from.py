@@ -237,7 +237,7 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
     f'vision={GOLDEN / "clip"},decoder={GOLDEN / "llama"}',
     'vlm_2b.py:runlocal',
   )
-  with pytest.raises(ConfigError, match='words have 16; set'):
+  with pytest.raises(ConfigError, match='words have width 16; set'):
     _begin(config, captioning.build, tmp_path)
   config.model.projector.width = 16
   _begin(config, captioning.build, tmp_path)

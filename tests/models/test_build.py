@@ -112,5 +112,7 @@ def test_a_decoder_of_pictures_among_words_is_checked(config, build, batch):
 
 def test_settings_of_what_there_is_not_are_refused():
   assert 'remat' in models.settings_of('vit')
-  with pytest.raises(ValueError, match=r"'vitt' is no model or part .* 'vit'"):
+  with pytest.raises(
+    ValueError, match=r"'vitt' is not a model or part .* 'vit'"
+  ):
     models.settings_of('vitt')

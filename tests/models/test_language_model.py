@@ -51,5 +51,5 @@ def test_without_a_mask_all_of_the_prompt_is_there(made):
 
 
 def test_more_than_there_are_positions_for_is_refused(made):
-  with pytest.raises(ValueError, match=r'reads 10, but the .* max_length of 9'):
+  with pytest.raises(ValueError, match=r'takes 10 positions, but the .* of 9'):
     write(made, {'text': PROMPTS}, length=7)

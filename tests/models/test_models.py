@@ -68,6 +68,21 @@ def run(made):
   return lambda name, batch: jitted(name)(made[name][1], batch)
 
 
+def test_logits_and_summaries_are_collected_by_name(made, batch):
+  model, variables = made['encoder_decoder']
+  out, sown = model.apply(
+    variables, batch, train=False, mutable=['intermediates']
+  )
+  parts = sown['intermediates']
+  caption, answer = parts['decoder']['logits']  # One each time that they are.
+  np.testing.assert_array_equal(caption, out['caption_logits'])
+  np.testing.assert_array_equal(answer, out['answer_token_logits'])
+  (tokens,) = parts['image']['blocks']['layers']['output']
+  (pooled,) = parts['image']['pooled']
+  assert tokens.shape == (1, 3, 4, 8)
+  assert pooled.shape == (3, 8)
+
+
 @every_model
 def test_outputs_have_their_shapes(name, run, batch):
   out = run(name, batch)

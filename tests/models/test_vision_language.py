@@ -25,7 +25,7 @@ BATCH = {
 
 @pytest.fixture(scope='module')
 def made(draw):
-  model = models.VisionLanguage(
+  model = models.InterleavedVisionLanguage(
     vision=encoders.ViT(2, 8, 1, 2, 7, class_token=True),
     decoder=decoders.TextDecoder(
       9,
@@ -55,7 +55,7 @@ def write(model, variables, batch, length=4):
 def test_pictures_stand_in_their_places(made):
   model, variables = made
   vectors = model.apply(variables, BATCH, method='embed')
-  seen = model.apply(variables, BATCH, method='see').values
+  seen = model.apply(variables, BATCH, method='encode_images').values
   words = variables['params']['decoder']['words']['table']['embedding']
   np.testing.assert_array_equal(vectors[0, 1:3], seen[0, :2])
   np.testing.assert_array_equal(vectors[0, 4:], seen[0, 2:])
@@ -85,7 +85,7 @@ def test_greedy_writing_equals_teacher_forcing(made):
 
 def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   rope = {'rope_theta': 1e4, 'rope': {'sections': (1, 1, 1)}}
-  reads = models.VisionLanguage(
+  reads = models.InterleavedVisionLanguage(
     vision=encoders.PackedViT(8, 1, 2, 7, out_width=12, patch_size=2),
     decoder=decoders.TextDecoder(
       9, 12, 1, 2, 7, 20, cross_attention=False, positions='none', block=rope
@@ -108,7 +108,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   }
   variables = draw(reads, batch, train=False)
   want = reads.apply(variables, batch, train=False)['text_logits'][:, 3:-1]
-  writes = reads.clone(placeholders=())
+  writes = models.ImageFirstVisionLanguage.from_interleaved(reads)
   plain = {
     'image': jnp.asarray(pixels, jnp.float32),
     # One that isn't there takes no positions.
@@ -135,7 +135,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
 def two(draw):
   """A model whose encoder reads what is asked, before its decoder writes."""
   block = {'relative': {'buckets': 8, 'max_distance': 16}}
-  model = models.VisionLanguage(
+  model = models.ImageFirstVisionLanguage(
     vision=encoders.ViT(2, 12, 1, 2, 7),
     encoder=encoders.Transformer(9, 12, 1, 2, 7, 20, positions='none', **block),
     decoder=decoders.TextDecoder(9, 12, 1, 2, 7, 20, positions='none', **block),
@@ -162,7 +162,12 @@ def test_an_encoder_reads_the_picture_and_the_question(two):
   assert out['caption_logits'].shape == (2, 3, 9)
   assert out['answer_token_logits'].shape == (2, 2, 2, 9)
   # As where placeholders stand for the picture and the text is behind them.
-  reads = model.clone(placeholders=(SEEN,))
+  reads = models.InterleavedVisionLanguage(
+    vision=model.vision,
+    encoder=model.encoder,
+    decoder=model.decoder,
+    placeholders=(SEEN,),
+  )
   picture = [SEEN] * 2
   for text, target, want in (
     ([1], batch['text'][0], out['caption_logits'][0]),
@@ -209,11 +214,11 @@ def test_an_encoder_fits_its_decoder(two):
     ({'decoder': model.decoder.clone(width=16)}, 'encoder.width is 12, but'),
     (
       {'decoder': model.decoder.clone(cross_attention=False)},
-      'cross_attention is False, but .* encoder reads; set it to True',
+      'cross_attention is False, but .* of the encoder; set it to True',
     ),
     (
       {'vision': model.vision.clone(width=8)},
-      'vectors of 8 numbers, but words',
+      'vectors of width 8, but words',
     ),
   ):
     with pytest.raises(ValueError, match=message):
@@ -222,6 +227,20 @@ def test_an_encoder_fits_its_decoder(two):
           jax.random.key(0), batch, train=False
         )
       )
+
+
+def test_an_image_takes_positions_too():
+  model = models.ImageFirstVisionLanguage(
+    vision=encoders.ViT(2, 12, 1, 2, 7),
+    decoder=decoders.TextDecoder(9, 12, 1, 2, 7, 5, cross_attention=False),
+  )
+  batch = {'image': BATCH['image'][:, 0]}
+  with pytest.raises(ValueError, match='4 tokens after 3 takes 6 positions'):
+    jax.eval_shape(
+      lambda: model.init(
+        jax.random.key(0), batch, task='caption', length=4, method='generate'
+      )
+    )
 
 
 def test_a_text_alone_is_read_too(made):
@@ -250,7 +269,7 @@ def test_a_prompt_may_be_a_prefix(made):
 
 def test_patches_are_read_by_a_packed_encoder(draw, made):
   model, _ = made
-  packed = models.VisionLanguage(
+  packed = models.InterleavedVisionLanguage(
     vision=encoders.PackedViT(8, 1, 2, 7, out_width=12),
     decoder=model.decoder,
     placeholders=(SEEN,),

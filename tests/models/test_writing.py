@@ -86,7 +86,11 @@ def test_an_example_writes_what_it_writes_alone(made, batch):
       'exclude each other',
     ),
     ('encoder_decoder', {'temperature': 1.0}, 'needs an rng'),
-    ('encoder_decoder', {'length': 6}, 'reads 6, but.* max_length of 5'),
+    (
+      'encoder_decoder',
+      {'length': 6},
+      'takes 6 positions, but.* max_length of 5',
+    ),
   ],
 )
 def test_impossible_settings_are_refused(name, settings, message, made, batch):

@@ -96,9 +96,9 @@ def test_decoding_does_not_go_around(draw):
 
   def step(variables):
     cache = module.init_cache(2, 12, 3)
-    return module.apply(variables, tokens, cache, mask, context, method='step')[
-      0
-    ]
+    return module.apply(
+      variables, tokens, cache, mask, context, method='prefill'
+    )[0]
 
   expected = jax.jit(step)(variables)
   with over(SPLIT[0]):

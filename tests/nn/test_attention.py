@@ -17,7 +17,9 @@ MASK = jnp.asarray([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
 def test_causal_is_as_a_mask_that_says_so(draw):
   module = mnn.Attention(8, 2)
   variables = draw(module, X, train=False)
-  apply = lambda **given: module.apply(variables, X, train=False, **given)[0]
+  apply = lambda **visible: module.apply(
+    variables, X, visible=mnn.Visible(**visible), train=False
+  )[0]
   for mask in (None, MASK[:, None]):
     said = ops.causal_mask(5) if mask is None else mask & ops.causal_mask(5)
     np.testing.assert_array_equal(
@@ -26,11 +28,12 @@ def test_causal_is_as_a_mask_that_says_so(draw):
 
 
 def test_causal_with_a_cache_is_refused():
-  cache = mnn.attention.KeyValues(*[jnp.zeros((2, 9, 2, 4))] * 2)
+  cache = mnn.KeyValues(*[jnp.zeros((2, 9, 2, 4))] * 2)
+  visible, decoding = mnn.Visible(causal=True), mnn.Decoding(cache)
   with pytest.raises(ValueError, match='self-attention without a cache'):
     jax.eval_shape(
       lambda: mnn.Attention(8, 2).init(
-        jax.random.key(0), X, causal=True, cache=cache, train=False
+        jax.random.key(0), X, None, visible, decoding, train=False
       )
     )
 

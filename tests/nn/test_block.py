@@ -53,6 +53,9 @@ def tokens(length=5, seed=0):
   return jnp.asarray(rng.normal(size=(2, length, 8)), jnp.float32)
 
 
+CONTEXT = mnn.Context(tokens(3))
+
+
 def run(module, variables, *inputs, **settings):
   apply = functools.partial(module.apply, train=False, **settings)
   return jax.jit(apply)(variables, *inputs)
@@ -144,7 +147,9 @@ def test_padding_changes_nothing_and_order_neither(draw):
   params = draw(module, x, train=False)
   mask = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]], bool)
   apply = jax.jit(
-    lambda x, mask: module.apply(params, x, mask=mask[:, None], train=False)[0]
+    lambda x, mask: module.apply(
+      params, x, visible=mnn.Visible(mask[:, None]), train=False
+    )[0]
   )
   y = apply(x, mask)
   garbage = jnp.where(mask[:, :, None], x, 1e4)
@@ -162,10 +167,10 @@ def test_padding_changes_nothing_and_order_neither(draw):
 
 def test_cross_attention_ignores_a_masked_context(draw):
   module, x = block(cross_attention=True), tokens()
-  context, mask = tokens(3, seed=1), jnp.asarray([[[True, False, True]]])
-  params = draw(module, x, context, train=False)
+  context, mask = tokens(3, seed=1), jnp.asarray([[True, False, True]])
+  params = draw(module, x, mnn.Context(context), train=False)
   apply = jax.jit(
-    lambda c: module.apply(params, x, c, context_mask=mask, train=False)[0]
+    lambda c: module.apply(params, x, mnn.Context(c, mask), train=False)[0]
   )
   spoilt = context.at[:, 1].set(jnp.nan)
   np.testing.assert_array_equal(apply(context), apply(spoilt))
@@ -174,7 +179,7 @@ def test_cross_attention_ignores_a_masked_context(draw):
 
 def test_an_optional_context_is_done_without(draw):
   crossing = {'cross_attention': True, 'norm_position': 'post'}
-  x, context = tokens(), tokens(3, seed=1)
+  x, context = tokens(), mnn.Context(tokens(3, seed=1))
   module = block(**crossing, context_optional=True)
   params = draw(module, x, context, train=False)
   parts = {k: v for k, v in params['params'].items() if 'cross' not in k}
@@ -188,7 +193,7 @@ def test_an_optional_context_is_done_without(draw):
 
 def test_a_context_without_cross_attention_is_refused():
   with pytest.raises(ValueError, match='cross_attention is False'):
-    block().init(jax.random.key(0), tokens(), tokens(3), train=False)
+    block().init(jax.random.key(0), tokens(), CONTEXT, train=False)
 
 
 def test_drop_path_skips_whole_branches_and_keeps_the_mean(draw):
@@ -236,7 +241,7 @@ def test_dropout_is_off_outside_training(draw):
 def everything():
   module = block(**EVERYTHING)
   init = functools.partial(module.init, train=False)
-  boxed = jax.eval_shape(init, jax.random.key(0), tokens(), tokens(3))
+  boxed = jax.eval_shape(init, jax.random.key(0), tokens(), CONTEXT)
   return module, boxed['params']
 
 
@@ -252,12 +257,12 @@ def test_every_parameter_names_its_axes(everything):
 
 def test_a_gradient_reaches_every_parameter(everything, draw):
   module, _ = everything
-  params = draw(module, tokens(), tokens(3), train=False)['params']
+  params = draw(module, tokens(), CONTEXT, train=False)['params']
 
   @jax.jit
   def gradient(params):
     def loss(params):
-      y, _ = module.apply({'params': params}, tokens(), tokens(3), train=False)
+      y, _ = module.apply({'params': params}, tokens(), CONTEXT, train=False)
       return jnp.sum(y**2)
 
     return jax.grad(loss)(params)

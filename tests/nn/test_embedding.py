@@ -29,7 +29,7 @@ def test_positions_may_begin_further_on():
   variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
   where = variables['params']['position_table']
   assert where.shape == (5, 4)
-  words = module.apply(variables, IDS, method='look_up')
+  words = module.apply(variables, IDS, method='embed')
   for tokens in (IDS, words):
     x = module.apply(variables, tokens)
     np.testing.assert_array_equal(x, words + where[None, 2:])
@@ -51,7 +51,7 @@ def test_logits_are_products_with_the_table():
   module = mnn.TokenEmbedding(7, 4, 5, positions='none')
   variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
   x = jnp.ones((1, 2, 4))
-  logits = module.apply(variables, x, method='attend')
+  logits = module.apply(variables, x, method='logits')
   table = variables['params']['table']['embedding']
   np.testing.assert_allclose(logits[0, 0], table.sum(-1), rtol=1e-5)
 

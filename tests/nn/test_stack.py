@@ -15,7 +15,7 @@ from mmjax.parallel import rules
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
 BLOCK = {'cross_attention': True, 'num_kv_heads': 2, 'rope_theta': 1e4}
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
-CONTEXT = X[:, 1:4] * 2
+CONTEXT = mnn.Context(X[:, 1:4] * 2)
 
 
 def stack(**settings):
@@ -101,11 +101,9 @@ def test_an_unknown_policy_is_refused():
     )
 
 
-def test_attention_weights_are_sown_through_the_scan(params):
-  apply = jax.jit(
-    functools.partial(stack().apply, train=False, mutable='intermediates')
-  )
-  _, sown = apply({'params': params}, X, CONTEXT)
+def test_intermediates_are_the_same_with_the_scan_and_without(params):
+  show = functools.partial(stack().apply, train=False, mutable='intermediates')
+  y, sown = show({'params': params}, X, CONTEXT)
   layers = sown['intermediates']['layers']
   (own,), (cross,) = (
     layers[name]['weights'] for name in ('attention', 'cross_attention')
@@ -113,6 +111,18 @@ def test_attention_weights_are_sown_through_the_scan(params):
   assert own.shape == (3, 2, 4, 5, 5)
   assert cross.shape == (3, 2, 4, 5, 3)
   np.testing.assert_allclose(own.sum(-1), np.ones((3, 2, 4, 5)), **TOLERANCE)
+  inputs, outputs = layers['input'][0], layers['output'][0]
+  branches = ('attention_output', 'cross_attention_output', 'mlp_output')
+  added = sum(layers[name][0] for name in branches)
+  np.testing.assert_allclose(inputs + added, outputs, **TOLERANCE)
+  np.testing.assert_array_equal(inputs[0], X)
+  np.testing.assert_array_equal(inputs[1:], outputs[:-1])
+  np.testing.assert_array_equal(outputs[-1], y[0])
+  show = functools.partial(
+    stack(scan=False).apply, train=False, mutable='intermediates'
+  )
+  _, unrolled = show({'params': mnn.unstack_layers(params)}, X, CONTEXT)
+  close(mnn.stack_layers(unrolled['intermediates']), sown['intermediates'])
 
 
 def test_depth_0_gives_the_input_back():
@@ -148,16 +158,15 @@ def test_a_cache_filled_step_by_step_equals_one_pass(scan, draw):
   module = mnn.Stack(2, 8, 4, 11, block={'num_kv_heads': 2}, scan=scan)
   variables = draw(module, X, train=False)
   causal = jnp.tril(jnp.ones((1, 5, 5), bool))
-  once = jax.jit(functools.partial(module.apply, mask=causal, train=False))
-  whole, _ = once(variables, X)
+  once = jax.jit(functools.partial(module.apply, train=False))
+  whole, _ = once(variables, X, visible=mnn.Visible(causal))
   cache = mnn.empty_cache(depth=2, batch=2, length=5, num_heads=2, head_dim=2)
 
   @jax.jit
   def step(x, cache, t):
     allowed = (jnp.arange(5) <= t)[None, None]
-    return module.apply(
-      variables, x, mask=allowed, cache=cache, index=t, train=False
-    )
+    visible, decoding = mnn.Visible(allowed), mnn.Decoding(cache, t)
+    return module.apply(variables, x, None, visible, decoding, train=False)
 
   for t in range(5):
     y, cache = step(X[:, t : t + 1], cache, jnp.asarray(t))
@@ -178,7 +187,7 @@ def test_blocks_after_the_last_that_counts_change_nothing(scan, draw):
   np.testing.assert_allclose(got, want, **TOLERANCE)
   none, _ = module.apply({'params': params}, X, stop=0, train=False)
   np.testing.assert_array_equal(none, X)
-  with pytest.raises(ValueError, match='stop 4 is no number of blocks'):
+  with pytest.raises(ValueError, match='stop must be from 0 to 3'):
     module.apply({'params': params}, X, stop=4, train=False)
 
 
@@ -187,16 +196,15 @@ def test_local_layers_see_a_window(scan, draw):
   module = mnn.Stack(3, 8, 4, 11, local_layers=(0, 2), scan=scan)
   everything = jnp.ones((1, 5, 5), bool)
   window = jnp.eye(5, dtype=bool)[None]
-  params = draw(module, X, mask=everything, local_mask=window, train=False)
-  got, _ = module.apply(
-    params, X, mask=everything, local_mask=window, train=False
-  )
+  settings = {'visible': mnn.Visible(everything), 'train': False}
+  params = draw(module, X, local_mask=window, **settings)
+  got, _ = module.apply(params, X, local_mask=window, **settings)
   want = X
   layers = mnn.unstack_layers(params['params']) if scan else params['params']
   for i, mask in enumerate((window, everything, window)):
     block = mnn.Block(8, 4, 11)
     layer = {'params': layers[f'layers_{i}']}
-    want, _ = block.apply(layer, want, mask=mask, train=False)
+    want, _ = block.apply(layer, want, visible=mnn.Visible(mask), train=False)
   np.testing.assert_allclose(got, want, **TOLERANCE)
   with pytest.raises(ValueError, match=r'\(0, 2\) need mask and local_mask'):
-    module.apply(params, X, mask=everything, train=False)
+    module.apply(params, X, **settings)

@@ -240,5 +240,5 @@ def test_other_sizes_of_pictures_agree(case):
       given['pixel_values'], interpolate_pos_encoding=True
     ).pooler_output
   batch = {'image': jnp.asarray(images, jnp.float32)[:, None]}
-  got = loaded.compiled('see')(loaded.params, batch)
+  got = loaded.compiled('encode_images')(loaded.params, batch)
   harness.check_close(got.values, want)

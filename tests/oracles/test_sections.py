@@ -6,7 +6,7 @@ import pytest
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from mmjax.pretrained import checkpoint, generation_keys
+from mmjax.pretrained import families, generation_keys
 
 # Parts whose class a config names by its `model_type`.
 AUTO = {
@@ -26,9 +26,10 @@ PUBLISHED = {
 
 def classes():
   """The class of each part of each family's config, and its keys here."""
-  for kind, family in checkpoint.FAMILIES.items():
+  for kind in families.FAMILIES:
+    family = families.find({'model_type': kind})
     whole = CONFIG_MAPPING[kind]
-    for name, section in family.SECTIONS.items():
+    for name, section in family.sections.items():
       parts = getattr(whole, 'sub_configs', None) or {}
       where = f'{kind}.{name}' if name else kind
       if not name:
@@ -57,7 +58,7 @@ def test_every_field_is_known_and_has_the_default(where):
   config, section = CLASSES[where]
   parts = {
     name.partition(':')[0]
-    for name in checkpoint.FAMILIES[where.partition('.')[0]].SECTIONS
+    for name in families.find({'model_type': where.partition('.')[0]}).sections
   }
   fields = defaults(config)
   assert set(fields) - section.known() <= parts

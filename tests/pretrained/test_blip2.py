@@ -41,7 +41,7 @@ def pictures(expected):
 
 def test_pictures_are_seen_as_transformers_does(loaded, expected, pictures):
   batch, _ = loaded.read(pictures, PROMPTS)
-  seen = loaded.compiled('see')(loaded.params, batch)
+  seen = loaded.compiled('encode_images')(loaded.params, batch)
   close(seen.values, expected['features'])
   length = len(expected['first_ids'])
   assert batch['text'][0, :length].tolist() == expected['first_ids'].tolist()

@@ -13,7 +13,7 @@ import pytest
 from mmjax import pretrained
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
-from mmjax.pretrained import checkpoint, tensors
+from mmjax.pretrained import checkpoint, families, tensors
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -90,7 +90,7 @@ def test_published_sizes(name):
   if name.startswith('siglip 2'):
     config['text_config'] |= {'vocab_size': 256_000}
     config['text_config'] |= {'projection_size': vision[0]}
-  family = checkpoint.FAMILIES[name.split()[0]]
+  family = families.find({'model_type': name.split()[0]})
   shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, tensors
+from mmjax.pretrained import checkpoint, families, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 NAMES = ('vit', 'dinov2', 'dinov2_with_registers', 'resnet')
@@ -144,7 +144,7 @@ SIZES |= {
 @pytest.mark.parametrize('name', SIZES)
 def test_published_sizes(name):
   config, number = SIZES[name]
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 

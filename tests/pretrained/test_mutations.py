@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.pretrained import base, checkpoint, tensors
+from mmjax.pretrained import base, checkpoint, families, tensors
 from tests import mutations
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -26,12 +26,12 @@ FILES = {
 def read(folder):
   """All that loading does, but for making the module and its arrays."""
   config, files, source = checkpoint.read_folder(folder)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   module = family.module(config, jnp.float32)
   for name in source.names:
     source.read(name)
   if base.TOKENIZER in files:
-    opened = family.Model(module, {}, config, files)
+    opened = family.model(module, {}, config, files)
     opened.tokenizer.encode('a cat')
   return family.rules(config)
 

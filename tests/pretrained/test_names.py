@@ -12,7 +12,7 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, keys, names, tensors
+from mmjax.pretrained import checkpoint, families, keys, names, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 # By golden folder, its embedding and its output matrix.
@@ -212,7 +212,7 @@ def test_prefixes_that_a_model_may_have_or_lack(name, prefix, tmp_path):
   config, _, got = checkpoint.read_folder(folder)
   _, _, want = checkpoint.read_folder(GOLDEN / name)
   assert len(got.names) == len(want.names)
-  table = names.patterns(checkpoint.family_of(config).rules(config))
+  table = names.patterns(families.find(config).rules(config))
   for tensor in filter(re.compile('|'.join(table)).fullmatch, want.names):
     np.testing.assert_array_equal(got.read(tensor), want.read(tensor))
 

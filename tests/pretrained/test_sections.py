@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mmjax.pretrained import checkpoint, configs, generation, sections
+from mmjax.pretrained import configs, families, generation, sections
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 FOLDERS = sorted(path.parent for path in GOLDEN.glob('*/model.safetensors'))
@@ -17,14 +17,12 @@ def read(folder):
 
 
 def check(config):
-  sections.check(config, checkpoint.family_of(config).SECTIONS)
+  sections.check(config, families.find(config).sections)
 
 
 def parts(config):
   """Names of a config's parts, '' for the top level."""
-  names = {
-    name.partition(':')[0] for name in checkpoint.family_of(config).SECTIONS
-  }
+  names = {name.partition(':')[0] for name in families.find(config).sections}
   return sorted(names)
 
 
@@ -36,7 +34,7 @@ def test_every_family_has_a_folder_here():
     for kind in ('clip', 'siglip')
     for part in ('text', 'vision')
   }
-  assert kinds | towers == set(checkpoint.FAMILIES)
+  assert kinds | towers == set(families.FAMILIES)
 
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda path: path.name)
@@ -54,8 +52,8 @@ def test_an_unknown_key_is_named_in_any_part(folder):
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda path: path.name)
 def test_only_one_value_of_a_key_is_read(folder):
-  family = checkpoint.family_of(read(folder))
-  for name, section in family.SECTIONS.items():
+  family = families.find(read(folder))
+  for name, section in family.sections.items():
     part, _, kind = name.partition(':')
     for key, value in section.all_only().items():
       config = read(folder)
@@ -146,7 +144,7 @@ def test_another_name_of_a_key_must_say_the_same():
 def test_a_second_text_config_must_say_the_same(tmp_path):
   folder = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
   config = read(folder)
-  family = checkpoint.family_of(config)
+  family = families.find(config)
   config['text_config_dict'] = config['text_config']
   family.module(config)
   config['text_config_dict'] = {**config['text_config'], 'layer_norm_eps': 1e-3}

@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, keys, tensors
+from mmjax.pretrained import checkpoint, families, keys, tensors
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -93,7 +93,7 @@ def test_a_head_that_changes_the_width_of_texts_is_refused():
     'projection_size': 10,
   }
   with pytest.raises(ValueError, match='projection_size is 10; mmjax reads'):
-    checkpoint.family_of(config).module(config)
+    families.find(config).module(config)
 
 
 def test_texts_of_siglip_are_padded_to_all_that_the_tower_reads(tmp_path):

@@ -11,6 +11,7 @@ import mmjax
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   checkpoint,
+  families,
   preprocess,
   preprocess_audio,
   processors,
@@ -91,7 +92,7 @@ def test_no_heads(clip):
 PREPARES = {
   'clip': clip_lib.Model.preprocessor,
   'siglip2': siglip2.Model.preprocessor,
-  'qwen2_vl': qwen2_vl.Model.preprocessor,
+  'qwen2_vl': qwen2_vl.FAMILY.model.preprocessor,
   'whisper': preprocess_audio.AudioPreprocessor.from_config,
   'audio_spectrogram_transformer': (
     preprocess_audio.FbankPreprocessor.from_config
@@ -171,7 +172,7 @@ def model(name, **files):
   """A golden model without its weights, with other small files."""
   config, own = checkpoint.read_small(GOLDEN / name)
   named = {key: json.dumps(value).encode() for key, value in files.items()}
-  return checkpoint.family_of(config).Model(None, {}, config, {**own, **named})
+  return families.find(config).model(None, {}, config, {**own, **named})
 
 
 @pytest.mark.parametrize(

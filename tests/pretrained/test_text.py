@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, tensors
+from mmjax.pretrained import checkpoint, families, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 PROMPTS = ['a small red circle is', 'cat', 'a large blue square is a cat']
@@ -166,6 +166,6 @@ SIZES = {
 @pytest.mark.parametrize('name', SIZES)
 def test_published_sizes(name):
   config, number = SIZES[name]
-  family = checkpoint.FAMILIES[name.split()[0]]
+  family = families.find({'model_type': name.split()[0]})
   shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

@@ -10,7 +10,7 @@ import PIL.Image
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, tensors
+from mmjax.pretrained import checkpoint, families, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
@@ -216,6 +216,6 @@ SIZES = {
 
 def test_published_sizes(name):
   config, number = SIZES[name]
-  family = checkpoint.FAMILIES[name]
+  family = families.find({'model_type': name})
   shapes = checkpoint.shapes(family.module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint
+from mmjax.pretrained import families
 
 GOLDEN = Path(__file__).parent / 'golden'
 
@@ -15,7 +15,7 @@ GOLDEN = Path(__file__).parent / 'golden'
 @pytest.mark.parametrize('family', ['clip', 'vit', 'llama', 't5'])
 def test_one_example_at_a_time_gives_what_the_batch_gives(family):
   model = pretrained.load(GOLDEN / family)
-  shapes = checkpoint.family_of(model.config).inputs(model.config)
+  shapes = families.find(model.config).inputs(model.config)
   rng = np.random.default_rng(0)
 
   def draw(leaf):

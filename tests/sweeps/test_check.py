@@ -5,7 +5,7 @@ import toy
 import trivial
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import sweep
+from mmjax.sweeps import check, sweep
 
 
 def _checked(loaded, build):
@@ -14,7 +14,7 @@ def _checked(loaded, build):
     return toy.build(config, mesh)
 
   with pytest.raises(ConfigError) as caught:
-    sweep.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
+    check.check(loaded, {'contrastive': refuses, 'vqa': toy.build}.get)
   return [line.strip() for line in str(caught.value).splitlines()[1:]]
 
 
@@ -32,15 +32,15 @@ def test_values_that_the_config_refuses_are_all_named(tmp_path):
 
   def build(config, mesh):
     if config.model.width % 2:
-      raise ValueError(f'width {config.model.width} is odd')
+      raise ConfigError(f'width {config.model.width} is odd')
     if config.model.get('height') in (4, 7):
-      raise ValueError(f'height {config.model.height} is not legal')
+      raise ConfigError(f'height {config.model.height} is not legal')
     if config.model.get('depth') == 3:
-      raise ValueError('only the ends of a long range are tried')
+      raise ConfigError('only the ends of a long range are tried')
     return toy.build(config, mesh)
 
   with pytest.raises(ConfigError) as caught:
-    sweep.check(loaded, lambda name: {'contrastive': build}[name])
+    check.check(loaded, lambda name: {'contrastive': build}[name])
   lines = str(caught.value).splitlines()[1:]
   assert [line.split(':')[0].strip() for line in lines] == [
     'train.batch_size=0',
@@ -81,9 +81,9 @@ def test_a_range_of_numbers_is_no_range_of_whole_numbers(tmp_path):
 def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
   def build(config, mesh):
     if config.model.part.get('size') == 3 and config.model.part.name == 'c':
-      raise ValueError('no such size')
+      raise ConfigError('no such size')
     if config.model.part.name == 'd':
-      raise ValueError('no such part')
+      raise ConfigError('no such part')
 
   loaded = sweep.load(
     trivial.write(
@@ -107,7 +107,7 @@ def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
 def test_an_experiment_is_checked_with_its_own_build(tmp_path):
   def build(config, mesh):
     if config.model.width == 17:
-      raise ValueError('odd')
+      raise ConfigError('odd')
     return toy.build(config, mesh)
 
   loaded = sweep.load(
@@ -117,4 +117,4 @@ def test_an_experiment_is_checked_with_its_own_build(tmp_path):
       "'model.width': choice(16, 17).when('experiment', 'vqa')}",
     )
   )
-  sweep.check(loaded, {'contrastive': build, 'vqa': toy.build}.get)
+  check.check(loaded, {'contrastive': build, 'vqa': toy.build}.get)

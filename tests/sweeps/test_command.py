@@ -10,28 +10,28 @@ import trivial
 from absl import flags
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import claims, command, local, storage, sweep
+from mmjax.sweeps import command, lease, local, storage, sweep
 from mmjax.sweeps import study as study_lib
 
 
 def _values(tmp_path, **more):
-  given = {
+  defaults = {
     'workdir': str(tmp_path / 'lr'),
     'storage': 'journal',
-    'grace': claims.GRACE,
+    'grace': lease.GRACE,
     'retry_failed': False,
   }
-  return types.SimpleNamespace(**given | more)
+  return types.SimpleNamespace(**defaults | more)
 
 
 def _no_data(config, mesh):
-  raise FileNotFoundError(f'{config.data.data_dir}/toy is not there')
+  raise ConfigError(f'{config.data.data_dir}/toy is not there')
 
 
 def _refusing(config, mesh):
   if config.optimizer.lr > 1e-2:
-    raise ValueError('too high')
-  return toy.build(config)
+    raise ConfigError('too high')
+  return toy.build(config, mesh)
 
 
 def _study(file, tmp_path):
@@ -46,12 +46,11 @@ def _states(study):
 def test_a_worker_without_the_data_touches_no_trial(tmp_path):
   file = trivial.write(tmp_path)
   study = _study(file, tmp_path)
-  study.queue()
   overrides = [('data.data_dir', '/nowhere')]
   loaded = sweep.load(file, overrides)
   with pytest.raises(ConfigError, match='/nowhere/toy is not there'):
     command._run_here(loaded, _values(tmp_path), lambda name: _no_data)
-  assert _states(study) == ['WAITING'] * 6
+  assert _states(study) == []
   assert not (tmp_path / 'lr/trials').exists()
 
 
@@ -62,9 +61,7 @@ def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
   file = trivial.write(
     tmp_path, trials=2, space="{'optimizer.lr': loguniform(1e-4, 1e-3)}"
   )
-  study = _study(file, tmp_path)
-  study.queue()
-  assert _states(study) == ['WAITING'] * 2
+  assert _study(file, tmp_path).take() is not None
 
 
 @pytest.fixture
@@ -123,7 +120,7 @@ def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
 def main(tmp_path, monkeypatch):
   """Runs the command's flags in this process; what it starts."""
 
-  def run(*given):
+  def run(*argv):
     started = []
     for name in ('_run_many', '_run_here'):
       start = lambda *_, name=name: started.append(name) or run.done
@@ -133,9 +130,10 @@ def main(tmp_path, monkeypatch):
     command._define(values)
     monkeypatch.setattr(command.flags, 'FLAGS', values)
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
-    values(['sweep', f'--sweep={trivial.write(tmp_path)}', *given])
+    values(['sweep', f'--sweep={trivial.write(tmp_path)}', *argv])
     try:
-      command._main(['sweep'], lambda name: toy.build, [])
+      with command.main.reporting():
+        command._main([], lambda name: toy.build)
       run.code = 0
     except SystemExit as end:
       run.code = end.code
@@ -149,7 +147,7 @@ def test_a_check_needs_no_folder(main, capsys):
   main()
   assert '--workdir is missing' in capsys.readouterr().err
   main('--check')
-  assert 'nothing to object' in capsys.readouterr().out
+  assert '6 trials, no errors' in capsys.readouterr().out
 
 
 def test_a_worker_watches_the_process_that_started_it(
@@ -189,7 +187,7 @@ def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('given', 'names'),
+  ('argv', 'names'),
   [
     (('--workers=2', '--num_processes=2'), '--num_processes'),
     (('--devices_per_trial=1', '--process_id=0'), '--process_id'),
@@ -200,7 +198,7 @@ def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
   ],
 )
 def test_processes_of_a_machine_are_no_hosts(
-  main, tmp_path, capsys, given, names
+  main, tmp_path, capsys, argv, names
 ):
-  assert not main(f'--workdir={tmp_path}', *given)
-  assert f'{names}: for a trial of several' in capsys.readouterr().err
+  assert not main(f'--workdir={tmp_path}', *argv)
+  assert f'{names} are for a trial on several' in capsys.readouterr().err

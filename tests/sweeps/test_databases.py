@@ -116,7 +116,7 @@ def test_four_workers_run_each_trial_once(server, tmp_path):
     assert (folder / 'steps.txt').read_text() == '1\n2\n'[: 4 if whole else 2]
 
 
-def test_an_unreachable_server_is_told_without_its_password(tmp_path):
+def test_an_error_does_not_show_the_password(tmp_path):
   pytest.importorskip('psycopg2', reason='psycopg2 is not installed')
   url = f'postgresql+psycopg2://me:secret@/db?host={tmp_path}'
   with pytest.raises(ValueError) as caught:

@@ -1,4 +1,4 @@
-"""What fails: a trial, a metric, a storage; and how a sweep goes on."""
+"""What fails: a trial, a metric, a storage; and how the sweep resumes."""
 
 import itertools
 import random
@@ -47,7 +47,14 @@ def test_a_storage_that_fails_now_and_then_changes_no_trial(
   file = trivial.write(tmp_path, pruner="'successive_halving'")
   want = trivial.work(file, tmp_path / 'lr')
   calls = itertools.count()
-  for name in (*trivial.WRITES, 'get_all_trials'):
+  for name in (
+    'set_trial_param',
+    'set_trial_state_values',
+    'set_trial_intermediate_value',
+    'set_trial_user_attr',
+    'create_new_trial',
+    'get_all_trials',
+  ):
     real = getattr(optuna.storages.JournalStorage, name)
 
     def fails(*args, real=real, **kwargs):
@@ -55,7 +62,7 @@ def test_a_storage_that_fails_now_and_then_changes_no_trial(
       if broken and not answered:
         raise optuna.exceptions.StorageInternalError('no connection')
       out = real(*args, **kwargs)
-      if broken:  # Done, but nobody was told.
+      if broken:  # Done, but the answer is lost.
         raise OSError('connection lost')
       return out
 
@@ -80,7 +87,7 @@ def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
       return trivial.trainer()(config, workdir, report)
 
   file = trivial.write(tmp_path)
-  with pytest.raises(storage.Unreachable, match='no connection'):
+  with pytest.raises(storage.UnreachableError, match='no connection'):
     trivial.work(file, tmp_path / 'lr', train=train)
   study = trivial.work(file, tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
@@ -115,7 +122,7 @@ def test_what_fails_always_ends_the_worker(tmp_path):
   def train(config, workdir, report):
     raise OSError('no space left')
 
-  with pytest.raises(worker.TrialsFail, match='3 trials failed'):
+  with pytest.raises(worker.TrialsFailedError, match='3 trials failed'):
     trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
 
 
@@ -124,7 +131,9 @@ def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
     raise OSError('no space left')
 
   file = trivial.write(tmp_path, trials=2)
-  with pytest.raises(worker.TrialsFail, match=r'complete: 2 fail; .*/lr/'):
+  with pytest.raises(
+    worker.TrialsFailedError, match=r'complete: 2 fail; .*/lr/'
+  ):
     trivial.work(file, tmp_path / 'lr', train=train)
 
 
@@ -143,7 +152,7 @@ def test_what_failed_can_be_tried_again(tmp_path, sampler):
   study = trivial.work(file, tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE, FAIL, COMPLETE]
   for _ in range(2):  # It is not tried again when it was.
-    study.queue(retry_failed=True)
+    study.retry_failed()
     study = trivial.work(file, tmp_path / 'lr', train=train)
     assert _states(study) == [COMPLETE, FAIL, COMPLETE, COMPLETE]
   assert study.trials()[3].params == study.trials()[1].params
@@ -156,13 +165,13 @@ def test_what_failed_can_be_tried_again(tmp_path, sampler):
     assert len(values) == 4
 
 
-def test_a_metric_that_is_not_there_is_told_and_put_right(tmp_path):
+def test_an_unknown_metric_is_reported_and_can_be_corrected(tmp_path):
   file = trivial.write(tmp_path, metric="'val/other'")
   for _ in range(2):
     with pytest.raises(ConfigError, match='there are val/quality'):
       trivial.work(file, tmp_path / 'lr')
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
-  assert study.whole.user_attrs['sweep']['metric'] == ['val/quality']
+  assert study.optuna.user_attrs['sweep']['metric'] == ['val/quality']
   with pytest.raises(ConfigError, match='begun with another sweep'):
     trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')

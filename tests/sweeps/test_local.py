@@ -14,22 +14,22 @@ from mmjax.sweeps import local
 
 
 def test_devices_are_shared_out():
-  assert local.share('gpu', 8, 3, 2) == [2, 2, 2]
-  assert local.share('gpu', 8, 3, 0) == [2, 2, 2]
-  assert local.share('cpu', 2, 2, 0) == [1, 1]
+  assert local.divide('gpu', 8, 3, 2) == 2
+  assert local.divide('gpu', 8, 3, 0) == 2
+  assert local.divide('cpu', 2, 2, 0) == 1
 
 
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
     (('gpu', 8, 3, 4), '3 with --devices_per_trial=4 need 12 devices'),
-    (('cpu', 2, 3, 0), 'need 3 cores, and there are 2'),
-    (('tpu', 8, 2, 3), 'has 1, 2, 4, 8 chips'),
+    (('cpu', 2, 3, 0), 'need 3 cores, but this machine has 2'),
+    (('tpu', 8, 2, 3), 'use one of 1, 2, 4, 8'),
   ],
 )
 def test_what_is_not_there_is_refused(args, message):
   with pytest.raises(ConfigError, match=message):
-    local.share(*args)
+    local.divide(*args)
 
 
 def test_each_worker_sees_its_own(monkeypatch):
@@ -49,7 +49,7 @@ def test_each_worker_sees_its_own(monkeypatch):
 
 @pytest.fixture
 def started(tmp_path, monkeypatch):
-  """Workers that print what they were given, then wait."""
+  """Workers that print their arguments, then wait."""
   monkeypatch.setattr(local, 'probe', lambda: ('cpu', 2))
   monkeypatch.setattr(
     os, 'sched_getaffinity', lambda process: {0, 1}, raising=False

@@ -1,4 +1,4 @@
-"""A report tells what a sweep did."""
+"""What the report of a sweep contains."""
 
 import re
 
@@ -15,8 +15,8 @@ def _filled(tmp_path, trials, **more):
   """Optuna's study of a sweep, with trials by hand: (state, steps, facts)."""
   loaded = sweep.load(trivial.write(tmp_path, trials=len(trials), **more))
   opened = storage.open_storage('journal', tmp_path / 'lr')
-  whole = study.Study(loaded, opened, 'lr').whole
-  space = loaded.space['optimizer.lr'].distribution()
+  whole = study.Study(loaded, opened, 'lr').optuna
+  space = loaded.space['optimizer.lr'].distribution
   for i, (state, steps, facts) in enumerate(trials):
     lr = 1e-5 * (i + 1)
     facts = {'values': {'optimizer.lr': lr}, 'steps': steps, **facts}
@@ -33,39 +33,34 @@ def _filled(tmp_path, trials, **more):
   return whole
 
 
-ASKED = {'asked': {'step': 3, 'pruned': True, 'notes': {}}}
-NOT = {'asked': {'step': 3, 'pruned': False, 'notes': {}}}
-
-
 @pytest.mark.parametrize(
-  ('more', 'trials', 'told'),
+  ('more', 'trials', 'saved'),
   [
     # 3 of 9 steps: 6 of 18 that there would have been.
-    ({}, [(State.PRUNED, 3, ASKED)], '33%'),
-    # It diverged; nobody decided that.
-    ({}, [(State.PRUNED, 3, NOT)], '0%'),
-    ({}, [(State.PRUNED, 3, {})], '0%'),
+    ({}, [(State.PRUNED, 3, {})], '33%'),
+    # It diverged; that was not the pruner's decision.
+    ({}, [(State.PRUNED, 3, {'reason': 'loss=nan'})], '0%'),
     ({}, [(State.FAIL, 3, {})], '0%'),
     # Of 30 steps of its own, 27 of 39.
     (
       {},
-      [(State.PRUNED, 3, {**ASKED, 'values': {'train.steps': 30}})],
+      [(State.PRUNED, 3, {'values': {'train.steps': 30}})],
       '69%',
     ),
     # Two runs of 9 steps each, of which the second was never begun.
-    ({'repeats': 2}, [(State.PRUNED, 3, ASKED)], '56%'),
+    ({'repeats': 2}, [(State.PRUNED, 3, {})], '56%'),
     ({'pruner': "'none'"}, [(State.PRUNED, 3, {})], None),
   ],
 )
-def test_what_pruning_saved(tmp_path, more, trials, told):
+def test_what_pruning_saved(tmp_path, more, trials, saved):
   whole = _filled(
     tmp_path,
     [(State.COMPLETE, 9, {}), *trials],
     **{'pruner': "'median'"} | more,
   )
   text = report.render(whole, tmp_path / 'lr')
-  found = re.findall(r'pruning saved (\d+%) of the steps', text)
-  assert found == ([told] if told else [])
+  shown = re.findall(r'pruning saved (\d+%) of the steps', text)
+  assert shown == ([saved] if saved else [])
   assert 'All trials together trained 12 steps in 0:24' in text
 
 
@@ -75,23 +70,3 @@ def test_the_files_that_the_commands_name_are_written(tmp_path):
   report.write(whole, tmp_path / 'elsewhere', output)
   assert (tmp_path / 'elsewhere/best_config.py').exists()
   assert f'--config={tmp_path}/elsewhere/best_config.py' in output.read_text()
-
-
-def test_what_the_sweep_set_is_no_part_of_the_configs_own_file(tmp_path):
-  whole = _filled(
-    tmp_path, [(State.COMPLETE, 9, {})], set="{'train.batch_size': 16}"
-  )
-  text = report.render(whole, tmp_path / 'lr')
-  row = '<td>train.batch_size</td><td>8</td><td>16</td></tr>'
-  assert row in text[text.index('What all trials have besides') :]
-  row = '<td>optimizer.lr</td><td>0.001</td><td>1e-05</td></tr>'
-  assert row in text[: text.index('What all trials have besides')]
-
-
-def test_noise_has_a_column_where_points_have_several_runs(tmp_path):
-  trials = [(State.COMPLETE, 18, {'runs': [[0.1, 0.2]]})]
-  text = report.render(_filled(tmp_path, trials, repeats=2), tmp_path / 'lr')
-  assert '<th>noise</th>' in text and '<td>0.071</td>' in text
-  (tmp_path / 'b').mkdir()
-  one = _filled(tmp_path / 'b', [(State.COMPLETE, 9, {})])
-  assert '<th>noise</th>' not in report.render(one, tmp_path / 'lr')

@@ -33,12 +33,12 @@ def test_what_answers_at_last_was_worth_waiting_for(monkeypatch):
       raise errors.pop()
     return value
 
-  assert storage.patiently(read, 5) == 5
+  assert storage.with_retry(read, 5) == 5
   with pytest.raises(ZeroDivisionError):
-    storage.patiently(lambda: 1 / 0)
+    storage.with_retry(lambda: 1 / 0)
 
 
-def test_a_storage_out_of_reach_for_long_is_told(monkeypatch):
+def test_a_storage_that_stays_out_of_reach_is_an_error(monkeypatch):
   now = iter(range(0, 1000, 50))
   monkeypatch.setattr(storage.time, 'monotonic', lambda: next(now))
   monkeypatch.setattr(storage.time, 'sleep', lambda seconds: None)
@@ -46,6 +46,6 @@ def test_a_storage_out_of_reach_for_long_is_told(monkeypatch):
   def read():
     raise OSError('no route to postgresql://me:secret@host')
 
-  with pytest.raises(storage.Unreachable) as caught:
-    storage.patiently(read)
+  with pytest.raises(storage.UnreachableError) as caught:
+    storage.with_retry(read)
   assert 'no route to postgresql://me:***@host' in str(caught.value)

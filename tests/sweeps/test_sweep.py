@@ -1,13 +1,12 @@
-"""A sweep file's mistakes are told before the first trial."""
+"""A sweep file's errors are reported before the first trial."""
 
 import pathlib
 
-import optuna
 import pytest
 import trivial
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import search, space, sweep
+from mmjax.sweeps import search, sweep
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -44,22 +43,22 @@ def test_a_sweep_file_is_read(tmp_path):
 @pytest.mark.parametrize(
   ('more', 'message'),
   [
-    ({'trails': 3}, 'trails is no field of a sweep; did you mean trials?'),
+    ({'trails': 3}, 'trails is not a field of a sweep; did you mean trials?'),
     ({'trials': 0}, 'trials=0 is not legal'),
     ({'space': '{}'}, 'space is empty'),
     (
       {'space': "{'optimizer.learning_rate': uniform(0, 1)}"},
-      'optimizer.learning_rate is no config field',
+      'optimizer.learning_rate is not a config field',
     ),
     (
       {'space': "{'model.fusion.name': choice('concat')}"},
-      'model.fusion.name is no config field',
+      'model.fusion.name is not a config field',
     ),
-    ({'space': "{'optimizer.lr': 1e-3}"}, '0.001 is no range; use one of'),
+    ({'space': "{'optimizer.lr': 1e-3}"}, '0.001 is not a range; use one of'),
     ({'space': "{'seed': integers(0, 3)}"}, 'use repeats=3'),
     (
       {'space': "{'optimizer.lr': uniform(0, 1).when('train.dtype', 'x')}"},
-      'names no field that stands before it',
+      'that is not a field named before it',
     ),
     (
       {
@@ -85,21 +84,16 @@ def test_a_sweep_file_is_read(tmp_path):
       },
       'optimizer.b1: its conditions never hold together',
     ),
-    (
-      {'space': "{'optimizer.lr': uniform(1, 0), 'train.steps': choice()}"},
-      'optimizer.lr: uniform(1.0, 0.0) is empty; give the lower end first\n'
-      '  train.steps: choice() has no values',
-    ),
-    ({'space': 'None'}, 'space=None is not legal: a dict, config field -> '),
-    ({'space': '[1]'}, 'space=[1] is not legal: a dict, config field -> '),
-    ({'set': 'None'}, 'set=None is not legal: a dict, config field -> value'),
+    ({'space': 'None'}, 'space=None is not legal: dict of'),
+    ({'space': '[1]'}, 'space=[1] is not legal: dict of'),
+    ({'set': 'None'}, 'set=None is not legal: dict of config field'),
     (
       {'space': "{('optimizer', 'lr'): uniform(0, 1)}"},
-      "space: ('optimizer', 'lr') is no config field; they are strings",
+      "space: ('optimizer', 'lr') is not legal: a string",
     ),
     (
       {'set': "{'train': {'steps': 3}}"},
-      "set: train is a section; name its fields, such as 'train.steps'",
+      "set: train is a section; name its fields: 'train.steps'",
     ),
     ({'set': "{'model': 3}"}, 'set: model=3 is not legal: a dict'),
     (
@@ -108,34 +102,34 @@ def test_a_sweep_file_is_read(tmp_path):
     ),
     (
       {'set': "{'optimizer.rate': 3, 'train.stepz': 4}"},
-      'set: train.stepz is no config field',
+      'set: train.stepz is not a config field',
     ),
-    ({'metric': '()'}, 'metric=() names none'),
+    ({'metric': '()'}, 'there are 0 metrics'),
     (
       {'sampler': "dict(name=['tpe'])", 'pruner': "'halve'", 'seed': -1},
       'seed=-1 is not legal',
     ),
     (
       {'sampler': "dict(name=['tpe'])", 'pruner': "'halve'"},
-      "sampler=['tpe'] is not there; there are grid, random, quasi_random, tpe",
+      "sampler=['tpe'] is unknown; use one of grid, random, quasi_random, tpe",
     ),
     ({'pruner': "{'halve': 2}"}, "a name, or dict(name='hyperband', ...)"),
     (
       {'sampler': "dict(name='tpe', gamma=lambda n: 3)"},
-      'is not legal: options are numbers, strings and the like',
+      'is not legal: options are plain data',
     ),
     ({'direction': "'up'"}, "direction='up' is not legal"),
     ({'metric': "('val/a', 'val/b')"}, '2 metrics and 1 directions'),
     ({'metric': "'test/a'"}, "metric='test/a' is not legal"),
     ({'set': "{'data.eval_split': ''}"}, "data.eval_split is '', so there are"),
-    ({'sampler': "'bayes'"}, "sampler='bayes' is not there; there are grid"),
+    ({'sampler': "'bayes'"}, "sampler='bayes' is unknown; use one of grid"),
     (
       {'sampler': "dict(name='tpe', startup=3)"},
-      'startup is no option; did you mean n_startup_trials',
+      "got an unexpected keyword argument 'startup'",
     ),
     (
       {'sampler': "'grid'"},
-      'optimizer.lr: loguniform(1e-05, 0.1) has no end of values, and '
+      'optimizer.lr: loguniform(1e-05, 0.1) has infinitely many values, and '
       "sampler='grid' tries all",
     ),
     (
@@ -176,21 +170,26 @@ def test_a_sweep_file_is_read(tmp_path):
     ),
     (
       {'pruner': "dict(name='hyperband', reduction_factor=1)"},
-      'reduction_factor=1 is not legal: a whole number from 2',
+      'must be `reduction_factor >= 2`',
+    ),
+    (
+      {'pruner': "dict(name='successive_halving', min_resource=2.5)"},
+      'min_resource=2.5 is not a whole number',
     ),
     (
       {'pruner': "dict(name='hyperband', min_resource=3, max_resource=2)"},
       'max_resource=2 is below min_resource=3',
     ),
+    ({'sampler': "dict(name='tpe', seed=3)"}, "argument 'seed'"),
   ],
 )
-def test_mistakes_are_named(tmp_path, more, message):
-  told = _refused(tmp_path, **more)
-  assert message in told
-  assert told.startswith(f'{tmp_path}/some_sweep.py:\n  ')
+def test_errors_are_named(tmp_path, more, message):
+  text = _refused(tmp_path, **more)
+  assert message in text
+  assert text.startswith(f'{tmp_path}/some_sweep.py:\n  ')
 
 
-def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
+def test_several_kinds_of_errors_are_reported_together(tmp_path):
   lines = _refused(
     tmp_path, direction="'up'", space='3', seed='True', trails=3
   ).splitlines()
@@ -202,17 +201,13 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
   ]
   lines = _refused(
     tmp_path,
-    space="{'optimizer.lr': loguniform('1e-4', None), "
-    "'train.steps': choice({1}), 'train.batch_size': integers(1, 8, 0.5)}",
+    space="{'optimizer.learning_rate': uniform(0, 1), 'seed': integers(0, 3)}",
     sampler="'bayes'",
   ).splitlines()
-  assert lines[1:] == [
-    "  optimizer.lr: loguniform('1e-4', None): '1e-4' is not legal: a number",
-    "  optimizer.lr: loguniform('1e-4', None): None is not legal: a number",
-    '  train.steps: choice({1}): {1} is not legal: plain data: None, bool, '
-    'number, string, tuple or dict of those',
-    '  train.batch_size: integers(1, 8, 0.5): 0.5 is not legal: a whole number',
-    f"  sampler='bayes' is not there; there are {', '.join(search.SAMPLERS)}",
+  assert [line.split()[0] for line in lines[1:]] == [
+    'optimizer.learning_rate',
+    'seed',
+    "sampler='bayes'",
   ]
 
 
@@ -225,12 +220,16 @@ def test_several_kinds_of_mistakes_are_told_at_once(tmp_path):
       'def get_sweep():\n  return loguniform(1, 2, 3)',
       'line 2: TypeError: loguniform() takes 2 positional arguments but 3',
     ),
+    (
+      'def get_sweep():\n  return {"space": {"a": uniform(2, 1)}}',
+      'uniform(2.0, 1.0): `low <= high` must hold',
+    ),
     ('def get_sweep(argument): pass', 'TypeError: get_sweep() missing 1'),
     ('get_sweep = None', 'it has no function get_sweep'),
-    ('def get_sweep():\n  return []', 'get_sweep() gives no dict: []'),
+    ('def get_sweep():\n  return []', 'get_sweep() returns []; return a dict'),
   ],
 )
-def test_an_error_in_the_file_is_told_with_its_line(tmp_path, text, message):
+def test_an_error_in_the_file_has_its_line(tmp_path, text, message):
   file = tmp_path / 'some_sweep.py'
   file.write_text(text)
   with pytest.raises(ConfigError) as caught:
@@ -247,29 +246,8 @@ def test_the_config_may_be_a_path(tmp_path):
   file.write_text(text.replace(repr(str(config)), path))
   assert sweep.load(file).location == str(config)
   file.write_text(text.replace(repr(str(config)), 'None'))
-  with pytest.raises(
-    ConfigError, match='config=None is not legal: a config fil'
-  ):
+  with pytest.raises(ConfigError, match='--config=None: no such file'):
     sweep.load(file)
-
-
-def test_a_chosen_section_may_have_a_field_of_its_own(tmp_path):
-  loaded = sweep.load(
-    trivial.write(
-      tmp_path,
-      space="{'model.part': choice({'name': 'a'}, {'name': 'b', 'size': 1}), "
-      "'model.part.size': integers(2, 6).when('model.part', "
-      "{'name': 'b', 'size': 1})}",
-    )
-  )
-  trial = optuna.trial.FixedTrial(
-    {'model.part': '{"name": "b", "size": 1}', 'model.part.size': 5}
-  )
-  stored = space.sample(loaded.space, trial)
-  config = loaded.config(space.values(loaded.space, stored))
-  assert config.model.part.to_dict() == {'name': 'b', 'size': 5}
-  other = optuna.trial.FixedTrial({'model.part': '{"name": "a"}'})
-  assert list(space.sample(loaded.space, other)) == ['model.part']
 
 
 def test_a_grid_is_walked_once(tmp_path):

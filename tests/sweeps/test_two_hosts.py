@@ -12,7 +12,7 @@ import time
 import optuna
 import pytest
 
-from mmjax.sweeps import claims, storage
+from mmjax.sweeps import lease, storage
 
 HERE = pathlib.Path(__file__).parent
 SWEEP = f"""
@@ -145,14 +145,14 @@ def test_sigterm_to_one_host_stops_both_in_any_trial_and_between(
   until((workdir / 'trials/1/metrics.jsonl').exists)
   stopped()
   states = lambda: [t.state.name for t in _study(workdir).get_trials()]
-  assert states()[1:] == ['RUNNING', 'WAITING']
+  assert states()[1:] == ['RUNNING']
   # While another worker has the last trial.
-  with claims.Claims(_study(workdir)._storage, 'lr').take('trial 2'):
+  with lease.Lease(lease.Leases(), _study(workdir).ask()):
     hosts = start()
-    until(lambda: 'RUNNING' not in states())
+    until(lambda: states().count('RUNNING') == 1)
     time.sleep(3)
     stopped()
-  assert states()[2] == 'WAITING'
+  assert states()[2] == 'RUNNING'
   hosts = start()
   assert _codes(hosts) == [0, 0], _said(hosts)
   assert not {'RUNNING', 'WAITING'} & set(states())

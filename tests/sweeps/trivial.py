@@ -1,4 +1,4 @@
-"""Trials that take no time, in ordinary-looking run folders.
+"""Trials that take no time, in folders like those of runs.
 
 python trivial.py SWEEP WORKDIR STORAGE SECONDS_A_STEP
 """
@@ -29,18 +29,6 @@ def get_sweep():
   )
 """
 
-# How storages call their writes.
-WRITES = (
-  'set_trial_param',
-  'set_trial_state_values',
-  'set_trial_intermediate_value',
-  'set_trial_user_attr',
-  'set_trial_system_attr',
-  'set_study_user_attr',
-  'set_study_system_attr',
-  'create_new_trial',
-)
-
 
 def quality(config, step):
   """Best at lr=1e-3, and better with every step; the seed is noise."""
@@ -49,7 +37,7 @@ def quality(config, step):
 
 
 def trainer(seconds=0.0):
-  """As `mmjax.train.loop.run`: goes on from where a process before stopped."""
+  """Like `mmjax.train.loop.run`: resumes from the last step that was saved."""
 
   return functools.partial(_train, seconds)
 
@@ -98,11 +86,10 @@ def write(folder, **more):
 
 
 def work(file, workdir, location='journal', train=None, **options):
-  """One worker's life; its study."""
+  """Runs a worker; returns its study."""
   loaded = sweep.load(file)
   opened = storage.open_storage(location, workdir)
   its_study = study.Study(loaded, opened, storage.study_name(workdir))
-  its_study.queue()
   worker.work(
     loaded, its_study, workdir, train or trainer(), poll=0.1, **options
   )
@@ -110,7 +97,7 @@ def work(file, workdir, location='journal', train=None, **options):
 
 
 def start(file, workdir, location='journal', seconds=0.0):
-  """One worker's life in a process of its own."""
+  """Runs a worker in a process of its own."""
   # Forked from a process that has imported all, but not begun to use JAX.
   context = multiprocessing.get_context('forkserver')
   context.set_forkserver_preload(['trivial'])

@@ -25,6 +25,6 @@ def test_a_pattern_without_a_match_names_the_nearest_paths():
     patterns.check('optimizer.freeze', ['^imag3/patch'], PARAMS)
   with pytest.raises(ValueError, match=r'near it: image, text'):
     patterns.check('optimizer.freeze', ['zzzzzzzzz'], PARAMS)
-  with pytest.raises(ValueError, match='no regular expression'):
+  with pytest.raises(ValueError, match='not a regular expression'):
     patterns.check('optimizer.freeze', ['(image'], PARAMS)
   patterns.check('optimizer.freeze', ['image', 'text/.*'], PARAMS)

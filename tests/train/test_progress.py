@@ -19,7 +19,7 @@ def test_a_plain_line_each_time():
   stream = io.StringIO()
   line = progress.Progress(100, stream)
   line.show(40, VALUES)
-  line.say('hello')
+  line.log('hello')
   assert stream.getvalue() == (
     'step 40/100  loss 1.2500  320 examples/s  2:00 left\nhello\n'
   )
@@ -31,7 +31,7 @@ def test_a_terminal_has_one_live_line():
   line.show(40, VALUES)
   line.show(41, VALUES)
   assert '\n' not in stream.getvalue()
-  line.say('hello')
+  line.log('hello')
   assert stream.getvalue().endswith('\rhello\n')
 
 

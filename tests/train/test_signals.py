@@ -125,6 +125,6 @@ def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
 def test_a_mistake_is_one_message_and_exit_code_two(tmp_path, command):
   code, out = _finish(command(tmp_path, '--config.train.stepz=3'))
   assert code == 2
-  assert out.startswith('error: train.stepz is no config field')
+  assert out.startswith('error: train.stepz is not a config field')
   assert 'Traceback' not in out
   assert not list(tmp_path.iterdir())

@@ -1,0 +1,85 @@
+"""Texts in people's data, and what stands for a missing one."""
+
+import math
+import re
+import unicodedata
+from typing import Any
+
+from mmjax.errors import ConfigError
+
+# What tables and programs write where a text is missing.
+_MISSING = frozenset(
+  ('n/a', 'na', '#n/a', 'none', 'null', 'nan', '<na>', 'undefined')
+)
+# Of these, what an answer can't be: 'none' and 'n/a' are answers in VQA.
+_MISSING_ANSWERS = frozenset(('nan', '<na>'))
+_PROSE = ('caption', 'question')
+_TRUTHS = frozenset(('true', 'false'))
+# Unicode categories of what can't be seen by itself: control and format
+# characters, halves of characters, spaces, marks that combine with another.
+_INVISIBLE = frozenset(('Cc', 'Cf', 'Cs', 'Zs', 'Zl', 'Zp', 'Mn', 'Me'))
+_BYTES = re.compile(r"""b'.*'|b".*\"""", re.DOTALL)
+_NUMBER = re.compile(r'[+-]?(\d+([.,]\d*)?|[.,]\d+)')
+
+
+def read(value: Any, what: str) -> str:
+  """A text without the spaces around it; numbers as Python writes them.
+
+  Args:
+    value: a text or number; for an answer also a boolean, which is yes or no.
+    what: 'caption', 'question', 'answer' or 'type'.
+
+  Raises:
+    ConfigError: if it is not a text, stands for a missing one, has nothing that
+      can be seen, or has a null character.
+  """
+  if value is None or (isinstance(value, float) and math.isnan(value)):
+    raise ConfigError(f'{what} is missing (null or NaN)')
+  if isinstance(value, bool):
+    if what != 'answer':
+      raise ConfigError(
+        f'{what} should be text, not the boolean {str(value).lower()}'
+      )
+    return 'yes' if value else 'no'
+  if isinstance(value, int | float):
+    return _number(value, what)
+  if not isinstance(value, str):
+    raise ConfigError(f'{what} should be text, not {value!r:.80}')
+  _check(value, what)
+  return value.strip()
+
+
+def is_number(value: Any) -> bool:
+  """Whether a value is a number, or a text that is nothing but one."""
+  if isinstance(value, str):
+    return bool(_NUMBER.fullmatch(value.strip()))
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _number(value: int | float, what: str) -> str:
+  if isinstance(value, float) and math.isinf(value):
+    raise ConfigError(f'{what} is an infinite number')
+  try:
+    return str(value)
+  except ValueError as error:  # Of more digits than Python writes.
+    raise ConfigError(f'{what} is a number of too many digits') from error
+
+
+def _check(text: str, what: str) -> None:
+  bare = text.strip()
+  if not bare:
+    raise ConfigError(f'{what} is empty')
+  if all(unicodedata.category(sign) in _INVISIBLE for sign in bare):
+    raise ConfigError(f'{what} has nothing that can be seen: {bare!a:.80}')
+  if '\0' in bare:
+    raise ConfigError(
+      f'{what} has a null character: {bare!r:.80}; if all do, name the '
+      "file's encoding, for example --encoding=utf-16-le"
+    )
+  missing = _MISSING if what in _PROSE else _MISSING_ANSWERS
+  if bare.lower() in missing:
+    raise ConfigError(f'{what} is missing ({bare!r})')
+  if _BYTES.fullmatch(bare):
+    raise ConfigError(f"{what} is Python's notation of bytes: {bare:.80}")
+  if what == 'caption' and bare.lower() in _TRUTHS:
+    raise ConfigError(f'{what} should be text, not the boolean {bare!r}')

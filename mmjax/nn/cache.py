@@ -1,0 +1,81 @@
+"""What attention layers, blocks and stacks keep between decoding steps."""
+
+from typing import Any
+
+import flax.struct
+import jax.numpy as jnp
+
+from mmjax.types import Array
+
+
+@flax.struct.dataclass
+class KeyValues:
+  """The keys and values that one attention layer has computed so far.
+
+  Attributes:
+    key: [B, S, G, K].
+    value: [B, S, G, K].
+  """
+
+  key: Array
+  value: Array
+
+
+@flax.struct.dataclass
+class BlockCache:
+  """What a block keeps between decoding steps.
+
+  Attributes:
+    self_attention: keys and values of the tokens so far.
+    cross_attention: those of the context; None without cross-attention.
+  """
+
+  self_attention: KeyValues
+  cross_attention: KeyValues | None = None
+
+
+@flax.struct.dataclass
+class Decoding:
+  """A cache, and the slot where the keys of the new tokens go.
+
+  Attributes:
+    cache: `KeyValues` for `Attention`, `BlockCache` for `Block`, the same with
+      leaves [L, ...] for `Stack`.
+    index: [], the slot of the first new token.
+  """
+
+  cache: Any
+  index: Array | int = 0
+
+
+def empty_cache(
+  *,
+  depth: int,
+  batch: int,
+  length: int,
+  num_heads: int,
+  head_dim: int,
+  context_length: int | None = None,
+  dtype: Any = jnp.float32,
+) -> BlockCache:
+  """Makes room for decoding `length` tokens with a `Stack`.
+
+  Args:
+    depth: L.
+    batch: B.
+    length: S, number of slots.
+    num_heads: G, number of key-value heads.
+    head_dim: K.
+    context_length: number of context tokens, with cross-attention.
+    dtype: the Stack's.
+
+  Returns:
+    Zeros, leaves [L, B, S, G, K].
+  """
+
+  def zeros(slots: int) -> KeyValues:
+    array = jnp.zeros((depth, batch, slots, num_heads, head_dim), dtype)
+    return KeyValues(array, array)
+
+  cross = None if context_length is None else zeros(context_length)
+  return BlockCache(zeros(length), cross)

@@ -1,0 +1,55 @@
+"""The families of published models, by `model_type` of config.json."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.errors import ConfigError
+from mmjax.pretrained import base
+
+# Module of this package, and the name of its family; imported when asked for.
+FAMILIES = {
+  'align': 'align:FAMILY',
+  'bert': 'bert:FAMILY',
+  'blip': 'blip:FAMILY',
+  'blip-2': 'blip2:FAMILY',
+  'audio-spectrogram-transformer': 'audio_spectrogram_transformer:FAMILY',
+  'clip': 'clip:FAMILY',
+  'clip_text_model': 'single_towers:CLIP_TEXTS',
+  'clip_vision_model': 'single_towers:CLIP_IMAGES',
+  'dinov2': 'dinov2:FAMILY',
+  'dinov2_with_registers': 'dinov2:FAMILY',
+  'gpt2': 'gpt2:FAMILY',
+  'llama': 'llama:FAMILY',
+  'llava': 'llava:FAMILY',
+  'opt': 'opt:FAMILY',
+  'paligemma': 'paligemma:FAMILY',
+  'qwen2': 'qwen2:FAMILY',
+  'qwen2_5_vl': 'qwen2_5_vl:FAMILY',
+  'qwen2_vl': 'qwen2_vl:FAMILY',
+  'qwen3': 'qwen3:FAMILY',
+  'resnet': 'resnet:FAMILY',
+  'siglip': 'siglip:FAMILY',
+  'siglip2': 'siglip2:FAMILY',
+  'siglip_text_model': 'single_towers:SIGLIP_TEXTS',
+  'siglip_vision_model': 'single_towers:SIGLIP_IMAGES',
+  't5': 't5:FAMILY',
+  'videomae': 'videomae:FAMILY',
+  'vit': 'vit:FAMILY',
+  'whisper': 'whisper:FAMILY',
+}
+
+
+def find(config: Mapping[str, Any]) -> base.Family:
+  """The family that a config.json belongs to.
+
+  Raises:
+    ConfigError: if mmjax knows none.
+  """
+  kind = config.get('model_type')
+  if kind not in FAMILIES:
+    raise ConfigError(
+      f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
+    )
+  module, _, name = FAMILIES[kind].partition(':')
+  return getattr(importlib.import_module(f'mmjax.pretrained.{module}'), name)

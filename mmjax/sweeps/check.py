@@ -1,0 +1,70 @@
+"""Builds every value of a space before the first trial."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ml_collections
+
+from mmjax.errors import ConfigError
+from mmjax.sweeps import space as space_lib
+from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import experiment, loop
+
+# Name of an experiment -> its `build`.
+BuildOf = Callable[[str], experiment.Build]
+
+
+def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
+  """Builds the ends of every range, few whole numbers and all choices.
+
+  Everything is built as a run would build it, shapes included, but nothing is
+  computed. A field with conditions is built with all values that these name;
+  otherwise fields vary one by one. Two values that are legal each may still be
+  refused together; such a trial fails, and its log says why.
+
+  Args:
+    sweep: what `sweep.load` returns.
+    build_of: name of an experiment -> its `build`.
+
+  Raises:
+    ConfigError: naming every value that the config or its experiment refuses.
+  """
+  errors: list[str] = []
+  try:
+    build(sweep.config({}), build_of)
+  except ConfigError as error:
+    sweep_lib.raise_all(sweep.file, [f'without the space: {error}'])
+  refused = []
+  for path, dimension in sweep.space.items():
+    for value in dimension.probes():
+      for others in space_lib.combinations(sweep.space, path):
+        if any(item in refused for item in others.items()):
+          continue  # That is among the errors.
+        try:
+          build(sweep.config(others | {path: value}), build_of)
+        except (ConfigError, TypeError) as error:
+          errors.append(_message(sweep, path, value, others, error))
+          refused.append((path, value))
+  sweep_lib.raise_all(sweep.file, errors)
+
+
+def build(config: ml_collections.ConfigDict, build_of: BuildOf) -> None:
+  """Builds one config; raises ConfigError if it is refused."""
+  loop.check(config, build_of(config.experiment))
+
+
+def _message(
+  sweep: sweep_lib.Sweep,
+  path: str,
+  value: Any,
+  others: Mapping[str, Any],
+  error: Exception,
+) -> str:
+  mistyped = isinstance(error, TypeError)
+  where = ', '.join(f'{p}={v!r}' for p, v in others.items())
+  out = f'{path}={value!r}' + (f' with {where}' if where else '')
+  out += f': {"TypeError: " if mistyped else ""}{error}'
+  whole = mistyped or type(sweep_lib.value_at(sweep.base, path)) is int
+  if whole and isinstance(value, float):
+    out += f'; for whole numbers, integers(...) instead of {sweep.space[path]}'
+  return out
