@@ -50,6 +50,13 @@ _LENGTHS = {
   'question': ('question_length',),
   'decoder': ('text_length', 'answer_length'),
 }
+# Parts whose pooled vector is read, and what a BERT without a pooler lacks there.
+_POOLED = ('text', 'question')
+_POOLERLESS = (
+  'has no pooler.dense, which makes the vector of a text; take a checkpoint '
+  'that has one, or give it a new one to train with transformers: '
+  'BertModel.from_pretrained(IN).save_pretrained(OUT)'
+)
 # Where a model may have a part, but under its own name.
 _ALSO = {
   'image': 'vision',
@@ -70,6 +77,7 @@ class Trained:
     read: shapes, with shardings -> parameters.
     files: the small files of a published model, by name.
     note: what the user should know.
+    refused: by part, why nothing can start from it.
   """
 
   folder: Path
@@ -79,6 +87,7 @@ class Trained:
   read: Callable[[Params], Params]
   files: Mapping[str, bytes]
   note: str = ''
+  refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def part(self, name: str) -> tuple[nn.Module, str]:
     """A part, and the path of its parameters, with its slash.
@@ -87,10 +96,12 @@ class Trained:
       name: of the part; '' for the whole, as one that can be trained.
 
     Raises:
-      ConfigError: if there is no such part, or the whole can't be trained.
+      ConfigError: if there is no such part, or it or the whole can't be trained.
     """
     if not name:
       return self._whole(), ''
+    if name in self.refused:
+      raise ConfigError(f'init_from: {self.folder} {self.refused[name]}')
     found = _found(self.module, name)
     if found is None:
       raise ConfigError(
@@ -255,6 +266,17 @@ def _of_published(folder: Path) -> Trained:
     read=read,
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,
+    refused=dict.fromkeys(_POOLED, _POOLERLESS)
+    if _lacks_pooler(config)
+    else {},
+  )
+
+
+def _lacks_pooler(config: Mapping[str, Any]) -> bool:
+  """Whether a checkpoint is a BERT without the pooler that its class has."""
+  return (
+    config.get('model_type') == 'bert'
+    and config.get('add_pooling_layer') is False
   )
 
 

@@ -350,8 +350,13 @@ def test_without_a_pooler_only_its_vector_is_refused(tmp_path):
   assert 'add_pooling_layer' not in (tmp_path / 'out/config.json').read_text()
   (folder / 'modules.json').unlink()
   alone = pretrained.load(folder)
-  with pytest.raises(ValueError, match=r'has no pooler\.dense, which makes'):
+  with pytest.raises(ConfigError, match=r'has no pooler\.dense, which makes'):
     alone.encode_text('cat')
+  source = trained.find(str(folder))
+  for part in ('text', 'question'):
+    with pytest.raises(ConfigError, match=r'^init_from: .* no pooler\.dense'):
+      source.part(part)
+  assert source.part('encoder')[0].width == 12
 
 
 def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
