@@ -80,7 +80,8 @@ def arguments(
   biases = (*_sequence_bias(given, file), *_bad_words(given, file, eos_ids))
   if biases:
     out['biases'] = biases
-  out |= _sampling(given, file, asked)
+  beams = {} if speech else _beams(given, file, asked)
+  out |= beams or _sampling(given, file, asked)
   return {**out, **asked}
 
 
@@ -122,8 +123,10 @@ def refuse_unread(given: Mapping[str, Any], file: str) -> None:
     ConfigError: for any other setting.
   """
   check(given, file)
-  samples = () if given.get('do_sample') else generation_keys.SAMPLING
-  changing = set(generation_keys.HONOURED) - {*generation_keys.IDS, *samples}
+  unread = set() if given.get('do_sample') else {*generation_keys.SAMPLING}
+  if given.get('num_beams') in (None, 1):
+    unread |= {*generation_keys.BEAMS}
+  changing = {*generation_keys.HONOURED} - {*generation_keys.IDS} - unread
   for key in sorted(set(given) & changing):
     neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
     if given[key] not in neutral:
@@ -164,11 +167,9 @@ def check(
   if _samples(given, asked) and not speech:
     only |= generation_keys.ONLY_SAMPLING
   if 'beam_size' in asked:
-    del only['num_beams']
-    if asked['beam_size'] > 1:
-      only |= generation_keys.ONLY_BEAMS
-  if 'length_penalty' in asked:
-    only.pop('length_penalty', None)
+    only.pop('num_beams', None)
+  if not speech and _beam_size(given, file, asked) > 1:
+    only |= generation_keys.ONLY_BEAMS
   unknown = sorted(set(given) - known)
   if unknown:
     raise ConfigError(
@@ -181,17 +182,56 @@ def check(
       raise ConfigError(
         f'{file}: {key} is {value!r}; mmjax writes only with '
         f'{" or ".join(map(repr, values or (None,)))} here; remove it from the '
-        'file if you do not need it, or write with transformers' + _hint(key)
+        'file if you do not need it, or write with transformers'
       )
 
 
-def _hint(key: str) -> str:
-  if key in ('num_beams', *generation_keys.ONLY_BEAMS):
-    return (
-      ', which scores beams by another rule; or pass beam_size: 1 searches '
-      'nothing, a larger one as mmjax scores'
+def _beam_size(
+  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+) -> int:
+  if 'beam_size' in asked:
+    return asked['beam_size']
+  if given.get('num_beams') is None:
+    return 1
+  size = _typed(given, 'num_beams', file, int)
+  if size < 1:
+    raise ConfigError(f'{file}: num_beams is {size}; give at least 1')
+  return size
+
+
+def _beams(
+  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Beam search as transformers does it; {} where there is one beam."""
+  size = _beam_size(given, file, asked)
+  if size == 1:
+    return {}
+  if _samples(given, asked):
+    where = 'temperature' if 'temperature' in asked else f'{file}: do_sample'
+    raise ConfigError(
+      f'{where} asks for sampling, which excludes {size} beams; pass '
+      'temperature=0 for these, or beam_size=1 to sample'
     )
-  return ''
+  penalty = 1.0
+  if given.get('length_penalty') is not None:
+    penalty = _typed(given, 'length_penalty', file, (int, float))
+  return {
+    'beam_size': size,
+    'length_penalty': penalty,
+    'early_stopping': _early_stopping(given, file),
+  }
+
+
+def _early_stopping(given: Mapping[str, Any], file: str) -> bool | str:
+  value = given.get('early_stopping')
+  if value is None:
+    return False
+  if value == 'never' or isinstance(value, bool):
+    return value
+  raise ConfigError(
+    f'{file}: early_stopping is {value!r}; mmjax reads only true, false and '
+    "'never'"
+  )
 
 
 def _samples(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -206,11 +246,6 @@ def _sampling(
   """Temperature and filters; none where the likeliest token is taken."""
   if not _samples(given, asked):
     return {}
-  if asked.get('beam_size', 1) > 1 and 'temperature' not in asked:
-    raise ConfigError(
-      f'{file}: do_sample is True, which excludes beam_size '
-      f'{asked["beam_size"]}; pass temperature=0 too'
-    )
   # What transformers takes where a file that samples is silent.
   silent = {'temperature': 1.0, 'top_p': 1.0, 'top_k': 0}
   if given.get('do_sample'):

@@ -37,9 +37,11 @@ _GENERATION = """
 Read where the model writes, so that what is refused prevents nobody from
 encoding or scoring; without the file, the same keys of config.json. An argument
 of `generate` comes before the file's. transformers gives the language models in
-BLIP and BLIP-2 nothing of it: there, what would change a text is refused. Beam
-search is refused because its scores differ; `beam_size=1` writes greedily in
-spite of `num_beams`.
+BLIP and BLIP-2 nothing of it: there, what would change a text is refused.
+Several beams are searched, scored and stopped as transformers does, whether
+`num_beams` or the argument `beam_size` asks for them; `beam_size=1` writes
+greedily in spite of `num_beams`. Beams that are sampled are refused, and so are
+all of Whisper's.
 """
 _FILES = {
   'preprocessor_config.json': {
@@ -112,7 +114,7 @@ def _generation() -> Iterator[str]:
   refused: dict[str, Mapping[str, tuple[Any, ...]]] = {
     'refused unless': generation_keys.ONLY,
     'where it samples, refused unless': generation_keys.ONLY_SAMPLING,
-    'with `beam_size`, refused unless': generation_keys.ONLY_BEAMS,
+    'with several beams, refused unless': generation_keys.ONLY_BEAMS,
     'of Whisper, refused unless': generation_keys.ONLY_SPEECH,
   }
   for name, only in refused.items():
