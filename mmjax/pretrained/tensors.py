@@ -119,8 +119,16 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
     raise pickled(folder, pickles, folder)
+  others = sorted(path.name for path in folder.glob('*.safetensors'))
+  unread = (
+    f'; {mismatches.few(others)} is not read, since its names or layout may be '
+    'those of another library'
+    if others
+    else ''
+  )
   raise ConfigError(
-    f'{folder} has neither {FILE} nor {INDEX}; download the weights too'
+    f'{folder} has neither {FILE} nor {INDEX}{unread}; download the weights '
+    'for transformers too'
   )
 
 

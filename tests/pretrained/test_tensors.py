@@ -105,6 +105,9 @@ def test_pickles_are_never_opened(tmp_path):
 def test_an_empty_folder_is_told(tmp_path):
   with pytest.raises(ConfigError, match='neither model'):
     tensors.Tensors(tmp_path)
+  (tmp_path / 'open_clip_model.safetensors').write_bytes(b'')
+  with pytest.raises(ConfigError, match='open_clip_model'):
+    tensors.Tensors(tmp_path)
 
 
 @pytest.mark.parametrize(
