@@ -31,12 +31,6 @@ from mmjax.runs import rebuild, trained
 from mmjax.parallel import hosts
 from mmjax.types import Params
 
-# What a config may say of a module whose weights it takes.
-_TRAINING = ('dropout', 'word_dropout', 'drop_path', 'remat')
-_RATES = ('dropout', 'attention_dropout')  # Of a `block`.
-# Parts that look at a context where the config says so, and by default.
-_CROSSING = {'text': False, 'question': False, 'decoder': True}
-
 
 def resolve(config: Any) -> Any:
   """A copy of a config whose model and data are those of `init_from`.
@@ -59,11 +53,12 @@ def resolve(config: Any) -> Any:
     described = trained.users(models.describe, module)
     given = config.model.get(part) if part else config.model
     _keep(described, given)
-    if part in _CROSSING and 'cross_attention' in models.settings_of(
+    crosses = models.PARTS[part].cross_attention if part else None
+    if crosses is not None and 'cross_attention' in models.settings_of(
       described['name']
     ):
       described['cross_attention'] = (given or {}).get(
-        'cross_attention', _CROSSING[part]
+        'cross_attention', crosses
       )
     with config.unlocked(), config.ignore_type():
       if part:
@@ -142,14 +137,15 @@ def _agree(name: str, one: Any, other: Any) -> bool:
 def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
   """Keeps what the config says of training, in a module and its parts."""
   given = given or {}
-  for name in _TRAINING:
+  for name in models.training_settings(described['name']):
     described.pop(name, None)
-    if name in given and name in models.settings_of(described['name']):
+    if name in given:
       described[name] = given[name]
   own, block = described.get('block') or {}, given.get('block') or {}
   if not isinstance(own, str):  # A ResNet's is the name of a kind.
-    rates = {k: block[k] for k in _RATES if k in block}
-    own = {k: v for k, v in own.items() if k not in _RATES} | rates
+    training = models.training_settings('block')
+    own = {k: v for k, v in own.items() if k not in training}
+    own |= {k: block[k] for k in training if k in block}
     described.pop('block', None)
     if own and 'block' in models.settings_of(described['name']):
       described['block'] = own
@@ -226,7 +222,11 @@ def _pairs(
     if part in ('text', 'question') and lacks and f'decoder/{table}' in theirs:
       # The encoder of a T5 reads the vectors of its decoder.
       pairs[f'decoder/{table}'] = f'{below}{table}'
-    crosses = part not in _CROSSING or config.model[part].get('cross_attention')
+    crosses = (
+      not part
+      or models.PARTS[part].cross_attention is None
+      or config.model[part].get('cross_attention')
+    )
     # Parameters that the run has no use for: the image encoder of a blind
     # baseline, a tower's cross-attention, and the word table of an encoder that
     # shares its decoder's.
