@@ -57,7 +57,7 @@ def test_the_end_is_the_final_fraction():
 def test_mistakes_are_named():
   with pytest.raises(ValueError, match='warmup_steps=4 leaves nothing'):
     schedule.build(_config('cosine'), 4)
-  with pytest.raises(ValueError, match="'cosin' is none of"):
+  with pytest.raises(ValueError, match="'cosin' is unknown"):
     schedule.build(_config('cosin'), 40)
 
 
