@@ -3,7 +3,7 @@
 Shape letters are those of `mmjax.types`.
 """
 
-from mmjax.decoders.beams import beam_search
+from mmjax.decoders.beams import EarlyStopping, beam_search
 from mmjax.decoders.cache import DecoderCache
 from mmjax.decoders.constraints import Constraints
 from mmjax.decoders.generation import Generated, sample
@@ -12,6 +12,7 @@ from mmjax.decoders.text import TextDecoder
 __all__ = [
   'Constraints',
   'DecoderCache',
+  'EarlyStopping',
   'Generated',
   'TextDecoder',
   'beam_search',

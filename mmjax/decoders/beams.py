@@ -1,6 +1,8 @@
 """Writing text with a decoder by beam search, as a compiled loop."""
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import flax.struct
 import jax
@@ -12,6 +14,42 @@ from mmjax.decoders import generation
 from mmjax.errors import ConfigError
 from mmjax.types import Array
 
+# When the search of an example ends; None is our own rule.
+EarlyStopping = bool | Literal['never'] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rule:
+  """How texts are scored, and when the search of an example ends.
+
+  Attributes:
+    length: most tokens of a text T.
+    length_penalty: exponent of the penalty.
+    early_stopping: as in `beam_search`.
+  """
+
+  length: int
+  length_penalty: float
+  early_stopping: EarlyStopping
+
+  def compute_penalty(self, tokens: Array | int) -> Array | float:
+    """What the log-probability of a text of so many tokens is divided by."""
+    if self.early_stopping is None:
+      return ((5.0 + tokens) / 6.0) ** self.length_penalty
+    return jnp.asarray(tokens, jnp.float32) ** self.length_penalty
+
+  def keeps_open(self, state: '_BeamState') -> Array:
+    """Whether a live text may still come among the ended ones, [B]."""
+    full = jnp.all(jnp.isfinite(state.best_score), axis=1)
+    if self.early_stopping is None:
+      return ~full
+    if self.early_stopping is True:
+      return state.open & ~full
+    grows = self.early_stopping == 'never' and self.length_penalty > 0
+    tokens = self.length if grows else state.index
+    best = jnp.max(state.score, axis=1) / self.compute_penalty(tokens)
+    return state.open & (~full | (best > jnp.min(state.best_score, axis=1)))
+
 
 @flax.struct.dataclass
 class _BeamState:
@@ -22,6 +60,7 @@ class _BeamState:
   score: Array  # [B, M] their log-probabilities, -inf for none
   best_tokens: Array  # [B, M, T] ended texts
   best_score: Array  # [B, M] their scores by length, -inf for none
+  open: Array  # [B] whether texts may still come among the ended ones
 
 
 def beam_search(
@@ -32,6 +71,7 @@ def beam_search(
   length: int,
   beam_size: int,
   length_penalty: float = 0.6,
+  early_stopping: EarlyStopping = None,
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
@@ -44,6 +84,11 @@ def beam_search(
   example is over when `beam_size` texts have ended. A text that has not ended
   after `length` tokens counts as it stands.
 
+  With `early_stopping` the search is that of transformers: scores are log p /
+  t^length_penalty, and an example is over when `beam_size` texts have ended
+  (True), or also when none of the live texts would be better than the worst of
+  those at its present length (False), or at any length ('never').
+
   Args:
     step: decodes one token of each example, see `generation`.
     logits: [B, V], of the first token to write.
@@ -51,6 +96,8 @@ def beam_search(
     length: most tokens to write T.
     beam_size: M; 1 gives the tokens of greedy decoding.
     length_penalty: 0 prefers short texts, 1 the best mean per token.
+    early_stopping: when an example is over in the search of transformers; None
+      for that of Wu et al.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
@@ -69,9 +116,10 @@ def beam_search(
   start = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
   nothing = jnp.full((batch, beams, length), pad_id, jnp.int32)
   before = [array[start] for array in generation.align_prompt(prompt, batch)]
+  rule = _Rule(length, length_penalty, early_stopping)
 
   def cond(state: _BeamState):
-    return (state.index < length) & ~jnp.all(_is_over(state))
+    return (state.index < length) & jnp.any(state.open)
 
   def body(state: _BeamState):
     history = constraints_lib.History.after(
@@ -80,7 +128,7 @@ def beam_search(
     log_probs = constraints.apply(
       jax.nn.log_softmax(state.logits), history, length=length, eos_id=eos_id
     ).reshape(batch, beams, vocab)
-    state, token, parent = _extend(state, log_probs, eos_id, length_penalty)
+    state, token, parent = _extend(state, log_probs, eos_id, rule)
     rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)  # [B * M]
     logits, cache = step(
       token.reshape(-1, 1),
@@ -101,16 +149,17 @@ def beam_search(
       score=jnp.broadcast_to(first[None], (batch, beams)),
       best_tokens=nothing,
       best_score=jnp.full((batch, beams), -jnp.inf),
+      open=jnp.ones((batch,), bool),
     ),
   )
-  return _select_best(end, eos_id, pad_id, length_penalty)
+  return _select_best(end, eos_id, pad_id, rule)
 
 
 def _extend(
   state: _BeamState,
   log_probs: Array,
   eos_id: int | Sequence[int],
-  length_penalty: float,
+  rule: _Rule,
 ) -> tuple[_BeamState, Array, Array]:
   """Extends texts by one token, and keeps the best ended and live ones.
 
@@ -119,7 +168,7 @@ def _extend(
     score    -1  -3            log-probabilities of the beams `5` and `6`
     totals   -2  -4  -1.5      `5` with token 0, 1 or 2
              -6  -3.1  -7      `6` with token 0, 1 or 2
-    choice    2   0   4   1    the 2 * M best of the six, as beam * V + token
+    choice    2   0   4   1    the W = 4 best of the six, as beam * V + token
     parent    0   0   1   0
     token     2   0   1   1    the first, `5 2`, has ended: it goes to `best`
     live      1   2            the M best of the others: `5 0` and `6 1`
@@ -128,28 +177,32 @@ def _extend(
     state: before the step.
     log_probs: [B, M, V], of the next token.
     eos_id: ends a text; where several do, all of them.
-    length_penalty: exponent of the penalty.
+    rule: of the search.
 
   Returns:
     The state with the new texts, but the logits and cache of the step before;
     the last token of each live text [B, M]; and the beam it extends [B, M].
   """
   batch, beams, vocab = log_probs.shape
-  # Twice as many candidates as beams: at most M of them end, so M stay live.
-  wide = min(2 * beams, beams * vocab)
+  # Each beam ends in as many ways as there are ends; M candidates stay live.
+  ends = jnp.size(jnp.asarray(eos_id))
+  wide = min(max(2, 1 + ends) * beams, beams * vocab)
   totals = state.score[:, :, None] + log_probs  # [B, M, V]
-  score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)  # [B, 2M]
+  score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)  # [B, W]
   parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
   tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
-  tokens = tokens.at[:, :, state.index].set(token)  # [B, 2M, T]
-  ended = generation.is_end(token, eos_id)  # [B, 2M]
-  # An end counts only among the first M candidates, and until M have ended.
-  counts = ended & (jnp.arange(wide) < beams)[None] & ~_is_over(state)[:, None]
-  penalty = _compute_penalty(state.index + 1, length_penalty)
+  tokens = tokens.at[:, :, state.index].set(token)  # [B, W, T]
+  ended = generation.is_end(token, eos_id)  # [B, W]
+  # An end counts only among the first M candidates, while the search goes on.
+  counts = ended
+  if rule.early_stopping is not None:  # As does what may not become longer.
+    counts = ended | (state.index + 1 == rule.length)
+  counts &= (jnp.arange(wide) < beams)[None] & state.open[:, None]
+  penalty = rule.compute_penalty(state.index + 1)
   ended_score = jnp.where(counts, score / penalty, -jnp.inf)
   best_score, kept = jax.lax.top_k(
     jnp.concatenate([state.best_score, ended_score], axis=1), beams
-  )  # [B, M] of [B, 3M]
+  )  # [B, M] of [B, M + W]
   everything = jnp.concatenate([state.best_tokens, tokens], axis=1)
   best = jnp.take_along_axis(everything, kept[:, :, None], axis=1)  # [B, M, T]
   score, live = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
@@ -162,21 +215,21 @@ def _extend(
     best_tokens=best,
     best_score=best_score,
   )
-  return state, token, parent
+  return state.replace(open=rule.keeps_open(state)), token, parent
 
 
 def _select_best(
   end: _BeamState,
   eos_id: int | Sequence[int],
   pad_id: int,
-  length_penalty: float,
+  rule: _Rule,
 ) -> generation.Generated:
   """Selects the best text of each example, ended or as long as it may be."""
-  # What is still live after the loop has T tokens.
-  unfinished = jnp.where(_is_over(end)[:, None], -jnp.inf, end.score)
-  unfinished = unfinished / _compute_penalty(
-    end.tokens.shape[2], length_penalty
-  )
+  # What is still live after the loop has T tokens; in the search of
+  # transformers it is among the ended.
+  counts = end.open & (rule.early_stopping is None)
+  unfinished = jnp.where(counts[:, None], end.score, -jnp.inf)
+  unfinished = unfinished / rule.compute_penalty(rule.length)
   scores = jnp.concatenate([end.best_score, unfinished], axis=1)  # [B, 2M]
   tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
@@ -185,17 +238,6 @@ def _select_best(
   mask = jnp.cumsum(ends, axis=1) - ends == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return generation.Generated(jnp.where(mask, tokens, pad_id), mask, score)
-
-
-def _compute_penalty(
-  tokens: Array | int, length_penalty: float
-) -> Array | float:
-  return ((5.0 + tokens) / 6.0) ** length_penalty
-
-
-def _is_over(state: _BeamState) -> Array:
-  """Whether M texts of an example have ended, [B]."""
-  return jnp.all(jnp.isfinite(state.best_score), axis=1)
 
 
 def _take_rows(

@@ -87,6 +87,7 @@ class Writer(nn.Module):
     length: int,
     beam_size: int = 1,
     length_penalty: float = 0.6,
+    early_stopping: decoders.EarlyStopping = None,
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -104,6 +105,7 @@ class Writer(nn.Module):
       length: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
+      early_stopping: of beam search, as in `decoders.beam_search`.
       temperature: 0 for greedy decoding.
       top_k: number of likeliest tokens to sample from; 0 for all.
       top_p: least probability that the tokens to sample from have together.
@@ -153,6 +155,7 @@ class Writer(nn.Module):
         cache,
         beam_size=beam_size,
         length_penalty=length_penalty,
+        early_stopping=early_stopping,
         **shared,
       )
     return decoders.sample(

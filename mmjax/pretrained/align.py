@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   bert,
@@ -241,13 +242,13 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   vision = configs.section(config, 'vision_config', _VISION)
   before = [_STEM, *vision['out_channels'][:-1]]
   if vision['in_channels'] != before:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: vision_config.in_channels is {vision["in_channels"]}, but '
       f'the stages before give {before}; mmjax reads only equal ones'
     )
   last = _rounded(vision, vision['out_channels'][-1])
   if both['projection_dim'] != last:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: projection_dim is {both["projection_dim"]}, but images '
       f'have {last} channels; mmjax reads only equal ones'
     )

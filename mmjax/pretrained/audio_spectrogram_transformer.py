@@ -27,7 +27,10 @@ _DEFAULTS = {
   'num_mel_bins': 128,
 }
 SECTIONS = {'': sections.Section(read=_DEFAULTS)}
-_CLASSIFIER, _ENCODER = 'ASTForAudioClassification', 'ASTModel'
+UNUSED = {
+  'ASTForAudioClassification': (),
+  'ASTModel': (r'classifier\.(layernorm|dense)\.(weight|bias)',),
+}
 _ATTENTION = {
   'query': 'attention.query',
   'key': 'attention.key',
@@ -123,7 +126,8 @@ def _bias(values: Mapping[str, Any]) -> bool | tuple[str, ...]:
 
 def _classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
-  return configs.architecture(config, _CLASSIFIER, _ENCODER) == _CLASSIFIER
+  name = configs.architecture(config, *UNUSED)
+  return name == 'ASTForAudioClassification'
 
 
 FAMILY = base.Family(
@@ -132,5 +136,6 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   prefixes=PREFIXES,
 )

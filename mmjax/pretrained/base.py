@@ -12,20 +12,19 @@ import numpy as np
 import tokenizers
 
 from mmjax.data import images
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   keys,
   names,
   preprocess,
+  processors,
   tokenizer_files,
   tokenizer_settings,
 )
 from mmjax.pretrained import sections as sections_lib
 from mmjax.types import Array, Batch, Params
 
-PREPROCESSOR = 'preprocessor_config.json'
-# Newer releases have the former in it.
-PROCESSOR = 'processor_config.json'
 TOKENIZER = 'tokenizer.json'
 # Among a model's files, but not in its folder: tensors of `Family.KEPT`.
 KEPT = 'kept.safetensors'
@@ -63,29 +62,36 @@ class Pretrained:
 
   @classmethod
   def preprocessor(
-    cls, settings: Mapping[str, Any]
+    cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> preprocess.ImagePreprocessor:
-    """How pictures are prepared.
+    """How images are prepared.
 
     Args:
       settings: what preprocessor_config.json holds.
+      file: the file that has them, for errors.
     """
     return preprocess.ImagePreprocessor.from_config(
-      settings, cls.image_defaults
+      settings, cls.image_defaults, file=file
     )
 
   @functools.cached_property
   def preprocess(self) -> preprocess.ImagePreprocessor:
-    """Pictures to arrays."""
-    return self.preprocessor(self.image_settings())
+    """Images to arrays."""
+    return self.preprocessor(*self.preparing())
 
-  def image_settings(self) -> dict[str, Any]:
-    """What preprocessor_config.json holds.
+  def preparing(
+    self, parts: Sequence[str] = processors.IMAGES
+  ) -> tuple[dict[str, Any], str]:
+    """Settings of what prepares inputs, and the file that has them.
+
+    Args:
+      parts: see `processors.find`.
 
     Raises:
-      ValueError: if there is none.
+      ConfigError: if there are none, or see `processors.find`.
     """
-    return image_settings(self.files) or self.settings(PREPROCESSOR)
+    found = processors.find(self.files, parts)
+    return found or (self.settings(preprocess.FILE), preprocess.FILE)
 
   def pixels(self, pictures: Any) -> Array:
     """Arrays [B, H, W, 3] of pictures, as the model reads them.
@@ -110,10 +116,10 @@ class Pretrained:
     """A small file of the model's folder.
 
     Raises:
-      ValueError: if there was none.
+      ConfigError: if there was none.
     """
     if name not in self.files:
-      raise ValueError(
+      raise ConfigError(
         f"the model's folder had no {name}, which this needs; put the "
         'published one there and load again'
       )
@@ -123,7 +129,7 @@ class Pretrained:
     """What a small JSON file of the model's folder holds.
 
     Raises:
-      ValueError: if there was none, or it is broken, see `configs.parsed`.
+      ConfigError: if there was none, or it is broken, see `configs.parsed`.
     """
     return configs.parsed(self.file(name), name, kind)
 
@@ -166,6 +172,8 @@ class Family:
       key table, in `names.modern`. `skip` is about the latter.
     prefixes: prefixes that names may have or not, in `names.aligned`.
     ties: tensors that the family ties, in `names.untied`.
+    unused: by each class of transformers, patterns of tensors that its other
+      classes have and it does not read, in `names.used`.
     complete: (config, names of tensors) -> the config with the fields that only
       the names tell apart; None if there are none.
     completes: names of these fields, which `save` leaves out.
@@ -183,6 +191,7 @@ class Family:
   aliases: Sequence[tuple[str, str]] = ()
   prefixes: Sequence[str] = ()
   ties: Sequence[names.Tie] = ()
+  unused: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
   complete: (
     Callable[[Mapping[str, Any], Collection[str]], dict[str, Any]] | None
   ) = None
@@ -195,14 +204,6 @@ class Family:
   def ignored(self) -> tuple[str, ...]:
     """Patterns of all tensors that hold no parameter."""
     return (*self.skip, *self.kept)
-
-
-def image_settings(files: Mapping[str, bytes]) -> dict[str, Any]:
-  """What a model's files say of preparing pictures; {} if there is nothing."""
-  if PREPROCESSOR in files:
-    return configs.parsed(files[PREPROCESSOR], PREPROCESSOR)
-  given = configs.parsed(files.get(PROCESSOR, b'{}'), PROCESSOR)
-  return given.get('image_processor') or {}
 
 
 def padded(

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -19,15 +20,17 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Array
 
-# Older files hold buffers, and parts of the pre-training that the architecture
-# in config.json does not have.
-SKIP = (
-  r'(bert\.)?embeddings\.(position_ids|token_type_ids)',
-  r'cls\.seq_relationship\..*',
-  r'bert\.pooler\..*',
-  r'cls\.predictions\.(transform\.(dense|LayerNorm)|decoder)\.(weight|bias)',
-  r'cls\.predictions\.bias',
-)
+# Buffers that older files hold.
+SKIP = (r'(bert\.)?embeddings\.(position_ids|token_type_ids)',)
+_NEXT = r'cls\.seq_relationship\.(weight|bias)'
+UNUSED = {
+  'BertModel': (
+    _NEXT,
+    r'cls\.predictions\.transform\.(dense|LayerNorm)\.(weight|bias)',
+    r'cls\.predictions\.(decoder\.)?(weight|bias)',
+  ),
+  'BertForMaskedLM': (_NEXT, r'bert\.pooler\.dense\.(weight|bias)'),
+}
 
 PREFIXES = ('bert.',)
 COMPLETES = ('add_pooling_layer',)
@@ -77,7 +80,6 @@ _ATTENTION = {
   'value': 'self.value',
   'out': 'output.dense',
 }
-_ARCHITECTURES = ('BertModel', 'BertForMaskedLM')
 
 
 class Model(text_encoders.TextEncoder):
@@ -93,12 +95,12 @@ class Model(text_encoders.TextEncoder):
     """Vectors [B, D] of texts, see `TextEncoder.encode_text`.
 
     Raises:
-      ValueError: also if the vectors are the pooler's, and the checkpoint has
+      ConfigError: also if the vectors are the pooler's, and the checkpoint has
         none.
     """
     pools = sentences.is_encoder(self.files)
     if not pools and self.config.get('add_pooling_layer') is False:
-      raise ValueError(
+      raise ConfigError(
         'the checkpoint has no pooler.dense, which makes the vector of a text; '
         'use encode_tokens, or put the modules.json of the sentence encoder '
         'and the settings of its pooling into the folder'
@@ -198,7 +200,7 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fills(config: Mapping[str, Any]) -> bool:
   """Whether the model fills gaps, or encodes alone."""
-  return configs.architecture(config, *_ARCHITECTURES) == 'BertForMaskedLM'
+  return configs.architecture(config, *UNUSED) == 'BertForMaskedLM'
 
 
 def _pools(values: Mapping[str, Any], fills: bool = False) -> bool:
@@ -211,6 +213,7 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   skip=SKIP,
   aliases=ALIASES,
   prefixes=PREFIXES,

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   blip,
@@ -111,7 +112,7 @@ class Model(vision_language.VisionLanguage):
     """Ids of `text_config`: transformers gives its language model no others.
 
     Raises:
-      ValueError: if generation_config.json has a setting that changes what is
+      ConfigError: if generation_config.json has a setting that changes what is
         written.
     """
     generation.refuse_unread(*super().generation)
@@ -231,11 +232,11 @@ def _reads(config: Mapping[str, Any]) -> bool:
   """Whether its language model reads in both directions before it writes.
 
   Raises:
-    ValueError: if mmjax doesn't know the language model.
+    ConfigError: if mmjax doesn't know the language model.
   """
   kind = (config.get('text_config') or {}).get('model_type', 'opt')
   if kind not in ('opt', 't5'):
-    raise ValueError(
+    raise ConfigError(
       f"config.json: text_config.model_type is {kind!r}; mmjax knows 'opt' and "
       "'t5'"
     )

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
   base,
@@ -23,8 +24,10 @@ from mmjax.pretrained import (
   keys,
   kinds,
   names,
+  preprocess,
+  processors,
   sections,
-  sentences,
+  sentence_steps,
   tensors,
   tokenizer_settings,
 )
@@ -35,22 +38,20 @@ CONFIG = 'config.json'
 ADAPTER = 'adapter_config.json'
 # Small files that belong to a model, and go with it unchanged.
 _FILES = (
-  base.PREPROCESSOR,
+  preprocess.FILE,
   base.TOKENIZER,
-  base.PROCESSOR,
+  processors.FILE,
   tokenizer_settings.FILE,
   'special_tokens_map.json',
   'generation_config.json',
   'vocab.json',
   'merges.txt',
   'vocab.txt',
-  sentences.SETTINGS,
-  sentences.PROMPTS,
   'tokenizer.model',
   'added_tokens.json',
   'chat_template.json',
   'chat_template.jinja',
-  'video_preprocessor_config.json',
+  processors.VIDEO_FILE,
   base.KEPT,  # In the folder of a run that began from the model.
 )
 
@@ -75,17 +76,17 @@ def load(
       `mmjax.parallel.rules` says; None puts them on the first device.
 
   Raises:
-    FileNotFoundError: if something is not there.
-    ValueError: if the model is of no known family, its config has a value that
-      mmjax doesn't know, or its tensors don't fit the config.
+    ConfigError: if something is not there, the model is of an unknown family,
+      its config has a value that mmjax doesn't know, or its tensors don't fit
+      the config.
   """
   folder = Path(folder)
   try:
     return _load(folder, dtype, param_dtype, mesh)
-  except ValueError as error:
+  except ConfigError as error:
     if str(error).startswith(str(folder)):
       raise
-    raise ValueError(f'{folder}: {error}') from error
+    raise ConfigError(f'{folder}: {error}') from error
 
 
 def _load(
@@ -119,15 +120,16 @@ def read_folder(
   The config has what its family can only tell by the tensors' names.
 
   Raises:
-    FileNotFoundError: if something is not there.
-    ValueError: if the family is unknown, or the tensors can't be read.
+    ConfigError: if something is not there, the family is unknown, or the
+      tensors can't be read.
   """
   if ctranslate2.is_model(folder):
     config, source, files = ctranslate2.read(folder)
     return config, files, source
   config, files = read_small(folder)
   family = families.find(config)
-  config, source = _fitted(_tensors(folder), config)
+  source = names.Named(tensors.Tensors(sentence_steps.model_folder(folder)))
+  config, source = _fitted(source, config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -136,11 +138,6 @@ def read_folder(
   if kept:
     files[base.KEPT] = safetensors.numpy.save(kept)
   return config, files, source
-
-
-def _tensors(folder: Path) -> names.Named:
-  root = sentences.transformer_folder(folder)
-  return names.Named(tensors.Tensors(root))
 
 
 def _fitted(
@@ -153,9 +150,14 @@ def _fitted(
   source = names.aligned(
     source,
     names.patterns(family.rules(config)),
-    [*family.ignored, *(re.escape(tie.other) for tie in ties)],
+    [
+      *family.ignored,
+      *(re.escape(tie.other) for tie in ties),
+      *itertools.chain(*family.unused.values()),
+    ],
     family.prefixes,
   )
+  source = names.used(source, config, family.unused)
   source, config = names.untied(source, config, family.rules, ties)
   if family.complete is not None:
     config = family.complete(config, source.names)
@@ -166,18 +168,18 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   """A folder's config, and its other small files by name.
 
   Raises:
-    FileNotFoundError: if there is no config.
-    ValueError: if it is broken, has a key or value that mmjax refuses, or the
-      folder is that of an adapter or is laid out as open_clip does.
+    ConfigError: if there is no config, it is broken or has a key or value that
+      mmjax refuses, or the folder is that of an adapter or is laid out as
+      open_clip does.
   """
   if (folder / ADAPTER).exists():
     raise _adapter(folder)
-  root = sentences.transformer_folder(folder)
+  root = sentence_steps.model_folder(folder)
   for name in tensors.OPEN_CLIP:
     if (folder / name).exists() and not (root / CONFIG).exists():
       raise tensors.of_open_clip(folder, name)
   if not (root / CONFIG).exists():
-    raise FileNotFoundError(
+    raise ConfigError(
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model'
     )
   config = configs.read(root / CONFIG)
@@ -186,22 +188,20 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   # What `complete` adds is in the folder of a run.
   own = {k: v for k, v in config.items() if k not in family.completes}
   sections.check(own, family.sections)
-  # The subfolder's own files come before those of the same name above it.
   files = {
-    name: (place / name).read_bytes()
-    for place in dict.fromkeys((folder, root))
+    name: (root / name).read_bytes()
     for name in _FILES
-    if (place / name).exists()
+    if (root / name).exists()
   }
-  return config, files | sentences.read(folder)
+  return config, files | sentence_steps.read(folder)
 
 
-def _adapter(folder: Path) -> ValueError:
+def _adapter(folder: Path) -> ConfigError:
   """The error about a folder with an adapter, which is not a whole model."""
   given = configs.read(folder / ADAPTER)
   named = given.get('base_model_name_or_path')
   kind = given.get('peft_type') or 'LORA'
-  return ValueError(
+  return ConfigError(
     f'{folder} holds an adapter ({ADAPTER}, {kind}) for {named or "a model"}, '
     'not a model; merge it into its base once, with peft and transformers:\n'
     '  python -c "import peft; peft.AutoPeftModel.from_pretrained('

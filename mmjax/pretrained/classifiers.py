@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import base, configs, preprocess_audio
+from mmjax.errors import ConfigError
+from mmjax.pretrained import base, configs, preprocess_audio, processors
 from mmjax.types import Array, Tokens
 
 
@@ -28,10 +29,10 @@ class Classifier(base.Pretrained):
     """Logits [B, C] of examples.
 
     Raises:
-      ValueError: if the model has no classifier.
+      ConfigError: if the model has no classifier.
     """
     if not self.module.num_classes:
-      raise ValueError(
+      raise ConfigError(
         'the checkpoint has no classifier; open one whose architectures end in '
         'Classification, or encode only'
       )
@@ -53,7 +54,7 @@ class Classifier(base.Pretrained):
       For each example (label, probability) pairs, the likeliest first.
 
     Raises:
-      ValueError: if the model has no classifier.
+      ConfigError: if the model has no classifier.
     """
     several = self.config.get('problem_type') == 'multi_label_classification'
     share = jax.nn.sigmoid if several else jax.nn.softmax
@@ -88,12 +89,12 @@ class VideoEncoder(Classifier):
         [F, H, W, 3]; F is the model's `num_frames`.
 
     Raises:
-      ValueError: if a video has another number of frames.
+      ConfigError: if a video has another number of frames.
     """
     wanted = self.module.encoder.num_frames
     for video in videos:
       if len(video) != wanted:
-        raise ValueError(
+        raise ConfigError(
           f'a video has {len(video)} frames, but the model reads {wanted}; '
           'pick as many of them'
         )
@@ -111,7 +112,7 @@ class AudioEncoder(Classifier):
   def preprocess(self) -> preprocess_audio.FbankPreprocessor:
     """Sounds to spectrograms."""
     return preprocess_audio.FbankPreprocessor.from_config(
-      self.settings(base.PREPROCESSOR)
+      *self.preparing(processors.SOUNDS)
     )
 
   def arrays(self, sounds: Any) -> Array:

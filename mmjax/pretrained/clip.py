@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -173,7 +174,7 @@ def _section(
   """One part, and what stands for it a second time where transformers began.
 
   Raises:
-    ValueError: if the two differ; transformers takes the second.
+    ConfigError: if the two differ; transformers takes the second.
   """
   read = configs.section(config, name, defaults)
   second = f'{name}_dict'
@@ -182,7 +183,7 @@ def _section(
   again = configs.section(config, second, defaults)
   for field, value in again.items():
     if value != read[field]:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {second} gives {field} as {value!r}, but {name} as '
         f'{read[field]!r}; mmjax reads only equal ones'
       )

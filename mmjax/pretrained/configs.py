@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import kinds
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
@@ -35,6 +36,9 @@ _PARTS = (
   'rope_parameters',
   'rope_scaling',
   'image_processor',
+  'feature_extractor',
+  'audio_processor',
+  'video_processor',
 )
 # How deep objects lie in each other.
 _DEPTH = 8
@@ -68,17 +72,17 @@ def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
     kind: what it has to hold, an object unless it is said.
 
   Raises:
-    ValueError: if it is broken, or holds something else, or has something else
+    ConfigError: if it is broken, or holds something else, or has something else
       where a part belongs, such as `text_config`.
   """
   try:
     given = json.loads(content)
   except (ValueError, RecursionError) as error:
-    raise ValueError(
+    raise ConfigError(
       f'{name} is broken or cut off ({error}); download it again'
     ) from error
   if not isinstance(given, kind):
-    raise ValueError(
+    raise ConfigError(
       f'{name} holds {_short(given)}, not '
       f'{"an object" if kind is dict else "a list"}; download it again'
     )
@@ -88,14 +92,14 @@ def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
 
 def _check_parts(given: Any, name: Path | str, depth: int = 0) -> None:
   if depth > _DEPTH:
-    raise ValueError(
+    raise ConfigError(
       f'{name} has parts in parts, {_DEPTH} deep; download it again'
     )
   for field, value in given.items() if isinstance(given, dict) else ():
     if field not in _PARTS:
       continue
     if not isinstance(value, dict | None):
-      raise ValueError(
+      raise ConfigError(
         f'{name}: {field} is {_short(value)}, not an object; download it again'
       )
     _check_parts(value, name, depth + 1)
@@ -118,7 +122,7 @@ def section(
       number may stand in its place.
 
   Raises:
-    ValueError: if a field has no value of its default's kind, or a size is
+    ConfigError: if a field has no value of its default's kind, or a size is
       below 1.
   """
   given = (config.get(name) or {}) if name else config
@@ -133,7 +137,7 @@ def section(
     if isinstance(default, list):
       wrong |= not kinds.is_list_like(value, default)
     if wrong:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {where} is {value!r}; mmjax reads only '
         f'{"int or null" if default is None else type(default).__name__} here'
       )
@@ -143,12 +147,12 @@ def section(
       and not field.endswith(_NUMBERED)
     )
     if type(value) is int and abs(value) > _LARGEST:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {where} is {_short(value)}; mmjax reads only numbers '
         f'up to {_LARGEST} here'
       )
     if is_size and value < 1:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {where} is {value}; mmjax reads only 1 and more here'
       )
     out[field] = value
@@ -192,10 +196,10 @@ def activation(name: str, field: str = 'hidden_act') -> str:
   """Our name of an activation, theirs being the value of a field.
 
   Raises:
-    ValueError: if it is unknown.
+    ConfigError: if it is unknown.
   """
   if name not in ACTIVATIONS:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: {field} is {name!r}; mmjax knows {sorted(ACTIVATIONS)}'
     )
   return ACTIVATIONS[name]
@@ -218,12 +222,12 @@ def refuse(
       so has null, unless the value is True.
 
   Raises:
-    ValueError: if a field has another.
+    ConfigError: if a field has another.
   """
   for field, value in only.items():
     given = section.get(field, value)
     if given != value and (given is not None or value is True):
-      raise ValueError(
+      raise ConfigError(
         f'{file}: {where}{field} is {section[field]!r}; mmjax reads only '
         f'{value!r} here'
       )
@@ -237,13 +241,13 @@ def architecture(config: Mapping[str, Any], *known: str) -> str:
     *known: classes of transformers; the first is meant where none is given.
 
   Raises:
-    ValueError: if it is of another class.
+    ConfigError: if it is of another class.
   """
   given = config.get('architectures') or known
   for name in given:
     if name in known:
       return name
-  raise ValueError(
+  raise ConfigError(
     f'config.json: architectures is {list(given)}; of this family mmjax knows '
     f'{", ".join(known)}'
   )
@@ -260,7 +264,7 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
     theta: what transformers takes where the config is silent.
 
   Raises:
-    ValueError: for frequencies that mmjax doesn't know, or that are not wholly
+    ConfigError: for frequencies that mmjax doesn't know, or that are not wholly
       given.
   """
   given = section.get('rope_parameters') or section.get('rope_scaling') or {}
@@ -269,14 +273,14 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
   part = given.get('partial_rotary_factor')
   part = section.get('partial_rotary_factor') if part is None else part
   if part not in (None, 1):
-    raise ValueError(
+    raise ConfigError(
       f'config.json: partial_rotary_factor is {part!r}; mmjax reads only 1'
     )
   known = {'rope_theta', 'rope_type', 'type', 'partial_rotary_factor'}
   known |= {'mrope_section', *_SCALED.get(kind, {}).values()}
   unknown = sorted(set(given) - known)
   if kind in (*_SCALED, 'default', 'mrope') and unknown:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: rotary positions of rope_type {kind} have '
       f'{", ".join(unknown)}; mmjax knows {", ".join(sorted(known))}'
     )
@@ -286,13 +290,13 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
     for ours, theirs in _SCALED[kind].items():
       value = given.get(theirs)
       if type(value) not in (int, float) or value <= 0:
-        raise ValueError(
+        raise ConfigError(
           f'config.json: {theirs} is {value!r}; rotary positions of rope_type '
           f'{kind} need a number above 0'
         )
       options['scaling'][ours] = value
   elif kind not in ('default', 'mrope'):
-    raise ValueError(
+    raise ConfigError(
       f'config.json: rope_type is {kind!r}; mmjax knows default, linear, '
       'llama3 and mrope'
     )

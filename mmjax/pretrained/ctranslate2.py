@@ -24,7 +24,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import configs, keys
+from mmjax.errors import ConfigError
+from mmjax.pretrained import configs, keys, preprocess
 
 FILE = 'model.bin'
 # It is beside that file, and not beside a pickle of that name.
@@ -33,7 +34,6 @@ _VERSION = 6
 _KIND, _REVISION = 'WhisperSpec', 3
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16, jnp.bfloat16)
 _SCALE = '_scale'
-_PREPROCESSOR = 'preprocessor_config.json'
 _TOKENIZER = 'tokenizer.json'
 # Settings of the format, and their values in Whisper.
 _SETTINGS = {
@@ -74,7 +74,7 @@ class Variables:
     """Opens a file and reads its table of contents.
 
     Raises:
-      ValueError: if it is of another version or kind, or broken.
+      ConfigError: if it is of another version or kind, or broken.
     """
     self._path = Path(path)
     self._data = np.memmap(self._path, np.uint8, 'r')
@@ -85,7 +85,7 @@ class Variables:
     kind = self._string() if version == _VERSION else None
     (revision,) = self._unpack('I') if kind else (None,)
     if (version, kind, revision) != (_VERSION, _KIND, _REVISION):
-      raise ValueError(
+      raise ConfigError(
         f'{self._path} has version {version}, kind {kind!r} and revision '
         f'{revision}; mmjax reads version {_VERSION}, {_KIND!r} and revision '
         f'{_REVISION}'
@@ -159,8 +159,8 @@ class Variables:
       raise self._broken('it ends early')
     return start
 
-  def _broken(self, why: str) -> ValueError:
-    return ValueError(f'{self._path} is broken: {why}; download it again')
+  def _broken(self, why: str) -> ConfigError:
+    return ConfigError(f'{self._path} is broken: {why}; download it again')
 
 
 class Tensors(keys.Source):
@@ -175,7 +175,7 @@ class Tensors(keys.Source):
     """Finds every variable's place.
 
     Raises:
-      ValueError: naming all variables that are missing, or have no place, and
+      ConfigError: naming all variables that are missing, or have no place, and
         settings that Whisper doesn't have.
     """
     self._variables = variables
@@ -204,7 +204,7 @@ class Tensors(keys.Source):
       if name in there and np.split(variables.read(name), parts)[part].any():
         wrong.append(f'{name} has a bias of keys')
     if wrong:
-      raise ValueError(f'{FILE} is no Whisper:\n  ' + '\n  '.join(wrong))
+      raise ConfigError(f'{FILE} is no Whisper:\n  ' + '\n  '.join(wrong))
     self.names = frozenset(self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
@@ -236,13 +236,13 @@ def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
     config.json, tensors and small files as Hugging Face publishes Whisper.
 
   Raises:
-    FileNotFoundError: if the tokenizer is not there.
-    ValueError: if the model is no Whisper, or broken.
+    ConfigError: if the tokenizer is not there, or the model is broken or not a
+      Whisper.
   """
   variables = Variables(folder / FILE)
   tensors = Tensors(variables)
   if not (folder / _TOKENIZER).exists():
-    raise FileNotFoundError(
+    raise ConfigError(
       f'{folder} has no {_TOKENIZER}; put that of the model there'
     )
   tokenizer = (folder / _TOKENIZER).read_bytes()
@@ -255,10 +255,10 @@ def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
   files = {
     _TOKENIZER: tokenizer,
     'generation_config.json': json.dumps(generation, indent=2).encode(),
-    _PREPROCESSOR: json.dumps(_preprocessor(config), indent=2).encode(),
+    preprocess.FILE: json.dumps(_preprocessor(config), indent=2).encode(),
   }
-  if (folder / _PREPROCESSOR).exists():
-    files[_PREPROCESSOR] = (folder / _PREPROCESSOR).read_bytes()
+  if (folder / preprocess.FILE).exists():
+    files[preprocess.FILE] = (folder / preprocess.FILE).read_bytes()
   return config, tensors, files
 
 

@@ -20,6 +20,12 @@ from mmjax.types import Batch
 PREFIXES = ('dinov2.', 'dinov2_with_registers.')
 
 _CLASSES = {'dinov2': 'Dinov2', 'dinov2_with_registers': 'Dinov2WithRegisters'}
+UNUSED = {
+  'Dinov2Model': (r'classifier\.(weight|bias)',),
+  'Dinov2ForImageClassification': (),
+  'Dinov2WithRegistersModel': (r'classifier\.(weight|bias)',),
+  'Dinov2WithRegistersForImageClassification': (),
+}
 _DEFAULTS = {
   'hidden_size': 768,
   'mlp_ratio': 4,
@@ -183,5 +189,6 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   prefixes=PREFIXES,
 )

@@ -9,6 +9,7 @@ to encode or to score.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, generation_keys
 
 FILE = 'generation_config.json'
@@ -60,7 +61,7 @@ def arguments(
     speech: whether the model writes down what is said.
 
   Raises:
-    ValueError: for a key that mmjax doesn't know, or a value that it refuses.
+    ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
   check(given, file, asked, speech=speech)
   out: dict[str, Any] = {}
@@ -79,7 +80,8 @@ def arguments(
   biases = (*_sequence_bias(given, file), *_bad_words(given, file, eos_ids))
   if biases:
     out['biases'] = biases
-  out |= _sampling(given, file, asked)
+  beams = {} if speech else _beams(given, file, asked)
+  out |= beams or _sampling(given, file, asked)
   return {**out, **asked}
 
 
@@ -95,7 +97,7 @@ def length(
     prompt: tokens of the longest prompt, which `max_length` counts too.
 
   Raises:
-    ValueError: if the prompt leaves no room.
+    ConfigError: if the prompt leaves no room.
   """
   if asked is not None:
     return asked
@@ -105,7 +107,7 @@ def length(
     return DEFAULT_LENGTH
   room = _typed(given, 'max_length', file, int) - prompt
   if room < 1:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: max_length is {given["max_length"]}, but the prompt has '
       f'{prompt} tokens; pass max_new_tokens'
     )
@@ -118,15 +120,17 @@ def refuse_unread(given: Mapping[str, Any], file: str) -> None:
   Ids and what changes nothing stay.
 
   Raises:
-    ValueError: for any other setting.
+    ConfigError: for any other setting.
   """
   check(given, file)
-  samples = () if given.get('do_sample') else generation_keys.SAMPLING
-  changing = set(generation_keys.HONOURED) - {*generation_keys.IDS, *samples}
+  unread = set() if given.get('do_sample') else {*generation_keys.SAMPLING}
+  if given.get('num_beams') in (None, 1):
+    unread |= {*generation_keys.BEAMS}
+  changing = {*generation_keys.HONOURED} - {*generation_keys.IDS} - unread
   for key in sorted(set(given) & changing):
     neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
     if given[key] not in neutral:
-      raise ValueError(
+      raise ConfigError(
         f'{file}: {key} is {given[key]!r}, which transformers does not read '
         'for this family; pass it where the text is written, and remove it '
         'from the file'
@@ -150,7 +154,7 @@ def check(
     speech: whether the model writes down what is said.
 
   Raises:
-    ValueError: for a key that mmjax doesn't know, or a value that it refuses.
+    ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
   asked = asked or {}
   only = dict(generation_keys.ONLY)
@@ -163,34 +167,71 @@ def check(
   if _samples(given, asked) and not speech:
     only |= generation_keys.ONLY_SAMPLING
   if 'beam_size' in asked:
-    del only['num_beams']
-    if asked['beam_size'] > 1:
-      only |= generation_keys.ONLY_BEAMS
-  if 'length_penalty' in asked:
-    only.pop('length_penalty', None)
+    only.pop('num_beams', None)
+  if not speech and _beam_size(given, file, asked) > 1:
+    only |= generation_keys.ONLY_BEAMS
   unknown = sorted(set(given) - known)
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; remove them from the '
       'file if they change nothing, or write with transformers'
     )
   for key, values in only.items():
     value = given.get(key)
     if value is not None and value not in values:
-      raise ValueError(
+      raise ConfigError(
         f'{file}: {key} is {value!r}; mmjax writes only with '
         f'{" or ".join(map(repr, values or (None,)))} here; remove it from the '
-        'file if you do not need it, or write with transformers' + _hint(key)
+        'file if you do not need it, or write with transformers'
       )
 
 
-def _hint(key: str) -> str:
-  if key in ('num_beams', *generation_keys.ONLY_BEAMS):
-    return (
-      ', which scores beams by another rule; or pass beam_size: 1 searches '
-      'nothing, a larger one as mmjax scores'
+def _beam_size(
+  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+) -> int:
+  if 'beam_size' in asked:
+    return asked['beam_size']
+  if given.get('num_beams') is None:
+    return 1
+  size = _typed(given, 'num_beams', file, int)
+  if size < 1:
+    raise ConfigError(f'{file}: num_beams is {size}; give at least 1')
+  return size
+
+
+def _beams(
+  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Beam search as transformers does it; {} where there is one beam."""
+  size = _beam_size(given, file, asked)
+  if size == 1:
+    return {}
+  if _samples(given, asked):
+    where = 'temperature' if 'temperature' in asked else f'{file}: do_sample'
+    raise ConfigError(
+      f'{where} asks for sampling, which excludes {size} beams; pass '
+      'temperature=0 for these, or beam_size=1 to sample'
     )
-  return ''
+  penalty = 1.0
+  if given.get('length_penalty') is not None:
+    penalty = _typed(given, 'length_penalty', file, (int, float))
+  return {
+    'beam_size': size,
+    'length_penalty': penalty,
+    'early_stopping': _early_stopping(given, file),
+  }
+
+
+def _early_stopping(given: Mapping[str, Any], file: str) -> bool | str:
+  value = given.get('early_stopping')
+  if value is None:
+    return False
+  if value == 'never' or isinstance(value, bool):
+    return value
+  raise ConfigError(
+    f'{file}: early_stopping is {value!r}; mmjax reads only true, false and '
+    "'never'"
+  )
 
 
 def _samples(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
@@ -205,11 +246,6 @@ def _sampling(
   """Temperature and filters; none where the likeliest token is taken."""
   if not _samples(given, asked):
     return {}
-  if asked.get('beam_size', 1) > 1 and 'temperature' not in asked:
-    raise ValueError(
-      f'{file}: do_sample is True, which excludes beam_size '
-      f'{asked["beam_size"]}; pass temperature=0 too'
-    )
   # What transformers takes where a file that samples is silent.
   silent = {'temperature': 1.0, 'top_p': 1.0, 'top_k': 0}
   if given.get('do_sample'):
@@ -245,7 +281,7 @@ def _sequence_bias(
       and len(pair) == 2
       and isinstance(pair[1], int | float)
     ):
-      raise ValueError(
+      raise ConfigError(
         f'{file}: sequence_bias has {pair!r}; mmjax reads pairs of a list of '
         'ids and a number'
       )
@@ -255,12 +291,12 @@ def _sequence_bias(
 
 def _check_list(value: Any, key: str, file: str) -> None:
   if not isinstance(value, list):
-    raise ValueError(f'{file}: {key} is {value!r}; mmjax reads only a list')
+    raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only a list')
 
 
 def _ids(value: Any, key: str, file: str) -> tuple[int, ...]:
   if not isinstance(value, list) or not all(type(v) is int for v in value):
-    raise ValueError(f'{file}: {key} has {value!r}; mmjax reads lists of ids')
+    raise ConfigError(f'{file}: {key} has {value!r}; mmjax reads lists of ids')
   return tuple(value)
 
 
@@ -268,5 +304,5 @@ def _typed(given: Mapping[str, Any], key: str, file: str, kind: Any) -> Any:
   value = given[key]
   if not isinstance(value, kind) or isinstance(value, bool):
     name = 'a whole number' if kind is int else 'a number'
-    raise ValueError(f'{file}: {key} is {value!r}; mmjax reads only {name}')
+    raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only {name}')
   return value

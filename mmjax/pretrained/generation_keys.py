@@ -23,12 +23,14 @@ IDS = (
   'pad_token_id',
 )
 LENGTHS = ('max_length', 'max_new_tokens')
+BEAMS = ('early_stopping', 'length_penalty', 'num_beams')
 HONOURED = (
   *DIRECT,
   *LISTS,
   *SAMPLING,
   *IDS,
   *LENGTHS,
+  *BEAMS,
   'bad_words_ids',
   'do_sample',
   'forced_eos_token_id',
@@ -49,7 +51,6 @@ ONLY: dict[str, tuple[Any, ...]] = {
   'forced_decoder_ids': (),
   'guidance_scale': (1.0,),
   'max_time': (),
-  'num_beams': (1,),
   'num_return_sequences': (1,),
   'penalty_alpha': (0.0,),
   'prompt_lookup_num_tokens': (),
@@ -69,8 +70,6 @@ ONLY_SAMPLING: dict[str, tuple[Any, ...]] = {
 }
 ONLY_BEAMS: dict[str, tuple[Any, ...]] = {
   'diversity_penalty': (0.0,),
-  'early_stopping': (False,),
-  'length_penalty': (1.0,),
   'num_beam_groups': (1,),
   'renormalize_logits': (False,),
 }
@@ -82,6 +81,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
   'min_length': (0,),
   'min_new_tokens': (0,),
   'no_repeat_ngram_size': (0,),
+  'num_beams': (1,),
   'repetition_penalty': (1.0,),
 }
 
@@ -130,6 +130,7 @@ SPEECH = (
 )
 ONLY_SPEECH: dict[str, tuple[Any, ...]] = {
   'do_sample': (False,),
+  'num_beams': (1,),
   'prompt_ids': (),
   'return_timestamps': (False,),
 }

@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmjax.pretrained import ctranslate2, sentences, tensors
+from mmjax.errors import ConfigError
+from mmjax.pretrained import ctranslate2, sentence_steps, tensors
 
 # What a model needs beside its weights.
 _SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
@@ -20,25 +21,24 @@ def find(source: Path | str) -> Path:
       is downloaded once, into the cache of huggingface_hub.
 
   Raises:
-    FileNotFoundError: if there is neither.
-    ImportError: if a download needs huggingface_hub, which is an extra.
-    ValueError: if the hub has the weights only in pickles, or only as
+    ConfigError: if there is neither; if a download needs huggingface_hub, which
+      is an extra; or if the hub has the weights only in pickles, or only as
       open_clip lays them out.
   """
   folder = Path(source)
   if folder.is_dir():
     return folder
   if folder.is_file():
-    raise FileNotFoundError(f'{source} is a file; give its folder')
+    raise ConfigError(f'{source} is a file; give its folder')
   if isinstance(source, Path) or not _NAME.fullmatch(source):
-    raise FileNotFoundError(
+    raise ConfigError(
       f'there is no folder {source}; give that of a model, or a name on the '
       "Hugging Face hub such as 'openai/clip-vit-base-patch32'"
     )
   try:
     import huggingface_hub
   except ImportError as error:
-    raise ImportError(
+    raise ConfigError(
       f'there is no folder {source}; to download the model of this name, '
       "install the extra `hub`: pip install -e '.[hub]' where mmjax lies"
     ) from error
@@ -50,7 +50,7 @@ def find(source: Path | str) -> Path:
       )
     )
   except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
-    raise FileNotFoundError(
+    raise ConfigError(
       f'there is no folder {source}, and the Hugging Face hub gives no model '
       f'of this name ({type(error).__name__}); look for a typing error, and '
       'whether there is a network'
@@ -64,7 +64,9 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   """Which weights to download, and the pickles where there are no others."""
   try:
     names = set(hub.list_repo_files(name))
-    within = _within(hub, name) if sentences.MODULES in names else ''
+    within = _within(hub, name) if sentence_steps.FILE in names else ''
+  except ConfigError:
+    raise
   except Exception:
     # What is in the cache needs no network, and else the download tells why.
     return [_SAFE], []
@@ -83,8 +85,11 @@ def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
 
 def _within(hub: Any, name: str) -> str:
   """What the names of a sentence encoder's weights begin with."""
-  modules = Path(hub.hf_hub_download(name, sentences.MODULES)).read_bytes()
-  path = sentences.transformer_path(modules)
+  modules = Path(hub.hf_hub_download(name, sentence_steps.FILE)).read_bytes()
+  try:
+    path = sentence_steps.model_path(modules)
+  except ConfigError as error:
+    raise ConfigError(f'{name}: {error}') from error
   return f'{path}/' if path else ''
 
 

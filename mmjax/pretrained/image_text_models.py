@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, generation
 from mmjax.types import Array, Batch
 
@@ -32,7 +33,7 @@ class ImageTextModel(base.Pretrained):
         `beam_size`.
 
     Raises:
-      ValueError: if the checkpoint writes no captions.
+      ConfigError: if the checkpoint writes no captions.
     """
     writes = isinstance(self.module, models.EncoderDecoder)
     self._check(writes and self.module.question is None, 'caption')
@@ -64,7 +65,7 @@ class ImageTextModel(base.Pretrained):
       **settings: further arguments of `models.EncoderDecoder.generate`.
 
     Raises:
-      ValueError: if the checkpoint answers no questions, or there are not as
+      ConfigError: if the checkpoint answers no questions, or there are not as
         many pictures as questions.
     """
     writes = isinstance(self.module, models.EncoderDecoder)
@@ -81,7 +82,7 @@ class ImageTextModel(base.Pretrained):
       texts: as many.
 
     Raises:
-      ValueError: if the checkpoint matches nothing, or there are not as many
+      ConfigError: if the checkpoint matches nothing, or there are not as many
         pictures as texts.
     """
     self._check(self._matches, 'match')
@@ -113,7 +114,7 @@ class ImageTextModel(base.Pretrained):
 
   def _check(self, able: bool, what: str) -> None:
     if not able:
-      raise ValueError(
+      raise ConfigError(
         f'the checkpoint is a {self.config.get("architectures")}, which does '
         f'not {what}; open one that was trained to'
       )
@@ -122,7 +123,7 @@ class ImageTextModel(base.Pretrained):
     images = self.pixels(pictures)
     ids, mask = self.tokenize(texts)
     if len(images) != len(ids):
-      raise ValueError(
+      raise ConfigError(
         f'{len(images)} pictures and {len(ids)} texts make no pairs; give as '
         'many of each'
       )

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import forms, mismatches
 from mmjax.types import Params
 
@@ -163,8 +164,9 @@ def load(
     The parameters, read one tensor at a time.
 
   Raises:
-    ValueError: if a tensor is missing, left over or has another shape, with the
-      first of each kind and the likely cause; or if one is of whole numbers.
+    ConfigError: if a tensor is missing, left over or has another shape, with
+      the first of each kind and the likely cause; or if one is of whole
+      numbers.
   """
   leaves = flat(target)
   by_path = {rule.ours: rule for rule in rules}
@@ -188,7 +190,7 @@ def load(
     and not any(re.fullmatch(pattern, name) for pattern in skip)
   ]
   if table or missing or shapes or left:
-    raise ValueError(
+    raise ConfigError(
       mismatches.message(
         dict(sorted(missing.items())), left, dict(sorted(shapes.items())), table
       )
@@ -239,7 +241,7 @@ def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
   def read(name: str) -> np.ndarray:
     array = source.read(name)
     if not jnp.issubdtype(array.dtype, jnp.floating):
-      raise ValueError(
+      raise ConfigError(
         f'{name} is of type {array.dtype}, as quantised tensors are; mmjax '
         'reads parameters in floating point alone, so take the original weights'
       )

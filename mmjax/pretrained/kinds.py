@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.errors import ConfigError
+
 # Sections that have such fields themselves.
 _PARTS = (
   'text_config',
@@ -79,7 +81,7 @@ def check(config: Mapping[str, Any], name: Path | str) -> None:
     name: of the file, for errors.
 
   Raises:
-    ValueError: if a field has another kind of value.
+    ConfigError: if a field has another kind of value.
   """
   for field, value in config.items():
     if value is None:
@@ -87,7 +89,7 @@ def check(config: Mapping[str, Any], name: Path | str) -> None:
     if field in _FIELDS and not _FIELDS[field][0](value):
       shown = repr(value)
       shown = shown if len(shown) <= 60 else f'{shown[:57]}...'
-      raise ValueError(
+      raise ConfigError(
         f'{name}: {field} is {shown}, not {_FIELDS[field][1]}; take the '
         'published value'
       )

@@ -68,7 +68,7 @@ class Writer(base.Pretrained):
       asked: further arguments of the caller's.
 
     Raises:
-      ValueError: for a setting of the file's that mmjax refuses.
+      ConfigError: for a setting of the file's that mmjax refuses.
     """
     given, file = self.generation
     return {
@@ -131,7 +131,7 @@ class LanguageModel(Writer):
       What was written after each prompt.
 
     Raises:
-      ValueError: for a setting of the file's that mmjax refuses.
+      ConfigError: for a setting of the file's that mmjax refuses.
     """
     encoded = self._encoded(prompts)
     asked = self.generation_settings(

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmjax import decoders
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   keys,
@@ -68,7 +69,7 @@ def decoder(
     **settings: further settings of the decoder.
 
   Raises:
-    ValueError: for an unknown activation or unknown rotary positions, or if
+    ConfigError: for an unknown activation or unknown rotary positions, or if
       blocks look at a window of the text alone.
   """
   _refuse_windows(config, given)
@@ -157,7 +158,7 @@ def _refuse_windows(
     kinds = ['sliding_attention'] * max(0, depth - first)
   windows = sorted(set(kinds or ()) - {'full_attention'})
   if windows and given.get('sliding_window', 4096) is not None:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: its layers have {windows}; mmjax reads only models whose '
       'tokens see all before them'
     )

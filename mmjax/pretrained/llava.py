@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   clip,
@@ -73,7 +74,7 @@ def module(
   width = text['hidden_size']
   strategy = both['vision_feature_select_strategy']
   if strategy not in _SKIPPED:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: vision_feature_select_strategy is {strategy!r}; mmjax '
       f'knows {sorted(_SKIPPED)}'
     )

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained import keys
+from mmjax.errors import ConfigError
+from mmjax.pretrained import configs, keys, mismatches
 
 # What torch.compile, FSDP and activation checkpointing put in front of a part.
 _WRAPPERS = re.compile(
@@ -84,7 +85,7 @@ class Named:
     """The same tensors, each under the name that `rename` makes of its own.
 
     Raises:
-      ValueError: if tensors that differ get one name.
+      ConfigError: if tensors that differ get one name.
     """
     theirs: dict[str, str] = {}
     for old in sorted(self.names):
@@ -93,7 +94,7 @@ class Named:
       if before != self._theirs[old] and not _equal(
         self._source, before, self._theirs[old]
       ):
-        raise ValueError(
+        raise ConfigError(
           f'{before} and {self._theirs[old]} both name {name}, but they '
           'differ; keep the one that belongs to the model'
         )
@@ -180,6 +181,35 @@ def patterns(rules: Sequence[keys.Rule]) -> list[str]:
   return [re.escape(rule.theirs).replace(layer, r'\d+') for rule in rules]
 
 
+def used(
+  source: Named,
+  config: Mapping[str, Any],
+  unused: Mapping[str, Sequence[str]],
+) -> Named:
+  """Tensors without those that the class in config.json does not have.
+
+  A file may have the head of another class, as transformers lets it.
+
+  Args:
+    source: the tensors.
+    config: all of config.json.
+    unused: patterns of such names by class; the first is meant where
+      config.json names none.
+  """
+  if not unused:
+    return source
+  name = configs.architecture(config, *unused)
+  pattern = re.compile('|'.join(f'(?:{one})' for one in unused[name]))
+  gone = sorted(filter(pattern.fullmatch, source.names))
+  if gone:
+    warnings.warn(
+      f'the file has tensors that {name}, the class in config.json, does not '
+      f'read; they are left out, as transformers does: {mismatches.few(gone)}',
+      stacklevel=2,
+    )
+  return source.without(gone)
+
+
 def untied(
   source: Named,
   config: Mapping[str, Any],
@@ -198,7 +228,7 @@ def untied(
     ties: what the family may tie.
 
   Raises:
-    ValueError: if tensors differ that mmjax has one parameter for.
+    ConfigError: if tensors differ that mmjax has one parameter for.
   """
   for tie in ties:
     table = {rule.theirs for rule in rules(config)}
@@ -218,7 +248,7 @@ def untied(
 
 def _separated(config: Mapping[str, Any], tie: Tie) -> Mapping[str, Any]:
   if tie.separate is None:
-    raise ValueError(
+    raise ConfigError(
       f'{tie.name} and {tie.other} differ, but mmjax has one parameter for '
       'both; make them equal, or leave the second out if nothing reads it'
     )

@@ -117,7 +117,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
   """The fields of `DEFAULTS`.
 
   Raises:
-    ValueError: for a value that mmjax doesn't know, such as those of OPT 350M,
+    ConfigError: for a value that mmjax doesn't know, such as those of OPT 350M,
       which alone is normalised after its blocks and has words of another width.
   """
   values = configs.section(config, '', DEFAULTS)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -143,7 +144,7 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   read = configs.section(config, 'text_config', _TEXT)
   width = read['hidden_size']
   if both['projection_dim'] != width:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: projection_dim is {both["projection_dim"]}, but '
       f'text_config.hidden_size {width}; mmjax reads only equal ones'
     )

@@ -10,6 +10,7 @@ import numpy as np
 import PIL.Image
 
 from mmjax.data import images
+from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import preprocess, sections
 
@@ -64,15 +65,22 @@ class PatchPreprocessor:
 
   @classmethod
   def from_config(
-    cls, config: Mapping[str, Any], defaults: Mapping[str, Any]
+    cls,
+    config: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    file: str = preprocess.FILE,
   ) -> 'PatchPreprocessor':
     """Reads a preprocessor_config.json.
 
     Args:
       config: what is in the file.
       defaults: what its family takes where the file is silent.
+      file: its name, for errors.
+
+    Raises:
+      ConfigError: if it asks for what mmjax does not do.
     """
-    sections.check_file(config, SECTION, preprocess.FILE)
+    sections.check_file(config, SECTION, file)
     size = config.get('size') or {}
     # Pictures keep their shapes: transformers pads none of them, either.
     plain = {
@@ -108,7 +116,7 @@ class PatchPreprocessor:
       and the grid of tokens.
 
     Raises:
-      ValueError: if a picture is too long for its breadth.
+      ConfigError: if a picture is too long for its breadth.
     """
     pictures = []
     for frame in frames:
@@ -140,10 +148,10 @@ class PatchPreprocessor:
     """The nearest size in whole tokens that has as many pixels as allowed.
 
     Raises:
-      ValueError: if a side is more than 200 times the other.
+      ConfigError: if a side is more than 200 times the other.
     """
     if max(height, width) > _LONGEST * min(height, width):
-      raise ValueError(
+      raise ConfigError(
         f'a picture of {height} x {width} pixels is too long for its breadth; '
         f'cut it to at most {_LONGEST} to 1'
       )

@@ -9,6 +9,7 @@ import numpy as np
 import PIL.Image
 
 from mmjax.data import images
+from mmjax.errors import ConfigError
 from mmjax.pretrained import sections
 
 FILE = 'preprocessor_config.json'
@@ -94,6 +95,7 @@ class ImagePreprocessor:
     config: Mapping[str, Any],
     defaults: Mapping[str, Any],
     section: sections.Section = SECTION,
+    file: str = FILE,
   ) -> 'ImagePreprocessor':
     """Reads a preprocessor_config.json.
 
@@ -101,11 +103,12 @@ class ImagePreprocessor:
       config: what is in the file.
       defaults: what its family takes where the file is silent.
       section: the keys that it may have.
+      file: its name, for errors.
 
     Raises:
-      ValueError: if it asks for what mmjax does not do.
+      ConfigError: if it asks for what mmjax does not do.
     """
-    sections.check_file(config, section, FILE)
+    sections.check_file(config, section, file)
     config = {**defaults, **config}
     size = config['size']
     if isinstance(size, int):
@@ -131,7 +134,7 @@ class ImagePreprocessor:
     has_size = 'height' in size and 'width' in size
     unknown = sorted(set(size) - {'shortest_edge', 'height', 'width'})
     if unknown:
-      raise ValueError(
+      raise ConfigError(
         f'preprocessor_config.json: size has {", ".join(unknown)}; mmjax reads '
         'shortest_edge, or height and width'
       )
@@ -197,7 +200,7 @@ def _check_pads(
   same = not to or (to.get('height'), to.get('width')) == size
   first = str(config.get('image_processor_type')).startswith('Llava')
   if size is None or first or not same:
-    raise ValueError(
+    raise ConfigError(
       'preprocessor_config.json: do_pad is True; mmjax pads no pictures'
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from mmjax import ops
 from mmjax.data import audio
+from mmjax.errors import ConfigError
 from mmjax.pretrained import preprocess, sections
 from mmjax.types import Array
 
@@ -77,13 +78,19 @@ class AudioPreprocessor:
   seconds: int = 30
 
   @classmethod
-  def from_config(cls, config: Mapping[str, Any]) -> 'AudioPreprocessor':
+  def from_config(
+    cls, config: Mapping[str, Any], file: str = preprocess.FILE
+  ) -> 'AudioPreprocessor':
     """Reads a preprocessor_config.json.
 
+    Args:
+      config: what is in the file.
+      file: its name, for errors.
+
     Raises:
-      ValueError: if it asks for what mmjax does not do.
+      ConfigError: if it asks for what mmjax does not do.
     """
-    sections.check_file(config, WHISPER_SECTION, preprocess.FILE)
+    sections.check_file(config, WHISPER_SECTION, file)
     return cls(
       num_mels=config.get('feature_size', cls.num_mels),
       sample_rate=config.get('sampling_rate', cls.sample_rate),
@@ -100,7 +107,7 @@ class AudioPreprocessor:
         `sample_rate`.
 
     Raises:
-      ValueError: if it is neither.
+      ConfigError: if it is neither.
     """
     return _samples(sound, self.sample_rate)
 
@@ -150,13 +157,19 @@ class FbankPreprocessor:
   _HOP = 160
 
   @classmethod
-  def from_config(cls, config: Mapping[str, Any]) -> 'FbankPreprocessor':
+  def from_config(
+    cls, config: Mapping[str, Any], file: str = preprocess.FILE
+  ) -> 'FbankPreprocessor':
     """Reads a preprocessor_config.json.
 
+    Args:
+      config: what is in the file.
+      file: its name, for errors.
+
     Raises:
-      ValueError: if it asks for what mmjax does not do.
+      ConfigError: if it asks for what mmjax does not do.
     """
-    sections.check_file(config, AST_SECTION, preprocess.FILE)
+    sections.check_file(config, AST_SECTION, file)
     normalises = config.get('do_normalize', True)
     return cls(
       num_mels=config.get('num_mel_bins', cls.num_mels),
@@ -174,7 +187,7 @@ class FbankPreprocessor:
         `sample_rate`.
 
     Raises:
-      ValueError: if one is neither, or shorter than a frame of 25 ms.
+      ConfigError: if one is neither, or shorter than a frame of 25 ms.
     """
     size = self._FRAME + self._HOP * (self.num_frames - 1)
     samples = np.zeros((len(sounds), size), np.float32)
@@ -182,7 +195,7 @@ class FbankPreprocessor:
     for row, sound in enumerate(sounds):
       given = _samples(sound, self.sample_rate)[:size]
       if len(given) < self._FRAME:
-        raise ValueError(
+        raise ConfigError(
           f'a sound has {len(given)} samples, less than a frame, '
           f'{self._FRAME}; leave it out or pad it with zeros'
         )
@@ -215,7 +228,7 @@ def _samples(sound: Any, sample_rate: int) -> np.ndarray:
     return audio.read(sound, sample_rate)
   sound = np.asarray(sound)
   if sound.ndim != 1 or not np.issubdtype(sound.dtype, np.floating):
-    raise ValueError(
+    raise ConfigError(
       f'a sound is the path of a .wav file or floats [N] in -1..1 at '
       f'{sample_rate} samples a second, not {sound.dtype} '
       f'{list(sound.shape)}; whole numbers of 16 bits are divided by 32768, '

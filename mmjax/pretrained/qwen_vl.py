@@ -18,6 +18,8 @@ from mmjax.pretrained import (
   keys,
   llamas,
   patches,
+  preprocess,
+  processors,
   qwen2,
   sections,
   vision_language,
@@ -81,7 +83,6 @@ VISION_SECTION = sections.Section(
   irrelevant=('spatial_patch_size',),
   aliases={'num_attention_heads': 'num_heads', 'num_hidden_layers': 'depth'},
 )
-_VIDEO_PREPROCESSOR = 'video_preprocessor_config.json'
 # Rows of patches are padded to a multiple of so many tokens.
 _STEP = 16
 
@@ -106,17 +107,20 @@ class QwenVL(vision_language.VisionLanguage):
 
   @classmethod
   def preprocessor(
-    cls, settings: Mapping[str, Any]
+    cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> patches.PatchPreprocessor:
     """Images to patches, see `Pretrained.preprocessor`."""
-    return patches.PatchPreprocessor.from_config(settings, cls.image_defaults)
+    return patches.PatchPreprocessor.from_config(
+      settings, cls.image_defaults, file
+    )
 
   @functools.cached_property
   def preprocess_video(self) -> patches.PatchPreprocessor:
     """Videos to patches; the folder's settings for images, if it has no own."""
-    if _VIDEO_PREPROCESSOR not in self.files:
-      return self.preprocess
-    return self.preprocessor(self.settings(_VIDEO_PREPROCESSOR))
+    found = processors.find(
+      self.files, processors.VIDEOS, processors.VIDEO_FILE
+    )
+    return self.preprocessor(*found) if found else self.preprocess
 
   def look(
     self, rows: list[list[Any]]
@@ -282,7 +286,7 @@ def vision_section(
   """The encoder's part of a config.
 
   Raises:
-    ValueError: for other rotary positions than by row and column.
+    ConfigError: for other rotary positions than by row and column.
   """
   given = config.get('vision_config') or {}
   rope = given.get('rope_parameters') or {}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
@@ -18,7 +19,10 @@ from mmjax.types import Batch
 SKIP = (r'.*\.num_batches_tracked',)
 PREFIXES = ('resnet.',)
 
-_ARCHITECTURES = ('ResNetModel', 'ResNetForImageClassification')
+UNUSED = {
+  'ResNetModel': (r'classifier\.1\.(weight|bias)',),
+  'ResNetForImageClassification': (),
+}
 _DEFAULTS = {
   'num_channels': 3,
   'embedding_size': 64,
@@ -125,13 +129,14 @@ def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
 
 
 def _classifies(config: Mapping[str, Any]) -> bool:
-  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[1]
+  name = configs.architecture(config, *UNUSED)
+  return name == 'ResNetForImageClassification'
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   read = configs.section(config, '', _DEFAULTS)
   if read['layer_type'] not in _CONVOLUTIONS:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: layer_type is {read["layer_type"]!r}; mmjax knows '
       f'{sorted(_CONVOLUTIONS)}'
     )
@@ -145,7 +150,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   }
   for field, value in known.items():
     if read[field] != value:
-      raise ValueError(
+      raise ConfigError(
         f'config.json: {field} is {read[field]!r}; mmjax reads only {value!r} '
         f'here, with embedding_size {width}'
       )
@@ -158,6 +163,7 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   skip=SKIP,
   prefixes=PREFIXES,
   extras=extras,

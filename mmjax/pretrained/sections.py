@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, generation_keys
 
 # Read by `configs.labels`, `configs.architecture`, `checkpoint` and others.
@@ -151,7 +152,7 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
       'text_config:opt'.
 
   Raises:
-    ValueError: for such a key or value; all unknown keys are named.
+    ConfigError: for such a key or value; all unknown keys are named.
   """
   unknown = []
   parts = {name.partition(':')[0] for name in sections if name}
@@ -164,12 +165,12 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
     configs.refuse(given, where, **section.all_only())
     for alias, name in section.aliases.items():
       if alias in given and given[alias] != given.get(name):
-        raise ValueError(
+        raise ConfigError(
           f'config.json: {where}{alias} is {given[alias]!r}, but {where}{name} '
           f'is {given.get(name)!r}, which mmjax reads; write one value in both'
         )
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: mmjax does not know {", ".join(unknown)}; if they change '
       'nothing that the model computes, remove them from the file'
     )
@@ -184,12 +185,12 @@ def check_file(given: Mapping[str, Any], section: Section, file: str) -> None:
     file: its name.
 
   Raises:
-    ValueError: for an unknown key, or a value that is not read.
+    ConfigError: for an unknown key, or a value that is not read.
   """
   known = {*section.read, *section.only, *section.irrelevant}
   unknown = sorted(set(given) - known)
   if unknown:
-    raise ValueError(
+    raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; if they change '
       'nothing of what the model reads, remove them from the file'
     )

@@ -6,20 +6,20 @@ front.
 """
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.pretrained import configs, sections, tokenizer_settings
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  configs,
+  sections,
+  sentence_steps,
+  tokenizer_settings,
+)
 from mmjax.types import Array
-
-MODULES = 'modules.json'
-SETTINGS = 'sentence_bert_config.json'
-PROMPTS = 'config_sentence_transformers.json'
 
 SETTINGS_SECTION = sections.Section(
   read=('do_lower_case', 'max_seq_length'),
@@ -80,6 +80,13 @@ POOLS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
   'pooling_mode_weightedmean_tokens': ('weightedmean', _rising_mean),
   'pooling_mode_lasttoken': ('lasttoken', ops.last_token),
 }
+# What a step that normalises reads and writes.
+NORMALIZE_SECTION = sections.Section(
+  only={
+    'module_input_name': 'sentence_embedding',
+    'module_output_name': 'sentence_embedding',
+  }
+)
 POOLING_SECTION = sections.Section(
   read=(*POOLS, 'include_prompt', 'pooling_mode'),
   irrelevant=('embedding_dimension', 'word_embedding_dimension'),
@@ -115,87 +122,9 @@ class Pooling:
     return ops.unit_norm(vectors) if self.normalises else vectors
 
 
-def transformer_folder(folder: Path) -> Path:
-  """The subfolder that has the model itself; `folder` where nothing says so.
-
-  Older releases of sentence-transformers write config.json, weights and
-  tokenizer to `0_Transformer`, newer ones to the folder itself.
-
-  Raises:
-    ValueError: if modules.json is broken.
-  """
-  if not (folder / MODULES).is_file():
-    return folder
-  return folder / transformer_path((folder / MODULES).read_bytes())
-
-
-def transformer_path(content: bytes) -> str:
-  """The path of the Transformer step in a modules.json; '' for the folder.
-
-  Raises:
-    ValueError: if the file is broken, or the path leads out of the folder.
-  """
-  paths = (_path(s) for s in _steps(content) if _kind(s) == 'Transformer')
-  return next(paths, '')
-
-
-def read(folder: Path) -> dict[str, bytes]:
-  """modules.json and the settings of its steps by name; {} without the file.
-
-  The Transformer step then has the path '', since the files of its subfolder
-  get the names that they have in the newer layout.
-
-  Raises:
-    ValueError: if modules.json is broken, or a path leads out of the folder.
-  """
-  if not (folder / MODULES).is_file():
-    return {}
-  content = (folder / MODULES).read_bytes()
-  files = {MODULES: content}
-  steps = _steps(content)
-  for step in steps:
-    file = _settings_file(step)
-    if _kind(step) != 'Transformer' and (folder / file).is_file():
-      files[file] = (folder / file).read_bytes()
-  if transformer_path(content):
-    steps = [
-      {**step, 'path': ''} if _kind(step) == 'Transformer' else step
-      for step in steps
-    ]
-    files[MODULES] = json.dumps(steps, indent=2).encode()
-  return files
-
-
-def _steps(content: bytes) -> list[dict[str, Any]]:
-  steps = configs.parsed(content, MODULES, list)
-  if not all(isinstance(step, dict) for step in steps):
-    raise ValueError(f'{MODULES}: its steps are not objects; download it again')
-  return steps
-
-
-def _kind(step: Mapping[str, Any]) -> str:
-  return str(step.get('type')).rpartition('.')[2]
-
-
-def _path(step: Mapping[str, Any]) -> str:
-  path = step.get('path')
-  if not isinstance(path, str) or (
-    PurePosixPath(path).is_absolute() or '..' in PurePosixPath(path).parts
-  ):
-    raise ValueError(
-      f'{MODULES}: the path of {_kind(step)} is {path!r}, not a folder inside '
-      "the model's; take the published value"
-    )
-  return '' if path == '.' else path.removesuffix('/')
-
-
-def _settings_file(step: Mapping[str, Any]) -> str:
-  return str(PurePosixPath(_path(step)) / 'config.json')
-
-
 def is_encoder(files: Mapping[str, bytes]) -> bool:
   """Whether a folder's small files are those of a sentence encoder."""
-  return MODULES in files
+  return sentence_steps.FILE in files
 
 
 def lowers(files: Mapping[str, bytes]) -> bool:
@@ -223,19 +152,20 @@ def prompt(
     name: of one of the model's prompts; None for its default.
 
   Raises:
-    ValueError: if the model has no prompt of this name.
+    ConfigError: if the model has no prompt of this name.
   """
   if text is not None:
     return text
-  given = configs.parsed(files.get(PROMPTS, b'{}'), PROMPTS)
-  sections.check_file(given, PROMPTS_SECTION, PROMPTS)
+  file = sentence_steps.PROMPTS
+  given = configs.parsed(files.get(file, b'{}'), file)
+  sections.check_file(given, PROMPTS_SECTION, file)
   prompts = given.get('prompts') or {}
   name = given.get('default_prompt_name') if name is None else name
   if name is None:
     return ''
   if not isinstance(prompts.get(name), str):
-    raise ValueError(
-      f'{PROMPTS} has no prompt {name!r}; it has {sorted(prompts)}'
+    raise ConfigError(
+      f'{file} has no prompt {name!r}; it has {sorted(prompts)}'
     )
   return prompts[name]
 
@@ -244,29 +174,24 @@ def pooling(files: Mapping[str, bytes]) -> Pooling:
   """How a sentence encoder pools, by its modules.json.
 
   Raises:
-    ValueError: for steps that mmjax doesn't know, or in another order.
+    ConfigError: for steps that mmjax doesn't know, or in another order.
   """
-  steps = _steps(files[MODULES])
-  kinds = [_kind(step) for step in steps]
-  if kinds not in (
-    ['Transformer', 'Pooling'],
-    ['Transformer', 'Pooling', 'Normalize'],
-  ):
-    raise ValueError(
-      f'{MODULES}: the steps are {", ".join(kinds)}; mmjax knows Transformer, '
-      'Pooling and, if there is one, Normalize, in this order'
-    )
-  file = _settings_file(steps[1])
+  _, pool, *last = sentence_steps.parsed(files[sentence_steps.FILE])
+  file = pool.config
   if file not in files:
-    raise ValueError(
-      f"the model's folder had no {file}, which {MODULES} names; put the "
-      'published one there and load again'
+    raise ConfigError(
+      f"the model's folder had no {file}, which {sentence_steps.FILE} names; "
+      'put the published one there and load again'
     )
   config = configs.parsed(files[file], file)
   sections.check_file(config, POOLING_SECTION, file)
+  for step in last:
+    if step.config in files:
+      given = configs.parsed(files[step.config], step.config)
+      sections.check_file(given, NORMALIZE_SECTION, step.config)
   return Pooling(
     _pools(config, file),
-    len(kinds) == 3,
+    bool(last),
     config.get('include_prompt') is not False,
   )
 
@@ -280,13 +205,14 @@ def _pools(
     modes = [new for old, (new, _) in POOLS.items() if config.get(old)]
   modes = [modes] if isinstance(modes, str) else modes or ['mean']
   if not set(modes) <= set(known):
-    raise ValueError(
+    raise ConfigError(
       f'{file}: pooling_mode is {modes}; mmjax knows {", ".join(known)}'
     )
   return tuple(known[mode] for mode in modes)
 
 
 def _settings(files: Mapping[str, bytes]) -> dict[str, Any]:
-  given = configs.parsed(files.get(SETTINGS, b'{}'), SETTINGS)
-  sections.check_file(given, SETTINGS_SECTION, SETTINGS)
+  file = sentence_steps.SETTINGS
+  given = configs.parsed(files.get(file, b'{}'), file)
+  sections.check_file(given, SETTINGS_SECTION, file)
   return given

@@ -13,7 +13,9 @@ from mmjax.pretrained import (
   patches,
   preprocess,
   preprocess_audio,
+  processors,
   sections,
+  sentence_steps,
   sentences,
   siglip2,
 )
@@ -35,9 +37,11 @@ _GENERATION = """
 Read where the model writes, so that what is refused prevents nobody from
 encoding or scoring; without the file, the same keys of config.json. An argument
 of `generate` comes before the file's. transformers gives the language models in
-BLIP and BLIP-2 nothing of it: there, what would change a text is refused. Beam
-search is refused because its scores differ; `beam_size=1` writes greedily in
-spite of `num_beams`.
+BLIP and BLIP-2 nothing of it: there, what would change a text is refused.
+Several beams are searched, scored and stopped as transformers does, whether
+`num_beams` or the argument `beam_size` asks for them; `beam_size=1` writes
+greedily in spite of `num_beams`. Beams that are sampled are refused, and so are
+all of Whisper's.
 """
 _FILES = {
   'preprocessor_config.json': {
@@ -47,10 +51,14 @@ _FILES = {
     'Whisper': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
   },
+  'processor_config.json': {
+    'besides the parts, which are as above': processors.SECTION,
+  },
   'Files of sentence encoders': {
-    sentences.SETTINGS: sentences.SETTINGS_SECTION,
-    sentences.PROMPTS: sentences.PROMPTS_SECTION,
-    'config.json of the Pooling step': sentences.POOLING_SECTION,
+    sentence_steps.SETTINGS: sentences.SETTINGS_SECTION,
+    sentence_steps.PROMPTS: sentences.PROMPTS_SECTION,
+    'config.json of Pooling': sentences.POOLING_SECTION,
+    'config.json of Normalize': sentences.NORMALIZE_SECTION,
   },
 }
 _HEADER = '\n| | read | refused unless | irrelevant |\n|---|---|---|---|'
@@ -106,7 +114,7 @@ def _generation() -> Iterator[str]:
   refused: dict[str, Mapping[str, tuple[Any, ...]]] = {
     'refused unless': generation_keys.ONLY,
     'where it samples, refused unless': generation_keys.ONLY_SAMPLING,
-    'with `beam_size`, refused unless': generation_keys.ONLY_BEAMS,
+    'with several beams, refused unless': generation_keys.ONLY_BEAMS,
     'of Whisper, refused unless': generation_keys.ONLY_SPEECH,
   }
   for name, only in refused.items():

@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -175,13 +176,13 @@ def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
   text = configs.section(config, 'text_config', TEXT)
   vision = configs.section(config, 'vision_config', VISION)
   if not vision['vision_use_head']:
-    raise ValueError(
+    raise ConfigError(
       'config.json: vision_config.vision_use_head is False; mmjax reads SigLIP '
       'with its head alone'
     )
   size = (config.get('text_config') or {}).get('projection_size')
   if size not in (None, vision['hidden_size']):
-    raise ValueError(
+    raise ConfigError(
       f'config.json: text_config.projection_size is {size}, but the images '
       f'are embedded in vision_config.hidden_size, {vision["hidden_size"]}'
     )

@@ -16,6 +16,7 @@ import PIL.Image
 
 from mmjax import encoders, models
 from mmjax.data import images, tokenizers
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -53,11 +54,11 @@ class Model(siglip.Model):
 
   @classmethod
   def preprocessor(
-    cls, settings: Mapping[str, Any]
+    cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> preprocess.ImagePreprocessor:
     """How resized pictures are prepared, see `Pretrained.preprocessor`."""
     return preprocess.ImagePreprocessor.from_config(
-      settings, cls.image_defaults, PREPROCESSING
+      settings, cls.image_defaults, PREPROCESSING, file
     )
 
   @functools.cached_property
@@ -71,9 +72,8 @@ class Model(siglip.Model):
     Args:
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    settings = configs.section(
-      self.settings(base.PREPROCESSOR), '', _PREPROCESSOR
-    )
+    given, _ = self.preparing()
+    settings = configs.section(given, '', _PREPROCESSOR)
     side, number = settings['patch_size'], settings['max_num_patches']
     cut = [
       self._patches(images.opened(picture), side, number, settings['resample'])
@@ -180,7 +180,7 @@ def _table_side(config: Mapping[str, Any]) -> int:
   ]
   side = math.isqrt(number)
   if side**2 != number:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: vision_config.num_patches is {number}; mmjax reads only '
       'squares here'
     )

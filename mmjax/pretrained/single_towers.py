@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import encoders, models
 from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   classifiers,
@@ -22,6 +23,11 @@ from mmjax.pretrained import (
   towers,
 )
 from mmjax.types import Array, Batch
+
+# Tensors of a whole model that one tower does not have.
+_SCALE = r'logit_(scale|bias)'
+_NO_TEXTS = (r'text_model\..*', r'text_projection\.weight', _SCALE)
+_NO_IMAGES = (r'vision_model\..*', r'visual_projection\.weight', _SCALE)
 
 
 class ClipImages(classifiers.ImageEncoder):
@@ -105,7 +111,7 @@ class _ImageTower:
     """
     self.Model = Model
     self.SECTIONS = {'': section}
-    self._architectures = architectures
+    self.UNUSED = dict.fromkeys(architectures, _NO_TEXTS)
     self._defaults = defaults
     self._encoder = encoder
     self._table = table
@@ -114,7 +120,7 @@ class _ImageTower:
     self, config: Mapping[str, Any], dtype: Any = jnp.float32
   ) -> models.Classifier:
     """The tower as an encoder without a classifier."""
-    configs.architecture(config, *self._architectures)
+    configs.architecture(config, *self.UNUSED)
     return models.Classifier(
       encoder=self._encoder(self._read(config), dtype), dtype=dtype
     )
@@ -142,12 +148,16 @@ class _ClipTextTower:
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
   KEPT = (r'text_projection\.weight',)
+  UNUSED: ClassVar = {
+    'CLIPTextModel': _NO_IMAGES,
+    'CLIPTextModelWithProjection': _NO_IMAGES,
+  }
 
   def module(
     self, config: Mapping[str, Any], dtype: Any = jnp.float32
   ) -> nn.Module:
     """A `Transformer`."""
-    configs.architecture(config, 'CLIPTextModel', 'CLIPTextModelWithProjection')
+    configs.architecture(config, *self.UNUSED)
     return clip.texts(configs.section(config, '', clip.TEXT), dtype)
 
   def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
@@ -166,6 +176,7 @@ class _SiglipTextTower:
 
   Model = SiglipTexts
   SECTIONS: ClassVar = {'': siglip.TEXT_SECTION}
+  UNUSED: ClassVar = {'SiglipTextModel': _NO_IMAGES}
   PREFIXES = ('text_model.',)
   SKIP = (r'(text_model\.)?embeddings\.position_ids',)
   KEPT = ()
@@ -176,13 +187,13 @@ class _SiglipTextTower:
     """A `Transformer`, whose pooler is the head.
 
     Raises:
-      ValueError: if the head changes the width.
+      ConfigError: if the head changes the width.
     """
-    configs.architecture(config, 'SiglipTextModel')
+    configs.architecture(config, *self.UNUSED)
     read = configs.section(config, '', siglip.TEXT)
     size = config.get('projection_size')
     if size not in (None, read['hidden_size']):
-      raise ValueError(
+      raise ConfigError(
         f'config.json: projection_size is {size}; mmjax reads only '
         f'hidden_size, {read["hidden_size"]}, in a text tower alone; load the '
         'whole SiglipModel'
@@ -211,6 +222,7 @@ def _family(
     rules=tower.rules,
     skip=tower.SKIP,
     kept=tower.KEPT,
+    unused=tower.UNUSED,
     prefixes=tower.PREFIXES,
   )
 

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.pretrained import base, generation, generation_keys, preprocess_audio
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  base,
+  generation,
+  generation_keys,
+  preprocess_audio,
+  processors,
+)
 from mmjax.types import Tokens
 
 TASK = 'transcribe'
@@ -24,7 +31,7 @@ class SpeechRecognizer(base.Pretrained):
   def preprocess(self) -> preprocess_audio.AudioPreprocessor:
     """Sounds to spectrograms."""
     return preprocess_audio.AudioPreprocessor.from_config(
-      self.settings(base.PREPROCESSOR)
+      *self.preparing(processors.SOUNDS)
     )
 
   @functools.cached_property
@@ -43,11 +50,11 @@ class SpeechRecognizer(base.Pretrained):
     """A special id.
 
     Raises:
-      ValueError: if neither file has it.
+      ConfigError: if neither file has it.
     """
     value = self.generation.get(name)
     if not isinstance(value, int):
-      raise ValueError(
+      raise ConfigError(
         f'neither {generation.FILE} nor config.json has an id for {name}, '
         f'but {value!r}; put in the published ones'
       )
@@ -65,14 +72,14 @@ class SpeechRecognizer(base.Pretrained):
     The silence that fills the window up is read like the rest.
 
     Raises:
-      ValueError: if a sound is longer.
+      ConfigError: if a sound is longer.
     """
     sounds = [self.preprocess.samples(sound) for sound in base.listed(sounds)]
     windows = [self.preprocess.windows(samples) for samples in sounds]
     for samples, cut in zip(sounds, windows, strict=True):
       if len(cut) > 1:
         seconds = len(samples) / self.preprocess.sample_rate
-        raise ValueError(
+        raise ConfigError(
           f'a sound of {seconds:.1f} seconds is longer than the '
           f'{self.preprocess.seconds} that are read at once; cut it'
         )
@@ -82,10 +89,10 @@ class SpeechRecognizer(base.Pretrained):
     """The code of each sound's language, by its first window.
 
     Raises:
-      ValueError: if the model knows one language alone.
+      ConfigError: if the model knows one language alone.
     """
     if not self.languages:
-      raise ValueError(
+      raise ConfigError(
         f'{generation.FILE} has no lang_to_id: the model knows one language '
         'alone'
       )
@@ -123,7 +130,7 @@ class SpeechRecognizer(base.Pretrained):
       A text a sound.
 
     Raises:
-      ValueError: for a language or task that the model doesn't know, or a
+      ConfigError: for a language or task that the model doesn't know, or a
         setting of generation_config.json that mmjax refuses.
     """
     windows = [

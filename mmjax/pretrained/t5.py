@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import decoders, encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -34,7 +35,10 @@ TIES = (
 )
 COMPLETES = ('separate_head',)
 
-_ARCHITECTURES = ('T5ForConditionalGeneration', 'T5EncoderModel')
+UNUSED = {
+  'T5ForConditionalGeneration': (),
+  'T5EncoderModel': (r'decoder\..*', r'lm_head\.weight'),
+}
 DEFAULTS = {
   'vocab_size': 32128,
   'd_model': 512,
@@ -106,11 +110,11 @@ class Model(text_encoders.TextEncoder, language_models.Writer):
       What was written about each text.
 
     Raises:
-      ValueError: if the checkpoint is an encoder alone, or for a setting of the
-        file's that mmjax refuses.
+      ConfigError: if the checkpoint is an encoder alone, or for a setting of
+        the file's that mmjax refuses.
     """
     if not isinstance(self.module, models.TextToText):
-      raise ValueError(
+      raise ConfigError(
         f'the checkpoint is a {self.config.get("architectures")}, which writes '
         'nothing; open a T5ForConditionalGeneration'
       )
@@ -205,7 +209,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
   """The fields of `DEFAULTS`.
 
   Raises:
-    ValueError: for a value that mmjax doesn't know.
+    ConfigError: for a value that mmjax doesn't know.
   """
   values = configs.section(config, '', DEFAULTS)
   theirs, gated = _feed_forward(values)
@@ -278,7 +282,7 @@ def _feed_forward(values: Mapping[str, Any]) -> tuple[str, bool]:
   given = values['feed_forward_proj']
   *front, name = given.split('-')
   if front not in ([], ['gated']):
-    raise ValueError(
+    raise ConfigError(
       f'config.json: feed_forward_proj is {given!r}; mmjax reads an '
       "activation, or one after 'gated-'"
     )
@@ -293,7 +297,8 @@ def _decoder_depth(values: Mapping[str, Any]) -> int:
 
 def _writes(config: Mapping[str, Any]) -> bool:
   """Whether the model writes, or encodes alone."""
-  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[0]
+  name = configs.architecture(config, *UNUSED)
+  return name == 'T5ForConditionalGeneration'
 
 
 FAMILY = base.Family(
@@ -302,6 +307,7 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   skip=SKIP,
   ties=TIES,
   completes=COMPLETES,

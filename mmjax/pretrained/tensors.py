@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, mismatches
 
 FILE = 'model.safetensors'
@@ -35,8 +36,8 @@ class Tensors:
     """Opens a folder and reads its tables of contents.
 
     Raises:
-      FileNotFoundError: if there are no tensors, or a shard is missing.
-      ValueError: if there are only pickles, or a file is broken.
+      ConfigError: if there are no tensors or only pickles, a shard is missing,
+        or a file is broken.
     """
     self._folder = Path(folder)
     self._where: dict[str, str] = {}
@@ -68,7 +69,7 @@ class Tensors:
     """One tensor, in the type that it is stored in.
 
     Raises:
-      ValueError: if numpy has no such type.
+      ConfigError: if numpy has no such type.
     """
     name = self.stored(name)
     # An open file is mapped: what was read of it would stay in memory.
@@ -76,7 +77,7 @@ class Tensors:
       try:
         return file.get_tensor(name)
       except (safetensors.SafetensorError, TypeError, AttributeError) as error:
-        raise ValueError(
+        raise ConfigError(
           f'{self._folder / self._where[name]}: {name} cannot be read '
           f'({error}); save it as float32, float16 or bfloat16'
         ) from error
@@ -90,20 +91,20 @@ class Tensors:
     try:
       return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
-      raise ValueError(
+      raise ConfigError(
         f'{path} is broken or cut off ({error}); download it again'
       ) from error
 
   def _check(self, file: str, there: set[str], listed: set[str] | None) -> None:
     absent = sorted((listed or there) - there)
     if absent:
-      raise ValueError(
+      raise ConfigError(
         f'{self._folder / INDEX} says that {file} holds '
         f'{mismatches.few(absent)}, but it does not; download both again'
       )
     twice = sorted(there & self._where.keys())
     if twice:
-      raise ValueError(
+      raise ConfigError(
         f'{self._folder / file} holds {mismatches.few(twice)}, which another '
         'shard holds too; download all of them again'
       )
@@ -118,8 +119,16 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
     raise pickled(folder, pickles, folder)
-  raise FileNotFoundError(
-    f'{folder} has neither {FILE} nor {INDEX}; download the weights too'
+  others = sorted(path.name for path in folder.glob('*.safetensors'))
+  unread = (
+    f'; {mismatches.few(others)} is not read, since its names or layout may be '
+    'those of another library'
+    if others
+    else ''
+  )
+  raise ConfigError(
+    f'{folder} has neither {FILE} nor {INDEX}{unread}; download the weights '
+    'for transformers too'
   )
 
 
@@ -130,7 +139,7 @@ def _indexed(folder: Path) -> dict[str, set[str] | None]:
     or not listed
     or not all(isinstance(file, str) for file in listed.values())
   ):
-    raise ValueError(
+    raise ConfigError(
       f'{folder / INDEX}: weight_map does not name the file of each tensor; '
       'download it again'
     )
@@ -139,13 +148,13 @@ def _indexed(folder: Path) -> dict[str, set[str] | None]:
     files.setdefault(file, set()).add(name)
   outside = sorted(file for file in files if not _is_inside(file))
   if outside:
-    raise ValueError(
+    raise ConfigError(
       f'{folder / INDEX} names {mismatches.few(map(repr, outside))}; a shard '
       'has to be a .safetensors file inside the folder'
     )
   absent = sorted(file for file in files if not (folder / file).is_file())
   if absent:
-    raise FileNotFoundError(
+    raise ConfigError(
       f'{folder / INDEX} names {mismatches.few(absent)}, which '
       f'{"are" if len(absent) > 1 else "is"} not there; download the missing '
       'shards'
@@ -165,7 +174,7 @@ def _is_inside(file: str) -> bool:
 
 def pickled(
   source: Path | str, pickles: Sequence[str], folder: Path
-) -> ValueError:
+) -> ConfigError:
   """The error where a model has its weights in pickles alone.
 
   Args:
@@ -178,7 +187,7 @@ def pickled(
   named = configs.read(config) if config.exists() else {}
   inside = '' if subfolder == '.' else f', subfolder={subfolder!r}'
   kind = (named.get('architectures') or ['AutoModel'])[0]
-  return ValueError(
+  return ConfigError(
     f'{source} has its weights in {", ".join(pickles)}, which are pickles '
     'and can run any code, so mmjax never opens them. Where you trust their '
     f'source, convert them once with transformers: {kind}.from_pretrained('
@@ -187,14 +196,14 @@ def pickled(
   )
 
 
-def of_open_clip(source: Path | str, config: str) -> ValueError:
+def of_open_clip(source: Path | str, config: str) -> ConfigError:
   """The error where a model is laid out as open_clip does alone.
 
   Args:
     source: where the user said that it is.
     config: the name of its config, one of `OPEN_CLIP`.
   """
-  return ValueError(
+  return ConfigError(
     f'{source} has {config} but no config.json: it is laid out as open_clip '
     'does, whose names of weights mmjax does not read. Take the folder of the '
     'same model for transformers (config.json and model.safetensors, on the '

@@ -38,7 +38,7 @@ class TextEncoder(base.Pretrained):
         has; None for its default, if it has one.
 
     Raises:
-      ValueError: if there is no such prompt, or the folder asks for what mmjax
+      ConfigError: if there is no such prompt, or the folder asks for what mmjax
         does not do.
     """
     before = sentences.prompt(self.files, prompt, prompt_name)

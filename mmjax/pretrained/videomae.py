@@ -20,7 +20,16 @@ from mmjax.types import Batch
 
 PREFIXES = ('videomae.',)
 
-_ARCHITECTURES = ('VideoMAEModel', 'VideoMAEForVideoClassification')
+UNUSED = {
+  'VideoMAEModel': (
+    r'(classifier|fc_norm)\.(weight|bias)',
+    # What pre-training reconstructs videos with.
+    r'encoder_to_decoder\.weight',
+    r'mask_token',
+    r'decoder\..*',
+  ),
+  'VideoMAEForVideoClassification': (),
+}
 _DEFAULTS = {
   'hidden_size': 768,
   'intermediate_size': 3072,
@@ -152,7 +161,8 @@ def _has_pool_norm(config: Mapping[str, Any], read: Mapping[str, Any]) -> bool:
 
 
 def _classifies(config: Mapping[str, Any]) -> bool:
-  return configs.architecture(config, *_ARCHITECTURES) == _ARCHITECTURES[1]
+  name = configs.architecture(config, *UNUSED)
+  return name == 'VideoMAEForVideoClassification'
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,5 +177,6 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   prefixes=PREFIXES,
 )

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import base, language_models, names
 from mmjax.types import Array, Batch
@@ -75,8 +76,8 @@ class VisionLanguage(language_models.Writer):
       What was written after each prompt.
 
     Raises:
-      ValueError: if pictures and prompts, or a prompt's placeholders, differ in
-        number; or for a setting of the file's that mmjax refuses.
+      ConfigError: if pictures and prompts, or a prompt's placeholders, differ
+        in number; or for a setting of the file's that mmjax refuses.
     """
     batch, rows = self.read(pictures, prompts)
     prompt = int(batch['text_mask'].sum(axis=1).max())
@@ -97,7 +98,7 @@ class VisionLanguage(language_models.Writer):
     texts = base.listed(texts)
     rows = [base.listed(entry) for entry in base.listed(pictures)]
     if len(rows) != len(texts):
-      raise ValueError(
+      raise ConfigError(
         f'{len(rows)} entries of pictures do not go with {len(texts)} texts; '
         'give one entry, a picture or a list, for each text'
       )
@@ -120,7 +121,7 @@ class VisionLanguage(language_models.Writer):
     have = [one for one in given if one in places]
     want = [places[grid.video] for grid in grids]
     if have != want:
-      raise ValueError(
+      raise ConfigError(
         f'a text has the placeholders {have}, but its pictures need {want}; it '
         f'is {text!r}'
       )
@@ -141,7 +142,7 @@ class VisionLanguage(language_models.Writer):
       Keys of the batch, and for each picture of each text, its tokens.
 
     Raises:
-      ValueError: if the preprocessing gives another size than the model reads.
+      ConfigError: if the preprocessing gives another size than the model reads.
     """
     vision = self.vision_config()
     side = vision['image_size']
@@ -151,8 +152,8 @@ class VisionLanguage(language_models.Writer):
       if pictures:
         pixels = self.pixels(pictures)
         if pixels.shape[1:] != images.shape[2:]:
-          raise ValueError(
-            f'{base.PREPROCESSOR} makes pictures of {pixels.shape[1:3]} '
+          raise ConfigError(
+            f'{self.preparing()[1]} makes images of {pixels.shape[1:3]} '
             f'pixels, but by config.json the model reads {(side, side)}; take '
             'both files from one model'
           )

@@ -7,19 +7,18 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-# The pooler that a classifier does not read, and the classifier that an encoder
-# does not have.
-SKIP = (
-  r'(vit\.)?pooler\.dense\.(weight|bias)',
-  r'classifier\.(weight|bias)',
-)
+SKIP = ()
+UNUSED = {
+  'ViTModel': (r'classifier\.(weight|bias)',),
+  'ViTForImageClassification': (r'vit\.pooler\.dense\.(weight|bias)',),
+}
 PREFIXES = ('vit.',)
 COMPLETES = ('add_pooling_layer',)
 
-_ARCHITECTURES = ('ViTModel', 'ViTForImageClassification')
 _DEFAULTS = {
   'hidden_size': 768,
   'intermediate_size': 3072,
@@ -109,7 +108,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 def classifies(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
-  name = configs.architecture(config, *_ARCHITECTURES)
+  name = configs.architecture(config, *UNUSED)
   return name == 'ViTForImageClassification'
 
 
@@ -190,7 +189,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   read = configs.section(config, '', _DEFAULTS)
   size = config.get('pooler_output_size') or read['hidden_size']
   if size != read['hidden_size']:
-    raise ValueError(
+    raise ConfigError(
       f'config.json: pooler_output_size is {size}; mmjax reads only '
       f'hidden_size, {read["hidden_size"]}, here'
     )
@@ -203,6 +202,7 @@ FAMILY = base.Family(
   module=module,
   inputs=inputs,
   rules=rules,
+  unused=UNUSED,
   skip=SKIP,
   prefixes=PREFIXES,
   completes=COMPLETES,

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, encoders, models
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
@@ -99,7 +100,7 @@ class Model(speech_recognizers.SpeechRecognizer):
     A model of one language has neither language nor task.
 
     Raises:
-      ValueError: for a language or task that the model doesn't know.
+      ConfigError: for a language or task that the model doesn't know.
     """
     settings = self.generation
     ids = [self.special('decoder_start_token_id')]
@@ -111,7 +112,7 @@ class Model(speech_recognizers.SpeechRecognizer):
       task = task or speech_recognizers.TASK
       ids.append(_known('task', task, tasks))
     elif language is not None or task is not None:
-      raise ValueError(
+      raise ConfigError(
         f'language {language!r} and task {task!r} are for models of many '
         f'languages; {generation.FILE} names none, so leave them '
         'out'
@@ -243,7 +244,7 @@ def _blocks(
 
 def _known(field: str, name: str | None, ids: Mapping[str, int]) -> int:
   if name not in ids:
-    raise ValueError(
+    raise ConfigError(
       f'{field} {name!r} is unknown to the model; use one of {sorted(ids)}'
     )
   return ids[name]

@@ -23,6 +23,8 @@ from mmjax.pretrained import (
   hub,
   keys,
   preprocess,
+  processors,
+  sentence_steps,
   sentences,
   tokenizer_settings,
 )
@@ -32,6 +34,13 @@ from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
+# Parts whose pooled vector is used, and what a BERT without a pooler lacks there.
+_POOLED = ('text', 'question')
+_POOLERLESS = (
+  'has no pooler.dense, which makes the vector of a text; take a checkpoint '
+  'that has one, or give it a new one to train with transformers: '
+  'BertModel.from_pretrained(IN).save_pretrained(OUT)'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +55,7 @@ class Trained:
     read: shapes, with shardings -> parameters.
     files: the small files of a published model, by name.
     note: what the user should know.
+    refused: by part, why nothing can start from it.
   """
 
   folder: Path
@@ -55,6 +65,7 @@ class Trained:
   read: Callable[[Params], Params]
   files: Mapping[str, bytes]
   note: str = ''
+  refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
   def part(self, name: str) -> tuple[nn.Module, str]:
     """A part, and the path of its parameters, with its slash.
@@ -63,10 +74,12 @@ class Trained:
       name: of the part; '' for the whole, as one that can be trained.
 
     Raises:
-      ConfigError: if there is no such part, or the whole can't be trained.
+      ConfigError: if there is no such part, or it or the whole can't be trained.
     """
     if not name:
       return self._whole(), ''
+    if name in self.refused:
+      raise ConfigError(f'init_from: {self.folder} {self.refused[name]}')
     found = _found(self.module, name)
     if found is None:
       raise ConfigError(
@@ -206,12 +219,12 @@ def _of_published(folder: Path) -> Trained:
   data: dict[str, Any] = {}
   note = ''
   if family.model.image_defaults and _found(module, 'image'):
-    prepares = family.model.preprocessor(base.image_settings(small))
+    found = processors.find(small) or ({}, preprocess.FILE)
+    prepares = family.model.preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
-    inside = sentences.transformer_folder(folder) / base.TOKENIZER
-    file = inside if inside.is_file() else folder / base.TOKENIZER
-    data['tokenizer'] = str(file)
+    home = sentence_steps.model_folder(folder)
+    data['tokenizer'] = str(home / base.TOKENIZER)
     data['lower_case'] = family.model.lower_case or sentences.lowers(small)
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
@@ -235,6 +248,17 @@ def _of_published(folder: Path) -> Trained:
     read=read,
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,
+    refused=dict.fromkeys(_POOLED, _POOLERLESS)
+    if _lacks_pooler(config)
+    else {},
+  )
+
+
+def _lacks_pooler(config: Mapping[str, Any]) -> bool:
+  """Whether a checkpoint is a BERT without the pooler that its class has."""
+  return (
+    config.get('model_type') == 'bert'
+    and config.get('add_pooling_layer') is False
   )
 
 

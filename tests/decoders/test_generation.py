@@ -131,6 +131,46 @@ def test_a_narrow_beam_equals_a_search_by_hand(beams):
     assert written(generated, row) == by_hand(row, beams, 0.6)
 
 
+def by_hand_as_published(example, beams, penalty, early_stopping, ends):
+  """The search of transformers in plain Python."""
+  live, ended, is_open = [((), 0.0)], [], True
+  for number in range(1, LENGTH + 1):
+    longer = [
+      ((*text, token), log_prob(example, (*text, token)))
+      for text, _ in live
+      for token in range(VOCAB)
+    ]
+    longer = sorted(longer, key=lambda item: -item[1])[
+      : (1 + len(ends)) * beams
+    ]
+    if is_open:
+      ended += [
+        (text, value / number**penalty)
+        for text, value in longer[:beams]
+        if text[-1] in ends or number == LENGTH
+      ]
+    ended = sorted(ended, key=lambda item: -item[1])[:beams]
+    live = [item for item in longer if item[0][-1] not in ends][:beams]
+    most = LENGTH if early_stopping == 'never' and penalty > 0 else number
+    if len(ended) == beams:
+      better = live and live[0][1] / most**penalty > ended[-1][1]
+      is_open &= early_stopping is not True and better
+  return ended[0]
+
+
+@pytest.mark.parametrize('early_stopping', [True, False, 'never'])
+@pytest.mark.parametrize('penalty', [-1.0, 0.0, 2.0])
+def test_a_search_as_published_equals_one_by_hand(early_stopping, penalty):
+  for beams, ends in ((1, (EOS,)), (2, (EOS, 0)), (3, (EOS,))):
+    generated = beam(beams, penalty, early_stopping=early_stopping, eos_id=ends)
+    for row in (0, 1):
+      text, value = by_hand_as_published(
+        row, beams, penalty, early_stopping, ends
+      )
+      assert written(generated, row) == text
+      close(generated.score[row], value)
+
+
 def test_beam_size_1_is_greedy():
   a, b = beam(1), greedy()
   np.testing.assert_array_equal(a.tokens, b.tokens)

@@ -95,6 +95,35 @@ def written_here(kind, folder, ids, mask):
   )
 
 
+BEAMS = [
+  {'num_beams': 3},
+  {'num_beams': 3, 'early_stopping': True, 'length_penalty': 2.0},
+  {'num_beams': 4, 'early_stopping': 'never', 'length_penalty': 0.5},
+  {'num_beams': 2, 'early_stopping': 'never', 'length_penalty': -1.0},
+  {'num_beams': 3, 'length_penalty': 0.0, 'eos_token_id': [EOS, 8, 12]},
+  {'num_beams': 3, 'repetition_penalty': 1.3, 'min_new_tokens': 4},
+]
+
+
+@pytest.mark.parametrize('settings', BEAMS)
+def test_beams_agree(pair, settings):
+  kind, folder = pair
+  ids, mask = texts(kind)
+  plain = {'eos_token_id': EOS, 'pad_token_id': PAD}
+  if kind == 't5':
+    plain['decoder_start_token_id'] = PAD
+  # So that some texts end before they have to.
+  plain['sequence_bias'] = [[[EOS], 1.5]]
+  path = folder / 'generation_config.json'
+  path.write_text(json.dumps({**plain, **settings}))
+  got = written_here(kind, folder, ids, mask)
+  want = written_there(kind, folder, ids, mask)
+  # With several beams, transformers fills up with an end where padding is 0.
+  ends = np.isin(want, settings.get('eos_token_id', EOS))
+  want = np.where(np.cumsum(ends, axis=1) - ends > 0, PAD, want)
+  np.testing.assert_array_equal(got, want)
+
+
 @pytest.mark.parametrize('name', [*SETTINGS, 'lengths'])
 def test_greedy_texts_agree(pair, name):
   kind, folder = pair

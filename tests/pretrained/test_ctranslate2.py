@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
+from mmjax.errors import ConfigError
 from mmjax.pretrained import ctranslate2
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -141,5 +142,5 @@ def test_a_whisper_is_that_of_hugging_face(tmp_path):
   (copied / 'preprocessor_config.json').write_text(json.dumps(preprocessor))
   assert pretrained.load(copied).preprocess.seconds == 2
   (copied / 'tokenizer.json').unlink()
-  with pytest.raises(FileNotFoundError, match=r'has no tokenizer\.json'):
+  with pytest.raises(ConfigError, match=r'has no tokenizer\.json'):
     pretrained.load(copied)

@@ -12,6 +12,7 @@ import pytest
 
 from mmjax import pretrained
 from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, families, tensors
 from mmjax.runs import trained
 
@@ -124,7 +125,7 @@ def test_what_does_not_fit_is_named(tmp_path, section, values, message):
 
 
 def test_no_folder_no_model(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r'has no config.json'):
+  with pytest.raises(ConfigError, match=r'has no config.json'):
     pretrained.load(tmp_path)
 
 

@@ -68,9 +68,26 @@ SAMPLES = {'do_sample': True, 'temperature': 0.7, 'top_p': 0.8, 'min_p': None}
     ),
     (
       {'num_beams': 4, 'length_penalty': 2.0},
-      {'beam_size': 4, 'length_penalty': 0.6},
-      {'beam_size': 4, 'length_penalty': 0.6},
+      {'length_penalty': 0.6},
+      {'beam_size': 4, 'length_penalty': 0.6, 'early_stopping': False},
     ),
+    (
+      {'early_stopping': 'never', 'length_penalty': 2},
+      {'beam_size': 3},
+      {'beam_size': 3, 'length_penalty': 2, 'early_stopping': 'never'},
+    ),
+    (
+      {'num_beams': 4, 'early_stopping': True, **SAMPLES},
+      {'temperature': 0},
+      {
+        'beam_size': 4,
+        'length_penalty': 1.0,
+        'early_stopping': True,
+        'temperature': 0,
+      },
+    ),
+    # Without beams nothing reads their settings.
+    ({'num_beams': 1, 'early_stopping': 3, 'length_penalty': 2.0}, {}, {}),
   ],
 )
 def test_settings_become_arguments(given, asked, expected):
@@ -92,13 +109,34 @@ def test_settings_become_arguments(given, asked, expected):
       ({name: 7}, {'beam_size': 2}, f'{name} is 7; mmjax writes only')
       for name in generation_keys.ONLY_BEAMS
     ),
-    ({'num_beams': 4}, {}, 'num_beams is 4; .* or pass beam_size: 1 searches'),
+    ({'num_beams': 0}, {}, f'{FILE}: num_beams is 0; give at least 1'),
+    ({'num_beams': 2.5}, {}, 'num_beams is 2.5; mmjax reads only a whole'),
+    (
+      {'num_beams': 2, 'do_sample': True},
+      {},
+      f'{FILE}: do_sample asks for sampling, which excludes 2 beams; pass',
+    ),
+    (
+      {'num_beams': 2},
+      {'temperature': 1.0},
+      'temperature asks for sampling, which excludes 2 beams',
+    ),
+    (
+      {'num_beams': 2, 'early_stopping': 'soon'},
+      {},
+      "early_stopping is 'soon'; mmjax reads only true, false and 'never'",
+    ),
+    (
+      {'num_beams': 2, 'num_beam_groups': 2},
+      {},
+      'num_beam_groups is 2; mmjax writes only with 1',
+    ),
     ({'new_magic': 1}, {}, f'{FILE}: mmjax does not know new_magic'),
     ({'lang_to_id': {}}, {}, 'does not know lang_to_id'),
     (
       {'do_sample': True},
       {'beam_size': 2},
-      'do_sample is True, which excludes',
+      'do_sample asks for sampling, which excludes 2 beams',
     ),
     ({'repetition_penalty': 'a'}, {}, "is 'a'; mmjax reads only a number"),
     ({'min_length': 2.5}, {}, 'min_length is 2.5; mmjax reads only a whole'),
@@ -116,8 +154,8 @@ def test_what_is_not_honoured_is_refused(given, asked, message):
 def test_a_speech_recognizer_has_more_settings():
   assert arguments({'lang_to_id': {}, 'language': 'en'}, speech=True) == {}
   for name in generation_keys.ONLY_SPEECH:
-    with pytest.raises(ValueError, match=f'{name} is True; mmjax writes only'):
-      arguments({name: True}, speech=True)
+    with pytest.raises(ValueError, match=f'{name} is 7; mmjax writes only'):
+      arguments({name: 7}, speech=True)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import types
 
 import pytest
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, hub, tensors
 
 NAME = 'someone/model'
@@ -28,7 +29,7 @@ class HfHubHTTPError(Exception):
 def serve(monkeypatch, tmp_path):
   """A hub that has some files: names -> the folder that it downloads to."""
 
-  def start(*names, error=None):
+  def start(*names, error=None, steps=('Transformer', 'Pooling')):
     def listed(name):
       assert name == NAME
       if error:
@@ -49,8 +50,11 @@ def serve(monkeypatch, tmp_path):
 
     def fetched(name, file):
       assert name == NAME
-      steps = [{'type': 'x.Transformer', 'path': '0_Transformer'}]
-      (tmp_path / file).write_text(json.dumps(steps))
+      entries = [
+        {'type': f'sentence_transformers.models.{kind}', 'path': f'{i}_{kind}'}
+        for i, kind in enumerate(steps)
+      ]
+      (tmp_path / file).write_text(json.dumps(entries))
       return str(tmp_path / file)
 
     fake = types.ModuleType('huggingface_hub')
@@ -101,6 +105,14 @@ def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
   )
 
 
+def test_steps_are_refused_before_weights_are_downloaded(serve):
+  names = ['modules.json', 'config.json', 'model.safetensors']
+  folder = serve(*names, steps=('Transformer', 'Pooling', 'Dense'))
+  with pytest.raises(ConfigError, match=f'^{NAME}: .*Pooling, Dense; mmjax'):
+    hub.find(NAME)
+  assert not (folder / 'model.safetensors').exists()
+
+
 @pytest.mark.parametrize('config', tensors.OPEN_CLIP)
 def test_the_layout_of_open_clip_is_named(serve, config, tmp_path):
   folder = serve(config, 'open_clip_pytorch_model.bin')
@@ -145,20 +157,20 @@ def test_the_cache_needs_no_network(serve):
 
 def test_a_name_that_the_hub_does_not_have(serve):
   serve(error=HfHubHTTPError('404'))
-  with pytest.raises(FileNotFoundError, match='gives no model of this name'):
+  with pytest.raises(ConfigError, match='gives no model of this name'):
     hub.find(NAME)
 
 
 def test_without_the_extra_the_way_is_told(monkeypatch):
   monkeypatch.setitem(sys.modules, 'huggingface_hub', None)
-  with pytest.raises(ImportError, match='install the extra `hub`'):
+  with pytest.raises(ConfigError, match='install the extra `hub`'):
     hub.find(NAME)
 
 
 def test_a_folder_is_itself_and_a_file_is_none(tmp_path):
   assert hub.find(tmp_path) == tmp_path
   (tmp_path / 'file').touch()
-  with pytest.raises(FileNotFoundError, match='is a file; give its folder'):
+  with pytest.raises(ConfigError, match='is a file; give its folder'):
     hub.find(tmp_path / 'file')
-  with pytest.raises(FileNotFoundError, match='there is no folder'):
+  with pytest.raises(ConfigError, match='there is no folder'):
     hub.find(tmp_path / 'typing' / 'error')

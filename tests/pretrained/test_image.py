@@ -8,7 +8,6 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import safetensors.numpy
 
 from mmjax import pretrained
 from mmjax.pretrained import checkpoint, families, tensors
@@ -174,31 +173,3 @@ def test_what_does_not_fit_is_named(tmp_path, name, values, message):
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
   with pytest.raises(ValueError, match=message):
     pretrained.load(tmp_path)
-
-
-@pytest.mark.parametrize(
-  ('kind', 'head'),
-  [('ViTModel', 'classifier'), ('ViTForImageClassification', 'pooler.dense')],
-)
-def test_a_vit_leaves_the_head_of_another_class(kind, head, tmp_path):
-  folder = tmp_path / 'in'
-  shutil.copytree(GOLDEN / 'vit', folder)
-  config = json.loads((folder / 'config.json').read_text())
-  width, labels = config['hidden_size'], {'0': 'a', '1': 'b'}
-  config |= {'architectures': [kind], 'id2label': labels}
-  (folder / 'config.json').write_text(json.dumps(config))
-  held = safetensors.numpy.load_file(folder / tensors.FILE)
-  trunk = {
-    k.removeprefix('vit.'): v
-    for k, v in held.items()
-    if 'pooler' not in k and 'classifier' not in k
-  }
-  if kind != 'ViTModel':
-    trunk['classifier.weight'] = np.zeros((2, width), np.float32)
-    trunk['classifier.bias'] = np.zeros(2, np.float32)
-  safetensors.numpy.save_file(trunk, folder / tensors.FILE)
-  want = pretrained.load(folder).params
-  other = {f'{head}.bias': np.zeros(width, np.float32)}
-  safetensors.numpy.save_file({**trunk, **other}, folder / tensors.FILE)
-  got = pretrained.load(folder).params
-  jax.tree.map(np.testing.assert_array_equal, got, want)

@@ -217,6 +217,64 @@ def test_prefixes_that_a_model_may_have_or_lack(name, prefix, tmp_path):
     np.testing.assert_array_equal(got.read(tensor), want.read(tensor))
 
 
+@pytest.mark.parametrize(
+  ('name', 'kind', 'others', 'gone'),
+  [
+    (
+      'bert',
+      'BertModel',
+      ['cls.predictions.bias', 'cls.predictions.transform.LayerNorm.gamma'],
+      r'cls\.',
+    ),
+    (
+      'bert_filler',
+      'BertForMaskedLM',
+      ['bert.pooler.dense.bias', 'cls.seq_relationship.weight'],
+      r'bert\.pooler|cls\.seq',
+    ),
+    ('vit', 'ViTModel', ['classifier.bias'], 'classifier'),
+    ('vit', 'ViTForImageClassification', ['pooler.dense.bias'], 'pooler'),
+    ('dinov2', 'Dinov2Model', ['classifier.bias'], 'classifier'),
+    (
+      'dinov2_with_registers',
+      'Dinov2WithRegistersModel',
+      ['classifier.bias'],
+      'classifier',
+    ),
+    ('resnet', 'ResNetModel', ['classifier.1.bias'], 'classifier'),
+    (
+      'videomae',
+      'VideoMAEModel',
+      ['classifier.bias', 'mask_token', 'decoder.norm.bias'],
+      'classifier|fc_norm|mask_token|decoder',
+    ),
+    (
+      'audio_spectrogram_transformer',
+      'ASTModel',
+      ['classifier.dense.bias'],
+      'classifier',
+    ),
+    ('t5', 'T5EncoderModel', ['lm_head.weight'], r'decoder|lm_head'),
+  ],
+)
+def test_the_head_of_another_class_is_left_out(
+  name, kind, others, gone, tmp_path
+):
+  added = dict.fromkeys(['other.weight', *others], np.ones(3, np.float32))
+  held = {}
+
+  def change(there):
+    held.update(there | {k: v for k, v in added.items() if k not in there})
+    return held
+
+  folder = variant(tmp_path, name, change, architectures=[kind])
+  with pytest.warns(UserWarning, match=f'that {kind}, the class in config'):
+    _, _, source = checkpoint.read_folder(folder)
+  left = {source.stored(name) for name in source.names}
+  # What belongs to no class stays, to be refused.
+  assert left == {k for k in held if not re.match(gone, k)}
+
+
 def test_a_wrapped_part_and_no_class_in_the_config(tmp_path):
   def change(held):
     return {

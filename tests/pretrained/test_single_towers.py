@@ -10,7 +10,7 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import families, keys, tensors
+from mmjax.pretrained import checkpoint, families, keys, tensors
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -65,6 +65,17 @@ def test_a_tower_is_that_of_the_whole(kind, prefix, tmp_path):
   read = keys.flat(source.read(source.shapes))
   assert read.keys() == shapes.keys()
   assert all(path.startswith(inside) for path in shapes)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_the_tensors_of_the_whole_may_be_there(kind, tmp_path):
+  alone = tower(tmp_path / 'alone', kind)
+  whole = tower(tmp_path / 'whole', kind)
+  shutil.copy(GOLDEN / KINDS[kind][0] / tensors.FILE, whole / tensors.FILE)
+  _, _, want = checkpoint.read_folder(alone)
+  with pytest.warns(UserWarning, match='does not read; they are left out'):
+    _, _, got = checkpoint.read_folder(whole)
+  assert got.names - {'text_projection.weight'} == want.names
 
 
 def test_texts_are_read_up_to_what_the_tower_reads(tmp_path):

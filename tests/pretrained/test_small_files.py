@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 
 import mmjax
-from mmjax.pretrained import clip as clip_lib
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  checkpoint,
+  families,
   preprocess,
   preprocess_audio,
+  processors,
   qwen2_vl,
   siglip2,
   tensors,
 )
+from mmjax.pretrained import clip as clip_lib
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 PICTURE = np.zeros((9, 11, 3), np.uint8)
@@ -162,3 +166,45 @@ def test_padding_to_the_size_that_all_have_is_none(settings):
   padded = make({'do_pad': True, **settings}, DEFAULTS)
   assert padded == make(settings, DEFAULTS)
   assert padded(PICTURE).shape == (6, 8, 3)
+
+
+def model(name, **files):
+  """A golden model without its weights, with other small files."""
+  config, own = checkpoint.read_small(GOLDEN / name)
+  named = {key: json.dumps(value).encode() for key, value in files.items()}
+  return families.find(config).model(None, {}, config, {**own, **named})
+
+
+@pytest.mark.parametrize(
+  ('name', 'part', 'given', 'prepares'),
+  [
+    ('clip', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocess'),
+    ('siglip2', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocess'),
+    ('whisper', 'feature_extractor', {'hop_length': 99}, 'preprocess'),
+    ('whisper', 'audio_processor', {'hop_length': 99}, 'preprocess'),
+    ('qwen2_vl', 'image_processor', {'min_pixels': 99}, 'preprocess'),
+    ('qwen2_vl', 'video_processor', {'min_pixels': 99}, 'preprocess_video'),
+  ],
+)
+def test_parts_of_the_newer_file_come_first(name, part, given, prepares):
+  own = json.loads(model(name).files[preprocess.FILE])
+  new = model(name, **{processors.FILE: {part: {**own, **given}}})
+  old = model(name, **{preprocess.FILE: {**own, **given}})
+  want = getattr(old, prepares)
+  assert getattr(new, prepares) == want != getattr(model(name), prepares)
+  none = model(name, **{processors.FILE: {part: None}})
+  assert getattr(none, prepares) == getattr(model(name), prepares)
+
+
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
+    ({'new_trick': 1}, 'does not know new_trick'),
+    ({'image_processor': {'new_trick': 1}}, 'does not know new_trick'),
+    ({'audio_tokenizer': {'a': 1}}, 'audio_tokenizer is .*; mmjax reads only'),
+    ({'image_processor': 3}, 'image_processor is 3, not an object'),
+  ],
+)
+def test_the_newer_file_is_named_where_it_is_refused(given, message):
+  with pytest.raises(ConfigError, match=f'^processor_config.json: .*{message}'):
+    model('clip', **{processors.FILE: given}).preprocess  # noqa: B018

@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 import mmjax
+from mmjax.errors import ConfigError
 from mmjax.pretrained import tensors
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
@@ -51,7 +52,7 @@ def test_shards_have_an_index(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
   tensors.write(tmp_path, ARRAYS.items(), shard_bytes=50)
   (tmp_path / 'model-00002-of-00002.safetensors').unlink()
-  with pytest.raises(FileNotFoundError, match='names model-00002-of-00002'):
+  with pytest.raises(ConfigError, match='names model-00002-of-00002'):
     tensors.Tensors(tmp_path)
 
 
@@ -102,7 +103,10 @@ def test_pickles_are_never_opened(tmp_path):
 
 
 def test_an_empty_folder_is_told(tmp_path):
-  with pytest.raises(FileNotFoundError, match='neither model'):
+  with pytest.raises(ConfigError, match='neither model'):
+    tensors.Tensors(tmp_path)
+  (tmp_path / 'open_clip_model.safetensors').write_bytes(b'')
+  with pytest.raises(ConfigError, match='open_clip_model'):
     tensors.Tensors(tmp_path)
 
 

@@ -13,7 +13,14 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import bert, checkpoint, sentences, tensors
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  bert,
+  checkpoint,
+  sentence_steps,
+  sentences,
+  tensors,
+)
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -73,9 +80,6 @@ def test_old_names_of_norms(tmp_path):
     for name, array in held.items()
   }
   assert old.keys() != held.keys()
-  # The pre-training's other task, which the config does not speak of.
-  old['cls.seq_relationship.weight'] = np.zeros((2, 12), np.float32)
-  old['bert.pooler.dense.bias'] = np.zeros(12, np.float32)
   safetensors.numpy.save_file(old, tmp_path / tensors.FILE)
   want = pretrained.load(GOLDEN / 'bert_filler').params
   got = pretrained.load(tmp_path).params
@@ -158,7 +162,7 @@ PROMPTS = {
 
 
 def test_prompts_stand_before_texts():
-  model = sentence_encoder(**{sentences.PROMPTS: PROMPTS})
+  model = sentence_encoder(**{sentence_steps.PROMPTS: PROMPTS})
   text = ['cat', 'red circle']
   plain = model.encode_text(text, prompt='')
   close(model.encode_text(text, prompt_name='none'), plain)
@@ -172,11 +176,13 @@ def test_prompts_stand_before_texts():
     model.encode_text(text, prompt_name='other')
   wrong = {**PROMPTS, 'truncate_dim': 5}
   with pytest.raises(ValueError, match='truncate_dim is 5; mmjax reads only'):
-    sentence_encoder(**{sentences.PROMPTS: wrong}).encode_text(text)
+    sentence_encoder(**{sentence_steps.PROMPTS: wrong}).encode_text(text)
 
 
 def test_texts_become_lower_case_where_the_folder_says_so():
-  lower = {sentences.SETTINGS: {'do_lower_case': True, 'max_seq_length': 5}}
+  lower = {
+    sentence_steps.SETTINGS: {'do_lower_case': True, 'max_seq_length': 5}
+  }
   model = sentence_encoder(**lower)
   ids, mask = model.tokenize(['A small RED circle', 'Cat'])
   assert ids[0, :5].tolist() == [0, 3, 4, 6, 1]
@@ -186,7 +192,7 @@ def test_texts_become_lower_case_where_the_folder_says_so():
 
 
 def test_without_a_length_of_its_own_a_tokenizer_says_what_is_read():
-  files = {sentences.SETTINGS: {}, 'tokenizer_config.json': {}}
+  files = {sentence_steps.SETTINGS: {}, 'tokenizer_config.json': {}}
   assert sentence_encoder(**files).reach == 9
   files['tokenizer_config.json'] = {'model_max_length': 7}
   assert sentence_encoder(**files).reach == 7
@@ -219,10 +225,10 @@ def test_pools(mode, whole, behind):
   def pool(**given):
     file = {'1_Pooling/config.json': {'pooling_mode': mode, **given}}
     steps = [
-      {'type': 'a.b.Transformer', 'path': ''},
-      {'type': 'a.b.Pooling', 'path': '1_Pooling'},
+      {'type': 'sentence_transformers.a.Transformer', 'path': ''},
+      {'type': 'sentence_transformers.b.Pooling', 'path': '1_Pooling'},
     ]
-    model = sentence_encoder(**file, **{sentences.MODULES: steps})
+    model = sentence_encoder(**file, **{sentence_steps.FILE: steps})
     return sentences.pooling(model.files)
 
   values = jnp.asarray(VALUES, jnp.float32)
@@ -238,13 +244,25 @@ def test_pools(mode, whole, behind):
     ['Transformer', 'Pooling', 'Dense', 'Normalize'],
     ['Transformer', 'Normalize', 'Pooling'],
     ['Transformer'],
-    ['WordEmbeddings', 'Pooling'],
+    ['CLIPModel'],
+    ['custom_code.Transformer', 'Pooling'],
   ],
 )
-def test_other_steps_are_named(kinds):
-  steps = [{'type': f'x.{kind}', 'path': '1_Pooling'} for kind in kinds]
-  model = sentence_encoder(**{sentences.MODULES: steps})
-  with pytest.raises(ValueError, match=f'steps are {", ".join(kinds)}; mmjax'):
+def test_other_steps_are_named(kinds, tmp_path):
+  steps = [
+    {'type': k if '.' in k else f'sentence_transformers.models.{k}', 'path': k}
+    for k in kinds
+  ]
+  (tmp_path / 'modules.json').write_text(json.dumps(steps))
+  message = f'the steps are {", ".join(kinds)}; mmjax'
+  with pytest.raises(ConfigError, match=message):
+    pretrained.load(tmp_path)
+
+
+def test_a_step_of_other_inputs_is_refused():
+  given = {'module_input_name': 'token_embeddings'}
+  model = sentence_encoder(**{'n/config.json': given})
+  with pytest.raises(ConfigError, match="'token_embeddings'; mmjax reads only"):
     model.encode_text('cat')
 
 
@@ -263,7 +281,11 @@ def old_layout(folder):
     'sentence_bert_config.json',
     'tokenizer.json',
   ]:
-    (folder / name).rename(folder / '0_Transformer' / name)
+    # What an encoder of another kind calls its settings.
+    new = name.replace('bert', 'roberta')
+    (folder / name).rename(folder / '0_Transformer' / new)
+  # These are not of the model, as they are not in its folder.
+  (folder / 'vocab.txt').write_text('cat')
   (folder / 'modules.json').write_text(json.dumps(steps))
   return folder
 
@@ -272,6 +294,7 @@ def test_a_model_in_a_subfolder(tmp_path):
   loaded = pretrained.load(old_layout(tmp_path / 'old'))
   want = pretrained.load(GOLDEN / 'bert')
   assert loaded.config == want.config
+  assert loaded.files.keys() - {'pooling/config.json'} < want.files.keys()
   jax.tree.map(np.testing.assert_array_equal, loaded.params, want.params)
   pretrained.save(loaded, tmp_path / 'out')
   again = pretrained.load(tmp_path / 'out')
@@ -285,13 +308,22 @@ def test_a_model_in_a_subfolder(tmp_path):
   assert file == str(tmp_path / 'old' / '0_Transformer' / 'tokenizer.json')
 
 
-@pytest.mark.parametrize('path', ['../elsewhere', '/etc', None])
-def test_a_step_outside_the_folder_is_refused(path, tmp_path):
+@pytest.mark.parametrize(
+  ('path', 'why'),
+  [
+    ('../elsewhere', 'not a folder inside'),
+    ('/etc', 'not a folder inside'),
+    (None, 'not a folder inside'),
+    ('', 'that of the model'),
+    ('0_Transformer', 'that of the model'),
+  ],
+)
+def test_a_step_without_a_folder_of_its_own_is_refused(path, why, tmp_path):
   folder = old_layout(tmp_path / 'old')
   steps = json.loads((folder / 'modules.json').read_text())
   steps[1]['path'] = path
   (folder / 'modules.json').write_text(json.dumps(steps))
-  with pytest.raises(ValueError, match=r'the path of Pooling is .* not a'):
+  with pytest.raises(ValueError, match=f'the path of Pooling is .* {why}'):
     pretrained.load(folder)
 
 
@@ -318,8 +350,13 @@ def test_without_a_pooler_only_its_vector_is_refused(tmp_path):
   assert 'add_pooling_layer' not in (tmp_path / 'out/config.json').read_text()
   (folder / 'modules.json').unlink()
   alone = pretrained.load(folder)
-  with pytest.raises(ValueError, match=r'has no pooler\.dense, which makes'):
+  with pytest.raises(ConfigError, match=r'has no pooler\.dense, which makes'):
     alone.encode_text('cat')
+  source = trained.find(str(folder))
+  for part in ('text', 'question'):
+    with pytest.raises(ConfigError, match=r'^init_from: .* no pooler\.dense'):
+      source.part(part)
+  assert source.part('encoder')[0].width == 12
 
 
 def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
@@ -328,17 +365,3 @@ def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
 
   with pytest.raises(ValueError, match=r'pooler\.dense\.weight'):
     pretrained.load(with_tensors(tmp_path / 'in', half))
-
-
-def test_an_encoder_leaves_the_head_of_a_filler(tmp_path):
-  head = safetensors.numpy.load_file(GOLDEN / 'bert_filler' / tensors.FILE)
-  head = {k: v for k, v in head.items() if k.startswith('cls.')}
-  assert head
-  folder = with_tensors(tmp_path / 'in', lambda held: {**held, **head})
-  got = pretrained.load(folder).params
-  want = pretrained.load(GOLDEN / 'bert').params
-  jax.tree.map(np.testing.assert_array_equal, got, want)
-  other = {'cls.other.weight': np.zeros(2, np.float32)}
-  folder = with_tensors(tmp_path / 'other', lambda held: {**held, **other})
-  with pytest.raises(ValueError, match=r'cls\.other\.weight'):
-    pretrained.load(folder)

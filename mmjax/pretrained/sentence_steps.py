@@ -1,0 +1,150 @@
+"""The steps of a sentence encoder, and where their files are.
+
+sentence-transformers lists them in modules.json, each with its folder. Older
+releases write the model itself to `0_Transformer`, newer ones beside the list.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmjax.errors import ConfigError
+from mmjax.pretrained import configs
+
+FILE = 'modules.json'
+PROMPTS = 'config_sentence_transformers.json'
+SETTINGS = 'sentence_bert_config.json'
+# Names of the former by other kinds of models, in the order that is searched.
+_SETTINGS = (
+  SETTINGS,
+  'sentence_roberta_config.json',
+  'sentence_distilbert_config.json',
+  'sentence_camembert_config.json',
+  'sentence_albert_config.json',
+  'sentence_xlm-roberta_config.json',
+  'sentence_xlnet_config.json',
+)
+_CONFIG = 'config.json'
+_MODEL = 'Transformer'
+_KNOWN = ([_MODEL, 'Pooling'], [_MODEL, 'Pooling', 'Normalize'])
+# Classes outside of it are code of the folder's own.
+_PACKAGE = 'sentence_transformers.'
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One entry of modules.json.
+
+  Attributes:
+    kind: the name of its class.
+    path: its folder, inside the model's; '' for that itself.
+    entry: as it stands.
+  """
+
+  kind: str
+  path: str
+  entry: Mapping[str, Any]
+
+  @property
+  def config(self) -> str:
+    """The file of its settings."""
+    return str(PurePosixPath(self.path) / _CONFIG)
+
+
+def parsed(content: bytes) -> list[Step]:
+  """The steps of a modules.json: Transformer, Pooling, and maybe Normalize.
+
+  Raises:
+    ConfigError: if the file is broken, has other steps or another order, or a
+      path leads out of the model's folder or to the files of another step.
+  """
+  entries = configs.parsed(content, FILE, list)
+  if not all(isinstance(entry, dict) for entry in entries):
+    raise ConfigError(f'{FILE}: its steps are not objects; download it again')
+  kinds = [str(entry.get('type')) for entry in entries]
+  names = [
+    kind.rpartition('.')[2] if kind.startswith(_PACKAGE) else kind
+    for kind in kinds
+  ]
+  if names not in _KNOWN:
+    raise ConfigError(
+      f'{FILE}: the steps are {", ".join(names)}; mmjax knows Transformer, '
+      'Pooling and, if there is one, Normalize, in this order. To open the '
+      'model alone, whose vectors are then not those of sentences, give the '
+      f'folder of the first step, without {FILE}'
+    )
+  paths = [
+    _path(entry, name) for entry, name in zip(entries, names, strict=True)
+  ]
+  for name, path in zip(names[1:], paths[1:], strict=True):
+    if path in ('', paths[0]):
+      raise ConfigError(
+        f'{FILE}: the path of {name} is {path!r}, which is that of the model; '
+        'take the published value'
+      )
+  return [
+    Step(name, path, entry)
+    for name, path, entry in zip(names, paths, entries, strict=True)
+  ]
+
+
+def _path(entry: Mapping[str, Any], name: str) -> str:
+  given = entry.get('path')
+  path = PurePosixPath(given) if isinstance(given, str) else None
+  if path is None or path.is_absolute() or '..' in path.parts:
+    raise ConfigError(
+      f'{FILE}: the path of {name} is {given!r}, not a folder inside the '
+      "model's; take the published value"
+    )
+  return '' if path == PurePosixPath() else str(path)
+
+
+def model_path(content: bytes) -> str:
+  """The folder that a modules.json gives the model itself; '' beside it.
+
+  Raises:
+    ConfigError: see `parsed`.
+  """
+  return parsed(content)[0].path
+
+
+def model_folder(folder: Path) -> Path:
+  """Where a model's config.json, weights and tokenizer are.
+
+  Args:
+    folder: of a model; without a modules.json it is the result.
+
+  Raises:
+    ConfigError: see `parsed`.
+  """
+  if not (folder / FILE).is_file():
+    return folder
+  return folder / model_path((folder / FILE).read_bytes())
+
+
+def read(folder: Path) -> dict[str, bytes]:
+  """The small files of a sentence encoder by name; {} for another model.
+
+  They have the names of the newer layout: the first step has the path ''.
+
+  Raises:
+    ConfigError: see `parsed`.
+  """
+  if not (folder / FILE).is_file():
+    return {}
+  content = (folder / FILE).read_bytes()
+  steps = parsed(content)
+  home = folder / steps[0].path
+  if steps[0].path:
+    entries = [{**steps[0].entry, 'path': ''}, *(s.entry for s in steps[1:])]
+    content = json.dumps(entries, indent=2).encode()
+  files = {FILE: content}
+  for name in [PROMPTS, *(step.config for step in steps[1:])]:
+    if (folder / name).is_file():
+      files[name] = (folder / name).read_bytes()
+  for name in _SETTINGS:
+    if (home / name).is_file():
+      return {**files, SETTINGS: (home / name).read_bytes()}
+  return files
