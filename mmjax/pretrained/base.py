@@ -25,7 +25,7 @@ from mmjax.types import Array, Batch, Params
 PREPROCESSOR = 'preprocessor_config.json'
 # Newer releases have the former in it.
 PROCESSOR = 'processor_config.json'
-TOKENIZER = 'tokenizer.json'
+TOKENIZER = tokenizer_files.FILE
 # Among a model's files, but not in its folder: tensors of `Family.KEPT`.
 KEPT = 'kept.safetensors'
 
@@ -98,8 +98,16 @@ class Pretrained:
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, by both its files; it neither pads nor cuts."""
-    tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
+    """As published, by all of its files; it neither pads nor cuts.
+
+    Raises:
+      ConfigError: if a file is missing or broken, or they contradict each
+        other.
+    """
+    if TOKENIZER in self.files:
+      tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
+    else:
+      tokenizer = tokenizer_files.built(self.files, self.config)
     if tokenizer_settings.FILE in self.files:
       settings = self.settings(tokenizer_settings.FILE)
       tokenizer_settings.apply(tokenizer, settings)

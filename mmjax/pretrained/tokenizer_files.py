@@ -1,6 +1,21 @@
-"""Tokenizers from the files that a model's folder has of them."""
+"""Tokenizers from the files that a model's folder has of them.
+
+Newer folders have the whole tokenizer in tokenizer.json. Older ones have a
+vocabulary in other files, and a class of transformers does the rest; what the
+classes do is in `tokenizer_classes`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import tokenizers
+
+from mmjax.errors import ConfigError
+from mmjax.pretrained import configs, special_tokens, tokenizer_classes
+
+FILE = 'tokenizer.json'
+# All files that a tokenizer may be in, beside those that are JSON or text.
+PIECES = tokenizer_classes.PIECES
 
 # What is encoded once, so that a tokenizer that can't do so is refused early.
 _PROBE = 'a É1.'
@@ -14,17 +29,71 @@ def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
     name: of the file, for errors.
 
   Raises:
-    ValueError: if it is broken.
+    ConfigError: if it is broken.
   """
-  try:
+
+  def read() -> tokenizers.Tokenizer:
     tokenizer = tokenizers.Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    return tokenizer
+
+  return _guarded(read, name)
+
+
+def built(
+  files: Mapping[str, bytes], config: Mapping[str, Any]
+) -> tokenizers.Tokenizer:
+  """The tokenizer of a folder without tokenizer.json; ids as transformers'.
+
+  Args:
+    files: the folder's small files by name.
+    config: all of config.json.
+
+  Raises:
+    ConfigError: if a file is missing or broken, or the class of the tokenizer
+      is one that mmjax can't build.
+  """
+  settings = configs.parsed(
+    files.get(special_tokens.SETTINGS, b'{}'), special_tokens.SETTINGS
+  )
+  name = tokenizer_classes.name(config, settings)
+  kind = tokenizer_classes.CLASSES.get(name)
+  if kind is None:
+    raise ConfigError(
+      f"the model's folder had no {FILE}, which mmjax needs of a {name} "
+      f'({special_tokens.SETTINGS}: tokenizer_class); {_WAY_OUT}'
+    )
+  missing = [file for file in kind.files if file not in files]
+  if missing:
+    raise ConfigError(
+      f"the model's folder had no {FILE}, which this needs, and no "
+      f'{" and no ".join(missing)}, which a {name} can be made of; put the '
+      'published files there and load again'
+    )
+  tokens = special_tokens.read(files, kind.tokens)
+  return _guarded(
+    lambda: kind.build(files, settings, tokens), ' or '.join(kind.files)
+  )
+
+
+def _guarded(
+  make: Callable[[], tokenizers.Tokenizer], name: str
+) -> tokenizers.Tokenizer:
+  """What `make` returns; its errors name the file."""
+  try:
+    tokenizer = make()
     tokenizer.encode(_PROBE)
-  except (KeyboardInterrupt, SystemExit, GeneratorExit):
+  except (KeyboardInterrupt, SystemExit, GeneratorExit, ConfigError):
     raise
   except BaseException as error:  # The library raises Exception, and panics.
-    raise ValueError(
+    raise ConfigError(
       f'{name} is broken or cut off ({error}); download it again'
     ) from error
   return tokenizer
+
+
+_WAY_OUT = (
+  f'put the published {FILE} there, or let transformers write one: '
+  'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)'
+)
