@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-from mmjax.pretrained import ctranslate2, tensors
+from mmjax.pretrained import ctranslate2, tensors, tokenizer_files
 
 # What a model needs beside its weights.
-_SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
+_SMALL = ('*.json', '*.txt', '*.jinja', *tokenizer_files.PIECES)
 _SAFE = '*.safetensors'
 _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tokenizers
+from tokenizers import processors
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import configs
+from mmjax.pretrained import configs, tokenizer_settings
 
-SETTINGS = 'tokenizer_config.json'
+SETTINGS = tokenizer_settings.FILE
 ADDED = 'added_tokens.json'
 MAP = 'special_tokens_map.json'
 ROLES = tuple(
@@ -43,6 +44,19 @@ class SpecialTokens:
   def name(self, key: str) -> str | None:
     """How the token of a key is written; None if there is none."""
     return self.named[key].content if key in self.named else None
+
+  def needed(self, key: str) -> str:
+    """How the token of a key is written, where there has to be one.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    if key not in self.named:
+      raise ConfigError(
+        f'{SETTINGS}: {key} is null, but this tokenizer needs it; take the '
+        'published file'
+      )
+    return self.named[key].content
 
 
 def read(
@@ -114,6 +128,26 @@ def add(
         f'{ADDED}, but it has {got} by {vocabulary}; take all files of the '
         'tokenizer from one model'
       )
+
+
+def surround(
+  tokenizer: tokenizers.Tokenizer,
+  settings: Mapping[str, Any],
+  tokens: SpecialTokens,
+) -> None:
+  """Puts around texts what `add_bos_token` and `add_eos_token` say."""
+  first = _asked(settings, tokens, 'bos')
+  last = _asked(settings, tokens, 'eos')
+  ends = dict.fromkeys([*first, *last])
+  if ends:
+    before, after = ([f'{one}:0' for one in part] for part in (first, last))
+    again = [f'{one}:1' for one in first], [f'{one}:1' for one in last]
+    single = [*before, '$A:0', *after]
+    tokenizer.post_processor = processors.TemplateProcessing(
+      single=single,
+      pair=[*single, *again[0], '$B:1', *again[1]],
+      special_tokens=[(one, tokenizer.token_to_id(one)) for one in ends],
+    )
 
 
 def _keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -204,3 +238,11 @@ def _special(one: tokenizers.AddedToken) -> tokenizers.AddedToken:
 
 def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
   return configs.parsed(files[name], name) if name in files else {}
+
+
+def _asked(
+  settings: Mapping[str, Any], tokens: SpecialTokens, role: str
+) -> list[str]:
+  token = tokens.name(f'{role}_token')
+  wanted = tokenizer_settings.switch(settings, f'add_{role}_token', False)
+  return [token] if wanted and token is not None else []

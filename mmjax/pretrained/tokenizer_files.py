@@ -11,11 +11,17 @@ from typing import Any
 import tokenizers
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import configs, special_tokens, tokenizer_classes
+from mmjax.pretrained import (
+  configs,
+  special_tokens,
+  tokenizer_classes,
+  tokenizer_pieces,
+  tokenizer_settings,
+)
 
 FILE = 'tokenizer.json'
-# All files that a tokenizer may be in, beside those that are JSON or text.
-PIECES = tokenizer_classes.PIECES
+# Binary files that a tokenizer may be in.
+PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 
 # What is encoded once, so that a tokenizer that can't do so is refused early.
 _PROBE = 'a É1.'
@@ -55,14 +61,14 @@ def built(
       is one that mmjax can't build.
   """
   settings = configs.parsed(
-    files.get(special_tokens.SETTINGS, b'{}'), special_tokens.SETTINGS
+    files.get(tokenizer_settings.FILE, b'{}'), tokenizer_settings.FILE
   )
   name = tokenizer_classes.name(config, settings)
   kind = tokenizer_classes.CLASSES.get(name)
   if kind is None:
     raise ConfigError(
       f"the model's folder had no {FILE}, which mmjax needs of a {name} "
-      f'({special_tokens.SETTINGS}: tokenizer_class); {_WAY_OUT}'
+      f'({tokenizer_settings.FILE}: tokenizer_class); {_WAY_OUT}'
     )
   missing = [file for file in kind.files if file not in files]
   if missing:

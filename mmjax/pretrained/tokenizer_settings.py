@@ -9,6 +9,8 @@ from typing import Any
 
 import tokenizers
 
+from mmjax.errors import ConfigError
+
 FILE = 'tokenizer_config.json'
 # By their setting, the field of a `BertNormalizer` that it replaces.
 _NORMALIZER = {
@@ -30,11 +32,30 @@ def apply(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     settings: what tokenizer_config.json holds.
 
   Raises:
-    ValueError: if the two files contradict each other.
+    ConfigError: if the two files contradict each other.
   """
   _check(tokenizer, settings)
   if settings.get('split_special_tokens'):
     tokenizer.encode_special_tokens = True
+
+
+def switch(
+  settings: Mapping[str, Any], key: str, default: bool | None
+) -> bool | None:
+  """A setting that is true, false or null.
+
+  Args:
+    settings: what tokenizer_config.json holds.
+    key: its name.
+    default: what it is where the file is silent.
+
+  Raises:
+    ConfigError: if it is something else.
+  """
+  value = settings.get(key, default)
+  if value is not None and not isinstance(value, bool):
+    raise ConfigError(f'{FILE}: {key} is {value!r:.60}, not true or false')
+  return value
 
 
 def _check(
@@ -50,7 +71,7 @@ def _check(
     for step in _steps(part):
       same = settings.get(setting) in (None, step.get(field))
       if step.get('type') == kind and not same:
-        raise ValueError(
+        raise ConfigError(
           f'{FILE}: {setting} is {settings[setting]!r}, but {field} in '
           f'tokenizer.json is {step.get(field)!r}; take both files from one '
           'model, or write one value in both'

@@ -10,6 +10,9 @@ from typing import Any
 
 from tokenizers import pre_tokenizers
 
+from mmjax.pretrained import sentence_pieces
+from tests.pretrained import piece_files
+
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 END = '<|endoftext|>'
 # What a tokenizer may treat in some way of its own.
@@ -128,6 +131,47 @@ def _whisper(folder, **settings):
   write_config(folder, 'whisper')
 
 
+def _t5(folder, **settings):
+  pieces = [
+    *piece_files.special(['<pad>', '</s>'], sentence_pieces.CONTROL),
+    *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
+    *piece_files.special(['<new>'], sentence_pieces.USER),
+    *piece_files.pieces(_WORDS, 'abcdehostuv12.,東'),
+  ]
+  content = piece_files.model(pieces, sentence_pieces.UNIGRAM, 2)
+  (folder / 'spiece.model').write_bytes(content)
+  write_settings(folder, settings)
+  write_config(folder, 't5')
+
+
+def _llama(folder, **settings):
+  pieces = [
+    *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
+    *piece_files.special(['<s>', '</s>'], sentence_pieces.CONTROL),
+    *piece_files.of_bytes(),
+    *piece_files.pieces(_WORDS, 'abcdehostuv12.,東'),
+  ]
+  content = piece_files.model(pieces, sentence_pieces.PAIRS, 0)
+  (folder / 'tokenizer.model').write_bytes(content)
+  write_settings(folder, {'tokenizer_class': 'LlamaTokenizer', **settings})
+  write_config(folder, 'llama')
+
+
+def _gemma(folder, name, **settings):
+  controls = ['<pad>', '<eos>', '<bos>']
+  pieces = [
+    *piece_files.special(controls, sentence_pieces.CONTROL),
+    *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
+    *piece_files.special(['<mask>', '\n\n', '▁▁'], sentence_pieces.USER),
+    *piece_files.of_bytes(),
+    *piece_files.pieces(_WORDS, 'abcdehostuv12.,東'),
+  ]
+  content = piece_files.model(pieces, sentence_pieces.PAIRS, 3)
+  (folder / 'tokenizer.model').write_bytes(content)
+  write_settings(folder, {'tokenizer_class': 'GemmaTokenizer', **settings})
+  write_config(folder, name)
+
+
 def _mapped(folder, **settings):
   """Special tokens in special_tokens_map.json and added_tokens.json."""
   _gpt2(folder, **settings)
@@ -156,6 +200,7 @@ _OPT = {
   'pad_token': '<pad>',
   'tokenizer_class': 'GPT2Tokenizer',
 }
+_GAPS = ['<extra_id_0>', '<extra_id_1>']
 # By name, what writes a folder, and with what.
 FOLDERS = {
   'bert': (_bert, {}),
@@ -181,6 +226,22 @@ FOLDERS = {
   'qwen2_vl': (_qwen2, {'name': 'qwen2_vl'}),
   'whisper': (_whisper, {}),
   'whisper, times': (_whisper, {'predict_timestamps': True}),
+  't5': (_t5, {}),
+  't5, few gaps': (
+    _t5,
+    {'extra_ids': 2, 'additional_special_tokens': _GAPS, 'pad_token': '</s>'},
+  ),
+  'llama': (_llama, {'add_bos_token': True}),
+  'llama, legacy': (_llama, {'legacy': True, 'add_eos_token': True}),
+  'llama, no space': (
+    _llama,
+    {'add_prefix_space': False, 'legacy': None, 'pad_token': '<pad>'},
+  ),
+  'paligemma': (
+    _gemma,
+    {'name': 'paligemma', 'add_bos_token': True, 'image_token': '<s>'},
+  ),
+  'siglip2': (_gemma, {'name': 'siglip2', 'add_eos_token': True}),
 }
 
 

@@ -6,8 +6,12 @@ import pathlib
 import pytest
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import tokenizer_files, tokenizer_settings
-from tests.pretrained import older_tokenizers
+from mmjax.pretrained import (
+  sentence_pieces,
+  tokenizer_files,
+  tokenizer_settings,
+)
+from tests.pretrained import older_tokenizers, piece_files
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden_ids.json'
 
@@ -36,6 +40,11 @@ def test_words_of_clip_are_written_without_their_ends(tmp_path):
 
 def settings(**given):
   return {'tokenizer_config.json': json.dumps(given).encode()}
+
+
+GAP = ('<extra_id_0>', 0.0, sentence_pieces.NORMAL)
+UNIGRAM = piece_files.model([GAP], sentence_pieces.UNIGRAM, 0)
+TWICE = piece_files.model([GAP, GAP], sentence_pieces.PAIRS, 0)
 
 
 @pytest.mark.parametrize(
@@ -85,6 +94,21 @@ def settings(**given):
     ),
     ('whisper', {'added_tokens.json': None}, r'lack <\|startoftranscript\|>'),
     ('whisper', settings(language='en'), "language is 'en'; without a"),
+    ('t5', settings(extra_ids=-1), 'extra_ids is -1, not a whole number'),
+    ('t5', {'spiece.model': b''}, 'spiece.model is broken or cut off'),
+    ('t5', {'spiece.model': UNIGRAM}, 'has <extra_id_0> among its pieces'),
+    (
+      'llama',
+      {'tokenizer.model': None},
+      r'and no tokenizer\.model, which a Ll',
+    ),
+    ('llama', {'tokenizer.model': UNIGRAM}, 'kind 1, where .* has kind 2'),
+    (
+      'llama',
+      {'tokenizer.model': TWICE},
+      r'model is .* \(it has a piece twice',
+    ),
+    ('llama', {'tokenizer.model': b'\n\x7fa'}, 'is longer than the file'),
   ],
 )
 def test_what_can_not_be_read_is_named(which, changes, message, tmp_path):

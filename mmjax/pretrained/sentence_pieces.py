@@ -1,0 +1,153 @@
+"""Reads a SentencePiece model: the protocol buffer in a .model file.
+
+Kudo and Richardson 2018, https://arxiv.org/abs/1808.06226. Fields have the
+numbers of sentencepiece_model.proto; those that mmjax doesn't need are skipped.
+"""
+
+import dataclasses
+import math
+import struct
+from collections.abc import Iterator
+
+from mmjax.errors import ConfigError
+
+UNIGRAM, PAIRS = 1, 2  # Kinds of models.
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # Kinds of pieces.
+
+# Kinds of fields on the wire.
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+# Most bytes of a whole number.
+_LONGEST = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+  """A piece of the vocabulary; its id is its index."""
+
+  text: str
+  score: float
+  kind: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+  """What a .model file holds.
+
+  Attributes:
+    pieces: the vocabulary.
+    kind: UNIGRAM or PAIRS.
+    unknown: id of the piece for unknown text.
+    charsmap: how characters are normalised; empty for not at all.
+  """
+
+  pieces: tuple[Piece, ...]
+  kind: int
+  unknown: int
+  charsmap: bytes
+
+  def added(self) -> list[Piece]:
+    """The pieces that a text is never cut within: control and user-defined."""
+    return [one for one in self.pieces if one.kind in (CONTROL, USER)]
+
+
+def parsed(content: bytes, name: str) -> Model:
+  """The model in a .model file.
+
+  Args:
+    content: of the file.
+    name: of the file, for errors.
+
+  Raises:
+    ConfigError: if it is broken, or no such model.
+  """
+  try:
+    return _model(content)
+  except (ValueError, struct.error) as error:
+    raise ConfigError(
+      f'{name} is broken or cut off ({error}); download it again'
+    ) from error
+
+
+def _model(content: bytes) -> Model:
+  pieces = []
+  settings = {'kind': UNIGRAM, 'unknown': 0}
+  charsmap = b''
+  for number, value in _fields(content):
+    if number == 1:
+      pieces.append(_piece(_message(value)))
+    elif number == 2:  # TrainerSpec.
+      for inner, given in _fields(_message(value)):
+        key = {3: 'kind', 40: 'unknown'}.get(inner)
+        if key is not None:
+          settings[key] = _whole(given)
+    elif number == 3:  # NormalizerSpec.
+      for inner, given in _fields(_message(value)):
+        charsmap = _message(given) if inner == 2 else charsmap
+  if len({one.text for one in pieces}) < len(pieces):
+    raise ValueError('it has a piece twice')
+  if not 0 <= settings['unknown'] < len(pieces):
+    raise ValueError(
+      f'of {len(pieces)} pieces, {settings["unknown"]} is for unknown text'
+    )
+  return Model(tuple(pieces), charsmap=charsmap, **settings)
+
+
+def _piece(content: bytes) -> Piece:
+  text, score, kind = '', 0.0, NORMAL
+  for number, value in _fields(content):
+    if number == 1:
+      text = _message(value).decode()
+    elif number == 2:
+      score = _score(value)
+    elif number == 3:
+      kind = _whole(value)
+  if not text or not NORMAL <= kind <= BYTE or not math.isfinite(score):
+    raise ValueError(f'it has the piece {text!r:.60}, {score}, of kind {kind}')
+  return Piece(text, score, kind)
+
+
+def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+  """Number and value of each field of a message."""
+  at = 0
+  while at < len(content):
+    tag, at = _varint(content, at)
+    number, kind = tag >> 3, tag & 7
+    value: int | bytes
+    if kind == _VARINT:
+      value, at = _varint(content, at)
+    else:
+      size = {_FIXED64: 8, _FIXED32: 4}.get(kind)
+      if kind == _BYTES:
+        size, at = _varint(content, at)
+      if size is None or number == 0:
+        raise ValueError(f'byte {at} begins no field')
+      value, at = content[at : at + size], at + size
+      if at > len(content):
+        raise ValueError('a field is longer than the file')
+    yield number, value
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+  """A whole number of 7 bits a byte, the lowest first; and what follows it."""
+  value = 0
+  for i, byte in enumerate(content[at : at + _LONGEST]):
+    value |= (byte & 0x7F) << (7 * i)
+    if byte < 0x80:
+      return value, at + i + 1
+  raise ValueError(f'byte {at} begins no whole number')
+
+
+def _message(value: int | bytes) -> bytes:
+  if not isinstance(value, bytes):
+    raise ValueError(f'a field holds {value}, not bytes')
+  return value
+
+
+def _score(value: int | bytes) -> float:
+  return struct.unpack('<f', _message(value))[0]
+
+
+def _whole(value: int | bytes) -> int:
+  if not isinstance(value, int):
+    raise ValueError('a field holds bytes, not a whole number')
+  return value
