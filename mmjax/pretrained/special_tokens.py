@@ -5,6 +5,7 @@ have special_tokens_map.json and added_tokens.json besides.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ ROLES = tuple(
 _DECODER = 'added_tokens_decoder'
 # Where the names of further special tokens stand, the newer key first.
 _FURTHER = ('extra_special_tokens', 'additional_special_tokens')
+_WHOLE = re.compile('[^\ud800-\udfff]+')
 _FLAGS = ('lstrip', 'rstrip', 'single_word', 'normalized', 'special')
 
 
@@ -198,7 +200,7 @@ def _added(
 ) -> dict[int, tokenizers.AddedToken]:
   out = {}
   for text, number in given.items():
-    if type(number) is not int or not 0 <= number < 2**31 or not text:
+    if type(number) is not int or not 0 <= number < 2**31 or not _is_text(text):
       raise ConfigError(
         f'{ADDED}: {text!r:.60} has the id {number!r:.60}, not a whole number '
         'from 0'
@@ -213,13 +215,12 @@ def _token(
   given: Any, where: str, *, special: bool = True
 ) -> tokenizers.AddedToken:
   """A token as files write it: its text, or an object with flags."""
-  if isinstance(given, str) and given:
+  if _is_text(given):
     return tokenizers.AddedToken(given, special=True)
   content = given.get('content') if isinstance(given, dict) else None
   flags = {k: given[k] for k in _FLAGS if k in given} if content else {}
   if not (
-    isinstance(content, str)
-    and content
+    _is_text(content)
     and all(isinstance(value, bool) for value in flags.values())
   ):
     raise ConfigError(
@@ -229,6 +230,11 @@ def _token(
   if special:
     flags['special'] = True
   return tokenizers.AddedToken(content, **flags)
+
+
+def _is_text(value: Any) -> bool:
+  """Whether a value is a text that UTF-8 has: no half of a surrogate pair."""
+  return isinstance(value, str) and _WHOLE.fullmatch(value) is not None
 
 
 def _special(one: tokenizers.AddedToken) -> tokenizers.AddedToken:

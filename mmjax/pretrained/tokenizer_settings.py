@@ -42,18 +42,19 @@ def apply(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
 def switch(
   settings: Mapping[str, Any], key: str, default: bool | None
 ) -> bool | None:
-  """A setting that is true, false or null.
+  """A setting that is true or false, or null where the default is not true.
 
   Args:
     settings: what tokenizer_config.json holds.
     key: its name.
-    default: what it is where the file is silent.
+    default: what it is where the file is silent; where it is true, null is
+      refused.
 
   Raises:
     ConfigError: if it is something else.
   """
   value = settings.get(key, default)
-  if value is not None and not isinstance(value, bool):
+  if not isinstance(value, bool) and (value is not None or default):
     raise ConfigError(f'{FILE}: {key} is {value!r:.60}, not true or false')
   return value
 

@@ -7,6 +7,7 @@ import pytest
 
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
+  configs,
   sentence_pieces,
   tokenizer_files,
   tokenizer_settings,
@@ -19,7 +20,8 @@ GOLDEN = pathlib.Path(__file__).parent / 'golden_ids.json'
 def built(folder):
   files = {path.name: path.read_bytes() for path in folder.iterdir()}
   tokenizer = tokenizer_files.built(files, json.loads(files['config.json']))
-  settings = json.loads(files.get(tokenizer_settings.FILE, b'{}'))
+  file = tokenizer_settings.FILE
+  settings = configs.parsed(files.get(file, b'{}'), file)
   tokenizer_settings.apply(tokenizer, settings)
   return tokenizer
 
