@@ -108,10 +108,14 @@ class Pretrained:
       tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
     else:
       tokenizer = tokenizer_files.built(self.files, self.config)
-    if tokenizer_settings.FILE in self.files:
-      settings = self.settings(tokenizer_settings.FILE)
-      tokenizer_settings.apply(tokenizer, settings)
+    tokenizer_settings.apply(tokenizer, self.tokenizer_config)
     return tokenizer
+
+  @property
+  def tokenizer_config(self) -> dict[str, Any]:
+    """What tokenizer_config.json holds; {} without the file."""
+    file = tokenizer_settings.FILE
+    return self.settings(file) if file in self.files else {}
 
   def file(self, name: str) -> bytes:
     """A small file of the model's folder.

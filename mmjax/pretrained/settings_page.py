@@ -16,6 +16,7 @@ from mmjax.pretrained import (
   sections,
   sentences,
   siglip2,
+  tokenizer_settings,
 )
 
 _INTRODUCTION = """\
@@ -46,6 +47,11 @@ _FILES = {
     'Qwen2-VL, Qwen2.5-VL': patches.SECTION,
     'Whisper': preprocess_audio.WHISPER_SECTION,
     'Audio Spectrogram Transformer': preprocess_audio.AST_SECTION,
+  },
+  tokenizer_settings.FILE: {
+    'texts; any other key that ends in `_token` names a special token': (
+      tokenizer_settings.SECTION
+    ),
   },
   'Files of sentence encoders': {
     sentences.SETTINGS: sentences.SETTINGS_SECTION,

@@ -18,9 +18,7 @@ from mmjax.pretrained import configs, tokenizer_settings
 SETTINGS = tokenizer_settings.FILE
 ADDED = 'added_tokens.json'
 MAP = 'special_tokens_map.json'
-ROLES = tuple(
-  f'{role}_token' for role in ('bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask')
-)
+ROLES = tokenizer_settings.ROLES
 
 _DECODER = 'added_tokens_decoder'
 # Where the names of further special tokens stand, the newer key first.

@@ -63,6 +63,7 @@ def built(
   settings = configs.parsed(
     files.get(tokenizer_settings.FILE, b'{}'), tokenizer_settings.FILE
   )
+  tokenizer_settings.check(settings)
   name = tokenizer_classes.name(config, settings)
   kind = tokenizer_classes.CLASSES.get(name)
   if kind is None:
