@@ -8,12 +8,30 @@ import dataclasses
 import math
 import struct
 from collections.abc import Iterator
+from typing import Any
 
 from mmjax.errors import ConfigError
 
 UNIGRAM, PAIRS = 1, 2  # Kinds of models.
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # Kinds of pieces.
 
+# By their numbers, the fields that are read, and what they are by default.
+_TRAINER: dict[int, int | bytes] = {
+  3: UNIGRAM,  # model_type
+  35: 0,  # byte_fallback
+  40: 0,  # unk_id
+  41: 1,  # bos_id
+  42: 2,  # eos_id
+  45: b'<unk>',  # unk_piece
+  46: b'<s>',  # bos_piece
+  47: b'</s>',  # eos_piece
+}
+_NORMALIZER: dict[int, int | bytes] = {
+  2: b'',  # precompiled_charsmap
+  3: 1,  # add_dummy_prefix
+  4: 1,  # remove_extra_whitespaces
+  5: 1,  # escape_whitespaces
+}
 # Kinds of fields on the wire.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Most bytes of a whole number.
@@ -37,13 +55,27 @@ class Model:
     pieces: the vocabulary.
     kind: UNIGRAM or PAIRS.
     unknown: id of the piece for unknown text.
+    begin: id of the piece that begins texts; negative if there is none.
+    end: id of the piece that ends texts; negative if there is none.
+    names: of the pieces for unknown text, the beginning and the end.
+    falls_back: whether bytes stand for what has no piece.
     charsmap: how characters are normalised; empty for not at all.
+    prefixes: whether a space comes before a text.
+    trims: whether spaces at the ends and repeated ones are removed.
+    escapes: whether spaces become U+2581.
   """
 
   pieces: tuple[Piece, ...]
   kind: int
   unknown: int
+  begin: int
+  end: int
+  names: tuple[str, str, str]
+  falls_back: bool
   charsmap: bytes
+  prefixes: bool
+  trims: bool
+  escapes: bool
 
   def added(self) -> list[Piece]:
     """The pieces that a text is never cut within: control and user-defined."""
@@ -70,26 +102,40 @@ def parsed(content: bytes, name: str) -> Model:
 
 def _model(content: bytes) -> Model:
   pieces = []
-  settings = {'kind': UNIGRAM, 'unknown': 0}
-  charsmap = b''
+  trainer, normalizer = dict(_TRAINER), dict(_NORMALIZER)
   for number, value in _fields(content):
     if number == 1:
       pieces.append(_piece(_message(value)))
-    elif number == 2:  # TrainerSpec.
-      for inner, given in _fields(_message(value)):
-        key = {3: 'kind', 40: 'unknown'}.get(inner)
-        if key is not None:
-          settings[key] = _whole(given)
-    elif number == 3:  # NormalizerSpec.
-      for inner, given in _fields(_message(value)):
-        charsmap = _message(given) if inner == 2 else charsmap
+    elif number == 2:
+      _update(trainer, _message(value))
+    elif number == 3:
+      _update(normalizer, _message(value))
+  unknown = trainer[40]
   if len({one.text for one in pieces}) < len(pieces):
     raise ValueError('it has a piece twice')
-  if not 0 <= settings['unknown'] < len(pieces):
-    raise ValueError(
-      f'of {len(pieces)} pieces, {settings["unknown"]} is for unknown text'
-    )
-  return Model(tuple(pieces), charsmap=charsmap, **settings)
+  if not 0 <= unknown < len(pieces):
+    raise ValueError(f'of {len(pieces)} pieces, {unknown} is for unknown text')
+  return Model(
+    tuple(pieces),
+    kind=trainer[3],
+    unknown=unknown,
+    begin=trainer[41],
+    end=trainer[42],
+    names=tuple(trainer[number].decode() for number in (45, 46, 47)),
+    falls_back=bool(trainer[35]),
+    charsmap=normalizer[2],
+    prefixes=bool(normalizer[3]),
+    trims=bool(normalizer[4]),
+    escapes=bool(normalizer[5]),
+  )
+
+
+def _update(settings: dict[int, Any], content: bytes) -> None:
+  """Sets those that a message has, by their numbers."""
+  for number, value in _fields(content):
+    if number in settings:
+      whole = isinstance(settings[number], int)
+      settings[number] = _signed(value) if whole else _message(value)
 
 
 def _piece(content: bytes) -> Piece:
@@ -145,6 +191,12 @@ def _message(value: int | bytes) -> bytes:
 
 def _score(value: int | bytes) -> float:
   return struct.unpack('<f', _message(value))[0]
+
+
+def _signed(value: int | bytes) -> int:
+  """A whole number that may be negative, in 64 bits."""
+  value = _whole(value)
+  return value - 2**64 if value >= 2**63 else value
 
 
 def _whole(value: int | bytes) -> int:

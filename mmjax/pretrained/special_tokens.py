@@ -115,7 +115,9 @@ def add(
   special = {one.content for one in tokens.named.values()}
   adding: dict[str, tokenizers.AddedToken] = {}
   for _, one in sorted(tokens.numbered.items()):
-    adding[one.content] = _special(one) if one.content in special else one
+    adding[one.content] = (
+      changed(one, special=True) if one.content in special else one
+    )
   further = otherwise if tokens.further is None else tokens.further
   for one in (*tokens.named.values(), *further):
     adding.setdefault(one.content, one)
@@ -128,6 +130,12 @@ def add(
         f'{ADDED}, but it has {got} by {vocabulary}; take all files of the '
         'tokenizer from one model'
       )
+
+
+def changed(one: tokenizers.AddedToken, **flags: bool) -> tokenizers.AddedToken:
+  """A copy of a token with other flags, such as `special`."""
+  own = {name: getattr(one, name) for name in _FLAGS}
+  return tokenizers.AddedToken(one.content, **{**own, **flags})
 
 
 def surround(
@@ -233,11 +241,6 @@ def _token(
 def _is_text(value: Any) -> bool:
   """Whether a value is a text that UTF-8 has: no half of a surrogate pair."""
   return isinstance(value, str) and _WHOLE.fullmatch(value) is not None
-
-
-def _special(one: tokenizers.AddedToken) -> tokenizers.AddedToken:
-  flags = {name: getattr(one, name) for name in _FLAGS}
-  return tokenizers.AddedToken(one.content, **{**flags, 'special': True})
 
 
 def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

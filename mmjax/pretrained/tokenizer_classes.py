@@ -54,7 +54,8 @@ def name(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     )
   if named is None or kind in _FIXED:
     return own or _GENERIC
-  return named.removesuffix('Fast')
+  short = named.removesuffix('Fast')
+  return _GENERIC if short in _UNSPECIFIC else short
 
 
 _END = '<|endoftext|>'
@@ -112,6 +113,11 @@ CLASSES = {
     (tokenizer_pieces.PAIRS,), _GEMMA_TOKENS, tokenizer_pieces.siglip2
   ),
 }
+# What transformers takes where there is no class of the model's own.
+_GENERIC = 'TokenizersBackend'
+CLASSES[_GENERIC] = Class(
+  (tokenizer_pieces.PAIRS,), {}, tokenizer_pieces.generic
+)
 # Families that have a class of their own.
 _OWN = {
   'align': 'BertTokenizer',
@@ -130,7 +136,7 @@ _OWN = {
   't5': 'T5Tokenizer',
   'whisper': 'WhisperTokenizer',
 }
-# What transformers takes for the others.
-_GENERIC = 'TokenizersBackend'
+# Other names of it; the last is a misspelling that some folders have.
+_UNSPECIFIC = ('PreTrainedTokenizer', 'PythonBackend', 'LLaMATokenizer')
 # Families whose folders name a class that is not theirs.
 _FIXED = ('llava', 'qwen2', 'siglip2')

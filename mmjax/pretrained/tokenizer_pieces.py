@@ -5,7 +5,9 @@ tokenizer.model. Its arguments are a folder's small files by name, what
 tokenizer_config.json holds, and the special tokens.
 """
 
-from collections.abc import Mapping
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tokenizers
@@ -142,6 +144,140 @@ def siglip2(
     [normalizers.Lowercase(), tokenizer.normalizer]
   )
   return tokenizer
+
+
+def generic(
+  files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
+) -> tokenizers.Tokenizer:
+  """What the model itself says, of either kind."""
+  model = sentence_pieces.parsed(files[PAIRS], PAIRS)
+  legacy = tokenizer_settings.switch(
+    {'legacy': True, **settings}, 'legacy', None
+  )
+  tokens = _completed(model, settings, tokens)
+  names = _names(model, tokens)
+  user = [
+    name
+    for name, one in zip(names, model.pieces, strict=True)
+    if one.kind == sentence_pieces.USER
+  ]
+  tokenizer = tokenizers.Tokenizer(_generic_model(model, names, bool(user)))
+  tokenizer.normalizer = normalizers.Sequence(
+    _generic_normalizers(model, legacy)
+  )
+  steps = []
+  if model.prefixes:
+    scheme = 'always' if legacy else 'first'
+    steps.append(
+      pre_tokenizers.Metaspace(
+        replacement=_SPACE, prepend_scheme=scheme, split=False
+      )
+    )
+  if user:
+    longest = sorted(user, key=len, reverse=True)
+    pattern = tokenizers.Regex('|'.join(map(re.escape, longest)))
+    steps.append(pre_tokenizers.Split(pattern, behavior='isolated'))
+  if steps:
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(steps)
+  strip = decoders.Strip(content=' ', left=1)
+  ends = [decoders.Fuse(), strip] if model.prefixes else []
+  fuse = [decoders.Fuse()] if model.falls_back and not ends else []
+  back = [decoders.ByteFallback()] if model.falls_back else []
+  tokenizer.decoder = decoders.Sequence(
+    [decoders.Replace(_SPACE, ' '), *back, *ends, *fuse]
+  )
+  control = [one for one in _added(model) if one.special]
+  special_tokens.add(tokenizer, tokens, PAIRS, control)
+  special_tokens.surround(tokenizer, settings, tokens)
+  return tokenizer
+
+
+def _completed(
+  model: sentence_pieces.Model,
+  settings: Settings,
+  tokens: special_tokens.SpecialTokens,
+) -> special_tokens.SpecialTokens:
+  """The special tokens with those that the model names itself."""
+  ids = (model.unknown, model.begin, model.end)
+  own = {
+    f'{role}_token': tokenizers.AddedToken(name, special=True)
+    for role, number, name in zip(
+      ('unk', 'bos', 'eos'), ids, model.names, strict=True
+    )
+    if number >= 0 and f'{role}_token' not in settings
+  }
+  numbered = dict(tokens.numbered)
+  if model.prefixes:
+    # Each part of a text between two tokens begins with a space of its own.
+    for number, one in numbered.items():
+      numbered[number] = special_tokens.changed(one, normalized=False)
+  return dataclasses.replace(
+    tokens, numbered=numbered, named={**own, **tokens.named}
+  )
+
+
+def _names(
+  model: sentence_pieces.Model, tokens: special_tokens.SpecialTokens
+) -> list[str]:
+  """What the pieces are called: by other files, where these number them."""
+  names = [one.text for one in model.pieces]
+  if model.kind == sentence_pieces.UNIGRAM:
+    return names
+  given = {number: one.content for number, one in tokens.numbered.items()}
+  kept = {name for i, name in enumerate(names) if i not in given}
+  return [
+    given[i] if i in given and given[i] not in kept else name
+    for i, name in enumerate(names)
+  ]
+
+
+def _generic_model(
+  model: sentence_pieces.Model, names: Sequence[str], user: bool
+) -> models.Model:
+  if model.kind == sentence_pieces.UNIGRAM:
+    return models.Unigram(
+      [(one.text, one.score) for one in model.pieces],
+      unk_id=model.unknown,
+      byte_fallback=model.falls_back,
+    )
+  normal = {
+    name: (-one.score, i)
+    for i, (name, one) in enumerate(zip(names, model.pieces, strict=True))
+    if one.kind == sentence_pieces.NORMAL
+  }
+  ranked = sorted(
+    (*rank, name[:i], name[i:])
+    for name, rank in normal.items()
+    for i in range(1, len(name))
+    if name[:i] in normal and name[i:] in normal
+  )
+  return models.BPE(
+    {name: i for i, name in enumerate(names)},
+    [(left, right) for _, _, left, right in ranked],
+    unk_token=model.names[0],
+    fuse_unk=True,
+    byte_fallback=model.falls_back,
+    ignore_merges=user,
+  )
+
+
+def _generic_normalizers(
+  model: sentence_pieces.Model, legacy: bool
+) -> list[normalizers.Normalizer]:
+  steps = []
+  if model.charsmap:
+    steps.append(normalizers.Precompiled(model.charsmap))
+  if model.trims:
+    ends, repeated = (tokenizers.Regex(one) for one in (r'\A +| +\z', ' {2,}'))
+    steps.append(normalizers.Replace(ends, ''))
+    steps.append(normalizers.Replace(repeated, ' '))
+  if model.escapes:
+    steps.append(normalizers.Replace(' ', _SPACE))
+  if model.prefixes and legacy:
+    # The space before a text is one more than those that it begins with.
+    begins = tokenizers.Regex(rf'\A{_SPACE}')
+    steps.append(normalizers.Replace(begins, 2 * _SPACE))
+  return steps
 
 
 def _model(files: Files, name: str, kind: int) -> sentence_pieces.Model:

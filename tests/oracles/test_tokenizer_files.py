@@ -48,6 +48,23 @@ TRAINED = {
     'tokenizer.model',
     {**LLAMA, 'user_defined_symbols': ['<new>']},
   ),
+  'llama, of no class': (
+    'tokenizer.model',
+    {**LLAMA, 'user_defined_symbols': ['<new>', '\n\n']},
+  ),
+  'llama, of no class, unigram': (
+    'tokenizer.model',
+    {
+      **UNIGRAM,
+      'vocab_size': 400,
+      'bos_id': 3,
+      'byte_fallback': True,
+    },
+  ),
+  'llava': (
+    'tokenizer.model',
+    {**LLAMA, 'normalization_rule_name': 'nmt_nfkc'},
+  ),
   'paligemma': ('tokenizer.model', GEMMA),
   'siglip2': ('tokenizer.model', GEMMA),
 }
@@ -60,7 +77,7 @@ def test_ids_agree(which, tmp_path):
 
 @pytest.mark.parametrize('which', TRAINED)
 def test_ids_of_trained_pieces_agree(which, tmp_path):
-  older_tokenizers.write(tmp_path, which)
+  older_tokenizers.write(tmp_path, which.removesuffix(', unigram'))
   file, settings = TRAINED[which]
   trained = io.BytesIO()
   sentencepiece.SentencePieceTrainer.train(

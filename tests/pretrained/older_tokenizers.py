@@ -144,17 +144,18 @@ def _t5(folder, **settings):
   write_config(folder, 't5')
 
 
-def _llama(folder, **settings):
+def _llama(folder, name='llama', user=(), **settings):
   pieces = [
     *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
     *piece_files.special(['<s>', '</s>'], sentence_pieces.CONTROL),
+    *piece_files.special(user, sentence_pieces.USER),
     *piece_files.of_bytes(),
     *piece_files.pieces(_WORDS, 'abcdehostuv12.,東'),
   ]
   content = piece_files.model(pieces, sentence_pieces.PAIRS, 0)
   (folder / 'tokenizer.model').write_bytes(content)
   write_settings(folder, {'tokenizer_class': 'LlamaTokenizer', **settings})
-  write_config(folder, 'llama')
+  write_config(folder, name)
 
 
 def _gemma(folder, name, **settings):
@@ -183,14 +184,6 @@ def _mapped(folder, **settings):
     'additional_special_tokens': ['<s>'],
   }
   (folder / 'special_tokens_map.json').write_text(json.dumps(named))
-
-
-def decoder(first: int, *tokens: str, **flags: bool) -> dict[str, Any]:
-  """The `added_tokens_decoder` of tokens whose ids follow each other."""
-  return {
-    str(first + i): {'content': token, 'special': True, **flags}
-    for i, token in enumerate(tokens)
-  }
 
 
 _OPT = {
@@ -236,6 +229,22 @@ FOLDERS = {
   'llama, no space': (
     _llama,
     {'add_prefix_space': False, 'legacy': None, 'pad_token': '<pad>'},
+  ),
+  'llama, of no class': (
+    _llama,
+    {'tokenizer_class': None, 'user': ['<new>', '\n\n'], 'eos_token': None},
+  ),
+  'llava': (
+    _llama,
+    {
+      'name': 'llava',
+      'legacy': False,
+      'add_bos_token': True,
+      'added_tokens_decoder': {
+        '1': {'content': '<BOS>', 'special': True},
+        '2': {'content': '</s>', 'special': True, 'rstrip': True},
+      },
+    },
   ),
   'paligemma': (
     _gemma,

@@ -28,7 +28,7 @@ OLDER = {
   'merges.txt': ('clip', 'qwen2'),
   'special_tokens_map.json': ('gpt2, mapped',),
   'spiece.model': ('t5',),
-  'tokenizer.model': ('llama', 'paligemma'),
+  'tokenizer.model': ('llama', 'llava', 'paligemma'),
   'tokenizer_config.json': ('opt', 'bert, as written', 't5, few gaps'),
   'vocab.json': ('gpt2', 'clip'),
   'vocab.txt': ('bert', 'blip'),
