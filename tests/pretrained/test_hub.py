@@ -15,6 +15,7 @@ SMALL = [
   'chat_template.jinja',
   'config.json',
   'merges.txt',
+  'spiece.model',
   'tokenizer.json',
   'tokenizer.model',
 ]

@@ -2,9 +2,11 @@
 
 import json
 import pathlib
+import shutil
 
 import pytest
 
+from mmjax import pretrained
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
@@ -33,6 +35,18 @@ def test_ids_are_those_of_transformers(which, tmp_path):
   expected = json.loads(GOLDEN.read_text())[which]
   for text, ids in zip(older_tokenizers.TEXTS, expected, strict=True):
     assert tokenizer.encode(text).ids == ids, text
+
+
+def test_a_folder_is_saved_with_the_files_that_it_had(tmp_path):
+  source = GOLDEN.parent / 'golden/t5'
+  folder = shutil.copytree(source, tmp_path / 'folder')
+  (folder / 'tokenizer.json').unlink()
+  older_tokenizers.write(folder, 't5, few gaps')
+  loaded = pretrained.load(folder)
+  pretrained.save(loaded, tmp_path / 'saved')
+  saved = pretrained.load(tmp_path / 'saved')
+  assert 'spiece.model' in saved.files and 'tokenizer.json' not in saved.files
+  assert saved.tokenizer.to_str() == loaded.tokenizer.to_str()
 
 
 def test_words_of_clip_are_written_without_their_ends(tmp_path):
