@@ -90,7 +90,7 @@ def parsed(content: bytes, name: str) -> Model:
     name: of the file, for errors.
 
   Raises:
-    ConfigError: if it is broken, or no such model.
+    ConfigError: if it is broken, or holds something else.
   """
   try:
     return _model(content)
@@ -166,7 +166,7 @@ def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
       if kind == _BYTES:
         size, at = _varint(content, at)
       if size is None or number == 0:
-        raise ValueError(f'byte {at} begins no field')
+        raise ValueError(f'a field can not begin at byte {at}')
       value, at = content[at : at + size], at + size
       if at > len(content):
         raise ValueError('a field is longer than the file')
@@ -180,7 +180,7 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
     value |= (byte & 0x7F) << (7 * i)
     if byte < 0x80:
       return value, at + i + 1
-  raise ValueError(f'byte {at} begins no whole number')
+  raise ValueError(f'the whole number at byte {at} does not end')
 
 
 def _message(value: int | bytes) -> bytes:

@@ -69,7 +69,8 @@ def built(
   if kind is None:
     raise ConfigError(
       f"the model's folder had no {FILE}, which mmjax needs of a {name} "
-      f'({tokenizer_settings.FILE}: tokenizer_class); {_WAY_OUT}'
+      f'({tokenizer_settings.FILE}: tokenizer_class); '
+      f'{_PUBLISHED if name in _WRITE_NONE else _WRITTEN}'
     )
   missing = [file for file in kind.files if file not in files]
   if missing:
@@ -100,7 +101,10 @@ def _guarded(
   return tokenizer
 
 
-_WAY_OUT = (
+_PUBLISHED = f'put the published {FILE} there and load again'
+_WRITTEN = (
   f'put the published {FILE} there, or let transformers write one: '
   'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)'
 )
+# Classes of which transformers does not write one.
+_WRITE_NONE = ('SiglipTokenizer',)

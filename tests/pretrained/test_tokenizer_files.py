@@ -69,6 +69,11 @@ TWICE = piece_files.model([GAP, GAP], sentence_pieces.PAIRS, 0)
     ('bert', {'vocab.txt': None}, r'no tokenizer\.json, .* and no vocab\.txt'),
     ('gpt2', {'merges.txt': None}, r'and no merges\.txt, which a GPT2Tok'),
     ('gpt2', settings(tokenizer_class='XTokenizer'), 'needs of a XTokenizer '),
+    (
+      't5',
+      settings(tokenizer_class='SiglipTokenizer'),
+      r'of a SiglipTokenizer .* published tokenizer\.json there and load again',
+    ),
     ('gpt2', settings(tokenizer_class=3), 'tokenizer_class is 3, not the name'),
     ('bert', {'vocab.txt': b'[PAD]\nthe\n[CL'}, 'vocab.txt lacks .UNK., .CLS'),
     ('bert', settings(cls_token='<s>'), 'vocab.txt lacks <s>: it is broken'),
