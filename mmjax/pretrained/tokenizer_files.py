@@ -8,8 +8,9 @@ classes do is in `tokenizer_classes`.
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tokenizers
+import tokenizers as tokenizers_lib
 
+from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
@@ -27,7 +28,7 @@ PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 _PROBE = 'a É1.'
 
 
-def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
+def parsed(content: bytes, name: str) -> tokenizers_lib.Tokenizer:
   """The tokenizer that a tokenizer.json holds, without padding or truncation.
 
   Args:
@@ -38,8 +39,8 @@ def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
     ConfigError: if it is broken.
   """
 
-  def read() -> tokenizers.Tokenizer:
-    tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+  def read() -> tokenizers_lib.Tokenizer:
+    tokenizer = tokenizers_lib.Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -49,7 +50,7 @@ def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
 
 def built(
   files: Mapping[str, bytes], config: Mapping[str, Any]
-) -> tokenizers.Tokenizer:
+) -> tokenizers_lib.Tokenizer:
   """The tokenizer of a folder without tokenizer.json; ids as transformers'.
 
   Args:
@@ -86,11 +87,12 @@ def built(
 
 
 def _guarded(
-  make: Callable[[], tokenizers.Tokenizer], name: str
-) -> tokenizers.Tokenizer:
+  make: Callable[[], tokenizers_lib.Tokenizer], name: str
+) -> tokenizers_lib.Tokenizer:
   """What `make` returns; its errors name the file."""
   try:
     tokenizer = make()
+    tokenizers.separate_words(tokenizer)
     tokenizer.encode(_PROBE)
   except (KeyboardInterrupt, SystemExit, GeneratorExit, ConfigError):
     raise

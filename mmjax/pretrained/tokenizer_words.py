@@ -110,13 +110,7 @@ def clip(
       pre_tokenizers.ByteLevel(add_prefix_space=False),
     ]
   )
-  tokenizer.decoder = decoders.Sequence(
-    [
-      decoders.ByteLevel(),
-      decoders.Replace('</w>', ' '),
-      decoders.Replace(tokenizers.Regex(r'\A\s+|\s+\z'), ''),
-    ]
-  )
+  tokenizer.decoder = decoders.ByteLevel()
   special_tokens.add(tokenizer, tokens, VOCABULARY)
   last, first = (tokens.needed(key) for key in ('eos_token', 'bos_token'))
   tokenizer.post_processor = processors.RobertaProcessing(
