@@ -119,8 +119,9 @@ def _named_tokenizer(
     raise ConfigError(
       f'init_from={init_from!r}: {source.folder} has no tokenizer.json, so '
       'nobody knows which words its vectors are of; put the published file '
-      'there, or name the tokenizer that it was trained with, '
-      '--config.data.tokenizer=FILE'
+      'there, or write it from older files such as vocab.txt, '
+      "mmjax.load(FOLDER).tokenizer.save('FOLDER/tokenizer.json'), or name the "
+      'tokenizer that it was trained with, --config.data.tokenizer=FILE'
     )
   yield 'tokenizer', tokenizer
 
