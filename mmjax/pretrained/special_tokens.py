@@ -166,8 +166,10 @@ def _keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
     if key in ROLES
     or (key.endswith('_token') and isinstance(value, str | dict))
   }
-  extra = settings.get(_FURTHER[0])
-  return {**out, **extra} if isinstance(extra, dict) else out
+  for key in (_FURTHER[0], 'model_specific_special_tokens'):
+    further = settings.get(key)
+    out |= further if isinstance(further, dict) else {}
+  return out
 
 
 def _rank(item: tuple[str, Any]) -> int:
