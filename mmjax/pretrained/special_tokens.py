@@ -74,7 +74,7 @@ def read(
   settings = _object(files, SETTINGS)
   listed = [_listed(settings, SETTINGS)]
   values: dict[str, Any] = {**defaults, **_keyed(settings)}
-  places = dict.fromkeys(values, SETTINGS)
+  named_in = dict.fromkeys(values, SETTINGS)
   numbered = {}
   if _DECODER in settings:
     numbered = _decoder(settings[_DECODER])
@@ -82,9 +82,9 @@ def read(
     older = _object(files, MAP)
     listed.append(_listed(older, MAP))
     values |= _keyed(older)
-    places |= dict.fromkeys(_keyed(older), MAP)
+    named_in |= dict.fromkeys(_keyed(older), MAP)
   named = {
-    key: _token(value, f'{places[key]}: {key}')
+    key: _token(value, f'{named_in[key]}: {key}')
     for key, value in sorted(values.items(), key=_rank)
     if value is not None
   }
@@ -166,8 +166,10 @@ def _keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
     if key in ROLES
     or (key.endswith('_token') and isinstance(value, str | dict))
   }
-  extra = settings.get(_FURTHER[0])
-  return {**out, **extra} if isinstance(extra, dict) else out
+  for key in (_FURTHER[0], 'model_specific_special_tokens'):
+    further = settings.get(key)
+    out |= further if isinstance(further, dict) else {}
+  return out
 
 
 def _rank(item: tuple[str, Any]) -> int:

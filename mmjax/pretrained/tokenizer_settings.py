@@ -34,6 +34,7 @@ SECTION = sections.Section(
     'language',
     'legacy',
     'model_max_length',
+    'model_specific_special_tokens',
     'padding_side',
     'predict_timestamps',
     'split_special_tokens',
@@ -53,13 +54,11 @@ SECTION = sections.Section(
     'gguf_file': None,
     'init_inputs': [],
     'merges': None,
-    'model_specific_special_tokens': None,
     'post_processor': None,
     'sp_model_kwargs': {},
     'tokenizer_object': None,
     'tokenizer_padding': None,
     'tokenizer_truncation': None,
-    'unk_id': None,
     'vocab': None,
   },
   # Of chats, errors in bytes, names of files and classes, and what callers of
@@ -110,6 +109,7 @@ SECTION = sections.Section(
     'truncation',
     'truncation_strategy',
     'trust_remote_code',
+    'unk_id',
     'unk_token_id',
     'use_default_system_prompt',
     'use_fast',
@@ -151,16 +151,23 @@ def check(settings: Mapping[str, Any]) -> None:
   Raises:
     ConfigError: for such a key or value; all unknown keys are named.
   """
-  tokens = {
+  tokens = sorted(
     key
     for key in settings
     if key in ROLES or (key.endswith('_token') and not key.startswith('add_'))
-  }
-  for key in sorted(tokens):
-    value = settings[key]
+  )
+  named = settings.get('model_specific_special_tokens') or {}
+  if not isinstance(named, dict):
+    raise ConfigError(
+      f'{FILE}: model_specific_special_tokens is {named!r:.60}, not an object'
+    )
+  for key, value in (*((key, settings[key]) for key in tokens), *named.items()):
     text = value.get('content') if isinstance(value, dict) else value
     if not isinstance(text, str) and value is not None:
-      raise ConfigError(f'{FILE}: {key} is {value!r:.60}, not a token')
+      raise ConfigError(
+        f'{FILE}: {key} is {value!r:.60}, not a token: a text, or an object '
+        'with the text as content'
+      )
   section = sections.Section(
     {*SECTION.read, *tokens}, SECTION.only, SECTION.irrelevant
   )

@@ -1,11 +1,13 @@
 """Ids of folders without a tokenizer.json are transformers'."""
 
 import io
+import json
 
 import pytest
 import sentencepiece
 import transformers
 
+from mmjax.pretrained import tokenizer_files, tokenizer_settings
 from tests.pretrained import older_tokenizers, test_tokenizer_files
 
 # As the models of these families were trained.
@@ -98,3 +100,19 @@ def compare(folder):
     ids = theirs(text)['input_ids']
     assert ours.encode(text).ids == ids, text
     assert ours.decode(ids) == theirs.backend_tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize('which', older_tokenizers.FOLDERS)
+def test_what_transformers_makes_of_a_folder_is_read(which, tmp_path):
+  """As the error about a class that mmjax can't build asks for."""
+  older_tokenizers.write(tmp_path / 'older', which)
+  theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / 'older')
+  theirs.save_pretrained(tmp_path / 'newer')
+  names = (tokenizer_files.FILE, tokenizer_settings.FILE)
+  content, settings = (
+    (tmp_path / 'newer' / name).read_bytes() for name in names
+  )
+  ours = tokenizer_files.parsed(content, tokenizer_files.FILE)
+  tokenizer_settings.apply(ours, json.loads(settings))
+  for text in older_tokenizers.TEXTS:
+    assert ours.encode(text).ids == theirs(text)['input_ids'], text

@@ -250,6 +250,13 @@ FOLDERS = {
     _gemma,
     {'name': 'paligemma', 'add_bos_token': True, 'image_token': '<s>'},
   ),
+  'paligemma, saved again': (
+    _gemma,
+    {
+      'name': 'paligemma',
+      'model_specific_special_tokens': {'image_token': '<image>'},
+    },
+  ),
   'siglip2': (_gemma, {'name': 'siglip2', 'add_eos_token': True}),
 }
 

@@ -89,6 +89,7 @@ def test_files_that_agree_are_read():
     ),
     ({'vocab': {'a': 0}}, r"vocab is {'a': 0}; mmjax reads only None here"),
     ({'truncation_side': 'up'}, "truncation_side is 'up', not one of left, ri"),
+    ({'model_specific_special_tokens': 3}, 'tokens is 3, not an object'),
     ({'pad_token': 3}, 'pad_token is 3, not a token'),
     ({'image_token': {'lstrip': 1}}, 'image_token is .*, not a token'),
   ],
