@@ -25,10 +25,9 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import families, base, checkpoint, keys
-from mmjax.config import settings
-from mmjax.runs import rebuild, trained
 from mmjax.parallel import hosts
+from mmjax.pretrained import base, checkpoint, families, keys
+from mmjax.runs import rebuild, trained
 from mmjax.types import Params
 
 
@@ -39,8 +38,8 @@ def resolve(config: Any) -> Any:
     config: a completed config.
 
   Raises:
-    ConfigError: if a source is not there, or is not a model that a config can name,
-      or reads texts and has no tokenizer.
+    ConfigError: if a source is not there, or is not a model that a config can
+      name, or reads texts and has no tokenizer.
   """
   if not config.init_from:
     return config
@@ -84,8 +83,8 @@ def resolve(config: Any) -> Any:
     if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
       hosts.log(
         f'init_from: {source.folder} was trained with the sigmoid loss, this '
-        'run takes the softmax loss; objectives.contrastive.kind=sigmoid continues '
-        'its training'
+        'run takes the softmax loss; objectives.contrastive.kind=sigmoid '
+        'continues its training'
       )
     if source.note:
       hosts.log(f'init_from: {source.note}')
@@ -166,8 +165,8 @@ def load(config: Any, target: Params) -> Params:
     Parameters by path, 'image/...', for those that have a source.
 
   Raises:
-    ConfigError: if the model lacks a parameter of the source's, or it has another
-      shape; all are named.
+    ConfigError: if the model lacks a parameter of the source's, or it has
+      another shape; all are named.
   """
   wanted, found, wrong = keys.flat(target), {}, []
   for part, source, pairs in _pairs(config, wanted):
@@ -299,8 +298,8 @@ def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
     seen.add(part)
     if equals and part not in models.PARTS:
       raise ConfigError(
-        f'init_from={config.init_from!r}: {part!r} is not a part of a model; use '
-        f'one of {", ".join(models.PARTS)}, or a folder alone for the whole'
+        f'init_from={config.init_from!r}: {part!r} is not a part of a model; '
+        f'use one of {", ".join(models.PARTS)}, or a folder alone for the whole'
       )
     if not part and ',' in config.init_from:
       raise ConfigError(

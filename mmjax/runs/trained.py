@@ -16,10 +16,10 @@ import tokenizers
 from mmjax import models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
-  families,
   base,
   checkpoint,
   configs,
+  families,
   hub,
   keys,
   preprocess,
@@ -28,13 +28,12 @@ from mmjax.pretrained import (
   sentences,
   tokenizer_settings,
 )
-from mmjax.config import settings
 from mmjax.runs import checkpoints, rebuild
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
-# Parts whose pooled vector is used, and what a BERT without a pooler lacks there.
+# Parts whose pooled vector is used, and what a BERT without a pooler lacks.
 _POOLED = ('text', 'question')
 _POOLERLESS = (
   'has no pooler.dense, which makes the vector of a text; take a checkpoint '
@@ -74,7 +73,7 @@ class Trained:
       name: of the part; '' for the whole, as one that can be trained.
 
     Raises:
-      ConfigError: if there is no such part, or it or the whole can't be trained.
+      ConfigError: if there is no such part, or it can't be trained.
     """
     if not name:
       return self._whole(), ''
@@ -112,7 +111,9 @@ class Trained:
   def reads_texts(self, parts: Sequence[str]) -> bool:
     """Whether any of some parts reads or writes ids of a tokenizer."""
     return any(
-      models.PARTS[part].uses_tokenizer for part in parts if part in models.PARTS
+      models.PARTS[part].uses_tokenizer
+      for part in parts
+      if part in models.PARTS
     )
 
   def check_tokenizer(self) -> None:
