@@ -1,5 +1,11 @@
 """Exceptions whose message is all that a user needs; the rest are bugs."""
 
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+_Value = TypeVar('_Value')
+
 
 class ConfigError(ValueError):
   """A refused value of the user's: of a config, a flag or a file.
@@ -15,3 +21,37 @@ class RunError(RuntimeError):
 
   Commands print its message without a traceback and end with exit code 1.
   """
+
+
+def choose(name: Any, table: Mapping[str, _Value], field: str) -> _Value:
+  """The value of a name that a user chose.
+
+  Args:
+    name: the user's choice.
+    table: legal names and their values.
+    field: what the name stands for, for the message, such as 'model.name'.
+
+  Raises:
+    ConfigError: as in `check_choice`.
+  """
+  check_choice(name, table, field)
+  return table[name]
+
+
+def check_choice(name: Any, choices: Iterable[str], field: str) -> None:
+  """Refuses a name that is not one of the choices.
+
+  Args:
+    name: the user's choice.
+    choices: legal names.
+    field: what the name stands for, for the message, such as 'data.resize'.
+
+  Raises:
+    ConfigError: if it is not; it lists the legal names.
+  """
+  choices = list(choices)
+  if name in choices:
+    return
+  close = difflib.get_close_matches(str(name), choices, n=1)
+  hint = f'; did you mean {close[0]!r}?' if close else ''
+  raise ConfigError(f'{field} {name!r} is unknown; use one of {choices}{hint}')

@@ -26,8 +26,11 @@ Token sequences read `<bos> words <eos> <pad>`; a mask is True where the array
 holds something. Where an example lacks a modality, its mask is all False.
 """
 
+import dataclasses
+import types
+import typing
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -81,3 +84,89 @@ class Objective(Protocol):
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """Returns the scalar loss, 0 where `count` is 0, and scalar metrics."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+  """What a config may set a field of a module or objective to.
+
+  Stands in the `Annotated` type of the field.
+
+  Attributes:
+    minimum: smallest legal number; None for any.
+    above: number that a legal one is greater than; None for any.
+    below: number that a legal one is less than; None for any.
+    training_only: whether the field has an effect in training alone.
+    once: of a field that changes how something is computed, not what: the
+      value with which nothing is computed twice. None of other fields.
+  """
+
+  minimum: float | None = None
+  above: float | None = None
+  below: float | None = None
+  training_only: bool = False
+  once: Any = None
+
+  def fault(self, value: Any) -> str:
+    """Why a number is not legal; '' if it is."""
+    if self.minimum is not None and value < self.minimum:
+      lower = f'at least {self.minimum}'
+    elif self.above is not None and not value > self.above:
+      lower = f'more than {self.above}'
+    elif self.below is not None and not value < self.below:
+      lower = '' if self.minimum is None else f'at least {self.minimum}'
+    else:
+      return ''
+    upper = '' if self.below is None else f'less than {self.below}'
+    return 'must be ' + ' and '.join(filter(None, (lower, upper)))
+
+
+# Number of features, heads, layers, tokens or pixels.
+Size = Annotated[int, Setting(above=0)]
+Positive = Annotated[float, Setting(above=0)]
+# Probability with which something is dropped in training.
+DropRate = Annotated[float, Setting(minimum=0, below=1, training_only=True)]
+# Index of a layer, from the end where it is negative.
+LayerIndex = Annotated[int, Setting()]
+# Rematerialisation policy.
+Remat = Annotated[str, Setting(training_only=True, once='none')]
+# Number of rows or columns of a matrix that is computed in tiles; 0: all.
+Tile = Annotated[int, Setting(minimum=0, once=0)]
+# Whether devices exchange their parts one after the other.
+Ring = Annotated[bool, Setting(once=False)]
+_WHOLE = Setting(minimum=0)
+
+
+def alternatives(hint: Any) -> tuple[Any, ...]:
+  """The types of a union, without what annotates them; else the type alone."""
+  if typing.get_origin(hint) in (typing.Union, types.UnionType):
+    return tuple(
+      kind for part in typing.get_args(hint) for kind in alternatives(part)
+    )
+  if typing.get_origin(hint) is Annotated:
+    return alternatives(typing.get_args(hint)[0])
+  return (hint,)
+
+
+def setting_of(hint: Any) -> Setting:
+  """The `Setting` of a field's type; whole numbers without one are from 0."""
+  found = [
+    part
+    for kind in (hint, *typing.get_args(hint))
+    if typing.get_origin(kind) is Annotated
+    for part in typing.get_args(kind)
+    if isinstance(part, Setting)
+  ]
+  if found:
+    return found[0]
+  return _WHOLE if int in alternatives(hint) else Setting()
+
+
+def settings_of_class(cls: type) -> dict[str, Setting]:
+  """The `Setting` of each field of a module or objective."""
+  hints = typing.get_type_hints(cls, include_extras=True)
+  return {
+    field.name: setting_of(hints[field.name])
+    for field in dataclasses.fields(cls)
+    if field.init and field.name in hints
+  }

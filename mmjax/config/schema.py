@@ -339,6 +339,3 @@ SECTIONS = {
 }
 # Fields of these sections are checked by the experiment's `build`.
 OPEN_SECTIONS = ('model', 'objectives')
-# Settings of models and objectives, at any depth, that change how something is
-# computed, not what: a run may resume with another value.
-COMPUTE_ONLY = ('remat', 'tile', 'ring')

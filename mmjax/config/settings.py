@@ -1,6 +1,7 @@
 """The config: filled up with defaults, and refused before any data is read."""
 
 import difflib
+import functools
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping
@@ -126,15 +127,28 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
     if field is not None and field.later:
       continue
-    if (
-      section in schema.OPEN_SECTIONS
-      and name.split('.')[-1] in schema.COMPUTE_ONLY
-    ):
+    is_open = section in schema.OPEN_SECTIONS
+    if is_open and name.split('.')[-1] in _compute_settings():
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
       out.append(f'{path}: {before!r} -> {after!r}')
   return out
+
+
+@functools.cache
+def _compute_settings() -> frozenset[str]:
+  """Settings of models and objectives that don't change what is computed."""
+  # Imported here: settings are checked before models take time to import.
+  from mmjax import models, objectives, types
+
+  classes = *models.classes().values(), *objectives.OBJECTIVES.values()
+  return frozenset(
+    name
+    for cls in classes
+    for name, setting in types.settings_of_class(cls).items()
+    if setting.once is not None
+  )
 
 
 def _default(field: fields.Field | None) -> Any:

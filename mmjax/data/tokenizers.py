@@ -67,6 +67,7 @@ class Tokenizer:
     """
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     tokenizer.no_truncation()
+    separate_words(tokenizer)
     self.pad_id, own, self.eos_id = _special_ids(
       tokenizer, {'pad': pad, 'bos': None, 'eos': eos}
     )
@@ -301,6 +302,26 @@ def _settings_beside(path: str) -> dict[str, Any]:
   if not isinstance(settings, dict):
     raise ConfigError(f'{beside} holds {settings!r}, not an object')
   return settings
+
+
+def separate_words(tokenizer: tokenizers.Tokenizer) -> None:
+  """Makes a tokenizer write spaces where words end by a mark (CLIP's `</w>`).
+
+  Its own file says only how bytes become text. Decoders that are of another
+  kind stay.
+
+  Args:
+    tokenizer: of the library; changed in place.
+  """
+  mark = getattr(tokenizer.model, 'end_of_word_suffix', None)
+  if mark and isinstance(tokenizer.decoder, decoders.ByteLevel):
+    tokenizer.decoder = decoders.Sequence(
+      [
+        tokenizer.decoder,
+        decoders.Replace(mark, ' '),
+        decoders.Replace(tokenizers.Regex(r'\A\s+|\s+\z'), ''),
+      ]
+    )
 
 
 def lowering(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

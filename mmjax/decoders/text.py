@@ -11,7 +11,7 @@ from mmjax import ops
 from mmjax.decoders import cache as cache_lib
 from mmjax.errors import ConfigError
 from mmjax.parallel import rules
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 
 class TextDecoder(nn.Module):
@@ -52,12 +52,12 @@ class TextDecoder(nn.Module):
     dtype: of the computation; parameters and logits are float32.
   """
 
-  vocab_size: int
-  width: int
+  vocab_size: Size
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  max_length: int
+  num_heads: Size
+  mlp_dim: Size
+  max_length: Size
   cross_attention: bool = True
   unimodal_depth: int = 0
   positions: str = 'learned'
@@ -71,10 +71,10 @@ class TextDecoder(nn.Module):
   head_scale: float = 1.0
   head_bias: bool = False
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
-from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.errors import ConfigError, check_choice
+from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 _POSITIONS = ('learned', 'sincos', 'fixed', 'none')
 
@@ -44,20 +44,20 @@ class AudioTransformer(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  width: int
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  max_length: int = 1500
+  num_heads: Size
+  mlp_dim: Size
+  max_length: Size = 1500
   strides: Sequence[int] = (1, 2)
   positions: str = 'sincos'
   pooling: str = 'mean'
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -131,19 +131,19 @@ class SpectrogramTransformer(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  width: int
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  patch_size: int = 16
+  num_heads: Size
+  mlp_dim: Size
+  patch_size: Size = 16
   strides: tuple[int, int] = (10, 10)
   tokens: Sequence[str] = ('class_token', 'distillation_token')
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   pooling: ClassVar[str] = 'mean'
@@ -205,8 +205,8 @@ class SpectrogramPatches(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
-  patch_size: int
+  width: Size
+  patch_size: Size
   strides: tuple[int, int]
   tokens: Sequence[str]
   dtype: Any
@@ -263,8 +263,8 @@ class FrameEmbedding(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
-  max_length: int
+  width: Size
+  max_length: Size
   strides: Sequence[int] = (1, 2)
   positions: str = 'sincos'
   dtype: Any = jnp.float32
@@ -299,10 +299,7 @@ class FrameEmbedding(nn.Module):
         f'the spectrogram makes {length} tokens, more than max_length '
         f'{self.max_length}; cut it or raise max_length'
       )
-    if self.positions not in _POSITIONS:
-      raise ConfigError(
-        f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
-      )
+    check_choice(self.positions, _POSITIONS, 'positions')
     if self.positions == 'none':
       return jnp.zeros((1, 1, self.width), self.dtype)
     shape = (self.max_length, self.width)

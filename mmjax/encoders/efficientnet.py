@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, Positive, Size, Tokens
 
 
 class EfficientNet(nn.Module):
@@ -34,7 +34,7 @@ class EfficientNet(nn.Module):
     dtype: of the computation; parameters are float32.
   """
 
-  stem_width: int
+  stem_width: Size
   widths: Sequence[int]
   repeats: Sequence[int]
   kernel_sizes: Sequence[int]
@@ -43,7 +43,7 @@ class EfficientNet(nn.Module):
   squeeze: float = 0.25
   activation: str = 'silu'
   even_pads: Sequence[int] = ()
-  norm_epsilon: float = 1e-3
+  norm_epsilon: Positive = 1e-3
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -132,7 +132,7 @@ class InvertedBottleneck(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
+  width: Size
   kernel_size: int
   stride: int
   expansion: int
@@ -140,7 +140,7 @@ class InvertedBottleneck(nn.Module):
   residual: bool
   even_pad: bool
   activation: str
-  norm_epsilon: float
+  norm_epsilon: Positive
   dtype: Any
 
   @nn.compact

@@ -12,7 +12,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 
 @flax.struct.dataclass
@@ -53,19 +53,19 @@ class FlexibleViT(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  width: int
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
+  num_heads: Size
+  mlp_dim: Size
   position_grid: Sequence[int]
-  patch_size: int = 16
+  patch_size: Size = 16
   pooling: str = 'mean'
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -143,7 +143,7 @@ class FlexiblePatches(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
+  width: Size
   position_grid: Sequence[int]
   dtype: Any = jnp.float32
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, Positive, Remat, Size, Tokens
 
 
 class PackedViT(nn.Module):
@@ -41,20 +41,20 @@ class PackedViT(nn.Module):
     dtype: of the computation; parameters are float32.
   """
 
-  width: int
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  out_width: int
-  merge: int = 4
-  patch_size: int = 14
-  frames: int = 2
+  num_heads: Size
+  mlp_dim: Size
+  out_width: Size
+  merge: Size = 4
+  patch_size: Size = 14
+  frames: Size = 2
   window: int = 0
   window_layers: Sequence[int] = ()
-  rope_theta: float = 1e4
+  rope_theta: Positive = 1e4
   block: Mapping[str, Any] | None = None
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def __call__(

@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array
+from mmjax.types import Array, Size
 
 
 class QueryTransformer(nn.Module):
@@ -29,12 +29,12 @@ class QueryTransformer(nn.Module):
     dtype: of the computation; parameters are float32.
   """
 
-  number: int
-  width: int
+  number: Size
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  out_width: int
+  num_heads: Size
+  mlp_dim: Size
+  out_width: Size
   cross_every: int = 2
   block: Mapping[str, Any] | None = None
   dtype: Any = jnp.float32

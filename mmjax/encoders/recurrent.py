@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.errors import check_choice
+from mmjax.types import Array, DropRate, Size, Tokens
 
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
@@ -36,20 +36,17 @@ class Recurrent(nn.Module):
     dtype: of the computation; parameters are float32.
   """
 
-  vocab_size: int
-  width: int
+  vocab_size: Size
+  width: Size
   depth: int = 1
   cell: str = 'gru'
   bidirectional: bool = False
   pooling: str = 'last'
-  dropout: float = 0.0
+  dropout: DropRate = 0.0
   dtype: Any = jnp.float32
 
   def setup(self):
-    if self.cell not in _CELLS:
-      raise ConfigError(
-        f'cell {self.cell!r} is unknown; use one of {sorted(_CELLS)}'
-      )
+    check_choice(self.cell, _CELLS, 'cell')
     self.words = mnn.TokenEmbedding(
       self.vocab_size, self.width, 0, positions='none', dtype=self.dtype
     )

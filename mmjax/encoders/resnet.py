@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 from mmjax.parallel import rules
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, Size, Tokens
 
 _STEMS = ('imagenet', 'small', 'patch')
 _BLOCKS = ('bottleneck', 'basic', 'plain')
@@ -43,10 +43,10 @@ class ResNet(nn.Module):
   """
 
   stages: Sequence[int] = (3, 4, 6, 3)
-  width: int = 64
+  width: Size = 64
   block: str = 'bottleneck'
   stem: str = 'imagenet'
-  patch_size: int = 4
+  patch_size: Size = 4
   norm: str = 'group'
   positions: bool = False
   dtype: Any = jnp.float32
@@ -57,8 +57,7 @@ class ResNet(nn.Module):
       ('block', self.block, _BLOCKS),
       ('norm', self.norm, _NORMS),
     ):
-      if value not in known:
-        raise ConfigError(f'{name} {value!r} is unknown; use one of {known}')
+      check_choice(value, known, name)
     if self.norm == 'group' and self.width % _GROUP_SIZE:
       raise ConfigError(
         f'width {self.width} is not divisible by the {_GROUP_SIZE} channels of '
@@ -139,9 +138,9 @@ class ResNet(nn.Module):
 class Stem(nn.Module):
   """The first layers, of a kind of `ResNet.stem`."""
 
-  width: int
+  width: Size
   kind: str
-  patch_size: int
+  patch_size: Size
   norm: str
   dtype: Any
 
@@ -168,7 +167,7 @@ class Stem(nn.Module):
 class ConvBlock(nn.Module):
   """Two or three convolutions, with a shortcut unless plain."""
 
-  width: int
+  width: Size
   kind: str
   stride: int
   norm: str

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 
 class Transformer(tower.Tower):
@@ -53,12 +53,12 @@ class Transformer(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  vocab_size: int
-  width: int
+  vocab_size: Size
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
-  max_length: int
+  num_heads: Size
+  mlp_dim: Size
+  max_length: Size
   causal: bool = False
   cross_attention: bool = False
   positions: str = 'learned'
@@ -70,11 +70,11 @@ class Transformer(tower.Tower):
   embed_norm: bool = False
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  word_dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  word_dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):

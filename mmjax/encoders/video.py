@@ -11,7 +11,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 
 class VideoTransformer(tower.Tower):
@@ -42,21 +42,21 @@ class VideoTransformer(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  patch_size: int
+  patch_size: Size
   tubelet_size: int
   num_frames: int
-  width: int
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
+  num_heads: Size
+  mlp_dim: Size
   pooling: str = 'mean'
   pool_norm_epsilon: float | None = None
   final_norm: bool = True
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):

@@ -12,7 +12,7 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, DropRate, LayerIndex, Remat, Size, Tokens
 
 _POSITIONS = ('learned', 'sincos2d', 'none')
 _RESIZES = ('bicubic', 'bicubic_antialiased')
@@ -59,11 +59,11 @@ class ViT(tower.Tower):
     dtype: of the computation; parameters are float32.
   """
 
-  patch_size: int
-  width: int
+  patch_size: Size
+  width: Size
   depth: int
-  num_heads: int
-  mlp_dim: int
+  num_heads: Size
+  mlp_dim: Size
   positions: str = 'learned'
   position_grid: Sequence[int] | None = None
   position_resize: str = 'bicubic'
@@ -76,12 +76,12 @@ class ViT(tower.Tower):
   ragged: bool = False
   pre_norm: bool = False
   final_norm: bool = True
-  layer: int | None = None
+  layer: LayerIndex | None = None
   block: Mapping[str, Any] | None = None
-  dropout: float = 0.0
-  drop_path: float = 0.0
+  dropout: DropRate = 0.0
+  drop_path: DropRate = 0.0
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   def setup(self):
@@ -175,8 +175,8 @@ class PatchEmbedding(nn.Module):
     dtype: of the computation.
   """
 
-  patch_size: int
-  width: int
+  patch_size: Size
+  width: Size
   positions: str = 'learned'
   position_grid: Sequence[int] | None = None
   position_resize: str = 'bicubic'

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, Size, Tokens
 
 
 class Concat(nn.Module):
@@ -29,10 +29,10 @@ class Concat(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
+  width: Size
   depth: int = 0
-  num_heads: int = 4
-  mlp_dim: int = 512
+  num_heads: Size = 4
+  mlp_dim: Size = 512
   block: Mapping[str, Any] | None = None
   scan: bool = True
   dtype: Any = jnp.float32
@@ -87,10 +87,10 @@ class CrossAttention(nn.Module):
   """
 
   query: str
-  width: int
+  width: Size
   depth: int = 2
-  num_heads: int = 4
-  mlp_dim: int = 512
+  num_heads: Size = 4
+  mlp_dim: Size = 512
   pooling: str = 'mean'
   block: Mapping[str, Any] | None = None
   scan: bool = True
@@ -154,7 +154,7 @@ class Gated(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
+  width: Size
   dtype: Any = jnp.float32
 
   @nn.compact

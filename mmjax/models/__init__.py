@@ -3,7 +3,14 @@
 Shape letters are those of `mmjax.types`.
 """
 
-from mmjax.models.build import MODELS, PARTS, build, describe, settings_of
+from mmjax.models.build import (
+  MODELS,
+  build,
+  classes,
+  describe,
+  settings_of,
+  training_settings,
+)
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.dual_encoder import DualEncoder
@@ -12,6 +19,7 @@ from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
+from mmjax.models.parts import PARTS
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.text_to_text import TextToText
 from mmjax.models.vision_language import InterleavedVisionLanguage
@@ -31,6 +39,8 @@ __all__ = [
   'SpeechRecognizer',
   'TextToText',
   'build',
+  'classes',
   'describe',
   'settings_of',
+  'training_settings',
 ]

@@ -1,10 +1,6 @@
-"""Models from plain data.
-
-The dicts below are the only place where names become classes.
-"""
+"""Models from plain data."""
 
 import dataclasses
-import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -13,53 +9,22 @@ import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 
-from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
-from mmjax.errors import ConfigError
+from mmjax import types as types_lib
+from mmjax.errors import ConfigError, choose
 from mmjax.models import (
   contrastive_captioner,
   dual_encoder,
   encoder_decoder,
   image_first,
 )
+from mmjax.models.parts import PARTS, Part
 
-IMAGE_ENCODERS = {
-  'vit': encoders.ViT,
-  'resnet': encoders.ResNet,
-  'efficientnet': encoders.EfficientNet,
-  'flexible_vit': encoders.FlexibleViT,
-  'packed_vit': encoders.PackedViT,
-}
-TEXT_ENCODERS = {
-  'transformer': encoders.Transformer,
-  'recurrent': encoders.Recurrent,
-}
-FUSIONS = {
-  'concat': fusion.Concat,
-  'cross_attention': fusion.CrossAttention,
-  'gated': fusion.Gated,
-}
-DECODERS = {'text': decoders.TextDecoder}
-PROJECTORS = {
-  'mlp': mnn.Mlp,
-  'linear': mnn.Linear,
-  'query_transformer': encoders.QueryTransformer,
-}
 MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'vision_language': image_first.ImageFirstVisionLanguage,
-}
-PARTS = {
-  'image': IMAGE_ENCODERS,
-  'vision': IMAGE_ENCODERS,
-  'projector': PROJECTORS,
-  'text': TEXT_ENCODERS,
-  'question': TEXT_ENCODERS,
-  'encoder': {'transformer': encoders.Transformer},
-  'fusion': FUSIONS,
-  'decoder': DECODERS,
 }
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
 # Settings that are settings of a module, and its fields that `build` sets.
@@ -67,14 +32,6 @@ _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
 }
-# Settings, by name, that are probabilities, or more than 0.
-_PROBABILITIES = ('attention_dropout', 'drop_path', 'dropout', 'word_dropout')
-_POSITIVE = (
-  *('buckets', 'embed_dim', 'frames', 'head_dim', 'max_distance', 'max_length'),
-  *('merge', 'mlp_dim', 'num_heads', 'num_kv_heads', 'number', 'out_width'),
-  *('patch_size', 'stem_width', 'vocab_size', 'width'),
-  *('logit_scale_init', 'logit_scale_max', 'norm_epsilon', 'rope_theta'),
-)
 _DERIVED = ('dtype', 'parent', 'name', 'num_answers', *_SPECIALS)
 
 
@@ -109,9 +66,9 @@ def build(
       out of range; it names the field and what would be legal.
   """
   lengths = {
-    'text': text_length,
-    'question': question_length,
-    'decoder': max(text_length, question_length, answer_length),
+    'text_length': text_length,
+    'question_length': question_length,
+    'answer_length': answer_length,
   }
   derived = {
     'vocab_size': vocab_size,
@@ -122,26 +79,32 @@ def build(
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
   settings = dict(config)
-  cls = _pick(MODELS, settings.pop('name', None), 'model.name')
+  cls = choose(settings.pop('name', None), MODELS, 'model.name')
   parts = {}
-  for part, choices in PARTS.items():
-    of_part = settings.pop(part, None)
-    if of_part is None:
+  for name, part in PARTS.items():
+    chosen = settings.pop(name, None)
+    if chosen is None:
       continue
-    if part not in _fields(cls):
-      has = [name for name in PARTS if name in _fields(cls)]
+    if name not in _fields(cls):
+      known = [part for part in PARTS if part in _fields(cls)]
       raise ConfigError(
-        f'model.{part} is unknown; {cls.__name__} has the parts {has}'
+        f'model.{name} is unknown; {cls.__name__} has the parts {known}'
       )
-    of_part = dict(of_part)
-    where = f'model.{part}'
-    part_cls = _pick(choices, of_part.pop('name', None), f'{where}.name')
-    if lengths.get(part):
-      derived_part = {**derived, 'max_length': lengths[part]}
-    else:
-      derived_part = derived
-    parts[part] = _make(part_cls, of_part, where, derived_part)
+    longest = max((lengths[length] for length in part.lengths), default=0)
+    derived_part = derived | ({'max_length': longest} if longest else {})
+    parts[name] = _build_part(part, chosen, f'model.{name}', derived_part)
   return _make(cls, settings, 'model', derived, parts)
+
+
+def _build_part(
+  part: Part,
+  settings: Mapping[str, Any],
+  path: str,
+  derived: Mapping[str, Any],
+) -> nn.Module:
+  settings = dict(settings)
+  cls = choose(settings.pop('name', None), part.classes, f'{path}.name')
+  return _make(cls, settings, path, derived)
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
@@ -156,11 +119,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
   Raises:
     ConfigError: if `build` does not know such modules.
   """
-  names = {
-    cls: name
-    for choices in (MODELS, *PARTS.values())
-    for name, cls in choices.items()
-  }
+  names = {cls: name for name, cls in classes().items()}
   if type(module) not in names:
     raise ConfigError(
       f'{type(module).__name__} is not a model that a config can name; those '
@@ -190,22 +149,28 @@ def settings_of(name: str) -> dict[str, Any]:
   Raises:
     ConfigError: for an unknown name.
   """
-  known = {k: v for each in (MODELS, *PARTS.values()) for k, v in each.items()}
-  if name not in known:
-    raise ConfigError(
-      f'{name!r} is not a model or part that a config can name; use one of '
-      f'{list(known)}'
-    )
-  fields = _fields(known[name])
+  fields = _fields(choose(name, classes(), 'the name of a model or part'))
   return {key: fields[key].default for key in _legal(fields)}
 
 
-def _pick(choices: Mapping[str, type], name: Any, field: str) -> type:
-  if name not in choices:
-    raise ConfigError(
-      f'{field} {name!r} is unknown; use one of {list(choices)}'
-    )
-  return choices[name]
+def training_settings(name: str) -> list[str]:
+  """Names of the settings that have an effect in training alone.
+
+  Args:
+    name: a key of `MODELS` or of one of the `PARTS`, or 'block'.
+  """
+  cls = mnn.Block if name == 'block' else classes()[name]
+  return [
+    field
+    for field, setting in types_lib.settings_of_class(cls).items()
+    if setting.training_only
+  ]
+
+
+def classes() -> dict[str, type]:
+  """All module classes that a config can name, by name."""
+  tables = MODELS, *(part.classes for part in PARTS.values())
+  return {name: cls for table in tables for name, cls in table.items()}
 
 
 def _fields(cls: type) -> dict[str, dataclasses.Field]:
@@ -229,7 +194,7 @@ def _make(
 ) -> nn.Module:
   """Checks settings against a module's fields and makes the module."""
   fields, parts = _fields(cls), dict(parts or {})
-  hints = typing.get_type_hints(cls)
+  hints = typing.get_type_hints(cls, include_extras=True)
   legal = _legal(fields)
   for name, value in settings.items():
     if name not in legal:
@@ -264,7 +229,7 @@ def _check_nested(
   settings: Mapping[str, Any], where: str, cls: type, given: Sequence[str]
 ) -> None:
   legal = sorted(set(_fields(cls)) - set(_DERIVED) - set(given))
-  hints = typing.get_type_hints(cls)
+  hints = typing.get_type_hints(cls, include_extras=True)
   for name, value in settings.items():
     if name not in legal:
       raise ConfigError(
@@ -273,27 +238,15 @@ def _check_nested(
     _check_value(f'{where}.{name}', value, hints[name])
 
 
-def _check_value(field: str, value: Any, hint: Any) -> None:
-  _check_type(field, value, hint)
-  if not isinstance(value, int | float) or isinstance(value, bool):
-    return
-  name = field.rpartition('.')[2]
-  if name in _PROBABILITIES and not 0 <= value < 1:
-    raise ConfigError(
-      f'{field} must be at least 0 and less than 1, got {value}'
-    )
-  if name in _POSITIVE and not value > 0:
-    raise ConfigError(f'{field} must be more than 0, got {value}')
-  # Layers are counted from the end, too.
-  if isinstance(value, int) and value < 0 and name != 'layer':
-    raise ConfigError(f'{field} must be at least 0, got {value}')
+def _check_value(path: str, value: Any, hint: Any) -> None:
+  _check_type(path, value, types_lib.alternatives(hint))
+  if isinstance(value, int | float) and not isinstance(value, bool):
+    fault = types_lib.setting_of(hint).fault(value)
+    if fault:
+      raise ConfigError(f'{path} {fault}, got {value}')
 
 
-def _check_type(field: str, value: Any, hint: Any) -> None:
-  if typing.get_origin(hint) in (typing.Union, types.UnionType):
-    options = typing.get_args(hint)
-  else:
-    options = (hint,)
+def _check_type(path: str, value: Any, options: Sequence[Any]) -> None:
   for option in options:
     if option is Any:
       return
@@ -308,7 +261,7 @@ def _check_type(field: str, value: Any, hint: Any) -> None:
       return
   names = ' or '.join(getattr(o, '__name__', str(o)) for o in options)
   raise ConfigError(
-    f'{field} must be {names}, got {value!r} ({type(value).__name__})'
+    f'{path} must be {names}, got {value!r} ({type(value).__name__})'
   )
 
 

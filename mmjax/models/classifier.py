@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, Positive, Tokens
 
 
 class Classifier(nn.Module):
@@ -31,7 +31,7 @@ class Classifier(nn.Module):
   num_classes: int = 0
   modality: str = 'image'
   patches_from: int | None = None
-  norm_epsilon: float | None = None
+  norm_epsilon: Positive | None = None
   dtype: Any = jnp.float32
 
   def setup(self):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.models import dual_encoder, questions, writing
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, Outputs, Positive, Size, Tokens
 
 
 class ContrastiveCaptioner(writing.Writer):
@@ -39,10 +39,10 @@ class ContrastiveCaptioner(writing.Writer):
 
   image: nn.Module
   decoder: nn.Module
-  embed_dim: int
+  embed_dim: Size
   num_answers: int = 0
-  logit_scale_init: float = 1 / 0.07
-  logit_scale_max: float = 100.0
+  logit_scale_init: Positive = 1 / 0.07
+  logit_scale_max: Positive = 100.0
   logit_bias_init: float | None = None
   bos_id: int = 1
   eos_id: int = 2

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmjax import ops
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Batch, Outputs
+from mmjax.types import Array, Batch, Outputs, Positive, Size
 
 
 class Projection(nn.Module):
@@ -21,7 +21,7 @@ class Projection(nn.Module):
     dtype: of the matrix product; the result is float32.
   """
 
-  embed_dim: int
+  embed_dim: Size
   kind: str | None = 'linear'
   dtype: Any = jnp.float32
 
@@ -112,11 +112,11 @@ class DualEncoder(nn.Module):
 
   image: nn.Module
   text: nn.Module
-  embed_dim: int
+  embed_dim: Size
   project_image: str | None = 'linear'
   project_text: str | None = 'linear'
-  logit_scale_init: float = 1 / 0.07
-  logit_scale_max: float = 100.0
+  logit_scale_init: Positive = 1 / 0.07
+  logit_scale_max: Positive = 100.0
   logit_bias_init: float | None = None
   learns_temperature: bool = False
   dtype: Any = jnp.float32

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax.models import dual_encoder
-from mmjax.types import Array, Batch, Outputs
+from mmjax.types import Array, Batch, Outputs, Size
 
 
 class ImageTextMatcher(nn.Module):
@@ -25,7 +25,7 @@ class ImageTextMatcher(nn.Module):
 
   image: nn.Module
   text: nn.Module
-  embed_dim: int
+  embed_dim: Size
   dtype: Any = jnp.float32
 
   def setup(self):

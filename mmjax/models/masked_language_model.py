@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax.nn import mlp
-from mmjax.types import Array
+from mmjax.types import Array, Positive
 
 
 class MaskedLanguageModel(nn.Module):
@@ -25,7 +25,7 @@ class MaskedLanguageModel(nn.Module):
 
   text: nn.Module
   activation: str = 'gelu'
-  norm_epsilon: float = 1e-12
+  norm_epsilon: Positive = 1e-12
   dtype: Any = jnp.float32
 
   def setup(self):

@@ -14,7 +14,7 @@ from mmjax.nn import cache as cache_lib
 from mmjax.nn import norm
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import ring_attention, rules
-from mmjax.types import Array
+from mmjax.types import Array, DropRate, Positive, Size
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
 
@@ -45,18 +45,18 @@ class Attention(nn.Module):
     dtype: of the computation; the softmax is in float32.
   """
 
-  width: int
-  num_heads: int
-  num_kv_heads: int | None = None
-  head_dim: int | None = None
+  width: Size
+  num_heads: Size
+  num_kv_heads: Size | None = None
+  head_dim: Size | None = None
   cross: bool = False
   bias: bool | Sequence[str] = True
   qk_norm: str | None = None
-  rope_theta: float | None = None
+  rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
-  norm_epsilon: float = 1e-6
+  norm_epsilon: Positive = 1e-6
   scale: float | None = None
-  dropout: float = 0.0
+  dropout: DropRate = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -242,8 +242,8 @@ class WidthToHeads(nn.Module):
     dtype: of the computation.
   """
 
-  num_heads: int
-  head_dim: int
+  num_heads: Size
+  head_dim: Size
   axis: str
   use_bias: bool
   dtype: Any
@@ -283,7 +283,7 @@ class HeadsToWidth(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
+  width: Size
   use_bias: bool
   dtype: Any
 

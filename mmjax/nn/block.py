@@ -12,7 +12,7 @@ from mmjax.nn import attention, mlp, norm
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import rules
-from mmjax.types import Array
+from mmjax.types import Array, DropRate, Positive, Size
 
 
 class Block(nn.Module):
@@ -62,27 +62,27 @@ class Block(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
-  num_heads: int
-  mlp_dim: int
-  num_kv_heads: int | None = None
-  head_dim: int | None = None
+  width: Size
+  num_heads: Size
+  mlp_dim: Size
+  num_kv_heads: Size | None = None
+  head_dim: Size | None = None
   cross_attention: bool = False
   context_optional: bool = False
   norm: str = 'layernorm'
   norm_position: str = 'pre'
-  norm_epsilon: float = 1e-6
+  norm_epsilon: Positive = 1e-6
   activation: str = 'gelu'
   gated: bool = False
   attention_bias: bool | Sequence[str] = True
   mlp_bias: bool = True
   attention_scale: float | None = None
   qk_norm: str | None = None
-  rope_theta: float | None = None
+  rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
   layer_scale: float | None = None
-  dropout: float = 0.0
-  attention_dropout: float = 0.0
+  dropout: DropRate = 0.0
+  attention_dropout: DropRate = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact

@@ -6,9 +6,9 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 from mmjax.parallel import rules
-from mmjax.types import Array
+from mmjax.types import Array, Size
 
 _POSITIONS = ('learned', 'sincos', 'none')
 
@@ -26,19 +26,16 @@ class TokenEmbedding(nn.Module):
     dtype: of the computation.
   """
 
-  vocab_size: int
-  width: int
-  max_length: int
+  vocab_size: Size
+  width: Size
+  max_length: Size
   positions: str = 'learned'
   first_position: int = 0
   scale: float = 1.0
   dtype: Any = jnp.float32
 
   def setup(self):
-    if self.positions not in _POSITIONS:
-      raise ConfigError(
-        f'positions {self.positions!r} is unknown; use one of {_POSITIONS}'
-      )
+    check_choice(self.positions, _POSITIONS, 'positions')
     self.table = nn.Embed(
       self.vocab_size,
       self.width,

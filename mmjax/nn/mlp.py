@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.errors import ConfigError
+from mmjax.errors import choose
 from mmjax.parallel import rules
-from mmjax.types import Array
+from mmjax.types import Array, DropRate, Size
 
 
 def quick_gelu(x: Array) -> Array:
@@ -34,11 +34,7 @@ def activation(name: str):
   Raises:
     ConfigError: for an unknown name, listing the known ones.
   """
-  if name not in ACTIVATIONS:
-    raise ConfigError(
-      f'activation {name!r} is unknown; use one of {sorted(ACTIVATIONS)}'
-    )
-  return ACTIVATIONS[name]
+  return choose(name, ACTIVATIONS, 'activation')
 
 
 class Mlp(nn.Module):
@@ -58,12 +54,12 @@ class Mlp(nn.Module):
     dtype: dtype of the computation.
   """
 
-  width: int
-  mlp_dim: int
+  width: Size
+  mlp_dim: Size
   activation: str = 'gelu'
   gated: bool = False
   use_bias: bool = True
-  dropout: float = 0.0
+  dropout: DropRate = 0.0
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -93,7 +89,7 @@ class Linear(nn.Module):
     dtype: dtype of the computation.
   """
 
-  width: int
+  width: Size
   use_bias: bool = True
   dtype: Any = jnp.float32
 

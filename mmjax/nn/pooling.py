@@ -10,7 +10,7 @@ from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.nn import attention, mlp, norm
 from mmjax.nn import visible as visible_lib
-from mmjax.types import Array
+from mmjax.types import Array, Positive, Size
 
 _POOLS: dict[str, Callable[[Array, Array], Array]] = {
   'mean': ops.mean_tokens,
@@ -47,10 +47,10 @@ class AttentionPool(nn.Module):
     dtype: of the computation.
   """
 
-  width: int
-  num_heads: int
-  mlp_dim: int
-  norm_epsilon: float = 1e-6
+  width: Size
+  num_heads: Size
+  mlp_dim: Size
+  norm_epsilon: Positive = 1e-6
   activation: str = 'gelu'
   dtype: Any = jnp.float32
 

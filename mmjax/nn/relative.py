@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.types import Array
+from mmjax.types import Array, Size
 
 
 class RelativePositions(nn.Module):
@@ -20,10 +20,10 @@ class RelativePositions(nn.Module):
     max_distance: where the last of them begins.
   """
 
-  num_heads: int
+  num_heads: Size
   both_ways: bool
-  buckets: int = 32
-  max_distance: int = 128
+  buckets: Size = 32
+  max_distance: Size = 128
 
   @nn.compact
   def __call__(self, queries: Array, keys: Array) -> Array:

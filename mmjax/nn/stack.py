@@ -12,11 +12,11 @@ from mmjax.errors import ConfigError
 from mmjax.nn import block as block_lib
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
-from mmjax.types import Array, Params
+from mmjax.types import Array, DropRate, Params, Remat, Size
 
 REMAT_POLICIES = {
-  'full': jax.checkpoint_policies.nothing_saveable,
   'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+  'full': jax.checkpoint_policies.nothing_saveable,
 }
 
 
@@ -44,14 +44,14 @@ class Stack(nn.Module):
   """
 
   depth: int
-  width: int
-  num_heads: int
-  mlp_dim: int
+  width: Size
+  num_heads: Size
+  mlp_dim: Size
   block: Mapping[str, Any] | None = None
-  drop_path: float = 0.0
+  drop_path: DropRate = 0.0
   local_layers: Sequence[int] = ()
   scan: bool = True
-  remat: str = 'none'
+  remat: Remat = 'none'
   dtype: Any = jnp.float32
 
   @nn.compact

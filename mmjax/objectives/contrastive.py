@@ -13,7 +13,7 @@ from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence, tiles
 from mmjax.parallel import collectives
-from mmjax.types import AxisNames, Batch, Metrics, Outputs
+from mmjax.types import AxisNames, Batch, Metrics, Outputs, Ring, Tile
 
 
 def softmax_loss(
@@ -205,8 +205,8 @@ class Contrastive:
   )
 
   kind: str = 'softmax'
-  tile: int = 0
-  ring: bool = False
+  tile: Tile = 0
+  ring: Ring = False
 
   def __post_init__(self):
     if self.kind not in ('softmax', 'sigmoid'):

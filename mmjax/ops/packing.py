@@ -41,8 +41,8 @@ def places(
     window: side of a window in tokens; 0 for none.
 
   Returns:
-    By name, arguments of `mmjax.encoders.PackedViT.read`: `positions` [S, 2],
-    `segments` [S] and, with windows, `windows` [S].
+    By name, arguments of `mmjax.encoders.PackedViT.encode_patches`: `positions`
+    [S, 2], `segments` [S] and, with windows, `windows` [S].
   """
   positions, segments, windows = [], [], []
   first_segment = first_window = 1

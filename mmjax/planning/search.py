@@ -10,10 +10,11 @@ import jax
 from mmjax import models
 from mmjax.config import settings
 from mmjax.errors import ConfigError
+from mmjax.nn import stack
 from mmjax.planning import report, step
 from mmjax.train.experiment import Experiment
 
-REMATS = ('none', 'dots', 'full')
+REMATS = ('none', *stack.REMAT_POLICIES)
 
 
 @dataclasses.dataclass(frozen=True)

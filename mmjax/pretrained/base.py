@@ -25,7 +25,7 @@ from mmjax.pretrained import (
 from mmjax.pretrained import sections as sections_lib
 from mmjax.types import Array, Batch, Params
 
-TOKENIZER = 'tokenizer.json'
+TOKENIZER = tokenizer_files.FILE
 # Among a model's files, but not in its folder: tensors of `Family.KEPT`.
 KEPT = 'kept.safetensors'
 
@@ -105,12 +105,24 @@ class Pretrained:
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, by both its files; it neither pads nor cuts."""
-    tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
-    if tokenizer_settings.FILE in self.files:
-      settings = self.settings(tokenizer_settings.FILE)
-      tokenizer_settings.apply(tokenizer, settings)
+    """As published, by all of its files; it neither pads nor cuts.
+
+    Raises:
+      ConfigError: if a file is missing or broken, or they contradict each
+        other.
+    """
+    if TOKENIZER in self.files:
+      tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
+    else:
+      tokenizer = tokenizer_files.built(self.files, self.config)
+    tokenizer_settings.apply(tokenizer, self.tokenizer_config)
     return tokenizer
+
+  @property
+  def tokenizer_config(self) -> dict[str, Any]:
+    """What tokenizer_config.json holds; {} without the file."""
+    file = tokenizer_settings.FILE
+    return self.settings(file) if file in self.files else {}
 
   def file(self, name: str) -> bytes:
     """A small file of the model's folder.

@@ -29,6 +29,7 @@ from mmjax.pretrained import (
   sections,
   sentence_steps,
   tensors,
+  tokenizer_files,
   tokenizer_settings,
 )
 from mmjax.types import Params
@@ -47,7 +48,7 @@ _FILES = (
   'vocab.json',
   'merges.txt',
   'vocab.txt',
-  'tokenizer.model',
+  *tokenizer_files.PIECES,
   'added_tokens.json',
   'chat_template.json',
   'chat_template.jinja',

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import tokenizers as tokenizers_lib
 
 from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, tokenizer_settings
 from mmjax.types import Array
 
@@ -24,9 +25,24 @@ class DualEncoder(base.Pretrained):
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers_lib.Tokenizer:
-    """As published, but cutting texts at what the model reads."""
+    """As published, but cutting texts at what the model reads.
+
+    Raises:
+      ConfigError: as of `base.Pretrained`, and where texts are padded on the
+        left.
+    """
     tokenizer = super().tokenizer
-    tokenizer.enable_truncation(self.module.text.max_length)
+    settings = self.tokenizer_config
+    if tokenizer_settings.side(settings, 'padding_side') == 'left':
+      raise ConfigError(
+        f"{tokenizer_settings.FILE}: padding_side is 'left', but mmjax pads "
+        'texts on the right, where the first word has the first position; set '
+        'it to right, if the model was trained so'
+      )
+    tokenizer.enable_truncation(
+      self.module.text.max_length,
+      direction=tokenizer_settings.side(settings, 'truncation_side'),
+    )
     return tokenizer
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
@@ -47,9 +63,7 @@ class DualEncoder(base.Pretrained):
   @property
   def _pad_id(self) -> int:
     """The tokenizer's, which config.json does not always know (SigLIP 2)."""
-    file = tokenizer_settings.FILE
-    named = self.settings(file) if file in self.files else {}
-    token = tokenizers.named_pad(self.tokenizer, named)
+    token = tokenizers.named_pad(self.tokenizer, self.tokenizer_config)
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return (self.config.get('text_config') or {}).get('pad_token_id', 1)

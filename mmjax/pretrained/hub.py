@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import ctranslate2, sentence_steps, tensors
+from mmjax.pretrained import (
+  ctranslate2,
+  sentence_steps,
+  tensors,
+  tokenizer_files,
+)
 
 # What a model needs beside its weights.
-_SMALL = ('*.json', '*.txt', '*.jinja', 'tokenizer.model')
+_SMALL = ('*.json', '*.txt', '*.jinja', *tokenizer_files.PIECES)
 _SAFE = '*.safetensors'
 _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 

@@ -18,6 +18,7 @@ from mmjax.pretrained import (
   sentence_steps,
   sentences,
   siglip2,
+  tokenizer_settings,
 )
 
 _INTRODUCTION = """\
@@ -53,6 +54,11 @@ _FILES = {
   },
   'processor_config.json': {
     'besides the parts, which are as above': processors.SECTION,
+  },
+  tokenizer_settings.FILE: {
+    'texts; any other key that ends in `_token` names a special token': (
+      tokenizer_settings.SECTION
+    ),
   },
   'Files of sentence encoders': {
     sentence_steps.SETTINGS: sentences.SETTINGS_SECTION,

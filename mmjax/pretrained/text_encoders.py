@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import tokenizers as tokenizers_lib
 
 from mmjax.data import tokenizers
-from mmjax.pretrained import base, sentences
+from mmjax.pretrained import base, sentences, tokenizer_settings
 from mmjax.types import Array, Tokens
 
 # Texts are padded to a multiple of this, so that few lengths are compiled.
@@ -62,7 +62,9 @@ class TextEncoder(base.Pretrained):
     """Ids [B, T] and mask [B, T]; texts longer than `reach` are cut."""
     most = self.reach
     if most is not None:
-      self.tokenizer.enable_truncation(most)
+      settings = self.tokenizer_config
+      side = tokenizer_settings.side(settings, 'truncation_side')
+      self.tokenizer.enable_truncation(most, direction=side)
     encoded = self.tokenizer.encode_batch(base.listed(texts))
     ids, mask = base.padded(
       [one.ids for one in encoded],

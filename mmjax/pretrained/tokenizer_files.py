@@ -1,12 +1,34 @@
-"""Tokenizers from the files that a model's folder has of them."""
+"""Tokenizers from the files that a model's folder has of them.
 
-import tokenizers
+Newer folders have the whole tokenizer in tokenizer.json. Older ones have a
+vocabulary in other files, and a class of transformers does the rest; what the
+classes do is in `tokenizer_classes`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tokenizers as tokenizers_lib
+
+from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  configs,
+  special_tokens,
+  tokenizer_classes,
+  tokenizer_pieces,
+  tokenizer_settings,
+)
+
+FILE = 'tokenizer.json'
+# Binary files that a tokenizer may be in.
+PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 
 # What is encoded once, so that a tokenizer that can't do so is refused early.
 _PROBE = 'a É1.'
 
 
-def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
+def parsed(content: bytes, name: str) -> tokenizers_lib.Tokenizer:
   """The tokenizer that a tokenizer.json holds, without padding or truncation.
 
   Args:
@@ -14,17 +36,77 @@ def parsed(content: bytes, name: str) -> tokenizers.Tokenizer:
     name: of the file, for errors.
 
   Raises:
-    ValueError: if it is broken.
+    ConfigError: if it is broken.
   """
-  try:
-    tokenizer = tokenizers.Tokenizer.from_str(content.decode())
+
+  def read() -> tokenizers_lib.Tokenizer:
+    tokenizer = tokenizers_lib.Tokenizer.from_str(content.decode())
     tokenizer.no_padding()
     tokenizer.no_truncation()
+    return tokenizer
+
+  return _guarded(read, name)
+
+
+def built(
+  files: Mapping[str, bytes], config: Mapping[str, Any]
+) -> tokenizers_lib.Tokenizer:
+  """The tokenizer of a folder without tokenizer.json; ids as transformers'.
+
+  Args:
+    files: the folder's small files by name.
+    config: all of config.json.
+
+  Raises:
+    ConfigError: if a file is missing or broken, or the class of the tokenizer
+      is one that mmjax can't build.
+  """
+  settings = configs.parsed(
+    files.get(tokenizer_settings.FILE, b'{}'), tokenizer_settings.FILE
+  )
+  tokenizer_settings.check(settings)
+  name = tokenizer_classes.name(config, settings)
+  kind = tokenizer_classes.CLASSES.get(name)
+  if kind is None:
+    raise ConfigError(
+      f"the model's folder had no {FILE}, which mmjax needs of a {name} "
+      f'({tokenizer_settings.FILE}: tokenizer_class); '
+      f'{_PUBLISHED if name in _WRITE_NONE else _WRITTEN}'
+    )
+  missing = [file for file in kind.files if file not in files]
+  if missing:
+    raise ConfigError(
+      f"the model's folder had no {FILE}, which this needs, and no "
+      f'{" and no ".join(missing)}, which a {name} can be made of; put the '
+      'published files there and load again'
+    )
+  tokens = special_tokens.read(files, kind.tokens)
+  return _guarded(
+    lambda: kind.build(files, settings, tokens), ' or '.join(kind.files)
+  )
+
+
+def _guarded(
+  make: Callable[[], tokenizers_lib.Tokenizer], name: str
+) -> tokenizers_lib.Tokenizer:
+  """What `make` returns; its errors name the file."""
+  try:
+    tokenizer = make()
+    tokenizers.separate_words(tokenizer)
     tokenizer.encode(_PROBE)
-  except (KeyboardInterrupt, SystemExit, GeneratorExit):
+  except (KeyboardInterrupt, SystemExit, GeneratorExit, ConfigError):
     raise
   except BaseException as error:  # The library raises Exception, and panics.
-    raise ValueError(
+    raise ConfigError(
       f'{name} is broken or cut off ({error}); download it again'
     ) from error
   return tokenizer
+
+
+_PUBLISHED = f'put the published {FILE} there and load again'
+_WRITTEN = (
+  f'put the published {FILE} there, or let transformers write one: '
+  'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)'
+)
+# Classes of which transformers does not write one.
+_WRITE_NONE = ('SiglipTokenizer',)

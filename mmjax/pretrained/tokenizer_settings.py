@@ -1,6 +1,7 @@
-"""Settings of tokenizer_config.json that change which tokens a text has.
+"""Settings of tokenizer_config.json: read, refused or irrelevant.
 
-transformers applies them to the tokenizer of tokenizer.json.
+transformers applies those that are read to the tokenizer of tokenizer.json, or
+makes one by them of older files, see `tokenizer_files`.
 """
 
 import json
@@ -8,8 +9,131 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tokenizers
+from tokenizers import decoders
+
+from mmjax.errors import ConfigError
+from mmjax.pretrained import sections
 
 FILE = 'tokenizer_config.json'
+# Keys of tokens that have a part in every model.
+ROLES = tuple(
+  f'{role}_token' for role in ('bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask')
+)
+# Besides, any key that ends in `_token` names a special token.
+SECTION = sections.Section(
+  read=(
+    'add_bos_token',
+    'add_eos_token',
+    'add_prefix_space',
+    'added_tokens_decoder',
+    'additional_special_tokens',
+    'clean_up_tokenization_spaces',
+    'do_lower_case',
+    'extra_ids',
+    'extra_special_tokens',
+    'language',
+    'legacy',
+    'model_max_length',
+    'model_specific_special_tokens',
+    'padding_side',
+    'predict_timestamps',
+    'split_special_tokens',
+    'strip_accents',
+    'task',
+    'tokenize_chinese_chars',
+    'tokenizer_class',
+    'truncation_side',
+  ),
+  # What would replace a part of the tokenizer, or its file.
+  only={
+    'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output': (
+      False
+    ),
+    'fast_tokenizer_files': None,
+    'fix_mistral_regex': False,
+    'gguf_file': None,
+    'init_inputs': [],
+    'merges': None,
+    'post_processor': None,
+    'sp_model_kwargs': {},
+    'tokenizer_object': None,
+    'tokenizer_padding': None,
+    'tokenizer_truncation': None,
+    'vocab': None,
+  },
+  # Of chats, errors in bytes, names of files and classes, and what callers of
+  # transformers ask for themselves.
+  irrelevant=(
+    '_commit_hash',
+    'auto_map',
+    'backend',
+    'bos_token_id',
+    'chat_control_tokens',
+    'chat_template',
+    'clean_text',
+    'default_chat_template',
+    'device_map',
+    'do_basic_tokenize',
+    'eos_token_id',
+    'errors',
+    'files_loaded',
+    'from_slow',
+    'is_local',
+    'keep_accents',
+    'local_files_only',
+    'max_len',
+    'max_length',
+    'merges_file',
+    'model_input_names',
+    'model_type',
+    'name_or_path',
+    'never_split',
+    'normalizer_file',
+    'pad_to_multiple_of',
+    'pad_token_id',
+    'pad_token_type_id',
+    'padding',
+    'processor_class',
+    'response_schema',
+    'response_template',
+    'return_attention_mask',
+    'return_token_type_ids',
+    'spaces_between_special_tokens',
+    'special_tokens_map_file',
+    'stride',
+    'subfolder',
+    'tokenizer_file',
+    'tokenizer_type',
+    'transformers_version',
+    'trim_offsets',
+    'truncation',
+    'truncation_strategy',
+    'trust_remote_code',
+    'unk_id',
+    'unk_token_id',
+    'use_default_system_prompt',
+    'use_fast',
+    'verbose',
+    'vocab_file',
+    'vocab_size',
+    'wordpieces_prefix',
+  ),
+)
+
+# What `clean_up_tokenization_spaces` replaces in a text that is written.
+_CLEANED = (
+  (' .', '.'),
+  (' ?', '?'),
+  (' !', '!'),
+  (' ,', ','),
+  (" ' ", "'"),
+  (" n't", "n't"),
+  (" 'm", "'m"),
+  (" 's", "'s"),
+  (" 've", "'ve"),
+  (" 're", "'re"),
+)
+_SIDES = ('left', 'right')
 # By their setting, the field of a `BertNormalizer` that it replaces.
 _NORMALIZER = {
   'do_lower_case': 'lowercase',
@@ -18,26 +142,114 @@ _NORMALIZER = {
 }
 
 
+def check(settings: Mapping[str, Any]) -> None:
+  """Refuses keys that are unknown, and values that are not read.
+
+  Args:
+    settings: what tokenizer_config.json holds.
+
+  Raises:
+    ConfigError: for such a key or value; all unknown keys are named.
+  """
+  tokens = sorted(
+    key
+    for key in settings
+    if key in ROLES or (key.endswith('_token') and not key.startswith('add_'))
+  )
+  named = settings.get('model_specific_special_tokens') or {}
+  if not isinstance(named, dict):
+    raise ConfigError(
+      f'{FILE}: model_specific_special_tokens is {named!r:.60}, not an object'
+    )
+  for key, value in (*((key, settings[key]) for key in tokens), *named.items()):
+    text = value.get('content') if isinstance(value, dict) else value
+    if not isinstance(text, str) and value is not None:
+      raise ConfigError(
+        f'{FILE}: {key} is {value!r:.60}, not a token: a text, or an object '
+        'with the text as content'
+      )
+  section = sections.Section(
+    {*SECTION.read, *tokens}, SECTION.only, SECTION.irrelevant
+  )
+  try:
+    sections.check_file(settings, section, FILE)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  for key in ('padding_side', 'truncation_side'):
+    side(settings, key)
+
+
 def apply(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
   """Changes a tokenizer as its settings say.
 
   With `split_special_tokens` the name of a special token in a text is a text
-  like any other. What texts begin and end with stands in tokenizer.json alone:
-  beside it, transformers does not read `add_bos_token` and `add_eos_token`.
+  like any other. `clean_up_tokenization_spaces` is about texts that are
+  written, by all tokenizers but those that merge pairs. What texts begin and
+  end with stands in tokenizer.json alone: beside it, transformers does not read
+  `add_bos_token` and `add_eos_token`.
 
   Args:
     tokenizer: of tokenizer.json.
     settings: what tokenizer_config.json holds.
 
   Raises:
-    ValueError: if the two files contradict each other.
+    ConfigError: if a key or value is not known, or the two files contradict
+      each other.
   """
-  _check(tokenizer, settings)
-  if settings.get('split_special_tokens'):
+  check(settings)
+  _agree(tokenizer, settings)
+  if switch(settings, 'split_special_tokens', False):
     tokenizer.encode_special_tokens = True
+  pairs = isinstance(tokenizer.model, tokenizers.models.BPE)
+  if switch(settings, 'clean_up_tokenization_spaces', False) and not pairs:
+    tokenizer.decoder = decoders.Sequence(
+      [
+        tokenizer.decoder or decoders.WordPiece(prefix='\0', cleanup=False),
+        decoders.Fuse(),
+        *(decoders.Replace(*pair) for pair in _CLEANED),
+      ]
+    )
 
 
-def _check(
+def side(settings: Mapping[str, Any], key: str) -> str:
+  """On which side of a text something happens, right where nothing is said.
+
+  Args:
+    settings: what tokenizer_config.json holds.
+    key: `padding_side` or `truncation_side`.
+
+  Raises:
+    ConfigError: if it is neither left nor right.
+  """
+  value = settings.get(key)
+  if value is not None and value not in _SIDES:
+    raise ConfigError(
+      f'{FILE}: {key} is {value!r:.60}, not one of {", ".join(_SIDES)}'
+    )
+  return value or 'right'
+
+
+def switch(
+  settings: Mapping[str, Any], key: str, default: bool | None
+) -> bool | None:
+  """A setting that is true or false, or null where the default is not true.
+
+  Args:
+    settings: what tokenizer_config.json holds.
+    key: its name.
+    default: what it is where the file is silent; where it is true, null is
+      refused.
+
+  Raises:
+    ConfigError: if it is something else.
+  """
+  value = settings.get(key, default)
+  if not isinstance(value, bool) and (value is not None or default):
+    raise ConfigError(f'{FILE}: {key} is {value!r:.60}, not true or false')
+  return value
+
+
+def _agree(
   tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]
 ) -> None:
   steps = json.loads(tokenizer.to_str())
@@ -50,11 +262,21 @@ def _check(
     for step in _steps(part):
       same = settings.get(setting) in (None, step.get(field))
       if step.get('type') == kind and not same:
-        raise ValueError(
+        raise ConfigError(
           f'{FILE}: {setting} is {settings[setting]!r}, but {field} in '
           f'tokenizer.json is {step.get(field)!r}; take both files from one '
           'model, or write one value in both'
         )
+  added = settings.get('added_tokens_decoder') or {}
+  for number, token in added.items() if isinstance(added, dict) else ():
+    text = token.get('content') if isinstance(token, dict) else None
+    known = tokenizer.token_to_id(text) if isinstance(text, str) else None
+    if str(known) != number:
+      raise ConfigError(
+        f'{FILE}: added_tokens_decoder gives {text!r:.60} the id {number:.20}, '
+        f'but the tokenizer gives it {known}; take all of its files from one '
+        'model'
+      )
 
 
 def _steps(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:

@@ -19,7 +19,6 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import ConfigError
-from mmjax.config import settings
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'

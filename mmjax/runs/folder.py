@@ -16,9 +16,8 @@ from typing import Any
 
 import jax
 
-from mmjax.errors import ConfigError
 from mmjax.config import settings
-
+from mmjax.errors import ConfigError
 from mmjax.runs import workdir, writers
 
 

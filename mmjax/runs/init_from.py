@@ -25,17 +25,10 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import families, base, checkpoint, keys
-from mmjax.config import settings
-from mmjax.runs import rebuild, trained
 from mmjax.parallel import hosts
+from mmjax.pretrained import base, checkpoint, families, keys
+from mmjax.runs import rebuild, trained
 from mmjax.types import Params
-
-# What a config may say of a module whose weights it takes.
-_TRAINING = ('dropout', 'word_dropout', 'drop_path', 'remat')
-_RATES = ('dropout', 'attention_dropout')  # Of a `block`.
-# Parts that look at a context where the config says so, and by default.
-_CROSSING = {'text': False, 'question': False, 'decoder': True}
 
 
 def resolve(config: Any) -> Any:
@@ -45,8 +38,8 @@ def resolve(config: Any) -> Any:
     config: a completed config.
 
   Raises:
-    ConfigError: if a source is not there, or is not a model that a config can name,
-      or reads texts and has no tokenizer.
+    ConfigError: if a source is not there, or is not a model that a config can
+      name, or reads texts and has no tokenizer.
   """
   if not config.init_from:
     return config
@@ -59,11 +52,12 @@ def resolve(config: Any) -> Any:
     described = trained.users(models.describe, module)
     given = config.model.get(part) if part else config.model
     _keep(described, given)
-    if part in _CROSSING and 'cross_attention' in models.settings_of(
+    crosses = models.PARTS[part].cross_attention if part else None
+    if crosses is not None and 'cross_attention' in models.settings_of(
       described['name']
     ):
       described['cross_attention'] = (given or {}).get(
-        'cross_attention', _CROSSING[part]
+        'cross_attention', crosses
       )
     with config.unlocked(), config.ignore_type():
       if part:
@@ -89,8 +83,8 @@ def resolve(config: Any) -> Any:
     if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
       hosts.log(
         f'init_from: {source.folder} was trained with the sigmoid loss, this '
-        'run takes the softmax loss; objectives.contrastive.kind=sigmoid continues '
-        'its training'
+        'run takes the softmax loss; objectives.contrastive.kind=sigmoid '
+        'continues its training'
       )
     if source.note:
       hosts.log(f'init_from: {source.note}')
@@ -124,8 +118,9 @@ def _named_tokenizer(
     raise ConfigError(
       f'init_from={init_from!r}: {source.folder} has no tokenizer.json, so '
       'nobody knows which words its vectors are of; put the published file '
-      'there, or name the tokenizer that it was trained with, '
-      '--config.data.tokenizer=FILE'
+      'there, or write it from older files such as vocab.txt, '
+      "mmjax.load(FOLDER).tokenizer.save('FOLDER/tokenizer.json'), or name the "
+      'tokenizer that it was trained with, --config.data.tokenizer=FILE'
     )
   yield 'tokenizer', tokenizer
 
@@ -142,14 +137,15 @@ def _agree(name: str, one: Any, other: Any) -> bool:
 def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
   """Keeps what the config says of training, in a module and its parts."""
   given = given or {}
-  for name in _TRAINING:
+  for name in models.training_settings(described['name']):
     described.pop(name, None)
-    if name in given and name in models.settings_of(described['name']):
+    if name in given:
       described[name] = given[name]
   own, block = described.get('block') or {}, given.get('block') or {}
   if not isinstance(own, str):  # A ResNet's is the name of a kind.
-    rates = {k: block[k] for k in _RATES if k in block}
-    own = {k: v for k, v in own.items() if k not in _RATES} | rates
+    training = models.training_settings('block')
+    own = {k: v for k, v in own.items() if k not in training}
+    own |= {k: block[k] for k in training if k in block}
     described.pop('block', None)
     if own and 'block' in models.settings_of(described['name']):
       described['block'] = own
@@ -169,8 +165,8 @@ def load(config: Any, target: Params) -> Params:
     Parameters by path, 'image/...', for those that have a source.
 
   Raises:
-    ConfigError: if the model lacks a parameter of the source's, or it has another
-      shape; all are named.
+    ConfigError: if the model lacks a parameter of the source's, or it has
+      another shape; all are named.
   """
   wanted, found, wrong = keys.flat(target), {}, []
   for part, source, pairs in _pairs(config, wanted):
@@ -226,7 +222,11 @@ def _pairs(
     if part in ('text', 'question') and lacks and f'decoder/{table}' in theirs:
       # The encoder of a T5 reads the vectors of its decoder.
       pairs[f'decoder/{table}'] = f'{below}{table}'
-    crosses = part not in _CROSSING or config.model[part].get('cross_attention')
+    crosses = (
+      not part
+      or models.PARTS[part].cross_attention is None
+      or config.model[part].get('cross_attention')
+    )
     # Parameters that the run has no use for: the image encoder of a blind
     # baseline, a tower's cross-attention, and the word table of an encoder that
     # shares its decoder's.
@@ -298,8 +298,8 @@ def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
     seen.add(part)
     if equals and part not in models.PARTS:
       raise ConfigError(
-        f'init_from={config.init_from!r}: {part!r} is not a part of a model; use '
-        f'one of {", ".join(models.PARTS)}, or a folder alone for the whole'
+        f'init_from={config.init_from!r}: {part!r} is not a part of a model; '
+        f'use one of {", ".join(models.PARTS)}, or a folder alone for the whole'
       )
     if not part and ',' in config.init_from:
       raise ConfigError(

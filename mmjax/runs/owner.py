@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mmjax.errors import ConfigError
-from mmjax.config import settings
-
 from mmjax.runs import processes
 
 FILE = 'running.json'

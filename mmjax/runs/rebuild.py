@@ -10,13 +10,12 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mmjax import models, objectives
-from mmjax.errors import ConfigError
-from mmjax.data import augment, images, tokenizers
+from mmjax.config import settings
+from mmjax.data import images, tokenizers
 from mmjax.data import preprocess as preprocessing
+from mmjax.errors import ConfigError
 from mmjax.models import from_config, predict
 from mmjax.pretrained import base, hub
-from mmjax.config import settings
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
 
@@ -123,9 +122,7 @@ class Run:
       'image_mask': np.ones(len(arrays), bool),
     }
 
-  def question_batch(
-    self, image: Any, questions: str | Sequence[str]
-  ) -> Batch:
+  def question_batch(self, image: Any, questions: str | Sequence[str]) -> Batch:
     """Arrays of images and of a question about each."""
     length = self.preprocess.question_length
     asked = self.text_batch('question', questions, length, read=True)
@@ -194,13 +191,13 @@ def load(workdir: Path | str) -> Run:
   workdir = Path(workdir)
   if not (workdir / 'config.json').exists():
     raise ConfigError(
-      f'{workdir} is not a run: it has no config.json; give the --workdir of an '
-      f'experiment'
+      f'{workdir} is not a run: it has no config.json; give the --workdir of '
+      'an experiment'
     )
   if not hub.is_run(workdir):
     raise ConfigError(
-      f'{workdir} is not a run: it has no preprocess.json; a published model is '
-      'opened with mmjax.load'
+      f'{workdir} is not a run: it has no preprocess.json; a published model '
+      'is opened with mmjax.load'
     )
   # Fields that are newer than the run have their defaults.
   config = settings.complete(settings.from_json(workdir / 'config.json'))

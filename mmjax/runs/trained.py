@@ -16,10 +16,10 @@ import tokenizers
 from mmjax import models
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
-  families,
   base,
   checkpoint,
   configs,
+  families,
   hub,
   keys,
   preprocess,
@@ -28,41 +28,18 @@ from mmjax.pretrained import (
   sentences,
   tokenizer_settings,
 )
-from mmjax.config import settings
 from mmjax.runs import checkpoints, rebuild
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
 FOLDER = 'pretrained'
-_IMAGE = ('image_size', 'resize', 'mean', 'std')
-_TEXT = ('tokenizer', 'lower_case')
-# Settings of `data` that come with a part, and the lengths of what it reads.
-_DATA = {
-  'image': _IMAGE,
-  'vision': _IMAGE,
-  'text': _TEXT,
-  'question': _TEXT,
-  'encoder': _TEXT,
-  'decoder': (*_TEXT, 'bos'),
-}
-_LENGTHS = {
-  'text': ('text_length',),
-  'question': ('question_length',),
-  'decoder': ('text_length', 'answer_length'),
-}
-# Parts whose pooled vector is read, and what a BERT without a pooler lacks there.
+# Parts whose pooled vector is used, and what a BERT without a pooler lacks.
 _POOLED = ('text', 'question')
 _POOLERLESS = (
   'has no pooler.dense, which makes the vector of a text; take a checkpoint '
   'that has one, or give it a new one to train with transformers: '
   'BertModel.from_pretrained(IN).save_pretrained(OUT)'
 )
-# Where a model may have a part, but under its own name.
-_ALSO = {
-  'image': 'vision',
-  'vision': 'image',
-  'question': 'text',
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +73,7 @@ class Trained:
       name: of the part; '' for the whole, as one that can be trained.
 
     Raises:
-      ConfigError: if there is no such part, or it or the whole can't be trained.
+      ConfigError: if there is no such part, or it can't be trained.
     """
     if not name:
       return self._whole(), ''
@@ -119,21 +96,25 @@ class Trained:
       parts: their names.
       given: the config's `data`.
     """
-    for part, names in _DATA.items():
+    for part in models.PARTS:
       if part not in parts:
         continue
-      for name in names:
+      for name in models.PARTS[part].data:
         if name in self.data:
           yield name, self.data[name]
       module, _ = self.part(part)
       most = getattr(module, 'max_length', None)
-      for name in _LENGTHS.get(part, ()) if most else ():
+      for name in models.PARTS[part].lengths if most else ():
         padded = getattr(module, 'reads_padding', False)
         yield name, most if padded else min(given[name], most)
 
   def reads_texts(self, parts: Sequence[str]) -> bool:
     """Whether any of some parts reads or writes ids of a tokenizer."""
-    return any('tokenizer' in _DATA.get(part, ()) for part in parts)
+    return any(
+      models.PARTS[part].uses_tokenizer
+      for part in parts
+      if part in models.PARTS
+    )
 
   def check_tokenizer(self) -> None:
     """Refuses what tokenizer_config.json says if training would not do it.
@@ -199,7 +180,9 @@ def _of_run(folder: Path) -> Trained:
   run = rebuild.load(folder)
   kept = folder / FOLDER
   names = {
-    name for of in (_DATA, _LENGTHS) for one in of.values() for name in one
+    name
+    for part in models.PARTS.values()
+    for name in (*part.data, *part.lengths)
   }
   data = {name: run.config.data[name] for name in names}
   data['tokenizer'] = str(folder / 'tokenizer.json')
@@ -311,11 +294,11 @@ def _pictures(
 
 
 def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
-  known = models.PARTS[part].values()
+  known = models.PARTS[part].classes.values()
   if type(module) in known:
     return module, ''  # A tower that was published alone.
   # An `encoder` is what a classifier, or a T5, has.
-  for name in (part, _ALSO.get(part, part), 'encoder'):
+  for name in (part, *models.PARTS[part].aliases, 'encoder'):
     held = getattr(module, name, None)
     if type(held) in known:
       return held, f'{name}/'

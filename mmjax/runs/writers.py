@@ -128,7 +128,8 @@ class TensorBoard:
 class WeightsAndBiases:
   """A run of the project `train.wandb_project`, named after the folder.
 
-  Needs the package `wandb`; `settings.validate` refuses a config that needs it if it is missing.
+  Needs the package `wandb`, without which `settings.validate` refuses the
+  config.
   """
 
   def __init__(self, project: str, folder: Path, config: Mapping[str, Any]):

@@ -11,10 +11,17 @@ from typing import Any
 import jax
 import optax
 
-from mmjax.errors import ConfigError
+from mmjax.errors import choose
 from mmjax.train import patterns, schedule
 
-KINDS = ('adamw', 'lion', 'adafactor', 'muon', 'sgd')
+# Default b1 and b2 of each optimizer; None where it has none.
+_MOMENTS = {
+  'adamw': (0.9, 0.999),
+  'lion': (0.9, 0.99),
+  'adafactor': (None, None),
+  'muon': (0.9, 0.999),
+  'sgd': (0.9, None),
+}
 
 
 def build(
@@ -37,8 +44,6 @@ def build(
   Raises:
     ConfigError: on an unknown name, or a pattern that matches no parameter.
   """
-  if config.name not in KINDS:
-    raise ConfigError(f'optimizer.name={config.name!r} is none of {KINDS}')
   scales = tuple((pattern, factor) for pattern, factor in config.lr_scales)
   for field in ('freeze', 'no_decay', 'no_muon'):
     patterns.check(f'optimizer.{field}', config[field], params)
@@ -91,16 +96,10 @@ def trained(config: Any, params: Any) -> Any:
 
 
 def _direction(config: Any, params: Any, axes: Any):
-  """The update before decay and learning rate; b1, b2 None mean its own."""
-  own = {
-    'adamw': (0.9, 0.999),
-    'lion': (0.9, 0.99),
-    'adafactor': (None, None),
-    'muon': (0.9, 0.999),
-    'sgd': (0.9, None),
-  }[config.name]
-  b1 = own[0] if config.b1 is None else config.b1
-  b2 = own[1] if config.b2 is None else config.b2
+  """The update before weight decay and learning rate."""
+  b1, b2 = choose(config.name, _MOMENTS, 'optimizer.name')
+  b1 = b1 if config.b1 is None else config.b1
+  b2 = b2 if config.b2 is None else config.b2
   if config.name == 'adamw':
     return optax.scale_by_adam(b1, b2, eps=config.eps)
   if config.name == 'lion':

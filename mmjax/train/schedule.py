@@ -5,9 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import optax
 
-from mmjax.errors import ConfigError
-
-KINDS = ('cosine', 'linear', 'constant', 'rsqrt')
+from mmjax.config import schema
+from mmjax.errors import ConfigError, check_choice
 
 
 def build(config: Any, steps: int) -> optax.Schedule:
@@ -32,8 +31,8 @@ def build(config: Any, steps: int) -> optax.Schedule:
   """
   kind, peak, warmup = config.schedule, config.lr, config.warmup_steps
   final = config.final_lr_fraction
-  if kind not in KINDS:
-    raise ConfigError(f'optimizer.schedule={kind!r} is none of {KINDS}')
+  kinds = schema.OPTIMIZER['schedule'].choices
+  check_choice(kind, kinds, 'optimizer.schedule')
   if warmup >= steps and kind in ('cosine', 'linear'):
     raise ConfigError(
       f'optimizer.warmup_steps={warmup} leaves nothing of '

@@ -9,13 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax import types
 from mmjax.train import flops, optimizer, step
 from mmjax.train import state as state_lib
 from mmjax.train.experiment import Experiment
-
-# What a part of a model or an objective computes again to save memory, by the
-# field that says so, and the value with which it computes nothing twice.
-_ONCE = {'remat': 'none', 'tile': 0, 'ring': False}
 
 
 def count(
@@ -70,13 +67,13 @@ def _once(part: Any) -> Any:
   if not dataclasses.is_dataclass(part) or isinstance(part, type):
     return part
   changed = {}
-  for field in dataclasses.fields(part):
-    if not field.init or field.name in ('parent', 'name'):
+  for name, setting in types.settings_of_class(type(part)).items():
+    if name in ('parent', 'name'):
       continue
-    old = getattr(part, field.name)
-    new = _ONCE[field.name] if field.name in _ONCE else _once(old)
+    old = getattr(part, name)
+    new = _once(old) if setting.once is None else setting.once
     if new is not old:
-      changed[field.name] = new
+      changed[name] = new
   if isinstance(part, nn.Module):
     return part.clone(**changed)
   return dataclasses.replace(part, **changed)

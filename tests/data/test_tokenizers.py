@@ -195,6 +195,24 @@ def test_texts_become_lower_case_if_asked_to(tmp_path):
   assert other.tolist() != want.tolist()
 
 
+def test_marks_at_the_ends_of_words_are_written_as_spaces(tmp_path):
+  pieces = ['<s>', '</s>', 't', 'o</w>', 'to</w>', '.</w>']
+  foreign = library.Tokenizer(
+    models.BPE(
+      {piece: i for i, piece in enumerate(pieces)},
+      [('t', 'o</w>')],
+      end_of_word_suffix='</w>',
+    )
+  )
+  foreign.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+  foreign.decoder = library.decoders.ByteLevel()
+  tokenizer = tokenizers.Tokenizer(foreign)
+  ids, _ = tokenizer.encode('to to .', 7)
+  assert tokenizer.decode(ids) == 'to to .'
+  tokenizer.save(tmp_path / 't.json')
+  assert tokenizers.Tokenizer.load(tmp_path / 't.json') == tokenizer
+
+
 def _surrounded(before, after):
   """A tokenizer that puts tokens around each text."""
   foreign = _foreign('<s>', '</s>', '[DEC]')

@@ -128,7 +128,7 @@ def test_bfloat16_computes_with_float32_parameters_that_name_their_axes():
   'settings, message',
   [
     ({'max_length': 6}, 'makes 7 tokens, more than max_length 6'),
-    ({'positions': 'x'}, r"positions 'x' is unknown; use one of \('learned'"),
+    ({'positions': 'x'}, r"positions 'x' is unknown; use one of \['learned'"),
     ({'pooling': 'max'}, "pool 'max' is unknown"),
   ],
 )

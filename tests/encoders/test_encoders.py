@@ -369,7 +369,7 @@ def test_a_gradient_reaches_every_parameter(name, made):
     ('bert', {'max_length': 3}, 'length 5 is more than max_length 3'),
     ('gru', {'cell': 'rnn'}, r"cell 'rnn' is unknown; use one of \['gru'"),
     ('gru', {'pooling': 'attention'}, "pool 'attention' is unknown"),
-    ('small', {'stem': 'x'}, r"stem 'x' is unknown; use one of \('imagenet'"),
+    ('small', {'stem': 'x'}, r"stem 'x' is unknown; use one of \['imagenet'"),
     ('small', {'block': 'x'}, "block 'x' is unknown"),
     ('small', {'norm': 'batch'}, "norm 'batch' is unknown"),
     ('small', {'stem': 'patch', 'patch_size': 5}, 'size 12 is not divisible'),

@@ -251,7 +251,7 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
   ('source', 'message'),
   [
     ('nowhere', 'there is no folder nowhere'),
-    ('audio={clip}', "'audio' is no part of a model; use one of image"),
+    ('audio={clip}', "'audio' is not a part of a model; use one of image"),
     ('image={clip},{bert}', 'of several folders each needs its part'),
     ('image={clip},image={clip}', 'image is named twice'),
     ('decoder={opt},text={bert}', 'data.tokenizer is .* start from parts that'),

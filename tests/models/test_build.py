@@ -113,6 +113,6 @@ def test_a_decoder_of_pictures_among_words_is_checked(config, build, batch):
 def test_settings_of_what_there_is_not_are_refused():
   assert 'remat' in models.settings_of('vit')
   with pytest.raises(
-    ValueError, match=r"'vitt' is not a model or part .* 'vit'"
+    ValueError, match=r"'vitt' is unknown; .* did you mean 'vit'"
   ):
     models.settings_of('vitt')

@@ -16,6 +16,7 @@ SMALL = [
   'chat_template.jinja',
   'config.json',
   'merges.txt',
+  'spiece.model',
   'tokenizer.json',
   'tokenizer.model',
 ]

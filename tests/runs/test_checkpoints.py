@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from mmjax.errors import ConfigError
-from mmjax.config import settings
-
 from mmjax.runs import checkpoints
 from mmjax.train import state as state_lib
 

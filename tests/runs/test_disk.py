@@ -13,10 +13,7 @@ import pytest
 import toy
 
 from mmjax.errors import ConfigError
-from mmjax.config import settings
-
 from mmjax.runs import checkpoints, disk, writers
-
 from mmjax.train import loop
 
 HERE = pathlib.Path(toy.__file__).parent

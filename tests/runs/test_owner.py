@@ -11,7 +11,6 @@ import pytest
 import toy
 
 from mmjax.runs import owner
-
 from mmjax.train import loop
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from mmjax.config import settings
+from mmjax.config import schema, settings
 from mmjax.train import optimizer
 
 PARAMS = {
@@ -57,7 +57,7 @@ def _step(config, grads=None, params=PARAMS):
   return optax.apply_updates(params, updates), state
 
 
-@pytest.mark.parametrize('name', optimizer.KINDS)
+@pytest.mark.parametrize('name', schema.OPTIMIZER['name'].choices)
 def test_every_optimizer_moves_every_parameter_against_the_gradient(name):
   params, _ = _step(_config(name=name))
   for before, after in zip(
@@ -95,7 +95,7 @@ def test_the_first_matching_scale_multiplies_the_rate():
   )
 
 
-@pytest.mark.parametrize('name', optimizer.KINDS)
+@pytest.mark.parametrize('name', schema.OPTIMIZER['name'].choices)
 def test_weight_decay_shrinks_kernels_and_embeddings_only(name):
   config = _config(name=name, weight_decay=0.1, no_decay=('^image',))
   zeros = jax.tree.map(jnp.zeros_like, PARAMS)

@@ -11,7 +11,7 @@ import pytest
 import toy
 
 from mmjax import encoders, models
-from mmjax.config import settings
+from mmjax.config import schema, settings
 from mmjax.parallel import mesh
 from mmjax.train import optimizer
 from mmjax.train import state as state_lib
@@ -35,7 +35,7 @@ def _plan(name='adamw', ema=True, **fields):
   return state_lib.plan(model, batch, tx, boxed=boxed, mesh=MESH, ema=ema)
 
 
-@pytest.mark.parametrize('name', optimizer.KINDS)
+@pytest.mark.parametrize('name', schema.OPTIMIZER['name'].choices)
 def test_moments_and_average_lie_where_their_parameter_does(name):
   plan = _plan(name, freeze=('bias',))
   up, down = jax.P('fsdp', 'tensor'), jax.P('tensor', 'fsdp')

@@ -1,0 +1,87 @@
+"""The parts of models that a config can name, and what belongs to each.
+
+The dicts below are the only place where names become classes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from mmjax import decoders, encoders, fusion
+from mmjax import nn as mnn
+
+IMAGE_ENCODERS = {
+  'vit': encoders.ViT,
+  'resnet': encoders.ResNet,
+  'efficientnet': encoders.EfficientNet,
+  'flexible_vit': encoders.FlexibleViT,
+  'packed_vit': encoders.PackedViT,
+}
+TEXT_ENCODERS = {
+  'transformer': encoders.Transformer,
+  'recurrent': encoders.Recurrent,
+}
+FUSIONS = {
+  'concat': fusion.Concat,
+  'cross_attention': fusion.CrossAttention,
+  'gated': fusion.Gated,
+}
+PROJECTORS = {
+  'mlp': mnn.Mlp,
+  'linear': mnn.Linear,
+  'query_transformer': encoders.QueryTransformer,
+}
+_IMAGE_DATA = ('image_size', 'resize', 'mean', 'std')
+_TEXT_DATA = ('tokenizer', 'lower_case')
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A part of a model, such as its image encoder.
+
+  Attributes:
+    classes: name in a config -> module class.
+    data: settings of a config's `data` that belong to a trained part.
+    lengths: settings of a config's `data` that are at most its `max_length`.
+    aliases: names that another model may have for the same part.
+    cross_attention: whether the part attends to a context unless the config
+      says otherwise; None if it never does.
+  """
+
+  classes: Mapping[str, type]
+  data: tuple[str, ...] = ()
+  lengths: tuple[str, ...] = ()
+  aliases: tuple[str, ...] = ()
+  cross_attention: bool | None = None
+
+  @property
+  def uses_tokenizer(self) -> bool:
+    """Whether its inputs or outputs are ids of a tokenizer."""
+    return 'tokenizer' in self.data
+
+
+PARTS = {
+  'image': Part(IMAGE_ENCODERS, data=_IMAGE_DATA, aliases=('vision',)),
+  'vision': Part(IMAGE_ENCODERS, data=_IMAGE_DATA, aliases=('image',)),
+  'projector': Part(PROJECTORS),
+  'text': Part(
+    TEXT_ENCODERS,
+    data=_TEXT_DATA,
+    lengths=('text_length',),
+    cross_attention=False,
+  ),
+  'question': Part(
+    TEXT_ENCODERS,
+    data=_TEXT_DATA,
+    lengths=('question_length',),
+    aliases=('text',),
+    cross_attention=False,
+  ),
+  'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
+  'fusion': Part(FUSIONS),
+  'decoder': Part(
+    {'text': decoders.TextDecoder},
+    data=(*_TEXT_DATA, 'bos'),
+    lengths=('text_length', 'answer_length'),
+    cross_attention=True,
+  ),
+}

@@ -1,0 +1,142 @@
+"""Classes of tokenizers in transformers, which make one of older files."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tokenizers
+
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  special_tokens,
+  tokenizer_pieces,
+  tokenizer_settings,
+  tokenizer_words,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Class:
+  """A class of tokenizers.
+
+  Attributes:
+    files: what it reads.
+    tokens: by key, the special tokens where no file names them.
+    build: makes the tokenizer of a folder's files, what tokenizer_config.json
+      holds, and the special tokens.
+  """
+
+  files: tuple[str, ...]
+  tokens: Mapping[str, str]
+  build: Callable[
+    [Mapping[str, bytes], Mapping[str, Any], special_tokens.SpecialTokens],
+    tokenizers.Tokenizer,
+  ]
+
+
+def name(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+  """The class of a folder's tokenizer, without the ending 'Fast'.
+
+  Args:
+    config: all of config.json.
+    settings: what tokenizer_config.json holds.
+
+  Raises:
+    ConfigError: if its name is not a text.
+  """
+  kind = config.get('model_type')
+  own = _OWN.get(kind) if isinstance(kind, str) else None
+  named = settings.get('tokenizer_class') or config.get('tokenizer_class')
+  if named is not None and not isinstance(named, str):
+    raise ConfigError(
+      f'{tokenizer_settings.FILE}: tokenizer_class is {named!r:.60}, not the '
+      'name of a class'
+    )
+  if named is None or kind in _FIXED:
+    return own or _GENERIC
+  short = named.removesuffix('Fast')
+  return _GENERIC if short in _UNSPECIFIC else short
+
+
+_END = '<|endoftext|>'
+_PAIRS = (tokenizer_words.VOCABULARY, tokenizer_words.MERGES)
+_BERT_TOKENS = {
+  'unk_token': '[UNK]',
+  'sep_token': '[SEP]',
+  'pad_token': '[PAD]',
+  'cls_token': '[CLS]',
+  'mask_token': '[MASK]',
+}
+_GPT2_TOKENS = {'bos_token': _END, 'eos_token': _END, 'unk_token': _END}
+_GEMMA_TOKENS = {
+  'bos_token': '<bos>',
+  'eos_token': '<eos>',
+  'unk_token': '<unk>',
+  'pad_token': '<pad>',
+  'mask_token': '<mask>',
+}
+CLASSES = {
+  'BertTokenizer': Class(
+    (tokenizer_words.WORDS,), _BERT_TOKENS, tokenizer_words.bert
+  ),
+  'CLIPTokenizer': Class(
+    _PAIRS,
+    {
+      'bos_token': '<|startoftext|>',
+      'eos_token': _END,
+      'unk_token': _END,
+      'pad_token': _END,
+    },
+    tokenizer_words.clip,
+  ),
+  'GPT2Tokenizer': Class(_PAIRS, _GPT2_TOKENS, tokenizer_words.gpt2),
+  'Qwen2Tokenizer': Class(
+    _PAIRS,
+    {'eos_token': _END, 'unk_token': _END, 'pad_token': _END},
+    tokenizer_words.qwen2,
+  ),
+  'WhisperTokenizer': Class(_PAIRS, _GPT2_TOKENS, tokenizer_words.whisper),
+  'T5Tokenizer': Class(
+    (tokenizer_pieces.UNIGRAM,),
+    {'eos_token': '</s>', 'unk_token': '<unk>', 'pad_token': '<pad>'},
+    tokenizer_pieces.t5,
+  ),
+  'LlamaTokenizer': Class(
+    (tokenizer_pieces.PAIRS,),
+    {'bos_token': '<s>', 'eos_token': '</s>', 'unk_token': '<unk>'},
+    tokenizer_pieces.llama,
+  ),
+  'GemmaTokenizer': Class(
+    (tokenizer_pieces.PAIRS,), _GEMMA_TOKENS, tokenizer_pieces.gemma
+  ),
+  'Siglip2Tokenizer': Class(
+    (tokenizer_pieces.PAIRS,), _GEMMA_TOKENS, tokenizer_pieces.siglip2
+  ),
+}
+# What transformers takes where there is no class of the model's own.
+_GENERIC = 'TokenizersBackend'
+CLASSES[_GENERIC] = Class(
+  (tokenizer_pieces.PAIRS,), {}, tokenizer_pieces.generic
+)
+# Families that have a class of their own.
+_OWN = {
+  'align': 'BertTokenizer',
+  'bert': 'BertTokenizer',
+  'blip': 'BertTokenizer',
+  'blip-2': 'GPT2Tokenizer',
+  'clip': 'CLIPTokenizer',
+  'gpt2': 'GPT2Tokenizer',
+  'opt': 'GPT2Tokenizer',
+  'qwen2': 'Qwen2Tokenizer',
+  'qwen2_5_vl': 'Qwen2Tokenizer',
+  'qwen2_vl': 'Qwen2Tokenizer',
+  'qwen3': 'Qwen2Tokenizer',
+  'siglip': 'SiglipTokenizer',
+  'siglip2': 'Siglip2Tokenizer',
+  't5': 'T5Tokenizer',
+  'whisper': 'WhisperTokenizer',
+}
+# Other names of it; the last is a misspelling that some folders have.
+_UNSPECIFIC = ('PreTrainedTokenizer', 'PythonBackend', 'LLaMATokenizer')
+# Families whose folders name a class that is not theirs.
+_FIXED = ('llava', 'qwen2', 'siglip2')
