@@ -17,7 +17,8 @@ from experiments import captioning, contrastive, vqa
 from mmjax import pretrained
 from mmjax.cli import main as cli
 from mmjax.errors import ConfigError
-from mmjax.pretrained import keys, tensors
+from mmjax.ops import tree_paths
+from mmjax.pretrained import tensors
 from mmjax.runs import init_from, rebuild
 from mmjax.train import loop, program
 
@@ -83,8 +84,10 @@ def test_what_training_changed_is_what_is_saved(make_config, tmp_path):
   mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
   params = rebuild.load(tmp_path / 'run').params
   same(pretrained.load(tmp_path / 'out').params, params)
-  source = keys.flat(pretrained.load(GOLDEN / 'clip').params)
-  moved = [p for p, x in keys.flat(params).items() if (x != source[p]).any()]
+  source = tree_paths.flatten(pretrained.load(GOLDEN / 'clip').params)
+  moved = [
+    p for p, x in tree_paths.flatten(params).items() if (x != source[p]).any()
+  ]
   assert len(moved) > 0.9 * len(source)
 
 
@@ -152,7 +155,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
   init = functools.partial(made.model.init, train=False)
   wanted = jax.eval_shape(init, jax.random.key(0), made.init_batch)
   found = init_from.load(config, nn.unbox(wanted['params']))
-  same(keys.tree(found), pretrained.load(GOLDEN / family).params)
+  same(tree_paths.unflatten(found), pretrained.load(GOLDEN / family).params)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from mmjax import pretrained
 from mmjax.errors import ConfigError
-from mmjax.pretrained import keys
+from mmjax.ops import tree_paths
 from mmjax.runs import init_from
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
@@ -127,7 +127,7 @@ def test_a_part_takes_what_the_config_has_of_it(make_config):
   resolved = init_from.resolve(config)
   t5 = pretrained.load(GOLDEN / 't5').params
   wanted = {'text': {**t5['encoder'], 'words': t5['decoder']['words']}}
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
   # An encoder that has vectors of its own, as its decoder has.
   config = make_config(f'question={GOLDEN / "blip_answers"}')
   with config.unlocked():
@@ -136,15 +136,17 @@ def test_a_part_takes_what_the_config_has_of_it(make_config):
   wanted = {
     'question': pretrained.load(GOLDEN / 'blip_answers').params['question']
   }
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
   # A tower of a matcher, without its cross-attention.
   config = make_config(f'text={GOLDEN / "blip_matches"}')
   resolved = init_from.resolve(config)
   assert not resolved.model.text.cross_attention
-  flat = keys.flat(pretrained.load(GOLDEN / 'blip_matches').params['text'])
+  flat = tree_paths.flatten(
+    pretrained.load(GOLDEN / 'blip_matches').params['text']
+  )
   flat = {k: v for k, v in flat.items() if 'cross_attention' not in k}
-  wanted = {'text': keys.tree(flat)}
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  wanted = {'text': tree_paths.unflatten(flat)}
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
 
 
 def test_newer_files_say_how_pictures_are_prepared(make_config, tmp_path):
@@ -165,10 +167,10 @@ def test_an_encoder_does_without_words_of_its_own(make_config):
     init_from.resolve(config)
   config.init_from = f'encoder={GOLDEN / "bert"}'
   resolved = init_from.resolve(config)
-  flat = keys.flat(pretrained.load(GOLDEN / 'bert').params)
+  flat = tree_paths.flatten(pretrained.load(GOLDEN / 'bert').params)
   wanted = {
-    'encoder': keys.tree(
+    'encoder': tree_paths.unflatten(
       {k: v for k, v in flat.items() if k != 'words/table/embedding'}
     )
   }
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
