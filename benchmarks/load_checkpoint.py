@@ -68,10 +68,11 @@ def main(argv):
 
 def _write(folder: pathlib.Path) -> None:
   """A checkpoint, made one tensor at a time."""
+  from mmjax.ops import tree_paths
   from mmjax.pretrained import checkpoint, keys, llama, tensors
 
   config = {**_CONFIG, 'num_hidden_layers': _LAYERS.value}
-  shapes = keys.flat(
+  shapes = tree_paths.flatten(
     checkpoint.shapes(llama.module(config), llama.inputs(config))
   )
   rng = np.random.default_rng(0)

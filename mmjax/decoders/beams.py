@@ -187,15 +187,15 @@ def _extend(
   # Each beam ends in as many ways as there are ends; M candidates stay live.
   ends = jnp.size(jnp.asarray(eos_id))
   wide = min(max(2, 1 + ends) * beams, beams * vocab)
-  totals = state.score[:, :, None] + log_probs  # [B, M, V]
-  score, choice = jax.lax.top_k(totals.reshape(batch, -1), wide)  # [B, W]
+  totals = (state.score[:, :, None] + log_probs).reshape(batch, -1)  # [B, M V]
+  score, choice = jax.lax.top_k(totals, wide)  # [B, W]
   parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
   tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
   tokens = tokens.at[:, :, state.index].set(token)  # [B, W, T]
   ended = generation.is_end(token, eos_id)  # [B, W]
-  # An end counts only among the first M candidates, while the search goes on.
+  # An end counts only among the first M candidates, while the search is open.
   counts = ended
-  if rule.early_stopping is not None:  # As does what may not become longer.
+  if rule.early_stopping is not None:  # So does a text of full length.
     counts = ended | (state.index + 1 == rule.length)
   counts &= (jnp.arange(wide) < beams)[None] & state.open[:, None]
   penalty = rule.compute_penalty(state.index + 1)

@@ -123,7 +123,7 @@ class TextDecoder(nn.Module):
     if self.final_norm:
       self.last_norm = norm()
     if self.head_activation is not None:
-      self.head_dense = _make_dense(
+      self.head_dense = mnn.make_head(
         self.width, ('embed', None), True, self.dtype
       )
       self.head_norm = norm()
@@ -138,7 +138,7 @@ class TextDecoder(nn.Module):
         jnp.float32,
       )
     if not self.tied:
-      self.head = _make_dense(
+      self.head = mnn.make_head(
         self.vocab_size, ('embed', 'vocab'), False, self.dtype
       )
 
@@ -321,9 +321,8 @@ class TextDecoder(nn.Module):
       bias=self._compute_bias(filled, rotary, positions),
       positions=positions,
     )
-    values, context_mask = None, cache.context_mask
-    if context is not None:
-      values, context_mask = context.values, context.mask
+    context_mask = cache.context_mask if context is None else context.mask
+    values = None if context is None else context.values
     x, unimodal = self._embed_at(tokens, positions), None  # [B, T, D]
     if self.unimodal_depth:
       decoding = mnn.Decoding(cache.unimodal, cache.index)
@@ -388,17 +387,3 @@ class TextDecoder(nn.Module):
       )
     keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # [B, S]
     return self.relative_positions(keys if queries is None else queries, keys)
-
-
-def _make_dense(
-  features: int, axes: tuple[str, str | None], use_bias: bool, dtype: Any
-) -> nn.Dense:
-  return nn.Dense(
-    features,
-    use_bias=use_bias,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.normal(0.02), axes
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
-    dtype=dtype,
-  )

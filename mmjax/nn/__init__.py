@@ -6,7 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
-from mmjax.nn.embedding import TokenEmbedding
+from mmjax.nn.embedding import TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
@@ -32,6 +32,7 @@ __all__ = [
   'Visible',
   'activation',
   'empty_cache',
+  'make_head',
   'make_norm',
   'pool',
   'stack_layers',

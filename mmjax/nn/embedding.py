@@ -100,3 +100,25 @@ class TokenEmbedding(nn.Module):
   def logits(self, x: Array) -> Array:
     """Logits [B, T, V] of vectors [B, T, D], by the table's transpose."""
     return self.table.attend(x)
+
+
+def make_head(
+  features: int, axes: tuple[str, str | None], use_bias: bool, dtype: Any
+) -> nn.Dense:
+  """A dense layer of an output head, initialised with deviation 0.02.
+
+  Args:
+    features: width of the outputs.
+    axes: logical axes of inputs and outputs.
+    use_bias: whether it adds a bias.
+    dtype: dtype of the computation.
+  """
+  return nn.Dense(
+    features,
+    use_bias=use_bias,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.normal(0.02), axes
+    ),
+    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, axes[1:]),
+    dtype=dtype,
+  )

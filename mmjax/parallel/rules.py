@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 
 # Logical axis -> mesh axis, axes or None (whole on every device).
 RULES = (
@@ -133,7 +134,7 @@ def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
     if not is_box(leaf):
       return jax.NamedSharding(mesh, jax.P())
     partition, errors = _fitting(leaf.names, leaf.value.shape, mesh)
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    name = tree_paths.join(path)
     refused.extend(f'{name}: {error}' for error in errors)
     return jax.NamedSharding(mesh, partition)
 

@@ -86,7 +86,7 @@ _STATISTICS = {
 }
 
 
-class Model(dual_encoders.DualEncoder):
+class Model(dual_encoders.PublishedDualEncoder):
   """ALIGN."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

@@ -39,7 +39,7 @@ _ATTENTION = {
 }
 
 
-class Model(classifiers.AudioEncoder):
+class Model(classifiers.PublishedAudioEncoder):
   """AST."""
 
 

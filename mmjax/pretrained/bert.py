@@ -82,7 +82,7 @@ _ATTENTION = {
 }
 
 
-class Model(text_encoders.TextEncoder):
+class Model(text_encoders.PublishedTextEncoder):
   """BERT; its pooled vector is its pooler's of the first token."""
 
   def encode_text(

@@ -81,7 +81,7 @@ _LAYER = f'encoder.layer.{keys.LAYER}'
 _LENGTH = 2
 
 
-class Model(image_text_models.ImageTextModel):
+class Model(image_text_models.PublishedImageTextModel):
   """BLIP."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

@@ -86,7 +86,7 @@ _ATTENTION = {
 }
 
 
-class Model(vision_language.VisionLanguage):
+class Model(vision_language.PublishedVisionLanguage):
   """BLIP-2, which sees before it reads.
 
   A prompt holds no placeholder: its picture comes first.

@@ -13,7 +13,7 @@ from mmjax.pretrained import base, configs, preprocess_audio, processors
 from mmjax.types import Array, Tokens
 
 
-class Classifier(base.Pretrained):
+class PublishedClassifier(base.Pretrained):
   """What encoders of images, videos and sounds have in common."""
 
   @functools.cached_property
@@ -66,7 +66,7 @@ class Classifier(base.Pretrained):
     ]
 
 
-class ImageEncoder(Classifier):
+class PublishedImageEncoder(PublishedClassifier):
   """ViT and its kin."""
 
   def encode_image(self, pictures: Any) -> Tokens:
@@ -74,7 +74,7 @@ class ImageEncoder(Classifier):
     return self.compiled('encode')(self.params, self.pixels(pictures))
 
 
-class VideoEncoder(Classifier):
+class PublishedVideoEncoder(PublishedClassifier):
   """VideoMAE and its kin."""
 
   def encode_video(self, videos: Any) -> Tokens:
@@ -98,10 +98,12 @@ class VideoEncoder(Classifier):
           f'a video has {len(video)} frames, but the model reads {wanted}; '
           'pick as many of them'
         )
-    return jnp.stack([super(VideoEncoder, self).pixels([*v]) for v in videos])
+    return jnp.stack(
+      [super(PublishedVideoEncoder, self).pixels([*v]) for v in videos]
+    )
 
 
-class AudioEncoder(Classifier):
+class PublishedAudioEncoder(PublishedClassifier):
   """AST and its kin.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of

@@ -60,7 +60,7 @@ _END = {'eos_token_id': 49407}
 _OLD_END = 2
 
 
-class Model(dual_encoders.DualEncoder):
+class Model(dual_encoders.PublishedDualEncoder):
   """CLIP; texts are read up to their end."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

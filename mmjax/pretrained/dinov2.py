@@ -52,7 +52,7 @@ SECTIONS = {
 }
 
 
-class Model(classifiers.ImageEncoder):
+class Model(classifiers.PublishedImageEncoder):
   """DINOv2; its pooled vector is the class token."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

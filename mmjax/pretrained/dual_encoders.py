@@ -12,7 +12,7 @@ from mmjax.pretrained import base, tokenizer_settings
 from mmjax.types import Array
 
 
-class DualEncoder(base.Pretrained):
+class PublishedDualEncoder(base.Pretrained):
   """CLIP and its kin."""
 
   def encode_image(self, pictures) -> Array:

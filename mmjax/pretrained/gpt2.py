@@ -136,7 +136,7 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FAMILY = base.Family(
-  model=language_models.LanguageModel,
+  model=language_models.PublishedLanguageModel,
   sections=SECTIONS,
   module=module,
   inputs=inputs,

@@ -12,7 +12,7 @@ from mmjax.pretrained import base, generation
 from mmjax.types import Array, Batch
 
 
-class ImageTextModel(base.Pretrained):
+class PublishedImageTextModel(base.Pretrained):
   """BLIP and its kin; a checkpoint does what it was trained for."""
 
   def caption(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 from mmjax.pretrained import forms, mismatches
 from mmjax.types import Params
 
@@ -168,7 +169,7 @@ def load(
       the first of each kind and the likely cause; or if one is of whole
       numbers.
   """
-  leaves = flat(target)
+  leaves = tree_paths.flatten(target)
   by_path = {rule.ours: rule for rule in rules}
   table = [f'no rule fills {path}' for path in sorted(leaves.keys() - by_path)]
   table += [f'no parameter {path}' for path in sorted(by_path.keys() - leaves)]
@@ -195,7 +196,7 @@ def load(
         dict(sorted(missing.items())), left, dict(sorted(shapes.items())), table
       )
     )
-  return tree(
+  return tree_paths.unflatten(
     {path: _read(by_path[path], source, leaf) for path, leaf in leaves.items()}
   )
 
@@ -204,7 +205,7 @@ def save(
   rules: Sequence[Rule], params: Params
 ) -> Iterator[tuple[str, np.ndarray]]:
   """Yields the checkpoint's names and arrays."""
-  leaves = flat(params)
+  leaves = tree_paths.flatten(params)
   parts: dict[str, dict[int, np.ndarray]] = {}
   for rule in rules:
     array = np.asarray(jax.device_get(leaves[rule.ours]))
@@ -258,23 +259,3 @@ def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
 @functools.partial(jax.jit, donate_argnums=0)
 def _put_layer(stacked: jax.Array, layer: jax.Array, i: int) -> jax.Array:
   return stacked.at[i].set(layer)
-
-
-def flat(tree: Params) -> dict[str, Any]:
-  """A tree's leaves by their paths, 'text/blocks/layers/mlp/up/kernel'."""
-  return {
-    '/'.join(str(key.key) for key in path): leaf
-    for path, leaf in jax.tree.leaves_with_path(tree)
-  }
-
-
-def tree(leaves: Mapping[str, Any]) -> Params:
-  """The tree that has these leaves at these paths."""
-  out: dict[str, Any] = {}
-  for path, leaf in leaves.items():
-    *parents, name = path.split('/')
-    node = out
-    for parent in parents:
-      node = node.setdefault(parent, {})
-    node[name] = leaf
-  return out

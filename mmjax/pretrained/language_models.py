@@ -15,7 +15,7 @@ from mmjax.types import Array
 STEP = 16
 
 
-class Writer(base.Pretrained):
+class PublishedWriter(base.Pretrained):
   """What published models that write text have in common."""
 
   @functools.cached_property
@@ -97,7 +97,7 @@ class Writer(base.Pretrained):
     return None
 
 
-class LanguageModel(Writer):
+class PublishedLanguageModel(PublishedWriter):
   """GPT-2, Llama and their kin."""
 
   def logits(self, texts: str | Sequence[str]) -> Array:

@@ -55,7 +55,7 @@ SECTIONS = {
 _SKIPPED = {'default': 1, 'full': 0}
 
 
-class Model(vision_language.VisionLanguage):
+class Model(vision_language.PublishedVisionLanguage):
   """LLaVA; `<image>` in a prompt stands for a picture."""
 
   image_defaults = clip.Model.image_defaults

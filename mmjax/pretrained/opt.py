@@ -127,7 +127,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FAMILY = base.Family(
-  model=language_models.LanguageModel,
+  model=language_models.PublishedLanguageModel,
   sections=SECTIONS,
   module=module,
   inputs=inputs,

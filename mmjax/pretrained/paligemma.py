@@ -77,7 +77,7 @@ SECTIONS = {
 }
 
 
-class Model(vision_language.VisionLanguage):
+class Model(vision_language.PublishedVisionLanguage):
   """PaliGemma, which sees before it reads.
 
   A prompt holds no placeholder: its pictures come first.

@@ -131,13 +131,8 @@ class ImagePreprocessor:
       mean = mean + 1
     if config.get('include_top', False):
       std = std * np.asarray(config['image_std'])
+    _check_size(size, file)
     has_size = 'height' in size and 'width' in size
-    unknown = sorted(set(size) - {'shortest_edge', 'height', 'width'})
-    if unknown:
-      raise ConfigError(
-        f'preprocessor_config.json: size has {", ".join(unknown)}; mmjax reads '
-        'shortest_edge, or height and width'
-      )
     full = (size['height'], size['width']) if has_size else None
     cropped = None if crop is None else (crop['height'], crop['width'])
     if config.get('do_pad', False):
@@ -182,6 +177,15 @@ class ImagePreprocessor:
     if picture.width <= picture.height:
       return self.shortest_edge, scaled
     return scaled, self.shortest_edge
+
+
+def _check_size(size: Mapping[str, Any], file: str) -> None:
+  unknown = sorted(set(size) - {'shortest_edge', 'height', 'width'})
+  if unknown:
+    raise ConfigError(
+      f'{file}: size has {", ".join(unknown)}; mmjax reads shortest_edge, or '
+      'height and width'
+    )
 
 
 def _check_pads(

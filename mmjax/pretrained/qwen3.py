@@ -49,7 +49,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 FAMILY = base.Family(
-  model=language_models.LanguageModel,
+  model=language_models.PublishedLanguageModel,
   sections=SECTIONS,
   module=module,
   inputs=inputs,

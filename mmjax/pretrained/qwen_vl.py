@@ -87,7 +87,7 @@ VISION_SECTION = sections.Section(
 _STEP = 16
 
 
-class QwenVL(vision_language.VisionLanguage):
+class QwenVL(vision_language.PublishedVisionLanguage):
   """Pictures keep their shape, and have as many tokens as that takes.
 
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for a

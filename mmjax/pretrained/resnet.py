@@ -39,7 +39,7 @@ _CONVOLUTIONS = {'basic': 2, 'bottleneck': 3}
 _SIDE = 32
 
 
-class Model(classifiers.ImageEncoder):
+class Model(classifiers.PublishedImageEncoder):
   """ResNet; its pooled vector is the mean over the last feature map."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

@@ -55,7 +55,7 @@ _POOL = 'attention_pool'
 _HEAD = 'head'
 
 
-class Model(dual_encoders.DualEncoder):
+class Model(dual_encoders.PublishedDualEncoder):
   """SigLIP, which reads padding too."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

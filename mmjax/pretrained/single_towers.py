@@ -30,7 +30,7 @@ _NO_TEXTS = (r'text_model\..*', r'text_projection\.weight', _SCALE)
 _NO_IMAGES = (r'vision_model\..*', r'visual_projection\.weight', _SCALE)
 
 
-class ClipImages(classifiers.ImageEncoder):
+class ClipImages(classifiers.PublishedImageEncoder):
   """CLIP's image tower; its pooled vector is the class token, normalised.
 
   That is before the projection into the space of texts, which a
@@ -40,13 +40,13 @@ class ClipImages(classifiers.ImageEncoder):
   image_defaults = clip.Model.image_defaults
 
 
-class SiglipImages(classifiers.ImageEncoder):
+class SiglipImages(classifiers.PublishedImageEncoder):
   """SigLIP's image tower; its pooled vector is what its probe gathers."""
 
   image_defaults = siglip.Model.image_defaults
 
 
-class ClipTexts(text_encoders.TextEncoder):
+class ClipTexts(text_encoders.PublishedTextEncoder):
   """CLIP's text tower; its pooled vector is that of the end, normalised.
 
   That is before the projection into the space of images, see `ClipImages`.
@@ -92,7 +92,7 @@ class _ImageTower:
 
   def __init__(
     self,
-    Model: type[classifiers.ImageEncoder],
+    Model: type[classifiers.PublishedImageEncoder],
     architectures: Sequence[str],
     section: sections.Section,
     defaults: Mapping[str, Any],

@@ -20,7 +20,7 @@ from mmjax.types import Tokens
 TASK = 'transcribe'
 
 
-class SpeechRecognizer(base.Pretrained):
+class PublishedSpeechRecognizer(base.Pretrained):
   """Whisper and its kin.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of

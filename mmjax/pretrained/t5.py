@@ -76,7 +76,9 @@ SECTIONS = {
 _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 
 
-class Model(text_encoders.TextEncoder, language_models.Writer):
+class Model(
+  text_encoders.PublishedTextEncoder, language_models.PublishedWriter
+):
   """T5; texts of any length are read, as positions are relative."""
 
   @property

@@ -14,7 +14,7 @@ from mmjax.types import Array, Tokens
 _STEP = 16
 
 
-class TextEncoder(base.Pretrained):
+class PublishedTextEncoder(base.Pretrained):
   """BERT, T5's first half, and the sentence encoders made of them."""
 
   def encode_text(

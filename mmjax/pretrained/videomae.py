@@ -62,7 +62,7 @@ SECTIONS = {
 _POOL_NORM_EPSILON = 1e-5
 
 
-class Model(classifiers.VideoEncoder):
+class Model(classifiers.PublishedVideoEncoder):
   """VideoMAE; its pooled vector is the mean over the tubelets."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

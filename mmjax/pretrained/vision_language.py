@@ -29,7 +29,7 @@ TIES = (
 )
 
 
-class VisionLanguage(language_models.Writer):
+class PublishedVisionLanguage(language_models.PublishedWriter):
   """LLaVA and its kin: pictures of one size, each as many tokens.
 
   A prompt says where its pictures are seen, by the model's own placeholder,

@@ -42,7 +42,7 @@ LAYER = f'encoder.layer.{keys.LAYER}'
 BLOCK = 'encoder/blocks/layers'
 
 
-class Model(classifiers.ImageEncoder):
+class Model(classifiers.PublishedImageEncoder):
   """ViT; its pooled vector is the class token, or the pooler's of it."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

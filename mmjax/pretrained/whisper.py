@@ -79,7 +79,7 @@ _BIAS = ('query', 'value', 'out')
 _STRIDE = 2
 
 
-class Model(speech_recognizers.SpeechRecognizer):
+class Model(speech_recognizers.PublishedSpeechRecognizer):
   """Whisper, of one language or of many."""
 
   def default_language(self) -> str | None:

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
-from mmjax.pretrained import base, checkpoint, families, keys
+from mmjax.pretrained import base, checkpoint, families
 from mmjax.runs import rebuild, trained
 from mmjax.types import Params
 
@@ -168,9 +169,9 @@ def load(config: Any, target: Params) -> Params:
     ConfigError: if the model lacks a parameter of the source's, or it has
       another shape; all are named.
   """
-  wanted, found, wrong = keys.flat(target), {}, []
+  wanted, found, wrong = tree_paths.flatten(target), {}, []
   for part, source, pairs in _pairs(config, wanted):
-    shapes = keys.flat(source.shapes)
+    shapes = tree_paths.flatten(source.shapes)
     wrong += [
       f'{ours}: {list(wanted[ours].shape)} in the model, '
       f'{list(shapes[theirs].shape)} in {source.folder}'
@@ -181,8 +182,10 @@ def load(config: Any, target: Params) -> Params:
     ]
     if wrong:
       continue
-    chosen = keys.tree({theirs: wanted[ours] for theirs, ours in pairs.items()})
-    read = keys.flat(trained.users(source.read, chosen))
+    chosen = tree_paths.unflatten(
+      {theirs: wanted[ours] for theirs, ours in pairs.items()}
+    )
+    read = tree_paths.flatten(trained.users(source.read, chosen))
     found |= {ours: read[theirs] for theirs, ours in pairs.items()}
     below = f'{part}/' if part else ''
     new = [p for p in wanted if p.startswith(below) and p not in found]
@@ -206,7 +209,7 @@ def _pairs(
   for part, source in _sources(config):
     _, inside = source.part(part)
     below = f'{part}/' if part else ''
-    theirs = keys.flat(source.shapes)
+    theirs = tree_paths.flatten(source.shapes)
     pairs = {
       path: below + path.removeprefix(inside)
       for path in theirs
@@ -278,8 +281,8 @@ def published(
   family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.module(config, jnp.dtype(dtype))
-  theirs = keys.flat(checkpoint.shapes(module, family.inputs(config)))
-  if theirs.keys() != keys.flat(run.params).keys():
+  theirs = tree_paths.flatten(checkpoint.shapes(module, family.inputs(config)))
+  if theirs.keys() != tree_paths.flatten(run.params).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
   return family.model(module, params, config, small)

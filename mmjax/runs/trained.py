@@ -15,6 +15,7 @@ import tokenizers
 
 from mmjax import models
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 from mmjax.pretrained import (
   base,
   checkpoint,
@@ -189,8 +190,11 @@ def _of_run(folder: Path) -> Trained:
 
   def read(shapes: Params) -> Params:
     # Anew each time: the arrays become those of a state, which gives them up.
-    held, wanted = keys.flat(checkpoints.load_params(folder)), keys.flat(shapes)
-    return keys.tree(
+    held, wanted = (
+      tree_paths.flatten(checkpoints.load_params(folder)),
+      tree_paths.flatten(shapes),
+    )
+    return tree_paths.unflatten(
       {
         path: jax.device_put(held[path], getattr(place, 'sharding', None))
         for path, place in wanted.items()
@@ -235,7 +239,7 @@ def _of_published(folder: Path) -> Trained:
 
   def read(shapes: Params) -> Params:
     # Of a part alone, what belongs to others is left where it is.
-    wanted = keys.flat(shapes)
+    wanted = tree_paths.flatten(shapes)
     rules = [r for r in family.rules(config) if r.ours in wanted]
     whole = len(rules) == len(family.rules(config))
     skip = family.ignored if whole else ('.*',)

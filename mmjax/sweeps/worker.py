@@ -97,14 +97,18 @@ def work(
     if outcome == STOPPED:
       return False
     failures = failures + 1 if outcome == FAILED else 0
-    if failures == _MAX_FAILURES:
-      raise TrialsFailedError(
-        f'{failures} trials failed in a row; the last error is in '
-        f'{folder}/log.txt. {_HINT}'
-      )
+    _check_failures(failures, folder)
     # What was compiled for this trial's shapes and constants is not needed.
     jax.clear_caches()
     gc.collect()
+
+
+def _check_failures(failures: int, folder: Path) -> None:
+  if failures == _MAX_FAILURES:
+    raise TrialsFailedError(
+      f'{failures} trials failed in a row; the last error is in '
+      f'{folder}/log.txt. {_HINT}'
+    )
 
 
 def _next(

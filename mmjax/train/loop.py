@@ -21,7 +21,7 @@ from mmjax.train import (
   useful,
 )
 from mmjax.train import start as start_lib
-from mmjax.train.experiment import Build
+from mmjax.train.experiment import Build, Experiment
 
 
 def run(
@@ -157,16 +157,8 @@ def _set_up(
   if change:
     hosts.log(change)
   run_folder.begin(config, {**experiment.files, **init_from.files(config)})
-  peak, needed = flops.peak_of(mesh.devices.flat), 0.0
-  if peak and start.batch is not None:  # Only MFU needs the count.
-    params = programs.plan.abstract.params
-    needed = useful.count(config, experiment, params, start.batch)
-  meter = progress.Meter(
-    config.train.batch_size,
-    flops=needed,
-    peak=peak,
-    total=run_folder.trained_seconds(start.step),
-  )
+  meter = _make_meter(config, experiment, programs, start)
+  meter.total = run_folder.trained_seconds(start.step)
   writer = run_folder.open_writers(config, start.step)
   stack.callback(writer.close)
   return training.Training(
@@ -184,3 +176,17 @@ def _set_up(
     state=start.state,
     step=start.step,
   )
+
+
+def _make_meter(
+  config: Any,
+  experiment: Experiment,
+  programs: program.Program,
+  start: start_lib.Start,
+) -> progress.Meter:
+  """Measures speed, and FLOPs utilisation where the device's peak is known."""
+  peak, needed = flops.peak_of(programs.mesh.devices.flat), 0.0
+  if peak and start.batch is not None:
+    params = programs.plan.abstract.params
+    needed = useful.count(config, experiment, params, start.batch)
+  return progress.Meter(config.train.batch_size, flops=needed, peak=peak)

@@ -12,7 +12,8 @@ import jax
 import optax
 
 from mmjax.errors import choose
-from mmjax.train import patterns, schedule
+from mmjax.ops import tree_paths
+from mmjax.train import schedule
 
 # Default b1 and b2 of each optimizer; None where it has none.
 _MOMENTS = {
@@ -46,8 +47,8 @@ def build(
   """
   scales = tuple((pattern, factor) for pattern, factor in config.lr_scales)
   for field in ('freeze', 'no_decay', 'no_muon'):
-    patterns.check(f'optimizer.{field}', config[field], params)
-  patterns.check('optimizer.lr_scales', [p for p, _ in scales], params)
+    tree_paths.check(f'optimizer.{field}', config[field], params)
+  tree_paths.check('optimizer.lr_scales', [p for p, _ in scales], params)
 
   parts = [
     _direction(config, params, axes),
@@ -65,7 +66,7 @@ def build(
     return transform
   labels = jax.tree.map(
     lambda frozen: 'frozen' if frozen else 'trained',
-    patterns.mask(config.freeze, params),
+    tree_paths.mask(config.freeze, params),
   )
   return optax.partition(
     {'trained': transform, 'frozen': optax.set_to_zero()}, labels
@@ -84,14 +85,14 @@ def decays(params: Any, no_decay: tuple[str, ...] = ()) -> Any:
       path.split('/')[-1] in ('kernel', 'embedding')
       and not any(re.search(pattern, path) for pattern in no_decay)
     ),
-    patterns.names(params),
+    tree_paths.names(params),
   )
 
 
 def trained(config: Any, params: Any) -> Any:
   """Which parameters are not frozen, a tree of bool."""
   return jax.tree.map(
-    lambda frozen: not frozen, patterns.mask(config.freeze, params)
+    lambda frozen: not frozen, tree_paths.mask(config.freeze, params)
   )
 
 
@@ -142,7 +143,7 @@ def muon_dimensions(
   Returns:
     Path -> dimension numbers. What isn't in it is Adam's.
   """
-  paths = patterns.names(params)
+  paths = tree_paths.names(params)
   logical = jax.tree.map(lambda leaf: (None,) * len(leaf.shape), params)
   if axes is not None:
     logical = jax.tree.map(
@@ -170,7 +171,7 @@ def muon_dimensions(
 
 def _by_path(dimensions: dict[str, Any]) -> Callable[[Any], Any]:
   """optax asks with several trees (parameters, updates, masked ones)."""
-  return lambda tree: jax.tree.map(dimensions.get, patterns.names(tree))
+  return lambda tree: jax.tree.map(dimensions.get, tree_paths.names(tree))
 
 
 def _scale_by_path(
@@ -184,7 +185,7 @@ def _scale_by_path(
   return optax.stateless(
     lambda updates, params: jax.tree.map(
       lambda path, update: factor(path) * update,
-      patterns.names(updates),
+      tree_paths.names(updates),
       updates,
     )
   )

@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
 from mmjax.types import Array, Batch, Params
@@ -137,7 +138,7 @@ def with_params(state: State, values: Mapping[str, Array]) -> State:
   """
 
   def replace(path, leaf):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
+    name = tree_paths.join(path)
     return values.get(name, leaf)
 
   params = jax.tree_util.tree_map_with_path(replace, state.params)

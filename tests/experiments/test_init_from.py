@@ -16,14 +16,12 @@ import mmjax
 from experiments import captioning, contrastive, vqa
 from mmjax import pretrained
 from mmjax.cli import main as cli
-from mmjax.config import overrides
-from mmjax.data import builders, shapes
 from mmjax.errors import ConfigError
-from mmjax.pretrained import keys, tensors
+from mmjax.ops import tree_paths
+from mmjax.pretrained import tensors
 from mmjax.runs import init_from, rebuild
 from mmjax.train import loop, program
 
-CONFIGS = Path(__file__).parents[2] / 'configs'
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 21, 3), np.uint8)
 same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -33,34 +31,6 @@ def _begin(config, build, workdir):
   """A run that learns and evaluates nothing, so that little is compiled."""
   idle = functools.partial(dataclasses.replace, objectives={}, evaluators={})
   loop.run(config, lambda config, mesh: idle(build(config, mesh)), workdir)
-
-
-@pytest.fixture(scope='module')
-def make_config(tmp_path_factory):
-  """(init_from, name) -> the config of a run whose step changes nothing."""
-  folder = tmp_path_factory.mktemp('data')
-  small = shapes.ShapesConfig(
-    'tiny', train=8, validation=4, test=4, compositional=4
-  )
-  builders.build(
-    lambda data_dir: shapes.Shapes(config=small, data_dir=data_dir),
-    folder,
-    progress=False,
-  )
-
-  def make(source, name='contrastive_shapes.py'):
-    config = overrides.load(str(CONFIGS / name))
-    config.init_from = str(source)
-    config.data.update(name='shapes/tiny', data_dir=str(folder))
-    config.data.extra_splits = ()
-    config.optimizer.update(lr=0.0, warmup_steps=0)
-    config.train.update(
-      steps=1, batch_size=4, ema_decay=0.0, eval_every=0, keep_best=''
-    )
-    config.eval.update(batch_size=4)
-    return config
-
-  return make
 
 
 @pytest.fixture(scope='module')
@@ -114,8 +84,10 @@ def test_what_training_changed_is_what_is_saved(make_config, tmp_path):
   mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
   params = rebuild.load(tmp_path / 'run').params
   same(pretrained.load(tmp_path / 'out').params, params)
-  source = keys.flat(pretrained.load(GOLDEN / 'clip').params)
-  moved = [p for p, x in keys.flat(params).items() if (x != source[p]).any()]
+  source = tree_paths.flatten(pretrained.load(GOLDEN / 'clip').params)
+  moved = [
+    p for p, x in tree_paths.flatten(params).items() if (x != source[p]).any()
+  ]
   assert len(moved) > 0.9 * len(source)
 
 
@@ -183,40 +155,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
   init = functools.partial(made.model.init, train=False)
   wanted = jax.eval_shape(init, jax.random.key(0), made.init_batch)
   found = init_from.load(config, nn.unbox(wanted['params']))
-  same(keys.tree(found), pretrained.load(GOLDEN / family).params)
-
-
-def test_another_loss_than_the_sources_is_told(make_config, capsys):
-  config = make_config(GOLDEN / 'siglip')
-  init_from.resolve(config)
-  assert 'trained with the sigmoid loss' in capsys.readouterr().out
-  config.objectives.contrastive.kind = 'sigmoid'
-  init_from.resolve(config)
-  assert 'sigmoid loss' not in capsys.readouterr().out
-
-
-def test_texts_are_read_in_the_case_of_the_source(make_config):
-  config = init_from.resolve(make_config(f'text={GOLDEN / "siglip2"}'))
-  assert config.data.lower_case
-  config = init_from.resolve(make_config(f'text={GOLDEN / "clip"}'))
-  assert not config.data.lower_case
-
-
-def test_an_encoder_does_without_words_of_its_own(make_config):
-  config = make_config(
-    f'encoder={GOLDEN / "bert"},decoder={GOLDEN / "t5"}', 'vlm_2b.py:runlocal'
-  )
-  with pytest.raises(ConfigError, match='start from parts that agree'):
-    init_from.resolve(config)
-  config.init_from = f'encoder={GOLDEN / "bert"}'
-  resolved = init_from.resolve(config)
-  flat = keys.flat(pretrained.load(GOLDEN / 'bert').params)
-  wanted = {
-    'encoder': keys.tree(
-      {k: v for k, v in flat.items() if k != 'words/table/embedding'}
-    )
-  }
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
+  same(tree_paths.unflatten(found), pretrained.load(GOLDEN / family).params)
 
 
 @pytest.mark.slow
@@ -245,76 +184,6 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
   same(run.params['vision'], pretrained.load(GOLDEN / 'clip').params['image'])
   llama = pretrained.load(GOLDEN / 'llama').params
   same(run.params['decoder'], llama.get('decoder', llama))
-
-
-@pytest.mark.parametrize(
-  ('source', 'message'),
-  [
-    ('nowhere', 'there is no folder nowhere'),
-    ('audio={clip}', "'audio' is not a part of a model; use one of image"),
-    ('image={clip},{bert}', 'of several folders each needs its part'),
-    ('image={clip},image={clip}', 'image is named twice'),
-    ('decoder={opt},text={bert}', 'data.tokenizer is .* start from parts that'),
-    ('image={clip},', 'a folder is missing'),
-    (
-      'decoder={clip}',
-      'DualEncoder without decoder; it has image, vision, tex',
-    ),
-    ('image={bert}', 'Transformer without image; it has text, question, enc'),
-    ('encoder={clip}', 'without encoder; it has image, vision, text, question'),
-    (
-      '{bert_filler}',
-      'not trained as a whole; start from a part, as in image=',
-    ),
-  ],
-)
-def test_what_cannot_start_a_run_is_named(make_config, source, message):
-  names = ('clip', 'bert', 'bert_filler', 'opt')
-  source = source.format(**{name: GOLDEN / name for name in names})
-  with pytest.raises(ConfigError, match=message):
-    init_from.resolve(make_config(source))
-
-
-def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
-  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
-  (source / 'tokenizer.json').rename(tmp_path / 'tokenizer.json')
-  for parts in (f'{source}', f'text={source}'):
-    with pytest.raises(
-      ConfigError, match=r'has no tokenizer.json, so .*tokenizer=F'
-    ):
-      init_from.resolve(make_config(parts))
-  # Its image tower needs none.
-  config = init_from.resolve(make_config(f'image={source}'))
-  assert config.data.tokenizer == ''
-  # The way out, which must agree with what other sources have.
-  named = make_config(source)
-  named.data.tokenizer = str(tmp_path / 'tokenizer.json')
-  resolved = init_from.resolve(named)
-  assert resolved.data.tokenizer == named.data.tokenizer
-  named.init_from = f'text={source},decoder={GOLDEN / "opt"}'
-  with pytest.raises(ConfigError, match='start from parts that agree'):
-    init_from.resolve(named)
-
-
-def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):
-  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
-  path = source / 'tokenizer_config.json'
-  path.write_text('{"split_special_tokens": true}')
-  with pytest.raises(ConfigError, match='split_special_tokens is True'):
-    init_from.resolve(make_config(source))
-  init_from.resolve(make_config(f'image={source}'))
-
-
-def test_parameters_that_do_not_fit_are_named(make_config):
-  config = init_from.resolve(make_config(GOLDEN / 'clip'))
-  wanted = pretrained.load(GOLDEN / 'clip').params
-  wanted['scale'] = {}
-  table = wanted['text']['words']['position_table']
-  wanted['text']['words']['position_table'] = table[:-1]
-  with pytest.raises(ConfigError) as told:
-    init_from.load(config, wanted)
-  assert 'scale/log_scale: the model has no such' in str(told.value)
-  assert 'text/words/position_table: [8, 12] in the model' in str(told.value)
 
 
 def test_what_cannot_be_converted_is_told(tmp_path, capsys):
@@ -350,64 +219,10 @@ def test_those_of_a_run_are_too(tuned, tmp_path):
   assert mmjax.load(tuned).module.dtype == jnp.float32
 
 
-def test_what_concerns_training_stays_the_configs(make_config):
-  config = make_config(GOLDEN / 'clip')
-  config.model.text.dropout = 0.25
-  config.model.text.width = 99
-  config.model.text.block = {'dropout': 0.5, 'activation': 'relu'}
-  resolved = init_from.resolve(config)
-  assert resolved.model.text.dropout == 0.25
-  assert resolved.model.text.block.dropout == 0.5
-  assert resolved.model.text.block.activation != 'relu'
-  assert resolved.model.text.width == 12
-  config = make_config(f'image={GOLDEN / "vit"}')
-  with config.unlocked():
-    config.model.image.drop_path = 0.1
-  resolved = init_from.resolve(config)
-  assert resolved.model.image.name == 'vit'
-  assert resolved.model.image.drop_path == 0.1
-  assert resolved.model.text == config.model.text
-
-
 def test_a_run_starts_several_others(make_config, tuned, tmp_path):
   for name in 'ab':  # The second finds the arrays that the first gave up.
     _begin(make_config(tuned), contrastive.build, tmp_path / name)
   same(rebuild.load(tmp_path / 'b').params, rebuild.load(tuned).params)
-
-
-def test_a_part_takes_what_the_config_has_of_it(make_config):
-  config = make_config(f'text={GOLDEN / "t5"}')
-  resolved = init_from.resolve(config)
-  t5 = pretrained.load(GOLDEN / 't5').params
-  wanted = {'text': {**t5['encoder'], 'words': t5['decoder']['words']}}
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
-  # An encoder that has vectors of its own, as its decoder has.
-  config = make_config(f'question={GOLDEN / "blip_answers"}')
-  with config.unlocked():
-    config.model.question = {'cross_attention': True}
-  resolved = init_from.resolve(config)
-  wanted = {
-    'question': pretrained.load(GOLDEN / 'blip_answers').params['question']
-  }
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
-  # A tower of a matcher, without its cross-attention.
-  config = make_config(f'text={GOLDEN / "blip_matches"}')
-  resolved = init_from.resolve(config)
-  assert not resolved.model.text.cross_attention
-  flat = keys.flat(pretrained.load(GOLDEN / 'blip_matches').params['text'])
-  flat = {k: v for k, v in flat.items() if 'cross_attention' not in k}
-  wanted = {'text': keys.tree(flat)}
-  same(keys.tree(init_from.load(resolved, wanted)), wanted)
-
-
-def test_newer_files_say_how_pictures_are_prepared(make_config, tmp_path):
-  shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
-  old = json.loads((tmp_path / 'preprocessor_config.json').read_text())
-  (tmp_path / 'preprocessor_config.json').unlink()
-  new = tmp_path / 'processor_config.json'
-  new.write_text(json.dumps({'image_processor': old}))
-  resolved = init_from.resolve(make_config(tmp_path))
-  assert resolved.data.image_size == (21, 21)
 
 
 def test_runs_of_before_a_field_was_there_open(tuned, tmp_path):

@@ -10,15 +10,15 @@ import jax
 import numpy as np
 
 import mmjax
+from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.pretrained import keys
 
 
 def main(folder: str) -> None:
   """Prints, by parameter: its layout, a part's shape, and if it is right."""
   mesh = mesh_lib.build({'fsdp': 4, 'tensor': 2})
-  spread = keys.flat(mmjax.load(folder, mesh=mesh).params)
-  whole = keys.flat(mmjax.load(folder).params)
+  spread = tree_paths.flatten(mmjax.load(folder, mesh=mesh).params)
+  whole = tree_paths.flatten(mmjax.load(folder).params)
   assert spread.keys() == whole.keys()
   told = {}
   for path, leaf in spread.items():

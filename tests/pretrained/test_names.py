@@ -12,7 +12,8 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, families, keys, names, tensors
+from mmjax.ops import tree_paths
+from mmjax.pretrained import checkpoint, families, names, tensors
 
 GOLDEN = Path(__file__).parent / 'golden'
 # By golden folder, its embedding and its output matrix.
@@ -83,7 +84,7 @@ def test_a_head_that_differs_is_used_and_saved(name, tmp_path):
   folder = tied(tmp_path / 'in', name, change)
   with pytest.warns(UserWarning, match=f'ties {head} to {embedding}'):
     model = pretrained.load(folder)
-  kernel = keys.flat(model.params)['decoder/head/kernel']
+  kernel = tree_paths.flatten(model.params)['decoder/head/kernel']
   np.testing.assert_array_equal(kernel, expected[head].T)
   pretrained.save(model, tmp_path / 'out')
   saved = tensors.Tensors(tmp_path / 'out')
@@ -108,7 +109,7 @@ def test_either_of_two_tied_tensors_may_be_there(name, keep, tmp_path):
       held[embedding] = held[head]
 
   model = pretrained.load(tied(tmp_path, name, change))
-  params = keys.flat(model.params)
+  params = tree_paths.flatten(model.params)
   assert 'decoder/head/kernel' not in params
   source = tensors.Tensors(tmp_path)
   np.testing.assert_array_equal(
@@ -162,7 +163,7 @@ def test_a_file_without_duplicates_says_which_were_left_out(tmp_path):
   safetensors.numpy.save_file(held, path, {'format': 'pt', embedding: head})
   source = tensors.Tensors(folder)
   assert embedding in source.names and source.stored(embedding) == head
-  loaded = keys.flat(pretrained.load(folder).params)
+  loaded = tree_paths.flatten(pretrained.load(folder).params)
   np.testing.assert_array_equal(
     loaded['decoder/words/table/embedding'], held[head]
   )
@@ -170,7 +171,7 @@ def test_a_file_without_duplicates_says_which_were_left_out(tmp_path):
   settings = json.loads((folder / 'config.json').read_text())
   settings['tie_word_embeddings'] = False
   (folder / 'config.json').write_text(json.dumps(settings))
-  loaded = keys.flat(pretrained.load(folder).params)
+  loaded = tree_paths.flatten(pretrained.load(folder).params)
   np.testing.assert_array_equal(loaded['decoder/head/kernel'], held[head].T)
 
 

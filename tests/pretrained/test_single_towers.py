@@ -10,7 +10,8 @@ import pytest
 import safetensors.numpy
 
 from mmjax import pretrained
-from mmjax.pretrained import checkpoint, families, keys, tensors
+from mmjax.ops import tree_paths
+from mmjax.pretrained import checkpoint, families, tensors
 from mmjax.runs import trained
 
 GOLDEN = Path(__file__).parent / 'golden'
@@ -61,8 +62,8 @@ def test_a_tower_is_that_of_the_whole(kind, prefix, tmp_path):
   source = trained.find(str(folder))
   module, inside = source.part(ours)
   assert type(module) is type(getattr(want.module, ours))
-  shapes = keys.flat(source.shapes)
-  read = keys.flat(source.read(source.shapes))
+  shapes = tree_paths.flatten(source.shapes)
+  read = tree_paths.flatten(source.read(source.shapes))
   assert read.keys() == shapes.keys()
   assert all(path.startswith(inside) for path in shapes)
 

@@ -1,24 +1,53 @@
-"""Picking parameters by regular expressions on their paths."""
+"""Paths of parameters, such as 'text/embed/kernel', and choosing by them."""
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 
 from mmjax.errors import ConfigError
+from mmjax.types import Params
+
+
+def join(path: jax.tree_util.KeyPath) -> str:
+  """The keys of a leaf's path with slashes between."""
+  return jax.tree_util.keystr(path, simple=True, separator='/')
 
 
 def names(tree: Any) -> Any:
-  """The tree with every leaf replaced by its path, such as 'text/embed/kernel'.
+  """The tree with every leaf replaced by its path.
 
   >>> names({'text': {'bias': 0}})
   {'text': {'bias': 'text/bias'}}
   """
-  return jax.tree_util.tree_map_with_path(
-    lambda path, _: jax.tree_util.keystr(path, simple=True, separator='/'), tree
-  )
+  return jax.tree_util.tree_map_with_path(lambda path, _: join(path), tree)
+
+
+def flatten(tree: Params) -> dict[str, Any]:
+  """A tree's leaves by their paths.
+
+  >>> flatten({'text': {'bias': 2}})
+  {'text/bias': 2}
+  """
+  return {join(path): leaf for path, leaf in jax.tree.leaves_with_path(tree)}
+
+
+def unflatten(leaves: Mapping[str, Any]) -> Params:
+  """The tree of dicts that has these leaves at these paths.
+
+  >>> unflatten({'text/bias': 2})
+  {'text': {'bias': 2}}
+  """
+  out: dict[str, Any] = {}
+  for path, leaf in leaves.items():
+    *parents, name = path.split('/')
+    node = out
+    for parent in parents:
+      node = node.setdefault(parent, {})
+    node[name] = leaf
+  return out
 
 
 def check(field: str, patterns: Sequence[str], params: Any) -> None:

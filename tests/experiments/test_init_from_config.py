@@ -1,0 +1,176 @@
+"""What `init_from` makes of a config, and what it refuses."""
+
+import json
+import shutil
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from mmjax import pretrained
+from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
+from mmjax.runs import init_from
+
+GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_another_loss_than_the_sources_is_told(make_config, capsys):
+  config = make_config(GOLDEN / 'siglip')
+  init_from.resolve(config)
+  assert 'trained with the sigmoid loss' in capsys.readouterr().out
+  config.objectives.contrastive.kind = 'sigmoid'
+  init_from.resolve(config)
+  assert 'sigmoid loss' not in capsys.readouterr().out
+
+
+def test_texts_are_read_in_the_case_of_the_source(make_config):
+  config = init_from.resolve(make_config(f'text={GOLDEN / "siglip2"}'))
+  assert config.data.lower_case
+  config = init_from.resolve(make_config(f'text={GOLDEN / "clip"}'))
+  assert not config.data.lower_case
+
+
+@pytest.mark.parametrize(
+  ('source', 'message'),
+  [
+    ('nowhere', 'there is no folder nowhere'),
+    ('audio={clip}', "'audio' is not a part of a model; use one of image"),
+    ('image={clip},{bert}', 'of several folders each needs its part'),
+    ('image={clip},image={clip}', 'image is named twice'),
+    ('decoder={opt},text={bert}', 'data.tokenizer is .* start from parts that'),
+    ('image={clip},', 'a folder is missing'),
+    (
+      'decoder={clip}',
+      'DualEncoder without decoder; it has image, vision, tex',
+    ),
+    ('image={bert}', 'Transformer without image; it has text, question, enc'),
+    ('encoder={clip}', 'without encoder; it has image, vision, text, question'),
+    (
+      '{bert_filler}',
+      'not trained as a whole; start from a part, as in image=',
+    ),
+  ],
+)
+def test_what_cannot_start_a_run_is_named(make_config, source, message):
+  names = ('clip', 'bert', 'bert_filler', 'opt')
+  source = source.format(**{name: GOLDEN / name for name in names})
+  with pytest.raises(ConfigError, match=message):
+    init_from.resolve(make_config(source))
+
+
+def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  (source / 'tokenizer.json').rename(tmp_path / 'tokenizer.json')
+  for parts in (f'{source}', f'text={source}'):
+    with pytest.raises(
+      ConfigError, match=r'has no tokenizer.json, so .*tokenizer=F'
+    ):
+      init_from.resolve(make_config(parts))
+  # Its image tower needs none.
+  config = init_from.resolve(make_config(f'image={source}'))
+  assert config.data.tokenizer == ''
+  # The way out, which must agree with what other sources have.
+  named = make_config(source)
+  named.data.tokenizer = str(tmp_path / 'tokenizer.json')
+  resolved = init_from.resolve(named)
+  assert resolved.data.tokenizer == named.data.tokenizer
+  named.init_from = f'text={source},decoder={GOLDEN / "opt"}'
+  with pytest.raises(ConfigError, match='start from parts that agree'):
+    init_from.resolve(named)
+
+
+def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  path = source / 'tokenizer_config.json'
+  path.write_text('{"split_special_tokens": true}')
+  with pytest.raises(ConfigError, match='split_special_tokens is True'):
+    init_from.resolve(make_config(source))
+  init_from.resolve(make_config(f'image={source}'))
+
+
+def test_parameters_that_do_not_fit_are_named(make_config):
+  config = init_from.resolve(make_config(GOLDEN / 'clip'))
+  wanted = pretrained.load(GOLDEN / 'clip').params
+  wanted['scale'] = {}
+  table = wanted['text']['words']['position_table']
+  wanted['text']['words']['position_table'] = table[:-1]
+  with pytest.raises(ConfigError) as told:
+    init_from.load(config, wanted)
+  assert 'scale/log_scale: the model has no such' in str(told.value)
+  assert 'text/words/position_table: [8, 12] in the model' in str(told.value)
+
+
+def test_what_concerns_training_stays_the_configs(make_config):
+  config = make_config(GOLDEN / 'clip')
+  config.model.text.dropout = 0.25
+  config.model.text.width = 99
+  config.model.text.block = {'dropout': 0.5, 'activation': 'relu'}
+  resolved = init_from.resolve(config)
+  assert resolved.model.text.dropout == 0.25
+  assert resolved.model.text.block.dropout == 0.5
+  assert resolved.model.text.block.activation != 'relu'
+  assert resolved.model.text.width == 12
+  config = make_config(f'image={GOLDEN / "vit"}')
+  with config.unlocked():
+    config.model.image.drop_path = 0.1
+  resolved = init_from.resolve(config)
+  assert resolved.model.image.name == 'vit'
+  assert resolved.model.image.drop_path == 0.1
+  assert resolved.model.text == config.model.text
+
+
+def test_a_part_takes_what_the_config_has_of_it(make_config):
+  config = make_config(f'text={GOLDEN / "t5"}')
+  resolved = init_from.resolve(config)
+  t5 = pretrained.load(GOLDEN / 't5').params
+  wanted = {'text': {**t5['encoder'], 'words': t5['decoder']['words']}}
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
+  # An encoder that has vectors of its own, as its decoder has.
+  config = make_config(f'question={GOLDEN / "blip_answers"}')
+  with config.unlocked():
+    config.model.question = {'cross_attention': True}
+  resolved = init_from.resolve(config)
+  wanted = {
+    'question': pretrained.load(GOLDEN / 'blip_answers').params['question']
+  }
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
+  # A tower of a matcher, without its cross-attention.
+  config = make_config(f'text={GOLDEN / "blip_matches"}')
+  resolved = init_from.resolve(config)
+  assert not resolved.model.text.cross_attention
+  flat = tree_paths.flatten(
+    pretrained.load(GOLDEN / 'blip_matches').params['text']
+  )
+  flat = {k: v for k, v in flat.items() if 'cross_attention' not in k}
+  wanted = {'text': tree_paths.unflatten(flat)}
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
+
+
+def test_newer_files_say_how_pictures_are_prepared(make_config, tmp_path):
+  shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
+  old = json.loads((tmp_path / 'preprocessor_config.json').read_text())
+  (tmp_path / 'preprocessor_config.json').unlink()
+  new = tmp_path / 'processor_config.json'
+  new.write_text(json.dumps({'image_processor': old}))
+  resolved = init_from.resolve(make_config(tmp_path))
+  assert resolved.data.image_size == (21, 21)
+
+
+def test_an_encoder_does_without_words_of_its_own(make_config):
+  config = make_config(
+    f'encoder={GOLDEN / "bert"},decoder={GOLDEN / "t5"}', 'vlm_2b.py:runlocal'
+  )
+  with pytest.raises(ConfigError, match='start from parts that agree'):
+    init_from.resolve(config)
+  config.init_from = f'encoder={GOLDEN / "bert"}'
+  resolved = init_from.resolve(config)
+  flat = tree_paths.flatten(pretrained.load(GOLDEN / 'bert').params)
+  wanted = {
+    'encoder': tree_paths.unflatten(
+      {k: v for k, v in flat.items() if k != 'words/table/embedding'}
+    )
+  }
+  same(tree_paths.unflatten(init_from.load(resolved, wanted)), wanted)
