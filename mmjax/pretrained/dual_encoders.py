@@ -49,7 +49,7 @@ class DualEncoder(base.Pretrained):
     """The tokenizer's, which config.json does not always know (SigLIP 2)."""
     file = tokenizer_settings.FILE
     named = self.settings(file) if file in self.files else {}
-    token = tokenizers.named_pad(self.tokenizer, named)
+    token = tokenizers.find_pad(self.tokenizer, named)
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return (self.config.get('text_config') or {}).get('pad_token_id', 1)

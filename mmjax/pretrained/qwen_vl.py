@@ -186,7 +186,7 @@ class QwenVL(vision_language.VisionLanguage):
         grid, video=True, interval=self.video_interval
       )
       return pixels, video
-    return self.preprocess([images.opened(picture)])
+    return self.preprocess([images.to_array(picture)])
 
 
 def model(

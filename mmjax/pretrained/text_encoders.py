@@ -77,7 +77,7 @@ class TextEncoder(base.Pretrained):
     """As published, in lower case where a sentence encoder's folder says so."""
     tokenizer = super().tokenizer
     if sentences.lowers(self.files):
-      return tokenizers.lowering(tokenizer)
+      return tokenizers.add_lower_case(tokenizer)
     return tokenizer
 
   @property

@@ -115,7 +115,7 @@ class Run:
   def image_batch(self, pictures: Any) -> Batch:
     """Arrays of pictures, as the model reads them."""
     arrays = [
-      self.preprocess.encode_image(images.opened(p))
+      self.preprocess.encode_image(images.to_array(p))
       for p in base.listed(pictures)
     ]
     return {
@@ -147,7 +147,7 @@ class Run:
   ) -> Batch:
     """Arrays `key` and its mask [B, length], see `Tokenizer.encode`."""
     pairs = [
-      self.tokenizer.encode(text, length, read=read)
+      self.tokenizer.encode(text, length, as_input=read)
       for text in base.listed(texts)
     ]
     ids, masks = zip(*pairs, strict=True)

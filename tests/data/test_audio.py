@@ -53,8 +53,10 @@ def test_what_is_above_the_new_rate_goes():
 
 def test_other_files_are_refused(tmp_path):
   (tmp_path / 'a.mp3').write_bytes(b'ID3' + bytes(50))
-  with pytest.raises(ValueError, match=r'a\.mp3 is no uncompressed \.wav file'):
+  with pytest.raises(
+    ValueError, match=r'a\.mp3 is not an uncompressed \.wav file'
+  ):
     audio.read(tmp_path / 'a.mp3', 16_000)
   (tmp_path / 'empty.wav').write_bytes(b'')
-  with pytest.raises(ValueError, match=r'empty\.wav is no uncompressed'):
+  with pytest.raises(ValueError, match=r'empty\.wav is not an uncompressed'):
     audio.read(tmp_path / 'empty.wav', 16_000)

@@ -169,9 +169,9 @@ def test_what_does_not_exist_is_refused(setting, message):
   ],
 )
 def test_names_a_side(text, expected):
-  assert augment.names_a_side(text) is expected
+  assert augment.mentions_side(text) is expected
 
 
 def test_a_setting_that_is_no_dict_is_refused():
-  with pytest.raises(ValueError, match="augmentation 'flip' is no dict"):
+  with pytest.raises(ValueError, match="augmentation 'flip' is not a dict"):
     augment.check(('flip',))

@@ -197,7 +197,7 @@ def test_small_sources_fill_a_batch_with_several_epochs():
 def evaluate(prepare=None, **settings) -> list[dict]:
   source = make_source()
   return list(
-    batches.eval_batches(source, prepare or Prepare(), BATCH, **settings)
+    batches.iterate_eval(source, prepare or Prepare(), BATCH, **settings)
   )
 
 

@@ -10,7 +10,7 @@ from tensorflow_datasets.core import shuffle
 
 from mmjax.data import builders, records, shapes_drawing, tokenizers
 
-PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+PNG = shapes_drawing.encode_png(np.zeros((2, 3, 3), np.uint8))
 
 
 class Toy(builders.RecordBuilder, skip_registration=True):
@@ -57,7 +57,7 @@ def _build(data_dir, overwrite=False, **kwargs):
 
 def _read(folder, split='train'):
   builder = tfds.builder_from_directory(folder)
-  source = builder.as_data_source(split, decoders=records.decoders())
+  source = builder.as_data_source(split, decoders=records.make_decoders())
   return [records.decode_record(source[i]) for i in range(len(source))]
 
 
@@ -142,7 +142,7 @@ def test_progress_says_what_was_written(tmp_path, capsys):
 
 
 def test_many_texts_are_thinned_evenly(tmp_path, monkeypatch):
-  monkeypatch.setattr(builders, '_MOST_TEXTS', 8)
+  monkeypatch.setattr(builders, '_MAX_TEXTS', 8)
   builder = Toy(data_dir=str(tmp_path))
   for i in range(100):
     builder._learn_from({'captions': [str(i)], 'questions': [], 'metadata': {}})

@@ -34,7 +34,7 @@ class Source(sources.ListSource):
 def check(rows, needs, others=None, **settings):
   lengths = {'text_length': 40, 'question_length': 40, 'answer_length': 10}
   made = preprocess.Preprocessor(
-    tokenizer=tokenizers.byte_tokenizer(), **(lengths | settings)
+    tokenizer=tokenizers.make_byte_tokenizer(), **(lengths | settings)
   )
   others = {name: Source(split) for name, split in (others or {}).items()}
   return checks.check(('train', Source(rows)), others, made, needs)
@@ -65,7 +65,7 @@ def test_what_can_be_trained_on_passes_without_a_word():
     (
       [record(i, image=b'') for i in range(7)],
       {'captioning': PAIRS},
-      'captioning needs .* that would do has an image.; choose another obj',
+      'captioning needs .* those with the rest has an image.; choose another',
     ),
     (  # Each has one of the two.
       [

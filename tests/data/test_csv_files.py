@@ -91,7 +91,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   # A second one closes the first.
   text = 'image,caption\n1.png,"a\n2.png,b\n3.png,"\n4.png,d\n'
   first, second, third, last = _captions(_read(tmp_path / 'pets.csv', text))
-  assert 'it takes in line 3' in str(first)
+  assert 'it extends into line 3' in str(first)
   assert (second, last) == ('b', 'd')
   assert 'does not close' in str(third)
   marks = _captions(_read(tmp_path / 'pets.csv', quotes=False))
@@ -109,7 +109,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,caption\n1.png,"a \\"b" c"\n', "mark in column 'caption' does not"),
     ('a,b\n1,2\n', "'a', 'b', separated by ',', none of which is known"),
     ('caption\na dog, sitting\n', r'more cells \(2\) than the 1 columns'),
-    ('image,caption, Caption\n', "'Caption' is there twice"),
+    ('image,caption, Caption\n', "'Caption' occurs twice"),
     ('image,captoin\n', "'captoin' is unknown; if it is the caption, add"),
     ('image,text,title\n', "'text', 'title' could all be the caption"),
     ("image,caption\n1.png,['a' 'b']\n", 'have no commas between'),
@@ -119,7 +119,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('Image Path,Image Name,text\n', "'--columns=image=Image Path'"),
     ('PK\3\4\0', 'is a zip archive'),
     (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
-    ('image,caption\nhttp://x/1.png,a\n', 'is an address'),
+    ('image,caption\nhttp://x/1.png,a\n', 'is a URL'),
     ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
     ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
     (f'image,caption\n/9j/{"4AAQ" * 99},a\n', 'is encoded as text; write'),

@@ -23,7 +23,7 @@ QUESTIONS = (
 def package(tmp_path, monkeypatch):
   """Forty images for training and three for testing."""
   path = tmp_path / 'image.png'
-  path.write_bytes(shapes_drawing.png(np.zeros((2, 3, 3), np.uint8)))
+  path.write_bytes(shapes_drawing.encode_png(np.zeros((2, 3, 3), np.uint8)))
   package = types.ModuleType('easy_vqa')
   for split, count in (('train', 40), ('test', 3)):
     texts = QUESTIONS[0] * count + ['what color is the shape?']

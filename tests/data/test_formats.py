@@ -15,7 +15,7 @@ def _json(path, value):
 
 
 def _read(format, *paths, **options):
-  read = formats.FORMATS[format].reader()
+  read = formats.FORMATS[format].import_reader()
   return list(read(paths, image_rows.Options(**options)))
 
 

@@ -15,7 +15,7 @@ HALVES = {'train': 0.5, 'test': 0.5}
 
 def _png(seed=0):
   rng = np.random.default_rng(seed)
-  return shapes_drawing.png(rng.integers(0, 256, (5, 7, 3), np.uint8))
+  return shapes_drawing.encode_png(rng.integers(0, 256, (5, 7, 3), np.uint8))
 
 
 def _tar(path, samples):
@@ -230,10 +230,10 @@ def test_existing_names_need_overwrite(tmp_path):
 def test_a_given_tokenizer_is_kept(tmp_path):
   path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
   given = tmp_path / 'given.json'
-  tokenizers.byte_tokenizer().save(given)
+  tokenizers.make_byte_tokenizer().save(given)
   folder = _import('jsonl', path, tmp_path, tokenizer=given)
   kept = tokenizers.Tokenizer.load(folder / 'tokenizer.json')
-  assert kept == tokenizers.byte_tokenizer()
+  assert kept == tokenizers.make_byte_tokenizer()
 
 
 def test_wrong_arguments(tmp_path):
@@ -280,7 +280,7 @@ def test_a_skipped_record_can_always_be_listed(tmp_path):
     'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
   )
   (line,) = (folder / 'skipped.jsonl').read_text().splitlines()
-  assert 'half of a character' in json.loads(line)['reason']
+  assert 'a lone surrogate' in json.loads(line)['reason']
 
 
 @pytest.mark.parametrize('format', ['jsonl', 'webdataset'])
@@ -340,7 +340,7 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   [
     # Skipping the only file leaves nothing.
     ({'a.csv': 'x,y\n'}, None),
-    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'besides'),
+    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'imports the rest'),
     ({'a.csv': 'image,caption\nnone.png,x\n'}, 'such records out'),
   ],
 )
@@ -365,6 +365,6 @@ def test_hints_about_samples_of_one_image(tmp_path, capsys):
       format, input, settings, data_dir=tmp_path / format, overwrite=True
     )
     hints[format] = capsys.readouterr().err
-  assert 'a list of one row or sample' in hints['webdataset']
+  assert 'one record per image' in hints['webdataset']
   assert 'own_id' not in hints['webdataset']
-  assert '--columns=own_id=id makes one record' in hints['jsonl']
+  assert '--columns=own_id=id merges the rows' in hints['jsonl']

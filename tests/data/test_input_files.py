@@ -65,15 +65,15 @@ def test_files_of_folders(folder):
   (folder / 'deep/1/link.csv').symlink_to('2/c.csv')
   (folder / 'deep/d.TSV.zst').touch()
   paths = [folder / 'deep', folder / 'a,b/c.csv']
-  found = input_files.in_folders(paths, ('.csv', '.tsv'), notes.append)
+  found = input_files.expand_folders(paths, ('.csv', '.tsv'), notes.append)
   assert found == [
     folder / name for name in ('deep/1/2/c.csv', 'deep/d.TSV.zst', 'a,b/c.csv')
   ]
   assert notes == [f'2 files of the folder {folder}/deep were read']
   with pytest.raises(ValueError, match=r'no file \*\.tar in the folder .*deep'):
-    input_files.in_folders(paths, ('.tar',), notes.append)
+    input_files.expand_folders(paths, ('.tar',), notes.append)
   with pytest.raises(ValueError, match=r'deep is a folder; name the files'):
-    input_files.in_folders(paths, (), notes.append)
+    input_files.expand_folders(paths, (), notes.append)
 
 
 def test_pipes_are_refused(folder):
@@ -82,4 +82,4 @@ def test_pipes_are_refused(folder):
     with pytest.raises(ValueError, match='is a pipe, socket or device'):
       input_files.find(spec)
   with pytest.raises(ValueError, match='is a pipe, socket or device'):
-    input_files.in_folders([folder], ('.csv',), print)
+    input_files.expand_folders([folder], ('.csv',), print)

@@ -133,7 +133,7 @@ def test_a_changed_file_gives_records_or_errors(tmp_path, kind):
   path, answers = tmp_path / 'changed', tmp_path / 'answers'
   answers.write_text(ANSWERS)
   paths = [path, answers] if format == 'vqa' else [path]
-  read = formats.FORMATS[format].reader()
+  read = formats.FORMATS[format].import_reader()
   failed = []
   for seed, data in _changed(kind):
     path.write_bytes(data)

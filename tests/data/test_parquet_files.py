@@ -116,11 +116,11 @@ def test_classes_without_names(tmp_path):
   first, none, unknown = _read(tmp_path, table, features=LABELS)
   assert first.read_fields()['label'] == 'dog'
   assert 'label' not in none.read_fields()
-  assert "'label' is 2, which is none of its 2 classes" in _reason(unknown)
+  assert "'label' is 2, which is not one of its 2 classes" in _reason(unknown)
   wanted = (('caption', 'label'),)
   first, *bad = _read(tmp_path, table, features=LABELS, wanted=wanted)
   assert first.read_fields()['caption'] == 'dog'
-  assert "'label' is -1, which is none of" in _reason(bad[0])
+  assert "'label' is -1, which is not one of" in _reason(bad[0])
 
 
 def test_maps_are_objects(tmp_path):

@@ -36,7 +36,7 @@ def record(**changes) -> dict:
 
 def make(**settings) -> preprocess.Preprocessor:
   return preprocess.Preprocessor(
-    tokenizer=tokenizers.byte_tokenizer(), **settings
+    tokenizer=tokenizers.make_byte_tokenizer(), **settings
   )
 
 

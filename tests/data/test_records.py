@@ -24,7 +24,7 @@ def _through_tfds(record):
   example = features.encode_example(records.encode_record(record))
   data = features.serialize_example(example)
   return records.decode_record(
-    features.deserialize_example_np(data, decoders=records.decoders())
+    features.deserialize_example_np(data, decoders=records.make_decoders())
   )
 
 
@@ -59,10 +59,14 @@ def test_wrong_fields_are_refused(change, message):
 
 def test_default_data_dir_follows_the_environment(monkeypatch, tmp_path):
   monkeypatch.setenv('MMJAX_DATA_DIR', str(tmp_path))
-  assert records.default_data_dir() == tmp_path
+  assert records.get_default_data_dir() == tmp_path
   monkeypatch.delenv('MMJAX_DATA_DIR')
-  assert records.default_data_dir().parts[-3:] == ('.cache', 'mmjax', 'data')
-  assert records.default_data_dir().is_absolute()
+  assert records.get_default_data_dir().parts[-3:] == (
+    '.cache',
+    'mmjax',
+    'data',
+  )
+  assert records.get_default_data_dir().is_absolute()
 
 
 def _fake(folder: pathlib.Path):
@@ -86,8 +90,8 @@ def test_find_folder_knows_the_default_configuration(tmp_path):
   settings.write_text(json.dumps({'default_config_name': 'full'}))
   assert records.find_folder('one', tmp_path).parent.name == 'full'
   assert records.find_folder('one/small', tmp_path).parent.name == 'small'
-  assert records.prepared_names(tmp_path) == ['one', 'one/small']
+  assert records.list_prepared(tmp_path) == ['one', 'one/small']
 
 
 def test_nothing_is_prepared_in_a_folder_that_is_not_there(tmp_path):
-  assert records.prepared_names(tmp_path / 'none') == []
+  assert records.list_prepared(tmp_path / 'none') == []

@@ -22,7 +22,7 @@ def _ink(pixels):
 
 def test_png_keeps_the_pixels():
   pixels = _draw(scenes.Object('large', 'red', 'star', 'center'))
-  data = drawing.png(pixels)
+  data = drawing.encode_png(pixels)
   image = Image.open(io.BytesIO(data))
   assert image.format == 'PNG' and image.mode == 'RGB'
   np.testing.assert_array_equal(np.asarray(image), pixels)

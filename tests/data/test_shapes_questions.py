@@ -20,7 +20,7 @@ def _many(count=600, held_out=False):
   rng = random.Random(0)
   for _ in range(count):
     scene = scenes.sample_scene(rng, held_out=held_out)
-    for entry in questions.questions(scene, rng, held_out=held_out):
+    for entry in questions.write_questions(scene, rng, held_out=held_out):
       yield scene, entry['question'], entry['answers'], entry['type']
 
 
@@ -28,7 +28,7 @@ def test_answers_about_a_scene():
   answers = {}
   for seed in range(200):
     rng = random.Random(seed)
-    for entry in questions.questions(SCENE, rng, held_out=False):
+    for entry in questions.write_questions(SCENE, rng, held_out=False):
       answers[entry['question']] = (entry['answers'], entry['type'])
   expected = {
     'what color is the circle?': ('orange', 'color'),
@@ -63,7 +63,7 @@ def test_nothing_is_left_or_right_in_one_column():
   column = (SCENE[0], scenes.Object('large', 'gray', 'square', 'bottom left'))
   for seed in range(100):
     rng = random.Random(seed)
-    for entry in questions.questions(column, rng, held_out=False):
+    for entry in questions.write_questions(column, rng, held_out=False):
       assert ' of the ' not in entry['question']
 
 

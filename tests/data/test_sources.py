@@ -112,7 +112,7 @@ def test_records_come_back_as_written(data_dir):
 
 def test_texts_are_records_without_images(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
-  for row, texts in zip(source, source.texts(), strict=True):
+  for row, texts in zip(source, source.iterate_texts(), strict=True):
     assert texts == row | {'image': b''}
 
 
@@ -141,9 +141,9 @@ def test_version_in_the_name(data_dir):
 def test_sources_survive_pickling(data_dir):
   where = {'style': 'b'}
   source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
-  data = pickle.dumps(sources.questions_view(source))
+  data = pickle.dumps(sources.view_questions(source))
   assert len(data) < 2000
-  assert list(pickle.loads(data)) == list(sources.questions_view(source))
+  assert list(pickle.loads(data)) == list(sources.view_questions(source))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_where_names_legal_fields_and_values(data_dir):
 
 def test_questions_view_has_one_question_each(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
-  view = sources.questions_view(source)
+  view = sources.view_questions(source)
   assert len(view) == sum(i % 3 for i in range(10))
   rows = list(view)
   assert len(ids(view)) == len(view)
@@ -187,13 +187,13 @@ def test_questions_view_has_one_question_each(data_dir):
     assert [q['question'] for q in row['questions']] == [f'q{row["id"][-1]}?']
     assert row['image']
   with pytest.raises(ValueError, match='none of 1 records has a question'):
-    sources.questions_view(sources.ListSource([record(0)]))
+    sources.view_questions(sources.ListSource([record(0)]))
 
 
 def test_answer_vocabulary_counts():
   source = sources.ListSource([record(1), record(2)])
-  assert sources.answer_vocabulary(source) == ('yes', '0', '1')
-  assert sources.answer_vocabulary(source, 1) == ('yes',)
+  assert sources.build_answer_vocabulary(source) == ('yes', '0', '1')
+  assert sources.build_answer_vocabulary(source, 1) == ('yes',)
 
 
 def test_foreign_data_sets_are_mapped(data_dir):
@@ -220,7 +220,7 @@ def test_foreign_data_sets_are_mapped(data_dir):
   assert ids(source) == {'train/0', 'train/1', 'train/2'}
   again = pickle.loads(pickle.dumps(source))
   assert list(again) == list(source)
-  assert [row['image'] for row in source.texts()] == [b''] * 3
+  assert [row['image'] for row in source.iterate_texts()] == [b''] * 3
   only = sources.select(source, {'label': 'hot dog'})
   assert [row['metadata']['size'] for row in only] == [10]
 

@@ -23,5 +23,5 @@ from mmjax.data import split_names
 )
 def test_what_paths_are_named_after(names, splits):
   paths = [pathlib.Path(name) for name in names.split()]
-  found = split_names.of_paths(paths)
+  found = split_names.find_splits(paths)
   assert [found.get(path, '-') for path in paths] == splits.split()

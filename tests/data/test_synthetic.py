@@ -73,8 +73,8 @@ def test_a_sequence_is_what_it_was_made_from():
 
 
 def test_the_vocabulary_has_the_size_asked_for():
-  assert synthetic.vocab_size('synthetic') == synthetic.VOCAB_SIZE
-  assert synthetic.tokenizer(300).vocab_size == 300
+  assert synthetic.parse_vocab_size('synthetic') == synthetic.VOCAB_SIZE
+  assert synthetic.make_tokenizer(300).vocab_size == 300
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ def test_what_comes_before_a_cut_is_read(tmp_path):
   path.write_bytes(packed[:-200])
   found = []
   with pytest.raises(ValueError, match=r'rows\.csv\.gz is damaged: .* ended'):
-    found.extend(text_files.lines(path, None))
+    found.extend(text_files.read_lines(path, None))
   assert found == lines[: len(found)] and len(found) > 1990
 
 
@@ -25,5 +25,7 @@ def test_archives_are_refused(tmp_path):
   path = tmp_path / 'rows.xlsx'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('sheet.xml', '')
-  with pytest.raises(ValueError, match='is a zip archive, as spreadsheets are'):
+  with pytest.raises(
+    ValueError, match='is a zip archive, as spreadsheets also'
+  ):
     text_files.read(path, None)

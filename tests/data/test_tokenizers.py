@@ -30,7 +30,7 @@ ORDINARY = [
 @pytest.fixture(params=['bpe', 'bytes'])
 def tokenizer(request):
   if request.param == 'bytes':
-    return tokenizers.byte_tokenizer()
+    return tokenizers.make_byte_tokenizer()
   return tokenizers.train_bpe(TEXTS, 300)
 
 
@@ -95,7 +95,7 @@ def test_small_vocabulary_is_refused():
 
 
 def test_byte_ids_are_the_bytes():
-  tokenizer = tokenizers.byte_tokenizer()
+  tokenizer = tokenizers.make_byte_tokenizer()
   ids, mask = tokenizer.encode('é', 4)
   assert ids.tolist() == [1, 4 + 0xC3, 4 + 0xA9, 2]
   assert mask.all()
@@ -226,9 +226,9 @@ def test_what_is_written_may_start_otherwise_than_what_is_read():
   tokenizer = tokenizers.Tokenizer(foreign, bos='[DEC]')
   assert tokenizer.bos_id == 2
   assert tokenizer.encode('red', 3)[0].tolist() == [2, 3, 1]
-  assert tokenizer.encode('red', 3, read=True)[0].tolist() == [0, 3, 1]
+  assert tokenizer.encode('red', 3, as_input=True)[0].tolist() == [0, 3, 1]
   tokenizer = tokenizers.Tokenizer(_foreign('</s>', '[DEC]'), bos='[DEC]')
-  assert tokenizer.encode('red', 2, read=True)[0].tolist() == [2, 0]
+  assert tokenizer.encode('red', 2, as_input=True)[0].tolist() == [2, 0]
 
 
 def test_missing_specials_are_named():
