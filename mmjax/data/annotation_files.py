@@ -99,7 +99,7 @@ def _get_list(entry: Any, key: str) -> list[Any]:
 
 
 def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
-  _expect(value, file, 'images', 'annotations')
+  _check_object(value, file, 'images', 'annotations')
   names = {}  # File names by image id as text; several where an id repeats.
   for image in value['images']:
     if isinstance(image, dict) and isinstance(image.get('id'), int | str):
@@ -131,7 +131,7 @@ def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 
 
 def _list_karpathy_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
-  _expect(value, file, 'images')
+  _check_object(value, file, 'images')
 
   def make(entry):
     name, split = _get_text(entry, 'filename'), _get_text(entry, 'split')
@@ -151,7 +151,7 @@ def _list_karpathy_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 def _list_visual_genome_rows(
   value: Any, file: str, folder: pathlib.Path
 ) -> _Rows:
-  _expect_list(value, file)
+  _check_list(value, file)
 
   def make(entry, place):
     pair = _get_list(entry, 'qas')[place]
@@ -198,13 +198,13 @@ def read_vqa(
     try:
       value = json_files.load(path, options.encoding)
       if isinstance(value, dict) and 'annotations' in value:
-        _expect(value, path.name, 'annotations')
+        _check_object(value, path.name, 'annotations')
         for entry in value['annotations']:
           entries = annotations.setdefault(_get_question_id(entry), [])
           if entry not in entries:
             entries.append(entry)
       else:
-        _expect(value, path.name, 'questions')
+        _check_object(value, path.name, 'questions')
         subset = value.get('data_subtype', '')
         questions += [(path, subset, entry) for entry in value['questions']]
     except (ConfigError, OSError) as error:
@@ -290,7 +290,7 @@ def _find_file(folder: pathlib.Path, names: Sequence[str]) -> str:
   return next((n for n in names if (folder / n).is_file()), names[0])
 
 
-def _expect(value: Any, file: str, *keys: str) -> None:
+def _check_object(value: Any, file: str, *keys: str) -> None:
   lists = ' and '.join(keys)
   if not isinstance(value, dict):
     raise ConfigError(
@@ -299,15 +299,15 @@ def _expect(value: Any, file: str, *keys: str) -> None:
     )
   for key in keys:
     if key not in value:
-      present = ', '.join(map(repr, itertools.islice(value, 9)))
+      names = ', '.join(map(repr, itertools.islice(value, 9)))
       raise ConfigError(
         f'{file} should hold an object with lists {lists}; it has no {key!r}, '
-        f'only {present or "nothing"}'
+        f'only {names or "nothing"}'
       )
     _get_list(value, key)
 
 
-def _expect_list(value: Any, file: str) -> None:
+def _check_list(value: Any, file: str) -> None:
   if not isinstance(value, list):
     raise ConfigError(
       f'{file} should hold a list, not {text_files.quote(value)}'

@@ -128,7 +128,7 @@ class TrainBatches:
     read = _Read(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    examples = order.random_map(read.random_map)
+    examples = order.random_map(read.read_for_training)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))
     ).batch(len(rows), drop_remainder=True, batch_fn=_stack)
@@ -225,7 +225,7 @@ class _Read:
   preprocess: Preprocess
   on_error: str
 
-  def random_map(self, index: int, rng: np.random.Generator) -> Batch:
+  def read_for_training(self, index: int, rng: np.random.Generator) -> Batch:
     """Reads for training; on_error='replace' replaces unreadable records."""
     for attempt in range(MAX_REPLACEMENTS):
       try:
@@ -289,14 +289,14 @@ class _ReadInOrder:
           raise
         failed = True
     if example is None:
-      example = self._blank()
+      example = self._make_blank()
       example['index'] = np.int64(position if failed else -1)
     example['mask'] = np.bool_(position < self._total and not failed)
     if self._read.on_error == 'replace':
       example['replaced'] = np.bool_(failed)
     return example
 
-  def _blank(self) -> Batch:
+  def _make_blank(self) -> Batch:
     """Zeros of an example's shapes, with all masks False."""
     for position in range(self._total):
       if self._template is not None:

@@ -31,7 +31,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A TFDS data set of mmjax records, written without TensorFlow.
 
   Subclasses set `VERSION` and the attributes below, and return the records of
-  each split from `record_splits`.
+  each split from `read_splits`.
 
   Attributes:
     SUMMARY: a sentence about the data set.
@@ -58,7 +58,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self._answers = collections.defaultdict(collections.Counter)  # By split.
     super().__init__(file_format='array_record', **kwargs)
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     """Returns records by split; they are read one split after another."""
     raise NotImplementedError
 
@@ -69,7 +69,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is ever downloaded.
-    splits = self.record_splits()
+    splits = self.read_splits()
     learn_from = 'train' if 'train' in splits else next(iter(splits))
     return {
       split: self._generate_examples(split_records, split, learn_from)

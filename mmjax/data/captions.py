@@ -62,16 +62,16 @@ def read(
         by_language[code] = (
           text if previous is None else [*_as_list(previous), *_as_list(text)]
         )
-  chosen = language or 'en'
-  if by_language and chosen not in by_language and (language or not plain):
+  target = language or 'en'
+  if by_language and target not in by_language and (language or not plain):
     others = ', '.join(map(str, by_language))
     raise ConfigError(
-      f'there is no caption in {chosen!r}, only in {others}; choose one with '
+      f'there is no caption in {target!r}, only in {others}; choose one with '
       '--language'
     )
   if by_language and language:
     plain = []  # Their language is unknown.
-  selected = [*plain, *_as_list(by_language.get(chosen, []))]
+  selected = [*plain, *_as_list(by_language.get(target, []))]
   return list(
     dict.fromkeys(texts.read(text, 'caption') for text in selected)
   ), by_language

@@ -112,7 +112,7 @@ class CheckedRecords:
     return records_by_split
 
   def find_same_images(self) -> list[list[str]]:
-    """Returns, for each image that several records share, their ids."""
+    """Returns the ids of the records of each image that several have."""
     ids = collections.defaultdict(list)
     for key, digest in self.digests.items():
       if digest is not None:

@@ -42,10 +42,10 @@ def _read_file(
   path: pathlib.Path, options: image_rows.Options, rows: image_rows.ImageRows
 ) -> Iterator[raw_records.RawRecord]:
   table = _Table(path, options)
-  for number, cells in table.rows():
+  for number, cells in table.read_rows():
     where, name = f'{path.name}, line {number}', f'{path.stem}-{number}'
     try:
-      fields = table.fields(cells)
+      fields = table.make_fields(cells)
     except ConfigError as error:
       yield raw_records.make_unreadable(name, where, str(error))
     else:
@@ -85,7 +85,7 @@ class _Table:
       )
     self._fields = columns.resolve(tuple(self._names), options.columns)
 
-  def rows(self) -> Iterator[tuple[int, list[str] | ValueError]]:
+  def read_rows(self) -> Iterator[tuple[int, list[str] | ValueError]]:
     """Yields each row's first line number, and its cells or the error.
 
     After a stray quotation mark only the row's first line is lost.
@@ -117,7 +117,7 @@ class _Table:
       elif any(cell.strip() for cell in cells):
         yield number, cells
 
-  def fields(self, cells: list[str] | ValueError) -> dict[str, Any]:
+  def make_fields(self, cells: list[str] | ValueError) -> dict[str, Any]:
     """Makes a row's fields, by mmjax's names.
 
     Raises:

@@ -39,9 +39,9 @@ def find(
     elif text.lstrip().startswith('#'):
       comment = line.lstrip().lstrip('#')
     elif text.strip():
-      chosen = separator or _find_separator(line, options)
-      if _count_known(line, chosen, options):
-        return line, chosen, lines
+      guess = separator or _find_separator(line, options)
+      if _count_known(line, guess, options):
+        return line, guess, lines
       comment_separator = separator or _find_separator(comment, options)
       if _count_known(comment, comment_separator, options):
         return (
@@ -49,7 +49,7 @@ def find(
           comment_separator,
           itertools.chain([(number, line)], lines),
         )
-      return line, chosen, lines
+      return line, guess, lines
   separator = separator or _find_separator(comment, options)
   is_header = _count_known(comment, separator, options)
   return comment if is_header else None, separator, lines

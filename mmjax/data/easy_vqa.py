@@ -29,7 +29,7 @@ class EasyVqa(builders.RecordBuilder):
   SUMMARY = 'easy-VQA: one shape an image, questions about colour and form.'
   VOCAB_SIZE = 512
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     package = _import_package()
     train = _read(
       'train', package.get_train_questions(), package.get_train_image_paths()

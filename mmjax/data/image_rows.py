@@ -19,7 +19,7 @@ _MAX_PATH_LENGTH = 255  # A longer text that begins so is not a path.
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to read input files.
+  """Options of reading input files.
 
   Attributes:
     columns: (field, column) pairs, as `columns.resolve` takes them.

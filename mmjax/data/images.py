@@ -212,7 +212,7 @@ def normalise(
     float32 [..., 3].
   """
   width = image.shape[-2] if image.ndim > 1 else 1
-  scale, shift = _scale_and_shift(tuple(mean), tuple(std), width)
+  scale, shift = _tile_factors(tuple(mean), tuple(std), width)
   values = image.reshape(-1, width * 3).astype(np.float32)
   values *= scale
   values -= shift
@@ -220,7 +220,7 @@ def normalise(
 
 
 @functools.lru_cache(maxsize=64)
-def _scale_and_shift(
+def _tile_factors(
   mean: tuple[float, ...], std: tuple[float, ...], width: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """Tiles the factors to a row of pixels: numpy is slow on an axis of 3."""

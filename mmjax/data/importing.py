@@ -34,7 +34,7 @@ DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How to import.
+  """Settings of an import.
 
   Attributes:
     name: name of the data set: lower-case letters, digits and _.
@@ -200,7 +200,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     self._is_single = is_single
     super().__init__(**kwargs)
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     self._outcome.skipped.clear()
     checked = checked_records.CheckedRecords(
       self._settings.group_by,

@@ -171,7 +171,7 @@ def _expand(part: str) -> list[str]:
 def _glob(pattern: str) -> list[str]:
   if '**' not in pattern:
     return sorted(glob.glob(pattern))
-  paths = sorted(glob.iglob(pattern, recursive=True), key=_depth_key)
+  paths = sorted(glob.iglob(pattern, recursive=True), key=_get_depth)
   return sorted(_drop_duplicates(paths))
 
 
@@ -183,5 +183,5 @@ def _drop_duplicates(paths: Sequence[_Path]) -> list[_Path]:
   return list(first.values())
 
 
-def _depth_key(path: str) -> tuple[int, str]:
+def _get_depth(path: str) -> tuple[int, str]:
   return path.count(os.sep), path

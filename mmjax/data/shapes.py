@@ -58,7 +58,7 @@ class Shapes(builders.RecordBuilder):
     ),
   )
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     config = self.builder_config
     # Evaluation scenes come first, and training avoids them.
     rng = random.Random(f'shapes {config.seed}')
@@ -71,11 +71,11 @@ class Shapes(builders.RecordBuilder):
     }
     train = shapes_scenes.sample_training(rng, config.train, excluded)
     return {
-      split: self._records(split, split_scenes)
+      split: self._make_records(split, split_scenes)
       for split, split_scenes in {'train': train, **evaluation}.items()
     }
 
-  def _records(
+  def _make_records(
     self, split: str, split_scenes: Iterable[shapes_scenes.Scene]
   ) -> Iterator[records.Record]:
     held_out = split == 'compositional'

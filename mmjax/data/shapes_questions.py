@@ -45,7 +45,7 @@ def write_questions(
   Returns:
     Entries {'question', 'answers', 'type'} with one answer each.
   """
-  chosen = {}
+  entries = {}
   order = ['relation'] * 2 if len(scene) > 1 else []
   # Relations need two objects; the other types take turns for the rest.
   rest = list(TYPES[:-1])
@@ -53,22 +53,22 @@ def write_questions(
   order += rest * 2
   fixed = {}  # Candidates that are not random are computed once.
   for kind in order * 2:
-    if len(chosen) == PER_SCENE:
+    if len(entries) == PER_SCENE:
       break
     options = fixed.get(kind) or _ASKERS[kind](scene, rng, held_out)
     if kind in ('color', 'shape'):
       fixed[kind] = options
     candidates = [
-      candidate for candidate in options if candidate[0] not in chosen
+      candidate for candidate in options if candidate[0] not in entries
     ]
     if candidates:
       question, answer = _choose(candidates, kind, rng, held_out)
-      chosen[question] = {
+      entries[question] = {
         'question': question,
         'answers': [answer],
         'type': kind,
       }
-  return list(chosen.values())
+  return list(entries.values())
 
 
 def _choose(
@@ -141,11 +141,11 @@ def _ask_existence(
       (f'is there a {item.color} {item.shape}?', 'yes', (item,))
       for item in scene
     ]
-  present = {item.pair for item in scene}
+  pairs_in_scene = {item.pair for item in scene}
   absent = [
     pair
     for pair in scenes.PAIRS
-    if pair not in present and (held_out or pair not in scenes.HELD_OUT)
+    if pair not in pairs_in_scene and (held_out or pair not in scenes.HELD_OUT)
   ]
   colors = {item.color for item in scene}
   shapes = {item.shape for item in scene}

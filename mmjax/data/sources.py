@@ -52,7 +52,7 @@ class Source:
     return (self.read_texts(i) for i in range(len(self)))
 
   def count_answers(self) -> collections.Counter:
-    """How often each answer is given to the records' questions."""
+    """Counts how often each answer occurs in the records' questions."""
     return count_answers(self.iterate_texts())
 
   def _check_index(self, index: int) -> int:
@@ -230,13 +230,14 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
       f'{", ".join(sorted(legal))}'
     )
   if not indices:
-    present = '; '.join(
-      f'{field} has {_shortlist(counts)}' for field, counts in tallies.items()
+    summary = '; '.join(
+      f'{field} has {_format_shortlist(counts)}'
+      for field, counts in tallies.items()
     )
     conditions = {
       field: sorted(targets, key=str) for field, targets in where.items()
     }
-    raise ConfigError(f'no record matches {conditions}; {present}')
+    raise ConfigError(f'no record matches {conditions}; {summary}')
   return Subset(source, indices)
 
 
@@ -256,7 +257,7 @@ def view_questions(source: Source) -> Source:
 
 
 def count_answers(rows: Iterable[Record]) -> collections.Counter:
-  """How often each answer is given to the records' questions."""
+  """Counts how often each answer occurs in the records' questions."""
   return collections.Counter(
     answer
     for record in rows
@@ -295,7 +296,7 @@ def _find_values(record: Record, field: str) -> list[Any]:
   return [item if isinstance(item, Hashable) else str(item) for item in values]
 
 
-def _shortlist(counts: collections.Counter, most: int = 20) -> str:
+def _format_shortlist(counts: collections.Counter, most: int = 20) -> str:
   ordered = sorted(counts, key=lambda value: (-counts[value], str(value)))
   names = [repr(value) for value in ordered[:most]]
   more = f' and {len(counts) - most} more' if len(counts) > most else ''

@@ -254,7 +254,7 @@ def _list_paths(features: Any) -> list[str]:
 
 def _find_labels(features: Any, paths: Any) -> dict[str, Any]:
   """Finds the features that are class labels, by path."""
-  found = {}
+  labels = {}
   for path in paths:
     feature = features
     for key in path.split('/'):
@@ -262,8 +262,8 @@ def _find_labels(features: Any, paths: Any) -> dict[str, Any]:
       feature = feature[key]
     feature = getattr(feature, 'feature', feature)
     if isinstance(feature, tfds.features.ClassLabel):
-      found[path] = feature
-  return found
+      labels[path] = feature
+  return labels
 
 
 def _select_features(features: Any, keys: set) -> tfds.features.FeaturesDict:
@@ -300,9 +300,9 @@ def _find_folder(name: str, root: pathlib.Path) -> pathlib.Path | None:
 def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
   base = re.split('[/:]', name)[0]
   where = f' --data_dir={data_dir}' if data_dir else ''
-  for ours in (name.partition(':')[0], base):
-    if ours in BUILT_IN:
-      return f'mmjax data prepare {ours}{where}'
+  for candidate in (name.partition(':')[0], base):
+    if candidate in BUILT_IN:
+      return f'mmjax data prepare {candidate}{where}'
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
   return (

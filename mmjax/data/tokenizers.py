@@ -134,7 +134,7 @@ class Tokenizer:
       text = text[1:]
     return text
 
-  def tokens(self, text: str) -> list[str]:
+  def tokenize(self, text: str) -> list[str]:
     """Splits a text into tokens, as the vocabulary spells them."""
     return self._tokenizer.encode(text, add_special_tokens=False).tokens
 

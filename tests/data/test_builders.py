@@ -27,7 +27,7 @@ class Toy(builders.RecordBuilder, skip_registration=True):
     self._meanwhile = meanwhile
     super().__init__(**kwargs)
 
-  def record_splits(self):
+  def read_splits(self):
     return {'train': self._records(7), 'test': self._records(3)}
 
   def _records(self, count):
@@ -67,8 +67,8 @@ def test_records_and_tokenizer_are_there(tmp_path):
   assert sorted(record['id'] for record in _read(folder)) == list('0123456')
   assert len(_read(folder, 'test')) == 3
   tokenizer = tokenizers.Tokenizer.load(folder / 'tokenizer.json')
-  assert tokenizer.tokens('red') == ['Ġred']
-  assert len(tokenizer.tokens('zebrazebra')) == 1
+  assert tokenizer.tokenize('red') == ['Ġred']
+  assert len(tokenizer.tokenize('zebrazebra')) == 1
   # Nothing else is left behind.
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
 

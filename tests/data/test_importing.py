@@ -126,7 +126,7 @@ def test_tables(tmp_path, format):
     row['image'] for row in rows
   }
   tokenizer = tokenizers.Tokenizer.load(found.folder / 'tokenizer.json')
-  assert len(tokenizer.tokens('text')) == 1
+  assert len(tokenizer.tokenize('text')) == 1
 
 
 def test_rows_of_an_image_become_one_record(tmp_path):

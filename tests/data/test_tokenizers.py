@@ -72,7 +72,7 @@ def test_decode_stops_at_eos_and_accepts_arrays(tokenizer):
 
 def test_words_have_one_id_wherever_they_stand():
   tokenizer = tokenizers.train_bpe(['red star', 'star red'] * 5, 300)
-  first, second = tokenizer.tokens('red star'), tokenizer.tokens('star red')
+  first, second = tokenizer.tokenize('red star'), tokenizer.tokenize('star red')
   assert len(first) == 2
   assert first == second[::-1]
 
