@@ -1,4 +1,4 @@
-"""Contact sheets have every image and line in its place."""
+"""Contact sheets have every image and line in the right position."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,17 @@ RED = np.full((5, 7, 3), (255, 0, 0), np.uint8)
 BLUE = np.full((400, 300, 3), (0, 0, 255), np.uint8)
 
 
-def _box(sheet, color):
-  """(left, top, right, bottom) of the pixels of a colour."""
+def _find_box(sheet, color):
+  """Returns (left, top, right, bottom) of the pixels of a colour."""
   rows, columns = np.nonzero((np.asarray(sheet) == color).all(-1))
   return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def test_small_images_grow_by_a_whole_number_and_large_ones_shrink():
   sheet = contact_sheet.draw([(RED, []), (BLUE, [])], image_size=100)
-  left, top, right, bottom = _box(sheet, (255, 0, 0))
+  left, top, right, bottom = _find_box(sheet, (255, 0, 0))
   assert (right - left, bottom - top) == (7 * 14, 5 * 14)
-  left, top, right, bottom = _box(sheet, (0, 0, 255))
+  left, top, right, bottom = _find_box(sheet, (0, 0, 255))
   assert (right - left, bottom - top) == (75, 100)
 
 
@@ -36,8 +36,8 @@ def test_cells_fill_rows():
 def test_lines_have_their_colours():
   lines = ['plain', ('right', contact_sheet.RIGHT), ('wrong', (200, 30, 40))]
   sheet = contact_sheet.draw([(RED, lines)])
-  _, right_top, _, right_bottom = _box(sheet, contact_sheet.RIGHT)
-  _, wrong_top, _, _ = _box(sheet, contact_sheet.WRONG)
+  _, right_top, _, right_bottom = _find_box(sheet, contact_sheet.RIGHT)
+  _, wrong_top, _, _ = _find_box(sheet, contact_sheet.WRONG)
   assert right_top < right_bottom <= wrong_top
 
 

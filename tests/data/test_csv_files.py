@@ -1,4 +1,4 @@
-"""Reading CSV files."""
+"""CSV files are read, and broken rows reported."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ def _read(path, text=None, **options):
   return list(csv_files.read([path], image_rows.Options(**options)))
 
 
-def _captions(raws):
-  """A caption a row, or why it can't be read."""
+def _list_captions(raws):
+  """Lists the caption of each row, or the reason why it can't be read."""
   captions = []
   for raw in raws:
     try:
@@ -77,24 +77,26 @@ def test_csv_rows(tmp_path):
     ('image,caption\n1.png,"a \\""\n2.png,"b \\"\n', ['a "', 'b \\']),
   ],
 )
-def test_what_has_one_reading(tmp_path, text, captions):
+def test_unambiguous_texts(tmp_path, text, captions):
   raws = _read(tmp_path / 'pets.csv', text)
-  assert _captions(raws)[: len(captions)] == captions
+  assert _list_captions(raws)[: len(captions)] == captions
   assert raws[0].id == '1.png'
 
 
 def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   text = 'image,caption\n1.png,"a ruler\n2.png,b\n3.png,c\n'
-  first, *rest = _captions(_read(tmp_path / 'pets.csv', text))
+  first, *rest = _list_captions(_read(tmp_path / 'pets.csv', text))
   assert "in column 'caption' does not close" in str(first)
   assert rest == ['b', 'c']
   # A second one closes the first.
   text = 'image,caption\n1.png,"a\n2.png,b\n3.png,"\n4.png,d\n'
-  first, second, third, last = _captions(_read(tmp_path / 'pets.csv', text))
+  first, second, third, last = _list_captions(
+    _read(tmp_path / 'pets.csv', text)
+  )
   assert 'it extends into line 3' in str(first)
   assert (second, last) == ('b', 'd')
   assert 'does not close' in str(third)
-  marks = _captions(_read(tmp_path / 'pets.csv', quotes=False))
+  marks = _list_captions(_read(tmp_path / 'pets.csv', quotes=False))
   assert marks == ['"a', 'b', '"', 'd']
 
 
@@ -128,7 +130,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,caption\n1.png,3\n2.png,\n', "are numbers, such as '3'"),
   ],
 )
-def test_what_has_none(tmp_path, text, message):
+def test_refused_texts(tmp_path, text, message):
   (raw,) = _read(tmp_path / 'pets.csv', text)
   with pytest.raises(ValueError, match=message):
     raw.read_fields()
@@ -136,7 +138,7 @@ def test_what_has_none(tmp_path, text, message):
 
 def test_a_very_long_cell_costs_its_line(tmp_path):
   text = f'image,caption\n1.png,{"word " * 30_000}\n2.png,b\n'
-  first, second = _captions(_read(tmp_path / 'pets.csv', text))
+  first, second = _list_captions(_read(tmp_path / 'pets.csv', text))
   assert 'field larger than field limit' in str(first) and second == 'b'
 
 
@@ -190,7 +192,7 @@ def test_captions_that_are_numbers_are_taken_by_the_name_of_their_column(
 ):
   text = 'image,label\n1.png,3\n'
   raws = _read(tmp_path / 'pets.csv', text, columns=(('caption', 'label'),))
-  assert _captions(raws) == ['3']
+  assert _list_captions(raws) == ['3']
 
 
 def test_captions_of_languages(tmp_path):

@@ -1,4 +1,4 @@
-"""Reading JSONL."""
+"""JSON files are read, and broken entries reported."""
 
 import pytest
 
@@ -73,8 +73,8 @@ def test_empty_image_files(tmp_path):
     empty.read_image()
 
 
-def _texts(path, text):
-  """A row's caption, or why it can't be read."""
+def _read_texts(path, text):
+  """Reads the caption of each row, or the reason why it can't be read."""
   path.write_bytes(text if isinstance(text, bytes) else text.encode())
   texts = []
   for raw in _read(path):
@@ -120,7 +120,7 @@ def _texts(path, text):
   ],
 )
 def test_faults_of_a_file_cost_as_little_as_they_can(tmp_path, text, messages):
-  found = _texts(tmp_path / 'pets.json', text)
-  assert len(found) == len(messages), found
-  for caption, message in zip(found, messages, strict=True):
+  captions = _read_texts(tmp_path / 'pets.json', text)
+  assert len(captions) == len(messages), captions
+  for caption, message in zip(captions, messages, strict=True):
     assert message in caption

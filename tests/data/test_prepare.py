@@ -1,4 +1,4 @@
-"""Preparing mmjax's own data sets by name."""
+"""Built-in data sets are prepared by name."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What people's fields become."""
+"""Fields of users' data become records, or are refused."""
 
 import functools
 
@@ -142,7 +142,7 @@ def test_other_fields_become_metadata():
     ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),
   ],
 )
-def test_what_can_not_be_understood(fields, message):
+def test_refused_fields(fields, message):
   with pytest.raises(ValueError, match=message):
     _convert(fields)
 

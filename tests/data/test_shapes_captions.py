@@ -1,4 +1,4 @@
-"""Captions say everything, and can be read back."""
+"""Captions describe the whole scene and can be parsed."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Scenes: legal, disjoint, and free of held-out pairs."""
+"""Scenes are legal and disjoint, and have no held-out pairs."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Lines of text files."""
+"""Text files are read up to damage; archives are refused."""
 
 import gzip
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 from mmjax.data import text_files
 
 
-def test_what_comes_before_a_cut_is_read(tmp_path):
+def test_the_text_before_a_cut_is_read(tmp_path):
   rng = np.random.default_rng(0)
   lines = [rng.bytes(40).hex() + '\n' for _ in range(2000)]
   packed = gzip.compress(''.join(lines).encode())
