@@ -250,7 +250,7 @@ def _find_annotation(
   if len(matches) > 1:
     raise ConfigError(
       f'question_id {text_files.quote(number)} has two annotations; import '
-      'the files of each split by themselves'
+      'the files of each split separately'
     )
   return matches[0]
 

@@ -119,8 +119,8 @@ class TrainBatches:
     rows = range(batch_size) if rows is None else rows
     if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
       raise ConfigError(
-        f'rows {list(rows)} are not those of a batch of {batch_size}; use '
-        f'numbers in 0..{batch_size - 1}'
+        f'rows {list(rows)} are not rows of a batch of {batch_size}; use at '
+        f'least one number, all in 0..{batch_size - 1}'
       )
     self.batch_size = batch_size
     self.epoch_steps = len(source) / batch_size

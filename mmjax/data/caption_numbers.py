@@ -35,9 +35,9 @@ def refuse(
   else:
     if number is not None:
       reason = (
-        f'the captions are numbers, such as {number!r:.40}; if these are '
-        'classes, add a column of their names, else name the column of the '
-        'captions, --columns=caption=COLUMN'
+        f'the captions are numbers, such as {number!r:.40}; if they are '
+        'class labels, add a column with the names of the classes, else name '
+        'the column of the captions with --columns=caption=COLUMN'
       )
       yield raw_records.make_unreadable(path.name, path.name, reason)
       return

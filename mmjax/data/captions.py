@@ -95,7 +95,7 @@ def _split_by_language(value: Any) -> list[tuple[str | None, Any]]:
     return list(value.items())
   if len(keys) > 1:
     raise ConfigError(
-      f'a caption has texts under {" and ".join(map(repr, keys))}; leave one'
+      f'a caption has texts under {" and ".join(map(repr, keys))}; keep one'
     )
   text = value[keys[0]]
   languages = [value[key] for key in _LANGUAGE_KEYS if value.get(key)]

@@ -44,8 +44,8 @@ class CheckedRecords:
     """Reads and checks a raw record.
 
     Raises:
-      ConfigError: it can't be read, or contradicts an earlier one.
-      OSError: a file can't be read.
+      ConfigError: if it can't be read, or contradicts an earlier one.
+      OSError: if a file can't be read.
     """
     earlier = self.raws.get(raw.id)
     if earlier and not (raw.is_part and earlier[0].is_part):

@@ -190,7 +190,7 @@ def _check_lengths(
   most = int(np.quantile(sizes, 0.95, method='higher'))
   takes = (
     f'{words[kind]} of {where}: they take {sizes.min()} to {sizes.max()} '
-    f'tokens, 95 in 100 of them at most {most}'
+    f'tokens, 95% of them at most {most}'
   )
   if cut == len(sizes):
     raise ConfigError(
@@ -215,7 +215,7 @@ def _refuse_single(
   word = {'text': 'captions', 'answer': 'answers'}[kind]
   raise ConfigError(
     f'objectives.{names[0]}: all {counts.total():,} {word} of {split} are '
-    f'{next(iter(counts))!r}, so that there is nothing to learn; use data with '
+    f'{next(iter(counts))!r}, so there is nothing to learn; use data with '
     f'different {word}, or choose other records with data.where'
   )
 

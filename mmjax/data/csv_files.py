@@ -80,8 +80,8 @@ class _Table:
         f'{", ".join(map(repr, self._names))}, separated by '
         f'{self._separator!r}, none of which is known, such as '
         f'{", ".join(columns.FIELDS)}; name them with --columns=image=COLUMN,'
-        'caption=COLUMN, and what stands between them with --separator; if the '
-        'file has no header, add a line that names the columns'
+        'caption=COLUMN, and the separator with --separator; if the file has '
+        'no header, add a line that names the columns'
       )
     self._fields = columns.resolve(tuple(self._names), options.columns)
 

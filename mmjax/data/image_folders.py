@@ -177,7 +177,7 @@ def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
   if len(readers) > 1:
     raise ConfigError(
       f'metadata files are of several kinds: {", ".join(readers.values())}; '
-      'import the folders of each by themselves'
+      'import the folders of each kind separately'
     )
   return next(iter(readers), None)
 
@@ -223,7 +223,7 @@ def _note_unreferenced(
   if unreferenced:
     options.note(
       f'{len(unreferenced):,} images in {folder.root} are in no row of its '
-      f'metadata files and were left out: {import_report.shorten(unreferenced)}'
+      f'metadata files and were ignored: {import_report.shorten(unreferenced)}'
     )
 
 
@@ -252,7 +252,7 @@ def _read_without_metadata(
   if count:
     options.note(
       f'{count:,} texts in {folder.root} have several lines, and are one '
-      'caption each; several captions are a list in a metadata.jsonl'
+      'caption each; a metadata.jsonl can list several captions'
     )
 
 

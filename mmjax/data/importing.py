@@ -302,7 +302,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       hint: whether the message suggests to skip such records.
     """
     if self._settings.on_error == 'stop':
-      skip = ' (--on_error=skip leaves such records out)'
+      skip = ' (--on_error=skip skips such records)'
       if raw.is_input:
         skip = ' (--on_error=skip imports the rest)'
       raise ConfigError(

@@ -217,7 +217,7 @@ def _unwrap(
     ConfigError(
       f'it is one object with the keys {keys:.200}'
       f'{", ..." if len(value) > 5 else ""}, none of which is known; write a '
-      'list of objects or one a line, or choose the --format of published '
+      'list of objects or one per line, or choose the --format of published '
       'annotations, such as coco'
     ),
   )

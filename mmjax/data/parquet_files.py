@@ -174,7 +174,7 @@ def _open(path: pathlib.Path, requested: Sequence[tuple[str, str]]) -> _File:
     others = f', and {images[0]!r} with paths or the like' if images else ''
     raise ConfigError(
       f'there is no column `image`, but {", ".join(map(repr, encoded))} with '
-      f'bytes{others}; name the one of the images, for example '
+      f'bytes{others}; name the column of the images, for example '
       f'{columns.format_flag("image", encoded[0])}'
     )
   return _File(

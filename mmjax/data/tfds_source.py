@@ -217,7 +217,7 @@ def _check_fields(
 ) -> None:
   if is_ours and fields:
     raise ConfigError(
-      f'{folder} holds records of mmjax; it takes no `fields`, not {fields}'
+      f'{folder} was written by mmjax, so it needs no `fields`; remove {fields}'
     )
   if is_ours:
     return

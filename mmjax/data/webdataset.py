@@ -86,7 +86,7 @@ class _Dotted:
   def note(self, options: image_rows.Options) -> None:
     if self.count:
       options.note(
-        f'{self.count:,} files of tars were left out, since {_KEYS}: '
+        f'{self.count:,} files in tars were ignored, since {_KEYS}: '
         f'{import_report.shorten(self.first)}'
       )
 

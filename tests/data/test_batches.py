@@ -166,8 +166,8 @@ def test_replacing_gives_up_where_nothing_can_be_read():
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'rows': (3, 8)}, r'rows \[3, 8\] are not those of a batch of 8'),
-    ({'rows': ()}, r'rows \[\] are not those'),
+    ({'rows': (3, 8)}, r'rows \[3, 8\] are not rows of a batch of 8'),
+    ({'rows': ()}, r'rows \[\] are not rows of'),
     ({'batch_size': 0}, 'batch size 0 is not legal'),
     ({'on_error': 'skip'}, "'skip' is unknown"),
   ],

@@ -78,7 +78,7 @@ def test_good_data_gives_no_notes():
     (
       [make_record(i, answers=['yes']) for i in range(7)],
       {'vqa_classification': ASKED},
-      "all 7 answers of train are 'yes', so that there is nothing to learn",
+      "all 7 answers of train are 'yes', so there is nothing to learn",
     ),
     (
       [make_record(i, captions=['a cat']) for i in range(7)],

@@ -142,8 +142,8 @@ def test_metadata_in_folders_of_splits(tmp_path):
   raws = _read(tmp_path, note=notes.append)
   assert [raw.split for raw in raws] == ['test', 'test', None, 'train']
   assert notes == [
-    f'1 images in {tmp_path} are in no row of its metadata files and were left '
-    'out: test/3.png'
+    f'1 images in {tmp_path} are in no row of its metadata files and were '
+    'ignored: test/3.png'
   ]
   with pytest.raises(ValueError, match=r'no image file .*5\.png'):
     raws[1].read_image()

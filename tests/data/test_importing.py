@@ -345,7 +345,7 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
     # Skipping the only file leaves nothing.
     ({'a.csv': 'x,y\n'}, None),
     ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'imports the rest'),
-    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'such records out'),
+    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'skips such records'),
   ],
 )
 def test_skipping_is_named_where_it_helps(tmp_path, files, hint):

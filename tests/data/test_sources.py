@@ -243,7 +243,7 @@ def test_class_labels_become_captions(data_dir):
     ('theirs', None, "wasn't written by mmjax; .*picture"),
     ('theirs', {'picture': 'picture'}, 'use one of id, image, captions'),
     ('theirs', {'image': 'img'}, "no feature 'img' for image; it has .*notes"),
-    ('ours', {'image': 'image'}, 'takes no `fields`'),
+    ('ours', {'image': 'image'}, 'needs no `fields`'),
   ],
 )
 def test_wrong_fields_are_refused(data_dir, name, fields, message):

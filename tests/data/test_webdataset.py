@@ -167,5 +167,5 @@ def test_samples_that_dots_hide_are_noted(tmp_path):
   (raw,) = webdataset.read([path], image_rows.Options(note=notes.append))
   assert raw.read_image() == b'x'
   (note,) = notes
-  assert note.startswith('2 files of tars were left out')
+  assert note.startswith('2 files in tars were ignored')
   assert note.endswith('v1.5.png, v1.5.txt')
