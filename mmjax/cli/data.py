@@ -226,9 +226,9 @@ def _show(options: argparse.Namespace) -> None:
 def _list(options: argparse.Namespace) -> None:
   from mmjax.data import prepare, records
 
-  data_dir = options.data_dir or records.default_data_dir()
+  data_dir = options.data_dir or records.get_default_data_dir()
   print(f'in {data_dir}:')
-  found = records.prepared_names(data_dir)
+  found = records.list_prepared(data_dir)
   for name in found:
     print(f'  {name}')
   if not found:

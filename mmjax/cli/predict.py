@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   from mmjax.data import images
 
-  pictures = {path: images.opened(path) for path in args.image}
+  pictures = {path: images.to_array(path) for path in args.image}
   # Only now: the mistakes above should be told at once.
   from mmjax.runs import rebuild
 

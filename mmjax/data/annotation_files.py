@@ -26,15 +26,17 @@ Reader = Callable[
   [Sequence[pathlib.Path], image_rows.Options],
   Iterator[raw_records.RawRecord],
 ]
-# What people call a row, and what makes its fields by our names and its split;
-# that raises ConfigError for a row that is not as expected.
+# For each row its location in messages, and a function that returns its fields
+# by mmjax's names and its split, or raises ConfigError.
 _Rows = Iterator[
   tuple[str, Callable[[], tuple[raw_records.Fields, str | None]]]
 ]
 
 
-def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
-  """A reader of the rows that a function of (value, file, folder) yields."""
+def _make_reader(
+  list_rows: Callable[[Any, str, pathlib.Path], _Rows],
+) -> Reader:
+  """Makes a reader of the rows that `list_rows(value, file, folder)` yields."""
 
   def read(paths, options):
     rows = image_rows.ImageRows(options)
@@ -42,19 +44,19 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
       folder = options.images or path.parent
       try:
         value = json_files.load(path, options.encoding)
-        found = enumerate(rows_of(value, path.name, folder), 1)
-        for number, (where, make) in found:
+        numbered = enumerate(list_rows(value, path.name, folder), 1)
+        for number, (where, make) in numbered:
           where, name = f'{path.name}: {where}', f'{path.stem}-{number}'
           try:
             fields, split = make()
           except ConfigError as error:
-            yield raw_records.broken(name, where, str(error))
+            yield raw_records.make_unreadable(name, where, str(error))
           else:
-            yield rows.record(
+            yield rows.make_record(
               path.parent, where, name, fields, file=path, split=split
             )
       except (ConfigError, OSError) as error:
-        yield raw_records.broken(path.name, path.name, str(error))
+        yield raw_records.make_unreadable(path.name, path.name, str(error))
 
   return read
 
@@ -62,63 +64,63 @@ def _reader(rows_of: Callable[[Any, str, pathlib.Path], _Rows]) -> Reader:
 def _get(entry: Any, key: str) -> Any:
   if not isinstance(entry, dict):
     raise ConfigError(
-      f'it should be an object with {key!r}, not {text_files.shown(entry)}'
+      f'it should be an object with {key!r}, not {text_files.quote(entry)}'
     )
   if key not in entry:
     raise ConfigError(f'it has no {key!r}')
   return entry[key]
 
 
-def _text(entry: Any, key: str) -> str:
+def _get_text(entry: Any, key: str) -> str:
   value = _get(entry, key)
   if not isinstance(value, str):
     raise ConfigError(
-      f'its {key!r} should be text, not {text_files.shown(value)}'
+      f'its {key!r} should be text, not {text_files.quote(value)}'
     )
   return value
 
 
-def _name(entry: Any, key: str) -> int | str:
+def _get_id(entry: Any, key: str) -> int | str:
   value = _get(entry, key)
   if not isinstance(value, int | str) or value == '':
     raise ConfigError(
-      f'its {key!r} should be a number or text, not {text_files.shown(value)}'
+      f'its {key!r} should be a number or text, not {text_files.quote(value)}'
     )
   return value
 
 
-def _items(entry: Any, key: str) -> list[Any]:
+def _get_list(entry: Any, key: str) -> list[Any]:
   value = _get(entry, key)
   if not isinstance(value, list):
     raise ConfigError(
-      f'its {key!r} should be a list, not {text_files.shown(value)}'
+      f'its {key!r} should be a list, not {text_files.quote(value)}'
     )
   return value
 
 
-def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
-  _expect(value, file, 'images', 'annotations')
-  names = {}  # By the ids of images as texts; several where one repeats.
+def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
+  _check_object(value, file, 'images', 'annotations')
+  names = {}  # File names by image id as text; several where an id repeats.
   for image in value['images']:
     if isinstance(image, dict) and isinstance(image.get('id'), int | str):
-      known = names.setdefault(str(image['id']), [])
-      if image.get('file_name') not in known:
-        known.append(image.get('file_name'))
+      files = names.setdefault(str(image['id']), [])
+      if image.get('file_name') not in files:
+        files.append(image.get('file_name'))
 
   def make(entry):
     number = _get(entry, 'image_id')
-    found = names.get(str(number)) if isinstance(number, int | str) else None
-    if not found:
+    files = names.get(str(number)) if isinstance(number, int | str) else None
+    if not files:
       raise ConfigError(
-        f'no image of {file} has the id {text_files.shown(number)}, which is '
+        f'no image of {file} has the id {text_files.quote(number)}, which is '
         'its image_id'
       )
-    if len(found) > 1:
+    if len(files) > 1:
       raise ConfigError(
-        f'two images of {file} have the id {number}: {found[0]} and {found[1]}'
+        f'two images of {file} have the id {number}: {files[0]} and {files[1]}'
       )
     fields = {
-      'image': found[0],
+      'image': files[0],
       'caption': _get(entry, 'caption'),
       'image_id': number,
     }
@@ -128,16 +130,16 @@ def _coco(value: Any, file: str, folder: pathlib.Path) -> _Rows:
     yield f'annotation {number}', functools.partial(make, entry)
 
 
-def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
-  _expect(value, file, 'images')
+def _list_karpathy_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
+  _check_object(value, file, 'images')
 
   def make(entry):
-    name, split = _text(entry, 'filename'), _text(entry, 'split')
+    name, split = _get_text(entry, 'filename'), _get_text(entry, 'split')
     if entry.get('filepath'):
-      name = os.path.join(_text(entry, 'filepath'), name)
+      name = os.path.join(_get_text(entry, 'filepath'), name)
     fields = {
       'image': name,
-      'captions': [_get(each, 'raw') for each in _items(entry, 'sentences')],
+      'captions': [_get(each, 'raw') for each in _get_list(entry, 'sentences')],
       'split': split,
     }
     return fields, split_names.SPLITS.get(split, split)
@@ -146,15 +148,17 @@ def _karpathy(value: Any, file: str, folder: pathlib.Path) -> _Rows:
     yield f'image {number}', functools.partial(make, entry)
 
 
-def _visual_genome(value: Any, file: str, folder: pathlib.Path) -> _Rows:
-  _expect_list(value, file)
+def _list_visual_genome_rows(
+  value: Any, file: str, folder: pathlib.Path
+) -> _Rows:
+  _check_list(value, file)
 
   def make(entry, place):
-    pair = _items(entry, 'qas')[place]
-    number = _name(entry, 'id' if 'id' in entry else 'image_id')
+    pair = _get_list(entry, 'qas')[place]
+    number = _get_id(entry, 'id' if 'id' in entry else 'image_id')
     names = [f'{part}{number}.jpg' for part in ('', 'VG_100K/', 'VG_100K_2/')]
     fields = {
-      'image': _existing(folder, names),
+      'image': _find_file(folder, names),
       'question': _get(pair, 'question'),
       'answer': _get(pair, 'answer'),
     }
@@ -167,13 +171,13 @@ def _visual_genome(value: Any, file: str, folder: pathlib.Path) -> _Rows:
       yield where, functools.partial(make, entry, place)
 
 
-def _gqa(value: Any, file: str, folder: pathlib.Path) -> _Rows:
+def _list_gqa_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   if not isinstance(value, dict):
     raise ConfigError(f'{file} should hold an object of questions by their ids')
 
   def make(entry):
     fields = {
-      'image': f'{_name(entry, "imageId")}.jpg',
+      'image': f'{_get_id(entry, "imageId")}.jpg',
       'question': _get(entry, 'question'),
       'answer': _get(entry, 'answer'),
     }
@@ -188,23 +192,23 @@ def _gqa(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 def read_vqa(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """VQA's questions with their annotations, in any order of the files."""
+  """Reads VQA's questions with their annotations, in any order of the files."""
   questions, annotations = [], {}
   for path in paths:
     try:
       value = json_files.load(path, options.encoding)
       if isinstance(value, dict) and 'annotations' in value:
-        _expect(value, path.name, 'annotations')
+        _check_object(value, path.name, 'annotations')
         for entry in value['annotations']:
-          known = annotations.setdefault(_key(entry), [])
-          if entry not in known:
-            known.append(entry)
+          entries = annotations.setdefault(_get_question_id(entry), [])
+          if entry not in entries:
+            entries.append(entry)
       else:
-        _expect(value, path.name, 'questions')
+        _check_object(value, path.name, 'questions')
         subset = value.get('data_subtype', '')
         questions += [(path, subset, entry) for entry in value['questions']]
     except (ConfigError, OSError) as error:
-      yield raw_records.broken(path.name, path.name, str(error))
+      yield raw_records.make_unreadable(path.name, path.name, str(error))
   if questions and not annotations:
     names = ', '.join(path.name for path in paths)
     raise ConfigError(
@@ -216,40 +220,42 @@ def read_vqa(
     where, name = f'{path.name}: question {number}', f'{path.stem}-{number}'
     try:
       folder = options.images or path.parent
-      annotation = _annotation(entry, annotations)
-      fields = _vqa_fields(entry, annotation, subset, folder)
+      annotation = _find_annotation(entry, annotations)
+      fields = _make_vqa_fields(entry, annotation, subset, folder)
     except ConfigError as error:
-      yield raw_records.broken(name, where, str(error))
+      yield raw_records.make_unreadable(name, where, str(error))
     else:
-      yield rows.record(path.parent, where, name, fields, file=path)
+      yield rows.make_record(path.parent, where, name, fields, file=path)
 
 
-def _key(entry: Any) -> str | None:
-  """By which a question and its annotation find each other."""
+def _get_question_id(entry: Any) -> str | None:
+  """Returns the id that a question and its annotation share."""
   if not isinstance(entry, dict) or entry.get('question_id') is None:
     return None
   return str(entry['question_id'])
 
 
-def _annotation(
+def _find_annotation(
   entry: Any, annotations: Mapping[str | None, Sequence[Any]]
 ) -> Mapping[str, Any]:
-  """The annotation of a question."""
+  """Returns the annotation of a question."""
   number = _get(entry, 'question_id')
-  found = annotations.get(_key(entry), []) if number is not None else []
-  if not found:
+  matches = (
+    annotations.get(_get_question_id(entry), []) if number is not None else []
+  )
+  if not matches:
     raise ConfigError(
-      f'no annotation has its question_id, {text_files.shown(number)}'
+      f'no annotation has its question_id, {text_files.quote(number)}'
     )
-  if len(found) > 1:
+  if len(matches) > 1:
     raise ConfigError(
-      f'question_id {text_files.shown(number)} has two annotations; import '
-      'the files of each split by themselves'
+      f'question_id {text_files.quote(number)} has two annotations; import '
+      'the files of each split separately'
     )
-  return found[0]
+  return matches[0]
 
 
-def _vqa_fields(
+def _make_vqa_fields(
   entry: Mapping[str, Any],
   annotation: Mapping[str, Any],
   subset: str,
@@ -260,7 +266,7 @@ def _vqa_fields(
     number = int(number)
   if not isinstance(number, int):
     raise ConfigError(
-      f"its 'image_id' should be a number, not {text_files.shown(number)}"
+      f"its 'image_id' should be a number, not {text_files.quote(number)}"
     )
   names = [
     f'COCO_{subset}_{number:012d}.jpg',
@@ -271,7 +277,7 @@ def _vqa_fields(
   ]
   answers = annotation.get('answers')
   fields = {
-    'image': _existing(folder, names),
+    'image': _find_file(folder, names),
     'question': _get(entry, 'question'),
     'answers': answers or [_get(annotation, 'multiple_choice_answer')],
   }
@@ -279,36 +285,36 @@ def _vqa_fields(
   return fields | ({'type': kind} if kind else {})
 
 
-def _existing(folder: pathlib.Path, names: Sequence[str]) -> str:
-  """The first of the names that is a file; the first one where none is."""
+def _find_file(folder: pathlib.Path, names: Sequence[str]) -> str:
+  """Returns the first name that is a file, else the first name."""
   return next((n for n in names if (folder / n).is_file()), names[0])
 
 
-def _expect(value: Any, file: str, *keys: str) -> None:
+def _check_object(value: Any, file: str, *keys: str) -> None:
   lists = ' and '.join(keys)
   if not isinstance(value, dict):
     raise ConfigError(
       f'{file} should hold an object with lists {lists}, not '
-      f'{text_files.shown(value)}'
+      f'{text_files.quote(value)}'
     )
   for key in keys:
     if key not in value:
-      held = ', '.join(map(repr, itertools.islice(value, 9)))
+      names = ', '.join(map(repr, itertools.islice(value, 9)))
       raise ConfigError(
         f'{file} should hold an object with lists {lists}; it has no {key!r}, '
-        f'only {held or "nothing"}'
+        f'only {names or "nothing"}'
       )
-    _items(value, key)
+    _get_list(value, key)
 
 
-def _expect_list(value: Any, file: str) -> None:
+def _check_list(value: Any, file: str) -> None:
   if not isinstance(value, list):
     raise ConfigError(
-      f'{file} should hold a list, not {text_files.shown(value)}'
+      f'{file} should hold a list, not {text_files.quote(value)}'
     )
 
 
-read_coco = _reader(_coco)
-read_karpathy = _reader(_karpathy)
-read_visual_genome = _reader(_visual_genome)
-read_gqa = _reader(_gqa)
+read_coco = _make_reader(_list_coco_rows)
+read_karpathy = _make_reader(_list_karpathy_rows)
+read_visual_genome = _make_reader(_list_visual_genome_rows)
+read_gqa = _make_reader(_list_gqa_rows)

@@ -5,7 +5,7 @@ input. A pipeline is an ordered tuple of settings, plain data:
 
     ({'name': 'random_resized_crop', 'scale': (0.6, 1.0)}, {'name': 'flip'})
 
-`check` refuses names and arguments that don't exist; `apply` runs them.
+`check` refuses unknown names and arguments; `apply` runs the pipeline.
 """
 
 import inspect
@@ -25,18 +25,18 @@ from mmjax.errors import ConfigError
 
 Setting = Mapping[str, Any]
 
-_SIDES = re.compile(
+_SIDE_WORDS = re.compile(
   r'\b(left|right)(most|wards?)?\b', re.IGNORECASE | re.UNICODE
 )
 
 
-def names_a_side(text: str) -> bool:
-  """Whether a text speaks of left or right, so that a flip would make it lie.
+def mentions_side(text: str) -> bool:
+  """Whether a text mentions left or right, so that a flip would falsify it.
 
-  >>> names_a_side('the cube on the Left'), names_a_side('a bright cleft')
+  >>> mentions_side('the cube on the Left'), mentions_side('a bright cleft')
   (True, False)
   """
-  return _SIDES.search(text) is not None
+  return _SIDE_WORDS.search(text) is not None
 
 
 def random_resized_crop(
@@ -47,15 +47,15 @@ def random_resized_crop(
   scale: tuple[float, float] = (0.08, 1.0),
   ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> UInt8[np.ndarray, 'h w 3']:
-  """Cuts out a random part and brings it to `size` (Szegedy et al. 2015).
+  """Crops a random part and resizes it to `size` (Szegedy et al. 2015).
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws the part's area, aspect ratio and position.
-    size: (height, width) of the result. `apply` gives the model's.
-    scale: range of the part's share of the area.
-    ratio: range of width / height, drawn evenly on a log scale. A part that
-      would hang over the image is cut to what fits.
+    rng: random generator for the crop's area, aspect ratio and position.
+    size: (height, width) of the result. `apply` passes the model's.
+    scale: range of the crop's fraction of the image's area.
+    ratio: range of width / height, drawn uniformly on a log scale. A crop that
+      exceeds the image is clipped to it.
 
   Returns:
     uint8 [size[0], size[1], 3].
@@ -67,12 +67,12 @@ def random_resized_crop(
   part_height = min(np.sqrt(area / aspect), height)
   left = rng.uniform(0, width - part_width)
   top = rng.uniform(0, height - part_height)
-  picture = PIL.Image.fromarray(image).resize(
+  result = PIL.Image.fromarray(image).resize(
     (size[1], size[0]),
     PIL.Image.Resampling.BICUBIC,
     box=(left, top, left + part_width, top + part_height),
   )
-  return np.asarray(picture)
+  return np.asarray(result)
 
 
 def flip(
@@ -95,38 +95,38 @@ def color_jitter(
 ) -> UInt8[np.ndarray, 'H W 3']:
   """Changes brightness, contrast, saturation and hue, in random order.
 
-  Then, with probability `grey`, it takes the colours away, as SimCLR does (Chen
-  et al. 2020, appendix A).
+  Then, with probability `grey`, it converts the image to grey, as SimCLR does
+  (Chen et al. 2020, appendix A).
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws whether, how much of each and the order.
-    brightness: the factor is drawn from [max(0, 1 - b), 1 + b].
-    contrast: likewise, around the picture's mean grey.
-    saturation: likewise, away from grey.
-    hue: the turn is drawn from [-hue, hue], in turns of the colour circle,
-      at most 0.5.
-    grey: probability of shades of grey instead of colours.
-    p: probability that anything happens.
+    rng: random generator for whether, how much of each and the order.
+    brightness: b of the factor's range, [max(0, 1 - b), 1 + b].
+    contrast: the same for the contrast around the image's mean grey.
+    saturation: the same for the distance from grey.
+    hue: largest rotation either way, as a fraction of the colour circle, at
+      most 0.5.
+    grey: probability of a grey image.
+    p: probability of any change.
 
   Returns:
     uint8 [H, W, 3].
   """
   if rng.random() >= p:
     return image
-  picture = PIL.Image.fromarray(np.ascontiguousarray(image))
+  result = PIL.Image.fromarray(np.ascontiguousarray(image))
   strengths = (brightness, contrast, saturation, hue)
   draws = rng.uniform(-1, 1, size=4) * strengths
   for i in rng.permutation(4):
     if strengths[i] == 0:
       continue
     if i == 3:
-      picture = _turn_hue(picture, draws[3])
+      result = _rotate_hue(result, draws[3])
     else:
-      picture = _ENHANCERS[i](picture).enhance(max(0.0, 1 + draws[i]))
+      result = _ENHANCERS[i](result).enhance(max(0.0, 1 + draws[i]))
   if grey and rng.random() < grey:
-    picture = picture.convert('L').convert('RGB')
-  return np.asarray(picture)
+    result = result.convert('L').convert('RGB')
+  return np.asarray(result)
 
 
 _ENHANCERS = (
@@ -136,9 +136,9 @@ _ENHANCERS = (
 )
 
 
-def _turn_hue(picture: PIL.Image.Image, turns: float) -> PIL.Image.Image:
-  values = np.array(picture.convert('HSV'))
-  # uint8 wraps around, as the colour circle does.
+def _rotate_hue(image: PIL.Image.Image, turns: float) -> PIL.Image.Image:
+  values = np.array(image.convert('HSV'))
+  # uint8 overflow wraps around, as the colour circle does.
   values[..., 0] += np.uint8(round(turns * 256) % 256)
   return PIL.Image.fromarray(values, 'HSV').convert('RGB')
 
@@ -155,28 +155,28 @@ def rand_augment(
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws the operations and their signs.
-    num_ops: how many, one after the other.
-    magnitude: 0 (hardly anything) to 10 (the ends of AutoAugment's ranges).
-    exclude: names of operations not to use, such as ('color', 'solarize')
-      where texts name colours; see `mmjax.data.rand_augment.OPERATIONS`.
+    rng: random generator for the operations and their signs.
+    num_ops: number of operations, applied one after the other.
+    magnitude: strength, 0 (almost none) to 10 (AutoAugment's largest).
+    exclude: names of `mmjax.data.rand_augment.OPERATIONS` not to use, such as
+      ('color', 'solarize') where texts name colours.
 
   Returns:
     uint8 [H, W, 3].
 
   Raises:
-    ConfigError: for names in `exclude` that don't exist, or a magnitude out of
+    ConfigError: if a name in `exclude` is unknown, or the magnitude is out of
       range.
   """
-  names = rand_augment_lib.names_without(exclude)
+  names = rand_augment_lib.select_names(exclude)
   if not 0 <= magnitude <= 10:
     raise ConfigError(f'magnitude {magnitude} is not in 0..10')
-  picture = PIL.Image.fromarray(np.ascontiguousarray(image))
+  result = PIL.Image.fromarray(np.ascontiguousarray(image))
   for i in rng.integers(len(names), size=num_ops):
     sign = 1 if rng.random() < 0.5 else -1
     operation = rand_augment_lib.OPERATIONS[names[i]]
-    picture = operation(picture, magnitude / 10, sign)
-  return np.asarray(picture)
+    result = operation(result, magnitude / 10, sign)
+  return np.asarray(result)
 
 
 def cutout(
@@ -191,10 +191,11 @@ def cutout(
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws whether and where; the square may hang over the edge.
-    size: the square's side, as a share of the image's shorter side.
-    p: probability that it happens.
-    fill: the grey it is filled with.
+    rng: random generator for whether and where; the square may extend beyond
+      the edge.
+    size: side of the square, as a fraction of the image's shorter side.
+    p: probability of a square.
+    fill: grey value of the square.
 
   Returns:
     uint8 [H, W, 3].
@@ -221,10 +222,9 @@ def translate(
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws the shift down and right, each even over -pixels..pixels.
-    pixels: the farthest shift.
-    mode: what moves in, as `numpy.pad` names it: 'edge', 'reflect', 'constant'
-      (black).
+    rng: random generator for the shifts, uniform over -pixels..pixels.
+    pixels: largest shift.
+    mode: padding mode of `numpy.pad`: 'edge', 'reflect', 'constant' (black).
 
   Returns:
     uint8 [H, W, 3].
@@ -249,16 +249,16 @@ AUGMENTATIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def check(settings: Iterable[Any]) -> None:
-  """Refuses augmentations that don't exist and arguments they don't take.
+  """Refuses unknown augmentations and arguments.
 
   Raises:
-    ConfigError: naming what is legal.
+    ConfigError: if a name or argument is unknown; it lists the legal ones.
   """
   for setting in settings:
     if not isinstance(setting, Mapping):
       raise ConfigError(
-        f'augmentation {setting!r} is no dict of its name and arguments, such '
-        "as {'name': 'cutout', 'size': 0.3}"
+        f'augmentation {setting!r} is not a dict of its name and arguments, '
+        "such as {'name': 'cutout', 'size': 0.3}"
       )
     name = setting.get('name')
     if name not in AUGMENTATIONS:
@@ -266,7 +266,7 @@ def check(settings: Iterable[Any]) -> None:
         f'augmentation {name!r} is unknown; '
         f'use one of {", ".join(AUGMENTATIONS)}'
       )
-    legal = _arguments(name)
+    legal = _list_arguments(name)
     for argument in set(setting) - {'name'}:
       if argument not in legal:
         raise ConfigError(
@@ -274,11 +274,11 @@ def check(settings: Iterable[Any]) -> None:
           f'it takes {", ".join(legal)}'
         )
     if name == 'rand_augment':
-      rand_augment_lib.names_without(setting.get('exclude', ()))
+      rand_augment_lib.select_names(setting.get('exclude', ()))
 
 
-def _arguments(name: str) -> list[str]:
-  """Arguments a setting may give: `size` of a crop is the model's business."""
+def _list_arguments(name: str) -> list[str]:
+  """Lists the arguments that a setting may have; a crop's `size` is not one."""
   parameters = list(inspect.signature(AUGMENTATIONS[name]).parameters)[2:]
   return [
     parameter
@@ -299,11 +299,12 @@ def apply(
 
   Args:
     image: uint8 [H, W, 3].
-    rng: all randomness comes from here.
-    settings: see the module's docstring; checked by `check` beforehand.
-    size: (height, width) that random_resized_crop gives. The others keep the
-      size they get.
-    flips: False leaves out 'flip', for an example whose texts name a side.
+    rng: random generator for all augmentations.
+    settings: names and arguments, as in the module's docstring, that passed
+      `check`.
+    size: (height, width) of random_resized_crop's result. The others keep the
+      image's size.
+    flips: whether 'flip' is applied; False for texts that mention a side.
 
   Returns:
     uint8 [H', W', 3].

@@ -1,7 +1,7 @@
-"""Batches in an order that depends on a seed and the batch's number alone.
+"""Batches in an order that depends only on a seed and the batch's number.
 
-Not on the number of hosts, threads, workers or restarts: the position in the
-data is one integer, the step.
+The number of hosts, threads, workers and restarts doesn't change it: the
+position in the data is one integer, the step.
 """
 
 import dataclasses
@@ -24,37 +24,37 @@ MAX_REPLACEMENTS = 100
 
 
 class BatchIterator:
-  """Hands out batches that are made ahead; also a context manager.
+  """Iterates over prefetched batches; also a context manager.
 
-  It closes itself, threads and workers, when it is exhausted, dropped or the
-  program ends.
+  Its threads and workers stop when it is exhausted or dropped, or the program
+  ends.
   """
 
   def __init__(self, batches: grain.DatasetIterator, owns_memory: bool):
-    # The one reference to it, so that closing also frees it.
-    self._opened = [batches]
+    # The only reference to the iterator, so that closing also frees it.
+    self._iterators = [batches]
     self._owns_memory = owns_memory
-    self._closing = weakref.finalize(self, _close, self._opened)
+    self._closing = weakref.finalize(self, _close, self._iterators)
     batches.start_prefetch()
 
   def __iter__(self) -> 'BatchIterator':
     return self
 
   def __next__(self) -> Batch:
-    if not self._opened:
+    if not self._iterators:
       raise StopIteration
     try:
-      batch = next(self._opened[0])
+      batch = next(self._iterators[0])
     except StopIteration:
       self.close()
       raise
     if not self._owns_memory:
-      # Workers hand over shared memory, which must not outlive them.
+      # Workers return shared memory, which must not outlive them.
       batch = {key: np.array(value) for key, value in batch.items()}
     return batch
 
   def close(self) -> None:
-    """Stops what reads ahead; there are no batches after this."""
+    """Stops prefetching; the iterator yields no more batches."""
     self._closing()
 
   def __enter__(self) -> 'BatchIterator':
@@ -64,21 +64,21 @@ class BatchIterator:
     self.close()
 
 
-def _close(opened: list[grain.DatasetIterator]) -> None:
-  while opened:
-    opened.pop().close()
+def _close(iterators: list[grain.DatasetIterator]) -> None:
+  while iterators:
+    iterators.pop().close()
 
 
 class TrainBatches:
   """An endless stream of shuffled batches; every epoch has its own order.
 
   Global batch i holds the examples number i * batch_size to
-  (i + 1) * batch_size - 1 of the shuffled epochs laid end to end, so a batch
-  may straddle two epochs. A host may read some of its rows only.
+  (i + 1) * batch_size - 1 of the concatenated shuffled epochs, so a batch may
+  contain examples of two epochs. A host may read only some of its rows.
 
   Attributes:
-    batch_size: B, of the global batch.
-    epoch_steps: steps that it takes to see every record once; a fraction.
+    batch_size: B, number of examples in the global batch.
+    epoch_steps: number of steps in an epoch; not rounded.
   """
 
   def __init__(
@@ -94,49 +94,49 @@ class TrainBatches:
     prefetch: int = 4,
     on_error: str = 'raise',
   ):
-    """Sets the stream up; nothing is read yet.
+    """Sets up the stream; nothing is read yet.
 
     Args:
       source: records by index.
-      preprocess: `preprocess(record, rng)` gives an example's arrays.
-      batch_size: examples in a global batch.
-      seed: of the order, and of all that `preprocess` draws.
-      rows: which examples of every global batch are read here, numbers in
-        0..B - 1; None for all.
-      num_threads: batches made at the same time, in this process or in each
-        worker; 0 makes them when asked.
-      num_workers: processes that read; 0 reads in this one.
-      prefetch: batches made ahead (in each worker).
-      on_error: 'raise' stops at a record that can't be read; 'replace' takes
-        another record, which seed and position determine, and marks it True
-        in the batch's `replaced`.
+      preprocess: function (record, rng) that returns an example's arrays.
+      batch_size: number of examples in a global batch.
+      seed: random seed of the order and of all that `preprocess` draws.
+      rows: rows of every global batch that this process reads, in 0..B - 1;
+        None for all.
+      num_threads: number of batches prepared at the same time, in this process
+        or in each worker; 0 prepares each on demand.
+      num_workers: number of reading processes; 0 reads in this one.
+      prefetch: number of batches prepared ahead (by each worker).
+      on_error: 'raise' stops at an unreadable record; 'replace' takes another
+        record, which seed and position determine, and marks it True in the
+        batch's `replaced`.
 
     Raises:
-      ConfigError: if a row is not in the batch, if there are no records, or for
-        an unknown on_error.
+      ConfigError: if a row is not in the batch, there are no records, or
+        on_error is unknown.
     """
     _check(source, batch_size, on_error)
     rows = range(batch_size) if rows is None else rows
     if not len(rows) or min(rows) < 0 or max(rows) >= batch_size:
       raise ConfigError(
-        f'rows {list(rows)} are not those of a batch of {batch_size}; use '
-        f'numbers in 0..{batch_size - 1}'
+        f'rows {list(rows)} are not rows of a batch of {batch_size}; use at '
+        f'least one number, all in 0..{batch_size - 1}'
       )
     self.batch_size = batch_size
     self.epoch_steps = len(source) / batch_size
     self._reading = _Reading(num_threads, num_workers, prefetch)
     read = _Read(source, preprocess, on_error)
-    # Grain folds the seed with each step of this pipeline, and the epoch.
+    # Grain folds the number of each transformation and the epoch into the seed.
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-    examples = order.random_map(read.random_map)
+    examples = order.random_map(read.read_for_training)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))
     ).batch(len(rows), drop_remainder=True, batch_fn=_stack)
 
   def iterate(self, start_step: int = 0) -> BatchIterator:
-    """Returns the rows of global batches from `start_step` on.
+    """Iterates over the rows of global batches, beginning with `start_step`.
 
-    Starts there at once, whatever the step: nothing is skipped through.
+    Starting at a late step takes no longer: no earlier batch is read.
     """
     batches = self._batches.slice(slice(start_step, len(self._batches)))
     return self._reading.start(batches)
@@ -144,7 +144,7 @@ class TrainBatches:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-  """The examples of some rows of every batch, one batch after the other."""
+  """Examples of some rows of every batch, one batch after the other."""
 
   examples: grain.MapDataset
   batch_size: int
@@ -154,11 +154,11 @@ class _Rows:
     return len(self.examples) // self.batch_size * len(self.rows)
 
   def __getitem__(self, position: int) -> Batch:
-    batch, place = divmod(position, len(self.rows))
-    return self.examples[batch * self.batch_size + int(self.rows[place])]
+    batch, row = divmod(position, len(self.rows))
+    return self.examples[batch * self.batch_size + int(self.rows[row])]
 
 
-def eval_batches(
+def iterate_eval(
   source: Sequence[dict[str, Any]],
   preprocess: Preprocess,
   batch_size: int,
@@ -169,27 +169,29 @@ def eval_batches(
   prefetch: int = 4,
   on_error: str = 'raise',
 ) -> BatchIterator:
-  """Every record once, in order, without augmentation.
+  """Iterates over every record once, in order, without augmentation.
 
-  All batches have one shape; the last is filled up with zeros, of index and
-  label -1, whose `mask` is False as are all their other masks.
+  All batches have one shape. The last is padded with zeros whose index and
+  label are -1 and whose masks are all False.
 
   Args:
     source: records by index.
-    preprocess: `preprocess(record)` gives an example's arrays.
-    batch_size: examples in a batch.
-    num_examples: only so many records, from the first; None or 0 for all.
-    num_threads: as in `TrainBatches`, and so are the next two.
-    num_workers: processes that read.
-    prefetch: batches made ahead.
-    on_error: 'raise' stops at a record that can't be read; 'replace' leaves
-      it out: its `mask` is False and its `replaced` True.
+    preprocess: function (record) that returns an example's arrays.
+    batch_size: number of examples in a batch.
+    num_examples: number of records, from the first; None or 0 for all.
+    num_threads: number of batches prepared at the same time, as in
+      `TrainBatches`.
+    num_workers: number of reading processes; 0 reads in this one.
+    prefetch: number of batches prepared ahead.
+    on_error: 'raise' stops at an unreadable record; 'replace' masks it: its
+      `mask` is False and its `replaced` True.
 
   Returns:
-    An iterator of batches with `index` and `mask` [B].
+    Batches with `index` and `mask` [B].
 
   Raises:
-    ConfigError: as in `TrainBatches`.
+    ConfigError: if the batch size is not positive, there are no records, or
+      on_error is unknown.
   """
   _check(source, batch_size, on_error)
   total = min(len(source), num_examples or len(source))
@@ -217,14 +219,14 @@ def _check(
 
 @dataclasses.dataclass(frozen=True)
 class _Read:
-  """Reads and prepares the record of an index."""
+  """Reads and preprocesses the record of an index."""
 
   source: Sequence[dict[str, Any]]
   preprocess: Preprocess
   on_error: str
 
-  def random_map(self, index: int, rng: np.random.Generator) -> Batch:
-    """For training: replaces what can't be read, if told to."""
+  def read_for_training(self, index: int, rng: np.random.Generator) -> Batch:
+    """Reads for training; on_error='replace' replaces unreadable records."""
     for attempt in range(MAX_REPLACEMENTS):
       try:
         example = self(index, rng)
@@ -240,17 +242,17 @@ class _Read:
       return example
     raise ConfigError(
       f'{MAX_REPLACEMENTS} records drawn one after the other cannot be read; '
-      "see what is wrong with on_error='raise'"
+      "data.on_error='raise' stops at the first one and names its fault"
     )
 
   def __call__(
     self, index: int, rng: np.random.Generator | None = None
   ) -> Batch:
-    """Reads and prepares.
+    """Reads and preprocesses the record of an index.
 
     Raises:
-      ConfigError: naming a record that can't be read. A bug keeps its
-        traceback, with the record's id as a note.
+      ConfigError: if the record can't be read; it names the record. Other
+        exceptions keep their traceback and get the record's id as a note.
     """
     name = f'number {index}'
     try:
@@ -269,7 +271,7 @@ class _Read:
 
 
 class _ReadInOrder:
-  """Reads for evaluation: blanks past the end and for what can't be read."""
+  """Reads for evaluation: blanks past the end and for unreadable records."""
 
   def __init__(self, read: _Read, total: int):
     self._read = read
@@ -287,14 +289,14 @@ class _ReadInOrder:
           raise
         failed = True
     if example is None:
-      example = self._blank()
+      example = self._make_blank()
       example['index'] = np.int64(position if failed else -1)
     example['mask'] = np.bool_(position < self._total and not failed)
     if self._read.on_error == 'replace':
       example['replaced'] = np.bool_(failed)
     return example
 
-  def _blank(self) -> Batch:
+  def _make_blank(self) -> Batch:
     """Zeros of an example's shapes, with all masks False."""
     for position in range(self._total):
       if self._template is not None:
@@ -314,7 +316,7 @@ class _ReadInOrder:
 
 @dataclasses.dataclass(frozen=True)
 class _Reading:
-  """How batches are made ahead of their use; never what is in them."""
+  """Settings of prefetching, which don't change the batches."""
 
   num_threads: int
   num_workers: int
@@ -326,23 +328,23 @@ class _Reading:
       num_threads=min(threads, self.prefetch),
       prefetch_buffer_size=self.prefetch,
     )
-    ahead = batches.to_iter_dataset(options)
+    dataset = batches.to_iter_dataset(options)
     if self.num_workers:
       if not flags.FLAGS.is_parsed():
-        # Grain asks absl for flags; notebooks and tests parse none.
+        # Grain reads absl's flags, which notebooks and tests don't parse.
         flags.FLAGS.mark_as_parsed()
-      ahead = ahead.mp_prefetch(
+      dataset = dataset.mp_prefetch(
         grain.MultiprocessingOptions(
           num_workers=self.num_workers,
           per_worker_buffer_size=max(1, self.prefetch),
         ),
-        worker_init_fn=_leave_interrupts_alone,
+        worker_init_fn=_ignore_interrupts,
       )
-    return BatchIterator(iter(ahead), owns_memory=self.num_workers == 0)
+    return BatchIterator(iter(dataset), owns_memory=self.num_workers == 0)
 
 
-def _leave_interrupts_alone(worker: int, num_workers: int) -> None:
-  """Ctrl-C reaches all processes; the parent decides and stops its workers."""
+def _ignore_interrupts(worker: int, num_workers: int) -> None:
+  """Ignores Ctrl-C in a worker: it reaches the parent, which stops workers."""
   del worker, num_workers
   signal.signal(signal.SIGINT, signal.SIG_IGN)
 

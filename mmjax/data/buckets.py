@@ -1,7 +1,7 @@
-"""Files in which TFDS keeps the records of a large data set, to sort them.
+"""Temporary files in which TFDS sorts the records of a large data set.
 
-TFDS holds up to 1 GB of a split in memory, and beyond that in files which it
-opens through TensorFlow. Here they are ordinary files.
+TFDS sorts up to 1 GB of a split in memory, and larger ones in files that it
+opens through TensorFlow. This module gives it ordinary files.
 """
 
 import contextlib
@@ -13,12 +13,12 @@ from unittest import mock
 
 from tensorflow_datasets.core import shuffle
 
-# Key and size of a record, which follows them.
+# Key and size of a record; its bytes follow.
 _HEADER = struct.Struct('=16sQ')
 
 
 class Bucket:
-  """Records with keys in one file; has the methods of TFDS's own buckets."""
+  """Records with keys in one file, with the methods of TFDS's own buckets."""
 
   def __init__(self, path: os.PathLike):
     self._path = pathlib.Path(path)
@@ -32,7 +32,7 @@ class Bucket:
     """Appends a record; `key` is below 2^128."""
     if not self._length:
       self._path.parent.mkdir(parents=True, exist_ok=True)
-    # Opened each time: a thousand buckets are more than some systems let open.
+    # Opened each time: some systems don't allow a thousand open files.
     with self._path.open('ab') as file:
       file.write(_HEADER.pack(key.to_bytes(16), len(data)))
       file.write(data)
@@ -40,7 +40,7 @@ class Bucket:
     self.size += len(data)
 
   def read_values(self) -> Iterator[tuple[int, bytes]]:
-    """The keys and records, in the order in which they were added."""
+    """Yields the keys and records, in the order in which they were added."""
     if not self._length:
       return
     with self._path.open('rb') as file:
@@ -53,6 +53,6 @@ class Bucket:
     self._path.unlink(missing_ok=True)
 
 
-def as_files() -> contextlib.AbstractContextManager:
-  """Has TFDS keep records in such files, as long as the context lasts."""
+def patch_tfds() -> contextlib.AbstractContextManager:
+  """Makes TFDS use these buckets within the context."""
   return mock.patch.object(shuffle, '_Bucket', Bucket)

@@ -1,7 +1,7 @@
-"""Writing prepared data sets: a TFDS builder and its tokenizer.
+"""Writes prepared data sets: a TFDS builder and its tokenizer.
 
-A data set appears in one rename. Until then it is in a hidden folder that no
-reader looks at, so an interrupted or failed build leaves nothing to read.
+A data set is written to a hidden folder and renamed when it is complete, so an
+interrupted or failed build leaves nothing half-readable.
 """
 
 import collections
@@ -22,21 +22,21 @@ import tensorflow_datasets as tfds
 
 from mmjax.data import buckets, records, tokenizers
 
-# Enough texts to learn a vocabulary from; bounds time and memory.
-_MOST_TEXTS = 200_000
+# Number of texts a vocabulary is learnt from; bounds time and memory.
+_MAX_TEXTS = 200_000
 _UNFINISHED = '.unfinished-'
 
 
 class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   """A TFDS data set of mmjax records, written without TensorFlow.
 
-  Subclasses set `VERSION` and what is below, and say in `record_splits` what
-  the splits hold.
+  Subclasses set `VERSION` and the attributes below, and return the records of
+  each split from `read_splits`.
 
   Attributes:
     SUMMARY: a sentence about the data set.
-    VOCAB_SIZE: most ids of its tokenizer.
-    LOWER: whether the tokenizer lower-cases.
+    VOCAB_SIZE: largest number of ids of its tokenizer.
+    LOWER: whether the tokenizer lower-cases texts.
     TEXT_FIELDS: metadata fields whose texts the tokenizer also learns from.
   """
 
@@ -45,21 +45,21 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   LOWER = False
   TEXT_FIELDS: tuple[str, ...] = ()
 
-  # Nothing is downloaded, so there are no checksums for TFDS to look for in the
-  # package (which needs importlib_resources, that it doesn't install).
+  # Nothing is downloaded, so TFDS must not search the package for checksums:
+  # that needs importlib_resources, which TFDS doesn't install.
   url_infos = None
 
   def __init__(self, **kwargs):
-    self.progress = Progress(self.name, shown=False)
-    self._texts = []  # A list a record.
+    self.progress = Progress(self.name, enabled=False)
+    self._texts = []  # One list for each record.
     self._num_texts = 0
     self._stride = 1
     self._seen = 0
     self._answers = collections.defaultdict(collections.Counter)  # By split.
     super().__init__(file_format='array_record', **kwargs)
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
-    """Records by split; consumed one split after another, in this order."""
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
+    """Returns records by split; they are read one split after another."""
     raise NotImplementedError
 
   def _info(self) -> tfds.core.DatasetInfo:
@@ -69,7 +69,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _split_generators(self, dl_manager):
     del dl_manager  # Nothing is ever downloaded.
-    splits = self.record_splits()
+    splits = self.read_splits()
     learn_from = 'train' if 'train' in splits else next(iter(splits))
     return {
       split: self._generate_examples(split_records, split, learn_from)
@@ -87,8 +87,8 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield record['id'], records.encode_record(record)
 
   def _learn_from(self, record: records.Record) -> None:
-    # Every record until there are enough texts, then every second, and so on:
-    # that way they come from all of the data set.
+    # Keeps the texts of every record until there are enough, then of every
+    # second and so on, so that they are from the whole data set.
     if self._seen % self._stride == 0:
       texts = list(record['captions'])
       for entry in record['questions']:
@@ -99,7 +99,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       self._texts.append(texts)
       self._num_texts += len(texts)
     self._seen += 1
-    if self._num_texts > _MOST_TEXTS:
+    if self._num_texts > _MAX_TEXTS:
       del self._texts[1::2]
       self._num_texts = sum(map(len, self._texts))
       self._stride *= 2
@@ -110,7 +110,7 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     self.write_further_files(pathlib.Path(self.data_path))
 
   def write_further_files(self, folder: pathlib.Path) -> None:
-    """Writes what belongs beside the records: tokenizer and answer counts."""
+    """Writes the files beside the records: tokenizer and answer counts."""
     texts = itertools.chain.from_iterable(self._texts)
     tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
     tokenizer.save(folder / records.TOKENIZER_FILE)
@@ -119,16 +119,16 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 class Progress:
-  """One line on stderr, rewritten in place on a terminal."""
+  """Progress line on stderr, rewritten in place on a terminal."""
 
-  def __init__(self, name: str, *, shown: bool = True, every: float = 0.5):
+  def __init__(self, name: str, *, enabled: bool = True, every: float = 0.5):
     self.name = name
-    self._shown = shown
+    self._enabled = enabled
     self._every = every
     self.begin('')
 
   def begin(self, stage: str) -> None:
-    """Counts from 0, for a stage of the work with this name."""
+    """Starts a stage of the work, with a count of 0."""
     self.count = 0
     self._label = f'{self.name}, {stage}' if stage else self.name
     self._start = self._last = time.monotonic()
@@ -137,15 +137,15 @@ class Progress:
     """Counts one more record."""
     self.count += 1
     now = time.monotonic()
-    if self._shown and sys.stderr.isatty() and now - self._last > self._every:
+    if self._enabled and sys.stderr.isatty() and now - self._last > self._every:
       self._last = now
       rate = self.count / (now - self._start)
       line = f'\r{self._label}: {self.count:,} records, {rate:,.0f} a second'
       print(f'{line:<70}', end='', file=sys.stderr, flush=True)
 
-  def done(self, where: os.PathLike) -> None:
-    """Ends the line with what was written where."""
-    if self._shown:
+  def finish(self, where: os.PathLike) -> None:
+    """Prints the number of records written, and their folder."""
+    if self._enabled:
       seconds = time.monotonic() - self._start
       line = f'{self.name}: {self.count:,} records in {seconds:.1f} s, {where}'
       if sys.stderr.isatty():
@@ -160,48 +160,47 @@ def build(
   overwrite: bool = False,
   progress: bool = True,
 ) -> pathlib.Path:
-  """Writes a data set, all of it or nothing.
+  """Writes a data set completely or not at all.
 
-  Two processes that build the same data set at once both do the work, and the
+  If two processes build the same data set at once, both do the work and the
   first to finish provides it.
 
   Args:
-    make: makes the builder for a given data_dir.
-    data_dir: where data sets live; made if missing.
-    overwrite: whether to replace what is there; it stays in place until the new
-      one is complete.
+    make: function that makes the builder for a data_dir.
+    data_dir: folder of all data sets; created if missing.
+    overwrite: whether to replace an existing data set of this name, which stays
+      in place until the new one is complete.
     progress: whether to show a progress line.
 
   Returns:
-    The folder of the version, which holds `dataset_info.json`.
+    The folder of the version, with its `dataset_info.json`.
   """
   data_dir = pathlib.Path(data_dir).expanduser().resolve()
   target = pathlib.Path(make(os.fspath(data_dir)).data_dir)
   if target.exists() and not overwrite:
     return target
-  with staging(data_dir) as tmp:
+  with make_staging_folder(data_dir) as tmp:
     builder = make(tmp)
-    builder.progress = Progress(_full_name(builder), shown=progress)
-    with _quiet(), buckets.as_files():
+    builder.progress = Progress(_format_name(builder), enabled=progress)
+    with _hide_output(), buckets.patch_tfds():
       builder.download_and_prepare(download_dir=os.path.join(tmp, 'downloads'))
     staged = pathlib.Path(builder.data_dir)
     _publish(staged, target, overwrite=overwrite)
     _publish_default_config(pathlib.Path(tmp), data_dir, builder.name)
-  builder.progress.done(target)
+  builder.progress.finish(target)
   return target
 
 
 @contextlib.contextmanager
-def staging(data_dir: pathlib.Path) -> Iterator[str]:
-  """A hidden folder in `data_dir` to write in, which is removed in the end.
+def make_staging_folder(data_dir: pathlib.Path) -> Iterator[str]:
+  """Makes a hidden folder in `data_dir`, which is removed at the end.
 
-  A killed process can't clean up, so those of dead processes are removed first:
-  theirs is the lock that nobody holds.
+  Folders of killed processes are removed first: nobody holds their lock.
   """
   data_dir.mkdir(parents=True, exist_ok=True)
   for lock in data_dir.glob(f'{_UNFINISHED}*/lock'):
     with contextlib.suppress(OSError), lock.open() as file:
-      # A new folder's lock may be about to be taken.
+      # The process of a new folder may not have locked it yet.
       if time.time() - lock.stat().st_mtime > 60:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.parent)
@@ -213,7 +212,7 @@ def staging(data_dir: pathlib.Path) -> Iterator[str]:
     yield folder
 
 
-def _full_name(builder: RecordBuilder) -> str:
+def _format_name(builder: RecordBuilder) -> str:
   config = builder.builder_config
   return f'{builder.name}/{config.name}' if config else builder.name
 
@@ -227,7 +226,7 @@ def _publish(
   try:
     staged.rename(target)
   except OSError:
-    # Another process was first, which is as good.
+    # Another process published the same data set first.
     if not (target / 'dataset_info.json').exists():
       raise
 
@@ -235,7 +234,7 @@ def _publish(
 def _publish_default_config(
   staging: pathlib.Path, data_dir: pathlib.Path, name: str
 ) -> None:
-  """Keeps the file by which 'shapes' is known to mean 'shapes/full'."""
+  """Publishes the file that maps 'shapes' to its default 'shapes/full'."""
   source = staging / name / '.config'
   target = data_dir / name / '.config'
   if source.exists() and not target.exists():
@@ -244,8 +243,8 @@ def _publish_default_config(
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-  """Hides what TFDS prints; its progress bars repeat ours."""
+def _hide_output() -> Iterator[None]:
+  """Hides what TFDS prints; its progress bars repeat `Progress`."""
   tfds.disable_progress_bar()
   try:
     with contextlib.redirect_stdout(io.StringIO()):

@@ -1,4 +1,4 @@
-"""Names of columns and keys, as other tools write them."""
+"""Maps the names of columns and keys that other tools write to fields."""
 
 import difflib
 import functools
@@ -20,8 +20,8 @@ FIELDS = (
   'type',
 )
 
-# What open_clip, LAVIS, img2dataset and data sets on the Hugging Face hub call
-# them.
+# Names that open_clip, LAVIS, img2dataset and data sets on the Hugging Face hub
+# give them.
 ALIASES = {
   'image': (
     'img',
@@ -71,10 +71,10 @@ _LANGUAGES = frozenset(
   )
 )
 _LANGUAGE = re.compile(r'captions?[_ .-](([a-z]{2})([_-][a-z]{2,4})?)')
-# Words that only look like a misspelt field.
-_ALIKE = ('options', 'captioner')
+# Words that resemble a field's name but are not misspelt.
+_NOT_MISSPELT = ('options', 'captioner')
 # Metadata of a field, such as image_id, is not a misspelling of it.
-_RELATED = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
+_FIELD_METADATA = re.compile(rf'({"|".join(FIELDS)})[_ .:-].*')
 
 
 def parse(text: str | None) -> tuple[tuple[str, str], ...]:
@@ -84,7 +84,7 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
   (('caption', 'title'), ('image', 'file'))
 
   Raises:
-    ConfigError: it doesn't read so.
+    ConfigError: if the text has another form.
   """
   pairs = []
   for part in (text or '').split(','):
@@ -100,20 +100,20 @@ def parse(text: str | None) -> tuple[tuple[str, str], ...]:
   return tuple(pairs)
 
 
-def flag(field: str, name: str) -> str:
-  """How a shell is given a column for a field.
+def format_flag(field: str, name: str) -> str:
+  """Formats the flag that reads a field from a column, quoted for a shell.
 
-  >>> flag('image', 'file'), flag('image', 'my file')
+  >>> format_flag('image', 'file'), format_flag('image', 'my file')
   ('--columns=image=file', "'--columns=image=my file'")
   """
   return shlex.quote(f'--columns={field}={name.strip()}')
 
 
-def language(name: str) -> str | None:
-  """The language whose captions a column holds by its name.
+def find_language(name: str) -> str | None:
+  """Returns the language of the captions in a column, by the column's name.
 
-  >>> language('caption_de'), language('Captions-pt_BR'), language('caption_id')
-  ('de', 'pt-br', None)
+  >>> [find_language(n) for n in ('caption_de', 'Captions-pt_BR', 'caption_id')]
+  ['de', 'pt-br', None]
   """
   match = _LANGUAGE.fullmatch(name.strip().lower())
   if not match or match[2] not in _LANGUAGES:
@@ -121,21 +121,23 @@ def language(name: str) -> str | None:
   return match[1].replace('_', '-')
 
 
-def known(names: Sequence[str], wanted: Sequence[tuple[str, str]]) -> int:
-  """How many of the names are fields, aliases of one, or asked for."""
-  legal = {*FIELDS, *(name.lower() for _, name in wanted)}
+def count_known(
+  names: Sequence[str], requested: Sequence[tuple[str, str]]
+) -> int:
+  """Counts the names that are fields, aliases of fields, or requested."""
+  legal = {*FIELDS, *(name.lower() for _, name in requested)}
   legal.update(*ALIASES.values())
   return sum(
     name.strip().lower() in legal
-    or _spelled(name) in legal
+    or _normalise(name) in legal
     or bool(_NUMBERED.fullmatch(name.strip().lower()))
-    or language(name) is not None
+    or find_language(name) is not None
     for name in names
   )
 
 
-def _spelled(name: str) -> str:
-  """A name as aliases are: `File Name` and `fileName` become `file_name`."""
+def _normalise(name: str) -> str:
+  """Spells a name as aliases are: `fileName` becomes `file_name`."""
   name = re.sub(r'([a-z])([A-Z])', r'\1_\2', name.strip())
   return re.sub('[ .-]', '_', name).lower()
 
@@ -143,58 +145,60 @@ def _spelled(name: str) -> str:
 @functools.lru_cache(256)
 def resolve(
   names: tuple[str, ...],
-  wanted: tuple[tuple[str, str], ...] = (),
+  requested: tuple[tuple[str, str], ...] = (),
   aliased: tuple[str, ...] = tuple(ALIASES),
 ) -> Mapping[str, str]:
-  """Which field each column fills.
+  """Returns the field that each column fills.
 
-  A field is filled by what `wanted` names; else by the columns of its own name,
-  in any case, captions by numbered ones and those of a language too; else by
-  an alias. All other columns keep their names and become metadata.
+  A field is filled by the column in `requested`; else by the columns of its own
+  name in any case, for captions also numbered ones and those of a language;
+  else by an alias. All other columns keep their names and become metadata.
 
   Args:
-    names: of the columns.
-    wanted: (field, column) pairs, which come first.
+    names: names of the columns.
+    requested: (field, column) pairs, which take precedence.
     aliased: fields that an alias may fill.
 
   Returns:
-    A field for each of the names, in their order.
+    The field of each column, in the order of the names.
 
   Raises:
-    ConfigError: two columns have the same name, or could both fill a field; one
-      seems misspelt; one that is asked for isn't there.
+    ConfigError: if two columns have the same name or could both fill a field,
+      if one seems misspelt, or if a requested one is missing.
   """
   plain = {}
   for name in names:
     lowered = name.strip().lower()
     if lowered in plain:
-      raise ConfigError(f'the column {name.strip()!r} is there twice')
+      raise ConfigError(f'the column {name.strip()!r} occurs twice')
     plain[lowered] = name
-  fields = _wanted(plain, wanted)
-  asked = set(fields.values())
+  fields = _resolve_requested(plain, requested)
+  assigned = set(fields.values())
   for lowered, name in plain.items():
     field = 'caption' if _NUMBERED.fullmatch(lowered) else lowered
-    if name not in fields and field in FIELDS and field not in asked:
+    if name not in fields and field in FIELDS and field not in assigned:
       fields[name] = field
-  by_language = {n: name for n, name in plain.items() if language(n)}
-  if by_language and 'caption' not in asked:
+  by_language = {n: name for n, name in plain.items() if find_language(n)}
+  if by_language and 'caption' not in assigned:
     aliased = tuple(field for field in aliased if field != 'caption')
   _add_aliases(fields, plain, aliased)
   for lowered, name in plain.items():
     if name not in fields:
-      _ask_if_misspelt(lowered, name)
+      _refuse_misspelt(lowered, name)
       fields[name] = name.strip() or 'unnamed'
-      if lowered in FIELDS or (lowered in by_language and 'caption' in asked):
-        # A column beside the one that was asked for instead.
+      if lowered in FIELDS or (
+        lowered in by_language and 'caption' in assigned
+      ):
+        # Another column was requested for this field.
         fields[name] = f'{lowered}_column'
   return {name: fields[name] for name in names}
 
 
-def _wanted(
-  plain: Mapping[str, str], wanted: Sequence[tuple[str, str]]
+def _resolve_requested(
+  plain: Mapping[str, str], requested: Sequence[tuple[str, str]]
 ) -> dict[str, str]:
   fields = {}
-  for field, column in wanted:
+  for field, column in requested:
     if column.lower() not in plain:
       raise ConfigError(
         f'there is no column {column!r} for {field}; there are '
@@ -202,9 +206,9 @@ def _wanted(
       )
     name = plain[column.lower()]
     if name in fields:
-      raise ConfigError(f'the column {column!r} is asked for twice')
+      raise ConfigError(f'--columns names the column {column!r} twice')
     if field in fields.values() and field != 'caption':
-      raise ConfigError(f'two columns are asked for as {field}')
+      raise ConfigError(f'--columns names two columns for {field}')
     fields[name] = field
   return fields
 
@@ -215,29 +219,31 @@ def _add_aliases(
   for field in aliased:
     if field in fields.values() or f'{field}s' in fields.values():
       continue
-    found = [
+    candidates = [
       name
       for alias in ALIASES[field]
       for lowered, name in plain.items()
-      if alias in (lowered, _spelled(name)) and name not in fields
+      if alias in (lowered, _normalise(name)) and name not in fields
     ]
-    found = list(dict.fromkeys(found))
-    if len(found) > 1:
+    candidates = list(dict.fromkeys(candidates))
+    if len(candidates) > 1:
       raise ConfigError(
-        f'the columns {", ".join(map(repr, found))} could all be the {field}; '
-        f'choose one, for example {flag(field, found[0])}'
+        f'the columns {", ".join(map(repr, candidates))} could all be the '
+        f'{field}; choose one, for example {format_flag(field, candidates[0])}'
       )
-    fields.update((name, field) for name in found)
+    fields.update((name, field) for name in candidates)
 
 
-def _ask_if_misspelt(lowered: str, name: str) -> None:
+def _refuse_misspelt(lowered: str, name: str) -> None:
   long = [field for field in FIELDS if len(field) > 4]
   close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
-  if lowered in (*FIELDS, *_ALIKE) or _RELATED.fullmatch(_spelled(name)):
+  if lowered in (*FIELDS, *_NOT_MISSPELT) or _FIELD_METADATA.fullmatch(
+    _normalise(name)
+  ):
     return
   if close:
     name = name.strip()
     raise ConfigError(
       f'the column {name!r} is unknown; if it is the {close[0]}, add '
-      f'{flag(close[0], name)}, else {flag(name, name)}'
+      f'{format_flag(close[0], name)}, else {format_flag(name, name)}'
     )

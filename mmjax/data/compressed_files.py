@@ -1,4 +1,4 @@
-"""Files that are compressed with gzip, bzip2, xz or zstd."""
+"""Reads files that are compressed with gzip, bzip2, xz or zstd."""
 
 import bz2
 import functools
@@ -12,9 +12,10 @@ import pyarrow as pa
 
 from mmjax.errors import ConfigError
 
-# By the first bytes of a file: how to open it, and how many bytes to read at
-# once. `read1` gives all that comes before damage; pyarrow's loses what it has
-# read of a block by then, so that its blocks are small, as those of tars are.
+# By the first bytes of a file: the function that opens it, and the number of
+# bytes to read at once. `read1` returns all bytes before damage; pyarrow's
+# loses the block that it is reading, so its blocks are as small as those of
+# tars.
 _KINDS = {
   b'\x1f\x8b': (gzip.open, 65536),
   b'BZh': (bz2.open, 65536),
@@ -24,41 +25,41 @@ _KINDS = {
     512,
   ),
 }
-# What people put behind the names of such files.
+# Endings of the names of such files.
 ENDINGS = ('.gz', '.bz2', '.xz', '.zst')
 _ZIP = b'PK\x03\x04'
 
 
 class DamagedError(ValueError):
-  """What comes next can't be decompressed."""
+  """The rest of the file can't be decompressed."""
 
 
-def open_if(path: pathlib.Path) -> io.RawIOBase | None:
-  """Opens a file to read what is compressed in it; None if it isn't.
+def open_compressed(path: pathlib.Path) -> io.RawIOBase | None:
+  """Opens a compressed file to read its content; None if it isn't compressed.
 
-  Reading gives all that can be decompressed, then raises `DamagedError`.
+  Reading returns all that can be decompressed, then raises `DamagedError`.
 
   Raises:
-    ConfigError: it is a zip archive.
-    OSError: it can't be opened.
+    ConfigError: if it is a zip archive.
+    OSError: if it can't be opened.
   """
   with path.open('rb') as file:
     start = file.read(8)
   if start.startswith(_ZIP):
     raise ConfigError(
-      f'{path} is a zip archive, as spreadsheets are as well; unpack it, or '
+      f'{path} is a zip archive, as spreadsheets also are; unpack it, or '
       'export the sheet as CSV'
     )
-  for mark, (opened, size) in _KINDS.items():
+  for mark, (open_file, size) in _KINDS.items():
     if start.startswith(mark):
-      return _Decompressed(opened(path), size)
+      return _Decompressed(open_file(path), size)
   return None
 
 
 class _Decompressed(io.RawIOBase):
-  def __init__(self, packed: io.BufferedIOBase, size: int):
+  def __init__(self, file: io.BufferedIOBase, size: int):
     super().__init__()
-    self._packed = packed
+    self._file = file
     self._size = size
 
   def readable(self) -> bool:
@@ -66,16 +67,16 @@ class _Decompressed(io.RawIOBase):
 
   def readinto(self, buffer) -> int:
     try:
-      data = self._packed.read1(min(len(buffer), self._size))
+      data = self._file.read1(min(len(buffer), self._size))
     except (EOFError, zlib.error, lzma.LZMAError) as error:
       raise DamagedError(str(error)) from error
     except OSError as error:
-      if error.errno is not None:  # Of the disk, not of what is on it.
+      if error.errno is not None:  # The disk failed, not the decompression.
         raise
       raise DamagedError(str(error)) from error
     buffer[: len(data)] = data
     return len(data)
 
   def close(self) -> None:
-    self._packed.close()
+    self._file.close()
     super().close()

@@ -11,7 +11,7 @@ from mmjax.errors import ConfigError
 Line = str | tuple[str, str | tuple[int, int, int]]
 Cell = tuple[np.ndarray | None, Sequence[Line]]
 
-# For lines that say what is right, wrong or beside the point.
+# Colours of lines that are right, wrong or secondary.
 RIGHT = (22, 128, 60)
 WRONG = (200, 30, 40)
 QUIET = (120, 120, 128)
@@ -26,7 +26,7 @@ _MARGIN = 16
 _LEADING = 1.3  # Distance between lines in font sizes.
 
 
-def contact_sheet(
+def draw(
   cells: Sequence[Cell],
   *,
   columns: int = 6,
@@ -34,26 +34,29 @@ def contact_sheet(
   image_size: int = 160,
   font_size: int = 13,
 ) -> Image.Image:
-  """Draws a grid of captioned images, one card a cell.
+  """Draws a grid of cards, each an image with lines of text below it.
 
-  Small images are enlarged by a whole number without smoothing, large ones are
-  made smaller; both keep their proportions. Long lines are wrapped.
+  Small images are enlarged by a whole factor without smoothing, large ones are
+  reduced; both keep their proportions. Long lines are wrapped.
 
   Args:
-    cells: for each card an image [H, W, 3] uint8 (None where there is none) and
+    cells: for each card an image [H, W, 3] uint8 (None for a placeholder) and
       its lines of text, each a string or a (string, colour) pair.
-    columns: how many cards a row, at least 1.
+    columns: number of cards in a row, at least 1.
     title: heading of the sheet; '' for none.
-    image_size: width and height in pixels that images are fitted into.
+    image_size: width and height in pixels of the square that images fit into.
     font_size: height of the text in pixels.
 
   Returns:
-    An RGB picture.
+    The sheet in RGB.
+
+  Raises:
+    ConfigError: if columns is below 1, or an image is not [H, W, 3] uint8.
   """
   if columns < 1:
     raise ConfigError(f'columns {columns} should be at least 1')
   font = ImageFont.load_default(font_size)
-  cards = [_card(image, lines, image_size, font) for image, lines in cells]
+  cards = [_draw_card(image, lines, image_size, font) for image, lines in cells]
   columns = max(1, min(columns, len(cards)))
   rows = [cards[i : i + columns] for i in range(0, len(cards), columns)]
   heading = ImageFont.load_default(round(font_size * 1.5))
@@ -80,7 +83,7 @@ def contact_sheet(
   return sheet
 
 
-def _card(
+def _draw_card(
   image: np.ndarray | None,
   lines: Sequence[Line],
   size: int,
@@ -105,37 +108,37 @@ def _card(
       anchor='mm',
     )
   else:
-    picture = _fit(image, size)
-    left = _PADDING + (size - picture.width) // 2
-    card.paste(picture, (left, _PADDING + (size - picture.height) // 2))
+    resized = _fit(image, size)
+    left = _PADDING + (size - resized.width) // 2
+    card.paste(resized, (left, _PADDING + (size - resized.height) // 2))
   for i, (text, color) in enumerate(texts):
-    place = (_PADDING, 2 * _PADDING + size + i * leading - 2)
-    pen.text(place, text, fill=color, font=font)
+    position = (_PADDING, 2 * _PADDING + size + i * leading - 2)
+    pen.text(position, text, fill=color, font=font)
   return card
 
 
 def _fit(image: np.ndarray, size: int) -> Image.Image:
-  """The largest picture of an image that fits a square of `size` pixels."""
+  """Resizes an image to fit a square of `size` pixels."""
   image = np.asarray(image)
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
     raise ConfigError(
       f'an image should be [H, W, 3] uint8, not {list(image.shape)} '
       f'{image.dtype}; undo the normalisation before drawing it'
     )
-  picture = Image.fromarray(image)
-  longer = max(picture.size)
+  resized = Image.fromarray(image)
+  longer = max(resized.size)
   if longer > size:
-    picture.thumbnail((size, size), Image.Resampling.LANCZOS)
-    return picture
+    resized.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return resized
   factor = size // longer
-  return picture.resize(
-    (picture.width * factor, picture.height * factor),
+  return resized.resize(
+    (resized.width * factor, resized.height * factor),
     Image.Resampling.NEAREST,
   )
 
 
 def _wrap(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-  """Breaks a text into lines that fit, inside words where they don't."""
+  """Breaks a text into lines that fit; breaks only words that are too long."""
   lines = []
   for paragraph in text.split('\n'):
     line = ''

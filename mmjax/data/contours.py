@@ -1,4 +1,4 @@
-"""How edges are drawn: augmentations, see `mmjax.data.augment`."""
+"""Augmentations of edges for `mmjax.data.augment`."""
 
 import numpy as np
 import PIL.Image
@@ -17,20 +17,20 @@ def sharpness(
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws whether, which and how much.
-    strength: the step is drawn from [-strength, strength]; 1 is all the way to
-      the mean, -1 as far away from it.
-    p: probability that it happens.
+    rng: random generator for whether, which and how much.
+    strength: largest step either way; a step of 1 gives the mean, of -1 as much
+      sharpening.
+    p: probability of any change.
 
   Returns:
     uint8 [H, W, 3].
   """
   if rng.random() >= p:
     return image
-  picture = PIL.Image.fromarray(np.ascontiguousarray(image))
-  blurred = picture.filter(PIL.ImageFilter.BoxBlur(1))
+  source = PIL.Image.fromarray(np.ascontiguousarray(image))
+  blurred = source.filter(PIL.ImageFilter.BoxBlur(1))
   step = rng.uniform(-strength, strength)
-  return np.asarray(PIL.Image.blend(picture, blurred, step))
+  return np.asarray(PIL.Image.blend(source, blurred, step))
 
 
 def outline(
@@ -43,16 +43,16 @@ def outline(
 ) -> UInt8[np.ndarray, 'H W 3']:
   """Draws dark lines along edges, so that drawing styles matter less.
 
-  An edge is as strong as brightness differs within 3x3 pixels (the
+  The strength of an edge is the range of brightness within 3x3 pixels (the
   morphological gradient, Rivest et al. 1993).
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws whether, how dark and on what.
-    strength: range of the lines' darkness; at 1, an edge between black and
-      white is black, at 3 so is one of a third of that.
-    drawing: probability of lines on white, rather than on the picture.
-    p: probability that anything happens.
+    rng: random generator for whether, how dark and on what.
+    strength: range of the lines' darkness. At 1, an edge between black and
+      white is drawn in black; at 3, an edge of a third of that contrast too.
+    drawing: probability of lines on white, rather than on the image.
+    p: probability of any change.
 
   Returns:
     uint8 [H, W, 3].

@@ -1,6 +1,6 @@
-"""Reads conversations as LLaVA, ShareGPT and chat templates write them.
+"""Reads conversations in the formats of LLaVA, ShareGPT and chat templates.
 
-Of each, the first question and its answer are read.
+Only the first question of each and its answer are read.
 """
 
 import pathlib
@@ -19,99 +19,102 @@ from mmjax.errors import ConfigError
 
 _TURNS = ('conversations', 'messages')
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
-_ASKS = ('human', 'user')
-_ANSWERS = ('gpt', 'assistant', 'model')
+_USER_ROLES = ('human', 'user')
+_ASSISTANT_ROLES = ('gpt', 'assistant', 'model')
 _IMAGE_PARTS = ('image', 'image_url')
 
 
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The conversations of files with one a line, or a list of them."""
+  """Reads files with one conversation a line, or a list of them."""
   rows = image_rows.ImageRows(options)
   for path in paths:
-    for number, where, entry in json_files.entries(path, options.encoding):
+    for number, where, entry in json_files.read_entries(path, options.encoding):
       name = f'{path.stem}-{number}'
       try:
         if isinstance(entry, ConfigError):
           raise entry
-        fields = first_turns(entry)
+        fields = read_first_turns(entry)
       except ConfigError as error:
-        yield raw_records.broken(name, where, str(error))
+        yield raw_records.make_unreadable(name, where, str(error))
       else:
-        yield rows.record(path.parent, where, name, fields)
+        yield rows.make_record(path.parent, where, name, fields)
 
 
-def is_one(fields: Mapping[str, Any]) -> bool:
-  """Whether a table's row has turns, and no other texts that mmjax knows."""
+def is_conversation(fields: Mapping[str, Any]) -> bool:
+  """Whether a table's row has turns, and no caption or question."""
   has_texts = any(
-    captions.is_about(field) or field.startswith('question') for field in fields
+    captions.is_caption_field(field) or field.startswith('question')
+    for field in fields
   )
   return not has_texts and any(
     isinstance(fields.get(key), list) for key in _TURNS
   )
 
 
-def first_turns(entry: Any) -> raw_records.Fields:
-  """The fields of a conversation; without `image` where no turn has one.
+def read_first_turns(entry: Any) -> raw_records.Fields:
+  """Reads a conversation's fields; without `image` where no turn has one.
 
   Raises:
-    ConfigError: there are no turns, no answer follows a question, or a turn has
-      an image that is not there.
+    ConfigError: if there are no turns, no answer follows a question, or a turn
+      has a placeholder of an image that the conversation doesn't name.
   """
   turns = isinstance(entry, dict) and (
     entry.get('conversations') or entry.get('messages')
   )
   if not isinstance(turns, list):
     raise ConfigError('there are neither `conversations` nor `messages`')
-  found = {}
+  fields = {}
   for turn in turns:
-    role, text = _turn(turn)
-    if role in _ASKS and 'question' not in found:
-      found['question'] = _PLACEHOLDER.sub(' ', text).strip()
-    elif role in _ANSWERS and 'question' in found:
-      found['answer'] = text
+    role, text = _parse_turn(turn)
+    if role in _USER_ROLES and 'question' not in fields:
+      fields['question'] = _PLACEHOLDER.sub(' ', text).strip()
+    elif role in _ASSISTANT_ROLES and 'question' in fields:
+      fields['answer'] = text
       break
-  if 'answer' not in found:
+  if 'answer' not in fields:
     raise ConfigError('no answer follows a question among its turns')
-  found |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
-  marks = list(dict.fromkeys(mark for turn in turns for mark in _marks(turn)))
-  named = [mark for mark in marks if mark]
-  image = entry.get('image') or entry.get('images') or named
+  fields |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
+  images = list(
+    dict.fromkeys(image for turn in turns for image in _find_images(turn))
+  )
+  paths = [image for image in images if image]
+  image = entry.get('image') or entry.get('images') or paths
   if image:
-    return found | {'image': image}
-  if marks:
+    return fields | {'image': image}
+  if images:
     raise ConfigError('its turns have an <image>, but it names no image')
-  return found
+  return fields
 
 
-def _turn(turn: Any) -> tuple[str, str]:
-  """Who says it, and what."""
+def _parse_turn(turn: Any) -> tuple[str, str]:
+  """Returns the role and the text of a turn."""
   if not isinstance(turn, dict):
     raise ConfigError(
-      f'a turn should be an object, not {text_files.shown(turn)}'
+      f'a turn should be an object, not {text_files.quote(turn)}'
     )
   role = turn.get('from', turn.get('role'))
   text = turn.get('value', turn.get('content'))
-  if isinstance(text, list):  # Parts, of which some are images.
+  if isinstance(text, list):  # Parts: texts and images.
     parts = [part.get('text') for part in text if isinstance(part, dict)]
     text = ' '.join(part for part in parts if isinstance(part, str))
   if not isinstance(role, str) or not isinstance(text, str):
     raise ConfigError(
-      f'a turn has no role or no text: {text_files.shown(turn)}'
+      f'a turn has no role or no text: {text_files.quote(turn)}'
     )
   return role, text
 
 
-def _marks(turn: Any) -> Iterator[str]:
-  """A path for each image of a turn; '' where it has none by itself."""
-  if '<image>' in _turn(turn)[1]:
+def _find_images(turn: Any) -> Iterator[str]:
+  """Yields the path of each image of a turn; '' for a placeholder."""
+  if '<image>' in _parse_turn(turn)[1]:
     yield ''
   parts = turn.get('value', turn.get('content'))
   for part in parts if isinstance(parts, list) else []:
     if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
-      named = part.get('image') or part.get('image_url')
-      if isinstance(named, dict):
-        named = named.get('url')
-      named = named if isinstance(named, str) else ''
-      yield named.removeprefix('file://')
+      url = part.get('image') or part.get('image_url')
+      if isinstance(url, dict):
+        url = url.get('url')
+      url = url if isinstance(url, str) else ''
+      yield url.removeprefix('file://')

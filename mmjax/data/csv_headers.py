@@ -1,4 +1,4 @@
-"""The header of a CSV file, and what separates its cells."""
+"""Finds the header of a CSV file and the separator of its cells."""
 
 import csv
 import itertools
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mmjax.data import columns, image_rows
 
 _SEPARATORS = (',', '\t', ';', '|')
-# Excel's first line, which says what separates the cells.
+# Excel's first line, which names the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
 _Lines = Iterator[tuple[int, str]]
@@ -17,17 +17,18 @@ _Lines = Iterator[tuple[int, str]]
 def find(
   lines: _Lines, options: image_rows.Options
 ) -> tuple[str | None, str, _Lines]:
-  """The header, what separates its cells, and the lines that follow.
+  """Finds a file's header.
 
   Lines that begin with # before the header are comments, unless the last of
-  them names the columns and the line behind it doesn't.
+  them names the columns and the line after it doesn't.
 
   Args:
-    lines: numbers and lines, from the first.
-    options: of which `separator` is taken, if there is one.
+    lines: (number, line) pairs, from the first line.
+    options: options, of which `separator` and `columns` are used.
 
   Returns:
-    None for the header of a file without any.
+    The header (None for a file without lines), the separator of its cells, and
+    the lines that follow.
   """
   separator, comment = options.separator, ''
   for number, line in lines:
@@ -38,36 +39,40 @@ def find(
     elif text.lstrip().startswith('#'):
       comment = line.lstrip().lstrip('#')
     elif text.strip():
-      chosen = separator or _separator(line, options)
-      if _known(line, chosen, options):
-        return line, chosen, lines
-      found = separator or _separator(comment, options)
-      if _known(comment, found, options):
-        return comment, found, itertools.chain([(number, line)], lines)
-      return line, chosen, lines
-  separator = separator or _separator(comment, options)
-  is_header = _known(comment, separator, options)
+      guess = separator or _find_separator(line, options)
+      if _count_known(line, guess, options):
+        return line, guess, lines
+      comment_separator = separator or _find_separator(comment, options)
+      if _count_known(comment, comment_separator, options):
+        return (
+          comment,
+          comment_separator,
+          itertools.chain([(number, line)], lines),
+        )
+      return line, guess, lines
+  separator = separator or _find_separator(comment, options)
+  is_header = _count_known(comment, separator, options)
   return comment if is_header else None, separator, lines
 
 
-def _known(line: str, separator: str, options: image_rows.Options) -> int:
-  """How many columns of a line are known."""
-  return columns.known(_cells(line, separator), options.columns)
+def _count_known(line: str, separator: str, options: image_rows.Options) -> int:
+  """Counts a line's columns that are known."""
+  return columns.count_known(_split_cells(line, separator), options.columns)
 
 
-def _separator(line: str, options: image_rows.Options) -> str:
-  """The separator by which a line has most columns that are known."""
+def _find_separator(line: str, options: image_rows.Options) -> str:
+  """Returns the separator that gives a line the most known columns."""
 
   def count(separator):
-    names = _cells(line, separator)
-    return columns.known(names, options.columns), len(names)
+    names = _split_cells(line, separator)
+    return columns.count_known(names, options.columns), len(names)
 
   return max(_SEPARATORS, key=count)
 
 
-def _cells(line: str, separator: str) -> list[str]:
+def _split_cells(line: str, separator: str) -> list[str]:
   reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
   try:
     return next(reader, [])
-  except csv.Error:  # One is longer than the library reads.
+  except csv.Error:  # A cell exceeds the library's size limit.
     return []

@@ -1,8 +1,8 @@
 """The `easy_vqa` data set, from the PyPI package of that name.
 
 Images of one shape, 64x64 pixels, with questions about its colour and form
-(Zhou, https://github.com/vzhou842/easy-VQA). The test split is the package's
-own; a tenth of its training images, chosen by a hash, is for validation.
+(Zhou, https://github.com/vzhou842/easy-VQA). The test split is the package's; a
+tenth of its training images, chosen by a hash, is the validation split.
 """
 
 import collections
@@ -18,7 +18,7 @@ _SPLITS = {'train': 0.9, 'validation': 0.1}
 
 
 class EasyVqa(builders.RecordBuilder):
-  """TFDS builder of `easy_vqa`: one record an image, with all its questions.
+  """TFDS builder of `easy_vqa`: one record per image, with all its questions.
 
   The question types are color, shape, existence ('is there a red shape?') and
   absence ('is there not a red shape?').
@@ -29,8 +29,8 @@ class EasyVqa(builders.RecordBuilder):
   SUMMARY = 'easy-VQA: one shape an image, questions about colour and form.'
   VOCAB_SIZE = 512
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
-    package = _package()
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
+    package = _import_package()
     train = _read(
       'train', package.get_train_questions(), package.get_train_image_paths()
     )
@@ -39,16 +39,16 @@ class EasyVqa(builders.RecordBuilder):
     )
     splits = {split: [] for split in _SPLITS}
     for record in train:
-      splits[splitting.deal(record['id'], _SPLITS)].append(record)
+      splits[splitting.assign(record['id'], _SPLITS)].append(record)
     return {**splits, 'test': test}
 
 
-def _package():
+def _import_package():
   try:
     import easy_vqa
   except ImportError as error:
     raise ConfigError(
-      'easy_vqa is made from the package easy-vqa, which is not installed; '
+      'easy_vqa is built from the package easy-vqa, which is not installed; '
       "run: pip install 'mmjax[easy_vqa]'"
     ) from error
   return easy_vqa
@@ -65,7 +65,7 @@ def _read(
       {
         'question': question,
         'answers': [answer],
-        'type': _type(question, answer),
+        'type': _classify(question, answer),
       }
     )
   for image in sorted(paths):
@@ -78,7 +78,7 @@ def _read(
     }
 
 
-def _type(question: str, answer: str) -> str:
+def _classify(question: str, answer: str) -> str:
   if answer in ('yes', 'no'):
     negated = not {'no', 'not'}.isdisjoint(question.split())
     return 'absence' if negated else 'existence'

@@ -1,4 +1,4 @@
-"""Everything that a config's `data` section says, opened."""
+"""Opens the data that the `data` section of a config describes."""
 
 import dataclasses
 import pathlib
@@ -22,13 +22,14 @@ class Feed:
   """An experiment's data.
 
   Attributes:
-    preprocess: record to arrays.
+    preprocess: function from a record to arrays.
     train: training batches.
-    splits: 'val' (unless there is none), 'test', and each of `extra_splits` by
-      its name, to evaluate on.
-    init_batch: two training examples, for shapes.
-    files: what a run's folder needs to preprocess again, by file name.
-    notes: what the user should know of the data.
+    splits: evaluation splits: 'test', 'val' if the config names one, and each
+      of `extra_splits` by its name.
+    init_batch: two training examples that give the shapes of a batch.
+    files: functions by file name that write to a run's folder what
+      preprocessing needs again.
+    notes: notes on the data for the user.
   """
 
   preprocess: preprocess.Preprocessor
@@ -55,20 +56,20 @@ def open_feed(
 
   Args:
     data: the `data` section of a config.
-    batch_size: examples in a global training batch.
-    seed: of order and augmentation.
+    batch_size: number of examples in a global training batch.
+    seed: random seed of the order and the augmentation.
     text: whether batches have captions.
-    question: whether they have questions.
-    answer: whether they have answers as text.
-    label: whether they have answers as indices in the answer vocabulary, which
-      is that of the training split.
-    rows: which examples of every training batch this host reads; None for all.
-    needs: by objective, what a record must have to take part in it; data that
-      an objective can't learn from are refused. None checks nothing.
+    question: whether batches have questions.
+    answer: whether batches have answers as text.
+    label: whether batches have answers as indices in the answer vocabulary of
+      the training split.
+    rows: rows of every training batch that this host reads; None for all.
+    needs: modalities that each objective needs, for `checks.check`; None skips
+      the checks.
 
   Raises:
-    ConfigError: if the data set, or the tokenizer, isn't there.
-    ConfigError: if a setting is impossible, or the data are refused.
+    ConfigError: if the data set or the tokenizer is missing, a setting is
+      impossible, or the data are refused.
   """
 
   def open_split(split: str, where: Mapping[str, Any] | None):
@@ -89,7 +90,7 @@ def open_feed(
   }
   if data['eval_split']:
     splits['val'] = open_split(data['eval_split'], data['eval_where'])
-  tokenizer = _tokenizer(data, train)
+  tokenizer = _open_tokenizer(data, train)
   preprocessor = preprocess.Preprocessor(
     tokenizer=tokenizer,
     image_size=0 if data['blind'] else data['image_size'],
@@ -100,21 +101,23 @@ def open_feed(
     text_length=data['text_length'] if text else 0,
     question_length=data['question_length'] if question else 0,
     answer_length=data['answer_length'] if answer else 0,
-    answers=sources.answer_vocabulary(train) if label else (),
+    answers=sources.build_answer_vocabulary(train) if label else (),
     num_questions=data['num_questions'],
     text_fields=data['text_fields'] or {},
     text_fields_in_evaluation=data['text_fields_in_evaluation'],
   )
   notes = ()
   if needs and not synthetic.is_synthetic(data['name']):
-    others = {_setting(data, name): split for name, split in splits.items()}
-    named = f'data.train_split={data["train_split"]!r}', train
-    notes = checks.check(named, others, preprocessor, needs)
-  first = sources.Subset(train, range(min(2, len(train))))
-  with batches.eval_batches(
-    first, preprocessor, 2, on_error=data['on_error']
-  ) as ahead:
-    init_batch = next(ahead)
+    others = {
+      _name_setting(data, name): split for name, split in splits.items()
+    }
+    named_train = f'data.train_split={data["train_split"]!r}', train
+    notes = checks.check(named_train, others, preprocessor, needs)
+  sample = sources.Subset(train, range(min(2, len(train))))
+  with batches.iterate_eval(
+    sample, preprocessor, 2, on_error=data['on_error']
+  ) as iterator:
+    init_batch = next(iterator)
   for key in ('mask', 'replaced'):
     init_batch.pop(key, None)
   return Feed(
@@ -140,37 +143,37 @@ def open_feed(
   )
 
 
-def _setting(data: Mapping[str, Any], name: str) -> str:
-  """What names a split in the config."""
+def _name_setting(data: Mapping[str, Any], name: str) -> str:
+  """Returns the setting that names a split in the config."""
   field = {'val': 'eval_split', 'test': 'test_split'}.get(name)
   if field is None:
     return f'data.extra_splits: {name!r}'
   return f'data.{field}={data[field]!r}'
 
 
-def _tokenizer(
+def _open_tokenizer(
   data: Mapping[str, Any], source: sources.Source
 ) -> tokenizers.Tokenizer:
-  """The tokenizer that a config names: 'bytes', a file, or the data set's."""
+  """Opens the tokenizer of a config: 'bytes', a file, or the data set's."""
   setting = data['tokenizer']
-  made = 'bytes' if synthetic.is_synthetic(data['name']) else ''
-  given = {'bos': data['bos'], 'lower_case': data['lower_case']}
-  for name, value in given.items():
-    if value not in (None, False) and (setting or made) == 'bytes':
+  default = 'bytes' if synthetic.is_synthetic(data['name']) else ''
+  settings = {'bos': data['bos'], 'lower_case': data['lower_case']}
+  for name, value in settings.items():
+    if value not in (None, False) and (setting or default) == 'bytes':
       raise ConfigError(
-        f'data.{name}={value!r} needs a tokenizer of a file; leave it out, or '
-        'set data.tokenizer to a tokenizer.json'
+        f'data.{name}={value!r} needs a tokenizer from a file; leave it out, '
+        'or set data.tokenizer to a tokenizer.json'
       )
   if setting == 'bytes':
-    return tokenizers.byte_tokenizer()
+    return tokenizers.make_byte_tokenizer()
   if setting:
-    return tokenizers.Tokenizer.load(setting, **given)
+    return tokenizers.Tokenizer.load(setting, **settings)
   if synthetic.is_synthetic(data['name']):
-    return synthetic.tokenizer(synthetic.vocab_size(data['name']))
+    return synthetic.make_tokenizer(synthetic.parse_vocab_size(data['name']))
   path = source.folder / records.TOKENIZER_FILE
   if not path.exists():
     raise ConfigError(
       f'{source.folder} has no {records.TOKENIZER_FILE}; set data.tokenizer to '
       f"'bytes' or to the path of a tokenizer.json"
     )
-  return tokenizers.Tokenizer.load(path, **given)
+  return tokenizers.Tokenizer.load(path, **settings)

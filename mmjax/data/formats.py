@@ -1,4 +1,4 @@
-"""What can be imported: each format's name, meaning and reader."""
+"""The formats that can be imported: name, meaning and reader of each."""
 
 import dataclasses
 import importlib
@@ -10,12 +10,12 @@ class Format:
   """One kind of input.
 
   Attributes:
-    meaning: what the input is.
-    module: of this package, imported when it is needed.
-    function: of that module: (paths, options) -> raw records.
-    endings: of the files that are read of a folder, besides those of
-      `compressed_files`; none if folders are refused, None if the format is of
-      folders.
+    meaning: description of the input, for --help.
+    module: module of this package that reads it, imported when needed.
+    function: function of the module: (paths, options) -> raw records.
+    endings: endings of the files that are read from a folder, before those of
+      `compressed_files`; empty if folders are refused, None if the input is
+      itself a folder.
   """
 
   meaning: str
@@ -23,20 +23,20 @@ class Format:
   function: str = 'read'
   endings: tuple[str, ...] | None = ()
 
-  def reader(self) -> Callable:
-    """The function itself."""
+  def import_reader(self) -> Callable:
+    """Imports the module and returns the function."""
     module = importlib.import_module(f'mmjax.data.{self.module}')
     return getattr(module, self.function)
 
 
 FORMATS = {
   'csv': Format(
-    'a table with a header, one row an image',
+    'a table with a header, one row per image',
     'csv_files',
     endings=('.csv', '.tsv'),
   ),
   'jsonl': Format(
-    'a JSON object a line, or a list of them',
+    'one JSON object per line, or a list of them',
     'json_files',
     endings=('.jsonl', '.ndjson', '.json'),
   ),
@@ -51,8 +51,8 @@ FORMATS = {
     endings=('.tar', '.tgz'),
   ),
   'imagefolder': Format(
-    'a folder of images with metadata.csv, texts beside them, or a folder a '
-    'class',
+    'a folder of images with metadata.csv, texts beside them, or one folder '
+    'per class',
     'image_folders',
     endings=None,
   ),
@@ -63,7 +63,7 @@ FORMATS = {
     'read_karpathy',
   ),
   'vqa': Format(
-    'questions and annotations of VQA v2, both with a comma between',
+    'questions and annotations of VQA v2, separated by a comma',
     'annotation_files',
     'read_vqa',
   ),

@@ -1,4 +1,4 @@
-"""Reads folders of images: with texts, a folder a class, or a metadata file."""
+"""Reads image folders: with texts, one folder per class, or a metadata file."""
 
 import dataclasses
 import os
@@ -31,57 +31,58 @@ _METADATA = {
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The images below some folders, links followed.
+  """Reads the images in some folders and their subfolders; follows links.
 
-  Where there are files `metadata.csv`, `metadata.tsv`, `metadata.jsonl` or
+  If there are files `metadata.csv`, `metadata.tsv`, `metadata.jsonl` or
   `metadata.parquet`, their rows are read, which name the images beside them.
-  Otherwise, where there is a text `KEY.txt` beside an image `KEY.jpg`, texts
-  are the captions. Otherwise each image is captioned with the name of the
-  folder it is in, `_` read as a space. In the latter two, the folder becomes
-  the metadata field `label`. If all folders on top that hold images are named
-  after splits, an image is of the split whose folder it is in.
+  Otherwise, if there is a text `KEY.txt` beside an image `KEY.jpg`, the texts
+  are the captions. Otherwise the caption of each image is the name of its
+  folder, with spaces for `_`. In the latter two cases, the folder becomes the
+  metadata field `label`. If all top folders with images are named after splits,
+  they give the images' splits.
 
-  A path that is not a folder, holds no image or can't be listed is a record
-  whose reading raises; so is one where some folders on top are named after
-  splits, but others hold images as well.
+  A path that is not a folder, holds no image or can't be listed becomes a
+  record whose reading raises; so does one where only some of the top folders
+  with images are named after splits.
 
   Raises:
-    ConfigError: there are metadata files of several kinds, or in some of the
-      folders only.
+    ConfigError: if there are metadata files of several kinds, or only in some
+      of the folders.
   """
   folders = []
   for root in paths:
     try:
       folders.append(_walk(root))
     except (ConfigError, OSError) as error:
-      yield raw_records.broken(root.name, root.name, str(error))
-  # Of one kind, and read together, so that images of one name are told apart.
-  read_all = _reader(folders)
+      yield raw_records.make_unreadable(root.name, root.name, str(error))
+  # All tables are of one kind. One call reads them, so that images of the same
+  # name get different ids.
+  read_all = _choose_reader(folders)
   if read_all is None:
     rows = image_rows.ImageRows(options)
     for folder in folders:
-      yield from _without_metadata(folder, rows, options)
+      yield from _read_without_metadata(folder, rows, options)
     return
   tables = [path for folder in folders for path in folder.tables]
-  splits = _table_splits(folders, options)
-  listed = set()
+  splits = _find_table_splits(folders, options)
+  referenced = set()
   for raw in read_all(tables, dataclasses.replace(options, splits=splits)):
-    listed.add(raw.image_file)
-    yield _in_split_folder(raw, folders)
+    referenced.add(raw.image_file)
+    yield _assign_folder_split(raw, folders)
   for folder in folders:
-    _note_unlisted(folder, listed, options)
+    _note_unreferenced(folder, referenced, options)
 
 
 @dataclasses.dataclass
 class _Folder:
-  """What is below a folder, hidden files left out.
+  """The files below a folder, without hidden ones.
 
   Attributes:
     root: the folder.
-    images: paths below it.
-    texts: the paths of texts by those of their images, without ending.
-    tables: its metadata files.
-    splits: by the names of folders on top; empty if they are of none.
+    images: paths of the images, relative to it.
+    texts: paths of the texts, by the path of their image without its ending.
+    tables: metadata files.
+    splits: splits by the names of top folders; empty if there are none.
   """
 
   root: pathlib.Path
@@ -94,8 +95,8 @@ class _Folder:
 def _walk(root: pathlib.Path) -> _Folder:
   if not root.is_dir():
     raise ConfigError(f'{root} is not a folder')
-  found = _Folder(root)
-  walk = os.walk(root, onerror=_raise, followlinks=True)
+  contents = _Folder(root)
+  walk = os.walk(root, onerror=_raise_error, followlinks=True)
   for folder, below, files in walk:
     below[:] = sorted(n for n in below if not _is_skipped(folder, n))
     parts = pathlib.Path(folder).relative_to(root).parts
@@ -105,81 +106,86 @@ def _walk(root: pathlib.Path) -> _Folder:
       if file in _METADATA:
         path = root / name
         input_files.check(path)
-        found.tables.append(path)
+        contents.tables.append(path)
       elif input_files.is_hidden(file):
         continue
       elif ending.lower() in webdataset.IMAGE_ENDINGS:
-        found.images.append(name)
+        contents.images.append(name)
       elif ending.lower() in webdataset.TEXT_ENDINGS:
-        found.texts.setdefault(stem, []).append(name)
-  stems = {name.rpartition('.')[0] for name in found.images}
-  found.texts = {s: t for s, t in found.texts.items() if s in stems}
-  if not found.images and not found.tables:
+        contents.texts.setdefault(stem, []).append(name)
+  stems = {name.rpartition('.')[0] for name in contents.images}
+  contents.texts = {s: t for s, t in contents.texts.items() if s in stems}
+  if not contents.images and not contents.tables:
     raise ConfigError(f'there is no image in {root} or the folders below')
-  found.splits = _splits(found)
-  return found
+  contents.splits = _find_splits(contents)
+  return contents
 
 
-def _raise(error: OSError) -> None:
+def _raise_error(error: OSError) -> None:
   raise error
 
 
 def _is_skipped(folder: str, name: str) -> bool:
   path = pathlib.Path(folder, name)
-  return input_files.is_hidden(name) or input_files.is_above(path)
+  return input_files.is_hidden(name) or input_files.is_loop(path)
 
 
-def _splits(found: _Folder) -> dict[str, str]:
-  """The splits that folders on top are named after, if all are."""
+def _find_splits(contents: _Folder) -> dict[str, str]:
+  """Returns the splits that top folders are named after, if all are."""
   tops = dict.fromkeys(
-    name.partition('/')[0] for name in found.images if '/' in name
+    name.partition('/')[0] for name in contents.images if '/' in name
   )
-  by_word = {top: split_names.of_name(top) for top in tops}
-  if None not in by_word.values() and len(set(by_word.values())) > 1:
-    return by_word
+  splits_by_folder = {top: split_names.find_split(top) for top in tops}
+  if (
+    None not in splits_by_folder.values()
+    and len(set(splits_by_folder.values())) > 1
+  ):
+    return splits_by_folder
   exact = {
     top: split_names.SPLITS[top.lower()]
     for top in tops
     if top.lower() in split_names.SPLITS
   }
   others = [top for top in tops if top not in exact]
-  if not others or found.tables:
-    # Rows that are in none of the folders have no split.
+  if not others or contents.tables:
+    # Rows whose images are in other folders have no split.
     return exact
   flat = not any(
-    name.count('/') > 1 for name in found.images if name.split('/')[0] in exact
+    name.count('/') > 1
+    for name in contents.images
+    if name.split('/')[0] in exact
   )
-  if not exact or (len(exact) == 1 and flat and not found.texts):
-    return {}  # `train` can be a class as well.
-  root = found.root
+  if not exact or (len(exact) == 1 and flat and not contents.texts):
+    return {}  # `train` may also be a class.
+  root = contents.root
   raise ConfigError(
     f'{root} has folders that are named after splits '
-    f'({import_report.some(list(exact))}), and others with images '
-    f'({import_report.some(others)}); import the former, '
+    f'({import_report.shorten(list(exact))}), and others with images '
+    f'({import_report.shorten(others)}); import the former, '
     f'--input={",".join(f"{root}/{top}" for top in exact)}'
   )
 
 
-def _reader(folders: Sequence[_Folder]) -> Callable | None:
-  """What reads the metadata files; None where there are none."""
-  first = {}
+def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
+  """Returns the reader of the metadata files; None where there are none."""
+  readers = {}
   for folder in folders:
     if not folder.tables:
-      first.setdefault(None, f'{folder.root}, without one')
+      readers.setdefault(None, f'{folder.root}, without one')
     for path in folder.tables:
-      first.setdefault(_METADATA[path.name], str(path))
-  if len(first) > 1:
+      readers.setdefault(_METADATA[path.name], str(path))
+  if len(readers) > 1:
     raise ConfigError(
-      f'metadata files are of several kinds: {", ".join(first.values())}; '
-      'import the folders of each by themselves'
+      f'metadata files are of several kinds: {", ".join(readers.values())}; '
+      'import the folders of each kind separately'
     )
-  return next(iter(first), None)
+  return next(iter(readers), None)
 
 
-def _table_splits(
+def _find_table_splits(
   folders: Sequence[_Folder], options: image_rows.Options
 ) -> dict[pathlib.Path, str]:
-  """The splits of metadata files, by their folders or the inputs' names."""
+  """Returns the splits of metadata files, by their folders or inputs' names."""
   splits = {}
   for folder in folders:
     for path in folder.tables:
@@ -189,10 +195,10 @@ def _table_splits(
   return splits
 
 
-def _in_split_folder(
+def _assign_folder_split(
   raw: raw_records.RawRecord, folders: Sequence[_Folder]
 ) -> raw_records.RawRecord:
-  """A row, of the split in whose folder its image is, if it has none yet."""
+  """Gives a row without a split that of the folder its image is in."""
   if raw.split or not raw.image_file:
     return raw
   for folder in folders:
@@ -203,76 +209,77 @@ def _in_split_folder(
   return raw
 
 
-def _note_unlisted(
-  folder: _Folder, listed: set[str | None], options: image_rows.Options
+def _note_unreferenced(
+  folder: _Folder, referenced: set[str | None], options: image_rows.Options
 ) -> None:
   if not folder.tables:
     return
-  unlisted = [
+  unreferenced = [
     name
     for name in folder.images
-    if image_rows.real_path(os.path.join(folder.root, name)) not in listed
+    if image_rows.resolve_path(os.path.join(folder.root, name))
+    not in referenced
   ]
-  if unlisted:
+  if unreferenced:
     options.note(
-      f'{len(unlisted):,} images in {folder.root} are in no row of its '
-      f'metadata files and were left out: {import_report.some(unlisted)}'
+      f'{len(unreferenced):,} images in {folder.root} are in no row of its '
+      f'metadata files and were ignored: {import_report.shorten(unreferenced)}'
     )
 
 
-def _without_metadata(
+def _read_without_metadata(
   folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  count = 0  # Of texts that might be several captions.
+  count = 0  # Texts that may be several captions.
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None
     labels = parts[bool(folder.splits) :]
     try:
       if folder.texts:
-        fields = _texts(folder, name, options)
+        fields = _read_texts(folder, name, options)
         count += any('\n' in text for text in fields['caption'])
       else:
-        fields = {'caption': _class(folder, labels).replace('_', ' ')}
+        fields = {'caption': _find_class(folder, labels).replace('_', ' ')}
     except (ConfigError, OSError) as error:
       where = f'{folder.root.name}/{name}'
-      yield raw_records.broken(name, where, str(error))
+      yield raw_records.make_unreadable(name, where, str(error))
       continue
     fields |= {'image': name} | ({'label': labels[0]} if labels else {})
-    yield rows.record(
+    yield rows.make_record(
       folder.root, name, name, fields, file=folder.root, split=split
     )
   if count:
     options.note(
       f'{count:,} texts in {folder.root} have several lines, and are one '
-      'caption each; several captions are a list in a metadata.jsonl'
+      'caption each; a metadata.jsonl can list several captions'
     )
 
 
-def _class(folder: _Folder, labels: Sequence[str]) -> str:
+def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
   if not labels:
     raise ConfigError(
-      'it is in no folder that is named after its class, and has no text of '
-      'its name beside it'
+      'it is not in a folder named after its class, and has no text of its '
+      'name beside it'
     )
   if len(labels) > 1:
     stars = '*/' * (1 + bool(folder.splits))
     raise ConfigError(
-      f'its class could be {labels[0]!r} or {labels[-1]!r}, in whose folder '
-      f"it is; --input='{folder.root}/{stars}' reads the inner folders as "
-      'classes, and a metadata.csv captions each image'
+      f'its class could be {labels[0]!r} or {labels[-1]!r}, since it is in '
+      f"both folders; --input='{folder.root}/{stars}' reads the inner ones as "
+      'classes, and a metadata.csv can name a caption for each image'
     )
   return labels[0]
 
 
-def _texts(
+def _read_texts(
   folder: _Folder, name: str, options: image_rows.Options
 ) -> raw_records.Fields:
-  """The captions beside an image.
+  """Reads the captions beside an image.
 
   Raises:
-    ConfigError: there is none, or one can't be read as a caption.
-    OSError: one can't be read.
+    ConfigError: if there is none, or a file holds no caption.
+    OSError: if a file can't be read.
   """
   stem = name.rpartition('.')[0]
   captions = []
@@ -283,7 +290,7 @@ def _texts(
     text_files.check(text, options.encoding)
     if re.fullmatch(r'[\d\s.]+', text):
       raise ConfigError(
-        f'its text {file} has only numbers, as the boxes of a detector do; '
+        f'its text {file} has only numbers, as bounding boxes do; '
         'name captions in a metadata.csv'
       )
     captions.append(text.strip())

@@ -1,4 +1,4 @@
-"""Rows that name image files, as raw records."""
+"""Makes raw records of rows that name image files."""
 
 import collections
 import dataclasses
@@ -12,26 +12,28 @@ from typing import Any
 from mmjax.data import raw_records
 from mmjax.errors import ConfigError
 
-# How PNG, JPEG, GIF and WebP begin in base64, and addresses with data in them.
-_ENCODED = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR', 'data:image/')
-_LONGEST_PATH = 255  # What begins so and is longer is not a path.
+# The first characters of PNG, JPEG, GIF and WebP in base64, and of data URLs.
+_ENCODED_STARTS = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR', 'data:image/')
+_MAX_PATH_LENGTH = 255  # A longer text that begins so is not a path.
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to read input files.
+  """Options of reading input files.
 
   Attributes:
-    columns: (field, column) pairs; see `columns.resolve`.
-    images: folder that the paths of images are relative to, and that none may
-      leave; None for the folder of the file that names them.
-    separator: between the cells of a CSV file; None to find it by the header.
-    encoding: of text files; None for UTF-8, or UTF-16 with its byte order mark.
+    columns: (field, column) pairs, as `columns.resolve` takes them.
+    images: folder that image paths are relative to and may not leave; None for
+      the folder of the file that names them.
+    separator: character between the cells of a CSV file; None to find it by
+      the header.
+    encoding: encoding of text files; None for UTF-8, or UTF-16 with its byte
+      order mark.
     quotes: whether a CSV cell may stand in quotation marks.
     scratch: folder for temporary files.
-    splits: that input files belong to by their names; see
-      `split_names.of_paths`.
-    note: takes what people should know of the input, a line each.
+    splits: split of each input file that is named after one, as
+      `split_names.find_splits` returns them.
+    note: function that reports one line about the input to the user.
   """
 
   columns: tuple[tuple[str, str], ...] = ()
@@ -51,14 +53,14 @@ class Options:
 
 
 class ImageRows:
-  """Makes raw records of rows; those that name one image have one id."""
+  """Makes raw records of rows; rows that name one image share one id."""
 
   def __init__(self, options: Options):
     self._options = options
     self._names = _Names()
     self._locate = functools.lru_cache(4096)(_locate)
 
-  def record(
+  def make_record(
     self,
     folder: pathlib.Path,
     where: str,
@@ -67,59 +69,60 @@ class ImageRows:
     *,
     file: pathlib.Path | None = None,
     split: str | None = None,
-    encoded: Callable[[], bytes] | None = None,
+    read_encoded: Callable[[], bytes] | None = None,
   ) -> raw_records.RawRecord:
-    """The raw record of a row.
+    """Makes the raw record of a row.
 
     Args:
-      folder: that its image's path is relative to, unless the options say so.
-      where: what people call the row.
-      name: its id, if it has neither an id nor an image of its own.
-      fields: by our names; without the key `image` the record has none, while
-        an empty or null one can't be read.
-      file: the input file that it is in, whose name may say its split.
-      split: that it belongs to, where the input says so of this row.
-      encoded: reads its image, where that is not a file.
+      folder: folder that the image's path is relative to, unless the options
+        name another.
+      where: location of the row in messages, such as 'a.csv, line 3'.
+      name: id of a row that has neither an id nor an image.
+      fields: values by mmjax's names. Without the key `image` the record has no
+        image; an empty or null image is an error.
+      file: input file of the row, whose name may give its split.
+      split: split of this row, where the input names one.
+      read_encoded: function that reads an image which is not a file.
     """
-    if encoded is None and _is_missing(fields.get('image', name)):
-      return raw_records.broken(
+    if read_encoded is None and _is_missing(fields.get('image', name)):
+      return raw_records.make_unreadable(
         name, where, 'its image is missing: the value or cell is empty'
       )
     image = fields.pop('image', None)
     row_id = fields.pop('id', None)
     has_id = row_id not in (None, '')
-    has_image = encoded is not None or image is not None
-    spelled, path = name, (folder, name)
-    read_image = encoded or bytes
-    if encoded is None and has_image:
+    has_image = read_encoded is not None or image is not None
+    name_in_file, path = name, (folder, name)
+    read_image = read_encoded or bytes
+    if read_encoded is None and has_image:
       root = os.fspath(self._options.images or folder)
       try:
-        spelled, path = self._locate(root, _single(image))
+        name_in_file, path = self._locate(root, _get_single_path(image))
       except ConfigError as error:
-        return raw_records.broken(name, where, str(error))
-      read_image = functools.partial(_read, path)
+        return raw_records.make_unreadable(name, where, str(error))
+      read_image = functools.partial(_read_file, path)
     if has_image:
-      fields['file'] = self._names.first(path, spelled)
+      fields['file'] = self._names.find_first(path, name_in_file)
     return raw_records.RawRecord(
-      id=str(row_id) if has_id else self._names.name(path, spelled),
+      id=str(row_id) if has_id else self._names.make_unique(path, name_in_file),
       where=where,
       group=fields['file'] if has_image else name,
       read_fields=functools.partial(dict, fields),
       read_image=read_image,
-      # An image may have several rows, one a caption or question.
+      # An image may have several rows, one for each caption or question.
       is_part=has_image and not has_id,
       split=split or self._options.splits.get(file),
-      image_file=None if encoded or not has_image else path,
+      image_file=None if read_encoded or not has_image else path,
     )
 
 
 def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-  """A row by our names of its fields; several captions become one list."""
+  """Renames a row's columns to fields; several captions become one list."""
   fields = {}
   for name, value in row.items():
     field = names[name]
     if field == 'caption' and 'caption' in fields:
-      value = [*_list(fields['caption']), *_list(value)]
+      value = [*_as_list(fields['caption']), *_as_list(value)]
     fields[field] = value
   return fields
 
@@ -127,11 +130,11 @@ def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
 def complete(
   fields: dict[str, Any], names: Mapping[str, str]
 ) -> dict[str, Any]:
-  """A table's row, whose empty cells were left out, with those that count.
+  """Restores the empty cells of a row that are errors or empty lists.
 
   Args:
-    fields: by our names; filled in place.
-    names: of all columns, and the fields that they are.
+    fields: values by mmjax's names, without empty cells; changed in place.
+    names: field of each column of the table.
   """
   for field, value in (('image', None), ('caption', []), ('captions', [])):
     if field in names.values():
@@ -140,29 +143,29 @@ def complete(
 
 
 class _Names:
-  """Names of things: of those that have one name, all but one get a number."""
+  """Unique names of keys: a name that is taken gets a number, as in `a#2`."""
 
   def __init__(self):
-    self._of: dict[Any, tuple[str, str]] = {}
-    self._seen = collections.Counter()
+    self._names: dict[Any, tuple[str, str]] = {}
+    self._counts = collections.Counter()
 
-  def name(self, thing: Any, name: str) -> str:
-    """The unique name of a thing; `name` is what it is called this time."""
-    if thing not in self._of:
-      self._seen[name] += 1
-      number = self._seen[name]
+  def make_unique(self, key: Any, name: str) -> str:
+    """Returns a key's unique name; `name` counts at the first call only."""
+    if key not in self._names:
+      self._counts[name] += 1
+      number = self._counts[name]
       unique = name if number == 1 else f'{name}#{number}'
-      self._of[thing] = name, unique
-    return self._of[thing][1]
+      self._names[key] = name, unique
+    return self._names[key][1]
 
-  def first(self, thing: Any, name: str) -> str:
-    """What a thing was called the first time."""
-    self.name(thing, name)
-    return self._of[thing][0]
+  def find_first(self, key: Any, name: str) -> str:
+    """Returns the name with which a key was seen first."""
+    self.make_unique(key, name)
+    return self._names[key][0]
 
 
 def _is_missing(image: Any) -> bool:
-  """Whether what should name an image is empty."""
+  """Whether the value that should name an image is empty."""
   items = image if isinstance(image, list) else [image]
   return all(
     item is None or (isinstance(item, str) and not item.strip())
@@ -170,7 +173,7 @@ def _is_missing(image: Any) -> bool:
   )
 
 
-def _single(image: Any) -> str:
+def _get_single_path(image: Any) -> str:
   if isinstance(image, list):
     if all(isinstance(item, int | float | list) for item in image):
       raise ConfigError(
@@ -180,15 +183,15 @@ def _single(image: Any) -> str:
       raise ConfigError(f'it has {len(image)} images; a record holds one')
     image = image[0]
   if isinstance(image, dict) and not image.get('bytes'):
-    image = image.get('path') or image  # As the `datasets` library writes it.
+    image = image.get('path') or image  # The `datasets` library writes these.
   if not isinstance(image, str):
     raise ConfigError(f'image should be a path, not {image!r:.80}')
   if '://' in image:
     raise ConfigError(
-      f'image {image!r:.200} is an address; download the images first, for '
-      'example with img2dataset'
+      f'image {image!r:.200} is a URL; download the images first, for example '
+      'with img2dataset'
     )
-  if image.startswith(_ENCODED) and len(image) > _LONGEST_PATH:
+  if image.startswith(_ENCODED_STARTS) and len(image) > _MAX_PATH_LENGTH:
     raise ConfigError(
       f'image {image!r:.40} is encoded as text; write the images to files, or '
       'use Parquet or WebDataset for encoded images'
@@ -199,19 +202,19 @@ def _single(image: Any) -> str:
 
 
 def _locate(root: str, image: str) -> tuple[str, str]:
-  """An image's name below the root, and its file, however it is spelt."""
+  """Returns an image's path below the root, and its real path."""
   root = os.path.abspath(root)
-  for spelling in _spellings(image):
+  for spelling in _list_spellings(image):
     path = os.path.normpath(os.path.join(root, spelling))
-    real = real_path(path)
+    real = resolve_path(path)
     if os.path.isfile(real):
       break
   else:
     path = os.path.normpath(os.path.join(root, image))
-    real = real_path(path)
+    real = resolve_path(path)
   if path.startswith(os.path.join(root, '')):
     return os.path.relpath(path, root), real
-  inside = os.path.join(_real_folder(root), '')
+  inside = os.path.join(_resolve_folder(root), '')
   if not real.startswith(inside):
     raise ConfigError(
       f'image {image!r:.200} is outside {root}; name the folder that holds all '
@@ -220,8 +223,8 @@ def _locate(root: str, image: str) -> tuple[str, str]:
   return real.removeprefix(inside), real
 
 
-def _spellings(image: str) -> Iterator[str]:
-  """The path as it stands, then as other systems may have written it."""
+def _list_spellings(image: str) -> Iterator[str]:
+  """Yields the path, then the same path as other systems may spell it."""
   yield image
   yield image.strip()
   yield image.replace('\\', '/')
@@ -229,17 +232,17 @@ def _spellings(image: str) -> Iterator[str]:
   yield unicodedata.normalize('NFD', image)
 
 
-def real_path(path: str) -> str:
-  """The path without links; those of folders are looked up once."""
+def resolve_path(path: str) -> str:
+  """Returns the path without links; each folder is resolved once."""
   folder, name = os.path.split(path)
-  path = os.path.join(_real_folder(folder), name)
+  path = os.path.join(_resolve_folder(folder), name)
   return os.path.realpath(path) if os.path.islink(path) else path
 
 
-_real_folder = functools.lru_cache(4096)(os.path.realpath)
+_resolve_folder = functools.lru_cache(4096)(os.path.realpath)
 
 
-def _read(path: str) -> bytes:
+def _read_file(path: str) -> bytes:
   if not os.path.isfile(path):
     raise ConfigError(f'there is no image file {path}')
   with open(path, 'rb') as file:
@@ -249,5 +252,5 @@ def _read(path: str) -> bytes:
   return data
 
 
-def _list(value: Any) -> list:
+def _as_list(value: Any) -> list:
   return value if isinstance(value, list) else [value]

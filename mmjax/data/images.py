@@ -1,4 +1,4 @@
-"""Pictures: encoded bytes to arrays, of the size a model wants.
+"""Decodes, resizes and normalises images.
 
 Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
 """
@@ -21,12 +21,17 @@ from mmjax.errors import ConfigError
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 
-# Errors of Pillow whose messages are for people.
-_WORDED = (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError)
-# Where Pillow keeps what says how a photo is turned.
-_HEADERS = ('exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp')
+# Errors of Pillow with messages that users understand.
+_PILLOW_ERRORS = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  PIL.Image.DecompressionBombError,
+)
+# Keys under which Pillow stores a photo's orientation.
+_EXIF_KEYS = ('exif', 'Raw profile type exif', 'xmp', 'XML:com.adobe.xmp')
 _Transpose = PIL.Image.Transpose
-# By EXIF's orientation.
+# Transpositions by EXIF's orientation.
 _TRANSPOSES = {
   2: _Transpose.FLIP_LEFT_RIGHT,
   3: _Transpose.ROTATE_180,
@@ -39,83 +44,87 @@ _TRANSPOSES = {
 
 
 def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
-  """Reads a PNG, JPEG or other picture that Pillow knows.
+  """Decodes a PNG, JPEG or other image that Pillow reads.
 
-  Transparency is laid onto white, 16-bit grey is scaled to 8 bits, palettes
-  and grey become RGB, and a photo's EXIF rotation is applied.
+  Transparent images are blended with white, 16-bit grey is scaled to 8 bits,
+  palettes and grey become RGB, and a photo's EXIF orientation is applied.
 
   Args:
-    data: the encoded picture.
+    data: the encoded image.
 
   Returns:
     uint8 [H, W, 3].
 
   Raises:
-    ConfigError: if the bytes are no picture, or a broken one.
+    ConfigError: if the bytes are not an image, or a damaged one.
   """
-  return np.asarray(_read(data))
+  return np.asarray(_decode(data))
 
 
 def check(data: bytes) -> None:
   """Raises ConfigError where `decode` would; it decodes the whole image."""
-  _read(data)
+  _decode(data)
 
 
-def _read(data: bytes) -> PIL.Image.Image:
+def _decode(data: bytes) -> PIL.Image.Image:
   try:
     image = PIL.Image.open(io.BytesIO(data))
     image.load()
     return to_rgb(image)
-  # Pillow's readers raise whatever broken bytes lead them to: struct.error,
+  # Pillow raises many kinds of errors for damaged bytes: struct.error,
   # KeyError, DecompressionBombError, ...
   except Exception as error:
     raise ConfigError(
-      f'not a readable image ({len(data)} bytes): {_reason(data, error)}'
+      f'not a readable image ({len(data)} bytes): {_explain(data, error)}'
     ) from error
 
 
-def _reason(data: bytes, error: Exception) -> str:
-  """Why Pillow reads no image, without what only its programmers know."""
+def _explain(data: bytes, error: Exception) -> str:
+  """Explains why Pillow reads no image, in words for users."""
   if isinstance(error, PIL.UnidentifiedImageError):
     return f'no format that Pillow reads; it begins with {data[:24]!r}'
-  if isinstance(error, _WORDED) and str(error):
+  if isinstance(error, _PILLOW_ERRORS) and str(error):
     return str(error)
   return 'its header or data are damaged'
 
 
-def opened(picture: Any) -> UInt8[np.ndarray, 'H W 3']:
-  """A picture, whatever form it has.
+def to_array(image: Any) -> UInt8[np.ndarray, 'H W 3']:
+  """Converts an image file, a Pillow image or an array to an array.
 
   Args:
-    picture: a file's path, a Pillow image or uint8 [H, W, 3].
+    image: path of a file, Pillow image or uint8 [H, W, 3].
+
+  Returns:
+    uint8 [H, W, 3].
 
   Raises:
-    ConfigError: if there is no such file.
-    ConfigError: if it is no readable picture; it names the file.
+    OSError: if the file can't be read.
+    ConfigError: if the file is not a readable image, naming it, or an array has
+      another shape or type.
   """
-  if isinstance(picture, str | os.PathLike):
+  if isinstance(image, str | os.PathLike):
     try:
-      return decode(pathlib.Path(picture).read_bytes())
+      return decode(pathlib.Path(image).read_bytes())
     except ConfigError as error:
-      raise ConfigError(f'{picture}: {error}') from error
-  if isinstance(picture, PIL.Image.Image):
-    return np.asarray(to_rgb(picture))
-  array = np.asarray(picture)
+      raise ConfigError(f'{image}: {error}') from error
+  if isinstance(image, PIL.Image.Image):
+    return np.asarray(to_rgb(image))
+  array = np.asarray(image)
   if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3:
     raise ConfigError(
-      f'a picture is {array.dtype} {list(array.shape)}; give uint8 [H, W, 3], '
-      "a Pillow image or a file's path"
+      f'an image is {array.dtype} {list(array.shape)}; pass uint8 [H, W, 3], a '
+      "Pillow image or a file's path"
     )
   return array
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-  """Brings a Pillow image of any mode to RGB, transparency onto white."""
-  image = _upright(image)
+  """Converts a Pillow image of any mode to RGB, on white if transparent."""
+  image = _apply_orientation(image)
   if image.mode == 'RGB' and 'transparency' not in image.info:
     return image
   if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-    return _wide_grey(image).convert('RGB')
+    return _to_8_bits(image).convert('RGB')
   if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or (
     'transparency' in image.info
   ):
@@ -126,20 +135,20 @@ def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
   return image.convert('RGB')
 
 
-def _upright(image: PIL.Image.Image) -> PIL.Image.Image:
-  """Turns a photo as its EXIF or XMP says; one whose header is broken stays."""
-  if image.info.keys().isdisjoint(_HEADERS):
+def _apply_orientation(image: PIL.Image.Image) -> PIL.Image.Image:
+  """Applies a photo's orientation in EXIF or XMP; ignores a damaged header."""
+  if image.info.keys().isdisjoint(_EXIF_KEYS):
     return image
   try:
     orientation = image.getexif().get(PIL.ExifTags.Base.Orientation)
-  except Exception:  # As of any of Pillow's readers, see `_read`.
+  except Exception:  # Pillow raises many kinds of errors, as in `_decode`.
     return image
   if orientation not in _TRANSPOSES:
     return image
   return image.transpose(_TRANSPOSES[orientation])
 
 
-def _wide_grey(image: PIL.Image.Image) -> PIL.Image.Image:
+def _to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
   """Scales grey of more than 8 bits: 0..65535, or 0..1 in floats, to 0..255."""
   values = np.asarray(image).astype(np.float32)
   scale = 255.0 if image.mode == 'F' and values.max() <= 1 else 1 / 257
@@ -154,20 +163,20 @@ def resize(
   size: tuple[int, int],
   method: str = 'stretch',
 ) -> UInt8[np.ndarray, 'h w 3']:
-  """Brings an image to a size, with Pillow's antialiased bicubic filter.
+  """Resizes an image with Pillow's antialiased bicubic filter.
 
   Args:
     image: uint8 [H, W, 3].
-    size: (height, width) wanted.
-    method: 'stretch' changes the aspect ratio where it must; 'crop' fills the
-      size and cuts what hangs over, evenly on both sides; 'pad' fits the
-      whole image in and fills up with white, evenly on both sides.
+    size: (height, width) of the result.
+    method: 'stretch' changes the aspect ratio if needed; 'crop' fills the size
+      and crops the rest, evenly on both sides; 'pad' fits the whole image and
+      pads it with white, evenly on both sides.
 
   Returns:
     uint8 [size[0], size[1], 3].
 
   Raises:
-    ConfigError: if the method is none of these.
+    ConfigError: if the method is unknown.
   """
   if method not in RESIZE_METHODS:
     raise ConfigError(
@@ -176,15 +185,15 @@ def resize(
   if image.shape[:2] == tuple(size):
     return image
   height, width = size
-  picture = PIL.Image.fromarray(image)
+  image = PIL.Image.fromarray(image)
   bicubic = PIL.Image.Resampling.BICUBIC
   if method == 'crop':
-    picture = PIL.ImageOps.fit(picture, (width, height), bicubic)
+    image = PIL.ImageOps.fit(image, (width, height), bicubic)
   elif method == 'pad':
-    picture = PIL.ImageOps.pad(picture, (width, height), bicubic, color=WHITE)
+    image = PIL.ImageOps.pad(image, (width, height), bicubic, color=WHITE)
   else:
-    picture = picture.resize((width, height), bicubic)
-  return np.asarray(picture)
+    image = image.resize((width, height), bicubic)
+  return np.asarray(image)
 
 
 def normalise(
@@ -192,7 +201,7 @@ def normalise(
   mean: tuple[float, float, float],
   std: tuple[float, float, float],
 ) -> Float32[np.ndarray, '*shape 3']:
-  """Returns (image / 255 - mean) / std, a channel at a time, as float32.
+  """Returns (image / 255 - mean) / std for each channel, as float32.
 
   Args:
     image: uint8 [..., 3].
@@ -203,7 +212,7 @@ def normalise(
     float32 [..., 3].
   """
   width = image.shape[-2] if image.ndim > 1 else 1
-  scale, shift = _scale_and_shift(tuple(mean), tuple(std), width)
+  scale, shift = _tile_factors(tuple(mean), tuple(std), width)
   values = image.reshape(-1, width * 3).astype(np.float32)
   values *= scale
   values -= shift
@@ -211,10 +220,10 @@ def normalise(
 
 
 @functools.lru_cache(maxsize=64)
-def _scale_and_shift(
+def _tile_factors(
   mean: tuple[float, ...], std: tuple[float, ...], width: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """For a row of pixels: numpy is slow where the last axis has length 3."""
+  """Tiles the factors to a row of pixels: numpy is slow on an axis of 3."""
   scale = 1 / (255 * np.asarray(std, np.float64))
   shift = np.asarray(mean, np.float64) / std
   return (

@@ -1,4 +1,4 @@
-"""What people should know of an import."""
+"""The report of an import for the user."""
 
 import dataclasses
 import json
@@ -8,23 +8,23 @@ from collections.abc import Mapping, Sequence
 from mmjax.data import raw_records
 
 SKIPPED_FILE = 'skipped.jsonl'
-SHOWN = 3
+MAX_SHOWN = 3
 
 
 @dataclasses.dataclass
 class Outcome:
-  """What an import met on its way.
+  """Counts and notes of an import.
 
   Attributes:
-    skipped: an entry for each record that was left out.
-    notes: what readers noticed.
-    splits: the splits that records were dealt to, with or without any.
-    published: the splits that the input names.
-    is_published: whether these are kept.
-    same_image: how many records have an image that another has too.
-    shared_images: how many images these have.
-    divided: how many of the records share one with another split.
-    has_ids: whether rows of one image file have different ids of their own.
+    skipped: an entry for each skipped record.
+    notes: notes of the readers, one line each.
+    splits: names of all splits, empty ones included.
+    published: splits that the input names.
+    is_published: whether the published splits are kept.
+    same_image: number of records whose image another record also has.
+    shared_images: number of images of these records.
+    divided: number of these records whose image is also in another split.
+    has_ids: whether rows of one image file have different ids.
   """
 
   skipped: list[dict] = dataclasses.field(default_factory=list)
@@ -38,7 +38,11 @@ class Outcome:
   has_ids: bool = False
 
   def add_same_images(self, raws: Sequence[raw_records.RawRecord]) -> None:
-    """Counts records whose images have the same bytes, one raw each."""
+    """Counts records whose images have the same bytes.
+
+    Args:
+      raws: one raw record for each of the records.
+    """
     self.same_image += len(raws)
     self.shared_images += 1
     files = [raw.image_file for raw in raws if raw.image_file]
@@ -51,46 +55,48 @@ class Outcome:
     if not self.skipped:
       return
     lines = [json.dumps(entry, ensure_ascii=False) for entry in self.skipped]
-    # Halves of characters become escapes, which are JSON's too.
+    # Lone surrogates become escapes, which are valid in JSON too.
     (folder / SKIPPED_FILE).write_text(
       '\n'.join(lines) + '\n', encoding='utf-8', errors='backslashreplace'
     )
 
-  def lines(self, folder: pathlib.Path, counts: Mapping[str, int]) -> list[str]:
-    """What to print.
+  def format_lines(
+    self, folder: pathlib.Path, counts: Mapping[str, int]
+  ) -> list[str]:
+    """Formats the lines to print.
 
     Args:
-      folder: of the version.
-      counts: the number of records by split.
+      folder: folder of the version.
+      counts: number of records by split.
     """
     numbers = ', '.join(f'{name} {count:,}' for name, count in counts.items())
     lines = [f'records: {numbers}', *dict.fromkeys(self.notes)]
     if self.is_published:
       lines.append(
-        'the splits are those that the input names; --splits deals others'
+        'the splits are those that the input names; --splits assigns others'
       )
     elif len(self.published) == 1:
       lines.append(
-        f'the input names one split only, {self.published[0]}, of which these '
-        f'splits are dealt by a hash; --splits={self.published[0]}:1 keeps it'
+        f'the input names one split only, {self.published[0]}, which was '
+        f'divided by a hash; --splits={self.published[0]}:1 keeps it'
       )
     if self.same_image:
-      lines.append(self._about_same_images())
+      lines.append(self._describe_same_images())
     empty = [name for name, count in counts.items() if not count]
     if empty:
       lines.append(
-        f'no record fell to {", ".join(empty)}; with few records, give it a '
-        'larger share with --splits and --overwrite'
+        f'no record is in {", ".join(empty)}; with few records, give it a '
+        'larger fraction with --splits and --overwrite'
       )
     if self.skipped:
-      first = [f'{e["where"]}: {e["reason"]}' for e in self.skipped[:SHOWN]]
+      first = [f'{e["where"]}: {e["reason"]}' for e in self.skipped[:MAX_SHOWN]]
       lines += [
         f'{len(self.skipped):,} unreadable: see {folder / SKIPPED_FILE}',
         *(f'  {line:.300}' for line in first),
       ]
     return lines
 
-  def _about_same_images(self) -> str:
+  def _describe_same_images(self) -> str:
     line = (
       f'{self.same_image:,} records share {self.shared_images:,} images; '
       'retrieval counts the captions of the others as wrong, so its recall '
@@ -98,25 +104,23 @@ class Outcome:
     )
     if self.has_ids:
       line += (
-        '; --columns=own_id=id makes one record of the rows of an image file'
+        '; --columns=own_id=id merges the rows of an image file into one record'
       )
     else:
       line += (
-        '; a record holds all captions of its image where they are a list of '
-        'one row or sample, `captions`'
+        '; to get one record per image, put all its captions into a list '
+        '`captions` in one row or sample'
       )
     if self.divided:
-      line += (
-        f'; {self.divided:,} are in several splits, since the input says so'
-      )
+      line += f'; {self.divided:,} share one with another split of the input'
     return line
 
 
-def some(names: Sequence[str]) -> str:
-  """The first few of some names, for a message.
+def shorten(names: Sequence[str]) -> str:
+  """Joins the first few of some names, for a message.
 
-  >>> some(['a', 'b', 'c', 'd'])
+  >>> shorten(['a', 'b', 'c', 'd'])
   'a, b, c, ...'
   """
-  more = ['...'] if len(names) > SHOWN else []
-  return ', '.join([*names[:SHOWN], *more])
+  more = ['...'] if len(names) > MAX_SHOWN else []
+  return ', '.join([*names[:MAX_SHOWN], *more])

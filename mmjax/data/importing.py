@@ -1,9 +1,9 @@
-"""Imports people's own data: `import_data('csv', 'photos.csv', settings)`.
+"""Imports users' data: `import_data('csv', 'photos.csv', settings)`.
 
-One pass over the input checks every record with its image, and deals the
-records to splits; a second one reads them again and writes. So no image is kept
-in memory: of a tar only where every record's bytes are, of a table also its
-rows' texts, of an image a hash.
+A first pass over the input checks every record with its image and assigns the
+records to splits; a second pass reads them again and writes them. Memory holds
+no image: only a hash of each, the positions of a tar's files, and the texts of
+a table.
 """
 
 import dataclasses
@@ -34,25 +34,25 @@ DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-  """How to import.
+  """Settings of an import.
 
   Attributes:
-    name: of the data set; lower-case letters, digits and _.
-    splits: names with shares that make 1, whatever the input names; None for
-      the splits that it names, by rows, folders or files, and for
-      `DEFAULT_SPLITS` where it names fewer than two.
-    group_by: field whose values are never shared by two splits. Without it, the
+    name: name of the data set: lower-case letters, digits and _.
+    splits: fractions by name, with a sum of 1, which override the input's
+      splits; None for the splits that the input names by rows, folders or
+      files, or for `DEFAULT_SPLITS` where it names fewer than two.
+    group_by: field whose values never occur in two splits. Without it, the
       samples of one key stay together. Records whose images have the same bytes
-      are of one split in any case.
+      are in one split in any case.
     on_error: 'stop', or 'skip' to list unreadable records in
       `import_report.SKIPPED_FILE`.
-    language: which to take of captions by language; None for captions without
-      a language and English ones.
-    vocab_size: most ids of the tokenizer.
-    lower: whether the tokenizer lower-cases.
-    text_fields: further fields of text that the tokenizer learns from.
-    tokenizer: a tokenizer.json to use instead of learning one.
-    options: how to read the input.
+    language: language to take of captions by language; None for English ones
+      and those without a language.
+    vocab_size: largest number of ids of the tokenizer.
+    lower: whether the tokenizer lower-cases texts.
+    text_fields: further text fields that the tokenizer learns from.
+    tokenizer: path of a tokenizer.json to use instead of learning one.
+    options: options of the readers.
   """
 
   name: str
@@ -89,31 +89,33 @@ def import_data(
   overwrite: bool = False,
   progress: bool = True,
 ) -> pathlib.Path:
-  """Makes a data set of tars, tables or folders; all of it or nothing.
+  """Makes a data set of tars, tables or folders, completely or not at all.
 
   Args:
     format: one of `formats.FORMATS`.
-    input: a file or folder, a pattern, or several with commas between; see
-      `input_files.find`.
-    settings: name, splits and the like.
-    data_dir: where data sets live; by default `records.default_data_dir()`.
+    input: a file or folder, a pattern, or several separated by commas, as
+      `input_files.find` takes them.
+    settings: name, splits and further settings of the data set.
+    data_dir: folder of all data sets; by default
+      `records.get_default_data_dir()`.
     overwrite: whether to replace a data set of this name.
-    progress: whether to show a progress line on stderr.
+    progress: whether to show a progress line and a report on stderr.
 
   Returns:
-    The folder of the version, which holds `dataset_info.json`.
+    The folder of the version, with its `dataset_info.json`.
 
   Raises:
-    ConfigError: the format is unknown; a record can't be read and `on_error` is
-      'stop', saying which and why; nothing is left to import.
-    ConfigError: no file matches.
-    ConfigError: there is a data set of this name.
+    ConfigError: if the format is unknown, no file matches, a data set of this
+      name exists, a record can't be read and `on_error` is 'stop' (it names the
+      record and the reason), or nothing is left to import.
   """
   if format not in formats.FORMATS:
     raise ConfigError(
       f'unknown format {format!r}; use one of {", ".join(formats.FORMATS)}'
     )
-  data_dir = pathlib.Path(data_dir or records.default_data_dir()).expanduser()
+  data_dir = pathlib.Path(
+    data_dir or records.get_default_data_dir()
+  ).expanduser()
   if not overwrite and records.find_folder(settings.name, data_dir):
     raise ConfigError(
       f'there is a data set {settings.name!r} in {data_dir}; choose another '
@@ -121,22 +123,22 @@ def import_data(
     )
   paths = input_files.find(input)
   if settings.tokenizer is not None:
-    tokenizers.Tokenizer.load(settings.tokenizer)  # Fails now, not at the end.
+    tokenizers.Tokenizer.load(settings.tokenizer)  # Fails before the work.
   outcome = import_report.Outcome()
   endings = formats.FORMATS[format].endings
   if endings is not None:
-    paths = input_files.in_folders(paths, endings, outcome.notes.append)
-  read = formats.FORMATS[format].reader()
-  with builders.staging(data_dir) as scratch:
+    paths = input_files.expand_folders(paths, endings, outcome.notes.append)
+  read = formats.FORMATS[format].import_reader()
+  with builders.make_staging_folder(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
       scratch=pathlib.Path(scratch),
-      splits=split_names.of_paths(paths),
+      splits=split_names.find_splits(paths),
       note=outcome.notes.append,
     )
 
     def make(data_dir: str) -> builders.RecordBuilder:
-      return _builder_class(settings)(
+      return _make_builder_class(settings)(
         lambda: read(paths, options),
         settings,
         outcome,
@@ -153,17 +155,17 @@ def import_data(
 
 
 def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:
-  """Prints to stderr what each split has, and what was noticed."""
+  """Prints the size of each split and the notes to stderr."""
   infos = tfds.builder_from_directory(folder).info.splits
   counts = {
     name: infos[name].num_examples if name in infos else 0
     for name in outcome.splits
   }
-  print('\n'.join(outcome.lines(folder, counts)), file=sys.stderr)
+  print('\n'.join(outcome.format_lines(folder, counts)), file=sys.stderr)
 
 
-def _builder_class(settings: Settings) -> type['_Imported']:
-  """A class of its own for each name, as TFDS wants it."""
+def _make_builder_class(settings: Settings) -> type['_Imported']:
+  """Makes a class for one data set: TFDS takes the name from the class."""
 
   class Imported(_Imported, skip_registration=True):
     name = settings.name
@@ -181,7 +183,7 @@ def _builder_class(settings: Settings) -> type['_Imported']:
 
 
 class _Imported(builders.RecordBuilder, skip_registration=True):
-  """Writes what a reader reads."""
+  """Writes the records of a reader."""
 
   def __init__(
     self,
@@ -198,7 +200,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     self._is_single = is_single
     super().__init__(**kwargs)
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     self._outcome.skipped.clear()
     checked = checked_records.CheckedRecords(
       self._settings.group_by,
@@ -215,7 +217,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         self._refuse(raw, error, hint=not is_all)
     if not checked.raws:
       raise ConfigError(
-        f'there are no records to import; {self._last_refused()}'
+        f'there are no records to import; {self._describe_last_skipped()}'
       )
     if not any(checked.digests.values()):
       fields = next(iter(checked.raws.values()))[0].read_fields()
@@ -223,44 +225,45 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         f'no record has an image; name the column of its path, here one of '
         f'{", ".join(fields)}, with --columns=image=COLUMN'
       )
-    dealt = self._deal(checked)
+    records_by_split = self._assign_splits(checked)
     self.progress.begin('writing')
     # TFDS has no empty splits.
     return {
-      split: self._records(split, dealt[split])
+      split: self._read_records(split, records_by_split[split])
       for split in self._outcome.splits
-      if dealt[split]
+      if records_by_split[split]
     }
 
-  def _deal(
+  def _assign_splits(
     self, checked: checked_records.CheckedRecords
   ) -> dict[str, list[list[raw_records.RawRecord]]]:
-    """The records of each split; fills in the outcome."""
+    """Returns the records of each split; updates the outcome."""
     settings, outcome = self._settings, self._outcome
-    outcome.published = tuple(checked.split_names())
+    outcome.published = tuple(checked.find_split_names())
     outcome.is_published = len(outcome.published) > 1
     if outcome.is_published and settings.group_by is not None:
       raise ConfigError(
         f'the input names the splits {", ".join(outcome.published)}, but '
-        f'--group_by={settings.group_by} deals by a hash; leave it out, '
-        'or name shares as well, --splits=train:0.8,validation:0.1,test:0.1'
+        f'--group_by={settings.group_by} assigns them by a hash; leave it out, '
+        'or name fractions as well, '
+        '--splits=train:0.8,validation:0.1,test:0.1'
       )
-    dealt = checked.deal(
+    records_by_split = checked.assign(
       None if outcome.is_published else settings.splits or DEFAULT_SPLITS
     )
-    outcome.splits = tuple(dealt)
-    for keys in checked.same_images():
+    outcome.splits = tuple(records_by_split)
+    for keys in checked.find_same_images():
       outcome.add_same_images([checked.raws[key][0] for key in keys])
-    return dealt
+    return records_by_split
 
-  def _records(
-    self, split: str, wholes: list[list[raw_records.RawRecord]]
+  def _read_records(
+    self, split: str, groups: list[list[raw_records.RawRecord]]
   ) -> Iterator[records.Record]:
     count = 0
-    for raws in wholes:
+    for raws in groups:
       parts, image = [], None
       for raw in raws:
-        # Once more, since files may have changed.
+        # Checks them again, since files may have changed.
         try:
           image = raw.read_image() if image is None else image
           part = raw_records.to_record(
@@ -274,9 +277,11 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         count += 1
         yield raw_records.merge(parts)
     if not count:
-      raise ConfigError(f'split {split} is empty; {self._last_refused()}')
+      raise ConfigError(
+        f'split {split} is empty; {self._describe_last_skipped()}'
+      )
 
-  def _last_refused(self) -> str:
+  def _describe_last_skipped(self) -> str:
     skipped = self._outcome.skipped
     if not skipped:
       return 'the input has none'
@@ -289,17 +294,17 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
   def _refuse(
     self, raw: raw_records.RawRecord, error: Exception, *, hint: bool = True
   ) -> None:
-    """Stops, or remembers a record that can't be read.
+    """Raises the error of an unreadable record, or adds it to those skipped.
 
     Args:
       raw: the record.
-      error: why it can't be read.
-      hint: whether skipping it leaves anything to import.
+      error: the error of reading it.
+      hint: whether the message suggests to skip such records.
     """
     if self._settings.on_error == 'stop':
-      skip = ' (--on_error=skip leaves such records out)'
+      skip = ' (--on_error=skip skips such records)'
       if raw.is_input:
-        skip = ' (--on_error=skip imports what can be read besides)'
+        skip = ' (--on_error=skip imports the rest)'
       raise ConfigError(
         f'{raw.where}: {error}{skip if hint else ""}'
       ) from error

@@ -1,4 +1,4 @@
-"""Input files as people name them: paths, patterns, braces, commas."""
+"""Finds the input files that a user names by paths, patterns and braces."""
 
 import glob
 import os
@@ -11,67 +11,66 @@ import bracex
 from mmjax.data import compressed_files
 from mmjax.errors import ConfigError
 
-_MOST_FILES = 1_000_000
+_MAX_FILES = 1_000_000
 
 _Path = TypeVar('_Path', str, pathlib.Path)
 
 
 def find(spec: str) -> list[pathlib.Path]:
-  """The files and folders that a specification names, each once.
+  """Finds the files and folders that a specification names, without duplicates.
 
   A part that exists is that path, whatever characters it has. Otherwise braces
   are expanded, as in `{00000..00099}.tar` and `{train,val}.csv`, then `*`, `?`,
-  `[...]` and `**`, which stands for folders of any depth, none included.
+  `[...]` and `**`, which matches any number of nested folders, also none.
 
   Args:
-    spec: a path, a pattern, or several of both with commas between.
+    spec: a path, a pattern, or several of both separated by commas.
 
   Raises:
-    ConfigError: a part names no file, or one of those that its braces
-      name is missing.
-    ConfigError: braces name too many files, or something is named that is
-      neither a file nor a folder.
+    ConfigError: if a part matches no file, a file that its braces name is
+      missing, braces name too many files, or a path is neither a file nor a
+      folder.
   """
-  found = []
-  for part in _parts(spec):
+  names = []
+  for part in _split_parts(spec):
     part = os.path.expanduser(part)
-    found += [part] if os.path.exists(part) else _expand(part)
-  paths = [pathlib.Path(path) for path in found]
+    names += [part] if os.path.exists(part) else _expand(part)
+  paths = [pathlib.Path(path) for path in names]
   for path in paths:
     check(path)
   return list(dict.fromkeys(paths))
 
 
-def in_folders(
+def expand_folders(
   paths: Sequence[pathlib.Path],
   endings: Sequence[str],
   note: Callable[[str], None],
 ) -> list[pathlib.Path]:
-  """The files, and for each folder those of some endings that are below it.
+  """Replaces each folder by the files below it that have one of some endings.
 
   Hidden files and folders are left out.
 
   Args:
-    paths: of files and folders.
-    endings: of the names of files, in lower case, compressed or not; without
-      any, folders are refused.
-    note: takes a line on what is read of each folder.
+    paths: paths of files and folders.
+    endings: lower-case endings of file names, before that of a compression;
+      if empty, folders are refused.
+    note: function that reports one line about each folder.
 
   Raises:
-    ConfigError: a folder has no such file, or is refused.
-    OSError: a folder can't be listed.
+    ConfigError: if a folder has no such file, or is refused.
+    OSError: if a folder can't be listed.
   """
-  found = []
+  files_found = []
   for path in paths:
     if not path.is_dir():
-      found.append(path)
+      files_found.append(path)
       continue
     if not endings:
       raise ConfigError(
         f'{path} is a folder; name the files in it, for example '
         f'--input={path}/FILE.json'
       )
-    files = [file for file in _walk(path) if _ends(file.name, endings)]
+    files = [file for file in _walk(path) if _has_ending(file.name, endings)]
     if not files:
       raise ConfigError(
         f'there is no file {", ".join(f"*{end}" for end in endings)} in the '
@@ -80,13 +79,13 @@ def in_folders(
       )
     for file in files:
       check(file)
-    files = _once(files)
+    files = _drop_duplicates(files)
     note(f'{len(files):,} files of the folder {path} were read')
-    found += files
-  return list(dict.fromkeys(found))
+    files_found += files
+  return list(dict.fromkeys(files_found))
 
 
-def _ends(name: str, endings: Sequence[str]) -> bool:
+def _has_ending(name: str, endings: Sequence[str]) -> bool:
   name = name.lower()
   for ending in compressed_files.ENDINGS:
     name = name.removesuffix(ending)
@@ -94,7 +93,7 @@ def _ends(name: str, endings: Sequence[str]) -> bool:
 
 
 def check(path: pathlib.Path) -> None:
-  """Raises ConfigError where reading might wait: of pipes and devices."""
+  """Raises ConfigError for pipes and devices, which can't be read twice."""
   if path.exists() and not path.is_file() and not path.is_dir():
     raise ConfigError(
       f'{path} is a pipe, socket or device, and files are read more than once; '
@@ -103,7 +102,7 @@ def check(path: pathlib.Path) -> None:
 
 
 def is_hidden(name: str) -> bool:
-  """Whether file managers and editors made it, not people."""
+  """Whether a name is that of a hidden file, or of one a file manager made."""
   return name.startswith('.') or name == '__MACOSX'
 
 
@@ -111,23 +110,23 @@ def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
   for path in sorted(folder.iterdir()):
     if is_hidden(path.name):
       continue
-    if path.is_dir() and not is_above(path):
+    if path.is_dir() and not is_loop(path):
       yield from _walk(path)
     elif not path.is_dir():
       yield path
 
 
-def is_above(path: pathlib.Path) -> bool:
-  """Whether it links to a folder that it is in, so that following it loops."""
+def is_loop(path: pathlib.Path) -> bool:
+  """Whether a path is a link to one of its own parent folders."""
   if not path.is_symlink():
     return False
   inside = os.path.join(os.path.realpath(path.parent), '')
   return inside.startswith(os.path.join(os.path.realpath(path), ''))
 
 
-def _parts(spec: str) -> Iterator[str]:
-  """Parts between commas that are neither in braces nor in existing paths."""
-  pieces = _outside_braces(spec)
+def _split_parts(spec: str) -> Iterator[str]:
+  """Splits at commas that are neither in braces nor in existing paths."""
+  pieces = _split_outside_braces(spec)
   while pieces:
     for count in range(len(pieces), 0, -1):
       part = ','.join(pieces[:count]).strip()
@@ -138,7 +137,7 @@ def _parts(spec: str) -> Iterator[str]:
       yield part
 
 
-def _outside_braces(spec: str) -> list[str]:
+def _split_outside_braces(spec: str) -> list[str]:
   pieces, depth = [''], 0
   for character in spec:
     depth += (character == '{') - (character == '}')
@@ -151,38 +150,38 @@ def _outside_braces(spec: str) -> list[str]:
 
 def _expand(part: str) -> list[str]:
   try:
-    names = bracex.expand(part, limit=_MOST_FILES)
+    names = bracex.expand(part, limit=_MAX_FILES)
   except bracex.ExpansionLimitException as error:
     raise ConfigError(
-      f'{part!r} names more than {_MOST_FILES:,} files'
+      f'{part!r} names more than {_MAX_FILES:,} files'
     ) from error
-  found, missing = [], []
+  paths, unmatched = [], []
   for name in names:
     matches = [name] if os.path.exists(name) else _glob(name)
-    found += matches
+    paths += matches
     if not matches:
-      missing.append(name)
-  if missing:
-    others = f' ({len(missing)} of {len(names)})' if len(names) > 1 else ''
-    skip = '; patterns with * take those that are there' if found else ''
-    raise ConfigError(f'no file matches {missing[0]!r}{others}{skip}')
-  return found
+      unmatched.append(name)
+  if unmatched:
+    others = f' ({len(unmatched)} of {len(names)})' if len(names) > 1 else ''
+    skip = '; patterns with * take the files that exist' if paths else ''
+    raise ConfigError(f'no file matches {unmatched[0]!r}{others}{skip}')
+  return paths
 
 
 def _glob(pattern: str) -> list[str]:
   if '**' not in pattern:
     return sorted(glob.glob(pattern))
-  paths = sorted(glob.iglob(pattern, recursive=True), key=_depth)
-  return sorted(_once(paths))
+  paths = sorted(glob.iglob(pattern, recursive=True), key=_get_depth)
+  return sorted(_drop_duplicates(paths))
 
 
-def _once(paths: Sequence[_Path]) -> list[_Path]:
-  """The first path of each file: links lead to some again and again."""
+def _drop_duplicates(paths: Sequence[_Path]) -> list[_Path]:
+  """Returns the first path of each file: links may lead to it repeatedly."""
   first = {}
   for path in paths:
     first.setdefault(os.path.realpath(path), path)
   return list(first.values())
 
 
-def _depth(path: str) -> tuple[int, str]:
+def _get_depth(path: str) -> tuple[int, str]:
   return path.count(os.sep), path

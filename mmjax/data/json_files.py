@@ -17,22 +17,22 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
-_REST = 'what follows is not read'
-_SPACE = re.compile(r'[ \t\n\r]*')
+_NOT_READ = 'the rest is not read'
+_WHITESPACE = re.compile(r'[ \t\n\r]*')
 
 
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The rows of files with one JSON object a line, or a list of objects.
+  """Reads the rows of files with one JSON object a line, or a list of objects.
 
-  A file may also hold objects over several lines, or one object in which the
-  only list of objects is meant. Empty lines don't count. What can't be read is
-  a record whose reading raises.
+  A file may also hold objects over several lines, or one object with exactly
+  one list of objects. Empty lines are ignored. An unreadable entry becomes a
+  record whose reading raises.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
-    yield from caption_numbers.ask(
+    yield from caption_numbers.refuse(
       _read_file(path, options, rows), path, options
     )
 
@@ -40,37 +40,37 @@ def read(
 def _read_file(
   path: pathlib.Path, options: image_rows.Options, rows: image_rows.ImageRows
 ) -> Iterator[raw_records.RawRecord]:
-  found = entries(path, options.encoding)
-  for number, where, value in _unwrapped(found, options.columns):
+  entries = read_entries(path, options.encoding)
+  for number, where, value in _unwrap(entries, options.columns):
     name = f'{path.stem}-{number}'
     try:
-      row = _object(value)
+      row = _check_object(value)
       names = columns.resolve(tuple(row), options.columns)
       fields = image_rows.rename(row, names)
     except ConfigError as error:
-      yield raw_records.broken(name, where, str(error))
+      yield raw_records.make_unreadable(name, where, str(error))
     else:
-      yield rows.record(path.parent, where, name, fields, file=path)
+      yield rows.make_record(path.parent, where, name, fields, file=path)
 
 
-def entries(
+def read_entries(
   path: pathlib.Path, encoding: str | None
 ) -> Iterator[tuple[int, str, Any]]:
-  """Each entry's number, place and value, or the ConfigError in its place.
+  """Yields each entry's number, location, and value or ConfigError.
 
-  Entries are those of a list, or values one after another, one a line or not.
-  What follows a fault in a line is read, and what follows an entry that JSON
-  can hold; what follows any other fault is not.
+  Entries are the items of a list, or consecutive values, one a line or not. The
+  entries after a broken line are read, and those after a value that is valid
+  JSON but refused; those after any other fault are not.
   """
   number = 0
   try:
     if _has_lines(path, encoding):
-      for number, line in enumerate(text_files.lines(path, encoding), 1):
+      for number, line in enumerate(text_files.read_lines(path, encoding), 1):
         if line.strip():
           yield number, f'{path.name}, line {number}', _parse(line, encoding)
     else:
       text = text_files.read(path, encoding)
-      for number, value in enumerate(_values(text, encoding), 1):
+      for number, value in enumerate(_parse_values(text, encoding), 1):
         yield number, f'{path.name}, entry {number}', value
   except (ValueError, OSError) as error:
     where = f'{path.name}, after {number}'
@@ -78,12 +78,12 @@ def entries(
 
 
 def load(path: pathlib.Path, encoding: str | None) -> Any:
-  """What a whole JSON file holds.
+  """Reads a whole JSON file.
 
-  Bytes of another encoding become lone surrogates, which no record may have.
+  Bytes of another encoding become lone surrogates, which records refuse.
 
   Raises:
-    ConfigError: it is not JSON.
+    ConfigError: if it is not JSON.
   """
   text = text_files.read(path, encoding)
   try:
@@ -106,13 +106,13 @@ def _parse(line: str, encoding: str | None) -> Any:
 
 def _has_lines(path: pathlib.Path, encoding: str | None) -> bool:
   """Whether each line is a value by itself."""
-  with contextlib.closing(text_files.lines(path, encoding)) as lines:
+  with contextlib.closing(text_files.read_lines(path, encoding)) as lines:
     first = next((line for line in lines if line.strip()), '')
   if first.lstrip().startswith('['):
     return False
   if not first.lstrip().startswith('{') or _has_value(first):
     return True
-  # The first value is broken, or goes on in the next line.
+  # The first value is broken, or continues in the next line.
   return first.strip() != '{' and not _has_value(
     text_files.read(path, encoding)
   )
@@ -129,78 +129,80 @@ def _has_value(text: str) -> bool:
   return True
 
 
-def _values(text: str, encoding: str | None) -> Iterator[Any]:
-  """The entries of a list, or the values of a text; a ConfigError for one."""
+def _parse_values(text: str, encoding: str | None) -> Iterator[Any]:
+  """Yields the items of a list, or the values of a text, or ConfigErrors."""
   position = _Position(text)
-  place = _SPACE.match(text).end()
-  is_list = text.startswith('[', place)
-  place = _SPACE.match(text, place + is_list).end()
-  while place < len(text) and not (is_list and text.startswith(']', place)):
-    value, place = _value_at(text, place, encoding, position)
+  index = _WHITESPACE.match(text).end()
+  is_list = text.startswith('[', index)
+  index = _WHITESPACE.match(text, index + is_list).end()
+  while index < len(text) and not (is_list and text.startswith(']', index)):
+    value, index = _parse_value_at(text, index, encoding, position)
     yield value
-    if place < 0:
+    if index < 0:
       return
-    place = _SPACE.match(text, place).end()
-    if is_list and text.startswith(',', place):
-      place = _SPACE.match(text, place + 1).end()
-    elif is_list and not text.startswith(']', place):
-      line, column = position.of(place)
+    index = _WHITESPACE.match(text, index).end()
+    if is_list and text.startswith(',', index):
+      index = _WHITESPACE.match(text, index + 1).end()
+    elif is_list and not text.startswith(']', index):
+      line, column = position.locate(index)
       yield ConfigError(
-        f'the list has neither , nor ] at line {line}, column {column}; {_REST}'
+        f'the list has neither , nor ] at line {line}, column {column}; '
+        f'{_NOT_READ}'
       )
       return
-  end = place + is_list
+  end = index + is_list
   if text[end:].strip():
-    line, column = position.of(end)
+    line, column = position.locate(end)
     yield ConfigError(
-      f'more follows the list from line {line}, column {column}; it is not read'
+      f'there is more after the list, from line {line}, column {column}, which '
+      'is not read'
     )
 
 
-def _value_at(
-  text: str, place: int, encoding: str | None, position: '_Position'
+def _parse_value_at(
+  text: str, index: int, encoding: str | None, position: '_Position'
 ) -> tuple[Any, int]:
-  """An entry or its ConfigError, and where it ends; -1 if nobody knows."""
+  """Returns an entry or its ConfigError, and its end; -1 if that is unknown."""
   try:
-    value, end = text_files.parse_json_at(text, place)
-    text_files.check(text[place:end], encoding)
+    value, end = text_files.parse_json_at(text, index)
+    text_files.check(text[index:end], encoding)
     return value, end
   except json.JSONDecodeError as error:
     return ConfigError(
       f'not JSON: {error.msg} at line {error.lineno}, column {error.colno}; '
-      f'{_REST}'
+      f'{_NOT_READ}'
     ), -1
   except ValueError as error:
-    line, _ = position.of(place)
+    line, _ = position.locate(index)
     reason = f'in the entry from line {line}: {error}'
-  end = text_files.end_of_json_at(text, place)
-  return ConfigError(reason if end > 0 else f'{reason}; {_REST}'), end
+  end = text_files.find_json_end(text, index)
+  return ConfigError(reason if end > 0 else f'{reason}; {_NOT_READ}'), end
 
 
 class _Position:
-  """Lines and columns of places, each behind the one before."""
+  """Converts increasing indices of a text to lines and columns."""
 
   def __init__(self, text: str):
     self._text = text
-    self._place = 0
+    self._index = 0
     self._line = 1
 
-  def of(self, place: int) -> tuple[int, int]:
-    """The line and column of a place, from 1."""
-    self._line += self._text.count('\n', self._place, place)
-    self._place = place
-    return self._line, place - self._text.rfind('\n', 0, place)
+  def locate(self, index: int) -> tuple[int, int]:
+    """Returns the line and column of an index, from 1."""
+    self._line += self._text.count('\n', self._index, index)
+    self._index = index
+    return self._line, index - self._text.rfind('\n', 0, index)
 
 
-def _unwrapped(
-  found: Iterator[tuple[int, str, Any]], wanted: Sequence[tuple[str, str]]
+def _unwrap(
+  entries: Iterator[tuple[int, str, Any]], requested: Sequence[tuple[str, str]]
 ) -> Iterator[tuple[int, str, Any]]:
-  """The entries, or those of the one list in a file's only object."""
-  first = list(itertools.islice(found, 2))
+  """Yields the entries, or the items of the only list in an only object."""
+  first = list(itertools.islice(entries, 2))
   value = first[0][2] if len(first) == 1 else None
-  if not isinstance(value, dict) or _is_row(value, wanted):
+  if not isinstance(value, dict) or _is_row(value, requested):
     yield from first
-    yield from found
+    yield from entries
     return
   where = first[0][1].rpartition(', ')[0]
   lists = [key for key, items in value.items() if _has_objects(items)]
@@ -215,17 +217,19 @@ def _unwrapped(
     ConfigError(
       f'it is one object with the keys {keys:.200}'
       f'{", ..." if len(value) > 5 else ""}, none of which is known; write a '
-      'list of objects or one a line, or choose the --format of published '
+      'list of objects or one per line, or choose the --format of published '
       'annotations, such as coco'
     ),
   )
 
 
-def _is_row(value: dict[str, Any], wanted: Sequence[tuple[str, str]]) -> bool:
-  """Whether an object is a row itself, by its keys and what they hold."""
+def _is_row(
+  value: dict[str, Any], requested: Sequence[tuple[str, str]]
+) -> bool:
+  """Whether an object is itself a row, by its keys and values."""
   names = [key for key, items in value.items() if not _has_objects(items)]
   is_flat = not any(isinstance(v, list | dict) for v in value.values())
-  return is_flat or columns.known(names, wanted) > 0
+  return is_flat or columns.count_known(names, requested) > 0
 
 
 def _has_objects(value: Any) -> bool:
@@ -234,9 +238,9 @@ def _has_objects(value: Any) -> bool:
   )
 
 
-def _object(value: Any) -> dict[str, Any]:
+def _check_object(value: Any) -> dict[str, Any]:
   if isinstance(value, ConfigError):
     raise value
   if not isinstance(value, dict):
-    raise ConfigError(f'not a JSON object, but {text_files.shown(value)}')
+    raise ConfigError(f'not a JSON object, but {text_files.quote(value)}')
   return value

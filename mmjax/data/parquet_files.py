@@ -1,4 +1,4 @@
-"""Reads Parquet files, with images inside as the Hugging Face hub has them."""
+"""Reads Parquet files, with images as on the Hugging Face hub."""
 
 import contextlib
 import dataclasses
@@ -22,60 +22,61 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
-# Types of lists in the features of the `datasets` library.
-_LISTS = ('Sequence', 'List', 'LargeList')
-_LIST = (
+# Names of list types in the features of the `datasets` library.
+_LIST_FEATURES = ('Sequence', 'List', 'LargeList')
+_LIST_TYPES = (
   pa.types.is_list,
   pa.types.is_large_list,
   pa.types.is_fixed_size_list,
 )
-_BYTES = (
+_BYTE_TYPES = (
   pa.types.is_binary,
   pa.types.is_large_binary,
   pa.types.is_fixed_size_binary,
   pa.types.is_binary_view,
 )
-# What pyarrow raises for damaged pages, and for values that Python can't hold.
-_DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
-_NO_VALUE = (pa.ArrowException, ValueError, ArithmeticError)
+# Errors of pyarrow for damaged pages, and for values that Python can't hold.
+_DAMAGE_ERRORS = (pa.ArrowException, OSError, UnicodeDecodeError)
+_VALUE_ERRORS = (pa.ArrowException, ValueError, ArithmeticError)
 
 
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The rows of files.
+  """Reads the rows of files.
 
   An image is a struct of `bytes` and `path`, plain bytes, the path of a file,
-  or a list of one of these. Class labels become their names. Of turns in a
+  or a list with one of these. Class labels become their names. From turns in a
   column `conversations` or `messages`, the first question and its answer are
-  read. Bytes in other columns are left out.
+  read. Bytes in other columns are ignored.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
       file = _open(path, options.columns)
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
       reason = (
-        f'{path} is not readable as Parquet: {_line(error)}{_start(path)}'
+        f'{path} is not readable as Parquet: {_format_error(error)}'
+        f'{_describe_start(path)}'
       )
-      yield raw_records.broken(path.name, path.name, reason)
+      yield raw_records.make_unreadable(path.name, path.name, reason)
     except ConfigError as error:
-      yield raw_records.broken(path.name, path.name, str(error))
+      yield raw_records.make_unreadable(path.name, path.name, str(error))
     else:
-      yield from caption_numbers.ask(_rows(file, rows), path, options)
+      yield from caption_numbers.refuse(_read_rows(file, rows), path, options)
 
 
 @dataclasses.dataclass(frozen=True)
 class _File:
-  """A Parquet file and what its columns are.
+  """A Parquet file and the meaning of its columns.
 
   Attributes:
-    path: where it is.
-    counts: how many rows each group of rows has.
-    names: the field of each column.
-    texts: the columns without encoded images and other bytes.
-    encoded: the column that holds encoded images, if there is one.
-    labels: names of classes by column.
+    path: path of the file.
+    counts: number of rows of each row group.
+    names: field of each column.
+    texts: columns without encoded images and other bytes.
+    encoded: column of the encoded images, None without one.
+    labels: names of the classes by column.
   """
 
   path: pathlib.Path
@@ -85,95 +86,96 @@ class _File:
   encoded: str | None
   labels: Mapping[str, Sequence[str]]
 
-  def record(self, rows, number, values, image) -> raw_records.RawRecord:
-    """The raw record of a row.
+  def make_record(self, rows, number, values, image) -> raw_records.RawRecord:
+    """Makes the raw record of a row.
 
     Args:
-      rows: makes it.
-      number: of the row, from 1.
-      values: of `texts`; an exception where one can't be read.
-      image: makes what `_image` returns, where it is in `encoded`.
+      rows: factory of raw records.
+      number: number of the row, from 1.
+      values: values of the columns `texts`; an exception for an unreadable one.
+      image: function that returns `_find_image`'s result for the row.
     """
     where = f'{self.path.name}, row {number}'
     name = f'{self.path.stem}-{number}'
-    encoded = None
+    read_encoded = None
     try:
-      fields = self._fields(values)
+      fields = self._make_fields(values)
       if self.encoded is not None:
         fields['image'] = image()
-      if conversations.is_one(fields):
-        fields = _with_turns(fields)
+      if conversations.is_conversation(fields):
+        fields = _replace_turns(fields)
       if callable(fields.get('image')):
-        encoded = fields['image']
+        read_encoded = fields['image']
     except ConfigError as error:
-      return raw_records.broken(name, where, str(error))
-    return rows.record(
+      return raw_records.make_unreadable(name, where, str(error))
+    return rows.make_record(
       self.path.parent,
       where,
       name,
       fields,
       file=self.path,
-      encoded=encoded,
+      read_encoded=read_encoded,
     )
 
-  def _fields(self, values: Sequence[Any]) -> raw_records.Fields:
+  def _make_fields(self, values: Sequence[Any]) -> raw_records.Fields:
     row = {}
     for column, value in zip(self.texts, values, strict=True):
       if isinstance(value, Exception):
         raise ConfigError(f"column {column!r} can't be read: {value}")
       if column in self.labels:
-        value = self._label(column, value)
-      value = _plain(value)
+        value = self._name_label(column, value)
+      value = _to_json(value)
       if value is not None:
         row[column] = value
     return image_rows.complete(image_rows.rename(row, self.names), self.names)
 
-  def _label(self, column: str, value: Any) -> Any:
-    """The name of a class, or the names in a list."""
+  def _name_label(self, column: str, value: Any) -> Any:
+    """Returns the name of a class, or the names of a list."""
     if isinstance(value, list):
-      return [self._label(column, item) for item in value]
+      return [self._name_label(column, item) for item in value]
     if not isinstance(value, int):
       return value
     names = self.labels[column]
     if 0 <= value < len(names):
       return names[value]
     if value == -1 and self.names[column] not in columns.FIELDS:
-      return None  # What the `datasets` library writes for no label.
+      return None  # The `datasets` library writes -1 for a missing label.
     raise ConfigError(
-      f'column {column!r} is {value}, which is none of its {len(names)} classes'
+      f'column {column!r} is {value}, which is not one of its {len(names)} '
+      'classes'
     )
 
 
-def _with_turns(fields: raw_records.Fields) -> raw_records.Fields:
-  """A row with the first question and answer of its turns in their place."""
-  found = conversations.first_turns(fields)
+def _replace_turns(fields: raw_records.Fields) -> raw_records.Fields:
+  """Replaces a row's turns by their first question and answer."""
+  turns = conversations.read_first_turns(fields)
   rest = {
     key: value
     for key, value in fields.items()
     if key not in ('conversations', 'messages', 'image')
   }
-  return rest | found
+  return rest | turns
 
 
-def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
+def _open(path: pathlib.Path, requested: Sequence[tuple[str, str]]) -> _File:
   with pq.ParquetFile(path) as table:
     schema, metadata = table.schema_arrow, table.metadata
     counts = [
       metadata.row_group(group).num_rows
       for group in range(metadata.num_row_groups)
     ]
-  names = columns.resolve(tuple(schema.names), tuple(wanted))
+  names = columns.resolve(tuple(schema.names), tuple(requested))
   encoded = [field.name for field in schema if _has_bytes(field.type)]
   images = [name for name, field in names.items() if field == 'image']
-  is_named = any(field == 'image' for field, _ in wanted) or any(
+  is_named = any(field == 'image' for field, _ in requested) or any(
     name.strip().lower() == 'image' for name in images
   )
   if encoded and not is_named and not set(images) & set(encoded):
     others = f', and {images[0]!r} with paths or the like' if images else ''
     raise ConfigError(
       f'there is no column `image`, but {", ".join(map(repr, encoded))} with '
-      f'bytes{others}; name the one of the images, for example '
-      f'{columns.flag("image", encoded[0])}'
+      f'bytes{others}; name the column of the images, for example '
+      f'{columns.format_flag("image", encoded[0])}'
     )
   return _File(
     path,
@@ -181,17 +183,17 @@ def _open(path: pathlib.Path, wanted: Sequence[tuple[str, str]]) -> _File:
     names,
     [name for name in schema.names if name not in encoded],
     next((name for name in images if name in encoded), None),
-    _labels(schema),
+    _read_labels(schema),
   )
 
 
-def _line(error: Exception) -> str:
-  """An error's message, some of which are of several lines."""
+def _format_error(error: Exception) -> str:
+  """Formats an error's message on one line."""
   return ' '.join(str(error).split())
 
 
-def _start(path: pathlib.Path) -> str:
-  """What a file begins with that is not Parquet."""
+def _describe_start(path: pathlib.Path) -> str:
+  """Describes the first bytes of a file that is not Parquet."""
   try:
     with path.open('rb') as file:
       start = file.read(24)
@@ -200,18 +202,18 @@ def _start(path: pathlib.Path) -> str:
   return '' if start.startswith(b'PAR1') else f'; it begins with {start!r}'
 
 
-def _labels(schema: pa.Schema) -> dict[str, list[str]]:
-  """Names of classes by column, as the `datasets` library stores them."""
-  stored = (schema.metadata or {}).get(b'huggingface', b'{}')
+def _read_labels(schema: pa.Schema) -> dict[str, list[str]]:
+  """Reads the class names that the `datasets` library stores, by column."""
+  features_json = (schema.metadata or {}).get(b'huggingface', b'{}')
   try:
-    features = json.loads(stored)['info']['features']
+    features = json.loads(features_json)['info']['features']
   except (ValueError, KeyError, TypeError):
-    return {}  # Only what is there can be used; numbers stay numbers.
+    return {}  # Without class names, labels stay numbers.
   if not isinstance(features, dict):
     return {}
   labels = {}
   for name, feature in features.items():
-    if isinstance(feature, dict) and feature.get('_type') in _LISTS:
+    if isinstance(feature, dict) and feature.get('_type') in _LIST_FEATURES:
       feature = feature.get('feature')
     if isinstance(feature, list) and len(feature) == 1:
       feature = feature[0]
@@ -228,14 +230,14 @@ def _has_bytes(kind: pa.DataType) -> bool:
     return any(f.name == 'bytes' or _has_bytes(f.type) for f in kind)
   if _is_list(kind):
     return _has_bytes(kind.value_type)
-  return any(is_of(kind) for is_of in _BYTES)
+  return any(is_type(kind) for is_type in _BYTE_TYPES)
 
 
 def _is_list(kind: pa.DataType) -> bool:
-  return any(is_of(kind) for is_of in _LIST)
+  return any(is_type(kind) for is_type in _LIST_TYPES)
 
 
-def _rows(
+def _read_rows(
   file: _File, rows: image_rows.ImageRows
 ) -> Iterator[raw_records.RawRecord]:
   number = 0
@@ -243,73 +245,77 @@ def _rows(
     try:
       with pq.ParquetFile(file.path) as table:
         texts = table.read_row_group(group, columns=list(file.texts))
-      values = [_values(texts[name]) for name in file.texts]
+      values = [_to_values(texts[name]) for name in file.texts]
       if any(len(column) != count for column in values):
         raise pa.ArrowInvalid('a column has another number of rows')
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
       where = f'{file.path.name}, rows {number + 1} to {number + count}'
-      reason = f'these rows are not readable: {_line(error)}'
-      yield raw_records.broken(f'{file.path.stem}-{number + 1}', where, reason)
+      reason = f'these rows are not readable: {_format_error(error)}'
+      yield raw_records.make_unreadable(
+        f'{file.path.stem}-{number + 1}', where, reason
+      )
       number += count
       continue
-    for place in range(count):
+    for index in range(count):
       number += 1
-      image = functools.partial(_image, file.path, group, file.encoded, place)
-      yield file.record(rows, number, [v[place] for v in values], image)
+      image = functools.partial(
+        _find_image, file.path, group, file.encoded, index
+      )
+      yield file.make_record(rows, number, [v[index] for v in values], image)
 
 
-def _values(column: pa.ChunkedArray) -> list[Any]:
-  """The values of a column; an exception for one that can't be read."""
+def _to_values(column: pa.ChunkedArray) -> list[Any]:
+  """Converts a column to Python values; an exception for an unreadable one."""
   try:
     return column.to_pylist()
-  except _NO_VALUE:
-    return [_value(cell) for cell in column]
+  except _VALUE_ERRORS:
+    return [_to_value(cell) for cell in column]
 
 
-def _value(cell: pa.Scalar) -> Any:
+def _to_value(cell: pa.Scalar) -> Any:
   try:
     return cell.as_py()
   except UnicodeDecodeError as error:
     wrong = error.object[error.start]
     return ConfigError(f'byte 0x{wrong:02x} at {error.start} is not UTF-8')
-  except _NO_VALUE:
+  except _VALUE_ERRORS:
     pass
   # Python's times have microseconds, Arrow's texts of them have nanoseconds.
   if pa.types.is_timestamp(cell.type) or pa.types.is_time(cell.type):
-    with contextlib.suppress(*_NO_VALUE):
+    with contextlib.suppress(*_VALUE_ERRORS):
       text = cell.cast(pa.string()).as_py()
-      if not text.startswith('<'):  # As it says that it is out of range.
+      if not text.startswith('<'):  # '<value out of range: ...>'
         return text
   return ConfigError(f'it is not a value of {cell.type} that can be written')
 
 
-def _plain(value: Any) -> Any:
-  """What JSON can hold of a value."""
+def _to_json(value: Any) -> Any:
+  """Converts a value to one that JSON can hold."""
   if isinstance(value, list):
     if value and all(isinstance(item, tuple) for item in value):
       value = dict(value)  # A map, whose keys are unique.
     else:
-      return [_plain(item) for item in value]
+      return [_to_json(item) for item in value]
   if isinstance(value, dict):
-    return {key: _plain(item) for key, item in value.items()}
+    return {key: _to_json(item) for key, item in value.items()}
   if isinstance(value, datetime.date | datetime.time | datetime.timedelta):
     return str(value)
   if isinstance(value, decimal.Decimal):
     return float(value)
-  # pandas writes NaN for what is missing.
+  # pandas writes NaN for a missing value.
   return None if value != value else value
 
 
-def _image(
-  path: pathlib.Path, group: int, column: str, place: int
+def _find_image(
+  path: pathlib.Path, group: int, column: str, index: int
 ) -> Callable[[], bytes] | str | None:
-  """What reads a row's image, or the path of its file; None for neither.
+  """Finds a row's image: a function that reads it, or a file's path, or None.
 
   Raises:
-    ConfigError: it can't be read, or is more than one.
+    ConfigError: if it can't be read, or there are several.
   """
   try:
-    cell = _cell(path, group, column, place)
+    cell = _read_cell(path, group, column, index)
     if not cell.is_valid:
       return None
     if pa.types.is_struct(cell.type):
@@ -322,23 +328,29 @@ def _image(
         return cell['path'].as_py() if 'path' in names else None
   except IndexError as error:
     raise ConfigError('its image is missing from a damaged column') from error
-  except _DAMAGE as error:
-    raise ConfigError(f'its image is not readable: {_line(error)}') from error
-  return functools.partial(_bytes, path, group, column, place)
+  except _DAMAGE_ERRORS as error:
+    raise ConfigError(
+      f'its image is not readable: {_format_error(error)}'
+    ) from error
+  return functools.partial(_read_bytes, path, group, column, index)
 
 
-def _bytes(path: pathlib.Path, group: int, column: str, place: int) -> bytes:
-  """The encoded image of a row that `_image` found to have one."""
-  cell = _cell(path, group, column, place)
+def _read_bytes(
+  path: pathlib.Path, group: int, column: str, index: int
+) -> bytes:
+  """Reads the encoded image of a row, where `_find_image` found one."""
+  cell = _read_cell(path, group, column, index)
   value = (cell['bytes'] if pa.types.is_struct(cell.type) else cell).as_py()
   if not value:
     raise ConfigError('its image is missing: it has no bytes')
   return value
 
 
-def _cell(path: pathlib.Path, group: int, column: str, place: int) -> pa.Scalar:
-  """The struct or bytes of an image, alone in its list if it is in one."""
-  cell = _encoded(path, group, column)[place]
+def _read_cell(
+  path: pathlib.Path, group: int, column: str, index: int
+) -> pa.Scalar:
+  """Reads the struct or bytes of an image, or of the only one in a list."""
+  cell = _read_column(path, group, column)[index]
   while cell.is_valid and _is_list(cell.type):
     items = cell.values
     if len(items) > 1:
@@ -349,8 +361,10 @@ def _cell(path: pathlib.Path, group: int, column: str, place: int) -> pa.Scalar:
   return cell
 
 
-# The rows of a group are read one after another.
+# Cached, since the rows of a group are read one after another.
 @functools.lru_cache(2)
-def _encoded(path: pathlib.Path, group: int, column: str) -> pa.ChunkedArray:
+def _read_column(
+  path: pathlib.Path, group: int, column: str
+) -> pa.ChunkedArray:
   with pq.ParquetFile(path) as table:
     return table.read_row_group(group, columns=[column])[column]

@@ -1,4 +1,4 @@
-"""Prepares the data sets that mmjax brings: `prepare('shapes')`."""
+"""Prepares the built-in data sets: `prepare('shapes')`."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mmjax.data import builders, easy_vqa, records, shapes
 from mmjax.errors import ConfigError
 
-# Every name with the function that makes its builder for a data_dir.
+# For each name, the function that makes its builder for a data_dir.
 _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
   'shapes': lambda data_dir: shapes.Shapes(data_dir=data_dir),
   'shapes/small': lambda data_dir: shapes.Shapes(
@@ -25,24 +25,25 @@ def prepare(
   *,
   progress: bool = True,
 ) -> pathlib.Path:
-  """Writes one of mmjax's own data sets, unless it is there already.
+  """Writes a built-in data set, unless it exists already.
 
   Args:
     name: one of `NAMES`.
-    data_dir: where data sets live; by default `records.default_data_dir()`.
+    data_dir: folder of all data sets; by default
+      `records.get_default_data_dir()`.
     progress: whether to show a progress line on stderr.
 
   Returns:
-    The folder of the version, which holds `dataset_info.json`.
+    The folder of the version, with its `dataset_info.json`.
 
   Raises:
-    ConfigError: there is no data set of that name.
-    ConfigError: the package that it is made from isn't installed.
+    ConfigError: if no built-in data set has this name, or the package that it
+      is made from isn't installed.
   """
   if name not in _BUILDERS:
     raise ConfigError(
       f'there is no data set {name!r} to prepare; use one of '
       f'{", ".join(NAMES)}, or `mmjax data import` for your own data'
     )
-  data_dir = data_dir or records.default_data_dir()
+  data_dir = data_dir or records.get_default_data_dir()
   return builders.build(_BUILDERS[name], data_dir, progress=progress)

@@ -1,7 +1,7 @@
-"""From a record to the arrays of one example.
+"""Converts a record to the arrays of one example.
 
 Decoding, augmentation, choice of text and tokenising are one pure function of
-the record and a random generator; without a generator it is evaluation's.
+the record and a random generator; evaluation passes no generator.
 """
 
 import dataclasses
@@ -25,15 +25,15 @@ HALF = (0.5, 0.5, 0.5)
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessor:
-  """Makes a record into arrays, without the batch axis.
+  """Converts a record to arrays, without the batch axis.
 
-  `preprocess(record, rng)` trains: it augments and draws one of the captions,
-  `num_questions` of the questions and one of each one's answers.
-  `preprocess(record)` evaluates: no augmentation, the first caption, the first
-  question, its commonest answer.
+  `preprocess(record, rng)` is for training: it augments the image and draws one
+  of the captions, `num_questions` of the questions and one answer to each.
+  `preprocess(record)` is for evaluation: no augmentation, the first caption,
+  the first question, its commonest answer.
 
-  A key is made if its setting asks for it, whether or not the record has that
-  modality; where it hasn't, the array is zeros and the mask False:
+  The settings determine the keys, whether or not the record has that modality;
+  where it hasn't, the array is zeros and the mask False:
 
     image [H, W, 3] float32, image_mask [] bool    image_size
     text [T] int32, text_mask [T] bool             text_length
@@ -42,27 +42,27 @@ class Preprocessor:
     label [] int32, -1 if not in `answers`         answers
 
   In training with `num_questions` n above 1, the last three have a leading axis
-  [n]; where a record has fewer questions, the rest are absent.
+  [n]; where a record has fewer questions, the rest are masked.
 
   Attributes:
-    tokenizer: for the texts; None if all lengths are 0.
-    image_size: (height, width), or one number for both; 0 leaves images out.
-    resize: 'stretch', 'crop' or 'pad', see `images.resize`.
-    mean: subtracted from each channel, in 0..1.
-    std: each channel is divided by it.
-    augment: settings in order, see `mmjax.data.augment`. Flips leave an
-      example out whose texts name left or right.
-    text_length: T, with <bos> and <eos>; 0 leaves captions out.
-    question_length: Q; 0 leaves questions out.
-    answer_length: A; 0 leaves answers, as text, out.
-    answers: the answer vocabulary; empty leaves `label` out.
-    num_questions: n, questions about an image at a time in training.
-    text_fields: metadata fields that texts may go on with, and how many of
-      their values at most: {'tags': 3} makes 'grinning face' into 'grinning
-      face, happy, smile' in training, with 0 to 3 tags in random order. A
-      field is a list, or one string with commas.
-    text_fields_in_evaluation: evaluate on the caption and the first so many
-      values, rather than on the caption alone.
+    tokenizer: tokenizer of the texts; None if all lengths are 0.
+    image_size: (height, width), or one number for both; 0 for no images.
+    resize: 'stretch', 'crop' or 'pad', as in `images.resize`.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
+    augment: augmentations in order, as in `mmjax.data.augment`. An image whose
+      texts mention left or right is not flipped.
+    text_length: T, number of tokens with <bos> and <eos>; 0 for no captions.
+    question_length: Q, number of tokens; 0 for no questions.
+    answer_length: A, number of tokens; 0 for no answers as text.
+    answers: the answer vocabulary; empty for no `label`.
+    num_questions: n, number of questions about an image in training.
+    text_fields: largest number of values to append to a caption, by metadata
+      field: {'tags': 3} turns 'grinning face' into 'grinning face, happy,
+      smile' in training, with 0 to 3 tags in random order. A field is a list,
+      or one string with commas.
+    text_fields_in_evaluation: whether evaluation appends the first values, as
+      many as `text_fields` allows, to the captions.
   """
 
   tokenizer: tokenizers.Tokenizer | None = None
@@ -86,7 +86,7 @@ class Preprocessor:
     if isinstance(augment, str):
       augment = (augment,)  # Refused below, by its name.
     augmentations.check(augment)
-    settings = tuple(_plain(setting) for setting in augment)
+    settings = tuple(_freeze_lists(setting) for setting in augment)
     object.__setattr__(self, 'augment', settings)
     object.__setattr__(self, 'answers', tuple(self.answers))
     object.__setattr__(self, 'mean', tuple(self.mean))
@@ -100,7 +100,7 @@ class Preprocessor:
     if any(lengths) and self.tokenizer is None:
       raise ConfigError(
         f'text, question and answer lengths {lengths} need a tokenizer; '
-        'give one, or set them to 0'
+        'pass one, or set them to 0'
       )
     labels = {answer: i for i, answer in enumerate(self.answers)}
     if len(labels) < len(self.answers):
@@ -110,39 +110,41 @@ class Preprocessor:
   def __call__(
     self, record: Record, rng: np.random.Generator | None = None
   ) -> Example:
-    """Returns the example's arrays, as the class describes.
+    """Returns the example's arrays, with the class's keys.
 
     Args:
-      record: see `mmjax.data.sources`.
-      rng: None evaluates.
+      record: record as in `mmjax.data.records`.
+      rng: random generator for training; None for evaluation.
 
     Raises:
       ConfigError: if the image can't be read.
     """
     text = self._choose_text(record, rng) if self.text_length else None
-    asked = []
+    pairs = []
     if self.question_length or self.answer_length or self.answers:
-      asked = _choose_questions(record, rng, self.num_questions)
+      pairs = _choose_questions(record, rng, self.num_questions)
     sides = [text]
-    for entry, _ in asked:
+    for entry, _ in pairs:
       sides += [entry['question'], *entry['answers']]
     example = {}
     if self.image_size:
       flips = not any(
-        augmentations.names_a_side(side) for side in sides if side
+        augmentations.mentions_side(side) for side in sides if side
       )
-      example.update(self._image(record, rng, flips))
+      example.update(self._make_image(record, rng, flips))
     if self.text_length:
-      example.update(self._tokens('text', text, self.text_length))
+      example.update(self._encode('text', text, self.text_length))
     number = self.num_questions if rng is not None else 1
-    asked += [(None, None)] * (number - len(asked))
-    each = [self._question(entry, answer) for entry, answer in asked]
+    pairs += [(None, None)] * (number - len(pairs))
+    examples = [self._make_question(entry, answer) for entry, answer in pairs]
     if number == 1:
-      return example | each[0]
-    return example | {key: np.stack([e[key] for e in each]) for key in each[0]}
+      return example | examples[0]
+    return example | {
+      key: np.stack([e[key] for e in examples]) for key in examples[0]
+    }
 
   def encode_image(self, image: np.ndarray) -> np.ndarray:
-    """Brings a picture to the model's input, as in evaluation.
+    """Resizes and normalises an image for the model, as in evaluation.
 
     Args:
       image: uint8 [H, W, 3], any size.
@@ -153,8 +155,8 @@ class Preprocessor:
     image = images.resize(image, self._size, self.resize)
     return images.normalise(image, self.mean, self.std)
 
-  def evaluation_texts(self, record: Record) -> list[str]:
-    """A record's captions as evaluation reads them, one text each."""
+  def list_evaluation_texts(self, record: Record) -> list[str]:
+    """Lists the record's captions as evaluation uses them, one text each."""
     captions = record['captions'] or ('',)
     texts = [
       self._choose_text({**record, 'captions': [c] if c else []}, None)
@@ -163,7 +165,7 @@ class Preprocessor:
     return [text for text in texts if text is not None]
 
   def to_dict(self) -> dict[str, Any]:
-    """Settings as JSON can hold them; the tokenizer is kept apart."""
+    """Returns the settings, without the tokenizer, as JSON values."""
     settings = {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
@@ -181,7 +183,11 @@ class Preprocessor:
     path: str | os.PathLike,
     tokenizer: tokenizers.Tokenizer | None = None,
   ) -> 'Preprocessor':
-    """Rebuilds what `save` wrote; see `from_dict`."""
+    """Loads a preprocessor that `save` wrote.
+
+    Raises:
+      ConfigError: if a setting is unknown.
+    """
     settings = json.loads(pathlib.Path(path).read_text())
     return cls.from_dict(settings, tokenizer)
 
@@ -191,10 +197,10 @@ class Preprocessor:
     settings: Mapping[str, Any],
     tokenizer: tokenizers.Tokenizer | None = None,
   ) -> 'Preprocessor':
-    """Rebuilds what `to_dict` wrote.
+    """Makes a preprocessor from the settings of `to_dict`.
 
     Raises:
-      ConfigError: for settings that don't exist.
+      ConfigError: if a setting is unknown.
     """
     legal = {field.name for field in dataclasses.fields(cls)} - {'tokenizer'}
     unknown = sorted(set(settings) - legal)
@@ -211,7 +217,7 @@ class Preprocessor:
       return self.image_size
     return (self.image_size, self.image_size)
 
-  def _image(
+  def _make_image(
     self, record: Record, rng: np.random.Generator | None, flips: bool
   ) -> Example:
     size = self._size
@@ -220,7 +226,7 @@ class Preprocessor:
       return {'image': zeros, 'image_mask': np.bool_(False)}
     image = images.decode(record['image'])
     if rng is not None and self.augment:
-      # A crop comes first, from all of the picture's pixels.
+      # A crop comes first and uses the image's full resolution.
       if self.augment[0]['name'] != 'random_resized_crop':
         image = images.resize(image, size, self.resize)
       image = augmentations.apply(
@@ -231,28 +237,28 @@ class Preprocessor:
       'image_mask': np.bool_(True),
     }
 
-  def _question(
+  def _make_question(
     self, entry: Mapping[str, Any] | None, answer: str | None
   ) -> Example:
     example = {}
     question = None if entry is None else entry['question']
     if self.question_length:
-      example = self._tokens(
-        'question', question, self.question_length, read=True
+      example = self._encode(
+        'question', question, self.question_length, as_input=True
       )
     if self.answer_length:
-      example.update(self._tokens('answer', answer, self.answer_length))
+      example.update(self._encode('answer', answer, self.answer_length))
     if self.answers:
       example['label'] = np.int32(self._labels.get(answer, -1))
     return example
 
-  def _tokens(
-    self, key: str, text: str | None, length: int, *, read: bool = False
+  def _encode(
+    self, key: str, text: str | None, length: int, *, as_input: bool = False
   ) -> Example:
     if text is None:
       ids, mask = np.zeros(length, np.int32), np.zeros(length, np.bool_)
     else:
-      ids, mask = self.tokenizer.encode(text, length, read=read)
+      ids, mask = self.tokenizer.encode(text, length, as_input=as_input)
     return {key: ids, f'{key}_mask': mask}
 
   def _choose_text(
@@ -262,7 +268,7 @@ class Preprocessor:
     if record['captions']:
       parts.append(_choose(record['captions'], rng))
     for field, most in self.text_fields.items():
-      values = field_values(record, field)
+      values = read_field_values(record, field)
       if rng is not None:
         count = int(rng.integers(most + 1))
         parts += [values[i] for i in rng.permutation(len(values))[:count]]
@@ -283,8 +289,8 @@ def _choose_questions(
   """Returns different questions, at most `number`, each with an answer."""
   entries = record['questions']
   if rng is None:
-    # The commonest answer, of several the first given.
-    return [(e, _commonest(e['answers'])) for e in entries[:1]]
+    # The commonest answer; of equally common ones the first.
+    return [(e, _find_commonest(e['answers'])) for e in entries[:1]]
   if number > 1:
     entries = [entries[i] for i in rng.permutation(len(entries))[:number]]
   elif entries:
@@ -294,20 +300,20 @@ def _choose_questions(
   ]
 
 
-def _commonest(answers: Sequence[str]) -> str | None:
+def _find_commonest(answers: Sequence[str]) -> str | None:
   return max(answers, key=answers.count) if answers else None
 
 
-def field_values(record: Record, field: str) -> list[str]:
-  """The values of a metadata field that texts may go on with."""
+def read_field_values(record: Record, field: str) -> list[str]:
+  """Reads the values of a metadata field that may be appended to captions."""
   values = record['metadata'].get(field, ())
   if isinstance(values, str):
     values = values.split(',')
   return [str(value).strip() for value in values if str(value).strip()]
 
 
-def _plain(setting: Mapping[str, Any]) -> dict[str, Any]:
-  """A setting with tuples for lists, so that JSON and back changes nothing."""
+def _freeze_lists(setting: Mapping[str, Any]) -> dict[str, Any]:
+  """Replaces lists by tuples, so that a round trip through JSON is exact."""
   return {
     key: tuple(value) if isinstance(value, list) else value
     for key, value in setting.items()

@@ -1,9 +1,10 @@
-"""The operations that RandAugment draws from.
+"""The operations of RandAugment.
 
 Cubuk et al., "RandAugment: Practical automated data augmentation with a
 reduced search space", 2020; the ranges are AutoAugment's (Cubuk et al. 2019,
 Table 6). Each operation takes a Pillow image, a strength in 0..1 and a sign of
--1 or 1, which those without a direction ignore. What moves in is mid-grey.
+-1 or 1, which operations without a direction ignore. Uncovered pixels become
+mid-grey.
 """
 
 from collections.abc import Callable, Iterable
@@ -14,19 +15,19 @@ import PIL.ImageOps
 
 from mmjax.errors import ConfigError
 
-Picture = PIL.Image.Image
+Image = PIL.Image.Image
 
 GREY = (128, 128, 128)
 MAX_DEGREES = 30.0
 MAX_SHEAR = 0.3
-MAX_SHIFT = 150 / 331  # of the side; AutoAugment: 150 pixels of 331
+MAX_SHIFT = 150 / 331  # Fraction of the side; AutoAugment: 150 pixels of 331.
 MAX_ENHANCE = 0.9
 MIN_BITS = 4
 
 
-def _affine(picture: Picture, coefficients: tuple[float, ...]) -> Picture:
-  return picture.transform(
-    picture.size,
+def _affine(image: Image, coefficients: tuple[float, ...]) -> Image:
+  return image.transform(
+    image.size,
     PIL.Image.Transform.AFFINE,
     coefficients,
     PIL.Image.Resampling.BILINEAR,
@@ -34,57 +35,57 @@ def _affine(picture: Picture, coefficients: tuple[float, ...]) -> Picture:
   )
 
 
-def _shear_x(picture: Picture, strength: float, sign: int) -> Picture:
+def _shear_x(image: Image, strength: float, sign: int) -> Image:
   shear = sign * strength * MAX_SHEAR
-  return _affine(picture, (1, shear, -shear * picture.height / 2, 0, 1, 0))
+  return _affine(image, (1, shear, -shear * image.height / 2, 0, 1, 0))
 
 
-def _shear_y(picture: Picture, strength: float, sign: int) -> Picture:
+def _shear_y(image: Image, strength: float, sign: int) -> Image:
   shear = sign * strength * MAX_SHEAR
-  return _affine(picture, (1, 0, 0, shear, 1, -shear * picture.width / 2))
+  return _affine(image, (1, 0, 0, shear, 1, -shear * image.width / 2))
 
 
-def _translate_x(picture: Picture, strength: float, sign: int) -> Picture:
-  shift = sign * strength * MAX_SHIFT * picture.width
-  return _affine(picture, (1, 0, shift, 0, 1, 0))
+def _translate_x(image: Image, strength: float, sign: int) -> Image:
+  shift = sign * strength * MAX_SHIFT * image.width
+  return _affine(image, (1, 0, shift, 0, 1, 0))
 
 
-def _translate_y(picture: Picture, strength: float, sign: int) -> Picture:
-  shift = sign * strength * MAX_SHIFT * picture.height
-  return _affine(picture, (1, 0, 0, 0, 1, shift))
+def _translate_y(image: Image, strength: float, sign: int) -> Image:
+  shift = sign * strength * MAX_SHIFT * image.height
+  return _affine(image, (1, 0, 0, 0, 1, shift))
 
 
-def _rotate(picture: Picture, strength: float, sign: int) -> Picture:
-  return picture.rotate(
+def _rotate(image: Image, strength: float, sign: int) -> Image:
+  return image.rotate(
     sign * strength * MAX_DEGREES,
     PIL.Image.Resampling.BILINEAR,
     fillcolor=GREY,
   )
 
 
-def _solarize(picture: Picture, strength: float, sign: int) -> Picture:
+def _solarize(image: Image, strength: float, sign: int) -> Image:
   del sign
-  return PIL.ImageOps.solarize(picture, round(256 * (1 - strength)))
+  return PIL.ImageOps.solarize(image, round(256 * (1 - strength)))
 
 
-def _posterize(picture: Picture, strength: float, sign: int) -> Picture:
+def _posterize(image: Image, strength: float, sign: int) -> Image:
   del sign
-  return PIL.ImageOps.posterize(picture, 8 - round(strength * (8 - MIN_BITS)))
+  return PIL.ImageOps.posterize(image, 8 - round(strength * (8 - MIN_BITS)))
 
 
-def _enhance(kind: Callable) -> Callable[[Picture, float, int], Picture]:
-  def operation(picture: Picture, strength: float, sign: int) -> Picture:
-    return kind(picture).enhance(1 + sign * strength * MAX_ENHANCE)
+def _enhance(kind: Callable) -> Callable[[Image, float, int], Image]:
+  def operation(image: Image, strength: float, sign: int) -> Image:
+    return kind(image).enhance(1 + sign * strength * MAX_ENHANCE)
 
   return operation
 
 
-OPERATIONS: dict[str, Callable[[Picture, float, int], Picture]] = {
-  'identity': lambda picture, strength, sign: picture,
-  'auto_contrast': lambda picture, strength, sign: PIL.ImageOps.autocontrast(
-    picture
+OPERATIONS: dict[str, Callable[[Image, float, int], Image]] = {
+  'identity': lambda image, strength, sign: image,
+  'auto_contrast': lambda image, strength, sign: PIL.ImageOps.autocontrast(
+    image
   ),
-  'equalize': lambda picture, strength, sign: PIL.ImageOps.equalize(picture),
+  'equalize': lambda image, strength, sign: PIL.ImageOps.equalize(image),
   'rotate': _rotate,
   'solarize': _solarize,
   'posterize': _posterize,
@@ -99,11 +100,11 @@ OPERATIONS: dict[str, Callable[[Picture, float, int], Picture]] = {
 }
 
 
-def names_without(exclude: Iterable[str]) -> list[str]:
-  """Names of the operations that are left.
+def select_names(exclude: Iterable[str]) -> list[str]:
+  """Selects the names of all operations but the excluded ones.
 
   Raises:
-    ConfigError: if a name to leave out doesn't exist, or nothing is left.
+    ConfigError: if an excluded name is unknown, or none is left.
   """
   exclude = set(exclude)
   unknown = sorted(exclude - set(OPERATIONS))

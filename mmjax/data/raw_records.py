@@ -1,4 +1,4 @@
-"""Records as people keep them, and how they become ours.
+"""Converts users' records to mmjax's records.
 
 A raw record is a dict of fields. Those that mmjax knows:
 
@@ -24,13 +24,13 @@ from mmjax.errors import ConfigError
 
 Fields = dict[str, Any]
 
-# Fields that say where a record was; not its texts.
-_ABOUT_FILES = ('file', 'source', 'key', 'split')
-# What the columns of classes are called.
-_LABELS = ('label', 'labels', 'class', 'class_name', 'category')
-# Where a question has the answers to choose from.
-_CHOICES = ('choices', 'options')
-_ABOUT_QUESTIONS = ('question', 'questions', 'answer', 'answers', 'type')
+# Fields that locate a record in the input; none is its text.
+_FILE_FIELDS = ('file', 'source', 'key', 'split')
+# Names of columns of classes.
+_LABEL_FIELDS = ('label', 'labels', 'class', 'class_name', 'category')
+# Fields of the answers that a question offers.
+_CHOICE_FIELDS = ('choices', 'options')
+_QUESTION_FIELDS = ('question', 'questions', 'answer', 'answers', 'type')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,16 +38,17 @@ class RawRecord:
   """A record that hasn't been read yet.
 
   Attributes:
-    id: its unique name.
-    where: what people call it: a file, with a line or a key.
-    group: what it must share a split with, unless a field says so.
-    read_fields: reads its fields; raises ConfigError where it can't.
-    read_image: reads its encoded image, b'' for none; raises ConfigError or
-      OSError where it can't.
-    is_part: whether all such of one id are one record together.
-    split: that the input says it belongs to; None where it says nothing.
-    image_file: path of its image, where that is a file of its own.
-    is_input: whether it stands for a whole input that can't be read to its end.
+    id: unique name.
+    where: location in messages: a file, with a line or a key.
+    group: name of the group that must be in one split, unless `group_by` names
+      a field.
+    read_fields: function that reads the fields or raises ConfigError.
+    read_image: function that reads the encoded image, b'' for none, or raises
+      ConfigError or OSError.
+    is_part: whether all raw records of this id form one record.
+    split: split that the input names, None without one.
+    image_file: path of the image, where that is a file.
+    is_input: whether it stands for a whole input that can't be read completely.
   """
 
   id: str
@@ -61,13 +62,13 @@ class RawRecord:
   is_input: bool = False
 
 
-def broken(name: str, where: str, reason: str) -> RawRecord:
-  """A record that can't be read: whoever reads it gets the reason.
+def make_unreadable(name: str, where: str, reason: str) -> RawRecord:
+  """Makes a record whose reading raises ConfigError.
 
   Args:
-    name: its id.
-    where: what people call it; the same as `name` for a whole input.
-    reason: why.
+    name: id of the record.
+    where: location in messages; the same as `name` for a whole input.
+    reason: message of the error.
   """
 
   def fail():
@@ -79,40 +80,40 @@ def broken(name: str, where: str, reason: str) -> RawRecord:
 def to_record(
   raw: RawRecord, language: str | None = None, *, image: bytes | None = None
 ) -> records.Record:
-  """Reads a raw record and checks it, its image by decoding it.
+  """Reads and checks a raw record; decodes its image.
 
   Args:
-    raw: where to read.
-    language: which to take of captions by language; None for plain ones and
-      those in English.
+    raw: the raw record.
+    language: language to take of captions by language; None for English ones
+      and those without a language.
     image: the encoded image, if it was read and checked before.
 
   Raises:
-    ConfigError: it can't be read, its fields can't be understood, or they can't
-      be written.
-    OSError: a file can't be read.
+    ConfigError: if it can't be read, its fields aren't understood, or they
+      can't be written.
+    OSError: if a file can't be read.
   """
   fields = raw.read_fields()
-  found, languages = captions.read(fields, language)
-  questions = _questions(fields)
-  if not found and not questions:
-    raise ConfigError(_without_texts(fields))
+  caption_texts, languages = captions.read(fields, language)
+  questions = _read_questions(fields)
+  if not caption_texts and not questions:
+    raise ConfigError(_explain_missing_texts(fields))
   if image is None:
     image = raw.read_image()
     if image:
       images.check(image)
-  used = _ABOUT_QUESTIONS if questions else ()
+  omitted = _QUESTION_FIELDS if questions else ()
   metadata = {
     key: fields[key]
     for key in fields
-    if key not in used and not captions.is_about(key)
+    if key not in omitted and not captions.is_caption_field(key)
   }
   if languages:
     metadata['captions'] = languages
   record = {
     'id': raw.id,
     'image': image,
-    'captions': found,
+    'captions': caption_texts,
     'questions': questions,
     'metadata': metadata,
   }
@@ -121,10 +122,10 @@ def to_record(
 
 
 def merge(parts: Sequence[records.Record]) -> records.Record:
-  """One record of those of one image: all captions, all questions.
+  """Merges the records of one image: all captions, all questions.
 
-  Metadata in which they differ become a list of each one's, None where it has
-  none.
+  A metadata field in which they differ becomes a list with the value of each,
+  None for a missing one.
   """
   if len(parts) == 1:
     return parts[0]
@@ -141,57 +142,61 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
   }
 
 
-def _without_texts(fields: Fields) -> str:
-  """Why fields with neither a caption nor a question are refused."""
+def _explain_missing_texts(fields: Fields) -> str:
+  """Explains why fields with neither a caption nor a question are refused."""
   reason = 'there is neither a caption nor a question among the fields '
   if not fields:
     return f'{reason}(none)'
   reason += ', '.join(fields)
   if 'conversations' in fields or 'messages' in fields:
     return f'{reason}; --format=conversations reads turns'
-  if any(map(captions.is_about, fields)):
+  if any(map(captions.is_caption_field, fields)):
     return f'{reason}, whose captions are empty'
-  likely = max(fields, key=lambda field: _wording(field, fields[field]))
-  if not _wording(likely, fields[likely])[1]:
+  likely = max(
+    fields, key=lambda field: _score_as_caption(field, fields[field])
+  )
+  if not _score_as_caption(likely, fields[likely])[1]:
     return reason
   return (
     f'{reason}; if one of them is the caption, name it, for example '
-    f'{columns.flag("caption", likely)}'
+    f'{columns.format_flag("caption", likely)}'
   )
 
 
-def _wording(field: str, value: Any) -> tuple[bool, int]:
-  """How likely a field is the caption: the name of a class, number of words."""
-  text = ' '.join(item for item in _list(value) if isinstance(item, str))
-  is_label = field.lower() in _LABELS and bool(text)
-  if field in _ABOUT_FILES or not (is_label or re.search(r'[^\W\d]', text)):
+def _score_as_caption(field: str, value: Any) -> tuple[bool, int]:
+  """Scores a field as the caption: whether it is a class, number of words."""
+  text = ' '.join(item for item in _as_list(value) if isinstance(item, str))
+  is_label = field.lower() in _LABEL_FIELDS and bool(text)
+  if field in _FILE_FIELDS or not (is_label or re.search(r'[^\W\d]', text)):
     return False, 0
   return is_label, len(text.split())
 
 
-def _questions(fields: Fields) -> list[dict]:
+def _read_questions(fields: Fields) -> list[dict]:
   if 'questions' in fields:
-    questions = _list(fields['questions'])
+    questions = _as_list(fields['questions'])
     if all(isinstance(entry, dict) for entry in questions):
-      return [_question(entry) for entry in questions]
-    answers = _list(fields.get('answers', []))
+      return [_read_question(entry) for entry in questions]
+    answers = _as_list(fields.get('answers', []))
     if len(answers) != len(questions):
       raise ConfigError(
         f'there are {len(questions)} questions, but {len(answers)} answers'
       )
     pairs = zip(questions, answers, strict=True)
-    return [_question({'question': q, 'answers': a}) for q, a in pairs]
+    return [_read_question({'question': q, 'answers': a}) for q, a in pairs]
   if 'question' in fields:
-    return [_question(fields)]
+    return [_read_question(fields)]
   return []
 
 
-def _question(entry: Fields) -> dict:
+def _read_question(entry: Fields) -> dict:
   question = texts.read(entry.get('question'), 'question')
-  answers = _list(entry.get('answers', [])) or _list(entry.get('answer', []))
+  answers = _as_list(entry.get('answers', [])) or _as_list(
+    entry.get('answer', [])
+  )
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
-  answers = list(itertools.chain(*map(_unwrapped, answers)))
-  answers = [_chosen(answer, entry) for answer in answers]
+  answers = list(itertools.chain(*map(_unwrap, answers)))
+  answers = [_resolve_choice(answer, entry) for answer in answers]
   answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
     raise ConfigError(
@@ -199,53 +204,53 @@ def _question(entry: Fields) -> dict:
       'example --columns=answer=COLUMN'
     )
   kind = entry.get('type')
-  kind = _kind(answers) if kind is None else texts.read(kind, 'type')
+  kind = _infer_type(answers) if kind is None else texts.read(kind, 'type')
   return {'question': question, 'answers': answers, 'type': kind}
 
 
-def _unwrapped(answer: Any) -> list[Any]:
-  """The answers of an object: VQA's has one, SQuAD's may have more."""
+def _unwrap(answer: Any) -> list[Any]:
+  """Returns the answers of an object: VQA's has one, SQuAD's may have more."""
   if not isinstance(answer, dict):
     return [answer]
   for key in ('answer', 'text'):
     if key in answer:
-      return _list(answer[key])
+      return _as_list(answer[key])
   raise ConfigError(f'answer should be text, not an object of {list(answer)}')
 
 
-def _chosen(answer: Any, entry: Fields) -> Any:
-  """An answer, or the choice that its number or letter stands for."""
-  choices = next((entry[key] for key in _CHOICES if key in entry), None)
+def _resolve_choice(answer: Any, entry: Fields) -> Any:
+  """Returns an answer, or the choice that its number or letter stands for."""
+  choices = next((entry[key] for key in _CHOICE_FIELDS if key in entry), None)
   if not isinstance(choices, list) or not choices:
     return answer
-  named = answer.strip() if isinstance(answer, str) else answer
-  if named in choices and isinstance(named, str):
+  choice = answer.strip() if isinstance(answer, str) else answer
+  if choice in choices and isinstance(choice, str):
     return answer
   number = None
-  if isinstance(named, str) and re.fullmatch('[A-Z]', named):
-    number = ord(named) - ord('A')
-  elif texts.is_number(named) and re.fullmatch('[0-9]{1,3}', str(named)):
-    number = int(named)
+  if isinstance(choice, str) and re.fullmatch('[A-Z]', choice):
+    number = ord(choice) - ord('A')
+  elif texts.is_number(choice) and re.fullmatch('[0-9]{1,3}', str(choice)):
+    number = int(choice)
   if number is None:
     return answer
   if number >= len(choices):
     raise ConfigError(
-      f'answer {named!r} is none of its {len(choices)} choices, which are '
+      f'answer {choice!r} is not one of its {len(choices)} choices, which are '
       'numbered from 0 or A'
     )
-  if str(named) in map(str, choices):
+  if str(choice) in map(str, choices):
     raise ConfigError(
-      f'answer {named!r} may be one of its choices or the number of one; write '
-      'the choice as a text'
+      f'answer {choice!r} may be one of its choices or the number of one; '
+      'write the choice as a text'
     )
   return choices[number]
 
 
-def _kind(answers: Iterable[str]) -> str:
+def _infer_type(answers: Iterable[str]) -> str:
   if {answer.lower() for answer in answers} <= {'yes', 'no'}:
     return 'yes/no'
   return 'number' if all(a.isdigit() for a in answers) else 'other'
 
 
-def _list(value: Any) -> list:
+def _as_list(value: Any) -> list:
   return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""The one kind of record that every prepared data set holds.
+"""The record that every prepared data set holds.
 
 In memory a record is a plain dict:
 
@@ -35,25 +35,25 @@ FEATURES = tfds.features.FeaturesDict(
   }
 )
 
-# What the json library writes at least.
-_MOST_LEVELS = 200
-_MOST_BITS = 10_000
+# Nesting and sizes of numbers that the json library always writes.
+_MAX_LEVELS = 200
+_MAX_BITS = 10_000
 
-# Beside the records of a data set that mmjax wrote.
+# Files beside the records of a data set that mmjax wrote.
 TOKENIZER_FILE = 'tokenizer.json'
-ANSWERS_FILE = 'answers.json'  # How often each split gives each answer.
+ANSWERS_FILE = 'answers.json'  # Counts of the answers by split.
 
 
-def decoders() -> dict[str, Any]:
-  """What to pass to `as_data_source(decoders=...)`: images stay encoded."""
+def make_decoders() -> dict[str, Any]:
+  """Makes the `decoders` of `as_data_source` that keep images encoded."""
   return {'image': tfds.decode.SkipDecoding()}
 
 
 def encode_record(record: Record) -> dict[str, Any]:
-  """A record as TFDS writes it.
+  """Converts a record to the example that TFDS writes.
 
   Raises:
-    ConfigError: a field is missing, unknown or of the wrong type.
+    ConfigError: if a field is missing, unknown or of the wrong type.
   """
   _check_types(record)
   return {
@@ -69,8 +69,8 @@ def check(record: Record) -> None:
   """Refuses a record that can't be written.
 
   Raises:
-    ConfigError: a field is missing, unknown or of the wrong type, or holds what
-      neither JSON nor UTF-8 can hold.
+    ConfigError: if a field is missing, unknown or of the wrong type, or holds a
+      value that JSON or UTF-8 can't represent.
   """
   _check_types(record)
   fields = {key: record[key] for key in record if key != 'image'}
@@ -81,50 +81,48 @@ def check(record: Record) -> None:
   except (TypeError, ValueError, RecursionError) as error:
     metadata = fields.pop('metadata')
     for name, value in (*fields.items(), *metadata.items()):
-      reason = _fault(name) or _fault(value)
+      reason = _explain_fault(name) or _explain_fault(value)
       if reason:
         raise ConfigError(f'field {name!a:.80} {reason}') from error
     raise
 
 
-def _fault(value: Any) -> str:
-  """Why no file can hold a field's value; '' if one can."""
-  waiting = [(value, 0)]
-  while waiting:
-    value, depth = waiting.pop()
-    if depth > _MOST_LEVELS:
+def _explain_fault(value: Any) -> str:
+  """Explains why a field's value can't be written; '' if it can."""
+  pending = [(value, 0)]
+  while pending:
+    value, depth = pending.pop()
+    if depth > _MAX_LEVELS:
       return 'is nested too deeply'
     if isinstance(value, dict):
-      waiting += [(item, depth + 1) for item in (*value, *value.values())]
+      pending += [(item, depth + 1) for item in (*value, *value.values())]
     elif isinstance(value, list | tuple):
-      waiting += [(item, depth + 1) for item in value]
-    elif reason := _leaf_fault(value):
+      pending += [(item, depth + 1) for item in value]
+    elif reason := _explain_leaf_fault(value):
       return reason
   return ''
 
 
-def _leaf_fault(value: Any) -> str:
+def _explain_leaf_fault(value: Any) -> str:
   if isinstance(value, str):
     try:
       value.encode()
     except UnicodeEncodeError as error:
       around = value[max(error.start - 30, 0) : error.start + 1]
-      return (
-        f'has half of a character, or a byte of another encoding, in {around!a}'
-      )
+      return f'has a lone surrogate or a byte of another encoding in {around!a}'
   elif isinstance(value, float):
     if not math.isfinite(value):
-      return f'has the number {value}, which JSON can not hold'
+      return f'has the number {value}, which JSON cannot represent'
   elif isinstance(value, int):
-    if value.bit_length() > _MOST_BITS:
-      return f'has a number of more than {_MOST_BITS:,} bits'
+    if value.bit_length() > _MAX_BITS:
+      return f'has a number of more than {_MAX_BITS:,} bits'
   elif value is not None:
-    return f'has {type(value).__name__}, which JSON can not hold'
+    return f'has {type(value).__name__}, which JSON cannot represent'
   return ''
 
 
 def decode_record(raw: Mapping[str, Any]) -> Record:
-  """A record from what TFDS reads with `decoders()`; undoes `encode_record`."""
+  """Converts an example that TFDS read with `make_decoders()` to a record."""
   return {
     'id': raw['id'].decode(),
     'image': bytes(raw['image']),
@@ -134,8 +132,8 @@ def decode_record(raw: Mapping[str, Any]) -> Record:
   }
 
 
-def default_data_dir() -> pathlib.Path:
-  """Where data sets live: `MMJAX_DATA_DIR`, or a folder in the user's cache."""
+def get_default_data_dir() -> pathlib.Path:
+  """Returns `MMJAX_DATA_DIR`, or else a folder in the user's cache."""
   folder = os.environ.get('MMJAX_DATA_DIR') or '~/.cache/mmjax/data'
   return pathlib.Path(folder).expanduser()
 
@@ -143,29 +141,30 @@ def default_data_dir() -> pathlib.Path:
 def find_folder(
   name: str, data_dir: str | os.PathLike | None = None
 ) -> pathlib.Path | None:
-  """The folder of a prepared data set's newest version.
+  """Finds the folder of a prepared data set's newest version.
 
   Args:
-    name: 'shapes', or with a configuration 'shapes/small'.
-    data_dir: where data sets live; by default `default_data_dir()`.
+    name: name of the data set, perhaps with a configuration: 'shapes/small'.
+    data_dir: folder of all data sets; by default `get_default_data_dir()`.
 
   Returns:
-    The folder that holds `dataset_info.json`; None where there is none.
+    The folder with `dataset_info.json`; None where there is none.
   """
-  root = pathlib.Path(data_dir or default_data_dir()).expanduser() / name
+  root = pathlib.Path(data_dir or get_default_data_dir()).expanduser() / name
   settings = root / '.config' / 'metadata.json'
   if settings.exists():
     default = json.loads(settings.read_text())['default_config_name']
-    return _newest_version(root / default) or _newest_version(root)
-  return _newest_version(root)
+    return _find_newest_version(root / default) or _find_newest_version(root)
+  return _find_newest_version(root)
 
 
-def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
-  """Names of the data sets in a folder, as `find_folder` takes them.
+def list_prepared(data_dir: str | os.PathLike | None = None) -> list[str]:
+  """Lists the data sets in a folder, by the names that `find_folder` takes.
 
-  A set with configurations is named for each, the default one without it.
+  A data set has one name for each of its configurations; that of the default
+  one is the data set's alone.
   """
-  root = pathlib.Path(data_dir or default_data_dir()).expanduser()
+  root = pathlib.Path(data_dir or get_default_data_dir()).expanduser()
   names = {}
   for pattern in ('*', '*/*'):
     for path in sorted(root.glob(pattern)):
@@ -176,7 +175,7 @@ def prepared_names(data_dir: str | os.PathLike | None = None) -> list[str]:
   return sorted(names.values())
 
 
-def _newest_version(folder: pathlib.Path) -> pathlib.Path | None:
+def _find_newest_version(folder: pathlib.Path) -> pathlib.Path | None:
   versions = {}
   for path in folder.glob('*/dataset_info.json'):
     numbers = path.parent.name.split('.')

@@ -3,13 +3,13 @@
 Images are 48x48 PNGs with one to three objects (shape, colour, size, position
 on a 3x3 grid). Each has four captions and eight questions. The splits:
 
-  train          scenes by lot
+  train          random scenes
   validation     scenes that are not in train
-  test           scenes that are in neither; no two have a caption in common
+  test           scenes that are in neither; no two share a caption
   compositional  every scene has an object of a shape-colour pair that occurs
                  in no other split (`shapes_scenes.HELD_OUT`)
 
-Everything follows from one seed; nothing is downloaded.
+One seed determines everything; nothing is downloaded.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from mmjax.data import (
 
 @dataclasses.dataclass(eq=False)
 class ShapesConfig(tfds.core.BuilderConfig):
-  """Sizes of the splits, and the seed that all of it follows from."""
+  """Sizes of the splits, and the seed that determines the data set."""
 
   train: int = 40_000
   validation: int = 1_000
@@ -40,7 +40,7 @@ class ShapesConfig(tfds.core.BuilderConfig):
 
 
 class Shapes(builders.RecordBuilder):
-  """TFDS builder of `shapes`; `shapes/small` is a tenth of it, for tests."""
+  """TFDS builder of `shapes`; `shapes/small` has a tenth of the size."""
 
   name = 'shapes'
   VERSION = tfds.core.Version('1.0.0')
@@ -58,24 +58,24 @@ class Shapes(builders.RecordBuilder):
     ),
   )
 
-  def record_splits(self) -> dict[str, Iterable[records.Record]]:
+  def read_splits(self) -> dict[str, Iterable[records.Record]]:
     config = self.builder_config
     # Evaluation scenes come first, and training avoids them.
     rng = random.Random(f'shapes {config.seed}')
-    taken = set()
+    excluded = set()
     evaluation = {
-      split: shapes_scenes.distinct_scenes(
-        rng, getattr(config, split), taken, held_out=split == 'compositional'
+      split: shapes_scenes.sample_distinct(
+        rng, getattr(config, split), excluded, held_out=split == 'compositional'
       )
       for split in ('validation', 'test', 'compositional')
     }
-    train = shapes_scenes.training_scenes(rng, config.train, taken)
+    train = shapes_scenes.sample_training(rng, config.train, excluded)
     return {
-      split: self._records(split, split_scenes)
+      split: self._make_records(split, split_scenes)
       for split, split_scenes in {'train': train, **evaluation}.items()
     }
 
-  def _records(
+  def _make_records(
     self, split: str, split_scenes: Iterable[shapes_scenes.Scene]
   ) -> Iterator[records.Record]:
     held_out = split == 'compositional'
@@ -83,11 +83,13 @@ class Shapes(builders.RecordBuilder):
     for i, scene in enumerate(split_scenes):
       yield {
         'id': f'{split}-{i:05d}',
-        'image': shapes_drawing.png(shapes_drawing.draw(scene, rng)),
-        'captions': shapes_captions.captions(scene),
-        'questions': shapes_questions.questions(scene, rng, held_out=held_out),
+        'image': shapes_drawing.encode_png(shapes_drawing.draw(scene, rng)),
+        'captions': shapes_captions.write_captions(scene),
+        'questions': shapes_questions.write_questions(
+          scene, rng, held_out=held_out
+        ),
         'metadata': {
           'num_objects': len(scene),
-          'objects': [thing._asdict() for thing in scene],
+          'objects': [item._asdict() for item in scene],
         },
       }

@@ -1,14 +1,14 @@
-"""Captions of the `shapes` data set, and reading them back.
+"""Writes and parses captions of the `shapes` data set.
 
-Every caption names size, colour, shape and position of every object in reading
-order, so a caption says exactly which scene it is about.
+Every caption names the size, colour, shape and position of every object in
+reading order, so it determines its scene.
 """
 
 import re
 
 from mmjax.data import shapes_scenes as scenes
 
-_PLACES = {
+_POSITION_PHRASES = {
   position: f'in the {position}'
   if position == 'center'
   else f'on the {position}'
@@ -24,24 +24,24 @@ _SHAPE = f'(?P<shape>{"|".join(scenes.SHAPES)})'
 _POSITION = (
   f'(?P<position>{"|".join(sorted(scenes.POSITIONS, key=len, reverse=True))})'
 )
-_PLACE = rf'(?:in|on|at) the {_POSITION}\b'
-# One pattern an object for each way of saying it in `captions`.
+_POSITION_PHRASE = rf'(?:in|on|at) the {_POSITION}\b'
+# One pattern of an object for each form of caption in `write_captions`.
 _PATTERNS = tuple(
   re.compile(pattern)
   for pattern in (
-    rf'\ba {_SIZE} {_COLOR} {_SHAPE} {_PLACE}',
-    rf'\b{_PLACE} (?:there is )?a {_SIZE} {_COLOR} {_SHAPE}\b',
-    rf'\bthe {_SHAPE} {_PLACE} is {_SIZE} and {_COLOR}\b',
+    rf'\ba {_SIZE} {_COLOR} {_SHAPE} {_POSITION_PHRASE}',
+    rf'\b{_POSITION_PHRASE} (?:there is )?a {_SIZE} {_COLOR} {_SHAPE}\b',
+    rf'\bthe {_SHAPE} {_POSITION_PHRASE} is {_SIZE} and {_COLOR}\b',
     rf'\b{_POSITION}: {_SIZE} {_COLOR} {_SHAPE}\b',
   )
 )
-_BETWEEN = re.compile(r'(?:,|;|\.|\band\b|\s)*')
+_SEPARATORS = re.compile(r'(?:,|;|\.|\band\b|\s)*')
 
 
-def captions(scene: scenes.Scene) -> list[str]:
-  """Four sentences, each a full description of the scene.
+def write_captions(scene: scenes.Scene) -> list[str]:
+  """Writes four sentences, each a full description of the scene.
 
-  >>> for line in captions(
+  >>> for line in write_captions(
   ...   (
   ...     scenes.Object('small', 'red', 'circle', 'top left'),
   ...     scenes.Object('large', 'blue', 'square', 'center'),
@@ -53,32 +53,32 @@ def captions(scene: scenes.Scene) -> list[str]:
   the circle at the top left is small and red, the square in the center is large and blue
   top left: small red circle; center: large blue square
   """  # noqa: E501 (a caption is one line)
-  plain, placed, told, listed = [], [], [], []
+  plain, position_first, subject_first, as_list = [], [], [], []
   for size, color, shape, position in scene:
-    place = _PLACES[position]
-    there_is = '' if placed else 'there is '
-    plain.append(f'a {size} {color} {shape} {place}')
-    placed.append(f'{place} {there_is}a {size} {color} {shape}')
-    told.append(f'the {shape} {place} is {size} and {color}')
-    listed.append(f'{position}: {size} {color} {shape}')
+    phrase = _POSITION_PHRASES[position]
+    there_is = '' if position_first else 'there is '
+    plain.append(f'a {size} {color} {shape} {phrase}')
+    position_first.append(f'{phrase} {there_is}a {size} {color} {shape}')
+    subject_first.append(f'the {shape} {phrase} is {size} and {color}')
+    as_list.append(f'{position}: {size} {color} {shape}')
   first = ', '.join(plain[:-1])
   return [
     f'{first} and {plain[-1]}' if first else plain[-1],
-    ', '.join(placed),
-    ', '.join(told),
-    '; '.join(listed),
+    ', '.join(position_first),
+    ', '.join(subject_first),
+    '; '.join(as_list),
   ]
 
 
 def parse_caption(text: str) -> scenes.Scene | None:
-  """The objects that a caption speaks of, in its order.
+  """Parses the objects that a caption names, in its order.
 
   Args:
-    text: a caption of any of the four kinds, upper case or spaces aside.
+    text: a caption in any of the four forms; case and spaces are ignored.
 
   Returns:
-    The objects, or None where the text isn't made of object descriptions of one
-    kind from its beginning to its end.
+    The objects, or None if the text is not entirely object descriptions of one
+    form.
 
   >>> parse_caption('a small red circle at the top left')
   (Object(size='small', color='red', shape='circle', position='top left'),)
@@ -86,12 +86,12 @@ def parse_caption(text: str) -> scenes.Scene | None:
   """
   text = ' '.join(text.lower().split())
   for pattern in _PATTERNS:
-    found, end = [], 0
+    objects, end = [], 0
     for match in pattern.finditer(text):
-      if not _BETWEEN.fullmatch(text, end, match.start()):
+      if not _SEPARATORS.fullmatch(text, end, match.start()):
         break
-      found.append(scenes.Object(**match.groupdict()))
+      objects.append(scenes.Object(**match.groupdict()))
       end = match.end()
-    if found and _BETWEEN.fullmatch(text, end):
-      return tuple(found)
+    if objects and _SEPARATORS.fullmatch(text, end):
+      return tuple(objects)
   return None

@@ -1,7 +1,7 @@
 """Draws scenes of the `shapes` data set, 48x48 pixels, antialiased.
 
-Place in the cell, size, colour and background vary a little from image to
-image, so that a scene has no one picture to learn by heart.
+Position in the cell, size, colour and background vary a little, so that a scene
+has many images and none can be memorised.
 """
 
 import colorsys
@@ -34,13 +34,13 @@ _HSV = {
 }
 _HUE_JITTER = 0.012
 _VALUE_JITTER = 0.05
-_BACKGROUND = (0.86, 0.98)  # Values; its saturation is at most 0.05.
+_BACKGROUND = (0.86, 0.98)  # Range of values; the saturation is at most 0.05.
 
-# Radii in quarter pixels, and how far a centre may be off its cell's. A large
-# object all but fills its cell.
+# Radii, and largest distances of an object's centre from its cell's, in quarter
+# pixels. A large object almost fills its cell.
 _RADII = {'small': (15, 16, 17), 'large': (27, 28, 29)}
-_OFFSETS = {'small': 10, 'large': 3}
-# Corners reach further than edges: these make equal radii look equal.
+_JITTERS = {'small': 10, 'large': 3}
+# Corners extend further than edges: these factors make equal radii look equal.
 _SCALE = {
   'circle': 1.0,
   'square': 0.88,
@@ -51,49 +51,49 @@ _SCALE = {
 
 
 def draw(scene: scenes.Scene, rng: random.Random) -> np.ndarray:
-  """Pixels [48, 48, 3] uint8 of a scene, a little different every time."""
+  """Draws a scene as [48, 48, 3] uint8, a little different every time."""
   shade = rng.uniform(*_BACKGROUND)
   background = colorsys.hsv_to_rgb(rng.random(), rng.uniform(0, 0.05), shade)
   canvas = np.empty((IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
   canvas[:] = background
-  for thing in scene:
-    radius = rng.choice(_RADII[thing.size])
-    reach = _OFFSETS[thing.size]
+  for item in scene:
+    radius = rng.choice(_RADII[item.size])
+    jitter = _JITTERS[item.size]
     # Centres in quarter pixels, so that few different masks are needed.
     x, y = (
-      _SUPERSAMPLE * (_CELL * cell + _CELL // 2) + rng.randint(-reach, reach)
-      for cell in (thing.column, thing.row)
+      _SUPERSAMPLE * (_CELL * cell + _CELL // 2) + rng.randint(-jitter, jitter)
+      for cell in (item.column, item.row)
     )
-    _paint(canvas, thing.shape, _jittered(thing.color, rng), radius, x, y)
+    _paint(canvas, item.shape, _jitter(item.color, rng), radius, x, y)
   return (canvas * 255 + 0.5).astype(np.uint8)
 
 
-def png(pixels: np.ndarray) -> bytes:
-  """Pixels [H, W, 3] uint8 as the bytes of a PNG file.
+def encode_png(pixels: np.ndarray) -> bytes:
+  """Encodes pixels [H, W, 3] uint8 as a PNG file.
 
-  Four times as fast as Pillow on images this small, and these flat ones come
-  out smaller.
+  On such small images it is four times as fast as Pillow, and files of flat
+  colours are smaller.
   """
   height, width, _ = pixels.shape
-  rows = np.zeros((height, 1 + 3 * width), np.uint8)  # 0: a row as it is.
+  rows = np.zeros((height, 1 + 3 * width), np.uint8)  # 0: no filter.
   rows[:, 1:] = pixels.reshape(height, 3 * width)
   header = struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)  # 8-bit RGB.
   return b''.join(
     (
       b'\x89PNG\r\n\x1a\n',
-      _png_chunk(b'IHDR', header),
-      _png_chunk(b'IDAT', zlib.compress(rows.tobytes(), 3)),
-      _png_chunk(b'IEND', b''),
+      _make_png_chunk(b'IHDR', header),
+      _make_png_chunk(b'IDAT', zlib.compress(rows.tobytes(), 3)),
+      _make_png_chunk(b'IEND', b''),
     )
   )
 
 
-def _png_chunk(kind: bytes, body: bytes) -> bytes:
+def _make_png_chunk(kind: bytes, body: bytes) -> bytes:
   check = zlib.crc32(kind + body)
   return struct.pack('>I', len(body)) + kind + body + struct.pack('>I', check)
 
 
-def _jittered(color: str, rng: random.Random) -> np.ndarray:
+def _jitter(color: str, rng: random.Random) -> np.ndarray:
   hue, saturation, value = _HSV[color]
   hue = (hue + rng.uniform(-_HUE_JITTER, _HUE_JITTER)) % 1
   value = min(1, value + rng.uniform(-_VALUE_JITTER, _VALUE_JITTER))
@@ -111,10 +111,10 @@ def _paint(
   """Blends one object into a canvas [H, W, 3]; x, y, radius in quarters."""
   column, dx = divmod(x, _SUPERSAMPLE)
   row, dy = divmod(y, _SUPERSAMPLE)
-  mask = _mask(shape, radius, dx, dy)
+  mask = _draw_mask(shape, radius, dx, dy)
   half = mask.shape[0] // 2
   top, left = row - half, column - half
-  # What reaches over the edge of the image is cut off.
+  # The part beyond the edge of the image is cropped.
   cut_top, cut_left = max(0, -top), max(0, -left)
   window = canvas[top + cut_top : row + half, left + cut_left : column + half]
   mask = mask[cut_top:, cut_left:][: window.shape[0], : window.shape[1]]
@@ -122,8 +122,8 @@ def _paint(
 
 
 @functools.cache
-def _mask(shape: str, radius: int, dx: int, dy: int) -> np.ndarray:
-  """Coverage [2h, 2h, 1] in [0, 1] of a shape; arguments in quarters."""
+def _draw_mask(shape: str, radius: int, dx: int, dy: int) -> np.ndarray:
+  """Draws the coverage [2h, 2h, 1] in [0, 1] of a shape; sizes in quarters."""
   half = math.ceil(radius * 1.2 / _SUPERSAMPLE) + 1
   side = 2 * half * _SUPERSAMPLE
   image = Image.new('L', (side, side))
@@ -134,14 +134,14 @@ def _mask(shape: str, radius: int, dx: int, dy: int) -> np.ndarray:
   if shape == 'circle':
     pen.ellipse((x - r, y - r, x + r, y + r), fill=255)
   else:
-    corners = [(x + r * a, y + r * b) for a, b in _outline(shape)]
+    corners = [(x + r * a, y + r * b) for a, b in _list_corners(shape)]
     pen.polygon(corners, fill=255)
   mask = np.asarray(image.reduce(_SUPERSAMPLE), np.float32) / 255
   return mask[..., None]
 
 
-def _outline(shape: str) -> list[tuple[float, float]]:
-  """Corners of a shape of radius 1 around (0, 0), y pointing down."""
+def _list_corners(shape: str) -> list[tuple[float, float]]:
+  """Lists the corners of a shape of radius 1 around (0, 0), y pointing down."""
   if shape == 'square':
     return [(-1, -1), (1, -1), (1, 1), (-1, 1)]
   if shape == 'triangle':

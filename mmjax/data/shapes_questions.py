@@ -1,9 +1,9 @@
 """Questions about scenes of the `shapes` data set, balanced by answer.
 
-Five types: color, shape, count, existence, relation. Whoever sees only the
-question should do little better than chance: yes and no come by the toss of a
-coin before the question is chosen, and a 'no' is made as hard as the scene
-allows (the colour is there, and the shape, but not together).
+The types are color, shape, count, existence and relation. A model without the
+image should do little better than chance: yes or no is drawn before the
+question is chosen, and a 'no' is as hard as the scene allows (it has the colour
+and the shape, but not together).
 """
 
 import collections
@@ -19,8 +19,8 @@ PER_SCENE = 8
 # A question, its answer and the objects that it is about.
 _Candidate = tuple[str, str, tuple[scenes.Object, ...]]
 
-# What counting answers are drawn with where a scene allows them; larger ones
-# are allowed more rarely.
+# Weights of the answers to count questions among those that a scene allows;
+# few scenes allow the larger ones.
 _COUNT_WEIGHTS = {'0': 1.0, '1': 1.1, '2': 3.0, '3': 12.0}
 _OPPOSITE = {
   'to the left of': 'to the right of',
@@ -30,55 +30,57 @@ _OPPOSITE = {
 }
 
 
-def questions(
+def write_questions(
   scene: scenes.Scene, rng: random.Random, *, held_out: bool
 ) -> list[dict]:
-  """Eight different questions about a scene, each with its answer and type.
+  """Writes eight different questions about a scene, with answers and types.
 
   Args:
     scene: the scene.
-    rng: source of randomness.
-    held_out: whether questions may name held-out shape-colour pairs, and should
-      ask about objects of such pairs where they can. Otherwise no question
-      does, so that nobody learns to say no to such pairs.
+    rng: random generator.
+    held_out: whether questions may name held-out shape-colour pairs, and prefer
+      objects of such pairs. Otherwise no question names one, so that models
+      don't learn to answer no for them.
 
   Returns:
     Entries {'question', 'answers', 'type'} with one answer each.
   """
-  chosen = {}
+  entries = {}
   order = ['relation'] * 2 if len(scene) > 1 else []
-  # Relations need two objects; the other types share the rest.
+  # Relations need two objects; the other types take turns for the rest.
   rest = list(TYPES[:-1])
   rng.shuffle(rest)
   order += rest * 2
-  fixed = {}  # Candidates without chance in them are found once.
+  fixed = {}  # Candidates that are not random are computed once.
   for kind in order * 2:
-    if len(chosen) == PER_SCENE:
+    if len(entries) == PER_SCENE:
       break
-    found = fixed.get(kind) or _ASK[kind](scene, rng, held_out)
+    options = fixed.get(kind) or _ASKERS[kind](scene, rng, held_out)
     if kind in ('color', 'shape'):
-      fixed[kind] = found
-    candidates = [one for one in found if one[0] not in chosen]
+      fixed[kind] = options
+    candidates = [
+      candidate for candidate in options if candidate[0] not in entries
+    ]
     if candidates:
       question, answer = _choose(candidates, kind, rng, held_out)
-      chosen[question] = {
+      entries[question] = {
         'question': question,
         'answers': [answer],
         'type': kind,
       }
-  return list(chosen.values())
+  return list(entries.values())
 
 
 def _choose(
   candidates: list[_Candidate], kind: str, rng: random.Random, held_out: bool
 ) -> tuple[str, str]:
   if held_out:
-    wanted = [
+    preferred = [
       candidate
       for candidate in candidates
-      if any(scenes.is_held_out(thing) for thing in candidate[2])
+      if any(scenes.is_held_out(item) for item in candidate[2])
     ]
-    candidates = wanted or candidates
+    candidates = preferred or candidates
   if kind == 'count':
     by_answer = collections.defaultdict(list)
     for candidate in candidates:
@@ -96,9 +98,9 @@ def _ask_color(
 ) -> list[_Candidate]:
   del rng, held_out
   return [
-    (f'what color is {name}?', thing.color, (thing,))
-    for thing in scene
-    for name in _names(scene, thing, ('shape', 'size', 'position'))
+    (f'what color is {name}?', item.color, (item,))
+    for item in scene
+    for name in _list_names(scene, item, ('shape', 'size', 'position'))
   ]
 
 
@@ -107,9 +109,9 @@ def _ask_shape(
 ) -> list[_Candidate]:
   del rng, held_out
   return [
-    (f'what shape is {name}?', thing.shape, (thing,))
-    for thing in scene
-    for name in _names(scene, thing, ('color', 'size', 'position'))
+    (f'what shape is {name}?', item.shape, (item,))
+    for item in scene
+    for name in _list_names(scene, item, ('color', 'size', 'position'))
   ]
 
 
@@ -118,15 +120,15 @@ def _ask_count(
 ) -> list[_Candidate]:
   del held_out
   candidates = [('how many objects are there?', str(len(scene)), scene)]
-  # What isn't there is drawn from all that could be.
+  # One colour and one shape that the scene may not have.
   colors, shapes = {rng.choice(scenes.COLORS)}, {rng.choice(scenes.SHAPES)}
-  for color in sorted(colors | {thing.color for thing in scene}):
-    about = tuple(thing for thing in scene if thing.color == color)
+  for color in sorted(colors | {item.color for item in scene}):
+    about = tuple(item for item in scene if item.color == color)
     question = f'how many {color} objects are there?'
     candidates.append((question, str(len(about)), about))
-  for shape in sorted(shapes | {thing.shape for thing in scene}):
-    about = tuple(thing for thing in scene if thing.shape == shape)
-    question = f'how many {_plural(shape)} are there?'
+  for shape in sorted(shapes | {item.shape for item in scene}):
+    about = tuple(item for item in scene if item.shape == shape)
+    question = f'how many {_to_plural(shape)} are there?'
     candidates.append((question, str(len(about)), about))
   return candidates
 
@@ -136,26 +138,26 @@ def _ask_existence(
 ) -> list[_Candidate]:
   if rng.random() < 0.5:
     return [
-      (f'is there a {thing.color} {thing.shape}?', 'yes', (thing,))
-      for thing in scene
+      (f'is there a {item.color} {item.shape}?', 'yes', (item,))
+      for item in scene
     ]
-  there = {thing.pair for thing in scene}
+  pairs_in_scene = {item.pair for item in scene}
   absent = [
     pair
     for pair in scenes.PAIRS
-    if pair not in there and (held_out or pair not in scenes.HELD_OUT)
+    if pair not in pairs_in_scene and (held_out or pair not in scenes.HELD_OUT)
   ]
-  colors = {thing.color for thing in scene}
-  shapes = {thing.shape for thing in scene}
+  colors = {item.color for item in scene}
+  shapes = {item.shape for item in scene}
 
-  def likeness(pair: tuple[str, str]) -> int:
+  def count_matches(pair: tuple[str, str]) -> int:
     return (pair[0] in shapes) + (pair[1] in colors)
 
-  closest = max(map(likeness, absent))
+  closest = max(map(count_matches, absent))
   return [
     (f'is there a {color} {shape}?', 'no', ())
     for shape, color in absent
-    if likeness((shape, color)) == closest
+    if count_matches((shape, color)) == closest
   ]
 
 
@@ -163,7 +165,7 @@ def _ask_relation(
   scene: scenes.Scene, rng: random.Random, held_out: bool
 ) -> list[_Candidate]:
   del held_out
-  pairs = collections.Counter(thing.pair for thing in scene)
+  pairs = collections.Counter(item.pair for item in scene)
   if rng.random() < 0.25:
     return _ask_neighbor(scene)
   answer = rng.choice(('yes', 'no'))
@@ -171,9 +173,11 @@ def _ask_relation(
   for first, second in itertools.permutations(scene, 2):
     if pairs[first.pair] > 1 or pairs[second.pair] > 1:
       continue
-    true = _relations(first, second)
-    # A 'no' is the opposite of what holds: side by side is neither.
-    for relation in true if answer == 'yes' else map(_OPPOSITE.get, true):
+    relations = _find_relations(first, second)
+    # A 'no' names the opposite of a relation that holds.
+    for relation in (
+      relations if answer == 'yes' else map(_OPPOSITE.get, relations)
+    ):
       question = (
         f'is the {first.color} {first.shape} {relation} '
         f'the {second.color} {second.shape}?'
@@ -183,28 +187,28 @@ def _ask_relation(
 
 
 def _ask_neighbor(scene: scenes.Scene) -> list[_Candidate]:
-  """What is on one side of an object, where only one object is."""
+  """Asks for the object on one side of another, where there is only one."""
   candidates = []
-  for thing in scene:
+  for item in scene:
     sides = collections.defaultdict(list)
     for other in scene:
-      for relation in _relations(other, thing):
+      for relation in _find_relations(other, item):
         sides[relation].append(other)
-    for relation, there in sides.items():
-      if len(there) > 1:
+    for relation, neighbors in sides.items():
+      if len(neighbors) > 1:
         continue
-      about = (there[0], thing)
-      for name in _names(scene, thing, ('shape', 'color')):
+      about = (neighbors[0], item)
+      for name in _list_names(scene, item, ('shape', 'color')):
         where = f'is the object {relation} {name}?'
         candidates += [
-          (f'what color {where}', there[0].color, about),
-          (f'what shape {where}', there[0].shape, about),
+          (f'what color {where}', neighbors[0].color, about),
+          (f'what shape {where}', neighbors[0].shape, about),
         ]
   return candidates
 
 
-def _relations(first: scenes.Object, second: scenes.Object) -> list[str]:
-  """What `first` is of `second`: at most one a direction of the grid."""
+def _find_relations(first: scenes.Object, second: scenes.Object) -> list[str]:
+  """Returns the relations of `first` to `second`, at most one per axis."""
   relations = []
   if first.column != second.column:
     side = 'left' if first.column < second.column else 'right'
@@ -214,35 +218,35 @@ def _relations(first: scenes.Object, second: scenes.Object) -> list[str]:
   return relations
 
 
-def _names(
-  scene: scenes.Scene, thing: scenes.Object, attributes: tuple[str, ...]
+def _list_names(
+  scene: scenes.Scene, item: scenes.Object, attributes: tuple[str, ...]
 ) -> list[str]:
-  """Ways to name an object by one attribute that no other object has."""
+  """Lists names of an object by one attribute that no other object has."""
   names = []
   for attribute in attributes:
-    value = getattr(thing, attribute)
+    value = getattr(item, attribute)
     if [getattr(other, attribute) for other in scene].count(value) > 1:
       continue
     if attribute == 'shape':
       names.append(f'the {value}')
     elif attribute == 'position':
-      names.append(f'the object {_place(value)}')
+      names.append(f'the object {_format_position(value)}')
     else:
       names.append(f'the {value} object')
   return names
 
 
-def _place(position: str) -> str:
+def _format_position(position: str) -> str:
   if position == 'center':
     return 'in the center'
   return f'{"on" if position in ("left", "right") else "at"} the {position}'
 
 
-def _plural(shape: str) -> str:
+def _to_plural(shape: str) -> str:
   return f'{shape}es' if shape == 'cross' else f'{shape}s'
 
 
-_ASK: dict[str, Callable[..., list[_Candidate]]] = {
+_ASKERS: dict[str, Callable[..., list[_Candidate]]] = {
   'color': _ask_color,
   'shape': _ask_shape,
   'count': _ask_count,

@@ -1,8 +1,8 @@
-"""What a scene of the `shapes` data set is, and how scenes are drawn by lot.
+"""Scenes of the `shapes` data set, and random sampling of them.
 
 A scene is a tuple of one to three objects, each in its own cell of a 3x3 grid,
-in reading order. Five shape-colour pairs are held out: they are in the
-compositional split and nowhere else.
+in reading order. Five shape-colour pairs are held out: they occur only in the
+compositional split.
 """
 
 import itertools
@@ -35,7 +35,7 @@ POSITIONS = (
 )
 _CELLS = {position: cell for cell, position in enumerate(POSITIONS)}
 
-# Every shape once, five different colours.
+# Every shape occurs once, with five different colours.
 HELD_OUT = frozenset(
   {
     ('circle', 'yellow'),
@@ -51,13 +51,13 @@ TRAINED = tuple(pair for pair in PAIRS if pair not in HELD_OUT)
 
 _OBJECT_COUNTS = (1, 2, 3)
 _COUNT_WEIGHTS = (0.1, 0.4, 0.5)
-# How often an object takes its colour or shape from one before it: that is what
-# makes counts above one, and questions that need both attributes.
+# Probability that an object repeats the colour, or the shape, of an earlier
+# one: this gives counts above one, and questions that need both attributes.
 _REPEAT = 0.25
 
 
 class Object(NamedTuple):
-  """One object; all fields are names from the lists above."""
+  """An object of a scene; all fields are names from the lists above."""
 
   size: str
   color: str
@@ -80,24 +80,24 @@ class Object(NamedTuple):
 Scene = tuple[Object, ...]
 
 
-def is_held_out(thing: Object) -> bool:
+def is_held_out(item: Object) -> bool:
   """Whether the object's shape-colour pair is never trained on."""
-  return thing.pair in HELD_OUT
+  return item.pair in HELD_OUT
 
 
 def sample_scene(rng: random.Random, *, held_out: bool) -> Scene:
-  """One scene by lot.
+  """Samples a scene.
 
   Args:
-    rng: source of randomness.
-    held_out: whether the scene has at least one object of a held-out pair, or
-      none at all.
+    rng: random generator.
+    held_out: whether the scene has at least one object of a held-out pair;
+      otherwise it has none.
   """
   (count,) = rng.choices(_OBJECT_COUNTS, _COUNT_WEIGHTS)
   cells = sorted(rng.sample(range(9), count))
   pairs = [rng.choice(_UNSEEN if held_out else TRAINED)]
   while len(pairs) < count:
-    pair = _another_pair(rng, pairs)
+    pair = _draw_pair(rng, pairs)
     if held_out or pair not in HELD_OUT:
       pairs.append(pair)
   rng.shuffle(pairs)
@@ -107,7 +107,7 @@ def sample_scene(rng: random.Random, *, held_out: bool) -> Scene:
   )
 
 
-def _another_pair(
+def _draw_pair(
   rng: random.Random, pairs: list[tuple[str, str]]
 ) -> tuple[str, str]:
   shape, color = rng.choice(PAIRS)
@@ -119,32 +119,33 @@ def _another_pair(
   return shape, color
 
 
-def distinct_scenes(
-  rng: random.Random, count: int, taken: set[Scene], *, held_out: bool
+def sample_distinct(
+  rng: random.Random, count: int, excluded: set[Scene], *, held_out: bool
 ) -> list[Scene]:
-  """Scenes that differ from each other and from those in `taken`.
+  """Samples scenes that differ from each other and from those in `excluded`.
 
   Args:
-    rng: source of randomness.
-    count: how many.
-    taken: scenes not to use; the new ones are added to it.
-    held_out: as in `sample_scene`.
+    rng: random generator.
+    count: number of scenes.
+    excluded: scenes not to use; the new ones are added to it.
+    held_out: whether each scene has an object of a held-out pair, as in
+      `sample_scene`.
   """
   scenes = []
   while len(scenes) < count:
     scene = sample_scene(rng, held_out=held_out)
-    if scene not in taken:
-      taken.add(scene)
+    if scene not in excluded:
+      excluded.add(scene)
       scenes.append(scene)
   return scenes
 
 
-def training_scenes(
-  rng: random.Random, count: int, taken: set[Scene]
+def sample_training(
+  rng: random.Random, count: int, excluded: set[Scene]
 ) -> Iterator[Scene]:
-  """Scenes, none of them in `taken`; small ones repeat, drawn anew."""
+  """Samples scenes that are not in `excluded`; small scenes may repeat."""
   while count:
     scene = sample_scene(rng, held_out=False)
-    if scene not in taken:
+    if scene not in excluded:
       count -= 1
       yield scene

@@ -1,4 +1,4 @@
-"""What a prepared data set holds: counts, examples and a contact sheet."""
+"""Describes a prepared data set: counts, examples and a contact sheet."""
 
 import collections
 import functools
@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 
 from mmjax.data import contact_sheet, images, sources
 
-_ROWS_IN_TEXT = 3
+_QUOTED_ROWS = 3
 
 
 def show(
@@ -26,42 +26,44 @@ def show(
   """Describes a prepared data set and writes a contact sheet of it.
 
   Args:
-    name: as in `sources.open_source`.
-    split: which split to draw and quote; by default the first.
-    data_dir: where data sets live.
-    output: file of the contact sheet; by default NAME-SPLIT.png here.
-    rows: how many records are drawn.
-    fields: as in `sources.open_source`.
+    name: name of the data set, as in `sources.open_source`.
+    split: split of the contact sheet and the examples; by default the first.
+    data_dir: folder of all data sets.
+    output: file of the contact sheet; by default NAME-SPLIT.png in the current
+      folder.
+    rows: number of records on the contact sheet.
+    fields: features of a data set that mmjax didn't write, as in
+      `sources.open_source`.
 
   Returns:
     Several lines of text.
   """
-  opened = functools.partial(
+  open_split = functools.partial(
     sources.open_source, name, data_dir=data_dir, fields=fields
   )
-  probe = opened(split or 'all')
+  probe = open_split(split or 'all')
   splits = tfds.builder_from_directory(probe.folder).info.splits
   split = split or next(iter(splits))
-  source = opened(split)
+  source = open_split(split)
   output = pathlib.Path(output or f'{name.replace("/", "-")}-{split}.png')
   lines = [f'{name} in {probe.folder}']
-  for each in splits:
-    lines.append(f'  {each}: {_describe(opened(each))}')
+  for split_name in splits:
+    lines.append(f'  {split_name}: {_describe(open_split(split_name))}')
   lines.append(f'first records of {split}:')
-  for i in range(min(_ROWS_IN_TEXT, len(source))):
+  for i in range(min(_QUOTED_ROWS, len(source))):
     lines += [f'  {line}' for line in _quote(source.read_texts(i))]
-  sheet = _sheet(source, f'{name}, {split}', rows)
+  sheet = _draw_sheet(source, f'{name}, {split}', rows)
   output.parent.mkdir(parents=True, exist_ok=True)
   sheet.save(output)
-  lines.append(f'pictures: {output}')
+  lines.append(f'contact sheet: {output}')
   return '\n'.join(lines)
 
 
 def _describe(source: sources.Source) -> str:
-  """One line: how many records, captions and questions, and of what kind."""
+  """Describes a split in one line: numbers of records, captions, questions."""
   captions, words = 0, 0
   types = collections.Counter()
-  for record in source.texts():
+  for record in source.iterate_texts():
     captions += len(record['captions'])
     words += sum(len(caption.split()) for caption in record['captions'])
     types.update(entry['type'] for entry in record['questions'])
@@ -69,8 +71,8 @@ def _describe(source: sources.Source) -> str:
   if captions:
     parts.append(f'{captions:,} captions of {words / captions:.1f} words')
   if types:
-    named = ', '.join(f'{kind} {n:,}' for kind, n in sorted(types.items()))
-    parts.append(f'{types.total():,} questions ({named})')
+    counts = ', '.join(f'{kind} {n:,}' for kind, n in sorted(types.items()))
+    parts.append(f'{types.total():,} questions ({counts})')
   return '; '.join(parts)
 
 
@@ -85,8 +87,8 @@ def _quote(record: dict) -> Iterator[str]:
     yield f'  {fields if len(fields) < 100 else fields[:97] + "..."}'
 
 
-def _sheet(source: sources.Source, title: str, rows: int):
-  # Spread over the split, as neighbours may be alike.
+def _draw_sheet(source: sources.Source, title: str, rows: int):
+  # Spread over the split, since neighbours may be similar.
   count = min(rows, len(source))
   cells = []
   for i in np.linspace(0, len(source) - 1, count).astype(int):
@@ -95,6 +97,6 @@ def _sheet(source: sources.Source, title: str, rows: int):
     for entry in record['questions'][:2]:
       lines.append((entry['question'], contact_sheet.QUIET))
       lines.append(', '.join(entry['answers']))
-    picture = images.decode(record['image']) if record['image'] else None
-    cells.append((picture, lines))
-  return contact_sheet.contact_sheet(cells, title=title)
+    image = images.decode(record['image']) if record['image'] else None
+    cells.append((image, lines))
+  return contact_sheet.draw(cells, title=title)

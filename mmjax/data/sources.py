@@ -1,8 +1,8 @@
 """Sources: records by index, from prepared TFDS data sets or from memory.
 
-A record is a dict of id, image, captions, questions and metadata; see
-`mmjax.data.records`. TensorFlow is not needed: TFDS reads ArrayRecord files
-without it, and images stay encoded.
+A record is a dict of id, image, captions, questions and metadata, as
+`mmjax.data.records` describes. TensorFlow is not needed: TFDS reads ArrayRecord
+files without it, and images stay encoded.
 """
 
 import collections
@@ -25,7 +25,7 @@ class Source:
   """Records by index. Cheap to pickle, safe to read from several threads.
 
   Attributes:
-    folder: where the prepared data set lies; None for records in memory.
+    folder: folder of the prepared data set; None for records in memory.
   """
 
   folder: pathlib.Path | None = None
@@ -38,24 +38,24 @@ class Source:
     raise NotImplementedError
 
   def read_texts(self, index: int) -> Record:
-    """Like `read` with an empty image; faster where it lies on disk."""
+    """Like `read`, with an empty image; faster for records on disk."""
     return {**self.read(index), 'image': b''}
 
   def __getitem__(self, index: int) -> Record:
-    return self.read(self._position(index))
+    return self.read(self._check_index(index))
 
   def __iter__(self) -> Iterator[Record]:
     return (self.read(i) for i in range(len(self)))
 
-  def texts(self) -> Iterator[Record]:
-    """All records, in order, with empty images."""
+  def iterate_texts(self) -> Iterator[Record]:
+    """Yields all records in order, with empty images."""
     return (self.read_texts(i) for i in range(len(self)))
 
-  def answer_counts(self) -> collections.Counter:
-    """How often each answer is given to the records' questions."""
-    return count_answers(self.texts())
+  def count_answers(self) -> collections.Counter:
+    """Counts how often each answer occurs in the records' questions."""
+    return count_answers(self.iterate_texts())
 
-  def _position(self, index: int) -> int:
+  def _check_index(self, index: int) -> int:
     index = operator.index(index)
     position = index + len(self) if index < 0 else index
     if not 0 <= position < len(self):
@@ -95,13 +95,13 @@ class PreparedSource(Source):
   def read_texts(self, index: int) -> Record:
     return self._data.read(index, texts_only=True)
 
-  def answer_counts(self) -> collections.Counter:
-    """Of whole splits, as they were counted when the set was prepared."""
+  def count_answers(self) -> collections.Counter:
+    """Counts answers; for whole splits, reads the counts of the preparation."""
     path = self.folder / records.ANSWERS_FILE
     by_split = json.loads(path.read_text('utf-8')) if path.exists() else {}
     splits = self._data.split.split('+')
     if not by_split.keys() >= set(splits):
-      return super().answer_counts()
+      return super().count_answers()
     return sum(
       (collections.Counter(by_split[split]) for split in splits),
       collections.Counter(),
@@ -129,13 +129,14 @@ class Subset(Source):
 class QuestionsView(Source):
   """One record for each question of a source's records.
 
-  Its ids are the record's with the question's number: 'scene-7#2'.
+  The ids are those of the source's records with the number of the question, as
+  in 'scene-7#2'.
   """
 
   def __init__(self, source: Source):
     self._source = source
     self.folder = source.folder
-    counts = [len(record['questions']) for record in source.texts()]
+    counts = [len(record['questions']) for record in source.iterate_texts()]
     self._record = np.repeat(np.arange(len(counts)), counts)
     self._number = np.concatenate(
       [np.arange(count) for count in counts] or [np.zeros(0, np.int64)]
@@ -145,12 +146,16 @@ class QuestionsView(Source):
     return len(self._record)
 
   def read(self, index: int) -> Record:
-    return self._one(self._source.read(int(self._record[index])), index)
+    return self._select_question(
+      self._source.read(int(self._record[index])), index
+    )
 
   def read_texts(self, index: int) -> Record:
-    return self._one(self._source.read_texts(int(self._record[index])), index)
+    return self._select_question(
+      self._source.read_texts(int(self._record[index])), index
+    )
 
-  def _one(self, record: Record, index: int) -> Record:
+  def _select_question(self, record: Record, index: int) -> Record:
     number = int(self._number[index])
     return {
       **record,
@@ -170,26 +175,27 @@ def open_source(
   """Opens a prepared data set.
 
   Args:
-    name: 'shapes', 'name/config', or with a version 'name:1.0.0'.
-    split: 'train', a part of it 'train[:10%]' or 'train[100:200]', or a sum
-      'train+validation', as TFDS writes them.
-    data_dir: where data sets live. By default `records.default_data_dir()`,
-      then TFDS's own folder.
-    where: keeps the records whose field, of the metadata or `id`, has the
-      value or one of the values given: {'style': ('noto', 'twemoji')}. A field
-      that is a list matches if it holds one of them.
-    fields: for data sets that mmjax didn't write, which of their features
-      fills which of our fields: id, image, captions, question, answers, type.
+    name: name of the data set: 'shapes', 'name/config', or with a version
+      'name:1.0.0'.
+    split: split in TFDS's notation: 'train', a part of it 'train[:10%]' or
+      'train[100:200]', or a sum 'train+validation'.
+    data_dir: folder of all data sets. By default
+      `records.get_default_data_dir()`, then TFDS's default folder.
+    where: conditions on metadata fields or `id`, each a value or several:
+      {'style': ('noto', 'twemoji')} keeps the records with one of them. A field
+      that is a list matches if it holds one of the values.
+    fields: for data sets that mmjax didn't write, the feature that fills each
+      field (id, image, captions, question, answers, type), such as
       {'image': 'image', 'captions': 'captions/text'}. Class labels become
-      their names; other scalar features go into metadata.
+      their names; other scalar features become metadata.
 
   Returns:
     A source; its `folder` is that of the prepared version.
 
   Raises:
-    ConfigError: if it isn't prepared, with the command that prepares it.
-    ConfigError: for splits, fields or values that don't exist, naming those
-      that do.
+    ConfigError: if the data set isn't prepared (the message has the command
+      that prepares it), or a split, field or value doesn't exist (it lists
+      those that do).
   """
   data = tfds_source.TfdsRecords.open(name, split, data_dir, fields)
   source: Source = PreparedSource(data)
@@ -199,41 +205,44 @@ def open_source(
 
 
 def select(source: Source, where: Mapping[str, Any]) -> Source:
-  """Keeps the records that match all conditions; see `open_source`.
+  """Keeps the records that match all conditions, as in `open_source`.
 
   Raises:
     ConfigError: if no record has the field, or none is left.
   """
-  where = {field: _as_set(wanted) for field, wanted in where.items()}
-  seen = {field: collections.Counter() for field in where}
+  where = {field: _as_set(targets) for field, targets in where.items()}
+  tallies = {field: collections.Counter() for field in where}
   legal = {'id'}
-  kept = []
-  for i, record in enumerate(source.texts()):
+  indices = []
+  for i, record in enumerate(source.iterate_texts()):
     legal.update(record['metadata'])
     keep = True
-    for field, wanted in where.items():
-      values = _values(record, field)
-      seen[field].update(values)
-      keep = keep and not wanted.isdisjoint(values)
+    for field, targets in where.items():
+      values = _find_values(record, field)
+      tallies[field].update(values)
+      keep = keep and not targets.isdisjoint(values)
     if keep:
-      kept.append(i)
+      indices.append(i)
   unknown = sorted(set(where) - legal)
   if unknown:
     raise ConfigError(
       f'no record has a field {", ".join(unknown)} to select by; there are '
       f'{", ".join(sorted(legal))}'
     )
-  if not kept:
-    present = '; '.join(
-      f'{field} has {_shortlist(counts)}' for field, counts in seen.items()
+  if not indices:
+    summary = '; '.join(
+      f'{field} has {_format_shortlist(counts)}'
+      for field, counts in tallies.items()
     )
-    given = {field: sorted(wanted, key=str) for field, wanted in where.items()}
-    raise ConfigError(f'no record matches {given}; {present}')
-  return Subset(source, kept)
+    conditions = {
+      field: sorted(targets, key=str) for field, targets in where.items()
+    }
+    raise ConfigError(f'no record matches {conditions}; {summary}')
+  return Subset(source, indices)
 
 
-def questions_view(source: Source) -> Source:
-  """One record for each (record, question); each has exactly one question.
+def view_questions(source: Source) -> Source:
+  """Makes a source with one record for each question of a source.
 
   Raises:
     ConfigError: if there are no questions.
@@ -248,7 +257,7 @@ def questions_view(source: Source) -> Source:
 
 
 def count_answers(rows: Iterable[Record]) -> collections.Counter:
-  """How often each answer is given to the records' questions."""
+  """Counts how often each answer occurs in the records' questions."""
   return collections.Counter(
     answer
     for record in rows
@@ -257,29 +266,29 @@ def count_answers(rows: Iterable[Record]) -> collections.Counter:
   )
 
 
-def answer_vocabulary(
+def build_answer_vocabulary(
   source: Source, most: int | None = None
 ) -> tuple[str, ...]:
-  """The answers of a source's questions, commonest first.
+  """Lists the answers to a source's questions, the commonest first.
 
   Args:
-    source: usually the training split.
-    most: only so many; None for all.
+    source: source of the questions, usually the training split.
+    most: largest number of answers; None for all.
 
   Returns:
-    Answers without repetition; equally common ones in alphabetical order.
+    Answers without duplicates; equally common ones in alphabetical order.
   """
-  counts = source.answer_counts()
+  counts = source.count_answers()
   ordered = sorted(counts, key=lambda answer: (-counts[answer], answer))
   return tuple(ordered[:most])
 
 
-def _as_set(wanted: Any) -> set[Any]:
-  several = isinstance(wanted, Iterable) and not isinstance(wanted, str)
-  return set(wanted) if several else {wanted}
+def _as_set(targets: Any) -> set[Any]:
+  is_collection = isinstance(targets, Iterable) and not isinstance(targets, str)
+  return set(targets) if is_collection else {targets}
 
 
-def _values(record: Record, field: str) -> list[Any]:
+def _find_values(record: Record, field: str) -> list[Any]:
   value = record['metadata'].get(field)
   if value is None:
     return [record['id']] if field == 'id' else []
@@ -287,7 +296,7 @@ def _values(record: Record, field: str) -> list[Any]:
   return [item if isinstance(item, Hashable) else str(item) for item in values]
 
 
-def _shortlist(counts: collections.Counter, most: int = 20) -> str:
+def _format_shortlist(counts: collections.Counter, most: int = 20) -> str:
   ordered = sorted(counts, key=lambda value: (-counts[value], str(value)))
   names = [repr(value) for value in ordered[:most]]
   more = f' and {len(counts) - most} more' if len(counts) > most else ''

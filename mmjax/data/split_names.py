@@ -1,11 +1,11 @@
-"""Splits by what files and folders are called."""
+"""Finds the splits that files and folders are named after."""
 
 import os
 import pathlib
 import re
 from collections.abc import Sequence
 
-# What published splits are called, and how they are called here.
+# mmjax's name of a split by its published names.
 SPLITS = {
   'train': 'train',
   'training': 'train',
@@ -19,12 +19,14 @@ SPLITS = {
 }
 
 
-def of_name(name: str) -> str | None:
-  """The split that a file or folder is named after, None for none or several.
+def find_split(name: str) -> str | None:
+  """Finds the split that a file or folder is named after.
+
+  Returns None if the name has no word for a split, or words for several.
 
   Words are runs of letters, so that digits may follow.
 
-  >>> of_name('cc3m-train-0000.tar'), of_name('captions_val2014.json')
+  >>> find_split('cc3m-train-0000.tar'), find_split('captions_val2014.json')
   ('train', 'validation')
   """
   words = re.findall(r'[^\W\d_]+', name.lower())
@@ -32,11 +34,11 @@ def of_name(name: str) -> str | None:
   return splits.pop() if len(splits) == 1 else None
 
 
-def of_paths(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
-  """The splits that some inputs are named after; without those of no split.
+def find_splits(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
+  """Finds the splits that paths are named after; omits paths without one.
 
-  A path's own name decides, else the folders above it that not all paths share,
-  from the nearest.
+  The name of the path decides, else those of its parent folders that not all
+  paths share, the nearest first.
   """
   if not paths:
     return {}
@@ -45,8 +47,8 @@ def of_paths(paths: Sequence[pathlib.Path]) -> dict[pathlib.Path, str]:
   splits = {}
   for path, name in zip(paths, absolute, strict=True):
     parts = pathlib.Path(os.path.relpath(name, shared)).parts
-    found = filter(None, map(of_name, reversed(parts)))
-    split = next(found, None)
+    matches = filter(None, map(find_split, reversed(parts)))
+    split = next(matches, None)
     if split is not None:
       splits[path] = split
   return splits

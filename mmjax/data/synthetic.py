@@ -1,8 +1,8 @@
-"""The data set `synthetic`: random pictures and texts, made when they are read.
+"""The data set `synthetic`: random images and texts, generated when read.
 
-To plan and to time a training without any data. Record i is a function of the
-split's name and of i alone; nothing is prepared and nothing is stored.
-`synthetic/49408` has a vocabulary of that many ids, `synthetic` one of 1,024.
+It serves to plan and time training without data. Record i depends only on the
+split's name and i; nothing is prepared or stored. `synthetic/49408` has a
+vocabulary of 49,408 ids, `synthetic` one of 1,024.
 """
 
 import io
@@ -21,32 +21,32 @@ NAME = 'synthetic'
 SIZES = {'train': 16_384, 'validation': 1_024, 'test': 1_024}
 VOCAB_SIZE = 1_024
 ANSWERS = 64
-QUESTIONS = 4  # An image.
+QUESTIONS = 4  # Number per image.
 
-# Squares on a side; a picture of noise takes long to decode.
+# Squares along each side; an image of noise takes long to decode.
 _SQUARES = 8
-# So many ids are not words.
-_SPECIALS = len(tokenizers.SPECIALS)
+# Number of ids that are not words.
+_NUM_SPECIALS = len(tokenizers.SPECIALS)
 
 
 def is_synthetic(name: str) -> bool:
-  """Whether `data.name` is this data set's."""
+  """Whether `data.name` names this data set."""
   return name.split('/')[0] == NAME
 
 
-def vocab_size(name: str) -> int:
-  """The number of ids that `data.name` asks for.
+def parse_vocab_size(name: str) -> int:
+  """Parses the size of the vocabulary in `data.name`.
 
-  >>> vocab_size('synthetic/49408')
+  >>> parse_vocab_size('synthetic/49408')
   49408
 
   Raises:
-    ConfigError: if it asks for none.
+    ConfigError: if it is not a number, or too small.
   """
   _, _, size = name.partition('/')
   if not size:
     return VOCAB_SIZE
-  least = _SPECIALS + ANSWERS
+  least = _NUM_SPECIALS + ANSWERS
   if not size.isdecimal() or int(size) < least:
     raise ConfigError(
       f'data.name={name!r}: after {NAME}/ comes the size of the vocabulary, a '
@@ -55,30 +55,33 @@ def vocab_size(name: str) -> int:
   return int(size)
 
 
-def tokenizer(size: int) -> tokenizers.Tokenizer:
-  """One id a word: 'w0', 'w1', ... follow the special tokens.
+def make_tokenizer(size: int) -> tokenizers.Tokenizer:
+  """Makes a tokenizer with one id per word: 'w0', 'w1', ...
 
   Args:
-    size: number of ids.
+    size: number of ids, the special tokens included.
   """
-  words = (*tokenizers.SPECIALS, *(f'w{i}' for i in range(size - _SPECIALS)))
-  made = library.Tokenizer(
+  words = (
+    *tokenizers.SPECIALS,
+    *(f'w{i}' for i in range(size - _NUM_SPECIALS)),
+  )
+  wrapped = library.Tokenizer(
     models.WordLevel(
       {word: i for i, word in enumerate(words)},
       unk_token=tokenizers.SPECIALS[tokenizers.UNK_ID],
     )
   )
-  made.add_special_tokens(list(tokenizers.SPECIALS))
-  made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-  return tokenizers.Tokenizer(made)
+  wrapped.add_special_tokens(list(tokenizers.SPECIALS))
+  wrapped.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+  return tokenizers.Tokenizer(wrapped)
 
 
 class SyntheticSource(sources.Source):
-  """Records of random content.
+  """Records with random content.
 
-  A record has an image of coloured squares, one caption and four questions
-  with an answer each. Texts fill between half of their length and all of it;
-  an answer is one of the first 64 words.
+  A record has an image of coloured squares, one caption and four questions with
+  one answer each. Texts have between half of their maximum length and all of
+  it; an answer is one of the first 64 words.
   """
 
   def __init__(
@@ -94,10 +97,10 @@ class SyntheticSource(sources.Source):
 
     Args:
       split: a key of `SIZES`.
-      vocab_size: of the tokenizer.
-      image_size: pixels, a number or (height, width).
-      text_length: tokens of the longest captions, the special ones included.
-      question_length: the same for questions.
+      vocab_size: number of ids of the tokenizer.
+      image_size: pixels of a side, or (height, width).
+      text_length: largest number of tokens of a caption, special ones included.
+      question_length: largest number of tokens of a question.
 
     Raises:
       ConfigError: if there is no such split.
@@ -107,7 +110,7 @@ class SyntheticSource(sources.Source):
         f'{NAME} has no split {split!r}; it has {", ".join(SIZES)}'
       )
     self._split = split
-    self._words = vocab_size - _SPECIALS
+    self._words = vocab_size - _NUM_SPECIALS
     sides = (image_size,) * 2 if isinstance(image_size, int) else image_size
     self._height, self._width = sides
     self._text_length = text_length
@@ -117,7 +120,7 @@ class SyntheticSource(sources.Source):
     return SIZES[self._split]
 
   def read(self, index: int) -> sources.Record:
-    rng = self._rng(index, 0)
+    rng = self._make_rng(index, 0)
     colours = rng.integers(0, 256, (_SQUARES, _SQUARES, 3), np.uint8)
     image = PIL.Image.fromarray(colours).resize(
       (self._width, self._height), PIL.Image.Resampling.NEAREST
@@ -127,11 +130,11 @@ class SyntheticSource(sources.Source):
     return {**self.read_texts(index), 'image': file.getvalue()}
 
   def read_texts(self, index: int) -> sources.Record:
-    rng = self._rng(index, 1)
-    caption = self._text(rng, self._text_length)
+    rng = self._make_rng(index, 1)
+    caption = self._make_text(rng, self._text_length)
     questions = [
       {
-        'question': self._text(rng, self._question_length),
+        'question': self._make_text(rng, self._question_length),
         'answers': [f'w{rng.integers(ANSWERS)}'],
         'type': 'random',
       }
@@ -145,37 +148,37 @@ class SyntheticSource(sources.Source):
       'metadata': {},
     }
 
-  def _rng(self, index: int, part: int) -> np.random.Generator:
+  def _make_rng(self, index: int, part: int) -> np.random.Generator:
     split = zlib.crc32(self._split.encode())
     return np.random.default_rng((split, index, part))
 
-  def _text(self, rng: np.random.Generator, length: int) -> str:
-    most = max(length - 2, 1)  # <bos> and <eos> take two.
-    number = rng.integers((most + 1) // 2, most + 1)
+  def _make_text(self, rng: np.random.Generator, length: int) -> str:
+    longest = max(length - 2, 1)  # <bos> and <eos> take two.
+    number = rng.integers((longest + 1) // 2, longest + 1)
     return ' '.join(f'w{i}' for i in rng.integers(0, self._words, number))
 
 
 def open_split(
   data: dict[str, Any], split: str, where: dict[str, Any] | None
 ) -> sources.Source:
-  """Opens a split as the `data` section of a config says.
+  """Opens a split with the sizes of a config's `data` section.
 
   Args:
-    data: the section.
+    data: the `data` section.
     split: a key of `SIZES`.
-    where: as of `sources.open_source`.
+    where: conditions on metadata fields or `id`, as in `sources.open_source`.
 
   Raises:
-    ConfigError: for settings that such records can't follow.
+    ConfigError: if the split or a condition doesn't match, or `fields` is set.
   """
   if data['fields']:
     raise ConfigError(
-      f'data.fields={data["fields"]!r}, but {NAME} has no other fields than '
-      'ours; leave it out'
+      f"data.fields={data['fields']!r}, but {NAME} has only mmjax's fields; "
+      'leave it out'
     )
   source = SyntheticSource(
     split,
-    vocab_size=vocab_size(data['name']),
+    vocab_size=parse_vocab_size(data['name']),
     image_size=data['image_size'],
     text_length=data['text_length'],
     question_length=data['question_length'],

@@ -1,4 +1,4 @@
-"""Lines of text files, in whatever encoding and compression they are."""
+"""Reads text files in any encoding and compression, and parses JSON."""
 
 import codecs
 import contextlib
@@ -21,39 +21,39 @@ _BYTE_ORDER_MARKS = (
   (codecs.BOM_UTF16_LE, 'utf-16'),
   (codecs.BOM_UTF16_BE, 'utf-16'),
 )
-# pandas and Python write NaN for what is missing.
+# pandas and Python write NaN for a missing value.
 _CONSTANTS = {'NaN': None, 'Infinity': math.inf, '-Infinity': -math.inf}
-_SPACE = re.compile(r'[ \t\n\r]*')
-_START = 16  # Bytes by which an encoding is found.
+_WHITESPACE = re.compile(r'[ \t\n\r]*')
+_START_BYTES = 16  # Number of bytes that an encoding is detected by.
 
 
-def lines(path: pathlib.Path, encoding: str | None) -> Iterator[str]:
-  """The lines of a file with their ends, which may be `\\n`, `\\r\\n` or `\\r`.
+def read_lines(path: pathlib.Path, encoding: str | None) -> Iterator[str]:
+  """Reads the lines of a file with their ends, `\\n`, `\\r\\n` or `\\r`.
 
-  Bytes that are not of the encoding become lone surrogates, so that a line can
-  be refused by itself; `check` does so.
+  Bytes that are invalid in the encoding become lone surrogates, so that `check`
+  can refuse a single line.
 
   Args:
-    path: a file, perhaps compressed; see `compressed_files`.
+    path: path of the file, perhaps compressed as `compressed_files` reads.
     encoding: name of a codec; None for UTF-8, or for UTF-16 and UTF-32 where
       the file begins with their byte order marks, or with ASCII in UTF-16.
 
   Raises:
-    ConfigError: the file is damaged or a zip archive, or Python knows no such
-      encoding.
+    ConfigError: if the file is damaged or a zip archive, or the encoding is
+      unknown.
   """
-  with _opened(path, encoding) as file:
+  with _open(path, encoding) as file:
     yield from file
 
 
 def read(path: pathlib.Path, encoding: str | None) -> str:
-  """The whole text; see `lines`."""
-  with _opened(path, encoding) as file:
+  """Reads a whole file as `read_lines` does."""
+  with _open(path, encoding) as file:
     return file.read()
 
 
 def check(text: str, encoding: str | None) -> None:
-  """Raises ConfigError where bytes of a line are not of its encoding."""
+  """Raises ConfigError if bytes of a line are invalid in its encoding."""
   if text.isascii():
     return
   try:
@@ -61,7 +61,7 @@ def check(text: str, encoding: str | None) -> None:
   except UnicodeEncodeError as error:
     wrong = ord(text[error.start])
     if not 0xDC80 <= wrong <= 0xDCFF:
-      return  # An escape in JSON, which is the record's own.
+      return  # An escape in JSON, for which the record is refused.
     raise ConfigError(
       f'byte 0x{wrong - 0xDC00:02x} is not {encoding or "UTF-8"}; name the '
       "file's encoding, for example --encoding=cp1252"
@@ -69,42 +69,43 @@ def check(text: str, encoding: str | None) -> None:
 
 
 def parse_json(text: str) -> Any:
-  """Parses JSON without its pitfalls: NaN is null, no key is there twice.
+  """Parses JSON strictly: NaN becomes null, no key may occur twice.
 
-  A number that is too large for a float is infinite, whatever its notation.
+  A number that is too large for a float is infinite, in any notation.
 
   Raises:
-    ConfigError: the text is not JSON; an object repeats a key; it is nested too
-      deeply.
+    ConfigError: if an object repeats a key.
+    json.JSONDecodeError: if the text is not JSON, or is nested too deeply.
   """
-  value, end = parse_json_at(text, _SPACE.match(text).end())
-  if _SPACE.match(text, end).end() < len(text):
+  value, end = parse_json_at(text, _WHITESPACE.match(text).end())
+  if _WHITESPACE.match(text, end).end() < len(text):
     raise json.JSONDecodeError('Extra data', text, end)
   return value
 
 
 def parse_json_at(text: str, start: int) -> tuple[Any, int]:
-  """Parses one JSON value that begins at a place, and where it ends.
+  """Parses one JSON value at an index; returns it and its end.
 
   Raises:
-    ConfigError: as in `parse_json`; json.JSONDecodeError where the text is not
-      JSON, or is nested too deeply, so that nobody knows where it ends.
+    ConfigError: if an object repeats a key.
+    json.JSONDecodeError: if the text is not JSON, or is nested too deeply, so
+      that its end is unknown.
   """
   try:
     try:
-      return _decoder(int).raw_decode(text, start)
+      return _make_decoder(int).raw_decode(text, start)
     except json.JSONDecodeError:
       raise
     except ValueError:  # Perhaps an integer of too many digits.
-      return _decoder(_integer).raw_decode(text, start)
+      return _make_decoder(_parse_integer).raw_decode(text, start)
   except RecursionError as error:
     raise json.JSONDecodeError(
       'it is nested too deeply', text, start
     ) from error
 
 
-def end_of_json_at(text: str, start: int) -> int:
-  """Where a value ends that `parse_json_at` refuses; -1 if it is not JSON."""
+def find_json_end(text: str, start: int) -> int:
+  """Finds the end of a value that `parse_json_at` refuses; -1 if not JSON."""
   decoder = json.JSONDecoder(parse_int=str, parse_float=str)
   try:
     return decoder.raw_decode(text, start)[1]
@@ -112,8 +113,8 @@ def end_of_json_at(text: str, start: int) -> int:
     return -1
 
 
-def shown(value: Any) -> str:
-  """A value of a JSON file as a message shows it: in JSON, cut where long."""
+def quote(value: Any) -> str:
+  """Quotes a value of a JSON file in a message: as JSON, cut if long."""
   try:
     return f'{json.dumps(value, ensure_ascii=False):.80}'
   except (ValueError, RecursionError):
@@ -121,28 +122,30 @@ def shown(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def _opened(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
+def _open(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
   try:
     with contextlib.ExitStack() as stack:
-      packed = compressed_files.open_if(path)
-      raw = io.BufferedReader(packed) if packed else path.open('rb')
+      decompressed = compressed_files.open_compressed(path)
+      raw = io.BufferedReader(decompressed) if decompressed else path.open('rb')
       stack.enter_context(raw)
-      codec = encoding or _codec(raw.peek(_START)[:_START])
+      codec = encoding or _detect_codec(raw.peek(_START_BYTES)[:_START_BYTES])
       yield io.TextIOWrapper(raw, codec, errors='surrogateescape', newline='')
   except LookupError as error:
-    raise ConfigError(f'Python knows no encoding {encoding!r}') from error
+    raise ConfigError(
+      f'encoding {encoding!r} is unknown; use one of Python, such as utf-8'
+    ) from error
   except compressed_files.DamagedError as error:
     raise ConfigError(f'{path} is damaged: {error}') from error
   except UnicodeError as error:
     raise ConfigError(
-      f'{path} is not {encoding or "of the encoding that it begins in"}: '
+      f'{path} is not {encoding or "in the encoding that it begins with"}: '
       f'{error.reason if isinstance(error, UnicodeDecodeError) else error}; '
       "name the file's encoding with --encoding"
     ) from error
 
 
-def _codec(start: bytes) -> str:
-  """The encoding that a file's first bytes are of."""
+def _detect_codec(start: bytes) -> str:
+  """Detects the encoding of a file by its first bytes."""
   for mark, codec in _BYTE_ORDER_MARKS:
     if start.startswith(mark):
       return codec
@@ -156,25 +159,25 @@ def _codec(start: bytes) -> str:
 
 
 @functools.cache
-def _decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
+def _make_decoder(parse_int: Callable[[str], Any]) -> json.JSONDecoder:
   return json.JSONDecoder(
     parse_constant=_CONSTANTS.get,
-    object_pairs_hook=_object,
+    object_pairs_hook=_make_object,
     parse_int=parse_int,
   )
 
 
-def _integer(digits: str) -> int | float:
+def _parse_integer(digits: str) -> int | float:
   try:
     return int(digits)
   except ValueError:
     return float(digits)
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   fields = dict(pairs)
   if len(fields) < len(pairs):
     keys = [key for key, _ in pairs]
     twice = next(key for key in keys if keys.count(key) > 1)
-    raise ConfigError(f'the key {twice!r} is there twice')
+    raise ConfigError(f'the key {twice!r} occurs twice')
   return fields

@@ -1,4 +1,4 @@
-"""Texts in people's data, and what stands for a missing one."""
+"""Reads texts in users' data, and refuses stand-ins for a missing one."""
 
 import math
 import re
@@ -7,31 +7,31 @@ from typing import Any
 
 from mmjax.errors import ConfigError
 
-# What tables and programs write where a text is missing.
+# Texts that tables and programs write for a missing one.
 _MISSING = frozenset(
   ('n/a', 'na', '#n/a', 'none', 'null', 'nan', '<na>', 'undefined')
 )
-# Of these, what an answer can't be: 'none' and 'n/a' are answers in VQA.
+# Those that an answer can't be: 'none' and 'n/a' are answers in VQA.
 _MISSING_ANSWERS = frozenset(('nan', '<na>'))
 _PROSE = ('caption', 'question')
-_TRUTHS = frozenset(('true', 'false'))
-# Unicode categories of what can't be seen by itself: control and format
-# characters, halves of characters, spaces, marks that combine with another.
+_BOOLEANS = frozenset(('true', 'false'))
+# Unicode categories of invisible characters: control and format characters,
+# surrogates, spaces, combining marks.
 _INVISIBLE = frozenset(('Cc', 'Cf', 'Cs', 'Zs', 'Zl', 'Zp', 'Mn', 'Me'))
 _BYTES = re.compile(r"""b'.*'|b".*\"""", re.DOTALL)
 _NUMBER = re.compile(r'[+-]?(\d+([.,]\d*)?|[.,]\d+)')
 
 
 def read(value: Any, what: str) -> str:
-  """A text without the spaces around it; numbers as Python writes them.
+  """Strips a text; converts numbers as Python writes them.
 
   Args:
     value: a text or number; for an answer also a boolean, which is yes or no.
     what: 'caption', 'question', 'answer' or 'type'.
 
   Raises:
-    ConfigError: if it is not a text, stands for a missing one, has nothing that
-      can be seen, or has a null character.
+    ConfigError: if it is not a text, stands for a missing one, has no visible
+      character, or has a null character.
   """
   if value is None or (isinstance(value, float) and math.isnan(value)):
     raise ConfigError(f'{what} is missing (null or NaN)')
@@ -42,7 +42,7 @@ def read(value: Any, what: str) -> str:
       )
     return 'yes' if value else 'no'
   if isinstance(value, int | float):
-    return _number(value, what)
+    return _format_number(value, what)
   if not isinstance(value, str):
     raise ConfigError(f'{what} should be text, not {value!r:.80}')
   _check(value, what)
@@ -50,36 +50,36 @@ def read(value: Any, what: str) -> str:
 
 
 def is_number(value: Any) -> bool:
-  """Whether a value is a number, or a text that is nothing but one."""
+  """Whether a value is a number, or a text that is only a number."""
   if isinstance(value, str):
     return bool(_NUMBER.fullmatch(value.strip()))
   return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _number(value: int | float, what: str) -> str:
+def _format_number(value: int | float, what: str) -> str:
   if isinstance(value, float) and math.isinf(value):
     raise ConfigError(f'{what} is an infinite number')
   try:
     return str(value)
-  except ValueError as error:  # Of more digits than Python writes.
-    raise ConfigError(f'{what} is a number of too many digits') from error
+  except ValueError as error:  # More digits than Python writes.
+    raise ConfigError(f'{what} is a number with too many digits') from error
 
 
 def _check(text: str, what: str) -> None:
-  bare = text.strip()
-  if not bare:
+  stripped = text.strip()
+  if not stripped:
     raise ConfigError(f'{what} is empty')
-  if all(unicodedata.category(sign) in _INVISIBLE for sign in bare):
-    raise ConfigError(f'{what} has nothing that can be seen: {bare!a:.80}')
-  if '\0' in bare:
+  if all(unicodedata.category(sign) in _INVISIBLE for sign in stripped):
+    raise ConfigError(f'{what} has no visible character: {stripped!a:.80}')
+  if '\0' in stripped:
     raise ConfigError(
-      f'{what} has a null character: {bare!r:.80}; if all do, name the '
+      f'{what} has a null character: {stripped!r:.80}; if all do, name the '
       "file's encoding, for example --encoding=utf-16-le"
     )
   missing = _MISSING if what in _PROSE else _MISSING_ANSWERS
-  if bare.lower() in missing:
-    raise ConfigError(f'{what} is missing ({bare!r})')
-  if _BYTES.fullmatch(bare):
-    raise ConfigError(f"{what} is Python's notation of bytes: {bare:.80}")
-  if what == 'caption' and bare.lower() in _TRUTHS:
-    raise ConfigError(f'{what} should be text, not the boolean {bare!r}')
+  if stripped.lower() in missing:
+    raise ConfigError(f'{what} is missing ({stripped!r})')
+  if _BYTES.fullmatch(stripped):
+    raise ConfigError(f"{what} is Python's notation of bytes: {stripped:.80}")
+  if what == 'caption' and stripped.lower() in _BOOLEANS:
+    raise ConfigError(f'{what} should be text, not the boolean {stripped!r}')

@@ -1,4 +1,4 @@
-"""Reading prepared TFDS data sets, ours and foreign ones, as records."""
+"""Reads prepared TFDS data sets, mmjax's and others, as records."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from mmjax.data import records
 from mmjax.errors import ConfigError
 
-# What `fields` may fill.
+# Names that `fields` may have.
 FIELDS = ('id', 'image', 'captions', 'question', 'answers', 'type')
 BUILT_IN = ('shapes', 'shapes/small', 'easy_vqa')
 
@@ -26,8 +26,8 @@ class TfdsRecords:
   """A split of a prepared data set; opens its files again when unpickled.
 
   Attributes:
-    folder: of the prepared version, with dataset_info.json.
-    split: as it was asked for.
+    folder: folder of the prepared version, with dataset_info.json.
+    split: the requested split, in TFDS's notation.
   """
 
   def __init__(
@@ -39,12 +39,14 @@ class TfdsRecords:
     """Opens the files.
 
     Args:
-      folder: of the prepared version.
-      split: as in `sources.open_source`.
-      fields: None for data sets that mmjax wrote.
+      folder: folder of the prepared version.
+      split: split in TFDS's notation, as in `sources.open_source`.
+      fields: feature of each field, as in `sources.open_source`; None for data
+        sets that mmjax wrote.
 
     Raises:
-      ConfigError: see `sources.open_source`.
+      ConfigError: if the split or a feature doesn't exist, or `fields` is
+        missing or not needed.
     """
     self.folder = pathlib.Path(folder)
     self.split = split
@@ -52,9 +54,9 @@ class TfdsRecords:
     builder = tfds.builder_from_directory(self.folder)
     self._rows = _open_rows(builder, split)
     features = builder.info.features
-    ours = set(features) == set(records.FEATURES)
-    _check_fields(self.folder, features, self._fields, ours)
-    self._foreign = None if ours else _Foreign(features, self._fields, split)
+    is_ours = set(features) == set(records.FEATURES)
+    _check_fields(self.folder, features, self._fields, is_ours)
+    self._foreign = None if is_ours else _Foreign(features, self._fields, split)
 
   @classmethod
   def open(
@@ -64,16 +66,16 @@ class TfdsRecords:
     data_dir: str | os.PathLike | None,
     fields: Mapping[str, str] | None,
   ) -> 'TfdsRecords':
-    """Finds a data set by name; see `sources.open_source`."""
-    looked = _data_dirs(data_dir)
-    for root in looked:
+    """Finds and opens a data set by name, as in `sources.open_source`."""
+    roots = _list_data_dirs(data_dir)
+    for root in roots:
       folder = _find_folder(name, root)
       if folder is not None:
         return cls(folder, split, fields)
-    places = ' or '.join(str(root) for root in looked)
+    folders = ' or '.join(str(root) for root in roots)
     raise ConfigError(
-      f'data set {name!r} is not prepared in {places}; prepare it with\n  '
-      + _command(name, data_dir)
+      f'data set {name!r} is not prepared in {folders}; prepare it with\n  '
+      + _suggest_command(name, data_dir)
     )
 
   def __len__(self) -> int:
@@ -81,17 +83,17 @@ class TfdsRecords:
 
   def read(self, index: int, texts_only: bool = False) -> records.Record:
     """Returns the record of an index; without its image if texts_only."""
-    with _library():
+    with _convert_damage():
       row = self._rows[index]
     if self._foreign is not None:
       return self._foreign.read(row, index, texts_only)
     if texts_only:
-      with _library():
+      with _convert_damage():
         raw = _TEXTS.deserialize_example_np(row)
       return records.decode_record({**raw, 'image': b''})
-    with _library():
+    with _convert_damage():
       raw = records.FEATURES.deserialize_example_np(
-        row, decoders=records.decoders()
+        row, decoders=records.make_decoders()
       )
     return records.decode_record(raw)
 
@@ -103,11 +105,11 @@ class TfdsRecords:
 
 
 @contextlib.contextmanager
-def _library() -> Iterator[None]:
-  """Around calls that read stored records, and raise whatever damage causes.
+def _convert_damage() -> Iterator[None]:
+  """Converts the errors of damaged records, which are of many kinds.
 
   Raises:
-    ConfigError: if one fails.
+    ConfigError: if the context raises.
   """
   try:
     yield
@@ -116,34 +118,34 @@ def _library() -> Iterator[None]:
 
 
 class _Foreign:
-  """Turns the examples of data sets that mmjax didn't write into records."""
+  """Converts the examples of data sets that mmjax didn't write to records."""
 
   def __init__(self, features: Any, fields: dict[str, str], split: str):
     self._fields = fields
     self.split = split
-    self._labels = _labels(features, fields.values())
+    self._labels = _find_labels(features, fields.values())
     mapped = {path.split('/')[0] for path in fields.values()}
     self._extra = [
       key for key in features if key not in mapped and _is_scalar(features[key])
     ]
-    self._labels |= _labels(features, self._extra)
-    wanted = mapped | set(self._extra)
-    self._features = _only(features, wanted)
+    self._labels |= _find_labels(features, self._extra)
+    keys = mapped | set(self._extra)
+    self._features = _select_features(features, keys)
     image = fields.get('image')
-    self._texts = _only(features, wanted - {image})
+    self._texts = _select_features(features, keys - {image})
     self._decoders = {image: tfds.decode.SkipDecoding()} if image else None
 
   def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
-    with _library():
+    with _convert_damage():
       if texts_only:
         raw = self._texts.deserialize_example_np(row)
       else:
         raw = self._features.deserialize_example_np(
           row, decoders=self._decoders
         )
-    questions = self._list(raw, 'question')
-    answers = self._list(raw, 'answers')
-    types = self._list(raw, 'type')
+    questions = self._read_list(raw, 'question')
+    answers = self._read_list(raw, 'answers')
+    types = self._read_list(raw, 'type')
     if len(questions) > 1:
       answers = [[answer] for answer in answers]
     else:
@@ -158,27 +160,28 @@ class _Foreign:
     ]
     image = b''
     if 'image' in self._fields and not texts_only:
-      image = bytes(_at(raw, self._fields['image']))
-    names = self._list(raw, 'id')
+      image = bytes(_get_feature(raw, self._fields['image']))
+    names = self._read_list(raw, 'id')
     return {
       'id': names[0] if names else f'{self.split}/{index}',
       'image': image,
-      'captions': self._list(raw, 'captions'),
+      'captions': self._read_list(raw, 'captions'),
       'questions': entries,
-      'metadata': {key: self._plain(raw[key], key) for key in self._extra},
+      'metadata': {key: self._to_plain(raw[key], key) for key in self._extra},
     }
 
-  def _list(self, raw: Mapping[str, Any], field: str) -> list[str]:
+  def _read_list(self, raw: Mapping[str, Any], field: str) -> list[str]:
     path = self._fields.get(field)
     if path is None:
       return []
-    value = _at(raw, path)
-    several = isinstance(value, list | tuple) or np.ndim(value) > 0
+    value = _get_feature(raw, path)
+    is_list = isinstance(value, list | tuple) or np.ndim(value) > 0
     return [
-      str(self._plain(item, path)) for item in (value if several else [value])
+      str(self._to_plain(item, path))
+      for item in (value if is_list else [value])
     ]
 
-  def _plain(self, value: Any, path: str) -> Any:
+  def _to_plain(self, value: Any, path: str) -> Any:
     if path in self._labels:
       return self._labels[path].int2str(int(value)).replace('_', ' ')
     if isinstance(value, bytes):
@@ -194,8 +197,8 @@ def _open_rows(builder: Any, split: str) -> Any:
   except NotImplementedError as error:
     raise ConfigError(
       f'{builder.data_dir} is stored as {builder.info.file_format.value}, '
-      'which has no random access; prepare it anew with\n  '
-      + _catalogue_command(builder.info.name)
+      'which has no random access; prepare it again with\n  '
+      + _suggest_tfds_command(builder.info.name)
     ) from error
   except (ValueError, KeyError) as error:
     counts = ', '.join(
@@ -210,48 +213,48 @@ def _open_rows(builder: Any, split: str) -> Any:
 
 
 def _check_fields(
-  folder: pathlib.Path, features: Any, fields: dict[str, str], ours: bool
+  folder: pathlib.Path, features: Any, fields: dict[str, str], is_ours: bool
 ) -> None:
-  if ours and fields:
+  if is_ours and fields:
     raise ConfigError(
-      f'{folder} holds records of mmjax; it takes no `fields`, not {fields}'
+      f'{folder} was written by mmjax, so it needs no `fields`; remove {fields}'
     )
-  if ours:
+  if is_ours:
     return
-  names = ', '.join(_paths(features))
+  names = ', '.join(_list_paths(features))
   if not fields:
     raise ConfigError(
-      f"{folder} wasn't written by mmjax; say with `fields` which of its "
-      f'features ({names}) fill which of {", ".join(FIELDS)}'
+      f"{folder} wasn't written by mmjax; map its features ({names}) to "
+      f'{", ".join(FIELDS)} with `fields`'
     )
   for field, path in fields.items():
     if field not in FIELDS:
       raise ConfigError(
         f'`fields` names {field!r}; use one of {", ".join(FIELDS)}'
       )
-    if path not in _paths(features):
+    if path not in _list_paths(features):
       raise ConfigError(
         f'{folder} has no feature {path!r} for {field}; it has {names}'
       )
 
 
-def _paths(features: Any) -> list[str]:
-  """Names of features; those inside sequences with slashes."""
+def _list_paths(features: Any) -> list[str]:
+  """Lists the names of features; those inside sequences have slashes."""
   paths = []
   for key in features:
     inner = getattr(features[key], 'feature', None)
     if isinstance(inner, Mapping | tfds.features.FeaturesDict):
-      paths += [f'{key}/{path}' for path in _paths(inner)]
+      paths += [f'{key}/{path}' for path in _list_paths(inner)]
     elif isinstance(features[key], tfds.features.FeaturesDict):
-      paths += [f'{key}/{path}' for path in _paths(features[key])]
+      paths += [f'{key}/{path}' for path in _list_paths(features[key])]
     else:
       paths.append(key)
   return paths
 
 
-def _labels(features: Any, paths: Any) -> dict[str, Any]:
-  """Class label features by path."""
-  found = {}
+def _find_labels(features: Any, paths: Any) -> dict[str, Any]:
+  """Finds the features that are class labels, by path."""
+  labels = {}
   for path in paths:
     feature = features
     for key in path.split('/'):
@@ -259,11 +262,11 @@ def _labels(features: Any, paths: Any) -> dict[str, Any]:
       feature = feature[key]
     feature = getattr(feature, 'feature', feature)
     if isinstance(feature, tfds.features.ClassLabel):
-      found[path] = feature
-  return found
+      labels[path] = feature
+  return labels
 
 
-def _only(features: Any, keys: set) -> tfds.features.FeaturesDict:
+def _select_features(features: Any, keys: set) -> tfds.features.FeaturesDict:
   return tfds.features.FeaturesDict(
     {key: features[key] for key in features if key in keys}
   )
@@ -273,17 +276,17 @@ def _is_scalar(feature: Any) -> bool:
   return isinstance(feature, tfds.features.Tensor) and feature.shape == ()
 
 
-def _at(raw: Any, path: str) -> Any:
+def _get_feature(raw: Any, path: str) -> Any:
   for key in path.split('/'):
     raw = raw[key]
   return raw
 
 
-def _data_dirs(data_dir: str | os.PathLike | None) -> list[pathlib.Path]:
+def _list_data_dirs(data_dir: str | os.PathLike | None) -> list[pathlib.Path]:
   if data_dir:
     return [pathlib.Path(data_dir).expanduser()]
-  theirs = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
-  return [records.default_data_dir(), pathlib.Path(theirs).expanduser()]
+  tfds_dir = os.environ.get('TFDS_DATA_DIR') or '~/tensorflow_datasets'
+  return [records.get_default_data_dir(), pathlib.Path(tfds_dir).expanduser()]
 
 
 def _find_folder(name: str, root: pathlib.Path) -> pathlib.Path | None:
@@ -294,21 +297,21 @@ def _find_folder(name: str, root: pathlib.Path) -> pathlib.Path | None:
   return folder if (folder / 'dataset_info.json').exists() else None
 
 
-def _command(name: str, data_dir: str | os.PathLike | None) -> str:
+def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
   base = re.split('[/:]', name)[0]
   where = f' --data_dir={data_dir}' if data_dir else ''
-  for ours in (name.partition(':')[0], base):
-    if ours in BUILT_IN:
-      return f'mmjax data prepare {ours}{where}'
+  for candidate in (name.partition(':')[0], base):
+    if candidate in BUILT_IN:
+      return f'mmjax data prepare {candidate}{where}'
   if base in tfds.list_builders(with_community_datasets=False):
-    return _catalogue_command(name, data_dir)
+    return _suggest_tfds_command(name, data_dir)
   return (
     f'mmjax data import --format=webdataset|jsonl|csv --input=FILES '
     f'--name={base}{where or " --data_dir=DIR"}'
   )
 
 
-def _catalogue_command(
+def _suggest_tfds_command(
   name: str, data_dir: str | os.PathLike | None = None
 ) -> str:
   where = f", data_dir='{data_dir}'" if data_dir else ''

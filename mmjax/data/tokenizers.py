@@ -1,10 +1,9 @@
-"""Text to token ids and back, over the `tokenizers` library.
+"""Converts text to token ids and back, with the `tokenizers` library.
 
-A sequence reads `<bos> words <eos> <pad> ...`. Tokenizers made here work on
-bytes, so that no text is unknown to them, and give the four special tokens the
-ids 0 to 3; a foreign `tokenizer.json` keeps its own ids, which is why code
-should ask the tokenizer for `pad_id`, `bos_id` and `eos_id`. Some (SigLIP's)
-start a sequence with its first word.
+A sequence is `<bos> words <eos> <pad> ...`. mmjax's tokenizers work on bytes,
+so that no text is unknown to them, and give the four special tokens the ids 0
+to 3. Other `tokenizer.json` files have other ids, so use the tokenizer's
+`pad_id`, `bos_id` and `eos_id`. Some tokenizers (SigLIP's) have no `<bos>`.
 """
 
 import json
@@ -23,10 +22,10 @@ from mmjax.errors import ConfigError
 PAD_ID, BOS_ID, EOS_ID, UNK_ID = range(4)
 SPECIALS = ('<pad>', '<bos>', '<eos>', '<unk>')
 
-# Beside a published tokenizer.json.
-_SETTINGS = 'tokenizer_config.json'
-# What published tokenizers call these tokens, tried in this order.
-_NAMES = {
+# File beside a published tokenizer.json.
+_CONFIG_FILE = 'tokenizer_config.json'
+# Names of these tokens in published tokenizers, tried in this order.
+_KNOWN_NAMES = {
   'pad': ('<pad>', '[PAD]', '<|pad|>', '<|finetune_right_pad_id|>'),
   'bos': ('<bos>', '<s>', '[CLS]', '<|startoftext|>', '<|begin_of_text|>'),
   'eos': ('<eos>', '</s>', '[SEP]', '<|endoftext|>', '<|end_of_text|>'),
@@ -37,11 +36,11 @@ class Tokenizer:
   """Encodes text into arrays of a fixed length and decodes ids to text.
 
   Attributes:
-    pad_id: id that fills a sequence up.
-    bos_id: id that every text starts with which a model learns to write; None
-      if there is none.
+    pad_id: id of the padding.
+    bos_id: first id of every text that a model learns to write, None without
+      one.
     eos_id: id that ends a sequence.
-    vocab_size: number of ids, that is one more than the largest.
+    vocab_size: number of ids, which is the largest id plus one.
   """
 
   def __init__(
@@ -56,31 +55,32 @@ class Tokenizer:
 
     Args:
       tokenizer: any `tokenizers.Tokenizer`; it is copied, not changed.
-      pad: name of its padding token, where it can't be guessed.
-      bos: name of the token that starts a text that is written, where that
-        isn't the one that the tokenizer starts all texts with; or its id, where
-        the tokenizer has no name for it (BLIP).
-      eos: name of the token that ends a sequence.
+      pad: name of the padding token; None to find it.
+      bos: name of the token that starts a text that the model writes, if it
+        differs from the one that the tokenizer starts all texts with; or its
+        id, if the tokenizer has no name for it (BLIP).
+      eos: name of the token that ends a sequence; None to find it.
 
     Raises:
-      ConfigError: a special token is neither given nor found.
+      ConfigError: if a named token is not in the vocabulary, or no end of text
+        is found.
     """
     tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
     tokenizer.no_truncation()
     separate_words(tokenizer)
-    self.pad_id, own, self.eos_id = _special_ids(
+    self.pad_id, start_id, self.eos_id = _find_special_ids(
       tokenizer, {'pad': pad, 'bos': None, 'eos': eos}
     )
     if isinstance(bos, str):
-      bos = _id(tokenizer, bos, 'bos')
-    self.bos_id = own if bos is None else bos
-    # '<eos>' typed by a user is seven characters, not the end of the text.
+      bos = _find_id(tokenizer, bos, 'bos')
+    self.bos_id = start_id if bos is None else bos
+    # '<eos>' in a user's text is encoded as characters, not as the end of text.
     tokenizer.encode_special_tokens = True
-    # What starts a text that is written, and one that is only read.
+    # First ids of a text that the model writes, and of one that is input.
     self._leads = [
-      [] if start is None else [start] for start in (self.bos_id, own)
+      [] if lead is None else [lead] for lead in (self.bos_id, start_id)
     ]
-    _remember_specials(tokenizer, self.pad_id, self._leads[1], self.eos_id)
+    _store_specials(tokenizer, self.pad_id, self._leads[1], self.eos_id)
     self._tokenizer = tokenizer
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(*vocabulary.values(), self.bos_id or 0) + 1
@@ -88,15 +88,16 @@ class Tokenizer:
     self._leading_space = self._decode(self._encode('a')).startswith(' ')
 
   def encode(
-    self, text: str, length: int, *, read: bool = False
+    self, text: str, length: int, *, as_input: bool = False
   ) -> tuple[np.ndarray, np.ndarray]:
-    """Encodes one text, cut or filled up to a length; `<eos>` always fits.
+    """Encodes one text, cut or padded to a length; `<eos>` is never cut.
 
     Args:
       text: any text, '' included.
-      length: number of ids, `<bos>` and `<eos>` among them; at least 2.
-      read: whether it is only read, as a question is, so that it starts as the
-        tokenizer starts all texts.
+      length: number of ids, `<bos>` and `<eos>` included; at least 2.
+      as_input: whether the text is an input, such as a question, which starts
+        as the tokenizer starts all texts; otherwise the model writes it, and it
+        starts with `bos_id`.
 
     Returns:
       ids [length] int32, and a mask [length] bool that is True on `<bos>`, the
@@ -106,24 +107,24 @@ class Tokenizer:
       raise ConfigError(
         f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
       )
-    lead = self._leads[read]
+    lead = self._leads[as_input]
     words = self._encode(text)[: length - 1 - len(lead)]
     row = [*lead, *words, self.eos_id]
     ids = np.full(length, self.pad_id, np.int32)
     ids[: len(row)] = row
     return ids, np.arange(length) < len(row)
 
-  def count(self, text: str, *, read: bool = False) -> int:
-    """Number of ids that `text` takes uncut, `<bos>` and `<eos>` included.
+  def count(self, text: str, *, as_input: bool = False) -> int:
+    """Counts the ids of an uncut text, `<bos>` and `<eos>` included.
 
     Args:
       text: any text.
-      read: as of `encode`.
+      as_input: whether the text is an input, as in `encode`.
     """
-    return len(self._encode(text)) + len(self._leads[read]) + 1
+    return len(self._encode(text)) + len(self._leads[as_input]) + 1
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-    """Text of ids [T]: up to the first `<eos>`, special tokens dropped."""
+    """Decodes ids [T] up to the first `<eos>`, without special tokens."""
     ids = [int(i) for i in ids]
     if ids and ids[0] == self.bos_id:
       ids = ids[1:]  # First: some tokenizers start and end with one token.
@@ -134,12 +135,12 @@ class Tokenizer:
       text = text[1:]
     return text
 
-  def tokens(self, text: str) -> list[str]:
-    """The pieces that `text` is cut into, as the vocabulary spells them."""
+  def tokenize(self, text: str) -> list[str]:
+    """Splits a text into tokens, as the vocabulary spells them."""
     return self._tokenizer.encode(text, add_special_tokens=False).tokens
 
   def save(self, path: str | os.PathLike) -> None:
-    """Writes a `tokenizer.json`, which `load` and other libraries read."""
+    """Writes a `tokenizer.json` for `load` and other libraries."""
     self._tokenizer.save(os.fspath(path))
 
   @classmethod
@@ -152,19 +153,19 @@ class Tokenizer:
     eos: str | None = None,
     lower_case: bool = False,
   ) -> 'Tokenizer':
-    """Reads a `tokenizer.json`, ours or a foreign one.
+    """Reads a `tokenizer.json` of mmjax or of another library.
 
     Args:
-      path: the file.
-      pad: name of its padding token, where neither a tokenizer_config.json
-        beside the file names it nor it can be guessed.
-      bos: name, or id, of the token that starts a text that is written.
-      eos: name of the token that ends a sequence.
-      lower_case: whether texts become lower case first.
+      path: path of the file.
+      pad: name of the padding token; None to take it from a
+        tokenizer_config.json beside the file, or to find it.
+      bos: name, or id, of the token that starts a text that the model writes.
+      eos: name of the token that ends a sequence; None to find it.
+      lower_case: whether texts are lower-cased first.
 
     Raises:
-      ConfigError: there is no such file.
-      ConfigError: it can't be read, or a special token is not found.
+      ConfigError: if there is no such file, it can't be read, or a special
+        token is not found.
     """
     path = os.fspath(path)
     if not os.path.exists(path):
@@ -174,10 +175,10 @@ class Tokenizer:
     except Exception as error:  # The library raises Exception itself.
       raise ConfigError(f'{path} is not a tokenizer.json: {error}') from error
     if lower_case:
-      tokenizer = lowering(tokenizer)
+      tokenizer = add_lower_case(tokenizer)
     if pad is None:
-      # SigLIP attends to padding, so it has to be the published one.
-      pad = named_pad(tokenizer, _settings_beside(path))
+      # SigLIP attends to padding, so the published token is needed.
+      pad = find_pad(tokenizer, _read_config(path))
     return cls(tokenizer, pad=pad, bos=bos, eos=eos)
 
   def _encode(self, text: str) -> list[int]:
@@ -196,24 +197,26 @@ class Tokenizer:
 
   def __setstate__(self, state: dict) -> None:
     self.__dict__ = state
-    # The library's own pickling forgets this switch.
+    # The library doesn't pickle this setting.
     self._tokenizer.encode_special_tokens = True
 
   def __repr__(self) -> str:
     return f'Tokenizer(vocab_size={self.vocab_size})'
 
 
-def byte_tokenizer() -> Tokenizer:
-  """One id a byte: id 4 + b for byte b, after the four special tokens.
+def make_byte_tokenizer() -> Tokenizer:
+  """Makes a tokenizer with one id per byte: 4 + b for byte b.
 
-  >>> tokenizer = byte_tokenizer()
+  Ids 0 to 3 are the special tokens.
+
+  >>> tokenizer = make_byte_tokenizer()
   >>> tokenizer.vocab_size
   260
   >>> ids, mask = tokenizer.encode('A', 5)
   >>> ids.tolist(), mask.sum().item()
   ([1, 69, 2, 0, 0], 3)
   """
-  pieces = SPECIALS + tuple(_spell(byte) for byte in range(256))
+  pieces = SPECIALS + tuple(_spell_byte(byte) for byte in range(256))
   vocabulary = {piece: i for i, piece in enumerate(pieces)}
   tokenizer = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
   tokenizer.add_special_tokens(list(SPECIALS))
@@ -229,20 +232,23 @@ def train_bpe(
 ) -> Tokenizer:
   """Learns byte-pair merges (Sennrich et al., 2016) from texts.
 
-  The same texts, in any order, give the same tokenizer. Words are split at
-  whitespace and punctuation and carry the space before them, the first word of
-  a text included, so that a word has one id wherever it stands.
+  The same texts, in any order, give the same tokenizer. Texts are split at
+  whitespace and punctuation. Every word includes the space before it, which is
+  added to the first word, so that a word has the same id in any position.
 
   Args:
-    texts: what to learn from.
-    vocab_size: most ids to use, at least 260 (256 bytes and 4 special tokens);
-      fewer come out where the texts are too few.
-    lower: whether text is lower-cased before it is encoded.
+    texts: texts to learn from.
+    vocab_size: largest number of ids, at least 260 (256 bytes and 4 special
+      tokens); few texts give fewer ids.
+    lower: whether texts are lower-cased before they are encoded.
+
+  Raises:
+    ConfigError: if vocab_size is below 260.
   """
   if vocab_size < 260:
     raise ConfigError(
       f'vocab_size {vocab_size} is below 260: 256 bytes and 4 special tokens; '
-      'raise it or use byte_tokenizer()'
+      'raise it or use make_byte_tokenizer()'
     )
   tokenizer = tokenizers.Tokenizer(models.BPE())
   if lower:
@@ -259,8 +265,8 @@ def train_bpe(
   return Tokenizer(tokenizer)
 
 
-def _spell(byte: int) -> str:
-  """The printable character that byte-level tokenizers write for a byte."""
+def _spell_byte(byte: int) -> str:
+  """Returns the printable character of byte-level tokenizers for a byte."""
   printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
   if byte in printable:
     return chr(byte)
@@ -268,39 +274,42 @@ def _spell(byte: int) -> str:
   return chr(256 + others.index(byte))
 
 
-def _id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
-  found = tokenizer.token_to_id(name)
-  if found is None:
+def _find_id(tokenizer: tokenizers.Tokenizer, name: str, role: str) -> int:
+  token_id = tokenizer.token_to_id(name)
+  if token_id is None:
     raise ConfigError(f'the tokenizer has no token {name!r} to use as {role}')
-  return found
+  return token_id
 
 
-def named_pad(
+def find_pad(
   tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]
 ) -> str | None:
-  """The padding token that a tokenizer_config.json names, if there is one.
+  """Finds the padding token that a tokenizer_config.json names.
 
   Args:
-    tokenizer: of the library.
-    settings: what the file holds.
+    tokenizer: a tokenizer of the library.
+    settings: content of the file.
+
+  Returns:
+    The token; None if the file names none or the tokenizer doesn't have it.
   """
   token = settings.get('pad_token')
   token = token.get('content') if isinstance(token, dict) else token
-  known = token is not None and tokenizer.token_to_id(token) is not None
-  return token if known else None
+  is_known = token is not None and tokenizer.token_to_id(token) is not None
+  return token if is_known else None
 
 
-def _settings_beside(path: str) -> dict[str, Any]:
-  """What the tokenizer_config.json beside a file holds; {} without one."""
-  beside = Path(path).with_name(_SETTINGS)
-  if not beside.exists():
+def _read_config(path: str) -> dict[str, Any]:
+  """Reads the tokenizer_config.json beside a file; {} without one."""
+  path_beside = Path(path).with_name(_CONFIG_FILE)
+  if not path_beside.exists():
     return {}
   try:
-    settings = json.loads(beside.read_bytes())
+    settings = json.loads(path_beside.read_bytes())
   except ValueError as error:
-    raise ConfigError(f'{beside} is broken or cut off: {error}') from error
+    raise ConfigError(f'{path_beside} is broken or cut off: {error}') from error
   if not isinstance(settings, dict):
-    raise ConfigError(f'{beside} holds {settings!r}, not an object')
+    raise ConfigError(f'{path_beside} holds {settings!r}, not an object')
   return settings
 
 
@@ -324,55 +333,55 @@ def separate_words(tokenizer: tokenizers.Tokenizer) -> None:
     )
 
 
-def lowering(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
-  """A copy of a tokenizer of the library that makes texts lower case first."""
+def add_lower_case(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+  """Copies a tokenizer of the library, and lower-cases texts first."""
   tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
   normalizers = [tokenizers.normalizers.Lowercase(), tokenizer.normalizer]
   tokenizer.normalizer = tokenizers.normalizers.Sequence(
-    [one for one in normalizers if one is not None]
+    [normalizer for normalizer in normalizers if normalizer is not None]
   )
   return tokenizer
 
 
-def _special_ids(
-  tokenizer: tokenizers.Tokenizer, given: dict[str, str | None]
+def _find_special_ids(
+  tokenizer: tokenizers.Tokenizer, choices: dict[str, str | None]
 ) -> tuple[int, int | None, int]:
-  """Ids of pad, bos, eos: as given, as the file says, or by their names.
+  """Finds the ids of pad, bos and eos: by choice, in the file, or by name.
 
-  Without a padding token the end of text, whose mask tells them apart, fills
-  up, as in CLIP.
+  Without a padding token, the end of text is the padding, as in CLIP; the mask
+  distinguishes them.
   """
-  found: dict[str, int | None] = {}
+  role_ids: dict[str, int | None] = {}
   if tokenizer.padding:
-    found['pad'] = tokenizer.padding['pad_id']
+    role_ids['pad'] = tokenizer.padding['pad_id']
     tokenizer.no_padding()
   sample = tokenizer.encode('a')
   words = np.flatnonzero(np.equal(sample.special_tokens_mask, 0))
   first, last = (words[0], words[-1]) if words.size else (0, len(sample.ids))
   before, after = sample.ids[:first], sample.ids[last + 1 :]
   if before or after:
-    found['bos'] = before[0] if before else None
+    role_ids['bos'] = before[0] if before else None
   if after:
-    found['eos'] = after[-1]
-  for role, names in _NAMES.items():
-    if given[role] is not None:
-      found[role] = _id(tokenizer, given[role], role)
+    role_ids['eos'] = after[-1]
+  for role, names in _KNOWN_NAMES.items():
+    if choices[role] is not None:
+      role_ids[role] = _find_id(tokenizer, choices[role], role)
     ids = [tokenizer.token_to_id(name) for name in names]
-    found.setdefault(role, next((i for i in ids if i is not None), None))
-    if found[role] is None and role == 'eos':
+    role_ids.setdefault(role, next((i for i in ids if i is not None), None))
+    if role_ids[role] is None and role == 'eos':
       raise ConfigError(
         f'the tokenizer has no {role} token among {", ".join(names)}; name '
         f"one of its tokens: Tokenizer.load(path, {role}='...')"
       )
-  if found['pad'] is None:
-    found['pad'] = found['eos']
-  return found['pad'], found['bos'], found['eos']
+  if role_ids['pad'] is None:
+    role_ids['pad'] = role_ids['eos']
+  return role_ids['pad'], role_ids['bos'], role_ids['eos']
 
 
-def _remember_specials(
+def _store_specials(
   tokenizer: tokenizers.Tokenizer, pad: int, lead: list[int], eos: int
 ) -> None:
-  """Writes the special tokens where a saved file keeps them."""
+  """Stores the special tokens in the fields that a saved file has for them."""
   tokenizer.enable_padding(
     pad_id=pad, pad_token=tokenizer.id_to_token(pad), length=None
   )

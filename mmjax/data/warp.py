@@ -1,4 +1,4 @@
-"""Bending a picture: one augmentation, see `mmjax.data.augment`."""
+"""An augmentation that warps images, for `mmjax.data.augment`."""
 
 import numpy as np
 import PIL.Image
@@ -19,31 +19,32 @@ def warp(
   cells: int = 4,
   fill: int = 128,
 ) -> UInt8[np.ndarray, 'H W 3']:
-  """Looks at the image through a random, turned, slanted and uneven window.
+  """Applies a random crop, rotation, shear and elastic deformation.
 
-  An affine map and the elastic deformation of Simard et al. 2003 (section 2) in
-  one resampling; theirs smooths a shift of every pixel, ours interpolates
-  between those of a coarse grid.
+  The affine map and the elastic deformation of Simard et al. 2003 (section 2)
+  are one resampling. Theirs smooths a random shift of every pixel; this one
+  interpolates between the shifts of a coarse grid.
 
   Args:
     image: uint8 [H, W, 3].
-    rng: draws all that follows, and where the window is: within the image or,
-      where it is larger, so that the image is within.
-    scale: range of the window's share of the area; above 1 the image shrinks.
-    ratio: range of the window's width / height, times that of the image, drawn
-      evenly on a log scale.
-    degrees: the turn is drawn from [-degrees, degrees].
-    shear: the slant, sideways per height, is drawn from [-shear, shear].
+    rng: random generator for all parameters, and for the crop's position:
+      inside the image or, if the crop is larger, around it.
+    scale: range of the crop's area, as a fraction of the image's; above 1 the
+      image shrinks.
+    ratio: range of the crop's width / height, relative to that of the image,
+      drawn uniformly on a log scale.
+    degrees: largest rotation either way.
+    shear: largest shear either way, as horizontal shift per height.
     elastic: standard deviation of the shifts of the grid's points, in halves of
       the sides.
-    cells: the grid's cells along each side.
-    fill: the grey of what lies outside the image.
+    cells: number of the grid's cells along each side.
+    fill: grey value of pixels outside the image.
 
   Returns:
     uint8 [H, W, 3].
 
   Raises:
-    ConfigError: for a window without an area, or no cell.
+    ConfigError: if a scale or the number of cells is not positive.
   """
   if min(scale) <= 0 or cells < 1:
     raise ConfigError(
@@ -55,13 +56,13 @@ def warp(
   aspect = np.exp(rng.uniform(np.log(ratio[0]), np.log(ratio[1])))
   sides = np.sqrt([area * aspect, area / aspect])
   angle = np.deg2rad(rng.uniform(-degrees, degrees))
-  turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
-  slant = [[1, rng.uniform(-shear, shear)], [0, 1]]
+  rotation = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+  shear_matrix = [[1, rng.uniform(-shear, shear)], [0, 1]]
   xs = np.linspace(0, width, cells + 1).round().astype(int)
   ys = np.linspace(0, height, cells + 1).round().astype(int)
   # Points are (x, y), from -1 to 1 across the image.
   points = np.stack(np.meshgrid(2 * xs / width - 1, 2 * ys / height - 1), -1)
-  points = (points * sides) @ (np.asarray(turn) @ slant).T
+  points = (points * sides) @ (np.asarray(rotation) @ shear_matrix).T
   points += rng.uniform(-1, 1, size=2) * np.abs(1 - sides)
   points += rng.normal(size=points.shape) * elastic
   points = (points + 1) / 2 * (width, height)
@@ -77,11 +78,11 @@ def warp(
     for i in range(cells)
     for j in range(cells)
   ]
-  picture = PIL.Image.fromarray(np.ascontiguousarray(image)).transform(
+  warped = PIL.Image.fromarray(np.ascontiguousarray(image)).transform(
     (width, height),
     PIL.Image.Transform.MESH,
     list(zip(boxes, quads, strict=True)),
     PIL.Image.Resampling.BILINEAR,
     fillcolor=(fill, fill, fill),
   )
-  return np.asarray(picture)
+  return np.asarray(warped)

@@ -27,16 +27,16 @@ TEXT_ENDINGS = ('txt', 'caption', 'text')
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
-# Names of samples' files that two of them have.
-_TWICE = 'twice'
+# Prefix of the endings of files that a sample has twice.
+_DUPLICATE = 'twice'
 
-# Where a member's bytes lie in its tar: offset and size.
+# Offset and size of a member's bytes in its tar.
 _Span = tuple[int, int]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Tar:
-  """A tar: what people call it, where to read it, and what is wrong with it."""
+  """A tar: its name in messages, the path to read, and its damage."""
 
   name: str
   path: pathlib.Path
@@ -46,31 +46,31 @@ class _Tar:
 def read(
   paths: Sequence[pathlib.Path], options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  """The samples of some tars, one after another, their files in any order.
+  """Reads the samples of tars, with members in any order.
 
   Ids are TAR/KEY with the tar's name, which also becomes the metadata field
-  `source`; the key becomes `key`. Tars of one name are told apart by folders.
-  What can't be read of a tar is a record whose reading raises; its other
-  samples are read.
+  `source`; the key becomes `key`. Tars of one name are distinguished by their
+  folders. An unreadable part of a tar becomes a record whose reading raises;
+  the other samples are read.
 
   Args:
-    paths: tars, also compressed ones.
-    options: `columns` names the keys of .json files.
+    paths: paths of the tars, perhaps compressed.
+    options: options of the import; `columns` names the keys of .json files.
   """
-  names = _names(paths)
+  names = _name_tars(paths)
   dotted = _Dotted()
   for path, name in zip(paths, names, strict=True):
     try:
-      tar = _uncompressed(path, name, options.scratch)
+      tar = _decompress(path, name, options.scratch)
       yield from _read_tar(tar, path, options, dotted)
     except (ConfigError, OSError) as error:
-      yield raw_records.broken(path.name, path.name, str(error))
+      yield raw_records.make_unreadable(path.name, path.name, str(error))
   dotted.note(options)
 
 
 @dataclasses.dataclass
 class _Dotted:
-  """Images and texts with dots in their names, beside those without."""
+  """Images and texts that are ignored because their names have dots."""
 
   count: int = 0
   first: list[str] = dataclasses.field(default_factory=list)
@@ -80,19 +80,19 @@ class _Dotted:
       _, dot, last = ending.rpartition('.')
       if dot and last in (*IMAGE_ENDINGS, *TEXT_ENDINGS, 'json'):
         self.count += 1
-        if len(self.first) <= import_report.SHOWN:
+        if len(self.first) <= import_report.MAX_SHOWN:
           self.first.append(f'{key}.{ending}')
 
   def note(self, options: image_rows.Options) -> None:
     if self.count:
       options.note(
-        f'{self.count:,} files of tars were left out, since {_KEYS}: '
-        f'{import_report.some(self.first)}'
+        f'{self.count:,} files in tars were ignored, since {_KEYS}: '
+        f'{import_report.shorten(self.first)}'
       )
 
 
-def _names(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Each tar's stem, below the folder that all share where stems repeat."""
+def _name_tars(paths: Sequence[pathlib.Path]) -> list[str]:
+  """Returns each tar's stem, with its folder if stems repeat."""
   stems = [
     path.name.partition('.tar')[0].removesuffix('.tgz') for path in paths
   ]
@@ -106,29 +106,29 @@ def _names(paths: Sequence[pathlib.Path]) -> list[str]:
   ]
   if len(set(names)) == len(names):
     return names
-  # Stems repeat in one folder, where endings differ.
+  # Stems repeat in one folder; their endings differ.
   return [os.path.relpath(path, shared) for path in paths]
 
 
-def _uncompressed(
+def _decompress(
   path: pathlib.Path, name: str, scratch: pathlib.Path | None
 ) -> _Tar:
-  """The tar itself, or a copy that can be read at any place."""
-  packed = compressed_files.open_if(path)
-  if packed is None:
+  """Returns the tar itself, or an uncompressed copy for random access."""
+  compressed = compressed_files.open_compressed(path)
+  if compressed is None:
     return _Tar(name, path)
   damage = ''
   with (
-    packed,
+    compressed,
     tempfile.NamedTemporaryFile(
       dir=scratch, suffix='.tar', delete=False
-    ) as plain,
+    ) as copy,
   ):
     try:
-      shutil.copyfileobj(packed, plain)
+      shutil.copyfileobj(compressed, copy)
     except compressed_files.DamagedError as error:
       damage = str(error)
-  return _Tar(name, pathlib.Path(plain.name), damage)
+  return _Tar(name, pathlib.Path(copy.name), damage)
 
 
 def _read_tar(
@@ -138,7 +138,7 @@ def _read_tar(
   dotted: _Dotted,
 ) -> Iterator[raw_records.RawRecord]:
   samples: dict[str, dict[str, _Span]] = {}
-  damage = _index(tar, samples)
+  damage = _index_members(tar, samples)
   for key, spans in samples.items():
     sample = _Sample(tar, key, spans, options)
     dotted.add(key, spans)
@@ -146,12 +146,12 @@ def _read_tar(
       id=f'{tar.name}/{key}',
       where=f'{path.name}: {key}',
       group=key,
-      read_fields=sample.fields,
-      read_image=sample.image,
+      read_fields=sample.read_fields,
+      read_image=sample.read_image,
       split=options.splits.get(path),
     )
   if damage:
-    yield raw_records.broken(
+    yield raw_records.make_unreadable(
       path.name,
       path.name,
       f"{path} can't be read {damage}; {len(samples)} samples before that are "
@@ -159,8 +159,8 @@ def _read_tar(
     )
 
 
-def _index(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
-  """Fills in the samples by key; returns what is damaged, '' if nothing."""
+def _index_members(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
+  """Adds a tar's samples by key; returns its damage, '' for none."""
   size = tar.path.stat().st_size
   spans: dict[str, _Span] = {}
   name, key, damage = '', '', ''
@@ -182,26 +182,26 @@ def _index(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
           raise tarfile.ReadError('unexpected end of data')
         spans[name] = span
         _add(samples.setdefault(key, {}), ending.lower(), span)
-        file.members = []  # Or it keeps a description of every file.
+        file.members = []  # Frees the descriptions that it collects.
       _check_end(tar.path, file.offset)
-  # Broken headers also lead it to errors of other kinds.
+  # Broken headers also cause errors of other kinds.
   except (tarfile.TarError, ValueError, OSError, EOFError) as error:
     damage = f'beyond {name or "its beginning"}: {error}'
-    # More of this sample may have followed.
+    # The rest of this sample may be lost.
     samples.pop(key, None)
   return damage or (tar.damage and f'to its end: {tar.damage}')
 
 
 def _add(spans: dict[str, _Span], ending: str, span: _Span) -> None:
   if ending in spans:
-    ending = f'{_TWICE} {ending}'
+    ending = f'{_DUPLICATE} {ending}'
   spans[ending] = span
 
 
 def _check_end(path: pathlib.Path, offset: int) -> None:
-  """Raises where the library takes a cut or overwritten tar for its end."""
-  if _bytes(path, (offset, 512)) != bytes(512):
-    raise tarfile.ReadError('the mark of its end is missing')
+  """Raises if a tar ends without a mark, which the library doesn't check."""
+  if _read_bytes(path, (offset, 512)) != bytes(512):
+    raise tarfile.ReadError('the end-of-archive mark is missing')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -213,23 +213,23 @@ class _Sample:
   spans: dict[str, _Span]
   options: image_rows.Options
 
-  def fields(self) -> raw_records.Fields:
-    """Those of its .json, and its text."""
-    twice = [end for end in self.spans if end.startswith(_TWICE)]
-    if twice:
-      ending = twice[0].removeprefix(_TWICE).strip()
-      raise ConfigError(f'its .{ending} is there twice')
+  def read_fields(self) -> raw_records.Fields:
+    """Reads the fields of the sample's .json, and its text."""
+    duplicates = [end for end in self.spans if end.startswith(_DUPLICATE)]
+    if duplicates:
+      ending = duplicates[0].removeprefix(_DUPLICATE).strip()
+      raise ConfigError(f'its .{ending} occurs twice')
     if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
       raise ConfigError(
-        f'there is neither a .txt nor a .json among its files {self._files()}; '
-        f'{_KEYS}'
+        'there is neither a .txt nor a .json among its files '
+        f'{self._list_files()}; {_KEYS}'
       )
     fields = {}
     if 'json' in self.spans:
-      fields = self._json()
+      fields = self._read_json()
     for ending in TEXT_ENDINGS:
       if ending in self.spans:
-        text = self._text(ending)
+        text = self._read_text(ending)
         caption = fields.get('caption', [])
         if isinstance(caption, dict):
           fields.setdefault('captions', caption)
@@ -238,43 +238,43 @@ class _Sample:
         fields['caption'] = [text, *rest]
     return {**fields, 'source': self.tar.name, 'key': self.key}
 
-  def image(self) -> bytes:
-    """Its encoded image."""
+  def read_image(self) -> bytes:
+    """Reads the sample's encoded image."""
     endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
     if len(endings) == 1:
-      return _bytes(self.tar.path, self.spans[endings[0]])
+      return _read_bytes(self.tar.path, self.spans[endings[0]])
     if endings:
       raise ConfigError(
-        f'there is more than one image among its files {self._files()}'
+        f'there is more than one image among its files {self._list_files()}'
       )
     raise ConfigError(
-      f'there is no image among its files {self._files()}; {_KEYS}, and '
+      f'there is no image among its files {self._list_files()}; {_KEYS}, and '
       f'images end in .{", .".join(IMAGE_ENDINGS)}'
     )
 
-  def _files(self) -> str:
+  def _list_files(self) -> str:
     return ', '.join(f'.{ending}' for ending in self.spans)
 
-  def _json(self) -> raw_records.Fields:
+  def _read_json(self) -> raw_records.Fields:
     try:
-      row = text_files.parse_json(self._text('json'))
+      row = text_files.parse_json(self._read_text('json'))
     except ValueError as error:
       raise ConfigError(f'its .json is not valid JSON: {error}') from error
     if not isinstance(row, dict):
-      raise ConfigError(f'its .json holds no object, but {row!r:.80}')
+      raise ConfigError(f'its .json should hold an object, not {row!r:.80}')
     aliased = ('question', 'answer', 'type')
     if self.spans.keys().isdisjoint(TEXT_ENDINGS):
       aliased += ('caption',)
     names = columns.resolve(tuple(row), self.options.columns, aliased)
-    # Its image and its id are the sample's.
+    # The image and the id are those of the sample, not of its .json.
     fields = image_rows.rename(row, names)
     return {
       {'image': 'file', 'id': 'own_id'}.get(key, key): value
       for key, value in fields.items()
     }
 
-  def _text(self, ending: str) -> str:
-    data = _bytes(self.tar.path, self.spans[ending])
+  def _read_text(self, ending: str) -> str:
+    data = _read_bytes(self.tar.path, self.spans[ending])
     encoding = self.options.encoding or 'utf-8-sig'
     try:
       return data.decode(encoding)
@@ -285,7 +285,7 @@ class _Sample:
       ) from error
 
 
-def _bytes(path: pathlib.Path, span: _Span) -> bytes:
+def _read_bytes(path: pathlib.Path, span: _Span) -> bytes:
   offset, size = span
   with path.open('rb') as file:
     file.seek(offset)

@@ -53,14 +53,14 @@ class Answers:
     if num_examples:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))
-    self._source = sources.questions_view(source)
+    self._source = sources.view_questions(source)
     self._preprocess, self._batch_size = preprocessor, batch_size
     self._blind, self._name = dict(blind or {}), name
     self._given: list[str] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value)."""
-    asked = [record['questions'][0] for record in self._source.texts()]
+    asked = [record['questions'][0] for record in self._source.iterate_texts()]
     self._given = self._answers(params)
     self._asked = asked
     references = [entry['answers'] for entry in asked]
@@ -89,13 +89,13 @@ class Answers:
       lines = [entry['question'], true, (f'given: {given}', color)]
       image = self._source[i]['image']
       cells.append((images.decode(image) if image else None, lines))
-    return contact_sheet.contact_sheet(
+    return contact_sheet.draw(
       cells, title=f'{self._name}: given answers (green: right)'
     )
 
   def _answers(self, params: Params) -> list[str]:
     given = []
-    with batching.eval_batches(
+    with batching.iterate_eval(
       self._source, self._preprocess, self._batch_size
     ) as ahead:
       for batch in ahead:

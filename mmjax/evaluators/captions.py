@@ -117,14 +117,14 @@ class Captions:
       image = images.decode(self._source[self._captioned[i]]['image'])
       true = (f'true: {references[0]}', contact_sheet.QUIET)
       cells.append((image, [true, (f'written: {written}', color)]))
-    return contact_sheet.contact_sheet(
+    return contact_sheet.draw(
       cells, title=f'{self._name}: written captions (green: a reference)'
     )
 
   def _write(self, params: Params) -> tuple[list[str], np.ndarray]:
     """Texts about all records, and the indices of those with an image."""
     written, there = [], []
-    with batching.eval_batches(
+    with batching.iterate_eval(
       self._source,
       self._preprocess,
       self._batch_size,

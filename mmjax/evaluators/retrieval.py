@@ -77,7 +77,7 @@ class Retrieval:
     galleries = collections.defaultdict(list)
     for i in map(int, pictured):
       record = self._source.read_texts(i)
-      of_record = self._preprocess.evaluation_texts(record)
+      of_record = self._preprocess.list_evaluation_texts(record)
       texts += of_record
       owners += [i] * len(of_record)
       galleries[str(record['metadata'].get(self._gallery_by))].append(i)
@@ -103,7 +103,7 @@ class Retrieval:
     """Images, their captions and the five texts nearest to them."""
     if not self._shown:
       return None
-    return contact_sheet.contact_sheet(
+    return contact_sheet.draw(
       self._shown,
       columns=4,
       image_size=200,
@@ -135,7 +135,7 @@ class Retrieval:
   def _images(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of all records, and the indices of those with an image."""
     vectors, there = [], []
-    with batching.eval_batches(
+    with batching.iterate_eval(
       self._source,
       self._preprocess,
       self._batch_size,

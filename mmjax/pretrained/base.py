@@ -100,7 +100,7 @@ class Pretrained:
       pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
     return jnp.stack(
-      [self.preprocess(images.opened(p)) for p in listed(pictures)]
+      [self.preprocess(images.to_array(p)) for p in listed(pictures)]
     )
 
   @functools.cached_property

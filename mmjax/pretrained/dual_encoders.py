@@ -63,7 +63,7 @@ class PublishedDualEncoder(base.Pretrained):
   @property
   def _pad_id(self) -> int:
     """The tokenizer's, which config.json does not always know (SigLIP 2)."""
-    token = tokenizers.named_pad(self.tokenizer, self.tokenizer_config)
+    token = tokenizers.find_pad(self.tokenizer, self.tokenizer_config)
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return (self.config.get('text_config') or {}).get('pad_token_id', 1)

@@ -190,7 +190,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
         grid, video=True, interval=self.video_interval
       )
       return pixels, video
-    return self.preprocess([images.opened(picture)])
+    return self.preprocess([images.to_array(picture)])
 
 
 def model(

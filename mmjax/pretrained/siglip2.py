@@ -64,7 +64,7 @@ class Model(siglip.Model):
   @functools.cached_property
   def tokenizer(self) -> Any:
     """As published, in lower case, cutting texts at what the model reads."""
-    return tokenizers.lowering(super().tokenizer)
+    return tokenizers.add_lower_case(super().tokenizer)
 
   def pixels(self, pictures: Any) -> encoders.ImagePatches:
     """Patches of pictures, as the model reads them.
@@ -76,7 +76,9 @@ class Model(siglip.Model):
     settings = configs.section(given, '', _PREPROCESSOR)
     side, number = settings['patch_size'], settings['max_num_patches']
     cut = [
-      self._patches(images.opened(picture), side, number, settings['resample'])
+      self._patches(
+        images.to_array(picture), side, number, settings['resample']
+      )
       for picture in base.listed(pictures)
     ]
     grids = np.asarray([patches.shape[:2] for patches in cut], np.int32)

@@ -79,7 +79,7 @@ class PublishedTextEncoder(base.Pretrained):
     """As published, in lower case where a sentence encoder's folder says so."""
     tokenizer = super().tokenizer
     if sentences.lowers(self.files):
-      return tokenizers.lowering(tokenizer)
+      return tokenizers.add_lower_case(tokenizer)
     return tokenizer
 
   @property

@@ -114,7 +114,7 @@ class Run:
   def image_batch(self, image: Any) -> Batch:
     """Arrays of images, as the model takes them."""
     arrays = [
-      self.preprocess.encode_image(images.opened(one))
+      self.preprocess.encode_image(images.to_array(one))
       for one in base.listed(image)
     ]
     return {
@@ -144,7 +144,7 @@ class Run:
   ) -> Batch:
     """Arrays `key` and its mask [B, length], see `Tokenizer.encode`."""
     pairs = [
-      self.tokenizer.encode(text, length, read=read)
+      self.tokenizer.encode(text, length, as_input=read)
       for text in base.listed(texts)
     ]
     ids, masks = zip(*pairs, strict=True)

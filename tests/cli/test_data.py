@@ -15,7 +15,7 @@ from mmjax.data import shapes_drawing
 @pytest.fixture
 def table(tmp_path):
   (tmp_path / 'a.png').write_bytes(
-    shapes_drawing.png(np.zeros((5, 7, 3), np.uint8))
+    shapes_drawing.encode_png(np.zeros((5, 7, 3), np.uint8))
   )
   rows = [{'caption': f'text {i}', 'tags': ['zebrazebra']} for i in range(20)]
   rows += [{'question': 'why?', 'answer': 'so'}]
@@ -51,7 +51,7 @@ def test_import_show_and_list(table, tmp_path, capsys):
   assert main.main(['data', 'show', 'mine', data_dir, f'--output={sheet}']) == 0
   shown = capsys.readouterr().out
   assert 'train: 21 records; 20 captions of 2.0 words; 1 questions' in shown
-  assert f'pictures: {sheet}' in shown
+  assert f'contact sheet: {sheet}' in shown
   assert Image.open(sheet).width > 500
   assert main.main(['data', 'list', data_dir]) == 0
   listed = capsys.readouterr().out
@@ -73,7 +73,7 @@ class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     return {'train': self._generate_examples()}
 
   def _generate_examples(self):
-    picture = shapes_drawing.png(np.zeros((5, 7, 3), np.uint8))
+    picture = shapes_drawing.encode_png(np.zeros((5, 7, 3), np.uint8))
     yield 0, {'picture': io.BytesIO(picture), 'note': 'a grey cat'}
 
 
@@ -82,7 +82,7 @@ def test_sets_of_other_tools_are_shown(tmp_path, capsys):
   command = ['data', 'show', 'theirs', f'--data_dir={tmp_path}']
   command.append(f'--output={tmp_path / "sheet.png"}')
   assert main.main(command) == 1
-  assert 'say with `fields` which of its' in capsys.readouterr().err
+  assert 'map its features' in capsys.readouterr().err
   fields = "--fields=dict(image='picture', captions='note')"
   assert main.main([*command, fields]) == 0
   shown = capsys.readouterr().out
@@ -96,7 +96,7 @@ def test_an_empty_split_is_told(table, capsys):
   assert _import(table, '--splits=train:0.999,test:0.001') == 0
   said = capsys.readouterr().err
   assert 'records: train 21, test 0\n' in said
-  assert 'no record fell to test; ' in said
+  assert 'no record is in test; ' in said
 
 
 def test_data_alone_names_its_commands(capsys):
@@ -111,7 +111,7 @@ def test_errors_are_one_line(table, capsys):
   assert error.startswith('mmjax data: rows.jsonl, line 1: there is no image')
   assert '--on_error=skip' in error and error.count('\n') == 1
   assert _import(table, '--splits=train:2') == 1
-  assert 'make 2, not 1' in capsys.readouterr().err
+  assert 'the sum 2, not 1' in capsys.readouterr().err
 
 
 def test_what_is_not_prepared(tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Augmentations are pure, keep what they promise and refuse what they lack."""
+"""Augmentations are pure, behave as documented and refuse unknown arguments."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from mmjax.data import augment, rand_augment
 SIZE = (11, 13)
 
 
-def picture(seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
+def make_image(seed: int = 0, size: tuple[int, int] = SIZE) -> np.ndarray:
   rng = np.random.default_rng(seed)
   return rng.integers(0, 256, (*size, 3), np.uint8)
 
@@ -35,7 +35,7 @@ SETTINGS = [
 @pytest.mark.parametrize('setting', SETTINGS, ids=lambda s: s['name'])
 def test_pure_and_of_the_same_kind(setting):
   augment.check([setting])
-  image = picture()
+  image = make_image()
   before = image.copy()
   image.flags.writeable = False
   results = []
@@ -51,7 +51,7 @@ def test_pure_and_of_the_same_kind(setting):
 
 
 def test_settings_run_in_order():
-  image = picture()
+  image = make_image()
   settings = [SETTINGS[4], SETTINGS[5]]
   rng = np.random.default_rng(3)
   expected = augment.cutout(image, rng, size=0.5)
@@ -61,8 +61,8 @@ def test_settings_run_in_order():
   np.testing.assert_array_equal(result, expected)
 
 
-def test_flip_mirrors_columns_alone():
-  image = picture()
+def test_flip_mirrors_only_columns():
+  image = make_image()
   flipped = augment.flip(image, np.random.default_rng(0), p=1)
   np.testing.assert_array_equal(flipped[:, 0], image[:, -1])
   same = augment.flip(image, np.random.default_rng(0), p=0)
@@ -70,7 +70,7 @@ def test_flip_mirrors_columns_alone():
 
 
 def test_flips_can_be_left_out():
-  image = picture()
+  image = make_image()
   setting = {'name': 'flip', 'p': 1.0}
   rng = np.random.default_rng(0)
   kept = augment.apply(image, rng, [setting], size=SIZE, flips=False)
@@ -78,7 +78,7 @@ def test_flips_can_be_left_out():
 
 
 def test_crop_of_everything_is_a_resize():
-  image = picture(size=(8, 8))
+  image = make_image(size=(8, 8))
   rng = np.random.default_rng(0)
   whole = augment.random_resized_crop(
     image, rng, size=(8, 8), scale=(1, 1), ratio=(1, 1)
@@ -106,7 +106,7 @@ def test_translate_by_hand():
 
 
 def test_grey_has_equal_channels():
-  image = picture()
+  image = make_image()
   rng = np.random.default_rng(0)
   grey = augment.color_jitter(image, rng, brightness=0.2, grey=1.0)
   assert (grey == grey[..., :1]).all()
@@ -115,7 +115,7 @@ def test_grey_has_equal_channels():
 
 
 def test_nothing_happens_at_strength_zero():
-  image = picture()
+  image = make_image()
   rng = np.random.default_rng(0)
   np.testing.assert_array_equal(augment.color_jitter(image, rng), image)
   full_turn = augment.color_jitter(image, rng, hue=0.5, p=0.0)
@@ -127,15 +127,15 @@ def test_nothing_happens_at_strength_zero():
 def test_rand_augment_operations_keep_the_size(name, sign):
   import PIL.Image
 
-  image = PIL.Image.fromarray(picture())
+  image = PIL.Image.fromarray(make_image())
   result = rand_augment.OPERATIONS[name](image, 1.0, sign)
   assert result.size == image.size
   assert result.mode == 'RGB'
 
 
-def test_rand_augment_uses_only_what_is_left():
+def test_rand_augment_does_not_use_excluded_operations():
   exclude = tuple(set(rand_augment.OPERATIONS) - {'identity'})
-  image = picture()
+  image = make_image()
   rng = np.random.default_rng(0)
   same = augment.rand_augment(image, rng, num_ops=5, exclude=exclude)
   np.testing.assert_array_equal(same, image)
@@ -151,7 +151,7 @@ def test_rand_augment_uses_only_what_is_left():
     ({'name': 'rand_augment', 'exclude': ('blur',)}, 'no operation blur'),
   ],
 )
-def test_what_does_not_exist_is_refused(setting, message):
+def test_unknown_names_are_refused(setting, message):
   with pytest.raises(ValueError, match=message):
     augment.check([setting])
 
@@ -168,10 +168,10 @@ def test_what_does_not_exist_is_refused(setting, message):
     ('', False),
   ],
 )
-def test_names_a_side(text, expected):
-  assert augment.names_a_side(text) is expected
+def test_mentions_side(text, expected):
+  assert augment.mentions_side(text) is expected
 
 
-def test_a_setting_that_is_no_dict_is_refused():
-  with pytest.raises(ValueError, match="augmentation 'flip' is no dict"):
+def test_a_setting_that_is_not_a_dict_is_refused():
+  with pytest.raises(ValueError, match="augmentation 'flip' is not a dict"):
     augment.check(('flip',))

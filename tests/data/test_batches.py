@@ -1,4 +1,4 @@
-"""Batches depend on the seed and their number, and on nothing else."""
+"""Batches depend only on the seed and their number."""
 
 import dataclasses
 import itertools
@@ -16,14 +16,14 @@ BATCH = 8
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-  """Cheap preprocessing that shows what it was given."""
+  """Cheap preprocessing that returns its arguments as arrays."""
 
   broken: tuple[int, ...] = ()
 
   def __call__(self, record, rng=None):
     number = int(record['id'])
     if number in self.broken:
-      raise OSError('no such picture')
+      raise OSError('no such image')
     drawn = -1.0 if rng is None else rng.random()
     return {
       'text': np.full(3, number, np.int32),
@@ -53,17 +53,17 @@ def assert_same(first: list[dict], second: list[dict]) -> None:
       np.testing.assert_array_equal(one[key], other[key], err_msg=key)
 
 
-def of_rows(found: list[dict], rows) -> list[dict]:
-  return [{key: x[list(rows)] for key, x in batch.items()} for batch in found]
+def select_rows(results: list[dict], rows) -> list[dict]:
+  return [{key: x[list(rows)] for key, x in batch.items()} for batch in results]
 
 
 @pytest.mark.parametrize('rows', [range(4), (5,), (0, 1, 6, 7), range(BATCH)])
 def test_rows_are_those_of_the_global_batch(rows):
-  assert_same(take(6, rows=rows), of_rows(take(6), rows))
+  assert_same(take(6, rows=rows), select_rows(take(6), rows))
 
 
 @pytest.mark.parametrize('rows', [None, (1, 3, 6)])
-def test_a_restart_goes_on_where_it_was(rows):
+def test_a_restart_resumes_at_the_same_batch(rows):
   assert_same(take(4, start=3, rows=rows), take(7, rows=rows)[3:])
 
 
@@ -99,7 +99,7 @@ def test_every_epoch_has_every_record_once_in_its_own_order():
   assert (epochs[1] != epochs[2]).any()
 
 
-def test_index_says_which_record_it_is():
+def test_index_is_that_of_the_record():
   for batch in take(3):
     np.testing.assert_array_equal(batch['text'][:, 0], batch['index'])
 
@@ -112,7 +112,7 @@ def test_seeds_differ_in_order_and_draws():
 
 
 def test_seeds_are_not_each_others_later_epochs():
-  # A seed that is only added to the epoch would make them so.
+  # They would be if the seed were only added to the epoch.
   epochs = [
     np.concatenate([b['index'] for b in take(6, seed=seed)])
     for seed in range(3)
@@ -122,13 +122,13 @@ def test_seeds_are_not_each_others_later_epochs():
     assert (late != early).any()
 
 
-def test_a_record_draws_anew_every_epoch():
+def test_a_record_gets_new_random_numbers_every_epoch():
   drawn = np.concatenate([batch['drawn'] for batch in take(9)])
   assert len(np.unique(drawn)) == len(drawn)
 
 
 def test_golden_order():
-  """Changes here change what a seed trains on: note them in the changelog."""
+  """A change here changes the order of a seed: note it in the changelog."""
   (batch,) = take(1)
   np.testing.assert_array_equal(batch['index'], [12, 9, 14, 15, 18, 0, 6, 21])
 
@@ -143,18 +143,18 @@ def test_errors_name_the_record():
 
 def test_unreadable_records_are_replaced_and_counted():
   settings = {'prepare': Prepare(broken=(3, 7)), 'on_error': 'replace'}
-  found = take(9, **settings)
+  results = take(9, **settings)
   plain = take(9)
-  replaced = np.stack([batch['replaced'] for batch in found])
+  replaced = np.stack([batch['replaced'] for batch in results])
   wanted = np.stack([np.isin(batch['index'], (3, 7)) for batch in plain])
   np.testing.assert_array_equal(replaced, wanted)
-  index = np.stack([batch['index'] for batch in found])
+  index = np.stack([batch['index'] for batch in results])
   assert not np.isin(index, (3, 7)).any()
   np.testing.assert_array_equal(
     index[~replaced], np.stack([b['index'] for b in plain])[~replaced]
   )
   rows = (1, 2, 5)
-  assert_same(take(9, rows=rows, **settings), of_rows(found, rows))
+  assert_same(take(9, rows=rows, **settings), select_rows(results, rows))
 
 
 def test_replacing_gives_up_where_nothing_can_be_read():
@@ -166,8 +166,8 @@ def test_replacing_gives_up_where_nothing_can_be_read():
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'rows': (3, 8)}, r'rows \[3, 8\] are not those of a batch of 8'),
-    ({'rows': ()}, r'rows \[\] are not those'),
+    ({'rows': (3, 8)}, r'rows \[3, 8\] are not rows of a batch of 8'),
+    ({'rows': ()}, r'rows \[\] are not rows of'),
     ({'batch_size': 0}, 'batch size 0 is not legal'),
     ({'on_error': 'skip'}, "'skip' is unknown"),
   ],
@@ -183,8 +183,8 @@ def test_empty_sources_are_refused():
 
 
 def test_batches_of_one():
-  found = take(8, batch_size=1)
-  index = np.concatenate([batch['index'] for batch in found])
+  results = take(8, batch_size=1)
+  index = np.concatenate([batch['index'] for batch in results])
   np.testing.assert_array_equal(index, take(1)[0]['index'])
 
 
@@ -197,18 +197,18 @@ def test_small_sources_fill_a_batch_with_several_epochs():
 def evaluate(prepare=None, **settings) -> list[dict]:
   source = make_source()
   return list(
-    batches.eval_batches(source, prepare or Prepare(), BATCH, **settings)
+    batches.iterate_eval(source, prepare or Prepare(), BATCH, **settings)
   )
 
 
-def test_evaluation_sees_everything_once_in_order():
-  found = evaluate()
-  assert len(found) == 3
-  mask = np.concatenate([batch['mask'] for batch in found])
-  index = np.concatenate([batch['index'] for batch in found])
+def test_evaluation_reads_every_record_once_in_order():
+  results = evaluate()
+  assert len(results) == 3
+  mask = np.concatenate([batch['mask'] for batch in results])
+  index = np.concatenate([batch['index'] for batch in results])
   np.testing.assert_array_equal(mask, np.arange(24) < 23)
   np.testing.assert_array_equal(index, [*range(23), -1])
-  assert all((batch['drawn'][batch['mask']] == -1).all() for batch in found)
+  assert all((batch['drawn'][batch['mask']] == -1).all() for batch in results)
 
 
 def test_padding_is_zeros_under_false_masks():
@@ -219,8 +219,8 @@ def test_padding_is_zeros_under_false_masks():
 
 
 def test_evaluation_of_a_part():
-  found = evaluate(num_examples=9)
-  index = np.concatenate([batch['index'][batch['mask']] for batch in found])
+  results = evaluate(num_examples=9)
+  index = np.concatenate([batch['index'][batch['mask']] for batch in results])
   np.testing.assert_array_equal(index, range(9))
 
 
@@ -228,10 +228,10 @@ def test_evaluation_errors():
   broken = Prepare(broken=(0, 7))
   with pytest.raises(ValueError, match="record '0' cannot be read: no such"):
     evaluate(broken)
-  found = evaluate(broken, on_error='replace')
-  index = np.concatenate([batch['index'][batch['mask']] for batch in found])
+  results = evaluate(broken, on_error='replace')
+  index = np.concatenate([batch['index'][batch['mask']] for batch in results])
   np.testing.assert_array_equal(index, [*range(1, 7), *range(8, 23)])
-  replaced = np.concatenate([batch['replaced'] for batch in found])
+  replaced = np.concatenate([batch['replaced'] for batch in results])
   np.testing.assert_array_equal(np.flatnonzero(replaced), [0, 7])
   nothing = Prepare(broken=tuple(range(NUM_RECORDS)))
   with pytest.raises(ValueError, match='none of 23 records'):

@@ -1,4 +1,4 @@
-"""Data sets appear whole or not at all."""
+"""Data sets are written completely or not at all."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ from tensorflow_datasets.core import shuffle
 
 from mmjax.data import builders, records, shapes_drawing, tokenizers
 
-PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+PNG = shapes_drawing.encode_png(np.zeros((2, 3, 3), np.uint8))
 
 
 class Toy(builders.RecordBuilder, skip_registration=True):
-  """A few records; `fail_at` breaks the writing off."""
+  """Builder of a few records, which fails at the record `fail_at`."""
 
   name = 'toy'
   VERSION = tfds.core.Version('1.0.0')
@@ -27,10 +27,10 @@ class Toy(builders.RecordBuilder, skip_registration=True):
     self._meanwhile = meanwhile
     super().__init__(**kwargs)
 
-  def record_splits(self):
-    return {'train': self._records(7), 'test': self._records(3)}
+  def read_splits(self):
+    return {'train': self._make_records(7), 'test': self._make_records(3)}
 
-  def _records(self, count):
+  def _make_records(self, count):
     for i in range(count):
       if i == self._fail_at:
         raise KeyboardInterrupt
@@ -57,25 +57,25 @@ def _build(data_dir, overwrite=False, **kwargs):
 
 def _read(folder, split='train'):
   builder = tfds.builder_from_directory(folder)
-  source = builder.as_data_source(split, decoders=records.decoders())
+  source = builder.as_data_source(split, decoders=records.make_decoders())
   return [records.decode_record(source[i]) for i in range(len(source))]
 
 
-def test_records_and_tokenizer_are_there(tmp_path):
+def test_records_and_tokenizer_are_written(tmp_path):
   folder = _build(tmp_path)
   assert folder == tmp_path / 'toy' / '1.0.0'
   assert sorted(record['id'] for record in _read(folder)) == list('0123456')
   assert len(_read(folder, 'test')) == 3
   tokenizer = tokenizers.Tokenizer.load(folder / 'tokenizer.json')
-  assert tokenizer.tokens('red') == ['Ġred']
-  assert len(tokenizer.tokens('zebrazebra')) == 1
+  assert tokenizer.tokenize('red') == ['Ġred']
+  assert len(tokenizer.tokenize('zebrazebra')) == 1
   # Nothing else is left behind.
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
 def test_data_beyond_what_is_kept_in_memory(tmp_path, monkeypatch):
   small = _read(_build(tmp_path / 'small'))
-  # Two records of seven stay below it.
+  # Two of the seven records stay below the limit.
   monkeypatch.setattr(shuffle, 'MAX_MEM_BUFFER_SIZE', 3 * len(PNG))
   folder = _build(tmp_path / 'large')
   assert _read(folder) == small
@@ -89,7 +89,7 @@ def test_an_interrupted_build_leaves_nothing(tmp_path):
   assert len(_read(_build(tmp_path))) == 7
 
 
-def test_a_build_reuses_what_is_there(tmp_path):
+def test_a_build_reuses_an_existing_data_set(tmp_path):
   folder = _build(tmp_path)
   assert _build(tmp_path, fail_at=0) == folder
 
@@ -114,7 +114,7 @@ def test_the_first_of_two_builds_at_once_provides(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_files_of_a_killed_process_are_removed(tmp_path):
   for name in ('killed', 'running', 'new'):
     lock = tmp_path / f'.unfinished-{name}' / 'lock'
     lock.parent.mkdir()
@@ -134,7 +134,7 @@ def test_tfds_keeps_quiet(tmp_path, capsys):
   assert output.out == '' and output.err == ''
 
 
-def test_progress_says_what_was_written(tmp_path, capsys):
+def test_progress_reports_the_number_of_records(tmp_path, capsys):
   folder = builders.build(lambda d: Toy(data_dir=d), tmp_path)
   line = capsys.readouterr().err
   assert line.startswith('toy: 10 records in ')
@@ -142,7 +142,7 @@ def test_progress_says_what_was_written(tmp_path, capsys):
 
 
 def test_many_texts_are_thinned_evenly(tmp_path, monkeypatch):
-  monkeypatch.setattr(builders, '_MOST_TEXTS', 8)
+  monkeypatch.setattr(builders, '_MAX_TEXTS', 8)
   builder = Toy(data_dir=str(tmp_path))
   for i in range(100):
     builder._learn_from({'captions': [str(i)], 'questions': [], 'metadata': {}})

@@ -1,4 +1,4 @@
-"""Contact sheets have every image and line in its place."""
+"""Contact sheets have every image and line in the right position."""
 
 import numpy as np
 import pytest
@@ -10,34 +10,34 @@ RED = np.full((5, 7, 3), (255, 0, 0), np.uint8)
 BLUE = np.full((400, 300, 3), (0, 0, 255), np.uint8)
 
 
-def _box(sheet, color):
-  """(left, top, right, bottom) of the pixels of a colour."""
+def _find_box(sheet, color):
+  """Returns (left, top, right, bottom) of the pixels of a colour."""
   rows, columns = np.nonzero((np.asarray(sheet) == color).all(-1))
   return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def test_small_images_grow_by_a_whole_number_and_large_ones_shrink():
-  sheet = contact_sheet.contact_sheet([(RED, []), (BLUE, [])], image_size=100)
-  left, top, right, bottom = _box(sheet, (255, 0, 0))
+  sheet = contact_sheet.draw([(RED, []), (BLUE, [])], image_size=100)
+  left, top, right, bottom = _find_box(sheet, (255, 0, 0))
   assert (right - left, bottom - top) == (7 * 14, 5 * 14)
-  left, top, right, bottom = _box(sheet, (0, 0, 255))
+  left, top, right, bottom = _find_box(sheet, (0, 0, 255))
   assert (right - left, bottom - top) == (75, 100)
 
 
 def test_cells_fill_rows():
   cells = [(RED, ['x'])] * 3
-  one = contact_sheet.contact_sheet(cells, columns=3)
-  two = contact_sheet.contact_sheet(cells, columns=2)
+  one = contact_sheet.draw(cells, columns=3)
+  two = contact_sheet.draw(cells, columns=2)
   assert two.width < one.width and two.height > one.height
-  titled = contact_sheet.contact_sheet(cells, columns=3, title='title')
+  titled = contact_sheet.draw(cells, columns=3, title='title')
   assert titled.width == one.width and titled.height > one.height
 
 
 def test_lines_have_their_colours():
   lines = ['plain', ('right', contact_sheet.RIGHT), ('wrong', (200, 30, 40))]
-  sheet = contact_sheet.contact_sheet([(RED, lines)])
-  _, right_top, _, right_bottom = _box(sheet, contact_sheet.RIGHT)
-  _, wrong_top, _, _ = _box(sheet, contact_sheet.WRONG)
+  sheet = contact_sheet.draw([(RED, lines)])
+  _, right_top, _, right_bottom = _find_box(sheet, contact_sheet.RIGHT)
+  _, wrong_top, _, _ = _find_box(sheet, contact_sheet.WRONG)
   assert right_top < right_bottom <= wrong_top
 
 
@@ -50,12 +50,12 @@ def test_long_lines_are_wrapped_without_loss():
 
 
 def test_images_may_be_absent_and_sheets_empty():
-  contact_sheet.contact_sheet([(None, ['no image'])])
-  contact_sheet.contact_sheet([])
+  contact_sheet.draw([(None, ['no image'])])
+  contact_sheet.draw([])
 
 
 def test_wrong_arguments():
   with pytest.raises(ValueError, match='undo the normalisation'):
-    contact_sheet.contact_sheet([(np.zeros((5, 7, 3), np.float32), [])])
+    contact_sheet.draw([(np.zeros((5, 7, 3), np.float32), [])])
   with pytest.raises(ValueError, match='columns 0'):
-    contact_sheet.contact_sheet([], columns=0)
+    contact_sheet.draw([], columns=0)

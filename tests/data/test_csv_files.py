@@ -1,4 +1,4 @@
-"""Reading CSV files."""
+"""CSV files are read, and broken rows reported."""
 
 import dataclasses
 
@@ -15,8 +15,8 @@ def _read(path, text=None, **options):
   return list(csv_files.read([path], image_rows.Options(**options)))
 
 
-def _captions(raws):
-  """A caption a row, or why it can't be read."""
+def _list_captions(raws):
+  """Lists the caption of each row, or the reason why it can't be read."""
   captions = []
   for raw in raws:
     try:
@@ -77,24 +77,26 @@ def test_csv_rows(tmp_path):
     ('image,caption\n1.png,"a \\""\n2.png,"b \\"\n', ['a "', 'b \\']),
   ],
 )
-def test_what_has_one_reading(tmp_path, text, captions):
+def test_unambiguous_texts(tmp_path, text, captions):
   raws = _read(tmp_path / 'pets.csv', text)
-  assert _captions(raws)[: len(captions)] == captions
+  assert _list_captions(raws)[: len(captions)] == captions
   assert raws[0].id == '1.png'
 
 
 def test_a_stray_quotation_mark_costs_its_line(tmp_path):
   text = 'image,caption\n1.png,"a ruler\n2.png,b\n3.png,c\n'
-  first, *rest = _captions(_read(tmp_path / 'pets.csv', text))
+  first, *rest = _list_captions(_read(tmp_path / 'pets.csv', text))
   assert "in column 'caption' does not close" in str(first)
   assert rest == ['b', 'c']
   # A second one closes the first.
   text = 'image,caption\n1.png,"a\n2.png,b\n3.png,"\n4.png,d\n'
-  first, second, third, last = _captions(_read(tmp_path / 'pets.csv', text))
-  assert 'it takes in line 3' in str(first)
+  first, second, third, last = _list_captions(
+    _read(tmp_path / 'pets.csv', text)
+  )
+  assert 'it extends into line 3' in str(first)
   assert (second, last) == ('b', 'd')
   assert 'does not close' in str(third)
-  marks = _captions(_read(tmp_path / 'pets.csv', quotes=False))
+  marks = _list_captions(_read(tmp_path / 'pets.csv', quotes=False))
   assert marks == ['"a', 'b', '"', 'd']
 
 
@@ -109,7 +111,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,caption\n1.png,"a \\"b" c"\n', "mark in column 'caption' does not"),
     ('a,b\n1,2\n', "'a', 'b', separated by ',', none of which is known"),
     ('caption\na dog, sitting\n', r'more cells \(2\) than the 1 columns'),
-    ('image,caption, Caption\n', "'Caption' is there twice"),
+    ('image,caption, Caption\n', "'Caption' occurs twice"),
     ('image,captoin\n', "'captoin' is unknown; if it is the caption, add"),
     ('image,text,title\n', "'text', 'title' could all be the caption"),
     ("image,caption\n1.png,['a' 'b']\n", 'have no commas between'),
@@ -119,7 +121,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('Image Path,Image Name,text\n', "'--columns=image=Image Path'"),
     ('PK\3\4\0', 'is a zip archive'),
     (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
-    ('image,caption\nhttp://x/1.png,a\n', 'is an address'),
+    ('image,caption\nhttp://x/1.png,a\n', 'is a URL'),
     ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
     ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
     (f'image,caption\n/9j/{"4AAQ" * 99},a\n', 'is encoded as text; write'),
@@ -128,7 +130,7 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ('image,caption\n1.png,3\n2.png,\n', "are numbers, such as '3'"),
   ],
 )
-def test_what_has_none(tmp_path, text, message):
+def test_refused_texts(tmp_path, text, message):
   (raw,) = _read(tmp_path / 'pets.csv', text)
   with pytest.raises(ValueError, match=message):
     raw.read_fields()
@@ -136,7 +138,7 @@ def test_what_has_none(tmp_path, text, message):
 
 def test_a_very_long_cell_costs_its_line(tmp_path):
   text = f'image,caption\n1.png,{"word " * 30_000}\n2.png,b\n'
-  first, second = _captions(_read(tmp_path / 'pets.csv', text))
+  first, second = _list_captions(_read(tmp_path / 'pets.csv', text))
   assert 'field larger than field limit' in str(first) and second == 'b'
 
 
@@ -190,7 +192,7 @@ def test_captions_that_are_numbers_are_taken_by_the_name_of_their_column(
 ):
   text = 'image,label\n1.png,3\n'
   raws = _read(tmp_path / 'pets.csv', text, columns=(('caption', 'label'),))
-  assert _captions(raws) == ['3']
+  assert _list_captions(raws) == ['3']
 
 
 def test_captions_of_languages(tmp_path):

@@ -1,4 +1,4 @@
-"""easy_vqa from a package made up here, and what is said without it."""
+"""easy_vqa from a fake package, and the error without the package."""
 
 import sys
 import types
@@ -23,7 +23,7 @@ QUESTIONS = (
 def package(tmp_path, monkeypatch):
   """Forty images for training and three for testing."""
   path = tmp_path / 'image.png'
-  path.write_bytes(shapes_drawing.png(np.zeros((2, 3, 3), np.uint8)))
+  path.write_bytes(shapes_drawing.encode_png(np.zeros((2, 3, 3), np.uint8)))
   package = types.ModuleType('easy_vqa')
   for split, count in (('train', 40), ('test', 3)):
     texts = QUESTIONS[0] * count + ['what color is the shape?']
@@ -39,17 +39,17 @@ def package(tmp_path, monkeypatch):
 
 def test_one_record_an_image(package, tmp_path):
   prepare.prepare('easy_vqa', tmp_path, progress=False)
-  found = {
+  records = {
     split: {
       row['id']: row
       for row in sources.open_source('easy_vqa', split, data_dir=tmp_path)
     }
     for split in ('train', 'validation', 'test')
   }
-  assert len(found['train']) + len(found['validation']) == 40
-  assert 0 < len(found['validation']) < 15
-  assert sorted(found['test']) == ['test-0', 'test-1', 'test-2']
-  entries = found['test']['test-0']['questions']
+  assert len(records['train']) + len(records['validation']) == 40
+  assert 0 < len(records['validation']) < 15
+  assert sorted(records['test']) == ['test-0', 'test-1', 'test-2']
+  entries = records['test']['test-0']['questions']
   assert [(entry['answers'], entry['type']) for entry in entries] == [
     (['circle'], 'shape'),
     (['yes'], 'absence'),

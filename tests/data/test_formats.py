@@ -1,4 +1,4 @@
-"""Each format's small example, from a file to fields."""
+"""A small example of each format, from a file to fields."""
 
 import json
 
@@ -9,17 +9,17 @@ import pytest
 from mmjax.data import formats, image_rows
 
 
-def _json(path, value):
+def _write_json(path, value):
   path.write_text(json.dumps(value))
   return path
 
 
 def _read(format, *paths, **options):
-  read = formats.FORMATS[format].reader()
+  read = formats.FORMATS[format].import_reader()
   return list(read(paths, image_rows.Options(**options)))
 
 
-def _reasons(raws):
+def _list_reasons(raws):
   reasons = []
   for raw in raws:
     try:
@@ -42,14 +42,14 @@ COCO = {
 
 
 def test_coco(tmp_path):
-  first, second, *bad = _read('coco', _json(tmp_path / 'c.json', COCO))
+  first, second, *bad = _read('coco', _write_json(tmp_path / 'c.json', COCO))
   assert first.id == second.id == 'seven.jpg'
   assert first.read_fields() == {
     'caption': 'a',
     'image_id': 7,
     'file': 'seven.jpg',
   }
-  unknown, none, odd = _reasons(bad)
+  unknown, none, odd = _list_reasons(bad)
   assert unknown == 'no image of c.json has the id 8, which is its image_id'
   assert none == "it has no 'caption'"
   assert odd == "it should be an object with 'image_id', not 3"
@@ -62,7 +62,7 @@ def test_karpathy(tmp_path):
     'split': 'restval',
     'sentences': [{'raw': 'a'}, {'raw': 'b'}],
   }
-  path = _json(
+  path = _write_json(
     tmp_path / 'k.json', {'images': [entry, {**entry, 'split': 'val'}]}
   )
   first, second = _read('karpathy', path)
@@ -81,11 +81,14 @@ def test_vqa(tmp_path):
   (tmp_path / 'val2014').mkdir()
   image = 'val2014/COCO_val2014_000000000007.jpg'
   (tmp_path / image).write_bytes(b'x')
-  paths = _json(tmp_path / 'q.json', first), _json(tmp_path / 'a.json', second)
+  paths = (
+    _write_json(tmp_path / 'q.json', first),
+    _write_json(tmp_path / 'a.json', second),
+  )
   raw, *bad = _read('vqa', *paths)
   assert raw.id == image
   assert raw.read_fields()['answers'] == answers
-  assert _reasons(bad) == [
+  assert _list_reasons(bad) == [
     'no annotation has its question_id, 2',
     "it should be an object with 'question_id', not null",
   ]
@@ -97,21 +100,23 @@ def test_questions_of_visual_genome_and_gqa(tmp_path):
   (tmp_path / 'VG_100K_2').mkdir()
   (tmp_path / 'VG_100K_2/5.jpg').write_bytes(b'x')
   qas = [{'question': 'why?', 'answer': 'so'}, {'question': 'who?'}]
-  path = _json(tmp_path / 'v.json', [{'id': 5, 'qas': qas}, {'id': 6}])
+  path = _write_json(tmp_path / 'v.json', [{'id': 5, 'qas': qas}, {'id': 6}])
   raw, *bad = _read('visual_genome', path)
   assert raw.id == 'VG_100K_2/5.jpg' and raw.read_fields()['answer'] == 'so'
-  assert _reasons(bad) == ["it has no 'answer'", "it has no 'qas'"]
-  path = _json(tmp_path / 'v.json', [{'id': None, 'qas': qas[:1]}, {'qas': 3}])
-  assert _reasons(_read('visual_genome', path)) == [
+  assert _list_reasons(bad) == ["it has no 'answer'", "it has no 'qas'"]
+  path = _write_json(
+    tmp_path / 'v.json', [{'id': None, 'qas': qas[:1]}, {'qas': 3}]
+  )
+  assert _list_reasons(_read('visual_genome', path)) == [
     "its 'id' should be a number or text, not null",
     "its 'qas' should be a list, not 3",
   ]
   entry = {'imageId': '5', 'question': 'why?', 'answer': 'so'}
   entry['types'] = {'structural': 'query'}
-  path = _json(tmp_path / 'g.json', {'1': entry, '2': {}})
+  path = _write_json(tmp_path / 'g.json', {'1': entry, '2': {}})
   raw, *bad = _read('gqa', path)
   assert raw.id == '5.jpg' and raw.read_fields()['type'] == 'query'
-  assert _reasons(bad) == ["it has no 'imageId'"]
+  assert _list_reasons(bad) == ["it has no 'imageId'"]
 
 
 @pytest.mark.parametrize('lines', [True, False])
@@ -142,7 +147,7 @@ def test_conversations(tmp_path, lines):
   part = {'type': 'image_url', 'image_url': {'url': 'file://b.jpg'}}
   inside = {'messages': [{**asked, 'content': [part, *parts[1:]]}, *answer]}
   rows = [llava, sharegpt, unanswered, {}, missing, text, inside]
-  path = _json(tmp_path / 'c.json', rows)
+  path = _write_json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
   *good, unanswered, empty, missing, text, inside = _read('conversations', path)
@@ -150,9 +155,9 @@ def test_conversations(tmp_path, lines):
     assert raw.id == 'a.jpg'
     fields = raw.read_fields()
     assert (fields['question'], fields['answer']) == ('Why?', 'So.')
-  assert 'no answer follows' in _reasons([unanswered])[0]
-  assert 'neither `conversations` nor' in _reasons([empty])[0]
-  assert 'it names no image' in _reasons([missing])[0]
+  assert 'no answer follows' in _list_reasons([unanswered])[0]
+  assert 'neither `conversations` nor' in _list_reasons([empty])[0]
+  assert 'it names no image' in _list_reasons([missing])[0]
   assert text.read_fields()['answer'] == 'So.' and text.read_image() == b''
   assert inside.id == 'b.jpg' and inside.read_fields()['question'] == 'Why?'
 
@@ -173,7 +178,7 @@ def test_parquet(tmp_path):
   assert fields == {'caption': 'x', 'label': 'dog', 'file': first.id}
   path.write_bytes(path.read_bytes()[:-9])
   (bad,) = _read('parquet', path)
-  assert 'not readable as Parquet' in _reasons([bad])[0]
+  assert 'not readable as Parquet' in _list_reasons([bad])[0]
 
 
 @pytest.mark.parametrize('format', formats.FORMATS)
@@ -185,18 +190,18 @@ def test_junk_is_a_broken_record_of_every_format(tmp_path, format):
     path = tmp_path / 'junk'
     path.write_bytes(b'\x00\xff{[')
   raws = _read(format, path)
-  assert raws and len(_reasons(raws)) == len(raws)
+  assert raws and len(_list_reasons(raws)) == len(raws)
 
 
-def test_images_are_where_the_option_says(tmp_path):
+def test_images_are_in_the_folder_of_the_option(tmp_path):
   (tmp_path / 'photos').mkdir()
   (tmp_path / 'photos/seven.jpg').write_bytes(b'seven')
-  path = _json(tmp_path / 'c.json', COCO)
+  path = _write_json(tmp_path / 'c.json', COCO)
   raw, *_ = _read('coco', path, images=tmp_path / 'photos')
   assert raw.read_image() == b'seven'
 
 
-def test_files_of_one_name_are_told_apart(tmp_path):
+def test_files_of_one_name_get_different_ids(tmp_path):
   paths = []
   for name in 'ab':
     (tmp_path / name).mkdir()
@@ -215,14 +220,17 @@ def test_files_of_one_name_are_told_apart(tmp_path):
 
 def test_ids_that_repeat_are_refused(tmp_path):
   images = [*COCO['images'], {'id': 7, 'file_name': 'other.jpg'}]
-  path = _json(tmp_path / 'c.json', {**COCO, 'images': images})
-  reason = _reasons(_read('coco', path))[0]
+  path = _write_json(tmp_path / 'c.json', {**COCO, 'images': images})
+  reason = _list_reasons(_read('coco', path))[0]
   assert 'have the id 7: seven.jpg and other.jpg' in reason
   asked = {'questions': [{'image_id': 1, 'question_id': 1, 'question': 'a'}]}
   answer = {'question_id': 1, 'multiple_choice_answer': 'yes'}
   answers = {
     'annotations': [answer, {**answer, 'multiple_choice_answer': 'no'}]
   }
-  paths = _json(tmp_path / 'q.json', asked), _json(tmp_path / 'a.json', answers)
-  (reason,) = _reasons(_read('vqa', *paths))
+  paths = (
+    _write_json(tmp_path / 'q.json', asked),
+    _write_json(tmp_path / 'a.json', answers),
+  )
+  (reason,) = _list_reasons(_read('vqa', *paths))
   assert 'question_id 1 has two annotations' in reason

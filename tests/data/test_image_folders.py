@@ -1,4 +1,4 @@
-"""Folders of images."""
+"""Image folders are read, and ambiguous ones refused."""
 
 import os
 
@@ -9,8 +9,8 @@ import pytest
 from mmjax.data import image_folders, image_rows
 
 
-def _make(root, names):
-  """Files at these paths, each with a text in it."""
+def _write_files(root, names):
+  """Writes files at these paths, each with a text in it."""
   for name in names.split():
     path = root / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -21,20 +21,20 @@ def _read(*roots, **options):
   return list(image_folders.read(roots, image_rows.Options(**options)))
 
 
-def _captions(raws):
-  """Caption and split by id; 'broken' for what can't be read."""
-  found = {}
+def _list_captions(raws):
+  """Returns caption and split by id; 'broken' for unreadable records."""
+  expected = {}
   for raw in raws:
     try:
       caption = raw.read_fields()['caption']
     except ValueError:
       caption = 'broken'
-    found[raw.id] = (caption, raw.split)
-  return found
+    expected[raw.id] = (caption, raw.split)
+  return expected
 
 
 @pytest.mark.parametrize(
-  'files, found',
+  'files, expected',
   [
     (
       'train/big_cat/1.png test/dog/2.jpg test/x.png docs/read.me',
@@ -77,13 +77,13 @@ def _captions(raws):
     ),
   ],
 )
-def test_captions_and_splits(tmp_path, files, found):
-  _make(tmp_path, files)
-  assert _captions(_read(tmp_path)) == found
+def test_captions_and_splits(tmp_path, files, expected):
+  _write_files(tmp_path, files)
+  assert _list_captions(_read(tmp_path)) == expected
 
 
 def test_texts_of_several_lines_are_noted(tmp_path):
-  _make(tmp_path, 'a.png b.png b.txt')
+  _write_files(tmp_path, 'a.png b.png b.txt')
   (tmp_path / 'a.txt').write_text('a dog\nan animal\n')
   notes = []
   first, _ = _read(tmp_path, note=notes.append)
@@ -92,7 +92,7 @@ def test_texts_of_several_lines_are_noted(tmp_path):
 
 
 def test_boxes_are_not_captions(tmp_path):
-  _make(tmp_path, 'a.png')
+  _write_files(tmp_path, 'a.png')
   (tmp_path / 'a.txt').write_text('0 0.5 0.5 0.25 0.125\n')
   (raw,) = _read(tmp_path)
   with pytest.raises(ValueError, match=r'its text a\.txt has only numbers'):
@@ -107,8 +107,8 @@ def test_boxes_are_not_captions(tmp_path):
     ('a/notes.txt', 'there is no image in'),
   ],
 )
-def test_what_is_refused(tmp_path, files, message):
-  _make(tmp_path, files)
+def test_refused_folders(tmp_path, files, message):
+  _write_files(tmp_path, files)
   *_, bad = _read(tmp_path)
   with pytest.raises(ValueError, match=message):
     bad.read_fields()
@@ -116,7 +116,7 @@ def test_what_is_refused(tmp_path, files, message):
 
 
 def test_one_of_several_folders_can_be_skipped(tmp_path):
-  _make(tmp_path, 'a/cat/1.png read.me')
+  _write_files(tmp_path, 'a/cat/1.png read.me')
   bad, good = _read(tmp_path / 'read.me', tmp_path / 'a')
   with pytest.raises(ValueError, match=r'read\.me is not a folder'):
     bad.read_fields()
@@ -124,7 +124,7 @@ def test_one_of_several_folders_can_be_skipped(tmp_path):
 
 
 def test_metadata_of_several_kinds(tmp_path):
-  _make(tmp_path, 'a/metadata.csv b/metadata.jsonl c/d/1.png')
+  _write_files(tmp_path, 'a/metadata.csv b/metadata.jsonl c/d/1.png')
   with pytest.raises(ValueError, match=r'several kinds: .*a/.*csv, .*jsonl; '):
     _read(tmp_path)
   with pytest.raises(ValueError, match=r'several kinds: .*csv, .*/c, without'):
@@ -132,7 +132,7 @@ def test_metadata_of_several_kinds(tmp_path):
 
 
 def test_metadata_in_folders_of_splits(tmp_path):
-  _make(tmp_path, 'train/1.png test/2.png test/3.png more/4.png')
+  _write_files(tmp_path, 'train/1.png test/2.png test/3.png more/4.png')
   rows = 'file_name,text\n1.png,one\n'
   (tmp_path / 'train/metadata.csv').write_text(rows)
   (tmp_path / 'metadata.csv').write_text(
@@ -142,15 +142,15 @@ def test_metadata_in_folders_of_splits(tmp_path):
   raws = _read(tmp_path, note=notes.append)
   assert [raw.split for raw in raws] == ['test', 'test', None, 'train']
   assert notes == [
-    f'1 images in {tmp_path} are in no row of its metadata files and were left '
-    'out: test/3.png'
+    f'1 images in {tmp_path} are in no row of its metadata files and were '
+    'ignored: test/3.png'
   ]
   with pytest.raises(ValueError, match=r'no image file .*5\.png'):
     raws[1].read_image()
 
 
 def test_metadata_in_parquet(tmp_path):
-  _make(tmp_path, '1.png')
+  _write_files(tmp_path, '1.png')
   table = pa.table({'file_name': ['1.png'], 'text': ['one']})
   pq.write_table(table, tmp_path / 'metadata.parquet')
   (raw,) = _read(tmp_path)
@@ -158,7 +158,7 @@ def test_metadata_in_parquet(tmp_path):
 
 
 def test_inputs_named_after_splits(tmp_path):
-  _make(tmp_path, 'train/cat/1.png test/cat/1.png')
+  _write_files(tmp_path, 'train/cat/1.png test/cat/1.png')
   roots = [tmp_path / 'train', tmp_path / 'test']
   splits = dict(zip(roots, ['train', 'test'], strict=True))
   for metadata in False, True:
@@ -172,10 +172,12 @@ def test_inputs_named_after_splits(tmp_path):
 
 
 def test_links_are_followed_but_not_in_circles(tmp_path):
-  _make(tmp_path, 'set/cat/1.png elsewhere/2.png')
+  _write_files(tmp_path, 'set/cat/1.png elsewhere/2.png')
   (tmp_path / 'set/dog').symlink_to(tmp_path / 'elsewhere')
   (tmp_path / 'set/cat/up').symlink_to('..')
-  assert {name for name, _ in _captions(_read(tmp_path / 'set')).values()} == {
+  assert {
+    name for name, _ in _list_captions(_read(tmp_path / 'set')).values()
+  } == {
     'cat',
     'dog',
   }

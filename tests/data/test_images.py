@@ -1,4 +1,4 @@
-"""Pictures of every kind become RGB; sizes and scales are as said."""
+"""Images of every kind become RGB with the documented sizes and scales."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def test_png_survives_exactly():
   assert decoded.dtype == np.uint8
 
 
-def test_transparency_is_laid_onto_white():
+def test_transparency_is_blended_with_white():
   image = PIL.Image.new('RGBA', (2, 1))
   image.putpixel((0, 0), (255, 0, 0, 255))
   image.putpixel((1, 0), (255, 0, 0, 0))
@@ -74,14 +74,14 @@ def test_cmyk_and_exif_rotation():
 
 
 @pytest.mark.parametrize('cut', [0, 5, 40])
-def test_broken_pictures_are_refused(cut):
+def test_broken_images_are_refused(cut):
   noise = np.random.default_rng(0).integers(0, 256, (9, 9, 3), np.uint8)
   data = encode(PIL.Image.fromarray(noise))[:cut]
   with pytest.raises(ValueError, match=f'not a readable image \\({cut} bytes'):
     images.decode(data)
 
 
-def test_what_is_no_image_is_shown():
+def test_the_error_quotes_bytes_that_are_not_an_image():
   with pytest.raises(ValueError, match=r"reads; it begins with b'<html>oops'$"):
     images.decode(b'<html>oops')
 
@@ -121,8 +121,8 @@ def test_normalise_by_hand():
   assert values.dtype == np.float32
 
 
-def _with_header(exif):
-  """A JPEG of 8 x 4 pixels with these bytes as its EXIF segment."""
+def _add_header(exif):
+  """Makes a JPEG of 8 x 4 pixels with these bytes as its EXIF segment."""
   file = io.BytesIO()
   PIL.Image.new('RGB', (8, 4), 'red').save(file, 'JPEG')
   data = file.getvalue()
@@ -132,7 +132,7 @@ def _with_header(exif):
 
 @pytest.mark.parametrize('exif', [b'Exif\0\0GARBAGE!', b'Exif\0\0II*\0'])
 def test_a_photo_with_a_broken_header_is_not_turned(exif):
-  assert images.decode(_with_header(exif)).shape == (4, 8, 3)
+  assert images.decode(_add_header(exif)).shape == (4, 8, 3)
 
 
 def test_orientation_in_xmp():

@@ -13,12 +13,12 @@ from mmjax.errors import ConfigError
 HALVES = {'train': 0.5, 'test': 0.5}
 
 
-def _png(seed=0):
+def _make_png(seed=0):
   rng = np.random.default_rng(seed)
-  return shapes_drawing.png(rng.integers(0, 256, (5, 7, 3), np.uint8))
+  return shapes_drawing.encode_png(rng.integers(0, 256, (5, 7, 3), np.uint8))
 
 
-def _tar(path, samples):
+def _write_tar(path, samples):
   """Samples: {key: (png, text, fields)}."""
   with tarfile.open(path, 'w') as tar:
     for key, (png, text, fields) in samples.items():
@@ -30,24 +30,24 @@ def _tar(path, samples):
         tar.addfile(member, io.BytesIO(data))
 
 
-def _styles(folder):
+def _write_styles(folder):
   """Two tars with the same 40 concepts."""
   for style in ('ink', 'oil'):
     samples = {
       f'{style}-{i}': (
-        _png(i),
+        _make_png(i),
         f'thing {i}',
         {'concept': i, 'captions': {'en': f'thing {i}', 'de': f'Ding {i}'}},
       )
       for i in range(40)
     }
-    _tar(folder / f'{style}.tar', samples)
+    _write_tar(folder / f'{style}.tar', samples)
   return str(folder / '*.tar')
 
 
-def _jsonl(folder, rows, images=('a.png',)):
+def _write_jsonl(folder, rows, images=('a.png',)):
   for i, name in enumerate(images):
-    (folder / name).write_bytes(_png(i))
+    (folder / name).write_bytes(_make_png(i))
   path = folder / 'rows.jsonl'
   path.write_text('\n'.join(json.dumps(row) for row in rows))
   return str(path)
@@ -69,32 +69,32 @@ def _open(split, data_dir, **kwargs):
 
 
 def test_webdataset_keeps_groups_together(tmp_path):
-  _import('webdataset', _styles(tmp_path), tmp_path, group_by='concept')
-  found = {split: list(_open(split, tmp_path)) for split in ('train', 'test')}
-  assert sum(map(len, found.values())) == 80
+  _import('webdataset', _write_styles(tmp_path), tmp_path, group_by='concept')
+  records = {split: list(_open(split, tmp_path)) for split in ('train', 'test')}
+  assert sum(map(len, records.values())) == 80
   concepts = {
     split: {row['metadata']['concept'] for row in rows}
-    for split, rows in found.items()
+    for split, rows in records.items()
   }
   assert concepts['train'].isdisjoint(concepts['test'])
-  for rows in found.values():
+  for rows in records.values():
     styles = [row['metadata']['source'] for row in rows]
     assert styles.count('ink') == styles.count('oil') > 10
-  row = found['test'][0]
+  row = records['test'][0]
   concept = row['metadata']['concept']
   assert row['captions'] == [f'thing {concept}']
-  assert row['image'] == _png(concept)
+  assert row['image'] == _make_png(concept)
   assert row['id'] == f'{row["metadata"]["source"]}/{row["metadata"]["key"]}'
 
 
 def test_where_selects_an_imported_field(tmp_path):
-  _import('webdataset', _styles(tmp_path), tmp_path, group_by='concept')
+  _import('webdataset', _write_styles(tmp_path), tmp_path, group_by='concept')
   rows = _open('train', tmp_path, where={'source': 'ink'})
   assert {row['metadata']['source'] for row in rows} == {'ink'}
 
 
-def test_splits_do_not_depend_on_what_else_is_there(tmp_path):
-  _styles(tmp_path)
+def test_splits_do_not_depend_on_other_records(tmp_path):
+  _write_styles(tmp_path)
   one, both = tmp_path / 'one', tmp_path / 'both'
   files = f'{tmp_path}/oil.tar'
   _import('webdataset', files, one, group_by='concept')
@@ -111,22 +111,22 @@ def test_tables(tmp_path, format):
     {'image': f'{i}.png', 'caption': f'text {i}', 'place': f'p{i % 3}'}
     for i in range(7)
   ]
-  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])
   if format == 'csv':
     path = tmp_path / 'rows.csv'
     lines = [','.join(row.values()) for row in rows]
     path.write_text('\n'.join(['image,caption,place', *lines]))
   _import(format, str(path), tmp_path, splits={'some': 1.0})
-  found = _open('some', tmp_path)
-  assert len(found) == 7
-  assert {row['captions'][0] for row in found} == {
+  records = _open('some', tmp_path)
+  assert len(records) == 7
+  assert {row['captions'][0] for row in records} == {
     f'text {i}' for i in range(7)
   }
-  assert {row['metadata']['file'] for row in found} == {
+  assert {row['metadata']['file'] for row in records} == {
     row['image'] for row in rows
   }
-  tokenizer = tokenizers.Tokenizer.load(found.folder / 'tokenizer.json')
-  assert len(tokenizer.tokens('text')) == 1
+  tokenizer = tokenizers.Tokenizer.load(records.folder / 'tokenizer.json')
+  assert len(tokenizer.tokenize('text')) == 1
 
 
 def test_rows_of_an_image_become_one_record(tmp_path):
@@ -137,16 +137,16 @@ def test_rows_of_an_image_become_one_record(tmp_path):
     for image in images
   ]
   rows += [{'image': '3.png', 'question': 'red?', 'answer': 'no'}]
-  _import('jsonl', _jsonl(tmp_path, rows, images), tmp_path)
-  found = {
+  _import('jsonl', _write_jsonl(tmp_path, rows, images), tmp_path)
+  records = {
     record['id']: record
     for split in ('train', 'test')
     for record in _open(split, tmp_path)
   }
-  assert sorted(found) == sorted(images)
-  assert all(record['captions'] == ['a', 'b'] for record in found.values())
-  assert [q['question'] for q in found['3.png']['questions']] == ['red?']
-  assert found['4.png']['metadata'] == {
+  assert sorted(records) == sorted(images)
+  assert all(record['captions'] == ['a', 'b'] for record in records.values())
+  assert [q['question'] for q in records['3.png']['questions']] == ['red?']
+  assert records['4.png']['metadata'] == {
     'by': ['writer 0', 'writer 1', 'writer 2'],
     'place': 'Bonn',
     'file': '4.png',
@@ -155,7 +155,7 @@ def test_rows_of_an_image_become_one_record(tmp_path):
 
 def test_a_bad_row_of_an_image_does_not_take_the_others_along(tmp_path):
   rows = [{'image': 'a.png', 'caption': text} for text in ('x', '', 'y')]
-  path = _jsonl(tmp_path, rows, ['a.png'])
+  path = _write_jsonl(tmp_path, rows, ['a.png'])
   folder = _import(
     'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
   )
@@ -166,7 +166,7 @@ def test_a_bad_row_of_an_image_does_not_take_the_others_along(tmp_path):
 
 def test_an_image_of_two_groups(tmp_path):
   rows = [{'image': 'a.png', 'caption': 'x', 'by': name} for name in 'ab']
-  path = _jsonl(tmp_path, rows, ['a.png'])
+  path = _write_jsonl(tmp_path, rows, ['a.png'])
   with pytest.raises(ValueError, match=r"line 2: its by is 'b', .* is 'a'"):
     _import('jsonl', path, tmp_path, group_by='by')
 
@@ -185,8 +185,8 @@ def test_an_image_of_two_groups(tmp_path):
 )
 def test_unreadable_records(tmp_path, row, message):
   good = {'image': 'a.png', 'caption': 'x', 'id': 'one'}
-  path = _jsonl(tmp_path, [good, row], ['a.png'])
-  (tmp_path / 'cut.png').write_bytes(_png()[:60])
+  path = _write_jsonl(tmp_path, [good, row], ['a.png'])
+  (tmp_path / 'cut.png').write_bytes(_make_png()[:60])
   data_dir = tmp_path / 'data'
   splits = {'train': 1.0}
   with pytest.raises(ValueError, match=rf'rows\.jsonl, line 2: .*{message}'):
@@ -198,14 +198,14 @@ def test_unreadable_records(tmp_path, row, message):
   assert json.loads(line)['where'] == 'rows.jsonl, line 2'
 
 
-def test_grouping_by_a_field_that_is_not_there(tmp_path):
-  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'x'}])
+def test_grouping_by_a_missing_field(tmp_path):
+  path = _write_jsonl(tmp_path, [{'image': 'a.png', 'caption': 'x'}])
   with pytest.raises(ValueError, match="no field 'concept' to group by among"):
     _import('jsonl', path, tmp_path, group_by='concept')
 
 
 def test_nothing_left_to_import(tmp_path):
-  path = _jsonl(tmp_path, [{'image': 'a.png'}, {'image': 'none.png'}])
+  path = _write_jsonl(tmp_path, [{'image': 'a.png'}, {'image': 'none.png'}])
   with pytest.raises(
     ValueError,
     match=r'no records to import; 2 were skipped, the last one, .*line 2',
@@ -217,23 +217,23 @@ def test_nothing_left_to_import(tmp_path):
 
 
 def test_existing_names_need_overwrite(tmp_path):
-  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
+  path = _write_jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
   splits = {'train': 1.0}
   _import('jsonl', path, tmp_path, splits=splits)
   with pytest.raises(ConfigError, match="there is a data set 'mine'"):
     _import('jsonl', path, tmp_path, splits=splits)
-  _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'two'}])
+  _write_jsonl(tmp_path, [{'image': 'a.png', 'caption': 'two'}])
   _import('jsonl', path, tmp_path, splits=splits, overwrite=True)
   assert _open('train', tmp_path)[0]['captions'] == ['two']
 
 
-def test_a_given_tokenizer_is_kept(tmp_path):
-  path = _jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
-  given = tmp_path / 'given.json'
-  tokenizers.byte_tokenizer().save(given)
-  folder = _import('jsonl', path, tmp_path, tokenizer=given)
+def test_a_named_tokenizer_is_kept(tmp_path):
+  path = _write_jsonl(tmp_path, [{'image': 'a.png', 'caption': 'one'}])
+  tokenizer_path = tmp_path / 'given.json'
+  tokenizers.make_byte_tokenizer().save(tokenizer_path)
+  folder = _import('jsonl', path, tmp_path, tokenizer=tokenizer_path)
   kept = tokenizers.Tokenizer.load(folder / 'tokenizer.json')
-  assert kept == tokenizers.byte_tokenizer()
+  assert kept == tokenizers.make_byte_tokenizer()
 
 
 def test_wrong_arguments(tmp_path):
@@ -260,27 +260,27 @@ def test_a_table_without_images_is_refused(tmp_path):
 
 def test_the_same_bytes_share_a_split(tmp_path, capsys):
   rows = [{'image': f'{i}.png', 'caption': f'text {i}'} for i in range(40)]
-  path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+  path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])
   for i in range(0, 40, 2):
-    (tmp_path / f'{i}.png').write_bytes(_png(7))
+    (tmp_path / f'{i}.png').write_bytes(_make_png(7))
   settings = importing.Settings(name='mine', splits=HALVES)
   importing.import_data('jsonl', path, settings, data_dir=tmp_path)
-  found = {
+  records = {
     split: {row['image'] for row in _open(split, tmp_path)} for split in HALVES
   }
-  assert found['train'].isdisjoint(found['test'])
+  assert records['train'].isdisjoint(records['test'])
   # Image 7 is one of them.
   assert '21 records share 1 images' in capsys.readouterr().err
 
 
 def test_a_skipped_record_can_always_be_listed(tmp_path):
   rows = [{'image': 'a.png', 'caption': text} for text in ('x', 'y \ud83d')]
-  path = _jsonl(tmp_path, rows)
+  path = _write_jsonl(tmp_path, rows)
   folder = _import(
     'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
   )
   (line,) = (folder / 'skipped.jsonl').read_text().splitlines()
-  assert 'half of a character' in json.loads(line)['reason']
+  assert 'a lone surrogate' in json.loads(line)['reason']
 
 
 @pytest.mark.parametrize('format', ['jsonl', 'webdataset'])
@@ -289,21 +289,25 @@ def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
   fields = [{'caption': 'x', 'Split': name} for name in names]
   if format == 'jsonl':
     rows = [{'image': f'{i}.png', **row} for i, row in enumerate(fields)]
-    path = _jsonl(tmp_path, rows, [row['image'] for row in rows])
+    path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])
   else:
     path = tmp_path / 'x.tar'
-    _tar(path, {f'{i}': (_png(i), 'x', row) for i, row in enumerate(fields)})
+    _write_tar(
+      path, {f'{i}': (_make_png(i), 'x', row) for i, row in enumerate(fields)}
+    )
   settings = importing.Settings(name='mine')
   importing.import_data(format, str(path), settings, data_dir=tmp_path)
   test = [row['image'] for row in _open('test', tmp_path)]
-  assert sorted(test) == sorted([_png(1), _png(3)])
-  assert [row['image'] for row in _open('validation', tmp_path)] == [_png(2)]
+  assert sorted(test) == sorted([_make_png(1), _make_png(3)])
+  assert [row['image'] for row in _open('validation', tmp_path)] == [
+    _make_png(2)
+  ]
   assert 'splits are those that the input names' in capsys.readouterr().err
 
 
 def test_splits_that_files_are_named_after(tmp_path, capsys):
   for i, name in enumerate(['train', 'test', 'more']):
-    (tmp_path / f'{i}.png').write_bytes(_png(i))
+    (tmp_path / f'{i}.png').write_bytes(_make_png(i))
     (tmp_path / f'{name}.csv').write_text(f'image,caption\n{i}.png,x\n')
   settings = importing.Settings(name='mine')
 
@@ -329,7 +333,7 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   assert 'records: some 1' in run(both, dealt, overwrite=True)
   (tmp_path / 'x').mkdir()
   (tmp_path / 'test.csv').rename(tmp_path / 'x/test.csv')
-  (tmp_path / 'x/0.png').write_bytes(_png())
+  (tmp_path / 'x/0.png').write_bytes(_make_png())
   assert 'names one split only, test' in run(
     f'{tmp_path}/x/test.csv', overwrite=True
   )
@@ -340,8 +344,8 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   [
     # Skipping the only file leaves nothing.
     ({'a.csv': 'x,y\n'}, None),
-    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'besides'),
-    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'such records out'),
+    ({'a.csv': 'x,y\n', 'b.csv': 'image,caption\n'}, 'imports the rest'),
+    ({'a.csv': 'image,caption\nnone.png,x\n'}, 'skips such records'),
   ],
 )
 def test_skipping_is_named_where_it_helps(tmp_path, files, hint):
@@ -355,9 +359,11 @@ def test_skipping_is_named_where_it_helps(tmp_path, files, hint):
 
 def test_hints_about_samples_of_one_image(tmp_path, capsys):
   fields = {'captions': ['x']}
-  _tar(tmp_path / 'a.tar', {key: (_png(), key, fields) for key in 'ab'})
+  _write_tar(
+    tmp_path / 'a.tar', {key: (_make_png(), key, fields) for key in 'ab'}
+  )
   rows = [{'image': 'a.png', 'caption': 'x', 'id': key} for key in 'ab']
-  path = _jsonl(tmp_path, rows)
+  path = _write_jsonl(tmp_path, rows)
   settings = importing.Settings(name='mine', splits={'train': 1.0})
   hints = {}
   for format, input in ('webdataset', f'{tmp_path}/a.tar'), ('jsonl', path):
@@ -365,6 +371,6 @@ def test_hints_about_samples_of_one_image(tmp_path, capsys):
       format, input, settings, data_dir=tmp_path / format, overwrite=True
     )
     hints[format] = capsys.readouterr().err
-  assert 'a list of one row or sample' in hints['webdataset']
+  assert 'one record per image' in hints['webdataset']
   assert 'own_id' not in hints['webdataset']
-  assert '--columns=own_id=id makes one record' in hints['jsonl']
+  assert '--columns=own_id=id merges the rows' in hints['jsonl']

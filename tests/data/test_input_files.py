@@ -1,4 +1,4 @@
-"""Files by patterns."""
+"""Input files are found by paths and patterns."""
 
 import os
 import pathlib
@@ -24,7 +24,7 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-  'spec, found',
+  'spec, expected',
   [
     ('set[1]/c.csv', ['set[1]/c.csv']),
     ('a,b/c.csv,set1/c.csv', ['a,b/c.csv', 'set1/c.csv']),
@@ -45,8 +45,8 @@ def folder(tmp_path, monkeypatch):
     ('deep/**/c.csv', ['deep/1/2/c.csv']),
   ],
 )
-def test_what_is_found(folder, spec, found):
-  assert input_files.find(spec) == list(map(pathlib.Path, found))
+def test_paths_of_a_specification(folder, spec, expected):
+  assert input_files.find(spec) == list(map(pathlib.Path, expected))
 
 
 def test_missing_files(folder):
@@ -65,15 +65,15 @@ def test_files_of_folders(folder):
   (folder / 'deep/1/link.csv').symlink_to('2/c.csv')
   (folder / 'deep/d.TSV.zst').touch()
   paths = [folder / 'deep', folder / 'a,b/c.csv']
-  found = input_files.in_folders(paths, ('.csv', '.tsv'), notes.append)
-  assert found == [
+  expected = input_files.expand_folders(paths, ('.csv', '.tsv'), notes.append)
+  assert expected == [
     folder / name for name in ('deep/1/2/c.csv', 'deep/d.TSV.zst', 'a,b/c.csv')
   ]
   assert notes == [f'2 files of the folder {folder}/deep were read']
   with pytest.raises(ValueError, match=r'no file \*\.tar in the folder .*deep'):
-    input_files.in_folders(paths, ('.tar',), notes.append)
+    input_files.expand_folders(paths, ('.tar',), notes.append)
   with pytest.raises(ValueError, match=r'deep is a folder; name the files'):
-    input_files.in_folders(paths, (), notes.append)
+    input_files.expand_folders(paths, (), notes.append)
 
 
 def test_pipes_are_refused(folder):
@@ -82,4 +82,4 @@ def test_pipes_are_refused(folder):
     with pytest.raises(ValueError, match='is a pipe, socket or device'):
       input_files.find(spec)
   with pytest.raises(ValueError, match='is a pipe, socket or device'):
-    input_files.in_folders([folder], ('.csv',), print)
+    input_files.expand_folders([folder], ('.csv',), print)

@@ -1,4 +1,4 @@
-"""Reading JSONL."""
+"""JSON files are read, and broken entries reported."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def test_a_list_of_objects(tmp_path):
 @pytest.mark.parametrize(
   'line, message',
   [
-    ('{"caption": "a", "caption": "b"}', "the key 'caption' is there twice"),
+    ('{"caption": "a", "caption": "b"}', "the key 'caption' occurs twice"),
     ('{"caption": ' + '[' * 100_000 + '}', 'nested too deeply'),
     ('{"caption": "a", "image": null}', 'its image is missing'),
     ('{"caption": "a", "image": [""]}', 'its image is missing'),
@@ -73,8 +73,8 @@ def test_empty_image_files(tmp_path):
     empty.read_image()
 
 
-def _texts(path, text):
-  """A row's caption, or why it can't be read."""
+def _read_texts(path, text):
+  """Reads the caption of each row, or the reason why it can't be read."""
   path.write_bytes(text if isinstance(text, bytes) else text.encode())
   texts = []
   for raw in _read(path):
@@ -90,7 +90,7 @@ def _texts(path, text):
   [
     (
       '[{"caption": "a", "n": 1, "n": 2},\n{"caption": "b"},]',
-      ["entry 1: in the entry from line 1: the key 'n' is there twice", 'b'],
+      ["entry 1: in the entry from line 1: the key 'n' occurs twice", 'b'],
     ),
     (
       b'[{"caption": "a"},\n {"caption": "gro\xdf"}, {"caption": "b"}]',
@@ -99,10 +99,10 @@ def _texts(path, text):
     ('[{"caption": "a"},\n {"caption": }, 3]', ['a', 'line 2, column 14']),
     ('[{"caption": "a"}\n {"caption": "b"}]', ['a', 'at line 2, column 2']),
     ('[{"caption": "a"}', ['a', 'neither , nor ] at line 1, column 18']),
-    ('[{"caption": "a"}]\n[{', ['a', 'more follows the list from line 1']),
+    ('[{"caption": "a"}]\n[{', ['a', 'more after the list, from line 1']),
     (
       '[{"caption": "a"}, {"x": {"n": 1, "n": 2}, }]',
-      ['a', "'n' is there twice; what follows is not read"],
+      ['a', "'n' occurs twice; the rest is not read"],
     ),
     ('{\n "caption": "a"\n}\n{"caption":\n"b"}', ['a', 'b']),
     ('{"caption": "a"},\n{"caption": "b"},\n', ['a', 'b']),
@@ -120,7 +120,7 @@ def _texts(path, text):
   ],
 )
 def test_faults_of_a_file_cost_as_little_as_they_can(tmp_path, text, messages):
-  found = _texts(tmp_path / 'pets.json', text)
-  assert len(found) == len(messages), found
-  for caption, message in zip(found, messages, strict=True):
+  captions = _read_texts(tmp_path / 'pets.json', text)
+  assert len(captions) == len(messages), captions
+  for caption, message in zip(captions, messages, strict=True):
     assert message in caption

@@ -1,4 +1,4 @@
-"""Inputs that are changed at random end in records, or errors of their own."""
+"""Randomly changed inputs give records or import errors, never other errors."""
 
 import gzip
 import io
@@ -27,7 +27,7 @@ IMAGES = {
 }
 
 
-def _encoded(kind):
+def _encode(kind):
   rng = np.random.default_rng(0)
   pixels = PIL.Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8))
   mode = IMAGES[kind]
@@ -41,12 +41,12 @@ def _encoded(kind):
   return file.getvalue()
 
 
-def _tar():
+def _make_tar():
   file = io.BytesIO()
   with tarfile.open(fileobj=file, mode='w') as tar:
     for i in range(3):
       fields = json.dumps({'question': 'why?', 'answer': ['so'], 'n': i})
-      parts = {'png': _encoded('PNG'), 'txt': b'a dog', 'json': fields.encode()}
+      parts = {'png': _encode('PNG'), 'txt': b'a dog', 'json': fields.encode()}
       for ending, data in parts.items():
         member = tarfile.TarInfo(f'some/{i}.{ending}')
         member.size = len(data)
@@ -54,8 +54,8 @@ def _tar():
   return file.getvalue()
 
 
-def _parquet():
-  image = {'bytes': _encoded('PNG'), 'path': 'a.png'}
+def _make_parquet():
+  image = {'bytes': _encode('PNG'), 'path': 'a.png'}
   beside = {'bytes': None, 'path': 'a.png'}
   table = {
     'images': [[image], [beside], None],
@@ -85,10 +85,10 @@ FILES = {
   'csv': CSV,
   'csv.gz': gzip.compress(CSV, mtime=0),
   'jsonl': '\n'.join(map(json.dumps, ROWS)).encode(),
-  'webdataset': _tar(),
-  'webdataset.gz': gzip.compress(_tar(), mtime=0),
-  'webdataset.zst': pa.Codec('zstd').compress(_tar(), asbytes=True),
-  'parquet': _parquet(),
+  'webdataset': _make_tar(),
+  'webdataset.gz': gzip.compress(_make_tar(), mtime=0),
+  'webdataset.zst': pa.Codec('zstd').compress(_make_tar(), asbytes=True),
+  'parquet': _make_parquet(),
   'coco': json.dumps(
     {
       'images': [{'id': 7, 'file_name': 'a.png'}],
@@ -120,7 +120,7 @@ ANSWERS = json.dumps(
 )
 
 
-def _changed(kind):
+def _change(kind):
   for seed in range(NUMBER):
     rng = np.random.default_rng([seed, len(kind)])
     yield seed, mutations.mutate(rng, FILES[kind])
@@ -129,13 +129,13 @@ def _changed(kind):
 @pytest.mark.parametrize('kind', FILES)
 def test_a_changed_file_gives_records_or_errors(tmp_path, kind):
   format = kind.partition('.')[0]
-  (tmp_path / 'a.png').write_bytes(_encoded('PNG'))
+  (tmp_path / 'a.png').write_bytes(_encode('PNG'))
   path, answers = tmp_path / 'changed', tmp_path / 'answers'
   answers.write_text(ANSWERS)
   paths = [path, answers] if format == 'vqa' else [path]
-  read = formats.FORMATS[format].reader()
+  read = formats.FORMATS[format].import_reader()
   failed = []
-  for seed, data in _changed(kind):
+  for seed, data in _change(kind):
     path.write_bytes(data)
     try:
       for raw in read(paths, image_rows.Options(scratch=tmp_path)):
@@ -155,7 +155,7 @@ def test_a_changed_file_gives_records_or_errors(tmp_path, kind):
 @pytest.mark.filterwarnings('ignore')  # Pillow's, of odd headers.
 @pytest.mark.parametrize('kind', IMAGES)
 def test_a_changed_image_is_decoded_or_refused(kind):
-  data = _encoded(kind)
+  data = _encode(kind)
   for seed in range(NUMBER):
     rng = np.random.default_rng([seed, len(kind)])
     try:

@@ -1,4 +1,4 @@
-"""Reading Parquet files: what the rows of people's tables hold."""
+"""Parquet files are read, with the values of users' tables."""
 
 import json
 
@@ -22,7 +22,7 @@ def _read(path, table, *, features=None, wanted=(), **kwargs):
   return list(parquet_files.read([path / 'a.parquet'], options))
 
 
-def _reason(raw):
+def _find_reason(raw):
   with pytest.raises(ValueError) as caught:
     raw.read_fields()
   return str(caught.value)
@@ -38,9 +38,9 @@ def test_a_list_of_one_image_is_that_image(tmp_path):
   )
   assert image.read_image() == b'a'
   assert image.read_fields()['caption'] == 'a'
-  assert "'images' has 2 images" in _reason(two)
-  assert 'its image is missing' in _reason(none)
-  assert 'its image is missing' in _reason(empty)
+  assert "'images' has 2 images" in _find_reason(two)
+  assert 'its image is missing' in _find_reason(none)
+  assert 'its image is missing' in _find_reason(empty)
 
 
 def test_an_image_may_be_a_file_beside(tmp_path):
@@ -55,8 +55,8 @@ def test_an_image_may_be_a_file_beside(tmp_path):
   assert beside.is_part and inside.read_image() == b'a'
   with pytest.raises(ValueError, match='its image is missing: it has no bytes'):
     empty.read_image()
-  assert '--images=/elsewhere' in _reason(bad[0])
-  assert 'its image is missing' in _reason(bad[1])
+  assert '--images=/elsewhere' in _find_reason(bad[0])
+  assert 'its image is missing' in _find_reason(bad[1])
 
 
 @pytest.mark.parametrize(
@@ -75,14 +75,14 @@ def test_an_image_may_be_a_file_beside(tmp_path):
     ({'image': [{'data': b'x'}], 'text': ['a']}, 'has data, not bytes and'),
   ],
 )
-def test_what_is_asked(tmp_path, table, message):
+def test_refused_columns(tmp_path, table, message):
   (raw,) = _read(tmp_path, table)
   with pytest.raises(ValueError, match=message):
     raw.read_fields()
 
 
 def test_a_bad_value_costs_its_row(tmp_path):
-  # Not UTF-8, as programs in C write it.
+  # Not UTF-8, as C programs may write it.
   texts = pa.array([b'a', b'gro\xdf', b'c']).view(pa.string())
   days = pa.array([0, 1, 2**50]).cast(pa.timestamp('s'))
   times = pa.array([1, 1, 2]).cast(pa.timestamp('ns'))
@@ -91,8 +91,8 @@ def test_a_bad_value_costs_its_row(tmp_path):
   first, *bad = _read(tmp_path, table)
   assert first.read_fields()['day'] == '1970-01-01 00:00:00'
   assert first.read_fields()['time'] == '1970-01-01 00:00:00.000000001'
-  assert "column 'text' can't be read: byte 0xdf at 3" in _reason(bad[0])
-  assert "column 'day' can't be read" in _reason(bad[1])
+  assert "column 'text' can't be read: byte 0xdf at 3" in _find_reason(bad[0])
+  assert "column 'day' can't be read" in _find_reason(bad[1])
 
 
 def test_damaged_rows_cost_no_others(tmp_path):
@@ -107,7 +107,7 @@ def test_damaged_rows_cost_no_others(tmp_path):
   first, second, third = parquet_files.read([path], image_rows.Options())
   assert first.read_fields()['caption'].startswith('first')
   assert second.where == 'a.parquet, rows 2 to 2'
-  assert 'these rows are not readable' in _reason(second)
+  assert 'these rows are not readable' in _find_reason(second)
   assert third.read_fields()['caption'].startswith('third')
 
 
@@ -116,11 +116,13 @@ def test_classes_without_names(tmp_path):
   first, none, unknown = _read(tmp_path, table, features=LABELS)
   assert first.read_fields()['label'] == 'dog'
   assert 'label' not in none.read_fields()
-  assert "'label' is 2, which is none of its 2 classes" in _reason(unknown)
+  assert "'label' is 2, which is not one of its 2 classes" in _find_reason(
+    unknown
+  )
   wanted = (('caption', 'label'),)
   first, *bad = _read(tmp_path, table, features=LABELS, wanted=wanted)
   assert first.read_fields()['caption'] == 'dog'
-  assert "'label' is -1, which is none of" in _reason(bad[0])
+  assert "'label' is -1, which is not one of" in _find_reason(bad[0])
 
 
 def test_maps_are_objects(tmp_path):
@@ -145,11 +147,11 @@ def test_turns_in_a_column(tmp_path):
   assert (fields['question'], fields['answer']) == ('Why?', 'So.')
   assert (asked.id, asked.read_image(), fields['topic']) == ('1', b'a', 'x')
   assert text.read_fields()['question'] == 'Who?' and text.read_image() == b''
-  assert 'it names no image' in _reason(missing)
+  assert 'it names no image' in _find_reason(missing)
 
 
 def test_another_kind_of_file_is_shown(tmp_path):
   path = tmp_path / 'a.parquet'
   path.write_text('version https://git-lfs.github.com/spec/v1')
   (raw,) = parquet_files.read([path], image_rows.Options())
-  assert "begins with b'version https://git-lfs" in _reason(raw)
+  assert "begins with b'version https://git-lfs" in _find_reason(raw)

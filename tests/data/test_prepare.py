@@ -1,4 +1,4 @@
-"""Preparing mmjax's own data sets by name."""
+"""Built-in data sets are prepared by name."""
 
 import pytest
 
@@ -29,4 +29,4 @@ def test_a_name_without_a_configuration_is_the_full_one(tmp_path, monkeypatch):
   assert records.find_folder('shapes') is None
   full = prepare.prepare('shapes', progress=False)
   assert full == records.find_folder('shapes')
-  assert records.prepared_names() == ['shapes', 'shapes/small']
+  assert records.list_prepared() == ['shapes', 'shapes/small']

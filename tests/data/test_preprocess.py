@@ -1,4 +1,4 @@
-"""Records become the arrays that the settings ask for."""
+"""Records become the arrays that the settings describe."""
 
 import io
 import json
@@ -13,7 +13,7 @@ SIZE = 7
 HALF = (0.5, 0.5, 0.5)
 
 
-def png(seed: int = 0, size: int = SIZE) -> bytes:
+def make_png(seed: int = 0, size: int = SIZE) -> bytes:
   rng = np.random.default_rng(seed)
   image = PIL.Image.fromarray(rng.integers(0, 256, (size, size, 3), np.uint8))
   buffer = io.BytesIO()
@@ -21,10 +21,10 @@ def png(seed: int = 0, size: int = SIZE) -> bytes:
   return buffer.getvalue()
 
 
-def record(**changes) -> dict:
+def make_record(**changes) -> dict:
   return {
     'id': 'r',
-    'image': png(),
+    'image': make_png(),
     'captions': ['one', 'two', 'three'],
     'questions': [
       {'question': 'what?', 'answers': ['b', 'a', 'a'], 'type': 't'},
@@ -34,30 +34,30 @@ def record(**changes) -> dict:
   } | changes
 
 
-def make(**settings) -> preprocess.Preprocessor:
+def make_preprocessor(**settings) -> preprocess.Preprocessor:
   return preprocess.Preprocessor(
-    tokenizer=tokenizers.byte_tokenizer(), **settings
+    tokenizer=tokenizers.make_byte_tokenizer(), **settings
   )
 
 
-def texts(make_text, count: int = 40) -> set[str]:
-  """Texts that training makes of one record."""
+def list_texts(make_text, count: int = 40) -> set[str]:
+  """Lists the texts that training makes of one record."""
   found = set()
   for i in range(count):
-    example = make_text(record(), np.random.default_rng(i))
+    example = make_text(make_record(), np.random.default_rng(i))
     found.add(make_text.tokenizer.decode(example['text']))
   return found
 
 
-def test_keys_are_those_asked_for():
-  assert make()(record()) == {}
-  everything = make(
+def test_settings_determine_the_keys():
+  assert make_preprocessor()(make_record()) == {}
+  everything = make_preprocessor(
     image_size=SIZE,
     text_length=11,
     question_length=13,
     answer_length=5,
     answers=('a', 'c'),
-  )(record())
+  )(make_record())
   shapes = {key: (v.shape, v.dtype.name) for key, v in everything.items()}
   assert shapes == {
     'image': ((SIZE, SIZE, 3), 'float32'),
@@ -73,10 +73,10 @@ def test_keys_are_those_asked_for():
 
 
 def test_evaluation_takes_the_first_and_the_commonest():
-  prepare = make(
+  prepare = make_preprocessor(
     text_length=11, question_length=11, answer_length=5, answers=('c', 'a')
   )
-  example = prepare(record())
+  example = prepare(make_record())
   decode = prepare.tokenizer.decode
   assert decode(example['text']) == 'one'
   assert decode(example['question']) == 'what?'
@@ -85,23 +85,25 @@ def test_evaluation_takes_the_first_and_the_commonest():
 
 
 def test_training_draws_captions_questions_and_answers():
-  prepare = make(text_length=11, question_length=11, answer_length=5)
-  assert texts(prepare) == {'one', 'two', 'three'}
+  prepare = make_preprocessor(
+    text_length=11, question_length=11, answer_length=5
+  )
+  assert list_texts(prepare) == {'one', 'two', 'three'}
   drawn = set()
   for i in range(40):
-    example = prepare(record(), np.random.default_rng(i))
+    example = prepare(make_record(), np.random.default_rng(i))
     decode = prepare.tokenizer.decode
     drawn.add((decode(example['question']), decode(example['answer'])))
   assert drawn == {('what?', 'a'), ('what?', 'b'), ('who?', 'c')}
 
 
 def test_several_different_questions_in_training():
-  prepare = make(
+  prepare = make_preprocessor(
     question_length=11, answer_length=5, answers=('a', 'c'), num_questions=3
   )
   orders = set()
   for i in range(20):
-    example = prepare(record(), np.random.default_rng(i))
+    example = prepare(make_record(), np.random.default_rng(i))
     asked = [prepare.tokenizer.decode(ids) for ids in example['question']]
     orders.add(tuple(asked))
     assert (
@@ -114,18 +116,18 @@ def test_several_different_questions_in_training():
     assert not example['answer_mask'][2].any()
     assert example['label'][2] == -1
   assert orders == {('what?', 'who?', ''), ('who?', 'what?', '')}
-  assert prepare(record())['question'].shape == (11,)
+  assert prepare(make_record())['question'].shape == (11,)
 
 
-def test_what_is_missing_is_zeros_and_masked():
-  prepare = make(
+def test_missing_modalities_are_zeros_and_masked():
+  prepare = make_preprocessor(
     image_size=SIZE,
     text_length=5,
     question_length=5,
     answer_length=5,
     answers=('a',),
   )
-  empty = record(image=b'', captions=[], questions=[])
+  empty = make_record(image=b'', captions=[], questions=[])
   for rng in (None, np.random.default_rng(0)):
     example = prepare(empty, rng)
     assert example.pop('label') == -1
@@ -134,13 +136,13 @@ def test_what_is_missing_is_zeros_and_masked():
 
 
 def test_unknown_answers_have_no_label():
-  assert make(answers=('q',))(record())['label'] == -1
+  assert make_preprocessor(answers=('q',))(make_record())['label'] == -1
 
 
-def test_text_goes_on_with_metadata_in_training():
-  prepare = make(text_length=29, text_fields={'tags': 2})
-  assert prepare.tokenizer.decode(prepare(record())['text']) == 'one'
-  found = texts(prepare, 200)
+def test_training_appends_metadata_to_captions():
+  prepare = make_preprocessor(text_length=29, text_fields={'tags': 2})
+  assert prepare.tokenizer.decode(prepare(make_record())['text']) == 'one'
+  found = list_texts(prepare, 200)
   tags = ['x', 'y', 'z']
   endings = ['', *(f', {t}' for t in tags)]
   endings += [f', {t}, {u}' for t in tags for u in tags if t != u]
@@ -149,13 +151,13 @@ def test_text_goes_on_with_metadata_in_training():
 
 
 def test_text_fields_in_evaluation_and_from_a_line():
-  prepare = make(
+  prepare = make_preprocessor(
     text_length=29,
     text_fields={'line': 5, 'none': 2},
     text_fields_in_evaluation=True,
   )
-  assert prepare.tokenizer.decode(prepare(record())['text']) == 'one, p, q'
-  alone = prepare(record(captions=[]))
+  assert prepare.tokenizer.decode(prepare(make_record())['text']) == 'one, p, q'
+  alone = prepare(make_record(captions=[]))
   assert prepare.tokenizer.decode(alone['text']) == 'p, q'
 
 
@@ -169,14 +171,14 @@ def test_text_fields_in_evaluation_and_from_a_line():
     ({'captions': ['a bright ball']}, True),
   ],
 )
-def test_flips_leave_out_what_names_a_side(changes, flipped):
-  prepare = make(
+def test_images_whose_texts_mention_a_side_are_not_flipped(changes, flipped):
+  prepare = make_preprocessor(
     image_size=SIZE,
     augment=({'name': 'flip', 'p': 1.0},),
     text_length=29,
     question_length=29,
   )
-  row = record(**changes)
+  row = make_record(**changes)
   plain = prepare(row)['image']
   trained = prepare(row, np.random.default_rng(0))['image']
   expected = plain[:, ::-1] if flipped else plain
@@ -184,36 +186,38 @@ def test_flips_leave_out_what_names_a_side(changes, flipped):
 
 
 def test_only_texts_of_the_batch_stop_flips():
-  prepare = make(image_size=SIZE, augment=({'name': 'flip', 'p': 1.0},))
-  row = record(captions=['left'])
+  prepare = make_preprocessor(
+    image_size=SIZE, augment=({'name': 'flip', 'p': 1.0},)
+  )
+  row = make_record(captions=['left'])
   trained = prepare(row, np.random.default_rng(0))['image']
   np.testing.assert_array_equal(trained, prepare(row)['image'][:, ::-1])
 
 
-def test_the_crop_sees_all_pixels():
-  prepare = make(
+def test_the_crop_uses_all_pixels():
+  prepare = make_preprocessor(
     image_size=SIZE,
     augment=(
       {'name': 'random_resized_crop', 'scale': (1, 1), 'ratio': (1, 1)},
     ),
   )
-  row = record(image=png(size=29))
+  row = make_record(image=make_png(size=29))
   trained = prepare(row, np.random.default_rng(0))['image']
-  # The whole picture, in one step: as in evaluation.
+  # The crop of the whole image equals evaluation's resize.
   np.testing.assert_array_equal(trained, prepare(row)['image'])
 
 
 def test_image_sizes_and_normalisation():
-  prepare = make(image_size=(5, 3), mean=(0.1, 0.2, 0.3), std=HALF)
-  image = prepare(record())['image']
-  decoded = images.resize(images.decode(png()), (5, 3))
+  prepare = make_preprocessor(image_size=(5, 3), mean=(0.1, 0.2, 0.3), std=HALF)
+  image = prepare(make_record())['image']
+  decoded = images.resize(images.decode(make_png()), (5, 3))
   expected = (decoded / 255 - np.array([0.1, 0.2, 0.3])) / 0.5
   # float32 against float64, of values below 2.
   np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
 def test_settings_survive_json():
-  prepare = make(
+  prepare = make_preprocessor(
     image_size=(5, 3),
     resize='pad',
     augment=({'name': 'random_resized_crop', 'scale': (0.5, 1.0)},),
@@ -244,8 +248,8 @@ def test_impossible_settings_are_refused(settings, message):
 
 
 def test_golden_values():
-  """Changes here change what a seed trains on: note them in the changelog."""
-  prepare = make(
+  """A change here changes the data of a seed: note it in the changelog."""
+  prepare = make_preprocessor(
     image_size=5,
     text_length=7,
     augment=(
@@ -254,7 +258,7 @@ def test_golden_values():
       {'name': 'translate', 'pixels': 1},
     ),
   )
-  example = prepare(record(), np.random.default_rng(17))
+  example = prepare(make_record(), np.random.default_rng(17))
   assert prepare.tokenizer.decode(example['text']) == 'three'
   pixels = np.rint((example['image'] + 1) * 127.5)
   np.testing.assert_array_equal(pixels[2, :, 1], [141, 172, 124, 190, 190])

@@ -1,4 +1,4 @@
-"""What people's fields become."""
+"""Fields of users' data become records, or are refused."""
 
 import functools
 
@@ -7,7 +7,7 @@ import pytest
 
 from mmjax.data import raw_records, shapes_drawing
 
-PNG = shapes_drawing.png(np.zeros((2, 3, 3), np.uint8))
+PNG = shapes_drawing.encode_png(np.zeros((2, 3, 3), np.uint8))
 
 NESTED = functools.reduce(lambda inner, _: [inner], range(3000), [])
 
@@ -112,37 +112,37 @@ def test_other_fields_become_metadata():
     ({'caption': ' N/A '}, r"caption is missing \('N/A'\)"),
     ({'caption': True}, 'not the boolean true'),
     ({'caption': 'False'}, "not the boolean 'False'"),
-    ({'caption': '\0'}, r"nothing that can be seen: '\\x00'"),
-    ({'caption': '\u200b\ufe0f'}, 'nothing that can be seen'),
+    ({'caption': '\0'}, r"no visible character: '\\x00'"),
+    ({'caption': '\u200b\ufe0f'}, 'no visible character'),
     ({'caption': 'a\0d\0o\0g'}, 'has a null character'),
     ({'caption': float('inf')}, 'is an infinite number'),
     ({'caption': [{'raw': 'a', 'text': 'b'}]}, "under 'raw' and 'text'"),
     ({'caption': "['a' 'b']"}, 'have no commas between'),
-    ({'caption': "{'en': 'a}"}, 'looks like an object, but is none'),
+    ({'caption': "{'en': 'a}"}, 'looks like an object, but is not one'),
     ({'caption': "{'de': 'a', 1: 'b'}"}, "no caption in 'en', only in de, 1"),
     ({'caption': "b'a dog'"}, "Python's notation of bytes"),
     ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
     ({'messages': [{}], 'x': 'y'}, '--format=conversations reads turns'),
     ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
     ({'question': 'a', 'answer': {'x': 1}}, r"not an object of \['x'\]"),
-    ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'none of its 2'),
+    ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'not one of its 2'),
     ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
     ({'question': 'null', 'answer': 'x'}, 'question is missing'),
     ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
-    ({'caption': 'so \ud83d'}, 'half of a character'),
-    ({'caption': 'x', 'by': 'so \ud83d'}, "field 'by' has half of a char"),
-    ({'caption': 'x', 'by': b'x'}, "field 'by' has bytes, which JSON can not"),
+    ({'caption': 'so \ud83d'}, 'a lone surrogate'),
+    ({'caption': 'x', 'by': 'so \ud83d'}, "field 'by' has a lone surrog"),
+    ({'caption': 'x', 'by': b'x'}, "field 'by' has bytes, which JSON can"),
     ({'caption': 'x', 'n': [{'x': float('inf')}]}, "field 'n' has the number"),
     ({'caption': 'x', 'n': 10**5000}, "'n' has a number of more than"),
-    ({'caption': 'x', 'so \ud83d': 1}, 'has half of a character'),
+    ({'caption': 'x', 'so \ud83d': 1}, 'has a lone surrogate'),
     ({'caption': 'x', 'n': NESTED}, "field 'n' is nested too deeply"),
     ({'question': 'why?'}, "no answer to the question 'why\\?'"),
     ({'question': '', 'answer': 'so'}, 'question is empty'),
     ({'questions': ['a', 'b'], 'answers': ['c']}, '2 questions, but 1 answers'),
   ],
 )
-def test_what_can_not_be_understood(fields, message):
+def test_refused_fields(fields, message):
   with pytest.raises(ValueError, match=message):
     _convert(fields)
 

@@ -1,4 +1,4 @@
-"""The shapes data set as it lies on disk."""
+"""The prepared shapes data set."""
 
 import pytest
 
@@ -24,25 +24,25 @@ def data_dir(tmp_path_factory):
   return folder
 
 
-def _records(data_dir, split):
+def _read_records(data_dir, split):
   return list(sources.open_source('shapes/tiny', split, data_dir=data_dir))
 
 
-def _scenes(data_dir, split):
+def _read_scenes(data_dir, split):
   return [
     tuple(scenes.Object(**thing) for thing in record['metadata']['objects'])
-    for record in _records(data_dir, split)
+    for record in _read_records(data_dir, split)
   ]
 
 
 def test_splits_have_their_sizes(data_dir):
   for split, count in TINY.items():
-    rows = _records(data_dir, split)
+    rows = _read_records(data_dir, split)
     assert len(rows) == count == len({row['id'] for row in rows})
 
 
 def test_records_are_complete(data_dir):
-  for row in _records(data_dir, 'test'):
+  for row in _read_records(data_dir, 'test'):
     assert row['image'].startswith(b'\x89PNG')
     assert len(row['captions']) == 4
     assert len(row['questions']) == 8
@@ -54,15 +54,15 @@ def test_records_are_complete(data_dir):
 
 
 def test_no_scene_is_in_two_splits(data_dir):
-  found = {split: set(_scenes(data_dir, split)) for split in TINY}
-  assert sum(map(len, found.values())) == len(set.union(*found.values()))
+  by_split = {split: set(_read_scenes(data_dir, split)) for split in TINY}
+  assert sum(map(len, by_split.values())) == len(set.union(*by_split.values()))
   for split in ('validation', 'test', 'compositional'):
-    assert len(found[split]) == TINY[split]
+    assert len(by_split[split]) == TINY[split]
 
 
 def test_held_out_pairs_are_in_the_compositional_split_alone(data_dir):
   for split in TINY:
-    for scene in _scenes(data_dir, split):
+    for scene in _read_scenes(data_dir, split):
       held_out = any(map(scenes.is_held_out, scene))
       assert held_out == (split == 'compositional')
 
@@ -83,12 +83,12 @@ def test_one_seed_gives_the_same_files(data_dir, tmp_path):
     if 'array_record' not in path.name and path.name != 'dataset_info.json':
       assert (again / path.name).read_bytes() == path.read_bytes(), path.name
   for split in TINY:
-    assert _records(tmp_path, split) == _records(data_dir, split)
+    assert _read_records(tmp_path, split) == _read_records(data_dir, split)
 
 
 def test_another_seed_gives_other_scenes(data_dir, tmp_path):
   _prepare(tmp_path, seed=1)
-  assert _scenes(tmp_path, 'test') != _scenes(data_dir, 'test')
+  assert _read_scenes(tmp_path, 'test') != _read_scenes(data_dir, 'test')
 
 
 def test_published_configurations():

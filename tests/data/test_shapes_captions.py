@@ -1,4 +1,4 @@
-"""Captions say everything, and can be read back."""
+"""Captions describe the whole scene and can be parsed."""
 
 import random
 
@@ -12,7 +12,7 @@ def test_every_caption_is_the_whole_scene():
   rng = random.Random(0)
   for i in range(300):
     scene = scenes.sample_scene(rng, held_out=i % 2 == 0)
-    written = captions.captions(scene)
+    written = captions.write_captions(scene)
     assert len(set(written)) == 4
     for caption in written:
       assert captions.parse_caption(caption) == scene, caption
@@ -23,7 +23,7 @@ def test_three_objects_are_listed_with_commas():
     scenes.Object('small', 'red', 'star', position)
     for position in ('left', 'right', 'bottom')
   )
-  assert captions.captions(scene)[0] == (
+  assert captions.write_captions(scene)[0] == (
     'a small red star on the left, a small red star on the right '
     'and a small red star at the bottom'
   )

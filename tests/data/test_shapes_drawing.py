@@ -1,4 +1,4 @@
-"""Pictures of scenes: where things are, how large, of which colour."""
+"""Images of scenes: position, size and colour of the objects."""
 
 import io
 import random
@@ -15,14 +15,14 @@ def _draw(*things, seed=0):
   return drawing.draw(things, random.Random(seed))
 
 
-def _ink(pixels):
-  """Where the picture isn't background, which the corners show."""
+def _find_ink(pixels):
+  """Finds the pixels that differ from the background in the corners."""
   return np.abs(pixels.astype(int) - pixels[0, 0]).max(-1) > 60
 
 
 def test_png_keeps_the_pixels():
   pixels = _draw(scenes.Object('large', 'red', 'star', 'center'))
-  data = drawing.png(pixels)
+  data = drawing.encode_png(pixels)
   image = Image.open(io.BytesIO(data))
   assert image.format == 'PNG' and image.mode == 'RGB'
   np.testing.assert_array_equal(np.asarray(image), pixels)
@@ -33,7 +33,7 @@ def test_png_keeps_the_pixels():
 def test_objects_are_in_their_cells(position, size):
   thing = scenes.Object(size, 'blue', 'circle', position)
   for seed in range(5):
-    rows, columns = np.nonzero(_ink(_draw(thing, seed=seed)))
+    rows, columns = np.nonzero(_find_ink(_draw(thing, seed=seed)))
     assert int(rows.mean()) // 16 == thing.row
     assert int(columns.mean()) // 16 == thing.column
 
@@ -42,7 +42,9 @@ def test_objects_are_in_their_cells(position, size):
 def test_large_is_larger_than_small(shape):
   areas = {
     size: [
-      _ink(_draw(scenes.Object(size, 'red', shape, 'center'), seed=s)).sum()
+      _find_ink(
+        _draw(scenes.Object(size, 'red', shape, 'center'), seed=s)
+      ).sum()
       for s in range(10)
     ]
     for size in scenes.SIZES
@@ -60,16 +62,16 @@ def test_colours_stay_apart():
     ]
     for color in scenes.COLORS
   }
-  for color, own in means.items():
-    spread = max(np.linalg.norm(a - b) for a in own for b in own)
-    for other, theirs in means.items():
+  for color, colors in means.items():
+    spread = max(np.linalg.norm(a - b) for a in colors for b in colors)
+    for other, others in means.items():
       if other != color:
-        gap = min(np.linalg.norm(a - b) for a in own for b in theirs)
+        gap = min(np.linalg.norm(a - b) for a in colors for b in others)
         assert gap > 0.5 * spread, (color, other)
 
 
-def test_a_scene_has_no_one_picture():
+def test_a_scene_has_many_images():
   scene = (scenes.Object('small', 'green', 'cross', 'left'),)
   rng = random.Random(0)
-  pictures = {drawing.draw(scene, rng).tobytes() for _ in range(20)}
-  assert len(pictures) == 20
+  images = {drawing.draw(scene, rng).tobytes() for _ in range(20)}
+  assert len(images) == 20

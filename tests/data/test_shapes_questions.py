@@ -1,4 +1,4 @@
-"""Questions: true, balanced, and silent about held-out pairs."""
+"""Questions are true, balanced, and don't name held-out pairs."""
 
 import collections
 import random
@@ -16,11 +16,11 @@ SCENE = (
 )
 
 
-def _many(count=600, held_out=False):
+def _write_many(count=600, held_out=False):
   rng = random.Random(0)
   for _ in range(count):
     scene = scenes.sample_scene(rng, held_out=held_out)
-    for entry in questions.questions(scene, rng, held_out=held_out):
+    for entry in questions.write_questions(scene, rng, held_out=held_out):
       yield scene, entry['question'], entry['answers'], entry['type']
 
 
@@ -28,7 +28,7 @@ def test_answers_about_a_scene():
   answers = {}
   for seed in range(200):
     rng = random.Random(seed)
-    for entry in questions.questions(SCENE, rng, held_out=False):
+    for entry in questions.write_questions(SCENE, rng, held_out=False):
       answers[entry['question']] = (entry['answers'], entry['type'])
   expected = {
     'what color is the circle?': ('orange', 'color'),
@@ -63,17 +63,17 @@ def test_nothing_is_left_or_right_in_one_column():
   column = (SCENE[0], scenes.Object('large', 'gray', 'square', 'bottom left'))
   for seed in range(100):
     rng = random.Random(seed)
-    for entry in questions.questions(column, rng, held_out=False):
+    for entry in questions.write_questions(column, rng, held_out=False):
       assert ' of the ' not in entry['question']
 
 
 def test_every_scene_has_eight_questions():
-  counts = collections.Counter(scene for scene, *_ in _many())
+  counts = collections.Counter(scene for scene, *_ in _write_many())
   assert set(counts.values()) <= {8, 16, 24}
 
 
 def test_types_are_balanced():
-  counts = collections.Counter(kind for *_, kind in _many())
+  counts = collections.Counter(kind for *_, kind in _write_many())
   total = counts.total()
   for kind in questions.TYPES:
     assert counts[kind] / total == pytest.approx(0.2, abs=0.02)
@@ -82,7 +82,7 @@ def test_types_are_balanced():
 @pytest.mark.parametrize('held_out', [False, True])
 def test_looking_at_the_question_alone_does_not_help(held_out):
   answers = collections.defaultdict(collections.Counter)
-  for _, question, (answer,), kind in _many(held_out=held_out):
+  for _, question, (answer,), kind in _write_many(held_out=held_out):
     pattern = re.sub('|'.join(scenes.COLORS), 'COLOR', question)
     pattern = re.sub('|'.join(scenes.SHAPES), 'SHAPE', pattern)
     pattern = re.sub('at the .*|on the .*|in the .*', 'PLACE', pattern)
@@ -104,7 +104,7 @@ def test_looking_at_the_question_alone_does_not_help(held_out):
 
 
 def test_held_out_pairs_are_never_named_in_training():
-  for _, question, *_ in _many():
+  for _, question, *_ in _write_many():
     for shape, color in scenes.HELD_OUT:
       assert f'{color} {shape}' not in question
 
@@ -112,7 +112,7 @@ def test_held_out_pairs_are_never_named_in_training():
 def test_compositional_questions_are_about_held_out_objects():
   asked = collections.Counter(
     any(f'{color} {shape}' in question for shape, color in scenes.HELD_OUT)
-    for _, question, answer, kind in _many(held_out=True)
+    for _, question, answer, kind in _write_many(held_out=True)
     if kind == 'existence' and answer == ['yes']
   )
   # A second question may have to be about another object.

@@ -1,4 +1,4 @@
-"""Scenes: legal, disjoint, and free of held-out pairs."""
+"""Scenes are legal and disjoint, and have no held-out pairs."""
 
 import random
 
@@ -31,10 +31,10 @@ def test_sampled_scenes_are_in_reading_order():
 def test_scenes_are_distinct_and_avoid_taken_ones():
   rng = random.Random(0)
   taken = set()
-  first = scenes.distinct_scenes(rng, 150, taken, held_out=False)
-  second = scenes.distinct_scenes(rng, 150, taken, held_out=False)
+  first = scenes.sample_distinct(rng, 150, taken, held_out=False)
+  second = scenes.sample_distinct(rng, 150, taken, held_out=False)
   assert len(set(first) | set(second)) == 300
-  train = list(scenes.training_scenes(rng, 500, taken))
+  train = list(scenes.sample_training(rng, 500, taken))
   assert len(train) == 500
   assert taken.isdisjoint(train)
 

@@ -1,4 +1,4 @@
-"""Prepared data sets open by name, and errors name what would be legal."""
+"""Prepared data sets are opened by name, and errors name the legal values."""
 
 import io
 import pickle
@@ -12,17 +12,17 @@ from mmjax.data import prepare, records, sources, tfds_source
 from mmjax.errors import ConfigError
 
 
-def png(seed: int) -> bytes:
+def make_png(seed: int) -> bytes:
   buffer = io.BytesIO()
   color = tuple(np.random.default_rng(seed).integers(0, 256, 3).tolist())
   PIL.Image.new('RGB', (3, 2), color).save(buffer, 'PNG')
   return buffer.getvalue()
 
 
-def record(i: int) -> dict:
+def make_record(i: int) -> dict:
   return {
     'id': f'r{i}',
-    'image': png(i),
+    'image': make_png(i),
     'captions': [f'caption {i}', 'another'],
     'questions': [
       {'question': f'q{k}?', 'answers': ['yes', str(k)], 'type': 'kind'}
@@ -48,7 +48,7 @@ class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, numbers):
     for i in numbers:
-      yield i, records.encode_record(record(i))
+      yield i, records.encode_record(make_record(i))
 
 
 class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -77,7 +77,7 @@ class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
       yield (
         i,
         {
-          'picture': io.BytesIO(png(i)),
+          'picture': io.BytesIO(make_png(i)),
           'label': i % 2,
           'notes': [{'text': 'one'}, {'text': 'two'}],
           'ask': 'how many?',
@@ -91,19 +91,19 @@ class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 def data_dir(tmp_path_factory):
   folder = tmp_path_factory.mktemp('data')
   for builder in (_Ours, _Theirs):
-    made = builder(data_dir=folder, file_format='array_record')
-    made.download_and_prepare()
+    data_builder = builder(data_dir=folder, file_format='array_record')
+    data_builder.download_and_prepare()
   return folder
 
 
-def ids(source) -> set[str]:
+def list_ids(source) -> set[str]:
   return {row['id'] for row in source}
 
 
 def test_records_come_back_as_written(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
   rows = {row['id']: row for row in source}
-  assert rows == {f'r{i}': record(i) for i in range(10)}
+  assert rows == {f'r{i}': make_record(i) for i in range(10)}
   assert source.folder == data_dir / 'ours' / '1.2.0'
   assert source[-1] == source[9]
   with pytest.raises(IndexError, match='record 10 of a source of 10'):
@@ -112,23 +112,23 @@ def test_records_come_back_as_written(data_dir):
 
 def test_texts_are_records_without_images(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
-  for row, texts in zip(source, source.texts(), strict=True):
+  for row, texts in zip(source, source.iterate_texts(), strict=True):
     assert texts == row | {'image': b''}
 
 
 def test_splits_add_up_and_divide(data_dir):
-  def opened(split):
+  def open_split(split):
     return sources.open_source('ours', split, data_dir=data_dir)
 
-  assert ids(opened('train+test')) == {f'r{i}' for i in range(13)}
-  assert len(opened('train[:20%]')) == 2
-  halves = ids(opened('train[:5]')), ids(opened('train[5:]'))
+  assert list_ids(open_split('train+test')) == {f'r{i}' for i in range(13)}
+  assert len(open_split('train[:20%]')) == 2
+  halves = list_ids(open_split('train[:5]')), list_ids(open_split('train[5:]'))
   assert halves[0] | halves[1] == {f'r{i}' for i in range(10)}
   assert not halves[0] & halves[1]
-  assert len(opened('train[:3]+test[1:]')) == 5
+  assert len(open_split('train[:3]+test[1:]')) == 5
   for split in ('val', 'train['):
     with pytest.raises(ValueError, match=r'it has train \(10\), test \(3\)'):
-      opened(split)
+      open_split(split)
 
 
 def test_version_in_the_name(data_dir):
@@ -141,9 +141,9 @@ def test_version_in_the_name(data_dir):
 def test_sources_survive_pickling(data_dir):
   where = {'style': 'b'}
   source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
-  data = pickle.dumps(sources.questions_view(source))
+  data = pickle.dumps(sources.view_questions(source))
   assert len(data) < 2000
-  assert list(pickle.loads(data)) == list(sources.questions_view(source))
+  assert list(pickle.loads(data)) == list(sources.view_questions(source))
 
 
 @pytest.mark.parametrize(
@@ -157,43 +157,43 @@ def test_sources_survive_pickling(data_dir):
 )
 def test_where(data_dir, where, kept):
   source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
-  assert ids(source) == {f'r{i}' for i in kept}
+  assert list_ids(source) == {f'r{i}' for i in kept}
   assert all(row['image'] for row in source)
 
 
 def test_where_names_legal_fields_and_values(data_dir):
-  def opened(where):
+  def open_where(where):
     sources.open_source('ours', 'train', data_dir=data_dir, where=where)
 
   with pytest.raises(
     ValueError, match=r'field stile .* there are id, style, t'
   ):
-    opened({'stile': 'a'})
+    open_where({'stile': 'a'})
   with pytest.raises(
     ValueError, match=r"no record matches .* has 'a', 'b', 'c'"
   ):
-    opened({'style': 'd'})
+    open_where({'style': 'd'})
 
 
-def test_questions_view_has_one_question_each(data_dir):
+def test_view_questions_gives_one_question_each(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
-  view = sources.questions_view(source)
+  view = sources.view_questions(source)
   assert len(view) == sum(i % 3 for i in range(10))
   rows = list(view)
-  assert len(ids(view)) == len(view)
+  assert len(list_ids(view)) == len(view)
   expected = {f'r{i}#{k}' for i in range(10) for k in range(i % 3)}
-  assert ids(view) == expected
+  assert list_ids(view) == expected
   for row in rows:
     assert [q['question'] for q in row['questions']] == [f'q{row["id"][-1]}?']
     assert row['image']
   with pytest.raises(ValueError, match='none of 1 records has a question'):
-    sources.questions_view(sources.ListSource([record(0)]))
+    sources.view_questions(sources.ListSource([make_record(0)]))
 
 
-def test_answer_vocabulary_counts():
-  source = sources.ListSource([record(1), record(2)])
-  assert sources.answer_vocabulary(source) == ('yes', '0', '1')
-  assert sources.answer_vocabulary(source, 1) == ('yes',)
+def test_the_answer_vocabulary_is_ordered_by_count():
+  source = sources.ListSource([make_record(1), make_record(2)])
+  assert sources.build_answer_vocabulary(source) == ('yes', '0', '1')
+  assert sources.build_answer_vocabulary(source, 1) == ('yes',)
 
 
 def test_foreign_data_sets_are_mapped(data_dir):
@@ -212,15 +212,15 @@ def test_foreign_data_sets_are_mapped(data_dir):
     {'label': 'hot dog', 'size': 10},
     {'label': 'cat', 'size': 20},
   ]
-  assert rows[1]['image'] == png(1)
+  assert rows[1]['image'] == make_png(1)
   assert rows[1]['captions'] == ['one', 'two']
   assert rows[1]['questions'] == [
     {'question': 'how many?', 'answers': ['2', 'two'], 'type': ''}
   ]
-  assert ids(source) == {'train/0', 'train/1', 'train/2'}
+  assert list_ids(source) == {'train/0', 'train/1', 'train/2'}
   again = pickle.loads(pickle.dumps(source))
   assert list(again) == list(source)
-  assert [row['image'] for row in source.texts()] == [b''] * 3
+  assert [row['image'] for row in source.iterate_texts()] == [b''] * 3
   only = sources.select(source, {'label': 'hot dog'})
   assert [row['metadata']['size'] for row in only] == [10]
 
@@ -243,7 +243,7 @@ def test_class_labels_become_captions(data_dir):
     ('theirs', None, "wasn't written by mmjax; .*picture"),
     ('theirs', {'picture': 'picture'}, 'use one of id, image, captions'),
     ('theirs', {'image': 'img'}, "no feature 'img' for image; it has .*notes"),
-    ('ours', {'image': 'image'}, 'takes no `fields`'),
+    ('ours', {'image': 'image'}, 'needs no `fields`'),
   ],
 )
 def test_wrong_fields_are_refused(data_dir, name, fields, message):
@@ -251,7 +251,7 @@ def test_wrong_fields_are_refused(data_dir, name, fields, message):
     sources.open_source(name, 'train', data_dir=data_dir, fields=fields)
 
 
-def test_what_is_built_in_can_be_prepared():
+def test_built_in_data_sets_can_be_prepared():
   assert tfds_source.BUILT_IN == prepare.NAMES
 
 

@@ -1,4 +1,4 @@
-"""Splits by names."""
+"""Splits are found by the names of files and folders."""
 
 import pathlib
 
@@ -21,7 +21,7 @@ from mmjax.data import split_names
     ('train/0.csv', '-'),
   ],
 )
-def test_what_paths_are_named_after(names, splits):
+def test_splits_that_paths_are_named_after(names, splits):
   paths = [pathlib.Path(name) for name in names.split()]
-  found = split_names.of_paths(paths)
+  found = split_names.find_splits(paths)
   assert [found.get(path, '-') for path in paths] == splits.split()

@@ -1,4 +1,4 @@
-"""Random records: the same each time, of the sizes that a config asks for."""
+"""Random records are reproducible and have the sizes of the config."""
 
 import pickle
 
@@ -9,7 +9,7 @@ from mmjax.config import settings
 from mmjax.data import feeds, images, synthetic
 
 
-def data(**changed):
+def make_data(**changed):
   section = settings.default_config().data.to_dict()
   sizes = {
     'name': 'synthetic/101',
@@ -21,9 +21,9 @@ def data(**changed):
   return section | sizes | changed
 
 
-def feed(**changed):
+def open_feed(**changed):
   return feeds.open_feed(
-    data(**changed),
+    make_data(**changed),
     batch_size=3,
     seed=0,
     text=True,
@@ -33,7 +33,7 @@ def feed(**changed):
   )
 
 
-def test_a_record_depends_on_split_and_number_alone():
+def test_a_record_depends_only_on_split_and_number():
   source = synthetic.SyntheticSource('train', image_size=5)
   again = pickle.loads(pickle.dumps(source))
   assert source[7] == again[7]
@@ -45,10 +45,10 @@ def test_a_record_depends_on_split_and_number_alone():
 
 
 def test_batches_have_the_configs_sizes():
-  opened = feed()
-  with opened.train.iterate(5) as batches:
+  feed = open_feed()
+  with feed.train.iterate(5) as batches:
     batch = next(batches)
-  with feed().train.iterate(5) as batches:
+  with open_feed().train.iterate(5) as batches:
     for name, value in next(batches).items():
       np.testing.assert_array_equal(value, batch[name])
   shapes = {name: value.shape for name, value in batch.items()}
@@ -56,25 +56,25 @@ def test_batches_have_the_configs_sizes():
   assert shapes['text'] == shapes['text_mask'] == (3, 11)
   assert shapes['question'] == (3, 6)
   assert shapes['answer'] == (3, 3)
-  assert batch['text'].max() < opened.preprocess.tokenizer.vocab_size == 101
+  assert batch['text'].max() < feed.preprocess.tokenizer.vocab_size == 101
   assert np.all(batch['label'] >= 0)
   # Texts fill half of their length or more.
   assert np.all(batch['text_mask'].sum(1) >= 2 + 5)
-  assert set(opened.splits) == {'val', 'test'}
+  assert set(feed.splits) == {'val', 'test'}
 
 
-def test_a_sequence_is_what_it_was_made_from():
-  opened = feed()
-  record = opened.splits['val'][3]
-  example = opened.preprocess(record)
-  tokenizer = opened.preprocess.tokenizer
+def test_decode_inverts_encode():
+  feed = open_feed()
+  record = feed.splits['val'][3]
+  example = feed.preprocess(record)
+  tokenizer = feed.preprocess.tokenizer
   assert tokenizer.decode(example['text']) == record['captions'][0]
   assert example['text'][0] == tokenizer.bos_id
 
 
-def test_the_vocabulary_has_the_size_asked_for():
-  assert synthetic.vocab_size('synthetic') == synthetic.VOCAB_SIZE
-  assert synthetic.tokenizer(300).vocab_size == 300
+def test_the_vocabulary_has_the_configs_size():
+  assert synthetic.parse_vocab_size('synthetic') == synthetic.VOCAB_SIZE
+  assert synthetic.make_tokenizer(300).vocab_size == 300
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,6 @@ def test_the_vocabulary_has_the_size_asked_for():
     ({'where': {'style': 'x'}}, 'no record has a field style'),
   ],
 )
-def test_what_there_is_not_is_refused(changed, message):
+def test_impossible_settings_are_refused(changed, message):
   with pytest.raises(ValueError, match=message):
-    feed(**changed)
+    open_feed(**changed)

@@ -1,4 +1,4 @@
-"""Lines of text files."""
+"""Text files are read up to damage; archives are refused."""
 
 import gzip
 import zipfile
@@ -9,7 +9,7 @@ import pytest
 from mmjax.data import text_files
 
 
-def test_what_comes_before_a_cut_is_read(tmp_path):
+def test_the_text_before_a_cut_is_read(tmp_path):
   rng = np.random.default_rng(0)
   lines = [rng.bytes(40).hex() + '\n' for _ in range(2000)]
   packed = gzip.compress(''.join(lines).encode())
@@ -17,7 +17,7 @@ def test_what_comes_before_a_cut_is_read(tmp_path):
   path.write_bytes(packed[:-200])
   found = []
   with pytest.raises(ValueError, match=r'rows\.csv\.gz is damaged: .* ended'):
-    found.extend(text_files.lines(path, None))
+    found.extend(text_files.read_lines(path, None))
   assert found == lines[: len(found)] and len(found) > 1990
 
 
@@ -25,5 +25,7 @@ def test_archives_are_refused(tmp_path):
   path = tmp_path / 'rows.xlsx'
   with zipfile.ZipFile(path, 'w') as archive:
     archive.writestr('sheet.xml', '')
-  with pytest.raises(ValueError, match='is a zip archive, as spreadsheets are'):
+  with pytest.raises(
+    ValueError, match='is a zip archive, as spreadsheets also'
+  ):
     text_files.read(path, None)

@@ -30,7 +30,7 @@ ORDINARY = [
 @pytest.fixture(params=['bpe', 'bytes'])
 def tokenizer(request):
   if request.param == 'bytes':
-    return tokenizers.byte_tokenizer()
+    return tokenizers.make_byte_tokenizer()
   return tokenizers.train_bpe(TEXTS, 300)
 
 
@@ -70,9 +70,9 @@ def test_decode_stops_at_eos_and_accepts_arrays(tokenizer):
   assert tokenizer.decode([]) == ''
 
 
-def test_words_have_one_id_wherever_they_stand():
+def test_words_have_one_id_in_any_position():
   tokenizer = tokenizers.train_bpe(['red star', 'star red'] * 5, 300)
-  first, second = tokenizer.tokens('red star'), tokenizer.tokens('star red')
+  first, second = tokenizer.tokenize('red star'), tokenizer.tokenize('star red')
   assert len(first) == 2
   assert first == second[::-1]
 
@@ -95,7 +95,7 @@ def test_small_vocabulary_is_refused():
 
 
 def test_byte_ids_are_the_bytes():
-  tokenizer = tokenizers.byte_tokenizer()
+  tokenizer = tokenizers.make_byte_tokenizer()
   ids, mask = tokenizer.encode('é', 4)
   assert ids.tolist() == [1, 4 + 0xC3, 4 + 0xA9, 2]
   assert mask.all()
@@ -115,7 +115,7 @@ def test_save_load_and_pickle(tokenizer, tmp_path):
       assert copy.decode(copy.encode(text, 101)[0]) == text
 
 
-def _foreign(*names):
+def _make_foreign(*names):
   vocabulary = {name: i for i, name in enumerate([*names, 'red', 'star'])}
   model = models.WordLevel(vocabulary, unk_token=names[0])
   tokenizer = library.Tokenizer(model)
@@ -125,7 +125,9 @@ def _foreign(*names):
 
 
 def test_foreign_specials_are_found_by_name(tmp_path):
-  _foreign('[UNK]', '[SEP]', '[PAD]', '[CLS]').save(str(tmp_path / 't.json'))
+  _make_foreign('[UNK]', '[SEP]', '[PAD]', '[CLS]').save(
+    str(tmp_path / 't.json')
+  )
   tokenizer = tokenizers.Tokenizer.load(tmp_path / 't.json')
   special = (tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id)
   assert special == (2, 3, 1)
@@ -144,8 +146,8 @@ def test_foreign_specials_are_found_by_name(tmp_path):
     ({}, 0),
   ],
 )
-def test_padding_is_what_the_file_beside_says(tmp_path, settings, pad):
-  foreign = _foreign('<pad>', '<s>', '</s>')
+def test_padding_is_that_of_the_configuration_file(tmp_path, settings, pad):
+  foreign = _make_foreign('<pad>', '<s>', '</s>')
   foreign.enable_padding(pad_id=0, pad_token='<pad>')
   foreign.save(str(tmp_path / 'tokenizer.json'))
   path = tmp_path / 'tokenizer_config.json'
@@ -162,15 +164,15 @@ def test_padding_is_what_the_file_beside_says(tmp_path, settings, pad):
 
 
 @pytest.mark.parametrize('content', ['{"pad_tok', '[]'])
-def test_a_broken_file_beside_is_named(tmp_path, content):
-  _foreign('<s>', '</s>').save(str(tmp_path / 'tokenizer.json'))
+def test_a_broken_configuration_file_is_named(tmp_path, content):
+  _make_foreign('<s>', '</s>').save(str(tmp_path / 'tokenizer.json'))
   (tmp_path / 'tokenizer_config.json').write_text(content)
   with pytest.raises(ValueError, match=r'tokenizer_config\.json (is|holds)'):
     tokenizers.Tokenizer.load(tmp_path / 'tokenizer.json')
 
 
 def test_named_specials_survive_saving(tmp_path):
-  foreign = _foreign('<?>', '<end>')
+  foreign = _make_foreign('<?>', '<end>')
   tokenizer = tokenizers.Tokenizer(foreign, pad='<?>', bos='<end>', eos='<end>')
   ids, mask = tokenizer.encode('red', 4)
   assert ids.tolist() == [1, 2, 1, 0]
@@ -182,8 +184,8 @@ def test_named_specials_survive_saving(tmp_path):
   assert again.bos_id == tokenizer.bos_id
 
 
-def test_texts_become_lower_case_if_asked_to(tmp_path):
-  _foreign('<s>', '</s>').save(str(tmp_path / 't.json'))
+def test_lower_case_is_an_option(tmp_path):
+  _make_foreign('<s>', '</s>').save(str(tmp_path / 't.json'))
   load = functools.partial(tokenizers.Tokenizer.load, tmp_path / 't.json')
   want, _ = load().encode('red star', 6)
   got, _ = load(lower_case=True).encode('Red STAR', 6)
@@ -213,9 +215,9 @@ def test_marks_at_the_ends_of_words_are_written_as_spaces(tmp_path):
   assert tokenizers.Tokenizer.load(tmp_path / 't.json') == tokenizer
 
 
-def _surrounded(before, after):
-  """A tokenizer that puts tokens around each text."""
-  foreign = _foreign('<s>', '</s>', '[DEC]')
+def _surround(before, after):
+  """Makes a tokenizer that adds tokens before and after each text."""
+  foreign = _make_foreign('<s>', '</s>', '[DEC]')
   around = sorted({*before, *after})
   foreign.post_processor = library.processors.TemplateProcessing(
     single=[*before, '$A', *after],
@@ -233,27 +235,27 @@ def _surrounded(before, after):
     ([], ['</s>'], [3, 1]),  # T5: nothing starts a text.
   ],
 )
-def test_what_a_file_puts_around_a_text_stays(before, after, ids):
-  tokenizer = tokenizers.Tokenizer(_surrounded(before, after))
+def test_a_file_keeps_its_tokens_around_a_text(before, after, ids):
+  tokenizer = tokenizers.Tokenizer(_surround(before, after))
   assert tokenizer.encode('red', len(ids))[0].tolist() == ids
   assert tokenizer.decode(ids) == 'red'
 
 
-def test_what_is_written_may_start_otherwise_than_what_is_read():
-  foreign = _surrounded(['<s>'], ['</s>'])
+def test_outputs_and_inputs_may_start_with_different_tokens():
+  foreign = _surround(['<s>'], ['</s>'])
   tokenizer = tokenizers.Tokenizer(foreign, bos='[DEC]')
   assert tokenizer.bos_id == 2
   assert tokenizer.encode('red', 3)[0].tolist() == [2, 3, 1]
-  assert tokenizer.encode('red', 3, read=True)[0].tolist() == [0, 3, 1]
-  tokenizer = tokenizers.Tokenizer(_foreign('</s>', '[DEC]'), bos='[DEC]')
-  assert tokenizer.encode('red', 2, read=True)[0].tolist() == [2, 0]
+  assert tokenizer.encode('red', 3, as_input=True)[0].tolist() == [0, 3, 1]
+  tokenizer = tokenizers.Tokenizer(_make_foreign('</s>', '[DEC]'), bos='[DEC]')
+  assert tokenizer.encode('red', 2, as_input=True)[0].tolist() == [2, 0]
 
 
 def test_missing_specials_are_named():
   with pytest.raises(ValueError, match=r"load\(path, eos='...'\)"):
-    tokenizers.Tokenizer(_foreign('<?>'))
+    tokenizers.Tokenizer(_make_foreign('<?>'))
   with pytest.raises(ValueError, match="no token '<start>' to use as bos"):
-    tokenizers.Tokenizer(_foreign('<?>', '<eos>'), bos='<start>')
+    tokenizers.Tokenizer(_make_foreign('<?>', '<eos>'), bos='<start>')
 
 
 def test_bad_files_are_refused(tmp_path):

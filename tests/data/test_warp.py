@@ -1,4 +1,4 @@
-"""The warp: what its window shows, and that it bends without tearing."""
+"""The warp crops, rotates and deforms images continuously."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from mmjax.data import warp
 
 
-def test_a_warp_of_nothing_gives_the_image_back():
+def test_a_warp_of_strength_zero_is_the_identity():
   image = np.random.default_rng(1).integers(0, 256, (11, 13, 3), np.uint8)
   rng = np.random.default_rng(0)
   whole = warp.warp(image, rng, scale=(1, 1), ratio=(1, 1))
@@ -24,10 +24,10 @@ def test_a_warp_shrinks_within_and_enlarges_without_showing_the_outside():
     assert (large == 0).all()
 
 
-def test_a_warp_turns_by_hand():
+def test_rotation_by_hand():
   image = np.zeros((21, 21, 3), np.uint8)
   image[:10] = 255
-  # Seeds with a turn between 80 and 90 degrees either way.
+  # Seeds with a rotation between 80 and 90 degrees either way.
   sides = set()
   for seed in range(200):
     turned = warp.warp(
@@ -39,7 +39,7 @@ def test_a_warp_turns_by_hand():
   assert sides == {True, False}
 
 
-def test_an_elastic_warp_moves_what_is_near_alike():
+def test_an_elastic_warp_is_smooth():
   ramp = np.arange(0, 240, 5, dtype=np.uint8)
   image = np.broadcast_to(ramp[None, :, None], (48, 48, 3))
   rng = np.random.default_rng(0)
@@ -51,7 +51,7 @@ def test_an_elastic_warp_moves_what_is_near_alike():
 
 
 @pytest.mark.parametrize('wrong', [{'scale': (0, 1)}, {'cells': 0}])
-def test_a_window_of_nothing_is_refused(wrong):
+def test_an_empty_window_is_refused(wrong):
   image = np.zeros((4, 4, 3), np.uint8)
   with pytest.raises(ValueError, match='not both above 0; use'):
     warp.warp(image, np.random.default_rng(0), **wrong)

@@ -1,4 +1,4 @@
-"""Reading tars."""
+"""Tars are read, up to damage."""
 
 import bz2
 import gzip
@@ -16,7 +16,7 @@ from mmjax.data import image_rows, webdataset
 OPTIONS = image_rows.Options()
 
 
-def _tar(path, files):
+def _write_tar(path, files):
   with tarfile.open(path, 'w') as tar:
     for name, data in files.items():
       member = tarfile.TarInfo(name)
@@ -26,7 +26,7 @@ def _tar(path, files):
 
 
 def test_samples_are_files_of_one_key(tmp_path):
-  path = _tar(
+  path = _write_tar(
     tmp_path / 'zoo.tar',
     {
       'a.png': b'first',
@@ -56,19 +56,21 @@ def test_samples_are_files_of_one_key(tmp_path):
 
 
 def test_bad_json_is_reported_when_read(tmp_path):
-  path = _tar(tmp_path / 'zoo.tar', {'a.json': b'{', 'b.json': b'[1]'})
+  path = _write_tar(tmp_path / 'zoo.tar', {'a.json': b'{', 'b.json': b'[1]'})
   first, second = webdataset.read([path], OPTIONS)
   with pytest.raises(ValueError, match=r'its \.json is not valid JSON'):
     first.read_fields()
-  with pytest.raises(ValueError, match='holds no object'):
+  with pytest.raises(ValueError, match='should hold an object'):
     second.read_fields()
 
 
 def test_a_damaged_tar_costs_what_follows_the_damage(tmp_path):
-  path = _tar(tmp_path / 'zoo.tar', {f'{i}.txt': b'x' * 999 for i in range(9)})
+  path = _write_tar(
+    tmp_path / 'zoo.tar', {f'{i}.txt': b'x' * 999 for i in range(9)}
+  )
   cut = tmp_path / 'cut.tar'
-  # A sample takes 1536 bytes: cut in a file, in a header, between samples, and
-  # before anything. What ends where the damage begins may have lost a file.
+  # A sample takes 1536 bytes. The cuts are in a file, in a header, between
+  # samples and at the start. The last sample before damage may lack a file.
   for size, whole in (5500, 3), (5000, 2), (4608, 2), (0, 0):
     cut.write_bytes(path.read_bytes()[:size])
     *good, bad = webdataset.read([cut], OPTIONS)
@@ -96,7 +98,7 @@ _PACKERS = {
 def test_compressed_tars(tmp_path, ending):
   rng = np.random.default_rng(0)
   texts = {f'{i}.txt': rng.bytes(700).hex().encode() for i in range(400)}
-  plain = _tar(tmp_path / 'x', texts)
+  plain = _write_tar(tmp_path / 'x', texts)
   path = tmp_path / f'zoo.tar.{ending}'
   options = image_rows.Options(scratch=tmp_path)
   packed = _PACKERS[ending](plain.read_bytes())
@@ -104,7 +106,7 @@ def test_compressed_tars(tmp_path, ending):
   samples = list(webdataset.read([path], options))
   assert [raw.id for raw in samples] == [f'zoo/{i}' for i in range(400)]
   assert samples[3].read_fields()['caption'] == [texts['3.txt'].decode()]
-  # Cut: what a decompressor gives, is read; blocks of bz2 have 900 kB.
+  # A cut tar is read as far as it decompresses; blocks of bz2 have 900 kB.
   path.write_bytes(packed[:-2000])
   *good, bad = webdataset.read([path], options)
   least = {'gz': 396, 'bz2': 0, 'xz': 390, 'zst': 300}[ending]
@@ -117,11 +119,11 @@ def test_compressed_tars(tmp_path, ending):
   assert bad.where == path.name
 
 
-def test_tars_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_tars_of_one_name_are_distinguished_by_their_folders(tmp_path):
   paths = []
   for folder in 'ab':
     (tmp_path / folder).mkdir()
-    paths.append(_tar(tmp_path / folder / 'zoo.tar', {'1.txt': b'x'}))
+    paths.append(_write_tar(tmp_path / folder / 'zoo.tar', {'1.txt': b'x'}))
   ids = [raw.id for raw in webdataset.read(paths, OPTIONS)]
   assert ids == ['a/zoo/1', 'b/zoo/1']
   packed = tmp_path / 'a/zoo.tar.gz'
@@ -133,7 +135,9 @@ def test_tars_of_one_name_are_told_apart_by_their_folders(tmp_path):
 
 def test_members_in_any_order_and_twice(tmp_path):
   files = {'1.txt': b'one', '2.txt': b'two', '2.png': b'II', '1.png': b'I'}
-  path = _tar(tmp_path / 'zoo.tar', files | {'v1.5.png': b'x', '1.jpg': b'x'})
+  path = _write_tar(
+    tmp_path / 'zoo.tar', files | {'v1.5.png': b'x', '1.jpg': b'x'}
+  )
   one, two, dotted = webdataset.read([path], OPTIONS)
   assert two.read_image() == b'II'
   with pytest.raises(ValueError, match='more than one image'):
@@ -143,12 +147,12 @@ def test_members_in_any_order_and_twice(tmp_path):
       read()
   with tarfile.open(path, 'a') as tar:
     tar.addfile(tarfile.TarInfo('2.txt'))
-  with pytest.raises(ValueError, match=r'its \.txt is there twice'):
+  with pytest.raises(ValueError, match=r'its \.txt occurs twice'):
     list(webdataset.read([path], OPTIONS))[1].read_fields()
 
 
 def test_texts_in_other_encodings_are_refused_or_read(tmp_path):
-  path = _tar(tmp_path / 'zoo.tar', {'1.txt': 'groß'.encode('cp1252')})
+  path = _write_tar(tmp_path / 'zoo.tar', {'1.txt': 'groß'.encode('cp1252')})
   (raw,) = webdataset.read([path], OPTIONS)
   with pytest.raises(ValueError, match='--encoding=cp1252'):
     raw.read_fields()
@@ -158,10 +162,10 @@ def test_texts_in_other_encodings_are_refused_or_read(tmp_path):
 
 def test_samples_that_dots_hide_are_noted(tmp_path):
   names = ['v1.png', 'v1.txt', 'v1.5.png', 'v1.5.txt', 'v1.5.cls']
-  path = _tar(tmp_path / 'zoo.tar', dict.fromkeys(names, b'x'))
+  path = _write_tar(tmp_path / 'zoo.tar', dict.fromkeys(names, b'x'))
   notes = []
   (raw,) = webdataset.read([path], image_rows.Options(note=notes.append))
   assert raw.read_image() == b'x'
   (note,) = notes
-  assert note.startswith('2 files of tars were left out')
+  assert note.startswith('2 files in tars were ignored')
   assert note.endswith('v1.5.png, v1.5.txt')

@@ -31,7 +31,7 @@ def make_source():
 @pytest.fixture(scope='session')
 def preprocessor():
   return preprocess.Preprocessor(
-    tokenizers.byte_tokenizer(),
+    tokenizers.make_byte_tokenizer(),
     image_size=4,
     mean=(0.0,) * 3,
     std=(1.0,) * 3,
