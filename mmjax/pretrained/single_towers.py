@@ -77,7 +77,7 @@ class SiglipTexts(ClipTexts):
     """The tokenizer's, else that of config.json."""
     file = tokenizer_settings.FILE
     named = self.settings(file) if file in self.files else {}
-    token = tokenizers.named_pad(self.tokenizer, named)
+    token = tokenizers.find_pad(self.tokenizer, named)
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return self.config.get('pad_token_id', 1)
