@@ -56,21 +56,63 @@ def open_feed(
 
   Args:
     data: the `data` section of a config.
-    batch_size: number of examples in a global training batch.
-    seed: random seed of the order and the augmentation.
+    batch_size: examples in a global training batch.
+    seed: random seed of order and augmentation.
     text: whether batches have captions.
     question: whether batches have questions.
     answer: whether batches have answers as text.
-    label: whether batches have answers as indices in the answer vocabulary of
-      the training split.
+    label: whether batches have answers as indices in training's vocabulary.
     rows: rows of every training batch that this host reads; None for all.
-    needs: modalities that each objective needs, for `checks.check`; None skips
-      the checks.
+    needs: modalities of each objective, for `checks.check`; None: no checks.
 
   Raises:
-    ConfigError: if the data set or the tokenizer is missing, a setting is
-      impossible, or the data are refused.
+    ConfigError: if data set or tokenizer are missing, or something is refused.
   """
+  train, splits = _open_splits(data)
+  tokenizer = _open_tokenizer(data, train)
+  wanted = {'text': text, 'question': question, 'answer': answer}
+  lengths = {
+    f'{name}_length': data[f'{name}_length'] if is_wanted else 0
+    for name, is_wanted in wanted.items()
+  }
+  answers = sources.build_answer_vocabulary(train) if label else ()
+  preprocessor = _make_preprocessor(data, tokenizer, lengths, answers)
+  notes = ()
+  if needs and not synthetic.is_synthetic(data['name']):
+    notes = _check(data, train, splits, preprocessor, needs)
+  return Feed(
+    preprocess=preprocessor,
+    train=batches.TrainBatches(
+      train,
+      preprocessor,
+      batch_size=batch_size,
+      seed=seed,
+      rows=rows,
+      num_threads=data['num_threads'],
+      num_workers=data['num_workers'],
+      prefetch=data['prefetch'],
+      on_error=data['on_error'],
+    ),
+    splits=splits,
+    init_batch=_read_init_batch(train, preprocessor, data['on_error']),
+    files=_list_files(tokenizer, preprocessor),
+    notes=notes,
+  )
+
+
+def _list_files(
+  tokenizer: tokenizers.Tokenizer, preprocessor: preprocess.Preprocessor
+) -> dict[str, Callable[[pathlib.Path], None]]:
+  return {
+    'tokenizer.json': tokenizer.save,
+    'preprocess.json': preprocessor.save,
+  }
+
+
+def _open_splits(
+  data: Mapping[str, Any],
+) -> tuple[sources.Source, dict[str, sources.Source]]:
+  """Opens the training split, and those to evaluate on by name."""
 
   def open_split(split: str, where: Mapping[str, Any] | None):
     if synthetic.is_synthetic(data['name']):
@@ -90,57 +132,53 @@ def open_feed(
   }
   if data['eval_split']:
     splits['val'] = open_split(data['eval_split'], data['eval_where'])
-  tokenizer = _open_tokenizer(data, train)
-  preprocessor = preprocess.Preprocessor(
+  return train, splits
+
+
+def _make_preprocessor(
+  data: Mapping[str, Any],
+  tokenizer: tokenizers.Tokenizer,
+  lengths: Mapping[str, int],
+  answers: Sequence[str],
+) -> preprocess.Preprocessor:
+  """Makes the preprocessor of a config, with the lengths that are needed."""
+  same = ('resize', 'mean', 'std', 'num_questions', 'text_fields_in_evaluation')
+  return preprocess.Preprocessor(
     tokenizer=tokenizer,
     image_size=0 if data['blind'] else data['image_size'],
-    resize=data['resize'],
-    mean=data['mean'],
-    std=data['std'],
     augment=data['augment'] or (),
-    text_length=data['text_length'] if text else 0,
-    question_length=data['question_length'] if question else 0,
-    answer_length=data['answer_length'] if answer else 0,
-    answers=sources.build_answer_vocabulary(train) if label else (),
-    num_questions=data['num_questions'],
     text_fields=data['text_fields'] or {},
-    text_fields_in_evaluation=data['text_fields_in_evaluation'],
+    answers=answers,
+    **{name: data[name] for name in same},
+    **lengths,
   )
-  notes = ()
-  if needs and not synthetic.is_synthetic(data['name']):
-    others = {
-      _name_setting(data, name): split for name, split in splits.items()
-    }
-    named_train = f'data.train_split={data["train_split"]!r}', train
-    notes = checks.check(named_train, others, preprocessor, needs)
+
+
+def _read_init_batch(
+  train: sources.Source, preprocessor: preprocess.Preprocessor, on_error: str
+) -> batches.Batch:
+  """Reads two training examples, for shapes."""
   sample = sources.Subset(train, range(min(2, len(train))))
   with batches.iterate_eval(
-    sample, preprocessor, 2, on_error=data['on_error']
+    sample, preprocessor, 2, on_error=on_error
   ) as iterator:
     init_batch = next(iterator)
   for key in ('mask', 'replaced'):
     init_batch.pop(key, None)
-  return Feed(
-    preprocess=preprocessor,
-    train=batches.TrainBatches(
-      train,
-      preprocessor,
-      batch_size=batch_size,
-      seed=seed,
-      rows=rows,
-      num_threads=data['num_threads'],
-      num_workers=data['num_workers'],
-      prefetch=data['prefetch'],
-      on_error=data['on_error'],
-    ),
-    splits=splits,
-    init_batch=init_batch,
-    files={
-      'tokenizer.json': tokenizer.save,
-      'preprocess.json': preprocessor.save,
-    },
-    notes=notes,
-  )
+  return init_batch
+
+
+def _check(
+  data: Mapping[str, Any],
+  train: sources.Source,
+  splits: Mapping[str, sources.Source],
+  preprocessor: preprocess.Preprocessor,
+  needs: checks.Needs,
+) -> tuple[str, ...]:
+  """Checks the data, whose splits are named by their settings."""
+  others = {_name_setting(data, name): split for name, split in splits.items()}
+  named_train = f'data.train_split={data["train_split"]!r}', train
+  return checks.check(named_train, others, preprocessor, needs)
 
 
 def _name_setting(data: Mapping[str, Any], name: str) -> str:

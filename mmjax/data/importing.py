@@ -7,11 +7,12 @@ a table.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 
@@ -27,7 +28,7 @@ from mmjax.data import (
   split_names,
   tokenizers,
 )
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, choose
 
 DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
@@ -109,10 +110,7 @@ def import_data(
       name exists, a record can't be read and `on_error` is 'stop' (it names the
       record and the reason), or nothing is left to import.
   """
-  if format not in formats.FORMATS:
-    raise ConfigError(
-      f'unknown format {format!r}; use one of {", ".join(formats.FORMATS)}'
-    )
+  format = choose(format, formats.FORMATS, '--format')
   data_dir = pathlib.Path(
     data_dir or records.get_default_data_dir()
   ).expanduser()
@@ -125,10 +123,35 @@ def import_data(
   if settings.tokenizer is not None:
     tokenizers.Tokenizer.load(settings.tokenizer)  # Fails before the work.
   outcome = import_report.Outcome()
-  endings = formats.FORMATS[format].endings
-  if endings is not None:
-    paths = input_files.expand_folders(paths, endings, outcome.notes.append)
-  read = formats.FORMATS[format].import_reader()
+  if format.endings is not None:
+    note = outcome.notes.append
+    paths = input_files.expand_folders(paths, format.endings, note)
+  read = format.import_reader()
+  folder = _write(
+    read,
+    paths,
+    settings,
+    outcome,
+    data_dir=data_dir,
+    overwrite=overwrite,
+    progress=progress,
+  )
+  if progress:
+    _report(folder, outcome)
+  return folder
+
+
+def _write(
+  read: Callable[..., Any],
+  paths: Sequence[pathlib.Path],
+  settings: Settings,
+  outcome: import_report.Outcome,
+  *,
+  data_dir: pathlib.Path,
+  overwrite: bool,
+  progress: bool,
+) -> pathlib.Path:
+  """Reads the inputs and writes the data set; returns its folder."""
   with builders.make_staging_folder(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
@@ -137,21 +160,19 @@ def import_data(
       note=outcome.notes.append,
     )
 
-    def make(data_dir: str) -> builders.RecordBuilder:
-      return _make_builder_class(settings)(
-        lambda: read(paths, options),
-        settings,
-        outcome,
-        is_single=len(paths) == 1,
-        data_dir=data_dir,
-      )
-
-    folder = builders.build(
-      make, data_dir, overwrite=overwrite, progress=progress
+    make = functools.partial(
+      _make_builder_class(settings),
+      lambda: read(paths, options),
+      settings,
+      outcome,
+      is_single=len(paths) == 1,
     )
-  if progress:
-    _report(folder, outcome)
-  return folder
+    return builders.build(
+      lambda folder: make(data_dir=folder),
+      data_dir,
+      overwrite=overwrite,
+      progress=progress,
+    )
 
 
 def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:

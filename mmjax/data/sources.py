@@ -127,7 +127,7 @@ class Subset(Source):
 
 
 class QuestionsView(Source):
-  """One record for each question of a source's records.
+  """One record for each question of a source's records that has an answer.
 
   The ids are those of the source's records with the number of the question, as
   in 'scene-7#2'.
@@ -136,11 +136,14 @@ class QuestionsView(Source):
   def __init__(self, source: Source):
     self._source = source
     self.folder = source.folder
-    counts = [len(record['questions']) for record in source.iterate_texts()]
-    self._record = np.repeat(np.arange(len(counts)), counts)
-    self._number = np.concatenate(
-      [np.arange(count) for count in counts] or [np.zeros(0, np.int64)]
-    )
+    places = [
+      (index, number)
+      for index, record in enumerate(source.iterate_texts())
+      for number, entry in enumerate(record['questions'])
+      if entry['answers']
+    ]
+    places = np.asarray(places, np.int64).reshape(-1, 2)
+    self._record, self._number = places[:, 0], places[:, 1]
 
   def __len__(self) -> int:
     return len(self._record)
@@ -242,16 +245,16 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
 
 
 def view_questions(source: Source) -> Source:
-  """Makes a source with one record for each question of a source.
+  """Makes a source with one record for each question that has an answer.
 
   Raises:
-    ConfigError: if there are no questions.
+    ConfigError: if there are none.
   """
   view = QuestionsView(source)
   if len(view) == 0:
     raise ConfigError(
-      f'none of {len(source)} records has a question; use a data set with '
-      'questions, or map its features with `fields`'
+      f'none of {len(source)} records has a question with an answer; use a '
+      'data set with both, or map its features with `fields`'
     )
   return view
 

@@ -200,9 +200,8 @@ def _extend(
   counts &= (jnp.arange(wide) < beams)[None] & state.open[:, None]
   penalty = rule.compute_penalty(state.index + 1)
   ended_score = jnp.where(counts, score / penalty, -jnp.inf)
-  best_score, kept = jax.lax.top_k(
-    jnp.concatenate([state.best_score, ended_score], axis=1), beams
-  )  # [B, M] of [B, M + W]
+  scores = jnp.concatenate([state.best_score, ended_score], axis=1)
+  best_score, kept = jax.lax.top_k(scores, beams)  # [B, M] of [B, M + W]
   everything = jnp.concatenate([state.best_tokens, tokens], axis=1)
   best = jnp.take_along_axis(everything, kept[:, :, None], axis=1)  # [B, M, T]
   score, live = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)

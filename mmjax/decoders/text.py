@@ -302,8 +302,8 @@ class TextDecoder(nn.Module):
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't simply count the tokens. Those of later tokens follow the
         largest.
-      prefix: [B, T], True for the tokens of a prompt that attend to each other
-        in both directions (a prefix language model, Raffel et al. 2020).
+      prefix: [B, T], True for tokens that attend to each other in both
+        directions (a prefix language model, Raffel et al. 2020).
 
     Returns:
       Features [B, T, D] and the cache after these tokens.
@@ -316,19 +316,13 @@ class TextDecoder(nn.Module):
     rotary = positions
     positions, length = cache.extend_positions(mask, positions)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
-    visible = mnn.Visible(
-      allowed,
-      bias=self._compute_bias(filled, rotary, positions),
-      positions=positions,
-    )
+    bias = self._compute_bias(filled, rotary, positions)
+    visible = mnn.Visible(allowed, bias=bias, positions=positions)
     context_mask = cache.context_mask if context is None else context.mask
     values = None if context is None else context.values
     x, unimodal = self._embed_at(tokens, positions), None  # [B, T, D]
     if self.unimodal_depth:
-      decoding = mnn.Decoding(cache.unimodal, cache.index)
-      x, unimodal = self.unimodal_blocks(
-        x, None, visible, decoding, train=False
-      )
+      x, unimodal = self._decode_unimodal(x, visible, cache)
     x, blocks = self.blocks(
       x,
       None if context_mask is None else mnn.Context(values, context_mask),
@@ -345,6 +339,12 @@ class TextDecoder(nn.Module):
       index=cache.index + tokens.shape[1],
       length=length,
     )
+
+  def _decode_unimodal(
+    self, x: Array, visible: mnn.Visible, cache: cache_lib.DecoderCache
+  ) -> tuple[Array, Any]:
+    decoding = mnn.Decoding(cache.unimodal, cache.index)
+    return self.unimodal_blocks(x, None, visible, decoding, train=False)
 
   def decode_step(
     self,

@@ -237,7 +237,7 @@ def test_a_named_tokenizer_is_kept(tmp_path):
 
 
 def test_wrong_arguments(tmp_path):
-  with pytest.raises(ValueError, match="unknown format 'tsv'; use one of"):
+  with pytest.raises(ValueError, match="--format 'tsv' is unknown; use one of"):
     _import('tsv', 'x', tmp_path)
   with pytest.raises(ConfigError, match='no file matches'):
     _import('csv', f'{tmp_path}/*.csv', tmp_path)

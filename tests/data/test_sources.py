@@ -190,6 +190,13 @@ def test_view_questions_gives_one_question_each(data_dir):
     sources.view_questions(sources.ListSource([make_record(0)]))
 
 
+def test_questions_without_an_answer_are_not_evaluated():
+  record = make_record(2)
+  record['questions'][0]['answers'] = []
+  view = sources.view_questions(sources.ListSource([record]))
+  assert list_ids(view) == {f'{record["id"]}#1'}
+
+
 def test_the_answer_vocabulary_is_ordered_by_count():
   source = sources.ListSource([make_record(1), make_record(2)])
   assert sources.build_answer_vocabulary(source) == ('yes', '0', '1')
