@@ -142,7 +142,7 @@ def import_data(
 
 
 def _write(
-  read: Callable[..., Any],
+  read: Callable,
   paths: Sequence[pathlib.Path],
   settings: Settings,
   outcome: import_report.Outcome,
