@@ -59,10 +59,10 @@ def planned(monkeypatch):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--search_batches=4'], '--search_batches is of --search'),
-    (['--search', '--search_batches=4,0'], 'no numbers from 1'),
-    (['--examples=0'], "'0' is no number above 0"),
-    (['--price_per_chip_hour=-1'], "'-1' is no number above 0"),
+    (['--search_batches=4'], '--search_batches needs --search'),
+    (['--search', '--search_batches=4,0'], 'not whole numbers from 1'),
+    (['--examples=0'], "'0' is not a number above 0"),
+    (['--price_per_chip_hour=-1'], "'-1' is not a number above 0"),
     (['--slices=0'], 'use 1 or more'),
   ],
 )

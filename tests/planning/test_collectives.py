@@ -128,6 +128,6 @@ def test_one_with_itself_is_none():
   assert find(line) == []
 
 
-def test_an_unknown_spelling_is_told():
+def test_an_unknown_notation_raises():
   with pytest.raises(ValueError, match='replica_groups=anew'):
     find('ROOT %y = f32[24]{0} all-reduce(%x), replica_groups=anew')

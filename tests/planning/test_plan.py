@@ -88,7 +88,7 @@ def test_what_makes_a_step_fit_is_not_useful(monkeypatch):
   assert other.flops > 1.15 * plain.flops
 
 
-def test_what_does_not_fit_together_is_told():
+def test_a_mesh_or_model_that_is_not_possible_is_refused():
   for changed, message in (
     ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
     ({'model__image__patch_size': '7'}, 'not divisible by patch size 7'),
