@@ -88,7 +88,7 @@ class PackedViT(nn.Module):
       m=side,
       n=side,
     )
-    where = packing.places([grid], side, self.window)
+    where = packing.patch_layout([grid], side, self.window)
     tokens = self.read(
       patches,
       **{

@@ -176,7 +176,7 @@ class Attention(nn.Module):
       earlier = ops.causal_mask(query.shape[1])
       mask = earlier if mask is None else mask & earlier
     mixed, weights = ops.dot_product_attention(
-      query, keys.key, keys.value, mask, offsets=offsets, scale=self.scale
+      query, keys.key, keys.value, mask, bias=offsets, scale=self.scale
     )
     self.sow('intermediates', 'weights', weights)
     return mixed

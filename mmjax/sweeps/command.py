@@ -92,7 +92,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: BuildOf) -> None:
     sys.exit(0 if done else 1)
   else:
     hosts.connect(values.coordinator, values.num_processes, values.process_id)
-    with hosts.ending_together(ConfigError, worker.TrialsFail):
+    with hosts.exit_on_error(ConfigError, worker.TrialsFail):
       done = _run_here(sweep, values, build_of)
     if not done:  # Ctrl-C; SIGTERM raises its own code.
       _stopped(signal.SIGINT)
@@ -121,19 +121,19 @@ def _run_here(sweep: sweep_lib.Sweep, values: Any, build_of: BuildOf) -> bool:
   """This process is a worker, or one host of one."""
   startup.use_compilation_cache()
   first, study = broadcast.is_first(), None
-  with hosts.agreeing():
+  with hosts.raise_together():
     begun = first and _begun(values)
     if begun:
       study = _open(sweep, values)
   begun = broadcast.from_first(begun)
-  with hosts.agreeing():
+  with hosts.raise_together():
     if begun:
       # Its values were checked, but not what is this machine's: data, devices.
       build = build_of(sweep.base.experiment)
       loop.check(sweep.config({}), build)
     else:
       sweep_lib.check(sweep, build_of)
-  with hosts.agreeing():
+  with hosts.raise_together():
     if first:
       study = study or _open(sweep, values)
       study.queue(retry_failed=values.retry_failed)

@@ -75,7 +75,7 @@ def plain(kind):
 
 def check(kind, compute, mesh):
   expected = plain(kind)
-  place = lambda x: jax.device_put(x, mesh_lib.replicated(mesh))
+  place = lambda x: jax.device_put(x, mesh_lib.replicated_sharding(mesh))
   for name, mask in MASKS.items():
     (value, metrics), slope = compute(
       jax.tree.map(place, params()), mesh_lib.shard_batch(batch(mask), mesh)

@@ -263,7 +263,7 @@ def test_an_unknown_kind_is_refused():
 
 
 def test_a_negative_tile_is_refused():
-  with pytest.raises(ValueError, match='tile -1 is no number of candidates'):
+  with pytest.raises(ValueError, match='tile -1 is not a number of candidates'):
     objectives.Contrastive(tile=-1)
 
 

@@ -115,7 +115,7 @@ def test_offsets_and_scale_by_hand():
   key = jnp.asarray([1.0, 2.0])[None, :, None, None] * jnp.ones((1, 2, 1, 4))
   offsets = jnp.asarray([[[[0.0, -4.0]], [[1.0, 0.0]]]])  # [1, H, 1, S].
   _, weights = ops.dot_product_attention(
-    query, key, key, offsets=offsets, scale=1.0
+    query, key, key, bias=offsets, scale=1.0
   )
   # Products of 4 and 8: the first head's logits are equal.
   want = [[0.5, 0.5], [1 / (1 + np.exp(3)), 1 / (1 + np.exp(-3))]]

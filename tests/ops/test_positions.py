@@ -21,7 +21,8 @@ def test_rotary_turns_pairs_by_hand():
 def test_buckets_by_hand():
   distances = jnp.arange(-9, 4)
   # Four buckets: 0 and 1 alone, then 2 to 3, then 4 (to 8) and beyond.
-  assert ops.relative_buckets(distances, 4, 8, both_ways=False).tolist() == [
+  buckets = ops.relative_buckets(distances, 4, 8, bidirectional=False)
+  assert buckets.tolist() == [
     3,
     3,
     3,
@@ -37,17 +38,17 @@ def test_buckets_by_hand():
     0,
   ]
   # Two a direction: what is behind a query has the upper half.
-  assert ops.relative_buckets(distances, 4, 8, both_ways=True).tolist() == [
+  assert ops.relative_buckets(distances, 4, 8, bidirectional=True).tolist() == [
     1
   ] * 9 + [0, 3, 3, 3]
   with pytest.raises(ValueError, match=r'3 buckets up to .* use at least 4'):
-    ops.relative_buckets(distances, 3, 8, both_ways=True)
+    ops.relative_buckets(distances, 3, 8, bidirectional=True)
 
 
 def test_buckets_widen_up_to_the_largest_distance():
   distances = -jnp.arange(200)
   buckets = np.asarray(
-    ops.relative_buckets(distances, 32, 128, both_ways=False)
+    ops.relative_buckets(distances, 32, 128, bidirectional=False)
   )
   assert buckets[:16].tolist() == list(range(16))
   assert np.all(np.diff(buckets) >= 0) and set(buckets) == set(range(32))
