@@ -156,7 +156,7 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
 
   assert cli.main([*ask, '--question=what color is the circle?']) == 0
   head, *answers = capsys.readouterr().out.splitlines()
-  assert head.split() == ['share', 'answer']
+  assert head.split() == ['prob', 'answer']
   assert len(answers) == 3
   assert all('%' in line for line in answers)
 

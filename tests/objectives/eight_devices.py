@@ -166,6 +166,6 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused(mesh):
   number = jnp.asarray(1.0)
   with (
     jax.set_mesh(mesh),
-    pytest.raises(ValueError, match=r'batch of 6 .* by the 4 ways .* of 4'),
+    pytest.raises(ValueError, match=r'batch of 6 .* by the 4 shards .* of 4'),
   ):
     objectives.softmax_loss(rows, rows, number, jnp.ones(6, bool), tile=2)
