@@ -72,7 +72,7 @@ def test_flags_that_mean_nothing_are_refused(flags, message, capsys):
   assert message in capsys.readouterr().err
 
 
-def test_without_peaks_no_cost_is_told(planned, capsys):
+def test_without_peaks_no_cost_is_printed(planned, capsys):
   flags = ['--examples=1e9', '--price_per_chip_hour=2']
   assert plan.main([*COMMAND, *flags]) == 0
   assert 'no estimate of times, hours and cost' in capsys.readouterr().out

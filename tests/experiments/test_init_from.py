@@ -152,7 +152,7 @@ def test_two_towers_come_and_go_whole(make_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('family', ['blip_captions', 'blip2_t5', 'qwen2_5_vl'])
-def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
+def test_captioners_train_on(make_config, tmp_path, family):
   config = make_config(GOLDEN / family, 'captioning_shapes.py')
   config.data.text_length = 11
   start = loop.run if family == 'blip2_t5' else _begin
@@ -186,7 +186,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
   same(keys.tree(found), pretrained.load(GOLDEN / family).params)
 
 
-def test_another_loss_than_the_sources_is_told(make_config, capsys):
+def test_another_loss_than_the_sources_warns(make_config, capsys):
   config = make_config(GOLDEN / 'siglip')
   init_from.resolve(config)
   assert 'trained with the sigmoid loss' in capsys.readouterr().out
@@ -220,7 +220,7 @@ def test_an_encoder_does_without_words_of_its_own(make_config):
 
 
 @pytest.mark.slow
-def test_blip_goes_on_answering(make_config, tmp_path):
+def test_blip_still_answers(make_config, tmp_path):
   source = GOLDEN / 'blip_answers'
   config = make_config(source, 'vqa_shapes.py:generation')
   loop.run(config, vqa.build, tmp_path)
@@ -311,13 +311,13 @@ def test_parameters_that_do_not_fit_are_named(make_config):
   wanted['scale'] = {}
   table = wanted['text']['words']['position_table']
   wanted['text']['words']['position_table'] = table[:-1]
-  with pytest.raises(ConfigError) as told:
+  with pytest.raises(ConfigError) as error:
     init_from.load(config, wanted)
-  assert 'scale/log_scale: the model has no such' in str(told.value)
-  assert 'text/words/position_table: [8, 12] in the model' in str(told.value)
+  assert 'scale/log_scale: the model has no such' in str(error.value)
+  assert 'text/words/position_table: [8, 12] in the model' in str(error.value)
 
 
-def test_what_cannot_be_converted_is_told(tmp_path, capsys):
+def test_what_cannot_be_converted_is_refused(tmp_path, capsys):
   shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
   assert cli.main(['convert', str(tmp_path), str(tmp_path)]) == 1
   assert 'IN and OUT are both' in capsys.readouterr().err
@@ -400,7 +400,7 @@ def test_a_part_takes_what_the_config_has_of_it(make_config):
   same(keys.tree(init_from.load(resolved, wanted)), wanted)
 
 
-def test_newer_files_say_how_pictures_are_prepared(make_config, tmp_path):
+def test_newer_files_have_the_preprocessing(make_config, tmp_path):
   shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
   old = json.loads((tmp_path / 'preprocessor_config.json').read_text())
   (tmp_path / 'preprocessor_config.json').unlink()

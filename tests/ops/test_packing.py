@@ -1,4 +1,4 @@
-"""Where patches and tokens of pictures are."""
+"""Where patches and tokens of images are."""
 
 import numpy as np
 

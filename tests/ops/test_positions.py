@@ -122,7 +122,7 @@ def test_rotary_sections_turn_by_their_own_axis():
   np.testing.assert_array_equal(one, rows)
 
 
-def test_rotary_axial_sections_begin_anew():
+def test_rotary_axial_sections_restart():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, 8)))
   got = ops.rotary(x, jnp.asarray([[[3, 7]]]), sections=(2, 2), axial=True)
   for at, part in ((3, (0, 1, 4, 5)), (7, (2, 3, 6, 7))):

@@ -40,7 +40,7 @@ def _fake(**sizes):
   )
 
 
-def test_axes_that_the_mesh_does_not_divide_are_told_all_at_once():
+def test_all_axes_that_the_mesh_does_not_divide_are_named():
   box = lambda shape, names: nn.LogicallyPartitioned(jnp.zeros(shape), names)
   tree = {
     'fits': box((4, 9), ('embed', 'mlp')),

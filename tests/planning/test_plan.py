@@ -60,7 +60,7 @@ def test_flops_are_those_that_xla_counts():
   devices = jax.devices()[:1]
   compiled = step.compile_step(made, contrastive.build, devices)
   counted = compiled.compiled.cost_analysis()['flops']
-  # XLA also counts what is no product; nothing here is in a loop.
+  # XLA also counts other work than products; nothing here is in a loop.
   assert 1.0 <= counted / compiled.flops < 1.35
   # A layer is computed again for its gradient: four thirds, about.
   assert 1.2 < compiled.flops / compiled.useful_flops < 1.35

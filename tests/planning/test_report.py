@@ -1,4 +1,4 @@
-"""What is text of made-up numbers."""
+"""The report of made-up numbers."""
 
 import dataclasses
 import json

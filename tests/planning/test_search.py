@@ -1,4 +1,4 @@
-"""Which ways are tried, what is table of each, and in which order."""
+"""Which choices are tried, what is reported of each, and in which order."""
 
 import dataclasses
 import json
@@ -76,7 +76,7 @@ def test_the_fastest_comes_first_and_failures_are_listed(tried):
     range(8),
     batches=(4, 8, 16, 32),
     log=lines.append,
-    save=lambda so_far: kept.append(search.to_json(so_far)),
+    save=lambda outcomes: kept.append(search.to_json(outcomes)),
   )
   assert [one.speed for one in ranked] == sorted(
     (one.speed for one in ranked), reverse=True
@@ -91,7 +91,7 @@ def test_the_fastest_comes_first_and_failures_are_listed(tried):
   assert table.index('Not possible:') > table.index('data=8')
   assert lines[0].startswith('1/')
   # Something is kept of each as soon as it is known.
-  assert [len(so_far) for so_far in kept] == list(range(1, len(ranked) + 1))
+  assert [len(outcomes) for outcomes in kept] == list(range(1, len(ranked) + 1))
   assert kept[-1] == search.to_json(ranked)
   assert kept[-1][0]['step_seconds'] and kept[-1][-1]['reason']
   json.dumps(kept[-1])
