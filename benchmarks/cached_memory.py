@@ -1,8 +1,8 @@
-"""Memory of a contrastive training step: whole, and with cached gradients.
+"""Measures the memory of a contrastive step, with and without cached gradients.
 
 Compiles the update of a small dual encoder for a global batch on a mesh of fake
-devices, without running it, and prints a table of what XLA sets aside on each
-device for temporaries: with the batch in one part and the plain loss, and in
+devices, without running it, and prints a table of XLA's temporaries on each
+device: with the batch in one part and the plain loss, and in
 parts of --part examples with the loss in tiles and a ring.
 
   python benchmarks/cached_memory.py --part=1024
@@ -14,7 +14,7 @@ from absl import app, flags
 
 _DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices')
 _PART = flags.DEFINE_integer('part', 1024, 'examples computed at a time')
-_TILE = flags.DEFINE_integer('tile', 1024, 'candidates a tile')
+_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile')
 _BATCHES = flags.DEFINE_multi_integer(
   'batch', [2**n for n in range(10, 17)], 'global batch sizes'
 )
@@ -36,7 +36,7 @@ def main(argv):
 
 
 def temporaries(batch: int, accumulate: int, loss: dict) -> float:
-  """MB a device, for one update."""
+  """Temporaries of one update, in MB per device."""
   import jax
   import jax.numpy as jnp
 

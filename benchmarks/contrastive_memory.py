@@ -1,9 +1,8 @@
-"""Memory of the contrastive losses: the whole matrix, tiles, a ring.
+"""Measures the memory of contrastive losses: whole matrix, tiles, ring.
 
 Compiles the loss and its gradients for a global batch on a mesh of fake
-devices, without running them, and prints a table of what XLA sets aside on each
-device for temporaries. Embeddings, their gradients and all that the model needs
-come on top.
+devices, without running them, and prints a table of XLA's temporaries on each
+device. Embeddings, their gradients and the model are not included.
 
   python benchmarks/contrastive_memory.py --tile=1024
 """
@@ -14,7 +13,7 @@ from absl import app, flags
 
 _DEVICES = flags.DEFINE_integer('devices', 8, 'fake devices')
 _WIDTH = flags.DEFINE_integer('width', 512, 'E, size of the embeddings')
-_TILE = flags.DEFINE_integer('tile', 1024, 'candidates a tile')
+_TILE = flags.DEFINE_integer('tile', 1024, 'candidates per tile')
 _BATCHES = flags.DEFINE_multi_integer(
   'batch', [2**n for n in range(10, 17)], 'global batch sizes'
 )
@@ -58,7 +57,10 @@ def temporaries(objective, batch: int) -> int:
   from mmjax.parallel import mesh as mesh_lib
 
   mesh = mesh_lib.build({'data': -1})
-  split, whole = mesh_lib.batch_sharding(mesh), mesh_lib.replicated(mesh)
+  split, whole = (
+    mesh_lib.batch_sharding(mesh),
+    mesh_lib.replicated_sharding(mesh),
+  )
 
   def loss(outputs, image, text):
     loss, _ = objective(

@@ -1,11 +1,11 @@
-"""Training speed on CPUs: as JAX and glibc come, and with two settings.
+"""Measures training speed on CPUs by default and with two settings.
 
 Trains one config for a number of steps under each of four environments in turn,
 several rounds, and prints the median examples/s of each and its ratio to the
 first:
 
   as it comes
-  devices    JAX_NUM_CPU_DEVICES: one JAX device a core, which share each batch
+  devices    JAX_NUM_CPU_DEVICES: one JAX device per core, to split each batch
   malloc     GLIBC_TUNABLES: huge pages, and memory is kept between steps
   both
 

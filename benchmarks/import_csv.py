@@ -1,4 +1,4 @@
-"""Speed of `mmjax data import` on a CSV file.
+"""Measures the speed of `mmjax data import` on a CSV file.
 
 Writes JPEGs of 224 x 224 pixels with random content and a table that names
 them, imports the table and prints examples per second of wall time and per
@@ -21,7 +21,7 @@ from PIL import Image
 from mmjax.data import importing
 
 _ROWS = flags.DEFINE_integer('rows', 100_000, 'number of rows and images')
-_FOLDER = flags.DEFINE_string('folder', '', 'where to keep the images')
+_FOLDER = flags.DEFINE_string('folder', '', 'folder to keep the images in')
 _SIZE = 224
 _DISTINCT = 200  # Encoded images; a comment makes each copy's bytes unique.
 

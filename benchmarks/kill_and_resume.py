@@ -1,8 +1,8 @@
-"""Kills a run at random moments and compares its end with an undisturbed one's.
+"""Kills a run at random times and compares its result with that of another.
 
-Trains one experiment twice from the same config: once in one go, once killed
-with SIGKILL at random moments and started again each time. The final
-parameters, optimizer state included, must be equal bit for bit.
+Trains one experiment twice from the same config: once without interruption,
+once killed with SIGKILL at random times and resumed each time. The final
+parameters and optimizer states must be equal bit for bit.
 
   python benchmarks/kill_and_resume.py --kills=10 --steps=300
 """
@@ -22,10 +22,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import app, flags
 
-_KILLS = flags.DEFINE_integer('kills', 10, 'how many times to kill the run')
+_KILLS = flags.DEFINE_integer('kills', 10, 'number of times to kill the run')
 _STEPS = flags.DEFINE_integer('steps', 300, 'steps of the run')
 _SAVE_EVERY = flags.DEFINE_integer('save_every', 20, 'steps between saves')
-_SEED = flags.DEFINE_integer('seed', 0, 'of the moments')
+_SEED = flags.DEFINE_integer('seed', 0, 'seed of the times')
 _CONFIG = flags.DEFINE_string(
   'config', 'configs/contrastive_shapes.py:runlocal', 'config to train'
 )
@@ -35,7 +35,7 @@ _EXPERIMENT = flags.DEFINE_string(
 
 
 def main(argv):
-  """Prints what happened at each kill, and the verdict."""
+  """Prints each kill and whether the results are equal."""
   del argv
   scratch = pathlib.Path(tempfile.mkdtemp(prefix='mmjax-kill-'))
   whole, killed = scratch / 'whole', scratch / 'killed'

@@ -1,9 +1,9 @@
-"""Kills a sweep's worker at random moments and compares its end with another's.
+"""Kills a sweep's worker at random times and compares its results with another.
 
-Runs one small sweep twice with one worker: once in one go, once killed with
-SIGKILL at random moments and started again each time. Parameters, states and
-metrics of all trials must be equal, and every trial ends once. If the sweep
-ends before it was killed so often, that is an error too: take fewer seconds for
+Runs one small sweep twice with one worker: once without interruption, once
+killed with SIGKILL at random times and resumed each time. Parameters, states
+and metrics of all trials must be equal, and every trial ends once. It is an
+error too if the sweep ends before the last kill: use fewer seconds for
 --longest.
 
   python benchmarks/kill_sweep.py --kills=5
@@ -23,10 +23,10 @@ from absl import app, flags
 
 from mmjax.sweeps import storage
 
-_KILLS = flags.DEFINE_integer('kills', 5, 'how many times to kill the worker')
-_TRIALS = flags.DEFINE_integer('trials', 6, 'of the sweep')
-_LONGEST = flags.DEFINE_float('longest', 18.0, 'seconds until a kill')
-_SEED = flags.DEFINE_integer('seed', 0, 'of the moments')
+_KILLS = flags.DEFINE_integer('kills', 5, 'number of times to kill the worker')
+_TRIALS = flags.DEFINE_integer('trials', 6, 'number of trials')
+_LONGEST = flags.DEFINE_float('longest', 18.0, 'most seconds until a kill')
+_SEED = flags.DEFINE_integer('seed', 0, 'seed of the times')
 
 _SWEEP = """
 def get_sweep():

@@ -1,9 +1,9 @@
-"""Memory that it takes to load a checkpoint of several files.
+"""Measures the memory of loading a checkpoint of several files.
 
-Writes a Llama of random numbers into a few files, loads it in a fresh process
-and prints the most memory that process held, beside what it may hold: the
-parameters and the largest file. With --devices it is loaded onto a mesh that
-splits every parameter.
+Writes a Llama with random parameters into a few files, loads it in a new
+process and prints that process's peak memory, next to its limit: the parameters
+and the largest file. With --devices it is loaded onto a mesh that splits every
+parameter.
 
   python benchmarks/load_checkpoint.py --layers=28 --shard_gb=1
 """
@@ -19,10 +19,14 @@ import time
 import numpy as np
 from absl import app, flags
 
-_LAYERS = flags.DEFINE_integer('layers', 28, 'of 27.3 million numbers each')
-_SHARD = flags.DEFINE_float('shard_gb', 1.0, 'what a file holds at most')
-_DEVICES = flags.DEFINE_integer('devices', 1, 'devices to split them between')
-_FOLDER = flags.DEFINE_string('load', '', 'only load this folder, and tell')
+_LAYERS = flags.DEFINE_integer(
+  'layers', 28, 'number of layers, 27.3 million parameters each'
+)
+_SHARD = flags.DEFINE_float('shard_gb', 1.0, 'largest size of a file in GB')
+_DEVICES = flags.DEFINE_integer(
+  'devices', 1, 'devices to split the parameters over'
+)
+_FOLDER = flags.DEFINE_string('load', '', 'folder to load and report on only')
 
 _CONFIG = {
   'model_type': 'llama',
@@ -48,21 +52,21 @@ def main(argv):
       p.stat().st_size for p in pathlib.Path(folder).glob('*.safetensors')
     ]
     env = {**os.environ, 'JAX_NUM_CPU_DEVICES': str(_DEVICES.value)}
-    told = subprocess.run(
+    output = subprocess.run(
       [sys.executable, __file__, f'--load={folder}'],
       check=True,
       env=env,
       stdout=subprocess.PIPE,
     ).stdout
-  found = json.loads(told)
-  bound = found['parameters'] + max(files)
+  result = json.loads(output)
+  bound = result['parameters'] + max(files)
   print(f'checkpoint       {sum(files) / _GB:6.2f} GB in {len(files)} files')
   print(f'largest file     {max(files) / _GB:6.2f} GB')
-  print(f'parameters       {found["parameters"] / _GB:6.2f} GB')
-  print(f'before loading   {found["before"] / _GB:6.2f} GB')
-  print(f'peak             {found["peak"] / _GB:6.2f} GB')
-  taken = found['peak'] - found['before']
-  print(f'taken by loading {taken / _GB:6.2f} GB in {found["seconds"]:.0f} s')
+  print(f'parameters       {result["parameters"] / _GB:6.2f} GB')
+  print(f'before loading   {result["before"] / _GB:6.2f} GB')
+  print(f'peak             {result["peak"] / _GB:6.2f} GB')
+  taken = result['peak'] - result['before']
+  print(f'taken by loading {taken / _GB:6.2f} GB in {result["seconds"]:.0f} s')
   print(f'bound            {bound / _GB:6.2f} GB, parameters and largest file')
 
 
@@ -113,7 +117,7 @@ def _peak() -> int:
   for line in pathlib.Path('/proc/self/status').read_text().splitlines():
     if line.startswith('VmHWM'):
       return int(line.split()[1]) * 1024
-  raise OSError('/proc/self/status tells no VmHWM')
+  raise OSError('/proc/self/status has no VmHWM')
 
 
 if __name__ == '__main__':

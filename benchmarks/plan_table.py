@@ -1,7 +1,7 @@
-"""What large models need on TPU slices: the table of docs/plan.md.
+"""Makes the table of docs/plan.md: what large models need on TPU slices.
 
-Compiles each row by `mmjax plan`, minutes of a core each, and keeps what came
-out, so that it goes on where it was stopped. Needs libtpu, and no TPU.
+Compiles each row with `mmjax plan`, which takes minutes on one core. Results
+are saved, so that it resumes where it was stopped. Needs libtpu, but no TPU.
 
   python benchmarks/plan_table.py --folder=plans
   python benchmarks/plan_table.py --folder=plans --only=clip_b16 --show
@@ -14,9 +14,13 @@ import sys
 
 from absl import app, flags
 
-_FOLDER = flags.DEFINE_string('folder', 'plans', 'where results are kept')
-_ONLY = flags.DEFINE_string('only', '', 'rows whose names have this in them')
-_SHOW = flags.DEFINE_bool('show', False, 'print what there is; compile nothing')
+_FOLDER = flags.DEFINE_string('folder', 'plans', 'folder of the results')
+_ONLY = flags.DEFINE_string(
+  'only', '', 'compile only rows whose names contain this'
+)
+_SHOW = flags.DEFINE_bool(
+  'show', False, 'print the saved results; compile nothing'
+)
 
 _FILES = {
   'clip_b16': 'clip.py:b16',

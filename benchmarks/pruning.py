@@ -1,9 +1,9 @@
-"""How much of a sweep pruning saves, in whatever order its trials report.
+"""Simulates how many steps of a sweep pruning saves.
 
-Takes the learning curves of a sweep that was run with pruner='none', and runs
-them again and again without training: workers take trials in turn, each trial
-takes a random time, and Optuna's pruner decides as it would have. Prints how
-many steps each pruner saves, and how often the best trial lives on to its end.
+Replays the learning curves of a sweep that was run with pruner='none', many
+times and without training: workers take trials in turn, each trial takes a
+random time, and Optuna's pruner decides. Prints how many steps each pruner
+saves, and how often the best trial is not pruned.
 
   python benchmarks/pruning.py --sweep=sweeps/lr_whole --workers=2
 """
@@ -16,10 +16,14 @@ from absl import app, flags
 
 from mmjax.sweeps import storage
 
-_SWEEP = flags.DEFINE_string('sweep', None, 'its folder', required=True)
-_WORKERS = flags.DEFINE_integer('workers', 2, 'that share it')
-_ORDERS = flags.DEFINE_integer('orders', 4000, 'how many are tried')
-_FACTORS = flags.DEFINE_list('factors', ['2', '4'], 'reduction_factor, each')
+_SWEEP = flags.DEFINE_string(
+  'sweep', None, 'folder of the sweep', required=True
+)
+_WORKERS = flags.DEFINE_integer('workers', 2, 'number of workers')
+_ORDERS = flags.DEFINE_integer('orders', 4000, 'number of simulated orders')
+_FACTORS = flags.DEFINE_list(
+  'factors', ['2', '4'], 'values of reduction_factor'
+)
 # Of the logarithm of the time that a trial takes, and of what it reports first.
 _SPREAD = flags.DEFINE_float('spread', 0.4, 'standard deviation')
 

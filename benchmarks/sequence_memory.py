@@ -1,9 +1,8 @@
-"""Memory of a causal decoder whose tokens are split between devices.
+"""Measures the memory of a causal decoder with tokens split between devices.
 
 Compiles the loss of a language model and its gradients for one text on eight
-fake devices, without running them, and prints a table of what XLA sets aside on
-each device for temporaries, by the length of the text and the size of the mesh
-axis `sequence`.
+fake devices, without running them, and prints a table of XLA's temporaries on
+each device, by the length of the text and the size of the mesh axis `sequence`.
 
   python benchmarks/sequence_memory.py
 """
@@ -34,8 +33,8 @@ def main(argv):
     print(f'| {length:,} | {" | ".join(cells)} |', flush=True)
 
 
-def temporaries(length: int, ways: int) -> int:
-  """Bytes a device, for the loss and its gradients."""
+def temporaries(length: int, shards: int) -> int:
+  """Temporaries of the loss and its gradients, in bytes per device."""
   import flax.linen as nn
   import jax
   import jax.numpy as jnp
@@ -65,7 +64,7 @@ def temporaries(length: int, ways: int) -> int:
     mask = jnp.ones(tokens.shape, bool)
     return objectives.next_token_loss(logits[:, :-1], tokens, mask)[0]
 
-  mesh = mesh_lib.build({'data': -1, 'sequence': ways})
+  mesh = mesh_lib.build({'data': -1, 'sequence': shards})
   with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
     compiled = jax.jit(jax.grad(loss)).lower(variables, tokens).compile()
   return compiled.memory_analysis().temp_size_in_bytes

@@ -1,4 +1,4 @@
-"""Word error rate of a Whisper on telephone prompts, and faster-whisper's.
+"""Measures word error rates of Whisper and faster-whisper on phone prompts.
 
 The prompts are Asterisk's, spoken at 8 kHz, with their texts, from two Debian
 packages:
@@ -56,7 +56,7 @@ def main(argv):
   began = time.time()
   model = pretrained.load(_MODEL.value)
   names, references, sounds = prompts(model.preprocess.samples)
-  words = sum(len(captions.words(text)) for text in references)
+  words = sum(len(captions.split_words(text)) for text in references)
   minutes = sum(map(len, sounds)) / _RATE / 60
   print(f'{len(names)} prompts, {words} words, {minutes:.1f} minutes')
   model.transcribe(sounds[:8])  # Compiles.
@@ -85,7 +85,7 @@ def prompts(read) -> tuple[list[str], list[str], list[np.ndarray]]:
   taken = []
   for name, text in lines:
     path = pathlib.Path(_SOUNDS.value, f'{name.strip()}.wav')
-    enough = len(captions.words(text)) >= _WORDS
+    enough = len(captions.split_words(text)) >= _WORDS
     if enough and not _UNSPOKEN.search(text) and path.exists():
       samples = read(path)
       if len(samples) <= _SECONDS * _RATE:

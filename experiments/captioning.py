@@ -1,7 +1,7 @@
-"""Writing captions: an image encoder and a text decoder.
+"""Image captioning with an image encoder and a text decoder.
 
-What is measured is how often a caption is exactly one of the references, the
-usual overlap metrics, and on `shapes` which attributes are right.
+Evaluated by exact matches with the references, the usual overlap metrics, and
+on `shapes` by the fraction of correct attributes.
 
   python -m experiments.captioning --config=configs/captioning_shapes.py \
     --workdir=runs/captioning
@@ -15,11 +15,11 @@ from mmjax.train import experiment, main
 
 
 def build(config, mesh) -> experiment.Experiment:
-  """Makes the experiment that a config describes.
+  """Builds the experiment that a config describes.
 
   Args:
-    config: a completed config.
-    mesh: the devices that train.
+    config: completed config.
+    mesh: devices to train on.
   """
   from_config.check(config)
   losses = objectives.build(config.objectives)
@@ -40,7 +40,7 @@ def build(config, mesh) -> experiment.Experiment:
     beam_size=config.eval.beam_size,
   )
 
-  def measures(split: str, prefix: str):
+  def build_evaluators(split: str, prefix: str):
     name = f'{prefix}captions'
     captions = evaluators.Captions(
       write,
@@ -58,7 +58,7 @@ def build(config, mesh) -> experiment.Experiment:
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators=experiment.by_split(feed.splits, measures),
+    evaluators=experiment.by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
   )

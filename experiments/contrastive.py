@@ -1,7 +1,7 @@
 """Contrastive learning of an image and a text tower.
 
-The objective is CLIP's softmax or SigLIP's sigmoid; what is measured is
-retrieval between images and all their captions.
+The objective is CLIP's softmax or SigLIP's sigmoid loss. Evaluated by retrieval
+between images and all their captions.
 
   python -m experiments.contrastive --config=configs/contrastive_shapes.py \
     --workdir=runs/contrastive
@@ -15,11 +15,11 @@ from mmjax.train import experiment, main
 
 
 def build(config, mesh) -> experiment.Experiment:
-  """Makes the experiment that a config describes.
+  """Builds the experiment that a config describes.
 
   Args:
-    config: a completed config.
-    mesh: the devices that train.
+    config: completed config.
+    mesh: devices to train on.
   """
   from_config.check(config)
   losses = objectives.build(config.objectives)
@@ -34,7 +34,7 @@ def build(config, mesh) -> experiment.Experiment:
   )
   model = from_config.build(config, feed.preprocess)
 
-  def measures(split: str, prefix: str):
+  def build_evaluators(split: str, prefix: str):
     name = f'{prefix}retrieval'
     retrieval = evaluators.Retrieval(
       predict.embed_images(model),
@@ -53,7 +53,7 @@ def build(config, mesh) -> experiment.Experiment:
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators=experiment.by_split(feed.splits, measures),
+    evaluators=experiment.by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
   )

@@ -1,7 +1,8 @@
-"""Several objectives in one step, on one model.
+"""Trains one model on several objectives at once.
 
-Any weighted subset of contrast, captions and answers trains a contrastive
-captioner (CoCa) on one image tower; each is measured by its own evaluator.
+Any weighted subset of contrastive learning, captioning and question answering
+trains a contrastive captioner (CoCa) with one image tower. Each objective has
+its own evaluator.
 
   python -m experiments.pretrain --config=configs/pretrain_shapes.py \
     --workdir=runs/pretrain --config.objectives.captioning.weight=2.0
@@ -15,11 +16,11 @@ from mmjax.train import baseline, experiment, main
 
 
 def build(config, mesh, blind=None) -> experiment.Experiment:
-  """Makes the experiment that a config describes.
+  """Builds the experiment that a config describes.
 
   Args:
-    config: a completed config.
-    mesh: the devices that train.
+    config: completed config.
+    mesh: devices to train on.
     blind: results of the blind baseline.
   """
   from_config.check(config)
@@ -41,7 +42,7 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
     'num_examples': config.eval.num_examples,
   }
 
-  def measures(split: str, prefix: str):
+  def build_evaluators(split: str, prefix: str):
     source, preprocess = feed.splits[split], feed.preprocess
     out = {}
     if 'contrastive' in losses:
@@ -84,7 +85,7 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators=experiment.by_split(feed.splits, measures),
+    evaluators=experiment.by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
   )

@@ -1,10 +1,10 @@
-"""Many runs of one config, with values that a search chooses.
+"""Runs a sweep: many runs of one config, with values chosen by a search.
 
   python -m experiments.sweep --sweep=configs/sweeps/contrastive_lr.py \
     --workdir=sweeps/lr
 
-Start the same command as often as you like, on any machine that sees the
-storage; every process is one more worker. See docs/sweeps.md.
+Every process that runs this command, on any machine with access to the storage,
+is one more worker. See docs/sweeps.md.
 """
 
 from mmjax.sweeps import command

@@ -1,10 +1,10 @@
-"""Answering questions about images.
+"""Visual question answering.
 
-With the objective `vqa_classification` the answer is picked out of those that
-training has; with `vqa_generation` it is written. With `captioning` beside them
-the same decoder also learns to describe the image, which teaches the image
-encoder faster than answers alone do. What is measured is accuracy overall and
-by question type, beside that of a twin that sees no image.
+The objective `vqa_classification` picks an answer of the training data;
+`vqa_generation` generates it as text. With `captioning` in addition, the same
+decoder also learns to describe the image, which trains the image encoder faster
+than answers alone. Evaluated by accuracy, overall and by question type, next to
+that of a blind baseline.
 
   python -m experiments.vqa --config=configs/vqa_shapes.py --workdir=runs/vqa
 """
@@ -17,11 +17,11 @@ from mmjax.train import baseline, experiment, main
 
 
 def build(config, mesh, blind=None) -> experiment.Experiment:
-  """Makes the experiment that a config describes.
+  """Builds the experiment that a config describes.
 
   Args:
-    config: a completed config.
-    mesh: the devices that train.
+    config: completed config.
+    mesh: devices to train on.
     blind: results of the blind baseline.
   """
   from_config.check(config)
@@ -49,7 +49,7 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
       beam_size=config.eval.beam_size,
     )
 
-  def measures(split: str, prefix: str):
+  def build_evaluators(split: str, prefix: str):
     name = f'{prefix}vqa'
     answers = evaluators.Answers(
       answer,
@@ -67,7 +67,7 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
     objectives=losses,
     train_data=feed.train,
     init_batch=feed.init_batch,
-    evaluators=experiment.by_split(feed.splits, measures),
+    evaluators=experiment.by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
   )

@@ -1,4 +1,4 @@
-"""Models from folders, and back: Hugging Face's, and mmjax's own runs."""
+"""Loads and saves trained models: Hugging Face folders and runs of mmjax."""
 
 import typing
 from pathlib import Path
@@ -24,26 +24,26 @@ def load(
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Model:
-  """Opens a trained model.
+  """Loads a trained model.
 
   Args:
-    source: a Hugging Face folder, a name on its hub (with the extra `hub`), or
-      the folder of an mmjax run.
-    dtype: of a published model's computation, also of a run's that began from
-      a whole one; by default float32, and the run's own. Other runs keep
-      theirs.
-    param_dtype: of its parameters; other runs keep theirs.
-    mesh: of `mmjax.parallel.mesh.build`, to lay a published model's parameters
-      out on.
+    source: a Hugging Face folder, a model name on its hub (with the extra
+      `hub`), or the folder of an mmjax run.
+    dtype: dtype of the computation, for a published model (default: float32)
+      and for a run that started from a whole one (default: the run's). Other
+      runs keep theirs.
+    param_dtype: dtype of the parameters; other runs keep theirs.
+    mesh: result of `mmjax.parallel.mesh.build`, to shard a published model's
+      parameters over.
 
   Returns:
-    The module, its parameters and what prepares inputs. A run that began from a
-    whole published model (`init_from`) is given as such, so that it can be
-    saved; `mmjax.runs.rebuild.load` gives it as a run.
+    The module, its parameters and its preprocessing. A run that started from a
+    whole published model (`init_from`) is returned as a published model, so
+    that it can be saved; `mmjax.runs.rebuild.load` returns it as a run.
 
   Raises:
-    ConfigError: if there is no such folder or name, it is broken or not a model
-      that mmjax knows, or a download needs the extra `hub`.
+    ConfigError: if the folder or name does not exist, the model is broken or of
+      a kind that mmjax doesn't know, or a download needs the extra `hub`.
   """
   folder = hub.find(source)
   if hub.is_run(folder):
@@ -51,10 +51,10 @@ def load(
     from mmjax.runs import init_from, rebuild
 
     run = rebuild.load(folder)
-    given = init_from.published(
+    model = init_from.published(
       run, folder, dtype=dtype, param_dtype=param_dtype
     )
-    return given or run
+    return model or run
   return pretrained.load(
     folder,
     dtype=jnp.float32 if dtype is None else dtype,
@@ -64,20 +64,20 @@ def load(
 
 
 def save(model: Model, folder: Path | str) -> None:
-  """Writes a Hugging Face folder, which transformers and `load` open.
+  """Writes a Hugging Face folder, which transformers and `load` can read.
 
   Args:
-    model: of `load`.
-    folder: is made if it is not there.
+    model: result of `load`.
+    folder: folder to write; it is created if it is missing.
 
   Raises:
-    ConfigError: for a run that did not begin from a published model, so that no
-      class of transformers is made for it.
+    ConfigError: for a run that did not start from a published model, since
+      transformers has no class for it.
   """
   if not isinstance(model, pretrained.Pretrained):
     raise ConfigError(
       f'the run trained its own {type(model.module).__name__}, for which '
-      'transformers has no class; only runs that began from a whole published '
-      'model (--config.init_from=FOLDER) can be saved as one'
+      'transformers has no class; only runs that started from a whole '
+      'published model (--config.init_from=FOLDER) can be saved as one'
     )
   pretrained.save(model, folder)

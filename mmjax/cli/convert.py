@@ -1,4 +1,4 @@
-"""`mmjax convert`: a trained model to a Hugging Face folder."""
+"""`mmjax convert`: writes a trained model as a Hugging Face folder."""
 
 import argparse
 import pathlib
@@ -9,9 +9,9 @@ USAGE = """\
   mmjax convert runs/finetuned out
   mmjax convert openai/clip-vit-base-patch32 clip --dtype=bfloat16
 
-IN is a Hugging Face folder or a name on its hub, or the folder of a run that
-began from a whole one (--config.init_from). OUT is a folder that transformers
-opens; a model that it holds is replaced.
+IN is a Hugging Face folder, a model name on the hub, or the folder of a run
+that started from a whole pretrained model (--config.init_from). OUT is a folder
+that transformers can load; a model in it is replaced.
 """
 
 
@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
   """Reads a model and writes it as a Hugging Face folder.
 
   Raises:
-    ConfigError: if IN can't be written so, or OUT is IN.
+    ConfigError: if IN has no Hugging Face format, or OUT is IN.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax convert',
@@ -27,19 +27,19 @@ def main(argv: list[str]) -> int:
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('source', metavar='IN', help='what to read')
-  parser.add_argument('folder', metavar='OUT', help='where to write')
+  parser.add_argument('source', metavar='IN', help='model to read')
+  parser.add_argument('folder', metavar='OUT', help='folder to write')
   parser.add_argument(
     '--dtype',
     choices=('float32', 'bfloat16', 'float16'),
     default='float32',
-    help='of the tensors written',
+    help='dtype of the written tensors (default: %(default)s)',
   )
   args = parser.parse_args(argv)
   out = pathlib.Path(args.folder)
   if out.resolve() == pathlib.Path(args.source).resolve():
     raise ConfigError(f'IN and OUT are both {out}; write to another folder')
-  # Only now: the mistakes above should be told at once.
+  # JAX is imported late, so that the errors above come at once.
   import jax
 
   import mmjax

@@ -33,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
   _add_import(commands, where)
   _add_show(commands, where)
   listing = commands.add_parser(
-    'list', parents=[where], help='name what is prepared and what could be'
+    'list', parents=[where], help='list data sets: prepared, and to prepare'
   )
   listing.set_defaults(run=_list)
   return parser
@@ -43,8 +43,8 @@ def _add_prepare(commands, where: argparse.ArgumentParser) -> None:
   parser = commands.add_parser(
     'prepare',
     parents=[where],
-    help='write one of the data sets that mmjax brings',
-    description='Writes a data set, unless it is there already.',
+    help='write one of the data sets that come with mmjax',
+    description='Writes a data set, unless it exists already.',
   )
   parser.add_argument('name', help='for example shapes, shapes/small, easy_vqa')
   parser.set_defaults(run=_prepare)
@@ -78,67 +78,69 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
   add('--name', required=True, help='name of the data set: a-z, 0-9 and _')
   add(
     '--splits',
-    help='names and shares; records are dealt by a hash of their group, or '
-    'their image (default: the splits that a field, folders or the names of '
-    'files say, else train:0.8,validation:0.1,test:0.1)',
+    help='names and fractions; records are split by a hash of their group, or '
+    'of their image (default: the splits that a field, folders or file names '
+    'give, else train:0.8,validation:0.1,test:0.1)',
   )
-  add('--group_by', help='field whose values are never shared by two splits')
+  add('--group_by', help='field whose records of one value go into one split')
   add(
     '--on_error',
     default='stop',
     choices=('stop', 'skip'),
-    help='what to do about an unreadable record; skipped ones are listed in '
+    help='what to do with an unreadable record; skipped ones are listed in '
     'skipped.jsonl (default: %(default)s)',
   )
   add(
     '--language',
-    help='which to take of captions by language, for example de (default: en, '
-    'and captions without a language)',
+    help='language of the captions to take, for example de (default: en, and '
+    'captions without a language)',
   )
   _add_reading(parser)
   add(
     '--vocab_size',
     type=int,
     default=8192,
-    help='most ids of the tokenizer learnt from the training texts (default: '
-    '%(default)s)',
+    help='maximum vocabulary size of the tokenizer trained on the training '
+    'texts (default: %(default)s)',
   )
   add('--lower', action='store_true', help='lower-case texts in the tokenizer')
   add(
     '--text_fields',
-    help='further fields whose texts the tokenizer learns from, such as tags',
+    help='further fields whose texts the tokenizer is trained on, such as tags',
   )
-  add('--tokenizer', help='a tokenizer.json to use instead of learning one')
-  add('--overwrite', action='store_true', help='replace a set of this name')
+  add('--tokenizer', help='a tokenizer.json to use instead of training one')
+  add(
+    '--overwrite', action='store_true', help='replace a data set of this name'
+  )
   parser.set_defaults(run=_import)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-  """How files are to be read that don't say so themselves."""
+  """Adds the options on how to read input files."""
   add = parser.add_argument_group('how to read the input').add_argument
   add(
     '--columns',
-    help='fields by the names of their columns or keys, for example '
+    help='names of columns or keys by field, for example '
     'caption=title,image=file',
   )
   add(
     '--images',
-    help='folder that the paths of images are relative to (default: that of '
+    help='folder that paths of images are relative to (default: the folder of '
     'the file that names them)',
   )
   add(
     '--separator',
-    help=r'character between CSV cells, \t for a tab (default: found by the '
-    'header)',
+    help=r'character between CSV cells, \t for a tab (default: detected from '
+    'the header)',
   )
   add(
     '--quotes',
     default='cells',
     choices=('cells', 'none'),
-    help='whether quotation marks surround CSV cells, or are text (default: '
-    '%(default)s)',
+    help='whether quotation marks surround CSV cells or are part of the text '
+    '(default: %(default)s)',
   )
-  add('--encoding', help='of text files (default: UTF-8)')
+  add('--encoding', help='encoding of text files (default: UTF-8)')
 
 
 def _add_show(commands, where: argparse.ArgumentParser) -> None:
@@ -148,22 +150,25 @@ def _add_show(commands, where: argparse.ArgumentParser) -> None:
     help='print counts and examples, write a contact sheet',
   )
   parser.add_argument('name', help='a prepared data set')
-  parser.add_argument('--split', help='which to show (default: the first)')
+  parser.add_argument('--split', help='split to show (default: the first)')
   parser.add_argument(
     '--output', help='file of the contact sheet (default: NAME-SPLIT.png)'
   )
   parser.add_argument(
-    '--rows', type=int, default=24, help='pictures (default: %(default)s)'
+    '--rows',
+    type=int,
+    default=24,
+    help='number of examples (default: %(default)s)',
   )
   parser.add_argument(
     '--fields',
-    help='of a set that mmjax did not write, as data.fields of a config: '
+    help='fields of a data set that mmjax did not write, as in data.fields: '
     "\"dict(image='image', captions='captions/text')\"",
   )
   parser.set_defaults(run=_show)
 
 
-# What the commands need is imported by them: parsing and help stay quick.
+# Commands import what they need, so that parsing and help stay quick.
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -228,12 +233,12 @@ def _list(options: argparse.Namespace) -> None:
 
   data_dir = options.data_dir or records.get_default_data_dir()
   print(f'in {data_dir}:')
-  found = records.list_prepared(data_dir)
-  for name in found:
+  prepared = records.list_prepared(data_dir)
+  for name in prepared:
     print(f'  {name}')
-  if not found:
+  if not prepared:
     print('  nothing is prepared')
-  others = [name for name in prepare.NAMES if name not in found]
+  others = [name for name in prepare.NAMES if name not in prepared]
   if others:
     print('to prepare with `mmjax data prepare NAME`:')
     for name in others:

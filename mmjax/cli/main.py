@@ -1,4 +1,4 @@
-"""The `mmjax` command: hands its arguments to a sub-command."""
+"""The `mmjax` command: runs a sub-command."""
 
 import importlib
 import os
@@ -7,15 +7,15 @@ import sys
 from mmjax.errors import ConfigError, RunError
 
 # A sub-command is a module of this package (with _ for -) that has
-# `main(argv) -> int | None`. It is imported when it is asked for, so that
+# `main(argv) -> int | None`. It is imported when it is called, so that
 # `mmjax --help` is quick.
 COMMANDS = {
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
-  'plan': 'what a training step needs on TPUs that are not there',
+  'plan': 'estimate memory, time and cost of training, without TPUs',
   'predict': 'caption an image file, or answer a question about it',
-  'report': 'test results of runs in one table',
-  'sweep-report': 'what a sweep found, as one HTML file',
+  'report': 'print test results of runs in one table',
+  'sweep-report': 'write the results of a sweep as one HTML file',
 }
 
 USAGE = """\
@@ -25,7 +25,7 @@ usage: mmjax COMMAND ...
 
 {commands}
 
-`mmjax COMMAND --help` says more about one of them. Training is started with
+`mmjax COMMAND --help` describes a command. Training is started with
 `python -m experiments.NAME --config=FILE --workdir=FOLDER`.
 """
 
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs one command.
 
   Args:
-    argv: arguments without the program's name; by default those of the process.
+    argv: arguments without the program's name; by default sys.argv[1:].
 
   Returns:
     The exit status.
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
   if not argv or argv[0] not in COMMANDS:
     if argv:
-      print(f'mmjax: there is no command {argv[0]!r}\n', file=sys.stderr)
+      print(f'mmjax: unknown command {argv[0]!r}\n', file=sys.stderr)
     print(usage, end='', file=sys.stderr)
     return 2
   command = importlib.import_module(f'mmjax.cli.{argv[0].replace("-", "_")}')
@@ -59,11 +59,11 @@ def main(argv: list[str] | None = None) -> int:
     sys.stdout.flush()  # Here, where a closed pipe is expected.
     return status
   except BrokenPipeError:
-    # Whoever read the output has gone; nothing more can be said to them.
+    # The reader of the output has exited, so nothing more can be written.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
   except (ConfigError, RunError, OSError) as error:
-    # An OSError here is about a path among the arguments. Anything else is a
+    # An OSError here comes from a path in the arguments. Anything else is a
     # bug, and keeps its traceback.
     print(f'mmjax {argv[0]}: {error}', file=sys.stderr)
     return 1

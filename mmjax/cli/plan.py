@@ -1,4 +1,4 @@
-"""`mmjax plan`: what a training step needs on devices that one doesn't have."""
+"""`mmjax plan`: estimates what a training step needs, without the devices."""
 
 import argparse
 import json
@@ -19,10 +19,10 @@ step is compiled by XLA for the topology, which takes minutes for a large model.
 
 
 def main(argv: list[str]) -> int:
-  """Compiles, and says what came out.
+  """Compiles the training step of a config and prints what it needs.
 
   Raises:
-    ValueError: for a config, topology or mesh that is not possible.
+    ConfigError: for a config, topology or mesh that is not possible.
   """
   from mmjax.config import overrides
 
@@ -31,22 +31,22 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(rest)
   if args.slices < 1:
     parser.error(
-      f'--slices={args.slices} is no number of slices; use 1 or more'
+      f'--slices={args.slices} is not a number of slices; use 1 or more'
     )
   if args.search_batches and not args.search:
-    parser.error('--search_batches is of --search, which is not given')
+    parser.error('--search_batches needs --search; add it')
   config = overrides.load(args.config)
   overrides.override(config, changes)
 
   from mmjax.planning import topologies
 
   topologies.prepare(args.topology)
-  # Only now, when JAX will see what it shall.
+  # These import JAX, which must not start before `prepare`.
   from mmjax.planning import experiments, report, search, step
 
   devices = topologies.devices(args.topology, args.slices)
   config, build = experiments.load(config)
-  asked = {
+  run_settings = {
     'examples': args.examples or config.train.steps * config.train.batch_size,
     'price_per_chip_hour': args.price_per_chip_hour,
   }
@@ -56,30 +56,30 @@ def main(argv: list[str]) -> int:
       build,
       devices,
       batches=args.search_batches,
-      tell=_tell,
-      keep=lambda tried: _write(args.json, search.to_json(tried)),
+      log=_log,
+      save=lambda outcomes: _write(args.json, search.to_json(outcomes)),
     )
-    print(search.text(ranked, **asked))
+    print(search.to_text(ranked, **run_settings))
   else:
-    made = report.make(step.compile_step(config, build, devices), devices)
-    print(report.text(made, **asked))
-    _write(args.json, report.to_json(made))
+    numbers = report.make(step.compile_step(config, build, devices), devices)
+    print(report.to_text(numbers, **run_settings))
+    _write(args.json, report.to_json(numbers))
   return 0
 
 
-def _write(file: str | None, found: Any) -> None:
-  """Leaves a whole file at every moment."""
+def _write(file: str | None, results: Any) -> None:
+  """Replaces the JSON file atomically, if one is asked for."""
   if file:
     part = pathlib.Path(f'{file}.part')
-    part.write_text(json.dumps(found, indent=2))
+    part.write_text(json.dumps(results, indent=2))
     part.replace(file)
 
 
 def _parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog='mmjax plan',
-    description='Compile the training step of a config for a TPU slice, with '
-    'no TPU at hand, and estimate memory, communication, speed and cost.',
+    description='Compile the training step of a config for a TPU slice, '
+    'without a TPU, and estimate memory, communication, speed and cost.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
@@ -95,32 +95,36 @@ def _parser() -> argparse.ArgumentParser:
     '--slices',
     type=int,
     default=1,
-    help='number of such slices, between which only data is split',
+    help='number of such slices; only data is split between them',
   )
   add(
     '--examples',
     type=_positive,
-    help='that the run shall see, for its time and cost (default: those of '
-    'train.steps)',
+    help='number of training examples of the run, for its time and cost '
+    '(default: train.steps times train.batch_size)',
   )
-  add('--price_per_chip_hour', type=_positive, help='for the cost of the run')
+  add(
+    '--price_per_chip_hour',
+    type=_positive,
+    help='price in any currency, for the cost of the run',
+  )
   add(
     '--search',
     action='store_true',
-    help='compile the sensible meshes, remat policies and batch sizes; rank',
+    help='compile and rank the sensible meshes, remat policies and batch sizes',
   )
   add(
     '--search_batches',
     type=_numbers,
     default=(),
     metavar='N,N,...',
-    help='batch sizes a chip that --search tries (default: half of the '
+    help='batch sizes per chip that --search tries (default: half of the '
     "config's, the config's and twice it)",
   )
   add(
     '--json',
     metavar='FILE',
-    help='also write all numbers there; --search does after each choice',
+    help='file to write all numbers to, with --search after each choice',
   )
   return parser
 
@@ -128,16 +132,16 @@ def _parser() -> argparse.ArgumentParser:
 def _positive(text: str) -> float:
   number = float(text)
   if not 0 < number < float('inf'):
-    raise argparse.ArgumentTypeError(f'{text!r} is no number above 0')
+    raise argparse.ArgumentTypeError(f'{text!r} is not a number above 0')
   return number
 
 
 def _numbers(text: str) -> tuple[int, ...]:
   numbers = tuple(int(part) for part in text.split(','))
   if min(numbers) < 1:
-    raise argparse.ArgumentTypeError(f'{text!r} are no numbers from 1')
+    raise argparse.ArgumentTypeError(f'{text!r} are not whole numbers from 1')
   return numbers
 
 
-def _tell(line: str) -> None:
+def _log(line: str) -> None:
   print(line, flush=True)

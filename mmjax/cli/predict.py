@@ -1,4 +1,4 @@
-"""`mmjax predict`: asks a trained model about an image file."""
+"""`mmjax predict`: runs a trained model on image files."""
 
 import argparse
 import sys
@@ -18,7 +18,8 @@ def main(argv: list[str]) -> int:
   """Captions an image, answers about it, or ranks texts by how well they fit.
 
   Raises:
-    ConfigError: if the model can't do what is asked; it says what it can.
+    ConfigError: if the model was not trained for the task; the message names
+      its tasks.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax predict',
@@ -36,29 +37,32 @@ def main(argv: list[str]) -> int:
     '--text', action='append', help='a text to rank; may be repeated'
   )
   parser.add_argument(
-    '--beam_size', type=int, default=1, help='of written texts; 1: greedy'
+    '--beam_size',
+    type=int,
+    default=1,
+    help='beam size of generated texts; 1 is greedy (default: %(default)s)',
   )
   args = parser.parse_args(argv)
   from mmjax.data import images
 
-  pictures = {path: images.to_array(path) for path in args.image}
-  # Only now: the mistakes above should be told at once.
+  by_path = {path: images.to_array(path) for path in args.image}
+  # JAX is imported late, so that the errors above come at once.
   from mmjax.runs import rebuild
 
   run = rebuild.load(args.workdir)
   _check(run, args, parser)
-  for path, picture in pictures.items():
-    if len(pictures) > 1:
+  for path, image in by_path.items():
+    if len(by_path) > 1:
       print(f'{path}:')
-    for line in _ask(run, picture, args):
+    for line in _predict(run, image, args):
       print(line)
   return 0
 
 
 def _check(run, args, parser: argparse.ArgumentParser) -> None:
-  """Refuses what the model was not trained to do."""
+  """Raises if the model was not trained for the task."""
   if args.question is not None and args.text:
-    parser.error('--question and --text ask for different things; give one')
+    parser.error('--question and --text ask for different things; use one')
   wanted = 'caption an image'
   if args.question is not None:
     wanted = 'answer a question'
@@ -70,35 +74,33 @@ def _check(run, args, parser: argparse.ArgumentParser) -> None:
     raise ConfigError(f'{args.workdir}: {error}') from error
 
 
-def _ask(run, picture, args) -> list[str]:
-  """Lines to print about one picture, uint8 [H, W, 3]."""
+def _predict(run, image, args) -> list[str]:
+  """Lines to print about one image, uint8 [H, W, 3]."""
   import numpy as np
 
   if args.text:
-    _tell_cut(run, args.text, run.preprocess.text_length)
-    scores = np.asarray(
-      run.encode_text(args.text) @ run.encode_image(picture)[0]
-    )
+    _warn_if_cut(run, args.text, run.preprocess.text_length)
+    scores = np.asarray(run.encode_text(args.text) @ run.encode_image(image)[0])
     return [
       'cosine  text',
       *(f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)),
     ]
   if args.question is None:
-    return run.caption(picture, beam_size=args.beam_size)
-  _tell_cut(run, [args.question], run.preprocess.question_length)
+    return run.caption(image, beam_size=args.beam_size)
+  _warn_if_cut(run, [args.question], run.preprocess.question_length)
   if not run.preprocess.answers:
-    return run.answer(picture, args.question, beam_size=args.beam_size)
-  logits = run.answer_logits(run.question_batch(picture, args.question))[0]
-  shares = np.exp(logits - np.logaddexp.reduce(logits))
-  best = np.argsort(-shares)[:3]
+    return run.answer(image, args.question, beam_size=args.beam_size)
+  logits = run.answer_logits(run.question_batch(image, args.question))[0]
+  probabilities = np.exp(logits - np.logaddexp.reduce(logits))
+  best = np.argsort(-probabilities)[:3]
   return [
-    ' share  answer',
-    *(f'{shares[i]:6.1%}  {run.preprocess.answers[i]}' for i in best),
+    '  prob  answer',
+    *(f'{probabilities[i]:6.1%}  {run.preprocess.answers[i]}' for i in best),
   ]
 
 
-def _tell_cut(run, texts: list[str], length: int) -> None:
-  """Says so where a text is longer than what the model reads."""
+def _warn_if_cut(run, texts: list[str], length: int) -> None:
+  """Warns of texts that are longer than what the model reads."""
   for text in texts:
     if run.tokenizer.count(text) > length:
       print(

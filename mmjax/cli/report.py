@@ -1,4 +1,4 @@
-"""`mmjax report`: the test results of runs in one table."""
+"""`mmjax report`: prints the test results of runs in one table."""
 
 import argparse
 import pathlib
@@ -6,7 +6,8 @@ import pathlib
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 
-# Name for people, number in results.json, what chance and a blind twin reach.
+# Label, and names in results.json of the value, of chance and of the blind
+# baseline.
 _KNOWN = (
   (
     'image to text R@1',
@@ -32,15 +33,16 @@ _KNOWN = (
 
 
 def main(argv: list[str]) -> int:
-  """Prints results next to chance and to a model that sees no image.
+  """Prints results next to chance and to the blind baseline.
 
   Raises:
-    ConfigError: if a folder holds no finished run, after those that do.
+    ConfigError: if a folder has no finished run; the others are printed first.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax report',
     description='Test results of finished runs, next to chance (for answers: '
-    'the commonest one of the question type) and to a twin that sees no image.',
+    'the commonest one of the question type) and to the blind baseline, which '
+    'is trained without images.',
   )
   parser.add_argument(
     'workdir', nargs='+', help="a run's folder, or a folder of runs"
@@ -54,43 +56,43 @@ def main(argv: list[str]) -> int:
   out.add_column('measured')
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
-  pictures, lacking = [], []
+  samples, errors = [], []
   for workdir in _runs(args.workdir):
     try:
       rows = _rows(workdir)
     except ValueError as error:
-      lacking.append(str(error))
+      errors.append(str(error))
       continue
     for i, (split, name, *values) in enumerate(rows):
       cells = ['' if v is None else f'{v:.3f}' for v in values]
       out.add_row(workdir.name if i == 0 else '', split, name, *cells)
     out.add_section()
-    pictures += sorted((workdir / 'samples').glob('test_*.png'))
+    samples += sorted((workdir / 'samples').glob('test_*.png'))
   if out.rows:
     console.Console(highlight=False).print(out)
-  if pictures:
-    print('pictures:')
-    for path in pictures:
+  if samples:
+    print('samples:')
+    for path in samples:
       print(f'  {path}')
-  if lacking:
-    raise ConfigError('\n'.join(lacking))
+  if errors:
+    raise ConfigError('\n'.join(errors))
   return 0
 
 
 def table_rows(results: dict[str, float]):
-  """Yields (split, what, value, chance, blind) of what a run was tested on."""
-  found = [
+  """Yields (split, label, value, chance, blind) for each known test result."""
+  matches = [
     (name.removesuffix(row[1]), i, row)
     for name in results
     for i, row in enumerate(_KNOWN)
     if name.startswith('test/') and name.endswith(f'/{row[1]}')
   ]
   # 'test/' itself first, then splits by name.
-  for prefix, _, (what, name, chance, blind) in sorted(found):
+  for prefix, _, (label, name, chance, blind) in sorted(matches):
     split = prefix.removeprefix('test/').rstrip('/') or 'test'
     yield (
       split,
-      what,
+      label,
       results[prefix + name],
       results.get(prefix + chance),
       results.get(prefix + blind) if blind else None,
@@ -98,7 +100,7 @@ def table_rows(results: dict[str, float]):
 
 
 def _runs(folders: list[str]) -> list[pathlib.Path]:
-  """Folders with results; a folder of runs stands for those in it."""
+  """Folders of runs; a folder of runs is replaced by the runs in it."""
   runs = []
   for folder in map(pathlib.Path, folders):
     inside = sorted(path.parent for path in folder.glob('*/results.json'))
@@ -111,8 +113,8 @@ def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
   if not path.exists():
     raise ConfigError(
-      f'{path} is not there; the run has not been evaluated yet, or this is no '
-      f"run's folder"
+      f'{path} does not exist; the run has not been evaluated yet, or this is '
+      "not a run's folder"
     )
   rows = list(table_rows(settings.read_json(path)))
   if not rows:

@@ -1,4 +1,4 @@
-"""`mmjax sweep-report`: a sweep as one HTML file."""
+"""`mmjax sweep-report`: writes the report of a sweep as one HTML file."""
 
 import argparse
 import pathlib
@@ -7,22 +7,24 @@ from mmjax.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
-  """Writes the report of a sweep and says where.
+  """Writes the report of a sweep and prints a summary and the file's path.
 
   Raises:
-    ConfigError: if the folder holds no sweep, no trial is complete, or the
+    ConfigError: if the folder has no sweep, no trial is complete, or the
       packages of the extra `sweep` are missing.
   """
   parser = argparse.ArgumentParser(
     prog='mmjax sweep-report',
-    description='Writes one HTML file with the history of a sweep, what its '
-    'fields did, and its best config.',
+    description='Writes one HTML file with the history of a sweep, the effect '
+    'of its fields, and its best config.',
   )
   parser.add_argument('workdir', help="the sweep's folder")
   parser.add_argument(
-    '--storage', help="of the study, if it is not one of the folder's files"
+    '--storage', help='storage of the study, if it is not in the folder'
   )
-  parser.add_argument('--output', help='by default WORKDIR/report.html')
+  parser.add_argument(
+    '--output', help='file to write (default: WORKDIR/report.html)'
+  )
   args = parser.parse_args(argv)
   try:
     import optuna
@@ -43,7 +45,7 @@ def main(argv: list[str]) -> int:
     )
   except KeyError as error:
     raise ConfigError(
-      f'the storage has no study {name!r}, as this folder is called'
+      f'the storage has no study {name!r}, the name of this folder'
     ) from error
   output = pathlib.Path(args.output or workdir / 'report.html')
   report.write(study, workdir, output)

@@ -90,7 +90,7 @@ class PackedViT(nn.Module):
       m=side,
       n=side,
     )
-    layout = packing.places([grid], side, self.window)
+    layout = packing.patch_layout([grid], side, self.window)
     tokens = self.encode_patches(
       patches,
       **{

@@ -1,4 +1,4 @@
-"""A predict function and data in, named numbers and a picture out."""
+"""Evaluators: from a predict function and data to named metrics and images."""
 
 from mmjax.evaluators.answers import Answers
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy

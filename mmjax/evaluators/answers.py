@@ -1,4 +1,4 @@
-"""Answers to questions about images."""
+"""Evaluates answers to questions about images."""
 
 import collections
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +18,11 @@ _KEYS = ('image', 'image_mask', 'question', 'question_mask')
 class Answers:
   """Compares a model's answers with people's.
 
-  Yields `NAME/accuracy` (VQAv2's, Antol et al. 2015; the plain share of right
-  answers where each question has one), `NAME/accuracy/TYPE` by question type,
-  and as a floor `NAME/majority_accuracy`: that of always giving the answer that
-  is commonest for the question's type. With the numbers of a model that saw no
-  image, they follow as `NAME/blind_accuracy` and `NAME/blind_accuracy/TYPE`.
+  Yields `NAME/accuracy` (VQAv2's, Antol et al. 2015; the fraction of correct
+  answers if each question has one), `NAME/accuracy/TYPE` by question type, and
+  `NAME/majority_accuracy`, the accuracy of always giving the commonest answer
+  of the question's type. With results of the blind baseline, it also yields
+  `NAME/blind_accuracy` and `NAME/blind_accuracy/TYPE`.
   """
 
   def __init__(
@@ -39,34 +39,35 @@ class Answers:
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      answer: (params, batch) -> indices in the preprocessor's answer
+      answer: function (params, batch) -> indices in the preprocessor's answer
         vocabulary [B], or token ids [B, A].
-      source: records with questions; all questions of a record are asked.
-      preprocessor: must make what `answer` reads.
-      batch_size: questions at a time.
-      num_examples: only the questions of the first so many records; 0 for all.
-      blind: the numbers that this evaluation yielded for a model that sees no
-        image.
-      name: prefix of the numbers.
+      source: records with questions; all questions of a record are used.
+      preprocessor: preprocessor that makes the inputs of `answer`.
+      batch_size: number of questions at a time.
+      num_examples: number of records to use, the first ones; 0 for all.
+      blind: metrics of this evaluation for the blind baseline.
+      name: prefix of the metrics' names.
     """
-    self._answer = spread.over_mesh(answer)
+    self._answer = spread.jit_over_mesh(answer)
     if num_examples:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))
     self._source = sources.view_questions(source)
     self._preprocess, self._batch_size = preprocessor, batch_size
     self._blind, self._name = dict(blind or {}), name
-    self._given: list[str] = []
+    self._predictions: list[str] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value)."""
-    asked = [record['questions'][0] for record in self._source.iterate_texts()]
-    self._given = self._answers(params)
-    self._asked = asked
-    references = [entry['answers'] for entry in asked]
-    types = [entry['type'] for entry in asked]
-    values = metrics.vqa_accuracy(self._given, references, types)
-    majority = metrics.vqa_accuracy(_commonest(asked), references)
+    questions = [
+      record['questions'][0] for record in self._source.iterate_texts()
+    ]
+    self._predictions = self._predict(params)
+    self._questions = questions
+    references = [entry['answers'] for entry in questions]
+    types = [entry['type'] for entry in questions]
+    values = metrics.vqa_accuracy(self._predictions, references, types)
+    majority = metrics.vqa_accuracy(_majority_answers(questions), references)
     values['majority_accuracy'] = majority['accuracy']
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
@@ -76,25 +77,25 @@ class Answers:
         yield f'{self._name}/blind_accuracy{key[len(prefix) :]}', float(value)
 
   def picture(self) -> Image.Image | None:
-    """Images with questions, true and given answers."""
-    if not self._given:
+    """Images with questions, true and predicted answers."""
+    if not self._predictions:
       return None
     cells = []
-    step = max(1, len(self._given) // 24)
-    for i in range(0, len(self._given), step)[:24]:
-      entry, given = self._asked[i], self._given[i]
-      right = metrics.vqa_score(given, entry['answers']) > 0
+    step = max(1, len(self._predictions) // 24)
+    for i in range(0, len(self._predictions), step)[:24]:
+      entry, prediction = self._questions[i], self._predictions[i]
+      right = metrics.vqa_score(prediction, entry['answers']) > 0
       color = contact_sheet.RIGHT if right else contact_sheet.WRONG
       true = (f'true: {entry["answers"][0]}', contact_sheet.QUIET)
-      lines = [entry['question'], true, (f'given: {given}', color)]
+      lines = [entry['question'], true, (f'predicted: {prediction}', color)]
       image = self._source[i]['image']
       cells.append((images.decode(image) if image else None, lines))
     return contact_sheet.draw(
-      cells, title=f'{self._name}: given answers (green: right)'
+      cells, title=f'{self._name}: predicted answers (green: correct)'
     )
 
-  def _answers(self, params: Params) -> list[str]:
-    given = []
+  def _predict(self, params: Params) -> list[str]:
+    predictions = []
     with batching.iterate_eval(
       self._source, self._preprocess, self._batch_size
     ) as ahead:
@@ -102,16 +103,18 @@ class Answers:
         arrays = {key: batch[key] for key in _KEYS if key in batch}
         chosen = self._answer(params, arrays)
         if chosen.ndim == 1:
-          given += [self._preprocess.answers[i] for i in chosen]
+          predictions += [self._preprocess.answers[i] for i in chosen]
         else:
-          given += [self._preprocess.tokenizer.decode(ids) for ids in chosen]
-    return given[: len(self._source)]
+          predictions += [
+            self._preprocess.tokenizer.decode(ids) for ids in chosen
+          ]
+    return predictions[: len(self._source)]
 
 
-def _commonest(asked: Sequence[Mapping[str, Any]]) -> list[str]:
-  """For each question, the answer that its type gets most often."""
+def _majority_answers(questions: Sequence[Mapping[str, Any]]) -> list[str]:
+  """The most frequent answer of each question's type."""
   counts = collections.defaultdict(collections.Counter)
-  for entry in asked:
+  for entry in questions:
     counts[entry['type']].update(entry['answers'])
   best = {kind: c.most_common(1)[0][0] for kind, c in counts.items()}
-  return [best[entry['type']] for entry in asked]
+  return [best[entry['type']] for entry in questions]

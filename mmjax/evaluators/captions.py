@@ -1,4 +1,4 @@
-"""Written captions against references."""
+"""Evaluates generated captions against references."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,21 +19,20 @@ from mmjax.evaluators import spread
 from mmjax.metrics import captions as metrics
 from mmjax.types import Batch, Params
 
-# From a caption to what it says of each object; None where it can't be read.
+# From a caption to its objects; None if it can't be parsed.
 Parse = Callable[[str], Sequence[Any] | None]
-# By data set: how to read its captions, where they say what can be counted.
+# Parsers of captions by data set.
 PARSERS: dict[str, Parse] = {'shapes': shapes_captions.parse_caption}
 
 
 class Captions:
-  """Compares what a model writes about images with their captions.
+  """Compares generated captions of images with reference captions.
 
-  Yields `NAME/exact` (the caption equals one of the references), `NAME/bleu4`,
-  `NAME/rouge_l`, `NAME/cider_d`, and as a floor `NAME/chance_exact`: the same
-  for a caption of another of these images. With `parse` also `NAME/objects`,
-  the share of objects that are right in all fields, its floor
-  `NAME/chance_objects`, and for each field of an object
-  `NAME/attribute/FIELD`: how often it is right, in order.
+  Yields `NAME/exact` (the fraction that equals a reference), `NAME/bleu4`,
+  `NAME/rouge_l`, `NAME/cider_d`, and `NAME/chance_exact`, the exact matches of
+  captions of other images. With `parse`, it also yields `NAME/objects`, the
+  fraction of objects with all fields correct, `NAME/chance_objects`, and
+  `NAME/attribute/FIELD`, the fraction of objects with this field correct.
   """
 
   def __init__(
@@ -50,15 +49,16 @@ class Captions:
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      generate: (params, batch with `image`) -> token ids [B, T].
+      generate: function (params, batch with `image`) -> token ids [B, T].
       source: records with images and captions.
-      preprocessor: must make `image`; its tokenizer reads the ids.
-      batch_size: examples at a time.
-      num_examples: only the first so many records; 0 for all.
-      parse: see the class.
-      name: prefix of the numbers.
+      preprocessor: preprocessor that makes `image`; its tokenizer decodes ids.
+      batch_size: number of examples at a time.
+      num_examples: number of records to use, the first ones; 0 for all.
+      parse: parser of captions, for metrics of objects; None for no such
+        metrics.
+      name: prefix of the metrics' names.
     """
-    self._generate = spread.over_mesh(generate)
+    self._generate = spread.jit_over_mesh(generate)
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
@@ -69,7 +69,7 @@ class Captions:
     """Yields (name, value), over the records with an image and captions.
 
     Raises:
-      ConfigError: if there is none.
+      ConfigError: if there are no such records.
     """
     captions = [
       self._source.read_texts(i)['captions'] for i in range(self._num)
@@ -79,13 +79,13 @@ class Captions:
         f'none of {self._num} records has a caption to compare with; use a '
         'data set with captions, or map its features with `fields`'
       )
-    everything, pictured = self._write(params)
-    self._captioned = [int(i) for i in pictured if captions[i]]
+    texts, with_image = self._write(params)
+    self._captioned = [int(i) for i in with_image if captions[i]]
     if not self._captioned:
       raise ConfigError(
         f'none of {self._num} records has both an image and a caption'
       )
-    written = self._written = [everything[i] for i in self._captioned]
+    written = self._written = [texts[i] for i in self._captioned]
     references = self._references = [captions[i] for i in self._captioned]
     others = [of_image[0] for of_image in references]
     others = others[1:] + others[:1]
@@ -105,7 +105,7 @@ class Captions:
       yield f'{self._name}/{key}', float(value)
 
   def picture(self) -> Image.Image | None:
-    """Images with true and written captions."""
+    """Images with true and generated captions."""
     if not self._written:
       return None
     cells = []
@@ -116,14 +116,14 @@ class Captions:
       color = contact_sheet.RIGHT if right else contact_sheet.WRONG
       image = images.decode(self._source[self._captioned[i]]['image'])
       true = (f'true: {references[0]}', contact_sheet.QUIET)
-      cells.append((image, [true, (f'written: {written}', color)]))
+      cells.append((image, [true, (f'generated: {written}', color)]))
     return contact_sheet.draw(
-      cells, title=f'{self._name}: written captions (green: a reference)'
+      cells, title=f'{self._name}: generated captions (green: exact)'
     )
 
   def _write(self, params: Params) -> tuple[list[str], np.ndarray]:
-    """Texts about all records, and the indices of those with an image."""
-    written, there = [], []
+    """Captions of all records, and the indices of records with an image."""
+    written, masks = [], []
     with batching.iterate_eval(
       self._source,
       self._preprocess,
@@ -134,30 +134,29 @@ class Captions:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
         tokens = self._generate(params, arrays)
         written += [self._preprocess.tokenizer.decode(row) for row in tokens]
-        there.append(batch['image_mask'])
-    return written, np.flatnonzero(np.concatenate(there)[: self._num])
+        masks.append(batch['image_mask'])
+    return written, np.flatnonzero(np.concatenate(masks)[: self._num])
 
 
 def attribute_accuracy(
   written: Sequence[Sequence[Any] | None],
   references: Sequence[Sequence[Any] | None],
 ) -> dict[str, float]:
-  """How often each attribute of the reference's objects is right.
+  """Fractions of the reference's objects with correct attributes.
 
-  Objects are compared in order: the second written with the second true one. A
-  missing object is wrong in all attributes. An object too many makes `number`
-  wrong.
+  Objects are compared in order. All attributes of a missing object count as
+  wrong. An extra object makes `number` wrong.
 
   Args:
-    written: for each caption its objects, named tuples, or None.
-    references: the same for the truth; examples with None are left out.
+    written: objects of each caption as named tuples, or None.
+    references: objects of each reference; examples with None are left out.
 
   Returns:
-    'objects' (all attributes right), 'number' (as many objects as there are)
-    and 'attribute/FIELD' for each field; in 0..1.
+    'objects' (all attributes correct), 'number' (correct number of objects) and
+    'attribute/FIELD' for each field; in 0..1.
 
   Raises:
-    ConfigError: if no reference can be read.
+    ConfigError: if no reference can be parsed.
   """
   pairs = [(w or (), r) for w, r in zip(written, references, strict=True) if r]
   if not pairs:
@@ -169,10 +168,10 @@ def attribute_accuracy(
   }
   for objects, truth in pairs:
     for i, true in enumerate(truth):
-      given = objects[i] if i < len(objects) else None
-      right['objects'].append(given == true)
+      guess = objects[i] if i < len(objects) else None
+      right['objects'].append(guess == true)
       for field in fields:
-        same = given is not None and getattr(given, field) == getattr(
+        same = guess is not None and getattr(guess, field) == getattr(
           true, field
         )
         right[f'attribute/{field}'].append(same)

@@ -1,4 +1,4 @@
-"""Image-text retrieval."""
+"""Evaluates image-text retrieval."""
 
 import collections
 from collections.abc import Callable, Iterator, Sequence
@@ -18,15 +18,16 @@ Predict = Callable[[Params, Batch], Any]
 
 
 class Retrieval:
-  """Finds texts for images and images for texts.
+  """Retrieves texts for images and images for texts.
 
-  All captions of an image count as its own; records without an image are left
-  out, those without a caption only distract. Yields, for k of 1, 5 and 10,
-  `NAME/image_to_text_rK` and `NAME/text_to_image_rK`, `NAME/mean_r1` over both
-  ways, and `NAME/chance_r1`, the mean R@1 of a random order.
+  All captions of an image count as correct. Records without an image are left
+  out; those without a caption serve as distractors. Yields, for k of 1, 5 and
+  10, `NAME/image_to_text_rK` and `NAME/text_to_image_rK`, `NAME/mean_r1` over
+  both directions, and `NAME/chance_r1`, the mean R@1 of a random order.
 
-  With `gallery_by`, only records that agree in that metadata field compete, and
-  the numbers are means over these galleries, weighted by their images.
+  With `gallery_by`, records are compared only within one value of that metadata
+  field, and metrics are means over these galleries, weighted by their number of
+  images.
   """
 
   def __init__(
@@ -44,17 +45,19 @@ class Retrieval:
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      embed_images: (params, batch with `image`) -> unit vectors [B, E].
-      embed_texts: (params, batch with `text`) -> unit vectors [B, E].
+      embed_images: function (params, batch with `image`) -> unit vectors
+        [B, E].
+      embed_texts: function (params, batch with `text`) -> unit vectors [B, E].
       source: records with images and captions.
-      preprocessor: must make `image` and `text`.
-      batch_size: examples at a time.
-      num_examples: only the first so many records; 0 for all.
-      gallery_by: a metadata field, see the class.
-      name: prefix of the numbers.
+      preprocessor: preprocessor that makes `image` and `text`.
+      batch_size: number of examples at a time.
+      num_examples: number of records to use, the first ones; 0 for all.
+      gallery_by: metadata field whose values are the galleries; '' for one
+        gallery.
+      name: prefix of the metrics' names.
     """
-    self._embed_images = spread.over_mesh(embed_images)
-    self._embed_texts = spread.over_mesh(embed_texts)
+    self._embed_images = spread.jit_over_mesh(embed_images)
+    self._embed_texts = spread.jit_over_mesh(embed_texts)
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
@@ -67,40 +70,40 @@ class Retrieval:
     Raises:
       ConfigError: if no record has an image, or none of these a caption.
     """
-    image_vectors, pictured = self._images(params)
-    if not len(pictured):
+    image_vectors, with_image = self._embed_all_images(params)
+    if not len(with_image):
       raise ConfigError(
         f'none of {self._num} records has an image to find; use a data set '
         'with images, or map its features with `fields`'
       )
     texts, owners = [], []
     galleries = collections.defaultdict(list)
-    for i in map(int, pictured):
+    for i in map(int, with_image):
       record = self._source.read_texts(i)
-      of_record = self._preprocess.list_evaluation_texts(record)
-      texts += of_record
-      owners += [i] * len(of_record)
+      record_texts = self._preprocess.list_evaluation_texts(record)
+      texts += record_texts
+      owners += [i] * len(record_texts)
       galleries[str(record['metadata'].get(self._gallery_by))].append(i)
     if not texts:
       raise ConfigError(
-        f'none of {len(pictured)} records with an image has a caption to find; '
-        'use a data set with captions, or map its features with `fields`'
+        f'none of {len(with_image)} records with an image has a caption to '
+        'find; use a data set with captions, or map its features with `fields`'
       )
-    text_vectors = self._texts(params, texts)
+    text_vectors = self._embed_all_texts(params, texts)
     owners = np.asarray(owners)
     totals = collections.Counter()
     for members in galleries.values():
-      for key, value in self._gallery(
+      for key, value in self._gallery_metrics(
         members, image_vectors, text_vectors, owners
       ):
-        totals[key] += value * len(members) / len(pictured)
+        totals[key] += value * len(members) / len(with_image)
     first = np.asarray(next(iter(galleries.values())))
     self._show(first, image_vectors, text_vectors, texts, owners)
     for key, value in totals.items():
       yield f'{self._name}/{key}', float(value)
 
   def picture(self) -> Image.Image | None:
-    """Images, their captions and the five texts nearest to them."""
+    """Images, their captions and the five nearest texts."""
     if not self._shown:
       return None
     return contact_sheet.draw(
@@ -110,7 +113,7 @@ class Retrieval:
       title=f'{self._name}: the five nearest captions (green: its own)',
     )
 
-  def _gallery(
+  def _gallery_metrics(
     self,
     members: Sequence[int],
     image_vectors: np.ndarray,
@@ -118,23 +121,23 @@ class Retrieval:
     owners: np.ndarray,
   ) -> Iterator[tuple[str, float]]:
     chosen = np.isin(owners, members)
-    place = {index: i for i, index in enumerate(members)}
+    position = {index: i for i, index in enumerate(members)}
     recalls = retrieval.recall_of_embeddings(
       image_vectors[list(members)],
       text_vectors[chosen],
-      np.asarray([place[i] for i in owners[chosen]]),
+      np.asarray([position[i] for i in owners[chosen]]),
     )
-    ways = ('image_to_text', 'text_to_image')
-    for way in ways:
+    directions = ('image_to_text', 'text_to_image')
+    for direction in directions:
       for k in (1, 5, 10):
-        yield f'{way}_r{k}', recalls[f'{way}_r{k}']
-    yield 'mean_r1', np.mean([recalls[f'{way}_r1'] for way in ways])
-    # Any of c captions among c * n, or one image among n.
+        yield f'{direction}_r{k}', recalls[f'{direction}_r{k}']
+    yield 'mean_r1', np.mean([recalls[f'{name}_r1'] for name in directions])
+    # One of c captions among c * n, or one image among n.
     yield 'chance_r1', 1 / len(members)
 
-  def _images(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of all records, and the indices of those with an image."""
-    vectors, there = [], []
+  def _embed_all_images(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of all records, and the indices of those with an image."""
+    vectors, masks = [], []
     with batching.iterate_eval(
       self._source,
       self._preprocess,
@@ -144,13 +147,15 @@ class Retrieval:
       for batch in ahead:
         arrays = {key: batch[key] for key in ('image', 'image_mask')}
         vectors.append(self._embed_images(params, arrays))
-        there.append(batch['image_mask'])
+        masks.append(batch['image_mask'])
     return (
       np.concatenate(vectors)[: self._num],
-      np.flatnonzero(np.concatenate(there)[: self._num]),
+      np.flatnonzero(np.concatenate(masks)[: self._num]),
     )
 
-  def _texts(self, params: Params, texts: Sequence[str]) -> np.ndarray:
+  def _embed_all_texts(
+    self, params: Params, texts: Sequence[str]
+  ) -> np.ndarray:
     length, size = self._preprocess.text_length, self._batch_size
     vectors = []
     for start in range(0, len(texts), size):
@@ -182,6 +187,6 @@ class Retrieval:
         right = owners[text] == i
         color = contact_sheet.RIGHT if right else contact_sheet.WRONG
         lines.append((f'{scores[rank]:.2f} {texts[text]}', color))
-      own = texts[int(np.flatnonzero(owners == i)[0])]
+      caption = texts[int(np.flatnonzero(owners == i)[0])]
       record = self._source[int(i)]
-      self._shown.append((images.decode(record['image']), [own, *lines]))
+      self._shown.append((images.decode(record['image']), [caption, *lines]))

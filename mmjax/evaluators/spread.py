@@ -1,4 +1,4 @@
-"""Predicting on all devices that the parameters lie on."""
+"""Predicts on all devices that the parameters are sharded over."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +10,17 @@ from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import Batch, Params
 
 
-def over_mesh(
+def jit_over_mesh(
   predict: Callable[[Params, Batch], Any],
 ) -> Callable[[Params, Batch], np.ndarray]:
-  """Jits a predict function so that devices share the batch.
+  """Jits a predict function so that the batch is split over devices.
 
   Args:
-    predict: (params, batch of B examples) -> array [B, ...].
+    predict: function (params, batch of B examples) -> array [B, ...].
 
   Returns:
-    The same as a numpy array. On several hosts all of them call it with the
-    same batch, and get the same.
+    The function, jitted, returning a numpy array. On several hosts, all must
+    call it with the same batch, and all get the whole result.
   """
   jitted = jax.jit(predict)
   on_mesh: dict[jax.sharding.Mesh, Any] = {}
@@ -30,17 +30,17 @@ def over_mesh(
     if mesh is None:
       return np.asarray(jitted(params, batch))
     if mesh not in on_mesh:
-      whole = mesh_lib.replicated(mesh)
-      on_mesh[mesh] = jax.jit(predict, out_shardings=whole)
+      replicated = mesh_lib.replicated_sharding(mesh)
+      on_mesh[mesh] = jax.jit(predict, out_shardings=replicated)
     size = len(next(iter(batch.values())))
-    out = on_mesh[mesh](params, mesh_lib.spread(batch, mesh))
+    out = on_mesh[mesh](params, mesh_lib.shard_whole_batch(batch, mesh))
     return np.asarray(out)[:size]
 
   return run
 
 
 def _mesh(params: Params) -> jax.sharding.Mesh | None:
-  """The mesh of several devices that parameters lie on, if there is one."""
+  """The mesh that parameters are sharded over; None for a single device."""
   leaves = jax.tree.leaves(params)
   sharding = getattr(leaves[0], 'sharding', None) if leaves else None
   if not isinstance(sharding, jax.NamedSharding) or sharding.mesh.size == 1:

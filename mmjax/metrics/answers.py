@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Fewer references than this: leaving one out can't leave three that agree.
+# Number of agreeing references for the full score.
 FULL_AGREEMENT = 3
 
 _PUNCTUATION = ';/[]"{}()=+\\_-><@`,?!'
@@ -28,7 +28,7 @@ _NUMBERS = {
   'ten': '10',
 }
 
-# Contractions whose spelling without an apostrophe is no other word.
+# Contractions whose spelling without an apostrophe is not another word.
 _CONTRACTIONS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't
 hadn't've hasn't haven't he'd he'd've he's how'd how'll how's isn't it'd
@@ -45,7 +45,7 @@ you'll you're you've
 
 
 def _misspellings() -> dict[str, str]:
-  """Each contraction by its spellings with one apostrophe missing."""
+  """Contractions by their spellings with one apostrophe missing."""
   return {
     word[:i] + word[i + 1 :]: word
     for word in _CONTRACTIONS.split()
@@ -58,11 +58,11 @@ _SPELLINGS = _misspellings()
 
 
 def normalise(answer: str) -> str:
-  """Brings an answer to the form in which VQAv2 compares answers.
+  """Normalises an answer as VQAv2 does to compare answers.
 
-  Lower case; punctuation goes, or becomes a space between letters; number
-  words become digits; articles go; missing apostrophes come back (Antol et al.
-  2015, and its published evaluation code).
+  Answers are lower-cased. Punctuation is removed, or replaced by a space
+  between letters. Number words become digits, articles are removed, and missing
+  apostrophes are added (Antol et al. 2015, and its published evaluation code).
 
   >>> normalise('The Two dogs, dont bark!')
   "2 dogs don't bark"
@@ -83,14 +83,13 @@ def normalise(answer: str) -> str:
 def vqa_score(prediction: str, references: Sequence[str]) -> float:
   """VQAv2 accuracy of one answer (Antol et al. 2015; Goyal et al. 2017).
 
-  The mean over people left out of min(agreeing others / 3, 1). With fewer than
-  four references, which VQAv2 never has, leaving one out would rule full
-  marks out; there, an answer scores 1 if it agrees with any of them. Both
-  sides are normalised always, where the published code does so only if people
-  disagree.
+  It is min(agreeing references / 3, 1), averaged over leaving out one reference
+  each. With fewer than four references, which VQAv2 never has, this could not
+  reach 1, so an answer scores 1 if it agrees with any of them. Both sides are
+  always normalised; the published code does so only if people disagree.
 
   Args:
-    prediction: the answer given.
+    prediction: predicted answer.
     references: people's answers, repetitions included.
 
   Returns:
@@ -121,16 +120,16 @@ def vqa_accuracy(
   """Mean `vqa_score`, overall and by question type.
 
   Args:
-    predictions: N answers given.
-    references: for each question, people's answers.
-    types: each question's type; None leaves the breakdown out, and so does ''
-      for its question.
+    predictions: predicted answers of N questions.
+    references: people's answers of each question.
+    types: type of each question; None for no metrics by type, '' for a question
+      that is in none of them.
 
   Returns:
     'accuracy', and 'accuracy/color' for a type 'color'; in 0..1.
 
   Raises:
-    ValueError: if there are none, or lengths differ.
+    ValueError: if there are no answers, or lengths differ.
   """
   types = [''] * len(predictions) if types is None else types
   if not len(predictions) == len(references) == len(types):

@@ -1,9 +1,9 @@
 """Caption metrics: exact match, BLEU-4, ROUGE-L and CIDEr-D.
 
-All take one caption a picture and that picture's references. Words are
-lower-cased runs of letters and digits (with inner apostrophes). The published
-COCO figures were made with the Penn Treebank tokenizer, which differs on
-hyphens and contractions, so compare across papers with care.
+All take one caption per image and that image's references. Words are
+lower-cased runs of letters and digits (with inner apostrophes). Published COCO
+results use the Penn Treebank tokenizer, which differs on hyphens and
+contractions, so compare with them with care.
 """
 
 import collections
@@ -19,10 +19,10 @@ ROUGE_BETA = 1.2
 CIDER_SIGMA = 6.0
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
   """Splits a caption into words, without case and punctuation.
 
-  >>> words("A dog's ball, twice-thrown.")
+  >>> split_words("A dog's ball, twice-thrown.")
   ['a', "dog's", 'ball', 'twice', 'thrown']
   """
   return _WORD.findall(text.lower())
@@ -31,18 +31,18 @@ def words(text: str) -> list[str]:
 def exact_match(
   captions: Sequence[str], references: Sequence[Sequence[str]]
 ) -> float:
-  """Share of captions that equal one of their references, word for word.
+  """Fraction of captions that equal one of their references, word for word.
 
   Args:
     captions: N captions.
-    references: for each, one or more references.
+    references: one or more references of each caption.
 
   Returns:
     A number in 0..1.
 
   Raises:
-    ValueError: if there are none, or a caption has no references. So do the
-      other metrics here.
+    ValueError: if there are no captions, or a caption has no references. The
+      other metrics here raise it too.
   """
   pairs = _pairs(captions, references)
   return float(np.mean([caption in answers for caption, answers in pairs]))
@@ -56,14 +56,14 @@ def bleu(
   """BLEU over the whole corpus (Papineni et al. 2002, section 2.3).
 
   The geometric mean of the clipped n-gram precisions, n = 1..max_order, times
-  the brevity penalty exp(1 - r / c), where r adds up each caption's nearest
-  reference length, the shorter of two equally near. Not smoothed: 0 if no
+  the brevity penalty exp(1 - r / c), where r sums each caption's nearest
+  reference length, the shorter of two equally near. It is not smoothed: 0 if no
   n-gram of some order matches.
 
   Args:
     captions: N captions.
-    references: for each, one or more references.
-    max_order: longest n-gram; 4 for BLEU-4.
+    references: one or more references of each caption.
+    max_order: length of the longest n-grams; 4 for BLEU-4.
 
   Returns:
     A number in 0..1.
@@ -94,11 +94,11 @@ def rouge_l(
   """Mean ROUGE-L: an F-score of the longest common subsequence (Lin 2004).
 
   Equations 2 to 4 with beta = 1.2, and the greatest precision and the greatest
-  recall over references, as the COCO caption evaluation has it.
+  recall over references, as in the COCO caption evaluation.
 
   Args:
     captions: N captions.
-    references: for each, one or more references.
+    references: one or more references of each caption.
 
   Returns:
     A number in 0..1.
@@ -129,16 +129,16 @@ def cider_d(
   Section 6, with n = 1..4 and sigma = 6: clipped cosine similarity to each
   reference, times exp(-(difference in length)^2 / (2 sigma^2)), averaged over
   references and n, times 10. An n-gram's document frequency is the number of
-  pictures that have it in their references, so figures depend on the set; with
-  a single picture all are 0. As in the published code, a length is counted in
-  bigrams.
+  images that have it in their references, so scores depend on the data set;
+  with a single image all are 0. As in the published code, a length is counted
+  in bigrams.
 
   Args:
     captions: N captions.
-    references: for each, one or more references.
+    references: one or more references of each caption.
 
   Returns:
-    A number in 0..10, about 1 where people write a caption each.
+    A number in 0..10, about 1 for captions of people.
   """
   pairs = _pairs(captions, references)
   document_frequency = collections.Counter()
@@ -178,7 +178,7 @@ def _pairs(
         f'caption {i} needs a list of one or more references, not {answers!r}'
       )
   return [
-    (words(caption), [words(answer) for answer in answers])
+    (split_words(caption), [split_words(answer) for answer in answers])
     for caption, answers in zip(captions, references, strict=True)
   ]
 

@@ -1,7 +1,7 @@
-"""Classification: accuracies and the confusion behind them.
+"""Classification metrics: accuracies and confusion matrices.
 
-Labels below 0 mean "none", as where an answer isn't in the vocabulary: no
-prediction is right for them, and they are in no class.
+Labels below 0 mean "none", for example an answer outside of the vocabulary: no
+prediction is correct for them, and they belong to no class.
 """
 
 import numpy as np
@@ -11,20 +11,21 @@ from jaxtyping import Float, Int
 def top_k_accuracy(
   logits: Float[np.ndarray, 'B C'], labels: Int[np.ndarray, ' B'], k: int = 1
 ) -> float:
-  """Share of examples whose label is among the k greatest logits.
+  """Fraction of examples whose label is among the k greatest logits.
 
-  A class whose logit equals the label's is taken to come before it.
+  A class whose logit equals the label's is ranked before it.
 
   Args:
-    logits: [B, C].
-    labels: [B] int; those below 0 count as wrong.
-    k: how many guesses.
+    logits: logits [B, C].
+    labels: int [B]; those below 0 count as wrong.
+    k: number of guesses.
 
   Returns:
     A number in 0..1.
 
   Raises:
-    ValueError: if k isn't in 1..C, a label isn't a class, or there are none.
+    ValueError: if k isn't in 1..C, a label isn't a class, or there are no
+      examples.
   """
   logits, labels = np.asarray(logits), np.asarray(labels)
   num_classes = logits.shape[1]
@@ -36,17 +37,17 @@ def top_k_accuracy(
   return float(np.mean((ranks <= k) & (labels >= 0)))
 
 
-def confusion(
+def confusion_matrix(
   predictions: Int[np.ndarray, ' B'],
   labels: Int[np.ndarray, ' B'],
   num_classes: int,
 ) -> Int[np.ndarray, 'C C']:
-  """Counts [C, C]: row is the label, column what was predicted.
+  """Counts [C, C] of examples by label (row) and prediction (column).
 
   Args:
-    predictions: [B] int in 0..C - 1.
-    labels: [B] int in 0..C - 1; those below 0 are left out.
-    num_classes: C.
+    predictions: int [B] in 0..C - 1.
+    labels: int [B] in 0..C - 1; those below 0 are left out.
+    num_classes: number of classes, C.
 
   Raises:
     ValueError: for predictions or labels out of range.
@@ -55,7 +56,7 @@ def confusion(
   _check(labels, num_classes)
   _check(predictions, num_classes)
   if predictions.size and predictions.min() < 0:
-    raise ValueError(f'prediction {predictions.min()} is no class')
+    raise ValueError(f'prediction {predictions.min()} is not a class')
   kept = labels >= 0
   counts = np.zeros((num_classes, num_classes), np.int64)
   np.add.at(counts, (labels[kept], predictions[kept]), 1)
@@ -65,13 +66,13 @@ def confusion(
 def per_class_accuracy(
   counts: Int[np.ndarray, 'C C'],
 ) -> Float[np.ndarray, ' C']:
-  """Share of each class's examples that were recognised (its recall).
+  """Fraction of each class's examples with a correct prediction (its recall).
 
   Args:
-    counts: [C, C] from `confusion`.
+    counts: result [C, C] of `confusion_matrix`.
 
   Returns:
-    [C] float, NaN for classes without examples.
+    Recalls [C], NaN for classes without examples.
   """
   totals = counts.sum(axis=1)
   rates = np.full(len(counts), np.nan)
@@ -82,7 +83,7 @@ def balanced_accuracy(counts: Int[np.ndarray, 'C C']) -> float:
   """Mean of `per_class_accuracy` over the classes that have examples.
 
   Raises:
-    ValueError: if none has.
+    ValueError: if no class has examples.
   """
   if counts.sum() == 0:
     raise ValueError('there are no labelled examples')

@@ -1,12 +1,12 @@
-"""Retrieval: how near the top the right image, or caption, comes.
+"""Retrieval metrics: recall at k and median ranks.
 
 An image may have several captions; a caption has one image. From images to
-texts, the best placed of an image's captions counts, as is usual on COCO and
+texts, the best ranked of an image's captions counts, as is usual on COCO and
 Flickr30k (Karpathy & Fei-Fei 2015; Radford et al. 2021).
 
-Ties count against us: what scores the same as the right answer is taken to
-come before it. A model that gives everything one score gets rank last, not
-first.
+Ties are ranked pessimistically: a wrong answer with the score of the correct
+one is ranked before it. A model with constant scores ranks the correct one
+last.
 """
 
 from collections.abc import Sequence
@@ -24,29 +24,29 @@ def recall_at_k(
   image_of_text: Int[np.ndarray, '_'] | None = None,
   ks: Sequence[int] = (1, 5, 10),
 ) -> Recalls:
-  """Recall at k both ways, from all similarities.
+  """Recall at k in both directions, from all similarities.
 
   Args:
-    similarity: [I, T] of each image with each text; greater is nearer.
-    image_of_text: [T] int, the row of each text's image; by default text i
+    similarity: similarities [I, T] of images and texts; greater is nearer.
+    image_of_text: int [T], index of each text's image; by default text i
       belongs to image i.
-    ks: how many are retrieved.
+    ks: numbers of results to retrieve.
 
   Returns:
-    'image_to_text_r1' and so on: the share, in 0..1, of images that have one
-    of their captions among the k nearest texts; 'text_to_image_r1': of texts
-    whose image is among the k nearest images; and the median ranks
+    'image_to_text_r1' and so on: the fraction, in 0..1, of images with one of
+    their captions among the k nearest texts; 'text_to_image_r1': the fraction
+    of texts whose image is among the k nearest images; and the median ranks
     'image_to_text_median_rank', 'text_to_image_median_rank', from 1. Images
     without a caption count only as wrong answers.
 
   Raises:
-    ValueError: if shapes don't fit, for NaNs, or an image that isn't there.
+    ValueError: if shapes don't fit, for NaNs, or for an image out of range.
   """
   similarity = np.asarray(similarity)
   num_images, num_texts = similarity.shape
   image_of_text = _check(image_of_text, num_images, num_texts)
   if np.isnan(similarity).any():
-    raise ValueError('similarities hold NaN; there is no order among those')
+    raise ValueError('similarities contain NaN, which has no rank')
   text_ranks = _text_ranks(similarity, image_of_text)
   image_ranks = _image_ranks(similarity, image_of_text)
   return _summary(image_ranks, text_ranks, ks)
@@ -61,24 +61,25 @@ def recall_of_embeddings(
   """Recall at k of inner products, computed in chunks.
 
   Args:
-    images: [I, D] embeddings, normalised if cosines are meant.
-    texts: [T, D] embeddings.
-    image_of_text: as in `recall_at_k`.
-    ks: how many are retrieved.
+    images: embeddings [I, D], normalised for cosine similarity.
+    texts: embeddings [T, D].
+    image_of_text: index of each text's image, as in `recall_at_k`.
+    ks: numbers of results to retrieve.
 
   Returns:
-    As `recall_at_k`; never holds more than a few hundred rows of similarities.
+    The metrics of `recall_at_k`. At most a few hundred rows of similarities are
+    in memory at once.
 
   Raises:
-    ValueError: as `recall_at_k`.
+    ValueError: as for `recall_at_k`.
   """
   images, texts = np.asarray(images), np.asarray(texts)
   image_of_text = _check(image_of_text, len(images), len(texts))
   if np.isnan(images).any() or np.isnan(texts).any():
-    raise ValueError('embeddings hold NaN; there is no order among those')
+    raise ValueError('embeddings contain NaN, which has no rank')
   image_ranks, text_ranks = [], []
-  # Each way has a pass of its own, in which the right answer's score and its
-  # rivals' come from one product, so that rounding can't part equal ones.
+  # Each direction has its own pass, in which the scores of correct and wrong
+  # answers come from one product, so that rounding can't make ties unequal.
   owners = np.unique(image_of_text)
   for start in range(0, len(owners), _CHUNK):
     chunk = owners[start : start + _CHUNK]
@@ -114,20 +115,20 @@ def _image_ranks(
 
 
 def _rank(scores: np.ndarray, is_right: np.ndarray) -> int:
-  """Rank, from 1, of the best right one; wrong ones of its score go first."""
+  """Rank, from 1, of the best correct answer, after wrong ones of its score."""
   return 1 + int(np.sum(scores[~is_right] >= scores[is_right].max()))
 
 
 def _summary(
   image_ranks: np.ndarray, text_ranks: np.ndarray, ks: Sequence[int]
 ) -> Recalls:
-  named = {'image_to_text': image_ranks, 'text_to_image': text_ranks}
+  by_direction = {'image_to_text': image_ranks, 'text_to_image': text_ranks}
   recalls = {
     f'{name}_r{k}': float(np.mean(ranks <= k))
-    for name, ranks in named.items()
+    for name, ranks in by_direction.items()
     for k in ks
   }
-  for name, ranks in named.items():
+  for name, ranks in by_direction.items():
     recalls[f'{name}_median_rank'] = float(np.median(ranks))
   return recalls
 
@@ -138,8 +139,8 @@ def _check(
   if image_of_text is None:
     if num_images != num_texts:
       raise ValueError(
-        f'{num_images} images and {num_texts} texts are no pairs; say with '
-        'image_of_text which image each text belongs to'
+        f'{num_images} images and {num_texts} texts are not pairs; pass '
+        'image_of_text with the image of each text'
       )
     return np.arange(num_texts)
   image_of_text = np.asarray(image_of_text)

@@ -40,6 +40,6 @@ class RelativePositions(nn.Module):
       keys[:, None] - queries[:, :, None],
       self.buckets,
       self.max_distance,
-      both_ways=self.both_ways,
+      bidirectional=self.both_ways,
     )  # [B, T, S]
     return jnp.moveaxis(table[buckets], -1, 1)  # [B, H, T, S]

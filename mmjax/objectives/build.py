@@ -1,4 +1,4 @@
-"""Objectives from plain data."""
+"""Builds objectives from a config."""
 
 import inspect
 import math
@@ -26,20 +26,20 @@ def build(
   *,
   blind: bool = False,
 ) -> dict[str, tuple[float, Objective]]:
-  """Makes weighted objectives.
+  """Builds weighted objectives.
 
   Args:
-    config: by name of objective (a key of `OBJECTIVES`), its settings and its
-      `weight` (1 by default; one with weight 0 is left out).
+    config: settings of each objective by its name (a key of `OBJECTIVES`), with
+      its `weight` (default: 1); objectives with weight 0 are left out.
     blind: whether to build only the objectives that can train without images,
-      and these without images.
+      and these without images, for the blind baseline.
 
   Returns:
-    By name, the weight and the objective.
+    Weight and objective by name.
 
   Raises:
     ConfigError: for an unknown objective or setting, a value of the wrong type
-      or out of range, or if none is left.
+      or out of range, or if no objective is left.
   """
   built = {}
   for name, settings in config.items():
@@ -92,5 +92,5 @@ def _check_values(
 def needs(
   objectives: Mapping[str, tuple[float, Objective]],
 ) -> dict[str, tuple[str, ...]]:
-  """By name of objective, what an example must have to take part in it."""
+  """The modalities that an example must have, by name of objective."""
   return {name: built.needs() for name, (_, built) in objectives.items()}

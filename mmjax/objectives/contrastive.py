@@ -1,4 +1,4 @@
-"""Contrastive objectives: matching images with their texts."""
+"""Contrastive objectives: match images with their texts."""
 
 import dataclasses
 import functools
@@ -29,21 +29,20 @@ def softmax_loss(
   """The symmetric cross-entropy of CLIP (Radford et al. 2021, figure 3).
 
   Args:
-    image: [B, E] unit vectors.
-    text: [B, E] unit vectors; row i belongs to image i.
-    scale: the inverse temperature.
-    mask: [B], True for pairs that exist; others are neither rows nor
-      candidates.
-    axis_name: a mapped axis, or several, over whose devices the candidates are
-      gathered; the loss is then the mean over this device's pairs.
+    image: unit vectors [B, E].
+    text: unit vectors [B, E]; row i belongs to image i.
+    scale: inverse temperature.
+    mask: [B], True for existing pairs; others are neither rows nor candidates.
+    axis_name: mapped axes over whose devices the candidates are gathered; the
+      loss is then the mean over this device's pairs.
     tile: number of candidates whose logits are in memory at once; 0 for all, in
-      a ring for all of a device.
-    ring: whether the devices pass their candidates on to each other, one
-      neighbour's at a time, instead of gathering all of them.
+      a ring for all of one device.
+    ring: whether devices pass their candidates around a ring, one neighbour's
+      at a time, instead of gathering all of them.
 
   Returns:
-    The loss, 0 where there is no pair, and the fraction of images whose own
-    text comes first.
+    The loss, 0 if there are no pairs, and the fraction of images whose own text
+    has the highest score.
   """
   if tile or ring:
     row_losses = functools.partial(
@@ -84,39 +83,39 @@ def softmax_loss(
 def _global_softmax_loss(
   image: Array, text: Array, scale: Array, mask: Array
 ) -> tuple[Array, Array]:
-  """`softmax_loss` of arrays that a mesh may split.
+  """`softmax_loss` of global arrays, which a mesh may shard.
 
-  The two directions give each device the logits of its own images and of its
-  own texts with all others. From these it has the whole gradient of its own
-  vectors, once it knows the sums of the others' rows, a number each. Left to
-  itself, differentiation adds up, over all devices, gradients of all vectors.
+  Each device has the logits of its own images with all texts, and of its own
+  texts with all images. With the log-sum-exp of the other devices' rows, one
+  number each, these give the whole gradient of its own vectors. Automatic
+  differentiation would instead sum the gradients of all vectors over devices.
   """
   stop = jax.lax.stop_gradient
   labels = jnp.arange(image.shape[0])
   pairs = mask[:, None] & mask[None]  # [B, B]
 
-  def compare(rows: Array, columns: Array, scale: Array):
+  def row_losses(rows: Array, columns: Array, scale: Array):
     logits = scale * rows @ stop(columns).T  # [B, B]
     offered = jnp.where(mask[None], logits, jnp.finfo(jnp.float32).min)
-    own = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
+    positive = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
     total = jax.nn.logsumexp(offered, axis=1)  # [B]
     first = jnp.argmax(offered, axis=1) == labels
-    return logits, stop(total), stop(total - own), first
+    return logits, stop(total), stop(total - positive), first
 
-  to_text, text_total, text_loss, first = compare(image, text, scale)
-  to_image, image_total, image_loss, _ = compare(text, image, stop(scale))
+  to_text, text_total, text_loss, first = row_losses(image, text, scale)
+  to_image, image_total, image_loss, _ = row_losses(text, image, stop(scale))
 
-  def gradients(logits: Array, total: Array, other: Array) -> Array:
-    """The loss's derivative [B, B] by each logit, shared by both directions."""
+  def logit_grads(logits: Array, total: Array, other: Array) -> Array:
+    """The loss's derivative [B, B] by each logit, over rows and columns."""
     chosen = jnp.exp(logits - total[:, None]) + jnp.exp(logits - other[None])
     right = labels[:, None] == labels[None]
-    gradient = jnp.where(pairs, chosen - 2 * right, 0.0)
-    return stop(gradient / (2 * jnp.maximum(mask.sum(), 1)))
+    grads = jnp.where(pairs, chosen - 2 * right, 0.0)
+    return stop(grads / (2 * jnp.maximum(mask.sum(), 1)))
 
-  linear = jnp.sum(gradients(to_text, text_total, image_total) * to_text)
-  linear += jnp.sum(gradients(to_image, image_total, text_total) * to_image)
+  linear = jnp.sum(logit_grads(to_text, text_total, image_total) * to_text)
+  linear += jnp.sum(logit_grads(to_image, image_total, text_total) * to_image)
   loss = ops.masked_mean((text_loss + image_loss) / 2, mask)
-  # The value of one, the gradient of the other.
+  # The value of `loss` with the gradient of `linear`.
   return loss + (linear - stop(linear)), ops.masked_mean(first, mask)
 
 
@@ -133,24 +132,23 @@ def sigmoid_loss(
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
   """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1).
 
-  Every pair in the batch is one binary classification; the sum over texts is
-  averaged over images.
+  Every combination of an image and a text is a binary classification; the loss
+  is summed over texts and averaged over images.
 
   Args:
-    image: [B, E] unit vectors.
-    text: [B, E] unit vectors; row i belongs to image i.
-    scale: factor on the cosines.
-    bias: added to them.
-    mask: [B], True for pairs that exist.
-    axis_name: a mapped axis, or several, over whose devices the candidates are
-      gathered.
+    image: unit vectors [B, E].
+    text: unit vectors [B, E]; row i belongs to image i.
+    scale: factor of the cosines.
+    bias: bias of the logits.
+    mask: [B], True for existing pairs.
+    axis_name: mapped axes over whose devices the candidates are gathered.
     tile: number of candidates whose logits are in memory at once; 0 for all.
-    ring: whether the devices pass their candidates on to each other; these are
-      the chunks of section 3.3.
+    ring: whether devices pass their candidates around a ring; these are the
+      chunks of section 3.3.
 
   Returns:
-    The loss, 0 where there is no pair, and the fraction of images whose own
-    text comes first.
+    The loss, 0 if there are no pairs, and the fraction of images whose own text
+    has the highest score.
   """
   if tile or ring:
     losses, first = tiles.row_losses(
@@ -171,12 +169,12 @@ def sigmoid_loss(
     all_text = collectives.gather(text, axis_name)
     offered = collectives.gather(mask, axis_name)
   logits = scale * image @ all_text.T + bias  # [B, all]
-  own = labels[:, None] == jnp.arange(all_text.shape[0])[None]
-  losses = -jax.nn.log_sigmoid(jnp.where(own, logits, -logits))
-  row_losses = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)  # [B]
+  positive = labels[:, None] == jnp.arange(all_text.shape[0])[None]
+  losses = -jax.nn.log_sigmoid(jnp.where(positive, logits, -logits))
+  losses = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)  # [B]
   ranked = jnp.where(offered[None], logits, -jnp.inf)
   first = jnp.argmax(ranked, axis=1) == labels
-  return ops.masked_mean(row_losses, mask), ops.masked_mean(first, mask)
+  return ops.masked_mean(losses, mask), ops.masked_mean(first, mask)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,17 +182,18 @@ class Contrastive:
   """Contrastive learning over the batch.
 
   Needs the outputs `image_embedding` and `text_embedding` [B, E] (unit vectors)
-  and `logit_scale` []; the sigmoid also `logit_bias` []. An example without
-  image or text takes no part.
+  and `logit_scale` []; the sigmoid also `logit_bias` []. Examples without image
+  or text are masked.
 
   Attributes:
-    kind: 'softmax' (CLIP) or 'sigmoid' (SigLIP).
-    tile: 0 computes all logits at once, [B, B] (split between the devices). A
-      number computes those of so many candidates at a time, in the backward
-      pass once more, so that memory grows with B and not with its square.
-    ring: whether devices pass their candidates on to each other, one
-      neighbour's at a time, instead of gathering all of them; with a tile,
-      that one in tiles.
+    kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
+    tile: number of candidates whose logits are computed at once. They are
+      computed again in the backward pass, so memory grows with B and not with
+      its square. With 0, all logits [B, B] are computed at once (sharded over
+      devices).
+    ring: whether devices pass their candidates around a ring, one neighbour's
+      at a time, instead of gathering all of them; with a tile, each neighbour's
+      are computed in tiles.
   """
 
   compares: ClassVar[tuple[str, ...]] = (
@@ -225,7 +224,7 @@ class Contrastive:
 
   def count(self, batch: Batch) -> Array:
     """Number of image-text pairs."""
-    return presence.all_of(batch, *self.needs()).sum(dtype=jnp.float32)
+    return presence.joint_mask(batch, *self.needs()).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -238,10 +237,10 @@ class Contrastive:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
-    mask = presence.all_of(batch, *self.needs())
-    image = presence.output(outputs, 'image_embedding')
+    mask = presence.joint_mask(batch, *self.needs())
+    image = presence.get_output(outputs, 'image_embedding')
     image = jnp.where(mask[:, None], image, 0.0)
-    text = presence.output(outputs, 'text_embedding')
+    text = presence.get_output(outputs, 'text_embedding')
     text = jnp.where(mask[:, None], text, 0.0)
     scale = outputs['logit_scale']
     if self.kind == 'softmax':

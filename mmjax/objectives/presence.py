@@ -1,28 +1,30 @@
-"""Which examples of a batch, and which models, have what an objective needs."""
+"""Masks and outputs that objectives need of batches and models."""
 
 import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
 from mmjax.types import Array, Batch, Outputs
 
-# What else a model may be asked for.
-_INSTEAD = {
-  'answer_logits': ', such as vqa_generation where it writes its answers',
-  'answer_token_logits': ', such as vqa_classification where it picks them',
+# Hints in the error for a missing output.
+_HINTS = {
+  'answer_logits': ', such as vqa_generation if the model generates answers',
+  'answer_token_logits': (
+    ', such as vqa_classification if the model classifies answers'
+  ),
 }
 
 
-def of(batch: Batch, modality: str) -> Array:
-  """True [B] for examples that have a modality, and are not padding.
+def presence_mask(batch: Batch, modality: str) -> Array:
+  """The mask [B] of examples that have a modality and are not padding.
 
-  [B, n] for questions and answers of which there are n an example.
+  It is [B, n] for questions and answers if there are n per example.
 
   Args:
     batch: arrays by the keys of `mmjax.types`.
     modality: 'image', 'text', 'question' or 'answer'.
 
   Raises:
-    KeyError: if the batch has no such modality at all.
+    KeyError: if the batch does not have the modality at all.
   """
   if modality not in batch:
     raise KeyError(
@@ -36,34 +38,34 @@ def of(batch: Batch, modality: str) -> Array:
     present = jnp.ones(array.shape[: array.ndim - 1 if tokens else 1], bool)
   else:
     present = mask if modality == 'image' else mask.any(axis=-1)
-  return _intersect(present, batch['mask']) if 'mask' in batch else present
+  return _and(present, batch['mask']) if 'mask' in batch else present
 
 
-def all_of(batch: Batch, *modalities: str) -> Array:
-  """True [B], or [B, n], for examples that have all these modalities."""
-  present = of(batch, modalities[0])
+def joint_mask(batch: Batch, *modalities: str) -> Array:
+  """The mask [B] or [B, n] of examples that have all these modalities."""
+  present = presence_mask(batch, modalities[0])
   for modality in modalities[1:]:
-    present = _intersect(present, of(batch, modality))
+    present = _and(present, presence_mask(batch, modality))
   return present
 
 
-def output(outputs: Outputs, name: str) -> Array:
-  """A model's output of a name.
+def get_output(outputs: Outputs, name: str) -> Array:
+  """Returns a model's output by name.
 
   Raises:
-    ConfigError: if it has none.
+    ConfigError: if the model does not have the output.
   """
   if name not in outputs:
     raise ConfigError(
-      f'an objective needs {name}, but with this data the model returns only '
+      f'an objective needs {name}, but for this data the model returns only '
       f'{sorted(outputs)}; choose objectives that it has the parts for'
-      + _INSTEAD.get(name, '')
+      + _HINTS.get(name, '')
     )
   return outputs[name]
 
 
-def _intersect(a: Array, b: Array) -> Array:
-  """Logical and of [B] or [B, n] each; [B] counts for all n."""
+def _and(a: Array, b: Array) -> Array:
+  """Logical and of masks [B] or [B, n]; [B] is broadcast over n."""
   if a.ndim > b.ndim:
     b = b[:, None]
   elif b.ndim > a.ndim:

@@ -1,4 +1,4 @@
-"""Objectives on text that a model writes, and on answers that it picks."""
+"""Objectives on generated text and on classified answers."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,10 +22,10 @@ def cross_entropy(
   """Negative log-probability of each label, in float32.
 
   Args:
-    logits: [..., V].
-    labels: [...] integers in [0, V).
-    label_smoothing: fraction of the target spread over all V classes (Szegedy
-      et al. 2016, section 7).
+    logits: logits [..., V].
+    labels: integers [...] in [0, V).
+    label_smoothing: fraction of the target that is spread over all V classes
+      (Szegedy et al. 2016, section 7).
   """
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32))  # [..., V]
   right = jnp.take_along_axis(log_probs, labels[..., None], axis=-1)[..., 0]
@@ -39,18 +39,18 @@ def next_token_loss(
   mask: Bool[Array, '*B T'],
   label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], Float[Array, '']]:
-  """The mean over real tokens of predicting each from those before it.
+  """Mean cross-entropy of predicting each token from those before it.
 
   Args:
-    logits: [B, T - 1, V]; position t predicts token t + 1. Here B may be
+    logits: logits [B, T - 1, V]; position t predicts token t + 1. Here B may be
       several axes.
-    tokens: [B, T].
-    mask: [B, T], True on real tokens.
-    label_smoothing: fraction of the target spread over all classes.
+    tokens: token ids [B, T].
+    mask: [B, T], True for tokens that are not padding.
+    label_smoothing: fraction of the target spread over all tokens.
 
   Returns:
-    The loss and the fraction of tokens that get the highest logit, both 0 where
-    there is none.
+    The loss and the fraction of tokens with the highest logit, both 0 if there
+    are no tokens.
   """
   targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
   logits = _zero_masked(logits, targets_mask)
@@ -63,12 +63,12 @@ def next_token_loss(
 
 
 def _zero_masked(logits: Array, mask: Array) -> Array:
-  """Sets logits [..., V] to 0, as they may be NaN, where `mask` is False."""
+  """Sets logits [..., V] to 0 where `mask` [...] is False; they may be NaN."""
   return jnp.where(mask[..., None], logits, 0.0)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
-  """Raises ValueError outside [0, 1)."""
+  """Raises ConfigError if the label smoothing is not in [0, 1)."""
   if not 0 <= label_smoothing < 1:
     raise ConfigError(
       f'label_smoothing must be at least 0 and less than 1, got '
@@ -77,11 +77,11 @@ def _check_smoothing(label_smoothing: float) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Writing:
-  """Predicting each token of a text from those before it.
+class _TextGeneration:
+  """Predicts each token of a text from those before it.
 
-  A subclass names the batch key of the text and the output of its logits, and
-  the modalities that an example must have to take part.
+  A subclass names the batch key of the text, the output of its logits, and the
+  modalities that an example must have.
   """
 
   text: ClassVar[str]
@@ -109,7 +109,7 @@ class _Writing:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
     loss, accuracy = next_token_loss(
-      presence.output(outputs, self.output),
+      presence.get_output(outputs, self.output),
       batch[self.text],
       self._make_mask(batch),
       self.label_smoothing,
@@ -117,23 +117,23 @@ class _Writing:
     return loss, {'token_accuracy': accuracy}
 
   def needs(self) -> tuple[str, ...]:
-    """The modalities that an example must have to take part."""
+    """The modalities that an example must have."""
     raise NotImplementedError
 
   def _make_mask(self, batch: Batch) -> Array:
-    present = presence.all_of(batch, *self.needs())
+    present = presence.joint_mask(batch, *self.needs())
     return batch[f'{self.text}_mask'] & present[..., None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Captioning(_Writing):
-  """Writing the caption of an image, word by word (Vinyals et al. 2015, eq. 8).
+class Captioning(_TextGeneration):
+  """Captioning: predicts each token of a caption (Vinyals et al. 2015, eq. 8).
 
-  Needs the output `caption_logits` [B, T - 1, V]. An example without image or
-  text takes no part.
+  Needs the output `caption_logits` [B, T - 1, V]. Examples without image or
+  text are masked.
 
   Attributes:
-    label_smoothing: fraction of the target spread over all classes.
+    label_smoothing: fraction of the target spread over all tokens.
   """
 
   text: ClassVar[str] = 'text'
@@ -144,16 +144,15 @@ class Captioning(_Writing):
 
 
 @dataclasses.dataclass(frozen=True)
-class VqaGeneration(_Writing):
-  """Writing the answer to a question about an image.
+class VqaGeneration(_TextGeneration):
+  """Visual question answering that generates the answer as text.
 
   Needs the output `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for
-  n questions an image. An example without question, answer or image takes no
-  part.
+  n questions per image. Examples without question, answer or image are masked.
 
   Attributes:
-    label_smoothing: fraction of the target spread over all classes.
-    needs_image: False trains on questions alone, as a blind baseline does.
+    label_smoothing: fraction of the target spread over all tokens.
+    needs_image: whether examples need an image; False for a blind baseline.
   """
 
   text: ClassVar[str] = 'answer'
@@ -168,15 +167,15 @@ class VqaGeneration(_Writing):
 
 @dataclasses.dataclass(frozen=True)
 class VqaClassification:
-  """Picking the answer to a question out of a fixed vocabulary.
+  """Visual question answering that classifies answers of a fixed vocabulary.
 
   Needs the output `answer_logits` [B, C] (Antol et al. 2015, section 4.2), or
-  [B, n, C] for n questions an image. An example takes no part if it lacks
-  question or image, or its answer is not in the vocabulary.
+  [B, n, C] for n questions per image. Examples without question or image, or
+  whose answer is not in the vocabulary, are masked.
 
   Attributes:
-    needs_image: False trains on questions alone, as a blind baseline does.
-    label_smoothing: fraction of the target spread over all classes.
+    needs_image: whether examples need an image; False for a blind baseline.
+    label_smoothing: fraction of the target spread over all answers.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
@@ -203,7 +202,7 @@ class VqaClassification:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
     mask = self._make_mask(batch)  # [B] or [B, n]
-    logits = _zero_masked(presence.output(outputs, 'answer_logits'), mask)
+    logits = _zero_masked(presence.get_output(outputs, 'answer_logits'), mask)
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels
@@ -213,10 +212,12 @@ class VqaClassification:
     )
 
   def needs(self) -> tuple[str, ...]:
-    """The modalities that an example must have to take part."""
+    """The modalities that an example must have."""
     image = ('image',) if self.needs_image else ()
     return ('question', 'answer', *image)
 
   def _make_mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()
-    return presence.all_of(batch, 'question', *image) & (batch['label'] >= 0)
+    return presence.joint_mask(batch, 'question', *image) & (
+      batch['label'] >= 0
+    )

@@ -1,11 +1,11 @@
-"""Contrastive losses a row, without all rows' logits in memory at once.
+"""Contrastive losses per row that never hold all logits in memory.
 
-A row is compared with all candidates; its loss is a running sum over them. So
-the candidates are taken some at a time: `tile` of those in memory, and in a
-ring also one device's at a time. The backward pass computes the same logits
-again (as Dao et al. 2022, section 3.1, do for attention; Zhai et al. 2023,
-section 3.3, let texts go around a ring). Temporaries are [rows, tile], and what
-is kept between the passes is as long as the rows or the candidates are many.
+The loss of a row is a running sum over all candidates. So the candidates are
+processed in tiles, and in a ring also one device's at a time. The backward pass
+computes the same logits again (as Dao et al. 2022, section 3.1, do for
+attention; Zhai et al. 2023, section 3.3, pass texts around a ring). Temporaries
+are [rows, tile]; what is saved between the passes has the length of the rows or
+of the candidates.
 """
 
 import functools
@@ -20,16 +20,16 @@ from mmjax.parallel import collectives
 from mmjax.types import AxisNames
 
 _LOWEST = jnp.finfo(jnp.float32).min
-_NOBODY = jnp.iinfo(jnp.int32).max
+_NO_ID = jnp.iinfo(jnp.int32).max
 
 
 class _Candidates(NamedTuple):
-  """Vectors that rows are compared with.
+  """Candidates that rows are compared with.
 
   Attributes:
-    values: [S, E].
-    offered: [S], False for those that take no part.
-    ids: [S] int32, their numbers among all candidates.
+    values: vectors [S, E].
+    offered: bool [S], False for masked candidates.
+    ids: int32 [S], indices among all candidates.
   """
 
   values: Array
@@ -49,27 +49,27 @@ def row_losses(
   ring: bool = False,
   axis_name: AxisNames | None = None,
 ) -> tuple[Float[Array, 'B'], Bool[Array, 'B']]:
-  """The loss of each row, and whether its own candidate comes first.
+  """The loss of each row, and whether its own candidate scores highest.
 
   Logits are scale * rows @ candidates.T + bias, and row i's own candidate is
-  candidate i. The loss of a softmax row is its cross-entropy, that of a sigmoid
-  row the sum of its binary cross-entropies.
+  candidate i. The loss of a row is the cross-entropy for a softmax, and the sum
+  of binary cross-entropies for a sigmoid.
 
   Args:
     kind: 'softmax' or 'sigmoid'.
-    rows: [B, E].
-    candidates: [B, E].
-    scale: the inverse temperature.
-    bias: of the logits.
-    offered: [B], False for candidates that take no part. The loss of a row
-      whose own takes none has no meaning.
-    tile: number of candidates that are compared at once; 0 for all of a
-      device. Where it doesn't divide them, the last tile is filled up
-      with candidates that aren't offered.
-    ring: whether devices pass their candidates on to each other, instead of
+    rows: vectors [B, E].
+    candidates: vectors [B, E].
+    scale: inverse temperature.
+    bias: bias of the logits.
+    offered: [B], False for masked candidates. The loss of a row whose own
+      candidate is masked has no meaning.
+    tile: number of candidates that are processed together; 0 for all of a
+      device. If it doesn't divide them, the last tile is padded with masked
+      candidates.
+    ring: whether devices pass their candidates around a ring instead of
       gathering all of them.
-    axis_name: of the axes over which the arrays are one device's; None where
-      they are global, and then split over the batch axes of the mesh in the
+    axis_name: mapped axes if the arrays are one device's; None if they are
+      global. Global arrays are split over the batch axes of the mesh in the
       context, if there is one.
 
   Raises:
@@ -77,19 +77,19 @@ def row_losses(
   """
   rows, candidates = (x.astype(jnp.float32) for x in (rows, candidates))
   axes = collectives.batch_axes() if axis_name is None else ()
-  whole = functools.partial(_on_one_device, kind, tile, ring)
+  compute = functools.partial(_on_one_device, kind, tile, ring)
   if not axes:
-    return whole(axis_name, rows, candidates, offered, scale, bias)
-  ways = collectives.ways(axes)
-  if len(rows) % ways:
+    return compute(axis_name, rows, candidates, offered, scale, bias)
+  shards = collectives.num_shards(axes)
+  if len(rows) % shards:
     raise ConfigError(
-      f'a batch of {len(rows)} is not divisible by the {ways} shards that the '
-      f'mesh splits it into; use a multiple of {ways}'
+      f'a batch of {len(rows)} is not divisible by the {shards} shards of the '
+      f'mesh; use a multiple of {shards}'
     )
-  split, same = jax.P(axes), jax.P()
+  split, replicated = jax.P(axes), jax.P()
   return collectives.on_each_device(
-    functools.partial(whole, axes),
-    in_specs=(split, split, split, same, same),
+    functools.partial(compute, axes),
+    in_specs=(split, split, split, replicated, replicated),
     out_specs=split,
   )(rows, candidates, offered, scale, bias)
 
@@ -120,70 +120,72 @@ def _on_one_device(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
 def _losses(kind, tile, ring, rows, candidates, scale, bias, labels):
-  """Losses and whether a row's own comes first, [B] each.
+  """Losses, and whether a row's own candidate scores highest, [B] each.
 
   Args:
     kind: `_Softmax` or `_Sigmoid`.
-    tile: number of candidates that are compared at once.
-    ring: names of the axes that candidates go around, or None.
-    rows: [B, E].
-    candidates: [S, E] and what belongs to them.
-    scale: [].
-    bias: [].
-    labels: [B] int32, which candidate is a row's own.
+    tile: number of candidates that are processed together.
+    ring: mesh axes of the ring, or None.
+    rows: vectors [B, E].
+    candidates: candidates of this device.
+    scale: inverse temperature [].
+    bias: bias of the logits [].
+    labels: int32 [B], ids of the rows' own candidates.
   """
   args = rows, candidates, scale, bias, labels
   return _forward(kind, tile, ring, *args)[0]
 
 
 def _forward(kind, tile, ring, rows, candidates, scale, bias, labels):
-  def compare(state, some):
+  def add_tile(state, some):
     total, best = state
     logits = scale * rows @ some.values.T + bias  # [B, tile]
-    offered, own = _mark_own(some, labels)
-    total = kind.add(total, logits, offered, own)
+    offered, positive = _masks(some, labels)
+    total = kind.add(total, logits, offered, positive)
     best = _update_best(best, jnp.where(offered, logits, _LOWEST), some.ids)
     return (total, best), None
 
   def visit(state, candidates):
-    state, _ = jax.lax.scan(compare, state, _cut_tiles(candidates, tile))
+    state, _ = jax.lax.scan(add_tile, state, _split_tiles(candidates, tile))
     return state, candidates
 
   zero = jnp.zeros(len(rows))
-  best = zero + _LOWEST, jnp.full(len(rows), _NOBODY)
+  best = zero + _LOWEST, jnp.full(len(rows), _NO_ID)
   state = kind.start(zero), best
-  (total, (_, first)), _ = collectives.around(visit, state, candidates, ring)
-  losses, kept = kind.end(total)
-  saved = rows, candidates, scale, bias, labels, kept
+  (total, (_, first)), _ = collectives.scan_ring(visit, state, candidates, ring)
+  losses, log_total = kind.end(total)
+  saved = rows, candidates, scale, bias, labels, log_total
   return (losses, first == labels), saved
 
 
-def _backward(kind, tile, ring, saved, wanted):
-  rows, candidates, scale, bias, labels, kept = saved
-  of_losses = wanted[0][:, None]
+def _backward(kind, tile, ring, saved, grads):
+  rows, candidates, scale, bias, labels, log_total = saved
+  loss_grad = grads[0][:, None]
 
-  def compare(state, some):
-    mixed, total = state
+  def add_tile(state, some):
+    mixed, bias_grad = state
     logits = scale * rows @ some.values.T + bias  # [B, tile]
-    by_logit = of_losses * kind.gradient(logits, *_mark_own(some, labels), kept)
-    state = mixed + by_logit @ some.values, total + by_logit.sum(axis=1)
-    return state, scale * by_logit.T @ rows  # [tile, E]
+    masks = _masks(some, labels)
+    logit_grad = loss_grad * kind.logit_grad(logits, *masks, log_total)
+    mixed = mixed + logit_grad @ some.values
+    bias_grad = bias_grad + logit_grad.sum(axis=1)
+    return (mixed, bias_grad), scale * logit_grad.T @ rows  # [tile, E]
 
   def visit(state, moving):
     candidates, gradient = moving
-    state, parts = jax.lax.scan(compare, state, _cut_tiles(candidates, tile))
+    state, parts = jax.lax.scan(add_tile, state, _split_tiles(candidates, tile))
     parts = parts.reshape(-1, parts.shape[-1])[: len(gradient)]
     return state, (candidates, gradient + parts)
 
   state = jnp.zeros_like(rows), jnp.zeros(len(rows))
   moving = candidates, jnp.zeros_like(candidates.values)
-  state, (_, gradient) = collectives.around(visit, state, moving, ring)
-  mixed, total = state  # [B, E], [B]
+  state, (_, gradient) = collectives.scan_ring(visit, state, moving, ring)
+  mixed, bias_grad = state  # [B, E], [B]
   return (
     scale * mixed,
     _Candidates(gradient, None, None),
     jnp.sum(rows * mixed),
-    total.sum(),
+    bias_grad.sum(),
     None,
   )
 
@@ -192,7 +194,7 @@ _losses.defvjp(_forward, _backward)
 
 
 class _Softmax:
-  """Cross-entropy: log-sum-exp of the logits less the own one.
+  """Cross-entropy: log-sum-exp of the logits minus the own logit.
 
   The running sum is relative to the highest logit so far (Milakov and
   Gimelshein 2018, algorithm 3).
@@ -203,35 +205,36 @@ class _Softmax:
     return zero + _LOWEST, zero, zero
 
   @staticmethod
-  def add(state, logits, offered, own):
-    highest, total, mine = state
+  def add(state, logits, offered, positive):
+    highest, total, own_logit = state
     new = jnp.where(offered, logits, _LOWEST).max(axis=1)
     new = jnp.maximum(highest, new)
     terms = jnp.where(offered, jnp.exp(logits - new[:, None]), 0.0)
     total = total * jnp.exp(highest - new) + terms.sum(axis=1)
-    return new, total, mine + jnp.where(own, logits, 0.0).sum(axis=1)
+    return new, total, own_logit + jnp.where(positive, logits, 0.0).sum(axis=1)
 
   @staticmethod
   def end(state):
-    highest, total, mine = state
-    whole = highest + jnp.log(total)
-    return whole - mine, whole
+    highest, total, own_logit = state
+    log_total = highest + jnp.log(total)
+    return log_total - own_logit, log_total
 
   @staticmethod
-  def gradient(logits, offered, own, whole):
-    return jnp.where(offered, jnp.exp(logits - whole[:, None]) - own, 0.0)
+  def logit_grad(logits, offered, positive, log_total):
+    probabilities = jnp.exp(logits - log_total[:, None])
+    return jnp.where(offered, probabilities - positive, 0.0)
 
 
 class _Sigmoid:
-  """Binary cross-entropies, where only the own candidate should be True."""
+  """Binary cross-entropies, with the own candidate as the only positive."""
 
   @staticmethod
   def start(zero):
     return zero
 
   @staticmethod
-  def add(total, logits, offered, own):
-    losses = jax.nn.softplus(jnp.where(own, -logits, logits))
+  def add(total, logits, offered, positive):
+    losses = jax.nn.softplus(jnp.where(positive, -logits, logits))
     return total + jnp.where(offered, losses, 0.0).sum(axis=1)
 
   @staticmethod
@@ -239,32 +242,32 @@ class _Sigmoid:
     return total, None
 
   @staticmethod
-  def gradient(logits, offered, own, kept):
-    del kept
-    sign = jnp.where(own, -1.0, 1.0)
+  def logit_grad(logits, offered, positive, log_total):
+    del log_total
+    sign = jnp.where(positive, -1.0, 1.0)
     return jnp.where(offered, sign * jax.nn.sigmoid(sign * logits), 0.0)
 
 
 _KINDS = {'softmax': _Softmax, 'sigmoid': _Sigmoid}
 
 
-def _mark_own(some, labels):
-  """Masks the candidates [1, S] that are offered and rows' own ones [B, S]."""
+def _masks(some, labels):
+  """Masks of offered candidates [1, S] and of rows' own candidates [B, S]."""
   offered = some.offered[None]
   return offered, offered & (some.ids[None] == labels[:, None])
 
 
 def _update_best(best, logits, ids):
-  """The highest logit and whose it is, of two equal ones the lower number."""
-  here = logits.max(axis=1)
-  who = jnp.where(logits == here[:, None], ids[None], _NOBODY).min(axis=1)
-  highest, holder = best
-  first = (here > highest) | ((here == highest) & (who < holder))
-  return jnp.maximum(here, highest), jnp.where(first, who, holder)
+  """The highest logit and its id; of equal logits, the lowest id."""
+  new = logits.max(axis=1)
+  new_id = jnp.where(logits == new[:, None], ids[None], _NO_ID).min(axis=1)
+  highest, best_id = best
+  is_better = (new > highest) | ((new == highest) & (new_id < best_id))
+  return jnp.maximum(new, highest), jnp.where(is_better, new_id, best_id)
 
 
-def _cut_tiles(candidates, tile):
-  """Cuts candidates as [number, tile, ...]; padding is not offered."""
+def _split_tiles(candidates, tile):
+  """Splits into [number, tile, ...]; the last tile is padded and masked."""
   missing = -len(candidates.ids) % tile
 
   def cut(x):

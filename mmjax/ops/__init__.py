@@ -1,4 +1,4 @@
-"""Pure functions of arrays that the modules are made of."""
+"""Pure functions of arrays that the modules use."""
 
 from mmjax.ops.attention import causal_mask, dot_product_attention
 from mmjax.ops.masking import (

@@ -17,20 +17,19 @@ def dot_product_attention(
   bias: Float[Array, '#B H T S'] | None = None,
   scale: float | None = None,
 ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B H T S']]:
-  """Mixes values by how well their keys match each query.
+  """Scaled dot-product attention (Vaswani et al. 2017, equation 1).
 
-  Scaled dot-product attention (Vaswani et al. 2017, equation 1) with grouped
-  queries (Ainslie et al. 2023): G key-value heads serve H = G * R query heads.
-  The softmax is in float32.
+  Queries are grouped (Ainslie et al. 2023): G key-value heads serve H = G * R
+  query heads. The softmax is in float32.
 
   Args:
-    query: [B, T, H, K].
-    key: [B, S, G, K], where G divides H.
-    value: [B, S, G, K].
-    mask: [B, T, S], True where a query may attend to a key. A query that may
-      attend to none gets zeros, whatever the keys and values hold.
-    bias: [B, H, T, S] or [1, H, T, S], added to the logits.
-    scale: factor on the dot products; None for K**-0.5.
+    query: queries [B, T, H, K].
+    key: keys [B, S, G, K], where G divides H.
+    value: values [B, S, G, K].
+    mask: [B, T, S], True where a query may attend to a key. A query without any
+      key gets zeros, whatever the keys and values contain.
+    bias: attention bias [B, H, T, S] or [1, H, T, S], added to the logits.
+    scale: factor of the dot products; None for K**-0.5.
 
   Returns:
     The mixed values [B, T, H, K] and the weights [B, H, T, S] in float32.
@@ -45,8 +44,8 @@ def dot_product_attention(
       f'use a num_kv_heads that divides num_heads'
     )
   if mask is not None:
-    # A key that no query attends to may hold anything, NaN included, and
-    # 0 * NaN would spoil the sums below and their gradients.
+    # A key that no query uses may contain anything, NaN included, and 0 * NaN
+    # would spoil the sums below and their gradients.
     used = jnp.any(mask, axis=1)[:, :, None, None]  # [B, S, 1, 1]
     key, value = jnp.where(used, key, 0), jnp.where(used, value, 0)
   query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
@@ -72,5 +71,5 @@ def dot_product_attention(
 
 
 def causal_mask(length: int) -> Bool[Array, '1 T T']:
-  """Lets position t attend to positions 0..t: [1, T, T], True where allowed."""
+  """The mask [1, T, T] that lets position t attend to positions 0..t."""
   return jnp.tril(jnp.ones((1, length, length), bool))

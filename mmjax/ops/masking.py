@@ -1,4 +1,4 @@
-"""Means and normalisation that look only at what is there."""
+"""Masked means, token selection and normalisation."""
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,14 @@ def masked_mean(
   values: Float[Array, '...'] | Bool[Array, '...'],
   mask: Bool[Array, '...'],
 ) -> Float[Array, '']:
-  """The mean in float32 over where `mask` is True; exactly 0 where nowhere.
+  """The float32 mean over values where `mask` is True; 0 if there are none.
 
   Masked values may be anything, NaN included: neither the mean nor its gradient
   depends on them.
 
   Args:
-    values: any shape; of bool, the mean is the share of True.
-    mask: the same shape, bool.
+    values: array of any shape; for bool, the mean is the fraction of True.
+    mask: bool array of the same shape.
   """
   kept = jnp.where(mask, values.astype(jnp.float32), 0.0)
   return kept.sum() / jnp.maximum(mask.sum(), 1)
@@ -25,7 +25,7 @@ def masked_mean(
 def mean_tokens(
   values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
 ) -> Float[Array, 'B D']:
-  """Averages each example's real tokens; zeros where it has none."""
+  """Averages each example's unmasked tokens; zeros if there are none."""
   kept = jnp.where(mask[:, :, None], values, 0)
   number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
   return (kept.sum(axis=1, dtype=jnp.float32) / number).astype(values.dtype)
@@ -34,7 +34,7 @@ def mean_tokens(
 def last_token(
   values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
 ) -> Float[Array, 'B D']:
-  """Takes each example's last real token, the first one where it has none."""
+  """Takes each example's last unmasked token, the first if there are none."""
   steps = jnp.arange(mask.shape[1])[None]
   last = jnp.max(jnp.where(mask, steps, 0), axis=1)
   return jnp.take_along_axis(values, last[:, None, None], axis=1)[:, 0]

@@ -1,4 +1,4 @@
-"""Where the patches and tokens of pictures are, in rows that hold several."""
+"""Positions of patches and tokens in sequences of several images."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """What a picture is for the language model.
+  """The grid of tokens that a language model gets for an image or a video.
 
   Attributes:
     times: number of steps in time; 1 for an image.
@@ -26,22 +26,22 @@ class Grid:
 
   @property
   def tokens(self) -> int:
-    """How many tokens it has."""
+    """Number of tokens."""
     return self.times * self.rows * self.columns
 
 
-def places(
+def patch_layout(
   grids: Sequence[Grid], merge: int, window: int = 0
 ) -> dict[str, np.ndarray]:
-  """Where the patches of the pictures of one row are.
+  """Positions, segments and windows of the patches of packed images.
 
   Args:
-    grids: of the pictures, in their order.
+    grids: grids of the images, in their order.
     merge: side of a token in patches.
-    window: side of a window in tokens; 0 for none.
+    window: side of a window in tokens; 0 for no windows.
 
   Returns:
-    By name, arguments of `mmjax.encoders.PackedViT.encode_patches`: `positions`
+    Arguments of `mmjax.encoders.PackedViT.encode_patches` by name: `positions`
     [S, 2], `segments` [S] and, with windows, `windows` [S].
   """
   positions, segments, windows = [], [], []
@@ -72,17 +72,18 @@ def places(
 def rotary_positions(
   ids: Sequence[int], grids: Sequence[Grid], placeholders: Sequence[int]
 ) -> np.ndarray:
-  """Time, row and column of each token of a text with pictures, [T, 3].
+  """Time, row and column of each token of a text with images, [T, 3].
 
-  Words count on all three axes alike; a picture's tokens count from where the
-  words before it ended, and the words after it go on from the largest of
-  theirs (Wang et al. 2024, section 2.1). transformers 5 goes on from the
-  longer side of a video's frames, even if it lasts longer than that.
+  A word has the same position on all three axes. The tokens of an image count
+  from the position after the words before it, and the words after it continue
+  from the largest position of the image (Wang et al. 2024, section 2.1).
+  transformers 5 continues from the longer side of a video's frames, even if its
+  duration is larger.
 
   Args:
-    ids: of the text, with one placeholder a token of its pictures.
-    grids: of the pictures, in their order.
-    placeholders: their ids.
+    ids: ids of the text, with one placeholder for each token of its images.
+    grids: grids of the images, in their order.
+    placeholders: ids of the placeholders.
   """
   out, at, i, left = [], 0, 0, iter(grids)
   while i < len(ids):

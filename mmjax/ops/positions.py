@@ -1,4 +1,4 @@
-"""Where a token stands: rotary, relative, sine-cosine, resized positions."""
+"""Positions of tokens: rotary, relative, sine-cosine, resized."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -20,35 +20,34 @@ def rotary(
   sections: Sequence[int] | None = None,
   axial: bool = False,
 ) -> Float[Array, 'B T H K']:
-  """Rotates pairs of features by an angle that grows with the position.
+  """Applies rotary position embeddings (RoPE; Su et al. 2021, equation 34).
 
-  RoPE (Su et al. 2021, equation 34), pairing feature i with i + K/2 as GPT-NeoX
-  and Llama do.
+  Feature i is paired with i + K/2, as in GPT-NeoX and Llama.
 
   Args:
-    x: [B, T, H, K] queries or keys, K even.
-    positions: [B, T] or [1, T]; or [B, T, A] with several axes, such as time,
-      row and column.
-    theta: the base of the geometric progression of wavelengths.
-    scaling: how frequencies are stretched for longer texts, see
+    x: queries or keys [B, T, H, K], K even.
+    positions: positions [B, T] or [1, T], or [B, T, A] with several axes, such
+      as time, row and column.
+    theta: base of the geometric progression of wavelengths.
+    scaling: settings of the frequencies for longer texts, as in
       `rotary_frequencies`.
-    sections: how many pairs each axis turns, K/2 in all, the first axis the
-      first pairs (multimodal rotary positions, Wang et al. 2024, section 2.1).
-      Positions with a single axis are then the same on all of them.
-    axial: whether the frequencies begin anew in each section, as for the
-      patches of an image, instead of running on.
+    sections: number of pairs that each axis rotates, K/2 in all; the first axis
+      rotates the first pairs (multimodal rotary positions, Wang et al. 2024,
+      section 2.1). Positions with a single axis are used for all sections.
+    axial: whether the frequencies restart in each section, as for the patches
+      of an image, instead of continuing.
 
   Returns:
     The rotated features [B, T, H, K], in the dtype of `x`.
 
   Raises:
-    ConfigError: if K is odd, the sections are not K/2 pairs in all, positions
+    ConfigError: if K is odd, the sections don't sum to K/2 pairs, positions
       have axes without sections, or the scaling is unknown.
   """
   head_dim = x.shape[-1]
   if head_dim % 2:
     raise ConfigError(
-      f'rotary positions turn pairs of features, but the head size '
+      f'rotary positions rotate pairs of features, but the head size '
       f'{head_dim} is odd; choose an even head_dim'
     )
   if sections is not None and sum(sections) != head_dim // 2:
@@ -84,19 +83,19 @@ def rotary(
 def rotary_frequencies(
   head_dim: int, theta: float, scaling: Mapping[str, Any] | None = None
 ) -> np.ndarray:
-  """Radians a position by which each pair of features turns, [K / 2].
+  """Rotation of each pair of features in radians per position, [K / 2].
 
   Args:
-    head_dim: K.
-    theta: the base of the geometric progression.
+    head_dim: size of a head, K.
+    theta: base of the geometric progression.
     scaling: None, or `kind` and its settings. 'linear' divides all frequencies
-      by `factor` (Chen et al. 2023, section 3.2). 'llama3' divides those by
-      `factor` that turn less than `low` times in `length` positions, leaves
-      those that turn more than `high` times, and goes from one to the other
-      linearly between (Grattafiori et al. 2024, as published with Llama 3.1).
+      by `factor` (Chen et al. 2023, section 3.2). 'llama3' divides frequencies
+      of fewer than `low` rotations in `length` positions by `factor`, keeps
+      those of more than `high` rotations, and interpolates linearly between
+      (Grattafiori et al. 2024, as published with Llama 3.1).
 
   Raises:
-    ConfigError: for another kind.
+    ConfigError: for an unknown kind.
   """
   frequencies = theta ** (-np.arange(0, head_dim, 2) / head_dim)
   if scaling is None:
@@ -118,49 +117,50 @@ def relative_buckets(
   number: int,
   max_distance: int,
   *,
-  both_ways: bool,
+  bidirectional: bool,
 ) -> Int[Array, '...']:
-  """Sorts distances between tokens into buckets that widen with the distance.
+  """Maps distances between tokens to buckets that widen with the distance.
 
   As in T5 (Raffel et al. 2020, section 2.1, in their code): half of a
-  direction's buckets hold one distance each, the others grow in geometric
-  progression, and the last holds `max_distance` and all beyond.
+  direction's buckets have one distance each, the others grow in geometric
+  progression, and the last has `max_distance` and everything beyond.
 
   Args:
-    distances: how far behind a query a key stands; negative in front of it.
-    number: how many buckets there are.
-    max_distance: where the last bucket begins.
-    both_ways: whether keys behind a query have buckets of their own, the upper
-      half; otherwise they share that of distance 0.
+    distances: position of the key minus position of the query.
+    number: number of buckets.
+    max_distance: distance at which the last bucket begins.
+    bidirectional: whether keys after a query have their own buckets, the upper
+      half; otherwise they use the bucket of distance 0.
 
   Returns:
     The buckets, 0 to number - 1.
 
   Raises:
-    ConfigError: if there are too few buckets for that, or they reach further
-      than `max_distance`.
+    ConfigError: if there are too few buckets, or `max_distance` is too small
+      for them.
   """
-  here = number // 2 if both_ways else number
-  exact = here // 2
+  one_side = number // 2 if bidirectional else number
+  exact = one_side // 2
   if exact < 1 or max_distance <= exact:
     raise ConfigError(
       f'{number} buckets up to a distance of {max_distance} are not possible; '
-      f'use at least {4 if both_ways else 2}, and a max_distance above {exact}'
+      f'use at least {4 if bidirectional else 2}, and a max_distance above '
+      f'{exact}'
     )
-  if both_ways:
-    upper = jnp.where(distances > 0, here, 0)
+  if bidirectional:
+    upper = jnp.where(distances > 0, one_side, 0)
     distances = jnp.abs(distances)
   else:
     upper = jnp.zeros_like(distances)
     distances = jnp.maximum(-distances, 0)
-  # Where each bucket begins; a table is exact where a logarithm would round.
+  # A table of buckets is exact where a logarithm would round.
   steps = np.arange(1, max_distance)
   grown = np.log(np.float32(steps) / np.float32(exact)) / np.float32(
     math.log(max_distance / exact)
   )
-  wide = exact + (grown * np.float32(here - exact)).astype(np.int64)
-  table = np.where(steps < exact, steps, np.minimum(wide, here - 1))
-  table = jnp.asarray([0, *table, here - 1], jnp.int32)
+  wide = exact + (grown * np.float32(one_side - exact)).astype(np.int64)
+  table = np.where(steps < exact, steps, np.minimum(wide, one_side - 1))
+  table = jnp.asarray([0, *table, one_side - 1], jnp.int32)
   return upper + table[jnp.minimum(distances, max_distance)]
 
 
@@ -175,8 +175,8 @@ def sincos_1d(
 
   Sines fill the first half of the features and cosines the second, and the
   frequencies go from 1 to exactly 1 / `theta`, as in Whisper and big_vision.
-  With `interleaved` they take turns and stop short of it, as in the paper and
-  in VideoMAE.
+  With `interleaved`, sines and cosines alternate and the frequencies stop short
+  of 1 / `theta`, as in the paper and in VideoMAE.
 
   Raises:
     ConfigError: if `width` is odd.
@@ -195,7 +195,7 @@ def sincos_2d(
 ) -> Float[Array, 'N D']:
   """Fixed positions on a grid [H * W, D], rows first, as in big_vision.
 
-  One half of the features tells the column, the other the row.
+  One half of the features encodes the column, the other the row.
 
   Raises:
     ConfigError: if `width` is not divisible by 4.
@@ -226,19 +226,19 @@ def resize_positions(
   *,
   antialias: bool = False,
 ) -> Float[Array, 'H W D']:
-  """Brings a grid of positions to another size by bicubic interpolation.
+  """Resizes a grid of positions by bicubic interpolation.
 
-  The two kernels are those that published weights were made with. Without
-  `antialias` it is the cubic convolution of Keys 1981 with a = -0.75, four
-  neighbours wide whatever the sizes, and the grid's edge goes on beyond it;
-  with it, a = -0.5, as wide as what shrinks, and cut off at the edge. Pixels'
-  centres are what is aligned.
+  The two kernels are those of published weights. Without `antialias` it is the
+  cubic convolution of Keys 1981 with a = -0.75, four neighbours wide at any
+  size, and the grid's edge is repeated. With `antialias`, a = -0.5, the kernel
+  widens when the grid shrinks, and it is cut off at the edge. Pixel centres are
+  aligned.
 
   Args:
-    table: [R, C, D].
-    height: H, the new number of rows.
-    width: W, the new number of columns.
-    antialias: see above.
+    table: grid of positions [R, C, D].
+    height: new number of rows, H.
+    width: new number of columns, W.
+    antialias: which of the two kernels to use.
 
   Returns:
     [H, W, D], in the dtype of `table`.
@@ -254,23 +254,23 @@ def resize_positions(
 def positions_on_grids(
   table: Float[Array, 'R C D'], grids: Int[Array, 'B 2'], length: int
 ) -> Float[Array, 'B N D']:
-  """Brings a grid of positions to each example's own size, in one program.
+  """Resizes a grid of positions to the size of each example's grid.
 
-  The interpolation is bilinear, as wide as what shrinks, as for NaFlex (SigLIP
-  2, Tschannen et al. 2025).
+  The interpolation is bilinear and antialiased, as for NaFlex (SigLIP 2,
+  Tschannen et al. 2025).
 
   Args:
-    table: [R, C, D].
-    grids: [B, 2], rows and columns of each example, at least 1.
-    length: N, places to fill, rows first; what lies beyond an example's grid is
-      of no meaning.
+    table: grid of positions [R, C, D].
+    grids: rows and columns of each example, at least 1, [B, 2].
+    length: number of positions to return, N, rows first; those beyond an
+      example's grid have no meaning.
 
   Returns:
-    [B, N, D].
+    The positions [B, N, D].
   """
-  places = jnp.arange(length)[None]
-  rows = places // grids[:, 1:]
-  columns = places % grids[:, 1:]
+  indices = jnp.arange(length)[None]
+  rows = indices // grids[:, 1:]
+  columns = indices % grids[:, 1:]
   return jnp.einsum(
     'bnr,bnc,rcd->bnd',
     _linear(table.shape[0], grids[:, :1], rows),
@@ -280,11 +280,11 @@ def positions_on_grids(
 
 
 def _linear(
-  old: int, new: Int[Array, 'B 1'], places: Int[Array, 'B N']
+  old: int, new: Int[Array, 'B 1'], indices: Int[Array, 'B N']
 ) -> Float[Array, 'B N S']:
-  """Weights of each old place in the given new ones."""
+  """Weights of each old index in the new indices."""
   scale = old / new
-  centers = (places + 0.5) * scale - 0.5
+  centers = (indices + 0.5) * scale - 0.5
   distances = jnp.abs(jnp.arange(old)[None, None] - centers[:, :, None])
   weights = jnp.maximum(
     1 - distances / jnp.maximum(scale, 1.0)[:, :, None], 0.0
@@ -299,26 +299,28 @@ def _check_even(width: int) -> None:
 
 
 def _cubic(old: int, new: int, antialias: bool) -> np.ndarray:
-  """Weights [new, old] of each old place in each new one."""
+  """Weights [new, old] of each old index in each new one."""
   scale = old / new
   centers = (np.arange(new)[:, None] + 0.5) * scale - 0.5
   if antialias:
     stretch = max(scale, 1.0)
-    weights = _keys(np.abs(np.arange(old)[None] - centers) / stretch, -0.5)
+    weights = _cubic_kernel(
+      np.abs(np.arange(old)[None] - centers) / stretch, -0.5
+    )
     return np.float32(weights / weights.sum(axis=1, keepdims=True))
   weights = np.zeros((new, old))
   for step in range(-1, 3):
-    places = np.floor(centers) + step
-    inside = np.clip(places, 0, old - 1).astype(int)
+    indices = np.floor(centers) + step
+    inside = np.clip(indices, 0, old - 1).astype(int)
     np.add.at(
       weights,
       (np.arange(new)[:, None], inside),
-      _keys(np.abs(places - centers), -0.75),
+      _cubic_kernel(np.abs(indices - centers), -0.75),
     )
   return np.float32(weights)
 
 
-def _keys(x: np.ndarray, a: float) -> np.ndarray:
+def _cubic_kernel(x: np.ndarray, a: float) -> np.ndarray:
   """The cubic convolution kernel (Keys 1981, equation 15) of distances."""
   near = (a + 2) * x**3 - (a + 3) * x**2 + 1
   far = a * (x**3 - 5 * x**2 + 8 * x - 4)

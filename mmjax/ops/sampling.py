@@ -1,4 +1,4 @@
-"""Choosing the next token from its logits."""
+"""Samples the next token from its logits."""
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,14 @@ from mmjax.errors import ConfigError
 def filter_logits(
   logits: Float[Array, 'B V'], top_k: int = 0, top_p: float = 1.0
 ) -> Float[Array, 'B V']:
-  """Rules out unlikely tokens by setting their logits to minus infinity.
+  """Excludes unlikely tokens by setting their logits to minus infinity.
 
   Args:
-    logits: [B, V].
-    top_k: keep the k likeliest tokens (Fan et al. 2018); 0 keeps all. Tokens
-      that tie with the k-th are kept.
-    top_p: keep the fewest tokens that together have this probability (Holtzman
-      et al. 2020); at least one is kept.
+    logits: logits [B, V].
+    top_k: number of likeliest tokens to keep (Fan et al. 2018); 0 keeps all.
+      Tokens that tie with the k-th are kept.
+    top_p: probability of the tokens to keep, the fewest that reach it together
+      (Holtzman et al. 2020); at least one is kept.
 
   Returns:
     The filtered logits [B, V].
@@ -51,15 +51,15 @@ def sample_token(
   top_k: int = 0,
   top_p: float = 1.0,
 ) -> Int[Array, 'B']:
-  """Draws one token an example; temperature 0 takes the likeliest.
+  """Samples one token per example; temperature 0 takes the likeliest.
 
   Args:
-    rngs: [B] keys, one an example, so that an example's draw doesn't depend on
-      the batch around it.
-    logits: [B, V].
-    temperature: divides the logits before they are filtered.
-    top_k: see `filter_logits`.
-    top_p: see `filter_logits`.
+    rngs: random keys [B], one per example, so that an example's sample doesn't
+      depend on the batch around it.
+    logits: logits [B, V].
+    temperature: divisor of the logits before they are filtered.
+    top_k: number of likeliest tokens to sample from, as in `filter_logits`.
+    top_p: probability of the tokens to sample from, as in `filter_logits`.
 
   Returns:
     The tokens [B] int32.

@@ -1,4 +1,4 @@
-"""Sound to log-mel spectrograms."""
+"""Log-mel spectrograms of audio."""
 
 import functools
 
@@ -23,22 +23,22 @@ def log_mel(
   hop: int = 160,
   sample_rate: int = 16_000,
 ) -> Float[Array, 'B F M']:
-  """How loud each band of frequencies is over time, as Whisper hears it.
+  """Log-mel spectrograms, as Whisper computes them.
 
-  Power spectra of overlapping Hann windows, the signal mirrored at its ends,
-  summed in mel bands of Slaney's kind; their logarithm to base 10, no more than
-  8 below the example's largest, shifted and scaled by (x + 4) / 4 (Radford et
-  al. 2022, section 2.2, and its code).
+  Power spectra of overlapping Hann windows, with the signal mirrored at its
+  ends, are summed in Slaney's mel bands. Their logarithms to base 10 are
+  clipped to at most 8 below the example's largest, then scaled by (x + 4) / 4
+  (Radford et al. 2022, section 2.2, and its code).
 
   Args:
-    audio: [B, samples], in -1..1. What an example is padded with is heard too.
-    num_mels: M.
+    audio: samples [B, S] in -1..1. Padding counts as audio.
+    num_mels: number of mel bands, M.
     n_fft: length of a window in samples.
-    hop: samples from one window to the next.
-    sample_rate: samples a second.
+    hop: number of samples from one window to the next.
+    sample_rate: samples per second.
 
   Returns:
-    [B, F, M] float32, F = samples // hop.
+    Spectrograms [B, F, M] in float32, F = S // hop.
 
   Raises:
     ConfigError: if there are too few samples to mirror.
@@ -69,26 +69,26 @@ def log_fbank(
   sample_rate: int = 16_000,
   lowest: float = 20.0,
 ) -> Float[Array, 'B F M']:
-  """How loud each band of frequencies is over time, as Kaldi computes it.
+  """Log-mel filter banks as Kaldi computes them.
 
-  Each frame loses its mean, and 0.97 of each sample is taken from the next;
-  then a Hann window that ends at 0, power spectra, triangular bands on the mel
-  scale 1127 ln(1 + f / 700), and the natural logarithm (Kaldi's compute-fbank
-  with window-type=hanning and without dithering; torchaudio's
+  The mean of each frame is subtracted, and 0.97 of each sample from the next
+  one. Then come a Hann window that ends at 0, power spectra, triangular bands
+  on the mel scale 1127 ln(1 + f / 700), and the natural logarithm (Kaldi's
+  compute-fbank with window-type=hanning and without dithering; torchaudio's
   `compliance.kaldi.fbank`).
 
   Args:
-    audio: [B, samples], in -1..1.
-    num_mels: M.
-    frame: samples of a frame; only those that fit are computed.
-    n_fft: length of the Fourier transform, which frames are filled up to.
-    hop: samples from one frame to the next.
-    sample_rate: samples a second.
-    lowest: frequency in hertz where the first band begins; the last ends at
+    audio: samples [B, S] in -1..1.
+    num_mels: number of mel bands, M.
+    frame: number of samples in a frame; an incomplete last one is dropped.
+    n_fft: length of the Fourier transform, to which frames are padded.
+    hop: number of samples from one frame to the next.
+    sample_rate: samples per second.
+    lowest: frequency in hertz at which the first band begins; the last ends at
       half the sample rate.
 
   Returns:
-    [B, F, M] float32, F = (samples - frame) // hop + 1.
+    Filter banks [B, F, M] in float32, F = (S - frame) // hop + 1.
 
   Raises:
     ConfigError: if there are fewer samples than a frame has.
@@ -96,7 +96,7 @@ def log_fbank(
   samples = audio.shape[1]
   if samples < frame:
     raise ConfigError(
-      f'{samples} samples are less than a frame of {frame}; pad the audio'
+      f'{samples} samples are fewer than a frame of {frame}; pad the audio'
     )
   number = (samples - frame) // hop + 1
   frames = _frames(audio.astype(jnp.float32), number, hop, frame)
@@ -116,7 +116,7 @@ def _frames(audio: Array, number: int, hop: int, size: int) -> Array:
 def _bands(
   frames: Array, window: np.ndarray, n_fft: int, filters: np.ndarray
 ) -> Array:
-  """The power of frames [B, F, size] in bands: [B, F, M]."""
+  """Power of frames [B, F, size] in mel bands, [B, F, M]."""
   windowed = frames * jnp.asarray(window, jnp.float32)[None, None]
   power = jnp.square(jnp.abs(jnp.fft.rfft(windowed, n_fft)))
   filters = jnp.asarray(filters, jnp.float32)
@@ -127,7 +127,7 @@ def _bands(
 def _kaldi_filters(
   num_mels: int, n_fft: int, sample_rate: int, lowest: float
 ) -> np.ndarray:
-  """Triangles [n_fft // 2 + 1, M], even and straight on Kaldi's mel scale."""
+  """Triangles [n_fft // 2 + 1, M], evenly spaced on Kaldi's mel scale."""
   mel = lambda hertz: 1127 * np.log1p(hertz / 700)
   edges = np.linspace(mel(lowest), mel(sample_rate / 2), num_mels + 2)
   bins = mel(np.arange(n_fft // 2 + 1) * sample_rate / n_fft)
@@ -143,13 +143,13 @@ def mel_filters(
   As in Slaney's Auditory Toolbox (1998) and `librosa.filters.mel`.
 
   Args:
-    num_mels: M.
+    num_mels: number of mel bands, M.
     n_fft: length of the Fourier transform.
-    sample_rate: samples a second.
-    highest: frequency in hertz where the last band ends.
+    sample_rate: samples per second.
+    highest: frequency in hertz at which the last band ends.
 
   Returns:
-    float64 [n_fft // 2 + 1, M].
+    Weights [n_fft // 2 + 1, M] in float64.
   """
   mels = np.linspace(0.0, _mel(highest), num_mels + 2)
   edges = np.where(
@@ -161,11 +161,11 @@ def mel_filters(
   return _triangles(edges, frequencies) * (2 / (edges[2:] - edges[:-2]))
 
 
-def _triangles(edges: np.ndarray, places: np.ndarray) -> np.ndarray:
-  """Triangles [N, M] at N places; each begins, peaks and ends at an edge."""
+def _triangles(edges: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Triangles [N, M] at N points; each begins, peaks and ends at an edge."""
   low, middle, high = edges[:-2], edges[1:-1], edges[2:]
-  rising = (places[:, None] - low) / (middle - low)
-  falling = (high - places[:, None]) / (high - middle)
+  rising = (points[:, None] - low) / (middle - low)
+  falling = (high - points[:, None]) / (high - middle)
   return np.maximum(0, np.minimum(rising, falling))
 
 

@@ -1,8 +1,8 @@
-"""What devices do together inside a program: gathering, rings, parts of it.
+"""Communication between devices inside a program: all-gather and rings.
 
-Code for one device and code for all of them meet here. The first is called with
-the names of the mesh axes it runs over; `on_each_device` makes the second out
-of it, by `jax.shard_map` over the mesh in the context.
+Code for one device is called with the names of the mesh axes it runs over.
+`on_each_device` turns it into code for global arrays, by `jax.shard_map` over
+the mesh in the context.
 """
 
 import math
@@ -17,10 +17,10 @@ from mmjax.types import Array, AxisNames
 
 
 def automatic_axes(names: Sequence[str]) -> tuple[str, ...]:
-  """Those of `names` that XLA splits global arrays over, as the mesh is set.
+  """Selects from `names` the mesh axes that XLA shards global arrays over.
 
-  Empty without a mesh in the context (`jax.set_mesh`), where each of the axes
-  has one device, and inside code for one device, which splits by hand.
+  The result is empty without a mesh in the context (`jax.set_mesh`), if each of
+  the axes has one device, and inside code for one device.
   """
   shape = jax.sharding.get_abstract_mesh().shape
   return tuple(n for n in names if n in _automatic() and shape[n] > 1)
@@ -33,12 +33,12 @@ def _automatic() -> set[str]:
 
 
 def batch_axes() -> tuple[str, ...]:
-  """The axes over which XLA splits the examples of global arrays, if any."""
+  """The mesh axes over which XLA shards the examples of global arrays."""
   return automatic_axes(mesh_lib.BATCH_AXES)
 
 
-def ways(names: Sequence[str]) -> int:
-  """Number of parts that the mesh in the context splits `names` into."""
+def num_shards(names: Sequence[str]) -> int:
+  """Number of shards of an array axis that is split over `names`."""
   shape = jax.sharding.get_abstract_mesh().shape
   return math.prod(shape[name] for name in names)
 
@@ -46,16 +46,17 @@ def ways(names: Sequence[str]) -> int:
 def on_each_device(
   function: Callable[..., Any], in_specs: Any, out_specs: Any
 ) -> Callable[..., Any]:
-  """Makes a function of one device's arrays one of global arrays.
+  """Turns a function of one device's arrays into one of global arrays.
 
   Args:
-    function: its collectives may name any axis of the mesh in the context.
-    in_specs: how its arguments are split, a tree prefix of them; over axes that
-      are not mentioned, each device gets the same.
-    out_specs: how its results are put together. All axes that their values
-      differ over must be mentioned.
+    function: function of shards; its collectives may name any axis of the mesh
+      in the context.
+    in_specs: shardings of its arguments, a tree prefix of them; over mesh axes
+      that are not mentioned, each device gets the same values.
+    out_specs: shardings of its results. All mesh axes over which their values
+      differ must be mentioned.
   """
-  # Its check of replication rejects gradients by hand of what is not split.
+  # `check_vma` would reject custom gradients of replicated arguments.
   return jax.shard_map(
     function,
     in_specs=in_specs,
@@ -66,30 +67,31 @@ def on_each_device(
 
 
 def gather(x: Array, axis_name: AxisNames) -> Array:
-  """All devices' rows [n * B, ...] of each one's [B, ...], in their order."""
+  """Gathers all devices' [B, ...] to [n * B, ...], in order of the devices."""
   return jax.lax.all_gather(x, axis_name, tiled=True)
 
 
-def around(
+def scan_ring(
   visit: Callable[[Any, Any], tuple[Any, Any]],
   state: Any,
   moving: Any,
   axis_name: AxisNames | None,
 ) -> tuple[Any, Any]:
-  """Lets what each device holds visit every device, one neighbour at a time.
+  """Passes each device's values around a ring of devices.
 
-  In step i of n, a device has what the i-th device before it started with, and
-  passes it on to the next one. After the last step, everything is home again.
+  In step i of n, a device has the values that the i-th device before it started
+  with, and sends them to the next one. After the last step, all values are back
+  on their own device.
 
   Args:
-    visit: (state, moving) -> (state, moving). Where it doesn't change what
-      moves, passing on and computing overlap.
-    state: stays on its device.
-    moving: goes around.
-    axis_name: of the axes that make the ring; None for a single device.
+    visit: function (state, moving) -> (state, moving). If it doesn't change
+      `moving`, sending and computing overlap.
+    state: values that stay on their device.
+    moving: values that are passed on.
+    axis_name: mesh axes that form the ring; None for a single device.
 
   Returns:
-    The state and what moved, after all visits.
+    `state` and `moving` after all steps.
   """
   if axis_name is None:
     return visit(state, moving)

@@ -1,4 +1,4 @@
-"""Many hosts as one: finding each other, and noticing that one is gone."""
+"""Runs on many hosts: joins them, agrees on errors, detects lost ones."""
 
 import atexit
 import contextlib
@@ -18,11 +18,11 @@ from jax.experimental import multihost_utils
 
 from mmjax.errors import ConfigError, RunError
 
-# A host that says nothing for so many seconds is taken for dead.
+# Seconds without a sign of life after which a host counts as dead.
 HEARTBEAT = 30
-# So long do hosts wait for each other, at the start and at the end.
+# Seconds that hosts wait for each other at the start and at the end.
 START, END = 300, 60
-# And so long until a file of one is seen by all.
+# Seconds until a file that one host wrote must be visible to all.
 NEW_FILE = 30
 
 
@@ -31,50 +31,50 @@ def connect(
   num_processes: int | None = None,
   process_id: int | None = None,
 ) -> None:
-  """Joins the processes that were started together; before JAX is used.
+  """Joins the processes of all hosts; to be called before JAX is used.
 
   On SLURM (under srun), Open MPI, Cloud TPU VMs and GKE, JAX finds the others
-  by itself. Elsewhere every process is told the same `coordinator` and
-  `num_processes` and its own `process_id`. A process that is alone stays alone,
-  and what has joined before is left as it is.
+  by itself. Elsewhere every process gets the same `coordinator` and
+  `num_processes` and its own `process_id`. It does nothing for a single process
+  and if the processes have joined already.
 
   Args:
     coordinator: 'HOST:PORT' of process 0, with a port that is free there.
-    num_processes: of all hosts together; 1 keeps a process alone wherever it
-      runs.
-    process_id: 0 to num_processes - 1.
+    num_processes: number of processes on all hosts together; with 1, a process
+      runs by itself, also on a cluster.
+    process_id: number of this process, 0 to num_processes - 1.
 
   Raises:
-    ConfigError: if only some of the three are given, or they don't fit.
+    ConfigError: if only some of the three are set, or they don't fit together.
     RuntimeError: if the others don't answer.
   """
-  given = {
+  flags = {
     '--coordinator': coordinator,
     '--num_processes': num_processes,
     '--process_id': process_id,
   }
-  missing = [name for name, value in given.items() if value is None]
-  alone = num_processes == 1 and len(missing) == 2
-  if alone or jax.distributed.is_initialized():
+  missing = [name for name, value in flags.items() if value is None]
+  single = num_processes == 1 and len(missing) == 2
+  if single or jax.distributed.is_initialized():
     return
   if missing and len(missing) < 3:
     raise ConfigError(
       f'{", ".join(missing)} missing: several processes need all of '
-      f'{", ".join(given)}, or none where the cluster tells them'
+      f'{", ".join(flags)}, or none on a cluster that JAX knows'
     )
   if not missing and not 0 <= process_id < num_processes:
     raise ConfigError(
-      f'--process_id={process_id} is none of the --num_processes='
-      f'{num_processes}; they are numbered from 0'
+      f'--process_id={process_id} is out of range; use 0 to '
+      f'--num_processes - 1 = {num_processes - 1}'
     )
   if not missing and ':' not in coordinator:
     raise ConfigError(
       f'--coordinator={coordinator} has no port; write HOST:PORT'
     )
-  words = None
+  message = None
   if not missing:
-    words = _LastWords()
-    words.will_be(
+    message = _ExitMessage()
+    message.set(
       f'error: the {num_processes} processes did not find each other within '
       f'{START} seconds; start all of them, with the same '
       f'--coordinator={coordinator}, which every host must reach'
@@ -89,34 +89,34 @@ def connect(
       shutdown_timeout_seconds=END,
     )
   except ValueError as error:
-    # JAX's way to say that no cluster that it knows is here.
+    # JAX raises this if it detects no cluster.
     if not (missing and 'coordinator_address' in str(error)):
       raise
     return
   if jax.process_count() > 1:
-    words = words or _LastWords()
-    words.will_be(_lost())
-  elif words:
-    words.will_be('')
+    message = message or _ExitMessage()
+    message.set(_lost_message())
+  elif message:
+    message.set('')
 
 
 @contextlib.contextmanager
-def ending_together(
-  *alike: type[Exception],
+def exit_on_error(
+  *shared: type[Exception],
 ) -> Iterator[None]:
-  """Ends this process at once where an error means that hosts have parted.
+  """Exits the process at once on an error that not all hosts raise.
 
-  A collective failed, since another host is gone; or this host alone went
-  wrong, and the others wait for it in a collective. An orderly way out would
-  wait for them. The last words follow.
+  Either a collective failed, since another host is gone, or only this host
+  failed, and the others wait for it in a collective. An ordinary exit would
+  wait for them. `_ExitMessage` is printed after the error.
 
   Args:
-    alike: errors that all hosts raise alike, so that they end in order. Of
-      others, a `ConfigError` or `RunError` is printed without a traceback.
+    shared: errors that all hosts raise, which are raised as usual. Of others, a
+      `ConfigError` or `RunError` is printed without a traceback.
   """
   try:
     yield
-  except alike:
+  except shared:
     raise
   except Exception as error:
     if jax.process_count() == 1:
@@ -129,56 +129,56 @@ def ending_together(
     os._exit(2 if isinstance(error, ConfigError) else 1)
 
 
-class Refused(ConfigError):
+class OtherHostError(ConfigError):
   """Another host stopped because of an error."""
 
 
 @contextlib.contextmanager
-def agreeing() -> Iterator[None]:
-  """Has no host go on from here unless all of them do; all come by here.
+def raise_together() -> Iterator[None]:
+  """Raises on all hosts if the enclosed code raises on one of them.
 
-  Else those that could would wait for the others in the next collective. There
-  is none in what this encloses.
+  Otherwise the other hosts would wait in the next collective for ever. All
+  hosts must run the enclosed code, and it must contain no collective.
 
   Raises:
-    Refused: if an error ended it on another host, and none on this one.
+    OtherHostError: if another host raised an error and this one did not.
   """
   error = None
   try:
     yield
   except Exception as caught:
     error = caught
-  failed = _of_all(error is not None)
+  failed = _gather_flags(error is not None)
   if error is not None:
     raise error
   if failed.any():
-    raise Refused(
-      f'process {failed.argmax()} of {len(failed)} cannot go on; what it '
-      'printed says why'
+    raise OtherHostError(
+      f'process {failed.argmax()} of {len(failed)} failed; see the error that '
+      'it printed'
     )
 
 
 def log(message: str) -> None:
-  """Prints a line, of several hosts on the first one alone."""
+  """Prints a line, on the first host only."""
   if jax.process_index() == 0:
     print(message, flush=True)
 
 
-def any_of(here: bool) -> bool:
-  """Whether it is so on any host; all of them ask."""
-  return bool(_of_all(here).any())
+def any_host(flag: bool) -> bool:
+  """Whether the flag is True on any host; all hosts must call it."""
+  return bool(_gather_flags(flag).any())
 
 
-def _of_all(here: bool) -> np.ndarray:
-  """[hosts] of bool: what each host says."""
-  answers = np.asarray([here])
+def _gather_flags(flag: bool) -> np.ndarray:
+  """The flags of all hosts, bool [hosts]."""
+  flags = np.asarray([flag])
   if jax.process_count() > 1:
-    answers = multihost_utils.process_allgather(answers, tiled=True)
-  return answers
+    flags = multihost_utils.process_allgather(flags, tiled=True)
+  return flags
 
 
 def is_first() -> bool:
-  """Whether this is process 0, which talks with what all hosts share."""
+  """Whether this is process 0, which alone accesses what all hosts share."""
   return jax.process_index() == 0
 
 
@@ -186,10 +186,10 @@ def from_first(value: Any) -> Any:
   """Broadcasts plain data from the first host; a collective of all hosts.
 
   Args:
-    value: what JSON can hold; ignored on all hosts but the first.
+    value: what JSON can represent; ignored on all hosts but the first.
 
   Returns:
-    The first host's value. Between several hosts its tuples become lists.
+    The first host's value. With several hosts its tuples become lists.
   """
   if jax.process_count() == 1:
     return value
@@ -202,90 +202,90 @@ def from_first(value: Any) -> Any:
   return json.loads(np.asarray(shared, np.uint8).tobytes())
 
 
-def meet_in(folder: Path) -> None:
-  """Makes sure that all hosts see the same folder; makes it if there is none.
+def create_shared_folder(folder: Path) -> None:
+  """Creates a folder if it is missing, and checks that all hosts share it.
 
-  Else each would wait for files of the others for ever.
+  Otherwise hosts would wait for files of the others for ever.
 
   Args:
-    folder: of a file system that all hosts share.
+    folder: folder on a file system that all hosts share.
 
   Raises:
-    ConfigError: on a host that doesn't see what the first one wrote.
-      or that can't write the folder.
-    Refused: on the others.
+    ConfigError: on a host that can't write the folder, or can't read what the
+      first host wrote there.
+    OtherHostError: on the other hosts.
   """
   if jax.process_count() == 1:
     return
   token = np.frombuffer(os.urandom(8), np.uint8)
   token = multihost_utils.broadcast_one_to_all(token)
-  sign = folder / f'.hosts-{bytes(token).hex()}'
+  marker = folder / f'.hosts-{bytes(token).hex()}'
   first = is_first()
-  with agreeing():
+  with raise_together():
     if first:
       try:
         folder.mkdir(parents=True, exist_ok=True)
-        sign.touch()
+        marker.touch()
       except OSError as error:
         raise ConfigError(str(error)) from error
   try:
-    with agreeing():
-      # Network file systems may take a while to show what is new.
+    with raise_together():
+      # Network file systems may take a while to show a new file.
       end = time.monotonic() + NEW_FILE
-      while not sign.exists():
+      while not marker.exists():
         if time.monotonic() > end:
           raise ConfigError(
-            f'process {jax.process_index()} does not see in {folder} what '
-            'process 0 wrote there; --workdir must be a folder that all hosts '
+            f'process {jax.process_index()} does not see the file that process '
+            f'0 wrote in {folder}; --workdir must be a folder that all hosts '
             'share, such as one on NFS'
           )
         time.sleep(0.1)
   finally:
     if first:
-      sign.unlink(missing_ok=True)
+      marker.unlink(missing_ok=True)
 
 
-def _lost() -> str:
+def _lost_message() -> str:
   return (
     f'error: process {jax.process_index()} of {jax.process_count()} ended '
-    'because of an error, named above, or was killed, or another process died '
-    f'or was silent for {HEARTBEAT} seconds; JAX names it above, if so. The '
-    'same command on all hosts goes on from the last checkpoint, or from the '
-    'start if there is none'
+    'because of an error, printed above, or was killed, or another process '
+    f'died or was silent for {HEARTBEAT} seconds; JAX names it above, if so. '
+    'The same command on all hosts resumes from the last checkpoint, or starts '
+    'again if there is none'
   )
 
 
-class _LastWords:
-  """Has a child tell why, should this process end without a chance to.
+class _ExitMessage:
+  """A message that a child process prints if this process is aborted.
 
-  Where a host is lost, JAX aborts the others from C++, with a stack trace.
+  If a host is lost, JAX aborts the others from C++, with a stack trace.
   """
 
   def __init__(self):
     child = (
       'import sys\n'
-      'words = ""\n'
-      'for line in sys.stdin: words = line.strip()\n'
-      'if words: print(words, file=sys.stderr, flush=True)'
+      'message = ""\n'
+      'for line in sys.stdin: message = line.strip()\n'
+      'if message: print(message, file=sys.stderr, flush=True)'
     )
     self._process = subprocess.Popen(
       [sys.executable, '-ES', '-c', child],
       stdin=subprocess.PIPE,
       text=True,
-      # Signals to the terminal's processes are not for it.
+      # The child must not receive the terminal's signals.
       start_new_session=True,
     )
     self._owner = os.getpid()
-    atexit.register(self._end_well)
+    atexit.register(self._shut_down)
 
-  def will_be(self, words: str) -> None:
-    """Replaces what is told; nothing, if it is empty."""
-    self._process.stdin.write(f'{words}\n')
+  def set(self, message: str) -> None:
+    """Replaces the message; nothing is printed if it is empty."""
+    self._process.stdin.write(f'{message}\n')
     self._process.stdin.flush()
 
-  def _end_well(self) -> None:
+  def _shut_down(self) -> None:
     if os.getpid() == self._owner:
-      # Waits for the others, and aborts where one is gone.
+      # Waits for the others, and aborts if one is gone.
       jax.distributed.shutdown()
-      self.will_be('')
+      self.set('')
       self._process.communicate()

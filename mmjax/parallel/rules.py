@@ -1,7 +1,8 @@
-"""The one table from the axes that modules name to the axes of the mesh.
+"""The table of sharding rules: from logical axes to axes of the mesh.
 
-A module says what an axis of a parameter is (`embed`, `heads`, `mlp`), never
-where it lies; this table says where. To try another layout, change a line here.
+A module only names the logical axes of its parameters (`embed`, `heads`,
+`mlp`). This table maps them to mesh axes. To try another sharding, change a
+line here.
 """
 
 import difflib
@@ -14,7 +15,7 @@ import jax
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 
-# Logical axis -> mesh axis, axes or None (whole on every device).
+# Logical axis -> mesh axis, axes or None (replicated).
 RULES = (
   ('batch', ('data', 'fsdp')),
   ('length', 'sequence'),
@@ -23,7 +24,7 @@ RULES = (
   ('mlp', 'tensor'),
   ('vocab', 'tensor'),
   ('embed', 'fsdp'),
-  ('conv', 'fsdp'),  # Channels that a convolution puts out.
+  ('conv', 'fsdp'),  # Output channels of convolutions.
   ('head_dim', None),
   ('norm', None),
   ('layers', None),
@@ -31,13 +32,13 @@ RULES = (
 
 
 def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
-  """Where a parameter lies whose axes are called `names`.
+  """The partition spec of a parameter with the logical axes `names`.
 
-  Of two axes that ask for the same mesh axis, the one whose rule comes first
-  gets it; of two with the same name (a square matrix), the first.
+  If two axes map to the same mesh axis, the one whose rule comes first gets it;
+  if two have the same name (a square matrix), the first.
 
   Raises:
-    ConfigError: if the table has no such name.
+    ConfigError: if a name is not in the table.
 
   >>> spec(('embed', 'mlp'))
   P('fsdp', 'tensor')
@@ -57,23 +58,22 @@ def spec(names: tuple[str | None, ...]) -> jax.sharding.PartitionSpec:
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-  """Says where an activation lies, by what its axes are called.
+  """Constrains the sharding of an activation by the names of its axes.
 
-  Modules call it on what they pass on, so that XLA splits the work as the rules
-  say instead of as it guesses. It does nothing outside of
-  `flax.linen.logical_axis_rules` and of a mesh set by `jax.set_mesh`: whoever
-  uses a module in other code need not know of it.
+  Modules call it on their results, so that XLA splits the work by the rules and
+  not by a guess. It does nothing without `flax.linen.logical_axis_rules` or
+  without a mesh set by `jax.set_mesh`, so modules work in other code too.
 
   Args:
-    x: [...].
-    names: of its axes. One that is shorter than its mesh axis stays whole; one
-      that isn't divisible is filled up.
+    x: activation [...].
+    names: logical names of its axes. An axis that is shorter than its mesh axis
+      is replicated; one that isn't divisible is padded.
   """
   mesh = jax.sharding.get_abstract_mesh()
   if not nn.get_logical_axis_rules() or mesh.empty:
     return x
   entries = [
-    entry if length >= _ways(entry, mesh) else None
+    entry if length >= _num_shards(entry, mesh) else None
     for length, entry in zip(
       x.shape, nn.logical_to_mesh_axes(names), strict=True
     )
@@ -81,67 +81,66 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, jax.P(*entries))
 
 
-def _ways(entry: Any, mesh: Any) -> int:
-  """Into how many parts an entry of a `PartitionSpec` splits an axis."""
+def _num_shards(entry: Any, mesh: Any) -> int:
+  """Number of shards that an entry of a `PartitionSpec` splits an axis into."""
   axes = (entry,) if isinstance(entry, str) else (entry or ())
   return math.prod(mesh.shape[axis] for axis in axes)
 
 
-def _fitting(
+def _partition(
   names: tuple[str | None, ...],
   shape: tuple[int, ...],
   mesh: jax.sharding.Mesh,
 ) -> tuple[jax.sharding.PartitionSpec, list[str]]:
-  """Where a parameter lies, and what the mesh doesn't divide.
+  """The partition spec of a parameter, and errors for indivisible axes.
 
-  Key-value heads that are fewer than the devices that share the query heads are
-  whole on each, since each needs them.
+  Key-value heads that are fewer than the shards of the query heads are
+  replicated, since each shard needs them.
   """
   entries, errors = [], []
   for name, length, entry in zip(names, shape, spec(names), strict=True):
-    ways = _ways(entry, mesh)
-    shared = name == 'kv_heads' and ways % length == 0
-    if length % ways and not shared:
+    shards = _num_shards(entry, mesh)
+    replicated = name == 'kv_heads' and shards % length == 0
+    if length % shards and not replicated:
       axes = (entry,) if isinstance(entry, str) else entry
       sizes = ' * '.join(f'mesh.{axis}={mesh.shape[axis]}' for axis in axes)
       errors.append(
         f'axis {name!r} of length {length} is not divisible by {sizes}'
       )
-    entries.append(None if length % ways else entry)
+    entries.append(None if length % shards else entry)
   return jax.P(*entries), errors
 
 
 def shardings(boxed: Any, mesh: jax.sharding.Mesh) -> Any:
-  """Shardings of parameters, from the names their modules gave them.
+  """Shardings of parameters, from the logical names of their axes.
 
   Args:
-    boxed: what `model.init` gives for 'params' (arrays or shapes), still in
-      the boxes of `nn.with_logical_partitioning`. Those without are whole on
-      every device.
-    mesh: of `mmjax.parallel.mesh.build`.
+    boxed: tree 'params' of `model.init` (arrays or shapes) with the boxes of
+      `nn.with_logical_partitioning`. Parameters without a box are replicated.
+    mesh: result of `mmjax.parallel.mesh.build`.
 
   Returns:
-    The tree without its boxes, one `NamedSharding` a parameter.
+    The tree without its boxes, one `NamedSharding` per parameter.
 
   Raises:
-    ConfigError: if the mesh doesn't divide an axis that it splits; names all
+    ConfigError: if the mesh doesn't divide an axis that it splits; it names all
       such parameters.
   """
   is_box = lambda leaf: isinstance(leaf, nn.meta.AxisMetadata)
-  refused = []
+  all_errors = []
 
-  def one(path, leaf):
+  def shard(path, leaf):
     if not is_box(leaf):
       return jax.NamedSharding(mesh, jax.P())
-    partition, errors = _fitting(leaf.names, leaf.value.shape, mesh)
+    partition, errors = _partition(leaf.names, leaf.value.shape, mesh)
     name = tree_paths.join(path)
-    refused.extend(f'{name}: {error}' for error in errors)
+    all_errors.extend(f'{name}: {error}' for error in errors)
     return jax.NamedSharding(mesh, partition)
 
-  out = jax.tree.map_with_path(one, boxed, is_leaf=is_box)
-  if refused:
+  out = jax.tree.map_with_path(shard, boxed, is_leaf=is_box)
+  if all_errors:
     raise ConfigError(
       "the mesh doesn't divide the model; change the mesh or these sizes:\n  "
-      + '\n  '.join(refused)
+      + '\n  '.join(all_errors)
     )
   return out

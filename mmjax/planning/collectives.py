@@ -1,4 +1,4 @@
-"""What the devices send each other in a compiled step."""
+"""Lists the collectives of a compiled step and the bytes that they send."""
 
 import dataclasses
 import itertools
@@ -31,20 +31,20 @@ _PAIRS = re.compile(r'source_target_pairs=\{([\d{},\s]*)\}')
 _CHANNEL = re.compile(r'channel_id=(\d+)')
 _BETWEEN = re.compile(r'_xla_megascale_transfer_type="(\w+)"')
 
-# Stands for a mesh axis where slices send to each other.
+# Stands for a mesh axis in collectives between slices.
 SLICES = 'slices'
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """A collective of the program, with all the times that it runs in a step.
+  """A collective of the program and how often it runs in a step.
 
   Attributes:
     kind: one of `KINDS`.
-    axes: names of the mesh axes whose devices take part; empty where the
-      groups are no lines of the mesh; `SLICES` alone where slices do.
-    times: how often it runs in a step.
-    sent: bytes that a device sends in all of them, in a ring.
+    axes: names of the mesh axes whose devices take part; empty if the groups
+      don't follow axes of the mesh; `(SLICES,)` if it is between slices.
+    times: number of runs in a step.
+    sent: bytes that a device sends in all these runs, with a ring algorithm.
   """
 
   kind: str
@@ -59,14 +59,15 @@ def find(
   """Lists the collectives of a compiled program.
 
   Args:
-    program: of `hlo.parse`.
+    program: result of `hlo.parse`.
     mesh: size by axis, in the order in which the program's devices are laid
       out.
-    slices: number of TPU slices, parts of the axis `data`. What crosses them is
-      a collective in each slice, and one more between chips of the same place.
+    slices: number of TPU slices; the axis `data` is split over them. An
+      operation over several slices is a collective in each slice, and one more
+      between the chips at the same position of each.
 
   Returns:
-    Those between two devices or more, largest first.
+    The collectives between two or more devices, largest first.
   """
   if slices > 1:
     # A slice's own collectives number the chips of one slice.
@@ -79,39 +80,39 @@ def find(
     if instruction.opcode == 'fusion'
     for called in instruction.called
   }
-  scattering = _scattering(program)
+  reduce_scatters = _find_reduce_scatters(program)
   for computation, times in program:
     for instruction in computation.instructions.values():
       if between := _BETWEEN.search(instruction.attributes):
         if instruction.opcode == 'send':
           kind = between.group(1).lower().replace('_', '-')
-          given = computation.instructions[instruction.operands[0]].bytes
-          sent = times * _sent(kind, given, slices)
+          size = computation.instructions[instruction.operands[0]].bytes
+          sent = times * _bytes_sent(kind, size, slices)
           plain.append(Collective(kind, (SLICES,), times, sent))
         continue
       kind = instruction.opcode.removesuffix('-start')
       if kind not in KINDS or instruction.opcode.endswith('-done'):
         continue
-      if kind == 'all-reduce' and computation.name in scattering:
+      if kind == 'all-reduce' and computation.name in reduce_scatters:
         kind = 'reduce-scatter'
-      one = _collective(kind, instruction, computation, times, mesh)
-      if one is None:
+      collective = _collective(kind, instruction, computation, times, mesh)
+      if collective is None:
         continue
       channel = _CHANNEL.search(instruction.attributes)
       if computation.name in inner and channel:
-        # A TPU runs one in parts, beside other work, also in the rounds of a
-        # loop: each part is a fusion that names the same channel, and the
-        # one that begins it runs as often as it does.
+        # A TPU splits a collective into parts to overlap it with other work,
+        # also inside loops: each part is a fusion that names the same channel.
+        # The first part runs as often as the collective does.
         known = fused.get(channel.group(1))
-        if known is None or known.sent > one.sent:
-          fused[channel.group(1)] = one
+        if known is None or known.sent > collective.sent:
+          fused[channel.group(1)] = collective
       else:
-        plain.append(one)
+        plain.append(collective)
   return sorted([*plain, *fused.values()], key=lambda c: -c.sent)
 
 
-def _scattering(program: hlo.Program) -> set[str]:
-  """Computations that reduce and keep a part: a reduce-scatter by two names."""
+def _find_reduce_scatters(program: hlo.Program) -> set[str]:
+  """Names of all-reduce fusions that keep only a part: reduce-scatters."""
   return {
     called
     for computation, _ in program
@@ -124,28 +125,28 @@ def _scattering(program: hlo.Program) -> set[str]:
 
 
 def _collective(kind, instruction, computation, times, mesh):
-  own = computation.instructions
-  given = sum(own[o].bytes for o in instruction.operands if o in own)
+  known = computation.instructions
+  size = sum(known[o].bytes for o in instruction.operands if o in known)
   if kind == 'collective-permute':
     pairs = _pairs(instruction.attributes)
-    axes, number = _crossed(pairs, mesh), 2 if pairs else 1
+    axes, number = _crossed_axes(pairs, mesh), 2 if pairs else 1
   else:
     groups = _groups(instruction.attributes, math.prod(mesh.values()))
     axes, number = _axes(groups, mesh), len(groups[0])
   if number < 2:
     return None
-  return Collective(kind, axes, times, times * _sent(kind, given, number))
+  return Collective(kind, axes, times, times * _bytes_sent(kind, size, number))
 
 
-def _sent(kind: str, given: float, number: int) -> float:
-  """Bytes that one of `number` devices in a ring sends of what it is given."""
-  share = (number - 1) / number
+def _bytes_sent(kind: str, size: float, number: int) -> float:
+  """Bytes that one of `number` devices in a ring sends for `size` bytes."""
+  fraction = (number - 1) / number
   return {
-    'all-reduce': 2 * share * given,
-    'all-gather': (number - 1) * given,
-    'reduce-scatter': share * given,
-    'all-to-all': share * given,
-  }.get(kind, given)
+    'all-reduce': 2 * fraction * size,
+    'all-gather': (number - 1) * size,
+    'reduce-scatter': fraction * size,
+    'all-to-all': fraction * size,
+  }.get(kind, size)
 
 
 def _numbers(text: str) -> list[int]:
@@ -159,22 +160,22 @@ def _pairs(attributes: str) -> list[tuple[int, int]]:
 
 
 def _groups(attributes: str, devices: int) -> list[list[int]]:
-  """Numbers of the devices of each group, in any of XLA's spellings.
+  """Device numbers of each group, in any of XLA's notations.
 
   Raises:
-    ValueError: for one that is not known here.
+    ValueError: for an unknown notation.
   """
   if match := _IOTA.search(attributes):
     shape, reshape, order = (_numbers(part or '') for part in match.groups())
     return _iota(reshape, order).reshape(shape).tolist()
   if match := _MESH.search(attributes):
-    return _of_mesh(*match.groups())
+    return _mesh_groups(*match.groups())
   if match := _LISTS.search(attributes):
     groups = re.findall(r'\{([\d,\s]+)\}', match.group(1))
     return [_numbers(group) for group in groups] or [list(range(devices))]
   raise ValueError(
-    'the devices of a collective are spelt in a way that mmjax does not know: '
-    f'{attributes[:200]!r}; tell us, with the version of jax and libtpu'
+    'the device groups of a collective are in an unknown notation: '
+    f'{attributes[:200]!r}; report it, with the versions of jax and libtpu'
   )
 
 
@@ -183,10 +184,11 @@ def _iota(shape: Sequence[int], order: Sequence[int]) -> np.ndarray:
   return numbers.transpose(order) if order else numbers
 
 
-def _of_mesh(axes, shape, reshape, order, chosen) -> list[list[int]]:
-  """Groups over axes of a mesh, `mesh['a'=4,'b'=2] {'a'}`.
+def _mesh_groups(axes, shape, reshape, order, chosen) -> list[list[int]]:
+  """Device groups over axes of a mesh, `mesh['a'=4,'b'=2] {'a'}`.
 
-  A part of an axis is written `'a':(2)2`: of what is inside 2, 2.
+  A part of an axis is written `'a':(BEFORE)SIZE`: of axis a, split as
+  [BEFORE, SIZE, rest], the middle dimension.
   """
   sizes = {
     name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", axes)
@@ -195,7 +197,7 @@ def _of_mesh(axes, shape, reshape, order, chosen) -> list[list[int]]:
     numbers = _iota(_numbers(reshape or shape), _numbers(order or ''))
   else:
     numbers = np.arange(math.prod(sizes.values()))
-  # Every axis in up to three: what is outside the part, the part, the inside.
+  # Each axis as [before, part, after].
   parts, wanted = [], []
   picked = {
     name: (int(before or 1), int(size or sizes[name]))
@@ -204,42 +206,41 @@ def _of_mesh(axes, shape, reshape, order, chosen) -> list[list[int]]:
     )
   }
   for name, size in sizes.items():
-    before, own = picked.get(name, (1, 1))
+    before, part = picked.get(name, (1, 1))
     wanted.append(len(parts) + 1)
-    parts += [before, own, size // before // own]
+    parts += [before, part, size // before // part]
   grid = numbers.reshape(parts)
   others = [axis for axis in range(len(parts)) if axis not in wanted]
   grid = grid.transpose(*others, *wanted)
-  ways = math.prod(parts[axis] for axis in wanted)
-  return grid.reshape(-1, ways).tolist()
+  return grid.reshape(-1, math.prod(parts[axis] for axis in wanted)).tolist()
 
 
 def _axes(groups: list[list[int]], mesh: Mapping[str, int]) -> tuple[str, ...]:
-  """The axes along which the groups lie, or () where they are no lines."""
+  """The mesh axes that the groups follow, or () if there are none such."""
   wanted = {frozenset(group) for group in groups}
   long = [axis for axis, size in mesh.items() if size > 1]
   for number in range(1, len(long) + 1):
     for chosen in itertools.combinations(long, number):
       if math.prod(mesh[axis] for axis in chosen) != len(groups[0]):
         continue
-      if _lines(mesh, chosen) == wanted:
+      if _axis_groups(mesh, chosen) == wanted:
         return chosen
   return ()
 
 
-def _lines(
+def _axis_groups(
   mesh: Mapping[str, int], chosen: Sequence[str]
 ) -> set[frozenset[int]]:
-  """Groups of devices that differ in the chosen axes alone."""
+  """Groups of devices that differ only in the chosen axes."""
   names = list(mesh)
   grid = np.arange(math.prod(mesh.values())).reshape(list(mesh.values()))
   last = [names.index(axis) for axis in chosen]
   grid = grid.transpose(*(i for i in range(len(names)) if i not in last), *last)
-  ways = math.prod(mesh[axis] for axis in chosen)
-  return {frozenset(row) for row in grid.reshape(-1, ways).tolist()}
+  size = math.prod(mesh[axis] for axis in chosen)
+  return {frozenset(row) for row in grid.reshape(-1, size).tolist()}
 
 
-def _crossed(
+def _crossed_axes(
   pairs: list[tuple[int, int]], mesh: Mapping[str, int]
 ) -> tuple[str, ...]:
   """The axes in which senders and receivers differ."""

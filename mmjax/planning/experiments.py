@@ -1,4 +1,4 @@
-"""The config and experiment that a plan is made for."""
+"""Loads the config and the experiment that a plan is made for."""
 
 from typing import Any
 
@@ -11,13 +11,13 @@ def load(config: Any) -> tuple[Any, experiment.Build]:
   """Completes a config as training does, and finds its experiment.
 
   Args:
-    config: a config that names its `experiment`.
+    config: config that names its `experiment`.
 
   Returns:
     The config that the loop would train with, and the experiment's `build`.
 
   Raises:
-    ConfigError: if the config is not legal or there is no such experiment.
+    ConfigError: if the config is not legal or the experiment does not exist.
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)

@@ -1,4 +1,4 @@
-"""A compiled program's text, read: instructions, and how often each runs."""
+"""Parses a compiled program's text: instructions, and how often each runs."""
 
 import dataclasses
 import functools
@@ -26,9 +26,9 @@ class Shape:
   """One array of an instruction's result.
 
   Attributes:
-    bytes: that it holds, without the padding of tiles.
-    in_memory: whether it lies in the device's main memory, and not in a
-      faster one beside the cores (TPUs print that as `S(1)` in the layout).
+    bytes: size in bytes, without the padding of tiles.
+    in_memory: whether it is in the device's main memory, not in a faster one
+      beside the cores (TPUs print that as `S(1)` in the layout).
   """
 
   bytes: float
@@ -40,12 +40,12 @@ class Instruction:
   """One line of a program.
 
   Attributes:
-    name: unique in its computation.
-    opcode: such as 'fusion'.
-    shapes: of its result; several for a tuple.
+    name: name, unique in its computation.
+    opcode: name of the operation, such as 'fusion'.
+    shapes: shapes of its result; several for a tuple.
     operands: names of instructions of the same computation.
-    arguments: what stands between the parentheses.
-    attributes: what stands behind them.
+    arguments: text between the parentheses.
+    attributes: text behind the parentheses.
   """
 
   name: str
@@ -57,18 +57,18 @@ class Instruction:
 
   @property
   def bytes(self) -> float:
-    """Of its whole result."""
+    """Size of its whole result."""
     return sum(shape.bytes for shape in self.shapes)
 
   @functools.cached_property
   def called(self) -> tuple[str, ...]:
-    """Computations that it runs, but for a loop's condition."""
-    several = [
+    """Names of the computations that it runs, without loop conditions."""
+    branches = [
       name
       for group, one in _BRANCHES.findall(self.attributes)
       for name in ([one] if one else re.findall(r'[\w.\-]+', group))
     ]
-    return (*_CALLED.findall(self.attributes), *several)
+    return (*_CALLED.findall(self.attributes), *branches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,9 +76,9 @@ class Computation:
   """A function of the program.
 
   Attributes:
-    name: of the computation.
-    instructions: by name, in the order of the text.
-    root: name of the instruction whose result it gives.
+    name: name of the computation.
+    instructions: instructions by name, in the order of the text.
+    root: name of the instruction whose result it returns.
   """
 
   name: str
@@ -91,11 +91,11 @@ class Program:
   """A compiled module.
 
   Attributes:
-    computations: by name.
-    runs: how often one call of the program runs each computation; those of a
-      loop's body as often as the loop goes round.
-    unknown_loops: names of the loops that count as one round, since the text
-      doesn't say how many they make.
+    computations: computations by name.
+    runs: how often one call of the program runs each computation; a loop's
+      body is counted once per round.
+    unknown_loops: names of loops whose number of rounds the text doesn't say;
+      they are counted as one round.
   """
 
   computations: Mapping[str, Computation]
@@ -103,13 +103,13 @@ class Program:
   unknown_loops: tuple[str, ...]
 
   def __iter__(self) -> Iterator[tuple[Computation, float]]:
-    """Computations that run, and how often."""
+    """Yields each computation that runs, and how often."""
     for name, times in self.runs.items():
       yield self.computations[name], times
 
 
 def parse(text: str) -> Program:
-  """Reads what `compiled.as_text()` gives, of one device's program.
+  """Parses `compiled.as_text()`, the program of one device.
 
   Raises:
     ValueError: if it has no entry computation.
@@ -117,10 +117,10 @@ def parse(text: str) -> Program:
   computations, entry, current, root = {}, None, None, ''
   for line in text.splitlines():
     if line.startswith(' '):
-      if current is not None and (found := _instruction(line)):
-        current[1][found.name] = found
+      if current is not None and (instruction := _parse_instruction(line)):
+        current[1][instruction.name] = instruction
         if line.lstrip().startswith('ROOT '):
-          root = found.name
+          root = instruction.name
     elif match := _COMPUTATION.match(line):
       current, root = (match.group(2), {}), ''
       entry = current[0] if match.group(1) else entry
@@ -132,26 +132,26 @@ def parse(text: str) -> Program:
     raise ValueError('the text of the compiled program has no ENTRY')
   runs: dict[str, float] = {}
   unknown: list[str] = []
-  _run(computations, entry, 1.0, runs, unknown)
+  _count_runs(computations, entry, 1.0, runs, unknown)
   return Program(computations, runs, tuple(dict.fromkeys(unknown)))
 
 
-def _run(computations, name, times, runs, unknown) -> None:
+def _count_runs(computations, name, times, runs, unknown) -> None:
   runs[name] = runs.get(name, 0.0) + times
   for instruction in computations[name].instructions.values():
     rounds = 1.0
     if instruction.opcode == 'while':
-      known = _rounds(computations, name, instruction)
+      known = _count_rounds(computations, name, instruction)
       if known is None:
         unknown.append(instruction.name)
       rounds = 1.0 if known is None else float(known)
     for called in instruction.called:
       if called in computations:
-        _run(computations, called, times * rounds, runs, unknown)
+        _count_runs(computations, called, times * rounds, runs, unknown)
 
 
-def _rounds(computations, name: str, loop: Instruction) -> int | None:
-  """How often a loop goes round, by its own word or by its condition."""
+def _count_rounds(computations, name: str, loop: Instruction) -> int | None:
+  """Number of rounds of a loop, as annotated or from its condition."""
   if match := _TRIPS.search(loop.attributes):
     return int(match.group(1))
   condition = computations[_CONDITION.search(loop.attributes).group(1)]
@@ -162,53 +162,53 @@ def _rounds(computations, name: str, loop: Instruction) -> int | None:
   index = re.search(r'index=(\d+)', counter.attributes)
   if limit.opcode != 'constant' or not index:
     return None
-  place = int(index.group(1))
-  start = _constant(computations[name], loop.operands[0], place)
-  stride = _stride(computations[_BODY.search(loop.attributes).group(1)], place)
+  index = int(index.group(1))
+  start = _constant(computations[name], loop.operands[0], index)
+  stride = _stride(computations[_BODY.search(loop.attributes).group(1)], index)
   if start is None or not stride:
     return None
   return -(-(int(limit.arguments) - start) // stride)
 
 
 def _constant(
-  around: Computation, operand: str, place: int | None = None
+  computation: Computation, operand: str, index: int | None = None
 ) -> int | None:
-  """The number that an operand, or a part of a tuple, is known to be."""
-  own = around.instructions
-  found = own[operand]
-  if place is not None:
-    if found.opcode != 'tuple':
+  """Value of an operand, or of a tuple's element, if it is a constant."""
+  instructions = computation.instructions
+  source = instructions[operand]
+  if index is not None:
+    if source.opcode != 'tuple':
       return None
-    found = own[found.operands[place]]
-  while found.opcode in ('copy', 'bitcast', 'copy-done', 'copy-start'):
-    found = own[found.operands[0]]
-  return int(found.arguments) if found.opcode == 'constant' else None
+    source = instructions[source.operands[index]]
+  while source.opcode in ('copy', 'bitcast', 'copy-done', 'copy-start'):
+    source = instructions[source.operands[0]]
+  return int(source.arguments) if source.opcode == 'constant' else None
 
 
-def _stride(body: Computation, place: int) -> int | None:
-  """By how much a round moves the counter on; 2 in an unrolled loop."""
+def _stride(body: Computation, index: int) -> int | None:
+  """What a round adds to the counter; 2 in an unrolled loop."""
   root = body.instructions[body.root]
   if root.opcode != 'tuple':
     return None
-  moved = body.instructions[root.operands[place]]
-  if moved.opcode != 'add':
+  counter = body.instructions[root.operands[index]]
+  if counter.opcode != 'add':
     return None
-  added = [_constant(body, operand) for operand in moved.operands]
+  added = [_constant(body, operand) for operand in counter.operands]
   return next((number for number in added if number is not None), None)
 
 
-def _instruction(line: str) -> Instruction | None:
+def _parse_instruction(line: str) -> Instruction | None:
   match = _INSTRUCTION.match(line)
   if match is None:
     return None
   rest = line[match.end() :]
-  end = _closing(rest) + 1 if rest.startswith('(') else rest.index(' ')
+  end = _find_closing(rest) + 1 if rest.startswith('(') else rest.index(' ')
   shapes, rest = rest[:end], rest[end:].lstrip()
   opcode = _OPCODE.match(rest)
   if opcode is None:
     return None
   inside = rest[opcode.end() - 1 :]
-  end = _closing(inside)
+  end = _find_closing(inside)
   arguments = inside[1:end]
   return Instruction(
     name=match.group(1),
@@ -220,8 +220,8 @@ def _instruction(line: str) -> Instruction | None:
   )
 
 
-def _closing(text: str) -> int:
-  """Where the parenthesis closes that a text begins with."""
+def _find_closing(text: str) -> int:
+  """Index at which the parenthesis closes that a text begins with."""
   depth = 0
   for match in re.finditer(r'[()]', text):
     depth += 1 if match.group() == '(' else -1

@@ -1,4 +1,4 @@
-"""What a compiled step needs, in numbers and in words."""
+"""Reports what a compiled step needs: memory, traffic, FLOPs, time and cost."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -12,25 +12,26 @@ from mmjax.train import flops
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """A step on a slice of one kind of chip; all counts are of one chip.
+  """What a training step needs on a slice; counts are per chip.
 
   Attributes:
-    chips: number of them.
-    kind: `device_kind` of each.
+    chips: number of chips.
+    kind: `device_kind` of the chips.
     mesh: size by axis.
-    batch_size: examples of a step, on all chips.
-    parameters: of the model.
-    trained: of these, moved by the optimizer.
-    held: bytes kept between steps and of the batch, by kind.
-    memory: bytes by XLA's account: 'arguments', 'outputs', 'aliased' (outputs
-      in the place of arguments), 'temporaries', 'program'.
-    flops: executed in a step.
-    useful_flops: without those that are repeated to save memory.
+    batch_size: examples in a step, on all chips.
+    parameters: number of parameters of the model.
+    trained: number of parameters that the optimizer updates.
+    held: bytes of the training state and of the batch, by kind.
+    memory: bytes as XLA reports them: 'arguments', 'outputs', 'aliased'
+      (outputs that reuse the memory of arguments), 'temporaries', 'program'.
+    flops: FLOPs executed in a step.
+    useful_flops: FLOPs in a step without those repeated by rematerialisation.
     traffic: bytes moved to and from main memory in a step.
     sent: collectives of a step.
-    unknown_loops: loops that count as one round for want of their number.
-    limits: the published peaks; None where they aren't known (CPUs).
-    compile_seconds: that compiling took.
+    unknown_loops: names of loops with an unknown number of rounds, which are
+      counted as one round.
+    limits: published peaks of the chip; None where they aren't known (CPUs).
+    compile_seconds: seconds that the compilation took.
     slices: number of TPU slices that the chips are in.
   """
 
@@ -53,24 +54,24 @@ class Report:
 
   @property
   def peak_memory(self) -> float:
-    """Bytes in use at the worst, by XLA's account."""
+    """Largest number of bytes in use, as XLA reports it."""
     memory = self.memory
     total = memory['arguments'] + memory['outputs'] - memory['aliased']
     return total + memory['temporaries'] + memory['program']
 
   @property
   def bytes_sent(self) -> float:
-    """That a chip sends to others of its slice in a step."""
+    """Bytes that a chip sends to others of its slice in a step."""
     return sum(o.sent for o in self.sent if o.axes != (collectives.SLICES,))
 
   @property
   def bytes_between_slices(self) -> float:
-    """That a chip sends to other slices in a step."""
+    """Bytes that a chip sends to other slices in a step."""
     return sum(o.sent for o in self.sent if o.axes == (collectives.SLICES,))
 
   @property
   def seconds(self) -> dict[str, float] | None:
-    """How long a step would take if it only computed, moved or sent."""
+    """Seconds of a step that only computed, moved memory or communicated."""
     chip = self.limits
     if chip is None or chip.bandwidth is None or chip.interconnect is None:
       return None
@@ -82,21 +83,21 @@ class Report:
 
   @property
   def step_seconds(self) -> tuple[float, float] | None:
-    """Shortest and longest step: all at the same time, or one by one."""
+    """Shortest and longest step: all work at once, or one by one."""
     parts = self.seconds
     return parts and (max(parts.values()), sum(parts.values()))
 
   def mfu(self, seconds: float) -> float:
-    """Share of the peak that useful products take in a step so long."""
+    """Model FLOPs utilisation of a step that takes so many seconds."""
     return self.useful_flops / (self.limits.flops * seconds)
 
 
 def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
-  """Reads a compiled step.
+  """Makes the report of a compiled step.
 
   Args:
-    compiled: of `step.compile_step`.
-    devices: what it was compiled for.
+    compiled: result of `step.compile_step`.
+    devices: devices that it was compiled for.
   """
   program = hlo.parse(compiled.text)
   memory = compiled.compiled.memory_analysis()
@@ -127,34 +128,33 @@ def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
   )
 
 
-def by_kind(report: Report) -> dict[tuple[str, str], dict[str, float]]:
-  """Sums of a report's collectives by kind and mesh axes, largest first.
+def sum_by_kind(report: Report) -> dict[tuple[str, str], dict[str, float]]:
+  """Sums a report's collectives by kind and mesh axes, largest first.
 
   Returns:
     (kind, axes as in 'data+fsdp') -> 'times', 'sent'.
   """
   out: dict[tuple[str, str], dict[str, float]] = {}
-  for one in report.sent:
-    sums = out.setdefault(
-      (one.kind, '+'.join(one.axes) or 'other'), {'times': 0.0, 'sent': 0.0}
-    )
-    sums['times'] += one.times
-    sums['sent'] += one.sent
+  for collective in report.sent:
+    axes = '+'.join(collective.axes) or 'other'
+    sums = out.setdefault((collective.kind, axes), {'times': 0.0, 'sent': 0.0})
+    sums['times'] += collective.times
+    sums['sent'] += collective.sent
   return dict(sorted(out.items(), key=lambda item: -item[1]['sent']))
 
 
-def text(
+def to_text(
   report: Report,
   *,
   examples: float | None = None,
   price_per_chip_hour: float | None = None,
 ) -> str:
-  """Says all of it.
+  """Formats a report for people.
 
   Args:
-    report: the numbers.
-    examples: that the run shall see, for its time and cost.
-    price_per_chip_hour: in any currency.
+    report: numbers to format.
+    examples: number of training examples of the run, for its time and cost.
+    price_per_chip_hour: price in any currency.
   """
   within = f' in {report.slices} slices' if report.slices > 1 else ''
   lines = [
@@ -178,20 +178,20 @@ def text(
   if report.unknown_loops:
     lines.append(
       f'{len(report.unknown_loops)} loops count as one round, since XLA does '
-      f'not tell how many they make: {", ".join(report.unknown_loops[:5])}'
+      f'not report their number: {", ".join(report.unknown_loops[:5])}'
     )
   lines += ['', *_roofline(report, examples, price_per_chip_hour)]
   return '\n'.join(lines)
 
 
 def mesh_text(mesh: dict[str, int]) -> str:
-  """A mesh in short: 'data=4 fsdp=2', or 'one device'."""
+  """Formats a mesh: 'data=4 fsdp=2', or 'of one device'."""
   long = [f'{axis}={size}' for axis, size in mesh.items() if size > 1]
   return ' '.join(long) or 'of one device'
 
 
-def no_peaks(report: Report) -> str:
-  """Why a report has no times."""
+def explain_missing_times(report: Report) -> str:
+  """Says why a report has no times."""
   return (
     f'no published peaks of {report.kind!r}, so no estimate of times, hours '
     'and cost'
@@ -200,7 +200,7 @@ def no_peaks(report: Report) -> str:
 
 def _memory(report: Report) -> list[str]:
   capacity = report.limits and report.limits.memory
-  share = (
+  fraction = (
     f' of {_bytes(capacity)} ({report.peak_memory / capacity:.0%})'
     if capacity
     else ''
@@ -211,12 +211,12 @@ def _memory(report: Report) -> list[str]:
   memory = report.memory
   fresh = memory['outputs'] - memory['aliased']
   lines = [
-    f'memory a chip   {_bytes(report.peak_memory)}{share}',
+    f'memory a chip   {_bytes(report.peak_memory)}{fraction}',
     f'  arguments     {_bytes(memory["arguments"])} ({held})',
     f'  temporaries   {_bytes(memory["temporaries"])}',
-    f'  output        {_bytes(fresh)} beside what takes the place of arguments',
+    f'  output        {_bytes(fresh)} beside those that reuse arguments',
   ]
-  if memory['program']:  # Not known of CPUs.
+  if memory['program']:  # Not reported for CPUs.
     lines.append(f'  program       {_bytes(memory["program"])}')
   return lines
 
@@ -232,7 +232,7 @@ def _collectives(report: Report) -> list[str]:
   lines = [
     f'collectives     {_bytes(report.bytes_sent)} sent a chip and step{between}'
   ]
-  for (kind, axes), sums in by_kind(report).items():
+  for (kind, axes), sums in sum_by_kind(report).items():
     lines.append(
       f'  {kind:<18} over {axes:<12} {sums["times"]:>6,.0f} times '
       f'{_bytes(sums["sent"]):>10}'
@@ -245,7 +245,7 @@ def _roofline(
 ) -> list[str]:
   parts, between = report.seconds, report.step_seconds
   if parts is None or between is None:
-    return [no_peaks(report)]
+    return [explain_missing_times(report)]
   best, worst = between
   chip = report.limits
   bound = max(parts, key=parts.get)
@@ -276,20 +276,21 @@ def _roofline(
       )
   if report.slices > 1:
     lines.append(
-      'The network between slices is left out of these times, since no figure '
-      'of it\nis published: divide the bytes by what a chip of yours can send.'
+      'The network between slices is not included in these times, since its '
+      'speed is\nnot published: divide the bytes by what your chips can send.'
     )
   lines.append(
-    'A step takes between the two if XLA reaches the peaks; it never quite '
-    'does.\nCounted in the compiled program: memory, collectives, memory '
-    'traffic;\nin the traced one: FLOPs. Not counted: waiting for data, other '
-    'work than\nproducts, links that the axis of a collective leaves idle.'
+    'A step takes between the two if XLA reaches the peaks, which it never '
+    'quite does.\nMemory, collectives and memory traffic are counted in the '
+    'compiled program,\nFLOPs in the traced one. Not counted: waiting for '
+    'data, other work than\nproducts, links that a collective along one axis '
+    'leaves idle.'
   )
   return lines
 
 
 def _bytes(number: float) -> str:
-  """As memory is counted: GiB, MiB, KiB.
+  """Formats a number of bytes with binary units.
 
   >>> _bytes(3 * 2**30)
   '3.00 GiB'
@@ -308,12 +309,12 @@ def _number(number: float) -> str:
 
 
 def to_json(report: Report) -> dict[str, Any]:
-  """Everything that was counted or estimated, for tables."""
+  """All numbers of a report, as plain values for a JSON file."""
   out = dataclasses.asdict(report)
   out['limits'] = report.limits and report.limits._asdict()
   out['sent'] = [
     {'kind': kind, 'axes': axes, **sums}
-    for (kind, axes), sums in by_kind(report).items()
+    for (kind, axes), sums in sum_by_kind(report).items()
   ]
   return out | {
     'bytes_sent': report.bytes_sent,

@@ -1,4 +1,4 @@
-"""Which mesh, rematerialisation and batch size make a step quickest."""
+"""Searches for the mesh, remat policy and batch size of the fastest step."""
 
 import dataclasses
 import math
@@ -19,13 +19,13 @@ REMATS = ('none', *stack.REMAT_POLICIES)
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-  """One way to run the step.
+  """One mesh, remat policy and batch size to compile the step with.
 
   Attributes:
     mesh: size by axis.
-    remat: of every stack of the model; None: as the config has it, since none
-      has the setting.
-    per_chip: examples a chip.
+    remat: remat policy of all stacks of the model; None if the model has no
+      stacks.
+    per_chip: examples per chip.
   """
 
   mesh: dict[str, int]
@@ -38,13 +38,13 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
-class Tried:
-  """What came of a choice.
+class Outcome:
+  """The result of compiling the step with one choice.
 
   Attributes:
-    choice: what was tried.
-    report: None if it can't be had.
-    reason: why not; '' if it can.
+    choice: what was compiled.
+    report: numbers of the compiled step; None if it is not possible.
+    reason: why it is not possible; '' if it is.
   """
 
   choice: Choice
@@ -53,13 +53,13 @@ class Tried:
 
   @property
   def speed(self) -> float:
-    """Examples a second, at best; where no peaks are known, those a FLOP."""
+    """Estimated examples per second; per FLOP where no peaks are known."""
     if self.report is None:
       return 0.0
     seconds = self.report.step_seconds
     if seconds is None:
       return self.report.batch_size / self.report.flops
-    # Between the two bounds; which is nearer, nobody knows before.
+    # Geometric mean of the two bounds: which is nearer is not known beforehand.
     return self.report.batch_size / math.sqrt(seconds[0] * seconds[1])
 
 
@@ -69,60 +69,61 @@ def run(
   devices: Sequence[jax.Device],
   *,
   batches: Sequence[int] = (),
-  tell: Callable[[str], None] = lambda line: None,
-  keep: Callable[[list[Tried]], None] = lambda tried: None,
-) -> list[Tried]:
-  """Compiles every choice.
+  log: Callable[[str], None] = lambda line: None,
+  save: Callable[[list[Outcome]], None] = lambda outcomes: None,
+) -> list[Outcome]:
+  """Compiles the step with every choice and ranks the choices by speed.
 
   Args:
-    config: a completed and valid config; its `mesh.sequence` and `mesh.style`
-      stay.
-    build: config -> Experiment.
-    devices: those of the slice.
-    batches: examples a chip to try; by default half of the config's, the
-      config's and twice it.
-    tell: is given a line before and after each.
-    keep: is given all that were tried so far, after each, in the order of the
-      result.
+    config: completed and valid config; its `mesh.sequence` and `mesh.style`
+      are kept.
+    build: function config -> Experiment.
+    devices: devices of the slice.
+    batches: numbers of examples per chip to try; by default half of the
+      config's, the config's and twice it.
+    log: function that is called with a line before and after each choice.
+    save: function that is called after each choice with all outcomes so far,
+      ranked.
 
   Returns:
-    All that were tried, the quickest first, those that can't be had last.
+    Outcomes of all choices, the fastest first, impossible ones last.
 
   Raises:
     ConfigError: if `mesh.sequence` doesn't divide the devices.
   """
   choices = list(_choices(config, len(devices), batches))
-  tried: list[Tried] = []
+  outcomes: list[Outcome] = []
   for number, choice in enumerate(choices, 1):
-    tell(f'{number}/{len(choices)} {choice}')
-    smaller = _too_large(choice, tried)
-    one = (
-      Tried(choice, None, f'more than {smaller}, which does not fit')
+    log(f'{number}/{len(choices)} {choice}')
+    smaller = _find_smaller_failure(choice, outcomes)
+    outcome = (
+      Outcome(choice, None, f'more than {smaller}, which does not fit')
       if smaller
       else _try(config, build, devices, choice)
     )
-    tell(f'  {_outcome(one)}')
-    tried.append(one)
-    keep(_ranked(tried))
-  return _ranked(tried)
+    log(f'  {_describe(outcome)}')
+    outcomes.append(outcome)
+    save(_rank(outcomes))
+  return _rank(outcomes)
 
 
-def _ranked(tried: Iterable[Tried]) -> list[Tried]:
-  return sorted(tried, key=lambda one: -one.speed)
+def _rank(outcomes: Iterable[Outcome]) -> list[Outcome]:
+  return sorted(outcomes, key=lambda outcome: -outcome.speed)
 
 
 def meshes(
   devices: int, sequence: int = 1, style: str = 'pjit'
 ) -> list[dict[str, int]]:
-  """Ways to lay devices out as data x fsdp x tensor.
+  """Meshes data x fsdp x tensor to try with a number of devices.
 
-  Tensor parallelism up to 8, since more ways leave each product too small; the
-  rest all data, all fsdp, or fsdp within 8 or 16 and data across.
+  Tensor parallelism goes up to 8, since more shards leave each product too
+  small. The remaining devices are all data, all fsdp, or fsdp within 8 or 16
+  and data across.
 
   Args:
-    devices: number of them.
-    sequence: ways that the tokens of an example are split, in all meshes.
-    style: of the mesh; 'pmap' has the whole model on every device.
+    devices: number of devices.
+    sequence: size of the axis `sequence` in all meshes.
+    style: style of the mesh; 'pmap' replicates the model on every device.
 
   Raises:
     ConfigError: if `sequence` doesn't divide the devices.
@@ -142,90 +143,90 @@ def meshes(
     rest = devices // tensor
     for fsdp in sorted({1, 8, 16, rest}):
       if rest % fsdp == 0:
-        ways = {'data': rest // fsdp, 'fsdp': fsdp, 'tensor': tensor}
-        out.append({**ways, 'sequence': sequence})
+        sizes = {'data': rest // fsdp, 'fsdp': fsdp, 'tensor': tensor}
+        out.append({**sizes, 'sequence': sequence})
   return out
 
 
-def text(
-  tried: Iterable[Tried],
+def to_text(
+  outcomes: Sequence[Outcome],
   *,
   examples: float | None = None,
   price_per_chip_hour: float | None = None,
 ) -> str:
-  """A table of what can be had, and why the rest can't.
+  """Formats a table of the possible choices, and why the others are not.
 
   Args:
-    tried: of `run`.
-    examples: that the run shall see, for its hours and cost.
-    price_per_chip_hour: in any currency.
+    outcomes: result of `run`.
+    examples: number of training examples of the run, for its hours and cost.
+    price_per_chip_hour: price in any currency.
   """
-  had = [one for one in tried if one.report is not None]
-  failed = [one for one in tried if one.report is None]
-  timed = all(one.report.step_seconds is not None for one in had)
+  fitting = [one for one in outcomes if one.report is not None]
+  failed = [one for one in outcomes if one.report is None]
+  timed = all(one.report.step_seconds is not None for one in fitting)
   head = f'{"mesh":<26} {"remat":<6} {"a chip":>6} {"memory":>10}'
-  if had and timed:
+  if fitting and timed:
     head += f' {"step, ms":>17} {"MFU":>11} {"examples/s":>10}'
     head += f' {"hours":>9}' if examples else ''
     head += f' {"cost":>10}' if examples and price_per_chip_hour else ''
-  lines = [head, *(_row(one, examples, price_per_chip_hour) for one in had)]
+  lines = [head, *(_row(one, examples, price_per_chip_hour) for one in fitting)]
   if failed:
-    lines += ['', 'What can not be had:']
+    lines += ['', 'Not possible:']
     lines += [f'  {one.choice}: {one.reason}' for one in failed]
-  if had:
-    lines += ['', *_ranking(had[0].report, timed)]
+  if fitting:
+    lines += ['', *_explain_order(fitting[0].report, timed)]
   return '\n'.join(lines)
 
 
-def _row(one: Tried, examples: float | None, price: float | None) -> str:
-  made, choice = one.report, one.choice
+def _row(one: Outcome, examples: float | None, price: float | None) -> str:
+  numbers, choice = one.report, one.choice
   line = (
     f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
-    f'{choice.per_chip:>6} {made.peak_memory / 2**30:>6.2f} GiB'
+    f'{choice.per_chip:>6} {numbers.peak_memory / 2**30:>6.2f} GiB'
   )
-  if made.step_seconds is None:
+  if numbers.step_seconds is None:
     return line
-  best, worst = made.step_seconds
+  best, worst = numbers.step_seconds
   line += (
     f' {best * 1e3:>8.2f}-{worst * 1e3:<8.2f} '
-    f'{made.mfu(worst):>5.0%}-{made.mfu(best):<5.0%} {one.speed:>10,.0f}'
+    f'{numbers.mfu(worst):>5.0%}-{numbers.mfu(best):<5.0%} {one.speed:>10,.0f}'
   )
   if examples:
     hours = examples / one.speed / 3600
     line += f' {hours:>9,.1f}'
-    line += f' {hours * made.chips * price:>10,.0f}' if price else ''
+    line += f' {hours * numbers.chips * price:>10,.0f}' if price else ''
   return line
 
 
-def _ranking(made: report.Report, timed: bool) -> list[str]:
-  """In which order the rows are, and of what."""
+def _explain_order(numbers: report.Report, timed: bool) -> list[str]:
+  """Lines below the table on how its rows are ranked."""
   if not timed:
     return [
-      'Ranked by examples a FLOP, of all that a step executes.',
-      report.no_peaks(made),
+      'Ranked by examples per FLOP that a step executes.',
+      report.explain_missing_times(numbers),
     ]
   return [
-    'Steps from all work at once to one by one, from published peaks; ranked '
-    'by the\ngeometric mean of the two, of which are also examples/s, hours '
-    'and cost.'
+    'Step times are estimated from published peaks: from all work at once to '
+    'one by\none. Rows are ranked by the geometric mean of the two, which also '
+    'gives\nexamples/s, hours and cost.'
   ]
 
 
-def to_json(tried: Iterable[Tried]) -> list[dict[str, Any]]:
-  """Of each choice its report, or the reason why it can't be had."""
+def to_json(outcomes: Iterable[Outcome]) -> list[dict[str, Any]]:
+  """The report of each choice, or the reason why it is not possible."""
   return [
     dataclasses.asdict(one.choice)
     | ({'reason': one.reason} if one.report is None else {})
     | (report.to_json(one.report) if one.report else {})
-    for one in tried
+    for one in outcomes
   ]
 
 
 def _choices(
   config: Any, devices: int, batches: Sequence[int]
 ) -> Iterable[Choice]:
-  own = max(config.train.batch_size // devices, 1)
-  sizes = sorted(set(batches or (max(own // 2, 1), own, 2 * own)))
+  size = max(config.train.batch_size // devices, 1)
+  sizes = sorted(set(batches or (max(size // 2, 1), size, 2 * size)))
   remats = REMATS if _stacks(config.model) else (None,)
   sequence = config.mesh.sequence
   if sequence == -1:
@@ -248,16 +249,16 @@ def _stacks(model: Any) -> list[Any]:
   ]
 
 
-def _too_large(choice: Choice, tried: Sequence[Tried]) -> str:
-  """A smaller batch of the same kind that didn't fit, '' if there is none."""
-  for one in tried:
+def _find_smaller_failure(choice: Choice, outcomes: Sequence[Outcome]) -> str:
+  """A smaller batch that didn't fit with this mesh and remat, or ''."""
+  for one in outcomes:
     same = (one.choice.mesh, one.choice.remat) == (choice.mesh, choice.remat)
     if same and one.reason.startswith('does not fit'):
       return f'{one.choice.per_chip} a chip'
   return ''
 
 
-def _try(config, build, devices, choice: Choice) -> Tried:
+def _try(config, build, devices, choice: Choice) -> Outcome:
   changed = settings.complete(config)
   with changed.unlocked():
     changed.mesh.update(choice.mesh)
@@ -266,23 +267,23 @@ def _try(config, build, devices, choice: Choice) -> Tried:
       part.remat = choice.remat
   try:
     settings.validate(changed)
-    made = report.make(step.compile_step(changed, build, devices), devices)
+    numbers = report.make(step.compile_step(changed, build, devices), devices)
   except ConfigError as error:
-    return Tried(choice, None, str(error))
-  except Exception as error:  # Any other must not lose what the rest gave.
-    return Tried(choice, None, f'{type(error).__name__}: {error}')
-  capacity = made.limits and made.limits.memory
-  if capacity and made.peak_memory > capacity:
-    return Tried(
+    return Outcome(choice, None, str(error))
+  except Exception as error:  # One failure must not lose the other outcomes.
+    return Outcome(choice, None, f'{type(error).__name__}: {error}')
+  capacity = numbers.limits and numbers.limits.memory
+  if capacity and numbers.peak_memory > capacity:
+    return Outcome(
       choice,
       None,
-      f'does not fit: {made.peak_memory / 2**30:.1f} GiB of '
+      f'does not fit: {numbers.peak_memory / 2**30:.1f} GiB of '
       f'{capacity / 2**30:.0f} GiB',
     )
-  return Tried(choice, made)
+  return Outcome(choice, numbers)
 
 
-def _outcome(one: Tried) -> str:
+def _describe(one: Outcome) -> str:
   if one.report is None:
     return one.reason
   seconds = one.report.step_seconds

@@ -1,4 +1,4 @@
-"""The real training step of an experiment, compiled for devices of any kind."""
+"""Compiles the training step of an experiment for devices of any kind."""
 
 import dataclasses
 import importlib.metadata
@@ -16,7 +16,7 @@ from mmjax.parallel import mesh as mesh_lib
 from mmjax.train import flops, optimizer, program, useful
 from mmjax.train.experiment import Build, Experiment
 
-# How XLA begins what it says of a step that needs more memory than there is.
+# Prefix of XLA's message if a step needs more memory than the device has.
 _FULL = 'RESOURCE_EXHAUSTED: '
 
 
@@ -26,17 +26,17 @@ class Step:
 
   Attributes:
     mesh: size by axis.
-    batch_size: examples of a step.
-    parameters: numbers that the model has.
-    trained: those that the optimizer moves.
-    held: bytes of what one device keeps between steps and of its part of the
-      batch, by kind: 'parameters', 'optimizer', 'average', 'batch'.
-    flops: of the products of a step, on all devices, with those that are
-      repeated to save memory.
-    useful_flops: without them, see `mmjax.train.useful`.
-    compiled: what XLA made of it.
-    text: the same, spelt out.
-    seconds: that compiling took.
+    batch_size: examples in a step.
+    parameters: number of parameters of the model.
+    trained: number of parameters that the optimizer updates.
+    held: bytes on one device of the training state and of the batch, by kind:
+      'parameters', 'optimizer', 'average' (the EMA), 'batch'.
+    flops: FLOPs of the products in a step, on all devices, including those
+      repeated by rematerialisation.
+    useful_flops: FLOPs without the repeated ones (`mmjax.train.useful`).
+    compiled: XLA's compiled program.
+    text: the compiled program in HLO.
+    seconds: seconds that the compilation took.
   """
 
   mesh: dict[str, int]
@@ -52,7 +52,7 @@ class Step:
 
 
 def versions() -> str:
-  """Of what compiles."""
+  """Names and versions of the compiling packages."""
   names = ['jax']
   if importlib.util.find_spec('libtpu'):
     names.append('libtpu')
@@ -67,25 +67,26 @@ def compile_step(
   """Compiles the update that `mmjax.train.loop` would run.
 
   Args:
-    config: a completed and valid config.
-    build: (config, mesh) -> Experiment; called with a config of a small batch,
-      of which one is read for its shapes, and a mesh of this machine's devices.
-    devices: those of the whole slice.
+    config: completed and valid config.
+    build: function (config, mesh) -> Experiment. It is called with a config of
+      a small batch, of which one is read for its shapes, and with a mesh of
+      this machine's devices.
+    devices: devices of the whole slice.
 
   Raises:
-    ConfigError: if the config is refused; or if XLA can't compile the step,
-      most often since it doesn't fit into the device's memory.
+    ConfigError: if the config is refused, or if XLA can't compile the step,
+      usually because it doesn't fit into the device's memory.
   """
   mesh = program.mesh_of(config, devices)
-  small = _small(config)
+  small = _with_small_batch(config)
   experiment = build(small, program.mesh_of(small))
-  made = program.build(config, experiment, mesh)
+  train_program = program.build(config, experiment, mesh)
   batch = _batch(experiment, config.train.batch_size, mesh)
-  traced = made.trace(batch)
+  traced = train_program.trace(batch)
   began = time.time()
   compiled, text = _compile(traced)
   seconds = time.time() - began
-  plan = made.plan
+  plan = train_program.plan
   params = plan.abstract.params
   trained = optimizer.trained(config.optimizer, params)
   sizes = jax.tree.map(lambda leaf: leaf.size, params)
@@ -97,10 +98,10 @@ def compile_step(
       jax.tree.leaves(jax.tree.map(lambda n, is_in: n * is_in, sizes, trained))
     ),
     held={
-      'parameters': _held(params),
-      'optimizer': _held(plan.abstract.opt_state),
-      'average': _held(plan.abstract.ema),
-      'batch': _held(batch),
+      'parameters': _bytes_per_device(params),
+      'optimizer': _bytes_per_device(plan.abstract.opt_state),
+      'average': _bytes_per_device(plan.abstract.ema),
+      'batch': _bytes_per_device(batch),
     },
     flops=flops.count(traced.jaxpr),
     useful_flops=useful.count(config, experiment, params, batch),
@@ -118,11 +119,11 @@ def _compile(traced: jax.stages.Traced) -> tuple[jax.stages.Compiled, str]:
     raise ConfigError(_reason(str(error))) from error
 
 
-def _small(config: Any) -> Any:
-  """The config with a batch that is read quickly."""
+def _with_small_batch(config: Any) -> Any:
+  """Copies the config with a batch that is quick to read."""
   out = settings.complete(config)
   with out.unlocked():
-    # It reads on this machine, whatever the step is compiled for.
+    # The batch is read on this machine, whatever the step is compiled for.
     out.train.batch_size = jax.device_count() * config.train.accumulate
     out.data.num_threads, out.data.num_workers = 0, 0
     out.mesh.update(data=-1, fsdp=1, tensor=1, sequence=1)
@@ -132,7 +133,7 @@ def _small(config: Any) -> Any:
 def _batch(
   experiment: Experiment, batch_size: int, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Shapes of a training batch, from a small one of the same data."""
+  """Shapes of a training batch, taken from a small batch of the same data."""
   batches = experiment.train_data.iterate(0)
   small = next(batches)
   if hasattr(batches, 'close'):
@@ -149,7 +150,7 @@ def _batch(
 
 
 def _reason(message: str) -> str:
-  """Why XLA doesn't compile a step, by the one line of its message."""
+  """Extracts from XLA's message why a step does not compile."""
   lines = [line.strip() for line in message.splitlines() if line.strip()]
   used = next((line for line in lines if ' hbm' in line and 'Used' in line), '')
   if used:
@@ -158,12 +159,12 @@ def _reason(message: str) -> str:
     return f'does not fit: {lines[0].removeprefix(_FULL)}'
   return (
     f'does not compile with {versions()}: {lines[0][:200] if lines else ""}; '
-    "'mmjax[tpu]' installs the libtpu that belongs to a jax"
+    "'mmjax[tpu]' installs the libtpu that matches a jax"
   )
 
 
-def _held(tree: Any) -> float:
-  """Bytes of one device's parts of abstract arrays."""
+def _bytes_per_device(tree: Any) -> float:
+  """Bytes of one device's shards of abstract arrays."""
   return float(
     sum(
       np.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize

@@ -1,4 +1,4 @@
-"""Devices that need not be there: TPU slices, and a CPU in several parts."""
+"""Devices to compile for without having them: TPU slices, and CPU devices."""
 
 import contextlib
 import importlib.util
@@ -7,7 +7,7 @@ import re
 
 from mmjax.errors import ConfigError
 
-# What libtpu knows the kinds by, and how it shall take a chip as one device.
+# Options of libtpu by kind of TPU; megacore makes a chip one device.
 _TPUS = {
   'v4': {'chip_config_name': 'megacore'},
   'v5e': {},
@@ -22,18 +22,18 @@ _LEGAL = (
 
 
 def prepare(name: str) -> None:
-  """Sets what has to be set before JAX looks for devices.
+  """Sets environment variables and flags before JAX looks for devices.
 
-  So that libtpu asks no metadata server which machine this is, and that a
-  machine with an accelerator plans as one without.
+  With them libtpu doesn't ask a metadata server about this machine, and a
+  machine with an accelerator plans like one without.
 
   Args:
-    name: see `devices`.
+    name: name of the topology, as in `devices`.
 
   Raises:
-    ConfigError: if there is no such topology, or libtpu is not installed.
+    ConfigError: if the topology does not exist, or libtpu is not installed.
   """
-  kind, shape = _parts(name)
+  kind, shape = _parse(name)
   if kind != 'cpu':
     if importlib.util.find_spec('libtpu') is None:
       raise ConfigError(
@@ -43,13 +43,13 @@ def prepare(name: str) -> None:
     os.environ.setdefault('TPU_SKIP_MDS_QUERY', '1')
     os.environ.setdefault('TPU_WORKER_HOSTNAMES', 'localhost')
     os.environ.setdefault('TPU_ACCELERATOR_TYPE', 'v5litepod-1')
-    # It compiles only, so it may do so beside others.
+    # libtpu only compiles here, so several processes may load it.
     os.environ.setdefault('ALLOW_MULTIPLE_LIBTPU_LOAD', '1')
   import jax
 
   jax.config.update('jax_platforms', 'cpu')
   if kind == 'cpu':
-    # It may be too late to make more; `devices` looks if there are enough.
+    # Too late if JAX has started; `devices` checks that there are enough.
     with contextlib.suppress(RuntimeError):
       jax.config.update('jax_num_cpu_devices', int(shape))
 
@@ -58,45 +58,45 @@ def devices(name: str, slices: int = 1) -> list:
   """The devices of a topology, after `prepare`.
 
   Args:
-    name: 'v5e:4x4', 'v5p:2x2x4', ..., as libtpu knows them, or 'cpu:8'.
+    name: libtpu's name of a topology ('v5e:4x4', 'v5p:2x2x4', ...), or 'cpu:8'.
     slices: number of such slices, with a slower network between them.
 
   Raises:
-    ConfigError: if there is no such topology.
+    ConfigError: if the topology does not exist.
   """
   import jax
   from jax.experimental import topologies
 
-  kind, shape = _parts(name)
+  kind, shape = _parse(name)
   if kind == 'cpu' and slices > 1:
     raise ConfigError(
-      f'--slices={slices} is of TPUs, but --topology={name} has none; leave it '
+      f'--slices={slices} needs TPUs, but --topology={name} has none; leave it '
       'out, or plan for a TPU slice'
     )
   if kind == 'cpu':
-    found = jax.devices('cpu')
-    if len(found) < int(shape):
+    cpus = jax.devices('cpu')
+    if len(cpus) < int(shape):
       raise ConfigError(
-        f'--topology={name}: this process has {len(found)} CPU devices; set '
+        f'--topology={name}: this process has {len(cpus)} CPU devices; set '
         f'JAX_NUM_CPU_DEVICES={shape} before it starts'
       )
-    return found[: int(shape)]
-  several = {'num_slices': slices} if slices > 1 else {}
+    return cpus[: int(shape)]
+  options = {'num_slices': slices} if slices > 1 else {}
   try:
-    described = topologies.get_topology_desc(
-      platform='tpu', topology_name=name, **_TPUS[kind], **several
+    topology = topologies.get_topology_desc(
+      platform='tpu', topology_name=name, **_TPUS[kind], **options
     )
-  except Exception as error:  # XLA's own, of several classes.
+  except Exception as error:  # XLA raises several classes.
     raise ConfigError(f'--topology={name}: {error}; {_LEGAL}') from error
-  return list(described.devices)
+  return list(topology.devices)
 
 
-def _parts(name: str) -> tuple[str, str]:
+def _parse(name: str) -> tuple[str, str]:
   match = _NAME.fullmatch(name)
   kind = match.group(1) if match else ''
   flat = bool(match) and 'x' not in match.group(2)
   known = kind in (*_TPUS, 'cpu') and (kind == 'cpu') == flat
-  # libtpu divides by the sizes before it looks at them.
+  # libtpu divides by the sizes without checking them.
   if not known or min(map(int, match.group(2).split('x'))) < 1:
     raise ConfigError(f'--topology={name!r} is not legal; {_LEGAL}')
   return kind, match.group(2)

@@ -1,8 +1,8 @@
-"""How many bytes a compiled step reads from and writes to main memory."""
+"""Estimates the bytes that a compiled step moves to and from main memory."""
 
 from mmjax.planning import hlo
 
-# What moves nothing, or whose inside is counted in its place.
+# Opcodes that move no data, or whose computations are counted instead.
 _FREE = frozenset(
   (
     'parameter',
@@ -26,12 +26,12 @@ _PARTS = ('dynamic-slice', 'slice', 'gather')
 
 
 def count(program: hlo.Program) -> float:
-  """Bytes that one device moves in a step.
+  """Counts the bytes that one device moves in a step.
 
   Every operation that is scheduled by itself reads its operands and writes its
-  results once; those in a faster memory beside the cores cost nothing, of an
-  array of which a part is read or written in place, only the part counts. The
-  padding of tiles is left out.
+  results once. Arrays in a faster memory beside the cores cost nothing. If only
+  a part of an array is read or written in place, only the part counts. The
+  padding of tiles is not counted.
   """
   inner = {
     called
@@ -41,73 +41,73 @@ def count(program: hlo.Program) -> float:
     for called in instruction.called
   }
   return sum(
-    times * _moved(program, computation, instruction)
+    times * _bytes_moved(program, computation, instruction)
     for computation, times in program
     if computation.name not in inner
     for instruction in computation.instructions.values()
   )
 
 
-def _moved(program, computation, instruction) -> float:
+def _bytes_moved(program, computation, instruction) -> float:
   opcode = instruction.opcode
   if opcode in _FREE or opcode.endswith('-done'):
     return 0.0
-  if opcode in ('send', 'recv'):  # Of another slice; beside it, (..., token).
+  if opcode in ('send', 'recv'):  # Between slices; (data, ..., token).
     return instruction.shapes[0].bytes
   if opcode in ('copy-start', 'slice-start'):
     # (destination, source, ...): as much is read as is written.
     moved = instruction.shapes[0].bytes
     return moved * sum(shape.in_memory for shape in instruction.shapes[:2])
-  own = computation.instructions
+  known = computation.instructions
   if opcode in _PARTS:
-    return 2 * _in_memory(instruction)
+    return 2 * _bytes_in_memory(instruction)
   if opcode == 'dynamic-update-slice':
-    return 2 * _in_memory(own[instruction.operands[1]])
+    return 2 * _bytes_in_memory(known[instruction.operands[1]])
   if opcode != 'fusion':
-    operands = (own[o] for o in instruction.operands if o in own)
-    return _in_memory(instruction) + sum(map(_in_memory, operands))
+    operands = (known[o] for o in instruction.operands if o in known)
+    return _bytes_in_memory(instruction) + sum(map(_bytes_in_memory, operands))
   inside = program.computations[instruction.called[0]]
   read = sum(
-    min(_in_memory(own[operand]), _read(program, inside, number))
+    min(_bytes_in_memory(known[operand]), _bytes_read(program, inside, number))
     for number, operand in enumerate(instruction.operands)
-    if operand in own
+    if operand in known
   )
-  return read + _written(inside, instruction)
+  return read + _bytes_written(inside, instruction)
 
 
-def _in_memory(instruction: hlo.Instruction) -> float:
+def _bytes_in_memory(instruction: hlo.Instruction) -> float:
   return sum(shape.bytes for shape in instruction.shapes if shape.in_memory)
 
 
-def _read(program, computation: hlo.Computation, number: int) -> float:
-  """Bytes that a fusion needs of one of its operands, at most."""
-  own = computation.instructions
+def _bytes_read(program, computation: hlo.Computation, number: int) -> float:
+  """Upper bound of the bytes that a fusion reads of one of its operands."""
+  known = computation.instructions
   names = {
     i.name
-    for i in own.values()
+    for i in known.values()
     if i.opcode == 'parameter' and i.arguments == str(number)
   }
   total = 0.0
-  for user in own.values():
-    for place, operand in enumerate(user.operands):
+  for user in known.values():
+    for index, operand in enumerate(user.operands):
       if operand not in names:
         continue
       if user.opcode == 'bitcast':
         names.add(user.name)
-      elif user.opcode in _PARTS and place == 0:
+      elif user.opcode in _PARTS and index == 0:
         total += user.bytes
-      elif user.opcode == 'dynamic-update-slice' and place == 0:
-        total += 0.0  # It is overwritten in its place.
+      elif user.opcode == 'dynamic-update-slice' and index == 0:
+        total += 0.0  # It is overwritten in place.
       elif user.opcode == 'fusion':
         inside = program.computations[user.called[0]]
-        total += _read(program, inside, place)
+        total += _bytes_read(program, inside, index)
       else:
         return float('inf')
   return total
 
 
-def _written(inside: hlo.Computation, fusion: hlo.Instruction) -> float:
-  """Bytes of a fusion's results; of an update in place, only the part."""
+def _bytes_written(inside: hlo.Computation, fusion: hlo.Instruction) -> float:
+  """Bytes of a fusion's results; only the part of an update in place."""
   root = inside.instructions[inside.root]
   results = (
     [inside.instructions[o] for o in root.operands]
@@ -115,7 +115,7 @@ def _written(inside: hlo.Computation, fusion: hlo.Instruction) -> float:
     else [root]
   )
   if len(results) != len(fusion.shapes):
-    return _in_memory(fusion)
+    return _bytes_in_memory(fusion)
   total = 0.0
   for shape, result in zip(fusion.shapes, results, strict=True):
     while result.opcode in ('bitcast', 'copy') and result.operands:

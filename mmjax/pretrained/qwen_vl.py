@@ -154,7 +154,7 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     for i, (row, of_row) in enumerate(zip(pixels, grids, strict=True)):
       if not row:
         continue
-      arrays = packing.places(of_row, merge, self.module.vision.window)
+      arrays = packing.patch_layout(of_row, merge, self.module.vision.window)
       arrays['patches'] = np.concatenate(row).astype(np.float32)
       for name, array in arrays.items():
         shape = (len(pixels), length, *array.shape[1:])

@@ -90,7 +90,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
     sys.exit(0 if done else 1)
   else:
     hosts.connect(values.coordinator, values.num_processes, values.process_id)
-    with hosts.ending_together(ConfigError, worker.TrialsFailedError):
+    with hosts.exit_on_error(ConfigError, worker.TrialsFailedError):
       done = _run_here(sweep, values, build_of)
     if not done:  # Ctrl-C; SIGTERM raises its own code.
       _stopped(signal.SIGINT)
@@ -121,18 +121,18 @@ def _run_here(
   """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
   study = None
-  with hosts.agreeing():
+  with hosts.raise_together():
     checked = hosts.is_first() and _exists(values)
     if checked:
       study = _open(sweep, values)
   checked = hosts.from_first(checked)
-  with hosts.agreeing():
+  with hosts.raise_together():
     if checked:
       # Its values were, but not what depends on this machine: data, devices.
       check.build(sweep.config({}), build_of)
     else:
       check.check(sweep, build_of)
-  with hosts.agreeing():
+  with hosts.raise_together():
     if hosts.is_first():
       study = study or _open(sweep, values)
 

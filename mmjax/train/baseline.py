@@ -36,7 +36,7 @@ def run(
   folder = Path(workdir) / 'blind'
   if not (folder / 'results.json').exists():
     # What the model is refused for, before its blind baseline trains.
-    with hosts.agreeing():
+    with hosts.raise_together():
       loop.check(config, build)
   baseline = copy.deepcopy(config)
   baseline.data.blind = True

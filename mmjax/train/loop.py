@@ -54,11 +54,11 @@ def run(
     SystemExit: 143 after SIGTERM, when all is saved.
   """
   clock = startup.Clock()
-  with hosts.agreeing():
+  with hosts.raise_together():
     config = init_from.resolve(settings.complete(config))
     settings.validate(config)
     run_folder = folder.RunFolder(workdir)
-  hosts.meet_in(run_folder.path)
+  hosts.create_shared_folder(run_folder.path)
   results = _finished(config, run_folder)
   if results:
     return results
@@ -92,7 +92,7 @@ def check(config: Any, build: Build) -> None:
 
 def _finished(config: Any, run_folder: folder.RunFolder) -> dict[str, float]:
   """Results of a run that is finished, printed once more; else {}."""
-  with hosts.agreeing():
+  with hosts.raise_together():
     run_folder.check(config)
     results = run_folder.results()
   if results.get('step') != config.train.steps:
@@ -111,13 +111,13 @@ def _claim(run_folder: folder.RunFolder, stack: contextlib.ExitStack) -> None:
     ConfigError: if the folder can't be written.
   """
   refusal = None
-  with hosts.agreeing():
+  with hosts.raise_together():
     if run_folder.writes:
       try:
         stack.enter_context(owner.claim(run_folder.path, log=hosts.log))
       except owner.OccupiedError as error:
         refusal = error
-  if hosts.any_of(refusal is not None):
+  if hosts.any_host(refusal is not None):
     raise refusal or owner.OccupiedError(
       f'{run_folder.path} is in use; process 0 says by whom'
     )
@@ -134,7 +134,7 @@ def _set_up(
 ) -> training.Training:
   """Builds, compiles and restores all that training needs."""
   stop = stack.enter_context(stopping.Stopping())
-  with hosts.agreeing():
+  with hosts.raise_together():
     experiment = build(config, mesh)
     clock.lap('data')
     programs = program.build(config, experiment, mesh)

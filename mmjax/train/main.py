@@ -187,7 +187,7 @@ def _main(
 
   hosts.connect(values.coordinator, values.num_processes, values.process_id)
   alike = ConfigError, training.NonFiniteError
-  with hosts.ending_together(*alike):
+  with hosts.exit_on_error(*alike):
     results = (run or loop.run)(config, build, values.workdir)
   if not results:
     # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.

@@ -39,7 +39,7 @@ class Program:
     Args:
       batch: a global batch, or its `jax.ShapeDtypeStruct`s with shardings.
     """
-    shardings = self.plan.shardings, mesh_lib.replicated(self.mesh)
+    shardings = self.plan.shardings, mesh_lib.replicated_sharding(self.mesh)
     if self.style == 'pmap':
       whole, split = jax.P(), jax.P(mesh_lib.BATCH_AXES)
       update = jax.shard_map(
@@ -75,7 +75,7 @@ def mesh_of(
   """
   sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
   mesh = mesh_lib.build(sizes, devices)
-  train, split = config.train, mesh_lib.batch_ways(mesh)
+  train, split = config.train, mesh_lib.num_batch_shards(mesh)
   if train.batch_size % (split * train.accumulate):
     raise ConfigError(
       f'train.batch_size={train.batch_size} is not divisible by the {split} '

@@ -127,5 +127,5 @@ def alone(function: Callable[..., Any], *args: Any) -> Any:
 
   Then this process ends, so that they don't wait for it.
   """
-  with hosts.ending_together():
+  with hosts.exit_on_error():
     return function(*args)

@@ -109,7 +109,7 @@ def plan(
 
   abstract = jax.eval_shape(init, np.uint32(0))
   of_params = rules.shardings(boxed, mesh)
-  whole = mesh_lib.replicated(mesh)
+  whole = mesh_lib.replicated_sharding(mesh)
   shardings = State(
     step=whole,
     seed=whole,

@@ -92,7 +92,7 @@ def test_sets_of_other_tools_are_shown(tmp_path, capsys):
   assert 'data.fields is a dict' in capsys.readouterr().err
 
 
-def test_an_empty_split_is_told(table, capsys):
+def test_an_empty_split_is_refused(table, capsys):
   assert _import(table, '--splits=train:0.999,test:0.001') == 0
   said = capsys.readouterr().err
   assert 'records: train 21, test 0\n' in said

@@ -59,10 +59,10 @@ def planned(monkeypatch):
 @pytest.mark.parametrize(
   ('flags', 'message'),
   [
-    (['--search_batches=4'], '--search_batches is of --search'),
-    (['--search', '--search_batches=4,0'], 'no numbers from 1'),
-    (['--examples=0'], "'0' is no number above 0"),
-    (['--price_per_chip_hour=-1'], "'-1' is no number above 0"),
+    (['--search_batches=4'], '--search_batches needs --search'),
+    (['--search', '--search_batches=4,0'], 'not whole numbers from 1'),
+    (['--examples=0'], "'0' is not a number above 0"),
+    (['--price_per_chip_hour=-1'], "'-1' is not a number above 0"),
     (['--slices=0'], 'use 1 or more'),
   ],
 )
@@ -72,7 +72,7 @@ def test_flags_that_mean_nothing_are_refused(flags, message, capsys):
   assert message in capsys.readouterr().err
 
 
-def test_without_peaks_no_cost_is_told(planned, capsys):
+def test_without_peaks_no_cost_is_printed(planned, capsys):
   flags = ['--examples=1e9', '--price_per_chip_hour=2']
   assert plan.main([*COMMAND, *flags]) == 0
   assert 'no estimate of times, hours and cost' in capsys.readouterr().out

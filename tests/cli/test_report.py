@@ -40,7 +40,7 @@ def test_a_folder_of_runs_stands_for_them(runs, capsys):
 
 def test_a_folder_without_results_is_named(tmp_path, capsys):
   assert main.main(['report', str(tmp_path)]) == 1
-  assert f'{tmp_path}/results.json is not there' in capsys.readouterr().err
+  assert f'{tmp_path}/results.json does not exist' in capsys.readouterr().err
 
 
 def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
@@ -48,7 +48,7 @@ def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
   _finish(unfit, val__vqa__accuracy=0.5)
   folders = [str(none), str(runs / 'a'), str(unfit)]
   assert main.main(['report', *folders]) == 1
-  told = capsys.readouterr()
-  assert 'right answers' in told.out and 'a/samples' in told.out
-  assert f'{none}/results.json is not there' in told.err
-  assert f'{unfit}/results.json has no test results' in told.err
+  output = capsys.readouterr()
+  assert 'right answers' in output.out and 'a/samples' in output.out
+  assert f'{none}/results.json does not exist' in output.err
+  assert f'{unfit}/results.json has no test results' in output.err

@@ -56,7 +56,7 @@ def test_a_folder_without_a_study_is_named(tmp_path, capsys):
 
 
 @pytest.mark.parametrize('storage', ['journal', 'sqlite'])
-def test_a_study_without_an_end_is_told(tmp_path, capsys, storage):
+def test_a_study_without_an_end_is_refused(tmp_path, capsys, storage):
   stopped = lambda config, workdir, report: {}
   file, workdir = trivial.write(tmp_path), tmp_path / 'lr'
   trivial.work(file, workdir, storage, train=stopped)

@@ -89,7 +89,7 @@ def test_images_of_one_size_are_cut_into_patches(draw):
   )
   rows, grids = zip(*(cut([image]) for image in images), strict=True)
   assert module.grid(4, 8) == grids[0]
-  places = packing.places(grids[:1], 2, 1)
+  places = packing.patch_layout(grids[:1], 2, 1)
   want = module.apply(
     variables,
     jnp.stack(rows),

@@ -1,4 +1,4 @@
-"""Records in memory with pictures of one grey level each."""
+"""Records in memory with images of one grey level each."""
 
 import io
 

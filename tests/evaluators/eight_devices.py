@@ -23,7 +23,7 @@ def test_all_examples_come_back_in_order(size):
 
   x = np.random.default_rng(0).normal(size=(size, 4)).astype(np.float32)
   mask = np.arange(size) % 3 > 0
-  got = spread.over_mesh(predict)(params, {'x': x, 'mask': mask})
+  got = spread.jit_over_mesh(predict)(params, {'x': x, 'mask': mask})
   np.testing.assert_allclose(
     got, np.where(mask[:, None], x @ kernel, -1), rtol=1e-5
   )
@@ -32,7 +32,7 @@ def test_all_examples_come_back_in_order(size):
 
 def test_each_device_has_its_part_of_the_batch():
   grid = mesh.build({'data': 4, 'fsdp': 2})
-  batch = mesh.spread({'x': np.arange(16), 'y': np.arange(5)}, grid)
+  batch = mesh.shard_whole_batch({'x': np.arange(16), 'y': np.arange(5)}, grid)
   parts = [shard.data.tolist() for shard in batch['x'].addressable_shards]
   assert parts == [[2 * i, 2 * i + 1] for i in range(8)]
   np.testing.assert_array_equal(batch['y'], [0, 1, 2, 3, 4, 0, 0, 0])

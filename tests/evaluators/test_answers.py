@@ -79,7 +79,7 @@ def test_a_blind_twin_stands_beside(evaluate):
 
 
 def test_only_the_first_records(evaluate, number_of):
-  # The first record has two questions, a picture sees its number.
+  # The first record has two questions, an image shows its number.
   pick = lambda params, batch: number_of(batch['image'])
   _, values = evaluate(pick, num_examples=2, name='q')
   assert values['q/accuracy'] == pytest.approx(2 / 3)

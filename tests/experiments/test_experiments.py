@@ -69,7 +69,7 @@ def trained(data_dir, tmp_path_factory):
   @functools.cache
   def train(name, argument=''):
     config = small_config(name, data_dir, argument)
-    # Twins see nothing in the same way, whatever is trained.
+    # Blind baselines are the same whatever is trained.
     config.train.blind_baseline = name == 'pretrain_shapes'
     folder = tmp_path_factory.mktemp(name)
     build = EXPERIMENTS[config.experiment].build
@@ -80,7 +80,7 @@ def trained(data_dir, tmp_path_factory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  ('name', 'argument', 'numbers', 'pictures'),
+  ('name', 'argument', 'numbers', 'samples'),
   [
     (
       'contrastive_shapes',
@@ -114,14 +114,14 @@ def trained(data_dir, tmp_path_factory):
     ),
   ],
 )
-def test_trains_and_is_rebuilt(name, argument, numbers, pictures, trained):
+def test_trains_and_is_rebuilt(name, argument, numbers, samples, trained):
   config, folder, results = trained(name, argument)
   for number in numbers:
     for split in ('val', 'test', 'test/compositional'):
       assert np.isfinite(results[f'{split}/{number}']), (split, number)
   assert results == json.loads((folder / 'results.json').read_text())
-  for picture in pictures:
-    assert (folder / f'samples/test_{picture}_000003.png').stat().st_size
+  for sample in samples:
+    assert (folder / f'samples/test_{sample}_000003.png').stat().st_size
 
   run = rebuild.load(folder)
   mesh = program.mesh_of(config)
@@ -156,7 +156,7 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
 
   assert cli.main([*ask, '--question=what color is the circle?']) == 0
   head, *answers = capsys.readouterr().out.splitlines()
-  assert head.split() == ['share', 'answer']
+  assert head.split() == ['prob', 'answer']
   assert len(answers) == 3
   assert all('%' in line for line in answers)
 
@@ -222,7 +222,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
     ('objectives.nosuch', {}, r'objectives\.nosuch is unknown'),
   ],
 )
-def test_mistakes_are_told_before_data_is_looked_for(
+def test_mistakes_raise_before_data_is_read(
   name, path, value, message, tmp_path
 ):
   config = overrides.load(str(CONFIGS / f'{name}_shapes.py'))

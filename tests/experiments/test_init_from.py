@@ -124,7 +124,7 @@ def test_two_towers_come_and_go_whole(make_config, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('family', ['blip_captions', 'blip2_t5', 'qwen2_5_vl'])
-def test_what_writes_about_pictures_goes_on(make_config, tmp_path, family):
+def test_captioners_train_on(make_config, tmp_path, family):
   config = make_config(GOLDEN / family, 'captioning_shapes.py')
   config.data.text_length = 11
   start = loop.run if family == 'blip2_t5' else _begin
@@ -159,7 +159,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
 
 
 @pytest.mark.slow
-def test_blip_goes_on_answering(make_config, tmp_path):
+def test_blip_still_answers(make_config, tmp_path):
   source = GOLDEN / 'blip_answers'
   config = make_config(source, 'vqa_shapes.py:generation')
   loop.run(config, vqa.build, tmp_path)
@@ -186,7 +186,7 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
   same(run.params['decoder'], llama.get('decoder', llama))
 
 
-def test_what_cannot_be_converted_is_told(tmp_path, capsys):
+def test_what_cannot_be_converted_is_refused(tmp_path, capsys):
   shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
   assert cli.main(['convert', str(tmp_path), str(tmp_path)]) == 1
   assert 'IN and OUT are both' in capsys.readouterr().err

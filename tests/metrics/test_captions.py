@@ -66,8 +66,8 @@ def test_cider_of_perfect_captions():
   assert captions.cider_d(given, [[c] for c in given]) == pytest.approx(10)
 
 
-def test_cider_ignores_what_all_pictures_share():
-  # 'a' is in both pictures' references: weight log(2 / 2) = 0. Left are b
+def test_cider_ignores_what_all_images_share():
+  # 'a' is in both images' references: weight log(2 / 2) = 0. Left are b
   # against b and nothing in the longer n-grams: (1 + 0 + 0 + 0) / 4 * 10.
   given, references = ['b', 'x'], [['a b'], ['a c']]
   # One bigram longer: exp(-1 / 72).

@@ -26,7 +26,7 @@ def test_a_tie_counts_against_the_label():
 def test_confusion_and_what_follows_from_it():
   labels = np.array([0, 0, 0, 1, 2, -1])
   predictions = np.array([0, 0, 1, 1, 1, 0])
-  counts = classification.confusion(predictions, labels, 4)
+  counts = classification.confusion_matrix(predictions, labels, 4)
   expected = [[2, 1, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]]
   np.testing.assert_array_equal(counts, expected)
   rates = classification.per_class_accuracy(counts)
@@ -41,4 +41,4 @@ def test_labels_that_are_no_class_are_refused():
   with pytest.raises(ValueError, match=r'k = 4 is not in 1\.\.3'):
     classification.top_k_accuracy(LOGITS, np.array([0, 1, 2, 0]), 4)
   with pytest.raises(ValueError, match='prediction -1'):
-    classification.confusion(np.array([-1]), np.array([0]), 2)
+    classification.confusion_matrix(np.array([-1]), np.array([0]), 2)

@@ -98,7 +98,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   )
   rows, grids = zip(*(cut([image]) for image in pixels), strict=True)
   twice = lambda array: jnp.stack([jnp.asarray(array)] * 2)
-  seen = {k: twice(v) for k, v in packing.places(grids[:1], 2).items()}
+  seen = {k: twice(v) for k, v in packing.patch_layout(grids[:1], 2).items()}
   text = jnp.asarray([[1, 4, 5, 6], [1, 7, 8, 2]])
   ids = [SEEN] * 3 + [0] * 4
   batch = {

@@ -75,18 +75,18 @@ def plain(kind):
 
 def check(kind, compute, mesh):
   expected = plain(kind)
-  place = lambda x: jax.device_put(x, mesh_lib.replicated(mesh))
+  place = lambda x: jax.device_put(x, mesh_lib.replicated_sharding(mesh))
   for name, mask in MASKS.items():
-    (value, metrics), slope = compute(
+    (value, metrics), grad = compute(
       jax.tree.map(place, params()), mesh_lib.shard_batch(batch(mask), mesh)
     )
-    (value_, metrics_), slope_ = expected(params(), batch(mask))
+    (value_, metrics_), grad_ = expected(params(), batch(mask))
     close(value, value_)
     close(metrics['accuracy'], metrics_['accuracy'])
-    jax.tree.map(close, slope, slope_)
+    jax.tree.map(close, grad, grad_)
     if name == 'none':
       assert value == 0
-      assert all(not np.any(leaf) for leaf in slope.values())
+      assert all(not np.any(leaf) for leaf in grad.values())
 
 
 @every_loss
@@ -138,9 +138,9 @@ def test_inside_a_loop_over_micro_batches(mesh):
   given = batch(MASKS['some'])
   twice = {name: np.stack([x, x]) for name, x in given.items()}
   with jax.set_mesh(mesh):
-    slope = jax.jit(compute)(params(), twice)
+    grad = jax.jit(compute)(params(), twice)
   _, expected = plain('sigmoid')(params(), given)
-  jax.tree.map(lambda x, y: close(x, 2 * y), slope, expected)
+  jax.tree.map(lambda x, y: close(x, 2 * y), grad, expected)
 
 
 def test_no_device_holds_its_rows_of_the_matrix(mesh):

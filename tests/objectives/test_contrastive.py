@@ -177,10 +177,10 @@ def test_devices_together_give_the_global_loss(kind):
     assert counts.shape == (2,)
     return jnp.sum(losses * counts) / jnp.sum(counts)
 
-  loss, slope = jax.value_and_grad(whole)(mapping)
-  loss_of, slope_of = jax.value_and_grad(by_device)(mapping)
+  loss, grad = jax.value_and_grad(whole)(mapping)
+  loss_of, grad_of = jax.value_and_grad(by_device)(mapping)
   close(loss_of, loss)
-  close(slope_of, slope)
+  close(grad_of, grad)
 
 
 @every_kind
@@ -195,14 +195,14 @@ def test_tiles_give_the_plain_loss_and_gradient(kind, settings):
 
   for text in ((1,) * 6, (1, 1, 1, 0, 1, 0)):
     given = batch(text=text)
-    (loss, metrics), slope = compute(out, given)
+    (loss, metrics), grad = compute(out, given)
     expected, expected_metrics = run(kind, out, given)
     close(loss, expected)
     close(metrics['accuracy'], expected_metrics['accuracy'])
-    jax.tree.map(close, slope, gradient(kind, out, given))
-  (loss, metrics), slope = compute(out, batch(text=(0,) * 6))
+    jax.tree.map(close, grad, gradient(kind, out, given))
+  (loss, metrics), grad = compute(out, batch(text=(0,) * 6))
   assert loss == metrics['accuracy'] == 0
-  for leaf in slope.values():
+  for leaf in grad.values():
     np.testing.assert_array_equal(leaf, np.zeros(leaf.shape))
 
 

@@ -14,16 +14,20 @@ def test_presence_by_hand():
     'text_mask': jnp.asarray([[True, False], [True, True], [False, False]]),
     'question': jnp.zeros((3, 2), int),
   }
-  assert presence.of(batch, 'image').tolist() == [True, False, True]
-  assert presence.of(batch, 'text').tolist() == [True, True, False]
-  assert presence.of(batch, 'question').tolist() == [True, True, True]
-  assert presence.all_of(batch, 'image', 'text').tolist() == [
+  assert presence.presence_mask(batch, 'image').tolist() == [True, False, True]
+  assert presence.presence_mask(batch, 'text').tolist() == [True, True, False]
+  assert presence.presence_mask(batch, 'question').tolist() == [
+    True,
+    True,
+    True,
+  ]
+  assert presence.joint_mask(batch, 'image', 'text').tolist() == [
     True,
     False,
     False,
   ]
   batch['mask'] = jnp.asarray([False, True, True])
-  assert presence.of(batch, 'image').tolist() == [False, False, True]
+  assert presence.presence_mask(batch, 'image').tolist() == [False, False, True]
 
 
 def test_presence_of_several_questions():
@@ -34,12 +38,12 @@ def test_presence_of_several_questions():
     'question_mask': mask,
   }
   there = [[True, False], [True, True]]
-  assert presence.all_of(batch, 'image', 'question').tolist() == there
+  assert presence.joint_mask(batch, 'image', 'question').tolist() == there
   batch['mask'] = jnp.asarray([True, False])
   there = [[True, False], [False, False]]
-  assert presence.all_of(batch, 'question', 'image').tolist() == there
+  assert presence.joint_mask(batch, 'question', 'image').tolist() == there
 
 
 def test_a_missing_modality_is_named():
   with pytest.raises(KeyError, match=r"needs 'answer', but.*\['image'\]"):
-    presence.of({'image': jnp.zeros((1, 1, 1, 3))}, 'answer')
+    presence.presence_mask({'image': jnp.zeros((1, 1, 1, 3))}, 'answer')

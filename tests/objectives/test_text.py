@@ -123,9 +123,9 @@ def test_padded_and_absent_items_have_no_influence(name):
   else:
     absent = ~(MASK & given['image_mask'][:, None])[:, 1:]
   spoilt = jnp.where(absent[..., None], jnp.nan, logits)
-  slope = jax.grad(lambda x: run(name, x, given)[0])
+  grad = jax.grad(lambda x: run(name, x, given)[0])
   assert run(name, spoilt, given)[0] == run(name, logits, given)[0]
-  np.testing.assert_array_equal(slope(spoilt), slope(logits))
+  np.testing.assert_array_equal(grad(spoilt), grad(logits))
 
 
 @every_objective
@@ -143,8 +143,8 @@ def test_without_any_item_loss_and_gradient_are_zero(name):
   loss, metrics, count = run(name, logits_of(name), given)
   assert loss == count == 0
   assert set(map(float, metrics.values())) == {0.0}
-  slope = jax.grad(lambda x: run(name, x, given)[0])(logits_of(name))
-  np.testing.assert_array_equal(slope, np.zeros(slope.shape))
+  grad = jax.grad(lambda x: run(name, x, given)[0])(logits_of(name))
+  np.testing.assert_array_equal(grad, np.zeros(grad.shape))
 
 
 @pytest.mark.parametrize('name', ['vqa_generation', 'vqa_classification'])

@@ -21,7 +21,8 @@ def test_rotary_turns_pairs_by_hand():
 def test_buckets_by_hand():
   distances = jnp.arange(-9, 4)
   # Four buckets: 0 and 1 alone, then 2 to 3, then 4 (to 8) and beyond.
-  assert ops.relative_buckets(distances, 4, 8, both_ways=False).tolist() == [
+  buckets = ops.relative_buckets(distances, 4, 8, bidirectional=False)
+  assert buckets.tolist() == [
     3,
     3,
     3,
@@ -37,17 +38,17 @@ def test_buckets_by_hand():
     0,
   ]
   # Two a direction: what is behind a query has the upper half.
-  assert ops.relative_buckets(distances, 4, 8, both_ways=True).tolist() == [
+  assert ops.relative_buckets(distances, 4, 8, bidirectional=True).tolist() == [
     1
   ] * 9 + [0, 3, 3, 3]
   with pytest.raises(ValueError, match=r'3 buckets up to .* use at least 4'):
-    ops.relative_buckets(distances, 3, 8, both_ways=True)
+    ops.relative_buckets(distances, 3, 8, bidirectional=True)
 
 
 def test_buckets_widen_up_to_the_largest_distance():
   distances = -jnp.arange(200)
   buckets = np.asarray(
-    ops.relative_buckets(distances, 32, 128, both_ways=False)
+    ops.relative_buckets(distances, 32, 128, bidirectional=False)
   )
   assert buckets[:16].tolist() == list(range(16))
   assert np.all(np.diff(buckets) >= 0) and set(buckets) == set(range(32))
@@ -121,7 +122,7 @@ def test_rotary_sections_turn_by_their_own_axis():
   np.testing.assert_array_equal(one, rows)
 
 
-def test_rotary_axial_sections_begin_anew():
+def test_rotary_axial_sections_restart():
   x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 1, 1, 8)))
   got = ops.rotary(x, jnp.asarray([[[3, 7]]]), sections=(2, 2), axial=True)
   for at, part in ((3, (0, 1, 4, 5)), (7, (2, 3, 6, 7))):

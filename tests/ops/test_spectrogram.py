@@ -76,5 +76,5 @@ def test_kaldi_banks_by_hand():
 
 
 def test_less_than_a_frame_is_refused():
-  with pytest.raises(ValueError, match='399 samples are less than a frame of'):
+  with pytest.raises(ValueError, match='399 samples are fewer than a frame of'):
     ops.log_fbank(jnp.zeros((1, 399)))

@@ -193,7 +193,7 @@ def test_buckets_agree(both_ways):
       torch.tensor(distances), both_ways, number, most
     )
     got = ops.relative_buckets(
-      jnp.asarray(distances), number, most, both_ways=both_ways
+      jnp.asarray(distances), number, most, bidirectional=both_ways
     )
     np.testing.assert_array_equal(got, want)
 

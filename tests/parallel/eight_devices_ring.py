@@ -75,10 +75,10 @@ def check(sizes, inputs, *args, **kwargs):
 @pytest.mark.parametrize('groups', [2, 3])
 def test_equals_attention(sizes, groups):
   *inputs, mask = arrays(groups=groups)
-  slopes, mixed = check(sizes, tuple(inputs), mask)
+  grads, mixed = check(sizes, tuple(inputs), mask)
   # A query that sees no key, and a key that no query sees.
   assert not np.any(mixed[:, 2])
-  assert not np.any(slopes[1][:, 3])
+  assert not np.any(grads[1][:, 3])
 
 
 @pytest.mark.parametrize('part', ['none', 'padding', 'of all examples'])
@@ -118,8 +118,8 @@ def test_bfloat16_is_as_near_to_float32_as_attention_is():
   exact = attend(inputs, mask)
   half = jax.tree.map(lambda x: x.astype(jnp.bfloat16), tuple(inputs))
   with jax.set_mesh(mesh_lib.build(SPLIT['sequence'])):
-    slopes, mixed = compute(ring, mask)(half)
-  assert {x.dtype for x in jax.tree.leaves((slopes, mixed))} == {mixed.dtype}
+    grads, mixed = compute(ring, mask)(half)
+  assert {x.dtype for x in jax.tree.leaves((grads, mixed))} == {mixed.dtype}
   assert mixed.dtype == jnp.bfloat16
   far = lambda x: np.abs(x.astype(jnp.float32) - exact).max()
   assert far(mixed) < 1.5 * far(attend(half, mask))

@@ -1,4 +1,4 @@
-"""Opens a published folder on eight devices, and tells what lies where.
+"""Opens a published folder on eight devices and prints its shards.
 
 python tests/parallel/loading.py FOLDER
 """
@@ -20,16 +20,16 @@ def main(folder: str) -> None:
   spread = tree_paths.flatten(mmjax.load(folder, mesh=mesh).params)
   whole = tree_paths.flatten(mmjax.load(folder).params)
   assert spread.keys() == whole.keys()
-  told = {}
+  shards = {}
   for path, leaf in spread.items():
     assert leaf.sharding.mesh == mesh, path
-    told[path] = {
+    shards[path] = {
       'spec': str(leaf.sharding.spec),
       'part': leaf.addressable_shards[0].data.shape,
       'devices': len(leaf.sharding.device_set),
       'same': bool(np.array_equal(leaf, whole[path])),
     }
-  print(json.dumps(told))
+  print(json.dumps(shards))
 
 
 if __name__ == '__main__':

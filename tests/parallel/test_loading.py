@@ -33,9 +33,9 @@ def test_parameters_arrive_where_they_are_asked_for():
     env={**os.environ, 'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu'},
   )
   assert done.returncode == 0, done.stderr
-  told = json.loads(done.stdout.splitlines()[-1])
-  assert all(leaf['same'] and leaf['devices'] == 8 for leaf in told.values())
-  assert {path: told[path]['part'] for path in PARTS} == PARTS
+  output = json.loads(done.stdout.splitlines()[-1])
+  assert all(leaf['same'] and leaf['devices'] == 8 for leaf in output.values())
+  assert {path: output[path]['part'] for path in PARTS} == PARTS
   # Every matrix is spread; norms are whole.
-  for path, leaf in told.items():
+  for path, leaf in output.items():
     assert ('fsdp' in leaf['spec']) == ('norm' not in path), (path, leaf)

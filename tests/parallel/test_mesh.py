@@ -114,13 +114,13 @@ def test_hosts_read_what_their_devices_work_on(
 ):
   chips = _chips(slices, shape)
   built = mesh.build(sizes, chips)
-  ways = mesh.batch_ways(built)
+  shards = mesh.num_batch_shards(built)
   for host in range(4):
     monkeypatch.setattr(jax, 'process_index', lambda host=host: host)
-    rows = mesh.batch_rows(built, 2 * ways)
+    rows = mesh.batch_rows(built, 2 * shards)
     wanted = {
       row
-      for i, part in enumerate(built.devices.reshape(ways, -1))
+      for i, part in enumerate(built.devices.reshape(shards, -1))
       for row in (2 * i, 2 * i + 1)
       if host in {chip.process_index for chip in part}
     }
@@ -135,5 +135,5 @@ def test_neighbours_may_be_of_different_hosts(monkeypatch):
 
 def test_a_batch_that_the_mesh_does_not_divide_is_refused():
   built = mesh.build({'data': -1}, _chips(1))
-  with pytest.raises(ValueError, match='size 12 is not divisible by the 8 par'):
+  with pytest.raises(ValueError, match='size 12 is not divisible by the 8 sha'):
     mesh.batch_rows(built, 12)

@@ -40,7 +40,7 @@ def _fake(**sizes):
   )
 
 
-def test_axes_that_the_mesh_does_not_divide_are_told_all_at_once():
+def test_all_axes_that_the_mesh_does_not_divide_are_named():
   box = lambda shape, names: nn.LogicallyPartitioned(jnp.zeros(shape), names)
   tree = {
     'fits': box((4, 9), ('embed', 'mlp')),
@@ -60,7 +60,7 @@ def test_axes_that_the_mesh_does_not_divide_are_told_all_at_once():
 @pytest.mark.parametrize('heads, entry', [(8, 'tensor'), (2, None), (1, None)])
 def test_few_key_value_heads_are_whole_on_every_device(heads, entry):
   names, shape = ('embed', 'kv_heads', 'head_dim'), (8, heads, 4)
-  partition, errors = rules._fitting(names, shape, _fake(tensor=4))
+  partition, errors = rules._partition(names, shape, _fake(tensor=4))
   assert partition == jax.P('fsdp', entry, None)
   assert not errors
 

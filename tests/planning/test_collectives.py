@@ -31,7 +31,7 @@ def test_those_of_a_program():
 
 
 @pytest.mark.parametrize(
-  ('groups', 'axes', 'ways'),
+  ('groups', 'axes', 'number'),
   [
     ('{{0,1,2,3},{4,5,6,7}}', ('fsdp',), 4),
     ('[2,4]<=[8]', ('fsdp',), 4),
@@ -47,13 +47,13 @@ def test_those_of_a_program():
     ('[4,2]<=[8]', (), 2),
   ],
 )
-def test_groups_are_axes_of_the_mesh(groups, axes, ways):
+def test_groups_are_axes_of_the_mesh(groups, axes, number):
   (found,) = find(
     f'ROOT %y = f32[24]{{0}} all-reduce(%x), channel_id=1, '
     f'replica_groups={groups}, to_apply=%add'
   )
   assert found.axes == axes
-  assert found.sent == pytest.approx(2 * 96 * (ways - 1) / ways)
+  assert found.sent == pytest.approx(2 * 96 * (number - 1) / number)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,6 @@ def test_one_with_itself_is_none():
   assert find(line) == []
 
 
-def test_an_unknown_spelling_is_told():
+def test_an_unknown_notation_raises():
   with pytest.raises(ValueError, match='replica_groups=anew'):
     find('ROOT %y = f32[24]{0} all-reduce(%x), replica_groups=anew')

@@ -12,7 +12,7 @@ def test_loops_run_their_bodies_as_often_as_they_go_round():
   assert MAIN.runs['main'] == 1
   # From 2 to below 12, in steps of 2.
   assert MAIN.runs['body'] == 5
-  # Three rounds by its own word, and one loop that does not tell.
+  # One loop has three rounds, the other an unknown number.
   assert MAIN.runs['other_body'] == 3 + 1
   assert MAIN.unknown_loops == ('while.3',)
   assert MAIN.runs['part'] == 1

@@ -60,7 +60,7 @@ def test_flops_are_those_that_xla_counts():
   devices = jax.devices()[:1]
   compiled = step.compile_step(made, contrastive.build, devices)
   counted = compiled.compiled.cost_analysis()['flops']
-  # XLA also counts what is no product; nothing here is in a loop.
+  # XLA also counts other work than products; nothing here is in a loop.
   assert 1.0 <= counted / compiled.flops < 1.35
   # A layer is computed again for its gradient: four thirds, about.
   assert 1.2 < compiled.flops / compiled.useful_flops < 1.35
@@ -88,7 +88,7 @@ def test_what_makes_a_step_fit_is_not_useful(monkeypatch):
   assert other.flops > 1.15 * plain.flops
 
 
-def test_what_does_not_fit_together_is_told():
+def test_a_mesh_or_model_that_is_not_possible_is_refused():
   for changed, message in (
     ({'mesh__data': '2'}, 'the sizes multiply to 2, but there are 1'),
     ({'model__image__patch_size': '7'}, 'not divisible by patch size 7'),

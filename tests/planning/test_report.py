@@ -1,4 +1,4 @@
-"""What is said of made-up numbers."""
+"""The report of made-up numbers."""
 
 import dataclasses
 import json
@@ -20,14 +20,14 @@ def test_roofline():
 
 
 def test_collectives_add_up_by_kind_and_axis():
-  assert report.by_kind(made_up.REPORT) == {
+  assert report.sum_by_kind(made_up.REPORT) == {
     ('all-reduce', 'data'): {'times': 13, 'sent': 2.5e9},
     ('all-gather', 'other'): {'times': 3, 'sent': 1e9},
   }
 
 
 def test_the_text_says_all_of_it():
-  said = report.text(made_up.REPORT, examples=1.6e9, price_per_chip_hour=1.5)
+  text = report.to_text(made_up.REPORT, examples=1.6e9, price_per_chip_hour=1.5)
   for part in (
     '8 x TPU of tests, mesh data=4 fsdp=2, batch 1,600 (200 a chip)',
     '1,234,567, 1,000,000 of them trained',
@@ -40,11 +40,11 @@ def test_the_text_says_all_of_it():
     '1.6 G examples: 19.4 to 27.8 hours',
     'cost at 1.5 a chip hour: 233 to 333',
   ):
-    assert part in said, part
+    assert part in text, part
   json.dumps(report.to_json(made_up.REPORT))
 
 
-def test_what_slices_send_each_other_is_told_apart():
+def test_what_slices_send_each_other_is_counted_by_itself():
   between = collectives.Collective('all-reduce', ('slices',), 2, 3e9)
   two = dataclasses.replace(
     made_up.REPORT, sent=(*made_up.REPORT.sent, between), slices=2
@@ -52,17 +52,17 @@ def test_what_slices_send_each_other_is_told_apart():
   assert two.bytes_between_slices == 3e9
   assert two.bytes_sent == made_up.REPORT.bytes_sent
   assert two.seconds == made_up.REPORT.seconds
-  said = report.text(two)
-  assert '8 x TPU of tests in 2 slices, ' in said
-  assert '3.26 GiB sent a chip and step, 2.79 GiB to other slices' in said
-  assert 'all-reduce         over slices' in said
-  assert 'is left out of these times' in said
-  assert 'slices' not in report.text(made_up.REPORT)
+  text = report.to_text(two)
+  assert '8 x TPU of tests in 2 slices, ' in text
+  assert '3.26 GiB sent a chip and step, 2.79 GiB to other slices' in text
+  assert 'all-reduce         over slices' in text
+  assert 'is not included in these times' in text
+  assert 'slices' not in report.to_text(made_up.REPORT)
 
 
 def test_without_peaks_there_are_no_times():
   unknown = dataclasses.replace(made_up.REPORT, limits=None)
   assert unknown.step_seconds is None
-  said = report.text(unknown, examples=1e9, price_per_chip_hour=2)
-  assert 'no published peaks' in said
-  assert 'no estimate of times, hours and cost' in said
+  text = report.to_text(unknown, examples=1e9, price_per_chip_hour=2)
+  assert 'no published peaks' in text
+  assert 'no estimate of times, hours and cost' in text

@@ -1,4 +1,4 @@
-"""Which ways are tried, what is said of each, and in which order."""
+"""Which choices are tried, what is reported of each, and in which order."""
 
 import dataclasses
 import json
@@ -54,29 +54,29 @@ def tried(monkeypatch):
   def attempt(config, build, devices, choice):
     seen.append(choice)
     if choice.mesh['tensor'] > 1:
-      return search.Tried(choice, None, 'does not compile: heads')
+      return search.Outcome(choice, None, 'does not compile: heads')
     if choice.per_chip > 8:
-      return search.Tried(choice, None, 'does not fit: 20 of 16 GiB')
+      return search.Outcome(choice, None, 'does not fit: 20 of 16 GiB')
     made = dataclasses.replace(
       made_up.REPORT,
       batch_size=choice.per_chip * 8,
       flops=2e12 * choice.mesh['fsdp'],
     )
-    return search.Tried(choice, made)
+    return search.Outcome(choice, made)
 
   monkeypatch.setattr(search, '_try', attempt)
   return seen
 
 
-def test_the_quickest_comes_first_and_failures_are_told(tried):
+def test_the_fastest_comes_first_and_failures_are_listed(tried):
   lines, kept = [], []
   ranked = search.run(
     config(),
     None,
     range(8),
     batches=(4, 8, 16, 32),
-    tell=lines.append,
-    keep=lambda so_far: kept.append(search.to_json(so_far)),
+    log=lines.append,
+    save=lambda outcomes: kept.append(search.to_json(outcomes)),
   )
   assert [one.speed for one in ranked] == sorted(
     (one.speed for one in ranked), reverse=True
@@ -85,13 +85,13 @@ def test_the_quickest_comes_first_and_failures_are_told(tried):
   assert ranked[0].choice.per_chip == 8
   # What is larger than what doesn't fit is not compiled.
   assert not [c for c in tried if c.per_chip == 32 and c.mesh['tensor'] == 1]
-  said = search.text(ranked)
-  assert 'data=8, 32 a chip: more than 16 a chip, which does not fit' in said
-  assert 'does not compile: heads' in said
-  assert said.index('What can not be had') > said.index('data=8')
+  table = search.to_text(ranked)
+  assert 'data=8, 32 a chip: more than 16 a chip, which does not fit' in table
+  assert 'does not compile: heads' in table
+  assert table.index('Not possible:') > table.index('data=8')
   assert lines[0].startswith('1/')
   # Something is kept of each as soon as it is known.
-  assert [len(so_far) for so_far in kept] == list(range(1, len(ranked) + 1))
+  assert [len(outcomes) for outcomes in kept] == list(range(1, len(ranked) + 1))
   assert kept[-1] == search.to_json(ranked)
   assert kept[-1][0]['step_seconds'] and kept[-1][-1]['reason']
   json.dumps(kept[-1])
@@ -99,21 +99,23 @@ def test_the_quickest_comes_first_and_failures_are_told(tried):
 
 def test_each_row_has_its_cost(tried):
   ranked = search.run(config(), None, range(8), batches=(4, 8))
-  said = search.text(ranked, examples=3.6e9, price_per_chip_hour=2)
-  first = next(line for line in said.splitlines() if line.startswith('data=8 '))
+  table = search.to_text(ranked, examples=3.6e9, price_per_chip_hour=2)
+  first = next(
+    line for line in table.splitlines() if line.startswith('data=8 ')
+  )
   hours = 1e6 / ranked[0].speed
   assert first.split()[-2:] == [f'{hours:,.1f}', f'{hours * 8 * 2:,.0f}']
-  assert 'ranked by the\ngeometric mean' in said
-  assert 'cost' not in search.text(ranked, examples=3.6e9).splitlines()[0]
+  assert 'ranked by the geometric mean' in table
+  assert 'cost' not in search.to_text(ranked, examples=3.6e9).splitlines()[0]
 
 
 def test_without_peaks_it_says_what_it_ranks_by():
   choice = search.Choice(search.meshes(8)[0], None, 4)
   made = dataclasses.replace(made_up.REPORT, limits=None)
-  said = search.text([search.Tried(choice, made)], examples=1e9)
-  assert 'Ranked by examples a FLOP' in said
-  assert 'no estimate of times, hours and cost' in said
-  assert 'geometric' not in said and 'step, ms' not in said
+  table = search.to_text([search.Outcome(choice, made)], examples=1e9)
+  assert 'Ranked by examples per FLOP' in table
+  assert 'no estimate of times, hours and cost' in table
+  assert 'geometric' not in table and 'step, ms' not in table
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,14 @@ def test_what_is_no_topology_is_refused(name):
     topologies.devices(name)
 
 
-def test_too_few_devices_are_told():
+def test_too_few_devices_raise():
   number = len(jax.devices('cpu')) + 1
   with pytest.raises(ConfigError, match=f'JAX_NUM_CPU_DEVICES={number}'):
     topologies.devices(f'cpu:{number}')
 
 
 def test_a_cpu_has_no_slices():
-  with pytest.raises(ConfigError, match='--slices=2 is of TPUs'):
+  with pytest.raises(ConfigError, match='--slices=2 needs TPUs'):
     topologies.devices('cpu:1', slices=2)
 
 
@@ -111,7 +111,7 @@ def _plan(tmp_path, *flags):
 
 @pytest.mark.slow
 @needs_libtpu
-def test_slices_are_told_apart(tmp_path):
+def test_slices_are_distinguished(tmp_path):
   found, said = _plan(tmp_path, '--slices=2', '--config.mesh.fsdp=2')
   assert found['mesh'] == {'data': 4, 'fsdp': 2, 'tensor': 1, 'sequence': 1}
   assert '8 x TPU v5 lite in 2 slices, ' in said

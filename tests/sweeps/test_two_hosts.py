@@ -121,7 +121,7 @@ def test_what_one_host_refuses_ends_both(start):
   hosts = start(REFUSING_HOST='1')
   assert _codes(hosts) == [2, 2], _said(hosts)
   first, other = _said(hosts)
-  assert 'process 1 of 2 cannot go on' in first
+  assert 'process 1 of 2 failed' in first
   assert 'data/toy is not there; prepare it' in other
 
 

@@ -195,15 +195,15 @@ def test_what_one_host_refuses_ends_all_at_once(
   job = run(tmp_path / 'refused', 2, 2)
   assert job.finish() == [2, 2], job.text(0)
   assert 'error: data/toy is not there; prepare it' in job.text(int(host))
-  assert f'error: process {host} of 2 cannot go on' in job.text(1 - int(host))
+  assert f'error: process {host} of 2 failed' in job.text(1 - int(host))
   assert 'Traceback' not in job.text(0) + job.text(1)
 
 
 def test_hosts_with_folders_of_their_own_are_refused(tmp_path, run):
   job = run(tmp_path / 'own_HOST', 2, 2)
   assert job.finish() == [2, 2], job.text(0)
-  assert 'error: process 1 does not see in ' in job.text(1)
-  assert 'error: process 1 of 2 cannot go on' in job.text(0)
+  assert 'error: process 1 does not see the file ' in job.text(1)
+  assert 'error: process 1 of 2 failed' in job.text(0)
   assert 'Traceback' not in job.text(0) + job.text(1)
   assert not list((tmp_path / 'own_0').iterdir())
 
@@ -245,7 +245,7 @@ def test_last_words_are_told_however_the_loss_comes_out(tmp_path, program):
     'from mmjax.parallel import hosts',
     'hosts.HEARTBEAT, hosts.END = 10, 5',
     f'hosts.connect("localhost:{port}", 2, int(sys.argv[1]))',
-    'with hosts.ending_together():',
+    'with hosts.exit_on_error():',
     '  assert jax.process_count() == 2',
     '  if sys.argv[1] == "1":',
     f'    pathlib.Path({str(ready)!r}).touch()',
