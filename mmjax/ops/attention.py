@@ -37,12 +37,8 @@ def dot_product_attention(
   Raises:
     ConfigError: if G doesn't divide H.
   """
-  heads, groups = query.shape[2], key.shape[2]
-  if heads % groups:
-    raise ConfigError(
-      f'{heads} query heads are not divisible by {groups} key-value heads; '
-      f'use a num_kv_heads that divides num_heads'
-    )
+  groups = key.shape[2]
+  check_heads(query.shape[2], groups)
   if mask is not None:
     # A key that no query uses may contain anything, NaN included, and 0 * NaN
     # would spoil the sums below and their gradients.
@@ -68,6 +64,20 @@ def dot_product_attention(
     einops.rearrange(mixed, 'b t g r k -> b t (g r) k'),
     einops.rearrange(weights, 'b g r t s -> b (g r) t s'),
   )
+
+
+def check_heads(heads: int, groups: int) -> None:
+  """Checks that every key-value head serves equally many query heads.
+
+  Raises:
+    ConfigError: if the number of key-value heads, `groups`, doesn't divide
+      that of query heads, `heads`.
+  """
+  if heads % groups:
+    raise ConfigError(
+      f'{heads} query heads are not divisible by {groups} key-value heads; '
+      f'use a num_kv_heads that divides num_heads'
+    )
 
 
 def causal_mask(length: int) -> Bool[Array, '1 T T']:

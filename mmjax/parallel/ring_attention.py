@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from mmjax.errors import ConfigError
+from mmjax.ops import attention
 from mmjax.parallel import collectives
 
 AXIS = 'sequence'
@@ -58,12 +58,7 @@ def ring_attention(
   Raises:
     ConfigError: if G doesn't divide H.
   """
-  heads, groups = query.shape[2], key.shape[2]
-  if heads % groups:
-    raise ConfigError(
-      f'{heads} query heads are not divisible by {groups} key-value heads; '
-      f'use a num_kv_heads that divides num_heads'
-    )
+  attention.check_heads(query.shape[2], key.shape[2])
   length, shards = query.shape[1], collectives.num_shards([AXIS])
   tiles = -(-key.shape[1] // (shards * TILE))
   tile = -(-key.shape[1] // (shards * tiles))
@@ -74,19 +69,27 @@ def ring_attention(
   mask = _pad(mask, 2, shards * tile)
   query = _pad(query, 1, shards)
   key, value = (_pad(x, 1, shards * tile) for x in (key, value))
-
-  batch = _axes_if_divisible(collectives.batch_axes(), query.shape[0])
-  tensor = _axes_if_divisible(collectives.automatic_axes(['tensor']), groups)
-  tokens = jax.P(batch, AXIS, tensor)
-  mask_spec = jax.P(
-    batch if mask.shape[0] > 1 else None, AXIS if mask.shape[1] > 1 else None
-  )
+  tokens, mask_spec = _partition_specs(key, mask, len(query))
   mixed = collectives.on_each_device(
     functools.partial(_attend, causal, tile),
     in_specs=(tokens, tokens, tokens, mask_spec),
     out_specs=tokens,
   )(query, key, value, mask)
   return mixed[:, :length]
+
+
+def _partition_specs(
+  key: Array, mask: Array, batch_size: int
+) -> tuple[jax.P, jax.P]:
+  """Axes that split queries, keys and values, and those that split the mask."""
+  batch = _axes_if_divisible(collectives.batch_axes(), batch_size)
+  tensor = _axes_if_divisible(
+    collectives.automatic_axes(['tensor']), key.shape[2]
+  )
+  mask_spec = jax.P(
+    batch if mask.shape[0] > 1 else None, AXIS if mask.shape[1] > 1 else None
+  )
+  return jax.P(batch, AXIS, tensor), mask_spec
 
 
 def _pad(x: Array, axis: int, multiple: int) -> Array:
