@@ -48,31 +48,13 @@ def connect(
     ConfigError: if only some of the three are set, or they don't fit together.
     RuntimeError: if the others don't answer.
   """
-  flags = {
-    '--coordinator': coordinator,
-    '--num_processes': num_processes,
-    '--process_id': process_id,
-  }
-  missing = [name for name, value in flags.items() if value is None]
-  single = num_processes == 1 and len(missing) == 2
+  arguments = coordinator, num_processes, process_id
+  single = arguments == (None, 1, None)
   if single or jax.distributed.is_initialized():
     return
-  if missing and len(missing) < 3:
-    raise ConfigError(
-      f'{", ".join(missing)} missing: several processes need all of '
-      f'{", ".join(flags)}, or none on a cluster that JAX knows'
-    )
-  if not missing and not 0 <= process_id < num_processes:
-    raise ConfigError(
-      f'--process_id={process_id} is out of range; use 0 to '
-      f'--num_processes - 1 = {num_processes - 1}'
-    )
-  if not missing and ':' not in coordinator:
-    raise ConfigError(
-      f'--coordinator={coordinator} has no port; write HOST:PORT'
-    )
-  message = None
-  if not missing:
+  _check_flags(*arguments)
+  message, on_cluster = None, coordinator is None
+  if not on_cluster:
     message = _ExitMessage()
     message.set(
       f'error: the {num_processes} processes did not find each other within '
@@ -81,16 +63,14 @@ def connect(
     )
   try:
     jax.distributed.initialize(
-      coordinator,
-      num_processes,
-      process_id,
+      *arguments,
       initialization_timeout=START,
       heartbeat_timeout_seconds=HEARTBEAT,
       shutdown_timeout_seconds=END,
     )
   except ValueError as error:
     # JAX raises this if it detects no cluster.
-    if not (missing and 'coordinator_address' in str(error)):
+    if not (on_cluster and 'coordinator_address' in str(error)):
       raise
     return
   if jax.process_count() > 1:
@@ -98,6 +78,34 @@ def connect(
     message.set(_lost_message())
   elif message:
     message.set('')
+
+
+def _check_flags(
+  coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+  """Raises ConfigError if not all are set or none, or they don't fit."""
+  flags = {
+    '--coordinator': coordinator,
+    '--num_processes': num_processes,
+    '--process_id': process_id,
+  }
+  missing = [name for name, value in flags.items() if value is None]
+  if len(missing) == len(flags):
+    return
+  if missing:
+    raise ConfigError(
+      f'{", ".join(missing)} missing: several processes need all of '
+      f'{", ".join(flags)}, or none on a cluster that JAX knows'
+    )
+  if not 0 <= process_id < num_processes:
+    raise ConfigError(
+      f'--process_id={process_id} is out of range; use 0 to '
+      f'--num_processes - 1 = {num_processes - 1}'
+    )
+  if ':' not in coordinator:
+    raise ConfigError(
+      f'--coordinator={coordinator} has no port; write HOST:PORT'
+    )
 
 
 @contextlib.contextmanager
