@@ -61,6 +61,13 @@ def softmax_loss(
     return loss, ops.masked_mean(first, mask)
   if axis_name is None:
     return _global_softmax_loss(image, text, scale, mask)
+  return _gathered_softmax_loss(image, text, scale, mask, axis_name)
+
+
+def _gathered_softmax_loss(
+  image: Array, text: Array, scale: Array, mask: Array, axis_name: AxisNames
+) -> tuple[Array, Array]:
+  """`softmax_loss` of one device's arrays, with candidates of all devices."""
   labels = jax.lax.axis_index(axis_name) * image.shape[0]
   labels = labels + jnp.arange(image.shape[0])
   all_image, all_text, offered = (
