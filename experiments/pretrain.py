@@ -8,6 +8,8 @@ its own evaluator.
     --workdir=runs/pretrain --config.objectives.captioning.weight=2.0
 """
 
+import functools
+
 from mmjax import evaluators, objectives
 from mmjax.data import feeds
 from mmjax.models import from_config, predict
@@ -37,49 +39,9 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
     needs=objectives.needs(losses),
   )
   model = from_config.build(config, feed.preprocess)
-  shared = {
-    'batch_size': config.eval.batch_size,
-    'num_examples': config.eval.num_examples,
-  }
-
-  def build_evaluators(split: str, prefix: str):
-    source, preprocess = feed.splits[split], feed.preprocess
-    out = {}
-    if 'contrastive' in losses:
-      out[f'{prefix}retrieval'] = evaluators.Retrieval(
-        predict.embed_images(model),
-        predict.embed_texts(model),
-        source,
-        preprocess,
-        gallery_by=config.eval.gallery_by,
-        name=f'{prefix}retrieval',
-        **shared,
-      )
-    if 'captioning' in losses:
-      out[f'{prefix}captions'] = evaluators.Captions(
-        predict.write(
-          model,
-          task='caption',
-          length=config.data.text_length - 1,
-          beam_size=config.eval.beam_size,
-        ),
-        source,
-        preprocess,
-        parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
-        name=f'{prefix}captions',
-        **shared,
-      )
-    if 'vqa_classification' in losses:
-      out[f'{prefix}vqa'] = evaluators.Answers(
-        predict.pick_answer(model),
-        source,
-        preprocess,
-        blind=baseline.of_split(blind, 'val' if split == 'val' else 'test'),
-        name=f'{prefix}vqa',
-        **shared,
-      )
-    return out
-
+  build_evaluators = functools.partial(
+    _build_evaluators, config, losses, model, feed, blind
+  )
   return experiment.Experiment(
     model=model,
     objectives=losses,
@@ -89,6 +51,52 @@ def build(config, mesh, blind=None) -> experiment.Experiment:
     files=feed.files,
     notes=feed.notes,
   )
+
+
+def _build_evaluators(
+  config, losses, model, feed, blind, split: str, prefix: str
+):
+  """Evaluators of one split by name, one of each objective."""
+  shared = {
+    'batch_size': config.eval.batch_size,
+    'num_examples': config.eval.num_examples,
+  }
+  source, preprocess = feed.splits[split], feed.preprocess
+  out = {}
+  if 'contrastive' in losses:
+    out[f'{prefix}retrieval'] = evaluators.Retrieval(
+      predict.embed_images(model),
+      predict.embed_texts(model),
+      source,
+      preprocess,
+      gallery_by=config.eval.gallery_by,
+      name=f'{prefix}retrieval',
+      **shared,
+    )
+  if 'captioning' in losses:
+    out[f'{prefix}captions'] = evaluators.Captions(
+      predict.write(
+        model,
+        task='caption',
+        length=config.data.text_length - 1,
+        beam_size=config.eval.beam_size,
+      ),
+      source,
+      preprocess,
+      parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
+      name=f'{prefix}captions',
+      **shared,
+    )
+  if 'vqa_classification' in losses:
+    out[f'{prefix}vqa'] = evaluators.Answers(
+      predict.pick_answer(model),
+      source,
+      preprocess,
+      blind=baseline.of_split(blind, 'val' if split == 'val' else 'test'),
+      name=f'{prefix}vqa',
+      **shared,
+    )
+  return out
 
 
 if __name__ == '__main__':

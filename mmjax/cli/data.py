@@ -96,6 +96,16 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
     'captions without a language)',
   )
   _add_reading(parser)
+  _add_tokenizer(parser)
+  add(
+    '--overwrite', action='store_true', help='replace a data set of this name'
+  )
+  parser.set_defaults(run=_import)
+
+
+def _add_tokenizer(parser: argparse.ArgumentParser) -> None:
+  """Adds the options on the data set's tokenizer."""
+  add = parser.add_argument
   add(
     '--vocab_size',
     type=int,
@@ -109,10 +119,6 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
     help='further fields whose texts the tokenizer is trained on, such as tags',
   )
   add('--tokenizer', help='a tokenizer.json to use instead of training one')
-  add(
-    '--overwrite', action='store_true', help='replace a data set of this name'
-  )
-  parser.set_defaults(run=_import)
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
