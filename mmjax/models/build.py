@@ -27,7 +27,7 @@ MODELS = {
   'vision_language': image_first.ImageFirstVisionLanguage,
 }
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
-# Settings that are settings of a module, and its fields that `build` sets.
+# Settings that are mappings -> their class, and its fields that `build` sets.
 _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
@@ -51,19 +51,19 @@ def build(
   Args:
     config: `name` (a key of `MODELS`), the model's own settings, and for each
       of its parts a mapping with a `name` and settings, or None to do without.
-    vocab_size: V, of all text parts that don't set a larger one.
-    text_length: longest caption, the `max_length` of parts that get captions
-      and don't set one.
-    question_length: longest question.
-    answer_length: longest answer.
+    vocab_size: V of all text parts that don't set a larger one.
+    text_length: length of the longest caption, the `max_length` of parts that
+      get captions and don't set one.
+    question_length: length of the longest question.
+    answer_length: length of the longest answer.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
-      that write.
-    dtype: of the computation.
+      that generate text.
+    dtype: type of the computation.
 
   Raises:
     ConfigError: for an unknown name or setting, or a value of the wrong type or
-      out of range; it names the field and what would be legal.
+      out of range; it names the field and the legal values.
   """
   lengths = {
     'text_length': text_length,
@@ -85,8 +85,8 @@ def build(
     chosen = settings.pop(name, None)
     if chosen is None:
       continue
-    if name not in _fields(cls):
-      known = [part for part in PARTS if part in _fields(cls)]
+    if name not in _fields_of(cls):
+      known = [part for part in PARTS if part in _fields_of(cls)]
       raise ConfigError(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
       )
@@ -108,16 +108,16 @@ def _build_part(
 
 
 def describe(module: nn.Module) -> dict[str, Any]:
-  """The settings from which `build` makes a module again.
+  """Returns the settings from which `build` makes a module.
 
   Args:
     module: a model of `MODELS` or a part of `PARTS`.
 
   Returns:
-    Its `name` and the fields that are not at their defaults.
+    The module's `name`, and the fields that are not at their defaults.
 
   Raises:
-    ConfigError: if `build` does not know such modules.
+    ConfigError: if `build` does not know the module's class.
   """
   names = {cls: name for name, cls in classes().items()}
   if type(module) not in names:
@@ -126,12 +126,12 @@ def describe(module: nn.Module) -> dict[str, Any]:
       f'are {", ".join(cls.__name__ for cls in names)}'
     )
   out: dict[str, Any] = {'name': names[type(module)]}
-  for name, field in _fields(type(module)).items():
+  for name, field in _fields_of(type(module)).items():
     value = getattr(module, name)
     if name in _DERIVED or value == field.default:
       continue
     out[name] = (
-      describe(value) if isinstance(value, nn.Module) else _plain(value)
+      describe(value) if isinstance(value, nn.Module) else _freeze(value)
     )
   return out
 
@@ -149,12 +149,12 @@ def settings_of(name: str) -> dict[str, Any]:
   Raises:
     ConfigError: for an unknown name.
   """
-  fields = _fields(choose(name, classes(), 'the name of a model or part'))
-  return {key: fields[key].default for key in _legal(fields)}
+  fields = _fields_of(choose(name, classes(), 'the name of a model or part'))
+  return {key: fields[key].default for key in _legal_settings(fields)}
 
 
 def training_settings(name: str) -> list[str]:
-  """Names of the settings that have an effect in training alone.
+  """Names of the settings that have an effect only in training.
 
   Args:
     name: a key of `MODELS` or of one of the `PARTS`, or 'block'.
@@ -173,7 +173,7 @@ def classes() -> dict[str, type]:
   return {name: cls for table in tables for name, cls in table.items()}
 
 
-def _fields(cls: type) -> dict[str, dataclasses.Field]:
+def _fields_of(cls: type) -> dict[str, dataclasses.Field]:
   return {
     field.name: field
     for field in dataclasses.fields(cls)
@@ -181,7 +181,7 @@ def _fields(cls: type) -> dict[str, dataclasses.Field]:
   }
 
 
-def _legal(fields: Iterable[str]) -> list[str]:
+def _legal_settings(fields: Iterable[str]) -> list[str]:
   return sorted(set(fields) - set(_DERIVED) - set(PARTS))
 
 
@@ -193,9 +193,9 @@ def _make(
   parts: Mapping[str, nn.Module] | None = None,
 ) -> nn.Module:
   """Checks settings against a module's fields and makes the module."""
-  fields, parts = _fields(cls), dict(parts or {})
+  fields, parts = _fields_of(cls), dict(parts or {})
   hints = typing.get_type_hints(cls, include_extras=True)
-  legal = _legal(fields)
+  legal = _legal_settings(fields)
   for name, value in settings.items():
     if name not in legal:
       raise ConfigError(
@@ -210,7 +210,7 @@ def _make(
     if name in _NESTED and isinstance(value, Mapping):
       _check_nested(value, f'{where}.{name}', *_NESTED[name])
   chosen = {name: v for name, v in derived.items() if name in fields}
-  chosen |= {name: _plain(value) for name, value in settings.items()} | parts
+  chosen |= {name: _freeze(value) for name, value in settings.items()} | parts
   missing = [
     name
     for name, field in fields.items()
@@ -226,9 +226,9 @@ def _make(
 
 
 def _check_nested(
-  settings: Mapping[str, Any], where: str, cls: type, given: Sequence[str]
+  settings: Mapping[str, Any], where: str, cls: type, derived: Sequence[str]
 ) -> None:
-  legal = sorted(set(_fields(cls)) - set(_DERIVED) - set(given))
+  legal = sorted(set(_fields_of(cls)) - set(_DERIVED) - set(derived))
   hints = typing.get_type_hints(cls, include_extras=True)
   for name, value in settings.items():
     if name not in legal:
@@ -265,10 +265,10 @@ def _check_type(path: str, value: Any, options: Sequence[Any]) -> None:
   )
 
 
-def _plain(value: Any) -> Any:
-  """Config containers as tuples and dicts, which Linen can hash and freeze."""
+def _freeze(value: Any) -> Any:
+  """Converts containers to tuples and dicts, as Linen needs them."""
   if isinstance(value, Mapping):
-    return {name: _plain(v) for name, v in value.items()}
+    return {name: _freeze(v) for name, v in value.items()}
   if isinstance(value, (list, tuple)):
-    return tuple(_plain(v) for v in value)
+    return tuple(_freeze(v) for v in value)
   return value

@@ -1,4 +1,4 @@
-"""The model of a config, sized for the config's data."""
+"""Builds the model of a config, sized for the config's data."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ def build(config: Any, preprocess: preprocessing.Preprocessor) -> nn.Module:
 
   Args:
     config: a completed config.
-    preprocess: has the tokenizer and the answer vocabulary.
+    preprocess: preprocessor with the tokenizer and the answer vocabulary.
   """
   return models.build(
     config.model,

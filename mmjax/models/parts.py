@@ -40,9 +40,9 @@ class Part:
 
   Attributes:
     classes: name in a config -> module class.
-    data: settings of a config's `data` that belong to a trained part.
-    lengths: settings of a config's `data` that are at most its `max_length`.
-    aliases: names that another model may have for the same part.
+    data: settings of a config's `data` that a trained part needs unchanged.
+    lengths: settings of a config's `data` that its `max_length` must reach.
+    aliases: names of the same part in other models.
     cross_attention: whether the part attends to a context unless the config
       says otherwise; None if it never does.
   """
@@ -55,7 +55,7 @@ class Part:
 
   @property
   def uses_tokenizer(self) -> bool:
-    """Whether its inputs or outputs are ids of a tokenizer."""
+    """Whether inputs or outputs of the part are ids of a tokenizer."""
     return 'tokenizer' in self.data
 
 

@@ -24,12 +24,12 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-# How many batches the statistics were taken over, and buffers.
+# Counters of the batches that the statistics are of, and buffers.
 SKIP = (
   r'.*\.num_batches_tracked',
   r'text_model\.embeddings\.(position_ids|token_type_ids)',
 )
-# A part of the text tower that texts are not embedded with.
+# The text tower's pooler, which does not take part in embedding texts.
 KEPT = (r'text_model\.pooler\..*',)
 
 _BOTH = {'projection_dim': 640, 'temperature_init_value': 1.0}
@@ -67,7 +67,7 @@ SECTIONS = {
   'vision_config': sections.Section(
     read=_VISION,
     only={'pooling_type': 'mean'},
-    # The first is how many pixels are pooled at most, beyond any feature map.
+    # `hidden_dim` is the largest pooling window, larger than any feature map.
     irrelevant=(
       'hidden_dim',
       'batch_norm_momentum',
@@ -106,8 +106,8 @@ def module(
   both, text, vision = _sections(config)
   return models.DualEncoder(
     image=encoders.EfficientNet(
-      stem_width=_rounded(vision, _STEM),
-      widths=tuple(_rounded(vision, n) for n in vision['out_channels']),
+      stem_width=_round_channels(vision, _STEM),
+      widths=tuple(_round_channels(vision, n) for n in vision['out_channels']),
       repeats=_repeats(vision),
       kernel_sizes=tuple(vision['kernel_sizes']),
       strides=tuple(vision['strides']),
@@ -172,15 +172,15 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
       image += _block(f'block{number}', f'encoder.blocks.{number}', expansion)
       number += 1
   return [
-    *keys.prefixed(image, 'image/', 'vision_model.'),
-    *keys.prefixed(bert.encoder_rules(), 'text/', 'text_model.'),
+    *keys.add_prefixes(image, 'image/', 'vision_model.'),
+    *keys.add_prefixes(bert.encoder_rules(), 'text/', 'text_model.'),
     *keys.dense('text_projection/projection', 'text_projection'),
     keys.Rule('scale/temperature', 'temperature'),
   ]
 
 
 def extras(config: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-  """The counters that are not kept, at zero."""
+  """Yields the counters of batches, which are not parameters here, as 0."""
   for rule in rules(config):
     if rule.theirs.endswith('running_mean'):
       name = rule.theirs.replace('running_mean', 'num_batches_tracked')
@@ -220,8 +220,8 @@ def _norm(ours: str, theirs: str) -> list[keys.Rule]:
   ]
 
 
-def _rounded(vision: Mapping[str, Any], channels: int) -> int:
-  """Channels scaled and brought to a multiple, at least 0.9 of what they were.
+def _round_channels(vision: Mapping[str, Any], channels: int) -> int:
+  """Scales channels and rounds them to a multiple, down by at most 10%.
 
   As in the published code of Tan and Le 2019.
   """
@@ -246,7 +246,7 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'config.json: vision_config.in_channels is {vision["in_channels"]}, but '
       f'the stages before give {before}; mmjax reads only equal ones'
     )
-  last = _rounded(vision, vision['out_channels'][-1])
+  last = _round_channels(vision, vision['out_channels'][-1])
   if both['projection_dim'] != last:
     raise ConfigError(
       f'config.json: projection_dim is {both["projection_dim"]}, but images '

@@ -64,7 +64,7 @@ def module(
       },
       dtype=dtype,
     ),
-    num_classes=len(labels) if _classifies(config) else 0,
+    num_classes=len(labels) if _has_classifier(config) else 0,
     modality='spectrogram',
     norm_epsilon=values['layer_norm_eps'],
     dtype=dtype,
@@ -111,10 +111,10 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *keys.dense(f'{block}/mlp/down', f'{layer}.output.dense'),
     *keys.norm('encoder/last_norm', 'layernorm'),
   ]
-  if not _classifies(config):
+  if not _has_classifier(config):
     return encoder
   return [
-    *keys.prefixed(encoder, '', PREFIXES[0]),
+    *keys.add_prefixes(encoder, '', PREFIXES[0]),
     *keys.norm('classifier_norm', 'classifier.layernorm'),
     *keys.dense('classifier', 'classifier.dense'),
   ]
@@ -124,7 +124,7 @@ def _bias(values: Mapping[str, Any]) -> bool | tuple[str, ...]:
   return True if values['qkv_bias'] else ('out',)
 
 
-def _classifies(config: Mapping[str, Any]) -> bool:
+def _has_classifier(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
   name = configs.architecture(config, *UNUSED)
   return name == 'ASTForAudioClassification'

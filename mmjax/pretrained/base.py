@@ -1,4 +1,4 @@
-"""What every published model has: module, parameters, config and files."""
+"""A published model: its module, parameters, config and files."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
-from mmjax.data import images
+from mmjax.data import images as image_files
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
@@ -26,7 +26,7 @@ from mmjax.pretrained import sections as sections_lib
 from mmjax.types import Array, Batch, Params
 
 TOKENIZER = tokenizer_files.FILE
-# Among a model's files, but not in its folder: tensors of `Family.KEPT`.
+# Among a model's files, but not in its folder: the tensors of `Family.kept`.
 KEPT = 'kept.safetensors'
 
 
@@ -34,17 +34,16 @@ KEPT = 'kept.safetensors'
 class Pretrained:
   """A published model; `module` and `params` are all that JAX code needs.
 
-  What else it can do is in the subclass of its kind.
+  Subclasses add the methods of each kind of model.
 
   Attributes:
     module: a Linen module.
     params: its parameters.
     config: the model's config.json.
     files: the folder's other small files by name, which `save` writes again.
-    image_defaults: what its family takes where preprocessor_config.json is
-      silent.
-    lower_case: whether texts become lower case before its tokenizer, which
-      doesn't do that itself.
+    image_defaults: the family's defaults for preprocessor_config.json.
+    lower_case: whether texts are made lower case before the tokenizer, which
+      does not do so itself.
   """
 
   module: nn.Module
@@ -61,14 +60,14 @@ class Pretrained:
     return f'<{kind}: {type(self.module).__name__}, {number:,} parameters>'
 
   @classmethod
-  def preprocessor(
+  def make_preprocessor(
     cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> preprocess.ImagePreprocessor:
-    """How images are prepared.
+    """Makes the preprocessor of images.
 
     Args:
-      settings: what preprocessor_config.json holds.
-      file: the file that has them, for errors.
+      settings: the contents of preprocessor_config.json.
+      file: the name of the file with the settings, for errors.
     """
     return preprocess.ImagePreprocessor.from_config(
       settings, cls.image_defaults, file=file
@@ -76,51 +75,52 @@ class Pretrained:
 
   @functools.cached_property
   def preprocess(self) -> preprocess.ImagePreprocessor:
-    """Images to arrays."""
-    return self.preprocessor(*self.preparing())
+    """The preprocessor that turns images into arrays."""
+    return self.make_preprocessor(*self.find_preprocessing())
 
-  def preparing(
+  def find_preprocessing(
     self, parts: Sequence[str] = processors.IMAGES
   ) -> tuple[dict[str, Any], str]:
-    """Settings of what prepares inputs, and the file that has them.
+    """Finds the settings of a preprocessor, and the file that has them.
 
     Args:
-      parts: see `processors.find`.
+      parts: names of the preprocessor in processor_config.json.
 
     Raises:
-      ConfigError: if there are none, or see `processors.find`.
+      ConfigError: if there are none, a file is broken, or it has a key or
+        value that mmjax refuses.
     """
-    found = processors.find(self.files, parts)
-    return found or (self.settings(preprocess.FILE), preprocess.FILE)
+    match = processors.find(self.files, parts)
+    return match or (self.settings(preprocess.FILE), preprocess.FILE)
 
-  def pixels(self, pictures: Any) -> Array:
-    """Arrays [B, H, W, 3] of pictures, as the model reads them.
+  def pixels(self, images: Any) -> Array:
+    """Preprocesses images to arrays [B, H, W, 3], the input of the module.
 
     Args:
-      pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+      images: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
     return jnp.stack(
-      [self.preprocess(images.to_array(p)) for p in listed(pictures)]
+      [self.preprocess(image_files.to_array(p)) for p in as_list(images)]
     )
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers.Tokenizer:
-    """As published, by all of its files; it neither pads nor cuts.
+    """The published tokenizer, without padding or truncation.
 
     Raises:
-      ConfigError: if a file is missing or broken, or they contradict each
-        other.
+      ConfigError: if a file is missing or broken, or two files contradict
+        each other.
     """
     if TOKENIZER in self.files:
-      tokenizer = tokenizer_files.parsed(self.file(TOKENIZER), TOKENIZER)
+      tokenizer = tokenizer_files.parse(self.file(TOKENIZER), TOKENIZER)
     else:
-      tokenizer = tokenizer_files.built(self.files, self.config)
+      tokenizer = tokenizer_files.build(self.files, self.config)
     tokenizer_settings.apply(tokenizer, self.tokenizer_config)
     return tokenizer
 
   @property
   def tokenizer_config(self) -> dict[str, Any]:
-    """What tokenizer_config.json holds; {} without the file."""
+    """The contents of tokenizer_config.json; {} without the file."""
     file = tokenizer_settings.FILE
     return self.settings(file) if file in self.files else {}
 
@@ -138,19 +138,19 @@ class Pretrained:
     return self.files[name]
 
   def settings(self, name: str, kind: type = dict) -> Any:
-    """What a small JSON file of the model's folder holds.
+    """The contents of a small JSON file of the model's folder.
 
     Raises:
-      ConfigError: if there was none, or it is broken, see `configs.parsed`.
+      ConfigError: if there was none, or it is broken or holds something else.
     """
-    return configs.parsed(self.file(name), name, kind)
+    return configs.parse(self.file(name), name, kind)
 
-  def compiled(self, method: str, **settings: Any) -> Callable[..., Any]:
-    """A method of the module, jitted: (params, *inputs, **named) -> its result.
+  def jit_method(self, method: str, **settings: Any) -> Callable[..., Any]:
+    """Jits a method of the module: (params, *inputs, **named) -> its result.
 
     Args:
-      method: its name.
-      **settings: further arguments, constants that can be hashed.
+      method: name of the method.
+      **settings: further arguments: hashable constants.
     """
     key = (method, *sorted(settings.items()))
     if key not in self._programs:
@@ -168,29 +168,31 @@ class Pretrained:
 
 @dataclasses.dataclass(frozen=True)
 class Family:
-  """How models of one kind are read from, and written to, Hugging Face folders.
+  """How a kind of model is read from, and written to, Hugging Face folders.
 
   Attributes:
     model: class of the model that `load` returns.
-    sections: what becomes of each key of config.json, in `sections`.
+    sections: keys of config.json that are read, refused or irrelevant, by the
+      part of the config.
     module: (config, dtype) -> the module that a config.json describes,
       computing in `dtype`.
-    inputs: config -> shapes of the module's first argument, of one example.
+    inputs: config -> shapes of the module's first argument, for one example.
     rules: config -> the key table, one rule a parameter.
     skip: patterns of the names of tensors that hold no parameter.
-    kept: patterns of tensors that hold no parameter here, but are saved again
-      as they were.
+    kept: patterns of the names of tensors that hold no parameter here, but
+      are saved unchanged.
     aliases: patterns of prefixes in older files, and their replacements in the
-      key table, in `names.modern`. `skip` is about the latter.
-    prefixes: prefixes that names may have or not, in `names.aligned`.
-    ties: tensors that the family ties, in `names.untied`.
-    unused: by each class of transformers, patterns of tensors that its other
-      classes have and it does not read, in `names.used`.
-    complete: (config, names of tensors) -> the config with the fields that only
-      the names tell apart; None if there are none.
-    completes: names of these fields, which `save` leaves out.
+      key table, for `names.apply_aliases`. `skip` matches the replacements.
+    prefixes: prefixes that names may have or lack, for
+      `names.align_prefixes`.
+    ties: tensors that the family ties, for `names.resolve_ties`.
+    unused: class of transformers -> patterns of tensors that it does not read
+      but other classes have, for `names.drop_unused`.
+    complete: (config, names of tensors) -> the config with the fields that
+      follow from the names alone; None if there are none.
+    completed_fields: names of these fields, which `save` leaves out.
     extras: config -> (name, array) of tensors that hold no parameter but that
-      transformers misses; None if there are none.
+      transformers expects; None if there are none.
   """
 
   model: type[Pretrained]
@@ -207,18 +209,18 @@ class Family:
   complete: (
     Callable[[Mapping[str, Any], Collection[str]], dict[str, Any]] | None
   ) = None
-  completes: Sequence[str] = ()
+  completed_fields: Sequence[str] = ()
   extras: (
     Callable[[Mapping[str, Any]], Iterator[tuple[str, np.ndarray]]] | None
   ) = None
 
   @property
-  def ignored(self) -> tuple[str, ...]:
+  def ignored_patterns(self) -> tuple[str, ...]:
     """Patterns of all tensors that hold no parameter."""
     return (*self.skip, *self.kept)
 
 
-def padded(
+def pad_rows(
   rows: Sequence[Sequence[int]],
   pad_id: int,
   *,
@@ -226,14 +228,14 @@ def padded(
   step: int = 1,
   most: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Rows of ids as one array [B, T] int32, and its mask [B, T].
+  """Pads rows of ids to one array [B, T] int32; also returns its mask [B, T].
 
   Args:
-    rows: of any lengths.
-    pad_id: fills up on the right.
-    length: T at least.
-    step: T is a multiple of it, so that few lengths are compiled.
-    most: T at most, unless a row is longer; None for any.
+    rows: ids of each text, of any lengths.
+    pad_id: id of the padding, which is on the right.
+    length: smallest T.
+    step: divisor of T, so that few lengths are compiled.
+    most: largest T, unless a row is longer; None for any.
   """
   longest = max([1, length, *map(len, rows)])
   full = -(-longest // step) * step
@@ -247,6 +249,6 @@ def padded(
   return ids, mask
 
 
-def listed(given: Any) -> list[Any]:
-  """One thing or several, as a list."""
-  return list(given) if isinstance(given, list | tuple) else [given]
+def as_list(value: Any) -> list[Any]:
+  """Returns a list or tuple as a list, and any other value in a list."""
+  return list(value) if isinstance(value, list | tuple) else [value]

@@ -63,7 +63,7 @@ SECTIONS = {
   '': sections.Section(
     read=_DEFAULTS,
     only={'tie_word_embeddings': True},
-    # Of the published code, which transformers does not read.
+    # Settings of the original code, which transformers does not read.
     irrelevant=(
       'directionality',
       'pooler_fc_size',
@@ -83,7 +83,7 @@ _ATTENTION = {
 
 
 class Model(text_encoders.PublishedTextEncoder):
-  """BERT; its pooled vector is its pooler's of the first token."""
+  """BERT; the pooled vector is the pooler's output for the first token."""
 
   def encode_text(
     self,
@@ -92,14 +92,16 @@ class Model(text_encoders.PublishedTextEncoder):
     prompt: str | None = None,
     prompt_name: str | None = None,
   ) -> Array:
-    """Vectors [B, D] of texts, see `TextEncoder.encode_text`.
+    """Encodes texts to vectors [B, D]; see `PublishedTextEncoder`.
 
     Raises:
       ConfigError: also if the vectors are the pooler's, and the checkpoint has
-        none.
+        no pooler.
     """
-    pools = sentences.is_encoder(self.files)
-    if not pools and self.config.get('add_pooling_layer') is False:
+    is_sentence_encoder = sentences.is_encoder(self.files)
+    if (
+      not is_sentence_encoder and self.config.get('add_pooling_layer') is False
+    ):
       raise ConfigError(
         'the checkpoint has no pooler.dense, which makes the vector of a text; '
         'use encode_tokens, or put the modules.json of the sentence encoder '
@@ -111,17 +113,17 @@ class Model(text_encoders.PublishedTextEncoder):
 def complete(
   config: Mapping[str, Any], names: Collection[str]
 ) -> Mapping[str, Any]:
-  """Adds that there is no pooler, which config.json does not say."""
+  """Adds `add_pooling_layer=False` where the tensors hold no pooler."""
   poolers = {'pooler.dense.weight', 'pooler.dense.bias'}
-  if _fills(config) or not poolers.isdisjoint(names):
+  if _is_masked_language_model(config) or not poolers.isdisjoint(names):
     return config
   return {**config, 'add_pooling_layer': False}
 
 
 def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-  """A `Transformer`, in a `MaskedLanguageModel` where it fills gaps."""
+  """A `Transformer`, or a `MaskedLanguageModel` if it has that head."""
   values = _values(config)
-  fills = _fills(config)
+  is_masked_language_model = _is_masked_language_model(config)
   activation = configs.activation(values['hidden_act'])
   text = encoders.Transformer(
     vocab_size=values['vocab_size'],
@@ -132,7 +134,9 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     max_length=values['max_position_embeddings'],
     num_segments=values['type_vocab_size'],
     pooling='first',
-    pool_activation='tanh' if _pools(values, fills) else None,
+    pool_activation='tanh'
+    if _has_pooler(values, is_masked_language_model)
+    else None,
     embed_norm=True,
     final_norm=False,
     block={
@@ -142,7 +146,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     },
     dtype=dtype,
   )
-  if not fills:
+  if not is_masked_language_model:
     return text
   return models.MaskedLanguageModel(
     text,
@@ -160,11 +164,11 @@ def inputs(config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  if not _fills(config):
+  if not _is_masked_language_model(config):
     pooler = keys.dense('pooler', 'pooler.dense')
-    return [*encoder_rules(), *(pooler if _pools(_values(config)) else [])]
+    return [*encoder_rules(), *(pooler if _has_pooler(_values(config)) else [])]
   return [
-    *keys.prefixed(encoder_rules(), 'text/', 'bert.'),
+    *keys.add_prefixes(encoder_rules(), 'text/', 'bert.'),
     *keys.dense('transform', f'{_HEAD}.transform.dense'),
     *keys.norm('transform_norm', f'{_HEAD}.transform.LayerNorm'),
     keys.Rule('bias', f'{_HEAD}.bias'),
@@ -172,7 +176,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def encoder_rules() -> list[keys.Rule]:
-  """Embeddings and blocks."""
+  """The key table of embeddings and blocks."""
   ours, theirs = 'blocks/layers', f'encoder.layer.{keys.LAYER}'
   embeddings = 'embeddings'
   return [
@@ -198,13 +202,15 @@ def _values(config: Mapping[str, Any]) -> dict[str, Any]:
   return configs.section(config, '', _DEFAULTS)
 
 
-def _fills(config: Mapping[str, Any]) -> bool:
-  """Whether the model fills gaps, or encodes alone."""
+def _is_masked_language_model(config: Mapping[str, Any]) -> bool:
+  """Whether the checkpoint has the head of a masked language model."""
   return configs.architecture(config, *UNUSED) == 'BertForMaskedLM'
 
 
-def _pools(values: Mapping[str, Any], fills: bool = False) -> bool:
-  return values['add_pooling_layer'] and not fills
+def _has_pooler(
+  values: Mapping[str, Any], is_masked_language_model: bool = False
+) -> bool:
+  return values['add_pooling_layer'] and not is_masked_language_model
 
 
 FAMILY = base.Family(
@@ -218,6 +224,6 @@ FAMILY = base.Family(
   aliases=ALIASES,
   prefixes=PREFIXES,
   ties=TIES,
-  completes=COMPLETES,
+  completed_fields=COMPLETES,
   complete=complete,
 )

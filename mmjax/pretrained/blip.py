@@ -1,7 +1,7 @@
 """BLIP (Li et al. 2022), as Hugging Face publishes it.
 
-What a checkpoint is for, its `architectures` tell: captions, answers, or
-matching pictures with texts.
+The `architectures` of config.json say what a checkpoint does: write captions,
+answer questions, or match images with texts.
 """
 
 from collections.abc import Mapping
@@ -95,11 +95,11 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
   """The model that a config.json describes, for images of any size."""
   text, vision = _sections(config)
   head = configs.architecture(config, *_ARCHITECTURES)
-  tower = image(vision, dtype)
+  tower = image_encoder(vision, dtype)
   if head == _MATCHES:
     return models.ImageTextMatcher(
       image=tower,
-      text=_reader(text, dtype),
+      text=_text_encoder(text, dtype),
       embed_dim=configs.section(config, '', {'image_text_hidden_size': 256})[
         'image_text_hidden_size'
       ],
@@ -107,7 +107,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
     )
   return models.EncoderDecoder(
     image=tower,
-    question=_reader(text, dtype) if head == _ANSWERS else None,
+    question=_text_encoder(text, dtype) if head == _ANSWERS else None,
     decoder=decoders.TextDecoder(
       embed_norm=True,
       final_norm=False,
@@ -140,27 +140,29 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision = _sections(config)
   head = configs.architecture(config, *_ARCHITECTURES)
-  image = keys.prefixed(image_rules(vision), 'image/', 'vision_model.')
+  image_table = keys.add_prefixes(
+    image_rules(vision), 'image/', 'vision_model.'
+  )
   if head == _MATCHES:
     return [
-      *image,
-      *keys.prefixed(_text_rules(), 'text/', 'text_encoder.'),
+      *image_table,
+      *keys.add_prefixes(_text_rules(), 'text/', 'text_encoder.'),
       *keys.dense('image_projection/projection', 'vision_proj'),
       *keys.dense('text_projection/projection', 'text_proj'),
       *keys.dense('matcher', 'itm_head'),
     ]
-  question = keys.prefixed(_text_rules(), 'question/', 'text_encoder.')
+  question = keys.add_prefixes(_text_rules(), 'question/', 'text_encoder.')
   return [
-    *image,
+    *image_table,
     *(question if head == _ANSWERS else []),
-    *keys.prefixed(_text_rules(), 'decoder/', 'text_decoder.bert.'),
+    *keys.add_prefixes(_text_rules(), 'decoder/', 'text_decoder.bert.'),
     *keys.dense('decoder/head_dense', f'{_HEAD}.transform.dense'),
     *keys.norm('decoder/head_norm', f'{_HEAD}.transform.LayerNorm'),
     keys.Rule('decoder/logit_bias', f'{_HEAD}.bias'),
   ]
 
 
-def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
+def image_encoder(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
   side = vision['image_size'] // vision['patch_size']
   return encoders.ViT(
     patch_size=vision['patch_size'],
@@ -180,8 +182,8 @@ def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
   )
 
 
-def _reader(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
-  """The text encoder, which looks at the image where it is given one."""
+def _text_encoder(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
+  """The text encoder, with cross-attention to an image if there is one."""
   return encoders.Transformer(
     cross_attention=True,
     pooling='first',

@@ -1,6 +1,7 @@
 """BLIP-2 (Li et al. 2023), as Hugging Face publishes it.
 
-A ViT sees, a querying transformer sums up, and OPT or Flan-T5 writes.
+A ViT encodes the image, a querying transformer summarises it in a few tokens,
+and OPT or Flan-T5 writes the text.
 """
 
 import functools
@@ -32,10 +33,10 @@ SKIP = (
   r'.*\.position_ids',
   *(f'language_model\\.{name}' for name in t5.SKIP),
 )
-# What T5 may have separate stands at the top of the config.
+# T5's `separate_head` is at the top level of the config.
 TIES = (
-  *(tie.prefixed(_LANGUAGE, 'text_config') for tie in opt.TIES),
-  *(tie.prefixed(_LANGUAGE) for tie in t5.TIES),
+  *(tie.add_prefix(_LANGUAGE, 'text_config') for tie in opt.TIES),
+  *(tie.add_prefix(_LANGUAGE) for tie in t5.TIES),
 )
 COMPLETES = t5.COMPLETES
 
@@ -87,29 +88,29 @@ _ATTENTION = {
 
 
 class Model(vision_language.PublishedVisionLanguage):
-  """BLIP-2, which sees before it reads.
+  """BLIP-2.
 
-  A prompt holds no placeholder: its picture comes first.
+  A prompt holds no placeholder: its image comes before the text.
   """
 
   image_defaults = blip.Model.image_defaults
 
   def caption(
-    self, pictures: Any, prompt: str = '', **settings: Any
+    self, images: Any, prompt: str = '', **settings: Any
   ) -> list[str]:
-    """Describes pictures; `settings` are those of `generate`.
+    """Writes captions of images.
 
     Args:
-      pictures: one or several, see `pixels`.
-      prompt: what each caption goes on from; Flan-T5 wants 'a photo of'.
-      **settings: see `generate`.
+      images: one image or several, as for `pixels`.
+      prompt: beginning of each caption; Flan-T5 needs 'a photo of'.
+      **settings: further arguments of `generate`.
     """
-    pictures = base.listed(pictures)
-    return self.generate(pictures, [prompt] * len(pictures), **settings)
+    images = base.as_list(images)
+    return self.generate(images, [prompt] * len(images), **settings)
 
   @functools.cached_property
   def generation(self) -> tuple[Mapping[str, Any], str]:
-    """Ids of `text_config`: transformers gives its language model no others.
+    """Special ids of `text_config`, the only settings that transformers uses.
 
     Raises:
       ConfigError: if generation_config.json has a setting that changes what is
@@ -121,20 +122,20 @@ class Model(vision_language.PublishedVisionLanguage):
     return ids, 'config.json'
 
   def vision_config(self) -> Mapping[str, Any]:
-    """The config of the encoder, with its defaults."""
+    """The config of the vision encoder, with defaults filled in."""
     return {**_sections(self.config)[1], 'num_channels': 3}
 
-  def tokens_per_picture(self) -> int:
-    """How many tokens stand for a picture."""
+  def tokens_per_image(self) -> int:
+    """Number of tokens of an image."""
     return self.module.projector.number
 
-  def encode(self, text: str, number: int) -> list[int]:
-    """Ids of the pictures and of the text, as its tokenizer begins it."""
+  def tokenize_prompt(self, text: str, number: int) -> list[int]:
+    """Ids of the placeholders, then those of the text."""
     image = self.module.placeholders[0]
     return [image] * number + self.tokenizer.encode(text).ids
 
   def decode(self, prompts: Sequence[Sequence[int]], written: Any) -> list[str]:
-    """Texts of what was written; Flan-T5 does not go on from its prompt."""
+    """Decodes generated ids; Flan-T5 does not continue its prompt."""
     if self.module.encoder is not None:
       prompts = [[]] * len(prompts)
     return [text.strip() for text in super().decode(prompts, written)]
@@ -146,10 +147,10 @@ def module(
   """The model that a config.json describes, for images of any size."""
   configs.architecture(config, 'Blip2ForConditionalGeneration')
   both, vision, queries = _sections(config)
-  text = _text(config)
-  place = both['image_token_index']
+  text = _text_config(config)
+  image_id = both['image_token_index']
   language: dict[str, Any] = {}
-  if _reads(config):
+  if _has_encoder(config):
     values = t5.read(text)
     language = {
       'encoder': t5.encoder(values, dtype),
@@ -159,7 +160,7 @@ def module(
   else:
     language = {'decoder': opt.decoder(text, dtype)}
   return models.InterleavedVisionLanguage(
-    vision=blip.image(vision, dtype),
+    vision=blip.image_encoder(vision, dtype),
     projector=encoders.QueryTransformer(
       number=both['num_query_tokens'],
       width=queries['hidden_size'],
@@ -175,8 +176,8 @@ def module(
       },
       dtype=dtype,
     ),
-    # Older configs have none; no word is -1.
-    placeholders=(-1 if place is None else place,),
+    # Older configs have none; -1 is not the id of any token.
+    placeholders=(-1 if image_id is None else image_id,),
     **language,
   )
 
@@ -185,7 +186,7 @@ def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
   _, vision, _ = _sections(config)
   batch = dict(vision_language.inputs({**vision, 'num_channels': 3}))
-  if _reads(config):
+  if _has_encoder(config):
     batch['answer'] = jax.ShapeDtypeStruct((1, 2), jnp.int32)
   return batch
 
@@ -193,18 +194,18 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision, queries = _sections(config)
-  text = _text(config)
-  if _reads(config):
+  text = _text_config(config)
+  if _has_encoder(config):
     language = t5.both_rules(t5.read(text))
   else:
     language = opt.rules(text)
   return [
-    *keys.prefixed(blip.image_rules(vision), 'vision/', 'vision_model.'),
+    *keys.add_prefixes(blip.image_rules(vision), 'vision/', 'vision_model.'),
     keys.Rule('projector/queries', 'query_tokens', forms.Lead()),
     *keys.norm('projector/initial_norm', 'qformer.layernorm'),
     *_query_rules(queries),
     *keys.dense('projector/projection', 'language_projection'),
-    *keys.prefixed(language, '', _LANGUAGE),
+    *keys.add_prefixes(language, '', _LANGUAGE),
   ]
 
 
@@ -228,8 +229,8 @@ def _query_rules(queries: Mapping[str, Any]) -> list[keys.Rule]:
   return out
 
 
-def _reads(config: Mapping[str, Any]) -> bool:
-  """Whether its language model reads in both directions before it writes.
+def _has_encoder(config: Mapping[str, Any]) -> bool:
+  """Whether the language model has an encoder (T5) or not (OPT).
 
   Raises:
     ConfigError: if mmjax doesn't know the language model.
@@ -243,8 +244,8 @@ def _reads(config: Mapping[str, Any]) -> bool:
   return kind == 't5'
 
 
-def _text(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The part about the language model, with what the tensors told."""
+def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+  """The config of the language model, with the completed fields."""
   text = dict(config.get('text_config') or {})
   return text | {name: config[name] for name in COMPLETES if name in config}
 
@@ -265,5 +266,5 @@ FAMILY = base.Family(
   rules=rules,
   skip=SKIP,
   ties=TIES,
-  completes=COMPLETES,
+  completed_fields=COMPLETES,
 )

@@ -1,4 +1,4 @@
-"""From a published folder to a model, and back."""
+"""Loads a model from a published folder, and saves it."""
 
 import functools
 import itertools
@@ -37,7 +37,7 @@ from mmjax.types import Params
 CONFIG = 'config.json'
 # What peft writes beside the matrices that it trained.
 ADAPTER = 'adapter_config.json'
-# Small files that belong to a model, and go with it unchanged.
+# Small files that belong to a model, and are copied unchanged.
 _FILES = (
   preprocess.FILE,
   base.TOKENIZER,
@@ -64,20 +64,20 @@ def load(
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
 ) -> base.Pretrained:
-  """Opens a Hugging Face folder: config.json and safetensors.
+  """Loads a model from a Hugging Face folder: config.json and safetensors.
 
-  Whisper is also read as CTranslate2 keeps it, see `ctranslate2`. Tensors are
-  read one at a time, straight to where they will lie.
+  Whisper is also read in the format of CTranslate2, see `ctranslate2`. Tensors
+  are read one at a time, straight to their devices.
 
   Args:
-    folder: where it is.
-    dtype: of the computation.
-    param_dtype: of the parameters.
-    mesh: of `mmjax.parallel.mesh.build`, to lay the parameters out on as
-      `mmjax.parallel.rules` says; None puts them on the first device.
+    folder: path of the folder.
+    dtype: type of the computation.
+    param_dtype: type of the parameters.
+    mesh: mesh of `mmjax.parallel.mesh.build`, on which the parameters are
+      sharded by `mmjax.parallel.rules`; None puts them on the first device.
 
   Raises:
-    ConfigError: if something is not there, the model is of an unknown family,
+    ConfigError: if a file is missing, the model is of an unknown family,
       its config has a value that mmjax doesn't know, or its tensors don't fit
       the config.
   """
@@ -103,34 +103,38 @@ def _load(
   )
   if mesh is not None:
     target = jax.tree.map(
-      lambda leaf, place: jax.ShapeDtypeStruct(
-        leaf.shape, leaf.dtype, sharding=place
+      lambda leaf, sharding: jax.ShapeDtypeStruct(
+        leaf.shape, leaf.dtype, sharding=sharding
       ),
       target,
       parallel_rules.shardings(boxed, mesh),
     )
-  params = keys.load(family.rules(config), source, target, skip=family.ignored)
+  params = keys.load(
+    family.rules(config), source, target, skip=family.ignored_patterns
+  )
   return family.model(module, params, config, files)
 
 
 def read_folder(
   folder: Path,
 ) -> tuple[dict[str, Any], dict[str, bytes], keys.Source]:
-  """A folder's config, its other small files by name, and its tensors.
+  """Reads a folder's config, its other small files by name, and its tensors.
 
-  The config has what its family can only tell by the tensors' names.
+  The config is completed with the fields that follow from the tensors' names.
 
   Raises:
-    ConfigError: if something is not there, the family is unknown, or the
+    ConfigError: if a file is missing, the family is unknown, or the
       tensors can't be read.
   """
   if ctranslate2.is_model(folder):
     config, source, files = ctranslate2.read(folder)
     return config, files, source
-  config, files = read_small(folder)
+  config, files = read_small_files(folder)
   family = families.find(config)
-  source = names.Named(tensors.Tensors(sentence_steps.model_folder(folder)))
-  config, source = _fitted(source, config)
+  source = names.RenamedTensors(
+    tensors.Tensors(sentence_steps.model_folder(folder))
+  )
+  config, source = _fit(source, config)
   kept = {
     name: np.asarray(source.read(name), np.float32)
     for name in sorted(source.names)
@@ -141,32 +145,32 @@ def read_folder(
   return config, files, source
 
 
-def _fitted(
-  source: names.Named, config: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], names.Named]:
-  """Config and tensors with what each tells of the other."""
+def _fit(
+  source: names.RenamedTensors, config: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], names.RenamedTensors]:
+  """Completes the config by the tensors, and names the tensors as the table."""
   family = families.find(config)
   ties = family.ties
-  source = names.modern(names.unwrapped(source), family.aliases)
-  source = names.aligned(
+  source = names.apply_aliases(names.strip_wrappers(source), family.aliases)
+  source = names.align_prefixes(
     source,
-    names.patterns(family.rules(config)),
+    names.name_patterns(family.rules(config)),
     [
-      *family.ignored,
+      *family.ignored_patterns,
       *(re.escape(tie.other) for tie in ties),
       *itertools.chain(*family.unused.values()),
     ],
     family.prefixes,
   )
-  source = names.used(source, config, family.unused)
-  source, config = names.untied(source, config, family.rules, ties)
+  source = names.drop_unused(source, config, family.unused)
+  source, config = names.resolve_ties(source, config, family.rules, ties)
   if family.complete is not None:
     config = family.complete(config, source.names)
   return config, source
 
 
-def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
-  """A folder's config, and its other small files by name.
+def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+  """Reads a folder's config, and its other small files by name.
 
   Raises:
     ConfigError: if there is no config, it is broken or has a key or value that
@@ -174,11 +178,11 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
       open_clip does.
   """
   if (folder / ADAPTER).exists():
-    raise _adapter(folder)
+    raise _adapter_error(folder)
   root = sentence_steps.model_folder(folder)
   for name in tensors.OPEN_CLIP:
     if (folder / name).exists() and not (root / CONFIG).exists():
-      raise tensors.of_open_clip(folder, name)
+      raise tensors.open_clip_error(folder, name)
   if not (root / CONFIG).exists():
     raise ConfigError(
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model'
@@ -186,9 +190,11 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   config = configs.read(root / CONFIG)
   kinds.check(config, root / CONFIG)
   family = families.find(config)
-  # What `complete` adds is in the folder of a run.
-  own = {k: v for k, v in config.items() if k not in family.completes}
-  sections.check(own, family.sections)
+  # The config in a run's folder has the completed fields too.
+  published = {
+    k: v for k, v in config.items() if k not in family.completed_fields
+  }
+  sections.check(published, family.sections)
   files = {
     name: (root / name).read_bytes()
     for name in _FILES
@@ -197,14 +203,15 @@ def read_small(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
   return config, files | sentence_steps.read(folder)
 
 
-def _adapter(folder: Path) -> ConfigError:
+def _adapter_error(folder: Path) -> ConfigError:
   """The error about a folder with an adapter, which is not a whole model."""
-  given = configs.read(folder / ADAPTER)
-  named = given.get('base_model_name_or_path')
-  kind = given.get('peft_type') or 'LORA'
+  adapter = configs.read(folder / ADAPTER)
+  base_model = adapter.get('base_model_name_or_path')
+  kind = adapter.get('peft_type') or 'LORA'
   return ConfigError(
-    f'{folder} holds an adapter ({ADAPTER}, {kind}) for {named or "a model"}, '
-    'not a model; merge it into its base once, with peft and transformers:\n'
+    f'{folder} holds an adapter ({ADAPTER}, {kind}) for '
+    f'{base_model or "a model"}, not a model; merge it into its base '
+    'once, with peft and transformers:\n'
     '  python -c "import peft; peft.AutoPeftModel.from_pretrained('
     f"{str(folder)!r}).merge_and_unload().save_pretrained('OUT')\"\n"
     'peft.AutoPeftModelForCausalLM for one that writes. Then copy the '
@@ -218,16 +225,15 @@ def save(
   *,
   shard_bytes: int = tensors.SHARD_BYTES,
 ) -> None:
-  """Writes a folder that transformers, and `load`, can open.
+  """Saves a model to a folder that transformers, and `load`, can open.
 
-  Its config.json names the type that the parameters have, whatever type the
-  model was published in; the widest if they have several, so that none is
-  rounded where the folder is opened.
+  config.json names the type of the parameters, whatever the type of the
+  published model; the widest if they have several, so that none is rounded.
 
   Args:
-    model: what to write.
-    folder: is made if it is not there.
-    shard_bytes: what one file of tensors holds at most.
+    model: the model.
+    folder: path of the folder, which is made if it does not exist.
+    shard_bytes: largest size of one file of tensors.
   """
   folder = Path(folder)
   family = families.find(model.config)
@@ -240,10 +246,10 @@ def save(
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
-  completed = family.completes
+  completed = family.completed_fields
   config = {k: v for k, v in model.config.items() if k not in completed}
   leaves = jax.tree.leaves(model.params)
-  config = configs.with_dtype(config, jnp.result_type(*leaves))
+  config = configs.set_dtype(config, jnp.result_type(*leaves))
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():
@@ -254,7 +260,7 @@ def save(
 
 
 def shapes(module: nn.Module, inputs: Any) -> Params:
-  """The parameters' shapes and types; nothing is computed."""
+  """Shapes and types of the parameters; nothing is computed."""
   return nn.meta.unbox(_boxed_shapes(module, inputs))
 
 

@@ -1,4 +1,4 @@
-"""Published models that encode one modality, and some of them classify."""
+"""Published encoders of one modality, with or without a classifier."""
 
 import functools
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from mmjax.types import Array, Tokens
 
 
 class PublishedClassifier(base.Pretrained):
-  """What encoders of images, videos and sounds have in common."""
+  """Base of the encoders of images, videos and sounds."""
 
   @functools.cached_property
   def labels(self) -> Sequence[str]:
-    """Names of the C classes, in order; none without a classifier."""
+    """Names of the C classes, in order; empty without a classifier."""
     return configs.labels(self.config)[: self.module.num_classes]
 
   def arrays(self, inputs: Any) -> Array:
-    """What the module reads, of examples as users give them."""
+    """Preprocesses examples to the input of the module."""
     return self.pixels(inputs)
 
   def class_logits(self, inputs: Any) -> Array:
@@ -36,19 +36,19 @@ class PublishedClassifier(base.Pretrained):
         'the checkpoint has no classifier; open one whose architectures end in '
         'Classification, or encode only'
       )
-    return self.compiled('classify')(self.params, self.arrays(inputs))
+    return self.jit_method('classify')(self.params, self.arrays(inputs))
 
   def classify(
     self, inputs: Any, top: int = 1
   ) -> list[list[tuple[str, float]]]:
     """The likeliest classes of each example, with their probabilities.
 
-    They are of one class among all, or of each class by itself where
-    config.json has the `problem_type` 'multi_label_classification'.
+    Probabilities add up to 1 over the classes, unless config.json has the
+    `problem_type` 'multi_label_classification': then each class has its own.
 
     Args:
       inputs: one example or several.
-      top: how many classes of each.
+      top: number of classes for each example.
 
     Returns:
       For each example (label, probability) pairs, the likeliest first.
@@ -57,35 +57,35 @@ class PublishedClassifier(base.Pretrained):
       ConfigError: if the model has no classifier.
     """
     several = self.config.get('problem_type') == 'multi_label_classification'
-    share = jax.nn.sigmoid if several else jax.nn.softmax
-    chances = np.asarray(share(self.class_logits(inputs)))
-    best = np.argsort(-chances, axis=1, kind='stable')[:, :top]
+    probability = jax.nn.sigmoid if several else jax.nn.softmax
+    probabilities = np.asarray(probability(self.class_logits(inputs)))
+    best = np.argsort(-probabilities, axis=1, kind='stable')[:, :top]
     return [
-      [(self.labels[i], float(row[i])) for i in places]
-      for row, places in zip(chances, best, strict=True)
+      [(self.labels[i], float(row[i])) for i in indices]
+      for row, indices in zip(probabilities, best, strict=True)
     ]
 
 
 class PublishedImageEncoder(PublishedClassifier):
-  """ViT and its kin."""
+  """ViT and similar models."""
 
-  def encode_image(self, pictures: Any) -> Tokens:
-    """Tokens of pictures, see `pixels`: values [B, N, D], pooled [B, D]."""
-    return self.compiled('encode')(self.params, self.pixels(pictures))
+  def encode_image(self, images: Any) -> Tokens:
+    """Encodes images to `Tokens`: values [B, N, D], pooled [B, D]."""
+    return self.jit_method('encode')(self.params, self.pixels(images))
 
 
 class PublishedVideoEncoder(PublishedClassifier):
-  """VideoMAE and its kin."""
+  """VideoMAE and similar models."""
 
   def encode_video(self, videos: Any) -> Tokens:
-    """Tokens of videos, see `pixels`: values [B, N, D], pooled [B, D]."""
-    return self.compiled('encode')(self.params, self.pixels(videos))
+    """Encodes videos to `Tokens`: values [B, N, D], pooled [B, D]."""
+    return self.jit_method('encode')(self.params, self.pixels(videos))
 
   def pixels(self, videos: Any) -> Array:
-    """Arrays [B, F, H, W, 3] of videos, as the model reads them.
+    """Preprocesses videos to arrays [B, F, H, W, 3], the input of the module.
 
     Args:
-      videos: a list of videos, each a list of F pictures or uint8
+      videos: a list of videos, each a list of F images or uint8
         [F, H, W, 3]; F is the model's `num_frames`.
 
     Raises:
@@ -104,7 +104,7 @@ class PublishedVideoEncoder(PublishedClassifier):
 
 
 class PublishedAudioEncoder(PublishedClassifier):
-  """AST and its kin.
+  """AST and similar models.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of
   `preprocess.sample_rate`.
@@ -112,15 +112,15 @@ class PublishedAudioEncoder(PublishedClassifier):
 
   @functools.cached_property
   def preprocess(self) -> preprocess_audio.FbankPreprocessor:
-    """Sounds to spectrograms."""
+    """The preprocessor that turns sounds into spectrograms."""
     return preprocess_audio.FbankPreprocessor.from_config(
-      *self.preparing(processors.SOUNDS)
+      *self.find_preprocessing(processors.SOUNDS)
     )
 
   def arrays(self, sounds: Any) -> Array:
     """Spectrograms [B, F, M] of one or several sounds."""
-    return self.preprocess(base.listed(sounds))
+    return self.preprocess(base.as_list(sounds))
 
   def encode_audio(self, sounds: Any) -> Tokens:
-    """Tokens of one or several sounds: values [B, N, D], pooled [B, D]."""
-    return self.compiled('encode')(self.params, self.arrays(sounds))
+    """Encodes one or several sounds: values [B, N, D], pooled [B, D]."""
+    return self.jit_method('encode')(self.params, self.arrays(sounds))

@@ -61,7 +61,7 @@ _OLD_END = 2
 
 
 class Model(dual_encoders.PublishedDualEncoder):
-  """CLIP; texts are read up to their end."""
+  """CLIP; texts are encoded up to their end token."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'shortest_edge': 224},
@@ -71,14 +71,14 @@ class Model(dual_encoders.PublishedDualEncoder):
     'image_std': (0.26862954, 0.26130258, 0.27577711),
   }
 
-  def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
+  def tokenize(self, text_encoder: str | Sequence[str]) -> tuple[Array, Array]:
     """Ids [B, T] and mask [B, T], which ends where the text is pooled.
 
-    That is the first `eos_token_id` of config.json, also where it is typed in
-    the text, or the first token if there is none. Where config.json has 2, as
-    early files do in error, it is the first of the highest ids.
+    That is at the first `eos_token_id` of config.json, also if the text itself
+    contains it, or at the first token if there is none. If config.json has 2,
+    as early files do by mistake, it is at the first of the highest ids.
     """
-    ids, mask = super().tokenize(texts)
+    ids, mask = super().tokenize(text_encoder)
     section = configs.section(self.config, 'text_config', _END)
     end = section['eos_token_id']
     if end == _OLD_END:
@@ -95,15 +95,15 @@ def module(
   """The model that a config.json describes; texts are pooled at their end."""
   text, vision = _sections(config)
   return models.DualEncoder(
-    image=image(vision, dtype),
-    text=texts(text, dtype),
+    image=image_encoder(vision, dtype),
+    text=text_encoder(text, dtype),
     embed_dim=configs.section(config, '', _BOTH)['projection_dim'],
     dtype=dtype,
   )
 
 
-def texts(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
-  """The text tower alone, of the fields of `TEXT`."""
+def text_encoder(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
+  """The text tower; `text` has the fields of `TEXT`."""
   return encoders.Transformer(
     vocab_size=text['vocab_size'],
     max_length=text['max_position_embeddings'],
@@ -113,10 +113,10 @@ def texts(text: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
   )
 
 
-def image(
+def image_encoder(
   vision: Mapping[str, Any], dtype: Any, **settings: Any
 ) -> encoders.ViT:
-  """The image tower alone, of the fields of `VISION`."""
+  """The image tower; `vision` has the fields of `VISION`."""
   return encoders.ViT(
     patch_size=vision['patch_size'],
     class_token=True,
@@ -138,7 +138,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   _, vision = _sections(config)
   return [
     *towers.text_rules(),
-    *keys.prefixed(
+    *keys.add_prefixes(
       image_rules(vision['patch_size']), 'image/', 'vision_model.'
     ),
     *keys.dense('image_projection/projection', 'visual_projection', bias=False),
@@ -156,7 +156,7 @@ def image_rules(patch_size: int) -> list[keys.Rule]:
       'embeddings.class_embedding',
       forms.Same(flat=True),
     ),
-    # Their spelling.
+    # Misspelled so in the checkpoints.
     *keys.norm('initial_norm', 'pre_layrnorm'),
   ]
 
@@ -171,23 +171,23 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict]:
 def _section(
   config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """One part, and what stands for it a second time where transformers began.
+  """Reads one part, which early files have twice, the second as NAME_dict.
 
   Raises:
-    ConfigError: if the two differ; transformers takes the second.
+    ConfigError: if the two differ; transformers reads the second.
   """
-  read = configs.section(config, name, defaults)
+  values = configs.section(config, name, defaults)
   second = f'{name}_dict'
   if config.get(second) is None:
-    return read
+    return values
   again = configs.section(config, second, defaults)
   for field, value in again.items():
-    if value != read[field]:
+    if value != values[field]:
       raise ConfigError(
         f'config.json: {second} gives {field} as {value!r}, but {name} as '
-        f'{read[field]!r}; mmjax reads only equal ones'
+        f'{values[field]!r}; mmjax reads only equal ones'
       )
-  return read
+  return values
 
 
 FAMILY = base.Family(

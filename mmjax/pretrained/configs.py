@@ -1,4 +1,4 @@
-"""Reading a Hugging Face config.json: every value is taken or refused."""
+"""Reads a Hugging Face config.json: every value is used or refused."""
 
 import json
 import math
@@ -23,10 +23,9 @@ ACTIVATIONS = {
   'tanh': 'tanh',
 }
 
-# Where a config or a part of one names the type of the tensors: what today's
-# releases write, and what older ones did.
+# Keys that name the type of the tensors: of new releases, and of older ones.
 DTYPES = ('dtype', 'torch_dtype')
-# What may stand for a default of some type, where it is not that type alone.
+# Types that are allowed where the default has a type; else that type alone.
 _KINDS = {float: (int, float), type(None): (int, type(None))}
 # Fields that hold objects.
 _PARTS = (
@@ -40,13 +39,13 @@ _PARTS = (
   'audio_processor',
   'video_processor',
 )
-# How deep objects lie in each other.
+# Largest depth of nested objects.
 _DEPTH = 8
-# Largest whole number, as arrays of ids have it.
+# Largest integer, since ids are int32.
 _LARGEST = 2**31 - 1
-# Whole numbers that may be below 1 though their default is not.
+# Endings of integer fields that may be below 1 though their default is not.
 _NUMBERED = ('_id', '_index')
-# Settings of rotary positions by their kind: ours, and theirs.
+# Kind of rotary positions -> our names of its settings -> theirs.
 _SCALED = {
   'linear': {'factor': 'factor'},
   'llama3': {
@@ -59,53 +58,54 @@ _SCALED = {
 
 
 def read(path: Path) -> dict[str, Any]:
-  """The object that a small JSON file holds, see `parsed`."""
-  return parsed(path.read_bytes(), path)
+  """Reads the object in a small JSON file; raises as `parse` does."""
+  return parse(path.read_bytes(), path)
 
 
-def parsed(content: bytes, name: Path | str, kind: type = dict) -> Any:
-  """What a small JSON file holds.
+def parse(content: bytes, name: Path | str, kind: type = dict) -> Any:
+  """Parses the contents of a small JSON file.
 
   Args:
-    content: of the file.
-    name: of the file, for errors.
-    kind: what it has to hold, an object unless it is said.
+    content: the bytes of the file.
+    name: name of the file, for errors.
+    kind: type of the value, dict or list.
 
   Raises:
-    ConfigError: if it is broken, or holds something else, or has something else
-      where a part belongs, such as `text_config`.
+    ConfigError: if the file is broken or holds another type, or if a part, such
+      as `text_config`, is not an object.
   """
   try:
-    given = json.loads(content)
+    value = json.loads(content)
   except (ValueError, RecursionError) as error:
     raise ConfigError(
       f'{name} is broken or cut off ({error}); download it again'
     ) from error
-  if not isinstance(given, kind):
+  if not isinstance(value, kind):
     raise ConfigError(
-      f'{name} holds {_short(given)}, not '
+      f'{name} holds {_shorten(value)}, not '
       f'{"an object" if kind is dict else "a list"}; download it again'
     )
-  _check_parts(given, name)
-  return given
+  _check_parts(value, name)
+  return value
 
 
-def _check_parts(given: Any, name: Path | str, depth: int = 0) -> None:
+def _check_parts(part: Any, name: Path | str, depth: int = 0) -> None:
   if depth > _DEPTH:
     raise ConfigError(
       f'{name} has parts in parts, {_DEPTH} deep; download it again'
     )
-  for field, value in given.items() if isinstance(given, dict) else ():
+  for field, value in part.items() if isinstance(part, dict) else ():
     if field not in _PARTS:
       continue
     if not isinstance(value, dict | None):
       raise ConfigError(
-        f'{name}: {field} is {_short(value)}, not an object; download it again'
+        f'{name}: {field} is {_shorten(value)}, not an object; download it '
+        'again'
       )
     _check_parts(value, name, depth + 1)
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
   text = repr(value)
   return text if len(text) <= 60 else f'{text[:57]}...'
 
@@ -113,22 +113,22 @@ def _short(value: Any) -> str:
 def section(
   config: Mapping[str, Any], name: str, defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """One part of a config, with what transformers takes where it is silent.
+  """Reads one part of a config, with the defaults of transformers.
 
   Args:
     config: all of config.json.
-    name: the part's key; '' for the whole.
-    defaults: values of the fields that are read; where one is None, a whole
-      number may stand in its place.
+    name: the part's key; '' for the top level.
+    defaults: fields that are read, and their defaults; None stands for an
+      optional integer.
 
   Raises:
     ConfigError: if a field has no value of its default's kind, or a size is
       below 1.
   """
-  given = (config.get(name) or {}) if name else config
+  settings = (config.get(name) or {}) if name else config
   out = {}
   for field, default in defaults.items():
-    value = given.get(field, default)
+    value = settings.get(field, default)
     kind = _KINDS.get(type(default), type(default))
     where = f'{name}.{field}' if name else field
     wrong = not isinstance(value, kind)
@@ -148,7 +148,7 @@ def section(
     )
     if type(value) is int and abs(value) > _LARGEST:
       raise ConfigError(
-        f'config.json: {where} is {_short(value)}; mmjax reads only numbers '
+        f'config.json: {where} is {_shorten(value)}; mmjax reads only numbers '
         f'up to {_LARGEST} here'
       )
     if is_size and value < 1:
@@ -159,33 +159,33 @@ def section(
   return out
 
 
-def with_dtype(config: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-  """A config that names the type of the tensors beside it, in all its parts.
+def set_dtype(config: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+  """Sets the type of the tensors in a config and all its parts.
 
-  transformers casts what it reads to the type that config.json names.
+  transformers casts the tensors that it loads to this type.
 
   Args:
     config: all of config.json, or a part.
-    dtype: of the tensors.
+    dtype: type of the tensors.
   """
   name = np.dtype(dtype).name
 
-  def renamed(part: Mapping[str, Any]) -> dict[str, Any]:
+  def rename(part: Mapping[str, Any]) -> dict[str, Any]:
     return {
       key: name
       if key in DTYPES
-      else renamed(value)
+      else rename(value)
       if isinstance(value, Mapping)
       else value
       for key, value in part.items()
     }
 
-  out = renamed(config)
+  out = rename(config)
   return out if any(key in out for key in DTYPES) else {**out, DTYPES[0]: name}
 
 
 def labels(config: Mapping[str, Any]) -> list[str]:
-  """Names of a classifier's classes, in order; 2 where nothing is said."""
+  """Names of a classifier's classes, in order; 2 by default."""
   names = config.get('id2label')
   if not names:
     return [f'LABEL_{i}' for i in range(config.get('num_labels') or 2)]
@@ -193,7 +193,7 @@ def labels(config: Mapping[str, Any]) -> list[str]:
 
 
 def activation(name: str, field: str = 'hidden_act') -> str:
-  """Our name of an activation, theirs being the value of a field.
+  """Our name for the activation that a field of config.json names.
 
   Raises:
     ConfigError: if it is unknown.
@@ -216,17 +216,17 @@ def refuse(
 
   Args:
     section: a config or a part of one.
-    where: the part's name with a dot behind it, for errors.
-    file: its file's name, for errors.
-    **only: by field, the one value that is read; a missing field has it, and
-      so has null, unless the value is True.
+    where: name of the part with a dot at the end, for errors.
+    file: name of the file, for errors.
+    **only: field -> the only value that is allowed; a missing field is allowed,
+      and so is null, unless the value is True.
 
   Raises:
-    ConfigError: if a field has another.
+    ConfigError: if a field has another value.
   """
   for field, value in only.items():
-    given = section.get(field, value)
-    if given != value and (given is not None or value is True):
+    actual = section.get(field, value)
+    if actual != value and (actual is not None or value is True):
       raise ConfigError(
         f'{file}: {where}{field} is {section[field]!r}; mmjax reads only '
         f'{value!r} here'
@@ -238,39 +238,41 @@ def architecture(config: Mapping[str, Any], *known: str) -> str:
 
   Args:
     config: all of config.json.
-    *known: classes of transformers; the first is meant where none is given.
+    *known: classes of transformers; the first is the default.
 
   Raises:
     ConfigError: if it is of another class.
   """
-  given = config.get('architectures') or known
-  for name in given:
+  names = config.get('architectures') or known
+  for name in names:
     if name in known:
       return name
   raise ConfigError(
-    f'config.json: architectures is {list(given)}; of this family mmjax knows '
+    f'config.json: architectures is {list(names)}; of this family mmjax knows '
     f'{", ".join(known)}'
   )
 
 
-def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
+def rotary_settings(
+  section: Mapping[str, Any], theta: float = 1e4
+) -> dict[str, Any]:
   """Settings of `mmjax.nn.Block` for rotary positions.
 
-  Reads `rope_parameters`, and what older releases have in its place,
-  `rope_theta` and `rope_scaling`.
+  Reads `rope_parameters`, or `rope_theta` and `rope_scaling`, as older releases
+  write them.
 
   Args:
     section: a config or a part of one.
-    theta: what transformers takes where the config is silent.
+    theta: the default of `rope_theta`.
 
   Raises:
-    ConfigError: for frequencies that mmjax doesn't know, or that are not wholly
-      given.
+    ConfigError: for frequencies that mmjax doesn't know, or that lack a
+      setting.
   """
-  given = section.get('rope_parameters') or section.get('rope_scaling') or {}
-  theta = given.get('rope_theta', section.get('rope_theta', theta))
-  kind = given.get('rope_type', given.get('type', 'default'))
-  part = given.get('partial_rotary_factor')
+  rope = section.get('rope_parameters') or section.get('rope_scaling') or {}
+  theta = rope.get('rope_theta', section.get('rope_theta', theta))
+  kind = rope.get('rope_type', rope.get('type', 'default'))
+  part = rope.get('partial_rotary_factor')
   part = section.get('partial_rotary_factor') if part is None else part
   if part not in (None, 1):
     raise ConfigError(
@@ -278,7 +280,7 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
     )
   known = {'rope_theta', 'rope_type', 'type', 'partial_rotary_factor'}
   known |= {'mrope_section', *_SCALED.get(kind, {}).values()}
-  unknown = sorted(set(given) - known)
+  unknown = sorted(set(rope) - known)
   if kind in (*_SCALED, 'default', 'mrope') and unknown:
     raise ConfigError(
       f'config.json: rotary positions of rope_type {kind} have '
@@ -288,7 +290,7 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
   if kind in _SCALED:
     options['scaling'] = {'kind': kind}
     for ours, theirs in _SCALED[kind].items():
-      value = given.get(theirs)
+      value = rope.get(theirs)
       if type(value) not in (int, float) or value <= 0:
         raise ConfigError(
           f'config.json: {theirs} is {value!r}; rotary positions of rope_type '
@@ -300,6 +302,6 @@ def rotary(section: Mapping[str, Any], theta: float = 1e4) -> dict[str, Any]:
       f'config.json: rope_type is {kind!r}; mmjax knows default, linear, '
       'llama3 and mrope'
     )
-  if given.get('mrope_section'):
-    options['sections'] = tuple(given['mrope_section'])
+  if rope.get('mrope_section'):
+    options['sections'] = tuple(rope['mrope_section'])
   return {'rope_theta': float(theta), 'rope': options or None}

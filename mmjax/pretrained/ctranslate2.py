@@ -1,4 +1,4 @@
-"""Whisper as CTranslate2 and faster-whisper keep it: model.bin and tokenizer.
+"""Whisper in the format of CTranslate2 and faster-whisper: model.bin.
 
 A model.bin of version 6, little-endian; a string is its length (2 bytes) with a
 final 0, its characters and the 0:
@@ -9,8 +9,8 @@ final 0, its characters and the 0:
   number of aliases (4); each is
     alias (string)  name of a variable (string)
 
-Quantised matrices are whole numbers, and their scales, one a row or one for
-all, are in a variable of their own: value = number / scale.
+Quantised matrices are integers; their scales, one for each row or one for all,
+are in a variable of their own: value = integer / scale.
 """
 
 import json
@@ -28,14 +28,14 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, keys, preprocess
 
 FILE = 'model.bin'
-# It is beside that file, and not beside a pickle of that name.
+# Files that are beside a model.bin of CTranslate2, but not beside a pickle.
 VOCABULARIES = ('vocabulary.json', 'vocabulary.txt')
 _VERSION = 6
 _KIND, _REVISION = 'WhisperSpec', 3
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16, jnp.bfloat16)
 _SCALE = '_scale'
 _TOKENIZER = 'tokenizer.json'
-# Settings of the format, and their values in Whisper.
+# Settings of the format, and their values for Whisper.
 _SETTINGS = {
   'encoder/activation': 3,  # The exact GELU.
   'encoder/pre_norm': 1,
@@ -46,15 +46,15 @@ _SETTINGS = {
   'decoder/start_from_zero_embedding': 0,
   'decoder/alibi': 0,
 }
-# What changes no number: which heads a word aligner looks at, and details of
-# positions that Whisper doesn't have.
+# Variables that change no output: the attention heads that align words, and
+# settings of positions that Whisper doesn't have.
 _UNREAD = (
   'decoder/alignment_heads',
   'decoder/alignment_layer',
   'decoder/alibi_use_positive_positions',
   'decoder/scale_alibi',
 )
-_FIRST_OF_MANY_LANGUAGES = 51865  # Words of the first multilingual models.
+_FIRST_OF_MANY_LANGUAGES = 51865  # Vocabulary size of multilingual models.
 _SPECIAL = {
   'decoder_start_token_id': '<|startoftranscript|>',
   'eos_token_id': '<|endoftext|>',
@@ -64,10 +64,10 @@ _SPECIAL = {
 
 
 class Variables:
-  """What a model.bin holds, by name; read from disk one at a time.
+  """The variables of a model.bin by name, read from disk one at a time.
 
   Attributes:
-    names: of all variables and aliases.
+    names: names of all variables and aliases.
   """
 
   def __init__(self, path: Path | str):
@@ -82,7 +82,7 @@ class Variables:
     self._where: dict[str, tuple[tuple[int, ...], Any, int]] = {}
     self._aliases: dict[str, str] = {}
     (version,) = self._unpack('I')
-    kind = self._string() if version == _VERSION else None
+    kind = self._read_string() if version == _VERSION else None
     (revision,) = self._unpack('I') if kind else (None,)
     if (version, kind, revision) != (_VERSION, _KIND, _REVISION):
       raise ConfigError(
@@ -91,61 +91,61 @@ class Variables:
         f'{_REVISION}'
       )
     for _ in range(self._unpack('I')[0]):
-      self._variable()
+      self._read_variable()
     for _ in range(self._unpack('I')[0]):
-      alias, name = self._string(), self._string()
+      alias, name = self._read_string(), self._read_string()
       if name not in self._where:
-        raise self._broken(f'{alias} is {name}, which is not there')
+        raise self._error(f'{alias} is {name}, which is not there')
       self._aliases[alias] = name
     if self._at != len(self._data):
-      raise self._broken(f'{len(self._data) - self._at} bytes are left over')
+      raise self._error(f'{len(self._data) - self._at} bytes are left over')
     self.names = frozenset({*self._where, *self._aliases})
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a variable, without reading it."""
-    return self._where[self._meant(name)][0]
+    return self._where[self._resolve(name)][0]
 
   def read(self, name: str) -> np.ndarray:
-    """One variable; a quantised one as float32."""
-    name = self._meant(name)
-    array = self._stored(name)
+    """Reads one variable; a quantised one as float32."""
+    name = self._resolve(name)
+    array = self._read_stored(name)
     if name + _SCALE in self.names:
-      scale = self._stored(name + _SCALE).astype(np.float32)
+      scale = self._read_stored(name + _SCALE).astype(np.float32)
       scale = (
         scale.reshape(-1, *[1] * (array.ndim - 1)) if array.ndim else scale
       )
       array = array.astype(np.float32) / scale
     return array
 
-  def same(self, name: str, other: str) -> bool:
-    """Whether one is an alias of the other."""
-    return self._meant(name) == self._meant(other)
+  def is_same(self, name: str, other: str) -> bool:
+    """Whether two names are those of one variable."""
+    return self._resolve(name) == self._resolve(other)
 
-  def _meant(self, name: str) -> str:
+  def _resolve(self, name: str) -> str:
     return self._aliases.get(name, name)
 
-  def _stored(self, name: str) -> np.ndarray:
-    shape, kind, start = self._where[self._meant(name)]
+  def _read_stored(self, name: str) -> np.ndarray:
+    shape, kind, start = self._where[self._resolve(name)]
     size = math.prod(shape) * np.dtype(kind).itemsize
     return self._data[start : start + size].view(kind).reshape(shape)
 
-  def _variable(self) -> None:
-    name = self._string()
+  def _read_variable(self) -> None:
+    name = self._read_string()
     (axes,) = self._unpack('B')
     shape = self._unpack(f'{axes}I')
     kind, size = self._unpack('BI')
     if kind >= len(_TYPES):
-      raise self._broken(f'{name} is of the unknown type {kind}')
+      raise self._error(f'{name} is of the unknown type {kind}')
     if size != math.prod(shape) * np.dtype(_TYPES[kind]).itemsize:
-      raise self._broken(f'{name} {list(shape)} has {size} bytes')
+      raise self._error(f'{name} {list(shape)} has {size} bytes')
     self._where[name] = shape, _TYPES[kind], self._skip(size)
 
-  def _string(self) -> str:
+  def _read_string(self) -> str:
     (size,) = self._unpack('H')
     start = self._skip(size)
     text = self._data[start : start + size].tobytes()
     if not text.endswith(b'\0'):
-      raise self._broken(f'{text!r} does not end with a 0')
+      raise self._error(f'{text!r} does not end with a 0')
     return text[:-1].decode()
 
   def _unpack(self, form: str) -> tuple[int, ...]:
@@ -156,55 +156,57 @@ class Variables:
   def _skip(self, size: int) -> int:
     start, self._at = self._at, self._at + size
     if self._at > len(self._data):
-      raise self._broken('it ends early')
+      raise self._error('it ends early')
     return start
 
-  def _broken(self, why: str) -> ConfigError:
+  def _error(self, why: str) -> ConfigError:
     return ConfigError(f'{self._path} is broken: {why}; download it again')
 
 
 class Tensors(keys.Source):
-  """The same under the names that Hugging Face gives Whisper's tensors.
+  """The variables under the names that Hugging Face gives Whisper's tensors.
 
   Attributes:
-    names: of all tensors.
+    names: names of all tensors.
     tied: whether the output matrix is the embedding.
   """
 
   def __init__(self, variables: Variables):
-    """Finds every variable's place.
+    """Maps the variables to tensors.
 
     Raises:
-      ConfigError: naming all variables that are missing, or have no place, and
+      ConfigError: naming all variables that are missing or unknown, and
         settings that Whisper doesn't have.
     """
     self._variables = variables
     embedding, output = 'decoder/embeddings/weight', 'decoder/projection/weight'
-    there = variables.names
-    self.tied = {embedding, output} <= there and variables.same(
+    names = variables.names
+    self.tied = {embedding, output} <= names and variables.is_same(
       embedding, output
     )
     self._where = {
       theirs: (name, part, parts)
-      for theirs, name, part, parts in _tensors(_layers(variables))
+      for theirs, name, part, parts in _tensors(_count_layers(variables))
     }
     if not self.tied:
       self._where['proj_out.weight'] = (output, 0, 1)
     used = {name for name, _, _ in self._where.values()}
     used |= {'encoder/num_heads', 'decoder/num_heads'}
-    wrong = [f'{name} is missing' for name in sorted(used - there)]
+    wrong = [f'{name} is missing' for name in sorted(used - names)]
     known = {*used, output, *_SETTINGS, *_UNREAD}
     known |= {name + _SCALE for name in known}
-    wrong += [f'{name} is left over' for name in sorted(there - known)]
+    wrong += [f'{name} is left over' for name in sorted(names - known)]
     for name, value in _SETTINGS.items():
-      if name in there and variables.read(name) != value:
+      if name in names and variables.read(name) != value:
         wrong.append(f'{name} is {variables.read(name)}, not {value}')
-    # Keys have no bias in Whisper, but a place for it beside the others'.
-    for name, part, parts in _key_biases(_layers(variables)):
-      if name in there and np.split(variables.read(name), parts)[part].any():
+    # Whisper's keys have no bias, but the fused variable has a part for it: 0.
+    for name, part, parts in _key_biases(_count_layers(variables)):
+      if name in names and np.split(variables.read(name), parts)[part].any():
         wrong.append(f'{name} has a bias of keys')
     if wrong:
-      raise ConfigError(f'{FILE} is no Whisper:\n  ' + '\n  '.join(wrong))
+      raise ConfigError(
+        f'{FILE} is not a Whisper model:\n  ' + '\n  '.join(wrong)
+      )
     self.names = frozenset(self._where)
 
   def shape(self, name: str) -> tuple[int, ...]:
@@ -214,7 +216,7 @@ class Tensors(keys.Source):
     return (first // parts, *rest)
 
   def read(self, name: str) -> np.ndarray:
-    """One tensor."""
+    """Reads one tensor."""
     variable, part, parts = self._where[name]
     return np.split(self._variables.read(variable), parts)[part]
 
@@ -230,14 +232,14 @@ def is_model(folder: Path) -> bool:
 def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
   """Reads a folder with model.bin, config.json and tokenizer.json.
 
-  The sizes are those of the variables, as there is nothing else to tell them.
+  Sizes are those of the variables, since the folder's config.json has none.
 
   Returns:
-    config.json, tensors and small files as Hugging Face publishes Whisper.
+    The config, tensors and small files in the format of Hugging Face.
 
   Raises:
-    ConfigError: if the tokenizer is not there, or the model is broken or not a
-      Whisper.
+    ConfigError: if the tokenizer is missing, or the model is broken or not a
+      Whisper model.
   """
   variables = Variables(folder / FILE)
   tensors = Tensors(variables)
@@ -246,8 +248,8 @@ def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
       f'{folder} has no {_TOKENIZER}; put that of the model there'
     )
   tokenizer = (folder / _TOKENIZER).read_bytes()
-  added = configs.parsed(tokenizer, folder / _TOKENIZER)['added_tokens']
-  ids = {one['content']: one['id'] for one in added}
+  added = configs.parse(tokenizer, folder / _TOKENIZER)['added_tokens']
+  ids = {token['content']: token['id'] for token in added}
   special = {field: ids[token] for field, token in _SPECIAL.items()}
   config = _config(variables, tensors.tied) | special
   settings = configs.read(folder / 'config.json')
@@ -262,20 +264,20 @@ def read(folder: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
   return config, tensors, files
 
 
-def _layers(variables: Variables) -> dict[str, int]:
-  """How many layers encoder and decoder have."""
-  found = [
+def _count_layers(variables: Variables) -> dict[str, int]:
+  """Counts the layers of encoder and decoder."""
+  matches = [
     re.match(r'(encoder|decoder)/layer_(\d+)/', name)
     for name in variables.names
   ]
   depth = {'encoder': 0, 'decoder': 0}
-  for match in filter(None, found):
+  for match in filter(None, matches):
     depth[match[1]] = max(depth[match[1]], int(match[2]) + 1)
   return depth
 
 
 def _tensors(depth: Mapping[str, int]) -> Iterator[tuple[str, str, int, int]]:
-  """Their name, ours of the variable, which part of it and of how many."""
+  """Yields tensor, variable, index of the part and number of parts."""
   for name in ('conv1', 'conv2'):
     for leaf in ('weight', 'bias'):
       yield f'model.encoder.{name}.{leaf}', f'encoder/{name}/{leaf}', 0, 1
@@ -291,16 +293,16 @@ def _tensors(depth: Mapping[str, int]) -> Iterator[tuple[str, str, int, int]]:
         theirs = f'model.decoder.layers.{i}.encoder_attn'
         ours = f'decoder/layer_{i}/attention'
         yield from _norm(f'{theirs}_layer_norm', f'{ours}/layer_norm')
-        yield from _fused(theirs, ours, 0, 'q')
-        yield from _fused(theirs, ours, 1, 'kv')
+        yield from _packed(theirs, ours, 0, 'q')
+        yield from _packed(theirs, ours, 1, 'kv')
         yield from _linear(f'{theirs}.out_proj', f'{ours}/linear_2')
 
 
 def _layer(theirs: str, ours: str) -> Iterator[tuple[str, str, int, int]]:
-  own = f'{ours}/self_attention'
-  yield from _norm(f'{theirs}.self_attn_layer_norm', f'{own}/layer_norm')
-  yield from _fused(f'{theirs}.self_attn', own, 0, 'qkv')
-  yield from _linear(f'{theirs}.self_attn.out_proj', f'{own}/linear_1')
+  attention = f'{ours}/self_attention'
+  yield from _norm(f'{theirs}.self_attn_layer_norm', f'{attention}/layer_norm')
+  yield from _packed(f'{theirs}.self_attn', attention, 0, 'qkv')
+  yield from _linear(f'{theirs}.self_attn.out_proj', f'{attention}/linear_1')
   yield from _norm(f'{theirs}.final_layer_norm', f'{ours}/ffn/layer_norm')
   yield from _linear(f'{theirs}.fc1', f'{ours}/ffn/linear_0')
   yield from _linear(f'{theirs}.fc2', f'{ours}/ffn/linear_1')
@@ -316,10 +318,10 @@ def _linear(theirs: str, ours: str) -> Iterator[tuple[str, str, int, int]]:
   yield f'{theirs}.bias', f'{ours}/bias', 0, 1
 
 
-def _fused(
+def _packed(
   theirs: str, ours: str, index: int, which: str
 ) -> Iterator[tuple[str, str, int, int]]:
-  """Projections that lie in one variable, one after the other."""
+  """Yields projections that are stored in one variable, in order."""
   for part, letter in enumerate(which):
     for leaf in ('weight', 'bias'):
       if (letter, leaf) != ('k', 'bias'):
@@ -328,7 +330,7 @@ def _fused(
 
 
 def _key_biases(depth: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
-  """Variables that have a part for a bias of keys: which, of how many."""
+  """Yields variables with a bias of keys, its index and number of parts."""
   for side, number in depth.items():
     for i in range(number):
       yield f'{side}/layer_{i}/self_attention/linear_0/bias', 1, 3
@@ -338,7 +340,7 @@ def _key_biases(depth: Mapping[str, int]) -> Iterator[tuple[str, int, int]]:
 
 def _config(variables: Variables, tied: bool) -> dict[str, Any]:
   shape = variables.shape
-  depth = _layers(variables)
+  depth = _count_layers(variables)
   width, mels, _ = shape('encoder/conv1/weight')
   heads = {side: int(variables.read(f'{side}/num_heads')[()]) for side in depth}
   return {
@@ -365,7 +367,7 @@ def _generation(
   ids: Mapping[str, int],
   config: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """A generation_config.json, of config.json and the tokenizer's tokens."""
+  """Makes a generation_config.json from config.json and the tokens' ids."""
   many = config['vocab_size'] >= _FIRST_OF_MANY_LANGUAGES
   out = {
     'is_multilingual': many,
@@ -385,7 +387,7 @@ def _generation(
 
 
 def _preprocessor(config: Mapping[str, Any]) -> dict[str, Any]:
-  """What Whisper's preprocessor_config.json says, where there is none."""
+  """The preprocessor_config.json of Whisper, for folders without the file."""
   return {
     'feature_extractor_type': 'WhisperFeatureExtractor',
     'feature_size': config['num_mel_bins'],

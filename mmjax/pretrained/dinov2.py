@@ -53,7 +53,7 @@ SECTIONS = {
 
 
 class Model(classifiers.PublishedImageEncoder):
-  """DINOv2; its pooled vector is the class token."""
+  """DINOv2; the pooled vector is the class token."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'shortest_edge': 224},
@@ -71,21 +71,21 @@ def module(
 
   Pixels beyond the last whole patch are left out.
   """
-  read = _read(config)
+  values = _read(config)
   return models.Classifier(
     encoder=encoders.ViT(
-      mlp_dim=_mlp_dim(read),
-      registers=read['num_register_tokens'],
-      mask_token=read['use_mask_token'],
+      mlp_dim=_mlp_dim(values),
+      registers=values['num_register_tokens'],
+      mask_token=values['use_mask_token'],
       position_resize='bicubic_antialiased'
       if _has_registers(config)
       else 'bicubic',
-      block={**_block(read), 'layer_scale': 1.0},
-      **vit.settings(read),
+      block={**_block(values), 'layer_scale': 1.0},
+      **vit.settings(values),
       dtype=dtype,
     ),
-    num_classes=len(configs.labels(config)) if _classifies(config) else 0,
-    patches_from=1 + read['num_register_tokens'],
+    num_classes=len(configs.labels(config)) if _has_classifier(config) else 0,
+    patches_from=1 + values['num_register_tokens'],
     dtype=dtype,
   )
 
@@ -97,11 +97,11 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = _read(config)
+  values = _read(config)
   trunk = [
-    *vit.embedding_rules(read),
-    *vit.attention_rules(read),
-    *_mlp_rules(read),
+    *vit.embedding_rules(values),
+    *vit.attention_rules(values),
+    *_mlp_rules(values),
   ]
   for ours, number in (('attention', 1), ('mlp', 2)):
     trunk += [
@@ -111,27 +111,27 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
         f'{vit.LAYER}.layer_scale{number}.lambda1',
       ),
     ]
-  if read['use_mask_token']:
+  if values['use_mask_token']:
     trunk.append(
       keys.Rule('encoder/patches/mask_token', 'embeddings.mask_token')
     )
-  if read['num_register_tokens']:
+  if values['num_register_tokens']:
     trunk.append(
       keys.Rule(
         'encoder/patches/registers', 'embeddings.register_tokens', forms.Lead()
       )
     )
-  if not _classifies(config):
+  if not _has_classifier(config):
     return trunk
   return [
-    *keys.prefixed(trunk, '', f'{config["model_type"]}.'),
+    *keys.add_prefixes(trunk, '', f'{config["model_type"]}.'),
     *keys.dense('classifier', 'classifier'),
   ]
 
 
-def _mlp_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
+def _mlp_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
   ours, theirs = f'{vit.BLOCK}/mlp', f'{vit.LAYER}.mlp'
-  if not read['use_swiglu_ffn']:
+  if not values['use_swiglu_ffn']:
     return [
       *keys.dense(f'{ours}/up', f'{theirs}.fc1'),
       *keys.dense(f'{ours}/down', f'{theirs}.fc2'),
@@ -150,18 +150,18 @@ def _mlp_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
   return rules
 
 
-def _mlp_dim(read: Mapping[str, Any]) -> int:
-  hidden = read['hidden_size'] * read['mlp_ratio']
-  if not read['use_swiglu_ffn']:
+def _mlp_dim(values: Mapping[str, Any]) -> int:
+  hidden = values['hidden_size'] * values['mlp_ratio']
+  if not values['use_swiglu_ffn']:
     return hidden
-  # Two thirds, so that three matrices hold what two did, and then a multiple
-  # of 8.
+  # Two thirds, so that three matrices have the size of two; then rounded up to
+  # a multiple of 8.
   return (hidden * 2 // 3 + 7) // 8 * 8
 
 
-def _block(read: Mapping[str, Any]) -> dict[str, Any]:
-  settings = vit.block(read)
-  if read['use_swiglu_ffn']:
+def _block(values: Mapping[str, Any]) -> dict[str, Any]:
+  settings = vit.block(values)
+  if values['use_swiglu_ffn']:
     settings |= {'gated': True, 'activation': 'silu'}
   return settings
 
@@ -170,7 +170,7 @@ def _has_registers(config: Mapping[str, Any]) -> bool:
   return config['model_type'] == 'dinov2_with_registers'
 
 
-def _classifies(config: Mapping[str, Any]) -> bool:
+def _has_classifier(config: Mapping[str, Any]) -> bool:
   name = _CLASSES[config['model_type']]
   known = (f'{name}Model', f'{name}ForImageClassification')
   return configs.architecture(config, *known) == known[1]
@@ -178,7 +178,7 @@ def _classifies(config: Mapping[str, Any]) -> bool:
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
   own = _OWN_DEFAULTS[config['model_type']]
-  # Each kind has what the other's config does not speak of.
+  # Defaults of the fields that only the other kind's config has.
   fixed = {'use_mask_token': True, 'num_register_tokens': 0}
   return {**fixed, **configs.section(config, '', {**_DEFAULTS, **own})}
 

@@ -13,27 +13,27 @@ from mmjax.types import Array
 
 
 class PublishedDualEncoder(base.Pretrained):
-  """CLIP and its kin."""
+  """CLIP and similar models."""
 
-  def encode_image(self, pictures) -> Array:
-    """Unit vectors [B, E] of pictures, see `pixels`."""
-    return self.compiled('encode_image')(self.params, self.pixels(pictures))
+  def encode_image(self, images) -> Array:
+    """Encodes images, as for `pixels`, to unit vectors [B, E]."""
+    return self.jit_method('encode_image')(self.params, self.pixels(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
-    """Unit vectors [B, E] of texts."""
-    return self.compiled('encode_text')(self.params, *self.tokenize(texts))
+    """Encodes texts to unit vectors [B, E]."""
+    return self.jit_method('encode_text')(self.params, *self.tokenize(texts))
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers_lib.Tokenizer:
-    """As published, but cutting texts at what the model reads.
+    """The published tokenizer, which truncates to the model's longest text.
 
     Raises:
-      ConfigError: as of `base.Pretrained`, and where texts are padded on the
-        left.
+      ConfigError: if a file is missing or broken, two files contradict each
+        other, or texts are padded on the left.
     """
     tokenizer = super().tokenizer
     settings = self.tokenizer_config
-    if tokenizer_settings.side(settings, 'padding_side') == 'left':
+    if tokenizer_settings.read_side(settings, 'padding_side') == 'left':
       raise ConfigError(
         f"{tokenizer_settings.FILE}: padding_side is 'left', but mmjax pads "
         'texts on the right, where the first word has the first position; set '
@@ -41,15 +41,15 @@ class PublishedDualEncoder(base.Pretrained):
       )
     tokenizer.enable_truncation(
       self.module.text.max_length,
-      direction=tokenizer_settings.side(settings, 'truncation_side'),
+      direction=tokenizer_settings.read_side(settings, 'truncation_side'),
     )
     return tokenizer
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], T being at least `padded_length`."""
-    encoded = self.tokenizer.encode_batch(base.listed(texts))
-    ids, mask = base.padded(
-      [one.ids for one in encoded],
+    """Tokenizes texts to ids [B, T] and a mask [B, T], T >= `padded_length`."""
+    encodings = self.tokenizer.encode_batch(base.as_list(texts))
+    ids, mask = base.pad_rows(
+      [encoding.ids for encoding in encodings],
       self._pad_id,
       length=self.padded_length,
     )
@@ -57,12 +57,12 @@ class PublishedDualEncoder(base.Pretrained):
 
   @property
   def padded_length(self) -> int:
-    """What texts are padded to: the most that the model reads."""
+    """Length that texts are padded to: that of the model's longest text."""
     return self.module.text.max_length
 
   @property
   def _pad_id(self) -> int:
-    """The tokenizer's, which config.json does not always know (SigLIP 2)."""
+    """The tokenizer's padding; config.json can have another one (SigLIP 2)."""
     token = tokenizers.find_pad(self.tokenizer, self.tokenizer_config)
     if token is not None:
       return self.tokenizer.token_to_id(token)

@@ -7,7 +7,7 @@ from typing import Any
 from mmjax.errors import ConfigError
 from mmjax.pretrained import base
 
-# Module of this package, and the name of its family; imported when asked for.
+# Module of this package, and the name of its family; imported when needed.
 FAMILIES = {
   'align': 'align:FAMILY',
   'bert': 'bert:FAMILY',
@@ -41,10 +41,10 @@ FAMILIES = {
 
 
 def find(config: Mapping[str, Any]) -> base.Family:
-  """The family that a config.json belongs to.
+  """Finds the family of a config.json.
 
   Raises:
-    ConfigError: if mmjax knows none.
+    ConfigError: if mmjax does not know the `model_type`.
   """
   kind = config.get('model_type')
   if kind not in FAMILIES:

@@ -1,4 +1,6 @@
-"""How one tensor lies in a checkpoint and in a parameter; both ways."""
+"""How a tensor is laid out in a checkpoint and in a parameter.
+
+Each form converts in both directions."""
 
 import dataclasses
 import math
@@ -8,16 +10,16 @@ import numpy as np
 
 
 class Form(Protocol):
-  """How a tensor lies there and here; shapes are without the layers' axis."""
+  """A layout of a tensor; shapes are without the axis of layers."""
 
   def theirs(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Their shape of a parameter of our `shape`."""
+    """Their shape for our `shape`."""
 
   def load(self, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Their array as ours, of `shape`."""
+    """Converts their array to ours, of `shape`."""
 
   def save(self, array: np.ndarray) -> np.ndarray:
-    """Our array as theirs."""
+    """Converts our array to theirs."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Same:
   """The same numbers in the same order.
 
   Attributes:
-    flat: whether theirs has one axis, whatever ours has.
+    flat: whether theirs has one axis, whatever the shape of ours.
   """
 
   flat: bool = False
@@ -45,8 +47,8 @@ class Linear:
   """A matrix product: theirs is [out, in], ours [in..., out...].
 
   Attributes:
-    inputs: how many of our axes are `in`.
-    transposed: whether theirs is so; otherwise it is [in, out] (GPT-2).
+    inputs: number of our axes that are `in`.
+    transposed: whether theirs is [out, in]; otherwise it is [in, out] (GPT-2).
   """
 
   inputs: int = 1
@@ -74,8 +76,8 @@ class Patches:
   [f * p * p * C, D].
 
   Attributes:
-    size: p.
-    frames: f; None for pictures.
+    size: p, side of a patch in pixels.
+    frames: f, frames of a patch; None for images.
   """
 
   size: int
@@ -120,7 +122,7 @@ class Folded:
   Ours is [prod(sizes), D].
 
   Attributes:
-    sizes: channels, and what a patch has on each axis.
+    sizes: number of channels, and the size of a patch on each axis.
   """
 
   sizes: tuple[int, ...]
@@ -151,13 +153,13 @@ class Lead:
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-  """One of several parameters that lie in one tensor, along one axis.
+  """One of several parameters that are stored in one tensor, along one axis.
 
   Attributes:
-    index: which of them.
-    number: how many there are; all have the same size.
-    form: how each lies.
-    axis: of the tensor.
+    index: index of this parameter among them.
+    number: number of parameters, all of the same size.
+    form: layout of each.
+    axis: axis of the tensor along which they are concatenated.
   """
 
   index: int

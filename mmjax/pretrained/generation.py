@@ -1,9 +1,9 @@
-"""How a published model writes, by its generation_config.json.
+"""Settings of generation, from generation_config.json.
 
 Every key is honoured, refused unless its value changes nothing, or irrelevant.
-A model without the file may have the same keys in its config.json. What is
-refused is refused where text is written, so that a model can always be loaded,
-to encode or to score.
+A model without the file may have the same keys in its config.json. Keys are
+refused when text is generated, so that a model can always be loaded, to encode
+or to score.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,171 +13,179 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, generation_keys
 
 FILE = 'generation_config.json'
-# New tokens where neither the caller nor a file says how many.
+# Number of new tokens if neither the caller nor a file gives one.
 DEFAULT_LENGTH = 64
 
 
 def read(
   files: Mapping[str, bytes], config: Mapping[str, Any]
 ) -> tuple[dict[str, Any], str]:
-  """A model's generation settings, and the name of the file they are from.
+  """Reads a model's generation settings, and the name of their file.
 
   Args:
     files: the small files of the model's folder, by name.
-    config: its config.json, read where there is no generation_config.json: its
-      top level, then its `text_config`.
+    config: the model's config.json, which is read if there is no
+      generation_config.json: its top level, then its `text_config`.
   """
   if FILE in files:
-    return configs.parsed(files[FILE], FILE), FILE
+    return configs.parse(files[FILE], FILE), FILE
   text = {
     key: value
     for key, value in (config.get('text_config') or {}).items()
     if generation_keys.OLD_DEFAULTS.get(key) != value
   }
-  given = {
+  settings = {
     key: part[key]
     for part in (text, config)
     for key in generation_keys.KEYS
     if part.get(key) is not None
   }
-  return given, 'config.json'
+  return settings, 'config.json'
 
 
 def arguments(
-  given: Mapping[str, Any],
+  settings: Mapping[str, Any],
   file: str,
-  asked: Mapping[str, Any],
+  overrides: Mapping[str, Any],
   *,
   eos_ids: Sequence[int],
   speech: bool = False,
 ) -> dict[str, Any]:
-  """Arguments of the module's `generate`.
+  """Makes the arguments of the module's `generate`.
 
   Args:
-    given: the file's settings.
+    settings: the file's settings.
     file: its name, for errors.
-    asked: arguments of the caller's, which come before the file's.
+    overrides: the caller's arguments, which take precedence over the file's.
     eos_ids: ids that end a text.
-    speech: whether the model writes down what is said.
+    speech: whether the model transcribes speech.
 
   Raises:
     ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
-  check(given, file, asked, speech=speech)
+  check(settings, file, overrides, speech=speech)
   out: dict[str, Any] = {}
   for key, (name, kind) in generation_keys.DIRECT.items():
-    if given.get(key) is not None:
-      out[name] = _typed(given, key, file, kind)
+    if settings.get(key) is not None:
+      out[name] = _read_number(settings, key, file, kind)
   for key, name in generation_keys.LISTS.items():
-    if given.get(key) is not None:
-      out[name] = _ids(given[key], key, file)
-  if given.get('forced_eos_token_id') is not None:
-    forced = given['forced_eos_token_id']
+    if settings.get(key) is not None:
+      out[name] = _read_ids(settings[key], key, file)
+  if settings.get('forced_eos_token_id') is not None:
+    forced = settings['forced_eos_token_id']
     if isinstance(forced, list) and len(forced) == 1:
       forced = forced[0]
     named = {'forced_eos_token_id': forced}
-    out['forced_last'] = _typed(named, 'forced_eos_token_id', file, int)
-  biases = (*_sequence_bias(given, file), *_bad_words(given, file, eos_ids))
+    out['forced_last'] = _read_number(named, 'forced_eos_token_id', file, int)
+  biases = (
+    *_sequence_bias(settings, file),
+    *_bad_words(settings, file, eos_ids),
+  )
   if biases:
     out['biases'] = biases
-  beams = {} if speech else _beams(given, file, asked)
-  out |= beams or _sampling(given, file, asked)
-  return {**out, **asked}
+  beams = {} if speech else _beam_arguments(settings, file, overrides)
+  out |= beams or _sampling_arguments(settings, file, overrides)
+  return {**out, **overrides}
 
 
 def length(
-  given: Mapping[str, Any], file: str, asked: int | None, prompt: int
+  settings: Mapping[str, Any],
+  file: str,
+  max_new_tokens: int | None,
+  prompt: int,
 ) -> int:
-  """How many tokens are written at most.
+  """Largest number of new tokens.
 
   Args:
-    given: the file's settings.
+    settings: the file's settings.
     file: its name, for errors.
-    asked: what the caller wants; None for the file's, or `DEFAULT_LENGTH`.
-    prompt: tokens of the longest prompt, which `max_length` counts too.
+    max_new_tokens: the number that the caller asked for; None for the file's,
+      or `DEFAULT_LENGTH`.
+    prompt: number of tokens of the longest prompt, which `max_length`
+      includes.
 
   Raises:
-    ConfigError: if the prompt leaves no room.
+    ConfigError: if the prompt is as long as `max_length` or longer.
   """
-  if asked is not None:
-    return asked
-  if given.get('max_new_tokens') is not None:
-    return _typed(given, 'max_new_tokens', file, int)
-  if given.get('max_length') is None:
+  if max_new_tokens is not None:
+    return max_new_tokens
+  if settings.get('max_new_tokens') is not None:
+    return _read_number(settings, 'max_new_tokens', file, int)
+  if settings.get('max_length') is None:
     return DEFAULT_LENGTH
-  room = _typed(given, 'max_length', file, int) - prompt
+  room = _read_number(settings, 'max_length', file, int) - prompt
   if room < 1:
     raise ConfigError(
-      f'{file}: max_length is {given["max_length"]}, but the prompt has '
+      f'{file}: max_length is {settings["max_length"]}, but the prompt has '
       f'{prompt} tokens; pass max_new_tokens'
     )
   return room
 
 
-def refuse_unread(given: Mapping[str, Any], file: str) -> None:
-  """Refuses settings of a family whose writing transformers gives none.
+def refuse_unread(settings: Mapping[str, Any], file: str) -> None:
+  """Refuses settings of a family for which transformers ignores them.
 
-  Ids and what changes nothing stay.
+  Ids and settings that change nothing are allowed.
 
   Raises:
     ConfigError: for any other setting.
   """
-  check(given, file)
-  unread = set() if given.get('do_sample') else {*generation_keys.SAMPLING}
-  if given.get('num_beams') in (None, 1):
+  check(settings, file)
+  unread = set() if settings.get('do_sample') else {*generation_keys.SAMPLING}
+  if settings.get('num_beams') in (None, 1):
     unread |= {*generation_keys.BEAMS}
   changing = {*generation_keys.HONOURED} - {*generation_keys.IDS} - unread
-  for key in sorted(set(given) & changing):
+  for key in sorted(set(settings) & changing):
     neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
-    if given[key] not in neutral:
+    if settings[key] not in neutral:
       raise ConfigError(
-        f'{file}: {key} is {given[key]!r}, which transformers does not read '
+        f'{file}: {key} is {settings[key]!r}, which transformers does not read '
         'for this family; pass it where the text is written, and remove it '
         'from the file'
       )
 
 
 def check(
-  given: Mapping[str, Any],
+  settings: Mapping[str, Any],
   file: str,
-  asked: Mapping[str, Any] | None = None,
+  overrides: Mapping[str, Any] | None = None,
   *,
   speech: bool = False,
 ) -> None:
-  """Refuses what is not honoured.
+  """Refuses settings that mmjax does not honour.
 
   Args:
-    given: the file's settings.
+    settings: the file's settings.
     file: its name, for errors.
-    asked: arguments of the caller's; a key that one of them stands for is not
-      looked at.
-    speech: whether the model writes down what is said.
+    overrides: the caller's arguments; a key that one of them replaces is not
+      checked.
+    speech: whether the model transcribes speech.
 
   Raises:
     ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
-  asked = asked or {}
+  overrides = overrides or {}
   only = dict(generation_keys.ONLY)
   known = {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
   if speech:
-    own = generation_keys.SPEECH
-    known |= {*own, *generation_keys.ONLY_SPEECH}
-    only = {k: v for k, v in only.items() if k not in own}
+    speech_keys = generation_keys.SPEECH
+    known |= {*speech_keys, *generation_keys.ONLY_SPEECH}
+    only = {k: v for k, v in only.items() if k not in speech_keys}
     only |= generation_keys.ONLY_SPEECH
-  if _samples(given, asked) and not speech:
+  if _is_sampling(settings, overrides) and not speech:
     only |= generation_keys.ONLY_SAMPLING
-  if 'beam_size' in asked:
+  if 'beam_size' in overrides:
     only.pop('num_beams', None)
-  if not speech and _beam_size(given, file, asked) > 1:
+  if not speech and _beam_size(settings, file, overrides) > 1:
     only |= generation_keys.ONLY_BEAMS
-  unknown = sorted(set(given) - known)
+  unknown = sorted(set(settings) - known)
   if unknown:
     raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; remove them from the '
       'file if they change nothing, or write with transformers'
     )
   for key, values in only.items():
-    value = given.get(key)
+    value = settings.get(key)
     if value is not None and value not in values:
       raise ConfigError(
         f'{file}: {key} is {value!r}; mmjax writes only with '
@@ -187,43 +195,45 @@ def check(
 
 
 def _beam_size(
-  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> int:
-  if 'beam_size' in asked:
-    return asked['beam_size']
-  if given.get('num_beams') is None:
+  if 'beam_size' in overrides:
+    return overrides['beam_size']
+  if settings.get('num_beams') is None:
     return 1
-  size = _typed(given, 'num_beams', file, int)
+  size = _read_number(settings, 'num_beams', file, int)
   if size < 1:
     raise ConfigError(f'{file}: num_beams is {size}; give at least 1')
   return size
 
 
-def _beams(
-  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+def _beam_arguments(
+  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Beam search as transformers does it; {} where there is one beam."""
-  size = _beam_size(given, file, asked)
+  """Arguments of beam search, as in transformers; {} for one beam."""
+  size = _beam_size(settings, file, overrides)
   if size == 1:
     return {}
-  if _samples(given, asked):
-    where = 'temperature' if 'temperature' in asked else f'{file}: do_sample'
+  if _is_sampling(settings, overrides):
+    where = (
+      'temperature' if 'temperature' in overrides else f'{file}: do_sample'
+    )
     raise ConfigError(
       f'{where} asks for sampling, which excludes {size} beams; pass '
       'temperature=0 for these, or beam_size=1 to sample'
     )
   penalty = 1.0
-  if given.get('length_penalty') is not None:
-    penalty = _typed(given, 'length_penalty', file, (int, float))
+  if settings.get('length_penalty') is not None:
+    penalty = _read_number(settings, 'length_penalty', file, (int, float))
   return {
     'beam_size': size,
     'length_penalty': penalty,
-    'early_stopping': _early_stopping(given, file),
+    'early_stopping': _early_stopping(settings, file),
   }
 
 
-def _early_stopping(given: Mapping[str, Any], file: str) -> bool | str:
-  value = given.get('early_stopping')
+def _early_stopping(settings: Mapping[str, Any], file: str) -> bool | str:
+  value = settings.get('early_stopping')
   if value is None:
     return False
   if value == 'never' or isinstance(value, bool):
@@ -234,45 +244,49 @@ def _early_stopping(given: Mapping[str, Any], file: str) -> bool | str:
   )
 
 
-def _samples(given: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
-  if 'temperature' in asked:
-    return asked['temperature'] != 0
-  return bool(given.get('do_sample'))
+def _is_sampling(
+  settings: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> bool:
+  if 'temperature' in overrides:
+    return overrides['temperature'] != 0
+  return bool(settings.get('do_sample'))
 
 
-def _sampling(
-  given: Mapping[str, Any], file: str, asked: Mapping[str, Any]
+def _sampling_arguments(
+  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """Temperature and filters; none where the likeliest token is taken."""
-  if not _samples(given, asked):
+  """Temperature and filters of sampling; {} for greedy decoding."""
+  if not _is_sampling(settings, overrides):
     return {}
-  # What transformers takes where a file that samples is silent.
-  silent = {'temperature': 1.0, 'top_p': 1.0, 'top_k': 0}
-  if given.get('do_sample'):
-    silent['top_k'] = 50
+  # The defaults of transformers where `do_sample` is true.
+  defaults = {'temperature': 1.0, 'top_p': 1.0, 'top_k': 0}
+  if settings.get('do_sample'):
+    defaults['top_k'] = 50
   return {
     key: default
-    if given.get(key) is None
-    else _typed(given, key, file, int if key == 'top_k' else (int, float))
-    for key, default in silent.items()
+    if settings.get(key) is None
+    else _read_number(
+      settings, key, file, int if key == 'top_k' else (int, float)
+    )
+    for key, default in defaults.items()
   }
 
 
 def _bad_words(
-  given: Mapping[str, Any], file: str, eos_ids: Sequence[int]
+  settings: Mapping[str, Any], file: str, eos_ids: Sequence[int]
 ) -> list[tuple[tuple[int, ...], float]]:
-  """Words that are never written; a text may end all the same."""
-  words = given.get('bad_words_ids') or []
+  """Sequences that are never generated; those that end a text are allowed."""
+  words = settings.get('bad_words_ids') or []
   _check_list(words, 'bad_words_ids', file)
-  read = [_ids(word, 'bad_words_ids', file) for word in words]
-  ends = [(one,) for one in eos_ids]
-  return [(word, float('-inf')) for word in read if word not in ends]
+  sequences = [_read_ids(word, 'bad_words_ids', file) for word in words]
+  ends = [(eos_id,) for eos_id in eos_ids]
+  return [(word, float('-inf')) for word in sequences if word not in ends]
 
 
 def _sequence_bias(
-  given: Mapping[str, Any], file: str
+  settings: Mapping[str, Any], file: str
 ) -> list[tuple[tuple[int, ...], float]]:
-  pairs = given.get('sequence_bias') or []
+  pairs = settings.get('sequence_bias') or []
   _check_list(pairs, 'sequence_bias', file)
   out = []
   for pair in pairs:
@@ -285,7 +299,7 @@ def _sequence_bias(
         f'{file}: sequence_bias has {pair!r}; mmjax reads pairs of a list of '
         'ids and a number'
       )
-    out.append((_ids(pair[0], 'sequence_bias', file), float(pair[1])))
+    out.append((_read_ids(pair[0], 'sequence_bias', file), float(pair[1])))
   return out
 
 
@@ -294,14 +308,16 @@ def _check_list(value: Any, key: str, file: str) -> None:
     raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only a list')
 
 
-def _ids(value: Any, key: str, file: str) -> tuple[int, ...]:
+def _read_ids(value: Any, key: str, file: str) -> tuple[int, ...]:
   if not isinstance(value, list) or not all(type(v) is int for v in value):
     raise ConfigError(f'{file}: {key} has {value!r}; mmjax reads lists of ids')
   return tuple(value)
 
 
-def _typed(given: Mapping[str, Any], key: str, file: str, kind: Any) -> Any:
-  value = given[key]
+def _read_number(
+  settings: Mapping[str, Any], key: str, file: str, kind: Any
+) -> Any:
+  value = settings[key]
   if not isinstance(value, kind) or isinstance(value, bool):
     name = 'a whole number' if kind is int else 'a number'
     raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only {name}')

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-# Keys that are honoured, and what they are here: arguments of
+# Keys that are honoured, and the arguments that they become, of
 # `mmjax.models.writing.Writer.generate`.
 DIRECT = {
   'repetition_penalty': ('repetition_penalty', (int, float)),
@@ -60,7 +60,7 @@ ONLY: dict[str, tuple[Any, ...]] = {
   'use_mtp': (False,),
   'watermarking_config': (),
 }
-# The same of keys that only sampling reads, and of those of beam search alone.
+# The same for keys of sampling alone, and for keys of beam search alone.
 ONLY_SAMPLING: dict[str, tuple[Any, ...]] = {
   'epsilon_cutoff': (0.0,),
   'eta_cutoff': (0.0,),
@@ -85,7 +85,7 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
   'repetition_penalty': (1.0,),
 }
 
-# What concerns speed, memory, further outputs or the file itself.
+# Keys about speed, memory, further outputs or the file itself.
 IRRELEVANT = (
   '_commit_hash',
   '_from_model_config',
@@ -114,7 +114,7 @@ IRRELEVANT = (
   'transformers_version',
   'use_cache',
 )
-# Those that Whisper has besides, see `speech_recognizers`.
+# Keys that only Whisper has, see `speech_recognizers`.
 SPEECH = (
   'alignment_heads',
   'forced_decoder_ids',
@@ -135,8 +135,8 @@ ONLY_SPEECH: dict[str, tuple[Any, ...]] = {
   'return_timestamps': (False,),
 }
 
-# All keys that a config.json without a file beside it may have of these, with
-# what transformers 4 wrote into every part of a config.
+# All of these keys may be in the config.json of a folder without the file. Its
+# parts have the defaults below, which transformers 4 wrote into each part.
 KEYS = (*HONOURED, *ONLY, *ONLY_SAMPLING, *ONLY_BEAMS)
 OLD_DEFAULTS = {
   'max_length': 20,

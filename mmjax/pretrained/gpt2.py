@@ -18,11 +18,11 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-# Causal masks.
+# Buffers with causal masks.
 SKIP = (r'transformer\.h\.\d+\.attn\.(masked_)?bias',)
-# OpenAI's checkpoints lack it.
+# Prefix that OpenAI's checkpoints lack.
 PREFIXES = ('transformer.',)
-TIES = (names.head('transformer.wte.weight'),)
+TIES = (names.head_tie('transformer.wte.weight'),)
 
 
 _DEFAULTS = {
@@ -107,7 +107,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     keys.Rule('decoder/words/table/embedding', 'transformer.wte.weight'),
     keys.Rule('decoder/words/position_table', 'transformer.wpe.weight'),
     *keys.norm(f'{ours}/attention_norm', f'{_BLOCK}.ln_1'),
-    *keys.packed(
+    *keys.packed_dense(
       f'{ours}/attention',
       f'{_BLOCK}.attn.c_attn',
       ('query', 'key', 'value'),

@@ -1,4 +1,4 @@
-"""Where a model lies: a folder, or a name on the Hugging Face hub."""
+"""Finds a model: a folder, or a name on the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -12,14 +12,14 @@ from mmjax.pretrained import (
   tokenizer_files,
 )
 
-# What a model needs beside its weights.
+# Files that a model needs beside its weights.
 _SMALL = ('*.json', '*.txt', '*.jinja', *tokenizer_files.PIECES)
 _SAFE = '*.safetensors'
 _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 
 
 def find(source: Path | str) -> Path:
-  """The folder of a model.
+  """Finds the folder of a model, downloading it if need be.
 
   Args:
     source: a folder, or a name such as 'openai/clip-vit-base-patch32', which
@@ -27,8 +27,8 @@ def find(source: Path | str) -> Path:
 
   Raises:
     ConfigError: if there is neither; if a download needs huggingface_hub, which
-      is an extra; or if the hub has the weights only in pickles, or only as
-      open_clip lays them out.
+      is an extra; or if the hub has the weights only in pickles, or only in the
+      format of open_clip.
   """
   folder = Path(source)
   if folder.is_dir():
@@ -45,9 +45,9 @@ def find(source: Path | str) -> Path:
   except ImportError as error:
     raise ConfigError(
       f'there is no folder {source}; to download the model of this name, '
-      "install the extra `hub`: pip install -e '.[hub]' where mmjax lies"
+      "install the extra `hub`: pip install -e '.[hub]' in the folder of mmjax"
     ) from error
-  weights, pickles = _weights(huggingface_hub, source)
+  weights, pickles = _find_weights(huggingface_hub, source)
   try:
     folder = Path(
       huggingface_hub.snapshot_download(
@@ -61,35 +61,35 @@ def find(source: Path | str) -> Path:
       'whether there is a network'
     ) from error
   if pickles:
-    raise tensors.pickled(source, pickles, folder)
+    raise tensors.pickle_error(source, pickles, folder)
   return folder
 
 
-def _weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
-  """Which weights to download, and the pickles where there are no others."""
+def _find_weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
+  """Patterns of weights to download, and pickles if there are no others."""
   try:
     names = set(hub.list_repo_files(name))
-    within = _within(hub, name) if sentence_steps.FILE in names else ''
+    prefix = _weights_prefix(hub, name) if sentence_steps.FILE in names else ''
   except ConfigError:
     raise
   except Exception:
-    # What is in the cache needs no network, and else the download tells why.
+    # A model in the cache needs no network; otherwise the download raises.
     return [_SAFE], []
   for config in tensors.OPEN_CLIP:
     if config in names and 'config.json' not in names:
-      raise tensors.of_open_clip(name, config)
-  if not names.isdisjoint({within + tensors.FILE, within + tensors.INDEX}):
-    return [within + _SAFE], []
+      raise tensors.open_clip_error(name, config)
+  if not names.isdisjoint({prefix + tensors.FILE, prefix + tensors.INDEX}):
+    return [prefix + _SAFE], []
   if ctranslate2.FILE in names and not names.isdisjoint(
     ctranslate2.VOCABULARIES
   ):
     return [ctranslate2.FILE], []
-  pickles = re.compile(re.escape(within) + r'[^/]*\.bin')
+  pickles = re.compile(re.escape(prefix) + r'[^/]*\.bin')
   return [], sorted(n for n in names if pickles.fullmatch(n))
 
 
-def _within(hub: Any, name: str) -> str:
-  """What the names of a sentence encoder's weights begin with."""
+def _weights_prefix(hub: Any, name: str) -> str:
+  """Prefix of the names of a sentence encoder's weights on the hub."""
   modules = Path(hub.hf_hub_download(name, sentence_steps.FILE)).read_bytes()
   try:
     path = sentence_steps.model_path(modules)

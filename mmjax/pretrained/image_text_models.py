@@ -1,4 +1,4 @@
-"""Published models that caption, answer, and match pictures with texts."""
+"""Published models that caption, answer, and match images with texts."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,22 +13,22 @@ from mmjax.types import Array, Batch
 
 
 class PublishedImageTextModel(base.Pretrained):
-  """BLIP and its kin; a checkpoint does what it was trained for."""
+  """BLIP; a checkpoint has only the methods of the task it was trained for."""
 
   def caption(
     self,
-    pictures: Any,
+    images: Any,
     prompt: str = '',
     *,
     max_new_tokens: int = 20,
     **settings: Any,
   ) -> list[str]:
-    """Describes pictures.
+    """Writes captions of images.
 
     Args:
-      pictures: see `pixels`.
-      prompt: what each caption begins with.
-      max_new_tokens: what is written after it at most.
+      images: one image or several, as for `pixels`.
+      prompt: beginning of each caption.
+      max_new_tokens: largest number of tokens after the prompt.
       **settings: further arguments of `models.EncoderDecoder.generate`, such as
         `beam_size`.
 
@@ -37,11 +37,11 @@ class PublishedImageTextModel(base.Pretrained):
     """
     writes = isinstance(self.module, models.EncoderDecoder)
     self._check(writes and self.module.question is None, 'caption')
-    images = self.pixels(pictures)
+    pixels = self.pixels(images)
     start = self.tokenizer.encode(prompt, add_special_tokens=False).ids
-    ids = jnp.asarray([[self.module.bos_id, *start]] * len(images), jnp.int32)
+    ids = jnp.asarray([[self.module.bos_id, *start]] * len(pixels), jnp.int32)
     batch = {
-      'image': images,
+      'image': pixels,
       'prompt': ids,
       'prompt_mask': jnp.ones(ids.shape, bool),
     }
@@ -50,61 +50,62 @@ class PublishedImageTextModel(base.Pretrained):
 
   def answer(
     self,
-    pictures: Any,
+    images: Any,
     questions: str | Sequence[str],
     *,
     max_new_tokens: int = 20,
     **settings: Any,
   ) -> list[str]:
-    """Answers a question about each picture.
+    """Answers a question about each image.
 
     Args:
-      pictures: see `pixels`; one for each question.
-      questions: as many.
-      max_new_tokens: what is written at most.
+      images: images as for `pixels`, one for each question.
+      questions: one question or several.
+      max_new_tokens: largest number of tokens of an answer.
       **settings: further arguments of `models.EncoderDecoder.generate`.
 
     Raises:
-      ConfigError: if the checkpoint answers no questions, or there are not as
-        many pictures as questions.
+      ConfigError: if the checkpoint answers no questions, or images and
+        questions differ in number.
     """
     writes = isinstance(self.module, models.EncoderDecoder)
     self._check(writes and self.module.question is not None, 'answer')
-    batch = self._pairs(pictures, questions, 'question')
+    batch = self._make_pairs(images, questions, 'question')
     written = self._write('answer', batch, max_new_tokens, settings)
     return [self._decode(ids) for ids in written]
 
-  def match(self, pictures: Any, texts: str | Sequence[str]) -> Array:
-    """How probable it is that each picture and text belong together, [B].
+  def match(self, images: Any, texts: str | Sequence[str]) -> Array:
+    """Probability [B] that each image and text match.
 
     Args:
-      pictures: see `pixels`; one for each text.
-      texts: as many.
+      images: images as for `pixels`, one for each text.
+      texts: one text or several.
 
     Raises:
-      ConfigError: if the checkpoint matches nothing, or there are not as many
-        pictures as texts.
+      ConfigError: if the checkpoint was not trained to match, or images and
+        texts differ in number.
     """
     self._check(self._matches, 'match')
-    batch = self._pairs(pictures, texts, 'text')
-    logits = self.compiled('match')(self.params, batch)
+    batch = self._make_pairs(images, texts, 'text')
+    logits = self.jit_method('match')(self.params, batch)
     return jax.nn.softmax(logits)[:, 1]
 
-  def encode_image(self, pictures: Any) -> Array:
-    """Unit vectors [B, E] of pictures, of a checkpoint that matches."""
+  def encode_image(self, images: Any) -> Array:
+    """Encodes images to unit vectors [B, E], if the checkpoint matches."""
     self._check(self._matches, 'embed')
-    return self.compiled('encode_image')(self.params, self.pixels(pictures))
+    return self.jit_method('encode_image')(self.params, self.pixels(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
-    """Unit vectors [B, E] of texts, of a checkpoint that matches."""
+    """Encodes texts to unit vectors [B, E], if the checkpoint matches."""
     self._check(self._matches, 'embed')
-    return self.compiled('encode_text')(self.params, *self.tokenize(texts))
+    return self.jit_method('encode_text')(self.params, *self.tokenize(texts))
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], T being the longest text's."""
-    encoded = self.tokenizer.encode_batch(base.listed(texts))
-    ids, mask = base.padded(
-      [one.ids for one in encoded], self._special('pad_token_id', 0)
+    """Tokenizes texts to ids [B, T] and a mask [B, T]."""
+    encodings = self.tokenizer.encode_batch(base.as_list(texts))
+    ids, mask = base.pad_rows(
+      [encoding.ids for encoding in encodings],
+      self._special_id('pad_token_id', 0),
     )
     return jnp.asarray(ids), jnp.asarray(mask)
 
@@ -112,33 +113,33 @@ class PublishedImageTextModel(base.Pretrained):
   def _matches(self) -> bool:
     return isinstance(self.module, models.ImageTextMatcher)
 
-  def _check(self, able: bool, what: str) -> None:
-    if not able:
+  def _check(self, is_able: bool, what: str) -> None:
+    if not is_able:
       raise ConfigError(
         f'the checkpoint is a {self.config.get("architectures")}, which does '
         f'not {what}; open one that was trained to'
       )
 
-  def _pairs(self, pictures: Any, texts: Any, name: str) -> Batch:
-    images = self.pixels(pictures)
+  def _make_pairs(self, images: Any, texts: Any, name: str) -> Batch:
+    pixels = self.pixels(images)
     ids, mask = self.tokenize(texts)
-    if len(images) != len(ids):
+    if len(pixels) != len(ids):
       raise ConfigError(
-        f'{len(images)} pictures and {len(ids)} texts make no pairs; give as '
+        f'{len(pixels)} images and {len(ids)} texts make no pairs; give as '
         'many of each'
       )
-    return {'image': images, name: ids, f'{name}_mask': mask}
+    return {'image': pixels, name: ids, f'{name}_mask': mask}
 
   def _write(
     self, task: str, batch: Batch, length: int, settings: dict[str, Any]
   ) -> list[list[int]]:
     generation.refuse_unread(*generation.read(self.files, self.config))
-    generate = self.compiled(
+    generate = self.jit_method(
       'generate',
       task=task,
       length=length,
-      eos_id=self._special('sep_token_id', 102),
-      pad_id=self._special('pad_token_id', 0),
+      eos_id=self._special_id('sep_token_id', 102),
+      pad_id=self._special_id('pad_token_id', 0),
       **settings,
     )
     written = jax.device_get(generate(self.params, batch))
@@ -150,5 +151,5 @@ class PublishedImageTextModel(base.Pretrained):
   def _decode(self, ids: list[int]) -> str:
     return self.tokenizer.decode(ids, skip_special_tokens=True)
 
-  def _special(self, name: str, default: int) -> int:
+  def _special_id(self, name: str, default: int) -> int:
     return (self.config.get('text_config') or {}).get(name, default)

@@ -1,6 +1,6 @@
 """Key tables: which tensor of a published checkpoint is which parameter here.
 
-A table is a list of rules, one for each parameter, and works both ways.
+A table is a list of rules, one for each parameter, for loading and for saving.
 """
 
 import dataclasses
@@ -26,7 +26,7 @@ class Source(Protocol):
   """A checkpoint's tensors, such as `tensors.Tensors`.
 
   Attributes:
-    names: of all tensors.
+    names: names of all tensors.
   """
 
   names: frozenset[str]
@@ -35,10 +35,10 @@ class Source(Protocol):
     """The shape of a tensor, without reading it."""
 
   def read(self, name: str) -> np.ndarray:
-    """One tensor."""
+    """Reads one tensor."""
 
-  def stored(self, name: str) -> str:
-    """What a tensor is stored as; the same for two names of one."""
+  def stored_name(self, name: str) -> str:
+    """Name that a tensor is stored under; the same for all of its aliases."""
     return name
 
 
@@ -47,11 +47,11 @@ class Rule:
   """One parameter.
 
   Attributes:
-    ours: its path, 'text/blocks/layers/mlp/up/kernel'.
-    theirs: the tensor's name; `LAYER` in it stands for the layer's number,
-      and our leading axis is then the layers'. Only rules with `Part` share
-      one.
-    form: how it lies.
+    ours: path of the parameter, such as 'text/blocks/layers/mlp/up/kernel'.
+    theirs: name of the tensor; `LAYER` in it stands for the layer's number,
+      and our leading axis is then that of layers. Only rules with `Part` may
+      have the same name.
+    form: layout of the tensor.
   """
 
   ours: str
@@ -60,7 +60,7 @@ class Rule:
 
 
 def norm(ours: str, theirs: str, *, bias: bool = True) -> list[Rule]:
-  """Rules of a layer normalisation; of one by root mean square without bias."""
+  """Rules of a layer normalisation, or of an RMS norm if `bias` is False."""
   rules = [Rule(f'{ours}/scale', f'{theirs}.weight')]
   if bias:
     rules.append(Rule(f'{ours}/bias', f'{theirs}.bias'))
@@ -70,7 +70,7 @@ def norm(ours: str, theirs: str, *, bias: bool = True) -> list[Rule]:
 def dense(
   ours: str, theirs: str, *, inputs: int = 1, bias: bool = True
 ) -> list[Rule]:
-  """Rules of a dense layer, into or out of heads too."""
+  """Rules of a dense layer, whose outputs or inputs may be split into heads."""
   rules = [Rule(f'{ours}/kernel', f'{theirs}.weight', forms.Linear(inputs))]
   if bias:
     rules.append(Rule(f'{ours}/bias', f'{theirs}.bias', forms.Same(flat=True)))
@@ -88,9 +88,9 @@ def attention(
 
   Args:
     ours: path of `mmjax.nn.Attention`.
-    theirs: their prefix.
-    names: their name of each of 'query', 'key', 'value' and 'out'.
-    bias: see `mmjax.nn.Attention`.
+    theirs: prefix of the tensors' names.
+    names: 'query', 'key', 'value' and 'out' -> their name.
+    bias: layers with a bias, as in `mmjax.nn.Attention`.
   """
   return [
     rule
@@ -104,16 +104,16 @@ def attention(
   ]
 
 
-def packed(
+def packed_dense(
   ours: str, theirs: str, names: Sequence[str], *, transposed: bool = True
 ) -> list[Rule]:
-  """Rules of dense layers that lie in one, such as an attention's inputs.
+  """Rules of dense layers that are stored as one, such as queries and keys.
 
   Args:
-    ours: what our layers' paths have in common.
-    theirs: their one layer.
-    names: of our layers, in their order.
-    transposed: see `Linear`.
+    ours: prefix of our layers' paths.
+    theirs: name of their one layer.
+    names: names of our layers, in their order.
+    transposed: whether their matrix is [out, in] rather than [in, out].
   """
   number, bias = len(names), forms.Same(flat=True)
   weight, axis = forms.Linear(transposed=transposed), 0 if transposed else 1
@@ -129,13 +129,13 @@ def packed(
   return rules
 
 
-def prefixed(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
-  """The rules of a model that is a part of a larger one.
+def add_prefixes(rules: Sequence[Rule], ours: str, theirs: str) -> list[Rule]:
+  """Adds prefixes to the rules of a model that is a part of a larger one.
 
   Args:
-    rules: of the part alone.
-    ours: the part's path, with its slash, or ''.
-    theirs: what its tensors' names begin with, with its dot, or ''.
+    rules: rules of the part.
+    ours: path of the part with a slash at the end, or ''.
+    theirs: prefix of its tensors' names with a dot at the end, or ''.
   """
   return [
     dataclasses.replace(
@@ -155,19 +155,19 @@ def load(
   """Fills parameters from a checkpoint.
 
   Args:
-    rules: one for each parameter.
-    source: the checkpoint.
-    target: tree of `jax.ShapeDtypeStruct`, the parameters' shapes, types and,
-      where given, shardings.
-    skip: patterns of names in the checkpoint that hold no parameter.
+    rules: key table, one rule for each parameter.
+    source: tensors of the checkpoint.
+    target: tree of `jax.ShapeDtypeStruct` with the shapes, types and, if set,
+      shardings of the parameters.
+    skip: patterns of the names of tensors that hold no parameter.
 
   Returns:
     The parameters, read one tensor at a time.
 
   Raises:
     ConfigError: if a tensor is missing, left over or has another shape, with
-      the first of each kind and the likely cause; or if one is of whole
-      numbers.
+      the first of each kind and the likely cause; or if one is not in floating
+      point.
   """
   leaves = tree_paths.flatten(target)
   by_path = {rule.ours: rule for rule in rules}
@@ -183,11 +183,11 @@ def load(
         missing[name] = theirs
       elif source.shape(name) != theirs:
         shapes[name] = source.shape(name), theirs
-  stored = {source.stored(name) for name in used & source.names}
+  stored = {source.stored_name(name) for name in used & source.names}
   left = [
     name
     for name in sorted(source.names - used)
-    if source.stored(name) not in stored
+    if source.stored_name(name) not in stored
     and not any(re.fullmatch(pattern, name) for pattern in skip)
   ]
   if table or missing or shapes or left:
@@ -235,9 +235,9 @@ def layers(
 
 
 def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
-  """One parameter; of stacked layers, one layer at a time."""
+  """Reads one parameter; stacked layers are read one at a time."""
   shape, names = layers(rule, leaf.shape)
-  place = getattr(leaf, 'sharding', None)
+  sharding = getattr(leaf, 'sharding', None)
 
   def read(name: str) -> np.ndarray:
     array = source.read(name)
@@ -249,8 +249,8 @@ def _read(rule: Rule, source: Source, leaf: Any) -> jax.Array:
     return rule.form.load(array, shape).astype(leaf.dtype)
 
   if LAYER not in rule.theirs:
-    return jax.device_put(read(names[0]), place)
-  stacked = jnp.zeros(leaf.shape, leaf.dtype, device=place)
+    return jax.device_put(read(names[0]), sharding)
+  stacked = jnp.zeros(leaf.shape, leaf.dtype, device=sharding)
   for i, name in enumerate(names):
     stacked = _put_layer(stacked, read(name), i)
   return stacked

@@ -1,7 +1,6 @@
-"""Which kinds of values the fields of a config.json have.
+"""Checks the types of fields of a config.json that have no default.
 
-`configs.section` checks the fields that have a default of one kind. These are
-the others, which are read as they stand.
+`configs.section` checks the fields that have one.
 """
 
 import math
@@ -11,7 +10,7 @@ from typing import Any
 
 from mmjax.errors import ConfigError
 
-# Sections that have such fields themselves.
+# Parts of a config that have such fields too.
 _PARTS = (
   'text_config',
   'vision_config',
@@ -22,16 +21,16 @@ _PARTS = (
 
 
 def is_number(value: Any) -> bool:
-  """Whether a value is a number, not infinite, nor a truth value."""
+  """Whether a value is a finite number, not a bool."""
   if isinstance(value, bool) or not isinstance(value, int | float):
     return False
   return isinstance(value, int) or math.isfinite(value)
 
 
 def is_list_like(value: Any, default: list) -> bool:
-  """Whether a value is a list of what is in `default`, or of whole numbers."""
+  """Whether a value is a list of the type in `default`, or of integers."""
   kind = type(default[0]) if default else int
-  return isinstance(value, list) and all(type(one) is kind for one in value)
+  return isinstance(value, list) and all(type(item) is kind for item in value)
 
 
 def _is_text(value: Any) -> bool:
@@ -42,11 +41,11 @@ def _is_whole(value: Any) -> bool:
   return type(value) is int
 
 
-def _are(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+def _is_list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
   return lambda value: isinstance(value, list) and all(map(check, value))
 
 
-def _are_labels(value: Any) -> bool:
+def _is_labels(value: Any) -> bool:
   """Whether a value names classes by their numbers."""
   return isinstance(value, dict) and all(
     key.isdecimal() and isinstance(name, str) for key, name in value.items()
@@ -54,17 +53,17 @@ def _are_labels(value: Any) -> bool:
 
 
 _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
-  'architectures': (_are(_is_text), 'a list of names'),
+  'architectures': (_is_list_of(_is_text), 'a list of names'),
   'model_type': (_is_text, 'a name'),
-  'id2label': (_are_labels, 'an object from numbers to names'),
+  'id2label': (_is_labels, 'an object from numbers to names'),
   'num_labels': (_is_whole, 'a whole number'),
   'problem_type': (_is_text, 'a name'),
-  'layer_types': (_are(_is_text), 'a list of names'),
+  'layer_types': (_is_list_of(_is_text), 'a list of names'),
   'max_window_layers': (_is_whole, 'a whole number'),
   'rope_theta': (is_number, 'a number'),
   'rope_type': (_is_text, 'a name'),
   'type': (_is_text, 'a name'),
-  'mrope_section': (_are(_is_whole), 'a list of whole numbers'),
+  'mrope_section': (_is_list_of(_is_whole), 'a list of whole numbers'),
   'max_position_embeddings': (_is_whole, 'a whole number'),
   'projection_size': (_is_whole, 'a whole number'),
   'pooler_output_size': (_is_whole, 'a whole number'),
@@ -74,14 +73,14 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 
 def check(config: Mapping[str, Any], name: Path | str) -> None:
-  """Refuses fields of another kind than they have; null stands for none.
+  """Refuses fields whose value has the wrong type; null is allowed.
 
   Args:
     config: all of config.json.
-    name: of the file, for errors.
+    name: name of the file, for errors.
 
   Raises:
-    ConfigError: if a field has another kind of value.
+    ConfigError: if a field has a value of another type.
   """
   for field, value in config.items():
     if value is None:

@@ -1,4 +1,4 @@
-"""Published models that read and write text."""
+"""Published models that generate text."""
 
 import functools
 from collections.abc import Mapping, Sequence
@@ -11,100 +11,100 @@ import numpy as np
 from mmjax.pretrained import base, generation
 from mmjax.types import Array
 
-# Prompts are padded to a multiple of it, so that few lengths are compiled.
+# Prompts are padded to a multiple of this, so that few lengths are compiled.
 STEP = 16
 
 
 class PublishedWriter(base.Pretrained):
-  """What published models that write text have in common."""
+  """Base of published models that generate text."""
 
   @functools.cached_property
   def eos_ids(self) -> tuple[int, ...]:
-    """Ids that end a text; none where the folder names none."""
-    given = self.special('eos_token_id')
-    if given is None:
+    """Ids that end a text; empty if the folder names none."""
+    value = self.special_id('eos_token_id')
+    if value is None:
       return ()
-    return tuple(base.listed(given))
+    return tuple(base.as_list(value))
 
   @functools.cached_property
   def pad_id(self) -> int:
-    """The id that fills up; where the folder names none, one that ends."""
-    given = self.special('pad_token_id')
-    if given is None or given < 0:
+    """Id of the padding; if the folder names none, an id that ends a text."""
+    value = self.special_id('pad_token_id')
+    if value is None or value < 0:
       return self.eos_ids[0] if self.eos_ids else 0
-    return given
+    return value
 
   def decode(self, prompts: Sequence[Sequence[int]], written: Any) -> list[str]:
-    """Texts of what was written, without the prompts.
+    """Decodes generated ids to texts, without the prompts.
 
     Args:
-      prompts: ids of each prompt, without padding; what begins a word after
-        them is read as such.
+      prompts: ids of each prompt, without padding. Prompt and new ids are
+        decoded together, which keeps the space between them.
       written: `mmjax.decoders.Generated`.
     """
     texts = []
     for row, prompt in enumerate(prompts):
       new = np.asarray(written.tokens[row])[np.asarray(written.mask[row])]
-      before = self.tokenizer.decode(list(prompt))
-      whole = self.tokenizer.decode([*prompt, *new.tolist()])
-      alone = self.tokenizer.decode(new.tolist())
-      known = whole.startswith(before)
-      texts.append(whole.removeprefix(before) if known else alone)
+      prompt_text = self.tokenizer.decode(list(prompt))
+      text = self.tokenizer.decode([*prompt, *new.tolist()])
+      new_text = self.tokenizer.decode(new.tolist())
+      is_continued = text.startswith(prompt_text)
+      texts.append(text.removeprefix(prompt_text) if is_continued else new_text)
     return texts
 
   @functools.cached_property
   def generation(self) -> tuple[Mapping[str, Any], str]:
-    """Settings of writing, and the name of the file that has them."""
+    """Settings of generation, and the name of the file that has them."""
     return generation.read(self.files, self.config)
 
   def generation_settings(
-    self, max_new_tokens: int | None, prompt: int, asked: Mapping[str, Any]
+    self, max_new_tokens: int | None, prompt: int, arguments: Mapping[str, Any]
   ) -> dict[str, Any]:
     """Arguments of the module's `generate`: the caller's, then the file's.
 
     Args:
-      max_new_tokens: see `generate`.
-      prompt: how many tokens the longest prompt has.
-      asked: further arguments of the caller's.
+      max_new_tokens: largest number of new tokens; None for the file's.
+      prompt: number of tokens of the longest prompt.
+      arguments: further arguments of the caller's.
 
     Raises:
-      ConfigError: for a setting of the file's that mmjax refuses.
+      ConfigError: for a setting of the file that mmjax refuses.
     """
-    given, file = self.generation
+    settings, file = self.generation
     return {
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
       'task': 'continue',
-      **generation.arguments(given, file, asked, eos_ids=self.eos_ids),
-      'length': generation.length(given, file, max_new_tokens, prompt),
+      **generation.arguments(settings, file, arguments, eos_ids=self.eos_ids),
+      'length': generation.length(settings, file, max_new_tokens, prompt),
     }
 
   @functools.cached_property
-  def _reader(self):
+  def _forward(self):
     return jax.jit(
       lambda params, batch: self.module.apply(
         {'params': params}, batch, train=False
       )
     )
 
-  def special(self, name: str) -> Any:
-    """A special id, where generation goes first."""
-    given, _ = self.generation
+  def special_id(self, name: str) -> Any:
+    """A special id; generation_config.json takes precedence."""
+    settings, _ = self.generation
     text = self.config.get('text_config') or {}
-    for place in (given, self.config, text):
-      if place.get(name) is not None:
-        return place[name]
+    for section in (settings, self.config, text):
+      if section.get(name) is not None:
+        return section[name]
     return None
 
 
 class PublishedLanguageModel(PublishedWriter):
-  """GPT-2, Llama and their kin."""
+  """GPT-2, Llama and similar models."""
 
   def logits(self, texts: str | Sequence[str]) -> Array:
-    """Logits [B, T, V] of the token after each of a text, see `tokenize`."""
+    """Logits [B, T, V] of the next token at each position of texts."""
     ids, mask = self.tokenize(texts)
     batch = {'text': ids, 'text_mask': mask}
-    return self._reader(self.params, batch)['text_logits']
+    return self._forward(self.params, batch)['text_logits']
 
   def generate(
     self,
@@ -114,59 +114,57 @@ class PublishedLanguageModel(PublishedWriter):
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Writes on from prompts, as generation_config.json says.
+    """Continues prompts, with the settings of generation_config.json.
 
-    Without the file, or where it is silent, greedily.
+    Greedy, unless the file or an argument says otherwise.
 
     Args:
-      prompts: one or several; each is read as it is.
-      max_new_tokens: what is written at most; None for what the file says, or
-        64.
-      seed: of sampling.
-      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
-        `top_p`, `beam_size`, `repetition_penalty` and others of
+      prompts: one prompt or several, without a chat template.
+      max_new_tokens: largest number of new tokens; None for the file's, or 64.
+      seed: seed of sampling.
+      **settings: arguments that override the file's: `temperature` (0 is
+        greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
 
     Returns:
-      What was written after each prompt.
+      The continuation of each prompt.
 
     Raises:
-      ConfigError: for a setting of the file's that mmjax refuses.
+      ConfigError: for a setting of the file that mmjax refuses.
     """
-    encoded = self._encoded(prompts)
-    asked = self.generation_settings(
-      max_new_tokens, max(map(len, encoded)), settings
+    rows = self._tokenize_texts(prompts)
+    arguments = self.generation_settings(
+      max_new_tokens, max(map(len, rows)), settings
     )
-    ids, mask = self._padded(encoded, asked['length'])
-    program = self.compiled('generate', **asked)
+    ids, mask = self._pad(rows, arguments['length'])
+    program = self.jit_method('generate', **arguments)
     written = program(
       self.params, {'text': ids, 'text_mask': mask}, rng=jax.random.key(seed)
     )
     rows = [
-      row[kept].tolist()
-      for row, kept in zip(np.asarray(ids), np.asarray(mask), strict=True)
+      row[row_mask].tolist()
+      for row, row_mask in zip(np.asarray(ids), np.asarray(mask), strict=True)
     ]
     return self.decode(rows, written)
 
   def tokenize(
     self, texts: str | Sequence[str], room: int = 1
   ) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], padded on the right.
+    """Tokenizes texts to ids [B, T] and a mask [B, T], padded on the right.
 
     Args:
-      texts: one or several.
-      room: how many tokens will follow; the model's longest text is not
-        filled up beyond what leaves it.
+      texts: one text or several.
+      room: number of tokens to generate; padding leaves so many positions.
     """
-    return self._padded(self._encoded(texts), room)
+    return self._pad(self._tokenize_texts(texts), room)
 
-  def _encoded(self, texts: str | Sequence[str]) -> list[list[int]]:
-    encoded = self.tokenizer.encode_batch(base.listed(texts))
-    return [one.ids for one in encoded]
+  def _tokenize_texts(self, texts: str | Sequence[str]) -> list[list[int]]:
+    encodings = self.tokenizer.encode_batch(base.as_list(texts))
+    return [encoding.ids for encoding in encodings]
 
-  def _padded(
+  def _pad(
     self, rows: Sequence[Sequence[int]], room: int
   ) -> tuple[Array, Array]:
     most = self.module.decoder.max_length - room + 1
-    ids, mask = base.padded(rows, self.pad_id, step=STEP, most=most)
+    ids, mask = base.pad_rows(rows, self.pad_id, step=STEP, most=most)
     return jnp.asarray(ids), jnp.asarray(mask)

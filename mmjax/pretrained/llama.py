@@ -18,7 +18,7 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 DEFAULTS = {**llamas.DEFAULTS, 'attention_bias': False, 'mlp_bias': False}
-SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=DEFAULTS))}
+SECTIONS = {'': llamas.SECTION.join(sections.Section(read=DEFAULTS))}
 
 
 def module(
@@ -30,10 +30,10 @@ def module(
 
 
 def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
-  """The decoder alone, of a config or the part of one that is Llama's."""
-  read = configs.section(config, '', DEFAULTS)
-  biases = {name: read[name] for name in ('attention_bias', 'mlp_bias')}
-  return llamas.decoder(read, config, dtype, block=biases)
+  """The decoder, from a config or the part of one that is Llama's."""
+  values = configs.section(config, '', DEFAULTS)
+  biases = {name: values[name] for name in ('attention_bias', 'mlp_bias')}
+  return llamas.decoder(values, config, dtype, block=biases)
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:
@@ -43,16 +43,16 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  return keys.prefixed(decoder_rules(config), 'decoder/', '')
+  return keys.add_prefixes(decoder_rules(config), 'decoder/', '')
 
 
 def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
-  """The key table of the decoder alone."""
-  read = configs.section(config, '', DEFAULTS)
+  """The key table of the decoder."""
+  values = configs.section(config, '', DEFAULTS)
   return llamas.rules(
-    tied=read['tie_word_embeddings'],
-    attention_bias=read['attention_bias'],
-    mlp_bias=read['mlp_bias'],
+    tied=values['tie_word_embeddings'],
+    attention_bias=values['attention_bias'],
+    mlp_bias=values['mlp_bias'],
   )
 
 

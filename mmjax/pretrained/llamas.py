@@ -1,4 +1,4 @@
-"""What Llama and those built like it have in common."""
+"""Decoders of Llama and of models like it: Qwen, Gemma."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from mmjax.pretrained import (
   sections,
 )
 
-# Older buffers.
+# Buffers in older files.
 SKIP = (r'.*\.rotary_emb\.inv_freq',)
 PREFIXES = ('model.',)
-TIES = (names.head('model.embed_tokens.weight'),)
+TIES = (names.head_tie('model.embed_tokens.weight'),)
 
 DEFAULTS = {
   'vocab_size': 32000,
@@ -30,7 +30,7 @@ DEFAULTS = {
   'rms_norm_eps': 1e-6,
   'tie_word_embeddings': False,
 }
-# What `decoder` reads of the config as it stands.
+# Keys that `decoder` reads of the config itself.
 WINDOWS = (
   'layer_types',
   'max_window_layers',
@@ -40,7 +40,7 @@ WINDOWS = (
 SECTION = sections.Section(
   read=(*DEFAULTS, *sections.ROTARY, *WINDOWS),
   only={'rope_interleaved': False, 'use_mrope': False},
-  # How matrices were once split for training, and what others wrote.
+  # A setting of training, and keys that other libraries wrote.
   irrelevant=('is_llama_config', 'max_sequence_length', 'pretraining_tp'),
 )
 _ATTENTION = {
@@ -53,7 +53,7 @@ _ATTENTION = {
 
 def decoder(
   config: Mapping[str, Any],
-  given: Mapping[str, Any],
+  section: Mapping[str, Any],
   dtype: Any,
   *,
   block: Mapping[str, Any] | None = None,
@@ -63,16 +63,16 @@ def decoder(
 
   Args:
     config: the fields of `DEFAULTS`.
-    given: the same part of config.json as it stands, for its rotary positions.
-    dtype: of the computation.
+    section: the same part of config.json itself, for its rotary positions.
+    dtype: type of the computation.
     block: further settings of its blocks.
     **settings: further settings of the decoder.
 
   Raises:
-    ConfigError: for an unknown activation or unknown rotary positions, or if
-      blocks look at a window of the text alone.
+    ConfigError: for an unknown activation or unknown rotary positions, or for
+      sliding-window attention.
   """
-  _refuse_windows(config, given)
+  _refuse_windows(config, section)
   return decoders.TextDecoder(
     vocab_size=config['vocab_size'],
     width=config['hidden_size'],
@@ -92,7 +92,7 @@ def decoder(
       'gated': True,
       'attention_bias': False,
       'mlp_bias': False,
-      **configs.rotary(given),
+      **configs.rotary_settings(section),
       **(block or {}),
     },
     dtype=dtype,
@@ -110,8 +110,8 @@ def rules(
   """The key table of the decoder.
 
   Args:
-    tied: whether the output matrix is the embedding's.
-    attention_bias: see `mmjax.nn.Attention.bias`.
+    tied: whether the output matrix is the embedding.
+    attention_bias: layers with a bias, as in `mmjax.nn.Attention.bias`.
     mlp_bias: whether the MLP has biases.
     qk_norm: whether queries and keys are normalised.
   """
@@ -149,16 +149,16 @@ def rules(
 
 
 def _refuse_windows(
-  config: Mapping[str, Any], given: Mapping[str, Any]
+  config: Mapping[str, Any], section: Mapping[str, Any]
 ) -> None:
   depth = config['num_hidden_layers']
-  kinds = given.get('layer_types')
-  if kinds is None and given.get('use_sliding_window'):
-    first = given.get('max_window_layers', 28)
+  kinds = section.get('layer_types')
+  if kinds is None and section.get('use_sliding_window'):
+    first = section.get('max_window_layers', 28)
     kinds = ['sliding_attention'] * max(0, depth - first)
   windows = sorted(set(kinds or ()) - {'full_attention'})
-  if windows and given.get('sliding_window', 4096) is not None:
+  if windows and section.get('sliding_window', 4096) is not None:
     raise ConfigError(
       f'config.json: its layers have {windows}; mmjax reads only models whose '
-      'tokens see all before them'
+      'tokens attend to all before them'
     )

@@ -44,24 +44,24 @@ SECTIONS = {
     irrelevant=('ignore_index', 'image_seq_length', 'vocab_size'),
     aliases={'image_token_id': 'image_token_index'},
   ),
-  'text_config': llama.SECTIONS[''].joined(
+  'text_config': llama.SECTIONS[''].join(
     sections.Section(only={'model_type': 'llama'})
   ),
-  'vision_config': clip.VISION_SECTION.joined(
+  'vision_config': clip.VISION_SECTION.join(
     sections.Section(only={'model_type': 'clip_vision_model'})
   ),
 }
-# How many tokens in front of the patches each strategy leaves out.
+# Strategy -> number of tokens before the patches that it leaves out.
 _SKIPPED = {'default': 1, 'full': 0}
 
 
 class Model(vision_language.PublishedVisionLanguage):
-  """LLaVA; `<image>` in a prompt stands for a picture."""
+  """LLaVA; `<image>` in a prompt is the placeholder of an image."""
 
   image_defaults = clip.Model.image_defaults
 
   def vision_config(self) -> Mapping[str, Any]:
-    """The config of the encoder, with its defaults."""
+    """The config of the vision encoder, with defaults filled in."""
     return _sections(self.config)[1]
 
 
@@ -79,7 +79,9 @@ def module(
       f'knows {sorted(_SKIPPED)}'
     )
   return models.InterleavedVisionLanguage(
-    vision=clip.image(vision, dtype, layer=both['vision_feature_layer']),
+    vision=clip.image_encoder(
+      vision, dtype, layer=both['vision_feature_layer']
+    ),
     projector=mnn.Mlp(
       width,
       width,
@@ -106,12 +108,14 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   both, vision, text = _sections(config)
   theirs, bias = 'multi_modal_projector', both['multimodal_projector_bias']
   return [
-    *keys.prefixed(
+    *keys.add_prefixes(
       clip.image_rules(vision['patch_size']), 'vision/', 'vision_tower.'
     ),
     *keys.dense('projector/up', f'{theirs}.linear_1', bias=bias),
     *keys.dense('projector/down', f'{theirs}.linear_2', bias=bias),
-    *keys.prefixed(llama.decoder_rules(text), 'decoder/', 'language_model.'),
+    *keys.add_prefixes(
+      llama.decoder_rules(text), 'decoder/', 'language_model.'
+    ),
   ]
 
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-# How many of a long list an error shows.
+# Most items of a list that an error shows.
 MOST = 8
-# Names of tensors that only a quantised file has.
+# Names of tensors that only quantised files have.
 _QUANTISED = re.compile(
   r'.*\.(qweight|qzeros|scales|g_idx|SCB|weight_scale(_inv)?|weight_format'
   r'|quant_state\..*|absmax|weight_packed|input_scale)'
@@ -14,18 +14,18 @@ _ADAPTER = re.compile(r'.*(lora_[AB]|lora_embedding_[AB]|lora_magnitude).*')
 _LAYER = re.compile(r'.*\.(?:layers?|h|blocks?)\.(\d+)\..*')
 
 
-def few(items: Iterable[str], separator: str = ', ') -> str:
-  """The first of a list, and how many more there are.
+def shorten(items: Iterable[str], separator: str = ', ') -> str:
+  """Joins the first items of a list, and says how many more there are.
 
-  >>> few(map(str, range(10)))
+  >>> shorten(map(str, range(10)))
   '0, 1, 2, 3, 4, 5, 6, 7 and 2 more'
   """
-  listed = list(items)
-  text = separator.join(listed[:MOST])
-  if len(listed) <= MOST:
+  strings = list(items)
+  text = separator.join(strings[:MOST])
+  if len(strings) <= MOST:
     return text
   gap = separator if '\n' in separator else ' '
-  return f'{text}{gap}and {len(listed) - MOST} more'
+  return f'{text}{gap}and {len(strings) - MOST} more'
 
 
 def message(
@@ -34,40 +34,40 @@ def message(
   shapes: Mapping[str, tuple[Sequence[int], Sequence[int]]],
   others: Sequence[str] = (),
 ) -> str:
-  """The error about all that doesn't fit, with its likely cause.
+  """The message about all mismatches, with their likely cause.
 
   Args:
-    missing: shapes by name, of tensors that the file lacks.
-    left: names that the file has besides.
-    shapes: by name, the shape in the file and that of the parameter.
+    missing: name -> shape of tensors that the file lacks.
+    left: names of tensors in the file that no parameter needs.
+    shapes: name -> shape in the file, shape of the parameter.
     others: further lines.
   """
   groups = (
     list(others),
     [f'{name} {list(shape)} is missing' for name, shape in missing.items()],
     [
-      f'{name} is {list(there)}, not {list(here)}'
-      for name, (there, here) in shapes.items()
+      f'{name} is {list(stored)}, not {list(wanted)}'
+      for name, (stored, wanted) in shapes.items()
     ],
     [f'{name} is left over' for name in left],
   )
-  lines = [few(group, '\n  ') for group in groups if group]
+  lines = [shorten(group, '\n  ') for group in groups if group]
   text = 'the checkpoint does not fit its config.json:\n  ' + '\n  '.join(lines)
-  why = cause(missing, left, shapes)
+  why = find_cause(missing, left, shapes)
   return f'{text}\nProbably {why}' if why else text
 
 
-def cause(
+def find_cause(
   missing: Mapping[str, Sequence[int]],
   left: Sequence[str],
   shapes: Mapping[str, tuple[Sequence[int], Sequence[int]]],
 ) -> str:
-  """The likely cause, and what to do about it; '' if it is none of the known.
+  """Finds the likely cause, and its fix; '' if it is unknown.
 
   Args:
-    missing: see `message`.
-    left: see `message`.
-    shapes: see `message`.
+    missing: name -> shape of tensors that the file lacks.
+    left: names of tensors in the file that no parameter needs.
+    shapes: name -> shape in the file, shape of the parameter.
   """
   if any(_ADAPTER.fullmatch(name) for name in left):
     return (
@@ -79,10 +79,10 @@ def cause(
       'the file is quantised, which mmjax does not read; take the original '
       'weights in float32, float16 or bfloat16'
     )
-  prefix = _prefix(missing, left)
+  prefix = _find_prefix(missing, left)
   if prefix:
     return prefix
-  deeper, shallower = map(_layers, (left, missing))
+  deeper, shallower = map(_layer_numbers, (left, missing))
   if deeper and not missing:
     return (
       f'the file has layers up to {max(deeper)}, more than config.json says; '
@@ -103,15 +103,15 @@ def cause(
   return ''
 
 
-def _prefix(missing: Iterable[str], left: Sequence[str]) -> str:
-  """What to say if names differ only in what they begin with."""
+def _find_prefix(missing: Iterable[str], left: Sequence[str]) -> str:
+  """The cause if names differ only by a prefix; else ''."""
   missing = sorted(missing)
   if not missing or not left:
     return ''
   for name in left:
     if name.endswith(f'.{missing[0]}'):
       prefix = name.removesuffix(missing[0])
-      if all(prefix + one in left for one in missing):
+      if all(prefix + name in left for name in missing):
         return (
           f'the names in the file begin with {prefix!r}, which mmjax does not '
           'know; rename them, or save the inner model'
@@ -119,7 +119,7 @@ def _prefix(missing: Iterable[str], left: Sequence[str]) -> str:
   return ''
 
 
-def _layers(names: Iterable[str]) -> list[int]:
-  """The numbers of the layers of names; none unless all are in layers."""
-  found = [_LAYER.fullmatch(name) for name in names]
-  return [int(one[1]) for one in found if one] if all(found) else []
+def _layer_numbers(names: Iterable[str]) -> list[int]:
+  """Numbers of the layers in names; empty unless all names have one."""
+  matches = [_LAYER.fullmatch(name) for name in names]
+  return [int(match[1]) for match in matches if match] if all(matches) else []

@@ -1,9 +1,8 @@
-"""Which name of the key table each tensor of a checkpoint has.
+"""Renames the tensors of a checkpoint to the names of the key table.
 
-Files differ from the key table of their family in known ways: older releases'
-names, a wrapper's or a larger model's prefix, tied tensors of which any one is
-kept. Here they are brought to the table's names; what stays unknown is refused
-where the parameters are loaded.
+Files differ from the key table of their family in known ways: names of older
+releases, prefixes of wrappers and of larger models, tied tensors of which one
+is stored. Names that stay unknown are refused when the parameters are loaded.
 """
 
 import dataclasses
@@ -17,54 +16,54 @@ import numpy as np
 from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, keys, mismatches
 
-# What torch.compile, FSDP and activation checkpointing put in front of a part.
+# Prefixes that torch.compile, FSDP and activation checkpointing add to a part.
 _WRAPPERS = re.compile(
   r'(?:(?<=\.)|^)'
   r'(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.'
 )
-# What DataParallel puts in front of the whole model.
+# Prefix that DataParallel adds to the whole model.
 _PARALLEL = 'module.'
 
 
 @dataclasses.dataclass(frozen=True)
 class Tie:
-  """Two names of tensors that are one where a model ties them.
+  """Two tensors that a model may tie, that is, share.
 
   Attributes:
-    name: the one that the key table has.
-    other: the one that it lacks while they are tied.
-    separate: what config.json says where they are two, by field and section;
-      None if mmjax has one parameter for both.
+    name: name of the tensor in the key table.
+    other: name of the tensor that the table lacks while they are tied.
+    separate: fields of config.json, by section, if they are not tied; None if
+      mmjax has one parameter for both.
   """
 
   name: str
   other: str
   separate: Mapping[str, Any] | None = None
 
-  def prefixed(self, prefix: str, section: str = '') -> 'Tie':
-    """The tie of a part of a larger model, whose config is in `section`."""
+  def add_prefix(self, prefix: str, section: str = '') -> 'Tie':
+    """Makes the tie for a larger model, whose config has it in `section`."""
     separate = self.separate
     if section and separate is not None:
       separate = {section: separate}
     return Tie(prefix + self.name, prefix + self.other, separate)
 
 
-def head(embedding: str, matrix: str = 'lm_head.weight') -> Tie:
+def head_tie(embedding: str, matrix: str = 'lm_head.weight') -> Tie:
   """The tie of a language model's embedding and its output matrix."""
   return Tie(embedding, matrix, {'tie_word_embeddings': False})
 
 
-class Named:
+class RenamedTensors:
   """A checkpoint's tensors under other names than in its files.
 
   Attributes:
-    names: of all tensors.
+    names: names of all tensors.
   """
 
   def __init__(
     self, source: keys.Source, theirs: Mapping[str, str] | None = None
   ):
-    """Takes a source, and by each new name the source's; None for the same."""
+    """Takes a source and new name -> name in the source; None for the same."""
     self._source = source
     self._theirs = dict(theirs or {name: name for name in source.names})
     self.names = frozenset(self._theirs)
@@ -74,58 +73,60 @@ class Named:
     return self._source.shape(self._theirs[name])
 
   def read(self, name: str) -> np.ndarray:
-    """One tensor, in the type that it is stored in."""
+    """Reads one tensor, in its stored type."""
     return self._source.read(self._theirs[name])
 
-  def stored(self, name: str) -> str:
-    """The name that the file has for a tensor."""
-    return self._source.stored(self._theirs[name])
+  def stored_name(self, name: str) -> str:
+    """Name of a tensor in the file."""
+    return self._source.stored_name(self._theirs[name])
 
-  def renamed(self, rename: Callable[[str], str]) -> 'Named':
-    """The same tensors, each under the name that `rename` makes of its own.
+  def rename(self, rename: Callable[[str], str]) -> 'RenamedTensors':
+    """Renames all tensors by a function of the name.
 
     Raises:
-      ConfigError: if tensors that differ get one name.
+      ConfigError: if tensors that differ get the same name.
     """
     theirs: dict[str, str] = {}
     for old in sorted(self.names):
       name = rename(old)
       before = theirs.setdefault(name, self._theirs[old])
-      if before != self._theirs[old] and not _equal(
+      if before != self._theirs[old] and not _are_equal(
         self._source, before, self._theirs[old]
       ):
         raise ConfigError(
           f'{before} and {self._theirs[old]} both name {name}, but they '
           'differ; keep the one that belongs to the model'
         )
-    return Named(self._source, theirs)
+    return RenamedTensors(self._source, theirs)
 
-  def without(self, names: Iterable[str]) -> 'Named':
-    """The same tensors but some."""
-    gone = set(names)
-    theirs = {k: v for k, v in self._theirs.items() if k not in gone}
-    return Named(self._source, theirs)
+  def drop(self, names: Iterable[str]) -> 'RenamedTensors':
+    """Leaves out the tensors with these names."""
+    dropped = set(names)
+    theirs = {k: v for k, v in self._theirs.items() if k not in dropped}
+    return RenamedTensors(self._source, theirs)
 
 
-def unwrapped(source: Named) -> Named:
-  """Tensors without the prefixes that training libraries add.
+def strip_wrappers(source: RenamedTensors) -> RenamedTensors:
+  """Removes the prefixes that training libraries add.
 
   >>> _WRAPPERS.sub('', 'module.encoder._orig_mod.layer.0.weight')
   'module.encoder.layer.0.weight'
   """
-  source = source.renamed(lambda name: _WRAPPERS.sub('', name))
+  source = source.rename(lambda name: _WRAPPERS.sub('', name))
   while source.names and all(n.startswith(_PARALLEL) for n in source.names):
-    source = source.renamed(lambda name: name.removeprefix(_PARALLEL))
+    source = source.rename(lambda name: name.removeprefix(_PARALLEL))
   return source
 
 
-def modern(source: Named, aliases: Sequence[tuple[str, str]]) -> Named:
-  """Tensors under the names that a newer release of their family has.
+def apply_aliases(
+  source: RenamedTensors, aliases: Sequence[tuple[str, str]]
+) -> RenamedTensors:
+  """Renames tensors of older releases to the names of the newest.
 
   Args:
     source: the tensors.
-    aliases: patterns and what their matches become, in order. Only what a
-      pattern matches at the beginning of a name is replaced.
+    aliases: patterns and their replacements, applied in order at the beginning
+      of each name.
   """
 
   def rename(name: str) -> str:
@@ -133,28 +134,27 @@ def modern(source: Named, aliases: Sequence[tuple[str, str]]) -> Named:
       name = re.sub(f'^(?:{pattern})', new, name)
     return name
 
-  return source.renamed(rename)
+  return source.rename(rename)
 
 
-def aligned(
-  source: Named,
+def align_prefixes(
+  source: RenamedTensors,
   table: Sequence[str],
   others: Sequence[str],
   prefixes: Sequence[str],
-) -> Named:
-  """Tensors with the prefix of the whole model where the table has it.
+) -> RenamedTensors:
+  """Adds or removes the prefix of the whole model, as the table has it.
 
-  A model alone and the same as the base of a larger one differ in it: BERT is
-  'encoder.layer.0' alone, and 'bert.encoder.layer.0' below a head.
+  BERT has 'encoder.layer.0' alone, and 'bert.encoder.layer.0' below a head.
 
   Args:
     source: the tensors.
     table: patterns of the names in the key table.
     others: patterns of other names that the family knows.
-    prefixes: those that a name may have or lack, with their dots.
+    prefixes: prefixes that a name may have or lack, with their dots.
   """
   known = [
-    re.compile('|'.join(f'(?:{one})' for one in group))
+    re.compile('|'.join(f'(?:{pattern})' for pattern in group))
     for group in (table, others)
     if group
   ]
@@ -167,68 +167,71 @@ def aligned(
       candidates.append(prefix + name)
     return next(
       (
-        one for pattern in known for one in candidates if pattern.fullmatch(one)
+        candidate
+        for pattern in known
+        for candidate in candidates
+        if pattern.fullmatch(candidate)
       ),
       name,
     )
 
-  return source.renamed(rename)
+  return source.rename(rename)
 
 
-def patterns(rules: Sequence[keys.Rule]) -> list[str]:
-  """Patterns of the names that a key table has."""
+def name_patterns(rules: Sequence[keys.Rule]) -> list[str]:
+  """Patterns of the names in a key table."""
   layer = re.escape(keys.LAYER)
   return [re.escape(rule.theirs).replace(layer, r'\d+') for rule in rules]
 
 
-def used(
-  source: Named,
+def drop_unused(
+  source: RenamedTensors,
   config: Mapping[str, Any],
   unused: Mapping[str, Sequence[str]],
-) -> Named:
-  """Tensors without those that the class in config.json does not have.
+) -> RenamedTensors:
+  """Leaves out tensors that the class in config.json does not have.
 
-  A file may have the head of another class, as transformers lets it.
+  A file may have the head of another class, which transformers ignores too.
 
   Args:
     source: the tensors.
     config: all of config.json.
-    unused: patterns of such names by class; the first is meant where
-      config.json names none.
+    unused: class -> patterns of such names; the first class is the default.
   """
   if not unused:
     return source
   name = configs.architecture(config, *unused)
-  pattern = re.compile('|'.join(f'(?:{one})' for one in unused[name]))
-  gone = sorted(filter(pattern.fullmatch, source.names))
-  if gone:
+  pattern = re.compile('|'.join(f'(?:{pattern})' for pattern in unused[name]))
+  dropped = sorted(filter(pattern.fullmatch, source.names))
+  if dropped:
     warnings.warn(
       f'the file has tensors that {name}, the class in config.json, does not '
-      f'read; they are left out, as transformers does: {mismatches.few(gone)}',
+      f'read; they are left out, as transformers does: '
+      f'{mismatches.shorten(dropped)}',
       stacklevel=2,
     )
-  return source.without(gone)
+  return source.drop(dropped)
 
 
-def untied(
-  source: Named,
+def resolve_ties(
+  source: RenamedTensors,
   config: Mapping[str, Any],
   rules: Callable[[Mapping[str, Any]], list[keys.Rule]],
   ties: Sequence[Tie],
-) -> tuple[Named, Mapping[str, Any]]:
-  """Tensors and config, agreeing in which of them are tied.
+) -> tuple[RenamedTensors, Mapping[str, Any]]:
+  """Makes tensors and config agree in which tensors are tied.
 
-  As transformers does: of two tied tensors either may be there; equal ones are
-  one; and where they differ, they are two, whatever config.json says.
+  As in transformers: of two tied tensors either may be stored; equal ones are
+  tied; if they differ, they are separate, whatever config.json says.
 
   Args:
     source: the tensors.
     config: all of config.json.
-    rules: the family's key table of a config.
-    ties: what the family may tie.
+    rules: config -> the family's key table.
+    ties: tensors that the family may tie.
 
   Raises:
-    ConfigError: if tensors differ that mmjax has one parameter for.
+    ConfigError: if tensors differ for which mmjax has one parameter.
   """
   for tie in ties:
     table = {rule.theirs for rule in rules(config)}
@@ -238,15 +241,15 @@ def untied(
       continue
     if tie.name not in source.names:
       new = {tie.other: tie.name}
-      source = source.renamed(lambda name, new=new: new.get(name, name))
-    elif _equal(source, tie.name, tie.other):
-      source = source.without([tie.other])
+      source = source.rename(lambda name, new=new: new.get(name, name))
+    elif _are_equal(source, tie.name, tie.other):
+      source = source.drop([tie.other])
     else:
-      config = _separated(config, tie)
+      config = _separate(config, tie)
   return source, config
 
 
-def _separated(config: Mapping[str, Any], tie: Tie) -> Mapping[str, Any]:
+def _separate(config: Mapping[str, Any], tie: Tie) -> Mapping[str, Any]:
   if tie.separate is None:
     raise ConfigError(
       f'{tie.name} and {tie.other} differ, but mmjax has one parameter for '
@@ -258,25 +261,25 @@ def _separated(config: Mapping[str, Any], tie: Tie) -> Mapping[str, Any]:
       'that differ; both are used, as transformers does',
       stacklevel=2,
     )
-  return _merged(config, tie.separate)
+  return _merge(config, tie.separate)
 
 
-def _merged(
+def _merge(
   config: Mapping[str, Any], changes: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """A config with changes, also in its sections; those it lacks stay away."""
+  """Changes fields of a config and of its sections; adds no section."""
   out = dict(config)
   for field, value in changes.items():
     if not isinstance(value, Mapping):
       out[field] = value
     elif isinstance(out.get(field), Mapping):
-      out[field] = _merged(out[field], value)
+      out[field] = _merge(out[field], value)
   return out
 
 
-def _equal(source: keys.Source, one: str, other: str) -> bool:
-  if source.stored(one) == source.stored(other):
+def _are_equal(source: keys.Source, name: str, other: str) -> bool:
+  if source.stored_name(name) == source.stored_name(other):
     return True
-  if source.shape(one) != source.shape(other):
+  if source.shape(name) != source.shape(other):
     return False
-  return np.array_equal(source.read(one), source.read(other))
+  return np.array_equal(source.read(name), source.read(other))

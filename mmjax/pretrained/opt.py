@@ -17,9 +17,9 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Batch
 
-# Meta's checkpoints lack it.
+# Prefix that Meta's checkpoints lack.
 PREFIXES = ('model.',)
-TIES = (names.head('model.decoder.embed_tokens.weight'),)
+TIES = (names.head_tie('model.decoder.embed_tokens.weight'),)
 
 
 DEFAULTS = {
@@ -50,7 +50,7 @@ _ATTENTION = {
   'value': 'v_proj',
   'out': 'out_proj',
 }
-# Where in the table of positions that of the first token is.
+# Index of the first token's position in the table of positions.
 _FIRST = 2
 
 
@@ -63,7 +63,7 @@ def module(
 
 
 def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
-  """The decoder alone."""
+  """The decoder, without `LanguageModel` around it."""
   values = read(config)
   return decoders.TextDecoder(
     vocab_size=values['vocab_size'],
@@ -92,11 +92,11 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  return keys.prefixed(decoder_rules(config), 'decoder/', '')
+  return keys.add_prefixes(decoder_rules(config), 'decoder/', '')
 
 
 def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
-  """The key table of the decoder alone."""
+  """The key table of the decoder."""
   ours, theirs = 'blocks/layers', f'model.decoder.layers.{keys.LAYER}'
   out = [
     keys.Rule('words/table/embedding', 'model.decoder.embed_tokens.weight'),
@@ -114,11 +114,11 @@ def decoder_rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def read(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The fields of `DEFAULTS`.
+  """Reads the fields of `DEFAULTS`.
 
   Raises:
     ConfigError: for a value that mmjax doesn't know, such as those of OPT 350M,
-      which alone is normalised after its blocks and has words of another width.
+      which normalises after its blocks and has embeddings of another width.
   """
   values = configs.section(config, '', DEFAULTS)
   if config.get('word_embed_proj_dim') is not None:

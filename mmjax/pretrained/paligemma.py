@@ -68,7 +68,7 @@ SECTIONS = {
     },
     irrelevant=('num_image_tokens',),
   ),
-  'vision_config': siglip.VISION_SECTION.joined(
+  'vision_config': siglip.VISION_SECTION.join(
     sections.Section(
       only={'model_type': 'siglip_vision_model'},
       irrelevant=('num_image_tokens', 'projection_dim', 'projector_hidden_act'),
@@ -78,20 +78,20 @@ SECTIONS = {
 
 
 class Model(vision_language.PublishedVisionLanguage):
-  """PaliGemma, which sees before it reads.
+  """PaliGemma.
 
-  A prompt holds no placeholder: its pictures come first.
+  A prompt holds no placeholder: its images come before the text.
   """
 
   image_defaults = siglip.Model.image_defaults
 
   def vision_config(self) -> Mapping[str, Any]:
-    """The config of the encoder, with its defaults."""
+    """The config of the vision encoder, with defaults filled in."""
     return _sections(self.config)[1]
 
-  def encode(self, text: str, number: int) -> list[int]:
-    """Ids of the pictures, the beginning, and the text with its end of line."""
-    begin = self.special('bos_token_id')
+  def tokenize_prompt(self, text: str, number: int) -> list[int]:
+    """Ids of the placeholders, the start, and the text with its newline."""
+    begin = self.special_id('bos_token_id')
     image = self.module.placeholders[0]
     words = self.tokenizer.encode(f'{text}\n', add_special_tokens=False).ids
     return [image] * number + [begin] + words
@@ -104,11 +104,11 @@ def module(
   configs.architecture(config, 'PaliGemmaForConditionalGeneration')
   both, vision, text = _sections(config)
   width = text['hidden_size']
-  # Older releases call by this name what was always the approximation.
+  # Older releases say gelu, but the model has always used the approximation.
   if text['hidden_act'] == 'gelu':
     text['hidden_act'] = 'gelu_pytorch_tanh'
   return models.InterleavedVisionLanguage(
-    vision=siglip.image(vision, dtype),
+    vision=siglip.image_encoder(vision, dtype),
     projector=mnn.Linear(width, dtype=dtype),
     decoder=llamas.decoder(
       text,
@@ -133,22 +133,22 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   _, vision, text = _sections(config)
   table = llamas.rules(tied=text['tie_word_embeddings'])
   return [
-    *keys.prefixed(siglip.image_rules(vision), 'vision/', 'vision_tower.'),
+    *keys.add_prefixes(siglip.image_rules(vision), 'vision/', 'vision_tower.'),
     *keys.dense('projector/dense', 'multi_modal_projector.linear'),
-    *keys.prefixed(table, 'decoder/', 'language_model.'),
+    *keys.add_prefixes(table, 'decoder/', 'language_model.'),
   ]
 
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   both = configs.section(config, '', _DEFAULTS)
-  read = configs.section(config, 'text_config', _TEXT)
-  width = read['hidden_size']
+  values = configs.section(config, 'text_config', _TEXT)
+  width = values['hidden_size']
   if both['projection_dim'] != width:
     raise ConfigError(
       f'config.json: projection_dim is {both["projection_dim"]}, but '
       f'text_config.hidden_size {width}; mmjax reads only equal ones'
     )
-  return both, configs.section(config, 'vision_config', _VISION), read
+  return both, configs.section(config, 'vision_config', _VISION), values
 
 
 FAMILY = base.Family(

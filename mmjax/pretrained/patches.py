@@ -1,4 +1,4 @@
-"""Cuts pictures and videos of any size into patches, as for Qwen2-VL."""
+"""Cuts images and videos of any size into patches, as for Qwen2-VL."""
 
 import dataclasses
 import math
@@ -9,13 +9,13 @@ import einops
 import numpy as np
 import PIL.Image
 
-from mmjax.data import images
+from mmjax.data import images as image_files
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import preprocess, sections
 
-# Beside what any picture's preparation reads.
-SECTION = preprocess.SECTION.joined(
+# In addition to the keys of `preprocess.SECTION`.
+SECTION = preprocess.SECTION.join(
   sections.Section(
     read=(
       'max_pixels',
@@ -24,7 +24,7 @@ SECTION = preprocess.SECTION.joined(
       'patch_size',
       'temporal_patch_size',
     ),
-    # Which frames of a video are taken: here they are given.
+    # Sampling of frames: here the caller passes the frames.
     irrelevant=(
       'do_sample_frames',
       'fps',
@@ -37,22 +37,22 @@ SECTION = preprocess.SECTION.joined(
     ),
   )
 )
-# No picture may be longer than so many times its breadth.
+# Largest ratio of the sides of an image.
 _LONGEST = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class PatchPreprocessor:
-  """Resizes a picture to whole patches, normalises, and cuts.
+  """Resizes an image to whole patches, normalises it, and cuts it.
 
   Attributes:
-    pixels: what is done with a resized picture.
+    pixels: preprocessor of the resized image.
     patch_size: side of a patch in pixels.
-    merge: side, in patches, of what becomes one token.
-    frames: how many frames are one patch.
-    min_pixels: what a picture has at least after the resize.
-    max_pixels: what it has at most.
-    resize: whether it is resized at all.
+    merge: side, in patches, of the square that becomes one token.
+    frames: number of frames in one patch.
+    min_pixels: smallest number of pixels after the resize.
+    max_pixels: largest number of pixels after the resize.
+    resize: whether images are resized.
   """
 
   pixels: preprocess.ImagePreprocessor
@@ -73,16 +73,16 @@ class PatchPreprocessor:
     """Reads a preprocessor_config.json.
 
     Args:
-      config: what is in the file.
-      defaults: what its family takes where the file is silent.
-      file: its name, for errors.
+      config: contents of the file.
+      defaults: defaults of the family.
+      file: name of the file, for errors.
 
     Raises:
-      ConfigError: if it asks for what mmjax does not do.
+      ConfigError: for a setting that mmjax does not support.
     """
     sections.check_file(config, SECTION, file)
     size = config.get('size') or {}
-    # Pictures keep their shapes: transformers pads none of them, either.
+    # Images keep their shapes: transformers pads none of them, either.
     plain = {
       key: value
       for key, value in {**defaults, **config}.items()
@@ -112,24 +112,24 @@ class PatchPreprocessor:
         repeated where they don't fill whole patches.
 
     Returns:
-      float32 [S, 3 * frames * p * p], those that are merged next to each other,
+      float32 [S, 3 * frames * p * p], patches of one token next to each other,
       and the grid of tokens.
 
     Raises:
-      ConfigError: if a picture is too long for its breadth.
+      ConfigError: if an image has sides in a ratio above 200.
     """
-    pictures = []
+    images = []
     for frame in frames:
       if not isinstance(frame, PIL.Image.Image):
         frame = PIL.Image.fromarray(np.asarray(frame))
-      frame = images.to_rgb(frame)
+      frame = image_files.to_rgb(frame)
       pixels = self.pixels
       if self.resize:
-        size = self.size_of(frame.height, frame.width)
+        size = self.fit_size(frame.height, frame.width)
         pixels = dataclasses.replace(pixels, size=size)
-      pictures.append(pixels(frame))
-    missing = -len(pictures) % self.frames
-    video = np.stack(pictures + [pictures[-1]] * missing)
+      images.append(pixels(frame))
+    missing = -len(images) % self.frames
+    video = np.stack(images + [images[-1]] * missing)
     p, m = self.patch_size, self.merge
     patches = einops.rearrange(
       video,
@@ -144,15 +144,15 @@ class PatchPreprocessor:
     grid = packing.Grid(times, video.shape[1] // side, video.shape[2] // side)
     return patches, grid
 
-  def size_of(self, height: int, width: int) -> tuple[int, int]:
-    """The nearest size in whole tokens that has as many pixels as allowed.
+  def fit_size(self, height: int, width: int) -> tuple[int, int]:
+    """Finds the nearest size in whole tokens with an allowed number of pixels.
 
     Raises:
       ConfigError: if a side is more than 200 times the other.
     """
     if max(height, width) > _LONGEST * min(height, width):
       raise ConfigError(
-        f'a picture of {height} x {width} pixels is too long for its breadth; '
+        f'an image of {height} x {width} pixels is too long for its breadth; '
         f'cut it to at most {_LONGEST} to 1'
       )
     side = self.patch_size * self.merge

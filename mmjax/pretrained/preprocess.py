@@ -1,4 +1,4 @@
-"""Pictures to arrays as a preprocessor_config.json says."""
+"""Turns images into arrays, by a preprocessor_config.json."""
 
 import dataclasses
 import math
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from mmjax.data import images
+from mmjax.data import images as image_files
 from mmjax.errors import ConfigError
 from mmjax.pretrained import sections
 
@@ -38,7 +38,7 @@ SECTION = sections.Section(
     'do_reduce_labels': False,
     'do_thumbnail': False,
   },
-  # Names, types of arrays, and what concerns texts or the model alone.
+  # Names, types of arrays, and settings of texts or the model alone.
   irrelevant=(
     '_processor_class',
     '_valid_processor_keys',
@@ -70,15 +70,15 @@ class ImagePreprocessor:
   """Resize, crop, rescale and normalise, in this order, each of them optional.
 
   Attributes:
-    shortest_edge: what the shorter side is resized to; 0 for no such resize.
-    size: (height, width) to resize to, where `shortest_edge` is 0; None keeps
-      the picture's.
-    crop_size: (height, width) cut from the middle; zeros where the picture is
-      smaller; None for no crop.
+    shortest_edge: length of the shorter side after the resize; 0 for none.
+    size: (height, width) after the resize, if `shortest_edge` is 0; None for no
+      resize.
+    crop_size: (height, width) of the center crop, padded with zeros if the
+      image is smaller; None for no crop.
     resample: Pillow's number of the filter, which is antialiased.
-    rescale_factor: pixels are multiplied by it.
-    mean: subtracted from each channel after that.
-    std: each channel is divided by it.
+    rescale_factor: factor of all pixels.
+    mean: mean that is then subtracted from each channel.
+    std: standard deviation by which each channel is then divided.
   """
 
   shortest_edge: int = 0
@@ -100,19 +100,19 @@ class ImagePreprocessor:
     """Reads a preprocessor_config.json.
 
     Args:
-      config: what is in the file.
-      defaults: what its family takes where the file is silent.
-      section: the keys that it may have.
-      file: its name, for errors.
+      config: contents of the file.
+      defaults: defaults of the family.
+      section: keys that the file may have.
+      file: name of the file, for errors.
 
     Raises:
-      ConfigError: if it asks for what mmjax does not do.
+      ConfigError: for a setting that mmjax does not support.
     """
     sections.check_file(config, section, file)
     config = {**defaults, **config}
     size = config['size']
     if isinstance(size, int):
-      # Older files have one number, which is what the family's own size is.
+      # Older files have one number, for each key of the family's default.
       size = dict.fromkeys(defaults['size'], size)
     if not config.get('do_resize', True):
       size = {}
@@ -121,12 +121,12 @@ class ImagePreprocessor:
     if isinstance(crop, int):
       crop = {'height': crop, 'width': crop}
     if 'crop_pct' in config and 'shortest_edge' in size:
-      size, crop = _cropping(size['shortest_edge'], config['crop_pct'])
+      size, crop = _find_crop(size['shortest_edge'], config['crop_pct'])
     normalises = config.get('do_normalize', True)
     rescales = config.get('do_rescale', True)
     mean = np.asarray(config['image_mean'] if normalises else (0.0,))
     std = np.asarray(config['image_std'] if normalises else (1.0,))
-    # Both are of EfficientNet: from -1 to 1, and divided once more.
+    # Settings of EfficientNet: pixels in -1..1, and a second division.
     if rescales and config.get('rescale_offset', False):
       mean = mean + 1
     if config.get('include_top', False):
@@ -147,34 +147,34 @@ class ImagePreprocessor:
       std=tuple(std.tolist()),
     )
 
-  def __call__(self, picture: Any) -> np.ndarray:
-    """Brings one picture to the model's input.
+  def __call__(self, image: Any) -> np.ndarray:
+    """Preprocesses one image.
 
     Args:
-      picture: a Pillow image, or uint8 [H, W, 3].
+      image: a Pillow image, or uint8 [H, W, 3].
 
     Returns:
       float32 [h, w, 3].
     """
-    if not isinstance(picture, PIL.Image.Image):
-      picture = PIL.Image.fromarray(np.asarray(picture))
-    picture = images.to_rgb(picture)
-    size = self._resized(picture)
+    if not isinstance(image, PIL.Image.Image):
+      image = PIL.Image.fromarray(np.asarray(image))
+    image = image_files.to_rgb(image)
+    size = self._find_size(image)
     if size is not None:
-      picture = picture.resize(size, PIL.Image.Resampling(self.resample))
-    array = np.asarray(picture)
+      image = image.resize(size, PIL.Image.Resampling(self.resample))
+    array = np.asarray(image)
     if self.crop_size is not None:
       array = _center_crop(array, *self.crop_size)
     array = array.astype(np.float32) * np.float32(self.rescale_factor)
     return (array - np.float32(self.mean)) / np.float32(self.std)
 
-  def _resized(self, picture: PIL.Image.Image) -> tuple[int, int] | None:
-    """(width, height) to resize to, as Pillow wants it."""
+  def _find_size(self, image: PIL.Image.Image) -> tuple[int, int] | None:
+    """(width, height) to resize to, in the order of Pillow; None for none."""
     if not self.shortest_edge:
       return None if self.size is None else self.size[::-1]
-    short, long = sorted(picture.size)
+    short, long = sorted(image.size)
     scaled = int(self.shortest_edge * long / short)
-    if picture.width <= picture.height:
+    if image.width <= image.height:
       return self.shortest_edge, scaled
     return scaled, self.shortest_edge
 
@@ -191,40 +191,40 @@ def _check_size(size: Mapping[str, Any], file: str) -> None:
 def _check_pads(
   config: Mapping[str, Any], size: tuple[int, int] | None
 ) -> None:
-  """Refuses padding, unless it changes no picture.
+  """Refuses padding, unless it changes no image.
 
-  As transformers pads last, to the largest of a batch, it changes nothing where
-  all pictures have come to one size, as BLIP's have. Its LLaVA pads first.
+  transformers pads last, to the largest image of a batch, which changes nothing
+  if all images have one size, as those of BLIP. Its LLaVA pads first.
 
   Args:
-    config: what preprocessor_config.json holds.
-    size: (height, width) of all pictures; None if they differ.
+    config: contents of preprocessor_config.json.
+    size: (height, width) of all images; None if they differ.
   """
   to = config.get('pad_size')
   same = not to or (to.get('height'), to.get('width')) == size
   first = str(config.get('image_processor_type')).startswith('Llava')
   if size is None or first or not same:
     raise ConfigError(
-      'preprocessor_config.json: do_pad is True; mmjax pads no pictures'
+      'preprocessor_config.json: do_pad is True; mmjax pads no images'
     )
 
 
-def _cropping(
-  edge: int, share: float
+def _find_crop(
+  edge: int, fraction: float
 ) -> tuple[dict[str, int], dict[str, int] | None]:
   """Sizes to resize to and to crop, as for ConvNeXt (Liu et al. 2022).
 
-  What is cropped is a `share` of the shorter side, unless pictures are so large
-  that they are warped to a square instead.
+  The crop is a `fraction` of the shorter side; from 384 pixels on, images are
+  resized to a square without a crop.
   """
   square = {'height': edge, 'width': edge}
   if edge >= _WARPED_FROM:
     return square, None
-  return {'shortest_edge': int(edge / share)}, square
+  return {'shortest_edge': int(edge / fraction)}, square
 
 
 def _center_crop(array: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Cuts the middle out; what a picture lacks is filled up with zeros."""
+  """Crops the center, padding smaller images with zeros."""
   padding = [
     (math.ceil(max(0, want - have) / 2), max(0, want - have) // 2)
     for want, have in zip((height, width), array.shape[:2], strict=True)

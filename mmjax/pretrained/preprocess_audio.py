@@ -1,4 +1,4 @@
-"""Sounds to spectrograms as a preprocessor_config.json says."""
+"""Turns sounds into spectrograms, by a preprocessor_config.json."""
 
 import dataclasses
 import functools
@@ -31,7 +31,7 @@ WHISPER_SECTION = sections.Section(
     'padding_side': 'right',
     'padding_value': 0.0,
   },
-  # The first three follow from what is read.
+  # The first three follow from the keys that are read.
   irrelevant=(
     'mel_filters',
     'n_samples',
@@ -61,14 +61,14 @@ AST_SECTION = sections.Section(
 
 @dataclasses.dataclass(frozen=True)
 class AudioPreprocessor:
-  """Cuts sounds into windows of one length, and takes their log-mel spectra.
+  """Cuts sounds into windows and computes their log-mel spectrograms.
 
   Attributes:
-    num_mels: M, bands of a spectrogram.
-    sample_rate: samples a second.
+    num_mels: M, number of bands of a spectrogram.
+    sample_rate: samples per second.
     hop: samples from one frame to the next.
-    n_fft: samples that a frame is computed from.
-    seconds: length of a window.
+    n_fft: samples of a frame.
+    seconds: length of a window in seconds.
   """
 
   num_mels: int = 80
@@ -84,11 +84,11 @@ class AudioPreprocessor:
     """Reads a preprocessor_config.json.
 
     Args:
-      config: what is in the file.
-      file: its name, for errors.
+      config: contents of the file.
+      file: name of the file, for errors.
 
     Raises:
-      ConfigError: if it asks for what mmjax does not do.
+      ConfigError: for a setting that mmjax does not support.
     """
     sections.check_file(config, WHISPER_SECTION, file)
     return cls(
@@ -99,8 +99,8 @@ class AudioPreprocessor:
       seconds=config.get('chunk_length', cls.seconds),
     )
 
-  def samples(self, sound: Any) -> np.ndarray:
-    """Samples [N] float32 of one sound.
+  def read_samples(self, sound: Any) -> np.ndarray:
+    """Reads the samples [N] float32 of one sound.
 
     Args:
       sound: path of a .wav file of any rate, or floats [N] in -1..1 at
@@ -109,12 +109,12 @@ class AudioPreprocessor:
     Raises:
       ConfigError: if it is neither.
     """
-    return _samples(sound, self.sample_rate)
+    return _read_samples(sound, self.sample_rate)
 
-  def windows(self, samples: np.ndarray) -> np.ndarray:
+  def cut_windows(self, samples: np.ndarray) -> np.ndarray:
     """Cuts samples [N] into windows [W, S], one after the other.
 
-    The last one, which may be the only one, is filled up with silence.
+    The last one is padded with silence.
     """
     size = self.seconds * self.sample_rate
     number = max(1, -(-len(samples) // size))
@@ -122,7 +122,7 @@ class AudioPreprocessor:
 
   @functools.cached_property
   def spectrogram(self) -> Callable[[Array], Array]:
-    """Windows [W, S] to spectrograms [W, F, M], jitted."""
+    """Jitted function of windows [W, S] to spectrograms [W, F, M]."""
     return jax.jit(
       functools.partial(
         ops.log_mel,
@@ -139,12 +139,12 @@ class FbankPreprocessor:
   """Kaldi's filter banks of the first seconds of a sound.
 
   Attributes:
-    num_mels: M, bands of a spectrogram.
-    sample_rate: samples a second.
-    num_frames: F; frames that a sound doesn't have are zeros before they are
-      normalised, and later ones are cut.
-    mean: subtracted from the logarithms.
-    scale: by which they are then divided.
+    num_mels: M, number of bands of a spectrogram.
+    sample_rate: samples per second.
+    num_frames: F; shorter sounds are padded with zeros before the
+      normalisation, longer ones are cut.
+    mean: mean that is subtracted from the logarithms.
+    scale: divisor of the result.
   """
 
   num_mels: int = 128
@@ -163,11 +163,11 @@ class FbankPreprocessor:
     """Reads a preprocessor_config.json.
 
     Args:
-      config: what is in the file.
-      file: its name, for errors.
+      config: contents of the file.
+      file: name of the file, for errors.
 
     Raises:
-      ConfigError: if it asks for what mmjax does not do.
+      ConfigError: for a setting that mmjax does not support.
     """
     sections.check_file(config, AST_SECTION, file)
     normalises = config.get('do_normalize', True)
@@ -180,7 +180,7 @@ class FbankPreprocessor:
     )
 
   def __call__(self, sounds: Sequence[Any]) -> Array:
-    """Spectrograms [B, F, M] of sounds.
+    """Computes spectrograms [B, F, M] of sounds.
 
     Args:
       sounds: paths of .wav files of any rate, or floats [N] in -1..1 at
@@ -193,19 +193,19 @@ class FbankPreprocessor:
     samples = np.zeros((len(sounds), size), np.float32)
     frames = np.zeros(len(sounds), np.int32)
     for row, sound in enumerate(sounds):
-      given = _samples(sound, self.sample_rate)[:size]
-      if len(given) < self._FRAME:
+      sound_samples = _read_samples(sound, self.sample_rate)[:size]
+      if len(sound_samples) < self._FRAME:
         raise ConfigError(
-          f'a sound has {len(given)} samples, less than a frame, '
+          f'a sound has {len(sound_samples)} samples, less than a frame, '
           f'{self._FRAME}; leave it out or pad it with zeros'
         )
-      samples[row, : len(given)] = given
-      frames[row] = 1 + (len(given) - self._FRAME) // self._HOP
+      samples[row, : len(sound_samples)] = sound_samples
+      frames[row] = 1 + (len(sound_samples) - self._FRAME) // self._HOP
     return self._compute(samples, frames)
 
   @functools.cached_property
   def _compute(self) -> Callable[[Array, Array], Array]:
-    """Samples [B, S] and numbers of frames [B] to spectrograms, jitted."""
+    """Jitted function of samples [B, S] and numbers of frames [B]."""
 
     def compute(samples: Array, frames: Array) -> Array:
       banks = ops.log_fbank(
@@ -215,15 +215,15 @@ class FbankPreprocessor:
         hop=self._HOP,
         sample_rate=self.sample_rate,
       )
-      there = jnp.arange(self.num_frames)[None] < frames[:, None]
-      banks = jnp.where(there[:, :, None], banks, 0.0)
+      is_frame = jnp.arange(self.num_frames)[None] < frames[:, None]
+      banks = jnp.where(is_frame[:, :, None], banks, 0.0)
       return (banks - self.mean) / self.scale
 
     return jax.jit(compute)
 
 
-def _samples(sound: Any, sample_rate: int) -> np.ndarray:
-  """Samples [N] float32 of one sound."""
+def _read_samples(sound: Any, sample_rate: int) -> np.ndarray:
+  """Reads the samples [N] float32 of one sound."""
   if isinstance(sound, str | Path):
     return audio.read(sound, sample_rate)
   sound = np.asarray(sound)
@@ -231,7 +231,7 @@ def _samples(sound: Any, sample_rate: int) -> np.ndarray:
     raise ConfigError(
       f'a sound is the path of a .wav file or floats [N] in -1..1 at '
       f'{sample_rate} samples a second, not {sound.dtype} '
-      f'{list(sound.shape)}; whole numbers of 16 bits are divided by 32768, '
-      'channels averaged'
+      f'{list(sound.shape)}; divide 16-bit integers by 32768, and average '
+      'channels'
     )
   return sound.astype(np.float32)

@@ -1,8 +1,8 @@
-"""Where a folder has the settings of what prepares inputs.
+"""Finds the settings of preprocessors in a folder.
 
 Newer releases write them as parts of processor_config.json, older ones as files
-of their own. The processor's other settings concern prompts with placeholders,
-whose number config.json gives here.
+of their own. The other settings of processor_config.json concern prompts with
+placeholders, whose number follows from config.json here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 from mmjax.pretrained import configs, preprocess, sections
 
 FILE = 'processor_config.json'
-# Parts, by what they prepare.
+# Names of the parts for each kind of input.
 IMAGES = ('image_processor',)
 SOUNDS = ('feature_extractor', 'audio_processor')
 VIDEOS = ('video_processor',)
@@ -39,27 +39,27 @@ SECTION = sections.Section(
 def find(
   files: Mapping[str, bytes],
   parts: Sequence[str] = IMAGES,
-  own: str = preprocess.FILE,
+  file: str = preprocess.FILE,
 ) -> tuple[dict[str, Any], str] | None:
-  """Settings, and the name of the file that has them; None without any.
+  """Finds settings and the name of their file; None if there are none.
 
-  A part of processor_config.json comes before a file, as in transformers.
+  A part of processor_config.json takes precedence, as in transformers.
 
   Args:
     files: the small files of a model's folder, by name.
     parts: names of the part.
-    own: the file that has the same settings alone.
+    file: name of the file with the same settings alone.
 
   Raises:
     ConfigError: if a file is broken, or processor_config.json has a key or
       value that mmjax refuses.
   """
   if FILE in files:
-    given = configs.parsed(files[FILE], FILE)
-    sections.check_file(given, SECTION, FILE)
+    settings = configs.parse(files[FILE], FILE)
+    sections.check_file(settings, SECTION, FILE)
     for part in parts:
-      if given.get(part) is not None:
-        return given[part], FILE
-  if own in files:
-    return configs.parsed(files[own], own), own
+      if settings.get(part) is not None:
+        return settings[part], FILE
+  if file in files:
+    return configs.parse(files[file], file), file
   return None

@@ -26,9 +26,9 @@ def module(
 ) -> models.LanguageModel:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2ForCausalLM')
-  read = configs.section(config, '', DEFAULTS)
+  values = configs.section(config, '', DEFAULTS)
   return models.LanguageModel(
-    llamas.decoder(read, config, dtype, block={'attention_bias': BIAS})
+    llamas.decoder(values, config, dtype, block={'attention_bias': BIAS})
   )
 
 
@@ -41,7 +41,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   tied = configs.section(config, '', DEFAULTS)['tie_word_embeddings']
   table = llamas.rules(tied=tied, attention_bias=BIAS)
-  return keys.prefixed(table, 'decoder/', '')
+  return keys.add_prefixes(table, 'decoder/', '')
 
 
 FAMILY = base.Family(

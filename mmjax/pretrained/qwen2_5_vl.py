@@ -25,17 +25,15 @@ _VISION = {
 }
 SECTIONS = {
   **qwen_vl.SECTIONS,
-  'vision_config': qwen_vl.VISION_SECTION.joined(
-    sections.Section(read=_VISION)
-  ),
+  'vision_config': qwen_vl.VISION_SECTION.join(sections.Section(read=_VISION)),
 }
 
 
 class Model(qwen_vl.QwenVL):
-  """Qwen2.5-VL, whose videos have a clock.
+  """Qwen2.5-VL, whose positions in videos follow the time.
 
   Attributes:
-    frames_per_second: of the videos that are given.
+    frames_per_second: frame rate of the videos.
   """
 
   frames_per_second: ClassVar[float] = 2.0

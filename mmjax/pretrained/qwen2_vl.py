@@ -22,9 +22,7 @@ _VISION = {
 }
 SECTIONS = {
   **qwen_vl.SECTIONS,
-  'vision_config': qwen_vl.VISION_SECTION.joined(
-    sections.Section(read=_VISION)
-  ),
+  'vision_config': qwen_vl.VISION_SECTION.join(sections.Section(read=_VISION)),
 }
 
 

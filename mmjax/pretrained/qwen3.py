@@ -19,7 +19,7 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 _DEFAULTS = {**qwen2.DEFAULTS, 'head_dim': 128, 'attention_bias': False}
-SECTIONS = {'': llamas.SECTION.joined(sections.Section(read=_DEFAULTS))}
+SECTIONS = {'': llamas.SECTION.join(sections.Section(read=_DEFAULTS))}
 
 
 def module(
@@ -27,9 +27,11 @@ def module(
 ) -> models.LanguageModel:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen3ForCausalLM')
-  read = configs.section(config, '', _DEFAULTS)
-  block = {'attention_bias': read['attention_bias'], 'qk_norm': 'rmsnorm'}
-  return models.LanguageModel(llamas.decoder(read, config, dtype, block=block))
+  values = configs.section(config, '', _DEFAULTS)
+  block = {'attention_bias': values['attention_bias'], 'qk_norm': 'rmsnorm'}
+  return models.LanguageModel(
+    llamas.decoder(values, config, dtype, block=block)
+  )
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:
@@ -39,13 +41,13 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = configs.section(config, '', _DEFAULTS)
+  values = configs.section(config, '', _DEFAULTS)
   table = llamas.rules(
-    tied=read['tie_word_embeddings'],
-    attention_bias=read['attention_bias'],
+    tied=values['tie_word_embeddings'],
+    attention_bias=values['attention_bias'],
     qk_norm=True,
   )
-  return keys.prefixed(table, 'decoder/', '')
+  return keys.add_prefixes(table, 'decoder/', '')
 
 
 FAMILY = base.Family(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import decoders, models
-from mmjax.data import images
+from mmjax.data import images as image_files
 from mmjax.ops import packing
 from mmjax.pretrained import (
   configs,
@@ -33,7 +33,7 @@ TIES = tuple(
   )
   for tie in llamas.TIES
 )
-# What later releases call the same.
+# Names of later releases.
 ALIASES = (
   (r'model\.visual\.', 'visual.'),
   (r'model\.language_model\.', 'model.'),
@@ -54,9 +54,9 @@ _SECTIONS = (16, 24, 24)
 _TEXT_SECTION = sections.Section(
   read=(*_TEXT, *sections.ROTARY, *llamas.WINDOWS)
 )
-# The text's keys stand in `text_config`, or in older files at the top.
+# The keys of the text are in `text_config`, in older files at the top level.
 SECTIONS = {
-  '': _TEXT_SECTION.joined(
+  '': _TEXT_SECTION.join(
     sections.Section(
       read=_IDS,
       irrelevant=(
@@ -66,7 +66,7 @@ SECTIONS = {
       ),
     )
   ),
-  'text_config': _TEXT_SECTION.joined(
+  'text_config': _TEXT_SECTION.join(
     sections.Section(
       irrelevant=(
         *_IDS,
@@ -83,15 +83,15 @@ VISION_SECTION = sections.Section(
   irrelevant=('spatial_patch_size',),
   aliases={'num_attention_heads': 'num_heads', 'num_hidden_layers': 'depth'},
 )
-# Rows of patches are padded to a multiple of so many tokens.
+# Rows of patches are padded to a multiple of this many tokens.
 _STEP = 16
 
 
 class QwenVL(vision_language.PublishedVisionLanguage):
-  """Pictures keep their shape, and have as many tokens as that takes.
+  """Qwen2-VL and similar models; images keep their aspect ratio.
 
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for a
-  picture, and the same with `<|video_pad|>` for a video: an array of its frames
+  image, and the same with `<|video_pad|>` for a video: an array of its frames
   [F, H, W, 3].
   """
 
@@ -106,43 +106,43 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     return 1.0
 
   @classmethod
-  def preprocessor(
+  def make_preprocessor(
     cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> patches.PatchPreprocessor:
-    """Images to patches, see `Pretrained.preprocessor`."""
+    """Makes the preprocessor that cuts images into patches."""
     return patches.PatchPreprocessor.from_config(
       settings, cls.image_defaults, file
     )
 
   @functools.cached_property
   def preprocess_video(self) -> patches.PatchPreprocessor:
-    """Videos to patches; the folder's settings for images, if it has no own."""
-    found = processors.find(
+    """The preprocessor of videos; that of images if the folder has no other."""
+    settings = processors.find(
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
-    return self.preprocessor(*found) if found else self.preprocess
+    return self.make_preprocessor(*settings) if settings else self.preprocess
 
-  def look(
+  def prepare_images(
     self, rows: list[list[Any]]
   ) -> tuple[Batch, list[list[packing.Grid]]]:
-    """Patches of pictures, see `VisionLanguage.look`."""
+    """Cuts images into patches; returns keys of the batch, and grids."""
     pixels, grids = [], []
     for row in rows:
-      cut = [self._cut(picture) for picture in row]
+      cut = [self._cut_patches(image) for image in row]
       pixels.append([array for array, _ in cut])
       grids.append([grid for _, grid in cut])
-    return self.packed(pixels, grids), grids
+    return self.pack_patches(pixels, grids), grids
 
-  def packed(
+  def pack_patches(
     self,
     pixels: Sequence[Sequence[np.ndarray]],
     grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
-    """Keys of the batch, of what was cut from pictures.
+    """Packs the patches of all images of each text; returns keys of the batch.
 
     Args:
-      pixels: for each text and picture, its patches [S, P].
-      grids: for each text and picture, its grid.
+      pixels: patches [S, P] of each image of each text.
+      grids: grid of each image of each text.
     """
     most = max(sum(map(len, row)) for row in pixels)
     if not most:
@@ -151,10 +151,10 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     length = -(-most // step) * step
     merge = round(self.module.vision.merge**0.5)
     out: dict[str, np.ndarray] = {}
-    for i, (row, of_row) in enumerate(zip(pixels, grids, strict=True)):
+    for i, (row, row_grids) in enumerate(zip(pixels, grids, strict=True)):
       if not row:
         continue
-      arrays = packing.patch_layout(of_row, merge, self.module.vision.window)
+      arrays = packing.patch_layout(row_grids, merge, self.module.vision.window)
       arrays['patches'] = np.concatenate(row).astype(np.float32)
       for name, array in arrays.items():
         shape = (len(pixels), length, *array.shape[1:])
@@ -168,35 +168,35 @@ class QwenVL(vision_language.PublishedVisionLanguage):
       }
     }
 
-  def located(
+  def rotary_positions(
     self,
     ids: Sequence[np.ndarray],
     length: int,
     grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
-    """Rotary positions, see `VisionLanguage.located`."""
+    """Rotary positions of all tokens, as keys of the batch."""
     positions = np.zeros((len(ids), length, 3), np.int32)
-    for i, (row, of_row) in enumerate(zip(ids, grids, strict=True)):
-      found = packing.rotary_positions(
-        row.tolist(), of_row, self.module.placeholders
+    for i, (row, row_grids) in enumerate(zip(ids, grids, strict=True)):
+      rows = packing.rotary_positions(
+        row.tolist(), row_grids, self.module.placeholders
       )
-      positions[i, : len(found)] = found
+      positions[i, : len(rows)] = rows
     return {'text_positions': jnp.asarray(positions)}
 
-  def _cut(self, picture: Any) -> tuple[np.ndarray, packing.Grid]:
-    if isinstance(picture, np.ndarray) and picture.ndim == 4:
-      pixels, grid = self.preprocess_video(list(picture))
+  def _cut_patches(self, image: Any) -> tuple[np.ndarray, packing.Grid]:
+    if isinstance(image, np.ndarray) and image.ndim == 4:
+      pixels, grid = self.preprocess_video(list(image))
       video = dataclasses.replace(
         grid, video=True, interval=self.video_interval
       )
       return pixels, video
-    return self.preprocess([images.to_array(picture)])
+    return self.preprocess([image_files.to_array(image)])
 
 
 def model(
   config: Mapping[str, Any], vision: Any, dtype: Any
 ) -> models.InterleavedVisionLanguage:
-  """The model of a vision encoder and what a config.json says of the rest."""
+  """The model that a config.json describes, around a vision encoder."""
   ids = configs.section(config, '', _IDS)
   return models.InterleavedVisionLanguage(
     vision=vision,
@@ -206,13 +206,13 @@ def model(
 
 
 def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
-  """The decoder, whose fields lie at the top or in `text_config`."""
-  given = config.get('text_config') or config
-  rotary = configs.rotary(given, 1e6)
+  """The decoder; its fields are at the top level or in `text_config`."""
+  section = config.get('text_config') or config
+  rotary = configs.rotary_settings(section, 1e6)
   options = {'sections': _SECTIONS, **(rotary['rope'] or {})}
   return llamas.decoder(
     _text(config),
-    given,
+    section,
     dtype,
     block={'attention_bias': qwen2.BIAS, **rotary, 'rope': options},
   )
@@ -222,7 +222,7 @@ def inputs(vision: Mapping[str, Any]) -> Batch:
   """Shapes of one example.
 
   Args:
-    vision: the config of the encoder.
+    vision: the config of the vision encoder.
   """
   number = vision['spatial_merge_size'] ** 2
   pixels = 3 * vision['temporal_patch_size'] * vision['patch_size'] ** 2
@@ -249,9 +249,9 @@ def rules(
 
   Args:
     config: all of config.json.
-    vision: the config of the encoder.
-    mlp: by our layer of its MLPs, theirs.
-    norm_bias: whether its norms have biases.
+    vision: the config of the vision encoder.
+    mlp: our layer of the encoder's MLPs -> theirs.
+    norm_bias: whether the encoder's norms have biases.
   """
   ours, theirs = 'blocks/layers', f'blocks.{keys.LAYER}'
   size = vision['patch_size']
@@ -260,7 +260,7 @@ def rules(
   table = [
     keys.Rule('patches/kernel', 'patch_embed.proj.weight', folded),
     *norm(f'{ours}/attention_norm', f'{theirs}.norm1'),
-    *keys.packed(
+    *keys.packed_dense(
       f'{ours}/attention', f'{theirs}.attn.qkv', ('query', 'key', 'value')
     ),
     *keys.dense(f'{ours}/attention/out', f'{theirs}.attn.proj', inputs=2),
@@ -275,21 +275,21 @@ def rules(
     tied=_text(config)['tie_word_embeddings'], attention_bias=qwen2.BIAS
   )
   return [
-    *keys.prefixed(table, 'vision/', 'visual.'),
-    *keys.prefixed(text, 'decoder/', ''),
+    *keys.add_prefixes(table, 'vision/', 'visual.'),
+    *keys.add_prefixes(text, 'decoder/', ''),
   ]
 
 
 def vision_section(
   config: Mapping[str, Any], defaults: Mapping[str, Any]
 ) -> dict[str, Any]:
-  """The encoder's part of a config.
+  """Reads the vision encoder's part of a config.
 
   Raises:
-    ConfigError: for other rotary positions than by row and column.
+    ConfigError: for rotary positions that are not by row and column.
   """
-  given = config.get('vision_config') or {}
-  rope = given.get('rope_parameters') or {}
+  section = config.get('vision_config') or {}
+  rope = section.get('rope_parameters') or {}
   configs.refuse(rope, rope_type='axial', rope_theta=10000.0)
   return configs.section(config, 'vision_config', defaults)
 

@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import base, classifiers, configs, forms, keys, sections
 from mmjax.types import Batch
 
-# How many batches the statistics were taken over.
+# Counters of the batches that the statistics are of.
 SKIP = (r'.*\.num_batches_tracked',)
 PREFIXES = ('resnet.',)
 
@@ -34,13 +34,13 @@ _DEFAULTS = {
   'downsample_in_bottleneck': False,
 }
 SECTIONS = {'': sections.Section(read=_DEFAULTS, irrelevant=sections.BACKBONE)}
-# Convolutions of a block.
+# Number of convolutions of a block.
 _CONVOLUTIONS = {'basic': 2, 'bottleneck': 3}
 _SIDE = 32
 
 
 class Model(classifiers.PublishedImageEncoder):
-  """ResNet; its pooled vector is the mean over the last feature map."""
+  """ResNet; the pooled vector is the mean over the last feature map."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'shortest_edge': 384},
@@ -54,16 +54,16 @@ def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> models.Classifier:
   """The model that a config.json describes, for images of any size."""
-  read = _read(config)
+  values = _read(config)
   return models.Classifier(
     encoder=encoders.ResNet(
-      stages=tuple(read['depths']),
-      width=read['embedding_size'],
-      block=read['layer_type'],
+      stages=tuple(values['depths']),
+      width=values['embedding_size'],
+      block=values['layer_type'],
       norm='frozen_batch',
       dtype=dtype,
     ),
-    num_classes=len(configs.labels(config)) if _classifies(config) else 0,
+    num_classes=len(configs.labels(config)) if _has_classifier(config) else 0,
     dtype=dtype,
   )
 
@@ -76,12 +76,12 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = _read(config)
+  values = _read(config)
   trunk = _convolution(
     'stem_layers/conv', 'stem_layers/norm', 'embedder.embedder'
   )
-  number = _CONVOLUTIONS[read['layer_type']]
-  for stage, depth in enumerate(read['depths']):
+  number = _CONVOLUTIONS[values['layer_type']]
+  for stage, depth in enumerate(values['depths']):
     for i in range(depth):
       ours = f'stage{stage}_block{i}'
       theirs = f'encoder.stages.{stage}.layers.{i}'
@@ -89,21 +89,21 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
         trunk += _convolution(
           f'{ours}/conv{k + 1}', f'{ours}/norm{k + 1}', f'{theirs}.layer.{k}'
         )
-      # Only what changes shape has more than an identity beside it.
-      if i == 0 and (stage > 0 or read['layer_type'] == 'bottleneck'):
+      # Only blocks that change the shape have a convolution in the shortcut.
+      if i == 0 and (stage > 0 or values['layer_type'] == 'bottleneck'):
         trunk += _convolution(
           f'{ours}/shortcut', f'{ours}/shortcut_norm', f'{theirs}.shortcut'
         )
-  if not _classifies(config):
-    return keys.prefixed(trunk, 'encoder/', '')
+  if not _has_classifier(config):
+    return keys.add_prefixes(trunk, 'encoder/', '')
   return [
-    *keys.prefixed(trunk, 'encoder/', PREFIXES[0]),
+    *keys.add_prefixes(trunk, 'encoder/', PREFIXES[0]),
     *keys.dense('classifier', 'classifier.1'),
   ]
 
 
 def extras(config: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
-  """Counters of batches, which are not kept: all 0."""
+  """Yields the counters of batches, which are not parameters here, as 0."""
   for rule in rules(config):
     if rule.theirs.endswith('running_mean'):
       name = rule.theirs.replace('running_mean', 'num_batches_tracked')
@@ -128,33 +128,33 @@ def _convolution(conv: str, norm: str, theirs: str) -> list[keys.Rule]:
   ]
 
 
-def _classifies(config: Mapping[str, Any]) -> bool:
+def _has_classifier(config: Mapping[str, Any]) -> bool:
   name = configs.architecture(config, *UNUSED)
   return name == 'ResNetForImageClassification'
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
-  read = configs.section(config, '', _DEFAULTS)
-  if read['layer_type'] not in _CONVOLUTIONS:
+  values = configs.section(config, '', _DEFAULTS)
+  if values['layer_type'] not in _CONVOLUTIONS:
     raise ConfigError(
-      f'config.json: layer_type is {read["layer_type"]!r}; mmjax knows '
+      f'config.json: layer_type is {values["layer_type"]!r}; mmjax knows '
       f'{sorted(_CONVOLUTIONS)}'
     )
-  width = read['embedding_size']
-  first = 4 * width if read['layer_type'] == 'bottleneck' else width
+  width = values['embedding_size']
+  first = 4 * width if values['layer_type'] == 'bottleneck' else width
   known = {
-    'hidden_sizes': [first * 2**i for i in range(len(read['depths']))],
+    'hidden_sizes': [first * 2**i for i in range(len(values['depths']))],
     'hidden_act': 'relu',
     'downsample_in_first_stage': False,
     'downsample_in_bottleneck': False,
   }
   for field, value in known.items():
-    if read[field] != value:
+    if values[field] != value:
       raise ConfigError(
-        f'config.json: {field} is {read[field]!r}; mmjax reads only {value!r} '
-        f'here, with embedding_size {width}'
+        f'config.json: {field} is {values[field]!r}; mmjax reads only '
+        f'{value!r} here, with embedding_size {width}'
       )
-  return read
+  return values
 
 
 FAMILY = base.Family(

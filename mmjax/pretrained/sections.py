@@ -1,8 +1,8 @@
-"""What becomes of each key of a config.json: read, refused or irrelevant.
+"""Keys of a config.json: read, refused or irrelevant.
 
-A family has its own keys in `SECTIONS`, by the part of the config that they
-stand in; what stands in any part is here. A key of neither is refused, since
-nobody knows whether it changes what the model computes.
+The `SECTIONS` of a family have its own keys, by the part of the config; keys of
+all families are here. Any other key is refused, since it may change what the
+model computes.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ READ = (
   'sep_token_id',
   'torch_dtype',
 )
-# The values that transformers takes where a config is silent.
+# The defaults of transformers, the only values that are read.
 ONLY: dict[str, Any] = {
   'add_cross_attention': False,
   'is_decoder': False,
@@ -36,7 +36,8 @@ ONLY: dict[str, Any] = {
   'quantization_config': None,
   'tie_encoder_decoder': False,
 }
-# Of training, speed, memory, further outputs, other tasks, or the file itself.
+# Keys about training, speed, memory, further outputs, other tasks, or the file
+# itself.
 IRRELEVANT = (
   '_attn_implementation',
   '_attn_implementation_autoset',
@@ -87,7 +88,7 @@ ROTARY = (
   'rope_scaling',
   'rope_theta',
 )
-# Which outputs a model gives as part of another.
+# Outputs of a model that is a part of another.
 BACKBONE = (
   '_out_features',
   '_out_indices',
@@ -103,14 +104,14 @@ BACKBONE = (
 class Section:
   """The keys of one part of a family's config.json, beside the common ones.
 
-  A key is looked for in `read`, `only` and `irrelevant`, in this order, and
-  then in the common ones.
+  `read` takes precedence over `only`, `only` over `irrelevant`, and these over
+  the common keys.
 
   Attributes:
     read: keys that decide what the model is.
-    only: by key, the one value that mmjax reads.
+    only: key -> the only value that mmjax reads.
     irrelevant: keys that change nothing that the model computes.
-    aliases: other names of keys that are read; both must say the same.
+    aliases: other name of a key -> its name; both must have the same value.
   """
 
   read: Collection[str] = ()
@@ -118,8 +119,8 @@ class Section:
   irrelevant: Collection[str] = ()
   aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-  def joined(self, other: 'Section') -> 'Section':
-    """The keys of both."""
+  def join(self, other: 'Section') -> 'Section':
+    """Returns a section with the keys of both."""
     return Section(
       {*self.read, *other.read},
       {**self.only, **other.only},
@@ -127,18 +128,21 @@ class Section:
       {**self.aliases, **other.aliases},
     )
 
-  def all_only(self) -> dict[str, Any]:
-    """All keys that are refused, with the value that is not."""
-    out = {k: v for k, v in ONLY.items() if k not in self._own()}
-    return {**out, **{k: v for k, v in self.only.items() if k not in self.read}}
+  def required_values(self) -> dict[str, Any]:
+    """All keys with only one legal value, and that value."""
+    out = {k: v for k, v in ONLY.items() if k not in self._own_keys()}
+    return {
+      **out,
+      **{k: v for k, v in self.only.items() if k not in self.read},
+    }
 
-  def known(self) -> set[str]:
-    """All keys."""
+  def known_keys(self) -> set[str]:
+    """All legal keys."""
     common = {*READ, *ONLY, *IRRELEVANT}
     common |= {*generation_keys.KEYS, *generation_keys.IRRELEVANT}
-    return common | self._own() | set(self.aliases)
+    return common | self._own_keys() | set(self.aliases)
 
-  def _own(self) -> set[str]:
+  def _own_keys(self) -> set[str]:
     return {*self.read, *self.only, *self.irrelevant}
 
 
@@ -147,27 +151,27 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
 
   Args:
     config: all of config.json.
-    sections: by the part that they are about, '' for the top level. Where one
-      is about a part of one `model_type` alone, that is behind a colon:
-      'text_config:opt'.
+    sections: part -> its section, '' for the top level. A section for a part of
+      one `model_type` alone has it after a colon: 'text_config:opt'.
 
   Raises:
-    ConfigError: for such a key or value; all unknown keys are named.
+    ConfigError: for an unknown key, naming all of them, or a refused value.
   """
   unknown = []
   parts = {name.partition(':')[0] for name in sections if name}
-  for part, given, section in _present(config, sections):
+  for part, values, section in _iterate_parts(config, sections):
     where = f'{part}.' if part else ''
     inner = parts if not part else set()
     unknown += sorted(
-      f'{where}{key}' for key in set(given) - section.known() - inner
+      f'{where}{key}' for key in set(values) - section.known_keys() - inner
     )
-    configs.refuse(given, where, **section.all_only())
+    configs.refuse(values, where, **section.required_values())
     for alias, name in section.aliases.items():
-      if alias in given and given[alias] != given.get(name):
+      if alias in values and values[alias] != values.get(name):
         raise ConfigError(
-          f'config.json: {where}{alias} is {given[alias]!r}, but {where}{name} '
-          f'is {given.get(name)!r}, which mmjax reads; write one value in both'
+          f'config.json: {where}{alias} is {values[alias]!r}, but '
+          f'{where}{name} is {values.get(name)!r}, which mmjax reads; '
+          'write one value in both'
         )
   if unknown:
     raise ConfigError(
@@ -176,33 +180,33 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
     )
 
 
-def check_file(given: Mapping[str, Any], section: Section, file: str) -> None:
-  """The same of another file, which has the keys of one section alone.
+def check_file(values: Mapping[str, Any], section: Section, file: str) -> None:
+  """Refuses unknown keys and refused values in a file with one section.
 
   Args:
-    given: what the file holds.
-    section: its keys.
-    file: its name.
+    values: contents of the file.
+    section: its legal keys.
+    file: name of the file.
 
   Raises:
     ConfigError: for an unknown key, or a value that is not read.
   """
   known = {*section.read, *section.only, *section.irrelevant}
-  unknown = sorted(set(given) - known)
+  unknown = sorted(set(values) - known)
   if unknown:
     raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; if they change '
       'nothing of what the model reads, remove them from the file'
     )
-  configs.refuse(given, '', file, **section.only)
+  configs.refuse(values, '', file, **section.only)
 
 
-def _present(
+def _iterate_parts(
   config: Mapping[str, Any], sections: Mapping[str, Section]
 ) -> Iterator[tuple[str, Mapping[str, Any], Section]]:
-  """Name, content and keys of each part that there is."""
+  """Yields name, contents and section of each part of the config."""
   for name, section in sections.items():
     part, _, kind = name.partition(':')
-    given = (config.get(part) or {}) if part else config
-    if not kind or given.get('model_type') in (None, kind):
-      yield part, given, section
+    values = (config.get(part) or {}) if part else config
+    if not kind or values.get('model_type') in (None, kind):
+      yield part, values, section

@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 UNIGRAM, PAIRS = 1, 2  # Kinds of models.
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)  # Kinds of pieces.
 
-# By their numbers, the fields that are read, and what they are by default.
+# Number of each field that is read -> its default.
 _TRAINER: dict[int, int | bytes] = {
   3: UNIGRAM,  # model_type
   35: 0,  # byte_fallback
@@ -32,9 +32,9 @@ _NORMALIZER: dict[int, int | bytes] = {
   4: 1,  # remove_extra_whitespaces
   5: 1,  # escape_whitespaces
 }
-# Kinds of fields on the wire.
+# Wire types of fields.
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-# Most bytes of a whole number.
+# Largest number of bytes of a varint.
 _LONGEST = 10
 
 
@@ -49,7 +49,7 @@ class Piece:
 
 @dataclasses.dataclass(frozen=True)
 class Model:
-  """What a .model file holds.
+  """The contents of a .model file.
 
   Attributes:
     pieces: the vocabulary.
@@ -57,10 +57,10 @@ class Model:
     unknown: id of the piece for unknown text.
     begin: id of the piece that begins texts; negative if there is none.
     end: id of the piece that ends texts; negative if there is none.
-    names: of the pieces for unknown text, the beginning and the end.
-    falls_back: whether bytes stand for what has no piece.
-    charsmap: how characters are normalised; empty for not at all.
-    prefixes: whether a space comes before a text.
+    names: pieces for unknown text, the beginning and the end.
+    falls_back: whether text without a piece becomes bytes.
+    charsmap: rules of normalising characters; empty for none.
+    prefixes: whether a space is put before a text.
     trims: whether spaces at the ends and repeated ones are removed.
     escapes: whether spaces become U+2581.
   """
@@ -77,41 +77,41 @@ class Model:
   trims: bool
   escapes: bool
 
-  def added(self) -> list[Piece]:
-    """The pieces that a text is never cut within: control and user-defined."""
-    return [one for one in self.pieces if one.kind in (CONTROL, USER)]
+  def added_pieces(self) -> list[Piece]:
+    """Pieces that are never split: control and user-defined ones."""
+    return [piece for piece in self.pieces if piece.kind in (CONTROL, USER)]
 
 
-def parsed(content: bytes, name: str) -> Model:
-  """The model in a .model file.
+def parse(content: bytes, name: str) -> Model:
+  """Parses a .model file.
 
   Args:
-    content: of the file.
-    name: of the file, for errors.
+    content: the bytes of the file.
+    name: name of the file, for errors.
 
   Raises:
     ConfigError: if it is broken, or holds something else.
   """
   try:
-    return _model(content)
+    return _read_model(content)
   except (ValueError, struct.error) as error:
     raise ConfigError(
       f'{name} is broken or cut off ({error}); download it again'
     ) from error
 
 
-def _model(content: bytes) -> Model:
+def _read_model(content: bytes) -> Model:
   pieces = []
   trainer, normalizer = dict(_TRAINER), dict(_NORMALIZER)
-  for number, value in _fields(content):
+  for number, value in _iterate_fields(content):
     if number == 1:
-      pieces.append(_piece(_message(value)))
+      pieces.append(_read_piece(_as_bytes(value)))
     elif number == 2:
-      _update(trainer, _message(value))
+      _update(trainer, _as_bytes(value))
     elif number == 3:
-      _update(normalizer, _message(value))
+      _update(normalizer, _as_bytes(value))
   unknown = trainer[40]
-  if len({one.text for one in pieces}) < len(pieces):
+  if len({piece.text for piece in pieces}) < len(pieces):
     raise ConfigError('it has a piece twice')
   if not 0 <= unknown < len(pieces):
     raise ConfigError(f'of {len(pieces)} pieces, {unknown} is for unknown text')
@@ -131,50 +131,50 @@ def _model(content: bytes) -> Model:
 
 
 def _update(settings: dict[int, Any], content: bytes) -> None:
-  """Sets those that a message has, by their numbers."""
-  for number, value in _fields(content):
+  """Updates settings with the fields of a message, by their numbers."""
+  for number, value in _iterate_fields(content):
     if number in settings:
       whole = isinstance(settings[number], int)
-      settings[number] = _signed(value) if whole else _message(value)
+      settings[number] = _as_signed(value) if whole else _as_bytes(value)
 
 
-def _piece(content: bytes) -> Piece:
+def _read_piece(content: bytes) -> Piece:
   text, score, kind = '', 0.0, NORMAL
-  for number, value in _fields(content):
+  for number, value in _iterate_fields(content):
     if number == 1:
-      text = _message(value).decode()
+      text = _as_bytes(value).decode()
     elif number == 2:
-      score = _score(value)
+      score = _as_float(value)
     elif number == 3:
-      kind = _whole(value)
+      kind = _as_whole(value)
   if not text or not NORMAL <= kind <= BYTE or not math.isfinite(score):
     raise ConfigError(f'it has the piece {text!r:.60}, {score}, of kind {kind}')
   return Piece(text, score, kind)
 
 
-def _fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
-  """Number and value of each field of a message."""
+def _iterate_fields(content: bytes) -> Iterator[tuple[int, int | bytes]]:
+  """Yields number and value of each field of a message."""
   at = 0
   while at < len(content):
-    tag, at = _varint(content, at)
+    tag, at = _read_varint(content, at)
     number, kind = tag >> 3, tag & 7
     value: int | bytes
     if kind == _VARINT:
-      value, at = _varint(content, at)
+      value, at = _read_varint(content, at)
     else:
       size = {_FIXED64: 8, _FIXED32: 4}.get(kind)
       if kind == _BYTES:
-        size, at = _varint(content, at)
+        size, at = _read_varint(content, at)
       if size is None or number == 0:
-        raise ConfigError(f'a field can not begin at byte {at}')
+        raise ConfigError(f'a field cannot begin at byte {at}')
       value, at = content[at : at + size], at + size
       if at > len(content):
         raise ConfigError('a field is longer than the file')
     yield number, value
 
 
-def _varint(content: bytes, at: int) -> tuple[int, int]:
-  """A whole number of 7 bits a byte, the lowest first; and what follows it."""
+def _read_varint(content: bytes, at: int) -> tuple[int, int]:
+  """Reads a varint (7 bits per byte, lowest first); also returns its end."""
   value = 0
   for i, byte in enumerate(content[at : at + _LONGEST]):
     value |= (byte & 0x7F) << (7 * i)
@@ -183,23 +183,23 @@ def _varint(content: bytes, at: int) -> tuple[int, int]:
   raise ConfigError(f'the whole number at byte {at} does not end')
 
 
-def _message(value: int | bytes) -> bytes:
+def _as_bytes(value: int | bytes) -> bytes:
   if not isinstance(value, bytes):
     raise ConfigError(f'a field holds {value}, not bytes')
   return value
 
 
-def _score(value: int | bytes) -> float:
-  return struct.unpack('<f', _message(value))[0]
+def _as_float(value: int | bytes) -> float:
+  return struct.unpack('<f', _as_bytes(value))[0]
 
 
-def _signed(value: int | bytes) -> int:
-  """A whole number that may be negative, in 64 bits."""
-  value = _whole(value)
+def _as_signed(value: int | bytes) -> int:
+  """Reads a signed 64-bit integer."""
+  value = _as_whole(value)
   return value - 2**64 if value >= 2**63 else value
 
 
-def _whole(value: int | bytes) -> int:
+def _as_whole(value: int | bytes) -> int:
   if not isinstance(value, int):
     raise ConfigError('a field holds bytes, not a whole number')
   return value

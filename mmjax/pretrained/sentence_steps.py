@@ -16,7 +16,7 @@ from mmjax.pretrained import configs
 FILE = 'modules.json'
 PROMPTS = 'config_sentence_transformers.json'
 SETTINGS = 'sentence_bert_config.json'
-# Names of the former by other kinds of models, in the order that is searched.
+# Its names for other kinds of models, in the order of the search.
 _SETTINGS = (
   SETTINGS,
   'sentence_roberta_config.json',
@@ -29,7 +29,7 @@ _SETTINGS = (
 _CONFIG = 'config.json'
 _MODEL = 'Transformer'
 _KNOWN = ([_MODEL, 'Pooling'], [_MODEL, 'Pooling', 'Normalize'])
-# Classes outside of it are code of the folder's own.
+# Classes outside of this package are code in the folder.
 _PACKAGE = 'sentence_transformers.'
 
 
@@ -38,9 +38,9 @@ class Step:
   """One entry of modules.json.
 
   Attributes:
-    kind: the name of its class.
-    path: its folder, inside the model's; '' for that itself.
-    entry: as it stands.
+    kind: name of its class.
+    path: its folder inside the model's folder; '' for the model's folder.
+    entry: the entry itself.
   """
 
   kind: str
@@ -49,18 +49,18 @@ class Step:
 
   @property
   def config(self) -> str:
-    """The file of its settings."""
+    """Path of the file with its settings."""
     return str(PurePosixPath(self.path) / _CONFIG)
 
 
-def parsed(content: bytes) -> list[Step]:
-  """The steps of a modules.json: Transformer, Pooling, and maybe Normalize.
+def parse(content: bytes) -> list[Step]:
+  """Parses a modules.json: Transformer, Pooling, and optionally Normalize.
 
   Raises:
     ConfigError: if the file is broken, has other steps or another order, or a
       path leads out of the model's folder or to the files of another step.
   """
-  entries = configs.parsed(content, FILE, list)
+  entries = configs.parse(content, FILE, list)
   if not all(isinstance(entry, dict) for entry in entries):
     raise ConfigError(f'{FILE}: its steps are not objects; download it again')
   kinds = [str(entry.get('type')) for entry in entries]
@@ -76,7 +76,7 @@ def parsed(content: bytes) -> list[Step]:
       f'folder of the first step, without {FILE}'
     )
   paths = [
-    _path(entry, name) for entry, name in zip(entries, names, strict=True)
+    _read_path(entry, name) for entry, name in zip(entries, names, strict=True)
   ]
   for name, path in zip(names[1:], paths[1:], strict=True):
     if path in ('', paths[0]):
@@ -90,34 +90,34 @@ def parsed(content: bytes) -> list[Step]:
   ]
 
 
-def _path(entry: Mapping[str, Any], name: str) -> str:
-  given = entry.get('path')
-  path = PurePosixPath(given) if isinstance(given, str) else None
+def _read_path(entry: Mapping[str, Any], name: str) -> str:
+  entry_path = entry.get('path')
+  path = PurePosixPath(entry_path) if isinstance(entry_path, str) else None
   if path is None or path.is_absolute() or '..' in path.parts:
     raise ConfigError(
-      f'{FILE}: the path of {name} is {given!r}, not a folder inside the '
+      f'{FILE}: the path of {name} is {entry_path!r}, not a folder inside the '
       "model's; take the published value"
     )
   return '' if path == PurePosixPath() else str(path)
 
 
 def model_path(content: bytes) -> str:
-  """The folder that a modules.json gives the model itself; '' beside it.
+  """Folder of the model in a modules.json; '' if it is beside the file.
 
   Raises:
-    ConfigError: see `parsed`.
+    ConfigError: if the file is broken, or has steps that mmjax doesn't know.
   """
-  return parsed(content)[0].path
+  return parse(content)[0].path
 
 
 def model_folder(folder: Path) -> Path:
-  """Where a model's config.json, weights and tokenizer are.
+  """Folder with a model's config.json, weights and tokenizer.
 
   Args:
-    folder: of a model; without a modules.json it is the result.
+    folder: folder of a model, which is returned if it has no modules.json.
 
   Raises:
-    ConfigError: see `parsed`.
+    ConfigError: if modules.json is broken, or has unknown steps.
   """
   if not (folder / FILE).is_file():
     return folder
@@ -125,17 +125,17 @@ def model_folder(folder: Path) -> Path:
 
 
 def read(folder: Path) -> dict[str, bytes]:
-  """The small files of a sentence encoder by name; {} for another model.
+  """Reads the small files of a sentence encoder by name; {} for other models.
 
-  They have the names of the newer layout: the first step has the path ''.
+  Names are those of the newer layout: the first step has the path ''.
 
   Raises:
-    ConfigError: see `parsed`.
+    ConfigError: if modules.json is broken, or has unknown steps.
   """
   if not (folder / FILE).is_file():
     return {}
   content = (folder / FILE).read_bytes()
-  steps = parsed(content)
+  steps = parse(content)
   home = folder / steps[0].path
   if steps[0].path:
     entries = [{**steps[0].entry, 'path': ''}, *(s.entry for s in steps[1:])]

@@ -1,8 +1,7 @@
-"""What makes a sentence encoder: files as sentence-transformers writes them.
+"""Settings of sentence encoders, in the files of sentence-transformers.
 
 Reimers and Gurevych 2019, section 3. The vectors of a text's tokens are pooled,
-and may be brought to length 1; texts may become lower case and have a prompt in
-front.
+and may be normalised; texts may be made lower case and have a prompt in front.
 """
 
 import dataclasses
@@ -37,33 +36,33 @@ SETTINGS_SECTION = sections.Section(
     'query_length': None,
     'transformer_task': 'feature-extraction',
   },
-  # Whether padding is computed.
+  # How padding is computed, which changes no vector.
   irrelevant=('unpad_inputs',),
 )
 PROMPTS_SECTION = sections.Section(
   read=('default_prompt_name', 'prompts'),
   only={'model_type': 'SentenceTransformer', 'truncate_dim': None},
-  # Versions, and how others compare the vectors.
+  # Versions, and how to compare vectors.
   irrelevant=('__version__', 'similarity_fn_name'),
 )
 
 
-def _first(values: Array, mask: Array) -> Array:
+def _pool_first(values: Array, mask: Array) -> Array:
   first = jnp.argmax(mask, axis=1)
   return jnp.take_along_axis(values, first[:, None, None], axis=1)[:, 0]
 
 
-def _most(values: Array, mask: Array) -> Array:
+def _pool_max(values: Array, mask: Array) -> Array:
   return jnp.max(jnp.where(mask[:, :, None], values, -jnp.inf), axis=1)
 
 
-def _root_mean(values: Array, mask: Array) -> Array:
+def _pool_root_mean(values: Array, mask: Array) -> Array:
   number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
   return ops.mean_tokens(values, mask) * jnp.sqrt(number)
 
 
-def _rising_mean(values: Array, mask: Array) -> Array:
-  """Weighs each token by its position, from 1 on (Muennighoff 2022)."""
+def _pool_weighted_mean(values: Array, mask: Array) -> Array:
+  """Mean weighted by position, from 1 on (Muennighoff 2022)."""
   weights = mask * jnp.arange(1, mask.shape[1] + 1)[None]
   total = jnp.sum(
     jnp.where(mask[:, :, None], values, 0) * weights[..., None], 1
@@ -71,16 +70,19 @@ def _rising_mean(values: Array, mask: Array) -> Array:
   return total / jnp.maximum(weights.sum(axis=1), 1)[:, None]
 
 
-# In the order in which several are put side by side, older names in front.
+# Older name -> name and function, in the order of concatenation.
 POOLS: dict[str, tuple[str, Callable[[Array, Array], Array]]] = {
-  'pooling_mode_cls_token': ('cls', _first),
-  'pooling_mode_max_tokens': ('max', _most),
+  'pooling_mode_cls_token': ('cls', _pool_first),
+  'pooling_mode_max_tokens': ('max', _pool_max),
   'pooling_mode_mean_tokens': ('mean', ops.mean_tokens),
-  'pooling_mode_mean_sqrt_len_tokens': ('mean_sqrt_len_tokens', _root_mean),
-  'pooling_mode_weightedmean_tokens': ('weightedmean', _rising_mean),
+  'pooling_mode_mean_sqrt_len_tokens': (
+    'mean_sqrt_len_tokens',
+    _pool_root_mean,
+  ),
+  'pooling_mode_weightedmean_tokens': ('weightedmean', _pool_weighted_mean),
   'pooling_mode_lasttoken': ('lasttoken', ops.last_token),
 }
-# What a step that normalises reads and writes.
+# Inputs and outputs of a step that normalises.
 NORMALIZE_SECTION = sections.Section(
   only={
     'module_input_name': 'sentence_embedding',
@@ -98,9 +100,9 @@ class Pooling:
   """How the vectors of a text's tokens become one.
 
   Attributes:
-    pools: functions of values [B, T, D] and mask [B, T], whose results are put
-      side by side.
-    normalises: whether the vector is then brought to length 1.
+    pools: functions of values [B, T, D] and mask [B, T], whose results are
+      concatenated.
+    normalises: whether the vector is then scaled to unit length.
     include_prompt: whether the tokens of a prompt are pooled too.
   """
 
@@ -109,12 +111,12 @@ class Pooling:
   include_prompt: bool
 
   def __call__(self, values: Array, mask: Array, prompt: int = 0) -> Array:
-    """Vectors [B, D] of values [B, T, D] and a mask [B, T].
+    """Pools values [B, T, D] with a mask [B, T] to vectors [B, D].
 
     Args:
-      values: of the tokens.
-      mask: True where there is a token.
-      prompt: how many tokens of the prompt each text begins with.
+      values: vectors of the tokens.
+      mask: True for tokens, False for padding.
+      prompt: number of tokens of the prompt at the beginning of each text.
     """
     if not self.include_prompt:
       mask = mask & (jnp.arange(mask.shape[1]) >= prompt)[None]
@@ -127,29 +129,29 @@ def is_encoder(files: Mapping[str, bytes]) -> bool:
   return sentence_steps.FILE in files
 
 
-def lowers(files: Mapping[str, bytes]) -> bool:
-  """Whether texts become lower case before the tokenizer."""
+def uses_lower_case(files: Mapping[str, bytes]) -> bool:
+  """Whether texts are made lower case before the tokenizer."""
   return bool(_settings(files).get('do_lower_case'))
 
 
-def reach(files: Mapping[str, bytes]) -> int | None:
-  """How many tokens of a text are read; None where the files don't say."""
-  given = _settings(files).get('max_seq_length')
-  if given is None and is_encoder(files) and tokenizer_settings.FILE in files:
+def max_text_tokens(files: Mapping[str, bytes]) -> int | None:
+  """Largest number of tokens of a text; None if the files don't say."""
+  length = _settings(files).get('max_seq_length')
+  if length is None and is_encoder(files) and tokenizer_settings.FILE in files:
     file = tokenizer_settings.FILE
-    given = configs.parsed(files[file], file).get('model_max_length')
-  return given
+    length = configs.parse(files[file], file).get('model_max_length')
+  return length
 
 
-def prompt(
+def find_prompt(
   files: Mapping[str, bytes], text: str | None, name: str | None
 ) -> str:
-  """What is put in front of each text.
+  """Finds the prompt in front of each text.
 
   Args:
     files: small files of a model's folder, by name.
-    text: the prompt itself, '' for none; it comes first.
-    name: of one of the model's prompts; None for its default.
+    text: the prompt itself, '' for none; it takes precedence.
+    name: name of one of the model's prompts; None for the default.
 
   Raises:
     ConfigError: if the model has no prompt of this name.
@@ -157,10 +159,10 @@ def prompt(
   if text is not None:
     return text
   file = sentence_steps.PROMPTS
-  given = configs.parsed(files.get(file, b'{}'), file)
-  sections.check_file(given, PROMPTS_SECTION, file)
-  prompts = given.get('prompts') or {}
-  name = given.get('default_prompt_name') if name is None else name
+  settings = configs.parse(files.get(file, b'{}'), file)
+  sections.check_file(settings, PROMPTS_SECTION, file)
+  prompts = settings.get('prompts') or {}
+  name = settings.get('default_prompt_name') if name is None else name
   if name is None:
     return ''
   if not isinstance(prompts.get(name), str):
@@ -170,25 +172,25 @@ def prompt(
   return prompts[name]
 
 
-def pooling(files: Mapping[str, bytes]) -> Pooling:
-  """How a sentence encoder pools, by its modules.json.
+def read_pooling(files: Mapping[str, bytes]) -> Pooling:
+  """Reads the pooling of a sentence encoder from its modules.json.
 
   Raises:
     ConfigError: for steps that mmjax doesn't know, or in another order.
   """
-  _, pool, *last = sentence_steps.parsed(files[sentence_steps.FILE])
+  _, pool, *last = sentence_steps.parse(files[sentence_steps.FILE])
   file = pool.config
   if file not in files:
     raise ConfigError(
       f"the model's folder had no {file}, which {sentence_steps.FILE} names; "
       'put the published one there and load again'
     )
-  config = configs.parsed(files[file], file)
+  config = configs.parse(files[file], file)
   sections.check_file(config, POOLING_SECTION, file)
   for step in last:
     if step.config in files:
-      given = configs.parsed(files[step.config], step.config)
-      sections.check_file(given, NORMALIZE_SECTION, step.config)
+      settings = configs.parse(files[step.config], step.config)
+      sections.check_file(settings, NORMALIZE_SECTION, step.config)
   return Pooling(
     _pools(config, file),
     bool(last),
@@ -213,6 +215,6 @@ def _pools(
 
 def _settings(files: Mapping[str, bytes]) -> dict[str, Any]:
   file = sentence_steps.SETTINGS
-  given = configs.parsed(files.get(file, b'{}'), file)
-  sections.check_file(given, SETTINGS_SECTION, file)
-  return given
+  settings = configs.parse(files.get(file, b'{}'), file)
+  sections.check_file(settings, SETTINGS_SECTION, file)
+  return settings

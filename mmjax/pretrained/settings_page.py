@@ -28,21 +28,21 @@ Made by `python -m mmjax.pretrained.settings_page` from the tables in
 `mmjax/pretrained`; do not edit.
 
 Every key of the files beside a model's weights is read, or refused unless it
-has the value in the table, or changes nothing that the model computes. A key
-that is not here is refused and named. Null is as good as the value, unless that
-is true. How folders are opened is in [pretrained.md](pretrained.md).
+has the value in the table, or irrelevant to what the model computes. A key that
+is not in the table is refused with an error that names it. Null is allowed
+instead of any value but true. [pretrained.md](pretrained.md) says how to load a
+folder.
 """
 _GENERATION = """
 ## generation_config.json
 
-Read where the model writes, so that what is refused prevents nobody from
-encoding or scoring; without the file, the same keys of config.json. An argument
-of `generate` comes before the file's. transformers gives the language models in
-BLIP and BLIP-2 nothing of it: there, what would change a text is refused.
-Several beams are searched, scored and stopped as transformers does, whether
-`num_beams` or the argument `beam_size` asks for them; `beam_size=1` writes
-greedily in spite of `num_beams`. Beams that are sampled are refused, and so are
-all of Whisper's.
+Read when a model generates text, so that a refused key does not prevent
+encoding or scoring; without the file, the same keys of config.json are read.
+Arguments of `generate` take precedence. transformers ignores the file for the
+language models in BLIP and BLIP-2: there, keys that would change a text are
+refused. Beam search is that of transformers, with `num_beams` or the argument
+`beam_size`; `beam_size=1` is greedy whatever `num_beams` is. Sampling with
+beams is refused, and so is any beam search with Whisper.
 """
 _FILES = {
   'preprocessor_config.json': {
@@ -71,7 +71,7 @@ _HEADER = '\n| | read | refused unless | irrelevant |\n|---|---|---|---|'
 
 
 def page() -> str:
-  """The page's text."""
+  """Text of the page."""
   return '\n'.join(_lines()) + '\n'
 
 

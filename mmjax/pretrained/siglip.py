@@ -56,7 +56,7 @@ _HEAD = 'head'
 
 
 class Model(dual_encoders.PublishedDualEncoder):
-  """SigLIP, which reads padding too."""
+  """SigLIP, whose text tower attends to padding too."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'height': 224, 'width': 224},
@@ -71,19 +71,19 @@ def module(
 ) -> models.DualEncoder:
   """The model that a config.json describes.
 
-  Give it texts that are padded to their full length.
+  Its texts have to be padded to their full length.
   """
   text, vision = read(config)
-  return around(image(vision, dtype), text, dtype)
+  return dual_encoder(image_encoder(vision, dtype), text, dtype)
 
 
-def around(
+def dual_encoder(
   image: nn.Module, text: Mapping[str, Any], dtype: Any
 ) -> models.DualEncoder:
-  """What goes with an image encoder, of the text's section."""
+  """SigLIP around an image encoder; `text` has the fields of `TEXT`."""
   return models.DualEncoder(
     image=image,
-    text=texts(text, dtype),
+    text=text_encoder(text, dtype),
     embed_dim=image.width,
     project_image=None,
     project_text='affine',
@@ -93,10 +93,10 @@ def around(
   )
 
 
-def texts(
+def text_encoder(
   text: Mapping[str, Any], dtype: Any, pool_activation: str | None = None
 ) -> encoders.Transformer:
-  """The text tower alone, of the fields of `TEXT`."""
+  """The text tower; `text` has the fields of `TEXT`."""
   return encoders.Transformer(
     vocab_size=text['vocab_size'],
     max_length=text['max_position_embeddings'],
@@ -107,8 +107,8 @@ def texts(
   )
 
 
-def image(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
-  """The image tower alone, of the fields of `VISION`."""
+def image_encoder(vision: Mapping[str, Any], dtype: Any) -> encoders.ViT:
+  """The image tower; `vision` has the fields of `VISION`."""
   return encoders.ViT(
     patch_size=vision['patch_size'],
     pooling='attention' if vision['vision_use_head'] else 'mean',
@@ -127,7 +127,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   _, vision = read(config)
   return [
     *towers.text_rules(),
-    *keys.prefixed(image_rules(vision), 'image/', 'vision_model.'),
+    *keys.add_prefixes(image_rules(vision), 'image/', 'vision_model.'),
     *keys.dense('text_projection/projection', 'text_model.head'),
     keys.Rule('scale/log_scale', 'logit_scale', forms.Same(flat=True)),
     keys.Rule('scale/bias', 'logit_bias', forms.Same(flat=True)),
@@ -172,7 +172,7 @@ def image_rules(vision: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
-  """What is read of the texts' and the images' part of a config.json."""
+  """Reads the parts of config.json about texts and about images."""
   text = configs.section(config, 'text_config', TEXT)
   vision = configs.section(config, 'vision_config', VISION)
   if not vision['vision_use_head']:

@@ -15,7 +15,8 @@ import numpy as np
 import PIL.Image
 
 from mmjax import encoders, models
-from mmjax.data import images, tokenizers
+from mmjax.data import images as image_files
+from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
@@ -31,18 +32,18 @@ from mmjax.types import Batch
 
 SECTIONS = {
   **siglip.SECTIONS,
-  'vision_config': siglip.VISION_SECTION.joined(
+  'vision_config': siglip.VISION_SECTION.join(
     sections.Section(read=('num_patches',))
   ),
 }
 _PREPROCESSOR = {'patch_size': 16, 'max_num_patches': 256, 'resample': 2}
-PREPROCESSING = preprocess.SECTION.joined(sections.Section(read=_PREPROCESSOR))
-# Of the search for the largest size.
+PREPROCESSING = preprocess.SECTION.join(sections.Section(read=_PREPROCESSOR))
+# Bounds and step of the search for the largest size.
 _SMALLEST, _LARGEST, _STEP = 1e-6, 100.0, 1e-5
 
 
 class Model(siglip.Model):
-  """SigLIP 2, whose pictures keep their aspect ratio; it reads lower case."""
+  """SigLIP 2, whose images keep their aspect ratio; texts are lower case."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {},
@@ -53,33 +54,33 @@ class Model(siglip.Model):
   lower_case: ClassVar[bool] = True
 
   @classmethod
-  def preprocessor(
+  def make_preprocessor(
     cls, settings: Mapping[str, Any], file: str = preprocess.FILE
   ) -> preprocess.ImagePreprocessor:
-    """How resized pictures are prepared, see `Pretrained.preprocessor`."""
+    """Makes the preprocessor of resized images."""
     return preprocess.ImagePreprocessor.from_config(
       settings, cls.image_defaults, PREPROCESSING, file
     )
 
   @functools.cached_property
   def tokenizer(self) -> Any:
-    """As published, in lower case, cutting texts at what the model reads."""
+    """The published tokenizer, in lower case and with truncation."""
     return tokenizers.add_lower_case(super().tokenizer)
 
-  def pixels(self, pictures: Any) -> encoders.ImagePatches:
-    """Patches of pictures, as the model reads them.
+  def pixels(self, images: Any) -> encoders.ImagePatches:
+    """Preprocesses images to patches, the input of the module.
 
     Args:
-      pictures: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+      images: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    given, _ = self.preparing()
-    settings = configs.section(given, '', _PREPROCESSOR)
+    preprocessing, _ = self.find_preprocessing()
+    settings = configs.section(preprocessing, '', _PREPROCESSOR)
     side, number = settings['patch_size'], settings['max_num_patches']
     cut = [
       self._patches(
-        images.to_array(picture), side, number, settings['resample']
+        image_files.to_array(image), side, number, settings['resample']
       )
-      for picture in base.listed(pictures)
+      for image in base.as_list(images)
     ]
     grids = np.asarray([patches.shape[:2] for patches in cut], np.int32)
     values = np.zeros((len(cut), number, cut[0].shape[2]), np.float32)
@@ -90,15 +91,15 @@ class Model(siglip.Model):
     return jax.tree.map(jnp.asarray, encoders.ImagePatches(values, mask, grids))
 
   def _patches(
-    self, picture: Any, side: int, number: int, resample: int
+    self, image: Any, side: int, number: int, resample: int
   ) -> np.ndarray:
-    """One picture's patches [rows, columns, side * side * 3]."""
-    if not isinstance(picture, PIL.Image.Image):
-      picture = PIL.Image.fromarray(np.asarray(picture))
-    picture = images.to_rgb(picture)
-    height, width = largest_size(picture.height, picture.width, side, number)
-    picture = picture.resize((width, height), PIL.Image.Resampling(resample))
-    array = self.preprocess(picture)
+    """Cuts an image into patches [rows, columns, side * side * 3]."""
+    if not isinstance(image, PIL.Image.Image):
+      image = PIL.Image.fromarray(np.asarray(image))
+    image = image_files.to_rgb(image)
+    height, width = largest_size(image.height, image.width, side, number)
+    image = image.resize((width, height), PIL.Image.Resampling(resample))
+    array = self.preprocess(image)
     rows, columns = height // side, width // side
     array = array.reshape(rows, side, columns, side, -1).swapaxes(1, 2)
     return array.reshape(rows, columns, -1)
@@ -116,7 +117,7 @@ def module(
     pooling='attention',
     **towers.settings(vision, dtype),
   )
-  return siglip.around(image, text, dtype)
+  return siglip.dual_encoder(image, text, dtype)
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:
@@ -148,19 +149,21 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 def largest_size(
   height: int, width: int, side: int, number: int
 ) -> tuple[int, int]:
-  """The largest size of about a picture's shape with so many patches at most.
+  """Finds the largest size with a limited number of patches.
+
+  The aspect ratio changes only by rounding to whole patches.
 
   Args:
-    height: of the picture.
-    width: of the picture.
-    side: of a patch, dividing the new size.
-    number: most patches.
+    height: height of the image in pixels.
+    width: width of the image in pixels.
+    side: side of a patch in pixels, which divides the new size.
+    number: largest number of patches.
 
   Returns:
     The new height and width.
   """
 
-  def scaled(scale: float) -> tuple[int, int]:
+  def scale_size(scale: float) -> tuple[int, int]:
     return tuple(
       max(1, math.ceil(size * scale / side)) for size in (height, width)
     )
@@ -168,11 +171,11 @@ def largest_size(
   low, high = _SMALLEST, _LARGEST
   while high - low >= _STEP:
     middle = (low + high) / 2
-    if math.prod(scaled(middle)) <= number:
+    if math.prod(scale_size(middle)) <= number:
       low = middle
     else:
       high = middle
-  rows, columns = scaled(low)
+  rows, columns = scale_size(low)
   return rows * side, columns * side
 
 

@@ -24,49 +24,49 @@ from mmjax.pretrained import (
 )
 from mmjax.types import Array, Batch
 
-# Tensors of a whole model that one tower does not have.
+# Tensors of the whole model that a tower does not have.
 _SCALE = r'logit_(scale|bias)'
 _NO_TEXTS = (r'text_model\..*', r'text_projection\.weight', _SCALE)
 _NO_IMAGES = (r'vision_model\..*', r'visual_projection\.weight', _SCALE)
 
 
 class ClipImages(classifiers.PublishedImageEncoder):
-  """CLIP's image tower; its pooled vector is the class token, normalised.
+  """CLIP's image tower; the pooled vector is the normalised class token.
 
-  That is before the projection into the space of texts, which a
-  `CLIPVisionModelWithProjection` has and `save` keeps.
+  The projection of a `CLIPVisionModelWithProjection` into the space of texts is
+  not applied, but `save` keeps it.
   """
 
   image_defaults = clip.Model.image_defaults
 
 
 class SiglipImages(classifiers.PublishedImageEncoder):
-  """SigLIP's image tower; its pooled vector is what its probe gathers."""
+  """SigLIP's image tower; the pooled vector is that of attention pooling."""
 
   image_defaults = siglip.Model.image_defaults
 
 
 class ClipTexts(text_encoders.PublishedTextEncoder):
-  """CLIP's text tower; its pooled vector is that of the end, normalised.
+  """CLIP's text tower; the pooled vector is the normalised end token.
 
-  That is before the projection into the space of images, see `ClipImages`.
+  The projection into the space of images is not applied, see `ClipImages`.
   """
 
   @property
-  def reach(self) -> int | None:
-    """How many tokens of a text are read."""
+  def max_text_tokens(self) -> int | None:
+    """Largest number of tokens of a text."""
     return self.module.max_length
 
 
 class SiglipTexts(ClipTexts):
-  """SigLIP's text tower, which reads padding too; `pooled` is its head's."""
+  """SigLIP's text tower, which attends to padding; `pooled` is the head's."""
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T], padded to all that the tower reads."""
+    """Tokenizes texts to ids [B, T] and a mask [B, T], T always the largest."""
     self.tokenizer.enable_truncation(self.module.max_length)
-    encoded = self.tokenizer.encode_batch(base.listed(texts))
-    ids, mask = base.padded(
-      [one.ids for one in encoded],
+    encodings = self.tokenizer.encode_batch(base.as_list(texts))
+    ids, mask = base.pad_rows(
+      [encoding.ids for encoding in encodings],
       self._pad_id,
       length=self.module.max_length,
     )
@@ -74,10 +74,10 @@ class SiglipTexts(ClipTexts):
 
   @property
   def _pad_id(self) -> int:
-    """The tokenizer's, else that of config.json."""
+    """Id of the padding of the tokenizer, or else of config.json."""
     file = tokenizer_settings.FILE
-    named = self.settings(file) if file in self.files else {}
-    token = tokenizers.find_pad(self.tokenizer, named)
+    settings = self.settings(file) if file in self.files else {}
+    token = tokenizers.find_pad(self.tokenizer, settings)
     if token is not None:
       return self.tokenizer.token_to_id(token)
     return self.config.get('pad_token_id', 1)
@@ -99,12 +99,12 @@ class _ImageTower:
     encoder: Callable[[Mapping[str, Any], Any], encoders.ViT],
     table: Callable[[Mapping[str, Any]], list[keys.Rule]],
   ):
-    """Takes what the two kinds differ in.
+    """Takes the differences between CLIP and SigLIP.
 
     Args:
-      Model: the kind of model that `load` returns.
-      architectures: the classes of transformers.
-      section: the keys of config.json.
+      Model: class of the model that `load` returns.
+      architectures: classes of transformers.
+      section: keys of config.json.
       defaults: fields of config.json that are read, and their defaults.
       encoder: fields and dtype -> the encoder.
       table: fields -> its key table, without prefixes.
@@ -127,14 +127,19 @@ class _ImageTower:
 
   def inputs(self, config: Mapping[str, Any]) -> Batch:
     """Shapes of one example."""
-    read = self._read(config)
-    shape = (1, read['image_size'], read['image_size'], read['num_channels'])
+    values = self._read(config)
+    shape = (
+      1,
+      values['image_size'],
+      values['image_size'],
+      values['num_channels'],
+    )
     return {'image': jax.ShapeDtypeStruct(shape, jnp.float32)}
 
   def rules(self, config: Mapping[str, Any]) -> list[keys.Rule]:
     """The key table."""
     table = self._table(self._read(config))
-    return keys.prefixed(table, 'encoder/', self.PREFIXES[0])
+    return keys.add_prefixes(table, 'encoder/', self.PREFIXES[0])
 
   def _read(self, config: Mapping[str, Any]) -> dict[str, Any]:
     return configs.section(config, '', self._defaults)
@@ -158,7 +163,7 @@ class _ClipTextTower:
   ) -> nn.Module:
     """A `Transformer`."""
     configs.architecture(config, *self.UNUSED)
-    return clip.texts(configs.section(config, '', clip.TEXT), dtype)
+    return clip.text_encoder(configs.section(config, '', clip.TEXT), dtype)
 
   def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
     """Shape of one text."""
@@ -190,15 +195,15 @@ class _SiglipTextTower:
       ConfigError: if the head changes the width.
     """
     configs.architecture(config, *self.UNUSED)
-    read = configs.section(config, '', siglip.TEXT)
+    values = configs.section(config, '', siglip.TEXT)
     size = config.get('projection_size')
-    if size not in (None, read['hidden_size']):
+    if size not in (None, values['hidden_size']):
       raise ConfigError(
         f'config.json: projection_size is {size}; mmjax reads only '
-        f'hidden_size, {read["hidden_size"]}, in a text tower alone; load the '
-        'whole SiglipModel'
+        f'hidden_size, {values["hidden_size"]}, in a text tower alone; load '
+        'the whole SiglipModel'
       )
-    return siglip.texts(read, dtype, pool_activation='identity')
+    return siglip.text_encoder(values, dtype, pool_activation='identity')
 
   def inputs(self, config: Mapping[str, Any]) -> jax.ShapeDtypeStruct:
     """Shape of one text."""
@@ -233,8 +238,8 @@ CLIP_IMAGES = _family(
     ('CLIPVisionModel', 'CLIPVisionModelWithProjection'),
     clip.VISION_SECTION,
     clip.VISION,
-    clip.image,
-    lambda read: clip.image_rules(read['patch_size']),
+    clip.image_encoder,
+    lambda values: clip.image_rules(values['patch_size']),
   )
 )
 SIGLIP_IMAGES = _family(
@@ -243,7 +248,7 @@ SIGLIP_IMAGES = _family(
     ('SiglipVisionModel',),
     siglip.VISION_SECTION,
     siglip.VISION,
-    siglip.image,
+    siglip.image_encoder,
     siglip.image_rules,
   )
 )

@@ -21,7 +21,7 @@ MAP = 'special_tokens_map.json'
 ROLES = tokenizer_settings.ROLES
 
 _DECODER = 'added_tokens_decoder'
-# Where the names of further special tokens stand, the newer key first.
+# Keys with further special tokens, the newer one first.
 _FURTHER = ('extra_special_tokens', 'additional_special_tokens')
 _WHOLE = re.compile('[^\ud800-\udfff]+')
 _FLAGS = ('lstrip', 'rstrip', 'single_word', 'normalized', 'special')
@@ -29,11 +29,11 @@ _FLAGS = ('lstrip', 'rstrip', 'single_word', 'normalized', 'special')
 
 @dataclasses.dataclass(frozen=True)
 class SpecialTokens:
-  """What a folder's files say of tokens that a text is never cut within.
+  """Tokens of a folder that the tokenizer never splits.
 
   Attributes:
-    numbered: by id, the tokens whose ids the files give.
-    named: by key, such as 'eos_token' or 'image_token'.
+    numbered: id -> token, for tokens whose ids the files give.
+    named: key -> token; keys such as 'eos_token' or 'image_token'.
     further: special tokens without a key; None if no file lists any.
   """
 
@@ -42,11 +42,11 @@ class SpecialTokens:
   further: tuple[tokenizers.AddedToken, ...] | None
 
   def name(self, key: str) -> str | None:
-    """How the token of a key is written; None if there is none."""
+    """Text of the token of a key; None if there is none."""
     return self.named[key].content if key in self.named else None
 
-  def needed(self, key: str) -> str:
-    """How the token of a key is written, where there has to be one.
+  def require(self, key: str) -> str:
+    """Text of the token of a key that is required.
 
     Raises:
       ConfigError: if there is none.
@@ -62,36 +62,36 @@ class SpecialTokens:
 def read(
   files: Mapping[str, bytes], defaults: Mapping[str, str]
 ) -> SpecialTokens:
-  """The tokens that a folder's files name.
+  """Reads the special and added tokens of a folder.
 
   Args:
-    files: by name.
-    defaults: by key, the tokens that the tokenizer's class names itself.
+    files: small files of the folder, by name.
+    defaults: key -> default token of the tokenizer's class.
 
   Raises:
-    ConfigError: if a file has something else where a token belongs.
+    ConfigError: if a file has a value that is not a token.
   """
-  settings = _object(files, SETTINGS)
-  listed = [_listed(settings, SETTINGS)]
-  values: dict[str, Any] = {**defaults, **_keyed(settings)}
-  named_in = dict.fromkeys(values, SETTINGS)
+  settings = _read_object(files, SETTINGS)
+  further_by_file = [_read_further(settings, SETTINGS)]
+  values: dict[str, Any] = {**defaults, **_tokens_by_key(settings)}
+  sources = dict.fromkeys(values, SETTINGS)
   numbered = {}
   if _DECODER in settings:
-    numbered = _decoder(settings[_DECODER])
+    numbered = _read_decoder(settings[_DECODER])
   else:
-    older = _object(files, MAP)
-    listed.append(_listed(older, MAP))
-    values |= _keyed(older)
-    named_in |= dict.fromkeys(_keyed(older), MAP)
+    older = _read_object(files, MAP)
+    further_by_file.append(_read_further(older, MAP))
+    values |= _tokens_by_key(older)
+    sources |= dict.fromkeys(_tokens_by_key(older), MAP)
   named = {
-    key: _token(value, f'{named_in[key]}: {key}')
+    key: _read_token(value, f'{sources[key]}: {key}')
     for key, value in sorted(values.items(), key=_rank)
     if value is not None
   }
-  further = next((one for one in listed if one), None)
+  further = next((tokens for tokens in further_by_file if tokens), None)
   if _DECODER not in settings:
-    known = {one.content for one in (*named.values(), *(further or ()))}
-    numbered = _added(_object(files, ADDED), known)
+    known = {token.content for token in (*named.values(), *(further or ()))}
+    numbered = _read_added(_read_object(files, ADDED), known)
   return SpecialTokens(numbered, named, further)
 
 
@@ -99,67 +99,69 @@ def add(
   tokenizer: tokenizers.Tokenizer,
   tokens: SpecialTokens,
   vocabulary: str,
-  otherwise: Iterable[tokenizers.AddedToken] = (),
+  defaults: Iterable[tokenizers.AddedToken] = (),
 ) -> None:
-  """Adds the tokens to a tokenizer, in the order of transformers.
+  """Adds tokens to a tokenizer in place, in the order of transformers.
 
   Args:
-    tokenizer: changed in place.
-    tokens: the ones to add; those that the vocabulary has keep its ids.
-    vocabulary: name of the file that the vocabulary is from, for errors.
-    otherwise: further special tokens where the files list none.
+    tokenizer: the tokenizer.
+    tokens: the tokens; those in the vocabulary keep their ids.
+    vocabulary: name of the file with the vocabulary, for errors.
+    defaults: further special tokens if the files list none.
 
   Raises:
     ConfigError: if a token can't have the id that the files give it.
   """
-  special = {one.content for one in tokens.named.values()}
-  adding: dict[str, tokenizers.AddedToken] = {}
-  for _, one in sorted(tokens.numbered.items()):
-    adding[one.content] = (
-      changed(one, special=True) if one.content in special else one
+  special = {token.content for token in tokens.named.values()}
+  additions: dict[str, tokenizers.AddedToken] = {}
+  for _, token in sorted(tokens.numbered.items()):
+    additions[token.content] = (
+      set_flags(token, special=True) if token.content in special else token
     )
-  further = otherwise if tokens.further is None else tokens.further
-  for one in (*tokens.named.values(), *further):
-    adding.setdefault(one.content, one)
-  tokenizer.add_tokens(list(adding.values()))
-  for number, one in tokens.numbered.items():
-    got = tokenizer.token_to_id(one.content)
-    if got != number:
+  further = defaults if tokens.further is None else tokens.further
+  for token in (*tokens.named.values(), *further):
+    additions.setdefault(token.content, token)
+  tokenizer.add_tokens(list(additions.values()))
+  for number, token in tokens.numbered.items():
+    actual = tokenizer.token_to_id(token.content)
+    if actual != number:
       raise ConfigError(
-        f'{one.content!r} should have the id {number} by {SETTINGS} or '
-        f'{ADDED}, but it has {got} by {vocabulary}; take all files of the '
+        f'{token.content!r} should have the id {number} by {SETTINGS} or '
+        f'{ADDED}, but it has {actual} by {vocabulary}; take all files of the '
         'tokenizer from one model'
       )
 
 
-def changed(one: tokenizers.AddedToken, **flags: bool) -> tokenizers.AddedToken:
-  """A copy of a token with other flags, such as `special`."""
-  own = {name: getattr(one, name) for name in _FLAGS}
-  return tokenizers.AddedToken(one.content, **{**own, **flags})
+def set_flags(
+  token: tokenizers.AddedToken, **flags: bool
+) -> tokenizers.AddedToken:
+  """Copies a token with other flags, such as `special`."""
+  values = {name: getattr(token, name) for name in _FLAGS}
+  return tokenizers.AddedToken(token.content, **{**values, **flags})
 
 
-def surround(
+def add_edge_tokens(
   tokenizer: tokenizers.Tokenizer,
   settings: Mapping[str, Any],
   tokens: SpecialTokens,
 ) -> None:
-  """Puts around texts what `add_bos_token` and `add_eos_token` say."""
-  first = _asked(settings, tokens, 'bos')
-  last = _asked(settings, tokens, 'eos')
+  """Adds first and last tokens, by `add_bos_token` and `add_eos_token`."""
+  first = _edge_tokens(settings, tokens, 'bos')
+  last = _edge_tokens(settings, tokens, 'eos')
   ends = dict.fromkeys([*first, *last])
   if ends:
-    before, after = ([f'{one}:0' for one in part] for part in (first, last))
-    again = [f'{one}:1' for one in first], [f'{one}:1' for one in last]
+    before, after = ([f'{token}:0' for token in part] for part in (first, last))
+    second = [f'{token}:1' for token in first], [f'{token}:1' for token in last]
     single = [*before, '$A:0', *after]
     tokenizer.post_processor = processors.TemplateProcessing(
       single=single,
-      pair=[*single, *again[0], '$B:1', *again[1]],
-      special_tokens=[(one, tokenizer.token_to_id(one)) for one in ends],
+      pair=[*single, *second[0], '$B:1', *second[1]],
+      special_tokens=[(token, tokenizer.token_to_id(token)) for token in ends],
     )
 
 
-def _keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
-  """The values of a file that are tokens with a key of their own."""
+def _tokens_by_key(settings: Mapping[str, Any]) -> dict[str, Any]:
+  """Values of a file that are tokens, by key."""
   out = {
     key: value
     for key, value in settings.items()
@@ -173,11 +175,11 @@ def _keyed(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rank(item: tuple[str, Any]) -> int:
-  """Roles first, in their order; the rest as the file has them."""
+  """Sort key: roles in their order, then other keys as in the file."""
   return ROLES.index(item[0]) if item[0] in ROLES else len(ROLES)
 
 
-def _listed(
+def _read_further(
   settings: Mapping[str, Any], file: str
 ) -> tuple[tokenizers.AddedToken, ...]:
   for key in _FURTHER:
@@ -185,11 +187,11 @@ def _listed(
     if given and not isinstance(given, dict):
       if not isinstance(given, list):
         raise ConfigError(f'{file}: {key} is {given!r:.60}, not a list')
-      return tuple(_token(one, f'{file}: {key}') for one in given)
+      return tuple(_read_token(token, f'{file}: {key}') for token in given)
   return ()
 
 
-def _decoder(given: Any) -> dict[int, tokenizers.AddedToken]:
+def _read_decoder(given: Any) -> dict[int, tokenizers.AddedToken]:
   where = f'{SETTINGS}: {_DECODER}'
   if not isinstance(given, dict):
     raise ConfigError(f'{where} is {given!r:.60}, not an object')
@@ -199,11 +201,11 @@ def _decoder(given: Any) -> dict[int, tokenizers.AddedToken]:
       raise ConfigError(f'{where} has the key {number!r:.60}, not an id')
     if not isinstance(value, dict):
       raise ConfigError(f'{where}: {number} is {value!r:.60}, not an object')
-    out[int(number)] = _token(value, f'{where}: {number}', special=False)
+    out[int(number)] = _read_token(value, f'{where}: {number}', special=False)
   return out
 
 
-def _added(
+def _read_added(
   given: Mapping[str, Any], special: Iterable[str]
 ) -> dict[int, tokenizers.AddedToken]:
   out = {}
@@ -219,10 +221,10 @@ def _added(
   return out
 
 
-def _token(
+def _read_token(
   given: Any, where: str, *, special: bool = True
 ) -> tokenizers.AddedToken:
-  """A token as files write it: its text, or an object with flags."""
+  """Reads a token: a text, or an object with flags."""
   if _is_text(given):
     return tokenizers.AddedToken(given, special=True)
   content = given.get('content') if isinstance(given, dict) else None
@@ -241,17 +243,19 @@ def _token(
 
 
 def _is_text(value: Any) -> bool:
-  """Whether a value is a text that UTF-8 has: no half of a surrogate pair."""
+  """Whether a value is a text without lone surrogates, as UTF-8 needs."""
   return isinstance(value, str) and _WHOLE.fullmatch(value) is not None
 
 
-def _object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
-  return configs.parsed(files[name], name) if name in files else {}
+def _read_object(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+  return configs.parse(files[name], name) if name in files else {}
 
 
-def _asked(
+def _edge_tokens(
   settings: Mapping[str, Any], tokens: SpecialTokens, role: str
 ) -> list[str]:
   token = tokens.name(f'{role}_token')
-  wanted = tokenizer_settings.switch(settings, f'add_{role}_token', False)
-  return [token] if wanted and token is not None else []
+  is_added = tokenizer_settings.read_switch(
+    settings, f'add_{role}_token', False
+  )
+  return [token] if is_added and token is not None else []

@@ -1,4 +1,4 @@
-"""Published models that write down what is said."""
+"""Published models that transcribe speech."""
 
 import functools
 import itertools
@@ -21,7 +21,7 @@ TASK = 'transcribe'
 
 
 class PublishedSpeechRecognizer(base.Pretrained):
-  """Whisper and its kin.
+  """Whisper and similar models.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of
   `preprocess.sample_rate`.
@@ -29,24 +29,27 @@ class PublishedSpeechRecognizer(base.Pretrained):
 
   @functools.cached_property
   def preprocess(self) -> preprocess_audio.AudioPreprocessor:
-    """Sounds to spectrograms."""
+    """The preprocessor that turns sounds into spectrograms."""
     return preprocess_audio.AudioPreprocessor.from_config(
-      *self.preparing(processors.SOUNDS)
+      *self.find_preprocessing(processors.SOUNDS)
     )
 
   @functools.cached_property
   def generation(self) -> Mapping[str, Any]:
-    """How to write, from generation_config.json, or config.json without it.
+    """Settings of generation_config.json, or of config.json without it.
 
-    Ids that the former lacks are those of the latter.
+    Ids that the former lacks are taken from the latter.
     """
-    given, _ = generation.read(self.files, self.config)
-    own = generation_keys.IDS
+    settings, _ = generation.read(self.files, self.config)
+    names = generation_keys.IDS
     if generation.FILE not in self.files:
-      own += generation_keys.SPEECH
-    return {**{k: self.config[k] for k in own if k in self.config}, **given}
+      names += generation_keys.SPEECH
+    return {
+      **{k: self.config[k] for k in names if k in self.config},
+      **settings,
+    }
 
-  def special(self, name: str) -> int:
+  def special_id(self, name: str) -> int:
     """A special id.
 
     Raises:
@@ -62,34 +65,39 @@ class PublishedSpeechRecognizer(base.Pretrained):
 
   @functools.cached_property
   def languages(self) -> Mapping[str, int]:
-    """Token of each language by its code, 'en'; none of a monolingual model."""
-    named = self.generation.get('lang_to_id') or {}
-    return {name.strip('<|>'): token for name, token in named.items()}
+    """Code of each language ('en') -> its id; empty if monolingual."""
+    tokens = self.generation.get('lang_to_id') or {}
+    return {name.strip('<|>'): token for name, token in tokens.items()}
 
   def encode_audio(self, sounds: Any) -> Tokens:
-    """Tokens [B, N, D] of one or several sounds that fit in one window.
+    """Encodes one or several sounds that fit in one window to `Tokens`.
 
-    The silence that fills the window up is read like the rest.
+    Sounds are padded with silence, which is encoded too.
 
     Raises:
-      ConfigError: if a sound is longer.
+      ConfigError: if a sound is longer than a window.
     """
-    sounds = [self.preprocess.samples(sound) for sound in base.listed(sounds)]
-    windows = [self.preprocess.windows(samples) for samples in sounds]
-    for samples, cut in zip(sounds, windows, strict=True):
-      if len(cut) > 1:
+    sounds = [
+      self.preprocess.read_samples(sound) for sound in base.as_list(sounds)
+    ]
+    windows = [self.preprocess.cut_windows(samples) for samples in sounds]
+    for samples, sound_windows in zip(sounds, windows, strict=True):
+      if len(sound_windows) > 1:
         seconds = len(samples) / self.preprocess.sample_rate
         raise ConfigError(
-          f'a sound of {seconds:.1f} seconds is longer than the '
-          f'{self.preprocess.seconds} that are read at once; cut it'
+          f'a sound of {seconds:.1f} seconds is longer than a window '
+          f'of {self.preprocess.seconds}; cut it'
         )
     return self._encode(np.concatenate(windows))
 
   def detect_language(self, sounds: Any) -> list[str]:
-    """The code of each sound's language, by its first window.
+    """Detects the language of each sound by its first window.
+
+    Returns:
+      The code of each language.
 
     Raises:
-      ConfigError: if the model knows one language alone.
+      ConfigError: if the model is monolingual.
     """
     if not self.languages:
       raise ConfigError(
@@ -97,8 +105,8 @@ class PublishedSpeechRecognizer(base.Pretrained):
         'alone'
       )
     firsts = [
-      self.preprocess.windows(self.preprocess.samples(sound))[:1]
-      for sound in base.listed(sounds)
+      self.preprocess.cut_windows(self.preprocess.read_samples(sound))[:1]
+      for sound in base.as_list(sounds)
     ]
     return self._detect(np.concatenate(firsts), 1)
 
@@ -111,35 +119,35 @@ class PublishedSpeechRecognizer(base.Pretrained):
     batch_size: int = 8,
     max_tokens: int | None = None,
   ) -> list[str]:
-    """Writes down one or several sounds, greedily and without timestamps.
+    """Transcribes one or several sounds, greedily and without timestamps.
 
-    A sound longer than a window (30 seconds) is read window by window, so a
-    word on the border can be lost.
+    Sounds longer than a window (30 seconds) are transcribed window by window;
+    a word on the border can be lost.
 
     Args:
-      sounds: see above.
-      language: the code of what is spoken, 'en'; None for what
-        generation_config.json names, else it is detected.
-      task: 'transcribe', or 'translate' into English; None for what
-        generation_config.json names, else 'transcribe'.
-      batch_size: windows that are read at once.
-      max_tokens: most tokens to write a window; None for what
-        generation_config.json says, or as many as the model can.
+      sounds: paths of .wav files, or floats [N] in -1..1.
+      language: code of the spoken language, such as 'en'; None for that of
+        generation_config.json, or else detection.
+      task: 'transcribe', or 'translate' into English; None for that of
+        generation_config.json, or else 'transcribe'.
+      batch_size: windows in a batch.
+      max_tokens: largest number of tokens for a window; None for that of
+        generation_config.json, or else the model's largest.
 
     Returns:
-      A text a sound.
+      The text of each sound.
 
     Raises:
       ConfigError: for a language or task that the model doesn't know, or a
         setting of generation_config.json that mmjax refuses.
     """
     windows = [
-      self.preprocess.windows(self.preprocess.samples(sound))
-      for sound in base.listed(sounds)
+      self.preprocess.cut_windows(self.preprocess.read_samples(sound))
+      for sound in base.as_list(sounds)
     ]
     if not windows:
       return []
-    starts = np.cumsum([0, *(len(cut) for cut in windows)])
+    starts = np.cumsum([0, *(len(sound_windows) for sound_windows in windows)])
     flat = np.concatenate(windows)
     language = language or self.default_language()
     if self.languages and language is None:
@@ -149,8 +157,8 @@ class PublishedSpeechRecognizer(base.Pretrained):
     prompts = np.asarray(
       [
         self.prompt(language, task)
-        for language, cut in zip(firsts, windows, strict=True)
-        for _ in range(len(cut))
+        for language, sound_windows in zip(firsts, windows, strict=True)
+        for _ in range(len(sound_windows))
       ]
     )
     texts = []
@@ -162,44 +170,44 @@ class PublishedSpeechRecognizer(base.Pretrained):
     ]
 
   def default_language(self) -> str | None:
-    """The code of the language that the model's folder names, if it does."""
+    """Code of the language that the model's folder names; None without one."""
     raise NotImplementedError
 
   def prompt(self, language: str | None, task: str | None) -> Sequence[int]:
-    """What a text begins with."""
+    """Ids at the beginning of each text."""
     raise NotImplementedError
 
   def text(self, ids: Sequence[int]) -> str:
-    """The text of ids, without special tokens and outer spaces."""
+    """Decodes ids without special tokens, and strips spaces."""
     return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
   def _encode(self, windows: np.ndarray) -> Tokens:
     spectrogram = self.preprocess.spectrogram(windows)
-    return self.compiled('encode_audio')(self.params, spectrogram)
+    return self.jit_method('encode_audio')(self.params, spectrogram)
 
   def _detect(self, windows: np.ndarray, batch_size: int) -> list[str]:
     codes, ids = zip(*self.languages.items(), strict=True)
-    start = self.special('decoder_start_token_id')
-    heard = []
+    start = self.special_id('decoder_start_token_id')
+    languages = []
     for part, rows in _batches(windows, batch_size):
       prompt = np.full((len(part), 1), start, np.int32)
-      logits = self.compiled('logits_after')(
+      logits = self.jit_method('logits_after')(
         self.params, prompt, self._encode(part)
       )
       best = np.asarray(logits)[:, list(ids)].argmax(axis=1)
-      heard += [codes[i] for i in best[: len(windows[rows])]]
-    return heard
+      languages += [codes[i] for i in best[: len(windows[rows])]]
+    return languages
 
   def _write(
     self, windows: np.ndarray, prompts: np.ndarray, max_tokens: int | None
   ) -> list[str]:
-    """Texts of as many windows as there are prompts; the others fill up."""
+    """Generates texts of windows; those without a prompt are padding."""
     number = len(prompts)
     fill = np.repeat(prompts[:1], len(windows) - number, axis=0)
     prompts = np.concatenate([prompts, fill]).astype(np.int32)
-    end = self.special('eos_token_id')
+    end = self.special_id('eos_token_id')
     file = generation.FILE if generation.FILE in self.files else 'config.json'
-    asked = generation.arguments(
+    arguments = generation.arguments(
       self.generation, file, {}, eos_ids=(end,), speech=True
     )
     most = self.module.decoder.max_length - prompts.shape[1]
@@ -210,13 +218,13 @@ class PublishedSpeechRecognizer(base.Pretrained):
     length = generation.length(
       self.generation, file, max_tokens, prompts.shape[1]
     )
-    written = self.compiled(
+    written = self.jit_method(
       'generate',
       task='transcript',
       length=min(length, most),
       eos_id=end,
       pad_id=end,
-      **asked,
+      **arguments,
     )(self.params, {'audio': self._encode(windows), 'prompt': prompts})
     tokens, mask = np.asarray(written.tokens), np.asarray(written.mask)
     return [self.text(tokens[i][mask[i]].tolist()) for i in range(number)]
@@ -225,9 +233,9 @@ class PublishedSpeechRecognizer(base.Pretrained):
 def _batches(
   windows: np.ndarray, size: int
 ) -> Iterator[tuple[np.ndarray, slice]]:
-  """Yields windows, as many each time, and which they are.
+  """Yields batches of windows, and the slice of each batch.
 
-  The last ones are followed by silence, so that one program does for all.
+  The last batch is padded with silence, so that one program suffices.
   """
   size = min(size, len(windows))
   for start in range(0, len(windows), size):

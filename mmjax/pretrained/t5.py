@@ -22,12 +22,12 @@ from mmjax.pretrained import (
 from mmjax.types import Batch
 
 _SHARED = 'shared.weight'
-# Positions that nothing reads.
+# A table of positions that nothing uses.
 SKIP = (
   r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\..*',
 )
-# Only the tensors tell that there is an output matrix: transformers 5 writes
-# that it is tied even where it is not.
+# Only the tensors show whether there is an output matrix: transformers 5 writes
+# that it is tied even if it is not.
 TIES = (
   names.Tie(_SHARED, 'encoder.embed_tokens.weight'),
   names.Tie(_SHARED, 'decoder.embed_tokens.weight'),
@@ -79,12 +79,12 @@ _ATTENTION = {'query': 'q', 'key': 'k', 'value': 'v', 'out': 'o'}
 class Model(
   text_encoders.PublishedTextEncoder, language_models.PublishedWriter
 ):
-  """T5; texts of any length are read, as positions are relative."""
+  """T5, for texts of any length, since positions are relative."""
 
   @property
-  def reach(self) -> int | None:
-    """How many tokens of a text are read: all, but of a sentence encoder."""
-    return self._sentence_reach(None)
+  def max_text_tokens(self) -> int | None:
+    """Largest number of tokens of a text; None unless a sentence encoder."""
+    return self._limit_text_tokens(None)
 
   def generate(
     self,
@@ -94,26 +94,25 @@ class Model(
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Writes what texts ask for, as generation_config.json says.
+    """Generates answers to texts, with the settings of generation_config.json.
 
-    Without the file, or where it is silent, greedily.
+    Greedy, unless the file or an argument says otherwise.
 
     Args:
-      texts: one or several, with the task in front that the model knows, such
-        as 'translate English to German: '.
-      max_new_tokens: what is written at most; None for what the file says, or
-        64.
-      seed: of sampling.
-      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
-        `top_p`, `beam_size`, `repetition_penalty` and others of
+      texts: one text or several, with a task in front that the model knows,
+        such as 'translate English to German: '.
+      max_new_tokens: largest number of new tokens; None for the file's, or 64.
+      seed: seed of sampling.
+      **settings: arguments that override the file's: `temperature` (0 is
+        greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
 
     Returns:
-      What was written about each text.
+      The answer to each text.
 
     Raises:
       ConfigError: if the checkpoint is an encoder alone, or for a setting of
-        the file's that mmjax refuses.
+        the file that mmjax refuses.
     """
     if not isinstance(self.module, models.TextToText):
       raise ConfigError(
@@ -121,12 +120,12 @@ class Model(
         'nothing; open a T5ForConditionalGeneration'
       )
     ids, mask = self.tokenize(texts)
-    asked = {'task': 'answer', **settings}
-    program = self.compiled(
-      'generate', **self.generation_settings(max_new_tokens, 1, asked)
+    arguments = {'task': 'answer', **settings}
+    program = self.jit_method(
+      'generate', **self.generation_settings(max_new_tokens, 1, arguments)
     )
-    # What begins is the file's, which may be another than config.json's.
-    start = self.special('decoder_start_token_id')
+    # The file's start id may differ from that of config.json.
+    start = self.special_id('decoder_start_token_id')
     start = self.module.bos_id if start is None else start
     batch = {
       'question': ids,
@@ -139,9 +138,9 @@ class Model(
 
 
 def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
-  """A `TextToText`, or a `Transformer` where it is the encoder alone."""
+  """A `TextToText`, or a `Transformer` for an encoder alone."""
   values = read(config)
-  if not _writes(config):
+  if not _has_decoder(config):
     return encoder(values, dtype)
   return models.TextToText(
     encoder=encoder(values, dtype),
@@ -151,7 +150,7 @@ def module(config: Mapping[str, Any], dtype: Any = jnp.float32) -> nn.Module:
 
 
 def encoder(values: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
-  """The half that reads, of the fields of `DEFAULTS`."""
+  """The encoder; `values` has the fields of `DEFAULTS`."""
   return encoders.Transformer(
     depth=values['num_layers'], pooling='mean', **_settings(values, dtype)
   )
@@ -160,12 +159,12 @@ def encoder(values: Mapping[str, Any], dtype: Any) -> encoders.Transformer:
 def decoder(
   config: Mapping[str, Any], values: Mapping[str, Any], dtype: Any
 ) -> decoders.TextDecoder:
-  """The half that writes.
+  """The decoder.
 
   Args:
-    config: as it stands.
-    values: its fields of `DEFAULTS`.
-    dtype: of the computation.
+    config: all of config.json.
+    values: the fields of `DEFAULTS`.
+    dtype: type of the computation.
   """
   tied = config.get('tie_word_embeddings') is not False
   scaled = config.get('scale_decoder_outputs', tied)
@@ -180,27 +179,27 @@ def decoder(
 def inputs(config: Mapping[str, Any]) -> Batch | Any:
   """Shapes of one example."""
   ids = jax.ShapeDtypeStruct((1, 4), jnp.int32)
-  return {'question': ids, 'answer': ids} if _writes(config) else ids
+  return {'question': ids, 'answer': ids} if _has_decoder(config) else ids
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   values = read(config)
-  if not _writes(config):
+  if not _has_decoder(config):
     return [
       keys.Rule('words/table/embedding', _SHARED),
-      *_half('', 'encoder', values, ('attention', 'mlp')),
+      *_half_rules('', 'encoder', values, ('attention', 'mlp')),
     ]
   return both_rules(values)
 
 
 def both_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
-  """The key table of the two halves, `encoder` and `decoder`."""
+  """The key table of encoder and decoder."""
   crossing = ('attention', 'cross_attention', 'mlp')
   out = [
     keys.Rule('decoder/words/table/embedding', _SHARED),
-    *_half('encoder/', 'encoder', values, ('attention', 'mlp')),
-    *_half('decoder/', 'decoder', values, crossing),
+    *_half_rules('encoder/', 'encoder', values, ('attention', 'mlp')),
+    *_half_rules('decoder/', 'decoder', values, crossing),
   ]
   if values['separate_head']:
     out += keys.dense('decoder/head', 'lm_head', bias=False)
@@ -208,7 +207,7 @@ def both_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 def read(config: Mapping[str, Any]) -> dict[str, Any]:
-  """The fields of `DEFAULTS`.
+  """Reads the fields of `DEFAULTS`.
 
   Raises:
     ConfigError: for a value that mmjax doesn't know.
@@ -221,7 +220,7 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(values: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-  """What the halves have in common."""
+  """Settings that encoder and decoder have in common."""
   theirs, gated = _feed_forward(values)
   return {
     'vocab_size': values['vocab_size'],
@@ -248,10 +247,10 @@ def _settings(values: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
   }
 
 
-def _half(
+def _half_rules(
   ours: str, theirs: str, values: Mapping[str, Any], parts: Sequence[str]
 ) -> list[keys.Rule]:
-  """One half's key table; `parts` are those of its blocks, in order."""
+  """Key table of encoder or decoder; `parts` of its blocks are in order."""
   _, gated = _feed_forward(values)
   out = [
     keys.Rule(
@@ -280,16 +279,16 @@ def _half(
 
 
 def _feed_forward(values: Mapping[str, Any]) -> tuple[str, bool]:
-  """Their name of the activation, and whether it gates."""
-  given = values['feed_forward_proj']
-  *front, name = given.split('-')
+  """Their name of the activation, and whether the MLP is gated."""
+  projection = values['feed_forward_proj']
+  *front, name = projection.split('-')
   if front not in ([], ['gated']):
     raise ConfigError(
-      f'config.json: feed_forward_proj is {given!r}; mmjax reads an '
+      f'config.json: feed_forward_proj is {projection!r}; mmjax reads an '
       "activation, or one after 'gated-'"
     )
-  # What theirs has always meant by this name.
-  return ('gelu_new' if given == 'gated-gelu' else name), bool(front)
+  # transformers uses the tanh approximation for this name.
+  return ('gelu_new' if projection == 'gated-gelu' else name), bool(front)
 
 
 def _decoder_depth(values: Mapping[str, Any]) -> int:
@@ -297,8 +296,8 @@ def _decoder_depth(values: Mapping[str, Any]) -> int:
   return values['num_layers'] if depth is None else depth
 
 
-def _writes(config: Mapping[str, Any]) -> bool:
-  """Whether the model writes, or encodes alone."""
+def _has_decoder(config: Mapping[str, Any]) -> bool:
+  """Whether the checkpoint has a decoder, or is an encoder alone."""
   name = configs.architecture(config, *UNUSED)
   return name == 'T5ForConditionalGeneration'
 
@@ -312,5 +311,5 @@ FAMILY = base.Family(
   unused=UNUSED,
   skip=SKIP,
   ties=TIES,
-  completes=COMPLETES,
+  completed_fields=COMPLETES,
 )

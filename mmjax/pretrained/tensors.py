@@ -17,19 +17,19 @@ from mmjax.pretrained import configs, mismatches
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
-# What open_clip writes where transformers writes config.json.
+# The files that open_clip writes instead of config.json.
 OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
 
 
 class Tensors:
-  """What a folder holds, by name.
+  """The tensors of a folder, by name.
 
-  A file without duplicates says in its header which names were left out, and
-  which tensor each of them is; those are names too.
+  The header of a file maps the names of duplicates, which are not stored, to
+  the stored tensor; they are names too.
 
   Attributes:
-    names: of all tensors.
+    names: names of all tensors.
   """
 
   def __init__(self, folder: Path | str):
@@ -43,36 +43,36 @@ class Tensors:
     self._where: dict[str, str] = {}
     self._shapes: dict[str, tuple[int, ...]] = {}
     self._kept: dict[str, str] = {}
-    for file, listed in _contents(self._folder).items():
-      with self._open(file) as held:
-        there = set(held.keys())
-        for name in there:
-          self._shapes[name] = tuple(held.get_slice(name).get_shape())
+    for file, listed in _list_files(self._folder).items():
+      with self._open(file) as tensor_file:
+        stored = set(tensor_file.keys())
+        for name in stored:
+          self._shapes[name] = tuple(tensor_file.get_slice(name).get_shape())
         removed = {
           name: kept
-          for name, kept in (held.metadata() or {}).items()
-          if kept in there and name not in there
+          for name, kept in (tensor_file.metadata() or {}).items()
+          if kept in stored and name not in stored
         }
-      self._check(file, there | removed.keys(), listed)
-      # Also what the index doesn't list: it is refused where nothing reads it.
-      self._where |= dict.fromkeys(there, file)
+      self._check(file, stored | removed.keys(), listed)
+      # Tensors that the index doesn't list too: refused if left over.
+      self._where |= dict.fromkeys(stored, file)
       self._kept |= removed
-    # What one shard leaves out may be in another.
+    # A duplicate of one shard may be stored in another.
     self._kept = {k: v for k, v in self._kept.items() if k not in self._where}
     self.names = frozenset({*self._where, *self._kept})
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    return self._shapes[self.stored(name)]
+    return self._shapes[self.stored_name(name)]
 
   def read(self, name: str) -> np.ndarray:
-    """One tensor, in the type that it is stored in.
+    """Reads one tensor, in its stored type.
 
     Raises:
       ConfigError: if numpy has no such type.
     """
-    name = self.stored(name)
-    # An open file is mapped: what was read of it would stay in memory.
+    name = self.stored_name(name)
+    # An open file is memory-mapped: tensors read before would stay in memory.
     with self._open(self._where[name]) as file:
       try:
         return file.get_tensor(name)
@@ -82,8 +82,8 @@ class Tensors:
           f'({error}); save it as float32, float16 or bfloat16'
         ) from error
 
-  def stored(self, name: str) -> str:
-    """The name in the file, where a tensor has several."""
+  def stored_name(self, name: str) -> str:
+    """Name in the file of a tensor that has several names."""
     return self._kept.get(name, name)
 
   def _open(self, file: str):
@@ -95,34 +95,36 @@ class Tensors:
         f'{path} is broken or cut off ({error}); download it again'
       ) from error
 
-  def _check(self, file: str, there: set[str], listed: set[str] | None) -> None:
-    absent = sorted((listed or there) - there)
-    if absent:
+  def _check(
+    self, file: str, stored: set[str], listed: set[str] | None
+  ) -> None:
+    missing = sorted((listed or stored) - stored)
+    if missing:
       raise ConfigError(
         f'{self._folder / INDEX} says that {file} holds '
-        f'{mismatches.few(absent)}, but it does not; download both again'
+        f'{mismatches.shorten(missing)}, but it does not; download both again'
       )
-    twice = sorted(there & self._where.keys())
-    if twice:
+    duplicates = sorted(stored & self._where.keys())
+    if duplicates:
       raise ConfigError(
-        f'{self._folder / file} holds {mismatches.few(twice)}, which another '
-        'shard holds too; download all of them again'
+        f'{self._folder / file} holds {mismatches.shorten(duplicates)}, which '
+        'another shard holds too; download all of them again'
       )
 
 
-def _contents(folder: Path) -> dict[str, set[str] | None]:
-  """Files, and the tensors that an index lists for each; None without one."""
+def _list_files(folder: Path) -> dict[str, set[str] | None]:
+  """Lists files, and their tensors by the index; None without an index."""
   if (folder / INDEX).exists():
-    return _indexed(folder)
+    return _read_index(folder)
   if (folder / FILE).exists():
     return {FILE: None}
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
-    raise pickled(folder, pickles, folder)
+    raise pickle_error(folder, pickles, folder)
   others = sorted(path.name for path in folder.glob('*.safetensors'))
   unread = (
-    f'; {mismatches.few(others)} is not read, since its names or layout may be '
-    'those of another library'
+    f'; {mismatches.shorten(others)} is not read, since its names or layout '
+    'may be those of another library'
     if others
     else ''
   )
@@ -132,7 +134,7 @@ def _contents(folder: Path) -> dict[str, set[str] | None]:
   )
 
 
-def _indexed(folder: Path) -> dict[str, set[str] | None]:
+def _read_index(folder: Path) -> dict[str, set[str] | None]:
   listed = configs.read(folder / INDEX).get('weight_map')
   if (
     not isinstance(listed, dict)
@@ -149,21 +151,21 @@ def _indexed(folder: Path) -> dict[str, set[str] | None]:
   outside = sorted(file for file in files if not _is_inside(file))
   if outside:
     raise ConfigError(
-      f'{folder / INDEX} names {mismatches.few(map(repr, outside))}; a shard '
-      'has to be a .safetensors file inside the folder'
+      f'{folder / INDEX} names {mismatches.shorten(map(repr, outside))}; a '
+      'shard has to be a .safetensors file inside the folder'
     )
-  absent = sorted(file for file in files if not (folder / file).is_file())
-  if absent:
+  missing = sorted(file for file in files if not (folder / file).is_file())
+  if missing:
     raise ConfigError(
-      f'{folder / INDEX} names {mismatches.few(absent)}, which '
-      f'{"are" if len(absent) > 1 else "is"} not there; download the missing '
+      f'{folder / INDEX} names {mismatches.shorten(missing)}, which '
+      f'{"are" if len(missing) > 1 else "is"} not there; download the missing '
       'shards'
     )
   return files
 
 
 def _is_inside(file: str) -> bool:
-  """Whether an index's entry is a file of the folder, or of one in it."""
+  """Whether a file of the index is a .safetensors file inside the folder."""
   return (
     file.endswith('.safetensors')
     and file.isprintable()
@@ -172,36 +174,36 @@ def _is_inside(file: str) -> bool:
   )
 
 
-def pickled(
+def pickle_error(
   source: Path | str, pickles: Sequence[str], folder: Path
 ) -> ConfigError:
-  """The error where a model has its weights in pickles alone.
+  """The error about a model whose weights are only in pickles.
 
   Args:
-    source: where the user said that it is.
-    pickles: names of the files, with the subfolder that they are in.
-    folder: where its config.json is.
+    source: folder or name of the model, as the user gave it.
+    pickles: names of the files, with their subfolder.
+    folder: folder of its config.json.
   """
   subfolder = PurePosixPath(pickles[0]).parent.as_posix()
   config = folder / subfolder / 'config.json'
-  named = configs.read(config) if config.exists() else {}
-  inside = '' if subfolder == '.' else f', subfolder={subfolder!r}'
-  kind = (named.get('architectures') or ['AutoModel'])[0]
+  config_values = configs.read(config) if config.exists() else {}
+  subfolder_argument = '' if subfolder == '.' else f', subfolder={subfolder!r}'
+  kind = (config_values.get('architectures') or ['AutoModel'])[0]
   return ConfigError(
     f'{source} has its weights in {", ".join(pickles)}, which are pickles '
     'and can run any code, so mmjax never opens them. Where you trust their '
     f'source, convert them once with transformers: {kind}.from_pretrained('
-    f'{str(source)!r}{inside}).save_pretrained(OUT), and copy the tokenizer '
-    'and preprocessor files'
+    f'{str(source)!r}{subfolder_argument}).save_pretrained(OUT), and copy the '
+    'tokenizer and preprocessor files'
   )
 
 
-def of_open_clip(source: Path | str, config: str) -> ConfigError:
-  """The error where a model is laid out as open_clip does alone.
+def open_clip_error(source: Path | str, config: str) -> ConfigError:
+  """The error about a model in the format of open_clip alone.
 
   Args:
-    source: where the user said that it is.
-    config: the name of its config, one of `OPEN_CLIP`.
+    source: folder or name of the model, as the user gave it.
+    config: name of its config, one of `OPEN_CLIP`.
   """
   return ConfigError(
     f'{source} has {config} but no config.json: it is laid out as open_clip '
@@ -217,12 +219,13 @@ def write(
   tensors: Iterable[tuple[str, np.ndarray]],
   shard_bytes: int = SHARD_BYTES,
 ) -> None:
-  """Writes tensors into a folder, in several files if they are many.
+  """Writes tensors to a folder, in several files if they are large.
 
   Args:
-    folder: is made if it is not there; what it held of a model is replaced.
-    tensors: names and arrays, taken one at a time.
-    shard_bytes: what one file holds at most, unless one tensor alone is larger.
+    folder: path of the folder, which is made if it does not exist; tensors in
+      it are replaced.
+    tensors: names and arrays, consumed one at a time.
+    shard_bytes: largest size of a file, unless one tensor alone is larger.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Published models that read texts."""
+"""Published models that encode texts."""
 
 import functools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _STEP = 16
 
 
 class PublishedTextEncoder(base.Pretrained):
-  """BERT, T5's first half, and the sentence encoders made of them."""
+  """BERT, the encoder of T5, and sentence encoders made of them."""
 
   def encode_text(
     self,
@@ -24,25 +24,25 @@ class PublishedTextEncoder(base.Pretrained):
     prompt: str | None = None,
     prompt_name: str | None = None,
   ) -> Array:
-    """Vectors [B, D] of texts.
+    """Encodes texts to vectors [B, D].
 
-    Of a sentence encoder (a folder with modules.json) they are pooled, and
-    brought to unit length, as it says, see `sentences`; of another model they
-    are what its module pools: BERT its first token, T5 the mean of all.
+    The modules.json of a sentence encoder says how they are pooled and
+    normalised, see `sentences`; other models have the pooling of their module:
+    BERT that of the first token, T5 the mean.
 
     Args:
-      texts: one or several.
-      prompt: what is put in front of each, '' for nothing; None for that of
+      texts: one text or several.
+      prompt: text in front of each, '' for none; None for that of
         `prompt_name`.
-      prompt_name: of one of the prompts that the folder of a sentence encoder
-        has; None for its default, if it has one.
+      prompt_name: name of a prompt in the folder of a sentence encoder; None
+        for its default, if it has one.
 
     Raises:
-      ConfigError: if there is no such prompt, or the folder asks for what mmjax
-        does not do.
+      ConfigError: if the prompt is unknown, or the folder has a setting that
+        mmjax does not support.
     """
-    before = sentences.prompt(self.files, prompt, prompt_name)
-    tokens = self.encode_tokens([before + one for one in base.listed(texts)])
+    before = sentences.find_prompt(self.files, prompt, prompt_name)
+    tokens = self.encode_tokens([before + text for text in base.as_list(texts)])
     if not sentences.is_encoder(self.files):
       return tokens.pooled
     return self._pooling(
@@ -50,24 +50,24 @@ class PublishedTextEncoder(base.Pretrained):
     )
 
   def encode_tokens(self, texts: str | Sequence[str]) -> Tokens:
-    """The encoder's `Tokens`: a vector for each token of texts."""
+    """Encodes texts to `Tokens`: a vector for each token."""
     encode = (
-      self.compiled('encode_text')
+      self.jit_method('encode_text')
       if hasattr(self.module, 'encode_text')
-      else self.compiled('__call__', train=False)
+      else self.jit_method('__call__', train=False)
     )
     return encode(self.params, *self.tokenize(texts))
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
-    """Ids [B, T] and mask [B, T]; texts longer than `reach` are cut."""
-    most = self.reach
+    """Tokenizes texts to ids and mask [B, T], T <= `max_text_tokens`."""
+    most = self.max_text_tokens
     if most is not None:
       settings = self.tokenizer_config
-      side = tokenizer_settings.side(settings, 'truncation_side')
+      side = tokenizer_settings.read_side(settings, 'truncation_side')
       self.tokenizer.enable_truncation(most, direction=side)
-    encoded = self.tokenizer.encode_batch(base.listed(texts))
-    ids, mask = base.padded(
-      [one.ids for one in encoded],
+    encodings = self.tokenizer.encode_batch(base.as_list(texts))
+    ids, mask = base.pad_rows(
+      [encoding.ids for encoding in encodings],
       self.config.get('pad_token_id') or 0,
       step=_STEP,
       most=most,
@@ -76,32 +76,34 @@ class PublishedTextEncoder(base.Pretrained):
 
   @functools.cached_property
   def tokenizer(self) -> tokenizers_lib.Tokenizer:
-    """As published, in lower case where a sentence encoder's folder says so."""
+    """The published tokenizer, in lower case if the folder says so."""
     tokenizer = super().tokenizer
-    if sentences.lowers(self.files):
+    if sentences.uses_lower_case(self.files):
       return tokenizers.add_lower_case(tokenizer)
     return tokenizer
 
   @property
-  def reach(self) -> int | None:
-    """How many tokens of a text are read; None for all.
+  def max_text_tokens(self) -> int | None:
+    """Largest number of tokens of a text; None for no limit.
 
-    What a sentence encoder reads at most is in sentence_bert_config.json.
+    Sentence encoders have it in sentence_bert_config.json.
     """
-    return self._sentence_reach(self.config.get('max_position_embeddings', 512))
+    return self._limit_text_tokens(
+      self.config.get('max_position_embeddings', 512)
+    )
 
-  def _sentence_reach(self, most: int | None) -> int | None:
-    given = sentences.reach(self.files)
-    return min(filter(None, (given, most)), default=None)
+  def _limit_text_tokens(self, most: int | None) -> int | None:
+    limit = sentences.max_text_tokens(self.files)
+    return min(filter(None, (limit, most)), default=None)
 
   @functools.cached_property
   def _pooling(self) -> sentences.Pooling:
-    return sentences.pooling(self.files)
+    return sentences.read_pooling(self.files)
 
   def _prompt_tokens(self, prompt: str) -> int:
-    """How many tokens a text begins with where a prompt is in front."""
+    """Number of tokens of a prompt in front of a text."""
     if not prompt:
       return 0
-    encoded = self.tokenizer.encode(prompt)
-    # The end is the text's.
-    return len(encoded.ids) - encoded.special_tokens_mask[-1]
+    encoding = self.tokenizer.encode(prompt)
+    # The end token belongs to the text.
+    return len(encoding.ids) - encoding.special_tokens_mask[-1]

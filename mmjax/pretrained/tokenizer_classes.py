@@ -1,4 +1,4 @@
-"""Classes of tokenizers in transformers, which make one of older files."""
+"""Classes of transformers that build a tokenizer from older files."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -20,10 +20,10 @@ class Class:
   """A class of tokenizers.
 
   Attributes:
-    files: what it reads.
-    tokens: by key, the special tokens where no file names them.
-    build: makes the tokenizer of a folder's files, what tokenizer_config.json
-      holds, and the special tokens.
+    files: names of the files that it reads.
+    tokens: key -> default special token.
+    build: function that makes the tokenizer from a folder's files, the contents
+      of tokenizer_config.json, and the special tokens.
   """
 
   files: tuple[str, ...]
@@ -34,27 +34,27 @@ class Class:
   ]
 
 
-def name(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-  """The class of a folder's tokenizer, without the ending 'Fast'.
+def find_name(config: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+  """Finds the class of a folder's tokenizer, without the ending 'Fast'.
 
   Args:
     config: all of config.json.
-    settings: what tokenizer_config.json holds.
+    settings: contents of tokenizer_config.json.
 
   Raises:
-    ConfigError: if its name is not a text.
+    ConfigError: if the name is not a text.
   """
   kind = config.get('model_type')
-  own = _OWN.get(kind) if isinstance(kind, str) else None
-  named = settings.get('tokenizer_class') or config.get('tokenizer_class')
-  if named is not None and not isinstance(named, str):
+  family_class = _OWN.get(kind) if isinstance(kind, str) else None
+  class_name = settings.get('tokenizer_class') or config.get('tokenizer_class')
+  if class_name is not None and not isinstance(class_name, str):
     raise ConfigError(
-      f'{tokenizer_settings.FILE}: tokenizer_class is {named!r:.60}, not the '
-      'name of a class'
+      f'{tokenizer_settings.FILE}: tokenizer_class is {class_name!r:.60}, not '
+      'the name of a class'
     )
-  if named is None or kind in _FIXED:
-    return own or _GENERIC
-  short = named.removesuffix('Fast')
+  if class_name is None or kind in _FIXED:
+    return family_class or _GENERIC
+  short = class_name.removesuffix('Fast')
   return _GENERIC if short in _UNSPECIFIC else short
 
 
@@ -113,7 +113,7 @@ CLASSES = {
     (tokenizer_pieces.PAIRS,), _GEMMA_TOKENS, tokenizer_pieces.siglip2
   ),
 }
-# What transformers takes where there is no class of the model's own.
+# The class that transformers uses for models without one of their own.
 _GENERIC = 'TokenizersBackend'
 CLASSES[_GENERIC] = Class(
   (tokenizer_pieces.PAIRS,), {}, tokenizer_pieces.generic
@@ -136,7 +136,7 @@ _OWN = {
   't5': 'T5Tokenizer',
   'whisper': 'WhisperTokenizer',
 }
-# Other names of it; the last is a misspelling that some folders have.
+# Other names of the generic class; the last is a common misspelling.
 _UNSPECIFIC = ('PreTrainedTokenizer', 'PythonBackend', 'LLaMATokenizer')
-# Families whose folders name a class that is not theirs.
+# Families whose folders name a wrong class.
 _FIXED = ('llava', 'qwen2', 'siglip2')

@@ -1,8 +1,8 @@
-"""Tokenizers from the files that a model's folder has of them.
+"""Tokenizers from the files of a model's folder.
 
 Newer folders have the whole tokenizer in tokenizer.json. Older ones have a
-vocabulary in other files, and a class of transformers does the rest; what the
-classes do is in `tokenizer_classes`.
+vocabulary in other files, from which a class of transformers builds the
+tokenizer, see `tokenizer_classes`.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,19 +21,19 @@ from mmjax.pretrained import (
 )
 
 FILE = 'tokenizer.json'
-# Binary files that a tokenizer may be in.
+# Binary files of tokenizers.
 PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 
-# What is encoded once, so that a tokenizer that can't do so is refused early.
+# A text to encode once, so that a broken tokenizer is refused early.
 _PROBE = 'a É1.'
 
 
-def parsed(content: bytes, name: str) -> tokenizers_lib.Tokenizer:
-  """The tokenizer that a tokenizer.json holds, without padding or truncation.
+def parse(content: bytes, name: str) -> tokenizers_lib.Tokenizer:
+  """Parses a tokenizer.json; the result has no padding or truncation.
 
   Args:
-    content: of the file.
-    name: of the file, for errors.
+    content: the bytes of the file.
+    name: name of the file, for errors.
 
   Raises:
     ConfigError: if it is broken.
@@ -45,13 +45,13 @@ def parsed(content: bytes, name: str) -> tokenizers_lib.Tokenizer:
     tokenizer.no_truncation()
     return tokenizer
 
-  return _guarded(read, name)
+  return _build_checked(read, name)
 
 
-def built(
+def build(
   files: Mapping[str, bytes], config: Mapping[str, Any]
 ) -> tokenizers_lib.Tokenizer:
-  """The tokenizer of a folder without tokenizer.json; ids as transformers'.
+  """Builds the tokenizer of a folder without tokenizer.json, as transformers.
 
   Args:
     files: the folder's small files by name.
@@ -61,11 +61,11 @@ def built(
     ConfigError: if a file is missing or broken, or the class of the tokenizer
       is one that mmjax can't build.
   """
-  settings = configs.parsed(
+  settings = configs.parse(
     files.get(tokenizer_settings.FILE, b'{}'), tokenizer_settings.FILE
   )
   tokenizer_settings.check(settings)
-  name = tokenizer_classes.name(config, settings)
+  name = tokenizer_classes.find_name(config, settings)
   kind = tokenizer_classes.CLASSES.get(name)
   if kind is None:
     raise ConfigError(
@@ -81,15 +81,15 @@ def built(
       'published files there and load again'
     )
   tokens = special_tokens.read(files, kind.tokens)
-  return _guarded(
+  return _build_checked(
     lambda: kind.build(files, settings, tokens), ' or '.join(kind.files)
   )
 
 
-def _guarded(
+def _build_checked(
   make: Callable[[], tokenizers_lib.Tokenizer], name: str
 ) -> tokenizers_lib.Tokenizer:
-  """What `make` returns; its errors name the file."""
+  """Calls `make` and tries the tokenizer; errors name the file."""
   try:
     tokenizer = make()
     tokenizers.separate_words(tokenizer)
@@ -108,5 +108,5 @@ _WRITTEN = (
   f'put the published {FILE} there, or let transformers write one: '
   'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)'
 )
-# Classes of which transformers does not write one.
+# Classes for which transformers writes no tokenizer.json.
 _WRITE_NONE = ('SiglipTokenizer',)

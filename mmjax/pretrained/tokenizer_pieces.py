@@ -1,8 +1,8 @@
-"""Tokenizers of a SentencePiece model.
+"""Tokenizers from a SentencePiece model.
 
-Each function makes what a class of transformers makes of spiece.model or
-tokenizer.model. Its arguments are a folder's small files by name, what
-tokenizer_config.json holds, and the special tokens.
+Each function builds the tokenizer of a class of transformers from spiece.model
+or tokenizer.model. Its arguments are a folder's small files by name, the
+contents of tokenizer_config.json, and the special tokens.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ from mmjax.pretrained import (
 UNIGRAM = 'spiece.model'
 PAIRS = 'tokenizer.model'
 
-# What stands for a space.
+# Replacement of a space.
 _SPACE = '▁'
-# Of T5, what stands for the gaps in a text.
+# Tokens of T5 for gaps in a text.
 _GAP = '<extra_id_'
 _GAPS = 100
 _MOST_GAPS = 10_000
@@ -43,7 +43,7 @@ Settings = Mapping[str, Any]
 def t5(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """A unigram model, whose vocabulary ends with one token a gap."""
+  """Builds a unigram tokenizer with a token for each gap."""
   model = _model(files, UNIGRAM, sentence_pieces.UNIGRAM)
   number = settings.get('extra_ids', _GAPS)
   if type(number) is not int or not 0 <= number <= _MOST_GAPS:
@@ -51,11 +51,11 @@ def t5(
       f'{tokenizer_settings.FILE}: extra_ids is {number!r:.60}, not a whole '
       f'number from 0 to {_MOST_GAPS}'
     )
-  own = [one.text for one in model.pieces if _GAP in one.text]
-  if own:
+  gap_pieces = [piece.text for piece in model.pieces if _GAP in piece.text]
+  if gap_pieces:
     raise ConfigError(
-      f'{UNIGRAM} has {own[0]} among its pieces, which mmjax does not read; '
-      'put a tokenizer.json there'
+      f'{UNIGRAM} has {gap_pieces[0]} among its pieces, which mmjax does not '
+      'read; put a tokenizer.json there'
     )
   if len(model.pieces) <= 2:
     raise ConfigError(
@@ -63,7 +63,7 @@ def t5(
       'unknown text; download it again'
     )
   gaps = [f'{_GAP}{i}>' for i in range(number)]
-  pieces = [(one.text, one.score) for one in model.pieces]
+  pieces = [(piece.text, piece.score) for piece in model.pieces]
   tokenizer = tokenizers.Tokenizer(
     models.Unigram(
       [*pieces, *((gap, 0.0) for gap in reversed(gaps))],
@@ -79,8 +79,10 @@ def t5(
   )
   tokenizer.decoder = decoders.Metaspace(**space)
   further = [tokenizers.AddedToken(gap, special=True) for gap in gaps]
-  special_tokens.add(tokenizer, tokens, UNIGRAM, [*_added(model), *further])
-  end = tokens.needed('eos_token')
+  special_tokens.add(
+    tokenizer, tokens, UNIGRAM, [*_added_tokens(model), *further]
+  )
+  end = tokens.require('eos_token')
   tokenizer.post_processor = processors.TemplateProcessing(
     single=['$A:0', f'{end}:0'],
     pair=['$A:0', f'{end}:0', '$B:1', f'{end}:1'],
@@ -92,13 +94,13 @@ def t5(
 def llama(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """Pairs of pieces; what has no piece becomes bytes."""
+  """Builds a BPE tokenizer; text without a piece becomes bytes."""
   model = _model(files, PAIRS, sentence_pieces.PAIRS)
   tokenizer = tokenizers.Tokenizer(
     models.BPE(*_pairs(model), fuse_unk=True, byte_fallback=True)
   )
-  begins = tokenizer_settings.switch(settings, 'add_prefix_space', None)
-  legacy = tokenizer_settings.switch(settings, 'legacy', False)
+  begins = tokenizer_settings.read_switch(settings, 'add_prefix_space', None)
+  legacy = tokenizer_settings.read_switch(settings, 'legacy', False)
   scheme = 'always' if legacy else 'first'
   tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
     replacement=_SPACE,
@@ -106,22 +108,22 @@ def llama(
     split=False,
   )
   strip = [] if begins is False else [decoders.Strip(content=' ', left=1)]
-  tokenizer.decoder = decoders.Sequence([*_bytes(), *strip])
-  special_tokens.add(tokenizer, tokens, PAIRS, _added(model))
-  special_tokens.surround(tokenizer, settings, tokens)
+  tokenizer.decoder = decoders.Sequence([*_byte_decoders(), *strip])
+  special_tokens.add(tokenizer, tokens, PAIRS, _added_tokens(model))
+  special_tokens.add_edge_tokens(tokenizer, settings, tokens)
   return tokenizer
 
 
 def gemma(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """The same, but a text does not begin with a space."""
+  """Builds a BPE tokenizer that adds no space before a text."""
   model = _model(files, PAIRS, sentence_pieces.PAIRS)
   tokenizer = tokenizers.Tokenizer(
     models.BPE(
       *_pairs(model),
       fuse_unk=True,
-      unk_token=tokens.needed('unk_token'),
+      unk_token=tokens.require('unk_token'),
       byte_fallback=True,
     )
   )
@@ -129,16 +131,16 @@ def gemma(
   tokenizer.pre_tokenizer = pre_tokenizers.Split(
     pattern=' ', behavior='merged_with_previous'
   )
-  tokenizer.decoder = decoders.Sequence(_bytes())
-  special_tokens.add(tokenizer, tokens, PAIRS, _added(model))
-  special_tokens.surround(tokenizer, settings, tokens)
+  tokenizer.decoder = decoders.Sequence(_byte_decoders())
+  special_tokens.add(tokenizer, tokens, PAIRS, _added_tokens(model))
+  special_tokens.add_edge_tokens(tokenizer, settings, tokens)
   return tokenizer
 
 
 def siglip2(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """The same of texts in lower case."""
+  """Builds the tokenizer of Gemma for texts in lower case."""
   tokenizer = gemma(files, settings, tokens)
   tokenizer.normalizer = normalizers.Sequence(
     [normalizers.Lowercase(), tokenizer.normalizer]
@@ -149,17 +151,17 @@ def siglip2(
 def generic(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """What the model itself says, of either kind."""
-  model = sentence_pieces.parsed(files[PAIRS], PAIRS)
-  legacy = tokenizer_settings.switch(
+  """Builds the tokenizer, unigram or BPE, by the settings in the file."""
+  model = sentence_pieces.parse(files[PAIRS], PAIRS)
+  legacy = tokenizer_settings.read_switch(
     {'legacy': True, **settings}, 'legacy', None
   )
-  tokens = _completed(model, settings, tokens)
-  names = _names(model, tokens)
+  tokens = _add_model_tokens(model, settings, tokens)
+  names = _name_pieces(model, tokens)
   user = [
     name
-    for name, one in zip(names, model.pieces, strict=True)
-    if one.kind == sentence_pieces.USER
+    for name, piece in zip(names, model.pieces, strict=True)
+    if piece.kind == sentence_pieces.USER
   ]
   tokenizer = tokenizers.Tokenizer(_generic_model(model, names, bool(user)))
   tokenizer.normalizer = normalizers.Sequence(
@@ -182,24 +184,24 @@ def generic(
   strip = decoders.Strip(content=' ', left=1)
   ends = [decoders.Fuse(), strip] if model.prefixes else []
   fuse = [decoders.Fuse()] if model.falls_back and not ends else []
-  back = [decoders.ByteFallback()] if model.falls_back else []
+  fallback = [decoders.ByteFallback()] if model.falls_back else []
   tokenizer.decoder = decoders.Sequence(
-    [decoders.Replace(_SPACE, ' '), *back, *ends, *fuse]
+    [decoders.Replace(_SPACE, ' '), *fallback, *ends, *fuse]
   )
-  control = [one for one in _added(model) if one.special]
+  control = [token for token in _added_tokens(model) if token.special]
   special_tokens.add(tokenizer, tokens, PAIRS, control)
-  special_tokens.surround(tokenizer, settings, tokens)
+  special_tokens.add_edge_tokens(tokenizer, settings, tokens)
   return tokenizer
 
 
-def _completed(
+def _add_model_tokens(
   model: sentence_pieces.Model,
   settings: Settings,
   tokens: special_tokens.SpecialTokens,
 ) -> special_tokens.SpecialTokens:
-  """The special tokens with those that the model names itself."""
+  """Adds the special tokens that the SentencePiece model names."""
   ids = (model.unknown, model.begin, model.end)
-  own = {
+  model_tokens = {
     f'{role}_token': tokenizers.AddedToken(name, special=True)
     for role, number, name in zip(
       ('unk', 'bos', 'eos'), ids, model.names, strict=True
@@ -208,25 +210,31 @@ def _completed(
   }
   numbered = dict(tokens.numbered)
   if model.prefixes:
-    # Each part of a text between two tokens begins with a space of its own.
-    for number, one in numbered.items():
-      numbered[number] = special_tokens.changed(one, normalized=False)
+    # Each part of a text between two tokens gets a space in front.
+    for number, token in numbered.items():
+      numbered[number] = special_tokens.set_flags(token, normalized=False)
   return dataclasses.replace(
-    tokens, numbered=numbered, named={**own, **tokens.named}
+    tokens, numbered=numbered, named={**model_tokens, **tokens.named}
   )
 
 
-def _names(
+def _name_pieces(
   model: sentence_pieces.Model, tokens: special_tokens.SpecialTokens
 ) -> list[str]:
-  """What the pieces are called: by other files, where these number them."""
-  names = [one.text for one in model.pieces]
+  """Names of the pieces, by the other files if these give their ids."""
+  names = [piece.text for piece in model.pieces]
   if model.kind == sentence_pieces.UNIGRAM:
     return names
-  given = {number: one.content for number, one in tokens.numbered.items()}
-  kept = {name for i, name in enumerate(names) if i not in given}
+  numbered_names = {
+    number: token.content for number, token in tokens.numbered.items()
+  }
+  other_names = {
+    name for i, name in enumerate(names) if i not in numbered_names
+  }
   return [
-    given[i] if i in given and given[i] not in kept else name
+    numbered_names[i]
+    if i in numbered_names and numbered_names[i] not in other_names
+    else name
     for i, name in enumerate(names)
   ]
 
@@ -236,14 +244,14 @@ def _generic_model(
 ) -> models.Model:
   if model.kind == sentence_pieces.UNIGRAM:
     return models.Unigram(
-      [(one.text, one.score) for one in model.pieces],
+      [(piece.text, piece.score) for piece in model.pieces],
       unk_id=model.unknown,
       byte_fallback=model.falls_back,
     )
   normal = {
-    name: (-one.score, i)
-    for i, (name, one) in enumerate(zip(names, model.pieces, strict=True))
-    if one.kind == sentence_pieces.NORMAL
+    name: (-piece.score, i)
+    for i, (name, piece) in enumerate(zip(names, model.pieces, strict=True))
+    if piece.kind == sentence_pieces.NORMAL
   }
   ranked = sorted(
     (*rank, name[:i], name[i:])
@@ -268,20 +276,22 @@ def _generic_normalizers(
   if model.charsmap:
     steps.append(normalizers.Precompiled(model.charsmap))
   if model.trims:
-    ends, repeated = (tokenizers.Regex(one) for one in (r'\A +| +\z', ' {2,}'))
+    ends, repeated = (
+      tokenizers.Regex(pattern) for pattern in (r'\A +| +\z', ' {2,}')
+    )
     steps.append(normalizers.Replace(ends, ''))
     steps.append(normalizers.Replace(repeated, ' '))
   if model.escapes:
     steps.append(normalizers.Replace(' ', _SPACE))
   if model.prefixes and legacy:
-    # The space before a text is one more than those that it begins with.
+    # A text that begins with spaces gets one more.
     begins = tokenizers.Regex(rf'\A{_SPACE}')
     steps.append(normalizers.Replace(begins, 2 * _SPACE))
   return steps
 
 
 def _model(files: Files, name: str, kind: int) -> sentence_pieces.Model:
-  model = sentence_pieces.parsed(files[name], name)
+  model = sentence_pieces.parse(files[name], name)
   if model.kind != kind:
     raise ConfigError(
       f'{name} is a SentencePiece model of kind {model.kind}, where this '
@@ -294,11 +304,11 @@ def _model(files: Files, name: str, kind: int) -> sentence_pieces.Model:
 def _pairs(
   model: sentence_pieces.Model,
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-  """Ids of the pieces, and the merges that lead to them, the first ones first.
+  """Ids of the pieces, and their merges in the order of the pieces.
 
-  A piece is a merge of every two others that it can be cut into.
+  A piece is a merge of any two other pieces that make it up.
   """
-  ids = {one.text: i for i, one in enumerate(model.pieces)}
+  ids = {piece.text: i for i, piece in enumerate(model.pieces)}
   merges = [
     (text[:i], text[i:])
     for text in ids
@@ -308,8 +318,8 @@ def _pairs(
   return ids, merges
 
 
-def _bytes() -> list[Any]:
-  """From pieces to the text."""
+def _byte_decoders() -> list[Any]:
+  """Decoders from pieces to the text."""
   return [
     decoders.Replace(_SPACE, ' '),
     decoders.ByteFallback(),
@@ -317,10 +327,12 @@ def _bytes() -> list[Any]:
   ]
 
 
-def _added(model: sentence_pieces.Model) -> list[tokenizers.AddedToken]:
+def _added_tokens(model: sentence_pieces.Model) -> list[tokenizers.AddedToken]:
   return [
     tokenizers.AddedToken(
-      one.text, normalized=False, special=one.kind == sentence_pieces.CONTROL
+      piece.text,
+      normalized=False,
+      special=piece.kind == sentence_pieces.CONTROL,
     )
-    for one in model.added()
+    for piece in model.added_pieces()
   ]

@@ -1,7 +1,7 @@
 """Settings of tokenizer_config.json: read, refused or irrelevant.
 
-transformers applies those that are read to the tokenizer of tokenizer.json, or
-makes one by them of older files, see `tokenizer_files`.
+transformers applies the settings to the tokenizer of tokenizer.json, or builds
+a tokenizer from them and older files, see `tokenizer_files`.
 """
 
 import json
@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import sections
 
 FILE = 'tokenizer_config.json'
-# Keys of tokens that have a part in every model.
+# Keys of special tokens that any model may have.
 ROLES = tuple(
   f'{role}_token' for role in ('bos', 'eos', 'unk', 'sep', 'pad', 'cls', 'mask')
 )
@@ -44,7 +44,7 @@ SECTION = sections.Section(
     'tokenizer_class',
     'truncation_side',
   ),
-  # What would replace a part of the tokenizer, or its file.
+  # Keys that would replace a part of the tokenizer, or its file.
   only={
     'clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output': (
       False
@@ -61,8 +61,8 @@ SECTION = sections.Section(
     'tokenizer_truncation': None,
     'vocab': None,
   },
-  # Of chats, errors in bytes, names of files and classes, and what callers of
-  # transformers ask for themselves.
+  # Keys about chats, errors in bytes, names of files and classes, and arguments
+  # of callers of transformers.
   irrelevant=(
     '_commit_hash',
     'auto_map',
@@ -120,7 +120,7 @@ SECTION = sections.Section(
   ),
 )
 
-# What `clean_up_tokenization_spaces` replaces in a text that is written.
+# Replacements of `clean_up_tokenization_spaces` in decoded texts.
 _CLEANED = (
   (' .', '.'),
   (' ?', '?'),
@@ -134,7 +134,7 @@ _CLEANED = (
   (" 're", "'re"),
 )
 _SIDES = ('left', 'right')
-# By their setting, the field of a `BertNormalizer` that it replaces.
+# Setting -> the field of a `BertNormalizer` that it replaces.
 _NORMALIZER = {
   'do_lower_case': 'lowercase',
   'strip_accents': 'strip_accents',
@@ -146,10 +146,10 @@ def check(settings: Mapping[str, Any]) -> None:
   """Refuses keys that are unknown, and values that are not read.
 
   Args:
-    settings: what tokenizer_config.json holds.
+    settings: contents of tokenizer_config.json.
 
   Raises:
-    ConfigError: for such a key or value; all unknown keys are named.
+    ConfigError: for an unknown key, naming all of them, or a refused value.
   """
   tokens = sorted(
     key
@@ -176,32 +176,31 @@ def check(settings: Mapping[str, Any]) -> None:
   except ValueError as error:
     raise ConfigError(str(error)) from error
   for key in ('padding_side', 'truncation_side'):
-    side(settings, key)
+    read_side(settings, key)
 
 
 def apply(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
   """Changes a tokenizer as its settings say.
 
-  With `split_special_tokens` the name of a special token in a text is a text
-  like any other. `clean_up_tokenization_spaces` is about texts that are
-  written, by all tokenizers but those that merge pairs. What texts begin and
-  end with stands in tokenizer.json alone: beside it, transformers does not read
-  `add_bos_token` and `add_eos_token`.
+  With `split_special_tokens`, special tokens in a text are split like other
+  text. `clean_up_tokenization_spaces` changes decoded texts, except with BPE.
+  First and last tokens are those of tokenizer.json: beside it, transformers
+  does not read `add_bos_token` and `add_eos_token`.
 
   Args:
-    tokenizer: of tokenizer.json.
-    settings: what tokenizer_config.json holds.
+    tokenizer: tokenizer of tokenizer.json.
+    settings: contents of tokenizer_config.json.
 
   Raises:
     ConfigError: if a key or value is not known, or the two files contradict
       each other.
   """
   check(settings)
-  _agree(tokenizer, settings)
-  if switch(settings, 'split_special_tokens', False):
+  _check_agreement(tokenizer, settings)
+  if read_switch(settings, 'split_special_tokens', False):
     tokenizer.encode_special_tokens = True
   pairs = isinstance(tokenizer.model, tokenizers.models.BPE)
-  if switch(settings, 'clean_up_tokenization_spaces', False) and not pairs:
+  if read_switch(settings, 'clean_up_tokenization_spaces', False) and not pairs:
     tokenizer.decoder = decoders.Sequence(
       [
         tokenizer.decoder or decoders.WordPiece(prefix='\0', cleanup=False),
@@ -211,11 +210,11 @@ def apply(tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]) -> None:
     )
 
 
-def side(settings: Mapping[str, Any], key: str) -> str:
-  """On which side of a text something happens, right where nothing is said.
+def read_side(settings: Mapping[str, Any], key: str) -> str:
+  """Reads the side of padding or truncation; right by default.
 
   Args:
-    settings: what tokenizer_config.json holds.
+    settings: contents of tokenizer_config.json.
     key: `padding_side` or `truncation_side`.
 
   Raises:
@@ -229,19 +228,18 @@ def side(settings: Mapping[str, Any], key: str) -> str:
   return value or 'right'
 
 
-def switch(
+def read_switch(
   settings: Mapping[str, Any], key: str, default: bool | None
 ) -> bool | None:
-  """A setting that is true or false, or null where the default is not true.
+  """Reads a setting: true or false, or null unless the default is true.
 
   Args:
-    settings: what tokenizer_config.json holds.
-    key: its name.
-    default: what it is where the file is silent; where it is true, null is
-      refused.
+    settings: contents of tokenizer_config.json.
+    key: name of the setting.
+    default: value of a missing setting; if it is true, null is refused.
 
   Raises:
-    ConfigError: if it is something else.
+    ConfigError: if the value is none of these.
   """
   value = settings.get(key, default)
   if not isinstance(value, bool) and (value is not None or default):
@@ -249,7 +247,7 @@ def switch(
   return value
 
 
-def _agree(
+def _check_agreement(
   tokenizer: tokenizers.Tokenizer, settings: Mapping[str, Any]
 ) -> None:
   steps = json.loads(tokenizer.to_str())
@@ -259,9 +257,9 @@ def _agree(
   pairs.append(('ByteLevel', 'add_prefix_space', 'add_prefix_space'))
   for kind, setting, field in pairs:
     part = steps['pre_tokenizer' if kind == 'ByteLevel' else 'normalizer']
-    for step in _steps(part):
-      same = settings.get(setting) in (None, step.get(field))
-      if step.get('type') == kind and not same:
+    for step in _iterate_steps(part):
+      is_same = settings.get(setting) in (None, step.get(field))
+      if step.get('type') == kind and not is_same:
         raise ConfigError(
           f'{FILE}: {setting} is {settings[setting]!r}, but {field} in '
           f'tokenizer.json is {step.get(field)!r}; take both files from one '
@@ -279,11 +277,13 @@ def _agree(
       )
 
 
-def _steps(part: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
-  """A step of a tokenizer, and those that it consists of."""
+def _iterate_steps(
+  part: Mapping[str, Any] | None,
+) -> Iterator[Mapping[str, Any]]:
+  """Yields a step of a tokenizer, and the steps in it."""
   if part is None:
     return
   yield part
   for name in ('normalizers', 'pretokenizers'):
-    for one in part.get(name) or ():
-      yield from _steps(one)
+    for step in part.get(name) or ():
+      yield from _iterate_steps(step)

@@ -1,8 +1,8 @@
-"""Tokenizers of a vocabulary of words or of pairs of bytes.
+"""Tokenizers from a vocabulary of words, or of byte pairs.
 
-Each function makes what a class of transformers makes of vocab.txt, or of
-vocab.json and merges.txt. Its arguments are a folder's small files by name,
-what tokenizer_config.json holds, and the special tokens.
+Each function builds the tokenizer of a class of transformers from vocab.txt, or
+from vocab.json and merges.txt. Its arguments are a folder's small files by
+name, the contents of tokenizer_config.json, and the special tokens.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ VOCABULARY = 'vocab.json'
 MERGES = 'merges.txt'
 WORDS = 'vocab.txt'
 
-# How CLIP and Qwen2 cut a text into words.
+# Patterns of words of CLIP and Qwen2.
 _CLIP_WORDS = (
   r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]"
   r'|[^\s\p{L}\p{N}]+'
@@ -33,8 +33,8 @@ _QWEN_WORDS = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
-# What ends a line of vocab.txt: White_Space of Unicode, which `str.rstrip`
-# alone would widen.
+# Stripped from the lines of vocab.txt: White_Space of Unicode; `str.rstrip`
+# would strip more.
 _SPACES = (
   '\t\n\x0b\x0c\r \x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006'
   '\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000'
@@ -47,17 +47,19 @@ Settings = Mapping[str, Any]
 def bert(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  """WordPiece: a piece a line."""
+  """Builds a WordPiece tokenizer; vocab.txt has one piece per line."""
   lines = files[WORDS].decode().split('\n')
   lines = lines if lines[-1] else lines[:-1]
   vocabulary = {line.rstrip(_SPACES): i for i, line in enumerate(lines)}
   unknown, first, last = (
-    tokens.needed(f'{role}_token') for role in ('unk', 'cls', 'sep')
+    tokens.require(f'{role}_token') for role in ('unk', 'cls', 'sep')
   )
-  absent = [one for one in (unknown, first, last) if one not in vocabulary]
-  if absent:
+  missing = [
+    token for token in (unknown, first, last) if token not in vocabulary
+  ]
+  if missing:
     raise ConfigError(
-      f'{WORDS} lacks {", ".join(absent)}: it is broken or cut off, or '
+      f'{WORDS} lacks {", ".join(missing)}: it is broken or cut off, or '
       f'{tokenizer_settings.FILE} is of another model; download both again'
     )
   tokenizer = tokenizers.Tokenizer(
@@ -65,11 +67,13 @@ def bert(
   )
   tokenizer.normalizer = normalizers.BertNormalizer(
     clean_text=True,
-    handle_chinese_chars=tokenizer_settings.switch(
+    handle_chinese_chars=tokenizer_settings.read_switch(
       settings, 'tokenize_chinese_chars', True
     ),
-    strip_accents=tokenizer_settings.switch(settings, 'strip_accents', None),
-    lowercase=tokenizer_settings.switch(settings, 'do_lower_case', True),
+    strip_accents=tokenizer_settings.read_switch(
+      settings, 'strip_accents', None
+    ),
+    lowercase=tokenizer_settings.read_switch(settings, 'do_lower_case', True),
   )
   tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
   tokenizer.decoder = decoders.WordPiece(prefix='##')
@@ -77,7 +81,7 @@ def bert(
   tokenizer.post_processor = processors.TemplateProcessing(
     single=[f'{first}:0', '$A:0', f'{last}:0'],
     pair=[f'{first}:0', '$A:0', f'{last}:0', '$B:1', f'{last}:1'],
-    special_tokens=[(one, vocabulary[one]) for one in {first, last}],
+    special_tokens=[(token, vocabulary[token]) for token in {first, last}],
   )
   return tokenizer
 
@@ -88,11 +92,11 @@ def clip(
   del settings
   tokenizer = tokenizers.Tokenizer(
     models.BPE(
-      *_pairs(files),
+      *_read_pairs(files),
       continuing_subword_prefix='',
       end_of_word_suffix='</w>',
       fuse_unk=False,
-      unk_token=tokens.needed('unk_token'),
+      unk_token=tokens.require('unk_token'),
     )
   )
   tokenizer.normalizer = normalizers.Sequence(
@@ -112,7 +116,7 @@ def clip(
   )
   tokenizer.decoder = decoders.ByteLevel()
   special_tokens.add(tokenizer, tokens, VOCABULARY)
-  last, first = (tokens.needed(key) for key in ('eos_token', 'bos_token'))
+  last, first = (tokens.require(key) for key in ('eos_token', 'bos_token'))
   tokenizer.post_processor = processors.RobertaProcessing(
     (last, tokenizer.token_to_id(last)),
     (first, tokenizer.token_to_id(first)),
@@ -125,45 +129,45 @@ def clip(
 def gpt2(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  tokenizer = _bytes(files)
+  tokenizer = _make_byte_level(files)
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
     add_prefix_space=bool(
-      tokenizer_settings.switch(settings, 'add_prefix_space', False)
+      tokenizer_settings.read_switch(settings, 'add_prefix_space', False)
     )
   )
   special_tokens.add(tokenizer, tokens, VOCABULARY)
-  special_tokens.surround(tokenizer, settings, tokens)
+  special_tokens.add_edge_tokens(tokenizer, settings, tokens)
   return tokenizer
 
 
 def qwen2(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  tokenizer = _bytes(files)
+  tokenizer = _make_byte_level(files)
   tokenizer.normalizer = normalizers.NFC()
   tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
     [
       pre_tokenizers.Split(tokenizers.Regex(_QWEN_WORDS), behavior='isolated'),
       pre_tokenizers.ByteLevel(
         add_prefix_space=bool(
-          tokenizer_settings.switch(settings, 'add_prefix_space', False)
+          tokenizer_settings.read_switch(settings, 'add_prefix_space', False)
         ),
         use_regex=False,
       ),
     ]
   )
   special_tokens.add(tokenizer, tokens, VOCABULARY)
-  special_tokens.surround(tokenizer, settings, tokens)
+  special_tokens.add_edge_tokens(tokenizer, settings, tokens)
   return tokenizer
 
 
 def whisper(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
-  tokenizer = _bytes(files)
+  tokenizer = _make_byte_level(files)
   tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(
     add_prefix_space=bool(
-      tokenizer_settings.switch(settings, 'add_prefix_space', False)
+      tokenizer_settings.read_switch(settings, 'add_prefix_space', False)
     )
   )
   special_tokens.add(tokenizer, tokens, VOCABULARY)
@@ -175,18 +179,18 @@ def whisper(
         f'{key} where the model writes'
       )
   before = ['<|startoftranscript|>']
-  if not tokenizer_settings.switch(settings, 'predict_timestamps', False):
+  if not tokenizer_settings.read_switch(settings, 'predict_timestamps', False):
     before.append('<|notimestamps|>')
-  after = tokens.needed('eos_token')
-  ids = {one: tokenizer.token_to_id(one) for one in (*before, after)}
-  absent = [one for one, number in ids.items() if number is None]
-  if absent:
+  after = tokens.require('eos_token')
+  ids = {token: tokenizer.token_to_id(token) for token in (*before, after)}
+  missing = [token for token, number in ids.items() if number is None]
+  if missing:
     raise ConfigError(
       f'{special_tokens.ADDED}, {tokenizer_settings.FILE} and {VOCABULARY} '
-      f'lack {", ".join(absent)}, which Whisper begins texts with; put the '
+      f'lack {", ".join(missing)}, which Whisper begins texts with; put the '
       'published files there'
     )
-  start = [f'{one}:0' for one in before]
+  start = [f'{token}:0' for token in before]
   tokenizer.post_processor = processors.TemplateProcessing(
     single=[*start, '$A:0', f'{after}:0'],
     pair=[*start, '$A:0', '$B:1', f'{after}:1'],
@@ -195,11 +199,11 @@ def whisper(
   return tokenizer
 
 
-def _bytes(files: Files) -> tokenizers.Tokenizer:
-  """A byte-level vocabulary with its merges."""
+def _make_byte_level(files: Files) -> tokenizers.Tokenizer:
+  """Builds a byte-level BPE tokenizer, without its first steps."""
   tokenizer = tokenizers.Tokenizer(
     models.BPE(
-      *_pairs(files),
+      *_read_pairs(files),
       continuing_subword_prefix='',
       end_of_word_suffix='',
       fuse_unk=False,
@@ -209,9 +213,9 @@ def _bytes(files: Files) -> tokenizers.Tokenizer:
   return tokenizer
 
 
-def _pairs(files: Files) -> tuple[dict[str, int], list[tuple[str, str]]]:
-  """The ids of vocab.json, and the merges, one a line."""
-  vocabulary = configs.parsed(files[VOCABULARY], VOCABULARY)
+def _read_pairs(files: Files) -> tuple[dict[str, int], list[tuple[str, str]]]:
+  """Reads the ids of vocab.json, and the merges, one per line."""
+  vocabulary = configs.parse(files[VOCABULARY], VOCABULARY)
   for piece, number in vocabulary.items():
     if type(number) is not int or not 0 <= number < 2**31:
       raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the towers of CLIP and SigLIP have in common."""
+"""Settings and key tables that CLIP and SigLIP have in common."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ _ATTENTION = {
 
 
 def settings(config: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-  """Arguments of `ViT` and `Transformer`, of one tower's section."""
+  """Arguments of `ViT` and `Transformer`, from one tower's section."""
   return {
     'width': config['hidden_size'],
     'depth': config['num_hidden_layers'],
@@ -43,18 +43,18 @@ def inputs(text: Mapping[str, Any], vision: Mapping[str, Any]) -> Batch:
 
 
 def text_rules(ours: str = 'text/') -> list[keys.Rule]:
-  """Blocks, embeddings and last norm of the text tower; `ours` is its path."""
+  """The key table of the text tower; `ours` is its path."""
   table = [
     *_blocks(),
     keys.Rule('words/table/embedding', 'embeddings.token_embedding.weight'),
     keys.Rule('words/position_table', 'embeddings.position_embedding.weight'),
     *keys.norm('last_norm', 'final_layer_norm'),
   ]
-  return keys.prefixed(table, ours, 'text_model.')
+  return keys.add_prefixes(table, ours, 'text_model.')
 
 
 def image_rules(patch_size: int) -> list[keys.Rule]:
-  """Blocks, embeddings and last norm of an image tower, without prefixes."""
+  """The key table of an image tower without its pooling and prefixes."""
   return [
     *_blocks(),
     keys.Rule(

@@ -23,7 +23,7 @@ PREFIXES = ('videomae.',)
 UNUSED = {
   'VideoMAEModel': (
     r'(classifier|fc_norm)\.(weight|bias)',
-    # What pre-training reconstructs videos with.
+    # The decoder of pre-training.
     r'encoder_to_decoder\.weight',
     r'mask_token',
     r'decoder\..*',
@@ -48,7 +48,7 @@ _DEFAULTS = {
 SECTIONS = {
   '': sections.Section(
     read=(*_DEFAULTS, 'qkv_bias'),
-    # Of the half that is trained to fill gaps.
+    # Keys about the decoder of pre-training.
     irrelevant=(
       'decoder_hidden_size',
       'decoder_intermediate_size',
@@ -58,12 +58,12 @@ SECTIONS = {
     ),
   )
 }
-# Of the norm before the classifier, whatever the config says.
+# Epsilon of the norm before the classifier, whatever the config says.
 _POOL_NORM_EPSILON = 1e-5
 
 
 class Model(classifiers.PublishedVideoEncoder):
-  """VideoMAE; its pooled vector is the mean over the tubelets."""
+  """VideoMAE; the pooled vector is the mean over the tubelets."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'shortest_edge': 224},
@@ -79,31 +79,31 @@ def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> models.Classifier:
   """The model that a config.json describes."""
-  read = _read(config)
+  values = _read(config)
   return models.Classifier(
     encoder=encoders.VideoTransformer(
-      patch_size=read['patch_size'],
-      tubelet_size=read['tubelet_size'],
-      num_frames=read['num_frames'],
-      width=read['hidden_size'],
-      depth=read['num_hidden_layers'],
-      num_heads=read['num_attention_heads'],
-      mlp_dim=read['intermediate_size'],
-      pooling='mean' if read['use_mean_pooling'] else 'first',
+      patch_size=values['patch_size'],
+      tubelet_size=values['tubelet_size'],
+      num_frames=values['num_frames'],
+      width=values['hidden_size'],
+      depth=values['num_hidden_layers'],
+      num_heads=values['num_attention_heads'],
+      mlp_dim=values['intermediate_size'],
+      pooling='mean' if values['use_mean_pooling'] else 'first',
       pool_norm_epsilon=_POOL_NORM_EPSILON
-      if _has_pool_norm(config, read)
+      if _has_pool_norm(config, values)
       else None,
-      final_norm=not read['use_mean_pooling'],
+      final_norm=not values['use_mean_pooling'],
       block={
-        'activation': configs.activation(read['hidden_act']),
-        'norm_epsilon': read['layer_norm_eps'],
+        'activation': configs.activation(values['hidden_act']),
+        'norm_epsilon': values['layer_norm_eps'],
         'attention_bias': ('query', 'value', 'out')
-        if read['qv_bias']
+        if values['qv_bias']
         else ('out',),
       },
       dtype=dtype,
     ),
-    num_classes=len(configs.labels(config)) if _classifies(config) else 0,
+    num_classes=len(configs.labels(config)) if _has_classifier(config) else 0,
     modality='video',
     dtype=dtype,
   )
@@ -111,41 +111,41 @@ def module(
 
 def inputs(config: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  read = _read(config)
-  side, channels = read['image_size'], read['num_channels']
-  shape = (1, read['num_frames'], side, side, channels)
+  values = _read(config)
+  side, channels = values['image_size'], values['num_channels']
+  shape = (1, values['num_frames'], side, side, channels)
   return {'video': jax.ShapeDtypeStruct(shape, jnp.float32)}
 
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = _read(config)
+  values = _read(config)
   theirs = 'embeddings.patch_embeddings.projection'
-  patches = forms.Patches(read['patch_size'], read['tubelet_size'])
+  patches = forms.Patches(values['patch_size'], values['tubelet_size'])
   trunk = [
     keys.Rule('encoder/projection/kernel', f'{theirs}.weight', patches),
     keys.Rule('encoder/projection/bias', f'{theirs}.bias'),
     *vit.block_rules(),
-    *_attention_rules(read),
+    *_attention_rules(values),
   ]
-  if not read['use_mean_pooling']:
+  if not values['use_mean_pooling']:
     trunk += keys.norm('encoder/last_norm', 'layernorm')
-  if not _classifies(config):
+  if not _has_classifier(config):
     return trunk
-  rules = keys.prefixed(trunk, '', PREFIXES[0])
-  if _has_pool_norm(config, read):
+  rules = keys.add_prefixes(trunk, '', PREFIXES[0])
+  if _has_pool_norm(config, values):
     rules += keys.norm('encoder/pool_norm', 'fc_norm')
   return [*rules, *keys.dense('classifier', 'classifier')]
 
 
-def _attention_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
+def _attention_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
   ours, theirs = f'{vit.BLOCK}/attention', f'{vit.LAYER}.attention'
   rules = keys.dense(f'{ours}/out', f'{theirs}.output.dense', inputs=2)
   for name in ('query', 'key', 'value'):
     rules += keys.dense(
       f'{ours}/{name}', f'{theirs}.attention.{name}', bias=False
     )
-    if read['qv_bias'] and name != 'key':
+    if values['qv_bias'] and name != 'key':
       rules.append(
         keys.Rule(
           f'{ours}/{name}/bias',
@@ -156,11 +156,13 @@ def _attention_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
   return rules
 
 
-def _has_pool_norm(config: Mapping[str, Any], read: Mapping[str, Any]) -> bool:
-  return _classifies(config) and read['use_mean_pooling']
+def _has_pool_norm(
+  config: Mapping[str, Any], values: Mapping[str, Any]
+) -> bool:
+  return _has_classifier(config) and values['use_mean_pooling']
 
 
-def _classifies(config: Mapping[str, Any]) -> bool:
+def _has_classifier(config: Mapping[str, Any]) -> bool:
   name = configs.architecture(config, *UNUSED)
   return name == 'VideoMAEForVideoClassification'
 

@@ -1,4 +1,4 @@
-"""Published models that write text about pictures."""
+"""Published vision-language models."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from mmjax.ops import packing
 from mmjax.pretrained import base, language_models, names
 from mmjax.types import Array, Batch
 
-# Two ways to name the same: transformers 4.52 to 4.57, and before 5.
+# Names of transformers 4.52 to 4.57, and of releases before 5.
 ALIASES = (
   (r'model\.(?=vision_tower|multi_modal_projector)', ''),
   (r'model\.language_model\.', 'language_model.model.'),
@@ -30,169 +30,175 @@ TIES = (
 
 
 class PublishedVisionLanguage(language_models.PublishedWriter):
-  """LLaVA and its kin: pictures of one size, each as many tokens.
+  """LLaVA and similar models; each image has the same number of tokens.
 
-  A prompt says where its pictures are seen, by the model's own placeholder,
-  such as `<image>`.
+  A prompt has the model's own placeholder, such as `<image>`, for each image.
   """
 
-  def logits(
-    self, pictures: Sequence[Any], texts: str | Sequence[str]
-  ) -> Array:
-    """Logits [B, T, V] of the token after each of a text.
+  def logits(self, images: Sequence[Any], texts: str | Sequence[str]) -> Array:
+    """Logits [B, T, V] of the next token at each position of texts.
 
     Args:
-      pictures: see `generate`.
-      texts: one for each entry of `pictures`.
+      images: images of each text, as for `generate`.
+      texts: one text or several, as many as entries of `images`.
     """
-    batch, _ = self.read(pictures, texts)
-    return self._reader(self.params, batch)['text_logits']
+    batch, _ = self.prepare_batch(images, texts)
+    return self._forward(self.params, batch)['text_logits']
 
   def generate(
     self,
-    pictures: Sequence[Any],
+    images: Sequence[Any],
     prompts: str | Sequence[str],
     *,
     max_new_tokens: int | None = None,
     seed: int = 0,
     **settings: Any,
   ) -> list[str]:
-    """Writes on from prompts, as generation_config.json says.
+    """Continues prompts, with the settings of generation_config.json.
 
-    Without the file, or where it is silent, greedily.
+    Greedy, unless the file or an argument says otherwise.
 
     Args:
-      pictures: one or a list; for each prompt a picture as `pixels` takes it,
-        or a list of them, in the order of its placeholders.
-      prompts: one or as many as there are entries in `pictures`.
-      max_new_tokens: what is written at most; None for what the file says, or
-        64.
-      seed: of sampling.
-      **settings: come before the file's: `temperature` (0 is greedy), `top_k`,
-        `top_p`, `beam_size`, `repetition_penalty` and others of
+      images: one entry or a list with an entry for each prompt: an image as for
+        `pixels`, or a list of images in the order of the placeholders.
+      prompts: one prompt or several, as many as entries of `images`.
+      max_new_tokens: largest number of new tokens; None for the file's, or 64.
+      seed: seed of sampling.
+      **settings: arguments that override the file's: `temperature` (0 is
+        greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
 
     Returns:
-      What was written after each prompt.
+      The continuation of each prompt.
 
     Raises:
-      ConfigError: if pictures and prompts, or a prompt's placeholders, differ
-        in number; or for a setting of the file's that mmjax refuses.
+      ConfigError: if images and prompts, or a prompt's placeholders, differ
+        in number; or for a setting of the file that mmjax refuses.
     """
-    batch, rows = self.read(pictures, prompts)
+    batch, rows = self.prepare_batch(images, prompts)
     prompt = int(batch['text_mask'].sum(axis=1).max())
-    program = self.compiled(
+    program = self.jit_method(
       'generate', **self.generation_settings(max_new_tokens, prompt, settings)
     )
     written = program(self.params, batch, rng=jax.random.key(seed))
     return self.decode(rows, written)
 
-  def read(
-    self, pictures: Any, texts: str | Sequence[str]
+  def prepare_batch(
+    self, images: Any, texts: str | Sequence[str]
   ) -> tuple[Batch, list[list[int]]]:
-    """What the module reads of pictures and texts, see `generate`.
+    """Makes the input of the module from images and texts, see `generate`.
 
     Returns:
       A batch, and the ids of each text without its placeholders.
     """
-    texts = base.listed(texts)
-    rows = [base.listed(entry) for entry in base.listed(pictures)]
+    texts = base.as_list(texts)
+    rows = [base.as_list(entry) for entry in base.as_list(images)]
     if len(rows) != len(texts):
       raise ConfigError(
-        f'{len(rows)} entries of pictures do not go with {len(texts)} texts; '
-        'give one entry, a picture or a list, for each text'
+        f'{len(rows)} entries of images do not match {len(texts)} texts; '
+        'give one entry, an image or a list, for each text'
       )
-    seen, grids = self.look(rows)
+    image_keys, grids = self.prepare_images(rows)
     ids = [
-      self._expanded(text, of_text)
-      for text, of_text in zip(texts, grids, strict=True)
+      self._expand_placeholders(text, text_grids)
+      for text, text_grids in zip(texts, grids, strict=True)
     ]
-    text, mask = base.padded(ids, self.pad_id, step=language_models.STEP)
-    batch = {'text': jnp.asarray(text), 'text_mask': jnp.asarray(mask), **seen}
-    batch |= self.located(ids, text.shape[1], grids)
-    places = self.module.placeholders
-    words = [[i for i in row.tolist() if i not in places] for row in ids]
+    text, mask = base.pad_rows(ids, self.pad_id, step=language_models.STEP)
+    batch = {
+      'text': jnp.asarray(text),
+      'text_mask': jnp.asarray(mask),
+      **image_keys,
+    }
+    batch |= self.rotary_positions(ids, text.shape[1], grids)
+    placeholders = self.module.placeholders
+    words = [[i for i in row.tolist() if i not in placeholders] for row in ids]
     return batch, words
 
-  def _expanded(self, text: str, grids: Sequence[packing.Grid]) -> np.ndarray:
-    """Ids of a text, with one placeholder a token of its pictures."""
-    places = self.module.placeholders
-    given = self.encode(text, len(grids))
-    have = [one for one in given if one in places]
-    want = [places[grid.video] for grid in grids]
-    if have != want:
+  def _expand_placeholders(
+    self, text: str, grids: Sequence[packing.Grid]
+  ) -> np.ndarray:
+    """Tokenizes a text; each token of an image gets a placeholder."""
+    placeholders = self.module.placeholders
+    ids = self.tokenize_prompt(text, len(grids))
+    present = [token_id for token_id in ids if token_id in placeholders]
+    expected = [placeholders[grid.video] for grid in grids]
+    if present != expected:
       raise ConfigError(
-        f'a text has the placeholders {have}, but its pictures need {want}; it '
-        f'is {text!r}'
+        f'a text has the placeholders {present}, but its images need '
+        f'{expected}; it is {text!r}'
       )
-    left = iter(grids)
+    remaining = iter(grids)
     return np.concatenate(
-      [[one] * (next(left).tokens if one in places else 1) for one in given]
+      [
+        [token_id] * (next(remaining).tokens if token_id in placeholders else 1)
+        for token_id in ids
+      ]
     ).astype(np.int32)
 
-  def look(
+  def prepare_images(
     self, rows: list[list[Any]]
   ) -> tuple[Batch, list[list[packing.Grid]]]:
-    """What the module sees of pictures.
+    """Preprocesses images.
 
     Args:
-      rows: the pictures of each text.
+      rows: images of each text.
 
     Returns:
-      Keys of the batch, and for each picture of each text, its tokens.
+      Keys of the batch, and the grid of tokens of each image of each text.
 
     Raises:
-      ConfigError: if the preprocessing gives another size than the model reads.
+      ConfigError: if preprocessed images don't have the size in config.json.
     """
     vision = self.vision_config()
     side = vision['image_size']
     most = max(len(row) for row in rows)
-    images = np.zeros((len(rows), most, side, side, 3), np.float32)
-    for row, pictures in enumerate(rows):
-      if pictures:
-        pixels = self.pixels(pictures)
-        if pixels.shape[1:] != images.shape[2:]:
+    arrays = np.zeros((len(rows), most, side, side, 3), np.float32)
+    for i, row in enumerate(rows):
+      if row:
+        pixels = self.pixels(row)
+        if pixels.shape[1:] != arrays.shape[2:]:
+          file = self.find_preprocessing()[1]
           raise ConfigError(
-            f'{self.preparing()[1]} makes images of {pixels.shape[1:3]} '
+            f'{file} makes images of {pixels.shape[1:3]} '
             f'pixels, but by config.json the model reads {(side, side)}; take '
             'both files from one model'
           )
-        images[row, : len(pictures)] = pixels
-    grid = packing.Grid(1, 1, self.tokens_per_picture())
+        arrays[i, : len(row)] = pixels
+    grid = packing.Grid(1, 1, self.tokens_per_image())
     grids = [[grid] * len(row) for row in rows]
-    return ({'image': jnp.asarray(images)} if most else {}), grids
+    return ({'image': jnp.asarray(arrays)} if most else {}), grids
 
-  def tokens_per_picture(self) -> int:
-    """How many tokens stand for a picture."""
+  def tokens_per_image(self) -> int:
+    """Number of tokens of an image."""
     vision = self.vision_config()
     number = (vision['image_size'] // vision['patch_size']) ** 2
     return number + self.module.vision.class_token - self.module.skipped
 
-  def located(
+  def rotary_positions(
     self,
     ids: Sequence[np.ndarray],
     length: int,
     grids: Sequence[Sequence[packing.Grid]],
   ) -> Batch:
-    """Keys of the batch that say where tokens are; here none.
+    """Rotary positions of all tokens, as keys of the batch; none by default.
 
     Args:
-      ids: of each text, without padding.
-      length: of the texts with padding.
-      grids: of the pictures of each text.
+      ids: ids of each text, without padding.
+      length: length of the texts with padding.
+      grids: grids of the images of each text.
     """
     return {}
 
   def vision_config(self) -> Mapping[str, Any]:
-    """The config of the encoder, with its defaults."""
+    """The config of the vision encoder, with defaults filled in."""
     raise NotImplementedError
 
-  def encode(self, text: str, number: int) -> list[int]:
-    """Ids of a text, with one placeholder for each of its pictures.
+  def tokenize_prompt(self, text: str, number: int) -> list[int]:
+    """Tokenizes a prompt to ids, with one placeholder for each image.
 
     Args:
-      text: has them here, by name.
-      number: of its pictures.
+      text: the prompt, which contains the placeholders here.
+      number: number of its images.
     """
     return self.tokenizer.encode(text).ids
 
@@ -201,7 +207,7 @@ def inputs(vision: Mapping[str, Any]) -> Batch:
   """Shapes of one example.
 
   Args:
-    vision: the config of the encoder.
+    vision: the config of the vision encoder.
   """
   side, channels = vision['image_size'], vision['num_channels']
   return {

@@ -43,7 +43,7 @@ BLOCK = 'encoder/blocks/layers'
 
 
 class Model(classifiers.PublishedImageEncoder):
-  """ViT; its pooled vector is the class token, or the pooler's of it."""
+  """ViT; the pooled vector is the class token, or the pooler's output."""
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
     'size': {'height': 224, 'width': 224},
@@ -56,9 +56,9 @@ class Model(classifiers.PublishedImageEncoder):
 def complete(
   config: Mapping[str, Any], names: Collection[str]
 ) -> Mapping[str, Any]:
-  """Adds that there is no pooler, which config.json does not say."""
+  """Adds `add_pooling_layer=False` where the tensors hold no pooler."""
   poolers = {'pooler.dense.weight', 'pooler.dense.bias'}
-  if classifies(config) or not poolers.isdisjoint(names):
+  if has_classifier(config) or not poolers.isdisjoint(names):
     return config
   return {**config, 'add_pooling_layer': False}
 
@@ -67,19 +67,19 @@ def module(
   config: Mapping[str, Any], dtype: Any = jnp.float32
 ) -> models.Classifier:
   """The model that a config.json describes, for images of any size."""
-  read = _read(config)
-  has_pooler = read['add_pooling_layer'] and not classifies(config)
+  values = _read(config)
+  has_pooler = values['add_pooling_layer'] and not has_classifier(config)
   return models.Classifier(
     encoder=encoders.ViT(
-      pool_activation=configs.activation(read['pooler_act'])
+      pool_activation=configs.activation(values['pooler_act'])
       if has_pooler
       else None,
-      mlp_dim=read['intermediate_size'],
-      block=block(read),
-      **settings(read),
+      mlp_dim=values['intermediate_size'],
+      block=block(values),
+      **settings(values),
       dtype=dtype,
     ),
-    num_classes=len(configs.labels(config)) if classifies(config) else 0,
+    num_classes=len(configs.labels(config)) if has_classifier(config) else 0,
     dtype=dtype,
   )
 
@@ -91,35 +91,35 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  read = _read(config)
+  values = _read(config)
   trunk = [
-    *embedding_rules(read),
-    *attention_rules(read),
+    *embedding_rules(values),
+    *attention_rules(values),
     *block_rules(),
   ]
-  if classifies(config):
+  if has_classifier(config):
     return [
-      *keys.prefixed(trunk, '', PREFIXES[0]),
+      *keys.add_prefixes(trunk, '', PREFIXES[0]),
       *keys.dense('classifier', 'classifier'),
     ]
   pooler = keys.dense('encoder/pooler', 'pooler.dense')
-  return [*trunk, *(pooler if read['add_pooling_layer'] else [])]
+  return [*trunk, *(pooler if values['add_pooling_layer'] else [])]
 
 
-def classifies(config: Mapping[str, Any]) -> bool:
+def has_classifier(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a classifier."""
   name = configs.architecture(config, *UNUSED)
   return name == 'ViTForImageClassification'
 
 
-def settings(read: Mapping[str, Any]) -> dict[str, Any]:
-  """What the transformers of this kind's `encoders.ViT` have in common."""
-  side = read['image_size'] // read['patch_size']
+def settings(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings of `encoders.ViT` that ViT and DINOv2 have in common."""
+  side = values['image_size'] // values['patch_size']
   return {
-    'patch_size': read['patch_size'],
-    'width': read['hidden_size'],
-    'depth': read['num_hidden_layers'],
-    'num_heads': read['num_attention_heads'],
+    'patch_size': values['patch_size'],
+    'width': values['hidden_size'],
+    'depth': values['num_hidden_layers'],
+    'num_heads': values['num_attention_heads'],
     'position_grid': (side, side),
     'class_token': True,
     'pooling': 'first',
@@ -127,29 +127,29 @@ def settings(read: Mapping[str, Any]) -> dict[str, Any]:
   }
 
 
-def block(read: Mapping[str, Any]) -> dict[str, Any]:
-  """Settings of `mmjax.nn.Block`."""
+def block(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Settings of `mmjax.nn.Block` for ViT and DINOv2."""
   return {
-    'activation': configs.activation(read['hidden_act']),
-    'norm_epsilon': read['layer_norm_eps'],
-    'attention_bias': True if read['qkv_bias'] else ('out',),
+    'activation': configs.activation(values['hidden_act']),
+    'norm_epsilon': values['layer_norm_eps'],
+    'attention_bias': True if values['qkv_bias'] else ('out',),
   }
 
 
-def images(read: Mapping[str, Any]) -> Batch:
+def images(values: Mapping[str, Any]) -> Batch:
   """Shapes of one example."""
-  side, channels = read['image_size'], read['num_channels']
+  side, channels = values['image_size'], values['num_channels']
   return {'image': jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)}
 
 
-def embedding_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
+def embedding_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
   """Rules of the patches, the class token, positions and the last norm."""
   theirs = 'embeddings.patch_embeddings.projection'
   return [
     keys.Rule(
       'encoder/patches/projection/kernel',
       f'{theirs}.weight',
-      forms.Patches(read['patch_size']),
+      forms.Patches(values['patch_size']),
     ),
     keys.Rule('encoder/patches/projection/bias', f'{theirs}.bias'),
     keys.Rule(
@@ -174,26 +174,26 @@ def block_rules() -> list[keys.Rule]:
   ]
 
 
-def attention_rules(read: Mapping[str, Any]) -> list[keys.Rule]:
+def attention_rules(values: Mapping[str, Any]) -> list[keys.Rule]:
   """Rules of the attention layers."""
   ours, theirs = f'{BLOCK}/attention', f'{LAYER}.attention'
   rules = keys.dense(f'{ours}/out', f'{theirs}.output.dense', inputs=2)
   for name in ('query', 'key', 'value'):
     rules += keys.dense(
-      f'{ours}/{name}', f'{theirs}.attention.{name}', bias=read['qkv_bias']
+      f'{ours}/{name}', f'{theirs}.attention.{name}', bias=values['qkv_bias']
     )
   return rules
 
 
 def _read(config: Mapping[str, Any]) -> dict[str, Any]:
-  read = configs.section(config, '', _DEFAULTS)
-  size = config.get('pooler_output_size') or read['hidden_size']
-  if size != read['hidden_size']:
+  values = configs.section(config, '', _DEFAULTS)
+  size = config.get('pooler_output_size') or values['hidden_size']
+  if size != values['hidden_size']:
     raise ConfigError(
       f'config.json: pooler_output_size is {size}; mmjax reads only '
-      f'hidden_size, {read["hidden_size"]}, here'
+      f'hidden_size, {values["hidden_size"]}, here'
     )
-  return read
+  return values
 
 
 FAMILY = base.Family(
@@ -205,6 +205,6 @@ FAMILY = base.Family(
   unused=UNUSED,
   skip=SKIP,
   prefixes=PREFIXES,
-  completes=COMPLETES,
+  completed_fields=COMPLETES,
   complete=complete,
 )

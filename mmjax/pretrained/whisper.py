@@ -23,7 +23,7 @@ from mmjax.types import Batch
 
 PREFIXES = ('model.',)
 TIES = tuple(
-  names.head(f'{prefix}decoder.embed_tokens.weight', 'proj_out.weight')
+  names.head_tie(f'{prefix}decoder.embed_tokens.weight', 'proj_out.weight')
   for prefix in ('model.', '')
 )
 
@@ -46,7 +46,7 @@ SECTIONS = {
   '': sections.Section(
     read=(*_DEFAULTS, *generation_keys.SPEECH),
     only={'scale_embedding': False},
-    # Of training, and of classifying sounds.
+    # Keys about training, and about classifying sounds.
     irrelevant=(
       'apply_spec_augment',
       'classifier_proj_size',
@@ -80,14 +80,14 @@ _STRIDE = 2
 
 
 class Model(speech_recognizers.PublishedSpeechRecognizer):
-  """Whisper, of one language or of many."""
+  """Whisper, monolingual or multilingual."""
 
   def default_language(self) -> str | None:
-    """The code of the language that the model's folder names, if it does."""
-    named = self.generation.get('language')
-    if named is not None:
-      return named.strip('<|>')
-    forced = self._forced()
+    """Code of the language that the model's folder names; None without one."""
+    language = self.generation.get('language')
+    if language is not None:
+      return language.strip('<|>')
+    forced = self._forced_ids()
     return next(
       (code for code, token in self.languages.items() if token in forced), None
     )
@@ -95,22 +95,22 @@ class Model(speech_recognizers.PublishedSpeechRecognizer):
   def prompt(
     self, language: str | None = None, task: str | None = None
   ) -> list[int]:
-    """The ids of start, language, task and 'no timestamps'.
+    """Ids of start, language, task and 'no timestamps'.
 
-    A model of one language has neither language nor task.
+    A monolingual model has neither language nor task.
 
     Raises:
       ConfigError: for a language or task that the model doesn't know.
     """
     settings = self.generation
-    ids = [self.special('decoder_start_token_id')]
+    ids = [self.special_id('decoder_start_token_id')]
     tasks = settings.get('task_to_id') or {}
     if self.languages:
-      ids.append(_known('language', language, self.languages))
-      forced = [name for name in tasks if tasks[name] in self._forced()]
+      ids.append(_find_id('language', language, self.languages))
+      forced = [name for name in tasks if tasks[name] in self._forced_ids()]
       task = task or settings.get('task') or next(iter(forced), None)
       task = task or speech_recognizers.TASK
-      ids.append(_known('task', task, tasks))
+      ids.append(_find_id('task', task, tasks))
     elif language is not None or task is not None:
       raise ConfigError(
         f'language {language!r} and task {task!r} are for models of many '
@@ -118,23 +118,23 @@ class Model(speech_recognizers.PublishedSpeechRecognizer):
         'out'
       )
     else:
-      ids += self._forced()
-    silent = settings.get('no_timestamps_token_id')
-    if silent is not None and ids[-1] != silent:
-      ids.append(silent)
+      ids += self._forced_ids()
+    no_timestamps = settings.get('no_timestamps_token_id')
+    if no_timestamps is not None and ids[-1] != no_timestamps:
+      ids.append(no_timestamps)
     return ids
 
   def text(self, ids: Sequence[int]) -> str:
-    """The text of ids, without special tokens, times and outer spaces."""
-    silent = self.generation.get('no_timestamps_token_id')
-    if silent is None:
-      silent = self.tokenizer.token_to_id('<|notimestamps|>')
-    if silent is not None:
-      ids = [token for token in ids if token <= silent]
+    """Decodes ids without special tokens and timestamps, and strips spaces."""
+    no_timestamps = self.generation.get('no_timestamps_token_id')
+    if no_timestamps is None:
+      no_timestamps = self.tokenizer.token_to_id('<|notimestamps|>')
+    if no_timestamps is not None:
+      ids = [token for token in ids if token <= no_timestamps]
     return super().text(ids)
 
-  def _forced(self) -> list[int]:
-    """What older folders prescribe after the start, where it is no choice."""
+  def _forced_ids(self) -> list[int]:
+    """Ids that older folders prescribe after the start; others are chosen."""
     forced = self.generation.get('forced_decoder_ids')
     if forced is None:
       forced = self.config.get('forced_decoder_ids') or ()
@@ -216,7 +216,7 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
     *keys.norm('audio/last_norm', 'encoder.layer_norm'),
     *keys.norm('decoder/last_norm', 'decoder.layer_norm'),
   ]
-  out = keys.prefixed(out, '', _prefix(config))
+  out = keys.add_prefixes(out, '', _prefix(config))
   if not values['tie_word_embeddings']:
     out += keys.dense('decoder/head', 'proj_out', bias=False)
   return out
@@ -242,7 +242,7 @@ def _blocks(
   return out
 
 
-def _known(field: str, name: str | None, ids: Mapping[str, int]) -> int:
+def _find_id(field: str, name: str | None, ids: Mapping[str, int]) -> int:
   if name not in ids:
     raise ConfigError(
       f'{field} {name!r} is unknown to the model; use one of {sorted(ids)}'

@@ -277,7 +277,7 @@ def published(
   """
   if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
     return None
-  config, small = checkpoint.read_small(workdir / trained.FOLDER)
+  config, small = checkpoint.read_small_files(workdir / trained.FOLDER)
   family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.module(config, jnp.dtype(dtype))

@@ -115,7 +115,7 @@ class Run:
     """Arrays of images, as the model takes them."""
     arrays = [
       self.preprocess.encode_image(images.to_array(one))
-      for one in base.listed(image)
+      for one in base.as_list(image)
     ]
     return {
       'image': np.stack(arrays),
@@ -145,7 +145,7 @@ class Run:
     """Arrays `key` and its mask [B, length], see `Tokenizer.encode`."""
     pairs = [
       self.tokenizer.encode(text, length, as_input=read)
-      for text in base.listed(texts)
+      for text in base.as_list(texts)
     ]
     ids, masks = zip(*pairs, strict=True)
     return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}

@@ -126,7 +126,7 @@ class Trained:
     file = tokenizer_settings.FILE
     if file not in self.files or base.TOKENIZER not in self.files:
       return
-    named = users(configs.parsed, self.files[file], file)
+    named = users(configs.parse, self.files[file], file)
     content = self.files[base.TOKENIZER].decode()
     tokenizer = tokenizers.Tokenizer.from_str(content)
     users(tokenizer_settings.apply, tokenizer, named)
@@ -225,12 +225,14 @@ def _of_published(folder: Path) -> Trained:
   note = ''
   if family.model.image_defaults and _found(module, 'image'):
     found = processors.find(small) or ({}, preprocess.FILE)
-    prepares = family.model.preprocessor(*found)
+    prepares = family.model.make_preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
   if base.TOKENIZER in small:
     home = sentence_steps.model_folder(folder)
     data['tokenizer'] = str(home / base.TOKENIZER)
-    data['lower_case'] = family.model.lower_case or sentences.lowers(small)
+    data['lower_case'] = family.model.lower_case or sentences.uses_lower_case(
+      small
+    )
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (
       reads and hasattr(module, 'bos_id')
@@ -242,7 +244,7 @@ def _of_published(folder: Path) -> Trained:
     wanted = tree_paths.flatten(shapes)
     rules = [r for r in family.rules(config) if r.ours in wanted]
     whole = len(rules) == len(family.rules(config))
-    skip = family.ignored if whole else ('.*',)
+    skip = family.ignored_patterns if whole else ('.*',)
     return keys.load(rules, source, shapes, skip=skip)
 
   return Trained(

@@ -51,7 +51,7 @@ def test_a_run_starts_from_a_whole_published_model(tuned):
   array = ((PICTURE / 255 - mean) / std).astype(np.float32)[None]
   np.testing.assert_allclose(
     run.encode_image(PICTURE),
-    clip.compiled('encode_image')(clip.params, array),
+    clip.jit_method('encode_image')(clip.params, array),
     rtol=0,
     atol=1e-5,
   )

@@ -155,7 +155,7 @@ SMALL = {
     {'do_normalize': False, 'rescale_offset': True, **SMALL},
   ],
 )
-def test_pictures_are_prepared_as_there(settings, tmp_path):
+def test_images_are_prepared_as_there(settings, tmp_path):
   processor = transformers.EfficientNetImageProcessorPil(**settings)
   processor.save_pretrained(tmp_path)
   saved = json.loads((tmp_path / 'preprocessor_config.json').read_text())
@@ -165,8 +165,8 @@ def test_pictures_are_prepared_as_there(settings, tmp_path):
       given, align.Model.image_defaults
     )
     for shape in ((40, 31, 3), (13, 57, 3)):
-      picture = PIL.Image.fromarray(rng.integers(0, 256, shape, np.uint8))
-      want = processor(picture, return_tensors='np')['pixel_values'][0]
+      image = PIL.Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+      want = processor(image, return_tensors='np')['pixel_values'][0]
       np.testing.assert_allclose(
-        prepare(picture), want.transpose(1, 2, 0), rtol=1e-6, atol=1e-6
+        prepare(image), want.transpose(1, 2, 0), rtol=1e-6, atol=1e-6
       )

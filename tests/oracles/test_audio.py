@@ -130,7 +130,7 @@ def test_outputs_agree(pair):
   apply = functools.partial(loaded.module.apply, train=False)
   got = jax.jit(apply)({'params': loaded.params}, ours)['transcript_logits']
   harness.check_close(np.asarray(got)[mask], want.numpy()[mask])
-  tokens = loaded.compiled('encode_audio')(loaded.params, ours['spectrogram'])
+  tokens = loaded.jit_method('encode_audio')(loaded.params, ours['spectrogram'])
   harness.check_close(tokens.values, encoded.numpy())
 
 
@@ -182,7 +182,7 @@ def writers(request, tmp_path_factory):
 def greedily(loaded, spectrogram, prompts):
   """Ids that we write, as lists without the end."""
   generation = loaded.generation
-  written = loaded.compiled(
+  written = loaded.jit_method(
     'generate',
     task='transcript',
     length=20,
@@ -191,17 +191,17 @@ def greedily(loaded, spectrogram, prompts):
     suppress=tuple(generation['suppress_tokens']),
     suppress_first=tuple(generation['begin_suppress_tokens']),
   )(loaded.params, {'spectrogram': spectrogram, 'prompt': np.asarray(prompts)})
-  return without(np.asarray(written.tokens).tolist(), [EOS])
+  return remove_ids(np.asarray(written.tokens).tolist(), [EOS])
 
 
 def theirs_greedily(model, features, **settings):
   out = model.generate(
     features, max_new_tokens=20, do_sample=False, num_beams=1, **settings
   )
-  return without(out.tolist(), [EOS])
+  return remove_ids(out.tolist(), [EOS])
 
 
-def without(rows, ids):
+def remove_ids(rows, ids):
   return [[token for token in row if token not in ids] for row in rows]
 
 
@@ -228,8 +228,8 @@ def test_languages_are_heard_alike(writers):
   model, loaded = writers
   theirs, ours, _ = batch(model.config)
   want = model.detect_language(theirs['input_features']).tolist()
-  audio = loaded.compiled('encode_audio')(loaded.params, ours['spectrogram'])
-  logits = loaded.compiled('logits_after')(
+  audio = loaded.jit_method('encode_audio')(loaded.params, ours['spectrogram'])
+  logits = loaded.jit_method('logits_after')(
     loaded.params, np.full((3, 1), START), audio
   )
   ids = np.asarray(list(loaded.languages.values()))
@@ -275,7 +275,7 @@ def test_sounds_are_prepared_alike(num_mels, name, tmp_path):
   ours = preprocess_audio.AudioPreprocessor.from_config(config)
   sound = sounds()[name].astype(np.float32)
   want = extractor(sound, sampling_rate=16_000, return_tensors='np')
-  got = ours.spectrogram(ours.windows(ours.samples(sound))[:1])
+  got = ours.spectrogram(ours.cut_windows(ours.read_samples(sound))[:1])
   # Between the lines of pure tones there is rounding alone: transformers' two
   # ways, NumPy's and PyTorch's, differ by 7e-5 there.
   atol = 1e-4 if name in ('tone', 'pulses') else 1e-5
@@ -312,7 +312,7 @@ def test_other_sizes_of_windows_are_prepared_alike(tmp_path):
   ours = preprocess_audio.AudioPreprocessor.from_config(config)
   sound = sounds()['noise'].astype(np.float32)
   want = extractor(sound, sampling_rate=16_000, return_tensors='np')
-  got = ours.spectrogram(ours.windows(sound))
+  got = ours.spectrogram(ours.cut_windows(sound))
   harness.close(got, want['input_features'].transpose(0, 2, 1), atol=1e-5)
 
 

@@ -215,7 +215,7 @@ def test_captions_are_written_alike(size, tmp_path):
   loaded = harness.loaded_from(model, tmp_path)
   theirs, ours = inputs('captions', model)
   pixels = theirs['pixel_values']
-  generate = loaded.compiled(
+  generate = loaded.jit_method(
     'generate', task='caption', length=20, eos_id=SEP, pad_id=PAD
   )
   alone = generate(loaded.params, {'image': ours['image']}).tokens
@@ -250,7 +250,7 @@ def test_answers_are_written_alike(size, tmp_path):
   model = original('answers', size)
   loaded = harness.loaded_from(model, tmp_path)
   theirs, ours = inputs('answers', model)
-  generate = loaded.compiled(
+  generate = loaded.jit_method(
     'generate', task='answer', length=20, eos_id=SEP, pad_id=PAD
   )
   asked = {name: ours[name] for name in ('image', 'question', 'question_mask')}
@@ -270,16 +270,16 @@ def test_answers_are_written_alike(size, tmp_path):
 
 
 @pytest.mark.parametrize('size', [(50, 31), (31, 50), (16, 16), (20, 90)])
-def test_pictures_are_prepared_alike(size, tmp_path):
+def test_images_are_prepared_alike(size, tmp_path):
   processor = transformers.BlipImageProcessorPil(
     size={'height': 24, 'width': 24}
   )
   processor.save_pretrained(tmp_path)
   config = json.loads((tmp_path / 'preprocessor_config.json').read_text())
   pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-  picture = PIL.Image.fromarray(pixels)
-  want = processor(picture, return_tensors='np')['pixel_values'][0]
+  image = PIL.Image.fromarray(pixels)
+  want = processor(image, return_tensors='np')['pixel_values'][0]
   ours = pretrained.preprocess.ImagePreprocessor.from_config(
     config, blip.Model.image_defaults
   )
-  harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+  harness.close(ours(image), want.transpose(1, 2, 0), atol=1e-6)

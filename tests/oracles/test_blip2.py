@@ -102,7 +102,7 @@ def case(request, tmp_path_factory):
 
 
 def prompts(name, left=False):
-  """Pictures, and texts behind their placeholders, with padding."""
+  """Images, and texts behind their placeholders, with padding."""
   vision, _, _, number = CONFIGS[name]
   rng = np.random.default_rng(0)
   side = vision['image_size']
@@ -193,7 +193,7 @@ def test_what_is_saved_loads_there(case, tmp_path):
 
 def test_greedy_writing_agrees(case):
   name, model, loaded = case
-  program = loaded.compiled(
+  program = loaded.jit_method(
     'generate', task='continue', length=20, eos_id=EOS, pad_id=PAD
   )
   want = model.generate(
@@ -210,7 +210,7 @@ def test_greedy_writing_agrees(case):
   assert len(np.unique(got)) > 4
 
 
-def test_pictures_are_prepared_as_there(tmp_path):
+def test_images_are_prepared_as_there(tmp_path):
   processor = transformers.BlipImageProcessorPil(
     size={'height': 21, 'width': 21}
   )
@@ -221,14 +221,14 @@ def test_pictures_are_prepared_as_there(tmp_path):
   )
   rng = np.random.default_rng(0)
   for shape in ((40, 31, 3), (13, 57, 3)):
-    picture = PIL.Image.fromarray(rng.integers(0, 256, shape, np.uint8))
-    want = processor(picture, return_tensors='np')['pixel_values'][0]
+    image = PIL.Image.fromarray(rng.integers(0, 256, shape, np.uint8))
+    want = processor(image, return_tensors='np')['pixel_values'][0]
     np.testing.assert_allclose(
-      prepare(picture), want.transpose(1, 2, 0), rtol=0, atol=1e-6
+      prepare(image), want.transpose(1, 2, 0), rtol=0, atol=1e-6
     )
 
 
-def test_other_sizes_of_pictures_agree(case):
+def test_other_sizes_of_images_agree(case):
   name, model, loaded = case
   given = theirs(name)
   side = given['pixel_values'].shape[-1]
@@ -240,5 +240,5 @@ def test_other_sizes_of_pictures_agree(case):
       given['pixel_values'], interpolate_pos_encoding=True
     ).pooler_output
   batch = {'image': jnp.asarray(images, jnp.float32)[:, None]}
-  got = loaded.compiled('encode_images')(loaded.params, batch)
+  got = loaded.jit_method('encode_images')(loaded.params, batch)
   harness.check_close(got.values, want)

@@ -169,18 +169,18 @@ PROCESSORS = {
 
 @pytest.mark.parametrize('family', PROCESSORS)
 @pytest.mark.parametrize('size', [(50, 31), (31, 50), (16, 16), (20, 90)])
-def test_pictures_are_prepared_alike(family, size, tmp_path):
+def test_images_are_prepared_alike(family, size, tmp_path):
   make, settings = PROCESSORS[family]
   processor = make(**settings)
   processor.save_pretrained(tmp_path)
   config = json.loads((tmp_path / 'preprocessor_config.json').read_text())
   pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-  picture = PIL.Image.fromarray(pixels)
-  want = processor(picture, return_tensors='np')['pixel_values'][0]
+  image = PIL.Image.fromarray(pixels)
+  want = processor(image, return_tensors='np')['pixel_values'][0]
   ours = pretrained.preprocess.ImagePreprocessor.from_config(
     config, FAMILIES[family][2].Model.image_defaults
   )
-  harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+  harness.close(ours(image), want.transpose(1, 2, 0), atol=1e-6)
 
 
 # The tokenizer's end is 1; 2 is what early config.json files say, and 3 and 9

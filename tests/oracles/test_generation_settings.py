@@ -91,7 +91,7 @@ def written_here(kind, folder, ids, mask):
   asked = loaded.generation_settings(NEW, int(mask.sum(1).max()), task)
   batch = {name: jnp.asarray(ids), f'{name}_mask': jnp.asarray(mask)}
   return np.asarray(
-    loaded.compiled('generate', **asked)(loaded.params, batch).tokens
+    loaded.jit_method('generate', **asked)(loaded.params, batch).tokens
   )
 
 

@@ -159,10 +159,10 @@ def test_outputs_agree(case):
       tokens, pooled, logits = theirs_of(model, pixels)
     assert (tokens if logits is None else logits).std() > 1e-2
     if logits is not None:
-      got = loaded.compiled('classify')(loaded.params, pixels)
+      got = loaded.jit_method('classify')(loaded.params, pixels)
       harness.check_close(got, logits.numpy())
       continue
-    got = loaded.compiled('encode')(loaded.params, pixels)
+    got = loaded.jit_method('encode')(loaded.params, pixels)
     harness.check_close(got.values, tokens.numpy())
     if pooled is None:
       pooled = tokens[:, 0]
@@ -246,18 +246,18 @@ PROCESSORS = {
 
 @pytest.mark.parametrize('name', PROCESSORS)
 @pytest.mark.parametrize('size', [(50, 31), (31, 50), (16, 16), (20, 90)])
-def test_pictures_are_prepared_alike(name, size, tmp_path):
+def test_images_are_prepared_alike(name, size, tmp_path):
   make, settings, family = PROCESSORS[name]
   processor = make(**settings)
   processor.save_pretrained(tmp_path)
   config = json.loads((tmp_path / 'preprocessor_config.json').read_text())
   pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-  picture = PIL.Image.fromarray(pixels)
-  want = processor(picture, return_tensors='np')['pixel_values'][0]
+  image = PIL.Image.fromarray(pixels)
+  want = processor(image, return_tensors='np')['pixel_values'][0]
   ours = pretrained.preprocess.ImagePreprocessor.from_config(
     config, family.Model.image_defaults
   )
-  harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+  harness.close(ours(image), want.transpose(1, 2, 0), atol=1e-6)
 
 
 def test_older_files_say_a_size_in_one_number():
@@ -269,6 +269,6 @@ def test_older_files_say_a_size_in_one_number():
     size=24, image_mean=[0.5] * 3, image_std=[0.5] * 3
   )
   pixels = np.random.default_rng(0).integers(0, 256, (31, 50, 3), np.uint8)
-  picture = PIL.Image.fromarray(pixels)
-  want = processor(picture, return_tensors='np')['pixel_values'][0]
-  harness.close(ours(picture), want.transpose(1, 2, 0), atol=1e-6)
+  image = PIL.Image.fromarray(pixels)
+  want = processor(image, return_tensors='np')['pixel_values'][0]
+  harness.close(ours(image), want.transpose(1, 2, 0), atol=1e-6)

@@ -106,7 +106,7 @@ def test_what_is_saved_loads_there(pair, tmp_path):
 
 
 @pytest.mark.parametrize('number', [16, 20])
-def test_pictures_are_prepared_alike(number, tmp_path):
+def test_images_are_prepared_alike(number, tmp_path):
   processor = transformers.Siglip2ImageProcessorPil(
     patch_size=4, max_num_patches=number
   )
@@ -114,12 +114,12 @@ def test_pictures_are_prepared_alike(number, tmp_path):
   name = 'preprocessor_config.json'
   files = {name: (tmp_path / name).read_bytes()}
   rng = np.random.default_rng(0)
-  pictures = [
+  images = [
     PIL.Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
     for size in [(50, 31), (31, 50), (16, 16), (20, 90), (200, 3)]
   ]
-  want = processor(pictures, return_tensors='np')
-  got = siglip2.Model(None, None, {}, files).pixels(pictures)
+  want = processor(images, return_tensors='np')
+  got = siglip2.Model(None, None, {}, files).pixels(images)
   np.testing.assert_array_equal(got.grid, want['spatial_shapes'])
   np.testing.assert_array_equal(got.mask, want['pixel_attention_mask'])
   harness.close(got.values, want['pixel_values'], atol=1e-6)

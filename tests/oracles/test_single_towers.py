@@ -46,12 +46,12 @@ def test_a_tower(kind, tmp_path):
   if 'Vision' in kind:
     pixels = rng.normal(size=(2, 15, 15, 3)).astype(np.float32)
     given = torch.tensor(pixels).permute(0, 3, 1, 2)
-    got = loaded.compiled('encode')(loaded.params, pixels)
+    got = loaded.jit_method('encode')(loaded.params, pixels)
   else:
     ids = np.array([[0, 3, 5, 16, 1, 1, 1], [0, 9, 8, 7, 6, 5, 16]], np.int32)
     mask = np.array([[1, 1, 1, 1, 0, 0, 0], [1] * 7], bool)
     given = torch.tensor(ids).long()
-    got = loaded.compiled('__call__', train=False)(loaded.params, ids, mask)
+    got = loaded.jit_method('__call__', train=False)(loaded.params, ids, mask)
   with torch.no_grad():
     want = tower(given)
   harness.check_close(got.pooled, want.pooler_output)

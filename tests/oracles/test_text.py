@@ -153,7 +153,7 @@ def test_outputs_agree(pair):
   ids, mask = texts()
   with torch.no_grad():
     want = model(**theirs(ids, mask)).logits.numpy()
-  got = loaded._reader(loaded.params, ours(ids, mask))['text_logits']
+  got = loaded._forward(loaded.params, ours(ids, mask))['text_logits']
   assert want[mask].std(axis=0).min() > 0.1
   harness.check_close(np.asarray(got)[mask], want[mask])
 
@@ -184,7 +184,7 @@ def test_greedy_writing_agrees(pair):
     do_sample=False,
     pad_token_id=PAD,
   )[:, LENGTHS.max() :]
-  program = loaded.compiled(
+  program = loaded.jit_method(
     'generate', task='continue', length=20, eos_id=(5,), pad_id=PAD
   )
   for padded in (texts(), texts(left=True)):
@@ -196,7 +196,7 @@ def test_greedy_writing_agrees(pair):
 
 def test_sampling_keeps_to_its_key(pair):
   _, loaded = pair
-  program = loaded.compiled(
+  program = loaded.jit_method(
     'generate', task='continue', length=5, temperature=1.0, top_k=7
   )
   batch = ours(*texts())

@@ -112,7 +112,7 @@ def test_what_transformers_makes_of_a_folder_is_read(which, tmp_path):
   content, settings = (
     (tmp_path / 'newer' / name).read_bytes() for name in names
   )
-  ours = tokenizer_files.parsed(content, tokenizer_files.FILE)
+  ours = tokenizer_files.parse(content, tokenizer_files.FILE)
   tokenizer_settings.apply(ours, json.loads(settings))
   for text in older_tokenizers.TEXTS:
     assert ours.encode(text).ids == theirs(text)['input_ids'], text

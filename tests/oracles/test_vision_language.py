@@ -216,7 +216,7 @@ def padded(rows, left, fill=PAD):
 
 
 def qwen_batch(loaded, left):
-  """Pictures of several sizes and a video; a text has both, one has none."""
+  """Images of several sizes and a video; a text has both, one has none."""
   rng = np.random.default_rng(0)
   video = {'video': True, 'interval': loaded.video_interval}
   grids = [
@@ -247,7 +247,7 @@ def qwen_batch(loaded, left):
     'text': jnp.asarray(ids),
     'text_mask': jnp.asarray(mask),
     'text_positions': jnp.asarray(padded(positions, left)[0]),
-    **loaded.packed(pixels, grids),
+    **loaded.pack_patches(pixels, grids),
   }
   side = round(vision.merge**0.5)
   kinds = (ids == SEEN) + 2 * (ids == SEEN - 1)
@@ -276,7 +276,7 @@ def qwen_batch(loaded, left):
 
 
 def batch(loaded, left=False):
-  """Three texts with two, one and no pictures, and padding on either side."""
+  """Three texts with two, one and no images, and padding on either side."""
   if isinstance(loaded, qwen_vl.QwenVL):
     return qwen_batch(loaded, left)
   rng = np.random.default_rng(0)
@@ -289,11 +289,11 @@ def batch(loaded, left=False):
   ids, mask = padded(rows, left)
   side = loaded.vision_config()['image_size']
   images = rng.normal(size=(3, 2, side, side, 3)).astype(np.float32)
-  pictures = np.concatenate([images[0], images[1, :1]])
+  flat_images = np.concatenate([images[0], images[1, :1]])
   theirs = {
     'input_ids': torch.tensor(ids),
     'attention_mask': torch.tensor(mask).long(),
-    'pixel_values': torch.tensor(pictures).permute(0, 3, 1, 2),
+    'pixel_values': torch.tensor(flat_images).permute(0, 3, 1, 2),
   }
   ours = {
     'text': jnp.asarray(ids),
@@ -316,7 +316,7 @@ def test_outputs_agree(pair):
   mask = np.asarray(ours['text_mask'])
   with torch.no_grad():
     want = model(**theirs).logits.numpy()
-  got = loaded._reader(loaded.params, ours)['text_logits']
+  got = loaded._forward(loaded.params, ours)['text_logits']
   assert want[mask].std(axis=0).min() > 0.1
   harness.check_close(np.asarray(got)[mask], want[mask])
 
@@ -347,7 +347,7 @@ def test_greedy_writing_agrees(pair):
     **theirs, max_new_tokens=20, do_sample=False, pad_token_id=PAD
   )[:, theirs['input_ids'].shape[1] :]
   want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
-  program = loaded.compiled(
+  program = loaded.jit_method(
     'generate', task='continue', length=20, eos_id=(EOS,), pad_id=PAD
   )
   for left in (False, True):
@@ -359,19 +359,19 @@ def test_greedy_writing_agrees(pair):
 
 
 @pytest.mark.parametrize('size', [(50, 31), (31, 50), (5, 5), (20, 190)])
-def test_pictures_are_cut_alike(size, tmp_path):
+def test_images_are_cut_alike(size, tmp_path):
   processor = transformers.Qwen2VLImageProcessorPil(
     patch_size=4, min_pixels=8 * 16, max_pixels=32 * 40
   )
   processor.save_pretrained(tmp_path)
   config = json.loads((tmp_path / 'preprocessor_config.json').read_text())
   pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-  picture = PIL.Image.fromarray(pixels)
-  want = processor(picture, return_tensors='np')
+  image = PIL.Image.fromarray(pixels)
+  want = processor(image, return_tensors='np')
   ours = patches.PatchPreprocessor.from_config(
     config, qwen_vl.QwenVL.image_defaults
   )
-  got, grid = ours([picture])
+  got, grid = ours([image])
   shape = [[grid.times, 2 * grid.rows, 2 * grid.columns]]
   np.testing.assert_array_equal(want['image_grid_thw'], shape)
   harness.close(got, want['pixel_values'], atol=1e-6)
@@ -382,7 +382,7 @@ def test_what_a_model_in_bfloat16_was_tuned_by_arrives(tmp_path):
   source = shutil.copytree(GOLDEN / 'llava', tmp_path / 'in')
   path = source / 'config.json'
   config = json.loads(path.read_text())
-  path.write_text(json.dumps(configs.with_dtype(config, 'bfloat16')))
+  path.write_text(json.dumps(configs.set_dtype(config, 'bfloat16')))
   loaded = pretrained.load(source)
   tuned = jax.tree.map(lambda leaf: leaf * 1.001, loaded.params)
   tuned = dataclasses.replace(loaded, params=tuned)

@@ -140,7 +140,7 @@ def _encoded(tokenizer):
 def _dual_encoder(name, model, processor, tokenizer) -> None:
   _save(name, model, tokenizer, processor)
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
+  images = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
   encoded = _encoded(tokenizer)
   inputs = {'input_ids': torch.tensor([one.ids for one in encoded])}
   if name == 'clip':
@@ -149,7 +149,7 @@ def _dual_encoder(name, model, processor, tokenizer) -> None:
   with torch.no_grad():
     out = model(
       **inputs,
-      pixel_values=processor(pictures, return_tensors='pt')['pixel_values'],
+      pixel_values=processor(images, return_tensors='pt')['pixel_values'],
     )
   np.savez(
     FOLDER / name / 'expected.npz',

@@ -71,8 +71,8 @@ def main() -> None:
   processor.save_pretrained(FOLDER)
   tokenizer.save(str(FOLDER / 'tokenizer.json'))
   pixels = np.random.default_rng(0).integers(0, 256, (30, 23, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(pixels[:, ::s]) for s in (1, -1)]
-  seen = processor(pictures, return_tensors='pt')['pixel_values']
+  images = [PIL.Image.fromarray(pixels[:, ::s]) for s in (1, -1)]
+  seen = processor(images, return_tensors='pt')['pixel_values']
   tokenizer.enable_padding(length=64)
   encoded = tokenizer.encode_batch(TEXTS)
   with torch.no_grad():

@@ -81,7 +81,7 @@ def matches() -> None:
 
 
 def _start(make, seed=0):
-  """A model, two pictures for it and two texts; not all seeds write much."""
+  """A model, two images for it and two texts; not all seeds write much."""
   config = transformers.BlipConfig(
     text_config=TEXT, vision_config=VISION, image_text_hidden_size=7
   )
@@ -94,8 +94,8 @@ def _start(make, seed=0):
       parameter.copy_(torch.randn_like(parameter) * scale)
       if 'predictions.bias' in name:
         parameter[4 + len(WORDS) :] = -50.0  # Words alone.
-  pictures = [PIL.Image.fromarray(_pixels()[:, ::s]) for s in (1, -1)]
-  inputs = _processor()(pictures, return_tensors='pt')
+  images = [PIL.Image.fromarray(_pixels()[:, ::s]) for s in (1, -1)]
+  inputs = _processor()(images, return_tensors='pt')
   encoded = _tokenizer().encode_batch(TEXTS)
   return model, {'pixel_values': inputs['pixel_values']}, encoded
 

@@ -93,8 +93,8 @@ def write(name: str, seed: int) -> None:
   processor.save_pretrained(folder)
   tokenizer.save(str(folder / 'tokenizer.json'))
   pixels = np.random.default_rng(0).integers(0, 256, (30, 23, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(pixels[:, ::s]) for s in (1, -1)]
-  seen = processor(pictures, return_tensors='pt')['pixel_values']
+  images = [PIL.Image.fromarray(pixels[:, ::s]) for s in (1, -1)]
+  seen = processor(images, return_tensors='pt')['pixel_values']
   ids, texts = [], []
   for i, prompt in enumerate(PROMPTS):
     row = [IMAGE] * NUMBER + tokenizer.encode(prompt).ids

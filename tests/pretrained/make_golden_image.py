@@ -33,7 +33,7 @@ def vit() -> None:
 
 
 def dinov2() -> None:
-  """One whose position table has another size than its pictures."""
+  """One whose position table has another size than its images."""
   config = transformers.Dinov2Config(
     image_size=20, patch_size=4, use_swiglu_ffn=True, **SIZES
   )
@@ -87,8 +87,8 @@ def _write(name, model, processor) -> None:
   model.save_pretrained(folder)
   processor.save_pretrained(folder)
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
-  inputs = processor(pictures, return_tensors='pt')
+  images = [PIL.Image.fromarray(pixels), PIL.Image.fromarray(pixels[:, ::-1])]
+  inputs = processor(images, return_tensors='pt')
   with torch.no_grad():
     out = model(**inputs)
   expected = {'pixels': pixels}

@@ -54,12 +54,12 @@ def siglip2() -> None:
   rng = np.random.default_rng(0)
   wide = rng.integers(0, 256, (12, 31, 3), np.uint8)
   tall = rng.integers(0, 256, (40, 23, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(wide), PIL.Image.fromarray(tall)]
+  images = [PIL.Image.fromarray(wide), PIL.Image.fromarray(tall)]
   tokenizer.enable_padding(length=LENGTH, pad_id=0)
   ids = [one.ids for one in tokenizer.encode_batch(TEXTS)]
   with torch.no_grad():
     out = model(
-      input_ids=torch.tensor(ids), **processor(pictures, return_tensors='pt')
+      input_ids=torch.tensor(ids), **processor(images, return_tensors='pt')
     )
   np.savez(
     FOLDER / 'expected.npz',

@@ -90,7 +90,7 @@ def paligemma() -> None:
   images.image_seq_length = 9
   words = tokenizer()
   words.image_token, words.image_token_id = '<image>', SPECIAL.index('<image>')
-  # Its own tokens for places in pictures would not fit in the small vocabulary.
+  # Its own tokens for places in images would not fit in the small vocabulary.
   words.add_tokens = lambda tokens: 0
   processor = transformers.PaliGemmaProcessor(images, words)
   # What the published tokenizer does.
@@ -163,9 +163,9 @@ def write(name, model, processor) -> None:
   processor.tokenizer.backend_tokenizer.save(str(folder / 'tokenizer.json'))
 
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
-  pictures = [PIL.Image.fromarray(p) for p in (pixels, pixels[:19])]
+  images = [PIL.Image.fromarray(p) for p in (pixels, pixels[:19])]
   inputs = processor(
-    images=pictures,
+    images=images,
     text=PROMPTS[name],
     padding=True,
     padding_side='left',
@@ -175,7 +175,7 @@ def write(name, model, processor) -> None:
     **inputs, max_new_tokens=NEW, do_sample=False, pad_token_id=1
   )[:, inputs['input_ids'].shape[1] :]
   alone = processor(
-    images=pictures[:1], text=PROMPTS[name][:1], return_tensors='pt'
+    images=images[:1], text=PROMPTS[name][:1], return_tensors='pt'
   )
   with torch.no_grad():
     logits = model(**alone).logits.numpy()[0]

@@ -42,7 +42,7 @@ def sounds(expected, tmp_path_factory):
 
 def test_numbers_are_those_of_transformers(loaded, expected, sounds):
   read = loaded.preprocess
-  windows = [read.windows(read.samples(sound)) for sound in sounds]
+  windows = [read.cut_windows(read.read_samples(sound)) for sound in sounds]
   spectrogram = read.spectrogram(np.concatenate(windows))
   close(spectrogram, expected['features'])
   tokens = loaded.encode_audio(sounds)
@@ -72,7 +72,7 @@ def test_texts_are_those_of_transformers(loaded, sounds):
 
 def test_long_sounds_are_read_window_by_window(loaded, sounds):
   first = np.pad(sounds[0], (0, 16_000 - len(sounds[0])))
-  long = np.concatenate([first, loaded.preprocess.samples(sounds[1])])
+  long = np.concatenate([first, loaded.preprocess.read_samples(sounds[1])])
   got = loaded.transcribe(
     [sounds[1], long], language='de', task='translate', max_tokens=12,
     batch_size=2,
@@ -199,7 +199,9 @@ def test_other_sounds_are_refused(loaded, sound, tmp_path):
   if isinstance(sound, str):
     (tmp_path / sound).write_bytes(b'ID3' + bytes(40))
     sound = tmp_path / sound
-  with pytest.raises(ValueError, match=r'a sound is the path|is no uncompress'):
+  with pytest.raises(
+    ValueError, match=r'a sound is the path|is not an uncompress'
+  ):
     loaded.transcribe([sound])
 
 

@@ -43,10 +43,10 @@ def sounds(expected, tmp_path_factory):
 def test_numbers_are_those_of_transformers(loaded, expected, sounds):
   # Logarithms of sums in float32, there in float64.
   close(loaded.preprocess(sounds), expected['features'], atol=5e-5)
-  tokens = loaded.compiled('encode')(loaded.params, expected['features'])
+  tokens = loaded.jit_method('encode')(loaded.params, expected['features'])
   close(tokens.values, expected['encoded'])
   close(tokens.pooled, expected['pooled'])
-  logits = loaded.compiled('classify')(loaded.params, expected['features'])
+  logits = loaded.jit_method('classify')(loaded.params, expected['features'])
   close(logits, expected['logits'])
   close(loaded.encode_audio(sounds).pooled, expected['pooled'], atol=1e-4)
 

@@ -35,34 +35,34 @@ def decoded(loaded, tokens):
 
 
 def test_captions_are_those_of_transformers(opened):
-  loaded, pictures, expected = opened('captions')
+  loaded, images, expected = opened('captions')
   want = decoded(loaded, expected['captions'])
   assert len(set(want)) == 2
-  assert loaded.caption(pictures, max_new_tokens=6) == want
-  assert loaded.caption(pictures[1], max_new_tokens=6) == want[1:]
+  assert loaded.caption(images, max_new_tokens=6) == want
+  assert loaded.caption(images[1], max_new_tokens=6) == want[1:]
   want = decoded(loaded, expected['prompted'])
-  assert loaded.caption(pictures, 'a small', max_new_tokens=6) == want
+  assert loaded.caption(images, 'a small', max_new_tokens=6) == want
   with pytest.raises(ValueError, match=r'ConditionalGeneration.*not answer'):
-    loaded.answer(pictures, TEXTS)
+    loaded.answer(images, TEXTS)
 
 
 def test_answers_are_those_of_transformers(opened):
-  loaded, pictures, expected = opened('answers')
+  loaded, images, expected = opened('answers')
   want = [decoded(loaded, expected[f'answer{i}'])[0] for i in range(2)]
-  assert loaded.answer(pictures, TEXTS, max_new_tokens=6) == want
-  assert loaded.answer(pictures[1], TEXTS[1], max_new_tokens=6) == want[1:]
-  with pytest.raises(ValueError, match='1 pictures and 2 texts make no pairs'):
-    loaded.answer(pictures[0], TEXTS)
+  assert loaded.answer(images, TEXTS, max_new_tokens=6) == want
+  assert loaded.answer(images[1], TEXTS[1], max_new_tokens=6) == want[1:]
+  with pytest.raises(ValueError, match='1 images and 2 texts make no pairs'):
+    loaded.answer(images[0], TEXTS)
 
 
 def test_matches_are_those_of_transformers(opened):
-  loaded, pictures, expected = opened('matches')
-  close(loaded.match(pictures, TEXTS), expected['matched'])
-  close(loaded.match(pictures[1], TEXTS[1]), expected['matched'][1:])
-  similarity = loaded.encode_image(pictures) @ loaded.encode_text(TEXTS).T
+  loaded, images, expected = opened('matches')
+  close(loaded.match(images, TEXTS), expected['matched'])
+  close(loaded.match(images[1], TEXTS[1]), expected['matched'][1:])
+  similarity = loaded.encode_image(images) @ loaded.encode_text(TEXTS).T
   close(similarity, expected['similarity'])
   with pytest.raises(ValueError, match='does not caption'):
-    loaded.caption(pictures)
+    loaded.caption(images)
 
 
 @pytest.mark.parametrize('head', HEADS)

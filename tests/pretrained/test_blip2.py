@@ -35,25 +35,23 @@ def expected(golden):
 
 
 @pytest.fixture(scope='module')
-def pictures(expected):
+def images(expected):
   return [expected['pixels'], expected['pixels'][:, ::-1]]
 
 
-def test_pictures_are_seen_as_transformers_does(loaded, expected, pictures):
-  batch, _ = loaded.read(pictures, PROMPTS)
-  seen = loaded.compiled('encode_images')(loaded.params, batch)
+def test_images_are_seen_as_transformers_does(loaded, expected, images):
+  batch, _ = loaded.prepare_batch(images, PROMPTS)
+  seen = loaded.jit_method('encode_images')(loaded.params, batch)
   close(seen.values, expected['features'])
   length = len(expected['first_ids'])
   assert batch['text'][0, :length].tolist() == expected['first_ids'].tolist()
 
 
-def test_what_is_written_is_what_transformers_writes(
-  loaded, expected, pictures
-):
-  written = loaded.generate(pictures, PROMPTS, max_new_tokens=NEW)
+def test_what_is_written_is_what_transformers_writes(loaded, expected, images):
+  written = loaded.generate(images, PROMPTS, max_new_tokens=NEW)
   assert written == expected['texts'].tolist()
   assert len(set(written)) == 2
-  captions = loaded.caption(pictures[0], PROMPTS[0], max_new_tokens=NEW)
+  captions = loaded.caption(images[0], PROMPTS[0], max_new_tokens=NEW)
   assert captions == written[:1]
 
 
@@ -76,11 +74,11 @@ def changed(folder, section, **values):
   return folder
 
 
-def test_older_configs_name_no_placeholder(tmp_path, pictures):
+def test_older_configs_name_no_placeholder(tmp_path, images):
   folder = changed(tmp_path, '', image_token_index=None)
   old, new = pretrained.load(folder), pretrained.load(GOLDEN / 'blip2_opt')
   few = {'max_new_tokens': 2}
-  assert old.caption(pictures, **few) == new.caption(pictures, **few)
+  assert old.caption(images, **few) == new.caption(images, **few)
 
 
 @pytest.mark.parametrize(

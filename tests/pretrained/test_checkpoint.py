@@ -31,7 +31,7 @@ def test_what_is_saved_is_named_by_the_config(tmp_path, stored, kept):
   config = json.loads(path.read_text())
   config['torch_dtype'] = config.pop('dtype')
   config['text_config']['torch_dtype'] = 'float16'
-  path.write_text(json.dumps(configs.with_dtype(config, stored)))
+  path.write_text(json.dumps(configs.set_dtype(config, stored)))
   model = pretrained.load(source, param_dtype=kept)
   pretrained.save(model, tmp_path / 'out')
   assert types(tmp_path / 'out') == ({kept}, {kept})

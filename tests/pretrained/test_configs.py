@@ -25,7 +25,7 @@ LLAMA3 = {
 )
 def test_rotary_positions_of_older_and_newer_releases(given):
   scaling = {'kind': 'llama3', 'factor': 32.0, 'low': 1.0, 'high': 4.0}
-  assert configs.rotary(given) == {
+  assert configs.rotary_settings(given) == {
     'rope_theta': 5e5,
     'rope': {'scaling': {**scaling, 'length': 8192}},
   }
@@ -33,12 +33,14 @@ def test_rotary_positions_of_older_and_newer_releases(given):
 
 def test_rotary_positions_where_a_config_is_silent():
   plain = {'rope_theta': 1e4, 'rope': None}
-  assert configs.rotary({}) == plain
-  assert configs.rotary({'rope_scaling': None}) == plain
-  assert configs.rotary({}, 1e6)['rope_theta'] == 1e6
-  linear = configs.rotary({'rope_scaling': {'type': 'linear', 'factor': 2.0}})
+  assert configs.rotary_settings({}) == plain
+  assert configs.rotary_settings({'rope_scaling': None}) == plain
+  assert configs.rotary_settings({}, 1e6)['rope_theta'] == 1e6
+  linear = configs.rotary_settings(
+    {'rope_scaling': {'type': 'linear', 'factor': 2.0}}
+  )
   assert linear['rope'] == {'scaling': {'kind': 'linear', 'factor': 2.0}}
-  axes = configs.rotary(
+  axes = configs.rotary_settings(
     {'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]}}
   )
   assert axes['rope'] == {'sections': (16, 24, 24)}
@@ -62,7 +64,7 @@ def test_rotary_positions_where_a_config_is_silent():
 )
 def test_other_rotary_positions_are_refused(given, message):
   with pytest.raises(ValueError, match=message):
-    configs.rotary(given)
+    configs.rotary_settings(given)
 
 
 def test_a_whole_number_or_nothing():
@@ -99,10 +101,10 @@ def test_a_config_names_the_type_of_its_tensors_in_all_parts():
     'text_config': {'dtype': 'float16', 'inner': {'torch_dtype': None}},
     'sizes': [1, 2],
   }
-  assert configs.with_dtype(given, 'float32') == {
+  assert configs.set_dtype(given, 'float32') == {
     'torch_dtype': 'float32',
     'text_config': {'dtype': 'float32', 'inner': {'torch_dtype': 'float32'}},
     'sizes': [1, 2],
   }
-  silent = configs.with_dtype({'text_config': {}}, jnp.bfloat16)
+  silent = configs.set_dtype({'text_config': {}}, jnp.bfloat16)
   assert silent == {'text_config': {}, 'dtype': 'bfloat16'}

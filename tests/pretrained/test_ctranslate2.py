@@ -60,8 +60,8 @@ def test_variables_are_read_and_brought_to_scale(tmp_path):
   np.testing.assert_array_equal(variables.read('b/weight'), [[2, -7 / 512]])
   np.testing.assert_array_equal(variables.read('c'), ARRAYS['c'])
   assert variables.read('d') == 6
-  assert variables.same('a/weight', 'e/weight')
-  assert not variables.same('a/weight', 'b/weight')
+  assert variables.is_same('a/weight', 'e/weight')
+  assert not variables.is_same('a/weight', 'b/weight')
 
 
 @pytest.mark.parametrize(

@@ -30,17 +30,17 @@ def loaded(golden):
 def test_outputs_are_those_of_transformers(golden, loaded):
   expected = np.load(golden / 'expected.npz')
   pixels = expected['pixels']
-  pictures = [pixels, pixels[:, ::-1]]
+  images = [pixels, pixels[:, ::-1]]
   if 'tokens' in expected:
-    tokens = loaded.encode_image(pictures)
+    tokens = loaded.encode_image(images)
     close(tokens.values, expected['tokens'])
     close(tokens.pooled, expected['pooled'])
     with pytest.raises(ValueError, match='checkpoint has no classifier'):
-      loaded.classify(pictures)
+      loaded.classify(images)
     return
   logits = expected['logits']
-  close(loaded.class_logits(pictures), logits)
-  found = loaded.classify(pictures, top=3)
+  close(loaded.class_logits(images), logits)
+  found = loaded.classify(images, top=3)
   names = ['tench', 'goldfish', 'great white shark']
   assert [one[0][0] for one in found] == [names[i] for i in logits.argmax(1)]
   for row, pairs in zip(logits, found, strict=True):

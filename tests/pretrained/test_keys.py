@@ -114,7 +114,7 @@ def test_forms_mean_the_same_products(tmp_path):
   np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
 
 
-PACKED = keys.packed('mix', 'c', ('a', 'b', 'c'), transposed=False)
+PACKED = keys.packed_dense('mix', 'c', ('a', 'b', 'c'), transposed=False)
 
 
 def test_packed_layers_lie_side_by_side(tmp_path):

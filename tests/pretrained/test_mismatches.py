@@ -31,7 +31,7 @@ def test_a_long_list_ends_with_how_many_more(tmp_path):
   lines = message.splitlines()
   assert len(lines) == 20 and lines[9] == '  and 13 more'
   assert "the names in the file begin with 'x.'" in lines[-1]
-  assert mismatches.few(map(str, range(8))) == '0, 1, 2, 3, 4, 5, 6, 7'
+  assert mismatches.shorten(map(str, range(8))) == '0, 1, 2, 3, 4, 5, 6, 7'
 
 
 def quantised(held):

@@ -162,7 +162,7 @@ def test_a_file_without_duplicates_says_which_were_left_out(tmp_path):
   held[head] = held.pop(embedding)
   safetensors.numpy.save_file(held, path, {'format': 'pt', embedding: head})
   source = tensors.Tensors(folder)
-  assert embedding in source.names and source.stored(embedding) == head
+  assert embedding in source.names and source.stored_name(embedding) == head
   loaded = tree_paths.flatten(pretrained.load(folder).params)
   np.testing.assert_array_equal(
     loaded['decoder/words/table/embedding'], held[head]
@@ -213,7 +213,7 @@ def test_prefixes_that_a_model_may_have_or_lack(name, prefix, tmp_path):
   config, _, got = checkpoint.read_folder(folder)
   _, _, want = checkpoint.read_folder(GOLDEN / name)
   assert len(got.names) == len(want.names)
-  table = names.patterns(families.find(config).rules(config))
+  table = names.name_patterns(families.find(config).rules(config))
   for tensor in filter(re.compile('|'.join(table)).fullmatch, want.names):
     np.testing.assert_array_equal(got.read(tensor), want.read(tensor))
 
@@ -271,7 +271,7 @@ def test_the_head_of_another_class_is_left_out(
   folder = variant(tmp_path, name, change, architectures=[kind])
   with pytest.warns(UserWarning, match=f'that {kind}, the class in config'):
     _, _, source = checkpoint.read_folder(folder)
-  left = {source.stored(name) for name in source.names}
+  left = {source.stored_name(name) for name in source.names}
   # What belongs to no class stays, to be refused.
   assert left == {k for k in held if not re.match(gone, k)}
 
@@ -289,16 +289,18 @@ def test_a_wrapped_part_and_no_class_in_the_config(tmp_path):
 
 def test_two_tensors_of_one_name(tmp_path):
   tensors.write(tmp_path, [('h.0', np.ones(2)), ('x.h.0', np.zeros(2))])
-  source = names.Named(tensors.Tensors(tmp_path))
+  source = names.RenamedTensors(tensors.Tensors(tmp_path))
   with pytest.raises(ValueError, match=r'h\.0 and x\.h\.0 both name x\.h\.0'):
-    names.modern(source, (('(?=h)', 'x.'),))
+    names.apply_aliases(source, (('(?=h)', 'x.'),))
 
 
 def test_older_names_are_renamed(tmp_path):
   tensors.write(tmp_path, [('h.0', np.ones(2)), ('x.h.1', np.zeros(3))])
   aliases = (('(?=h)', 'x.'), (r'x\.', 'y.'))
-  renamed = names.modern(names.Named(tensors.Tensors(tmp_path)), aliases)
+  renamed = names.apply_aliases(
+    names.RenamedTensors(tensors.Tensors(tmp_path)), aliases
+  )
   assert renamed.names == {'y.h.0', 'y.h.1'}
   assert renamed.shape('y.h.1') == (3,)
-  assert renamed.stored('y.h.1') == 'x.h.1'
+  assert renamed.stored_name('y.h.1') == 'x.h.1'
   np.testing.assert_array_equal(renamed.read('y.h.0'), np.ones(2))

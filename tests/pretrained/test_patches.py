@@ -1,4 +1,4 @@
-"""Pictures of any size as rows of patches."""
+"""Images of any size as rows of patches."""
 
 import numpy as np
 import PIL.Image
@@ -33,12 +33,12 @@ def make(**changes):
   ],
 )
 def test_sizes_are_whole_tokens_within_bounds(size, want):
-  assert make().size_of(*size) == want
+  assert make().fit_size(*size) == want
 
 
-def test_a_picture_that_is_too_long_is_refused():
+def test_an_image_that_is_too_long_is_refused():
   with pytest.raises(ValueError, match='1 x 201 pixels is too long'):
-    make().size_of(1, 201)
+    make().fit_size(1, 201)
 
 
 def test_patches_that_are_merged_lie_together():

@@ -55,7 +55,7 @@ def test_only_one_value_of_a_key_is_read(folder):
   family = families.find(read(folder))
   for name, section in family.sections.items():
     part, _, kind = name.partition(':')
-    for key, value in section.all_only().items():
+    for key, value in section.required_values().items():
       config = read(folder)
       inside = config.setdefault(part, {}) if part else config
       if kind not in ('', inside.get('model_type')) or key == 'model_type':
@@ -155,4 +155,4 @@ def test_a_second_text_config_must_say_the_same(tmp_path):
 def test_unknown_settings_of_rotary_positions_are_refused():
   given = {'rope_type': 'linear', 'factor': 2.0, 'beta_fast': 32}
   with pytest.raises(ValueError, match='of rope_type linear have beta_fast'):
-    configs.rotary({'rope_parameters': given})
+    configs.rotary_settings({'rope_parameters': given})

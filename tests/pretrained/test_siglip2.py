@@ -52,7 +52,7 @@ def test_published_size():
   ('height', 'width', 'size'),
   [(100, 100, (256, 256)), (10, 1000, (32, 2048)), (3, 5, (192, 320))],
 )
-def test_pictures_get_the_largest_size(height, width, size):
+def test_images_get_the_largest_size(height, width, size):
   assert siglip2.largest_size(height, width, 16, 256) == size
 
 

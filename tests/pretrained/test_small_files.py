@@ -22,7 +22,7 @@ from mmjax.pretrained import (
 from mmjax.pretrained import clip as clip_lib
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
-PICTURE = np.zeros((9, 11, 3), np.uint8)
+IMAGE = np.zeros((9, 11, 3), np.uint8)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_what_prepares_inputs_is_broken(clip, file, content):
   model = mmjax.load(clip)
   with pytest.raises(ValueError, match=f'^{file} (is broken|holds)'):
     model.encode_text('cat')
-    model.encode_image(PICTURE)
+    model.encode_image(IMAGE)
 
 
 def test_no_heads(clip):
@@ -90,9 +90,9 @@ def test_no_heads(clip):
 
 
 PREPARES = {
-  'clip': clip_lib.Model.preprocessor,
-  'siglip2': siglip2.Model.preprocessor,
-  'qwen2_vl': qwen2_vl.FAMILY.model.preprocessor,
+  'clip': clip_lib.Model.make_preprocessor,
+  'siglip2': siglip2.Model.make_preprocessor,
+  'qwen2_vl': qwen2_vl.FAMILY.model.make_preprocessor,
   'whisper': preprocess_audio.AudioPreprocessor.from_config,
   'audio_spectrogram_transformer': (
     preprocess_audio.FbankPreprocessor.from_config
@@ -145,9 +145,7 @@ DEFAULTS = {'size': SIZE, 'image_mean': (0.5,) * 3, 'image_std': (0.5,) * 3}
 )
 def test_padding_is_refused(settings):
   settings = {'do_pad': True, **settings}
-  with pytest.raises(
-    ValueError, match='do_pad is True; mmjax pads no pictures'
-  ):
+  with pytest.raises(ValueError, match='do_pad is True; mmjax pads no images'):
     preprocess.ImagePreprocessor.from_config(settings, DEFAULTS)
   settings['do_pad'] = False
   preprocess.ImagePreprocessor.from_config(settings, DEFAULTS)
@@ -165,12 +163,12 @@ def test_padding_to_the_size_that_all_have_is_none(settings):
   make = preprocess.ImagePreprocessor.from_config
   padded = make({'do_pad': True, **settings}, DEFAULTS)
   assert padded == make(settings, DEFAULTS)
-  assert padded(PICTURE).shape == (6, 8, 3)
+  assert padded(IMAGE).shape == (6, 8, 3)
 
 
 def model(name, **files):
   """A golden model without its weights, with other small files."""
-  config, own = checkpoint.read_small(GOLDEN / name)
+  config, own = checkpoint.read_small_files(GOLDEN / name)
   named = {key: json.dumps(value).encode() for key, value in files.items()}
   return families.find(config).model(None, {}, config, {**own, **named})
 

@@ -36,7 +36,7 @@ def expected():
 def test_an_encoder_gives_what_transformers_gave(expected):
   loaded = pretrained.load(GOLDEN / 'bert')
   ids, mask = expected['ids'], expected['mask']
-  got = loaded.compiled('__call__', train=False)(loaded.params, ids, mask)
+  got = loaded.jit_method('__call__', train=False)(loaded.params, ids, mask)
   close(np.asarray(got.values)[mask], expected['values'][mask])
   close(got.pooled, expected['pooled'])
 
@@ -55,7 +55,7 @@ def test_sentences_are_pooled_as_the_folder_says(expected):
 def test_a_filler_gives_what_transformers_gave(expected):
   loaded = pretrained.load(GOLDEN / 'bert_filler')
   ids, mask = expected['ids'], expected['mask']
-  got = loaded.compiled('__call__', train=False)(loaded.params, ids, mask)
+  got = loaded.jit_method('__call__', train=False)(loaded.params, ids, mask)
   close(np.asarray(got)[mask], expected['logits'][mask])
   assert loaded.encode_text(TEXTS).shape == (3, 12)
 
@@ -193,9 +193,9 @@ def test_texts_become_lower_case_where_the_folder_says_so():
 
 def test_without_a_length_of_its_own_a_tokenizer_says_what_is_read():
   files = {sentence_steps.SETTINGS: {}, 'tokenizer_config.json': {}}
-  assert sentence_encoder(**files).reach == 9
+  assert sentence_encoder(**files).max_text_tokens == 9
   files['tokenizer_config.json'] = {'model_max_length': 7}
-  assert sentence_encoder(**files).reach == 7
+  assert sentence_encoder(**files).max_text_tokens == 7
 
 
 # Two texts of three tokens, the first of which are a prompt's.
@@ -229,7 +229,7 @@ def test_pools(mode, whole, behind):
       {'type': 'sentence_transformers.b.Pooling', 'path': '1_Pooling'},
     ]
     model = sentence_encoder(**file, **{sentence_steps.FILE: steps})
-    return sentences.pooling(model.files)
+    return sentences.read_pooling(model.files)
 
   values = jnp.asarray(VALUES, jnp.float32)
   close(pool()(values, jnp.asarray(REAL), 1), whole)
@@ -301,7 +301,9 @@ def test_a_model_in_a_subfolder(tmp_path):
   assert again.files == loaded.files
   for model in (loaded, again):
     assert model.tokenize(TEXTS)[1].sum(axis=1).tolist() == [6, 3, 8]
-    assert sentences.pooling(model.files) == sentences.pooling(want.files)
+    assert sentences.read_pooling(model.files) == sentences.read_pooling(
+      want.files
+    )
   steps = json.loads((tmp_path / 'out' / 'modules.json').read_text())
   assert [step['path'] for step in steps[:2]] == ['', 'pooling']
   file = trained.find(str(tmp_path / 'old')).data['tokenizer']

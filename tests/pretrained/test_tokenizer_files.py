@@ -21,9 +21,9 @@ GOLDEN = pathlib.Path(__file__).parent / 'golden_ids.json'
 
 def built(folder):
   files = {path.name: path.read_bytes() for path in folder.iterdir()}
-  tokenizer = tokenizer_files.built(files, json.loads(files['config.json']))
+  tokenizer = tokenizer_files.build(files, json.loads(files['config.json']))
   file = tokenizer_settings.FILE
-  settings = configs.parsed(files.get(file, b'{}'), file)
+  settings = configs.parse(files.get(file, b'{}'), file)
   tokenizer_settings.apply(tokenizer, settings)
   return tokenizer
 

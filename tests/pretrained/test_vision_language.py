@@ -39,7 +39,7 @@ def test_logits_and_texts_are_those_of_transformers(name, loaded, tmp_path):
   pixels = expected['pixels']
   logits = loaded.logits(pixels, prompts[0])[0, : len(expected['logits'])]
   size = np.abs(expected['logits']).max()
-  # Pictures within 1e-6, and some blocks in float32.
+  # Images within 1e-6, and some blocks in float32.
   np.testing.assert_allclose(
     logits / size, expected['logits'] / size, rtol=0, atol=1e-5
   )
@@ -50,14 +50,14 @@ def test_logits_and_texts_are_those_of_transformers(name, loaded, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_text_has_none_or_several_pictures(name, loaded):
+def test_a_text_has_none_or_several_images(name, loaded):
   pixels = np.load(GOLDEN / name / 'expected.npz')['pixels']
   prompts = ['a cat', ' '.join(PROMPTS[name])]
-  pictures = [[], [pixels, pixels[:25]]]
-  together = loaded.generate(pictures, prompts, max_new_tokens=5)
+  images = [[], [pixels, pixels[:25]]]
+  together = loaded.generate(images, prompts, max_new_tokens=5)
   alone = loaded.generate([[]], prompts[0], max_new_tokens=5)
   assert alone == together[:1]
-  alone = loaded.generate(pictures[1:], prompts[1], max_new_tokens=5)
+  alone = loaded.generate(images[1:], prompts[1], max_new_tokens=5)
   assert alone == together[1:]
 
 
@@ -112,7 +112,7 @@ def test_a_video_is_read_too():
   for name in ('qwen2_vl', 'qwen2_5_vl'):
     model = pretrained.load(GOLDEN / name)
     prompt = f'{SEEN.replace("image", "video")} a cat'
-    batch, _ = model.read([frames], prompt)
+    batch, _ = model.prepare_batch([frames], prompt)
     assert (batch['text'] == 7).sum() == 2 * batch['text_mask'][0].sum() // 4
     first, second = model.generate(
       [frames, frames[::-1]], [prompt, prompt], max_new_tokens=9
@@ -120,14 +120,12 @@ def test_a_video_is_read_too():
     assert first != second
 
 
-def test_pictures_and_placeholders_must_agree(name, loaded):
+def test_images_and_placeholders_must_agree(name, loaded):
   pixels = np.zeros((8, 8, 3), np.uint8)
   if name != 'paligemma':  # Whose prompts hold none.
-    with pytest.raises(ValueError, match='its pictures need'):
+    with pytest.raises(ValueError, match='its images need'):
       loaded.generate([pixels], ['a cat'])
-  with pytest.raises(
-    ValueError, match=r'2 entries of pictures .* with 1 texts'
-  ):
+  with pytest.raises(ValueError, match=r'2 entries of images .* 1 texts'):
     loaded.generate([pixels, pixels], PROMPTS[name][:1])
 
 
@@ -158,7 +156,7 @@ def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
     pretrained.load(tmp_path)
 
 
-def test_pictures_of_another_size_are_refused(tmp_path):
+def test_images_of_another_size_are_refused(tmp_path):
   shutil.copytree(GOLDEN / 'llava', tmp_path, dirs_exist_ok=True)
   path = tmp_path / 'preprocessor_config.json'
   config = json.loads(path.read_text())
