@@ -1,4 +1,4 @@
-"""A dual encoder on emoji: pictures in three drawing styles, names and tags.
+"""A dual encoder on emoji: images in three drawing styles, names and tags.
 
 The data are tars in WebDataset layout, one a drawing style, with `hexcode` and
 `tags` in each sample's JSON. Import them once:
@@ -7,7 +7,7 @@ The data are tars in WebDataset layout, one a drawing style, with `hexcode` and
     --group_by=hexcode --text_fields=tags --vocab_size=4096
 
 Unseen concepts, a tenth of them, in styles that training knows (retrieval is
-among the pictures of one style, and the mean over styles is reported). `:final`
+among the images of one style, and the mean over styles is reported). `:final`
 trains on the concepts of validation too, and so has none; it is for what was
 chosen without it:
 
@@ -22,16 +22,15 @@ An unseen style of concepts that training knows from the other styles:
 
 Measured on 2026-11-22 and 23, jax 0.10.2, one seed, on two CPU cores with the
 GLIBC_TUNABLES of docs/cpus.md. Unseen concepts (`:final`), 14 minutes: among
-162 pictures of a style R@1 0.300 from image to text and 0.308 from text to
-image.
-An unseen style (noto), 15 minutes: among 1,574 pictures 0.582 and 0.587.
+162 images of a style R@1 0.300 from image to text and 0.308 from text to image.
+An unseen style (noto), 15 minutes: among 1,574 images 0.582 and 0.587.
 
-Augmentations and the learning rate of `:style` were chosen on the noto pictures
+Augmentations and the learning rate of `:style` were chosen on the noto images
 of validation concepts, in runs of 500 steps. For unseen concepts, word dropout,
-the lower learning rate and the average were chosen on validation concepts (R@1
+the lower learning rate and the EMA were chosen on validation concepts (R@1
 0.327 and 0.329 with `--config.train.steps=1800`; 0.302 and 0.296 before the
 latter two, with `--config.optimizer.lr=2e-2 --config.train.steps=1300
---config.optimizer.schedule=cosine --config.train.ema_decay=0`); test pictures
+--config.optimizer.schedule=cosine --config.train.ema_decay=0`); test images
 had no part in it.
 """
 

@@ -4,11 +4,12 @@
     --workdir=runs/pretrain_shapes
 
 Measured on 2026-11-22, jax 0.10.2, two CPU cores as two devices (see
-docs/cpus.md), shared with other work: 14 minutes, and 5 for the twin that sees
-no image. Test: R@1 1.000 both ways among 500 scenes, exact captions 0.986,
-answers 0.988 (color 0.998, shape 1.000, count 0.949, existence 0.994, relation
-0.997), of the twin 0.342. On the compositional split: R@1 0.992 both ways,
-exact captions 0.954, answers 0.974, of the twin 0.307.
+docs/cpus.md), shared with other work: 14 minutes, and 5 for the blind
+baseline. Test: R@1 1.000 in both directions among 500 scenes, exact captions
+0.986, answers 0.988 (color 0.998, shape 1.000, count 0.949, existence 0.994,
+relation 0.997), of the blind baseline 0.342. On the compositional split: R@1
+0.992 in both directions, exact captions 0.954, answers 0.974, of the blind
+baseline 0.307.
 """
 
 import ml_collections

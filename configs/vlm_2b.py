@@ -1,17 +1,17 @@
-"""A language model that sees: SigLIP's So400m/14 before a Qwen2 of 1.5 billion.
+"""A vision-language model: SigLIP's So400m/14 before a Qwen2 of 1.5 billion.
 
   python -m experiments.captioning --config=configs/vlm_2b.py \
     --workdir=runs/vlm_2b
 
-The picture's 256 tokens go through two dense layers (Liu et al. 2024,
-LLaVA-1.5) and stand before the caption; they see each other in both directions
-(Beyer et al. 2024, PaliGemma). Tower of Alabdulmohsin et al. 2023, table 2,
-decoder of Yang et al. 2024 (Qwen2, table 1); 1.96 billion parameters. Trains
-from scratch on random data, to plan and to time: put a real set and its
+The image's 256 tokens go through two dense layers (Liu et al. 2024,
+LLaVA-1.5) and stand before the caption; they attend to each other in both
+directions (Beyer et al. 2024, PaliGemma). Tower of Alabdulmohsin et al. 2023,
+table 2, decoder of Yang et al. 2024 (Qwen2, table 1); 1.96 billion parameters.
+Trains from scratch on random data, to plan and to time: put a real set and its
 tokenizer in place with `--config.data.name=...` and
 `--config.data.tokenizer=...`.
 
-For a v5e:16x16 slice, 8 pictures a chip; not yet run. `mmjax plan` says what it
+For a v5e:16x16 slice, 8 images a chip; not yet run. `mmjax plan` says what it
 needs, see docs/plan.md.
 """
 
