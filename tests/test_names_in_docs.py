@@ -35,7 +35,9 @@ _MODULE = re.compile(r'(?<![\w./\-])((?:mmjax|experiments)(?:\.\w+)+)')
 _FIELD = re.compile(rf'`({"|".join(schema.SECTIONS)})\.(\w+)(?:=[^`]*)?`')
 _OVERRIDE = re.compile(r'--config\.(\w+)(?:\.(\w+))?')
 _FLAG = re.compile(r'(?<![\w\-])--([a-z]\w*(?:-\w+)*)')
-_CODE = re.compile(r'`([^`]+)`|^```\w*\n(.*?)^```', re.DOTALL | re.MULTILINE)
+_CODE = re.compile(
+  r'^ *```\w*\n(.*?)^ *```|`([^`]+)`', re.DOTALL | re.MULTILINE
+)
 _COMMAND = re.compile(r'(?:^|\s)mmjax ([a-z][\w\-]*)')
 
 
