@@ -1,4 +1,4 @@
-"""A captioner on `shapes`: a small ResNet and a causal decoder.
+r"""A captioner on `shapes`: a small ResNet and a causal decoder.
 
   python -m experiments.captioning --config=configs/captioning_shapes.py \
     --workdir=runs/captioning_shapes

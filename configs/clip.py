@@ -1,4 +1,4 @@
-"""CLIP: two towers, the softmax over all pairs of the batch.
+r"""CLIP: two towers, the softmax over all pairs of the batch.
 
   python -m experiments.contrastive --config=configs/clip.py:b16 \
     --workdir=runs/clip_b16

@@ -1,4 +1,4 @@
-"""A dual encoder on emoji: images in three drawing styles, names and tags.
+r"""A dual encoder on emoji: images in three drawing styles, names and tags.
 
 The data are tars in WebDataset layout, one a drawing style, with `hexcode` and
 `tags` in each sample's JSON. Import them once:

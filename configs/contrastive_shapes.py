@@ -1,4 +1,4 @@
-"""A dual encoder on `shapes`: a small ResNet and a text transformer.
+r"""A dual encoder on `shapes`: a small ResNet and a text transformer.
 
   python -m experiments.contrastive --config=configs/contrastive_shapes.py \
     --workdir=runs/contrastive_shapes

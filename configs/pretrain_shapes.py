@@ -1,4 +1,4 @@
-"""Contrast, captions and answers in one step on `shapes`.
+r"""Contrast, captions and answers in one step on `shapes`.
 
   python -m experiments.pretrain --config=configs/pretrain_shapes.py \
     --workdir=runs/pretrain_shapes

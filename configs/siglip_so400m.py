@@ -1,4 +1,4 @@
-"""SigLIP So400m/14: two towers of a shape found for its compute, and a sigmoid.
+r"""SigLIP So400m/14: two compute-optimal towers and a sigmoid loss.
 
   python -m experiments.contrastive --config=configs/siglip_so400m.py \
     --workdir=runs/siglip_so400m

@@ -1,4 +1,4 @@
-"""A vision-language model: SigLIP's So400m/14 before a Qwen2 of 1.5 billion.
+r"""A vision-language model: SigLIP's So400m/14 before a Qwen2 of 1.5 billion.
 
   python -m experiments.captioning --config=configs/vlm_2b.py \
     --workdir=runs/vlm_2b

@@ -1,4 +1,4 @@
-"""Visual question answering on `shapes`, with captions beside.
+r"""Visual question answering on `shapes`, with captions beside.
 
   python -m experiments.vqa --config=configs/vqa_shapes.py \
     --workdir=runs/vqa_shapes

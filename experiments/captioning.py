@@ -1,4 +1,4 @@
-"""Image captioning with an image encoder and a text decoder.
+r"""Image captioning with an image encoder and a text decoder.
 
 Evaluated by exact matches with the references, the usual overlap metrics, and
 on `shapes` by the fraction of correct attributes.

@@ -1,4 +1,4 @@
-"""Contrastive learning of an image and a text tower.
+r"""Contrastive learning of an image and a text tower.
 
 The objective is CLIP's softmax or SigLIP's sigmoid loss. Evaluated by retrieval
 between images and all their captions.

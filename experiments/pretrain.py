@@ -1,4 +1,4 @@
-"""Trains one model on several objectives at once.
+r"""Trains one model on several objectives at once.
 
 Any weighted subset of contrastive learning, captioning and question answering
 trains a contrastive captioner (CoCa) with one image tower. Each objective has

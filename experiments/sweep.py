@@ -1,4 +1,4 @@
-"""Runs a sweep: many runs of one config, with values chosen by a search.
+r"""Runs a sweep: many runs of one config, with values chosen by a search.
 
   python -m experiments.sweep --sweep=configs/sweeps/contrastive_lr.py \
     --workdir=sweeps/lr

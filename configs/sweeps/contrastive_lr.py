@@ -1,4 +1,4 @@
-"""Learning rate, pooling and patches of a dual encoder, in 12 short runs.
+r"""Learning rate, pooling and patches of a dual encoder, in 12 short runs.
 
   mmjax data prepare shapes/small
   python -m experiments.sweep --sweep=configs/sweeps/contrastive_lr.py \

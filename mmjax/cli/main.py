@@ -13,7 +13,7 @@ COMMANDS = {
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
   'plan': 'estimate memory, time and cost of training, without TPUs',
-  'predict': 'caption an image file, or answer a question about it',
+  'predict': 'caption images, answer questions about them, or rank texts',
   'report': 'print test results of runs in one table',
   'sweep-report': 'write the results of a sweep as one HTML file',
 }
@@ -70,6 +70,14 @@ def main(argv: list[str] | None = None) -> int:
   except KeyboardInterrupt:
     print('stopped', file=sys.stderr)
     return 130
+  except Exception as error:
+    # Imported here, since it takes time that other errors needn't.
+    from mmjax.runs import disk
+
+    if not disk.is_full(error):
+      raise
+    print(f'mmjax {argv[0]}: a disk is full: {error}', file=sys.stderr)
+    return 1
 
 
 if __name__ == '__main__':

@@ -60,6 +60,10 @@ def load(location: str) -> ml_collections.ConfigDict:
     )
   with user_file.naming(file, 'config'):
     config = get_config(argument) if has_argument else get_config()
+  if not hasattr(config, 'items'):
+    raise ConfigError(
+      f'--config={location}: get_config returned {config!r}, not a config'
+    )
   return settings.complete(config)
 
 

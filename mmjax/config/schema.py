@@ -19,7 +19,7 @@ DATA = {
   'data_dir': Field(
     'str',
     None,
-    'folder of the prepared data sets; None: ~/tensorflow_datasets',
+    'folder of data sets; None: MMJAX_DATA_DIR, or ~/.cache/mmjax/data',
     optional=True,
     later=True,
   ),

@@ -18,6 +18,11 @@ from mmjax.data import (
 from mmjax.errors import ConfigError
 
 _TURNS = ('conversations', 'messages')
+# Fields that a conversation gives by itself; others are metadata of its record.
+_OWN = (
+  *(*_TURNS, 'id', 'image', 'images', 'question', 'answer', 'answers'),
+  *('caption', 'captions', 'text', 'type'),
+)
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
 _USER_ROLES = ('human', 'user')
 _ASSISTANT_ROLES = ('gpt', 'assistant', 'model')
@@ -39,7 +44,7 @@ def read(
       except ConfigError as error:
         yield raw_records.make_unreadable(name, where, str(error))
       else:
-        yield rows.make_record(path.parent, where, name, fields)
+        yield rows.make_record(path.parent, where, name, fields, file=path)
 
 
 def is_conversation(fields: Mapping[str, Any]) -> bool:
@@ -75,6 +80,12 @@ def read_first_turns(entry: Any) -> raw_records.Fields:
       break
   if 'answer' not in fields:
     raise ConfigError('no answer follows a question among its turns')
+  kept = {
+    key: value
+    for key, value in entry.items()
+    if key not in _OWN and isinstance(value, str | int | float)
+  }
+  fields = kept | fields
   fields |= {'type': entry.get('type', 'conversation'), 'turns': len(turns)}
   images = list(
     dict.fromkeys(image for turn in turns for image in _find_images(turn))

@@ -80,6 +80,12 @@ def open_feed(
   notes = ()
   if needs and not synthetic.is_synthetic(data['name']):
     notes = _check(data, train, splits, preprocessor, needs)
+  if batch_size > len(train):
+    notes += (
+      f'train.batch_size={batch_size} is more than the {len(train)} records of '
+      f'data.train_split={data["train_split"]!r}, so that each batch repeats '
+      'some; a contrastive loss then takes an image for its own negative',
+    )
   return Feed(
     preprocess=preprocessor,
     train=batches.TrainBatches(

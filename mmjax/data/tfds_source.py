@@ -1,6 +1,7 @@
 """Reads prepared TFDS data sets, mmjax's and others, as records."""
 
 import contextlib
+import difflib
 import os
 import pathlib
 import re
@@ -73,9 +74,12 @@ class TfdsRecords:
       if folder is not None:
         return cls(folder, split, fields)
     folders = ' or '.join(str(root) for root in roots)
+    known = [*BUILT_IN, *records.list_prepared(data_dir)]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f'did you mean {close[0]!r}? Else ' if close else ''
     raise ConfigError(
-      f'data set {name!r} is not prepared in {folders}; prepare it with\n  '
-      + _suggest_command(name, data_dir)
+      f'data set {name!r} is not prepared in {folders}; {hint}prepare it with'
+      '\n  ' + _suggest_command(name, data_dir)
     )
 
   def __len__(self) -> int:
@@ -306,7 +310,7 @@ def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
   return (
-    f'mmjax data import --format=webdataset|jsonl|csv --input=FILES '
+    f'mmjax data import --format=FORMAT --input=FILES '
     f'--name={base}{where or " --data_dir=DIR"}'
   )
 

@@ -70,7 +70,8 @@ class Writer(nn.Module):
       raise ConfigError(
         f'writing {length} tokens after {prompt} takes {reach} positions, but '
         f'the decoder has a max_length of {self.decoder.max_length}; write '
-        'fewer or raise max_length'
+        'fewer tokens, such as generate(..., max_new_tokens='
+        f'{max(1, self.decoder.max_length - prompt + 1)})'
       )
 
   def decode_step(

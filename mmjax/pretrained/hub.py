@@ -57,9 +57,8 @@ def find(source: Path | str) -> Path:
   except (OSError, huggingface_hub.errors.HfHubHTTPError) as error:
     raise ConfigError(
       f'there is no folder {source}, and the Hugging Face hub gives no model '
-      f'of this name ({type(error).__name__}); look for a typing error, and '
-      'whether there is a network'
-    ) from error
+      f'of this name ({type(error).__name__}); check the network, and the name'
+    ) from None
   if pickles:
     raise tensors.pickle_error(source, pickles, folder)
   return folder

@@ -44,7 +44,7 @@ def reporting(folder: Path) -> Iterator[None]:
     try:
       yield
     except Exception as error:
-      if not _is_full(error):
+      if not is_full(error):
         raise
       _forget(error)
       removed = jax.process_count() == 1 and (
@@ -57,7 +57,7 @@ def reporting(folder: Path) -> Iterator[None]:
       raise full
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
   """Whether an error, or one that led to it, is of a full disk."""
   return any(
     getattr(one, 'errno', None) in _FULL or _says_full(str(one))
@@ -114,7 +114,7 @@ def _state(folder: Path, error: BaseException, removed: bool) -> str:
   room = f'{free:,} bytes free'
   if removed:
     room += ' now that the unfinished checkpoint is removed'
-  first = next(one for one in _chain(error) if _is_full(one))
+  first = next(one for one in _chain(error) if is_full(one))
   if any(getattr(one, 'errno', None) == errno.EDQUOT for one in _chain(error)):
     return f'the disk of {path} has no room left within your quota ({room}).'
   if disk.f_files and not disk.f_favail:
@@ -136,7 +136,7 @@ class _NotFull(logging.Filter):
 
   def filter(self, record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
-    full = error is not None and _is_full(error)
+    full = error is not None and is_full(error)
     return not full and not _says_full(record.getMessage())
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from mmjax.config import settings
+from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
@@ -139,6 +140,7 @@ def _set_up(
     clock.lap('data')
     programs = program.build(config, experiment, mesh)
     clock.lap('init')
+    _check_keep_best(config.train.keep_best, experiment)
   for note in experiment.notes:
     hosts.log(f'note: {note}')
   checkpoints = checkpoints_lib.Checkpoints(
@@ -190,3 +192,18 @@ def _make_meter(
     params = programs.plan.abstract.params
     needed = useful.count(config, experiment, params, start.batch)
   return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
+
+
+def _check_keep_best(metric: str, experiment: Experiment) -> None:
+  """Refuses a metric of an evaluator that the experiment doesn't have.
+
+  Raises:
+    ConfigError: naming the evaluators of validation.
+  """
+  names = experiment.evaluators.get('val', {})
+  if metric and not any(metric.startswith(f'val/{name}/') for name in names):
+    listed = ', '.join(f'val/{name}/...' for name in names)
+    raise ConfigError(
+      f'train.keep_best={metric!r} is not a metric of the evaluation; there '
+      f'are {listed}'
+    )

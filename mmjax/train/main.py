@@ -15,6 +15,7 @@ each other; elsewhere give each of them:
 import contextlib
 import functools
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -145,11 +146,9 @@ def reporting() -> Iterator[None]:
 
 def _is_closed(stream: TextIO) -> bool:
   """Whether the reader of a pipe is gone."""
-  try:
-    stream.flush()
-  except BrokenPipeError:
-    return True
-  return False
+  poll = select.poll()
+  poll.register(stream.fileno(), 0)
+  return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _exit(message: str, code: int) -> None:
@@ -200,7 +199,12 @@ def _check_experiment(config: ml_collections.ConfigDict) -> None:
   started = spec.name.rpartition('.')[2] if spec else ''
   wanted = config.experiment.removesuffix('.py').replace('/', '.')
   if started and wanted.rpartition('.')[2] not in ('', started):
+    name = config.experiment
+    if name.endswith('.py'):
+      command = f'python {name}'
+    else:
+      command = f'python -m {name if "." in name else f"experiments.{name}"}'
     raise ConfigError(
-      f'experiment={config.experiment!r}: this config is for another '
-      f'experiment; start it with python -m experiments.{config.experiment}'
+      f'experiment={name!r}: this config is for another experiment; start it '
+      f'with {command}'
     )
