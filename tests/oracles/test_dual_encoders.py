@@ -84,7 +84,7 @@ def original(name):
   text, vision, both = CONFIGS[name]
   make_config, make_model, _ = FAMILIES[name.split('_')[0]]
   config = make_config(text_config=text, vision_config=vision, **both)
-  return harness.randomised(make_model(config))
+  return harness.randomise(make_model(config))
 
 
 def batch(config):
@@ -119,7 +119,7 @@ def logits_of(out):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def test_outputs_agree(pair):
