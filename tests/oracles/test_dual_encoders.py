@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from mmjax import pretrained
+from mmjax.pretrained import clip, siglip
 from tests.oracles import harness
 
 TEXT = {'vocab_size': 99, 'bos_token_id': 97, 'eos_token_id': 98}
@@ -69,11 +70,11 @@ CONFIGS = {
   ),
 }  # fmt: skip
 FAMILIES = {
-  'clip': (transformers.CLIPConfig, transformers.CLIPModel, pretrained.clip),
+  'clip': (transformers.CLIPConfig, transformers.CLIPModel, clip),
   'siglip': (
     transformers.SiglipConfig,
     transformers.SiglipModel,
-    pretrained.siglip,
+    siglip,
   ),
 }
 END = 98  # The largest id, which is what CLIP's legacy pooling looks for.
