@@ -14,11 +14,11 @@ close = functools.partial(
   np.testing.assert_allclose, rtol=0, atol=1e-4, equal_nan=False
 )
 
-# What `check_close` found; the summary of a run tells the largest of each test.
+# Differences of `check_close`; the summary of a run shows the largest ones.
 SEEN: list[float] = []
 
 
-def randomised(model, noise=0.1):
+def randomise(model, noise=0.1):
   """A model of transformers whose norms and biases, too, are not 1 and 0."""
   generator = torch.Generator().manual_seed(0)
   with torch.no_grad():
@@ -29,7 +29,7 @@ def randomised(model, noise=0.1):
   return model.eval()
 
 
-def loaded_from(model, folder):
+def load_saved(model, folder):
   """The same model here, by way of `save_pretrained`."""
   model.save_pretrained(folder)
   return pretrained.load(folder)
@@ -68,7 +68,7 @@ def check_gradients(model, loaded, their_loss, our_loss):
     for buffer in gradients.buffers():
       buffer.zero_()
   with tempfile.TemporaryDirectory() as folder:
-    want = loaded_from(gradients, folder).params
+    want = load_saved(gradients, folder).params
   got = jax.jit(jax.grad(our_loss))(loaded.params)
   for path, gradient in jax.tree.leaves_with_path(got):
     name = jax.tree_util.keystr(path)
@@ -91,10 +91,10 @@ def check_saved(model, loaded, folder, **settings):
     **settings: what the model's class takes besides its config.
   """
   pretrained.save(loaded, folder, shard_bytes=20_000)
-  again, told = type(model).from_pretrained(
+  again, info = type(model).from_pretrained(
     folder, output_loading_info=True, **settings
   )
-  assert not any(told.values()), told
+  assert not any(info.values()), info
   want = model.state_dict()
   for name, value in again.state_dict().items():
     np.testing.assert_array_equal(value.numpy(), want[name].numpy())

@@ -57,7 +57,7 @@ def original(name):
   config = transformers.AlignConfig(
     text_config=text, vision_config=vision, projection_dim=width
   )
-  model = harness.randomised(transformers.AlignModel(config))
+  model = harness.randomise(transformers.AlignModel(config))
   with torch.no_grad():
     model.temperature.fill_(0.07)
     for key, buffer in model.named_buffers():
@@ -72,7 +72,7 @@ def original(name):
 def case(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return request.param, model, harness.loaded_from(model, folder)
+  return request.param, model, harness.load_saved(model, folder)
 
 
 def inputs(name):

@@ -76,7 +76,7 @@ def original(name):
   kind = transformers.WhisperForConditionalGeneration
   if name == 'bare':
     kind = transformers.WhisperModel
-  model = harness.randomised(kind(config))
+  model = harness.randomise(kind(config))
   with torch.no_grad():
     for parameter in model.parameters():
       parameter.mul_(2)
@@ -87,7 +87,7 @@ def original(name):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def batch(config):
@@ -170,7 +170,7 @@ def writer(name, settings, folder):
     model.model.decoder.embed_positions.weight.mul_(3)
   for field, value in settings.items():
     setattr(model.generation_config, field, value)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 @pytest.fixture(scope='module', params=WRITING)
@@ -179,7 +179,7 @@ def writers(request, tmp_path_factory):
   return writer(request.param, MANY, tmp_path_factory.mktemp(request.param))
 
 
-def greedily(loaded, spectrogram, prompts):
+def generate_greedily(loaded, spectrogram, prompts):
   """Ids that we write, as lists without the end."""
   generation = loaded.generation
   written = loaded.jit_method(
@@ -194,7 +194,7 @@ def greedily(loaded, spectrogram, prompts):
   return remove_ids(np.asarray(written.tokens).tolist(), [EOS])
 
 
-def theirs_greedily(model, features, **settings):
+def generate_theirs_greedily(model, features, **settings):
   out = model.generate(
     features, max_new_tokens=20, do_sample=False, num_beams=1, **settings
   )
@@ -217,9 +217,9 @@ def test_the_same_is_written(writers, language, task):
   model, loaded = writers
   theirs, ours, _ = batch(model.config)
   settings = {'language': language} | ({'task': task} if task else {})
-  want = theirs_greedily(model, theirs['input_features'], **settings)
+  want = generate_theirs_greedily(model, theirs['input_features'], **settings)
   prompt = loaded.prompt(language, task)
-  got = greedily(loaded, ours['spectrogram'], [prompt] * 3)
+  got = generate_greedily(loaded, ours['spectrogram'], [prompt] * 3)
   assert got == want
   check_varied(got)
 
@@ -234,18 +234,20 @@ def test_languages_are_heard_alike(writers):
   )
   ids = np.asarray(list(loaded.languages.values()))
   assert ids[np.asarray(logits)[:, ids].argmax(-1)].tolist() == want
-  heard = theirs_greedily(model, theirs['input_features'], task='translate')
+  heard = generate_theirs_greedily(
+    model, theirs['input_features'], task='translate'
+  )
   codes = {token: code for code, token in loaded.languages.items()}
   prompts = [loaded.prompt(codes[token], 'translate') for token in want]
-  assert greedily(loaded, ours['spectrogram'], prompts) == heard
+  assert generate_greedily(loaded, ours['spectrogram'], prompts) == heard
 
 
 @pytest.mark.parametrize('name', WRITING)
 def test_a_model_of_one_language_writes_the_same(name, tmp_path):
   model, loaded = writer(name, ONE, tmp_path)
   theirs, ours, _ = batch(model.config)
-  want = theirs_greedily(model, theirs['input_features'])
-  got = greedily(loaded, ours['spectrogram'], [loaded.prompt()] * 3)
+  want = generate_theirs_greedily(model, theirs['input_features'])
+  got = generate_greedily(loaded, ours['spectrogram'], [loaded.prompt()] * 3)
   assert got == want
   check_varied(got)
 
@@ -316,7 +318,7 @@ def test_other_sizes_of_windows_are_prepared_alike(tmp_path):
   harness.close(got, want['input_features'].transpose(0, 2, 1), atol=1e-5)
 
 
-def ctranslated(model, folder, quantization):
+def convert_to_ctranslate2(model, folder, quantization):
   """What CTranslate2's converter makes of a model."""
   loader = ctranslate2.converters.transformers.WhisperLoader()
   spec = loader.get_model_spec(model)
@@ -352,7 +354,7 @@ def test_what_ctranslate2_keeps_is_the_same(name, quantization, tmp_path):
   model.config.activation_function = 'gelu'
   model.save_pretrained(tmp_path / 'hf')
   want = pretrained.load(tmp_path / 'hf')
-  got = ctranslated(model, tmp_path / 'ct2', quantization)
+  got = convert_to_ctranslate2(model, tmp_path / 'ct2', quantization)
   assert got.module == want.module
 
   largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(want.params))
@@ -372,7 +374,7 @@ def test_what_ctranslate2_keeps_is_the_same(name, quantization, tmp_path):
   folder = tmp_path / 'saved'
   pretrained.save(got, folder)
   kind = type(model)
-  again, told = kind.from_pretrained(folder, output_loading_info=True)
-  assert not any(told.values()), told
+  again, info = kind.from_pretrained(folder, output_loading_info=True)
+  assert not any(info.values()), info
   assert again.generation_config.suppress_tokens == MANY['suppress_tokens']
   assert pretrained.load(folder).prompt() == got.prompt()

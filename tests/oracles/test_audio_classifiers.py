@@ -48,9 +48,9 @@ def pair(request, tmp_path_factory):
   kind = transformers.ASTForAudioClassification
   if request.param == 'bare':
     kind = transformers.ASTModel
-  model = harness.randomised(kind(config))
+  model = harness.randomise(kind(config))
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def spectrogram(config):

@@ -62,7 +62,7 @@ def original(kind, size):
   config = transformers.BlipConfig(
     text_config=text, vision_config=vision, **more
   )
-  model = harness.randomised(CLASSES[kind](config))
+  model = harness.randomise(CLASSES[kind](config))
   with torch.no_grad():
     for name, parameter in model.named_parameters():
       if 'word_embeddings' in name:  # Or all words were as likely.
@@ -79,7 +79,7 @@ def case(request, tmp_path_factory):
   kind, size = request.param
   model = original(kind, size)
   folder = tmp_path_factory.mktemp(f'{kind}_{size}')
-  return kind, model, harness.loaded_from(model, folder)
+  return kind, model, harness.load_saved(model, folder)
 
 
 def texts(rows, seed=0):
@@ -212,7 +212,7 @@ def varied(tokens):
 @pytest.mark.parametrize('size', SIZES)
 def test_captions_are_written_alike(size, tmp_path):
   model = original('captions', size)
-  loaded = harness.loaded_from(model, tmp_path)
+  loaded = harness.load_saved(model, tmp_path)
   theirs, ours = inputs('captions', model)
   pixels = theirs['pixel_values']
   generate = loaded.jit_method(
@@ -248,7 +248,7 @@ def test_captions_are_written_alike(size, tmp_path):
 @pytest.mark.parametrize('size', SIZES)
 def test_answers_are_written_alike(size, tmp_path):
   model = original('answers', size)
-  loaded = harness.loaded_from(model, tmp_path)
+  loaded = harness.load_saved(model, tmp_path)
   theirs, ours = inputs('answers', model)
   generate = loaded.jit_method(
     'generate', task='answer', length=20, eos_id=SEP, pad_id=PAD

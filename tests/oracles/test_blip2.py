@@ -78,7 +78,7 @@ def original(name):
       (model.language_model, 'lm_head.weight'),
     ):
       one.all_tied_weights_keys.pop(key)
-  model = harness.randomised(model, 0.3)
+  model = harness.randomise(model, 0.3)
   generator = torch.Generator().manual_seed(1)
   with torch.no_grad():
     for key, parameter in model.named_parameters():
@@ -98,7 +98,7 @@ def original(name):
 def case(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return request.param, model, harness.loaded_from(model, folder)
+  return request.param, model, harness.load_saved(model, folder)
 
 
 def prompts(name, left=False):

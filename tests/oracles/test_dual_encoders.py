@@ -15,6 +15,7 @@ import torch
 import transformers
 
 from mmjax import pretrained
+from mmjax.pretrained import clip, siglip
 from tests.oracles import harness
 
 TEXT = {'vocab_size': 99, 'bos_token_id': 97, 'eos_token_id': 98}
@@ -69,11 +70,11 @@ CONFIGS = {
   ),
 }  # fmt: skip
 FAMILIES = {
-  'clip': (transformers.CLIPConfig, transformers.CLIPModel, pretrained.clip),
+  'clip': (transformers.CLIPConfig, transformers.CLIPModel, clip),
   'siglip': (
     transformers.SiglipConfig,
     transformers.SiglipModel,
-    pretrained.siglip,
+    siglip,
   ),
 }
 END = 98  # The largest id, which is what CLIP's legacy pooling looks for.
@@ -84,7 +85,7 @@ def original(name):
   text, vision, both = CONFIGS[name]
   make_config, make_model, _ = FAMILIES[name.split('_')[0]]
   config = make_config(text_config=text, vision_config=vision, **both)
-  return harness.randomised(make_model(config))
+  return harness.randomise(make_model(config))
 
 
 def batch(config):
@@ -119,7 +120,7 @@ def logits_of(out):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def test_outputs_agree(pair):

@@ -47,7 +47,7 @@ def original(kind):
       num_attention_heads=3, num_key_value_heads=3, bos_token_id=1,
     )  # fmt: skip
     model = transformers.Qwen2ForCausalLM(config)
-  return harness.randomised(model, 0.3)
+  return harness.randomise(model, 0.3)
 
 
 @pytest.fixture(scope='module', params=['qwen2', 't5'])
@@ -63,7 +63,7 @@ def texts(kind):
   return np.where(mask, ids, PAD), mask
 
 
-def written_there(kind, folder, ids, mask):
+def generate_theirs(kind, folder, ids, mask):
   auto = {
     't5': transformers.T5ForConditionalGeneration,
     'qwen2': transformers.Qwen2ForCausalLM,
@@ -83,7 +83,7 @@ def written_there(kind, folder, ids, mask):
   return np.pad(out, ((0, 0), (0, NEW - out.shape[1])))
 
 
-def written_here(kind, folder, ids, mask):
+def generate_ours(kind, folder, ids, mask):
   loaded = pretrained.load(folder)
   name, task = (
     ('question', {'task': 'answer'}) if kind == 't5' else ('text', {})
@@ -116,8 +116,8 @@ def test_beams_agree(pair, settings):
   plain['sequence_bias'] = [[[EOS], 1.5]]
   path = folder / 'generation_config.json'
   path.write_text(json.dumps({**plain, **settings}))
-  got = written_here(kind, folder, ids, mask)
-  want = written_there(kind, folder, ids, mask)
+  got = generate_ours(kind, folder, ids, mask)
+  want = generate_theirs(kind, folder, ids, mask)
   # With several beams, transformers fills up with an end where padding is 0.
   ends = np.isin(want, settings.get('eos_token_id', EOS))
   want = np.where(np.cumsum(ends, axis=1) - ends > 0, PAD, want)
@@ -140,8 +140,8 @@ def test_greedy_texts_agree(pair, name):
   if kind == 't5':
     plain['decoder_start_token_id'] = PAD
   path.write_text(json.dumps(plain))
-  before = written_here(kind, folder, ids, mask)
+  before = generate_ours(kind, folder, ids, mask)
   path.write_text(json.dumps({**plain, **settings}))
-  got = written_here(kind, folder, ids, mask)
-  np.testing.assert_array_equal(got, written_there(kind, folder, ids, mask))
+  got = generate_ours(kind, folder, ids, mask)
+  np.testing.assert_array_equal(got, generate_theirs(kind, folder, ids, mask))
   assert np.any(got != before)

@@ -112,7 +112,7 @@ CONFIGS = {
 def original(name):
   torch.manual_seed(0)
   make, settings, more, _ = CONFIGS[name]
-  model = harness.randomised(make(make.config_class(**settings), **more))
+  model = harness.randomise(make(make.config_class(**settings), **more))
   for name, buffer in model.named_buffers():
     if name.endswith('running_mean'):  # Statistics other than 0 and 1.
       buffer.copy_(torch.randn(buffer.shape) * 0.2)
@@ -146,7 +146,7 @@ def theirs_of(model, pixels):
 def case(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  loaded = harness.loaded_from(model, folder)
+  loaded = harness.load_saved(model, folder)
   _, _, more, sizes = CONFIGS[request.param]
   return model, loaded, sizes, more
 
@@ -200,7 +200,7 @@ def test_what_is_saved_loads_there(case, tmp_path):
 @pytest.mark.parametrize('name', ['dinov2_odd', 'registers_odd'])
 def test_masked_patches_agree(name, tmp_path):
   model = original(name)
-  loaded = harness.loaded_from(model, tmp_path)
+  loaded = harness.load_saved(model, tmp_path)
   pixels = images((14, 28))
   masked = np.random.default_rng(0).random((3, 8)) < 0.4
   with torch.no_grad():

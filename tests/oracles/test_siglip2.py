@@ -46,9 +46,9 @@ def pair(request, tmp_path_factory):
   torch.manual_seed(0)
   text, vision = CONFIGS[request.param]
   config = transformers.Siglip2Config(text_config=text, vision_config=vision)
-  model = harness.randomised(transformers.Siglip2Model(config))
+  model = harness.randomise(transformers.Siglip2Model(config))
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def batch(config):

@@ -35,10 +35,10 @@ KINDS = {
 def test_a_tower(kind, tmp_path):
   torch.manual_seed(0)
   config, settings = KINDS[kind]
-  model = harness.randomised(
+  model = harness.randomise(
     getattr(transformers, kind)(getattr(transformers, config)(**settings))
   )
-  loaded = harness.loaded_from(model, tmp_path / 'in')
+  loaded = harness.load_saved(model, tmp_path / 'in')
   tower = model
   for name in ('vision_model', 'text_model'):
     tower = getattr(tower, name, tower)

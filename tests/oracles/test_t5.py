@@ -52,7 +52,7 @@ def original(kind, name):
   model = KINDS[kind](config)
   if kind == 'writer' and name == 'gated':
     untie(model)
-  model = harness.randomised(model, 0.3)
+  model = harness.randomise(model, 0.3)
   generator = torch.Generator().manual_seed(SEEDS[name])
   with torch.no_grad():
     for name, parameter in model.named_parameters():
@@ -83,7 +83,7 @@ def case(request, tmp_path_factory):
   kind, name = request.param
   model = original(kind, name)
   folder = tmp_path_factory.mktemp(f'{kind}_{name}')
-  return kind, model, harness.loaded_from(model, folder)
+  return kind, model, harness.load_saved(model, folder)
 
 
 def texts(seed=0, lengths=LENGTHS):
@@ -167,7 +167,7 @@ def test_what_is_saved_loads_there(case, tmp_path):
 @pytest.mark.parametrize('name', CONFIGS)
 def test_greedy_writing_agrees(name, tmp_path):
   model = original('writer', name)
-  loaded = harness.loaded_from(model, tmp_path)
+  loaded = harness.load_saved(model, tmp_path)
   ids, mask = texts()
   want = model.generate(
     input_ids=torch.tensor(ids),
@@ -201,7 +201,7 @@ def test_buckets_agree(both_ways):
 def test_older_names_of_the_words_are_known(tmp_path):
   """With duplicates, and without the name that is written today."""
   model = original('encoder', 'odd')
-  want = harness.loaded_from(model, tmp_path).params
+  want = harness.load_saved(model, tmp_path).params
   held = {
     name: value.clone().contiguous()
     for name, value in model.state_dict().items()

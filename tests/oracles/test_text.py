@@ -106,7 +106,7 @@ def original(name):
   torch.manual_seed(0)
   make_config, make_model = FAMILIES[name.split('_')[0]]
   config = make_config(**IDS, **CONFIGS[name])
-  model = harness.randomised(make_model(config), 0.3)
+  model = harness.randomise(make_model(config), 0.3)
   for name, parameter in model.named_parameters():
     # Words outweighed by their blocks, or each would be followed by itself.
     if parameter.ndim > 1 and not re.search('wte|wpe|embed|lm_head', name):
@@ -118,7 +118,7 @@ def original(name):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def texts(left=False):

@@ -46,8 +46,8 @@ def pair(request, tmp_path_factory):
   torch.manual_seed(0)
   model = MODELS[kind](transformers.BertConfig(**CONFIGS[name]))
   folder = tmp_path_factory.mktemp(name)
-  model = harness.randomised(model)
-  return model, harness.loaded_from(model, folder)
+  model = harness.randomise(model)
+  return model, harness.load_saved(model, folder)
 
 
 def texts(model):
@@ -137,8 +137,8 @@ def test_an_encoder_without_a_pooler(tmp_path):
   torch.manual_seed(0)
   config = transformers.BertConfig(**CONFIGS['three_segments'])
   model = transformers.BertModel(config, add_pooling_layer=False)
-  model = harness.randomised(model)
-  loaded = harness.loaded_from(model, tmp_path / 'in')
+  model = harness.randomise(model)
+  loaded = harness.load_saved(model, tmp_path / 'in')
   ids, mask, segments = texts(model)
   got = loaded.module.apply(
     {'params': loaded.params}, ids, mask, segments=segments, train=False

@@ -38,7 +38,7 @@ def test_logits_are_of_the_head_that_transformers_takes(kind, tied, tmp_path):
   torch.manual_seed(0)
   make_config, make_model = MODELS[kind]
   config = make_config(vocab_size=17, tie_word_embeddings=False, **SMALL[kind])
-  model = harness.randomised(make_model(config))
+  model = harness.randomise(make_model(config))
   model.save_pretrained(tmp_path)
   # In the file itself: transformers ties those of a new T5 in any case.
   held = safetensors.torch.load_file(tmp_path / 'model.safetensors')

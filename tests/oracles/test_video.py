@@ -46,9 +46,9 @@ CONFIGS = {
 def case(request, tmp_path_factory):
   torch.manual_seed(0)
   make, settings = CONFIGS[request.param]
-  model = harness.randomised(make(make.config_class(**settings)))
+  model = harness.randomise(make(make.config_class(**settings)))
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def videos(config):

@@ -179,7 +179,7 @@ def original(name):
     **more,
     **both,
   )
-  model = harness.randomised(make_model(config), 0.3)
+  model = harness.randomise(make_model(config), 0.3)
   for key, parameter in model.named_parameters():
     # Words outweighed by their blocks, or each would be followed by itself.
     if parameter.ndim > 1 and not re.search('embed|lm_head|vis', key):
@@ -191,7 +191,7 @@ def original(name):
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
-  return model, harness.loaded_from(model, folder)
+  return model, harness.load_saved(model, folder)
 
 
 def number_of_tokens(loaded):
@@ -204,7 +204,7 @@ def words(rng, number):
   return rng.integers(6, SEEN - 1, number).tolist()
 
 
-def padded(rows, left, fill=PAD):
+def pad_rows(rows, left, fill=PAD):
   """Rows of any lengths as one array, and its mask."""
   longest = max(map(len, rows))
   out = np.full((len(rows), longest, *np.shape(rows[0])[1:]), fill)
@@ -238,7 +238,7 @@ def qwen_batch(loaded, left):
     for grid in row:
       seen = [SEEN - grid.video] * grid.tokens
       rows[-1] += [2, *seen, 3, *words(rng, 2)]
-  ids, mask = padded(rows, left)
+  ids, mask = pad_rows(rows, left)
   positions = [
     packing.rotary_positions(row, of_row, (SEEN, SEEN - 1))
     for row, of_row in zip(rows, grids, strict=True)
@@ -246,7 +246,7 @@ def qwen_batch(loaded, left):
   ours = {
     'text': jnp.asarray(ids),
     'text_mask': jnp.asarray(mask),
-    'text_positions': jnp.asarray(padded(positions, left)[0]),
+    'text_positions': jnp.asarray(pad_rows(positions, left)[0]),
     **loaded.pack_patches(pixels, grids),
   }
   side = round(vision.merge**0.5)
@@ -286,7 +286,7 @@ def batch(loaded, left=False):
     [1, *seen, *words(rng, 5)],
     [1, *words(rng, 7)],
   ]
-  ids, mask = padded(rows, left)
+  ids, mask = pad_rows(rows, left)
   side = loaded.vision_config()['image_size']
   images = rng.normal(size=(3, 2, side, side, 3)).astype(np.float32)
   flat_images = np.concatenate([images[0], images[1, :1]])

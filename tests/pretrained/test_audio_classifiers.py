@@ -89,7 +89,7 @@ def test_published_sizes(classes, frames, number):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 
 
-def changed(folder, **values):
+def change_config(folder, **values):
   shutil.copytree(GOLDEN, folder, dirs_exist_ok=True)
   config = json.loads((GOLDEN / 'config.json').read_text())
   (folder / 'config.json').write_text(json.dumps({**config, **values}))
@@ -108,7 +108,7 @@ def changed(folder, **values):
 )
 def test_what_does_not_fit_is_named(tmp_path, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, **values))
+    pretrained.load(change_config(tmp_path, **values))
 
 
 def test_an_encoder_alone_does_not_classify(loaded, sounds):

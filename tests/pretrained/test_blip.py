@@ -19,7 +19,7 @@ close = functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope='module')
-def opened():
+def open_model():
   @functools.cache
   def load(head):
     folder = GOLDEN / f'blip_{head}'
@@ -30,33 +30,33 @@ def opened():
   return load
 
 
-def decoded(loaded, tokens):
+def decode(loaded, tokens):
   return [loaded.tokenizer.decode(row.tolist()) for row in tokens]
 
 
-def test_captions_are_those_of_transformers(opened):
-  loaded, images, expected = opened('captions')
-  want = decoded(loaded, expected['captions'])
+def test_captions_are_those_of_transformers(open_model):
+  loaded, images, expected = open_model('captions')
+  want = decode(loaded, expected['captions'])
   assert len(set(want)) == 2
   assert loaded.caption(images, max_new_tokens=6) == want
   assert loaded.caption(images[1], max_new_tokens=6) == want[1:]
-  want = decoded(loaded, expected['prompted'])
+  want = decode(loaded, expected['prompted'])
   assert loaded.caption(images, 'a small', max_new_tokens=6) == want
   with pytest.raises(ValueError, match=r'ConditionalGeneration.*not answer'):
     loaded.answer(images, TEXTS)
 
 
-def test_answers_are_those_of_transformers(opened):
-  loaded, images, expected = opened('answers')
-  want = [decoded(loaded, expected[f'answer{i}'])[0] for i in range(2)]
+def test_answers_are_those_of_transformers(open_model):
+  loaded, images, expected = open_model('answers')
+  want = [decode(loaded, expected[f'answer{i}'])[0] for i in range(2)]
   assert loaded.answer(images, TEXTS, max_new_tokens=6) == want
   assert loaded.answer(images[1], TEXTS[1], max_new_tokens=6) == want[1:]
   with pytest.raises(ValueError, match='1 images and 2 texts make no pairs'):
     loaded.answer(images[0], TEXTS)
 
 
-def test_matches_are_those_of_transformers(opened):
-  loaded, images, expected = opened('matches')
+def test_matches_are_those_of_transformers(open_model):
+  loaded, images, expected = open_model('matches')
   close(loaded.match(images, TEXTS), expected['matched'])
   close(loaded.match(images[1], TEXTS[1]), expected['matched'][1:])
   similarity = loaded.encode_image(images) @ loaded.encode_text(TEXTS).T
@@ -66,8 +66,8 @@ def test_matches_are_those_of_transformers(opened):
 
 
 @pytest.mark.parametrize('head', HEADS)
-def test_what_is_saved_is_what_was_loaded(opened, head, tmp_path):
-  loaded, _, _ = opened(head)
+def test_what_is_saved_is_what_was_loaded(open_model, head, tmp_path):
+  loaded, _, _ = open_model(head)
   pretrained.save(loaded, tmp_path)
   again = pretrained.load(tmp_path)
   assert again.config == loaded.config and again.files == loaded.files
@@ -109,7 +109,7 @@ def test_published_sizes(name):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 
 
-def changed(folder, section, **values):
+def change_config(folder, section, **values):
   shutil.copytree(GOLDEN / 'blip_captions', folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   config = json.loads(path.read_text())
@@ -129,11 +129,11 @@ def changed(folder, section, **values):
 )
 def test_what_does_not_fit_is_named(tmp_path, section, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, section, **values))
+    pretrained.load(change_config(tmp_path, section, **values))
 
 
-def test_second_names_of_tied_tensors_are_known(opened, tmp_path):
-  folder = changed(tmp_path, '')
+def test_second_names_of_tied_tensors_are_known(open_model, tmp_path):
+  folder = change_config(tmp_path, '')
   source = tensors.Tensors(folder)
   held = {name: source.read(name) for name in source.names}
   theirs = 'text_decoder.cls.predictions'
@@ -142,5 +142,5 @@ def test_second_names_of_tied_tensors_are_known(opened, tmp_path):
     'text_decoder.bert.embeddings.word_embeddings.weight'
   ]
   tensors.write(folder, held.items())
-  loaded, want = pretrained.load(folder), opened('captions')[0]
+  loaded, want = pretrained.load(folder), open_model('captions')[0]
   jax.tree.map(np.testing.assert_array_equal, loaded.params, want.params)

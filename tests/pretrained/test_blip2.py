@@ -65,7 +65,7 @@ def test_what_is_saved_is_what_was_loaded(golden, loaded, tmp_path):
     np.testing.assert_array_equal(here.read(name), there.read(name))
 
 
-def changed(folder, section, **values):
+def change_config(folder, section, **values):
   shutil.copytree(GOLDEN / 'blip2_opt', folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   config = json.loads(path.read_text())
@@ -75,7 +75,7 @@ def changed(folder, section, **values):
 
 
 def test_older_configs_name_no_placeholder(tmp_path, images):
-  folder = changed(tmp_path, '', image_token_index=None)
+  folder = change_config(tmp_path, '', image_token_index=None)
   old, new = pretrained.load(folder), pretrained.load(GOLDEN / 'blip2_opt')
   few = {'max_new_tokens': 2}
   assert old.caption(images, **few) == new.caption(images, **few)
@@ -102,7 +102,7 @@ def test_older_configs_name_no_placeholder(tmp_path, images):
 )
 def test_what_does_not_fit_is_named(tmp_path, section, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, section, **values))
+    pretrained.load(change_config(tmp_path, section, **values))
 
 
 OPT = {

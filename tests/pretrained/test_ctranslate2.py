@@ -30,7 +30,7 @@ def string(text):
   return struct.pack('<H', len(text) + 1) + text.encode() + b'\0'
 
 
-def written(
+def write_model(
   folder, arrays, aliases=(), version=6, kind='WhisperSpec', revision=3
 ):
   data = struct.pack('<I', version) + string(kind)
@@ -49,7 +49,7 @@ def written(
 
 
 def test_variables_are_read_and_brought_to_scale(tmp_path):
-  path = written(tmp_path, ARRAYS, [('e/weight', 'a/weight')])
+  path = write_model(tmp_path, ARRAYS, [('e/weight', 'a/weight')])
   variables = ctranslate2.Variables(path)
   assert variables.names == {*ARRAYS, 'e/weight'}
   assert variables.shape('a/weight') == (2, 3) and variables.shape('d') == ()
@@ -74,13 +74,13 @@ def test_variables_are_read_and_brought_to_scale(tmp_path):
   ],
 )
 def test_other_files_are_refused(tmp_path, settings, message):
-  path = written(tmp_path, ARRAYS, **settings)
+  path = write_model(tmp_path, ARRAYS, **settings)
   with pytest.raises(ValueError, match=message):
     ctranslate2.Variables(path)
 
 
 def test_broken_files_are_told(tmp_path):
-  path = written(tmp_path, ARRAYS)
+  path = write_model(tmp_path, ARRAYS)
   whole = path.read_bytes()
   for length in range(4, len(whole), 7):
     path.write_bytes(whole[:length])
@@ -93,7 +93,7 @@ def test_broken_files_are_told(tmp_path):
 
 def test_what_is_no_whisper_is_named_at_once(tmp_path):
   arrays = {**ARRAYS, 'decoder/alibi': np.asarray(1, np.int8)}
-  variables = ctranslate2.Variables(written(tmp_path, arrays))
+  variables = ctranslate2.Variables(write_model(tmp_path, arrays))
   with pytest.raises(ValueError) as caught:
     ctranslate2.Tensors(variables)
   message = str(caught.value)

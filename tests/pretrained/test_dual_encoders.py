@@ -95,7 +95,7 @@ def test_published_sizes(name):
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 
 
-def changed(folder, section, **values):
+def change_config(folder, section, **values):
   shutil.copytree(GOLDEN / 'clip', folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   config = json.loads(path.read_text())
@@ -121,7 +121,7 @@ def changed(folder, section, **values):
 )
 def test_what_does_not_fit_is_named(tmp_path, section, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, section, **values))
+    pretrained.load(change_config(tmp_path, section, **values))
 
 
 def test_no_folder_no_model(tmp_path):
@@ -156,7 +156,7 @@ def test_a_run_pads_as_the_published_model_does(tmp_path):
 
 
 def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):
-  folder = changed(tmp_path, '')
+  folder = change_config(tmp_path, '')
   (folder / 'tokenizer.json').unlink()
   loaded = pretrained.load(folder)
   with pytest.raises(ValueError, match=r'had no tokenizer.json'):
@@ -176,7 +176,7 @@ def test_a_missing_tokenizer_is_told_when_it_is_needed(tmp_path):
   ],
 )
 def test_texts_of_clip_end_where_they_are_pooled(tmp_path, end, counted):
-  path = changed(tmp_path, 'text_config', eos_token_id=end)
+  path = change_config(tmp_path, 'text_config', eos_token_id=end)
   model = pretrained.load(path)
   # <s> a red cat </s>, and so on.
   _, mask = model.tokenize(['a red cat', 'cat </s> a', '</s> square a'])

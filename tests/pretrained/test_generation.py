@@ -193,7 +193,7 @@ def test_without_the_file_config_json_has_the_settings():
   )
 
 
-def changed(name, **settings):
+def change_settings(name, **settings):
   model = pretrained.load(GOLDEN / name)
   plain = json.loads(model.files.get(FILE, b'{}'))
   files = {**model.files, FILE: json.dumps({**plain, **settings}).encode()}
@@ -211,7 +211,7 @@ def changed(name, **settings):
   ],
 )
 def test_a_model_loads_but_does_not_write_what_is_refused(name, write):
-  model = changed(name, new_magic=1)
+  model = change_settings(name, new_magic=1)
   with pytest.raises(ValueError, match='does not know new_magic'):
     write(model)
 
@@ -219,7 +219,9 @@ def test_a_model_loads_but_does_not_write_what_is_refused(name, write):
 @pytest.mark.parametrize('name', ['blip2_opt', 'blip_captions'])
 def test_settings_that_transformers_does_not_read_are_refused(name):
   """It gives the language model inside none of the file's."""
-  given, file = generation.read(changed(name, repetition_penalty=2.0).files, {})
+  given, file = generation.read(
+    change_settings(name, repetition_penalty=2.0).files, {}
+  )
   with pytest.raises(ValueError, match='which transformers does not read'):
     generation.refuse_unread(given, file)
   given = {**given, 'repetition_penalty': 1.0, 'top_k': 3, 'max_length': 20}
@@ -227,5 +229,5 @@ def test_settings_that_transformers_does_not_read_are_refused(name):
 
 
 def test_ids_of_blip2_are_those_of_its_language_model():
-  model = changed('blip2_opt', eos_token_id=9)
+  model = change_settings('blip2_opt', eos_token_id=9)
   assert model.eos_ids == (model.config['text_config']['eos_token_id'],)

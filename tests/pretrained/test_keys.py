@@ -1,4 +1,4 @@
-"""Key tables: every form works both ways, and mismatches are told at once."""
+"""Key tables: forms convert both ways; all mismatches are reported at once."""
 
 import jax
 import jax.numpy as jnp

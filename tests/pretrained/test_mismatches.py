@@ -14,7 +14,7 @@ from mmjax.pretrained import mismatches, tensors
 GOLDEN = Path(__file__).parent / 'golden'
 
 
-def refused(folder, name, change, **config):
+def read_error(folder, name, change, **config):
   """The error about a golden folder with other tensors and settings."""
   shutil.copytree(GOLDEN / name, folder, dirs_exist_ok=True)
   held = dict(safetensors.numpy.load_file(folder / tensors.FILE))
@@ -27,32 +27,32 @@ def refused(folder, name, change, **config):
 
 
 def test_a_long_list_ends_with_how_many_more(tmp_path):
-  message = refused(tmp_path, 'llama', lambda h: {f'x.{k}': h[k] for k in h})
+  message = read_error(tmp_path, 'llama', lambda h: {f'x.{k}': h[k] for k in h})
   lines = message.splitlines()
   assert len(lines) == 20 and lines[9] == '  and 13 more'
   assert "the names in the file begin with 'x.'" in lines[-1]
   assert mismatches.shorten(map(str, range(8))) == '0, 1, 2, 3, 4, 5, 6, 7'
 
 
-def quantised(held):
+def quantise(held):
   name = 'model.layers.0.mlp.up_proj.'
   held[f'{name}qweight'] = held.pop(f'{name}weight')
 
 
-def whole_numbers(held):
+def round_to_integers(held):
   held['model.norm.weight'] = held['model.norm.weight'].astype(np.int8)
 
 
-def halved(held):
+def halve(held):
   return {k: v for k, v in held.items() if '.layers.1.' not in k}
 
 
 @pytest.mark.parametrize(
   ('change', 'config', 'cause'),
   [
-    (quantised, {}, 'Probably the file is quantised'),
-    (whole_numbers, {}, 'norm.weight is of type int8, as quantised'),
-    (halved, {}, 'Probably the file ends before layer 1'),
+    (quantise, {}, 'Probably the file is quantised'),
+    (round_to_integers, {}, 'norm.weight is of type int8, as quantised'),
+    (halve, {}, 'Probably the file ends before layer 1'),
     (dict, {'num_hidden_layers': 1}, 'the file has layers up to 1, more'),
     (
       lambda h: h.pop('lm_head.weight') is None,
@@ -68,7 +68,7 @@ def halved(held):
   ],
 )
 def test_a_likely_cause_is_named(tmp_path, change, config, cause):
-  assert cause in refused(tmp_path, 'llama', change, **config)
+  assert cause in read_error(tmp_path, 'llama', change, **config)
 
 
 @pytest.mark.parametrize('whole', [True, False])

@@ -60,7 +60,7 @@ def variant(folder, name, change=lambda held: held, **config):
   return folder
 
 
-def tied(folder, name, change):
+def tie_tensors(folder, name, change):
   parts = json.loads((GOLDEN / name / 'config.json').read_text())
   nested = {'text_config': {'tie_word_embeddings': True}}
   nested = nested if 'text_config' in parts else {}
@@ -81,7 +81,7 @@ def test_a_head_that_differs_is_used_and_saved(name, tmp_path):
     held[head] = rng.normal(size=held[embedding].shape).astype(np.float32)
     expected.update(held)
 
-  folder = tied(tmp_path / 'in', name, change)
+  folder = tie_tensors(tmp_path / 'in', name, change)
   with pytest.warns(UserWarning, match=f'ties {head} to {embedding}'):
     model = pretrained.load(folder)
   kernel = tree_paths.flatten(model.params)['decoder/head/kernel']
@@ -108,7 +108,7 @@ def test_either_of_two_tied_tensors_may_be_there(name, keep, tmp_path):
     if keep == 'both':
       held[embedding] = held[head]
 
-  model = pretrained.load(tied(tmp_path, name, change))
+  model = pretrained.load(tie_tensors(tmp_path, name, change))
   params = tree_paths.flatten(model.params)
   assert 'decoder/head/kernel' not in params
   source = tensors.Tensors(tmp_path)
@@ -155,7 +155,7 @@ def test_what_is_one_parameter_here_has_to_be_equal(
 
 
 def test_a_file_without_duplicates_says_which_were_left_out(tmp_path):
-  folder = tied(tmp_path, 'llama', lambda held: held)
+  folder = tie_tensors(tmp_path, 'llama', lambda held: held)
   path = folder / tensors.FILE
   held = safetensors.numpy.load_file(path)
   embedding, head = HEADS['llama']

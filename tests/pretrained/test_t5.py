@@ -78,7 +78,7 @@ def test_long_texts_are_read_whole(loaded):
   assert mask.sum() == 701 and ids.shape == (1, 704)
 
 
-def changed(folder, **values):
+def change_config(folder, **values):
   shutil.copytree(GOLDEN / 't5', folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -86,7 +86,7 @@ def changed(folder, **values):
 
 
 def test_an_encoder_alone_reads_and_does_not_write(tmp_path):
-  folder = changed(tmp_path, architectures=['T5EncoderModel'])
+  folder = change_config(tmp_path, architectures=['T5EncoderModel'])
   source = tensors.Tensors(folder)
   held = {
     name: source.read(name)
@@ -116,7 +116,7 @@ def test_an_encoder_alone_reads_and_does_not_write(tmp_path):
 )
 def test_what_does_not_fit_is_named(tmp_path, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, **values))
+    pretrained.load(change_config(tmp_path, **values))
 
 
 FLAN = {

@@ -70,7 +70,7 @@ def test_gpt2_as_it_was_first_published(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, got, want)
 
 
-def changed(folder, name, **values):
+def change_config(folder, name, **values):
   shutil.copytree(GOLDEN / name, folder, dirs_exist_ok=True)
   path = folder / 'config.json'
   path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -78,7 +78,7 @@ def changed(folder, name, **values):
 
 
 def test_special_ids(tmp_path):
-  model = pretrained.load(changed(tmp_path, 'llama', eos_token_id=[3, 4]))
+  model = pretrained.load(change_config(tmp_path, 'llama', eos_token_id=[3, 4]))
   ids = {'eos_token_id': 7, 'pad_token_id': -1}
   generation = {'generation_config.json': json.dumps(ids).encode()}
   again = dataclasses.replace(model, files=generation)
@@ -112,7 +112,7 @@ def test_special_ids(tmp_path):
 )
 def test_what_does_not_fit_is_named(tmp_path, name, values, message):
   with pytest.raises(ValueError, match=message):
-    pretrained.load(changed(tmp_path, name, **values))
+    pretrained.load(change_config(tmp_path, name, **values))
 
 
 def gpt2(width, depth, heads):

@@ -19,7 +19,7 @@ from tests.pretrained import older_tokenizers, piece_files
 GOLDEN = pathlib.Path(__file__).parent / 'golden_ids.json'
 
 
-def built(folder):
+def build_tokenizer(folder):
   files = {path.name: path.read_bytes() for path in folder.iterdir()}
   tokenizer = tokenizer_files.build(files, json.loads(files['config.json']))
   file = tokenizer_settings.FILE
@@ -31,7 +31,7 @@ def built(folder):
 @pytest.mark.parametrize('which', older_tokenizers.FOLDERS)
 def test_ids_are_those_of_transformers(which, tmp_path):
   """Of texts on which tokenizers differ, by ids from make_golden_ids.py."""
-  tokenizer = built(older_tokenizers.write(tmp_path, which))
+  tokenizer = build_tokenizer(older_tokenizers.write(tmp_path, which))
   expected = json.loads(GOLDEN.read_text())[which]
   for text, ids in zip(older_tokenizers.TEXTS, expected, strict=True):
     assert tokenizer.encode(text).ids == ids, text
@@ -50,7 +50,7 @@ def test_a_folder_is_saved_with_the_files_that_it_had(tmp_path):
 
 
 def test_words_of_clip_are_written_without_their_ends(tmp_path):
-  tokenizer = built(older_tokenizers.write(tmp_path, 'clip'))
+  tokenizer = build_tokenizer(older_tokenizers.write(tmp_path, 'clip'))
   assert tokenizer.decode(tokenizer.encode('The cat').ids) == 'the cat'
 
 
@@ -140,4 +140,4 @@ def test_what_can_not_be_read_is_named(which, changes, message, tmp_path):
     else:
       (tmp_path / name).write_bytes(content)
   with pytest.raises(ConfigError, match=message):
-    built(tmp_path)
+    build_tokenizer(tmp_path)
