@@ -124,6 +124,7 @@ def test_conversations(tmp_path, lines):
   llava = {
     'id': '1',
     'image': 'a.jpg',
+    'split': 'test',
     'conversations': [
       {'from': 'human', 'value': '<image>\nWhy?'},
       {'from': 'gpt', 'value': 'So.'},
@@ -151,6 +152,7 @@ def test_conversations(tmp_path, lines):
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
   *good, unanswered, empty, missing, text, inside = _read('conversations', path)
+  assert good[0].read_fields()['split'] == 'test'
   for raw in good:
     assert raw.id == 'a.jpg'
     fields = raw.read_fields()
