@@ -19,6 +19,7 @@ from mmjax.pretrained import (
   names,
   preprocess,
   processors,
+  special_tokens,
   tokenizer_files,
   tokenizer_settings,
 )
@@ -113,6 +114,7 @@ class Pretrained:
     """
     if TOKENIZER in self.files:
       tokenizer = tokenizer_files.parse(self.file(TOKENIZER), TOKENIZER)
+      special_tokens.add_named(tokenizer, special_tokens.read(self.files, {}))
     else:
       tokenizer = tokenizer_files.build(self.files, self.config)
     tokenizer_settings.apply(tokenizer, self.tokenizer_config)

@@ -132,6 +132,37 @@ def add(
       )
 
 
+def add_named(tokenizer: tokenizers.Tokenizer, tokens: SpecialTokens) -> None:
+  """Stops a tokenizer.json from splitting the tokens that other files name.
+
+  Args:
+    tokenizer: tokenizer of tokenizer.json; changed in place.
+    tokens: the tokens that the other files name.
+
+  Raises:
+    ConfigError: if the vocabulary lacks one. transformers adds it, with an id
+      for which the model has no vector.
+  """
+  added = {
+    token.content for token in tokenizer.get_added_tokens_decoder().values()
+  }
+  by_key = [
+    *tokens.named.items(),
+    *((_FURTHER[1], token) for token in tokens.further or ()),
+    *((_DECODER, token) for token in tokens.numbered.values()),
+  ]
+  for key, token in by_key:
+    if token.content in added:
+      continue
+    if tokenizer.token_to_id(token.content) is None:
+      raise ConfigError(
+        f'{SETTINGS} or {MAP}: {key} names {token.content!r}, which '
+        'tokenizer.json lacks, so that the model has no vector for it; take '
+        'all files of the tokenizer from one model, or remove the name'
+      )
+    tokenizer.add_tokens([token])
+
+
 def set_flags(
   token: tokenizers.AddedToken, **flags: bool
 ) -> tokenizers.AddedToken:

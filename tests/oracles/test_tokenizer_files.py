@@ -94,7 +94,7 @@ def test_ids_of_trained_pieces_agree(which, tmp_path):
 
 def compare(folder):
   theirs = transformers.AutoTokenizer.from_pretrained(folder)
-  ours = test_tokenizer_files.built(folder)
+  ours = test_tokenizer_files.build_tokenizer(folder)
   assert ours.get_vocab() == theirs.get_vocab()
   for text in older_tokenizers.TEXTS:
     ids = theirs(text)['input_ids']

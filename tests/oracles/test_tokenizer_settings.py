@@ -85,7 +85,7 @@ def test_spaces_are_cleaned_up_alike(which, tmp_path):
   settings['clean_up_tokenization_spaces'] = True
   file.write_text(json.dumps(settings))
   theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
-  ours = test_tokenizer_files.built(tmp_path)
+  ours = test_tokenizer_files.build_tokenizer(tmp_path)
   for text in ("the cat . on ' mat , we 's ? a", *older_tokenizers.TEXTS):
     ids = theirs(text)['input_ids']
     ours_text = ours.decode(ids, skip_special_tokens=True)

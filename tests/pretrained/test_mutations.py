@@ -89,7 +89,7 @@ def test_a_changed_tokenizer_gives_ids_or_an_error_by_name(file, tmp_path):
     path = folders[which] / file
     path.write_bytes(mutations.mutate(rng, originals[which]))
     try:
-      test_tokenizer_files.built(folders[which]).encode('a cat')
+      test_tokenizer_files.build_tokenizer(folders[which]).encode('a cat')
     except ValueError as error:
       if file not in str(error):
         failed.append(f'{seed}, {folders[which].name}: {error!r:.300}')
