@@ -120,3 +120,14 @@ def test_the_sides_of_texts(tmp_path):
   file.write_text('{"padding_side": "left"}')
   with pytest.raises(ConfigError, match="padding_side is 'left', but mmjax"):
     pretrained.load(folder).encode_text('cat')
+
+
+def test_named_tokens_are_not_split_or_are_refused(tmp_path):
+  shutil.copytree(GOLDEN / 'llama', tmp_path, dirs_exist_ok=True)
+  settings = tmp_path / tokenizer_settings.FILE
+  settings.write_text(json.dumps({'sep_token': 'cat'}))
+  tokenizer = pretrained.load(tmp_path).tokenizer
+  assert 'cat' in tokenizer.encode('xcatx').tokens
+  settings.write_text(json.dumps({'pad_token': '<none>'}))
+  with pytest.raises(ConfigError, match="pad_token names '<none>', which"):
+    _ = pretrained.load(tmp_path).tokenizer
