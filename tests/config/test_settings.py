@@ -217,6 +217,9 @@ def test_config_files(tmp_path):
   path.write_text('def get_config():\n  return {}\n')
   with pytest.raises(ConfigError, match='takes no argument'):
     overrides.load(f'{path}:tiny')
+  path.write_text('def get_config():\n  pass\n')
+  with pytest.raises(ConfigError, match='returned None, not a config'):
+    overrides.load(str(path))
   path.write_text('')
   with pytest.raises(ConfigError, match='no function get_config'):
     overrides.load(str(path))

@@ -252,6 +252,7 @@ def test_frozen_parameters_are_as_they_were_made(tmp_path):
   [
     ({'optimizer': {'freeze': ('uq/',)}}, r'optimizer.freeze.*near it'),
     ({'mesh': {'data': 7}}, 'multiply to 7'),
+    ({'train': {'keep_best': 'val/foo'}}, r'there are val/toy/\.\.\.'),
     ({'train': {'batch_size': 3, 'accumulate': 2}}, '3 is not divisible'),
   ],
 )

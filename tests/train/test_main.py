@@ -1,7 +1,9 @@
 """How the command of an experiment ends, and whose errors it shows."""
 
 import dataclasses
+import os
 import pathlib
+import sys
 
 import pytest
 import toy
@@ -106,3 +108,15 @@ def test_a_refused_value_is_one_line(command, capsys):
   assert capsys.readouterr().err == (
     'error: image size 5 is not divisible by patch size 2; use 6\n'
   )
+
+
+def test_a_reader_that_is_gone_ends_the_process(monkeypatch):
+  reader, writer = os.pipe()
+  with os.fdopen(writer, 'w') as stream:
+    monkeypatch.setattr(sys, 'stdout', stream)
+    with pytest.raises(BrokenPipeError), main.reporting():
+      raise BrokenPipeError  # Another pipe's, such as that of a worker.
+    os.close(reader)
+    with pytest.raises(SystemExit) as end, main.reporting():
+      raise BrokenPipeError
+  assert end.value.code == 141
