@@ -7,7 +7,7 @@ import sys
 import pytest
 
 import mmjax
-from mmjax.cli import main
+from mmjax.cli import data, main
 
 
 def test_help_names_every_command(capsys):
@@ -50,3 +50,22 @@ def test_a_closed_pipe_ends_it_quietly(tmp_path):
   os.close(write)
   assert done.returncode == 1
   assert done.stderr == b''
+
+
+@pytest.mark.parametrize('message', ['No space left on device', 'a bug'])
+def test_a_full_disk_is_one_line_and_a_bug_keeps_its_traceback(
+  message, monkeypatch, capsys
+):
+  def fail(argv):
+    raise RuntimeError(f'write() failed: {message}')
+
+  monkeypatch.setattr(data, 'main', fail)
+  if message == 'a bug':
+    with pytest.raises(RuntimeError, match='a bug'):
+      main.main(['data'])
+    return
+  assert main.main(['data']) == 1
+  error = capsys.readouterr().err
+  assert (
+    error.startswith('mmjax data: a disk is full') and error.count('\n') == 1
+  )

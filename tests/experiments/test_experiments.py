@@ -276,3 +276,12 @@ def test_a_run_may_have_nothing_to_validate_on(data_dir, tmp_path):
   results = loop.run(config, contrastive.build, tmp_path)
   kinds = {name.rpartition('/')[0] for name in results}
   assert kinds - {''} == {'test/retrieval', 'test/compositional/retrieval'}
+
+
+def test_a_batch_larger_than_the_data_is_noted(make_config):
+  for batch_size, is_noted in ((8, False), (16, True)):
+    config = make_config('')
+    config.train.batch_size = batch_size
+    build = EXPERIMENTS['contrastive'].build
+    notes = build(config, program.mesh_of(config)).notes
+    assert any('more than the 8 records' in n for n in notes) == is_noted
