@@ -125,6 +125,14 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
   """Adds the options on how to read input files."""
   add = parser.add_argument_group('how to read the input').add_argument
   add(
+    '--fields',
+    metavar='NAME=KIND:COLUMN,...',
+    help='further fields of records and the columns that fill them, for '
+    'example said=sound:audio_path,age=number:years; kinds are image, images, '
+    'sound, video, text, category, number, vector, series, points and turns '
+    '(default: columns of sound and video files)',
+  )
+  add(
     '--columns',
     help='names of columns or keys by field, for example '
     'caption=title,image=file',
@@ -184,7 +192,13 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-  from mmjax.data import columns, image_rows, importing, splitting
+  from mmjax.data import (
+    columns,
+    extra_fields,
+    image_rows,
+    importing,
+    splitting,
+  )
 
   separator, images = options.separator, options.images
   settings = importing.Settings(
@@ -195,6 +209,7 @@ def _import(options: argparse.Namespace) -> None:
     language=options.language,
     vocab_size=options.vocab_size,
     lower=options.lower,
+    fields=extra_fields.parse(options.fields),
     text_fields=tuple(filter(None, (options.text_fields or '').split(','))),
     tokenizer=options.tokenizer,
     options=image_rows.Options(

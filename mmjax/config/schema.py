@@ -59,6 +59,13 @@ DATA = {
     'mmjax field name -> feature of a data set that another tool wrote',
     optional=True,
   ),
+  'features': Field(
+    'dict',
+    None,
+    "name -> dict(kind=..., ...): arrays of fields besides those of images, "
+    'captions and questions',
+    optional=True,
+  ),
   'blind': Field(
     'bool', False, 'whether to leave all images out, for comparison'
   ),

@@ -1,6 +1,8 @@
-"""Reads sound files as arrays."""
+"""Decodes sound files, and changes their sample rate."""
 
+import io
 import math
+import os
 import wave
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from mmjax.errors import ConfigError
 
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
-  """Reads a .wav file (uncompressed, 8 to 32 bits) as one channel.
+  """Reads a sound file as one channel.
 
   Args:
     path: path of the file.
@@ -21,50 +23,120 @@ def read(path: Path | str, sample_rate: int) -> np.ndarray:
 
   Raises:
     FileNotFoundError: if there is no such file.
-    ConfigError: if it is not an uncompressed .wav file.
+    ConfigError: if it can't be decoded; see `decode`.
   """
   try:
-    with wave.open(str(path), 'rb') as file:
-      channels, width, rate, *_ = file.getparams()
-      data = file.readframes(file.getnframes())
-  except (wave.Error, EOFError) as error:
-    raise ConfigError(
-      f'{path} is not an uncompressed .wav file ({error}); convert it, for '
-      'instance with sox or ffmpeg'
-    ) from error
-  whole = len(data) // (channels * width) * channels * width
-  samples = _decode(data[:whole], width).reshape(-1, channels).mean(axis=1)
+    samples, rate = decode(Path(path).read_bytes())
+  except ConfigError as error:
+    raise ConfigError(f'{os.fspath(path)}: {error}') from error
   return resample(samples, rate, sample_rate)
 
 
+def decode(data: bytes) -> tuple[np.ndarray, int]:
+  """Decodes a sound file.
+
+  Uncompressed WAV files of 8 to 32 bits need nothing further; all others (FLAC,
+  Ogg, MP3, AIFF, WAV with floats, ...) are read by the package soundfile.
+
+  Args:
+    data: contents of the file.
+
+  Returns:
+    float32 [samples] in -1..1, the mean of the channels, and the samples a
+    second.
+
+  Raises:
+    ConfigError: if it is not a sound file, a damaged or an empty one, or the
+      package soundfile is needed and not installed.
+  """
+  samples, rate = _decode_wave(data) or _decode_other(data)
+  if not len(samples):
+    raise ConfigError('the sound has no samples')
+  if not np.isfinite(samples).all():
+    raise ConfigError('the sound has samples that are NaN or infinite')
+  return samples.mean(axis=1, dtype=np.float32), rate
+
+
+def _decode_wave(data: bytes) -> tuple[np.ndarray, int] | None:
+  """Samples [N, channels] of an uncompressed WAV file; None for others."""
+  try:
+    with wave.open(io.BytesIO(data), 'rb') as file:
+      channels, width, rate, *_ = file.getparams()
+      frames = file.readframes(file.getnframes())
+  # A damaged header makes the module raise struct.error and others.
+  except Exception:
+    return None
+  if width not in (1, 2, 3, 4) or not channels or not rate:
+    return None
+  whole = len(frames) // (channels * width) * channels * width
+  return _to_floats(frames[:whole], width).reshape(-1, channels), rate
+
+
+def _decode_other(data: bytes) -> tuple[np.ndarray, int]:
+  try:
+    import soundfile
+  except ImportError as error:
+    raise ConfigError(
+      'it is not an uncompressed WAV file; other sound files need the package '
+      "soundfile: pip install 'mmjax[sound]'"
+    ) from error
+  try:
+    return soundfile.read(io.BytesIO(data), dtype='float32', always_2d=True)
+  except Exception as error:  # LibsndfileError, RuntimeError, TypeError, ...
+    raise ConfigError(
+      f'not a readable sound ({len(data)} bytes, which begin with '
+      f'{data[:12]!r}): {error}'
+    ) from error
+
+
+def encode_wave(samples: np.ndarray, sample_rate: int) -> bytes:
+  """Encodes samples [N] in -1..1 as a WAV file of 16 bits."""
+  file = io.BytesIO()
+  with wave.open(file, 'wb') as out:
+    out.setnchannels(1)
+    out.setsampwidth(2)
+    out.setframerate(sample_rate)
+    scaled = np.round(np.clip(samples, -1, 1) * 32767)
+    out.writeframes(scaled.astype('<i2').tobytes())
+  return file.getvalue()
+
+
 def resample(
-  samples: np.ndarray, sample_rate: int, target_rate: int
+  samples: np.ndarray, sample_rate: float, target_rate: float
 ) -> np.ndarray:
   """Resamples a signal without aliasing.
 
   Uses a polyphase filter (`scipy.signal.resample_poly`, a Kaiser window of 5).
 
   Args:
-    samples: [N], any number type.
+    samples: [N] or [N, C], any number type.
     sample_rate: samples a second of `samples`.
     target_rate: samples a second of the result.
 
   Returns:
-    float32 [N * target_rate / sample_rate, rounded up].
+    float32 [N * target_rate / sample_rate, rounded up] or [..., C].
   """
   samples = np.asarray(samples, np.float32)
   if sample_rate == target_rate:
     return samples
   import scipy.signal  # Importing it takes a second.
 
-  common = math.gcd(sample_rate, target_rate)
+  up, down = _ratio(target_rate, sample_rate)
   resampled = scipy.signal.resample_poly(
-    samples.astype(np.float64), target_rate // common, sample_rate // common
+    samples.astype(np.float64), up, down, axis=0
   )
   return resampled.astype(np.float32)
 
 
-def _decode(data: bytes, width: int) -> np.ndarray:
+def _ratio(target_rate: float, sample_rate: float) -> tuple[int, int]:
+  """Whole numbers with the ratio of two rates, which may have fractions."""
+  scale = 1 if float(target_rate * sample_rate).is_integer() else 1000
+  up, down = round(target_rate * scale), round(sample_rate * scale)
+  common = math.gcd(up, down)
+  return up // common, down // common
+
+
+def _to_floats(data: bytes, width: int) -> np.ndarray:
   """Converts integers of `width` bytes to floats in -1..1."""
   if width == 1:  # 8-bit samples are unsigned.
     return (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128

@@ -309,8 +309,9 @@ class _ReadInOrder:
     if self._template is None:
       raise ConfigError(f'none of {self._total} records can be read')
     blank = {key: np.zeros_like(value) for key, value in self._template.items()}
-    if 'label' in blank:
-      blank['label'] = np.int32(-1)
+    for key in blank:
+      if key.rpartition('_')[2] == 'label':
+        blank[key] = np.int32(-1)
     return blank
 
 

@@ -37,12 +37,14 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     SUMMARY: a sentence about the data set.
     VOCAB_SIZE: largest number of ids of its tokenizer.
     LOWER: whether the tokenizer lower-cases texts.
+    SCHEMA: fields of the records.
     TEXT_FIELDS: metadata fields whose texts the tokenizer also learns from.
   """
 
   SUMMARY = ''
   VOCAB_SIZE = 8192
   LOWER = False
+  SCHEMA = records.Schema()
   TEXT_FIELDS: tuple[str, ...] = ()
 
   # Nothing is downloaded, so TFDS must not search the package for checksums:
@@ -64,7 +66,9 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _info(self) -> tfds.core.DatasetInfo:
     return tfds.core.DatasetInfo(
-      builder=self, description=self.SUMMARY, features=records.FEATURES
+      builder=self,
+      description=self.SUMMARY,
+      features=self.SCHEMA.make_tfds_features(),
     )
 
   def _split_generators(self, dl_manager):
@@ -81,18 +85,16 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     for record in split_records:
       if split == learn_from:
         self._learn_from(record)
-      for entry in record['questions']:
+      for entry in record['fields'].get('questions') or ():
         answers.update(entry['answers'])
       self.progress.tick()
-      yield record['id'], records.encode_record(record)
+      yield record['id'], self.SCHEMA.encode(record)
 
   def _learn_from(self, record: records.Record) -> None:
     # Keeps the texts of every record until there are enough, then of every
     # second and so on, so that they are from the whole data set.
     if self._seen % self._stride == 0:
-      texts = list(record['captions'])
-      for entry in record['questions']:
-        texts += [entry['question'], *entry['answers']]
+      texts = list(self.SCHEMA.list_texts(record))
       for field in self.TEXT_FIELDS:
         value = record['metadata'].get(field, [])
         texts += map(str, value if isinstance(value, list) else [value])
@@ -107,13 +109,16 @@ class RecordBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   def _download_and_prepare(self, *args, **kwargs):
     super()._download_and_prepare(*args, **kwargs)
     # At this point `data_path` is the unfinished folder that TFDS renames.
-    self.write_further_files(pathlib.Path(self.data_path))
+    folder = pathlib.Path(self.data_path)
+    self.SCHEMA.save(folder)
+    self.write_further_files(folder)
 
   def write_further_files(self, folder: pathlib.Path) -> None:
     """Writes the files beside the records: tokenizer and answer counts."""
-    texts = itertools.chain.from_iterable(self._texts)
-    tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
-    tokenizer.save(folder / records.TOKENIZER_FILE)
+    if self._num_texts:
+      texts = itertools.chain.from_iterable(self._texts)
+      tokenizer = tokenizers.train_bpe(texts, self.VOCAB_SIZE, lower=self.LOWER)
+      tokenizer.save(folder / records.TOKENIZER_FILE)
     counts = json.dumps(self._answers, ensure_ascii=False)
     (folder / records.ANSWERS_FILE).write_text(counts, encoding='utf-8')
 

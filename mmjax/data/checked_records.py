@@ -4,9 +4,15 @@ import collections
 import dataclasses
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from mmjax.data import raw_records, records, split_names, splitting
+from mmjax.data import (
+  extra_fields,
+  raw_records,
+  records,
+  split_names,
+  splitting,
+)
 from mmjax.errors import ConfigError
 
 _SPLITS_FLAG = '--splits=train:0.8,validation:0.1,test:0.1'
@@ -22,6 +28,7 @@ class CheckedRecords:
     language: language to take of captions by language.
     keeps_splits: whether records keep the split that the input names, in a
       field `split` with one of `split_names.SPLITS`, or otherwise.
+    extra: fields that further columns fill.
 
   Attributes:
     raws: the raw records that form one record together, by its id.
@@ -29,13 +36,20 @@ class CheckedRecords:
   """
 
   def __init__(
-    self, group_by: str | None, language: str | None, *, keeps_splits: bool
+    self,
+    group_by: str | None,
+    language: str | None,
+    *,
+    keeps_splits: bool,
+    extra: Sequence[extra_fields.ExtraField] = (),
   ):
     self.raws: dict[str, list[raw_records.RawRecord]] = {}
     self.digests: dict[str, int | None] = {}
     self._group_by = group_by
     self._language = language
     self._keeps_splits = keeps_splits
+    self._extra = extra
+    self._schema = raw_records.make_schema(extra)
     self._groups: dict[str, str] = {}  # By id.
     self._parents: dict[str, str] = {}  # The group that a group is merged into.
     self._image_groups: dict[int, str] = {}  # By digest.
@@ -56,7 +70,13 @@ class CheckedRecords:
       )
     # All parts of a record have the first part's image.
     image = b'' if earlier else None
-    record = raw_records.to_record(raw, self._language, image=image)
+    record = raw_records.to_record(
+      raw,
+      self._language,
+      image=image,
+      schema=self._schema,
+      extra=self._extra,
+    )
     split = self._read_split(raw, record) if self._keeps_splits else None
     if split != raw.split:
       raw = dataclasses.replace(raw, split=split)
@@ -73,7 +93,7 @@ class CheckedRecords:
       return
     self.raws[raw.id] = [raw]
     self._groups[raw.id] = group
-    self._add_image(raw.id, group, record['image'])
+    self._add_image(raw.id, group, record['fields'].get('image'))
 
   def find_split_names(self) -> list[str]:
     """Returns the splits that the input names, perhaps none.
@@ -154,7 +174,7 @@ class CheckedRecords:
       )
     return str(fields[self._group_by])
 
-  def _add_image(self, key: str, group: str, image: bytes) -> None:
+  def _add_image(self, key: str, group: str, image: bytes | None) -> None:
     if not image:
       self.digests[key] = None
       return

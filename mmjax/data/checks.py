@@ -1,83 +1,246 @@
-"""Refuses, before the first step, data that an objective can't learn from.
+"""Refuses, before the first step, data that a task can't learn from.
 
-What the objectives need, and how long the texts are, is checked on at most
-`SAMPLE` records of a split, spread evenly over it.
+What the tasks need, and how long the texts are, is checked on at most `SAMPLE`
+records of a split, spread evenly over it.
 """
 
 import collections
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mmjax.data import preprocess, sources
+from mmjax.data import features, preprocess, sources
 from mmjax.errors import ConfigError
 
 SAMPLE = 2_000
 # A smaller fraction of texts that are cut is not reported.
 MIN_CUT_FRACTION = 0.05
 
-# Objective -> the modalities that a record needs for it.
+# Task -> keys of the arrays that it needs of an example.
 Needs = Mapping[str, Sequence[str]]
 
+# Words for the arrays of images with captions and questions.
 _WORDS = {
   'image': 'an image',
   'text': 'a caption',
   'question': 'a question',
   'answer': 'an answer',
+  'label': 'an answer',
 }
-_HAS: dict[str, Callable[[sources.Record, preprocess.Preprocessor], bool]] = {
-  'text': lambda record, preprocessor: (
-    bool(record['captions'])
-    or any(
-      preprocess.read_field_values(record, name)
-      for name in preprocessor.text_fields
-    )
-  ),
-  'question': lambda record, _: bool(record['questions']),
-  'answer': lambda record, _: any(
-    entry['answers'] for entry in record['questions']
-  ),
-}
+_PLURALS = {'text': 'captions', 'question': 'questions', 'answer': 'answers'}
 
 
-def check(
-  train: tuple[str, sources.Source],
-  others: Mapping[str, sources.Source],
-  preprocessor: preprocess.Preprocessor,
-  needs: Needs,
-) -> tuple[str, ...]:
-  """Refuses data from which an objective learns nothing.
+@dataclasses.dataclass(frozen=True)
+class Checks:
+  """Checks of the data of one run.
 
-  Args:
-    train: name of the training split in messages, and its records.
-    others: records of the evaluation splits, by their names in messages.
+  Attributes:
     preprocessor: the run's preprocessor.
-    needs: modalities by objective: 'image', 'text', 'question', 'answer'.
-
-  Returns:
-    Notes for the user about data that can be trained on.
-
-  Raises:
-    ConfigError: if no record of a split has all that an objective needs, if all
-      answers or all captions are the same, or if all texts are cut.
+    needs: arrays by task.
+    settings: name of the setting of an array's length, by key, where that is
+      not the feature's own.
   """
-  for name, source in (train, *others.items()):
-    _refuse_missing(name, source, preprocessor, needs)
-  name, source = train
-  notes = []
-  texts = _count_texts(source, preprocessor)
-  for kind, counts in texts.items():
-    notes += _check_lengths(
-      f'{_describe_sample(source)} of {name}', kind, counts, preprocessor
+
+  preprocessor: preprocess.Preprocessor
+  needs: Needs
+  settings: Mapping[str, str]
+
+  def run(
+    self,
+    train: tuple[str, sources.Source],
+    others: Mapping[str, sources.Source],
+  ) -> tuple[str, ...]:
+    """Refuses data from which a task learns nothing.
+
+    Args:
+      train: name of the training split in messages, and its records.
+      others: records of the evaluation splits, by their names in messages.
+
+    Returns:
+      Notes for the user about data that can be trained on.
+
+    Raises:
+      ConfigError: if no record of a split has all that a task needs, if all
+        answers or all texts are the same, or if all texts are cut.
+    """
+    for name, source in (train, *others.items()):
+      self._refuse_missing(name, source)
+    name, source = train
+    notes = []
+    texts = self._count_texts(source)
+    where = f'{_describe_sample(source)} of {name}'
+    for (key, as_input), counts in texts.items():
+      notes += self._check_lengths(where, key, counts, as_input=as_input)
+    for (key, _), counts in texts.items():
+      feature = self.preprocessor.find(key)
+      if isinstance(feature, features.Text) and not feature.metadata:
+        self._refuse_single(name, key, counts)
+    for feature in self.preprocessor.features.values():
+      if isinstance(feature, features.Questions):
+        notes += self._check_answers(feature, name, source, others)
+    return tuple(notes)
+
+  def _refuse_missing(self, split: str, source: sources.Source) -> None:
+    unmet = {name: set(keys) for name, keys in self.needs.items()}
+    counts: collections.Counter = collections.Counter()
+    wanted = {
+      key: self.preprocessor.find(key) for key in set().union(*unmet.values())
+    }
+    small = {k: f for k, f in wanted.items() if not f.is_large}
+    large = {k: f for k, f in wanted.items() if f.is_large}
+    for index, record in _read_sample(source):
+      if not unmet:
+        return
+      keys = {key for key, feature in small.items() if feature.has(record, key)}
+      # Large fields are read only where the record has the rest.
+      if large and any(
+        keys >= needed - set(large) for needed in unmet.values()
+      ):
+        whole = _read_whole(source, index)
+        keys |= {k for k, f in large.items() if whole and f.has(whole, k)}
+      counts.update(keys)
+      unmet = {n: needed for n, needed in unmet.items() if not keys >= needed}
+    for name, needed in unmet.items():
+      raise ConfigError(
+        self._explain_missing(name, needed, counts, split, source)
+      )
+
+  def _explain_missing(
+    self,
+    name: str,
+    needed: set[str],
+    counts: collections.Counter,
+    split: str,
+    source: sources.Source,
+  ) -> str:
+    ordered = sorted(needed, key=[*_WORDS, *sorted(needed)].index)
+    words = list(dict.fromkeys(self._describe(key) for key in ordered))
+    parts = [
+      f'{counts[key]:,} have {self._describe(key)}'
+      for key in ordered
+      if not self.preprocessor.find(key).is_large
+    ]
+    large = [key for key in ordered if self.preprocessor.find(key).is_large]
+    if all(counts[key] for key in needed - set(large)):
+      parts += [
+        f'none of those with the rest has {self._describe(key)}'
+        for key in large
+        if not counts[key]
+      ]
+    fix = 'choose another task'
+    if len(self.needs) > 1:
+      fix = f'leave it out with --config.tasks.{name}.weight=0'
+    return (
+      f'tasks.{name} needs records with {" and ".join(words)}, but none of '
+      f'{_describe_sample(source)} of {split} has that '
+      f'({", ".join(dict.fromkeys(parts))}); {fix}, or use a data set that has '
+      'it. For a data set that mmjax did not write, data.fields maps its '
+      "features to mmjax's fields"
     )
-  _refuse_single(
-    name, 'text', texts['text'], len(preprocessor.text_fields) > 0, needs
-  )
-  if any('answer' in modalities for modalities in needs.values()):
-    answers = _count_answers(source)
-    _refuse_single(name, 'answer', answers, False, needs)
-    notes += _note_unknown_answers(answers, others)
-  return tuple(notes)
+
+  def _describe(self, key: str) -> str:
+    feature = self.preprocessor.find(key)
+    if key in _WORDS and feature.source in ('image', 'captions', 'questions'):
+      return _WORDS[key]
+    return f'{feature.word} {feature.source!r}'
+
+  def _count_texts(
+    self, source: sources.Source
+  ) -> dict[tuple[str, bool], collections.Counter]:
+    """Counts the sample's texts by key and whether they are only read."""
+    out: dict[tuple[str, bool], collections.Counter] = {}
+    for _, record in _read_sample(source):
+      for feature in self.preprocessor.features.values():
+        for key, text, as_input in feature.measure(record):
+          counts = out.setdefault((key, as_input), collections.Counter())
+          counts[text] += 1
+    return out
+
+  def _check_lengths(
+    self,
+    where: str,
+    key: str,
+    counts: collections.Counter,
+    *,
+    as_input: bool,
+  ) -> list[str]:
+    """Notes how many texts are cut to the length; refuses if all are."""
+    count = self.preprocessor.tokenizer.count
+    feature = self.preprocessor.find(key)
+    setting = self.settings.get(key, f'data.features.{feature.name}.length')
+    length = len(feature.make_absent()[key])
+    sizes = np.repeat(
+      [count(text, as_input=as_input) for text in counts],
+      list(counts.values()),
+    )
+    cut = np.count_nonzero(sizes > length)
+    most = int(np.quantile(sizes, 0.95, method='higher'))
+    takes = (
+      f'{_PLURALS.get(key, f"texts {key!r}")} of {where}: they take '
+      f'{sizes.min()} to {sizes.max()} tokens, 95% of them at most {most}'
+    )
+    if cut == len(sizes):
+      raise ConfigError(
+        f'{setting}={length} cuts all {cut:,} {takes}; set {setting} to '
+        f'{most} or so'
+      )
+    if cut < MIN_CUT_FRACTION * len(sizes):
+      return []
+    fraction = f'{cut / len(sizes):.0%} of {len(sizes):,}'
+    return [f'{setting}={length} cuts {fraction} {takes}']
+
+  def _refuse_single(
+    self, split: str, key: str, counts: collections.Counter
+  ) -> None:
+    """Refuses texts that are all the same."""
+    names = [name for name, keys in self.needs.items() if key in keys]
+    if len(counts) != 1 or counts.total() < 2 or not names:
+      return
+    word = _PLURALS.get(key, f'texts {key!r}')
+    raise ConfigError(
+      f'tasks.{names[0]}: all {counts.total():,} {word} of {split} are '
+      f'{next(iter(counts))!r}, so there is nothing to learn; use data with '
+      f'different {word}, or choose other records with data.where'
+    )
+
+  def _check_answers(
+    self,
+    feature: features.Questions,
+    split: str,
+    source: sources.Source,
+    others: Mapping[str, sources.Source],
+  ) -> list[str]:
+    keys = {f'{feature.prefix}{name}' for name in ('answer', 'label')}
+    if not any(keys & set(needed) for needed in self.needs.values()):
+      return []
+    known = _count_answers(source, feature)
+    for key in sorted(keys):
+      if any(key in needed for needed in self.needs.values()):
+        self._refuse_single_answer(split, key, known)
+    notes = []
+    for other, records in others.items():
+      answers = _count_answers(records, feature)
+      unknown = {a: n for a, n in answers.items() if a not in known}
+      if unknown:
+        ordered = sorted(unknown, key=lambda a: (-unknown[a], a))
+        notes.append(
+          f'{sum(unknown.values()):,} of {answers.total():,} answers of '
+          f'{other} are not among those of training, such as '
+          + ', '.join(map(repr, ordered[:3]))
+        )
+    return notes
+
+  def _refuse_single_answer(
+    self, split: str, key: str, counts: collections.Counter
+  ) -> None:
+    names = [name for name, keys in self.needs.items() if key in keys]
+    if len(counts) == 1 and counts.total() > 1:
+      raise ConfigError(
+        f'tasks.{names[0]}: all {counts.total():,} answers of {split} are '
+        f'{next(iter(counts))!r}, so there is nothing to learn; use data with '
+        'different answers, or choose other records with data.where'
+      )
 
 
 def _choose_sample(source: sources.Source) -> np.ndarray:
@@ -96,7 +259,7 @@ def _describe_sample(source: sources.Source) -> str:
 def _read_sample(
   source: sources.Source,
 ) -> Iterator[tuple[int, sources.Record]]:
-  """Yields the sample's texts; `batches` reports unreadable records."""
+  """Yields the sample's small fields; `batches` reports unreadable records."""
   for index in map(int, _choose_sample(source)):
     try:
       record = source.read_texts(index)
@@ -105,141 +268,19 @@ def _read_sample(
     yield index, record
 
 
-def _has_image(source: sources.Source, index: int) -> bool:
+def _read_whole(source: sources.Source, index: int) -> sources.Record | None:
   try:
-    return bool(source.read(index)['image'])
+    return source.read(index)
   except ConfigError:
-    return False
+    return None
 
 
-def _refuse_missing(
-  split: str,
-  source: sources.Source,
-  preprocessor: preprocess.Preprocessor,
-  needs: Needs,
-) -> None:
-  unmet = {name: set(modalities) for name, modalities in needs.items()}
-  counts: collections.Counter = collections.Counter()
-  for index, record in _read_sample(source):
-    if not unmet:
-      return
-    modalities = {
-      kind for kind, has in _HAS.items() if has(record, preprocessor)
-    }
-    # The image is read only where the record has the rest.
-    complete = any(
-      modalities >= needed - {'image'} for needed in unmet.values()
-    )
-    if complete and _has_image(source, index):
-      modalities.add('image')
-    counts.update(modalities)
-    unmet = {
-      name: needed for name, needed in unmet.items() if not modalities >= needed
-    }
-  for name, needed in unmet.items():
-    required = ' and '.join(_WORDS[kind] for kind in _WORDS if kind in needed)
-    parts = [f'{counts[kind]:,} have {_WORDS[kind]}' for kind in _HAS]
-    if all(counts[kind] for kind in needed - {'image'}):
-      parts.append('none of those with the rest has an image')
-    fix = 'choose another objective'
-    if len(needs) > 1:
-      fix = f'leave it out with --config.objectives.{name}.weight=0'
-    sample = _describe_sample(source)
-    raise ConfigError(
-      f'objectives.{name} needs records with {required}, but none of {sample} '
-      f'of {split} has that ({", ".join(parts)}); {fix}, or use a data set '
-      'that has it. For a data set that mmjax did not write, data.fields maps '
-      "its features to mmjax's fields"
-    )
-
-
-def _count_texts(
-  source: sources.Source, preprocessor: preprocess.Preprocessor
-) -> dict[str, collections.Counter]:
-  """Counts the sample's texts by kind."""
-  out = {kind: collections.Counter() for kind in ('text', 'question', 'answer')}
-  for _, record in _read_sample(source):
-    if preprocessor.text_length:
-      out['text'].update(preprocessor.list_evaluation_texts(record))
-    for entry in record['questions']:
-      if preprocessor.question_length:
-        out['question'][entry['question']] += 1
-      if preprocessor.answer_length:
-        out['answer'].update(entry['answers'])
-  return out
-
-
-def _check_lengths(
-  where: str,
-  kind: str,
-  counts: collections.Counter,
-  preprocessor: preprocess.Preprocessor,
-) -> list[str]:
-  """Notes how many texts are cut to the length; refuses if all are."""
-  if not counts:
-    return []
-  length = getattr(preprocessor, f'{kind}_length')
-  count = preprocessor.tokenizer.count
-  sizes = np.repeat(
-    [count(text, as_input=kind == 'question') for text in counts],
-    list(counts.values()),
-  )
-  cut = np.count_nonzero(sizes > length)
-  words = {'text': 'captions', 'question': 'questions', 'answer': 'answers'}
-  setting = f'data.{kind}_length={length} cuts'
-  most = int(np.quantile(sizes, 0.95, method='higher'))
-  takes = (
-    f'{words[kind]} of {where}: they take {sizes.min()} to {sizes.max()} '
-    f'tokens, 95% of them at most {most}'
-  )
-  if cut == len(sizes):
-    raise ConfigError(
-      f'{setting} all {cut:,} {takes}; set data.{kind}_length to {most} or so'
-    )
-  if cut < MIN_CUT_FRACTION * len(sizes):
-    return []
-  return [f'{setting} {cut / len(sizes):.0%} of {len(sizes):,} {takes}']
-
-
-def _refuse_single(
-  split: str,
-  kind: str,
-  counts: collections.Counter,
-  varied: bool,
-  needs: Needs,
-) -> None:
-  """Refuses texts that are all the same."""
-  names = [name for name, modalities in needs.items() if kind in modalities]
-  if len(counts) != 1 or counts.total() < 2 or varied or not names:
-    return
-  word = {'text': 'captions', 'answer': 'answers'}[kind]
-  raise ConfigError(
-    f'objectives.{names[0]}: all {counts.total():,} {word} of {split} are '
-    f'{next(iter(counts))!r}, so there is nothing to learn; use data with '
-    f'different {word}, or choose other records with data.where'
-  )
-
-
-def _count_answers(source: sources.Source) -> collections.Counter:
+def _count_answers(
+  source: sources.Source, feature: features.Questions
+) -> collections.Counter:
   try:
-    return source.count_answers()
+    return source.count_answers(feature.source)
   except ConfigError:  # A record can't be read.
-    read = (record for _, record in _read_sample(source))
-    return sources.count_answers(read)
-
-
-def _note_unknown_answers(
-  known: collections.Counter, others: Mapping[str, sources.Source]
-) -> list[str]:
-  notes = []
-  for split, source in others.items():
-    answers = _count_answers(source)
-    unknown = {a: n for a, n in answers.items() if a not in known}
-    if unknown:
-      commonest = sorted(unknown, key=lambda answer: (-unknown[answer], answer))
-      notes.append(
-        f'{sum(unknown.values()):,} of {answers.total():,} answers of {split} '
-        'are not among those of training, such as '
-        + ', '.join(map(repr, commonest[:3]))
-      )
-  return notes
+    return features.count_answers(
+      feature.get(record) for _, record in _read_sample(source)
+    )

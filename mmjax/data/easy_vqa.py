@@ -25,7 +25,7 @@ class EasyVqa(builders.RecordBuilder):
   """
 
   name = 'easy_vqa'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('2.0.0')
   SUMMARY = 'easy-VQA: one shape an image, questions about colour and form.'
   VOCAB_SIZE = 512
 
@@ -71,9 +71,10 @@ def _read(
   for image in sorted(paths):
     yield {
       'id': f'{prefix}-{image}',
-      'image': pathlib.Path(paths[image]).read_bytes(),
-      'captions': [],
-      'questions': entries[image],
+      'fields': {
+        'image': pathlib.Path(paths[image]).read_bytes(),
+        'questions': entries[image],
+      },
       'metadata': {},
     }
 

@@ -8,6 +8,7 @@ from typing import Any
 from mmjax.data import (
   batches,
   checks,
+  features,
   preprocess,
   records,
   sources,
@@ -45,12 +46,9 @@ def open_feed(
   *,
   batch_size: int,
   seed: int,
-  text: bool = False,
-  question: bool = False,
-  answer: bool = False,
-  label: bool = False,
+  needs: checks.Needs,
   rows: Sequence[int] | None = None,
-  needs: checks.Needs | None = None,
+  kinds: Mapping[str, type[features.Feature]] = features.KINDS,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -58,27 +56,22 @@ def open_feed(
     data: the `data` section of a config.
     batch_size: examples in a global training batch.
     seed: random seed of order and augmentation.
-    text: whether batches have captions.
-    question: whether batches have questions.
-    answer: whether batches have answers as text.
-    label: whether batches have answers as indices in training's vocabulary.
+    needs: keys of the arrays that each task needs.
     rows: rows of every training batch that this host reads; None for all.
-    needs: modalities of each objective, for `checks.check`; None: no checks.
+    kinds: classes of features by kind.
 
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
   train, splits = _open_splits(data)
-  tokenizer = _open_tokenizer(data, train)
-  wanted = {'text': text, 'question': question, 'answer': answer}
-  lengths = {
-    f'{name}_length': data[f'{name}_length'] if is_wanted else 0
-    for name, is_wanted in wanted.items()
-  }
-  answers = sources.build_answer_vocabulary(train) if label else ()
-  preprocessor = _make_preprocessor(data, tokenizer, lengths, answers)
+  built = build_features(data, needs, kinds)
+  _check_fields(built, train)
+  tokenizer = _open_tokenizer(data, train, built)
+  preprocessor = preprocess.Preprocessor(
+    preprocess.fit(built, train), tokenizer
+  )
   notes = ()
-  if needs and not synthetic.is_synthetic(data['name']):
+  if not synthetic.is_synthetic(data['name']):
     notes = _check(data, train, splits, preprocessor, needs)
   if batch_size > len(train):
     notes += (
@@ -106,13 +99,116 @@ def open_feed(
   )
 
 
+def build_features(
+  data: Mapping[str, Any],
+  needs: checks.Needs,
+  kinds: Mapping[str, type[features.Feature]] = features.KINDS,
+) -> dict[str, features.Feature]:
+  """Builds the features of a config.
+
+  Those of images, captions and questions need no entry in `data.features`: the
+  settings of `data` describe them.
+
+  Args:
+    data: the `data` section of a config.
+    needs: keys of the arrays that each task needs.
+    kinds: classes of features by kind.
+
+  Raises:
+    ConfigError: if a feature is not legal, a task needs an array that no
+      feature makes, or no task needs a feature.
+  """
+  wanted = set().union(*needs.values())
+  own = dict(data['features'] or {})
+  settings = _describe_standard(data, wanted)
+  built = preprocess.build({**settings, **own}, kinds)
+  made = {key for feature in built.values() for key in feature.list_keys()}
+  for task, keys in needs.items():
+    for key in keys:
+      if key not in made and not (key == 'image' and data['blind']):
+        raise ConfigError(
+          f'tasks.{task} needs {key!r}, but data.features makes only '
+          f'{", ".join(sorted(k for k in made if not k.endswith("_mask")))}; '
+          f"add it, as in data.features.{key}=dict(kind='image')"
+        )
+  for name in own:
+    if not wanted & set(built[name].list_keys()):
+      raise ConfigError(
+        f'data.features.{name} is read by no task: they need '
+        f'{", ".join(sorted(wanted))}; remove it, or name it in a task'
+      )
+  return built
+
+
+def _describe_standard(
+  data: Mapping[str, Any], wanted: set[str]
+) -> dict[str, dict[str, Any]]:
+  """Settings of the features of images, captions and questions.
+
+  Args:
+    data: the `data` section of a config.
+    wanted: keys of the arrays that tasks need.
+  """
+  settings: dict[str, dict[str, Any]] = {}
+  if 'text' in wanted:
+    settings['text'] = {
+      'kind': 'text',
+      'field': 'captions',
+      'length': data['text_length'],
+      'metadata': data['text_fields'] or {},
+      'metadata_in_evaluation': data['text_fields_in_evaluation'],
+    }
+  if wanted & {'question', 'answer', 'label'}:
+    is_question, is_answer = 'question' in wanted, 'answer' in wanted
+    settings['questions'] = {
+      'kind': 'questions',
+      'length': data['question_length'] if is_question else 0,
+      'answer_length': data['answer_length'] if is_answer else 0,
+      'has_label': 'label' in wanted,
+      'number': data['num_questions'],
+    }
+  if 'image' in wanted and not data['blind']:
+    settings['image'] = {
+      'kind': 'image',
+      'size': data['image_size'],
+      'resize': data['resize'],
+      'mean': data['mean'],
+      'std': data['std'],
+      'augment': data['augment'] or (),
+    }
+  return settings
+
+
+def _check_fields(
+  built: Mapping[str, features.Feature], source: sources.Source
+) -> None:
+  """Refuses features whose field the data set lacks or has of another kind."""
+  for name, feature in built.items():
+    field = feature.source
+    if field.startswith('metadata/'):
+      continue
+    kind = source.kinds.get(field)
+    if kind is None:
+      raise ConfigError(
+        f'data.features.{name} reads the field {field!r}, but the data set has '
+        f'{", ".join(source.kinds)}; name one with '
+        f"data.features.{name}.field, or a metadata field as 'metadata/NAME'"
+      )
+    if kind not in feature.reads:
+      raise ConfigError(
+        f'data.features.{name} of the kind {feature.kind} cannot read the '
+        f'field {field!r}, which is of the kind {kind}'
+      )
+
+
 def _list_files(
-  tokenizer: tokenizers.Tokenizer, preprocessor: preprocess.Preprocessor
+  tokenizer: tokenizers.Tokenizer | None,
+  preprocessor: preprocess.Preprocessor,
 ) -> dict[str, Callable[[pathlib.Path], None]]:
-  return {
-    'tokenizer.json': tokenizer.save,
-    'preprocess.json': preprocessor.save,
-  }
+  files = {'preprocess.json': preprocessor.save}
+  if tokenizer is not None:
+    files['tokenizer.json'] = tokenizer.save
+  return files
 
 
 def _open_splits(
@@ -141,25 +237,6 @@ def _open_splits(
   return train, splits
 
 
-def _make_preprocessor(
-  data: Mapping[str, Any],
-  tokenizer: tokenizers.Tokenizer,
-  lengths: Mapping[str, int],
-  answers: Sequence[str],
-) -> preprocess.Preprocessor:
-  """Makes the preprocessor of a config, with the lengths that are needed."""
-  same = ('resize', 'mean', 'std', 'num_questions', 'text_fields_in_evaluation')
-  return preprocess.Preprocessor(
-    tokenizer=tokenizer,
-    image_size=0 if data['blind'] else data['image_size'],
-    augment=data['augment'] or (),
-    text_fields=data['text_fields'] or {},
-    answers=answers,
-    **{name: data[name] for name in same},
-    **lengths,
-  )
-
-
 def _read_init_batch(
   train: sources.Source, preprocessor: preprocess.Preprocessor, on_error: str
 ) -> batches.Batch:
@@ -184,7 +261,22 @@ def _check(
   """Checks the data, whose splits are named by their settings."""
   others = {_name_setting(data, name): split for name, split in splits.items()}
   named_train = f'data.train_split={data["train_split"]!r}', train
-  return checks.check(named_train, others, preprocessor, needs)
+  own = data['features'] or {}
+  lengths = {
+    key: f'data.{key}_length'
+    for key, name in (
+      ('text', 'text'),
+      ('question', 'questions'),
+      ('answer', 'questions'),
+    )
+    if name not in own
+  }
+  needed = {
+    name: [key for key in keys if preprocessor.find(key)]
+    for name, keys in needs.items()
+  }
+  found = checks.Checks(preprocessor, needed, lengths)
+  return found.run(named_train, others)
 
 
 def _name_setting(data: Mapping[str, Any], name: str) -> str:
@@ -196,9 +288,16 @@ def _name_setting(data: Mapping[str, Any], name: str) -> str:
 
 
 def _open_tokenizer(
-  data: Mapping[str, Any], source: sources.Source
-) -> tokenizers.Tokenizer:
-  """Opens the tokenizer of a config: 'bytes', a file, or the data set's."""
+  data: Mapping[str, Any],
+  source: sources.Source,
+  built: Mapping[str, features.Feature],
+) -> tokenizers.Tokenizer | None:
+  """Opens the tokenizer of a config: 'bytes', a file, or the data set's.
+
+  None if no feature needs one.
+  """
+  if not any(feature.uses_tokenizer for feature in built.values()):
+    return None
   setting = data['tokenizer']
   default = 'bytes' if synthetic.is_synthetic(data['name']) else ''
   settings = {'bos': data['bos'], 'lower_case': data['lower_case']}

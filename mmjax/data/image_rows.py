@@ -113,7 +113,14 @@ class ImageRows:
       is_part=has_image and not has_id,
       split=split or self._options.splits.get(file),
       image_file=None if read_encoded or not has_image else path,
+      read_file=functools.partial(
+        self._read_named, os.fspath(self._options.images or folder)
+      ),
     )
+
+  def _read_named(self, root: str, name: str) -> bytes:
+    """Reads a file that a row names, by its path below the root."""
+    return _read_file(self._locate(root, _get_single_path(name))[1])
 
 
 def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

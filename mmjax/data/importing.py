@@ -8,6 +8,7 @@ a table.
 
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -19,6 +20,7 @@ import tensorflow_datasets as tfds
 from mmjax.data import (
   builders,
   checked_records,
+  extra_fields,
   formats,
   image_rows,
   import_report,
@@ -52,6 +54,8 @@ class Settings:
     vocab_size: largest number of ids of the tokenizer.
     lower: whether the tokenizer lower-cases texts.
     text_fields: further text fields that the tokenizer learns from.
+    fields: fields that further columns fill; () to find columns of sounds and
+      videos.
     tokenizer: path of a tokenizer.json to use instead of learning one.
     options: options of the readers.
   """
@@ -64,6 +68,7 @@ class Settings:
   vocab_size: int = 8192
   lower: bool = False
   text_fields: tuple[str, ...] = ()
+  fields: tuple[extra_fields.ExtraField, ...] = ()
   tokenizer: str | os.PathLike | None = None
   options: image_rows.Options = dataclasses.field(
     default_factory=image_rows.Options
@@ -160,8 +165,9 @@ def _write(
       note=outcome.notes.append,
     )
 
+    extra = settings.fields or _infer_fields(read, paths, options, outcome)
     make = functools.partial(
-      _make_builder_class(settings),
+      _make_builder_class(settings, extra),
       lambda: read(paths, options),
       settings,
       outcome,
@@ -175,6 +181,28 @@ def _write(
     )
 
 
+def _infer_fields(
+  read: Callable,
+  paths: Sequence[pathlib.Path],
+  options: image_rows.Options,
+  outcome: import_report.Outcome,
+) -> tuple[extra_fields.ExtraField, ...]:
+  """Finds the columns of sounds and videos in the first readable record."""
+  quiet = dataclasses.replace(options, note=lambda line: None)
+  for raw in itertools.islice(read(paths, quiet), 10):
+    try:
+      found = extra_fields.infer(raw.read_fields())
+    except (ConfigError, OSError):
+      continue
+    for field in found:
+      outcome.notes.append(
+        f'the column {field.column!r} became the field {field.name!r}; '
+        '--fields names others'
+      )
+    return found
+  return ()
+
+
 def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:
   """Prints the size of each split and the notes to stderr."""
   infos = tfds.builder_from_directory(folder).info.splits
@@ -185,14 +213,18 @@ def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:
   print('\n'.join(outcome.format_lines(folder, counts)), file=sys.stderr)
 
 
-def _make_builder_class(settings: Settings) -> type['_Imported']:
+def _make_builder_class(
+  settings: Settings, extra: Sequence[extra_fields.ExtraField]
+) -> type['_Imported']:
   """Makes a class for one data set: TFDS takes the name from the class."""
 
   class Imported(_Imported, skip_registration=True):
     name = settings.name
-    VERSION = tfds.core.Version('1.0.0')
+    VERSION = tfds.core.Version('2.0.0')
     VOCAB_SIZE = settings.vocab_size
     LOWER = settings.lower
+    EXTRA = tuple(extra)
+    SCHEMA = raw_records.make_schema(extra)
     TEXT_FIELDS = settings.text_fields
     SUMMARY = (
       f'Imported by mmjax; splits {dict(settings.splits or DEFAULT_SPLITS)} '
@@ -204,7 +236,13 @@ def _make_builder_class(settings: Settings) -> type['_Imported']:
 
 
 class _Imported(builders.RecordBuilder, skip_registration=True):
-  """Writes the records of a reader."""
+  """Writes the records of a reader.
+
+  Attributes:
+    EXTRA: fields that further columns fill.
+  """
+
+  EXTRA: tuple[extra_fields.ExtraField, ...] = ()
 
   def __init__(
     self,
@@ -227,6 +265,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       self._settings.group_by,
       self._settings.language,
       keeps_splits=self._settings.splits is None,
+      extra=self.EXTRA,
     )
     self.progress.begin('checking')
     for raw in self._read():
@@ -240,7 +279,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       raise ConfigError(
         f'there are no records to import; {self._describe_last_skipped()}'
       )
-    if not any(checked.digests.values()):
+    if not any(checked.digests.values()) and not self.EXTRA:
       fields = next(iter(checked.raws.values()))[0].read_fields()
       raise ConfigError(
         f'no record has an image; name the column of its path, here one of '
@@ -288,7 +327,11 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         try:
           image = raw.read_image() if image is None else image
           part = raw_records.to_record(
-            raw, self._settings.language, image=image
+            raw,
+            self._settings.language,
+            image=image,
+            schema=self.SCHEMA,
+            extra=self.EXTRA,
           )
         except (ConfigError, OSError) as error:
           self._refuse(raw, error)

@@ -5,173 +5,134 @@ the record and a random generator; evaluation passes no generator.
 """
 
 import dataclasses
+import inspect
 import json
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from mmjax.data import augment as augmentations
-from mmjax.data import images, tokenizers
-from mmjax.errors import ConfigError
+from mmjax.data import augment, features, sources, tokenizers
+from mmjax.errors import ConfigError, choose
 
 Record = Mapping[str, Any]
-Example = dict[str, np.ndarray]
-
-HALF = (0.5, 0.5, 0.5)
+Example = features.Example
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessor:
-  """Converts a record to arrays, without the batch axis.
+  """Features by name, and the rules between them.
 
-  `preprocess(record, rng)` is for training: it augments the image and draws one
-  of the captions, `num_questions` of the questions and one answer to each.
-  `preprocess(record)` is for evaluation: no augmentation, the first caption,
-  the first question, its commonest answer.
-
-  The settings determine the keys, whether or not the record has that modality;
-  where it hasn't, the array is zeros and the mask False:
-
-    image [H, W, 3] float32, image_mask [] bool    image_size
-    text [T] int32, text_mask [T] bool             text_length
-    question [Q] int32, question_mask [Q] bool     question_length
-    answer [A] int32, answer_mask [A] bool         answer_length
-    label [] int32, -1 if not in `answers`         answers
-
-  In training with `num_questions` n above 1, the last three have a leading axis
-  [n]; where a record has fewer questions, the rest are masked.
+  `preprocess(record, rng)` is for training: it augments, and draws one of
+  several texts. `preprocess(record)` is for evaluation, the same at each call.
+  The features determine the keys, whether or not the record has the field;
+  where it hasn't, the arrays are zeros and the masks False.
 
   Attributes:
-    tokenizer: tokenizer of the texts; None if all lengths are 0.
-    image_size: (height, width), or one number for both; 0 for no images.
-    resize: 'stretch', 'crop' or 'pad', as in `images.resize`.
-    mean: mean of each channel, in 0..1, which is subtracted.
-    std: standard deviation of each channel, by which it is divided.
-    augment: augmentations in order, as in `mmjax.data.augment`. An image whose
-      texts mention left or right is not flipped.
-    text_length: T, number of tokens with <bos> and <eos>; 0 for no captions.
-    question_length: Q, number of tokens; 0 for no questions.
-    answer_length: A, number of tokens; 0 for no answers as text.
-    answers: the answer vocabulary; empty for no `label`.
-    num_questions: n, number of questions about an image in training.
-    text_fields: largest number of values to append to a caption, by metadata
-      field: {'tags': 3} turns 'grinning face' into 'grinning face, happy,
-      smile' in training, with 0 to 3 tags in random order. A field is a list,
-      or one string with commas.
-    text_fields_in_evaluation: whether evaluation appends the first values, as
-      many as `text_fields` allows, to the captions.
+    features: features by name, which is the key of their arrays.
+    tokenizer: tokenizer of the texts; None if no feature needs one.
   """
 
+  features: Mapping[str, features.Feature]
   tokenizer: tokenizers.Tokenizer | None = None
-  image_size: int | tuple[int, int] = 0
-  resize: str = 'stretch'
-  mean: tuple[float, float, float] = HALF
-  std: tuple[float, float, float] = HALF
-  augment: tuple[augmentations.Setting, ...] = ()
-  text_length: int = 0
-  question_length: int = 0
-  answer_length: int = 0
-  answers: tuple[str, ...] = ()
-  num_questions: int = 1
-  text_fields: Mapping[str, int] = dataclasses.field(default_factory=dict)
-  text_fields_in_evaluation: bool = False
 
   def __post_init__(self):
-    if isinstance(self.image_size, Sequence):
-      object.__setattr__(self, 'image_size', tuple(self.image_size))
-    augment = self.augment
-    if isinstance(augment, str):
-      augment = (augment,)  # Refused below, by its name.
-    augmentations.check(augment)
-    settings = tuple(_freeze_lists(setting) for setting in augment)
-    object.__setattr__(self, 'augment', settings)
-    object.__setattr__(self, 'answers', tuple(self.answers))
-    object.__setattr__(self, 'mean', tuple(self.mean))
-    object.__setattr__(self, 'std', tuple(self.std))
-    object.__setattr__(self, 'text_fields', dict(self.text_fields))
-    if self.resize not in images.RESIZE_METHODS:
-      raise ConfigError(
-        f'resize {self.resize!r} is unknown; use one of {images.RESIZE_METHODS}'
-      )
-    lengths = (self.text_length, self.question_length, self.answer_length)
-    if any(lengths) and self.tokenizer is None:
-      raise ConfigError(
-        f'text, question and answer lengths {lengths} need a tokenizer; '
-        'pass one, or set them to 0'
-      )
-    labels = {answer: i for i, answer in enumerate(self.answers)}
-    if len(labels) < len(self.answers):
-      raise ConfigError('the answer vocabulary names an answer twice')
-    object.__setattr__(self, '_labels', labels)
+    if self.tokenizer is None and self.uses_tokenizer:
+      raise ConfigError('these features need a tokenizer; pass one')
+    fitted = {
+      name: feature.with_tokenizer(self.tokenizer)
+      for name, feature in self.features.items()
+    }
+    object.__setattr__(self, 'features', fitted)
+
+  def __getitem__(self, name: str) -> features.Feature:
+    """Returns a feature by name.
+
+    Raises:
+      ConfigError: if there is none.
+    """
+    return choose(name, self.features, 'the feature')
+
+  def find(self, key: str) -> features.Feature | None:
+    """The feature that makes the array of a key; None if there is none."""
+    for feature in self.features.values():
+      if key in feature.list_keys():
+        return feature
+    return None
+
+  def __contains__(self, name: str) -> bool:
+    return name in self.features
+
+  @property
+  def uses_tokenizer(self) -> bool:
+    """Whether a feature makes ids of a tokenizer."""
+    return any(feature.uses_tokenizer for feature in self.features.values())
 
   def __call__(
     self, record: Record, rng: np.random.Generator | None = None
   ) -> Example:
-    """Returns the example's arrays, with the class's keys.
+    """Returns the example's arrays, without the batch axis.
 
     Args:
       record: record as in `mmjax.data.records`.
       rng: random generator for training; None for evaluation.
 
     Raises:
-      ConfigError: if the image can't be read.
+      ConfigError: if a field can't be decoded.
     """
-    text = self._choose_text(record, rng) if self.text_length else None
-    pairs = []
-    if self.question_length or self.answer_length or self.answers:
-      pairs = _choose_questions(record, rng, self.num_questions)
-    sides = [text]
-    for entry, _ in pairs:
-      sides += [entry['question'], *entry['answers']]
-    example = {}
-    if self.image_size:
-      flips = not any(
-        augmentations.mentions_side(side) for side in sides if side
-      )
-      example.update(self._make_image(record, rng, flips))
-    if self.text_length:
-      example.update(self._encode('text', text, self.text_length))
-    number = self.num_questions if rng is not None else 1
-    pairs += [(None, None)] * (number - len(pairs))
-    examples = [self._make_question(entry, answer) for entry, answer in pairs]
-    if number == 1:
-      return example | examples[0]
-    return example | {
-      key: np.stack([e[key] for e in examples]) for key in examples[0]
+    chosen = {
+      name: feature.choose(record, rng)
+      for name, feature in self.features.items()
     }
+    # A mirrored image would falsify a text that says left or right.
+    flips = not any(
+      augment.mentions_side(text)
+      for name, value in chosen.items()
+      if value is not None
+      for text in self.features[name].list_texts(value)
+    )
+    example = {}
+    for name, feature in self.features.items():
+      if chosen[name] is None:
+        example |= feature.make_absent(rng)
+      else:
+        example |= feature.make_arrays(chosen[name], rng, flips=flips)
+    return example
 
-  def encode_image(self, image: np.ndarray) -> np.ndarray:
-    """Resizes and normalises an image for the model, as in evaluation.
+  def prepare(self, **values: Any) -> Example:
+    """Makes a batch of what people pass; other features are absent.
 
     Args:
-      image: uint8 [H, W, 3], any size.
+      **values: by feature, a value or a list of them, such as paths of files;
+        all lists have one length. A feature that isn't passed has no arrays.
 
     Returns:
-      float32 [image_size, image_size, 3].
-    """
-    image = images.resize(image, self._size, self.resize)
-    return images.normalise(image, self.mean, self.std)
+      Arrays with a batch axis.
 
-  def list_evaluation_texts(self, record: Record) -> list[str]:
-    """Lists the record's captions as evaluation uses them, one text each."""
-    captions = record['captions'] or ('',)
-    texts = [
-      self._choose_text({**record, 'captions': [c] if c else []}, None)
-      for c in captions
-    ]
-    return [text for text in texts if text is not None]
+    Raises:
+      ConfigError: if there is no such feature, a value is not of its kind, or
+        the lists differ in length.
+      OSError: if a file can't be read.
+    """
+    by_name = {
+      name: [self[name].prepare(value) for value in _as_list(value)]
+      for name, value in values.items()
+    }
+    lengths = {name: len(examples) for name, examples in by_name.items()}
+    if len(set(lengths.values())) > 1:
+      counts = ', '.join(f'{n} {name}' for name, n in lengths.items())
+      raise ConfigError(f'there are {counts}; give as many of each')
+    return {
+      key: np.stack([example[key] for example in examples])
+      for examples in by_name.values()
+      for key in examples[0]
+    }
 
   def to_dict(self) -> dict[str, Any]:
     """Returns the settings, without the tokenizer, as JSON values."""
-    settings = {
-      field.name: getattr(self, field.name)
-      for field in dataclasses.fields(self)
-      if field.name != 'tokenizer'
-    }
-    return _to_json(settings)
+    return {name: feature.to_dict() for name, feature in self.features.items()}
 
   def save(self, path: str | os.PathLike) -> None:
     """Writes the settings as JSON, for `load`."""
@@ -182,147 +143,65 @@ class Preprocessor:
     cls,
     path: str | os.PathLike,
     tokenizer: tokenizers.Tokenizer | None = None,
+    kinds: Mapping[str, type[features.Feature]] = features.KINDS,
   ) -> 'Preprocessor':
     """Loads a preprocessor that `save` wrote.
 
     Raises:
-      ConfigError: if a setting is unknown.
+      ConfigError: if a kind or setting is unknown.
     """
     settings = json.loads(pathlib.Path(path).read_text())
-    return cls.from_dict(settings, tokenizer)
+    return cls(build(settings, kinds), tokenizer)
 
-  @classmethod
-  def from_dict(
-    cls,
-    settings: Mapping[str, Any],
-    tokenizer: tokenizers.Tokenizer | None = None,
-  ) -> 'Preprocessor':
-    """Makes a preprocessor from the settings of `to_dict`.
 
-    Raises:
-      ConfigError: if a setting is unknown.
-    """
-    legal = {field.name for field in dataclasses.fields(cls)} - {'tokenizer'}
-    unknown = sorted(set(settings) - legal)
+def build(
+  settings: Mapping[str, Mapping[str, Any]],
+  kinds: Mapping[str, type[features.Feature]] = features.KINDS,
+) -> dict[str, features.Feature]:
+  """Makes features from plain data.
+
+  Args:
+    settings: by feature, its `kind` and the settings of that kind.
+    kinds: classes by kind.
+
+  Raises:
+    ConfigError: if a kind or setting is unknown, a value is not legal, or two
+      features make arrays of one name.
+  """
+  built: dict[str, features.Feature] = {}
+  keys: dict[str, str] = {}
+  for name, chosen in settings.items():
+    path = f'data.features.{name}'
+    if not isinstance(chosen, Mapping):
+      raise ConfigError(f"{path}={chosen!r} is not legal: dict(kind='image')")
+    chosen = dict(chosen)
+    cls = choose(chosen.pop('kind', None), kinds, f'{path}.kind')
+    legal = set(inspect.signature(cls).parameters) - {'name', 'tokenizer'}
+    unknown = sorted(set(chosen) - legal)
     if unknown:
       raise ConfigError(
-        f'preprocessing has no setting {", ".join(unknown)}; '
-        f'it has {", ".join(sorted(legal))}'
+        f'{path}.{unknown[0]} is unknown; {cls.kind} has {sorted(legal)}'
       )
-    return cls(tokenizer=tokenizer, **settings)
-
-  @property
-  def _size(self) -> tuple[int, int]:
-    if isinstance(self.image_size, tuple):
-      return self.image_size
-    return (self.image_size, self.image_size)
-
-  def _make_image(
-    self, record: Record, rng: np.random.Generator | None, flips: bool
-  ) -> Example:
-    size = self._size
-    if not record['image']:
-      zeros = np.zeros((*size, 3), np.float32)
-      return {'image': zeros, 'image_mask': np.bool_(False)}
-    image = images.decode(record['image'])
-    if rng is not None and self.augment:
-      # A crop comes first and uses the image's full resolution.
-      if self.augment[0]['name'] != 'random_resized_crop':
-        image = images.resize(image, size, self.resize)
-      image = augmentations.apply(
-        image, rng, self.augment, size=size, flips=flips
-      )
-    return {
-      'image': self.encode_image(image),
-      'image_mask': np.bool_(True),
-    }
-
-  def _make_question(
-    self, entry: Mapping[str, Any] | None, answer: str | None
-  ) -> Example:
-    example = {}
-    question = None if entry is None else entry['question']
-    if self.question_length:
-      example = self._encode(
-        'question', question, self.question_length, as_input=True
-      )
-    if self.answer_length:
-      example.update(self._encode('answer', answer, self.answer_length))
-    if self.answers:
-      example['label'] = np.int32(self._labels.get(answer, -1))
-    return example
-
-  def _encode(
-    self, key: str, text: str | None, length: int, *, as_input: bool = False
-  ) -> Example:
-    if text is None:
-      ids, mask = np.zeros(length, np.int32), np.zeros(length, np.bool_)
-    else:
-      ids, mask = self.tokenizer.encode(text, length, as_input=as_input)
-    return {key: ids, f'{key}_mask': mask}
-
-  def _choose_text(
-    self, record: Record, rng: np.random.Generator | None
-  ) -> str | None:
-    parts = []
-    if record['captions']:
-      parts.append(_choose(record['captions'], rng))
-    for field, most in self.text_fields.items():
-      values = read_field_values(record, field)
-      if rng is not None:
-        count = int(rng.integers(most + 1))
-        parts += [values[i] for i in rng.permutation(len(values))[:count]]
-      elif self.text_fields_in_evaluation:
-        parts += values[:most]
-    return ', '.join(parts) if parts else None
+    built[name] = cls(name=name, **chosen)
+    for key in built[name].list_keys():
+      if keys.setdefault(key, name) != name:
+        raise ConfigError(
+          f'data.features.{keys[key]} and {path} both make the array {key!r}; '
+          'rename one'
+        )
+  return built
 
 
-def _choose(values: Sequence[Any], rng: np.random.Generator | None) -> Any:
-  if rng is None or len(values) == 1:
-    return values[0]
-  return values[int(rng.integers(len(values)))]
-
-
-def _choose_questions(
-  record: Record, rng: np.random.Generator | None, number: int
-) -> list[tuple[Mapping[str, Any], str | None]]:
-  """Returns different questions, at most `number`, each with an answer."""
-  entries = record['questions']
-  if rng is None:
-    # The commonest answer; of equally common ones the first.
-    return [(e, _find_commonest(e['answers'])) for e in entries[:1]]
-  if number > 1:
-    entries = [entries[i] for i in rng.permutation(len(entries))[:number]]
-  elif entries:
-    entries = [_choose(entries, rng)]
-  return [
-    (e, _choose(e['answers'], rng) if e['answers'] else None) for e in entries
-  ]
-
-
-def _find_commonest(answers: Sequence[str]) -> str | None:
-  return max(answers, key=answers.count) if answers else None
-
-
-def read_field_values(record: Record, field: str) -> list[str]:
-  """Reads the values of a metadata field that may be appended to captions."""
-  values = record['metadata'].get(field, ())
-  if isinstance(values, str):
-    values = values.split(',')
-  return [str(value).strip() for value in values if str(value).strip()]
-
-
-def _freeze_lists(setting: Mapping[str, Any]) -> dict[str, Any]:
-  """Replaces lists by tuples, so that a round trip through JSON is exact."""
+def fit(
+  built: Mapping[str, features.Feature], source: sources.Source
+) -> dict[str, features.Feature]:
+  """Returns features with what they learn from training records."""
   return {
-    key: tuple(value) if isinstance(value, list) else value
-    for key, value in setting.items()
+    name: feature if feature.is_fitted else feature.fit(source)
+    for name, feature in built.items()
   }
 
 
-def _to_json(value: Any) -> Any:
-  if isinstance(value, Mapping):
-    return {key: _to_json(item) for key, item in value.items()}
-  if isinstance(value, tuple | list):
-    return [_to_json(item) for item in value]
-  return value
+def _as_list(value: Any) -> list[Any]:
+  """Several values as a list; one value, such as an array, as a list of it."""
+  return list(value) if isinstance(value, list | tuple) else [value]

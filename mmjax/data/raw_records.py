@@ -19,7 +19,16 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from mmjax.data import captions, columns, images, records, texts
+import numpy as np
+
+from mmjax.data import (
+  captions,
+  columns,
+  extra_fields,
+  images,
+  records,
+  texts,
+)
 from mmjax.errors import ConfigError
 
 Fields = dict[str, Any]
@@ -49,6 +58,8 @@ class RawRecord:
     split: split that the input names, None without one.
     image_file: path of the image, where that is a file.
     is_input: whether it stands for a whole input that can't be read completely.
+    read_file: function that reads another file that the record names, by its
+      path in the input; None where there are no files.
   """
 
   id: str
@@ -60,6 +71,7 @@ class RawRecord:
   split: str | None = None
   image_file: str | None = None
   is_input: bool = False
+  read_file: Callable[[str], bytes] | None = None
 
 
 def make_unreadable(name: str, where: str, reason: str) -> RawRecord:
@@ -78,7 +90,12 @@ def make_unreadable(name: str, where: str, reason: str) -> RawRecord:
 
 
 def to_record(
-  raw: RawRecord, language: str | None = None, *, image: bytes | None = None
+  raw: RawRecord,
+  language: str | None = None,
+  *,
+  image: bytes | None = None,
+  schema: records.Schema | None = None,
+  extra: Sequence[extra_fields.ExtraField] = (),
 ) -> records.Record:
   """Reads and checks a raw record; decodes its image.
 
@@ -87,6 +104,8 @@ def to_record(
     language: language to take of captions by language; None for English ones
       and those without a language.
     image: the encoded image, if it was read and checked before.
+    schema: fields of the data set; None for the standard ones and `extra`.
+    extra: fields that further columns fill.
 
   Raises:
     ConfigError: if it can't be read, its fields aren't understood, or they
@@ -96,13 +115,19 @@ def to_record(
   fields = raw.read_fields()
   caption_texts, languages = captions.read(fields, language)
   questions = _read_questions(fields)
-  if not caption_texts and not questions:
+  further = {
+    field.name: extra_fields.read(field, fields, raw.read_file)
+    for field in extra
+  }
+  further = {name: v for name, v in further.items() if v is not None}
+  if not caption_texts and not questions and not further:
     raise ConfigError(_explain_missing_texts(fields))
   if image is None:
     image = raw.read_image()
     if image:
       images.check(image)
-  omitted = _QUESTION_FIELDS if questions else ()
+  omitted = {*(_QUESTION_FIELDS if questions else ())}
+  omitted |= {field.column for field in extra}
   metadata = {
     key: fields[key]
     for key in fields
@@ -112,13 +137,23 @@ def to_record(
     metadata['captions'] = languages
   record = {
     'id': raw.id,
-    'image': image,
-    'captions': caption_texts,
-    'questions': questions,
+    'fields': {
+      **({'image': image} if image else {}),
+      **({'captions': caption_texts} if caption_texts else {}),
+      **({'questions': questions} if questions else {}),
+      **further,
+    },
     'metadata': metadata,
   }
-  records.check(record)
+  (schema or make_schema(extra)).check(record)
   return record
+
+
+def make_schema(extra: Sequence[extra_fields.ExtraField]) -> records.Schema:
+  """Makes the schema of the standard fields and further ones."""
+  return records.Schema(
+    records.STANDARD | {field.name: field.kind for field in extra}
+  )
 
 
 def merge(parts: Sequence[records.Record]) -> records.Record:
@@ -129,17 +164,38 @@ def merge(parts: Sequence[records.Record]) -> records.Record:
   """
   if len(parts) == 1:
     return parts[0]
-  all_captions = itertools.chain(*(part['captions'] for part in parts))
+  fields = [part['fields'] for part in parts]
+  merged = {
+    'captions': list(
+      dict.fromkeys(itertools.chain(*(f.get('captions', ()) for f in fields)))
+    ),
+    'questions': list(
+      itertools.chain(*(f.get('questions', ()) for f in fields))
+    ),
+  }
+  merged = {name: value for name, value in merged.items() if value}
+  for part in fields[1:]:
+    for name in part.keys() - {'image', 'captions', 'questions'}:
+      if name not in fields[0] or not _are_equal(fields[0][name], part[name]):
+        raise ConfigError(
+          f'rows of the image of record {parts[0]["id"]!r} differ in the field '
+          f'{name!r}; give each row an id of its own'
+        )
   metadata = {}
   for key in dict.fromkeys(key for part in parts for key in part['metadata']):
     values = [part['metadata'].get(key) for part in parts]
     same = all(value == values[0] for value in values)
     metadata[key] = values[0] if same else values
   return parts[0] | {
-    'captions': list(dict.fromkeys(all_captions)),
-    'questions': list(itertools.chain(*(p['questions'] for p in parts))),
+    'fields': fields[0] | merged,
     'metadata': metadata,
   }
+
+
+def _are_equal(first: Any, second: Any) -> bool:
+  if isinstance(first, np.ndarray):
+    return np.array_equal(first, second)
+  return first == second
 
 
 def _explain_missing_texts(fields: Fields) -> str:

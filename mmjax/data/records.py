@@ -3,133 +3,184 @@
 In memory a record is a plain dict:
 
   id         str, unique in the data set
-  image      bytes, an encoded PNG or JPEG; b'' where there is none
-  captions   list of str
-  questions  list of {'question': str, 'answers': list of str, 'type': str}
-  metadata   dict of further fields, anything JSON can say
+  fields     dict of the fields that it has, each of a kind of
+             `mmjax.data.features.KINDS`
+  metadata   dict of further values, anything JSON can say
 
-On disk it is a TFDS example with the features below. `questions` and `metadata`
-are one JSON text each: TFDS needs TensorFlow to write lists of lists.
+`FIELDS_FILE` beside a data set names its fields and their kinds. On disk a
+record is a TFDS example with a feature for each field, stored as its kind says,
+and the id and the metadata (a JSON text: TFDS needs TensorFlow to write nested
+lists).
 """
 
 import json
-import math
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import tensorflow_datasets as tfds
 
-from mmjax.errors import ConfigError
+from mmjax.data import features
+from mmjax.errors import ConfigError, choose
 
 Record = dict[str, Any]
 
-FEATURES = tfds.features.FeaturesDict(
-  {
-    'id': tfds.features.Text(),
-    'image': tfds.features.Image(shape=(None, None, 3)),
-    'captions': tfds.features.Sequence(tfds.features.Text()),
-    'questions': tfds.features.Text(),
-    'metadata': tfds.features.Text(),
-  }
-)
-
-# Nesting and sizes of numbers that the json library always writes.
-_MAX_LEVELS = 200
-_MAX_BITS = 10_000
+# Fields of images with captions or questions.
+STANDARD = {'image': 'image', 'captions': 'text', 'questions': 'questions'}
+RESERVED = ('id', 'metadata', 'index', 'mask', 'replaced')
 
 # Files beside the records of a data set that mmjax wrote.
+FIELDS_FILE = 'fields.json'
 TOKENIZER_FILE = 'tokenizer.json'
 ANSWERS_FILE = 'answers.json'  # Counts of the answers by split.
 
 
-def make_decoders() -> dict[str, Any]:
-  """Makes the `decoders` of `as_data_source` that keep images encoded."""
-  return {'image': tfds.decode.SkipDecoding()}
+class Schema:
+  """The fields of a data set's records, and their form on disk.
 
-
-def encode_record(record: Record) -> dict[str, Any]:
-  """Converts a record to the example that TFDS writes.
-
-  Raises:
-    ConfigError: if a field is missing, unknown or of the wrong type.
+  Attributes:
+    kinds: kind of each field, by name.
   """
-  _check_types(record)
-  return {
-    'id': record['id'],
-    'image': record['image'],
-    'captions': list(record['captions']),
-    'questions': json.dumps(record['questions'], ensure_ascii=False),
-    'metadata': json.dumps(record['metadata'], ensure_ascii=False),
-  }
 
+  def __init__(self, kinds: Mapping[str, str] = STANDARD):
+    """Sets the fields.
 
-def check(record: Record) -> None:
-  """Refuses a record that can't be written.
+    Args:
+      kinds: kind of each field, by name.
 
-  Raises:
-    ConfigError: if a field is missing, unknown or of the wrong type, or holds a
-      value that JSON or UTF-8 can't represent.
-  """
-  _check_types(record)
-  fields = {key: record[key] for key in record if key != 'image'}
-  try:
-    text = json.dumps(fields, ensure_ascii=False, allow_nan=False)
-    if not text.isascii():
-      text.encode()
-  except (TypeError, ValueError, RecursionError) as error:
-    metadata = fields.pop('metadata')
-    for name, value in (*fields.items(), *metadata.items()):
-      reason = _explain_fault(name) or _explain_fault(value)
-      if reason:
-        raise ConfigError(f'field {name!a:.80} {reason}') from error
-    raise
+    Raises:
+      ConfigError: if a kind is unknown, or a name is reserved.
+    """
+    for name, kind in kinds.items():
+      choose(kind, features.KINDS, f'the kind of field {name!r}')
+      if name in RESERVED or not name.isidentifier():
+        raise ConfigError(
+          f'a field cannot have the name {name!r}; use letters, digits and _, '
+          f'and none of {", ".join(RESERVED)}'
+        )
+    self.kinds = dict(kinds)
+    self._classes = {name: features.KINDS[k] for name, k in kinds.items()}
 
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Schema) and self.kinds == other.kinds
 
-def _explain_fault(value: Any) -> str:
-  """Explains why a field's value can't be written; '' if it can."""
-  pending = [(value, 0)]
-  while pending:
-    value, depth = pending.pop()
-    if depth > _MAX_LEVELS:
-      return 'is nested too deeply'
-    if isinstance(value, dict):
-      pending += [(item, depth + 1) for item in (*value, *value.values())]
-    elif isinstance(value, list | tuple):
-      pending += [(item, depth + 1) for item in value]
-    elif reason := _explain_leaf_fault(value):
-      return reason
-  return ''
+  __hash__ = None
 
+  def make_tfds_features(
+    self, *, large: bool = True
+  ) -> tfds.features.FeaturesDict:
+    """Makes the features of a TFDS data set.
 
-def _explain_leaf_fault(value: Any) -> str:
-  if isinstance(value, str):
+    Args:
+      large: whether to include fields of large values.
+    """
+    fields = {
+      name: cls.make_storage()
+      for name, cls in self._classes.items()
+      if large or not cls.is_large
+    }
+    return tfds.features.FeaturesDict(
+      {
+        'id': tfds.features.Text(),
+        'metadata': tfds.features.Text(),
+        **fields,
+      }
+    )
+
+  def make_decoders(self) -> dict[str, Any]:
+    """Makes the decoders that keep images encoded."""
+    return {
+      name: tfds.decode.SkipDecoding()
+      for name, kind in self.kinds.items()
+      if kind == 'image'
+    }
+
+  def encode(self, record: Record) -> dict[str, Any]:
+    """Converts a record to the example that TFDS writes.
+
+    Raises:
+      ConfigError: if a field is unknown or of the wrong type.
+    """
+    self._check_names(record)
+    fields = record['fields']
+    return {
+      'id': record['id'],
+      'metadata': json.dumps(record['metadata'], ensure_ascii=False),
+      **{
+        name: cls.pack(fields.get(name)) for name, cls in self._classes.items()
+      },
+    }
+
+  def decode(self, raw: Mapping[str, Any]) -> Record:
+    """Converts an example that TFDS read to a record."""
+    unpacked = {
+      name: cls.unpack(raw[name])
+      for name, cls in self._classes.items()
+      if name in raw
+    }
+    return {
+      'id': raw['id'].decode(),
+      'fields': {k: v for k, v in unpacked.items() if v is not None},
+      'metadata': json.loads(raw['metadata']),
+    }
+
+  def check(self, record: Record) -> None:
+    """Refuses a record that can't be written.
+
+    Raises:
+      ConfigError: if a field is unknown, of the wrong type, or holds a value
+        that JSON or UTF-8 can't represent.
+    """
+    self._check_names(record)
+    faults = [
+      (name, self._classes[name].explain_fault(value))
+      for name, value in record['fields'].items()
+    ]
+    for name, value in (('id', record['id']), *record['metadata'].items()):
+      faults.append((name, features.explain_json_fault(name)))
+      faults.append((name, features.explain_json_fault(value)))
+    for name, fault in faults:
+      if fault:
+        raise ConfigError(f'field {name!a:.80} {fault}')
+
+  def _check_names(self, record: Record) -> None:
+    if set(record) != {'id', 'fields', 'metadata'}:
+      raise ConfigError(
+        f'a record has id, fields and metadata, not {", ".join(record)}'
+      )
+    unknown = sorted(set(record['fields']) - set(self.kinds))
+    if unknown:
+      raise ConfigError(
+        f'record {record["id"]!r} has a field {unknown[0]!r}, but the data set '
+        f'has {", ".join(self.kinds)}; put it into metadata, or name its kind'
+      )
+
+  def list_texts(self, record: Record) -> Iterator[str]:
+    """Lists all texts of a record that a tokenizer learns from."""
+    for name, value in record['fields'].items():
+      yield from self._classes[name].list_all_texts(value)
+
+  def save(self, folder: pathlib.Path) -> None:
+    """Writes `FIELDS_FILE` into a data set's folder."""
+    kinds = {name: {'kind': kind} for name, kind in self.kinds.items()}
+    (folder / FIELDS_FILE).write_text(json.dumps(kinds, indent=2))
+
+  @classmethod
+  def load(cls, folder: pathlib.Path) -> 'Schema | None':
+    """Reads `FIELDS_FILE`; None for data sets that mmjax didn't write.
+
+    Raises:
+      ConfigError: if the file is damaged.
+    """
+    path = folder / FIELDS_FILE
+    if not path.exists():
+      return None
     try:
-      value.encode()
-    except UnicodeEncodeError as error:
-      around = value[max(error.start - 30, 0) : error.start + 1]
-      return f'has a lone surrogate or a byte of another encoding in {around!a}'
-  elif isinstance(value, float):
-    if not math.isfinite(value):
-      return f'has the number {value}, which JSON cannot represent'
-  elif isinstance(value, int):
-    if value.bit_length() > _MAX_BITS:
-      return f'has a number of more than {_MAX_BITS:,} bits'
-  elif value is not None:
-    return f'has {type(value).__name__}, which JSON cannot represent'
-  return ''
-
-
-def decode_record(raw: Mapping[str, Any]) -> Record:
-  """Converts an example that TFDS read with `make_decoders()` to a record."""
-  return {
-    'id': raw['id'].decode(),
-    'image': bytes(raw['image']),
-    'captions': [caption.decode() for caption in raw['captions']],
-    'questions': json.loads(raw['questions']),
-    'metadata': json.loads(raw['metadata']),
-  }
+      kinds = json.loads(path.read_text())
+      return cls({name: entry['kind'] for name, entry in kinds.items()})
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+      raise ConfigError(f'{path} is damaged: {error}') from error
 
 
 def get_default_data_dir() -> pathlib.Path:
@@ -182,30 +233,3 @@ def _find_newest_version(folder: pathlib.Path) -> pathlib.Path | None:
     if len(numbers) == 3 and all(number.isdigit() for number in numbers):
       versions[tuple(map(int, numbers))] = path.parent
   return versions[max(versions)] if versions else None
-
-
-def _check_types(record: Record) -> None:
-  types = {
-    'id': str,
-    'image': bytes,
-    'captions': list,
-    'questions': list,
-    'metadata': dict,
-  }
-  if set(record) != set(types):
-    raise ConfigError(
-      f'a record has the fields {sorted(types)}, not {sorted(record)}; put '
-      'further fields into metadata'
-    )
-  for field, kind in types.items():
-    if not isinstance(record[field], kind):
-      raise ConfigError(
-        f'field {field} of record {record["id"]!r} should be {kind.__name__}, '
-        f'not {type(record[field]).__name__}'
-      )
-  for entry in record['questions']:
-    if set(entry) != {'question', 'answers', 'type'}:
-      raise ConfigError(
-        f'a question of record {record["id"]!r} has the fields '
-        f'{sorted(entry)}, not question, answers and type'
-      )

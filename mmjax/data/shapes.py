@@ -43,7 +43,7 @@ class Shapes(builders.RecordBuilder):
   """TFDS builder of `shapes`; `shapes/small` has a tenth of the size."""
 
   name = 'shapes'
-  VERSION = tfds.core.Version('1.0.0')
+  VERSION = tfds.core.Version('2.0.0')
   SUMMARY = 'Procedural scenes of shapes with captions and questions.'
   VOCAB_SIZE = 512
   BUILDER_CONFIGS = (
@@ -83,11 +83,13 @@ class Shapes(builders.RecordBuilder):
     for i, scene in enumerate(split_scenes):
       yield {
         'id': f'{split}-{i:05d}',
-        'image': shapes_drawing.encode_png(shapes_drawing.draw(scene, rng)),
-        'captions': shapes_captions.write_captions(scene),
-        'questions': shapes_questions.write_questions(
-          scene, rng, held_out=held_out
-        ),
+        'fields': {
+          'image': shapes_drawing.encode_png(shapes_drawing.draw(scene, rng)),
+          'captions': shapes_captions.write_captions(scene),
+          'questions': shapes_questions.write_questions(
+            scene, rng, held_out=held_out
+          ),
+        },
         'metadata': {
           'num_objects': len(scene),
           'objects': [item._asdict() for item in scene],

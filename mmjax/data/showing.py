@@ -4,12 +4,12 @@ import collections
 import functools
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mmjax.data import contact_sheet, images, sources
+from mmjax.data import contact_sheet, features, images, records, sources
 
 _QUOTED_ROWS = 3
 
@@ -46,12 +46,15 @@ def show(
   split = split or next(iter(splits))
   source = open_split(split)
   output = pathlib.Path(output or f'{name.replace("/", "-")}-{split}.png')
-  lines = [f'{name} in {probe.folder}']
+  kinds = ', '.join(f'{field} ({kind})' for field, kind in probe.kinds.items())
+  lines = [f'{name} in {probe.folder}', f'  fields: {kinds}']
   for split_name in splits:
     lines.append(f'  {split_name}: {_describe(open_split(split_name))}')
   lines.append(f'first records of {split}:')
   for i in range(min(_QUOTED_ROWS, len(source))):
-    lines += [f'  {line}' for line in _quote(source.read_texts(i))]
+    lines += [
+      f'  {line}' for line in _quote(source.read_texts(i), source.kinds)
+    ]
   sheet = _draw_sheet(source, f'{name}, {split}', rows)
   output.parent.mkdir(parents=True, exist_ok=True)
   sheet.save(output)
@@ -63,25 +66,39 @@ def _describe(source: sources.Source) -> str:
   """Describes a split in one line: numbers of records, captions, questions."""
   captions, words = 0, 0
   types = collections.Counter()
+  counts = collections.Counter()
   for record in source.iterate_texts():
-    captions += len(record['captions'])
-    words += sum(len(caption.split()) for caption in record['captions'])
-    types.update(entry['type'] for entry in record['questions'])
+    fields = record['fields']
+    counts.update(fields)
+    texts = fields.get('captions') or ()
+    captions += len(texts)
+    words += sum(len(caption.split()) for caption in texts)
+    types.update(entry['type'] for entry in fields.get('questions') or ())
   parts = [f'{len(source):,} records']
   if captions:
     parts.append(f'{captions:,} captions of {words / captions:.1f} words')
   if types:
-    counts = ', '.join(f'{kind} {n:,}' for kind, n in sorted(types.items()))
-    parts.append(f'{types.total():,} questions ({counts})')
+    by_type = ', '.join(f'{kind} {n:,}' for kind, n in sorted(types.items()))
+    parts.append(f'{types.total():,} questions ({by_type})')
+  parts += [
+    f'{counts[name]:,} with {name}'
+    for name in source.kinds
+    if counts[name] and name not in records.STANDARD
+  ]
   return '; '.join(parts)
 
 
-def _quote(record: dict) -> Iterator[str]:
+def _quote(record: dict, kinds: Mapping[str, str]) -> Iterator[str]:
   yield record['id']
-  for caption in record['captions'][:2]:
-    yield f'  caption: {caption}'
-  for entry in record['questions'][:2]:
-    yield f'  {entry["question"]} {", ".join(entry["answers"])}'
+  for name, value in record['fields'].items():
+    if name == 'captions':
+      yield from (f'  caption: {caption}' for caption in value[:2])
+    elif name == 'questions':
+      for entry in value[:2]:
+        yield f'  {entry["question"]} {", ".join(entry["answers"])}'
+    else:
+      _, lines = features.KINDS[kinds[name]].draw(value)
+      yield from (f'  {name}: {_get_text(line):.200}' for line in lines)
   if record['metadata']:
     fields = str(record['metadata'])
     yield f'  {fields if len(fields) < 100 else fields[:97] + "..."}'
@@ -93,10 +110,42 @@ def _draw_sheet(source: sources.Source, title: str, rows: int):
   cells = []
   for i in np.linspace(0, len(source) - 1, count).astype(int):
     record = source[int(i)]
-    lines = list(record['captions'][:2])
-    for entry in record['questions'][:2]:
-      lines.append((entry['question'], contact_sheet.QUIET))
-      lines.append(', '.join(entry['answers']))
-    image = images.decode(record['image']) if record['image'] else None
-    cells.append((image, lines))
+    cells.append(draw_record(record, source.kinds))
   return contact_sheet.draw(cells, title=title)
+
+
+def draw_record(
+  record: records.Record, kinds: Mapping[str, str]
+) -> contact_sheet.Cell:
+  """Draws all fields of a record: images on top of each other, and texts.
+
+  Args:
+    record: a whole record.
+    kinds: kind of each field.
+  """
+  pictures, lines = [], []
+  for name, value in record['fields'].items():
+    drawing, texts = features.KINDS[kinds[name]].draw(value)
+    is_standard = name in records.STANDARD
+    if drawing is not None:
+      pictures.append(drawing)
+    if texts and not is_standard:
+      lines.append((name, contact_sheet.QUIET))
+    lines += texts
+  return _stack(pictures), lines
+
+
+def _stack(pictures: Sequence[np.ndarray]) -> np.ndarray | None:
+  """Puts drawings uint8 [H, W, 3] below each other, at one width."""
+  if len(pictures) < 2:
+    return pictures[0] if pictures else None
+  width = max(picture.shape[1] for picture in pictures)
+  rows = []
+  for picture in pictures:
+    height = round(picture.shape[0] * width / picture.shape[1])
+    rows.append(images.resize(picture, (max(1, height), width), 'stretch'))
+  return np.concatenate(rows)
+
+
+def _get_text(line: contact_sheet.Line) -> str:
+  return line if isinstance(line, str) else line[0]

@@ -1,7 +1,7 @@
 """Sources: records by index, from prepared TFDS data sets or from memory.
 
-A record is a dict of id, image, captions, questions and metadata, as
-`mmjax.data.records` describes. TensorFlow is not needed: TFDS reads ArrayRecord
+A record is a dict of id, fields and metadata, as `mmjax.data.records`
+describes. TensorFlow is not needed: TFDS reads ArrayRecord
 files without it, and images stay encoded.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.data import records, tfds_source
+from mmjax.data import features, records, tfds_source
 from mmjax.errors import ConfigError
 
 Record = records.Record
@@ -26,9 +26,11 @@ class Source:
 
   Attributes:
     folder: folder of the prepared data set; None for records in memory.
+    kinds: kind of each field that the records may have.
   """
 
   folder: pathlib.Path | None = None
+  kinds: Mapping[str, str] = records.STANDARD
 
   def __len__(self) -> int:
     raise NotImplementedError
@@ -38,8 +40,8 @@ class Source:
     raise NotImplementedError
 
   def read_texts(self, index: int) -> Record:
-    """Like `read`, with an empty image; faster for records on disk."""
-    return {**self.read(index), 'image': b''}
+    """Like `read`, perhaps without large fields; faster for records on disk."""
+    return self.read(index)
 
   def __getitem__(self, index: int) -> Record:
     return self.read(self._check_index(index))
@@ -48,12 +50,14 @@ class Source:
     return (self.read(i) for i in range(len(self)))
 
   def iterate_texts(self) -> Iterator[Record]:
-    """Yields all records in order, with empty images."""
+    """Yields all records in order, perhaps without large fields."""
     return (self.read_texts(i) for i in range(len(self)))
 
-  def count_answers(self) -> collections.Counter:
+  def count_answers(self, field: str = 'questions') -> collections.Counter:
     """Counts how often each answer occurs in the records' questions."""
-    return count_answers(self.iterate_texts())
+    return features.count_answers(
+      record['fields'].get(field) for record in self.iterate_texts()
+    )
 
   def _check_index(self, index: int) -> int:
     index = operator.index(index)
@@ -67,10 +71,13 @@ class ListSource(Source):
   """Records in memory, for tests and small experiments."""
 
   def __init__(
-    self, rows: Iterable[Record], folder: pathlib.Path | None = None
+    self,
+    rows: Iterable[Record],
+    folder: pathlib.Path | None = None,
+    kinds: Mapping[str, str] = records.STANDARD,
   ):
     self._rows = list(rows)
-    self.folder = folder
+    self.folder, self.kinds = folder, kinds
 
   def __len__(self) -> int:
     return len(self._rows)
@@ -85,6 +92,7 @@ class PreparedSource(Source):
   def __init__(self, data: tfds_source.TfdsRecords):
     self._data = data
     self.folder = data.folder
+    self.kinds = data.schema.kinds
 
   def __len__(self) -> int:
     return len(self._data)
@@ -95,13 +103,14 @@ class PreparedSource(Source):
   def read_texts(self, index: int) -> Record:
     return self._data.read(index, texts_only=True)
 
-  def count_answers(self) -> collections.Counter:
+  def count_answers(self, field: str = 'questions') -> collections.Counter:
     """Counts answers; for whole splits, reads the counts of the preparation."""
     path = self.folder / records.ANSWERS_FILE
-    by_split = json.loads(path.read_text('utf-8')) if path.exists() else {}
+    is_counted = field == 'questions' and path.exists()
+    by_split = json.loads(path.read_text('utf-8')) if is_counted else {}
     splits = self._data.split.split('+')
     if not by_split.keys() >= set(splits):
-      return super().count_answers()
+      return super().count_answers(field)
     return sum(
       (collections.Counter(by_split[split]) for split in splits),
       collections.Counter(),
@@ -114,7 +123,7 @@ class Subset(Source):
   def __init__(self, source: Source, indices: Sequence[int] | np.ndarray):
     self._source = source
     self._indices = np.asarray(indices, np.int64)
-    self.folder = source.folder
+    self.folder, self.kinds = source.folder, source.kinds
 
   def __len__(self) -> int:
     return len(self._indices)
@@ -133,13 +142,14 @@ class QuestionsView(Source):
   in 'scene-7#2'.
   """
 
-  def __init__(self, source: Source):
+  def __init__(self, source: Source, field: str = 'questions'):
     self._source = source
-    self.folder = source.folder
+    self._field = field
+    self.folder, self.kinds = source.folder, source.kinds
     places = [
       (index, number)
       for index, record in enumerate(source.iterate_texts())
-      for number, entry in enumerate(record['questions'])
+      for number, entry in enumerate(record['fields'].get(field) or ())
       if entry['answers']
     ]
     places = np.asarray(places, np.int64).reshape(-1, 2)
@@ -160,10 +170,11 @@ class QuestionsView(Source):
 
   def _select_question(self, record: Record, index: int) -> Record:
     number = int(self._number[index])
+    entry = record['fields'][self._field][number]
     return {
       **record,
       'id': f'{record["id"]}#{number}',
-      'questions': [record['questions'][number]],
+      'fields': record['fields'] | {self._field: [entry]},
     }
 
 
@@ -188,9 +199,11 @@ def open_source(
       {'style': ('noto', 'twemoji')} keeps the records with one of them. A field
       that is a list matches if it holds one of the values.
     fields: for data sets that mmjax didn't write, the feature that fills each
-      field (id, image, captions, question, answers, type), such as
-      {'image': 'image', 'captions': 'captions/text'}. Class labels become
-      their names; other scalar features become metadata.
+      field, such as {'image': 'image', 'captions': 'captions/text'}; question,
+      answers and type together fill `questions`, and `id` the record's id. A
+      kind may stand before it, {'age': 'number:years'}; without one it is that
+      of the feature's class. Class labels become their names; other scalar
+      features become metadata.
 
   Returns:
     A source; its `folder` is that of the prepared version.
@@ -244,46 +257,23 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
   return Subset(source, indices)
 
 
-def view_questions(source: Source) -> Source:
+def view_questions(source: Source, field: str = 'questions') -> Source:
   """Makes a source with one record for each question that has an answer.
+
+  Args:
+    source: records with questions.
+    field: field of the questions.
 
   Raises:
     ConfigError: if there are none.
   """
-  view = QuestionsView(source)
+  view = QuestionsView(source, field)
   if len(view) == 0:
     raise ConfigError(
       f'none of {len(source)} records has a question with an answer; use a '
       'data set with both, or map its features with `fields`'
     )
   return view
-
-
-def count_answers(rows: Iterable[Record]) -> collections.Counter:
-  """Counts how often each answer occurs in the records' questions."""
-  return collections.Counter(
-    answer
-    for record in rows
-    for entry in record['questions']
-    for answer in entry['answers']
-  )
-
-
-def build_answer_vocabulary(
-  source: Source, most: int | None = None
-) -> tuple[str, ...]:
-  """Lists the answers to a source's questions, the commonest first.
-
-  Args:
-    source: source of the questions, usually the training split.
-    most: largest number of answers; None for all.
-
-  Returns:
-    Answers without duplicates; equally common ones in alphabetical order.
-  """
-  counts = source.count_answers()
-  ordered = sorted(counts, key=lambda answer: (-counts[answer], answer))
-  return tuple(ordered[:most])
 
 
 def _as_set(targets: Any) -> set[Any]:

@@ -127,7 +127,9 @@ class SyntheticSource(sources.Source):
     )
     file = io.BytesIO()
     image.save(file, 'PNG', compress_level=1)
-    return {**self.read_texts(index), 'image': file.getvalue()}
+    record = self.read_texts(index)
+    record['fields']['image'] = file.getvalue()
+    return record
 
   def read_texts(self, index: int) -> sources.Record:
     rng = self._make_rng(index, 1)
@@ -142,9 +144,7 @@ class SyntheticSource(sources.Source):
     ]
     return {
       'id': f'{self._split}-{index}',
-      'image': b'',
-      'captions': [caption],
-      'questions': questions,
+      'fields': {'captions': [caption], 'questions': questions},
       'metadata': {},
     }
 

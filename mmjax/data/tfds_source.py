@@ -8,19 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 
-from mmjax.data import records
+from mmjax.data import foreign_records, records
 from mmjax.errors import ConfigError
 
-# Names that `fields` may have.
-FIELDS = ('id', 'image', 'captions', 'question', 'answers', 'type')
 BUILT_IN = ('shapes', 'shapes/small', 'easy_vqa')
-
-_TEXTS = tfds.features.FeaturesDict(
-  {key: records.FEATURES[key] for key in records.FEATURES if key != 'image'}
-)
 
 
 class TfdsRecords:
@@ -29,6 +22,7 @@ class TfdsRecords:
   Attributes:
     folder: folder of the prepared version, with dataset_info.json.
     split: the requested split, in TFDS's notation.
+    schema: fields of the records.
   """
 
   def __init__(
@@ -54,10 +48,20 @@ class TfdsRecords:
     self._fields = dict(fields or {})
     builder = tfds.builder_from_directory(self.folder)
     self._rows = _open_rows(builder, split)
-    features = builder.info.features
-    is_ours = set(features) == set(records.FEATURES)
-    _check_fields(self.folder, features, self._fields, is_ours)
-    self._foreign = None if is_ours else _Foreign(features, self._fields, split)
+    schema = records.Schema.load(self.folder)
+    _check_fields(
+      self.folder,
+      builder.info.features,
+      self._fields,
+      is_ours=schema is not None,
+    )
+    if schema is not None:
+      self._reader: Any = _Reader(schema)
+    else:
+      self._reader = foreign_records.ForeignReader(
+        builder.info.features, self._fields, split
+      )
+    self.schema = self._reader.schema
 
   @classmethod
   def open(
@@ -86,20 +90,9 @@ class TfdsRecords:
     return len(self._rows)
 
   def read(self, index: int, texts_only: bool = False) -> records.Record:
-    """Returns the record of an index; without its image if texts_only."""
+    """Returns the record of an index; without large fields if texts_only."""
     with _convert_damage():
-      row = self._rows[index]
-    if self._foreign is not None:
-      return self._foreign.read(row, index, texts_only)
-    if texts_only:
-      with _convert_damage():
-        raw = _TEXTS.deserialize_example_np(row)
-      return records.decode_record({**raw, 'image': b''})
-    with _convert_damage():
-      raw = records.FEATURES.deserialize_example_np(
-        row, decoders=records.make_decoders()
-      )
-    return records.decode_record(raw)
+      return self._reader.read(self._rows[index], index, texts_only)
 
   def __getstate__(self) -> tuple:
     return (self.folder, self.split, self._fields)
@@ -117,80 +110,28 @@ def _convert_damage() -> Iterator[None]:
   """
   try:
     yield
+  except ConfigError:
+    raise
   except Exception as error:
     raise ConfigError(f'the stored record is damaged: {error!r}') from error
 
 
-class _Foreign:
-  """Converts the examples of data sets that mmjax didn't write to records."""
+class _Reader:
+  """Reads the examples of a data set that mmjax wrote."""
 
-  def __init__(self, features: Any, fields: dict[str, str], split: str):
-    self._fields = fields
-    self.split = split
-    self._labels = _find_labels(features, fields.values())
-    mapped = {path.split('/')[0] for path in fields.values()}
-    self._extra = [
-      key for key in features if key not in mapped and _is_scalar(features[key])
-    ]
-    self._labels |= _find_labels(features, self._extra)
-    keys = mapped | set(self._extra)
-    self._features = _select_features(features, keys)
-    image = fields.get('image')
-    self._texts = _select_features(features, keys - {image})
-    self._decoders = {image: tfds.decode.SkipDecoding()} if image else None
+  def __init__(self, schema: records.Schema):
+    self.schema = schema
+    self._features = schema.make_tfds_features()
+    self._small = schema.make_tfds_features(large=False)
+    self._decoders = schema.make_decoders()
 
   def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
-    with _convert_damage():
-      if texts_only:
-        raw = self._texts.deserialize_example_np(row)
-      else:
-        raw = self._features.deserialize_example_np(
-          row, decoders=self._decoders
-        )
-    questions = self._read_list(raw, 'question')
-    answers = self._read_list(raw, 'answers')
-    types = self._read_list(raw, 'type')
-    if len(questions) > 1:
-      answers = [[answer] for answer in answers]
-    else:
-      answers = [answers]
-    entries = [
-      {
-        'question': question,
-        'answers': answers[i] if i < len(answers) else [],
-        'type': types[i] if i < len(types) else '',
-      }
-      for i, question in enumerate(questions)
-    ]
-    image = b''
-    if 'image' in self._fields and not texts_only:
-      image = bytes(_get_feature(raw, self._fields['image']))
-    names = self._read_list(raw, 'id')
-    return {
-      'id': names[0] if names else f'{self.split}/{index}',
-      'image': image,
-      'captions': self._read_list(raw, 'captions'),
-      'questions': entries,
-      'metadata': {key: self._to_plain(raw[key], key) for key in self._extra},
-    }
-
-  def _read_list(self, raw: Mapping[str, Any], field: str) -> list[str]:
-    path = self._fields.get(field)
-    if path is None:
-      return []
-    value = _get_feature(raw, path)
-    is_list = isinstance(value, list | tuple) or np.ndim(value) > 0
-    return [
-      str(self._to_plain(item, path))
-      for item in (value if is_list else [value])
-    ]
-
-  def _to_plain(self, value: Any, path: str) -> Any:
-    if path in self._labels:
-      return self._labels[path].int2str(int(value)).replace('_', ' ')
-    if isinstance(value, bytes):
-      return value.decode('utf-8', errors='replace')
-    return value.item() if isinstance(value, np.generic | np.ndarray) else value
+    del index
+    if texts_only:
+      return self.schema.decode(self._small.deserialize_example_np(row))
+    return self.schema.decode(
+      self._features.deserialize_example_np(row, decoders=self._decoders)
+    )
 
 
 def _open_rows(builder: Any, split: str) -> Any:
@@ -217,73 +158,23 @@ def _open_rows(builder: Any, split: str) -> Any:
 
 
 def _check_fields(
-  folder: pathlib.Path, features: Any, fields: dict[str, str], is_ours: bool
+  folder: pathlib.Path,
+  features: Any,
+  fields: Mapping[str, str],
+  *,
+  is_ours: bool,
 ) -> None:
   if is_ours and fields:
     raise ConfigError(
-      f'{folder} was written by mmjax, so it needs no `fields`; remove {fields}'
+      f'{folder} was written by mmjax, so it needs no `fields`; remove '
+      f'{dict(fields)}'
     )
-  if is_ours:
-    return
-  names = ', '.join(_list_paths(features))
-  if not fields:
+  if not is_ours and not fields:
     raise ConfigError(
-      f"{folder} wasn't written by mmjax; map its features ({names}) to "
-      f'{", ".join(FIELDS)} with `fields`'
+      f"{folder} wasn't written by mmjax; map its features "
+      f'({", ".join(foreign_records.list_paths(features))}) to fields such as '
+      f'{", ".join(records.STANDARD)} with `fields`'
     )
-  for field, path in fields.items():
-    if field not in FIELDS:
-      raise ConfigError(
-        f'`fields` names {field!r}; use one of {", ".join(FIELDS)}'
-      )
-    if path not in _list_paths(features):
-      raise ConfigError(
-        f'{folder} has no feature {path!r} for {field}; it has {names}'
-      )
-
-
-def _list_paths(features: Any) -> list[str]:
-  """Lists the names of features; those inside sequences have slashes."""
-  paths = []
-  for key in features:
-    inner = getattr(features[key], 'feature', None)
-    if isinstance(inner, Mapping | tfds.features.FeaturesDict):
-      paths += [f'{key}/{path}' for path in _list_paths(inner)]
-    elif isinstance(features[key], tfds.features.FeaturesDict):
-      paths += [f'{key}/{path}' for path in _list_paths(features[key])]
-    else:
-      paths.append(key)
-  return paths
-
-
-def _find_labels(features: Any, paths: Any) -> dict[str, Any]:
-  """Finds the features that are class labels, by path."""
-  labels = {}
-  for path in paths:
-    feature = features
-    for key in path.split('/'):
-      feature = getattr(feature, 'feature', feature)
-      feature = feature[key]
-    feature = getattr(feature, 'feature', feature)
-    if isinstance(feature, tfds.features.ClassLabel):
-      labels[path] = feature
-  return labels
-
-
-def _select_features(features: Any, keys: set) -> tfds.features.FeaturesDict:
-  return tfds.features.FeaturesDict(
-    {key: features[key] for key in features if key in keys}
-  )
-
-
-def _is_scalar(feature: Any) -> bool:
-  return isinstance(feature, tfds.features.Tensor) and feature.shape == ()
-
-
-def _get_feature(raw: Any, path: str) -> Any:
-  for key in path.split('/'):
-    raw = raw[key]
-  return raw
 
 
 def _list_data_dirs(data_dir: str | os.PathLike | None) -> list[pathlib.Path]:

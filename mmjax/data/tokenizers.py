@@ -114,6 +114,10 @@ class Tokenizer:
     ids[: len(row)] = row
     return ids, np.arange(length) < len(row)
 
+  def encode_words(self, text: str) -> list[int]:
+    """Encodes a text without special ids."""
+    return self._encode(text)
+
   def count(self, text: str, *, as_input: bool = False) -> int:
     """Counts the ids of an uncut text, `<bos>` and `<eos>` included.
 

@@ -1,0 +1,217 @@
+"""Fields of imported records besides images, captions and questions."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mmjax.data import audio, features, images, records, texts, video_files
+from mmjax.data.features import numbers
+from mmjax.errors import ConfigError, choose
+
+# Columns that are fields by themselves, if their values end so.
+_KNOWN = {
+  'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
+  'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
+}
+_ENDINGS = {
+  'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
+  'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
+}
+
+Value = Any
+# From a path in the input to the contents of its file.
+ReadFile = Callable[[str], bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtraField:
+  """A field that a column fills.
+
+  Attributes:
+    name: name of the field.
+    kind: kind, one of `features.KINDS`.
+    column: name of the column.
+  """
+
+  name: str
+  kind: str
+  column: str
+
+
+def parse(text: str | None) -> tuple[ExtraField, ...]:
+  """Reads `--fields`.
+
+  >>> parse('said=sound:audio_path')
+  (ExtraField(name='said', kind='sound', column='audio_path'),)
+
+  Raises:
+    ConfigError: if the text has another form, or a kind is unknown.
+  """
+  found = []
+  for part in filter(None, map(str.strip, (text or '').split(','))):
+    name, equals, rest = (piece.strip() for piece in part.partition('='))
+    kind, colon, column = (piece.strip() for piece in rest.partition(':'))
+    if not (name and equals and kind and colon and column):
+      raise ConfigError(
+        f'--fields={text} should read NAME=KIND:COLUMN,NAME=KIND:COLUMN, as in '
+        'said=sound:audio_path'
+      )
+    choose(kind, features.KINDS, f'--fields: the kind of {name}')
+    if kind == 'questions' or name in records.STANDARD:
+      raise ConfigError(
+        f'--fields={part}: images, captions and questions are mapped by '
+        '--columns'
+      )
+    found.append(ExtraField(name, kind, column))
+  names = [field.name for field in found]
+  if len(set(names)) < len(names):
+    raise ConfigError(f'--fields={text} names a field twice')
+  records.Schema({field.name: field.kind for field in found})
+  return tuple(found)
+
+
+def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:
+  """Finds the columns of sounds and videos by their names and endings.
+
+  >>> infer({'audio': 'a/1.wav', 'caption': 'a dog'})
+  (ExtraField(name='sound', kind='sound', column='audio'),)
+  """
+  found = {}
+  for column, value in fields.items():
+    for kind, names in _KNOWN.items():
+      is_file = isinstance(value, str) and value.lower().endswith(
+        _ENDINGS[kind]
+      )
+      is_bytes = isinstance(value, bytes)
+      if column.lower() in names and (is_file or is_bytes):
+        found.setdefault(kind, ExtraField(kind, kind, column))
+  return tuple(found.values())
+
+
+def read(
+  field: ExtraField, fields: Mapping[str, Any], read_file: ReadFile | None
+) -> Value:
+  """Reads and checks a field of a row; None where its cell is empty.
+
+  Args:
+    field: the field.
+    fields: the row's values by column.
+    read_file: function that reads the files that a row names.
+
+  Raises:
+    ConfigError: if the value is not of the kind, naming the column.
+    OSError: if a file can't be read.
+  """
+  raw = fields.get(field.column)
+  if raw is None or (isinstance(raw, str) and not raw.strip()):
+    return None
+  try:
+    value = _CONVERTERS[field.kind](raw, read_file)
+  except ConfigError as error:
+    raise ConfigError(f'{field.column}: {error}') from error
+  return value
+
+
+def _load(
+  value: Any, read_file: ReadFile | None, check: Callable[[bytes], Any]
+) -> bytes:
+  """Reads the bytes of one file, or takes those of the cell."""
+  if isinstance(value, dict):  # The `datasets` library writes these.
+    value = value.get('bytes') or value.get('path')
+  if isinstance(value, bytes):
+    data = value
+  elif isinstance(value, str) and read_file is not None:
+    data = read_file(value)
+  else:
+    raise ConfigError(f'should be the path of a file, not {value!r:.80}')
+  check(data)
+  return data
+
+
+def _load_list(
+  value: Any, read_file: ReadFile | None, check: Callable[[bytes], Any]
+) -> list[bytes]:
+  return [_load(item, read_file, check) for item in _as_list(value)]
+
+
+def _load_video(value: Any, read_file: ReadFile | None) -> list[bytes]:
+  is_frames = isinstance(value, list) and len(value) > 1
+  check = images.check if is_frames else video_files.decode
+  return _load_list(value, read_file, check)
+
+
+def _read_texts(value: Any, read_file: ReadFile | None) -> Any:
+  del read_file
+  if isinstance(value, dict):
+    return {
+      key: [texts.read(item, 'text') for item in _as_list(items)]
+      for key, items in value.items()
+      if items
+    }
+  return [texts.read(item, 'text') for item in _as_list(value)]
+
+
+def _read_number(value: Any, read_file: ReadFile | None) -> float:
+  del read_file
+  number = features.Number.from_metadata(value)
+  if fault := features.Number.explain_fault(number):
+    raise ConfigError(fault)
+  return number
+
+
+def _read_array(
+  kind: type[features.Feature], value: Any, read_file: ReadFile | None
+) -> np.ndarray:
+  if isinstance(value, str) and value.endswith('.npy') and read_file:
+    array = kind.unpack(read_file(value))
+  elif isinstance(value, str):
+    array = numbers.to_numbers(_parse_json(value))
+  else:
+    array = numbers.to_numbers(value)
+  if fault := kind.explain_fault(array):
+    raise ConfigError(fault)
+  return array
+
+
+def _read_turns(value: Any, read_file: ReadFile | None) -> list[dict]:
+  del read_file
+  turns = _parse_json(value) if isinstance(value, str) else value
+  turns = [
+    {**turn, 'content': _as_list(turn['content'])}
+    if isinstance(turn, dict) and 'content' in turn
+    else turn
+    for turn in _as_list(turns)
+  ]
+  if fault := features.Turns.explain_fault(turns):
+    raise ConfigError(fault)
+  return turns
+
+
+def _parse_json(value: str) -> Any:
+  try:
+    return json.loads(value)
+  except (ValueError, RecursionError) as error:
+    raise ConfigError(f'{value!r:.80} is not JSON: {error}') from error
+
+
+def _as_list(value: Any) -> list:
+  return value if isinstance(value, list) else [value]
+
+
+_CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
+  'image': functools.partial(_load, check=images.check),
+  'images': functools.partial(_load_list, check=images.check),
+  'sound': functools.partial(_load, check=audio.decode),
+  'video': _load_video,
+  'text': _read_texts,
+  'category': _read_texts,
+  'number': _read_number,
+  'vector': functools.partial(_read_array, features.Vector),
+  'series': functools.partial(_read_array, features.Series),
+  'points': functools.partial(_read_array, features.Points),
+  'turns': _read_turns,
+}

@@ -1,0 +1,336 @@
+"""What every kind of field has in common: storage, arrays, drawing."""
+
+import dataclasses
+import json
+import math
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mmjax.data import contact_sheet, tokenizers
+from mmjax.errors import ConfigError
+
+Example = dict[str, np.ndarray]
+
+# Nesting and sizes of numbers that the json library always writes.
+_MAX_LEVELS = 200
+_MAX_BITS = 10_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Feature:
+  """A field of records: how it is stored, and the arrays that are made of it.
+
+  The fields of a subclass are its settings in a config. An example has the
+  array under the feature's name, and its mask under `NAME_mask`, where the mask
+  is True for what the record has; what it lacks is zeros.
+
+  Attributes:
+    name: name of the arrays in a batch.
+    field: name of the field in records; '' for the feature's own name.
+    kind: name of the kind in configs and beside data sets.
+    reads: kinds of fields that it reads.
+    is_large: whether a value is so large that scans of a data set skip it.
+    word: the field in words, for messages.
+  """
+
+  kind: ClassVar[str] = ''
+  reads: ClassVar[tuple[str, ...]] = ()
+  is_large: ClassVar[bool] = False
+  word: ClassVar[str] = ''
+
+  name: str = ''
+  field: str = ''
+
+  def __post_init__(self):
+    check_types(self)
+
+  @property
+  def source(self) -> str:
+    """Name of the field in records."""
+    return self.field or self.name
+
+  def refuse(self, setting: str, reason: str) -> None:
+    """Raises a ConfigError about a setting."""
+    raise ConfigError(
+      f'data.features.{self.name}.{setting}={getattr(self, setting)!r} {reason}'
+    )
+
+  def get(self, record: Mapping[str, Any]) -> Any:
+    """The record's value, None where it has none.
+
+    A `field` of the form 'metadata/NAME' is an entry of the metadata.
+    """
+    folder, _, name = self.source.partition('/')
+    if folder != 'metadata' or not name:
+      return record['fields'].get(self.source)
+    value = record['metadata'].get(name)
+    return None if value in (None, '', []) else self.from_metadata(value)
+
+  @classmethod
+  def from_metadata(cls, value: Any) -> Any:
+    """Converts an entry of the metadata to a value.
+
+    Raises:
+      ConfigError: if it is nothing of this kind.
+    """
+    raise ConfigError(
+      f'metadata holds no {cls.kind}, so `field` cannot name one'
+    )
+
+  # Storage.
+
+  @classmethod
+  def make_storage(cls) -> tfds.features.FeatureConnector:
+    """Makes the feature of a TFDS data set that stores a value."""
+    return tfds.features.Text()
+
+  @classmethod
+  def pack(cls, value: Any) -> Any:
+    """Converts a value, or None, to what `make_storage` stores."""
+    return b'' if value is None else json.dumps(value, ensure_ascii=False)
+
+  @classmethod
+  def unpack(cls, raw: Any) -> Any:
+    """Converts what is stored to the value, None where there is none."""
+    value = json.loads(raw) if raw else None
+    return None if value in ([], {}) else value
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    """Explains why a value can't be one of this kind; '' if it can."""
+    return explain_json_fault(value)
+
+  # Arrays.
+
+  def list_keys(self) -> tuple[str, ...]:
+    """Lists the keys of the arrays that it makes."""
+    return (self.name, f'{self.name}_mask')
+
+  def fit(self, source: Any) -> 'Feature':
+    """Returns the feature with what it learns from the training records.
+
+    Args:
+      source: `mmjax.data.sources.Source` of the training records.
+
+    Raises:
+      ConfigError: if the records can't be used so.
+    """
+    del source
+    return self
+
+  def iterate_values(self, source: Any) -> Iterable[Any]:
+    """Yields the value in each record, None where it has none."""
+    rows = source if self.is_large else source.iterate_texts()
+    return (self.get(record) for record in rows)
+
+  @property
+  def is_fitted(self) -> bool:
+    """Whether `fit` would learn nothing."""
+    return True
+
+  @property
+  def uses_tokenizer(self) -> bool:
+    """Whether arrays are ids of a tokenizer."""
+    return False
+
+  def with_tokenizer(self, tokenizer: tokenizers.Tokenizer) -> 'Feature':
+    """Returns the feature with the data set's tokenizer."""
+    del tokenizer
+    return self
+
+  def has(self, record: Mapping[str, Any], key: str) -> bool:
+    """Whether a record has what the array of a key is made of."""
+    del key
+    value = self.get(record)
+    return value is not None and (not isinstance(value, list) or bool(value))
+
+  def measure(
+    self, record: Mapping[str, Any]
+  ) -> Iterable[tuple[str, str, bool]]:
+    """Lists the texts that become ids: key, text, whether only read."""
+    del record
+    return ()
+
+  def choose(
+    self, record: Mapping[str, Any], rng: np.random.Generator | None
+  ) -> Any:
+    """Chooses what is used of a record's value; None where it has none.
+
+    Args:
+      record: record as in `mmjax.data.records`.
+      rng: random generator for training; None for evaluation.
+    """
+    del rng
+    return self.get(record)
+
+  def list_texts(self, chosen: Any) -> Iterable[str]:
+    """Lists the texts of what was chosen."""
+    del chosen
+    return ()
+
+  def make_arrays(
+    self, chosen: Any, rng: np.random.Generator | None, *, flips: bool
+  ) -> Example:
+    """Makes the arrays of what `choose` returned.
+
+    Args:
+      chosen: the chosen value, not None.
+      rng: random generator for training; None for evaluation.
+      flips: whether images may be mirrored.
+
+    Raises:
+      ConfigError: if the value can't be decoded.
+    """
+    raise NotImplementedError
+
+  def make_absent(self, rng: np.random.Generator | None = None) -> Example:
+    """Makes arrays of the same shapes, zero, with masks that are False."""
+    raise NotImplementedError
+
+  def prepare(self, value: Any) -> Example:
+    """Makes the arrays of what a person passes, such as a file's path.
+
+    Raises:
+      ConfigError: if it is nothing of this kind.
+      OSError: if a file can't be read.
+    """
+    raise NotImplementedError
+
+  # People.
+
+  @classmethod
+  def list_all_texts(cls, value: Any) -> Iterable[str]:
+    """Lists all texts of a value, from which a tokenizer learns."""
+    del value
+    return ()
+
+  @classmethod
+  def draw(cls, value: Any) -> contact_sheet.Cell:
+    """Draws a value: an image [H, W, 3] uint8 or None, and lines of text."""
+    return None, [f'{value}']
+
+  # Settings.
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns the kind and all settings as JSON values."""
+    settings = {
+      field.name: getattr(self, field.name)
+      for field in dataclasses.fields(self)
+      if field.name not in ('name', 'tokenizer')
+    }
+    return {'kind': self.kind, **to_json(settings)}
+
+
+def check_types(feature: Feature) -> None:
+  """Refuses settings of a wrong type; lists become tuples.
+
+  Raises:
+    ConfigError: naming the setting, its value and the legal type.
+  """
+  hints = typing.get_type_hints(type(feature))
+  for field in dataclasses.fields(feature):
+    value = freeze(getattr(feature, field.name))
+    object.__setattr__(feature, field.name, value)
+    if not _is_of(value, hints[field.name]):
+      kind = hints[field.name]
+      feature.refuse(
+        field.name, f'is not legal: it is {getattr(kind, "__name__", kind)}'
+      )
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+  options = typing.get_args(hint) if _is_union(hint) else (hint,)
+  for option in options:
+    origin = typing.get_origin(option) or option
+    if option is Any:
+      return True
+    if origin is float and type(value) in (int, float):
+      return True
+    if origin in (int, bool, str) and type(value) is origin:
+      return True
+    if origin is type(None) and value is None:
+      return True
+    if origin not in (int, float, bool, str) and isinstance(value, origin):
+      return True
+  return False
+
+
+def _is_union(hint: Any) -> bool:
+  return typing.get_origin(hint) in (typing.Union, type(int | str))
+
+
+def freeze(value: Any) -> Any:
+  """Replaces lists by tuples, so that a round trip through JSON is exact."""
+  if isinstance(value, Mapping):
+    return {key: freeze(item) for key, item in value.items()}
+  if isinstance(value, list | tuple):
+    return tuple(freeze(item) for item in value)
+  return value
+
+
+def to_json(value: Any) -> Any:
+  """Replaces tuples by lists."""
+  if isinstance(value, Mapping):
+    return {key: to_json(item) for key, item in value.items()}
+  if isinstance(value, tuple | list):
+    return [to_json(item) for item in value]
+  return value
+
+
+def draw_from(
+  values: Sequence[Any], rng: np.random.Generator | None
+) -> Any | None:
+  """Draws one of some values; the first in evaluation; None of none."""
+  if not values:
+    return None
+  if rng is None or len(values) == 1:
+    return values[0]
+  return values[int(rng.integers(len(values)))]
+
+
+def explain_json_fault(value: Any) -> str:
+  """Explains why JSON can't represent a value; '' if it can."""
+  try:
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if not text.isascii():
+      text.encode()
+  except (TypeError, ValueError, RecursionError):
+    return _find_json_fault(value) or 'cannot be represented in JSON'
+  return ''
+
+
+def _find_json_fault(value: Any) -> str:
+  pending = [(value, 0)]
+  while pending:
+    value, depth = pending.pop()
+    if depth > _MAX_LEVELS:
+      return 'is nested too deeply'
+    if isinstance(value, dict):
+      pending += [(item, depth + 1) for item in (*value, *value.values())]
+    elif isinstance(value, list | tuple):
+      pending += [(item, depth + 1) for item in value]
+    elif reason := _explain_leaf_fault(value):
+      return reason
+  return ''
+
+
+def _explain_leaf_fault(value: Any) -> str:
+  if isinstance(value, str):
+    try:
+      value.encode()
+    except UnicodeEncodeError as error:
+      around = value[max(error.start - 30, 0) : error.start + 1]
+      return f'has a lone surrogate or a byte of another encoding in {around!a}'
+  elif isinstance(value, float):
+    if not math.isfinite(value):
+      return f'has the number {value}, which JSON cannot represent'
+  elif isinstance(value, int):
+    if value.bit_length() > _MAX_BITS:
+      return f'has a number of more than {_MAX_BITS:,} bits'
+  elif value is not None:
+    return f'has {type(value).__name__}, which JSON cannot represent'
+  return ''

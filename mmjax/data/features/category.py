@@ -1,0 +1,108 @@
+"""Fields of classes."""
+
+import collections
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax.data import contact_sheet
+from mmjax.data.features import base
+from mmjax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Category(base.Feature):
+  """One class of a fixed set, or several.
+
+  A value is a list of names. The array is int32 [], the class's index; with
+  `multi_label` float32 [C], 1 for each class that the record has. The mask is
+  bool []; it is also False for a class that is not among `classes`.
+
+  Attributes:
+    classes: names of the classes; None for those of the training records, in
+      alphabetical order.
+    multi_label: whether a record may have several classes.
+  """
+
+  kind: ClassVar[str] = 'category'
+  reads: ClassVar[tuple[str, ...]] = ('category',)
+  word: ClassVar[str] = 'a class'
+
+  classes: Sequence | None = None
+  multi_label: bool = False
+
+  def __post_init__(self):
+    super().__post_init__()
+    index = {name: i for i, name in enumerate(self.classes or ())}
+    if len(index) < len(self.classes or ()):
+      self.refuse('classes', 'names a class twice')
+    object.__setattr__(self, '_index', index)
+
+  @classmethod
+  def from_metadata(cls, value: Any) -> list[str]:
+    return list(map(str, value if isinstance(value, list) else [value]))
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    if not isinstance(value, list):
+      return f'should be list, not {type(value).__name__}'
+    return base.explain_json_fault(value)
+
+  def fit(self, source: Any) -> 'Category':
+    if self.is_fitted:
+      return self
+    counts: collections.Counter = collections.Counter()
+    for value in self.iterate_values(source):
+      counts.update(value or ())
+      if len(value or ()) > 1 and not self.multi_label:
+        raise ConfigError(
+          f'data.features.{self.name}: a record has the classes '
+          f'{", ".join(value)}; with data.features.{self.name}.multi_label '
+          'records may have several'
+        )
+    if len(counts) < 2:
+      raise ConfigError(
+        f'data.features.{self.name}: the training records have '
+        f'{list(counts) or "no class"}; at least two classes are needed'
+      )
+    return dataclasses.replace(self, classes=tuple(sorted(counts)))
+
+  @property
+  def is_fitted(self) -> bool:
+    return self.classes is not None
+
+  def make_arrays(
+    self, chosen: Sequence[str], rng: np.random.Generator | None, *, flips
+  ) -> base.Example:
+    del rng, flips
+    known = [self._index[name] for name in chosen if name in self._index]
+    if not self.multi_label:
+      return self._pair(np.int32(known[0] if known else 0), bool(known))
+    array = np.zeros(len(self.classes), np.float32)
+    array[known] = 1
+    return self._pair(array, True)
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    shape = (len(self.classes),) if self.multi_label else ()
+    dtype = np.float32 if self.multi_label else np.int32
+    return self._pair(np.zeros(shape, dtype)[()], False)
+
+  def prepare(self, value: Any) -> base.Example:
+    names = [value] if isinstance(value, str) else list(value)
+    unknown = [name for name in names if name not in self._index]
+    if unknown:
+      raise ConfigError(
+        f'{self.name} has no class {unknown[0]!r}; it has '
+        f'{", ".join(self.classes)}'
+      )
+    return self.make_arrays(names, None, flips=False)
+
+  @classmethod
+  def draw(cls, value: Sequence[str]) -> contact_sheet.Cell:
+    return None, [', '.join(value)]
+
+  def _pair(self, array: Any, is_known: bool) -> base.Example:
+    return {self.name: array, f'{self.name}_mask': np.bool_(is_known)}

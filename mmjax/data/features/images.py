@@ -1,0 +1,235 @@
+"""Fields of one image, or of several."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mmjax.data import augment as augmentations
+from mmjax.data import contact_sheet
+from mmjax.data import images as image_files
+from mmjax.data.features import base
+
+HALF = (0.5, 0.5, 0.5)
+_STRIP_HEIGHT = 96
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image(base.Feature):
+  """An encoded image, as a normalised array.
+
+  The array is float32 [H, W, 3], its mask bool [].
+
+  Attributes:
+    size: (height, width), or one number for both, in pixels.
+    resize: 'stretch', 'crop' or 'pad', as in `mmjax.data.images.resize`.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
+    augment: augmentations in training, in order, as in `mmjax.data.augment`. An
+      image is not mirrored where a text of the record says left or right.
+  """
+
+  kind: ClassVar[str] = 'image'
+  reads: ClassVar[tuple[str, ...]] = ('image',)
+  is_large: ClassVar[bool] = True
+  word: ClassVar[str] = 'an image'
+
+  size: int | Sequence = 32
+  resize: str = 'stretch'
+  mean: Sequence = HALF
+  std: Sequence = HALF
+  augment: Sequence = ()
+
+  def __post_init__(self):
+    if not isinstance(self.augment, str):
+      super().__post_init__()
+    augmentations.check(
+      (self.augment,) if isinstance(self.augment, str) else self.augment
+    )
+    if self.resize not in image_files.RESIZE_METHODS:
+      self.refuse('resize', f'is unknown; use {image_files.RESIZE_METHODS}')
+    if len(self.shape) != 3 or min(self.shape) < 1:
+      self.refuse('size', 'is not legal: one number, or (height, width)')
+    for setting in ('mean', 'std'):
+      if len(getattr(self, setting)) != 3:
+        self.refuse(setting, 'is not legal: three numbers')
+    if min(self.std) <= 0:
+      self.refuse('std', 'is not legal: images are divided by it')
+
+  @classmethod
+  def make_storage(cls) -> tfds.features.FeatureConnector:
+    return tfds.features.Image(shape=(None, None, 3))
+
+  @classmethod
+  def pack(cls, value: bytes | None) -> bytes:
+    return value or b''
+
+  @classmethod
+  def unpack(cls, raw: Any) -> bytes | None:
+    return bytes(raw) or None
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    return '' if isinstance(value, bytes) else _describe_wrong(value, 'bytes')
+
+  @property
+  def shape(self) -> tuple[int, ...]:
+    """(H, W, 3)."""
+    size = self.size
+    return (size, size, 3) if isinstance(size, int) else (*size, 3)
+
+  def make_arrays(
+    self, chosen: bytes, rng: np.random.Generator | None, *, flips: bool
+  ) -> base.Example:
+    image = self._augment(image_files.decode(chosen), rng, flips=flips)
+    return self._make_example(image)
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return {
+      self.name: np.zeros(self.shape, np.float32),
+      f'{self.name}_mask': np.bool_(False),
+    }
+
+  def prepare(self, value: Any) -> base.Example:
+    return self._make_example(image_files.to_array(value))
+
+  @classmethod
+  def draw(cls, value: bytes) -> contact_sheet.Cell:
+    return image_files.decode(value), []
+
+  def normalise(self, image: np.ndarray) -> np.ndarray:
+    """Resizes and normalises an image, as in evaluation.
+
+    Args:
+      image: uint8 [H, W, 3], any size.
+
+    Returns:
+      float32 [size, size, 3].
+    """
+    image = image_files.resize(image, self.shape[:2], self.resize)
+    return image_files.normalise(image, self.mean, self.std)
+
+  def _augment(
+    self, image: np.ndarray, rng: np.random.Generator | None, *, flips: bool
+  ) -> np.ndarray:
+    if rng is None or not self.augment:
+      return image
+    size = self.shape[:2]
+    # A crop comes first and uses the image's full resolution.
+    if self.augment[0]['name'] != 'random_resized_crop':
+      image = image_files.resize(image, size, self.resize)
+    return augmentations.apply(image, rng, self.augment, size=size, flips=flips)
+
+  def _make_example(self, image: np.ndarray) -> base.Example:
+    return {
+      self.name: self.normalise(image),
+      f'{self.name}_mask': np.bool_(True),
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Images(Image):
+  """Several encoded images, as a normalised array.
+
+  The array is float32 [n, H, W, 3], its mask bool [n].
+
+  Attributes:
+    number: n; of more images, the first n are used.
+    size: see `Image`.
+    resize: see `Image`.
+    mean: see `Image`.
+    std: see `Image`.
+    augment: see `Image`; drawn for each image by itself.
+  """
+
+  kind: ClassVar[str] = 'images'
+  reads: ClassVar[tuple[str, ...]] = ('images',)
+  word: ClassVar[str] = 'images'
+
+  number: int = 4
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.number < 1:
+      self.refuse('number', 'is not legal: at least 1')
+
+  @classmethod
+  def make_storage(cls) -> tfds.features.FeatureConnector:
+    return tfds.features.Sequence(tfds.features.Text())
+
+  @classmethod
+  def pack(cls, value: Sequence[bytes] | None) -> list[bytes]:
+    return list(value or ())
+
+  @classmethod
+  def unpack(cls, raw: Any) -> list[bytes] | None:
+    return [bytes(item) for item in raw] or None
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    if isinstance(value, list) and all(isinstance(v, bytes) for v in value):
+      return ''
+    return _describe_wrong(value, 'a list of bytes')
+
+  def make_arrays(
+    self, chosen: Sequence[bytes], rng: np.random.Generator | None, *, flips
+  ) -> base.Example:
+    return self._stack(
+      [
+        self._augment(image_files.decode(data), rng, flips=flips)
+        for data in chosen[: self.number]
+      ]
+    )
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    return self._stack([])
+
+  def prepare(self, value: Any) -> base.Example:
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    return self._stack(
+      [image_files.to_array(item) for item in values[: self.number]]
+    )
+
+  @classmethod
+  def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
+    return draw_strip([image_files.decode(item) for item in value]), []
+
+  def _stack(self, images: Sequence[np.ndarray]) -> base.Example:
+    array = np.zeros((self.number, *self.shape), np.float32)
+    for i, image in enumerate(images):
+      array[i] = self.normalise(image)
+    mask = np.arange(self.number) < len(images)
+    return {self.name: array, f'{self.name}_mask': mask}
+
+
+def draw_strip(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
+  """Puts images uint8 [H, W, 3] in a row, all of one height.
+
+  Args:
+    images: at least one.
+    most: number of images, spread over all.
+  """
+  count = min(most, len(images))
+  chosen = np.linspace(0, len(images) - 1, count).astype(int)
+  row = []
+  for i in chosen:
+    height, width = images[i].shape[:2]
+    size = (_STRIP_HEIGHT, max(1, round(width * _STRIP_HEIGHT / height)))
+    row.append(image_files.resize(images[i], size, 'stretch'))
+  return np.concatenate(row, axis=1)
+
+
+def read_file(value: Any) -> bytes | None:
+  """Reads the bytes of a path; None for anything but a path."""
+  if not isinstance(value, str | os.PathLike):
+    return None
+  with open(value, 'rb') as file:
+    return file.read()
+
+
+def _describe_wrong(value: Any, legal: str) -> str:
+  return f'should be {legal}, not {type(value).__name__}'

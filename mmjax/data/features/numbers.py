@@ -1,0 +1,374 @@
+"""Fields of numbers: one, a vector, a series over time, points in space."""
+
+import dataclasses
+import io
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from mmjax.data import audio, contact_sheet, drawings
+from mmjax.data.features import base
+from mmjax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Standardised(base.Feature):
+  """Numbers from which a mean is subtracted, divided by a deviation.
+
+  Attributes:
+    mean: mean, one number or one of each column; None for that of the training
+      records.
+    std: standard deviation, likewise.
+  """
+
+  mean: float | Sequence | None = None
+  std: float | Sequence | None = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    if (self.mean is None) != (self.std is None):
+      self.refuse('mean', 'and std are set together, or neither')
+    if self.std is not None and np.min(self.std) <= 0:
+      self.refuse('std', 'is not legal: numbers above 0')
+
+  @property
+  def is_fitted(self) -> bool:
+    return self.mean is not None
+
+  def fit(self, source: Any) -> '_Standardised':
+    if self.is_fitted:
+      return self
+    count, total, squares = 0, 0.0, 0.0
+    for value in self.iterate_values(source):
+      if value is None:
+        continue
+      rows = self._get_rows(value)
+      count += len(rows)
+      try:
+        total = total + rows.sum(axis=0)
+        squares = squares + np.square(rows).sum(axis=0)
+      except ValueError as error:
+        raise ConfigError(
+          f'data.features.{self.name}: a record has {rows.shape[1]} columns, '
+          f'but those before it {len(total)}'
+        ) from error
+    if not count:
+      raise ConfigError(
+        f'data.features.{self.name}: no training record has the field '
+        f'{self.source!r}'
+      )
+    mean = total / count
+    std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
+    std = np.where(std > 1e-6 * (1 + np.abs(mean)), std, 1.0)
+    return dataclasses.replace(
+      self, mean=self._to_setting(mean), std=self._to_setting(std)
+    )
+
+  @staticmethod
+  def _get_rows(value: Any) -> np.ndarray:
+    """The numbers of a value, float64 [rows, columns]."""
+    raise NotImplementedError
+
+  @staticmethod
+  def _to_setting(numbers: np.ndarray) -> Any:
+    return tuple(numbers.tolist())
+
+  def _standardise(self, array: np.ndarray) -> np.ndarray:
+    return ((array - np.array(self.mean)) / np.array(self.std)).astype(
+      np.float32
+    )
+
+  def _check_width(self, array: np.ndarray) -> None:
+    if array.shape[-1] != len(self.mean):
+      raise ConfigError(
+        f'field {self.source} has {array.shape[-1]} columns, not '
+        f'{len(self.mean)}'
+      )
+
+  def _pair(self, array: Any, mask: Any) -> base.Example:
+    return {self.name: array, f'{self.name}_mask': mask}
+
+  def _pad(self, rows: np.ndarray, length: int) -> base.Example:
+    array = np.zeros((length, len(self.mean)), np.float32)
+    array[: len(rows)] = rows
+    return self._pair(array, np.arange(length) < len(rows))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Number(_Standardised):
+  """A number, standardised. The array is float32 [], its mask bool [].
+
+  Attributes:
+    mean: mean that is subtracted; None for that of the training records.
+    std: standard deviation that it is divided by, likewise.
+  """
+
+  kind: ClassVar[str] = 'number'
+  reads: ClassVar[tuple[str, ...]] = ('number',)
+  word: ClassVar[str] = 'a number'
+
+  @classmethod
+  def from_metadata(cls, value: Any) -> float:
+    try:
+      return float(value)
+    except (TypeError, ValueError) as error:
+      raise ConfigError(
+        f'{value!r:.80} in the metadata is no number'
+      ) from error
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    if type(value) not in (int, float) or not math.isfinite(value):
+      return f'should be a finite number, not {value!r:.80}'
+    return ''
+
+  def make_arrays(
+    self, chosen: float, rng: np.random.Generator | None, *, flips: bool
+  ) -> base.Example:
+    del rng, flips
+    return self._pair(self._standardise(np.array(chosen))[()], np.bool_(True))
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._pair(np.float32(0), np.bool_(False))
+
+  def prepare(self, value: Any) -> base.Example:
+    try:
+      number = float(value)
+    except (TypeError, ValueError) as error:
+      raise ConfigError(
+        f'{self.name} is a number, not {value!r:.80}'
+      ) from error
+    return self.make_arrays(number, None, flips=False)
+
+  def restore(self, array: np.ndarray) -> np.ndarray:
+    """Undoes the standardisation."""
+    return np.asarray(array) * self.std + self.mean
+
+  @staticmethod
+  def _get_rows(value: float) -> np.ndarray:
+    return np.array([[value]], np.float64)
+
+  @staticmethod
+  def _to_setting(numbers: np.ndarray) -> float:
+    return float(numbers[0])
+
+
+class _Array(_Standardised):
+  """Numbers that are stored as an array."""
+
+  is_large: ClassVar[bool] = True
+  axes: ClassVar[int] = 1
+
+  @classmethod
+  def make_storage(cls) -> tfds.features.FeatureConnector:
+    return tfds.features.Text()
+
+  @classmethod
+  def pack(cls, value: np.ndarray | None) -> bytes:
+    if value is None:
+      return b''
+    file = io.BytesIO()
+    np.save(file, np.asarray(value, np.float32), allow_pickle=False)
+    return file.getvalue()
+
+  @classmethod
+  def unpack(cls, raw: Any) -> np.ndarray | None:
+    return np.load(io.BytesIO(raw), allow_pickle=False) if raw else None
+
+  @classmethod
+  def from_metadata(cls, value: Any) -> np.ndarray:
+    array = to_numbers(value)
+    if fault := cls.explain_fault(array):
+      raise ConfigError(f'an entry of the metadata {fault}')
+    return array
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in 'fiu':
+      return f'should be an array of numbers, not {value!r:.80}'
+    if value.ndim != cls.axes or not value.size:
+      return f'should have {cls.axes} axes, not the shape {list(value.shape)}'
+    if not np.isfinite(value).all():
+      return 'has numbers that are NaN or infinite'
+    return ''
+
+  def prepare(self, value: Any) -> base.Example:
+    array = to_numbers(value)
+    if fault := self.explain_fault(array):
+      raise ConfigError(f'{self.name} {fault}')
+    return self.make_arrays(array, None, flips=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Vector(_Array):
+  """A vector, standardised. The array is float32 [D], its mask bool [].
+
+  Attributes:
+    mean: mean of each number; None for those of the training records.
+    std: standard deviation of each number, likewise.
+  """
+
+  kind: ClassVar[str] = 'vector'
+  reads: ClassVar[tuple[str, ...]] = ('vector',)
+  word: ClassVar[str] = 'a vector'
+
+  def make_arrays(
+    self, chosen: np.ndarray, rng: np.random.Generator | None, *, flips: bool
+  ) -> base.Example:
+    del rng, flips
+    self._check_width(chosen)
+    return self._pair(self._standardise(chosen), np.bool_(True))
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._pair(np.zeros(len(self.mean), np.float32), np.bool_(False))
+
+  @classmethod
+  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+    return drawings.draw_series(value[:, None]), [f'{len(value)} numbers']
+
+  @staticmethod
+  def _get_rows(value: np.ndarray) -> np.ndarray:
+    return np.asarray(value, np.float64)[None]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Series(_Array):
+  """Measurements over time, standardised.
+
+  A value is an array [T, C]. The array is float32 [T, C], its mask bool [T]. Of
+  a longer series, training takes a random part and evaluation the first.
+
+  Attributes:
+    length: T, number of times.
+    stored_rate: measurements a second of the records; 0 if `rate` is.
+    rate: measurements a second of the array; 0 for those of the records.
+    mean: mean of each column; None for those of the training records.
+    std: standard deviation of each column, likewise.
+  """
+
+  kind: ClassVar[str] = 'series'
+  reads: ClassVar[tuple[str, ...]] = ('series',)
+  word: ClassVar[str] = 'a series'
+  axes: ClassVar[int] = 2
+
+  length: int = 128
+  stored_rate: float = 0.0
+  rate: float = 0.0
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.length < 1:
+      self.refuse('length', 'is not legal: at least 1')
+    if (self.rate > 0) != (self.stored_rate > 0) or self.rate < 0:
+      self.refuse('rate', 'and stored_rate are above 0 together, or both 0')
+
+  def make_arrays(
+    self, chosen: np.ndarray, rng: np.random.Generator | None, *, flips: bool
+  ) -> base.Example:
+    del flips
+    self._check_width(chosen)
+    if self.rate:
+      chosen = audio.resample(chosen, self.stored_rate, self.rate)
+    first = 0
+    if rng is not None and len(chosen) > self.length:
+      first = int(rng.integers(len(chosen) - self.length + 1))
+    rows = self._standardise(chosen[first : first + self.length])
+    return self._pad(rows, self.length)
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._pad(np.zeros((0, len(self.mean)), np.float32), self.length)
+
+  @classmethod
+  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+    lines = [f'{value.shape[0]} times, {value.shape[1]} columns']
+    return drawings.draw_series(value), lines
+
+  @staticmethod
+  def _get_rows(value: np.ndarray) -> np.ndarray:
+    return np.asarray(value, np.float64)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Points(_Array):
+  """Points in space, with further numbers each.
+
+  A value is an array [N, 3 + C] that begins with x, y and z. These are moved to
+  the mean and scaled into the unit sphere, the others standardised. The array
+  is float32 [N, 3 + C], its mask bool [N].
+
+  Attributes:
+    number: N; of more points, training takes a random part and evaluation one
+      that is spread over their order.
+    mean: mean of each column; None for those of the training records. Those of
+      x, y and z are not used.
+    std: standard deviation of each column, likewise.
+  """
+
+  kind: ClassVar[str] = 'points'
+  reads: ClassVar[tuple[str, ...]] = ('points',)
+  word: ClassVar[str] = 'points'
+  axes: ClassVar[int] = 2
+
+  number: int = 1024
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.number < 1:
+      self.refuse('number', 'is not legal: at least 1')
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    fault = super().explain_fault(value)
+    if not fault and value.shape[1] < 3:
+      return f'should have x, y and z, not {value.shape[1]} columns'
+    return fault
+
+  def make_arrays(
+    self, chosen: np.ndarray, rng: np.random.Generator | None, *, flips: bool
+  ) -> base.Example:
+    del flips
+    self._check_width(chosen)
+    if len(chosen) > self.number:
+      if rng is None:
+        rows = np.linspace(0, len(chosen) - 1, self.number).astype(int)
+      else:
+        rows = rng.permutation(len(chosen))[: self.number]
+      chosen = chosen[rows]
+    points = self._standardise(chosen)
+    space = chosen[:, :3] - chosen[:, :3].mean(axis=0)
+    largest = np.linalg.norm(space, axis=1).max()
+    points[:, :3] = space / (largest if largest > 0 else 1.0)
+    return self._pad(points, self.number)
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._pad(np.zeros((0, len(self.mean)), np.float32), self.number)
+
+  @classmethod
+  def draw(cls, value: np.ndarray) -> contact_sheet.Cell:
+    return drawings.draw_points(value), [f'{len(value)} points']
+
+  @staticmethod
+  def _get_rows(value: np.ndarray) -> np.ndarray:
+    return np.asarray(value, np.float64)
+
+
+def to_numbers(value: Any) -> Any:
+  """Converts nested lists, or a .npy file, to an array of numbers.
+
+  Raises:
+    ConfigError: if they are no numbers, or rows have different lengths.
+    OSError: if the file can't be read.
+  """
+  try:
+    if isinstance(value, str) and value.endswith('.npy'):
+      return np.load(value, allow_pickle=False)
+    return np.asarray(value, np.float32)
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f'{value!r:.80} is no array of numbers') from error

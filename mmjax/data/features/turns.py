@@ -1,0 +1,127 @@
+"""Fields of conversations."""
+
+import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax.data import contact_sheet, tokenizers
+from mmjax.data.features import base
+from mmjax.errors import ConfigError
+
+ROLES = ('system', 'user', 'assistant')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Turns(base.Feature):
+  """A conversation, as ids of the data set's tokenizer.
+
+  A value is a list of {'role': str, 'content': list}; a content's items are
+  texts, or {'field': NAME} for what another field of the record holds, which a
+  feature of its own makes arrays of. Each turn is written as `ROLE: TEXT` and
+  ends with <eos>. The arrays are int32 [T], its mask bool [T], and
+  `NAME_learnt` bool [T], True for the tokens of the assistant's texts with the
+  <eos> behind each.
+
+  Attributes:
+    length: T, largest number of tokens.
+    tokenizer: tokenizer of the data set.
+  """
+
+  kind: ClassVar[str] = 'turns'
+  reads: ClassVar[tuple[str, ...]] = ('turns',)
+  word: ClassVar[str] = 'a conversation'
+
+  length: int = 256
+  tokenizer: Any = None
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.length < 2:
+      self.refuse('length', 'is not legal: at least 2')
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    if not isinstance(value, list) or not value:
+      return f'should be a list of turns, not {value!r:.80}'
+    for turn in value:
+      if not isinstance(turn, dict) or set(turn) != {'role', 'content'}:
+        return f'has a turn that is not of role and content: {turn!r:.80}'
+      if turn['role'] not in ROLES:
+        return f'has the role {turn["role"]!r}; use one of {", ".join(ROLES)}'
+      for item in turn['content']:
+        if not isinstance(item, str) and set(item) != {'field'}:
+          return f'has a content that is no text or field: {item!r:.80}'
+    return base.explain_json_fault(value)
+
+  def list_keys(self) -> tuple[str, ...]:
+    return (*super().list_keys(), f'{self.name}_learnt')
+
+  @property
+  def uses_tokenizer(self) -> bool:
+    return True
+
+  def with_tokenizer(self, tokenizer: tokenizers.Tokenizer) -> 'Turns':
+    return dataclasses.replace(self, tokenizer=tokenizer)
+
+  def list_texts(self, chosen: Sequence[Mapping]) -> Iterable[str]:
+    for turn in chosen:
+      yield get_text(turn)
+
+  def make_arrays(
+    self,
+    chosen: Sequence[Mapping],
+    rng: np.random.Generator | None = None,
+    *,
+    flips: bool = True,
+  ) -> base.Example:
+    del rng, flips
+    ids: list[int] = []
+    learnt: list[bool] = []
+    for turn in chosen:
+      lead = self.tokenizer.encode_words(f'{turn["role"]}: ')
+      words = self.tokenizer.encode_words(get_text(turn))
+      ids += [*lead, *words, self.tokenizer.eos_id]
+      is_learnt = turn['role'] == 'assistant'
+      learnt += [False] * len(lead) + [is_learnt] * (len(words) + 1)
+    return self._pad(ids[: self.length], learnt[: self.length])
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return self._pad([], [])
+
+  def prepare(self, value: Any) -> base.Example:
+    if isinstance(value, str):
+      value = [{'role': 'user', 'content': [value]}]
+    if fault := self.explain_fault(value):
+      raise ConfigError(f'{self.name} {fault}')
+    return self.make_arrays(value)
+
+  @classmethod
+  def list_all_texts(cls, value: Sequence[Mapping]) -> Iterable[str]:
+    for turn in value:
+      yield get_text(turn)
+
+  @classmethod
+  def draw(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
+    return None, [f'{turn["role"]}: {get_text(turn)}' for turn in value[:4]]
+
+  def _pad(self, ids: list[int], learnt: list[bool]) -> base.Example:
+    array = np.full(self.length, 0, np.int32)
+    array[: len(ids)] = ids
+    is_learnt = np.zeros(self.length, np.bool_)
+    is_learnt[: len(learnt)] = learnt
+    return {
+      self.name: array,
+      f'{self.name}_mask': np.arange(self.length) < len(ids),
+      f'{self.name}_learnt': is_learnt,
+    }
+
+
+def get_text(turn: Mapping[str, Any]) -> str:
+  """The text of a turn; other fields stand in it as [NAME]."""
+  return ' '.join(
+    item if isinstance(item, str) else f'[{item["field"]}]'
+    for item in turn['content']
+  )
