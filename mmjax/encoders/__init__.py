@@ -1,6 +1,7 @@
 """One modality in, `Tokens` out.
 
-Shape letters are those of `mmjax.types`.
+Shape letters are those of `mmjax.types`. A new encoder is a file of its own,
+and here its import and its row of `ENCODERS`.
 """
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
@@ -14,7 +15,30 @@ from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.video import VideoTransformer
 from mmjax.encoders.vit import ViT
 
+# Kind of input -> name in a config -> class. A name has one class in all kinds.
+ENCODERS = {
+  'image': {
+    'vit': ViT,
+    'resnet': ResNet,
+    'efficientnet': EfficientNet,
+    'flexible_vit': FlexibleViT,
+    'packed_vit': PackedViT,
+  },
+  'text': {
+    'transformer': Transformer,
+    'recurrent': Recurrent,
+  },
+  'sound': {
+    'audio_transformer': AudioTransformer,
+    'spectrogram_transformer': SpectrogramTransformer,
+  },
+  'video': {
+    'video_transformer': VideoTransformer,
+  },
+}
+
 __all__ = [
+  'ENCODERS',
   'AudioTransformer',
   'EfficientNet',
   'FlexibleViT',
