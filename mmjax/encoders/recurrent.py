@@ -1,4 +1,4 @@
-"""Recurrent text encoders."""
+"""Recurrent encoders."""
 
 from typing import Any
 
@@ -12,17 +12,77 @@ from mmjax.types import Array, DropRate, Size, Tokens
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
 
-def _partition(
-  init: nn.initializers.Initializer,
-) -> nn.initializers.Initializer:
-  return nn.with_logical_partitioning(init, ('embed', None))
+class RecurrentLayers(nn.Module):
+  """Recurrent layers over steps, with a residual around each but the first.
+
+  A subclass has the fields that are used here, those of `Recurrent`, and calls
+  `setup_layers` in its `setup`.
+  """
+
+  def setup_layers(self) -> None:
+    """Makes the layers that the fields set; for the `setup` of a subclass."""
+    check_choice(self.cell, _CELLS, 'cell')
+    self.embed_dropout = nn.Dropout(self.dropout)
+    self.forward = [self._make_layer(False) for _ in range(self.depth)]
+    if self.bidirectional:
+      self.backward = [self._make_layer(True) for _ in range(self.depth)]
+      self.merge = [
+        nn.Dense(
+          self.width,
+          kernel_init=_partition(nn.initializers.lecun_normal()),
+          bias_init=nn.with_logical_partitioning(
+            nn.initializers.zeros, (None,)
+          ),
+          dtype=self.dtype,
+        )
+        for _ in range(self.depth)
+      ]
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Runs over [B, T, D], skipping steps where `mask` [B, T] is False."""
+    del train
+    # Real steps first, in their order; `nn.RNN` only knows lengths.
+    order = jnp.argsort(~mask, axis=1, stable=True)[:, :, None]  # [B, T, 1]
+    x = jnp.take_along_axis(x, order, axis=1)
+    lengths = mask.sum(axis=1)  # [B]
+    for i in range(self.depth):
+      y = self.forward[i](x, seq_lengths=lengths)
+      if self.bidirectional:
+        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
+        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
+      y = y.astype(self.dtype)  # States are float32.
+      x = y if i == 0 else x + y
+      self.sow('intermediates', 'output', x)
+    return jnp.take_along_axis(x, jnp.argsort(order, axis=1), axis=1)
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
+    del train
+    pooled = mnn.pool(self.pooling, x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
+
+  def _make_layer(self, reverse: bool) -> nn.RNN:
+    bias = nn.initializers.zeros
+    return nn.RNN(
+      _CELLS[self.cell](
+        self.width,
+        kernel_init=_partition(nn.initializers.lecun_normal()),
+        recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
+        bias_init=nn.with_logical_partitioning(bias, (None,)),
+        dtype=self.dtype,
+        parent=None,
+      ),
+      reverse=reverse,
+      keep_order=True,
+    )
 
 
-class Recurrent(nn.Module):
+class Recurrent(RecurrentLayers):
   """Encodes a token sequence one by one.
 
   A GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997), one or both
-  ways. Real tokens must come before padding.
+  ways. Tokens where the mask is False are skipped.
 
   Attributes:
     vocab_size: V.
@@ -46,37 +106,10 @@ class Recurrent(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    check_choice(self.cell, _CELLS, 'cell')
     self.words = mnn.TokenEmbedding(
       self.vocab_size, self.width, 0, positions='none', dtype=self.dtype
     )
-    self.embed_dropout = nn.Dropout(self.dropout)
-    cell = _CELLS[self.cell]
-
-    def layer(reverse: bool) -> nn.RNN:
-      return nn.RNN(
-        cell(
-          self.width,
-          kernel_init=_partition(nn.initializers.lecun_normal()),
-          recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
-          dtype=self.dtype,
-          parent=None,
-        ),
-        reverse=reverse,
-        keep_order=True,
-      )
-
-    self.forward = [layer(False) for _ in range(self.depth)]
-    if self.bidirectional:
-      self.backward = [layer(True) for _ in range(self.depth)]
-      self.merge = [
-        nn.Dense(
-          self.width,
-          kernel_init=_partition(nn.initializers.lecun_normal()),
-          dtype=self.dtype,
-        )
-        for _ in range(self.depth)
-      ]
+    self.setup_layers()
 
   def __call__(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -107,22 +140,8 @@ class Recurrent(nn.Module):
     x = self.embed_dropout(self.words(tokens), deterministic=not train)
     return x, mask
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Runs over [B, T, D], as far as `mask` [B, T] is True."""
-    del train
-    lengths = mask.sum(axis=1)  # [B]
-    for i in range(self.depth):
-      y = self.forward[i](x, seq_lengths=lengths)
-      if self.bidirectional:
-        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
-        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
-      y = y.astype(self.dtype)  # States are float32.
-      x = y if i == 0 else x + y
-    return x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
-    del train
-    pooled = mnn.pool(self.pooling, x, mask)
-    self.sow('intermediates', 'pooled', pooled)
-    return pooled
+def _partition(
+  init: nn.initializers.Initializer,
+) -> nn.initializers.Initializer:
+  return nn.with_logical_partitioning(init, ('embed', None))

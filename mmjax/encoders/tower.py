@@ -7,7 +7,7 @@ from mmjax.types import Array
 
 
 class Tower(nn.Module):
-  """Norms, blocks and pooling of `ViT` and `Transformer`.
+  """Norms, blocks and pooling of encoders such as `ViT` and `Transformer`.
 
   A subclass has the fields that are used here, and calls `setup_tower` in its
   `setup`.
@@ -60,6 +60,11 @@ class Tower(nn.Module):
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
         dtype=self.dtype,
       )
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
+    return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Summarises tokens [B, N, D] as [B, D]; sown as `pooled`."""
