@@ -10,6 +10,7 @@ from mmjax.nn.embedding import TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
+from mmjax.nn.positions import Positions
 from mmjax.nn.relative import RelativePositions
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
 from mmjax.nn.visible import EVERYTHING, Context, Visible
@@ -26,6 +27,7 @@ __all__ = [
   'KeyValues',
   'Linear',
   'Mlp',
+  'Positions',
   'RelativePositions',
   'Stack',
   'TokenEmbedding',
