@@ -12,6 +12,7 @@ from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.transformer import Transformer
+from mmjax.encoders.vgg import VGG
 from mmjax.encoders.video import VideoTransformer
 from mmjax.encoders.vit import ViT
 
@@ -23,6 +24,7 @@ ENCODERS = {
     'efficientnet': EfficientNet,
     'flexible_vit': FlexibleViT,
     'packed_vit': PackedViT,
+    'vgg': VGG,
   },
   'text': {
     'transformer': Transformer,
@@ -39,6 +41,7 @@ ENCODERS = {
 
 __all__ = [
   'ENCODERS',
+  'VGG',
   'AudioTransformer',
   'EfficientNet',
   'FlexibleViT',

@@ -190,4 +190,11 @@ ROWS = {
     functools.partial(encoders.VideoTransformer, 3, 2, 4, **SMALL),
     (12, 8),
   ),
+  'vgg': (
+    'image',
+    functools.partial(
+      encoders.VGG, (2, 1), 16, 16, norm='frozen_batch', positions=True
+    ),
+    (6, 16),
+  ),
 }

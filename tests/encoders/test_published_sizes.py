@@ -12,8 +12,10 @@ from mmjax import encoders
 RESNET_50 = 23_508_032
 RESNET_50_NORMS = 53_120
 BASE = {'width': 768, 'depth': 12, 'num_heads': 12, 'mlp_dim': 3072}
+# Keras' counts of the published weights without their dense layers.
+VGG_16, VGG_19 = 14_714_688, 20_024_384
 # Bias-free 3x3 convolutions: 3 -> 64, then two a stage.
-VGG = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
+PLAIN = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
 
 
 def count(module, side=224):
@@ -32,10 +34,20 @@ def count(module, side=224):
     (encoders.ViT(16, **BASE, class_token=True, pooling='first'), 85_798_656),
     (
       encoders.ResNet((1, 1), block='plain', stem='small', norm='none'),
-      VGG,
+      PLAIN,
     ),
+    (encoders.VGG(norm='none'), VGG_16),
+    (encoders.VGG((2, 2, 4, 4, 4), norm='none'), VGG_19),
   ],
-  ids=['resnet50', 'resnet50_frozen', 'resnet18', 'vit_b16', 'vgg'],
+  ids=[
+    'resnet50',
+    'resnet50_frozen',
+    'resnet18',
+    'vit_b16',
+    'plain',
+    'vgg16',
+    'vgg19',
+  ],
 )
 def test_published_sizes(module, expected):
   assert count(module) == expected
