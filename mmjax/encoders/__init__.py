@@ -7,6 +7,7 @@ and here its import and its row of `ENCODERS`.
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
+from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent
@@ -25,6 +26,7 @@ ENCODERS = {
     'flexible_vit': FlexibleViT,
     'packed_vit': PackedViT,
     'vgg': VGG,
+    'inception': Inception,
   },
   'text': {
     'transformer': Transformer,
@@ -46,6 +48,7 @@ __all__ = [
   'EfficientNet',
   'FlexibleViT',
   'ImagePatches',
+  'Inception',
   'PackedViT',
   'QueryTransformer',
   'Recurrent',

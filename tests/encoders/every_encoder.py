@@ -197,4 +197,13 @@ ROWS = {
     ),
     (6, 16),
   ),
+  'googlenet': (
+    'image',
+    functools.partial(
+      encoders.Inception,
+      (((8, 8, 8, 8, 8, 16),), ((16, 8, 8, 8, 8, 8),)),
+      8,
+    ),
+    (1, 40),
+  ),
 }

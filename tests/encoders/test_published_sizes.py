@@ -14,6 +14,8 @@ RESNET_50_NORMS = 53_120
 BASE = {'width': 768, 'depth': 12, 'num_heads': 12, 'mlp_dim': 3072}
 # Keras' counts of the published weights without their dense layers.
 VGG_16, VGG_19 = 14_714_688, 20_024_384
+# The published Caffe weights have 6,998,552, of which the classifier 1,025,000.
+GOOGLENET = 5_973_552
 # Bias-free 3x3 convolutions: 3 -> 64, then two a stage.
 PLAIN = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
 
@@ -38,6 +40,7 @@ def count(module, side=224):
     ),
     (encoders.VGG(norm='none'), VGG_16),
     (encoders.VGG((2, 2, 4, 4, 4), norm='none'), VGG_19),
+    (encoders.Inception(norm='none'), GOOGLENET),
   ],
   ids=[
     'resnet50',
@@ -47,6 +50,7 @@ def count(module, side=224):
     'plain',
     'vgg16',
     'vgg19',
+    'googlenet',
   ],
 )
 def test_published_sizes(module, expected):
