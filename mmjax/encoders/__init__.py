@@ -9,6 +9,7 @@ from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
+from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
@@ -39,6 +40,9 @@ ENCODERS = {
   'video': {
     'video_transformer': VideoTransformer,
   },
+  'series': {
+    'patched_series': PatchedSeries,
+  },
 }
 
 __all__ = [
@@ -50,6 +54,7 @@ __all__ = [
   'ImagePatches',
   'Inception',
   'PackedViT',
+  'PatchedSeries',
   'QueryTransformer',
   'Recurrent',
   'ResNet',

@@ -32,9 +32,11 @@ INPUTS = {
   'sound': (_normal(3, 13, 5), _lengths(13, 13, 8, 0)),
   'whole_sound': (_normal(3, 13, 5), EXAMPLES),
   'video': (_normal(3, 4, 6, 9, 3), _lengths(4, 4, 2, 0)),
+  # With a gap.
+  'series': (_normal(3, 13, 2), _lengths(13, 13, 8, 0).at[1, 2:4].set(False)),
 }
 # Kinds of which an example may be longer than its content.
-SEQUENCES = ('text', 'sound')
+SEQUENCES = ('text', 'sound', 'series')
 # Name -> kind of input, encoder, number N and width D of its tokens.
 ROWS = {
   'bert': (
@@ -205,5 +207,23 @@ ROWS = {
       8,
     ),
     (1, 40),
+  ),
+  # 2 channels of 6 patches.
+  'patchtst': (
+    'series',
+    functools.partial(encoders.PatchedSeries, 4, stride=2, **SMALL),
+    (12, 8),
+  ),
+  'mixed_patches': (
+    'series',
+    functools.partial(
+      encoders.PatchedSeries,
+      4,
+      stride=4,
+      channels='mixed',
+      instance_norm=False,
+      **SMALL,
+    ),
+    (4, 8),
   ),
 }
