@@ -13,6 +13,7 @@ from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent
 from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.vgg import VGG
 from mmjax.encoders.video import VideoTransformer
@@ -42,6 +43,7 @@ ENCODERS = {
   },
   'series': {
     'patched_series': PatchedSeries,
+    'temporal_convnet': TemporalConvNet,
   },
 }
 
@@ -59,6 +61,7 @@ __all__ = [
   'Recurrent',
   'ResNet',
   'SpectrogramTransformer',
+  'TemporalConvNet',
   'Transformer',
   'ViT',
   'VideoTransformer',

@@ -226,4 +226,9 @@ ROWS = {
     ),
     (4, 8),
   ),
+  'tcn': (
+    'series',
+    functools.partial(encoders.TemporalConvNet, 8, 2, 2),
+    (13, 8),
+  ),
 }

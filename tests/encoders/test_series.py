@@ -1,5 +1,6 @@
 """Encoders of time series, step by step."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -25,3 +26,28 @@ def test_patches_by_hand(draw):
   want += params['position_embedding']['table'][1]
   # Sums in another order, in float32.
   np.testing.assert_allclose(out.values[1, 7], want, rtol=1e-4, atol=1e-5)
+
+
+def test_dilations_double(draw):
+  module = encoders.TemporalConvNet(16, 2, kernel_size=2)
+  series = jnp.tile(SERIES[:1], (1, 2, 1))  # [1, 14, 3]
+  variables = draw(module, series, train=False)
+
+  def last(series):
+    return module.apply(variables, series, train=False).pooled.sum()
+
+  reached = np.any(np.asarray(jax.grad(last)(series))[0], axis=1)
+  # Itself, 2 convolutions 1 step back, and 2 convolutions 2 steps back.
+  assert reached.tolist() == [False] * 7 + [True] * 7
+
+
+def test_a_causal_convolution_by_hand(draw):
+  conv = encoders.temporal_convnet.CausalConv(2, 2, 3, jnp.float32)
+  variables = draw(conv, SERIES)
+  params = jax.tree.map(np.asarray, variables['params'])
+  kernel = params['kernel'] * params['scale']
+  kernel /= np.sqrt(np.sum(params['kernel'] ** 2, axis=(0, 1)))
+  x = np.asarray(SERIES)
+  want = x[:, 5] @ kernel[1] + x[:, 2] @ kernel[0] + params['bias']
+  got = conv.apply(variables, SERIES)
+  np.testing.assert_allclose(got[:, 5], want, rtol=1e-4, atol=1e-5)
