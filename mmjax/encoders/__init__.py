@@ -11,7 +11,7 @@ from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.query_transformer import QueryTransformer
-from mmjax.encoders.recurrent import Recurrent
+from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
@@ -37,6 +37,8 @@ ENCODERS = {
   'sound': {
     'audio_transformer': AudioTransformer,
     'spectrogram_transformer': SpectrogramTransformer,
+    'recurrent_series': RecurrentSeries,
+    'temporal_convnet': TemporalConvNet,
   },
   'video': {
     'video_transformer': VideoTransformer,
@@ -44,6 +46,7 @@ ENCODERS = {
   'series': {
     'patched_series': PatchedSeries,
     'temporal_convnet': TemporalConvNet,
+    'recurrent_series': RecurrentSeries,
   },
 }
 
@@ -59,6 +62,7 @@ __all__ = [
   'PatchedSeries',
   'QueryTransformer',
   'Recurrent',
+  'RecurrentSeries',
   'ResNet',
   'SpectrogramTransformer',
   'TemporalConvNet',

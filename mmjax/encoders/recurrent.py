@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax import ops
 from mmjax.errors import check_choice
 from mmjax.types import Array, DropRate, Size, Tokens
 
@@ -139,6 +140,65 @@ class Recurrent(RecurrentLayers):
       mask = jnp.ones(tokens.shape, bool)
     x = self.embed_dropout(self.words(tokens), deterministic=not train)
     return x, mask
+
+
+class RecurrentSeries(RecurrentLayers):
+  """Encodes a time series step by step, or a spectrogram frame by frame.
+
+  As `Recurrent`, over a dense layer of each step's values. Steps where the mask
+  is False are skipped.
+
+  Attributes:
+    width: D, of projected steps, states and results.
+    depth: number of layers, with a residual around each but the first.
+    cell: 'gru' or 'lstm'.
+    bidirectional: whether a second network goes from the end; both results are
+      projected to `width`.
+    pooling: 'last', 'first' or 'mean'.
+    dropout: rate on the projected steps.
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: Size
+  depth: int = 1
+  cell: str = 'gru'
+  bidirectional: bool = False
+  pooling: str = 'last'
+  dropout: DropRate = 0.0
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.projection = mnn.Linear(self.width, dtype=self.dtype)
+    self.setup_layers()
+
+  def __call__(
+    self, series: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes series.
+
+    Args:
+      series: [B, T, C] floats, C values a step.
+      mask: [B, T], True where a step is real; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, T, D].
+
+    Raises:
+      ConfigError: if `cell` or `pooling` is unknown.
+    """
+    x, mask = self.embed(series, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, series: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Projects [B, T, C]: vectors [B, T, D] and a mask [B, T]."""
+    if mask is None:
+      mask = jnp.ones(series.shape[:2], bool)
+    x = self.projection(ops.zero_masked(series, mask), train=train)
+    return self.embed_dropout(x, deterministic=not train), mask
 
 
 def _partition(

@@ -231,4 +231,9 @@ ROWS = {
     functools.partial(encoders.TemporalConvNet, 8, 2, 2),
     (13, 8),
   ),
+  'recurrent_series': (
+    'series',
+    functools.partial(encoders.RecurrentSeries, 8, 2, bidirectional=True),
+    (13, 8),
+  ),
 }
