@@ -13,6 +13,7 @@ from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.table_transformer import TableTransformer
 from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
 from mmjax.encoders.vgg import VGG
@@ -48,6 +49,9 @@ ENCODERS = {
     'temporal_convnet': TemporalConvNet,
     'recurrent_series': RecurrentSeries,
   },
+  'table': {
+    'table_transformer': TableTransformer,
+  },
 }
 
 __all__ = [
@@ -65,6 +69,7 @@ __all__ = [
   'RecurrentSeries',
   'ResNet',
   'SpectrogramTransformer',
+  'TableTransformer',
   'TemporalConvNet',
   'Transformer',
   'ViT',

@@ -1,5 +1,7 @@
 """What the encoders around a `Stack` have in common."""
 
+from typing import Any
+
 import flax.linen as nn
 
 from mmjax import nn as mnn
@@ -16,12 +18,12 @@ class Tower(nn.Module):
   # Of a dense layer after the pooling; a field of those that may have one.
   pool_activation = None
 
-  def setup_tower(self, initial_norm: bool, **crossing: bool) -> None:
+  def setup_tower(self, initial_norm: bool, **more: Any) -> None:
     """Makes `blocks`, and the norms and the pooling that the fields set.
 
     Args:
       initial_norm: whether there is a norm before the blocks.
-      **crossing: settings of `mmjax.nn.Block` besides those of the fields.
+      **more: settings of `mmjax.nn.Block` besides those of the fields.
     """
     block = self.block or {}
     kind = block.get('norm', 'layernorm')
@@ -34,7 +36,7 @@ class Tower(nn.Module):
       self.width,
       self.num_heads,
       self.mlp_dim,
-      block={**block, **crossing},
+      block={**block, **more},
       drop_path=self.drop_path,
       scan=self.scan,
       remat=self.remat,

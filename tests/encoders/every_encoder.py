@@ -34,6 +34,13 @@ INPUTS = {
   'video': (_normal(3, 4, 6, 9, 3), _lengths(4, 4, 2, 0)),
   # With a gap.
   'series': (_normal(3, 13, 2), _lengths(13, 13, 8, 0).at[1, 2:4].set(False)),
+  'table': (
+    {
+      'numbers': _normal(3, 2),
+      'categories': jnp.asarray([[0, 4], [1, 2], [0, 0]]),
+    },
+    {'numbers': _lengths(2, 2, 1, 0), 'categories': _lengths(2, 2, 1, 0)},
+  ),
 }
 # Kinds of which an example may be longer than its content.
 SEQUENCES = ('text', 'sound', 'series')
@@ -235,5 +242,12 @@ ROWS = {
     'series',
     functools.partial(encoders.RecurrentSeries, 8, 2, bidirectional=True),
     (13, 8),
+  ),
+  'ft_transformer': (
+    'table',
+    functools.partial(
+      encoders.TableTransformer, category_sizes=(3, 5), **SMALL
+    ),
+    (5, 8),
   ),
 }
