@@ -5,6 +5,7 @@ and here its import and its row of `ENCODERS`.
 """
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.inception import Inception
@@ -43,6 +44,7 @@ ENCODERS = {
   },
   'video': {
     'video_transformer': VideoTransformer,
+    'divided_video_transformer': DividedVideoTransformer,
   },
   'series': {
     'patched_series': PatchedSeries,
@@ -58,6 +60,7 @@ __all__ = [
   'ENCODERS',
   'VGG',
   'AudioTransformer',
+  'DividedVideoTransformer',
   'EfficientNet',
   'FlexibleViT',
   'ImagePatches',

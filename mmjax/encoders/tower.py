@@ -18,11 +18,14 @@ class Tower(nn.Module):
   # Of a dense layer after the pooling; a field of those that may have one.
   pool_activation = None
 
-  def setup_tower(self, initial_norm: bool, **more: Any) -> None:
+  def setup_tower(
+    self, initial_norm: bool, stack: type = mnn.Stack, **more: Any
+  ) -> None:
     """Makes `blocks`, and the norms and the pooling that the fields set.
 
     Args:
       initial_norm: whether there is a norm before the blocks.
+      stack: class of the blocks.
       **more: settings of `mmjax.nn.Block` besides those of the fields.
     """
     block = self.block or {}
@@ -31,7 +34,7 @@ class Tower(nn.Module):
     if initial_norm:
       self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
     self.embed_dropout = nn.Dropout(self.dropout)
-    self.blocks = mnn.Stack(
+    self.blocks = stack(
       self.depth,
       self.width,
       self.num_heads,

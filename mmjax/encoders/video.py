@@ -100,14 +100,10 @@ class VideoTransformer(tower.Tower):
     self, videos: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Turns videos [B, F, H, W, C] into tokens [B, N, D] and a mask."""
-    self._check(videos)
+    check_frames(videos, self.num_frames)
     mask = make_frame_mask(videos, mask)  # [B, F]
-    x = einops.rearrange(
-      ops.zero_masked(videos, mask),
-      'b (f t) (r p) (c q) d -> b (f r c) (t p q d)',
-      t=self.tubelet_size,
-      p=self.patch_size,
-      q=self.patch_size,
+    x = cut_tubelets(
+      ops.zero_masked(videos, mask), self.tubelet_size, self.patch_size
     )
     x = self.projection(x)  # [B, N, D]
     positions = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
@@ -120,23 +116,52 @@ class VideoTransformer(tower.Tower):
     pooled = super()._summarise(x, mask, train=train)
     return pooled if self.pool_norm_epsilon is None else self.pool_norm(pooled)
 
-  def _check(self, videos: Array) -> None:
-    _, frames, height, width, _ = videos.shape
-    if frames != self.num_frames:
+
+def check_frames(videos: Array, number: int) -> None:
+  """Checks the number of frames of videos [B, F, H, W, C].
+
+  Raises:
+    ConfigError: if F is not `number`.
+  """
+  if videos.shape[1] != number:
+    raise ConfigError(
+      f'a video has {videos.shape[1]} frames, but num_frames is {number}; pick '
+      'as many, or change num_frames'
+    )
+
+
+def cut_tubelets(videos: Array, frames: int, side: int) -> Array:
+  """Cuts videos into tubelets, frames first, then rows, then columns.
+
+  Args:
+    videos: [B, F, H, W, C].
+    frames: f, of a tubelet.
+    side: s, of a tubelet in pixels.
+
+  Returns:
+    [B, N, f * s * s * C], N = F * H * W / (f * s * s).
+
+  Raises:
+    ConfigError: if tubelets don't fill a video.
+  """
+  for name, size, part in zip(
+    ('number of frames', 'height', 'width'),
+    videos.shape[1:4],
+    (frames, side, side),
+    strict=True,
+  ):
+    if size % part:
       raise ConfigError(
-        f'a video has {frames} frames, but num_frames is {self.num_frames}; '
-        'pick as many, or change num_frames'
+        f"a video's {name} {size} is not divisible by {part}, a tubelet's; use "
+        f'{max(size // part, 1) * part}'
       )
-    for name, size, part in (
-      ('number of frames', frames, self.tubelet_size),
-      ('height', height, self.patch_size),
-      ('width', width, self.patch_size),
-    ):
-      if size % part:
-        raise ConfigError(
-          f"a video's {name} {size} is not divisible by {part}, a tubelet's; "
-          f'use {max(size // part, 1) * part}'
-        )
+  return einops.rearrange(
+    videos,
+    'b (f t) (r p) (c q) d -> b (f r c) (t p q d)',
+    t=frames,
+    p=side,
+    q=side,
+  )
 
 
 def make_frame_mask(videos: Array, mask: Array | None) -> Array:

@@ -6,6 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
+from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
@@ -23,6 +24,8 @@ __all__ = [
   'BlockCache',
   'Context',
   'Decoding',
+  'DividedBlock',
+  'DividedStack',
   'FrozenBatchNorm',
   'KeyValues',
   'Linear',

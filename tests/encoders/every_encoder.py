@@ -250,4 +250,9 @@ ROWS = {
     ),
     (5, 8),
   ),
+  'timesformer': (
+    'video',
+    functools.partial(encoders.DividedVideoTransformer, 3, 4, **SMALL),
+    (24, 8),
+  ),
 }
