@@ -141,18 +141,6 @@ class Block(nn.Module):
         train=train,
       )
 
-    def feed_forward(y):
-      return mlp.Mlp(
-        self.width,
-        self.mlp_dim,
-        activation=self.activation,
-        gated=self.gated,
-        use_bias=self.mlp_bias,
-        dropout=self.dropout,
-        dtype=self.dtype,
-        name='mlp',
-      )(y, train=train), None
-
     x, own = self._add_branch('attention', x, self_attention, drop_path, train)
     crossed = None
     has_context = context is not None or decoding is not None
@@ -160,7 +148,7 @@ class Block(nn.Module):
       x, crossed = self._add_branch(
         'cross_attention', x, cross_attention, drop_path, train
       )
-    x, _ = self._add_branch('mlp', x, feed_forward, drop_path, train)
+    x = self._add_mlp(x, drop_path, train)
     self.sow('intermediates', 'output', x)
     return x, None if decoding is None else cache_lib.BlockCache(own, crossed)
 
@@ -194,6 +182,21 @@ class Block(nn.Module):
       dtype=self.dtype,
       name=name,
     )
+
+  def _add_mlp(self, x: Array, drop_path: Array | float, train: bool) -> Array:
+    def feed_forward(y):
+      return mlp.Mlp(
+        self.width,
+        self.mlp_dim,
+        activation=self.activation,
+        gated=self.gated,
+        use_bias=self.mlp_bias,
+        dropout=self.dropout,
+        dtype=self.dtype,
+        name='mlp',
+      )(y, train=train), None
+
+    return self._add_branch('mlp', x, feed_forward, drop_path, train)[0]
 
   def _add_branch(self, name, x, branch, drop_path, train):
     """Adds a branch to x [B, T, D], with its norm, scale and dropout."""

@@ -6,6 +6,7 @@ from mmjax.ops.masking import (
   masked_mean,
   mean_tokens,
   unit_norm,
+  zero_masked,
 )
 from mmjax.ops.positions import (
   positions_on_grids,
@@ -38,4 +39,5 @@ __all__ = [
   'sincos_1d',
   'sincos_2d',
   'unit_norm',
+  'zero_masked',
 ]

@@ -2,7 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 
 
 def masked_mean(
@@ -20,6 +21,25 @@ def masked_mean(
   """
   kept = jnp.where(mask, values.astype(jnp.float32), 0.0)
   return kept.sum() / jnp.maximum(mask.sum(), 1)
+
+
+def zero_masked(
+  values: Shaped[Array | np.ndarray, '...'],
+  mask: Bool[Array | np.ndarray, '...'] | None,
+) -> Shaped[Array, '...']:
+  """Zeros where `mask` is False, whatever stands there, NaN included.
+
+  Encoders apply it to their inputs, so that neither their results nor gradients
+  depend on what a mask excludes.
+
+  Args:
+    values: array [..., *] whose first axes are those of `mask`.
+    mask: bool array [...]; None changes nothing.
+  """
+  if mask is None:
+    return jnp.asarray(values)
+  mask = mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
+  return jnp.where(mask, values, jnp.zeros((), values.dtype))
 
 
 def mean_tokens(
