@@ -2,6 +2,16 @@
 
 from mmjax.evaluators.answers import Answers
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
+from mmjax.evaluators.classes import Classes
+from mmjax.evaluators.numbers import Numbers
 from mmjax.evaluators.retrieval import Retrieval
 
-__all__ = ['PARSERS', 'Answers', 'Captions', 'Retrieval', 'attribute_accuracy']
+__all__ = [
+  'PARSERS',
+  'Answers',
+  'Captions',
+  'Classes',
+  'Numbers',
+  'Retrieval',
+  'attribute_accuracy',
+]

@@ -52,7 +52,8 @@ class Answers:
     if num_examples:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))
-    self._source = sources.view_questions(source)
+    self._feature = preprocessor['questions']
+    self._source = sources.view_questions(source, self._feature.source)
     self._preprocess, self._batch_size = preprocessor, batch_size
     self._blind, self._name = dict(blind or {}), name
     self._predictions: list[str] = []
@@ -60,7 +61,7 @@ class Answers:
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value)."""
     questions = [
-      record['questions'][0] for record in self._source.iterate_texts()
+      self._feature.get(record)[0] for record in self._source.iterate_texts()
     ]
     self._predictions = self._predict(params)
     self._questions = questions
@@ -76,7 +77,7 @@ class Answers:
       if key.startswith(prefix):
         yield f'{self._name}/blind_accuracy{key[len(prefix) :]}', float(value)
 
-  def picture(self) -> Image.Image | None:
+  def draw(self) -> Image.Image | None:
     """Images with questions, true and predicted answers."""
     if not self._predictions:
       return None
@@ -88,7 +89,7 @@ class Answers:
       color = contact_sheet.RIGHT if right else contact_sheet.WRONG
       true = (f'true: {entry["answers"][0]}', contact_sheet.QUIET)
       lines = [entry['question'], true, (f'predicted: {prediction}', color)]
-      image = self._source[i]['image']
+      image = self._source[i]['fields'].get('image')
       cells.append((images.decode(image) if image else None, lines))
     return contact_sheet.draw(
       cells, title=f'{self._name}: predicted answers (green: correct)'
@@ -103,7 +104,7 @@ class Answers:
         arrays = {key: batch[key] for key in _KEYS if key in batch}
         chosen = self._answer(params, arrays)
         if chosen.ndim == 1:
-          predictions += [self._preprocess.answers[i] for i in chosen]
+          predictions += [self._feature.answers[i] for i in chosen]
         else:
           predictions += [
             self._preprocess.tokenizer.decode(ids) for ids in chosen

@@ -72,7 +72,7 @@ class Captions:
       ConfigError: if there are no such records.
     """
     captions = [
-      self._source.read_texts(i)['captions'] for i in range(self._num)
+      self._references_of(self._source.read_texts(i)) for i in range(self._num)
     ]
     if not any(captions):
       raise ConfigError(
@@ -104,7 +104,7 @@ class Captions:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def picture(self) -> Image.Image | None:
+  def draw(self) -> Image.Image | None:
     """Images with true and generated captions."""
     if not self._written:
       return None
@@ -114,12 +114,17 @@ class Captions:
       written, references = self._written[i], self._references[i]
       right = metrics.exact_match([written], [references]) == 1
       color = contact_sheet.RIGHT if right else contact_sheet.WRONG
-      image = images.decode(self._source[self._captioned[i]]['image'])
+      record = self._source[self._captioned[i]]
+      image = images.decode(self._preprocess['image'].get(record))
       true = (f'true: {references[0]}', contact_sheet.QUIET)
       cells.append((image, [true, (f'generated: {written}', color)]))
     return contact_sheet.draw(
       cells, title=f'{self._name}: generated captions (green: exact)'
     )
+
+  def _references_of(self, record: sources.Record) -> list[str]:
+    """The captions of a record, as they are."""
+    return self._preprocess['text'].list_alternatives(record)
 
   def _write(self, params: Params) -> tuple[list[str], np.ndarray]:
     """Captions of all records, and the indices of records with an image."""

@@ -1,14 +1,15 @@
-"""Evaluates image-text retrieval."""
+"""Evaluates retrieval of one field of records by another."""
 
 import collections
-from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from mmjax.data import batches as batching
-from mmjax.data import contact_sheet, images, preprocess, sources
+from mmjax.data import contact_sheet, features, preprocess, sources
 from mmjax.errors import ConfigError
 from mmjax.evaluators import spread
 from mmjax.metrics import retrieval
@@ -18,22 +19,22 @@ Predict = Callable[[Params, Batch], Any]
 
 
 class Retrieval:
-  """Retrieves texts for images and images for texts.
+  """Retrieves texts for images and images for texts, or any two fields.
 
-  All captions of an image count as correct. Records without an image are left
-  out; those without a caption serve as distractors. Yields, for k of 1, 5 and
-  10, `NAME/image_to_text_rK` and `NAME/text_to_image_rK`, `NAME/mean_r1` over
-  both directions, and `NAME/chance_r1`, the mean R@1 of a random order.
+  All texts of a record count as correct. Records without the first field are
+  left out; those without the second serve as distractors. Yields, for k of 1, 5
+  and 10, `NAME/image_to_text_rK` and `NAME/text_to_image_rK` (by the fields'
+  names), `NAME/mean_r1` over both directions, and `NAME/chance_r1`, the mean
+  R@1 of a random order.
 
   With `gallery_by`, records are compared only within one value of that metadata
   field, and metrics are means over these galleries, weighted by their number of
-  images.
+  records.
   """
 
   def __init__(
     self,
-    embed_images: Predict,
-    embed_texts: Predict,
+    embed: Mapping[str, Predict],
     source: sources.Source,
     preprocessor: preprocess.Preprocessor,
     *,
@@ -45,19 +46,20 @@ class Retrieval:
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      embed_images: function (params, batch with `image`) -> unit vectors
-        [B, E].
-      embed_texts: function (params, batch with `text`) -> unit vectors [B, E].
-      source: records with images and captions.
-      preprocessor: preprocessor that makes `image` and `text`.
+      embed: for each of two features, a function (params, batch with its
+        arrays) -> unit vectors [B, E].
+      source: records with both fields.
+      preprocessor: preprocessor that makes the features.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       gallery_by: metadata field whose values are the galleries; '' for one
         gallery.
       name: prefix of the metrics' names.
     """
-    self._embed_images = spread.jit_over_mesh(embed_images)
-    self._embed_texts = spread.jit_over_mesh(embed_texts)
+    self._fields = tuple(embed)
+    self._embed = {
+      field: spread.jit_over_mesh(function) for field, function in embed.items()
+    }
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
@@ -68,125 +70,154 @@ class Retrieval:
     """Yields (name, value).
 
     Raises:
-      ConfigError: if no record has an image, or none of these a caption.
+      ConfigError: if no record has the first field, or none of these the
+        second.
     """
-    image_vectors, with_image = self._embed_all_images(params)
-    if not len(with_image):
+    first, second = self._fields
+    queries, having = self._embed_records(params, first)
+    if not len(having):
       raise ConfigError(
-        f'none of {self._num} records has an image to find; use a data set '
-        'with images, or map its features with `fields`'
+        f'none of {self._num} records has {self._describe(first)} to find; '
+        f'use a data set with it, or map its features with `fields`'
       )
-    texts, owners = [], []
+    items, owners, labels = self._embed_items(params, second, having)
+    if not len(owners):
+      raise ConfigError(
+        f'none of {len(having)} records with {self._describe(first)} has '
+        f'{self._describe(second)} to find; use a data set with it, or map its '
+        'features with `fields`'
+      )
     galleries = collections.defaultdict(list)
-    for i in map(int, with_image):
-      record = self._source.read_texts(i)
-      record_texts = self._preprocess.list_evaluation_texts(record)
-      texts += record_texts
-      owners += [i] * len(record_texts)
-      galleries[str(record['metadata'].get(self._gallery_by))].append(i)
-    if not texts:
-      raise ConfigError(
-        f'none of {len(with_image)} records with an image has a caption to '
-        'find; use a data set with captions, or map its features with `fields`'
-      )
-    text_vectors = self._embed_all_texts(params, texts)
-    owners = np.asarray(owners)
+    for i in map(int, having):
+      metadata = self._source.read_texts(i)['metadata']
+      galleries[str(metadata.get(self._gallery_by))].append(i)
     totals = collections.Counter()
     for members in galleries.values():
-      for key, value in self._gallery_metrics(
-        members, image_vectors, text_vectors, owners
-      ):
-        totals[key] += value * len(members) / len(with_image)
-    first = np.asarray(next(iter(galleries.values())))
-    self._show(first, image_vectors, text_vectors, texts, owners)
+      for key, value in self._gallery_metrics(members, queries, items, owners):
+        totals[key] += value * len(members) / len(having)
+    members = np.asarray(next(iter(galleries.values())))
+    self._show(members, queries, items, owners, labels)
     for key, value in totals.items():
       yield f'{self._name}/{key}', float(value)
 
-  def picture(self) -> Image.Image | None:
-    """Images, their captions and the five nearest texts."""
+  def draw(self) -> Image.Image | None:
+    """Records, their own and the five nearest items."""
     if not self._shown:
       return None
     return contact_sheet.draw(
       self._shown,
       columns=4,
       image_size=200,
-      title=f'{self._name}: the five nearest captions (green: its own)',
+      title=f'{self._name}: the five nearest of {self._fields[1]} (green: its '
+      'own)',
     )
+
+  def _describe(self, field: str) -> str:
+    feature = self._preprocess[field]
+    if feature.source == 'captions':
+      return 'a caption'
+    word = feature.word
+    return word if feature.source == feature.kind else f'{word} {field!r}'
 
   def _gallery_metrics(
     self,
     members: Sequence[int],
-    image_vectors: np.ndarray,
-    text_vectors: np.ndarray,
+    queries: np.ndarray,
+    items: np.ndarray,
     owners: np.ndarray,
   ) -> Iterator[tuple[str, float]]:
     chosen = np.isin(owners, members)
     position = {index: i for i, index in enumerate(members)}
     recalls = retrieval.recall_of_embeddings(
-      image_vectors[list(members)],
-      text_vectors[chosen],
+      queries[list(members)],
+      items[chosen],
       np.asarray([position[i] for i in owners[chosen]]),
     )
-    directions = ('image_to_text', 'text_to_image')
-    for direction in directions:
+    first, second = self._fields
+    directions = {
+      'image_to_text': f'{first}_to_{second}',
+      'text_to_image': f'{second}_to_{first}',
+    }
+    for direction, name in directions.items():
       for k in (1, 5, 10):
-        yield f'{direction}_r{k}', recalls[f'{direction}_r{k}']
+        yield f'{name}_r{k}', recalls[f'{direction}_r{k}']
     yield 'mean_r1', np.mean([recalls[f'{name}_r1'] for name in directions])
-    # One of c captions among c * n, or one image among n.
+    # One of c texts among c * n, or one record among n.
     yield 'chance_r1', 1 / len(members)
 
-  def _embed_all_images(self, params: Params) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of all records, and the indices of those with an image."""
+  def _embed_records(
+    self, params: Params, field: str
+  ) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings of all records, and the indices of those with a field."""
+    alone = dataclasses.replace(
+      self._preprocess, features={field: self._preprocess[field]}
+    )
+    keys = self._preprocess[field].list_keys()
     vectors, masks = [], []
     with batching.iterate_eval(
-      self._source,
-      self._preprocess,
-      self._batch_size,
-      num_examples=self._num,
+      self._source, alone, self._batch_size, num_examples=self._num
     ) as ahead:
       for batch in ahead:
-        arrays = {key: batch[key] for key in ('image', 'image_mask')}
-        vectors.append(self._embed_images(params, arrays))
-        masks.append(batch['image_mask'])
+        arrays = {key: batch[key] for key in keys}
+        vectors.append(self._embed[field](params, arrays))
+        mask = batch[f'{field}_mask']
+        masks.append(mask.reshape(len(mask), -1).any(axis=1))
     return (
       np.concatenate(vectors)[: self._num],
       np.flatnonzero(np.concatenate(masks)[: self._num]),
     )
 
-  def _embed_all_texts(
-    self, params: Params, texts: Sequence[str]
-  ) -> np.ndarray:
-    length, size = self._preprocess.text_length, self._batch_size
-    vectors = []
+  def _embed_items(
+    self, params: Params, field: str, having: np.ndarray
+  ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Embeddings of what is found: all texts of records, or a field of each.
+
+    Returns:
+      Embeddings [T, E], each one's record [T], and its label.
+    """
+    feature = self._preprocess[field]
+    if not isinstance(feature, features.Text):
+      vectors, present = self._embed_records(params, field)
+      owners = np.intersect1d(having, present)
+      labels = [self._source.read_texts(int(i))['id'] for i in owners]
+      return vectors[owners], owners, labels
+    texts, owners = [], []
+    for i in map(int, having):
+      record_texts = feature.list_evaluation_texts(self._source.read_texts(i))
+      texts += record_texts
+      owners += [i] * len(record_texts)
+    size, vectors = self._batch_size, []
+    blank = feature.make_absent()
     for start in range(0, len(texts), size):
-      ids = np.zeros((size, length), np.int32)
-      mask = np.zeros((size, length), bool)
-      for row, text in enumerate(texts[start : start + size]):
-        ids[row], mask[row] = self._preprocess.tokenizer.encode(text, length)
-      arrays = {'text': ids, 'text_mask': mask}
-      vectors.append(self._embed_texts(params, arrays))
-    return np.concatenate(vectors)[: len(texts)]
+      rows = [feature.make_arrays(t) for t in texts[start : start + size]]
+      rows += [blank] * (size - len(rows))
+      arrays = {key: np.stack([row[key] for row in rows]) for key in blank}
+      vectors.append(self._embed[field](params, arrays))
+    if not texts:
+      return np.zeros((0, 1)), np.zeros(0, int), []
+    return np.concatenate(vectors)[: len(texts)], np.asarray(owners), texts
 
   def _show(
     self,
     members: np.ndarray,
-    image_vectors: np.ndarray,
-    text_vectors: np.ndarray,
-    texts: Sequence[str],
+    queries: np.ndarray,
+    items: np.ndarray,
     owners: np.ndarray,
+    labels: Sequence[str],
     count: int = 12,
   ) -> None:
     self._shown = []
+    feature = self._preprocess[self._fields[0]]
     candidates = np.flatnonzero(np.isin(owners, members))
-    members = members[np.isin(members, owners)]  # Those with captions.
+    members = members[np.isin(members, owners)]  # Those with something to find.
     for i in members[:: max(1, len(members) // count)][:count]:
-      scores = text_vectors[candidates] @ image_vectors[i]
+      scores = items[candidates] @ queries[i]
       lines: list[contact_sheet.Line] = []
       for rank in np.argsort(-scores)[:5]:
-        text = candidates[rank]
-        right = owners[text] == i
+        item = candidates[rank]
+        right = owners[item] == i
         color = contact_sheet.RIGHT if right else contact_sheet.WRONG
-        lines.append((f'{scores[rank]:.2f} {texts[text]}', color))
-      caption = texts[int(np.flatnonzero(owners == i)[0])]
-      record = self._source[int(i)]
-      self._shown.append((images.decode(record['image']), [caption, *lines]))
+        lines.append((f'{scores[rank]:.2f} {labels[item]}', color))
+      own = labels[int(np.flatnonzero(owners == i)[0])]
+      drawing, texts = feature.draw(feature.get(self._source[int(i)]))
+      self._shown.append((drawing, [*texts[:1], own, *lines]))

@@ -5,7 +5,7 @@ prediction is correct for them, and they belong to no class.
 """
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 
 def top_k_accuracy(
@@ -88,6 +88,38 @@ def balanced_accuracy(counts: Int[np.ndarray, 'C C']) -> float:
   if counts.sum() == 0:
     raise ValueError('there are no labelled examples')
   return float(np.nanmean(per_class_accuracy(counts)))
+
+
+def mean_average_precision(
+  logits: Float[np.ndarray, 'B C'], labels: Bool[np.ndarray, 'B C']
+) -> float:
+  """Mean over classes of the average precision (mAP).
+
+  Of each class, the mean of the precision at the rank of each example that has
+  it (Everingham et al. 2010, without interpolation). Of equal logits, those of
+  examples without the class are ranked first.
+
+  Args:
+    logits: logits [B, C].
+    labels: bool [B, C], True for the classes of each example.
+
+  Returns:
+    A number in 0..1, over the classes that an example has.
+
+  Raises:
+    ValueError: if no example has a class.
+  """
+  logits, labels = np.asarray(logits), np.asarray(labels, bool)
+  precisions = []
+  for scores, right in zip(logits.T, labels.T, strict=True):
+    if not right.any():
+      continue
+    ordered = right[np.lexsort((right, -scores))]
+    ranks = np.flatnonzero(ordered) + 1
+    precisions.append(np.mean(np.arange(1, len(ranks) + 1) / ranks))
+  if not precisions:
+    raise ValueError('no example has a class')
+  return float(np.mean(precisions))
 
 
 def _check(labels: np.ndarray, num_classes: int) -> None:

@@ -1,9 +1,9 @@
-"""Contrastive objectives: match images with their texts."""
+"""Contrastive objectives: match images with their texts, or any fields."""
 
 import dataclasses
 import functools
-from collections.abc import Callable
-from typing import ClassVar
+import itertools
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -186,13 +186,17 @@ def sigmoid_loss(
 
 @dataclasses.dataclass(frozen=True)
 class Contrastive:
-  """Contrastive learning over the batch.
+  """Contrastive learning over the batch, of two fields or of several.
 
-  Needs the outputs `image_embedding` and `text_embedding` [B, E] (unit vectors)
-  and `logit_scale` []; the sigmoid also `logit_bias` []. Examples without image
-  or text are masked.
+  Needs the outputs `FIELD_embedding` [B, E] (unit vectors) and `logit_scale`
+  []; the sigmoid also `logit_bias` []. The loss of several fields is the mean
+  over all pairs of them that examples have, or with an `anchor` over those with
+  it (ImageBind, Girdhar et al. 2023, equation 2). Examples without one of a
+  pair are masked.
 
   Attributes:
+    fields: names of the fields, at least two.
+    anchor: field that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
     tile: number of candidates whose logits are computed at once. They are
       computed again in the backward pass, so memory grows with B and not with
@@ -203,18 +207,23 @@ class Contrastive:
       are computed in tiles.
   """
 
-  compares: ClassVar[tuple[str, ...]] = (
-    'image_embedding',
-    'text_embedding',
-    'logit_scale',
-    'logit_bias',
-  )
-
+  fields: Sequence[str] = ('image', 'text')
+  anchor: str = ''
   kind: str = 'softmax'
   tile: Tile = 0
   ring: Ring = False
 
   def __post_init__(self):
+    object.__setattr__(self, 'fields', tuple(self.fields))
+    if len(set(self.fields)) < max(2, len(self.fields)):
+      raise ConfigError(
+        f'contrastive fields {self.fields} should be two different names or '
+        'more'
+      )
+    if self.anchor and self.anchor not in self.fields:
+      raise ConfigError(
+        f'contrastive anchor {self.anchor!r} is not one of {self.fields}'
+      )
     if self.kind not in ('softmax', 'sigmoid'):
       raise ConfigError(
         f"contrastive kind {self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
@@ -225,13 +234,25 @@ class Contrastive:
         f'once, got {self.tile}'
       )
 
-  def needs(self) -> tuple[str, ...]:
-    """The modalities that an example must have to take part."""
-    return ('image', 'text')
+  @property
+  def compares(self) -> tuple[str, ...]:
+    """Names of the outputs in which examples are compared."""
+    embeddings = (f'{field}_embedding' for field in self.fields)
+    return (*embeddings, 'logit_scale', 'logit_bias')
+
+  @property
+  def pairs(self) -> tuple[tuple[str, str], ...]:
+    """The pairs of fields that are compared."""
+    return tuple(
+      pair
+      for pair in itertools.combinations(self.fields, 2)
+      if not self.anchor or self.anchor in pair
+    )
 
   def count(self, batch: Batch) -> Array:
-    """Number of image-text pairs."""
-    return presence.joint_mask(batch, *self.needs()).sum(dtype=jnp.float32)
+    """Number of pairs."""
+    masks = [presence.joint_mask(batch, *pair) for pair in self.pairs]
+    return sum(mask.sum(dtype=jnp.float32) for mask in masks)
 
   def __call__(
     self,
@@ -244,32 +265,37 @@ class Contrastive:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
-    mask = presence.joint_mask(batch, *self.needs())
-    image = presence.get_output(outputs, 'image_embedding')
-    image = jnp.where(mask[:, None], image, 0.0)
-    text = presence.get_output(outputs, 'text_embedding')
-    text = jnp.where(mask[:, None], text, 0.0)
+    losses, accuracies, counts = [], [], []
+    for pair in self.pairs:
+      mask = presence.joint_mask(batch, *pair)  # [B]
+      loss, accuracy = self._compare(outputs, pair, mask, axis_name)
+      losses.append(loss)
+      accuracies.append(accuracy)
+      counts.append(mask.sum(dtype=jnp.float32))
+    shares = jnp.stack(counts) / jnp.maximum(sum(counts), 1)
+    metrics = {
+      'accuracy': jnp.stack(accuracies) @ shares,
+      'logit_scale': outputs['logit_scale'],
+    }
+    return jnp.stack(losses) @ shares, metrics
+
+  def _compare(
+    self,
+    outputs: Outputs,
+    pair: tuple[str, str],
+    mask: Array,
+    axis_name: AxisNames | None,
+  ) -> tuple[Array, Array]:
+    """Loss and accuracy of one pair of fields."""
+    first, second = (
+      jnp.where(
+        mask[:, None], presence.get_output(outputs, f'{field}_embedding'), 0.0
+      )
+      for field in pair
+    )
+    options = {'tile': self.tile, 'ring': self.ring}
     scale = outputs['logit_scale']
     if self.kind == 'softmax':
-      loss, accuracy = softmax_loss(
-        image,
-        text,
-        scale,
-        mask,
-        axis_name,
-        tile=self.tile,
-        ring=self.ring,
-      )
-    else:
-      bias = outputs['logit_bias']
-      loss, accuracy = sigmoid_loss(
-        image,
-        text,
-        scale,
-        bias,
-        mask,
-        axis_name,
-        tile=self.tile,
-        ring=self.ring,
-      )
-    return loss, {'accuracy': accuracy, 'logit_scale': scale}
+      return softmax_loss(first, second, scale, mask, axis_name, **options)
+    bias = outputs['logit_bias']
+    return sigmoid_loss(first, second, scale, bias, mask, axis_name, **options)

@@ -14,38 +14,41 @@ _HINTS = {
 }
 
 
-def presence_mask(batch: Batch, modality: str) -> Array:
-  """The mask [B] of examples that have a modality and are not padding.
+def presence_mask(batch: Batch, field: str) -> Array:
+  """The mask [B] of examples that have a field and are not padding.
 
   It is [B, n] for questions and answers if there are n per example.
 
   Args:
-    batch: arrays by the keys of `mmjax.types`.
-    modality: 'image', 'text', 'question' or 'answer'.
+    batch: arrays by name, as `mmjax.types` describes.
+    field: name of the array. A mask over its tokens, frames or samples counts
+      as one over examples: True if any is real.
 
   Raises:
-    KeyError: if the batch does not have the modality at all.
+    KeyError: if the batch does not have the field at all.
   """
-  if modality not in batch:
+  if field not in batch:
     raise KeyError(
-      f'the objective needs {modality!r}, but the batch has only '
+      f'the objective needs {field!r}, but the batch has only '
       f'{sorted(batch)}; add it to the data or drop the objective'
     )
-  array = batch[modality]
-  mask = batch.get(f'{modality}_mask')
-  if mask is None:
-    tokens = modality != 'image'
-    present = jnp.ones(array.shape[: array.ndim - 1 if tokens else 1], bool)
+  array = batch[field]
+  mask = batch.get(f'{field}_mask')
+  if mask is not None:
+    present = mask if mask.ndim == 1 else mask.any(axis=-1)
+  elif field.endswith('label'):
+    present = array >= 0
   else:
-    present = mask if modality == 'image' else mask.any(axis=-1)
+    is_tokens = jnp.issubdtype(array.dtype, jnp.integer) and array.ndim > 1
+    present = jnp.ones(array.shape[:-1] if is_tokens else array.shape[:1], bool)
   return _and(present, batch['mask']) if 'mask' in batch else present
 
 
-def joint_mask(batch: Batch, *modalities: str) -> Array:
-  """The mask [B] or [B, n] of examples that have all these modalities."""
-  present = presence_mask(batch, modalities[0])
-  for modality in modalities[1:]:
-    present = _and(present, presence_mask(batch, modality))
+def joint_mask(batch: Batch, *fields: str) -> Array:
+  """The mask [B] or [B, n] of examples that have all these fields."""
+  present = presence_mask(batch, fields[0])
+  for field in fields[1:]:
+    present = _and(present, presence_mask(batch, field))
   return present
 
 

@@ -1,0 +1,76 @@
+"""Encoders of spectrograms, applied to samples."""
+
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.errors import choose
+from mmjax.types import Array, Size, Tokens
+
+_SPECTROGRAMS: dict[str, Callable[..., Array]] = {
+  'log_mel': ops.log_mel,
+  'log_fbank': ops.log_fbank,
+}
+
+
+class FromSamples(nn.Module):
+  """Computes the spectrogram of a sound, and encodes that.
+
+  Attributes:
+    encoder: an encoder of spectrograms [B, F, M].
+    sample_rate: samples a second.
+    kind: 'log_mel' (`mmjax.ops.log_mel`, as Whisper) or 'log_fbank'
+      (`mmjax.ops.log_fbank`, as Kaldi and AST).
+    num_mels: M, number of bands.
+    n_fft: length of the Fourier transform in samples.
+    hop: number of samples from one frame to the next.
+    mean: mean that is subtracted.
+    scale: divisor of the result.
+    fills_silence: whether the encoder gets padding as silence, and not masked,
+      as Whisper was trained.
+  """
+
+  encoder: nn.Module
+  sample_rate: Size = 16_000
+  kind: str = 'log_mel'
+  num_mels: Size = 80
+  n_fft: Size = 400
+  hop: Size = 160
+  mean: float = 0.0
+  scale: float = 1.0
+  fills_silence: bool = False
+
+  def __call__(
+    self, samples: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes sounds.
+
+    Args:
+      samples: [B, S] in -1..1.
+      mask: [B, S], True where there is sound, before padding; None means
+        everywhere. Samples where it is False change nothing.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens of the encoder.
+
+    Raises:
+      ConfigError: if `kind` is unknown, or there are too few samples.
+    """
+    compute = choose(self.kind, _SPECTROGRAMS, 'spectrogram.kind')
+    if mask is None:
+      mask = jnp.ones(samples.shape, bool)
+    spectrogram = compute(
+      jnp.where(mask, samples, 0.0),
+      num_mels=self.num_mels,
+      n_fft=self.n_fft,
+      hop=self.hop,
+      sample_rate=self.sample_rate,
+    )
+    spectrogram = (spectrogram - self.mean) / self.scale  # [B, F, M]
+    frames = mask[:, :: self.hop][:, : spectrogram.shape[1]]  # [B, F]
+    if self.fills_silence:
+      frames = jnp.broadcast_to(mask.any(axis=1, keepdims=True), frames.shape)
+    return self.encoder(spectrogram, frames, train=train)

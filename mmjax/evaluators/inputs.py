@@ -1,0 +1,122 @@
+"""Predicts a target from all input fields, and from some of them."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from mmjax.data import batches as batching
+from mmjax.data import contact_sheet, features, preprocess, sources
+from mmjax.errors import ConfigError
+from mmjax.types import Batch, Params
+
+Subset = tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+  """What a model predicts of the records that have a target.
+
+  Attributes:
+    outputs: arrays [B, ...] from all inputs.
+    by_subset: the same from some of the inputs, the others masked.
+    truth: the target's array [B, ...].
+    records: indices [B] of the records.
+  """
+
+  outputs: np.ndarray
+  by_subset: Mapping[Subset, np.ndarray]
+  truth: np.ndarray
+  records: np.ndarray
+
+
+def predict(
+  function: Callable[[Params, Batch], np.ndarray],
+  params: Params,
+  source: sources.Source,
+  preprocessor: preprocess.Preprocessor,
+  *,
+  target: str,
+  inputs: Sequence[str],
+  batch_size: int,
+  num_examples: int,
+) -> Predictions:
+  """Predicts a target of records from all inputs, and from each subset.
+
+  Args:
+    function: function (params, batch) -> array [B, ...].
+    params: parameters.
+    source: records.
+    preprocessor: preprocessor that makes the features.
+    target: feature that is predicted.
+    inputs: features that the model reads.
+    batch_size: number of examples at a time.
+    num_examples: number of records, from the first.
+
+  Raises:
+    ConfigError: if no record has the target.
+  """
+  subsets = [
+    chosen
+    for size in range(1, len(inputs))
+    for chosen in itertools.combinations(inputs, size)
+  ]
+  rows: dict[Subset, list] = {tuple(inputs): [], **{s: [] for s in subsets}}
+  truth, masks = [], []
+  with batching.iterate_eval(
+    source, preprocessor, batch_size, num_examples=num_examples
+  ) as ahead:
+    for batch in ahead:
+      truth.append(batch[target])
+      masks.append(batch[f'{target}_mask'] & batch['mask'])
+      for chosen, outputs in rows.items():
+        arrays = _select(batch, preprocessor, inputs, chosen)
+        outputs.append(function(params, arrays))
+  having = np.flatnonzero(np.concatenate(masks))
+  if not len(having):
+    raise ConfigError(
+      f'none of {num_examples} records has {preprocessor[target].word} '
+      f'{target!r} that is known from training, to compare with'
+    )
+  by_subset = {
+    chosen: np.concatenate(outputs)[having] for chosen, outputs in rows.items()
+  }
+  return Predictions(
+    outputs=by_subset.pop(tuple(inputs)),
+    by_subset=by_subset,
+    truth=np.concatenate(truth)[having],
+    records=having,
+  )
+
+
+def _select(
+  batch: Batch,
+  preprocessor: preprocess.Preprocessor,
+  inputs: Sequence[str],
+  chosen: Sequence[str],
+) -> dict[str, np.ndarray]:
+  """Arrays of the inputs, with masks that are False for those not chosen."""
+  arrays = {}
+  for name in inputs:
+    for key in preprocessor[name].list_keys():
+      array = batch[key]
+      if name not in chosen and key.endswith('_mask'):
+        array = np.zeros_like(array)
+      arrays[key] = array
+  return arrays
+
+
+def draw(
+  record: sources.Record, inputs: Sequence[features.Feature]
+) -> tuple[np.ndarray | None, list[contact_sheet.Line]]:
+  """Draws the inputs of a record: the first that has an image, and lines."""
+  drawing, lines = None, []
+  for feature in inputs:
+    value = feature.get(record)
+    if value is None:
+      continue
+    shown, texts = feature.draw(value)
+    drawing = shown if drawing is None else drawing
+    lines += texts[:1]
+  return drawing, lines

@@ -1,0 +1,195 @@
+"""An encoder for each of any fields, and what is made of their tokens."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.errors import ConfigError
+from mmjax.models import dual_encoder, writing
+from mmjax.types import Array, Batch, Outputs, Positive, Tokens
+
+
+class Multimodal(writing.Writer):
+  """Encodes any set of fields; embeds, classifies, regresses or writes.
+
+  With `embed_dim`, each field has a projection into one space, as two towers
+  have in CLIP and six in ImageBind (Girdhar et al. 2023, section 3). With
+  outputs, a linear layer on the fused summary predicts each target. With a
+  decoder, the target text is written from the fused tokens. A field that an
+  example lacks changes nothing, by its mask.
+
+  Attributes:
+    encoders: encoder by name; a name is that of the feature that it reads,
+      unless `reads` says otherwise.
+    reads: names of the features that an encoder reads, by encoder. Several
+      numbers and classes are the row of a table.
+    fusion: mixes the tokens of all encoders; None for one encoder, or for
+      embeddings alone.
+    embed_dim: E, width of the shared space; 0 for no embeddings.
+    outputs: number of outputs by target, the feature that is predicted.
+    decoder: a `TextDecoder` with cross-attention; None to write nothing.
+    writes: the text feature that the decoder writes.
+    logit_scale_init: inverse temperature at the start.
+    logit_scale_max: upper limit of the inverse temperature.
+    logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
+    bos_id: the token that starts a text.
+    eos_id: the token that ends it.
+    pad_id: the token that fills up after the end.
+    dtype: of projections and outputs.
+  """
+
+  encoders: Mapping[str, nn.Module]
+  reads: Mapping[str, Sequence[str]] | None = None
+  fusion: nn.Module | None = None
+  embed_dim: int = 0
+  outputs: Mapping[str, int] | None = None
+  decoder: nn.Module | None = None
+  writes: str = ''
+  logit_scale_init: Positive = 1 / 0.07
+  logit_scale_max: Positive = 100.0
+  logit_bias_init: float | None = None
+  bos_id: int = 1
+  eos_id: int = 2
+  pad_id: int = 0
+  dtype: Any = jnp.float32
+
+  tasks: ClassVar[tuple[str, ...]] = ('write',)
+
+  def setup(self):
+    if not self.encoders:
+      raise ConfigError('model.encoders is empty; name one for each field')
+    fuses = bool(self.outputs) or self.decoder is not None
+    if fuses and self.fusion is None and len(self.encoders) > 1:
+      raise ConfigError(
+        f'model.fusion is missing: the encoders {", ".join(self.encoders)} '
+        'need one to predict from all of them'
+      )
+    if self.fusion is not None and not fuses:
+      raise ConfigError(
+        'model.fusion is of no use: no task predicts anything from the fused '
+        'fields; remove it, or add such a task'
+      )
+    if self.embed_dim:
+      self.projections = {
+        name: dual_encoder.Projection(self.embed_dim, dtype=self.dtype)
+        for name in self.encoders
+      }
+      self.scale = dual_encoder.Scale(
+        self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
+      )
+    self.heads = {
+      target: nn.Dense(
+        number,
+        kernel_init=nn.with_logical_partitioning(
+          nn.initializers.lecun_normal(), ('embed', None)
+        ),
+        dtype=self.dtype,
+      )
+      for target, number in (self.outputs or {}).items()
+    }
+
+  def __call__(self, batch: Batch, *, train: bool) -> Outputs:
+    """Computes all that the model has parts for.
+
+    Args:
+      batch: arrays by feature, with masks.
+      train: whether dropout is on.
+
+    Returns:
+      `NAME_embedding` [B, E], unit vectors, for each encoder, with
+      `logit_scale` [] and perhaps `logit_bias` []; `TARGET_output` [B, n];
+      `TARGET_logits` [B, T - 1, V] of the text that is written. All float32.
+    """
+    tokens = self.encode(batch, train=train)
+    out = dict(self.scale()) if self.embed_dim else {}
+    if self.embed_dim:
+      for name, encoded in tokens.items():
+        out[f'{name}_embedding'] = self.projections[name](encoded.pooled)
+    if self.heads or self.decoder is not None:
+      fused = self.fuse(tokens, train=train)
+      for target, head in self.heads.items():
+        out[f'{target}_output'] = head(fused.pooled).astype(jnp.float32)
+      if self.decoder is not None and self.writes in batch:
+        out[f'{self.writes}_logits'] = self.decoder(
+          batch[self.writes][:, :-1],
+          batch[f'{self.writes}_mask'][:, :-1],
+          fused,
+          train=train,
+        )
+    return out
+
+  def encode(
+    self, batch: Batch, names: Sequence[str] = (), *, train: bool = False
+  ) -> dict[str, Tokens]:
+    """Tokens of fields, by encoder; of all encoders without `names`."""
+    return {
+      name: self.encoders[name](*self._get_inputs(name, batch), train=train)
+      for name in names or self.encoders
+    }
+
+  def fuse(
+    self, tokens: Mapping[str, Tokens], *, train: bool = False
+  ) -> Tokens:
+    """Mixes the tokens of all fields."""
+    if self.fusion is None:
+      return next(iter(tokens.values()))
+    return self.fusion(tokens, train=train)
+
+  def embed(self, batch: Batch, name: str) -> Array:
+    """Unit vectors [B, E] of one field."""
+    tokens = self.encode(batch, (name,))[name]
+    return self.projections[name](tokens.pooled)
+
+  def predict(self, batch: Batch, target: str) -> Array:
+    """Outputs [B, n] of one target."""
+    fused = self.fuse(self.encode(batch))
+    return self.heads[target](fused.pooled).astype(jnp.float32)
+
+  def encode_prompt(
+    self, batch: Batch, task: str
+  ) -> tuple[Tokens, Array, Array]:
+    """The fused fields, and the start of a text."""
+    del task
+    context = self.fuse(self.encode(batch))
+    return context, *writing.start(batch, context.mask.shape[0], self.bos_id)
+
+  def _get_inputs(self, name: str, batch: Batch) -> tuple[Any, Any]:
+    """What an encoder gets: an array and its mask, or a table's."""
+    keys = tuple((self.reads or {}).get(name, (name,)))
+    missing = [key for key in keys if key not in batch]
+    if missing:
+      raise ConfigError(
+        f'model.encoders.{name} reads {missing[0]!r}, which the batch lacks; '
+        f'it has {", ".join(sorted(batch))}'
+      )
+    if len(keys) > 1 or _is_column(batch[keys[0]]):
+      return _make_table(keys, batch)
+    return batch[keys[0]], batch.get(f'{keys[0]}_mask')
+
+
+def _is_column(array: Array) -> bool:
+  """Whether a feature's array is of numbers or classes, [B] or [B, D]."""
+  is_vector = array.ndim == 2 and jnp.issubdtype(array.dtype, jnp.floating)
+  return array.ndim == 1 or is_vector
+
+
+def _make_table(
+  keys: Sequence[str], batch: Batch
+) -> tuple[dict[str, Array], dict[str, Array]]:
+  """Numbers [B, F] and categories [B, C] of features, and their masks."""
+  parts: dict[str, list[tuple[Array, Array]]] = {}
+  for key in keys:
+    array, mask = batch[key], batch[f'{key}_mask']  # [B] or [B, D], [B]
+    is_number = jnp.issubdtype(array.dtype, jnp.floating)
+    columns = array.reshape(array.shape[0], -1)
+    known = jnp.broadcast_to(mask[:, None], columns.shape)
+    part = 'numbers' if is_number else 'categories'
+    parts.setdefault(part, []).append((columns, known))
+  rows, masks = {}, {}
+  for part, pairs in parts.items():
+    arrays, known = zip(*pairs, strict=True)
+    rows[part] = jnp.concatenate(arrays, axis=1)
+    masks[part] = jnp.concatenate(known, axis=1)
+  return rows, masks
