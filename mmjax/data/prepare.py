@@ -4,7 +4,7 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from mmjax.data import builders, easy_vqa, records, shapes
+from mmjax.data import builders, easy_vqa, records, shapes, shapes_senses
 from mmjax.errors import ConfigError
 
 # For each name, the function that makes its builder for a data_dir.
@@ -12,6 +12,9 @@ _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
   'shapes': lambda data_dir: shapes.Shapes(data_dir=data_dir),
   'shapes/small': lambda data_dir: shapes.Shapes(
     data_dir=data_dir, config='small'
+  ),
+  'shapes_senses': lambda data_dir: shapes_senses.ShapesSenses(
+    data_dir=data_dir
   ),
   'easy_vqa': lambda data_dir: easy_vqa.EasyVqa(data_dir=data_dir),
 }

@@ -42,12 +42,15 @@ def show(
     sources.open_source, name, data_dir=data_dir, fields=fields
   )
   probe = open_split(split or 'all')
-  splits = tfds.builder_from_directory(probe.folder).info.splits
+  info = tfds.builder_from_directory(probe.folder).info
+  splits = info.splits
   split = split or next(iter(splits))
   source = open_split(split)
   output = pathlib.Path(output or f'{name.replace("/", "-")}-{split}.png')
   kinds = ', '.join(f'{field} ({kind})' for field, kind in probe.kinds.items())
-  lines = [f'{name} in {probe.folder}', f'  fields: {kinds}']
+  lines = [f'{name} in {probe.folder}']
+  lines += [f'  {line}' for line in info.description.splitlines()]
+  lines.append(f'  fields: {kinds}')
   for split_name in splits:
     lines.append(f'  {split_name}: {_describe(open_split(split_name))}')
   lines.append(f'first records of {split}:')
@@ -69,7 +72,7 @@ def _describe(source: sources.Source) -> str:
   counts = collections.Counter()
   for record in source.iterate_texts():
     fields = record['fields']
-    counts.update(fields)
+    counts.update(fields.keys())
     texts = fields.get('captions') or ()
     captions += len(texts)
     words += sum(len(caption.split()) for caption in texts)

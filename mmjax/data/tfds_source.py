@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from mmjax.data import foreign_records, records
 from mmjax.errors import ConfigError
 
-BUILT_IN = ('shapes', 'shapes/small', 'easy_vqa')
+BUILT_IN = ('shapes', 'shapes/small', 'shapes_senses', 'easy_vqa')
 
 
 class TfdsRecords:
