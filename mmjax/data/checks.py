@@ -143,10 +143,10 @@ def _refuse_missing(
       parts.append('none of those with the rest has an image')
     fix = 'choose another objective'
     if len(needs) > 1:
-      fix = f'leave it out with --config.objectives.{name}.weight=0'
+      fix = f'leave it out with --config.tasks.{name}.weight=0'
     sample = _describe_sample(source)
     raise ConfigError(
-      f'objectives.{name} needs records with {required}, but none of {sample} '
+      f'tasks.{name} needs records with {required}, but none of {sample} '
       f'of {split} has that ({", ".join(parts)}); {fix}, or use a data set '
       'that has it. For a data set that mmjax did not write, data.fields maps '
       "its features to mmjax's fields"
@@ -214,7 +214,7 @@ def _refuse_single(
     return
   word = {'text': 'captions', 'answer': 'answers'}[kind]
   raise ConfigError(
-    f'objectives.{names[0]}: all {counts.total():,} {word} of {split} are '
+    f'tasks.{names[0]}: all {counts.total():,} {word} of {split} are '
     f'{next(iter(counts))!r}, so there is nothing to learn; use data with '
     f'different {word}, or choose other records with data.where'
   )

@@ -1,7 +1,15 @@
 """Evaluators: from a predict function and data to named metrics and images."""
 
 from mmjax.evaluators.answers import Answers
+from mmjax.evaluators.base import Evaluator
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.retrieval import Retrieval
 
-__all__ = ['PARSERS', 'Answers', 'Captions', 'Retrieval', 'attribute_accuracy']
+__all__ = [
+  'PARSERS',
+  'Answers',
+  'Captions',
+  'Evaluator',
+  'Retrieval',
+  'attribute_accuracy',
+]

@@ -76,7 +76,7 @@ class Answers:
       if key.startswith(prefix):
         yield f'{self._name}/blind_accuracy{key[len(prefix) :]}', float(value)
 
-  def picture(self) -> Image.Image | None:
+  def draw(self) -> Image.Image | None:
     """Images with questions, true and predicted answers."""
     if not self._predictions:
       return None

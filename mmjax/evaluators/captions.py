@@ -104,7 +104,7 @@ class Captions:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
 
-  def picture(self) -> Image.Image | None:
+  def draw(self) -> Image.Image | None:
     """Images with true and generated captions."""
     if not self._written:
       return None

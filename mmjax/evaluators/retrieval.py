@@ -102,7 +102,7 @@ class Retrieval:
     for key, value in totals.items():
       yield f'{self._name}/{key}', float(value)
 
-  def picture(self) -> Image.Image | None:
+  def draw(self) -> Image.Image | None:
     """Images, their captions and the five nearest texts."""
     if not self._shown:
       return None
