@@ -40,7 +40,7 @@ def temporaries(batch: int, accumulate: int, loss: dict) -> float:
   import jax
   import jax.numpy as jnp
 
-  from mmjax import models, objectives
+  from mmjax import models, tasks
   from mmjax.config import settings
   from mmjax.parallel import mesh as mesh_lib
   from mmjax.train import experiment, program
@@ -74,7 +74,9 @@ def temporaries(batch: int, accumulate: int, loss: dict) -> float:
   zeros = {n: jnp.zeros(x.shape, x.dtype) for n, x in example(2).items()}
   made = experiment.Experiment(
     model=model,
-    objectives=objectives.build({'contrastive': loss}),
+    objectives=tasks.objectives(
+      tasks.build({'contrastive': loss}, tasks.TASKS)
+    ),
     train_data=None,
     init_batch=zeros,
   )

@@ -31,7 +31,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       depth=2,
     ),
   )
-  config.objectives = dict(captioning=dict(weight=1.0))
+  config.tasks = dict(captioning=dict(weight=1.0))
   config.optimizer = shapes_base.optimizer(
     lr=1.5e-3,
     schedule='cosine',

@@ -73,7 +73,7 @@ def get_config(arg: str = 'b16') -> ml_collections.ConfigDict:
       pooling='last',
     ),
   )
-  config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
+  config.tasks = dict(contrastive=dict(kind='softmax', weight=1.0))
   config.optimizer = dict(
     name='adamw',
     lr=LEARNING_RATE[size],

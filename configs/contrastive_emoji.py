@@ -104,7 +104,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       word_dropout=0.5,
     ),
   )
-  config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
+  config.tasks = dict(contrastive=dict(kind='softmax', weight=1.0))
   config.optimizer = dict(
     name='muon',
     lr=1e-2,

@@ -33,7 +33,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       pooling='last',
     ),
   )
-  config.objectives = dict(contrastive=dict(kind='softmax', weight=1.0))
+  config.tasks = dict(contrastive=dict(kind='softmax', weight=1.0))
   config.optimizer = shapes_base.optimizer(
     lr=1e-3,
     schedule='cosine',

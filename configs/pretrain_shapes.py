@@ -37,7 +37,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       unimodal_depth=1,
     ),
   )
-  config.objectives = dict(
+  config.tasks = dict(
     contrastive=dict(kind='softmax', weight=1.0),
     captioning=dict(weight=1.0),
     vqa_classification=dict(weight=1.0),

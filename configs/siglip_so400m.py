@@ -43,7 +43,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     image=dict(name='vit', patch_size=14, pooling='attention', **tower),
     text=dict(name='transformer', pooling='last', reads_padding=True, **tower),
   )
-  config.objectives = dict(contrastive=dict(kind='sigmoid', weight=1.0))
+  config.tasks = dict(contrastive=dict(kind='sigmoid', weight=1.0))
   config.optimizer = dict(
     name='adamw',
     lr=1e-3,

@@ -62,7 +62,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       remat='full',
     ),
   )
-  config.objectives = dict(captioning=dict(weight=1.0))
+  config.tasks = dict(captioning=dict(weight=1.0))
   config.optimizer = dict(
     name='adamw',
     lr=3e-4,

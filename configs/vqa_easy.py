@@ -55,7 +55,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       block=dict(gated=True, activation='silu'),
     ),
   )
-  config.objectives = dict(vqa_classification=dict(weight=1.0))
+  config.tasks = dict(vqa_classification=dict(weight=1.0))
   config.optimizer = dict(
     name='adamw',
     lr=1e-3,

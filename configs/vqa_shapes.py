@@ -64,7 +64,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
       depth=1,
     ),
   )
-  config.objectives = dict(
+  config.tasks = dict(
     vqa_classification=dict(weight=1.0),
     captioning=dict(weight=1.0),
   )
@@ -85,7 +85,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.eval = dict(batch_size=200, num_examples=500)
 
   if 'generation' in chosen:
-    config.objectives = dict(
+    config.tasks = dict(
       vqa_generation=dict(weight=1.0),
       captioning=dict(weight=1.0),
     )

@@ -29,11 +29,13 @@ holds something. Where an example lacks a modality, its mask is all False.
 import dataclasses
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
+
+from mmjax.errors import ConfigError
 
 Array = jax.Array
 Batch = Mapping[str, Any]
@@ -170,3 +172,41 @@ def settings_of_class(cls: type) -> dict[str, Setting]:
     for field in dataclasses.fields(cls)
     if field.init and field.name in hints
   }
+
+
+def check_value(path: str, value: Any, hint: Any) -> None:
+  """Refuses a value that a field of a module or task can't have.
+
+  Args:
+    path: the field's path in the config, for the message.
+    value: what the config sets.
+    hint: the field's type with its annotations; of a sequence, the types of
+      its items are not checked.
+
+  Raises:
+    ConfigError: naming the path, the value and what is legal.
+  """
+  options = alternatives(hint)
+  if not any(_is_of(value, option) for option in options):
+    names = ' or '.join(getattr(o, '__name__', str(o)) for o in options)
+    raise ConfigError(
+      f'{path} must be {names}, got {value!r} ({type(value).__name__})'
+    )
+  if isinstance(value, int | float) and not isinstance(value, bool):
+    fault = setting_of(hint).fault(value)
+    if fault:
+      raise ConfigError(f'{path} {fault}, got {value}')
+
+
+def _is_of(value: Any, option: Any) -> bool:
+  """Whether a config's value is legal for one type of an annotation."""
+  kind = typing.get_origin(option) or option
+  if kind is Any:
+    return True
+  if kind is float:
+    return type(value) in (int, float)
+  if kind in (Sequence, tuple, list):
+    return isinstance(value, tuple | list)
+  if kind in (Mapping, dict):
+    return isinstance(value, Mapping)
+  return kind in (int, bool, str, type(None)) and type(value) is kind

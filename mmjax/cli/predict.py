@@ -43,6 +43,8 @@ def main(argv: list[str]) -> int:
     help='beam size of generated texts; 1 is greedy (default: %(default)s)',
   )
   args = parser.parse_args(argv)
+  if args.question is not None and args.text:
+    parser.error('--question and --text ask for different things; use one')
   from mmjax.data import images
 
   by_path = {path: images.to_array(path) for path in args.image}
@@ -50,53 +52,44 @@ def main(argv: list[str]) -> int:
   from mmjax.runs import rebuild
 
   run = rebuild.load(args.workdir)
-  _check(run, args, parser)
+  flag, texts = '', []
+  if args.question is not None:
+    flag, texts = 'question', [args.question]
+  elif args.text:
+    flag, texts = 'text', args.text
+  prompt = _prompt(run, flag, args.workdir)
+  if prompt.length:
+    _warn_if_cut(run, texts, getattr(run.preprocess, prompt.length))
   for path, image in by_path.items():
     if len(by_path) > 1:
       print(f'{path}:')
-    for line in _predict(run, image, args):
+    for line in prompt.lines(run, image, texts, args.beam_size):
       print(line)
   return 0
 
 
-def _check(run, args, parser: argparse.ArgumentParser) -> None:
-  """Raises if the model was not trained for the task."""
-  if args.question is not None and args.text:
-    parser.error('--question and --text ask for different things; use one')
-  wanted = 'caption an image'
-  if args.question is not None:
-    wanted = 'answer a question'
-  elif args.text:
-    wanted = 'embed images and texts'
-  try:
-    run.check_able(wanted)
-  except ValueError as error:
-    raise ConfigError(f'{args.workdir}: {error}') from error
+def _prompt(run, flag: str, workdir: str):
+  """How the run's task that a flag asks for is used.
 
+  Args:
+    run: the trained model.
+    flag: 'text' or 'question'; '' for an image alone.
+    workdir: the run's folder, for the message.
 
-def _predict(run, image, args) -> list[str]:
-  """Lines to print about one image, uint8 [H, W, 3]."""
-  import numpy as np
+  Raises:
+    ConfigError: if the model was not trained for such a task.
+  """
+  from mmjax import tasks
 
-  if args.text:
-    _warn_if_cut(run, args.text, run.preprocess.text_length)
-    scores = np.asarray(run.encode_text(args.text) @ run.encode_image(image)[0])
-    return [
-      'cosine  text',
-      *(f'{scores[i]:6.3f}  {args.text[i]}' for i in np.argsort(-scores)),
-    ]
-  if args.question is None:
-    return run.caption(image, beam_size=args.beam_size)
-  _warn_if_cut(run, [args.question], run.preprocess.question_length)
-  if not run.preprocess.answers:
-    return run.answer(image, args.question, beam_size=args.beam_size)
-  logits = run.answer_logits(run.question_batch(image, args.question))[0]
-  probabilities = np.exp(logits - np.logaddexp.reduce(logits))
-  best = np.argsort(-probabilities)[:3]
-  return [
-    '  prob  answer',
-    *(f'{probabilities[i]:6.1%}  {run.preprocess.answers[i]}' for i in best),
-  ]
+  for task in run.tasks.values():
+    if task.prompt is not None and task.prompt.flag == flag:
+      return task.prompt
+  wanted = dict.fromkeys(
+    task.ability
+    for task in tasks.TASKS.values()
+    if task.prompt is not None and task.prompt.flag == flag
+  )
+  raise ConfigError(f'{workdir}: {run.unable(" or ".join(wanted))}')
 
 
 def _warn_if_cut(run, texts: list[str], length: int) -> None:

@@ -2,34 +2,11 @@
 
 import argparse
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmjax.config import settings
 from mmjax.errors import ConfigError
-
-# Label, and names in results.json of the value, of chance and of the blind
-# baseline.
-_KNOWN = (
-  (
-    'image to text R@1',
-    'retrieval/image_to_text_r1',
-    'retrieval/chance_r1',
-    None,
-  ),
-  (
-    'text to image R@1',
-    'retrieval/text_to_image_r1',
-    'retrieval/chance_r1',
-    None,
-  ),
-  ('exact captions', 'captions/exact', 'captions/chance_exact', None),
-  ('objects named right', 'captions/objects', 'captions/chance_objects', None),
-  (
-    'right answers',
-    'vqa/accuracy',
-    'vqa/majority_accuracy',
-    'vqa/blind_accuracy',
-  ),
-)
 
 
 def main(argv: list[str]) -> int:
@@ -79,23 +56,28 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def table_rows(results: dict[str, float]):
-  """Yields (split, label, value, chance, blind) for each known test result."""
+def table_rows(results: Mapping[str, float], rows: Sequence[Any]):
+  """Yields (split, label, value, chance, blind) for each known test result.
+
+  Args:
+    results: numbers by name, as in results.json.
+    rows: those of the run's tasks, `mmjax.tasks.Row`.
+  """
   matches = [
-    (name.removesuffix(row[1]), i, row)
+    (name.removesuffix(row.value), i)
     for name in results
-    for i, row in enumerate(_KNOWN)
-    if name.startswith('test/') and name.endswith(f'/{row[1]}')
+    for i, row in enumerate(rows)
+    if name.startswith('test/') and name.endswith(f'/{row.value}')
   ]
   # 'test/' itself first, then splits by name.
-  for prefix, _, (label, name, chance, blind) in sorted(matches):
+  for prefix, i in sorted(matches):
+    row = rows[i]
     split = prefix.removeprefix('test/').rstrip('/') or 'test'
     yield (
       split,
-      label,
-      results[prefix + name],
-      results.get(prefix + chance),
-      results.get(prefix + blind) if blind else None,
+      row.label,
+      results[prefix + row.value],
+      *(results.get(f'{prefix}{name}') for name in (row.chance, row.blind)),
     )
 
 
@@ -116,7 +98,27 @@ def _rows(workdir: pathlib.Path) -> list[tuple]:
       f'{path} does not exist; the run has not been evaluated yet, or this is '
       "not a run's folder"
     )
-  rows = list(table_rows(settings.read_json(path)))
+  rows = list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))
   if not rows:
     raise ConfigError(f'{path} has no test results')
   return rows
+
+
+def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:
+  """What the tasks of a run report."""
+  path = workdir / 'config.json'
+  if not path.exists():
+    raise ConfigError(
+      f"{path} does not exist, which says what was trained; put the run's "
+      'config.json back'
+    )
+  # Models are imported late, so that mistaken arguments are refused at once.
+  from mmjax.config import definition
+
+  config = settings.complete(settings.from_json(path))
+  try:
+    tasks = definition.of(config).build_tasks(config)
+  except ConfigError as error:
+    raise ConfigError(f'{path}: {error}') from error
+  rows = [row for task in tasks.values() for row in task.rows]
+  return list(dict.fromkeys(rows))

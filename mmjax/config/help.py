@@ -1,14 +1,13 @@
 """What --help prints: flags and config fields."""
 
 import dataclasses
-import inspect
 from collections.abc import Iterator
 from typing import Any
 
 import ml_collections
 
-from mmjax import models, objectives
-from mmjax.config import overrides, schema
+from mmjax import models, types
+from mmjax.config import definition, overrides, schema
 
 
 def text(
@@ -22,7 +21,7 @@ def text(
     experiment: docstring of the experiment file.
     flags: description of the flags.
     config: a config to show with its own values, and with the defaults of its
-      model, parts and objectives that it doesn't set; None for no config.
+      model, parts and tasks that it doesn't set; None for no config.
   """
   fields = {'': schema.TOP, **schema.SECTIONS}
   lines = [experiment.strip(), '', 'Flags:', flags]
@@ -40,26 +39,27 @@ def text(
       for path in overrides.paths(config)
       if not isinstance(config[path], ml_collections.ConfigDict)
     ]
-    lines += ['', 'Further settings of its model and objectives:', '']
+    lines += ['', 'Further settings of its model and tasks:', '']
     lines += [f'  {path}={default!r}' for path, default in _unset(config)]
   return '\n'.join(lines)
 
 
 def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
-  """(path, default) of each setting of model and objectives not in a config."""
+  """(path, default) of each setting of model and tasks not in a config."""
   there = set(overrides.paths(config))
-  for part in ('model', *(f'model.{part}' for part in models.PARTS)):
+  known = definition.of(config)
+  parts = (f'model.{part}' for part in known.tables.parts)
+  for part in ('model', *parts):
     section = config[part] if part in there else None
     if not section or 'name' not in section:
       continue
-    for name, default in models.settings_of(section.name).items():
+    for name, default in models.settings_of(section.name, known.tables).items():
       if name not in section and default is not dataclasses.MISSING:
         yield f'{part}.{name}', default
-  for objective, section in config.objectives.items():
-    cls = objectives.OBJECTIVES.get(objective)
-    if cls is None:
+  for task, section in config.tasks.items():
+    if task not in known.task_table:
       continue
-    known = inspect.signature(cls).parameters
-    defaults = {name: known[name].default for name in known} | {'weight': 1.0}
-    for name in sorted(defaults.keys() - {*section}):
-      yield f'objectives.{objective}.{name}', defaults[name]
+    cls = known.task_table[task]
+    defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    for name in sorted(types.settings_of_class(cls).keys() - {*section}):
+      yield f'tasks.{task}.{name}', defaults[name]

@@ -74,8 +74,9 @@ def override(
 
   A value is read by the type that the field has: `--config.train.steps=300`,
   `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). Sections
-  `model` and `objectives` may be given fields that the file leaves out; the
-  experiment's `build` refuses those it doesn't know.
+  `model` and `tasks`, and an experiment's own sections, may be given fields
+  that the file leaves out; the experiment's `build` refuses those it doesn't
+  know.
 
   Raises:
     ConfigError: if there is no such field, or the value is not of its type.
@@ -116,7 +117,7 @@ def find(
     if not isinstance(child, ml_collections.ConfigDict):
       raise ConfigError(settings.unknown(path, paths(config)))
     section = child
-  open_section = parents and parents[0] in schema.OPEN_SECTIONS
+  open_section = parents and parents[0] not in schema.SECTIONS
   if name not in section and not open_section:
     raise ConfigError(settings.unknown(path, paths(config)))
   if len(parents) == 1:
@@ -139,7 +140,7 @@ def paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
 def _like(value: Any) -> fields.Field:
   """The field that a value in an open section stands for.
 
-  Whether a number must be whole, the model or objective says: a config may
+  Whether a number must be whole, the model or task says: a config may
   write 1 where 0.5 is as legal.
   """
   kinds = {bool: 'bool', int: 'number', float: 'float', str: 'str'}

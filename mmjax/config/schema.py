@@ -345,4 +345,4 @@ SECTIONS = {
   'eval': EVAL,
 }
 # Fields of these sections are checked by the experiment's `build`.
-OPEN_SECTIONS = ('model', 'objectives')
+OPEN_SECTIONS = ('model', 'tasks')

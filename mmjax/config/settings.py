@@ -1,7 +1,6 @@
 """The config: filled up with defaults, and refused before any data is read."""
 
 import difflib
-import functools
 import importlib.util
 import json
 from collections.abc import Iterable, Mapping
@@ -53,7 +52,8 @@ def validate(config: Any) -> None:
     ConfigError: naming the field by its dotted path, its value and what is
       legal; all mistakes at once, a line each.
   """
-  known = (*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS)
+  open_sections = (*schema.OPEN_SECTIONS, *_own_sections(config))
+  known = (*schema.TOP, *schema.SECTIONS, *open_sections)
   errors = [unknown(name, known) for name in config if name not in known]
   for name, field in schema.TOP.items():
     errors += _wrong(name, field, config[name])
@@ -64,14 +64,26 @@ def validate(config: Any) -> None:
         errors.append(unknown(path, [f'{section}.{n}' for n in known_fields]))
       else:
         errors += _wrong(path, known_fields[name], value)
-  for section in schema.OPEN_SECTIONS:
-    for name, value in config[section].items():
+  for section in open_sections:
+    for name, value in config.get(section, {}).items():
       errors += _not_plain(f'{section}.{name}', value)
   if errors:
     raise ConfigError('\n'.join(errors))
   errors = _together(config)
   if errors:
     raise ConfigError('\n'.join(errors))
+
+
+def _own_sections(config: Any) -> tuple[str, ...]:
+  """Sections that the config's experiment adds, if it has any of its own."""
+  fixed = {*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS}
+  own = [config[name] for name in config if name not in fixed]
+  if not any(isinstance(section, ml_collections.ConfigDict) for section in own):
+    return ()
+  # Imported here: settings are checked before models take time to import.
+  from mmjax.config import definition
+
+  return definition.of(config).sections
 
 
 def unknown(path: str, known: Iterable[str]) -> str:
@@ -120,6 +132,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     old: `to_json` of the config that the run began with.
     new: `to_json` of the config that it would resume with.
   """
+  # Imported here: settings are checked before models take time to import.
+  from mmjax.config import definition
+
+  compute_settings = definition.of(new).compute_settings()
   old, new = leaves(old), leaves(new)
   out = []
   for path in sorted(old.keys() | new.keys()):
@@ -127,28 +143,13 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
     if field is not None and field.later:
       continue
-    is_open = section in schema.OPEN_SECTIONS
-    if is_open and name.split('.')[-1] in _compute_settings():
+    is_open = name and section not in schema.SECTIONS
+    if is_open and name.split('.')[-1] in compute_settings:
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
       out.append(f'{path}: {before!r} -> {after!r}')
   return out
-
-
-@functools.cache
-def _compute_settings() -> frozenset[str]:
-  """Settings of models and objectives that don't change what is computed."""
-  # Imported here: settings are checked before models take time to import.
-  from mmjax import models, objectives, types
-
-  classes = *models.classes().values(), *objectives.OBJECTIVES.values()
-  return frozenset(
-    name
-    for cls in classes
-    for name, setting in types.settings_of_class(cls).items()
-    if setting.once is not None
-  )
 
 
 def _default(field: fields.Field | None) -> Any:

@@ -1,6 +1,7 @@
 """Evaluators: from a predict function and data to named metrics and images."""
 
 from mmjax.evaluators.answers import Answers
+from mmjax.evaluators.base import Evaluator
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
 from mmjax.evaluators.numbers import Numbers
@@ -11,6 +12,7 @@ __all__ = [
   'Answers',
   'Captions',
   'Classes',
+  'Evaluator',
   'Numbers',
   'Retrieval',
   'attribute_accuracy',

@@ -4,9 +4,7 @@ Shape letters are those of `mmjax.types`.
 """
 
 from mmjax.models.build import (
-  MODELS,
   build,
-  classes,
   describe,
   settings_of,
   training_settings,
@@ -21,10 +19,12 @@ from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.parts import PARTS
 from mmjax.models.speech_recognizer import SpeechRecognizer
+from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
 from mmjax.models.vision_language import InterleavedVisionLanguage
 
 __all__ = [
+  'BUILT_IN',
   'MODELS',
   'PARTS',
   'Classifier',
@@ -37,9 +37,9 @@ __all__ = [
   'LanguageModel',
   'MaskedLanguageModel',
   'SpeechRecognizer',
+  'Tables',
   'TextToText',
   'build',
-  'classes',
   'describe',
   'settings_of',
   'training_settings',

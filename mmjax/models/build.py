@@ -12,20 +12,9 @@ import ml_collections
 from mmjax import nn as mnn
 from mmjax import types as types_lib
 from mmjax.errors import ConfigError, choose
-from mmjax.models import (
-  contrastive_captioner,
-  dual_encoder,
-  encoder_decoder,
-  image_first,
-)
 from mmjax.models.parts import PARTS, Part
+from mmjax.models.tables import BUILT_IN, Tables
 
-MODELS = {
-  'dual_encoder': dual_encoder.DualEncoder,
-  'encoder_decoder': encoder_decoder.EncoderDecoder,
-  'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
-  'vision_language': image_first.ImageFirstVisionLanguage,
-}
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
 # Settings that are mappings -> their class, and its fields that `build` sets.
 _NESTED = {
@@ -45,12 +34,14 @@ def build(
   num_answers: int = 0,
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
+  tables: Tables = BUILT_IN,
 ) -> nn.Module:
   """Makes a model.
 
   Args:
-    config: `name` (a key of `MODELS`), the model's own settings, and for each
-      of its parts a mapping with a `name` and settings, or None to do without.
+    config: `name` (a key of `tables.models`), the model's own settings, and for
+      each of its parts a mapping with a `name` and settings, or None to do
+      without.
     vocab_size: V of all text parts that don't set a larger one.
     text_length: length of the longest caption, the `max_length` of parts that
       get captions and don't set one.
@@ -60,6 +51,7 @@ def build(
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
     dtype: type of the computation.
+    tables: the models and parts that a config can name.
 
   Raises:
     ConfigError: for an unknown name or setting, or a value of the wrong type or
@@ -79,9 +71,9 @@ def build(
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
   settings = dict(config)
-  cls = choose(settings.pop('name', None), MODELS, 'model.name')
+  cls = choose(settings.pop('name', None), tables.models, 'model.name')
   parts = {}
-  for name, part in PARTS.items():
+  for name, part in tables.parts.items():
     chosen = settings.pop(name, None)
     if chosen is None:
       continue
@@ -107,11 +99,12 @@ def _build_part(
   return _make(cls, settings, path, derived)
 
 
-def describe(module: nn.Module) -> dict[str, Any]:
+def describe(module: nn.Module, tables: Tables = BUILT_IN) -> dict[str, Any]:
   """Returns the settings from which `build` makes a module.
 
   Args:
-    module: a model of `MODELS` or a part of `PARTS`.
+    module: a model or a part of `tables`.
+    tables: the models and parts that a config can name.
 
   Returns:
     The module's `name`, and the fields that are not at their defaults.
@@ -119,7 +112,7 @@ def describe(module: nn.Module) -> dict[str, Any]:
   Raises:
     ConfigError: if `build` does not know the module's class.
   """
-  names = {cls: name for name, cls in classes().items()}
+  names = {cls: name for name, cls in tables.classes().items()}
   if type(module) not in names:
     raise ConfigError(
       f'{type(module).__name__} is not a model that a config can name; those '
@@ -131,16 +124,19 @@ def describe(module: nn.Module) -> dict[str, Any]:
     if name in _DERIVED or value == field.default:
       continue
     out[name] = (
-      describe(value) if isinstance(value, nn.Module) else _freeze(value)
+      describe(value, tables)
+      if isinstance(value, nn.Module)
+      else _freeze(value)
     )
   return out
 
 
-def settings_of(name: str) -> dict[str, Any]:
+def settings_of(name: str, tables: Tables = BUILT_IN) -> dict[str, Any]:
   """Returns the settings of a model or part that `build` knows by a name.
 
   Args:
-    name: a key of `MODELS`, or of one of the `PARTS`.
+    name: name of a model or part of `tables`.
+    tables: the models and parts that a config can name.
 
   Returns:
     Each setting's default, `dataclasses.MISSING` where it has none; without
@@ -149,28 +145,25 @@ def settings_of(name: str) -> dict[str, Any]:
   Raises:
     ConfigError: for an unknown name.
   """
-  fields = _fields_of(choose(name, classes(), 'the name of a model or part'))
+  fields = _fields_of(
+    choose(name, tables.classes(), 'the name of a model or part')
+  )
   return {key: fields[key].default for key in _legal_settings(fields)}
 
 
-def training_settings(name: str) -> list[str]:
+def training_settings(name: str, tables: Tables = BUILT_IN) -> list[str]:
   """Names of the settings that have an effect only in training.
 
   Args:
-    name: a key of `MODELS` or of one of the `PARTS`, or 'block'.
+    name: name of a model or part of `tables`, or 'block'.
+    tables: the models and parts that a config can name.
   """
-  cls = mnn.Block if name == 'block' else classes()[name]
+  cls = mnn.Block if name == 'block' else tables.classes()[name]
   return [
     field
     for field, setting in types_lib.settings_of_class(cls).items()
     if setting.training_only
   ]
-
-
-def classes() -> dict[str, type]:
-  """All module classes that a config can name, by name."""
-  tables = MODELS, *(part.classes for part in PARTS.values())
-  return {name: cls for table in tables for name, cls in table.items()}
 
 
 def _fields_of(cls: type) -> dict[str, dataclasses.Field]:
@@ -201,7 +194,7 @@ def _make(
       raise ConfigError(
         f'{where}.{name} is unknown; {cls.__name__} has {legal}'
       )
-    _check_value(f'{where}.{name}', value, hints[name])
+    types_lib.check_value(f'{where}.{name}', value, hints[name])
     if name == 'vocab_size' and value < derived[name]:
       raise ConfigError(
         f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
@@ -235,34 +228,7 @@ def _check_nested(
       raise ConfigError(
         f'{where}.{name} is unknown; a {cls.__name__} has {legal}'
       )
-    _check_value(f'{where}.{name}', value, hints[name])
-
-
-def _check_value(path: str, value: Any, hint: Any) -> None:
-  _check_type(path, value, types_lib.alternatives(hint))
-  if isinstance(value, int | float) and not isinstance(value, bool):
-    fault = types_lib.setting_of(hint).fault(value)
-    if fault:
-      raise ConfigError(f'{path} {fault}, got {value}')
-
-
-def _check_type(path: str, value: Any, options: Sequence[Any]) -> None:
-  for option in options:
-    if option is Any:
-      return
-    kind = typing.get_origin(option) or option
-    if kind is float and type(value) in (int, float):
-      return
-    if kind in (int, bool, str, type(None)) and type(value) is kind:
-      return
-    if kind is Sequence and isinstance(value, (list, tuple)):
-      return
-    if kind is Mapping and isinstance(value, Mapping):
-      return
-  names = ' or '.join(getattr(o, '__name__', str(o)) for o in options)
-  raise ConfigError(
-    f'{path} must be {names}, got {value!r} ({type(value).__name__})'
-  )
+    types_lib.check_value(f'{where}.{name}', value, hints[name])
 
 
 def _freeze(value: Any) -> Any:

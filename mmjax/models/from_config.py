@@ -4,25 +4,25 @@ from typing import Any
 
 import flax.linen as nn
 
-from mmjax import models, objectives
+from mmjax import models
 from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.errors import ConfigError
 
 
-def check(config: Any) -> None:
-  """Refuses settings of the model, the objectives and augmentations.
+def check(config: Any, tables: models.Tables = models.BUILT_IN) -> None:
+  """Refuses settings of the model and of augmentations.
 
   Builds them for a vocabulary of one token, so that a mistake is refused before
   any data is opened.
 
   Args:
     config: a completed config.
+    tables: the models and parts that a config can name.
 
   Raises:
     ConfigError: naming the field and its legal values.
   """
-  objectives.build(config.objectives, blind=config.data.blind)
   augment.check(config.data.augment or ())
   models.build(
     config.model,
@@ -31,15 +31,21 @@ def check(config: Any) -> None:
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
     dtype=config.train.dtype,
+    tables=tables,
   )
 
 
-def build(config: Any, preprocess: preprocessing.Preprocessor) -> nn.Module:
+def build(
+  config: Any,
+  preprocess: preprocessing.Preprocessor,
+  tables: models.Tables = models.BUILT_IN,
+) -> nn.Module:
   """Makes the model of a config, sized for the config's data.
 
   Args:
     config: a completed config.
     preprocess: preprocessor with the tokenizer and the answer vocabulary.
+    tables: the models and parts that a config can name.
   """
   return models.build(
     config.model,
@@ -50,6 +56,7 @@ def build(config: Any, preprocess: preprocessing.Preprocessor) -> nn.Module:
     num_answers=len(preprocess.answers),
     special_ids=_special_ids(config, preprocess.tokenizer),
     dtype=config.train.dtype,
+    tables=tables,
   )
 
 

@@ -42,7 +42,7 @@ def embed_texts(model: nn.Module) -> Predict:
   return predict
 
 
-def write(
+def generate(
   model: nn.Module, *, task: str, length: int, **settings: Any
 ) -> Predict:
   """Token ids [B, length] of captions or answers.
@@ -50,12 +50,12 @@ def write(
   Args:
     model: one with `generate`.
     task: one of the model's `tasks`, such as 'caption' or 'answer'.
-    length: most tokens to write.
+    length: most tokens to generate.
     **settings: further arguments of `generate`, such as `beam_size`.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    written = model.apply(
+    generated = model.apply(
       {'params': params},
       batch,
       task=task,
@@ -63,7 +63,7 @@ def write(
       method='generate',
       **settings,
     )
-    return written.tokens
+    return generated.tokens
 
   return predict
 

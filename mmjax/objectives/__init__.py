@@ -3,7 +3,6 @@
 Shape letters are those of `mmjax.types`.
 """
 
-from mmjax.objectives.build import OBJECTIVES, build, needs
 from mmjax.objectives.contrastive import (
   Contrastive,
   sigmoid_loss,
@@ -18,14 +17,11 @@ from mmjax.objectives.text import (
 )
 
 __all__ = [
-  'OBJECTIVES',
   'Captioning',
   'Contrastive',
   'VqaClassification',
   'VqaGeneration',
-  'build',
   'cross_entropy',
-  'needs',
   'next_token_loss',
   'sigmoid_loss',
   'softmax_loss',

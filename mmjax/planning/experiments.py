@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mmjax.config import settings
+from mmjax.config import experiment_file, settings
 from mmjax.runs import init_from
 from mmjax.train import experiment
 
@@ -22,4 +22,4 @@ def load(config: Any) -> tuple[Any, experiment.Build]:
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
   config.data.extra_splits = ()  # A plan doesn't evaluate.
-  return config, experiment.find(config.experiment)
+  return config, experiment_file.find(config.experiment)

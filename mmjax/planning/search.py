@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from mmjax import models
-from mmjax.config import settings
+from mmjax.config import definition, settings
 from mmjax.errors import ConfigError
 from mmjax.nn import stack
 from mmjax.planning import report, step
@@ -227,7 +227,7 @@ def _choices(
 ) -> Iterable[Choice]:
   size = max(config.train.batch_size // devices, 1)
   sizes = sorted(set(batches or (max(size // 2, 1), size, 2 * size)))
-  remats = REMATS if _stacks(config.model) else (None,)
+  remats = REMATS if _stacks(config) else (None,)
   sequence = config.mesh.sequence
   if sequence == -1:
     others = (config.mesh[axis] for axis in ('data', 'fsdp', 'tensor'))
@@ -238,14 +238,15 @@ def _choices(
         yield Choice(mesh, remat, per_chip)
 
 
-def _stacks(model: Any) -> list[Any]:
+def _stacks(config: Any) -> list[Any]:
   """The parts of a config's model that can be rematerialised."""
+  tables = definition.of(config).tables
   return [
     part
-    for part in model.values()
+    for part in config.model.values()
     if hasattr(part, 'items')
     and 'name' in part
-    and 'remat' in models.settings_of(part.name)
+    and 'remat' in models.settings_of(part.name, tables)
   ]
 
 
@@ -263,7 +264,7 @@ def _try(config, build, devices, choice: Choice) -> Outcome:
   with changed.unlocked():
     changed.mesh.update(choice.mesh)
     changed.train.batch_size = choice.per_chip * len(devices)
-    for part in _stacks(changed.model):
+    for part in _stacks(changed):
       part.remat = choice.remat
   try:
     settings.validate(changed)

@@ -110,16 +110,14 @@ class RunFolder:
     path = self.path / 'results.json'
     return settings.read_json(path) if path.exists() else {}
 
-  def save_picture(
-    self, picture: Any, split: str, name: str, step: int
-  ) -> None:
+  def save_image(self, image: Any, split: str, name: str, step: int) -> None:
     """Writes an evaluator's `PIL.Image`, if there is one."""
-    if picture is None or not self.writes:
+    if image is None or not self.writes:
       return
     samples = self.path / 'samples'
     samples.mkdir(exist_ok=True)
     file = f'{split}_{name}_{step:06d}.png'.replace('/', '_')
-    picture.save(samples / file)
+    image.save(samples / file)
 
 
 def table(results: Mapping[str, float]) -> str:

@@ -50,12 +50,12 @@ def resolve(config: Any) -> Any:
   places: dict[str, Path] = {}
   for part, source in _sources(config):
     module, _ = source.part(part)
-    described = trained.users(models.describe, module)
+    described = trained.users(models.describe, module, source.tables)
     given = config.model.get(part) if part else config.model
-    _keep(described, given)
+    _keep(described, given, source.tables)
     crosses = models.PARTS[part].cross_attention if part else None
     if crosses is not None and 'cross_attention' in models.settings_of(
-      described['name']
+      described['name'], source.tables
     ):
       described['cross_attention'] = (given or {}).get(
         'cross_attention', crosses
@@ -80,11 +80,11 @@ def resolve(config: Any) -> Any:
         config.data[name] = value
         set_fields[f'data.{name}'], places[name] = value, source.folder
     # Only the sigmoid loss has a bias.
-    contrast = config.objectives.get('contrastive', {'kind': 'sigmoid'})
+    contrast = config.tasks.get('contrastive', {'kind': 'sigmoid'})
     if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
       hosts.log(
         f'init_from: {source.folder} was trained with the sigmoid loss, this '
-        'run takes the softmax loss; objectives.contrastive.kind=sigmoid '
+        'run takes the softmax loss; tasks.contrastive.kind=sigmoid '
         'continues its training'
       )
     if source.note:
@@ -135,10 +135,14 @@ def _agree(name: str, one: Any, other: Any) -> bool:
   return one == other
 
 
-def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
+def _keep(
+  described: dict[str, Any],
+  given: Mapping[str, Any] | None,
+  tables: models.Tables,
+) -> None:
   """Keeps what the config says of training, in a module and its parts."""
   given = given or {}
-  for name in models.training_settings(described['name']):
+  for name in models.training_settings(described['name'], tables):
     described.pop(name, None)
     if name in given:
       described[name] = given[name]
@@ -148,11 +152,11 @@ def _keep(described: dict[str, Any], given: Mapping[str, Any] | None) -> None:
     own = {k: v for k, v in own.items() if k not in training}
     own |= {k: block[k] for k in training if k in block}
     described.pop('block', None)
-    if own and 'block' in models.settings_of(described['name']):
+    if own and 'block' in models.settings_of(described['name'], tables):
       described['block'] = own
   for part in models.PARTS:
     if part in described:
-      _keep(described[part], given.get(part))
+      _keep(described[part], given.get(part), tables)
 
 
 def load(config: Any, target: Params) -> Params:

@@ -1,8 +1,8 @@
-"""From a run's folder back to its model, without the experiment file."""
+"""From a run's folder back to its model."""
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,42 +10,44 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from mmjax.config import settings
+from mmjax import tasks as tasks_lib
+from mmjax.config import definition, settings
 from mmjax.data import images, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.errors import ConfigError
-from mmjax.models import from_config, predict
+from mmjax.models import from_config
 from mmjax.pretrained import base, hub
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
 
-# What each objective teaches a model to do.
-_ABILITIES = {
-  'captioning': 'caption an image',
-  'vqa_classification': 'answer a question',
-  'vqa_generation': 'answer a question',
-  'contrastive': 'embed images and texts',
-}
+
+class NotTrainedError(ConfigError, AttributeError):
+  """A method of a task that the model was not trained for."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Run:
   """A trained model with all that belongs to it.
 
-  `module` and `params` are all that JAX code needs; the methods take images
-  and texts. An image is a file's path, a Pillow image or uint8 [H, W, 3].
+  `module` and `params` are all that JAX code needs. The run also has the
+  methods of its tasks (`mmjax.tasks`), which take images and texts:
+  `encode_image` and `encode_text`, `caption`, `answer`, or those of an
+  experiment's own task. An image is a file's path, a Pillow image or uint8
+  [H, W, 3].
 
   Attributes:
     config: what the run was started with.
     module: a Linen module.
     params: its parameters; the EMA, where the run kept one.
     preprocess: images, texts and questions to arrays.
+    tasks: what the model was trained for, by name.
   """
 
   config: Any
   module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
+  tasks: Mapping[str, tasks_lib.Task]
 
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -54,62 +56,57 @@ class Run:
       f'{number:,} parameters>'
     )
 
-  def check_able(self, what: str) -> None:
-    """Refuses what the model was not trained to do.
-
-    Args:
-      what: such as 'caption an image'.
+  def __getattr__(self, name: str) -> Callable[..., Any]:
+    """A method of one of the run's tasks, the first that has it.
 
     Raises:
-      ConfigError: it says what the model can do.
+      NotTrainedError: if only other tasks have it; it says what the model can
+        do.
     """
-    able = [
-      _ABILITIES[name]
-      for name, settings in self.config.objectives.items()
-      if settings.get('weight', 1.0)
-    ]
-    if what not in able:
-      raise ConfigError(
-        f'the model cannot {what}; it can {" and ".join(dict.fromkeys(able))}'
-      )
+    # A copy that is being made has no fields yet.
+    tasks = self.__dict__.get('tasks', {})
+    for task in tasks.values():
+      if name in task.methods:
+        return functools.partial(task.methods[name], self)
+    for task in tasks_lib.TASKS.values():
+      if tasks and name in task.methods:
+        raise NotTrainedError(self.unable(task.ability))
+    raise AttributeError(f'{type(self).__name__} has no attribute {name!r}')
+
+  def __dir__(self) -> list[str]:
+    methods = {name for task in self.tasks.values() for name in task.methods}
+    return sorted({*super().__dir__(), *methods})
+
+  def unable(self, what: str) -> str:
+    """The message that the model was not trained to do something.
+
+    Args:
+      what: a task's `ability`.
+    """
+    able = dict.fromkeys(task.ability for task in self.tasks.values())
+    return f'the model cannot {what}; it can {" and ".join(able)}'
 
   @property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """Texts to ids and back."""
     return self.preprocess.tokenizer
 
-  def encode_image(self, image: Any) -> Array:
-    """Unit vectors [B, E] of one image or several."""
-    self.check_able('embed images and texts')
-    return self._embed_images(self.params, self.image_batch(image))
+  def predict(
+    self, make: Callable[..., Any], batch: Batch, **settings: Any
+  ) -> Array:
+    """Applies a predict function, compiled at its first call.
 
-  def encode_text(self, texts: str | Sequence[str]) -> Array:
-    """Unit vectors [B, E] of one text or several."""
-    self.check_able('embed images and texts')
-    batch = self.text_batch('text', texts, self.preprocess.text_length)
-    return self._embed_texts(self.params, batch)
+    Args:
+      make: function of `mmjax.models.predict`, (module, ...) -> (params,
+        batch) -> array.
+      batch: arrays by the keys of `mmjax.types`.
+      **settings: further arguments of `make`.
+    """
+    return self._compiled(make, **settings)(self.params, batch)
 
-  def caption(self, image: Any, *, beam_size: int = 1) -> list[str]:
-    """A caption of each image; greedy, or the best of a beam."""
-    self.check_able('caption an image')
-    length = self.preprocess.text_length
-    return self._write('caption', self.image_batch(image), length, beam_size)
-
-  def answer(
-    self, image: Any, questions: str | Sequence[str], *, beam_size: int = 1
-  ) -> list[str]:
-    """An answer to each image's question."""
-    self.check_able('answer a question')
-    batch = self.question_batch(image, questions)
-    if self.preprocess.answers:
-      chosen = np.argmax(self.answer_logits(batch), axis=-1)
-      return [self.preprocess.answers[i] for i in chosen]
-    length = self.preprocess.answer_length
-    return self._write('answer', batch, length, beam_size)
-
-  def answer_logits(self, batch: Batch) -> Array:
-    """Logits [B, C] of `preprocess.answers`, for `question_batch`."""
-    return self._answer_logits(self.params, batch)
+  def decode(self, ids: Array) -> list[str]:
+    """Texts of token ids [B, T]."""
+    return [self.tokenizer.decode(row) for row in ids]
 
   def image_batch(self, image: Any) -> Batch:
     """Arrays of images, as the model takes them."""
@@ -125,7 +122,7 @@ class Run:
   def question_batch(self, image: Any, questions: str | Sequence[str]) -> Batch:
     """Arrays of images and of a question about each."""
     length = self.preprocess.question_length
-    asked = self.text_batch('question', questions, length, read=True)
+    asked = self.text_batch('question', questions, length, as_input=True)
     batch = self.image_batch(image)
     if len(asked['question']) != len(batch['image']):
       raise ConfigError(
@@ -140,53 +137,34 @@ class Run:
     texts: str | Sequence[str],
     length: int,
     *,
-    read: bool = False,
+    as_input: bool = False,
   ) -> Batch:
-    """Arrays `key` and its mask [B, length], see `Tokenizer.encode`."""
+    """Arrays `key` and its mask [B, length]; see `Tokenizer.encode`."""
     pairs = [
-      self.tokenizer.encode(text, length, as_input=read)
+      self.tokenizer.encode(text, length, as_input=as_input)
       for text in base.as_list(texts)
     ]
     ids, masks = zip(*pairs, strict=True)
     return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
 
-  def _write(
-    self, task: str, batch: Batch, length: int, beam_size: int
-  ) -> list[str]:
-    # What starts a text is not written.
-    write = self._writer(task, length - 1, beam_size)
-    return [self.tokenizer.decode(ids) for ids in write(self.params, batch)]
-
   @functools.cached_property
-  def _embed_images(self) -> Callable[..., Array]:
-    return jax.jit(predict.embed_images(self.module))
-
-  @functools.cached_property
-  def _embed_texts(self) -> Callable[..., Array]:
-    return jax.jit(predict.embed_texts(self.module))
-
-  @functools.cached_property
-  def _answer_logits(self) -> Callable[..., Array]:
-    return jax.jit(predict.answer_logits(self.module))
-
-  @functools.cached_property
-  def _writer(self) -> Callable[..., Callable[..., Array]]:
+  def _compiled(self) -> Callable[..., Callable[..., Array]]:
     @functools.lru_cache
-    def make(task: str, length: int, beam_size: int):
-      return jax.jit(
-        predict.write(
-          self.module, task=task, length=length, beam_size=beam_size
-        )
-      )
+    def compiled(make: Callable[..., Any], **settings: Any):
+      return jax.jit(make(self.module, **settings))
 
-    return make
+    return compiled
 
 
 def load(workdir: Path | str) -> Run:
   """Opens a run's folder.
 
+  Where the config names tasks, parts or models of its experiment's own, the
+  experiment file runs again.
+
   Raises:
-    ConfigError: if it isn't a run's folder, or has no checkpoint yet.
+    ConfigError: if it isn't a run's folder, has no checkpoint yet, or its
+      experiment file is needed and not there.
   """
   workdir = Path(workdir)
   if not (workdir / 'config.json').exists():
@@ -207,9 +185,16 @@ def load(workdir: Path | str) -> Run:
   preprocess = preprocessing.Preprocessor.load(
     workdir / 'preprocess.json', tokenizer
   )
+  try:
+    known = definition.of(config)
+    tasks = known.build_tasks(config)
+    module = from_config.build(config, preprocess, known.tables)
+  except ConfigError as error:
+    raise ConfigError(f'{workdir / "config.json"}: {error}') from error
   return Run(
     config=config,
-    module=from_config.build(config, preprocess),
+    module=module,
     params=checkpoints.load_params(workdir),
     preprocess=preprocess,
+    tasks=tasks,
   )

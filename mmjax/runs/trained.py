@@ -14,6 +14,7 @@ import numpy as np
 import tokenizers
 
 from mmjax import models
+from mmjax.config import definition
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.pretrained import (
@@ -54,6 +55,7 @@ class Trained:
     shapes: of its parameters.
     read: shapes, with shardings -> parameters.
     files: the small files of a published model, by name.
+    tables: the models and parts that its config can name.
     note: what the user should know.
     refused: by part, why nothing can start from it.
   """
@@ -64,6 +66,7 @@ class Trained:
   shapes: Params
   read: Callable[[Params], Params]
   files: Mapping[str, bytes]
+  tables: models.Tables = models.BUILT_IN
   note: str = ''
   refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
@@ -80,11 +83,11 @@ class Trained:
       return self._whole(), ''
     if name in self.refused:
       raise ConfigError(f'init_from: {self.folder} {self.refused[name]}')
-    found = _found(self.module, name)
+    found = _found(self.module, name, self.tables)
     if found is None:
       raise ConfigError(
         f'init_from: {self.folder} is a {type(self.module).__name__} without '
-        f'{name}; {_has(self.module)}'
+        f'{name}; {_has(self.module, self.tables)}'
       )
     return found
 
@@ -141,11 +144,11 @@ class Trained:
     module = self.module
     if isinstance(module, models.InterleavedVisionLanguage):
       module = models.ImageFirstVisionLanguage.from_interleaved(module)
-    if type(module) not in models.MODELS.values():
+    if type(module) not in self.tables.models.values():
       raise ConfigError(
         f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
         'that is not trained as a whole; start from a part, as in '
-        f'image=FOLDER: {_has(self.module)}'
+        f'image=FOLDER: {_has(self.module, self.tables)}'
       )
     return module
 
@@ -205,6 +208,7 @@ def _of_run(folder: Path) -> Trained:
     folder=folder,
     module=run.module,
     data=data,
+    tables=definition.of(run.config).tables,
     shapes=jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
     ),
@@ -223,7 +227,7 @@ def _of_published(folder: Path) -> Trained:
   module = family.module(config, jnp.float32)
   data: dict[str, Any] = {}
   note = ''
-  if family.model.image_defaults and _found(module, 'image'):
+  if family.model.image_defaults and _found(module, 'image', models.BUILT_IN):
     found = processors.find(small) or ({}, preprocess.FILE)
     prepares = family.model.make_preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
@@ -299,8 +303,10 @@ def _pictures(
   )
 
 
-def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
-  known = models.PARTS[part].classes.values()
+def _found(
+  module: nn.Module, part: str, tables: models.Tables
+) -> tuple[nn.Module, str] | None:
+  known = tables.parts[part].classes.values()
   if type(module) in known:
     return module, ''  # A tower that was published alone.
   # An `encoder` is what a classifier, or a T5, has.
@@ -311,6 +317,6 @@ def _found(module: nn.Module, part: str) -> tuple[nn.Module, str] | None:
   return None
 
 
-def _has(module: nn.Module) -> str:
-  parts = [part for part in models.PARTS if _found(module, part)]
+def _has(module: nn.Module, tables: models.Tables) -> str:
+  parts = [part for part in models.PARTS if _found(module, part, tables)]
   return f'it has {", ".join(parts) or "no parts"}'

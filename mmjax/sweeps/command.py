@@ -31,16 +31,17 @@ from typing import Any
 
 from absl import flags
 
+from mmjax.config import experiment_file
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import workdir
 from mmjax.sweeps import check, lease, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import experiment, loop, main, startup, training
+from mmjax.train import loop, main, startup, training
 
 
-def launch(build_of: check.BuildOf = experiment.find) -> None:
+def launch(build_of: check.BuildOf = experiment_file.find) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:

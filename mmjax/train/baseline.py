@@ -2,10 +2,11 @@
 
 import copy
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmjax.config import definition
 from mmjax.parallel import hosts
 from mmjax.train import loop
 
@@ -18,8 +19,8 @@ def run(
   The baseline has the same config except for `data.blind`, so the same number
   of steps on the same questions; its folder is `WORKDIR/blind`. The gain over
   it is what the images contribute (Goyal et al. 2017, section 4). With
-  `train.blind_baseline` off, without a VQA objective, or if the config is
-  itself blind, only the model trains.
+  `train.blind_baseline` off, without a task that can be trained without images,
+  or if the config is itself blind, only the model trains.
 
   Args:
     config: a completed config.
@@ -30,8 +31,7 @@ def run(
   Returns:
     The model's results; {} if the run was stopped before its end.
   """
-  asks = any(name.startswith('vqa') for name in config.objectives)
-  if not asks or not config.train.blind_baseline or config.data.blind:
+  if not _wants_baseline(config):
     return loop.run(config, build, workdir)
   folder = Path(workdir) / 'blind'
   if not (folder / 'results.json').exists():
@@ -49,10 +49,8 @@ def run(
   return loop.run(config, functools.partial(build, blind=blind), workdir)
 
 
-def of_split(blind: Mapping[str, float] | None, split: str) -> dict[str, float]:
-  """The baseline's metrics of one split, by its evaluators' names."""
-  return {
-    name.removeprefix(f'{split}/'): value
-    for name, value in (blind or {}).items()
-    if name.startswith(f'{split}/')
-  }
+def _wants_baseline(config: Any) -> bool:
+  if not config.train.blind_baseline or config.data.blind:
+    return False
+  tasks = definition.of(config).build_tasks(config)
+  return any(task.without_images() is not None for task in tasks.values())

@@ -1,18 +1,20 @@
-"""Experiments: what the loop trains, and the files that define them."""
+"""Experiments: what the loop trains, and how a config's tasks become one."""
 
 import dataclasses
-import importlib
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import jax
 
-from mmjax.config import user_file
+from mmjax import evaluators
+from mmjax import tasks as tasks_lib
+from mmjax.config import definition as definition_lib
+from mmjax.data import feeds
 from mmjax.errors import ConfigError
-from mmjax.types import Batch, Objective, Params
+from mmjax.models import from_config
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.types import Batch, Objective
 
 
 class TrainData(Protocol):
@@ -22,27 +24,17 @@ class TrainData(Protocol):
     """This host's rows of global batches start_step, start_step + 1, ..."""
 
 
-class Evaluator(Protocol):
-  """Named numbers about parameters, and one picture to look at."""
-
-  def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value)."""
-
-  def picture(self) -> Any:
-    """A `PIL.Image` of the last `run`, or None."""
-
-
 def by_split(
   splits: Iterable[str],
-  measures: Callable[[str, str], Mapping[str, Evaluator]],
-) -> dict[str, dict[str, Evaluator]]:
+  measures: Callable[[str, str], Mapping[str, evaluators.Evaluator]],
+) -> dict[str, dict[str, evaluators.Evaluator]]:
   """Evaluators of an experiment that measures all splits in one way.
 
   Args:
     splits: 'val', 'test' and others, which are measured along with 'test'.
     measures: (split, prefix of its names) -> name -> evaluator.
   """
-  out: dict[str, dict[str, Evaluator]] = {}
+  out: dict[str, dict[str, evaluators.Evaluator]] = {}
   for split in splits:
     if split in ('val', 'test'):
       out.setdefault(split, {}).update(measures(split, ''))
@@ -72,7 +64,7 @@ class Experiment:
   objectives: Mapping[str, tuple[float, Objective]]
   train_data: TrainData
   init_batch: Batch
-  evaluators: Mapping[str, Mapping[str, Evaluator]] = dataclasses.field(
+  evaluators: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict
   )
   files: Mapping[str, Callable[[Path], None]] = dataclasses.field(
@@ -85,51 +77,135 @@ class Experiment:
 Build = Callable[[Any, jax.sharding.Mesh], Experiment]
 
 
-def find(name: str) -> Build:
-  """The function `build` of an experiment file.
+@dataclasses.dataclass(frozen=True)
+class Definition(definition_lib.Definition):
+  """An experiment file's `build`: the tasks of a config, trained together.
+
+  `Definition()` names nothing of its own; see the fields for what it can add.
+
+  Attributes:
+    evaluates: names of the tasks that are evaluated; empty for all. The others
+      only help to train.
+  """
+
+  evaluates: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    super().__post_init__()
+    unknown = sorted(set(self.evaluates) - set(self.task_table))
+    if unknown:
+      raise ValueError(
+        f'evaluates has {unknown}; use some of {sorted(self.task_table)}'
+      )
+
+  def __call__(
+    self,
+    config: Any,
+    mesh: jax.sharding.Mesh,
+    blind: Mapping[str, float] | None = None,
+  ) -> Experiment:
+    """Builds the experiment that a config describes; see `from_tasks`."""
+    return from_tasks(config, mesh, self, blind)
+
+
+def from_tasks(
+  config: Any,
+  mesh: jax.sharding.Mesh,
+  definition: Definition | None = None,
+  blind: Mapping[str, float] | None = None,
+) -> Experiment:
+  """Builds the experiment of a config's tasks.
 
   Args:
-    name: a config's `experiment`: a module of the folder `experiments/`, such
-      as 'contrastive'; any other module, such as 'my_project.experiment'; or a
-      file, such as 'my_project/experiment.py'.
+    config: a completed config.
+    mesh: devices to train on.
+    definition: what the config can name beside mmjax's own; by default
+      nothing.
+    blind: results of the blind baseline.
 
   Raises:
-    ConfigError: if there is no such file or module, or it has no `build`.
+    ConfigError: if a setting or the data is refused; settings are checked
+      before any data is read.
   """
-  if not name:
-    raise ConfigError(
-      "experiment='': the config names no experiment; set it, for example to "
-      "'contrastive'"
+  definition = definition or Definition()
+  chosen = definition.build_tasks(config)
+  _check_names(config, definition)
+  from_config.check(config, definition.tables)
+  batch_size = config.train.batch_size
+  keys = {key for task in chosen.values() for key in task.batch_keys}
+  feed = feeds.open_feed(
+    config.data,
+    batch_size=batch_size,
+    seed=config.seed,
+    rows=mesh_lib.batch_rows(mesh, batch_size),
+    needs={name: task.needs() for name, task in chosen.items()},
+    **dict.fromkeys(keys, True),
+  )
+  model = from_config.build(config, feed.preprocess, definition.tables)
+  measured = {
+    name: task
+    for name, task in chosen.items()
+    if name in (definition.evaluates or chosen)
+  }
+
+  def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
+    return _build_evaluators(
+      measured,
+      tasks_lib.Split(
+        model=model,
+        source=feed.splits[split],
+        preprocess=feed.preprocess,
+        config=config,
+        prefix=prefix,
+        blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
+      ),
     )
-  if name.endswith('.py'):
-    return user_file.function(
-      name, 'build', flag='config.experiment', keeps_traceback=True
-    )
-  # An installed command doesn't have the working folder on its path.
-  if os.getcwd() not in sys.path:
-    sys.path.insert(0, os.getcwd())
-  module = name if '.' in name else f'experiments.{name}'
-  try:
-    found = importlib.import_module(module)
-  except ModuleNotFoundError as error:
-    # A module that the experiment itself imports is not the config's mistake.
-    if error.name not in (module, module.partition('.')[0]):
-      raise
-    raise ConfigError(
-      f'experiment={name!r}: there is no module {module} in {os.getcwd()}'
-      f'{_others()}'
-    ) from error
-  if not callable(getattr(found, 'build', None)):
-    raise ConfigError(
-      f'experiment={name!r}: {module} has no function build(config, mesh)'
-      f'{_others()}'
-    )
-  return found.build
+
+  return Experiment(
+    model=model,
+    objectives=tasks_lib.objectives(chosen),
+    train_data=feed.train,
+    init_batch=feed.init_batch,
+    evaluators=by_split(feed.splits, build_evaluators),
+    files=feed.files,
+    notes=feed.notes,
+  )
 
 
-def _others() -> str:
-  """Names of the experiment files of the working folder, for a message."""
-  names = {path.stem for path in Path('experiments').glob('[!_]*.py')}
-  if not names:
-    return "; give a file, such as experiment='my_project/experiment.py'"
-  return f'; experiments/ has {", ".join(sorted(names - {"sweep"}))}'
+def _check_names(config: Any, definition: Definition) -> None:
+  """Refuses a run that nothing could open again.
+
+  Raises:
+    ConfigError: if the config uses names that only the experiment has, and
+      does not say where the experiment is.
+  """
+  own = definition_lib.own_name(config)
+  if own is not None and not config.experiment:
+    raise ConfigError(
+      f"experiment='': the config needs its experiment for {own}; set it to "
+      "the experiment's file or module, so that the run can be opened again"
+    )
+
+
+def _build_evaluators(
+  chosen: Mapping[str, tasks_lib.Task], split: tasks_lib.Split
+) -> dict[str, evaluators.Evaluator]:
+  """Evaluators of one split by name."""
+  out: dict[str, evaluators.Evaluator] = {}
+  for name, task in chosen.items():
+    built = task.evaluators(split)
+    if out.keys() & built.keys():
+      # Two tasks that are measured in the same way, such as both VQAs.
+      below = dataclasses.replace(split, prefix=f'{split.prefix}{name}/')
+      built = task.evaluators(below)
+    out |= built
+  return out
+
+
+def _of_split(blind: Mapping[str, float], split: str) -> dict[str, float]:
+  """The baseline's metrics of one split, by its evaluators' names."""
+  return {
+    name.removeprefix(f'{split}/'): value
+    for name, value in blind.items()
+    if name.startswith(f'{split}/')
+  }

@@ -178,6 +178,7 @@ def _main(
   workdir.check(values.workdir)
   config = overrides_lib.load(values.config)
   overrides_lib.override(config, changes)
+  _name_experiment(config)
   settings.validate(config)
   _check_experiment(config)
   # Imported after the config is checked, so that it is refused at once.
@@ -191,6 +192,21 @@ def _main(
   if not results:
     # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.
     sys.exit(128 + signal.SIGINT)
+
+
+def _name_experiment(config: ml_collections.ConfigDict) -> None:
+  """Names the file that was started in a config that names no experiment.
+
+  So the run can be opened again where its experiment defines what mmjax lacks.
+  """
+  main = sys.modules['__main__']
+  if config.experiment or not hasattr(main, 'build'):
+    return
+  spec, file = main.__spec__, getattr(main, '__file__', None)
+  if spec is not None:
+    config.experiment = spec.name.removeprefix('experiments.')
+  elif file is not None:
+    config.experiment = os.path.relpath(file)
 
 
 def _check_experiment(config: ml_collections.ConfigDict) -> None:

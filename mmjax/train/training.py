@@ -143,7 +143,7 @@ class Training:
         if path in results:
           raise ValueError(f'two evaluators of {split} yield {key!r}')
         results[path] = float(value)
-      self.folder.save_picture(evaluator.picture(), split, name, self.step)
+      self.folder.save_image(evaluator.draw(), split, name, self.step)
     if results:
       self.writer.write(self.step, results)
       if show:

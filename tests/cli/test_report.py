@@ -6,10 +6,13 @@ import pytest
 
 from mmjax.cli import main
 
+TASKS = {'contrastive': {}, 'captioning': {}, 'vqa_classification': {}}
+
 
 def _finish(folder, **results):
   (folder / 'samples').mkdir(parents=True)
   (folder / 'samples' / 'test_vqa_000009.png').touch()
+  (folder / 'config.json').write_text(json.dumps({'tasks': TASKS}))
   results = {name.replace('__', '/'): v for name, v in results.items()}
   (folder / 'results.json').write_text(json.dumps(results))
 

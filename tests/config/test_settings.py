@@ -101,7 +101,7 @@ def test_only_fields_that_matter_count_as_differences():
   later = {
     'train': {'steps': 2000, 'accumulate': 2, 'keep_best': 'val/x'},
     'model': {'image': {'remat': 'full'}},
-    'objectives': {'contrastive': {'tile': 1024, 'ring': True}},
+    'tasks': {'contrastive': {'tile': 1024, 'ring': True}},
     'eval': {'batch_size': 3},
     'data': {'data_dir': '/elsewhere'},
     'mesh': {'data': 4, 'fsdp': 2},
@@ -161,7 +161,7 @@ def test_flags_are_parted_from_other_arguments():
     ('model.encoder.width', '0.5', 0.5),
     ('model.encoder.rate', '1', 1.0),
     ('model.encoder.new', 'rope', 'rope'),
-    ('objectives.caption.weight', '0.5', 0.5),
+    ('tasks.caption.weight', '0.5', 0.5),
     ('seed', '5', 5),
     ('data.augment', "(dict(name='flip'),)", ({'name': 'flip'},)),
   ],
@@ -169,7 +169,7 @@ def test_flags_are_parted_from_other_arguments():
 def test_an_override_is_read_by_its_fields_type(path, text, value):
   config = _config(
     model={'encoder': {'width': 3, 'rate': 0.5}},
-    objectives={'caption': {'weight': 1.0}},
+    tasks={'caption': {'weight': 1.0}},
   )
   overrides.override(config, [(path, text)])
   settings.validate(config)
@@ -272,7 +272,7 @@ def test_help_with_a_config_shows_its_own_values():
 def test_help_with_a_config_shows_what_else_could_be_set():
   config = overrides.load(str(CONFIGS / 'pretrain_shapes.py'))
   lines = help_lib.text('An experiment.', '--flag', config).splitlines()
-  assert '  objectives.contrastive.tile=0' in lines
+  assert '  tasks.contrastive.tile=0' in lines
   assert '  model.decoder.dropout=0.0' in lines
   given, ids = config.model.to_dict(), {'bos_id': 1, 'eos_id': 2, 'pad_id': 0}
   for part in ('', *(name for name in models.PARTS if given.get(name))):

@@ -60,7 +60,7 @@ def test_good_data_gives_no_notes():
       [make_record(i, questions=[]) for i in range(7)],
       {'contrastive': PAIRS, 'vqa_classification': ASKED},
       r'with an image and a question and an answer, .* leave it out with '
-      r'--config\.objectives\.vqa_classification\.weight=0, or use',
+      r'--config\.tasks\.vqa_classification\.weight=0, or use',
     ),
     (
       [make_record(i, image=b'') for i in range(7)],

@@ -200,7 +200,7 @@ def test_configs_are_legal(path, size):
 
 def test_a_small_run_can_write_answers():
   config = overrides.load(str(CONFIGS / 'vqa_shapes.py:generation,runlocal'))
-  assert 'vqa_generation' in config.objectives
+  assert 'vqa_generation' in config.tasks
   assert config.data.name == 'shapes/small'
 
 
@@ -219,7 +219,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
     ('model.image.width', 0, r'model\.image\.width must be more than 0'),
     ('model.image.width', 8.5, r'model\.image\.width must be int, got 8\.5'),
     ('data.augment', ({'name': 'flipp'},), "augmentation 'flipp' is unknown"),
-    ('objectives.nosuch', {}, r'objectives\.nosuch is unknown'),
+    ('tasks.nosuch', {}, r'tasks\.nosuch is unknown'),
   ],
 )
 def test_mistakes_raise_before_data_is_read(

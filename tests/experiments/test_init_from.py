@@ -115,7 +115,7 @@ def _same_files(here, there):
 @pytest.mark.slow
 def test_two_towers_come_and_go_whole(make_config, tmp_path):
   config = make_config(GOLDEN / 'siglip2')  # Of any aspect ratio.
-  config.objectives.contrastive.kind = 'sigmoid'
+  config.tasks.contrastive.kind = 'sigmoid'
   config.data.image_size = 20
   _begin(config, contrastive.build, tmp_path / 'run')
   mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')

@@ -21,7 +21,7 @@ def test_another_loss_than_the_sources_is_told(make_config, capsys):
   config = make_config(GOLDEN / 'siglip')
   init_from.resolve(config)
   assert 'trained with the sigmoid loss' in capsys.readouterr().out
-  config.objectives.contrastive.kind = 'sigmoid'
+  config.tasks.contrastive.kind = 'sigmoid'
   init_from.resolve(config)
   assert 'sigmoid loss' not in capsys.readouterr().out
 

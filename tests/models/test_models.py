@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax import objectives
+from mmjax import tasks
 
 NAMES = (
   'dual_encoder',
@@ -208,7 +208,7 @@ def test_methods_agree_with_the_whole(made, run, batch):
 @every_model
 def test_objectives_reach_every_parameter(name, made, batch):
   model, variables = made[name]
-  losses = objectives.build(OBJECTIVES[name])
+  losses = tasks.objectives(tasks.build(OBJECTIVES[name], tasks.TASKS))
 
   @jax.jit
   def gradient(params):

@@ -123,6 +123,6 @@ def test_predict_functions_take_parameters_and_a_batch(made, batch):
   assert shape(predict.embed_texts(model)) == (3, 5)
   model, variables = made['encoder_decoder']
   params = variables['params']
-  assert shape(predict.write(model, task='answer', length=3)) == (3, 3)
+  assert shape(predict.generate(model, task='answer', length=3)) == (3, 3)
   assert shape(predict.answer_logits(model)) == (3, 6)
   assert shape(predict.pick_answer(model)) == (3,)

@@ -27,7 +27,7 @@ import numpy as np  # noqa: E402
 from jax.sharding import NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
-from mmjax import models, objectives  # noqa: E402
+from mmjax import models, tasks  # noqa: E402
 from mmjax.config import settings  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
 from mmjax.train import experiment, program  # noqa: E402
@@ -100,7 +100,7 @@ def build(name: str) -> experiment.Experiment:
       answer_length=TEXT,
       num_answers=7,
     ),
-    objectives=objectives.build(losses),
+    objectives=tasks.objectives(tasks.build(losses, tasks.TASKS)),
     train_data=data,
     init_batch=data.batch(0, 2),
   )

@@ -74,8 +74,8 @@ def test_what_makes_a_step_fit_is_not_useful(monkeypatch):
   small = {'model__image__depth': '1', 'model__text__depth': '1'}
   fits = {
     'train__accumulate': '4',
-    'objectives__contrastive__tile': '8',
-    'objectives__contrastive__ring': 'True',
+    'tasks__contrastive__tile': '8',
+    'tasks__contrastive__ring': 'True',
   }
   plain, other = (
     step.compile_step(

@@ -280,7 +280,7 @@ def test_a_signal_in_an_evaluation_saves_and_does_without_it(
       done.append('other')
       yield 'other', 1.0
 
-    def picture(self):
+    def draw(self):
       return None
 
   def build(config, mesh):

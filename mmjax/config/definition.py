@@ -1,0 +1,145 @@
+"""What a config can name: mmjax's own tasks and models, and an experiment's."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mmjax import models as models_lib
+from mmjax import tasks as tasks_lib
+from mmjax import types
+from mmjax.config import experiment_file, schema
+from mmjax.errors import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition:
+  """What an experiment adds to what a config can name.
+
+  Attributes:
+    tasks: name -> class of a task.
+    parts: name of a part of models -> name -> class of a module.
+    models: name -> class of a model.
+    sections: names of the config's own sections, whose fields the experiment
+      checks.
+
+  Raises:
+    ValueError: if a name is one of mmjax's already, or a task has batch keys
+      that data don't have.
+  """
+
+  tasks: Mapping[str, type[tasks_lib.Task]] = dataclasses.field(
+    default_factory=dict
+  )
+  parts: Mapping[str, Mapping[str, type]] = dataclasses.field(
+    default_factory=dict
+  )
+  models: Mapping[str, type] = dataclasses.field(default_factory=dict)
+  sections: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    for name, task in self.tasks.items():
+      if name in tasks_lib.TASKS:
+        raise ValueError(
+          f'tasks has the name {name!r}, which is that of mmjax.tasks.'
+          f'{tasks_lib.TASKS[name].__name__} already; choose another'
+        )
+      unknown = sorted(set(task.batch_keys) - set(tasks_lib.BATCH_KEYS))
+      if unknown:
+        raise ValueError(
+          f'{task.__name__}.batch_keys has {unknown}; use some of '
+          f'{list(tasks_lib.BATCH_KEYS)}'
+        )
+    fixed = {*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS}
+    taken = sorted(fixed & set(self.sections))
+    if taken:
+      raise ValueError(
+        f'sections has {taken}, which every config has; choose other names'
+      )
+    _ = self.tables  # Refuses names that are taken.
+
+  @functools.cached_property
+  def task_table(self) -> dict[str, type[tasks_lib.Task]]:
+    """All tasks that a config can name."""
+    return {**tasks_lib.TASKS, **self.tasks}
+
+  @functools.cached_property
+  def tables(self) -> models_lib.Tables:
+    """All models and parts that a config can name."""
+    return models_lib.BUILT_IN.extend(self.models, self.parts)
+
+  def build_tasks(self, config: Any) -> dict[str, tasks_lib.Task]:
+    """The tasks of a config, by name; for its blind baseline if it is blind.
+
+    Raises:
+      ConfigError: as in `mmjax.tasks.build`.
+    """
+    return tasks_lib.build(
+      config.tasks, self.task_table, blind=config.data.blind
+    )
+
+  def compute_settings(self) -> frozenset[str]:
+    """Settings of models and tasks that don't change what is computed."""
+    classes = *self.tables.classes().values(), *self.task_table.values()
+    return frozenset(
+      name
+      for cls in classes
+      for name, setting in types.settings_of_class(cls).items()
+      if setting.once is not None
+    )
+
+
+BUILT_IN = Definition()
+
+
+def of(config: Mapping[str, Any]) -> Definition:
+  """What a config can name; its experiment file runs only if it is needed.
+
+  Args:
+    config: a completed config, or its data as JSON has it.
+
+  Returns:
+    `BUILT_IN` if mmjax has all that the config names, or if the experiment
+    adds nothing; else the experiment's.
+
+  Raises:
+    ConfigError: if the experiment can't be found; it names what the config
+      needs it for.
+  """
+  own = own_name(config)
+  if own is None or not config['experiment']:
+    return BUILT_IN
+  try:
+    found = experiment_file.find(config['experiment'])
+  except ConfigError as error:
+    raise ConfigError(
+      f'mmjax has no {own}, so it is looked for in the experiment of the '
+      f'config, which is not there: {error}. Put the file back, or use the '
+      'folder in which the run was started'
+    ) from error
+  return found if isinstance(found, Definition) else BUILT_IN
+
+
+def own_name(config: Mapping[str, Any]) -> str | None:
+  """Something that a config names and mmjax lacks, for messages; or None."""
+  return next(_own_names(config), None)
+
+
+def _own_names(config: Mapping[str, Any]) -> Iterator[str]:
+  """What a config names that mmjax lacks, as 'model.image.name=...'."""
+  model = config['model']
+  name = model.get('name')
+  if name is not None and name not in models_lib.MODELS:
+    yield f'model.name={name!r}'
+  for part, known in models_lib.PARTS.items():
+    section = model.get(part)
+    name = section.get('name') if hasattr(section, 'get') else None
+    if name is not None and name not in known.classes:
+      yield f'model.{part}.name={name!r}'
+  for task in config['tasks']:
+    if task not in tasks_lib.TASKS:
+      yield f'tasks.{task}'
+  fixed = {*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS}
+  for section, value in config.items():
+    if section not in fixed and hasattr(value, 'items'):
+      yield f'section {section}'

@@ -1,0 +1,93 @@
+"""Finds the experiment that a config names."""
+
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmjax.config import user_file
+from mmjax.errors import ConfigError
+
+
+def find(name: str) -> Callable[..., Any]:
+  """The `build` of an experiment file.
+
+  The same file gives the same object, so that its classes are the same too.
+
+  Args:
+    name: a config's `experiment`: a module of the folder `experiments/`, such
+      as 'contrastive'; any other module, such as 'my_project.experiment'; or a
+      file, such as 'my_project/experiment.py'.
+
+  Raises:
+    ConfigError: if there is no such file or module, or it has no `build`.
+  """
+  if not name:
+    raise ConfigError(
+      "experiment='': the config names no experiment; set it, for example to "
+      "'contrastive'"
+    )
+  module = name if '.' in name else f'experiments.{name}'
+  started = _started(name, module)
+  if started is not None:
+    return started
+  if name.endswith('.py'):
+    path = Path(name)
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    return _of_file(name, path.resolve(), changed)
+  return _of_module(name, module)
+
+
+def _started(name: str, module: str) -> Callable[..., Any] | None:
+  """The `build` of the file that Python was started with, if it is this one.
+
+  Running it once more would give other classes of the same names.
+  """
+  main = sys.modules['__main__']
+  spec, file = getattr(main, '__spec__', None), getattr(main, '__file__', None)
+  if name.endswith('.py'):
+    same = file is not None and Path(file).resolve() == Path(name).resolve()
+  else:
+    same = spec is not None and spec.name == module
+  return getattr(main, 'build', None) if same else None
+
+
+@functools.lru_cache
+def _of_file(name: str, path: Path, changed: int) -> Callable[..., Any]:
+  del path, changed  # Another file, or another version of it, runs again.
+  return user_file.function(
+    name, 'build', flag='config.experiment', keeps_traceback=True
+  )
+
+
+def _of_module(name: str, module: str) -> Callable[..., Any]:
+  # An installed command doesn't have the working folder on its path.
+  if os.getcwd() not in sys.path:
+    sys.path.insert(0, os.getcwd())
+  try:
+    found = importlib.import_module(module)
+  except ModuleNotFoundError as error:
+    # A module that the experiment itself imports is not the config's mistake.
+    if error.name not in (module, module.partition('.')[0]):
+      raise
+    raise ConfigError(
+      f'experiment={name!r}: there is no module {module} in {os.getcwd()}'
+      f'{_others()}'
+    ) from error
+  if not callable(getattr(found, 'build', None)):
+    raise ConfigError(
+      f'experiment={name!r}: {module} has no function build(config, mesh)'
+      f'{_others()}'
+    )
+  return found.build
+
+
+def _others() -> str:
+  """Names of the experiment files of the working folder, for a message."""
+  names = {path.stem for path in Path('experiments').glob('[!_]*.py')}
+  if not names:
+    return "; give a file, such as experiment='my_project/experiment.py'"
+  return f'; experiments/ has {", ".join(sorted(names - {"sweep"}))}'

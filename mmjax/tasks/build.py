@@ -1,0 +1,80 @@
+"""Tasks from a config."""
+
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+import ml_collections
+
+from mmjax import types
+from mmjax.errors import ConfigError
+from mmjax.tasks import base
+from mmjax.types import Objective
+
+
+def build(
+  config: Mapping[str, Mapping[str, Any]] | ml_collections.ConfigDict,
+  table: Mapping[str, type[base.Task]],
+  *,
+  blind: bool = False,
+) -> dict[str, base.Task]:
+  """Makes the tasks of a config.
+
+  Args:
+    config: settings of each task by its name; tasks of weight 0 are left out.
+    table: tasks that a config can name, such as `mmjax.tasks.TASKS`.
+    blind: whether to make only the tasks that can be trained without images,
+      and these without images, for the blind baseline.
+
+  Returns:
+    Tasks by name.
+
+  Raises:
+    ConfigError: for an unknown task or setting, a value of the wrong type or
+      out of range, or if no task is left.
+  """
+  built = {}
+  for name, settings in config.items():
+    if name not in table:
+      raise ConfigError(f'tasks.{name} is unknown; use one of {sorted(table)}')
+    if not isinstance(settings, Mapping | ml_collections.ConfigDict):
+      raise ConfigError(
+        f'tasks.{name}={settings!r} is not legal: it is a dict of settings, '
+        'such as dict(weight=1.0)'
+      )
+    _check(table[name], settings, f'tasks.{name}')
+    task = table[name](**settings)
+    task.objective()  # It refuses settings that are not legal together.
+    if blind:
+      task = task.without_images()
+    if task is not None and task.weight:
+      built[name] = task
+  if not built:
+    able = ' that can be trained without images' if blind else ''
+    raise ConfigError(
+      f'tasks is empty; give at least one of {sorted(table)}{able} a weight '
+      'above 0'
+    )
+  return built
+
+
+def objectives(
+  tasks: Mapping[str, base.Task],
+) -> dict[str, tuple[float, Objective]]:
+  """Weight and objective of each task, by name."""
+  return {
+    name: (float(task.weight), task.objective()) for name, task in tasks.items()
+  }
+
+
+def _check(
+  task: type[base.Task], settings: Mapping[str, Any], path: str
+) -> None:
+  hints = typing.get_type_hints(task, include_extras=True)
+  legal = types.settings_of_class(task)
+  for key, value in settings.items():
+    if key not in legal:
+      raise ConfigError(
+        f'{path}.{key} is unknown; {task.__name__} has {sorted(legal)}'
+      )
+    types.check_value(f'{path}.{key}', value, hints[key])

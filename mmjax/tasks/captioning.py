@@ -1,0 +1,79 @@
+"""The task of describing images."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mmjax import evaluators, objectives
+from mmjax.models import predict
+from mmjax.tasks import base
+
+
+def caption(
+  run: base.TrainedModel, image: Any, *, beam_size: int = 1
+) -> list[str]:
+  """A caption of each image; greedy, or the best of a beam."""
+  ids = run.predict(
+    predict.generate,
+    run.image_batch(image),
+    task='caption',
+    length=run.preprocess.text_length - 1,
+    beam_size=beam_size,
+  )
+  return run.decode(ids)
+
+
+def _lines(
+  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+) -> list[str]:
+  del texts
+  return caption(run, image, beam_size=beam_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Captioning(base.Task):
+  """The model writes a text about an image.
+
+  It returns `caption_logits` and has `generate` for the task 'caption'.
+
+  Attributes:
+    label_smoothing: fraction of the target spread over all tokens.
+  """
+
+  ability: ClassVar[str] = 'caption an image'
+  batch_keys: ClassVar[tuple[str, ...]] = ('text',)
+  rows: ClassVar[tuple[base.Row, ...]] = (
+    base.Row('exact captions', 'captions/exact', 'captions/chance_exact'),
+    base.Row(
+      'objects named right', 'captions/objects', 'captions/chance_objects'
+    ),
+  )
+  methods: ClassVar[Mapping[str, Any]] = {'caption': caption}
+  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+
+  label_smoothing: float = 0.0
+
+  def objective(self) -> objectives.Captioning:
+    return objectives.Captioning(self.label_smoothing)
+
+  def needs(self) -> tuple[str, ...]:
+    return self.objective().needs()
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}captions'
+    config = split.config
+    captions = evaluators.Captions(
+      predict.generate(
+        split.model,
+        task='caption',
+        # The token that starts a text is not generated.
+        length=config.data.text_length - 1,
+        beam_size=config.eval.beam_size,
+      ),
+      split.source,
+      split.preprocess,
+      parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
+      name=name,
+      **split.settings(),
+    )
+    return {name: captions}

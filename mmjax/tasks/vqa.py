@@ -1,0 +1,170 @@
+"""The tasks of answering questions about images."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from mmjax import evaluators, objectives
+from mmjax.models import predict
+from mmjax.tasks import base
+from mmjax.types import Array, Batch
+
+
+def answer_logits(run: base.TrainedModel, batch: Batch) -> Array:
+  """Logits [B, C] of `preprocess.answers`, for `question_batch`."""
+  return run.predict(predict.answer_logits, batch)
+
+
+def classify_answer(
+  run: base.TrainedModel,
+  image: Any,
+  questions: str | Sequence[str],
+  *,
+  beam_size: int = 1,
+) -> list[str]:
+  """The likeliest of training's answers to each image's question."""
+  del beam_size
+  logits = answer_logits(run, run.question_batch(image, questions))
+  return [run.preprocess.answers[i] for i in np.argmax(logits, axis=-1)]
+
+
+def generate_answer(
+  run: base.TrainedModel,
+  image: Any,
+  questions: str | Sequence[str],
+  *,
+  beam_size: int = 1,
+) -> list[str]:
+  """An answer to each image's question; greedy, or the best of a beam."""
+  ids = run.predict(
+    predict.generate,
+    run.question_batch(image, questions),
+    task='answer',
+    length=run.preprocess.answer_length - 1,
+    beam_size=beam_size,
+  )
+  return run.decode(ids)
+
+
+def _likeliest(
+  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+) -> list[str]:
+  """Lines of the three likeliest answers with their probabilities."""
+  del beam_size
+  logits = answer_logits(run, run.question_batch(image, texts))[0]
+  probabilities = np.exp(logits - np.logaddexp.reduce(logits))
+  return [
+    '  prob  answer',
+    *(
+      f'{probabilities[i]:6.1%}  {run.preprocess.answers[i]}'
+      for i in np.argsort(-probabilities)[:3]
+    ),
+  ]
+
+
+def _generated(
+  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+) -> list[str]:
+  return generate_answer(run, image, texts, beam_size=beam_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Vqa(base.Task):
+  """What both ways to answer have in common."""
+
+  ability: ClassVar[str] = 'answer a question'
+  rows: ClassVar[tuple[base.Row, ...]] = (
+    base.Row(
+      'right answers',
+      'vqa/accuracy',
+      'vqa/majority_accuracy',
+      'vqa/blind_accuracy',
+    ),
+  )
+
+  label_smoothing: float = 0.0
+  needs_image: bool = True
+
+  def needs(self) -> tuple[str, ...]:
+    return self.objective().needs()
+
+  def without_images(self) -> Self:
+    return dataclasses.replace(self, needs_image=False)
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}vqa'
+    answers = evaluators.Answers(
+      self._predict(split),
+      split.source,
+      split.preprocess,
+      blind=split.blind,
+      name=name,
+      **split.settings(),
+    )
+    return {name: answers}
+
+  def _predict(self, split: base.Split) -> predict.Predict:
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VqaClassification(_Vqa):
+  """The model picks one of the answers of the training data.
+
+  It returns `answer_logits` and has the method `classify_answer`.
+
+  Attributes:
+    label_smoothing: fraction of the target spread over all answers.
+    needs_image: whether examples need an image; False for a blind baseline.
+  """
+
+  batch_keys: ClassVar[tuple[str, ...]] = ('question', 'label')
+  methods: ClassVar[Mapping[str, Any]] = {
+    'answer': classify_answer,
+    'answer_logits': answer_logits,
+  }
+  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+    'question', _likeliest, length='question_length'
+  )
+
+  def objective(self) -> objectives.VqaClassification:
+    return objectives.VqaClassification(
+      needs_image=self.needs_image, label_smoothing=self.label_smoothing
+    )
+
+  def _predict(self, split: base.Split) -> predict.Predict:
+    return predict.pick_answer(split.model)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VqaGeneration(_Vqa):
+  """The model writes the answer.
+
+  It returns `answer_token_logits` and has `generate` for the task 'answer'.
+
+  Attributes:
+    label_smoothing: fraction of the target spread over all tokens.
+    needs_image: whether examples need an image; False for a blind baseline.
+  """
+
+  batch_keys: ClassVar[tuple[str, ...]] = ('question', 'answer')
+  methods: ClassVar[Mapping[str, Any]] = {'answer': generate_answer}
+  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+    'question', _generated, length='question_length'
+  )
+
+  def objective(self) -> objectives.VqaGeneration:
+    return objectives.VqaGeneration(
+      label_smoothing=self.label_smoothing, needs_image=self.needs_image
+    )
+
+  def _predict(self, split: base.Split) -> predict.Predict:
+    return predict.generate(
+      split.model,
+      task='answer',
+      # The token that starts a text is not generated.
+      length=split.config.data.answer_length - 1,
+      beam_size=split.config.eval.beam_size,
+    )
