@@ -1,7 +1,8 @@
-"""`mmjax predict`: runs a trained model on image files."""
+"""`mmjax predict`: runs a trained model on files."""
 
 import argparse
 import sys
+from typing import Any
 
 from mmjax.errors import ConfigError
 
@@ -11,26 +12,58 @@ USAGE = """\
     --question="what color is the circle?"
   mmjax predict --workdir=runs/contrastive --image=photo.png \\
     --text="a small red circle" --text="a large blue square"
+  mmjax predict --workdir=runs/senses --input image=photo.png \\
+    --input sound=call.wav
 """
 
 
 def main(argv: list[str]) -> int:
-  """Captions an image, answers about it, or ranks texts by how well they fit.
+  """Uses one of a trained model's tasks on files and texts.
 
   Raises:
     ConfigError: if the model was not trained for the task; the message names
       its tasks.
   """
+  parser = _make_parser()
+  args = parser.parse_args(argv)
+  flag, texts = _get_texts(args, parser)
+  named = dict(_split_input(text) for text in args.input or ())
+  if args.image and 'image' in named:
+    parser.error('--image and --input image=... are the same; use one')
+  # JAX is imported late, so that the errors above come at once.
+  from mmjax.runs import rebuild
+
+  run = rebuild.load(args.workdir)
+  prompt = _prompt(run, flag, args.workdir)
+  if prompt.reads:
+    _warn_if_cut(run, texts, prompt.reads)
+  sets = [named | {'image': path} for path in args.image or ()] or [named]
+  for values in sets:
+    if len(sets) > 1:
+      print(f'{values["image"]}:')
+    inputs = {name: _read(run, name, value) for name, value in values.items()}
+    for line in prompt.lines(run, inputs, texts, args.beam_size):
+      print(line)
+  return 0
+
+
+def _make_parser() -> argparse.ArgumentParser:
   parser = argparse.ArgumentParser(
     prog='mmjax predict',
-    description='Caption an image file, answer a question about it, or rank '
-    'texts by how well they fit it.',
+    description='Use a trained model: caption an image, answer a question '
+    'about it, rank texts by how well they fit, or predict a class or number.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument('--workdir', required=True, help="a run's folder")
   parser.add_argument(
-    '--image', required=True, action='append', help='file; may be repeated'
+    '--image', action='append', help='image file; may be repeated'
+  )
+  parser.add_argument(
+    '--input',
+    action='append',
+    metavar='NAME=VALUE',
+    help='file, text or number of an input of the model; may be repeated',
   )
   parser.add_argument('--question', help='what to ask about the image')
   parser.add_argument(
@@ -42,30 +75,42 @@ def main(argv: list[str]) -> int:
     default=1,
     help='beam size of generated texts; 1 is greedy (default: %(default)s)',
   )
-  args = parser.parse_args(argv)
+  return parser
+
+
+def _get_texts(
+  args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> tuple[str, list[str]]:
+  """The flag that asks for a task, '' for inputs alone, and its texts."""
+  if not args.image and not args.input:
+    parser.error('one of --image and --input is required')
   if args.question is not None and args.text:
     parser.error('--question and --text ask for different things; use one')
-  from mmjax.data import images
-
-  by_path = {path: images.to_array(path) for path in args.image}
-  # JAX is imported late, so that the errors above come at once.
-  from mmjax.runs import rebuild
-
-  run = rebuild.load(args.workdir)
-  flag, texts = '', []
   if args.question is not None:
-    flag, texts = 'question', [args.question]
-  elif args.text:
-    flag, texts = 'text', args.text
-  prompt = _prompt(run, flag, args.workdir)
-  if prompt.length:
-    _warn_if_cut(run, texts, getattr(run.preprocess, prompt.length))
-  for path, image in by_path.items():
-    if len(by_path) > 1:
-      print(f'{path}:')
-    for line in prompt.lines(run, image, texts, args.beam_size):
-      print(line)
-  return 0
+    return 'question', [args.question]
+  return ('text', args.text) if args.text else ('', [])
+
+
+def _split_input(text: str) -> tuple[str, str]:
+  name, equals, value = text.partition('=')
+  if not (name and equals and value):
+    raise ConfigError(
+      f'--input {text} should read NAME=VALUE, as in sound=call.wav'
+    )
+  return name, value
+
+
+def _read(run, name: str, value: str) -> Any:
+  """Checks a value, so that its error names the flag.
+
+  Raises:
+    ConfigError: if the model has no such input, or can't read the value.
+  """
+  try:
+    run.preprocess[name].prepare(value)
+  except (ConfigError, OSError) as error:
+    raise ConfigError(f'--input {name}={value}: {error}') from error
+  return value
 
 
 def _prompt(run, flag: str, workdir: str):
@@ -92,8 +137,9 @@ def _prompt(run, flag: str, workdir: str):
   raise ConfigError(f'{workdir}: {run.unable(" or ".join(wanted))}')
 
 
-def _warn_if_cut(run, texts: list[str], length: int) -> None:
-  """Warns of texts that are longer than what the model reads."""
+def _warn_if_cut(run, texts: list[str], name: str) -> None:
+  """Warns of texts that are longer than what a feature reads."""
+  length = run.preprocess[name].length
   for text in texts:
     if run.tokenizer.count(text) > length:
       print(

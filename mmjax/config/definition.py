@@ -9,6 +9,7 @@ from mmjax import models as models_lib
 from mmjax import tasks as tasks_lib
 from mmjax import types
 from mmjax.config import experiment_file, schema
+from mmjax.data import features
 from mmjax.errors import ConfigError
 
 
@@ -20,12 +21,12 @@ class Definition:
     tasks: name -> class of a task.
     parts: name of a part of models -> name -> class of a module.
     models: name -> class of a model.
+    kinds: kind -> class of a feature, `mmjax.data.features.Feature`.
     sections: names of the config's own sections, whose fields the experiment
       checks.
 
   Raises:
-    ValueError: if a name is one of mmjax's already, or a task has batch keys
-      that data don't have.
+    ValueError: if a name is one of mmjax's already.
   """
 
   tasks: Mapping[str, type[tasks_lib.Task]] = dataclasses.field(
@@ -35,20 +36,23 @@ class Definition:
     default_factory=dict
   )
   models: Mapping[str, type] = dataclasses.field(default_factory=dict)
+  kinds: Mapping[str, type[features.Feature]] = dataclasses.field(
+    default_factory=dict
+  )
   sections: tuple[str, ...] = ()
 
   def __post_init__(self):
-    for name, task in self.tasks.items():
+    for name in self.tasks:
       if name in tasks_lib.TASKS:
         raise ValueError(
           f'tasks has the name {name!r}, which is that of mmjax.tasks.'
           f'{tasks_lib.TASKS[name].__name__} already; choose another'
         )
-      unknown = sorted(set(task.batch_keys) - set(tasks_lib.BATCH_KEYS))
-      if unknown:
+    for kind in self.kinds:
+      if kind in features.KINDS:
         raise ValueError(
-          f'{task.__name__}.batch_keys has {unknown}; use some of '
-          f'{list(tasks_lib.BATCH_KEYS)}'
+          f'kinds has the name {kind!r}, which is that of mmjax.data.features.'
+          f'{features.KINDS[kind].__name__} already; choose another'
         )
     fixed = {*schema.TOP, *schema.SECTIONS, *schema.OPEN_SECTIONS}
     taken = sorted(fixed & set(self.sections))
@@ -62,6 +66,11 @@ class Definition:
   def task_table(self) -> dict[str, type[tasks_lib.Task]]:
     """All tasks that a config can name."""
     return {**tasks_lib.TASKS, **self.tasks}
+
+  @functools.cached_property
+  def kind_table(self) -> dict[str, type[features.Feature]]:
+    """All kinds of features that a config can name."""
+    return {**features.KINDS, **self.kinds}
 
   @functools.cached_property
   def tables(self) -> models_lib.Tables:
@@ -136,6 +145,15 @@ def _own_names(config: Mapping[str, Any]) -> Iterator[str]:
     name = section.get('name') if hasattr(section, 'get') else None
     if name is not None and name not in known.classes:
       yield f'model.{part}.name={name!r}'
+  for name, section in (model.get('encoders') or {}).items():
+    encoder = section.get('name')
+    if encoder is not None and not any(
+      encoder in part.classes for part in models_lib.PARTS.values()
+    ):
+      yield f'model.encoders.{name}.name={encoder!r}'
+  for name, section in (config['data'].get('features') or {}).items():
+    if section.get('kind') not in (None, *features.KINDS):
+      yield f'data.features.{name}.kind={section["kind"]!r}'
   for task in config['tasks']:
     if task not in tasks_lib.TASKS:
       yield f'tasks.{task}'

@@ -47,8 +47,8 @@ def open_feed(
   batch_size: int,
   seed: int,
   needs: checks.Needs,
+  built: Mapping[str, features.Feature],
   rows: Sequence[int] | None = None,
-  kinds: Mapping[str, type[features.Feature]] = features.KINDS,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -57,14 +57,13 @@ def open_feed(
     batch_size: examples in a global training batch.
     seed: random seed of order and augmentation.
     needs: keys of the arrays that each task needs.
+    built: features by name, as `build_features` returns them.
     rows: rows of every training batch that this host reads; None for all.
-    kinds: classes of features by kind.
 
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
   train, splits = _open_splits(data)
-  built = build_features(data, needs, kinds)
   _check_fields(built, train)
   tokenizer = _open_tokenizer(data, train, built)
   preprocessor = preprocess.Preprocessor(
@@ -102,6 +101,7 @@ def open_feed(
 def build_features(
   data: Mapping[str, Any],
   needs: checks.Needs,
+  reads: Sequence[str] = (),
   kinds: Mapping[str, type[features.Feature]] = features.KINDS,
 ) -> dict[str, features.Feature]:
   """Builds the features of a config.
@@ -112,13 +112,14 @@ def build_features(
   Args:
     data: the `data` section of a config.
     needs: keys of the arrays that each task needs.
+    reads: features that the model reads.
     kinds: classes of features by kind.
 
   Raises:
-    ConfigError: if a feature is not legal, a task needs an array that no
-      feature makes, or no task needs a feature.
+    ConfigError: if a feature is not legal, a task or the model needs an array
+      that no feature makes, or nothing needs a feature.
   """
-  wanted = set().union(*needs.values())
+  wanted = set().union(reads, *needs.values())
   own = dict(data['features'] or {})
   settings = _describe_standard(data, wanted)
   built = preprocess.build({**settings, **own}, kinds)
@@ -134,8 +135,9 @@ def build_features(
   for name in own:
     if not wanted & set(built[name].list_keys()):
       raise ConfigError(
-        f'data.features.{name} is read by no task: they need '
-        f'{", ".join(sorted(wanted))}; remove it, or name it in a task'
+        f'data.features.{name} is read by nothing: model and tasks read '
+        f'{", ".join(sorted(wanted))}; remove it, or name it in a task or in '
+        'model.encoders'
       )
   return built
 

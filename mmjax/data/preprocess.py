@@ -101,19 +101,20 @@ class Preprocessor:
         example |= feature.make_arrays(chosen[name], rng, flips=flips)
     return example
 
-  def prepare(self, **values: Any) -> Example:
-    """Makes a batch of what people pass; other features are absent.
+  def prepare(self, *absent: str, **values: Any) -> Example:
+    """Makes a batch of what people pass.
 
     Args:
+      *absent: further features, whose arrays are zero and masked.
       **values: by feature, a value or a list of them, such as paths of files;
-        all lists have one length. A feature that isn't passed has no arrays.
+        all lists have one length. A feature that isn't named has no arrays.
 
     Returns:
       Arrays with a batch axis.
 
     Raises:
-      ConfigError: if there is no such feature, a value is not of its kind, or
-        the lists differ in length.
+      ConfigError: if there is no value or no such feature, a value is not of
+        its kind, or the lists differ in length.
       OSError: if a file can't be read.
     """
     by_name = {
@@ -124,6 +125,10 @@ class Preprocessor:
     if len(set(lengths.values())) > 1:
       counts = ', '.join(f'{n} {name}' for name, n in lengths.items())
       raise ConfigError(f'there are {counts}; give as many of each')
+    number = next(iter(lengths.values()), 0)
+    if not number:
+      raise ConfigError('there is no value to make arrays of')
+    by_name |= {name: [self[name].make_absent()] * number for name in absent}
     return {
       key: np.stack([example[key] for example in examples])
       for examples in by_name.values()

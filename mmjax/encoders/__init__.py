@@ -8,6 +8,7 @@ from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
+from mmjax.encoders.from_samples import FromSamples
 from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
@@ -63,6 +64,7 @@ __all__ = [
   'DividedVideoTransformer',
   'EfficientNet',
   'FlexibleViT',
+  'FromSamples',
   'ImagePatches',
   'Inception',
   'PackedViT',

@@ -6,6 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.models.build import (
   build,
   describe,
+  list_inputs,
   settings_of,
   training_settings,
 )
@@ -41,6 +42,7 @@ __all__ = [
   'TextToText',
   'build',
   'describe',
+  'list_inputs',
   'settings_of',
   'training_settings',
 ]

@@ -3,14 +3,17 @@
 import dataclasses
 import typing
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 
+from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax import types as types_lib
+from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.models.parts import PARTS, Part
 from mmjax.models.tables import BUILT_IN, Tables
@@ -21,7 +24,32 @@ _NESTED = {
   'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
   'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
 }
-_DERIVED = ('dtype', 'parent', 'name', 'num_answers', *_SPECIALS)
+_DERIVED = (
+  'dtype',
+  'parent',
+  'name',
+  'num_answers',
+  'encoders',
+  'reads',
+  'outputs',
+  'writes',
+  'category_sizes',
+  *_SPECIALS,
+)
+# Part whose classes encode a feature, by its kind.
+_ENCODERS = {
+  'image': 'image',
+  'images': 'video',
+  'video': 'video',
+  'text': 'text',
+  'turns': 'text',
+  'sound': 'sound',
+  'series': 'series',
+  'points': 'points',
+  'category': 'table',
+  'number': 'table',
+  'vector': 'table',
+}
 
 
 def build(
@@ -32,6 +60,9 @@ def build(
   question_length: int = 0,
   answer_length: int = 0,
   num_answers: int = 0,
+  features: Mapping[str, Feature] = MappingProxyType({}),
+  outputs: Mapping[str, int] | None = None,
+  writes: str = '',
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
   tables: Tables = BUILT_IN,
@@ -48,6 +79,9 @@ def build(
     question_length: length of the longest question.
     answer_length: length of the longest answer.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
+    features: features of the data by name, which `encoders` read.
+    outputs: number of outputs by target, for models that predict features.
+    writes: the text feature that a model writes.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
     dtype: type of the computation.
@@ -65,6 +99,8 @@ def build(
   derived = {
     'vocab_size': vocab_size,
     'num_answers': num_answers,
+    'outputs': dict(outputs or {}),
+    'writes': writes,
     'dtype': jnp.dtype(dtype),
     **(special_ids or {}),
   }
@@ -85,7 +121,94 @@ def build(
     longest = max((lengths[length] for length in part.lengths), default=0)
     derived_part = derived | ({'max_length': longest} if longest else {})
     parts[name] = _build_part(part, chosen, f'model.{name}', derived_part)
+  if 'encoders' in _fields_of(cls):
+    parts |= _build_encoders(
+      settings.pop('encoders', None) or {}, features, derived, tables
+    )
   return _make(cls, settings, 'model', derived, parts)
+
+
+def list_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Lists the features that a model's `encoders` read."""
+  return tuple(
+    dict.fromkeys(f for reads in find_reads(config).values() for f in reads)
+  )
+
+
+def find_reads(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+  """The features that each of a model's `encoders` reads, by its name."""
+  settings = config.get('encoders') or {}
+  return {
+    name: tuple(chosen.get('reads', (name,)))
+    for name, chosen in settings.items()
+  }
+
+
+def _build_encoders(
+  settings: Mapping[str, Mapping[str, Any]],
+  features: Mapping[str, Feature],
+  derived: Mapping[str, Any],
+  tables: Tables,
+) -> dict[str, Any]:
+  """Makes the encoders of features, and what they read."""
+  reads = find_reads({'encoders': settings})
+  built = {}
+  for name, chosen in settings.items():
+    path = f'model.encoders.{name}'
+    for feature in reads[name]:
+      if feature not in features:
+        raise ConfigError(
+          f'{path} reads the feature {feature!r}, but there are '
+          f'{", ".join(features) or "none"}; add it to data.features, or name '
+          f'another with {path}.reads'
+        )
+    chosen = {key: v for key, v in chosen.items() if key != 'reads'}
+    read = [features[feature] for feature in reads[name]]
+    built[name] = _build_encoder(chosen, path, read, derived, tables)
+  return {'encoders': built, 'reads': reads}
+
+
+def _build_encoder(
+  settings: dict[str, Any],
+  path: str,
+  read: Sequence[Feature],
+  derived: Mapping[str, Any],
+  tables: Tables,
+) -> nn.Module:
+  kinds = {_ENCODERS.get(feature.encoded_as) for feature in read}
+  if len(kinds) > 1 or (len(read) > 1 and kinds != {'table'}):
+    raise ConfigError(
+      f'{path}.reads={[feature.name for feature in read]} is not legal: only '
+      'numbers, vectors and classes are read together, as the row of a table'
+    )
+  part = kinds.pop()
+  if part is None:
+    raise ConfigError(
+      f'{path} reads a feature of the kind {read[0].kind}, for which there are '
+      'no encoders'
+    )
+  spectrogram = settings.pop('spectrogram', None)
+  if spectrogram is not None and part != 'sound':
+    raise ConfigError(f'{path}.spectrogram is for sounds only; remove it')
+  length = getattr(read[0], 'length', 0)
+  more: dict[str, Any] = {}
+  if part == 'text' and length:
+    more['max_length'] = length
+  more['category_sizes'] = tuple(
+    len(feature.classes or (0, 1))
+    for feature in read
+    if feature.kind == 'category' and not feature.multi_label
+  )
+  encoder = _build_part(tables.parts[part], settings, path, derived | more)
+  if part != 'sound':
+    return encoder
+  return _make(
+    encoders.FromSamples,
+    dict(spectrogram or {}),
+    f'{path}.spectrogram',
+    {},
+    {'sample_rate': read[0].rate, 'encoder': encoder},
+  )
 
 
 def _build_part(

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, choose
 from mmjax.models import dual_encoder, questions, writing
 from mmjax.types import Array, Batch, Outputs, Positive, Size, Tokens
 
@@ -97,6 +97,13 @@ class ContrastiveCaptioner(writing.Writer):
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
     return out
+
+  def embed(self, batch: Batch, name: str) -> Array:
+    """Unit vectors [B, E] of a batch's `image` or `text`."""
+    encode = {'image': self.encode_image, 'text': self.encode_text}
+    return choose(name, encode, 'the field')(
+      batch[name], batch.get(f'{name}_mask')
+    )
 
   def encode_image(
     self, images: Array, mask: Array | None = None, *, train: bool = False

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import ops
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Outputs, Positive, Size
 
 
@@ -156,6 +156,13 @@ class DualEncoder(nn.Module):
         batch['text'], batch.get('text_mask'), train=train
       )
     return out
+
+  def embed(self, batch: Batch, name: str) -> Array:
+    """Unit vectors [B, E] of a batch's `image` or `text`."""
+    encode = {'image': self.encode_image, 'text': self.encode_text}
+    return choose(name, encode, 'the field')(
+      batch[name], batch.get(f'{name}_mask')
+    )
 
   def encode_image(
     self, images: Array, mask: Array | None = None, *, train: bool = False

@@ -1,5 +1,6 @@
 """Builds the model of a config, sized for the config's data."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -7,10 +8,17 @@ import flax.linen as nn
 from mmjax import models
 from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
+from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 
 
-def check(config: Any, tables: models.Tables = models.BUILT_IN) -> None:
+def check(
+  config: Any,
+  features: Mapping[str, Feature],
+  outputs: Mapping[str, int],
+  writes: str = '',
+  tables: models.Tables = models.BUILT_IN,
+) -> None:
   """Refuses settings of the model and of augmentations.
 
   Builds them for a vocabulary of one token, so that a mistake is refused before
@@ -18,6 +26,9 @@ def check(config: Any, tables: models.Tables = models.BUILT_IN) -> None:
 
   Args:
     config: a completed config.
+    features: features by name, perhaps not fitted.
+    outputs: number of outputs by target.
+    writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
 
   Raises:
@@ -30,6 +41,9 @@ def check(config: Any, tables: models.Tables = models.BUILT_IN) -> None:
     text_length=config.data.text_length,
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
+    features=features,
+    outputs=outputs,
+    writes=writes,
     dtype=config.train.dtype,
     tables=tables,
   )
@@ -38,6 +52,8 @@ def check(config: Any, tables: models.Tables = models.BUILT_IN) -> None:
 def build(
   config: Any,
   preprocess: preprocessing.Preprocessor,
+  outputs: Mapping[str, int],
+  writes: str = '',
   tables: models.Tables = models.BUILT_IN,
 ) -> nn.Module:
   """Makes the model of a config, sized for the config's data.
@@ -45,16 +61,24 @@ def build(
   Args:
     config: a completed config.
     preprocess: preprocessor with the tokenizer and the answer vocabulary.
+    outputs: number of outputs by target.
+    writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
   """
+  tokenizer = preprocess.tokenizer
+  questions = preprocess.features.get('questions')
+  has_label = questions is not None and questions.has_label
   return models.build(
     config.model,
-    vocab_size=preprocess.tokenizer.vocab_size,
+    vocab_size=tokenizer.vocab_size if tokenizer else 1,
     text_length=config.data.text_length,
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
-    num_answers=len(preprocess.answers),
-    special_ids=_special_ids(config, preprocess.tokenizer),
+    num_answers=len(questions.answers) if has_label else 0,
+    features=preprocess.features,
+    outputs=outputs,
+    writes=writes,
+    special_ids=_special_ids(config, tokenizer) if tokenizer else None,
     dtype=config.train.dtype,
     tables=tables,
   )

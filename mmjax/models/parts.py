@@ -70,6 +70,10 @@ PARTS = {
     aliases=('text',),
     cross_attention=False,
   ),
+  'sound': Part(encoders.ENCODERS['sound']),
+  'video': Part(encoders.ENCODERS['video']),
+  'series': Part(encoders.ENCODERS['series']),
+  'table': Part(encoders.ENCODERS['table']),
   'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
   'fusion': Part(FUSIONS),
   'decoder': Part(

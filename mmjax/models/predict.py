@@ -14,30 +14,30 @@ from mmjax.types import Array, Batch, Params
 Predict = Callable[[Params, Batch], Array]
 
 
-def embed_images(model: nn.Module) -> Predict:
-  """Unit vectors [B, E] of a batch's `image`."""
+def embed(model: nn.Module, *, name: str) -> Predict:
+  """Unit vectors [B, E] of one field.
+
+  Args:
+    model: one with `embed(batch, name)`.
+    name: name of the field.
+  """
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply(
-      {'params': params},
-      batch['image'],
-      batch.get('image_mask'),
-      method='encode_image',
-    )
+    return model.apply({'params': params}, batch, name, method='embed')
 
   return predict
 
 
-def embed_texts(model: nn.Module) -> Predict:
-  """Unit vectors [B, E] of a batch's `text`."""
+def output(model: nn.Module, *, target: str) -> Predict:
+  """Outputs [B, n] for one target: logits of classes, or numbers.
+
+  Args:
+    model: one with `predict(batch, target)`.
+    target: name of the feature that is predicted.
+  """
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply(
-      {'params': params},
-      batch['text'],
-      batch.get('text_mask'),
-      method='encode_text',
-    )
+    return model.apply({'params': params}, batch, target, method='predict')
 
   return predict
 

@@ -9,6 +9,7 @@ from mmjax.models import (
   dual_encoder,
   encoder_decoder,
   image_first,
+  multimodal,
 )
 from mmjax.models.parts import PARTS, Part
 
@@ -17,6 +18,7 @@ MODELS = {
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'vision_language': image_first.ImageFirstVisionLanguage,
+  'multimodal': multimodal.Multimodal,
 }
 
 

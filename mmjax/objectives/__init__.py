@@ -8,6 +8,7 @@ from mmjax.objectives.contrastive import (
   sigmoid_loss,
   softmax_loss,
 )
+from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   Captioning,
   VqaClassification,
@@ -18,7 +19,9 @@ from mmjax.objectives.text import (
 
 __all__ = [
   'Captioning',
+  'Classification',
   'Contrastive',
+  'Regression',
   'VqaClassification',
   'VqaGeneration',
   'cross_entropy',

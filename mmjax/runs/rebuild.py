@@ -2,21 +2,21 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
-import numpy as np
 
+from mmjax import models
 from mmjax import tasks as tasks_lib
 from mmjax.config import definition, settings
-from mmjax.data import images, tokenizers
 from mmjax.data import preprocess as preprocessing
+from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
-from mmjax.pretrained import base, hub
+from mmjax.pretrained import hub
 from mmjax.runs import checkpoints
 from mmjax.types import Array, Batch, Params
 
@@ -30,16 +30,16 @@ class Run:
   """A trained model with all that belongs to it.
 
   `module` and `params` are all that JAX code needs. The run also has the
-  methods of its tasks (`mmjax.tasks`), which take images and texts:
-  `encode_image` and `encode_text`, `caption`, `answer`, or those of an
-  experiment's own task. An image is a file's path, a Pillow image or uint8
-  [H, W, 3].
+  methods of its tasks (`mmjax.tasks`), which take values of fields:
+  `encode_image` and `encode_text`, `caption`, `answer`, `embed`, `classify`,
+  `regress`, or those of an experiment's own task. An image is a file's path, a
+  Pillow image or uint8 [H, W, 3]; a sound the path of a file or floats [N].
 
   Attributes:
     config: what the run was started with.
     module: a Linen module.
     params: its parameters; the EMA, where the run kept one.
-    preprocess: images, texts and questions to arrays.
+    preprocess: records, and values that people pass, to arrays.
     tasks: what the model was trained for, by name.
   """
 
@@ -108,44 +108,14 @@ class Run:
     """Texts of token ids [B, T]."""
     return [self.tokenizer.decode(row) for row in ids]
 
-  def image_batch(self, image: Any) -> Batch:
-    """Arrays of images, as the model takes them."""
-    arrays = [
-      self.preprocess.encode_image(images.to_array(one))
-      for one in base.as_list(image)
-    ]
-    return {
-      'image': np.stack(arrays),
-      'image_mask': np.ones(len(arrays), bool),
-    }
+  def prepare(self, *absent: str, **values: Any) -> Batch:
+    """Arrays of values by feature; see `mmjax.data.preprocess.Preprocessor`."""
+    return self.preprocess.prepare(*absent, **values)
 
-  def question_batch(self, image: Any, questions: str | Sequence[str]) -> Batch:
-    """Arrays of images and of a question about each."""
-    length = self.preprocess.question_length
-    asked = self.text_batch('question', questions, length, as_input=True)
-    batch = self.image_batch(image)
-    if len(asked['question']) != len(batch['image']):
-      raise ConfigError(
-        f'there are {len(batch["image"])} images and '
-        f'{len(asked["question"])} questions; give one question for each'
-      )
-    return batch | asked
-
-  def text_batch(
-    self,
-    key: str,
-    texts: str | Sequence[str],
-    length: int,
-    *,
-    as_input: bool = False,
-  ) -> Batch:
-    """Arrays `key` and its mask [B, length]; see `Tokenizer.encode`."""
-    pairs = [
-      self.tokenizer.encode(text, length, as_input=as_input)
-      for text in base.as_list(texts)
-    ]
-    ids, masks = zip(*pairs, strict=True)
-    return {key: np.stack(ids), f'{key}_mask': np.stack(masks)}
+  @property
+  def inputs(self) -> tuple[str, ...]:
+    """The features that the model reads, where it names its encoders'."""
+    return models.list_inputs(self.config.model)
 
   @functools.cached_property
   def _compiled(self) -> Callable[..., Callable[..., Array]]:
@@ -179,16 +149,21 @@ def load(workdir: Path | str) -> Run:
     )
   # Fields that are newer than the run have their defaults.
   config = settings.complete(settings.from_json(workdir / 'config.json'))
-  tokenizer = tokenizers.Tokenizer.load(
-    workdir / 'tokenizer.json', bos=config.data.bos
-  )
-  preprocess = preprocessing.Preprocessor.load(
-    workdir / 'preprocess.json', tokenizer
-  )
   try:
     known = definition.of(config)
     tasks = known.build_tasks(config)
-    module = from_config.build(config, preprocess, known.tables)
+    preprocess = preprocessing.Preprocessor.load(
+      workdir / 'preprocess.json',
+      _load_tokenizer(workdir, config),
+      known.kind_table,
+    )
+    module = from_config.build(
+      config,
+      preprocess,
+      tasks_lib.find_outputs(tasks, preprocess.features),
+      tasks_lib.find_written(tasks),
+      known.tables,
+    )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
   return Run(
@@ -198,3 +173,11 @@ def load(workdir: Path | str) -> Run:
     preprocess=preprocess,
     tasks=tasks,
   )
+
+
+def _load_tokenizer(workdir: Path, config: Any) -> tokenizers.Tokenizer | None:
+  """The run's tokenizer; None where it has no texts."""
+  path = workdir / 'tokenizer.json'
+  if not path.exists():
+    return None
+  return tokenizers.Tokenizer.load(path, bos=config.data.bos)

@@ -1,25 +1,38 @@
 """Tasks: what models are trained for, one file a task."""
 
-from mmjax.tasks.base import BATCH_KEYS, Prompt, Row, Split, Task, TrainedModel
-from mmjax.tasks.build import build, objectives
+from mmjax.tasks.align import Align
+from mmjax.tasks.base import Prompt, Row, Split, Task, TrainedModel
+from mmjax.tasks.build import (
+  build,
+  find_outputs,
+  find_written,
+  objectives,
+)
 from mmjax.tasks.captioning import Captioning
+from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
+from mmjax.tasks.regress import Regress
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
 
 # The tasks that a config can name; an experiment file may have more.
 TASKS = {
   'contrastive': Contrastive,
+  'align': Align,
+  'classify': Classify,
+  'regress': Regress,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
   'vqa_generation': VqaGeneration,
 }
 
 __all__ = [
-  'BATCH_KEYS',
   'TASKS',
+  'Align',
   'Captioning',
+  'Classify',
   'Contrastive',
   'Prompt',
+  'Regress',
   'Row',
   'Split',
   'Task',
@@ -27,5 +40,7 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
+  'find_outputs',
+  'find_written',
   'objectives',
 ]

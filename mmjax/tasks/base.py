@@ -11,12 +11,12 @@ import flax.linen as nn
 from mmjax import evaluators
 from mmjax.data import preprocess as preprocessing
 from mmjax.data import sources
+from mmjax.data.features import Feature
+from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Objective, Params, Setting
 
 Weight = Annotated[float, Setting(minimum=0, below=math.inf)]
-# What a batch may have besides images.
-BATCH_KEYS = ('text', 'question', 'answer', 'label')
-# Flags of `mmjax predict` that ask for a task; '' for an image alone.
+# Flags of `mmjax predict` that ask for a task; '' for inputs alone.
 FLAGS = ('', 'text', 'question')
 
 
@@ -46,6 +46,7 @@ class Split:
     source: records of the split.
     preprocess: from records to arrays.
     config: the completed config; `eval` has the settings of evaluators.
+    inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind: metrics of the blind baseline on this split, by name.
   """
@@ -54,6 +55,7 @@ class Split:
   source: sources.Source
   preprocess: preprocessing.Preprocessor
   config: Any
+  inputs: tuple[str, ...] = ()
   prefix: str = ''
   blind: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -68,41 +70,31 @@ class Split:
 class TrainedModel(Protocol):
   """A trained model, as the methods of tasks use it.
 
-  `mmjax.runs.rebuild.Run` is one. An image is a file's path, a Pillow image or
-  uint8 [H, W, 3].
+  `mmjax.runs.rebuild.Run` is one.
   """
 
   module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
+  tasks: Mapping[str, 'Task']
+  inputs: tuple[str, ...]
 
   def predict(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
     """Output of a function of `mmjax.models.predict`, compiled once."""
 
-  def image_batch(self, image: Any) -> Batch:
-    """Arrays of images, as the model takes them."""
-
-  def question_batch(self, image: Any, questions: str | Sequence[str]) -> Batch:
-    """Arrays of images and of a question about each."""
-
-  def text_batch(
-    self,
-    key: str,
-    texts: str | Sequence[str],
-    length: int,
-    *,
-    as_input: bool = False,
-  ) -> Batch:
-    """Arrays `key` and its mask [B, length]; see `Tokenizer.encode`."""
+  def prepare(self, *absent: str, **values: Any) -> Batch:
+    """Arrays of values by feature; those of `absent` features are masked."""
 
   def decode(self, ids: Array) -> list[str]:
     """Texts of token ids [B, T]."""
 
 
-# (trained model, image uint8 [H, W, 3], texts, beam size) -> lines.
-Print = Callable[[TrainedModel, Any, Sequence[str], int], list[str]]
+# (trained model, one value by feature, texts, beam size) -> lines.
+Print = Callable[
+  [TrainedModel, Mapping[str, Any], Sequence[str], int], list[str]
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,16 +102,15 @@ class Prompt:
   """How `mmjax predict` asks for a task.
 
   Attributes:
-    flag: the flag that asks for it, 'text' or 'question'; '' for an image
+    flag: the flag that asks for it, 'text' or 'question'; '' for inputs
       without either.
-    lines: makes the lines to print about one image.
-    length: name of the preprocessor's length that the flag's texts may have;
-      '' for no texts.
+    lines: makes the lines to print about one set of inputs.
+    reads: feature that reads the flag's texts; '' for no texts.
   """
 
   flag: str
   lines: Print
-  length: str = ''
+  reads: str = ''
 
   def __post_init__(self):
     if self.flag not in FLAGS:
@@ -135,7 +126,6 @@ class Task:
   Attributes:
     weight: factor of its loss; with 0 the task is left out.
     ability: what a trained model can do, a verb phrase for messages.
-    batch_keys: what its batches have besides images, of `BATCH_KEYS`.
     rows: what `mmjax report` shows of its results.
     methods: name -> function (trained model, ...), the methods of a trained
       `Run`.
@@ -143,7 +133,7 @@ class Task:
   """
 
   ability: ClassVar[str]
-  batch_keys: ClassVar[tuple[str, ...]] = ()
+
   rows: ClassVar[tuple[Row, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
   prompt: ClassVar[Prompt | None] = None
@@ -159,12 +149,25 @@ class Task:
     raise NotImplementedError
 
   def needs(self) -> tuple[str, ...]:
-    """What a record must have to be trained on.
+    """Keys of the arrays that an example must have to be trained on.
 
-    Returns:
-      Some of 'image', 'text', 'question' and 'answer'.
+    Those that no entry of `data.features` makes are 'image', 'text',
+    'question', 'answer' and 'label'.
     """
     raise NotImplementedError
+
+  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+    """Number of outputs that the model needs, by the target's feature.
+
+    Args:
+      features: features by name; those that aren't fitted count as of size 1.
+    """
+    del features
+    return {}
+
+  def writes(self) -> str:
+    """The text feature that a model's decoder writes; '' for none."""
+    return ''
 
   def without_images(self) -> 'Task | None':
     """The same task for a blind baseline; None if it can't do without."""
@@ -173,3 +176,42 @@ class Task:
   def evaluators(self, split: Split) -> Mapping[str, evaluators.Evaluator]:
     """Evaluators of a split, by names that begin with `split.prefix`."""
     raise NotImplementedError
+
+
+def prepare_inputs(run: TrainedModel, values: Mapping[str, Any]) -> Batch:
+  """Arrays of some of a model's inputs, with the others absent.
+
+  Args:
+    run: the trained model.
+    values: one value or several by input.
+
+  Raises:
+    ConfigError: if there is no value, or one of no input.
+  """
+  unknown = sorted(set(values) - set(run.inputs))
+  if unknown or not values:
+    raise ConfigError(
+      f'the model reads {", ".join(run.inputs)}, not '
+      f'{", ".join(unknown) or "nothing"}'
+    )
+  absent = [name for name in run.inputs if name not in values]
+  return run.prepare(*absent, **values)
+
+
+def get_target(
+  name: str,
+  features: Mapping[str, Feature],
+  kinds: tuple[type[Feature], ...],
+) -> Any:
+  """The feature that a task predicts.
+
+  Raises:
+    ConfigError: if there is none, or it is of another kind.
+  """
+  feature = choose(name, features, 'the target')
+  if not isinstance(feature, kinds):
+    raise ConfigError(
+      f'the target {name!r} is of the kind {feature.kind}; use one of the kind '
+      f'{" or ".join(kind.kind for kind in kinds)}'
+    )
+  return feature

@@ -7,6 +7,7 @@ from typing import Any
 import ml_collections
 
 from mmjax import types
+from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.tasks import base
 from mmjax.types import Objective
@@ -65,6 +66,32 @@ def objectives(
   return {
     name: (float(task.weight), task.objective()) for name, task in tasks.items()
   }
+
+
+def find_outputs(
+  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
+) -> dict[str, int]:
+  """Number of outputs that a model needs for its tasks, by target."""
+  outputs: dict[str, int] = {}
+  for task in tasks.values():
+    outputs |= task.outputs(features)
+  return outputs
+
+
+def find_written(tasks: Mapping[str, base.Task]) -> str:
+  """The text feature that the tasks' model writes; '' for none.
+
+  Raises:
+    ConfigError: if two tasks write different features.
+  """
+  written = {task.writes(): name for name, task in tasks.items()}
+  written.pop('', None)
+  if len(written) > 1:
+    raise ConfigError(
+      f'the tasks {" and ".join(written.values())} write different features, '
+      f'{" and ".join(written)}; a model has one decoder, so train them apart'
+    )
+  return next(iter(written), '')
 
 
 def _check(

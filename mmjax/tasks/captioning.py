@@ -15,19 +15,22 @@ def caption(
   """A caption of each image; greedy, or the best of a beam."""
   ids = run.predict(
     predict.generate,
-    run.image_batch(image),
+    run.prepare(image=image),
     task='caption',
-    length=run.preprocess.text_length - 1,
+    length=run.preprocess['text'].length - 1,
     beam_size=beam_size,
   )
   return run.decode(ids)
 
 
 def _lines(
-  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
 ) -> list[str]:
   del texts
-  return caption(run, image, beam_size=beam_size)
+  return caption(run, inputs['image'], beam_size=beam_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Captioning(base.Task):
   """
 
   ability: ClassVar[str] = 'caption an image'
-  batch_keys: ClassVar[tuple[str, ...]] = ('text',)
+
   rows: ClassVar[tuple[base.Row, ...]] = (
     base.Row('exact captions', 'captions/exact', 'captions/chance_exact'),
     base.Row(
@@ -57,7 +60,7 @@ class Captioning(base.Task):
     return objectives.Captioning(self.label_smoothing)
 
   def needs(self) -> tuple[str, ...]:
-    return self.objective().needs()
+    return ('image', 'text')
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}captions'

@@ -13,7 +13,7 @@ from mmjax.types import Array, Batch
 
 
 def answer_logits(run: base.TrainedModel, batch: Batch) -> Array:
-  """Logits [B, C] of `preprocess.answers`, for `question_batch`."""
+  """Logits [B, C] over training's answers, of `prepare(image=, questions=)`."""
   return run.predict(predict.answer_logits, batch)
 
 
@@ -26,8 +26,9 @@ def classify_answer(
 ) -> list[str]:
   """The likeliest of training's answers to each image's question."""
   del beam_size
-  logits = answer_logits(run, run.question_batch(image, questions))
-  return [run.preprocess.answers[i] for i in np.argmax(logits, axis=-1)]
+  logits = answer_logits(run, run.prepare(image=image, questions=questions))
+  answers = run.preprocess['questions'].answers
+  return [answers[i] for i in np.argmax(logits, axis=-1)]
 
 
 def generate_answer(
@@ -40,34 +41,42 @@ def generate_answer(
   """An answer to each image's question; greedy, or the best of a beam."""
   ids = run.predict(
     predict.generate,
-    run.question_batch(image, questions),
+    run.prepare(image=image, questions=questions),
     task='answer',
-    length=run.preprocess.answer_length - 1,
+    length=run.preprocess['questions'].answer_length - 1,
     beam_size=beam_size,
   )
   return run.decode(ids)
 
 
 def _likeliest(
-  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
 ) -> list[str]:
   """Lines of the three likeliest answers with their probabilities."""
   del beam_size
-  logits = answer_logits(run, run.question_batch(image, texts))[0]
+  batch = run.prepare(image=inputs['image'], questions=list(texts))
+  logits = answer_logits(run, batch)[0]
+  answers = run.preprocess['questions'].answers
   probabilities = np.exp(logits - np.logaddexp.reduce(logits))
   return [
     '  prob  answer',
     *(
-      f'{probabilities[i]:6.1%}  {run.preprocess.answers[i]}'
+      f'{probabilities[i]:6.1%}  {answers[i]}'
       for i in np.argsort(-probabilities)[:3]
     ),
   ]
 
 
 def _generated(
-  run: base.TrainedModel, image: Any, texts: Sequence[str], beam_size: int
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
 ) -> list[str]:
-  return generate_answer(run, image, texts, beam_size=beam_size)
+  return generate_answer(run, inputs['image'], list(texts), beam_size=beam_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,8 +96,11 @@ class _Vqa(base.Task):
   label_smoothing: float = 0.0
   needs_image: bool = True
 
+  answer: ClassVar[str]
+
   def needs(self) -> tuple[str, ...]:
-    return self.objective().needs()
+    image = ('image',) if self.needs_image else ()
+    return ('question', self.answer, *image)
 
   def without_images(self) -> Self:
     return dataclasses.replace(self, needs_image=False)
@@ -120,13 +132,13 @@ class VqaClassification(_Vqa):
     needs_image: whether examples need an image; False for a blind baseline.
   """
 
-  batch_keys: ClassVar[tuple[str, ...]] = ('question', 'label')
+  answer: ClassVar[str] = 'label'
   methods: ClassVar[Mapping[str, Any]] = {
     'answer': classify_answer,
     'answer_logits': answer_logits,
   }
   prompt: ClassVar[base.Prompt | None] = base.Prompt(
-    'question', _likeliest, length='question_length'
+    'question', _likeliest, reads='questions'
   )
 
   def objective(self) -> objectives.VqaClassification:
@@ -149,10 +161,10 @@ class VqaGeneration(_Vqa):
     needs_image: whether examples need an image; False for a blind baseline.
   """
 
-  batch_keys: ClassVar[tuple[str, ...]] = ('question', 'answer')
+  answer: ClassVar[str] = 'answer'
   methods: ClassVar[Mapping[str, Any]] = {'answer': generate_answer}
   prompt: ClassVar[base.Prompt | None] = base.Prompt(
-    'question', _generated, length='question_length'
+    'question', _generated, reads='questions'
   )
 
   def objective(self) -> objectives.VqaGeneration:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import jax
 
-from mmjax import evaluators
+from mmjax import evaluators, models
 from mmjax import tasks as tasks_lib
 from mmjax.config import definition as definition_lib
 from mmjax.data import feeds
@@ -130,18 +130,33 @@ def from_tasks(
   definition = definition or Definition()
   chosen = definition.build_tasks(config)
   _check_names(config, definition)
-  from_config.check(config, definition.tables)
+  needs = {name: task.needs() for name, task in chosen.items()}
+  reads = models.list_inputs(config.model)
+  built = feeds.build_features(config.data, needs, reads, definition.kind_table)
+  written = tasks_lib.find_written(chosen)
+  from_config.check(
+    config,
+    built,
+    tasks_lib.find_outputs(chosen, built),
+    written,
+    definition.tables,
+  )
   batch_size = config.train.batch_size
-  keys = {key for task in chosen.values() for key in task.batch_keys}
   feed = feeds.open_feed(
     config.data,
     batch_size=batch_size,
     seed=config.seed,
     rows=mesh_lib.batch_rows(mesh, batch_size),
-    needs={name: task.needs() for name, task in chosen.items()},
-    **dict.fromkeys(keys, True),
+    needs=needs,
+    built=built,
   )
-  model = from_config.build(config, feed.preprocess, definition.tables)
+  model = from_config.build(
+    config,
+    feed.preprocess,
+    tasks_lib.find_outputs(chosen, feed.preprocess.features),
+    written,
+    definition.tables,
+  )
   measured = {
     name: task
     for name, task in chosen.items()
@@ -156,6 +171,7 @@ def from_tasks(
         source=feed.splits[split],
         preprocess=feed.preprocess,
         config=config,
+        inputs=reads,
         prefix=prefix,
         blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
       ),

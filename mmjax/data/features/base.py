@@ -49,6 +49,11 @@ class Feature:
     check_types(self)
 
   @property
+  def encoded_as(self) -> str:
+    """Kind whose encoders read the arrays."""
+    return self.kind
+
+  @property
   def source(self) -> str:
     """Name of the field in records."""
     return self.field or self.name

@@ -1,0 +1,124 @@
+"""The task of bringing fields that belong together into one space."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax import evaluators, objectives
+from mmjax.data import features
+from mmjax.errors import ConfigError
+from mmjax.models import predict
+from mmjax.tasks import base
+from mmjax.types import Array, Ring, Tile
+
+
+def embed(run: base.TrainedModel, **values: Any) -> Array:
+  """Unit vectors [B, E] of one value of a field, or of several.
+
+  Args:
+    run: the trained model.
+    **values: one field by name, such as `image='photo.png'`.
+  """
+  if len(values) != 1:
+    raise ConfigError(
+      f'embed takes the values of one field, not of {list(values) or "none"}'
+    )
+  (name,) = values
+  return run.predict(predict.embed, run.prepare(**values), name=name)
+
+
+def rank_texts(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  """Lines of texts with their cosine to an input, the highest first."""
+  del beam_size
+  text = next(
+    name
+    for name, feature in run.preprocess.features.items()
+    if isinstance(feature, features.Text)
+  )
+  (given,) = inputs.items()
+  scores = np.asarray(
+    embed(run, **{text: list(texts)}) @ embed(run, **dict([given]))[0]
+  )
+  ranked = (f'{scores[i]:6.3f}  {texts[i]}' for i in np.argsort(-scores))
+  return ['cosine  text', *ranked]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Align(base.Task):
+  """Fields of one record get similar vectors, those of others different ones.
+
+  The model returns `FIELD_embedding` of each field and `logit_scale`, for the
+  sigmoid loss also `logit_bias`; its method `embed(batch, field)` gives the
+  vectors of one field.
+
+  Attributes:
+    fields: names of the features, two or more.
+    anchor: feature that is compared with each other one; '' for all pairs.
+    kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
+    tile: number of candidates whose logits are computed at once; 0 for all.
+    ring: whether devices pass their candidates around a ring.
+  """
+
+  ability: ClassVar[str] = 'embed fields'
+  methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
+  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+    'text', rank_texts, reads='text'
+  )
+
+  fields: Sequence[str] = ()
+  anchor: str = ''
+  kind: str = 'softmax'
+  tile: Tile = 0
+  ring: Ring = False
+
+  @property
+  def rows(self) -> tuple[base.Row, ...]:
+    return tuple(
+      base.Row(
+        f'{first} to {second} R@1',
+        f'{name}/{first}_to_{second}_r1',
+        f'{name}/chance_r1',
+      )
+      for name, pair in self._evaluations().items()
+      for first, second in (pair, pair[::-1])
+    )
+
+  def objective(self) -> objectives.Contrastive:
+    return objectives.Contrastive(
+      self.fields, self.anchor, self.kind, self.tile, self.ring
+    )
+
+  def needs(self) -> tuple[str, ...]:
+    return tuple(self.fields)
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    return {
+      f'{split.prefix}{name}': evaluators.Retrieval(
+        {field: predict.embed(split.model, name=field) for field in pair},
+        split.source,
+        split.preprocess,
+        gallery_by=split.config.eval.gallery_by,
+        name=f'{split.prefix}{name}',
+        **split.settings(),
+      )
+      for name, pair in self._evaluations().items()
+    }
+
+  def _evaluations(self) -> dict[str, tuple[str, str]]:
+    """The pairs of fields that are evaluated, by name."""
+    pairs = [
+      pair
+      for pair in itertools.combinations(self.fields, 2)
+      if not self.anchor or self.anchor in pair
+    ]
+    if len(pairs) == 1:
+      return {'retrieval': pairs[0]}
+    return {f'retrieval_{"_".join(pair)}': pair for pair in pairs}

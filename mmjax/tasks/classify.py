@@ -1,0 +1,129 @@
+"""The task of predicting a record's class, or its classes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax import evaluators, objectives
+from mmjax.data.features import Category, Feature
+from mmjax.errors import ConfigError
+from mmjax.models import predict
+from mmjax.objectives.targets import Fraction
+from mmjax.tasks import base
+from mmjax.types import Array
+
+_SHOWN = 5
+
+
+def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
+  """Logits [B, C] of a target's classes, from some of the inputs.
+
+  Args:
+    run: the trained model.
+    target: feature of the class.
+    **values: one value or several of each input; the others count as absent.
+  """
+  batch = base.prepare_inputs(run, values)
+  return run.predict(predict.output, batch, target=target)
+
+
+def classify(run: base.TrainedModel, **values: Any) -> list[Any]:
+  """The likeliest class of each, or with several classes those above 1/2."""
+  task = next(task for task in run.tasks.values() if isinstance(task, Classify))
+  feature = run.preprocess[task.target]
+  logits = np.asarray(class_logits(run, task.target, **values))
+  if feature.multi_label:
+    return [
+      [feature.classes[i] for i in np.flatnonzero(row > 0)] for row in logits
+    ]
+  return [feature.classes[i] for i in np.argmax(logits, axis=1)]
+
+
+def _lines(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  """Lines of the likeliest classes with their probabilities."""
+  del texts, beam_size
+  task = next(task for task in run.tasks.values() if isinstance(task, Classify))
+  feature = run.preprocess[task.target]
+  logits = np.asarray(class_logits(run, task.target, **inputs)[0], np.float64)
+  if feature.multi_label:
+    probabilities = 1 / (1 + np.exp(-logits))
+  else:
+    probabilities = np.exp(logits - np.logaddexp.reduce(logits))
+  return [
+    f'  prob  {task.target}',
+    *(
+      f'{probabilities[i]:6.1%}  {feature.classes[i]}'
+      for i in np.argsort(-probabilities)[:_SHOWN]
+    ),
+  ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classify(base.Task):
+  """The model predicts the class of each record, or each of its classes.
+
+  It returns `TARGET_output` [B, C]; its method `predict(batch, target)` gives
+  the same.
+
+  Attributes:
+    target: feature of the kind category.
+    label_smoothing: fraction of the target that is spread over all classes.
+  """
+
+  ability: ClassVar[str] = 'classify'
+  methods: ClassVar[Mapping[str, Any]] = {
+    'classify': classify,
+    'class_logits': class_logits,
+  }
+  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+
+  target: str = ''
+  label_smoothing: Fraction = 0.0
+
+  @property
+  def rows(self) -> tuple[base.Row, ...]:
+    name = f'{self.target}'
+    return (
+      base.Row(
+        f'{self.target} right',
+        f'{name}/accuracy',
+        f'{name}/majority_accuracy',
+      ),
+      base.Row(
+        f'{self.target} mAP',
+        f'{name}/average_precision',
+        f'{name}/chance_average_precision',
+      ),
+    )
+
+  def objective(self) -> objectives.Classification:
+    if not self.target:
+      raise ConfigError("tasks.classify.target='' names no feature to predict")
+    return objectives.Classification(self.target, self.label_smoothing)
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.target,)
+
+  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+    feature = base.get_target(self.target, features, (Category,))
+    return {self.target: len(feature.classes or (0,))}
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}{self.target}'
+    classes = evaluators.Classes(
+      predict.output(split.model, target=self.target),
+      split.source,
+      split.preprocess,
+      target=self.target,
+      inputs=split.inputs,
+      name=name,
+      **split.settings(),
+    )
+    return {name: classes}

@@ -1,0 +1,95 @@
+"""The task of predicting a record's number, or its vector."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from mmjax import evaluators, objectives
+from mmjax.data.features import Feature, Number, Vector
+from mmjax.errors import ConfigError
+from mmjax.models import predict
+from mmjax.tasks import base
+from mmjax.types import Positive
+
+
+def regress(run: base.TrainedModel, **values: Any) -> np.ndarray:
+  """Numbers [B, D] in the records' unit, from some of the inputs.
+
+  Args:
+    run: the trained model.
+    **values: one value or several of each input; the others count as absent.
+  """
+  task = next(task for task in run.tasks.values() if isinstance(task, Regress))
+  feature = run.preprocess[task.target]
+  batch = base.prepare_inputs(run, values)
+  outputs = np.asarray(run.predict(predict.output, batch, target=task.target))
+  return outputs * np.atleast_1d(feature.std) + np.atleast_1d(feature.mean)
+
+
+def _lines(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  del texts, beam_size
+  return [', '.join(f'{number:.6g}' for number in regress(run, **inputs)[0])]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Regress(base.Task):
+  """The model predicts a number of each record, or a vector.
+
+  It returns `TARGET_output` [B, D]; its method `predict(batch, target)` gives
+  the same.
+
+  Attributes:
+    target: feature of the kind number or vector.
+    kind: loss, 'squared', 'absolute' or 'huber'.
+    delta: error from which Huber's loss is linear, in standard deviations.
+  """
+
+  ability: ClassVar[str] = 'predict a number'
+  methods: ClassVar[Mapping[str, Any]] = {'regress': regress}
+  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+
+  target: str = ''
+  kind: str = 'squared'
+  delta: Positive = 1.0
+
+  @property
+  def rows(self) -> tuple[base.Row, ...]:
+    return (
+      base.Row(
+        f'{self.target} absolute error',
+        f'{self.target}/absolute_error',
+        f'{self.target}/mean_absolute_error',
+      ),
+    )
+
+  def objective(self) -> objectives.Regression:
+    if not self.target:
+      raise ConfigError("tasks.regress.target='' names no feature to predict")
+    return objectives.Regression(self.target, self.kind, self.delta)
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.target,)
+
+  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+    feature = base.get_target(self.target, features, (Number, Vector))
+    return {self.target: np.size(feature.mean) if feature.is_fitted else 1}
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}{self.target}'
+    numbers = evaluators.Numbers(
+      predict.output(split.model, target=self.target),
+      split.source,
+      split.preprocess,
+      target=self.target,
+      inputs=split.inputs,
+      name=name,
+      **split.settings(),
+    )
+    return {name: numbers}
