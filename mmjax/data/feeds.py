@@ -120,7 +120,7 @@ def build_features(
       that no feature makes, or nothing needs a feature.
   """
   wanted = set().union(reads, *needs.values())
-  own = dict(data['features'] or {})
+  own = _get_own(data)
   settings = _describe_standard(data, wanted)
   built = preprocess.build({**settings, **own}, kinds)
   made = {key for feature in built.values() for key in feature.list_keys()}
@@ -140,6 +140,12 @@ def build_features(
         'model.encoders'
       )
   return built
+
+
+def _get_own(data: Mapping[str, Any]) -> dict[str, Any]:
+  """The features that the config names itself, as plain data."""
+  own = data['features'] or {}
+  return own.to_dict() if hasattr(own, 'to_dict') else dict(own)
 
 
 def _describe_standard(
@@ -263,7 +269,7 @@ def _check(
   """Checks the data, whose splits are named by their settings."""
   others = {_name_setting(data, name): split for name, split in splits.items()}
   named_train = f'data.train_split={data["train_split"]!r}', train
-  own = data['features'] or {}
+  own = _get_own(data)
   lengths = {
     key: f'data.{key}_length'
     for key, name in (

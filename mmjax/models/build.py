@@ -194,6 +194,8 @@ def _build_encoder(
   more: dict[str, Any] = {}
   if part == 'text' and length:
     more['max_length'] = length
+  if part == 'video':
+    more['num_frames'] = read[0].number
   more['category_sizes'] = tuple(
     len(feature.classes or (0, 1))
     for feature in read

@@ -164,15 +164,17 @@ class Multimodal(writing.Writer):
         f'model.encoders.{name} reads {missing[0]!r}, which the batch lacks; '
         f'it has {", ".join(sorted(batch))}'
       )
-    if len(keys) > 1 or _is_column(batch[keys[0]]):
+    array, mask = batch[keys[0]], batch.get(f'{keys[0]}_mask')
+    if len(keys) > 1 or _is_row(array, mask):
       return _make_table(keys, batch)
-    return batch[keys[0]], batch.get(f'{keys[0]}_mask')
+    return array, mask
 
 
-def _is_column(array: Array) -> bool:
-  """Whether a feature's array is of numbers or classes, [B] or [B, D]."""
-  is_vector = array.ndim == 2 and jnp.issubdtype(array.dtype, jnp.floating)
-  return array.ndim == 1 or is_vector
+def _is_row(array: Array, mask: Array | None) -> bool:
+  """Whether a feature is a number, a class or a vector: [B] or [B, D]."""
+  return array.ndim == 1 or (
+    array.ndim == 2 and mask is not None and mask.ndim == 1
+  )
 
 
 def _make_table(
