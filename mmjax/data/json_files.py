@@ -12,6 +12,7 @@ from mmjax.data import (
   caption_numbers,
   columns,
   image_rows,
+  json_tables,
   raw_records,
   text_files,
 )
@@ -200,11 +201,20 @@ def _unwrap(
   """Yields the entries, or the items of the only list in an only object."""
   first = list(itertools.islice(entries, 2))
   value = first[0][2] if len(first) == 1 else None
+  where = first[0][1].rpartition(', ')[0] if first else ''
+  orient = json_tables.find_orient(value) if isinstance(value, dict) else None
+  if orient is not None:
+    reason = (
+      f"it is one table, in pandas' layout for orient={orient!r}; write "
+      "one object per row, DataFrame.to_json('rows.jsonl', orient='records', "
+      'lines=True)'
+    )
+    yield 1, where, ConfigError(reason)
+    return
   if not isinstance(value, dict) or _is_row(value, requested):
     yield from first
     yield from entries
     return
-  where = first[0][1].rpartition(', ')[0]
   lists = [key for key, items in value.items() if _has_objects(items)]
   if len(lists) == 1:
     for number, item in enumerate(value[lists[0]], 1):

@@ -275,14 +275,10 @@ class _Sample:
 
   def _read_text(self, ending: str) -> str:
     data = _read_bytes(self.tar.path, self.spans[ending])
-    encoding = self.options.encoding or 'utf-8-sig'
     try:
-      return data.decode(encoding)
-    except UnicodeDecodeError as error:
-      raise ConfigError(
-        f'its .{ending} is not {self.options.encoding or "UTF-8"} '
-        f'({error.reason}); name its encoding, for example --encoding=cp1252'
-      ) from error
+      return text_files.decode(data, self.options.encoding)
+    except ConfigError as error:
+      raise ConfigError(f'its .{ending}: {error}') from error
 
 
 def _read_bytes(path: pathlib.Path, span: _Span) -> bytes:
