@@ -82,6 +82,11 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
     'of their image (default: the splits that a field, folders or file names '
     'give, else train:0.8,validation:0.1,test:0.1)',
   )
+  add(
+    '--split_names',
+    help='splits by further words of a field `split`, for example '
+    'validation=eval,test=test-dev',
+  )
   add('--group_by', help='field whose records of one value go into one split')
   add(
     '--on_error',
@@ -184,12 +189,13 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _import(options: argparse.Namespace) -> None:
-  from mmjax.data import columns, image_rows, importing, splitting
+  from mmjax.data import columns, image_rows, importing, split_names, splitting
 
   separator, images = options.separator, options.images
   settings = importing.Settings(
     name=options.name,
     splits=splitting.parse_splits(options.splits) if options.splits else None,
+    split_names=split_names.parse(options.split_names),
     group_by=options.group_by,
     on_error=options.on_error,
     language=options.language,

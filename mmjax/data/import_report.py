@@ -5,7 +5,7 @@ import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from mmjax.data import raw_records
+from mmjax.data import raw_records, split_names
 
 SKIPPED_FILE = 'skipped.jsonl'
 MAX_SHOWN = 3
@@ -20,6 +20,7 @@ class Outcome:
     notes: notes of the readers, one line each.
     splits: names of all splits, empty ones included.
     published: splits that the input names.
+    unknown_splits: words of fields `split` that are not read as splits.
     is_published: whether the published splits are kept.
     same_image: number of records whose image another record also has.
     shared_images: number of images of these records.
@@ -31,6 +32,7 @@ class Outcome:
   notes: list[str] = dataclasses.field(default_factory=list)
   splits: tuple[str, ...] = ()
   published: tuple[str, ...] = ()
+  unknown_splits: tuple[str, ...] = ()
   is_published: bool = False
   same_image: int = 0
   shared_images: int = 0
@@ -79,6 +81,13 @@ class Outcome:
       lines.append(
         f'the input names one split only, {self.published[0]}, which was '
         f'divided by a hash; --splits={self.published[0]}:1 keeps it'
+      )
+    if self.unknown_splits:
+      lines.append(
+        'values of the field `split` that are not names of splits are '
+        f'metadata: {shorten([repr(word) for word in self.unknown_splits])}; '
+        f'{split_names.format_flag(self.unknown_splits[0])} reads one as a '
+        'split'
       )
     if self.same_image:
       lines.append(self._describe_same_images())

@@ -305,6 +305,31 @@ def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
   assert 'splits are those that the input names' in capsys.readouterr().err
 
 
+def test_words_for_splits(tmp_path, capsys):
+  def run(words, **kwargs):
+    rows = [{'caption': 'x', 'split': word} for word in words.split()]
+    rows = [{'image': f'{i}.png', **row} for i, row in enumerate(rows)]
+    path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])
+    settings = importing.Settings(name='mine', **kwargs)
+    importing.import_data(
+      'jsonl', path, settings, data_dir=tmp_path, overwrite=True
+    )
+    return capsys.readouterr().err
+
+  with pytest.raises(
+    ValueError,
+    match=r"line 2 is of the split 'Dev-Test', .*--split_names=validation=Dev-",
+  ):
+    run('train Dev-Test eval')
+  names = {'dev-test': 'dev_test'}
+  assert 'train 1, dev_test 1' in run('train Dev-Test', split_names=names)
+  assert "metadata: 'a', 'b'; --split_names=validation=a" in run('a b')
+  with pytest.raises(ValueError, match=r"no record has .* with 'dev-test'"):
+    run('train test', split_names=names)
+  with pytest.raises(ValueError, match='leave one out'):
+    run('train', split_names=names, splits=HALVES)
+
+
 def test_splits_that_files_are_named_after(tmp_path, capsys):
   for i, name in enumerate(['train', 'test', 'more']):
     (tmp_path / f'{i}.png').write_bytes(_make_png(i))
@@ -327,8 +352,9 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
     run(both, grouped, overwrite=True)
   # Both rows name one image now.
   (tmp_path / 'test.csv').write_text('image,caption\n0.png,y\n')
-  with pytest.raises(ValueError, match=r"'test', but that .* --splits=train"):
-    run(both, overwrite=True)
+  assert '2 share one with another split' in run(both, overwrite=True)
+  (record,) = _open('test', tmp_path)
+  assert record['captions'] == ['y'] and record['image'] == _make_png()
   dealt = importing.Settings(name='mine', splits={'some': 1.0})
   assert 'records: some 1' in run(both, dealt, overwrite=True)
   (tmp_path / 'x').mkdir()
