@@ -96,6 +96,30 @@ def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
   assert record['metadata'] == {'choices': ['a', 'b']}
 
 
+@pytest.mark.parametrize(
+  'answer, choices',
+  [
+    ('B', {'choices': {'A': 'cat', 'B': 'dog'}}),
+    ('B', {'options': {'label': ['A', 'B'], 'text': ['cat', 'dog']}}),
+    ('2', {'options': {'label': ['1', '2'], 'text': ['cat', 'dog']}}),
+    ('B', {'choices': 'A. cat\nB. dog'}),
+    ('(B)', {'choices': ['(A) cat', '(B) dog']}),
+    ('b', {'choices': ['cat', 'dog']}),
+    ('B. dog', {'choices': ['cat', 'dog']}),
+    (1, {'choices': ['A. cat', 'B. dog']}),
+    ('B', {'A': 'cat', 'B': 'dog', 'n': 3}),
+    ('b', {'choice_b': 'dog', 'choice_a': 'cat'}),
+    (1, {'Option A': 'cat', 'Option B': 'dog'}),
+    (2, {'option1': 'cat', 'option2': 'dog'}),
+    ('1', {'choice_0': 'cat', 'choice_1': 'dog'}),
+    ('B', {'choice_1': 'cat', 'choice_2': 'dog'}),
+  ],
+)
+def test_choices_of_all_forms(answer, choices):
+  record = _convert({'question': 'why?', 'answer': answer, **choices})
+  assert record['questions'][0]['answers'] == ['dog']
+
+
 def test_other_fields_become_metadata():
   record = _convert({'caption': 'a dog', 'type': 'photo', 'tags': ['x']})
   assert record['metadata'] == {'type': 'photo', 'tags': ['x']}
@@ -133,6 +157,12 @@ def test_other_fields_become_metadata():
     ({'question': 'a', 'answer': {'x': 1}}, r"not an object of \['x'\]"),
     ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'not one of its 2'),
     ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
+    ({'question': 'a', 'answer': 'B', 'options': 'x, y'}, 'not a list; write'),
+    ({'question': 'a', 'answer': 'C', 'A': 'x', 'B': 'y'}, 'are A, B, or'),
+    (
+      {'question': 'a', 'answer': 0, 'option1': 'x', 'option2': 'y'},
+      'not one of its 2 choices, which are 1, 2',
+    ),
     ({'question': 'null', 'answer': 'x'}, 'question is missing'),
     ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),
