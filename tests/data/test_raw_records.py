@@ -153,6 +153,7 @@ def test_other_fields_become_metadata():
     ({'caption': "b'a dog'"}, "Python's notation of bytes"),
     ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
     ({'messages': [{}], 'x': 'y'}, '--format=conversations reads turns'),
+    ({'caption': [{'user': 'a', 'assistant': 'b'}]}, 'conversations reads th'),
     ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
     ({'question': 'a', 'answer': {'x': 1}}, r"not an object of \['x'\]"),
     ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'not one of its 2'),
