@@ -31,9 +31,10 @@ def _encode(kind):
   rng = np.random.default_rng(0)
   pixels = PIL.Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8))
   mode = IMAGES[kind]
-  image = (
-    pixels.convert('I').convert(mode) if ';' in mode else pixels.convert(mode)
-  )
+  image = pixels.convert(mode if ';' not in mode else 'L')
+  if ';' in mode:
+    grey = np.asarray(image).astype(np.uint16)
+    image = PIL.Image.fromarray(257 * grey)
   file = io.BytesIO()
   exif = PIL.Image.Exif()
   exif[PIL.ExifTags.Base.Orientation] = 6
