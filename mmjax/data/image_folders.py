@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -14,12 +15,14 @@ from mmjax.data import (
   json_files,
   parquet_files,
   raw_records,
+  samples,
+  sidecars,
   split_names,
   text_files,
-  webdataset,
 )
 from mmjax.errors import ConfigError
 
+_TEXT_ENDINGS = (*samples.TEXT_ENDINGS, 'json')
 _METADATA = {
   'metadata.csv': csv_files.read,
   'metadata.tsv': csv_files.read,
@@ -35,11 +38,12 @@ def read(
 
   If there are files `metadata.csv`, `metadata.tsv`, `metadata.jsonl` or
   `metadata.parquet`, their rows are read, which name the images beside them.
-  Otherwise, if there is a text `KEY.txt` beside an image `KEY.jpg`, the texts
-  are the captions. Otherwise the caption of each image is the name of its
-  folder, with spaces for `_`. In the latter two cases, the folder becomes the
-  metadata field `label`. If all top folders with images are named after splits,
-  they give the images' splits.
+  Otherwise, if an image `KEY.jpg` has a text `KEY.txt`, or a `KEY.json` with a
+  caption or question, beside it or where `sidecars.match` finds it, these are
+  read. Otherwise the caption of each image is the name of its folder, with
+  spaces for `_`. In the latter two cases, the folder becomes the metadata field
+  `label`. If all top folders with images are named after splits, they give the
+  images' splits. Ignored files are noted.
 
   A path that is not a folder, holds no image or can't be listed becomes a
   record whose reading raises; so does one where only some of the top folders
@@ -52,7 +56,7 @@ def read(
   folders = []
   for root in paths:
     try:
-      folders.append(_walk(root))
+      folders.append(_walk(root, options))
     except (ConfigError, OSError) as error:
       yield raw_records.make_unreadable(root.name, root.name, str(error))
   # All tables are of one kind. One call reads them, so that images of the same
@@ -80,8 +84,10 @@ class _Folder:
   Attributes:
     root: the folder.
     images: paths of the images, relative to it.
-    texts: paths of the texts, by the path of their image without its ending.
+    texts: paths of the texts and .json files, by the path of their image;
+      empty if none has a caption or question.
     tables: metadata files.
+    others: paths of all other files.
     splits: splits by the names of top folders; empty if there are none.
   """
 
@@ -89,36 +95,77 @@ class _Folder:
   images: list[str] = dataclasses.field(default_factory=list)
   texts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
   tables: list[pathlib.Path] = dataclasses.field(default_factory=list)
+  others: list[str] = dataclasses.field(default_factory=list)
   splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def _walk(root: pathlib.Path) -> _Folder:
+def _walk(root: pathlib.Path, options: image_rows.Options) -> _Folder:
   if not root.is_dir():
     raise ConfigError(f'{root} is not a folder')
-  contents = _Folder(root)
+  contents, texts = _Folder(root), []
   walk = os.walk(root, onerror=_raise_error, followlinks=True)
   for folder, below, files in walk:
     below[:] = sorted(n for n in below if not _is_skipped(folder, n))
     parts = pathlib.Path(folder).relative_to(root).parts
     for file in sorted(files):
       name = '/'.join([*parts, file])
-      stem, _, ending = name.rpartition('.')
+      ending = name.rpartition('.')[2].lower()
       if file in _METADATA:
         path = root / name
         input_files.check(path)
         contents.tables.append(path)
       elif input_files.is_hidden(file):
         continue
-      elif ending.lower() in webdataset.IMAGE_ENDINGS:
+      elif ending in samples.IMAGE_ENDINGS:
         contents.images.append(name)
-      elif ending.lower() in webdataset.TEXT_ENDINGS:
-        contents.texts.setdefault(stem, []).append(name)
-  stems = {name.rpartition('.')[0] for name in contents.images}
-  contents.texts = {s: t for s, t in contents.texts.items() if s in stems}
+      elif ending in _TEXT_ENDINGS:
+        texts.append(name)
+      else:
+        contents.others.append(name)
   if not contents.images and not contents.tables:
-    raise ConfigError(f'there is no image in {root} or the folders below')
+    ignored = import_report.count_endings([*contents.others, *texts])
+    raise ConfigError(
+      f'there is no image in {root} or the folders below'
+      f'{f", only {ignored}" if ignored else ""}; images end in '
+      f'.{", .".join(samples.IMAGE_ENDINGS)}'
+    )
+  if not contents.tables:
+    _add_texts(contents, texts, options)
   contents.splits = _find_splits(contents)
   return contents
+
+
+def _add_texts(
+  contents: _Folder, texts: Sequence[str], options: image_rows.Options
+) -> None:
+  """Adds the texts of the images; those without an image to the others.
+
+  Raises:
+    ConfigError: if the image of a text is ambiguous.
+  """
+  text_folders = {posixpath.dirname(name) for name in texts}
+  text_folders -= {
+    posixpath.dirname(name) for name in (*contents.images, *contents.others)
+  }
+  matches = sidecars.match(contents.images, texts, text_folders)
+  matched = [name for names in matches.values() for name in names]
+  has_objects_only = all(name.lower().endswith('.json') for name in matched)
+  if has_objects_only and not any(
+    _has_texts(contents.root / name, options) for name in matched[:1]
+  ):
+    matches = {}
+  contents.texts = matches
+  matched = {name for names in matches.values() for name in names}
+  contents.others += [name for name in texts if name not in matched]
+
+
+def _has_texts(path: pathlib.Path, options: image_rows.Options) -> bool:
+  """Whether a .json has a caption or question, or a fault to report."""
+  try:
+    text = text_files.read(path, options.encoding)
+    return samples.has_texts(samples.make_fields([], text, options))
+  except ConfigError:
+    return True
 
 
 def _raise_error(error: OSError) -> None:
@@ -230,30 +277,69 @@ def _note_unreferenced(
 def _read_without_metadata(
   folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
 ) -> Iterator[raw_records.RawRecord]:
-  count = 0  # Texts that may be several captions.
+  long = 0  # Number of texts that may be several captions.
+  classes = set()
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None
     labels = parts[bool(folder.splits) :]
     try:
       if folder.texts:
-        fields = _read_texts(folder, name, options)
-        count += any('\n' in text for text in fields['caption'])
+        texts, fields = _read_texts(folder, name, options)
+        long += any(map(samples.is_long, texts))
       else:
-        fields = {'caption': _find_class(folder, labels).replace('_', ' ')}
+        label = _find_class(folder, labels)
+        classes.add(label)
+        fields = {'caption': label.replace('_', ' ')}
     except (ConfigError, OSError) as error:
       where = f'{folder.root.name}/{name}'
       yield raw_records.make_unreadable(name, where, str(error))
       continue
-    fields |= {'image': name} | ({'label': labels[0]} if labels else {})
+    fields |= {'image': name}
+    if labels:
+      fields.setdefault('label', labels[0])
     yield rows.make_record(
       folder.root, name, name, fields, file=folder.root, split=split
     )
-  if count:
+  if long:
     options.note(
-      f'{count:,} texts in {folder.root} have several lines, and are one '
+      f'{long:,} texts in {folder.root} have several lines, and are one '
       'caption each; a metadata.jsonl can list several captions'
     )
+  _note_classes(folder, sorted(classes), options)
+  _note_others(folder, options)
+
+
+def _note_classes(
+  folder: _Folder, classes: Sequence[str], options: image_rows.Options
+) -> None:
+  """Notes that class folders with numbers as names give numbers as captions."""
+  if classes and all(map(str.isdigit, classes)):
+    options.note(
+      f'the captions of {folder.root} are numbers, the names of its class '
+      f'folders: {import_report.shorten(classes)}; name the folders after the '
+      'classes to have words as captions'
+    )
+
+
+def _note_others(folder: _Folder, options: image_rows.Options) -> None:
+  if not folder.others:
+    return
+  used = {posixpath.dirname(name) for name in folder.images}
+  used |= {
+    posixpath.dirname(name) for names in folder.texts.values() for name in names
+  }
+  empty = sorted({posixpath.dirname(name) for name in folder.others} - used)
+  line = (
+    f'{len(folder.others):,} files in {folder.root} were ignored: '
+    f'{import_report.count_endings(folder.others)}'
+  )
+  if empty:
+    line += (
+      f'; nothing was read from {import_report.shorten(empty)}, since images '
+      f'end in .{", .".join(samples.IMAGE_ENDINGS)}'
+    )
+  options.note(line)
 
 
 def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
@@ -274,28 +360,33 @@ def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
 
 def _read_texts(
   folder: _Folder, name: str, options: image_rows.Options
-) -> raw_records.Fields:
-  """Reads the captions beside an image.
+) -> tuple[list[str], raw_records.Fields]:
+  """Returns the texts of an image, and its fields.
 
   Raises:
-    ConfigError: if there is none, or a file holds no caption.
+    ConfigError: if there are none, or a file holds no caption.
     OSError: if a file can't be read.
   """
-  stem = name.rpartition('.')[0]
-  captions = []
-  for file in folder.texts.get(stem, []):
+  texts, json_text = [], None
+  for file in folder.texts.get(name, []):
     path = folder.root / file
     input_files.check(path)
     text = text_files.read(path, options.encoding)
     text_files.check(text, options.encoding)
+    if file.lower().endswith('.json'):
+      if json_text is not None:
+        raise ConfigError(f'it has several .json, one of them {file}; keep one')
+      json_text = text
+      continue
     if re.fullmatch(r'[\d\s.]+', text):
       raise ConfigError(
         f'its text {file} has only numbers, as bounding boxes do; '
         'name captions in a metadata.csv'
       )
-    captions.append(text.strip())
-  if not captions:
+    texts.append(text.strip())
+  if not texts and json_text is None:
     raise ConfigError(
-      f'there is no text {stem}.txt beside it, as there is beside others'
+      f'there is no text {name.rpartition(".")[0]}.txt beside it, as there is '
+      'beside others'
     )
-  return {'caption': captions}
+  return texts, samples.make_fields(texts, json_text, options)

@@ -1,8 +1,10 @@
 """The report of an import for the user."""
 
+import collections
 import dataclasses
 import json
 import pathlib
+import posixpath
 from collections.abc import Mapping, Sequence
 
 from mmjax.data import raw_records, split_names
@@ -133,3 +135,16 @@ def shorten(names: Sequence[str]) -> str:
   """
   more = ['...'] if len(names) > MAX_SHOWN else []
   return ', '.join([*names[:MAX_SHOWN], *more])
+
+
+def count_endings(names: Sequence[str]) -> str:
+  """Counts files by the endings of their names, for a message.
+
+  >>> count_endings(['a.heic', 'b.HEIC', 'LICENSE'])
+  '2 .heic, 1 LICENSE'
+  """
+  counts = collections.Counter(
+    posixpath.splitext(name)[1].lower() or posixpath.basename(name)
+    for name in names
+  )
+  return shorten([f'{n:,} {ending}' for ending, n in counts.most_common()])
