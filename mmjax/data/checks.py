@@ -194,7 +194,8 @@ def _check_lengths(
   )
   if cut == len(sizes):
     raise ConfigError(
-      f'{setting} all {cut:,} {takes}; set data.{kind}_length to {most} or so'
+      f'{setting} all {cut:,} {takes}; set --config.data.{kind}_length={most} '
+      'or so, or shorten the texts if the model takes no more tokens'
     )
   if cut < MIN_CUT_FRACTION * len(sizes):
     return []
