@@ -13,11 +13,12 @@ from mmjax.data import (
   image_rows,
   nested_texts,
   raw_records,
+  samples,
   text_files,
 )
 from mmjax.errors import ConfigError
 
-_IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
+_IMAGE_ENDINGS = tuple(f'.{ending}' for ending in samples.IMAGE_ENDINGS)
 
 
 def read(

@@ -49,7 +49,8 @@ class Outcome:
     """
     self.same_image += len(raws)
     self.shared_images += 1
-    files = [raw.image_file for raw in raws if raw.image_file]
+    # Without ids, an image file has one record in each split of the input.
+    files = [(raw.split, raw.image_file) for raw in raws if raw.image_file]
     self.has_ids |= len(set(files)) < len(files)
     if self.is_published and len({raw.split for raw in raws}) > 1:
       self.divided += len(raws)

@@ -43,7 +43,8 @@ def _read_file(
 ) -> Iterator[raw_records.RawRecord]:
   entries = read_entries(path, options.encoding)
   for number, where, value in _unwrap(entries, options.columns):
-    name = f'{path.stem}-{number}'
+    # An error of the whole file has the file's name.
+    name = where if where == path.name else f'{path.stem}-{number}'
     try:
       row = _check_object(value)
       names = columns.resolve(tuple(row), options.columns)
@@ -252,5 +253,8 @@ def _check_object(value: Any) -> dict[str, Any]:
   if isinstance(value, ConfigError):
     raise value
   if not isinstance(value, dict):
-    raise ConfigError(f'not a JSON object, but {text_files.quote(value)}')
+    raise ConfigError(
+      f'not a JSON object, but {text_files.quote(value)}; write one per row, '
+      'such as {"image": ..., "caption": ...}'
+    )
   return value

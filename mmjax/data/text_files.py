@@ -106,15 +106,11 @@ def _suggest_encodings(text: str, encoding: str | None) -> str:
     for candidate in _CANDIDATES:
       with contextlib.suppress(UnicodeDecodeError):
         reading = data.decode(candidate).strip()
-        if reading.replace('\t', '').replace('\n', '').isprintable():
-          readings.append(f'{candidate} ({_quote_foreign(reading)!r})')
+        if all(sign.isprintable() or sign.isspace() for sign in reading):
+          readings.append(f'{candidate} reads {_quote_foreign(reading)!r}')
   if not readings:
     return "name the file's encoding, for example --encoding=cp1252"
-  return (
-    "name the file's encoding, for example "
-    f'--encoding={readings[0].partition(" ")[0]}; it can be '
-    f'{" or ".join(readings)}'
-  )
+  return f"name the file's encoding: --encoding={', '.join(readings)}"
 
 
 def _quote_foreign(text: str) -> str:

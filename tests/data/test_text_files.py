@@ -25,7 +25,7 @@ def test_the_text_before_a_cut_is_read(tmp_path):
   'encoding, text',
   [
     ('cp1252', 'groß'),
-    ('shift_jis', '犬が二匹'),
+    ('shift_jis', '犬が\u3000二匹'),
     ('gb18030', '两只狗'),
     ('cp1251', 'две собаки'),
   ],
@@ -35,9 +35,9 @@ def test_encodings_are_suggested_with_what_they_read(encoding, text):
   wrong = data.decode('utf-8', 'surrogateescape')
   calls = [(text_files.check, wrong), (text_files.decode, data)]
   for read, value in calls:
-    with pytest.raises(ValueError, match=r'not UTF-8.*; .*--encoding=') as info:
+    with pytest.raises(ValueError, match=r'not UTF-8.*: --encoding=') as info:
       read(value, None)
-    assert f'{encoding} ({text!r})' in str(info.value)
+    assert f'{encoding} reads {text!r}' in str(info.value)
   assert text_files.decode(data, encoding) == text
 
 
