@@ -24,7 +24,7 @@ def to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
     ConfigError: if a value is outside the range or not finite, or if all are in
       its lowest quarter (but not all 0), so that the range is uncertain.
   """
-  values = np.asarray(image).astype(np.float64)
+  values = np.asarray(image)
   low, high = float(values.min()), float(values.max())
   limit = _MAX_16_BITS
   if image.mode == 'F':

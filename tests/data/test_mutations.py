@@ -24,6 +24,8 @@ IMAGES = {
   'WEBP': 'RGBA',
   'BMP': 'RGB',
   'TIFF': 'I;16',
+  'PPM': 'L',
+  'JPEG2000': 'L',
 }
 
 
@@ -48,6 +50,8 @@ def _make_tar():
     for i in range(3):
       fields = json.dumps({'question': 'why?', 'answer': ['so'], 'n': i})
       parts = {'png': _encode('PNG'), 'txt': b'a dog', 'json': fields.encode()}
+      if i == 2:
+        parts = {'png': parts['png'], 'cls': b'a_dog'}
       for ending, data in parts.items():
         member = tarfile.TarInfo(f'some/{i}.{ending}')
         member.size = len(data)
@@ -72,6 +76,7 @@ def _make_parquet():
 ROWS = [
   {'image': 'a.png', 'captions': {'en': ['a', 'b'], 'de': 'c'}, 'n': 1.5},
   {'image': './a.png', 'question': 'why?', 'answer': 3, 'id': 7},
+  {'question': 'why?', 'answer': 'B', 'choices': {'A': 'so', 'B': "('a',)"}},
 ]
 TURNS = [
   {'from': 'human', 'value': '<image> why?'},
@@ -113,7 +118,11 @@ FILES = {
     [{'id': 5, 'qas': [{'question': 'a', 'answer': 'b'}]}]
   ).encode(),
   'conversations': json.dumps(
-    [{'image': 'a.png', 'conversations': TURNS}, {'messages': PARTS}]
+    [
+      {'image': 'a.png', 'conversations': TURNS},
+      {'messages': PARTS},
+      {'images': ['a.png'], 'texts': [{'user': 'why?', 'assistant': 'so'}]},
+    ]
   ).encode(),
 }
 ANSWERS = json.dumps(
