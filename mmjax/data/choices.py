@@ -1,11 +1,12 @@
 """Finds the choices of a question, and the one that its answer names."""
 
+import contextlib
 import re
 import string
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmjax.data import texts
+from mmjax.data import nested_texts, texts
 from mmjax.errors import ConfigError
 
 # Fields of the answers that a question offers.
@@ -79,6 +80,9 @@ def _find(entry: Mapping[str, Any]) -> dict[str, Any] | str:
   value = next((entry[key] for key in FIELDS if key in entry), None)
   if value is None:
     return _find_columns(entry)
+  if isinstance(value, str):
+    with contextlib.suppress(ConfigError):  # It stays a text.
+      value = nested_texts.read(value.strip())
   if isinstance(value, dict):
     labels, options = value.get('label'), value.get('text')
     if isinstance(labels, list) and isinstance(options, list):

@@ -5,10 +5,11 @@ import os
 import pathlib
 import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mmjax.data import (
   csv_files,
+  folder_contents,
   image_rows,
   import_report,
   input_files,
@@ -16,13 +17,10 @@ from mmjax.data import (
   parquet_files,
   raw_records,
   samples,
-  sidecars,
-  split_names,
   text_files,
 )
 from mmjax.errors import ConfigError
 
-_TEXT_ENDINGS = (*samples.TEXT_ENDINGS, 'json')
 _METADATA = {
   'metadata.csv': csv_files.read,
   'metadata.tsv': csv_files.read,
@@ -56,7 +54,7 @@ def read(
   folders = []
   for root in paths:
     try:
-      folders.append(_walk(root, options))
+      folders.append(folder_contents.walk(root, _METADATA, options))
     except (ConfigError, OSError) as error:
       yield raw_records.make_unreadable(root.name, root.name, str(error))
   # All tables are of one kind. One call reads them, so that images of the same
@@ -77,143 +75,9 @@ def read(
     _note_unreferenced(folder, referenced, options)
 
 
-@dataclasses.dataclass
-class _Folder:
-  """The files below a folder, without hidden ones.
-
-  Attributes:
-    root: the folder.
-    images: paths of the images, relative to it.
-    texts: paths of the texts and .json files, by the path of their image;
-      empty if none has a caption or question.
-    tables: metadata files.
-    others: paths of all other files.
-    splits: splits by the names of top folders; empty if there are none.
-  """
-
-  root: pathlib.Path
-  images: list[str] = dataclasses.field(default_factory=list)
-  texts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-  tables: list[pathlib.Path] = dataclasses.field(default_factory=list)
-  others: list[str] = dataclasses.field(default_factory=list)
-  splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _walk(root: pathlib.Path, options: image_rows.Options) -> _Folder:
-  if not root.is_dir():
-    raise ConfigError(f'{root} is not a folder')
-  contents, texts = _Folder(root), []
-  walk = os.walk(root, onerror=_raise_error, followlinks=True)
-  for folder, below, files in walk:
-    below[:] = sorted(n for n in below if not _is_skipped(folder, n))
-    parts = pathlib.Path(folder).relative_to(root).parts
-    for file in sorted(files):
-      name = '/'.join([*parts, file])
-      ending = name.rpartition('.')[2].lower()
-      if file in _METADATA:
-        path = root / name
-        input_files.check(path)
-        contents.tables.append(path)
-      elif input_files.is_hidden(file):
-        continue
-      elif ending in samples.IMAGE_ENDINGS:
-        contents.images.append(name)
-      elif ending in _TEXT_ENDINGS:
-        texts.append(name)
-      else:
-        contents.others.append(name)
-  if not contents.images and not contents.tables:
-    ignored = import_report.count_endings([*contents.others, *texts])
-    raise ConfigError(
-      f'there is no image in {root} or the folders below'
-      f'{f", only {ignored}" if ignored else ""}; images end in '
-      f'.{", .".join(samples.IMAGE_ENDINGS)}'
-    )
-  if not contents.tables:
-    _add_texts(contents, texts, options)
-  contents.splits = _find_splits(contents)
-  return contents
-
-
-def _add_texts(
-  contents: _Folder, texts: Sequence[str], options: image_rows.Options
-) -> None:
-  """Adds the texts of the images; those without an image to the others.
-
-  Raises:
-    ConfigError: if the image of a text is ambiguous.
-  """
-  text_folders = {posixpath.dirname(name) for name in texts}
-  text_folders -= {
-    posixpath.dirname(name) for name in (*contents.images, *contents.others)
-  }
-  matches = sidecars.match(contents.images, texts, text_folders)
-  matched = [name for names in matches.values() for name in names]
-  has_objects_only = all(name.lower().endswith('.json') for name in matched)
-  if has_objects_only and not any(
-    _has_texts(contents.root / name, options) for name in matched[:1]
-  ):
-    matches = {}
-  contents.texts = matches
-  matched = {name for names in matches.values() for name in names}
-  contents.others += [name for name in texts if name not in matched]
-
-
-def _has_texts(path: pathlib.Path, options: image_rows.Options) -> bool:
-  """Whether a .json has a caption or question, or a fault to report."""
-  try:
-    text = text_files.read(path, options.encoding)
-    return samples.has_texts(samples.make_fields([], text, options))
-  except ConfigError:
-    return True
-
-
-def _raise_error(error: OSError) -> None:
-  raise error
-
-
-def _is_skipped(folder: str, name: str) -> bool:
-  path = pathlib.Path(folder, name)
-  return input_files.is_hidden(name) or input_files.is_loop(path)
-
-
-def _find_splits(contents: _Folder) -> dict[str, str]:
-  """Returns the splits that top folders are named after, if all are."""
-  tops = dict.fromkeys(
-    name.partition('/')[0] for name in contents.images if '/' in name
-  )
-  splits_by_folder = {top: split_names.find_split(top) for top in tops}
-  if (
-    None not in splits_by_folder.values()
-    and len(set(splits_by_folder.values())) > 1
-  ):
-    return splits_by_folder
-  exact = {
-    top: split_names.SPLITS[top.lower()]
-    for top in tops
-    if top.lower() in split_names.SPLITS
-  }
-  others = [top for top in tops if top not in exact]
-  if not others or contents.tables:
-    # Rows whose images are in other folders have no split.
-    return exact
-  flat = not any(
-    name.count('/') > 1
-    for name in contents.images
-    if name.split('/')[0] in exact
-  )
-  if not exact or (len(exact) == 1 and flat and not contents.texts):
-    return {}  # `train` may also be a class.
-  root = contents.root
-  raise ConfigError(
-    f'{root} has folders that are named after splits '
-    f'({import_report.shorten(list(exact))}), and others with images '
-    f'({import_report.shorten(others)}); import the former, '
-    f'--input={",".join(f"{root}/{top}" for top in exact)}'
-  )
-
-
-def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
+def _choose_reader(
+  folders: Sequence[folder_contents.Contents],
+) -> Callable | None:
   """Returns the reader of the metadata files; None where there are none."""
   readers = {}
   for folder in folders:
@@ -230,7 +94,7 @@ def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
 
 
 def _find_table_splits(
-  folders: Sequence[_Folder], options: image_rows.Options
+  folders: Sequence[folder_contents.Contents], options: image_rows.Options
 ) -> dict[pathlib.Path, str]:
   """Returns the splits of metadata files, by their folders or inputs' names."""
   splits = {}
@@ -243,7 +107,7 @@ def _find_table_splits(
 
 
 def _assign_folder_split(
-  raw: raw_records.RawRecord, folders: Sequence[_Folder]
+  raw: raw_records.RawRecord, folders: Sequence[folder_contents.Contents]
 ) -> raw_records.RawRecord:
   """Gives a row without a split that of the folder its image is in."""
   if raw.split or not raw.image_file:
@@ -257,7 +121,9 @@ def _assign_folder_split(
 
 
 def _note_unreferenced(
-  folder: _Folder, referenced: set[str | None], options: image_rows.Options
+  folder: folder_contents.Contents,
+  referenced: set[str | None],
+  options: image_rows.Options,
 ) -> None:
   if not folder.tables:
     return
@@ -275,7 +141,9 @@ def _note_unreferenced(
 
 
 def _read_without_metadata(
-  folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
+  folder: folder_contents.Contents,
+  rows: image_rows.ImageRows,
+  options: image_rows.Options,
 ) -> Iterator[raw_records.RawRecord]:
   long = 0  # Number of texts that may be several captions.
   classes = set()
@@ -311,9 +179,16 @@ def _read_without_metadata(
 
 
 def _note_classes(
-  folder: _Folder, classes: Sequence[str], options: image_rows.Options
+  folder: folder_contents.Contents,
+  classes: Sequence[str],
+  options: image_rows.Options,
 ) -> None:
-  """Notes that class folders with numbers as names give numbers as captions."""
+  """Notes names of class folders that may not be captions."""
+  if len(classes) == 1 and len(folder.images) > 1:
+    options.note(
+      f'all images of {folder.root} have the caption {classes[0]!r}, the name '
+      'of their only folder; name captions in a metadata.csv or in KEY.txt'
+    )
   if classes and all(map(str.isdigit, classes)):
     options.note(
       f'the captions of {folder.root} are numbers, the names of its class '
@@ -322,7 +197,9 @@ def _note_classes(
     )
 
 
-def _note_others(folder: _Folder, options: image_rows.Options) -> None:
+def _note_others(
+  folder: folder_contents.Contents, options: image_rows.Options
+) -> None:
   if not folder.others:
     return
   used = {posixpath.dirname(name) for name in folder.images}
@@ -342,7 +219,7 @@ def _note_others(folder: _Folder, options: image_rows.Options) -> None:
   options.note(line)
 
 
-def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
+def _find_class(folder: folder_contents.Contents, labels: Sequence[str]) -> str:
   if not labels:
     raise ConfigError(
       'it is not in a folder named after its class, and has no text of its '
@@ -359,7 +236,7 @@ def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
 
 
 def _read_texts(
-  folder: _Folder, name: str, options: image_rows.Options
+  folder: folder_contents.Contents, name: str, options: image_rows.Options
 ) -> tuple[list[str], raw_records.Fields]:
   """Returns the texts of an image, and its fields.
 

@@ -1,51 +1,49 @@
 """Finds the files with the texts of images, beside them or in other folders."""
 
 import collections
-import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from mmjax.errors import ConfigError
 
 
 def match(
-  images: Sequence[str], files: Sequence[str], text_folders: Iterable[str]
+  images: Sequence[str], files: Sequence[str], separate: Collection[str]
 ) -> dict[str, list[str]]:
   """Returns the files of each image, in order; omits images without any.
 
-  The file of `a/1.png` is `a/1.txt` or `a/1.png.txt`. In a folder of texts, one
-  folder of its path may differ, as in `images/1.png` and `captions/1.txt`, or
+  The file of `a/1.png` is `a/1.txt` or `a/1.png.txt`. For a separate one, one
+  folder of the path may differ, as in `images/1.png` and `captions/1.txt`, or
   `train/images/1.png` and `train/captions/1.txt`; or be missing from one.
 
   Args:
     images: paths of images, with `/` between folders.
     files: paths of texts and the like.
-    text_folders: folders that hold such files alone.
+    separate: those of the files whose images may be in another folder.
 
   Raises:
-    ConfigError: if a file in a folder of texts fits several images.
+    ConfigError: if a separate file fits several images.
   """
   matches: dict[str, list[str]] = {}
   by_base = collections.defaultdict(list)
   for image in images:
     by_base[image].append(image)
-    by_base[_drop_ending(image)].append(image)
-  text_folders, others = frozenset(text_folders), []
+    by_base[drop_ending(image)].append(image)
   for file in files:
-    for image in by_base.get(_drop_ending(file), ()):
+    for image in by_base.get(drop_ending(file), ()):
       matches.setdefault(image, []).append(file)
-    if (
-      _drop_ending(file) not in by_base
-      and posixpath.dirname(file) in text_folders
-    ):
-      others.append(file)
-  if others:
-    _match_folders(by_base, others, matches)
+  if separate:
+    _match_folders(by_base, separate, matches)
   return matches
+
+
+def drop_ending(path: str) -> str:
+  """Returns a path without its last ending."""
+  return path.rpartition('.')[0]
 
 
 def _match_folders(
   by_base: dict[str, list[str]],
-  files: Sequence[str],
+  files: Collection[str],
   matches: dict[str, list[str]],
 ) -> None:
   """Adds the images that a file fits except for one folder."""
@@ -54,7 +52,7 @@ def _match_folders(
     for rest in _drop_each_folder(base):
       by_rest[rest] += images
   for file in files:
-    base = _drop_ending(file)
+    base = drop_ending(file)
     candidates = by_rest.get((None, base), [])[:]
     for place, rest in _drop_each_folder(base):
       if place is None:
@@ -62,7 +60,7 @@ def _match_folders(
       else:
         candidates += by_rest.get((place, rest), ())
     candidates = list(dict.fromkeys(candidates))
-    if len({_drop_ending(image) for image in candidates}) > 1:
+    if len({drop_ending(image) for image in candidates}) > 1:
       raise ConfigError(
         f'the text {file} could be that of {candidates[0]} or of '
         f'{candidates[1]}; write each text beside its image, or name the '
@@ -79,7 +77,3 @@ def _drop_each_folder(path: str) -> Iterator[tuple[int | None, str]]:
     rest = '/'.join(parts[:place] + parts[place + 1 :])
     yield place, rest
     yield None, rest
-
-
-def _drop_ending(path: str) -> str:
-  return path.rpartition('.')[0]

@@ -76,7 +76,10 @@ def _list_captions(raws):
       },
     ),
     # Texts in a folder of their own.
-    ('images/1.png captions/1.txt', {'images/1.png': (['text 1'], None)}),
+    (
+      'images/1.png captions/1.txt captions/x.md',
+      {'images/1.png': (['text 1'], None)},
+    ),
     (
       'train/images/1.png train/texts/1.txt val/images/1.png val/texts/1.txt',
       {
@@ -90,7 +93,7 @@ def _list_captions(raws):
     ),
     # A text whose image is missing.
     (
-      'cat/1.png dog/2.png dog/2.txt dog/1.txt',
+      'cat/1.png dog/2.png dog/2.txt dog/1.txt owl/1.txt owl/1.heic',
       {'cat/1.png': ('broken', None), 'dog/2.png': (['text 2'], None)},
     ),
     ('1.png 1.png.txt', {'1.png': (['text 1.png'], None)}),
@@ -135,15 +138,18 @@ def test_objects_beside_images(tmp_path, json, captions):
       read.append(fields.get('captions', fields.get('caption')))
       assert fields['file'] == raw.id
   assert read == captions
-  assert notes == (
-    [f'2 files in {tmp_path} were ignored: 2 .json'] if 'shapes' in json else []
-  )
+  ignored = f'2 files in {tmp_path} were ignored: 2 .json'
+  assert notes[1:] == ([ignored] if 'shapes' in json else [])
 
 
 def test_ignored_files_and_numbered_classes_are_noted(tmp_path):
-  _write_files(tmp_path, '0/1.png 1/1.jpg 1/2.heic 2/1.HEIC 2/1.svg')
+  _write_files(tmp_path, '0/1.png 0/3.png')
   notes = []
-  assert len(_read(tmp_path, note=notes.append)) == 2
+  _read(tmp_path, note=notes.append)
+  assert "have the caption '0', the name of their only folder" in notes[0]
+  _write_files(tmp_path, '1/1.jpg 1/2.heic 2/1.HEIC 2/1.svg')
+  notes.clear()
+  assert len(_read(tmp_path, note=notes.append)) == 3
   numbers, ignored = notes
   assert 'are numbers, the names of its class folders: 0, 1; name' in numbers
   assert 'ignored: 2 .heic, 1 .svg; nothing was read from 2, since' in ignored
@@ -161,7 +167,10 @@ def test_boxes_are_not_captions(tmp_path):
   'files, message',
   [
     ('train/a/1.png test/a/1.png docs/1.png', r'test, train\), and .*\(docs\)'),
-    ('train/a/1.png docs/1.png', r'import the former, --input=.*/train$'),
+    (
+      'train/a/1.png docs/1.png',
+      r'import the former, --input=.*/train, or rename the la',
+    ),
     ('a/notes.txt b.heic', 'no image in .*, only 1 .heic, 1 .txt; images end'),
     ('a/1.png b/1.png captions/1.txt', r'that of a/1\.png or of b/1\.png; w'),
   ],
