@@ -61,8 +61,8 @@ def walk(
   if not root.is_dir():
     raise ConfigError(f'{root} is not a folder')
   contents, texts = Contents(root), []
-  walk = os.walk(root, onerror=_raise_error, followlinks=True)
-  for folder, below, files in walk:
+  tree = os.walk(root, onerror=_raise_error, followlinks=True)
+  for folder, below, files in tree:
     below[:] = sorted(n for n in below if not _is_skipped(folder, n))
     parts = pathlib.Path(folder).relative_to(root).parts
     for file in sorted(files):
@@ -125,6 +125,7 @@ def _add_texts(
 def _has_texts(path: pathlib.Path, options: image_rows.Options) -> bool:
   """Whether a .json has a caption or question, or a fault to report."""
   try:
+    input_files.check(path)
     text = text_files.read(path, options.encoding)
     return samples.has_texts(samples.make_fields([], text, options))
   except ConfigError:
