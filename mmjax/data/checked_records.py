@@ -111,12 +111,7 @@ class CheckedRecords:
       first.setdefault(raws[0].split, raws[0].where)
     unnamed = first.pop(None, None)
     if unnamed is not None and first and self.unknown_splits:
-      word, where = next(iter(self.unknown_splits.items()))
-      raise ConfigError(
-        f'{where} is of the split {word!r}, which is unknown; name its split, '
-        f'for example {split_names.format_flag(word)}, or assign all records '
-        f'by a hash, {_SPLITS_FLAG}'
-      )
+      raise self._make_unknown_error()
     if unnamed is not None and first:
       name, where = next(iter(first.items()))
       raise ConfigError(
@@ -176,11 +171,21 @@ class CheckedRecords:
         f'name it, for example {split_names.format_flag(raw.split)}'
       )
     if earlier and (raw.split is None) != (earlier[0].split is None):
+      if self.unknown_splits:
+        raise self._make_unknown_error()
       raise ConfigError(
         f'its split is {raw.split!r}, but that of a row before it with the '
         f'same image is {earlier[0].split!r}; name the split of each row, or '
         f'assign all of them by a hash, {_SPLITS_FLAG}'
       )
+
+  def _make_unknown_error(self) -> ConfigError:
+    word, where = next(iter(self.unknown_splits.items()))
+    return ConfigError(
+      f'{where} is of the split {word!r}, which is unknown; name its split, for '
+      f'example {split_names.format_flag(word)}, or assign all records by a '
+      f'hash, {_SPLITS_FLAG}'
+    )
 
   def _read_group(self, raw: raw_records.RawRecord) -> str:
     if self._group_by is None:
