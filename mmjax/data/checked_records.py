@@ -182,9 +182,9 @@ class CheckedRecords:
   def _make_unknown_error(self) -> ConfigError:
     word, where = next(iter(self.unknown_splits.items()))
     return ConfigError(
-      f'{where} is of the split {word!r}, which is unknown; name its split, for '
-      f'example {split_names.format_flag(word)}, or assign all records by a '
-      f'hash, {_SPLITS_FLAG}'
+      f'{where} is of the split {word!r}, which is unknown; name its split, '
+      f'for example {split_names.format_flag(word)}, or assign all records by '
+      f'a hash, {_SPLITS_FLAG}'
     )
 
   def _read_group(self, raw: raw_records.RawRecord) -> str:
