@@ -122,7 +122,8 @@ def _find_turns(entry: Mapping[str, Any]) -> Any:
 def _find_pairs(entry: Mapping[str, Any]) -> list[dict] | None:
   for key in _PAIRS:
     pairs = entry.get(key)
-    if isinstance(pairs, list) and pairs and all(map(is_pair, pairs)):
+    pairs = pairs if isinstance(pairs, list) else [pairs]
+    if pairs and all(map(is_pair, pairs)):
       return pairs
   return None
 

@@ -149,7 +149,18 @@ def test_conversations(tmp_path, lines):
   inside = {'messages': [{**asked, 'content': [part, *parts[1:]]}, *answer]}
   pairs = [{'user': 'Why?', 'assistant': 'So.', 'source': 'x'}] * 2
   cauldron = {'images': ['a.jpg'], 'texts': pairs}
-  rows = [llava, sharegpt, cauldron, unanswered, {}, missing, text, inside]
+  pair = {'image': 'a.jpg', 'texts': pairs[0]}
+  rows = [
+    llava,
+    sharegpt,
+    cauldron,
+    pair,
+    unanswered,
+    {},
+    missing,
+    text,
+    inside,
+  ]
   path = _write_json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
