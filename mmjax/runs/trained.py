@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
-from mmjax import models
+from mmjax import errors, models
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.pretrained import (
@@ -166,8 +166,12 @@ def users(function: Callable[..., Any], *args: Any) -> Any:
   """Calls a function that reads what `init_from` names; its errors say so."""
   try:
     return function(*args)
-  except (ConfigError, OSError) as error:
+  except ConfigError as error:
     raise ConfigError(f'init_from: {error}') from error
+  except OSError as error:
+    raise ConfigError(
+      f'init_from: {error.filename}: {errors.reason(error)}'
+    ) from error
 
 
 @functools.lru_cache(maxsize=8)
