@@ -106,16 +106,16 @@ def test_only_fields_that_matter_count_as_differences():
     'data': {'data_dir': '/elsewhere'},
     'mesh': {'data': 4, 'fsdp': 2},
   }
-  assert settings.differences(old, settings.to_json(_config(**later))) == []
+  assert not settings.differences(old, settings.to_json(_config(**later)))
   new = _config(optimizer={'lr': 0.5}, model={'width': 3}, seed=2)
-  assert settings.differences(old, settings.to_json(new)) == [
-    'model.width: None -> 3',
-    'optimizer.lr: 0.001 -> 0.5',
-    'seed: 0 -> 2',
-  ]
+  assert settings.differences(old, settings.to_json(new)) == {
+    'model.width': (None, 3),
+    'optimizer.lr': (0.001, 0.5),
+    'seed': (0, 2),
+  }
   # A field that an older program didn't write has had its default.
   del old['optimizer']['no_muon']
-  assert settings.differences(old, settings.to_json(_config())) == []
+  assert not settings.differences(old, settings.to_json(_config()))
 
 
 def test_flags_are_parted_from_other_arguments():
@@ -183,6 +183,7 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
   [
     ('train.step', '3', 'train.step is not a config field; did you mean'),
     ('trian.steps', '3', 'did you mean train.steps'),
+    ('batch_size', '8', 'mean train.batch_size or eval.batch_size'),
     ('seed.x', '3', 'seed.x is not a config field'),
     ('train.steps', '3.5', '--config.train.steps=3.5 .* a whole number'),
     ('train.tensorboard', 'maybe', 'True or False'),
@@ -196,6 +197,24 @@ def test_an_override_that_is_not_legal_is_refused(path, text, message):
   config = _config(model={'encoder': {'width': 3}})
   with pytest.raises(ConfigError, match=message):
     overrides.override(config, [(path, text)])
+
+
+@pytest.mark.parametrize(
+  ('flag', 'hint'),
+  [
+    ('--batch_size', '--config.train.batch_size or --config.eval.batch_size'),
+    ('--bach_size', '--config.train.batch_size or --config.eval.batch_size'),
+    ('--width', '--config.model.image.width'),
+    ('--xyzzy', ''),
+  ],
+)
+def test_an_unknown_flag_names_the_fields_it_may_mean(tmp_path, flag, hint):
+  path = tmp_path / 'some.py'
+  path.write_text(
+    "def get_config():\n  return {'model': {'image': {'width': 3}}}\n"
+  )
+  known = overrides.suggest(flag, str(path)).split(' or ')
+  assert sorted(known) == sorted(hint.split(' or '))
 
 
 def test_config_files(tmp_path):
@@ -212,8 +231,15 @@ def test_config_files(tmp_path):
   assert overrides.load(str(path)).experiment == 'none'
   with pytest.raises(ConfigError, match='arg bad is none of tiny'):
     overrides.load(f'{path}:bad')
-  with pytest.raises(ConfigError, match=r'no such file; there are .*some'):
-    overrides.load(str(tmp_path / 'sme.py'))
+  (tmp_path / 'some_base.py').write_text('SIZE = 3\n')
+  for name, message in {
+    'sme.py': r'no such file; did you mean \S*/some\.py\?',
+    'xyz.py': r'no such file; there are \S*/some\.py$',
+    'none/some.py': r'no such file; there is no folder \S*/none$',
+    '': r'a folder, not a file; there are \S*/some\.py$',
+  }.items():
+    with pytest.raises(ConfigError, match=message):
+      overrides.load(str(tmp_path / name))
   path.write_text('def get_config():\n  return {}\n')
   with pytest.raises(ConfigError, match='takes no argument'):
     overrides.load(f'{path}:tiny')
