@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import ConfigError
+from mmjax.runs import late_reads
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'
@@ -131,7 +132,8 @@ class Checkpoints:
     failures: dict[int, Exception] = {}
     for step in reversed(self.steps()):
       try:
-        state = self._restore(step, abstract)
+        with late_reads.ignored():
+          state = self._restore(step, abstract)
       except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # Of the device's memory, say.
       except Exception as error:
@@ -270,16 +272,19 @@ def load_params(
     )
   name = 'ema' if (kept if ema is None else ema) else 'params'
   try:
-    return _load(folder / str(step) / name)
+    with late_reads.ignored():
+      return _load(folder / str(step) / name)
   except (MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:
     older = [number for number in there if number < step]
-    resumes = f'resumes from step {older[-1]}' if older else 'starts again'
+    then = 'train again'
+    if older:
+      then = f'this reads step {older[-1]}, from which training resumes too'
     raise ConfigError(
-      f'the checkpoint in {folder / str(step)} cannot be read '
+      f'the checkpoint of step {step} in {folder / str(step)} cannot be read '
       f'({_reason(error)}); restore its files from a backup, or rename it to '
-      f"{step}{DAMAGED}, and the run's command {resumes}"
+      f'{step}{DAMAGED}, and {then}'
     ) from error
 
 

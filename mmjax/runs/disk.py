@@ -14,7 +14,7 @@ import jax
 
 from mmjax import errors
 from mmjax.errors import RunError
-from mmjax.runs import checkpoints
+from mmjax.runs import checkpoints, late_reads
 
 # As C++ libraries report them.
 _MESSAGES = tuple(os.strerror(number) for number in errors.FULL_DISK)
@@ -147,10 +147,8 @@ def _quiet() -> Iterator[None]:
   before = sys.unraisablehook
 
   def hook(unraisable) -> None:
-    error = unraisable.exc_value
-    # A write that ended after another one's failure had closed the loop.
-    late = isinstance(error, RuntimeError) and 'loop is closed' in str(error)
-    if not late:
+    # Writes end late as well, after another one's failure.
+    if not late_reads.is_late(unraisable.exc_value):
       before(unraisable)
 
   for logger in loggers:
