@@ -24,6 +24,13 @@ FILE = 'tokenizer.json'
 # Binary files of tokenizers.
 PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 
+# All files that a vocabulary may be read from, besides tokenizer.json.
+VOCABULARIES = tuple(
+  dict.fromkeys(
+    file for kind in tokenizer_classes.CLASSES.values() for file in kind.files
+  )
+)
+
 # A text to encode once, so that a broken tokenizer is refused early.
 _PROBE = 'a É1.'
 
