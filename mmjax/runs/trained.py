@@ -228,6 +228,7 @@ def _of_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module = family.module(config, jnp.float32)
+  checkpoint.check_image_size(family, module, config, small)
   data: dict[str, Any] = {}
   note = ''
   if family.model.image_defaults and _found(module, 'image'):
