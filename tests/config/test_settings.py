@@ -1,15 +1,16 @@
 """What is refused, and how it is told."""
 
 import ast
+import dataclasses
 import math
 from pathlib import Path
 
 import ml_collections
 import pytest
 
-from mmjax import models
+from mmjax import models, objectives
 from mmjax.config import help as help_lib
-from mmjax.config import overrides, schema, settings
+from mmjax.config import meanings, overrides, schema, settings
 from mmjax.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -295,11 +296,23 @@ def test_help_with_a_config_shows_its_own_values():
   assert lines.index('Values of this config:') < lines.index('  seed=0')
 
 
+def test_every_setting_of_a_config_has_a_meaning():
+  tables = models.classes(), models.NESTED, objectives.OBJECTIVES
+  for table in tables:
+    for name, cls in table.items():
+      fields = {f.name for f in dataclasses.fields(cls) if f.init}
+      known = meanings.of_class(cls)
+      assert fields - {'parent', 'name'} <= known.keys(), name
+      assert all(len(meaning) > 4 for meaning in known.values()), name
+
+
 def test_help_with_a_config_shows_what_else_could_be_set():
   config = overrides.load(str(CONFIGS / 'pretrain_shapes.py'))
   lines = help_lib.text('An experiment.', '--flag', config).splitlines()
-  assert '  objectives.contrastive.tile=0' in lines
-  assert '  model.decoder.dropout=0.0' in lines
+  assert '  model.decoder.dropout=0.0  rate on the embedded tokens.' in lines
+  start = '  objectives.contrastive.tile=0  number of candidates'
+  (tile,) = (line for line in lines if line.startswith(start))
+  assert tile.endswith('(sharded over devices).')  # All lines, joined.
   given, ids = config.model.to_dict(), {'bos_id': 1, 'eos_id': 2, 'pad_id': 0}
   for part in ('', *(name for name in models.PARTS if given.get(name))):
     path = f'model.{part}' if part else 'model'
