@@ -146,9 +146,23 @@ def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_a_mistake_is_one_message_and_exit_code_two(tmp_path, command):
-  code, out = _finish(command(tmp_path, '--config.train.stepz=3'))
+@pytest.mark.parametrize(
+  ('flag', 'message'),
+  [
+    ('--config.train.stepz=3', 'train.stepz is not a config field'),
+    (
+      '--batch_size=3',
+      '--batch_size is not a flag; did you mean --config.train.batch_size or ',
+    ),
+    ('--wrkdir=3', '--wrkdir is not a flag; did you mean --workdir?'),
+  ],
+)
+def test_a_mistake_is_one_message_and_exit_code_two(
+  tmp_path, command, flag, message
+):
+  code, out = _finish(command(tmp_path, flag))
   assert code == 2
-  assert out.startswith('error: train.stepz is not a config field')
+  assert out.startswith(f'error: {message}')
+  assert out.count('\n') == 1
   assert 'Traceback' not in out
   assert not list(tmp_path.iterdir())
