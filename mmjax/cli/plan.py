@@ -37,6 +37,9 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches needs --search; add it')
+  folder = pathlib.Path(args.json or '.').parent
+  if not folder.is_dir():  # Before minutes of compiling.
+    parser.error(f'--json={args.json}: there is no folder {folder}')
   config = overrides.load(args.config)
   overrides.override(config, changes)
 

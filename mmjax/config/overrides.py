@@ -91,7 +91,7 @@ def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   value = flag_values.read(text, field)
   if not field.accepts(value):
     raise ConfigError(
-      f'--config.{path}={text} is not legal: {path} is {field.describe()}'
+      f'--config.{path}={text} is not legal: {path} is {field.explain(value)}'
     )
   if name in section:
     del section[name]  # Another type is legal here, say None for a number.

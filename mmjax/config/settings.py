@@ -186,7 +186,7 @@ def _wrong(path: str, field: fields.Field, value: Any) -> list[str]:
     return []
   if hasattr(value, 'to_dict'):
     value = value.to_dict()
-  return [f'{path}={value!r} is not legal: {field.describe()}']
+  return [f'{path}={value!r} is not legal: {field.explain(value)}']
 
 
 def _not_plain(path: str, value: Any) -> list[str]:

@@ -191,7 +191,7 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
     ('model.encoder.width', 'wide', 'model.encoder.width is a number'),
     ('train.accumulate', '1.0', '--config.train.accumulate=1.0 .* a whole'),
     ('model.encodr.width', '3', 'did you mean model.encoder.width'),
-    ('optimizer.name', 'adam', "one of 'adamw'"),
+    ('optimizer.name', 'adam', "one of 'adamw'.*; did you mean 'adamw'?"),
   ],
 )
 def test_an_override_that_is_not_legal_is_refused(path, text, message):
