@@ -238,52 +238,6 @@ def test_pools(mode, whole, behind):
     close(got, behind)
 
 
-def dense_encoder(weights, **settings):
-  """A sentence encoder with a dense step, whose tensors are `weights`."""
-  kinds = ('Transformer', ''), ('Pooling', '1'), ('Dense', '2')
-  steps = [
-    {'type': f'sentence_transformers.models.{kind}', 'path': path}
-    for kind, path in kinds
-  ]
-  config = {'in_features': 2, 'out_features': 3, 'bias': False, **settings}
-  small = {'1/config.json': {}, '2/config.json': config, 'modules.json': steps}
-  model = sentence_encoder(**small)
-  weights = {k: np.asarray(v, np.float32) for k, v in weights.items()}
-  model.files['2/model.safetensors'] = safetensors.numpy.save(weights)
-  return sentences.read_pooling(model.files)
-
-
-def test_a_dense_step():
-  weight = np.arange(6.0).reshape(3, 2) / 8
-  vectors = np.asarray([[2.0, 4.0]])  # The means of [2, 4] alone.
-  pooling = dense_encoder({'linear.weight': weight})
-  values, mask = jnp.asarray(vectors[:, None], jnp.float32), jnp.ones((1, 1))
-  close(pooling(values, mask > 0), np.tanh(vectors @ weight.T))
-  pooling = dense_encoder(
-    {'linear.weight': weight, 'linear.bias': [-1, 0, -9]},
-    bias=True,
-    activation_function='torch.nn.modules.activation.ReLU',
-  )
-  close(pooling(values, mask > 0), [[0, 2, 0]])
-
-
-@pytest.mark.parametrize(
-  ('weights', 'settings', 'message'),
-  [
-    ({'linear.weight': [[1.0]]}, {}, r'\(1, 1\)}, but 2/config.json needs'),
-    (
-      {'linear.weight': np.zeros((3, 2))},
-      {'activation_function': 'torch.nn.modules.activation.PReLU'},
-      'PReLU.; mmjax knows GELU, Identity',
-    ),
-    ({}, {'use_residual': True}, 'use_residual is True; mmjax reads only'),
-  ],
-)
-def test_dense_steps_that_are_refused(weights, settings, message):
-  with pytest.raises(ConfigError, match=message):
-    dense_encoder(weights, **settings)
-
-
 @pytest.mark.parametrize(
   'kinds',
   [
