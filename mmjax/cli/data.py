@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+from mmjax.cli import arguments
 from mmjax.data import formats
 
 
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax data', description='Prepare, import and look at data sets.'
   )
   where = argparse.ArgumentParser(add_help=False)

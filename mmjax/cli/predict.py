@@ -3,6 +3,7 @@
 import argparse
 import sys
 
+from mmjax.cli import arguments
 from mmjax.errors import ConfigError
 
 USAGE = """\
@@ -21,7 +22,7 @@ def main(argv: list[str]) -> int:
     ConfigError: if the model was not trained for the task; the message names
       its tasks.
   """
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax predict',
     description='Caption an image file, answer a question about it, or rank '
     'texts by how well they fit it.',
@@ -43,14 +44,20 @@ def main(argv: list[str]) -> int:
     help='beam size of generated texts; 1 is greedy (default: %(default)s)',
   )
   args = parser.parse_args(argv)
+  _check_flags(args, parser)
   from mmjax.data import images
 
-  by_path = {path: images.to_array(path) for path in args.image}
+  by_path = {}
+  for path in args.image:
+    with arguments.naming(f'--image={path}', 'read'):
+      by_path[path] = images.to_array(path)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.runs import rebuild
 
   run = rebuild.load(args.workdir)
-  _check(run, args, parser)
+  weights = 'EMA of the weights' if run.is_ema else 'weights'
+  print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
+  _check_able(run, args)
   for path, image in by_path.items():
     if len(by_path) > 1:
       print(f'{path}:')
@@ -59,10 +66,20 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def _check(run, args, parser: argparse.ArgumentParser) -> None:
-  """Raises if the model was not trained for the task."""
+def _check_flags(args, parser: argparse.ArgumentParser) -> None:
+  """Refuses flags that ask for nothing, or for two things."""
   if args.question is not None and args.text:
     parser.error('--question and --text ask for different things; use one')
+  asked = [] if args.question is None else [args.question]
+  for flag, texts in (('--question', asked), ('--text', args.text or [])):
+    if not all(map(str.strip, texts)):
+      parser.error(f'{flag} is empty; give it a text')
+  if args.beam_size < 1:
+    parser.error(f'--beam_size={args.beam_size} is not legal; use 1 or more')
+
+
+def _check_able(run, args) -> None:
+  """Raises if the model was not trained for the task."""
   wanted = 'caption an image'
   if args.question is not None:
     wanted = 'answer a question'

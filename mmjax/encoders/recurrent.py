@@ -25,7 +25,7 @@ class Recurrent(nn.Module):
   ways. Real tokens must come before padding.
 
   Attributes:
-    vocab_size: V.
+    vocab_size: size of the vocabulary V.
     width: D, of embeddings, states and results.
     depth: number of layers, with a residual around each but the first.
     cell: 'gru' or 'lstm'.

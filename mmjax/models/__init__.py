@@ -5,6 +5,7 @@ Shape letters are those of `mmjax.types`.
 
 from mmjax.models.build import (
   MODELS,
+  NESTED,
   build,
   classes,
   describe,
@@ -26,6 +27,7 @@ from mmjax.models.vision_language import InterleavedVisionLanguage
 
 __all__ = [
   'MODELS',
+  'NESTED',
   'PARTS',
   'Classifier',
   'ContrastiveCaptioner',

@@ -35,8 +35,8 @@ class Block(nn.Module):
     OPT           activation='relu'
 
   Attributes:
-    width: D.
-    num_heads: H.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
     num_kv_heads: G, dividing H; None means H.
     head_dim: K; None means width / num_heads.

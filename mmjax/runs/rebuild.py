@@ -40,12 +40,16 @@ class Run:
     module: a Linen module.
     params: its parameters; the EMA, where the run kept one.
     preprocess: images, texts and questions to arrays.
+    step: step of the checkpoint that the parameters are from.
+    is_ema: whether they are the EMA.
   """
 
   config: Any
   module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
+  step: int
+  is_ema: bool
 
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -207,9 +211,12 @@ def load(workdir: Path | str) -> Run:
   preprocess = preprocessing.Preprocessor.load(
     workdir / 'preprocess.json', tokenizer
   )
+  step = checkpoints.newest(workdir)
   return Run(
     config=config,
     module=from_config.build(config, preprocess),
-    params=checkpoints.load_params(workdir),
+    params=checkpoints.load_params(workdir, step=step),
     preprocess=preprocess,
+    step=step,
+    is_ema=checkpoints.has_ema(workdir, step),
   )
