@@ -8,6 +8,7 @@ from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
+from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
@@ -45,6 +46,7 @@ ENCODERS = {
   'video': {
     'video_transformer': VideoTransformer,
     'divided_video_transformer': DividedVideoTransformer,
+    'frame_encoder': FrameEncoder,
   },
   'series': {
     'patched_series': PatchedSeries,
@@ -63,6 +65,7 @@ __all__ = [
   'DividedVideoTransformer',
   'EfficientNet',
   'FlexibleViT',
+  'FrameEncoder',
   'ImagePatches',
   'Inception',
   'PackedViT',

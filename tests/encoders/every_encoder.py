@@ -255,4 +255,13 @@ ROWS = {
     functools.partial(encoders.DividedVideoTransformer, 3, 4, **SMALL),
     (24, 8),
   ),
+  'mean_frames': (
+    'video',
+    functools.partial(
+      encoders.FrameEncoder,
+      encoders.ResNet((1,), 16, block='basic', stem='small'),
+      16,
+    ),
+    (4, 16),
+  ),
 }
