@@ -7,6 +7,7 @@ and here its import and its row of `ENCODERS`.
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
+from mmjax.encoders.factorised_video import FactorisedVideoTransformer
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
 from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.inception import Inception
@@ -47,6 +48,7 @@ ENCODERS = {
     'video_transformer': VideoTransformer,
     'divided_video_transformer': DividedVideoTransformer,
     'frame_encoder': FrameEncoder,
+    'factorised_video_transformer': FactorisedVideoTransformer,
   },
   'series': {
     'patched_series': PatchedSeries,
@@ -64,6 +66,7 @@ __all__ = [
   'AudioTransformer',
   'DividedVideoTransformer',
   'EfficientNet',
+  'FactorisedVideoTransformer',
   'FlexibleViT',
   'FrameEncoder',
   'ImagePatches',

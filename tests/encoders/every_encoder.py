@@ -264,4 +264,12 @@ ROWS = {
     ),
     (4, 16),
   ),
+  # Tubelets of 2 frames.
+  'vivit': (
+    'video',
+    functools.partial(
+      encoders.FactorisedVideoTransformer, 3, 2, time_depth=1, **SMALL
+    ),
+    (2, 8),
+  ),
 }
