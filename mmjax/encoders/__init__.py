@@ -16,6 +16,7 @@ from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.set_transformer import SetTransformer
 from mmjax.encoders.table_transformer import TableTransformer
 from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
@@ -58,6 +59,9 @@ ENCODERS = {
   'table': {
     'table_transformer': TableTransformer,
   },
+  'points': {
+    'set_transformer': SetTransformer,
+  },
 }
 
 __all__ = [
@@ -77,6 +81,7 @@ __all__ = [
   'Recurrent',
   'RecurrentSeries',
   'ResNet',
+  'SetTransformer',
   'SpectrogramTransformer',
   'TableTransformer',
   'TemporalConvNet',
