@@ -13,6 +13,7 @@ from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
+from mmjax.encoders.pointnet import PointNet
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
@@ -61,6 +62,7 @@ ENCODERS = {
   },
   'points': {
     'set_transformer': SetTransformer,
+    'pointnet': PointNet,
   },
 }
 
@@ -77,6 +79,7 @@ __all__ = [
   'Inception',
   'PackedViT',
   'PatchedSeries',
+  'PointNet',
   'QueryTransformer',
   'Recurrent',
   'RecurrentSeries',

@@ -278,4 +278,17 @@ ROWS = {
     functools.partial(encoders.SetTransformer, num_inducing=3, **SMALL),
     (7, 8),
   ),
+  'pointnet': (
+    'points',
+    functools.partial(
+      encoders.PointNet,
+      (5,),
+      (6, 8),
+      input_transform=True,
+      feature_transform=True,
+      transform_widths=(7,),
+      transform_hidden=(6,),
+    ),
+    (7, 8),
+  ),
 }
