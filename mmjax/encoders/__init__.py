@@ -5,6 +5,7 @@ and here its import and its row of `ENCODERS`.
 """
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.audio_convnet import AudioConvNet
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
 from mmjax.encoders.factorised_video import FactorisedVideoTransformer
@@ -45,6 +46,7 @@ ENCODERS = {
     'spectrogram_transformer': SpectrogramTransformer,
     'recurrent_series': RecurrentSeries,
     'temporal_convnet': TemporalConvNet,
+    'audio_convnet': AudioConvNet,
   },
   'video': {
     'video_transformer': VideoTransformer,
@@ -69,6 +71,7 @@ ENCODERS = {
 __all__ = [
   'ENCODERS',
   'VGG',
+  'AudioConvNet',
   'AudioTransformer',
   'DividedVideoTransformer',
   'EfficientNet',

@@ -113,7 +113,7 @@ class PointNet(nn.Module):
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Takes the largest values of [B, N, D] as [B, D]; sown as `pooled`."""
     del train
-    pooled = _largest(x, mask)
+    pooled = ops.max_tokens(x, mask)
     self.sow('intermediates', 'pooled', pooled)
     return pooled
 
@@ -141,7 +141,7 @@ class Transform(nn.Module):
       widths, self.norm, self.dtype, name=name
     )
     x = layers(self.widths, 'points')(x)
-    x = layers(self.hidden, 'hidden')(_largest(x, mask)[:, None])[:, 0]
+    x = layers(self.hidden, 'hidden')(ops.max_tokens(x, mask)[:, None])[:, 0]
     x = nn.Dense(
       size * size,
       kernel_init=nn.with_logical_partitioning(
@@ -179,13 +179,3 @@ class PointLayers(nn.Module):
       x = jax.nn.relu(x)
       self.sow('intermediates', 'output', x)
     return x
-
-
-def _largest(x: Array, mask: Array) -> Array:
-  """The largest values [B, D] of [B, N, D] where `mask` is True, 0 if none."""
-  # Features are not negative, as they come out of a ReLU.
-  x = ops.zero_masked(x, mask)
-  # Not `jnp.max`: its gradient goes to the values that equal the largest, and
-  # in a compiled program, where values are computed twice, there may be none.
-  where = jnp.argmax(jax.lax.stop_gradient(x), axis=1)[:, None]  # [B, 1, D]
-  return jnp.take_along_axis(x, where, axis=1)[:, 0]

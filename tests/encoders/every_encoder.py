@@ -291,4 +291,9 @@ ROWS = {
     ),
     (7, 8),
   ),
+  'panns': (
+    'sound',
+    functools.partial(encoders.AudioConvNet, (16, 16, 16)),
+    (4, 16),
+  ),
 }
