@@ -1,4 +1,4 @@
-"""The examples in README.md, on encoders and on published models run as they stand."""
+"""The examples in README.md and in the docs run as they stand."""
 
 import re
 from pathlib import Path
