@@ -8,7 +8,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError, check_choice
@@ -101,11 +100,6 @@ class AudioTransformer(tower.Tower):
     x, mask = self.frames(spectrogram, mask)  # [B, N, D], [B, N]
     return self.embed_dropout(x, deterministic=not train), mask
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
-    return self.last_norm(x) if self.final_norm else x
-
 
 class SpectrogramTransformer(tower.Tower):
   """Cuts a spectrogram into patches that may overlap, as if it were an image.
@@ -179,15 +173,11 @@ class SpectrogramTransformer(tower.Tower):
     self, spectrogram: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
-    x = self.embed_dropout(self.patches(spectrogram), deterministic=not train)
+    x = self.patches(ops.zero_masked(spectrogram, mask))
+    x = self.embed_dropout(x, deterministic=not train)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)
     return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
-
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
-    return self.last_norm(x) if self.final_norm else x
 
   def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     number = len(self.tokens) or x.shape[1]
@@ -274,7 +264,7 @@ class FrameEmbedding(nn.Module):
     """Maps [B, F, M] and mask [B, F] to [B, N, D] and [B, N]."""
     for i, stride in enumerate(self.strides):
       # A convolution reaches over the end, where it must find zeros.
-      x = jnp.where(mask[:, :, None], x, 0)
+      x = ops.zero_masked(x, mask)
       x = nn.Conv(
         self.width,
         (3,),

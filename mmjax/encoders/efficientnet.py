@@ -4,16 +4,16 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, Positive, Size, Tokens
+from mmjax.encoders import convolutional
+from mmjax.types import Array, Positive, Size
 
 
-class EfficientNet(nn.Module):
+class EfficientNet(convolutional.Convolutional):
   """Inverted bottlenecks that weight their channels (Tan and Le 2019, table 1).
 
   For published weights, so its batch normalisation has fixed statistics, and
@@ -47,7 +47,9 @@ class EfficientNet(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.stem = _make_conv(self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype)
+    self.stem = convolutional.make_conv(
+      self.stem_width, 3, 2, ((0, 1), (0, 1)), self.dtype
+    )
     self.stem_norm = mnn.FrozenBatchNorm(self.norm_epsilon, self.dtype)
     blocks = []
     for stage, number in enumerate(self.repeats):
@@ -68,50 +70,12 @@ class EfficientNet(nn.Module):
           )
         )
     self.blocks = blocks
+    self.setup_convolutional()
 
-  def __call__(
-    self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
-    """Encodes images.
-
-    Args:
-      images: [B, H, W, C] floats.
-      mask: [B], True where there is an image; None means everywhere.
-      train: unused, as there is no dropout.
-
-    Returns:
-      Tokens: values [B, N, D], one for each cell of the last feature map, rows
-      first; pooled is their mean.
-    """
-    x, mask = self.embed(images, mask, train=train)
-    x = self.stack(x, mask, train=train)  # [B, r, c, D]
-    x = einops.rearrange(x, 'b r c d -> b (r c) d')
-    mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
-    return Tokens(x, mask, self.pool(x, mask, train=train))
-
-  def embed(
-    self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> tuple[Array, Array]:
-    """Applies the stem: a feature map [B, r, c, D] and the mask [B]."""
-    del train
-    if mask is None:
-      mask = jnp.ones(images.shape[:1], bool)
+  def apply_stem(self, images: Array) -> Array:
+    """Turns images [B, H, W, C] into the first feature map [B, r, c, D]."""
     x = self.stem_norm(self.stem(images))
-    return mnn.activation(self.activation)(x), mask
-
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Applies the blocks to a feature map [B, r, c, D]."""
-    del mask, train
-    for block in self.blocks:
-      x = block(x)
-    return x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
-    del train
-    pooled = mnn.pool('mean', x, mask)
-    self.sow('intermediates', 'pooled', pooled)
-    return pooled
+    return mnn.activation(self.activation)(x)
 
 
 class InvertedBottleneck(nn.Module):
@@ -148,7 +112,7 @@ class InvertedBottleneck(nn.Module):
     """Maps a feature map [B, r, c, C] to [B, r / stride, c / stride, D]."""
     act = mnn.activation(self.activation)
     norm = functools.partial(mnn.FrozenBatchNorm, self.norm_epsilon, self.dtype)
-    conv = functools.partial(_make_conv, dtype=self.dtype)
+    conv = functools.partial(convolutional.make_conv, dtype=self.dtype)
     channels = x.shape[-1]
     inside = channels * self.expansion
     y = x
@@ -176,30 +140,3 @@ class InvertedBottleneck(nn.Module):
       y = x + y
     self.sow('intermediates', 'output', y)
     return y
-
-
-def _make_conv(
-  features: int,
-  size: int,
-  stride: int = 1,
-  padding: Any = ((0, 0), (0, 0)),
-  dtype: Any = jnp.float32,
-  *,
-  groups: int = 1,
-  use_bias: bool = False,
-  name: str | None = None,
-) -> nn.Conv:
-  return nn.Conv(
-    features,
-    (size, size),
-    (stride, stride),
-    padding=padding,
-    feature_group_count=groups,
-    use_bias=use_bias,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.he_normal(), (None, None, None, 'conv')
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('conv',)),
-    dtype=dtype,
-    name=name,
-  )

@@ -8,7 +8,6 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
@@ -106,13 +105,11 @@ class FlexibleViT(tower.Tower):
     """Turns images into tokens [B, N, D] and a mask [B, N]."""
     if not isinstance(images, ImagePatches):
       images = _cut(images, self.patch_size)
+    if mask is not None:
+      images = images.replace(mask=images.mask & mask[:, None])
+    images = images.replace(values=ops.zero_masked(images.values, images.mask))
     x = self.embed_dropout(self.patches(images), deterministic=not train)
-    return x, images.mask if mask is None else images.mask & mask[:, None]
-
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
-    return self.last_norm(x) if self.final_norm else x
+    return x, images.mask
 
 
 def _cut(images: Array, side: int) -> ImagePatches:

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.types import Array, Positive, Remat, Size, Tokens
@@ -82,7 +83,7 @@ class PackedViT(nn.Module):
     number, height, width = images.shape[:3]
     grid, side = self.grid(height, width), math.isqrt(self.merge)
     patches = einops.repeat(
-      images,
+      ops.zero_masked(images, mask),
       'b (r m p) (c n q) d -> b (r c m n) (d f p q)',
       f=self.frames,
       r=grid.rows,

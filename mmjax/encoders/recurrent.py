@@ -1,4 +1,4 @@
-"""Recurrent text encoders."""
+"""Recurrent encoders."""
 
 from typing import Any
 
@@ -6,23 +6,84 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax import ops
 from mmjax.errors import check_choice
 from mmjax.types import Array, DropRate, Size, Tokens
 
 _CELLS = {'gru': nn.GRUCell, 'lstm': nn.OptimizedLSTMCell}
 
 
-def _partition(
-  init: nn.initializers.Initializer,
-) -> nn.initializers.Initializer:
-  return nn.with_logical_partitioning(init, ('embed', None))
+class RecurrentLayers(nn.Module):
+  """Recurrent layers over steps, with a residual around each but the first.
+
+  A subclass has the fields that are used here, those of `Recurrent`, and calls
+  `setup_layers` in its `setup`.
+  """
+
+  def setup_layers(self) -> None:
+    """Makes the layers that the fields set; for the `setup` of a subclass."""
+    check_choice(self.cell, _CELLS, 'cell')
+    self.embed_dropout = nn.Dropout(self.dropout)
+    self.forward = [self._make_layer(False) for _ in range(self.depth)]
+    if self.bidirectional:
+      self.backward = [self._make_layer(True) for _ in range(self.depth)]
+      self.merge = [
+        nn.Dense(
+          self.width,
+          kernel_init=_partition(nn.initializers.lecun_normal()),
+          bias_init=nn.with_logical_partitioning(
+            nn.initializers.zeros, (None,)
+          ),
+          dtype=self.dtype,
+        )
+        for _ in range(self.depth)
+      ]
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Runs over [B, T, D], skipping steps where `mask` [B, T] is False."""
+    del train
+    # Real steps first, in their order; `nn.RNN` only knows lengths.
+    order = jnp.argsort(~mask, axis=1, stable=True)[:, :, None]  # [B, T, 1]
+    x = jnp.take_along_axis(x, order, axis=1)
+    lengths = mask.sum(axis=1)  # [B]
+    for i in range(self.depth):
+      y = self.forward[i](x, seq_lengths=lengths)
+      if self.bidirectional:
+        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
+        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
+      y = y.astype(self.dtype)  # States are float32.
+      x = y if i == 0 else x + y
+      self.sow('intermediates', 'output', x)
+    return jnp.take_along_axis(x, jnp.argsort(order, axis=1), axis=1)
+
+  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
+    del train
+    pooled = mnn.pool(self.pooling, x, mask)
+    self.sow('intermediates', 'pooled', pooled)
+    return pooled
+
+  def _make_layer(self, reverse: bool) -> nn.RNN:
+    bias = nn.initializers.zeros
+    return nn.RNN(
+      _CELLS[self.cell](
+        self.width,
+        kernel_init=_partition(nn.initializers.lecun_normal()),
+        recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
+        bias_init=nn.with_logical_partitioning(bias, (None,)),
+        dtype=self.dtype,
+        parent=None,
+      ),
+      reverse=reverse,
+      keep_order=True,
+    )
 
 
-class Recurrent(nn.Module):
+class Recurrent(RecurrentLayers):
   """Encodes a token sequence one by one.
 
   A GRU (Cho et al. 2014) or LSTM (Hochreiter and Schmidhuber 1997), one or both
-  ways. Real tokens must come before padding.
+  ways. Tokens where the mask is False are skipped.
 
   Attributes:
     vocab_size: size of the vocabulary V.
@@ -46,37 +107,10 @@ class Recurrent(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    check_choice(self.cell, _CELLS, 'cell')
     self.words = mnn.TokenEmbedding(
       self.vocab_size, self.width, 0, positions='none', dtype=self.dtype
     )
-    self.embed_dropout = nn.Dropout(self.dropout)
-    cell = _CELLS[self.cell]
-
-    def layer(reverse: bool) -> nn.RNN:
-      return nn.RNN(
-        cell(
-          self.width,
-          kernel_init=_partition(nn.initializers.lecun_normal()),
-          recurrent_kernel_init=_partition(nn.initializers.orthogonal()),
-          dtype=self.dtype,
-          parent=None,
-        ),
-        reverse=reverse,
-        keep_order=True,
-      )
-
-    self.forward = [layer(False) for _ in range(self.depth)]
-    if self.bidirectional:
-      self.backward = [layer(True) for _ in range(self.depth)]
-      self.merge = [
-        nn.Dense(
-          self.width,
-          kernel_init=_partition(nn.initializers.lecun_normal()),
-          dtype=self.dtype,
-        )
-        for _ in range(self.depth)
-      ]
+    self.setup_layers()
 
   def __call__(
     self, tokens: Array, mask: Array | None = None, *, train: bool
@@ -107,22 +141,67 @@ class Recurrent(nn.Module):
     x = self.embed_dropout(self.words(tokens), deterministic=not train)
     return x, mask
 
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Runs over [B, T, D], as far as `mask` [B, T] is True."""
-    del train
-    lengths = mask.sum(axis=1)  # [B]
-    for i in range(self.depth):
-      y = self.forward[i](x, seq_lengths=lengths)
-      if self.bidirectional:
-        back = self.backward[i](x, seq_lengths=lengths)  # [B, T, D]
-        y = self.merge[i](jnp.concatenate([y, back], axis=-1))  # [B, T, D]
-      y = y.astype(self.dtype)  # States are float32.
-      x = y if i == 0 else x + y
-    return x
 
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Summarises tokens [B, T, D] as [B, D]; sown as `pooled`."""
-    del train
-    pooled = mnn.pool(self.pooling, x, mask)
-    self.sow('intermediates', 'pooled', pooled)
-    return pooled
+class RecurrentSeries(RecurrentLayers):
+  """Encodes a time series step by step, or a spectrogram frame by frame.
+
+  As `Recurrent`, over a dense layer of each step's values. Steps where the mask
+  is False are skipped.
+
+  Attributes:
+    width: D, of projected steps, states and results.
+    depth: number of layers, with a residual around each but the first.
+    cell: 'gru' or 'lstm'.
+    bidirectional: whether a second network goes from the end; both results are
+      projected to `width`.
+    pooling: 'last', 'first' or 'mean'.
+    dropout: rate on the projected steps.
+    dtype: of the computation; parameters are float32.
+  """
+
+  width: Size
+  depth: int = 1
+  cell: str = 'gru'
+  bidirectional: bool = False
+  pooling: str = 'last'
+  dropout: DropRate = 0.0
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.projection = mnn.Linear(self.width, dtype=self.dtype)
+    self.setup_layers()
+
+  def __call__(
+    self, series: Array, mask: Array | None = None, *, train: bool
+  ) -> Tokens:
+    """Encodes series.
+
+    Args:
+      series: [B, T, C] floats, C values a step.
+      mask: [B, T], True where a step is real; None means everywhere.
+      train: whether dropout is on.
+
+    Returns:
+      Tokens: values [B, T, D].
+
+    Raises:
+      ConfigError: if `cell` or `pooling` is unknown.
+    """
+    x, mask = self.embed(series, mask, train=train)
+    x = self.stack(x, mask, train=train)
+    return Tokens(x, mask, self.pool(x, mask, train=train))
+
+  def embed(
+    self, series: Array, mask: Array | None = None, *, train: bool
+  ) -> tuple[Array, Array]:
+    """Projects [B, T, C]: vectors [B, T, D] and a mask [B, T]."""
+    if mask is None:
+      mask = jnp.ones(series.shape[:2], bool)
+    x = self.projection(ops.zero_masked(series, mask), train=train)
+    return self.embed_dropout(x, deterministic=not train), mask
+
+
+def _partition(
+  init: nn.initializers.Initializer,
+) -> nn.initializers.Initializer:
+  return nn.with_logical_partitioning(init, ('embed', None))

@@ -1,32 +1,29 @@
-"""Convolutional image encoders."""
+"""The residual network."""
 
 import functools
 from collections.abc import Sequence
 from typing import Any
 
-import einops
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
+from mmjax.encoders import convolutional
 from mmjax.errors import ConfigError, check_choice
-from mmjax.parallel import rules
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, Size
 
 _STEMS = ('imagenet', 'small', 'patch')
 _BLOCKS = ('bottleneck', 'basic', 'plain')
-_NORMS = ('group', 'frozen_batch', 'none')
 _GROUP_SIZE = 16
 
 
-class ResNet(nn.Module):
+class ResNet(convolutional.Convolutional):
   """A residual network (He et al. 2016), v1.5: strides sit in the 3x3.
 
   Settings: ResNet-50 is `stages=(3, 4, 6, 3), block='bottleneck', width=64,
   stem='imagenet'`; for images of 32 to 64 pixels take `block='basic',
   stem='small'` or, for little compute, `stem='patch'`; `block='plain'` has no
-  shortcuts and so is VGG-like (Simonyan and Zisserman 2015).
+  shortcuts, as in VGG.
 
   Attributes:
     stages: number of blocks in each stage; every stage after the first halves
@@ -55,14 +52,9 @@ class ResNet(nn.Module):
     for name, value, known in (
       ('stem', self.stem, _STEMS),
       ('block', self.block, _BLOCKS),
-      ('norm', self.norm, _NORMS),
     ):
       check_choice(value, known, name)
-    if self.norm == 'group' and self.width % _GROUP_SIZE:
-      raise ConfigError(
-        f'width {self.width} is not divisible by the {_GROUP_SIZE} channels of '
-        f"a normalisation group; use a multiple, or norm='none'"
-      )
+    convolutional.check_norm(self.norm, _GROUP_SIZE, self.width)
     self.stem_layers = Stem(
       self.width, self.stem, self.patch_size, self.norm, self.dtype
     )
@@ -80,59 +72,11 @@ class ResNet(nn.Module):
           )
         )
     self.blocks = blocks
-    if self.positions:
-      self.position_embedding = GridPositions(self.dtype)
+    self.setup_convolutional()
 
-  def __call__(
-    self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> Tokens:
-    """Encodes images.
-
-    Args:
-      images: [B, H, W, C] floats.
-      mask: [B], True where there is an image; None means everywhere.
-      train: unused, as there is no dropout.
-
-    Returns:
-      Tokens: values [B, N, D], one for each cell of the last feature map, rows
-      first.
-
-    Raises:
-      ConfigError: for an unknown setting, a width that groups don't divide, or
-        an image that patches don't.
-    """
-    x, mask = self.embed(images, mask, train=train)
-    x = self.stack(x, mask, train=train)  # [B, r, c, D]
-    rows_columns = x.shape[1:3]
-    x = einops.rearrange(x, 'b r c d -> b (r c) d')
-    mask = jnp.broadcast_to(mask[:, None], x.shape[:2])
-    pooled = self.pool(x, mask, train=train)
-    if self.positions:
-      x = self.position_embedding(x, *rows_columns)
-    return Tokens(x, mask, pooled)
-
-  def embed(
-    self, images: Array, mask: Array | None = None, *, train: bool
-  ) -> tuple[Array, Array]:
-    """Applies the stem: a feature map [B, r, c, D] and the mask [B]."""
-    del train
-    if mask is None:
-      mask = jnp.ones(images.shape[:1], bool)
-    return self.stem_layers(images), mask
-
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Applies the blocks to a feature map [B, r, c, D]."""
-    del mask, train
-    for block in self.blocks:
-      x = rules.constrain(block(x), 'batch', None, None, None)
-    return x
-
-  def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Averages the cells [B, N, D] as [B, D]; sown as `pooled`."""
-    del train
-    pooled = mnn.pool('mean', x, mask)
-    self.sow('intermediates', 'pooled', pooled)
-    return pooled
+  def apply_stem(self, images: Array) -> Array:
+    """Turns images [B, H, W, C] into the first feature map [B, r, c, D]."""
+    return self.stem_layers(images)
 
 
 class Stem(nn.Module):
@@ -146,6 +90,10 @@ class Stem(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
+    conv = functools.partial(
+      convolutional.make_conv, dtype=self.dtype, name='conv'
+    )
+    norm = convolutional.make_norm(self.norm, _GROUP_SIZE, self.dtype, 'norm')
     if self.kind == 'patch':
       p = self.patch_size
       for side in x.shape[1:3]:
@@ -154,11 +102,10 @@ class Stem(nn.Module):
             f'image size {side} is not divisible by patch size {p}; use '
             f'{max(side // p, 1) * p} or pad the image'
           )
-      x = _make_conv(self.width, p, p, self.dtype, 'conv', padding='VALID')(x)
-      return _make_norm(self.norm, self.dtype, 'norm')(x)
+      x = conv(self.width, p, p, 'VALID')(x)
+      return norm(x)
     size, stride = (7, 2) if self.kind == 'imagenet' else (3, 1)
-    x = _make_conv(self.width, size, stride, self.dtype, 'conv')(x)
-    x = jax.nn.relu(_make_norm(self.norm, self.dtype, 'norm')(x))
+    x = jax.nn.relu(norm(conv(self.width, size, stride)(x)))
     if self.kind == 'imagenet':
       x = nn.max_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)))
     return x
@@ -175,8 +122,10 @@ class ConvBlock(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    norm = functools.partial(_make_norm, self.norm, self.dtype)
-    conv = functools.partial(_make_conv, dtype=self.dtype)
+    norm = functools.partial(
+      convolutional.make_norm, self.norm, _GROUP_SIZE, self.dtype
+    )
+    conv = functools.partial(convolutional.make_conv, dtype=self.dtype)
     y = x
     if self.kind == 'bottleneck':
       out = 4 * self.width
@@ -198,71 +147,3 @@ class ConvBlock(nn.Module):
     y = jax.nn.relu(y)
     self.sow('intermediates', 'output', y)
     return y
-
-
-class GridPositions(nn.Module):
-  """Normalises tokens and adds a learned vector a row and one a column.
-
-  Both vectors start about as large as the tokens, so that attention can tell
-  positions apart from the first step.
-
-  Attributes:
-    dtype: of the computation.
-  """
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, x: Array, rows: int, columns: int) -> Array:
-    """Maps [B, rows * columns, D] to the same shape."""
-
-    def table(name: str, length: int) -> Array:
-      init = nn.with_logical_partitioning(
-        nn.initializers.normal(0.5), (None, 'embed')
-      )
-      shape = (length, x.shape[-1])
-      return self.param(name, init, shape, jnp.float32).astype(self.dtype)
-
-    grid = table('rows', rows)[:, None] + table('columns', columns)[None]
-    x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='norm')(x)
-    return x + einops.rearrange(grid, 'r c d -> 1 (r c) d')
-
-
-def _make_conv(
-  features: int,
-  size: int,
-  stride: int,
-  dtype: Any,
-  name: str,
-  padding: Any = None,
-) -> nn.Conv:
-  # The same padding on both sides, as published weights expect; 'SAME' pads
-  # strided convolutions on one side only.
-  pad = (size - 1) // 2
-  return nn.Conv(
-    features,
-    (size, size),
-    (stride, stride),
-    padding=padding or ((pad, pad), (pad, pad)),
-    use_bias=False,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.he_normal(), (None, None, None, 'conv')
-    ),
-    dtype=dtype,
-    name=name,
-  )
-
-
-def _make_norm(kind: str, dtype: Any, name: str):
-  if kind == 'none':
-    return lambda x: x
-  if kind == 'frozen_batch':
-    return mnn.FrozenBatchNorm(dtype=dtype, name=name)
-  return nn.GroupNorm(
-    num_groups=None,
-    group_size=_GROUP_SIZE,
-    dtype=dtype,
-    scale_init=nn.with_logical_partitioning(nn.initializers.ones, ('conv',)),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('conv',)),
-    name=name,
-  )

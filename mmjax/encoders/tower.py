@@ -1,5 +1,7 @@
 """What the encoders around a `Stack` have in common."""
 
+from typing import Any
+
 import flax.linen as nn
 
 from mmjax import nn as mnn
@@ -7,7 +9,7 @@ from mmjax.types import Array
 
 
 class Tower(nn.Module):
-  """Norms, blocks and pooling of `ViT` and `Transformer`.
+  """Norms, blocks and pooling of encoders such as `ViT` and `Transformer`.
 
   A subclass has the fields that are used here, and calls `setup_tower` in its
   `setup`.
@@ -16,12 +18,15 @@ class Tower(nn.Module):
   # Of a dense layer after the pooling; a field of those that may have one.
   pool_activation = None
 
-  def setup_tower(self, initial_norm: bool, **crossing: bool) -> None:
+  def setup_tower(
+    self, initial_norm: bool, stack: type = mnn.Stack, **more: Any
+  ) -> None:
     """Makes `blocks`, and the norms and the pooling that the fields set.
 
     Args:
       initial_norm: whether there is a norm before the blocks.
-      **crossing: settings of `mmjax.nn.Block` besides those of the fields.
+      stack: class of the blocks.
+      **more: settings of `mmjax.nn.Block` besides those of the fields.
     """
     block = self.block or {}
     kind = block.get('norm', 'layernorm')
@@ -29,12 +34,12 @@ class Tower(nn.Module):
     if initial_norm:
       self.initial_norm = mnn.make_norm(kind, epsilon, self.dtype)
     self.embed_dropout = nn.Dropout(self.dropout)
-    self.blocks = mnn.Stack(
+    self.blocks = stack(
       self.depth,
       self.width,
       self.num_heads,
       self.mlp_dim,
-      block={**block, **crossing},
+      block={**block, **more},
       drop_path=self.drop_path,
       scan=self.scan,
       remat=self.remat,
@@ -60,6 +65,11 @@ class Tower(nn.Module):
         bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
         dtype=self.dtype,
       )
+
+  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
+    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
+    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
+    return self.last_norm(x) if self.final_norm else x
 
   def pool(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Summarises tokens [B, N, D] as [B, D]; sown as `pooled`."""

@@ -81,7 +81,8 @@ class VideoTransformer(tower.Tower):
 
     Args:
       videos: [B, F, H, W, C] floats.
-      mask: [B], True where there is a video; None means everywhere.
+      mask: [B, F], True where a frame is real, or [B], True where there is a
+        video; None means everywhere. A tubelet is real if one of its frames is.
       train: whether dropout is on.
 
     Returns:
@@ -99,45 +100,93 @@ class VideoTransformer(tower.Tower):
     self, videos: Array, mask: Array | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Turns videos [B, F, H, W, C] into tokens [B, N, D] and a mask."""
-    self._check(videos)
-    x = einops.rearrange(
-      videos,
-      'b (f t) (r p) (c q) d -> b (f r c) (t p q d)',
-      t=self.tubelet_size,
-      p=self.patch_size,
-      q=self.patch_size,
+    check_frames(videos, self.num_frames)
+    mask = make_frame_mask(videos, mask)  # [B, F]
+    x = cut_tubelets(
+      ops.zero_masked(videos, mask), self.tubelet_size, self.patch_size
     )
     x = self.projection(x)  # [B, N, D]
     positions = ops.sincos_1d(x.shape[1], self.width, interleaved=True)
     x = x + positions[None].astype(self.dtype)
-    if mask is None:
-      mask = jnp.ones(x.shape[:1], bool)
     x = self.embed_dropout(x, deterministic=not train)
-    return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
-
-  def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
-    """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
-    x, _ = self.blocks(x, visible=mnn.Visible(mask[:, None]), train=train)
-    return self.last_norm(x) if self.final_norm else x
+    mask = shorten_mask(mask, self.tubelet_size)  # [B, F / tubelet_size]
+    return x, jnp.repeat(mask, x.shape[1] // mask.shape[1], axis=1)
 
   def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:
     pooled = super()._summarise(x, mask, train=train)
     return pooled if self.pool_norm_epsilon is None else self.pool_norm(pooled)
 
-  def _check(self, videos: Array) -> None:
-    _, frames, height, width, _ = videos.shape
-    if frames != self.num_frames:
+
+def check_frames(videos: Array, number: int) -> None:
+  """Checks the number of frames of videos [B, F, H, W, C].
+
+  Raises:
+    ConfigError: if F is not `number`.
+  """
+  if videos.shape[1] != number:
+    raise ConfigError(
+      f'a video has {videos.shape[1]} frames, but num_frames is {number}; pick '
+      'as many, or change num_frames'
+    )
+
+
+def cut_tubelets(videos: Array, frames: int, side: int) -> Array:
+  """Cuts videos into tubelets, frames first, then rows, then columns.
+
+  Args:
+    videos: [B, F, H, W, C].
+    frames: f, of a tubelet.
+    side: s, of a tubelet in pixels.
+
+  Returns:
+    [B, N, f * s * s * C], N = F * H * W / (f * s * s).
+
+  Raises:
+    ConfigError: if tubelets don't fill a video.
+  """
+  for name, size, part in zip(
+    ('number of frames', 'height', 'width'),
+    videos.shape[1:4],
+    (frames, side, side),
+    strict=True,
+  ):
+    if size % part:
       raise ConfigError(
-        f'a video has {frames} frames, but num_frames is {self.num_frames}; '
-        'pick as many, or change num_frames'
+        f"a video's {name} {size} is not divisible by {part}, a tubelet's; use "
+        f'{max(size // part, 1) * part}'
       )
-    for name, size, part in (
-      ('number of frames', frames, self.tubelet_size),
-      ('height', height, self.patch_size),
-      ('width', width, self.patch_size),
-    ):
-      if size % part:
-        raise ConfigError(
-          f"a video's {name} {size} is not divisible by {part}, a tubelet's; "
-          f'use {max(size // part, 1) * part}'
-        )
+  return einops.rearrange(
+    videos,
+    'b (f t) (r p) (c q) d -> b (f r c) (t p q d)',
+    t=frames,
+    p=side,
+    q=side,
+  )
+
+
+def make_frame_mask(videos: Array, mask: Array | None) -> Array:
+  """The mask of frames [B, F].
+
+  Args:
+    videos: [B, F, H, W, C].
+    mask: [B, F]; or [B], the same for all frames; None for True everywhere.
+
+  Raises:
+    ConfigError: for a mask of another shape.
+  """
+  shape = videos.shape[:2]
+  if mask is None:
+    return jnp.ones(shape, bool)
+  if mask.shape not in (shape, shape[:1]):
+    raise ConfigError(
+      f'a mask of shape {mask.shape} does not fit videos of shape '
+      f'{videos.shape}; use {shape}, a value a frame, or {shape[:1]}'
+    )
+  if mask.ndim == 1:
+    mask = mask[:, None]
+  return jnp.broadcast_to(mask, shape)
+
+
+def shorten_mask(mask: Array, size: int) -> Array:
+  """[B, F / size]: True where one of `size` neighbours in [B, F] is."""
+  return jnp.any(einops.rearrange(mask, 'b (f t) -> b f t', t=size), axis=2)

@@ -138,7 +138,7 @@ class ViT(tower.Tower):
     train: bool,
   ) -> tuple[Array, Array]:
     """Turns images [B, H, W, C] into patch tokens [B, N, D] and a mask."""
-    x = self.patches(images, masked)
+    x = self.patches(ops.zero_masked(images, mask), masked)
     x = self.embed_dropout(x, deterministic=not train)
     if self.pre_norm:
       x = self.initial_norm(x)

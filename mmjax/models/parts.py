@@ -1,6 +1,7 @@
 """The parts of models that a config can name, and what belongs to each.
 
-The dicts below are the only place where names become classes.
+Names become classes in the dicts below and, for encoders, in
+`encoders.ENCODERS`.
 """
 
 import dataclasses
@@ -9,17 +10,6 @@ from collections.abc import Mapping
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
 
-IMAGE_ENCODERS = {
-  'vit': encoders.ViT,
-  'resnet': encoders.ResNet,
-  'efficientnet': encoders.EfficientNet,
-  'flexible_vit': encoders.FlexibleViT,
-  'packed_vit': encoders.PackedViT,
-}
-TEXT_ENCODERS = {
-  'transformer': encoders.Transformer,
-  'recurrent': encoders.Recurrent,
-}
 FUSIONS = {
   'concat': fusion.Concat,
   'cross_attention': fusion.CrossAttention,
@@ -60,17 +50,21 @@ class Part:
 
 
 PARTS = {
-  'image': Part(IMAGE_ENCODERS, data=_IMAGE_DATA, aliases=('vision',)),
-  'vision': Part(IMAGE_ENCODERS, data=_IMAGE_DATA, aliases=('image',)),
+  'image': Part(
+    encoders.ENCODERS['image'], data=_IMAGE_DATA, aliases=('vision',)
+  ),
+  'vision': Part(
+    encoders.ENCODERS['image'], data=_IMAGE_DATA, aliases=('image',)
+  ),
   'projector': Part(PROJECTORS),
   'text': Part(
-    TEXT_ENCODERS,
+    encoders.ENCODERS['text'],
     data=_TEXT_DATA,
     lengths=('text_length',),
     cross_attention=False,
   ),
   'question': Part(
-    TEXT_ENCODERS,
+    encoders.ENCODERS['text'],
     data=_TEXT_DATA,
     lengths=('question_length',),
     aliases=('text',),

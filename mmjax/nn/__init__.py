@@ -6,10 +6,12 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
+from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
+from mmjax.nn.positions import Positions
 from mmjax.nn.relative import RelativePositions
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
 from mmjax.nn.visible import EVERYTHING, Context, Visible
@@ -22,10 +24,13 @@ __all__ = [
   'BlockCache',
   'Context',
   'Decoding',
+  'DividedBlock',
+  'DividedStack',
   'FrozenBatchNorm',
   'KeyValues',
   'Linear',
   'Mlp',
+  'Positions',
   'RelativePositions',
   'Stack',
   'TokenEmbedding',

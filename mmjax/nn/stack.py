@@ -128,12 +128,12 @@ class Stack(nn.Module):
         metadata_params={nn.PARTITION_NAME: 'layers'},
       )
       per_layer = (cache, rates, jnp.arange(self.depth))
-      return scanned(self._make_block('layers'), x, per_layer)
+      return scanned(self.make_block('layers'), x, per_layer)
     caches = []
     for i in range(self.depth):
       of_layer = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
       per_layer = (of_layer, rates[i], jnp.asarray(i))
-      x, new = body(self._make_block(f'layers_{i}'), x, per_layer)
+      x, new = body(self.make_block(f'layers_{i}'), x, per_layer)
       caches.append(new)
     if decoding is None:
       return x, None
@@ -159,7 +159,8 @@ class Stack(nn.Module):
         'pass both'
       )
 
-  def _make_block(self, name: str) -> block_lib.Block:
+  def make_block(self, name: str) -> block_lib.Block:
+    """Makes one layer; a subclass with other layers makes its own."""
     return block_lib.Block(
       self.width,
       self.num_heads,

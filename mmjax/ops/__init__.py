@@ -4,8 +4,10 @@ from mmjax.ops.attention import causal_mask, dot_product_attention
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
+  max_tokens,
   mean_tokens,
   unit_norm,
+  zero_masked,
 )
 from mmjax.ops.positions import (
   positions_on_grids,
@@ -27,6 +29,7 @@ __all__ = [
   'log_fbank',
   'log_mel',
   'masked_mean',
+  'max_tokens',
   'mean_tokens',
   'mel_filters',
   'positions_on_grids',
@@ -38,4 +41,5 @@ __all__ = [
   'sincos_1d',
   'sincos_2d',
   'unit_norm',
+  'zero_masked',
 ]

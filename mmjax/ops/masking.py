@@ -2,7 +2,8 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+import numpy as np
+from jaxtyping import Array, Bool, Float, Shaped
 
 
 def masked_mean(
@@ -22,6 +23,25 @@ def masked_mean(
   return kept.sum() / jnp.maximum(mask.sum(), 1)
 
 
+def zero_masked(
+  values: Shaped[Array | np.ndarray, '...'],
+  mask: Bool[Array | np.ndarray, '...'] | None,
+) -> Shaped[Array, '...']:
+  """Zeros where `mask` is False, whatever stands there, NaN included.
+
+  Encoders apply it to their inputs, so that neither their results nor gradients
+  depend on what a mask excludes.
+
+  Args:
+    values: array [..., *] whose first axes are those of `mask`.
+    mask: bool array [...]; None changes nothing.
+  """
+  if mask is None:
+    return jnp.asarray(values)
+  mask = mask.reshape(*mask.shape, *(1,) * (values.ndim - mask.ndim))
+  return jnp.where(mask, values, jnp.zeros((), values.dtype))
+
+
 def mean_tokens(
   values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
 ) -> Float[Array, 'B D']:
@@ -29,6 +49,22 @@ def mean_tokens(
   kept = jnp.where(mask[:, :, None], values, 0)
   number = jnp.maximum(mask.sum(axis=1), 1)[:, None]
   return (kept.sum(axis=1, dtype=jnp.float32) / number).astype(values.dtype)
+
+
+def max_tokens(
+  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+) -> Float[Array, 'B D']:
+  """The largest value of each feature over unmasked tokens; 0 without any.
+
+  Its gradient goes to the first of equal ones.
+  """
+  lowest = jnp.finfo(values.dtype).min
+  kept = jnp.where(mask[:, :, None], values, lowest)
+  # Not `jnp.max`: its gradient goes to the values that equal the largest, and
+  # in a compiled program, where values are computed twice, there may be none.
+  largest = jnp.argmax(jax.lax.stop_gradient(kept), axis=1)[:, None]
+  out = jnp.take_along_axis(kept, largest, axis=1)[:, 0]
+  return jnp.where(jnp.any(mask, axis=1)[:, None], out, 0)
 
 
 def last_token(

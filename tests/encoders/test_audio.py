@@ -1,4 +1,4 @@
-"""The audio transformer keeps to what every encoder does."""
+"""Transformers of spectrograms, step by step."""
 
 import functools
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mmjax import encoders
-from mmjax.parallel import rules
 
 make = functools.partial(
   encoders.AudioTransformer,
@@ -37,24 +36,6 @@ def variables(draw):
 @functools.cache
 def apply(**settings):
   return jax.jit(functools.partial(make(**settings).apply, train=False))
-
-
-def test_tokens_have_their_shapes_and_masks(variables):
-  out = apply()(variables, SOUND, MASK)
-  assert out.values.shape == (3, 7, 8) and out.pooled.shape == (3, 8)
-  np.testing.assert_array_equal(out.mask.sum(1), [7, 4, 0])
-  assert np.isfinite(out.values).all() and np.isfinite(out.pooled).all()
-
-
-def test_padding_changes_nothing(variables):
-  out = apply()(variables, SOUND, MASK)
-  spoilt = jnp.where(MASK[:, :, None], SOUND, jnp.nan)
-  again = apply()(variables, spoilt, MASK)
-  for row, (frames, tokens) in enumerate([(13, 7), (8, 4)]):
-    alone = apply()(variables, SOUND[row : row + 1, :frames])
-    for other in (again.values[row, :tokens], alone.values[0]):
-      close(out.values[row, :tokens], other)
-    close(out.pooled[row], alone.pooled[0])
 
 
 def test_strides_shorten(variables):
@@ -108,20 +89,6 @@ def test_fixed_positions_start_as_sines_and_cosines():
   got = module.apply({'params': rest}, SOUND, train=False)
   rest['frames'].pop('position_table')
   close(got.values, plain.apply({'params': rest}, SOUND, train=False).values)
-
-
-def test_bfloat16_computes_with_float32_parameters_that_name_their_axes():
-  out, boxed = jax.eval_shape(
-    lambda: make(dtype=jnp.bfloat16, pooling='attention').init_with_output(
-      jax.random.key(0), SOUND, MASK, train=False
-    )
-  )
-  assert out.values.dtype == out.pooled.dtype == jnp.bfloat16
-  is_box = lambda leaf: isinstance(leaf, nn.meta.AxisMetadata)
-  for leaf in jax.tree.leaves(boxed, is_leaf=is_box):
-    assert leaf.value.dtype == jnp.float32
-    assert len(leaf.names) == len(leaf.value.shape)
-    rules.spec(leaf.names)  # Refuses unknown names.
 
 
 @pytest.mark.parametrize(

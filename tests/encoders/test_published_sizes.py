@@ -12,8 +12,12 @@ from mmjax import encoders
 RESNET_50 = 23_508_032
 RESNET_50_NORMS = 53_120
 BASE = {'width': 768, 'depth': 12, 'num_heads': 12, 'mlp_dim': 3072}
+# Keras' counts of the published weights without their dense layers.
+VGG_16, VGG_19 = 14_714_688, 20_024_384
+# The published Caffe weights have 6,998,552, of which the classifier 1,025,000.
+GOOGLENET = 5_973_552
 # Bias-free 3x3 convolutions: 3 -> 64, then two a stage.
-VGG = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
+PLAIN = 9 * (3 * 64 + 64 * 64 * 2 + 64 * 128 + 128 * 128)
 
 
 def count(module, side=224):
@@ -32,10 +36,22 @@ def count(module, side=224):
     (encoders.ViT(16, **BASE, class_token=True, pooling='first'), 85_798_656),
     (
       encoders.ResNet((1, 1), block='plain', stem='small', norm='none'),
-      VGG,
+      PLAIN,
     ),
+    (encoders.VGG(norm='none'), VGG_16),
+    (encoders.VGG((2, 2, 4, 4, 4), norm='none'), VGG_19),
+    (encoders.Inception(norm='none'), GOOGLENET),
   ],
-  ids=['resnet50', 'resnet50_frozen', 'resnet18', 'vit_b16', 'vgg'],
+  ids=[
+    'resnet50',
+    'resnet50_frozen',
+    'resnet18',
+    'vit_b16',
+    'plain',
+    'vgg16',
+    'vgg19',
+    'googlenet',
+  ],
 )
 def test_published_sizes(module, expected):
   assert count(module) == expected
@@ -50,3 +66,18 @@ def test_resnet_50_halves_five_times():
     images,
   )
   assert out.values.shape == (1, 7 * 7, 2048)
+
+
+def test_cnn14_has_its_published_size():
+  module = encoders.AudioConvNet(norm='none')
+  sound = jax.ShapeDtypeStruct((1, 1001, 64), jnp.float32)
+  out, variables = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, train=False), sound
+  )
+  assert out.values.shape == (1, 32, 2048)
+  size = sum(leaf.size for leaf in jax.tree.leaves(variables))
+  norms = 2 * 2 * sum(module.widths)
+  # Of 80,753,615 (Kong et al. 2020), without two dense layers and the norm of
+  # the 64 bands.
+  dense = 2048 * 2048 + 2048 + 2048 * 527 + 527
+  assert size + norms == 80_753_615 - dense - 2 * 64

@@ -57,3 +57,20 @@ def test_backward_states_know_the_future_but_no_padding(read):
   short = read(IDS[:, :3], MASK[:, :3], True)
   # Products of other shapes, in float32.
   np.testing.assert_allclose(states[:3], short, rtol=1e-5, atol=1e-6)
+
+
+def test_steps_in_a_gap_are_skipped(draw):
+  module = encoders.RecurrentSeries(4, 2, bidirectional=True)
+  series = jnp.asarray(
+    np.random.default_rng(0).normal(size=(1, 5, 3)), jnp.float32
+  )
+  variables = draw(module, series, train=False)
+  kept = jnp.asarray([0, 2, 4])
+  mask = jnp.zeros((1, 5), bool).at[:, kept].set(True)
+  gap = module.apply(variables, series, mask, train=False)
+  short = module.apply(variables, series[:, kept], train=False)
+  # Products of other shapes, in float32.
+  np.testing.assert_allclose(
+    gap.values[:, kept], short.values, rtol=1e-5, atol=1e-6
+  )
+  np.testing.assert_allclose(gap.pooled, short.pooled, rtol=1e-5, atol=1e-6)
