@@ -1,18 +1,31 @@
 """Exceptions whose message is all that a user needs; the rest are bugs."""
 
 import difflib
+import errno
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 _Value = TypeVar('_Value')
 
+# Numbers of the system's errors for a disk, or the user's part of it, that is
+# full.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# Of a path that can't be what it should be.
+_PATH_ERRORS = (
+  FileNotFoundError,
+  FileExistsError,
+  IsADirectoryError,
+  NotADirectoryError,
+  PermissionError,
+)
+
 
 class ConfigError(ValueError):
   """A refused value of the user's: of a config, a flag or a file.
 
-  Commands print its message without a traceback; training ends with exit code
-  2. Any exception that is neither this nor a `RunError` is a bug, of a user's
-  module or of mmjax, and keeps its traceback.
+  Commands print its message without a traceback and end with exit code 2. Any
+  exception that is neither this nor a `RunError` is a bug, of a user's module
+  or of mmjax, and keeps its traceback.
   """
 
 
@@ -55,3 +68,24 @@ def check_choice(name: Any, choices: Iterable[str], field: str) -> None:
   close = difflib.get_close_matches(str(name), choices, n=1)
   hint = f'; did you mean {close[0]!r}?' if close else ''
   raise ConfigError(f'{field} {name!r} is unknown; use one of {choices}{hint}')
+
+
+def exit_code(error: Exception) -> int:
+  """Exit code of a command that an error ends.
+
+  Returns:
+    2 if a value, file or path of the user's is refused; 1 if the command failed
+    while it ran.
+  """
+  return 2 if isinstance(error, (ConfigError, *_PATH_ERRORS)) else 1
+
+
+def reason(error: OSError) -> str:
+  """The system's reason, such as 'no such file or directory'."""
+  text = error.strerror or str(error) or type(error).__name__
+  return text[:1].lower() + text[1:]
+
+
+def is_full_disk(error: BaseException) -> bool:
+  """Whether the system reported that a disk is full."""
+  return getattr(error, 'errno', None) in FULL_DISK

@@ -1,4 +1,4 @@
-"""The examples in README.md and on published models run as they stand."""
+"""The examples in README.md and in the docs run as they stand."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / 'docs'
-PAGES = sorted(DOCS.glob('pretrained_*.md'))
+PAGES = [DOCS / 'encoders.md', *sorted(DOCS.glob('pretrained_*.md'))]
 
 
 def _blocks(page):
@@ -14,7 +14,7 @@ def _blocks(page):
 
 
 def test_there_are_pages():
-  assert len(PAGES) == 7
+  assert len(PAGES) == 8
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+from mmjax.cli import arguments
 from mmjax.errors import ConfigError
 
 USAGE = """\
@@ -19,9 +20,10 @@ def main(argv: list[str]) -> int:
   """Reads a model and writes it as a Hugging Face folder.
 
   Raises:
-    ConfigError: if IN has no Hugging Face format, or OUT is IN.
+    ConfigError: if IN has no Hugging Face format, OUT is IN, or OUT can't be
+      written.
   """
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax convert',
     description='Write a trained model as a Hugging Face folder.',
     epilog=USAGE,
@@ -39,6 +41,7 @@ def main(argv: list[str]) -> int:
   out = pathlib.Path(args.folder)
   if out.resolve() == pathlib.Path(args.source).resolve():
     raise ConfigError(f'IN and OUT are both {out}; write to another folder')
+  _check_folder(out)
   # JAX is imported late, so that the errors above come at once.
   import jax
 
@@ -46,8 +49,21 @@ def main(argv: list[str]) -> int:
   from mmjax.pretrained import tensors
 
   model = mmjax.load(args.source, param_dtype=args.dtype)
-  mmjax.save(model, out)
+  with arguments.naming(f'OUT={out}', 'write'):
+    mmjax.save(model, out)
   number = sum(leaf.size for leaf in jax.tree.leaves(model.params))
   written = len(tensors.Tensors(out).names)
   print(f'{out}: {number:,} parameters in {written} tensors')
   return 0
+
+
+def _check_folder(out: pathlib.Path) -> None:
+  """Refuses an OUT that can't be a folder, before the model is read."""
+  for path in (out, *out.parents):
+    if path.is_dir():
+      return
+    if path.exists():
+      kind = 'is' if path == out else f'is inside {path}, which is'
+      raise ConfigError(
+        f'OUT={out} {kind} a file; name a folder, or move the file away'
+      )

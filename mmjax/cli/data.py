@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 
+from mmjax.cli import arguments
 from mmjax.data import formats
 
 
@@ -17,7 +18,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax data', description='Prepare, import and look at data sets.'
   )
   where = argparse.ArgumentParser(add_help=False)
@@ -81,6 +82,11 @@ def _add_import(commands, where: argparse.ArgumentParser) -> None:
     help='names and fractions; records are split by a hash of their group, or '
     'of their image (default: the splits that a field, folders or file names '
     'give, else train:0.8,validation:0.1,test:0.1)',
+  )
+  add(
+    '--split_names',
+    help='splits by further words of a field `split`, for example '
+    'validation=eval,test=test-dev',
   )
   add('--group_by', help='field whose records of one value go into one split')
   add(
@@ -197,6 +203,7 @@ def _import(options: argparse.Namespace) -> None:
     extra_fields,
     image_rows,
     importing,
+    split_names,
     splitting,
   )
 
@@ -204,6 +211,7 @@ def _import(options: argparse.Namespace) -> None:
   settings = importing.Settings(
     name=options.name,
     splits=splitting.parse_splits(options.splits) if options.splits else None,
+    split_names=split_names.parse(options.split_names),
     group_by=options.group_by,
     on_error=options.on_error,
     language=options.language,

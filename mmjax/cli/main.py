@@ -1,9 +1,12 @@
 """The `mmjax` command: runs a sub-command."""
 
+import difflib
 import importlib
 import os
+import signal
 import sys
 
+from mmjax import errors
 from mmjax.errors import ConfigError, RunError
 
 # A sub-command is a module of this package (with _ for -) that has
@@ -27,6 +30,9 @@ usage: mmjax COMMAND ...
 
 `mmjax COMMAND --help` describes a command. Training is started with
 `python -m experiments.NAME --config=FILE --workdir=FOLDER`.
+
+Exit codes: 0 done; 2 the command line, a config or a file is refused; 1 the
+command failed while it ran; 130 Ctrl-C.
 """
 
 
@@ -37,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     argv: arguments without the program's name; by default sys.argv[1:].
 
   Returns:
-    The exit status.
+    The exit code: 0, 2 for what is refused, 1 for a failure, 130 after Ctrl-C.
   """
   argv = sys.argv[1:] if argv is None else argv
   lines = [f'  {name:<12} {what}' for name, what in COMMANDS.items()]
@@ -50,7 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     return 0
   if not argv or argv[0] not in COMMANDS:
     if argv:
-      print(f'mmjax: unknown command {argv[0]!r}\n', file=sys.stderr)
+      close = difflib.get_close_matches(argv[0], COMMANDS, n=1)
+      hint = f'; did you mean {close[0]}?' if close else ''
+      print(f'mmjax: {argv[0]!r} is not a command{hint}\n', file=sys.stderr)
     print(usage, end='', file=sys.stderr)
     return 2
   command = importlib.import_module(f'mmjax.cli.{argv[0].replace("-", "_")}')
@@ -61,23 +69,30 @@ def main(argv: list[str] | None = None) -> int:
   except BrokenPipeError:
     # The reader of the output has exited, so nothing more can be written.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
-  except (ConfigError, RunError, OSError) as error:
-    # An OSError here comes from a path in the arguments. Anything else is a
-    # bug, and keeps its traceback.
-    print(f'mmjax {argv[0]}: {error}', file=sys.stderr)
-    return 1
+    return 128 + signal.SIGPIPE
+  except (ConfigError, RunError) as error:
+    return _end(argv[0], str(error), error)
   except KeyboardInterrupt:
     print('stopped', file=sys.stderr)
-    return 130
+    return 128 + signal.SIGINT
   except Exception as error:
     # Imported here, since it takes time that other errors needn't.
     from mmjax.runs import disk
 
-    if not disk.is_full(error):
+    if disk.is_full(error):
+      return _end(argv[0], f'a disk is full: {error}', error)
+    if not isinstance(error, OSError):
       raise
-    print(f'mmjax {argv[0]}: a disk is full: {error}', file=sys.stderr)
-    return 1
+    # Of a file that the arguments lead to. Anything else is a bug, and keeps
+    # its traceback.
+    path = f'{error.filename}: ' if error.filename else ''
+    return _end(argv[0], f'{path}{errors.reason(error)}', error)
+
+
+def _end(command: str, message: str, error: Exception) -> int:
+  """Prints why a command ends; returns its exit code."""
+  print(f'mmjax {command}: {message}', file=sys.stderr)
+  return errors.exit_code(error)
 
 
 if __name__ == '__main__':

@@ -5,6 +5,8 @@ import json
 import pathlib
 from typing import Any
 
+from mmjax.cli import arguments
+
 USAGE = """\
   mmjax plan --config=configs/clip.py:b16 --topology=v5e:4x4
   mmjax plan --config=configs/vlm_2b.py --topology=v5p:2x2x4 \\
@@ -35,6 +37,9 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches needs --search; add it')
+  folder = pathlib.Path(args.json or '.').parent
+  if not folder.is_dir():  # Before minutes of compiling.
+    parser.error(f'--json={args.json}: there is no folder {folder}')
   config = overrides.load(args.config)
   overrides.override(config, changes)
 
@@ -71,18 +76,19 @@ def _write(file: str | None, results: Any) -> None:
   """Replaces the JSON file atomically, if one is asked for."""
   if file:
     part = pathlib.Path(f'{file}.part')
-    part.write_text(json.dumps(results, indent=2))
-    part.replace(file)
+    with arguments.naming(f'--json={file}', 'write'):
+      part.write_text(json.dumps(results, indent=2))
+      part.replace(file)
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
+    hint=_config_flag,
     prog='mmjax plan',
     description='Compile the training step of a config for a TPU slice, '
     'without a TPU, and estimate memory, communication, speed and cost.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
-    allow_abbrev=False,
   )
   add = parser.add_argument
   add('--config', required=True, help='config file, or file.py:argument')
@@ -127,6 +133,13 @@ def _parser() -> argparse.ArgumentParser:
     help='file to write all numbers to, with --search after each choice',
   )
   return parser
+
+
+def _config_flag(flag: str) -> str:
+  """The flag of a config field with the name of an unknown flag."""
+  from mmjax.config import overrides
+
+  return overrides.suggest(flag)
 
 
 def _positive(text: str) -> float:

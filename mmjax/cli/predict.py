@@ -2,8 +2,8 @@
 
 import argparse
 import sys
-from typing import Any
 
+from mmjax.cli import arguments
 from mmjax.errors import ConfigError
 
 USAGE = """\
@@ -34,6 +34,8 @@ def main(argv: list[str]) -> int:
   from mmjax.runs import rebuild
 
   run = rebuild.load(args.workdir)
+  weights = 'EMA of the weights' if run.is_ema else 'weights'
+  print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
   prompt = _prompt(run, flag, args.workdir)
   if prompt.reads:
     _warn_if_cut(run, texts, prompt.reads)
@@ -41,14 +43,17 @@ def main(argv: list[str]) -> int:
   for values in sets:
     if len(sets) > 1:
       print(f'{values["image"]}:')
-    inputs = {name: _read(run, name, value) for name, value in values.items()}
-    for line in prompt.lines(run, inputs, texts, args.beam_size):
+    for name, value in values.items():
+      flag = '--image' if name == 'image' and args.image else f'--input {name}'
+      with arguments.naming(f'{flag}={value}', 'read'):
+        run.preprocess[name].prepare(value)
+    for line in prompt.lines(run, values, texts, args.beam_size):
       print(line)
   return 0
 
 
 def _make_parser() -> argparse.ArgumentParser:
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax predict',
     description='Use a trained model: caption an image, answer a question '
     'about it, rank texts by how well they fit, or predict a class or number.',
@@ -86,6 +91,12 @@ def _get_texts(
     parser.error('one of --image and --input is required')
   if args.question is not None and args.text:
     parser.error('--question and --text ask for different things; use one')
+  asked = [] if args.question is None else [args.question]
+  for flag, texts in (('--question', asked), ('--text', args.text or [])):
+    if not all(map(str.strip, texts)):
+      parser.error(f'{flag} is empty; give it a text')
+  if args.beam_size < 1:
+    parser.error(f'--beam_size={args.beam_size} is not legal; use 1 or more')
   if args.question is not None:
     return 'question', [args.question]
   return ('text', args.text) if args.text else ('', [])
@@ -98,19 +109,6 @@ def _split_input(text: str) -> tuple[str, str]:
       f'--input {text} should read NAME=VALUE, as in sound=call.wav'
     )
   return name, value
-
-
-def _read(run, name: str, value: str) -> Any:
-  """Checks a value, so that its error names the flag.
-
-  Raises:
-    ConfigError: if the model has no such input, or can't read the value.
-  """
-  try:
-    run.preprocess[name].prepare(value)
-  except (ConfigError, OSError) as error:
-    raise ConfigError(f'--input {name}={value}: {error}') from error
-  return value
 
 
 def _prompt(run, flag: str, workdir: str):

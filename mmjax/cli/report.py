@@ -1,10 +1,10 @@
 """`mmjax report`: prints the test results of runs in one table."""
 
-import argparse
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmjax.cli import arguments
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 
@@ -12,14 +12,16 @@ from mmjax.errors import ConfigError
 def main(argv: list[str]) -> int:
   """Prints results next to chance and to the blind baseline.
 
+  Unfinished runs are listed with their state.
+
   Raises:
-    ConfigError: if a folder has no finished run; the others are printed first.
+    ConfigError: if a folder has no run; the others are printed first.
   """
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax report',
     description='Test results of finished runs, next to chance (for answers: '
     'the commonest one of the question type) and to the blind baseline, which '
-    'is trained without images.',
+    'is trained without images. Unfinished runs are listed below.',
   )
   parser.add_argument(
     'workdir', nargs='+', help="a run's folder, or a folder of runs"
@@ -27,15 +29,21 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   from rich import box, console, table
 
+  from mmjax.runs import status
+
   out = table.Table(box=box.SIMPLE_HEAD)
   out.add_column('run')
   out.add_column('split')
   out.add_column('measured')
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
-  samples, errors = [], []
+  samples, errors, unfinished = [], [], []
   for workdir in _runs(args.workdir):
     try:
+      state = status.describe(workdir)
+      if state is not None:
+        unfinished.append(f'  {workdir.name}  {state}')
+        continue
       rows = _rows(workdir)
     except ValueError as error:
       errors.append(str(error))
@@ -47,6 +55,9 @@ def main(argv: list[str]) -> int:
     samples += sorted((workdir / 'samples').glob('test_*.png'))
   if out.rows:
     console.Console(highlight=False).print(out)
+  if unfinished:
+    print('unfinished:')
+    print('\n'.join(unfinished))
   if samples:
     print('samples:')
     for path in samples:
@@ -85,19 +96,21 @@ def _runs(folders: list[str]) -> list[pathlib.Path]:
   """Folders of runs; a folder of runs is replaced by the runs in it."""
   runs = []
   for folder in map(pathlib.Path, folders):
-    inside = sorted(path.parent for path in folder.glob('*/results.json'))
-    is_run = (folder / 'results.json').exists() or not inside
-    runs += [folder] if is_run else inside
+    inside = sorted(path for path in folder.glob('*/') if _is_run(path))
+    runs += [folder] if _is_run(folder) or not inside else inside
   return runs
+
+
+def _is_run(folder: pathlib.Path) -> bool:
+  """Whether a folder is a run's, or a blind baseline trains in it first."""
+  names = 'results.json', 'config.json', 'blind/config.json'
+  return any((folder / name).is_file() for name in names)
 
 
 def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
   if not path.exists():
-    raise ConfigError(
-      f'{path} does not exist; the run has not been evaluated yet, or this is '
-      "not a run's folder"
-    )
+    raise ConfigError(f"{path} does not exist; this is not a run's folder")
   rows = list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))
   if not rows:
     raise ConfigError(f'{path} has no test results')

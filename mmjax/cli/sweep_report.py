@@ -1,8 +1,8 @@
 """`mmjax sweep-report`: writes the report of a sweep as one HTML file."""
 
-import argparse
 import pathlib
 
+from mmjax.cli import arguments
 from mmjax.errors import ConfigError
 
 
@@ -13,7 +13,7 @@ def main(argv: list[str]) -> int:
     ConfigError: if the folder has no sweep, no trial is complete, or the
       packages of the extra `sweep` are missing.
   """
-  parser = argparse.ArgumentParser(
+  parser = arguments.Parser(
     prog='mmjax sweep-report',
     description='Writes one HTML file with the history of a sweep, the effect '
     'of its fields, and its best config.',
@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
       f'the storage has no study {name!r}, the name of this folder'
     ) from error
   output = pathlib.Path(args.output or workdir / 'report.html')
-  report.write(study, workdir, output)
+  with arguments.naming(f'--output={output}', 'write'):
+    report.write(study, workdir, output)
   print(f'{status.summary(study)}\n{output}')
   return 0

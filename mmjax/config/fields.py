@@ -1,6 +1,7 @@
 """Types, ranges and descriptions of config fields."""
 
 import dataclasses
+import difflib
 import math
 from typing import Any
 
@@ -55,6 +56,12 @@ class Field:
     if self.maximum is not None:
       words += f', at most {self.maximum}'
     return words + (', or None' if self.optional else '')
+
+  def explain(self, value: Any) -> str:
+    """`describe`, and the legal value that an illegal one may stand for."""
+    close = difflib.get_close_matches(str(value), self.choices, n=1)
+    hint = f'; did you mean {close[0]!r}?' if close else ''
+    return self.describe() + hint
 
   def accepts(self, value: Any) -> bool:
     """Whether `value` is legal; a whole number is a number too."""

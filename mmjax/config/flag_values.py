@@ -34,6 +34,27 @@ def read(text: str, field: fields.Field) -> Any:
   return value
 
 
+def write(value: Any) -> str:
+  """The text of a flag that `read` takes for a value of a config.json.
+
+  Lists are those that JSON has for tuples.
+
+  >>> write([1, 'a'])
+  "(1, 'a')"
+  >>> write('shapes')
+  'shapes'
+  """
+  return value if isinstance(value, str) else repr(_tuples(value))
+
+
+def _tuples(value: Any) -> Any:
+  if isinstance(value, list):
+    return tuple(map(_tuples, value))
+  if isinstance(value, dict):
+    return {name: _tuples(child) for name, child in value.items()}
+  return value
+
+
 class _Dicts(ast.NodeTransformer):
   """Turns dict(a=1), as config files write it, into {'a': 1}."""
 

@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from mmjax import models, types
-from mmjax.config import definition, overrides, schema
+from mmjax.config import definition, meanings, overrides, schema
 
 
 def text(
@@ -33,14 +33,16 @@ def text(
       choices = f' ({" | ".join(field.choices)})' if field.choices else ''
       lines.append(f'  {path}={field.default!r}  {field.meaning}{choices}')
   if config is not None:
+    known = meanings.of_config(config)
+    show = lambda path, value: f'  {path}={value!r}  {known.get(path, "")}'
     lines += ['', 'Values of this config:', '']
     lines += [
-      f'  {path}={config[path]!r}'
+      show(path, config[path]).rstrip()
       for path in overrides.paths(config)
       if not isinstance(config[path], ml_collections.ConfigDict)
     ]
     lines += ['', 'Further settings of its model and tasks:', '']
-    lines += [f'  {path}={default!r}' for path, default in _unset(config)]
+    lines += [show(path, default).rstrip() for path, default in _unset(config)]
   return '\n'.join(lines)
 
 

@@ -1,5 +1,6 @@
 """Configs from files, and overrides of their fields by flags."""
 
+import contextlib
 import inspect
 import re
 from collections.abc import Sequence
@@ -91,7 +92,7 @@ def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   value = flag_values.read(text, field)
   if not field.accepts(value):
     raise ConfigError(
-      f'--config.{path}={text} is not legal: {path} is {field.describe()}'
+      f'--config.{path}={text} is not legal: {path} is {field.explain(value)}'
     )
   if name in section:
     del section[name]  # Another type is legal here, say None for a number.
@@ -125,6 +126,27 @@ def find(
   else:
     field = None if parents else schema.TOP.get(name)
   return section, name, _like(section.get(name)) if field is None else field
+
+
+def suggest(flag: str, location: str | None = None) -> str:
+  """Flags of the config fields whose last name is that of an unknown flag.
+
+  Args:
+    flag: such as '--batch_size'.
+    location: value of --config, whose own fields are searched too; None, or
+      one that can't be loaded, for those that every config has.
+
+  Returns:
+    Such as '--config.train.batch_size or --config.eval.batch_size'; '' if no
+    field has a similar name.
+  """
+  config = settings.default_config()
+  if location:
+    with contextlib.suppress(ConfigError):
+      config = load(location)
+  name = flag.lstrip('-').partition('=')[0]
+  close = settings.near(name, paths(config))
+  return ' or '.join(f'--config.{path}' for path in close)
 
 
 def paths(config: ml_collections.ConfigDict, prefix: str = '') -> list[str]:

@@ -89,13 +89,36 @@ def _own_sections(config: Any) -> tuple[str, ...]:
 def unknown(path: str, known: Iterable[str]) -> str:
   """The message about a field that doesn't exist."""
   known = list(known)
-  close = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
+  close = near(path, known)
   way_out = (
     f'did you mean {" or ".join(close)}?'
     if close
     else f'legal are {", ".join(known)}'
   )
   return f'{path} is not a config field; {way_out}'
+
+
+def near(path: str, known: Iterable[str]) -> list[str]:
+  """Up to three known paths that a wrong path or name may stand for.
+
+  Those with the same last name, else those that are spelled alike.
+
+  >>> near('batch_size', ('data.name', 'train.batch_size', 'train.steps'))
+  ['train.batch_size']
+  """
+  known = list(known)
+  last = lambda p: p.rpartition('.')[2]
+  same = [p for p in known if last(p) == last(path) and p != path]
+  if same and '.' in path:
+    return difflib.get_close_matches(path, same, n=3, cutoff=0)
+  if same:
+    # That of the training before that of the evaluation.
+    return sorted(same, key=lambda p: not p.startswith('train.'))[:3]
+  close = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
+  if close or '.' in path:
+    return close
+  names = difflib.get_close_matches(path, map(last, known), n=1, cutoff=0.8)
+  return [p for p in known if last(p) in names][:3]
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -125,8 +148,10 @@ def from_json(path: Path | str) -> ml_collections.ConfigDict:
   return ml_collections.ConfigDict(tuples(read_json(path)))
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-  """Changed fields with which a run can't resume, as 'path: old -> new'.
+def differences(
+  old: Mapping[str, Any], new: Mapping[str, Any]
+) -> dict[str, tuple[Any, Any]]:
+  """Changed fields with which a run can't resume: path -> (old, new).
 
   Args:
     old: `to_json` of the config that the run began with.
@@ -137,7 +162,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 
   compute_settings = definition.of(new).compute_settings()
   old, new = leaves(old), leaves(new)
-  out = []
+  out = {}
   for path in sorted(old.keys() | new.keys()):
     section, _, name = path.partition('.')
     field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
@@ -148,7 +173,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
       continue
     before, after = old.get(path, _default(field)), new.get(path)
     if before != after:
-      out.append(f'{path}: {before!r} -> {after!r}')
+      out[path] = before, after
   return out
 
 
@@ -162,7 +187,7 @@ def _wrong(path: str, field: fields.Field, value: Any) -> list[str]:
     return []
   if hasattr(value, 'to_dict'):
     value = value.to_dict()
-  return [f'{path}={value!r} is not legal: {field.describe()}']
+  return [f'{path}={value!r} is not legal: {field.explain(value)}']
 
 
 def _not_plain(path: str, value: Any) -> list[str]:

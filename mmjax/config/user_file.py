@@ -1,7 +1,9 @@
 """The user's Python files, whose mistakes are shown by file and line."""
 
 import contextlib
+import difflib
 import importlib.util
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -39,11 +41,7 @@ def function(
   """
   path = Path(file)
   if not path.is_file():
-    near = sorted(str(p) for p in path.parent.glob('[!_]*.py'))
-    raise ConfigError(
-      f'--{flag}={file}: no such file'
-      + (f'; there are {", ".join(near)}' if near else '')
-    )
+    raise ConfigError(f'--{flag}={file}: {_describe_missing(path, name)}')
   spec = importlib.util.spec_from_file_location(path.stem, path)
   if spec is None:
     raise ConfigError(
@@ -58,6 +56,36 @@ def function(
   if not callable(found):
     raise ConfigError(f'--{flag}={file}: it has no function {name}')
   return found
+
+
+def _describe_missing(path: Path, name: str) -> str:
+  """What is in the place of a missing file, and which file may be meant.
+
+  Args:
+    path: path of the file.
+    name: name of the function that it should have.
+  """
+  what = 'a folder, not a file' if path.is_dir() else 'no such file'
+  folder = path if path.is_dir() else path.parent
+  if not folder.is_dir():
+    return f'{what}; there is no folder {folder}'
+  known = {
+    file.name: file
+    for file in sorted(folder.glob('[!_]*.py'))
+    if _defines(file, name)
+  }
+  close = difflib.get_close_matches(path.with_suffix('.py').name, known, n=1)
+  if close:
+    return f'{what}; did you mean {known[close[0]]}?'
+  return f'{what}; there are {", ".join(map(str, known.values())) or "none"}'
+
+
+def _defines(file: Path, name: str) -> bool:
+  """Whether a Python file has a function or value of this name."""
+  text = file.read_text(errors='replace')
+  return (
+    re.search(rf'^(def {name}\b|{name} *=)', text, re.MULTILINE) is not None
+  )
 
 
 @contextlib.contextmanager

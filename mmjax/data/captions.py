@@ -90,6 +90,11 @@ def _split_by_language(value: Any) -> list[tuple[str | None, Any]]:
   """Returns a value's texts with their languages, None where unknown."""
   if not isinstance(value, dict):
     return [(None, value)]
+  if {'user', 'assistant'} <= value.keys():
+    raise ConfigError(
+      'the texts have a user and an assistant; --format=conversations reads '
+      'them'
+    )
   keys = [key for key in _TEXT_KEYS if value.get(key) is not None]
   if not keys:
     return list(value.items())

@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import re
+import types
 from collections.abc import Mapping, Sequence
 
 from mmjax.data import (
@@ -15,6 +16,7 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
+_MAX_UNKNOWN = 10
 _SPLITS_FLAG = '--splits=train:0.8,validation:0.1,test:0.1'
 
 
@@ -29,10 +31,13 @@ class CheckedRecords:
     keeps_splits: whether records keep the split that the input names, in a
       field `split` with one of `split_names.SPLITS`, or otherwise.
     extra: fields that further columns fill.
+    splits_by_word: further splits by the lower-case words of a field `split`.
 
   Attributes:
     raws: the raw records that form one record together, by its id.
     digests: a hash of each record's image by id; None without an image.
+    unknown_splits: location of the first record by the words of fields `split`
+      that are not read as splits, at most `_MAX_UNKNOWN`.
   """
 
   def __init__(
@@ -42,14 +47,18 @@ class CheckedRecords:
     *,
     keeps_splits: bool,
     extra: Sequence[extra_fields.ExtraField] = (),
+    splits_by_word: Mapping[str, str] = types.MappingProxyType({}),
   ):
     self.raws: dict[str, list[raw_records.RawRecord]] = {}
     self.digests: dict[str, int | None] = {}
     self._group_by = group_by
     self._language = language
+    self.unknown_splits: dict[str, str] = {}
     self._keeps_splits = keeps_splits
     self._extra = extra
     self._schema = raw_records.make_schema(extra)
+    self._splits_by_word = split_names.SPLITS | dict(splits_by_word)
+    self._unused_words = set(splits_by_word)
     self._groups: dict[str, str] = {}  # By id.
     self._parents: dict[str, str] = {}  # The group that a group is merged into.
     self._image_groups: dict[int, str] = {}  # By digest.
@@ -62,7 +71,8 @@ class CheckedRecords:
       OSError: if a file can't be read.
     """
     earlier = self.raws.get(raw.id)
-    if earlier and not (raw.is_part and earlier[0].is_part):
+    is_same = earlier and raw.image_file == earlier[0].image_file
+    if earlier and not (raw.is_part and earlier[0].is_part and is_same):
       raise ConfigError(
         f'the id {raw.id!r} is taken by a record before it; with '
         '--columns=own_id=id such ids are metadata, and the rows of an image '
@@ -81,6 +91,11 @@ class CheckedRecords:
     if split != raw.split:
       raw = dataclasses.replace(raw, split=split)
     self._check_split(raw, earlier)
+    if earlier and split != earlier[0].split:
+      # An image in several splits of the input has a record in each of them.
+      raw = dataclasses.replace(raw, id=f'{raw.id}#{split}')
+      earlier = self.raws.get(raw.id)
+      record['image'] = b'' if earlier else raw.read_image()
     group = self._read_group(raw)
     if earlier:
       if group != self._groups[raw.id]:
@@ -99,12 +114,20 @@ class CheckedRecords:
     """Returns the splits that the input names, perhaps none.
 
     Raises:
-      ConfigError: if only some records have a split.
+      ConfigError: if only some records have a split, or a word for a split
+        never occurs.
     """
+    if self._unused_words:
+      raise ConfigError(
+        f'no record has a field `split` with {sorted(self._unused_words)[0]!r},'
+        ' which --split_names names'
+      )
     first: dict[str | None, str] = {}
     for raws in self.raws.values():
       first.setdefault(raws[0].split, raws[0].where)
     unnamed = first.pop(None, None)
+    if unnamed is not None and first and self.unknown_splits:
+      raise self._make_unknown_error()
     if unnamed is not None and first:
       name, where = next(iter(first.items()))
       raise ConfigError(
@@ -144,7 +167,13 @@ class CheckedRecords:
   ) -> str | None:
     for key, value in record['metadata'].items():
       if key.lower() == 'split' and isinstance(value, str):
-        return split_names.SPLITS.get(value.strip().lower(), raw.split)
+        word = value.strip()
+        self._unused_words.discard(word.lower())
+        split = self._splits_by_word.get(word.lower())
+        is_unknown = split is None and word not in ('', raw.split)
+        if is_unknown and len(self.unknown_splits) < _MAX_UNKNOWN:
+          self.unknown_splits.setdefault(word, raw.where)
+        return split or raw.split
     return raw.split
 
   def _check_split(
@@ -154,14 +183,25 @@ class CheckedRecords:
   ) -> None:
     if raw.split and not re.fullmatch('[a-z][a-z0-9_]*', raw.split):
       raise ConfigError(
-        f'its split {raw.split!r} should be lower-case letters, digits and _'
+        f'its split {raw.split!r} should be lower-case letters, digits and _; '
+        f'name it, for example {split_names.format_flag(raw.split)}'
       )
-    if earlier and raw.split != earlier[0].split:
+    if earlier and (raw.split is None) != (earlier[0].split is None):
+      if self.unknown_splits:
+        raise self._make_unknown_error()
       raise ConfigError(
         f'its split is {raw.split!r}, but that of a row before it with the '
-        f'same image is {earlier[0].split!r}; give rows ids of their own, or '
+        f'same image is {earlier[0].split!r}; name the split of each row, or '
         f'assign all of them by a hash, {_SPLITS_FLAG}'
       )
+
+  def _make_unknown_error(self) -> ConfigError:
+    word, where = next(iter(self.unknown_splits.items()))
+    return ConfigError(
+      f'{where} is of the split {word!r}, which is unknown; name its split, '
+      f'for example {split_names.format_flag(word)}, or assign all records by '
+      f'a hash, {_SPLITS_FLAG}'
+    )
 
   def _read_group(self, raw: raw_records.RawRecord) -> str:
     if self._group_by is None:

@@ -182,8 +182,9 @@ class Checks:
     )
     if cut == len(sizes):
       raise ConfigError(
-        f'{setting}={length} cuts all {cut:,} {takes}; set {setting} to '
-        f'{most} or so'
+        f'{setting}={length} cuts all {cut:,} {takes}; set '
+        f'--config.{setting}={most} or so, or shorten the texts if the model '
+        'takes no more tokens'
       )
     if cut < MIN_CUT_FRACTION * len(sizes):
       return []

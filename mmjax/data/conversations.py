@@ -1,4 +1,4 @@
-"""Reads conversations in the formats of LLaVA, ShareGPT and chat templates.
+"""Reads conversations of LLaVA, ShareGPT, chat templates and the_cauldron.
 
 Only the first question of each and its answer are read.
 """
@@ -18,10 +18,14 @@ from mmjax.data import (
 from mmjax.errors import ConfigError
 
 _TURNS = ('conversations', 'messages')
+# Fields that may also hold pairs of a question and its answer, in objects with
+# the keys `_PAIR`, as in `the_cauldron`. As captions they have another name.
+_PAIRS = ('texts', 'captions', 'caption')
+_PAIR = ('user', 'assistant')
 # Fields that a conversation gives by itself; others are metadata of its record.
 _OWN = (
   *(*_TURNS, 'id', 'image', 'images', 'question', 'answer', 'answers'),
-  *('caption', 'captions', 'text', 'type'),
+  *('caption', 'captions', 'text', 'texts', 'type'),
 )
 _PLACEHOLDER = re.compile(r'\s*<image>\s*')
 _USER_ROLES = ('human', 'user')
@@ -48,7 +52,9 @@ def read(
 
 
 def is_conversation(fields: Mapping[str, Any]) -> bool:
-  """Whether a table's row has turns, and no caption or question."""
+  """Whether a row has turns or pairs, and no caption or question."""
+  if _find_pairs(fields) is not None:
+    return True
   has_texts = any(
     captions.is_caption_field(field) or field.startswith('question')
     for field in fields
@@ -61,15 +67,19 @@ def is_conversation(fields: Mapping[str, Any]) -> bool:
 def read_first_turns(entry: Any) -> raw_records.Fields:
   """Reads a conversation's fields; without `image` where no turn has one.
 
+  Turns are objects with a role and a text, under `conversations` or `messages`,
+  or pairs {'user': question, 'assistant': answer} under `texts`.
+
   Raises:
     ConfigError: if there are no turns, no answer follows a question, or a turn
       has a placeholder of an image that the conversation doesn't name.
   """
-  turns = isinstance(entry, dict) and (
-    entry.get('conversations') or entry.get('messages')
-  )
+  turns = _find_turns(entry) if isinstance(entry, dict) else None
   if not isinstance(turns, list):
-    raise ConfigError('there are neither `conversations` nor `messages`')
+    raise ConfigError(
+      'there are neither `conversations` nor `messages`, nor `texts` of user '
+      'and assistant'
+    )
   fields = {}
   for turn in turns:
     role, text = _parse_turn(turn)
@@ -97,6 +107,32 @@ def read_first_turns(entry: Any) -> raw_records.Fields:
   if images:
     raise ConfigError('its turns have an <image>, but it names no image')
   return fields
+
+
+def _find_turns(entry: Mapping[str, Any]) -> Any:
+  """Returns a conversation's turns, pairs as two turns each."""
+  pairs = _find_pairs(entry)
+  if pairs is not None:
+    return [
+      {'role': role, 'content': pair[role]} for pair in pairs for role in _PAIR
+    ]
+  return next((entry[key] for key in _TURNS if entry.get(key)), None)
+
+
+def _find_pairs(entry: Mapping[str, Any]) -> list[dict] | None:
+  for key in _PAIRS:
+    pairs = entry.get(key)
+    pairs = pairs if isinstance(pairs, list) else [pairs]
+    if pairs and all(map(is_pair, pairs)):
+      return pairs
+  return None
+
+
+def is_pair(value: Any) -> bool:
+  """Whether a value is an object of a question and its answer."""
+  return isinstance(value, dict) and all(
+    isinstance(value.get(role), str) for role in _PAIR
+  )
 
 
 def _parse_turn(turn: Any) -> tuple[str, str]:

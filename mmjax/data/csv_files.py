@@ -13,11 +13,12 @@ from mmjax.data import (
   image_rows,
   nested_texts,
   raw_records,
+  samples,
   text_files,
 )
 from mmjax.errors import ConfigError
 
-_IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp', '.gif', '.bmp', '.tif')
+_IMAGE_ENDINGS = tuple(f'.{ending}' for ending in samples.IMAGE_ENDINGS)
 
 
 def read(
@@ -202,7 +203,11 @@ class _Table:
 
   def _make_quote_error(self, line: str, why: Any) -> ConfigError:
     if len(line) > csv.field_size_limit():
-      return ConfigError(f'it cannot be read: {why}')
+      return ConfigError(
+        f'it has a cell of more than {csv.field_size_limit():,} characters, or '
+        'a quotation mark that does not close; write longer texts as JSONL or '
+        "Parquet (pandas: to_json('rows.jsonl', orient='records', lines=True))"
+      )
     column = min(len(self._parse([line])), len(self._names)) - 1
     return ConfigError(
       f'the quotation mark in column {self._names[column]!r} does not close '

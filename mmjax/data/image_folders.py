@@ -3,20 +3,21 @@
 import dataclasses
 import os
 import pathlib
+import posixpath
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from mmjax.data import (
   csv_files,
+  folder_contents,
   image_rows,
   import_report,
   input_files,
   json_files,
   parquet_files,
   raw_records,
-  split_names,
+  samples,
   text_files,
-  webdataset,
 )
 from mmjax.errors import ConfigError
 
@@ -35,11 +36,12 @@ def read(
 
   If there are files `metadata.csv`, `metadata.tsv`, `metadata.jsonl` or
   `metadata.parquet`, their rows are read, which name the images beside them.
-  Otherwise, if there is a text `KEY.txt` beside an image `KEY.jpg`, the texts
-  are the captions. Otherwise the caption of each image is the name of its
-  folder, with spaces for `_`. In the latter two cases, the folder becomes the
-  metadata field `label`. If all top folders with images are named after splits,
-  they give the images' splits.
+  Otherwise, if an image `KEY.jpg` has a text `KEY.txt`, or a `KEY.json` with a
+  caption or question, beside it or where `sidecars.match` finds it, these are
+  read. Otherwise the caption of each image is the name of its folder, with
+  spaces for `_`. In the latter two cases, the folder becomes the metadata field
+  `label`. If all top folders with images are named after splits, they give the
+  images' splits. Ignored files are noted.
 
   A path that is not a folder, holds no image or can't be listed becomes a
   record whose reading raises; so does one where only some of the top folders
@@ -52,7 +54,7 @@ def read(
   folders = []
   for root in paths:
     try:
-      folders.append(_walk(root))
+      folders.append(folder_contents.walk(root, _METADATA, options))
     except (ConfigError, OSError) as error:
       yield raw_records.make_unreadable(root.name, root.name, str(error))
   # All tables are of one kind. One call reads them, so that images of the same
@@ -73,100 +75,9 @@ def read(
     _note_unreferenced(folder, referenced, options)
 
 
-@dataclasses.dataclass
-class _Folder:
-  """The files below a folder, without hidden ones.
-
-  Attributes:
-    root: the folder.
-    images: paths of the images, relative to it.
-    texts: paths of the texts, by the path of their image without its ending.
-    tables: metadata files.
-    splits: splits by the names of top folders; empty if there are none.
-  """
-
-  root: pathlib.Path
-  images: list[str] = dataclasses.field(default_factory=list)
-  texts: dict[str, list[str]] = dataclasses.field(default_factory=dict)
-  tables: list[pathlib.Path] = dataclasses.field(default_factory=list)
-  splits: Mapping[str, str] = dataclasses.field(default_factory=dict)
-
-
-def _walk(root: pathlib.Path) -> _Folder:
-  if not root.is_dir():
-    raise ConfigError(f'{root} is not a folder')
-  contents = _Folder(root)
-  walk = os.walk(root, onerror=_raise_error, followlinks=True)
-  for folder, below, files in walk:
-    below[:] = sorted(n for n in below if not _is_skipped(folder, n))
-    parts = pathlib.Path(folder).relative_to(root).parts
-    for file in sorted(files):
-      name = '/'.join([*parts, file])
-      stem, _, ending = name.rpartition('.')
-      if file in _METADATA:
-        path = root / name
-        input_files.check(path)
-        contents.tables.append(path)
-      elif input_files.is_hidden(file):
-        continue
-      elif ending.lower() in webdataset.IMAGE_ENDINGS:
-        contents.images.append(name)
-      elif ending.lower() in webdataset.TEXT_ENDINGS:
-        contents.texts.setdefault(stem, []).append(name)
-  stems = {name.rpartition('.')[0] for name in contents.images}
-  contents.texts = {s: t for s, t in contents.texts.items() if s in stems}
-  if not contents.images and not contents.tables:
-    raise ConfigError(f'there is no image in {root} or the folders below')
-  contents.splits = _find_splits(contents)
-  return contents
-
-
-def _raise_error(error: OSError) -> None:
-  raise error
-
-
-def _is_skipped(folder: str, name: str) -> bool:
-  path = pathlib.Path(folder, name)
-  return input_files.is_hidden(name) or input_files.is_loop(path)
-
-
-def _find_splits(contents: _Folder) -> dict[str, str]:
-  """Returns the splits that top folders are named after, if all are."""
-  tops = dict.fromkeys(
-    name.partition('/')[0] for name in contents.images if '/' in name
-  )
-  splits_by_folder = {top: split_names.find_split(top) for top in tops}
-  if (
-    None not in splits_by_folder.values()
-    and len(set(splits_by_folder.values())) > 1
-  ):
-    return splits_by_folder
-  exact = {
-    top: split_names.SPLITS[top.lower()]
-    for top in tops
-    if top.lower() in split_names.SPLITS
-  }
-  others = [top for top in tops if top not in exact]
-  if not others or contents.tables:
-    # Rows whose images are in other folders have no split.
-    return exact
-  flat = not any(
-    name.count('/') > 1
-    for name in contents.images
-    if name.split('/')[0] in exact
-  )
-  if not exact or (len(exact) == 1 and flat and not contents.texts):
-    return {}  # `train` may also be a class.
-  root = contents.root
-  raise ConfigError(
-    f'{root} has folders that are named after splits '
-    f'({import_report.shorten(list(exact))}), and others with images '
-    f'({import_report.shorten(others)}); import the former, '
-    f'--input={",".join(f"{root}/{top}" for top in exact)}'
-  )
-
-
-def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
+def _choose_reader(
+  folders: Sequence[folder_contents.Contents],
+) -> Callable | None:
   """Returns the reader of the metadata files; None where there are none."""
   readers = {}
   for folder in folders:
@@ -183,7 +94,7 @@ def _choose_reader(folders: Sequence[_Folder]) -> Callable | None:
 
 
 def _find_table_splits(
-  folders: Sequence[_Folder], options: image_rows.Options
+  folders: Sequence[folder_contents.Contents], options: image_rows.Options
 ) -> dict[pathlib.Path, str]:
   """Returns the splits of metadata files, by their folders or inputs' names."""
   splits = {}
@@ -196,7 +107,7 @@ def _find_table_splits(
 
 
 def _assign_folder_split(
-  raw: raw_records.RawRecord, folders: Sequence[_Folder]
+  raw: raw_records.RawRecord, folders: Sequence[folder_contents.Contents]
 ) -> raw_records.RawRecord:
   """Gives a row without a split that of the folder its image is in."""
   if raw.split or not raw.image_file:
@@ -210,7 +121,9 @@ def _assign_folder_split(
 
 
 def _note_unreferenced(
-  folder: _Folder, referenced: set[str | None], options: image_rows.Options
+  folder: folder_contents.Contents,
+  referenced: set[str | None],
+  options: image_rows.Options,
 ) -> None:
   if not folder.tables:
     return
@@ -228,35 +141,85 @@ def _note_unreferenced(
 
 
 def _read_without_metadata(
-  folder: _Folder, rows: image_rows.ImageRows, options: image_rows.Options
+  folder: folder_contents.Contents,
+  rows: image_rows.ImageRows,
+  options: image_rows.Options,
 ) -> Iterator[raw_records.RawRecord]:
-  count = 0  # Texts that may be several captions.
+  long = 0  # Number of texts that may be several captions.
+  classes = set()
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None
     labels = parts[bool(folder.splits) :]
     try:
       if folder.texts:
-        fields = _read_texts(folder, name, options)
-        count += any('\n' in text for text in fields['caption'])
+        texts, fields = _read_texts(folder, name, options)
+        long += any(map(samples.is_long, texts))
       else:
-        fields = {'caption': _find_class(folder, labels).replace('_', ' ')}
+        label = _find_class(folder, labels)
+        classes.add(label)
+        fields = {'caption': label.replace('_', ' ')}
     except (ConfigError, OSError) as error:
       where = f'{folder.root.name}/{name}'
       yield raw_records.make_unreadable(name, where, str(error))
       continue
-    fields |= {'image': name} | ({'label': labels[0]} if labels else {})
+    fields |= {'image': name}
+    if labels:
+      fields.setdefault('label', labels[0])
     yield rows.make_record(
       folder.root, name, name, fields, file=folder.root, split=split
     )
-  if count:
+  if long:
     options.note(
-      f'{count:,} texts in {folder.root} have several lines, and are one '
+      f'{long:,} texts in {folder.root} have several lines, and are one '
       'caption each; a metadata.jsonl can list several captions'
+    )
+  _note_classes(folder, sorted(classes), options)
+  _note_others(folder, options)
+
+
+def _note_classes(
+  folder: folder_contents.Contents,
+  classes: Sequence[str],
+  options: image_rows.Options,
+) -> None:
+  """Notes names of class folders that may not be captions."""
+  if len(classes) == 1 and len(folder.images) > 1:
+    options.note(
+      f'all images of {folder.root} have the caption {classes[0]!r}, the name '
+      'of their only folder; name captions in a metadata.csv or in KEY.txt'
+    )
+  if classes and all(map(str.isdigit, classes)):
+    options.note(
+      f'the captions of {folder.root} are numbers, the names of its class '
+      f'folders: {import_report.shorten(classes)}; name the folders after the '
+      'classes to have words as captions'
     )
 
 
-def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
+def _note_others(
+  folder: folder_contents.Contents, options: image_rows.Options
+) -> None:
+  if not folder.others:
+    return
+  used = {posixpath.dirname(name) for name in folder.images}
+  used |= {
+    posixpath.dirname(name) for names in folder.texts.values() for name in names
+  }
+  empty = sorted({posixpath.dirname(name) for name in folder.others} - used)
+  line = (
+    f'{len(folder.others):,} files in {folder.root} were ignored: '
+    f'{import_report.count_endings(folder.others)}'
+  )
+  if empty:
+    line += (
+      f'; nothing was read from {import_report.shorten(empty)}, since images '
+      f'end in .{", .".join(samples.IMAGE_ENDINGS)}'
+    )
+  options.note(line)
+
+
+def _find_class(folder: folder_contents.Contents, labels: Sequence[str]) -> str:
   if not labels:
     raise ConfigError(
       'it is not in a folder named after its class, and has no text of its '
@@ -273,29 +236,34 @@ def _find_class(folder: _Folder, labels: Sequence[str]) -> str:
 
 
 def _read_texts(
-  folder: _Folder, name: str, options: image_rows.Options
-) -> raw_records.Fields:
-  """Reads the captions beside an image.
+  folder: folder_contents.Contents, name: str, options: image_rows.Options
+) -> tuple[list[str], raw_records.Fields]:
+  """Returns the texts of an image, and its fields.
 
   Raises:
-    ConfigError: if there is none, or a file holds no caption.
+    ConfigError: if there are none, or a file holds no caption.
     OSError: if a file can't be read.
   """
-  stem = name.rpartition('.')[0]
-  captions = []
-  for file in folder.texts.get(stem, []):
+  texts, json_text = [], None
+  for file in folder.texts.get(name, []):
     path = folder.root / file
     input_files.check(path)
     text = text_files.read(path, options.encoding)
     text_files.check(text, options.encoding)
+    if file.lower().endswith('.json'):
+      if json_text is not None:
+        raise ConfigError(f'it has several .json, one of them {file}; keep one')
+      json_text = text
+      continue
     if re.fullmatch(r'[\d\s.]+', text):
       raise ConfigError(
         f'its text {file} has only numbers, as bounding boxes do; '
         'name captions in a metadata.csv'
       )
-    captions.append(text.strip())
-  if not captions:
+    texts.append(text.strip())
+  if not texts and json_text is None:
     raise ConfigError(
-      f'there is no text {stem}.txt beside it, as there is beside others'
+      f'there is no text {name.rpartition(".")[0]}.txt beside it, as there is '
+      'beside others'
     )
-  return {'caption': captions}
+  return texts, samples.make_fields(texts, json_text, options)

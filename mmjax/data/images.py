@@ -16,6 +16,7 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, UInt8
 
+from mmjax.data import image_depth
 from mmjax.errors import ConfigError
 
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
@@ -46,8 +47,9 @@ _TRANSPOSES = {
 def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
   """Decodes a PNG, JPEG or other image that Pillow reads.
 
-  Transparent images are blended with white, 16-bit grey is scaled to 8 bits,
-  palettes and grey become RGB, and a photo's EXIF orientation is applied.
+  Transparent images are blended with white, values of 16 bits and floats are
+  scaled to 8 bits as `image_depth.to_8_bits` does, palettes and grey become
+  RGB, and a photo's EXIF orientation is applied.
 
   Args:
     data: the encoded image.
@@ -56,7 +58,8 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
     uint8 [H, W, 3].
 
   Raises:
-    ConfigError: if the bytes are not an image, or a damaged one.
+    ConfigError: if the bytes are not an image, a damaged one, or one whose
+      values have an uncertain scale.
   """
   return np.asarray(_decode(data))
 
@@ -69,7 +72,10 @@ def check(data: bytes) -> None:
 def _decode(data: bytes) -> PIL.Image.Image:
   try:
     image = PIL.Image.open(io.BytesIO(data))
+    has_16_bits = image_depth.has_16_bits(image)
     image.load()
+    if has_16_bits and image.mode in ('RGB', 'RGBA'):
+      image_depth.check_colours(image)
     return to_rgb(image)
   # Pillow raises many kinds of errors for damaged bytes: struct.error,
   # KeyError, DecompressionBombError, ...
@@ -119,12 +125,16 @@ def to_array(image: Any) -> UInt8[np.ndarray, 'H W 3']:
 
 
 def to_rgb(image: PIL.Image.Image) -> PIL.Image.Image:
-  """Converts a Pillow image of any mode to RGB, on white if transparent."""
+  """Converts a Pillow image of any mode to RGB, on white if transparent.
+
+  Raises:
+    ConfigError: if its values have an uncertain scale (`image_depth`).
+  """
   image = _apply_orientation(image)
   if image.mode == 'RGB' and 'transparency' not in image.info:
     return image
   if image.mode in ('I', 'F') or image.mode.startswith('I;16'):
-    return _to_8_bits(image).convert('RGB')
+    return image_depth.to_8_bits(image).convert('RGB')
   if image.mode in ('RGBA', 'LA', 'PA', 'La', 'RGBa') or (
     'transparency' in image.info
   ):
@@ -146,16 +156,6 @@ def _apply_orientation(image: PIL.Image.Image) -> PIL.Image.Image:
   if orientation not in _TRANSPOSES:
     return image
   return image.transpose(_TRANSPOSES[orientation])
-
-
-def _to_8_bits(image: PIL.Image.Image) -> PIL.Image.Image:
-  """Scales grey of more than 8 bits: 0..65535, or 0..1 in floats, to 0..255."""
-  values = np.asarray(image).astype(np.float32)
-  scale = 255.0 if image.mode == 'F' and values.max() <= 1 else 1 / 257
-  if image.mode == 'F' and values.max() > 1:
-    scale = 1.0
-  values = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-  return PIL.Image.fromarray(values)
 
 
 def resize(

@@ -1,11 +1,13 @@
 """The report of an import for the user."""
 
+import collections
 import dataclasses
 import json
 import pathlib
+import posixpath
 from collections.abc import Mapping, Sequence
 
-from mmjax.data import raw_records
+from mmjax.data import raw_records, split_names
 
 SKIPPED_FILE = 'skipped.jsonl'
 MAX_SHOWN = 3
@@ -20,6 +22,7 @@ class Outcome:
     notes: notes of the readers, one line each.
     splits: names of all splits, empty ones included.
     published: splits that the input names.
+    unknown_splits: words of fields `split` that are not read as splits.
     is_published: whether the published splits are kept.
     same_image: number of records whose image another record also has.
     shared_images: number of images of these records.
@@ -31,6 +34,7 @@ class Outcome:
   notes: list[str] = dataclasses.field(default_factory=list)
   splits: tuple[str, ...] = ()
   published: tuple[str, ...] = ()
+  unknown_splits: tuple[str, ...] = ()
   is_published: bool = False
   same_image: int = 0
   shared_images: int = 0
@@ -45,7 +49,8 @@ class Outcome:
     """
     self.same_image += len(raws)
     self.shared_images += 1
-    files = [raw.image_file for raw in raws if raw.image_file]
+    # Without ids, an image file has one record in each split of the input.
+    files = [(raw.split, raw.image_file) for raw in raws if raw.image_file]
     self.has_ids |= len(set(files)) < len(files)
     if self.is_published and len({raw.split for raw in raws}) > 1:
       self.divided += len(raws)
@@ -79,6 +84,13 @@ class Outcome:
       lines.append(
         f'the input names one split only, {self.published[0]}, which was '
         f'divided by a hash; --splits={self.published[0]}:1 keeps it'
+      )
+    if self.unknown_splits:
+      lines.append(
+        'values of the field `split` that are not names of splits are '
+        f'metadata: {shorten([repr(word) for word in self.unknown_splits])}; '
+        f'{split_names.format_flag(self.unknown_splits[0])} reads one as a '
+        'split'
       )
     if self.same_image:
       lines.append(self._describe_same_images())
@@ -124,3 +136,16 @@ def shorten(names: Sequence[str]) -> str:
   """
   more = ['...'] if len(names) > MAX_SHOWN else []
   return ', '.join([*names[:MAX_SHOWN], *more])
+
+
+def count_endings(names: Sequence[str]) -> str:
+  """Counts files by the endings of their names, for a message.
+
+  >>> count_endings(['a.heic', 'b.HEIC', 'LICENSE'])
+  '2 .heic, 1 LICENSE'
+  """
+  counts = collections.Counter(
+    posixpath.splitext(name)[1].lower() or posixpath.basename(name)
+    for name in names
+  )
+  return shorten([f'{n:,} {ending}' for ending, n in counts.most_common()])

@@ -44,6 +44,8 @@ class Settings:
     splits: fractions by name, with a sum of 1, which override the input's
       splits; None for the splits that the input names by rows, folders or
       files, or for `DEFAULT_SPLITS` where it names fewer than two.
+    split_names: further splits by the lower-case words that a field `split`
+      has for them, as `split_names.parse` returns them.
     group_by: field whose values never occur in two splits. Without it, the
       samples of one key stay together. Records whose images have the same bytes
       are in one split in any case.
@@ -62,6 +64,7 @@ class Settings:
 
   name: str
   splits: Mapping[str, float] | None = None
+  split_names: Mapping[str, str] = dataclasses.field(default_factory=dict)
   group_by: str | None = None
   on_error: str = 'stop'
   language: str | None = None
@@ -79,6 +82,11 @@ class Settings:
       raise ConfigError(
         f'name {self.name!r} should start with a letter and have lower-case '
         'letters, digits and _ only'
+      )
+    if self.splits is not None and self.split_names:
+      raise ConfigError(
+        '--splits assigns records by a hash, and --split_names reads the '
+        "input's splits; leave one out"
       )
     if self.on_error not in ('stop', 'skip'):
       raise ConfigError(
@@ -266,6 +274,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       self._settings.language,
       keeps_splits=self._settings.splits is None,
       extra=self.EXTRA,
+      splits_by_word=self._settings.split_names,
     )
     self.progress.begin('checking')
     for raw in self._read():
@@ -300,6 +309,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
     """Returns the records of each split; updates the outcome."""
     settings, outcome = self._settings, self._outcome
     outcome.published = tuple(checked.find_split_names())
+    outcome.unknown_splits = tuple(checked.unknown_splits)
     outcome.is_published = len(outcome.published) > 1
     if outcome.is_published and settings.group_by is not None:
       raise ConfigError(

@@ -12,6 +12,7 @@ from mmjax.data import (
   caption_numbers,
   columns,
   image_rows,
+  json_tables,
   raw_records,
   text_files,
 )
@@ -42,7 +43,8 @@ def _read_file(
 ) -> Iterator[raw_records.RawRecord]:
   entries = read_entries(path, options.encoding)
   for number, where, value in _unwrap(entries, options.columns):
-    name = f'{path.stem}-{number}'
+    # An error of the whole file has the file's name.
+    name = where if where == path.name else f'{path.stem}-{number}'
     try:
       row = _check_object(value)
       names = columns.resolve(tuple(row), options.columns)
@@ -200,11 +202,20 @@ def _unwrap(
   """Yields the entries, or the items of the only list in an only object."""
   first = list(itertools.islice(entries, 2))
   value = first[0][2] if len(first) == 1 else None
+  where = first[0][1].rpartition(', ')[0] if first else ''
+  orient = json_tables.find_orient(value) if isinstance(value, dict) else None
+  if orient is not None:
+    reason = (
+      f"it is one table, in pandas' layout for orient={orient!r}; write "
+      "one object per row, DataFrame.to_json('rows.jsonl', orient='records', "
+      'lines=True)'
+    )
+    yield 1, where, ConfigError(reason)
+    return
   if not isinstance(value, dict) or _is_row(value, requested):
     yield from first
     yield from entries
     return
-  where = first[0][1].rpartition(', ')[0]
   lists = [key for key, items in value.items() if _has_objects(items)]
   if len(lists) == 1:
     for number, item in enumerate(value[lists[0]], 1):
@@ -242,5 +253,8 @@ def _check_object(value: Any) -> dict[str, Any]:
   if isinstance(value, ConfigError):
     raise value
   if not isinstance(value, dict):
-    raise ConfigError(f'not a JSON object, but {text_files.quote(value)}')
+    raise ConfigError(
+      f'not a JSON object, but {text_files.quote(value)}; write one per row, '
+      'such as {"image": ..., "caption": ...}'
+    )
   return value

@@ -10,6 +10,7 @@ from typing import Any
 from mmjax.data import text_files
 from mmjax.errors import ConfigError
 
+_TUPLE = re.compile(r"""\(\s*(['"].*)?\)""", re.DOTALL)
 _OBJECT = re.compile(r"""\{\s*['"].*\}""", re.DOTALL)
 _PARSE_ERRORS = (
   SyntaxError,
@@ -27,10 +28,17 @@ def read(text: str) -> Any:
   >>> read('["a", "b"]'), read("['a', 'b']"), read('[sic] a dog [left]')
   (['a', 'b'], ['a', 'b'], '[sic] a dog [left]')
 
+  Tuples are read as lists; a text in parentheses that is not one stays a text.
+
+  >>> read("('a', 'b')"), read('("a" in a cloud)')
+  (['a', 'b'], '("a" in a cloud)')
+
   Raises:
     ConfigError: if it begins and ends like a list of texts or objects, or like
-      an object, but is not one.
+      an object, but is not one, or if it is a set.
   """
+  if _TUPLE.fullmatch(text):
+    return _read_tuple(text)
   is_list = text.startswith('[') and text.endswith(']')
   if not is_list and not _OBJECT.fullmatch(text):
     return text
@@ -49,7 +57,26 @@ def read(text: str) -> Any:
     raise ConfigError(
       f'{text!r:.80} looks like {kind}, but is not one'
     ) from error
+  if isinstance(values, set):
+    raise ConfigError(f'{text!r:.80} is a set, which has no order; use a list')
   # numpy prints ['a' 'b'], which Python reads as ['ab'].
   if (tokenize.STRING, tokenize.STRING) in itertools.pairwise(kinds):
     raise ConfigError(f'the texts of {text!r:.80} have no commas between them')
-  return values
+  return _to_lists(values)
+
+
+def _read_tuple(text: str) -> Any:
+  try:
+    values = ast.literal_eval(text)
+  except _PARSE_ERRORS:
+    return text
+  return _to_lists(values) if isinstance(values, tuple) else text
+
+
+def _to_lists(value: Any) -> Any:
+  """Returns a value of Python's notation with lists instead of tuples."""
+  if isinstance(value, list | tuple):
+    return [_to_lists(item) for item in value]
+  if isinstance(value, dict):
+    return {key: _to_lists(item) for key, item in value.items()}
+  return value

@@ -47,8 +47,8 @@ def read(
 
   An image is a struct of `bytes` and `path`, plain bytes, the path of a file,
   or a list with one of these. Class labels become their names. From turns in a
-  column `conversations` or `messages`, the first question and its answer are
-  read. Bytes in other columns are ignored.
+  column `conversations` or `messages`, or pairs in `texts`, the first question
+  and its answer are read. Bytes in other columns are ignored.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
@@ -152,7 +152,7 @@ def _replace_turns(fields: raw_records.Fields) -> raw_records.Fields:
   rest = {
     key: value
     for key, value in fields.items()
-    if key not in ('conversations', 'messages', 'image')
+    if key not in ('conversations', 'messages', 'caption', 'captions', 'image')
   }
   return rest | turns
 

@@ -5,7 +5,8 @@ A raw record is a dict of fields. Those that mmjax knows:
   caption    a text, or a list of texts, or texts by language
   captions   the same
   question   a text, with `answer` or `answers`
-  choices    texts of which `answer` may be the number, from 0, or the letter
+  choices    texts of which `answer` may be the number, from 0, or the letter;
+             `choices.resolve` lists further forms
   questions  a list of texts with a list of `answers` beside it, or a list of
              {question, answer or answers, type}
   type       the question's type; without one: yes/no, number or other
@@ -23,6 +24,7 @@ import numpy as np
 
 from mmjax.data import (
   captions,
+  choices,
   columns,
   extra_fields,
   images,
@@ -37,8 +39,6 @@ Fields = dict[str, Any]
 _FILE_FIELDS = ('file', 'source', 'key', 'split')
 # Names of columns of classes.
 _LABEL_FIELDS = ('label', 'labels', 'class', 'class_name', 'category')
-# Fields of the answers that a question offers.
-_CHOICE_FIELDS = ('choices', 'options')
 _QUESTION_FIELDS = ('question', 'questions', 'answer', 'answers', 'type')
 
 
@@ -238,8 +238,13 @@ def _read_questions(fields: Fields) -> list[dict]:
       raise ConfigError(
         f'there are {len(questions)} questions, but {len(answers)} answers'
       )
-    pairs = zip(questions, answers, strict=True)
-    return [_read_question({'question': q, 'answers': a}) for q, a in pairs]
+    shared = {
+      key: value for key, value in fields.items() if key not in _QUESTION_FIELDS
+    }
+    return [
+      _read_question(shared | {'question': question, 'answers': answer})
+      for question, answer in zip(questions, answers, strict=True)
+    ]
   if 'question' in fields:
     return [_read_question(fields)]
   return []
@@ -252,7 +257,7 @@ def _read_question(entry: Fields) -> dict:
   )
   # VQA's own files wrap each answer: {'answer': 'yes', 'answer_id': 1}.
   answers = list(itertools.chain(*map(_unwrap, answers)))
-  answers = [_resolve_choice(answer, entry) for answer in answers]
+  answers = [choices.resolve(answer, entry) for answer in answers]
   answers = [texts.read(answer, 'answer') for answer in answers]
   if not answers:
     raise ConfigError(
@@ -272,34 +277,6 @@ def _unwrap(answer: Any) -> list[Any]:
     if key in answer:
       return _as_list(answer[key])
   raise ConfigError(f'answer should be text, not an object of {list(answer)}')
-
-
-def _resolve_choice(answer: Any, entry: Fields) -> Any:
-  """Returns an answer, or the choice that its number or letter stands for."""
-  choices = next((entry[key] for key in _CHOICE_FIELDS if key in entry), None)
-  if not isinstance(choices, list) or not choices:
-    return answer
-  choice = answer.strip() if isinstance(answer, str) else answer
-  if choice in choices and isinstance(choice, str):
-    return answer
-  number = None
-  if isinstance(choice, str) and re.fullmatch('[A-Z]', choice):
-    number = ord(choice) - ord('A')
-  elif texts.is_number(choice) and re.fullmatch('[0-9]{1,3}', str(choice)):
-    number = int(choice)
-  if number is None:
-    return answer
-  if number >= len(choices):
-    raise ConfigError(
-      f'answer {choice!r} is not one of its {len(choices)} choices, which are '
-      'numbered from 0 or A'
-    )
-  if str(choice) in map(str, choices):
-    raise ConfigError(
-      f'answer {choice!r} may be one of its choices or the number of one; '
-      'write the choice as a text'
-    )
-  return choices[number]
 
 
 def _infer_type(answers: Iterable[str]) -> str:

@@ -3,7 +3,10 @@
 import os
 import pathlib
 import re
+import shlex
 from collections.abc import Sequence
+
+from mmjax.errors import ConfigError
 
 # mmjax's name of a split by its published names.
 SPLITS = {
@@ -17,6 +20,40 @@ SPLITS = {
   'test': 'test',
   'testing': 'test',
 }
+
+
+def parse(text: str | None) -> dict[str, str]:
+  """Reads `--split_names`; returns the splits by the words of the input.
+
+  >>> parse('validation=eval,dev_test=Dev-Test')
+  {'eval': 'validation', 'dev-test': 'dev_test'}
+
+  Raises:
+    ConfigError: if the text has another form, or names a word twice.
+  """
+  splits = {}
+  for part in filter(None, (text or '').split(',')):
+    match = re.fullmatch(r'\s*([a-z][a-z0-9_]*)\s*=\s*(\S.*?)\s*', part)
+    if not match or match[1] == 'all':
+      raise ConfigError(
+        f'split_names {text!r} should read split=word,split=word with splits '
+        "of lower-case letters, digits and _, but not 'all', as in "
+        "'validation=eval,test=test-dev'"
+      )
+    word = match[2].lower()
+    if word in splits:
+      raise ConfigError(f'split_names {text!r} name {match[2]!r} twice')
+    splits[word] = match[1]
+  return splits
+
+
+def format_flag(word: str) -> str:
+  """Formats a flag that reads a word as a split, quoted for a shell.
+
+  >>> format_flag('eval')
+  '--split_names=validation=eval'
+  """
+  return shlex.quote(f'--split_names=validation={word.strip()}')
 
 
 def find_split(name: str) -> str | None:

@@ -24,6 +24,10 @@ _BYTE_ORDER_MARKS = (
 # pandas and Python write NaN for a missing value.
 _CONSTANTS = {'NaN': None, 'Infinity': math.inf, '-Infinity': -math.inf}
 _WHITESPACE = re.compile(r'[ \t\n\r]*')
+# Encodings of texts that are not UTF-8, by script: Western European, Japanese,
+# simplified and traditional Chinese, Korean, Cyrillic.
+_CANDIDATES = ('cp1252', 'shift_jis', 'gb18030', 'big5', 'cp949', 'cp1251')
+_SHOWN = 10  # Number of characters of each reading in a message.
 _START_BYTES = 16  # Number of bytes that an encoding is detected by.
 
 
@@ -63,9 +67,56 @@ def check(text: str, encoding: str | None) -> None:
     if not 0xDC80 <= wrong <= 0xDCFF:
       return  # An escape in JSON, for which the record is refused.
     raise ConfigError(
-      f'byte 0x{wrong - 0xDC00:02x} is not {encoding or "UTF-8"}; name the '
-      "file's encoding, for example --encoding=cp1252"
+      f'byte 0x{wrong - 0xDC00:02x} is not {encoding or "UTF-8"}; '
+      f'{_suggest_encodings(text, encoding)}'
     ) from error
+
+
+def decode(data: bytes, encoding: str | None) -> str:
+  """Decodes the bytes of a file as `read_lines` does.
+
+  Raises:
+    ConfigError: if they are invalid in the encoding, or it is unknown.
+  """
+  codec = encoding or _detect_codec(data[:_START_BYTES])
+  try:
+    return data.decode(codec)
+  except LookupError as error:
+    raise _make_unknown_error(codec) from error
+  except UnicodeDecodeError as error:
+    text = data.decode(codec, 'backslashreplace')
+    with contextlib.suppress(UnicodeDecodeError):  # UTF-16 has no escapes.
+      text = data.decode(codec, 'surrogateescape')
+    raise ConfigError(
+      f'not {encoding or "UTF-8"} ({error.reason}); '
+      f'{_suggest_encodings(text, codec)}'
+    ) from error
+
+
+def _suggest_encodings(text: str, encoding: str | None) -> str:
+  """Names encodings that a text's bytes may have, with what they then read.
+
+  Args:
+    text: text whose invalid bytes are lone surrogates.
+    encoding: encoding that it was decoded with; None for UTF-8.
+  """
+  readings = []
+  with contextlib.suppress(UnicodeError):
+    data = text.encode(encoding or 'utf-8', 'surrogateescape')
+    for candidate in _CANDIDATES:
+      with contextlib.suppress(UnicodeDecodeError):
+        reading = data.decode(candidate).strip()
+        if all(sign.isprintable() or sign.isspace() for sign in reading):
+          readings.append(f'{candidate} reads {_quote_foreign(reading)!r}')
+  if not readings:
+    return "name the file's encoding, for example --encoding=cp1252"
+  return f"name the file's encoding: --encoding={', '.join(readings)}"
+
+
+def _quote_foreign(text: str) -> str:
+  """Returns the part of a text around its first letter that is not ASCII."""
+  first = next((i for i, sign in enumerate(text) if not sign.isascii()), 0)
+  return text[max(0, first - _SHOWN // 2) : first + _SHOWN]
 
 
 def parse_json(text: str) -> Any:
@@ -131,9 +182,7 @@ def _open(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
       codec = encoding or _detect_codec(raw.peek(_START_BYTES)[:_START_BYTES])
       yield io.TextIOWrapper(raw, codec, errors='surrogateescape', newline='')
   except LookupError as error:
-    raise ConfigError(
-      f'encoding {encoding!r} is unknown; use one of Python, such as utf-8'
-    ) from error
+    raise _make_unknown_error(encoding) from error
   except compressed_files.DamagedError as error:
     raise ConfigError(f'{path} is damaged: {error}') from error
   except UnicodeError as error:
@@ -142,6 +191,12 @@ def _open(path: pathlib.Path, encoding: str | None) -> Iterator[TextIO]:
       f'{error.reason if isinstance(error, UnicodeDecodeError) else error}; '
       "name the file's encoding with --encoding"
     ) from error
+
+
+def _make_unknown_error(encoding: str | None) -> ConfigError:
+  return ConfigError(
+    f'encoding {encoding!r} is unknown; use one of Python, such as utf-8'
+  )
 
 
 def _detect_codec(start: bytes) -> str:

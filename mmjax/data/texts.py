@@ -7,12 +7,16 @@ from typing import Any
 
 from mmjax.errors import ConfigError
 
-# Texts that tables and programs write for a missing one.
-_MISSING = frozenset(
-  ('n/a', 'na', '#n/a', 'none', 'null', 'nan', '<na>', 'undefined')
-)
-# Those that an answer can't be: 'none' and 'n/a' are answers in VQA.
+# Texts that programs write for a missing one; no answer is one of them.
 _MISSING_ANSWERS = frozenset(('nan', '<na>'))
+# More of them: 'none' and 'n/a' are answers in VQA.
+_MISSING = _MISSING_ANSWERS | {'n/a', 'na', 'none', 'null', 'undefined'}
+# What spreadsheets write into a cell whose formula fails.
+_SPREADSHEET_ERROR = re.compile(
+  r'#(N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!|SPILL!|CALC!|ERROR!|FIELD!'
+  r'|BLOCKED!|CONNECT!|UNKNOWN!|GETTING_DATA)|Err:\d{3}',
+  re.IGNORECASE,
+)
 _PROSE = ('caption', 'question')
 _BOOLEANS = frozenset(('true', 'false'))
 # Unicode categories of invisible characters: control and format characters,
@@ -79,6 +83,11 @@ def _check(text: str, what: str) -> None:
   missing = _MISSING if what in _PROSE else _MISSING_ANSWERS
   if stripped.lower() in missing:
     raise ConfigError(f'{what} is missing ({stripped!r})')
+  if _SPREADSHEET_ERROR.fullmatch(stripped):
+    raise ConfigError(
+      f'{what} is the error {stripped!r} of a spreadsheet; correct the formula '
+      'of its cell and save the table again'
+    )
   if _BYTES.fullmatch(stripped):
     raise ConfigError(f"{what} is Python's notation of bytes: {stripped:.80}")
   if what == 'caption' and stripped.lower() in _BOOLEANS:

@@ -10,20 +10,16 @@ import tempfile
 from collections.abc import Iterator, Sequence
 
 from mmjax.data import (
-  columns,
   compressed_files,
   image_rows,
   import_report,
   raw_records,
+  samples,
   text_files,
+  texts,
 )
 from mmjax.errors import ConfigError
 
-IMAGE_ENDINGS = (
-  *('png', 'jpg', 'jpeg', 'webp', 'gif', 'bmp'),
-  *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
-)
-TEXT_ENDINGS = ('txt', 'caption', 'text')
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -58,14 +54,32 @@ def read(
     options: options of the import; `columns` names the keys of .json files.
   """
   names = _name_tars(paths)
-  dotted = _Dotted()
+  dotted, long = _Dotted(), _LongTexts()
   for path, name in zip(paths, names, strict=True):
     try:
       tar = _decompress(path, name, options.scratch)
-      yield from _read_tar(tar, path, options, dotted)
+      yield from _read_tar(tar, path, options, dotted, long)
     except (ConfigError, OSError) as error:
       yield raw_records.make_unreadable(path.name, path.name, str(error))
   dotted.note(options)
+  if long.count:
+    options.note(
+      f'{long.count:,} texts in tars have several lines, and are one caption '
+      'each; a list `captions` in a .json holds several captions'
+    )
+
+
+@dataclasses.dataclass
+class _LongTexts:
+  """Counts the samples with a text of several lines."""
+
+  count: int = 0
+  last: str = ''
+
+  def add(self, key: str) -> None:
+    """Counts a sample; once where it is read twice in a row."""
+    self.count += key != self.last
+    self.last = key
 
 
 @dataclasses.dataclass
@@ -78,7 +92,11 @@ class _Dotted:
   def add(self, key: str, spans: dict[str, _Span]) -> None:
     for ending in spans:
       _, dot, last = ending.rpartition('.')
-      if dot and last in (*IMAGE_ENDINGS, *TEXT_ENDINGS, 'json'):
+      if dot and last in (
+        *samples.IMAGE_ENDINGS,
+        *samples.TEXT_ENDINGS,
+        'json',
+      ):
         self.count += 1
         if len(self.first) <= import_report.MAX_SHOWN:
           self.first.append(f'{key}.{ending}')
@@ -136,11 +154,12 @@ def _read_tar(
   path: pathlib.Path,
   options: image_rows.Options,
   dotted: _Dotted,
+  long: _LongTexts,
 ) -> Iterator[raw_records.RawRecord]:
-  samples: dict[str, dict[str, _Span]] = {}
-  damage = _index_members(tar, samples)
-  for key, spans in samples.items():
-    sample = _Sample(tar, key, spans, options)
+  spans_by_key: dict[str, dict[str, _Span]] = {}
+  damage = _index_members(tar, spans_by_key)
+  for key, spans in spans_by_key.items():
+    sample = _Sample(tar, key, spans, options, long)
     dotted.add(key, spans)
     yield raw_records.RawRecord(
       id=f'{tar.name}/{key}',
@@ -154,12 +173,12 @@ def _read_tar(
     yield raw_records.make_unreadable(
       path.name,
       path.name,
-      f"{path} can't be read {damage}; {len(samples)} samples before that are "
-      'whole',
+      f"{path} can't be read {damage}; {len(spans_by_key)} samples before that "
+      'are whole',
     )
 
 
-def _index_members(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
+def _index_members(tar: _Tar, spans_by_key: dict[str, dict[str, _Span]]) -> str:
   """Adds a tar's samples by key; returns its damage, '' for none."""
   size = tar.path.stat().st_size
   spans: dict[str, _Span] = {}
@@ -181,14 +200,14 @@ def _index_members(tar: _Tar, samples: dict[str, dict[str, _Span]]) -> str:
         if sum(span) > size:
           raise tarfile.ReadError('unexpected end of data')
         spans[name] = span
-        _add(samples.setdefault(key, {}), ending.lower(), span)
+        _add(spans_by_key.setdefault(key, {}), ending.lower(), span)
         file.members = []  # Frees the descriptions that it collects.
       _check_end(tar.path, file.offset)
   # Broken headers also cause errors of other kinds.
   except (tarfile.TarError, ValueError, OSError, EOFError) as error:
     damage = f'beyond {name or "its beginning"}: {error}'
     # The rest of this sample may be lost.
-    samples.pop(key, None)
+    spans_by_key.pop(key, None)
   return damage or (tar.damage and f'to its end: {tar.damage}')
 
 
@@ -212,35 +231,39 @@ class _Sample:
   key: str
   spans: dict[str, _Span]
   options: image_rows.Options
+  long: _LongTexts
 
   def read_fields(self) -> raw_records.Fields:
-    """Reads the fields of the sample's .json, and its text."""
+    """Reads the fields of the sample's .json, its texts and its class."""
     duplicates = [end for end in self.spans if end.startswith(_DUPLICATE)]
     if duplicates:
       ending = duplicates[0].removeprefix(_DUPLICATE).strip()
       raise ConfigError(f'its .{ending} occurs twice')
-    if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
+    contents = [
+      self._read_text(ending)
+      for ending in samples.TEXT_ENDINGS
+      if ending in self.spans
+    ]
+    for text in contents:
+      if samples.is_long(text):
+        self.long.add(f'{self.tar.name}/{self.key}')
+    json_text = self._read_text('json') if 'json' in self.spans else None
+    fields = samples.make_fields(contents, json_text, self.options)
+    if 'cls' in self.spans and not samples.has_texts(fields):
+      label = self._read_text('cls').strip()
+      fields |= {'caption': self._name_class(label), 'label': label}
+    elif json_text is None and not contents:
       raise ConfigError(
         'there is neither a .txt nor a .json among its files '
-        f'{self._list_files()}; {_KEYS}'
+        f'{self._list_files()}; {self._suggest_texts()}'
       )
-    fields = {}
-    if 'json' in self.spans:
-      fields = self._read_json()
-    for ending in TEXT_ENDINGS:
-      if ending in self.spans:
-        text = self._read_text(ending)
-        caption = fields.get('caption', [])
-        if isinstance(caption, dict):
-          fields.setdefault('captions', caption)
-          caption = []
-        rest = caption if isinstance(caption, list) else [caption]
-        fields['caption'] = [text, *rest]
     return {**fields, 'source': self.tar.name, 'key': self.key}
 
   def read_image(self) -> bytes:
     """Reads the sample's encoded image."""
-    endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
+    endings = [
+      ending for ending in self.spans if ending in samples.IMAGE_ENDINGS
+    ]
     if len(endings) == 1:
       return _read_bytes(self.tar.path, self.spans[endings[0]])
     if endings:
@@ -249,40 +272,36 @@ class _Sample:
       )
     raise ConfigError(
       f'there is no image among its files {self._list_files()}; {_KEYS}, and '
-      f'images end in .{", .".join(IMAGE_ENDINGS)}'
+      f'images end in .{", .".join(samples.IMAGE_ENDINGS)}'
     )
 
   def _list_files(self) -> str:
     return ', '.join(f'.{ending}' for ending in self.spans)
 
-  def _read_json(self) -> raw_records.Fields:
-    try:
-      row = text_files.parse_json(self._read_text('json'))
-    except ValueError as error:
-      raise ConfigError(f'its .json is not valid JSON: {error}') from error
-    if not isinstance(row, dict):
-      raise ConfigError(f'its .json should hold an object, not {row!r:.80}')
-    aliased = ('question', 'answer', 'type')
-    if self.spans.keys().isdisjoint(TEXT_ENDINGS):
-      aliased += ('caption',)
-    names = columns.resolve(tuple(row), self.options.columns, aliased)
-    # The image and the id are those of the sample, not of its .json.
-    fields = image_rows.rename(row, names)
-    return {
-      {'image': 'file', 'id': 'own_id'}.get(key, key): value
-      for key, value in fields.items()
-    }
+  def _name_class(self, label: str) -> str:
+    """Returns the caption of a sample that has a .cls alone."""
+    if texts.is_number(label):
+      raise ConfigError(
+        f'its .cls is the number {label} of a class, and it has no text; add a '
+        'KEY.txt with the name of the class, or a caption'
+      )
+    return label.replace('_', ' ')
+
+  def _suggest_texts(self) -> str:
+    folder = posixpath.dirname(self.key)
+    if not folder:
+      return _KEYS
+    return (
+      f'{_KEYS}; if its folder {folder!r} is its class, unpack the tar and '
+      'import it with --format=imagefolder'
+    )
 
   def _read_text(self, ending: str) -> str:
     data = _read_bytes(self.tar.path, self.spans[ending])
-    encoding = self.options.encoding or 'utf-8-sig'
     try:
-      return data.decode(encoding)
-    except UnicodeDecodeError as error:
-      raise ConfigError(
-        f'its .{ending} is not {self.options.encoding or "UTF-8"} '
-        f'({error.reason}); name its encoding, for example --encoding=cp1252'
-      ) from error
+      return text_files.decode(data, self.options.encoding)
+    except ConfigError as error:
+      raise ConfigError(f'its .{ending}: {error}') from error
 
 
 def _read_bytes(path: pathlib.Path, span: _Span) -> bytes:

@@ -24,10 +24,10 @@ class TextDecoder(nn.Module):
   encoding of a text.
 
   Attributes:
-    vocab_size: V.
-    width: D.
+    vocab_size: size of the vocabulary V.
+    width: number of features D.
     depth: number of blocks L.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence.
     cross_attention: whether blocks attend to a context.

@@ -5,16 +5,21 @@ and here its import and its row of `ENCODERS`.
 """
 
 from mmjax.encoders.audio import AudioTransformer, SpectrogramTransformer
+from mmjax.encoders.audio_convnet import AudioConvNet
 from mmjax.encoders.divided_video import DividedVideoTransformer
 from mmjax.encoders.efficientnet import EfficientNet
+from mmjax.encoders.factorised_video import FactorisedVideoTransformer
 from mmjax.encoders.flexible_vit import FlexibleViT, ImagePatches
+from mmjax.encoders.frames import FrameEncoder
 from mmjax.encoders.from_samples import FromSamples
 from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
+from mmjax.encoders.pointnet import PointNet
 from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
+from mmjax.encoders.set_transformer import SetTransformer
 from mmjax.encoders.table_transformer import TableTransformer
 from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
@@ -42,10 +47,13 @@ ENCODERS = {
     'spectrogram_transformer': SpectrogramTransformer,
     'recurrent_series': RecurrentSeries,
     'temporal_convnet': TemporalConvNet,
+    'audio_convnet': AudioConvNet,
   },
   'video': {
     'video_transformer': VideoTransformer,
     'divided_video_transformer': DividedVideoTransformer,
+    'frame_encoder': FrameEncoder,
+    'factorised_video_transformer': FactorisedVideoTransformer,
   },
   'series': {
     'patched_series': PatchedSeries,
@@ -55,24 +63,33 @@ ENCODERS = {
   'table': {
     'table_transformer': TableTransformer,
   },
+  'points': {
+    'set_transformer': SetTransformer,
+    'pointnet': PointNet,
+  },
 }
 
 __all__ = [
   'ENCODERS',
   'VGG',
+  'AudioConvNet',
   'AudioTransformer',
   'DividedVideoTransformer',
   'EfficientNet',
+  'FactorisedVideoTransformer',
   'FlexibleViT',
+  'FrameEncoder',
   'FromSamples',
   'ImagePatches',
   'Inception',
   'PackedViT',
   'PatchedSeries',
+  'PointNet',
   'QueryTransformer',
   'Recurrent',
   'RecurrentSeries',
   'ResNet',
+  'SetTransformer',
   'SpectrogramTransformer',
   'TableTransformer',
   'TemporalConvNet',

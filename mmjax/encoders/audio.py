@@ -23,9 +23,9 @@ class AudioTransformer(tower.Tower):
   `positions='fixed'`.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     max_length: most tokens, the size of a position table.
     strides: of the convolutions, one after the other, each over 3 frames; their
@@ -108,9 +108,9 @@ class SpectrogramTransformer(tower.Tower):
   and their mean is the summary.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     patch_size: side of a patch, in bands and in frames.
     strides: bands and frames from one patch to the next.
@@ -188,7 +188,7 @@ class SpectrogramPatches(nn.Module):
   """Projects patches to tokens and adds their positions.
 
   Attributes:
-    width: D.
+    width: number of features D.
     patch_size: side of a patch, in bands and in frames.
     strides: bands and frames from one patch to the next.
     tokens: names of the learned tokens before the patches.
@@ -246,7 +246,7 @@ class FrameEmbedding(nn.Module):
   """Convolves over time, and adds positions.
 
   Attributes:
-    width: D.
+    width: number of features D.
     max_length: most tokens.
     strides: frames that each convolution, before its GELU, steps over.
     positions: 'learned', 'sincos', 'fixed' or 'none', as `AudioTransformer`.

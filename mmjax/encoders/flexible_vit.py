@@ -36,9 +36,9 @@ class FlexibleViT(tower.Tower):
   its aspect ratio, and one position table is resized to its grid.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     position_grid: rows and columns of the learned position table.
     patch_size: side of a patch, of images that are not cut yet.
@@ -135,7 +135,7 @@ class FlexiblePatches(nn.Module):
   """Projects patches to tokens and adds their positions.
 
   Attributes:
-    width: D.
+    width: number of features D.
     position_grid: rows and columns of the learned position table.
     dtype: of the computation.
   """

@@ -24,7 +24,7 @@ class PackedViT(nn.Module):
   Qwen2.5-VL (Bai et al. 2025, section 2.1.1).
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
     num_heads: H; the head size is divisible by 4.
     mlp_dim: hidden size of the MLPs.

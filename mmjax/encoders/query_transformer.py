@@ -18,10 +18,10 @@ class QueryTransformer(nn.Module):
   tokens that they sum up.
 
   Attributes:
-    number: Q, of queries.
-    width: D.
+    number: number of queries Q.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     out_width: size of a dense layer after the blocks.
     cross_every: n; the first block is one of those with cross-attention.

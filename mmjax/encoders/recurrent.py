@@ -86,7 +86,7 @@ class Recurrent(RecurrentLayers):
   ways. Tokens where the mask is False are skipped.
 
   Attributes:
-    vocab_size: V.
+    vocab_size: size of the vocabulary V.
     width: D, of embeddings, states and results.
     depth: number of layers, with a residual around each but the first.
     cell: 'gru' or 'lstm'.

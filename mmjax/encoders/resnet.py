@@ -32,7 +32,7 @@ class ResNet(convolutional.Convolutional):
     block: 'bottleneck', 'basic' or 'plain'.
     stem: 'imagenet' (7x7 stride 2 and max pooling), 'small' (3x3 stride 1) or
       'patch' (`patch_size` squares, as ConvNeXt).
-    patch_size: of the patch stem.
+    patch_size: side of a patch of the patch stem.
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     positions: whether the output tokens are normalised and get positions, for
       decoders and fusions that attend to them. Pooling is before that.

@@ -22,10 +22,10 @@ class Transformer(tower.Tower):
   image-grounded text encoder of BLIP (Li et al. 2022, figure 2).
 
   Attributes:
-    vocab_size: V.
-    width: D.
+    vocab_size: size of the vocabulary V.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     max_length: longest sequence, the size of a learned position table.
     causal: whether a token attends only to itself and those before it.
@@ -41,7 +41,7 @@ class Transformer(tower.Tower):
     reads_padding: whether padding counts as words, so that 'last' is the last
       position, whatever stands there (SigLIP).
     embed_norm: whether the embedding is normalised (BERT).
-    final_norm: whether the result is.
+    final_norm: whether the result is normalised.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
     word_dropout: fraction of tokens that training leaves out, so that a text

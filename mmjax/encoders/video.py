@@ -26,9 +26,9 @@ class VideoTransformer(tower.Tower):
     patch_size: side of a tubelet in pixels, dividing height and width.
     tubelet_size: frames of a tubelet, dividing those of a video.
     num_frames: F, of a video.
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'attention'.
     pool_norm_epsilon: added to the variance by a norm after the pooling; None

@@ -26,9 +26,9 @@ class ViT(tower.Tower):
 
   Attributes:
     patch_size: side of a patch in pixels, dividing height and width.
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     positions: 'learned', 'sincos2d' or 'none'.
     position_grid: rows and columns of a learned position table that is brought
@@ -162,7 +162,7 @@ class PatchEmbedding(nn.Module):
 
   Attributes:
     patch_size: side of a patch in pixels, dividing height and width.
-    width: D.
+    width: number of features D.
     positions: 'learned', 'sincos2d' or 'none'.
     position_grid: rows and columns of a learned position table that is brought
       to an image's grid; None for a table that fits one size alone.

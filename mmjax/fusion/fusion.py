@@ -22,7 +22,7 @@ class Concat(nn.Module):
   Attributes:
     width: D of the result.
     depth: number of blocks over the joint sequence; 0 for none.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
@@ -78,7 +78,7 @@ class CrossAttention(nn.Module):
     query: name of the querying modality.
     width: D of the result.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'last' of the querying modality's tokens.
     block: further settings of `mmjax.nn.Block`.

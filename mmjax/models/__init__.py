@@ -4,6 +4,7 @@ Shape letters are those of `mmjax.types`.
 """
 
 from mmjax.models.build import (
+  NESTED,
   build,
   describe,
   list_inputs,
@@ -27,6 +28,7 @@ from mmjax.models.vision_language import InterleavedVisionLanguage
 __all__ = [
   'BUILT_IN',
   'MODELS',
+  'NESTED',
   'PARTS',
   'Classifier',
   'ContrastiveCaptioner',

@@ -19,10 +19,12 @@ from mmjax.models.parts import PARTS, Part
 from mmjax.models.tables import BUILT_IN, Tables
 
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
-# Settings that are mappings -> their class, and its fields that `build` sets.
-_NESTED = {
-  'block': (mnn.Block, ('width', 'num_heads', 'mlp_dim', 'cross_attention')),
-  'relative': (mnn.RelativePositions, ('num_heads', 'both_ways')),
+# Settings that are mappings -> their class.
+NESTED = {'block': mnn.Block, 'relative': mnn.RelativePositions}
+# Fields of these classes that `build` sets.
+_NESTED_DERIVED = {
+  'block': ('width', 'num_heads', 'mlp_dim', 'cross_attention'),
+  'relative': ('num_heads', 'both_ways'),
 }
 _DERIVED = (
   'dtype',
@@ -325,8 +327,9 @@ def _make(
         f"{where}.{name} is {value}, but the tokenizer's is {derived[name]}; "
         'leave it out, or set data.tokenizer to the one that belongs to it'
       )
-    if name in _NESTED and isinstance(value, Mapping):
-      _check_nested(value, f'{where}.{name}', *_NESTED[name])
+    if name in NESTED and isinstance(value, Mapping):
+      derived_names = _NESTED_DERIVED[name]
+      _check_nested(value, f'{where}.{name}', NESTED[name], derived_names)
   chosen = {name: v for name, v in derived.items() if name in fields}
   chosen |= {name: _freeze(value) for name, value in settings.items()} | parts
   missing = [

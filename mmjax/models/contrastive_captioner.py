@@ -26,7 +26,7 @@ class ContrastiveCaptioner(writing.Writer):
   Attributes:
     image: an image encoder.
     decoder: a `TextDecoder` with `unimodal_depth` above 0.
-    embed_dim: E.
+    embed_dim: number of features of the embeddings E.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: upper limit of the inverse temperature.

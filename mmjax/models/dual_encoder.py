@@ -16,7 +16,7 @@ class Projection(nn.Module):
   """A map to the shared space, then unit length.
 
   Attributes:
-    embed_dim: E.
+    embed_dim: number of features of the embeddings E.
     kind: 'linear', 'affine' (with a bias) or None, for a tower that is E wide.
     dtype: of the matrix product; the result is float32.
   """
@@ -99,7 +99,7 @@ class DualEncoder(nn.Module):
   Attributes:
     image: an image encoder.
     text: a text encoder.
-    embed_dim: E.
+    embed_dim: number of features of the embeddings E.
     project_image: kind of the images' `Projection`: 'linear', 'affine' or None.
     project_text: kind of the texts' `Projection`.
     logit_scale_init: inverse temperature at the start.

@@ -19,7 +19,7 @@ class ImageTextMatcher(nn.Module):
   Attributes:
     image: an image encoder.
     text: a text encoder with cross-attention.
-    embed_dim: E.
+    embed_dim: number of features of the embeddings E.
     dtype: of the projections and the classifier.
   """
 

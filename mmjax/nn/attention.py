@@ -29,7 +29,7 @@ class Attention(nn.Module):
 
   Attributes:
     width: D, of the output.
-    num_heads: H.
+    num_heads: number of heads H.
     num_kv_heads: G, dividing H (Ainslie et al. 2023); None means H.
     head_dim: K; None means width / num_heads.
     cross: whether keys and values come from a context.
@@ -235,8 +235,8 @@ class WidthToHeads(nn.Module):
   """A dense layer into heads, kernel [D, H, K] and bias [H, K].
 
   Attributes:
-    num_heads: H.
-    head_dim: K.
+    num_heads: number of heads H.
+    head_dim: number of features of a head K.
     axis: logical name of H.
     use_bias: whether there is a bias.
     dtype: of the computation.
@@ -278,7 +278,7 @@ class HeadsToWidth(nn.Module):
   """A dense layer out of heads, kernel [H, K, D] and bias [D].
 
   Attributes:
-    width: D.
+    width: number of features D.
     use_bias: whether there is a bias.
     dtype: of the computation.
   """

@@ -33,14 +33,17 @@ class Block(nn.Module):
     T5            norm='rmsnorm', activation='relu' (1.1: 'gelu_tanh', gated),
                   attention_scale=1.0, attention_bias=False, mlp_bias=False
     OPT           activation='relu'
+    MAB           self_attention=False, cross_attention=True,
+                  norm_position='post' (Lee et al. 2019, Set Transformer)
 
   Attributes:
-    width: D.
-    num_heads: H.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
     num_kv_heads: G, dividing H; None means H.
     head_dim: K; None means width / num_heads.
-    cross_attention: whether the block also attends to a context.
+    self_attention: whether tokens attend to each other.
+    cross_attention: whether they also attend to a context.
     context_optional: whether it skips cross-attention where it gets neither a
       context nor a cache of one (BLIP), instead of refusing.
     norm: 'layernorm', 'rmsnorm' or 'offset_rmsnorm'.
@@ -67,6 +70,7 @@ class Block(nn.Module):
   mlp_dim: Size
   num_kv_heads: Size | None = None
   head_dim: Size | None = None
+  self_attention: bool = True
   cross_attention: bool = False
   context_optional: bool = False
   norm: str = 'layernorm'
@@ -117,8 +121,8 @@ class Block(nn.Module):
       The tokens [B, T, D] and the new cache, None without `decoding`.
 
     Raises:
-      ConfigError: for an unknown `norm_position`, or a context without
-        `cross_attention`.
+      ConfigError: for an unknown `norm_position`, a context without
+        `cross_attention`, or neither kind of attention.
     """
     self._check(context)
     x = x.astype(self.dtype)
@@ -141,8 +145,11 @@ class Block(nn.Module):
         train=train,
       )
 
-    x, own = self._add_branch('attention', x, self_attention, drop_path, train)
-    crossed = None
+    own = crossed = None
+    if self.self_attention:
+      x, own = self._add_branch(
+        'attention', x, self_attention, drop_path, train
+      )
     has_context = context is not None or decoding is not None
     if self.cross_attention and (has_context or not self.context_optional):
       x, crossed = self._add_branch(
@@ -161,6 +168,11 @@ class Block(nn.Module):
       raise ConfigError(
         'a block got a context, but its cross_attention is False, so it would '
         'ignore it; set cross_attention=True or pass no context'
+      )
+    if not self.self_attention and not self.cross_attention:
+      raise ConfigError(
+        'self_attention=False leaves a block without attention; set '
+        'cross_attention=True'
       )
 
   def _make_attention(

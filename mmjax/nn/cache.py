@@ -65,7 +65,7 @@ def empty_cache(
     batch: B.
     length: S, number of slots.
     num_heads: G, number of key-value heads.
-    head_dim: K.
+    head_dim: number of features of a head K.
     context_length: number of context tokens, with cross-attention.
     dtype: the Stack's.
 

@@ -17,8 +17,8 @@ class TokenEmbedding(nn.Module):
   """A table of word vectors, and one of positions.
 
   Attributes:
-    vocab_size: V.
-    width: D.
+    vocab_size: size of the vocabulary V.
+    width: number of features D.
     max_length: number of positions.
     positions: 'learned', 'sincos' or 'none'.
     first_position: row of the first token in the table of positions (OPT: 2).

@@ -39,8 +39,8 @@ class AttentionPool(nn.Module):
   The multi-head attention pooling of SigLIP and of Zhai et al. 2022 (MAP).
 
   Attributes:
-    width: D.
-    num_heads: H.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
     norm_epsilon: added to the variance by the norm before the MLP.
     activation: a key of `mlp.ACTIVATIONS`.

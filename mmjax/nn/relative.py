@@ -14,7 +14,7 @@ class RelativePositions(nn.Module):
   all layers of a stack share them.
 
   Attributes:
-    num_heads: H.
+    num_heads: number of heads H.
     both_ways: whether a query may attend to keys behind it too.
     buckets: number of buckets of `ops.relative_buckets`.
     max_distance: where the last of them begins.

@@ -29,8 +29,8 @@ class Stack(nn.Module):
 
   Attributes:
     depth: number of blocks L; 0 gives the input back.
-    width: D.
-    num_heads: H.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `Block`.
     drop_path: stochastic depth of the last layer; it grows linearly from 0 at

@@ -4,6 +4,7 @@ from mmjax.ops.attention import causal_mask, dot_product_attention
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
+  max_tokens,
   mean_tokens,
   unit_norm,
   zero_masked,
@@ -28,6 +29,7 @@ __all__ = [
   'log_fbank',
   'log_mel',
   'masked_mean',
+  'max_tokens',
   'mean_tokens',
   'mel_filters',
   'positions_on_grids',

@@ -51,6 +51,22 @@ def mean_tokens(
   return (kept.sum(axis=1, dtype=jnp.float32) / number).astype(values.dtype)
 
 
+def max_tokens(
+  values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
+) -> Float[Array, 'B D']:
+  """The largest value of each feature over unmasked tokens; 0 without any.
+
+  Its gradient goes to the first of equal ones.
+  """
+  lowest = jnp.finfo(values.dtype).min
+  kept = jnp.where(mask[:, :, None], values, lowest)
+  # Not `jnp.max`: its gradient goes to the values that equal the largest, and
+  # in a compiled program, where values are computed twice, there may be none.
+  largest = jnp.argmax(jax.lax.stop_gradient(kept), axis=1)[:, None]
+  out = jnp.take_along_axis(kept, largest, axis=1)[:, 0]
+  return jnp.where(jnp.any(mask, axis=1)[:, None], out, 0)
+
+
 def last_token(
   values: Float[Array, 'B N D'], mask: Bool[Array, 'B N']
 ) -> Float[Array, 'B D']:

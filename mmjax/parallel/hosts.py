@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from mmjax import errors
 from mmjax.errors import ConfigError, RunError
 
 # Seconds without a sign of life after which a host counts as dead.
@@ -235,7 +236,9 @@ def create_shared_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         marker.touch()
       except OSError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(
+          f'{folder} cannot be written: {errors.reason(error)}'
+        ) from error
   try:
     with raise_together():
       # Network file systems may take a while to show a new file.

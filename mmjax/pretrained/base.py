@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
@@ -15,6 +14,7 @@ from mmjax.data import images as image_files
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
+  image_sizes,
   keys,
   names,
   preprocess,
@@ -42,6 +42,8 @@ class Pretrained:
     params: its parameters.
     config: the model's config.json.
     files: the folder's other small files by name, which `save` writes again.
+    image_size: (height, width) of all images that the module reads, after
+      preprocessing; None if it reads images of any size, or none.
     image_defaults: the family's defaults for preprocessor_config.json.
     lower_case: whether texts are made lower case before the tokenizer, which
       does not do so itself.
@@ -51,6 +53,7 @@ class Pretrained:
   params: Params
   config: Mapping[str, Any]
   files: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+  image_size: tuple[int, int] | None = None
 
   image_defaults: ClassVar[Mapping[str, Any]] = {}
   lower_case: ClassVar[bool] = False
@@ -99,9 +102,17 @@ class Pretrained:
 
     Args:
       images: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+
+    Raises:
+      ConfigError: if preprocessed images have different sizes, or not those
+        that the module reads.
     """
-    return jnp.stack(
-      [self.preprocess(image_files.to_array(p)) for p in as_list(images)]
+    _, file = self.find_preprocessing()
+    return image_sizes.stack(
+      [self.preprocess(image_files.to_array(p)) for p in as_list(images)],
+      self.module,
+      self.image_size,
+      file,
     )
 
   @functools.cached_property

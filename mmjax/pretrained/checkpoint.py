@@ -21,6 +21,7 @@ from mmjax.pretrained import (
   configs,
   ctranslate2,
   families,
+  image_sizes,
   keys,
   kinds,
   names,
@@ -96,6 +97,7 @@ def _load(
   config, files, source = read_folder(folder)
   family = families.find(config)
   module = family.module(config, dtype)
+  size = check_image_size(family, module, config, files)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype),
@@ -112,7 +114,40 @@ def _load(
   params = keys.load(
     family.rules(config), source, target, skip=family.ignored_patterns
   )
-  return family.model(module, params, config, files)
+  return family.model(module, params, config, files, size)
+
+
+def check_image_size(
+  family: base.Family,
+  module: nn.Module,
+  config: Mapping[str, Any],
+  files: Mapping[str, bytes],
+) -> tuple[int, int] | None:
+  """Refuses a preprocessing for images that the model can't read.
+
+  Args:
+    family: the model's family.
+    module: the model.
+    config: its config.json.
+    files: its other small files by name.
+
+  Returns:
+    (height, width) of all images that it reads; None for any.
+
+  Raises:
+    ConfigError: naming both sizes and files.
+  """
+  size = image_sizes.find(module, family.inputs(config))
+  if size is None:
+    return None
+  try:
+    found = processors.find(files)
+    prepares = found and family.model.make_preprocessor(*found)
+  except ConfigError:
+    return size  # What it refuses, it refuses when images are used.
+  if isinstance(prepares, preprocess.ImagePreprocessor):
+    image_sizes.check(size, module, prepares, found[1])
+  return size
 
 
 def read_folder(

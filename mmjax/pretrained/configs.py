@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,7 +249,26 @@ def architecture(config: Mapping[str, Any], *known: str) -> str:
       return name
   raise ConfigError(
     f'config.json: architectures is {list(names)}; of this family mmjax knows '
-    f'{", ".join(known)}'
+    f'{", ".join(known)}{_describe_base(names, known)}'
+  )
+
+
+def _describe_base(names: Sequence[str], known: Sequence[str]) -> str:
+  """What to do about a language model without its output matrix."""
+  writers = {
+    f'{name.removesuffix(end)}Model': name
+    for name in known
+    for end in ('ForCausalLM', 'LMHeadModel')
+    if name.endswith(end)
+  }
+  name = next((name for name in names if name in writers), None)
+  if name is None:
+    return ''
+  return (
+    f'. {name} has no output matrix, and mmjax has no model of hidden states '
+    'alone. Where tie_word_embeddings is true (the default of GPT-2 and OPT), '
+    f'the word table is that matrix: write {writers[name]} there. Otherwise '
+    f'take a checkpoint of {writers[name]}'
   )
 
 

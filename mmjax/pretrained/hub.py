@@ -68,17 +68,19 @@ def _find_weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   """Patterns of weights to download, and pickles if there are no others."""
   try:
     names = set(hub.list_repo_files(name))
-    prefix = _weights_prefix(hub, name) if sentence_steps.FILE in names else ''
+    steps = _read_steps(hub, name) if sentence_steps.FILE in names else []
   except ConfigError:
     raise
   except Exception:
     # A model in the cache needs no network; otherwise the download raises.
     return [_SAFE], []
+  prefix = f'{steps[0].path}/' if steps and steps[0].path else ''
+  layers = [s.weights for s in steps if s.kind == sentence_steps.DENSE]
   for config in tensors.OPEN_CLIP:
     if config in names and 'config.json' not in names:
       raise tensors.open_clip_error(name, config)
   if not names.isdisjoint({prefix + tensors.FILE, prefix + tensors.INDEX}):
-    return [prefix + _SAFE], []
+    return [prefix + _SAFE, *layers], []
   if ctranslate2.FILE in names and not names.isdisjoint(
     ctranslate2.VOCABULARIES
   ):
@@ -87,14 +89,13 @@ def _find_weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   return [], sorted(n for n in names if pickles.fullmatch(n))
 
 
-def _weights_prefix(hub: Any, name: str) -> str:
-  """Prefix of the names of a sentence encoder's weights on the hub."""
+def _read_steps(hub: Any, name: str) -> list[sentence_steps.Step]:
+  """The steps of a sentence encoder on the hub."""
   modules = Path(hub.hf_hub_download(name, sentence_steps.FILE)).read_bytes()
   try:
-    path = sentence_steps.model_path(modules)
+    return sentence_steps.parse(modules)
   except ConfigError as error:
     raise ConfigError(f'{name}: {error}') from error
-  return f'{path}/' if path else ''
 
 
 def is_run(folder: Path) -> bool:

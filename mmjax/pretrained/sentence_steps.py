@@ -6,6 +6,7 @@ releases write the model itself to `0_Transformer`, newer ones beside the list.
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -27,8 +28,10 @@ _SETTINGS = (
   'sentence_xlnet_config.json',
 )
 _CONFIG = 'config.json'
+_WEIGHTS = 'model.safetensors'
 _MODEL = 'Transformer'
-_KNOWN = ([_MODEL, 'Pooling'], [_MODEL, 'Pooling', 'Normalize'])
+DENSE, NORMALIZE = 'Dense', 'Normalize'
+_KNOWN = re.compile(f'{_MODEL} Pooling( {DENSE})*( {NORMALIZE})?')
 # Classes outside of this package are code in the folder.
 _PACKAGE = 'sentence_transformers.'
 
@@ -52,9 +55,14 @@ class Step:
     """Path of the file with its settings."""
     return str(PurePosixPath(self.path) / _CONFIG)
 
+  @property
+  def weights(self) -> str:
+    """Path of the file with its tensors."""
+    return str(PurePosixPath(self.path) / _WEIGHTS)
+
 
 def parse(content: bytes) -> list[Step]:
-  """Parses a modules.json: Transformer, Pooling, and optionally Normalize.
+  """Parses a modules.json: Transformer, Pooling, any Dense, then Normalize.
 
   Raises:
     ConfigError: if the file is broken, has other steps or another order, or a
@@ -68,10 +76,10 @@ def parse(content: bytes) -> list[Step]:
     kind.rpartition('.')[2] if kind.startswith(_PACKAGE) else kind
     for kind in kinds
   ]
-  if names not in _KNOWN:
+  if not _KNOWN.fullmatch(' '.join(names)):
     raise ConfigError(
       f'{FILE}: the steps are {", ".join(names)}; mmjax knows Transformer, '
-      'Pooling and, if there is one, Normalize, in this order. To open the '
+      'Pooling, then any Dense, then Normalize or not. To open the '
       'model alone, whose vectors are then not those of sentences, give the '
       f'folder of the first step, without {FILE}'
     )
@@ -141,7 +149,18 @@ def read(folder: Path) -> dict[str, bytes]:
     entries = [{**steps[0].entry, 'path': ''}, *(s.entry for s in steps[1:])]
     content = json.dumps(entries, indent=2).encode()
   files = {FILE: content}
-  for name in [PROMPTS, *(step.config for step in steps[1:])]:
+  names = [PROMPTS, *(step.config for step in steps[1:])]
+  layers = [step.weights for step in steps if step.kind == DENSE]
+  for name in layers:
+    if not (folder / name).is_file():
+      raise ConfigError(
+        f'{FILE} has the step {DENSE}, but there is no {name}; put the '
+        'published one there, or write it from a pickle with '
+        'sentence-transformers: '
+        'SentenceTransformer(IN).save_pretrained(OUT)'
+      )
+  names += layers
+  for name in names:
     if (folder / name).is_file():
       files[name] = (folder / name).read_bytes()
   for name in _SETTINGS:

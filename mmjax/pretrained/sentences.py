@@ -15,6 +15,7 @@ from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
   sections,
+  sentence_dense,
   sentence_steps,
   tokenizer_settings,
 )
@@ -102,13 +103,15 @@ class Pooling:
   Attributes:
     pools: functions of values [B, T, D] and mask [B, T], whose results are
       concatenated.
-    normalises: whether the vector is then scaled to unit length.
+    normalises: whether the vector is scaled to unit length at the end.
     include_prompt: whether the tokens of a prompt are pooled too.
+    layers: dense layers that follow.
   """
 
   pools: tuple[Callable[[Array, Array], Array], ...]
   normalises: bool
   include_prompt: bool
+  layers: tuple[sentence_dense.Dense, ...] = ()
 
   def __call__(self, values: Array, mask: Array, prompt: int = 0) -> Array:
     """Pools values [B, T, D] with a mask [B, T] to vectors [B, D].
@@ -121,6 +124,8 @@ class Pooling:
     if not self.include_prompt:
       mask = mask & (jnp.arange(mask.shape[1]) >= prompt)[None]
     vectors = jnp.concatenate([p(values, mask) for p in self.pools], axis=-1)
+    for layer in self.layers:
+      vectors = layer(vectors)
     return ops.unit_norm(vectors) if self.normalises else vectors
 
 
@@ -188,13 +193,18 @@ def read_pooling(files: Mapping[str, bytes]) -> Pooling:
   config = configs.parse(files[file], file)
   sections.check_file(config, POOLING_SECTION, file)
   for step in last:
-    if step.config in files:
+    if step.kind == sentence_steps.NORMALIZE and step.config in files:
       settings = configs.parse(files[step.config], step.config)
       sections.check_file(settings, NORMALIZE_SECTION, step.config)
   return Pooling(
     _pools(config, file),
-    bool(last),
+    last[-1:] != [] and last[-1].kind == sentence_steps.NORMALIZE,
     config.get('include_prompt') is not False,
+    tuple(
+      sentence_dense.read(files, step)
+      for step in last
+      if step.kind == sentence_steps.DENSE
+    ),
   )
 
 

@@ -15,6 +15,7 @@ from mmjax.pretrained import (
   preprocess_audio,
   processors,
   sections,
+  sentence_dense,
   sentence_steps,
   sentences,
   siglip2,
@@ -64,6 +65,7 @@ _FILES = {
     sentence_steps.SETTINGS: sentences.SETTINGS_SECTION,
     sentence_steps.PROMPTS: sentences.PROMPTS_SECTION,
     'config.json of Pooling': sentences.POOLING_SECTION,
+    'config.json of Dense': sentence_dense.SECTION,
     'config.json of Normalize': sentences.NORMALIZE_SECTION,
   },
 }

@@ -18,6 +18,8 @@ from mmjax.pretrained import configs, tokenizer_settings
 SETTINGS = tokenizer_settings.FILE
 ADDED = 'added_tokens.json'
 MAP = 'special_tokens_map.json'
+# Files that name special tokens.
+FILES = (SETTINGS, ADDED, MAP)
 ROLES = tokenizer_settings.ROLES
 
 _DECODER = 'added_tokens_decoder'

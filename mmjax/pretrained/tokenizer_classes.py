@@ -11,6 +11,7 @@ from mmjax.pretrained import (
   special_tokens,
   tokenizer_pieces,
   tokenizer_settings,
+  tokenizer_siglip,
   tokenizer_words,
 )
 
@@ -100,6 +101,9 @@ CLASSES = {
     (tokenizer_pieces.UNIGRAM,),
     {'eos_token': '</s>', 'unk_token': '<unk>', 'pad_token': '<pad>'},
     tokenizer_pieces.t5,
+  ),
+  'SiglipTokenizer': Class(
+    (tokenizer_siglip.FILE,), tokenizer_siglip.TOKENS, tokenizer_siglip.build
   ),
   'LlamaTokenizer': Class(
     (tokenizer_pieces.PAIRS,),

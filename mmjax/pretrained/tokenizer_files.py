@@ -24,6 +24,13 @@ FILE = 'tokenizer.json'
 # Binary files of tokenizers.
 PIECES = (tokenizer_pieces.UNIGRAM, tokenizer_pieces.PAIRS)
 
+# All files that a vocabulary may be read from, besides tokenizer.json.
+VOCABULARIES = tuple(
+  dict.fromkeys(
+    file for kind in tokenizer_classes.CLASSES.values() for file in kind.files
+  )
+)
+
 # A text to encode once, so that a broken tokenizer is refused early.
 _PROBE = 'a É1.'
 
@@ -70,8 +77,7 @@ def build(
   if kind is None:
     raise ConfigError(
       f"the model's folder had no {FILE}, which mmjax needs of a {name} "
-      f'({tokenizer_settings.FILE}: tokenizer_class); '
-      f'{_PUBLISHED if name in _WRITE_NONE else _WRITTEN}'
+      f'({tokenizer_settings.FILE}: tokenizer_class); {_WRITTEN}'
     )
   missing = [file for file in kind.files if file not in files]
   if missing:
@@ -103,10 +109,7 @@ def _build_checked(
   return tokenizer
 
 
-_PUBLISHED = f'put the published {FILE} there and load again'
 _WRITTEN = (
   f'put the published {FILE} there, or let transformers write one: '
   'AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)'
 )
-# Classes for which transformers writes no tokenizer.json.
-_WRITE_NONE = ('SiglipTokenizer',)

@@ -44,7 +44,7 @@ def t5(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
   """Builds a unigram tokenizer with a token for each gap."""
-  model = _model(files, UNIGRAM, sentence_pieces.UNIGRAM)
+  model = read_model(files, UNIGRAM, sentence_pieces.UNIGRAM)
   number = settings.get('extra_ids', _GAPS)
   if type(number) is not int or not 0 <= number <= _MOST_GAPS:
     raise ConfigError(
@@ -95,7 +95,7 @@ def llama(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
   """Builds a BPE tokenizer; text without a piece becomes bytes."""
-  model = _model(files, PAIRS, sentence_pieces.PAIRS)
+  model = read_model(files, PAIRS, sentence_pieces.PAIRS)
   tokenizer = tokenizers.Tokenizer(
     models.BPE(*_pairs(model), fuse_unk=True, byte_fallback=True)
   )
@@ -118,7 +118,7 @@ def gemma(
   files: Files, settings: Settings, tokens: special_tokens.SpecialTokens
 ) -> tokenizers.Tokenizer:
   """Builds a BPE tokenizer that adds no space before a text."""
-  model = _model(files, PAIRS, sentence_pieces.PAIRS)
+  model = read_model(files, PAIRS, sentence_pieces.PAIRS)
   tokenizer = tokenizers.Tokenizer(
     models.BPE(
       *_pairs(model),
@@ -290,7 +290,17 @@ def _generic_normalizers(
   return steps
 
 
-def _model(files: Files, name: str, kind: int) -> sentence_pieces.Model:
+def read_model(files: Files, name: str, kind: int) -> sentence_pieces.Model:
+  """Reads the SentencePiece model of a folder.
+
+  Args:
+    files: the folder's small files by name.
+    name: name of the file.
+    kind: kind that it must have.
+
+  Raises:
+    ConfigError: if it is broken, or of another kind.
+  """
   model = sentence_pieces.parse(files[name], name)
   if model.kind != kind:
     raise ConfigError(

@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import ConfigError
+from mmjax.runs import late_reads
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'
@@ -131,7 +132,8 @@ class Checkpoints:
     failures: dict[int, Exception] = {}
     for step in reversed(self.steps()):
       try:
-        state = self._restore(step, abstract)
+        with late_reads.ignored():
+          state = self._restore(step, abstract)
       except (MemoryError, jax.errors.JaxRuntimeError):
         raise  # Of the device's memory, say.
       except Exception as error:
@@ -214,6 +216,23 @@ def steps_in(workdir: Path | str) -> list[int]:
   return sorted(int(path.name) for path in paths if path.name.isdigit())
 
 
+def newest(workdir: Path | str) -> int:
+  """Step of a run's newest whole checkpoint.
+
+  Raises:
+    ConfigError: if it has none.
+  """
+  steps = steps_in(workdir)
+  if not steps:
+    raise ConfigError(f'{workdir} has no checkpoint; train it first')
+  return steps[-1]
+
+
+def has_ema(workdir: Path | str, step: int) -> bool:
+  """Whether the checkpoint of a step has the EMA of the parameters."""
+  return (Path(workdir) / FOLDER / str(step) / 'ema').is_dir()
+
+
 def remove_unfinished(workdir: Path | str) -> bool:
   """Removes what failed saves left, if anything; says whether there was any.
 
@@ -240,31 +259,32 @@ def load_params(
       no average.
   """
   folder = Path(workdir).absolute() / FOLDER
+  step = newest(workdir) if step is None else step
   there = steps_in(workdir)
-  if not there:
-    raise ConfigError(f'{workdir} has no checkpoint; train it first')
-  step = there[-1] if step is None else step
   if step not in there:
     raise ConfigError(
       f'{workdir} has no checkpoint of step {step}; there are {there}'
     )
-  has_ema = (folder / str(step) / 'ema').is_dir()
-  if ema and not has_ema:
+  kept = has_ema(workdir, step)
+  if ema and not kept:
     raise ConfigError(
       f'{workdir} kept no average of its parameters (train.ema_decay is 0)'
     )
-  name = 'ema' if (has_ema if ema is None else ema) else 'params'
+  name = 'ema' if (kept if ema is None else ema) else 'params'
   try:
-    return _load(folder / str(step) / name)
+    with late_reads.ignored():
+      return _load(folder / str(step) / name)
   except (MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:
     older = [number for number in there if number < step]
-    resumes = f'resumes from step {older[-1]}' if older else 'starts again'
+    then = 'train again'
+    if older:
+      then = f'this reads step {older[-1]}, from which training resumes too'
     raise ConfigError(
-      f'the checkpoint in {folder / str(step)} cannot be read '
+      f'the checkpoint of step {step} in {folder / str(step)} cannot be read '
       f'({_reason(error)}); restore its files from a backup, or rename it to '
-      f"{step}{DAMAGED}, and the run's command {resumes}"
+      f'{step}{DAMAGED}, and {then}'
     ) from error
 
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import jax
 
+from mmjax import errors
 from mmjax.errors import RunError
-from mmjax.runs import checkpoints
+from mmjax.runs import checkpoints, late_reads
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 # As C++ libraries report them.
-_MESSAGES = tuple(os.strerror(number) for number in _FULL)
+_MESSAGES = tuple(os.strerror(number) for number in errors.FULL_DISK)
 # A disk with so many bytes free is hardly the one that is full.
 _MUCH = 2**30
 
@@ -60,8 +60,7 @@ def reporting(folder: Path) -> Iterator[None]:
 def is_full(error: BaseException) -> bool:
   """Whether an error, or one that led to it, is of a full disk."""
   return any(
-    getattr(one, 'errno', None) in _FULL or _says_full(str(one))
-    for one in _chain(error)
+    errors.is_full_disk(one) or _says_full(str(one)) for one in _chain(error)
   )
 
 
@@ -148,10 +147,8 @@ def _quiet() -> Iterator[None]:
   before = sys.unraisablehook
 
   def hook(unraisable) -> None:
-    error = unraisable.exc_value
-    # A write that ended after another one's failure had closed the loop.
-    late = isinstance(error, RuntimeError) and 'loop is closed' in str(error)
-    if not late:
+    # Writes end late as well, after another one's failure.
+    if not late_reads.is_late(unraisable.exc_value):
       before(unraisable)
 
   for logger in loggers:

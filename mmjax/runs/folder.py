@@ -10,13 +10,14 @@ running.json     while a process runs there, which one, see `owner`
 and the experiment's files: tokenizer, preprocessing
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from mmjax.config import settings
+from mmjax.config import flag_values, schema, settings
 from mmjax.errors import ConfigError
 from mmjax.runs import workdir, writers
 
@@ -47,9 +48,13 @@ class RunFolder:
     )
     if changed:
       raise ConfigError(
-        f'{self.path} holds a run with another config:\n  '
-        + '\n  '.join(changed)
-        + '\nchoose another --workdir, or delete this one to start afresh'
+        f'{self.path} holds a run with another config:\n'
+        + ''.join(
+          f'  {path}: {before!r} -> {after!r}\n'
+          for path, (before, after) in changed.items()
+        )
+        + f'{_way_back(changed)}; to train with the new values, choose another '
+        '--workdir, or delete this one'
       )
 
   def steps(self) -> int | None:
@@ -118,6 +123,26 @@ class RunFolder:
     samples.mkdir(exist_ok=True)
     file = f'{split}_{name}_{step:06d}.png'.replace('/', '_')
     image.save(samples / file)
+
+
+def _way_back(changed: Mapping[str, tuple[Any, Any]]) -> str:
+  """How to resume a run, given its changed fields: path -> (old, new)."""
+  if 'init_from' in changed:
+    # The fields of model and data follow from it.
+    changed = {'init_from': changed['init_from']}
+  new = {
+    path
+    for path, (before, _) in changed.items()
+    if before is None and path.partition('.')[0] in schema.OPEN_SECTIONS
+  }
+  flags = [
+    shlex.quote(f'--config.{path}={flag_values.write(before)}')
+    for path, (before, _) in changed.items()
+    if path not in new
+  ]
+  steps = [f'leave out {" and ".join(sorted(new))}'] if new else []
+  steps += [f'add {" ".join(flags)}'] if flags else []
+  return f'to resume it, {" and ".join(steps)}'
 
 
 def table(results: Mapping[str, float]) -> str:

@@ -116,12 +116,14 @@ def _named_tokenizer(
     source.check_tokenizer()
     return
   if not tokenizer:
+    fault = source.tokenizer_fault or (
+      'the folder has no tokenizer.json, and no older file such as vocab.txt, '
+      'so nobody knows which words its vectors are of'
+    )
     raise ConfigError(
-      f'init_from={init_from!r}: {source.folder} has no tokenizer.json, so '
-      'nobody knows which words its vectors are of; put the published file '
-      'there, or write it from older files such as vocab.txt, '
-      "mmjax.load(FOLDER).tokenizer.save('FOLDER/tokenizer.json'), or name the "
-      'tokenizer that it was trained with, --config.data.tokenizer=FILE'
+      f'init_from={init_from!r}: {source.folder}: {fault}. Put the published '
+      'file there, or name the tokenizer that the model was trained with, '
+      '--config.data.tokenizer=FILE'
     )
   yield 'tokenizer', tokenizer
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+from mmjax import errors
 from mmjax.errors import ConfigError
 from mmjax.runs import processes
 
@@ -55,6 +56,39 @@ def claim(
     for parent in made:
       with contextlib.suppress(OSError):  # It is not empty.
         parent.rmdir()
+
+
+def describe_running(folder: Path) -> str | None:
+  """Which process runs in a folder, such as 'running on HOST since ...'.
+
+  Args:
+    folder: the run's.
+
+  Returns:
+    None if none does, or the one that did has ended. Of a process on another
+    host, whose lock this one can't check, nothing is known but that it began.
+  """
+  path = folder / FILE
+  who = _who(path)
+  if not {'host', 'pid', 'since'} <= set(who):
+    return None
+  if _is_here(who):
+    begun = processes.started(who['pid'])
+    if begun is None or begun != who.get('started'):
+      return None
+  elif _is_unlocked(path):
+    return None
+  return f'running on {who["host"]} since {who["since"]}'
+
+
+def _is_unlocked(path: Path) -> bool:
+  """Whether no process holds a file's lock; False where that isn't known."""
+  try:
+    with path.open() as file:
+      fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+      return True
+  except OSError:
+    return False
 
 
 @contextlib.contextmanager
@@ -110,7 +144,9 @@ def _lock(path: Path, log: Callable[[str], None]) -> TextIO | None:
     except FileNotFoundError:
       continue  # The process that made the folder has just removed it.
     except OSError as error:
-      raise ConfigError(f'{path.parent} cannot be written: {error}') from error
+      raise ConfigError(
+        f'{path.parent} cannot be written: {errors.reason(error)}'
+      ) from error
     try:
       fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

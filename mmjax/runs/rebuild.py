@@ -41,6 +41,8 @@ class Run:
     params: its parameters; the EMA, where the run kept one.
     preprocess: records, and values that people pass, to arrays.
     tasks: what the model was trained for, by name.
+    step: step of the checkpoint that the parameters are from.
+    is_ema: whether they are the EMA.
   """
 
   config: Any
@@ -48,6 +50,8 @@ class Run:
   params: Params
   preprocess: preprocessing.Preprocessor
   tasks: Mapping[str, tasks_lib.Task]
+  step: int
+  is_ema: bool
 
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -166,12 +170,15 @@ def load(workdir: Path | str) -> Run:
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
+  step = checkpoints.newest(workdir)
   return Run(
     config=config,
     module=module,
-    params=checkpoints.load_params(workdir),
+    params=checkpoints.load_params(workdir, step=step),
     preprocess=preprocess,
     tasks=tasks,
+    step=step,
+    is_ema=checkpoints.has_ema(workdir, step),
   )
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import tokenizers
 
-from mmjax import models
+from mmjax import errors, models
 from mmjax.config import definition
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
@@ -28,9 +28,10 @@ from mmjax.pretrained import (
   processors,
   sentence_steps,
   sentences,
+  tokenizer_files,
   tokenizer_settings,
 )
-from mmjax.runs import checkpoints, rebuild
+from mmjax.runs import built_tokenizers, checkpoints, rebuild
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
@@ -58,6 +59,8 @@ class Trained:
     tables: the models and parts that its config can name.
     note: what the user should know.
     refused: by part, why nothing can start from it.
+    tokenizer_fault: why a model with older tokenizer files has no tokenizer; ''
+      if it has one, or no such files.
   """
 
   folder: Path
@@ -69,6 +72,7 @@ class Trained:
   tables: models.Tables = models.BUILT_IN
   note: str = ''
   refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  tokenizer_fault: str = ''
 
   def part(self, name: str) -> tuple[nn.Module, str]:
     """A part, and the path of its parameters, with its slash.
@@ -127,11 +131,10 @@ class Trained:
       ConfigError: if it does.
     """
     file = tokenizer_settings.FILE
-    if file not in self.files or base.TOKENIZER not in self.files:
+    if file not in self.files or 'tokenizer' not in self.data:
       return
     named = users(configs.parse, self.files[file], file)
-    content = self.files[base.TOKENIZER].decode()
-    tokenizer = tokenizers.Tokenizer.from_str(content)
+    tokenizer = tokenizers.Tokenizer.from_file(self.data['tokenizer'])
     users(tokenizer_settings.apply, tokenizer, named)
     if tokenizer.encode_special_tokens:
       raise ConfigError(
@@ -169,8 +172,12 @@ def users(function: Callable[..., Any], *args: Any) -> Any:
   """Calls a function that reads what `init_from` names; its errors say so."""
   try:
     return function(*args)
-  except (ConfigError, OSError) as error:
+  except ConfigError as error:
     raise ConfigError(f'init_from: {error}') from error
+  except OSError as error:
+    raise ConfigError(
+      f'init_from: {error.filename}: {errors.reason(error)}'
+    ) from error
 
 
 @functools.lru_cache(maxsize=8)
@@ -225,15 +232,16 @@ def _of_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module = family.module(config, jnp.float32)
+  checkpoint.check_image_size(family, module, config, small)
   data: dict[str, Any] = {}
   note = ''
   if family.model.image_defaults and _found(module, 'image', models.BUILT_IN):
     found = processors.find(small) or ({}, preprocess.FILE)
     prepares = family.model.make_preprocessor(*found)
     data, note = _pictures(getattr(prepares, 'pixels', prepares))
-  if base.TOKENIZER in small:
-    home = sentence_steps.model_folder(folder)
-    data['tokenizer'] = str(home / base.TOKENIZER)
+  tokenizer, fault = _tokenizer(folder, config, small)
+  if tokenizer is not None:
+    data['tokenizer'] = str(tokenizer)
     data['lower_case'] = family.model.lower_case or sentences.uses_lower_case(
       small
     )
@@ -262,7 +270,22 @@ def _of_published(folder: Path) -> Trained:
     refused=dict.fromkeys(_POOLED, _POOLERLESS)
     if _lacks_pooler(config)
     else {},
+    tokenizer_fault=fault,
   )
+
+
+def _tokenizer(
+  folder: Path, config: Mapping[str, Any], small: Mapping[str, bytes]
+) -> tuple[Path | None, str]:
+  """The file of a published model's tokenizer, and why there is none."""
+  if base.TOKENIZER in small:
+    return sentence_steps.model_folder(folder) / base.TOKENIZER, ''
+  if small.keys().isdisjoint(tokenizer_files.VOCABULARIES):
+    return None, ''
+  try:
+    return built_tokenizers.write(small, config), ''
+  except ConfigError as error:
+    return None, str(error)
 
 
 def _lacks_pooler(config: Mapping[str, Any]) -> bool:

@@ -13,6 +13,7 @@ each other; elsewhere give each of them:
 """
 
 import contextlib
+import difflib
 import functools
 import os
 import select
@@ -89,6 +90,8 @@ def start(
       changes.extend(found)
       try:
         rest = flags.FLAGS(rest)
+      except flags.UnrecognizedFlagError as error:
+        raise ConfigError(_describe_unknown(error, rest)) from error
       except flags.Error as error:
         raise ConfigError(str(error)) from error
       if len(rest) > 1:
@@ -105,6 +108,22 @@ def start(
       main(changes)
 
   app.run(call, flags_parser=parse)
+
+
+def _describe_unknown(
+  error: flags.UnrecognizedFlagError, argv: Sequence[str]
+) -> str:
+  """The message about a flag that does not exist, with what may be meant."""
+  name = error.flagname
+  message = f'--{name} is not a flag'
+  close = difflib.get_close_matches(name, list(flags.FLAGS), n=1, cutoff=0.75)
+  files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
+  hint = (
+    f'--{close[0]}'
+    if close
+    else overrides_lib.suggest(name, files[-1] if files else None)
+  )
+  return f'{message}; did you mean {hint}?' if hint else message
 
 
 def require(*names: str, usage: str) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from mmjax.cli import main
+from mmjax.runs import owner
 
 TASKS = {'contrastive': {}, 'captioning': {}, 'vqa_classification': {}}
 
@@ -41,8 +42,27 @@ def test_a_folder_of_runs_stands_for_them(runs, capsys):
   assert capsys.readouterr().out == each
 
 
+def test_unfinished_runs_are_listed_with_their_state(runs, capsys):
+  config = json.dumps({'train': {'steps': 9}})
+  for name in ('live', 'begun/blind', 'ended'):
+    (runs / name).mkdir(parents=True)
+    (runs / name / 'config.json').write_text(config)
+  (runs / 'live' / 'metrics.jsonl').write_text('{"step": 2}\n{"step": 4}\n')
+  (runs / 'ended' / 'checkpoints' / '5').mkdir(parents=True)
+  (runs / 'ended' / 'results.json').write_text('{"step": 5}')
+  identity = {**owner._identity(), 'started': -1}
+  (runs / 'ended' / 'running.json').write_text(json.dumps(identity))
+  with owner.claim(runs / 'live'):
+    assert main.main(['report', str(runs)]) == 0
+  out = capsys.readouterr().out
+  assert 'right answers' in out
+  assert '  begun  blind baseline: step 0 of 9, stopped; nothing' in out
+  assert '  ended  step 5 of 9, stopped; saved up to step 5\n' in out
+  assert f'  live  step 4 of 9, running on {identity["host"]} since ' in out
+
+
 def test_a_folder_without_results_is_named(tmp_path, capsys):
-  assert main.main(['report', str(tmp_path)]) == 1
+  assert main.main(['report', str(tmp_path)]) == 2
   assert f'{tmp_path}/results.json does not exist' in capsys.readouterr().err
 
 
@@ -50,7 +70,7 @@ def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
   none, unfit = runs / 'none', runs / 'unfit'
   _finish(unfit, val__vqa__accuracy=0.5)
   folders = [str(none), str(runs / 'a'), str(unfit)]
-  assert main.main(['report', *folders]) == 1
+  assert main.main(['report', *folders]) == 2
   output = capsys.readouterr()
   assert 'right answers' in output.out and 'a/samples' in output.out
   assert f'{none}/results.json does not exist' in output.err

@@ -51,7 +51,7 @@ def test_several_metrics(tmp_path, capsys):
 
 
 def test_a_folder_without_a_study_is_named(tmp_path, capsys):
-  assert main.main(['sweep-report', str(tmp_path)]) == 1
+  assert main.main(['sweep-report', str(tmp_path)]) == 2
   assert 'holds no study' in capsys.readouterr().err
 
 
@@ -60,5 +60,5 @@ def test_a_study_without_an_end_is_refused(tmp_path, capsys, storage):
   stopped = lambda config, workdir, report: {}
   file, workdir = trivial.write(tmp_path), tmp_path / 'lr'
   trivial.work(file, workdir, storage, train=stopped)
-  assert main.main(['sweep-report', str(workdir)]) == 1
+  assert main.main(['sweep-report', str(workdir)]) == 2
   assert 'no complete trial yet' in capsys.readouterr().err

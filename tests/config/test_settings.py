@@ -1,15 +1,16 @@
 """What is refused, and how it is told."""
 
 import ast
+import dataclasses
 import math
 from pathlib import Path
 
 import ml_collections
 import pytest
 
-from mmjax import models
+from mmjax import models, objectives
 from mmjax.config import help as help_lib
-from mmjax.config import overrides, schema, settings
+from mmjax.config import meanings, overrides, schema, settings
 from mmjax.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
@@ -106,16 +107,16 @@ def test_only_fields_that_matter_count_as_differences():
     'data': {'data_dir': '/elsewhere'},
     'mesh': {'data': 4, 'fsdp': 2},
   }
-  assert settings.differences(old, settings.to_json(_config(**later))) == []
+  assert not settings.differences(old, settings.to_json(_config(**later)))
   new = _config(optimizer={'lr': 0.5}, model={'width': 3}, seed=2)
-  assert settings.differences(old, settings.to_json(new)) == [
-    'model.width: None -> 3',
-    'optimizer.lr: 0.001 -> 0.5',
-    'seed: 0 -> 2',
-  ]
+  assert settings.differences(old, settings.to_json(new)) == {
+    'model.width': (None, 3),
+    'optimizer.lr': (0.001, 0.5),
+    'seed': (0, 2),
+  }
   # A field that an older program didn't write has had its default.
   del old['optimizer']['no_muon']
-  assert settings.differences(old, settings.to_json(_config())) == []
+  assert not settings.differences(old, settings.to_json(_config()))
 
 
 def test_flags_are_parted_from_other_arguments():
@@ -183,19 +184,38 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
   [
     ('train.step', '3', 'train.step is not a config field; did you mean'),
     ('trian.steps', '3', 'did you mean train.steps'),
+    ('batch_size', '8', 'mean train.batch_size or eval.batch_size'),
     ('seed.x', '3', 'seed.x is not a config field'),
     ('train.steps', '3.5', '--config.train.steps=3.5 .* a whole number'),
     ('train.tensorboard', 'maybe', 'True or False'),
     ('model.encoder.width', 'wide', 'model.encoder.width is a number'),
     ('train.accumulate', '1.0', '--config.train.accumulate=1.0 .* a whole'),
     ('model.encodr.width', '3', 'did you mean model.encoder.width'),
-    ('optimizer.name', 'adam', "one of 'adamw'"),
+    ('optimizer.name', 'adam', "one of 'adamw'.*; did you mean 'adamw'?"),
   ],
 )
 def test_an_override_that_is_not_legal_is_refused(path, text, message):
   config = _config(model={'encoder': {'width': 3}})
   with pytest.raises(ConfigError, match=message):
     overrides.override(config, [(path, text)])
+
+
+@pytest.mark.parametrize(
+  ('flag', 'hint'),
+  [
+    ('--batch_size', '--config.train.batch_size or --config.eval.batch_size'),
+    ('--bach_size', '--config.train.batch_size or --config.eval.batch_size'),
+    ('--width', '--config.model.image.width'),
+    ('--xyzzy', ''),
+  ],
+)
+def test_an_unknown_flag_names_the_fields_it_may_mean(tmp_path, flag, hint):
+  path = tmp_path / 'some.py'
+  path.write_text(
+    "def get_config():\n  return {'model': {'image': {'width': 3}}}\n"
+  )
+  known = overrides.suggest(flag, str(path)).split(' or ')
+  assert sorted(known) == sorted(hint.split(' or '))
 
 
 def test_config_files(tmp_path):
@@ -212,8 +232,15 @@ def test_config_files(tmp_path):
   assert overrides.load(str(path)).experiment == 'none'
   with pytest.raises(ConfigError, match='arg bad is none of tiny'):
     overrides.load(f'{path}:bad')
-  with pytest.raises(ConfigError, match=r'no such file; there are .*some'):
-    overrides.load(str(tmp_path / 'sme.py'))
+  (tmp_path / 'some_base.py').write_text('SIZE = 3\n')
+  for name, message in {
+    'sme.py': r'no such file; did you mean \S*/some\.py\?',
+    'xyz.py': r'no such file; there are \S*/some\.py$',
+    'none/some.py': r'no such file; there is no folder \S*/none$',
+    '': r'a folder, not a file; there are \S*/some\.py$',
+  }.items():
+    with pytest.raises(ConfigError, match=message):
+      overrides.load(str(tmp_path / name))
   path.write_text('def get_config():\n  return {}\n')
   with pytest.raises(ConfigError, match='takes no argument'):
     overrides.load(f'{path}:tiny')
@@ -269,11 +296,22 @@ def test_help_with_a_config_shows_its_own_values():
   assert lines.index('Values of this config:') < lines.index('  seed=0')
 
 
+def test_every_setting_of_a_config_has_a_meaning():
+  tables = models.classes(), models.NESTED, objectives.OBJECTIVES
+  for table in tables:
+    for name, cls in table.items():
+      fields = {f.name for f in dataclasses.fields(cls) if f.init}
+      known = meanings.of_class(cls)
+      assert fields - {'parent', 'name'} <= known.keys(), name
+      assert all(len(meaning) > 4 for meaning in known.values()), name
+
+
 def test_help_with_a_config_shows_what_else_could_be_set():
   config = overrides.load(str(CONFIGS / 'pretrain_shapes.py'))
   lines = help_lib.text('An experiment.', '--flag', config).splitlines()
-  assert '  tasks.contrastive.tile=0' in lines
-  assert '  model.decoder.dropout=0.0' in lines
+  assert '  model.decoder.dropout=0.0  rate on the embedded tokens.' in lines
+  start = '  tasks.contrastive.tile=0  number of candidates'
+  assert any(line.startswith(start) for line in lines)
   given, ids = config.model.to_dict(), {'bos_id': 1, 'eos_id': 2, 'pad_id': 0}
   for part in ('', *(name for name in models.PARTS if given.get(name))):
     path = f'model.{part}' if part else 'model'

@@ -123,7 +123,9 @@ def test_lengths_that_cut_all_texts_are_refused(kind, length):
     check(rows, needs, **{f'{kind}_length': length})
   assert f'data.{kind}_length={length} cuts all 7 ' in str(error.value)
   assert f'they take {shortest} to {shortest} tokens' in str(error.value)
-  assert f'set data.{kind}_length to {shortest}' in str(error.value)
+  assert f'set --config.data.{kind}_length={shortest} or so, or' in str(
+    error.value
+  )
 
 
 def test_lengths_that_cut_many_texts_are_noted():

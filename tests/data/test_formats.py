@@ -147,7 +147,20 @@ def test_conversations(tmp_path, lines):
   text = {'images': [], 'messages': [asked, *answer]}
   part = {'type': 'image_url', 'image_url': {'url': 'file://b.jpg'}}
   inside = {'messages': [{**asked, 'content': [part, *parts[1:]]}, *answer]}
-  rows = [llava, sharegpt, unanswered, {}, missing, text, inside]
+  pairs = [{'user': 'Why?', 'assistant': 'So.', 'source': 'x'}] * 2
+  cauldron = {'images': ['a.jpg'], 'texts': pairs}
+  pair = {'image': 'a.jpg', 'texts': pairs[0]}
+  rows = [
+    llava,
+    sharegpt,
+    cauldron,
+    pair,
+    unanswered,
+    {},
+    missing,
+    text,
+    inside,
+  ]
   path = _write_json(tmp_path / 'c.json', rows)
   if lines:
     path.write_text('\n'.join(map(json.dumps, rows)))
@@ -162,6 +175,16 @@ def test_conversations(tmp_path, lines):
   assert 'it names no image' in _list_reasons([missing])[0]
   assert text.read_fields()['answer'] == 'So.' and text.read_image() == b''
   assert inside.id == 'b.jpg' and inside.read_fields()['question'] == 'Why?'
+
+
+def test_pairs_of_a_user_and_an_assistant_in_parquet(tmp_path):
+  pairs = [{'user': 'Why?', 'assistant': 'So.', 'source': 'x'}] * 2
+  table = {'images': [[{'bytes': b'a', 'path': None}]], 'texts': [pairs]}
+  pq.write_table(pa.table(table), tmp_path / 'x.parquet')
+  (raw,) = _read('parquet', tmp_path / 'x.parquet')
+  fields = raw.read_fields()
+  assert (fields['question'], fields['answer']) == ('Why?', 'So.')
+  assert 'caption' not in fields and raw.read_image() == b'a'
 
 
 def test_parquet(tmp_path):

@@ -75,6 +75,28 @@ def _list_captions(raws):
         'train/x/3.png': ('broken', None),
       },
     ),
+    # Texts in a folder of their own.
+    (
+      'images/1.png captions/1.txt captions/x.md',
+      {'images/1.png': (['text 1'], None)},
+    ),
+    (
+      'train/images/1.png train/texts/1.txt val/images/1.png val/texts/1.txt',
+      {
+        'train/images/1.png': (['text 1'], 'train'),
+        'val/images/1.png': (['text 1'], 'validation'),
+      },
+    ),
+    (
+      'images/train/1.png captions/train/1.txt 2.jpg txt/2.txt',
+      {'images/train/1.png': (['text 1'], None), '2.jpg': (['text 2'], None)},
+    ),
+    # A text whose image is missing.
+    (
+      'cat/1.png dog/2.png dog/2.txt dog/1.txt owl/1.txt owl/1.heic',
+      {'cat/1.png': ('broken', None), 'dog/2.png': (['text 2'], None)},
+    ),
+    ('1.png 1.png.txt', {'1.png': (['text 1.png'], None)}),
   ],
 )
 def test_captions_and_splits(tmp_path, files, expected):
@@ -91,6 +113,48 @@ def test_texts_of_several_lines_are_noted(tmp_path):
   assert notes[0].startswith(f'1 texts in {tmp_path} have several lines')
 
 
+@pytest.mark.parametrize(
+  'json, captions',
+  [
+    ('{"title": "a", "n": 1}', ['a', 'a']),
+    ('{"captions": ["a", "b"]}', [['a', 'b'], ['a', 'b']]),
+    ('{"shapes": []}', ['cat', 'cat']),
+    ('{', ['broken', 'broken']),
+  ],
+)
+def test_objects_beside_images(tmp_path, json, captions):
+  _write_files(tmp_path, 'cat/1.png cat/2.png')
+  (tmp_path / 'cat/1.json').write_text(json)
+  (tmp_path / 'cat/2.png.json').write_text(json)
+  notes = []
+  raws = _read(tmp_path, note=notes.append)
+  read = []
+  for raw in raws:
+    try:
+      fields = raw.read_fields()
+    except ValueError:
+      read.append('broken')
+    else:
+      read.append(fields.get('captions', fields.get('caption')))
+      assert fields['file'] == raw.id
+  assert read == captions
+  ignored = f'2 files in {tmp_path} were ignored: 2 .json'
+  assert notes[1:] == ([ignored] if 'shapes' in json else [])
+
+
+def test_ignored_files_and_numbered_classes_are_noted(tmp_path):
+  _write_files(tmp_path, '0/1.png 0/3.png')
+  notes = []
+  _read(tmp_path, note=notes.append)
+  assert "have the caption '0', the name of their only folder" in notes[0]
+  _write_files(tmp_path, '1/1.jpg 1/2.heic 2/1.HEIC 2/1.svg')
+  notes.clear()
+  assert len(_read(tmp_path, note=notes.append)) == 3
+  numbers, ignored = notes
+  assert 'are numbers, the names of its class folders: 0, 1; name' in numbers
+  assert 'ignored: 2 .heic, 1 .svg; nothing was read from 2, since' in ignored
+
+
 def test_boxes_are_not_captions(tmp_path):
   _write_files(tmp_path, 'a.png')
   (tmp_path / 'a.txt').write_text('0 0.5 0.5 0.25 0.125\n')
@@ -103,8 +167,12 @@ def test_boxes_are_not_captions(tmp_path):
   'files, message',
   [
     ('train/a/1.png test/a/1.png docs/1.png', r'test, train\), and .*\(docs\)'),
-    ('train/a/1.png docs/1.png', r'import the former, --input=.*/train$'),
-    ('a/notes.txt', 'there is no image in'),
+    (
+      'train/a/1.png docs/1.png',
+      r'import the former, --input=.*/train, or rename the la',
+    ),
+    ('a/notes.txt b.heic', 'no image in .*, only 1 .heic, 1 .txt; images end'),
+    ('a/1.png b/1.png captions/1.txt', r'that of a/1\.png or of b/1\.png; w'),
   ],
 )
 def test_refused_folders(tmp_path, files, message):

@@ -53,7 +53,8 @@ def test_palettes_with_and_without_transparency():
   [
     ('L', 77, [77] * 3),
     ('1', 1, [255] * 3),
-    ('I;16', 257 * 41, [41] * 3),
+    ('I;16', 257 * 141, [141] * 3),
+    ('I;16', 0, [0] * 3),
     ('LA', (9, 0), [255] * 3),
     ('LA', (9, 255), [9] * 3),
   ],
@@ -62,6 +63,57 @@ def test_grey_of_all_depths(mode, value, expected):
   image = PIL.Image.new(mode, (3, 2), value)
   decoded = images.decode(encode(image))
   np.testing.assert_array_equal(decoded, np.broadcast_to(expected, (2, 3, 3)))
+
+
+@pytest.mark.parametrize(
+  ('values', 'expected'),
+  [
+    ([0, 0.5, 1], [0, 128, 255]),
+    ([0.0, 8, 255], [0, 8, 255]),
+    (np.array([0, 257 * 3, 65535], np.int32), [0, 3, 255]),
+    ([0.0, 1, 40], 'are 0 to 40, which do not fill the range 0 to 255'),
+    ([0, 0.1, 0.2], 'are 0 to 0.2, which do not fill the range 0 to 1,'),
+    ([0.0, 9, 256], 'are 0 to 256, which'),
+    ([-1.0, 0, 1], 'are -1 to 1, which'),
+    ([0, 1, np.nan], 'are nan to nan, which'),
+    (np.array([0, 4095], np.uint16), '4095, which do not fill the .* 0 to 65'),
+    (np.array([0, 70000], np.int32), 'are 0 to 70000, which'),
+  ],
+)
+def test_values_of_other_ranges(values, expected):
+  values = np.atleast_2d(values)
+  if values.dtype == np.float64:
+    values = values.astype(np.float32)
+  data = encode(PIL.Image.fromarray(values), 'TIFF')
+  if isinstance(expected, list):
+    np.testing.assert_array_equal(images.decode(data)[0, :, 0], expected)
+    return
+  with pytest.raises(ValueError, match=expected):
+    images.decode(data)
+
+
+@pytest.mark.parametrize('channels', [3, 4])
+def test_colours_of_16_bits(channels):
+  kind = {3: 2, 4: 6}[channels]
+  row = np.full((1, channels), 65535, '>u2')
+  for value in 257 * 99, 4095:
+    row[:, :3] = value
+    data = _write_png(struct.pack('>IIBBBBB', 1, 1, 16, kind, 0, 0, 0), row)
+    if value > 4095:
+      assert images.decode(data).tolist() == [[[99] * 3]]
+  with pytest.raises(ValueError, match='are at most 4,095, which do not fill'):
+    images.decode(data)
+
+
+def _write_png(header, row):
+  """Writes a PNG of one row."""
+  data = b'\x89PNG\r\n\x1a\n'
+  pixels = zlib.compress(b'\0' + bytes(row))
+  parts = (b'IHDR', header), (b'IDAT', pixels), (b'IEND', b'')
+  for kind, part in parts:
+    check = struct.pack('>I', zlib.crc32(kind + part))
+    data += struct.pack('>I', len(part)) + kind + part + check
+  return data
 
 
 def test_cmyk_and_exif_rotation():
@@ -144,10 +196,5 @@ def test_orientation_in_xmp():
 
 def test_a_huge_image_is_refused():
   header = struct.pack('>IIBBBBB', 20000, 20000, 1, 0, 0, 0, 0)
-  data = b'\x89PNG\r\n\x1a\n'
-  parts = (b'IHDR', header), (b'IDAT', zlib.compress(b'\0')), (b'IEND', b'')
-  for kind, part in parts:
-    check = struct.pack('>I', zlib.crc32(kind + part))
-    data += struct.pack('>I', len(part)) + kind + part + check
   with pytest.raises(ValueError, match=r'not a readable .*400000000'):
-    images.check(data)
+    images.check(_write_png(header, b''))

@@ -305,6 +305,22 @@ def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
   assert 'splits are those that the input names' in capsys.readouterr().err
 
 
+def test_unknown_words_for_splits_are_refused_beside_known_ones(tmp_path):
+  rows = [{'caption': 'x', 'split': word} for word in ('train', 'Dev-Test')]
+  rows = [{'image': f'{i}.png', **row} for i, row in enumerate(rows)]
+  path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])
+  with pytest.raises(
+    ValueError,
+    match=r"line 2 is of the split 'Dev-Test', .*--split_names=validation=Dev-",
+  ):
+    _import('jsonl', path, tmp_path, splits=None)
+  names = {'dev-test': 'dev_test'}
+  with pytest.raises(ValueError, match='leave one out'):
+    _import('jsonl', path, tmp_path, split_names=names)
+  _import('jsonl', path, tmp_path, splits=None, split_names=names)
+  assert len(_open('dev_test', tmp_path)) == 1
+
+
 def test_splits_that_files_are_named_after(tmp_path, capsys):
   for i, name in enumerate(['train', 'test', 'more']):
     (tmp_path / f'{i}.png').write_bytes(_make_png(i))
@@ -327,8 +343,10 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
     run(both, grouped, overwrite=True)
   # Both rows name one image now.
   (tmp_path / 'test.csv').write_text('image,caption\n0.png,y\n')
-  with pytest.raises(ValueError, match=r"'test', but that .* --splits=train"):
-    run(both, overwrite=True)
+  shared = run(both, overwrite=True)
+  assert '2 share one with another split' in shared and 'own_id' not in shared
+  (record,) = _open('test', tmp_path)
+  assert record['captions'] == ['y'] and record['image'] == _make_png()
   dealt = importing.Settings(name='mine', splits={'some': 1.0})
   assert 'records: some 1' in run(both, dealt, overwrite=True)
   (tmp_path / 'x').mkdir()

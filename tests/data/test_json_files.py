@@ -79,7 +79,7 @@ def _read_texts(path, text):
   texts = []
   for raw in _read(path):
     try:
-      texts.append(raw.read_fields()['caption'])
+      texts.append(str(raw.read_fields()['caption']))
     except ValueError as error:
       texts.append(f'{raw.where}: {error}')
   return texts
@@ -113,6 +113,14 @@ def _read_texts(path, text):
       '{"v": 1, "tags": ["x"], "data": [{"caption": "a"}, 3]}',
       ['a', "entry 2 of 'data': not a JSON object"],
     ),
+    (
+      '{"image": {"0": "1", "1": "2"}, "text": {"0": "a", "1": "b"}}',
+      ["pets.json: it is one table, in pandas' layout for orient='col"],
+    ),
+    ('{"3": {"image": "1", "text": "a"}}', ["orient='index'; write one"]),
+    ('{"image": ["1", "2"], "text": ["a", "b"]}', ["orient='list'; write one"]),
+    ('{"columns": ["text"], "index": [0], "data": [["a"]]}', ["'split'"]),
+    ('{"image": ["1"], "caption": ["a"]}', ["['a']"]),
     (
       '{"images": [{}], "annotations": [{}]}',
       ["keys 'images', 'annotations', none of which"],

@@ -24,6 +24,8 @@ IMAGES = {
   'WEBP': 'RGBA',
   'BMP': 'RGB',
   'TIFF': 'I;16',
+  'PPM': 'L',
+  'JPEG2000': 'L',
 }
 
 
@@ -31,9 +33,10 @@ def _encode(kind):
   rng = np.random.default_rng(0)
   pixels = PIL.Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8))
   mode = IMAGES[kind]
-  image = (
-    pixels.convert('I').convert(mode) if ';' in mode else pixels.convert(mode)
-  )
+  image = pixels.convert(mode if ';' not in mode else 'L')
+  if ';' in mode:
+    grey = np.asarray(image).astype(np.uint16)
+    image = PIL.Image.fromarray(257 * grey)
   file = io.BytesIO()
   exif = PIL.Image.Exif()
   exif[PIL.ExifTags.Base.Orientation] = 6
@@ -47,6 +50,8 @@ def _make_tar():
     for i in range(3):
       fields = json.dumps({'question': 'why?', 'answer': ['so'], 'n': i})
       parts = {'png': _encode('PNG'), 'txt': b'a dog', 'json': fields.encode()}
+      if i == 2:
+        parts = {'png': parts['png'], 'cls': b'a_dog'}
       for ending, data in parts.items():
         member = tarfile.TarInfo(f'some/{i}.{ending}')
         member.size = len(data)
@@ -71,6 +76,7 @@ def _make_parquet():
 ROWS = [
   {'image': 'a.png', 'captions': {'en': ['a', 'b'], 'de': 'c'}, 'n': 1.5},
   {'image': './a.png', 'question': 'why?', 'answer': 3, 'id': 7},
+  {'question': 'why?', 'answer': 'B', 'choices': {'A': 'so', 'B': "('a',)"}},
 ]
 TURNS = [
   {'from': 'human', 'value': '<image> why?'},
@@ -112,7 +118,11 @@ FILES = {
     [{'id': 5, 'qas': [{'question': 'a', 'answer': 'b'}]}]
   ).encode(),
   'conversations': json.dumps(
-    [{'image': 'a.png', 'conversations': TURNS}, {'messages': PARTS}]
+    [
+      {'image': 'a.png', 'conversations': TURNS},
+      {'messages': PARTS},
+      {'images': ['a.png'], 'texts': [{'user': 'why?', 'assistant': 'so'}]},
+    ]
   ).encode(),
 }
 ANSWERS = json.dumps(

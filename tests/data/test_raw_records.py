@@ -30,6 +30,9 @@ def _convert(fields, image=PNG, language=None):
     ({'caption': {'text': ['a', 'b'], 'n': [1, 2]}}, ['a', 'b']),
     ({'caption': [{'lang': 'en', 'text': t} for t in 'ab']}, ['a', 'b']),
     ({'caption': '["a", "b"]'}, ['a', 'b']),
+    ({'caption': "('a', 'b')"}, ['a', 'b']),
+    ({'caption': '("a" and b)'}, ['("a" and b)']),
+    ({'caption': "('a')"}, ["('a')"]),
     ({'caption': "[{'raw': 'a'}]"}, ['a']),
     ({'caption': '{"en": "a", "de": "b"}'}, ['a']),
     ({'caption': '[1]'}, ['[1]']),
@@ -93,6 +96,31 @@ def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
   assert record['metadata'] == {'choices': ['a', 'b']}
 
 
+@pytest.mark.parametrize(
+  'answer, choices',
+  [
+    ('B', {'choices': {'A': 'cat', 'B': 'dog'}}),
+    ('B', {'options': {'label': ['A', 'B'], 'text': ['cat', 'dog']}}),
+    ('2', {'options': {'label': ['1', '2'], 'text': ['cat', 'dog']}}),
+    ('B', {'choices': "['cat', 'dog']"}),
+    ('B', {'choices': 'A. cat\nB. dog'}),
+    ('(B)', {'choices': ['(A) cat', '(B) dog']}),
+    ('b', {'choices': ['cat', 'dog']}),
+    ('B. dog', {'choices': ['cat', 'dog']}),
+    (1, {'choices': ['A. cat', 'B. dog']}),
+    ('B', {'A': 'cat', 'B': 'dog', 'n': 3}),
+    ('b', {'choice_b': 'dog', 'choice_a': 'cat'}),
+    (1, {'Option A': 'cat', 'Option B': 'dog'}),
+    (2, {'option1': 'cat', 'option2': 'dog'}),
+    ('1', {'choice_0': 'cat', 'choice_1': 'dog'}),
+    ('B', {'choice_1': 'cat', 'choice_2': 'dog'}),
+  ],
+)
+def test_choices_of_all_forms(answer, choices):
+  record = _convert({'question': 'why?', 'answer': answer, **choices})
+  assert record['questions'][0]['answers'] == ['dog']
+
+
 def test_other_fields_become_metadata():
   record = _convert({'caption': 'a dog', 'type': 'photo', 'tags': ['x']})
   assert record['metadata'] == {'type': 'photo', 'tags': ['x']}
@@ -110,6 +138,9 @@ def test_other_fields_become_metadata():
     ({'caption': float('nan')}, 'caption is missing'),
     ({'caption': 'nan'}, r"caption is missing \('nan'\)"),
     ({'caption': ' N/A '}, r"caption is missing \('N/A'\)"),
+    ({'caption': '#DIV/0!'}, "the error '#DIV/0!' of a spreadsheet"),
+    ({'question': 'a', 'answer': '#n/a'}, 'of a spreadsheet'),
+    ({'caption': "{'a', 'b'}"}, 'is a set, which has no order'),
     ({'caption': True}, 'not the boolean true'),
     ({'caption': 'False'}, "not the boolean 'False'"),
     ({'caption': '\0'}, r"no visible character: '\\x00'"),
@@ -123,10 +154,17 @@ def test_other_fields_become_metadata():
     ({'caption': "b'a dog'"}, "Python's notation of bytes"),
     ({'raw': ['two dogs'], 'name': 'x'}, 'for example --columns=caption=raw'),
     ({'messages': [{}], 'x': 'y'}, '--format=conversations reads turns'),
+    ({'caption': [{'user': 'a', 'assistant': 'b'}]}, 'conversations reads th'),
     ({'caption': [], 'url': 'x y'}, 'whose captions are empty$'),
     ({'question': 'a', 'answer': {'x': 1}}, r"not an object of \['x'\]"),
     ({'question': 'a', 'answer': 2, 'choices': ['x', 'y']}, 'not one of its 2'),
     ({'question': 'a', 'answer': 1, 'options': ['1', '2']}, 'or the number of'),
+    ({'question': 'a', 'answer': 'B', 'options': 'x, y'}, 'not a list; write'),
+    ({'question': 'a', 'answer': 'C', 'A': 'x', 'B': 'y'}, 'are A, B, or'),
+    (
+      {'question': 'a', 'answer': 0, 'option1': 'x', 'option2': 'y'},
+      'not one of its 2 choices, which are 1, 2',
+    ),
     ({'question': 'null', 'answer': 'x'}, 'question is missing'),
     ({'question': 'why?', 'answer': '<NA>'}, 'answer is missing'),
     ({'caption': {'x': 1}}, "no caption in 'en', only in x"),

@@ -25,3 +25,11 @@ def test_splits_that_paths_are_named_after(names, splits):
   paths = [pathlib.Path(name) for name in names.split()]
   found = split_names.find_splits(paths)
   assert [found.get(path, '-') for path in paths] == splits.split()
+
+
+@pytest.mark.parametrize(
+  'text', ['eval', 'Val=eval', 'all=x', 'validation=a,test=A', 'test=']
+)
+def test_refused_names(text):
+  with pytest.raises(ValueError, match='split_names '):
+    split_names.parse(text)

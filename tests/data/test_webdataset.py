@@ -169,3 +169,30 @@ def test_samples_that_dots_hide_are_noted(tmp_path):
   (note,) = notes
   assert note.startswith('2 files in tars were ignored')
   assert note.endswith('v1.5.png, v1.5.txt')
+
+
+def test_texts_of_several_lines_are_one_caption_and_noted(tmp_path):
+  path = _write_tar(tmp_path / 'zoo.tar', {'1.txt': b'a\nb\n', '2.txt': b'c\n'})
+  notes = []
+  for raw in webdataset.read([path], image_rows.Options(note=notes.append)):
+    raw.read_fields(), raw.read_fields()
+  assert notes[0].startswith('1 texts in tars have several lines')
+
+
+@pytest.mark.parametrize(
+  'files, expected',
+  [
+    ({'1.cls': b'big_cat\n'}, 'big cat'),
+    ({'1.cls': b'3', '1.json': b'{"caption": "a"}'}, 'a'),
+    ({'1.cls': b'3'}, ValueError(r'\.cls is the number 3 of a class')),
+    ({'cat/1.png': b''}, ValueError("'cat' is its class, unpack the tar")),
+  ],
+)
+def test_classes(tmp_path, files, expected):
+  (raw,) = webdataset.read([_write_tar(tmp_path / 'x.tar', files)], OPTIONS)
+  if isinstance(expected, str):
+    fields = raw.read_fields()
+    assert fields['caption'] == expected
+    return
+  with pytest.raises(ValueError, match=str(expected)):
+    raw.read_fields()

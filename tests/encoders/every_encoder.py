@@ -34,6 +34,7 @@ INPUTS = {
   'video': (_normal(3, 4, 6, 9, 3), _lengths(4, 4, 2, 0)),
   # With a gap.
   'series': (_normal(3, 13, 2), _lengths(13, 13, 8, 0).at[1, 2:4].set(False)),
+  'points': (_normal(3, 7, 5), _lengths(7, 7, 4, 0)),
   'table': (
     {
       'numbers': _normal(3, 2),
@@ -43,7 +44,7 @@ INPUTS = {
   ),
 }
 # Kinds of which an example may be longer than its content.
-SEQUENCES = ('text', 'sound', 'series')
+SEQUENCES = ('text', 'sound', 'series', 'points')
 # Name -> kind of input, encoder, number N and width D of its tokens.
 ROWS = {
   'bert': (
@@ -254,5 +255,45 @@ ROWS = {
     'video',
     functools.partial(encoders.DividedVideoTransformer, 3, 4, **SMALL),
     (24, 8),
+  ),
+  'mean_frames': (
+    'video',
+    functools.partial(
+      encoders.FrameEncoder,
+      encoders.ResNet((1,), 16, block='basic', stem='small'),
+      16,
+    ),
+    (4, 16),
+  ),
+  # Tubelets of 2 frames.
+  'vivit': (
+    'video',
+    functools.partial(
+      encoders.FactorisedVideoTransformer, 3, 2, time_depth=1, **SMALL
+    ),
+    (2, 8),
+  ),
+  'set_transformer': (
+    'points',
+    functools.partial(encoders.SetTransformer, num_inducing=3, **SMALL),
+    (7, 8),
+  ),
+  'pointnet': (
+    'points',
+    functools.partial(
+      encoders.PointNet,
+      (5,),
+      (6, 8),
+      input_transform=True,
+      feature_transform=True,
+      transform_widths=(7,),
+      transform_hidden=(6,),
+    ),
+    (7, 8),
+  ),
+  'panns': (
+    'sound',
+    functools.partial(encoders.AudioConvNet, (16, 16, 16)),
+    (4, 16),
   ),
 }

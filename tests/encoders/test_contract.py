@@ -145,3 +145,38 @@ def test_intermediates_are_named(name):
   assert 'pooled' in names
   # An encoder of no depth has no blocks.
   assert 'output' in names or getattr(make(), 'depth', 1) == 0
+
+
+@pytest.mark.parametrize(
+  'name, settings, message',
+  [
+    (
+      'vgg',
+      {'stages': (1,) * 4},
+      'of 12 x 9 pixels are too small for 4',
+    ),
+    ('vgg', {'norm': 'batch'}, "norm 'batch' is unknown"),
+    (
+      'vgg',
+      {'norm': 'group', 'max_width': 8},
+      'width 8 is not div',
+    ),
+    ('googlenet', {'stages': (((8, 8),),)}, r'\[8, 8\]; give it 6 numbers'),
+    ('panns', {'widths': (16, 5)}, 'width 5 is not divisible by the 16'),
+    ('panns', {'pooling': 'max'}, "pool 'max' is unknown"),
+    ('patchtst', {'stride': 5}, 'stride 5 is more than patch_size 4'),
+    ('patchtst', {'channels': 'x'}, "channels 'x' is unknown"),
+    ('patchtst', {'max_length': 5}, 'makes 6 tokens, more than 5'),
+    ('patchtst', {'positions': 'x'}, "positions 'x' is unknown"),
+    ('timesformer', {'num_frames': 3}, 'has 4 frames, but num_frames is 3'),
+    ('pointnet', {'norm': 'batch'}, "norm 'batch' is unknown"),
+    ('recurrent_series', {'cell': 'x'}, "cell 'x' is unknown"),
+  ],
+)
+def test_impossible_settings_are_refused(name, settings, message):
+  kind, make, _ = ROWS[name]
+  module = make().clone(**settings)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(
+      lambda: module.init(jax.random.key(0), *INPUTS[kind], train=False)
+    )

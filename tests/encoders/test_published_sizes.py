@@ -66,3 +66,18 @@ def test_resnet_50_halves_five_times():
     images,
   )
   assert out.values.shape == (1, 7 * 7, 2048)
+
+
+def test_cnn14_has_its_published_size():
+  module = encoders.AudioConvNet(norm='none')
+  sound = jax.ShapeDtypeStruct((1, 1001, 64), jnp.float32)
+  out, variables = jax.eval_shape(
+    lambda x: module.init_with_output(jax.random.key(0), x, train=False), sound
+  )
+  assert out.values.shape == (1, 32, 2048)
+  size = sum(leaf.size for leaf in jax.tree.leaves(variables))
+  norms = 2 * 2 * sum(module.widths)
+  # Of 80,753,615 (Kong et al. 2020), without two dense layers and the norm of
+  # the 64 bands.
+  dense = 2048 * 2048 + 2048 + 2048 * 527 + 527
+  assert size + norms == 80_753_615 - dense - 2 * 64

@@ -89,3 +89,39 @@ def test_what_does_not_fit_is_refused(shape, settings, message):
     jax.eval_shape(
       lambda: module.init(jax.random.key(0), jnp.zeros(shape), train=False)
     )
+
+
+def test_frames_are_averaged(draw):
+  image = encoders.ViT(3, 8, 0, 2, 7)
+  module = encoders.FrameEncoder(image, 8, final_norm=False)
+  variables = draw(module, VIDEOS, train=False)
+  mask = jnp.ones((3, 4), bool).at[1, 2:].set(False)
+  out = module.apply(variables, VIDEOS, mask, train=False)
+  alone = {'params': variables['params']['image']}
+  for frame in (0, 1):
+    one = image.apply(alone, VIDEOS[:, frame], train=False)
+    # Products of other shapes, in float32.
+    np.testing.assert_allclose(
+      out.values[1, frame], one.pooled[1], rtol=1e-4, atol=1e-5
+    )
+  np.testing.assert_allclose(
+    out.pooled[1], out.values[1, :2].mean(axis=0), rtol=1e-4, atol=1e-5
+  )
+
+
+@pytest.mark.parametrize(
+  ('settings', 'mask', 'message'),
+  [
+    ({'width': 6}, None, 'have width 8, but that over time is 6'),
+    ({'tubelet_size': 3}, None, "4 is not divisible by 3, a tubelet's; use 3"),
+    ({'depth': 1, 'max_length': 3}, None, 'makes 4 tokens, more than 3'),
+    ({}, jnp.ones((3, 5), bool), r'mask of shape \(3, 5\) does not fit videos'),
+  ],
+)
+def test_frames_that_do_not_fit_are_refused(settings, mask, message):
+  settings = {'width': 8, 'num_heads': 2, 'mlp_dim': 7, **settings}
+  module = encoders.FrameEncoder(encoders.ViT(3, 8, 0, 2, 7), **settings)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(
+      lambda: module.init(jax.random.key(0), VIDEOS, mask, train=False)
+    )

@@ -155,7 +155,9 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   capsys.readouterr()
 
   assert cli.main([*ask, '--question=what color is the circle?']) == 0
-  head, *answers = capsys.readouterr().out.splitlines()
+  output = capsys.readouterr()
+  assert f'{folder}: EMA of the weights of step 3' in output.err
+  head, *answers = output.out.splitlines()
   assert head.split() == ['prob', 'answer']
   assert len(answers) == 3
   assert all('%' in line for line in answers)

@@ -188,9 +188,9 @@ def test_a_tower_and_a_language_model_become_one(make_config, tmp_path):
 
 def test_what_cannot_be_converted_is_refused(tmp_path, capsys):
   shutil.copytree(GOLDEN / 'clip', tmp_path, dirs_exist_ok=True)
-  assert cli.main(['convert', str(tmp_path), str(tmp_path)]) == 1
+  assert cli.main(['convert', str(tmp_path), str(tmp_path)]) == 2
   assert 'IN and OUT are both' in capsys.readouterr().err
-  assert cli.main(['convert', str(tmp_path / 'no'), str(tmp_path)]) == 1
+  assert cli.main(['convert', str(tmp_path / 'no'), str(tmp_path)]) == 2
   assert 'there is no folder' in capsys.readouterr().err
 
 

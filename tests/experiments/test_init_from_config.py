@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from mmjax import pretrained
+from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.runs import init_from
+from tests.pretrained import older_tokenizers
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
@@ -66,7 +68,7 @@ def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
   (source / 'tokenizer.json').rename(tmp_path / 'tokenizer.json')
   for parts in (f'{source}', f'text={source}'):
     with pytest.raises(
-      ConfigError, match=r'has no tokenizer.json, so .*tokenizer=F'
+      ConfigError, match=r'has no tokenizer.json, and .*tokenizer=F'
     ):
       init_from.resolve(make_config(parts))
   # Its image tower needs none.
@@ -80,6 +82,37 @@ def test_a_source_of_words_needs_a_tokenizer(make_config, tmp_path):
   named.init_from = f'text={source},decoder={GOLDEN / "opt"}'
   with pytest.raises(ConfigError, match='start from parts that agree'):
     init_from.resolve(named)
+
+
+@pytest.mark.parametrize('which', ['clip', 'bert, accents', 't5'])
+def test_a_tokenizer_is_built_from_older_files(
+  make_config, tmp_path, monkeypatch, which
+):
+  monkeypatch.setenv('MMJAX_CACHE_DIR', str(tmp_path / 'cache'))
+  source = shutil.copytree(GOLDEN / which.partition(',')[0], tmp_path / 'model')
+  (source / 'tokenizer.json').unlink()
+  older_tokenizers.write(source, which)
+  file = init_from.resolve(make_config(f'text={source}')).data.tokenizer
+  trained = tokenizers.Tokenizer.load(file)
+  loaded = tokenizers.Tokenizer(pretrained.load(source).tokenizer)
+  for text in ('The  CAT sat', 'café 10', ''):
+    for one, other in zip(
+      trained.encode(text, 9), loaded.encode(text, 9), strict=True
+    ):
+      np.testing.assert_array_equal(one, other)
+  # The same file for a run that resumes; its name depends on no path.
+  moved = source.rename(tmp_path / 'moved')
+  assert init_from.resolve(make_config(f'text={moved}')).data.tokenizer == file
+
+
+def test_older_files_that_make_no_tokenizer_are_named(make_config, tmp_path):
+  source = shutil.copytree(GOLDEN / 'clip', tmp_path / 'clip')
+  (source / 'tokenizer.json').unlink()
+  older_tokenizers.write(source, 'clip')
+  (source / 'merges.txt').unlink()
+  with pytest.raises(ConfigError, match=r'no merges\.txt, .*tokenizer=FILE'):
+    init_from.resolve(make_config(source))
+  init_from.resolve(make_config(f'image={source}'))
 
 
 def test_a_tokenizer_is_not_trained_with_other_settings(make_config, tmp_path):

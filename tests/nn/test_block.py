@@ -177,6 +177,15 @@ def test_cross_attention_ignores_a_masked_context(draw):
   assert not np.allclose(apply(context), apply(context.at[:, 0].set(0.0)))
 
 
+def test_without_self_attention_tokens_do_not_depend_on_each_other(draw):
+  module, x = block(self_attention=False, cross_attention=True), tokens()
+  context = mnn.Context(tokens(3, seed=1))
+  params = draw(module, x, context, train=False)
+  apply = lambda x: module.apply(params, x, context, train=False)[0]
+  changed = np.asarray(apply(x) != apply(x.at[:, 1, 0].add(1.0)))
+  assert changed.any(axis=(0, 2)).nonzero()[0].tolist() == [1]
+
+
 def test_an_optional_context_is_done_without(draw):
   crossing = {'cross_attention': True, 'norm_position': 'post'}
   x, context = tokens(), mnn.Context(tokens(3, seed=1))
@@ -308,6 +317,7 @@ def test_bfloat16_keeps_parameters_in_float32(draw):
     ({'activation': 'gelo'}, "activation 'gelo' is unknown; use one of"),
     ({'attention_bias': ('keys',)}, r"\['keys'\] is unknown; use names out"),
     ({'num_kv_heads': 3}, '4 query heads are not divisible by 3'),
+    ({'self_attention': False}, 'leaves a block without attention'),
   ],
 )
 def test_impossible_settings_are_refused(settings, message):

@@ -33,6 +33,8 @@ TEXTS = (
   '#hash ##tag the##cat _under-score_ (a)[b]{c}',
   '▁the ▁ ▁▁cat',
 )
+# Folders whose ids of a mark behind a special token are not transformers'.
+MARKS_DIFFER = ('siglip', 'siglip, as written')
 _WORDS = (
   *('the', 'cat', 'sat', 'on', 'mat', 'café', '猫', 'we', 'll', '10', 'don'),
   *('🐈', 'ÀÉ', '.', ',', '3', 'ss', 'hash'),
@@ -144,6 +146,18 @@ def _t5(folder, **settings):
   write_config(folder, 't5')
 
 
+def _siglip(folder, **settings):
+  pieces = [
+    *piece_files.special(['<pad>', '</s>'], sentence_pieces.CONTROL),
+    *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
+    *piece_files.pieces(_WORDS, 'abcdehostuv12<unk>東ςσ'),
+  ]
+  content = piece_files.model(pieces, sentence_pieces.UNIGRAM, 2)
+  (folder / 'spiece.model').write_bytes(content)
+  write_settings(folder, settings)
+  write_config(folder, 'siglip')
+
+
 def _llama(folder, name='llama', user=(), **settings):
   pieces = [
     *piece_files.special(['<unk>'], sentence_pieces.UNKNOWN),
@@ -193,6 +207,7 @@ _OPT = {
   'pad_token': '<pad>',
   'tokenizer_class': 'GPT2Tokenizer',
 }
+_SPECIAL = {'normalized': False, 'special': True}
 _GAPS = ['<extra_id_0>', '<extra_id_1>']
 # By name, what writes a folder, and with what.
 FOLDERS = {
@@ -257,8 +272,25 @@ FOLDERS = {
       'model_specific_special_tokens': {'image_token': '<image>'},
     },
   ),
+  'siglip': (_siglip, {}),
+  'siglip, as written': (
+    _siglip,
+    {
+      'do_lower_case': False,
+      'pad_token': '</s>',
+      'added_tokens_decoder': {
+        str(i): {'content': text, 'lstrip': True, 'rstrip': True, **_SPECIAL}
+        for i, text in enumerate(('</s>', '<unk>'), 1)
+      },
+    },
+  ),
   'siglip2': (_gemma, {'name': 'siglip2', 'add_eos_token': True}),
 }
+
+
+def is_exact(which: str, text: str) -> bool:
+  """Whether a text of `TEXTS` has the ids of transformers in a folder."""
+  return which not in MARKS_DIFFER or '<unk> <' not in text
 
 
 def write(folder: pathlib.Path, which: str) -> pathlib.Path:

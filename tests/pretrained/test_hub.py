@@ -96,6 +96,15 @@ def test_weights_in_the_subfolder_of_a_sentence_encoder(serve):
   assert files(folder) == sorted(named)
 
 
+def test_weights_of_a_dense_step(serve):
+  named = ['modules.json', '0_Transformer/model.safetensors']
+  dense = '2_Dense/model.safetensors'
+  steps = ('Transformer', 'Pooling', 'Dense')
+  folder = serve(*named, dense, 'x/model.safetensors', steps=steps)
+  assert hub.find(NAME) == folder
+  assert files(folder) == sorted([*named, dense])
+
+
 def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
   pickle = '0_Transformer/pytorch_model.bin'
   serve('modules.json', '0_Transformer/config.json', pickle)
@@ -108,8 +117,8 @@ def test_pickles_in_the_subfolder_of_a_sentence_encoder(serve):
 
 def test_steps_are_refused_before_weights_are_downloaded(serve):
   names = ['modules.json', 'config.json', 'model.safetensors']
-  folder = serve(*names, steps=('Transformer', 'Pooling', 'Dense'))
-  with pytest.raises(ConfigError, match=f'^{NAME}: .*Pooling, Dense; mmjax'):
+  folder = serve(*names, steps=('Transformer', 'Pooling', 'LSTM'))
+  with pytest.raises(ConfigError, match=f'^{NAME}: .*Pooling, LSTM; mmjax'):
     hub.find(NAME)
   assert not (folder / 'model.safetensors').exists()
 

@@ -1,5 +1,6 @@
 """Small files that are broken, or hold what they should not, are named."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -206,3 +207,39 @@ def test_parts_of_the_newer_file_come_first(name, part, given, prepares):
 def test_the_newer_file_is_named_where_it_is_refused(given, message):
   with pytest.raises(ConfigError, match=f'^processor_config.json: .*{message}'):
     model('clip', **{processors.FILE: given}).preprocess  # noqa: B018
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'crop_size': {'height': 28, 'width': 28}},
+      'preprocessor_config.json makes images of 28x28 pixels, but config.json '
+      'describes a model for 21x21',
+    ),
+    (
+      {'do_center_crop': False, 'size': {'height': 14, 'width': 21}},
+      'makes images of 14x21 pixels',
+    ),
+  ],
+)
+def test_images_of_another_size_than_the_models(clip, changes, message):
+  change(clip / 'preprocessor_config.json', **changes)
+  with pytest.raises(ValueError, match=message):
+    mmjax.load(clip)
+
+
+def test_images_whose_sizes_differ(clip):
+  wide = np.zeros((21, 28, 3), np.uint8)
+  change(
+    clip / 'preprocessor_config.json',
+    do_center_crop=False,
+    size={'shortest_edge': 21},
+  )
+  model = mmjax.load(clip)
+  message = r'has 21x28 pixels after .*\.json, but the model reads 21x21'
+  with pytest.raises(ValueError, match=message):
+    model.pixels([wide[:, :21], wide])
+  anywhere = dataclasses.replace(model, image_size=None)
+  with pytest.raises(ValueError, match='json: 21x21 and 21x28 pixels; pass on'):
+    anywhere.pixels([wide[:, :21], wide])

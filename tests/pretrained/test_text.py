@@ -96,6 +96,7 @@ def test_special_ids(tmp_path):
     ('gpt2', {'scale_attn_by_inverse_layer_idx': True}, 'layer_idx is True'),
     ('gpt2', {'activation_function': 'mish'}, "activation_function is 'mish'"),
     ('gpt2', {'architectures': ['GPT2Model']}, r"architectures is \['GPT2M"),
+    ('qwen2', {'architectures': ['Qwen2Model']}, 'write Qwen2ForCausalLM ther'),
     ('llama', {'rope_parameters': {'rope_type': 'yarn'}}, "is 'yarn'"),
     ('llama', {'attention_bias': True}, 'q_proj.bias .* is missing'),
     ('opt', {'do_layer_norm_before': False}, 'norm_before is False; mmjax'),

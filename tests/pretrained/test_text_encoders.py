@@ -241,7 +241,7 @@ def test_pools(mode, whole, behind):
 @pytest.mark.parametrize(
   'kinds',
   [
-    ['Transformer', 'Pooling', 'Dense', 'Normalize'],
+    ['Transformer', 'Pooling', 'Normalize', 'Dense'],
     ['Transformer', 'Normalize', 'Pooling'],
     ['Transformer'],
     ['CLIPModel'],

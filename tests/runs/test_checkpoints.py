@@ -1,12 +1,15 @@
 """Saving is exact, keeps the right ones, and survives donation."""
 
+import sys
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mmjax.errors import ConfigError
-from mmjax.runs import checkpoints
+from mmjax.runs import checkpoints, late_reads
 from mmjax.train import state as state_lib
 
 PLACE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -166,6 +169,21 @@ def test_the_newest_whole_one_is_restored(open_checkpoints, tmp_path, pattern):
   _cut(folder / '2', pattern)  # Once more.
   with pytest.raises(checkpoints.SetAside, match=r'2\.damaged2'):
     again.restore(_abstract(_state(1)))
+
+
+def test_reads_that_end_after_an_error_print_nothing(monkeypatch):
+  shown = []
+  monkeypatch.setattr(sys, 'unraisablehook', shown.append)
+  for _ in range(2):  # The second error changes nothing.
+    with pytest.raises(ValueError, match='damaged'), late_reads.ignored():
+      raise ValueError('damaged')
+  late, other = (
+    types.SimpleNamespace(exc_value=RuntimeError(text))
+    for text in ('Event loop is closed', 'a bug')
+  )
+  sys.unraisablehook(late)
+  sys.unraisablehook(other)
+  assert shown == [other]
 
 
 def test_if_none_is_whole_nothing_is_renamed(open_checkpoints, tmp_path):

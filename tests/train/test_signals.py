@@ -76,16 +76,40 @@ def test_a_signal_saves_and_the_same_command_goes_on(
   assert steps == list(range(1, stopped + 5))
 
 
-def test_a_signal_in_the_middle_of_a_print(monkeypatch, capfd):
-  def reentered(*_, **__):
-    raise RuntimeError('reentrant call')
-
-  with stopping.Stopping() as stop:
-    with monkeypatch.context() as context:
-      context.setattr('builtins.print', reentered)
-      signal.raise_signal(signal.SIGTERM)
+def test_the_first_signal_is_noted_and_the_second_one_acts(capfd):
+  before = signal.getsignal(signal.SIGINT)
+  with pytest.raises(KeyboardInterrupt), stopping.Stopping() as stop:
+    signal.raise_signal(signal.SIGINT)
     assert stop.asked()
-  assert 'SIGTERM: finishing the step' in capfd.readouterr().err
+    signal.raise_signal(signal.SIGINT)
+  assert signal.getsignal(signal.SIGINT) == before
+  assert signal.set_wakeup_fd(-1) == -1
+  assert capfd.readouterr().err.count('press Ctrl-C again to end now') == 1
+
+
+@pytest.mark.slow
+def test_signals_are_received_while_the_main_thread_computes():
+  program = (
+    'import hashlib\n'
+    'from mmjax.train import stopping\n'
+    'with stopping.Stopping():\n'
+    "  print('begun', flush=True)\n"
+    "  hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # As a compilation.
+  )
+  process = subprocess.Popen(
+    [sys.executable, '-c', program],
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env={**os.environ, 'PYTHONPATH': str(HERE.parent.parent)},
+  )
+  assert process.stdout.readline() == 'begun\n'
+  process.send_signal(signal.SIGINT)
+  assert process.stderr.readline() == '\n'
+  assert 'Ctrl-C: stopping after the current' in process.stderr.readline()
+  process.send_signal(signal.SIGINT)
+  assert process.wait(30) == 130
+  assert 'ended at once; the same command' in process.stderr.read()
 
 
 @pytest.mark.slow
@@ -122,9 +146,23 @@ def test_kills_in_the_middle_of_saves_change_nothing(tmp_path, command):
 
 
 @pytest.mark.slow
-def test_a_mistake_is_one_message_and_exit_code_two(tmp_path, command):
-  code, out = _finish(command(tmp_path, '--config.train.stepz=3'))
+@pytest.mark.parametrize(
+  ('flag', 'message'),
+  [
+    ('--config.train.stepz=3', 'train.stepz is not a config field'),
+    (
+      '--batch_size=3',
+      '--batch_size is not a flag; did you mean --config.train.batch_size or ',
+    ),
+    ('--wrkdir=3', '--wrkdir is not a flag; did you mean --workdir?'),
+  ],
+)
+def test_a_mistake_is_one_message_and_exit_code_two(
+  tmp_path, command, flag, message
+):
+  code, out = _finish(command(tmp_path, flag))
   assert code == 2
-  assert out.startswith('error: train.stepz is not a config field')
+  assert out.startswith(f'error: {message}')
+  assert out.count('\n') == 1
   assert 'Traceback' not in out
   assert not list(tmp_path.iterdir())

@@ -1,0 +1,83 @@
+"""Command lines: a parser whose errors are one line, and errors of files."""
+
+import argparse
+import contextlib
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mmjax import errors
+from mmjax.errors import ConfigError
+
+_UNKNOWN_FLAG = re.compile(r'--?[A-Za-z]')
+
+
+class Parser(argparse.ArgumentParser):
+  """Refuses a command line in one line, with the nearest legal value.
+
+  Args:
+    hint: flag that does not exist, such as '--batch_size' -> what to use
+      instead, '' if there is nothing; asked if no flag has a similar name.
+    **settings: those of `argparse.ArgumentParser`.
+  """
+
+  def __init__(self, *, hint: Callable[[str], str] | None = None, **settings):
+    super().__init__(**{'allow_abbrev': False, **settings})
+    self._hint = hint
+
+  def error(self, message: str) -> NoReturn:
+    """Prints the error and exits with code 2."""
+    self.exit(
+      2, f'{self.prog}: {message}; `{self.prog} --help` lists the flags\n'
+    )
+
+  def parse_known_args(self, args=None, namespace=None):
+    """Parses arguments; refuses unknown ones, those of subcommands too."""
+    namespace, unknown = super().parse_known_args(args, namespace)
+    if unknown:
+      self.error(self._describe_unknown(unknown[0]))
+    return namespace, unknown
+
+  def _describe_unknown(self, argument: str) -> str:
+    name = argument.partition('=')[0]
+    if not _UNKNOWN_FLAG.match(name):
+      return f'{argument!r} is not expected here; flags begin with --'
+    close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+    hint = close[0] if close else self._hint(name) if self._hint else ''
+    return f'{name} is not a flag' + (f'; did you mean {hint}?' if hint else '')
+
+  def _check_value(self, action: argparse.Action, value: Any) -> None:
+    if action.choices is None or value in action.choices:
+      return
+    choices = list(map(str, action.choices))
+    close = difflib.get_close_matches(str(value), choices, n=1)
+    hint = f'; did you mean {close[0]!r}?' if close else ''
+    raise argparse.ArgumentError(
+      action, f'{value!r} is unknown; use one of {", ".join(choices)}{hint}'
+    )
+
+
+@contextlib.contextmanager
+def naming(argument: str, action: str) -> Iterator[None]:
+  """Around the use of a file: an error names the argument and the action.
+
+  Args:
+    argument: as the user wrote it, such as '--image=photo.png'.
+    action: what is done, such as 'read'.
+
+  Raises:
+    ConfigError: for any `OSError`, except one of a full disk.
+  """
+  try:
+    yield
+  except OSError as error:
+    if errors.is_full_disk(error):
+      raise
+    path = argument.rpartition('=')[2]
+    other = error.filename and Path(str(error.filename)) != Path(path)
+    where = f' ({error.filename})' if other else ''
+    raise ConfigError(
+      f'{argument}: cannot {action} it: {errors.reason(error)}{where}'
+    ) from error

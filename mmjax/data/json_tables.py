@@ -1,0 +1,39 @@
+"""Recognises JSON objects that are whole tables, as pandas writes them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def find_orient(value: Mapping[str, Any]) -> str | None:
+  """Returns the orientation of pandas that a table was written with.
+
+  >>> find_orient({'image': {'0': 'a.png'}, 'caption': {'0': 'a dog'}})
+  'columns'
+  >>> find_orient({'0': {'image': 'a.png', 'caption': 'a dog'}})
+  'index'
+
+  Args:
+    value: an object that is all of a file.
+
+  Returns:
+    'columns', 'index', 'list' or 'split'; None for an object of another kind,
+    and for one row, as {'image': ['a.png'], 'caption': ['a dog']} is.
+  """
+  if not value:
+    return None
+  cells = list(value.values())
+  if all(isinstance(cell, dict) and cell for cell in cells):
+    if not all(cell.keys() == cells[0].keys() for cell in cells):
+      return None
+    if all(key.isdigit() for key in cells[0]):
+      return 'columns'
+    return 'index' if all(key.isdigit() for key in value) else None
+  if not all(isinstance(cell, list) for cell in cells):
+    return None
+  if {'columns', 'data'} <= value.keys() <= {'columns', 'data', 'index'}:
+    return 'split'
+  counts = {len(cell) for cell in cells}
+  is_list = len(cells) > 1 and len(counts) == 1 and counts.pop() > 1
+  # Objects are the entries of a list, such as COCO's `images`.
+  has_objects = any(isinstance(item, dict) for cell in cells for item in cell)
+  return 'list' if is_list and not has_objects else None

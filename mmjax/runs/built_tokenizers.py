@@ -1,0 +1,62 @@
+"""Tokenizers of published models without a tokenizer.json, for training.
+
+A config names its tokenizer by a file. This is built from the model's older
+files, and kept in the cache under a name that depends on these alone.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmjax.pretrained import (
+  configs,
+  special_tokens,
+  tokenizer_files,
+  tokenizer_settings,
+)
+from mmjax.runs import writers
+
+
+def write(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Path:
+  """Builds a tokenizer and writes it to the cache, unless it is there.
+
+  Args:
+    files: small files of the model's folder by name.
+    config: all of its config.json.
+
+  Returns:
+    Path of the tokenizer.json. The model's tokenizer_config.json, if it has
+    one, is beside it.
+
+  Raises:
+    ConfigError: if files are missing or broken, or the class of the tokenizer
+      is one that mmjax can't build.
+  """
+  tokenizer = tokenizer_files.build(files, config)
+  named = tokenizer_settings.FILE
+  tokenizer_settings.apply(
+    tokenizer, configs.parse(files.get(named, b'{}'), named)
+  )
+  folder = _cache() / _hash(files, config)
+  folder.mkdir(parents=True, exist_ok=True)
+  if named in files:
+    writers.replace(folder / named, files[named].decode())
+  path = folder / tokenizer_files.FILE
+  writers.replace(path, tokenizer.to_str())
+  return path
+
+
+def _cache() -> Path:
+  folder = os.environ.get('MMJAX_CACHE_DIR')
+  return Path(folder or Path.home() / '.cache/mmjax') / 'tokenizers'
+
+
+def _hash(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
+  """Depends on what the tokenizer is built from; equal on all hosts."""
+  names = {*tokenizer_files.VOCABULARIES, *special_tokens.FILES}
+  digest = hashlib.sha256(str(config.get('model_type')).encode())
+  for name in sorted(names & files.keys()):
+    digest.update(f'{name} {len(files[name])} '.encode() + files[name])
+  return digest.hexdigest()[:16]

@@ -1,0 +1,52 @@
+"""What is refused on a command line: in one line, with code 2 and a way out."""
+
+import pytest
+
+from mmjax.cli import main
+
+CONFIG = 'def get_config():\n  return {}\n'
+
+
+@pytest.mark.parametrize(
+  ('command', 'message'),
+  [
+    ('daat list', "'daat' is not a command; did you mean data?"),
+    ('data list --data_dri=x', '--data_dri is not a flag; did you mean --data'),
+    ('report . --fast', '--fast is not a flag;'),
+    ('report', 'the following arguments are required: workdir'),
+    ('convert IN OUT more', "'more' is not expected here"),
+    (
+      'data import --format=cvs --input=x --name=x',
+      "argument --format: 'cvs' is unknown; use one of csv, ",
+    ),
+    ('data import --format=cvs', "; did you mean 'csv'?"),
+    ('convert IN OUT --dtype=float17', "did you mean 'float16'?"),
+    (
+      'plan --config=c.py --topology=cpu:1 --batch_size=3',
+      'did you mean --config.train.batch_size or --config.eval.batch_size?',
+    ),
+    ('predict --workdir=RUN --image=no.png', '--image=no.png: cannot read it'),
+    ('predict --workdir=RUN --image=FOLDER', 'FOLDER: cannot read it: is a d'),
+    ('predict --workdir=RUN --image=i --text=', '--text is empty'),
+    ('predict --workdir=RUN --image=i --question=', '--question is empty'),
+    ('predict --workdir=RUN --image=i --beam_size=0', 'use 1 or more'),
+    ('convert IN FILE', 'OUT=FILE is a file'),
+    ('convert IN FILE/out', 'OUT=FILE/out is inside FILE, which is a file'),
+    ('plan --config=FOLDER --topology=cpu:1', '--config=FOLDER: a folder, not'),
+  ],
+)
+def test_a_refused_command_line(
+  command, message, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'FOLDER').mkdir()
+  (tmp_path / 'FILE').touch()
+  try:
+    code = main.main(command.split())
+  except SystemExit as end:  # argparse ends commands so.
+    code = end.code
+  error = capsys.readouterr().err
+  assert code == 2
+  assert message in error
+  # Only an unknown command is followed by the list of commands.
+  assert error.count('\n') == 1 or command.startswith('daat')

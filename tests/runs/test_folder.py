@@ -1,0 +1,47 @@
+"""What a run's folder refuses to resume with, and how the run resumes."""
+
+import shlex
+
+import pytest
+
+from mmjax.config import overrides, settings
+from mmjax.errors import ConfigError
+from mmjax.runs import folder
+
+
+def _config(changes=()):
+  config = settings.complete({'model': {'image': {'width': 8}}})
+  overrides.override(config, list(changes))
+  return config
+
+
+@pytest.mark.parametrize(
+  ('changes', 'steps'),
+  [
+    ([('optimizer.lr', '1')], 'add --config.optimizer.lr=0.001'),
+    (
+      [('optimizer.freeze', 'image/,'), ('data.name', 'other')],
+      "add --config.data.name= '--config.optimizer.freeze=()'",
+    ),
+    (
+      [('model.image.depth', '3'), ('model.image.width', '9')],
+      'leave out model.image.depth and add --config.model.image.width=8',
+    ),
+    (
+      [('init_from', 'x'), ('model.image.width', '9')],
+      'add --config.init_from=',
+    ),
+  ],
+)
+def test_a_changed_config_names_the_flags_that_resume(tmp_path, changes, steps):
+  run = folder.RunFolder(tmp_path)
+  run.begin(_config(), {})
+  with pytest.raises(ConfigError) as refused:
+    run.check(_config(changes))
+  assert f'\nto resume it, {steps}; to train with the' in str(refused.value)
+  # The flags do what the message says.
+  flags = shlex.split(steps.partition('add ')[2])
+  _, found = overrides.split(flags)
+  kept = [change for change in changes if change[0] == 'model.image.width']
+  if 'init_from' not in dict(changes):
+    run.check(_config([*kept, *found]))
