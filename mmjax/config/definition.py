@@ -113,9 +113,9 @@ def of(config: Mapping[str, Any]) -> Definition:
     found = experiment_file.find(config['experiment'])
   except ConfigError as error:
     raise ConfigError(
-      f'mmjax has no {own}, so it is looked for in the experiment of the '
-      f'config, which is not there: {error}. Put the file back, or use the '
-      'folder in which the run was started'
+      f'mmjax has no {own}, and the experiment that may have it cannot be '
+      f'opened: {error}; put the file back, or start from the folder in which '
+      'the run was started'
     ) from error
   return found if isinstance(found, Definition) else BUILT_IN
 

@@ -78,13 +78,11 @@ def build(
     if chosen is None:
       continue
     if name not in _fields_of(cls):
-      known = [part for part in PARTS if part in _fields_of(cls)]
+      known = [part for part in tables.parts if part in _fields_of(cls)]
       raise ConfigError(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
       )
-    longest = max((lengths[length] for length in part.lengths), default=0)
-    derived_part = derived | ({'max_length': longest} if longest else {})
-    parts[name] = _build_part(part, chosen, f'model.{name}', derived_part)
+    parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
   return _make(cls, settings, 'model', derived, parts)
 
 
@@ -93,9 +91,12 @@ def _build_part(
   settings: Mapping[str, Any],
   path: str,
   derived: Mapping[str, Any],
+  lengths: Mapping[str, int],
 ) -> nn.Module:
   settings = dict(settings)
   cls = choose(settings.pop('name', None), part.classes, f'{path}.name')
+  longest = max((lengths[length] for length in part.lengths), default=0)
+  derived = {**derived, **({'max_length': longest} if longest else {})}
   return _make(cls, settings, path, derived)
 
 

@@ -131,16 +131,7 @@ def from_tasks(
   chosen = definition.build_tasks(config)
   _check_names(config, definition)
   from_config.check(config, definition.tables)
-  batch_size = config.train.batch_size
-  keys = {key for task in chosen.values() for key in task.batch_keys}
-  feed = feeds.open_feed(
-    config.data,
-    batch_size=batch_size,
-    seed=config.seed,
-    rows=mesh_lib.batch_rows(mesh, batch_size),
-    needs={name: task.needs() for name, task in chosen.items()},
-    **dict.fromkeys(keys, True),
-  )
+  feed = _open_feed(config, mesh, chosen)
   model = from_config.build(config, feed.preprocess, definition.tables)
   measured = {
     name: task
@@ -169,6 +160,22 @@ def from_tasks(
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
+  )
+
+
+def _open_feed(
+  config: Any, mesh: jax.sharding.Mesh, chosen: Mapping[str, tasks_lib.Task]
+) -> feeds.Feed:
+  """Opens the data with all that the tasks need of it."""
+  batch_size = config.train.batch_size
+  keys = {key for task in chosen.values() for key in task.batch_keys}
+  return feeds.open_feed(
+    config.data,
+    batch_size=batch_size,
+    seed=config.seed,
+    rows=mesh_lib.batch_rows(mesh, batch_size),
+    needs={name: task.needs() for name, task in chosen.items()},
+    **dict.fromkeys(keys, True),
   )
 
 

@@ -203,7 +203,7 @@ def _name_experiment(config: ml_collections.ConfigDict) -> None:
   if config.experiment or not hasattr(main, 'build'):
     return
   spec, file = main.__spec__, getattr(main, '__file__', None)
-  if spec is not None:
+  if spec is not None and '.' in spec.name:
     config.experiment = spec.name.removeprefix('experiments.')
   elif file is not None:
     config.experiment = os.path.relpath(file)
