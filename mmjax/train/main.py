@@ -163,6 +163,8 @@ def _print_help(argv: Sequence[str]) -> None:
 
   files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
   config = overrides_lib.load(files[-1]) if files else None
+  if config is not None:
+    name_experiment(config)
   usage = __doc__.partition('\n\n')[2]
   doc = sys.modules['__main__'].__doc__ or ''
   print(help_lib.text(doc, usage, config))
@@ -178,7 +180,7 @@ def _main(
   workdir.check(values.workdir)
   config = overrides_lib.load(values.config)
   overrides_lib.override(config, changes)
-  _name_experiment(config)
+  name_experiment(config)
   settings.validate(config)
   _check_experiment(config)
   # Imported after the config is checked, so that it is refused at once.
@@ -194,7 +196,7 @@ def _main(
     sys.exit(128 + signal.SIGINT)
 
 
-def _name_experiment(config: ml_collections.ConfigDict) -> None:
+def name_experiment(config: ml_collections.ConfigDict) -> None:
   """Names the file that was started in a config that names no experiment.
 
   So the run can be opened again where its experiment defines what mmjax lacks.
