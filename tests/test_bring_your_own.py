@@ -9,6 +9,7 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from mmjax import tasks
 from mmjax.cli import main
 from mmjax.config import experiment_file
 from mmjax.train import experiment
@@ -89,7 +90,10 @@ def test_the_same_file_gives_the_same_classes(project, monkeypatch):
 @pytest.mark.parametrize(
   'settings, message',
   [
-    ({'tasks': {'captioning': None}}, 'captioning.* already; choose another'),
+    (
+      {'tasks': {'captioning': tasks.Captioning}},
+      'captioning.* already; choose another',
+    ),
     ({'models': {'vit': int}}, "'vit', which is that of ViT already"),
     ({'parts': {'image': {'vit': int}}}, "'vit', which is that of ViT alre"),
     ({'parts': {'eye': {}}}, "no part 'eye'; use one of .*'image'"),

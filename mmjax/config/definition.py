@@ -24,8 +24,8 @@ class Definition:
       checks.
 
   Raises:
-    ValueError: if a name is one of mmjax's already, or a task has batch keys
-      that data don't have.
+    ValueError: if a name is taken already, or a task has batch keys that data
+      don't have.
   """
 
   tasks: Mapping[str, type[tasks_lib.Task]] = dataclasses.field(
@@ -38,7 +38,16 @@ class Definition:
   sections: tuple[str, ...] = ()
 
   def __post_init__(self):
+    taken = {*dir(tasks_lib.TrainedModel)} | {
+      *tasks_lib.TrainedModel.__annotations__
+    }
     for name, task in self.tasks.items():
+      shadowed = sorted(taken & set(task.methods))
+      if shadowed:
+        raise ValueError(
+          f'{task.__name__}.methods has {shadowed}, which every trained model '
+          'has; choose other names'
+        )
       if name in tasks_lib.TASKS:
         raise ValueError(
           f'tasks has the name {name!r}, which is that of mmjax.tasks.'

@@ -10,7 +10,7 @@ import flax.linen as nn
 
 from mmjax import evaluators
 from mmjax.data import preprocess as preprocessing
-from mmjax.data import sources
+from mmjax.data import sources, tokenizers
 from mmjax.types import Array, Batch, Objective, Params, Setting
 
 Weight = Annotated[float, Setting(minimum=0, below=math.inf)]
@@ -72,9 +72,18 @@ class TrainedModel(Protocol):
   uint8 [H, W, 3].
   """
 
+  config: Any
   module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
+  tasks: 'Mapping[str, Task]'
+
+  @property
+  def tokenizer(self) -> tokenizers.Tokenizer:
+    """Texts to ids and back."""
+
+  def unable(self, what: str) -> str:
+    """The message that the model was not trained to do something."""
 
   def predict(
     self, make: Callable[..., Any], batch: Batch, **settings: Any

@@ -61,9 +61,15 @@ def test_names_of_its_own_need_a_config_that_names_the_experiment():
     other()
 
 
-def test_batch_keys_that_data_do_not_have_are_refused():
-  class Odd(tasks.Contrastive):
-    batch_keys = ('sound',)
-
-  with pytest.raises(ValueError, match=r"Odd.batch_keys has \['sound'\]"):
-    experiment.Definition(tasks={'odd': Odd})
+@pytest.mark.parametrize(
+  'fields, message',
+  [
+    ({'batch_keys': ('sound',)}, r"Odd.batch_keys has \['sound'\]"),
+    ({'methods': {'decode': len}}, r"Odd.methods has \['decode'\], which ev"),
+    ({'methods': {'params': len}}, r"Odd.methods has \['params'\], which ev"),
+  ],
+)
+def test_tasks_that_could_not_work_are_refused(fields, message):
+  odd = type('Odd', (tasks.Contrastive,), fields)
+  with pytest.raises(ValueError, match=message):
+    experiment.Definition(tasks={'odd': odd})
