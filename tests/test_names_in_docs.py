@@ -38,7 +38,7 @@ _FLAG = re.compile(r'(?<![\w\-])--([a-z]\w*(?:-\w+)*)')
 _CODE = re.compile(
   r'^ *```\w*\n(.*?)^ *```|`([^`]+)`', re.DOTALL | re.MULTILINE
 )
-_COMMAND = re.compile(r'(?:^|\s)mmjax ([a-z][\w\-]*)')
+_COMMAND = re.compile(r'(?:^|\s)(?<!from )mmjax ([a-z][\w\-]*)')
 
 
 def _text(path):

@@ -42,7 +42,16 @@ class Definition:
   sections: tuple[str, ...] = ()
 
   def __post_init__(self):
-    for name in self.tasks:
+    taken = {*dir(tasks_lib.TrainedModel)} | {
+      *tasks_lib.TrainedModel.__annotations__
+    }
+    for name, task in self.tasks.items():
+      shadowed = sorted(taken & set(task.methods))
+      if shadowed:
+        raise ValueError(
+          f'{task.__name__}.methods has {shadowed}, which every trained model '
+          'has; choose other names'
+        )
       if name in tasks_lib.TASKS:
         raise ValueError(
           f'tasks has the name {name!r}, which is that of mmjax.tasks.'
@@ -122,9 +131,9 @@ def of(config: Mapping[str, Any]) -> Definition:
     found = experiment_file.find(config['experiment'])
   except ConfigError as error:
     raise ConfigError(
-      f'mmjax has no {own}, so it is looked for in the experiment of the '
-      f'config, which is not there: {error}. Put the file back, or use the '
-      'folder in which the run was started'
+      f'mmjax has no {own}, and the experiment that may have it cannot be '
+      f'opened: {error}; put the file back, or start from the folder in which '
+      'the run was started'
     ) from error
   return found if isinstance(found, Definition) else BUILT_IN
 

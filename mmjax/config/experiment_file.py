@@ -36,8 +36,9 @@ def find(name: str) -> Callable[..., Any]:
     return started
   if name.endswith('.py'):
     path = Path(name)
-    changed = path.stat().st_mtime_ns if path.is_file() else 0
-    return _of_file(name, path.resolve(), changed)
+    stat = path.stat() if path.is_file() else None
+    version = (stat.st_mtime_ns, stat.st_size) if stat else None
+    return _of_file(name, path.resolve(), version)
   return _of_module(name, module)
 
 
@@ -56,8 +57,10 @@ def _started(name: str, module: str) -> Callable[..., Any] | None:
 
 
 @functools.lru_cache
-def _of_file(name: str, path: Path, changed: int) -> Callable[..., Any]:
-  del path, changed  # Another file, or another version of it, runs again.
+def _of_file(
+  name: str, path: Path, version: tuple[int, int] | None
+) -> Callable[..., Any]:
+  del path, version  # Another file, or another version of it, runs again.
   return user_file.function(
     name, 'build', flag='config.experiment', keeps_traceback=True
   )

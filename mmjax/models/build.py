@@ -116,13 +116,11 @@ def build(
     if chosen is None:
       continue
     if name not in _fields_of(cls):
-      known = [part for part in PARTS if part in _fields_of(cls)]
+      known = [part for part in tables.parts if part in _fields_of(cls)]
       raise ConfigError(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
       )
-    longest = max((lengths[length] for length in part.lengths), default=0)
-    derived_part = derived | ({'max_length': longest} if longest else {})
-    parts[name] = _build_part(part, chosen, f'model.{name}', derived_part)
+    parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
   if 'encoders' in _fields_of(cls):
     parts |= _build_encoders(
       settings.pop('encoders', None) or {}, features, derived, tables
@@ -203,7 +201,9 @@ def _build_encoder(
     for feature in read
     if feature.kind == 'category' and not feature.multi_label
   )
-  encoder = _build_part(tables.parts[part], settings, path, derived | more)
+  encoder = _build_part(
+    tables.parts[part], settings, path, {**derived, **more}
+  )
   if part != 'sound':
     return encoder
   return _make(
@@ -220,9 +220,12 @@ def _build_part(
   settings: Mapping[str, Any],
   path: str,
   derived: Mapping[str, Any],
+  lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> nn.Module:
   settings = dict(settings)
   cls = choose(settings.pop('name', None), part.classes, f'{path}.name')
+  longest = max((lengths.get(name, 0) for name in part.lengths), default=0)
+  derived = {**derived, **({'max_length': longest} if longest else {})}
   return _make(cls, settings, path, derived)
 
 

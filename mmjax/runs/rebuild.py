@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ class Run:
     tasks = self.__dict__.get('tasks', {})
     for task in tasks.values():
       if name in task.methods:
-        return functools.partial(task.methods[name], self)
+        return types.MethodType(task.methods[name], self)
     for task in tasks_lib.TASKS.values():
       if tasks and name in task.methods:
         raise NotTrainedError(self.unable(task.ability))

@@ -10,7 +10,7 @@ import flax.linen as nn
 
 from mmjax import evaluators
 from mmjax.data import preprocess as preprocessing
-from mmjax.data import sources
+from mmjax.data import sources, tokenizers
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Objective, Params, Setting
@@ -73,11 +73,22 @@ class TrainedModel(Protocol):
   `mmjax.runs.rebuild.Run` is one.
   """
 
+  config: Any
   module: nn.Module
   params: Params
   preprocess: preprocessing.Preprocessor
-  tasks: Mapping[str, 'Task']
-  inputs: tuple[str, ...]
+  tasks: 'Mapping[str, Task]'
+
+  @property
+  def inputs(self) -> tuple[str, ...]:
+    """Features that the model reads, where it names its encoders'."""
+
+  @property
+  def tokenizer(self) -> tokenizers.Tokenizer:
+    """Texts to ids and back."""
+
+  def unable(self, what: str) -> str:
+    """The message that the model was not trained to do something."""
 
   def predict(
     self, make: Callable[..., Any], batch: Batch, **settings: Any

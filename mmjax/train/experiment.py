@@ -11,6 +11,7 @@ from mmjax import evaluators, models
 from mmjax import tasks as tasks_lib
 from mmjax.config import definition as definition_lib
 from mmjax.data import feeds
+from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
@@ -130,26 +131,16 @@ def from_tasks(
   definition = definition or Definition()
   chosen = definition.build_tasks(config)
   _check_names(config, definition)
-  needs = {name: task.needs() for name, task in chosen.items()}
-  reads = models.list_inputs(config.model)
-  built = feeds.build_features(config.data, needs, reads, definition.kind_table)
-  written = tasks_lib.find_written(chosen)
-  from_config.check(
-    config,
-    built,
-    tasks_lib.find_outputs(chosen, built),
-    written,
-    definition.tables,
-  )
-  batch_size = config.train.batch_size
-  feed = feeds.open_feed(
+  built = feeds.build_features(
     config.data,
-    batch_size=batch_size,
-    seed=config.seed,
-    rows=mesh_lib.batch_rows(mesh, batch_size),
-    needs=needs,
-    built=built,
+    {name: task.needs() for name, task in chosen.items()},
+    models.list_inputs(config.model),
+    definition.kind_table,
   )
+  written = tasks_lib.find_written(chosen)
+  outputs = tasks_lib.find_outputs(chosen, built)
+  from_config.check(config, built, outputs, written, definition.tables)
+  feed = _open_feed(config, mesh, chosen, built)
   model = from_config.build(
     config,
     feed.preprocess,
@@ -171,7 +162,7 @@ def from_tasks(
         source=feed.splits[split],
         preprocess=feed.preprocess,
         config=config,
-        inputs=reads,
+        inputs=models.list_inputs(config.model),
         prefix=prefix,
         blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
       ),
@@ -185,6 +176,24 @@ def from_tasks(
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
+  )
+
+
+def _open_feed(
+  config: Any,
+  mesh: jax.sharding.Mesh,
+  chosen: Mapping[str, tasks_lib.Task],
+  built: Mapping[str, Feature],
+) -> feeds.Feed:
+  """Opens the data with all that the tasks need of it."""
+  batch_size = config.train.batch_size
+  return feeds.open_feed(
+    config.data,
+    batch_size=batch_size,
+    seed=config.seed,
+    rows=mesh_lib.batch_rows(mesh, batch_size),
+    needs={name: task.needs() for name, task in chosen.items()},
+    built=built,
   )
 
 

@@ -182,6 +182,8 @@ def _print_help(argv: Sequence[str]) -> None:
 
   files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
   config = overrides_lib.load(files[-1]) if files else None
+  if config is not None:
+    name_experiment(config)
   usage = __doc__.partition('\n\n')[2]
   doc = sys.modules['__main__'].__doc__ or ''
   print(help_lib.text(doc, usage, config))
@@ -197,7 +199,7 @@ def _main(
   workdir.check(values.workdir)
   config = overrides_lib.load(values.config)
   overrides_lib.override(config, changes)
-  _name_experiment(config)
+  name_experiment(config)
   settings.validate(config)
   _check_experiment(config)
   # Imported after the config is checked, so that it is refused at once.
@@ -213,7 +215,7 @@ def _main(
     sys.exit(128 + signal.SIGINT)
 
 
-def _name_experiment(config: ml_collections.ConfigDict) -> None:
+def name_experiment(config: ml_collections.ConfigDict) -> None:
   """Names the file that was started in a config that names no experiment.
 
   So the run can be opened again where its experiment defines what mmjax lacks.
@@ -222,7 +224,7 @@ def _name_experiment(config: ml_collections.ConfigDict) -> None:
   if config.experiment or not hasattr(main, 'build'):
     return
   spec, file = main.__spec__, getattr(main, '__file__', None)
-  if spec is not None:
+  if spec is not None and '.' in spec.name:
     config.experiment = spec.name.removeprefix('experiments.')
   elif file is not None:
     config.experiment = os.path.relpath(file)

@@ -10,11 +10,11 @@ import pytest
 
 from experiments import captioning, contrastive, pretrain, vqa
 from mmjax.cli import main as cli
-from mmjax.config import overrides, settings
+from mmjax.config import experiment_file, overrides, settings
 from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.errors import ConfigError
 from mmjax.runs import rebuild
-from mmjax.train import baseline, experiment, loop, program
+from mmjax.train import baseline, loop, program
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {
@@ -192,9 +192,8 @@ def test_configs_are_legal(path, size):
   for argument in ('', 'runlocal'):
     config = overrides.load(f'{path}:{size}{argument}')
     settings.validate(config)
-    assert experiment.find(config.experiment).__module__ in {
-      module.__name__ for module in EXPERIMENTS.values()
-    }
+    found = experiment_file.find(config.experiment)
+    assert any(found is module.build for module in EXPERIMENTS.values())
   assert config.train.steps <= 400
   with pytest.raises(ConfigError, match=r"'nonsense' is unknown.*runlocal"):
     overrides.load(f'{path}:nonsense')

@@ -1,0 +1,106 @@
+"""docs/bring_your_own.md runs as it stands, and what it says is refused is."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import PIL.Image
+import pytest
+
+from mmjax import tasks
+from mmjax.cli import main
+from mmjax.config import experiment_file
+from mmjax.train import experiment
+
+ROOT = Path(__file__).parents[1]
+PAGE = (ROOT / 'docs/bring_your_own.md').read_text()
+
+
+@pytest.fixture(scope='module')
+def project(tmp_path_factory):
+  """The folder that the page describes, with its run trained and resumed."""
+  folder = tmp_path_factory.mktemp('own')
+  (folder / 'my_project').mkdir()
+  PIL.Image.new('RGB', (20, 20), 'red').save(folder / 'photo.png')
+  blocks = re.findall(r'```python\n# (\S+)\n(.*?)```', PAGE, re.DOTALL)
+  assert len(blocks) == 4
+  for name, code in blocks:
+    (folder / name).write_text(code)
+  for command in _commands('python'):
+    subprocess.run(
+      [sys.executable, *command[1:]],
+      cwd=folder,
+      env={'PYTHONPATH': str(ROOT), 'JAX_PLATFORMS': 'cpu', 'HOME': '/tmp'},
+      check=True,
+    )
+  return folder
+
+
+def _commands(program):
+  (block,) = re.findall(r'^    python.*?\n\n', PAGE, re.DOTALL | re.MULTILINE)
+  lines = block.replace('\\\n', '').splitlines()
+  commands = [shlex.split(line) for line in lines if line]
+  return [command for command in commands if command[0] == program]
+
+
+@pytest.mark.slow
+def test_the_run_is_reported_predicts_and_is_loaded(
+  project, monkeypatch, capsys
+):
+  monkeypatch.chdir(project)
+  printed = []
+  for command in _commands('mmjax'):
+    assert main.main(command[1:]) == 0
+    printed.append(capsys.readouterr().out)
+  report, ranked, answered = printed
+  assert 'image to text R@1 (triplet)' in report and 'right answers' in report
+  assert ranked.startswith('cosine  text\n') and 'w5 w9' in ranked
+  assert answered.split()[:2] == ['prob', 'answer']
+
+  (block,) = re.findall(r'```python\n(import mmjax\n.*?)```', PAGE, re.DOTALL)
+  exec(compile(block, 'bring_your_own.md', 'exec'), {})
+  shown = re.findall(r'# (.*)', block)
+  assert capsys.readouterr().out.splitlines() == shown
+
+
+@pytest.mark.slow
+def test_a_run_whose_experiment_is_gone_names_the_file(
+  project, monkeypatch, tmp_path, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  for command in ('report', 'predict'):
+    flags = {'report': [], 'predict': ['--image=photo.png', '--workdir']}
+    PIL.Image.new('RGB', (20, 20)).save('photo.png')
+    argv = [command, *flags[command], str(project / 'runs/own')]
+    assert main.main(argv) != 0
+    message = capsys.readouterr().err
+    assert "model.name='matcher'" in message
+    assert 'my_project/experiment.py: no such file' in message
+
+
+@pytest.mark.slow
+def test_the_same_file_gives_the_same_classes(project, monkeypatch):
+  monkeypatch.chdir(project)
+  name = 'my_project/experiment.py'
+  assert experiment_file.find(name) is experiment_file.find(name)
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    (
+      {'tasks': {'captioning': tasks.Captioning}},
+      'captioning.* already; choose another',
+    ),
+    ({'models': {'vit': int}}, "'vit', which is that of ViT already"),
+    ({'parts': {'image': {'vit': int}}}, "'vit', which is that of ViT alre"),
+    ({'parts': {'eye': {}}}, "no part 'eye'; use one of .*'image'"),
+    ({'sections': ('data',)}, r"sections has \['data'\], which every config"),
+    ({'evaluates': ('vqa',)}, r"evaluates has \['vqa'\]; use some of"),
+  ],
+)
+def test_names_that_cannot_be_taken_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    experiment.Definition(**settings)
