@@ -62,7 +62,7 @@ DATA = {
   'features': Field(
     'dict',
     None,
-    "name -> dict(kind=..., ...): arrays of fields besides those of images, "
+    'name -> dict(kind=..., ...): arrays of fields besides those of images, '
     'captions and questions',
     optional=True,
   ),

@@ -170,7 +170,7 @@ def _check_path(features: Any, field: str, path: str) -> None:
   if path not in legal:
     raise ConfigError(
       f'data.fields: there is no feature {path!r} for {field}; the data set '
-      f'has {", ".join(legal)}'
+      f'has {", ".join(sorted(legal))}'
     )
 
 

@@ -69,7 +69,7 @@ def _describe(source: sources.Source) -> str:
   counts = collections.Counter()
   for record in source.iterate_texts():
     fields = record['fields']
-    counts.update(fields)
+    counts.update(fields.keys())
     texts = fields.get('captions') or ()
     captions += len(texts)
     words += sum(len(caption.split()) for caption in texts)

@@ -155,6 +155,11 @@ class Feature:
     del record
     return ()
 
+  def name_length(self, key: str) -> str:
+    """Names the setting of the length of a key's array."""
+    del key
+    return 'length'
+
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> Any:

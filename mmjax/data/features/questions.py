@@ -112,6 +112,9 @@ class Questions(base.Feature):
         for answer in entry['answers']:
           yield f'{self.prefix}answer', answer, False
 
+  def name_length(self, key: str) -> str:
+    return 'length' if key == f'{self.prefix}question' else 'answer_length'
+
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> Chosen | None:
