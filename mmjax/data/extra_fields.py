@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.data import audio, features, images, records, texts, video_files
-from mmjax.data.features import numbers
+from mmjax.data import (
+  audio,
+  features,
+  images,
+  number_arrays,
+  records,
+  texts,
+  video_files,
+)
 from mmjax.errors import ConfigError, choose
 
 # Columns that are fields by themselves, if their values end so.
@@ -157,21 +164,18 @@ def _read_texts(value: Any, read_file: ReadFile | None) -> Any:
 
 def _read_number(value: Any, read_file: ReadFile | None) -> float:
   del read_file
-  number = features.Number.from_metadata(value)
-  if fault := features.Number.explain_fault(number):
-    raise ConfigError(fault)
-  return number
+  return features.Number.from_metadata(value)
 
 
 def _read_array(
   kind: type[features.Feature], value: Any, read_file: ReadFile | None
 ) -> np.ndarray:
   if isinstance(value, str) and value.endswith('.npy') and read_file:
-    array = kind.unpack(read_file(value))
+    array = number_arrays.decode(read_file(value))
   elif isinstance(value, str):
-    array = numbers.to_numbers(_parse_json(value))
+    array = number_arrays.parse(value)
   else:
-    array = numbers.to_numbers(value)
+    array = number_arrays.convert(value)
   if fault := kind.explain_fault(array):
     raise ConfigError(fault)
   return array

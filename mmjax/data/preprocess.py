@@ -102,7 +102,7 @@ class Preprocessor:
     return example
 
   def prepare(self, **values: Any) -> Example:
-    """Makes a batch of what people pass; other features are absent.
+    """Makes a batch of what people pass.
 
     Args:
       **values: by feature, a value or a list of them, such as paths of files;

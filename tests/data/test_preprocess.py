@@ -282,7 +282,7 @@ def test_settings_survive_their_file(tmp_path):
         'questions': {'kind': 'questions', 'length': 5},
         'question': {'kind': 'text'},
       },
-      r"features\.questions and data\.features\.question both make .*'question'",
+      r"\.questions and data\.features\.question both make .*'question'",
     ),
   ],
 )

@@ -12,6 +12,7 @@ from mmjax.data import augment as augmentations
 from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
 from mmjax.data.features import base
+from mmjax.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)
 _STRIP_HEIGHT = 96
@@ -51,10 +52,12 @@ class Image(base.Feature):
     )
     if self.resize not in image_files.RESIZE_METHODS:
       self.refuse('resize', f'is unknown; use {image_files.RESIZE_METHODS}')
-    if len(self.shape) != 3 or min(self.shape) < 1:
+    is_whole = all(type(number) is int for number in self.shape)
+    if not is_whole or len(self.shape) != 3 or min(self.shape) < 1:
       self.refuse('size', 'is not legal: one number, or (height, width)')
     for setting in ('mean', 'std'):
-      if len(getattr(self, setting)) != 3:
+      numbers = getattr(self, setting)
+      if len(numbers) != 3 or not base.are_numbers(numbers):
         self.refuse(setting, 'is not legal: three numbers')
     if min(self.std) <= 0:
       self.refuse('std', 'is not legal: images are divided by it')
@@ -190,6 +193,8 @@ class Images(Image):
 
   def prepare(self, value: Any) -> base.Example:
     values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+      raise ConfigError(f'{self.name} is one image or more, not an empty list')
     return self._stack(
       [image_files.to_array(item) for item in values[: self.number]]
     )
