@@ -49,20 +49,19 @@ class _Standardised(base.Feature):
   def fit(self, source: Any) -> '_Standardised':
     if self.is_fitted:
       return self
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares = 0, np.zeros(0), np.zeros(0)
     for value in self.iterate_values(source):
       if value is None:
         continue
       rows = self._get_rows(value)
-      count += len(rows)
-      try:
-        total = total + rows.sum(axis=0)
-        squares = squares + np.square(rows).sum(axis=0)
-      except ValueError as error:
+      if count and rows.shape[1] != len(total):
         raise ConfigError(
           f'data.features.{self.name}: a record has {rows.shape[1]} columns, '
           f'but those before it {len(total)}'
-        ) from error
+        )
+      total = rows.sum(axis=0) + (total if count else 0)
+      squares = np.square(rows).sum(axis=0) + (squares if count else 0)
+      count += len(rows)
     if not count:
       raise ConfigError(
         f'data.features.{self.name}: no training record has the field '
