@@ -37,7 +37,10 @@ def draw_sound(samples: np.ndarray) -> np.ndarray:
   image = PIL.Image.new('RGB', (SIZE, height), _PAPER)
   pen = PIL.ImageDraw.Draw(image)
   scale = max(np.abs(samples).max(), 1e-6)
-  for x, part in enumerate(np.array_split(samples, SIZE)):
+  edges = np.linspace(0, len(samples), SIZE + 1).astype(int)
+  for x in range(SIZE):
+    # With the sample before it, so that the line has no gaps.
+    part = samples[max(0, edges[x] - 1) : edges[x + 1]]
     if len(part):
       low, high = part.min() / scale, part.max() / scale
       middle, reach = height / 2, height / 2 - 1

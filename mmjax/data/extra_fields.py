@@ -24,7 +24,8 @@ _KNOWN = {
   'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
   'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
 }
-_ENDINGS = {
+# Endings of the files of these kinds.
+ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
@@ -90,9 +91,7 @@ def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:
   found = {}
   for column, value in fields.items():
     for kind, names in _KNOWN.items():
-      is_file = isinstance(value, str) and value.lower().endswith(
-        _ENDINGS[kind]
-      )
+      is_file = isinstance(value, str) and value.lower().endswith(ENDINGS[kind])
       is_bytes = isinstance(value, bytes)
       if column.lower() in names and (is_file or is_bytes):
         found.setdefault(kind, ExtraField(kind, kind, column))

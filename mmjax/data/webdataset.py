@@ -1,4 +1,4 @@
-"""Reads tars in WebDataset layout: KEY.png or KEY.jpg, KEY.txt, KEY.json."""
+"""Reads tars in WebDataset layout: KEY.jpg, KEY.txt, KEY.json, KEY.wav."""
 
 import dataclasses
 import os
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from mmjax.data import (
   columns,
   compressed_files,
+  extra_fields,
   image_rows,
   import_report,
   raw_records,
@@ -24,6 +25,11 @@ IMAGE_ENDINGS = (
   *('tif', 'tiff', 'ppm', 'pgm', 'avif'),
 )
 TEXT_ENDINGS = ('txt', 'caption', 'text')
+# Endings of sounds and videos, by the field that they fill.
+MEDIA_ENDINGS = {
+  kind: tuple(ending[1:] for ending in endings)
+  for kind, endings in extra_fields.ENDINGS.items()
+}
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -149,6 +155,7 @@ def _read_tar(
       read_fields=sample.read_fields,
       read_image=sample.read_image,
       split=options.splits.get(path),
+      read_file=sample.read_file,
     )
   if damage:
     yield raw_records.make_unreadable(
@@ -219,7 +226,8 @@ class _Sample:
     if duplicates:
       ending = duplicates[0].removeprefix(_DUPLICATE).strip()
       raise ConfigError(f'its .{ending} occurs twice')
-    if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)):
+    media = self._list_media()
+    if self.spans.keys().isdisjoint(('json', *TEXT_ENDINGS)) and not media:
       raise ConfigError(
         'there is neither a .txt nor a .json among its files '
         f'{self._list_files()}; {_KEYS}'
@@ -236,10 +244,19 @@ class _Sample:
           caption = []
         rest = caption if isinstance(caption, list) else [caption]
         fields['caption'] = [text, *rest]
-    return {**fields, 'source': self.tar.name, 'key': self.key}
+    return {**fields, **media, 'source': self.tar.name, 'key': self.key}
+
+  def read_file(self, ending: str) -> bytes:
+    """Reads the file of an ending, with or without a dot before it."""
+    span = self.spans.get(ending.removeprefix('.').lower())
+    if span is None:
+      raise ConfigError(
+        f'there is no file .{ending} among its files {self._list_files()}'
+      )
+    return _read_bytes(self.tar.path, span)
 
   def read_image(self) -> bytes:
-    """Reads the sample's encoded image."""
+    """Reads the sample's encoded image, b'' beside a sound or a video."""
     endings = [ending for ending in self.spans if ending in IMAGE_ENDINGS]
     if len(endings) == 1:
       return _read_bytes(self.tar.path, self.spans[endings[0]])
@@ -247,10 +264,28 @@ class _Sample:
       raise ConfigError(
         f'there is more than one image among its files {self._list_files()}'
       )
+    if self._list_media():
+      return b''
     raise ConfigError(
       f'there is no image among its files {self._list_files()}; {_KEYS}, and '
       f'images end in .{", .".join(IMAGE_ENDINGS)}'
     )
+
+  def _list_media(self) -> dict[str, str]:
+    """The ending of the sound and of the video, by field."""
+    media = {}
+    for kind, endings in MEDIA_ENDINGS.items():
+      own = [
+        ending
+        for ending in self.spans
+        if ending in endings and ending not in IMAGE_ENDINGS
+      ]
+      if len(own) > 1:
+        raise ConfigError(
+          f'there is more than one {kind} among its files {self._list_files()}'
+        )
+      media |= {kind: f'.{ending}' for ending in own}
+    return media
 
   def _list_files(self) -> str:
     return ', '.join(f'.{ending}' for ending in self.spans)
