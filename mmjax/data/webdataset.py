@@ -30,6 +30,9 @@ MEDIA_ENDINGS = {
   kind: tuple(ending[1:] for ending in endings)
   for kind, endings in extra_fields.ENDINGS.items()
 }
+_READ_ENDINGS = {'json', *IMAGE_ENDINGS, *TEXT_ENDINGS}.union(
+  *MEDIA_ENDINGS.values()
+)
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -84,7 +87,7 @@ class _Dotted:
   def add(self, key: str, spans: dict[str, _Span]) -> None:
     for ending in spans:
       _, dot, last = ending.rpartition('.')
-      if dot and last in (*IMAGE_ENDINGS, *TEXT_ENDINGS, 'json'):
+      if dot and last in _READ_ENDINGS:
         self.count += 1
         if len(self.first) <= import_report.MAX_SHOWN:
           self.first.append(f'{key}.{ending}')
@@ -284,7 +287,8 @@ class _Sample:
         raise ConfigError(
           f'there is more than one {kind} among its files {self._list_files()}'
         )
-      media |= {kind: f'.{ending}' for ending in own}
+      if own:
+        media[kind] = f'.{own[0]}'
     return media
 
   def _list_files(self) -> str:
