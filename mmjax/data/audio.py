@@ -1,7 +1,7 @@
 """Decodes sound files, and changes their sample rate."""
 
+import fractions
 import io
-import math
 import os
 import wave
 from pathlib import Path
@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from mmjax.errors import ConfigError
+
+# Bytes of samples from which a WAV file's length means that it is not known.
+_UNKNOWN_LENGTH = 0x7FFF0000
 
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
@@ -61,14 +64,20 @@ def _decode_wave(data: bytes) -> tuple[np.ndarray, int] | None:
   """Samples [N, channels] of an uncompressed WAV file; None for others."""
   try:
     with wave.open(io.BytesIO(data), 'rb') as file:
-      channels, width, rate, *_ = file.getparams()
-      frames = file.readframes(file.getnframes())
+      channels, width, rate, count, *_ = file.getparams()
+      frames = file.readframes(count)
   # A damaged header makes the module raise struct.error and others.
   except Exception:
     return None
   if width not in (1, 2, 3, 4) or not channels or not rate:
     return None
-  whole = len(frames) // (channels * width) * channels * width
+  size = channels * width
+  whole = len(frames) // size * size
+  # A program that writes to a pipe doesn't know the length.
+  if whole < count * size < _UNKNOWN_LENGTH:
+    raise ConfigError(
+      f'the sound is cut: it has {whole // size:,} of {count:,} samples'
+    )
   return _to_floats(frames[:whole], width).reshape(-1, channels), rate
 
 
@@ -130,10 +139,12 @@ def resample(
 
 def _ratio(target_rate: float, sample_rate: float) -> tuple[int, int]:
   """Whole numbers with the ratio of two rates, which may have fractions."""
-  scale = 1 if float(target_rate * sample_rate).is_integer() else 1000
-  up, down = round(target_rate * scale), round(sample_rate * scale)
-  common = math.gcd(up, down)
-  return up // common, down // common
+  if target_rate < sample_rate:
+    return _ratio(sample_rate, target_rate)[::-1]
+  ratio = target_rate / sample_rate
+  # Rates of sounds have small ratios; those of series may have any.
+  exact = fractions.Fraction(ratio).limit_denominator(10_000)
+  return exact.numerator, exact.denominator
 
 
 def _to_floats(data: bytes, width: int) -> np.ndarray:

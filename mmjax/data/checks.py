@@ -168,7 +168,8 @@ class Checks:
     """Notes how many texts are cut to the length; refuses if all are."""
     count = self.preprocessor.tokenizer.count
     feature = self.preprocessor.find(key)
-    setting = self.settings.get(key, f'data.features.{feature.name}.length')
+    own = f'data.features.{feature.name}.{feature.name_length(key)}'
+    setting = self.settings.get(key, own)
     length = len(feature.make_absent()[key])
     sizes = np.repeat(
       [count(text, as_input=as_input) for text in counts],

@@ -33,6 +33,7 @@ def draw(
   title: str = '',
   image_size: int = 160,
   font_size: int = 13,
+  max_height: int | None = None,
 ) -> Image.Image:
   """Draws a grid of cards, each an image with lines of text below it.
 
@@ -46,6 +47,8 @@ def draw(
     title: heading of the sheet; '' for none.
     image_size: width and height in pixels of the square that images fit into.
     font_size: height of the text in pixels.
+    max_height: height in pixels that images may have instead, where they are
+      higher than wide; None for the square's.
 
   Returns:
     The sheet in RGB.
@@ -56,7 +59,8 @@ def draw(
   if columns < 1:
     raise ConfigError(f'columns {columns} should be at least 1')
   font = ImageFont.load_default(font_size)
-  cards = [_draw_card(image, lines, image_size, font) for image, lines in cells]
+  box = image_size, max_height or image_size
+  cards = [_draw_card(image, lines, box, font) for image, lines in cells]
   columns = max(1, min(columns, len(cards)))
   rows = [cards[i : i + columns] for i in range(0, len(cards), columns)]
   heading = ImageFont.load_default(round(font_size * 1.5))
@@ -75,10 +79,10 @@ def draw(
   for row, row_height in zip(rows, heights, strict=True):
     for i, card in enumerate(row):
       left = _MARGIN + i * (card.width + _GAP)
-      box = (left, top, left + card.width - 1, top + row_height - 1)
-      pen.rectangle(box, fill=_CARD)
+      edges = (left, top, left + card.width - 1, top + row_height - 1)
+      pen.rectangle(edges, fill=_CARD)
       sheet.paste(card, (left, top))
-      pen.rounded_rectangle(box, radius=6, outline=_EDGE)
+      pen.rounded_rectangle(edges, radius=6, outline=_EDGE)
     top += row_height + _GAP
   return sheet
 
@@ -86,20 +90,25 @@ def draw(
 def _draw_card(
   image: np.ndarray | None,
   lines: Sequence[Line],
-  size: int,
+  box: tuple[int, int],
   font: ImageFont.FreeTypeFont,
 ) -> Image.Image:
+  size, height = box[0], box[0]
+  if image is not None:
+    resized = _fit(image, box)
+    height = max(size, resized.height)
   texts = []
   for line in lines:
     text, color = (line, _INK) if isinstance(line, str) else line
     texts += [(piece, color) for piece in _wrap(text, font, size)]
   leading = round(font.size * _LEADING)
-  height = 3 * _PADDING + size + leading * len(texts)
-  card = Image.new('RGB', (size + 2 * _PADDING, height), _CARD)
+  below = 2 * _PADDING + height
+  card_height = below + _PADDING + leading * len(texts)
+  card = Image.new('RGB', (size + 2 * _PADDING, card_height), _CARD)
   pen = ImageDraw.Draw(card)
   if image is None:
-    box = (_PADDING, _PADDING, _PADDING + size - 1, _PADDING + size - 1)
-    pen.rectangle(box, fill=_PAPER, outline=_EDGE)
+    edges = (_PADDING, _PADDING, _PADDING + size - 1, _PADDING + size - 1)
+    pen.rectangle(edges, fill=_PAPER, outline=_EDGE)
     pen.text(
       (_PADDING + size / 2, _PADDING + size / 2),
       'no image',
@@ -108,17 +117,16 @@ def _draw_card(
       anchor='mm',
     )
   else:
-    resized = _fit(image, size)
     left = _PADDING + (size - resized.width) // 2
-    card.paste(resized, (left, _PADDING + (size - resized.height) // 2))
+    card.paste(resized, (left, _PADDING + (height - resized.height) // 2))
   for i, (text, color) in enumerate(texts):
-    position = (_PADDING, 2 * _PADDING + size + i * leading - 2)
+    position = (_PADDING, below + i * leading - 2)
     pen.text(position, text, fill=color, font=font)
   return card
 
 
-def _fit(image: np.ndarray, size: int) -> Image.Image:
-  """Resizes an image to fit a square of `size` pixels."""
+def _fit(image: np.ndarray, box: tuple[int, int]) -> Image.Image:
+  """Resizes an image to fit a box of (width, height) pixels."""
   image = np.asarray(image)
   if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
     raise ConfigError(
@@ -126,11 +134,10 @@ def _fit(image: np.ndarray, size: int) -> Image.Image:
       f'{image.dtype}; undo the normalisation before drawing it'
     )
   resized = Image.fromarray(image)
-  longer = max(resized.size)
-  if longer > size:
-    resized.thumbnail((size, size), Image.Resampling.LANCZOS)
+  factor = min(box[0] // resized.width, box[1] // resized.height)
+  if not factor:
+    resized.thumbnail(box, Image.Resampling.LANCZOS)
     return resized
-  factor = size // longer
   return resized.resize(
     (resized.width * factor, resized.height * factor),
     Image.Resampling.NEAREST,

@@ -16,29 +16,31 @@ _COLORS = (
 )
 _WINDOW = 512  # Samples of a spectrogram's frame.
 _DECIBELS = 80  # Range of a spectrogram.
+_FLOOR = -20.0  # Decibels of the loudest, at least.
 # Dark blue to yellow: red, green and blue at five levels.
 _LEVELS = np.array(
   [[20, 10, 60], [70, 30, 120], [180, 60, 90], [240, 140, 60], [255, 240, 150]]
 )
 
 
-def draw_sound(samples: np.ndarray, sample_rate: int) -> np.ndarray:
+def draw_sound(samples: np.ndarray) -> np.ndarray:
   """Draws a waveform, and a spectrogram below it.
 
   Args:
     samples: [N] in -1..1.
-    sample_rate: samples a second.
 
   Returns:
     uint8 [SIZE, SIZE, 3]. The spectrogram spans 0 Hz, at the bottom, to half
     the sample rate, and 80 dB.
   """
-  del sample_rate
   height = SIZE // 3
   image = PIL.Image.new('RGB', (SIZE, height), _PAPER)
   pen = PIL.ImageDraw.Draw(image)
   scale = max(np.abs(samples).max(), 1e-6)
-  for x, part in enumerate(np.array_split(samples, SIZE)):
+  edges = np.linspace(0, len(samples), SIZE + 1).astype(int)
+  for x in range(SIZE):
+    # With the sample before it, so that the line has no gaps.
+    part = samples[max(0, edges[x] - 1) : edges[x + 1]]
     if len(part):
       low, high = part.min() / scale, part.max() / scale
       middle, reach = height / 2, height / 2 - 1
@@ -56,7 +58,9 @@ def _draw_spectrogram(samples: np.ndarray) -> np.ndarray:
   frames = padded[starts[:, None] + np.arange(_WINDOW)] * np.hanning(_WINDOW)
   power = np.square(np.abs(np.fft.rfft(frames, axis=1)))
   decibels = 10 * np.log10(power + 1e-10)
-  level = np.clip((decibels - decibels.max()) / _DECIBELS + 1, 0, 1)
+  # Of silence, the loudest is no louder than the rest.
+  loudest = max(decibels.max(), _FLOOR)
+  level = np.clip((decibels - loudest) / _DECIBELS + 1, 0, 1)
   colors = np.stack(
     [
       np.interp(level, np.linspace(0, 1, len(_LEVELS)), channel)

@@ -8,8 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from mmjax.data import audio, features, images, records, texts, video_files
-from mmjax.data.features import numbers
+from mmjax.data import (
+  audio,
+  features,
+  images,
+  number_arrays,
+  records,
+  texts,
+  video_files,
+)
 from mmjax.errors import ConfigError, choose
 
 # Columns that are fields by themselves, if their values end so.
@@ -17,7 +24,8 @@ _KNOWN = {
   'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
   'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
 }
-_ENDINGS = {
+# Endings of the files of these kinds.
+ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
@@ -83,9 +91,7 @@ def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:
   found = {}
   for column, value in fields.items():
     for kind, names in _KNOWN.items():
-      is_file = isinstance(value, str) and value.lower().endswith(
-        _ENDINGS[kind]
-      )
+      is_file = isinstance(value, str) and value.lower().endswith(ENDINGS[kind])
       is_bytes = isinstance(value, bytes)
       if column.lower() in names and (is_file or is_bytes):
         found.setdefault(kind, ExtraField(kind, kind, column))
@@ -157,21 +163,18 @@ def _read_texts(value: Any, read_file: ReadFile | None) -> Any:
 
 def _read_number(value: Any, read_file: ReadFile | None) -> float:
   del read_file
-  number = features.Number.from_metadata(value)
-  if fault := features.Number.explain_fault(number):
-    raise ConfigError(fault)
-  return number
+  return features.Number.from_metadata(value)
 
 
 def _read_array(
   kind: type[features.Feature], value: Any, read_file: ReadFile | None
 ) -> np.ndarray:
   if isinstance(value, str) and value.endswith('.npy') and read_file:
-    array = kind.unpack(read_file(value))
+    array = number_arrays.decode(read_file(value))
   elif isinstance(value, str):
-    array = numbers.to_numbers(_parse_json(value))
+    array = number_arrays.parse(value)
   else:
-    array = numbers.to_numbers(value)
+    array = number_arrays.convert(value)
   if fault := kind.explain_fault(array):
     raise ConfigError(fault)
   return array

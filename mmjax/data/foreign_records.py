@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from mmjax.data import features as kinds
-from mmjax.data import records
+from mmjax.data import number_arrays, records
 from mmjax.errors import ConfigError
 
 # Names in `fields` that are not fields of records: the id, and what fills the
@@ -16,12 +16,19 @@ SPECIAL = ('id', 'question', 'answers', 'type')
 # Kinds of the classes of features, the first that fits.
 _KINDS = (
   (tfds.features.Image, 'image'),
-  (tfds.features.Video, 'video'),
-  (tfds.features.Audio, 'sound'),
   (tfds.features.ClassLabel, 'category'),
   (tfds.features.Text, 'text'),
 )
 _KINDS_BY_AXES = ('number', 'vector', 'series')
+
+
+class _KeepEncoded(tfds.decode.SkipDecoding):
+  """Keeps images encoded, also those of sequences."""
+
+  def decode_batch_example_np(self, serialized_example: Any) -> Any:
+    return serialized_example
+
+  decode_ragged_example_np = decode_batch_example_np
 
 
 class ForeignReader:
@@ -73,9 +80,9 @@ class ForeignReader:
     self._features = _select_features(features, keys)
     self._small = _select_features(features, keys - large)
     self._decoders = {
-      key: tfds.decode.SkipDecoding()
+      key: decoder
       for key in mapped
-      if isinstance(features[key], tfds.features.Image)
+      if (decoder := _make_decoder(features[key])) is not None
     }
 
   def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
@@ -103,10 +110,14 @@ class ForeignReader:
     value = _get_feature(raw, self._paths[field])
     if kind in ('text', 'category'):
       return self._read_list(raw, field)
-    if kind == 'number':
-      return float(value)
-    if kind in ('vector', 'series', 'points'):
-      return np.asarray(value, np.float32)
+    if kind in ('number', 'vector', 'series', 'points'):
+      if kind != 'number':
+        value = number_arrays.convert(value)
+      elif np.ndim(value) == 0:
+        value = float(self._to_plain(value, self._paths[field]))
+      if fault := kinds.KINDS[kind].explain_fault(value):
+        raise ConfigError(f'field {field!r} of the kind {kind} {fault}')
+      return value
     if kind in ('images', 'video'):
       return [_to_bytes(item, field) for item in value]
     if kind in ('image', 'sound'):
@@ -170,7 +181,7 @@ def _check_path(features: Any, field: str, path: str) -> None:
   if path not in legal:
     raise ConfigError(
       f'data.fields: there is no feature {path!r} for {field}; the data set '
-      f'has {", ".join(legal)}'
+      f'has {", ".join(sorted(legal))}'
     )
 
 
@@ -219,6 +230,17 @@ def _select_features(features: Any, keys: set) -> tfds.features.FeaturesDict:
   return tfds.features.FeaturesDict(
     {key: features[key] for key in features if key in keys}
   )
+
+
+def _make_decoder(feature: Any) -> Any:
+  """Makes decoders that keep images encoded, None without images."""
+  if isinstance(feature, tfds.features.Image):
+    return _KeepEncoded()
+  inner = getattr(feature, 'feature', feature)
+  if not isinstance(inner, tfds.features.FeaturesDict):
+    return None if inner is feature else _make_decoder(inner)
+  decoders = {key: _make_decoder(inner[key]) for key in inner}
+  return {key: d for key, d in decoders.items() if d is not None} or None
 
 
 def _is_scalar(feature: Any) -> bool:

@@ -120,7 +120,11 @@ class ImageRows:
 
   def _read_named(self, root: str, name: str) -> bytes:
     """Reads a file that a row names, by its path below the root."""
-    return _read_file(self._locate(root, _get_single_path(name))[1])
+    if '://' in name:
+      raise ConfigError(f'{name!r:.200} is a URL; download the files first')
+    if '\0' in name:
+      raise ConfigError(f'{name!r:.200} has a null character')
+    return _read_file(self._locate(root, name)[1], 'file')
 
 
 def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
@@ -224,8 +228,8 @@ def _locate(root: str, image: str) -> tuple[str, str]:
   inside = os.path.join(_resolve_folder(root), '')
   if not real.startswith(inside):
     raise ConfigError(
-      f'image {image!r:.200} is outside {root}; name the folder that holds all '
-      f'images, for example --images={os.path.dirname(path)}'
+      f'{image!r:.200} is outside {root}; name the folder that holds all '
+      f'files, for example --images={os.path.dirname(path)}'
     )
   return real.removeprefix(inside), real
 
@@ -249,13 +253,13 @@ def resolve_path(path: str) -> str:
 _resolve_folder = functools.lru_cache(4096)(os.path.realpath)
 
 
-def _read_file(path: str) -> bytes:
+def _read_file(path: str, word: str = 'image file') -> bytes:
   if not os.path.isfile(path):
-    raise ConfigError(f'there is no image file {path}')
+    raise ConfigError(f'there is no {word} {path}')
   with open(path, 'rb') as file:
     data = file.read()
   if not data:
-    raise ConfigError(f'image file {path} is empty')
+    raise ConfigError(f'{word} {path} is empty')
   return data
 
 

@@ -6,6 +6,7 @@ no image: only a hash of each, the positions of a tar's files, and the texts of
 a table.
 """
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -32,6 +33,8 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError, choose
 
+# Records in which columns of sounds and videos are looked for.
+_PROBED_RECORDS = 1000
 DEFAULT_SPLITS = {'train': 0.8, 'validation': 0.1, 'test': 0.1}
 
 
@@ -195,20 +198,20 @@ def _infer_fields(
   options: image_rows.Options,
   outcome: import_report.Outcome,
 ) -> tuple[extra_fields.ExtraField, ...]:
-  """Finds the columns of sounds and videos in the first readable record."""
+  """Finds the columns of sounds and videos in the first records."""
   quiet = dataclasses.replace(options, note=lambda line: None)
-  for raw in itertools.islice(read(paths, quiet), 10):
-    try:
-      found = extra_fields.infer(raw.read_fields())
-    except (ConfigError, OSError):
-      continue
-    for field in found:
-      outcome.notes.append(
-        f'the column {field.column!r} became the field {field.name!r}; '
-        '--fields names others'
-      )
-    return found
-  return ()
+  by_name: dict[str, extra_fields.ExtraField] = {}
+  for raw in itertools.islice(read(paths, quiet), _PROBED_RECORDS):
+    # Unreadable ones are reported when they are imported.
+    with contextlib.suppress(ConfigError, OSError):
+      for field in extra_fields.infer(raw.read_fields()):
+        by_name.setdefault(field.name, field)
+  for field in by_name.values():
+    outcome.notes.append(
+      f'the column {field.column!r} became the field {field.name!r}; '
+      '--fields names others'
+    )
+  return tuple(by_name.values())
 
 
 def _report(folder: pathlib.Path, outcome: import_report.Outcome) -> None:

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from mmjax.data import contact_sheet, features, images, records, sources
 
 _QUOTED_ROWS = 3
+_MAX_HEIGHT = 1000  # Pixels of all drawings of a record.
 
 
 def show(
@@ -114,7 +115,7 @@ def _draw_sheet(source: sources.Source, title: str, rows: int):
   for i in np.linspace(0, len(source) - 1, count).astype(int):
     record = source[int(i)]
     cells.append(draw_record(record, source.kinds))
-  return contact_sheet.draw(cells, title=title)
+  return contact_sheet.draw(cells, title=title, max_height=_MAX_HEIGHT)
 
 
 def draw_record(
@@ -132,9 +133,10 @@ def draw_record(
     is_standard = name in records.STANDARD
     if drawing is not None:
       pictures.append(drawing)
-    if texts and not is_standard:
-      lines.append((name, contact_sheet.QUIET))
-    lines += texts
+    if is_standard:
+      lines += texts
+    else:
+      lines += [f'{name}: {_get_text(line)}' for line in texts]
   return _stack(pictures), lines
 
 
@@ -147,7 +149,8 @@ def _stack(pictures: Sequence[np.ndarray]) -> np.ndarray | None:
   for picture in pictures:
     height = round(picture.shape[0] * width / picture.shape[1])
     rows.append(images.resize(picture, (max(1, height), width), 'stretch'))
-  return np.concatenate(rows)
+    rows.append(np.full((max(1, width // 40), width, 3), 255, np.uint8))
+  return np.concatenate(rows[:-1])
 
 
 def _get_text(line: contact_sheet.Line) -> str:

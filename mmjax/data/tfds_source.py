@@ -46,7 +46,7 @@ class TfdsRecords:
     self.folder = pathlib.Path(folder)
     self.split = split
     self._fields = dict(fields or {})
-    builder = tfds.builder_from_directory(self.folder)
+    builder = _open_builder(self.folder)
     self._rows = _open_rows(builder, split)
     schema = records.Schema.load(self.folder)
     _check_fields(
@@ -132,6 +132,19 @@ class _Reader:
     return self.schema.decode(
       self._features.deserialize_example_np(row, decoders=self._decoders)
     )
+
+
+def _open_builder(folder: pathlib.Path) -> Any:
+  try:
+    return tfds.builder_from_directory(folder)
+  except ModuleNotFoundError as error:
+    if error.name != 'tensorflow':
+      raise
+    raise ConfigError(
+      f'{folder} has a feature that TFDS reads with TensorFlow alone, such as '
+      'tfds.features.Audio or Video; write its files and import them with '
+      '`mmjax data import`'
+    ) from error
 
 
 def _open_rows(builder: Any, split: str) -> Any:

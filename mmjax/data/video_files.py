@@ -10,8 +10,8 @@ import PIL.ImageSequence
 from mmjax.data import images
 from mmjax.errors import ConfigError
 
-# First bytes of animated images, which Pillow reads.
-_ANIMATIONS = (b'GIF8', b'\x89PNG', b'RIFF')
+# First bytes of images, animated or a single frame, which Pillow reads.
+_IMAGES = (b'GIF8', b'\x89PNG', b'RIFF', b'\xff\xd8\xff')
 
 
 def decode(data: bytes) -> list[np.ndarray]:
@@ -30,7 +30,7 @@ def decode(data: bytes) -> list[np.ndarray]:
     ConfigError: if it is no video, a damaged or empty one, or PyAV is needed
       and not installed.
   """
-  is_animation = data[:4] in _ANIMATIONS and data[8:12] != b'AVI '
+  is_animation = data.startswith(_IMAGES) and data[8:12] != b'AVI '
   frames = _decode_animation(data) if is_animation else _decode_video(data)
   if not frames:
     raise ConfigError('the video has no frames')

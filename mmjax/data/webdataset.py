@@ -1,4 +1,4 @@
-"""Reads tars in WebDataset layout: KEY.png or KEY.jpg, KEY.txt, KEY.json."""
+"""Reads tars in WebDataset layout: KEY.jpg, KEY.txt, KEY.json, KEY.wav."""
 
 import dataclasses
 import os
@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from mmjax.data import (
   compressed_files,
+  extra_fields,
   image_rows,
   import_report,
   raw_records,
@@ -20,6 +21,16 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
+# Endings of sounds and videos, by the field that they fill.
+MEDIA_ENDINGS = {
+  kind: tuple(ending[1:] for ending in endings)
+  for kind, endings in extra_fields.ENDINGS.items()
+}
+_READ_ENDINGS = {
+  'json',
+  *samples.IMAGE_ENDINGS,
+  *samples.TEXT_ENDINGS,
+}.union(*MEDIA_ENDINGS.values())
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -92,11 +103,7 @@ class _Dotted:
   def add(self, key: str, spans: dict[str, _Span]) -> None:
     for ending in spans:
       _, dot, last = ending.rpartition('.')
-      if dot and last in (
-        *samples.IMAGE_ENDINGS,
-        *samples.TEXT_ENDINGS,
-        'json',
-      ):
+      if dot and last in _READ_ENDINGS:
         self.count += 1
         if len(self.first) <= import_report.MAX_SHOWN:
           self.first.append(f'{key}.{ending}')
@@ -168,6 +175,7 @@ def _read_tar(
       read_fields=sample.read_fields,
       read_image=sample.read_image,
       split=options.splits.get(path),
+      read_file=sample.read_file,
     )
   if damage:
     yield raw_records.make_unreadable(
@@ -239,6 +247,7 @@ class _Sample:
     if duplicates:
       ending = duplicates[0].removeprefix(_DUPLICATE).strip()
       raise ConfigError(f'its .{ending} occurs twice')
+    media = self._list_media()
     contents = [
       self._read_text(ending)
       for ending in samples.TEXT_ENDINGS
@@ -252,15 +261,24 @@ class _Sample:
     if 'cls' in self.spans and not samples.has_texts(fields):
       label = self._read_text('cls').strip()
       fields |= {'caption': self._name_class(label), 'label': label}
-    elif json_text is None and not contents:
+    elif json_text is None and not contents and not media:
       raise ConfigError(
         'there is neither a .txt nor a .json among its files '
         f'{self._list_files()}; {self._suggest_texts()}'
       )
-    return {**fields, 'source': self.tar.name, 'key': self.key}
+    return {**fields, **media, 'source': self.tar.name, 'key': self.key}
+
+  def read_file(self, ending: str) -> bytes:
+    """Reads the file of an ending, with or without a dot before it."""
+    span = self.spans.get(ending.removeprefix('.').lower())
+    if span is None:
+      raise ConfigError(
+        f'there is no file .{ending} among its files {self._list_files()}'
+      )
+    return _read_bytes(self.tar.path, span)
 
   def read_image(self) -> bytes:
-    """Reads the sample's encoded image."""
+    """Reads the sample's encoded image, b'' beside a sound or a video."""
     endings = [
       ending for ending in self.spans if ending in samples.IMAGE_ENDINGS
     ]
@@ -270,10 +288,29 @@ class _Sample:
       raise ConfigError(
         f'there is more than one image among its files {self._list_files()}'
       )
+    if self._list_media():
+      return b''
     raise ConfigError(
       f'there is no image among its files {self._list_files()}; {_KEYS}, and '
       f'images end in .{", .".join(samples.IMAGE_ENDINGS)}'
     )
+
+  def _list_media(self) -> dict[str, str]:
+    """The ending of the sound and of the video, by field."""
+    media = {}
+    for kind, endings in MEDIA_ENDINGS.items():
+      own = [
+        ending
+        for ending in self.spans
+        if ending in endings and ending not in samples.IMAGE_ENDINGS
+      ]
+      if len(own) > 1:
+        raise ConfigError(
+          f'there is more than one {kind} among its files {self._list_files()}'
+        )
+      if own:
+        media[kind] = f'.{own[0]}'
+    return media
 
   def _list_files(self) -> str:
     return ', '.join(f'.{ending}' for ending in self.spans)

@@ -201,9 +201,7 @@ def _build_encoder(
     for feature in read
     if feature.kind == 'category' and not feature.multi_label
   )
-  encoder = _build_part(
-    tables.parts[part], settings, path, {**derived, **more}
-  )
+  encoder = _build_part(tables.parts[part], settings, path, {**derived, **more})
   if part != 'sound':
     return encoder
   return _make(

@@ -43,7 +43,7 @@ def _import(table, *more):
 def test_import_show_and_list(table, tmp_path, capsys):
   assert _import(table, '--text_fields=tags', '--vocab_size=300') == 0
   said = capsys.readouterr()
-  assert said.out.strip() == f'{tmp_path}/data/mine/1.0.0'
+  assert said.out.strip() == f'{tmp_path}/data/mine/2.0.0'
   assert 'records: train 21\n' in said.err
   assert '21 records share 1 images' in said.err
   sheet = tmp_path / 'sheets' / 'mine.png'

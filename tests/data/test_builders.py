@@ -39,9 +39,7 @@ class Toy(builders.RecordBuilder, skip_registration=True):
         meanwhile()
       yield {
         'id': str(i),
-        'image': PNG,
-        'captions': [self._caption],
-        'questions': [],
+        'fields': {'image': PNG, 'captions': [self._caption]},
         'metadata': {'tags': ['zebrazebra'] * 3},
       }
 
@@ -57,8 +55,9 @@ def _build(data_dir, overwrite=False, **kwargs):
 
 def _read(folder, split='train'):
   builder = tfds.builder_from_directory(folder)
-  source = builder.as_data_source(split, decoders=records.make_decoders())
-  return [records.decode_record(source[i]) for i in range(len(source))]
+  schema = records.Schema.load(folder)
+  source = builder.as_data_source(split, decoders=schema.make_decoders())
+  return [schema.decode(source[i]) for i in range(len(source))]
 
 
 def test_records_and_tokenizer_are_written(tmp_path):
@@ -98,9 +97,9 @@ def test_overwriting_is_atomic_too(tmp_path):
   folder = _build(tmp_path)
   with pytest.raises(KeyboardInterrupt):
     _build(tmp_path, overwrite=True, fail_at=2)
-  assert _read(folder)[0]['captions'] == ['red']
+  assert _read(folder)[0]['fields']['captions'] == ['red']
   _build(tmp_path, overwrite=True, caption='blue')
-  assert _read(folder)[0]['captions'] == ['blue']
+  assert _read(folder)[0]['fields']['captions'] == ['blue']
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
@@ -110,7 +109,7 @@ def test_the_first_of_two_builds_at_once_provides(tmp_path):
     caption='slow',
     meanwhile=lambda: _build(tmp_path, caption='quick'),
   )
-  assert _read(folder)[0]['captions'] == ['quick']
+  assert _read(folder)[0]['fields']['captions'] == ['quick']
   assert [path.name for path in tmp_path.iterdir()] == ['toy']
 
 
@@ -145,7 +144,8 @@ def test_many_texts_are_thinned_evenly(tmp_path, monkeypatch):
   monkeypatch.setattr(builders, '_MAX_TEXTS', 8)
   builder = Toy(data_dir=str(tmp_path))
   for i in range(100):
-    builder._learn_from({'captions': [str(i)], 'questions': [], 'metadata': {}})
+    fields = {'captions': [str(i)]}
+    builder._learn_from({'id': 'x', 'fields': fields, 'metadata': {}})
   kept = [int(texts[0]) for texts in builder._texts]
   assert 4 <= len(kept) <= 8
   assert len(set(np.diff(kept))) == 1 and kept[-1] >= 80

@@ -200,7 +200,7 @@ def test_captions_of_languages(tmp_path):
   text = 'image,Caption_EN,caption-de,caption_id,title\n1.png,a,b,7,c\n'
   (raw,) = _read(tmp_path / 'pets.csv', text)
   record = raw_records.to_record(dataclasses.replace(raw, read_image=bytes))
-  assert record['captions'] == ['a']
+  assert record['fields']['captions'] == ['a']
   assert record['metadata'] == {
     'captions': {'en': 'a', 'de': 'b'},
     'caption_id': '7',

@@ -49,7 +49,7 @@ def test_one_record_an_image(package, tmp_path):
   assert len(records['train']) + len(records['validation']) == 40
   assert 0 < len(records['validation']) < 15
   assert sorted(records['test']) == ['test-0', 'test-1', 'test-2']
-  entries = records['test']['test-0']['questions']
+  entries = records['test']['test-0']['fields']['questions']
   assert [(entry['answers'], entry['type']) for entry in entries] == [
     (['circle'], 'shape'),
     (['yes'], 'absence'),

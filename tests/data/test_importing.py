@@ -82,8 +82,8 @@ def test_webdataset_keeps_groups_together(tmp_path):
     assert styles.count('ink') == styles.count('oil') > 10
   row = records['test'][0]
   concept = row['metadata']['concept']
-  assert row['captions'] == [f'thing {concept}']
-  assert row['image'] == _make_png(concept)
+  assert row['fields']['captions'] == [f'thing {concept}']
+  assert row['fields']['image'] == _make_png(concept)
   assert row['id'] == f'{row["metadata"]["source"]}/{row["metadata"]["key"]}'
 
 
@@ -102,7 +102,7 @@ def test_splits_do_not_depend_on_other_records(tmp_path):
   _import('webdataset', files, both, group_by='concept', language='de')
   ids = {row['id'] for row in _open('test', one)}
   assert ids < {row['id'] for row in _open('test', both)}
-  assert _open('test', both)[0]['captions'][0].startswith('Ding ')
+  assert _open('test', both)[0]['fields']['captions'][0].startswith('Ding ')
 
 
 @pytest.mark.parametrize('format', ['jsonl', 'csv'])
@@ -119,7 +119,7 @@ def test_tables(tmp_path, format):
   _import(format, str(path), tmp_path, splits={'some': 1.0})
   records = _open('some', tmp_path)
   assert len(records) == 7
-  assert {row['captions'][0] for row in records} == {
+  assert {row['fields']['captions'][0] for row in records} == {
     f'text {i}' for i in range(7)
   }
   assert {row['metadata']['file'] for row in records} == {
@@ -144,8 +144,12 @@ def test_rows_of_an_image_become_one_record(tmp_path):
     for record in _open(split, tmp_path)
   }
   assert sorted(records) == sorted(images)
-  assert all(record['captions'] == ['a', 'b'] for record in records.values())
-  assert [q['question'] for q in records['3.png']['questions']] == ['red?']
+  assert all(
+    record['fields']['captions'] == ['a', 'b'] for record in records.values()
+  )
+  assert [q['question'] for q in records['3.png']['fields']['questions']] == [
+    'red?'
+  ]
   assert records['4.png']['metadata'] == {
     'by': ['writer 0', 'writer 1', 'writer 2'],
     'place': 'Bonn',
@@ -160,7 +164,7 @@ def test_a_bad_row_of_an_image_does_not_take_the_others_along(tmp_path):
     'jsonl', path, tmp_path, splits={'train': 1.0}, on_error='skip'
   )
   (record,) = _open('train', tmp_path)
-  assert record['captions'] == ['x', 'y']
+  assert record['fields']['captions'] == ['x', 'y']
   assert 'line 2' in (folder / 'skipped.jsonl').read_text()
 
 
@@ -224,7 +228,7 @@ def test_existing_names_need_overwrite(tmp_path):
     _import('jsonl', path, tmp_path, splits=splits)
   _write_jsonl(tmp_path, [{'image': 'a.png', 'caption': 'two'}])
   _import('jsonl', path, tmp_path, splits=splits, overwrite=True)
-  assert _open('train', tmp_path)[0]['captions'] == ['two']
+  assert _open('train', tmp_path)[0]['fields']['captions'] == ['two']
 
 
 def test_a_named_tokenizer_is_kept(tmp_path):
@@ -266,7 +270,8 @@ def test_the_same_bytes_share_a_split(tmp_path, capsys):
   settings = importing.Settings(name='mine', splits=HALVES)
   importing.import_data('jsonl', path, settings, data_dir=tmp_path)
   records = {
-    split: {row['image'] for row in _open(split, tmp_path)} for split in HALVES
+    split: {row['fields']['image'] for row in _open(split, tmp_path)}
+    for split in HALVES
   }
   assert records['train'].isdisjoint(records['test'])
   # Image 7 is one of them.
@@ -297,9 +302,9 @@ def test_a_field_of_splits_is_kept(tmp_path, capsys, format):
     )
   settings = importing.Settings(name='mine')
   importing.import_data(format, str(path), settings, data_dir=tmp_path)
-  test = [row['image'] for row in _open('test', tmp_path)]
+  test = [row['fields']['image'] for row in _open('test', tmp_path)]
   assert sorted(test) == sorted([_make_png(1), _make_png(3)])
-  assert [row['image'] for row in _open('validation', tmp_path)] == [
+  assert [row['fields']['image'] for row in _open('validation', tmp_path)] == [
     _make_png(2)
   ]
   assert 'splits are those that the input names' in capsys.readouterr().err

@@ -25,7 +25,7 @@ def test_a_name_without_a_configuration_is_the_full_one(tmp_path, monkeypatch):
   )
   monkeypatch.setenv('MMJAX_DATA_DIR', str(tmp_path))
   small = prepare.prepare('shapes/small', progress=False)
-  assert small == tmp_path / 'shapes' / 'small' / '1.0.0'
+  assert small == tmp_path / 'shapes' / 'small' / '2.0.0'
   assert records.find_folder('shapes') is None
   full = prepare.prepare('shapes', progress=False)
   assert full == records.find_folder('shapes')

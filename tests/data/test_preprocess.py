@@ -7,7 +7,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mmjax.data import images, preprocess, tokenizers
+from mmjax.data import features, images, preprocess, tokenizers
+from mmjax.errors import ConfigError
 
 SIZE = 7
 HALF = (0.5, 0.5, 0.5)
@@ -22,22 +23,32 @@ def make_png(seed: int = 0, size: int = SIZE) -> bytes:
 
 
 def make_record(**changes) -> dict:
-  return {
-    'id': 'r',
+  fields = {
     'image': make_png(),
     'captions': ['one', 'two', 'three'],
     'questions': [
       {'question': 'what?', 'answers': ['b', 'a', 'a'], 'type': 't'},
       {'question': 'who?', 'answers': ['c'], 'type': 't'},
     ],
-    'metadata': {'tags': ['x', 'y', 'z'], 'line': 'p, q'},
   } | changes
+  return {
+    'id': 'r',
+    'fields': {name: value for name, value in fields.items() if value},
+    'metadata': {'tags': ['x', 'y', 'z'], 'line': 'p, q'},
+  }
 
 
-def make_preprocessor(**settings) -> preprocess.Preprocessor:
-  return preprocess.Preprocessor(
-    tokenizer=tokenizers.make_byte_tokenizer(), **settings
-  )
+def make_preprocessor(
+  *, image=None, text=None, questions=None
+) -> preprocess.Preprocessor:
+  """Makes a preprocessor of the features whose settings are given."""
+  settings = {
+    'image': image and {'kind': 'image', **image},
+    'text': text and {'kind': 'text', 'field': 'captions', **text},
+    'questions': questions and {'kind': 'questions', **questions},
+  }
+  built = preprocess.build({k: v for k, v in settings.items() if v})
+  return preprocess.Preprocessor(built, tokenizers.make_byte_tokenizer())
 
 
 def list_texts(make_text, count: int = 40) -> set[str]:
@@ -52,11 +63,14 @@ def list_texts(make_text, count: int = 40) -> set[str]:
 def test_settings_determine_the_keys():
   assert make_preprocessor()(make_record()) == {}
   everything = make_preprocessor(
-    image_size=SIZE,
-    text_length=11,
-    question_length=13,
-    answer_length=5,
-    answers=('a', 'c'),
+    image={'size': SIZE},
+    text={'length': 11},
+    questions={
+      'length': 13,
+      'answer_length': 5,
+      'has_label': True,
+      'answers': ('a', 'c'),
+    },
   )(make_record())
   shapes = {key: (v.shape, v.dtype.name) for key, v in everything.items()}
   assert shapes == {
@@ -74,7 +88,13 @@ def test_settings_determine_the_keys():
 
 def test_evaluation_takes_the_first_and_the_commonest():
   prepare = make_preprocessor(
-    text_length=11, question_length=11, answer_length=5, answers=('c', 'a')
+    text={'length': 11},
+    questions={
+      'length': 11,
+      'answer_length': 5,
+      'has_label': True,
+      'answers': ('c', 'a'),
+    },
   )
   example = prepare(make_record())
   decode = prepare.tokenizer.decode
@@ -86,7 +106,7 @@ def test_evaluation_takes_the_first_and_the_commonest():
 
 def test_training_draws_captions_questions_and_answers():
   prepare = make_preprocessor(
-    text_length=11, question_length=11, answer_length=5
+    text={'length': 11}, questions={'length': 11, 'answer_length': 5}
   )
   assert list_texts(prepare) == {'one', 'two', 'three'}
   drawn = set()
@@ -99,7 +119,13 @@ def test_training_draws_captions_questions_and_answers():
 
 def test_several_different_questions_in_training():
   prepare = make_preprocessor(
-    question_length=11, answer_length=5, answers=('a', 'c'), num_questions=3
+    questions={
+      'length': 11,
+      'answer_length': 5,
+      'has_label': True,
+      'answers': ('a', 'c'),
+      'number': 3,
+    }
   )
   orders = set()
   for i in range(20):
@@ -121,11 +147,14 @@ def test_several_different_questions_in_training():
 
 def test_missing_modalities_are_zeros_and_masked():
   prepare = make_preprocessor(
-    image_size=SIZE,
-    text_length=5,
-    question_length=5,
-    answer_length=5,
-    answers=('a',),
+    image={'size': SIZE},
+    text={'length': 5},
+    questions={
+      'length': 5,
+      'answer_length': 5,
+      'has_label': True,
+      'answers': ('a',),
+    },
   )
   empty = make_record(image=b'', captions=[], questions=[])
   for rng in (None, np.random.default_rng(0)):
@@ -136,11 +165,12 @@ def test_missing_modalities_are_zeros_and_masked():
 
 
 def test_unknown_answers_have_no_label():
-  assert make_preprocessor(answers=('q',))(make_record())['label'] == -1
+  prepare = make_preprocessor(questions={'has_label': True, 'answers': ('q',)})
+  assert prepare(make_record())['label'] == -1
 
 
 def test_training_appends_metadata_to_captions():
-  prepare = make_preprocessor(text_length=29, text_fields={'tags': 2})
+  prepare = make_preprocessor(text={'length': 29, 'metadata': {'tags': 2}})
   assert prepare.tokenizer.decode(prepare(make_record())['text']) == 'one'
   found = list_texts(prepare, 200)
   tags = ['x', 'y', 'z']
@@ -152,9 +182,11 @@ def test_training_appends_metadata_to_captions():
 
 def test_text_fields_in_evaluation_and_from_a_line():
   prepare = make_preprocessor(
-    text_length=29,
-    text_fields={'line': 5, 'none': 2},
-    text_fields_in_evaluation=True,
+    text={
+      'length': 29,
+      'metadata': {'line': 5, 'none': 2},
+      'metadata_in_evaluation': True,
+    }
   )
   assert prepare.tokenizer.decode(prepare(make_record())['text']) == 'one, p, q'
   alone = prepare(make_record(captions=[]))
@@ -173,10 +205,9 @@ def test_text_fields_in_evaluation_and_from_a_line():
 )
 def test_images_whose_texts_mention_a_side_are_not_flipped(changes, flipped):
   prepare = make_preprocessor(
-    image_size=SIZE,
-    augment=({'name': 'flip', 'p': 1.0},),
-    text_length=29,
-    question_length=29,
+    image={'size': SIZE, 'augment': ({'name': 'flip', 'p': 1.0},)},
+    text={'length': 29},
+    questions={'length': 29},
   )
   row = make_record(**changes)
   plain = prepare(row)['image']
@@ -187,7 +218,7 @@ def test_images_whose_texts_mention_a_side_are_not_flipped(changes, flipped):
 
 def test_only_texts_of_the_batch_stop_flips():
   prepare = make_preprocessor(
-    image_size=SIZE, augment=({'name': 'flip', 'p': 1.0},)
+    image={'size': SIZE, 'augment': ({'name': 'flip', 'p': 1.0},)}
   )
   row = make_record(captions=['left'])
   trained = prepare(row, np.random.default_rng(0))['image']
@@ -196,10 +227,12 @@ def test_only_texts_of_the_batch_stop_flips():
 
 def test_the_crop_uses_all_pixels():
   prepare = make_preprocessor(
-    image_size=SIZE,
-    augment=(
-      {'name': 'random_resized_crop', 'scale': (1, 1), 'ratio': (1, 1)},
-    ),
+    image={
+      'size': SIZE,
+      'augment': (
+        {'name': 'random_resized_crop', 'scale': (1, 1), 'ratio': (1, 1)},
+      ),
+    }
   )
   row = make_record(image=make_png(size=29))
   trained = prepare(row, np.random.default_rng(0))['image']
@@ -208,7 +241,9 @@ def test_the_crop_uses_all_pixels():
 
 
 def test_image_sizes_and_normalisation():
-  prepare = make_preprocessor(image_size=(5, 3), mean=(0.1, 0.2, 0.3), std=HALF)
+  prepare = make_preprocessor(
+    image={'size': (5, 3), 'mean': (0.1, 0.2, 0.3), 'std': HALF}
+  )
   image = prepare(make_record())['image']
   decoded = images.resize(images.decode(make_png()), (5, 3))
   expected = (decoded / 255 - np.array([0.1, 0.2, 0.3])) / 0.5
@@ -216,47 +251,78 @@ def test_image_sizes_and_normalisation():
   np.testing.assert_allclose(image, expected, atol=1e-6)
 
 
-def test_settings_survive_json():
+def test_settings_survive_their_file(tmp_path):
   prepare = make_preprocessor(
-    image_size=(5, 3),
-    resize='pad',
-    augment=({'name': 'random_resized_crop', 'scale': (0.5, 1.0)},),
-    text_length=7,
-    answers=('a', 'b'),
-    text_fields={'tags': 2},
+    image={
+      'size': [5, 3],
+      'resize': 'pad',
+      'augment': [{'name': 'random_resized_crop', 'scale': [0.5, 1.0]}],
+    },
+    text={'length': 7, 'metadata': {'tags': 2}},
+    questions={'has_label': True, 'answers': ['a', 'b']},
   )
-  settings = json.loads(json.dumps(prepare.to_dict()))
-  assert 'tokenizer' not in settings
-  again = preprocess.Preprocessor.from_dict(settings, prepare.tokenizer)
+  prepare.save(tmp_path / 'p.json')
+  assert 'tokenizer' not in json.loads((tmp_path / 'p.json').read_text())
+  again = preprocess.Preprocessor.load(tmp_path / 'p.json', prepare.tokenizer)
   assert again == prepare
-  with pytest.raises(ValueError, match='no setting colour'):
-    preprocess.Preprocessor.from_dict({'colour': 1})
 
 
 @pytest.mark.parametrize(
   ('settings', 'message'),
   [
-    ({'resize': 'squash'}, "'squash' is unknown"),
-    ({'text_length': 5}, 'need a tokenizer'),
-    ({'answers': ('a', 'a')}, 'twice'),
-    ({'augment': ({'name': 'blur'},)}, "'blur' is unknown"),
+    ({'a': 'image'}, r"data\.features\.a='image' is not legal"),
+    ({'a': {'kind': 'imgae'}}, r"features\.a\.kind.*'imgae'"),
+    ({'a': {'size': 3}}, r'features\.a\.kind'),
+    (
+      {'a': {'kind': 'image', 'colour': 1}},
+      r'data\.features\.a\.colour is unknown; image has .*size',
+    ),
+    (
+      {
+        'questions': {'kind': 'questions', 'length': 5},
+        'question': {'kind': 'text'},
+      },
+      r"\.questions and data\.features\.question both make .*'question'",
+    ),
   ],
 )
-def test_impossible_settings_are_refused(settings, message):
-  with pytest.raises(ValueError, match=message):
-    preprocess.Preprocessor(**settings)
+def test_unknown_features_are_refused(settings, message):
+  with pytest.raises(ConfigError, match=message):
+    preprocess.build(settings)
+
+
+def test_texts_need_a_tokenizer():
+  with pytest.raises(ConfigError, match='need a tokenizer'):
+    preprocess.Preprocessor({'text': features.Text(name='text')})
+
+
+def test_prepare_makes_a_batch_of_what_is_passed(tmp_path):
+  prepare = make_preprocessor(image={'size': SIZE}, text={'length': 5})
+  (tmp_path / 'a.png').write_bytes(make_png())
+  paths = [str(tmp_path / 'a.png')] * 2
+  batch = prepare.prepare(image=paths, text=['a', 'b'])
+  assert set(batch) == {'image', 'image_mask', 'text', 'text_mask'}
+  row = prepare(make_record())['image']
+  np.testing.assert_array_equal(batch['image'], [row, row])
+  assert set(prepare.prepare(text='a')) == {'text', 'text_mask'}
+  with pytest.raises(ConfigError, match='there are 2 image, 1 text'):
+    prepare.prepare(image=paths, text='a')
+  with pytest.raises(ConfigError, match="'sound'"):
+    prepare.prepare(sound='a.wav')
 
 
 def test_golden_values():
   """A change here changes the data of a seed: note it in the changelog."""
   prepare = make_preprocessor(
-    image_size=5,
-    text_length=7,
-    augment=(
-      {'name': 'random_resized_crop', 'scale': (0.5, 1.0)},
-      {'name': 'flip'},
-      {'name': 'translate', 'pixels': 1},
-    ),
+    text={'length': 7},
+    image={
+      'size': 5,
+      'augment': (
+        {'name': 'random_resized_crop', 'scale': (0.5, 1.0)},
+        {'name': 'flip'},
+        {'name': 'translate', 'pixels': 1},
+      ),
+    },
   )
   example = prepare(make_record(), np.random.default_rng(17))
   assert prepare.tokenizer.decode(example['text']) == 'three'

@@ -42,20 +42,20 @@ def _convert(fields, image=PNG, language=None):
   ],
 )
 def test_captions(fields, captions):
-  assert _convert(fields)['captions'] == captions
+  assert _convert(fields)['fields']['captions'] == captions
 
 
 def test_captions_by_language():
   captions = {'en': 'a dog', 'de': 'ein Hund'}
   fields = {'caption': 'a dog', 'captions': captions}
-  assert _convert(fields)['captions'] == ['a dog']
+  assert _convert(fields)['fields']['captions'] == ['a dog']
   others = {'caption': 'a dog', 'captions': {'de': 'ein Hund'}}
-  assert _convert(others)['captions'] == ['a dog']
+  assert _convert(others)['fields']['captions'] == ['a dog']
   assert _convert(others)['metadata'] == {'captions': {'de': 'ein Hund'}}
   with pytest.raises(ValueError, match="no caption in 'en', only in de"):
     _convert(others, language='en')
   german = _convert(fields, language='de')
-  assert german['captions'] == ['ein Hund']
+  assert german['fields']['captions'] == ['ein Hund']
   assert german['metadata'] == {'captions': captions}
   with pytest.raises(ValueError, match="no caption in 'fr', only in en, de"):
     _convert(fields, language='fr')
@@ -79,7 +79,7 @@ def test_captions_by_language():
 )
 def test_questions(fields, answers, kind):
   record = _convert(fields)
-  assert record['questions'] == [
+  assert record['fields']['questions'] == [
     {'question': 'why?', 'answers': answers, 'type': kind}
   ]
   assert record['metadata'] == {}
@@ -92,7 +92,7 @@ def test_questions(fields, answers, kind):
 def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
   fields = {'question': 'why?', 'answer': answer, 'choices': ['a', 'b']}
   record = _convert(fields)
-  assert record['questions'][0]['answers'] == [expected]
+  assert record['fields']['questions'][0]['answers'] == [expected]
   assert record['metadata'] == {'choices': ['a', 'b']}
 
 
@@ -186,6 +186,6 @@ def test_refused_fields(fields, message):
 
 
 def test_images_are_decoded_to_the_end():
-  assert _convert({'caption': 'x'}, image=b'')['image'] == b''
+  assert 'image' not in _convert({'caption': 'x'}, image=b'')['fields']
   with pytest.raises(ValueError, match='not a readable image'):
     _convert({'caption': 'x'}, image=PNG[:-30])

@@ -6,55 +6,87 @@ import pathlib
 import pytest
 
 from mmjax.data import records
+from mmjax.errors import ConfigError
 
 RECORD = {
   'id': 'a/é',
-  'image': b'\x89PNG',
-  'captions': ['ein Fuß', 'a foot'],
-  'questions': [
-    {'question': 'wie viele?', 'answers': ['1', 'eins'], 'type': 'count'},
-    {'question': 'why?', 'answers': [], 'type': 'other'},
-  ],
+  'fields': {
+    'image': b'\x89PNG',
+    'captions': ['ein Fuß', 'a foot'],
+    'questions': [
+      {'question': 'wie viele?', 'answers': ['1', 'eins'], 'type': 'count'},
+      {'question': 'why?', 'answers': [], 'type': 'other'},
+    ],
+  },
   'metadata': {'tags': ['x', 'y'], 'n': 3},
 }
 
 
-def _write_and_read(record):
-  features = records.FEATURES
-  example = features.encode_example(records.encode_record(record))
-  data = features.serialize_example(example)
-  return records.decode_record(
-    features.deserialize_example_np(data, decoders=records.make_decoders())
-  )
+def _write_and_read(record, *, large=True):
+  schema = records.Schema()
+  whole = schema.make_tfds_features()
+  data = whole.serialize_example(whole.encode_example(schema.encode(record)))
+  part = schema.make_tfds_features(large=large)
+  decoders = schema.make_decoders() if large else None
+  return schema.decode(part.deserialize_example_np(data, decoders=decoders))
 
 
 def test_decode_undoes_encode():
   assert _write_and_read(RECORD) == RECORD
 
 
-@pytest.mark.parametrize('captions', [[], ['one']])
-def test_absent_parts_stay_absent(captions):
-  record = {
-    'id': 'x',
-    'image': b'',
-    'captions': captions,
-    'questions': [],
-    'metadata': {},
-  }
+def test_without_large_fields_the_rest_is_read():
+  small = {k: v for k, v in RECORD['fields'].items() if k != 'image'}
+  assert _write_and_read(RECORD, large=False) == RECORD | {'fields': small}
+
+
+@pytest.mark.parametrize('fields', [{}, {'captions': ['one']}])
+def test_absent_fields_stay_absent(fields):
+  record = {'id': 'x', 'fields': fields, 'metadata': {}}
   assert _write_and_read(record) == record
 
 
 @pytest.mark.parametrize(
   'change, message',
   [
-    ({'extra': 1}, 'put further fields into metadata'),
-    ({'captions': 'a foot'}, 'captions of record .* should be list, not str'),
-    ({'questions': [{'question': 'why?'}]}, 'not question, answers and type'),
+    ({'extra': 1}, 'a record has id, fields and metadata, not .*extra'),
+    ({'fields': {'sound': b''}}, "'sound', but the data set has image, .*kind"),
+    ({'fields': {'captions': 'a foot'}}, "'captions' should be list, not str"),
+    (
+      {'fields': {'questions': [{'question': 'why?'}]}},
+      'not question, answers and type',
+    ),
+    ({'metadata': {'n': float('nan')}}, "'n' has the number nan"),
+    ({'metadata': {'\ud800': 1}}, 'has a lone surrogate'),
+    ({'id': 'a\ud800'}, "'id' has a lone surrogate"),
   ],
 )
-def test_wrong_fields_are_refused(change, message):
-  with pytest.raises(ValueError, match=message):
-    records.encode_record({**RECORD, **change})
+def test_wrong_records_are_refused(change, message):
+  with pytest.raises(ConfigError, match=message):
+    records.Schema().check({**RECORD, **change})
+
+
+@pytest.mark.parametrize(
+  'kinds, message',
+  [
+    ({'a': 'sounds'}, "the kind of field 'a'.*'sounds'"),
+    ({'id': 'text'}, "cannot have the name 'id'"),
+    ({'a b': 'text'}, "cannot have the name 'a b'; use letters"),
+  ],
+)
+def test_wrong_schemas_are_refused(kinds, message):
+  with pytest.raises(ConfigError, match=message):
+    records.Schema(kinds)
+
+
+def test_a_schema_survives_its_file(tmp_path):
+  assert records.Schema.load(tmp_path) is None
+  schema = records.Schema({'said': 'sound', 'age': 'number'})
+  schema.save(tmp_path)
+  assert records.Schema.load(tmp_path) == schema
+  (tmp_path / records.FIELDS_FILE).write_text('{"said": "sound"}')
+  with pytest.raises(ConfigError, match=r'fields\.json is damaged'):
+    records.Schema.load(tmp_path)
 
 
 def test_the_default_data_dir_is_that_of_the_environment(monkeypatch, tmp_path):

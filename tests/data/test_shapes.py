@@ -43,12 +43,12 @@ def test_splits_have_their_sizes(data_dir):
 
 def test_records_are_complete(data_dir):
   for row in _read_records(data_dir, 'test'):
-    assert row['image'].startswith(b'\x89PNG')
-    assert len(row['captions']) == 4
-    assert len(row['questions']) == 8
+    assert row['fields']['image'].startswith(b'\x89PNG')
+    assert len(row['fields']['captions']) == 4
+    assert len(row['fields']['questions']) == 8
     objects = row['metadata']['objects']
     assert row['metadata']['num_objects'] == len(objects)
-    for caption in row['captions']:
+    for caption in row['fields']['captions']:
       parsed = shapes_captions.parse_caption(caption)
       assert [thing._asdict() for thing in parsed] == objects
 
@@ -72,14 +72,14 @@ def test_the_tokenizer_knows_every_word(data_dir):
   tokenizer = tokenizers.Tokenizer.load(source.folder / 'tokenizer.json')
   assert tokenizer.vocab_size <= 512
   for row in source:
-    for caption in row['captions']:
+    for caption in row['fields']['captions']:
       ids, _ = tokenizer.encode(caption, 61)
       assert tokenizer.decode(ids) == caption
 
 
 def test_one_seed_gives_the_same_files(data_dir, tmp_path):
   again = _prepare(tmp_path)
-  for path in sorted((data_dir / 'shapes' / 'tiny' / '1.0.0').iterdir()):
+  for path in sorted((data_dir / 'shapes' / 'tiny' / '2.0.0').iterdir()):
     if 'array_record' not in path.name and path.name != 'dataset_info.json':
       assert (again / path.name).read_bytes() == path.read_bytes(), path.name
   for split in TINY:

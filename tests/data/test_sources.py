@@ -20,14 +20,17 @@ def make_png(seed: int) -> bytes:
 
 
 def make_record(i: int) -> dict:
+  questions = [
+    {'question': f'q{k}?', 'answers': ['yes', str(k)], 'type': 'kind'}
+    for k in range(i % 3)
+  ]
   return {
     'id': f'r{i}',
-    'image': make_png(i),
-    'captions': [f'caption {i}', 'another'],
-    'questions': [
-      {'question': f'q{k}?', 'answers': ['yes', str(k)], 'type': 'kind'}
-      for k in range(i % 3)
-    ],
+    'fields': {
+      'image': make_png(i),
+      'captions': [f'caption {i}', 'another'],
+      **({'questions': questions} if questions else {}),
+    },
     'metadata': {'style': 'abc'[i % 3], 'tags': ['t', str(i % 2)]},
   }
 
@@ -38,7 +41,8 @@ class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
   url_infos = None  # There is nothing to download.
 
   def _info(self):
-    return tfds.core.DatasetInfo(builder=self, features=records.FEATURES)
+    features = records.Schema().make_tfds_features()
+    return tfds.core.DatasetInfo(builder=self, features=features)
 
   def _split_generators(self, dl_manager):
     return {
@@ -48,7 +52,7 @@ class _Ours(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
   def _generate_examples(self, numbers):
     for i in numbers:
-      yield i, records.encode_record(make_record(i))
+      yield i, records.Schema().encode(make_record(i))
 
 
 class _Theirs(tfds.core.GeneratorBasedBuilder, skip_registration=True):
@@ -93,6 +97,7 @@ def data_dir(tmp_path_factory):
   for builder in (_Ours, _Theirs):
     data_builder = builder(data_dir=folder, file_format='array_record')
     data_builder.download_and_prepare()
+  records.Schema().save(folder / 'ours' / '1.2.0')
   return folder
 
 
@@ -113,7 +118,8 @@ def test_records_come_back_as_written(data_dir):
 def test_texts_are_records_without_images(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
   for row, texts in zip(source, source.iterate_texts(), strict=True):
-    assert texts == row | {'image': b''}
+    small = {k: v for k, v in row['fields'].items() if k != 'image'}
+    assert texts == row | {'fields': small}
 
 
 def test_splits_add_up_and_divide(data_dir):
@@ -158,7 +164,7 @@ def test_sources_survive_pickling(data_dir):
 def test_where(data_dir, where, kept):
   source = sources.open_source('ours', 'train', data_dir=data_dir, where=where)
   assert list_ids(source) == {f'r{i}' for i in kept}
-  assert all(row['image'] for row in source)
+  assert all(row['fields']['image'] for row in source)
 
 
 def test_where_names_legal_fields_and_values(data_dir):
@@ -184,23 +190,19 @@ def test_view_questions_gives_one_question_each(data_dir):
   expected = {f'r{i}#{k}' for i in range(10) for k in range(i % 3)}
   assert list_ids(view) == expected
   for row in rows:
-    assert [q['question'] for q in row['questions']] == [f'q{row["id"][-1]}?']
-    assert row['image']
+    assert [q['question'] for q in row['fields']['questions']] == [
+      f'q{row["id"][-1]}?'
+    ]
+    assert row['fields']['image']
   with pytest.raises(ValueError, match='none of 1 records has a question'):
     sources.view_questions(sources.ListSource([make_record(0)]))
 
 
 def test_questions_without_an_answer_are_not_evaluated():
   record = make_record(2)
-  record['questions'][0]['answers'] = []
+  record['fields']['questions'][0]['answers'] = []
   view = sources.view_questions(sources.ListSource([record]))
   assert list_ids(view) == {f'{record["id"]}#1'}
-
-
-def test_the_answer_vocabulary_is_ordered_by_count():
-  source = sources.ListSource([make_record(1), make_record(2)])
-  assert sources.build_answer_vocabulary(source) == ('yes', '0', '1')
-  assert sources.build_answer_vocabulary(source, 1) == ('yes',)
 
 
 def test_foreign_data_sets_are_mapped(data_dir):
@@ -219,15 +221,15 @@ def test_foreign_data_sets_are_mapped(data_dir):
     {'label': 'hot dog', 'size': 10},
     {'label': 'cat', 'size': 20},
   ]
-  assert rows[1]['image'] == make_png(1)
-  assert rows[1]['captions'] == ['one', 'two']
-  assert rows[1]['questions'] == [
+  assert rows[1]['fields']['image'] == make_png(1)
+  assert rows[1]['fields']['captions'] == ['one', 'two']
+  assert rows[1]['fields']['questions'] == [
     {'question': 'how many?', 'answers': ['2', 'two'], 'type': ''}
   ]
   assert list_ids(source) == {'train/0', 'train/1', 'train/2'}
   again = pickle.loads(pickle.dumps(source))
   assert list(again) == list(source)
-  assert [row['image'] for row in source.iterate_texts()] == [b''] * 3
+  assert not any('image' in row['fields'] for row in source.iterate_texts())
   only = sources.select(source, {'label': 'hot dog'})
   assert [row['metadata']['size'] for row in only] == [10]
 
@@ -237,7 +239,7 @@ def test_class_labels_become_captions(data_dir):
   source = sources.open_source(
     'theirs', 'train', data_dir=data_dir, fields=fields
   )
-  assert sorted(row['captions'] for row in source) == [
+  assert sorted(row['fields']['captions'] for row in source) == [
     ['cat'],
     ['cat'],
     ['hot dog'],
@@ -248,8 +250,13 @@ def test_class_labels_become_captions(data_dir):
   ('name', 'fields', 'message'),
   [
     ('theirs', None, "wasn't written by mmjax; .*picture"),
-    ('theirs', {'picture': 'picture'}, 'use one of id, image, captions'),
-    ('theirs', {'image': 'img'}, "no feature 'img' for image; it has .*notes"),
+    ('theirs', {'old': 'numbr:size'}, "the kind of field 'old'.*'numbr'"),
+    ('theirs', {'a b': 'size'}, "cannot have the name 'a b'"),
+    (
+      'theirs',
+      {'image': 'img'},
+      "no feature 'img' for image; .* has .*notes/text",
+    ),
     ('ours', {'image': 'image'}, 'needs no `fields`'),
   ],
 )

@@ -26,10 +26,7 @@ def open_feed(**changed):
     make_data(**changed),
     batch_size=3,
     seed=0,
-    text=True,
-    question=True,
-    answer=True,
-    label=True,
+    needs={'all': ('image', 'text', 'question', 'answer', 'label')},
   )
 
 
@@ -38,10 +35,11 @@ def test_a_record_depends_only_on_split_and_number():
   again = pickle.loads(pickle.dumps(source))
   assert source[7] == again[7]
   assert source[7] != source[8]
-  assert source[7]['image'] != source[8]['image']
+  assert source[7]['fields']['image'] != source[8]['fields']['image']
   assert source[7] != synthetic.SyntheticSource('test', image_size=5)[7]
-  assert source.read_texts(7) == {**source[7], 'image': b''}
-  assert images.decode(source[7]['image']).shape == (5, 5, 3)
+  fields = dict(source[7]['fields'])
+  assert images.decode(fields.pop('image')).shape == (5, 5, 3)
+  assert source.read_texts(7) == source[7] | {'fields': fields}
 
 
 def test_batches_have_the_configs_sizes():
@@ -68,7 +66,7 @@ def test_decode_inverts_encode():
   record = feed.splits['val'][3]
   example = feed.preprocess(record)
   tokenizer = feed.preprocess.tokenizer
-  assert tokenizer.decode(example['text']) == record['captions'][0]
+  assert tokenizer.decode(example['text']) == record['fields']['captions'][0]
   assert example['text'][0] == tokenizer.bos_id
 
 

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mmjax.data import image_rows, webdataset
+from mmjax.data import audio, image_rows, importing, sources, webdataset
+from mmjax.errors import ConfigError
 
 OPTIONS = image_rows.Options()
 
@@ -196,3 +197,42 @@ def test_classes(tmp_path, files, expected):
     return
   with pytest.raises(ValueError, match=str(expected)):
     raw.read_fields()
+
+
+def test_sounds_and_videos_are_fields(tmp_path):
+  wave = audio.encode_wave(np.ones(9), 8000)
+  files = {
+    'a.txt': b'a caption alone',
+    'b.wav': wave,
+    'b.txt': b'a beep',
+    'c.WAV': wave,
+    'c.json': b'{"n": 5}',
+    'd.wav': b'damaged',
+    'd.txt': b'x',
+    'e.wav': wave,
+    'e.mp3': wave,
+    'v1.5.wav': wave,
+  }
+  path = _write_tar(tmp_path / 'zoo.tar', files)
+  _, b, c, _, e, _ = webdataset.read([path], OPTIONS)
+  assert b.read_fields()['sound'] == '.wav' and b.read_image() == b''
+  assert b.read_file('.wav') == c.read_file('.wav') == wave
+  with pytest.raises(ConfigError, match=r'no file \.mp3 among its files \.wav'):
+    b.read_file('mp3')
+  with pytest.raises(ConfigError, match='more than one sound'):
+    e.read_fields()
+  folder = importing.import_data(
+    'webdataset',
+    str(path),
+    importing.Settings('zoo', splits={'some': 1.0}, on_error='skip'),
+    data_dir=tmp_path / 'data',
+    progress=False,
+  )
+  source = sources.open_source('zoo', 'some', data_dir=tmp_path / 'data')
+  rows = {row['id']: row['fields'] for row in source}
+  assert rows == {
+    'zoo/b': {'captions': ['a beep'], 'sound': wave},
+    'zoo/c': {'sound': wave},
+  }
+  skipped = (folder / 'skipped.jsonl').read_text()
+  assert r'no image' in skipped and 'sound: not a readable sound' in skipped

@@ -1,5 +1,6 @@
 """What every kind of field has in common: storage, arrays, drawing."""
 
+import collections.abc
 import dataclasses
 import json
 import math
@@ -160,6 +161,11 @@ class Feature:
     del record
     return ()
 
+  def name_length(self, key: str) -> str:
+    """Names the setting of the length of a key's array."""
+    del key
+    return 'length'
+
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> Any:
@@ -259,6 +265,8 @@ def _is_of(value: Any, hint: Any) -> bool:
       return True
     if origin is type(None) and value is None:
       return True
+    if origin is collections.abc.Sequence and isinstance(value, str):
+      continue  # Not a sequence of its letters.
     if origin not in (int, float, bool, str) and isinstance(value, origin):
       return True
   return False
@@ -275,6 +283,11 @@ def freeze(value: Any) -> Any:
   if isinstance(value, list | tuple):
     return tuple(freeze(item) for item in value)
   return value
+
+
+def are_numbers(values: Any) -> bool:
+  """Whether values are finite numbers."""
+  return all(type(v) in (int, float) and math.isfinite(v) for v in values)
 
 
 def to_json(value: Any) -> Any:

@@ -35,6 +35,9 @@ class Category(base.Feature):
 
   def __post_init__(self):
     super().__post_init__()
+    for name in self.classes or ():
+      if not isinstance(name, str):
+        self.refuse('classes', f'has {name!r}, which is not a name')
     index = {name: i for i, name in enumerate(self.classes or ())}
     if len(index) < len(self.classes or ()):
       self.refuse('classes', 'names a class twice')
@@ -48,6 +51,8 @@ class Category(base.Feature):
   def explain_fault(cls, value: Any) -> str:
     if not isinstance(value, list):
       return f'should be list, not {type(value).__name__}'
+    if wrong := [name for name in value if not isinstance(name, str)]:
+      return f'should hold names of classes, not {wrong[0]!r:.80}'
     return base.explain_json_fault(value)
 
   def fit(self, source: Any) -> 'Category':
@@ -91,7 +96,15 @@ class Category(base.Feature):
     return self._pair(np.zeros(shape, dtype)[()], False)
 
   def prepare(self, value: Any) -> base.Example:
-    names = [value] if isinstance(value, str) else list(value)
+    names = [value] if isinstance(value, str) else value
+    names = list(names) if isinstance(names, tuple) else names
+    if not names or self.explain_fault(names):
+      raise ConfigError(
+        f'{self.name} is the name of a class, or a list of them, not '
+        f'{value!r:.80}'
+      )
+    if len(names) > 1 and not self.multi_label:
+      raise ConfigError(f'{self.name} is one class, not {", ".join(names)}')
     unknown = [name for name in names if name not in self._index]
     if unknown:
       raise ConfigError(

@@ -12,9 +12,10 @@ from mmjax.data import augment as augmentations
 from mmjax.data import contact_sheet
 from mmjax.data import images as image_files
 from mmjax.data.features import base
+from mmjax.errors import ConfigError
 
 HALF = (0.5, 0.5, 0.5)
-_STRIP_HEIGHT = 96
+_GRID_HEIGHT = 96
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,10 +52,12 @@ class Image(base.Feature):
     )
     if self.resize not in image_files.RESIZE_METHODS:
       self.refuse('resize', f'is unknown; use {image_files.RESIZE_METHODS}')
-    if len(self.shape) != 3 or min(self.shape) < 1:
+    is_whole = all(type(number) is int for number in self.shape)
+    if not is_whole or len(self.shape) != 3 or min(self.shape) < 1:
       self.refuse('size', 'is not legal: one number, or (height, width)')
     for setting in ('mean', 'std'):
-      if len(getattr(self, setting)) != 3:
+      numbers = getattr(self, setting)
+      if len(numbers) != 3 or not base.are_numbers(numbers):
         self.refuse(setting, 'is not legal: three numbers')
     if min(self.std) <= 0:
       self.refuse('std', 'is not legal: images are divided by it')
@@ -190,13 +193,15 @@ class Images(Image):
 
   def prepare(self, value: Any) -> base.Example:
     values = list(value) if isinstance(value, list | tuple) else [value]
+    if not values:
+      raise ConfigError(f'{self.name} is one image or more, not an empty list')
     return self._stack(
       [image_files.to_array(item) for item in values[: self.number]]
     )
 
   @classmethod
   def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
-    return draw_strip([image_files.decode(item) for item in value]), []
+    return draw_grid([image_files.decode(item) for item in value]), []
 
   def _stack(self, images: Sequence[np.ndarray]) -> base.Example:
     array = np.zeros((self.number, *self.shape), np.float32)
@@ -206,8 +211,8 @@ class Images(Image):
     return {self.name: array, f'{self.name}_mask': mask}
 
 
-def draw_strip(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
-  """Puts images uint8 [H, W, 3] in a row, all of one height.
+def draw_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
+  """Puts images uint8 [H, W, 3] in rows of two, all of the first one's shape.
 
   Args:
     images: at least one.
@@ -215,12 +220,13 @@ def draw_strip(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:
   """
   count = min(most, len(images))
   chosen = np.linspace(0, len(images) - 1, count).astype(int)
-  row = []
-  for i in chosen:
-    height, width = images[i].shape[:2]
-    size = (_STRIP_HEIGHT, max(1, round(width * _STRIP_HEIGHT / height)))
-    row.append(image_files.resize(images[i], size, 'stretch'))
-  return np.concatenate(row, axis=1)
+  height, width = images[0].shape[:2]
+  size = (_GRID_HEIGHT, max(1, round(width * _GRID_HEIGHT / height)))
+  cells = [image_files.resize(images[i], size, 'pad') for i in chosen]
+  if len(cells) > 2 and len(cells) % 2:
+    cells.append(np.full_like(cells[0], 255))
+  rows = [np.concatenate(cells[i : i + 2], 1) for i in range(0, len(cells), 2)]
+  return np.concatenate(rows)
 
 
 def read_file(value: Any) -> bytes | None:

@@ -1,15 +1,15 @@
 """Fields of numbers: one, a vector, a series over time, points in space."""
 
 import dataclasses
-import io
 import math
+import os
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 
-from mmjax.data import audio, contact_sheet, drawings
+from mmjax.data import audio, contact_sheet, drawings, number_arrays
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
 
@@ -19,20 +19,28 @@ class _Standardised(base.Feature):
   """Numbers from which a mean is subtracted, divided by a deviation.
 
   Attributes:
-    mean: mean, one number or one of each column; None for that of the training
-      records.
+    mean: mean of each column; None for that of the training records.
     std: standard deviation, likewise.
   """
 
-  mean: float | Sequence | None = None
-  std: float | Sequence | None = None
+  mean: Any = None
+  std: Any = None
 
   def __post_init__(self):
     super().__post_init__()
     if (self.mean is None) != (self.std is None):
       self.refuse('mean', 'and std are set together, or neither')
-    if self.std is not None and np.min(self.std) <= 0:
-      self.refuse('std', 'is not legal: numbers above 0')
+    if self.mean is None:
+      return
+    for setting in ('mean', 'std'):
+      value = getattr(self, setting)
+      numbers = value if isinstance(value, tuple) else (value,)
+      if not numbers or not base.are_numbers(numbers):
+        self.refuse(setting, 'is not legal: finite numbers')
+      if setting == 'std' and min(numbers) <= 0:
+        self.refuse(setting, 'is not legal: numbers above 0')
+    if np.shape(self.mean) != np.shape(self.std):
+      self.refuse('std', f'has another length than mean={self.mean!r}')
 
   @property
   def is_fitted(self) -> bool:
@@ -41,20 +49,19 @@ class _Standardised(base.Feature):
   def fit(self, source: Any) -> '_Standardised':
     if self.is_fitted:
       return self
-    count, total, squares = 0, 0.0, 0.0
+    count, total, squares = 0, np.zeros(0), np.zeros(0)
     for value in self.iterate_values(source):
       if value is None:
         continue
       rows = self._get_rows(value)
-      count += len(rows)
-      try:
-        total = total + rows.sum(axis=0)
-        squares = squares + np.square(rows).sum(axis=0)
-      except ValueError as error:
+      if count and rows.shape[1] != len(total):
         raise ConfigError(
           f'data.features.{self.name}: a record has {rows.shape[1]} columns, '
           f'but those before it {len(total)}'
-        ) from error
+        )
+      total = rows.sum(axis=0) + (total if count else 0)
+      squares = np.square(rows).sum(axis=0) + (squares if count else 0)
+      count += len(rows)
     if not count:
       raise ConfigError(
         f'data.features.{self.name}: no training record has the field '
@@ -110,14 +117,18 @@ class Number(_Standardised):
   reads: ClassVar[tuple[str, ...]] = ('number',)
   word: ClassVar[str] = 'a number'
 
+  mean: float | None = None
+  std: float | None = None
+
   @classmethod
   def from_metadata(cls, value: Any) -> float:
     try:
-      return float(value)
-    except (TypeError, ValueError) as error:
-      raise ConfigError(
-        f'{value!r:.80} in the metadata is no number'
-      ) from error
+      number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+      raise ConfigError(f'{value!r:.80} is not a number') from error
+    if fault := cls.explain_fault(number):
+      raise ConfigError(fault)
+    return number
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:
@@ -137,11 +148,9 @@ class Number(_Standardised):
 
   def prepare(self, value: Any) -> base.Example:
     try:
-      number = float(value)
-    except (TypeError, ValueError) as error:
-      raise ConfigError(
-        f'{self.name} is a number, not {value!r:.80}'
-      ) from error
+      number = self.from_metadata(value)
+    except ConfigError as error:
+      raise ConfigError(f'{self.name}: {error}') from error
     return self.make_arrays(number, None, flips=False)
 
   def restore(self, array: np.ndarray) -> np.ndarray:
@@ -157,11 +166,15 @@ class Number(_Standardised):
     return float(numbers[0])
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Array(_Standardised):
   """Numbers that are stored as an array."""
 
   is_large: ClassVar[bool] = True
   axes: ClassVar[int] = 1
+
+  mean: Sequence | None = None
+  std: Sequence | None = None
 
   @classmethod
   def make_storage(cls) -> tfds.features.FeatureConnector:
@@ -169,19 +182,16 @@ class _Array(_Standardised):
 
   @classmethod
   def pack(cls, value: np.ndarray | None) -> bytes:
-    if value is None:
-      return b''
-    file = io.BytesIO()
-    np.save(file, np.asarray(value, np.float32), allow_pickle=False)
-    return file.getvalue()
+    return b'' if value is None else number_arrays.encode(value)
 
   @classmethod
   def unpack(cls, raw: Any) -> np.ndarray | None:
-    return np.load(io.BytesIO(raw), allow_pickle=False) if raw else None
+    return number_arrays.decode(raw) if raw else None
 
   @classmethod
   def from_metadata(cls, value: Any) -> np.ndarray:
-    array = to_numbers(value)
+    is_text = isinstance(value, str)
+    array = (number_arrays.parse if is_text else number_arrays.convert)(value)
     if fault := cls.explain_fault(array):
       raise ConfigError(f'an entry of the metadata {fault}')
     return array
@@ -197,7 +207,9 @@ class _Array(_Standardised):
     return ''
 
   def prepare(self, value: Any) -> base.Example:
-    array = to_numbers(value)
+    """Makes the arrays of nested lists, or of a .npy file's path."""
+    is_path = isinstance(value, str | os.PathLike)
+    array = (number_arrays.read if is_path else number_arrays.convert)(value)
     if fault := self.explain_fault(array):
       raise ConfigError(f'{self.name} {fault}')
     return self.make_arrays(array, None, flips=False)
@@ -264,7 +276,10 @@ class Series(_Array):
     super().__post_init__()
     if self.length < 1:
       self.refuse('length', 'is not legal: at least 1')
-    if (self.rate > 0) != (self.stored_rate > 0) or self.rate < 0:
+    for setting in ('rate', 'stored_rate'):
+      if not 0 <= getattr(self, setting) < math.inf:
+        self.refuse(setting, 'is not legal: a finite number, 0 or more')
+    if (self.rate > 0) != (self.stored_rate > 0):
       self.refuse('rate', 'and stored_rate are above 0 together, or both 0')
 
   def make_arrays(
@@ -357,18 +372,3 @@ class Points(_Array):
   @staticmethod
   def _get_rows(value: np.ndarray) -> np.ndarray:
     return np.asarray(value, np.float64)
-
-
-def to_numbers(value: Any) -> Any:
-  """Converts nested lists, or a .npy file, to an array of numbers.
-
-  Raises:
-    ConfigError: if they are no numbers, or rows have different lengths.
-    OSError: if the file can't be read.
-  """
-  try:
-    if isinstance(value, str) and value.endswith('.npy'):
-      return np.load(value, allow_pickle=False)
-    return np.asarray(value, np.float32)
-  except (TypeError, ValueError) as error:
-    raise ConfigError(f'{value!r:.80} is no array of numbers') from error

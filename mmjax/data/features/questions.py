@@ -52,6 +52,16 @@ class Questions(base.Feature):
 
   def __post_init__(self):
     super().__post_init__()
+    for setting, least in (('length', 0), ('answer_length', 0), ('number', 1)):
+      if getattr(self, setting) < least:
+        self.refuse(setting, f'is not legal: at least {least}')
+    if not (self.length or self.answer_length or self.has_label):
+      self.refuse(
+        'length', 'makes no array, and neither do answer_length and has_label'
+      )
+    for answer in self.answers or ():
+      if not isinstance(answer, str):
+        self.refuse('answers', f'has {answer!r}, which is not a text')
     labels = {answer: i for i, answer in enumerate(self.answers or ())}
     if len(labels) < len(self.answers or ()):
       self.refuse('answers', 'names an answer twice')
@@ -62,10 +72,8 @@ class Questions(base.Feature):
     if not isinstance(value, list):
       return f'should be list, not {type(value).__name__}'
     for entry in value:
-      if set(entry) != {'question', 'answers', 'type'}:
-        return (
-          f'has an entry with {sorted(entry)}, not question, answers and type'
-        )
+      if fault := _explain_entry_fault(entry):
+        return fault
     return base.explain_json_fault(value)
 
   def list_keys(self) -> tuple[str, ...]:
@@ -112,6 +120,9 @@ class Questions(base.Feature):
         for answer in entry['answers']:
           yield f'{self.prefix}answer', answer, False
 
+  def name_length(self, key: str) -> str:
+    return 'length' if key == f'{self.prefix}question' else 'answer_length'
+
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> Chosen | None:
@@ -145,6 +156,11 @@ class Questions(base.Feature):
 
   def prepare(self, value: Any) -> base.Example:
     """Makes the arrays of a question alone."""
+    if not self.length:
+      raise ConfigError(
+        f'{self.name} makes no arrays of questions: '
+        f'data.features.{self.name}.length is 0'
+      )
     if not isinstance(value, str) or not value.strip():
       raise ConfigError(f'{self.name}: a question is a text, not {value!r:.80}')
     return self._encode('question', value, self.length, as_input=True)
@@ -197,6 +213,22 @@ class Questions(base.Feature):
       return text.make_blank(key, length)
     ids, mask = self.tokenizer.encode(words, length, as_input=as_input)
     return {key: ids, f'{key}_mask': mask}
+
+
+def _explain_entry_fault(entry: Any) -> str:
+  if not isinstance(entry, dict):
+    return f'should hold questions with answers, not {entry!r:.80}'
+  if entry.keys() != {'question', 'answers', 'type'}:
+    return (
+      f'has an entry with {sorted(map(str, entry))}, not question, answers and '
+      'type'
+    )
+  if not isinstance(entry['answers'], list):
+    return f'has answers that are not a list: {entry["answers"]!r:.80}'
+  for part in (entry['question'], entry['type'], *entry['answers']):
+    if not isinstance(part, str):
+      return f'has an entry with {part!r:.80}, which is not a text'
+  return ''
 
 
 def count_answers(values: Iterable[Any]) -> collections.Counter:

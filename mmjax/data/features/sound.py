@@ -76,19 +76,22 @@ class Sound(base.Feature):
     if isinstance(value, bytes):
       return self.make_arrays(value, None, flips=False)
     samples = np.asarray(value)
-    if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
+    is_float = np.issubdtype(samples.dtype, np.floating)
+    if samples.ndim != 1 or not is_float or not samples.size:
       raise ConfigError(
         f'{self.name} is the path of a sound file or floats [N] in -1..1 at '
         f'{self.rate} samples a second, not {samples.dtype} '
         f'{list(samples.shape)}'
       )
+    if not np.isfinite(samples).all():
+      raise ConfigError(f'{self.name} has samples that are NaN or infinite')
     return self._cut(samples.astype(np.float32), None)
 
   @classmethod
   def draw(cls, value: bytes) -> contact_sheet.Cell:
     samples, rate = audio.decode(value)
     lines = [f'{len(samples) / rate:.1f} s, {rate:,} Hz']
-    return drawings.draw_sound(samples, rate), lines
+    return drawings.draw_sound(samples), lines
 
   def _cut(
     self, samples: np.ndarray, rng: np.random.Generator | None

@@ -49,6 +49,10 @@ class Text(base.Feature):
     super().__post_init__()
     if self.length < 2:
       self.refuse('length', 'leaves no room for <bos> and <eos>; 2 or more')
+    if not all(type(n) is int and n >= 0 for n in self.metadata.values()):
+      self.refuse(
+        'metadata', 'is not legal: numbers of values by field, 0 or more'
+      )
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:

@@ -50,9 +50,13 @@ class Turns(base.Feature):
         return f'has a turn that is not of role and content: {turn!r:.80}'
       if turn['role'] not in ROLES:
         return f'has the role {turn["role"]!r}; use one of {", ".join(ROLES)}'
+      if not isinstance(turn['content'], list):
+        return f'has a content that is not a list: {turn["content"]!r:.80}'
       for item in turn['content']:
-        if not isinstance(item, str) and set(item) != {'field'}:
-          return f'has a content that is no text or field: {item!r:.80}'
+        if not (isinstance(item, str) or _is_reference(item)):
+          return (
+            f'has a content that is neither a text nor a field: {item!r:.80}'
+          )
     return base.explain_json_fault(value)
 
   def list_keys(self) -> tuple[str, ...]:
@@ -92,7 +96,7 @@ class Turns(base.Feature):
     return self._pad([], [])
 
   def prepare(self, value: Any) -> base.Example:
-    if isinstance(value, str):
+    if isinstance(value, str) and value.strip():
       value = [{'role': 'user', 'content': [value]}]
     if fault := self.explain_fault(value):
       raise ConfigError(f'{self.name} {fault}')
@@ -117,6 +121,14 @@ class Turns(base.Feature):
       f'{self.name}_mask': np.arange(self.length) < len(ids),
       f'{self.name}_learnt': is_learnt,
     }
+
+
+def _is_reference(item: Any) -> bool:
+  return (
+    isinstance(item, dict)
+    and item.keys() == {'field'}
+    and isinstance(item['field'], str)
+  )
 
 
 def get_text(turn: Mapping[str, Any]) -> str:

@@ -73,7 +73,7 @@ class Video(images.Images):
   @classmethod
   def draw(cls, value: Sequence[bytes]) -> contact_sheet.Cell:
     frames = decode_frames(value)
-    return images.draw_strip(frames), [f'{len(frames)} frames']
+    return images.draw_grid(frames), [f'{len(frames)} frames']
 
 
 def decode_frames(value: Sequence[bytes]) -> list[np.ndarray]:

@@ -1,0 +1,77 @@
+"""Makes arrays of numbers from lists, JSON texts and .npy files."""
+
+import io
+import json
+import os
+from typing import Any
+
+import numpy as np
+
+from mmjax.errors import ConfigError
+
+
+def convert(value: Any) -> np.ndarray:
+  """Converts nested lists, or an array, to an array of numbers.
+
+  Returns:
+    float32, of any shape; numbers that are too large become infinite.
+
+  Raises:
+    ConfigError: if they are not numbers, or rows have different lengths.
+  """
+  if isinstance(value, str | bytes):
+    raise ConfigError(f'{value!r:.80} is not an array of numbers')
+  try:
+    with np.errstate(over='ignore'):
+      return np.asarray(value, np.float32)
+  except (TypeError, ValueError, OverflowError) as error:
+    raise ConfigError(f'{value!r:.80} is not an array of numbers') from error
+
+
+def parse(text: str) -> np.ndarray:
+  """Converts a JSON text, as `convert` does."""
+  try:
+    value = json.loads(text)
+  except (ValueError, RecursionError) as error:
+    raise ConfigError(f'{text!r:.80} is not JSON: {error}') from error
+  return convert(value)
+
+
+def read(path: str | os.PathLike) -> np.ndarray:
+  """Reads a .npy file of numbers, as `decode` does.
+
+  Raises:
+    ConfigError: as `decode` does; it names the file.
+    OSError: if the file can't be read.
+  """
+  with open(path, 'rb') as file:
+    data = file.read()
+  try:
+    return decode(data)
+  except ConfigError as error:
+    raise ConfigError(f'{os.fspath(path)}: {error}') from error
+
+
+def decode(data: bytes) -> np.ndarray:
+  """Converts the contents of a .npy file to an array, as `convert` does.
+
+  Raises:
+    ConfigError: if it is damaged, or holds anything but real numbers.
+  """
+  try:
+    array = np.load(io.BytesIO(data), allow_pickle=False)
+  # Damaged headers raise errors of many kinds.
+  except Exception as error:
+    raise ConfigError(
+      f'not a readable .npy file ({len(data)} bytes): {error}'
+    ) from error
+  if not isinstance(array, np.ndarray) or array.dtype.kind not in 'fiub':
+    raise ConfigError('the .npy file does not hold an array of real numbers')
+  return convert(array)
+
+
+def encode(array: np.ndarray) -> bytes:
+  """Writes an array as the contents of a .npy file, float32."""
+  file = io.BytesIO()
+  np.save(file, np.asarray(array, np.float32), allow_pickle=False)
+  return file.getvalue()
