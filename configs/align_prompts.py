@@ -1,0 +1,55 @@
+r"""Retrieval of spoken prompts by their texts, and of texts by voice.
+
+Needs the data set `prompts`; see `benchmarks/debian_data.py`.
+
+  python -m experiments.multimodal --config=configs/align_prompts.py \
+    --workdir=runs/align_prompts
+"""
+
+import ml_collections
+
+from mmjax.config import variants
+
+WIDTH = 96
+TRANSFORMER = dict(width=WIDTH, num_heads=4, mlp_dim=4 * WIDTH)
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  chosen = variants.chosen(arg, 'runlocal')
+  config = ml_collections.ConfigDict()
+  config.experiment = 'multimodal'
+  config.seed = 0
+
+  config.data = dict(
+    name='prompts',
+    text_length=96,
+    tokenizer='bytes',
+    eval_split='',
+    features=dict(voice=dict(kind='sound', rate=8000, seconds=6.0)),
+  )
+  config.model = dict(
+    name='multimodal',
+    embed_dim=64,
+    encoders=dict(
+      voice=dict(
+        name='audio_transformer',
+        **TRANSFORMER,
+        depth=2,
+        strides=(2, 2),
+        dropout=0.1,
+        spectrogram=dict(num_mels=40, n_fft=256, hop=80),
+      ),
+      text=dict(name='transformer', **TRANSFORMER, depth=2, dropout=0.1),
+    ),
+  )
+  config.tasks = dict(align=dict(fields=('voice', 'text')))
+  config.optimizer = dict(
+    name='adamw', lr=1e-3, weight_decay=0.1, warmup_steps=50
+  )
+  config.train = dict(steps=1000, batch_size=64, log_every=50)
+  config.eval = dict(batch_size=64)
+
+  if 'runlocal' in chosen:
+    config.train.steps = 100
+  return config
