@@ -6,6 +6,7 @@ from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
 from mmjax.evaluators.numbers import Numbers
 from mmjax.evaluators.retrieval import Retrieval
+from mmjax.evaluators.texts import Texts
 
 __all__ = [
   'PARSERS',
@@ -15,5 +16,6 @@ __all__ = [
   'Evaluator',
   'Numbers',
   'Retrieval',
+  'Texts',
   'attribute_accuracy',
 ]

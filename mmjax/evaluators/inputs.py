@@ -69,7 +69,8 @@ def predict(
   ) as ahead:
     for batch in ahead:
       truth.append(batch[target])
-      masks.append(batch[f'{target}_mask'] & batch['mask'])
+      mask = batch[f'{target}_mask']
+      masks.append(mask.reshape(len(mask), -1).any(axis=1) & batch['mask'])
       for chosen, outputs in rows.items():
         arrays = _select(batch, preprocessor, inputs, chosen)
         outputs.append(function(params, arrays))

@@ -108,6 +108,8 @@ def build(
   }
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
+  if writes:
+    lengths = {'text_length': features[writes].length}
   settings = dict(config)
   cls = choose(settings.pop('name', None), tables.models, 'model.name')
   parts = {}

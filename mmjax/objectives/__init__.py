@@ -13,6 +13,7 @@ from mmjax.objectives.text import (
   Captioning,
   VqaClassification,
   VqaGeneration,
+  Writing,
   cross_entropy,
   next_token_loss,
 )
@@ -24,6 +25,7 @@ __all__ = [
   'Regression',
   'VqaClassification',
   'VqaGeneration',
+  'Writing',
   'cross_entropy',
   'next_token_loss',
   'sigmoid_loss',

@@ -126,6 +126,34 @@ class _TextGeneration:
 
 
 @dataclasses.dataclass(frozen=True)
+class Writing(_TextGeneration):
+  """Predicts each token of a text feature from those before it.
+
+  Needs the output `TARGET_logits` [B, T - 1, V]. Examples without the target
+  are masked.
+
+  Attributes:
+    target: name of the text feature.
+    label_smoothing: fraction of the target spread over all tokens.
+  """
+
+  target: str = ''
+
+  @property
+  def text(self) -> str:
+    """Key of the text."""
+    return self.target
+
+  @property
+  def output(self) -> str:
+    """Name of the model's output."""
+    return f'{self.target}_logits'
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.target,)
+
+
+@dataclasses.dataclass(frozen=True)
 class Captioning(_TextGeneration):
   """Captioning: predicts each token of a caption (Vinyals et al. 2015, eq. 8).
 

@@ -12,6 +12,7 @@ from mmjax.tasks.captioning import Captioning
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.regress import Regress
+from mmjax.tasks.translate import Translate
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
 
 # The tasks that a config can name; an experiment file may have more.
@@ -20,6 +21,7 @@ TASKS = {
   'align': Align,
   'classify': Classify,
   'regress': Regress,
+  'translate': Translate,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
   'vqa_generation': VqaGeneration,
@@ -37,6 +39,7 @@ __all__ = [
   'Split',
   'Task',
   'TrainedModel',
+  'Translate',
   'VqaClassification',
   'VqaGeneration',
   'build',

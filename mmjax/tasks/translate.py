@@ -1,0 +1,110 @@
+"""The task of writing a text from other fields."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from mmjax import evaluators, objectives
+from mmjax.data.features import Feature, Text
+from mmjax.errors import ConfigError
+from mmjax.models import predict
+from mmjax.objectives.targets import Fraction
+from mmjax.tasks import base
+
+
+def translate(
+  run: base.TrainedModel, *, beam_size: int = 1, **values: Any
+) -> list[str]:
+  """The text of each, from some of the inputs.
+
+  Args:
+    run: the trained model.
+    beam_size: beam size; 1 is greedy.
+    **values: one value or several of each input; the others count as absent.
+  """
+  task = next(
+    task for task in run.tasks.values() if isinstance(task, Translate)
+  )
+  ids = run.predict(
+    predict.generate,
+    base.prepare_inputs(run, values),
+    task='write',
+    length=run.preprocess[task.target].length - 1,
+    beam_size=beam_size,
+  )
+  return run.decode(ids)
+
+
+def _lines(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  del texts
+  return translate(run, beam_size=beam_size, **inputs)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Translate(base.Task):
+  """The model writes one text feature from the fields that it reads.
+
+  It returns `TARGET_logits` and has `generate` for the task 'write'. With
+  texts of two languages this is translation, with an image beside them
+  multimodal translation (Specia et al. 2016), from sound recognition.
+
+  Attributes:
+    target: feature of the kind text.
+    label_smoothing: fraction of the target spread over all tokens.
+  """
+
+  ability: ClassVar[str] = 'write a text'
+  methods: ClassVar[Mapping[str, Any]] = {'translate': translate}
+  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+
+  target: str = ''
+  label_smoothing: Fraction = 0.0
+
+  @property
+  def rows(self) -> tuple[base.Row, ...]:
+    return (
+      base.Row(
+        f'{self.target} exact',
+        f'{self.target}/exact',
+        f'{self.target}/chance_exact',
+      ),
+    )
+
+  def objective(self) -> objectives.Writing:
+    if not self.target:
+      raise ConfigError("tasks.translate.target='' names no feature to write")
+    return objectives.Writing(self.label_smoothing, self.target)
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.target,)
+
+  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+    base.get_target(self.target, features, (Text,))
+    return {}
+
+  def writes(self) -> str:
+    return self.target
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}{self.target}'
+    texts = evaluators.Texts(
+      predict.generate(
+        split.model,
+        task='write',
+        # The token that starts a text is not generated.
+        length=split.preprocess[self.target].length - 1,
+        beam_size=split.config.eval.beam_size,
+      ),
+      split.source,
+      split.preprocess,
+      target=self.target,
+      inputs=split.inputs,
+      name=name,
+      **split.settings(),
+    )
+    return {name: texts}
