@@ -112,7 +112,7 @@ class TextDecoder(nn.Module):
 
     if self.relative is not None:
       self.relative_positions = mnn.RelativePositions(
-        self.num_heads, both_ways=False, **self.relative
+        self.num_heads, bidirectional=False, **self.relative
       )
     if self.embed_norm:
       self.initial_norm = norm()

@@ -101,7 +101,7 @@ class Transformer(tower.Tower):
       )
     if self.relative is not None:
       self.relative_positions = mnn.RelativePositions(
-        self.num_heads, both_ways=not self.causal, **self.relative
+        self.num_heads, bidirectional=not self.causal, **self.relative
       )
     crossing = {'cross_attention': True, 'context_optional': True}
     self.setup_tower(

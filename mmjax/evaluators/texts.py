@@ -17,7 +17,8 @@ class Texts:
   """Compares written texts with those of the records.
 
   Yields `NAME/exact`, the fraction that equals one of the record's texts,
-  `NAME/bleu4`, `NAME/word_error`, the edits per word of the first one, and `NAME/chance_exact`, the exact matches of the texts of other records.
+  `NAME/bleu4`, `NAME/word_error`, the edits per word of the first one, and
+  `NAME/chance_exact`, the exact matches of the texts of other records.
   With several input fields, it also yields the exact matches from each of their
   subsets, the others masked: `NAME/exact/only_FIELDS`.
   """

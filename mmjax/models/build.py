@@ -24,7 +24,7 @@ NESTED = {'block': mnn.Block, 'relative': mnn.RelativePositions}
 # Fields of these classes that `build` sets.
 _NESTED_DERIVED = {
   'block': ('width', 'num_heads', 'mlp_dim', 'cross_attention'),
-  'relative': ('num_heads', 'both_ways'),
+  'relative': ('num_heads', 'bidirectional'),
 }
 _DERIVED = (
   'dtype',

@@ -15,13 +15,13 @@ class RelativePositions(nn.Module):
 
   Attributes:
     num_heads: number of heads H.
-    both_ways: whether a query may attend to keys behind it too.
+    bidirectional: whether a query may attend to keys behind it too.
     buckets: number of buckets of `ops.relative_buckets`.
     max_distance: where the last of them begins.
   """
 
   num_heads: Size
-  both_ways: bool
+  bidirectional: bool
   buckets: Size = 32
   max_distance: Size = 128
 
@@ -40,6 +40,6 @@ class RelativePositions(nn.Module):
       keys[:, None] - queries[:, :, None],
       self.buckets,
       self.max_distance,
-      bidirectional=self.both_ways,
+      bidirectional=self.bidirectional,
     )  # [B, T, S]
     return jnp.moveaxis(table[buckets], -1, 1)  # [B, H, T, S]
