@@ -25,7 +25,7 @@ def project(tmp_path_factory):
   (folder / 'my_project').mkdir()
   PIL.Image.new('RGB', (20, 20), 'red').save(folder / 'photo.png')
   blocks = re.findall(r'```python\n# (\S+)\n(.*?)```', PAGE, re.DOTALL)
-  assert len(blocks) == 4
+  assert len(blocks) == 5
   for name, code in blocks:
     (folder / name).write_text(code)
   for command in _commands('python'):
@@ -97,6 +97,7 @@ def test_the_same_file_gives_the_same_classes(project, monkeypatch):
     ({'models': {'vit': int}}, "'vit', which is that of ViT already"),
     ({'parts': {'image': {'vit': int}}}, "'vit', which is that of ViT alre"),
     ({'parts': {'eye': {}}}, "no part 'eye'; use one of .*'image'"),
+    ({'kinds': {'image': int}}, "'image', which is that of .*Image already"),
     ({'sections': ('data',)}, r"sections has \['data'\], which every config"),
     ({'evaluates': ('vqa',)}, r"evaluates has \['vqa'\]; use some of"),
   ],

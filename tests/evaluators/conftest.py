@@ -11,13 +11,12 @@ from mmjax.data import preprocess, sources, tokenizers
 def record(number, captions=(), questions=(), **metadata):
   png = io.BytesIO()
   Image.new('RGB', (4, 4), (40 * number,) * 3).save(png, 'PNG')
-  return {
-    'id': f'record-{number}',
+  fields = {
     'image': png.getvalue(),
     'captions': list(captions),
     'questions': list(questions),
-    'metadata': metadata,
   }
+  return {'id': f'record-{number}', 'fields': fields, 'metadata': metadata}
 
 
 @pytest.fixture(scope='session')
@@ -31,14 +30,20 @@ def make_source():
 @pytest.fixture(scope='session')
 def preprocessor():
   return preprocess.Preprocessor(
+    preprocess.build(
+      {
+        'text': {'kind': 'text', 'field': 'captions', 'length': 12},
+        'questions': {
+          'kind': 'questions',
+          'length': 12,
+          'answer_length': 6,
+          'has_label': True,
+          'answers': ('red', 'blue', 'two'),
+        },
+        'image': {'kind': 'image', 'size': 4, 'mean': (0,) * 3, 'std': (1,) * 3},
+      }
+    ),
     tokenizers.make_byte_tokenizer(),
-    image_size=4,
-    mean=(0.0,) * 3,
-    std=(1.0,) * 3,
-    text_length=12,
-    question_length=12,
-    answer_length=6,
-    answers=('red', 'blue', 'two'),
   )
 
 

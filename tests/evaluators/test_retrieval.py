@@ -29,7 +29,7 @@ def evaluate(make_source, preprocessor, number_of):
     """
     records = list(make_source(rows))
     for i in blank:
-      records[i]['image'] = b''
+      del records[i]['fields']['image']
 
     def embed_images(params, batch):
       return unit(params * number_of(batch['image']))
@@ -41,8 +41,7 @@ def evaluate(make_source, preprocessor, number_of):
       return unit(params * angle)
 
     evaluator = evaluators.Retrieval(
-      embed_images,
-      embed_texts,
+      {'image': embed_images, 'text': embed_texts},
       sources.ListSource(records),
       preprocessor,
       batch_size=2,

@@ -150,7 +150,7 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   _, folder, _ = trained('pretrain_shapes')
   image = tmp_path / 'scene.png'
   scene = sources.open_source('shapes/tiny', 'test', data_dir=data_dir)[0]
-  image.write_bytes(scene['image'])
+  image.write_bytes(scene['fields']['image'])
   ask = ['predict', f'--workdir={folder}', f'--image={image}']
   capsys.readouterr()
 

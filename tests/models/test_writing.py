@@ -119,8 +119,8 @@ def test_predict_functions_take_parameters_and_a_batch(made, batch):
   model, variables = made['dual_encoder']
   params = variables['params']
   shape = lambda f: jax.eval_shape(f, params, batch).shape
-  assert shape(predict.embed_images(model)) == (3, 5)
-  assert shape(predict.embed_texts(model)) == (3, 5)
+  for name in ('image', 'text'):
+    assert shape(predict.embed(model, name=name)) == (3, 5)
   model, variables = made['encoder_decoder']
   params = variables['params']
   assert shape(predict.generate(model, task='answer', length=3)) == (3, 3)

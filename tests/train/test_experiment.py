@@ -64,7 +64,6 @@ def test_names_of_its_own_need_a_config_that_names_the_experiment():
 @pytest.mark.parametrize(
   'fields, message',
   [
-    ({'batch_keys': ('sound',)}, r"Odd.batch_keys has \['sound'\]"),
     ({'methods': {'decode': len}}, r"Odd.methods has \['decode'\], which ev"),
     ({'methods': {'params': len}}, r"Odd.methods has \['params'\], which ev"),
   ],
