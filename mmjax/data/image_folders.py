@@ -39,7 +39,8 @@ def read(
   are the captions. Otherwise the caption of each image is the name of its
   folder, with spaces for `_`. In the latter two cases, the folder becomes the
   metadata field `label`. If all top folders with images are named after splits,
-  they give the images' splits.
+  they give the images' splits. Without any image or metadata file, sounds and
+  videos are read in the same way.
 
   A path that is not a folder, holds no image or can't be listed becomes a
   record whose reading raises; so does one where only some of the top folders
@@ -79,7 +80,8 @@ class _Folder:
 
   Attributes:
     root: the folder.
-    images: paths of the images, relative to it.
+    images: paths of the images, relative to it; without any image, of sounds
+      and videos.
     texts: paths of the texts, by the path of their image without its ending.
     tables: metadata files.
     splits: splits by the names of top folders; empty if there are none.
@@ -95,7 +97,7 @@ class _Folder:
 def _walk(root: pathlib.Path) -> _Folder:
   if not root.is_dir():
     raise ConfigError(f'{root} is not a folder')
-  contents = _Folder(root)
+  contents, media = _Folder(root), []
   walk = os.walk(root, onerror=_raise_error, followlinks=True)
   for folder, below, files in walk:
     below[:] = sorted(n for n in below if not _is_skipped(folder, n))
@@ -111,14 +113,30 @@ def _walk(root: pathlib.Path) -> _Folder:
         continue
       elif ending.lower() in webdataset.IMAGE_ENDINGS:
         contents.images.append(name)
+      elif _find_kind(name) != 'image':
+        media.append(name)
       elif ending.lower() in webdataset.TEXT_ENDINGS:
         contents.texts.setdefault(stem, []).append(name)
+  if not contents.images and not contents.tables:
+    contents.images = media
   stems = {name.rpartition('.')[0] for name in contents.images}
   contents.texts = {s: t for s, t in contents.texts.items() if s in stems}
   if not contents.images and not contents.tables:
-    raise ConfigError(f'there is no image in {root} or the folders below')
+    raise ConfigError(
+      f'there is no image, sound or video in {root} or the folders below'
+    )
   contents.splits = _find_splits(contents)
   return contents
+
+
+def _find_kind(name: str) -> str:
+  """The field that a file fills: 'sound' or 'video' by its ending."""
+  ending = name.rpartition('.')[2].lower()
+  if ending not in webdataset.IMAGE_ENDINGS:
+    for kind, endings in webdataset.MEDIA_ENDINGS.items():
+      if ending in endings:
+        return kind
+  return 'image'
 
 
 def _raise_error(error: OSError) -> None:
@@ -245,7 +263,9 @@ def _read_without_metadata(
       where = f'{folder.root.name}/{name}'
       yield raw_records.make_unreadable(name, where, str(error))
       continue
-    fields |= {'image': name} | ({'label': labels[0]} if labels else {})
+    fields |= {_find_kind(name): name} | (
+      {'label': labels[0]} if labels else {}
+    )
     yield rows.make_record(
       folder.root, name, name, fields, file=folder.root, split=split
     )
