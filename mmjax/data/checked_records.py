@@ -23,7 +23,7 @@ _SPLITS_FLAG = '--splits=train:0.8,validation:0.1,test:0.1'
 class CheckedRecords:
   """Raw records by id, and the groups of records that share a split.
 
-  Groups that have an image with the same bytes are merged.
+  Groups that have an image, a sound or a video with the same bytes are merged.
 
   Args:
     group_by: field whose values are groups; None for the raw records' own.
@@ -61,7 +61,8 @@ class CheckedRecords:
     self._unused_words = set(splits_by_word)
     self._groups: dict[str, str] = {}  # By id.
     self._parents: dict[str, str] = {}  # The group that a group is merged into.
-    self._image_groups: dict[int, str] = {}  # By digest.
+    self._file_groups: dict[int, str] = {}  # By digest.
+    self._filled: set[str] = set()  # Fields that some record has.
 
   def add(self, raw: raw_records.RawRecord) -> None:
     """Reads and checks a raw record.
@@ -87,6 +88,7 @@ class CheckedRecords:
       schema=self._schema,
       extra=self._extra,
     )
+    self._filled.update(record['fields'])
     split = self._read_split(raw, record) if self._keeps_splits else None
     if split != raw.split:
       raw = dataclasses.replace(raw, split=split)
@@ -108,7 +110,28 @@ class CheckedRecords:
       return
     self.raws[raw.id] = [raw]
     self._groups[raw.id] = group
-    self._add_image(raw.id, group, record['fields'].get('image'))
+    fields = record['fields']
+    image = fields.get('image')
+    self.digests[raw.id] = self._share(group, image) if image else None
+    for field in self._extra:
+      if field.kind in ('sound', 'video') and field.name in fields:
+        data = fields[field.name]
+        self._share(group, data if isinstance(data, bytes) else b''.join(data))
+
+  def check_fields(self) -> None:
+    """Refuses fields that no record has.
+
+    Raises:
+      ConfigError: if a column is missing or empty in all records.
+    """
+    for field in self._extra:
+      if field.name not in self._filled:
+        first = next(iter(self.raws.values()))[0]
+        raise ConfigError(
+          f'--fields={field.name}={field.kind}:{field.column}: no record has a '
+          f'column {field.column!r} with a value; the first one has '
+          f'{", ".join(first.read_fields())}'
+        )
 
   def find_split_names(self) -> list[str]:
     """Returns the splits that the input names, perhaps none.
@@ -214,17 +237,15 @@ class CheckedRecords:
       )
     return str(fields[self._group_by])
 
-  def _add_image(self, key: str, group: str, image: bytes | None) -> None:
-    if not image:
-      self.digests[key] = None
-      return
-    raw = hashlib.blake2b(image, digest_size=8).digest()
-    digest = self.digests[key] = int.from_bytes(raw)
-    first = self._find_root(self._image_groups.setdefault(digest, group))
+  def _share(self, group: str, data: bytes) -> int:
+    """Merges a group with those of the same data; returns the data's hash."""
+    digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest())
+    first = self._find_root(self._file_groups.setdefault(digest, group))
     other = self._find_root(group)
     if first != other:
       # The smaller name, so that the order of records doesn't matter.
       self._parents[max(first, other)] = min(first, other)
+    return digest
 
   def _find_root(self, group: str) -> str:
     while group in self._parents:

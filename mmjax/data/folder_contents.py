@@ -26,7 +26,8 @@ class Contents:
 
   Attributes:
     root: the folder.
-    images: paths of the images, relative to it.
+    images: paths of the images, relative to it; without any image or metadata
+      file, of sounds and videos.
     texts: paths of the texts and .json files, by the path of their image;
       empty if none has a caption or question.
     tables: metadata files.
@@ -81,9 +82,11 @@ def walk(
       else:
         contents.others.append(name)
   if not contents.images and not contents.tables:
+    _take_media(contents)
+  if not contents.images and not contents.tables:
     ignored = import_report.count_endings([*contents.others, *texts])
     raise ConfigError(
-      f'there is no image in {root} or the folders below'
+      f'there is no image, sound or video in {root} or the folders below'
       f'{f", only {ignored}" if ignored else ""}; images end in '
       f'.{", .".join(samples.IMAGE_ENDINGS)}'
     )
@@ -91,6 +94,13 @@ def walk(
     _add_texts(contents, texts, options)
   contents.splits = _find_splits(contents)
   return contents
+
+
+def _take_media(contents: Contents) -> None:
+  """Moves sounds and videos from the others to the images."""
+  media = [n for n in contents.others if samples.find_kind(n) != 'image']
+  contents.images = media
+  contents.others = [n for n in contents.others if n not in set(media)]
 
 
 def _add_texts(

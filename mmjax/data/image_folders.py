@@ -41,7 +41,8 @@ def read(
   read. Otherwise the caption of each image is the name of its folder, with
   spaces for `_`. In the latter two cases, the folder becomes the metadata field
   `label`. If all top folders with images are named after splits, they give the
-  images' splits. Ignored files are noted.
+  images' splits. Without any image or metadata file, sounds and videos are read
+  in the same way. Ignored files are noted.
 
   A path that is not a folder, holds no image or can't be listed becomes a
   record whose reading raises; so does one where only some of the top folders
@@ -163,7 +164,7 @@ def _read_without_metadata(
       where = f'{folder.root.name}/{name}'
       yield raw_records.make_unreadable(name, where, str(error))
       continue
-    fields |= {'image': name}
+    fields |= {samples.find_kind(name): name}
     if labels:
       fields.setdefault('label', labels[0])
     yield rows.make_record(

@@ -50,8 +50,8 @@ class Settings:
     split_names: further splits by the lower-case words that a field `split`
       has for them, as `split_names.parse` returns them.
     group_by: field whose values never occur in two splits. Without it, the
-      samples of one key stay together. Records whose images have the same bytes
-      are in one split in any case.
+      samples of one key stay together. Records whose images, sounds or videos
+      have the same bytes are in one split in any case.
     on_error: 'stop', or 'skip' to list unreadable records in
       `import_report.SKIPPED_FILE`.
     language: language to take of captions by language; None for English ones
@@ -297,6 +297,7 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
         f'no record has an image; name the column of its path, here one of '
         f'{", ".join(fields)}, with --columns=image=COLUMN'
       )
+    checked.check_fields()
     records_by_split = self._assign_splits(checked)
     self.progress.begin('writing')
     # TFDS has no empty splits.

@@ -2,7 +2,14 @@
 
 from collections.abc import Sequence
 
-from mmjax.data import captions, columns, image_rows, raw_records, text_files
+from mmjax.data import (
+  captions,
+  columns,
+  extra_fields,
+  image_rows,
+  raw_records,
+  text_files,
+)
 from mmjax.errors import ConfigError
 
 IMAGE_ENDINGS = (
@@ -10,6 +17,21 @@ IMAGE_ENDINGS = (
   *('tif', 'tiff', 'ppm', 'pgm', 'pbm', 'pnm', 'avif'),
 )
 TEXT_ENDINGS = ('txt', 'caption', 'text')
+# Endings of sounds and videos, by the field that they fill.
+MEDIA_ENDINGS = {
+  kind: tuple(ending[1:] for ending in endings)
+  for kind, endings in extra_fields.ENDINGS.items()
+}
+
+
+def find_kind(name: str) -> str:
+  """The field that a file fills: 'sound' or 'video' by its ending, or image."""
+  ending = name.rpartition('.')[2].lower()
+  if ending not in IMAGE_ENDINGS:
+    for kind, endings in MEDIA_ENDINGS.items():
+      if ending in endings:
+        return kind
+  return 'image'
 
 
 def make_fields(

@@ -92,6 +92,6 @@ def choose_frames(
     return range(number)
   edges = np.linspace(0, number, count + 1)
   if rng is None:
-    return ((edges[:-1] + edges[1:]) / 2).astype(int)
+    return ((edges[:-1] + edges[1:]) / 2).astype(int).tolist()
   chosen = np.floor(rng.uniform(edges[:-1], edges[1:])).astype(int)
-  return np.minimum(chosen, number - 1)
+  return np.minimum(chosen, number - 1).tolist()

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 
 from mmjax.data import (
   compressed_files,
-  extra_fields,
   image_rows,
   import_report,
   raw_records,
@@ -21,16 +20,11 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
-# Endings of sounds and videos, by the field that they fill.
-MEDIA_ENDINGS = {
-  kind: tuple(ending[1:] for ending in endings)
-  for kind, endings in extra_fields.ENDINGS.items()
-}
 _READ_ENDINGS = {
   'json',
   *samples.IMAGE_ENDINGS,
   *samples.TEXT_ENDINGS,
-}.union(*MEDIA_ENDINGS.values())
+}.union(*samples.MEDIA_ENDINGS.values())
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -298,7 +292,7 @@ class _Sample:
   def _list_media(self) -> dict[str, str]:
     """The ending of the sound and of the video, by field."""
     media = {}
-    for kind, endings in MEDIA_ENDINGS.items():
+    for kind, endings in samples.MEDIA_ENDINGS.items():
       own = [
         ending
         for ending in self.spans

@@ -230,3 +230,21 @@ def test_paths_that_are_not_files_are_refused(tmp_path, path, message):
   table.write_text(json.dumps({'caption': 'x', 'audio': path}))
   with pytest.raises(ConfigError, match=f'line 1: .*{message}'):
     run_import(table, fields=extra_fields.parse('a=sound:audio'))
+
+
+def test_records_of_one_sound_share_a_split(tmp_path):
+  for i in range(4):
+    (tmp_path / f'{i}.wav').write_bytes(audio.encode_wave(TONE * i / 3, 800))
+  rows = [{'audio': f'{i % 4}.wav', 'caption': f't {i}'} for i in range(60)]
+  path = tmp_path / 'rows.jsonl'
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  run_import(path, splits={'train': 0.5, 'test': 0.5})
+  sounds = {
+    split: {
+      row['fields']['sound']
+      for row in sources.open_source('mine', split, data_dir=tmp_path / 'data')
+    }
+    for split in ('train', 'test')
+  }
+  assert sounds['train'].isdisjoint(sounds['test'])
+  assert len(sounds['train'] | sounds['test']) == 4

@@ -88,7 +88,7 @@ def test_batches_have_the_arrays_of_all_features(data_dir, tmp_path):
   )
   record = feed.splits['test'][0]
   np.testing.assert_equal(again(record), feed.preprocess(record))
-  assert set(feed.init_batch) == set(shapes)
+  assert set(feed.init_batch) == {*shapes, 'index'}
 
 
 def test_without_texts_there_is_no_tokenizer(data_dir):

@@ -49,6 +49,13 @@ def _list_captions(raws):
       'cat/1.png __MACOSX/cat/1.png cat/.ipynb_checkpoints/1.png cat/._1.png',
       {'cat/1.png': ('cat', None)},
     ),
+    # Sounds and videos, unless there are images.
+    (
+      'big_dog/1.wav test/2.FLAC',
+      {'big_dog/1.wav': ('big dog', None), 'test/2.FLAC': ('test', None)},
+    ),
+    ('1.mp4 1.txt', {'1.mp4': (['text 1'], None)}),
+    ('cat/1.png dog/2.wav', {'cat/1.png': ('cat', None)}),
     # Which of the folders is the class?
     (
       'pets/cat/1.png cat/2.png',
@@ -171,7 +178,10 @@ def test_boxes_are_not_captions(tmp_path):
       'train/a/1.png docs/1.png',
       r'import the former, --input=.*/train, or rename the la',
     ),
-    ('a/notes.txt b.heic', 'no image in .*, only 1 .heic, 1 .txt; images end'),
+    (
+      'a/notes.txt b.heic',
+      'no image, sound or video in .*, only 1 .heic, 1 .txt; images end',
+    ),
     ('a/1.png b/1.png captions/1.txt', r'that of a/1\.png or of b/1\.png; w'),
   ],
 )
@@ -253,3 +263,15 @@ def test_links_are_followed_but_not_in_circles(tmp_path):
   (bad,) = _read(tmp_path / 'set')
   with pytest.raises(ValueError, match='is a pipe, socket or device'):
     bad.read_fields()
+
+
+def test_a_sound_is_a_field(tmp_path):
+  _write_files(tmp_path, 'dog/1.wav')
+  (raw,) = _read(tmp_path)
+  assert raw.read_fields() == {
+    'caption': 'dog',
+    'sound': 'dog/1.wav',
+    'label': 'dog',
+  }
+  assert raw.read_image() == b''
+  assert raw.read_file('dog/1.wav') == b'text 1'

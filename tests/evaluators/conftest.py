@@ -40,7 +40,12 @@ def preprocessor():
           'has_label': True,
           'answers': ('red', 'blue', 'two'),
         },
-        'image': {'kind': 'image', 'size': 4, 'mean': (0,) * 3, 'std': (1,) * 3},
+        'image': {
+          'kind': 'image',
+          'size': 4,
+          'mean': (0,) * 3,
+          'std': (1,) * 3,
+        },
       }
     ),
     tokenizers.make_byte_tokenizer(),
