@@ -29,11 +29,11 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
   Raises:
     ConfigError: naming every value that the config or its experiment refuses.
   """
-  errors: list[str] = []
   try:
     build(sweep.config({}), build_of)
   except ConfigError as error:
     sweep_lib.raise_all(sweep.file, [f'without the space: {error}'])
+  errors: list[str] = []
   refused = []
   for path, dimension in sweep.space.items():
     for value in dimension.probes():
@@ -43,7 +43,7 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
         try:
           build(sweep.config(others | {path: value}), build_of)
         except (ConfigError, TypeError) as error:
-          errors.append(_message(sweep, path, value, others, error))
+          errors.append(_message(dimension, path, value, others, error))
           refused.append((path, value))
   sweep_lib.raise_all(sweep.file, errors)
 
@@ -54,17 +54,16 @@ def build(config: ml_collections.ConfigDict, build_of: BuildOf) -> None:
 
 
 def _message(
-  sweep: sweep_lib.Sweep,
+  dimension: space_lib.Dimension,
   path: str,
   value: Any,
   others: Mapping[str, Any],
   error: Exception,
 ) -> str:
-  mistyped = isinstance(error, TypeError)
   where = ', '.join(f'{p}={v!r}' for p, v in others.items())
   out = f'{path}={value!r}' + (f' with {where}' if where else '')
+  mistyped = isinstance(error, TypeError)
   out += f': {"TypeError: " if mistyped else ""}{error}'
-  whole = mistyped or type(sweep_lib.value_at(sweep.base, path)) is int
-  if whole and isinstance(value, float):
-    out += f'; for whole numbers, integers(...) instead of {sweep.space[path]}'
+  if isinstance(value, float) and value.is_integer():
+    out += f'; if it must be whole, use integers(...) instead of {dimension}'
   return out

@@ -1,6 +1,6 @@
 """The fields of a sweep file, and the errors in their values.
 
-Functions return errors, a line each, so that a file's are shown together.
+Functions yield errors, a line each, so that a file's are shown together.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,84 +15,89 @@ from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 
+Field = fields_lib.Field
 DIRECTIONS = ('maximize', 'minimize')
 # Metrics that are not of the evaluation: what a run costs.
 COSTS = ('step_time', 'train_seconds')
 FIELDS = {
-  'config': 'a config file, or file.py:argument',
-  'metric': "such as 'val/retrieval/mean_r1'; several: a tuple",
-  'direction': "'maximize' or 'minimize'; several: a tuple",
-  'space': "dict of 'section.field' -> choice(...), loguniform(...), ...",
-  'trials': 'number of points',
-  'sampler': ', '.join(search.SAMPLERS),
-  'pruner': ', '.join(search.PRUNERS),
-  'seed': 'of the search',
-  'repeats': 'runs of each point, with different seeds',
-  'set': 'dict of config field -> its value in all trials',
+  'config': Field('str', None, 'a config file, or file.py:argument'),
+  'metric': Field('strings', None, "such as 'val/retrieval/mean_r1'"),
+  'direction': Field('strings', None, ' or '.join(DIRECTIONS)),
+  'space': Field('dict', None, "'section.field' -> choice(...), uniform(...)"),
+  'set': Field('dict', {}, "'section.field' -> its value in all trials"),
+  'trials': Field('int', None, 'number of points', minimum=1, optional=True),
+  'sampler': Field('plain', 'tpe', ', '.join(search.KINDS['sampler'])),
+  'pruner': Field('plain', 'none', ', '.join(search.KINDS['pruner'])),
+  'seed': Field('int', 0, 'seed of the search', minimum=0),
+  'repeats': Field('int', 1, 'runs of each point', minimum=1),
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
-_NUMBERS = {
-  'trials': fields_lib.Field('int', None, '', minimum=1, optional=True),
-  'seed': fields_lib.Field('int', 0, '', minimum=0),
-  'repeats': fields_lib.Field('int', 1, '', minimum=1),
-}
 
 
-def collect(errors: list[str], function: Callable[..., Any], *args: Any) -> Any:
-  """Calls a function; a `ConfigError` of it is appended to `errors`."""
+def complete(values: Mapping[str, Any]) -> dict[str, Any]:
+  """A sweep file's fields with the defaults of those that it leaves out."""
+  out = {name: field.default for name, field in FIELDS.items()} | dict(values)
+  out['config'] = str(out['config'])  # It may be a path.
+  for name in ('metric', 'direction'):
+    if not isinstance(out[name], tuple | list):
+      out[name] = (out[name],)
+  return out
+
+
+def refused(function: Callable[..., Any], *args: Any) -> Iterator[str]:
+  """Calls a function; yields the lines of a `ConfigError` that it raises."""
   try:
-    return function(*args)
+    function(*args)
   except ConfigError as error:
-    errors += str(error).splitlines()
-    return None
+    yield from str(error).splitlines()
 
 
-def as_tuple(value: Any) -> tuple[Any, ...]:
-  """A value, or several of them, as a tuple."""
-  return tuple(value) if isinstance(value, tuple | list) else (value,)
+def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
+  """Sets a field of a completed config.
+
+  Raises:
+    ConfigError: if there is no such field, it is a section of the schema, or
+      another section is set to something else than a dict.
+  """
+  section, name, field = _find(config, path)
+  if field.kind == 'dict' and not field.accepts(value):
+    raise ConfigError(f'{path}={value!r} is not legal: {field.describe()}')
+  with config.unlocked():
+    if name in section:
+      del section[name]  # Another type may be legal here.
+    section[name] = value
 
 
-def field_errors(fields: Mapping[str, Any]) -> Iterator[str]:
+def errors(values: Mapping[str, Any]) -> Iterator[str]:
   """Fields that are unknown, missing, or of the wrong type."""
-  for name in fields:
+  for name in values:
     if name not in FIELDS:
       message = settings.unknown(str(name), FIELDS)
       yield message.replace('config field', 'field of a sweep')
-  for name in _REQUIRED:
-    if name not in fields:
-      yield f'{name} is missing: {FIELDS[name]}'
-  for name in ('space', 'set'):
-    yield from _path_errors(name, fields.get(name, {}))
-  for name, field in _NUMBERS.items():
-    if name in fields and not field.accepts(fields[name]):
-      yield f'{name}={fields[name]!r} is not legal: {field.describe()}'
-  if 'metric' in fields and 'direction' in fields:
-    metrics, directions = map(as_tuple, (fields['metric'], fields['direction']))
-    yield from _metric_errors(metrics, directions)
+  for name, value in complete(values).items():
+    if name not in values and name in _REQUIRED:
+      yield f'{name} is missing: {FIELDS[name].meaning}'
+    elif name in ('space', 'set'):  # Their values are checked later.
+      if not isinstance(value, dict):
+        yield f'{name}={value!r} is not legal: a dict, {FIELDS[name].meaning}'
+    elif name in FIELDS and not FIELDS[name].accepts(value):
+      yield f'{name}={value!r} is not legal: {FIELDS[name].describe()}'
+    elif name in search.KINDS:
+      yield from refused(search.named, name, value)
 
 
-def _path_errors(name: str, fields: Any) -> Iterator[str]:
-  """What is wrong with the keys of `space` or `set`."""
-  if not isinstance(fields, dict):
-    yield f'{name}={fields!r} is not legal: {FIELDS[name]}'
-    return
-  for path in fields:
-    if not isinstance(path, str):
-      yield f"{name}: {path!r} is not legal: a string such as 'optimizer.lr'"
-    elif path in schema.SECTIONS:
-      field = next(iter(schema.SECTIONS[path]))
-      yield f"{name}: {path} is a section; name its fields: '{path}.{field}'"
-
-
-def _metric_errors(
-  metrics: Sequence[Any], directions: Sequence[Any]
+def goal_errors(
+  metrics: Sequence[str], directions: Sequence[str], eval_split: str
 ) -> Iterator[str]:
+  """Metrics that a trial does not have, and directions that are not legal."""
   for name in metrics:
-    if name not in COSTS and not str(name).startswith('val/'):
+    if name not in COSTS and not name.startswith('val/'):
       yield (
         f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
         f'one of {", ".join(COSTS)}; tests are for the run that was chosen'
       )
+    elif name not in COSTS and not eval_split:
+      yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
   for name in directions:
     if name not in DIRECTIONS:
       yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
@@ -105,88 +110,45 @@ def _metric_errors(
 
 def space_errors(
   space: Mapping[str, Any], base: ml_collections.ConfigDict
-) -> list[str]:
+) -> Iterator[str]:
   """Unknown fields, and conditions that never hold."""
-  errors = [] if space else ['space is empty; name at least one config field']
+  if not space:
+    yield 'space is empty; name at least one config field'
   before: dict[str, space_lib.Dimension] = {}
   for path, dimension in space.items():
     if not isinstance(dimension, space_lib.Dimension):
-      errors.append(
-        f'{path}: {dimension!r} is not a range; use one of '
-        f'{", ".join(space_lib.NAMES)}'
-      )
+      ranges = ', '.join(space_lib.NAMES)
+      yield f'{path}: {dimension!r} is not a range; use one of {ranges}'
       continue
-    errors += _condition_errors(path, dimension, before)
+    other, values = dimension.condition or (None, ())
+    if other is not None and other not in before:
+      yield f'{path}: when({other!r}, ...) is not a field named before it'
+    for value in values if other in before else ():
+      if not before[other].has(value):
+        yield (
+          f'{path}: when({other!r}, {value!r}) never holds; that field is '
+          f'tried with {before[other]}'
+        )
+    if path == 'seed' or path == 'train.blind_baseline':
+      yield f'{path} is set by the sweep itself; use repeats=3'
     # Sections that a choice of dicts brings may have fields of their own.
-    nested = any(path.startswith(f'{other}.') for other in before)
+    elif not any(str(path).startswith(f'{name}.') for name in before):
+      yield from refused(_find, base, path)
     before[path] = dimension
-    if path == 'seed' or path.startswith('train.blind_baseline'):
-      errors.append(f'{path} is set by the sweep itself; use repeats=3')
-    elif not nested:
-      collect(errors, overrides_lib.find, base, path)
-  return errors
 
 
-def _condition_errors(
-  path: str,
-  dimension: space_lib.Dimension,
-  before: Mapping[str, space_lib.Dimension],
-) -> list[str]:
-  errors = []
-  for other, values in dimension.conditions:
-    if other not in before:
-      errors.append(
-        f'{path}: when({other!r}, ...): that is not a field named before it in '
-        'the space'
-      )
-    else:
-      errors += [
-        f'{path}: when({other!r}, {value!r}) never holds; that field is tried '
-        f'with {before[other]}'
-        for value in values
-        if not before[other].has(value)
-      ]
-  space = {**before, path: dimension}
-  if not errors and not space_lib.combinations(space, path):
-    errors.append(
-      f'{path}: its conditions never hold together; name all values of a field '
-      'in one when(...)'
-    )
-  return errors
-
-
-def base_errors(
-  base: ml_collections.ConfigDict, metrics: Sequence[str]
-) -> list[str]:
-  """Values that the config refuses, and missing validation."""
-  errors: list[str] = []
-  collect(errors, settings.validate, base)
-  if not base.data.eval_split and set(metrics) - set(COSTS):
-    errors.append(
-      "data.eval_split is '', so there are no metrics of validation to choose "
-      'by; name a split'
-    )
-  return errors
-
-
-def num_trials(
-  value: int | None,
+def trials_errors(
+  trials: int | None,
   sampler: Mapping[str, Any],
   space: Mapping[str, space_lib.Dimension],
-) -> int:
-  """The number of trials; by default a grid's points.
-
-  Raises:
-    ConfigError: if it is missing, or a grid has fewer points.
-  """
-  size = search.grid_size(space) if sampler['name'] == 'grid' else None
-  if value is None and size is None:
-    raise ConfigError(f'trials is missing: {FIELDS["trials"]}')
-  if value is not None and size is not None and value > size:
-    raise ConfigError(
-      f'trials={value}, but the grid has {size} points; leave trials out'
-    )
-  return size if value is None else value
+) -> Iterator[str]:
+  """A number of trials that is missing, or more than a grid has points."""
+  if sampler['name'] == 'grid':
+    size = search.grid_size(space)
+    if trials is not None and trials > size:
+      yield f'trials={trials}, but the grid has {size} points; leave trials out'
+  elif trials is None:
+    yield f'trials is missing: {FIELDS["trials"].meaning}'
 
 
 def pruner_errors(
@@ -194,7 +156,7 @@ def pruner_errors(
   metrics: Sequence[str],
   space: Mapping[str, Any],
   train: ml_collections.ConfigDict,
-) -> list[str]:
+) -> Iterator[str]:
   """Pruning needs evaluations during training, of one metric.
 
   Args:
@@ -205,15 +167,26 @@ def pruner_errors(
   """
   name, steps, every = pruner['name'], train.steps, train.eval_every
   if name == 'none':
-    return []
+    return
   if len(metrics) > 1 or metrics[0] in COSTS:
-    return [f"pruner={name!r} takes one metric, of validation; use 'none'"]
-  if {'train.steps', 'train.eval_every'} & set(space):
-    return []
-  if not 0 < every < steps:
-    return [
+    yield f"pruner={name!r} takes one metric, of validation; use 'none'"
+  elif {'train.steps', 'train.eval_every'} & set(space):
+    return  # It depends on the trial.
+  elif not 0 < every < steps:
+    yield (
       f'pruner={name!r} needs evaluations during training: set '
       f'train.eval_every (now {every}) to a part of train.steps={steps}, for '
       f"example with set={{'train.eval_every': {max(1, steps // 10)}}}"
-    ]
-  return search.pruner_errors(pruner, steps=steps, every=every)
+    )
+  else:
+    yield from search.pruner_errors(pruner, steps=steps, every=every)
+
+
+def _find(config: ml_collections.ConfigDict, path: str) -> tuple[Any, str, Any]:
+  """As `overrides.find`; refuses a section of the schema."""
+  if path in schema.SECTIONS:
+    field = next(iter(schema.SECTIONS[path]))
+    raise ConfigError(
+      f"{path} is a section; name its fields, such as '{path}.{field}'"
+    )
+  return overrides_lib.find(config, str(path))

@@ -5,9 +5,7 @@ import contextlib
 import math
 import statistics
 import sys
-import threading
-from collections.abc import Callable, Sequence, Set
-from typing import TextIO
+from collections.abc import Sequence
 
 import optuna
 
@@ -20,54 +18,35 @@ Frozen = optuna.trial.FrozenTrial
 
 
 class StatusPrinter:
-  """Prints a line for each trial that ends, and a summary; a context.
+  """Prints the trials that ended since it was made; a context.
 
-  A thread reads the study, which any process may change. On a terminal, each
-  line is followed by a new summary.
+  At its end, it also prints a summary; on a terminal, after each new trial.
 
   Args:
     study: the sweep's.
-    living: returns the numbers of the trials that a worker runs; others that
-      have begun are shown as stopped.
-    stream: by default the process's standard output as it is now.
-    every: seconds between two reads.
   """
 
-  def __init__(
-    self,
-    study: optuna.Study,
-    *,
-    living: Callable[[], Set[int]],
-    stream: TextIO | None = None,
-    every: float = 2.0,
-  ):
-    self._study, self._living, self._every = study, living, every
-    self._stream = sys.stdout if stream is None else stream
+  def __init__(self, study: optuna.Study):
+    # The stream as it is now: while a trial runs, it is the trial's log.
+    self._study, self._stream = study, sys.stdout
     self._printed: set[int] = set()
-    self._new_lines()  # Of the trials that ended before.
-    self._end = threading.Event()
-    self._thread = threading.Thread(
-      target=self._watch, daemon=True, name='status of the sweep'
-    )
+    self._new_lines()
 
   def __enter__(self) -> 'StatusPrinter':
-    self._thread.start()
     return self
 
   def __exit__(self, *_) -> None:
-    self._end.set()
-    self._thread.join()
     with contextlib.suppress(*storage.ERRORS):
-      self._print(*self._new_lines(), summary(self._study, self._living()))
+      self._print(*self._new_lines(), summary(self._study))
 
-  def _watch(self) -> None:
-    while not self._end.wait(self._every):
-      # A storage that is out of reach is read again.
-      with contextlib.suppress(*storage.ERRORS):
-        lines = self._new_lines()
-        if lines and self._stream.isatty():
-          lines.append(summary(self._study, self._living()))
-        self._print(*lines)
+  def update(self) -> None:
+    """Prints a line for each trial that ended since the last call."""
+    # A storage that is out of reach is read by the next call.
+    with contextlib.suppress(*storage.ERRORS):
+      lines = self._new_lines()
+      if lines and self._stream.isatty():
+        lines.append(summary(self._study))
+      self._print(*lines)
 
   def _new_lines(self) -> list[str]:
     states = (State.COMPLETE, State.PRUNED, State.FAIL)
@@ -81,19 +60,14 @@ class StatusPrinter:
       print(text, file=self._stream, flush=True)
 
 
-def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
-  """One line: number of trials in each state, the best, and the time left.
-
-  Args:
-    study: the sweep's.
-    living: numbers of the trials that a worker runs, where that is known.
-  """
+def summary(study: optuna.Study) -> str:
+  """One line: number of trials in each state, the best, and the time left."""
   trials, waiting = begun(study)
-  states = collections.Counter()
-  for trial in sorted(trials, key=lambda trial: trial.state):
-    running = trial.state == State.RUNNING
-    stopped = running and living is not None and trial.number not in living
-    states['stopped' if stopped else trial.state.name.lower()] += 1
+  names = {State.RUNNING: 'begun', State.FAIL: 'failed'}
+  states = collections.Counter(
+    names.get(trial.state, trial.state.name.lower())
+    for trial in sorted(trials, key=lambda trial: trial.state)
+  )
   states['waiting'] = waiting
   counts = ', '.join(f'{n} {state}' for state, n in states.items() if n)
   parts = [f'{study.study_name}: {len(trials) + waiting} trials', counts]
@@ -112,14 +86,12 @@ def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
 
 
 def line(study: optuna.Study, trial: Frozen) -> str:
-  """One trial: its state, metrics, noise, cost, parameters and failure."""
+  """One trial: its state, metrics, cost, parameters and failure."""
   facts, out = trial.user_attrs, f'trial {trial.number} '
   out += trial.state.name.lower()
   metrics = study.user_attrs['sweep']['metric']
   for name, value in zip(metrics, trial.values or (), strict=False):
     out += f'  {name} {value:.4g}'
-  noise = run_noise([trial])
-  out += '' if noise is None else f'  noise {noise:.2g}'
   if 'steps' in facts:
     seconds = progress.duration(facts['seconds'])
     out += f'  {facts["steps"]:,} steps in {seconds}'
@@ -157,9 +129,9 @@ def seconds_left(trials: Sequence[Frozen], waiting: int) -> float:
     waiting: number of those that have not.
   """
   seconds = [
-    (t.datetime_complete - t.datetime_start).total_seconds()
-    for t in trials
-    if t.state in (State.COMPLETE, State.PRUNED)
+    trial.duration.total_seconds()
+    for trial in trials
+    if trial.state in (State.COMPLETE, State.PRUNED)
   ]
   running = sum(trial.state == State.RUNNING for trial in trials)
   if not seconds or not running + waiting:

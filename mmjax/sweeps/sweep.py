@@ -12,20 +12,18 @@ def get_sweep():
 
 import copy
 import dataclasses
-import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import ml_collections
+import optuna
 
 from mmjax.config import overrides as overrides_lib
 from mmjax.config import settings, user_file
 from mmjax.errors import ConfigError
 from mmjax.sweeps import fields, search
 from mmjax.sweeps import space as space_lib
-
-COSTS = fields.COSTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +33,9 @@ class Sweep:
   Attributes:
     file: the sweep's file.
     location: the config's: FILE.py, or FILE.py:ARGUMENT.
-    base: the completed config that trials vary.
-    overrides: path -> (value in the config's own file, value in all trials) of
-      the fields that `set` and flags set; None where the file has none.
-    metrics: names in a run's results, or in `COSTS`.
+    in_file: the completed config as its own file has it.
+    base: the completed config that trials vary, with `set` and flags.
+    metrics: names in a run's results, or in `fields.COSTS`.
     directions: 'maximize' or 'minimize' for each.
     space: path -> the field's dimension.
     trials: number of points.
@@ -50,8 +47,8 @@ class Sweep:
 
   file: str
   location: str
+  in_file: ml_collections.ConfigDict
   base: ml_collections.ConfigDict
-  overrides: Mapping[str, tuple[Any, Any]]
   metrics: tuple[str, ...]
   directions: tuple[str, ...]
   space: Mapping[str, space_lib.Dimension]
@@ -75,45 +72,28 @@ class Sweep:
     """
     config = copy.deepcopy(self.base)
     for path, value in values.items():
-      assign(config, path, value)
+      fields.assign(config, path, value)
     with config.unlocked():
       config.seed = config.seed + repeat
       # The blind baseline would double a trial's time.
       config.train.blind_baseline = False
     return config
 
-  def prunes(self) -> bool:
-    """Whether trials may be ended before their last step."""
-    return self.pruner['name'] != 'none'
-
-  def identity(self) -> dict[str, Any]:
-    """What all workers of a study must agree on, as plain data."""
+  def description(self) -> dict[str, Any]:
+    """What the study stores about the sweep, as plain data."""
     return {
+      'file': self.file,
+      'location': self.location,
+      'in_file': settings.to_json(self.in_file),
       'config': settings.to_json(self.base),
       'metric': list(self.metrics),
       'direction': list(self.directions),
-      'space': {path: [str(d), d.conditions] for path, d in self.space.items()},
+      'space': {path: [str(d), d.condition] for path, d in self.space.items()},
       'sampler': dict(self.sampler),
       'pruner': dict(self.pruner),
       'seed': self.seed,
       'repeats': self.repeats,
     }
-
-
-def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:
-  """Sets a field of a completed config.
-
-  Raises:
-    ConfigError: if there is no such field, or a section is set to something
-      else than a dict.
-  """
-  section, name, field = overrides_lib.find(config, path)
-  if field.kind == 'dict' and not field.accepts(value):
-    raise ConfigError(f'{path}={value!r} is not legal: {field.describe()}')
-  with config.unlocked():
-    if name in section:
-      del section[name]  # Another type may be legal here.
-    section[name] = value
 
 
 def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
@@ -127,38 +107,44 @@ def load(file: Path | str, overrides: Sequence[tuple[str, str]] = ()) -> Sweep:
   Raises:
     ConfigError: naming all errors that can be found together.
   """
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
   values = _read(file)
-  raise_all(file, fields.field_errors(values))
-  base, changes = _base(file, values, overrides)
-  metrics, space = fields.as_tuple(values['metric']), dict(values['space'])
-  errors = fields.base_errors(base, metrics)
-  errors += fields.space_errors(space, base)
-  collect = functools.partial(fields.collect, errors)
-  sampler = collect(
-    search.named, 'sampler', values.get('sampler', 'tpe'), search.SAMPLERS
+  raise_all(file, fields.errors(values))
+  values = fields.complete(values)
+  in_file = overrides_lib.load(values['config'])
+  base = _base(file, in_file, values['set'], overrides)
+  space, metrics = values['space'], values['metric']
+  raise_all(
+    file,
+    [
+      *fields.refused(settings.validate, base),
+      *fields.goal_errors(metrics, values['direction'], base.data.eval_split),
+      *fields.space_errors(space, base),
+    ],
   )
-  pruner = collect(
-    search.named, 'pruner', values.get('pruner', 'none'), search.PRUNERS
+  sampler = search.named('sampler', values['sampler'])
+  pruner = search.named('pruner', values['pruner'])
+  raise_all(
+    file,
+    [
+      *search.sampler_errors(sampler, space, len(metrics)),
+      *fields.pruner_errors(pruner, metrics, space, base.train),
+    ],
   )
-  raise_all(file, errors)
-  errors += search.sampler_errors(sampler, space, len(metrics))
-  errors += fields.pruner_errors(pruner, metrics, space, base.train)
-  raise_all(file, errors)
-  trials = collect(fields.num_trials, values.get('trials'), sampler, space)
-  raise_all(file, errors)
+  raise_all(file, fields.trials_errors(values['trials'], sampler, space))
   return Sweep(
     file=str(file),
-    location=str(values['config']),
+    location=values['config'],
+    in_file=in_file,
     base=base,
-    overrides=changes,
     metrics=metrics,
-    directions=fields.as_tuple(values['direction']),
+    directions=values['direction'],
     space=space,
-    trials=trials,
+    trials=values['trials'] or search.grid_size(space),
     sampler=sampler,
     pruner=pruner,
-    seed=values.get('seed', 0),
-    repeats=values.get('repeats', 1),
+    seed=values['seed'],
+    repeats=values['repeats'],
   )
 
 
@@ -167,13 +153,6 @@ def raise_all(file: Path | str, errors: Iterable[str]) -> None:
   errors = list(dict.fromkeys(errors))
   if errors:
     raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
-
-
-def value_at(config: Any, path: str) -> Any:
-  """The value of a field, as plain data; None if there is none."""
-  for name in path.split('.'):
-    config = config.get(name) if hasattr(config, 'get') else None
-  return config.to_dict() if hasattr(config, 'to_dict') else config
 
 
 def _read(file: Path | str) -> dict[str, Any]:
@@ -191,20 +170,19 @@ def _read(file: Path | str) -> dict[str, Any]:
 
 def _base(
   file: Path | str,
-  values: Mapping[str, Any],
+  in_file: ml_collections.ConfigDict,
+  fixed: Mapping[str, Any],
   overrides: Sequence[tuple[str, str]],
-) -> tuple[ml_collections.ConfigDict, dict[str, tuple[Any, Any]]]:
-  """The config that trials vary, and `Sweep.overrides`."""
-  errors: list[str] = []
-  base = fields.collect(errors, overrides_lib.load, str(values['config']))
+) -> ml_collections.ConfigDict:
+  """The config that trials vary: with the sweep's `set`, then with flags."""
+  base = copy.deepcopy(in_file)
+  errors = [
+    f'set: {error}'
+    for path, value in fixed.items()
+    for error in fields.refused(
+      fields.assign, base, path, space_lib.plain(value)
+    )
+  ]
   raise_all(file, errors)
-  in_file = copy.deepcopy(base)
-  fixed = values.get('set', {})
-  for path, value in fixed.items():
-    fields.collect(errors, assign, base, path, space_lib.plain(value))
-  raise_all(file, [f'set: {error}' for error in errors])
   overrides_lib.override(base, overrides)
-  base = fields.collect(errors, settings.complete, base)
-  raise_all(file, errors)
-  paths = [*fixed, *(path for path, _ in overrides)]
-  return base, {p: (value_at(in_file, p), value_at(base, p)) for p in paths}
+  return base

@@ -34,7 +34,7 @@ def test_one_metric(tmp_path, capsys):
     assert f'<h2>{title}' in text
   assert text.count('class="plotly-graph-div"') == 5
   assert 'standard deviation of 0.00707' in text
-  assert '9 steps, and 0:09 for 2 runs' in text
+  assert '18 steps in 0:09' in text
 
 
 def test_several_metrics(tmp_path, capsys):

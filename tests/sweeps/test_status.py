@@ -2,7 +2,7 @@
 
 import datetime
 import io
-import time
+import sys
 
 import optuna
 import trivial
@@ -18,19 +18,21 @@ class _Terminal(io.StringIO):
     return True
 
 
-def _printed(study, stream, during):
-  with status.StatusPrinter(study, living=set, stream=stream, every=0.01):
+def _printed(study, stream, monkeypatch, during):
+  monkeypatch.setattr(sys, 'stdout', stream)
+  with status.StatusPrinter(study) as printer:
     during()
-    time.sleep(0.1)
+    printer.update()
+  monkeypatch.undo()
   return stream.getvalue().splitlines()
 
 
-def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path):
+def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path, monkeypatch):
   run = lambda trials: trivial.work(
     trivial.write(tmp_path, trials=trials, repeats=2), tmp_path / 'lr'
   )
   study = run(3).optuna
-  lines = _printed(study, io.StringIO(), lambda: run(4))
+  lines = _printed(study, io.StringIO(), monkeypatch, lambda: run(4))
   best = study.best_trial
   assert len(lines) == 2
   assert lines[0].startswith('trial 3 complete  val/quality')
@@ -38,41 +40,33 @@ def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path):
     f'lr: 4 trials; 4 complete; best {best.value:.4g} in trial {best.number}; '
     'noise of a run 0.0071'  # 0.01 between two seeds.
   )
-  lines = _printed(study, _Terminal(), lambda: run(5))
+  lines = _printed(study, _Terminal(), monkeypatch, lambda: run(5))
   assert [text.split()[0] for text in lines] == ['trial', 'lr:', 'lr:']
 
 
-def test_a_storage_out_of_reach_is_read_again(tmp_path):
-  study = trivial.work(
-    trivial.write(tmp_path, trials=2), tmp_path / 'lr'
-  ).optuna
-  reads, real = [], study.get_trials
-
+def test_a_storage_out_of_reach_is_read_again(tmp_path, monkeypatch):
   def get_trials(*args, **kwargs):
-    reads.append(args)
-    if len(reads) == 3:
-      raise optuna.exceptions.StorageInternalError('no connection')
-    return real(*args, **kwargs)
+    raise optuna.exceptions.StorageInternalError('no connection')
 
-  def wait():
-    until = time.monotonic() + 10
-    while len(reads) < 6:
-      assert time.monotonic() < until
-      time.sleep(0.01)
+  def fail_once():
+    with monkeypatch.context() as patch:
+      patch.setattr(study, 'get_trials', get_trials)
+      status.StatusPrinter.update(printer)
 
-  study.get_trials = get_trials
-  assert '2 complete' in _printed(study, io.StringIO(), wait)[-1]
+  file = trivial.write(tmp_path, trials=2)
+  study = trivial.work(file, tmp_path / 'lr').optuna
+  printer = status.StatusPrinter(study)
+  lines = _printed(study, io.StringIO(), monkeypatch, fail_once)
+  assert '2 complete' in lines[-1]
 
 
-def test_a_trial_without_a_worker_is_stopped(tmp_path):
+def test_trials_that_have_begun_are_counted(tmp_path):
   loaded = sweep.load(trivial.write(tmp_path, trials=2))
   opened = storage.open_storage('journal', tmp_path)
-  study = study_lib.Study(loaded, opened, 'lr')
-  summary = lambda: status.summary(study.optuna, study.living())
-  assert 'lr: 2 trials; 2 waiting' in summary()
-  with study.take().lease:
-    assert '1 running, 1 waiting' in summary()
-  assert '1 stopped, 1 waiting' in summary()
+  study = study_lib.Study(loaded, opened, tmp_path / 'lr')
+  assert 'lr: 2 trials; 2 waiting' in status.summary(study.optuna)
+  study.take()
+  assert '1 begun, 1 waiting' in status.summary(study.optuna)
 
 
 def test_time_left_depends_on_how_many_run():

@@ -89,7 +89,7 @@ def work(file, workdir, location='journal', train=None, **options):
   """Runs a worker; returns its study."""
   loaded = sweep.load(file)
   opened = storage.open_storage(location, workdir)
-  its_study = study.Study(loaded, opened, storage.study_name(workdir))
+  its_study = study.Study(loaded, opened, workdir)
   worker.work(
     loaded, its_study, workdir, train or trainer(), poll=0.1, **options
   )
