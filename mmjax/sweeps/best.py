@@ -9,7 +9,7 @@ import ml_collections
 import optuna
 
 from mmjax.config import settings
-from mmjax.sweeps import fields
+from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import progress
 
 Frozen = optuna.trial.FrozenTrial
@@ -39,11 +39,11 @@ def trials(study: optuna.Study) -> list[Frozen]:
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
   """The config that a trial ran; with repeats, that of the first run."""
-  base = study.user_attrs['sweep']['config']
+  base = study.user_attrs['sweep']['base']
   config = ml_collections.ConfigDict(settings.tuples(base))
   for path, value in trial.user_attrs['values'].items():
-    fields.assign(config, path, settings.tuples(value))
-  config.train.blind_baseline = False  # As `Sweep.config` sets it.
+    sweep_lib.assign(config, path, settings.tuples(value))
+  config.train.blind_baseline = False  # As `Sweep.run_config` sets it.
   return config
 
 
@@ -69,7 +69,7 @@ def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
     f'{progress.duration(trial.user_attrs["seconds"])}.\n',
     f'  python -m experiments.{config.experiment} --config={file} '
     f'--workdir={run}\n',
-    f'Different from {sweep["location"]}:',
+    f'Different from {sweep["config"]}:',
   ]
   lines += [
     f'  {path}: {settings.tuples(old.get(path))!r} -> '

@@ -32,7 +32,7 @@ from absl import flags
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import workdir
-from mmjax.sweeps import check, lease, local, status, storage, worker
+from mmjax.sweeps import check, lease, load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import experiment, loop, main, startup, training
@@ -76,7 +76,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
   main.require(*names, usage=__doc__)
   if values.workdir:
     workdir.check(values.workdir)
-  sweep = sweep_lib.load(values.sweep, changes)
+  sweep = load.load(values.sweep, changes)
   if values.check:
     check.check(sweep, build_of)
     print(f'{values.sweep}: {sweep.trials} trials, no errors')
@@ -109,7 +109,7 @@ def _run_here(
   with hosts.raise_together():
     if checked:
       # Its values were, but not what depends on this machine: data, devices.
-      check.build(sweep.config({}), build_of)
+      check.build(sweep.run_config({}), build_of)
     else:
       check.check(sweep, build_of)
   with hosts.raise_together():
@@ -120,12 +120,13 @@ def _run_here(
     build = build_of(config.experiment)
     return loop.run(config, build, folder, report=report)
 
-  if study is None:
-    done = worker.work(sweep, None, values.workdir, train)
-  else:
-    with status.StatusPrinter(study.optuna) as printer:
-      update = printer.update
-      done = worker.work(sweep, study, values.workdir, train, between=update)
+  with contextlib.ExitStack() as at_end:
+    between = lambda: None
+    if study is not None:
+      printer = status.StatusPrinter(study.optuna)
+      between = printer.update
+      at_end.callback(printer.update, end=True)
+    done = worker.work(sweep, study, values.workdir, train, between=between)
   with hosts.raise_together():
     if done and study is not None:
       worker.check_complete(study, values.workdir)
@@ -159,8 +160,10 @@ def _run_many(
     if done.returncode:
       sys.exit(done.returncode)
   study = _open(sweep, values)
-  with workers, status.StatusPrinter(study.optuna) as printer:
+  printer = status.StatusPrinter(study.optuna)
+  with workers:
     codes = workers.wait(printer.update)
+  printer.update(end=True)
   if study.done():
     worker.check_complete(study, values.workdir)
   elif workers.signal:

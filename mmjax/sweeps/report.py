@@ -81,7 +81,7 @@ def _search(study: optuna.Study) -> Iterator[str]:
   yield f'{status.summary(study)}.'
   goals = zip(sweep['direction'], sweep['metric'], strict=True)
   yield (
-    f'{sweep["file"]} varies {sweep["location"]} to '
+    f'{sweep["file"]} varies {sweep["config"]} to '
     f'{" and ".join(map(" ".join, goals))}; sampler '
     f'{sweep["sampler"]["name"]}, pruner {sweep["pruner"]["name"]}, seed '
     f'{sweep["seed"]}, runs of each point: {sweep["repeats"]}.'
@@ -89,18 +89,11 @@ def _search(study: optuna.Study) -> Iterator[str]:
   seconds = sum(trial.user_attrs.get('seconds', 0.0) for trial in trials)
   steps = sum(trial.user_attrs.get('steps', 0) for trial in trials)
   ended = sum(trial.state.is_finished() for trial in trials)
-  whole = ended * sweep['config']['train']['steps'] * sweep['repeats']
+  whole = ended * sweep['base']['train']['steps'] * sweep['repeats']
   yield (
     f'The {ended} trials that ended trained {steps:,} steps in '
     f'{progress.duration(seconds)}; train.steps of each would be {whole:,}.'
   )
-  noise = status.run_noise(trials)
-  if noise is not None:
-    yield (
-      f'Two runs of one point differ by a standard deviation of {noise:.3g} in '
-      f'{sweep["metric"][0]}: smaller differences between points are not '
-      'significant.'
-    )
 
 
 def _figures(study: optuna.Study) -> Iterator[tuple[str, Any]]:

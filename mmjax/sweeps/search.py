@@ -9,9 +9,7 @@ import numpy as np
 import optuna
 
 from mmjax.errors import ConfigError, check_choice
-from mmjax.sweeps import space as space_lib
-
-Space = Mapping[str, space_lib.Dimension]
+from mmjax.sweeps import sweep as sweep_lib
 
 KINDS = {
   # 'gp' is left out: it would need PyTorch.
@@ -50,94 +48,47 @@ def named(what: str, value: Any) -> dict[str, Any]:
   return out
 
 
-def sampler(
-  options: Mapping[str, Any], space: Space, *, seed: int, number: int
-) -> optuna.samplers.BaseSampler:
-  """The sampler of one trial.
+def sampler(sweep: sweep_lib.Sweep, number: int) -> optuna.samplers.BaseSampler:
+  """The sampler of the trial of this number.
 
   Each trial has a random stream of its own, derived from the sweep's seed and
   the trial's number, so that a trial's parameters do not depend on which worker
   asks for them. The points of a grid or a quasi-random sequence are one stream,
   which Optuna numbers.
 
-  Args:
-    options: `name`, and keyword arguments of Optuna's class.
-    space: path -> dimension.
-    seed: the sweep's.
-    number: the trial's.
-
   Raises:
     ConfigError: for options that Optuna refuses.
   """
-  if options['name'] == 'grid':
-    grid = {path: list(d.grid()) for path, d in space.items()}
-    return _make('sampler', options, search_space=grid, seed=seed)
-  if options['name'] == 'quasi_random':
-    options = {'scramble': True, **options}
+  name, seed = sweep.sampler['name'], sweep.seed
+  if name == 'grid':
+    grid = {path: list(d.grid()) for path, d in sweep.space.items()}
+    return _make('sampler', sweep.sampler, search_space=grid, seed=seed)
+  if name == 'quasi_random':
+    options = {'scramble': True, **sweep.sampler}
     return _make('sampler', options, seed=seed)
   own = np.random.SeedSequence([seed, number]).generate_state(1)[0]
-  return _make('sampler', options, seed=int(own))
+  return _make('sampler', sweep.sampler, seed=int(own))
 
 
-def pruner(
-  options: Mapping[str, Any], *, steps: int, every: int
-) -> optuna.pruners.BasePruner:
-  """The pruner of a study whose trials report at steps of training.
-
-  Args:
-    options: `name`, and keyword arguments of Optuna's class.
-    steps: number of steps of a whole trial.
-    every: steps between two evaluations.
+def pruner(sweep: sweep_lib.Sweep) -> optuna.pruners.BasePruner:
+  """The pruner, whose resource is the number of steps of training.
 
   Raises:
     ConfigError: for options that Optuna refuses.
   """
+  steps, every = sweep.base.train.steps, sweep.base.train.eval_every
   defaults = {
     'hyperband': {'min_resource': every, 'max_resource': steps},
     'successive_halving': {'min_resource': every},
     'percentile': {'percentile': 25.0},
   }
-  options = defaults.get(options['name'], {}) | dict(options)
+  options = defaults.get(sweep.pruner['name'], {}) | sweep.pruner
   return _make('pruner', options)
 
 
-def pruner_errors(
-  options: Mapping[str, Any], *, steps: int, every: int
-) -> Iterator[str]:
-  """What Optuna refuses, and why a pruner that halves would never prune.
-
-  The arguments are those of `pruner`.
-  """
-  name, first = options['name'], options.get('min_resource', every)
-  try:
-    study = optuna.create_study(
-      pruner=pruner(options, steps=steps, every=every)
-    )
-    # Some options are refused at the first decision only.
-    trial = study.ask()
-    trial.report(0.0, every)
-    trial.should_prune()
-  except (TypeError, ValueError, ArithmeticError) as error:
-    yield f'pruner={dict(options)}: {error}'
-    return
-  if name not in ('hyperband', 'successive_halving') or first == 'auto':
-    return
-  factor = options.get('reduction_factor', 4)
-  rung = first * factor ** options.get('min_early_stopping_rate', 0)
-  last = (steps - 1) // every * every
-  if rung > last:
-    yield (
-      f'pruner={name!r}: min_resource={first} never prunes: it begins at step '
-      f'{rung}, and the last evaluation before the end of train.steps={steps} '
-      f'is that of step {last}; lower it, or raise train.steps'
-    )
-
-
-def sampler_errors(
-  options: Mapping[str, Any], space: Space, num_metrics: int
-) -> Iterator[str]:
-  """Why a sampler can't search this space, and which one can."""
-  name = options['name']
+def sampler_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why the sampler can't search the space, and which one can."""
+  name, space = sweep.sampler['name'], sweep.space
   conditional = [path for path, d in space.items() if d.condition]
   choices = [path for path, d in space.items() if d.values is not None]
   if conditional and name in ('grid', 'cmaes', 'quasi_random'):
@@ -145,26 +96,73 @@ def sampler_errors(
       f'sampler={name!r} takes no field that depends on another one '
       f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of dicts"
     )
-  if name == 'cmaes' and (choices or num_metrics > 1):
+  if name == 'cmaes' and (choices or len(sweep.metric) > 1):
     yield (
       "sampler='cmaes' takes one metric and numbers only, no choices; use 'tpe'"
     )
   infinite = [f'{path}: {d}' for path, d in space.items() if d.grid() is None]
-  if infinite and name == 'grid':
+  if name == 'grid' and infinite:
     yield (
       f"{', '.join(infinite)} has infinitely many values, and sampler='grid' "
       'tries all; use choice(...), or uniform or integers with a step'
     )
+  elif name == 'grid' and (sweep.trials or 0) > grid_size(sweep):
+    yield (
+      f'trials={sweep.trials}, but the grid has {grid_size(sweep)} points; '
+      'leave trials out'
+    )
+  elif name != 'grid' and sweep.trials is None:
+    yield 'trials is missing: the number of points'
+  else:
+    try:
+      sampler(sweep, 0)
+    except ConfigError as error:
+      yield str(error)
+
+
+def pruner_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why the pruner can't prune, or never would."""
+  options, train = sweep.pruner, sweep.base.train
+  name, steps, every = options['name'], train.steps, train.eval_every
+  if name == 'none':
+    return
+  if len(sweep.metric) > 1 or sweep.metric[0] in sweep_lib.COSTS:
+    yield f"pruner={name!r} takes one metric, of validation; use 'none'"
+    return
+  if {'train.steps', 'train.eval_every'} & set(sweep.space):
+    return  # It depends on the trial.
+  if not 0 < every < steps:
+    yield (
+      f'pruner={name!r} needs evaluations during training: set '
+      f'train.eval_every (now {every}) to a part of train.steps={steps}, for '
+      f"example with set={{'train.eval_every': {max(1, steps // 10)}}}"
+    )
     return
   try:
-    sampler(options, space, seed=0, number=0)
-  except ConfigError as error:
-    yield str(error)
+    # Some options are refused at the first decision only.
+    trial = optuna.create_study(pruner=pruner(sweep)).ask()
+    trial.report(0.0, every)
+    trial.should_prune()
+  except (TypeError, ValueError, ArithmeticError) as error:
+    yield f'pruner={dict(options)}: {error}'
+    return
+  first = options.get('min_resource', every)
+  if name in ('hyperband', 'successive_halving') and first != 'auto':
+    factor = options.get('reduction_factor', 4)
+    rung = first * factor ** options.get('min_early_stopping_rate', 0)
+    last = (steps - 1) // every * every
+    if rung > last:
+      yield (
+        f'pruner={name!r}: min_resource={first} never prunes: it begins at '
+        f'step {rung}, and the last evaluation before the end of '
+        f'train.steps={steps} is that of step {last}; lower it, or raise '
+        'train.steps'
+      )
 
 
-def grid_size(space: Space) -> int:
-  """Number of points of a space's grid."""
-  return math.prod(len(d.grid()) for d in space.values())
+def grid_size(sweep: sweep_lib.Sweep) -> int:
+  """Number of points of the space's grid."""
+  return math.prod(len(d.grid()) for d in sweep.space.values())
 
 
 def _make(what: str, options: Mapping[str, Any], **fixed: Any) -> Any:

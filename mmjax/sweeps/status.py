@@ -18,13 +18,7 @@ Frozen = optuna.trial.FrozenTrial
 
 
 class StatusPrinter:
-  """Prints the trials that ended since it was made; a context.
-
-  At its end, it also prints a summary; on a terminal, after each new trial.
-
-  Args:
-    study: the sweep's.
-  """
+  """Prints the trials of a study that ended since it was made."""
 
   def __init__(self, study: optuna.Study):
     # The stream as it is now: while a trial runs, it is the trial's log.
@@ -32,32 +26,26 @@ class StatusPrinter:
     self._printed: set[int] = set()
     self._new_lines()
 
-  def __enter__(self) -> 'StatusPrinter':
-    return self
+  def update(self, end: bool = False) -> None:
+    """Prints a line for each new one; at the end and on a terminal a summary.
 
-  def __exit__(self, *_) -> None:
-    with contextlib.suppress(*storage.ERRORS):
-      self._print(*self._new_lines(), summary(self._study))
-
-  def update(self) -> None:
-    """Prints a line for each trial that ended since the last call."""
-    # A storage that is out of reach is read by the next call.
+    A storage that is out of reach is read by the next call.
+    """
     with contextlib.suppress(*storage.ERRORS):
       lines = self._new_lines()
-      if lines and self._stream.isatty():
+      if end or (lines and self._stream.isatty()):
         lines.append(summary(self._study))
-      self._print(*lines)
+      print(*lines, sep='\n', end='\n' * bool(lines), file=self._stream)
+      self._stream.flush()
 
   def _new_lines(self) -> list[str]:
-    states = (State.COMPLETE, State.PRUNED, State.FAIL)
-    trials = self._study.get_trials(deepcopy=False, states=states)
-    new = [trial for trial in trials if trial.number not in self._printed]
+    new = [
+      trial
+      for trial in self._study.get_trials(deepcopy=False)
+      if trial.state.is_finished() and trial.number not in self._printed
+    ]
     self._printed.update(trial.number for trial in new)
     return [line(self._study, trial) for trial in new]
-
-  def _print(self, *lines: str) -> None:
-    for text in lines:
-      print(text, file=self._stream, flush=True)
 
 
 def summary(study: optuna.Study) -> str:
@@ -76,8 +64,11 @@ def summary(study: optuna.Study) -> str:
     parts.append(f'{len(chosen)} on the Pareto front')
   elif chosen:
     parts.append(f'best {chosen[0].value:.4g} in trial {chosen[0].number}')
-  noise = run_noise(trials)
-  if noise is not None:
+  # Standard deviation between runs of a point, pooled over points.
+  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
+  variances = [statistics.variance(r) for r in runs if len(r) > 1]
+  if variances:
+    noise = math.sqrt(statistics.fmean(variances))
     parts.append(f'noise of a run {noise:.2g}')
   left = seconds_left(trials, waiting)
   if left:
@@ -108,26 +99,13 @@ def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
   trials = study.get_trials(deepcopy=False)
   retries = {t.user_attrs.get(study_lib.RETRY_OF) for t in trials} - {None}
   out = [trial for trial in trials if trial.state != State.WAITING]
-  return out, max(0, study.user_attrs['trials'] + len(retries) - len(out))
-
-
-def run_noise(trials: Sequence[Frozen]) -> float | None:
-  """Standard deviation between runs of a point, pooled over points.
-
-  Of the first metric; None without repeats.
-  """
-  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
-  variances = [statistics.variance(r) for r in runs if len(r) > 1]
-  return math.sqrt(statistics.fmean(variances)) if variances else None
+  return out, max(
+    0, study.user_attrs['sweep']['trials'] + len(retries) - len(out)
+  )
 
 
 def seconds_left(trials: Sequence[Frozen], waiting: int) -> float:
-  """Seconds until the sweep's end; 0 if unknown.
-
-  Args:
-    trials: those that have begun.
-    waiting: number of those that have not.
-  """
+  """Seconds until the end, from the trials that have begun; 0 if unknown."""
   seconds = [
     trial.duration.total_seconds()
     for trial in trials

@@ -102,15 +102,14 @@ def load_study(location: str | None, workdir: Path | str) -> optuna.Study:
   Raises:
     ConfigError: if there is none.
   """
-  files = {k: Path(workdir) / file for k, file in FILES.items()}
-  for kind, file in files.items():
-    if location is None and file.exists():
-      location = kind
-  if location is None or not files.get(location, Path()).exists():
-    raise ConfigError(
-      f'{workdir} holds no study ({" or ".join(FILES.values())}); give the '
-      '--workdir of a sweep, and --storage=URL if its study is in a database'
-    )
+  if location is None:
+    kinds = [k for k, file in FILES.items() if (Path(workdir) / file).exists()]
+    if not kinds:
+      raise ConfigError(
+        f'{workdir} holds no study ({" or ".join(FILES.values())}); give the '
+        '--workdir of a sweep, and --storage=URL if its study is in a database'
+      )
+    location = kinds[0]
   name = study_name(workdir)
   try:
     return optuna.load_study(

@@ -25,17 +25,8 @@ RETRY_OF = 'retry_of'
 _DEATHS = 'deaths'
 # A trial that ended so many workers without progress fails.
 _MAX_DEATHS = 6
-# What workers may differ in: where and how fast they run, and names of files.
-_LOCAL = (
-  'file',
-  'location',
-  'in_file.',
-  'config.mesh.',
-  'config.data.data_dir',
-  'config.data.num_threads',
-  'config.data.num_workers',
-  'config.data.prefetch',
-)
+# Fields of the description that workers may differ in: where a run is.
+_LOCAL = ('file', 'config', 'in_file.', 'base.mesh.', 'base.data.data_dir')
 
 
 class RunningTrial:
@@ -128,13 +119,11 @@ class Study:
     self.optuna = optuna.create_study(
       storage=storage,
       study_name=storage_lib.study_name(workdir),
-      directions=sweep.directions,
+      directions=sweep.direction,
       load_if_exists=True,
     )
     self._worker = lease.Worker(grace=grace)
     self._check_same_sweep()
-    if self.optuna.user_attrs.get('trials') != sweep.trials:
-      self.optuna.set_user_attr('trials', sweep.trials)
 
   def trials(self) -> list[Frozen]:
     """The sweep's trials that exist so far, by number.
@@ -190,27 +179,37 @@ class Study:
     while True:
       trials = self.trials()
       for trial in trials:
-        waiting = trial.state == State.WAITING
-        if trial.state.is_finished() or not (
-          waiting or self._worker.may_take(trial)
-        ):
-          continue
-        with contextlib.suppress(FinishedError):
-          taken = self._begin(trial)
-          if taken is not None:
-            return taken
+        if self._may_take(trial):
+          with contextlib.suppress(FinishedError):
+            taken = self._begin(trial.number)
+            if taken is not None:
+              return taken
       if not self._missing(trials):
         return None
       self.optuna.add_trial(optuna.trial.create_trial(state=State.WAITING))
 
-  def _begin(self, frozen: Frozen) -> RunningTrial | None:
+  def _may_take(self, trial: Frozen) -> bool:
+    running = trial.state == State.RUNNING
+    waiting = trial.state == State.WAITING
+    return waiting or (running and self._worker.may_take(trial))
+
+  def _begin(self, number: int) -> RunningTrial | None:
     """Takes a trial; None if another worker was faster, or it fails now."""
-    study, storage = self._sampling(frozen.number), self._storage
+    storage = self._storage
+    study = optuna.load_study(
+      study_name=self.optuna.study_name,
+      storage=storage,
+      sampler=search.sampler(self._sweep, number),
+      pruner=search.pruner(self._sweep),
+    )
+    frozen = study.get_trials(deepcopy=False)[number]
+    if not self._may_take(frozen):
+      return None
     # To make a Trial and to call a storage is public in Optuna, but not meant
     # for its users, so that setup.cfg bounds its version. `Study.ask` can't
     # resume a trial.
     identity = storage.get_trial_id_from_study_id_trial_number(
-      storage.get_study_id_from_name(study.study_name), frozen.number
+      storage.get_study_id_from_name(study.study_name), number
     )
     trial = optuna.Trial(study, identity)
     if frozen.state == State.WAITING and (
@@ -225,20 +224,6 @@ class Study:
     values = space_lib.sample(self._sweep.space, trial)
     trial.set_user_attr('values', values)
     return RunningTrial(self.optuna, trial, self._worker, values)
-
-  def _sampling(self, number: int) -> optuna.Study:
-    """Optuna's study with the sampler of one trial."""
-    train, sweep = self._sweep.base.train, self._sweep
-    return optuna.load_study(
-      study_name=self.optuna.study_name,
-      storage=self._storage,
-      sampler=search.sampler(
-        sweep.sampler, sweep.space, seed=sweep.seed, number=number
-      ),
-      pruner=search.pruner(
-        sweep.pruner, steps=train.steps, every=train.eval_every
-      ),
-    )
 
   def _fails(self, trial: optuna.Trial, frozen: Frozen) -> bool:
     """Counts a worker that died, and fails a trial that ended too many."""
@@ -260,29 +245,28 @@ class Study:
   def _check_same_sweep(self) -> None:
     """Refuses to resume another sweep than the study began with."""
     mine = json.loads(json.dumps(self._sweep.description()))
-    stored = self.optuna.user_attrs.get('sweep')
-    if stored is None:
-      self.optuna.set_user_attr('sweep', mine)
-      return
-    old, new = settings.leaves(stored), settings.leaves(mine)
+    old = settings.leaves(self.optuna.user_attrs.get('sweep', {}))
+    new = settings.leaves(mine)
     changed = {
       path: f'{path}: {old.get(path)!r} -> {new.get(path)!r}'
       for path in sorted({**old, **new})
       if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    judged = any(
+    free = {'trials'}
+    if not any(
       trial.state.is_finished() or trial.intermediate_values
       for trial in self.trials()
-    )
-    if set(changed) == {'metric'} and not judged:
-      # The evaluators did not have the one before.
-      self.optuna.set_user_attr('sweep', mine)
-    elif changed:
+    ):
+      free.add('metric')  # The evaluators may lack the one of before.
+    if old and not changed:
+      return
+    if old and changed.keys() - free:
       raise ConfigError(
         f'the study {self.optuna.study_name!r} was begun with another sweep:\n'
         '  ' + '\n  '.join(changed.values()) + '\nchoose another --workdir, '
         "whose name is also the study's"
       )
+    self.optuna.set_user_attr('sweep', mine)
 
 
 def trial_folder(workdir: Path | str, number: int) -> Path:

@@ -1,6 +1,5 @@
 """What a worker does: take a trial, run it, store its result, repeat."""
 
-import collections
 import contextlib
 import gc
 import math
@@ -18,7 +17,7 @@ from mmjax.config import settings
 from mmjax.errors import ConfigError, RunError
 from mmjax.parallel import hosts
 from mmjax.runs import disk, owner
-from mmjax.sweeps import best, fields, storage
+from mmjax.sweeps import best, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import stopping, training
@@ -129,6 +128,7 @@ class _Trial:
     self._sweep, self._trial, self._folder = sweep, trial, folder
     # Between hosts, tuples travel as lists.
     self._values = settings.tuples(dict(values))
+    self._runs: list[dict[str, float]] = []
     self._pruned = False
 
   def run(self, train: Train) -> str:
@@ -161,23 +161,22 @@ class _Trial:
         return self._fail(f'{type(error).__name__}: {error}'[:_MAX_ERROR])
 
   def _run(self, train: Train) -> str:
-    runs: list[dict[str, float]] = []
     for repeat in range(self._sweep.repeats):
-      config = self._sweep.config(self._values, repeat)
+      config = self._sweep.run_config(self._values, repeat)
       results = train(config, self._run_folder(repeat), self._report(repeat))
       if not results:
         return 'stopped'
+      self._runs.append(results)
       if self._pruned:
         self._end(State.PRUNED)
         return 'ended'
-      runs.append(results)
-    names = self._sweep.metrics
-    values = [[measure(name, run) for run in runs] for name in names]
+    names = self._sweep.metric
+    values = [[measure(name, run) for run in self._runs] for name in names]
     means = [math.fsum(v) / len(v) for v in values]
     if not all(map(math.isfinite, means)):
       raise ConfigError(f'{names} = {means}, which must be finite')
     if self._trial is not None and len(names) == 1:
-      self._trial.report(int(runs[0]['step']), values[0][0])
+      self._trial.report(int(self._runs[0]['step']), values[0][0])
     self._end(State.COMPLETE, means, runs=values)
     return 'ended'
 
@@ -187,13 +186,12 @@ class _Trial:
     Only the first of several repeats is reported and pruned: the others measure
     the noise of a point that was not pruned.
     """
-    (name, *others), costs = self._sweep.metrics, fields.COSTS
+    name, *others = self._sweep.metric
 
     def report(step: int, metrics: Mapping[str, float]) -> bool:
-      for metric in self._sweep.metrics:
-        if metric not in costs:
-          measure(metric, metrics)  # It must be there.
-      if repeat or others or name in costs:
+      for metric in set(self._sweep.metric) - set(sweep_lib.COSTS):
+        measure(metric, metrics)  # It must be there.
+      if repeat or others or name in sweep_lib.COSTS:
         return False
       if self._trial is not None:
         self._pruned = self._trial.report(step, metrics[name])
@@ -202,18 +200,12 @@ class _Trial:
 
     return report
 
-  def _end(self, state: study_lib.State, *values: Any, **facts: Any) -> None:
+  def _end(self, state: State, *values: Any, **facts: Any) -> None:
     """Stores the end, with steps and seconds of training of all runs."""
-    if self._trial is None:
-      return
-    costs = {'steps': 0, 'seconds': 0.0}
-    for repeat in range(self._sweep.repeats):
-      path = self._run_folder(repeat) / 'results.json'
-      if path.exists():
-        results = settings.read_json(path)
-        costs['steps'] += results.get('step', 0)
-        costs['seconds'] += results.get('train_seconds', 0.0)
-    self._trial.end(state, *values, **costs, **facts)
+    if self._trial is not None:
+      steps = sum(run['step'] for run in self._runs)
+      seconds = sum(run['train_seconds'] for run in self._runs)
+      self._trial.end(state, *values, steps=steps, seconds=seconds, **facts)
 
   def _fail(self, reason: str) -> str:
     print(f'this trial failed: {reason}')
@@ -246,16 +238,12 @@ def check_complete(study: study_lib.Study, workdir: Path | str) -> None:
   """Refuses a sweep that has ended without a complete trial.
 
   Raises:
-    TrialsFailedError: with the number of trials that ended otherwise.
+    TrialsFailedError: if there is none.
   """
-  states = collections.Counter(
-    trial.state.name.lower() for trial in storage.with_retry(study.trials)
-  )
-  if 'complete' not in states:
-    counts = ', '.join(f'{count} {state}' for state, count in states.items())
+  if not storage.with_retry(best.trials, study.optuna):
     raise TrialsFailedError(
-      f'no trial is complete: {counts}; the errors are in {workdir}/trials/'
-      f'NUMBER/log.txt. {_HINT}'
+      f'no trial is complete; the errors are in {workdir}/trials/NUMBER/'
+      f'log.txt. {_HINT}'
     )
 
 

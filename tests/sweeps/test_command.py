@@ -9,7 +9,7 @@ import trivial
 from absl import flags
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import command, local, storage, sweep
+from mmjax.sweeps import command, load, local, storage
 from mmjax.sweeps import study as study_lib
 
 
@@ -35,7 +35,7 @@ def _refusing(config, mesh):
 
 def _study(file, tmp_path):
   opened = storage.open_storage('journal', tmp_path / 'lr')
-  return study_lib.Study(sweep.load(file), opened, tmp_path / 'lr')
+  return study_lib.Study(load.load(file), opened, tmp_path / 'lr')
 
 
 def _states(study):
@@ -46,7 +46,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
   file = trivial.write(tmp_path)
   study = _study(file, tmp_path)
   overrides = [('data.data_dir', '/nowhere')]
-  loaded = sweep.load(file, overrides)
+  loaded = load.load(file, overrides)
   with pytest.raises(ConfigError, match='/nowhere/toy is not there'):
     command._run_here(loaded, _values(tmp_path), lambda name: _no_data)
   assert _states(study) == []
@@ -54,7 +54,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
 
 
 def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
-  loaded = sweep.load(trivial.write(tmp_path))
+  loaded = load.load(trivial.write(tmp_path))
   with pytest.raises(ConfigError, match='too high'):
     command._run_here(loaded, _values(tmp_path), lambda name: _refusing)
   file = trivial.write(
@@ -80,7 +80,7 @@ def test_a_worker_that_ended_early_is_named(tmp_path, ending, capsys):
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
   with pytest.raises(SystemExit, match='1'):
-    command._run_many(sweep.load(file), _values(tmp_path, workers=2), [])
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
   said = capsys.readouterr().out
   for i in range(2):
     log = tmp_path / f'lr/workers/{i}.log'
@@ -101,7 +101,7 @@ def test_a_signal_to_many_workers_is_their_exit_code(
     local.Workers, 'wait', lambda *_: ending[number](number, None) or [0, 0]
   )
   with pytest.raises(SystemExit, match=str(code)):
-    command._run_many(sweep.load(file), _values(tmp_path, workers=2), [])
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
 
 
 def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
@@ -109,7 +109,7 @@ def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
   with pytest.raises(SystemExit):
-    command._run_many(sweep.load(file), _values(tmp_path, workers=2), [])
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
   assert not ending
 
 
@@ -175,7 +175,7 @@ def test_a_folder_that_is_a_file_is_refused(main, tmp_path, capsys):
 
 
 def test_processes_of_a_machine_are_not_hosts(tmp_path):
-  loaded = sweep.load(trivial.write(tmp_path))
+  loaded = load.load(trivial.write(tmp_path))
   for host in ({'coordinator': 'a:1'}, {'process_id': 0}):
     values = _values(tmp_path, workers=2, **host)
     with pytest.raises(ConfigError, match='are for a trial on several hosts'):

@@ -133,7 +133,7 @@ def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
   file = trivial.write(tmp_path, trials=2)
   study = trivial.work(file, tmp_path / 'lr', train=train)
   with pytest.raises(
-    worker.TrialsFailedError, match=r'complete: 2 fail; .*/lr/'
+    worker.TrialsFailedError, match=r'no trial is complete; .*/lr/'
   ):
     worker.check_complete(study, tmp_path / 'lr')
 

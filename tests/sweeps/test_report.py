@@ -3,14 +3,14 @@
 import optuna
 import trivial
 
-from mmjax.sweeps import report, storage, study, sweep
+from mmjax.sweeps import load, report, storage, study
 
 State = optuna.trial.TrialState
 
 
 def _filled(tmp_path, trials, **more):
   """Optuna's study of a sweep, with trials by hand: (state, steps, facts)."""
-  loaded = sweep.load(trivial.write(tmp_path, trials=len(trials), **more))
+  loaded = load.load(trivial.write(tmp_path, trials=len(trials), **more))
   opened = storage.open_storage('journal', tmp_path / 'lr')
   whole = study.Study(loaded, opened, tmp_path / 'lr').optuna
   space = loaded.space['optimizer.lr'].distribution

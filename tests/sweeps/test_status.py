@@ -7,7 +7,7 @@ import sys
 import optuna
 import trivial
 
-from mmjax.sweeps import status, storage, sweep
+from mmjax.sweeps import load, status, storage
 from mmjax.sweeps import study as study_lib
 
 State = optuna.trial.TrialState
@@ -20,9 +20,10 @@ class _Terminal(io.StringIO):
 
 def _printed(study, stream, monkeypatch, during):
   monkeypatch.setattr(sys, 'stdout', stream)
-  with status.StatusPrinter(study) as printer:
-    during()
-    printer.update()
+  printer = status.StatusPrinter(study)
+  during(printer)
+  printer.update()
+  printer.update(end=True)
   monkeypatch.undo()
   return stream.getvalue().splitlines()
 
@@ -32,7 +33,7 @@ def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path, monkeypatch):
     trivial.write(tmp_path, trials=trials, repeats=2), tmp_path / 'lr'
   )
   study = run(3).optuna
-  lines = _printed(study, io.StringIO(), monkeypatch, lambda: run(4))
+  lines = _printed(study, io.StringIO(), monkeypatch, lambda _: run(4))
   best = study.best_trial
   assert len(lines) == 2
   assert lines[0].startswith('trial 3 complete  val/quality')
@@ -40,7 +41,7 @@ def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path, monkeypatch):
     f'lr: 4 trials; 4 complete; best {best.value:.4g} in trial {best.number}; '
     'noise of a run 0.0071'  # 0.01 between two seeds.
   )
-  lines = _printed(study, _Terminal(), monkeypatch, lambda: run(5))
+  lines = _printed(study, _Terminal(), monkeypatch, lambda _: run(5))
   assert [text.split()[0] for text in lines] == ['trial', 'lr:', 'lr:']
 
 
@@ -48,20 +49,19 @@ def test_a_storage_out_of_reach_is_read_again(tmp_path, monkeypatch):
   def get_trials(*args, **kwargs):
     raise optuna.exceptions.StorageInternalError('no connection')
 
-  def fail_once():
+  def fail_once(printer):
     with monkeypatch.context() as patch:
       patch.setattr(study, 'get_trials', get_trials)
-      status.StatusPrinter.update(printer)
+      printer.update()
 
   file = trivial.write(tmp_path, trials=2)
   study = trivial.work(file, tmp_path / 'lr').optuna
-  printer = status.StatusPrinter(study)
   lines = _printed(study, io.StringIO(), monkeypatch, fail_once)
   assert '2 complete' in lines[-1]
 
 
 def test_trials_that_have_begun_are_counted(tmp_path):
-  loaded = sweep.load(trivial.write(tmp_path, trials=2))
+  loaded = load.load(trivial.write(tmp_path, trials=2))
   opened = storage.open_storage('journal', tmp_path)
   study = study_lib.Study(loaded, opened, tmp_path / 'lr')
   assert 'lr: 2 trials; 2 waiting' in status.summary(study.optuna)

@@ -6,19 +6,19 @@ import pytest
 import trivial
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import search, sweep
+from mmjax.sweeps import load, search
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
 
 def _refused(tmp_path, **more):
   with pytest.raises(ConfigError) as caught:
-    sweep.load(trivial.write(tmp_path, **more))
+    load.load(trivial.write(tmp_path, **more))
   return str(caught.value)
 
 
 def test_a_sweep_file_is_read(tmp_path):
-  loaded = sweep.load(
+  loaded = load.load(
     trivial.write(
       tmp_path,
       set="{'optimizer.b1': 0.5}",
@@ -30,7 +30,7 @@ def test_a_sweep_file_is_read(tmp_path):
   )
   assert loaded.base.train.steps == 5
   assert (loaded.in_file.train.steps, loaded.in_file.optimizer.b1) == (9, None)
-  config = loaded.config({'model.part.name': 'b', 'model.part.size': 4}, 2)
+  config = loaded.run_config({'model.part.name': 'b', 'model.part.size': 4}, 2)
   assert config.model.part.to_dict() == {'name': 'b', 'size': 4}
   assert (config.seed, config.optimizer.b1) == (2, 0.5)
   assert not config.train.blind_baseline
@@ -216,7 +216,7 @@ def test_an_error_in_the_file_has_its_line(tmp_path, text, message):
   file = tmp_path / 'some_sweep.py'
   file.write_text(text)
   with pytest.raises(ConfigError) as caught:
-    sweep.load(file)
+    load.load(file)
   assert str(caught.value).startswith(f'--sweep={file}')
   assert message in str(caught.value)
 
@@ -227,10 +227,10 @@ def test_the_config_may_be_a_path(tmp_path):
   config = tmp_path / 'config.py'
   path = f'__import__("pathlib").Path({str(config)!r})'
   file.write_text(text.replace(repr(str(config)), path))
-  assert sweep.load(file).location == str(config)
+  assert load.load(file).config == str(config)
   file.write_text(text.replace(repr(str(config)), 'None'))
   with pytest.raises(ConfigError, match='--config=None: no such file'):
-    sweep.load(file)
+    load.load(file)
 
 
 def test_a_grid_is_walked_once(tmp_path):
@@ -268,4 +268,4 @@ def test_every_sampler_draws_the_same_again(tmp_path, name):
 )
 def test_the_sweeps_here_are_legal(file, monkeypatch):
   monkeypatch.chdir(CONFIGS.parent)
-  assert sweep.load(file).trials
+  assert load.load(file).trials
