@@ -29,12 +29,8 @@ def get_config():
 
 def trials(study: optuna.Study) -> list[Frozen]:
   """The best complete trial; with several metrics, the Pareto front."""
-  states = (optuna.trial.TrialState.COMPLETE,)
-  if not study.get_trials(deepcopy=False, states=states):
-    return []
-  if len(study.directions) > 1:
-    return sorted(study.best_trials, key=lambda trial: trial.values)
-  return [study.best_trial]
+  front = sorted(study.best_trials, key=lambda trial: trial.values)
+  return front if len(study.directions) > 1 else front[:1]
 
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
@@ -63,12 +59,14 @@ def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
   run = shlex.quote(f'runs/{study.study_name}_trial_{trial.number}')
   old = settings.leaves(sweep['in_file'])
   new = settings.leaves(settings.to_json(config))
+  name = config.experiment
+  module = name if '.' in name else f'experiments.{name}'
+  program = name if name.endswith('.py') else f'-m {module}'
   lines = [
     f'Trial {trial.number} of {sweep["file"]}: {numbers}; '
     f'{trial.user_attrs["steps"]:,} steps in '
     f'{progress.duration(trial.user_attrs["seconds"])}.\n',
-    f'  python -m experiments.{config.experiment} --config={file} '
-    f'--workdir={run}\n',
+    f'  python {program} --config={file} --workdir={run}\n',
     f'Different from {sweep["config"]}:',
   ]
   lines += [

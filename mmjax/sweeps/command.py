@@ -4,8 +4,6 @@
 --workdir=DIR            the sweep's folder; the same command resumes it
 --workers=K              processes on this machine, which share its devices
 --storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
---grace=SECONDS          time without a heartbeat after which a worker on
-                         another machine is dead
 --retry_failed           run failed trials again, with the same values
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
@@ -32,7 +30,7 @@ from absl import flags
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import workdir
-from mmjax.sweeps import check, lease, load, local, status, storage, worker
+from mmjax.sweeps import check, load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import experiment, loop, main, startup, training
@@ -52,12 +50,11 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags of a sweep."""
   kind = lambda function: functools.partial(function, flag_values=values)
   string, integer = kind(flags.DEFINE_string), kind(flags.DEFINE_integer)
-  number, boolean = kind(flags.DEFINE_float), kind(flags.DEFINE_bool)
+  boolean = kind(flags.DEFINE_bool)
   main.define_common(values)
   string('sweep', None, 'file with get_sweep()')
   integer('workers', 1, 'processes on this machine', 1)
   string('storage', 'journal', 'journal, sqlite or a URL')
-  number('grace', lease.GRACE, 'seconds without a heartbeat', 1.0)
   boolean('retry_failed', False, 'run failed trials again')
   boolean('check', False, 'check the sweep, run nothing')
   # As `local.Workers` starts them.
@@ -146,7 +143,6 @@ def _run_many(
   argv = [
     *(f'--{n}={values[n].value}' for n in ('sweep', 'workdir', 'storage')),
     *(f'--config.{path}={text}' for path, text in changes),
-    f'--grace={values.grace}',
     '--num_processes=1',
   ]
   workers = local.Workers(argv, values.workdir, values.workers)
@@ -186,7 +182,7 @@ def _exists(values: Any) -> bool:
 
 def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
   opened = storage.open_storage(values.storage, values.workdir)
-  study = study_lib.Study(sweep, opened, values.workdir, grace=values.grace)
+  study = study_lib.Study(sweep, opened, values.workdir)
   if values.retry_failed:
     study.retry_failed()
   return study

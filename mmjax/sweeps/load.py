@@ -1,14 +1,4 @@
-"""Reads a sweep file and refuses what is wrong in it, before the first trial.
-
-def get_sweep():
-  return dict(
-    config='configs/contrastive_shapes.py',
-    metric='val/retrieval/mean_r1',
-    direction='maximize',
-    space={'optimizer.lr': loguniform(1e-4, 3e-3)},
-    trials=20,
-  )
-"""
+"""Reads a sweep file, and refuses errors in it before the first trial."""
 
 import copy
 import dataclasses

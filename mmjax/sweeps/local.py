@@ -111,17 +111,15 @@ class Workers:
     workers: number of processes.
 
   Raises:
-    ConfigError: if there are not enough devices.
+    ConfigError: as `divide` does.
   """
 
   def __init__(self, argv: Sequence[str], workdir: Path | str, workers: int):
     self._command = [sys.executable, '-m', 'experiments.sweep', *argv]
     self._platform, count = probe()
     self._devices = divide(self._platform, count, workers)
-    self.environments = [
-      os.environ | environment(self._platform, devices)
-      for devices in self._devices
-    ]
+    own = [environment(self._platform, devices) for devices in self._devices]
+    self.environments = [os.environ | variables for variables in own]
     folder = Path(workdir) / 'workers'
     self.logs = [folder / f'{i}.log' for i in range(workers)]
     self.signal = 0

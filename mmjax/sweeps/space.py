@@ -66,9 +66,8 @@ class Dimension:
     """Asks a trial for the field's value, as the config has it."""
     if self.values is not None:
       choices = self.distribution.choices
-      return self.values[
-        choices.index(trial.suggest_categorical(path, choices))
-      ]
+      label = trial.suggest_categorical(path, choices)
+      return self.values[choices.index(label)]
     low, high = self.distribution.low, self.distribution.high
     options = {'log': self.distribution.log, 'step': self.distribution.step}
     whole = isinstance(self.distribution, optuna.distributions.IntDistribution)
@@ -91,7 +90,7 @@ class Dimension:
 
   def has(self, value: Any) -> bool:
     """Whether the field can have this value; False without a finite list."""
-    return value in (self.grid() or () if self.values is None else self.values)
+    return value in (self.values or self.grid() or ())
 
   def probes(self) -> list[Any]:
     """Values to build before the first trial: all choices, ends of ranges.

@@ -1,6 +1,7 @@
 """A sweep's study: which trials there are, who runs them, their results."""
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ _MAX_DEATHS = 6
 _LOCAL = ('file', 'config', 'in_file.', 'base.mesh.', 'base.data.data_dir')
 
 
+@dataclasses.dataclass(frozen=True)
 class RunningTrial:
   """A trial that this worker has taken.
 
@@ -36,23 +38,25 @@ class RunningTrial:
   this one then stores is ignored.
 
   Attributes:
-    number: the trial's, which stays with it whoever runs it.
+    study: Optuna's.
+    trial: Optuna's.
+    worker: this one.
     values: path -> value of the config.
   """
 
-  def __init__(
-    self,
-    study: optuna.Study,
-    trial: optuna.Trial,
-    worker: lease.Worker,
-    values: dict[str, Any],
-  ):
-    self._study, self._trial, self._worker = study, trial, worker
-    self.number, self.values = trial.number, values
+  study: optuna.Study
+  trial: optuna.Trial
+  worker: lease.Worker
+  values: dict[str, Any]
+
+  @property
+  def number(self) -> int:
+    """The trial's, which stays with it whoever runs it."""
+    return self.trial.number
 
   def holding(self) -> contextlib.AbstractContextManager[None]:
     """A context in which other workers leave the trial alone."""
-    return self._worker.holding(self._trial)
+    return self.worker.holding(self.trial)
 
   def report(self, step: int, value: float) -> bool:
     """Stores an evaluation.
@@ -78,17 +82,17 @@ class RunningTrial:
     call = storage_lib.with_retry
     with contextlib.suppress(FinishedError):
       for name, value in facts.items():
-        call(self._trial.set_user_attr, name, value)
-      tell = self._study.tell
+        call(self.trial.set_user_attr, name, value)
+      tell = self.study.tell
       call(tell, self.number, values, state=state, skip_if_finished=True)
 
   def _report(self, step: int, value: float) -> bool:
-    trial = self._study.get_trials(deepcopy=False)[self.number]
+    trial = self.study.get_trials(deepcopy=False)[self.number]
     if step < (trial.last_step or 0):
       return False  # The worker before went on from here.
     if step not in trial.intermediate_values:
-      self._trial.report(value, step)
-    return self._trial.should_prune()
+      self.trial.report(value, step)
+    return self.trial.should_prune()
 
 
 class Study:
@@ -101,7 +105,6 @@ class Study:
     sweep: what is searched.
     storage: where.
     workdir: the sweep's folder, whose name is the study's.
-    grace: seconds without a heartbeat after which a worker is dead.
 
   Raises:
     ConfigError: if the storage has a study of this name about something else.
@@ -112,8 +115,6 @@ class Study:
     sweep: sweep_lib.Sweep,
     storage: optuna.storages.BaseStorage,
     workdir: Path | str,
-    *,
-    grace: float = lease.GRACE,
   ):
     self._sweep, self._storage, self._workdir = sweep, storage, workdir
     self.optuna = optuna.create_study(
@@ -122,7 +123,7 @@ class Study:
       directions=sweep.direction,
       load_if_exists=True,
     )
-    self._worker = lease.Worker(grace=grace)
+    self._worker = lease.Worker()
     self._check_same_sweep()
 
   def trials(self) -> list[Frozen]:

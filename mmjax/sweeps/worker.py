@@ -1,6 +1,7 @@
 """What a worker does: take a trial, run it, store its result, repeat."""
 
 import contextlib
+import dataclasses
 import gc
 import math
 import signal
@@ -80,7 +81,9 @@ def work(
     if outcome == 'run':
       folder = study_lib.trial_folder(workdir, job['number'])
       with trial.holding() if trial else contextlib.nullcontext():
-        outcome = _Trial(sweep, trial, job['values'], folder).run(train)
+        # Between hosts, tuples travel as lists.
+        values = settings.tuples(job['values'])
+        outcome = _Trial(sweep, trial, values, folder).run(train)
       # What was compiled for this trial's shapes and constants is not needed.
       jax.clear_caches()
       gc.collect()
@@ -112,24 +115,19 @@ def _next(
   return None, {'do': 'end' if study.done() else 'wait'}
 
 
+@dataclasses.dataclass
 class _Trial:
   """One trial on this host: its repeats, its reports, its end.
 
   Only the first host has a `RunningTrial`, and decides for all.
   """
 
-  def __init__(
-    self,
-    sweep: sweep_lib.Sweep,
-    trial: study_lib.RunningTrial | None,
-    values: Mapping[str, Any],
-    folder: Path,
-  ):
-    self._sweep, self._trial, self._folder = sweep, trial, folder
-    # Between hosts, tuples travel as lists.
-    self._values = settings.tuples(dict(values))
-    self._runs: list[dict[str, float]] = []
-    self._pruned = False
+  sweep: sweep_lib.Sweep
+  trial: study_lib.RunningTrial | None
+  values: Mapping[str, Any]
+  folder: Path
+  runs: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  pruned: bool = False
 
   def run(self, train: Train) -> str:
     """Runs the trial and stores its end.
@@ -137,7 +135,7 @@ class _Trial:
     Returns:
       'ended', 'failed', 'stopped' by a signal, or 'occupied' by another worker.
     """
-    with self._log():
+    with self._log() if self.trial else contextlib.nullcontext():
       try:
         return self._run(train)
       except owner.OccupiedError as error:
@@ -161,22 +159,22 @@ class _Trial:
         return self._fail(f'{type(error).__name__}: {error}'[:_MAX_ERROR])
 
   def _run(self, train: Train) -> str:
-    for repeat in range(self._sweep.repeats):
-      config = self._sweep.run_config(self._values, repeat)
+    for repeat in range(self.sweep.repeats):
+      config = self.sweep.run_config(self.values, repeat)
       results = train(config, self._run_folder(repeat), self._report(repeat))
       if not results:
         return 'stopped'
-      self._runs.append(results)
-      if self._pruned:
+      self.runs.append(results)
+      if self.pruned:
         self._end(State.PRUNED)
         return 'ended'
-    names = self._sweep.metric
-    values = [[measure(name, run) for run in self._runs] for name in names]
+    names = self.sweep.metric
+    values = [[measure(name, run) for run in self.runs] for name in names]
     means = [math.fsum(v) / len(v) for v in values]
     if not all(map(math.isfinite, means)):
       raise ConfigError(f'{names} = {means}, which must be finite')
-    if self._trial is not None and len(names) == 1:
-      self._trial.report(int(self._runs[0]['step']), values[0][0])
+    if self.trial is not None and len(names) == 1:
+      self.trial.report(int(self.runs[0]['step']), values[0][0])
     self._end(State.COMPLETE, means, runs=values)
     return 'ended'
 
@@ -186,26 +184,26 @@ class _Trial:
     Only the first of several repeats is reported and pruned: the others measure
     the noise of a point that was not pruned.
     """
-    name, *others = self._sweep.metric
+    name, *others = self.sweep.metric
 
     def report(step: int, metrics: Mapping[str, float]) -> bool:
-      for metric in set(self._sweep.metric) - set(sweep_lib.COSTS):
+      for metric in set(self.sweep.metric) - set(sweep_lib.COSTS):
         measure(metric, metrics)  # It must be there.
       if repeat or others or name in sweep_lib.COSTS:
         return False
-      if self._trial is not None:
-        self._pruned = self._trial.report(step, metrics[name])
-      self._pruned = hosts.from_first(self._pruned)
-      return self._pruned
+      if self.trial is not None:
+        self.pruned = self.trial.report(step, metrics[name])
+      self.pruned = hosts.from_first(self.pruned)
+      return self.pruned
 
     return report
 
   def _end(self, state: State, *values: Any, **facts: Any) -> None:
     """Stores the end, with steps and seconds of training of all runs."""
-    if self._trial is not None:
-      steps = sum(run['step'] for run in self._runs)
-      seconds = sum(run['train_seconds'] for run in self._runs)
-      self._trial.end(state, *values, steps=steps, seconds=seconds, **facts)
+    if self.trial is not None:
+      steps = sum(run['step'] for run in self.runs)
+      seconds = sum(run['train_seconds'] for run in self.runs)
+      self.trial.end(state, *values, steps=steps, seconds=seconds, **facts)
 
   def _fail(self, reason: str) -> str:
     print(f'this trial failed: {reason}')
@@ -214,18 +212,15 @@ class _Trial:
 
   def _run_folder(self, repeat: int) -> Path:
     """An ordinary run's; with repeats, each has its own."""
-    if self._sweep.repeats == 1:
-      return self._folder
-    return self._folder / f'repeat_{repeat}'
+    if self.sweep.repeats == 1:
+      return self.folder
+    return self.folder / f'repeat_{repeat}'
 
   @contextlib.contextmanager
   def _log(self) -> Iterator[None]:
     """Writes what the run prints into its folder."""
-    if self._trial is None:
-      yield
-      return
-    self._folder.mkdir(parents=True, exist_ok=True)
-    file = (self._folder / 'log.txt').open('a', buffering=1)
+    self.folder.mkdir(parents=True, exist_ok=True)
+    file = (self.folder / 'log.txt').open('a', buffering=1)
     try:
       with contextlib.redirect_stdout(file):
         yield
