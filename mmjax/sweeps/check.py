@@ -48,7 +48,9 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
           kind = 'TypeError: ' if isinstance(error, TypeError) else ''
           message = f'{path}={value!r}{where}: {kind}{error}'
           if isinstance(value, float) and value.is_integer():
-            message += f'; if it must be whole, integers(...), not {dimension}'
+            message += (
+              f'; if it must be whole, integers(...), not {dimension.text}'
+            )
           errors.append(message)
   load.raise_all(sweep.file, errors)
 

@@ -109,7 +109,6 @@ def _run_here(
       check.build(sweep.run_config({}), build_of)
     else:
       check.check(sweep, build_of)
-  with hosts.raise_together():
     if hosts.is_first():
       study = _open(sweep, values)
 

@@ -162,7 +162,7 @@ def _space_errors(
       if not before[other].has(value):
         yield (
           f'{path}: when({other!r}, {value!r}) never holds; that field is '
-          f'tried with {before[other]}'
+          f'tried with {before[other].text}'
         )
     if path in ('seed', 'train.blind_baseline'):
       yield f'{path} is set by the sweep itself; use repeats=3'

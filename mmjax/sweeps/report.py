@@ -14,21 +14,14 @@ from mmjax.train import progress
 
 _PAGE = """\
 <!DOCTYPE html>
-<html lang="en">
-<head>
 <meta charset="utf-8">
 <title>Sweep {name}</title>
 <style>
-body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; color: #222; }}
+body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto; }}
 pre {{ background: #f4f4f4; padding: 0.8rem; overflow-x: auto; }}
 </style>
-</head>
-<body>
 <h1>Sweep {name}</h1>
 {body}
-</body>
-</html>
 """
 
 

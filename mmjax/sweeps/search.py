@@ -100,7 +100,9 @@ def sampler_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
     yield (
       "sampler='cmaes' takes one metric and numbers only, no choices; use 'tpe'"
     )
-  infinite = [f'{path}: {d}' for path, d in space.items() if d.grid() is None]
+  infinite = [
+    f'{path}: {d.text}' for path, d in space.items() if d.grid() is None
+  ]
   if name == 'grid' and infinite:
     yield (
       f"{', '.join(infinite)} has infinitely many values, and sampler='grid' "

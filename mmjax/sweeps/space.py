@@ -38,9 +38,6 @@ class Dimension:
   values: tuple[Any, ...] | None = None
   condition: tuple[str, tuple[Any, ...]] | None = None
 
-  def __str__(self) -> str:
-    return self.text
-
   def when(self, path: str, *values: Any) -> 'Dimension':
     """A copy that is set only where the field `path` has one of `values`.
 
@@ -51,16 +48,9 @@ class Dimension:
       ValueError: if it depends on a field already.
     """
     if self.condition:
-      raise ValueError(f'{self} has two when(...); leave one out')
+      raise ValueError(f'{self.text} has two when(...); leave one out')
     condition = (path, tuple(map(plain, values)))
     return dataclasses.replace(self, condition=condition)
-
-  def applies(self, chosen: Mapping[str, Any]) -> bool:
-    """Whether the field is set, for path -> value of the fields before it."""
-    if self.condition is None:
-      return True
-    path, values = self.condition
-    return path in chosen and chosen[path] in values
 
   def suggest(self, trial: optuna.trial.BaseTrial, path: str) -> Any:
     """Asks a trial for the field's value, as the config has it."""
@@ -190,7 +180,8 @@ def sample(
   """
   out: dict[str, Any] = {}
   for path, dimension in space.items():
-    if dimension.applies(out):
+    other, values = dimension.condition or (None, ())
+    if other is None or (other in out and out[other] in values):
       out[path] = dimension.suggest(trial, path)
   return out
 

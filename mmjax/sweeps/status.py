@@ -5,7 +5,6 @@ import contextlib
 import math
 import statistics
 import sys
-from collections.abc import Sequence
 
 import optuna
 
@@ -70,8 +69,16 @@ def summary(study: optuna.Study) -> str:
   if variances:
     noise = math.sqrt(statistics.fmean(variances))
     parts.append(f'noise of a run {noise:.2g}')
-  left = seconds_left(trials, waiting)
-  if left:
+  seconds = [
+    trial.duration.total_seconds()
+    for trial in trials
+    if trial.state in (State.COMPLETE, State.PRUNED)
+  ]
+  running = states['begun']
+  if seconds and running + waiting:
+    # Those that run are halfway on average.
+    left = statistics.fmean(seconds) * (waiting + running / 2)
+    left /= max(running, 1)
     parts.append(f'about {progress.duration(left)} left')
   return '; '.join(parts)
 
@@ -102,18 +109,3 @@ def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
   return out, max(
     0, study.user_attrs['sweep']['trials'] + len(retries) - len(out)
   )
-
-
-def seconds_left(trials: Sequence[Frozen], waiting: int) -> float:
-  """Seconds until the end, from the trials that have begun; 0 if unknown."""
-  seconds = [
-    trial.duration.total_seconds()
-    for trial in trials
-    if trial.state in (State.COMPLETE, State.PRUNED)
-  ]
-  running = sum(trial.state == State.RUNNING for trial in trials)
-  if not seconds or not running + waiting:
-    return 0.0
-  # Those that run are halfway on average.
-  mean = statistics.fmean(seconds)
-  return mean * (waiting + running / 2) / max(running, 1)

@@ -73,7 +73,7 @@ class Sweep:
     return vars(self) | {
       'in_file': settings.to_json(self.in_file),
       'base': settings.to_json(self.base),
-      'space': {path: [str(d), d.condition] for path, d in self.space.items()},
+      'space': {path: [d.text, d.condition] for path, d in self.space.items()},
     }
 
 

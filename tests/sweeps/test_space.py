@@ -19,7 +19,7 @@ def test_numbers_of_numpy_are_plain():
   dimension = space.choice(np.int64(3), np.float32(0.5), np.bool_(True))
   assert [type(value) for value in dimension.values] == [int, float, bool]
   whole = space.integers(np.int64(1), 2).when('a', np.int64(3))
-  assert str(whole) == 'integers(1, 2, step=1, log=False)'
+  assert whole.text == 'integers(1, 2, step=1, log=False)'
   assert type(whole.condition[1][0]) is int
 
 
