@@ -46,9 +46,9 @@ def load(
     ConfigError: naming all errors that can be found together.
   """
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  given = _read(file)
-  values = _complete(given)
-  raise_all(file, _field_errors(given, values))
+  fields_in_file = _read(file)
+  values = _complete(fields_in_file)
+  raise_all(file, _field_errors(fields_in_file, values))
   in_file = overrides.load(values['config'])
   base = copy.deepcopy(in_file)
   errors = [
