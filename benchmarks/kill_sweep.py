@@ -21,6 +21,7 @@ import time
 import optuna
 from absl import app, flags
 
+from mmjax import errors
 from mmjax.sweeps import storage
 
 _KILLS = flags.DEFINE_integer('kills', 5, 'number of times to kill the worker')
@@ -89,10 +90,9 @@ def main(argv):
   for one, other in zip(_trials(whole), _trials(killed), strict=True):
     same = _end(one) == _end(other)
     differ += not same
-    taken = other.user_attrs.get('taken', 0)
     print(
-      f'trial {one.number}: {one.state.name.lower()}, {one.value}, resumed '
-      f'{taken} times: {"equal" if same else _end(other)}'
+      f'trial {one.number}: {one.state.name.lower()}, {one.value}: '
+      f'{"equal" if same else _end(other)}'
     )
   print(f'{differ} of {_TRIALS.value} trials differ after {kills} kills')
   shutil.rmtree(scratch)
@@ -111,12 +111,10 @@ def _command(file: pathlib.Path, workdir: pathlib.Path) -> list[str]:
 
 def _trials(workdir: pathlib.Path) -> list[optuna.trial.FrozenTrial]:
   """None, where the worker had not even made them."""
-  if not (workdir / storage.JOURNAL).exists():
+  try:
+    return storage.load_study('journal', workdir).get_trials()
+  except errors.ConfigError:
     return []
-  opened = storage.open_storage('journal', workdir)
-  if workdir.name not in optuna.get_all_study_names(opened):
-    return []
-  return optuna.load_study(study_name=workdir.name, storage=opened).get_trials()
 
 
 def _end(trial: optuna.trial.FrozenTrial) -> tuple:

@@ -37,16 +37,7 @@ def main(argv: list[str]) -> int:
 
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   workdir = pathlib.Path(args.workdir)
-  where = args.storage or storage.file_in(workdir)
-  name = storage.study_name(workdir)
-  try:
-    study = optuna.load_study(
-      study_name=name, storage=storage.open_storage(where, workdir)
-    )
-  except KeyError as error:
-    raise ConfigError(
-      f'the storage has no study {name!r}, the name of this folder'
-    ) from error
+  study = storage.load_study(args.storage, workdir)
   output = pathlib.Path(args.output or workdir / 'report.html')
   with arguments.naming(f'--output={output}', 'write'):
     report.write(study, workdir, output)

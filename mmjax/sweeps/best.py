@@ -3,9 +3,7 @@
 import os
 import pprint
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ml_collections
 import optuna
@@ -31,22 +29,17 @@ def get_config():
 
 def trials(study: optuna.Study) -> list[Frozen]:
   """The best complete trial; with several metrics, the Pareto front."""
-  if not study.get_trials(
-    deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)
-  ):
-    return []
-  if len(study.directions) > 1:
-    return sorted(study.best_trials, key=lambda trial: trial.values)
-  return [study.best_trial]
+  front = sorted(study.best_trials, key=lambda trial: trial.values)
+  return front if len(study.directions) > 1 else front[:1]
 
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
   """The config that a trial ran; with repeats, that of the first run."""
-  base = study.user_attrs['sweep']['config']
+  base = study.user_attrs['sweep']['base']
   config = ml_collections.ConfigDict(settings.tuples(base))
   for path, value in trial.user_attrs['values'].items():
     sweep_lib.assign(config, path, settings.tuples(value))
-  config.train.blind_baseline = False  # As `Sweep.config` sets it.
+  config.train.blind_baseline = False  # As `Sweep.run_config` sets it.
   return config
 
 
@@ -57,60 +50,46 @@ def file_of(study: optuna.Study, trial: Frozen, workdir: Path | str) -> Path:
   return Path(workdir) / name
 
 
-def command(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
-  """The command that trains the config of one of the best trials again."""
-  file = shlex.quote(str(file_of(study, trial, workdir)))
-  run = shlex.quote(f'runs/{study.study_name}_trial_{trial.number}')
-  name = config_of(study, trial).experiment
-  return f'python -m experiments.{name} --config={file} --workdir={run}'
-
-
 def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
-  """What one of the best trials is: metrics, command, cost, changed fields."""
-  facts, sweep = study.user_attrs, study.user_attrs['sweep']
+  """What one of the best trials is: metrics, cost, command, changed fields."""
+  sweep, config = study.user_attrs['sweep'], config_of(study, trial)
   metrics = zip(sweep['metric'], trial.values, strict=True)
   numbers = ', '.join(f'{name} {value:.5g}' for name, value in metrics)
-  steps = trial.user_attrs['steps'] // sweep['repeats']
-  seconds = progress.duration(trial.user_attrs['seconds'])
-  runs = f' for {sweep["repeats"]} runs' if sweep['repeats'] > 1 else ''
+  file = shlex.quote(str(file_of(study, trial, workdir)))
+  run = shlex.quote(f'runs/{study.study_name}_trial_{trial.number}')
+  old = settings.leaves(sweep['in_file'])
+  new = settings.leaves(settings.to_json(config))
+  name = config.experiment
+  module = name if '.' in name else f'experiments.{name}'
+  program = name if name.endswith('.py') else f'-m {module}'
   lines = [
-    f'Trial {trial.number} of {facts["file"]}: {numbers}.',
-    f'\n  {command(study, trial, workdir)}\n',
-    f'It takes {steps:,} steps, and {seconds}{runs} of training on the devices',
-    'of the sweep. A blind baseline is not trained, as in the trials;',
-    '--config.train.blind_baseline=true trains it.',
-    f'\nDifferent from {facts["location"]}, chosen by the search:',
-    *_changes(study, trial.user_attrs['values']),
-    f'\nDifferent from {facts["location"]}, the same in all trials:',
-    *_changes(study, {p: new for p, (_, new) in facts['overrides'].items()}),
+    f'Trial {trial.number} of {sweep["file"]}: {numbers}; '
+    f'{trial.user_attrs["steps"]:,} steps in '
+    f'{progress.duration(trial.user_attrs["seconds"])}.\n',
+    f'  python {program} --config={file} --workdir={run}\n',
+    f'Different from {sweep["config"]}:',
+  ]
+  lines += [
+    f'  {path}: {settings.tuples(old.get(path))!r} -> '
+    f'{settings.tuples(new.get(path))!r}'
+    for path in {**new, **old}
+    if old.get(path) != new.get(path)
   ]
   return '\n'.join(lines)
 
 
-def _changes(study: optuna.Study, values: dict[str, Any]) -> Iterator[str]:
-  """A line for each field: its value in the config's own file, and the new."""
-  base = study.user_attrs['sweep']['config']
-  for path, new in values.items():
-    # Those that `set` and flags changed before.
-    fixed = study.user_attrs['overrides'].get(path)
-    old = fixed[0] if fixed else sweep_lib.value_at(base, path)
-    if old != new:
-      yield f'  {path}: {settings.tuples(old)!r} -> {settings.tuples(new)!r}'
-
-
-def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
+def write(study: optuna.Study, workdir: Path | str) -> None:
   """Writes the best trials' configs as files for any experiment.
 
-  Returns:
-    WORKDIR/best_config.py; with several metrics WORKDIR/pareto_NUMBER.py of
-    each trial on the front, and those of others are removed.
+  WORKDIR/best_config.py; with several metrics WORKDIR/pareto_NUMBER.py of each
+  trial on the front, and those of others are removed.
   """
-  workdir, files = Path(workdir), []
-  workdir.mkdir(parents=True, exist_ok=True)
+  workdir, files = Path(workdir), set()
   for trial in trials(study):
     path = file_of(study, trial, workdir)
     text = description(study, trial, workdir)
     data = pprint.pformat(config_of(study, trial).to_dict(), width=72)
+    workdir.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'{path.name}.{os.getpid()}.part')
     part.write_text(
       _TEXT.format(
@@ -120,8 +99,7 @@ def write(study: optuna.Study, workdir: Path | str) -> list[Path]:
       )
     )
     os.replace(part, path)
-    files.append(path)
-  if len(study.directions) > 1 and files:
-    for path in set(workdir.glob('pareto_*.py')) - set(files):
+    files.add(path)
+  if files:
+    for path in set(workdir.glob('pareto_*.py')) - files:
       path.unlink(missing_ok=True)
-  return files

@@ -5,7 +5,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmjax.errors import ConfigError
@@ -15,9 +16,12 @@ _TPU_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1', 8: '2,4,1'}
 
 
 def probe() -> tuple[str, int]:
-  """This machine's platform, and its number of devices.
+  """This machine's platform, and its number of devices; of a CPU, its cores.
 
   JAX runs in another process, since a process that lists devices holds them.
+
+  Raises:
+    ConfigError: if JAX finds none.
   """
   code = 'import jax; print(jax.default_backend(), jax.local_device_count())'
   done = subprocess.run(
@@ -26,64 +30,54 @@ def probe() -> tuple[str, int]:
   if done.returncode:
     raise ConfigError(f'JAX found no device: {done.stderr.strip()}')
   platform, count = done.stdout.split()[-2:]
-  if platform == 'cpu':
-    return platform, len(_cores())
-  return platform, int(count)
+  return platform, len(_cores()) if platform == 'cpu' else int(count)
 
 
-def divide(platform: str, count: int, workers: int, per_trial: int) -> int:
-  """Number of devices of each worker.
+def divide(platform: str, count: int, workers: int) -> list[list[int]]:
+  """The devices of each worker, in equal parts.
 
   Args:
     platform: 'cpu', where a device is a core, 'gpu' or 'tpu'.
-    count: devices of the machine.
+    count: number of devices of the machine.
     workers: number of processes.
-    per_trial: devices of each; 0: an equal part.
 
   Raises:
-    ConfigError: if there are not so many.
+    ConfigError: if there are too few, or TPU chips can't be divided so.
   """
-  kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
-  each = max(per_trial or count // workers, 1)
-  if workers * each > count:
+  each = count // workers
+  if not each or (platform == 'tpu' and each not in _TPU_BOUNDS):
+    kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
+    legal = '1, 2, 4 or 8' if platform == 'tpu' else 'at least one'
     raise ConfigError(
-      f'--workers={workers} with --devices_per_trial={each} need '
-      f'{workers * each} {kind}, but this machine has {count}; use fewer'
+      f'--workers={workers}: each needs {legal} of the {count} {kind} of this '
+      'machine; start another number of workers'
     )
-  if platform == 'tpu' and each not in _TPU_BOUNDS:
-    raise ConfigError(
-      f'--devices_per_trial={each} is not legal on a TPU host; use one of '
-      f'{", ".join(map(str, _TPU_BOUNDS))}'
-    )
-  return each
+  return [list(range(i * each, (i + 1) * each)) for i in range(workers)]
 
 
-def environment(platform: str, worker: int, per_trial: int) -> dict[str, str]:
-  """Environment variables that limit one worker to its own devices.
+def environment(platform: str, devices: Sequence[int]) -> dict[str, str]:
+  """Environment variables that limit a process to some devices.
 
   Args:
     platform: 'cpu', 'gpu' or 'tpu'.
-    worker: the worker's number, from 0.
-    per_trial: devices of each worker.
+    devices: numbers of this machine's devices.
 
-  >>> environment('tpu', 1, 4)['TPU_VISIBLE_CHIPS']
+  >>> environment('tpu', [4, 5, 6, 7])['TPU_VISIBLE_CHIPS']
   '4,5,6,7'
   """
-  own = range(worker * per_trial, (worker + 1) * per_trial)
   if platform == 'cpu':
-    return {'JAX_NUM_CPU_DEVICES': str(per_trial)}
+    return {'JAX_NUM_CPU_DEVICES': str(len(devices))}
   if platform == 'tpu':
     return {
-      'TPU_VISIBLE_CHIPS': ','.join(map(str, own)),
-      'TPU_CHIPS_PER_PROCESS_BOUNDS': _TPU_BOUNDS[per_trial],
+      'TPU_VISIBLE_CHIPS': ','.join(map(str, devices)),
+      'TPU_CHIPS_PER_PROCESS_BOUNDS': _TPU_BOUNDS[len(devices)],
       'TPU_PROCESS_BOUNDS': '1,1,1',
     }
   # Of those that this process can use, named by number or by UUID. AMD's
   # runtime reads the variable too.
-  name = 'CUDA_VISIBLE_DEVICES'
-  visible = os.environ.get(name)
-  names = visible.split(',') if visible else [str(i) for i in range(own.stop)]
-  return {name: ','.join(names[i] for i in own)}
+  visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+  names = visible.split(',') if visible else range(devices[-1] + 1)
+  return {'CUDA_VISIBLE_DEVICES': ','.join(str(names[i]) for i in devices)}
 
 
 def end_with_input() -> None:
@@ -103,57 +97,57 @@ def end_with_input() -> None:
 class Workers:
   """Processes that run `python -m experiments.sweep`; a context.
 
+  While it is entered, Ctrl-C, SIGTERM and a lost terminal make all of them save
+  and end.
+
   Attributes:
-    stopped: whether they were asked to stop.
+    environments: environment of each, with its devices.
+    logs: file with the output of each, in WORKDIR/workers.
     signal: the number of the signal that stopped them, or 0.
 
   Args:
     argv: the flags of each.
-    workdir: the sweep's folder; their output is in WORKDIR/workers.
+    workdir: the sweep's folder.
     workers: number of processes.
-    per_trial: devices of each; 0: an equal part.
 
   Raises:
-    ConfigError: if there are not enough devices.
+    ConfigError: as `divide` does.
   """
 
-  def __init__(
-    self,
-    argv: Sequence[str],
-    workdir: Path | str,
-    *,
-    workers: int,
-    per_trial: int,
-  ):
-    self._argv, self._workers = [*argv, '--ends_with_input'], workers
-    self._logs = Path(workdir) / 'workers'
+  def __init__(self, argv: Sequence[str], workdir: Path | str, workers: int):
+    self._command = [sys.executable, '-m', 'experiments.sweep', *argv]
     self._platform, count = probe()
-    self._per_trial = divide(self._platform, count, workers, per_trial)
+    self._devices = divide(self._platform, count, workers)
+    own = [environment(self._platform, devices) for devices in self._devices]
+    self.environments = [os.environ | variables for variables in own]
+    folder = Path(workdir) / 'workers'
+    self.logs = [folder / f'{i}.log' for i in range(workers)]
+    self.signal = 0
     self._processes: list[subprocess.Popen] = []
-    self._files: list = []
-    self.stopped, self.signal = False, 0
 
   def __enter__(self) -> 'Workers':
-    self._logs.mkdir(parents=True, exist_ok=True)
-    cores = _cores()
-    for worker in range(self._workers):
-      file = self.log(worker).open('a')
-      self._files.append(file)
-      process = subprocess.Popen(
-        [sys.executable, '-m', 'experiments.sweep', *self._argv],
-        stdin=subprocess.PIPE,
-        stdout=file,
-        stderr=subprocess.STDOUT,
-        env=os.environ | self.environment(worker),
-        # Ctrl-C reaches this process alone, which passes it on once.
-        start_new_session=True,
-      )
+    self.logs[0].parent.mkdir(parents=True, exist_ok=True)
+    for log, environ, devices in zip(
+      self.logs, self.environments, self._devices, strict=True
+    ):
+      with log.open('a') as file:
+        process = subprocess.Popen(
+          [*self._command, '--ends_with_input'],
+          stdin=subprocess.PIPE,
+          stdout=file,
+          stderr=subprocess.STDOUT,
+          env=environ,
+          # Ctrl-C reaches this process alone, which passes it on once.
+          start_new_session=True,
+        )
       self._processes.append(process)
       # Linux alone can bind a process to cores.
       if self._platform == 'cpu' and hasattr(os, 'sched_setaffinity'):
-        first = worker * self._per_trial
-        own = cores[first : first + self._per_trial]
-        os.sched_setaffinity(process.pid, own)
+        cores = _cores()
+        os.sched_setaffinity(process.pid, [cores[i] for i in devices])
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+      if signal.getsignal(number) != signal.SIG_IGN:  # As nohup sets it.
+        signal.signal(number, self._stop)
     return self
 
   def __exit__(self, *_) -> None:
@@ -161,32 +155,31 @@ class Workers:
     for process in self._processes:
       process.wait()
       process.stdin.close()
-    for file in self._files:
-      file.close()
 
-  def environment(self, worker: int) -> dict[str, str]:
-    """Environment variables that limit a worker to its own devices."""
-    return environment(self._platform, worker, self._per_trial)
+  def wait(self, update: Callable[[], None], every: float = 2.0) -> list[int]:
+    """Waits for all to end.
 
-  def log(self, worker: int) -> Path:
-    """The file with a worker's output."""
-    return self._logs / f'{worker}.log'
+    Args:
+      update: called while they run.
+      every: seconds between two calls.
 
-  def stop(self, number: int = 0, frame: object = None) -> None:
-    """Has all save and end; a handler of signals, safe to call again."""
+    Returns:
+      Their exit codes.
+    """
+    while any(process.poll() is None for process in self._processes):
+      update()
+      time.sleep(every)
+    return [process.returncode for process in self._processes]
+
+  def _stop(self, number: int, frame: object) -> None:
     del frame
-    if not self.stopped:
-      self.stopped, self.signal = True, number
-      self._terminate()
+    self.signal = self.signal or number
+    self._terminate()
 
   def _terminate(self) -> None:
     for process in self._processes:
       if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-
-  def wait(self) -> list[int]:
-    """Waits for all to end; returns their exit codes."""
-    return [process.wait() for process in self._processes]
 
 
 def _cores() -> list[int]:

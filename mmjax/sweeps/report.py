@@ -2,7 +2,7 @@
 
 import html
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,16 @@ from mmjax.errors import ConfigError
 from mmjax.sweeps import best, status
 from mmjax.train import progress
 
-State = optuna.trial.TrialState
-Frozen = optuna.trial.FrozenTrial
 _PAGE = """\
 <!DOCTYPE html>
-<html lang="en">
-<head>
 <meta charset="utf-8">
 <title>Sweep {name}</title>
 <style>
-body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto;
-  padding: 0 1rem; color: #222; }}
+body {{ font: 16px/1.5 sans-serif; max-width: 70rem; margin: 2rem auto; }}
 pre {{ background: #f4f4f4; padding: 0.8rem; overflow-x: auto; }}
 </style>
-<script>{plotly}</script>
-</head>
-<body>
 <h1>Sweep {name}</h1>
 {body}
-</body>
-</html>
 """
 
 
@@ -46,15 +36,6 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
   Raises:
     ConfigError: if the study is not a sweep's, or has no complete trial yet.
   """
-  text = render(study, workdir)
-  best.write(study, workdir)  # The files that the commands name.
-  Path(output).write_text(text, encoding='utf-8')
-
-
-def render(study: optuna.Study, workdir: Path | str) -> str:
-  """The report's text; see `write`."""
-  from plotly import offline
-
   if 'sweep' not in study.user_attrs:
     raise ConfigError(
       f'the study {study.study_name!r} was not made by experiments.sweep'
@@ -65,22 +46,22 @@ def render(study: optuna.Study, workdir: Path | str) -> str:
       f'{workdir} has no complete trial yet; the running sweep prints how far '
       'it is'
     )
+  best.write(study, workdir)  # The files that the commands name.
   body = [_text('p', line) for line in _search(study)]
   for trial in chosen:
     title = 'Best' if len(study.directions) == 1 else 'On the Pareto front'
     body.append(_text('h2', f'{title}: trial {trial.number}'))
     body.append(_text('pre', best.description(study, trial, workdir)))
-  for title, figure in _figures(study):
+  for i, (title, figure) in enumerate(_figures(study)):
     figure.update_layout(title=None)
     body.append(_text('h2', title))
-    body.append(figure.to_html(full_html=False, include_plotlyjs=False))
+    # The first one brings the script of all.
+    body.append(figure.to_html(full_html=False, include_plotlyjs=not i))
   lines = [status.line(study, trial) for trial in status.begun(study)[0]]
   body += [_text('h2', 'All trials'), _text('pre', '\n'.join(lines))]
-  return _PAGE.format(
-    name=html.escape(study.study_name),
-    plotly=offline.get_plotlyjs(),
-    body='\n'.join(body),
-  )
+  name = html.escape(study.study_name)
+  text = _PAGE.format(name=name, body='\n'.join(body))
+  Path(output).write_text(text, encoding='utf-8')
 
 
 def _text(tag: str, text: str) -> str:
@@ -89,47 +70,23 @@ def _text(tag: str, text: str) -> str:
 
 def _search(study: optuna.Study) -> Iterator[str]:
   """What was varied, how it was searched, the cost, and the noise."""
-  facts, sweep = study.user_attrs, study.user_attrs['sweep']
+  sweep, (trials, _) = study.user_attrs['sweep'], status.begun(study)
   yield f'{status.summary(study)}.'
-  goals = ' and '.join(
-    f'{direction} {name}'
-    for name, direction in zip(sweep['metric'], sweep['direction'], strict=True)
-  )
+  goals = zip(sweep['direction'], sweep['metric'], strict=True)
   yield (
-    f'{facts["file"]} varies {facts["location"]} to {goals}; sampler '
+    f'{sweep["file"]} varies {sweep["config"]} to '
+    f'{" and ".join(map(" ".join, goals))}; sampler '
     f'{sweep["sampler"]["name"]}, pruner {sweep["pruner"]["name"]}, seed '
     f'{sweep["seed"]}, runs of each point: {sweep["repeats"]}.'
   )
-  trials, _ = status.begun(study)
   seconds = sum(trial.user_attrs.get('seconds', 0.0) for trial in trials)
   steps = sum(trial.user_attrs.get('steps', 0) for trial in trials)
-  saved = ''
-  if sweep['pruner']['name'] != 'none':
-    pruned = sum(_steps_pruned(sweep, trial) for trial in trials)
-    saved = (
-      f'; pruning saved {pruned / max(1, steps + pruned):.0%} of the steps'
-    )
-  took = progress.duration(seconds)
-  yield f'All trials together trained {steps:,} steps in {took}{saved}.'
-  noise = status.run_noise(trials)
-  if noise is not None:
-    yield (
-      f'Two runs of one point differ by a standard deviation of {noise:.3g} in '
-      f'{sweep["metric"][0]}: smaller differences between points are not '
-      'significant.'
-    )
-
-
-def _steps_pruned(sweep: dict[str, Any], trial: Frozen) -> int:
-  """Steps that the pruner spared a trial.
-
-  A trial that diverged is pruned too, with a reason, but not by the pruner.
-  """
-  facts = trial.user_attrs
-  if trial.state != State.PRUNED or 'reason' in facts:
-    return 0
-  steps = facts['values'].get('train.steps', sweep['config']['train']['steps'])
-  return steps * sweep['repeats'] - facts['steps']
+  ended = sum(trial.state.is_finished() for trial in trials)
+  whole = ended * sweep['base']['train']['steps'] * sweep['repeats']
+  yield (
+    f'The {ended} trials that ended trained {steps:,} steps in '
+    f'{progress.duration(seconds)}; train.steps of each would be {whole:,}.'
+  )
 
 
 def _figures(study: optuna.Study) -> Iterator[tuple[str, Any]]:
@@ -137,35 +94,28 @@ def _figures(study: optuna.Study) -> Iterator[tuple[str, Any]]:
   import optuna.visualization as plots
 
   metrics = study.user_attrs['sweep']['metric']
-  complete = study.get_trials(deepcopy=False, states=(State.COMPLETE,))
-  if len(metrics) > 1:
+  several = len(metrics) > 1
+  if several:
     front = plots.plot_pareto_front(study, target_names=metrics)
     yield 'Pareto front', front
   for i, name in enumerate(metrics):
-    options: dict[str, Any] = {'target_name': name}
-    if len(metrics) > 1:
-      options['target'] = _metric(i)
+    target = (lambda trial, i=i: trial.values[i]) if several else None
     for title, plot in (
       ('History', plots.plot_optimization_history),
       ('Parallel coordinates', plots.plot_parallel_coordinate),
       ('Slices', plots.plot_slice),
     ):
-      yield f'{title}: {name}', plot(study, **options)
-    # Importances explain a variance, so that there must be one.
-    if len({trial.values[i] for trial in complete}) > 1:
-      if len(metrics) > 1:
-        # Of several metrics, they explain what makes one small.
-        up = study.directions[i] == optuna.study.StudyDirection.MAXIMIZE
-        options['target'] = _metric(i, sign=-1 if up else 1)
-      with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', 'PedAnova')  # That it does so.
-        figure = plots.plot_param_importances(study, **options)
-      yield f'Importances: {name}', figure
-  if len(metrics) == 1:
-    figure = plots.plot_intermediate_values(study)
-    figure.update_layout(yaxis_title=metrics[0])
-    yield f'During training: {metrics[0]}', figure
-
-
-def _metric(i: int, sign: int = 1) -> Callable[[Frozen], float]:
-  return lambda trial: sign * trial.values[i]
+      yield f'{title}: {name}', plot(study, target=target, target_name=name)
+  if several:
+    return
+  states = (optuna.trial.TrialState.COMPLETE,)
+  complete = study.get_trials(deepcopy=False, states=states)
+  # Importances explain a variance, so that there must be one.
+  if len({trial.value for trial in complete}) > 1:
+    with warnings.catch_warnings():
+      warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
+      importances = plots.plot_param_importances(study, target_name=metrics[0])
+    yield f'Importances: {metrics[0]}', importances
+  curves = plots.plot_intermediate_values(study)
+  curves.update_layout(yaxis_title=metrics[0])
+  yield f'During training: {metrics[0]}', curves

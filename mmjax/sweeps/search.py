@@ -8,255 +8,172 @@ from typing import Any
 import numpy as np
 import optuna
 
-from mmjax.config import fields as fields_lib
-from mmjax.errors import ConfigError
-from mmjax.sweeps import space as space_lib
+from mmjax.errors import ConfigError, check_choice
+from mmjax.sweeps import sweep as sweep_lib
 
-Space = Mapping[str, space_lib.Dimension]
-
-# 'gp' is left out: it would need PyTorch.
-SAMPLERS = {
-  'grid': optuna.samplers.GridSampler,
-  'random': optuna.samplers.RandomSampler,
-  'quasi_random': optuna.samplers.QMCSampler,
-  'tpe': optuna.samplers.TPESampler,
-  'cmaes': optuna.samplers.CmaEsSampler,
-  'nsga2': optuna.samplers.NSGAIISampler,
-  'nsga3': optuna.samplers.NSGAIIISampler,
+KINDS = {
+  # 'gp' is left out: it would need PyTorch.
+  'sampler': {
+    'grid': optuna.samplers.GridSampler,
+    'random': optuna.samplers.RandomSampler,
+    'quasi_random': optuna.samplers.QMCSampler,
+    'tpe': optuna.samplers.TPESampler,
+    'cmaes': optuna.samplers.CmaEsSampler,
+    'nsga2': optuna.samplers.NSGAIISampler,
+    'nsga3': optuna.samplers.NSGAIIISampler,
+  },
+  'pruner': {
+    'none': optuna.pruners.NopPruner,
+    'hyperband': optuna.pruners.HyperbandPruner,
+    'successive_halving': optuna.pruners.SuccessiveHalvingPruner,
+    'median': optuna.pruners.MedianPruner,
+    'percentile': optuna.pruners.PercentilePruner,
+    'threshold': optuna.pruners.ThresholdPruner,
+  },
 }
-PRUNERS = {
-  'none': optuna.pruners.NopPruner,
-  'hyperband': optuna.pruners.HyperbandPruner,
-  'successive_halving': optuna.pruners.SuccessiveHalvingPruner,
-  'median': optuna.pruners.MedianPruner,
-  'percentile': optuna.pruners.PercentilePruner,
-  'threshold': optuna.pruners.ThresholdPruner,
-}
-_MULTI_OBJECTIVE = ('grid', 'random', 'quasi_random', 'tpe', 'nsga2', 'nsga3')
-# Their points are one sequence of the whole sweep.
-_SEQUENCES = ('grid', 'quasi_random')
 
 
-class _Point(optuna.samplers.BaseSampler):
-  """Samples one point that is known beforehand: path -> stored value."""
+def named(what: str, value: Any) -> dict[str, Any]:
+  """A name, or a dict of a name and options, as such a dict.
 
-  def __init__(self, point: Mapping[str, Any]):
-    self._point = point
+  Args:
+    what: 'sampler' or 'pruner'.
+    value: as in a sweep file.
 
-  def infer_relative_search_space(self, study, trial) -> dict[str, Any]:
-    return {}
-
-  def sample_relative(self, study, trial, search_space) -> dict[str, Any]:
-    return {}
-
-  def sample_independent(self, study, trial, param_name, distribution) -> Any:
-    return self._point[param_name]
+  Raises:
+    ConfigError: if it is neither, or the name is unknown.
+  """
+  out = dict(value) if isinstance(value, Mapping) else {'name': value}
+  check_choice(out.get('name'), KINDS[what], what)
+  return out
 
 
-def sampler(
-  options: Mapping[str, Any],
-  space: Space,
-  *,
-  seed: int,
-  number: int,
-  index: int,
-) -> optuna.samplers.BaseSampler:
-  """The sampler of one trial.
+def sampler(sweep: sweep_lib.Sweep, number: int) -> optuna.samplers.BaseSampler:
+  """The sampler of the trial of this number.
 
   Each trial has a random stream of its own, derived from the sweep's seed and
   the trial's number, so that a trial's parameters do not depend on which worker
-  asks for them. A grid's points and a quasi-random sequence are numbered.
+  asks for them. The points of a grid or a quasi-random sequence are one stream,
+  which Optuna numbers.
 
-  Args:
-    options: `name`, and keyword arguments of Optuna's class.
-    space: path -> dimension.
-    seed: the sweep's.
-    number: the trial's in its study.
-    index: the trial's among those that are not retries.
+  Raises:
+    ConfigError: for options that Optuna refuses.
   """
-  if options['name'] in _SEQUENCES:
-    return _Point(points(options, space, seed=seed, count=index + 1)[index])
-  sequence = np.random.SeedSequence([seed, number])
-  own_seed = int(sequence.generate_state(1)[0])
-  return _make('sampler', options, {}, seed=own_seed)
+  name, seed = sweep.sampler['name'], sweep.seed
+  if name == 'grid':
+    grid = {path: list(d.grid()) for path, d in sweep.space.items()}
+    return _make('sampler', sweep.sampler, search_space=grid, seed=seed)
+  if name == 'quasi_random':
+    options = {'scramble': True, **sweep.sampler}
+    return _make('sampler', options, seed=seed)
+  own = np.random.SeedSequence([seed, number]).generate_state(1)[0]
+  return _make('sampler', sweep.sampler, seed=int(own))
 
 
-def points(
-  options: Mapping[str, Any], space: Space, *, seed: int, count: int
-) -> list[dict[str, Any]]:
-  """The first points of a grid in random order, or of a quasi-random sequence.
+def pruner(sweep: sweep_lib.Sweep) -> optuna.pruners.BasePruner:
+  """The pruner, whose resource is the number of steps of training.
 
-  Args:
-    options: as in `sampler`.
-    space: path -> dimension.
-    seed: the sweep's.
-    count: number of points.
-
-  Returns:
-    Path -> stored value, of each point.
+  Raises:
+    ConfigError: for options that Optuna refuses.
   """
-  if options['name'] == 'grid':
-    grid = {path: d.grid() for path, d in space.items()}
-    sampler = _make('sampler', options, {}, seed=seed, search_space=grid)
-  else:
-    sampler = _make('sampler', options, {'scramble': True}, seed=seed)
-  optuna.logging.set_verbosity(optuna.logging.WARNING)
-  study = optuna.create_study(sampler=sampler)
-  distributions = {path: d.distribution for path, d in space.items()}
-  return [study.ask(distributions).params for _ in range(count)]
-
-
-def pruner(
-  options: Mapping[str, Any], *, steps: int, every: int
-) -> optuna.pruners.BasePruner:
-  """The pruner of a study whose trials report at steps of training.
-
-  Args:
-    options: `name`, and keyword arguments of Optuna's class.
-    steps: of a whole trial.
-    every: steps between two evaluations.
-  """
+  steps, every = sweep.base.train.steps, sweep.base.train.eval_every
   defaults = {
     'hyperband': {'min_resource': every, 'max_resource': steps},
     'successive_halving': {'min_resource': every},
     'percentile': {'percentile': 25.0},
   }
-  return _make('pruner', options, defaults.get(options['name'], {}))
+  options = defaults.get(sweep.pruner['name'], {}) | sweep.pruner
+  return _make('pruner', options)
 
 
-def pruner_errors(
-  options: Mapping[str, Any], *, steps: int, every: int
-) -> list[str]:
-  """What Optuna refuses, and why a pruner that halves would never prune.
-
-  Args:
-    options: `name`, and keyword arguments of Optuna's class.
-    steps: of a whole trial.
-    every: steps between two evaluations.
-  """
-  name = options['name']
-  try:
-    pruner(options, steps=steps, every=every)
-  except ConfigError as error:
-    return [str(error)]
-  if name not in ('hyperband', 'successive_halving'):
-    return []
-  first = options.get('min_resource', every)
-  largest = options.get('max_resource', steps)
-  factor = options.get('reduction_factor', 4)
-  for option, value in (('min_resource', first), ('max_resource', largest)):
-    # Optuna would estimate the first, and fail in the first trial for the last.
-    if value != 'auto' and type(value) is not int:
-      return [f'pruner={name!r}: {option}={value!r} is not a whole number']
-  try:  # Hyperband's constructor does not check these.
-    optuna.pruners.SuccessiveHalvingPruner(first, factor)
-  except (ValueError, TypeError) as error:
-    return [f'pruner={name!r}: {error}']
-  if first == 'auto':
-    return []
-  if largest != 'auto' and largest < first:
-    return [
-      f'pruner={name!r}: max_resource={largest} is below min_resource={first}'
-    ]
-  rung = first * factor ** options.get('min_early_stopping_rate', 0)
-  last = (steps - 1) // every * every
-  if rung > last:
-    return [
-      f'pruner={name!r}: min_resource={first} never prunes: it begins at step '
-      f'{rung}, and the last evaluation before the end of train.steps={steps} '
-      f'is that of step {last}; lower it, or raise train.steps'
-    ]
-  return []
-
-
-def sampler_errors(
-  options: Mapping[str, Any], space: Space, num_metrics: int
-) -> list[str]:
-  """Why a sampler can't search this space, and which one can."""
-  errors = list(_space_errors(options['name'], space, num_metrics))
-  if not errors:
-    try:
-      sampler(options, space, seed=0, number=0, index=0)
-    except ConfigError as error:
-      errors.append(str(error))
-  return errors
-
-
-def _space_errors(name: str, space: Space, num_metrics: int) -> Iterator[str]:
-  if num_metrics > 1 and name not in _MULTI_OBJECTIVE:
-    yield (
-      f'sampler={name!r} takes one metric; for {num_metrics} there are '
-      f'{", ".join(_MULTI_OBJECTIVE)}'
-    )
-  conditional = [path for path, d in space.items() if d.conditions]
+def sampler_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why the sampler can't search the space, and which one can."""
+  name, space = sweep.sampler['name'], sweep.space
+  conditional = [path for path, d in space.items() if d.condition]
+  choices = [path for path, d in space.items() if d.values is not None]
   if conditional and name in ('grid', 'cmaes', 'quasi_random'):
     yield (
       f'sampler={name!r} takes no field that depends on another one '
-      f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of "
-      'dicts'
+      f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of dicts"
     )
-  choices = [path for path, d in space.items() if d.values is not None]
-  if choices and name == 'cmaes':
+  if name == 'cmaes' and (choices or len(sweep.metric) > 1):
     yield (
-      f"sampler='cmaes' takes numbers only, and {', '.join(choices)} are "
-      "choices; use 'tpe'"
+      "sampler='cmaes' takes one metric and numbers only, no choices; use 'tpe'"
     )
-  if name == 'grid':
-    for path, dimension in space.items():
-      if not dimension.is_finite():
-        yield (
-          f"{path}: {dimension} has infinitely many values, and sampler='grid' "
-          'tries all; use choice(...), or uniform or integers with a step'
-        )
-
-
-def grid_size(space: Space) -> int:
-  """Number of points of a space's grid."""
-  return math.prod(len(d.grid()) for d in space.values())
-
-
-def named(what: str, value: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-  """A name, or a dict of a name and options, as such a dict.
-
-  Raises:
-    ConfigError: if it is neither, the name is unknown, or an option is not
-      plain data.
-  """
-  if isinstance(value, str):
-    value = {'name': value}
-  if not isinstance(value, Mapping) or 'name' not in value:
-    raise ConfigError(
-      f'{what}={value!r} is not legal: a name, or '
-      f'dict(name={list(known)[1]!r}, ...)'
+  infinite = [
+    f'{path}: {d.text}' for path, d in space.items() if d.grid() is None
+  ]
+  if name == 'grid' and infinite:
+    yield (
+      f"{', '.join(infinite)} has infinitely many values, and sampler='grid' "
+      'tries all; use choice(...), or uniform or integers with a step'
     )
-  name = value['name']
-  if not isinstance(name, str) or name not in known:
-    raise ConfigError(
-      f'{what}={name!r} is unknown; use one of {", ".join(known)}'
+  elif name == 'grid' and (sweep.trials or 0) > grid_size(sweep):
+    yield (
+      f'trials={sweep.trials}, but the grid has {grid_size(sweep)} points; '
+      'leave trials out'
     )
-  out = {option: space_lib.plain(v) for option, v in value.items()}
-  for option, v in out.items():
-    if not fields_lib.is_plain(v):
-      raise ConfigError(
-        f'{what}: {option}={v!r} is not legal: options are plain data, so that '
-        'all workers have the same'
+  elif name != 'grid' and sweep.trials is None:
+    yield 'trials is missing: the number of points'
+  else:
+    try:
+      sampler(sweep, 0)
+    except ConfigError as error:
+      yield str(error)
+
+
+def pruner_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why the pruner can't prune, or never would."""
+  options, train = sweep.pruner, sweep.base.train
+  name, steps, every = options['name'], train.steps, train.eval_every
+  if name == 'none':
+    return
+  if len(sweep.metric) > 1 or sweep.metric[0] in sweep_lib.COSTS:
+    yield f"pruner={name!r} takes one metric, of validation; use 'none'"
+    return
+  if {'train.steps', 'train.eval_every'} & set(sweep.space):
+    return  # It depends on the trial.
+  if not 0 < every < steps:
+    yield (
+      f'pruner={name!r} needs evaluations during training: set '
+      f'train.eval_every (now {every}) to a part of train.steps={steps}, for '
+      f"example with set={{'train.eval_every': {max(1, steps // 10)}}}"
+    )
+    return
+  try:
+    # Some options are refused at the first decision only.
+    trial = optuna.create_study(pruner=pruner(sweep)).ask()
+    trial.report(0.0, every)
+    trial.should_prune()
+  except (TypeError, ValueError, ArithmeticError) as error:
+    yield f'pruner={dict(options)}: {error}'
+    return
+  first = options.get('min_resource', every)
+  if name in ('hyperband', 'successive_halving') and first != 'auto':
+    factor = options.get('reduction_factor', 4)
+    rung = first * factor ** options.get('min_early_stopping_rate', 0)
+    last = (steps - 1) // every * every
+    if rung > last:
+      yield (
+        f'pruner={name!r}: min_resource={first} never prunes: it begins at '
+        f'step {rung}, and the last evaluation before the end of '
+        f'train.steps={steps} is that of step {last}; lower it, or raise '
+        'train.steps'
       )
-  return out
 
 
-def _make(
-  what: str,
-  options: Mapping[str, Any],
-  defaults: Mapping[str, Any],
-  **fixed: Any,
-) -> Any:
+def grid_size(sweep: sweep_lib.Sweep) -> int:
+  """Number of points of the space's grid."""
+  return math.prod(len(d.grid()) for d in sweep.space.values())
+
+
+def _make(what: str, options: Mapping[str, Any], **fixed: Any) -> Any:
   """Calls Optuna's class; ConfigError for options that it refuses."""
-  kind = {'sampler': SAMPLERS, 'pruner': PRUNERS}[what][options['name']]
   own = {name: value for name, value in options.items() if name != 'name'}
   try:
     with warnings.catch_warnings():
       # That arguments may change in a later version, which is an error here.
       warnings.simplefilter('ignore', optuna.exceptions.ExperimentalWarning)
-      return kind(**{**defaults, **own}, **fixed)
+      return KINDS[what][options['name']](**own, **fixed)
   except (TypeError, ValueError) as error:
     raise ConfigError(f'{what}={dict(options)}: {error}') from error

@@ -5,9 +5,6 @@ import contextlib
 import math
 import statistics
 import sys
-import threading
-from collections.abc import Callable, Sequence, Set
-from typing import TextIO
 
 import optuna
 
@@ -20,80 +17,44 @@ Frozen = optuna.trial.FrozenTrial
 
 
 class StatusPrinter:
-  """Prints a line for each trial that ends, and a summary; a context.
+  """Prints the trials of a study that ended since it was made."""
 
-  A thread reads the study, which any process may change. On a terminal, each
-  line is followed by a new summary.
-
-  Args:
-    study: the sweep's.
-    living: returns the numbers of the trials that a worker runs; others that
-      have begun are shown as stopped.
-    stream: by default the process's standard output as it is now.
-    every: seconds between two reads.
-  """
-
-  def __init__(
-    self,
-    study: optuna.Study,
-    *,
-    living: Callable[[], Set[int]],
-    stream: TextIO | None = None,
-    every: float = 2.0,
-  ):
-    self._study, self._living, self._every = study, living, every
-    self._stream = sys.stdout if stream is None else stream
+  def __init__(self, study: optuna.Study):
+    # The stream as it is now: while a trial runs, it is the trial's log.
+    self._study, self._stream = study, sys.stdout
     self._printed: set[int] = set()
-    self._new_lines()  # Of the trials that ended before.
-    self._end = threading.Event()
-    self._thread = threading.Thread(
-      target=self._watch, daemon=True, name='status of the sweep'
-    )
+    self._new_lines()
 
-  def __enter__(self) -> 'StatusPrinter':
-    self._thread.start()
-    return self
+  def update(self, end: bool = False) -> None:
+    """Prints a line for each new one; at the end and on a terminal a summary.
 
-  def __exit__(self, *_) -> None:
-    self._end.set()
-    self._thread.join()
+    A storage that is out of reach is read by the next call.
+    """
     with contextlib.suppress(*storage.ERRORS):
-      self._print(*self._new_lines(), summary(self._study, self._living()))
-
-  def _watch(self) -> None:
-    while not self._end.wait(self._every):
-      # A storage that is out of reach is read again.
-      with contextlib.suppress(*storage.ERRORS):
-        lines = self._new_lines()
-        if lines and self._stream.isatty():
-          lines.append(summary(self._study, self._living()))
-        self._print(*lines)
+      lines = self._new_lines()
+      if end or (lines and self._stream.isatty()):
+        lines.append(summary(self._study))
+      print(*lines, sep='\n', end='\n' * bool(lines), file=self._stream)
+      self._stream.flush()
 
   def _new_lines(self) -> list[str]:
-    states = (State.COMPLETE, State.PRUNED, State.FAIL)
-    trials = self._study.get_trials(deepcopy=False, states=states)
-    new = [trial for trial in trials if trial.number not in self._printed]
+    new = [
+      trial
+      for trial in self._study.get_trials(deepcopy=False)
+      if trial.state.is_finished() and trial.number not in self._printed
+    ]
     self._printed.update(trial.number for trial in new)
     return [line(self._study, trial) for trial in new]
 
-  def _print(self, *lines: str) -> None:
-    for text in lines:
-      print(text, file=self._stream, flush=True)
 
-
-def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
-  """One line: number of trials in each state, the best, and the time left.
-
-  Args:
-    study: the sweep's.
-    living: numbers of the trials that a worker runs, where that is known.
-  """
+def summary(study: optuna.Study) -> str:
+  """One line: number of trials in each state, the best, and the time left."""
   trials, waiting = begun(study)
-  states = collections.Counter()
-  for trial in sorted(trials, key=lambda trial: trial.state):
-    running = trial.state == State.RUNNING
-    stopped = running and living is not None and trial.number not in living
-    states['stopped' if stopped else trial.state.name.lower()] += 1
+  names = {State.RUNNING: 'begun', State.FAIL: 'failed'}
+  states = collections.Counter(
+    names.get(trial.state, trial.state.name.lower())
+    for trial in sorted(trials, key=lambda trial: trial.state)
+  )
   states['waiting'] = waiting
   counts = ', '.join(f'{n} {state}' for state, n in states.items() if n)
   parts = [f'{study.study_name}: {len(trials) + waiting} trials', counts]
@@ -102,24 +63,33 @@ def summary(study: optuna.Study, living: Set[int] | None = None) -> str:
     parts.append(f'{len(chosen)} on the Pareto front')
   elif chosen:
     parts.append(f'best {chosen[0].value:.4g} in trial {chosen[0].number}')
-  noise = run_noise(trials)
-  if noise is not None:
+  # Standard deviation between runs of a point, pooled over points.
+  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
+  variances = [statistics.variance(r) for r in runs if len(r) > 1]
+  if variances:
+    noise = math.sqrt(statistics.fmean(variances))
     parts.append(f'noise of a run {noise:.2g}')
-  left = seconds_left(trials, waiting)
-  if left:
+  seconds = [
+    trial.duration.total_seconds()
+    for trial in trials
+    if trial.state in (State.COMPLETE, State.PRUNED)
+  ]
+  running = states['begun']
+  if seconds and running + waiting:
+    # Those that run are halfway on average.
+    left = statistics.fmean(seconds) * (waiting + running / 2)
+    left /= max(running, 1)
     parts.append(f'about {progress.duration(left)} left')
   return '; '.join(parts)
 
 
 def line(study: optuna.Study, trial: Frozen) -> str:
-  """One trial: its state, metrics, noise, cost, parameters and failure."""
+  """One trial: its state, metrics, cost, parameters and failure."""
   facts, out = trial.user_attrs, f'trial {trial.number} '
   out += trial.state.name.lower()
   metrics = study.user_attrs['sweep']['metric']
   for name, value in zip(metrics, trial.values or (), strict=False):
     out += f'  {name} {value:.4g}'
-  noise = run_noise([trial])
-  out += '' if noise is None else f'  noise {noise:.2g}'
   if 'steps' in facts:
     seconds = progress.duration(facts['seconds'])
     out += f'  {facts["steps"]:,} steps in {seconds}'
@@ -136,34 +106,6 @@ def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
   trials = study.get_trials(deepcopy=False)
   retries = {t.user_attrs.get(study_lib.RETRY_OF) for t in trials} - {None}
   out = [trial for trial in trials if trial.state != State.WAITING]
-  return out, max(0, study.user_attrs['trials'] + len(retries) - len(out))
-
-
-def run_noise(trials: Sequence[Frozen]) -> float | None:
-  """Standard deviation between runs of a point, pooled over points.
-
-  Of the first metric; None without repeats.
-  """
-  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
-  variances = [statistics.variance(r) for r in runs if len(r) > 1]
-  return math.sqrt(statistics.fmean(variances)) if variances else None
-
-
-def seconds_left(trials: Sequence[Frozen], waiting: int) -> float:
-  """Seconds until the sweep's end; 0 if unknown.
-
-  Args:
-    trials: those that have begun.
-    waiting: number of those that have not.
-  """
-  seconds = [
-    (t.datetime_complete - t.datetime_start).total_seconds()
-    for t in trials
-    if t.state in (State.COMPLETE, State.PRUNED)
-  ]
-  running = sum(trial.state == State.RUNNING for trial in trials)
-  if not seconds or not running + waiting:
-    return 0.0
-  # Those that run are halfway on average.
-  mean = statistics.fmean(seconds)
-  return mean * (waiting + running / 2) / max(running, 1)
+  return out, max(
+    0, study.user_attrs['sweep']['trials'] + len(retries) - len(out)
+  )

@@ -11,8 +11,8 @@ import optuna
 
 from mmjax.errors import ConfigError, RunError
 
-JOURNAL = 'study.journal'
-SQLITE = 'study.db'
+# Kind of file storage -> its file in the sweep's folder.
+FILES = {'journal': 'study.journal', 'sqlite': 'study.db'}
 # What a storage raises that is out of reach: databases, and files.
 ERRORS = optuna.exceptions.StorageInternalError, OSError
 _ATTEMPTS = 3
@@ -36,18 +36,14 @@ def open_storage(
   Raises:
     ConfigError: if there is no such kind, or it can't be opened.
   """
-  workdir = Path(workdir)
-  if location in ('journal', 'sqlite'):
-    workdir.mkdir(parents=True, exist_ok=True)
-  if location == 'journal':
-    # Its lock is a symbolic link to this path. A worker that waits for a lock
-    # reads the link's target; a relative one would never be found.
-    path = str((workdir / JOURNAL).absolute())
-    return optuna.storages.JournalStorage(
-      optuna.storages.journal.JournalFileBackend(path)
-    )
-  if location == 'sqlite':
-    location = f'sqlite:///{(workdir / SQLITE).absolute()}'
+  if location in FILES:
+    # Absolute, since the journal's lock is a symbolic link to it.
+    path = Path(workdir).absolute() / FILES[location]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if location == 'journal':
+      backend = optuna.storages.journal.JournalFileBackend(str(path))
+      return optuna.storages.JournalStorage(backend)
+    location = f'sqlite:///{path}'
   if '://' not in location:
     raise ConfigError(
       f"--storage={location} is not legal: 'journal', 'sqlite', or a URL such "
@@ -56,21 +52,16 @@ def open_storage(
   options = {'pool_pre_ping': True}  # A connection may die between trials.
   if location.startswith('sqlite'):
     options['connect_args'] = {'timeout': 60}
-  where = f'--storage={without_password(location)}'
-  for left in range(_ATTEMPTS - 1, -1, -1):
+  for attempt in range(1, _ATTEMPTS + 1):
     try:
       return optuna.storages.RDBStorage(location, engine_kwargs=options)
-    except ModuleNotFoundError as error:
-      raise ConfigError(
-        f'{where} needs the package {error.name}; install the driver that '
-        'SQLAlchemy names for this database'
-      ) from error
     except Exception as error:  # Each driver has errors of its own.
       # Of workers that start together in an empty database, one creates the
       # tables, and the others fail because they exist.
-      if not left:
-        message = without_password(str(error))
-        raise ConfigError(f'{where} cannot be opened: {message}') from error
+      if attempt == _ATTEMPTS or isinstance(error, ModuleNotFoundError):
+        raise ConfigError(
+          without_password(f'--storage={location} cannot be opened: {error}')
+        ) from error
       time.sleep(random.uniform(0.5, 1.5))
   raise AssertionError
 
@@ -101,28 +92,42 @@ def with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     pause = min(2 * pause, 5.0)
 
 
-def file_in(workdir: Path | str) -> str:
-  """The kind of file storage in a sweep's folder: 'journal' or 'sqlite'.
+def load_study(location: str | None, workdir: Path | str) -> optuna.Study:
+  """The study of a sweep's folder, to read.
+
+  Args:
+    location: as in `open_storage`; None: the file in the folder.
+    workdir: the sweep's folder.
 
   Raises:
     ConfigError: if there is none.
   """
-  for name, file in (('journal', JOURNAL), ('sqlite', SQLITE)):
-    if (Path(workdir) / file).exists():
-      return name
-  raise ConfigError(
-    f'{workdir} holds no study ({JOURNAL} or {SQLITE}); give the --workdir of '
-    'a sweep, and --storage=URL if its study is in a database'
-  )
+  if location is None:
+    kinds = [k for k, file in FILES.items() if (Path(workdir) / file).exists()]
+    if not kinds:
+      raise ConfigError(
+        f'{workdir} holds no study ({" or ".join(FILES.values())}); give the '
+        '--workdir of a sweep, and --storage=URL if its study is in a database'
+      )
+    location = kinds[0]
+  name = study_name(workdir)
+  try:
+    return optuna.load_study(
+      study_name=name, storage=open_storage(location, workdir)
+    )
+  except KeyError as error:
+    raise ConfigError(
+      f'the storage has no study {name!r}, the name of this folder'
+    ) from error
 
 
-def without_password(location: str) -> str:
-  """The URL as it may be shown.
+def without_password(text: str) -> str:
+  """A text with the URLs in it as they may be shown.
 
   >>> without_password('postgresql://me:secret@host/db')
   'postgresql://me:***@host/db'
   """
-  return re.sub(r'(://[^:/@\s]*):[^@\s]*@', r'\1:***@', location)
+  return re.sub(r'(://[^:/@\s]*):[^@\s]*@', r'\1:***@', text)
 
 
 def study_name(workdir: Path | str) -> str:

@@ -33,8 +33,8 @@ def test_one_metric(tmp_path, capsys):
   for title in ('History', 'Parallel', 'Slices', 'Importances', 'During'):
     assert f'<h2>{title}' in text
   assert text.count('class="plotly-graph-div"') == 5
-  assert 'standard deviation of 0.00707' in text
-  assert '9 steps, and 0:09 for 2 runs' in text
+  assert 'noise of a run 0.0071' in text
+  assert '18 steps in 0:09' in text
 
 
 def test_several_metrics(tmp_path, capsys):

@@ -5,7 +5,6 @@ import pathlib
 import subprocess
 import sys
 
-import optuna
 import pytest
 
 from mmjax.sweeps import storage
@@ -52,9 +51,7 @@ def test_a_job_array_on_slurm_shares_a_sweep(slurm, tmp_path):
   run = {'env': environment, 'check': True, 'cwd': ROOT}
   subprocess.run([*command, '--test-only', *worker], **run)
   subprocess.run([*command, '--wait', *worker], **run)
-  study = optuna.load_study(
-    study_name='lr', storage=storage.open_storage('journal', workdir)
-  )
+  study = storage.load_study('journal', workdir)
   assert [t.state.name for t in study.get_trials()] == ['COMPLETE'] * 3
   for i in range(2):
     assert '3 complete' in (tmp_path / f'{i}.out').read_text()

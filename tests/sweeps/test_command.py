@@ -2,7 +2,6 @@
 
 import signal
 import sys
-import types
 
 import pytest
 import toy
@@ -10,18 +9,18 @@ import trivial
 from absl import flags
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import command, lease, local, storage, sweep
+from mmjax.sweeps import command, load, local, storage
 from mmjax.sweeps import study as study_lib
 
 
 def _values(tmp_path, **more):
   defaults = {
     'workdir': str(tmp_path / 'lr'),
-    'storage': 'journal',
-    'grace': lease.GRACE,
-    'retry_failed': False,
   }
-  return types.SimpleNamespace(**defaults | more)
+  values = flags.FlagValues()
+  command.define(values)
+  values(['sweep', *(f'--{n}={v}' for n, v in (defaults | more).items())])
+  return values
 
 
 def _no_data(config, mesh):
@@ -36,7 +35,7 @@ def _refusing(config, mesh):
 
 def _study(file, tmp_path):
   opened = storage.open_storage('journal', tmp_path / 'lr')
-  return study_lib.Study(sweep.load(file), opened, 'lr')
+  return study_lib.Study(load.load(file), opened, tmp_path / 'lr')
 
 
 def _states(study):
@@ -47,7 +46,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
   file = trivial.write(tmp_path)
   study = _study(file, tmp_path)
   overrides = [('data.data_dir', '/nowhere')]
-  loaded = sweep.load(file, overrides)
+  loaded = load.load(file, overrides)
   with pytest.raises(ConfigError, match='/nowhere/toy is not there'):
     command._run_here(loaded, _values(tmp_path), lambda name: _no_data)
   assert _states(study) == []
@@ -55,7 +54,7 @@ def test_a_worker_without_the_data_touches_no_trial(tmp_path):
 
 
 def test_a_sweep_that_was_refused_leaves_no_study(tmp_path):
-  loaded = sweep.load(trivial.write(tmp_path))
+  loaded = load.load(trivial.write(tmp_path))
   with pytest.raises(ConfigError, match='too high'):
     command._run_here(loaded, _values(tmp_path), lambda name: _refusing)
   file = trivial.write(
@@ -80,8 +79,8 @@ def ending(tmp_path, monkeypatch):
 def test_a_worker_that_ended_early_is_named(tmp_path, ending, capsys):
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
-  values = _values(tmp_path, workers=2, devices_per_trial=0)
-  assert not command._run_many(sweep.load(file), values, [])
+  with pytest.raises(SystemExit, match='1'):
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
   said = capsys.readouterr().out
   for i in range(2):
     log = tmp_path / f'lr/workers/{i}.log'
@@ -99,20 +98,18 @@ def test_a_signal_to_many_workers_is_their_exit_code(
   _study(file, tmp_path)
   monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_DFL)
   monkeypatch.setattr(
-    local.Workers, 'wait', lambda workers: ending[number](number) or [0, 0]
+    local.Workers, 'wait', lambda *_: ending[number](number, None) or [0, 0]
   )
-  values = _values(tmp_path, workers=2, devices_per_trial=0)
   with pytest.raises(SystemExit, match=str(code)):
-    command._run_many(sweep.load(file), values, [])
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
 
 
 def test_a_lost_terminal_is_ignored_under_nohup(tmp_path, ending, monkeypatch):
   monkeypatch.setattr(signal, 'getsignal', lambda number: signal.SIG_IGN)
-  monkeypatch.setattr(local.Workers, 'wait', lambda workers: [])
   file = trivial.write(tmp_path)
   _study(file, tmp_path)
-  values = _values(tmp_path, workers=2, devices_per_trial=0)
-  assert not command._run_many(sweep.load(file), values, [])
+  with pytest.raises(SystemExit):
+    command._run_many(load.load(file), _values(tmp_path, workers=2), [])
   assert not ending
 
 
@@ -127,7 +124,7 @@ def main(tmp_path, monkeypatch):
       monkeypatch.setattr(command, name, start)
     values = flags.FlagValues()
     flags.DEFINE_integer('verbosity', -1, '', flag_values=values)
-    command._define(values)
+    command.define(values)
     monkeypatch.setattr(command.flags, 'FLAGS', values)
     monkeypatch.setattr(command.hosts, 'connect', lambda *_: None)
     values(['sweep', f'--sweep={trivial.write(tmp_path)}', *argv])
@@ -168,8 +165,6 @@ def test_a_worker_that_ctrl_c_stopped_ends_with_130(main, tmp_path, capsys):
   main(f'--workdir={tmp_path}')
   assert main.code == 130
   assert 'the same command resumes the sweep' in capsys.readouterr().out
-  main(f'--workdir={tmp_path}', '--workers=2')  # Workers that ended early.
-  assert main.code == 1
 
 
 def test_a_folder_that_is_a_file_is_refused(main, tmp_path, capsys):
@@ -179,26 +174,9 @@ def test_a_folder_that_is_a_file_is_refused(main, tmp_path, capsys):
   assert 'lies in' in capsys.readouterr().err
 
 
-def test_devices_are_shared_out_to_one_worker_too(main, tmp_path):
-  flag = f'--workdir={tmp_path}'
-  assert main(flag) == ['_run_here']
-  assert main(flag, '--devices_per_trial=1') == ['_run_many']
-  assert main(flag, '--workers=2', '--num_processes=1') == ['_run_many']
-
-
-@pytest.mark.parametrize(
-  ('argv', 'names'),
-  [
-    (('--workers=2', '--num_processes=2'), '--num_processes'),
-    (('--devices_per_trial=1', '--process_id=0'), '--process_id'),
-    (
-      ('--workers=2', '--coordinator=a:1', '--num_processes=1'),
-      '--coordinator, --num_processes',
-    ),
-  ],
-)
-def test_processes_of_a_machine_are_no_hosts(
-  main, tmp_path, capsys, argv, names
-):
-  assert not main(f'--workdir={tmp_path}', *argv)
-  assert f'{names} are for a trial on several' in capsys.readouterr().err
+def test_processes_of_a_machine_are_not_hosts(tmp_path):
+  loaded = load.load(trivial.write(tmp_path))
+  for host in ({'coordinator': 'a:1'}, {'process_id': 0}):
+    values = _values(tmp_path, workers=2, **host)
+    with pytest.raises(ConfigError, match='are for a trial on several hosts'):
+      command._run_many(loaded, values, [])

@@ -91,7 +91,7 @@ def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
     trivial.work(file, tmp_path / 'lr', train=train)
   study = trivial.work(file, tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
-  assert study.trials()[0].user_attrs['taken'] == 1
+  assert study.trials()[0].user_attrs['deaths'] == [0, 1]
 
 
 def test_divergence_counts_as_pruned(tmp_path):
@@ -131,10 +131,11 @@ def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
     raise OSError('no space left')
 
   file = trivial.write(tmp_path, trials=2)
+  study = trivial.work(file, tmp_path / 'lr', train=train)
   with pytest.raises(
-    worker.TrialsFailedError, match=r'complete: 2 fail; .*/lr/'
+    worker.TrialsFailedError, match=r'no trial is complete; .*/lr/'
   ):
-    trivial.work(file, tmp_path / 'lr', train=train)
+    worker.check_complete(study, tmp_path / 'lr')
 
 
 @pytest.mark.parametrize('sampler', ['tpe', 'grid', 'quasi_random'])

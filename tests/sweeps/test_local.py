@@ -14,37 +14,35 @@ from mmjax.sweeps import local
 
 
 def test_devices_are_shared_out():
-  assert local.divide('gpu', 8, 3, 2) == 2
-  assert local.divide('gpu', 8, 3, 0) == 2
-  assert local.divide('cpu', 2, 2, 0) == 1
+  assert local.divide('gpu', 8, 3) == [[0, 1], [2, 3], [4, 5]]
+  assert local.divide('cpu', 2, 2) == [[0], [1]]
 
 
 @pytest.mark.parametrize(
   ('args', 'message'),
   [
-    (('gpu', 8, 3, 4), '3 with --devices_per_trial=4 need 12 devices'),
-    (('cpu', 2, 3, 0), 'need 3 cores, but this machine has 2'),
-    (('tpu', 8, 2, 3), 'use one of 1, 2, 4, 8'),
+    (('cpu', 2, 3), 'each needs at least one of the 2 cores of this machine'),
+    (('tpu', 6, 2), 'each needs 1, 2, 4 or 8 of the 6 TPU chips'),
   ],
 )
-def test_what_is_not_there_is_refused(args, message):
+def test_too_few_devices_are_refused(args, message):
   with pytest.raises(ConfigError, match=message):
     local.divide(*args)
 
 
 def test_each_worker_sees_its_own(monkeypatch):
   monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-  assert local.environment('gpu', 1, 2) == {'CUDA_VISIBLE_DEVICES': '2,3'}
+  assert local.environment('gpu', [2, 3]) == {'CUDA_VISIBLE_DEVICES': '2,3'}
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', 'GPU-a,GPU-b,GPU-c,GPU-d')
-  assert local.environment('gpu', 1, 2) == {
+  assert local.environment('gpu', [2, 3]) == {
     'CUDA_VISIBLE_DEVICES': 'GPU-c,GPU-d'
   }
-  assert local.environment('tpu', 3, 1) == {
+  assert local.environment('tpu', [3]) == {
     'TPU_VISIBLE_CHIPS': '3',
     'TPU_CHIPS_PER_PROCESS_BOUNDS': '1,1,1',
     'TPU_PROCESS_BOUNDS': '1,1,1',
   }
-  assert local.environment('cpu', 1, 2) == {'JAX_NUM_CPU_DEVICES': '2'}
+  assert local.environment('cpu', [2, 3]) == {'JAX_NUM_CPU_DEVICES': '2'}
 
 
 @pytest.fixture
@@ -52,10 +50,11 @@ def started(tmp_path, monkeypatch):
   """Workers that print their arguments, then wait."""
   monkeypatch.setattr(local, 'probe', lambda: ('cpu', 2))
   monkeypatch.setattr(
-    os, 'sched_getaffinity', lambda process: {0, 1}, raising=False
+    os, 'sched_getaffinity', lambda process: {4, 5}, raising=False
   )
-  bound = {}
+  bound, handled = {}, {}
   monkeypatch.setattr(os, 'sched_setaffinity', bound.__setitem__, raising=False)
+  monkeypatch.setattr(signal, 'signal', handled.__setitem__)
   code = (
     'import os, sys, time;'
     "print(sys.argv[1:], os.environ['JAX_NUM_CPU_DEVICES'], flush=True);"
@@ -65,33 +64,33 @@ def started(tmp_path, monkeypatch):
   python.write_text(f'#!/bin/sh\nexec {sys.executable} -c "{code}" "$@"\n')
   python.chmod(0o755)
   monkeypatch.setattr(sys, 'executable', str(python))
-  workers = local.Workers(['--sweep=a.py'], tmp_path, workers=2, per_trial=0)
-  return workers, bound
+  return local.Workers(['--sweep=a.py'], tmp_path, 2), bound, handled
 
 
 def test_workers_are_bound_logged_and_stopped(started):
-  workers, bound = started
+  workers, bound, handled = started
+
+  def stop_once():
+    if '1\n' in workers.logs[1].read_text():
+      handled[signal.SIGINT](signal.SIGINT, None)
+
   with workers:
-    for _ in range(6000):
-      if '1\n' in workers.log(1).read_text():
-        break
-      time.sleep(0.01)
-    assert not workers.stopped
-    workers.stop()
-    assert workers.wait() == [-signal.SIGTERM] * 2
-  assert sorted(map(list, bound.values())) == [[0], [1]]
+    assert workers.signal == 0
+    assert workers.wait(stop_once, 0.01) == [-signal.SIGTERM] * 2
+  assert workers.signal == signal.SIGINT
+  assert sorted(map(list, bound.values())) == [[4], [5]]
   assert (
-    workers.log(1).read_text()
+    workers.logs[1].read_text()
     == "['-m', 'experiments.sweep', '--sweep=a.py', '--ends_with_input'] 1\n"
   )
 
 
-def test_workers_left_behind_are_not_said_to_be_asked(started):
-  workers, _ = started
+def test_workers_left_behind_are_stopped_without_a_signal(started):
+  workers, *_ = started
   with workers:
     pass
-  assert not workers.stopped
-  assert workers.wait() == [-signal.SIGTERM] * 2
+  assert workers.signal == 0
+  assert workers.wait(lambda: None) == [-signal.SIGTERM] * 2
 
 
 PARENT = """
@@ -99,9 +98,8 @@ import pathlib, sys
 from mmjax.sweeps import local
 local.probe = lambda: ('gpu', 2)
 sys.executable = sys.argv[1]
-workers = local.Workers([], pathlib.Path(sys.argv[2]), workers=2, per_trial=0)
-with workers:
-  workers.wait()
+with local.Workers([], pathlib.Path(sys.argv[2]), 2) as workers:
+  workers.wait(lambda: None)
 """
 WORKER = """
 import os, time

@@ -2,12 +2,12 @@
 
 import datetime
 import io
-import time
+import sys
 
 import optuna
 import trivial
 
-from mmjax.sweeps import status, storage, sweep
+from mmjax.sweeps import load, status, storage
 from mmjax.sweeps import study as study_lib
 
 State = optuna.trial.TrialState
@@ -18,19 +18,22 @@ class _Terminal(io.StringIO):
     return True
 
 
-def _printed(study, stream, during):
-  with status.StatusPrinter(study, living=set, stream=stream, every=0.01):
-    during()
-    time.sleep(0.1)
+def _printed(study, stream, monkeypatch, during):
+  monkeypatch.setattr(sys, 'stdout', stream)
+  printer = status.StatusPrinter(study)
+  during(printer)
+  printer.update()
+  printer.update(end=True)
+  monkeypatch.undo()
   return stream.getvalue().splitlines()
 
 
-def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path):
+def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path, monkeypatch):
   run = lambda trials: trivial.work(
     trivial.write(tmp_path, trials=trials, repeats=2), tmp_path / 'lr'
   )
   study = run(3).optuna
-  lines = _printed(study, io.StringIO(), lambda: run(4))
+  lines = _printed(study, io.StringIO(), monkeypatch, lambda _: run(4))
   best = study.best_trial
   assert len(lines) == 2
   assert lines[0].startswith('trial 3 complete  val/quality')
@@ -38,61 +41,46 @@ def test_a_line_each_trial_and_a_summary_at_the_end(tmp_path):
     f'lr: 4 trials; 4 complete; best {best.value:.4g} in trial {best.number}; '
     'noise of a run 0.0071'  # 0.01 between two seeds.
   )
-  lines = _printed(study, _Terminal(), lambda: run(5))
+  lines = _printed(study, _Terminal(), monkeypatch, lambda _: run(5))
   assert [text.split()[0] for text in lines] == ['trial', 'lr:', 'lr:']
 
 
-def test_a_storage_out_of_reach_is_read_again(tmp_path):
-  study = trivial.work(
-    trivial.write(tmp_path, trials=2), tmp_path / 'lr'
-  ).optuna
-  reads, real = [], study.get_trials
-
+def test_a_storage_out_of_reach_is_read_again(tmp_path, monkeypatch):
   def get_trials(*args, **kwargs):
-    reads.append(args)
-    if len(reads) == 3:
-      raise optuna.exceptions.StorageInternalError('no connection')
-    return real(*args, **kwargs)
+    raise optuna.exceptions.StorageInternalError('no connection')
 
-  def wait():
-    until = time.monotonic() + 10
-    while len(reads) < 6:
-      assert time.monotonic() < until
-      time.sleep(0.01)
+  def fail_once(printer):
+    with monkeypatch.context() as patch:
+      patch.setattr(study, 'get_trials', get_trials)
+      printer.update()
 
-  study.get_trials = get_trials
-  assert '2 complete' in _printed(study, io.StringIO(), wait)[-1]
+  file = trivial.write(tmp_path, trials=2)
+  study = trivial.work(file, tmp_path / 'lr').optuna
+  lines = _printed(study, io.StringIO(), monkeypatch, fail_once)
+  assert '2 complete' in lines[-1]
 
 
-def test_a_trial_without_a_worker_is_stopped(tmp_path):
-  loaded = sweep.load(trivial.write(tmp_path, trials=2))
+def test_time_left_depends_on_how_many_run(tmp_path):
+  loaded = load.load(trivial.write(tmp_path, trials=8))
   opened = storage.open_storage('journal', tmp_path)
-  study = study_lib.Study(loaded, opened, 'lr')
-  summary = lambda: status.summary(study.optuna, study.living())
-  assert 'lr: 2 trials; 2 waiting' in summary()
-  with study.take().lease:
-    assert '1 running, 1 waiting' in summary()
-  assert '1 stopped, 1 waiting' in summary()
-
-
-def test_time_left_depends_on_how_many_run():
-  def trial(state, seconds=0):
-    return optuna.trial.FrozenTrial(
-      number=0,
-      state=state,
-      value=1.0 if state == State.COMPLETE else None,
-      datetime_start=datetime.datetime(2026, 1, 1),
-      datetime_complete=datetime.datetime(2026, 1, 1, 0, 0, seconds),
-      params={},
-      distributions={},
-      user_attrs={},
-      system_attrs={},
-      intermediate_values={},
-      trial_id=0,
+  study = study_lib.Study(loaded, opened, tmp_path / 'lr').optuna
+  begin = datetime.datetime(2026, 1, 1)
+  for seconds in (10, 30, None, None):
+    trial = optuna.trial.create_trial(
+      state=State.COMPLETE if seconds else State.RUNNING,
+      value=1.0 if seconds else None,
     )
+    trial.datetime_start = begin
+    if seconds:
+      trial.datetime_complete = begin + datetime.timedelta(seconds=seconds)
+    study.add_trial(trial)
+  # Four wait, two are halfway, two run at a time: 20 s * 5 / 2.
+  assert status.summary(study).endswith('about 0:50 left')
 
-  ended = [trial(State.COMPLETE, 10), trial(State.PRUNED, 20)]
-  running = [trial(State.RUNNING)] * 2
-  assert status.seconds_left(ended, 0) == 0
-  assert status.seconds_left(running, 4) == 0
-  assert status.seconds_left(ended + running, 4) == 15 * 5 / 2
+
+def test_trials_that_have_begun_are_counted(tmp_path):
+  loaded = load.load(trivial.write(tmp_path, trials=2))
+  opened = storage.open_storage('journal', tmp_path)
+  study = study_lib.Study(loaded, opened, tmp_path / 'lr')
+  study.take()
+  assert status.summary(study.optuna) == 'lr: 2 trials; 1 begun, 1 waiting'

@@ -1,20 +1,21 @@
 """Which trials there are, and in which order they are taken."""
 
-import contextlib
-
 import jax
 import pytest
 import trivial
 
 from mmjax.parallel import hosts
-from mmjax.sweeps import lease, storage, sweep, worker
+from mmjax.sweeps import lease, load, storage
 from mmjax.sweeps import study as study_lib
+from mmjax.train import stopping
+
+State = study_lib.State
 
 
 def _study(tmp_path, name='lr', **more):
-  loaded = sweep.load(trivial.write(tmp_path, **{'trials': 2} | more))
+  loaded = load.load(trivial.write(tmp_path, **{'trials': 2} | more))
   opened = storage.open_storage('journal', tmp_path / name)
-  return study_lib.Study(loaded, opened, name)
+  return study_lib.Study(loaded, opened, tmp_path / name)
 
 
 def _states(study):
@@ -24,12 +25,12 @@ def _states(study):
 @pytest.fixture
 def die(tmp_path, monkeypatch):
   """Has a worker take a trial and die; returns the trial's number."""
-  monkeypatch.setattr(lease.Leases, 'alive', lambda *_: False)
+  monkeypatch.setattr(lease.Worker, 'may_take', lambda *_: True)
 
-  def die(saved=lambda number: 0, step=None):
-    taken = _study(tmp_path).take(saved)
+  def die(step=0):
+    taken = _study(tmp_path).take()
     if step:
-      taken.report(step, 0.5, prunes=False)
+      taken.report(step, 0.5)
     return taken.number
 
   return die
@@ -41,9 +42,8 @@ def test_a_trial_that_ends_its_workers_fails(tmp_path, die):
   assert _states(study) == ['FAIL', 'RUNNING']
   assert study.take() is None
   assert _states(study) == ['FAIL', 'FAIL']
-  reason = 'it ended 6 workers after step 0 without progress, which were killed'
+  reason = 'it ended 6 workers without progress after step 0'
   assert study.trials()[0].user_attrs['reason'].startswith(reason)
-  assert study.trials()[0].user_attrs['taken'] == 6
   assert study.done()
 
 
@@ -51,8 +51,9 @@ def test_a_trial_that_ends_its_workers_fails(tmp_path, die):
 def test_a_trial_that_makes_progress_never_fails(tmp_path, die, by):
   for i in range(1, 5):
     for _ in range(3):
-      saved = i if by == 'checkpoints' else 0
-      assert die(lambda number, saved=saved: saved, None if saved else i) == 0
+      assert die(i if by == 'reports' else 0) == 0
+    if by == 'checkpoints':
+      (tmp_path / f'lr/trials/0/checkpoints/{i}').mkdir(parents=True)
   assert _states(_study(tmp_path)) == ['RUNNING']
 
 
@@ -64,23 +65,21 @@ def test_an_error_of_several_hosts_fails_its_trial_in_the_end(
   def train(config, workdir, report):
     begun.append(workdir.name)
     if workdir.name == '0':
-      (workdir / 'checkpoints/4').mkdir(parents=True, exist_ok=True)
       raise RuntimeError('RESOURCE_EXHAUSTED: Out of memory')
     return trivial.trainer()(config, workdir, report)
 
   monkeypatch.setattr(jax, 'process_count', lambda: 2)
   monkeypatch.setattr(hosts, 'from_first', lambda value: value)
+  monkeypatch.setattr(stopping, 'preempted', lambda: False)
   file = trivial.write(tmp_path, trials=2)
-  for _ in range(7):  # The first one made progress.
+  for _ in range(6):
     with pytest.raises(RuntimeError, match='Out of memory'):
       trivial.work(file, tmp_path / 'lr', train=train)
   study = trivial.work(file, tmp_path / 'lr', train=train)
-  assert begun == ['0'] * 7 + ['1']
+  assert begun == ['0'] * 6 + ['1']
   assert _states(study) == ['FAIL', 'COMPLETE']
-  assert study.trials()[0].user_attrs['reason'] == (
-    'it ended 6 workers after step 4 without progress; the last error was '
-    'RuntimeError: RESOURCE_EXHAUSTED: Out of memory'
-  )
+  log = (tmp_path / 'lr/trials/0/log.txt').read_text()
+  assert log.count('RuntimeError: RESOURCE_EXHAUSTED') == 6
 
 
 def test_workers_that_add_a_trial_together_run_no_trial_too_many(tmp_path):
@@ -91,41 +90,38 @@ def test_workers_that_add_a_trial_together_run_no_trial_too_many(tmp_path):
   assert len(studies[0].optuna.trials) == 4
   assert len(studies[0].trials()) == 2
   first, second = studies
-  with first.take().lease, second.take().lease:
-    assert first.take() is None
+  with first.take().holding(), second.take().holding():
+    assert _study(tmp_path).take() is None
     assert not first.done()
   # If there shall be more, the spare ones are used.
   more = _study(tmp_path, trials=5)
-  with contextlib.ExitStack() as stack:
-    numbers = []
-    for _ in range(5):
-      trial = more.take()
-      stack.enter_context(trial.lease)
-      numbers.append(trial.number)
+  numbers = []
+  for _ in range(5):
+    trial = more.take()
+    trial.end(State.PRUNED)
+    numbers.append(trial.number)
   assert numbers == [0, 1, 2, 3, 4]
 
 
 def test_a_trial_that_was_taken_since_it_was_read_is_left_alone(tmp_path):
   first, second = _study(tmp_path), _study(tmp_path)
-  first.take()
-  with first.take().lease:
-    assert second._begin(0, lambda number: 0) is None
+  with first.take().holding():
+    assert second._begin(0) is None
     assert second.take().number == 1
 
 
-def test_a_trial_that_another_worker_ended_is_lost(tmp_path):
+def test_a_trial_that_another_worker_ended_stays_as_it_is(tmp_path):
   study = _study(tmp_path)
   taken = study.take()
   study.optuna.tell(0, 0.5)
-  with pytest.raises(lease.LostError, match='has ended trial 0'):
-    taken.fail('no space left')
+  taken.end(State.FAIL, reason='no space left')
   assert study.trials()[0].value == 0.5
 
 
 def test_of_two_retries_of_a_trial_one_counts(tmp_path):
   study = _study(tmp_path)
   taken = study.take()
-  taken.fail('no space left')
+  taken.end(State.FAIL)
   for _ in range(2):
     params = study.trials()[0].params
     study.optuna.enqueue_trial(params, user_attrs={study_lib.RETRY_OF: 0})
@@ -139,5 +135,5 @@ def test_steps_saved_are_those_of_all_repeats(tmp_path):
   for name in ('0/4', '0/8', '0/12.orbax-checkpoint-tmp', '1/4'):
     repeat, step = name.split('/')
     (tmp_path / f'repeat_{repeat}/checkpoints/{step}').mkdir(parents=True)
-  assert worker.saved_steps(tmp_path) == 12
-  assert worker.saved_steps(tmp_path / 'repeat_0') == 8
+  assert study_lib.saved_steps(tmp_path) == 12
+  assert study_lib.saved_steps(tmp_path / 'repeat_0') == 8

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import optuna
 import pytest
 
 from mmjax.sweeps import lease, storage
@@ -85,8 +84,7 @@ def _said(hosts):
 
 
 def _study(workdir):
-  opened = storage.open_storage('journal', workdir)
-  return optuna.load_study(study_name='lr', storage=opened)
+  return storage.load_study('journal', workdir)
 
 
 @pytest.mark.slow
@@ -147,7 +145,9 @@ def test_sigterm_to_one_host_stops_both_in_any_trial_and_between(
   states = lambda: [t.state.name for t in _study(workdir).get_trials()]
   assert states()[1:] == ['RUNNING']
   # While another worker has the last trial.
-  with lease.Lease(lease.Leases(), _study(workdir).ask()):
+  other, trial = lease.Worker(), _study(workdir).ask()
+  other.claim(trial)
+  with other.holding(trial):
     hosts = start()
     until(lambda: states().count('RUNNING') == 1)
     time.sleep(3)

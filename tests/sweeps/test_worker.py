@@ -10,7 +10,7 @@ import trivial
 
 from mmjax.errors import ConfigError
 from mmjax.runs import owner
-from mmjax.sweeps import best, lease, storage, sweep, worker
+from mmjax.sweeps import best, lease, load, storage
 from mmjax.sweeps import study as study_lib
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
@@ -34,7 +34,7 @@ def test_trials_are_run_in_folders_of_their_own(tmp_path):
     assert set(trial.intermediate_values) == set(range(1, 10))
     assert trial.user_attrs['steps'] == 9
     assert trial.user_attrs['seconds'] == 4.5
-    assert 'taken' not in trial.user_attrs
+    assert 'deaths' not in trial.user_attrs
 
 
 def test_the_best_config_is_written_if_a_worker_died_before_that(tmp_path):
@@ -47,48 +47,41 @@ def test_the_best_config_is_written_if_a_worker_died_before_that(tmp_path):
   assert path.read_text() == before
 
 
-def test_a_worker_whose_trial_was_taken_over_leaves_it(tmp_path):
-  def train(config, workdir, report):
-    if workdir.name == '0' and not (workdir / 'saved').exists():
-      opened = storage.open_storage('journal', tmp_path / 'lr')
-      loaded = study_lib.Study(sweep.load(file), opened, 'lr')
-      with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lease.Leases, 'alive', lambda *_: False)
-        other = loaded.take()
-      assert other.number == 0
-      with other.lease:
-        trivial.trainer()(config, workdir, other_report(other))
-        assert not report(9, {'val/quality': 0.5})  # Never answers.
-    return trivial.trainer()(config, workdir, report)
+def test_a_trial_that_another_worker_ended_counts_once(tmp_path, monkeypatch):
+  """This worker was taken for dead, and the trials' folders aren't shared."""
 
-  def other_report(other):
-    return lambda step, metrics: other.report(
-      step, metrics['val/quality'], prunes=False
-    )
+  def train(config, workdir, report):
+    if workdir.name == '0':
+      opened = storage.open_storage('journal', tmp_path / 'lr')
+      with monkeypatch.context() as patch:
+        patch.setattr(lease.Worker, 'may_take', lambda *_: True)
+        other = study_lib.Study(load.load(file), opened, tmp_path / 'lr').take()
+      assert (other.number, other.report(1, 0.5)) == (0, False)
+      other.end(study_lib.State.COMPLETE, [0.5], steps=9, seconds=4.5)
+      assert report(1, {'val/quality': 0.25})  # The run ends here.
+      return {'val/quality': 0.25, 'step': 1, 'train_seconds': 1.0}
+    return trivial.trainer()(config, workdir, report)
 
   file = trivial.write(tmp_path)
   study = trivial.work(file, tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE] * 6
-  assert study.trials()[0].user_attrs['taken'] == 2
-  assert 'was taken over by' in (tmp_path / 'lr/trials/0/log.txt').read_text()
+  assert study.trials()[0].value == 0.5
 
 
-def test_a_worker_waits_while_another_process_is_in_the_folder(
-  tmp_path, monkeypatch
-):
-  monkeypatch.setattr(worker, '_POLL', 0.0)
+def test_a_trial_whose_folder_is_in_use_is_left_and_taken_later(tmp_path):
   tries = []
 
-  def train(*args):
-    tries.append(args)
-    if len(tries) < 4:
-      raise owner.OccupiedError('in use by process 5')
-    return trivial.trainer()(*args)
+  def train(config, workdir, report):
+    if workdir.name == '0':
+      tries.append(workdir)
+      if len(tries) < 4:
+        raise owner.OccupiedError('in use by process 5')
+    return trivial.trainer()(config, workdir, report)
 
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE] * 6
   log = (tmp_path / 'lr/trials/0/log.txt').read_text()
-  assert log.count('in use by process 5\nwaiting for it') == 1
+  assert log.count('in use by process 5') == 3
 
 
 @pytest.mark.slow
@@ -122,7 +115,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
   assert _params(got) == _params(want)
   assert [t.value for t in got.trials()] == [t.value for t in want.trials()]
   assert [t.user_attrs['steps'] for t in got.trials()] == [9] * 6
-  assert max(t.user_attrs.get('taken', 0) for t in got.trials()) > 0
+  assert any('deaths' in trial.user_attrs for trial in got.trials())
   # What a checkpoint holds is not computed again; a kill costs one step.
   assert 54 <= len(steps()) <= 54 + kills
 
@@ -158,7 +151,7 @@ def test_a_signal_leaves_a_trial_to_the_next_worker(tmp_path):
   assert _states(study) == ['RUNNING']
   study = trivial.work(file, tmp_path / 'lr', train=train)
   assert _states(study) == [COMPLETE] * 6
-  assert study.trials()[0].user_attrs['taken'] == 1
+  assert 'deaths' not in study.trials()[0].user_attrs
 
 
 def test_pruning_saves_steps_and_keeps_the_best(tmp_path):

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from mmjax.sweeps import storage, study, sweep, worker
+from mmjax.sweeps import load, storage, study, worker
 
 CONFIG = """
 def get_config():
@@ -87,9 +87,9 @@ def write(folder, **more):
 
 def work(file, workdir, location='journal', train=None, **options):
   """Runs a worker; returns its study."""
-  loaded = sweep.load(file)
+  loaded = load.load(file)
   opened = storage.open_storage(location, workdir)
-  its_study = study.Study(loaded, opened, storage.study_name(workdir))
+  its_study = study.Study(loaded, opened, workdir)
   worker.work(
     loaded, its_study, workdir, train or trainer(), poll=0.1, **options
   )

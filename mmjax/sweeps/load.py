@@ -1,0 +1,180 @@
+"""Reads a sweep file, and refuses errors in it before the first trial."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+import optuna
+
+from mmjax.config import fields, overrides, settings, user_file
+from mmjax.errors import ConfigError
+from mmjax.sweeps import search
+from mmjax.sweeps import space as space_lib
+from mmjax.sweeps import sweep as sweep_lib
+
+Field = fields.Field
+DIRECTIONS = ('maximize', 'minimize')
+FIELDS = {
+  'config': Field('str', None, 'a config file, or file.py:argument'),
+  'metric': Field('strings', None, "such as 'val/retrieval/mean_r1'"),
+  'direction': Field('strings', None, ' or '.join(DIRECTIONS)),
+  'space': Field('dict', None, "'section.field' -> choice(...), uniform(...)"),
+  'set': Field('dict', {}, "'section.field' -> its value in all trials"),
+  'trials': Field('int', None, 'number of points', minimum=1, optional=True),
+  'sampler': Field('plain', 'tpe', ', '.join(search.KINDS['sampler'])),
+  'pruner': Field('plain', 'none', ', '.join(search.KINDS['pruner'])),
+  'seed': Field('int', 0, 'seed of the search', minimum=0),
+  'repeats': Field('int', 1, 'runs of each point', minimum=1),
+}
+_REQUIRED = ('config', 'metric', 'direction', 'space')
+
+
+def load(
+  file: Path | str, flags: Sequence[tuple[str, str]] = ()
+) -> sweep_lib.Sweep:
+  """Reads a sweep file and the config that it names.
+
+  Args:
+    file: Python with a function `get_sweep`, which can use the names of
+      `space.NAMES` without an import.
+    flags: (path, text) of config fields set by flags, in all trials.
+
+  Raises:
+    ConfigError: naming all errors that can be found together.
+  """
+  optuna.logging.set_verbosity(optuna.logging.WARNING)
+  fields_in_file = _read(file)
+  values = _complete(fields_in_file)
+  raise_all(file, _field_errors(fields_in_file, values))
+  in_file = overrides.load(values['config'])
+  base = copy.deepcopy(in_file)
+  errors = [
+    f'set: {error}'
+    for path, value in values.pop('set').items()
+    for error in _refused(sweep_lib.assign, base, path, space_lib.plain(value))
+  ]
+  raise_all(file, errors)
+  overrides.override(base, flags)
+  for what in search.KINDS:
+    values[what] = search.named(what, values[what])
+  sweep = sweep_lib.Sweep(str(file), in_file, base, **values)
+  raise_all(
+    file,
+    [
+      *_refused(settings.validate, base),
+      *_goal_errors(sweep),
+      *_space_errors(sweep.space, base),
+    ],
+  )
+  raise_all(file, [*search.sampler_errors(sweep), *search.pruner_errors(sweep)])
+  trials = sweep.trials or search.grid_size(sweep)
+  return dataclasses.replace(sweep, trials=trials)
+
+
+def raise_all(file: Path | str, errors: Iterable[str]) -> None:
+  """Raises a sweep file's errors, if there are any, as one `ConfigError`."""
+  errors = list(dict.fromkeys(errors))
+  if errors:
+    raise ConfigError(f'{file}:\n  ' + '\n  '.join(errors))
+
+
+def _read(file: Path | str) -> dict[str, Any]:
+  get_sweep = user_file.function(
+    file, 'get_sweep', flag='sweep', names=space_lib.NAMES
+  )
+  with user_file.naming(file, 'sweep'):
+    values = get_sweep()
+  if not isinstance(values, dict):
+    raise ConfigError(
+      f'--sweep={file}: get_sweep() returns {values!r}; return a dict'
+    )
+  return values
+
+
+def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
+  """A sweep file's fields with the defaults of those that it leaves out."""
+  out = {name: field.default for name, field in FIELDS.items()} | dict(values)
+  out['config'] = str(out['config'])  # It may be a path.
+  for name in ('metric', 'direction'):
+    if not isinstance(out[name], tuple | list):
+      out[name] = (out[name],)
+  return out
+
+
+def _field_errors(
+  in_file: Mapping[str, Any], values: Mapping[str, Any]
+) -> Iterator[str]:
+  """Fields that are unknown, missing, or of the wrong type."""
+  for name, value in values.items():
+    if name not in FIELDS:
+      message = settings.unknown(str(name), FIELDS)
+      yield message.replace('config field', 'field of a sweep')
+    elif name not in in_file and name in _REQUIRED:
+      yield f'{name} is missing: {FIELDS[name].meaning}'
+    elif name in ('space', 'set'):  # Their values are checked later.
+      if not isinstance(value, dict):
+        yield f'{name}={value!r} is not legal: a dict, {FIELDS[name].meaning}'
+    elif not FIELDS[name].accepts(value):
+      yield f'{name}={value!r} is not legal: {FIELDS[name].describe()}'
+    elif name in search.KINDS:
+      yield from _refused(search.named, name, value)
+
+
+def _goal_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Metrics that a trial does not have, and directions that are not legal."""
+  for name in set(sweep.metric) - set(sweep_lib.COSTS):
+    if not name.startswith('val/'):
+      yield (
+        f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
+        f'one of {", ".join(sweep_lib.COSTS)}; tests are for the run that was '
+        'chosen'
+      )
+    elif not sweep.base.data.eval_split:
+      yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
+  for name in set(sweep.direction) - set(DIRECTIONS):
+    yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
+  if not sweep.metric or len(sweep.metric) != len(sweep.direction):
+    yield (
+      f'there are {len(sweep.metric)} metrics and {len(sweep.direction)} '
+      'directions; give at least one metric, and a direction for each'
+    )
+
+
+def _space_errors(
+  space: Mapping[str, Any], base: ml_collections.ConfigDict
+) -> Iterator[str]:
+  """Unknown fields, and conditions that never hold."""
+  if not space:
+    yield 'space is empty; name at least one config field'
+  before: dict[str, space_lib.Dimension] = {}
+  for path, dimension in space.items():
+    if not isinstance(dimension, space_lib.Dimension):
+      ranges = ', '.join(space_lib.NAMES)
+      yield f'{path}: {dimension!r} is not a range; use one of {ranges}'
+      continue
+    other, values = dimension.condition or (None, ())
+    if other is not None and other not in before:
+      yield f'{path}: when({other!r}, ...) is not a field named before it'
+    for value in values if other in before else ():
+      if not before[other].has(value):
+        yield (
+          f'{path}: when({other!r}, {value!r}) never holds; that field is '
+          f'tried with {before[other].text}'
+        )
+    if path in ('seed', 'train.blind_baseline'):
+      yield f'{path} is set by the sweep itself; use repeats=3'
+    # Sections that a choice of dicts brings may have fields of their own.
+    elif not any(str(path).startswith(f'{name}.') for name in before):
+      yield from _refused(sweep_lib.find, base, path)
+    before[path] = dimension
+
+
+def _refused(function: Callable[..., Any], *args: Any) -> Iterator[str]:
+  """Calls a function; yields the lines of a `ConfigError` that it raises."""
+  try:
+    function(*args)
+  except ConfigError as error:
+    yield from str(error).splitlines()
