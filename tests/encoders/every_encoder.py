@@ -197,7 +197,9 @@ ROWS = {
   # Tubelets of 2 frames and 3 x 3 pixels.
   'videomae': (
     'video',
-    functools.partial(encoders.VideoTransformer, 3, 2, 4, **SMALL),
+    functools.partial(
+      encoders.VideoTransformer, 3, 2, 4, pool_norm_epsilon=1e-5, **SMALL
+    ),
     (12, 8),
   ),
   'vgg': (

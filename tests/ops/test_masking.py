@@ -69,3 +69,12 @@ def test_unit_norm_has_length_one_and_a_finite_gradient_at_zero():
   assert x.dtype == jnp.float32
   gradient = jax.grad(lambda x: ops.unit_norm(x).sum())(jnp.zeros((1, 3)))
   assert np.all(np.isfinite(gradient))
+
+
+def test_largest_tokens_and_where_their_gradient_goes():
+  values = jnp.asarray([[[-3.0], [-1.0], [5.0], [-1.0]], [[2.0]] * 4])
+  mask = jnp.asarray([[True, True, False, True], [False] * 4])
+  largest = ops.max_tokens(values, mask)
+  np.testing.assert_array_equal(largest, [[-1.0], [0.0]])
+  gradient = jax.grad(lambda x: ops.max_tokens(x, mask).sum())(values)
+  assert gradient[:, :, 0].tolist() == [[0, 1, 0, 0], [0, 0, 0, 0]]
