@@ -47,7 +47,7 @@ def open_feed(
   batch_size: int,
   seed: int,
   needs: checks.Needs,
-  built: Mapping[str, features.Feature],
+  built: Mapping[str, features.Feature] | None = None,
   rows: Sequence[int] | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
@@ -57,12 +57,14 @@ def open_feed(
     batch_size: examples in a global training batch.
     seed: random seed of order and augmentation.
     needs: keys of the arrays that each task needs.
-    built: features by name, as `build_features` returns them.
+    built: features by name; None for those of `build_features`.
     rows: rows of every training batch that this host reads; None for all.
 
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
+  if built is None:
+    built = build_features(data, needs)
   train, splits = _open_splits(data)
   _check_fields(built, train)
   tokenizer = _open_tokenizer(data, train, built)

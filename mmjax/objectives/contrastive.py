@@ -195,8 +195,6 @@ class Contrastive:
   pair are masked.
 
   Attributes:
-    fields: names of the fields, at least two.
-    anchor: field that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
     tile: number of candidates whose logits are computed at once. They are
       computed again in the backward pass, so memory grows with B and not with
@@ -205,13 +203,15 @@ class Contrastive:
     ring: whether devices pass their candidates around a ring, one neighbour's
       at a time, instead of gathering all of them; with a tile, each neighbour's
       are computed in tiles.
+    fields: names of the fields, at least two.
+    anchor: field that is compared with each other one; '' for all pairs.
   """
 
-  fields: Sequence[str] = ('image', 'text')
-  anchor: str = ''
   kind: str = 'softmax'
   tile: Tile = 0
   ring: Ring = False
+  fields: Sequence[str] = ('image', 'text')
+  anchor: str = ''
 
   def __post_init__(self):
     object.__setattr__(self, 'fields', tuple(self.fields))

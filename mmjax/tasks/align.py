@@ -93,7 +93,7 @@ class Align(base.Task):
 
   def objective(self) -> objectives.Contrastive:
     return objectives.Contrastive(
-      self.fields, self.anchor, self.kind, self.tile, self.ring
+      self.kind, self.tile, self.ring, self.fields, self.anchor
     )
 
   def needs(self) -> tuple[str, ...]:

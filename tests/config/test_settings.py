@@ -8,7 +8,7 @@ from pathlib import Path
 import ml_collections
 import pytest
 
-from mmjax import models, objectives
+from mmjax import models, tasks
 from mmjax.config import help as help_lib
 from mmjax.config import meanings, overrides, schema, settings
 from mmjax.errors import ConfigError
@@ -297,7 +297,7 @@ def test_help_with_a_config_shows_its_own_values():
 
 
 def test_every_setting_of_a_config_has_a_meaning():
-  tables = models.classes(), models.NESTED, objectives.OBJECTIVES
+  tables = models.BUILT_IN.classes(), models.NESTED, tasks.TASKS
   for table in tables:
     for name, cls in table.items():
       fields = {f.name for f in dataclasses.fields(cls) if f.init}

@@ -351,7 +351,8 @@ def test_splits_that_files_are_named_after(tmp_path, capsys):
   shared = run(both, overwrite=True)
   assert '2 share one with another split' in shared and 'own_id' not in shared
   (record,) = _open('test', tmp_path)
-  assert record['captions'] == ['y'] and record['image'] == _make_png()
+  assert record['fields']['captions'] == ['y']
+  assert record['fields']['image'] == _make_png()
   dealt = importing.Settings(name='mine', splits={'some': 1.0})
   assert 'records: some 1' in run(both, dealt, overwrite=True)
   (tmp_path / 'x').mkdir()

@@ -118,7 +118,7 @@ def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
 )
 def test_choices_of_all_forms(answer, choices):
   record = _convert({'question': 'why?', 'answer': answer, **choices})
-  assert record['questions'][0]['answers'] == ['dog']
+  assert record['fields']['questions'][0]['answers'] == ['dog']
 
 
 def test_other_fields_become_metadata():

@@ -35,7 +35,7 @@ def test_blind_keeps_what_can_do_without_images():
 @pytest.mark.parametrize(
   'config, message',
   [
-    ({'clip': {}}, r"tasks\.clip is unknown; use one of \['captioning'"),
+    ({'clip': {}}, r"tasks\.clip is unknown; use one of \['align'"),
     ({'captioning': {'kind': 1}}, r'tasks\.captioning\.kind is unknown'),
     ({'captioning': {'weight': -1}}, r'captioning\.weight must be at least 0'),
     ({'captioning': {'weight': math.nan}}, 'weight must be at least 0'),
