@@ -114,7 +114,8 @@ class ForeignReader:
       if kind != 'number':
         value = number_arrays.convert(value)
       elif np.ndim(value) == 0:
-        value = float(self._to_plain(value, self._paths[field]))
+        value = self._to_plain(value, self._paths[field])
+        value = float(value) if isinstance(value, int) else value
       if fault := kinds.KINDS[kind].explain_fault(value):
         raise ConfigError(f'field {field!r} of the kind {kind} {fault}')
       return value

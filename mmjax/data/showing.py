@@ -127,28 +127,28 @@ def draw_record(
     record: a whole record.
     kinds: kind of each field.
   """
-  pictures, lines = [], []
+  drawings, lines = [], []
   for name, value in record['fields'].items():
     drawing, texts = features.KINDS[kinds[name]].draw(value)
     is_standard = name in records.STANDARD
     if drawing is not None:
-      pictures.append(drawing)
+      drawings.append(drawing)
     if is_standard:
       lines += texts
     else:
       lines += [f'{name}: {_get_text(line)}' for line in texts]
-  return _stack(pictures), lines
+  return _stack(drawings), lines
 
 
-def _stack(pictures: Sequence[np.ndarray]) -> np.ndarray | None:
+def _stack(drawings: Sequence[np.ndarray]) -> np.ndarray | None:
   """Puts drawings uint8 [H, W, 3] below each other, at one width."""
-  if len(pictures) < 2:
-    return pictures[0] if pictures else None
-  width = max(picture.shape[1] for picture in pictures)
+  if len(drawings) < 2:
+    return drawings[0] if drawings else None
+  width = max(drawing.shape[1] for drawing in drawings)
   rows = []
-  for picture in pictures:
-    height = round(picture.shape[0] * width / picture.shape[1])
-    rows.append(images.resize(picture, (max(1, height), width), 'stretch'))
+  for drawing in drawings:
+    height = round(drawing.shape[0] * width / drawing.shape[1])
+    rows.append(images.resize(drawing, (max(1, height), width), 'stretch'))
     rows.append(np.full((max(1, width // 40), width, 3), 255, np.uint8))
   return np.concatenate(rows[:-1])
 

@@ -27,7 +27,7 @@ def decode(data: bytes) -> list[np.ndarray]:
     Frames uint8 [H, W, 3].
 
   Raises:
-    ConfigError: if it is no video, a damaged or empty one, or PyAV is needed
+    ConfigError: if it is not a video, is damaged or empty, or PyAV is needed
       and not installed.
   """
   is_animation = data.startswith(_IMAGES) and data[8:12] != b'AVI '

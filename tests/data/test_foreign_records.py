@@ -146,6 +146,7 @@ def test_what_needs_tensorflow_is_refused(data_dir, monkeypatch):
     ({'x': 'numbr:years'}, "kind of field 'x'.*'numbr'"),
     ({'x': 'sound:at'}, "'x' is stored as an array, not as a file"),
     ({'x': 'number:at'}, "'x' of the kind number should be a finite number"),
+    ({'x': 'number:breed'}, "number should be a finite number, not 'a b'"),
     ({'x': 'points:at'}, "'x' of the kind points should have 2 axes"),
   ],
 )

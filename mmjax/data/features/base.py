@@ -81,7 +81,7 @@ class Feature:
     """Converts an entry of the metadata to a value.
 
     Raises:
-      ConfigError: if it is nothing of this kind.
+      ConfigError: if it is not of this kind.
     """
     raise ConfigError(
       f'metadata holds no {cls.kind}, so `field` cannot name one'
@@ -206,7 +206,7 @@ class Feature:
     """Makes the arrays of what a person passes, such as a file's path.
 
     Raises:
-      ConfigError: if it is nothing of this kind.
+      ConfigError: if it is not of this kind.
       OSError: if a file can't be read.
     """
     raise NotImplementedError
