@@ -60,7 +60,7 @@ def changed(config, path, value):
   [
     ('name', 'clip', r"model\.name 'clip' is unknown; use one of \['dual"),
     ('name', ..., r'model\.name None is unknown; use one of'),
-    ('image.name', 'vgg', r"model\.image\.name 'vgg' is unknown; .*'resnet'"),
+    ('image.name', 'vgh', r"model\.image\.name 'vgh' is unknown; .*'resnet'"),
     ('text.name', ..., r"model\.text\.name None is unknown; .*'recurrent'"),
     ('image.size', 3, r'model\.image\.size is unknown; ViT has \['),
     ('embed_dims', 3, r'model\.embed_dims is unknown; DualEncoder has \['),
