@@ -97,7 +97,8 @@ class CheckedRecords:
       # An image in several splits of the input has a record in each of them.
       raw = dataclasses.replace(raw, id=f'{raw.id}#{split}')
       earlier = self.raws.get(raw.id)
-      record['image'] = b'' if earlier else raw.read_image()
+      if not earlier:
+        record['fields']['image'] = raw.read_image()
     group = self._read_group(raw)
     if earlier:
       if group != self._groups[raw.id]:

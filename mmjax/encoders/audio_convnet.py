@@ -99,7 +99,7 @@ class MaskedConvBlock(nn.Module):
   """Two 3x3 convolutions that padding doesn't reach.
 
   Attributes:
-    width: D.
+    width: number of features D.
     norm: 'group', 'frozen_batch' or 'none'.
     dtype: of the computation.
   """

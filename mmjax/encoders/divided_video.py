@@ -23,9 +23,9 @@ class DividedVideoTransformer(tower.Tower):
   Attributes:
     patch_size: side of a patch in pixels, dividing height and width.
     num_frames: F, of a video.
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'attention'.
     final_norm: whether tokens are normalised after the stack.
@@ -98,7 +98,7 @@ class FramePatches(nn.Module):
 
   Attributes:
     patch_size: side of a patch in pixels.
-    width: D.
+    width: number of features D.
     dtype: of the computation.
   """
 

@@ -20,9 +20,9 @@ class FactorisedVideoTransformer(nn.Module):
   Attributes:
     patch_size: side of a tubelet in pixels, dividing height and width.
     tubelet_size: frames of a tubelet, dividing those of a video.
-    width: D.
+    width: number of features D.
     depth: number of blocks over space.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     time_depth: number of blocks over time.
     max_length: most tubelets in a row in time, the size of the position table.

@@ -23,7 +23,7 @@ class FrameEncoder(tower.Tower):
 
   Attributes:
     image: encoder of images; its summaries have width D.
-    width: D.
+    width: number of features D.
     depth: number of blocks over time.
     num_heads: H, of those blocks.
     mlp_dim: hidden size of their MLPs.

@@ -141,7 +141,7 @@ class NormedConv(nn.Module):
   """A convolution, its norm and a ReLU.
 
   Attributes:
-    width: D.
+    width: number of features D.
     size: side of the kernel.
     stride: in both directions.
     norm: 'group', 'frozen_batch' or 'none'; only without a norm is there a

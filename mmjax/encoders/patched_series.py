@@ -26,9 +26,9 @@ class PatchedSeries(tower.Tower):
 
   Attributes:
     patch_size: steps of a patch.
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     stride: steps from one patch to the next, at most `patch_size`.
     max_length: most patches of a channel, the size of the position table.

@@ -19,9 +19,9 @@ class SetTransformer(nn.Module):
   11) for the summary. Their feed-forward layers are MLPs of two layers here.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks with inducing points.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     num_inducing: inducing points of each block.
     block: further settings of `mmjax.nn.Block`; None for `{'norm_position':
@@ -111,9 +111,9 @@ class LearnedQueries(nn.Module):
   The first half of ISAB, and PMA (Lee et al. 2019, equations 9 and 11).
 
   Attributes:
-    number: Q.
-    width: D.
-    num_heads: H.
+    number: number of queries Q.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
     block: further settings of `mmjax.nn.Block`.
     dtype: of the computation.
@@ -148,8 +148,8 @@ class InducedBlock(nn.Module):
 
   Attributes:
     num_inducing: m, number of learned points.
-    width: D.
-    num_heads: H.
+    width: number of features D.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
     dtype: of the computation.

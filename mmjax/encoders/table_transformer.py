@@ -25,9 +25,9 @@ class TableTransformer(tower.Tower):
   attention, which they leave out. Standardise numbers before.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
-    num_heads: H.
+    num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     category_sizes: how many categories each categorical feature has; () if
       there is none.
@@ -99,7 +99,7 @@ class FeatureTokens(nn.Module):
   """A class token, and a token a feature (Gorishniy et al. 2021, figure 2).
 
   Attributes:
-    width: D.
+    width: number of features D.
     category_sizes: how many categories each categorical feature has.
     dtype: of the computation.
   """

@@ -20,7 +20,7 @@ class TemporalConvNet(nn.Module):
   1) * (2^depth - 1)` steps up to itself.
 
   Attributes:
-    width: D.
+    width: number of features D.
     depth: number of blocks.
     kernel_size: steps that a convolution reaches over, apart by its dilation.
     pooling: 'last', 'first' or 'mean' real step.
@@ -89,7 +89,7 @@ class CausalBlock(nn.Module):
   """Two causal convolutions on a residual (Bai et al. 2018, figure 1b).
 
   Attributes:
-    width: D.
+    width: number of features D.
     kernel_size: steps that a convolution reaches over.
     dilation: how far they are apart.
     dropout: rate on whole channels after each convolution.
@@ -127,7 +127,7 @@ class CausalConv(nn.Module):
   A kernel is a direction times a length (Salimans and Kingma 2016, equation 2).
 
   Attributes:
-    width: D.
+    width: number of features D.
     kernel_size: K, steps that it reaches over.
     dilation: how far they are apart.
     dtype: of the computation.

@@ -75,7 +75,7 @@ class VGGStage(nn.Module):
 
   Attributes:
     number: of convolutions.
-    width: D.
+    width: number of features D.
     norm: 'group', 'frozen_batch' or 'none'.
     dtype: of the computation.
   """

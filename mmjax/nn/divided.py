@@ -26,7 +26,7 @@ class DividedBlock(block.Block):
   space is named `attention`.
 
   Attributes:
-    frames: F.
+    frames: number of frames F.
   """
 
   frames: Size = 1

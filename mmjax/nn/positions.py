@@ -16,7 +16,7 @@ class Positions(nn.Module):
   """A vector a position, to be added to tokens.
 
   Attributes:
-    width: D.
+    width: number of features D.
     max_length: most tokens of a sequence, the size of the table.
     kind: 'learned', 'sincos' (Vaswani et al. 2017, section 3.5) or 'none'.
     dtype: of the vectors.

@@ -62,7 +62,7 @@ def test_further_columns_become_fields(table, capsys):
   row = {'image': 'a.png', 'caption': 'x'}
   rows = [row | {'id': f'r{i}', 'years': i} for i in range(9)]
   table.write_text('\n'.join(map(json.dumps, rows)))
-  assert _import(table, '--fields=age=number:year') == 1
+  assert _import(table, '--fields=age=number:year') == 2
   error = capsys.readouterr().err
   assert "no record has a column 'year'" in error and 'caption, years' in error
   assert _import(table, '--fields=age=number:years') == 0
@@ -71,7 +71,7 @@ def test_further_columns_become_fields(table, capsys):
   assert main.main(['data', 'show', 'mine', data_dir, output]) == 0
   shown = capsys.readouterr().out
   assert 'age (number)' in shown and '9 with age' in shown
-  assert _import(table, '--overwrite', '--fields=age=nombre:years') == 1
+  assert _import(table, '--overwrite', '--fields=age=nombre:years') == 2
   assert 'the kind of age' in capsys.readouterr().err
 
 
