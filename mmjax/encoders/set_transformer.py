@@ -17,6 +17,8 @@ class SetTransformer(nn.Module):
   Lee et al. 2019: blocks with inducing points (ISAB, equations 9 and 10), whose
   cost is linear in N, and one seed that attends to the result (PMA, equation
   11) for the summary. Their feed-forward layers are MLPs of two layers here.
+  Norms are before attention and MLP by default; after them, as in the paper,
+  they remove the scale of each point.
 
   Attributes:
     width: number of features D.
@@ -24,8 +26,8 @@ class SetTransformer(nn.Module):
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     num_inducing: inducing points of each block.
-    block: further settings of `mmjax.nn.Block`; None for `{'norm_position':
-      'post', 'activation': 'relu'}`, as in the paper.
+    block: further settings of `mmjax.nn.Block`; those of the paper are
+      `{'norm_position': 'post', 'activation': 'relu'}`.
     dropout: rate on the embedded points.
     dtype: of the computation; parameters are float32.
   """
@@ -40,14 +42,11 @@ class SetTransformer(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    block = self.block
-    if block is None:
-      block = {'norm_position': 'post', 'activation': 'relu'}
     sizes = {
       'width': self.width,
       'num_heads': self.num_heads,
       'mlp_dim': self.mlp_dim,
-      'block': block,
+      'block': self.block or {},
       'dtype': self.dtype,
     }
     self.projection = mnn.Linear(self.width, dtype=self.dtype)
@@ -55,9 +54,7 @@ class SetTransformer(nn.Module):
     self.blocks = [
       InducedBlock(self.num_inducing, **sizes) for _ in range(self.depth)
     ]
-    self.pool_mlp = mnn.Mlp(
-      self.width, self.mlp_dim, activation='relu', dtype=self.dtype
-    )
+    self.pool_mlp = mnn.Mlp(self.width, self.mlp_dim, dtype=self.dtype)
     self.seed = LearnedQueries(1, **sizes)
 
   def __call__(
