@@ -5,11 +5,10 @@ cache), L layers, H heads, G key-value heads, K head size, D width, E width of a
 context or of a shared embedding, V vocabulary, C classes, n questions or images
 an example; images [B, H, W, C], spectrograms [B, F, M] of F frames and M bands.
 
-A batch is a dict of arrays. Its keys, all optional:
+A batch is a dict of arrays: for each feature of a config's `data.features` its
+array and a mask, as `mmjax.data.features` describes, and
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
-  spectrogram [B, F, M] float32                spectrogram_mask [B, F] bool
-  video    [B, F, H, W, 3] float32, normalised video_mask    [B] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
@@ -19,11 +18,14 @@ A batch is a dict of arrays. Its keys, all optional:
   index    [B] int, which record it came from
   mask     [B] bool, False where an evaluation batch is filled up
 
+all of them optional. Published models also read `spectrogram` [B, F, M] with a
+mask [B, F] and `video` [B, F, H, W, 3] with a mask [B] or [B, F].
+
 One question an image has no axis n; with it, there are n about each image, and
 so have the outputs about answers.
 
 Token sequences read `<bos> words <eos> <pad>`; a mask is True where the array
-holds something. Where an example lacks a modality, its mask is all False.
+holds something. Where an example lacks a field, its mask is all False.
 """
 
 import dataclasses

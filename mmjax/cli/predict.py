@@ -30,6 +30,11 @@ def main(argv: list[str]) -> int:
   named = dict(_split_input(text) for text in args.input or ())
   if args.image and 'image' in named:
     parser.error('--image and --input image=... are the same; use one')
+  from mmjax.data import images
+
+  for path in args.image or ():
+    with arguments.naming(f'--image={path}', 'read'):
+      images.to_array(path)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.runs import rebuild
 
@@ -43,9 +48,8 @@ def main(argv: list[str]) -> int:
   for values in sets:
     if len(sets) > 1:
       print(f'{values["image"]}:')
-    for name, value in values.items():
-      flag = '--image' if name == 'image' and args.image else f'--input {name}'
-      with arguments.naming(f'{flag}={value}', 'read'):
+    for name, value in named.items():
+      with arguments.naming(f'--input {name}={value}', 'read'):
         run.preprocess[name].prepare(value)
     for line in prompt.lines(run, values, texts, args.beam_size):
       print(line)

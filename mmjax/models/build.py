@@ -23,7 +23,13 @@ _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
 NESTED = {'block': mnn.Block, 'relative': mnn.RelativePositions}
 # Fields of these classes that `build` sets.
 _NESTED_DERIVED = {
-  'block': ('width', 'num_heads', 'mlp_dim', 'cross_attention'),
+  'block': (
+    'width',
+    'num_heads',
+    'mlp_dim',
+    'self_attention',
+    'cross_attention',
+  ),
   'relative': ('num_heads', 'bidirectional'),
 }
 _DERIVED = (
@@ -203,6 +209,15 @@ def _build_encoder(
     for feature in read
     if feature.kind == 'category' and not feature.multi_label
   )
+  if isinstance(settings.get('image'), Mapping):
+    # The encoder of a video's frames.
+    inner = _build_part(
+      tables.parts['image'], settings.pop('image'), f'{path}.image', derived
+    )
+    cls = choose(
+      settings.pop('name', None), tables.parts[part].classes, f'{path}.name'
+    )
+    return _make(cls, settings, path, {**derived, **more}, {'image': inner})
   encoder = _build_part(tables.parts[part], settings, path, {**derived, **more})
   if part != 'sound':
     return encoder

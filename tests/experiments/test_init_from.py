@@ -165,7 +165,10 @@ def test_blip_still_answers(make_config, tmp_path):
   loop.run(config, vqa.build, tmp_path)
   run, published = rebuild.load(tmp_path), pretrained.load(source)
   same(run.params, published.params)
-  question, length = 'is there a cat?', run.preprocess.answer_length - 1
+  question, length = (
+    'is there a cat?',
+    run.preprocess['questions'].answer_length - 1,
+  )
   want = published.answer(PICTURE, question, max_new_tokens=length)
   assert run.answer(PICTURE, question) == want
 

@@ -1,0 +1,191 @@
+"""One model of any fields is trained on several tasks and used."""
+
+import numpy as np
+import pytest
+
+from experiments import multimodal
+from mmjax.cli import main as cli
+from mmjax.config import settings
+from mmjax.data import builders, shapes_senses, sources
+from mmjax.errors import ConfigError
+from mmjax.runs import rebuild
+from mmjax.train import loop, program
+
+TRANSFORMER = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 8}
+SOUND = {'kind': 'sound', 'rate': 4000, 'seconds': 0.3}
+ENCODERS = {
+  'image': {'name': 'vit', 'patch_size': 8, **TRANSFORMER},
+  'sound': {
+    'name': 'audio_transformer',
+    **TRANSFORMER,
+    'spectrogram': {'num_mels': 8, 'n_fft': 128, 'hop': 64},
+  },
+  'clip': {
+    'name': 'frame_encoder',
+    'width': 8,
+    'image': {'name': 'vit', 'patch_size': 12, **TRANSFORMER},
+  },
+  'row': {
+    'name': 'table_transformer',
+    'reads': ('total', 'event'),
+    **TRANSFORMER,
+  },
+}
+TASKS = {
+  'align': {'fields': ('image', 'sound', 'clip'), 'anchor': 'image'},
+  'classify': {'target': 'shape'},
+  'regress': {'target': 'sum'},
+  'translate': {'target': 'said'},
+}
+
+
+@pytest.fixture(scope='module')
+def data_dir(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('data')
+  with pytest.MonkeyPatch.context() as patch:
+    sizes = {'train': 12, 'validation': 5, 'test': 5}
+    patch.setattr(shapes_senses, '_SIZES', sizes)
+    builders.build(
+      lambda data_dir: shapes_senses.ShapesSenses(data_dir=data_dir),
+      folder,
+      progress=False,
+    )
+  return folder
+
+
+def make_config(data_dir, **changes):
+  features = {
+    'sound': SOUND,
+    'clip': {'kind': 'video', 'number': 2, 'size': 24},
+    'total': {'kind': 'number'},
+    'sum': {'kind': 'number', 'field': 'total'},
+    'event': {'kind': 'category'},
+    'shape': {'kind': 'category', 'field': 'metadata/shape'},
+    'said': {'kind': 'text', 'field': 'captions', 'length': 7},
+  }
+  config = {
+    'experiment': 'multimodal',
+    'data': {
+      'name': 'shapes_senses',
+      'data_dir': str(data_dir),
+      'image_size': 16,
+      'features': features,
+    },
+    'model': {
+      'name': 'multimodal',
+      'embed_dim': 4,
+      'encoders': ENCODERS,
+      'fusion': {'name': 'concat', 'width': 8},
+      'decoder': {'name': 'text', **TRANSFORMER},
+    },
+    'tasks': TASKS,
+    'train': {'steps': 2, 'batch_size': 4, 'log_every': 1},
+    'eval': {'batch_size': 3},
+  }
+  for path, value in changes.items():
+    section, name = path.split('__')
+    config[section] = {**config[section], name: value}
+  return settings.complete(config)
+
+
+@pytest.fixture(scope='module')
+def run(data_dir, tmp_path_factory):
+  folder = tmp_path_factory.mktemp('run')
+  results = loop.run(make_config(data_dir), multimodal.build, folder)
+  return folder, results, rebuild.load(folder)
+
+
+@pytest.mark.slow
+def test_every_task_is_measured_and_drawn(run):
+  folder, results, _ = run
+  for name in (
+    'retrieval_image_sound/image_to_sound_r1',
+    'retrieval_image_clip/mean_r1',
+    'shape/accuracy',
+    'shape/accuracy/only_clip',
+    'shape/majority_accuracy',
+    'sum/absolute_error',
+    'sum/absolute_error/only_total_event',
+    'said/exact',
+    'said/exact/only_image_sound',
+  ):
+    assert np.isfinite(results[f'test/{name}']), name
+  drawn = {path.name for path in (folder / 'samples').glob('test_*')}
+  assert drawn == {
+    f'test_{name}_000002.png'
+    for name in (
+      'retrieval_image_sound',
+      'retrieval_image_clip',
+      'shape',
+      'sum',
+      'said',
+    )
+  }
+
+
+@pytest.mark.slow
+def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
+  folder, _, trained = run
+  fields = sources.open_source('shapes_senses', 'test', data_dir=data_dir)[0][
+    'fields'
+  ]
+  image, sound = tmp_path / 'a.png', tmp_path / 'a.wav'
+  image.write_bytes(fields['image'])
+  sound.write_bytes(fields['sound'])
+  assert trained.embed(sound=[sound, sound]).shape == (2, 4)
+  (shape,) = trained.classify(image=image, total=7)
+  assert shape in shapes_senses.SHAPES
+  assert trained.regress(sound=str(sound)).shape == (1, 1)
+  assert len(trained.translate(image=image, sound=sound)) == 1
+  with pytest.raises(ConfigError, match='the model reads image, sound, clip'):
+    trained.classify(shape='star')
+
+  command = ['predict', f'--workdir={folder}', f'--image={image}']
+  assert cli.main([*command, '--input', f'sound={sound}']) == 0
+  head, *lines = capsys.readouterr().out.splitlines()
+  assert head.split() == ['prob', 'shape'] and len(lines) == 4
+  assert cli.main([*command, '--input', 'total=many']) == 2
+  assert '--input total=many' in capsys.readouterr().err
+  assert cli.main(['report', str(folder)]) == 0
+  table = capsys.readouterr().out
+  for label in (
+    'image to clip R@1',
+    'shape right',
+    'sum absolute',
+    'said exact',
+  ):
+    assert label in table
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    (
+      {'tasks__classify': {'target': 'smell'}},
+      "tasks.classify needs 'smell', but data.features makes only",
+    ),
+    ({'tasks__classify': {'target': 'sum'}}, "target 'sum' is of the kind num"),
+    ({'tasks__align': {'fields': ('image',)}}, 'should be two different names'),
+    (
+      {'model__encoders': {**ENCODERS, 'nose': {'name': 'vit'}}},
+      r"model\.encoders\.nose reads the feature 'nose', but there are",
+    ),
+    (
+      {'model__encoders': {k: ENCODERS[k] for k in ('image', 'sound', 'clip')}},
+      r'data\.features\.total is read by nothing',
+    ),
+    (
+      {'model__encoders': {**ENCODERS, 'row': {'reads': ('sound', 'total')}}},
+      'only numbers, vectors and classes are read together',
+    ),
+    (
+      {'model__encoders': {**ENCODERS, 'sound': {'name': 'vit'}}},
+      r"model\.encoders\.sound\.name 'vit' is unknown; use one of \['audio",
+    ),
+    ({'model__fusion': None}, r'model\.fusion is missing: the encoders image'),
+  ],
+)
+def test_what_does_not_fit_together_is_refused(data_dir, changes, message):
+  config = make_config(data_dir, **changes)
+  with pytest.raises(ConfigError, match=message):
+    multimodal.build(config, program.mesh_of(config))
