@@ -75,7 +75,6 @@ PARTS = {
   'series': Part(encoders.ENCODERS['series']),
   'table': Part(encoders.ENCODERS['table']),
   'points': Part(encoders.ENCODERS['points']),
-  'points': Part(encoders.ENCODERS['points']),
   'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
   'fusion': Part(FUSIONS),
   'decoder': Part(

@@ -9,7 +9,7 @@ from mmjax.config import settings
 from mmjax.data import builders, shapes_senses, sources
 from mmjax.errors import ConfigError
 from mmjax.runs import rebuild
-from mmjax.train import loop, program
+from mmjax.train import loop, program, state
 
 TRANSFORMER = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 8}
 SOUND = {'kind': 'sound', 'rate': 4000, 'seconds': 0.3}
@@ -61,7 +61,7 @@ def make_config(data_dir, **changes):
     'sum': {'kind': 'number', 'field': 'total'},
     'event': {'kind': 'category'},
     'shape': {'kind': 'category', 'field': 'metadata/shape'},
-    'said': {'kind': 'text', 'field': 'captions', 'length': 7},
+    'said': {'kind': 'text', 'field': 'captions', 'length': 20},
   }
   config = {
     'experiment': 'multimodal',
@@ -137,7 +137,7 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
   assert shape in shapes_senses.SHAPES
   assert trained.regress(sound=str(sound)).shape == (1, 1)
   assert len(trained.translate(image=image, sound=sound)) == 1
-  with pytest.raises(ConfigError, match='the model reads image, sound, clip'):
+  with pytest.raises(ConfigError, match='the model reads clip, image'):
     trained.classify(shape='star')
 
   command = ['predict', f'--workdir={folder}', f'--image={image}']
@@ -164,7 +164,10 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       {'tasks__classify': {'target': 'smell'}},
       "tasks.classify needs 'smell', but data.features makes only",
     ),
-    ({'tasks__classify': {'target': 'sum'}}, "target 'sum' is of the kind num"),
+    (
+      {'tasks__regress': {'target': 'shape'}},
+      "target 'shape' is of the kind c",
+    ),
     ({'tasks__align': {'fields': ('image',)}}, 'should be two different names'),
     (
       {'model__encoders': {**ENCODERS, 'nose': {'name': 'vit'}}},
@@ -172,20 +175,29 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
     ),
     (
       {'model__encoders': {k: ENCODERS[k] for k in ('image', 'sound', 'clip')}},
-      r'data\.features\.total is read by nothing',
+      r'data\.features\.(total|event) is read by nothing: model',
     ),
     (
-      {'model__encoders': {**ENCODERS, 'row': {'reads': ('sound', 'total')}}},
+      {
+        'model__encoders': {
+          **ENCODERS,
+          'row': {'reads': ('sound', 'total', 'event')},
+        }
+      },
       'only numbers, vectors and classes are read together',
     ),
     (
       {'model__encoders': {**ENCODERS, 'sound': {'name': 'vit'}}},
       r"model\.encoders\.sound\.name 'vit' is unknown; use one of \['audio",
     ),
-    ({'model__fusion': None}, r'model\.fusion is missing: the encoders image'),
+    (
+      {'model__fusion': None},
+      r'model\.fusion is missing: the encoders clip, image',
+    ),
   ],
 )
 def test_what_does_not_fit_together_is_refused(data_dir, changes, message):
   config = make_config(data_dir, **changes)
   with pytest.raises(ConfigError, match=message):
-    multimodal.build(config, program.mesh_of(config))
+    built = multimodal.build(config, program.mesh_of(config))
+    state.shapes(built.model, built.init_batch)
