@@ -44,13 +44,12 @@ def main(argv: list[str]) -> int:
   prompt = _prompt(run, flag, args.workdir)
   if prompt.reads:
     _warn_if_cut(run, texts, prompt.reads)
+  for name, value in named.items():
+    _check_input(run, name, value)
   sets = [named | {'image': path} for path in args.image or ()] or [named]
   for values in sets:
     if len(sets) > 1:
       print(f'{values["image"]}:')
-    for name, value in named.items():
-      with arguments.naming(f'--input {name}={value}', 'read'):
-        run.preprocess[name].prepare(value)
     for line in prompt.lines(run, values, texts, args.beam_size):
       print(line)
   return 0
@@ -113,6 +112,18 @@ def _split_input(text: str) -> tuple[str, str]:
       f'--input {text} should read NAME=VALUE, as in sound=call.wav'
     )
   return name, value
+
+
+def _check_input(run, name: str, value: str) -> None:
+  """Refuses a value that the model can't read, naming the flag."""
+  flag = f'--input {name}={value}'
+  try:
+    with arguments.naming(flag, 'read'):
+      run.preprocess[name].prepare(value)
+  except ConfigError as error:
+    message = str(error)
+    named = message if message.startswith(flag) else f'{flag}: {message}'
+    raise ConfigError(named) from error
 
 
 def _prompt(run, flag: str, workdir: str):

@@ -165,8 +165,11 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       "tasks.classify needs 'smell', but data.features makes only",
     ),
     (
-      {'tasks__regress': {'target': 'shape'}},
-      "target 'shape' is of the kind c",
+      {
+        'tasks__regress': {'target': 'shape'},
+        'tasks__classify': {'target': 'sum'},
+      },
+      "the target 'sum' is of the kind number; use one of the kind category",
     ),
     ({'tasks__align': {'fields': ('image',)}}, 'should be two different names'),
     (
