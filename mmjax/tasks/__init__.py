@@ -11,6 +11,7 @@ from mmjax.tasks.build import (
 from mmjax.tasks.captioning import Captioning
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
+from mmjax.tasks.match import Match
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
@@ -21,6 +22,7 @@ TASKS = {
   'align': Align,
   'classify': Classify,
   'regress': Regress,
+  'match': Match,
   'translate': Translate,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
@@ -33,6 +35,7 @@ __all__ = [
   'Captioning',
   'Classify',
   'Contrastive',
+  'Match',
   'Prompt',
   'Regress',
   'Row',
