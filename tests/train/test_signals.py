@@ -90,8 +90,10 @@ def test_the_first_signal_is_noted_and_the_second_one_acts(capfd):
 @pytest.mark.slow
 def test_signals_are_received_while_the_main_thread_computes():
   program = (
-    'import hashlib\n'
+    'import hashlib, signal\n'
     'from mmjax.train import stopping\n'
+    # A command in a shell's background begins with SIGINT ignored.
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
     'with stopping.Stopping():\n'
     "  print('begun', flush=True)\n"
     "  hashlib.pbkdf2_hmac('sha256', b'', b'', 10**9)\n"  # As a compilation.
@@ -103,13 +105,16 @@ def test_signals_are_received_while_the_main_thread_computes():
     text=True,
     env={**os.environ, 'PYTHONPATH': str(HERE.parent.parent)},
   )
-  assert process.stdout.readline() == 'begun\n'
-  process.send_signal(signal.SIGINT)
-  assert process.stderr.readline() == '\n'
-  assert 'Ctrl-C: stopping after the current' in process.stderr.readline()
-  process.send_signal(signal.SIGINT)
-  assert process.wait(30) == 130
-  assert 'ended at once; the same command' in process.stderr.read()
+  try:
+    assert process.stdout.readline() == 'begun\n'
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == '\n'
+    assert 'Ctrl-C: stopping after the current' in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert 'ended at once; the same command' in process.stderr.read()
+  finally:
+    process.kill()
 
 
 @pytest.mark.slow
