@@ -4,7 +4,6 @@
 --workdir=DIR            the sweep's folder; the same command resumes it
 --workers=K              processes on this machine, which share its devices
 --storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
---retry_failed           run failed trials again, with the same values
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
@@ -56,7 +55,6 @@ def define(values: flags.FlagValues) -> None:
   string('sweep', None, 'file with get_sweep()')
   integer('workers', 1, 'processes on this machine', 1)
   string('storage', 'journal', 'journal, sqlite or a URL')
-  boolean('retry_failed', False, 'run failed trials again')
   boolean('check', False, 'check the sweep, run nothing')
   # As `local.Workers` starts them.
   boolean('ends_with_input', False, 'stop when the input ends')
@@ -182,7 +180,4 @@ def _exists(values: Any) -> bool:
 
 def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
   opened = storage.open_storage(values.storage, values.workdir)
-  study = study_lib.Study(sweep, opened, values.workdir)
-  if values.retry_failed:
-    study.retry_failed()
-  return study
+  return study_lib.Study(sweep, opened, values.workdir)

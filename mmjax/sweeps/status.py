@@ -9,7 +9,6 @@ import sys
 import optuna
 
 from mmjax.sweeps import best, storage
-from mmjax.sweeps import study as study_lib
 from mmjax.train import progress
 
 State = optuna.trial.TrialState
@@ -104,8 +103,5 @@ def line(study: optuna.Study, trial: Frozen) -> str:
 def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
   """The trials that have begun, and the number of those that have not."""
   trials = study.get_trials(deepcopy=False)
-  retries = {t.user_attrs.get(study_lib.RETRY_OF) for t in trials} - {None}
   out = [trial for trial in trials if trial.state != State.WAITING]
-  return out, max(
-    0, study.user_attrs['sweep']['trials'] + len(retries) - len(out)
-  )
+  return out, max(0, study.user_attrs['sweep']['trials'] - len(out))

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from mmjax.sweeps import sweep as sweep_lib
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
 FinishedError = optuna.exceptions.UpdateFinishedTrialError
-# User attribute of a retry: the number of the trial that failed.
-RETRY_OF = 'retry_of'
 # User attribute: step, and number of workers that died at it.
 _DEATHS = 'deaths'
 # A trial that ended so many workers without progress fails.
@@ -129,29 +126,10 @@ class Study:
   def trials(self) -> list[Frozen]:
     """The sweep's trials that exist so far, by number.
 
-    Workers that add a trial or a retry in the same moment add one too many,
-    which never begins: the first ones by number count.
+    Workers that add a trial in the same moment add one too many, which never
+    begins.
     """
-    count, retried, out = 0, set(), []
-    for trial in self.optuna.get_trials(deepcopy=False):
-      failed = trial.user_attrs.get(RETRY_OF)
-      if failed is None and count < self._sweep.trials:
-        count += 1
-        out.append(trial)
-      elif failed is not None and failed not in retried:
-        retried.add(failed)
-        out.append(trial)
-    return out
-
-  def retry_failed(self) -> None:
-    """Adds a trial with the values of each that failed and has no such one."""
-    trials = self.trials()
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    for trial in trials:
-      if trial.state == State.FAIL and trial.number not in retried:
-        self.optuna.enqueue_trial(
-          trial.params, user_attrs={RETRY_OF: trial.number}
-        )
+    return self.optuna.get_trials(deepcopy=False)[: self._sweep.trials]
 
   def take(self) -> RunningTrial | None:
     """Takes the next trial to run: one whose worker died, else a new one.
@@ -166,14 +144,8 @@ class Study:
   def done(self) -> bool:
     """Whether every trial has ended."""
     trials = storage_lib.with_retry(self.trials)
-    return not self._missing(trials) and all(
+    return len(trials) == self._sweep.trials and all(
       trial.state.is_finished() for trial in trials
-    )
-
-  def _missing(self, trials: Sequence[Frozen]) -> int:
-    """Number of the sweep's trials that do not exist yet."""
-    return self._sweep.trials - sum(
-      RETRY_OF not in trial.user_attrs for trial in trials
     )
 
   def _take(self) -> RunningTrial | None:
@@ -185,7 +157,7 @@ class Study:
             taken = self._begin(trial.number)
             if taken is not None:
               return taken
-      if not self._missing(trials):
+      if len(trials) == self._sweep.trials:
         return None
       self.optuna.add_trial(optuna.trial.create_trial(state=State.WAITING))
 

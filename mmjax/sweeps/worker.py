@@ -29,7 +29,6 @@ State = study_lib.State
 _MAX_FAILURES = 3
 # Characters of an error that are stored; compilers' may be of any length.
 _MAX_ERROR = 2000
-_HINT = 'With --retry_failed, the same command runs those that failed again'
 
 
 class TrialsFailedError(RunError):
@@ -98,7 +97,7 @@ def work(
     if failures == _MAX_FAILURES:
       raise TrialsFailedError(
         f'{failures} trials failed in a row; the last error is in '
-        f'{folder}/log.txt. {_HINT}'
+        f'{folder}/log.txt; the same command runs the trials that are left'
       )
 
 
@@ -238,7 +237,7 @@ def check_complete(study: study_lib.Study, workdir: Path | str) -> None:
   if not storage.with_retry(best.trials, study.optuna):
     raise TrialsFailedError(
       f'no trial is complete; the errors are in {workdir}/trials/NUMBER/'
-      f'log.txt. {_HINT}'
+      'log.txt; correct their cause, and choose another --workdir'
     )
 
 

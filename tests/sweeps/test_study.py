@@ -118,19 +118,6 @@ def test_a_trial_that_another_worker_ended_stays_as_it_is(tmp_path):
   assert study.trials()[0].value == 0.5
 
 
-def test_of_two_retries_of_a_trial_one_counts(tmp_path):
-  study = _study(tmp_path)
-  taken = study.take()
-  taken.end(State.FAIL)
-  for _ in range(2):
-    params = study.trials()[0].params
-    study.optuna.enqueue_trial(params, user_attrs={study_lib.RETRY_OF: 0})
-  assert [trial.number for trial in study.trials()] == [0, 1]
-  study.retry_failed()
-  assert len(study.trials()) == 2
-  assert study.take().values == taken.values
-
-
 def test_steps_saved_are_those_of_all_repeats(tmp_path):
   for name in ('0/4', '0/8', '0/12.orbax-checkpoint-tmp', '1/4'):
     repeat, step = name.split('/')
