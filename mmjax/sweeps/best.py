@@ -34,7 +34,7 @@ def trials(study: optuna.Study) -> list[Frozen]:
 
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
-  """The config that a trial ran; with repeats, that of the first run."""
+  """The config that a trial ran."""
   base = study.user_attrs['sweep']['base']
   config = ml_collections.ConfigDict(settings.tuples(base))
   for path, value in trial.user_attrs['values'].items():

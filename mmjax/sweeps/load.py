@@ -27,7 +27,6 @@ FIELDS = {
   'sampler': Field('plain', 'tpe', ', '.join(search.KINDS['sampler'])),
   'pruner': Field('plain', 'none', ', '.join(search.KINDS['pruner'])),
   'seed': Field('int', 0, 'seed of the search', minimum=0),
-  'repeats': Field('int', 1, 'runs of each point', minimum=1),
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
 
@@ -164,8 +163,8 @@ def _space_errors(
           f'{path}: when({other!r}, {value!r}) never holds; that field is '
           f'tried with {before[other].text}'
         )
-    if path in ('seed', 'train.blind_baseline'):
-      yield f'{path} is set by the sweep itself; use repeats=3'
+    if path == 'train.blind_baseline':
+      yield f'{path} is False in all trials; leave it out'
     # Sections that a choice of dicts brings may have fields of their own.
     elif not any(str(path).startswith(f'{name}.') for name in before):
       yield from _refused(sweep_lib.find, base, path)

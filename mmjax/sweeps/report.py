@@ -69,7 +69,7 @@ def _text(tag: str, text: str) -> str:
 
 
 def _search(study: optuna.Study) -> Iterator[str]:
-  """What was varied, how it was searched, the cost, and the noise."""
+  """What was varied, how it was searched, and the cost."""
   sweep, (trials, _) = study.user_attrs['sweep'], status.begun(study)
   yield f'{status.summary(study)}.'
   goals = zip(sweep['direction'], sweep['metric'], strict=True)
@@ -77,12 +77,12 @@ def _search(study: optuna.Study) -> Iterator[str]:
     f'{sweep["file"]} varies {sweep["config"]} to '
     f'{" and ".join(map(" ".join, goals))}; sampler '
     f'{sweep["sampler"]["name"]}, pruner {sweep["pruner"]["name"]}, seed '
-    f'{sweep["seed"]}, runs of each point: {sweep["repeats"]}.'
+    f'{sweep["seed"]}.'
   )
   seconds = sum(trial.user_attrs.get('seconds', 0.0) for trial in trials)
   steps = sum(trial.user_attrs.get('steps', 0) for trial in trials)
   ended = sum(trial.state.is_finished() for trial in trials)
-  whole = ended * sweep['base']['train']['steps'] * sweep['repeats']
+  whole = ended * sweep['base']['train']['steps']
   yield (
     f'The {ended} trials that ended trained {steps:,} steps in '
     f'{progress.duration(seconds)}; train.steps of each would be {whole:,}.'

@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import math
 import statistics
 import sys
 
@@ -62,12 +61,6 @@ def summary(study: optuna.Study) -> str:
     parts.append(f'{len(chosen)} on the Pareto front')
   elif chosen:
     parts.append(f'best {chosen[0].value:.4g} in trial {chosen[0].number}')
-  # Standard deviation between runs of a point, pooled over points.
-  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
-  variances = [statistics.variance(r) for r in runs if len(r) > 1]
-  if variances:
-    noise = math.sqrt(statistics.fmean(variances))
-    parts.append(f'noise of a run {noise:.2g}')
   seconds = [
     trial.duration.total_seconds()
     for trial in trials

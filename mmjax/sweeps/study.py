@@ -200,8 +200,8 @@ class Study:
 
   def _fails(self, trial: optuna.Trial, frozen: Frozen) -> bool:
     """Counts a worker that died, and fails a trial that ended too many."""
-    saved = saved_steps(trial_folder(self._workdir, frozen.number))
-    step = max(saved, frozen.last_step or 0)
+    folder = trial_folder(self._workdir, frozen.number)
+    step = max([*checkpoints.steps_in(folder), frozen.last_step or 0])
     before, deaths = frozen.user_attrs.get(_DEATHS, (-1, 0))
     deaths = deaths + 1 if step <= before else 1
     trial.set_user_attr(_DEATHS, (step, deaths))
@@ -243,11 +243,5 @@ class Study:
 
 
 def trial_folder(workdir: Path | str, number: int) -> Path:
-  """A trial's folder: a run's, or with repeats that of several runs."""
+  """A trial's folder, which is a run's."""
   return Path(workdir) / 'trials' / str(number)
-
-
-def saved_steps(folder: Path) -> int:
-  """Steps in the newest checkpoints of a trial's runs, together."""
-  runs = (folder, *folder.glob('repeat_*'))
-  return sum(max(checkpoints.steps_in(run), default=0) for run in runs)

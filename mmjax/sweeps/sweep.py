@@ -31,7 +31,6 @@ class Sweep:
     sampler: name and options.
     pruner: name and options.
     seed: the search's.
-    repeats: runs of each point, whose seeds count up from the base config's.
   """
 
   file: str
@@ -45,16 +44,9 @@ class Sweep:
   sampler: Mapping[str, Any]
   pruner: Mapping[str, Any]
   seed: int
-  repeats: int
 
-  def run_config(
-    self, values: Mapping[str, Any], repeat: int = 0
-  ) -> ml_collections.ConfigDict:
-    """The config of one run.
-
-    Args:
-      values: path -> value, of the space's fields.
-      repeat: number of the run among those of this point.
+  def run_config(self, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+    """The config of a run with these values, path -> value.
 
     Raises:
       ConfigError: if there is no such field.
@@ -62,10 +54,8 @@ class Sweep:
     config = copy.deepcopy(self.base)
     for path, value in values.items():
       assign(config, path, value)
-    with config.unlocked():
-      config.seed = config.seed + repeat
-      # The blind baseline would double a trial's time.
-      config.train.blind_baseline = False
+    # The blind baseline would double a trial's time.
+    config.train.blind_baseline = False
     return config
 
   def description(self) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def _next(
 
 @dataclasses.dataclass
 class _Trial:
-  """One trial on this host: its repeats, its reports, its end.
+  """One trial on this host: its reports and its end.
 
   Only the first host has a `RunningTrial`, and decides for all.
   """
@@ -125,7 +125,7 @@ class _Trial:
   trial: study_lib.RunningTrial | None
   values: Mapping[str, Any]
   folder: Path
-  runs: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  results: Mapping[str, float] = dataclasses.field(default_factory=dict)
   pruned: bool = False
 
   def run(self, train: Train) -> str:
@@ -158,62 +158,45 @@ class _Trial:
         return self._fail(f'{type(error).__name__}: {error}'[:_MAX_ERROR])
 
   def _run(self, train: Train) -> str:
-    for repeat in range(self.sweep.repeats):
-      config = self.sweep.run_config(self.values, repeat)
-      results = train(config, self._run_folder(repeat), self._report(repeat))
-      if not results:
-        return 'stopped'
-      self.runs.append(results)
-      if self.pruned:
-        self._end(State.PRUNED)
-        return 'ended'
+    config = self.sweep.run_config(self.values)
+    self.results = train(config, self.folder, self._report)
+    if not self.results:
+      return 'stopped'
+    if self.pruned:
+      self._end(State.PRUNED)
+      return 'ended'
     names = self.sweep.metric
-    values = [[measure(name, run) for run in self.runs] for name in names]
-    means = [math.fsum(v) / len(v) for v in values]
-    if not all(map(math.isfinite, means)):
-      raise ConfigError(f'{names} = {means}, which must be finite')
+    values = [measure(name, self.results) for name in names]
+    if not all(map(math.isfinite, values)):
+      raise ConfigError(f'{names} = {values}, which must be finite')
     if self.trial is not None and len(names) == 1:
-      self.trial.report(int(self.runs[0]['step']), values[0][0])
-    self._end(State.COMPLETE, means, runs=values)
+      self.trial.report(int(self.results['step']), values[0])
+    self._end(State.COMPLETE, values)
     return 'ended'
 
-  def _report(self, repeat: int) -> training.Report:
-    """What the loop calls with each evaluation; True ends the run.
-
-    Only the first of several repeats is reported and pruned: the others measure
-    the noise of a point that was not pruned.
-    """
+  def _report(self, step: int, metrics: Mapping[str, float]) -> bool:
+    """What the loop calls with each evaluation; True ends the run."""
     name, *others = self.sweep.metric
-
-    def report(step: int, metrics: Mapping[str, float]) -> bool:
-      for metric in set(self.sweep.metric) - set(sweep_lib.COSTS):
-        measure(metric, metrics)  # It must be there.
-      if repeat or others or name in sweep_lib.COSTS:
-        return False
-      if self.trial is not None:
-        self.pruned = self.trial.report(step, metrics[name])
-      self.pruned = hosts.from_first(self.pruned)
-      return self.pruned
-
-    return report
+    for metric in set(self.sweep.metric) - set(sweep_lib.COSTS):
+      measure(metric, metrics)  # It must be there.
+    if others or name in sweep_lib.COSTS:
+      return False
+    if self.trial is not None:
+      self.pruned = self.trial.report(step, metrics[name])
+    self.pruned = hosts.from_first(self.pruned)
+    return self.pruned
 
   def _end(self, state: State, *values: Any, **facts: Any) -> None:
-    """Stores the end, with steps and seconds of training of all runs."""
+    """Stores the end, with steps and seconds of training."""
     if self.trial is not None:
-      steps = sum(run['step'] for run in self.runs)
-      seconds = sum(run['train_seconds'] for run in self.runs)
+      steps = self.results.get('step', 0)
+      seconds = self.results.get('train_seconds', 0.0)
       self.trial.end(state, *values, steps=steps, seconds=seconds, **facts)
 
   def _fail(self, reason: str) -> str:
     print(f'this trial failed: {reason}')
     self._end(State.FAIL, reason=reason)
     return 'failed'
-
-  def _run_folder(self, repeat: int) -> Path:
-    """An ordinary run's; with repeats, each has its own."""
-    if self.sweep.repeats == 1:
-      return self.folder
-    return self.folder / f'repeat_{repeat}'
 
   @contextlib.contextmanager
   def _log(self) -> Iterator[None]:

@@ -30,9 +30,9 @@ def test_a_sweep_file_is_read(tmp_path):
   )
   assert loaded.base.train.steps == 5
   assert (loaded.in_file.train.steps, loaded.in_file.optimizer.b1) == (9, None)
-  config = loaded.run_config({'model.part.name': 'b', 'model.part.size': 4}, 2)
+  config = loaded.run_config({'model.part.name': 'b', 'model.part.size': 4})
   assert config.model.part.to_dict() == {'name': 'b', 'size': 4}
-  assert (config.seed, config.optimizer.b1) == (2, 0.5)
+  assert config.optimizer.b1 == 0.5
   assert not config.train.blind_baseline
   assert 'size' not in loaded.base.model.part
 
@@ -52,7 +52,10 @@ def test_a_sweep_file_is_read(tmp_path):
       'model.fusion.name is not a config field',
     ),
     ({'space': "{'optimizer.lr': 1e-3}"}, '0.001 is not a range; use one of'),
-    ({'space': "{'seed': integers(0, 3)}"}, 'use repeats=3'),
+    (
+      {'space': "{'train.blind_baseline': choice(True, False)}"},
+      'train.blind_baseline is False in all trials; leave it out',
+    ),
     (
       {'space': "{'optimizer.lr': uniform(0, 1).when('train.dtype', 'x')}"},
       "when('train.dtype', ...) is not a field named before it",
@@ -182,14 +185,14 @@ def test_several_kinds_of_errors_are_reported_together(tmp_path):
   }
   lines = _refused(
     tmp_path,
-    space="{'optimizer.learning_rate': uniform(0, 1), 'seed': integers(0, 3)}",
+    space="{'optimizer.learning_rate': uniform(0, 1), 'model.size': 3}",
     direction="'up'",
     set="{'train.steps': 0}",
   ).splitlines()
   assert {line.split()[0] for line in lines[1:]} == {
     'train.steps=0',
     'optimizer.learning_rate',
-    'seed',
+    'model.size:',
     "direction='up'",
   }
 

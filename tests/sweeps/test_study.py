@@ -116,11 +116,3 @@ def test_a_trial_that_another_worker_ended_stays_as_it_is(tmp_path):
   study.optuna.tell(0, 0.5)
   taken.end(State.FAIL, reason='no space left')
   assert study.trials()[0].value == 0.5
-
-
-def test_steps_saved_are_those_of_all_repeats(tmp_path):
-  for name in ('0/4', '0/8', '0/12.orbax-checkpoint-tmp', '1/4'):
-    repeat, step = name.split('/')
-    (tmp_path / f'repeat_{repeat}/checkpoints/{step}').mkdir(parents=True)
-  assert study_lib.saved_steps(tmp_path) == 12
-  assert study_lib.saved_steps(tmp_path / 'repeat_0') == 8

@@ -172,15 +172,13 @@ def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
       assert trial.value == trial.intermediate_values[trial.last_step]
 
 
-def test_repeats_are_averaged_and_their_noise_kept(tmp_path):
-  file = trivial.write(tmp_path, repeats=3, trials=2)
+def test_a_seed_is_a_field_as_any_other(tmp_path):
+  file = trivial.write(
+    tmp_path, space="{'seed': integers(0, 2)}", sampler="'grid'", trials=None
+  )
   study = trivial.work(file, tmp_path / 'lr')
-  for trial in study.trials():
-    (runs,) = trial.user_attrs['runs']
-    assert len(runs) == 3
-    assert runs[2] - runs[0] == pytest.approx(0.02)
-    assert trial.value == pytest.approx(sum(runs) / 3)
-    assert trial.user_attrs['steps'] == 27
+  values = {t.params['seed']: t.value for t in study.trials()}
+  assert values == pytest.approx({0: 1.0, 1: 1.01, 2: 1.02})
 
 
 def test_several_metrics_make_a_front(tmp_path):
