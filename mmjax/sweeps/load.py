@@ -16,11 +16,12 @@ from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
 
 Field = fields.Field
-DIRECTIONS = ('maximize', 'minimize')
 FIELDS = {
   'config': Field('str', None, 'a config file, or file.py:argument'),
-  'metric': Field('strings', None, "such as 'val/retrieval/mean_r1'"),
-  'direction': Field('strings', None, ' or '.join(DIRECTIONS)),
+  'metric': Field('str', None, "such as 'val/retrieval/mean_r1'"),
+  'direction': Field(
+    'str', None, 'of the metric', choices=('maximize', 'minimize')
+  ),
   'space': Field('dict', None, "'section.field' -> choice(...), uniform(...)"),
   'set': Field('dict', {}, "'section.field' -> its value in all trials"),
   'trials': Field('int', None, 'number of points', minimum=1, optional=True),
@@ -46,7 +47,8 @@ def load(
   """
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   fields_in_file = _read(file)
-  values = _complete(fields_in_file)
+  values = {name: f.default for name, f in FIELDS.items()} | fields_in_file
+  values['config'] = str(values['config'])  # It may be a path.
   raise_all(file, _field_errors(fields_in_file, values))
   in_file = overrides.load(values['config'])
   base = copy.deepcopy(in_file)
@@ -64,7 +66,7 @@ def load(
     file,
     [
       *_refused(settings.validate, base),
-      *_goal_errors(sweep),
+      *_metric_errors(sweep),
       *_space_errors(sweep.space, base),
     ],
   )
@@ -93,16 +95,6 @@ def _read(file: Path | str) -> dict[str, Any]:
   return values
 
 
-def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-  """A sweep file's fields with the defaults of those that it leaves out."""
-  out = {name: field.default for name, field in FIELDS.items()} | dict(values)
-  out['config'] = str(out['config'])  # It may be a path.
-  for name in ('metric', 'direction'):
-    if not isinstance(out[name], tuple | list):
-      out[name] = (out[name],)
-  return out
-
-
 def _field_errors(
   in_file: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -122,24 +114,16 @@ def _field_errors(
       yield from _refused(search.named, name, value)
 
 
-def _goal_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
-  """Metrics that a trial does not have, and directions that are not legal."""
-  for name in set(sweep.metric) - set(sweep_lib.COSTS):
-    if not name.startswith('val/'):
-      yield (
-        f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
-        f'one of {", ".join(sweep_lib.COSTS)}; tests are for the run that was '
-        'chosen'
-      )
-    elif not sweep.base.data.eval_split:
-      yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
-  for name in set(sweep.direction) - set(DIRECTIONS):
-    yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
-  if not sweep.metric or len(sweep.metric) != len(sweep.direction):
+def _metric_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why a trial can't have the metric."""
+  if not sweep.metric.startswith('val/'):
     yield (
-      f'there are {len(sweep.metric)} metrics and {len(sweep.direction)} '
-      'directions; give at least one metric, and a direction for each'
+      f'metric={sweep.metric!r} is not legal: a metric of validation, '
+      "'val/...'; tests are for the run that was chosen"
     )
+  elif not sweep.base.data.eval_split:
+    name = sweep.metric
+    yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
 
 
 def _space_errors(

@@ -56,11 +56,9 @@ def summary(study: optuna.Study) -> str:
   states['waiting'] = waiting
   counts = ', '.join(f'{n} {state}' for state, n in states.items() if n)
   parts = [f'{study.study_name}: {len(trials) + waiting} trials', counts]
-  chosen = best.trials(study)
-  if len(study.directions) > 1:
-    parts.append(f'{len(chosen)} on the Pareto front')
-  elif chosen:
-    parts.append(f'best {chosen[0].value:.4g} in trial {chosen[0].number}')
+  chosen = best.find(study)
+  if chosen is not None:
+    parts.append(f'best {chosen.value:.4g} in trial {chosen.number}')
   seconds = [
     trial.duration.total_seconds()
     for trial in trials
@@ -76,12 +74,11 @@ def summary(study: optuna.Study) -> str:
 
 
 def line(study: optuna.Study, trial: Frozen) -> str:
-  """One trial: its state, metrics, cost, parameters and failure."""
+  """One trial: its state, metric, cost, parameters and failure."""
   facts, out = trial.user_attrs, f'trial {trial.number} '
   out += trial.state.name.lower()
-  metrics = study.user_attrs['sweep']['metric']
-  for name, value in zip(metrics, trial.values or (), strict=False):
-    out += f'  {name} {value:.4g}'
+  if trial.value is not None:
+    out += f'  {study.user_attrs["sweep"]["metric"]} {trial.value:.4g}'
   if 'steps' in facts:
     seconds = progress.duration(facts['seconds'])
     out += f'  {facts["steps"]:,} steps in {seconds}'

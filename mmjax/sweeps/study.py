@@ -66,22 +66,20 @@ class RunningTrial:
     except FinishedError:
       return True
 
-  def end(
-    self, state: State, values: list[float] | None = None, **facts: Any
-  ) -> None:
+  def end(self, state: State, value: float | None = None, **facts: Any) -> None:
     """Ends the trial, and stores facts with it.
 
     Args:
       state: COMPLETE; PRUNED, whose metric is the last report; or FAIL.
-      values: metrics, if it is complete.
+      value: the metric, if it is complete.
       **facts: user attributes, which JSON can represent.
     """
     call = storage_lib.with_retry
     with contextlib.suppress(FinishedError):
-      for name, value in facts.items():
-        call(self.trial.set_user_attr, name, value)
+      for fact in facts.items():
+        call(self.trial.set_user_attr, *fact)
       tell = self.study.tell
-      call(tell, self.number, values, state=state, skip_if_finished=True)
+      call(tell, self.number, value, state=state, skip_if_finished=True)
 
   def _report(self, step: int, value: float) -> bool:
     trial = self.study.get_trials(deepcopy=False)[self.number]
@@ -117,7 +115,7 @@ class Study:
     self.optuna = optuna.create_study(
       storage=storage,
       study_name=storage_lib.study_name(workdir),
-      directions=sweep.direction,
+      direction=sweep.direction,
       load_if_exists=True,
     )
     self._worker = lease.Worker()

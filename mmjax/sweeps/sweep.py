@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -10,9 +10,6 @@ import ml_collections
 from mmjax.config import overrides, schema, settings
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
-
-# Metrics that are not of the evaluation: what a run costs.
-COSTS = ('step_time', 'train_seconds')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Sweep:
     in_file: the completed config as its own file has it.
     base: the completed config that trials vary, with `set` and flags.
     config: the config's file, or FILE.py:ARGUMENT.
-    metric: names in a run's results, or in `COSTS`.
-    direction: 'maximize' or 'minimize' for each.
+    metric: name in a run's results.
+    direction: 'maximize' or 'minimize'.
     space: path -> the field's dimension.
     trials: number of points.
     sampler: name and options.
@@ -37,8 +34,8 @@ class Sweep:
   in_file: ml_collections.ConfigDict
   base: ml_collections.ConfigDict
   config: str
-  metric: Sequence[str]
-  direction: Sequence[str]
+  metric: str
+  direction: str
   space: Mapping[str, space_lib.Dimension]
   trials: int
   sampler: Mapping[str, Any]

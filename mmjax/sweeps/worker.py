@@ -165,33 +165,41 @@ class _Trial:
     if self.pruned:
       self._end(State.PRUNED)
       return 'ended'
-    names = self.sweep.metric
-    values = [measure(name, self.results) for name in names]
-    if not all(map(math.isfinite, values)):
-      raise ConfigError(f'{names} = {values}, which must be finite')
-    if self.trial is not None and len(names) == 1:
-      self.trial.report(int(self.results['step']), values[0])
-    self._end(State.COMPLETE, values)
+    value = self._measure(self.results)
+    if not math.isfinite(value):
+      raise ConfigError(f'{self.sweep.metric}={value}, which must be finite')
+    if self.trial is not None:
+      self.trial.report(int(self.results['step']), value)
+    self._end(State.COMPLETE, value)
     return 'ended'
 
-  def _report(self, step: int, metrics: Mapping[str, float]) -> bool:
+  def _report(self, step: int, results: Mapping[str, float]) -> bool:
     """What the loop calls with each evaluation; True ends the run."""
-    name, *others = self.sweep.metric
-    for metric in set(self.sweep.metric) - set(sweep_lib.COSTS):
-      measure(metric, metrics)  # It must be there.
-    if others or name in sweep_lib.COSTS:
-      return False
+    value = self._measure(results)
     if self.trial is not None:
-      self.pruned = self.trial.report(step, metrics[name])
+      self.pruned = self.trial.report(step, value)
     self.pruned = hosts.from_first(self.pruned)
     return self.pruned
 
-  def _end(self, state: State, *values: Any, **facts: Any) -> None:
+  def _measure(self, results: Mapping[str, float]) -> float:
+    """The metric of a run; MissingMetricError without it."""
+    name = self.sweep.metric
+    if name in results:
+      return float(results[name])
+    known = sorted(key for key in results if key.startswith('val/'))
+    raise MissingMetricError(
+      f'metric={name!r} is not a metric of the evaluation; there are '
+      f'{", ".join(known)}'
+    )
+
+  def _end(
+    self, state: State, value: float | None = None, **facts: Any
+  ) -> None:
     """Stores the end, with steps and seconds of training."""
     if self.trial is not None:
       steps = self.results.get('step', 0)
       seconds = self.results.get('train_seconds', 0.0)
-      self.trial.end(state, *values, steps=steps, seconds=seconds, **facts)
+      self.trial.end(state, value, steps=steps, seconds=seconds, **facts)
 
   def _fail(self, reason: str) -> str:
     print(f'this trial failed: {reason}')
@@ -217,25 +225,8 @@ def check_complete(study: study_lib.Study, workdir: Path | str) -> None:
   Raises:
     TrialsFailedError: if there is none.
   """
-  if not storage.with_retry(best.trials, study.optuna):
+  if not storage.with_retry(best.find, study.optuna):
     raise TrialsFailedError(
       f'no trial is complete; the errors are in {workdir}/trials/NUMBER/'
       'log.txt; correct their cause, and choose another --workdir'
     )
-
-
-def measure(name: str, results: Mapping[str, float]) -> float:
-  """A metric of a run.
-
-  Raises:
-    MissingMetricError: if the evaluation has no such number.
-  """
-  if name == 'step_time':
-    return results['train_seconds'] / results['step']
-  if name in results:
-    return float(results[name])
-  known = sorted(key for key in results if key.startswith('val/'))
-  raise MissingMetricError(
-    f'metric={name!r} is not a metric of the evaluation; there are '
-    f'{", ".join(known)}'
-  )

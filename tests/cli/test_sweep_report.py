@@ -35,19 +35,6 @@ def test_one_metric(tmp_path, capsys):
   assert '9 steps in 0:04' in text
 
 
-def test_several_metrics(tmp_path, capsys):
-  _, text = _report(
-    tmp_path,
-    capsys,
-    metric="('val/quality', 'step_time')",
-    direction="('maximize', 'minimize')",
-  )
-  assert '<h2>Pareto front' in text
-  assert '<h2>History: step_time' in text
-  # All steps take as long, so that nothing is important to that.
-  assert '<h2>Importances: step_time' not in text
-
-
 def test_a_folder_without_a_study_is_named(tmp_path, capsys):
   assert main.main(['sweep-report', str(tmp_path)]) == 2
   assert 'holds no study' in capsys.readouterr().err

@@ -31,7 +31,7 @@ def _command(path):
 
 def test_the_best_config_is_what_the_trial_ran(tmp_path):
   whole, loaded = _swept(tmp_path)
-  (chosen,) = best.trials(whole)
+  chosen = best.find(whole)
   lr = min(
     (trial.params['optimizer.lr'] for trial in whole.trials),
     key=lambda lr: abs(math.log10(lr) + 3),
@@ -57,7 +57,7 @@ def test_all_that_differs_from_the_configs_own_file_is_listed(tmp_path):
     set="{'optimizer.b1': 0.5, 'train.batch_size': 8, "
     "'model.part': {'name': 'b', 'size': 2}, 'data.extra_splits': ('a',)}",
   )
-  (chosen,) = best.trials(whole)
+  chosen = best.find(whole)
   lr = chosen.params['optimizer.lr']
   docstring = _docstring(tmp_path / 'lr/best_config.py')
   _, _, changes = docstring.partition(f'Different from {tmp_path}/config.py:\n')
@@ -85,17 +85,3 @@ def test_values_of_any_kind_come_back(tmp_path, value):
 def test_an_experiment_that_was_chosen_is_started(tmp_path):
   _swept(tmp_path, trials=1, space="{'experiment': choice('vqa')}")
   assert _command(tmp_path / 'lr/best_config.py')[2] == 'experiments.vqa'
-
-
-def test_each_trial_of_a_front_has_a_file(tmp_path):
-  (tmp_path / 'lr').mkdir()
-  (tmp_path / 'lr/pareto_9.py').touch()  # Of a trial that is not on it now.
-  whole, _ = _swept(
-    tmp_path,
-    metric="('val/quality', 'val/quality')",
-    direction="('maximize', 'minimize')",
-  )
-  numbers = {trial.number for trial in best.trials(whole)}
-  assert numbers == set(range(6))
-  files = (tmp_path / 'lr').glob('pareto_*.py')
-  assert {file.name for file in files} == {f'pareto_{n}.py' for n in numbers}

@@ -145,6 +145,6 @@ def test_an_unknown_metric_is_reported_and_can_be_corrected(tmp_path):
       trivial.work(file, tmp_path / 'lr')
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
   assert _states(study) == [COMPLETE] * 6
-  assert study.optuna.user_attrs['sweep']['metric'] == ['val/quality']
+  assert study.optuna.user_attrs['sweep']['metric'] == 'val/quality'
   with pytest.raises(ConfigError, match='begun with another sweep'):
     trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')

@@ -57,7 +57,7 @@ def test_a_trial_that_another_worker_ended_counts_once(tmp_path, monkeypatch):
         patch.setattr(lease.Worker, 'may_take', lambda *_: True)
         other = study_lib.Study(load.load(file), opened, tmp_path / 'lr').take()
       assert (other.number, other.report(1, 0.5)) == (0, False)
-      other.end(study_lib.State.COMPLETE, [0.5], steps=9, seconds=4.5)
+      other.end(study_lib.State.COMPLETE, 0.5, steps=9, seconds=4.5)
       assert report(1, {'val/quality': 0.25})  # The run ends here.
       return {'val/quality': 0.25, 'step': 1, 'train_seconds': 1.0}
     return trivial.trainer()(config, workdir, report)
@@ -164,8 +164,7 @@ def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
   )
   assert _params(pruned) == _params(whole)
   assert PRUNED in _states(pruned)
-  (a,), (b,) = best.trials(whole.optuna), best.trials(pruned.optuna)
-  assert a.number == b.number
+  assert best.find(pruned.optuna).number == best.find(whole.optuna).number
   for trial in pruned.trials():
     if trial.state.name == PRUNED:
       assert trial.user_attrs['steps'] == trial.last_step < 9
@@ -179,19 +178,6 @@ def test_a_seed_is_a_field_as_any_other(tmp_path):
   study = trivial.work(file, tmp_path / 'lr')
   values = {t.params['seed']: t.value for t in study.trials()}
   assert values == pytest.approx({0: 1.0, 1: 1.01, 2: 1.02})
-
-
-def test_several_metrics_make_a_front(tmp_path):
-  file = trivial.write(
-    tmp_path,
-    metric="('val/quality', 'step_time')",
-    direction="('maximize', 'minimize')",
-    sampler="'nsga2'",
-  )
-  study = trivial.work(file, tmp_path / 'lr')
-  (chosen,) = best.trials(study.optuna)  # All are equally quick.
-  assert chosen.values[1] == 0.5
-  assert (tmp_path / f'lr/pareto_{chosen.number}.py').exists()
 
 
 def test_another_sweep_needs_another_folder(tmp_path):
