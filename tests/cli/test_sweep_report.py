@@ -40,10 +40,12 @@ def test_a_folder_without_a_study_is_named(tmp_path, capsys):
   assert 'holds no study' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('storage', ['journal', 'sqlite'])
+@pytest.mark.parametrize('storage', ['journal', 'sqlite:///{}/study.db'])
 def test_a_study_without_an_end_is_refused(tmp_path, capsys, storage):
   stopped = lambda config, workdir, report: {}
   file, workdir = trivial.write(tmp_path), tmp_path / 'lr'
+  storage = storage.format(tmp_path)
   trivial.work(file, workdir, storage, train=stopped)
-  assert main.main(['sweep-report', str(workdir)]) == 2
+  command = ['sweep-report', str(workdir), f'--storage={storage}']
+  assert main.main(command) == 2
   assert 'no complete trial yet' in capsys.readouterr().err

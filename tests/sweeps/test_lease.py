@@ -12,10 +12,10 @@ import pytest
 from mmjax.sweeps import lease, storage
 
 
-@pytest.fixture(params=['journal', 'sqlite'])
+@pytest.fixture(params=['journal', 'sqlite:///{}/study.db'])
 def trial(request, tmp_path):
   """A running trial."""
-  opened = storage.open_storage(request.param, tmp_path)
+  opened = storage.open_storage(request.param.format(tmp_path), tmp_path)
   return optuna.create_study(storage=opened, study_name='lr').ask()
 
 

@@ -91,6 +91,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
   )
   want = trivial.work(file, tmp_path / 'whole')
   folder = tmp_path / 'killed' / 'whole'
+  location = f'sqlite:///{tmp_path}/study.db'
 
   def steps():
     paths = (folder / 'trials').glob('*/steps.txt')
@@ -98,7 +99,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
 
   draw, kills = random.Random(0), 0
   while True:
-    process = trivial.start(file, folder, 'sqlite', 0.04)
+    process = trivial.start(file, folder, location, 0.04)
     until = len(steps()) + draw.randint(0, 6) if kills < 5 else math.inf
     while process.exitcode is None and len(steps()) < until:
       time.sleep(0.01)
@@ -110,7 +111,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
     kills += 1
   assert kills == 5
   assert process.exitcode == 0
-  got = trivial.work(file, folder, 'sqlite')
+  got = trivial.work(file, folder, location)
   assert _states(got) == [COMPLETE] * 6
   assert _params(got) == _params(want)
   assert [t.value for t in got.trials()] == [t.value for t in want.trials()]
@@ -121,9 +122,10 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('location', ['journal', 'sqlite'])
+@pytest.mark.parametrize('location', ['journal', 'sqlite:///{}/study.db'])
 def test_workers_share_a_study(tmp_path, location):
   file = trivial.write(tmp_path, sampler="'random'")
+  location = location.format(tmp_path)
   workers = [
     trivial.start(file, tmp_path / 'lr', location, 0.02) for _ in range(2)
   ]
