@@ -3,7 +3,7 @@
 --sweep=FILE.py          a file with get_sweep()
 --workdir=DIR            the sweep's folder; the same command resumes it
 --workers=K              processes on this machine, which share its devices
---storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
+--storage=WHERE          journal: a file in DIR; or a database's URL
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
@@ -30,13 +30,13 @@ from mmjax.config import experiment_file
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import workdir
-from mmjax.sweeps import check, load, local, status, storage, worker
+from mmjax.sweeps import load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import loop, main, startup, training
 
 
-def launch(build_of: check.BuildOf = experiment_file.find) -> None:
+def launch(build_of: load.BuildOf = experiment_file.find) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:
@@ -54,7 +54,7 @@ def define(values: flags.FlagValues) -> None:
   main.define_common(values)
   string('sweep', None, 'file with get_sweep()')
   integer('workers', 1, 'processes on this machine', 1)
-  string('storage', 'journal', 'journal, sqlite or a URL')
+  string('storage', 'journal', 'journal or a URL')
   boolean('check', False, 'check the sweep, run nothing')
   # As `local.Workers` starts them.
   boolean('ends_with_input', False, 'stop when the input ends')
@@ -64,7 +64,7 @@ def _print_help(_: Sequence[str]) -> None:
   print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
 
 
-def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
+def _main(changes: Sequence[tuple[str, str]], build_of: load.BuildOf) -> None:
   values = flags.FLAGS
   if values.ends_with_input:
     local.end_with_input()
@@ -74,7 +74,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
     workdir.check(values.workdir)
   sweep = load.load(values.sweep, changes)
   if values.check:
-    check.check(sweep, build_of)
+    load.check(sweep, build_of)
     print(f'{values.sweep}: {sweep.trials} trials, no errors')
   elif values.workers > 1:
     _run_many(sweep, values, changes)
@@ -90,11 +90,12 @@ def _stopped(number: int) -> None:
   """Ends this process as one that a signal stopped, when all is saved."""
   if hosts.is_first():
     print('stopped before the end; the same command resumes the sweep')
-  sys.exit(128 + number)
+  # 143 is the code by which schedulers know to start it again.
+  sys.exit(130 if number == signal.SIGINT else 143)
 
 
 def _run_here(
-  sweep: sweep_lib.Sweep, values: Any, build_of: check.BuildOf
+  sweep: sweep_lib.Sweep, values: Any, build_of: load.BuildOf
 ) -> bool:
   """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
@@ -105,9 +106,9 @@ def _run_here(
   with hosts.raise_together():
     if checked:
       # Its values were, but not what depends on this machine: data, devices.
-      check.build(sweep.run_config({}), build_of)
+      load.build(sweep, {}, build_of)
     else:
-      check.check(sweep, build_of)
+      load.check(sweep, build_of)
     if hosts.is_first():
       study = _open(sweep, values)
 
@@ -161,9 +162,7 @@ def _run_many(
   if study.done():
     worker.check_complete(study, values.workdir)
   elif workers.signal:
-    # 143 is the code by which schedulers know to start it again.
-    hung_up = workers.signal == signal.SIGHUP
-    _stopped(signal.SIGTERM if hung_up else workers.signal)
+    _stopped(workers.signal)
   else:
     for i, (code, log) in enumerate(zip(codes, workers.logs, strict=True)):
       print(f'worker {i} ended with {code}; see {log}')

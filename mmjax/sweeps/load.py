@@ -14,6 +14,7 @@ from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import experiment, loop
 
 Field = fields.Field
 FIELDS = {
@@ -30,6 +31,8 @@ FIELDS = {
   'seed': Field('int', 0, 'seed of the search', minimum=0),
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
+# Name of an experiment -> its `build`.
+BuildOf = Callable[[str], experiment.Build]
 
 
 def load(
@@ -73,6 +76,55 @@ def load(
   raise_all(file, [*search.sampler_errors(sweep), *search.pruner_errors(sweep)])
   trials = sweep.trials or search.grid_size(sweep)
   return dataclasses.replace(sweep, trials=trials)
+
+
+def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
+  """Builds the ends of every range, few whole numbers and all choices.
+
+  Everything is built as a run would build it, shapes included, but nothing is
+  computed. A field with a condition is built with all values that this names;
+  otherwise fields vary one by one. Two values that are legal each may still be
+  refused together; such a trial fails, and its log says why.
+
+  Args:
+    sweep: what `load` returns.
+    build_of: name of an experiment -> its `build`.
+
+  Raises:
+    ConfigError: naming every value that the config or its experiment refuses.
+  """
+  try:
+    build(sweep, {}, build_of)
+  except ConfigError as error:
+    raise_all(sweep.file, [f'without the space: {error}'])
+  errors: list[str] = []
+  refused = []
+  for path, dimension in sweep.space.items():
+    for value in dimension.probes():
+      for others in space_lib.combinations(sweep.space, path):
+        if any(item in refused for item in others.items()):
+          continue  # That is among the errors.
+        try:
+          build(sweep, others | {path: value}, build_of)
+        except (ConfigError, TypeError) as error:
+          refused.append((path, value))
+          where = ''.join(f' with {p}={v!r}' for p, v in others.items())
+          kind = 'TypeError: ' if isinstance(error, TypeError) else ''
+          message = f'{path}={value!r}{where}: {kind}{error}'
+          if isinstance(value, float) and value.is_integer():
+            message += (
+              f'; if it must be whole, integers(...), not {dimension.text}'
+            )
+          errors.append(message)
+  raise_all(sweep.file, errors)
+
+
+def build(
+  sweep: sweep_lib.Sweep, values: Mapping[str, Any], build_of: BuildOf
+) -> None:
+  """Builds one trial's config; raises ConfigError if it is refused."""
+  config = sweep.run_config(values)
+  loop.check(config, build_of(config.experiment))
 
 
 def raise_all(file: Path | str, errors: Iterable[str]) -> None:
