@@ -18,15 +18,12 @@ KINDS = {
     'random': optuna.samplers.RandomSampler,
     'quasi_random': optuna.samplers.QMCSampler,
     'tpe': optuna.samplers.TPESampler,
-    'cmaes': optuna.samplers.CmaEsSampler,
   },
   'pruner': {
     'none': optuna.pruners.NopPruner,
     'hyperband': optuna.pruners.HyperbandPruner,
     'successive_halving': optuna.pruners.SuccessiveHalvingPruner,
     'median': optuna.pruners.MedianPruner,
-    'percentile': optuna.pruners.PercentilePruner,
-    'threshold': optuna.pruners.ThresholdPruner,
   },
 }
 
@@ -78,24 +75,20 @@ def pruner(sweep: sweep_lib.Sweep) -> optuna.pruners.BasePruner:
   defaults = {
     'hyperband': {'min_resource': every, 'max_resource': steps},
     'successive_halving': {'min_resource': every},
-    'percentile': {'percentile': 25.0},
   }
-  options = defaults.get(sweep.pruner['name'], {}) | sweep.pruner
-  return _make('pruner', options)
+  own = defaults.get(sweep.pruner['name'], {})
+  return _make('pruner', own | sweep.pruner)
 
 
 def sampler_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
   """Why the sampler can't search the space, and which one can."""
   name, space = sweep.sampler['name'], sweep.space
   conditional = [path for path, d in space.items() if d.condition]
-  choices = [path for path, d in space.items() if d.values is not None]
-  if conditional and name in ('grid', 'cmaes', 'quasi_random'):
+  if conditional and name in ('grid', 'quasi_random'):
     yield (
       f'sampler={name!r} takes no field that depends on another one '
       f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of dicts"
     )
-  if name == 'cmaes' and choices:
-    yield "sampler='cmaes' takes numbers only, no choices; use 'tpe'"
   infinite = [
     f'{path}: {d.text}' for path, d in space.items() if d.grid() is None
   ]

@@ -7,7 +7,7 @@ import toy
 import trivial
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import load, search
+from mmjax.sweeps import load, search, sweep
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 
@@ -31,7 +31,9 @@ def test_a_sweep_file_is_read(tmp_path):
   )
   assert loaded.base.train.steps == 5
   assert (loaded.in_file.train.steps, loaded.in_file.optimizer.b1) == (9, None)
-  config = loaded.run_config({'model.part.name': 'b', 'model.part.size': 4})
+  config = sweep.vary(
+    loaded.base, {'model.part.name': 'b', 'model.part.size': 4}
+  )
   assert config.model.part.to_dict() == {'name': 'b', 'size': 4}
   assert config.optimizer.b1 == 0.5
   assert not config.train.blind_baseline
@@ -126,10 +128,6 @@ def test_a_sweep_file_is_read(tmp_path):
       {'sampler': "'grid'"},
       'optimizer.lr: loguniform(1e-05, 0.1) has infinitely many values, and '
       "sampler='grid' tries all",
-    ),
-    (
-      {'sampler': "'cmaes'", 'space': "{'train.dtype': choice('float32')}"},
-      'takes numbers only, no choices',
     ),
     (
       {'pruner': "'median'", 'set': "{'train.eval_every': 0}"},
@@ -333,11 +331,9 @@ def test_a_range_of_numbers_is_no_range_of_whole_numbers(tmp_path):
   assert names == ['train.batch_size'] * 2 + ['model.width'] * 2
   assert lines[0] == (
     'train.batch_size=8.0: train.batch_size=8.0 is not legal: a whole number, '
-    'at least 1; if it must be whole, integers(...), not '
-    'uniform(8, 64, step=None)'
+    'at least 1'
   )
   assert lines[2].startswith('model.width=16.0: TypeError: ')
-  assert lines[2].endswith('integers(...), not loguniform(16, 256)')
 
 
 def test_a_field_is_tried_with_all_values_of_its_conditions(tmp_path):
