@@ -16,7 +16,6 @@ as those of a run do, and are one worker together.
 """
 
 import contextlib
-import functools
 import signal
 import subprocess
 import sys
@@ -48,16 +47,14 @@ def launch(build_of: load.BuildOf = experiment_file.find) -> None:
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of a sweep."""
-  kind = lambda function: functools.partial(function, flag_values=values)
-  string, integer = kind(flags.DEFINE_string), kind(flags.DEFINE_integer)
-  boolean = kind(flags.DEFINE_bool)
   main.define_common(values)
-  string('sweep', None, 'file with get_sweep()')
-  integer('workers', 1, 'processes on this machine', 1)
-  string('storage', 'journal', 'journal or a URL')
-  boolean('check', False, 'check the sweep, run nothing')
+  own = {'flag_values': values}
+  flags.DEFINE_string('sweep', None, 'file with get_sweep()', **own)
+  flags.DEFINE_integer('workers', 1, 'processes on this machine', 1, **own)
+  flags.DEFINE_string('storage', 'journal', 'journal or a URL', **own)
+  flags.DEFINE_bool('check', False, 'check the sweep, run nothing', **own)
   # As `local.Workers` starts them.
-  boolean('ends_with_input', False, 'stop when the input ends')
+  flags.DEFINE_bool('ends_with_input', False, 'stop when the input ends', **own)
 
 
 def _print_help(_: Sequence[str]) -> None:
@@ -110,19 +107,14 @@ def _run_here(
     else:
       load.check(sweep, build_of)
     if hosts.is_first():
-      study = _open(sweep, values)
+      study = study_lib.Study(sweep, values.storage, values.workdir)
 
   def train(config: Any, folder: Path, report: training.Report):
     build = build_of(config.experiment)
     return loop.run(config, build, folder, report=report)
 
-  with contextlib.ExitStack() as at_end:
-    between = lambda: None
-    if study is not None:
-      printer = status.StatusPrinter(study.optuna)
-      between = printer.update
-      at_end.callback(printer.update, end=True)
-    done = worker.work(sweep, study, values.workdir, train, between=between)
+  show = status.StatusPrinter(study.optuna).update if study else None
+  done = worker.work(sweep, study, values.workdir, train, show)
   with hosts.raise_together():
     if done and study is not None:
       worker.check_complete(study, values.workdir)
@@ -154,11 +146,11 @@ def _run_many(
     )
     if done.returncode:
       sys.exit(done.returncode)
-  study = _open(sweep, values)
+  study = study_lib.Study(sweep, values.storage, values.workdir)
   printer = status.StatusPrinter(study.optuna)
   with workers:
     codes = workers.wait(printer.update)
-  printer.update(end=True)
+  printer.update()
   if study.done():
     worker.check_complete(study, values.workdir)
   elif workers.signal:
@@ -175,8 +167,3 @@ def _exists(values: Any) -> bool:
     study = storage.load_study(values.storage, values.workdir)
     return 'sweep' in study.user_attrs
   return False
-
-
-def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
-  opened = storage.open_storage(values.storage, values.workdir)
-  return study_lib.Study(sweep, opened, values.workdir)

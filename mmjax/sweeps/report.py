@@ -42,10 +42,7 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
     )
   chosen = best.find(study)
   if chosen is None:
-    raise ConfigError(
-      f'{workdir} has no complete trial yet; the running sweep prints how far '
-      'it is'
-    )
+    raise ConfigError(f'{workdir} has no complete trial yet; wait for one')
   best.write(study, workdir)  # The file that the command names.
   body = [_text('p', line) for line in _search(study)]
   body.append(_text('h2', f'Best: trial {chosen.number}'))
@@ -55,7 +52,7 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
     body.append(_text('h2', title))
     # The first one brings the script of all.
     body.append(figure.to_html(full_html=False, include_plotlyjs=not i))
-  lines = [status.line(study, trial) for trial in status.begun(study)[0]]
+  lines = [status.line(study, trial) for trial in status.begun(study)]
   body += [_text('h2', 'All trials'), _text('pre', '\n'.join(lines))]
   name = html.escape(study.study_name)
   text = _PAGE.format(name=name, body='\n'.join(body))
@@ -68,7 +65,7 @@ def _text(tag: str, text: str) -> str:
 
 def _search(study: optuna.Study) -> Iterator[str]:
   """What was varied, how it was searched, and the cost."""
-  sweep, (trials, _) = study.user_attrs['sweep'], status.begun(study)
+  sweep, trials = study.user_attrs['sweep'], status.begun(study)
   yield f'{status.summary(study)}.'
   yield (
     f'{sweep["file"]} varies {sweep["config"]} to {sweep["direction"]} '

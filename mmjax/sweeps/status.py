@@ -15,39 +15,35 @@ Frozen = optuna.trial.FrozenTrial
 
 
 class StatusPrinter:
-  """Prints the trials of a study that ended since it was made."""
+  """Prints the trials of a study that end, and a summary after them."""
 
   def __init__(self, study: optuna.Study):
     # The stream as it is now: while a trial runs, it is the trial's log.
     self._study, self._stream = study, sys.stdout
-    self._printed: set[int] = set()
-    self._new_lines()
+    self._ended: set[int] | None = None  # Numbers of those of the last call.
 
-  def update(self, end: bool = False) -> None:
-    """Prints a line for each new one; at the end and on a terminal a summary.
+  def update(self) -> None:
+    """Prints a line for each trial that ended since the last call.
 
-    A storage that is out of reach is read by the next call.
+    A summary follows, if there is one, and in the first call. A storage that is
+    out of reach is read by the next call.
     """
     with contextlib.suppress(*storage.ERRORS):
-      lines = self._new_lines()
-      if end or (lines and self._stream.isatty()):
-        lines.append(summary(self._study))
-      print(*lines, sep='\n', end='\n' * bool(lines), file=self._stream)
-      self._stream.flush()
-
-  def _new_lines(self) -> list[str]:
-    new = [
-      trial
-      for trial in self._study.get_trials(deepcopy=False)
-      if trial.state.is_finished() and trial.number not in self._printed
-    ]
-    self._printed.update(trial.number for trial in new)
-    return [line(self._study, trial) for trial in new]
+      trials = self._study.get_trials(deepcopy=False)
+      ended = {trial.number for trial in trials if trial.state.is_finished()}
+      if ended == self._ended:
+        return
+      new = sorted(ended - self._ended) if self._ended is not None else []
+      lines = [line(self._study, trials[number]) for number in new]
+      lines.append(summary(self._study))
+      print(*lines, sep='\n', file=self._stream, flush=True)
+      self._ended = ended
 
 
 def summary(study: optuna.Study) -> str:
   """One line: number of trials in each state, the best, and the time left."""
-  trials, waiting = begun(study)
+  trials = begun(study)
+  waiting = max(0, study.user_attrs['sweep']['trials'] - len(trials))
   names = {State.RUNNING: 'begun', State.FAIL: 'failed'}
   states = collections.Counter(
     names.get(trial.state, trial.state.name.lower())
@@ -90,8 +86,7 @@ def line(study: optuna.Study, trial: Frozen) -> str:
   return f'{out}  ({", ".join(params)})' + (f': {reason[0]}' if reason else '')
 
 
-def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
-  """The trials that have begun, and the number of those that have not."""
+def begun(study: optuna.Study) -> list[Frozen]:
+  """The trials that have begun, by number."""
   trials = study.get_trials(deepcopy=False)
-  out = [trial for trial in trials if trial.state != State.WAITING]
-  return out, max(0, study.user_attrs['sweep']['trials'] - len(out))
+  return [trial for trial in trials if trial.state != State.WAITING]

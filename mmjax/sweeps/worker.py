@@ -44,9 +44,8 @@ def work(
   study: study_lib.Study | None,
   workdir: Path | str,
   train: Train,
-  *,
+  show: Callable[[], None] | None = None,
   poll: float = 2.0,
-  between: Callable[[], None] = lambda: None,
 ) -> bool:
   """Runs trials until all have ended, or a signal.
 
@@ -55,9 +54,9 @@ def work(
     study: on the first host; None on others, which follow it.
     workdir: the sweep's folder; trials are in WORKDIR/trials/NUMBER.
     train: runs one.
-    poll: seconds between two reads of the study, while other workers run the
-      last trials.
-    between: called on the first host between trials, and while it waits.
+    show: prints the study's status; called between trials on the first host,
+      and while it waits for other workers.
+    poll: seconds between two reads of the study, while it waits.
 
   Returns:
     Whether the sweep is done; False after Ctrl-C.
@@ -73,8 +72,9 @@ def work(
   while True:
     trial, job = None, {}
     if study is not None:
-      between()
       trial, job = _next(study, workdir)
+      if show is not None:
+        show()
     job = hosts.from_first(job)
     outcome = job['do']
     if outcome == 'run':
@@ -158,7 +158,7 @@ class _Trial:
         return self._fail(f'{type(error).__name__}: {error}'[:_MAX_ERROR])
 
   def _run(self, train: Train) -> str:
-    config = self.sweep.run_config(self.values)
+    config = sweep_lib.vary(self.sweep.base, self.values)
     self.results = train(config, self.folder, self._report)
     if not self.results:
       return 'stopped'
@@ -189,7 +189,7 @@ class _Trial:
     known = sorted(key for key in results if key.startswith('val/'))
     raise MissingMetricError(
       f'metric={name!r} is not a metric of the evaluation; there are '
-      f'{", ".join(known)}'
+      f'{", ".join(known)}; correct it, and choose another --workdir'
     )
 
   def _end(
