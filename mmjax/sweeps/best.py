@@ -35,12 +35,9 @@ def find(study: optuna.Study) -> Frozen | None:
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
   """The config that a trial ran."""
-  base = study.user_attrs['sweep']['base']
-  config = ml_collections.ConfigDict(settings.tuples(base))
-  for path, value in trial.user_attrs['values'].items():
-    sweep_lib.assign(config, path, settings.tuples(value))
-  config.train.blind_baseline = False  # As `Sweep.run_config` sets it.
-  return config
+  base = settings.tuples(study.user_attrs['sweep']['base'])
+  values = settings.tuples(trial.user_attrs['values'])
+  return sweep_lib.vary(ml_collections.ConfigDict(base), values)
 
 
 def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:

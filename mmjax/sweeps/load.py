@@ -110,12 +110,7 @@ def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
           refused.append((path, value))
           where = ''.join(f' with {p}={v!r}' for p, v in others.items())
           kind = 'TypeError: ' if isinstance(error, TypeError) else ''
-          message = f'{path}={value!r}{where}: {kind}{error}'
-          if isinstance(value, float) and value.is_integer():
-            message += (
-              f'; if it must be whole, integers(...), not {dimension.text}'
-            )
-          errors.append(message)
+          errors.append(f'{path}={value!r}{where}: {kind}{error}')
   raise_all(sweep.file, errors)
 
 
@@ -123,7 +118,7 @@ def build(
   sweep: sweep_lib.Sweep, values: Mapping[str, Any], build_of: BuildOf
 ) -> None:
   """Builds one trial's config; raises ConfigError if it is refused."""
-  config = sweep.run_config(values)
+  config = sweep_lib.vary(sweep.base, values)
   loop.check(config, build_of(config.experiment))
 
 

@@ -48,10 +48,9 @@ def divide(platform: str, count: int, workers: int) -> list[list[int]]:
     )
   each = count // workers
   if not each:
-    kind = 'core' if platform == 'cpu' else 'device'
     raise ConfigError(
-      f'--workers={workers}: each needs a {kind}, and this machine has '
-      f'{count}; start fewer workers'
+      f'--workers={workers}: each needs a device, or a core of a CPU, and this '
+      f'machine has {count}; start fewer'
     )
   return [list(range(i * each, (i + 1) * each)) for i in range(workers)]
 
@@ -166,15 +165,13 @@ class Workers:
       time.sleep(every)
     return [process.returncode for process in self._processes]
 
-  def _stop(self, number: int, frame: object) -> None:
-    del frame
+  def _stop(self, number: int, _: object) -> None:
     self.signal = self.signal or number
     self._terminate()
 
   def _terminate(self) -> None:
     for process in self._processes:
-      if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+      process.terminate()
 
 
 def _cores() -> list[int]:

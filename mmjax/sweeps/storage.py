@@ -68,8 +68,7 @@ def with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
   Args:
     function: may be called again after it failed, done or not.
-    *args: its.
-    **kwargs: its.
+    *args, **kwargs: its.
 
   Raises:
     UnreachableError: if it fails for two minutes.

@@ -38,18 +38,15 @@ class RunningTrial:
     study: Optuna's.
     trial: Optuna's.
     worker: this one.
+    number: the trial's, which stays with it whoever runs it.
     values: path -> value of the config.
   """
 
   study: optuna.Study
   trial: optuna.Trial
   worker: lease.Worker
+  number: int
   values: dict[str, Any]
-
-  @property
-  def number(self) -> int:
-    """The trial's, which stays with it whoever runs it."""
-    return self.trial.number
 
   def holding(self) -> contextlib.AbstractContextManager[None]:
     """A context in which other workers leave the trial alone."""
@@ -98,22 +95,24 @@ class Study:
 
   Args:
     sweep: what is searched.
-    storage: where.
+    location: where its storage is, as in `storage.open_storage`.
     workdir: the sweep's folder, whose name is the study's.
 
   Raises:
-    ConfigError: if the storage has a study of this name about something else.
+    ConfigError: if the storage can't be opened, or has a study of this name
+      about something else.
   """
 
   def __init__(
     self,
     sweep: sweep_lib.Sweep,
-    storage: optuna.storages.BaseStorage,
+    location: str,
     workdir: Path | str,
   ):
-    self._sweep, self._storage, self._workdir = sweep, storage, workdir
+    self._sweep, self._workdir = sweep, workdir
+    self._storage = storage_lib.open_storage(location, workdir)
     self.optuna = optuna.create_study(
-      storage=storage,
+      storage=self._storage,
       study_name=storage_lib.study_name(workdir),
       direction=sweep.direction,
       load_if_exists=True,
@@ -160,9 +159,9 @@ class Study:
       self.optuna.add_trial(optuna.trial.create_trial(state=State.WAITING))
 
   def _may_take(self, trial: Frozen) -> bool:
-    running = trial.state == State.RUNNING
-    waiting = trial.state == State.WAITING
-    return waiting or (running and self._worker.may_take(trial))
+    if trial.state == State.RUNNING:
+      return self._worker.may_take(trial)
+    return trial.state == State.WAITING
 
   def _begin(self, number: int) -> RunningTrial | None:
     """Takes a trial; None if another worker was faster, or it fails now."""
@@ -194,7 +193,7 @@ class Study:
     # Values that the trial has already are not drawn again.
     values = space_lib.sample(self._sweep.space, trial)
     trial.set_user_attr('values', values)
-    return RunningTrial(self.optuna, trial, self._worker, values)
+    return RunningTrial(self.optuna, trial, self._worker, number, values)
 
   def _fails(self, trial: optuna.Trial, frozen: Frozen) -> bool:
     """Counts a worker that died, and fails a trial that ended too many."""
@@ -223,21 +222,14 @@ class Study:
       for path in sorted({**old, **new})
       if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    free = {'trials'}
-    if not any(
-      trial.state.is_finished() or trial.intermediate_values
-      for trial in self.trials()
-    ):
-      free.add('metric')  # The evaluators may lack the one of before.
-    if old and not changed:
-      return
-    if old and changed.keys() - free:
+    if not old or changed.keys() == {'trials'}:
+      self.optuna.set_user_attr('sweep', mine)
+    elif changed:
       raise ConfigError(
-        f'the study {self.optuna.study_name!r} was begun with another sweep:\n'
-        '  ' + '\n  '.join(changed.values()) + '\nchoose another --workdir, '
-        "whose name is also the study's"
+        f'the study {self.optuna.study_name!r} was begun with another sweep; '
+        "choose another --workdir, whose name is also the study's:\n  "
+        + '\n  '.join(changed.values())
       )
-    self.optuna.set_user_attr('sweep', mine)
 
 
 def trial_folder(workdir: Path | str, number: int) -> Path:

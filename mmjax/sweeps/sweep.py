@@ -42,19 +42,6 @@ class Sweep:
   pruner: Mapping[str, Any]
   seed: int
 
-  def run_config(self, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
-    """The config of a run with these values, path -> value.
-
-    Raises:
-      ConfigError: if there is no such field.
-    """
-    config = copy.deepcopy(self.base)
-    for path, value in values.items():
-      assign(config, path, value)
-    # The blind baseline would double a trial's time.
-    config.train.blind_baseline = False
-    return config
-
   def description(self) -> dict[str, Any]:
     """What the study stores about the sweep, as plain data."""
     return vars(self) | {
@@ -62,6 +49,19 @@ class Sweep:
       'base': settings.to_json(self.base),
       'space': {path: [d.text, d.condition] for path, d in self.space.items()},
     }
+
+
+def vary(base: Any, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """A copy of a completed config with the values, path -> value, of a trial.
+
+  Raises:
+    ConfigError: if there is no such field.
+  """
+  config = copy.deepcopy(base)
+  for path, value in values.items():
+    assign(config, path, value)
+  config.train.blind_baseline = False  # It would double a trial's time.
+  return config
 
 
 def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:

@@ -8,14 +8,13 @@ import pytest
 import trivial
 
 from mmjax.config import overrides, settings
-from mmjax.sweeps import best, load, storage, study, worker
+from mmjax.sweeps import best, load, study, sweep, worker
 
 
 def _swept(tmp_path, overrides=(), **more):
   """Optuna's study when a sweep of few trials is done, and the sweep."""
   loaded = load.load(trivial.write(tmp_path, **more), overrides)
-  opened = storage.open_storage('journal', tmp_path / 'lr')
-  its_study = study.Study(loaded, opened, tmp_path / 'lr')
+  its_study = study.Study(loaded, 'journal', tmp_path / 'lr')
   worker.work(loaded, its_study, tmp_path / 'lr', trivial.trainer())
   return its_study.optuna, loaded
 
@@ -42,7 +41,7 @@ def test_the_best_config_is_what_the_trial_ran(tmp_path):
   assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
   # Without the blind baseline, which would be trained first.
   assert not written.train.blind_baseline
-  assert written == loaded.run_config({'optimizer.lr': lr})
+  assert written == sweep.vary(loaded.base, {'optimizer.lr': lr})
   assert _command(path) == [
     *('python', '-m', 'experiments.contrastive'),
     *(f'--config={path}', f'--workdir=runs/lr_trial_{chosen.number}'),

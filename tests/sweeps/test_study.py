@@ -5,7 +5,7 @@ import pytest
 import trivial
 
 from mmjax.parallel import hosts
-from mmjax.sweeps import lease, load, storage
+from mmjax.sweeps import lease, load
 from mmjax.sweeps import study as study_lib
 from mmjax.train import stopping
 
@@ -14,8 +14,7 @@ State = study_lib.State
 
 def _study(tmp_path, name='lr', **more):
   loaded = load.load(trivial.write(tmp_path, **{'trials': 2} | more))
-  opened = storage.open_storage('journal', tmp_path / name)
-  return study_lib.Study(loaded, opened, tmp_path / name)
+  return study_lib.Study(loaded, 'journal', tmp_path / name)
 
 
 def _states(study):

@@ -10,7 +10,7 @@ import trivial
 
 from mmjax.errors import ConfigError
 from mmjax.runs import owner
-from mmjax.sweeps import best, lease, load, storage
+from mmjax.sweeps import best, lease, load
 from mmjax.sweeps import study as study_lib
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
@@ -52,10 +52,10 @@ def test_a_trial_that_another_worker_ended_counts_once(tmp_path, monkeypatch):
 
   def train(config, workdir, report):
     if workdir.name == '0':
-      opened = storage.open_storage('journal', tmp_path / 'lr')
       with monkeypatch.context() as patch:
         patch.setattr(lease.Worker, 'may_take', lambda *_: True)
-        other = study_lib.Study(load.load(file), opened, tmp_path / 'lr').take()
+        whole = study_lib.Study(load.load(file), 'journal', tmp_path / 'lr')
+        other = whole.take()
       assert (other.number, other.report(1, 0.5)) == (0, False)
       other.end(study_lib.State.COMPLETE, 0.5, steps=9, seconds=4.5)
       assert report(1, {'val/quality': 0.25})  # The run ends here.
