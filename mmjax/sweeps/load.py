@@ -21,7 +21,7 @@ FIELDS = {
   'config': Field('str', None, 'a config file, or file.py:argument'),
   'metric': Field('str', None, "such as 'val/retrieval/mean_r1'"),
   'direction': Field(
-    'str', None, 'of the metric', choices=('maximize', 'minimize')
+    'str', None, 'maximize or minimize', choices=('maximize', 'minimize')
   ),
   'space': Field('dict', None, "'section.field' -> choice(...), uniform(...)"),
   'set': Field('dict', {}, "'section.field' -> its value in all trials"),
@@ -163,13 +163,13 @@ def _field_errors(
 
 def _metric_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
   """Why a trial can't have the metric."""
-  if not sweep.metric.startswith('val/'):
+  name = sweep.metric
+  if not name.startswith('val/'):
     yield (
-      f'metric={sweep.metric!r} is not legal: a metric of validation, '
-      "'val/...'; tests are for the run that was chosen"
+      f"metric={name!r} is not legal: a metric of validation, 'val/...'; tests "
+      'are for the run that was chosen'
     )
   elif not sweep.base.data.eval_split:
-    name = sweep.metric
     yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
 
 

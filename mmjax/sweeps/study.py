@@ -222,7 +222,10 @@ class Study:
       for path in sorted({**old, **new})
       if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    if not old or changed.keys() == {'trials'}:
+    # A metric that the evaluators lack can be corrected.
+    judged = any(trial.intermediate_values for trial in self.trials())
+    free = {'trials'} if judged else {'trials', 'metric'}
+    if not old or (changed and changed.keys() <= free):
       self.optuna.set_user_attr('sweep', mine)
     elif changed:
       raise ConfigError(

@@ -14,7 +14,7 @@ from mmjax.sweeps import space as space_lib
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """The fields of a sweep's file, and the configs that they make.
+  """The fields of a sweep's file, and the config that they vary.
 
   Attributes:
     file: the sweep's file.

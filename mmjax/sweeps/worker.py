@@ -109,8 +109,7 @@ def _next(
   storage.with_retry(best.write, study.optuna, workdir)
   trial = study.take()
   if trial is not None:
-    values = trial.values
-    return trial, {'do': 'run', 'number': trial.number, 'values': values}
+    return trial, {'do': 'run', 'number': trial.number, 'values': trial.values}
   return None, {'do': 'end' if study.done() else 'wait'}
 
 
@@ -189,12 +188,10 @@ class _Trial:
     known = sorted(key for key in results if key.startswith('val/'))
     raise MissingMetricError(
       f'metric={name!r} is not a metric of the evaluation; there are '
-      f'{", ".join(known)}; correct it, and choose another --workdir'
+      f'{", ".join(known)}; correct it, and start the sweep again'
     )
 
-  def _end(
-    self, state: State, value: float | None = None, **facts: Any
-  ) -> None:
+  def _end(self, state: State, value: Any = None, **facts: Any) -> None:
     """Stores the end, with steps and seconds of training."""
     if self.trial is not None:
       steps = self.results.get('step', 0)

@@ -138,7 +138,13 @@ def test_a_sweep_without_a_complete_trial_says_so(tmp_path):
     worker.check_complete(study, tmp_path / 'lr')
 
 
-def test_an_unknown_metric_is_reported(tmp_path):
+def test_an_unknown_metric_is_reported_and_can_be_corrected(tmp_path):
   file = trivial.write(tmp_path, metric="'val/other'")
-  with pytest.raises(ConfigError, match='there are val/quality; correct it'):
-    trivial.work(file, tmp_path / 'lr')
+  for _ in range(2):
+    with pytest.raises(ConfigError, match='there are val/quality; correct it'):
+      trivial.work(file, tmp_path / 'lr')
+  study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr')
+  assert _states(study) == [COMPLETE] * 6
+  assert study.optuna.user_attrs['sweep']['metric'] == 'val/quality'
+  with pytest.raises(ConfigError, match='begun with another sweep'):
+    trivial.work(trivial.write(tmp_path, metric="'val/other'"), tmp_path / 'lr')
