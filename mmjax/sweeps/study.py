@@ -81,7 +81,7 @@ class RunningTrial:
   def _report(self, step: int, value: float) -> bool:
     trial = self.study.get_trials(deepcopy=False)[self.number]
     if step < (trial.last_step or 0):
-      return False  # The worker before went on from here.
+      return False  # A worker before got further.
     if step not in trial.intermediate_values:
       self.trial.report(value, step)
     return self.trial.should_prune()

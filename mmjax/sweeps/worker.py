@@ -65,8 +65,7 @@ def work(
     MissingMetricError: if no run has the metric; the trial is left as it is.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFailedError: if three fail in a row.
-    storage.UnreachableError: if it is for long; the trial is left as it is.
-    FullError: if a disk is full; the trial is left as it is.
+    UnreachableError, FullError: of the storage, a disk; the trial is left.
   """
   failures = 0
   while True:
