@@ -34,7 +34,7 @@ def main(argv) -> None:
   """Prints a line for each reduction factor."""
   del argv
   optuna.logging.set_verbosity(optuna.logging.WARNING)
-  study = storage.load_study(None, _SWEEP.value)
+  study = storage.load_study('journal', _SWEEP.value)
   trials = study.get_trials(states=[optuna.trial.TrialState.COMPLETE])
   curves = [trial.intermediate_values for trial in trials]
   whole = max(max(curve) for curve in curves)

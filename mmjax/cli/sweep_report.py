@@ -20,7 +20,9 @@ def main(argv: list[str]) -> int:
   )
   parser.add_argument('workdir', help="the sweep's folder")
   parser.add_argument(
-    '--storage', help='storage of the study, if it is not in the folder'
+    '--storage',
+    default='journal',
+    help='URL of the study, if it is not in the folder',
   )
   parser.add_argument(
     '--output', help='file to write (default: WORKDIR/report.html)'

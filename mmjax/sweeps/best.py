@@ -1,4 +1,4 @@
-"""The best trials of a sweep, and their configs as files."""
+"""The best trial of a sweep, and its config as a file."""
 
 import os
 import pprint
@@ -12,6 +12,7 @@ from mmjax.config import settings
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import progress
 
+FILE = 'best_config.py'  # In the sweep's folder.
 Frozen = optuna.trial.FrozenTrial
 _TEXT = '''\
 """{docstring}
@@ -27,35 +28,22 @@ def get_config():
 '''
 
 
-def trials(study: optuna.Study) -> list[Frozen]:
-  """The best complete trial; with several metrics, the Pareto front."""
-  front = sorted(study.best_trials, key=lambda trial: trial.values)
-  return front if len(study.directions) > 1 else front[:1]
+def find(study: optuna.Study) -> Frozen | None:
+  """The best complete trial, and of equal ones the first."""
+  return min(study.best_trials, key=lambda trial: trial.number, default=None)
 
 
 def config_of(study: optuna.Study, trial: Frozen) -> ml_collections.ConfigDict:
-  """The config that a trial ran; with repeats, that of the first run."""
-  base = study.user_attrs['sweep']['base']
-  config = ml_collections.ConfigDict(settings.tuples(base))
-  for path, value in trial.user_attrs['values'].items():
-    sweep_lib.assign(config, path, settings.tuples(value))
-  config.train.blind_baseline = False  # As `Sweep.run_config` sets it.
-  return config
-
-
-def file_of(study: optuna.Study, trial: Frozen, workdir: Path | str) -> Path:
-  """The file with the config of one of the best trials."""
-  several = len(study.directions) > 1
-  name = f'pareto_{trial.number}.py' if several else 'best_config.py'
-  return Path(workdir) / name
+  """The config that a trial ran."""
+  base = settings.tuples(study.user_attrs['sweep']['base'])
+  values = settings.tuples(trial.user_attrs['values'])
+  return sweep_lib.vary(ml_collections.ConfigDict(base), values)
 
 
 def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
-  """What one of the best trials is: metrics, cost, command, changed fields."""
+  """What the best trial is: metric, cost, command, changed fields."""
   sweep, config = study.user_attrs['sweep'], config_of(study, trial)
-  metrics = zip(sweep['metric'], trial.values, strict=True)
-  numbers = ', '.join(f'{name} {value:.5g}' for name, value in metrics)
-  file = shlex.quote(str(file_of(study, trial, workdir)))
+  file = shlex.quote(str(Path(workdir) / FILE))
   run = shlex.quote(f'runs/{study.study_name}_trial_{trial.number}')
   old = settings.leaves(sweep['in_file'])
   new = settings.leaves(settings.to_json(config))
@@ -63,8 +51,8 @@ def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
   module = name if '.' in name else f'experiments.{name}'
   program = name if name.endswith('.py') else f'-m {module}'
   lines = [
-    f'Trial {trial.number} of {sweep["file"]}: {numbers}; '
-    f'{trial.user_attrs["steps"]:,} steps in '
+    f'Trial {trial.number} of {sweep["file"]}: {sweep["metric"]} '
+    f'{trial.value:.5g}; {trial.user_attrs["steps"]:,} steps in '
     f'{progress.duration(trial.user_attrs["seconds"])}.\n',
     f'  python {program} --config={file} --workdir={run}\n',
     f'Different from {sweep["config"]}:',
@@ -79,27 +67,20 @@ def description(study: optuna.Study, trial: Frozen, workdir: Path | str) -> str:
 
 
 def write(study: optuna.Study, workdir: Path | str) -> None:
-  """Writes the best trials' configs as files for any experiment.
-
-  WORKDIR/best_config.py; with several metrics WORKDIR/pareto_NUMBER.py of each
-  trial on the front, and those of others are removed.
-  """
-  workdir, files = Path(workdir), set()
-  for trial in trials(study):
-    path = file_of(study, trial, workdir)
-    text = description(study, trial, workdir)
-    data = pprint.pformat(config_of(study, trial).to_dict(), width=72)
-    workdir.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{path.name}.{os.getpid()}.part')
-    part.write_text(
-      _TEXT.format(
-        # What a value contains must not end the docstring.
-        docstring=text.replace('\\', r'\\').replace('"""', r'\"\"\"'),
-        data='\n'.join('    ' + line for line in data.splitlines()),
-      )
+  """Writes WORKDIR/best_config.py, if a trial is complete."""
+  trial = find(study)
+  if trial is None:
+    return
+  path = Path(workdir) / FILE
+  text = description(study, trial, workdir)
+  data = pprint.pformat(config_of(study, trial).to_dict(), width=72)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(f'{FILE}.{os.getpid()}.part')
+  part.write_text(
+    _TEXT.format(
+      # What a value contains must not end the docstring.
+      docstring=text.replace('\\', r'\\').replace('"""', r'\"\"\"'),
+      data='\n'.join('    ' + line for line in data.splitlines()),
     )
-    os.replace(part, path)
-    files.add(path)
-  if files:
-    for path in set(workdir.glob('pareto_*.py')) - files:
-      path.unlink(missing_ok=True)
+  )
+  os.replace(part, path)

@@ -3,8 +3,7 @@
 --sweep=FILE.py          a file with get_sweep()
 --workdir=DIR            the sweep's folder; the same command resumes it
 --workers=K              processes on this machine, which share its devices
---storage=WHERE          journal or sqlite: a file in DIR; or a database's URL
---retry_failed           run failed trials again, with the same values
+--storage=WHERE          journal: a file in DIR; or a database's URL
 --check                  check the sweep, run nothing
 --config.SECTION.FIELD=VALUE  sets one field of the config, in all trials
 --data_dir=DIR           short for --config.data.data_dir=DIR
@@ -17,7 +16,6 @@ as those of a run do, and are one worker together.
 """
 
 import contextlib
-import functools
 import signal
 import subprocess
 import sys
@@ -31,13 +29,13 @@ from mmjax.config import experiment_file
 from mmjax.errors import ConfigError
 from mmjax.parallel import hosts
 from mmjax.runs import workdir
-from mmjax.sweeps import check, load, local, status, storage, worker
+from mmjax.sweeps import load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import loop, main, startup, training
 
 
-def launch(build_of: check.BuildOf = experiment_file.find) -> None:
+def launch(build_of: load.BuildOf = experiment_file.find) -> None:
   """Parses flags and runs a sweep; the last line of `experiments/sweep.py`.
 
   Args:
@@ -49,24 +47,21 @@ def launch(build_of: check.BuildOf = experiment_file.find) -> None:
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of a sweep."""
-  kind = lambda function: functools.partial(function, flag_values=values)
-  string, integer = kind(flags.DEFINE_string), kind(flags.DEFINE_integer)
-  boolean = kind(flags.DEFINE_bool)
   main.define_common(values)
-  string('sweep', None, 'file with get_sweep()')
-  integer('workers', 1, 'processes on this machine', 1)
-  string('storage', 'journal', 'journal, sqlite or a URL')
-  boolean('retry_failed', False, 'run failed trials again')
-  boolean('check', False, 'check the sweep, run nothing')
+  own = {'flag_values': values}
+  flags.DEFINE_string('sweep', None, 'file with get_sweep()', **own)
+  flags.DEFINE_integer('workers', 1, 'processes on this machine', 1, **own)
+  flags.DEFINE_string('storage', 'journal', 'journal or a URL', **own)
+  flags.DEFINE_bool('check', False, 'check the sweep, run nothing', **own)
   # As `local.Workers` starts them.
-  boolean('ends_with_input', False, 'stop when the input ends')
+  flags.DEFINE_bool('ends_with_input', False, 'stop when the input ends', **own)
 
 
 def _print_help(_: Sequence[str]) -> None:
   print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
 
 
-def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
+def _main(changes: Sequence[tuple[str, str]], build_of: load.BuildOf) -> None:
   values = flags.FLAGS
   if values.ends_with_input:
     local.end_with_input()
@@ -76,7 +71,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: check.BuildOf) -> None:
     workdir.check(values.workdir)
   sweep = load.load(values.sweep, changes)
   if values.check:
-    check.check(sweep, build_of)
+    load.check(sweep, build_of)
     print(f'{values.sweep}: {sweep.trials} trials, no errors')
   elif values.workers > 1:
     _run_many(sweep, values, changes)
@@ -92,11 +87,12 @@ def _stopped(number: int) -> None:
   """Ends this process as one that a signal stopped, when all is saved."""
   if hosts.is_first():
     print('stopped before the end; the same command resumes the sweep')
-  sys.exit(128 + number)
+  # 143 is the code by which schedulers know to start it again.
+  sys.exit(130 if number == signal.SIGINT else 143)
 
 
 def _run_here(
-  sweep: sweep_lib.Sweep, values: Any, build_of: check.BuildOf
+  sweep: sweep_lib.Sweep, values: Any, build_of: load.BuildOf
 ) -> bool:
   """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
@@ -107,23 +103,18 @@ def _run_here(
   with hosts.raise_together():
     if checked:
       # Its values were, but not what depends on this machine: data, devices.
-      check.build(sweep.run_config({}), build_of)
+      load.build(sweep, {}, build_of)
     else:
-      check.check(sweep, build_of)
+      load.check(sweep, build_of)
     if hosts.is_first():
-      study = _open(sweep, values)
+      study = study_lib.Study(sweep, values.storage, values.workdir)
 
   def train(config: Any, folder: Path, report: training.Report):
     build = build_of(config.experiment)
     return loop.run(config, build, folder, report=report)
 
-  with contextlib.ExitStack() as at_end:
-    between = lambda: None
-    if study is not None:
-      printer = status.StatusPrinter(study.optuna)
-      between = printer.update
-      at_end.callback(printer.update, end=True)
-    done = worker.work(sweep, study, values.workdir, train, between=between)
+  show = status.StatusPrinter(study.optuna).update if study else None
+  done = worker.work(sweep, study, values.workdir, train, show)
   with hosts.raise_together():
     if done and study is not None:
       worker.check_complete(study, values.workdir)
@@ -155,17 +146,15 @@ def _run_many(
     )
     if done.returncode:
       sys.exit(done.returncode)
-  study = _open(sweep, values)
+  study = study_lib.Study(sweep, values.storage, values.workdir)
   printer = status.StatusPrinter(study.optuna)
   with workers:
     codes = workers.wait(printer.update)
-  printer.update(end=True)
+  printer.update()
   if study.done():
     worker.check_complete(study, values.workdir)
   elif workers.signal:
-    # 143 is the code by which schedulers know to start it again.
-    hung_up = workers.signal == signal.SIGHUP
-    _stopped(signal.SIGTERM if hung_up else workers.signal)
+    _stopped(workers.signal)
   else:
     for i, (code, log) in enumerate(zip(codes, workers.logs, strict=True)):
       print(f'worker {i} ended with {code}; see {log}')
@@ -178,11 +167,3 @@ def _exists(values: Any) -> bool:
     study = storage.load_study(values.storage, values.workdir)
     return 'sweep' in study.user_attrs
   return False
-
-
-def _open(sweep: sweep_lib.Sweep, values: Any) -> study_lib.Study:
-  opened = storage.open_storage(values.storage, values.workdir)
-  study = study_lib.Study(sweep, opened, values.workdir)
-  if values.retry_failed:
-    study.retry_failed()
-  return study

@@ -10,7 +10,7 @@ Optuna ends a trial once.
 
 A worker is dead if its process has ended, where that can be observed (same
 machine, same process namespace); else if its heartbeat did not change for
-`grace` seconds of the observer's clock. Clocks are never compared.
+`GRACE` seconds of the observer's clock. Clocks are never compared.
 """
 
 import contextlib
@@ -24,22 +24,16 @@ import optuna
 
 from mmjax.runs import processes
 
-BEAT_EVERY = 20.0
-GRACE = 120.0
+BEAT_EVERY = 20.0  # Seconds between two heartbeats.
+GRACE = 120.0  # Seconds without a heartbeat after which a worker is dead.
 # User attribute of a trial: the worker that has it, or that died of an error.
 OWNER = 'owner'
 
 
 class Worker:
-  """A worker, as others can check it, and what it observed of them.
+  """A worker, as others can check it, and what it observed of them."""
 
-  Args:
-    grace: seconds without a heartbeat after which a worker is dead.
-    beat_every: seconds between two heartbeats.
-  """
-
-  def __init__(self, *, grace: float = GRACE, beat_every: float = BEAT_EVERY):
-    self._grace, self._beat_every = grace, min(beat_every, grace / 6)
+  def __init__(self):
     self._owner = {
       'worker': uuid.uuid4().hex,
       'machine': processes.machine(),
@@ -60,7 +54,7 @@ class Worker:
 
     def beat() -> None:
       count = 0
-      while not end.wait(self._beat_every):
+      while not end.wait(BEAT_EVERY):
         count += 1
         # A storage out of reach for a while ends no trial.
         with contextlib.suppress(Exception):
@@ -97,7 +91,7 @@ class Worker:
     if owner != before:
       self._observed[trial.number] = owner, now
       return False
-    return now - since >= self._grace
+    return now - since >= GRACE
 
   def replaces_dead(self, trial: optuna.trial.FrozenTrial) -> bool:
     """Whether another worker ended while it had the trial, without a signal."""

@@ -14,22 +14,25 @@ from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
+from mmjax.train import experiment, loop
 
 Field = fields.Field
-DIRECTIONS = ('maximize', 'minimize')
 FIELDS = {
   'config': Field('str', None, 'a config file, or file.py:argument'),
-  'metric': Field('strings', None, "such as 'val/retrieval/mean_r1'"),
-  'direction': Field('strings', None, ' or '.join(DIRECTIONS)),
+  'metric': Field('str', None, "such as 'val/retrieval/mean_r1'"),
+  'direction': Field(
+    'str', None, 'maximize or minimize', choices=('maximize', 'minimize')
+  ),
   'space': Field('dict', None, "'section.field' -> choice(...), uniform(...)"),
   'set': Field('dict', {}, "'section.field' -> its value in all trials"),
   'trials': Field('int', None, 'number of points', minimum=1, optional=True),
   'sampler': Field('plain', 'tpe', ', '.join(search.KINDS['sampler'])),
   'pruner': Field('plain', 'none', ', '.join(search.KINDS['pruner'])),
   'seed': Field('int', 0, 'seed of the search', minimum=0),
-  'repeats': Field('int', 1, 'runs of each point', minimum=1),
 }
 _REQUIRED = ('config', 'metric', 'direction', 'space')
+# Name of an experiment -> its `build`.
+BuildOf = Callable[[str], experiment.Build]
 
 
 def load(
@@ -47,7 +50,8 @@ def load(
   """
   optuna.logging.set_verbosity(optuna.logging.WARNING)
   fields_in_file = _read(file)
-  values = _complete(fields_in_file)
+  values = {name: f.default for name, f in FIELDS.items()} | fields_in_file
+  values['config'] = str(values['config'])  # It may be a path.
   raise_all(file, _field_errors(fields_in_file, values))
   in_file = overrides.load(values['config'])
   base = copy.deepcopy(in_file)
@@ -65,13 +69,57 @@ def load(
     file,
     [
       *_refused(settings.validate, base),
-      *_goal_errors(sweep),
+      *_metric_errors(sweep),
       *_space_errors(sweep.space, base),
     ],
   )
   raise_all(file, [*search.sampler_errors(sweep), *search.pruner_errors(sweep)])
   trials = sweep.trials or search.grid_size(sweep)
   return dataclasses.replace(sweep, trials=trials)
+
+
+def check(sweep: sweep_lib.Sweep, build_of: BuildOf) -> None:
+  """Builds the ends of every range, few whole numbers and all choices.
+
+  Everything is built as a run would build it, shapes included, but nothing is
+  computed. A field with a condition is built with all values that this names;
+  otherwise fields vary one by one. Two values that are legal each may still be
+  refused together; such a trial fails, and its log says why.
+
+  Args:
+    sweep: what `load` returns.
+    build_of: name of an experiment -> its `build`.
+
+  Raises:
+    ConfigError: naming every value that the config or its experiment refuses.
+  """
+  try:
+    build(sweep, {}, build_of)
+  except ConfigError as error:
+    raise_all(sweep.file, [f'without the space: {error}'])
+  errors: list[str] = []
+  refused = []
+  for path, dimension in sweep.space.items():
+    for value in dimension.probes():
+      for others in space_lib.combinations(sweep.space, path):
+        if any(item in refused for item in others.items()):
+          continue  # That is among the errors.
+        try:
+          build(sweep, others | {path: value}, build_of)
+        except (ConfigError, TypeError) as error:
+          refused.append((path, value))
+          where = ''.join(f' with {p}={v!r}' for p, v in others.items())
+          kind = 'TypeError: ' if isinstance(error, TypeError) else ''
+          errors.append(f'{path}={value!r}{where}: {kind}{error}')
+  raise_all(sweep.file, errors)
+
+
+def build(
+  sweep: sweep_lib.Sweep, values: Mapping[str, Any], build_of: BuildOf
+) -> None:
+  """Builds one trial's config; raises ConfigError if it is refused."""
+  config = sweep_lib.vary(sweep.base, values)
+  loop.check(config, build_of(config.experiment))
 
 
 def raise_all(file: Path | str, errors: Iterable[str]) -> None:
@@ -94,16 +142,6 @@ def _read(file: Path | str) -> dict[str, Any]:
   return values
 
 
-def _complete(values: Mapping[str, Any]) -> dict[str, Any]:
-  """A sweep file's fields with the defaults of those that it leaves out."""
-  out = {name: field.default for name, field in FIELDS.items()} | dict(values)
-  out['config'] = str(out['config'])  # It may be a path.
-  for name in ('metric', 'direction'):
-    if not isinstance(out[name], tuple | list):
-      out[name] = (out[name],)
-  return out
-
-
 def _field_errors(
   in_file: Mapping[str, Any], values: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -123,24 +161,16 @@ def _field_errors(
       yield from _refused(search.named, name, value)
 
 
-def _goal_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
-  """Metrics that a trial does not have, and directions that are not legal."""
-  for name in set(sweep.metric) - set(sweep_lib.COSTS):
-    if not name.startswith('val/'):
-      yield (
-        f"metric={name!r} is not legal: a metric of validation, 'val/...', or "
-        f'one of {", ".join(sweep_lib.COSTS)}; tests are for the run that was '
-        'chosen'
-      )
-    elif not sweep.base.data.eval_split:
-      yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
-  for name in set(sweep.direction) - set(DIRECTIONS):
-    yield f'direction={name!r} is not legal: one of {", ".join(DIRECTIONS)}'
-  if not sweep.metric or len(sweep.metric) != len(sweep.direction):
+def _metric_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
+  """Why a trial can't have the metric."""
+  name = sweep.metric
+  if not name.startswith('val/'):
     yield (
-      f'there are {len(sweep.metric)} metrics and {len(sweep.direction)} '
-      'directions; give at least one metric, and a direction for each'
+      f"metric={name!r} is not legal: a metric of validation, 'val/...'; tests "
+      'are for the run that was chosen'
     )
+  elif not sweep.base.data.eval_split:
+    yield f"metric={name!r} needs data.eval_split, which is ''; name a split"
 
 
 def _space_errors(
@@ -164,8 +194,8 @@ def _space_errors(
           f'{path}: when({other!r}, {value!r}) never holds; that field is '
           f'tried with {before[other].text}'
         )
-    if path in ('seed', 'train.blind_baseline'):
-      yield f'{path} is set by the sweep itself; use repeats=3'
+    if path == 'train.blind_baseline':
+      yield f'{path} is False in all trials; leave it out'
     # Sections that a choice of dicts brings may have fields of their own.
     elif not any(str(path).startswith(f'{name}.') for name in before):
       yield from _refused(sweep_lib.find, base, path)

@@ -11,9 +11,6 @@ from pathlib import Path
 
 from mmjax.errors import ConfigError
 
-# Number of a process's chips -> their arrangement on the host, for libtpu.
-_TPU_BOUNDS = {1: '1,1,1', 2: '1,2,1', 4: '2,2,1', 8: '2,4,1'}
-
 
 def probe() -> tuple[str, int]:
   """This machine's platform, and its number of devices; of a CPU, its cores.
@@ -42,15 +39,18 @@ def divide(platform: str, count: int, workers: int) -> list[list[int]]:
     workers: number of processes.
 
   Raises:
-    ConfigError: if there are too few, or TPU chips can't be divided so.
+    ConfigError: if there are too few, or they are TPU chips.
   """
-  each = count // workers
-  if not each or (platform == 'tpu' and each not in _TPU_BOUNDS):
-    kind = {'cpu': 'cores', 'tpu': 'TPU chips'}.get(platform, 'devices')
-    legal = '1, 2, 4 or 8' if platform == 'tpu' else 'at least one'
+  if platform == 'tpu':
     raise ConfigError(
-      f'--workers={workers}: each needs {legal} of the {count} {kind} of this '
-      'machine; start another number of workers'
+      f"--workers={workers}: one process uses all of a machine's TPU chips; "
+      'leave the flag out, and start a worker on each machine or slice'
+    )
+  each = count // workers
+  if not each:
+    raise ConfigError(
+      f'--workers={workers}: each needs a device, or a core of a CPU, and this '
+      f'machine has {count}; start fewer'
     )
   return [list(range(i * each, (i + 1) * each)) for i in range(workers)]
 
@@ -59,20 +59,14 @@ def environment(platform: str, devices: Sequence[int]) -> dict[str, str]:
   """Environment variables that limit a process to some devices.
 
   Args:
-    platform: 'cpu', 'gpu' or 'tpu'.
+    platform: 'cpu' or 'gpu'.
     devices: numbers of this machine's devices.
 
-  >>> environment('tpu', [4, 5, 6, 7])['TPU_VISIBLE_CHIPS']
-  '4,5,6,7'
+  >>> environment('cpu', [2, 3])
+  {'JAX_NUM_CPU_DEVICES': '2'}
   """
   if platform == 'cpu':
     return {'JAX_NUM_CPU_DEVICES': str(len(devices))}
-  if platform == 'tpu':
-    return {
-      'TPU_VISIBLE_CHIPS': ','.join(map(str, devices)),
-      'TPU_CHIPS_PER_PROCESS_BOUNDS': _TPU_BOUNDS[len(devices)],
-      'TPU_PROCESS_BOUNDS': '1,1,1',
-    }
   # Of those that this process can use, named by number or by UUID. AMD's
   # runtime reads the variable too.
   visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -171,15 +165,13 @@ class Workers:
       time.sleep(every)
     return [process.returncode for process in self._processes]
 
-  def _stop(self, number: int, frame: object) -> None:
-    del frame
+  def _stop(self, number: int, _: object) -> None:
     self.signal = self.signal or number
     self._terminate()
 
   def _terminate(self) -> None:
     for process in self._processes:
-      if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
+      process.terminate()
 
 
 def _cores() -> list[int]:

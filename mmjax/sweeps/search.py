@@ -18,17 +18,12 @@ KINDS = {
     'random': optuna.samplers.RandomSampler,
     'quasi_random': optuna.samplers.QMCSampler,
     'tpe': optuna.samplers.TPESampler,
-    'cmaes': optuna.samplers.CmaEsSampler,
-    'nsga2': optuna.samplers.NSGAIISampler,
-    'nsga3': optuna.samplers.NSGAIIISampler,
   },
   'pruner': {
     'none': optuna.pruners.NopPruner,
     'hyperband': optuna.pruners.HyperbandPruner,
     'successive_halving': optuna.pruners.SuccessiveHalvingPruner,
     'median': optuna.pruners.MedianPruner,
-    'percentile': optuna.pruners.PercentilePruner,
-    'threshold': optuna.pruners.ThresholdPruner,
   },
 }
 
@@ -80,25 +75,19 @@ def pruner(sweep: sweep_lib.Sweep) -> optuna.pruners.BasePruner:
   defaults = {
     'hyperband': {'min_resource': every, 'max_resource': steps},
     'successive_halving': {'min_resource': every},
-    'percentile': {'percentile': 25.0},
   }
-  options = defaults.get(sweep.pruner['name'], {}) | sweep.pruner
-  return _make('pruner', options)
+  own = defaults.get(sweep.pruner['name'], {})
+  return _make('pruner', own | sweep.pruner)
 
 
 def sampler_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
   """Why the sampler can't search the space, and which one can."""
   name, space = sweep.sampler['name'], sweep.space
   conditional = [path for path, d in space.items() if d.condition]
-  choices = [path for path, d in space.items() if d.values is not None]
-  if conditional and name in ('grid', 'cmaes', 'quasi_random'):
+  if conditional and name in ('grid', 'quasi_random'):
     yield (
       f'sampler={name!r} takes no field that depends on another one '
       f"({', '.join(conditional)}); use 'tpe' or 'random', or choices of dicts"
-    )
-  if name == 'cmaes' and (choices or len(sweep.metric) > 1):
-    yield (
-      "sampler='cmaes' takes one metric and numbers only, no choices; use 'tpe'"
     )
   infinite = [
     f'{path}: {d.text}' for path, d in space.items() if d.grid() is None
@@ -127,9 +116,6 @@ def pruner_errors(sweep: sweep_lib.Sweep) -> Iterator[str]:
   options, train = sweep.pruner, sweep.base.train
   name, steps, every = options['name'], train.steps, train.eval_every
   if name == 'none':
-    return
-  if len(sweep.metric) > 1 or sweep.metric[0] in sweep_lib.COSTS:
-    yield f"pruner={name!r} takes one metric, of validation; use 'none'"
     return
   if {'train.steps', 'train.eval_every'} & set(sweep.space):
     return  # It depends on the trial.

@@ -2,14 +2,12 @@
 
 import collections
 import contextlib
-import math
 import statistics
 import sys
 
 import optuna
 
 from mmjax.sweeps import best, storage
-from mmjax.sweeps import study as study_lib
 from mmjax.train import progress
 
 State = optuna.trial.TrialState
@@ -17,39 +15,35 @@ Frozen = optuna.trial.FrozenTrial
 
 
 class StatusPrinter:
-  """Prints the trials of a study that ended since it was made."""
+  """Prints the trials of a study that end, and a summary after them."""
 
   def __init__(self, study: optuna.Study):
     # The stream as it is now: while a trial runs, it is the trial's log.
     self._study, self._stream = study, sys.stdout
-    self._printed: set[int] = set()
-    self._new_lines()
+    self._ended: set[int] | None = None  # Numbers of those of the last call.
 
-  def update(self, end: bool = False) -> None:
-    """Prints a line for each new one; at the end and on a terminal a summary.
+  def update(self) -> None:
+    """Prints a line for each trial that ended since the last call.
 
-    A storage that is out of reach is read by the next call.
+    A summary follows, if there is one, and in the first call. A storage that is
+    out of reach is read by the next call.
     """
     with contextlib.suppress(*storage.ERRORS):
-      lines = self._new_lines()
-      if end or (lines and self._stream.isatty()):
-        lines.append(summary(self._study))
-      print(*lines, sep='\n', end='\n' * bool(lines), file=self._stream)
-      self._stream.flush()
-
-  def _new_lines(self) -> list[str]:
-    new = [
-      trial
-      for trial in self._study.get_trials(deepcopy=False)
-      if trial.state.is_finished() and trial.number not in self._printed
-    ]
-    self._printed.update(trial.number for trial in new)
-    return [line(self._study, trial) for trial in new]
+      trials = self._study.get_trials(deepcopy=False)
+      ended = {trial.number for trial in trials if trial.state.is_finished()}
+      if ended == self._ended:
+        return
+      new = sorted(ended - self._ended) if self._ended is not None else []
+      lines = [line(self._study, trials[number]) for number in new]
+      lines.append(summary(self._study))
+      print(*lines, sep='\n', file=self._stream, flush=True)
+      self._ended = ended
 
 
 def summary(study: optuna.Study) -> str:
   """One line: number of trials in each state, the best, and the time left."""
-  trials, waiting = begun(study)
+  trials = begun(study)
+  waiting = max(0, study.user_attrs['sweep']['trials'] - len(trials))
   names = {State.RUNNING: 'begun', State.FAIL: 'failed'}
   states = collections.Counter(
     names.get(trial.state, trial.state.name.lower())
@@ -58,17 +52,9 @@ def summary(study: optuna.Study) -> str:
   states['waiting'] = waiting
   counts = ', '.join(f'{n} {state}' for state, n in states.items() if n)
   parts = [f'{study.study_name}: {len(trials) + waiting} trials', counts]
-  chosen = best.trials(study)
-  if len(study.directions) > 1:
-    parts.append(f'{len(chosen)} on the Pareto front')
-  elif chosen:
-    parts.append(f'best {chosen[0].value:.4g} in trial {chosen[0].number}')
-  # Standard deviation between runs of a point, pooled over points.
-  runs = [trial.user_attrs.get('runs', [[]])[0] for trial in trials]
-  variances = [statistics.variance(r) for r in runs if len(r) > 1]
-  if variances:
-    noise = math.sqrt(statistics.fmean(variances))
-    parts.append(f'noise of a run {noise:.2g}')
+  chosen = best.find(study)
+  if chosen is not None:
+    parts.append(f'best {chosen.value:.4g} in trial {chosen.number}')
   seconds = [
     trial.duration.total_seconds()
     for trial in trials
@@ -84,12 +70,11 @@ def summary(study: optuna.Study) -> str:
 
 
 def line(study: optuna.Study, trial: Frozen) -> str:
-  """One trial: its state, metrics, cost, parameters and failure."""
+  """One trial: its state, metric, cost, parameters and failure."""
   facts, out = trial.user_attrs, f'trial {trial.number} '
   out += trial.state.name.lower()
-  metrics = study.user_attrs['sweep']['metric']
-  for name, value in zip(metrics, trial.values or (), strict=False):
-    out += f'  {name} {value:.4g}'
+  if trial.value is not None:
+    out += f'  {study.user_attrs["sweep"]["metric"]} {trial.value:.4g}'
   if 'steps' in facts:
     seconds = progress.duration(facts['seconds'])
     out += f'  {facts["steps"]:,} steps in {seconds}'
@@ -101,11 +86,7 @@ def line(study: optuna.Study, trial: Frozen) -> str:
   return f'{out}  ({", ".join(params)})' + (f': {reason[0]}' if reason else '')
 
 
-def begun(study: optuna.Study) -> tuple[list[Frozen], int]:
-  """The trials that have begun, and the number of those that have not."""
+def begun(study: optuna.Study) -> list[Frozen]:
+  """The trials that have begun, by number."""
   trials = study.get_trials(deepcopy=False)
-  retries = {t.user_attrs.get(study_lib.RETRY_OF) for t in trials} - {None}
-  out = [trial for trial in trials if trial.state != State.WAITING]
-  return out, max(
-    0, study.user_attrs['sweep']['trials'] + len(retries) - len(out)
-  )
+  return [trial for trial in trials if trial.state != State.WAITING]

@@ -11,8 +11,7 @@ import optuna
 
 from mmjax.errors import ConfigError, RunError
 
-# Kind of file storage -> its file in the sweep's folder.
-FILES = {'journal': 'study.journal', 'sqlite': 'study.db'}
+FILE = 'study.journal'  # In the sweep's folder.
 # What a storage raises that is out of reach: databases, and files.
 ERRORS = optuna.exceptions.StorageInternalError, OSError
 _ATTEMPTS = 3
@@ -29,25 +28,23 @@ def open_storage(
   """Opens the storage of a sweep.
 
   Args:
-    location: 'journal' or 'sqlite', a file in the work directory; or a URL of
-      SQLAlchemy, such as postgresql://user:password@host/database.
+    location: 'journal', the file in the work directory; or a URL of SQLAlchemy,
+      such as postgresql://user:password@host/database.
     workdir: the sweep's folder.
 
   Raises:
     ConfigError: if there is no such kind, or it can't be opened.
   """
-  if location in FILES:
+  if location == 'journal':
     # Absolute, since the journal's lock is a symbolic link to it.
-    path = Path(workdir).absolute() / FILES[location]
+    path = Path(workdir).absolute() / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    if location == 'journal':
-      backend = optuna.storages.journal.JournalFileBackend(str(path))
-      return optuna.storages.JournalStorage(backend)
-    location = f'sqlite:///{path}'
+    backend = optuna.storages.journal.JournalFileBackend(str(path))
+    return optuna.storages.JournalStorage(backend)
   if '://' not in location:
     raise ConfigError(
-      f"--storage={location} is not legal: 'journal', 'sqlite', or a URL such "
-      'as postgresql://user@host/database'
+      f"--storage={location} is not legal: 'journal', or a URL such as "
+      'postgresql://user@host/database'
     )
   options = {'pool_pre_ping': True}  # A connection may die between trials.
   if location.startswith('sqlite'):
@@ -71,8 +68,7 @@ def with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
   Args:
     function: may be called again after it failed, done or not.
-    *args: its.
-    **kwargs: its.
+    *args, **kwargs: its.
 
   Raises:
     UnreachableError: if it fails for two minutes.
@@ -92,24 +88,21 @@ def with_retry(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     pause = min(2 * pause, 5.0)
 
 
-def load_study(location: str | None, workdir: Path | str) -> optuna.Study:
+def load_study(location: str, workdir: Path | str) -> optuna.Study:
   """The study of a sweep's folder, to read.
 
   Args:
-    location: as in `open_storage`; None: the file in the folder.
+    location: as in `open_storage`.
     workdir: the sweep's folder.
 
   Raises:
     ConfigError: if there is none.
   """
-  if location is None:
-    kinds = [k for k, file in FILES.items() if (Path(workdir) / file).exists()]
-    if not kinds:
-      raise ConfigError(
-        f'{workdir} holds no study ({" or ".join(FILES.values())}); give the '
-        '--workdir of a sweep, and --storage=URL if its study is in a database'
-      )
-    location = kinds[0]
+  if location == 'journal' and not (Path(workdir) / FILE).exists():
+    raise ConfigError(
+      f'{workdir} holds no {FILE}; give the --workdir of a sweep, and '
+      '--storage=URL if its study is in a database'
+    )
   name = study_name(workdir)
   try:
     return optuna.load_study(

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,6 @@ from mmjax.sweeps import sweep as sweep_lib
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial
 FinishedError = optuna.exceptions.UpdateFinishedTrialError
-# User attribute of a retry: the number of the trial that failed.
-RETRY_OF = 'retry_of'
 # User attribute: step, and number of workers that died at it.
 _DEATHS = 'deaths'
 # A trial that ended so many workers without progress fails.
@@ -41,18 +38,15 @@ class RunningTrial:
     study: Optuna's.
     trial: Optuna's.
     worker: this one.
+    number: the trial's, which stays with it whoever runs it.
     values: path -> value of the config.
   """
 
   study: optuna.Study
   trial: optuna.Trial
   worker: lease.Worker
+  number: int
   values: dict[str, Any]
-
-  @property
-  def number(self) -> int:
-    """The trial's, which stays with it whoever runs it."""
-    return self.trial.number
 
   def holding(self) -> contextlib.AbstractContextManager[None]:
     """A context in which other workers leave the trial alone."""
@@ -69,27 +63,25 @@ class RunningTrial:
     except FinishedError:
       return True
 
-  def end(
-    self, state: State, values: list[float] | None = None, **facts: Any
-  ) -> None:
+  def end(self, state: State, value: float | None = None, **facts: Any) -> None:
     """Ends the trial, and stores facts with it.
 
     Args:
       state: COMPLETE; PRUNED, whose metric is the last report; or FAIL.
-      values: metrics, if it is complete.
+      value: the metric, if it is complete.
       **facts: user attributes, which JSON can represent.
     """
     call = storage_lib.with_retry
     with contextlib.suppress(FinishedError):
-      for name, value in facts.items():
-        call(self.trial.set_user_attr, name, value)
+      for fact in facts.items():
+        call(self.trial.set_user_attr, *fact)
       tell = self.study.tell
-      call(tell, self.number, values, state=state, skip_if_finished=True)
+      call(tell, self.number, value, state=state, skip_if_finished=True)
 
   def _report(self, step: int, value: float) -> bool:
     trial = self.study.get_trials(deepcopy=False)[self.number]
     if step < (trial.last_step or 0):
-      return False  # The worker before went on from here.
+      return False  # A worker before got further.
     if step not in trial.intermediate_values:
       self.trial.report(value, step)
     return self.trial.should_prune()
@@ -103,24 +95,26 @@ class Study:
 
   Args:
     sweep: what is searched.
-    storage: where.
+    location: where its storage is, as in `storage.open_storage`.
     workdir: the sweep's folder, whose name is the study's.
 
   Raises:
-    ConfigError: if the storage has a study of this name about something else.
+    ConfigError: if the storage can't be opened, or has a study of this name
+      about something else.
   """
 
   def __init__(
     self,
     sweep: sweep_lib.Sweep,
-    storage: optuna.storages.BaseStorage,
+    location: str,
     workdir: Path | str,
   ):
-    self._sweep, self._storage, self._workdir = sweep, storage, workdir
+    self._sweep, self._workdir = sweep, workdir
+    self._storage = storage_lib.open_storage(location, workdir)
     self.optuna = optuna.create_study(
-      storage=storage,
+      storage=self._storage,
       study_name=storage_lib.study_name(workdir),
-      directions=sweep.direction,
+      direction=sweep.direction,
       load_if_exists=True,
     )
     self._worker = lease.Worker()
@@ -129,29 +123,10 @@ class Study:
   def trials(self) -> list[Frozen]:
     """The sweep's trials that exist so far, by number.
 
-    Workers that add a trial or a retry in the same moment add one too many,
-    which never begins: the first ones by number count.
+    Workers that add a trial in the same moment add one too many, which never
+    begins.
     """
-    count, retried, out = 0, set(), []
-    for trial in self.optuna.get_trials(deepcopy=False):
-      failed = trial.user_attrs.get(RETRY_OF)
-      if failed is None and count < self._sweep.trials:
-        count += 1
-        out.append(trial)
-      elif failed is not None and failed not in retried:
-        retried.add(failed)
-        out.append(trial)
-    return out
-
-  def retry_failed(self) -> None:
-    """Adds a trial with the values of each that failed and has no such one."""
-    trials = self.trials()
-    retried = {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    for trial in trials:
-      if trial.state == State.FAIL and trial.number not in retried:
-        self.optuna.enqueue_trial(
-          trial.params, user_attrs={RETRY_OF: trial.number}
-        )
+    return self.optuna.get_trials(deepcopy=False)[: self._sweep.trials]
 
   def take(self) -> RunningTrial | None:
     """Takes the next trial to run: one whose worker died, else a new one.
@@ -166,14 +141,8 @@ class Study:
   def done(self) -> bool:
     """Whether every trial has ended."""
     trials = storage_lib.with_retry(self.trials)
-    return not self._missing(trials) and all(
+    return len(trials) == self._sweep.trials and all(
       trial.state.is_finished() for trial in trials
-    )
-
-  def _missing(self, trials: Sequence[Frozen]) -> int:
-    """Number of the sweep's trials that do not exist yet."""
-    return self._sweep.trials - sum(
-      RETRY_OF not in trial.user_attrs for trial in trials
     )
 
   def _take(self) -> RunningTrial | None:
@@ -185,14 +154,14 @@ class Study:
             taken = self._begin(trial.number)
             if taken is not None:
               return taken
-      if not self._missing(trials):
+      if len(trials) == self._sweep.trials:
         return None
       self.optuna.add_trial(optuna.trial.create_trial(state=State.WAITING))
 
   def _may_take(self, trial: Frozen) -> bool:
-    running = trial.state == State.RUNNING
-    waiting = trial.state == State.WAITING
-    return waiting or (running and self._worker.may_take(trial))
+    if trial.state == State.RUNNING:
+      return self._worker.may_take(trial)
+    return trial.state == State.WAITING
 
   def _begin(self, number: int) -> RunningTrial | None:
     """Takes a trial; None if another worker was faster, or it fails now."""
@@ -224,12 +193,12 @@ class Study:
     # Values that the trial has already are not drawn again.
     values = space_lib.sample(self._sweep.space, trial)
     trial.set_user_attr('values', values)
-    return RunningTrial(self.optuna, trial, self._worker, values)
+    return RunningTrial(self.optuna, trial, self._worker, number, values)
 
   def _fails(self, trial: optuna.Trial, frozen: Frozen) -> bool:
     """Counts a worker that died, and fails a trial that ended too many."""
-    saved = saved_steps(trial_folder(self._workdir, frozen.number))
-    step = max(saved, frozen.last_step or 0)
+    folder = trial_folder(self._workdir, frozen.number)
+    step = max([*checkpoints.steps_in(folder), frozen.last_step or 0])
     before, deaths = frozen.user_attrs.get(_DEATHS, (-1, 0))
     deaths = deaths + 1 if step <= before else 1
     trial.set_user_attr(_DEATHS, (step, deaths))
@@ -253,29 +222,19 @@ class Study:
       for path in sorted({**old, **new})
       if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
     }
-    free = {'trials'}
-    if not any(
-      trial.state.is_finished() or trial.intermediate_values
-      for trial in self.trials()
-    ):
-      free.add('metric')  # The evaluators may lack the one of before.
-    if old and not changed:
-      return
-    if old and changed.keys() - free:
+    # A metric that the evaluators lack can be corrected.
+    judged = any(trial.intermediate_values for trial in self.trials())
+    free = {'trials'} if judged else {'trials', 'metric'}
+    if not old or (changed and changed.keys() <= free):
+      self.optuna.set_user_attr('sweep', mine)
+    elif changed:
       raise ConfigError(
-        f'the study {self.optuna.study_name!r} was begun with another sweep:\n'
-        '  ' + '\n  '.join(changed.values()) + '\nchoose another --workdir, '
-        "whose name is also the study's"
+        f'the study {self.optuna.study_name!r} was begun with another sweep; '
+        "choose another --workdir, whose name is also the study's:\n  "
+        + '\n  '.join(changed.values())
       )
-    self.optuna.set_user_attr('sweep', mine)
 
 
 def trial_folder(workdir: Path | str, number: int) -> Path:
-  """A trial's folder: a run's, or with repeats that of several runs."""
+  """A trial's folder, which is a run's."""
   return Path(workdir) / 'trials' / str(number)
-
-
-def saved_steps(folder: Path) -> int:
-  """Steps in the newest checkpoints of a trial's runs, together."""
-  runs = (folder, *folder.glob('repeat_*'))
-  return sum(max(checkpoints.steps_in(run), default=0) for run in runs)

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -11,62 +11,36 @@ from mmjax.config import overrides, schema, settings
 from mmjax.errors import ConfigError
 from mmjax.sweeps import space as space_lib
 
-# Metrics that are not of the evaluation: what a run costs.
-COSTS = ('step_time', 'train_seconds')
-
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-  """The fields of a sweep's file, and the configs that they make.
+  """The fields of a sweep's file, and the config that they vary.
 
   Attributes:
     file: the sweep's file.
     in_file: the completed config as its own file has it.
     base: the completed config that trials vary, with `set` and flags.
     config: the config's file, or FILE.py:ARGUMENT.
-    metric: names in a run's results, or in `COSTS`.
-    direction: 'maximize' or 'minimize' for each.
+    metric: name in a run's results.
+    direction: 'maximize' or 'minimize'.
     space: path -> the field's dimension.
     trials: number of points.
     sampler: name and options.
     pruner: name and options.
     seed: the search's.
-    repeats: runs of each point, whose seeds count up from the base config's.
   """
 
   file: str
   in_file: ml_collections.ConfigDict
   base: ml_collections.ConfigDict
   config: str
-  metric: Sequence[str]
-  direction: Sequence[str]
+  metric: str
+  direction: str
   space: Mapping[str, space_lib.Dimension]
   trials: int
   sampler: Mapping[str, Any]
   pruner: Mapping[str, Any]
   seed: int
-  repeats: int
-
-  def run_config(
-    self, values: Mapping[str, Any], repeat: int = 0
-  ) -> ml_collections.ConfigDict:
-    """The config of one run.
-
-    Args:
-      values: path -> value, of the space's fields.
-      repeat: number of the run among those of this point.
-
-    Raises:
-      ConfigError: if there is no such field.
-    """
-    config = copy.deepcopy(self.base)
-    for path, value in values.items():
-      assign(config, path, value)
-    with config.unlocked():
-      config.seed = config.seed + repeat
-      # The blind baseline would double a trial's time.
-      config.train.blind_baseline = False
-    return config
 
   def description(self) -> dict[str, Any]:
     """What the study stores about the sweep, as plain data."""
@@ -75,6 +49,19 @@ class Sweep:
       'base': settings.to_json(self.base),
       'space': {path: [d.text, d.condition] for path, d in self.space.items()},
     }
+
+
+def vary(base: Any, values: Mapping[str, Any]) -> ml_collections.ConfigDict:
+  """A copy of a completed config with the values, path -> value, of a trial.
+
+  Raises:
+    ConfigError: if there is no such field.
+  """
+  config = copy.deepcopy(base)
+  for path, value in values.items():
+    assign(config, path, value)
+  config.train.blind_baseline = False  # It would double a trial's time.
+  return config
 
 
 def assign(config: ml_collections.ConfigDict, path: str, value: Any) -> None:

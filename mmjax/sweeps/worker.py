@@ -29,7 +29,6 @@ State = study_lib.State
 _MAX_FAILURES = 3
 # Characters of an error that are stored; compilers' may be of any length.
 _MAX_ERROR = 2000
-_HINT = 'With --retry_failed, the same command runs those that failed again'
 
 
 class TrialsFailedError(RunError):
@@ -45,9 +44,8 @@ def work(
   study: study_lib.Study | None,
   workdir: Path | str,
   train: Train,
-  *,
+  show: Callable[[], None] | None = None,
   poll: float = 2.0,
-  between: Callable[[], None] = lambda: None,
 ) -> bool:
   """Runs trials until all have ended, or a signal.
 
@@ -56,9 +54,9 @@ def work(
     study: on the first host; None on others, which follow it.
     workdir: the sweep's folder; trials are in WORKDIR/trials/NUMBER.
     train: runs one.
-    poll: seconds between two reads of the study, while other workers run the
-      last trials.
-    between: called on the first host between trials, and while it waits.
+    show: prints the study's status; called between trials on the first host,
+      and while it waits for other workers.
+    poll: seconds between two reads of the study, while it waits.
 
   Returns:
     Whether the sweep is done; False after Ctrl-C.
@@ -67,15 +65,15 @@ def work(
     MissingMetricError: if no run has the metric; the trial is left as it is.
     SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
     TrialsFailedError: if three fail in a row.
-    storage.UnreachableError: if it is for long; the trial is left as it is.
-    FullError: if a disk is full; the trial is left as it is.
+    UnreachableError, FullError: of the storage, a disk; the trial is left.
   """
   failures = 0
   while True:
     trial, job = None, {}
     if study is not None:
-      between()
       trial, job = _next(study, workdir)
+      if show is not None:
+        show()
     job = hosts.from_first(job)
     outcome = job['do']
     if outcome == 'run':
@@ -98,7 +96,7 @@ def work(
     if failures == _MAX_FAILURES:
       raise TrialsFailedError(
         f'{failures} trials failed in a row; the last error is in '
-        f'{folder}/log.txt. {_HINT}'
+        f'{folder}/log.txt; the same command runs the trials that are left'
       )
 
 
@@ -110,14 +108,13 @@ def _next(
   storage.with_retry(best.write, study.optuna, workdir)
   trial = study.take()
   if trial is not None:
-    values = trial.values
-    return trial, {'do': 'run', 'number': trial.number, 'values': values}
+    return trial, {'do': 'run', 'number': trial.number, 'values': trial.values}
   return None, {'do': 'end' if study.done() else 'wait'}
 
 
 @dataclasses.dataclass
 class _Trial:
-  """One trial on this host: its repeats, its reports, its end.
+  """One trial on this host: its reports and its end.
 
   Only the first host has a `RunningTrial`, and decides for all.
   """
@@ -126,7 +123,7 @@ class _Trial:
   trial: study_lib.RunningTrial | None
   values: Mapping[str, Any]
   folder: Path
-  runs: list[dict[str, float]] = dataclasses.field(default_factory=list)
+  results: Mapping[str, float] = dataclasses.field(default_factory=dict)
   pruned: bool = False
 
   def run(self, train: Train) -> str:
@@ -159,62 +156,51 @@ class _Trial:
         return self._fail(f'{type(error).__name__}: {error}'[:_MAX_ERROR])
 
   def _run(self, train: Train) -> str:
-    for repeat in range(self.sweep.repeats):
-      config = self.sweep.run_config(self.values, repeat)
-      results = train(config, self._run_folder(repeat), self._report(repeat))
-      if not results:
-        return 'stopped'
-      self.runs.append(results)
-      if self.pruned:
-        self._end(State.PRUNED)
-        return 'ended'
-    names = self.sweep.metric
-    values = [[measure(name, run) for run in self.runs] for name in names]
-    means = [math.fsum(v) / len(v) for v in values]
-    if not all(map(math.isfinite, means)):
-      raise ConfigError(f'{names} = {means}, which must be finite')
-    if self.trial is not None and len(names) == 1:
-      self.trial.report(int(self.runs[0]['step']), values[0][0])
-    self._end(State.COMPLETE, means, runs=values)
+    config = sweep_lib.vary(self.sweep.base, self.values)
+    self.results = train(config, self.folder, self._report)
+    if not self.results:
+      return 'stopped'
+    if self.pruned:
+      self._end(State.PRUNED)
+      return 'ended'
+    value = self._measure(self.results)
+    if not math.isfinite(value):
+      raise ConfigError(f'{self.sweep.metric}={value}, which must be finite')
+    if self.trial is not None:
+      self.trial.report(int(self.results['step']), value)
+    self._end(State.COMPLETE, value)
     return 'ended'
 
-  def _report(self, repeat: int) -> training.Report:
-    """What the loop calls with each evaluation; True ends the run.
-
-    Only the first of several repeats is reported and pruned: the others measure
-    the noise of a point that was not pruned.
-    """
-    name, *others = self.sweep.metric
-
-    def report(step: int, metrics: Mapping[str, float]) -> bool:
-      for metric in set(self.sweep.metric) - set(sweep_lib.COSTS):
-        measure(metric, metrics)  # It must be there.
-      if repeat or others or name in sweep_lib.COSTS:
-        return False
-      if self.trial is not None:
-        self.pruned = self.trial.report(step, metrics[name])
-      self.pruned = hosts.from_first(self.pruned)
-      return self.pruned
-
-    return report
-
-  def _end(self, state: State, *values: Any, **facts: Any) -> None:
-    """Stores the end, with steps and seconds of training of all runs."""
+  def _report(self, step: int, results: Mapping[str, float]) -> bool:
+    """What the loop calls with each evaluation; True ends the run."""
+    value = self._measure(results)
     if self.trial is not None:
-      steps = sum(run['step'] for run in self.runs)
-      seconds = sum(run['train_seconds'] for run in self.runs)
-      self.trial.end(state, *values, steps=steps, seconds=seconds, **facts)
+      self.pruned = self.trial.report(step, value)
+    self.pruned = hosts.from_first(self.pruned)
+    return self.pruned
+
+  def _measure(self, results: Mapping[str, float]) -> float:
+    """The metric of a run; MissingMetricError without it."""
+    name = self.sweep.metric
+    if name in results:
+      return float(results[name])
+    known = sorted(key for key in results if key.startswith('val/'))
+    raise MissingMetricError(
+      f'metric={name!r} is not a metric of the evaluation; there are '
+      f'{", ".join(known)}; correct it, and start the sweep again'
+    )
+
+  def _end(self, state: State, value: Any = None, **facts: Any) -> None:
+    """Stores the end, with steps and seconds of training."""
+    if self.trial is not None:
+      steps = self.results.get('step', 0)
+      seconds = self.results.get('train_seconds', 0.0)
+      self.trial.end(state, value, steps=steps, seconds=seconds, **facts)
 
   def _fail(self, reason: str) -> str:
     print(f'this trial failed: {reason}')
     self._end(State.FAIL, reason=reason)
     return 'failed'
-
-  def _run_folder(self, repeat: int) -> Path:
-    """An ordinary run's; with repeats, each has its own."""
-    if self.sweep.repeats == 1:
-      return self.folder
-    return self.folder / f'repeat_{repeat}'
 
   @contextlib.contextmanager
   def _log(self) -> Iterator[None]:
@@ -235,25 +221,8 @@ def check_complete(study: study_lib.Study, workdir: Path | str) -> None:
   Raises:
     TrialsFailedError: if there is none.
   """
-  if not storage.with_retry(best.trials, study.optuna):
+  if not storage.with_retry(best.find, study.optuna):
     raise TrialsFailedError(
       f'no trial is complete; the errors are in {workdir}/trials/NUMBER/'
-      f'log.txt. {_HINT}'
+      'log.txt; correct their cause, and choose another --workdir'
     )
-
-
-def measure(name: str, results: Mapping[str, float]) -> float:
-  """A metric of a run.
-
-  Raises:
-    MissingMetricError: if the evaluation has no such number.
-  """
-  if name == 'step_time':
-    return results['train_seconds'] / results['step']
-  if name in results:
-    return float(results[name])
-  known = sorted(key for key in results if key.startswith('val/'))
-  raise MissingMetricError(
-    f'metric={name!r} is not a metric of the evaluation; there are '
-    f'{", ".join(known)}'
-  )

@@ -8,14 +8,13 @@ import pytest
 import trivial
 
 from mmjax.config import overrides, settings
-from mmjax.sweeps import best, load, storage, study, worker
+from mmjax.sweeps import best, load, study, sweep, worker
 
 
 def _swept(tmp_path, overrides=(), **more):
   """Optuna's study when a sweep of few trials is done, and the sweep."""
   loaded = load.load(trivial.write(tmp_path, **more), overrides)
-  opened = storage.open_storage('journal', tmp_path / 'lr')
-  its_study = study.Study(loaded, opened, tmp_path / 'lr')
+  its_study = study.Study(loaded, 'journal', tmp_path / 'lr')
   worker.work(loaded, its_study, tmp_path / 'lr', trivial.trainer())
   return its_study.optuna, loaded
 
@@ -31,7 +30,7 @@ def _command(path):
 
 def test_the_best_config_is_what_the_trial_ran(tmp_path):
   whole, loaded = _swept(tmp_path)
-  (chosen,) = best.trials(whole)
+  chosen = best.find(whole)
   lr = min(
     (trial.params['optimizer.lr'] for trial in whole.trials),
     key=lambda lr: abs(math.log10(lr) + 3),
@@ -42,7 +41,7 @@ def test_the_best_config_is_what_the_trial_ran(tmp_path):
   assert written.optimizer.lr == chosen.params['optimizer.lr'] == lr
   # Without the blind baseline, which would be trained first.
   assert not written.train.blind_baseline
-  assert written == loaded.run_config({'optimizer.lr': lr})
+  assert written == sweep.vary(loaded.base, {'optimizer.lr': lr})
   assert _command(path) == [
     *('python', '-m', 'experiments.contrastive'),
     *(f'--config={path}', f'--workdir=runs/lr_trial_{chosen.number}'),
@@ -57,7 +56,7 @@ def test_all_that_differs_from_the_configs_own_file_is_listed(tmp_path):
     set="{'optimizer.b1': 0.5, 'train.batch_size': 8, "
     "'model.part': {'name': 'b', 'size': 2}, 'data.extra_splits': ('a',)}",
   )
-  (chosen,) = best.trials(whole)
+  chosen = best.find(whole)
   lr = chosen.params['optimizer.lr']
   docstring = _docstring(tmp_path / 'lr/best_config.py')
   _, _, changes = docstring.partition(f'Different from {tmp_path}/config.py:\n')
@@ -85,17 +84,3 @@ def test_values_of_any_kind_come_back(tmp_path, value):
 def test_an_experiment_that_was_chosen_is_started(tmp_path):
   _swept(tmp_path, trials=1, space="{'experiment': choice('vqa')}")
   assert _command(tmp_path / 'lr/best_config.py')[2] == 'experiments.vqa'
-
-
-def test_each_trial_of_a_front_has_a_file(tmp_path):
-  (tmp_path / 'lr').mkdir()
-  (tmp_path / 'lr/pareto_9.py').touch()  # Of a trial that is not on it now.
-  whole, _ = _swept(
-    tmp_path,
-    metric="('val/quality', 'val/quality')",
-    direction="('maximize', 'minimize')",
-  )
-  numbers = {trial.number for trial in best.trials(whole)}
-  assert numbers == set(range(6))
-  files = (tmp_path / 'lr').glob('pareto_*.py')
-  assert {file.name for file in files} == {f'pareto_{n}.py' for n in numbers}

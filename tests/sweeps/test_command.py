@@ -9,7 +9,7 @@ import trivial
 from absl import flags
 
 from mmjax.errors import ConfigError
-from mmjax.sweeps import command, load, local, storage
+from mmjax.sweeps import command, load, local
 from mmjax.sweeps import study as study_lib
 
 
@@ -34,8 +34,7 @@ def _refusing(config, mesh):
 
 
 def _study(file, tmp_path):
-  opened = storage.open_storage('journal', tmp_path / 'lr')
-  return study_lib.Study(load.load(file), opened, tmp_path / 'lr')
+  return study_lib.Study(load.load(file), 'journal', tmp_path / 'lr')
 
 
 def _states(study):

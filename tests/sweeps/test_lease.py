@@ -12,10 +12,10 @@ import pytest
 from mmjax.sweeps import lease, storage
 
 
-@pytest.fixture(params=['journal', 'sqlite'])
+@pytest.fixture(params=['journal', 'sqlite:///{}/study.db'])
 def trial(request, tmp_path):
   """A running trial."""
-  opened = storage.open_storage(request.param, tmp_path)
+  opened = storage.open_storage(request.param.format(tmp_path), tmp_path)
   return optuna.create_study(storage=opened, study_name='lr').ask()
 
 
@@ -71,7 +71,8 @@ def test_on_another_machine_the_heartbeat_counts(trial, monkeypatch):
   monkeypatch.setattr(lease, 'time', clock)
   other = lease.Worker()
   monkeypatch.setattr(lease.processes, 'machine', lambda: 'another')
-  worker = lease.Worker(grace=10)
+  monkeypatch.setattr(lease, 'GRACE', 10.0)
+  worker = lease.Worker()
   other.claim(trial)
   assert not _may_take(worker, trial)
   now[0] = 9
@@ -83,8 +84,9 @@ def test_on_another_machine_the_heartbeat_counts(trial, monkeypatch):
   assert _may_take(worker, trial)
 
 
-def test_the_heart_beats(trial):
-  with lease.Worker(beat_every=0.01).holding(trial):
+def test_the_heart_beats(trial, monkeypatch):
+  monkeypatch.setattr(lease, 'BEAT_EVERY', 0.01)
+  with lease.Worker().holding(trial):
     until = time.monotonic() + 10
     while not trial.study.trials[0].user_attrs.get(lease.OWNER, {}).get('beat'):
       assert time.monotonic() < until

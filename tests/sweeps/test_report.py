@@ -3,7 +3,7 @@
 import optuna
 import trivial
 
-from mmjax.sweeps import load, report, storage, study
+from mmjax.sweeps import load, report, study
 
 State = optuna.trial.TrialState
 
@@ -11,8 +11,7 @@ State = optuna.trial.TrialState
 def _filled(tmp_path, trials, **more):
   """Optuna's study of a sweep, with trials by hand: (state, steps, facts)."""
   loaded = load.load(trivial.write(tmp_path, trials=len(trials), **more))
-  opened = storage.open_storage('journal', tmp_path / 'lr')
-  whole = study.Study(loaded, opened, tmp_path / 'lr').optuna
+  whole = study.Study(loaded, 'journal', tmp_path / 'lr').optuna
   space = loaded.space['optimizer.lr'].distribution
   for i, (state, steps, facts) in enumerate(trials):
     lr = 1e-5 * (i + 1)

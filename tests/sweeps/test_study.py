@@ -5,7 +5,7 @@ import pytest
 import trivial
 
 from mmjax.parallel import hosts
-from mmjax.sweeps import lease, load, storage
+from mmjax.sweeps import lease, load
 from mmjax.sweeps import study as study_lib
 from mmjax.train import stopping
 
@@ -14,8 +14,7 @@ State = study_lib.State
 
 def _study(tmp_path, name='lr', **more):
   loaded = load.load(trivial.write(tmp_path, **{'trials': 2} | more))
-  opened = storage.open_storage('journal', tmp_path / name)
-  return study_lib.Study(loaded, opened, tmp_path / name)
+  return study_lib.Study(loaded, 'journal', tmp_path / name)
 
 
 def _states(study):
@@ -116,24 +115,3 @@ def test_a_trial_that_another_worker_ended_stays_as_it_is(tmp_path):
   study.optuna.tell(0, 0.5)
   taken.end(State.FAIL, reason='no space left')
   assert study.trials()[0].value == 0.5
-
-
-def test_of_two_retries_of_a_trial_one_counts(tmp_path):
-  study = _study(tmp_path)
-  taken = study.take()
-  taken.end(State.FAIL)
-  for _ in range(2):
-    params = study.trials()[0].params
-    study.optuna.enqueue_trial(params, user_attrs={study_lib.RETRY_OF: 0})
-  assert [trial.number for trial in study.trials()] == [0, 1]
-  study.retry_failed()
-  assert len(study.trials()) == 2
-  assert study.take().values == taken.values
-
-
-def test_steps_saved_are_those_of_all_repeats(tmp_path):
-  for name in ('0/4', '0/8', '0/12.orbax-checkpoint-tmp', '1/4'):
-    repeat, step = name.split('/')
-    (tmp_path / f'repeat_{repeat}/checkpoints/{step}').mkdir(parents=True)
-  assert study_lib.saved_steps(tmp_path) == 12
-  assert study_lib.saved_steps(tmp_path / 'repeat_0') == 8

@@ -10,7 +10,7 @@ import trivial
 
 from mmjax.errors import ConfigError
 from mmjax.runs import owner
-from mmjax.sweeps import best, lease, load, storage
+from mmjax.sweeps import best, lease, load
 from mmjax.sweeps import study as study_lib
 
 COMPLETE, PRUNED = 'COMPLETE', 'PRUNED'
@@ -52,12 +52,12 @@ def test_a_trial_that_another_worker_ended_counts_once(tmp_path, monkeypatch):
 
   def train(config, workdir, report):
     if workdir.name == '0':
-      opened = storage.open_storage('journal', tmp_path / 'lr')
       with monkeypatch.context() as patch:
         patch.setattr(lease.Worker, 'may_take', lambda *_: True)
-        other = study_lib.Study(load.load(file), opened, tmp_path / 'lr').take()
+        whole = study_lib.Study(load.load(file), 'journal', tmp_path / 'lr')
+        other = whole.take()
       assert (other.number, other.report(1, 0.5)) == (0, False)
-      other.end(study_lib.State.COMPLETE, [0.5], steps=9, seconds=4.5)
+      other.end(study_lib.State.COMPLETE, 0.5, steps=9, seconds=4.5)
       assert report(1, {'val/quality': 0.25})  # The run ends here.
       return {'val/quality': 0.25, 'step': 1, 'train_seconds': 1.0}
     return trivial.trainer()(config, workdir, report)
@@ -91,6 +91,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
   )
   want = trivial.work(file, tmp_path / 'whole')
   folder = tmp_path / 'killed' / 'whole'
+  location = f'sqlite:///{tmp_path}/study.db'
 
   def steps():
     paths = (folder / 'trials').glob('*/steps.txt')
@@ -98,7 +99,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
 
   draw, kills = random.Random(0), 0
   while True:
-    process = trivial.start(file, folder, 'sqlite', 0.04)
+    process = trivial.start(file, folder, location, 0.04)
     until = len(steps()) + draw.randint(0, 6) if kills < 5 else math.inf
     while process.exitcode is None and len(steps()) < until:
       time.sleep(0.01)
@@ -110,7 +111,7 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
     kills += 1
   assert kills == 5
   assert process.exitcode == 0
-  got = trivial.work(file, folder, 'sqlite')
+  got = trivial.work(file, folder, location)
   assert _states(got) == [COMPLETE] * 6
   assert _params(got) == _params(want)
   assert [t.value for t in got.trials()] == [t.value for t in want.trials()]
@@ -121,9 +122,10 @@ def test_kills_lose_nothing_and_count_nothing_twice(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('location', ['journal', 'sqlite'])
+@pytest.mark.parametrize('location', ['journal', 'sqlite:///{}/study.db'])
 def test_workers_share_a_study(tmp_path, location):
   file = trivial.write(tmp_path, sampler="'random'")
+  location = location.format(tmp_path)
   workers = [
     trivial.start(file, tmp_path / 'lr', location, 0.02) for _ in range(2)
   ]
@@ -164,36 +166,20 @@ def test_pruning_saves_steps_and_keeps_the_best(tmp_path):
   )
   assert _params(pruned) == _params(whole)
   assert PRUNED in _states(pruned)
-  (a,), (b,) = best.trials(whole.optuna), best.trials(pruned.optuna)
-  assert a.number == b.number
+  assert best.find(pruned.optuna).number == best.find(whole.optuna).number
   for trial in pruned.trials():
     if trial.state.name == PRUNED:
       assert trial.user_attrs['steps'] == trial.last_step < 9
       assert trial.value == trial.intermediate_values[trial.last_step]
 
 
-def test_repeats_are_averaged_and_their_noise_kept(tmp_path):
-  file = trivial.write(tmp_path, repeats=3, trials=2)
-  study = trivial.work(file, tmp_path / 'lr')
-  for trial in study.trials():
-    (runs,) = trial.user_attrs['runs']
-    assert len(runs) == 3
-    assert runs[2] - runs[0] == pytest.approx(0.02)
-    assert trial.value == pytest.approx(sum(runs) / 3)
-    assert trial.user_attrs['steps'] == 27
-
-
-def test_several_metrics_make_a_front(tmp_path):
+def test_a_seed_is_a_field_as_any_other(tmp_path):
   file = trivial.write(
-    tmp_path,
-    metric="('val/quality', 'step_time')",
-    direction="('maximize', 'minimize')",
-    sampler="'nsga2'",
+    tmp_path, space="{'seed': integers(0, 2)}", sampler="'grid'", trials=None
   )
   study = trivial.work(file, tmp_path / 'lr')
-  (chosen,) = best.trials(study.optuna)  # All are equally quick.
-  assert chosen.values[1] == 0.5
-  assert (tmp_path / f'lr/pareto_{chosen.number}.py').exists()
+  values = {t.params['seed']: t.value for t in study.trials()}
+  assert values == pytest.approx({0: 1.0, 1: 1.01, 2: 1.02})
 
 
 def test_another_sweep_needs_another_folder(tmp_path):

@@ -11,7 +11,7 @@ import pathlib
 import sys
 import time
 
-from mmjax.sweeps import load, storage, study, worker
+from mmjax.sweeps import load, study, worker
 
 CONFIG = """
 def get_config():
@@ -88,8 +88,7 @@ def write(folder, **more):
 def work(file, workdir, location='journal', train=None, **options):
   """Runs a worker; returns its study."""
   loaded = load.load(file)
-  opened = storage.open_storage(location, workdir)
-  its_study = study.Study(loaded, opened, workdir)
+  its_study = study.Study(loaded, location, workdir)
   worker.work(
     loaded, its_study, workdir, train or trainer(), poll=0.1, **options
   )
