@@ -1,4 +1,4 @@
-r"""The class of an event from an image, tones and a clip, each not enough alone.
+r"""The class of an event from an image, tones and a clip; none is enough.
 
   python -m experiments.multimodal --config=configs/classify_senses.py \
     --workdir=runs/classify_senses

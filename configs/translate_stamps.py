@@ -37,7 +37,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     encoders=dict(
       english=dict(name='transformer', **TRANSFORMER, depth=2, dropout=0.1),
       image=dict(
-        name='resnet', stages=(1, 1, 1), width=32, block='basic', stem='patch',
+        name='resnet',
+        stages=(1, 1, 1),
+        width=32,
+        block='basic',
+        stem='patch',
         patch_size=4,
       ),
     ),

@@ -87,7 +87,22 @@ class Objective(Protocol):
     rng: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
-    """Returns the scalar loss, 0 where `count` is 0, and scalar metrics."""
+    """Computes the loss.
+
+    Args:
+      outputs: what the model returned for the batch.
+      batch: arrays by name.
+      apply: function (batch, train=..., rngs=...) -> outputs, for another pass
+        through the model. Objectives that compare examples must not use it.
+      rng: key for what the objective draws.
+      axis_name: mapped axes of the mesh if the arrays are those of one device;
+        the loss and metrics are then means over its items. None if the arrays
+        are global, whether or not a mesh shards them.
+
+    Returns:
+      The scalar loss, the mean over its items, 0 where `count` is 0; and scalar
+      metrics, means over the same items.
+    """
 
 
 @dataclasses.dataclass(frozen=True)

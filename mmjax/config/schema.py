@@ -301,7 +301,8 @@ MESH = {
   'style': Field(
     'str',
     'pjit',
-    "'pjit': the compiler inserts collectives; 'pmap': mmjax does",
+    "'pjit': jit, the compiler partitions; 'pmap': jit of shard_map, the whole "
+    'model on each device',
     choices=('pjit', 'pmap'),
     later=True,
   ),

@@ -17,7 +17,8 @@ from absl import flags
 from mmjax.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
-Preprocess = Callable[..., dict[str, np.ndarray]]
+Example = dict[str, np.ndarray]  # Without the batch axis.
+Preprocess = Callable[..., Example]
 
 ON_ERROR = ('raise', 'replace')
 MAX_REPLACEMENTS = 100
@@ -124,8 +125,8 @@ class TrainBatches:
       )
     self.batch_size = batch_size
     self.epoch_steps = len(source) / batch_size
-    self._reading = _Reading(num_threads, num_workers, prefetch)
-    read = _Read(source, preprocess, on_error)
+    self._prefetch = _PrefetchOptions(num_threads, num_workers, prefetch)
+    read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
     order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
     examples = order.random_map(read.read_for_training)
@@ -139,7 +140,7 @@ class TrainBatches:
     Starting at a late step takes no longer: no earlier batch is read.
     """
     batches = self._batches.slice(slice(start_step, len(self._batches)))
-    return self._reading.start(batches)
+    return self._prefetch.start(batches)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +154,7 @@ class _Rows:
   def __len__(self) -> int:
     return len(self.examples) // self.batch_size * len(self.rows)
 
-  def __getitem__(self, position: int) -> Batch:
+  def __getitem__(self, position: int) -> Example:
     batch, row = divmod(position, len(self.rows))
     return self.examples[batch * self.batch_size + int(self.rows[row])]
 
@@ -195,13 +196,13 @@ def iterate_eval(
   """
   _check(source, batch_size, on_error)
   total = min(len(source), num_examples or len(source))
-  read = _Read(source, preprocess, on_error)
+  read = _RecordReader(source, preprocess, on_error)
   num_batches = -(-total // batch_size)
   positions = grain.MapDataset.range(num_batches * batch_size)
-  batches = positions.map(_ReadInOrder(read, total)).batch(
+  batches = positions.map(_EvaluationReader(read, total)).batch(
     batch_size, batch_fn=_stack
   )
-  return _Reading(num_threads, num_workers, prefetch).start(batches)
+  return _PrefetchOptions(num_threads, num_workers, prefetch).start(batches)
 
 
 def _check(
@@ -218,14 +219,14 @@ def _check(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Read:
+class _RecordReader:
   """Reads and preprocesses the record of an index."""
 
   source: Sequence[dict[str, Any]]
   preprocess: Preprocess
   on_error: str
 
-  def read_for_training(self, index: int, rng: np.random.Generator) -> Batch:
+  def read_for_training(self, index: int, rng: np.random.Generator) -> Example:
     """Reads for training; on_error='replace' replaces unreadable records."""
     for attempt in range(MAX_REPLACEMENTS):
       try:
@@ -247,7 +248,7 @@ class _Read:
 
   def __call__(
     self, index: int, rng: np.random.Generator | None = None
-  ) -> Batch:
+  ) -> Example:
     """Reads and preprocesses the record of an index.
 
     Raises:
@@ -270,15 +271,15 @@ class _Read:
     return example
 
 
-class _ReadInOrder:
+class _EvaluationReader:
   """Reads for evaluation: blanks past the end and for unreadable records."""
 
-  def __init__(self, read: _Read, total: int):
+  def __init__(self, read: _RecordReader, total: int):
     self._read = read
     self._total = total
-    self._template: Batch | None = None
+    self._template: Example | None = None
 
-  def __call__(self, position: int) -> Batch:
+  def __call__(self, position: int) -> Example:
     failed = False
     example = None
     if position < self._total:
@@ -296,7 +297,7 @@ class _ReadInOrder:
       example['replaced'] = np.bool_(failed)
     return example
 
-  def _make_blank(self) -> Batch:
+  def _make_blank(self) -> Example:
     """Zeros of an example's shapes, with all masks False."""
     for position in range(self._total):
       if self._template is not None:
@@ -316,7 +317,7 @@ class _ReadInOrder:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Reading:
+class _PrefetchOptions:
   """Settings of prefetching, which don't change the batches."""
 
   num_threads: int
@@ -350,7 +351,7 @@ def _ignore_interrupts(worker: int, num_workers: int) -> None:
   signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _stack(examples: Sequence[Batch]) -> Batch:
+def _stack(examples: Sequence[Example]) -> Batch:
   return {
     key: np.stack([example[key] for example in examples]) for key in examples[0]
   }

@@ -264,7 +264,7 @@ def _read_sample(
   """Yields the sample's small fields; `batches` reports unreadable records."""
   for index in map(int, _choose_sample(source)):
     try:
-      record = source.read_texts(index)
+      record = source.read_small(index)
     except ConfigError:
       continue
     yield index, record

@@ -85,9 +85,9 @@ class ForeignReader:
       if (decoder := _make_decoder(features[key])) is not None
     }
 
-  def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
-    """Reads a serialised example; without large fields if texts_only."""
-    if texts_only:
+  def read(self, row: bytes, index: int, small_only: bool) -> records.Record:
+    """Reads a serialised example; without large fields if small_only."""
+    if small_only:
       raw = self._small.deserialize_example_np(row)
     else:
       raw = self._features.deserialize_example_np(row, decoders=self._decoders)

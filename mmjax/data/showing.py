@@ -57,7 +57,7 @@ def show(
   lines.append(f'first records of {split}:')
   for i in range(min(_QUOTED_ROWS, len(source))):
     lines += [
-      f'  {line}' for line in _quote(source.read_texts(i), source.kinds)
+      f'  {line}' for line in _quote(source.read_small(i), source.kinds)
     ]
   sheet = _draw_sheet(source, f'{name}, {split}', rows)
   output.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def _describe(source: sources.Source) -> str:
   captions, words = 0, 0
   types = collections.Counter()
   counts = collections.Counter()
-  for record in source.iterate_texts():
+  for record in source.iterate_small():
     fields = record['fields']
     counts.update(fields.keys())
     texts = fields.get('captions') or ()

@@ -39,7 +39,7 @@ class Source:
     """Returns the record of an index in 0..len - 1."""
     raise NotImplementedError
 
-  def read_texts(self, index: int) -> Record:
+  def read_small(self, index: int) -> Record:
     """Like `read`, perhaps without large fields; faster for records on disk."""
     return self.read(index)
 
@@ -49,14 +49,14 @@ class Source:
   def __iter__(self) -> Iterator[Record]:
     return (self.read(i) for i in range(len(self)))
 
-  def iterate_texts(self) -> Iterator[Record]:
+  def iterate_small(self) -> Iterator[Record]:
     """Yields all records in order, perhaps without large fields."""
-    return (self.read_texts(i) for i in range(len(self)))
+    return (self.read_small(i) for i in range(len(self)))
 
   def count_answers(self, field: str = 'questions') -> collections.Counter:
     """Counts how often each answer occurs in the records' questions."""
     return features.count_answers(
-      record['fields'].get(field) for record in self.iterate_texts()
+      record['fields'].get(field) for record in self.iterate_small()
     )
 
   def _check_index(self, index: int) -> int:
@@ -100,8 +100,8 @@ class PreparedSource(Source):
   def read(self, index: int) -> Record:
     return self._data.read(index)
 
-  def read_texts(self, index: int) -> Record:
-    return self._data.read(index, texts_only=True)
+  def read_small(self, index: int) -> Record:
+    return self._data.read(index, small_only=True)
 
   def count_answers(self, field: str = 'questions') -> collections.Counter:
     """Counts answers; for whole splits, reads the counts of the preparation."""
@@ -131,8 +131,8 @@ class Subset(Source):
   def read(self, index: int) -> Record:
     return self._source.read(int(self._indices[index]))
 
-  def read_texts(self, index: int) -> Record:
-    return self._source.read_texts(int(self._indices[index]))
+  def read_small(self, index: int) -> Record:
+    return self._source.read_small(int(self._indices[index]))
 
 
 class QuestionsView(Source):
@@ -148,7 +148,7 @@ class QuestionsView(Source):
     self.folder, self.kinds = source.folder, source.kinds
     places = [
       (index, number)
-      for index, record in enumerate(source.iterate_texts())
+      for index, record in enumerate(source.iterate_small())
       for number, entry in enumerate(record['fields'].get(field) or ())
       if entry['answers']
     ]
@@ -163,9 +163,9 @@ class QuestionsView(Source):
       self._source.read(int(self._record[index])), index
     )
 
-  def read_texts(self, index: int) -> Record:
+  def read_small(self, index: int) -> Record:
     return self._select_question(
-      self._source.read_texts(int(self._record[index])), index
+      self._source.read_small(int(self._record[index])), index
     )
 
   def _select_question(self, record: Record, index: int) -> Record:
@@ -230,7 +230,7 @@ def select(source: Source, where: Mapping[str, Any]) -> Source:
   tallies = {field: collections.Counter() for field in where}
   legal = {'id'}
   indices = []
-  for i, record in enumerate(source.iterate_texts()):
+  for i, record in enumerate(source.iterate_small()):
     legal.update(record['metadata'])
     keep = True
     for field, targets in where.items():

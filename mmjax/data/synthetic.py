@@ -127,11 +127,11 @@ class SyntheticSource(sources.Source):
     )
     file = io.BytesIO()
     image.save(file, 'PNG', compress_level=1)
-    record = self.read_texts(index)
+    record = self.read_small(index)
     record['fields']['image'] = file.getvalue()
     return record
 
-  def read_texts(self, index: int) -> sources.Record:
+  def read_small(self, index: int) -> sources.Record:
     rng = self._make_rng(index, 1)
     caption = self._make_text(rng, self._text_length)
     questions = [

@@ -89,10 +89,10 @@ class TfdsRecords:
   def __len__(self) -> int:
     return len(self._rows)
 
-  def read(self, index: int, texts_only: bool = False) -> records.Record:
-    """Returns the record of an index; without large fields if texts_only."""
+  def read(self, index: int, small_only: bool = False) -> records.Record:
+    """Returns the record of an index; without large fields if small_only."""
     with _convert_damage():
-      return self._reader.read(self._rows[index], index, texts_only)
+      return self._reader.read(self._rows[index], index, small_only)
 
   def __getstate__(self) -> tuple:
     return (self.folder, self.split, self._fields)
@@ -125,9 +125,9 @@ class _Reader:
     self._small = schema.make_tfds_features(large=False)
     self._decoders = schema.make_decoders()
 
-  def read(self, row: bytes, index: int, texts_only: bool) -> records.Record:
+  def read(self, row: bytes, index: int, small_only: bool) -> records.Record:
     del index
-    if texts_only:
+    if small_only:
       return self.schema.decode(self._small.deserialize_example_np(row))
     return self.schema.decode(
       self._features.deserialize_example_np(row, decoders=self._decoders)

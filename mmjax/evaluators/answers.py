@@ -61,7 +61,7 @@ class Answers:
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     """Yields (name, value)."""
     questions = [
-      self._feature.get(record)[0] for record in self._source.iterate_texts()
+      self._feature.get(record)[0] for record in self._source.iterate_small()
     ]
     self._predictions = self._predict(params)
     self._questions = questions

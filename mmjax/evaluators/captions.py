@@ -72,7 +72,7 @@ class Captions:
       ConfigError: if there are no such records.
     """
     captions = [
-      self._references_of(self._source.read_texts(i)) for i in range(self._num)
+      self._references_of(self._source.read_small(i)) for i in range(self._num)
     ]
     if not any(captions):
       raise ConfigError(

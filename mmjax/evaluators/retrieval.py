@@ -89,7 +89,7 @@ class Retrieval:
       )
     galleries = collections.defaultdict(list)
     for i in map(int, having):
-      metadata = self._source.read_texts(i)['metadata']
+      metadata = self._source.read_small(i)['metadata']
       galleries[str(metadata.get(self._gallery_by))].append(i)
     totals = collections.Counter()
     for members in galleries.values():
@@ -179,11 +179,11 @@ class Retrieval:
     if not isinstance(feature, features.Text):
       vectors, present = self._embed_records(params, field)
       owners = np.intersect1d(having, present)
-      labels = [self._source.read_texts(int(i))['id'] for i in owners]
+      labels = [self._source.read_small(int(i))['id'] for i in owners]
       return vectors[owners], owners, labels
     texts, owners = [], []
     for i in map(int, having):
-      record_texts = feature.list_evaluation_texts(self._source.read_texts(i))
+      record_texts = feature.list_evaluation_texts(self._source.read_small(i))
       texts += record_texts
       owners += [i] * len(record_texts)
     size, vectors = self._batch_size, []

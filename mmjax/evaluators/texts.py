@@ -73,7 +73,7 @@ class Texts:
     feature = self._preprocess[self._target]
     self._records = found.records
     self._references = [
-      feature.list_evaluation_texts(self._source.read_texts(int(i)))
+      feature.list_evaluation_texts(self._source.read_small(int(i)))
       for i in found.records
     ]
     self._written = self._decode(found.outputs)

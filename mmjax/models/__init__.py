@@ -7,7 +7,7 @@ from mmjax.models.build import (
   NESTED,
   build,
   describe,
-  list_inputs,
+  list_encoder_inputs,
   settings_of,
   training_settings,
 )
@@ -44,7 +44,7 @@ __all__ = [
   'TextToText',
   'build',
   'describe',
-  'list_inputs',
+  'list_encoder_inputs',
   'settings_of',
   'training_settings',
 ]

@@ -39,7 +39,7 @@ _DERIVED = (
   'num_answers',
   'encoders',
   'reads',
-  'outputs',
+  'output_sizes',
   'writes',
   'category_sizes',
   *_SPECIALS,
@@ -69,7 +69,7 @@ def build(
   answer_length: int = 0,
   num_answers: int = 0,
   features: Mapping[str, Feature] = MappingProxyType({}),
-  outputs: Mapping[str, int] | None = None,
+  output_sizes: Mapping[str, int] | None = None,
   writes: str = '',
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
@@ -88,7 +88,7 @@ def build(
     answer_length: length of the longest answer.
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     features: features of the data by name, which `encoders` read.
-    outputs: number of outputs by target, for models that predict features.
+    output_sizes: number of outputs by target, for models that predict features.
     writes: the text feature that a model writes.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
@@ -107,7 +107,7 @@ def build(
   derived = {
     'vocab_size': vocab_size,
     'num_answers': num_answers,
-    'outputs': dict(outputs or {}),
+    'output_sizes': dict(output_sizes or {}),
     'writes': writes,
     'dtype': jnp.dtype(dtype),
     **(special_ids or {}),
@@ -136,8 +136,11 @@ def build(
   return _make(cls, settings, 'model', derived, parts)
 
 
-def list_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Lists the features that a model's `encoders` read."""
+def list_encoder_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Lists the features that a model's `encoders` read.
+
+  () for models without `encoders`, whose inputs have fixed names.
+  """
   return tuple(
     dict.fromkeys(f for reads in find_reads(config).values() for f in reads)
   )

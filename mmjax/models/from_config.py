@@ -15,7 +15,7 @@ from mmjax.errors import ConfigError
 def check(
   config: Any,
   features: Mapping[str, Feature],
-  outputs: Mapping[str, int],
+  output_sizes: Mapping[str, int],
   writes: str = '',
   tables: models.Tables = models.BUILT_IN,
 ) -> None:
@@ -27,7 +27,7 @@ def check(
   Args:
     config: a completed config.
     features: features by name, perhaps not fitted.
-    outputs: number of outputs by target.
+    output_sizes: number of outputs by target.
     writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
 
@@ -42,7 +42,7 @@ def check(
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
     features=features,
-    outputs=outputs,
+    output_sizes=output_sizes,
     writes=writes,
     dtype=config.train.dtype,
     tables=tables,
@@ -52,7 +52,7 @@ def check(
 def build(
   config: Any,
   preprocess: preprocessing.Preprocessor,
-  outputs: Mapping[str, int],
+  output_sizes: Mapping[str, int],
   writes: str = '',
   tables: models.Tables = models.BUILT_IN,
 ) -> nn.Module:
@@ -61,7 +61,7 @@ def build(
   Args:
     config: a completed config.
     preprocess: preprocessor with the tokenizer and the answer vocabulary.
-    outputs: number of outputs by target.
+    output_sizes: number of outputs by target.
     writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
   """
@@ -76,7 +76,7 @@ def build(
     answer_length=config.data.answer_length,
     num_answers=len(questions.answers) if has_label else 0,
     features=preprocess.features,
-    outputs=outputs,
+    output_sizes=output_sizes,
     writes=writes,
     special_ids=_special_ids(config, tokenizer) if tokenizer else None,
     dtype=config.train.dtype,

@@ -16,8 +16,8 @@ class Multimodal(writing.Writer):
 
   With `embed_dim`, each field has a projection into one space, as two towers
   have in CLIP and six in ImageBind (Girdhar et al. 2023, section 3). With
-  outputs, a linear layer on the fused summary predicts each target. With a
-  decoder, the target text is written from the fused tokens. A field that an
+  `output_sizes`, a linear layer on the fused summary predicts each target. With
+  a decoder, the target text is written from the fused tokens. A field that an
   example lacks changes nothing, by its mask.
 
   Attributes:
@@ -28,7 +28,7 @@ class Multimodal(writing.Writer):
     fusion: mixes the tokens of all encoders; None for one encoder, or for
       embeddings alone.
     embed_dim: E, width of the shared space; 0 for no embeddings.
-    outputs: number of outputs by target, the feature that is predicted.
+    output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
     writes: the text feature that the decoder writes.
     logit_scale_init: inverse temperature at the start.
@@ -44,7 +44,7 @@ class Multimodal(writing.Writer):
   reads: Mapping[str, Sequence[str]] | None = None
   fusion: nn.Module | None = None
   embed_dim: int = 0
-  outputs: Mapping[str, int] | None = None
+  output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
   writes: str = ''
   logit_scale_init: Positive = 1 / 0.07
@@ -60,7 +60,7 @@ class Multimodal(writing.Writer):
   def setup(self):
     if not self.encoders:
       raise ConfigError('model.encoders is empty; name one for each field')
-    fuses = bool(self.outputs) or self.decoder is not None
+    fuses = bool(self.output_sizes) or self.decoder is not None
     if fuses and self.fusion is None and len(self.encoders) > 1:
       raise ConfigError(
         f'model.fusion is missing: the encoders {", ".join(self.encoders)} '
@@ -87,7 +87,7 @@ class Multimodal(writing.Writer):
         ),
         dtype=self.dtype,
       )
-      for target, number in (self.outputs or {}).items()
+      for target, number in (self.output_sizes or {}).items()
     }
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:

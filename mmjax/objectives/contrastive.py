@@ -109,18 +109,23 @@ def _global_softmax_loss(
     first = jnp.argmax(offered, axis=1) == labels
     return logits, stop(total), stop(total - positive), first
 
-  to_text, text_total, text_loss, first = row_losses(image, text, scale)
-  to_image, image_total, image_loss, _ = row_losses(text, image, stop(scale))
+  # The gradient of the scale is that of the first direction, which is whole.
+  to_text, text_lse, text_loss, first = row_losses(image, text, scale)
+  to_image, image_lse, image_loss, _ = row_losses(text, image, stop(scale))
 
-  def logit_grads(logits: Array, total: Array, other: Array) -> Array:
-    """The loss's derivative [B, B] by each logit, over rows and columns."""
-    chosen = jnp.exp(logits - total[:, None]) + jnp.exp(logits - other[None])
+  def logit_grads(logits: Array, row_lse: Array, column_lse: Array) -> Array:
+    """The loss's derivative [B, B] by each logit.
+
+    It is (softmax over row i + softmax over column j - 2 [i = j]) / 2n.
+    """
+    chosen = jnp.exp(logits - row_lse[:, None])
+    chosen += jnp.exp(logits - column_lse[None])
     right = labels[:, None] == labels[None]
     grads = jnp.where(pairs, chosen - 2 * right, 0.0)
     return stop(grads / (2 * jnp.maximum(mask.sum(), 1)))
 
-  linear = jnp.sum(logit_grads(to_text, text_total, image_total) * to_text)
-  linear += jnp.sum(logit_grads(to_image, image_total, text_total) * to_image)
+  linear = jnp.sum(logit_grads(to_text, text_lse, image_lse) * to_text)
+  linear += jnp.sum(logit_grads(to_image, image_lse, text_lse) * to_image)
   loss = ops.masked_mean((text_loss + image_loss) / 2, mask)
   # The value of `loss` with the gradient of `linear`.
   return loss + (linear - stop(linear)), ops.masked_mean(first, mask)

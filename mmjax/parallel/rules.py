@@ -15,7 +15,9 @@ import jax
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 
-# Logical axis -> mesh axis, axes or None (replicated).
+# Logical axis -> mesh axis, axes or None (replicated). Of several axes of one
+# array the first rule wins: `embed` splits weights, but not activations, whose
+# `batch` takes fsdp.
 RULES = (
   ('batch', ('data', 'fsdp')),
   ('length', 'sequence'),

@@ -120,7 +120,7 @@ class Run:
   @property
   def inputs(self) -> tuple[str, ...]:
     """The features that the model reads, where it names its encoders'."""
-    return models.list_inputs(self.config.model)
+    return models.list_encoder_inputs(self.config.model)
 
   @functools.cached_property
   def _compiled(self) -> Callable[..., Callable[..., Array]]:
@@ -165,7 +165,7 @@ def load(workdir: Path | str) -> Run:
     module = from_config.build(
       config,
       preprocess,
-      tasks_lib.find_outputs(tasks, preprocess.features),
+      tasks_lib.find_output_sizes(tasks, preprocess.features),
       tasks_lib.find_written(tasks),
       known.tables,
     )

@@ -4,7 +4,7 @@ from mmjax.tasks.align import Align
 from mmjax.tasks.base import Prompt, Row, Split, Task, TrainedModel
 from mmjax.tasks.build import (
   build,
-  find_outputs,
+  find_output_sizes,
   find_written,
   objectives,
 )
@@ -46,7 +46,7 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
-  'find_outputs',
+  'find_output_sizes',
   'find_written',
   'objectives',
 ]

@@ -1,7 +1,6 @@
 """The task of bringing fields that belong together into one space."""
 
 import dataclasses
-import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -93,7 +92,11 @@ class Align(base.Task):
 
   def objective(self) -> objectives.Contrastive:
     return objectives.Contrastive(
-      self.kind, self.tile, self.ring, self.fields, self.anchor
+      kind=self.kind,
+      tile=self.tile,
+      ring=self.ring,
+      fields=self.fields,
+      anchor=self.anchor,
     )
 
   def needs(self) -> tuple[str, ...]:
@@ -114,11 +117,7 @@ class Align(base.Task):
 
   def _evaluations(self) -> dict[str, tuple[str, str]]:
     """The pairs of fields that are evaluated, by name."""
-    pairs = [
-      pair
-      for pair in itertools.combinations(self.fields, 2)
-      if not self.anchor or self.anchor in pair
-    ]
+    pairs = self.objective().pairs
     if len(pairs) == 1:
       return {'retrieval': pairs[0]}
     return {f'retrieval_{"_".join(pair)}': pair for pair in pairs}

@@ -167,7 +167,7 @@ class Task:
     """
     raise NotImplementedError
 
-  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     """Number of outputs that the model needs, by the target's feature.
 
     Args:

@@ -68,14 +68,14 @@ def objectives(
   }
 
 
-def find_outputs(
+def find_output_sizes(
   tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
 ) -> dict[str, int]:
   """Number of outputs that a model needs for its tasks, by target."""
-  outputs: dict[str, int] = {}
+  sizes: dict[str, int] = {}
   for task in tasks.values():
-    outputs |= task.outputs(features)
-  return outputs
+    sizes |= task.output_sizes(features)
+  return sizes
 
 
 def find_written(tasks: Mapping[str, base.Task]) -> str:

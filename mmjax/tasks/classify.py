@@ -111,7 +111,7 @@ class Classify(base.Task):
   def needs(self) -> tuple[str, ...]:
     return (self.target,)
 
-  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     feature = base.get_target(self.target, features, (Category,))
     return {self.target: len(feature.classes or (0,))}
 

@@ -219,7 +219,7 @@ class Match(base.Task):
   def needs(self) -> tuple[str, ...]:
     return tuple(self.fields)
 
-  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     del features
     return {OUTPUT: 1}
 

@@ -77,7 +77,7 @@ class Regress(base.Task):
   def needs(self) -> tuple[str, ...]:
     return (self.target,)
 
-  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     feature = base.get_target(self.target, features, (Number, Vector))
     return {self.target: np.size(feature.mean) if feature.is_fitted else 1}
 

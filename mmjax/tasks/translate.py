@@ -83,7 +83,7 @@ class Translate(base.Task):
   def needs(self) -> tuple[str, ...]:
     return (self.target,)
 
-  def outputs(self, features: Mapping[str, Feature]) -> dict[str, int]:
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     base.get_target(self.target, features, (Text,))
     return {}
 

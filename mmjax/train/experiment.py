@@ -134,17 +134,17 @@ def from_tasks(
   built = feeds.build_features(
     config.data,
     {name: task.needs() for name, task in chosen.items()},
-    models.list_inputs(config.model),
+    models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
   written = tasks_lib.find_written(chosen)
-  outputs = tasks_lib.find_outputs(chosen, built)
-  from_config.check(config, built, outputs, written, definition.tables)
+  sizes = tasks_lib.find_output_sizes(chosen, built)
+  from_config.check(config, built, sizes, written, definition.tables)
   feed = _open_feed(config, mesh, chosen, built)
   model = from_config.build(
     config,
     feed.preprocess,
-    tasks_lib.find_outputs(chosen, feed.preprocess.features),
+    tasks_lib.find_output_sizes(chosen, feed.preprocess.features),
     written,
     definition.tables,
   )
@@ -162,7 +162,7 @@ def from_tasks(
         source=feed.splits[split],
         preprocess=feed.preprocess,
         config=config,
-        inputs=models.list_inputs(config.model),
+        inputs=models.list_encoder_inputs(config.model),
         prefix=prefix,
         blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
       ),

@@ -1,4 +1,4 @@
-"""Batches put on the devices one ahead of the step that needs them."""
+"""Batches put on the devices up to two ahead of the step that needs them."""
 
 import queue
 import threading

@@ -41,6 +41,7 @@ class Program:
     """
     shardings = self.plan.shardings, mesh_lib.replicated_sharding(self.mesh)
     if self.style == 'pmap':
+      # Of the batch's axes, `fsdp` has size 1 in this style.
       whole, split = jax.P(), jax.P(mesh_lib.BATCH_AXES)
       update = jax.shard_map(
         self.update,

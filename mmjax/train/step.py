@@ -94,7 +94,8 @@ class _Gradients:
     totals = {
       name: self._sum_over_devices(c.sum()) for name, c in counts.items()
     }
-    # Where a whole batch counts 0, fraction, loss and gradient are 0.
+    # By objective [parts]: what a micro-batch has of the items of the whole
+    # batch, over all devices. Where that has 0, so are loss and gradient.
     fractions = {
       name: count / jnp.maximum(totals[name], 1e-9)
       for name, count in counts.items()
@@ -102,13 +103,15 @@ class _Gradients:
     if self.axis_name is not None:
       key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
     keys = jax.random.split(key, self.accumulate)
-    cached, metrics = {}, {}
+    output_grads, metrics = {}, {}
     if self.accumulate > 1 and self._comparing_objectives():
-      cached, metrics = self._compare(params, batch, micro, keys, fractions)
+      output_grads, metrics = self._compare(
+        params, batch, micro, keys, fractions
+      )
     gradient = jax.grad(self._micro_losses, has_aux=True)
     grads, found = _sum(
       partial(gradient, params),
-      (micro, fractions, keys, cached),
+      (micro, fractions, keys, output_grads),
       self.accumulate,
     )
     found['loss'] += metrics.pop('loss', 0.0)
@@ -134,8 +137,8 @@ class _Gradients:
     batch: Batch,
     micro: Batch,
     keys: Array,
-    fractions: Metrics,
-  ) -> tuple[Outputs, Metrics]:
+    fractions: dict[str, Array],
+  ) -> tuple[dict[str, Array], Metrics]:
     """Losses that compare examples, and their gradients by what they compare.
 
     Returns:
@@ -149,6 +152,7 @@ class _Gradients:
       outputs = self._run(params, *part)
       return {n: value for n, value in outputs.items() if n in compared}
 
+    # With the keys of the second pass, so that dropout is the same.
     parts = jax.lax.map(run, (micro, keys))
     # Scalars, such as the logit scale, are the same in all micro-batches.
     whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
@@ -169,20 +173,24 @@ class _Gradients:
     self,
     params: Params,
     batch: Batch,
-    fractions: Metrics,
+    fractions: dict[str, Array],
     key: Array,
-    cached: Outputs,
+    output_grads: dict[str, Array],
   ) -> tuple[Array, Metrics]:
-    """This micro-batch's part of the whole loss, and of every metric."""
+    """This micro-batch's part of the whole loss, and of every metric.
+
+    With `output_grads`, the value is not a loss, but has the right gradient:
+    objectives that compare examples are left out, and each output that they
+    compare is multiplied by their gradient, which `_compare` computed.
+    """
     outputs = self._run(params, batch, key)
     names = [
       name
       for name, (_, objective) in self.objectives.items()
-      if not (cached and objective.compares)
+      if not (output_grads and objective.compares)
     ]
     total, metrics = self._losses(names, params, outputs, batch, fractions, key)
-    # Its gradient is that of the compared outputs in the whole batch.
-    for name, gradient in cached.items():
+    for name, gradient in output_grads.items():
       total += jnp.vdot(gradient, outputs[name])
     return total, metrics
 
@@ -210,7 +218,7 @@ class _Gradients:
       fraction = fractions[name]
       total += weight * fraction * loss
       metrics[f'loss/{name}'] = fraction * loss
-      metrics |= {f'{name}/{key}': fraction * v for key, v in extra.items()}
+      metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}
     metrics['loss'] = total
     return total, metrics
 
@@ -249,7 +257,7 @@ def _join(parts: Array) -> Array:
 
 
 def _select(tree: Any, kept: Any) -> list[Array]:
-  """The leaves where `kept` is True; gradients of others are not computed."""
+  """The leaves where `kept` is True; XLA drops what only others need."""
   return [
     leaf
     for leaf, keep in zip(

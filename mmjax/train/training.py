@@ -63,6 +63,8 @@ class Training:
   def run(self) -> dict[str, float]:
     """Step, log, evaluate, save, until the end, a signal or the report."""
     train, batch = self.config.train, self.start.batch
+    # Neither the first batch nor the first state stays in memory.
+    self.start = dataclasses.replace(self.start, batch=None, state=None)
     if self.step:
       self.line.log(f'resuming from step {self.step}')
     while self.step < train.steps:

@@ -32,7 +32,7 @@ class Source(sources.ListSource):
       raise ConfigError('broken')
     return super().read(index)
 
-  def read_texts(self, index):
+  def read_small(self, index):
     record = self.read(index)
     small = {k: v for k, v in record['fields'].items() if k != 'image'}
     return record | {'fields': small}

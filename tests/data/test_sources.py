@@ -117,7 +117,7 @@ def test_records_come_back_as_written(data_dir):
 
 def test_texts_are_records_without_images(data_dir):
   source = sources.open_source('ours', 'train', data_dir=data_dir)
-  for row, texts in zip(source, source.iterate_texts(), strict=True):
+  for row, texts in zip(source, source.iterate_small(), strict=True):
     small = {k: v for k, v in row['fields'].items() if k != 'image'}
     assert texts == row | {'fields': small}
 
@@ -229,7 +229,7 @@ def test_foreign_data_sets_are_mapped(data_dir):
   assert list_ids(source) == {'train/0', 'train/1', 'train/2'}
   again = pickle.loads(pickle.dumps(source))
   assert list(again) == list(source)
-  assert not any('image' in row['fields'] for row in source.iterate_texts())
+  assert not any('image' in row['fields'] for row in source.iterate_small())
   only = sources.select(source, {'label': 'hot dog'})
   assert [row['metadata']['size'] for row in only] == [10]
 

@@ -39,7 +39,7 @@ def test_a_record_depends_only_on_split_and_number():
   assert source[7] != synthetic.SyntheticSource('test', image_size=5)[7]
   fields = dict(source[7]['fields'])
   assert images.decode(fields.pop('image')).shape == (5, 5, 3)
-  assert source.read_texts(7) == source[7] | {'fields': fields}
+  assert source.read_small(7) == source[7] | {'fields': fields}
 
 
 def test_batches_have_the_configs_sizes():

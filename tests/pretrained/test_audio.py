@@ -202,7 +202,8 @@ def test_other_sounds_are_refused(loaded, sound, tmp_path):
     (tmp_path / sound).write_bytes(b'ID3' + bytes(40))
     sound = tmp_path / sound
   with pytest.raises(
-    ValueError, match=r'a sound is the path|is not an uncompress'
+    ValueError,
+    match=r'a sound is the path|not a readable sound',
   ):
     loaded.transcribe([sound])
 

@@ -130,7 +130,7 @@ class Feature:
 
   def iterate_values(self, source: Any) -> Iterable[Any]:
     """Yields the value in each record, None where it has none."""
-    rows = source if self.is_large else source.iterate_texts()
+    rows = source if self.is_large else source.iterate_small()
     return (self.get(record) for record in rows)
 
   @property
