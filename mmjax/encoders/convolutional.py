@@ -89,7 +89,7 @@ class Convolutional(nn.Module):
 class GridPositions(nn.Module):
   """Normalises tokens and adds a learned vector a row and one a column.
 
-  Both vectors start about as large as the tokens, so that attention can tell
+  Both vectors start about as large as the tokens, so that attention can separate
   positions apart from the first step.
 
   Attributes:

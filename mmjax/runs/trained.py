@@ -199,7 +199,7 @@ def _of_run(folder: Path) -> Trained:
   data['tokenizer'] = str(folder / 'tokenizer.json')
 
   def read(shapes: Params) -> Params:
-    # Anew each time: the arrays become those of a state, which gives them up.
+    # Read at each call: the arrays become those of a state, which donates them.
     held, wanted = (
       tree_paths.flatten(checkpoints.load_params(folder)),
       tree_paths.flatten(shapes),

@@ -1,4 +1,4 @@
-"""The task of telling whether two fields belong together."""
+"""The task of judging whether two fields belong together."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ OUTPUT = 'match'
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-  """Tells pairs of fields from mismatched ones (ALBEF, Li et al. 2021, eq. 4).
+  """Classifies pairs of fields as matched or not (ALBEF, Li et al. 2021, eq. 4).
 
   Each example gives its own pair and two mismatched ones, with another
   example's first field and with another's second. These are hard negatives:
@@ -103,9 +103,9 @@ def _draw_others(rng: Array, scores: Array, mask: Array) -> tuple[Array, Array]:
 
 
 class Pairs:
-  """Tells each record's pair from that with the next record's second field.
+  """Classifies each record's pair, and that with the next record's second field.
 
-  Yields `NAME/accuracy`, the fraction of both that are told right, and
+  Yields `NAME/accuracy`, the fraction of both that are classified right, and
   `NAME/chance_accuracy`, 1/2.
   """
 
@@ -149,7 +149,7 @@ class Pairs:
     """Draws nothing: the pairs are those of the data."""
 
   def _judge(self, params: Params, batch: Batch) -> list[np.ndarray]:
-    """Whether pairs and mismatches of a batch are told right."""
+    """Whether pairs and mismatches of a batch are classified right."""
     second = self._fields[1]
     present = [
       batch[f'{field}_mask'].reshape(len(batch['mask']), -1).any(axis=1)
@@ -191,7 +191,7 @@ def _lines(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Match(base.Task):
-  """The model tells pairs of two fields from mismatched ones.
+  """The model judges whether two fields belong together.
 
   It returns `match_output` [B, 1] of all that it reads; with `contrastive` or
   `align` beside, mismatches are hard ones.
@@ -200,9 +200,9 @@ class Match(base.Task):
     fields: names of the two features.
   """
 
-  ability: ClassVar[str] = 'tell whether fields belong together'
+  ability: ClassVar[str] = 'judge whether fields belong together'
   rows: ClassVar[tuple[base.Row, ...]] = (
-    base.Row('pairs told right', 'match/accuracy', 'match/chance_accuracy'),
+    base.Row('pairs judged right', 'match/accuracy', 'match/chance_accuracy'),
   )
   methods: ClassVar[Mapping[str, Any]] = {'match': match}
   prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
