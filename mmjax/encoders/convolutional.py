@@ -89,8 +89,8 @@ class Convolutional(nn.Module):
 class GridPositions(nn.Module):
   """Normalises tokens and adds a learned vector a row and one a column.
 
-  Both vectors start about as large as the tokens, so that attention can separate
-  positions apart from the first step.
+  Both vectors start about as large as the tokens, so that attention can
+  separate positions from the first step.
 
   Attributes:
     dtype: of the computation.

@@ -24,7 +24,7 @@ OUTPUT = 'match'
 
 @dataclasses.dataclass(frozen=True)
 class Matching:
-  """Classifies pairs of fields as matched or not (ALBEF, Li et al. 2021, eq. 4).
+  """Classifies pairs of fields, matched or not (ALBEF, Li et al. 2021, eq. 4).
 
   Each example gives its own pair and two mismatched ones, with another
   example's first field and with another's second. These are hard negatives:
@@ -103,7 +103,7 @@ def _draw_others(rng: Array, scores: Array, mask: Array) -> tuple[Array, Array]:
 
 
 class Pairs:
-  """Classifies each record's pair, and that with the next record's second field.
+  """Classifies the pair of each record, and one with the next record's field.
 
   Yields `NAME/accuracy`, the fraction of both that are classified right, and
   `NAME/chance_accuracy`, 1/2.
