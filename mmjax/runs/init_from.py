@@ -48,11 +48,13 @@ def resolve(config: Any) -> Any:
   tokenizer = config.data.tokenizer
   set_fields: dict[str, Any] = {}
   places: dict[str, Path] = {}
-  for part, source in _sources(config):
+  for part, source in _find_sources(config):
     module, _ = source.part(part)
-    described = trained.users(models.describe, module, source.tables)
+    described = trained.with_init_from_errors(
+      models.describe, module, source.tables
+    )
     given = config.model.get(part) if part else config.model
-    _keep(described, given, source.tables)
+    _keep_training_settings(described, given, source.tables)
     crosses = models.PARTS[part].cross_attention if part else None
     if crosses is not None and 'cross_attention' in models.settings_of(
       described['name'], source.tables
@@ -71,7 +73,7 @@ def resolve(config: Any) -> Any:
         *_named_tokenizer(config.init_from, tokenizer, parts, source),
       ]
       for name, value in given:
-        if not _agree(name, value, set_fields.get(f'data.{name}', value)):
+        if not _can_share(name, value, set_fields.get(f'data.{name}', value)):
           raise ConfigError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
             f'{source.folder}, but {set_fields[f"data.{name}"]!r} for '
@@ -128,7 +130,7 @@ def _named_tokenizer(
   yield 'tokenizer', tokenizer
 
 
-def _agree(name: str, one: Any, other: Any) -> bool:
+def _can_share(name: str, one: Any, other: Any) -> bool:
   """Whether two parts can share a setting of `data`."""
   if name.endswith('_length'):
     return True  # The latter is already the least.
@@ -137,7 +139,7 @@ def _agree(name: str, one: Any, other: Any) -> bool:
   return one == other
 
 
-def _keep(
+def _keep_training_settings(
   described: dict[str, Any],
   given: Mapping[str, Any] | None,
   tables: models.Tables,
@@ -158,7 +160,7 @@ def _keep(
       described['block'] = own
   for part in models.PARTS:
     if part in described:
-      _keep(described[part], given.get(part), tables)
+      _keep_training_settings(described[part], given.get(part), tables)
 
 
 def load(config: Any, target: Params) -> Params:
@@ -176,7 +178,7 @@ def load(config: Any, target: Params) -> Params:
       another shape; all are named.
   """
   wanted, found, wrong = tree_paths.flatten(target), {}, []
-  for part, source, pairs in _pairs(config, wanted):
+  for part, source, pairs in _pair_paths(config, wanted):
     shapes = tree_paths.flatten(source.shapes)
     wrong += [
       f'{ours}: {list(wanted[ours].shape)} in the model, '
@@ -191,7 +193,9 @@ def load(config: Any, target: Params) -> Params:
     chosen = tree_paths.unflatten(
       {theirs: wanted[ours] for theirs, ours in pairs.items()}
     )
-    read = tree_paths.flatten(trained.users(source.read, chosen))
+    read = tree_paths.flatten(
+      trained.with_init_from_errors(source.read, chosen)
+    )
     found |= {ours: read[theirs] for theirs, ours in pairs.items()}
     below = f'{part}/' if part else ''
     new = [p for p in wanted if p.startswith(below) and p not in found]
@@ -208,11 +212,11 @@ def load(config: Any, target: Params) -> Params:
   return found
 
 
-def _pairs(
+def _pair_paths(
   config: Any, wanted: Mapping[str, Any]
 ) -> Iterator[tuple[str, trained.Trained, dict[str, str]]]:
   """Of each part, the paths in its source, and those in the model."""
-  for part, source in _sources(config):
+  for part, source in _find_sources(config):
     _, inside = source.part(part)
     below = f'{part}/' if part else ''
     theirs = tree_paths.flatten(source.shapes)
@@ -260,7 +264,7 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
     f'{trained.FOLDER}/{name}': functools.partial(
       Path.write_bytes, data=content
     )
-    for part, source in _sources(config)
+    for part, source in _find_sources(config)
     for name, content in source.files.items()
     if not part
   }
@@ -294,7 +298,7 @@ def published(
   return family.model(module, params, config, small)
 
 
-def _sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
+def _find_sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
   """Each part, '' for the whole, and what it starts from."""
   seen = set()
   for entry in config.init_from.split(','):

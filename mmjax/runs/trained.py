@@ -87,11 +87,11 @@ class Trained:
       return self._whole(), ''
     if name in self.refused:
       raise ConfigError(f'init_from: {self.folder} {self.refused[name]}')
-    found = _found(self.module, name, self.tables)
+    found = _find_part(self.module, name, self.tables)
     if found is None:
       raise ConfigError(
         f'init_from: {self.folder} is a {type(self.module).__name__} without '
-        f'{name}; {_has(self.module, self.tables)}'
+        f'{name}; {_list_parts(self.module, self.tables)}'
       )
     return found
 
@@ -133,9 +133,9 @@ class Trained:
     file = tokenizer_settings.FILE
     if file not in self.files or 'tokenizer' not in self.data:
       return
-    named = users(configs.parse, self.files[file], file)
+    named = with_init_from_errors(configs.parse, self.files[file], file)
     tokenizer = tokenizers.Tokenizer.from_file(self.data['tokenizer'])
-    users(tokenizer_settings.apply, tokenizer, named)
+    with_init_from_errors(tokenizer_settings.apply, tokenizer, named)
     if tokenizer.encode_special_tokens:
       raise ConfigError(
         f'init_from: {self.folder / file}: split_special_tokens is True, but '
@@ -151,7 +151,7 @@ class Trained:
       raise ConfigError(
         f'init_from: {self.folder} is a {type(module).__name__}, of a kind '
         'that is not trained as a whole; start from a part, as in '
-        f'image=FOLDER: {_has(self.module, self.tables)}'
+        f'image=FOLDER: {_list_parts(self.module, self.tables)}'
       )
     return module
 
@@ -165,10 +165,10 @@ def find(name: str) -> Trained:
   Raises:
     ConfigError: if it is not there, or can't be read.
   """
-  return _opened(users(hub.find, name))
+  return _open(with_init_from_errors(hub.find, name))
 
 
-def users(function: Callable[..., Any], *args: Any) -> Any:
+def with_init_from_errors(function: Callable[..., Any], *args: Any) -> Any:
   """Calls a function that reads what `init_from` names; its errors say so."""
   try:
     return function(*args)
@@ -181,13 +181,13 @@ def users(function: Callable[..., Any], *args: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(folder: Path) -> Trained:
+def _open(folder: Path) -> Trained:
   if hub.is_run(folder):
-    return _of_run(folder)
-  return users(_of_published, folder)
+    return _open_run(folder)
+  return with_init_from_errors(_open_published, folder)
 
 
-def _of_run(folder: Path) -> Trained:
+def _open_run(folder: Path) -> Trained:
   run = rebuild.load(folder)
   kept = folder / FOLDER
   names = {
@@ -228,17 +228,19 @@ def _of_run(folder: Path) -> Trained:
   )
 
 
-def _of_published(folder: Path) -> Trained:
+def _open_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module = family.module(config, jnp.float32)
   checkpoint.check_image_size(family, module, config, small)
   data: dict[str, Any] = {}
   note = ''
-  if family.model.image_defaults and _found(module, 'image', models.BUILT_IN):
+  if family.model.image_defaults and _find_part(
+    module, 'image', models.BUILT_IN
+  ):
     found = processors.find(small) or ({}, preprocess.FILE)
     prepares = family.model.make_preprocessor(*found)
-    data, note = _pictures(getattr(prepares, 'pixels', prepares))
+    data, note = _convert_image_settings(getattr(prepares, 'pixels', prepares))
   tokenizer, fault = _tokenizer(folder, config, small)
   if tokenizer is not None:
     data['tokenizer'] = str(tokenizer)
@@ -296,7 +298,7 @@ def _lacks_pooler(config: Mapping[str, Any]) -> bool:
   )
 
 
-def _pictures(
+def _convert_image_settings(
   prepares: preprocess.ImagePreprocessor,
 ) -> tuple[dict[str, Any], str]:
   """Our settings of a published preprocessing, and how they differ."""
@@ -326,7 +328,7 @@ def _pictures(
   )
 
 
-def _found(
+def _find_part(
   module: nn.Module, part: str, tables: models.Tables
 ) -> tuple[nn.Module, str] | None:
   known = tables.parts[part].classes.values()
@@ -340,6 +342,6 @@ def _found(
   return None
 
 
-def _has(module: nn.Module, tables: models.Tables) -> str:
-  parts = [part for part in models.PARTS if _found(module, part, tables)]
+def _list_parts(module: nn.Module, tables: models.Tables) -> str:
+  parts = [part for part in models.PARTS if _find_part(module, part, tables)]
   return f'it has {", ".join(parts) or "no parts"}'

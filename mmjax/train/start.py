@@ -82,12 +82,12 @@ def _start(config, program, checkpoints, step, batches, clock) -> Start:
     state = pool.submit(_make_state, program.plan, config, checkpoints)
     if step == config.train.steps:
       return Start(step, state.result(), None, batches, None)
-    batch = alone(next, batches)
+    batch = call_or_exit(next, batches)
     clock.lap('data')
     hosts.log('compiling the training step')
     compiled = program.trace(batch).lower().compile()
     clock.lap('compile')
-    start = Start(step, alone(state.result), compiled, batches, batch)
+    start = Start(step, call_or_exit(state.result), compiled, batches, batch)
     clock.lap('init')
     return start
 
@@ -122,7 +122,7 @@ def _steps_done(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
   return step
 
 
-def alone(function: Callable[..., Any], *args: Any) -> Any:
+def call_or_exit(function: Callable[..., Any], *args: Any) -> Any:
   """Calls what may fail on this host alone, while others wait in a collective.
 
   Then this process ends, so that they don't wait for it.

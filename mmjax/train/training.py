@@ -104,7 +104,7 @@ class Training:
         self.stop.leave()
         return {}
       if not now.last:
-        batch = start_lib.alone(
+        batch = start_lib.call_or_exit(
           self.meter.next_batch, self.start.batches, metrics
         )
     return self._finish()
