@@ -144,7 +144,6 @@ class Task:
   """
 
   ability: ClassVar[str]
-
   rows: ClassVar[tuple[Row, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
   prompt: ClassVar[Prompt | None] = None

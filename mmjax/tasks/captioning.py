@@ -44,7 +44,6 @@ class Captioning(base.Task):
   """
 
   ability: ClassVar[str] = 'caption an image'
-
   rows: ClassVar[tuple[base.Row, ...]] = (
     base.Row('exact captions', 'captions/exact', 'captions/chance_exact'),
     base.Row(
