@@ -22,6 +22,7 @@ FAMILIES = {
   'gpt2': 'gpt2:FAMILY',
   'llama': 'llama:FAMILY',
   'llava': 'llava:FAMILY',
+  'mistral': 'mistral:FAMILY',
   'opt': 'opt:FAMILY',
   'paligemma': 'paligemma:FAMILY',
   'qwen2': 'qwen2:FAMILY',

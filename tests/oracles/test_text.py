@@ -63,6 +63,17 @@ CONFIGS = {
       'rope_type': 'linear', 'rope_theta': 100.0, 'factor': 3.0,
     },
   },
+  'mistral_odd': {
+    'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+    'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
+    'sliding_window': None,
+  },
+  'mistral_window': {
+    'hidden_size': 24, 'intermediate_size': 40, 'num_hidden_layers': 3,
+    'num_attention_heads': 4, 'num_key_value_heads': 1, 'head_dim': None,
+    'tie_word_embeddings': True, 'rope_parameters': {'rope_theta': 1e6},
+    'max_position_embeddings': 48, 'sliding_window': 48, 'rms_norm_eps': 1e-3,
+  },
   'qwen2_odd': {
     'hidden_size': 18, 'intermediate_size': 25, 'num_hidden_layers': 2,
     'num_attention_heads': 3, 'num_key_value_heads': 3,
@@ -95,6 +106,7 @@ CONFIGS = {
 FAMILIES = {
   'gpt2': (transformers.GPT2Config, transformers.GPT2LMHeadModel),
   'llama': (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+  'mistral': (transformers.MistralConfig, transformers.MistralForCausalLM),
   'opt': (transformers.OPTConfig, transformers.OPTForCausalLM),
   'qwen2': (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
   'qwen3': (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),

@@ -47,6 +47,9 @@ def main() -> None:
     **LLAMA,
     **vocabulary,
   )
+  mistral = transformers.MistralConfig(
+    head_dim=6, sliding_window=None, **LLAMA, **vocabulary
+  )
   opt = transformers.OPTConfig(
     hidden_size=12,
     ffn_dim=20,
@@ -63,6 +66,7 @@ def main() -> None:
   qwen3 = transformers.Qwen3Config(head_dim=4, **LLAMA, **vocabulary)
   write('gpt2', transformers.GPT2LMHeadModel(gpt2), tokenizer)
   write('llama', transformers.LlamaForCausalLM(llama), tokenizer)
+  write('mistral', transformers.MistralForCausalLM(mistral), tokenizer)
   write('opt', transformers.OPTForCausalLM(opt), tokenizer)
   write('qwen2', transformers.Qwen2ForCausalLM(qwen2), tokenizer)
   write('qwen3', transformers.Qwen3ForCausalLM(qwen3), tokenizer)

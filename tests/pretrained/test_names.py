@@ -36,6 +36,7 @@ HEADS = {
   'qwen2': ('model.embed_tokens.weight', 'lm_head.weight'),
   'qwen2_5_vl': ('model.embed_tokens.weight', 'lm_head.weight'),
   'qwen2_vl': ('model.embed_tokens.weight', 'lm_head.weight'),
+  'mistral': ('model.embed_tokens.weight', 'lm_head.weight'),
   'qwen3': ('model.embed_tokens.weight', 'lm_head.weight'),
   't5': ('shared.weight', 'lm_head.weight'),
   'whisper': ('model.decoder.embed_tokens.weight', 'proj_out.weight'),

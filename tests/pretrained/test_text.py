@@ -19,7 +19,7 @@ NEW = 12
 
 @pytest.fixture(
   scope='module',
-  params=['gpt2', 'llama', 'opt', 'qwen2', 'qwen3'],
+  params=['gpt2', 'llama', 'mistral', 'opt', 'qwen2', 'qwen3'],
   name='golden',
 )
 def golden_folder(request):
@@ -108,6 +108,11 @@ def test_special_ids(tmp_path):
       'sliding_attention',
     ),
     ('qwen2', {'tie_word_embeddings': False}, 'lm_head.weight .* is missing'),
+    (
+      'mistral',
+      {'sliding_window': 63},
+      'sliding_window is 63, less than max_position_embeddings 64',
+    ),
     ('qwen3', {'head_dim': 6}, r'q_norm.weight is \[4\], not \[6\]'),
   ],
 )
