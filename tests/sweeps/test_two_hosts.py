@@ -130,7 +130,7 @@ def test_sigterm_to_one_host_stops_both_in_any_trial_and_between(
   def until(happens):
     end = time.time() + 150
     while not happens() and time.time() < end:
-      time.sleep(0.1)
+      time.sleep(0.02)
     assert happens(), _said(hosts)
 
   def stopped():
@@ -139,7 +139,7 @@ def test_sigterm_to_one_host_stops_both_in_any_trial_and_between(
 
   workdir = tmp_path / 'lr'
   # In the second trial, whose steps count from the start again.
-  hosts = start(SECONDS_A_BATCH='0.5')
+  hosts = start(SECONDS_A_BATCH='1.2')
   until((workdir / 'trials/1/metrics.jsonl').exists)
   stopped()
   states = lambda: [t.state.name for t in _study(workdir).get_trials()]
