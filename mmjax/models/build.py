@@ -13,10 +13,13 @@ import ml_collections
 from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax import types as types_lib
-from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.models.parts import PARTS, Part
 from mmjax.models.tables import BUILT_IN, Tables
+
+if typing.TYPE_CHECKING:
+  # Models need nothing of the data's code.
+  from mmjax.data.features import Feature
 
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
 # Settings that are mappings -> their class.
@@ -68,7 +71,7 @@ def build(
   question_length: int = 0,
   answer_length: int = 0,
   num_answers: int = 0,
-  features: Mapping[str, Feature] = MappingProxyType({}),
+  features: Mapping[str, 'Feature'] = MappingProxyType({}),
   output_sizes: Mapping[str, int] | None = None,
   writes: str = '',
   special_ids: Mapping[str, int | None] | None = None,
@@ -157,7 +160,7 @@ def find_reads(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
 
 def _build_encoders(
   settings: Mapping[str, Mapping[str, Any]],
-  features: Mapping[str, Feature],
+  features: Mapping[str, 'Feature'],
   derived: Mapping[str, Any],
   tables: Tables,
 ) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def _build_encoders(
 def _build_encoder(
   settings: dict[str, Any],
   path: str,
-  read: Sequence[Feature],
+  read: Sequence['Feature'],
   derived: Mapping[str, Any],
   tables: Tables,
 ) -> nn.Module:
