@@ -137,26 +137,18 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  written = tasks_lib.find_written(chosen)
   sizes = tasks_lib.find_output_sizes(chosen, built)
+  written = tasks_lib.find_written(chosen)
   from_config.check(config, built, sizes, written, definition.tables)
   feed = _open_feed(config, mesh, chosen, built)
+  sizes = tasks_lib.find_output_sizes(chosen, feed.preprocess.features)
   model = from_config.build(
-    config,
-    feed.preprocess,
-    tasks_lib.find_output_sizes(chosen, feed.preprocess.features),
-    written,
-    definition.tables,
+    config, feed.preprocess, sizes, written, definition.tables
   )
-  measured = {
-    name: task
-    for name, task in chosen.items()
-    if name in (definition.evaluates or chosen)
-  }
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     return _build_evaluators(
-      measured,
+      _get_evaluated(chosen, definition),
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
@@ -177,6 +169,14 @@ def from_tasks(
     files=feed.files,
     notes=feed.notes,
   )
+
+
+def _get_evaluated(
+  chosen: Mapping[str, tasks_lib.Task], definition: Definition
+) -> dict[str, tasks_lib.Task]:
+  """The tasks that are evaluated."""
+  names = definition.evaluates or chosen
+  return {name: task for name, task in chosen.items() if name in names}
 
 
 def _open_feed(
