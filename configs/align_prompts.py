@@ -4,6 +4,11 @@ Needs the data set `prompts`; see `benchmarks/debian_data.py`.
 
   python -m experiments.multimodal --config=configs/align_prompts.py \
     --workdir=runs/align_prompts
+
+Measured on 2026-11-29, jax 0.10.2, two CPU cores as two devices (see
+docs/cpus.md), shared with other work: 10 minutes. Among 122 prompts that are
+not in training, of 417: R@1 0.246 from voice to text and 0.221 from text to
+voice; chance is 0.008.
 """
 
 import ml_collections
@@ -47,7 +52,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.optimizer = dict(
     name='adamw', lr=1e-3, weight_decay=0.1, warmup_steps=50
   )
-  config.train = dict(steps=1000, batch_size=64, log_every=50)
+  config.train = dict(steps=450, batch_size=64, log_every=50)
   config.eval = dict(batch_size=64)
 
   if 'runlocal' in chosen:

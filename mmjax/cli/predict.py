@@ -117,6 +117,8 @@ def _split_input(text: str) -> tuple[str, str]:
 def _check_input(run, name: str, value: str) -> None:
   """Refuses a value that the model can't read, naming the flag."""
   flag = f'--input {name}={value}'
+  if run.inputs and name not in run.inputs:
+    raise ConfigError(f'{flag}: the model reads {", ".join(run.inputs)}')
   try:
     with arguments.naming(flag, 'read'):
       run.preprocess[name].prepare(value)

@@ -77,7 +77,9 @@ def _describe_missing(path: Path, name: str) -> str:
   close = difflib.get_close_matches(path.with_suffix('.py').name, known, n=1)
   if close:
     return f'{what}; did you mean {known[close[0]]}?'
-  return f'{what}; there are {", ".join(map(str, known.values())) or "none"}'
+  if not known:
+    return what
+  return f'{what}; there are {", ".join(map(str, known.values()))}'
 
 
 def _defines(file: Path, name: str) -> bool:

@@ -3,6 +3,7 @@
 import fractions
 import io
 import os
+import re
 import wave
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from mmjax.errors import ConfigError
 
 # Bytes of samples from which a WAV file's length means that it is not known.
 _UNKNOWN_LENGTH = 0x7FFF0000
+
+
+# How libraries name bytes in memory.
+_NAMELESS = re.compile(r'<_io\.BytesIO[^>]*>')
 
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
@@ -94,7 +99,7 @@ def _decode_other(data: bytes) -> tuple[np.ndarray, int]:
   except Exception as error:  # LibsndfileError, RuntimeError, TypeError, ...
     raise ConfigError(
       f'not a readable sound ({len(data)} bytes, which begin with '
-      f'{data[:12]!r}): {error}'
+      f'{data[:12]!r}): {_NAMELESS.sub("it", str(error))}'
     ) from error
 
 

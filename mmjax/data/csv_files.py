@@ -75,14 +75,15 @@ class _Table:
       )
     # Spreadsheets write empty columns after the others.
     self._names = _strip_empty([name.strip() for name in self._parse([header])])
-    if not columns.count_known(self._names, options.columns):
+    if not csv_headers.count_known(self._names, options):
       raise ConfigError(
         f'{path} has a header with the columns '
         f'{", ".join(map(repr, self._names))}, separated by '
         f'{self._separator!r}, none of which is known, such as '
         f'{", ".join(columns.FIELDS)}; name them with --columns=image=COLUMN,'
-        'caption=COLUMN, and the separator with --separator; if the file has '
-        'no header, add a line that names the columns'
+        'caption=COLUMN or --fields=NAME=KIND:COLUMN, and the separator with '
+        '--separator; if the file has no header, add a line that names the '
+        'columns'
       )
     self._fields = columns.resolve(tuple(self._names), options.columns)
 

@@ -3,7 +3,7 @@
 import csv
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from mmjax.data import columns, image_rows
 
@@ -57,7 +57,13 @@ def find(
 
 def _count_known(line: str, separator: str, options: image_rows.Options) -> int:
   """Counts a line's columns that are known."""
-  return columns.count_known(_split_cells(line, separator), options.columns)
+  return count_known(_split_cells(line, separator), options)
+
+
+def count_known(names: Sequence[str], options: image_rows.Options) -> int:
+  """Counts the columns that are known, or that the user names."""
+  further = ((name, name) for name in options.further)
+  return columns.count_known(names, (*options.columns, *further))
 
 
 def _find_separator(line: str, options: image_rows.Options) -> str:
@@ -65,7 +71,7 @@ def _find_separator(line: str, options: image_rows.Options) -> str:
 
   def count(separator):
     names = _split_cells(line, separator)
-    return columns.count_known(names, options.columns), len(names)
+    return count_known(names, options), len(names)
 
   return max(_SEPARATORS, key=count)
 

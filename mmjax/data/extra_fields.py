@@ -24,6 +24,7 @@ _KNOWN = {
   'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
   'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
 }
+KNOWN_COLUMNS = tuple(name for names in _KNOWN.values() for name in names)
 # Endings of the files of these kinds.
 ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),

@@ -23,6 +23,7 @@ class Options:
 
   Attributes:
     columns: (field, column) pairs, as `columns.resolve` takes them.
+    further: names of columns that fill further fields.
     images: folder that image paths are relative to and may not leave; None for
       the folder of the file that names them.
     separator: character between the cells of a CSV file; None to find it by
@@ -37,6 +38,7 @@ class Options:
   """
 
   columns: tuple[tuple[str, str], ...] = ()
+  further: tuple[str, ...] = ()
   images: pathlib.Path | None = None
   separator: str | None = None
   encoding: str | None = None

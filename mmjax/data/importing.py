@@ -171,6 +171,10 @@ def _write(
   with builders.make_staging_folder(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
+      further=(
+        *(field.column for field in settings.fields),
+        *extra_fields.KNOWN_COLUMNS,
+      ),
       scratch=pathlib.Path(scratch),
       splits=split_names.find_splits(paths),
       note=outcome.notes.append,
