@@ -3,20 +3,16 @@
 import fractions
 import io
 import os
-import re
 import wave
 from pathlib import Path
 
 import numpy as np
 
+from mmjax.data import images
 from mmjax.errors import ConfigError
 
 # Bytes of samples from which a WAV file's length means that it is not known.
 _UNKNOWN_LENGTH = 0x7FFF0000
-
-
-# How libraries name bytes in memory.
-_NAMELESS = re.compile(r'<_io\.BytesIO[^>]*>')
 
 
 def read(path: Path | str, sample_rate: int) -> np.ndarray:
@@ -99,7 +95,7 @@ def _decode_other(data: bytes) -> tuple[np.ndarray, int]:
   except Exception as error:  # LibsndfileError, RuntimeError, TypeError, ...
     raise ConfigError(
       f'not a readable sound ({len(data)} bytes, which begin with '
-      f'{data[:12]!r}): {_NAMELESS.sub("it", str(error))}'
+      f'{data[:12]!r}): {images.explain_error(error)}'
     ) from error
 
 

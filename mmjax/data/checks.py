@@ -79,6 +79,9 @@ class Checks:
     for feature in self.preprocessor.features.values():
       if isinstance(feature, features.Questions):
         notes += self._check_answers(feature, name, source, others)
+      if isinstance(feature, features.Category):
+        for other, rows in ((name, source), *others.items()):
+          notes += _note_unknown_classes(feature, other, rows)
     return tuple(notes)
 
   def _refuse_missing(self, split: str, source: sources.Source) -> None:
@@ -275,6 +278,27 @@ def _read_whole(source: sources.Source, index: int) -> sources.Record | None:
     return source.read(index)
   except ConfigError:
     return None
+
+
+def _note_unknown_classes(
+  feature: features.Category, split: str, source: sources.Source
+) -> list[str]:
+  """Notes how many of the sample's classes are not among the feature's."""
+  counts = collections.Counter(
+    name
+    for _, record in _read_sample(source)
+    for name in feature.get(record) or ()
+  )
+  unknown = {n: c for n, c in counts.items() if n not in feature.classes}
+  if not unknown:
+    return []
+  ordered = sorted(unknown, key=lambda name: (-unknown[name], name))
+  return [
+    f'{sum(unknown.values()):,} of {counts.total():,} classes {feature.name!r} '
+    f'of {split} are not among the {len(feature.classes)} of '
+    f'data.features.{feature.name}, and are left out, such as '
+    + ', '.join(map(repr, ordered[:3]))
+  ]
 
 
 def _count_answers(

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ _KNOWN = {
   'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
   'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
 }
-KNOWN_COLUMNS = tuple(name for names in _KNOWN.values() for name in names)
 # Endings of the files of these kinds.
 ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
@@ -81,6 +80,12 @@ def parse(text: str | None) -> tuple[ExtraField, ...]:
     raise ConfigError(f'--fields={text} names a field twice')
   records.Schema({field.name: field.kind for field in found})
   return tuple(found)
+
+
+def list_columns(fields: Sequence[ExtraField]) -> tuple[str, ...]:
+  """Lists the columns of fields, and those that are fields by themselves."""
+  known = (name for names in _KNOWN.values() for name in names)
+  return (*(field.column for field in fields), *known)
 
 
 def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:

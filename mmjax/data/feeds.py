@@ -132,7 +132,7 @@ def build_features(
         raise ConfigError(
           f'tasks.{task} needs {key!r}, but data.features makes only '
           f'{", ".join(sorted(k for k in made if not k.endswith("_mask")))}; '
-          f"add it, as in data.features.{key}=dict(kind='image')"
+          f'add it, as in data.features.{key}=dict(kind=...)'
         )
   for name in own:
     if not wanted & set(built[name].list_keys()):

@@ -7,6 +7,7 @@ import functools
 import io
 import os
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,11 @@ def _explain(data: bytes, error: Exception) -> str:
   if isinstance(error, _PILLOW_ERRORS) and str(error):
     return str(error)
   return 'its header or data are damaged'
+
+
+def explain_error(error: Exception) -> str:
+  """A library's message, without the addresses of bytes in memory."""
+  return re.sub(r'<_io\.BytesIO[^>]*>', 'it', str(error))
 
 
 def to_array(image: Any) -> UInt8[np.ndarray, 'H W 3']:

@@ -171,10 +171,7 @@ def _write(
   with builders.make_staging_folder(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
-      further=(
-        *(field.column for field in settings.fields),
-        *extra_fields.KNOWN_COLUMNS,
-      ),
+      further=extra_fields.list_columns(settings.fields),
       scratch=pathlib.Path(scratch),
       splits=split_names.find_splits(paths),
       note=outcome.notes.append,

@@ -47,7 +47,8 @@ def _decode_animation(data: bytes) -> list[np.ndarray]:
   # Pillow raises many kinds of errors for damaged bytes.
   except Exception as error:
     raise ConfigError(
-      f'not a readable animation ({len(data)} bytes): {error}'
+      f'not a readable animation ({len(data)} bytes): '
+      f'{images.explain_error(error)}'
     ) from error
 
 
@@ -67,7 +68,7 @@ def _decode_video(data: bytes) -> list[np.ndarray]:
   except Exception as error:  # av.error.*, IndexError without a video stream.
     raise ConfigError(
       f'not a readable video ({len(data)} bytes, which begin with '
-      f'{data[:12]!r}): {error}'
+      f'{data[:12]!r}): {images.explain_error(error)}'
     ) from error
 
 

@@ -12,6 +12,8 @@ from mmjax.errors import ConfigError
 from mmjax.types import Batch, Params
 
 Subset = tuple[str, ...]
+# Largest number of inputs of which all subsets are measured.
+MAX_INPUTS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +59,7 @@ def predict(
   Raises:
     ConfigError: if no record has the target.
   """
-  subsets = [
-    chosen
-    for size in range(1, len(inputs))
-    for chosen in itertools.combinations(inputs, size)
-  ]
+  subsets = _list_subsets(inputs)
   rows: dict[Subset, list] = {tuple(inputs): [], **{s: [] for s in subsets}}
   truth, masks = [], []
   with batching.iterate_eval(
@@ -89,6 +87,16 @@ def predict(
     truth=np.concatenate(truth)[having],
     records=having,
   )
+
+
+def _list_subsets(inputs: Sequence[str]) -> list[Subset]:
+  """Lists the proper subsets; of many inputs, single ones and all but one."""
+  sizes = range(1, len(inputs))
+  if len(inputs) > MAX_INPUTS:
+    sizes = (1, len(inputs) - 1)
+  return [
+    chosen for size in sizes for chosen in itertools.combinations(inputs, size)
+  ]
 
 
 def _select(

@@ -7,7 +7,6 @@ from mmjax.models.build import (
   NESTED,
   build,
   describe,
-  list_encoder_inputs,
   settings_of,
   training_settings,
 )
@@ -19,7 +18,7 @@ from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
-from mmjax.models.parts import PARTS
+from mmjax.models.parts import PARTS, find_reads, list_encoder_inputs
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
@@ -44,6 +43,7 @@ __all__ = [
   'TextToText',
   'build',
   'describe',
+  'find_reads',
   'list_encoder_inputs',
   'settings_of',
   'training_settings',

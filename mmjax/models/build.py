@@ -14,6 +14,7 @@ from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax import types as types_lib
 from mmjax.errors import ConfigError, choose
+from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
 from mmjax.models.tables import BUILT_IN, Tables
 
@@ -132,30 +133,15 @@ def build(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
       )
     parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
+  if writes and 'writes' in _fields_of(cls) and 'decoder' not in parts:
+    raise ConfigError(
+      f'a task writes {writes!r}, for which {cls.__name__} needs model.decoder'
+    )
   if 'encoders' in _fields_of(cls):
     parts |= _build_encoders(
       settings.pop('encoders', None) or {}, features, derived, tables
     )
   return _make(cls, settings, 'model', derived, parts)
-
-
-def list_encoder_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
-  """Lists the features that a model's `encoders` read.
-
-  () for models without `encoders`, whose inputs have fixed names.
-  """
-  return tuple(
-    dict.fromkeys(f for reads in find_reads(config).values() for f in reads)
-  )
-
-
-def find_reads(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-  """The features that each of a model's `encoders` reads, by its name."""
-  settings = config.get('encoders') or {}
-  return {
-    name: tuple(chosen.get('reads', (name,)))
-    for name, chosen in settings.items()
-  }
 
 
 def _build_encoders(
@@ -165,7 +151,7 @@ def _build_encoders(
   tables: Tables,
 ) -> dict[str, Any]:
   """Makes the encoders of features, and what they read."""
-  reads = find_reads({'encoders': settings})
+  reads = parts_lib.find_reads({'encoders': settings})
   built = {}
   for name, chosen in settings.items():
     path = f'model.encoders.{name}'
@@ -201,6 +187,7 @@ def _build_encoder(
       f'{path} reads a feature of the kind {read[0].kind}, for which there are '
       'no encoders'
     )
+  _check_kind(settings.get('name'), path, read[0], part, tables)
   spectrogram = settings.pop('spectrogram', None)
   if spectrogram is not None and part != 'sound':
     raise ConfigError(f'{path}.spectrogram is for sounds only; remove it')
@@ -234,6 +221,18 @@ def _build_encoder(
     {},
     {'sample_rate': read[0].rate, 'encoder': encoder},
   )
+
+
+def _check_kind(
+  name: Any, path: str, feature: 'Feature', part: str, tables: Tables
+) -> None:
+  """Refuses an encoder of inputs of another kind."""
+  classes = tables.parts[part].classes
+  if name in tables.classes() and name not in classes:
+    raise ConfigError(
+      f'{path}.name={name!r} does not encode the feature {feature.name!r}, '
+      f'which is of the kind {feature.kind}; use one of {", ".join(classes)}'
+    )
 
 
 def _build_part(

@@ -1,6 +1,6 @@
 """Builds the model of a config, sized for the config's data."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -35,6 +35,7 @@ def check(
     ConfigError: naming the field and its legal values.
   """
   augment.check(config.data.augment or ())
+  _check_targets(config, (*output_sizes, writes))
   models.build(
     config.model,
     vocab_size=1,
@@ -100,3 +101,14 @@ def _special_ids(
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
+
+
+def _check_targets(config: Any, targets: Sequence[str]) -> None:
+  """Refuses a model that reads what it is to predict."""
+  for name, reads in models.find_reads(config.model).items():
+    for target in targets:
+      if target in reads:
+        raise ConfigError(
+          f'model.encoders.{name} reads {target!r}, which a task predicts; '
+          'remove it from model.encoders, or predict another feature'
+        )

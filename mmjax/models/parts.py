@@ -6,6 +6,7 @@ Names become classes in the dicts below and, for encoders, in
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
@@ -84,3 +85,22 @@ PARTS = {
     cross_attention=True,
   ),
 }
+
+
+def list_encoder_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
+  """Lists the features that a model's `encoders` read.
+
+  () for models without `encoders`, whose inputs have fixed names.
+  """
+  return tuple(
+    dict.fromkeys(f for reads in find_reads(config).values() for f in reads)
+  )
+
+
+def find_reads(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+  """The features that each of a model's `encoders` reads, by its name."""
+  settings = config.get('encoders') or {}
+  return {
+    name: tuple(chosen.get('reads', (name,)))
+    for name, chosen in settings.items()
+  }

@@ -41,6 +41,8 @@ class Category(base.Feature):
     index = {name: i for i, name in enumerate(self.classes or ())}
     if len(index) < len(self.classes or ()):
       self.refuse('classes', 'names a class twice')
+    if self.classes is not None and len(index) < 2:
+      self.refuse('classes', 'is not legal: at least two names')
     object.__setattr__(self, '_index', index)
 
   @classmethod

@@ -207,9 +207,13 @@ class _Array(_Standardised):
     return ''
 
   def prepare(self, value: Any) -> base.Example:
-    """Makes the arrays of nested lists, or of a .npy file's path."""
-    is_path = isinstance(value, str | os.PathLike)
-    array = (number_arrays.read if is_path else number_arrays.convert)(value)
+    """Makes the arrays of nested lists, a JSON text, or a .npy file's path."""
+    if isinstance(value, str) and value.lstrip().startswith('['):
+      array = number_arrays.parse(value)
+    elif isinstance(value, str | os.PathLike):
+      array = number_arrays.read(value)
+    else:
+      array = number_arrays.convert(value)
     if fault := self.explain_fault(array):
       raise ConfigError(f'{self.name} {fault}')
     return self.make_arrays(array, None, flips=False)
