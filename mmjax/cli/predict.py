@@ -32,6 +32,7 @@ def main(argv: list[str]) -> int:
     parser.error('--image and --input image=... are the same; use one')
   from mmjax.data import images
 
+  # Read here only so that an error names the flag.
   for path in args.image or ():
     with arguments.naming(f'--image={path}', 'read'):
       images.to_array(path)

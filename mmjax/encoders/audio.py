@@ -156,7 +156,9 @@ class SpectrogramTransformer(tower.Tower):
     Args:
       spectrogram: [B, F, M] floats, such as `mmjax.ops.log_fbank` gives; F and
         M are those that the parameters were made for.
-      mask: [B], True where there is sound; None means everywhere.
+      mask: [B], or [B, F] of the frames, True where there is sound; None means
+        everywhere. Of an example with any sound, all tokens are real, since its
+        padding is a part of the fixed length.
       train: whether dropout is on.
 
     Returns:
@@ -177,6 +179,8 @@ class SpectrogramTransformer(tower.Tower):
     x = self.embed_dropout(x, deterministic=not train)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)
+    elif mask.ndim == 2:
+      mask = mask.any(axis=1)
     return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
 
   def _summarise(self, x: Array, mask: Array, *, train: bool) -> Array:

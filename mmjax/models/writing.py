@@ -64,7 +64,7 @@ class Writer(nn.Module):
 
   def check_reach(self, prompt: int, length: int) -> None:
     """Refuses more tokens than the decoder has positions for."""
-    # The last token is not decoded further.
+    # The loop decodes the last token too, but nothing uses the result.
     reach = prompt + length - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
       raise ConfigError(

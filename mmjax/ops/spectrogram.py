@@ -26,7 +26,8 @@ def log_mel(
   """Log-mel spectrograms, as Whisper computes them.
 
   Power spectra of overlapping Hann windows, with the signal mirrored at its
-  ends, are summed in Slaney's mel bands. Their logarithms to base 10 are
+  ends, are summed in Slaney's mel bands up to 8 kHz, or to half the sample
+  rate if that is less. Their logarithms to base 10 are
   clipped to at most 8 below the example's largest, then scaled by (x + 4) / 4
   (Radford et al. 2022, section 2.2, and its code).
 
@@ -53,7 +54,8 @@ def log_mel(
   padded = jnp.pad(audio, ((0, 0), (n_fft // 2, n_fft // 2)), mode='reflect')
   frames = _frames(padded, samples // hop, hop, n_fft)
   window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
-  bands = mel_filters(num_mels, n_fft, sample_rate)
+  highest = min(8000.0, sample_rate / 2)
+  bands = mel_filters(num_mels, n_fft, sample_rate, highest)
   logs = jnp.log10(jnp.maximum(_bands(frames, window, n_fft, bands), 1e-10))
   logs = jnp.maximum(logs, logs.max(axis=(1, 2), keepdims=True) - 8.0)
   return (logs + 4.0) / 4.0

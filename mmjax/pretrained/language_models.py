@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import base, generation
 from mmjax.types import Array
 
@@ -68,8 +69,13 @@ class PublishedWriter(base.Pretrained):
       arguments: further arguments of the caller's.
 
     Raises:
-      ConfigError: for a setting of the file that mmjax refuses.
+      ConfigError: for a setting of the file that mmjax refuses, or an argument
+        that is set here.
     """
+    for name, way_out in (('length', 'max_new_tokens'), ('task', None)):
+      if name in arguments:
+        hint = f'use {way_out}' if way_out else 'leave it out'
+        raise ConfigError(f'generate takes no argument {name!r}; {hint}')
     settings, file = self.generation
     return {
       'eos_id': self.eos_ids,

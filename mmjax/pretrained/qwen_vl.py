@@ -50,7 +50,7 @@ _TEXT = {
   'num_key_value_heads': 8,
   'rms_norm_eps': 1e-5,
 }
-_SECTIONS = (16, 24, 24)
+_ROTARY_PAIRS = (16, 24, 24)
 _TEXT_SECTION = sections.Section(
   read=(*_TEXT, *sections.ROTARY, *llamas.WINDOWS)
 )
@@ -209,7 +209,7 @@ def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
   """The decoder; its fields are at the top level or in `text_config`."""
   section = config.get('text_config') or config
   rotary = configs.rotary_settings(section, 1e6)
-  options = {'sections': _SECTIONS, **(rotary['rope'] or {})}
+  options = {'sections': _ROTARY_PAIRS, **(rotary['rope'] or {})}
   return llamas.decoder(
     _text(config),
     section,

@@ -81,7 +81,7 @@ IRRELEVANT = (
   'use_bfloat16',
   'use_cache',
 )
-# Rotary positions, see `configs.rotary`.
+# Rotary positions, see `configs.rotary_settings`.
 ROTARY = (
   'partial_rotary_factor',
   'rope_parameters',

@@ -103,7 +103,7 @@ class TrainedModel(Protocol):
 
 
 # (trained model, one value by feature, texts, beam size) -> lines.
-Print = Callable[
+MakeLines = Callable[
   [TrainedModel, Mapping[str, Any], Sequence[str], int], list[str]
 ]
 
@@ -120,7 +120,7 @@ class Prompt:
   """
 
   flag: str
-  lines: Print
+  lines: MakeLines
   reads: str = ''
 
   def __post_init__(self):
@@ -225,3 +225,16 @@ def get_target(
       f'{" or ".join(kind.kind for kind in kinds)}'
     )
   return feature
+
+
+def get_image(inputs: Mapping[str, Any]) -> Any:
+  """The image among the inputs of `mmjax predict`.
+
+  Raises:
+    ConfigError: if there is none.
+  """
+  if 'image' not in inputs:
+    raise ConfigError(
+      f'the task needs an image, not only {", ".join(inputs)}; add --image=FILE'
+    )
+  return inputs['image']

@@ -30,7 +30,7 @@ def _lines(
   beam_size: int,
 ) -> list[str]:
   del texts
-  return caption(run, inputs['image'], beam_size=beam_size)
+  return caption(run, base.get_image(inputs), beam_size=beam_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

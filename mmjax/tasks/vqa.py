@@ -57,7 +57,7 @@ def _likeliest(
 ) -> list[str]:
   """Lines of the three likeliest answers with their probabilities."""
   del beam_size
-  batch = run.prepare(image=inputs['image'], questions=list(texts))
+  batch = run.prepare(image=base.get_image(inputs), questions=list(texts))
   logits = answer_logits(run, batch)[0]
   answers = run.preprocess['questions'].answers
   probabilities = np.exp(logits - np.logaddexp.reduce(logits))
@@ -76,7 +76,9 @@ def _generated(
   texts: Sequence[str],
   beam_size: int,
 ) -> list[str]:
-  return generate_answer(run, inputs['image'], list(texts), beam_size=beam_size)
+  return generate_answer(
+    run, base.get_image(inputs), list(texts), beam_size=beam_size
+  )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
