@@ -69,13 +69,13 @@ class PublishedWriter(base.Pretrained):
       arguments: further arguments of the caller's.
 
     Raises:
-      ConfigError: for a setting of the file that mmjax refuses, or an argument
-        that is set here.
+      ConfigError: for a setting of the file that mmjax refuses, or the argument
+        `length`, which `max_new_tokens` sets.
     """
-    for name, way_out in (('length', 'max_new_tokens'), ('task', None)):
-      if name in arguments:
-        hint = f'use {way_out}' if way_out else 'leave it out'
-        raise ConfigError(f'generate takes no argument {name!r}; {hint}')
+    if 'length' in arguments:
+      raise ConfigError(
+        "generate takes no argument 'length'; use max_new_tokens"
+      )
     settings, file = self.generation
     return {
       'eos_id': self.eos_ids,
