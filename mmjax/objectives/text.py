@@ -53,18 +53,13 @@ def next_token_loss(
     are no tokens.
   """
   targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
-  logits = _zero_masked(logits, targets_mask)
+  logits = ops.zero_masked(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
   return (
     ops.masked_mean(losses, targets_mask),
     ops.masked_mean(right, targets_mask),
   )
-
-
-def _zero_masked(logits: Array, mask: Array) -> Array:
-  """Sets logits [..., V] to 0 where `mask` [...] is False; they may be NaN."""
-  return jnp.where(mask[..., None], logits, 0.0)
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -230,7 +225,9 @@ class VqaClassification:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
     mask = self._make_mask(batch)  # [B] or [B, n]
-    logits = _zero_masked(presence.get_output(outputs, 'answer_logits'), mask)
+    logits = ops.zero_masked(
+      presence.get_output(outputs, 'answer_logits'), mask
+    )
     labels = jnp.maximum(batch['label'], 0)
     losses = cross_entropy(logits, labels, self.label_smoothing)
     right = jnp.argmax(logits, axis=-1) == labels

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
 import flax.linen as nn
 
@@ -18,6 +18,9 @@ from mmjax.types import Array, Batch, Objective, Params, Setting
 Weight = Annotated[float, Setting(minimum=0, below=math.inf)]
 # Flags of `mmjax predict` that ask for a task; '' for inputs alone.
 FLAGS = ('', 'text', 'question')
+
+
+_TaskType = TypeVar('_TaskType')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,3 +241,8 @@ def get_image(inputs: Mapping[str, Any]) -> Any:
       f'the task needs an image, not only {", ".join(inputs)}; add --image=FILE'
     )
   return inputs['image']
+
+
+def find_task(run: TrainedModel, kind: type[_TaskType]) -> _TaskType:
+  """The run's task of a kind, whose methods the run has."""
+  return next(task for task in run.tasks.values() if isinstance(task, kind))

@@ -31,7 +31,7 @@ def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
 
 def classify(run: base.TrainedModel, **values: Any) -> list[Any]:
   """The likeliest class of each, or with several classes those above 1/2."""
-  task = next(task for task in run.tasks.values() if isinstance(task, Classify))
+  task = base.find_task(run, Classify)
   feature = run.preprocess[task.target]
   logits = np.asarray(class_logits(run, task.target, **values))
   if feature.multi_label:
@@ -49,7 +49,7 @@ def _lines(
 ) -> list[str]:
   """Lines of the likeliest classes with their probabilities."""
   del texts, beam_size
-  task = next(task for task in run.tasks.values() if isinstance(task, Classify))
+  task = base.find_task(run, Classify)
   feature = run.preprocess[task.target]
   logits = np.asarray(class_logits(run, task.target, **inputs)[0], np.float64)
   if feature.multi_label:

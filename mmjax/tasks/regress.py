@@ -21,7 +21,7 @@ def regress(run: base.TrainedModel, **values: Any) -> np.ndarray:
     run: the trained model.
     **values: one value or several of each input; the others count as absent.
   """
-  task = next(task for task in run.tasks.values() if isinstance(task, Regress))
+  task = base.find_task(run, Regress)
   feature = run.preprocess[task.target]
   batch = base.prepare_inputs(run, values)
   outputs = np.asarray(run.predict(predict.output, batch, target=task.target))

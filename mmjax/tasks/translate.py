@@ -22,9 +22,7 @@ def translate(
     beam_size: beam size; 1 is greedy.
     **values: one value or several of each input; the others count as absent.
   """
-  task = next(
-    task for task in run.tasks.values() if isinstance(task, Translate)
-  )
+  task = base.find_task(run, Translate)
   ids = run.predict(
     predict.generate,
     base.prepare_inputs(run, values),
