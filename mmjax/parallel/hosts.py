@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from mmjax.errors import ConfigError, RunError
 HEARTBEAT = 30
 # Seconds that hosts wait for each other at the start and at the end.
 START, END = 300, 60
-# Seconds until a file that one host wrote must be visible to all.
+# Seconds until what one host did to a file must be visible to all.
 NEW_FILE = 30
 
 
@@ -211,6 +211,49 @@ def from_first(value: Any) -> Any:
   return json.loads(np.asarray(shared, np.uint8).tobytes())
 
 
+def gather(value: Any) -> list[Any]:
+  """Gathers plain data of all hosts on each of them; a collective.
+
+  Args:
+    value: what JSON can represent.
+
+  Returns:
+    The value of each host, in their order. With several hosts, tuples become
+    lists.
+  """
+  if jax.process_count() == 1:
+    return [value]
+  data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+  lengths = multihost_utils.process_allgather(np.asarray([len(data)]))
+  lengths = np.asarray(lengths).ravel()
+  buffer = np.zeros(lengths.max(), np.uint8)
+  buffer[: len(data)] = data
+  rows = np.asarray(multihost_utils.process_allgather(buffer), np.uint8)
+  return [
+    json.loads(row[:length].tobytes())
+    for row, length in zip(rows, lengths, strict=True)
+  ]
+
+
+def wait_for_files(happened: Callable[[], bool], otherwise: str) -> None:
+  """Waits until what another host did to shared files is visible here.
+
+  Network file systems may take a while.
+
+  Args:
+    happened: whether it is visible.
+    otherwise: what this process does if it is not, for the message.
+
+  Raises:
+    ConfigError: if it is not visible within `NEW_FILE` seconds.
+  """
+  end = time.monotonic() + NEW_FILE
+  while not happened():
+    if time.monotonic() > end:
+      raise ConfigError(f'process {jax.process_index()} {otherwise}')
+    time.sleep(0.1)
+
+
 def create_shared_folder(folder: Path) -> None:
   """Creates a folder if it is missing, and checks that all hosts share it.
 
@@ -241,16 +284,11 @@ def create_shared_folder(folder: Path) -> None:
         ) from error
   try:
     with raise_together():
-      # Network file systems may take a while to show a new file.
-      end = time.monotonic() + NEW_FILE
-      while not marker.exists():
-        if time.monotonic() > end:
-          raise ConfigError(
-            f'process {jax.process_index()} does not see the file that process '
-            f'0 wrote in {folder}; --workdir must be a folder that all hosts '
-            'share, such as one on NFS'
-          )
-        time.sleep(0.1)
+      wait_for_files(
+        marker.exists,
+        f'does not see the file that process 0 wrote in {folder}; --workdir '
+        'must be a folder that all hosts share, such as one on NFS',
+      )
   finally:
     if first:
       marker.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ any moment leaves the checkpoints before as they were.
 
 import itertools
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import ConfigError
+from mmjax.parallel import hosts
 from mmjax.runs import late_reads
 from mmjax.types import Params
 
@@ -115,10 +116,10 @@ class Checkpoints:
       )
 
   def restore(self, abstract: Any) -> Any:
-    """The newest state, put where `abstract` says.
+    """The newest state, put where `abstract` says; all hosts must call it.
 
-    A checkpoint that cannot be read is renamed, once an older one was read: if
-    none can be, the reason may be another than their files.
+    A checkpoint that a host cannot read is renamed, once all hosts have read an
+    older one: if none can be read, the reason may be another than the files.
 
     Args:
       abstract: `mmjax.train.state.Plan.abstract`; its mesh may be another
@@ -127,32 +128,42 @@ class Checkpoints:
     Raises:
       SetAside: if the newest one was renamed; `latest` is then one that is
         whole.
-      ConfigError: if none is whole; of several hosts, if the newest one is not.
+      ConfigError: if none is whole.
     """
-    failures: dict[int, Exception] = {}
-    for step in reversed(self.steps()):
-      try:
-        with late_reads.ignored():
-          state = self._restore(step, abstract)
-      except (MemoryError, jax.errors.JaxRuntimeError):
-        raise  # Of the device's memory, say.
-      except Exception as error:
-        failures[step] = error
-        if jax.process_count() > 1:
-          break  # The others may be waiting for this host.
-        continue
-      if not failures:
-        return state
-      raise SetAside(self._set_aside(failures, step))
-    step, error = next(iter(failures.items()))
-    raise ConfigError(self._unreadable(failures)) from error
+    reasons: dict[int, str] = {}
+    for step in reversed(hosts.from_first(self.steps())):
+      state, reason = self._try(step, abstract)
+      found = hosts.gather(reason)
+      if not any(found):
+        if not reasons:
+          return state
+        raise SetAside(self._set_aside(reasons, step))
+      del state  # Its memory is that of the next one.
+      reasons[step] = _join_reasons(found)
+    raise ConfigError(self._unreadable(reasons))
+
+  def _try(self, step: int, abstract: Any) -> tuple[Any, str]:
+    """This host's part of a state, or why it cannot be read."""
+    try:
+      with late_reads.ignored():
+        return self._restore(step, abstract), ''
+    except (MemoryError, jax.errors.JaxRuntimeError):
+      raise  # Of the device's memory, say.
+    except Exception as error:
+      return None, _reason(error)
 
   def _restore(self, step: int, abstract: Any) -> Any:
-    items = {
-      name: ocp.args.StandardRestore(value)
-      for name, value in _items(abstract).items()
+    # The manager would wait for the other hosts, and an error of one host alone
+    # would leave them there.
+    handler = ocp.StandardCheckpointHandler()
+    items = _items(abstract)
+    found = {
+      name: handler.restore(
+        epath.Path(self._path(step)) / name,
+        args=ocp.args.StandardRestore(value),
+      )
+      for name, value in items.items()
     }
-    found = self._manager.restore(step, args=ocp.args.Composite(**items))
     return abstract.replace(
       step=found['clock']['step'],
       seed=found['clock']['seed'],
@@ -161,40 +172,45 @@ class Checkpoints:
       ema=found['ema'] if 'ema' in items else None,
     )
 
-  def _set_aside(self, failures: Mapping[int, Exception], whole: int) -> str:
+  def _set_aside(self, reasons: Mapping[int, str], whole: int) -> str:
     """Renames checkpoints; says which, and from where the run resumes."""
     lines = []
-    for step, error in failures.items():
-      path = self._path(step)
-      to = path.with_name(path.name + DAMAGED)
-      for number in itertools.count(2):
-        if not to.exists():
-          break
-        to = path.with_name(f'{path.name}{DAMAGED}{number}')
-      path.rename(to)
-      lines.append(
-        f'the checkpoint of step {step} cannot be read ({_reason(error)}); '
-        f'renamed to {to}'
+    with hosts.raise_together():
+      for step, reason in reasons.items() if hosts.is_first() else ():
+        to = self._rename(step)
+        lines.append(
+          f'the checkpoint of step {step} cannot be read ({reason}); '
+          f'renamed to {to}'
+        )
+    with hosts.raise_together():
+      hosts.wait_for_files(
+        lambda: not any(self._path(step).exists() for step in reasons),
+        f'still finds a renamed checkpoint in {self._manager.directory}',
       )
     self._manager.reload()
+    lines = hosts.from_first(lines)
     return '\n'.join([*lines, f'the checkpoint of step {whole} is whole'])
 
-  def _unreadable(self, failures: Mapping[int, Exception]) -> str:
-    newest = max(failures)
-    reasons = '\n'.join(
-      f'  step {step}: {_reason(error)}' for step, error in failures.items()
-    )
-    older = [step for step in self.steps() if step < newest]
-    if len(failures) == 1 and older:  # Several hosts.
-      return (
-        f'process {jax.process_index()} cannot read the checkpoint in '
-        f'{self._path(newest)}:\n{reasons}\nRename it to {newest}{DAMAGED}, '
-        f'and the same command on all hosts resumes from step {older[-1]}'
-      )
-    return (
-      f'no checkpoint in {self._path(newest).parent} can be read:\n{reasons}\n'
-      'Nothing was changed. Restore the files from a backup, or rename the '
-      'folder, and the same command trains from the start'
+  def _rename(self, step: int) -> Path:
+    """Renames a checkpoint that cannot be read; returns its new path."""
+    path = self._path(step)
+    to = path.with_name(path.name + DAMAGED)
+    for number in itertools.count(2):
+      if not to.exists():
+        break
+      to = path.with_name(f'{path.name}{DAMAGED}{number}')
+    path.rename(to)
+    return to
+
+  def _unreadable(self, reasons: Mapping[int, str]) -> str:
+    lines = [f'  step {step}: {reason}' for step, reason in reasons.items()]
+    return '\n'.join(
+      [
+        f'no checkpoint in {self._manager.directory} can be read:',
+        *lines,
+        'Nothing was changed. Restore the files from a backup, or rename the '
+        'folder, and the same command trains from the start',
+      ]
     )
 
   def _path(self, step: int) -> Path:
@@ -303,6 +319,17 @@ def _reason(error: Exception, longest: int = 160) -> str:
   """An error in one line."""
   line = next(iter(str(error).splitlines()), '')
   return f'{type(error).__name__}: {line}'[:longest]
+
+
+def _join_reasons(reasons: Sequence[str]) -> str:
+  """The reasons of all hosts, '' for those that read it, in one line."""
+  if len(reasons) == 1:
+    return reasons[0]
+  return '; '.join(
+    f'process {index}: {reason}'
+    for index, reason in enumerate(reasons)
+    if reason
+  )
 
 
 def _items(state: Any) -> dict[str, Any]:

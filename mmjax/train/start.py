@@ -125,7 +125,8 @@ def _steps_done(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
 def call_or_exit(function: Callable[..., Any], *args: Any) -> Any:
   """Calls what may fail on this host alone, while others wait in a collective.
 
-  Then this process ends, so that they don't wait for it.
+  Then this process ends, so that they don't wait for it. All hosts raise
+  `SetAside`.
   """
-  with hosts.exit_on_error():
+  with hosts.exit_on_error(checkpoints_lib.SetAside):
     return function(*args)

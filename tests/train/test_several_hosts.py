@@ -175,6 +175,27 @@ def test_a_killed_host_ends_the_other_and_the_restart_is_exact(
   _same(alone(steps), killed)
 
 
+def test_damaged_checkpoints_cost_their_steps_alone(tmp_path, run, alone):
+  damaged = tmp_path / 'damaged'
+  flags = ('--config.train.keep_last=3', '--config.mesh.fsdp=2')
+  job = run(damaged, 2, 2, '--config.train.steps=12', *flags)
+  assert job.finish() == [0, 0], job.text(0)
+  folder = damaged / checkpoints.FOLDER
+  # As a crash of the machine may leave them.
+  (cut,) = (folder / '12/params/d').iterdir()
+  with cut.open('r+b') as file:
+    file.truncate(cut.stat().st_size // 2)
+  (folder / '8/params/manifest.ocdbt').unlink()
+  job = run(damaged, 2, 2, '--config.train.steps=16', *flags)
+  assert job.finish() == [0, 0], job.text(0)
+  assert 'resuming from step 4' in job.text(0)
+  for step in (8, 12):
+    assert f'renamed to {folder / str(step)}.damaged' in job.text(0)
+    assert (folder / f'{step}.damaged').is_dir()
+  assert 'Traceback' not in job.text(0) + job.text(1)
+  _same(alone(16), damaged)
+
+
 def test_a_host_that_cannot_read_ends_the_other(tmp_path, run, monkeypatch):
   monkeypatch.setenv('BROKEN_HOST', '1')
   job = run(tmp_path / 'broken', 2, 2, '--config.train.steps=4000')
