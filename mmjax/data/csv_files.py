@@ -13,6 +13,7 @@ from mmjax.data import (
   image_rows,
   nested_texts,
   raw_records,
+  raw_turns,
   samples,
   text_files,
 )
@@ -140,9 +141,11 @@ class _Table:
       for name, text in zip(self._names, cells, strict=False)
       if text
     }
-    return image_rows.complete(
-      image_rows.rename(row, self._fields), self._fields
+    further = self._options.further
+    fields = image_rows.complete(
+      image_rows.rename(row, self._fields, further), self._fields
     )
+    return raw_turns.replace(fields, further)
 
   def _make_reader(self, lines: Iterator[str], *, strict: bool = True):
     quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE

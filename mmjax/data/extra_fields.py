@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 
 from mmjax.data import (
   audio,
+  columns,
   features,
   images,
   number_arrays,
+  raw_turns,
   records,
   texts,
   video_files,
@@ -29,6 +32,9 @@ ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
+
+# What a cell without a value may hold.
+_EMPTY = re.compile(r'\s*(\[\s*\]|\{\s*\}|)\s*')
 
 Value = Any
 # From a path in the input to the contents of its file.
@@ -118,14 +124,24 @@ def read(
     ConfigError: if the value is not of the kind, naming the column.
     OSError: if a file can't be read.
   """
-  raw = fields.get(field.column)
-  if raw is None or (isinstance(raw, str) and not raw.strip()):
+  raw = _find(field.column, fields)
+  if raw in (None, [], {}) or (isinstance(raw, str) and _EMPTY.fullmatch(raw)):
     return None
   try:
+    if isinstance(raw, str):
+      texts.refuse_stand_in(raw, f'the {field.kind}')
     value = _CONVERTERS[field.kind](raw, read_file)
   except ConfigError as error:
     raise ConfigError(f'{field.column}: {error}') from error
   return value
+
+
+def _find(column: str, fields: Mapping[str, Any]) -> Any:
+  """Finds a column's value, also if --columns names another for its field."""
+  if column.lower() in columns.FIELDS:
+    other = f'{column.lower()}_column'
+    return fields.get(other, fields.get(column))
+  return fields.get(column)
 
 
 def _load(
@@ -156,15 +172,15 @@ def _load_video(value: Any, read_file: ReadFile | None) -> list[bytes]:
   return _load_list(value, read_file, check)
 
 
-def _read_texts(value: Any, read_file: ReadFile | None) -> Any:
+def _read_texts(value: Any, read_file: ReadFile | None, what: str) -> Any:
   del read_file
   if isinstance(value, dict):
     return {
-      key: [texts.read(item, 'text') for item in _as_list(items)]
+      key: [texts.read(item, what) for item in _as_list(items)]
       for key, items in value.items()
       if items
     }
-  return [texts.read(item, 'text') for item in _as_list(value)]
+  return [texts.read(item, what) for item in _as_list(value)]
 
 
 def _read_number(value: Any, read_file: ReadFile | None) -> float:
@@ -188,13 +204,9 @@ def _read_array(
 
 def _read_turns(value: Any, read_file: ReadFile | None) -> list[dict]:
   del read_file
-  turns = _parse_json(value) if isinstance(value, str) else value
-  turns = [
-    {**turn, 'content': _as_list(turn['content'])}
-    if isinstance(turn, dict) and 'content' in turn
-    else turn
-    for turn in _as_list(turns)
-  ]
+  turns = raw_turns.read_turns(
+    _parse_json(value) if isinstance(value, str) else value
+  )
   if fault := features.Turns.explain_fault(turns):
     raise ConfigError(fault)
   return turns
@@ -216,8 +228,8 @@ _CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
   'images': functools.partial(_load_list, check=images.check),
   'sound': functools.partial(_load, check=audio.decode),
   'video': _load_video,
-  'text': _read_texts,
-  'category': _read_texts,
+  'text': functools.partial(_read_texts, what='text'),
+  'category': functools.partial(_read_texts, what='class'),
   'number': _read_number,
   'vector': functools.partial(_read_array, features.Vector),
   'series': functools.partial(_read_array, features.Series),

@@ -6,7 +6,7 @@ import functools
 import os
 import pathlib
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmjax.data import raw_records
@@ -129,15 +129,24 @@ class ImageRows:
     return _read_file(self._locate(root, name)[1], 'file')
 
 
-def rename(row: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-  """Renames a row's columns to fields; several captions become one list."""
+def rename(
+  row: Mapping[str, Any], names: Mapping[str, str], further: Sequence[str]
+) -> dict[str, Any]:
+  """Renames a row's columns to fields; several captions become one list.
+
+  Args:
+    row: values by column.
+    names: field of each column.
+    further: columns that fill further fields, and so keep their names as well.
+  """
   fields = {}
   for name, value in row.items():
     field = names[name]
     if field == 'caption' and 'caption' in fields:
       value = [*_as_list(fields['caption']), *_as_list(value)]
     fields[field] = value
-  return fields
+  kept = {name.strip(): row[name] for name in row if name.strip() in further}
+  return kept | fields
 
 
 def complete(

@@ -14,6 +14,7 @@ from mmjax.data import (
   image_rows,
   json_tables,
   raw_records,
+  raw_turns,
   text_files,
 )
 from mmjax.errors import ConfigError
@@ -27,9 +28,9 @@ def read(
 ) -> Iterator[raw_records.RawRecord]:
   """Reads the rows of files with one JSON object a line, or a list of objects.
 
-  A file may also hold objects over several lines, or one object with exactly
-  one list of objects. Empty lines are ignored. An unreadable entry becomes a
-  record whose reading raises.
+  A file may also hold objects over several lines, one object with exactly one
+  list of objects, or a table in one of pandas' layouts. Empty lines are
+  ignored. An unreadable entry becomes a record whose reading raises.
   """
   rows = image_rows.ImageRows(options)
   for path in paths:
@@ -48,7 +49,8 @@ def _read_file(
     try:
       row = _check_object(value)
       names = columns.resolve(tuple(row), options.columns)
-      fields = image_rows.rename(row, names)
+      fields = image_rows.rename(row, names, options.further)
+      fields = raw_turns.replace(fields, options.further)
     except ConfigError as error:
       yield raw_records.make_unreadable(name, where, str(error))
     else:
@@ -205,12 +207,8 @@ def _unwrap(
   where = first[0][1].rpartition(', ')[0] if first else ''
   orient = json_tables.find_orient(value) if isinstance(value, dict) else None
   if orient is not None:
-    reason = (
-      f"it is one table, in pandas' layout for orient={orient!r}; write "
-      "one object per row, DataFrame.to_json('rows.jsonl', orient='records', "
-      'lines=True)'
-    )
-    yield 1, where, ConfigError(reason)
+    for number, row in enumerate(json_tables.read_rows(value, orient), 1):
+      yield number, f'{where}, entry {number}', row
     return
   if not isinstance(value, dict) or _is_row(value, requested):
     yield from first

@@ -1,7 +1,9 @@
-"""Recognises JSON objects that are whole tables, as pandas writes them."""
+"""Reads JSON objects that are whole tables, as pandas writes them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
+
+from mmjax.errors import ConfigError
 
 
 def find_orient(value: Mapping[str, Any]) -> str | None:
@@ -37,3 +39,33 @@ def find_orient(value: Mapping[str, Any]) -> str | None:
   # Objects are the entries of a list, such as COCO's `images`.
   has_objects = any(isinstance(item, dict) for cell in cells for item in cell)
   return 'list' if is_list and not has_objects else None
+
+
+def read_rows(value: Mapping[str, Any], orient: str) -> Iterator[Any]:
+  """Yields the rows of a table, or a ConfigError for one of another length.
+
+  >>> list(
+  ...   read_rows({'image': ['a.png', 'b.png'], 'caption': ['x', 'y']}, 'list')
+  ... )
+  [{'image': 'a.png', 'caption': 'x'}, {'image': 'b.png', 'caption': 'y'}]
+
+  Args:
+    value: an object that is all of a file.
+    orient: its orientation, as `find_orient` returns it.
+  """
+  if orient == 'index':
+    yield from value.values()
+    return
+  names, rows = list(value), zip(*value.values(), strict=False)
+  if orient == 'columns':
+    rows = zip(*(column.values() for column in value.values()), strict=True)
+  elif orient == 'split':
+    names, rows = value['columns'], value['data']
+  for row in rows:
+    if not isinstance(row, list | tuple) or len(row) != len(names):
+      yield ConfigError(
+        f'it is not a list of {len(names)} values, one for each of the columns '
+        f'{", ".join(map(str, names))}'
+      )
+    else:
+      yield dict(zip(map(str, names), row, strict=True))

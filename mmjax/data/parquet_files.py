@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from mmjax.data import (
   caption_numbers,
   columns,
-  conversations,
   image_rows,
   raw_records,
+  raw_turns,
 )
 from mmjax.errors import ConfigError
 
@@ -53,7 +53,7 @@ def read(
   rows = image_rows.ImageRows(options)
   for path in paths:
     try:
-      file = _open(path, options.columns)
+      file = _open(path, options)
     except _DAMAGE_ERRORS as error:
       reason = (
         f'{path} is not readable as Parquet: {_format_error(error)}'
@@ -76,6 +76,7 @@ class _File:
     names: field of each column.
     texts: columns without encoded images and other bytes.
     encoded: column of the encoded images, None without one.
+    further: names of columns that fill further fields.
     labels: names of the classes by column.
   """
 
@@ -84,6 +85,7 @@ class _File:
   names: Mapping[str, str]
   texts: Sequence[str]
   encoded: str | None
+  further: Sequence[str]
   labels: Mapping[str, Sequence[str]]
 
   def make_record(self, rows, number, values, image) -> raw_records.RawRecord:
@@ -102,8 +104,7 @@ class _File:
       fields = self._make_fields(values)
       if self.encoded is not None:
         fields['image'] = image()
-      if conversations.is_conversation(fields):
-        fields = _replace_turns(fields)
+      fields = raw_turns.replace(fields, self.further)
       if callable(fields.get('image')):
         read_encoded = fields['image']
     except ConfigError as error:
@@ -127,7 +128,9 @@ class _File:
       value = _to_json(value)
       if value is not None:
         row[column] = value
-    return image_rows.complete(image_rows.rename(row, self.names), self.names)
+    return image_rows.complete(
+      image_rows.rename(row, self.names, self.further), self.names
+    )
 
   def _name_label(self, column: str, value: Any) -> Any:
     """Returns the name of a class, or the names of a list."""
@@ -146,18 +149,8 @@ class _File:
     )
 
 
-def _replace_turns(fields: raw_records.Fields) -> raw_records.Fields:
-  """Replaces a row's turns by their first question and answer."""
-  turns = conversations.read_first_turns(fields)
-  rest = {
-    key: value
-    for key, value in fields.items()
-    if key not in ('conversations', 'messages', 'caption', 'captions', 'image')
-  }
-  return rest | turns
-
-
-def _open(path: pathlib.Path, requested: Sequence[tuple[str, str]]) -> _File:
+def _open(path: pathlib.Path, options: image_rows.Options) -> _File:
+  requested = options.columns
   with pq.ParquetFile(path) as table:
     schema, metadata = table.schema_arrow, table.metadata
     counts = [
@@ -183,6 +176,7 @@ def _open(path: pathlib.Path, requested: Sequence[tuple[str, str]]) -> _File:
     names,
     [name for name in schema.names if name not in encoded],
     next((name for name in images if name in encoded), None),
+    options.further,
     _read_labels(schema),
   )
 

@@ -83,7 +83,7 @@ def _read_object(
     raise ConfigError(f'its .json should hold an object, not {row!r:.80}')
   names = columns.resolve(tuple(row), options.columns, aliased)
   # The image and the id are those of the sample, not of its .json.
-  fields = image_rows.rename(row, names)
+  fields = image_rows.rename(row, names, options.further)
   return {
     {'image': 'file', 'id': 'own_id'}.get(key, key): value
     for key, value in fields.items()

@@ -10,14 +10,17 @@ from mmjax.errors import ConfigError
 # Texts that programs write for a missing one; no answer is one of them.
 _MISSING_ANSWERS = frozenset(('nan', '<na>'))
 # More of them: 'none' and 'n/a' are answers in VQA.
-_MISSING = _MISSING_ANSWERS | {'n/a', 'na', 'none', 'null', 'undefined'}
+_MISSING = _MISSING_ANSWERS | {
+  *('n/a', 'na', 'none', 'null', 'undefined'),
+  *('-', '--', '\N{EN DASH}', '\N{EM DASH}'),
+}
 # What spreadsheets write into a cell whose formula fails.
 _SPREADSHEET_ERROR = re.compile(
   r'#(N/A|NAME\?|REF!|VALUE!|DIV/0!|NUM!|NULL!|SPILL!|CALC!|ERROR!|FIELD!'
   r'|BLOCKED!|CONNECT!|UNKNOWN!|GETTING_DATA)|Err:\d{3}',
   re.IGNORECASE,
 )
-_PROSE = ('caption', 'question')
+_PROSE = ('caption', 'question', 'text', 'class')
 _BOOLEANS = frozenset(('true', 'false'))
 # Unicode categories of invisible characters: control and format characters,
 # surrogates, spaces, combining marks.
@@ -31,7 +34,8 @@ def read(value: Any, what: str) -> str:
 
   Args:
     value: a text or number; for an answer also a boolean, which is yes or no.
-    what: 'caption', 'question', 'answer' or 'type'.
+    what: 'caption', 'question', 'answer' or 'type'; of further fields 'text' or
+      'class'.
 
   Raises:
     ConfigError: if it is not a text, stands for a missing one, has no visible
@@ -51,6 +55,15 @@ def read(value: Any, what: str) -> str:
     raise ConfigError(f'{what} should be text, not {value!r:.80}')
   _check(value, what)
   return value.strip()
+
+
+def refuse_stand_in(text: str, what: str) -> None:
+  """Raises ConfigError if a text stands for a missing value of any kind."""
+  if text.strip().lower() in _MISSING:
+    raise ConfigError(
+      f'{what} is missing ({text.strip()!r}); a record without one has '
+      'an empty cell, or null'
+    )
 
 
 def is_number(value: Any) -> bool:
@@ -80,6 +93,8 @@ def _check(text: str, what: str) -> None:
       f'{what} has a null character: {stripped!r:.80}; if all do, name the '
       "file's encoding, for example --encoding=utf-16-le"
     )
+  if what in ('text', 'class'):
+    refuse_stand_in(stripped, what)
   missing = _MISSING if what in _PROSE else _MISSING_ANSWERS
   if stripped.lower() in missing:
     raise ConfigError(f'{what} is missing ({stripped!r})')

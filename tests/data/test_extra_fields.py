@@ -9,7 +9,15 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mmjax.data import audio, extra_fields, importing, showing, sources
+from mmjax.data import (
+  audio,
+  extra_fields,
+  features,
+  image_rows,
+  importing,
+  showing,
+  sources,
+)
 from mmjax.errors import ConfigError
 
 TONE = 0.5 * np.sin(np.arange(800) / 8)
@@ -184,6 +192,11 @@ def test_wrong_flags_are_refused(text, message):
   [
     ('number', 'old', "'old' is not a number"),
     ('number', 'inf', 'finite number'),
+    ('number', '1_000', 'marks between thousands'),
+    ('number', True, 'not the boolean true; write 1 or 0'),
+    ('number', 'N/A', r"the number is missing \('N/A'\)"),
+    ('vector', 'null', 'the vector is missing'),
+    ('category', ['None'], 'class is missing'),
     ('number', 10**400, 'is not a number'),
     ('vector', '[1, 2', 'is not JSON'),
     ('vector', '[1, "a"]', 'is not an array of numbers'),
@@ -197,8 +210,9 @@ def test_wrong_flags_are_refused(text, message):
     ('images', 'a.npy', 'not a readable image'),
     ('sound', {'bytes': None}, 'path of a file, not None'),
     ('video', b'hello world', 'not a readable video'),
-    ('turns', '[{"role": "user"}]', 'not of role and content'),
-    ('turns', 3, 'not of role and content'),
+    ('turns', '[{"role": "user"}]', 'a turn has no text'),
+    ('turns', 3, 'a turn should be an object'),
+    ('turns', [{'role': 'tool', 'content': 'x'}], "the role 'tool'; use one"),
     ('category', True, 'not the boolean true'),
     ('text', {'en': [True]}, 'not the boolean true'),
   ],
@@ -209,10 +223,49 @@ def test_wrong_cells_name_their_column(kind, value, message):
     extra_fields.read(field, {'col': value}, lambda path: b'damaged')
 
 
-def test_empty_cells_are_absent():
-  field = extra_fields.ExtraField('x', 'number', 'col')
-  for fields in ({}, {'col': None}, {'col': ' '}):
-    assert extra_fields.read(field, fields, None) is None
+@pytest.mark.parametrize('kind', sorted(set(features.KINDS) - {'questions'}))
+def test_empty_cells_are_absent(kind):
+  field = extra_fields.ExtraField('x', kind, 'col')
+  assert extra_fields.read(field, {}, None) is None
+  for value in (None, ' ', [], '[ ]', {}):
+    assert extra_fields.read(field, {'col': value}, None) is None
+
+
+def test_turns_of_other_formats_are_one_field():
+  parts = [{'type': 'image'}, {'type': 'text', 'text': 'what?'}]
+  field = extra_fields.ExtraField('x', 'turns', 'col')
+  values = (
+    '[{"from": "human", "value": "<image>\\nwhat?"},'
+    ' {"from": "gpt", "value": "a dog"}]',
+    [{'role': 'user', 'content': parts}, {'role': 'model', 'content': 'a dog'}],
+    [{'user': 'what?', 'assistant': 'a dog'}],
+  )
+  for value in values:
+    assert extra_fields.read(field, {'col': value}, None) == [
+      {'role': 'user', 'content': ['what?']},
+      {'role': 'assistant', 'content': ['a dog']},
+    ]
+
+
+def test_a_column_may_fill_two_fields(tmp_path):
+  (tmp_path / 'a.png').write_bytes(make_png(1))
+  path = tmp_path / 'rows.jsonl'
+  turns = [{'user': 'what?', 'assistant': 'a dog'}]
+  row = {'filename': 'a.png', 'title': 'a dog', 'caption': 'x', 'texts': turns}
+  path.write_text(json.dumps(row))
+  fields = (
+    'seen=image:filename,name=text:title,old=text:caption,chat=turns:texts'
+  )
+  run_import(
+    path,
+    fields=extra_fields.parse(fields),
+    options=image_rows.Options(columns=(('caption', 'title'),)),
+  )
+  (record,) = open_rows(path)
+  fields = record['fields']
+  assert fields['image'] == fields['seen']
+  assert fields['captions'] == fields['name'] == ['a dog']
+  assert fields['old'] == ['x'] and len(fields['chat']) == 2
 
 
 @pytest.mark.parametrize(

@@ -115,11 +115,14 @@ def _read_texts(path, text):
     ),
     (
       '{"image": {"0": "1", "1": "2"}, "text": {"0": "a", "1": "b"}}',
-      ["pets.json: it is one table, in pandas' layout for orient='col"],
+      ['a', 'b'],
     ),
-    ('{"3": {"image": "1", "text": "a"}}', ["orient='index'; write one"]),
-    ('{"image": ["1", "2"], "text": ["a", "b"]}', ["orient='list'; write one"]),
-    ('{"columns": ["text"], "index": [0], "data": [["a"]]}', ["'split'"]),
+    ('{"3": {"image": "1", "text": "a"}}', ['a']),
+    ('{"image": ["1", "2"], "text": ["a", "b"]}', ['a', 'b']),
+    (
+      '{"columns": ["text"], "index": [0, 1], "data": [["a"], ["b", "c"]]}',
+      ['a', 'entry 2: it is not a list of 1 values, one for each of'],
+    ),
     ('{"image": ["1"], "caption": ["a"]}', ["['a']"]),
     (
       '{"images": [{}], "annotations": [{}]}',

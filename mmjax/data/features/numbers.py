@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -12,6 +13,11 @@ import tensorflow_datasets as tfds
 from mmjax.data import audio, contact_sheet, drawings, number_arrays
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
+
+# `float` also reads 1_000, which no other program writes.
+_NUMBER = re.compile(
+  r'\s*[+-]?(inf|infinity|nan|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*', re.IGNORECASE
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +128,16 @@ class Number(_Standardised):
 
   @classmethod
   def from_metadata(cls, value: Any) -> float:
+    if isinstance(value, str) and not _NUMBER.fullmatch(value):
+      raise ConfigError(
+        f'{value!r:.80} is not a number; write it as 1234.5, without units or '
+        'marks between thousands'
+      )
+    if isinstance(value, bool):
+      raise ConfigError(
+        f'it should be a number, not the boolean {str(value).lower()}; write 1 '
+        'or 0'
+      )
     try:
       number = float(value)
     except (TypeError, ValueError, OverflowError) as error:
@@ -175,6 +191,18 @@ class _Array(_Standardised):
 
   mean: Sequence | None = None
   std: Sequence | None = None
+
+  def fit(self, source: Any) -> '_Array':
+    if self.is_fitted:
+      values = self.iterate_values(source)
+      first = next((value for value in values if value is not None), None)
+      if first is not None and first.shape[-1] != len(self.mean):
+        self.refuse(
+          'mean',
+          f'and std have {len(self.mean)} numbers, but the field '
+          f'{self.source!r} has {first.shape[-1]}',
+        )
+    return super().fit(source)
 
   @classmethod
   def make_storage(cls) -> tfds.features.FeatureConnector:
