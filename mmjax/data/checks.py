@@ -131,6 +131,9 @@ class Checks:
         for key in large
         if not counts[key]
       ]
+    parts += _list_languages(
+      source, [self.preprocessor.find(key) for key in ordered]
+    )
     fix = 'choose another task'
     if len(self.needs) > 1:
       fix = f'leave it out with --config.tasks.{name}.weight=0'
@@ -271,6 +274,25 @@ def _read_sample(
     except ConfigError:
       continue
     yield index, record
+
+
+def _list_languages(
+  source: sources.Source, wanted: Sequence[features.Feature]
+) -> Iterator[str]:
+  """Lists the texts' languages where none is the wanted one."""
+  for feature in wanted:
+    language = getattr(feature, 'language', '')
+    if not language:
+      continue
+    present: collections.Counter = collections.Counter()
+    for _, record in _read_sample(source):
+      value = feature.get(record)
+      present.update(value.keys() if isinstance(value, dict) else ())
+    if present and language not in present:
+      yield (
+        f'data.features.{feature.name}.language={language!r}, but its texts '
+        f'are in {", ".join(sorted(present))}'
+      )
 
 
 def _read_whole(source: sources.Source, index: int) -> sources.Record | None:

@@ -240,8 +240,8 @@ def _make_builder_class(
     TEXT_FIELDS = settings.text_fields
     SUMMARY = (
       f'Imported by mmjax; splits {dict(settings.splits or DEFAULT_SPLITS)} '
-      f'by hash of {settings.group_by or "the image"}, unless the input names '
-      'them.'
+      f'by hash of {settings.group_by or "the image or the row"}, unless the '
+      'input names them.'
     )
 
   return Imported

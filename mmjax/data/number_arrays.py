@@ -3,11 +3,17 @@
 import io
 import json
 import os
+import re
 from typing import Any
 
 import numpy as np
 
 from mmjax.errors import ConfigError
+
+# `float` also reads 1_000, which no other program writes.
+_NUMBER = re.compile(
+  r'\s*[+-]?(inf|infinity|nan|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*', re.IGNORECASE
+)
 
 
 def convert(value: Any) -> np.ndarray:
@@ -26,6 +32,28 @@ def convert(value: Any) -> np.ndarray:
       return np.asarray(value, np.float32)
   except (TypeError, ValueError, OverflowError) as error:
     raise ConfigError(f'{value!r:.80} is not an array of numbers') from error
+
+
+def read_number(value: Any) -> float:
+  """Converts a number, or the text of one, which may also be infinite or NaN.
+
+  Raises:
+    ConfigError: if it is neither, or a boolean.
+  """
+  if isinstance(value, str) and not _NUMBER.fullmatch(value):
+    raise ConfigError(
+      f'{value!r:.80} is not a number; write it as 1234.5, without units or '
+      'marks between thousands'
+    )
+  if isinstance(value, bool):
+    raise ConfigError(
+      f'it should be a number, not the boolean {str(value).lower()}; write 1 '
+      'or 0'
+    )
+  try:
+    return float(value)
+  except (TypeError, ValueError, OverflowError) as error:
+    raise ConfigError(f'{value!r:.80} is not a number') from error
 
 
 def parse(text: str) -> np.ndarray:

@@ -201,10 +201,7 @@ def fit(
   built: Mapping[str, features.Feature], source: sources.Source
 ) -> dict[str, features.Feature]:
   """Returns features with what they learn from training records."""
-  return {
-    name: feature if feature.is_fitted else feature.fit(source)
-    for name, feature in built.items()
-  }
+  return {name: feature.fit(source) for name, feature in built.items()}
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -48,12 +48,19 @@ def show(
   split = split or next(iter(splits))
   source = open_split(split)
   output = pathlib.Path(output or f'{name.replace("/", "-")}-{split}.png')
-  kinds = ', '.join(f'{field} ({kind})' for field, kind in probe.kinds.items())
+  descriptions, present = [], set()
+  for split_name in splits:
+    description, counts = _describe(open_split(split_name))
+    descriptions.append(f'  {split_name}: {description}')
+    present |= counts.keys()
+  kinds = [
+    f'{field} ({kind})'
+    for field, kind in probe.kinds.items()
+    if field in present
+  ]
   lines = [f'{name} in {probe.folder}']
   lines += [f'  {line}' for line in info.description.splitlines()]
-  lines.append(f'  fields: {kinds}')
-  for split_name in splits:
-    lines.append(f'  {split_name}: {_describe(open_split(split_name))}')
+  lines += [f'  fields: {", ".join(kinds)}', *descriptions]
   lines.append(f'first records of {split}:')
   for i in range(min(_QUOTED_ROWS, len(source))):
     lines += [
@@ -66,12 +73,12 @@ def show(
   return '\n'.join(lines)
 
 
-def _describe(source: sources.Source) -> str:
-  """Describes a split in one line: numbers of records, captions, questions."""
+def _describe(source: sources.Source) -> tuple[str, collections.Counter]:
+  """Describes a split in one line, and counts its records by field."""
   captions, words = 0, 0
   types = collections.Counter()
   counts = collections.Counter()
-  for record in source.iterate_small():
+  for record in source:  # Images stay encoded.
     fields = record['fields']
     counts.update(fields.keys())
     texts = fields.get('captions') or ()
@@ -87,9 +94,10 @@ def _describe(source: sources.Source) -> str:
   parts += [
     f'{counts[name]:,} with {name}'
     for name in source.kinds
-    if counts[name] and name not in records.STANDARD
+    if (counts[name] and name not in records.STANDARD)
+    or (name == 'image' and 0 < counts[name] < len(source))
   ]
-  return '; '.join(parts)
+  return '; '.join(parts), counts
 
 
 def _quote(record: dict, kinds: Mapping[str, str]) -> Iterator[str]:

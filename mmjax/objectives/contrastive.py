@@ -222,21 +222,20 @@ class Contrastive:
     object.__setattr__(self, 'fields', tuple(self.fields))
     if len(set(self.fields)) < max(2, len(self.fields)):
       raise ConfigError(
-        f'contrastive fields {self.fields} should be two different names or '
-        'more'
+        f'fields={self.fields} should be two different names or more'
       )
     if self.anchor and self.anchor not in self.fields:
       raise ConfigError(
-        f'contrastive anchor {self.anchor!r} is not one of {self.fields}'
+        f'anchor={self.anchor!r} is not one of fields={self.fields}'
       )
     if self.kind not in ('softmax', 'sigmoid'):
       raise ConfigError(
-        f"contrastive kind {self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
+        f"kind={self.kind!r} is unknown; use 'softmax' or 'sigmoid'"
       )
     if self.tile < 0:
       raise ConfigError(
-        f'contrastive tile must be at least 1, or 0 for all candidates at '
-        f'once, got {self.tile}'
+        f'tile={self.tile} should be at least 1, or 0 for all candidates at '
+        'once'
       )
 
   @property

@@ -45,7 +45,10 @@ def build(
       )
     _check(table[name], settings, f'tasks.{name}')
     task = table[name](**settings)
-    task.objective()  # It refuses settings that are not legal together.
+    try:
+      task.objective()  # It refuses settings that are not legal together.
+    except ConfigError as error:
+      raise ConfigError(f'tasks.{name}: {error}') from error
     if blind:
       task = task.without_images()
     if task is not None and task.weight:

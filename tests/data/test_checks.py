@@ -118,6 +118,15 @@ def test_refusals_name_the_objective_and_the_counts(rows, needs, message):
     check(rows, needs)
 
 
+def test_a_language_that_no_text_has_is_refused_with_those_there_are():
+  rows = [make_record(i, captions={'de': ['a'], 'fr': ['b']}) for i in range(7)]
+  own = {'said': {'kind': 'text', 'field': 'captions', 'language': 'en'}}
+  with pytest.raises(
+    ConfigError, match=r"said.language='en', but its texts are in de, fr\)"
+  ):
+    check(rows, {'align': ('image', 'said')}, own=own)
+
+
 def test_a_blind_model_needs_no_image():
   rows = [make_record(i, image=None) for i in range(7)]
   assert check(rows, {'vqa_generation': ASKED[:2]}) == ()

@@ -171,7 +171,10 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       },
       "the target 'sum' is of the kind number; use one of the kind category",
     ),
-    ({'tasks__align': {'fields': ('image',)}}, 'should be two different names'),
+    (
+      {'tasks__align': {'fields': ('image',)}},
+      r'tasks.align: fields=.* should be two different names',
+    ),
     (
       {'model__encoders': {**ENCODERS, 'nose': {'name': 'vit'}}},
       r"model\.encoders\.nose reads the feature 'nose', but there are",

@@ -47,7 +47,10 @@ def test_blind_keeps_what_can_do_without_images():
     ({'captioning': {'weight': 0}}, 'tasks is empty; give at least one'),
     ({}, 'tasks is empty'),
     ({'captioning': 3}, r'tasks\.captioning=3 is not legal: it is a dict'),
-    ({'contrastive': {'kind': 'x'}}, "kind 'x' is unknown; use 'softmax'"),
+    (
+      {'contrastive': {'kind': 'x'}},
+      "tasks.contrastive: kind='x' is unknown; use 'softmax'",
+    ),
   ],
 )
 def test_what_cannot_be_built_is_refused(config, message):

@@ -1,9 +1,9 @@
 """Fields of numbers: one, a vector, a series over time, points in space."""
 
+import contextlib
 import dataclasses
 import math
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -13,11 +13,6 @@ import tensorflow_datasets as tfds
 from mmjax.data import audio, contact_sheet, drawings, number_arrays
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
-
-# `float` also reads 1_000, which no other program writes.
-_NUMBER = re.compile(
-  r'\s*[+-]?(inf|infinity|nan|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)\s*', re.IGNORECASE
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,20 +123,7 @@ class Number(_Standardised):
 
   @classmethod
   def from_metadata(cls, value: Any) -> float:
-    if isinstance(value, str) and not _NUMBER.fullmatch(value):
-      raise ConfigError(
-        f'{value!r:.80} is not a number; write it as 1234.5, without units or '
-        'marks between thousands'
-      )
-    if isinstance(value, bool):
-      raise ConfigError(
-        f'it should be a number, not the boolean {str(value).lower()}; write 1 '
-        'or 0'
-      )
-    try:
-      number = float(value)
-    except (TypeError, ValueError, OverflowError) as error:
-      raise ConfigError(f'{value!r:.80} is not a number') from error
+    number = number_arrays.read_number(value)
     if fault := cls.explain_fault(number):
       raise ConfigError(fault)
     return number
@@ -193,16 +175,23 @@ class _Array(_Standardised):
   std: Sequence | None = None
 
   def fit(self, source: Any) -> '_Array':
-    if self.is_fitted:
-      values = self.iterate_values(source)
-      first = next((value for value in values if value is not None), None)
-      if first is not None and first.shape[-1] != len(self.mean):
-        self.refuse(
-          'mean',
-          f'and std have {len(self.mean)} numbers, but the field '
-          f'{self.source!r} has {first.shape[-1]}',
-        )
+    width = self._find_width(source) if self.is_fitted else None
+    if width is not None and width != len(self.mean):
+      self.refuse(
+        'mean',
+        f'and std have {len(self.mean)} numbers, but the field '
+        f'{self.source!r} has {width}',
+      )
     return super().fit(source)
+
+  def _find_width(self, source: Any) -> int | None:
+    """The number of columns of the first record that has the field."""
+    for index in range(len(source)):
+      # Reading an unreadable record in training reports it.
+      with contextlib.suppress(ConfigError):
+        if (value := self.get(source.read(index))) is not None:
+          return value.shape[-1]
+    return None
 
   @classmethod
   def make_storage(cls) -> tfds.features.FeatureConnector:

@@ -54,6 +54,10 @@ def test_records_that_do_not_fit_are_refused(values, message):
   fitted = features.Vector(name='x', mean=(0.0,) * 5, std=(1.0,) * 5)
   with pytest.raises(ConfigError, match='field x has 3 columns, not 5'):
     make(fitted, np.ones(3))
+  with pytest.raises(
+    ConfigError, match=r"x\.mean=.* have 5 numbers, but the field 'x' has 3"
+  ):
+    fitted.fit(make_source('vector', None, np.ones(3)))
 
 
 def test_series_of_another_rate_keep_their_frequency():
