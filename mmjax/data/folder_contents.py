@@ -92,7 +92,7 @@ def walk(
     )
   if not contents.tables:
     _add_texts(contents, texts, options)
-  contents.splits = _find_splits(contents)
+  contents.splits = find_splits(contents)
   return contents
 
 
@@ -151,8 +151,12 @@ def _is_skipped(folder: str, name: str) -> bool:
   return input_files.is_hidden(name) or input_files.is_loop(path)
 
 
-def _find_splits(contents: Contents) -> dict[str, str]:
-  """Returns the splits that top folders are named after, if all are."""
+def find_splits(contents: Contents) -> dict[str, str]:
+  """Returns the splits that top folders are named after, if all are.
+
+  Raises:
+    ConfigError: if only some of those with images are.
+  """
   tops = dict.fromkeys(
     name.partition('/')[0] for name in contents.images if '/' in name
   )
@@ -179,10 +183,13 @@ def _find_splits(contents: Contents) -> dict[str, str]:
   if not exact or (len(exact) == 1 and flat and not contents.texts):
     return {}  # `train` may also be a class.
   root = contents.root
+  inputs = ','.join(f'{root}/{top}' for top in exact)
+  former = f'import the former, --input={inputs}'
+  if not root.is_dir():
+    former = 'unpack it and import the former with --format=imagefolder'
   raise ConfigError(
     f'{root} has folders that are named after splits '
     f'({import_report.shorten(list(exact))}), and others with images '
-    f'({import_report.shorten(others)}); import the former, '
-    f'--input={",".join(f"{root}/{top}" for top in exact)}, or rename the '
-    'latter, for example to validation'
+    f'({import_report.shorten(others)}); {former}, or rename the latter, for '
+    'example to validation'
   )

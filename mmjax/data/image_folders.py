@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 
 from mmjax.data import (
+  class_folders,
   csv_files,
   folder_contents,
   image_rows,
@@ -175,27 +176,8 @@ def _read_without_metadata(
       f'{long:,} texts in {folder.root} have several lines, and are one '
       'caption each; a metadata.jsonl can list several captions'
     )
-  _note_classes(folder, sorted(classes), options)
+  class_folders.note(folder.root, classes, len(folder.images), options)
   _note_others(folder, options)
-
-
-def _note_classes(
-  folder: folder_contents.Contents,
-  classes: Sequence[str],
-  options: image_rows.Options,
-) -> None:
-  """Notes names of class folders that may not be captions."""
-  if len(classes) == 1 and len(folder.images) > 1:
-    options.note(
-      f'all images of {folder.root} have the caption {classes[0]!r}, the name '
-      'of their only folder; name captions in a metadata.csv or in KEY.txt'
-    )
-  if classes and all(map(str.isdigit, classes)):
-    options.note(
-      f'the captions of {folder.root} are numbers, the names of its class '
-      f'folders: {import_report.shorten(classes)}; name the folders after the '
-      'classes to have words as captions'
-    )
 
 
 def _note_others(
@@ -221,19 +203,12 @@ def _note_others(
 
 
 def _find_class(folder: folder_contents.Contents, labels: Sequence[str]) -> str:
-  if not labels:
-    raise ConfigError(
-      'it is not in a folder named after its class, and has no text of its '
-      'name beside it'
-    )
-  if len(labels) > 1:
-    stars = '*/' * (1 + bool(folder.splits))
-    raise ConfigError(
-      f'its class could be {labels[0]!r} or {labels[-1]!r}, since it is in '
-      f"both folders; --input='{folder.root}/{stars}' reads the inner ones as "
-      'classes, and a metadata.csv can name a caption for each image'
-    )
-  return labels[0]
+  stars = '*/' * (1 + bool(folder.splits))
+  return class_folders.find(
+    labels,
+    f"--input='{folder.root}/{stars}' reads the inner ones as classes, and a "
+    'metadata.csv can name a caption for each image',
+  )
 
 
 def _read_texts(

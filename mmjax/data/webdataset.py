@@ -1,20 +1,17 @@
 """Reads tars in WebDataset layout: KEY.jpg, KEY.txt, KEY.json, KEY.wav."""
 
 import dataclasses
-import os
 import pathlib
-import posixpath
-import shutil
-import tarfile
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mmjax.data import (
-  compressed_files,
+  class_folders,
+  folder_contents,
   image_rows,
   import_report,
   raw_records,
   samples,
+  tar_files,
   text_files,
   texts,
 )
@@ -28,20 +25,6 @@ _READ_ENDINGS = {
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
-# Prefix of the endings of files that a sample has twice.
-_DUPLICATE = 'twice'
-
-# Offset and size of a member's bytes in its tar.
-_Span = tuple[int, int]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Tar:
-  """A tar: its name in messages, the path to read, and its damage."""
-
-  name: str
-  path: pathlib.Path
-  damage: str = ''
 
 
 def read(
@@ -51,18 +34,19 @@ def read(
 
   Ids are TAR/KEY with the tar's name, which also becomes the metadata field
   `source`; the key becomes `key`. Tars of one name are distinguished by their
-  folders. An unreadable part of a tar becomes a record whose reading raises;
-  the other samples are read.
+  folders. In a tar without texts, the folder of each image is its class, as in
+  `image_folders`. An unreadable part of a tar becomes a record whose reading
+  raises; the other samples are read.
 
   Args:
     paths: paths of the tars, perhaps compressed.
     options: options of the import; `columns` names the keys of .json files.
   """
-  names = _name_tars(paths)
+  names = tar_files.name_tars(paths)
   dotted, long = _Dotted(), _LongTexts()
   for path, name in zip(paths, names, strict=True):
     try:
-      tar = _decompress(path, name, options.scratch)
+      tar = tar_files.decompress(path, name, options.scratch)
       yield from _read_tar(tar, path, options, dotted, long)
     except (ConfigError, OSError) as error:
       yield raw_records.make_unreadable(path.name, path.name, str(error))
@@ -94,7 +78,7 @@ class _Dotted:
   count: int = 0
   first: list[str] = dataclasses.field(default_factory=list)
 
-  def add(self, key: str, spans: dict[str, _Span]) -> None:
+  def add(self, key: str, spans: dict[str, tar_files.Span]) -> None:
     for ending in spans:
       _, dot, last = ending.rpartition('.')
       if dot and last in _READ_ENDINGS:
@@ -110,57 +94,20 @@ class _Dotted:
       )
 
 
-def _name_tars(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Returns each tar's stem, with its folder if stems repeat."""
-  stems = [
-    path.name.partition('.tar')[0].removesuffix('.tgz') for path in paths
-  ]
-  if len(set(stems)) == len(stems):
-    return stems
-  folders = [os.path.abspath(path.parent) for path in paths]
-  shared = os.path.commonpath(folders)
-  names = [
-    posixpath.normpath(posixpath.join(os.path.relpath(folder, shared), stem))
-    for folder, stem in zip(folders, stems, strict=True)
-  ]
-  if len(set(names)) == len(names):
-    return names
-  # Stems repeat in one folder; their endings differ.
-  return [os.path.relpath(path, shared) for path in paths]
-
-
-def _decompress(
-  path: pathlib.Path, name: str, scratch: pathlib.Path | None
-) -> _Tar:
-  """Returns the tar itself, or an uncompressed copy for random access."""
-  compressed = compressed_files.open_compressed(path)
-  if compressed is None:
-    return _Tar(name, path)
-  damage = ''
-  with (
-    compressed,
-    tempfile.NamedTemporaryFile(
-      dir=scratch, suffix='.tar', delete=False
-    ) as copy,
-  ):
-    try:
-      shutil.copyfileobj(compressed, copy)
-    except compressed_files.DamagedError as error:
-      damage = str(error)
-  return _Tar(name, pathlib.Path(copy.name), damage)
-
-
 def _read_tar(
-  tar: _Tar,
+  tar: tar_files.Tar,
   path: pathlib.Path,
   options: image_rows.Options,
   dotted: _Dotted,
   long: _LongTexts,
 ) -> Iterator[raw_records.RawRecord]:
-  spans_by_key: dict[str, dict[str, _Span]] = {}
-  damage = _index_members(tar, spans_by_key)
+  spans_by_key: dict[str, dict[str, tar_files.Span]] = {}
+  damage = tar_files.index_members(tar, spans_by_key)
+  folders = _find_folders(tar, path, spans_by_key, options)
+  if folders is not None:
+    _leave_out_others(path, spans_by_key, options)
   for key, spans in spans_by_key.items():
-    sample = _Sample(tar, key, spans, options, long)
+    sample = _Sample(tar, key, spans, options, long, folders)
     dotted.add(key, spans)
     yield raw_records.RawRecord(
       id=f'{tar.name}/{key}',
@@ -168,9 +115,13 @@ def _read_tar(
       group=key,
       read_fields=sample.read_fields,
       read_image=sample.read_image,
-      split=options.splits.get(path),
+      split=(folders and folders.find_split(key)) or options.splits.get(path),
       read_file=sample.read_file,
     )
+  if folders is not None:
+    classes = [folders.find_labels(key) for key in spans_by_key]
+    names = {labels[0] for labels in classes if len(labels) == 1}
+    class_folders.note(path, names, len(classes), options)
   if damage:
     yield raw_records.make_unreadable(
       path.name,
@@ -180,66 +131,98 @@ def _read_tar(
     )
 
 
-def _index_members(tar: _Tar, spans_by_key: dict[str, dict[str, _Span]]) -> str:
-  """Adds a tar's samples by key; returns its damage, '' for none."""
-  size = tar.path.stat().st_size
-  spans: dict[str, _Span] = {}
-  name, key, damage = '', '', ''
-  try:
-    with tarfile.open(tar.path, 'r:') as file:
-      for member in file:
-        name = member.name
-        span = member.offset_data, member.size
-        if member.islnk():
-          span = spans.get(member.linkname)
-        elif not member.isfile() or member.issparse():
-          continue
-        folder, base = posixpath.split(name)
-        if span is None or base.startswith('.'):
-          continue
-        base, _, ending = base.partition('.')
-        key = posixpath.normpath(posixpath.join(folder, base))
-        if sum(span) > size:
-          raise tarfile.ReadError('unexpected end of data')
-        spans[name] = span
-        _add(spans_by_key.setdefault(key, {}), ending.lower(), span)
-        file.members = []  # Frees the descriptions that it collects.
-      _check_end(tar.path, file.offset)
-  # Broken headers also cause errors of other kinds.
-  except (tarfile.TarError, ValueError, OSError, EOFError) as error:
-    damage = f'beyond {name or "its beginning"}: {error}'
-    # The rest of this sample may be lost.
-    spans_by_key.pop(key, None)
-  return damage or (tar.damage and f'to its end: {tar.damage}')
+@dataclasses.dataclass(frozen=True)
+class _Folders:
+  """The folders of a tar without texts, which are named after classes.
+
+  Attributes:
+    splits: splits by the names of the top folders; empty if there are none.
+  """
+
+  splits: Mapping[str, str]
+
+  def find_split(self, key: str) -> str | None:
+    """Returns the split of a sample's top folder."""
+    top, slash, _ = key.partition('/')
+    return self.splits.get(top) if slash else None
+
+  def find_labels(self, key: str) -> list[str]:
+    """Returns the names of a sample's folders, without that of its split."""
+    return key.split('/')[bool(self.splits) : -1]
 
 
-def _add(spans: dict[str, _Span], ending: str, span: _Span) -> None:
-  if ending in spans:
-    ending = f'{_DUPLICATE} {ending}'
-  spans[ending] = span
+def _find_folders(
+  tar: tar_files.Tar,
+  path: pathlib.Path,
+  spans_by_key: Mapping[str, Mapping[str, tar_files.Span]],
+  options: image_rows.Options,
+) -> _Folders | None:
+  """Returns the folders of the samples; None if a sample has a text or class.
+
+  Raises:
+    ConfigError: if only some of the top folders are named after splits.
+  """
+  names, objects = [], []
+  for key, spans in spans_by_key.items():
+    if not spans.keys().isdisjoint((*samples.TEXT_ENDINGS, 'cls')):
+      return None
+    objects += [spans['json']] if 'json' in spans else []
+    names += [
+      f'{key}.{end}' for end in spans if end in _READ_ENDINGS - {'json'}
+    ]
+  if not any('/' in name for name in names):
+    return None
+  if objects:
+    try:
+      text = text_files.decode(
+        tar_files.read_bytes(tar.path, objects[0]), options.encoding
+      )
+      if samples.has_texts(samples.make_fields([], text, options)):
+        return None
+    except ConfigError:
+      return None  # Reading the sample reports it.
+  contents = folder_contents.Contents(path, images=names)
+  return _Folders(folder_contents.find_splits(contents))
 
 
-def _check_end(path: pathlib.Path, offset: int) -> None:
-  """Raises if a tar ends without a mark, which the library doesn't check."""
-  if _read_bytes(path, (offset, 512)) != bytes(512):
-    raise tarfile.ReadError('the end-of-archive mark is missing')
+def _leave_out_others(
+  path: pathlib.Path,
+  spans_by_key: dict[str, dict[str, tar_files.Span]],
+  options: image_rows.Options,
+) -> None:
+  """Removes, and notes, samples without an image, a sound or a video."""
+  others = {
+    key: spans
+    for key, spans in spans_by_key.items()
+    if spans.keys().isdisjoint(_READ_ENDINGS - {'json'})
+  }
+  for key in others:
+    del spans_by_key[key]
+  if others:
+    names = [f'{key}.{end}' for key, spans in others.items() for end in spans]
+    options.note(
+      f'{len(names):,} files in {path} were ignored: '
+      f'{import_report.count_endings(names)}'
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Sample:
   """The files of one key."""
 
-  tar: _Tar
+  tar: tar_files.Tar
   key: str
-  spans: dict[str, _Span]
+  spans: dict[str, tar_files.Span]
   options: image_rows.Options
   long: _LongTexts
+  folders: _Folders | None = None
 
   def read_fields(self) -> raw_records.Fields:
     """Reads the fields of the sample's .json, its texts and its class."""
-    duplicates = [end for end in self.spans if end.startswith(_DUPLICATE)]
+    twice = tar_files.DUPLICATE
+    duplicates = [end for end in self.spans if end.startswith(twice)]
     if duplicates:
-      ending = duplicates[0].removeprefix(_DUPLICATE).strip()
+      ending = duplicates[0].removeprefix(twice).strip()
       raise ConfigError(f'its .{ending} occurs twice')
     media = self._list_media()
     contents = [
@@ -255,10 +238,17 @@ class _Sample:
     if 'cls' in self.spans and not samples.has_texts(fields):
       label = self._read_text('cls').strip()
       fields |= {'caption': self._name_class(label), 'label': label}
+    elif self.folders is not None and not samples.has_texts(fields):
+      label = class_folders.find(
+        self.folders.find_labels(self.key),
+        'unpack the tar and import the inner folders with '
+        '--format=imagefolder, or add a KEY.txt with a caption for each image',
+      )
+      fields = {'caption': label.replace('_', ' '), 'label': label} | fields
     elif json_text is None and not contents and not media:
       raise ConfigError(
         'there is neither a .txt nor a .json among its files '
-        f'{self._list_files()}; {self._suggest_texts()}'
+        f'{self._list_files()}; {_KEYS}'
       )
     return {**fields, **media, 'source': self.tar.name, 'key': self.key}
 
@@ -269,7 +259,7 @@ class _Sample:
       raise ConfigError(
         f'there is no file .{ending} among its files {self._list_files()}'
       )
-    return _read_bytes(self.tar.path, span)
+    return tar_files.read_bytes(self.tar.path, span)
 
   def read_image(self) -> bytes:
     """Reads the sample's encoded image, b'' beside a sound or a video."""
@@ -277,7 +267,7 @@ class _Sample:
       ending for ending in self.spans if ending in samples.IMAGE_ENDINGS
     ]
     if len(endings) == 1:
-      return _read_bytes(self.tar.path, self.spans[endings[0]])
+      return tar_files.read_bytes(self.tar.path, self.spans[endings[0]])
     if endings:
       raise ConfigError(
         f'there is more than one image among its files {self._list_files()}'
@@ -318,25 +308,9 @@ class _Sample:
       )
     return label.replace('_', ' ')
 
-  def _suggest_texts(self) -> str:
-    folder = posixpath.dirname(self.key)
-    if not folder:
-      return _KEYS
-    return (
-      f'{_KEYS}; if its folder {folder!r} is its class, unpack the tar and '
-      'import it with --format=imagefolder'
-    )
-
   def _read_text(self, ending: str) -> str:
-    data = _read_bytes(self.tar.path, self.spans[ending])
+    data = tar_files.read_bytes(self.tar.path, self.spans[ending])
     try:
       return text_files.decode(data, self.options.encoding)
     except ConfigError as error:
       raise ConfigError(f'its .{ending}: {error}') from error
-
-
-def _read_bytes(path: pathlib.Path, span: _Span) -> bytes:
-  offset, size = span
-  with path.open('rb') as file:
-    file.seek(offset)
-    return file.read(size)

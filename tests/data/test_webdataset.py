@@ -186,7 +186,10 @@ def test_texts_of_several_lines_are_one_caption_and_noted(tmp_path):
     ({'1.cls': b'big_cat\n'}, 'big cat'),
     ({'1.cls': b'3', '1.json': b'{"caption": "a"}'}, 'a'),
     ({'1.cls': b'3'}, ValueError(r'\.cls is the number 3 of a class')),
-    ({'cat/1.png': b''}, ValueError("'cat' is its class, unpack the tar")),
+    ({'cat/1.png': b''}, 'cat'),
+    ({'big_cat/1.png': b'', 'big_cat/1.json': b'{"n": 5}'}, 'big cat'),
+    ({'x/cat/1.png': b''}, ValueError("could be 'x' or 'cat', .*unpack the")),
+    ({'cat/1.png': b'', 'train/dog/1.png': b''}, ValueError('import the form')),
   ],
 )
 def test_classes(tmp_path, files, expected):
@@ -197,6 +200,26 @@ def test_classes(tmp_path, files, expected):
     return
   with pytest.raises(ValueError, match=str(expected)):
     raw.read_fields()
+
+
+def test_class_folders_of_splits(tmp_path):
+  files = {f'{s}/{c}/1.png': b'' for s in ('train', 'val') for c in ('a', 'b')}
+  path = _write_tar(
+    tmp_path / 'x.tar', {**files, 'README.md': b'', '1.png': b''}
+  )
+  notes = []
+  raws = list(webdataset.read([path], image_rows.Options(note=notes.append)))
+  assert [(raw.split, raw.read_fields()['caption']) for raw in raws[:-1]] == [
+    ('train', 'a'),
+    ('train', 'b'),
+    ('validation', 'a'),
+    ('validation', 'b'),
+  ]
+  with pytest.raises(
+    ConfigError, match='not in a folder named after its class'
+  ):
+    raws[-1].read_fields()
+  assert notes == [f'1 files in {path} were ignored: 1 .md']
 
 
 def test_sounds_and_videos_are_fields(tmp_path):
