@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ _SCALED = {
     'length': 'original_max_position_embeddings',
   },
 }
+# Ends of the names of language models, instead of `Model` of their bases.
+_WRITERS = ('ForCausalLM', 'LMHeadModel')
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -236,6 +238,10 @@ def refuse(
 def architecture(config: Mapping[str, Any], *known: str) -> str:
   """Which of its family's models a checkpoint is.
 
+  A language model is also known by the name of its base, such as `LlamaModel`:
+  where the output matrix is the word table, the base is all of it. Otherwise
+  loading finds that the matrix is missing.
+
   Args:
     config: all of config.json.
     *known: classes of transformers; the first is the default.
@@ -244,31 +250,20 @@ def architecture(config: Mapping[str, Any], *known: str) -> str:
     ConfigError: if it is of another class.
   """
   names = config.get('architectures') or known
-  for name in names:
-    if name in known:
-      return name
-  raise ConfigError(
-    f'config.json: architectures is {list(names)}; of this family mmjax knows '
-    f'{", ".join(known)}{_describe_base(names, known)}'
-  )
-
-
-def _describe_base(names: Sequence[str], known: Sequence[str]) -> str:
-  """What to do about a language model without its output matrix."""
   writers = {
     f'{name.removesuffix(end)}Model': name
     for name in known
-    for end in ('ForCausalLM', 'LMHeadModel')
+    for end in _WRITERS
     if name.endswith(end)
   }
-  name = next((name for name in names if name in writers), None)
-  if name is None:
-    return ''
-  return (
-    f'. {name} has no output matrix, and mmjax has no model of hidden states '
-    'alone. Where tie_word_embeddings is true (the default of GPT-2 and OPT), '
-    f'the word table is that matrix: write {writers[name]} there. Otherwise '
-    f'take a checkpoint of {writers[name]}'
+  for name in names:
+    if name in known:
+      return name
+    if name in writers:
+      return writers[name]
+  raise ConfigError(
+    f'config.json: architectures is {list(names)}; of this family mmjax knows '
+    f'{", ".join(known)}'
   )
 
 

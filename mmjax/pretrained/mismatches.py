@@ -95,8 +95,9 @@ def find_cause(
     )
   if list(missing) == ['lm_head.weight']:
     return (
-      'the output matrix is the embedding: then config.json should say '
-      'tie_word_embeddings=true'
+      'the file has no output matrix: take a checkpoint of the model that '
+      'writes, such as LlamaForCausalLM, or, if the embedding is that matrix, '
+      'set tie_word_embeddings=true in config.json'
     )
   if shapes and not missing and not left:
     return 'config.json gives other sizes than the file; take both from one'

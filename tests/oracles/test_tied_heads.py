@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import transformers
 
 from mmjax import pretrained
+from mmjax.errors import ConfigError
 from tests.oracles import harness
 
 SMALL = {
@@ -68,3 +70,47 @@ def test_logits_are_of_the_head_that_transformers_takes(kind, tied, tmp_path):
   with torch.no_grad():
     want = there(**given).logits
   harness.check_close(out[name], want)
+
+
+BASES = {
+  'gpt2': ('GPT2', 'LMHeadModel', {}),
+  'llama': ('Llama', 'ForCausalLM', SMALL['qwen2']),
+  'mistral': (
+    'Mistral',
+    'ForCausalLM',
+    SMALL['qwen2'] | {'sliding_window': None},
+  ),
+  'opt': (
+    'OPT',
+    'ForCausalLM',
+    {'hidden_size': 12, 'word_embed_proj_dim': 12, 'ffn_dim': 20}
+    | {'num_hidden_layers': 1, 'num_attention_heads': 3},
+  ),
+  'qwen2': ('Qwen2', 'ForCausalLM', {}),
+  'qwen3': (
+    'Qwen3',
+    'ForCausalLM',
+    SMALL['qwen2'] | {'head_dim': 4},
+  ),
+}
+
+
+@pytest.mark.parametrize('kind', BASES)
+def test_a_base_without_a_head_is_the_model_whose_head_is_tied(kind, tmp_path):
+  name, end, settings = BASES[kind]
+  torch.manual_seed(0)
+  config = getattr(transformers, f'{name}Config')(
+    vocab_size=17, tie_word_embeddings=True, **SMALL.get(kind, {}), **settings
+  )
+  base = getattr(transformers, f'{name}Model')(config)
+  base.save_pretrained(tmp_path / 'base')
+  writer = getattr(transformers, f'{name}{end}')
+  writer.from_pretrained(tmp_path / 'base').save_pretrained(tmp_path / 'writer')
+  got, want = map(pretrained.load, (tmp_path / 'base', tmp_path / 'writer'))
+  jax.tree.map(np.testing.assert_array_equal, got.params, want.params)
+  path = tmp_path / 'base/config.json'
+  path.write_text(
+    json.dumps(json.loads(path.read_text()) | {'tie_word_embeddings': False})
+  )
+  with pytest.raises(ConfigError, match=r'lm_head.weight .* is missing'):
+    pretrained.load(tmp_path / 'base')
