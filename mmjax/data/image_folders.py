@@ -18,6 +18,7 @@ from mmjax.data import (
   parquet_files,
   raw_records,
   samples,
+  sidecars,
   text_files,
 )
 from mmjax.errors import ConfigError
@@ -28,6 +29,19 @@ _METADATA = {
   'metadata.jsonl': json_files.read,
   'metadata.parquet': parquet_files.read,
 }
+
+
+# Endings of images that Pillow does not decode.
+_FOREIGN_ENDINGS = (
+  *('heic', 'heif', 'hif', 'jxl', 'svg', 'psd'),
+  *('dng', 'cr2', 'cr3', 'nef', 'arw', 'raf', 'orf', 'rw2'),
+)
+# Endings of files that may hold captions.
+_CAPTION_ENDINGS = (
+  *samples.TEXT_ENDINGS,
+  *('csv', 'tsv', 'json', 'jsonl', 'parquet', 'xlsx'),
+)
+_ABOUT = ('readme', 'license', 'licence')
 
 
 def read(
@@ -147,8 +161,20 @@ def _read_without_metadata(
   rows: image_rows.ImageRows,
   options: image_rows.Options,
 ) -> Iterator[raw_records.RawRecord]:
+  try:
+    _refuse_unread_captions(folder)
+  except ConfigError as error:
+    where = folder.root.name
+    yield raw_records.make_unreadable(where, where, str(error))
+    return
   long = 0  # Number of texts that may be several captions.
   classes = set()
+  for name in _find_foreign(folder):
+    where = f'{folder.root.name}/{name}'
+    reason = (
+      f'images that end in .{_find_ending(name)} are not read; save it as '
+    )
+    yield raw_records.make_unreadable(name, where, f'{reason}JPEG or PNG')
   for name in folder.images:
     *parts, _ = name.split('/')
     split = folder.splits.get(parts[0]) if parts else None
@@ -180,19 +206,64 @@ def _read_without_metadata(
   _note_others(folder, options)
 
 
+def _find_ending(name: str) -> str:
+  return name.rpartition('.')[2].lower()
+
+
+def _find_foreign(folder: folder_contents.Contents) -> list[str]:
+  """Returns the images of other formats, without those that an image is of."""
+  read = set(map(sidecars.drop_ending, folder.images))
+  return [
+    name
+    for name in folder.others
+    if _find_ending(name) in _FOREIGN_ENDINGS
+    and sidecars.drop_ending(name) not in read
+  ]
+
+
+def _refuse_unread_captions(folder: folder_contents.Contents) -> None:
+  """Refuses one class for all images beside files that may hold captions.
+
+  Raises:
+    ConfigError: naming the files, and how captions are read.
+  """
+  tops = {name.rpartition('/')[0] for name in folder.images}
+  if folder.texts or len(folder.images) < 2 or len(tops) > 1:
+    return
+  read = {*folder.images, *map(sidecars.drop_ending, folder.images)}
+  unread = [
+    name
+    for name in folder.others
+    if _find_ending(name) in _CAPTION_ENDINGS
+    and sidecars.drop_ending(name) not in read
+    and not posixpath.basename(name).lower().startswith(_ABOUT)
+  ]
+  (top,) = tops
+  if unread and top:
+    raise ConfigError(
+      f'the caption of all its images would be {top!r}, the name of their only '
+      f'folder, but there are files that may hold captions: '
+      f'{import_report.shorten(unread)}; name a text as its image, KEY.txt for '
+      'KEY.jpg, or import a table with --format=csv, jsonl or parquet and '
+      f'--images={folder.root / top}'
+    )
+
+
 def _note_others(
   folder: folder_contents.Contents, options: image_rows.Options
 ) -> None:
-  if not folder.others:
+  foreign = set(_find_foreign(folder))
+  others = [name for name in folder.others if name not in foreign]
+  if not others:
     return
   used = {posixpath.dirname(name) for name in folder.images}
   used |= {
     posixpath.dirname(name) for names in folder.texts.values() for name in names
   }
-  empty = sorted({posixpath.dirname(name) for name in folder.others} - used)
+  empty = sorted({posixpath.dirname(name) for name in others} - used)
   line = (
-    f'{len(folder.others):,} files in {folder.root} were ignored: '
-    f'{import_report.count_endings(folder.others)}'
+    f'{len(others):,} files in {folder.root} were ignored: '
+    f'{import_report.count_endings(others)}'
   )
   if empty:
     line += (

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmjax.data import image_folders, image_rows
+from mmjax.errors import ConfigError
 
 
 def _write_files(root, names):
@@ -101,7 +102,8 @@ def _list_captions(raws):
     # A text whose image is missing.
     (
       'cat/1.png dog/2.png dog/2.txt dog/1.txt owl/1.txt owl/1.heic',
-      {'cat/1.png': ('broken', None), 'dog/2.png': (['text 2'], None)},
+      {'cat/1.png': ('broken', None), 'dog/2.png': (['text 2'], None)}
+      | {'owl/1.heic': ('broken', None)},
     ),
     ('1.png 1.png.txt', {'1.png': (['text 1.png'], None)}),
   ],
@@ -154,12 +156,41 @@ def test_ignored_files_and_numbered_classes_are_noted(tmp_path):
   notes = []
   _read(tmp_path, note=notes.append)
   assert "have the caption '0', the name of their only folder" in notes[0]
-  _write_files(tmp_path, '1/1.jpg 1/2.heic 2/1.HEIC 2/1.svg')
+  _write_files(tmp_path, '1/1.jpg 2/notes.md')
   notes.clear()
   assert len(_read(tmp_path, note=notes.append)) == 3
   numbers, ignored = notes
   assert 'are numbers, the names of its class folders: 0, 1; name' in numbers
-  assert 'ignored: 2 .heic, 1 .svg; nothing was read from 2, since' in ignored
+  assert 'ignored: 1 .md; nothing was read from 2, since' in ignored
+
+
+def test_images_of_other_formats_are_unreadable_records(tmp_path):
+  _write_files(tmp_path, '1/1.jpg 1/1.heic 1/2.heic 2/1.HEIC 2/1.svg 2/3.png')
+  notes = []
+  reasons = {}
+  for raw in _read(tmp_path, note=notes.append):
+    try:
+      raw.read_fields()
+    except ConfigError as error:
+      reasons[raw.id] = str(error)
+  assert list(reasons) == ['1/2.heic', '2/1.HEIC', '2/1.svg']
+  assert reasons['2/1.svg'] == (
+    'images that end in .svg are not read; save it as JPEG or PNG'
+  )
+  assert notes[-1].endswith('were ignored: 1 .heic')
+
+
+@pytest.mark.parametrize(
+  'files',
+  ['images/1.png images/2.png captions.csv', 'a/1.png a/2.png captions/x.txt'],
+)
+def test_captions_that_would_not_be_read_are_named(tmp_path, files):
+  _write_files(tmp_path, files)
+  (raw,) = _read(tmp_path)
+  with pytest.raises(
+    ConfigError, match=f'captions: {files.split()[2]}; name a'
+  ):
+    raw.read_fields()
 
 
 def test_boxes_are_not_captions(tmp_path):
