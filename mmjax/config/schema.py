@@ -143,6 +143,13 @@ DATA = {
     choices=('raise', 'replace'),
     later=True,
   ),
+  'on_cut': Field(
+    'str',
+    'raise',
+    'what to do before the first step about a length that cuts all texts',
+    choices=('raise', 'note'),
+    later=True,
+  ),
 }
 
 OPTIMIZER = {

@@ -40,11 +40,13 @@ class Checks:
     needs: arrays by task.
     settings: name of the setting of an array's length, by key, where that is
       not the feature's own.
+    on_cut: 'raise' to refuse a length that cuts all texts, or 'note'.
   """
 
   preprocessor: preprocess.Preprocessor
   needs: Needs
   settings: Mapping[str, str]
+  on_cut: str = 'raise'
 
   def run(
     self,
@@ -187,11 +189,12 @@ class Checks:
       f'{_PLURALS.get(key, f"texts {key!r}")} of {where}: they take '
       f'{sizes.min()} to {sizes.max()} tokens, 95% of them at most {most}'
     )
-    if cut == len(sizes):
+    if cut == len(sizes) and self.on_cut == 'raise':
       raise ConfigError(
         f'{setting}={length} cuts all {cut:,} {takes}; set '
-        f'--config.{setting}={most} or so, or shorten the texts if the model '
-        'takes no more tokens'
+        f'--config.{setting}={most} or so; if the model takes no more tokens, '
+        'shorten the texts, or train on what is left of each with '
+        "--config.data.on_cut='note'"
       )
     if cut < MIN_CUT_FRACTION * len(sizes):
       return []

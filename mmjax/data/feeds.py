@@ -285,7 +285,7 @@ def _check(
     name: [key for key in keys if preprocessor.find(key)]
     for name, keys in needs.items()
   }
-  found = checks.Checks(preprocessor, needed, lengths)
+  found = checks.Checks(preprocessor, needed, lengths, data['on_cut'])
   return found.run(named_train, others)
 
 

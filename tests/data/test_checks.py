@@ -38,7 +38,7 @@ class Source(sources.ListSource):
     return record | {'fields': small}
 
 
-def check(rows, needs, others=None, *, own=None, **settings):
+def check(rows, needs, others=None, *, own=None, on_cut='raise', **settings):
   lengths = {'text': 40, 'question': 40, 'answer': 10} | settings
   built = preprocess.build(
     {
@@ -62,7 +62,7 @@ def check(rows, needs, others=None, *, own=None, **settings):
   )
   others = {name: Source(split) for name, split in (others or {}).items()}
   names = {key: f'data.{key}_length' for key in ('text', 'question')}
-  found = checks.Checks(preprocessor, needs, names)
+  found = checks.Checks(preprocessor, needs, names, on_cut)
   return found.run(('train', Source(rows)), others)
 
 
@@ -162,7 +162,9 @@ def test_lengths_that_cut_all_texts_are_refused(kind, length):
     setting = 'data.features.questions.answer_length'
   assert f'{setting}={length} cuts all 7 ' in str(error.value)
   assert f'they take {shortest} to {shortest} tokens' in str(error.value)
-  assert f'set --config.{setting}={shortest} or so, or' in str(error.value)
+  assert f'set --config.{setting}={shortest} or so; if' in str(error.value)
+  (note,) = check(rows, needs, on_cut='note', **{kind: length})
+  assert note.startswith(f'{setting}={length} cuts 100% of 7 ')
 
 
 def test_lengths_that_cut_many_texts_are_noted():
