@@ -121,13 +121,22 @@ def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
       )
     fields = {
       'image': files[0],
-      'caption': _get(entry, 'caption'),
+      'caption': _get_caption(entry, file),
       'image_id': number,
     }
     return fields, None
 
   for number, entry in enumerate(value['annotations'], 1):
     yield f'annotation {number}', functools.partial(make, entry)
+
+
+def _get_caption(entry: Any, file: str) -> Any:
+  if isinstance(entry, dict) and 'category_id' in entry:
+    raise ConfigError(
+      f'{file} holds classes and boxes, not captions; take a file '
+      'captions_*.json, or a table with a column of captions'
+    )
+  return _get(entry, 'caption')
 
 
 def _list_karpathy_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:

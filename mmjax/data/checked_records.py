@@ -17,6 +17,7 @@ from mmjax.data import (
 from mmjax.errors import ConfigError
 
 _MAX_UNKNOWN = 10
+_URL = re.compile('https?://')
 _SPLITS_FLAG = '--splits=train:0.8,validation:0.1,test:0.1'
 
 
@@ -123,8 +124,11 @@ class CheckedRecords:
     """Refuses fields that no record has.
 
     Raises:
-      ConfigError: if a column is missing or empty in all records.
+      ConfigError: if a column is missing or empty in all records, or no record
+        has an image or another field than texts.
     """
+    if not any(self.digests.values()) and not self._extra:
+      raise ConfigError(self._explain_missing_images())
     for field in self._extra:
       if field.name not in self._filled:
         first = next(iter(self.raws.values()))[0]
@@ -133,6 +137,24 @@ class CheckedRecords:
           f'column {field.column!r} with a value; the first one has '
           f'{", ".join(first.read_fields())}'
         )
+
+  def _explain_missing_images(self) -> str:
+    fields = next(iter(self.raws.values()))[0].read_fields()
+    urls = [
+      name
+      for name, value in fields.items()
+      if isinstance(value, str) and _URL.match(value)
+    ]
+    if urls:
+      return (
+        f'no record has an image; the column {urls[0]!r} has URLs: download '
+        'the images first, for example with img2dataset, whose tars '
+        '--format=webdataset reads'
+      )
+    return (
+      f'no record has an image; name the column of its path, here one of '
+      f'{", ".join(fields)}, with --columns=image=COLUMN'
+    )
 
   def find_split_names(self) -> list[str]:
     """Returns the splits that the input names, perhaps none.

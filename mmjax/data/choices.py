@@ -15,6 +15,7 @@ FIELDS = ('choices', 'options')
 _LETTER_COLUMN = re.compile(r'()([A-Z])')
 _COLUMN = re.compile(r'((?:choice|option)[_ -]?)([a-z]|\d{1,2})', re.IGNORECASE)
 _LABELLED = re.compile(r'\s*\(?([A-Z])[.):]\s*(\S.*?)\s*', re.DOTALL)
+_INLINE = re.compile(r'(?:^|(?<=\s))\(?([A-Z])[.):]\s+')
 _LETTER = re.compile(r'\(?([A-Za-z])[.):]?')
 _NUMBER = re.compile('[0-9]{1,3}')
 
@@ -25,8 +26,9 @@ def resolve(answer: Any, entry: Mapping[str, Any]) -> Any:
   Args:
     answer: an answer of the question.
     entry: fields of the question. Its choices are a list, an object of texts by
-      letter or of lists `label` and `text`, a text of lines `A. cat`, or
-      columns `A`, `B`, ... or `choice_a`, `option_1`, ...
+      letter or of lists `label` and `text`, a text of lines `A. cat` or of one
+      line `(A) cat (B) dog`, or columns `A`, `B`, ... or `choice_a`,
+      `option_1`, ...
 
   Raises:
     ConfigError: if it is the number or letter of no choice, may be both a
@@ -90,7 +92,7 @@ def _find(entry: Mapping[str, Any]) -> dict[str, Any] | str:
     return {str(label).strip().upper(): value[label] for label in value}
   if isinstance(value, str):
     lines = [line for line in value.splitlines() if line.strip()]
-    return _split_labels(lines) or value
+    return _split_labels(lines) or _split_line(value) or value
   if not isinstance(value, list):
     return str(value)
   return _split_labels(value) or dict(
@@ -110,6 +112,19 @@ def _split_labels(items: Iterable[Any]) -> dict[str, str]:
   choices = {match[1]: match[2] for match in matches if match}
   labels = list(string.ascii_uppercase[: len(matches)])
   return choices if len(matches) > 1 and list(choices) == labels else {}
+
+
+def _split_line(text: str) -> dict[str, str]:
+  """Returns the texts of '(A) cat (B) dog' by their letters; {} otherwise."""
+  start, *pieces = _INLINE.split(text)
+  choices = {
+    letter: option.strip(' \t\n,;')
+    for letter, option in zip(pieces[::2], pieces[1::2], strict=True)
+  }
+  labels = list(string.ascii_uppercase[: len(pieces) // 2])
+  is_whole = not start.strip() and all(choices.values())
+  is_list = len(choices) > 1 and list(choices) == labels
+  return choices if is_whole and is_list else {}
 
 
 def _find_columns(entry: Mapping[str, Any]) -> dict[str, Any]:

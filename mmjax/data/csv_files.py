@@ -77,6 +77,12 @@ class _Table:
     # Spreadsheets write empty columns after the others.
     self._names = _strip_empty([name.strip() for name in self._parse([header])])
     if not csv_headers.count_known(self._names, options):
+      if urls := [name for name in self._names if '://' in name]:
+        raise ConfigError(
+          f'{path} has no header, and its first line has the URL '
+          f'{urls[0]!r:.200}; download the images first, for example with '
+          'img2dataset, whose tars --format=webdataset reads'
+        )
       raise ConfigError(
         f'{path} has a header with the columns '
         f'{", ".join(map(repr, self._names))}, separated by '

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from mmjax.data import (
   class_folders,
   csv_files,
+  file_paths,
   folder_contents,
   image_rows,
   import_report,
@@ -146,7 +147,7 @@ def _note_unreferenced(
   unreferenced = [
     name
     for name in folder.images
-    if image_rows.resolve_path(os.path.join(folder.root, name))
+    if file_paths.resolve_path(os.path.join(folder.root, name))
     not in referenced
   ]
   if unreferenced:

@@ -5,15 +5,15 @@ import dataclasses
 import functools
 import os
 import pathlib
-import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmjax.data import raw_records
+from mmjax.data import file_paths, images, raw_records
 from mmjax.errors import ConfigError
 
-# The first characters of PNG, JPEG, GIF and WebP in base64, and of data URLs.
-_ENCODED_STARTS = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR', 'data:image/')
+# The first characters of PNG, JPEG, GIF and WebP in base64.
+_ENCODED_STARTS = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR')
+_DATA_URL = 'data:image/'
 _MAX_PATH_LENGTH = 255  # A longer text that begins so is not a path.
 
 
@@ -60,7 +60,7 @@ class ImageRows:
   def __init__(self, options: Options):
     self._options = options
     self._names = _Names()
-    self._locate = functools.lru_cache(4096)(_locate)
+    self._locate = functools.lru_cache(4096)(file_paths.locate)
 
   def make_record(
     self,
@@ -99,7 +99,9 @@ class ImageRows:
     if read_encoded is None and has_image:
       root = os.fspath(self._options.images or folder)
       try:
-        name_in_file, path = self._locate(root, _get_single_path(image))
+        name_in_file, path = self._locate(
+          root, _get_single_path(image), images.ENDINGS
+        )
       except ConfigError as error:
         return raw_records.make_unreadable(name, where, str(error))
       read_image = functools.partial(_read_file, path)
@@ -213,7 +215,10 @@ def _get_single_path(image: Any) -> str:
       f'image {image!r:.200} is a URL; download the images first, for example '
       'with img2dataset'
     )
-  if image.startswith(_ENCODED_STARTS) and len(image) > _MAX_PATH_LENGTH:
+  is_encoded = image.startswith(_ENCODED_STARTS)
+  if image.startswith(_DATA_URL) or (
+    is_encoded and len(image) > _MAX_PATH_LENGTH
+  ):
     raise ConfigError(
       f'image {image!r:.40} is encoded as text; write the images to files, or '
       'use Parquet or WebDataset for encoded images'
@@ -221,47 +226,6 @@ def _get_single_path(image: Any) -> str:
   if '\0' in image:
     raise ConfigError(f'image {image!r:.200} has a null character')
   return image
-
-
-def _locate(root: str, image: str) -> tuple[str, str]:
-  """Returns an image's path below the root, and its real path."""
-  root = os.path.abspath(root)
-  for spelling in _list_spellings(image):
-    path = os.path.normpath(os.path.join(root, spelling))
-    real = resolve_path(path)
-    if os.path.isfile(real):
-      break
-  else:
-    path = os.path.normpath(os.path.join(root, image))
-    real = resolve_path(path)
-  if path.startswith(os.path.join(root, '')):
-    return os.path.relpath(path, root), real
-  inside = os.path.join(_resolve_folder(root), '')
-  if not real.startswith(inside):
-    raise ConfigError(
-      f'{image!r:.200} is outside {root}; name the folder that holds all '
-      f'files, for example --images={os.path.dirname(path)}'
-    )
-  return real.removeprefix(inside), real
-
-
-def _list_spellings(image: str) -> Iterator[str]:
-  """Yields the path, then the same path as other systems may spell it."""
-  yield image
-  yield image.strip()
-  yield image.replace('\\', '/')
-  yield unicodedata.normalize('NFC', image)
-  yield unicodedata.normalize('NFD', image)
-
-
-def resolve_path(path: str) -> str:
-  """Returns the path without links; each folder is resolved once."""
-  folder, name = os.path.split(path)
-  path = os.path.join(_resolve_folder(folder), name)
-  return os.path.realpath(path) if os.path.islink(path) else path
-
-
-_resolve_folder = functools.lru_cache(4096)(os.path.realpath)
 
 
 def _read_file(path: str, word: str = 'image file') -> bytes:

@@ -20,6 +20,11 @@ from jaxtyping import Float32, UInt8
 from mmjax.data import image_depth
 from mmjax.errors import ConfigError
 
+# Endings of the files that are read as images, by Pillow.
+ENDINGS = (
+  *('png', 'jpg', 'jpeg', 'jpe', 'jfif', 'jp2', 'webp', 'gif', 'bmp', 'apng'),
+  *('tif', 'tiff', 'ppm', 'pgm', 'pbm', 'pnm', 'avif'),
+)
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 

@@ -292,12 +292,6 @@ class _Imported(builders.RecordBuilder, skip_registration=True):
       raise ConfigError(
         f'there are no records to import; {self._describe_last_skipped()}'
       )
-    if not any(checked.digests.values()) and not self.EXTRA:
-      fields = next(iter(checked.raws.values()))[0].read_fields()
-      raise ConfigError(
-        f'no record has an image; name the column of its path, here one of '
-        f'{", ".join(fields)}, with --columns=image=COLUMN'
-      )
     checked.check_fields()
     records_by_split = self._assign_splits(checked)
     self.progress.begin('writing')

@@ -204,6 +204,11 @@ def _explain_missing_texts(fields: Fields) -> str:
   if not fields:
     return f'{reason}(none)'
   reason += ', '.join(fields)
+  if {'data', 'annotations'} <= fields.keys():
+    return (
+      f'{reason}, as in the JSON of Label Studio; export it as JSON-MIN or '
+      'CSV, which have one row an image'
+    )
   if 'conversations' in fields or 'messages' in fields:
     return f'{reason}; --format=conversations reads turns'
   if any(map(captions.is_caption_field, fields)):

@@ -7,15 +7,13 @@ from mmjax.data import (
   columns,
   extra_fields,
   image_rows,
+  images,
   raw_records,
   text_files,
 )
 from mmjax.errors import ConfigError
 
-IMAGE_ENDINGS = (
-  *('png', 'jpg', 'jpeg', 'jpe', 'jfif', 'jp2', 'webp', 'gif', 'bmp', 'apng'),
-  *('tif', 'tiff', 'ppm', 'pgm', 'pbm', 'pnm', 'avif'),
-)
+IMAGE_ENDINGS = images.ENDINGS
 TEXT_ENDINGS = ('txt', 'caption', 'text')
 # Endings of sounds and videos, by the field that they fill.
 MEDIA_ENDINGS = {

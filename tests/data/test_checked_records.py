@@ -8,6 +8,7 @@ import pytest
 from mmjax.data import (
   checked_records,
   import_report,
+  importing,
   raw_records,
   shapes_drawing,
 )
@@ -64,3 +65,19 @@ def test_unknown_words_are_noted():
   outcome = import_report.Outcome(unknown_splits=tuple(checked.unknown_splits))
   (line,) = outcome.format_lines('x', {})[1:]
   assert "metadata: 'fit', 'eval'; --split_names=validation=fit reads" in line
+
+
+@pytest.mark.parametrize(
+  'cell, message',
+  [
+    ('dog.png', 'no record has an image; name the column'),
+    ('https://x/1', "the column 'photo' has URLs: download the images first"),
+  ],
+)
+def test_a_table_without_images_is_refused(tmp_path, cell, message):
+  path = tmp_path / 'pets.csv'
+  path.write_text(f'photo,caption\n{cell},a dog\n')
+  settings = importing.Settings(name='pets')
+  with pytest.raises(ValueError, match=message):
+    importing.import_data('csv', str(path), settings, data_dir=tmp_path)
+  assert not list(tmp_path.glob('pets/*'))

@@ -251,17 +251,6 @@ def test_wrong_arguments(tmp_path):
     _import('csv', 'x', tmp_path, on_error='ignore')
 
 
-def test_a_table_without_images_is_refused(tmp_path):
-  path = tmp_path / 'pets.csv'
-  path.write_text('photo,caption\ndog.png,a dog\ncat.png,a cat\n')
-  settings = importing.Settings(name='pets')
-  with pytest.raises(
-    ValueError, match='no record has an image; name the column'
-  ):
-    importing.import_data('csv', str(path), settings, data_dir=tmp_path)
-  assert not list(tmp_path.glob('pets/*'))
-
-
 def test_the_same_bytes_share_a_split(tmp_path, capsys):
   rows = [{'image': f'{i}.png', 'caption': f'text {i}'} for i in range(40)]
   path = _write_jsonl(tmp_path, rows, [row['image'] for row in rows])

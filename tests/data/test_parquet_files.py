@@ -55,7 +55,7 @@ def test_an_image_may_be_a_file_beside(tmp_path):
   assert beside.is_part and inside.read_image() == b'a'
   with pytest.raises(ValueError, match='its image is missing: it has no bytes'):
     empty.read_image()
-  assert '--images=/elsewhere' in _find_reason(bad[0])
+  assert 'path of another machine; write' in _find_reason(bad[0])
   assert 'its image is missing' in _find_reason(bad[1])
 
 

@@ -104,6 +104,7 @@ def test_an_answer_may_be_the_number_of_a_choice(answer, expected):
     ('2', {'options': {'label': ['1', '2'], 'text': ['cat', 'dog']}}),
     ('B', {'choices': "['cat', 'dog']"}),
     ('B', {'choices': 'A. cat\nB. dog'}),
+    ('B', {'choices': '(A) cat, (B) dog'}),
     ('(B)', {'choices': ['(A) cat', '(B) dog']}),
     ('b', {'choices': ['cat', 'dog']}),
     ('B. dog', {'choices': ['cat', 'dog']}),
