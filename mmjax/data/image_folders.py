@@ -32,11 +32,6 @@ _METADATA = {
 }
 
 
-# Endings of images that Pillow does not decode.
-_FOREIGN_ENDINGS = (
-  *('heic', 'heif', 'hif', 'jxl', 'svg', 'psd'),
-  *('dng', 'cr2', 'cr3', 'nef', 'arw', 'raf', 'orf', 'rw2'),
-)
 # Endings of files that may hold captions.
 _CAPTION_ENDINGS = (
   *samples.TEXT_ENDINGS,
@@ -217,7 +212,7 @@ def _find_foreign(folder: folder_contents.Contents) -> list[str]:
   return [
     name
     for name in folder.others
-    if _find_ending(name) in _FOREIGN_ENDINGS
+    if _find_ending(name) in samples.FOREIGN_ENDINGS
     and sidecars.drop_ending(name) not in read
   ]
 

@@ -58,7 +58,9 @@ def read_rows(value: Mapping[str, Any], orient: str) -> Iterator[Any]:
     return
   names, rows = list(value), zip(*value.values(), strict=False)
   if orient == 'columns':
-    rows = zip(*(column.values() for column in value.values()), strict=True)
+    # The columns may have their rows in different orders.
+    numbers = list(next(iter(value.values())))
+    rows = [[value[name][number] for name in names] for number in numbers]
   elif orient == 'split':
     names, rows = value['columns'], value['data']
   for row in rows:

@@ -14,6 +14,11 @@ from mmjax.data import (
 from mmjax.errors import ConfigError
 
 IMAGE_ENDINGS = images.ENDINGS
+# Endings of images that Pillow does not decode.
+FOREIGN_ENDINGS = (
+  *('heic', 'heif', 'hif', 'jxl', 'svg', 'psd'),
+  *('dng', 'cr2', 'cr3', 'nef', 'arw', 'raf', 'orf', 'rw2'),
+)
 TEXT_ENDINGS = ('txt', 'caption', 'text')
 # Endings of sounds and videos, by the field that they fill.
 MEDIA_ENDINGS = {

@@ -62,7 +62,7 @@ def refuse_stand_in(text: str, what: str) -> None:
   if text.strip().lower() in _MISSING:
     raise ConfigError(
       f'{what} is missing ({text.strip()!r}); a record without one has '
-      'an empty cell, or null'
+      'an empty cell, or null; write it in other words if it is a text'
     )
 
 

@@ -190,11 +190,13 @@ def _leave_out_others(
   spans_by_key: dict[str, dict[str, tar_files.Span]],
   options: image_rows.Options,
 ) -> None:
-  """Removes, and notes, samples without an image, a sound or a video."""
+  """Removes, and notes, samples of other files than images and the like."""
+  known = {*_READ_ENDINGS, *samples.FOREIGN_ENDINGS} - {'json'}
   others = {
     key: spans
     for key, spans in spans_by_key.items()
-    if spans.keys().isdisjoint(_READ_ENDINGS - {'json'})
+    # Behind dots, too: reading such a sample names the reason.
+    if known.isdisjoint(end.rpartition('.')[2] for end in spans)
   }
   for key in others:
     del spans_by_key[key]

@@ -114,7 +114,7 @@ def _read_texts(path, text):
       ['a', "entry 2 of 'data': not a JSON object"],
     ),
     (
-      '{"image": {"0": "1", "1": "2"}, "text": {"0": "a", "1": "b"}}',
+      '{"n": {"0": "1", "1": "2"}, "text": {"1": "b", "0": "a"}}',
       ['a', 'b'],
     ),
     ('{"3": {"image": "1", "text": "a"}}', ['a']),

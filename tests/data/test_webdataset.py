@@ -202,6 +202,17 @@ def test_classes(tmp_path, files, expected):
     raw.read_fields()
 
 
+def test_images_of_class_folders_are_not_left_out(tmp_path):
+  files = {'cat/1.png': b'x', 'cat/2.heic': b'x', 'dog/v1.5.png': b'x'}
+  path = _write_tar(tmp_path / 'x.tar', files)
+  first, *others = webdataset.read([path], OPTIONS)
+  assert first.read_image() == b'x'
+  assert [raw.id for raw in others] == ['x/cat/2', 'x/dog/v1']
+  for raw in others:
+    with pytest.raises(ConfigError, match='there is no image among its files'):
+      raw.read_image()
+
+
 def test_class_folders_of_splits(tmp_path):
   files = {f'{s}/{c}/1.png': b'' for s in ('train', 'val') for c in ('a', 'b')}
   path = _write_tar(
