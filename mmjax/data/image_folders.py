@@ -207,7 +207,7 @@ def _find_ending(name: str) -> str:
 
 
 def _find_foreign(folder: folder_contents.Contents) -> list[str]:
-  """Returns the images of other formats, without those that an image is of."""
+  """Returns images of other formats that have no copy in one that is read."""
   read = set(map(sidecars.drop_ending, folder.images))
   return [
     name
