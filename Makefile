@@ -10,15 +10,10 @@ RUNS ?= runs/quickstart
 BIN := $(VENV)/bin
 
 # What makes training on CPUs faster, see docs/cpus.md: as many JAX devices as
-# there are cores, rounded down to a power of two, at most 8; and memory in huge
-# pages that is kept between steps.
+# there are cores, rounded down to a power of two, at most 8.
 CPU_DEVICES := $(shell n=1; \
   while [ $$((2 * n)) -le $$(getconf _NPROCESSORS_ONLN) ] && [ $$n -lt 8 ]; \
   do n=$$((2 * n)); done; echo $$n)
-KEPT := 4000000000
-MALLOC := glibc.malloc.hugetlb=1:glibc.malloc.top_pad=67108864
-MALLOC := $(MALLOC):glibc.malloc.mmap_threshold=$(KEPT)
-MALLOC := $(MALLOC):glibc.malloc.trim_threshold=$(KEPT)
 
 # Tests run in as many processes as there are cores, at most 4; the tests of one
 # file stay together, since they share what they compile, in the order of
@@ -28,7 +23,6 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 .PHONY: quickstart test test-oracles test-tpu check format clean
 
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
-quickstart: export GLIBC_TUNABLES ?= $(MALLOC)
 quickstart: $(VENV)/.installed
 	$(BIN)/mmjax data prepare shapes/small
 	$(BIN)/python -m experiments.contrastive \

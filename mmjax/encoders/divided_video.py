@@ -111,7 +111,7 @@ class FramePatches(nn.Module):
     """Embeds [B, F, H, W, C] as [B, N, D]."""
     frames = videos.shape[1]
     x = video.cut_tubelets(videos, 1, self.patch_size)
-    x = nn.Dense(
+    x = mnn.Dense(
       self.width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

@@ -8,6 +8,7 @@ import flax.linen as nn
 import flax.struct
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError
@@ -147,7 +148,7 @@ class FlexiblePatches(nn.Module):
   @nn.compact
   def __call__(self, images: ImagePatches) -> Array:
     """Embeds N patches of B images as [B, N, D]."""
-    x = nn.Dense(
+    x = mnn.Dense(
       self.width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

@@ -151,7 +151,7 @@ class PackedViT(nn.Module):
     self._check(patches, windows)
     block = dict(self.block or {})
     pairs = self.width // self.num_heads // 4
-    x = nn.Dense(
+    x = mnn.Dense(
       self.width,
       use_bias=False,
       kernel_init=nn.with_logical_partitioning(

@@ -74,7 +74,7 @@ class PatchedSeries(tower.Tower):
         f'stride {self.stride} is more than patch_size {self.patch_size}, so '
         'steps between patches would be lost; use a smaller stride'
       )
-    self.projection = nn.Dense(
+    self.projection = mnn.Dense(
       self.width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

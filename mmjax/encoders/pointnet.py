@@ -142,7 +142,7 @@ class Transform(nn.Module):
     )
     x = layers(self.widths, 'points')(x)
     x = layers(self.hidden, 'hidden')(ops.max_tokens(x, mask)[:, None])[:, 0]
-    x = nn.Dense(
+    x = mnn.Dense(
       size * size,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.zeros, ('embed', None)

@@ -72,7 +72,7 @@ class QueryTransformer(nn.Module):
         dtype=self.dtype,
         name=f'layers_{i}',
       )(x, mnn.Context(values) if crosses else None, train=train)
-    return nn.Dense(
+    return mnn.Dense(
       self.out_width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

@@ -28,7 +28,7 @@ class RecurrentLayers(nn.Module):
     if self.bidirectional:
       self.backward = [self._make_layer(True) for _ in range(self.depth)]
       self.merge = [
-        nn.Dense(
+        mnn.Dense(
           self.width,
           kernel_init=_partition(nn.initializers.lecun_normal()),
           bias_init=nn.with_logical_partitioning(

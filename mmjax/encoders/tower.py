@@ -57,7 +57,7 @@ class Tower(nn.Module):
         dtype=self.dtype,
       )
     if self.pool_activation is not None:
-      self.pooler = nn.Dense(
+      self.pooler = mnn.Dense(
         self.width,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.xavier_uniform(), ('embed', None)

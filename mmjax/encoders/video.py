@@ -60,7 +60,7 @@ class VideoTransformer(tower.Tower):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.projection = nn.Dense(
+    self.projection = mnn.Dense(
       self.width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

@@ -196,7 +196,7 @@ class PatchEmbedding(nn.Module):
     x = einops.rearrange(
       images, 'b (r p) (c q) d -> b (r c) (p q d)', r=rows, c=columns
     )
-    x = nn.Dense(
+    x = mnn.Dense(
       self.width,
       use_bias=self.use_bias,
       kernel_init=nn.with_logical_partitioning(

@@ -223,8 +223,8 @@ def _zero_absent(tokens: Tokens) -> Array:
   return jnp.where(tokens.mask[:, :, None], tokens.values, 0)
 
 
-def _make_projection(width: int, dtype: Any, name: str) -> nn.Dense:
-  return nn.Dense(
+def _make_projection(width: int, dtype: Any, name: str) -> mnn.Dense:
+  return mnn.Dense(
     width,
     kernel_init=nn.with_logical_partitioning(
       nn.initializers.lecun_normal(), (None, 'embed')

@@ -40,7 +40,7 @@ class Classifier(nn.Module):
         self.classifier_norm = mnn.make_norm(
           'layernorm', self.norm_epsilon, self.dtype
         )
-      self.classifier = nn.Dense(
+      self.classifier = mnn.Dense(
         self.num_classes,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.normal(0.02), ('embed', None)

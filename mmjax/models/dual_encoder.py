@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Outputs, Positive, Size
@@ -40,7 +41,7 @@ class Projection(nn.Module):
       raise ConfigError(
         f"projection {self.kind!r} is unknown; use 'linear', 'affine' or None"
       )
-    x = nn.Dense(
+    x = mnn.Dense(
       self.embed_dim,
       use_bias=self.kind == 'affine',
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),

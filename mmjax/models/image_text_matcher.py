@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax.models import dual_encoder
 from mmjax.types import Array, Batch, Outputs, Size
 
@@ -35,7 +36,7 @@ class ImageTextMatcher(nn.Module):
     self.text_projection = dual_encoder.Projection(
       self.embed_dim, 'affine', self.dtype
     )
-    self.matcher = nn.Dense(
+    self.matcher = mnn.Dense(
       2,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.normal(0.02), ('embed', None)

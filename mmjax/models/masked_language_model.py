@@ -29,7 +29,7 @@ class MaskedLanguageModel(nn.Module):
   dtype: Any = jnp.float32
 
   def setup(self):
-    self.transform = nn.Dense(
+    self.transform = mnn.Dense(
       self.text.width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), ('embed', None)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.models import dual_encoder, writing
 from mmjax.types import Array, Batch, Outputs, Positive, Tokens
@@ -80,7 +81,7 @@ class Multimodal(writing.Writer):
         self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
       )
     self.heads = {
-      target: nn.Dense(
+      target: mnn.Dense(
         number,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.lecun_normal(), ('embed', None)

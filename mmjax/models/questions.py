@@ -6,12 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from mmjax import nn as mnn
 from mmjax.types import Array, Tokens
 
 
-def classifier(num_answers: int, dtype: Any) -> nn.Dense:
+def classifier(num_answers: int, dtype: Any) -> mnn.Dense:
   """Features [..., D] to logits [..., C] over the answer vocabulary."""
-  return nn.Dense(
+  return mnn.Dense(
     num_answers,
     kernel_init=nn.with_logical_partitioning(
       nn.initializers.lecun_normal(), ('embed', None)

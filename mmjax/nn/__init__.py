@@ -6,6 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
+from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
@@ -24,6 +25,7 @@ __all__ = [
   'BlockCache',
   'Context',
   'Decoding',
+  'Dense',
   'DividedBlock',
   'DividedStack',
   'FrozenBatchNorm',

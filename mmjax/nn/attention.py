@@ -13,7 +13,7 @@ from mmjax.errors import ConfigError
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import norm
 from mmjax.nn import visible as visible_lib
-from mmjax.parallel import ring_attention, rules
+from mmjax.parallel import products, ring_attention, rules
 from mmjax.types import Array, DropRate, Positive, Size
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
@@ -260,7 +260,7 @@ class WidthToHeads(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = jnp.einsum('bnd,dhk->bnhk', x, kernel)  # [B, N, H, K]
+    y = products.project(x, kernel)  # [B, N, H, K]
     if self.use_bias:
       bias = self.param(
         'bias',
@@ -298,7 +298,7 @@ class HeadsToWidth(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = jnp.einsum('bnhk,hkd->bnd', x, kernel)  # [B, N, D]
+    y = products.project(x, kernel, axes=2)  # [B, N, D]
     if self.use_bias:
       bias = self.param(
         'bias',

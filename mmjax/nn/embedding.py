@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
-from mmjax.parallel import rules
+from mmjax.nn import dense
+from mmjax.parallel import products, rules
 from mmjax.types import Array, Size
 
 _POSITIONS = ('learned', 'sincos', 'none')
@@ -99,12 +100,14 @@ class TokenEmbedding(nn.Module):
 
   def logits(self, x: Array) -> Array:
     """Logits [B, T, V] of vectors [B, T, D], by the table's transpose."""
-    return self.table.attend(x)
+    table = self.table.embedding
+    x, table = nn.dtypes.promote_dtype(x, table, dtype=self.dtype)
+    return products.project(x, table.T)
 
 
 def make_head(
   features: int, axes: tuple[str, str | None], use_bias: bool, dtype: Any
-) -> nn.Dense:
+) -> dense.Dense:
   """A dense layer of an output head, initialised with deviation 0.02.
 
   Args:
@@ -113,7 +116,7 @@ def make_head(
     use_bias: whether it adds a bias.
     dtype: dtype of the computation.
   """
-  return nn.Dense(
+  return dense.Dense(
     features,
     use_bias=use_bias,
     kernel_init=nn.with_logical_partitioning(

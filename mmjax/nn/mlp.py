@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.errors import choose
+from mmjax.nn import dense as dense_lib
 from mmjax.parallel import rules
 from mmjax.types import Array, DropRate, Size
 
@@ -108,8 +109,8 @@ class Linear(nn.Module):
 
 def _make_dense(
   features: int, axes: tuple[str | None, str], **kwargs
-) -> nn.Dense:
-  return nn.Dense(
+) -> dense_lib.Dense:
+  return dense_lib.Dense(
     features,
     kernel_init=nn.with_logical_partitioning(
       nn.initializers.xavier_uniform(), axes

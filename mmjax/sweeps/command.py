@@ -32,7 +32,10 @@ from mmjax.runs import workdir
 from mmjax.sweeps import load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import loop, main, startup, training
+from mmjax.train import allocator, loop, main, startup, training
+
+# Flags that each worker on this machine gets.
+_OF_WORKERS = ('sweep', 'workdir', 'storage', 'keep_memory')
 
 
 def launch(build_of: load.BuildOf = experiment_file.find) -> None:
@@ -96,6 +99,8 @@ def _run_here(
 ) -> bool:
   """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
+  if values.keep_memory:
+    allocator.keep_memory()
   with hosts.raise_together():
     checked = hosts.is_first() and _exists(values)
   checked = hosts.from_first(checked)
@@ -132,7 +137,7 @@ def _run_many(
       'a trial of its own; leave out one or the other'
     )
   argv = [
-    *(f'--{n}={values[n].value}' for n in ('sweep', 'workdir', 'storage')),
+    *(f'--{n}={values[n].value}' for n in _OF_WORKERS),
     *(f'--config.{path}={text}' for path, text in changes),
     '--num_processes=1',
   ]

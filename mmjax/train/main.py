@@ -66,6 +66,9 @@ def define_common(values: flags.FlagValues) -> None:
   string('coordinator', None, 'HOST:PORT of process 0')
   integer('num_processes', None, 'number of processes')
   integer('process_id', None, "this process's number")
+  kind(flags.DEFINE_boolean)(
+    'keep_memory', True, 'on a CPU, keep memory between steps, in huge pages'
+  )
 
 
 def start(
@@ -204,9 +207,11 @@ def _main(
   _check_experiment(config)
   # Imported after the config is checked, so that it is refused at once.
   from mmjax.parallel import hosts
-  from mmjax.train import loop, training
+  from mmjax.train import allocator, loop, training
 
   hosts.connect(values.coordinator, values.num_processes, values.process_id)
+  if values.keep_memory:
+    allocator.keep_memory()
   alike = ConfigError, training.NonFiniteError
   with hosts.exit_on_error(*alike):
     results = (run or loop.run)(config, build, values.workdir)

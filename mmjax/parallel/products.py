@@ -1,0 +1,52 @@
+"""Products of activations with a layer's kernel, in the device's best form."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.parallel import collectives
+from mmjax.types import Array
+
+
+def project(x: Array, kernel: Array, axes: int = 1) -> Array:
+  """Contracts the last axes of activations with the first ones of a kernel.
+
+  On CPUs, it is a product of two matrices, with examples and tokens merged into
+  one axis. For the gradient by the kernel, which sums over both, XLA would
+  otherwise copy activations and gradients, transposed, on one thread.
+
+  Args:
+    x: activations, such as [B, N, D].
+    kernel: weights, such as [D, M] or [D, H, K].
+    axes: number of axes that are contracted.
+
+  Returns:
+    The product, such as [B, N, M] or [B, N, H, K].
+  """
+  if not _merges_rows():
+    return jnp.tensordot(x, kernel, axes)
+  number = math.prod(kernel.shape[:axes])
+  product = x.reshape(-1, number) @ kernel.reshape(number, -1)
+  return product.reshape(*x.shape[:-axes], *kernel.shape[axes:])
+
+
+def dot_general(
+  x: Array, kernel: Array, dimension_numbers: Any, **settings: Any
+) -> Array:
+  """`jax.lax.dot_general` for `flax.linen.Dense`, computed by `project`."""
+  is_plain = dimension_numbers == (((x.ndim - 1,), (0,)), ((), ()))
+  if is_plain and kernel.ndim == 2 and settings.get('precision') is None:
+    return project(x, kernel)
+  return jax.lax.dot_general(x, kernel, dimension_numbers, **settings)
+
+
+def _merges_rows() -> bool:
+  """Whether the devices are CPUs, and the mesh doesn't split sequences.
+
+  The merged axis couldn't be split over the devices of both its parts.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  platform = jax.default_backend() if device is None else device.platform
+  return platform == 'cpu' and not collectives.automatic_axes(['sequence'])
