@@ -1,0 +1,77 @@
+"""Training images: decoded, cropped at random, flipped and normalised.
+
+JPEG files of 500 by 375 pixels to float arrays of 224, each with the tokens of
+a caption; on one thread.
+"""
+
+import io
+
+import numpy as np
+import PIL.Image
+
+from benchmarks.sides.work import Work
+
+_NUMBER = 128
+_SIZE = 224
+
+
+def make_mmjax(tiny: bool) -> Work:
+  """mmjax's features of an image and a caption."""
+  from mmjax.data import preprocess, tokenizers
+
+  caption = 'a red circle to the left of a blue square'
+  tokenizer = tokenizers.make_byte_tokenizer()
+  preprocessor = preprocess.Preprocessor(
+    preprocess.build(
+      {
+        'image': {
+          'kind': 'image',
+          'size': _SIZE,
+          'augment': ('resized_crop', 'flip'),
+        },
+        'text': {'kind': 'text', 'field': 'captions', 'length': 77},
+      }
+    ),
+    tokenizer,
+  )
+  records = [
+    {'image': data, 'captions': [caption]} for data in _draw_files(tiny)
+  ]
+
+  def run():
+    for number, record in enumerate(records):
+      preprocessor(record, np.random.default_rng(number))
+
+  return Work(run, {})
+
+
+def make_open_clip(tiny: bool) -> Work:
+  """open_clip's transform and tokenizer, as its DataLoader calls them."""
+  import open_clip
+  import torch
+  from open_clip import transform
+
+  torch.set_num_threads(1)
+  transforms = transform.image_transform(_SIZE, is_train=True)
+  tokenizer = open_clip.SimpleTokenizer()
+  files = _draw_files(tiny)
+
+  def run():
+    for data in files:
+      transforms(PIL.Image.open(io.BytesIO(data)))
+      tokenizer(['a red circle to the left of a blue square'])
+
+  return Work(run, {})
+
+
+def _draw_files(tiny: bool) -> list[bytes]:
+  """JPEG files of smooth random images."""
+  rng = np.random.default_rng(0)
+  files = []
+  for _ in range(4 if tiny else _NUMBER):
+    small = rng.integers(0, 256, (15, 20, 3), np.uint8)
+    image = PIL.Image.fromarray(small).resize((500, 375), PIL.Image.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, 'JPEG', quality=90)
+    files.append(buffer.getvalue())
+  return files

@@ -1,0 +1,32 @@
+"""One side of a row of `benchmarks.run`, in a process of its own.
+
+Prints what it computes as a line of JSON once it is warm; then does its work
+once for each line that it reads, and prints the seconds.
+"""
+
+import json
+import sys
+import time
+
+from benchmarks import rows
+
+_WARM = 2
+
+
+def main(row: str, side: str, tiny: bool) -> None:
+  """Runs the side until the input ends."""
+  # Libraries print to stdout; the answers go to the stream that was there.
+  answers, sys.stdout = sys.stdout, sys.stderr
+  work = rows.ROWS[row].sides[side](tiny)
+  for _ in range(_WARM):
+    work.run()
+  print(json.dumps(work.info), file=answers, flush=True)
+  for _ in sys.stdin:
+    start = time.perf_counter()
+    work.run()
+    seconds = time.perf_counter() - start
+    print(json.dumps({'seconds': seconds}), file=answers, flush=True)
+
+
+if __name__ == '__main__':
+  main(sys.argv[1], sys.argv[2], '--tiny' in sys.argv)
