@@ -37,7 +37,8 @@ def make_mmjax(batch: int, tiny: bool) -> Work:
 
   def generate():
     key = jax.random.key(0)
-    return jax.block_until_ready(program(model.params, inputs, rng=key))
+    written = program(model.params, inputs, rng=key)
+    return jax.block_until_ready(written.tokens)
 
   parameters = sum(leaf.size for leaf in jax.tree.leaves(model.params))
   return Work(

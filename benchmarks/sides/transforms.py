@@ -1,4 +1,4 @@
-"""Training images: decoded, cropped at random, flipped and normalised.
+"""Training images: decoded, cropped at random, resized and normalised.
 
 JPEG files of 500 by 375 pixels to float arrays of 224, each with the tokens of
 a caption; on one thread.
@@ -27,7 +27,7 @@ def make_mmjax(tiny: bool) -> Work:
         'image': {
           'kind': 'image',
           'size': _SIZE,
-          'augment': ('resized_crop', 'flip'),
+          'augment': ({'name': 'random_resized_crop', 'scale': (0.9, 1.0)},),
         },
         'text': {'kind': 'text', 'field': 'captions', 'length': 77},
       }
@@ -35,7 +35,8 @@ def make_mmjax(tiny: bool) -> Work:
     tokenizer,
   )
   records = [
-    {'image': data, 'captions': [caption]} for data in _draw_files(tiny)
+    {'fields': {'image': data, 'captions': [caption]}, 'metadata': {}}
+    for data in _draw_files(tiny)
   ]
 
   def run():
