@@ -6,11 +6,11 @@ records of a split, spread evenly over it.
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mmjax.data import features, preprocess, sources
+from mmjax.data import features, mixtures, preprocess, sources
 from mmjax.errors import ConfigError
 
 SAMPLE = 2_000
@@ -50,12 +50,14 @@ class Checks:
     self,
     train: tuple[str, sources.Source],
     others: Mapping[str, sources.Source],
+    lacking: Collection[str] = (),
   ) -> tuple[str, ...]:
     """Refuses data from which a task learns nothing.
 
     Args:
       train: name of the training split in messages, and its records.
       others: records of the evaluation splits, by their names in messages.
+      lacking: names of the splits that may lack the fields of tasks.
 
     Returns:
       Notes for the user about data that can be trained on.
@@ -65,7 +67,8 @@ class Checks:
         answers or all texts are the same, or if all texts are cut.
     """
     for name, source in (train, *others.items()):
-      self._refuse_missing(name, source)
+      if name not in lacking:
+        self.refuse(self.find_lacking(name, source))
     name, source = train
     notes = []
     texts = self._count_texts(source)
@@ -84,7 +87,16 @@ class Checks:
           notes += _note_unknown_classes(feature, other, rows)
     return tuple(notes)
 
-  def _refuse_missing(self, split: str, source: sources.Source) -> None:
+  def find_lacking(self, split: str, source: sources.Source) -> dict[str, str]:
+    """Finds the tasks of which no record of the sample has all fields.
+
+    Args:
+      split: name of the split in messages.
+      source: its records.
+
+    Returns:
+      What is missing, by task, in a sentence.
+    """
     unmet = {name: set(keys) for name, keys in self.needs.items()}
     counts: collections.Counter = collections.Counter()
     wanted = {
@@ -94,7 +106,7 @@ class Checks:
     large = {k: f for k, f in wanted.items() if f.is_large}
     for index, record in _read_sample(source):
       if not unmet:
-        return
+        return {}
       keys = {key for key, feature in small.items() if feature.has(record, key)}
       # Large fields are read only where the record has the rest.
       if large and any(
@@ -104,9 +116,20 @@ class Checks:
         keys |= {k for k, f in large.items() if whole and f.has(whole, k)}
       counts.update(keys)
       unmet = {n: needed for n, needed in unmet.items() if not keys >= needed}
-    for name, needed in unmet.items():
+    return {
+      name: self._explain_missing(name, needed, counts, split, source)
+      for name, needed in unmet.items()
+    }
+
+  def refuse(self, lacking: Mapping[str, str]) -> None:
+    """Raises ConfigError about the first of the tasks that lack fields."""
+    for name, reason in lacking.items():
+      fix = 'choose another task'
+      if len(self.needs) > 1:
+        fix = f'leave it out with --config.tasks.{name}.weight=0'
       raise ConfigError(
-        self._explain_missing(name, needed, counts, split, source)
+        f'{reason}; {fix}, or use a data set that has it. For a data set that '
+        "mmjax did not write, data.fields maps its features to mmjax's fields"
       )
 
   def _explain_missing(
@@ -131,15 +154,10 @@ class Checks:
         for key in large
         if not counts[key]
       ]
-    fix = 'choose another task'
-    if len(self.needs) > 1:
-      fix = f'leave it out with --config.tasks.{name}.weight=0'
     return (
       f'tasks.{name} needs records with {" and ".join(words)}, but none of '
       f'{_describe_sample(source)} of {split} has that '
-      f'({", ".join(dict.fromkeys(parts))}); {fix}, or use a data set that has '
-      'it. For a data set that mmjax did not write, data.fields maps its '
-      "features to mmjax's fields"
+      f'({", ".join(dict.fromkeys(parts))})'
     )
 
   def _describe(self, key: str) -> str:
@@ -249,16 +267,28 @@ class Checks:
 
 
 def _choose_sample(source: sources.Source) -> np.ndarray:
-  """Returns the indices of the sample, spread evenly."""
+  """Returns the indices of the sample, spread evenly.
+
+  Of a mixture, it is the samples of its sources.
+  """
+  if isinstance(source, mixtures.Mixture):
+    samples = [
+      indices.start + _choose_sample(part)
+      for indices, part in zip(
+        source.ranges, source.parts.values(), strict=True
+      )
+    ]
+    return np.concatenate(samples)
   count = min(len(source), SAMPLE)
   return np.linspace(0, len(source) - 1, count).astype(np.int64)
 
 
 def _describe_sample(source: sources.Source) -> str:
   """Describes the sample's size in words."""
-  if len(source) <= SAMPLE:
-    return f'{len(source):,} records'
-  return f'{SAMPLE:,} of the {len(source):,} records'
+  count = len(_choose_sample(source))
+  if len(source) == count:
+    return f'{count:,} records'
+  return f'{count:,} of the {len(source):,} records'
 
 
 def _read_sample(

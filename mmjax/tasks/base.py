@@ -48,7 +48,8 @@ class Split:
     model: the Linen module.
     source: records of the split.
     preprocess: from records to arrays.
-    config: the completed config; `eval` has the settings of evaluators.
+    config: the completed config; `eval` has the settings of evaluators, and
+      `data` describes the source of the split alone.
     inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind: metrics of the blind baseline on this split, by name.

@@ -32,16 +32,27 @@ def by_split(
   """Evaluators of an experiment that measures all splits in one way.
 
   Args:
-    splits: 'val', 'test' and others, which are measured along with 'test'.
+    splits: 'val', 'test', those of a mixture's sources ('val/SOURCE'), and
+      others, which are measured along with 'test'.
     measures: (split, prefix of its names) -> name -> evaluator.
   """
   out: dict[str, dict[str, evaluators.Evaluator]] = {}
   for split in splits:
-    if split in ('val', 'test'):
-      out.setdefault(split, {}).update(measures(split, ''))
-    else:
-      out.setdefault('test', {}).update(measures(split, f'{split}/'))
+    run, below = _place(split)
+    out.setdefault(run, {}).update(measures(split, below))
   return out
+
+
+def _place(split: str) -> tuple[str, str]:
+  """Whether a split is of 'val' or 'test', and the prefix of its names.
+
+  >>> _place('val'), _place('val/emoji'), _place('compositional')
+  (('val', ''), ('val', 'emoji/'), ('test', 'compositional/'))
+  """
+  run, _, below = split.partition('/')
+  if run not in ('val', 'test'):
+    run, below = 'test', split
+  return run, f'{below}/' if below else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +70,8 @@ class Experiment:
     files: file name in the run's folder -> function that writes it at the
       path it is given (the tokenizer, the preprocessing).
     notes: what the user should know before the first step; printed.
+    sources: names of a mixture's sources, by the batch's `source_index`; empty
+      for batches of one source.
   """
 
   model: Any
@@ -72,6 +85,7 @@ class Experiment:
     default_factory=dict
   )
   notes: Sequence[str] = ()
+  sources: Sequence[str] = ()
 
 
 # (config, mesh) -> Experiment.
@@ -147,16 +161,18 @@ def from_tasks(
   )
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
+    evaluated = _get_evaluated(chosen, definition)
+    lacking = feed.lacking.get(split, ())
     return _build_evaluators(
-      _get_evaluated(chosen, definition),
+      {name: task for name, task in evaluated.items() if name not in lacking},
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
         preprocess=feed.preprocess,
-        config=config,
+        config=_of_source(config, feed.sections[split]),
         inputs=models.list_encoder_inputs(config.model),
         prefix=prefix,
-        blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
+        blind=_of_split(blind or {}, _place(split)[0]),
       ),
     )
 
@@ -168,7 +184,18 @@ def from_tasks(
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
+    sources=feed.sources,
   )
+
+
+def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
+  """The config with the `data` section of one source of its mixture."""
+  if config.data.mixture is None:
+    return config
+  own = config.copy_and_resolve_references()
+  with own.unlocked():
+    own.data = section
+  return own
 
 
 def _get_evaluated(
