@@ -19,6 +19,8 @@ MIN_CUT_FRACTION = 0.05
 
 # Task -> keys of the arrays that it needs of an example.
 Needs = Mapping[str, Sequence[str]]
+# A task, and keys of arrays with which an example is enough for it.
+Choice = tuple[str, tuple[str, ...]]
 
 # Words for the arrays of images with captions and questions.
 _WORDS = {
@@ -40,11 +42,21 @@ class Checks:
     needs: arrays by task.
     settings: name of the setting of an array's length, by key, where that is
       not the feature's own.
+    alternatives: by task, several sets of keys of which an example needs one;
+      by default that of `needs`.
   """
 
   preprocessor: preprocess.Preprocessor
   needs: Needs
   settings: Mapping[str, str]
+  alternatives: Mapping[str, Sequence[Sequence[str]]] = dataclasses.field(
+    default_factory=dict
+  )
+
+  def list_choices(self, task: str) -> list[Choice]:
+    """Lists the sets of arrays of which an example needs one for a task."""
+    chosen = self.alternatives.get(task) or (self.needs[task],)
+    return [(task, tuple(keys)) for keys in chosen]
 
   def run(
     self,
@@ -68,7 +80,7 @@ class Checks:
     """
     for name, source in (train, *others.items()):
       if name not in lacking:
-        self.refuse(self.find_lacking(name, source))
+        self.refuse(self.find_lacking(name, source, every=False))
     name, source = train
     notes = []
     texts = self._count_texts(source)
@@ -87,17 +99,25 @@ class Checks:
           notes += _note_unknown_classes(feature, other, rows)
     return tuple(notes)
 
-  def find_lacking(self, split: str, source: sources.Source) -> dict[str, str]:
-    """Finds the tasks of which no record of the sample has all fields.
+  def find_lacking(
+    self, split: str, source: sources.Source, *, every: bool = True
+  ) -> dict[Choice, str]:
+    """Finds what tasks need and no record of the sample has.
 
     Args:
       split: name of the split in messages.
       source: its records.
+      every: whether to find every choice of a task that is missing; else only
+        those of the tasks all of whose choices are.
 
     Returns:
-      What is missing, by task, in a sentence.
+      What is missing, by choice, in a sentence.
     """
-    unmet = {name: set(keys) for name, keys in self.needs.items()}
+    unmet = {
+      choice: set(choice[1])
+      for task in self.needs
+      for choice in self.list_choices(task)
+    }
     counts: collections.Counter = collections.Counter()
     wanted = {
       key: self.preprocessor.find(key) for key in set().union(*unmet.values())
@@ -115,15 +135,21 @@ class Checks:
         whole = _read_whole(source, index)
         keys |= {k for k, f in large.items() if whole and f.has(whole, k)}
       counts.update(keys)
-      unmet = {n: needed for n, needed in unmet.items() if not keys >= needed}
+      met = {choice for choice, needed in unmet.items() if keys >= needed}
+      tasks = set() if every else {task for task, _ in met}
+      unmet = {
+        choice: needed
+        for choice, needed in unmet.items()
+        if choice not in met and choice[0] not in tasks
+      }
     return {
-      name: self._explain_missing(name, needed, counts, split, source)
-      for name, needed in unmet.items()
+      choice: self._explain_missing(choice[0], needed, counts, split, source)
+      for choice, needed in unmet.items()
     }
 
-  def refuse(self, lacking: Mapping[str, str]) -> None:
+  def refuse(self, lacking: Mapping[Choice, str]) -> None:
     """Raises ConfigError about the first of the tasks that lack fields."""
-    for name, reason in lacking.items():
+    for (name, _), reason in lacking.items():
       fix = 'choose another task'
       if len(self.needs) > 1:
         fix = f'leave it out with --config.tasks.{name}.weight=0'

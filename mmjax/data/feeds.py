@@ -35,8 +35,8 @@ class Feed:
       preprocessing needs again.
     notes: notes on the data for the user.
     sections: by split, the `data` section of its source.
-    lacking: by split, the tasks of which its records lack a field; of mixtures
-      only.
+    lacking: by split of a mixture, the tasks and keys of arrays that no record
+      has together, as `checks.Checks.find_lacking` finds them.
     sources: names of a mixture's sources, by `source_index`; else empty.
   """
 
@@ -49,7 +49,7 @@ class Feed:
   sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(
     default_factory=dict
   )
-  lacking: Mapping[str, Collection[str]] = dataclasses.field(
+  lacking: Mapping[str, Collection[checks.Choice]] = dataclasses.field(
     default_factory=dict
   )
   sources: tuple[str, ...] = ()
@@ -63,6 +63,7 @@ def open_feed(
   needs: checks.Needs,
   built: Mapping[str, features.Feature] | None = None,
   rows: Sequence[int] | None = None,
+  alternatives: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -73,6 +74,8 @@ def open_feed(
     needs: keys of the arrays that each task needs.
     built: features by name; None for those of `build_features`.
     rows: rows of every training batch that this host reads; None for all.
+    alternatives: by task, sets of keys of which an example needs one; None if
+      each task needs all of its keys.
 
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
@@ -88,7 +91,8 @@ def open_feed(
   )
   lacking, notes = {}, ()
   if not opened.is_synthetic:
-    lacking, notes = _check(data, opened, preprocessor, needs)
+    found = _make_checks(data, preprocessor, needs, alternatives or {})
+    lacking, notes = _check(data, opened, found)
   for name in mixtures.name_repeated(train, batch_size):
     notes += (_describe_repeats(opened, name, batch_size),)
   return Feed(
@@ -271,17 +275,13 @@ def _read_init_batch(
   return init_batch
 
 
-def _check(
+def _make_checks(
   data: Mapping[str, Any],
-  opened: data_sets.DataSets,
   preprocessor: preprocess.Preprocessor,
   needs: checks.Needs,
-) -> tuple[dict[str, Collection[str]], tuple[str, ...]]:
-  """Checks the data, whose splits are named by their settings.
-
-  Returns:
-    By split of a mixture, the tasks of which it lacks a field; and notes.
-  """
+  alternatives: Mapping[str, Sequence[Sequence[str]]],
+) -> checks.Checks:
+  """Makes the checks of a run; a blind one has no images."""
   own = _get_own(data)
   lengths = {
     key: f'data.{key}_length'
@@ -292,25 +292,39 @@ def _check(
     )
     if name not in own
   }
-  needed = {
-    name: [key for key in keys if preprocessor.find(key)]
-    for name, keys in needs.items()
-  }
-  found = checks.Checks(preprocessor, needed, lengths)
+  keep = lambda keys: [key for key in keys if preprocessor.find(key)]
+  return checks.Checks(
+    preprocessor,
+    {task: keep(keys) for task, keys in needs.items()},
+    lengths,
+    {task: list(map(keep, sets)) for task, sets in alternatives.items()},
+  )
+
+
+def _check(
+  data: Mapping[str, Any], opened: data_sets.DataSets, found: checks.Checks
+) -> tuple[dict[str, Collection[checks.Choice]], tuple[str, ...]]:
+  """Checks the data, whose splits are named by their settings.
+
+  Returns:
+    What the splits of a mixture lack, as in `Feed`; and notes.
+  """
   settings = {split: opened.name_setting(split) for split in opened.splits}
   others = {settings[split]: rows for split, rows in opened.splits.items()}
   if not data['mixture']:
     name = f'data.train_split={data["train_split"]!r}'
     return {}, found.run((name, opened.train), others)
+  notes = found.run(('data.mixture', opened.train), others, lacking=others)
   lacking = {
     split: found.find_lacking(settings[split], rows)
     for split, rows in opened.splits.items()
   }
-  train = 'data.mixture', opened.train
-  notes = found.run(train, others, lacking=others)
-  nowhere = set(needed).intersection(*lacking.values())
+  nowhere = set.intersection(*map(set, lacking.values()))
   first = next(iter(lacking.values()))
-  found.refuse({task: first[task] for task in sorted(nowhere)})
+  for task in found.needs:
+    choices = found.list_choices(task)
+    if nowhere.issuperset(choices):
+      found.refuse({choice: first[choice] for choice in choices})
   notes += tuple(
     f'no evaluation on {split}: {reason}'
     for split, reasons in lacking.items()

@@ -161,10 +161,15 @@ def from_tasks(
   )
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    evaluated = _get_evaluated(chosen, definition)
     lacking = feed.lacking.get(split, ())
     return _build_evaluators(
-      {name: task for name, task in evaluated.items() if name not in lacking},
+      {
+        name: task
+        for name, task in _get_evaluated(chosen, definition).items()
+        if not all(
+          (name, tuple(keys)) in lacking for keys in task.alternatives()
+        )
+      },
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
@@ -173,6 +178,7 @@ def from_tasks(
         inputs=models.list_encoder_inputs(config.model),
         prefix=prefix,
         blind=_of_split(blind or {}, _place(split)[0]),
+        lacking={keys for _, keys in lacking},
       ),
     )
 
@@ -220,6 +226,7 @@ def _open_feed(
     seed=config.seed,
     rows=mesh_lib.batch_rows(mesh, batch_size),
     needs={name: task.needs() for name, task in chosen.items()},
+    alternatives={name: task.alternatives() for name, task in chosen.items()},
     built=built,
   )
 
