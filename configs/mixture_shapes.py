@@ -11,7 +11,12 @@ examples of both. A text is matched with its image and with its sound.
 
 `:scenes` and `:events` train on one of the data sets alone.
 
-Not yet run.
+Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with much other work,
+with `:runlocal`, 150 steps: 9 minutes, of which 1:41 of computing. Test, among
+200 records: scenes R@1 0.055 from image to text (chance 0.005); events R@10
+0.18 from text to sound and 0.17 from text to image. Their captions tell one of
+four melodies and one of four shapes, so about 0.2 is the best possible there.
+The whole config is not yet run.
 """
 
 import ml_collections
@@ -24,7 +29,7 @@ TRANSFORMER = dict(width=WIDTH, depth=2, num_heads=4, mlp_dim=4 * WIDTH)
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to two minutes on two cores."""
+  """Returns the config; `runlocal` shrinks it to two minutes on free cores."""
   chosen = variants.chosen(arg, 'scenes', 'events', 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'multimodal'

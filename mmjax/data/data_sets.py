@@ -48,6 +48,12 @@ class DataSets:
       return self.train.parts
     return {'': self.train}
 
+  def list_sections(self) -> dict[str, Mapping[str, Any]]:
+    """Lists the `data` section of each split's source, by split."""
+    return {
+      split: self.sections[source] for split, (source, _) in self.names.items()
+    }
+
   def name_setting(self, split: str) -> str:
     """Names the setting of a split in the config, with its value."""
     source, own = self.names[split]

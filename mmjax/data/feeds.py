@@ -93,8 +93,7 @@ def open_feed(
   if not opened.is_synthetic:
     found = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, found)
-  for name in mixtures.name_repeated(train, batch_size):
-    notes += (_describe_repeats(opened, name, batch_size),)
+  notes += _note_repeats(opened, batch_size)
   return Feed(
     preprocess=preprocessor,
     train=batches.TrainBatches(
@@ -112,9 +111,7 @@ def open_feed(
     init_batch=_read_init_batch(train, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
     notes=notes,
-    sections={
-      split: opened.sections[name] for split, (name, _) in opened.names.items()
-    },
+    sections=opened.list_sections(),
     lacking=lacking,
     sources=tuple(opened.sections) if data['mixture'] else (),
   )
@@ -333,16 +330,19 @@ def _check(
   return lacking, notes
 
 
-def _describe_repeats(
-  opened: data_sets.DataSets, source: str, batch_size: int
-) -> str:
-  """The note on a source of which every batch repeats some records."""
-  path = f'data.mixture.{source}' if source else 'data'
-  number = len(opened.list_parts()[source])
-  part = f'the part of {source} in ' if source else ''
-  return (
-    f'{part}train.batch_size={batch_size} is more than the {number} records of '
-    f'{path}.train_split={opened.sections[source]["train_split"]!r}, so that '
-    'each batch repeats some; a contrastive loss then takes an image for its '
-    'own negative'
-  )
+def _note_repeats(
+  opened: data_sets.DataSets, batch_size: int
+) -> tuple[str, ...]:
+  """Notes the sources of which every batch repeats some records."""
+  notes = []
+  for source in mixtures.name_repeated(opened.train, batch_size):
+    path = f'data.mixture.{source}' if source else 'data'
+    number = len(opened.list_parts()[source])
+    part = f'the part of {source} in ' if source else ''
+    notes.append(
+      f'{part}train.batch_size={batch_size} is more than the {number} records '
+      f'of {path}.train_split={opened.sections[source]["train_split"]!r}, so '
+      'that each batch repeats some; a contrastive loss then takes an image '
+      'for its own negative'
+    )
+  return tuple(notes)

@@ -1,7 +1,14 @@
 """Experiments: what the loop trains, and how a config's tasks become one."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -160,27 +167,15 @@ def from_tasks(
     config, feed.preprocess, sizes, written, definition.tables
   )
 
+  evaluated = _get_evaluated(chosen, definition)
+
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    lacking = feed.lacking.get(split, ())
-    return _build_evaluators(
-      {
-        name: task
-        for name, task in _get_evaluated(chosen, definition).items()
-        if not all(
-          (name, tuple(keys)) in lacking for keys in task.alternatives()
-        )
-      },
-      tasks_lib.Split(
-        model=model,
-        source=feed.splits[split],
-        preprocess=feed.preprocess,
-        config=_of_source(config, feed.sections[split]),
-        inputs=models.list_encoder_inputs(config.model),
-        prefix=prefix,
-        blind=_of_split(blind or {}, _place(split)[0]),
-        lacking={keys for _, keys in lacking},
-      ),
+    blind_of_split = _of_split(blind or {}, _place(split)[0])
+    described = _describe_split(
+      config, feed, split, model=model, prefix=prefix, blind=blind_of_split
     )
+    lacking = feed.lacking.get(split, ())
+    return _build_evaluators(_drop_lacking(evaluated, lacking), described)
 
   return Experiment(
     model=model,
@@ -192,6 +187,32 @@ def from_tasks(
     notes=feed.notes,
     sources=feed.sources,
   )
+
+
+def _describe_split(
+  config: Any, feed: feeds.Feed, split: str, **settings: Any
+) -> tasks_lib.Split:
+  """A split as evaluators get it; `settings` are further fields of it."""
+  return tasks_lib.Split(
+    source=feed.splits[split],
+    preprocess=feed.preprocess,
+    config=_of_source(config, feed.sections[split]),
+    inputs=models.list_encoder_inputs(config.model),
+    lacking={keys for _, keys in feed.lacking.get(split, ())},
+    **settings,
+  )
+
+
+def _drop_lacking(
+  chosen: Mapping[str, tasks_lib.Task],
+  lacking: Collection[tuple[str, tuple[str, ...]]],
+) -> dict[str, tasks_lib.Task]:
+  """Leaves out the tasks for which no record of a split is enough."""
+  return {
+    name: task
+    for name, task in chosen.items()
+    if not all((name, tuple(keys)) in lacking for keys in task.alternatives())
+  }
 
 
 def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
