@@ -177,7 +177,14 @@ def open_feed(data_dir, needs=NEEDS, mixture=MIXTURE, **changed):
     'features': FEATURES,
     'mixture': mixture,
   }
-  return feeds.open_feed(data | changed, batch_size=3, seed=0, needs=needs)
+  alternatives = changed.pop('alternatives', None)
+  return feeds.open_feed(
+    data | changed,
+    batch_size=3,
+    seed=0,
+    needs=needs,
+    alternatives=alternatives,
+  )
 
 
 def test_what_a_source_lacks_is_masked_and_not_evaluated(data_dir):
@@ -213,6 +220,19 @@ def test_what_a_source_lacks_is_masked_and_not_evaluated(data_dir):
     for note in feed.notes
   )
   assert feed.sections['test/known']['name'] == 'ages'
+
+
+def test_pairs_of_fields_are_enough_for_a_task(data_dir):
+  # No record has both a sound and an age.
+  pairs = (('said', 'text'), ('age', 'text'))
+  needs = {'align': ('said', 'age', 'text'), 'classify': ('style',)}
+  feed = open_feed(data_dir, needs, alternatives={'align': pairs})
+  lacking = {split: set(choices) for split, choices in feed.lacking.items()}
+  assert lacking == {
+    'test/heard': {('align', pairs[1])},
+    'val/heard': {('align', pairs[1])},
+    'test/known': {('align', pairs[0])},
+  }
 
 
 def test_a_source_may_stand_alone_or_twice(data_dir):
