@@ -16,6 +16,7 @@ array and a mask, as `mmjax.data.features` describes, and
   prompt_mask [B, P] bool
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, which record it came from
+  source_index [B] int32, the number of its source in a mixture of data sets
   mask     [B] bool, False where an evaluation batch is filled up
 
 all of them optional. Published models also read `spectrogram` [B, F, M] with a
@@ -63,6 +64,19 @@ class Tokens:
   pooled: Array
 
 
+@flax.struct.dataclass
+class Items:
+  """The losses that a loss is a mean of, for the means of some of them.
+
+  Attributes:
+    losses: [B, ...] loss of each item (token, pair) of each example.
+    mask: bool [B, ...], True for the items that count.
+  """
+
+  losses: Array
+  mask: Array
+
+
 @runtime_checkable
 class Objective(Protocol):
   """A pure loss on a model's outputs.
@@ -101,7 +115,9 @@ class Objective(Protocol):
 
     Returns:
       The scalar loss, the mean over its items, 0 where `count` is 0; and scalar
-      metrics, means over the same items.
+      metrics, means over the same items. Beside them may stand `items`, the
+      `Items` of the loss: then it is also reported for each source of a
+      mixture.
     """
 
 

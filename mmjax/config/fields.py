@@ -19,6 +19,7 @@ class Field:
     meaning: one line for the user.
     choices: legal values, if few.
     minimum: smallest legal number.
+    above: number that a legal one is greater than.
     maximum: largest legal number.
     optional: whether None is legal.
     later: whether a run may resume with another value.
@@ -29,6 +30,7 @@ class Field:
   meaning: str
   choices: tuple[str, ...] = ()
   minimum: float | None = None
+  above: float | None = None
   maximum: float | None = None
   optional: bool = False
   later: bool = False
@@ -53,6 +55,8 @@ class Field:
       words = 'one of ' + ', '.join(repr(choice) for choice in self.choices)
     if self.minimum is not None:
       words += f', at least {self.minimum}'
+    if self.above is not None:
+      words += f', more than {self.above}'
     if self.maximum is not None:
       words += f', at most {self.maximum}'
     return words + (', or None' if self.optional else '')
@@ -71,6 +75,7 @@ class Field:
       _KINDS[self.kind](value)
       and (not self.choices or value in self.choices)
       and (self.minimum is None or value >= self.minimum)
+      and (self.above is None or value > self.above)
       and (self.maximum is None or value <= self.maximum)
     )
 

@@ -118,6 +118,8 @@ def find(
     if not isinstance(child, ml_collections.ConfigDict):
       raise ConfigError(settings.unknown(path, paths(config)))
     section = child
+  if parents[:2] == ['data', 'mixture'] and len(parents) < 4:
+    return section, name, _find_in_mixture(path)
   open_section = parents and parents[0] not in schema.SECTIONS
   if name not in section and not open_section:
     raise ConfigError(settings.unknown(path, paths(config)))
@@ -126,6 +128,22 @@ def find(
   else:
     field = None if parents else schema.TOP.get(name)
   return section, name, _like(section.get(name)) if field is None else field
+
+
+def _find_in_mixture(path: str) -> fields.Field:
+  """The kind of a source of `data.mixture`, or of one of its fields.
+
+  Args:
+    path: 'data.mixture.SOURCE' or 'data.mixture.SOURCE.FIELD'.
+  """
+  *_, source, name = path.split('.')
+  if source == 'mixture':
+    return fields.Field('dict', None, 'a source', optional=True)
+  if name not in schema.SOURCE:
+    above = path.rpartition('.')[0]
+    known = [f'{above}.{n}' for n in schema.SOURCE]
+    raise ConfigError(settings.unknown(path, known))
+  return schema.SOURCE[name]
 
 
 def suggest(flag: str, location: str | None = None) -> str:

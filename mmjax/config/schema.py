@@ -1,5 +1,7 @@
 """Every field of the config's fixed sections: type, default, range, meaning."""
 
+import dataclasses
+
 from mmjax.config.fields import Field
 
 TOP = {
@@ -16,6 +18,13 @@ TOP = {
 
 DATA = {
   'name': Field('str', '', "name of a prepared data set, or 'synthetic'"),
+  'mixture': Field(
+    'dict',
+    None,
+    'name -> dict(name=..., weight=..., ...): several data sets instead of '
+    'one, mixed in each batch',
+    optional=True,
+  ),
   'data_dir': Field(
     'str',
     None,
@@ -150,6 +159,29 @@ DATA = {
     choices=('raise', 'note'),
     later=True,
   ),
+}
+
+# Fields of `data` that say where records come from, which each source of
+# `data.mixture` may set for itself; None: as in `data`.
+SOURCE = {
+  'weight': Field(
+    'float', 1.0, 'share of the examples, relative to other sources', above=0
+  ),
+  **{
+    name: dataclasses.replace(DATA[name], default=None, optional=True)
+    for name in (
+      'name',
+      'data_dir',
+      'train_split',
+      'eval_split',
+      'test_split',
+      'extra_splits',
+      'where',
+      'eval_where',
+      'test_where',
+      'fields',
+    )
+  },
 }
 
 OPTIMIZER = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import ml_collections
 
-from mmjax.config import fields, schema
+from mmjax.config import fields, mixture, schema
 from mmjax.errors import ConfigError
 
 
@@ -64,6 +64,8 @@ def validate(config: Any) -> None:
         errors.append(unknown(path, [f'{section}.{n}' for n in known_fields]))
       else:
         errors += _wrong(path, known_fields[name], value)
+  if not errors:
+    errors = _mixture_faults(config.data)
   for section in open_sections:
     for name, value in config.get(section, {}).items():
       errors += _not_plain(f'{section}.{name}', value)
@@ -165,7 +167,9 @@ def differences(
   out = {}
   for path in sorted(old.keys() | new.keys()):
     section, _, name = path.partition('.')
-    field = schema.SECTIONS.get(section, {}).get(name.split('.')[0])
+    field = mixture.find(path) or schema.SECTIONS.get(section, {}).get(
+      name.split('.')[0]
+    )
     if field is not None and field.later:
       continue
     is_open = name and section not in schema.SECTIONS
@@ -250,12 +254,14 @@ def _schedule_faults(config: Any) -> list[str]:
 def _metric_faults(config: Any) -> list[str]:
   """Of what is measured, and of where it is written."""
   data, train, errors = config.data, config.train, []
+  eval_splits = mixture.values(data, 'eval_split')
+  extra_splits = [n for v in mixture.values(data, 'extra_splits') for n in v]
   if train.wandb_project and importlib.util.find_spec('wandb') is None:
     errors.append(
       f'train.wandb_project={train.wandb_project!r} needs the package wandb: '
       "pip install 'mmjax[wandb]', or leave the field empty"
     )
-  if not data.eval_split:
+  if not any(eval_splits):
     needs = (
       ('train.eval_every', train.eval_every, 0),
       ('train.keep_best', train.keep_best, ''),
@@ -267,17 +273,35 @@ def _metric_faults(config: Any) -> list[str]:
       for name, value, nothing in needs
       if value
     ]
-  reserved = {'val', 'test'} & set(data.extra_splits)
+  reserved = {'val', 'test'} & set(extra_splits)
   if reserved:
     errors.append(
-      f'data.extra_splits={data.extra_splits!r} has {sorted(reserved)}, which '
-      'are the names of data.eval_split and data.test_split; set those'
+      f'data.extra_splits={tuple(extra_splits)!r} has {sorted(reserved)}, '
+      'which are the names of data.eval_split and data.test_split; set those'
     )
   if train.keep_best and not train.keep_best.startswith('val/'):
     errors.append(
       f'train.keep_best={train.keep_best!r} is not a validation metric, such '
       "as 'val/vqa/accuracy'"
     )
+  return errors
+
+
+def _mixture_faults(data: Any) -> list[str]:
+  """Of the sources of a mixture, each alone and together."""
+  if data.mixture is None:
+    return []
+  errors = mixture.faults(data)
+  for source, section in data.mixture.items():
+    if not hasattr(section, 'items'):
+      continue
+    for name, value in section.items():
+      path = f'data.mixture.{source}.{name}'
+      if name in schema.SOURCE:
+        errors += _wrong(path, schema.SOURCE[name], value)
+      else:
+        known = [f'data.mixture.{source}.{n}' for n in schema.SOURCE]
+        errors.append(unknown(path, known))
   return errors
 
 

@@ -14,6 +14,7 @@ import grain
 import numpy as np
 from absl import flags
 
+from mmjax.data import mixtures
 from mmjax.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
@@ -73,13 +74,16 @@ def _close(iterators: list[grain.DatasetIterator]) -> None:
 class TrainBatches:
   """An endless stream of shuffled batches; every epoch has its own order.
 
+  The sources of a `mixtures.Mixture` are interleaved by their weights; batches
+  then have `source_index` [B], the number of each example's source.
   Global batch i holds the examples number i * batch_size to
   (i + 1) * batch_size - 1 of the concatenated shuffled epochs, so a batch may
   contain examples of two epochs. A host may read only some of its rows.
 
   Attributes:
     batch_size: B, number of examples in the global batch.
-    epoch_steps: number of steps in an epoch; not rounded.
+    epoch_steps: number of steps in an epoch, in which every record is drawn at
+      least once; not rounded.
   """
 
   def __init__(
@@ -109,8 +113,8 @@ class TrainBatches:
       num_workers: number of reading processes; 0 reads in this one.
       prefetch: number of batches prepared ahead (by each worker).
       on_error: 'raise' stops at an unreadable record; 'replace' takes another
-        record, which seed and position determine, and marks it True in the
-        batch's `replaced`.
+        record of the same source, which seed and position determine, and marks
+        it True in the batch's `replaced`.
 
     Raises:
       ConfigError: if a row is not in the batch, there are no records, or
@@ -124,11 +128,11 @@ class TrainBatches:
         f'least one number, all in 0..{batch_size - 1}'
       )
     self.batch_size = batch_size
-    self.epoch_steps = len(source) / batch_size
+    self.epoch_steps = mixtures.count_epoch(source) / batch_size
     self._prefetch = _PrefetchOptions(num_threads, num_workers, prefetch)
     read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
-    order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+    order = mixtures.make_order(source, seed)
     examples = order.random_map(read.read_for_training)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))
@@ -228,6 +232,7 @@ class _RecordReader:
 
   def read_for_training(self, index: int, rng: np.random.Generator) -> Example:
     """Reads for training; on_error='replace' replaces unreadable records."""
+    number, peers = mixtures.find_peers(self.source, index)
     for attempt in range(MAX_REPLACEMENTS):
       try:
         example = self(index, rng)
@@ -236,8 +241,10 @@ class _RecordReader:
           raise ConfigError(
             f"{error}, or set data.on_error='replace' to train without it"
           ) from error
-        index = int(rng.integers(len(self.source)))
+        index = peers[int(rng.integers(len(peers)))]
         continue
+      if number is not None:
+        example['source_index'] = np.int32(number)
       if self.on_error == 'replace':
         example['replaced'] = np.bool_(attempt > 0)
       return example

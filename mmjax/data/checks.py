@@ -6,11 +6,11 @@ records of a split, spread evenly over it.
 
 import collections
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mmjax.data import features, preprocess, sources
+from mmjax.data import features, mixtures, preprocess, sources
 from mmjax.errors import ConfigError
 
 SAMPLE = 2_000
@@ -19,6 +19,8 @@ MIN_CUT_FRACTION = 0.05
 
 # Task -> keys of the arrays that it needs of an example.
 Needs = Mapping[str, Sequence[str]]
+# A task, and keys of arrays with which an example is enough for it.
+Choice = tuple[str, tuple[str, ...]]
 
 # Words for the arrays of images with captions and questions.
 _WORDS = {
@@ -40,24 +42,36 @@ class Checks:
     needs: arrays by task.
     settings: name of the setting of an array's length, by key, where that is
       not the feature's own.
+    alternatives: by task, several sets of keys of which an example needs one;
+      by default that of `needs`.
     on_cut: 'raise' to refuse a length that cuts all texts, or 'note'.
   """
 
   preprocessor: preprocess.Preprocessor
   needs: Needs
   settings: Mapping[str, str]
+  alternatives: Mapping[str, Sequence[Sequence[str]]] = dataclasses.field(
+    default_factory=dict
+  )
   on_cut: str = 'raise'
+
+  def list_choices(self, task: str) -> list[Choice]:
+    """Lists the sets of arrays of which an example needs one for a task."""
+    chosen = self.alternatives.get(task) or (self.needs[task],)
+    return [(task, tuple(keys)) for keys in chosen]
 
   def run(
     self,
     train: tuple[str, sources.Source],
     others: Mapping[str, sources.Source],
+    lacking: Collection[str] = (),
   ) -> tuple[str, ...]:
     """Refuses data from which a task learns nothing.
 
     Args:
       train: name of the training split in messages, and its records.
       others: records of the evaluation splits, by their names in messages.
+      lacking: names of the splits that may lack the fields of tasks.
 
     Returns:
       Notes for the user about data that can be trained on.
@@ -67,7 +81,8 @@ class Checks:
         answers or all texts are the same, or if all texts are cut.
     """
     for name, source in (train, *others.items()):
-      self._refuse_missing(name, source)
+      if name not in lacking:
+        self.refuse(self.find_lacking(name, source, every=False))
     name, source = train
     notes = []
     texts = self._count_texts(source)
@@ -86,8 +101,25 @@ class Checks:
           notes += _note_unknown_classes(feature, other, rows)
     return tuple(notes)
 
-  def _refuse_missing(self, split: str, source: sources.Source) -> None:
-    unmet = {name: set(keys) for name, keys in self.needs.items()}
+  def find_lacking(
+    self, split: str, source: sources.Source, *, every: bool = True
+  ) -> dict[Choice, str]:
+    """Finds what tasks need and no record of the sample has.
+
+    Args:
+      split: name of the split in messages.
+      source: its records.
+      every: whether to find every choice of a task that is missing; else only
+        those of the tasks all of whose choices are.
+
+    Returns:
+      What is missing, by choice, in a sentence.
+    """
+    unmet = {
+      choice: set(choice[1])
+      for task in self.needs
+      for choice in self.list_choices(task)
+    }
     counts: collections.Counter = collections.Counter()
     wanted = {
       key: self.preprocessor.find(key) for key in set().union(*unmet.values())
@@ -96,7 +128,7 @@ class Checks:
     large = {k: f for k, f in wanted.items() if f.is_large}
     for index, record in _read_sample(source):
       if not unmet:
-        return
+        return {}
       keys = {key for key, feature in small.items() if feature.has(record, key)}
       # Large fields are read only where the record has the rest.
       if large and any(
@@ -105,10 +137,27 @@ class Checks:
         whole = _read_whole(source, index)
         keys |= {k for k, f in large.items() if whole and f.has(whole, k)}
       counts.update(keys)
-      unmet = {n: needed for n, needed in unmet.items() if not keys >= needed}
-    for name, needed in unmet.items():
+      met = {choice for choice, needed in unmet.items() if keys >= needed}
+      tasks = set() if every else {task for task, _ in met}
+      unmet = {
+        choice: needed
+        for choice, needed in unmet.items()
+        if choice not in met and choice[0] not in tasks
+      }
+    return {
+      choice: self._explain_missing(choice[0], needed, counts, split, source)
+      for choice, needed in unmet.items()
+    }
+
+  def refuse(self, lacking: Mapping[Choice, str]) -> None:
+    """Raises ConfigError about the first of the tasks that lack fields."""
+    for (name, _), reason in lacking.items():
+      fix = 'choose another task'
+      if len(self.needs) > 1:
+        fix = f'leave it out with --config.tasks.{name}.weight=0'
       raise ConfigError(
-        self._explain_missing(name, needed, counts, split, source)
+        f'{reason}; {fix}, or use a data set that has it. For a data set that '
+        "mmjax did not write, data.fields maps its features to mmjax's fields"
       )
 
   def _explain_missing(
@@ -136,15 +185,10 @@ class Checks:
     parts += _list_languages(
       source, [self.preprocessor.find(key) for key in ordered]
     )
-    fix = 'choose another task'
-    if len(self.needs) > 1:
-      fix = f'leave it out with --config.tasks.{name}.weight=0'
     return (
       f'tasks.{name} needs records with {" and ".join(words)}, but none of '
       f'{_describe_sample(source)} of {split} has that '
-      f'({", ".join(dict.fromkeys(parts))}); {fix}, or use a data set that has '
-      'it. For a data set that mmjax did not write, data.fields maps its '
-      "features to mmjax's fields"
+      f'({", ".join(dict.fromkeys(parts))})'
     )
 
   def _describe(self, key: str) -> str:
@@ -255,16 +299,28 @@ class Checks:
 
 
 def _choose_sample(source: sources.Source) -> np.ndarray:
-  """Returns the indices of the sample, spread evenly."""
+  """Returns the indices of the sample, spread evenly.
+
+  Of a mixture, it is the samples of its sources.
+  """
+  if isinstance(source, mixtures.Mixture):
+    samples = [
+      indices.start + _choose_sample(part)
+      for indices, part in zip(
+        source.ranges, source.parts.values(), strict=True
+      )
+    ]
+    return np.concatenate(samples)
   count = min(len(source), SAMPLE)
   return np.linspace(0, len(source) - 1, count).astype(np.int64)
 
 
 def _describe_sample(source: sources.Source) -> str:
   """Describes the sample's size in words."""
-  if len(source) <= SAMPLE:
-    return f'{len(source):,} records'
-  return f'{SAMPLE:,} of the {len(source):,} records'
+  count = len(_choose_sample(source))
+  if len(source) == count:
+    return f'{count:,} records'
+  return f'{count:,} of the {len(source):,} records'
 
 
 def _read_sample(

@@ -2,17 +2,19 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from mmjax.data import (
   batches,
   checks,
+  data_sets,
   features,
+  mixtures,
   preprocess,
-  records,
   sources,
-  synthetic,
   tokenizers,
 )
 from mmjax.errors import ConfigError
@@ -26,11 +28,16 @@ class Feed:
     preprocess: function from a record to arrays.
     train: training batches.
     splits: evaluation splits: 'test', 'val' if the config names one, and each
-      of `extra_splits` by its name.
+      of `extra_splits` by its name; of a mixture 'test/SOURCE', 'val/SOURCE'
+      and 'test/SOURCE/NAME'.
     init_batch: two training examples that give the shapes of a batch.
     files: functions by file name that write to a run's folder what
       preprocessing needs again.
     notes: notes on the data for the user.
+    sections: by split, the `data` section of its source.
+    lacking: by split of a mixture, the tasks and keys of arrays that no record
+      has together, as `checks.Checks.find_lacking` finds them.
+    sources: names of a mixture's sources, by `source_index`; else empty.
   """
 
   preprocess: preprocess.Preprocessor
@@ -39,6 +46,13 @@ class Feed:
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
   notes: tuple[str, ...] = ()
+  sections: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+    default_factory=dict
+  )
+  lacking: Mapping[str, Collection[checks.Choice]] = dataclasses.field(
+    default_factory=dict
+  )
+  sources: tuple[str, ...] = ()
 
 
 def open_feed(
@@ -49,6 +63,7 @@ def open_feed(
   needs: checks.Needs,
   built: Mapping[str, features.Feature] | None = None,
   rows: Sequence[int] | None = None,
+  alternatives: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Feed:
   """Opens the data set, its tokenizer and the batches.
 
@@ -59,27 +74,26 @@ def open_feed(
     needs: keys of the arrays that each task needs.
     built: features by name; None for those of `build_features`.
     rows: rows of every training batch that this host reads; None for all.
+    alternatives: by task, sets of keys of which an example needs one; None if
+      each task needs all of its keys.
 
   Raises:
     ConfigError: if data set or tokenizer are missing, or something is refused.
   """
   if built is None:
     built = build_features(data, needs)
-  train, splits = _open_splits(data)
+  opened = data_sets.open_all(data)
+  train = opened.train
   _check_fields(built, train)
-  tokenizer = _open_tokenizer(data, train, built)
+  tokenizer = data_sets.open_tokenizer(opened, data, built)
   preprocessor = preprocess.Preprocessor(
     preprocess.fit(built, train), tokenizer
   )
-  notes = ()
-  if not synthetic.is_synthetic(data['name']):
-    notes = _check(data, train, splits, preprocessor, needs)
-  if batch_size > len(train):
-    notes += (
-      f'train.batch_size={batch_size} is more than the {len(train)} records of '
-      f'data.train_split={data["train_split"]!r}, so that each batch repeats '
-      'some; a contrastive loss then takes an image for its own negative',
-    )
+  lacking, notes = {}, ()
+  if not opened.is_synthetic:
+    found = _make_checks(data, preprocessor, needs, alternatives or {})
+    lacking, notes = _check(data, opened, found)
+  notes += _note_repeats(opened, batch_size)
   return Feed(
     preprocess=preprocessor,
     train=batches.TrainBatches(
@@ -93,10 +107,13 @@ def open_feed(
       prefetch=data['prefetch'],
       on_error=data['on_error'],
     ),
-    splits=splits,
+    splits=opened.splits,
     init_batch=_read_init_batch(train, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
     notes=notes,
+    sections=opened.list_sections(),
+    lacking=lacking,
+    sources=tuple(opened.sections) if data['mixture'] else (),
   )
 
 
@@ -192,17 +209,35 @@ def _describe_standard(
 def _check_fields(
   built: Mapping[str, features.Feature], source: sources.Source
 ) -> None:
-  """Refuses features whose field the data set lacks or has of another kind."""
+  """Refuses features whose field no data set has, or has of another kind."""
+  parts = source.parts if isinstance(source, mixtures.Mixture) else {}
   for name, feature in built.items():
     field = feature.source
     if field.startswith('metadata/'):
       continue
     kind = source.kinds.get(field)
     if kind is None:
+      owners = (
+        'none of the sources has it; they have'
+        if parts
+        else ('the data set has')
+      )
       raise ConfigError(
-        f'data.features.{name} reads the field {field!r}, but the data set has '
+        f'data.features.{name} reads the field {field!r}, but {owners} '
         f'{", ".join(source.kinds)}; name one with '
         f"data.features.{name}.field, or a metadata field as 'metadata/NAME'"
+      )
+    kinds = {
+      part: own.kinds[field]
+      for part, own in parts.items()
+      if field in own.kinds
+    }
+    if len(set(kinds.values())) > 1:
+      listed = ' and '.join(f'{k} in {part}' for part, k in kinds.items())
+      raise ConfigError(
+        f'data.features.{name} reads the field {field!r}, which is of the kind '
+        f'{listed}; sources of a mixture need the same kind of a field, so '
+        'import one of them again with another kind or name of the field'
       )
     if kind not in feature.reads:
       raise ConfigError(
@@ -221,32 +256,6 @@ def _list_files(
   return files
 
 
-def _open_splits(
-  data: Mapping[str, Any],
-) -> tuple[sources.Source, dict[str, sources.Source]]:
-  """Opens the training split, and those to evaluate on by name."""
-
-  def open_split(split: str, where: Mapping[str, Any] | None):
-    if synthetic.is_synthetic(data['name']):
-      return synthetic.open_split(data, split, where)
-    return sources.open_source(
-      data['name'],
-      split,
-      data_dir=data['data_dir'],
-      where=where,
-      fields=data['fields'],
-    )
-
-  train = open_split(data['train_split'], data['where'])
-  splits = {
-    'test': open_split(data['test_split'], data['test_where']),
-    **{name: open_split(name, None) for name in data['extra_splits']},
-  }
-  if data['eval_split']:
-    splits['val'] = open_split(data['eval_split'], data['eval_where'])
-  return train, splits
-
-
 def _read_init_batch(
   train: sources.Source, preprocessor: preprocess.Preprocessor, on_error: str
 ) -> batches.Batch:
@@ -258,19 +267,18 @@ def _read_init_batch(
     init_batch = next(iterator)
   for key in ('mask', 'replaced'):
     init_batch.pop(key, None)
+  if isinstance(train, mixtures.Mixture):
+    init_batch['source_index'] = np.zeros_like(init_batch['index'], np.int32)
   return init_batch
 
 
-def _check(
+def _make_checks(
   data: Mapping[str, Any],
-  train: sources.Source,
-  splits: Mapping[str, sources.Source],
   preprocessor: preprocess.Preprocessor,
   needs: checks.Needs,
-) -> tuple[str, ...]:
-  """Checks the data, whose splits are named by their settings."""
-  others = {_name_setting(data, name): split for name, split in splits.items()}
-  named_train = f'data.train_split={data["train_split"]!r}', train
+  alternatives: Mapping[str, Sequence[Sequence[str]]],
+) -> checks.Checks:
+  """Makes the checks of a run; a blind one has no images."""
   own = _get_own(data)
   lengths = {
     key: f'data.{key}_length'
@@ -281,52 +289,61 @@ def _check(
     )
     if name not in own
   }
-  needed = {
-    name: [key for key in keys if preprocessor.find(key)]
-    for name, keys in needs.items()
-  }
-  found = checks.Checks(preprocessor, needed, lengths, data['on_cut'])
-  return found.run(named_train, others)
+  keep = lambda keys: [key for key in keys if preprocessor.find(key)]
+  return checks.Checks(
+    preprocessor,
+    {task: keep(keys) for task, keys in needs.items()},
+    lengths,
+    {task: list(map(keep, sets)) for task, sets in alternatives.items()},
+    data['on_cut'],
+  )
 
 
-def _name_setting(data: Mapping[str, Any], name: str) -> str:
-  """Returns the setting that names a split in the config."""
-  field = {'val': 'eval_split', 'test': 'test_split'}.get(name)
-  if field is None:
-    return f'data.extra_splits: {name!r}'
-  return f'data.{field}={data[field]!r}'
+def _check(
+  data: Mapping[str, Any], opened: data_sets.DataSets, found: checks.Checks
+) -> tuple[dict[str, Collection[checks.Choice]], tuple[str, ...]]:
+  """Checks the data, whose splits are named by their settings.
 
-
-def _open_tokenizer(
-  data: Mapping[str, Any],
-  source: sources.Source,
-  built: Mapping[str, features.Feature],
-) -> tokenizers.Tokenizer | None:
-  """Opens the tokenizer of a config: 'bytes', a file, or the data set's.
-
-  None if no feature needs one.
+  Returns:
+    What the splits of a mixture lack, as in `Feed`; and notes.
   """
-  if not any(feature.uses_tokenizer for feature in built.values()):
-    return None
-  setting = data['tokenizer']
-  default = 'bytes' if synthetic.is_synthetic(data['name']) else ''
-  settings = {'bos': data['bos'], 'lower_case': data['lower_case']}
-  for name, value in settings.items():
-    if value not in (None, False) and (setting or default) == 'bytes':
-      raise ConfigError(
-        f'data.{name}={value!r} needs a tokenizer from a file; leave it out, '
-        'or set data.tokenizer to a tokenizer.json'
-      )
-  if setting == 'bytes':
-    return tokenizers.make_byte_tokenizer()
-  if setting:
-    return tokenizers.Tokenizer.load(setting, **settings)
-  if synthetic.is_synthetic(data['name']):
-    return synthetic.make_tokenizer(synthetic.parse_vocab_size(data['name']))
-  path = source.folder / records.TOKENIZER_FILE
-  if not path.exists():
-    raise ConfigError(
-      f'{source.folder} has no {records.TOKENIZER_FILE}; set data.tokenizer to '
-      f"'bytes' or to the path of a tokenizer.json"
+  settings = {split: opened.name_setting(split) for split in opened.splits}
+  others = {settings[split]: rows for split, rows in opened.splits.items()}
+  if not data['mixture']:
+    name = f'data.train_split={data["train_split"]!r}'
+    return {}, found.run((name, opened.train), others)
+  notes = found.run(('data.mixture', opened.train), others, lacking=others)
+  lacking = {
+    split: found.find_lacking(settings[split], rows)
+    for split, rows in opened.splits.items()
+  }
+  nowhere = set.intersection(*map(set, lacking.values()))
+  first = next(iter(lacking.values()))
+  for task in found.needs:
+    choices = found.list_choices(task)
+    if nowhere.issuperset(choices):
+      found.refuse({choice: first[choice] for choice in choices})
+  notes += tuple(
+    f'no evaluation on {split}: {reason}'
+    for split, reasons in lacking.items()
+    for reason in reasons.values()
+  )
+  return lacking, notes
+
+
+def _note_repeats(
+  opened: data_sets.DataSets, batch_size: int
+) -> tuple[str, ...]:
+  """Notes the sources of which every batch repeats some records."""
+  notes = []
+  for source in mixtures.name_repeated(opened.train, batch_size):
+    path = f'data.mixture.{source}' if source else 'data'
+    number = len(opened.list_parts()[source])
+    part = f'the part of {source} in ' if source else ''
+    notes.append(
+      f'{part}train.batch_size={batch_size} is more than the {number} records '
+      f'of {path}.train_split={opened.sections[source]["train_split"]!r}, so '
+      'that each batch repeats some; a contrastive loss then takes an image '
+      'for its own negative'
     )
-  return tokenizers.Tokenizer.load(path, **settings)
+  return tuple(notes)

@@ -28,7 +28,7 @@ Record = dict[str, Any]
 
 # Fields of images with captions or questions.
 STANDARD = {'image': 'image', 'captions': 'text', 'questions': 'questions'}
-RESERVED = ('id', 'metadata', 'index', 'mask', 'replaced')
+RESERVED = ('id', 'metadata', 'index', 'mask', 'replaced', 'source_index')
 
 # Files beside the records of a data set that mmjax wrote.
 FIELDS_FILE = 'fields.json'

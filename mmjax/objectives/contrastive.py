@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,30 @@ from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence, tiles
 from mmjax.parallel import collectives
-from mmjax.types import AxisNames, Batch, Metrics, Outputs, Ring, Tile
+from mmjax.types import (
+  AxisNames,
+  Batch,
+  Items,
+  Metrics,
+  Outputs,
+  Ring,
+  Tile,
+)
+
+
+class Compared(NamedTuple):
+  """Fields that were compared with each other.
+
+  Attributes:
+    loss: [] mean over the pairs that exist; 0 if there are none.
+    accuracy: [] fraction of the pairs whose own candidate scores highest.
+    losses: [B] loss of each pair, of any value where there is none; without a
+      gradient if the arrays are global.
+  """
+
+  loss: Float[Array, '']
+  accuracy: Float[Array, '']
+  losses: Float[Array, 'B']
 
 
 def softmax_loss(
@@ -25,7 +49,7 @@ def softmax_loss(
   *,
   tile: int = 0,
   ring: bool = False,
-) -> tuple[Float[Array, ''], Float[Array, '']]:
+) -> Compared:
   """The symmetric cross-entropy of CLIP (Radford et al. 2021, figure 3).
 
   Args:
@@ -41,8 +65,8 @@ def softmax_loss(
       at a time, instead of gathering all of them.
 
   Returns:
-    The loss, 0 if there are no pairs, and the fraction of images whose own text
-    has the highest score.
+    Loss and accuracy, the fraction of images whose own text has the highest
+    score, and the loss of each pair.
   """
   if tile or ring:
     row_losses = functools.partial(
@@ -57,8 +81,9 @@ def softmax_loss(
     )
     to_text, first = row_losses(image, text)  # [B], [B]
     to_image, _ = row_losses(text, image)
-    loss = ops.masked_mean((to_text + to_image) / 2, mask)
-    return loss, ops.masked_mean(first, mask)
+    losses = (to_text + to_image) / 2
+    loss = ops.masked_mean(losses, mask)
+    return Compared(loss, ops.masked_mean(first, mask), losses)
   if axis_name is None:
     return _global_softmax_loss(image, text, scale, mask)
   return _gathered_softmax_loss(image, text, scale, mask, axis_name)
@@ -66,7 +91,7 @@ def softmax_loss(
 
 def _gathered_softmax_loss(
   image: Array, text: Array, scale: Array, mask: Array, axis_name: AxisNames
-) -> tuple[Array, Array]:
+) -> Compared:
   """`softmax_loss` of one device's arrays, with candidates of all devices."""
   labels = jax.lax.axis_index(axis_name) * image.shape[0]
   labels = labels + jnp.arange(image.shape[0])
@@ -80,16 +105,19 @@ def _gathered_softmax_loss(
     log_probs = jax.nn.log_softmax(logits)
     right = jnp.take_along_axis(log_probs, labels[:, None], axis=1)[:, 0]  # [B]
     first = jnp.argmax(logits, axis=1) == labels  # [B]
-    return ops.masked_mean(-right, mask), ops.masked_mean(first, mask)
+    return -right, first
 
-  to_text, accuracy = cross_entropy(image, all_text)
+  to_text, first = cross_entropy(image, all_text)
   to_image, _ = cross_entropy(text, all_image)
-  return (to_text + to_image) / 2, accuracy
+  means = [ops.masked_mean(losses, mask) for losses in (to_text, to_image)]
+  return Compared(
+    sum(means) / 2, ops.masked_mean(first, mask), (to_text + to_image) / 2
+  )
 
 
 def _global_softmax_loss(
   image: Array, text: Array, scale: Array, mask: Array
-) -> tuple[Array, Array]:
+) -> Compared:
   """`softmax_loss` of global arrays, which a mesh may shard.
 
   Each device has the logits of its own images with all texts, and of its own
@@ -126,9 +154,10 @@ def _global_softmax_loss(
 
   linear = jnp.sum(logit_grads(to_text, text_lse, image_lse) * to_text)
   linear += jnp.sum(logit_grads(to_image, image_lse, text_lse) * to_image)
-  loss = ops.masked_mean((text_loss + image_loss) / 2, mask)
-  # The value of `loss` with the gradient of `linear`.
-  return loss + (linear - stop(linear)), ops.masked_mean(first, mask)
+  losses = (text_loss + image_loss) / 2
+  # The value of the mean loss with the gradient of `linear`.
+  loss = ops.masked_mean(losses, mask) + (linear - stop(linear))
+  return Compared(loss, ops.masked_mean(first, mask), losses)
 
 
 def sigmoid_loss(
@@ -141,7 +170,7 @@ def sigmoid_loss(
   *,
   tile: int = 0,
   ring: bool = False,
-) -> tuple[Float[Array, ''], Float[Array, '']]:
+) -> Compared:
   """The pairwise sigmoid loss of SigLIP (Zhai et al. 2023, algorithm 1).
 
   Every combination of an image and a text is a binary classification; the loss
@@ -159,8 +188,8 @@ def sigmoid_loss(
       chunks of section 3.3.
 
   Returns:
-    The loss, 0 if there are no pairs, and the fraction of images whose own text
-    has the highest score.
+    Loss and accuracy, the fraction of images whose own text has the highest
+    score, and the loss of each pair.
   """
   if tile or ring:
     losses, first = tiles.row_losses(
@@ -174,7 +203,9 @@ def sigmoid_loss(
       ring=ring,
       axis_name=axis_name,
     )
-    return ops.masked_mean(losses, mask), ops.masked_mean(first, mask)
+    return Compared(
+      ops.masked_mean(losses, mask), ops.masked_mean(first, mask), losses
+    )
   labels, offered, all_text = jnp.arange(image.shape[0]), mask, text
   if axis_name is not None:
     labels = labels + jax.lax.axis_index(axis_name) * image.shape[0]
@@ -186,7 +217,9 @@ def sigmoid_loss(
   losses = jnp.sum(jnp.where(offered[None], losses, 0.0), axis=1)  # [B]
   ranked = jnp.where(offered[None], logits, -jnp.inf)
   first = jnp.argmax(ranked, axis=1) == labels
-  return ops.masked_mean(losses, mask), ops.masked_mean(first, mask)
+  return Compared(
+    ops.masked_mean(losses, mask), ops.masked_mean(first, mask), losses
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,19 +302,22 @@ class Contrastive:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` and `logit_scale` as metrics."""
     del apply, rng
-    losses, accuracies, counts = [], [], []
+    found, masks, counts = [], [], []
     for pair in self.pairs:
       mask = presence.joint_mask(batch, *pair)  # [B]
-      loss, accuracy = self._compare(outputs, pair, mask, axis_name)
-      losses.append(loss)
-      accuracies.append(accuracy)
+      found.append(self._compare(outputs, pair, mask, axis_name))
+      masks.append(mask)
       counts.append(mask.sum(dtype=jnp.float32))
     shares = jnp.stack(counts) / jnp.maximum(sum(counts), 1)
     metrics = {
-      'accuracy': jnp.stack(accuracies) @ shares,
+      'accuracy': jnp.stack([one.accuracy for one in found]) @ shares,
       'logit_scale': outputs['logit_scale'],
+      'items': Items(
+        jnp.stack([one.losses for one in found], axis=1),
+        jnp.stack(masks, axis=1),
+      ),
     }
-    return jnp.stack(losses) @ shares, metrics
+    return jnp.stack([one.loss for one in found]) @ shares, metrics
 
   def _compare(
     self,
@@ -289,7 +325,7 @@ class Contrastive:
     pair: tuple[str, str],
     mask: Array,
     axis_name: AxisNames | None,
-  ) -> tuple[Array, Array]:
+  ) -> Compared:
     """Loss and accuracy of one pair of fields."""
     first, second = (
       jnp.where(

@@ -14,6 +14,7 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  Items,
   Metrics,
   Outputs,
   Positive,
@@ -85,7 +86,10 @@ class Classification(_Target):
       right = ((logits > 0) == (labels > 0.5)).mean(axis=-1)
     return (
       ops.masked_mean(losses, mask),
-      {'accuracy': ops.masked_mean(right, mask)},
+      {
+        'accuracy': ops.masked_mean(right, mask),
+        'items': Items(losses, mask),
+      },
     )
 
 
@@ -129,7 +133,11 @@ class Regression(_Target):
     else:
       quadratic = jnp.minimum(errors, self.delta)
       losses = quadratic * (errors - quadratic / 2)
+    losses = losses.mean(axis=-1)  # [B]
     return (
-      ops.masked_mean(losses.mean(axis=-1), mask),
-      {'absolute_error': ops.masked_mean(errors.mean(axis=-1), mask)},
+      ops.masked_mean(losses, mask),
+      {
+        'absolute_error': ops.masked_mean(errors.mean(axis=-1), mask),
+        'items': Items(losses, mask),
+      },
     )

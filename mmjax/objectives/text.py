@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence
-from mmjax.types import AxisNames, Batch, Metrics, Outputs
+from mmjax.types import AxisNames, Batch, Items, Metrics, Outputs
 
 
 def cross_entropy(
@@ -52,14 +52,22 @@ def next_token_loss(
     The loss and the fraction of tokens with the highest logit, both 0 if there
     are no tokens.
   """
+  items, right = _predict_tokens(logits, tokens, mask, label_smoothing)
+  return (
+    ops.masked_mean(items.losses, items.mask),
+    ops.masked_mean(right, items.mask),
+  )
+
+
+def _predict_tokens(
+  logits: Array, tokens: Array, mask: Array, label_smoothing: float
+) -> tuple[Items, Array]:
+  """Cross-entropies [B, T - 1], and whether the highest logit is right."""
   targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
   logits = ops.zero_masked(logits, targets_mask)
   losses = cross_entropy(logits, targets, label_smoothing)
   right = jnp.argmax(logits, axis=-1) == targets
-  return (
-    ops.masked_mean(losses, targets_mask),
-    ops.masked_mean(right, targets_mask),
-  )
+  return Items(losses, targets_mask), right
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -103,13 +111,15 @@ class _TextGeneration:
   ) -> tuple[Array, Metrics]:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
-    loss, accuracy = next_token_loss(
+    items, right = _predict_tokens(
       presence.get_output(outputs, self.output),
       batch[self.text],
       self._make_mask(batch),
       self.label_smoothing,
     )
-    return loss, {'token_accuracy': accuracy}
+    loss = ops.masked_mean(items.losses, items.mask)
+    accuracy = ops.masked_mean(right, items.mask)
+    return loss, {'token_accuracy': accuracy, 'items': items}
 
   def needs(self) -> tuple[str, ...]:
     """The modalities that an example must have."""
@@ -233,7 +243,10 @@ class VqaClassification:
     right = jnp.argmax(logits, axis=-1) == labels
     return (
       ops.masked_mean(losses, mask),
-      {'accuracy': ops.masked_mean(right, mask)},
+      {
+        'accuracy': ops.masked_mean(right, mask),
+        'items': Items(losses, mask),
+      },
     )
 
   def needs(self) -> tuple[str, ...]:

@@ -22,4 +22,7 @@ def load(config: Any) -> tuple[Any, experiment.Build]:
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
   config.data.extra_splits = ()  # A plan doesn't evaluate.
+  for source in (config.data.mixture or {}).values():
+    if source is not None and 'extra_splits' in source:
+      source.extra_splits = ()
   return config, experiment_file.find(config.experiment)

@@ -220,7 +220,7 @@ class Study:
     changed = {
       path: f'{path}: {old.get(path)!r} -> {new.get(path)!r}'
       for path in sorted({**old, **new})
-      if old.get(path) != new.get(path) and not path.startswith(_LOCAL)
+      if old.get(path) != new.get(path) and not _is_local(path)
     }
     # A metric that the evaluators lack can be corrected.
     judged = any(trial.intermediate_values for trial in self.trials())
@@ -238,3 +238,9 @@ class Study:
 def trial_folder(workdir: Path | str, number: int) -> Path:
   """A trial's folder, which is a run's."""
   return Path(workdir) / 'trials' / str(number)
+
+
+def _is_local(path: str) -> bool:
+  """Whether workers may differ in a field of the description."""
+  in_mixture = path.startswith('base.data.mixture.')
+  return path.startswith(_LOCAL) or (in_mixture and path.endswith('.data_dir'))

@@ -102,6 +102,9 @@ class Align(base.Task):
   def needs(self) -> tuple[str, ...]:
     return tuple(self.fields)
 
+  def alternatives(self) -> Sequence[Sequence[str]]:
+    return self.objective().pairs
+
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     return {
       f'{split.prefix}{name}': evaluators.Retrieval(
@@ -113,6 +116,7 @@ class Align(base.Task):
         **split.settings(),
       )
       for name, pair in self._evaluations().items()
+      if pair not in split.lacking
     }
 
   def _evaluations(self) -> dict[str, tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 
@@ -48,10 +48,12 @@ class Split:
     model: the Linen module.
     source: records of the split.
     preprocess: from records to arrays.
-    config: the completed config; `eval` has the settings of evaluators.
+    config: the completed config; `eval` has the settings of evaluators, and
+      `data` describes the source of the split alone.
     inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind: metrics of the blind baseline on this split, by name.
+    lacking: of `Task.alternatives`, those that no record of the split has.
   """
 
   model: nn.Module
@@ -61,6 +63,7 @@ class Split:
   inputs: tuple[str, ...] = ()
   prefix: str = ''
   blind: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  lacking: Collection[tuple[str, ...]] = ()
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""
@@ -168,6 +171,10 @@ class Task:
     'question', 'answer' and 'label'.
     """
     raise NotImplementedError
+
+  def alternatives(self) -> Sequence[Sequence[str]]:
+    """Sets of arrays of which an example must have one to be trained on."""
+    return (self.needs(),)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     """Number of outputs that the model needs, by the target's feature.

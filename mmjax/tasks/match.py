@@ -16,7 +16,15 @@ from mmjax.evaluators import spread
 from mmjax.models import predict
 from mmjax.objectives import presence
 from mmjax.tasks import base
-from mmjax.types import Array, AxisNames, Batch, Metrics, Outputs, Params
+from mmjax.types import (
+  Array,
+  AxisNames,
+  Batch,
+  Items,
+  Metrics,
+  Outputs,
+  Params,
+)
 
 # The model's output, of which there is one.
 OUTPUT = 'match'
@@ -72,8 +80,11 @@ class Matching:
     is_pair = jnp.array([1.0, -1.0, -1.0])[:, None]  # [3, 1]
     kept = jnp.stack(kept)  # [3, B]
     signed = jnp.where(kept, is_pair * jnp.stack(logits), 0.0)
-    loss = ops.masked_mean(-jax.nn.log_sigmoid(signed), kept)
-    return loss, {'accuracy': ops.masked_mean(signed > 0, kept)}
+    losses = -jax.nn.log_sigmoid(signed)
+    return ops.masked_mean(losses, kept), {
+      'accuracy': ops.masked_mean(signed > 0, kept),
+      'items': Items(losses.T, kept.T),
+    }
 
   def _similarity(self, outputs: Outputs, number: int) -> Array:
     """Logits [B, B] of drawing a second field for a first one."""

@@ -1,7 +1,14 @@
 """Experiments: what the loop trains, and how a config's tasks become one."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,16 +39,27 @@ def by_split(
   """Evaluators of an experiment that measures all splits in one way.
 
   Args:
-    splits: 'val', 'test' and others, which are measured along with 'test'.
+    splits: 'val', 'test', those of a mixture's sources ('val/SOURCE'), and
+      others, which are measured along with 'test'.
     measures: (split, prefix of its names) -> name -> evaluator.
   """
   out: dict[str, dict[str, evaluators.Evaluator]] = {}
   for split in splits:
-    if split in ('val', 'test'):
-      out.setdefault(split, {}).update(measures(split, ''))
-    else:
-      out.setdefault('test', {}).update(measures(split, f'{split}/'))
+    run, below = _place(split)
+    out.setdefault(run, {}).update(measures(split, below))
   return out
+
+
+def _place(split: str) -> tuple[str, str]:
+  """Whether a split is of 'val' or 'test', and the prefix of its names.
+
+  >>> _place('val'), _place('val/emoji'), _place('compositional')
+  (('val', ''), ('val', 'emoji/'), ('test', 'compositional/'))
+  """
+  run, _, below = split.partition('/')
+  if run not in ('val', 'test'):
+    run, below = 'test', split
+  return run, f'{below}/' if below else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +77,8 @@ class Experiment:
     files: file name in the run's folder -> function that writes it at the
       path it is given (the tokenizer, the preprocessing).
     notes: what the user should know before the first step; printed.
+    sources: names of a mixture's sources, by the batch's `source_index`; empty
+      for batches of one source.
   """
 
   model: Any
@@ -72,6 +92,7 @@ class Experiment:
     default_factory=dict
   )
   notes: Sequence[str] = ()
+  sources: Sequence[str] = ()
 
 
 # (config, mesh) -> Experiment.
@@ -146,19 +167,15 @@ def from_tasks(
     config, feed.preprocess, sizes, written, definition.tables
   )
 
+  evaluated = _get_evaluated(chosen, definition)
+
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    return _build_evaluators(
-      _get_evaluated(chosen, definition),
-      tasks_lib.Split(
-        model=model,
-        source=feed.splits[split],
-        preprocess=feed.preprocess,
-        config=config,
-        inputs=models.list_encoder_inputs(config.model),
-        prefix=prefix,
-        blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
-      ),
+    blind_of_split = _of_split(blind or {}, _place(split)[0])
+    described = _describe_split(
+      config, feed, split, model=model, prefix=prefix, blind=blind_of_split
     )
+    lacking = feed.lacking.get(split, ())
+    return _build_evaluators(_drop_lacking(evaluated, lacking), described)
 
   return Experiment(
     model=model,
@@ -168,7 +185,44 @@ def from_tasks(
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
+    sources=feed.sources,
   )
+
+
+def _describe_split(
+  config: Any, feed: feeds.Feed, split: str, **settings: Any
+) -> tasks_lib.Split:
+  """A split as evaluators get it; `settings` are further fields of it."""
+  return tasks_lib.Split(
+    source=feed.splits[split],
+    preprocess=feed.preprocess,
+    config=_of_source(config, feed.sections[split]),
+    inputs=models.list_encoder_inputs(config.model),
+    lacking={keys for _, keys in feed.lacking.get(split, ())},
+    **settings,
+  )
+
+
+def _drop_lacking(
+  chosen: Mapping[str, tasks_lib.Task],
+  lacking: Collection[tuple[str, tuple[str, ...]]],
+) -> dict[str, tasks_lib.Task]:
+  """Leaves out the tasks for which no record of a split is enough."""
+  return {
+    name: task
+    for name, task in chosen.items()
+    if not all((name, tuple(keys)) in lacking for keys in task.alternatives())
+  }
+
+
+def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
+  """The config with the `data` section of one source of its mixture."""
+  if config.data.mixture is None:
+    return config
+  own = config.copy_and_resolve_references()
+  with own.unlocked():
+    own.data = section
+  return own
 
 
 def _get_evaluated(
@@ -193,6 +247,7 @@ def _open_feed(
     seed=config.seed,
     rows=mesh_lib.batch_rows(mesh, batch_size),
     needs={name: task.needs() for name, task in chosen.items()},
+    alternatives={name: task.alternatives() for name, task in chosen.items()},
     built=built,
   )
 

@@ -125,5 +125,6 @@ def build(
     accumulate=train.accumulate,
     ema_decay=train.ema_decay,
     axis_name='data' if config.mesh.style == 'pmap' else None,
+    sources=experiment.sources,
   )
   return Program(plan, update, mesh, config.mesh.style)

@@ -1,8 +1,9 @@
 """Speed of a run, and the line that shows it."""
 
+import collections
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -36,6 +37,7 @@ class Meter:
     self._start = time.perf_counter()
     self._paused = self._waited = 0.0
     self._steps = 0
+    self._examples: collections.Counter = collections.Counter()
 
   @contextmanager
   def paused(self) -> Iterator[None]:
@@ -61,6 +63,14 @@ class Meter:
     """Counts records that couldn't be read."""
     self._replaced = (self._replaced or 0) + int(records)
 
+  def count_examples(
+    self, metrics: Mapping[str, Any], sources: Sequence[str]
+  ) -> None:
+    """Counts the examples of each source of a mixture in a step's metrics."""
+    self._examples.update(
+      {source: int(metrics[f'examples/{source}']) for source in sources}
+    )
+
   def report(self) -> dict[str, float]:
     """Means since the last report."""
     seconds = time.perf_counter() - self._start - self._paused
@@ -72,6 +82,8 @@ class Meter:
       'data_wait': self._waited / seconds,
       'train_seconds': self.total,
     }
+    for source, number in self._examples.items():
+      values[f'examples_per_second/{source}'] = number / seconds
     if self._replaced is not None:
       values['replaced'] = self._replaced  # Of all steps, not the last one.
     if self._peak is not None:

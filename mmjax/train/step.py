@@ -1,7 +1,7 @@
 """One update of the state: forward, losses, gradients, optimizer, EMA."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.train import by_source
 from mmjax.train import state as state_lib
 from mmjax.types import Array, Batch, Metrics, Objective, Outputs, Params
 
@@ -26,6 +27,7 @@ def make_update(
   accumulate: int = 1,
   ema_decay: float = 0.0,
   axis_name: str | None = None,
+  sources: Sequence[str] = (),
 ) -> Update:
   """Makes the pure function `update(state, batch) -> (state, metrics)`.
 
@@ -46,15 +48,18 @@ def make_update(
     axis_name: mapped axis over whose devices the batch is split; `update`
       then gets one device's examples and a whole state. None where arrays are
       global.
+    sources: names of the sources of a mixture, by the batch's `source_index`.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
     `loss/NAME`, `count/NAME` (number of items that the loss is a mean over),
     `NAME/METRIC`, `grad_norm` (of trained parameters, before clipping),
     `param_norm`, `lr`, and, where the data replace records that can't be read,
-    their number `replaced`.
+    their number `replaced`. Of each source of a mixture also `loss/NAME/SOURCE`
+    and `count/NAME/SOURCE` of objectives that give `items`, and
+    `examples/SOURCE`.
   """
-  gradients = _Gradients(model, objectives, accumulate, axis_name)
+  gradients = _Gradients(model, objectives, accumulate, axis_name, sources)
 
   def update(state: state_lib.State, batch: Batch):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
@@ -82,6 +87,7 @@ class _Gradients:
   objectives: Mapping[str, tuple[float, Objective]]
   accumulate: int
   axis_name: str | None
+  sources: Sequence[str] = ()
 
   def __call__(
     self, params: Params, batch: Batch, key: Array
@@ -117,6 +123,11 @@ class _Gradients:
     found['loss'] += metrics.pop('loss', 0.0)
     grads, metrics = self._sum_over_devices((grads, found | metrics))
     metrics |= {f'count/{name}': total for name, total in totals.items()}
+    metrics = by_source.take_means(metrics, self.sources)
+    if self.sources:
+      metrics |= self._sum_over_devices(
+        by_source.count_examples(batch['source_index'], self.sources)
+      )
     if 'replaced' in batch:
       metrics['replaced'] = self._sum_over_devices(batch['replaced'].sum())
     return grads, metrics
@@ -215,6 +226,12 @@ class _Gradients:
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,
       )
+      extra = dict(extra)
+      items = extra.pop('items', None)
+      if self.sources:
+        metrics |= by_source.add_items(
+          items, batch['source_index'], name, len(self.sources)
+        )
       fraction = fractions[name]
       total += weight * fraction * loss
       metrics[f'loss/{name}'] = fraction * loss

@@ -10,7 +10,7 @@ import jax
 from mmjax.errors import RunError
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import folder, writers
-from mmjax.train import due, progress, startup, stopping
+from mmjax.train import by_source, due, progress, startup, stopping
 from mmjax.train import start as start_lib
 from mmjax.train.experiment import Experiment
 from mmjax.train.state import State
@@ -155,7 +155,7 @@ class Training:
   def _log(self, metrics: Mapping[str, Any]) -> None:
     """Writes the step's metrics, and the speed since the last time."""
     values = {name: float(v) for name, v in jax.device_get(metrics).items()}
-    values |= self.meter.report()
+    values = by_source.drop_empty(values) | self.meter.report()
     first = self.step == self.start.step + 1
     if first:
       self.clock.lap('first step')
@@ -175,6 +175,7 @@ class Training:
     step, metrics = self.unchecked
     self.unchecked = None
     values = jax.device_get(metrics)
+    self.meter.count_examples(values, self.experiment.sources)
     if 'replaced' in values:
       self.meter.replaced(values['replaced'])
     watched = {n: float(v) for n, v in values.items() if n.startswith('loss/')}

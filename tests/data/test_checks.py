@@ -62,7 +62,7 @@ def check(rows, needs, others=None, *, own=None, on_cut='raise', **settings):
   )
   others = {name: Source(split) for name, split in (others or {}).items()}
   names = {key: f'data.{key}_length' for key in ('text', 'question')}
-  found = checks.Checks(preprocessor, needs, names, on_cut)
+  found = checks.Checks(preprocessor, needs, names, on_cut=on_cut)
   return found.run(('train', Source(rows)), others)
 
 

@@ -51,6 +51,7 @@ def run(name, logits, batch, **settings):
   loss, metrics = objective(
     {output: logits}, batch, apply=dict, rng=jax.random.key(0)
   )
+  metrics.pop('items')
   return loss, metrics, objective.count(batch)
 
 
@@ -186,3 +187,26 @@ def test_accumulated_parts_equal_the_whole(name):
   counts = np.asarray([count for _, _, count in parts])
   losses = np.asarray([loss for loss, _, _ in parts])
   close(np.sum(losses * counts) / counts.sum(), whole)
+
+
+def test_items_give_the_loss_of_every_objective():
+  outputs = {output: logits_of(name) for name, (_, output, _) in MADE.items()}
+  given = batch(image=(1, 1, 0)) | {
+    'age': jnp.asarray([0.5, 2.0, 9.0]),
+    'age_mask': jnp.asarray([True, True, False]),
+  }
+  outputs['age_output'] = jnp.asarray([[1.0], [2.0], [jnp.nan]])
+  outputs['label_output'] = LOGITS[:, 0]
+  others = (
+    objectives.Writing(target='text'),
+    objectives.Regression('age'),
+    objectives.Classification('label'),
+  )
+  outputs['text_logits'] = LOGITS
+  for objective in (*(cls() for cls, *_ in MADE.values()), *others):
+    loss, metrics = objective(outputs, given, apply=dict, rng=jax.random.key(0))
+    items = metrics['items']
+    assert items.mask.shape[0] == 3
+    assert items.mask.sum() == objective.count(given) > 0
+    kept = np.asarray(items.losses)[np.asarray(items.mask)]
+    close(kept.mean(), loss)

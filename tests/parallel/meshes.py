@@ -84,6 +84,7 @@ class Data:
       'question': rng.integers(0, 64, (size, TEXT)).astype(np.int32),
       'question_mask': masks[1],
       'label': rng.integers(-1, 7, size).astype(np.int32),
+      'source_index': rng.integers(0, 2, size).astype(np.int32),
     }
 
 
@@ -103,13 +104,14 @@ def build(name: str) -> experiment.Experiment:
     objectives=tasks.objectives(tasks.build(losses, tasks.TASKS)),
     train_data=data,
     init_batch=data.batch(0, 2),
+    sources=('a', 'b'),
   )
 
 
 def train(
   name: str, mesh: dict[str, int], style: str = 'pjit', accumulate: int = 1
 ) -> dict[str, np.ndarray]:
-  """Parameters by path after ten steps."""
+  """Parameters by path after ten steps, and metrics of a source of data."""
   config = settings.complete(
     {
       'optimizer': {'name': 'adamw', 'lr': 1e-3, 'weight_decay': 0.1},
@@ -138,10 +140,13 @@ def train(
 
   update = made.trace(place(0)).lower().compile()
   for i in range(STEPS):
-    state, _ = update(state, place(i))
+    state, metrics = update(state, place(i))
   gather = jax.jit(lambda x: x, out_shardings=NamedSharding(grid, P()))
   flat = jax.tree_util.tree_leaves_with_path(gather((state.params, state.ema)))
-  return {jax.tree_util.keystr(path): np.asarray(x) for path, x in flat}
+  of_sources = {k: np.asarray(v) for k, v in metrics.items() if '/b' in k}
+  return of_sources | {
+    jax.tree_util.keystr(path): np.asarray(x) for path, x in flat
+  }
 
 
 def difference(got, want) -> float:

@@ -9,8 +9,8 @@ import pytest
 import toy
 
 from mmjax import objectives
+from mmjax.train import by_source, step
 from mmjax.train import state as state_lib
-from mmjax.train import step
 
 OBJECTIVES = {'mean': (0.5, toy.Mean())}
 
@@ -88,12 +88,15 @@ class _Embeddings(toy.Model):
 
 @pytest.mark.parametrize('kind', ['softmax', 'sigmoid'])
 def test_accumulation_compares_all_examples_of_the_batch(kind):
+  # The losses by source too; the third source has no example.
   losses = {
     'mean': (0.5, toy.Mean()),
     'contrastive': (2.0, objectives.Contrastive(kind)),
   }
   model, batch = _Embeddings(), toy.Data().batch(0)
   batch['text'] = np.zeros((8, 2), np.int32)
+  batch['source_index'] = np.array([0, 1, 1, 0, 0, 0, 0, 0], np.int32)
+  batch['mask'] = np.array([1, 1, 0, 0, 1, 1, 1, 1], bool)
   params = model.init(jax.random.key(0), batch, train=False)['params']
   tx = optax.sgd(0.1)
 
@@ -105,6 +108,7 @@ def test_accumulation_compares_all_examples_of_the_batch(kind):
       lr=lambda t: 0.1,
       trained=jax.tree.map(lambda _: True, params),
       accumulate=accumulate,
+      sources=('a', 'b', 'c'),
     )
     return jax.jit(update)(_state(params, tx), batch)
 
@@ -114,6 +118,19 @@ def test_accumulation_compares_all_examples_of_the_batch(kind):
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
   jax.tree.map(close, want.params, got.params)
   jax.tree.map(close, want_metrics, got_metrics)
+  for task, counts in {'mean': (5, 1, 0), 'contrastive': (5, 1, 0)}.items():
+    of = lambda kind, task=task: np.array(
+      [want_metrics[f'{kind}/{task}/{source}'] for source in 'abc']
+    )
+    np.testing.assert_array_equal(of('count'), counts)
+    close(of('loss') @ of('count') / 6, want_metrics[f'loss/{task}'])
+    assert of('loss')[1] > 0 == of('loss')[2]
+  assert [want_metrics[f'examples/{source}'] for source in 'abc'] == [6, 2, 0]
+  kept = by_source.drop_empty(want_metrics)
+  assert want_metrics.keys() - kept.keys() == {
+    'loss/mean/c',
+    'loss/contrastive/c',
+  }
 
 
 def test_the_loss_is_weighted_and_metrics_are_not():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax.train import experiment
+from mmjax.types import Items
 
 
 class Model(nn.Module):
@@ -46,7 +47,8 @@ class Mean:
     count = self.count(batch)
     loss = jnp.where(batch['mask'], error, 0.0).sum() / 2
     loss = loss / jnp.maximum(count, 1.0)
-    return loss, {'doubled': 2 * loss}
+    items = Items(error / 2, batch['mask'])
+    return loss, {'doubled': 2 * loss, 'items': items}
 
 
 class Data:
