@@ -15,6 +15,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import teachers
 from mmjax.types import Batch, Objective
 
 
@@ -59,6 +60,7 @@ class Experiment:
     files: file name in the run's folder -> function that writes it at the
       path it is given (the tokenizer, the preprocessing).
     notes: what the user should know before the first step; printed.
+    frozen: models that objectives learn from, by the objective's name.
   """
 
   model: Any
@@ -72,6 +74,9 @@ class Experiment:
     default_factory=dict
   )
   notes: Sequence[str] = ()
+  frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 # (config, mesh) -> Experiment.
@@ -146,9 +151,11 @@ def from_tasks(
     config, feed.preprocess, sizes, written, definition.tables
   )
 
+  evaluated = _get_evaluated(chosen, definition)
+
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     return _build_evaluators(
-      _get_evaluated(chosen, definition),
+      evaluated,
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
@@ -156,6 +163,7 @@ def from_tasks(
         config=config,
         inputs=models.list_encoder_inputs(config.model),
         prefix=prefix,
+        tasks=evaluated,
         blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
       ),
     )
@@ -168,7 +176,23 @@ def from_tasks(
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
+    frozen=_load_teachers(chosen, feed),
   )
+
+
+def _load_teachers(
+  chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed
+) -> dict[str, teachers.Frozen]:
+  """The models that tasks learn from, by the task's name."""
+  found = {
+    name: task.find_teacher(feed.preprocess.features)
+    for name, task in chosen.items()
+  }
+  return {
+    name: teachers.load(name, teacher, feed.preprocess, feed.init_batch)
+    for name, teacher in found.items()
+    if teacher is not None
+  }
 
 
 def _get_evaluated(

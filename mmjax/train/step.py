@@ -11,9 +11,19 @@ import jax.numpy as jnp
 import optax
 
 from mmjax.train import state as state_lib
-from mmjax.types import Array, Batch, Metrics, Objective, Outputs, Params
+from mmjax.types import (
+  Array,
+  Batch,
+  Metrics,
+  Objective,
+  Outputs,
+  Params,
+  TaughtObjective,
+)
 
-Update = Callable[[state_lib.State, Batch], tuple[state_lib.State, Metrics]]
+# (state, batch, perhaps parameters of frozen models by name) -> ...
+Update = Callable[..., tuple[state_lib.State, Metrics]]
+Teacher = Callable[[Batch], Outputs]
 
 
 def make_update(
@@ -23,11 +33,12 @@ def make_update(
   *,
   lr: optax.Schedule,
   trained: Any,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]] | None = None,
   accumulate: int = 1,
   ema_decay: float = 0.0,
   axis_name: str | None = None,
 ) -> Update:
-  """Makes the pure function `update(state, batch) -> (state, metrics)`.
+  """Makes the pure function `update(state, batch, frozen) -> (state, metrics)`.
 
   Args:
     model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
@@ -35,6 +46,8 @@ def make_update(
     tx: the optimizer.
     lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen.
+    frozen: functions of the frozen models, by the name of the objective that
+      learns from one; `update` gets their parameters by the same names.
     accumulate: number of micro-batches of a batch. The losses are those of the
       whole batch. For an objective that compares
       examples with each other, the model first runs over all micro-batches for
@@ -54,10 +67,22 @@ def make_update(
     `param_norm`, `lr`, and, where the data replace records that can't be read,
     their number `replaced`.
   """
-  gradients = _Gradients(model, objectives, accumulate, axis_name)
 
-  def update(state: state_lib.State, batch: Batch):
+  def update(
+    state: state_lib.State,
+    batch: Batch,
+    frozen_params: Mapping[str, Params] | None = None,
+  ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    teachers = {
+      name: partial((frozen or {})[name], params)
+      for name, params in (frozen_params or {}).items()
+    }
+    if state.ema is not None:
+      teachers['ema'] = partial(model.apply, {'params': state.ema}, train=False)
+    gradients = _Gradients(
+      model, objectives, accumulate, axis_name, teachers, state.step
+    )
     grads, metrics = gradients(state.params, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -82,6 +107,8 @@ class _Gradients:
   objectives: Mapping[str, tuple[float, Objective]]
   accumulate: int
   axis_name: str | None
+  teachers: Mapping[str, Teacher]
+  step: Array
 
   def __call__(
     self, params: Params, batch: Batch, key: Array
@@ -214,6 +241,7 @@ class _Gradients:
         apply=apply,
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,
+        **self._teach(name, objective),
       )
       fraction = fractions[name]
       total += weight * fraction * loss
@@ -221,6 +249,13 @@ class _Gradients:
       metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}
     metrics['loss'] = total
     return total, metrics
+
+  def _teach(self, name: str, objective: Objective) -> dict[str, Any]:
+    """The further arguments of an objective that has a teacher."""
+    if not isinstance(objective, TaughtObjective):
+      return {}
+    own = name if objective.teacher == 'frozen' else objective.teacher
+    return {'apply_teacher': self.teachers[own], 'step': self.step}
 
 
 def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:

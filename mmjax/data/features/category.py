@@ -33,6 +33,7 @@ class Category(base.Feature):
   kind: ClassVar[str] = 'category'
   reads: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
+  training_only: ClassVar[tuple[str, ...]] = ('labelled',)
 
   classes: Sequence | None = None
   multi_label: bool = False
