@@ -37,6 +37,19 @@ class Program:
   style: str
   frozen: Mapping[str, Params]
 
+  def put(self, frozen: Mapping[str, teachers.Frozen]) -> dict[str, Params]:
+    """Puts the frozen models' parameters on the devices, by name."""
+
+    def shard(leaf, place):
+      return jax.make_array_from_callback(
+        leaf.shape, place.sharding, lambda index: leaf[index]
+      )
+
+    return {
+      name: jax.tree.map(shard, model.params, self.frozen[name])
+      for name, model in frozen.items()
+    }
+
   def trace(self, batch: Any) -> jax.stages.Traced:
     """Traces the update over the mesh, ready to be lowered and compiled.
 

@@ -90,7 +90,7 @@ def _start(config, program, frozen, checkpoints, step, batches, clock) -> Start:
     hosts.log('compiling the training step')
     compiled = program.trace(batch).lower().compile()
     clock.lap('compile')
-    update = functools.partial(_update, compiled, _put(program, frozen))
+    update = functools.partial(_update, compiled, program.put(frozen))
     start = Start(step, call_or_exit(state.result), update, batches, batch)
     clock.lap('init')
     return start
@@ -104,23 +104,6 @@ def _update(
 ) -> tuple[Any, Any]:
   """One step, from the same frozen models each time."""
   return compiled(state, batch, frozen)
-
-
-def _put(
-  program: program_lib.Program, frozen: Mapping[str, Any]
-) -> dict[str, Any]:
-  """Parameters of the frozen models on the devices of the mesh, by name."""
-
-  def put(leaf, place):
-    whole = np.asarray(leaf)
-    return jax.make_array_from_callback(
-      whole.shape, place.sharding, lambda index: whole[index]
-    )
-
-  return {
-    name: jax.tree.map(put, model.params, program.frozen[name])
-    for name, model in frozen.items()
-  }
 
 
 def _make_state(
