@@ -46,8 +46,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     encoders=dict(
       image=dict(
         name='resnet',
-        stages=(1, 2),
-        width=32,
+        stages=(1, 1),
+        width=16,
         block='basic',
         stem='patch',
         patch_size=8,
@@ -56,9 +56,9 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.tasks = dict(classify=dict(target=TARGET))
   config.optimizer = dict(
-    name='adamw', lr=2e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0
+    name='adamw', lr=4e-3, weight_decay=0.05, warmup_steps=50, clip_norm=1.0
   )
-  config.train = dict(steps=600, batch_size=64, log_every=50, ema_decay=0.99)
+  config.train = dict(steps=1600, batch_size=64, log_every=50, ema_decay=0.99)
   config.eval = dict(batch_size=200)
 
   if 'fixmatch' in chosen:

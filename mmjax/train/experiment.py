@@ -125,8 +125,7 @@ def from_tasks(
   Args:
     config: a completed config.
     mesh: devices to train on.
-    definition: what the config can name beside mmjax's own; by default
-      nothing.
+    definition: what the config can name beside mmjax's own, if anything.
     blind: results of the blind baseline.
 
   Raises:
@@ -151,11 +150,9 @@ def from_tasks(
     config, feed.preprocess, sizes, written, definition.tables
   )
 
-  evaluated = _get_evaluated(chosen, definition)
-
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     return _build_evaluators(
-      evaluated,
+      _get_evaluated(chosen, definition),
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
@@ -163,7 +160,6 @@ def from_tasks(
         config=config,
         inputs=models.list_encoder_inputs(config.model),
         prefix=prefix,
-        tasks=evaluated,
         blind=_of_split(blind or {}, 'val' if split == 'val' else 'test'),
       ),
     )
@@ -241,6 +237,7 @@ def _build_evaluators(
 ) -> dict[str, evaluators.Evaluator]:
   """Evaluators of one split by name."""
   out: dict[str, evaluators.Evaluator] = {}
+  split = dataclasses.replace(split, tasks=chosen)
   for name, task in chosen.items():
     built = task.evaluators(split)
     if out.keys() & built.keys():

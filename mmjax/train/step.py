@@ -46,19 +46,16 @@ def make_update(
     tx: the optimizer.
     lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen.
-    frozen: functions of the frozen models, by the name of the objective that
-      learns from one; `update` gets their parameters by the same names.
+    frozen: functions of frozen models by the name of the objective that learns
+      from one; `update` gets their parameters by the same names.
     accumulate: number of micro-batches of a batch. The losses are those of the
-      whole batch. For an objective that compares
-      examples with each other, the model first runs over all micro-batches for
-      what is compared, then once more for the gradients (cached gradients, Gao
-      et al. 2021, section 3): time for memory.
-    ema_decay: decay of the EMA of the parameters; 0: no EMA. It starts with the
-      smaller decay (1 + t) / (10 + t), so that the initial values don't
-      dominate a short run.
-    axis_name: mapped axis over whose devices the batch is split; `update`
-      then gets one device's examples and a whole state. None where arrays are
-      global.
+      whole batch. For an objective that compares examples with each other, the
+      model first runs over all micro-batches for what is compared, then once
+      more for the gradients (cached gradients, Gao et al. 2021, section 3).
+    ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
+      (1 + t) / (10 + t), so that initial values don't dominate a short run.
+    axis_name: mapped axis over whose devices the batch is split: `update` gets
+      one device's examples and a whole state. None where arrays are global.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -68,18 +65,9 @@ def make_update(
     their number `replaced`.
   """
 
-  def update(
-    state: state_lib.State,
-    batch: Batch,
-    frozen_params: Mapping[str, Params] | None = None,
-  ):
+  def update(state: state_lib.State, batch: Batch, given: Params | None = None):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    teachers = {
-      name: partial((frozen or {})[name], params)
-      for name, params in (frozen_params or {}).items()
-    }
-    if state.ema is not None:
-      teachers['ema'] = partial(model.apply, {'params': state.ema}, train=False)
+    teachers = _find_teachers(model, state.ema, frozen or {}, given or {})
     gradients = _Gradients(
       model, objectives, accumulate, axis_name, teachers, state.step
     )
@@ -97,6 +85,19 @@ def make_update(
     ), metrics
 
   return update
+
+
+def _find_teachers(
+  model: nn.Module,
+  ema: Params | None,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
+  given: Mapping[str, Params],
+) -> dict[str, Teacher]:
+  """The EMA as 'ema', and the frozen models by name, with their parameters."""
+  teachers = {name: partial(frozen[name], given[name]) for name in given}
+  if ema is not None:
+    teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
+  return teachers
 
 
 @dataclasses.dataclass(frozen=True)
