@@ -116,7 +116,7 @@ class Distill(base.Task):
       such as {'image': 'teacher_image'}; None for dict(image='image').
   """
 
-  ability: ClassVar[str] = 'do what its teacher does'
+  ability: ClassVar[str] = 'predict what its teacher does'
   methods: ClassVar[Mapping[str, Any]] = classify.Classify.methods
   prompt: ClassVar[base.Prompt | None] = classify.Classify.prompt
 

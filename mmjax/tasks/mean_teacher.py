@@ -65,8 +65,8 @@ class Consistency:
     del apply, rng, axis_name
     mask = self._mask(batch)  # [B]
     name = f'{self.target}_output'
-    seen = views.swap(batch, self.field, self.other) if self.other else batch
-    taught = jax.lax.stop_gradient(apply_teacher(seen)[name])  # [B, C]
+    view = views.swap(batch, self.field, self.other) if self.other else batch
+    taught = jax.lax.stop_gradient(apply_teacher(view)[name])  # [B, C]
     own = presence.get_output(outputs, name)
     own, taught = ops.zero_masked(own, mask), ops.zero_masked(taught, mask)
     difference = jax.nn.softmax(own) - jax.nn.softmax(taught)

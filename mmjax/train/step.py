@@ -65,9 +65,9 @@ def make_update(
     their number `replaced`.
   """
 
-  def update(state: state_lib.State, batch: Batch, given: Params | None = None):
+  def update(state: state_lib.State, batch: Batch, fixed: Params | None = None):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    teachers = _find_teachers(model, state.ema, frozen or {}, given or {})
+    teachers = _find_teachers(model, state.ema, frozen or {}, fixed or {})
     gradients = _Gradients(
       model, objectives, accumulate, axis_name, teachers, state.step
     )
@@ -91,10 +91,10 @@ def _find_teachers(
   model: nn.Module,
   ema: Params | None,
   frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
-  given: Mapping[str, Params],
+  params: Mapping[str, Params],
 ) -> dict[str, Teacher]:
   """The EMA as 'ema', and the frozen models by name, with their parameters."""
-  teachers = {name: partial(frozen[name], given[name]) for name in given}
+  teachers = {name: partial(frozen[name], params[name]) for name in params}
   if ema is not None:
     teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
   return teachers

@@ -70,7 +70,7 @@ KIND = {'kind': 'category', 'classes': ('a', 'b')}
     ),
   ],
 )
-def test_what_is_no_view_or_has_several_classes_is_refused(
+def test_features_that_are_not_views_of_one_class_are_refused(
   task, view, kind, message
 ):
   name = {'pseudo_labels': 'strong', 'mean_teacher': 'other'}[task]
