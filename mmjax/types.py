@@ -121,6 +121,46 @@ class Objective(Protocol):
     """
 
 
+@runtime_checkable
+class TaughtObjective(Objective, Protocol):
+  """An objective that compares the model's outputs with a teacher's.
+
+  Attributes:
+    teacher: 'ema' for the EMA of the model's own parameters, 'frozen' for the
+      experiment's frozen model of the objective's name
+      (`mmjax.train.experiment.Experiment.frozen`).
+  """
+
+  teacher: str
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    apply_teacher: Callable[[Batch], Outputs],
+    step: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """Computes the loss; the other arguments are those of `Objective`.
+
+    Args:
+      outputs: what the model returned for the batch.
+      batch: arrays by name.
+      apply: as of `Objective`.
+      rng: as of `Objective`.
+      apply_teacher: function batch -> outputs of the teacher, without dropout.
+        No gradient goes through it.
+      step: [] int32, number of steps done.
+      axis_name: as of `Objective`.
+
+    Returns:
+      As of `Objective`.
+    """
+
+
 @dataclasses.dataclass(frozen=True)
 class Setting:
   """What a config may set a field of a module or objective to.

@@ -97,6 +97,7 @@ class Checks:
       if isinstance(feature, features.Questions):
         notes += self._check_answers(feature, name, source, others)
       if isinstance(feature, features.Category):
+        notes += _note_labelled(feature, name, source)
         for other, rows in ((name, source), *others.items()):
           notes += _note_unknown_classes(feature, other, rows)
     return tuple(notes)
@@ -359,6 +360,44 @@ def _read_whole(source: sources.Source, index: int) -> sources.Record | None:
     return source.read(index)
   except ConfigError:
     return None
+
+
+def _note_labelled(
+  feature: features.Category, split: str, source: sources.Source
+) -> list[str]:
+  """Notes how many classes of training records are used.
+
+  Raises:
+    ConfigError: if none is.
+  """
+  if feature.labelled == 1:
+    return []
+  counts: collections.Counter = collections.Counter()
+  number = with_class = 0
+  for record in source.iterate_small():
+    names = feature.get(record) or ()
+    with_class += bool(names)
+    if names and feature.is_labelled(record):
+      number += 1
+      counts.update(names)
+  setting = f'data.features.{feature.name}.labelled={feature.labelled}'
+  if not number:
+    raise ConfigError(
+      f'{setting} leaves none of the {with_class:,} records of {split} that '
+      'have a class; use a larger fraction'
+    )
+  notes = [
+    f'{setting} uses the class of {number:,} of the {with_class:,} records of '
+    f'{split} that have one'
+  ]
+  missing = [name for name in feature.classes if name not in counts]
+  if missing:
+    notes.append(
+      f'{setting} leaves no record of {len(missing)} of the '
+      f'{len(feature.classes)} classes, which are not learnt from labels, such '
+      'as ' + ', '.join(map(repr, missing[:3]))
+    )
+  return notes
 
 
 def _note_unknown_classes(

@@ -30,7 +30,8 @@ class Step:
     parameters: number of parameters of the model.
     trained: number of parameters that the optimizer updates.
     held: bytes on one device of the training state and of the batch, by kind:
-      'parameters', 'optimizer', 'average' (the EMA), 'batch'.
+      'parameters', 'optimizer', 'average' (the EMA), 'teachers' (the frozen
+      models), 'batch'.
     flops: FLOPs of the products in a step, on all devices, including those
       repeated by rematerialisation.
     useful_flops: FLOPs without the repeated ones (`mmjax.train.useful`).
@@ -101,6 +102,7 @@ def compile_step(
       'parameters': _bytes_per_device(params),
       'optimizer': _bytes_per_device(plan.abstract.opt_state),
       'average': _bytes_per_device(plan.abstract.ema),
+      'teachers': _bytes_per_device(train_program.frozen),
       'batch': _bytes_per_device(batch),
     },
     flops=flops.count(traced.jaxpr),

@@ -1,7 +1,7 @@
 """Tasks: what models are trained for, one file a task."""
 
 from mmjax.tasks.align import Align
-from mmjax.tasks.base import Prompt, Row, Split, Task, TrainedModel
+from mmjax.tasks.base import Prompt, Row, Split, Task, Teacher, TrainedModel
 from mmjax.tasks.build import (
   build,
   find_output_sizes,
@@ -11,7 +11,10 @@ from mmjax.tasks.build import (
 from mmjax.tasks.captioning import Captioning
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
+from mmjax.tasks.distill import Distill
 from mmjax.tasks.match import Match
+from mmjax.tasks.mean_teacher import MeanTeacher
+from mmjax.tasks.pseudo_labels import PseudoLabels
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
@@ -21,6 +24,9 @@ TASKS = {
   'contrastive': Contrastive,
   'align': Align,
   'classify': Classify,
+  'pseudo_labels': PseudoLabels,
+  'mean_teacher': MeanTeacher,
+  'distill': Distill,
   'regress': Regress,
   'match': Match,
   'translate': Translate,
@@ -35,12 +41,16 @@ __all__ = [
   'Captioning',
   'Classify',
   'Contrastive',
+  'Distill',
   'Match',
+  'MeanTeacher',
   'Prompt',
+  'PseudoLabels',
   'Regress',
   'Row',
   'Split',
   'Task',
+  'Teacher',
   'TrainedModel',
   'Translate',
   'VqaClassification',

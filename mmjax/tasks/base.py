@@ -41,6 +41,28 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
+class Teacher:
+  """A trained model that a task's objective learns from.
+
+  Attributes:
+    source: folder of a run or of a published model, or its name on the hub.
+    method: method of its module, (batch, argument) -> array [B, n].
+    argument: of the method: a target, or a field.
+    output: name of the output that the objective reads it as.
+    size: n.
+    reads: by each feature that the teacher reads, the run's own that gives its
+      array.
+  """
+
+  source: str
+  method: str
+  argument: str
+  output: str
+  size: int
+  reads: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
 class Split:
   """A data split on which a task is evaluated.
 
@@ -54,6 +76,7 @@ class Split:
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
     blind: metrics of the blind baseline on this split, by name.
     lacking: of `Task.alternatives`, those that no record of the split has.
+    tasks: all tasks that are evaluated, by name.
   """
 
   model: nn.Module
@@ -64,6 +87,7 @@ class Split:
   prefix: str = ''
   blind: Mapping[str, float] = dataclasses.field(default_factory=dict)
   lacking: Collection[tuple[str, ...]] = ()
+  tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""
@@ -188,6 +212,30 @@ class Task:
   def writes(self) -> str:
     """The text feature that a model's decoder writes; '' for none."""
     return ''
+
+  @property
+  def classifies(self) -> str:
+    """The category that a model trained for the task predicts; '' for none."""
+    return ''
+
+  def find_teacher(self, features: Mapping[str, Feature]) -> Teacher | None:
+    """The trained model that the objective learns from; None for none.
+
+    Args:
+      features: features by name.
+    """
+    del features
+    return None
+
+  def check_beside(self, tasks: 'Mapping[str, Task]') -> None:
+    """Checks a config's other tasks, where this one depends on them.
+
+    Args:
+      tasks: all tasks by name.
+
+    Raises:
+      ConfigError: if one that it needs is missing.
+    """
 
   def without_images(self) -> 'Task | None':
     """The same task for a blind baseline; None if it can't do without."""

@@ -43,6 +43,8 @@ def build(
         f'tasks.{name}={settings!r} is not legal: it is a dict of settings, '
         'such as dict(weight=1.0)'
       )
+    if isinstance(settings, ml_collections.ConfigDict):
+      settings = settings.to_dict()
     _check(table[name], settings, f'tasks.{name}')
     task = table[name](**settings)
     try:
@@ -59,6 +61,8 @@ def build(
       f'tasks is empty; give at least one of {sorted(table)}{able} a weight '
       'above 0'
     )
+  for task in built.values():
+    task.check_beside(built)
   return built
 
 

@@ -31,14 +31,56 @@ def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
 
 def classify(run: base.TrainedModel, **values: Any) -> list[Any]:
   """The likeliest class of each, or with several classes those above 1/2."""
-  task = base.find_task(run, Classify)
-  feature = run.preprocess[task.target]
-  logits = np.asarray(class_logits(run, task.target, **values))
+  feature = run.preprocess[_find_target(run)]
+  logits = np.asarray(class_logits(run, feature.name, **values))
   if feature.multi_label:
     return [
       [feature.classes[i] for i in np.flatnonzero(row > 0)] for row in logits
     ]
   return [feature.classes[i] for i in np.argmax(logits, axis=1)]
+
+
+def _find_target(run: base.TrainedModel) -> str:
+  """The category that the run's model predicts.
+
+  Raises:
+    ConfigError: if it predicts none.
+  """
+  for task in run.tasks.values():
+    if task.classifies:
+      return task.classifies
+  raise ConfigError(run.unable(Classify.ability))
+
+
+def list_rows(target: str) -> tuple[base.Row, ...]:
+  """Rows of `mmjax report` for the classes of a target."""
+  return (
+    base.Row(
+      f'{target} right', f'{target}/accuracy', f'{target}/majority_accuracy'
+    ),
+    base.Row(
+      f'{target} mAP',
+      f'{target}/average_precision',
+      f'{target}/chance_average_precision',
+    ),
+  )
+
+
+def make_evaluators(
+  target: str, split: base.Split
+) -> dict[str, evaluators.Evaluator]:
+  """The evaluator of the classes of a target."""
+  name = f'{split.prefix}{target}'
+  classes = evaluators.Classes(
+    predict.output(split.model, target=target),
+    split.source,
+    split.preprocess,
+    target=target,
+    inputs=split.inputs,
+    name=name,
+    **split.settings(),
+  )
+  return {name: classes}
 
 
 def _lines(
@@ -49,15 +91,14 @@ def _lines(
 ) -> list[str]:
   """Lines of the likeliest classes with their probabilities."""
   del texts, beam_size
-  task = base.find_task(run, Classify)
-  feature = run.preprocess[task.target]
-  logits = np.asarray(class_logits(run, task.target, **inputs)[0], np.float64)
+  feature = run.preprocess[_find_target(run)]
+  logits = np.asarray(class_logits(run, feature.name, **inputs)[0], np.float64)
   if feature.multi_label:
     probabilities = 1 / (1 + np.exp(-logits))
   else:
     probabilities = np.exp(logits - np.logaddexp.reduce(logits))
   return [
-    f'  prob  {task.target}',
+    f'  prob  {feature.name}',
     *(
       f'{probabilities[i]:6.1%}  {feature.classes[i]}'
       for i in np.argsort(-probabilities)[:_SHOWN]
@@ -89,19 +130,11 @@ class Classify(base.Task):
 
   @property
   def rows(self) -> tuple[base.Row, ...]:
-    name = f'{self.target}'
-    return (
-      base.Row(
-        f'{self.target} right',
-        f'{name}/accuracy',
-        f'{name}/majority_accuracy',
-      ),
-      base.Row(
-        f'{self.target} mAP',
-        f'{name}/average_precision',
-        f'{name}/chance_average_precision',
-      ),
-    )
+    return list_rows(self.target)
+
+  @property
+  def classifies(self) -> str:
+    return self.target
 
   def objective(self) -> objectives.Classification:
     if not self.target:
@@ -116,14 +149,4 @@ class Classify(base.Task):
     return {self.target: len(feature.classes or (0,))}
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    name = f'{split.prefix}{self.target}'
-    classes = evaluators.Classes(
-      predict.output(split.model, target=self.target),
-      split.source,
-      split.preprocess,
-      target=self.target,
-      inputs=split.inputs,
-      name=name,
-      **split.settings(),
-    )
-    return {name: classes}
+    return make_evaluators(self.target, split)

@@ -22,6 +22,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import teachers
 from mmjax.types import Batch, Objective
 
 
@@ -79,6 +80,7 @@ class Experiment:
     notes: what the user should know before the first step; printed.
     sources: names of a mixture's sources, by the batch's `source_index`; empty
       for batches of one source.
+    frozen: models that objectives learn from, by the objective's name.
   """
 
   model: Any
@@ -93,6 +95,9 @@ class Experiment:
   )
   notes: Sequence[str] = ()
   sources: Sequence[str] = ()
+  frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
+    default_factory=dict
+  )
 
 
 # (config, mesh) -> Experiment.
@@ -141,8 +146,7 @@ def from_tasks(
   Args:
     config: a completed config.
     mesh: devices to train on.
-    definition: what the config can name beside mmjax's own; by default
-      nothing.
+    definition: what the config can name beside mmjax's own, if anything.
     blind: results of the blind baseline.
 
   Raises:
@@ -186,6 +190,7 @@ def from_tasks(
     files=feed.files,
     notes=feed.notes,
     sources=feed.sources,
+    frozen=_load_teachers(chosen, feed),
   )
 
 
@@ -223,6 +228,21 @@ def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
   with own.unlocked():
     own.data = section
   return own
+
+
+def _load_teachers(
+  chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed
+) -> dict[str, teachers.Frozen]:
+  """The models that tasks learn from, by the task's name."""
+  found = {
+    name: task.find_teacher(feed.preprocess.features)
+    for name, task in chosen.items()
+  }
+  return {
+    name: teachers.load(name, teacher, feed.preprocess, feed.init_batch)
+    for name, teacher in found.items()
+    if teacher is not None
+  }
 
 
 def _get_evaluated(
@@ -272,6 +292,7 @@ def _build_evaluators(
 ) -> dict[str, evaluators.Evaluator]:
   """Evaluators of one split by name."""
   out: dict[str, evaluators.Evaluator] = {}
+  split = dataclasses.replace(split, tasks=chosen)
   for name, task in chosen.items():
     built = task.evaluators(split)
     if out.keys() & built.keys():

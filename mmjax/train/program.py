@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,9 +11,10 @@ import jax
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
-from mmjax.train import optimizer, schedule, step
+from mmjax.train import optimizer, schedule, step, teachers
 from mmjax.train import state as state_lib
 from mmjax.train.experiment import Experiment
+from mmjax.types import Params, TaughtObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,16 +23,32 @@ class Program:
 
   Attributes:
     plan: shapes and shardings of the state, and how to make it.
-    update: (state, batch) -> (state, metrics), of one device's examples in the
-      `pmap` style, of global arrays in the `pjit` style.
+    update: (state, batch, frozen) -> (state, metrics), of one device's examples
+      in the `pmap` style, of global arrays in the `pjit` style.
     mesh: the devices.
     style: 'pjit' or 'pmap'.
+    frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
+      frozen models, by name.
   """
 
   plan: state_lib.Plan
   update: step.Update
   mesh: jax.sharding.Mesh
   style: str
+  frozen: Mapping[str, Params]
+
+  def put(self, frozen: Mapping[str, teachers.Frozen]) -> dict[str, Params]:
+    """Puts the frozen models' parameters on the devices, by name."""
+
+    def shard(leaf, place):
+      return jax.make_array_from_callback(
+        leaf.shape, place.sharding, lambda index: leaf[index]
+      )
+
+    return {
+      name: jax.tree.map(shard, model.params, self.frozen[name])
+      for name, model in frozen.items()
+    }
 
   def trace(self, batch: Any) -> jax.stages.Traced:
     """Traces the update over the mesh, ready to be lowered and compiled.
@@ -46,7 +63,7 @@ class Program:
       update = jax.shard_map(
         self.update,
         mesh=self.mesh,
-        in_specs=(whole, split),
+        in_specs=(whole, split, whole),
         out_specs=(whole, whole),
         # It sums over devices itself.
         check_vma=False,
@@ -59,7 +76,7 @@ class Program:
       context.enter_context(nn.logical_axis_rules(rules.RULES))
     jitted = jax.jit(update, donate_argnums=0, out_shardings=shardings)
     with context:
-      return jitted.trace(self.plan.abstract, batch)
+      return jitted.trace(self.plan.abstract, batch, self.frozen)
 
 
 def mesh_of(
@@ -116,15 +133,47 @@ def build(
     mesh=mesh,
     ema=train.ema_decay > 0,
   )
+  _check_teachers(config, experiment)
   update = step.make_update(
     experiment.model,
     experiment.objectives,
     tx,
     lr=schedule.build(config.optimizer, train.steps),
     trained=optimizer.trained(config.optimizer, params),
+    frozen={n: model.apply for n, model in experiment.frozen.items()},
     accumulate=train.accumulate,
     ema_decay=train.ema_decay,
     axis_name='data' if config.mesh.style == 'pmap' else None,
     sources=experiment.sources,
   )
-  return Program(plan, update, mesh, config.mesh.style)
+  frozen = {
+    name: _shard(model, mesh) for name, model in experiment.frozen.items()
+  }
+  return Program(plan, update, mesh, config.mesh.style, frozen)
+
+
+def _check_teachers(config: Any, experiment: Experiment) -> None:
+  """Refuses an objective that learns from an EMA where there is none.
+
+  Raises:
+    ConfigError: naming both settings.
+  """
+  for name, (_, objective) in experiment.objectives.items():
+    is_taught = isinstance(objective, TaughtObjective)
+    if is_taught and objective.teacher == 'ema' and not config.train.ema_decay:
+      raise ConfigError(
+        f'tasks.{name} learns from the EMA of the parameters, but '
+        f'train.ema_decay={config.train.ema_decay} keeps none; set it, as in '
+        f'train.ema_decay=0.99, or tasks.{name}.weight=0'
+      )
+
+
+def _shard(model: teachers.Frozen, mesh: jax.sharding.Mesh) -> Params:
+  """Shapes of a frozen model's parameters, sharded by the modules' axes."""
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    model.params,
+    rules.shardings(model.boxed, mesh),
+  )

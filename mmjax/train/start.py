@@ -3,7 +3,8 @@
 import concurrent.futures
 import contextlib
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -70,13 +71,15 @@ def prepare(
     )
     clock.lap('data')
     try:
-      return _start(config, program, checkpoints, step, batches, clock)
+      return _start(
+        config, program, experiment.frozen, checkpoints, step, batches, clock
+      )
     except checkpoints_lib.SetAside as error:
       batches.close()  # They begin at the step of the damaged checkpoint.
       hosts.log(str(error))
 
 
-def _start(config, program, checkpoints, step, batches, clock) -> Start:
+def _start(config, program, frozen, checkpoints, step, batches, clock) -> Start:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(_make_state, program.plan, config, checkpoints)
@@ -87,9 +90,20 @@ def _start(config, program, checkpoints, step, batches, clock) -> Start:
     hosts.log('compiling the training step')
     compiled = program.trace(batch).lower().compile()
     clock.lap('compile')
-    start = Start(step, call_or_exit(state.result), compiled, batches, batch)
+    update = functools.partial(_update, compiled, program.put(frozen))
+    start = Start(step, call_or_exit(state.result), update, batches, batch)
     clock.lap('init')
     return start
+
+
+def _update(
+  compiled: Callable[..., Any],
+  frozen: Mapping[str, Any],
+  state: Any,
+  batch: Any,
+) -> tuple[Any, Any]:
+  """One step, from the same frozen models each time."""
+  return compiled(state, batch, frozen)
 
 
 def _make_state(

@@ -12,9 +12,19 @@ import optax
 
 from mmjax.train import by_source
 from mmjax.train import state as state_lib
-from mmjax.types import Array, Batch, Metrics, Objective, Outputs, Params
+from mmjax.types import (
+  Array,
+  Batch,
+  Metrics,
+  Objective,
+  Outputs,
+  Params,
+  TaughtObjective,
+)
 
-Update = Callable[[state_lib.State, Batch], tuple[state_lib.State, Metrics]]
+# (state, batch, perhaps parameters of frozen models by name) -> ...
+Update = Callable[..., tuple[state_lib.State, Metrics]]
+Teacher = Callable[[Batch], Outputs]
 
 
 def make_update(
@@ -24,12 +34,13 @@ def make_update(
   *,
   lr: optax.Schedule,
   trained: Any,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]] | None = None,
   accumulate: int = 1,
   ema_decay: float = 0.0,
   axis_name: str | None = None,
   sources: Sequence[str] = (),
 ) -> Update:
-  """Makes the pure function `update(state, batch) -> (state, metrics)`.
+  """Makes the pure function `update(state, batch, frozen) -> (state, metrics)`.
 
   Args:
     model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
@@ -37,17 +48,16 @@ def make_update(
     tx: the optimizer.
     lr: learning rate schedule, for the metrics.
     trained: tree of bool, False where a parameter is frozen.
+    frozen: functions of frozen models by the name of the objective that learns
+      from one; `update` gets their parameters by the same names.
     accumulate: number of micro-batches of a batch. The losses are those of the
-      whole batch. For an objective that compares
-      examples with each other, the model first runs over all micro-batches for
-      what is compared, then once more for the gradients (cached gradients, Gao
-      et al. 2021, section 3): time for memory.
-    ema_decay: decay of the EMA of the parameters; 0: no EMA. It starts with the
-      smaller decay (1 + t) / (10 + t), so that the initial values don't
-      dominate a short run.
-    axis_name: mapped axis over whose devices the batch is split; `update`
-      then gets one device's examples and a whole state. None where arrays are
-      global.
+      whole batch. For an objective that compares examples with each other, the
+      model first runs over all micro-batches for what is compared, then once
+      more for the gradients (cached gradients, Gao et al. 2021, section 3).
+    ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
+      (1 + t) / (10 + t), so that initial values don't dominate a short run.
+    axis_name: mapped axis over whose devices the batch is split: `update` gets
+      one device's examples and a whole state. None where arrays are global.
     sources: names of the sources of a mixture, by the batch's `source_index`.
 
   Returns:
@@ -59,10 +69,13 @@ def make_update(
     and `count/NAME/SOURCE` of objectives that give `items`, and
     `examples/SOURCE`.
   """
-  gradients = _Gradients(model, objectives, accumulate, axis_name, sources)
 
-  def update(state: state_lib.State, batch: Batch):
+  def update(state: state_lib.State, batch: Batch, fixed: Params | None = None):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    teachers = _find_teachers(model, state.ema, frozen or {}, fixed or {})
+    gradients = _Gradients(
+      model, objectives, accumulate, axis_name, teachers, state.step, sources
+    )
     grads, metrics = gradients(state.params, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
@@ -79,6 +92,19 @@ def make_update(
   return update
 
 
+def _find_teachers(
+  model: nn.Module,
+  ema: Params | None,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
+  params: Mapping[str, Params],
+) -> dict[str, Teacher]:
+  """The EMA as 'ema', and the frozen models by name, with their parameters."""
+  teachers = {name: partial(frozen[name], params[name]) for name in params}
+  if ema is not None:
+    teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
+  return teachers
+
+
 @dataclasses.dataclass(frozen=True)
 class _Gradients:
   """Gradients of the weighted losses of a batch, and their metrics."""
@@ -87,6 +113,8 @@ class _Gradients:
   objectives: Mapping[str, tuple[float, Objective]]
   accumulate: int
   axis_name: str | None
+  teachers: Mapping[str, Teacher]
+  step: Array
   sources: Sequence[str] = ()
 
   def __call__(
@@ -225,6 +253,7 @@ class _Gradients:
         apply=apply,
         rng=jax.random.fold_in(own_key, i),
         axis_name=self.axis_name,
+        **self._teach(name, objective),
       )
       extra = dict(extra)
       items = extra.pop('items', None)
@@ -238,6 +267,13 @@ class _Gradients:
       metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}
     metrics['loss'] = total
     return total, metrics
+
+  def _teach(self, name: str, objective: Objective) -> dict[str, Any]:
+    """The further arguments of an objective that has a teacher."""
+    if not isinstance(objective, TaughtObjective):
+      return {}
+    own = name if objective.teacher == 'frozen' else objective.teacher
+    return {'apply_teacher': self.teachers[own], 'step': self.step}
 
 
 def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:

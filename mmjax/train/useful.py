@@ -46,16 +46,18 @@ def count(
     tx,
     lr=lambda _: jnp.zeros(()),
     trained=trained,
+    frozen={n: model.apply for n, model in experiment.frozen.items()},
   )
-  params, batch = jax.tree.map(_shape, (params, batch))
+  given = {n: model.params for n, model in experiment.frozen.items()}
+  params, batch, given = jax.tree.map(_shape, (params, batch, given))
   state = state_lib.State(
     step=jax.ShapeDtypeStruct((), jnp.int32),
     seed=jax.ShapeDtypeStruct((), jnp.uint32),
     params=params,
     opt_state=jax.eval_shape(tx.init, params),
-    ema=None,
+    ema=params if config.train.ema_decay else None,
   )
-  return flops.count(jax.jit(update).trace(state, batch).jaxpr)
+  return flops.count(jax.jit(update).trace(state, batch, given).jaxpr)
 
 
 def _once(part: Any) -> Any:

@@ -219,3 +219,21 @@ def test_fields_of_other_kinds_are_needed_by_their_names():
     check(rows, needs, own=own)
   rows[1]['fields']['age'] = 3.0
   assert check(rows, needs, own=own) == ()
+
+
+def test_few_labels_are_noted_and_none_is_refused():
+  def check_labelled(fraction, names):
+    rows = [make_record(i, kind=[names[i % len(names)]]) for i in range(40)]
+    kind = {
+      'kind': 'category',
+      'classes': tuple(names),
+      'labelled': fraction,
+    }
+    return check(rows, {'classify': ('kind',)}, own={'kind': kind})
+
+  number, missing = check_labelled(0.2, [f'k{i:02}' for i in range(40)])
+  used = int(number.split('class of ')[1].split(' ')[0])
+  assert 0 < used < 20 and 'of the 40 records of train' in number
+  assert f'no record of {40 - used} of the 40 classes' in missing
+  with pytest.raises(ConfigError, match='leaves none of the 40 records'):
+    check_labelled(1e-6, ['a', 'b'])

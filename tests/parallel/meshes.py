@@ -22,6 +22,7 @@ os.environ['XLA_FLAGS'] = (
   f'--xla_force_host_platform_device_count={DEVICES}'
 )
 
+import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
 from jax.sharding import NamedSharding  # noqa: E402
@@ -29,8 +30,9 @@ from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from mmjax import models, tasks  # noqa: E402
 from mmjax.config import settings  # noqa: E402
+from mmjax.data import preprocess  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
-from mmjax.train import experiment, program  # noqa: E402
+from mmjax.train import experiment, program, teachers  # noqa: E402
 
 STEPS, BATCH, TEXT = 10, 16, 16
 STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}
@@ -66,6 +68,16 @@ OBJECTIVES = {
       'decoder': DECODER,
     },
   ),
+  # With two teachers: the EMA and a frozen model.
+  'few_labels': (
+    {
+      'classify': {'target': 'label'},
+      'pseudo_labels': {'target': 'label', 'threshold': 0.0},
+      'mean_teacher': {'target': 'label', 'ramp_steps': 5},
+      'distill': {'target': 'label', 'teacher': 'frozen'},
+    },
+    {'name': 'multimodal', 'encoders': {'image': IMAGE}},
+  ),
 }
 
 
@@ -76,6 +88,10 @@ class Data:
     rng = np.random.default_rng(i)
     lengths = rng.integers(3, TEXT + 1, (2, size, 1))
     masks = np.arange(TEXT)[None, None] < lengths
+    views = {
+      name: rng.normal(size=(size, 16, 16, 3)).astype(np.float32)
+      for name in ('strong', 'other')
+    }
     return {
       'image': rng.normal(size=(size, 16, 16, 3)).astype(np.float32),
       'image_mask': rng.random(size) < 0.9,
@@ -85,6 +101,8 @@ class Data:
       'question_mask': masks[1],
       'label': rng.integers(-1, 7, size).astype(np.int32),
       'source_index': rng.integers(0, 2, size).astype(np.int32),
+      **views,
+      **{f'{name}_mask': np.ones(size, bool) for name in views},
     }
 
 
@@ -92,19 +110,35 @@ def build(name: str) -> experiment.Experiment:
   """The objective with its model."""
   losses, model = OBJECTIVES[name]
   data = Data()
+  module = models.build(
+    model,
+    vocab_size=64,
+    text_length=TEXT,
+    question_length=TEXT,
+    answer_length=TEXT,
+    num_answers=7,
+    features=preprocess.build({'image': {'kind': 'image', 'size': 16}}),
+    output_sizes={'label': 7} if 'classify' in losses else {},
+  )
   return experiment.Experiment(
-    model=models.build(
-      model,
-      vocab_size=64,
-      text_length=TEXT,
-      question_length=TEXT,
-      answer_length=TEXT,
-      num_answers=7,
-    ),
+    model=module,
     objectives=tasks.objectives(tasks.build(losses, tasks.TASKS)),
     train_data=data,
     init_batch=data.batch(0, 2),
     sources=('a', 'b'),
+    frozen={'distill': freeze(module)} if 'distill' in losses else {},
+  )
+
+
+def freeze(module: nn.Module) -> teachers.Frozen:
+  """An untrained model of the same kind, as a teacher."""
+  init = lambda: module.init(jax.random.key(7), Data().batch(0, 2), train=False)
+  return teachers.Frozen(
+    apply=lambda params, batch: module.apply(
+      {'params': params}, batch, train=False
+    ),
+    params=jax.tree.map(np.asarray, nn.meta.unbox(jax.jit(init)()['params'])),
+    boxed=jax.eval_shape(init)['params'],
   )
 
 
@@ -128,7 +162,8 @@ def train(
   devices = jax.devices()[:number]
   # As on a pod, neighbours in the mesh belong to different hosts.
   grid = mesh_lib.build(config.mesh, devices[::2] + devices[1::2])
-  made = program.build(config, build(name), grid)
+  built = build(name)
+  made = program.build(config, built, grid)
   seed = np.uint32(0)
   state = jax.jit(made.plan.init, out_shardings=made.plan.shardings)(seed)
   data = Data()
@@ -139,8 +174,9 @@ def train(
     return mesh_lib.shard_batch(own, grid)
 
   update = made.trace(place(0)).lower().compile()
+  frozen = made.put(built.frozen)
   for i in range(STEPS):
-    state, metrics = update(state, place(i))
+    state, metrics = update(state, place(i), frozen)
   gather = jax.jit(lambda x: x, out_shardings=NamedSharding(grid, P()))
   flat = jax.tree_util.tree_leaves_with_path(gather((state.params, state.ema)))
   of_sources = {k: np.asarray(v) for k, v in metrics.items() if '/b' in k}
@@ -161,7 +197,7 @@ def cases(name: str, every: bool):
   """(mesh, style, accumulate)."""
   if not every:
     yield {'fsdp': 2, 'tensor': 2, 'sequence': 2}, 'pjit', 2
-    if name == 'contrastive':  # Its loss alone needs more than its device's.
+    if name in ('contrastive', 'few_labels'):
       yield {'data': 4}, 'pmap', 2
     return
   for sizes in itertools.product((1, 2, 4, 8), repeat=len(mesh_lib.AXES)):

@@ -25,7 +25,9 @@ def _largest(script, *arguments):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('objective', ['contrastive', 'captioning', 'vqa'])
+@pytest.mark.parametrize(
+  'objective', ['contrastive', 'captioning', 'vqa', 'few_labels']
+)
 def test_ten_steps_give_one_devices_parameters(objective):
   assert 0 < _largest('meshes.py', objective)[objective] < 1e-5
 

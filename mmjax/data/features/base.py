@@ -36,12 +36,14 @@ class Feature:
     reads: kinds of fields that it reads.
     is_large: whether a value is so large that scans of a data set skip it.
     word: the field in words, for messages.
+    training_only: settings that have an effect in training alone.
   """
 
   kind: ClassVar[str] = ''
   reads: ClassVar[tuple[str, ...]] = ()
   is_large: ClassVar[bool] = False
   word: ClassVar[str] = ''
+  training_only: ClassVar[tuple[str, ...]] = ()
 
   name: str = ''
   field: str = ''
@@ -234,6 +236,18 @@ class Feature:
       if field.name not in ('name', 'tokenizer')
     }
     return {'kind': self.kind, **to_json(settings)}
+
+  def describe_arrays(self) -> dict[str, Any]:
+    """Returns the settings that determine the arrays of a value.
+
+    Two features for which they are equal make equal arrays of one value in
+    evaluation.
+    """
+    return {
+      name: value
+      for name, value in self.to_dict().items()
+      if name != 'field' and name not in self.training_only
+    }
 
 
 def check_types(feature: Feature) -> None:

@@ -2,12 +2,12 @@
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax.data import contact_sheet
+from mmjax.data import contact_sheet, splitting
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
 
@@ -24,17 +24,25 @@ class Category(base.Feature):
     classes: names of the classes; None for those of the training records, in
       alphabetical order.
     multi_label: whether a record may have several classes.
+    labelled: fraction of the training records whose class is used; the others
+      count as without a class. A hash of the record's id selects them, so they
+      are the same in each epoch, on each host and in each run, and those of a
+      smaller fraction are among those of a larger one. Evaluation uses all.
   """
 
   kind: ClassVar[str] = 'category'
   reads: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
+  training_only: ClassVar[tuple[str, ...]] = ('labelled',)
 
   classes: Sequence | None = None
   multi_label: bool = False
+  labelled: float = 1.0
 
   def __post_init__(self):
     super().__post_init__()
+    if not 0 < self.labelled <= 1:
+      self.refuse('labelled', 'is not legal: more than 0 and at most 1')
     for name in self.classes or ():
       if not isinstance(name, str):
         self.refuse('classes', f'has {name!r}, which is not a name')
@@ -79,6 +87,20 @@ class Category(base.Feature):
   @property
   def is_fitted(self) -> bool:
     return self.classes is not None
+
+  def is_labelled(self, record: Mapping[str, Any]) -> bool:
+    """Whether training uses a record's class, if it has one."""
+    if self.labelled == 1:
+      return True
+    fractions = {'labelled': self.labelled, 'hidden': 1 - self.labelled}
+    # A hash of its own: that of the id alone may have assigned the split.
+    return splitting.assign(f'label {record["id"]}', fractions) == 'labelled'
+
+  def choose(
+    self, record: Mapping[str, Any], rng: np.random.Generator | None
+  ) -> Any:
+    is_hidden = rng is not None and not self.is_labelled(record)
+    return None if is_hidden else self.get(record)
 
   def make_arrays(
     self, chosen: Sequence[str], rng: np.random.Generator | None, *, flips

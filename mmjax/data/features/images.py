@@ -37,6 +37,7 @@ class Image(base.Feature):
   reads: ClassVar[tuple[str, ...]] = ('image',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
+  training_only: ClassVar[tuple[str, ...]] = ('augment',)
 
   size: int | Sequence = 32
   resize: str = 'stretch'

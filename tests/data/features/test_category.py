@@ -77,3 +77,24 @@ def test_people_name_a_class():
     feature.prepare('bee')
   with pytest.raises(ConfigError, match='kind is one class, not cat, dog'):
     feature.prepare(['cat', 'dog'])
+
+
+def test_labels_of_a_fraction_are_nested_and_hidden_in_training_alone():
+  rows = [
+    {'id': f'train-{i}', 'fields': {'kind': ['ab'[i % 2]]}, 'metadata': {}}
+    for i in range(2_000)
+  ]
+  rng = np.random.default_rng(0)
+
+  def select(fraction):
+    feature = features.Category(
+      name='kind', classes=('a', 'b'), labelled=fraction
+    )
+    assert all(feature.choose(row, None) for row in rows)  # Evaluation.
+    return {row['id'] for row in rows if feature.choose(row, rng)}
+
+  few, more = select(0.05), select(0.1)
+  assert 70 < len(few) < 130 and few < more < select(1.0)
+  assert few == select(0.05)
+  with pytest.raises(ConfigError, match='labelled=0 is not legal: more than 0'):
+    features.Category(name='kind', labelled=0)

@@ -1,0 +1,97 @@
+"""Two views of one field, and the labels that tasks on them need beside."""
+
+from collections.abc import Mapping
+
+from mmjax.data.features import Category, Feature
+from mmjax.errors import ConfigError, choose
+from mmjax.tasks import base
+from mmjax.types import Batch
+
+
+def swap(batch: Batch, field: str, view: str) -> Batch:
+  """A batch in which the model reads another view of a field.
+
+  Args:
+    batch: arrays by name.
+    field: feature that the model reads.
+    view: feature whose arrays take the place of those of `field`.
+  """
+  return {
+    **batch,
+    field: batch[view],
+    f'{field}_mask': batch[f'{view}_mask'],
+  }
+
+
+def check(
+  path: str, features: Mapping[str, Feature], field: str, view: str
+) -> None:
+  """Refuses two features that are not views of one field.
+
+  Args:
+    path: the setting that names the view, for the message.
+    features: features by name.
+    field: feature that the model reads.
+    view: feature of the other view.
+
+  Raises:
+    ConfigError: if they read different fields, or differ in a setting that is
+      not for training alone, such as the size.
+  """
+  one, other = (choose(name, features, path) for name in (field, view))
+  differences = {
+    name: (mine, other.describe_arrays().get(name))
+    for name, mine in one.describe_arrays().items()
+    if other.describe_arrays().get(name) != mine
+  }
+  if one.source != other.source:
+    differences['field'] = (one.source, other.source)
+  for name, (mine, theirs) in differences.items():
+    raise ConfigError(
+      f'{path}={view!r} is not a view of {field!r}: {name} is {mine!r} for '
+      f'data.features.{field} and {theirs!r} for data.features.{view}; only '
+      f'{" and ".join(one.training_only) or "the name"} may differ'
+    )
+
+
+def check_target(
+  path: str, target: str, features: Mapping[str, Feature]
+) -> Category:
+  """The category that a task predicts, of which a record has one class.
+
+  Args:
+    path: the task's path in the config.
+    target: its name.
+    features: features by name.
+
+  Raises:
+    ConfigError: if it is not such a category.
+  """
+  feature = base.get_target(target, features, (Category,))
+  if feature.multi_label:
+    raise ConfigError(
+      f'{path}.target={target!r} has several classes a record '
+      f'(data.features.{target}.multi_label), but the softmax of {path} is for '
+      'one; use a target of one class'
+    )
+  return feature
+
+
+def check_labels(
+  path: str, target: str, tasks: Mapping[str, base.Task]
+) -> None:
+  """Refuses a task without labels where no other task has any.
+
+  Args:
+    path: the task's path in the config.
+    target: the category that it predicts.
+    tasks: all tasks of the config.
+
+  Raises:
+    ConfigError: if no other task learns the target.
+  """
+  if not any(task.classifies == target for task in tasks.values()):
+    raise ConfigError(
+      f'{path} learns {target!r} without labels, and no task learns it from '
+      f'labels; add tasks.classify=dict(target={target!r})'
+    )

@@ -1,0 +1,287 @@
+"""Trained models that objectives learn from, and that are not trained."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mmjax import models
+from mmjax import tasks as tasks_lib
+from mmjax.data import preprocess as preprocessing
+from mmjax.data import tokenizers
+from mmjax.data.features import Feature
+from mmjax.errors import ConfigError, choose
+from mmjax.ops import tree_paths
+from mmjax.pretrained import hub
+from mmjax.runs import rebuild, trained
+from mmjax.types import Batch, Outputs, Params
+
+# What the arrays of published models depend on: by the field, the setting of
+# `data` that comes with the model, and that of the feature.
+_PUBLISHED = {
+  'image': {
+    'image_size': 'size',
+    'resize': 'resize',
+    'mean': 'mean',
+    'std': 'std',
+  },
+  'text': {'text_length': 'length'},
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+  """A trained model that an objective learns from, and that isn't trained.
+
+  Its parameters are an argument of the training step beside the state: they
+  are sharded over the mesh, and no checkpoint has them.
+
+  Attributes:
+    apply: function (params, batch) -> outputs, without dropout.
+    params: its parameters, numpy arrays.
+    boxed: their shapes with the boxes of `nn.with_logical_partitioning`.
+  """
+
+  apply: Callable[[Params, Batch], Outputs]
+  params: Params
+  boxed: Params
+
+
+@dataclasses.dataclass(frozen=True)
+class _Opened:
+  """A trained model, and what its inputs have to be.
+
+  Attributes:
+    module: its module.
+    inputs: settings by feature that it reads; what they don't name is not
+      checked.
+    tokenizer: of its texts; None if it reads none.
+    size: number of its outputs.
+    read: function from shapes to its parameters of these paths.
+  """
+
+  module: nn.Module
+  inputs: Mapping[str, Mapping[str, Any]]
+  tokenizer: tokenizers.Tokenizer | None
+  size: int
+  read: Callable[[Params], Params]
+
+
+def load(
+  name: str,
+  teacher: tasks_lib.Teacher,
+  preprocess: preprocessing.Preprocessor,
+  init_batch: Batch,
+) -> Frozen:
+  """Reads a task's teacher; only the parameters that its output needs.
+
+  Args:
+    name: the task's name in the config.
+    teacher: what the task says of its teacher.
+    preprocess: the run's preprocessor.
+    init_batch: one or two examples of the run, for shapes.
+
+  Raises:
+    ConfigError: if the teacher isn't there, hasn't the output, or reads other
+      arrays than the run makes.
+  """
+  path = f'tasks.{name}.teacher={teacher.source!r}'
+  try:
+    folder = hub.find(teacher.source)
+    if hub.is_run(folder):
+      opened = _open_run(folder, teacher, preprocess)
+    else:
+      opened = _open_published(folder, teacher, preprocess)
+  except ConfigError as error:
+    reason = str(error).removeprefix('init_from: ')
+    raise ConfigError(f'{path}: {reason}') from error
+  _check_inputs(name, path, teacher, opened, preprocess)
+  if opened.size != teacher.size:
+    raise ConfigError(
+      f'{path} has {opened.size} outputs for {teacher.argument!r}, but '
+      f"tasks.{name} learns {teacher.size}; with kind='features' set "
+      f'tasks.{name}.width={opened.size}'
+    )
+  boxed = jax.eval_shape(
+    functools.partial(_init, opened.module, teacher),
+    jax.random.key(0),
+    {key: jnp.asarray(value) for key, value in init_batch.items()},
+  )
+  params = opened.read(nn.meta.unbox(boxed))
+  return Frozen(
+    apply=functools.partial(_apply, opened.module, teacher),
+    # In the host's memory: a copy of each device's part goes to the device.
+    params=jax.tree.map(np.asarray, params),
+    boxed=boxed,
+  )
+
+
+def _select(teacher: tasks_lib.Teacher, batch: Batch) -> Batch:
+  """What the teacher reads, by its own names."""
+  return {
+    f'{theirs}{ending}': batch[f'{ours}{ending}']
+    for theirs, ours in teacher.reads.items()
+    for ending in ('', '_mask')
+    if f'{ours}{ending}' in batch
+  }
+
+
+def _init(
+  module: nn.Module, teacher: tasks_lib.Teacher, key: Any, batch: Batch
+) -> Params:
+  inputs = _select(teacher, batch)
+  return module.init(key, inputs, teacher.argument, method=teacher.method)[
+    'params'
+  ]
+
+
+def _apply(
+  module: nn.Module, teacher: tasks_lib.Teacher, params: Params, batch: Batch
+) -> Outputs:
+  out = module.apply(
+    {'params': params},
+    _select(teacher, batch),
+    teacher.argument,
+    method=teacher.method,
+  )
+  return {teacher.output: out}
+
+
+def _check_inputs(
+  name: str,
+  path: str,
+  teacher: tasks_lib.Teacher,
+  opened: _Opened,
+  preprocess: preprocessing.Preprocessor,
+) -> None:
+  """Refuses a teacher whose inputs the run makes otherwise, or not at all."""
+  setting = f'tasks.{name}.reads'
+  if set(teacher.reads) != set(opened.inputs):
+    raise ConfigError(
+      f'{path} reads {", ".join(opened.inputs)} for {teacher.argument!r}, but '
+      f'{setting} gives {", ".join(teacher.reads)}; give exactly those'
+    )
+  for theirs, ours in teacher.reads.items():
+    feature = choose(ours, preprocess.features, f'{setting}.{theirs}')
+    made = feature.describe_arrays()
+    for key, wanted in opened.inputs[theirs].items():
+      if not _are_equal(made.get(key), wanted):
+        raise ConfigError(
+          f'{path} was trained with {key}={wanted!r} of {theirs!r}, but '
+          f'data.features.{ours} has {key}={made.get(key)!r}; make a second '
+          'feature of the same field as the teacher reads it, as in '
+          f'data.features.teacher_{theirs}={_describe(feature, opened, theirs)}'
+          f', and set {setting}={{{theirs!r}: {f"teacher_{theirs}"!r}}}'
+        )
+    if feature.uses_tokenizer and opened.tokenizer != preprocess.tokenizer:
+      raise ConfigError(
+        f'{path} reads {theirs!r} by another tokenizer than this run; set '
+        "data.tokenizer to the teacher's tokenizer.json"
+      )
+
+
+def _describe(feature: Feature, opened: _Opened, theirs: str) -> str:
+  """The feature that the teacher reads, as a config has it."""
+  settings = {'kind': feature.kind, 'field': feature.source}
+  settings |= opened.inputs[theirs]
+  listed = ', '.join(f'{key}={value!r}' for key, value in settings.items())
+  return f'dict({listed})'
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+  """Whether two settings mean the same; a size may be one number or two."""
+  try:
+    return np.allclose(np.asarray(one, float), np.asarray(other, float))
+  except (TypeError, ValueError):
+    return one == other
+
+
+def _open_run(
+  folder: Path,
+  teacher: tasks_lib.Teacher,
+  preprocess: preprocessing.Preprocessor,
+) -> _Opened:
+  """Opens a run that classifies, or embeds."""
+  run = rebuild.load(folder)
+  target = teacher.argument
+  if teacher.method == 'predict':
+    if all(task.classifies != target for task in run.tasks.values()):
+      raise ConfigError(f'the run does not classify {target!r}')
+    theirs, ours = (p[target].classes for p in (run.preprocess, preprocess))
+    if theirs != ours:
+      raise ConfigError(
+        f'the run has the classes {", ".join(theirs[:5])}, ... of {target!r}, '
+        f'this one {", ".join(ours[:5])}, ...; set '
+        f'data.features.{target}.classes to those of the teacher, '
+        f'{theirs!r:.200}'
+      )
+    reads, size = run.inputs, len(theirs)
+  else:
+    if not any('embed' in task.methods for task in run.tasks.values()):
+      raise ConfigError(
+        'the run has no embeddings: it trained neither contrastive nor align'
+      )
+    reads = models.find_reads(run.config.model).get(target, (target,))
+    size = run.module.embed_dim
+  return _Opened(
+    run.module,
+    {name: run.preprocess[name].describe_arrays() for name in reads},
+    run.tokenizer,
+    size,
+    functools.partial(_choose, run.params),
+  )
+
+
+def _choose(params: Params, shapes: Params) -> Params:
+  """The parameters of the same paths."""
+  leaves = tree_paths.flatten(params)
+  return tree_paths.unflatten(
+    {path: leaves[path] for path in tree_paths.flatten(shapes)}
+  )
+
+
+def _open_published(
+  folder: Path,
+  teacher: tasks_lib.Teacher,
+  preprocess: preprocessing.Preprocessor,
+) -> _Opened:
+  """Opens a published dual encoder."""
+  source = trained.find(str(folder))
+  if teacher.method != 'embed' or not isinstance(
+    source.module, models.DualEncoder
+  ):
+    raise ConfigError(
+      f'a published {type(source.module).__name__} is not a teacher of '
+      f'{teacher.argument!r}: of published models, only those of images and '
+      "texts are, such as CLIP's, with kind='features'"
+    )
+  field = teacher.argument
+  names = choose(field, _PUBLISHED, 'the target')
+  ours = teacher.reads.get(field)
+  feature = preprocess.features.get(ours)
+  given = {'text_length': getattr(feature, 'length', 0)}
+  settings = dict(source.data_settings([field], given))
+  tokenizer = None
+  if 'tokenizer' in settings:
+    tokenizer = tokenizers.Tokenizer.load(
+      settings['tokenizer'],
+      bos=settings.get('bos'),
+      lower_case=settings.get('lower_case', False),
+    )
+  return _Opened(
+    source.module,
+    {
+      field: {
+        name: settings[key] for key, name in names.items() if key in settings
+      }
+    },
+    tokenizer,
+    source.module.embed_dim,
+    source.read,
+  )
