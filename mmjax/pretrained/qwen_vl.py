@@ -13,6 +13,7 @@ from mmjax import decoders, models
 from mmjax.data import images as image_files
 from mmjax.ops import packing
 from mmjax.pretrained import (
+  base,
   configs,
   forms,
   keys,
@@ -121,6 +122,21 @@ class QwenVL(vision_language.PublishedVisionLanguage):
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
     return self.make_preprocessor(*settings) if settings else self.preprocess
+
+  def pixels(self, images: Any) -> Batch:
+    """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
+
+    Args:
+      images: one or a list of Pillow images, uint8 [H, W, 3], file paths, or
+        videos as arrays of frames uint8 [F, H, W, 3]; of any sizes. Each is
+        one example B.
+
+    Returns:
+      `patches` [B, S, P] float32, with `positions` [B, S, 2], `segments`
+      [B, S] and, for an encoder with windows, `windows` [B, S] int32.
+    """
+    keys_of_batch, _ = self.prepare_images([[i] for i in base.as_list(images)])
+    return keys_of_batch['patches']
 
   def prepare_images(
     self, rows: list[list[Any]]

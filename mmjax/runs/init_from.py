@@ -295,7 +295,8 @@ def published(
   if theirs.keys() != tree_paths.flatten(run.params).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
-  return family.model(module, params, config, small)
+  size = checkpoint.check_preprocessing(family, module, config, small)
+  return family.model(module, params, config, small, size)
 
 
 def _find_sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:

@@ -232,7 +232,7 @@ def _open_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module = family.module(config, jnp.float32)
-  checkpoint.check_image_size(family, module, config, small)
+  checkpoint.check_preprocessing(family, module, config, small)
   data: dict[str, Any] = {}
   note = ''
   if family.model.image_defaults and _find_part(
