@@ -84,21 +84,21 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return Tokens(values, mask, image.pooled)
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with image, question and start; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, length)
+      return super().prefill(batch, task, max_new_tokens)
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, task, image)
     grid = self._find_grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
-    rows, number = whole.mask.shape
-    self.check_reach(number, length)
-    x, cache = self.decoder.prefill(
+    batch_size, prompt_length = whole.mask.shape
+    self.check_reach(prompt_length, max_new_tokens)
+    x, cache = self.decoder.extend(
       whole.values,
-      self.decoder.init_cache(rows, number + length),
+      self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
       positions=None if grid is None else _count_positions(whole.mask, grid),
       prefix=self._select_prefix(whole.mask, before.mask.shape[1]),

@@ -164,15 +164,17 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, length)
+      return super().prefill(batch, task, max_new_tokens)
     mask = _get_text_mask(batch)
-    self.check_reach(mask.shape[1], length)
-    cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
-    x, cache = self.decoder.prefill(
+    self.check_reach(mask.shape[1], max_new_tokens)
+    cache = self.decoder.init_cache(
+      mask.shape[0], mask.shape[1] + max_new_tokens
+    )
+    x, cache = self.decoder.extend(
       self.embed(batch),
       cache,
       mask,

@@ -32,14 +32,14 @@ class Writer(nn.Module):
     raise ConfigError(f'{type(self).__name__} writes nothing')
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt, with room for what is written.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
       task: one of `tasks`.
-      length: most tokens to write.
+      max_new_tokens: most tokens to write.
 
     Returns:
       Logits [B, V] of the first token to write, the cache, and the prompt's
@@ -49,29 +49,30 @@ class Writer(nn.Module):
       ConfigError: for more tokens than the decoder has positions for.
     """
     context, prompt, mask = self.encode_prompt(batch, task)
-    self.check_reach(prompt.shape[1], length)
+    self.check_reach(prompt.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       prompt.shape[0],
-      prompt.shape[1] + length,
+      prompt.shape[1] + max_new_tokens,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.prefill(prompt, cache, mask, context)  # [B, P, D]
+    x, cache = self.decoder.extend(prompt, cache, mask, context)  # [B, P, D]
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
     """Logits [B, V] of what follows a prompt's features [B, P, D]."""
     return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
 
-  def check_reach(self, prompt: int, length: int) -> None:
+  def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
     """Refuses more tokens than the decoder has positions for."""
     # The loop decodes the last token too, but nothing uses the result.
-    reach = prompt + length - 1
+    reach = prompt_length + max_new_tokens - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
       raise ConfigError(
-        f'writing {length} tokens after {prompt} takes {reach} positions, but '
-        f'the decoder has a max_length of {self.decoder.max_length}; write '
-        'fewer tokens, such as generate(..., max_new_tokens='
-        f'{max(1, self.decoder.max_length - prompt + 1)})'
+        f'writing {max_new_tokens} tokens after {prompt_length} takes '
+        f'{reach} positions, but the decoder has a max_length of '
+        f'{self.decoder.max_length}; write fewer tokens, such as '
+        'generate(..., max_new_tokens='
+        f'{max(1, self.decoder.max_length - prompt_length + 1)})'
       )
 
   def decode_step(
@@ -85,7 +86,7 @@ class Writer(nn.Module):
     batch: Batch,
     *,
     task: str,
-    length: int,
+    max_new_tokens: int,
     beam_size: int = 1,
     length_penalty: float = 0.6,
     early_stopping: decoders.EarlyStopping = None,
@@ -103,7 +104,7 @@ class Writer(nn.Module):
       batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
         for answers.
       task: one of `tasks`.
-      length: most tokens to write.
+      max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
       early_stopping: of beam search, as in `decoders.beam_search`.
@@ -118,7 +119,7 @@ class Writer(nn.Module):
         `suppress`.
 
     Returns:
-      Generated, [B, length].
+      Generated, [B, max_new_tokens].
 
     Raises:
       ConfigError: for an unknown task, sampling settings with beam search, or
@@ -135,7 +136,7 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache, prompt = self.prefill(batch, task, length)
+    logits, cache, prompt = self.prefill(batch, task, max_new_tokens)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -143,7 +144,7 @@ class Writer(nn.Module):
       return module.apply(variables, tokens, cache, mask, method='decode_step')
 
     shared = {
-      'length': length,
+      'max_new_tokens': max_new_tokens,
       'eos_id': self.eos_id if eos_id is None else eos_id,
       'pad_id': self.pad_id if pad_id is None else pad_id,
       'prompt': prompt,

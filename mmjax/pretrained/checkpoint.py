@@ -97,7 +97,7 @@ def _load(
 ) -> base.Pretrained:
   config, files, source = read_folder(folder)
   family = families.find(config)
-  module = family.module(config, dtype)
+  module = family.build_module(config, dtype)
   size = check_preprocessing(family, module, config, files)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
@@ -115,7 +115,7 @@ def _load(
   params = keys.load(
     family.rules(config), source, target, skip=family.ignored_patterns
   )
-  return family.model(module, params, config, files, size)
+  return family.model_class(module, params, config, files, size)
 
 
 def check_preprocessing(
@@ -145,7 +145,7 @@ def check_preprocessing(
   ):
     try:
       found = processors.find(files, *names_of_file)
-      prepares = found and family.model.make_preprocessor(*found)
+      prepares = found and family.model_class.make_preprocessor(*found)
     except ConfigError:
       continue  # What it refuses, it refuses when images are used.
     if isinstance(prepares, patches.PatchPreprocessor):
