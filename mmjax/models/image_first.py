@@ -101,7 +101,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
       positions=None if grid is None else _count_positions(whole.mask, grid),
-      prefix=self._select_prefix(whole.mask, before.mask.shape[1]),
+      prefix=self._mask_prefix(whole.mask, before.mask.shape[1]),
     )
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
@@ -192,12 +192,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     x = self.decoder.decode(
       text,
       positions=positions,
-      prefix=self._select_prefix(whole.mask, start),
+      prefix=self._mask_prefix(whole.mask, start),
       train=train,
     )
     return self.decoder.logits(x[:, start:])  # [B, T - 1, V]
 
-  def _select_prefix(self, mask: Array, number: int) -> Array | None:
+  def _mask_prefix(self, mask: Array, number: int) -> Array | None:
     """Masks [B, T] the real ones of the first tokens, if they are a prefix."""
     if not self.prefix:
       return None

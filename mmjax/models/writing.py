@@ -12,12 +12,16 @@ from mmjax.types import Array, Batch, Tokens
 
 
 class Writer(nn.Module):
-  """Adds `generate` to a model with a `decoder` and contexts to write from.
+  """Adds `generate` to a model with a `decoder`.
+
+  `generate`, which evaluators and `Pretrained.generate` apply, calls `prefill`
+  once, and then `decode_step` in a compiled loop of `mmjax.decoders`, until all
+  texts have ended. `prefill` calls `encode_prompt`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and `encode_prompt(batch, task) -> (context, tokens [B, P],
-  mask [B, P])` for each of its `tasks`. One with more than ids in the prompt of
-  its decoder has a `prefill` of its own.
+  fills up after it, and an `encode_prompt` for each of its `tasks`. One with
+  more than ids in the prompt of its decoder, such as an image's vectors, has a
+  `prefill` of its own.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -28,7 +32,16 @@ class Writer(nn.Module):
   def encode_prompt(
     self, batch: Batch, task: str
   ) -> tuple[Tokens | None, Array, Array]:
-    """Encodes the context, None for none, and picks the start of a text."""
+    """Encodes the context of texts, and finds what they begin with.
+
+    Args:
+      batch: arrays by the keys of `mmjax.types`.
+      task: one of `tasks`.
+
+    Returns:
+      The context [B, N, E] for cross-attention, None for none; the ids [B, P]
+      that the decoder gets before it writes, and their mask [B, P].
+    """
     raise ConfigError(f'{type(self).__name__} writes nothing')
 
   def prefill(
@@ -59,7 +72,12 @@ class Writer(nn.Module):
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
-    """Logits [B, V] of what follows a prompt's features [B, P, D]."""
+    """Logits [B, V] of the token after a prompt.
+
+    Args:
+      x: features [B, P, D] of the prompt.
+      mask: [B, P], True on its real tokens; what follows the last one counts.
+    """
     return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
 
   def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
@@ -173,7 +191,10 @@ class Writer(nn.Module):
 
 
 def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
-  """The start of texts, [B, P], and its mask: `prompt`, or `bos_id`."""
+  """What texts begin with: the ids [B, P] and their mask [B, P].
+
+  These are the batch's `prompt`, or `bos_id` alone without one.
+  """
   if 'prompt' in batch:
     return batch['prompt'], batch['prompt_mask']
   tokens = jnp.full((rows, 1), bos_id, jnp.int32)

@@ -91,9 +91,13 @@ _STEP = 16
 class QwenVL(vision_language.PublishedVisionLanguage):
   """Qwen2-VL and similar models; images keep their aspect ratio.
 
-  In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for a
+  In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
   image, and the same with `<|video_pad|>` for a video: an array of its frames
-  [F, H, W, 3].
+  [F, H, W, 3]. These are tokens of the model's tokenizer; config.json says
+  which ids images and videos replace (`image_token_id`, `video_token_id`). The
+  words of the model's chat template, such as `<|im_start|>user`, are not added:
+  the template stands in tokenizer_config.json or chat_template.jinja, and who
+  wants it writes it into the prompt.
   """
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -230,7 +234,8 @@ def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
     _text(config),
     section,
     dtype,
-    block={'attention_bias': qwen2.BIAS, **rotary, 'rope': options},
+    block={'attention_bias': qwen2.BIAS},
+    rotary={**rotary, 'rope': options},
   )
 
 
