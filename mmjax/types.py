@@ -12,15 +12,23 @@ array and a mask, as `mmjax.data.features` describes, and
   text     [B, T] int32, the caption           text_mask     [B, T] bool
   question [B, *n, Q] int32                    question_mask [B, *n, Q] bool
   answer   [B, *n, A] int32                    answer_mask   [B, *n, A] bool
-  prompt   [B, P] int32, what a text that is written begins with
+  prompt   [B, P] int32, ids with which a text that is written begins
   prompt_mask [B, P] bool
   label    [B, *n] int32, the answer's index in the answer vocabulary, or -1
   index    [B] int, which record it came from
   source_index [B] int32, the number of its source in a mixture of data sets
   mask     [B] bool, False where an evaluation batch is filled up
 
-all of them optional. Published models also read `spectrogram` [B, F, M] with a
-mask [B, F] and `video` [B, F, H, W, 3] with a mask [B] or [B, F].
+all of them optional. Published models also read
+
+  spectrogram    [B, F, M] float32, with a mask [B, F]
+  video          [B, F, H, W, 3] float32, with a mask [B] or [B, F]
+  image          [B, n, H, W, 3] float32, in a text with placeholders for them
+  patches        arguments of `PackedViT.encode_patches` by name: `patches`
+                 [B, S, P] float32 of P numbers each, `positions` [B, S, 2],
+                 `segments` [B, S] and, with windows, `windows` [B, S] int32
+  text_positions [B, T, 3] int32, rotary positions: time, row and column
+  prefix         [B, T] bool, tokens that attend to each other both ways
 
 One question an image has no axis n; with it, there are n about each image, and
 so have the outputs about answers.

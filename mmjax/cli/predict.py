@@ -150,7 +150,23 @@ def _prompt(run, flag: str, workdir: str):
     for task in tasks.TASKS.values()
     if task.prompt is not None and task.prompt.flag == flag
   )
-  raise ConfigError(f'{workdir}: {run.unable(" or ".join(wanted))}')
+  raise ConfigError(
+    f'{workdir}: {run.unable(" or ".join(wanted))}{_example_flags(run)}'
+  )
+
+
+def _example_flags(run) -> str:
+  """Flags that ask for what the run can do, for a message; '' for none."""
+  examples = {
+    'text': "--text='a photo of a cat'",
+    'question': "--question='what is it?'",
+  }
+  flags = dict.fromkeys(
+    examples[task.prompt.flag]
+    for task in run.tasks.values()
+    if task.prompt is not None and task.prompt.flag in examples
+  )
+  return f'; use {" or ".join(flags)}' if flags else ''
 
 
 def _warn_if_cut(run, texts: list[str], name: str) -> None:

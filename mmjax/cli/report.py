@@ -38,11 +38,13 @@ def main(argv: list[str]) -> int:
   for column in ('model', 'chance', 'blind'):
     out.add_column(column, justify='right')
   samples, errors, unfinished = [], [], []
-  for workdir in _runs(args.workdir):
+  workdirs = _runs(args.workdir)
+  names = _shortest_names(workdirs)
+  for workdir in workdirs:
     try:
       state = status.describe(workdir)
       if state is not None:
-        unfinished.append(f'  {workdir.name}  {state}')
+        unfinished.append(f'  {names[workdir]}  {state}')
         continue
       rows = _rows(workdir)
     except ValueError as error:
@@ -50,7 +52,7 @@ def main(argv: list[str]) -> int:
       continue
     for i, (split, name, *values) in enumerate(rows):
       cells = ['' if v is None else f'{v:.3f}' for v in values]
-      out.add_row(workdir.name if i == 0 else '', split, name, *cells)
+      out.add_row(names[workdir] if i == 0 else '', split, name, *cells)
     out.add_section()
     samples += sorted((workdir / 'samples').glob('test_*.png'))
   if out.rows:
@@ -99,6 +101,27 @@ def _runs(folders: list[str]) -> list[pathlib.Path]:
     inside = sorted(path for path in folder.glob('*/') if _is_run(path))
     runs += [folder] if _is_run(folder) or not inside else inside
   return runs
+
+
+def _shortest_names(
+  workdirs: Sequence[pathlib.Path],
+) -> dict[pathlib.Path, str]:
+  """The last folders of each path, as many as distinguish the runs.
+
+  >>> _shortest_names([pathlib.Path('old/lr/3'), pathlib.Path('new/lr/3')])
+  {PosixPath('old/lr/3'): 'old/lr/3', PosixPath('new/lr/3'): 'new/lr/3'}
+  """
+  names = {}
+  for workdir in workdirs:
+    parts = workdir.absolute().parts
+    others = [w.absolute().parts for w in workdirs if w != workdir]
+    number = 1
+    while number < len(parts) and any(
+      other[-number:] == parts[-number:] for other in others
+    ):
+      number += 1
+    names[workdir] = '/'.join(parts[-number:])
+  return names
 
 
 def _is_run(folder: pathlib.Path) -> bool:

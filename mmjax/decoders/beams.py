@@ -23,32 +23,37 @@ class _Rule:
   """How texts are scored, and when the search of an example ends.
 
   Attributes:
-    length: most tokens of a text T.
+    max_new_tokens: most tokens of a text T.
     length_penalty: exponent of the penalty.
     early_stopping: as in `beam_search`.
   """
 
-  length: int
+  max_new_tokens: int
   length_penalty: float
   early_stopping: EarlyStopping
 
+  @property
+  def follows_transformers(self) -> bool:
+    """Whether scores and ends are those of transformers, not Wu et al.'s."""
+    return self.early_stopping is not None
+
   def compute_penalty(self, tokens: Array | int) -> Array | float:
     """What the log-probability of a text of so many tokens is divided by."""
-    if self.early_stopping is None:
+    if not self.follows_transformers:
       return ((5.0 + tokens) / 6.0) ** self.length_penalty
     return jnp.asarray(tokens, jnp.float32) ** self.length_penalty
 
   def keeps_open(self, state: '_BeamState') -> Array:
-    """Whether a live text may still come among the ended ones, [B]."""
-    full = jnp.all(jnp.isfinite(state.best_score), axis=1)
-    if self.early_stopping is None:
+    """Whether a live text may still come among the finished ones, [B]."""
+    full = jnp.all(jnp.isfinite(state.finished_score), axis=1)
+    if not self.follows_transformers:
       return ~full
     if self.early_stopping is True:
       return state.open & ~full
     grows = self.early_stopping == 'never' and self.length_penalty > 0
-    tokens = self.length if grows else state.index
+    tokens = self.max_new_tokens if grows else state.index
     best = jnp.max(state.score, axis=1) / self.compute_penalty(tokens)
-    return state.open & (~full | (best > jnp.min(state.best_score, axis=1)))
+    return state.open & (~full | (best > jnp.min(state.finished_score, axis=1)))
 
 
 @flax.struct.dataclass
@@ -58,9 +63,9 @@ class _BeamState:
   cache: cache_lib.DecoderCache  # batch B * M
   tokens: Array  # [B, M, T] texts being written
   score: Array  # [B, M] their log-probabilities, -inf for none
-  best_tokens: Array  # [B, M, T] ended texts
-  best_score: Array  # [B, M] their scores by length, -inf for none
-  open: Array  # [B] whether texts may still come among the ended ones
+  finished_tokens: Array  # [B, M, T] texts that have ended
+  finished_score: Array  # [B, M] their scores by length, -inf for none
+  open: Array  # [B] whether texts may still come among the finished ones
 
 
 def beam_search(
@@ -68,7 +73,7 @@ def beam_search(
   logits: Array,
   cache: cache_lib.DecoderCache,
   *,
-  length: int,
+  max_new_tokens: int,
   beam_size: int,
   length_penalty: float = 0.6,
   early_stopping: EarlyStopping = None,
@@ -82,7 +87,7 @@ def beam_search(
   Scores are log p / ((5 + t) / 6)^length_penalty with t tokens, the end of
   text included (Wu et al. 2016, equation 14, without the coverage term). An
   example is over when `beam_size` texts have ended. A text that has not ended
-  after `length` tokens counts as it stands.
+  after `max_new_tokens` tokens counts as it stands.
 
   With `early_stopping` the search is that of transformers: scores are log p /
   t^length_penalty, and an example is over when `beam_size` texts have ended
@@ -92,8 +97,8 @@ def beam_search(
   Args:
     step: decodes one token of each example, see `generation`.
     logits: [B, V], of the first token to write.
-    cache: after the prompt, with room for `length` tokens more.
-    length: most tokens to write T.
+    cache: after the prompt, with room for `max_new_tokens` tokens more.
+    max_new_tokens: most tokens to write T.
     beam_size: M; 1 gives the tokens of greedy decoding.
     length_penalty: 0 prefers short texts, 1 the best mean per token.
     early_stopping: when an example is over in the search of transformers; None
@@ -113,20 +118,25 @@ def beam_search(
   if beam_size < 1:
     raise ConfigError(f'beam_size must be at least 1, got {beam_size}')
   (batch, vocab), beams = logits.shape, beam_size
-  start = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
-  nothing = jnp.full((batch, beams, length), pad_id, jnp.int32)
-  before = [array[start] for array in generation.align_prompt(prompt, batch)]
-  rule = _Rule(length, length_penalty, early_stopping)
+  example = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
+  no_tokens = jnp.full((batch, beams, max_new_tokens), pad_id, jnp.int32)
+  prompt_of_beam = [
+    array[example] for array in generation.align_prompt(prompt, batch)
+  ]
+  rule = _Rule(max_new_tokens, length_penalty, early_stopping)
 
   def cond(state: _BeamState):
-    return (state.index < length) & jnp.any(state.open)
+    return (state.index < max_new_tokens) & jnp.any(state.open)
 
   def body(state: _BeamState):
     history = constraints_lib.History.after(
-      *before, state.tokens.reshape(-1, length), state.index
+      *prompt_of_beam, state.tokens.reshape(-1, max_new_tokens), state.index
     )
     log_probs = constraints.apply(
-      jax.nn.log_softmax(state.logits), history, length=length, eos_id=eos_id
+      jax.nn.log_softmax(state.logits),
+      history,
+      max_new_tokens=max_new_tokens,
+      eos_id=eos_id,
     ).reshape(batch, beams, vocab)
     state, token, parent = _extend(state, log_probs, eos_id, rule)
     rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)  # [B * M]
@@ -137,18 +147,19 @@ def beam_search(
     )
     return state.replace(logits=logits[:, -1], cache=cache)
 
-  first = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
+  # All beams start from the same prompt, so only the first one counts.
+  first_score = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)  # [M]
   end = jax.lax.while_loop(
     cond,
     body,
     _BeamState(
       index=jnp.zeros((), jnp.int32),
-      logits=logits[start],
-      cache=_take_rows(cache, start),
-      tokens=nothing,
-      score=jnp.broadcast_to(first[None], (batch, beams)),
-      best_tokens=nothing,
-      best_score=jnp.full((batch, beams), -jnp.inf),
+      logits=logits[example],
+      cache=_take_rows(cache, example),
+      tokens=no_tokens,
+      score=jnp.broadcast_to(first_score[None], (batch, beams)),
+      finished_tokens=no_tokens,
+      finished_score=jnp.full((batch, beams), -jnp.inf),
       open=jnp.ones((batch,), bool),
     ),
   )
@@ -161,7 +172,7 @@ def _extend(
   eos_id: int | Sequence[int],
   rule: _Rule,
 ) -> tuple[_BeamState, Array, Array]:
-  """Extends texts by one token, and keeps the best ended and live ones.
+  """Extends texts by one token, and keeps the best finished and live ones.
 
   One step of M = 2 beams over V = 3 tokens, of which 2 ends a text:
 
@@ -170,7 +181,7 @@ def _extend(
              -6  -3.1  -7      `6` with token 0, 1 or 2
     choice    2   0   4   1    the W = 4 best of the six, as beam * V + token
     parent    0   0   1   0
-    token     2   0   1   1    the first, `5 2`, has ended: it goes to `best`
+    token     2   0   1   1    the first, `5 2`, has ended
     live      1   2            the M best of the others: `5 0` and `6 1`
 
   Args:
@@ -193,17 +204,7 @@ def _extend(
   tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
   tokens = tokens.at[:, :, state.index].set(token)  # [B, W, T]
   ended = generation.is_end(token, eos_id)  # [B, W]
-  # An end counts only among the first M candidates, while the search is open.
-  counts = ended
-  if rule.early_stopping is not None:  # So does a text of full length.
-    counts = ended | (state.index + 1 == rule.length)
-  counts &= (jnp.arange(wide) < beams)[None] & state.open[:, None]
-  penalty = rule.compute_penalty(state.index + 1)
-  ended_score = jnp.where(counts, score / penalty, -jnp.inf)
-  scores = jnp.concatenate([state.best_score, ended_score], axis=1)
-  best_score, kept = jax.lax.top_k(scores, beams)  # [B, M] of [B, M + W]
-  everything = jnp.concatenate([state.best_tokens, tokens], axis=1)
-  best = jnp.take_along_axis(everything, kept[:, :, None], axis=1)  # [B, M, T]
+  finished_tokens, finished_score = _finish(state, tokens, score, ended, rule)
   score, live = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
   token = jnp.take_along_axis(token, live, axis=1)  # [B, M]
   parent = jnp.take_along_axis(parent, live, axis=1)  # [B, M]
@@ -211,10 +212,47 @@ def _extend(
     index=state.index + 1,
     tokens=jnp.take_along_axis(tokens, live[:, :, None], axis=1),
     score=score,
-    best_tokens=best,
-    best_score=best_score,
+    finished_tokens=finished_tokens,
+    finished_score=finished_score,
   )
   return state.replace(open=rule.keeps_open(state)), token, parent
+
+
+def _finish(
+  state: _BeamState, tokens: Array, score: Array, ended: Array, rule: _Rule
+) -> tuple[Array, Array]:
+  """Keeps the best of the finished texts and of those that have just ended.
+
+  Of the step above, with length_penalty 1 in the search of transformers:
+
+    finished   -0.9   -inf   scores of the M texts that had finished before
+    `5 2`      -1.5 / 2      its log-probability, by its number of tokens
+    finished   -0.75  -0.9   the M best of both; with early_stopping True the
+                             search is over, as there are M
+
+  Args:
+    state: before the step.
+    tokens: [B, W, T], the candidates.
+    score: [B, W], their log-probabilities.
+    ended: [B, W], whether their last token ends a text.
+    rule: of the search.
+
+  Returns:
+    `finished_tokens` [B, M, T] and `finished_score` [B, M] after the step.
+  """
+  beams = state.score.shape[1]
+  # An end counts only among the first M candidates, while the search is open.
+  counts = ended
+  if rule.follows_transformers:  # So does a text of full length.
+    counts = ended | (state.index + 1 == rule.max_new_tokens)
+  counts &= (jnp.arange(ended.shape[1]) < beams)[None] & state.open[:, None]
+  penalty = rule.compute_penalty(state.index + 1)
+  ended_score = jnp.where(counts, score / penalty, -jnp.inf)
+  scores = jnp.concatenate([state.finished_score, ended_score], axis=1)
+  finished_score, kept = jax.lax.top_k(scores, beams)  # [B, M] of [B, M + W]
+  texts = jnp.concatenate([state.finished_tokens, tokens], axis=1)
+  texts = jnp.take_along_axis(texts, kept[:, :, None], axis=1)  # [B, M, T]
+  return texts, finished_score
 
 
 def _select_best(
@@ -226,11 +264,11 @@ def _select_best(
   """Selects the best text of each example, ended or as long as it may be."""
   # What is still live after the loop has T tokens; in the search of
   # transformers it is among the ended.
-  counts = end.open & (rule.early_stopping is None)
+  counts = end.open & (not rule.follows_transformers)
   unfinished = jnp.where(counts[:, None], end.score, -jnp.inf)
-  unfinished = unfinished / rule.compute_penalty(rule.length)
-  scores = jnp.concatenate([end.best_score, unfinished], axis=1)  # [B, 2M]
-  tokens = jnp.concatenate([end.best_tokens, end.tokens], axis=1)
+  unfinished = unfinished / rule.compute_penalty(rule.max_new_tokens)
+  scores = jnp.concatenate([end.finished_score, unfinished], axis=1)  # [B, 2M]
+  tokens = jnp.concatenate([end.finished_tokens, end.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
   tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]  # [B, T]
   ends = generation.is_end(tokens, eos_id)
@@ -242,14 +280,15 @@ def _select_best(
 def _take_rows(
   cache: cache_lib.DecoderCache, rows: Array
 ) -> cache_lib.DecoderCache:
-  """Picks examples: axis 1 of the blocks, axis 0 of the rest."""
-  rest = jax.tree.map(
-    lambda leaf: leaf[rows], (cache.mask, cache.context_mask, cache.length)
+  """Picks rows of the batch: axis 1 of the blocks, axis 0 of the rest."""
+  mask, context_mask, next_position = jax.tree.map(
+    lambda leaf: leaf[rows],
+    (cache.mask, cache.context_mask, cache.next_position),
   )
   return cache.replace(
     blocks=jax.tree.map(lambda leaf: leaf[:, rows], cache.blocks),
     unimodal=jax.tree.map(lambda leaf: leaf[:, rows], cache.unimodal),
-    mask=rest[0],
-    context_mask=rest[1],
-    length=rest[2],
+    mask=mask,
+    context_mask=context_mask,
+    next_position=next_position,
   )

@@ -21,8 +21,8 @@ class DecoderCache:
     context_mask: [B, N], True where a context token is real; None without
       cross-attention.
     index: [], the next slot, the same for all examples.
-    length: [B], each example's next position: its number of real tokens, unless
-      `prefill` got other positions.
+    next_position: [B], position of each example's next token: its number of
+      real tokens, unless `TextDecoder.extend` got other positions.
   """
 
   blocks: mnn.BlockCache
@@ -30,7 +30,7 @@ class DecoderCache:
   mask: Array
   context_mask: Array | None
   index: Array
-  length: Array
+  next_position: Array
 
   def extend_mask(
     self, mask: Array, prefix: Array | None = None
@@ -80,15 +80,17 @@ class DecoderCache:
     Args:
       mask: [B, T], True where there is a new token.
       positions: [B, T] or [B, T, A], of the new tokens; None counts on from
-        `length`, without padding.
+        `next_position`, without padding.
 
     Returns:
       [B, T] or [B, T, A], and [B].
     """
     if positions is None:
       counted = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # [B, T]
-      length = self.length + mask.sum(axis=1, dtype=jnp.int32)  # [B]
-      return self.length[:, None] + counted, length
+      next_position = self.next_position + mask.sum(
+        axis=1, dtype=jnp.int32
+      )  # [B]
+      return self.next_position[:, None] + counted, next_position
     last = positions.reshape(*mask.shape, -1).max(axis=2)  # [B, T]
     return positions, jnp.max(jnp.where(mask, last + 1, 0), axis=1)
 
@@ -98,7 +100,7 @@ def empty_cache(
   depth: int,
   unimodal_depth: int,
   batch: int,
-  length: int,
+  num_slots: int,
   context_length: int | None,
   **heads: Any,
 ) -> DecoderCache:
@@ -108,12 +110,12 @@ def empty_cache(
     depth: number of blocks L.
     unimodal_depth: number of blocks without a context before them.
     batch: B.
-    length: number of slots S.
+    num_slots: S.
     context_length: N, with cross-attention; None without.
     **heads: further arguments of `mmjax.nn.empty_cache`.
   """
   empty = functools.partial(
-    mnn.empty_cache, batch=batch, length=length, **heads
+    mnn.empty_cache, batch=batch, num_slots=num_slots, **heads
   )
   context_mask = None
   if context_length is not None:
@@ -121,10 +123,10 @@ def empty_cache(
   return DecoderCache(
     blocks=empty(depth=depth, context_length=context_length),
     unimodal=empty(depth=unimodal_depth) if unimodal_depth else None,
-    mask=jnp.zeros((batch, length), bool),
+    mask=jnp.zeros((batch, num_slots), bool),
     context_mask=context_mask,
     index=jnp.zeros((), jnp.int32),
-    length=jnp.zeros((batch,), jnp.int32),
+    next_position=jnp.zeros((batch,), jnp.int32),
   )
 
 

@@ -120,7 +120,7 @@ class Constraints:
     logits: Array,
     history: History,
     *,
-    length: int,
+    max_new_tokens: int,
     eos_id: int | Sequence[int],
   ) -> Array:
     """Changes logits [B, V] of the token that follows `history`.
@@ -128,7 +128,7 @@ class Constraints:
     Args:
       logits: [B, V], or log-probabilities.
       history: the tokens before the one to write.
-      length: most tokens that are written.
+      max_new_tokens: most tokens that are written.
       eos_id: ends a text; where several do, all of them.
 
     Raises:
@@ -156,7 +156,7 @@ class Constraints:
     if self.forced_first is not None:
       logits = _force(logits, count == 1, self.forced_first)
     if self.forced_last is not None:
-      last = history.index == length - 1
+      last = history.index == max_new_tokens - 1
       logits = _force(logits, last, self.forced_last)
     first = history.index == 0
     if self.forced_first is not None:

@@ -57,7 +57,7 @@ def sample(
   logits: Array,
   cache: cache_lib.DecoderCache,
   *,
-  length: int,
+  max_new_tokens: int,
   rng: Array | None = None,
   temperature: float = 0.0,
   top_k: int = 0,
@@ -72,8 +72,8 @@ def sample(
   Args:
     step: decodes one token of each example, as above.
     logits: [B, V], of the first token to write.
-    cache: after the prompt, with room for `length` tokens more.
-    length: most tokens to write T.
+    cache: after the prompt, with room for `max_new_tokens` tokens more.
+    max_new_tokens: most tokens to write T.
     rng: a key; needed unless `temperature` is 0. An example's draws depend on
       the key and its row alone.
     temperature: 0 for greedy decoding.
@@ -102,13 +102,13 @@ def sample(
   before = align_prompt(prompt, batch)
 
   def cond(state: _SampleState):
-    return (state.index < length) & ~jnp.all(state.done)
+    return (state.index < max_new_tokens) & ~jnp.all(state.done)
 
   def body(state: _SampleState):
     rngs = jax.vmap(jax.random.fold_in, (0, None))(rows, state.index)
     history = constraints_lib.History.after(*before, state.tokens, state.index)
     logits = constraints.apply(
-      state.logits, history, length=length, eos_id=eos_id
+      state.logits, history, max_new_tokens=max_new_tokens, eos_id=eos_id
     )
     token = ops.sample_token(rngs, logits, temperature, top_k, top_p)  # [B]
     log_probs = jax.nn.log_softmax(logits)  # [B, V]
@@ -133,8 +133,8 @@ def sample(
       index=jnp.zeros((), jnp.int32),
       logits=logits,
       cache=cache,
-      tokens=jnp.full((batch, length), pad_id, jnp.int32),
-      mask=jnp.zeros((batch, length), bool),
+      tokens=jnp.full((batch, max_new_tokens), pad_id, jnp.int32),
+      mask=jnp.zeros((batch, max_new_tokens), bool),
       score=jnp.zeros((batch,), jnp.float32),
       done=jnp.zeros((batch,), bool),
     ),

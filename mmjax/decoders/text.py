@@ -259,13 +259,13 @@ class TextDecoder(nn.Module):
     return logits
 
   def init_cache(
-    self, batch: int, length: int, context_length: int | None = None
+    self, batch: int, num_slots: int, context_length: int | None = None
   ) -> cache_lib.DecoderCache:
     """Makes an empty cache for B examples.
 
     Args:
       batch: B.
-      length: slots S: those of the prompt, padding included, and those to come.
+      num_slots: S: those of the prompt, padding included, and those to come.
       context_length: N, with cross-attention.
     """
     block = self.block or {}
@@ -273,14 +273,14 @@ class TextDecoder(nn.Module):
       depth=self.depth,
       unimodal_depth=self.unimodal_depth,
       batch=batch,
-      length=length,
+      num_slots=num_slots,
       context_length=context_length,
       num_heads=block.get('num_kv_heads') or self.num_heads,
       head_dim=block.get('head_dim') or self.width // self.num_heads,
       dtype=self.dtype,
     )
 
-  def prefill(
+  def extend(
     self,
     tokens: Array,
     cache: cache_lib.DecoderCache,
@@ -290,10 +290,11 @@ class TextDecoder(nn.Module):
     positions: Array | None = None,
     prefix: Array | None = None,
   ) -> tuple[Array, cache_lib.DecoderCache]:
-    """Transforms T tokens, usually a prompt, to features, and fills the cache.
+    """Transforms new tokens to features, after those that the cache holds.
 
     Args:
-      tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
+      tokens: all tokens of a prompt (prefill) or the next one (decode step),
+        [B, T] int32, or their vectors [B, T, D], made by `embed`.
       cache: returned by `init_cache` or the step before.
       mask: [B, T], True where there is a token; None means everywhere. Padding
         may stand anywhere in a prompt: it takes a slot but no position.
@@ -311,10 +312,9 @@ class TextDecoder(nn.Module):
     Raises:
       ConfigError: for `positions` where they are relative.
     """
-    if mask is None:
-      mask = jnp.ones(tokens.shape[:2], bool)
+    mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
     rotary = positions
-    positions, length = cache.extend_positions(mask, positions)
+    positions, next_position = cache.extend_positions(mask, positions)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
     bias = self._compute_bias(filled, rotary, positions)
     visible = mnn.Visible(allowed, bias=bias, positions=positions)
@@ -337,7 +337,7 @@ class TextDecoder(nn.Module):
       mask=filled,
       context_mask=context_mask,
       index=cache.index + tokens.shape[1],
-      length=length,
+      next_position=next_position,
     )
 
   def _decode_unimodal(
@@ -356,13 +356,13 @@ class TextDecoder(nn.Module):
 
     Args:
       tokens: [B, T] int32.
-      cache: returned by `prefill` or the step before.
+      cache: returned by `extend` or the step before.
       mask: [B, T], True where there is a token; None means everywhere.
 
     Returns:
       Logits [B, T, V] float32 and the cache after these tokens.
     """
-    x, cache = self.prefill(tokens, cache, mask)
+    x, cache = self.extend(tokens, cache, mask)
     return self.logits(x), cache
 
   def _embed_at(self, tokens: Array, positions: Array | None) -> Array:

@@ -84,24 +84,24 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return Tokens(values, mask, image.pooled)
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with image, question and start; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, length)
+      return super().prefill(batch, task, max_new_tokens)
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, task, image)
     grid = self._find_grid(batch, image)
     start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
-    rows, number = whole.mask.shape
-    self.check_reach(number, length)
-    x, cache = self.decoder.prefill(
+    batch_size, prompt_length = whole.mask.shape
+    self.check_reach(prompt_length, max_new_tokens)
+    x, cache = self.decoder.extend(
       whole.values,
-      self.decoder.init_cache(rows, number + length),
+      self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
       positions=None if grid is None else _count_positions(whole.mask, grid),
-      prefix=self._select_prefix(whole.mask, before.mask.shape[1]),
+      prefix=self._mask_prefix(whole.mask, before.mask.shape[1]),
     )
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
@@ -192,12 +192,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     x = self.decoder.decode(
       text,
       positions=positions,
-      prefix=self._select_prefix(whole.mask, start),
+      prefix=self._mask_prefix(whole.mask, start),
       train=train,
     )
     return self.decoder.logits(x[:, start:])  # [B, T - 1, V]
 
-  def _select_prefix(self, mask: Array, number: int) -> Array | None:
+  def _mask_prefix(self, mask: Array, number: int) -> Array | None:
     """Masks [B, T] the real ones of the first tokens, if they are a prefix."""
     if not self.prefix:
       return None

@@ -43,14 +43,14 @@ def output(model: nn.Module, *, target: str) -> Predict:
 
 
 def generate(
-  model: nn.Module, *, task: str, length: int, **settings: Any
+  model: nn.Module, *, task: str, max_new_tokens: int, **settings: Any
 ) -> Predict:
-  """Token ids [B, length] of captions or answers.
+  """Token ids [B, max_new_tokens] of captions or answers.
 
   Args:
     model: one with `generate`.
     task: one of the model's `tasks`, such as 'caption' or 'answer'.
-    length: most tokens to generate.
+    max_new_tokens: most tokens to generate.
     **settings: further arguments of `generate`, such as `beam_size`.
   """
 
@@ -59,7 +59,7 @@ def generate(
       {'params': params},
       batch,
       task=task,
-      length=length,
+      max_new_tokens=max_new_tokens,
       method='generate',
       **settings,
     )

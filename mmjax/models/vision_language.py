@@ -104,14 +104,16 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """Predicts the token after each one of a text or an answer.
 
     Args:
-      batch: `text` [B, T] with `text_mask` [B, T], padding last, and its
-        images: `image` [B, n, H, W, C], n images a text, those that a text
-        lacks last; or `patches`, arguments of `PackedViT.encode_patches` by
-        name. Both may be missing. `text_positions` [B, T, A] are rotary
-        positions that don't simply count, and `prefix` [B, T] is True for the
-        tokens that attend to each other in both directions; without it, they
-        are all or none, as the field `prefix` says. With an encoder, also
-        `answer` [B, A], beginning with `bos_id`, and its mask.
+      batch: `text` [B, T] with `text_mask` [B, T] and its images. Padding
+        comes last here, as positions count from the first slot; in `generate`
+        it may stand anywhere, as it takes no position there. The images are
+        `image` [B, n, H, W, C], n images a text, those that a text lacks last;
+        or `patches`, arguments of `PackedViT.encode_patches` by name. Both may
+        be missing. `text_positions` [B, T, A] are rotary positions that don't
+        simply count, and `prefix` [B, T] is True for the tokens that attend to
+        each other in both directions; without it, they are all or none, as the
+        field `prefix` says. With an encoder, also `answer` [B, A], beginning
+        with `bos_id`, and its mask.
       train: whether dropout is on.
 
     Returns:
@@ -132,7 +134,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     x = self.decoder.decode(
       text,
       positions=batch.get('text_positions'),
-      prefix=self._select_prefix(batch, mask),
+      prefix=self._find_prefix(batch, mask),
       train=train,
     )
     return {'text_logits': self.decoder.logits(x)}
@@ -164,20 +166,22 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, length)
+      return super().prefill(batch, task, max_new_tokens)
     mask = _get_text_mask(batch)
-    self.check_reach(mask.shape[1], length)
-    cache = self.decoder.init_cache(mask.shape[0], mask.shape[1] + length)
-    x, cache = self.decoder.prefill(
+    self.check_reach(mask.shape[1], max_new_tokens)
+    cache = self.decoder.init_cache(
+      mask.shape[0], mask.shape[1] + max_new_tokens
+    )
+    x, cache = self.decoder.extend(
       self.embed(batch),
       cache,
       mask,
       positions=batch.get('text_positions'),
-      prefix=self._select_prefix(batch, mask),
+      prefix=self._find_prefix(batch, mask),
     )
     return self.next_logits(x, mask), cache, (batch['text'], mask)
 
@@ -192,7 +196,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     start = writing.start(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
-  def _select_prefix(self, batch: Batch, mask: Array) -> Array | None:
+  def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
+    """The batch's `prefix` [B, T], else all tokens or none, by the field."""
     return batch.get('prefix', mask if self.prefix else None)
 
 

@@ -12,12 +12,16 @@ from mmjax.types import Array, Batch, Tokens
 
 
 class Writer(nn.Module):
-  """Adds `generate` to a model with a `decoder` and contexts to write from.
+  """Adds `generate` to a model with a `decoder`.
+
+  `generate`, which evaluators and `Pretrained.generate` apply, calls `prefill`
+  once, and then `decode_step` in a compiled loop of `mmjax.decoders`, until all
+  texts have ended. `prefill` calls `encode_prompt`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and `encode_prompt(batch, task) -> (context, tokens [B, P],
-  mask [B, P])` for each of its `tasks`. One with more than ids in the prompt of
-  its decoder has a `prefill` of its own.
+  fills up after it, and an `encode_prompt` for each of its `tasks`. One with
+  more than ids in the prompt of its decoder, such as an image's vectors, has a
+  `prefill` of its own.
 
   Attributes:
     tasks: what can be written: 'caption', 'answer'.
@@ -28,18 +32,27 @@ class Writer(nn.Module):
   def encode_prompt(
     self, batch: Batch, task: str
   ) -> tuple[Tokens | None, Array, Array]:
-    """Encodes the context, None for none, and picks the start of a text."""
+    """Encodes the context of texts, and finds what they begin with.
+
+    Args:
+      batch: arrays by the keys of `mmjax.types`.
+      task: one of `tasks`.
+
+    Returns:
+      The context [B, N, E] for cross-attention, None for none; the ids [B, P]
+      that the decoder gets before it writes, and their mask [B, P].
+    """
     raise ConfigError(f'{type(self).__name__} writes nothing')
 
   def prefill(
-    self, batch: Batch, task: str, length: int
+    self, batch: Batch, task: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt, with room for what is written.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
       task: one of `tasks`.
-      length: most tokens to write.
+      max_new_tokens: most tokens to write.
 
     Returns:
       Logits [B, V] of the first token to write, the cache, and the prompt's
@@ -49,29 +62,35 @@ class Writer(nn.Module):
       ConfigError: for more tokens than the decoder has positions for.
     """
     context, prompt, mask = self.encode_prompt(batch, task)
-    self.check_reach(prompt.shape[1], length)
+    self.check_reach(prompt.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       prompt.shape[0],
-      prompt.shape[1] + length,
+      prompt.shape[1] + max_new_tokens,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.prefill(prompt, cache, mask, context)  # [B, P, D]
+    x, cache = self.decoder.extend(prompt, cache, mask, context)  # [B, P, D]
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
-    """Logits [B, V] of what follows a prompt's features [B, P, D]."""
+    """Logits [B, V] of the token after a prompt.
+
+    Args:
+      x: features [B, P, D] of the prompt.
+      mask: [B, P], True on its real tokens; what follows the last one counts.
+    """
     return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
 
-  def check_reach(self, prompt: int, length: int) -> None:
+  def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
     """Refuses more tokens than the decoder has positions for."""
     # The loop decodes the last token too, but nothing uses the result.
-    reach = prompt + length - 1
+    reach = prompt_length + max_new_tokens - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
       raise ConfigError(
-        f'writing {length} tokens after {prompt} takes {reach} positions, but '
-        f'the decoder has a max_length of {self.decoder.max_length}; write '
-        'fewer tokens, such as generate(..., max_new_tokens='
-        f'{max(1, self.decoder.max_length - prompt + 1)})'
+        f'writing {max_new_tokens} tokens after {prompt_length} takes '
+        f'{reach} positions, but the decoder has a max_length of '
+        f'{self.decoder.max_length}; write fewer tokens, such as '
+        'generate(..., max_new_tokens='
+        f'{max(1, self.decoder.max_length - prompt_length + 1)})'
       )
 
   def decode_step(
@@ -85,7 +104,7 @@ class Writer(nn.Module):
     batch: Batch,
     *,
     task: str,
-    length: int,
+    max_new_tokens: int,
     beam_size: int = 1,
     length_penalty: float = 0.6,
     early_stopping: decoders.EarlyStopping = None,
@@ -103,7 +122,7 @@ class Writer(nn.Module):
       batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
         for answers.
       task: one of `tasks`.
-      length: most tokens to write.
+      max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
       early_stopping: of beam search, as in `decoders.beam_search`.
@@ -118,7 +137,7 @@ class Writer(nn.Module):
         `suppress`.
 
     Returns:
-      Generated, [B, length].
+      Generated, [B, max_new_tokens].
 
     Raises:
       ConfigError: for an unknown task, sampling settings with beam search, or
@@ -135,7 +154,7 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache, prompt = self.prefill(batch, task, length)
+    logits, cache, prompt = self.prefill(batch, task, max_new_tokens)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -143,7 +162,7 @@ class Writer(nn.Module):
       return module.apply(variables, tokens, cache, mask, method='decode_step')
 
     shared = {
-      'length': length,
+      'max_new_tokens': max_new_tokens,
       'eos_id': self.eos_id if eos_id is None else eos_id,
       'pad_id': self.pad_id if pad_id is None else pad_id,
       'prompt': prompt,
@@ -172,7 +191,10 @@ class Writer(nn.Module):
 
 
 def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
-  """The start of texts, [B, P], and its mask: `prompt`, or `bos_id`."""
+  """What texts begin with: the ids [B, P] and their mask [B, P].
+
+  These are the batch's `prompt`, or `bos_id` alone without one.
+  """
   if 'prompt' in batch:
     return batch['prompt'], batch['prompt_mask']
   tokens = jnp.full((rows, 1), bos_id, jnp.int32)

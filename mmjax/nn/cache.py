@@ -52,18 +52,18 @@ def empty_cache(
   *,
   depth: int,
   batch: int,
-  length: int,
+  num_slots: int,
   num_heads: int,
   head_dim: int,
   context_length: int | None = None,
   dtype: Any = jnp.float32,
 ) -> BlockCache:
-  """Makes room for decoding `length` tokens with a `Stack`.
+  """Makes room for decoding `num_slots` tokens with a `Stack`.
 
   Args:
     depth: L.
     batch: B.
-    length: S, number of slots.
+    num_slots: S.
     num_heads: G, number of key-value heads.
     head_dim: number of features of a head K.
     context_length: number of context tokens, with cross-attention.
@@ -78,4 +78,4 @@ def empty_cache(
     return KeyValues(array, array)
 
   cross = None if context_length is None else zeros(context_length)
-  return BlockCache(zeros(length), cross)
+  return BlockCache(zeros(num_slots), cross)

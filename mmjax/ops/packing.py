@@ -53,6 +53,7 @@ def patch_layout(
     )
     inner = np.arange(merge)
     shape = (grid.tokens, merge, merge)
+    # Rows and columns of patches, [tokens, merge, merge].
     rows = np.broadcast_to(row * merge + inner[:, None], shape)
     columns = np.broadcast_to(column * merge + inner, shape)
     positions.append(np.stack([rows, columns], axis=-1).reshape(-1, 2))
@@ -92,6 +93,7 @@ def rotary_positions(
       at, i = at + 1, i + 1
       continue
     grid = next(left)
+    # [3, times, rows, columns]
     axes = np.mgrid[: grid.times, : grid.rows, : grid.columns]
     axes[0] = np.floor(axes[0] * np.float32(grid.interval))
     out.append(axes.reshape(3, -1).T + at)

@@ -68,10 +68,11 @@ def rotary(
   )
   if positions.ndim == 3:
     axis = np.repeat(np.arange(len(sections)), sections)
-    positions = positions[:, :, axis]
+    positions = positions[:, :, axis]  # [B, T, K / 2]
   else:
-    positions = positions[:, :, None]
+    positions = positions[:, :, None]  # [B, T, 1]
   angles = positions[:, :, None] * frequencies[None, None, None]
+  # [B, T, 1, K / 2], the same for all heads
   sin, cos = jnp.sin(angles), jnp.cos(angles)
   first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
   rotated = jnp.concatenate(

@@ -256,9 +256,9 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=SKIP,

@@ -131,9 +131,9 @@ def _has_classifier(config: Mapping[str, Any]) -> bool:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   unused=UNUSED,

@@ -184,11 +184,12 @@ class Family:
   """How a kind of model is read from, and written to, Hugging Face folders.
 
   Attributes:
-    model: class of the model that `load` returns.
+    model_class: class of the model that `load` returns, a `Pretrained` around
+      the module and its parameters.
     sections: keys of config.json that are read, refused or irrelevant, by the
       part of the config.
-    module: (config, dtype) -> the module that a config.json describes,
-      computing in `dtype`.
+    build_module: (config, dtype) -> the Linen module that a config.json
+      describes, computing in `dtype`.
     inputs: config -> shapes of the module's first argument, for one example.
     rules: config -> the key table, one rule a parameter.
     skip: patterns of the names of tensors that hold no parameter.
@@ -208,9 +209,9 @@ class Family:
       transformers expects; None if there are none.
   """
 
-  model: type[Pretrained]
+  model_class: type[Pretrained]
   sections: Mapping[str, sections_lib.Section]
-  module: Callable[[Mapping[str, Any], Any], nn.Module]
+  build_module: Callable[[Mapping[str, Any], Any], nn.Module]
   inputs: Callable[[Mapping[str, Any]], Batch | Any]
   rules: Callable[[Mapping[str, Any]], list[keys.Rule]]
   skip: Sequence[str] = ()

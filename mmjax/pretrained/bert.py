@@ -214,9 +214,9 @@ def _has_pooler(
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   unused=UNUSED,

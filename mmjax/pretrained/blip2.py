@@ -109,14 +109,14 @@ class Model(vision_language.PublishedVisionLanguage):
     return self.generate(images, [prompt] * len(images), **settings)
 
   @functools.cached_property
-  def generation(self) -> tuple[Mapping[str, Any], str]:
+  def generation_file(self) -> tuple[Mapping[str, Any], str]:
     """Special ids of `text_config`, the only settings that transformers uses.
 
     Raises:
       ConfigError: if generation_config.json has a setting that changes what is
         written.
     """
-    generation.refuse_unread(*super().generation)
+    generation.refuse_unread(*super().generation_file)
     text = self.config.get('text_config') or {}
     ids = {key: text[key] for key in generation_keys.IDS if key in text}
     return ids, 'config.json'
@@ -259,9 +259,9 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=SKIP,

@@ -25,6 +25,7 @@ from mmjax.pretrained import (
   keys,
   kinds,
   names,
+  patches,
   preprocess,
   processors,
   sections,
@@ -96,8 +97,8 @@ def _load(
 ) -> base.Pretrained:
   config, files, source = read_folder(folder)
   family = families.find(config)
-  module = family.module(config, dtype)
-  size = check_image_size(family, module, config, files)
+  module = family.build_module(config, dtype)
+  size = check_preprocessing(family, module, config, files)
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype),
@@ -114,16 +115,16 @@ def _load(
   params = keys.load(
     family.rules(config), source, target, skip=family.ignored_patterns
   )
-  return family.model(module, params, config, files, size)
+  return family.model_class(module, params, config, files, size)
 
 
-def check_image_size(
+def check_preprocessing(
   family: base.Family,
   module: nn.Module,
   config: Mapping[str, Any],
   files: Mapping[str, bytes],
 ) -> tuple[int, int] | None:
-  """Refuses a preprocessing for images that the model can't read.
+  """Refuses a preprocessing whose images the model can't read.
 
   Args:
     family: the model's family.
@@ -138,15 +139,19 @@ def check_image_size(
     ConfigError: naming both sizes and files.
   """
   size = image_sizes.find(module, family.inputs(config))
-  if size is None:
-    return None
-  try:
-    found = processors.find(files)
-    prepares = found and family.model.make_preprocessor(*found)
-  except ConfigError:
-    return size  # What it refuses, it refuses when images are used.
-  if isinstance(prepares, preprocess.ImagePreprocessor):
-    image_sizes.check(size, module, prepares, found[1])
+  for names_of_file in (
+    (processors.IMAGES, preprocess.FILE),
+    (processors.VIDEOS, processors.VIDEO_FILE),
+  ):
+    try:
+      found = processors.find(files, *names_of_file)
+      prepares = found and family.model_class.make_preprocessor(*found)
+    except ConfigError:
+      continue  # What it refuses, it refuses when images are used.
+    if isinstance(prepares, patches.PatchPreprocessor):
+      patches.check(module.vision, prepares, found[1])
+    elif size and isinstance(prepares, preprocess.ImagePreprocessor):
+      image_sizes.check(size, module, prepares, found[1])
   return size
 
 

@@ -191,9 +191,9 @@ def _section(
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=SKIP,

@@ -184,9 +184,9 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   unused=UNUSED,

@@ -34,17 +34,17 @@ def read(
     for key, value in (config.get('text_config') or {}).items()
     if generation_keys.OLD_DEFAULTS.get(key) != value
   }
-  settings = {
+  file_settings = {
     key: part[key]
     for part in (text, config)
     for key in generation_keys.KEYS
     if part.get(key) is not None
   }
-  return settings, 'config.json'
+  return file_settings, 'config.json'
 
 
 def arguments(
-  settings: Mapping[str, Any],
+  file_settings: Mapping[str, Any],
   file: str,
   overrides: Mapping[str, Any],
   *,
@@ -54,7 +54,7 @@ def arguments(
   """Makes the arguments of the module's `generate`.
 
   Args:
-    settings: the file's settings.
+    file_settings: the file's settings.
     file: its name, for errors.
     overrides: the caller's arguments, which take precedence over the file's.
     eos_ids: ids that end a text.
@@ -63,45 +63,45 @@ def arguments(
   Raises:
     ConfigError: for a key that mmjax doesn't know, or a value that it refuses.
   """
-  check(settings, file, overrides, speech=speech)
+  check(file_settings, file, overrides, speech=speech)
   out: dict[str, Any] = {}
   for key, (name, kind) in generation_keys.DIRECT.items():
-    if settings.get(key) is not None:
-      out[name] = _read_number(settings, key, file, kind)
+    if file_settings.get(key) is not None:
+      out[name] = _read_number(file_settings, key, file, kind)
   for key, name in generation_keys.LISTS.items():
-    if settings.get(key) is not None:
-      out[name] = _read_ids(settings[key], key, file)
-  if settings.get('forced_eos_token_id') is not None:
-    forced = settings['forced_eos_token_id']
+    if file_settings.get(key) is not None:
+      out[name] = _read_ids(file_settings[key], key, file)
+  if file_settings.get('forced_eos_token_id') is not None:
+    forced = file_settings['forced_eos_token_id']
     if isinstance(forced, list) and len(forced) == 1:
       forced = forced[0]
     named = {'forced_eos_token_id': forced}
     out['forced_last'] = _read_number(named, 'forced_eos_token_id', file, int)
   biases = (
-    *_sequence_bias(settings, file),
-    *_bad_words(settings, file, eos_ids),
+    *_sequence_bias(file_settings, file),
+    *_bad_words(file_settings, file, eos_ids),
   )
   if biases:
     out['biases'] = biases
-  beams = {} if speech else _beam_arguments(settings, file, overrides)
-  out |= beams or _sampling_arguments(settings, file, overrides)
+  beams = {} if speech else _beam_arguments(file_settings, file, overrides)
+  out |= beams or _sampling_arguments(file_settings, file, overrides)
   return {**out, **overrides}
 
 
-def length(
-  settings: Mapping[str, Any],
+def find_max_new_tokens(
+  file_settings: Mapping[str, Any],
   file: str,
   max_new_tokens: int | None,
-  prompt: int,
+  prompt_length: int,
 ) -> int:
   """Largest number of new tokens.
 
   Args:
-    settings: the file's settings.
+    file_settings: the file's settings.
     file: its name, for errors.
     max_new_tokens: the number that the caller asked for; None for the file's,
       or `DEFAULT_LENGTH`.
-    prompt: number of tokens of the longest prompt, which `max_length`
+    prompt_length: number of tokens of the longest prompt, which `max_length`
       includes.
 
   Raises:
@@ -109,20 +109,20 @@ def length(
   """
   if max_new_tokens is not None:
     return max_new_tokens
-  if settings.get('max_new_tokens') is not None:
-    return _read_number(settings, 'max_new_tokens', file, int)
-  if settings.get('max_length') is None:
+  if file_settings.get('max_new_tokens') is not None:
+    return _read_number(file_settings, 'max_new_tokens', file, int)
+  if file_settings.get('max_length') is None:
     return DEFAULT_LENGTH
-  room = _read_number(settings, 'max_length', file, int) - prompt
+  room = _read_number(file_settings, 'max_length', file, int) - prompt_length
   if room < 1:
     raise ConfigError(
-      f'{file}: max_length is {settings["max_length"]}, but the prompt has '
-      f'{prompt} tokens; pass max_new_tokens'
+      f'{file}: max_length is {file_settings["max_length"]}, but the prompt '
+      f'has {prompt_length} tokens; pass max_new_tokens'
     )
   return room
 
 
-def refuse_unread(settings: Mapping[str, Any], file: str) -> None:
+def refuse_unread(file_settings: Mapping[str, Any], file: str) -> None:
   """Refuses settings of a family for which transformers ignores them.
 
   Ids and settings that change nothing are allowed.
@@ -130,23 +130,25 @@ def refuse_unread(settings: Mapping[str, Any], file: str) -> None:
   Raises:
     ConfigError: for any other setting.
   """
-  check(settings, file)
-  unread = set() if settings.get('do_sample') else {*generation_keys.SAMPLING}
-  if settings.get('num_beams') in (None, 1):
+  check(file_settings, file)
+  unread = (
+    set() if file_settings.get('do_sample') else {*generation_keys.SAMPLING}
+  )
+  if file_settings.get('num_beams') in (None, 1):
     unread |= {*generation_keys.BEAMS}
   changing = {*generation_keys.HONOURED} - {*generation_keys.IDS} - unread
-  for key in sorted(set(settings) & changing):
+  for key in sorted(set(file_settings) & changing):
     neutral = (None, *generation_keys.NEUTRAL.get(key, ()))
-    if settings[key] not in neutral:
+    if file_settings[key] not in neutral:
       raise ConfigError(
-        f'{file}: {key} is {settings[key]!r}, which transformers does not read '
-        'for this family; pass it where the text is written, and remove it '
-        'from the file'
+        f'{file}: {key} is {file_settings[key]!r}, which transformers does not '
+        'read for this family; pass it where the text is written, and remove '
+        'it from the file'
       )
 
 
 def check(
-  settings: Mapping[str, Any],
+  file_settings: Mapping[str, Any],
   file: str,
   overrides: Mapping[str, Any] | None = None,
   *,
@@ -155,7 +157,7 @@ def check(
   """Refuses settings that mmjax does not honour.
 
   Args:
-    settings: the file's settings.
+    file_settings: the file's settings.
     file: its name, for errors.
     overrides: the caller's arguments; a key that one of them replaces is not
       checked.
@@ -172,20 +174,20 @@ def check(
     known |= {*speech_keys, *generation_keys.ONLY_SPEECH}
     only = {k: v for k, v in only.items() if k not in speech_keys}
     only |= generation_keys.ONLY_SPEECH
-  if _is_sampling(settings, overrides) and not speech:
+  if _is_sampling(file_settings, overrides) and not speech:
     only |= generation_keys.ONLY_SAMPLING
   if 'beam_size' in overrides:
     only.pop('num_beams', None)
-  if not speech and _beam_size(settings, file, overrides) > 1:
+  if not speech and _beam_size(file_settings, file, overrides) > 1:
     only |= generation_keys.ONLY_BEAMS
-  unknown = sorted(set(settings) - known)
+  unknown = sorted(set(file_settings) - known)
   if unknown:
     raise ConfigError(
       f'{file}: mmjax does not know {", ".join(unknown)}; remove them from the '
       'file if they change nothing, or write with transformers'
     )
   for key, values in only.items():
-    value = settings.get(key)
+    value = file_settings.get(key)
     if value is not None and value not in values:
       raise ConfigError(
         f'{file}: {key} is {value!r}; mmjax writes only with '
@@ -195,26 +197,26 @@ def check(
 
 
 def _beam_size(
-  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
+  file_settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> int:
   if 'beam_size' in overrides:
     return overrides['beam_size']
-  if settings.get('num_beams') is None:
+  if file_settings.get('num_beams') is None:
     return 1
-  size = _read_number(settings, 'num_beams', file, int)
+  size = _read_number(file_settings, 'num_beams', file, int)
   if size < 1:
     raise ConfigError(f'{file}: num_beams is {size}; give at least 1')
   return size
 
 
 def _beam_arguments(
-  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
+  file_settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Arguments of beam search, as in transformers; {} for one beam."""
-  size = _beam_size(settings, file, overrides)
+  size = _beam_size(file_settings, file, overrides)
   if size == 1:
     return {}
-  if _is_sampling(settings, overrides):
+  if _is_sampling(file_settings, overrides):
     where = (
       'temperature' if 'temperature' in overrides else f'{file}: do_sample'
     )
@@ -223,17 +225,17 @@ def _beam_arguments(
       'temperature=0 for these, or beam_size=1 to sample'
     )
   penalty = 1.0
-  if settings.get('length_penalty') is not None:
-    penalty = _read_number(settings, 'length_penalty', file, (int, float))
+  if file_settings.get('length_penalty') is not None:
+    penalty = _read_number(file_settings, 'length_penalty', file, (int, float))
   return {
     'beam_size': size,
     'length_penalty': penalty,
-    'early_stopping': _early_stopping(settings, file),
+    'early_stopping': _early_stopping(file_settings, file),
   }
 
 
-def _early_stopping(settings: Mapping[str, Any], file: str) -> bool | str:
-  value = settings.get('early_stopping')
+def _early_stopping(file_settings: Mapping[str, Any], file: str) -> bool | str:
+  value = file_settings.get('early_stopping')
   if value is None:
     return False
   if value == 'never' or isinstance(value, bool):
@@ -245,38 +247,38 @@ def _early_stopping(settings: Mapping[str, Any], file: str) -> bool | str:
 
 
 def _is_sampling(
-  settings: Mapping[str, Any], overrides: Mapping[str, Any]
+  file_settings: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> bool:
   if 'temperature' in overrides:
     return overrides['temperature'] != 0
-  return bool(settings.get('do_sample'))
+  return bool(file_settings.get('do_sample'))
 
 
 def _sampling_arguments(
-  settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
+  file_settings: Mapping[str, Any], file: str, overrides: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Temperature and filters of sampling; {} for greedy decoding."""
-  if not _is_sampling(settings, overrides):
+  if not _is_sampling(file_settings, overrides):
     return {}
   # The defaults of transformers where `do_sample` is true.
   defaults = {'temperature': 1.0, 'top_p': 1.0, 'top_k': 0}
-  if settings.get('do_sample'):
+  if file_settings.get('do_sample'):
     defaults['top_k'] = 50
   return {
     key: default
-    if settings.get(key) is None
+    if file_settings.get(key) is None
     else _read_number(
-      settings, key, file, int if key == 'top_k' else (int, float)
+      file_settings, key, file, int if key == 'top_k' else (int, float)
     )
     for key, default in defaults.items()
   }
 
 
 def _bad_words(
-  settings: Mapping[str, Any], file: str, eos_ids: Sequence[int]
+  file_settings: Mapping[str, Any], file: str, eos_ids: Sequence[int]
 ) -> list[tuple[tuple[int, ...], float]]:
   """Sequences that are never generated; those that end a text are allowed."""
-  words = settings.get('bad_words_ids') or []
+  words = file_settings.get('bad_words_ids') or []
   _check_list(words, 'bad_words_ids', file)
   sequences = [_read_ids(word, 'bad_words_ids', file) for word in words]
   ends = [(eos_id,) for eos_id in eos_ids]
@@ -284,9 +286,9 @@ def _bad_words(
 
 
 def _sequence_bias(
-  settings: Mapping[str, Any], file: str
+  file_settings: Mapping[str, Any], file: str
 ) -> list[tuple[tuple[int, ...], float]]:
-  pairs = settings.get('sequence_bias') or []
+  pairs = file_settings.get('sequence_bias') or []
   _check_list(pairs, 'sequence_bias', file)
   out = []
   for pair in pairs:
@@ -315,9 +317,9 @@ def _read_ids(value: Any, key: str, file: str) -> tuple[int, ...]:
 
 
 def _read_number(
-  settings: Mapping[str, Any], key: str, file: str, kind: Any
+  file_settings: Mapping[str, Any], key: str, file: str, kind: Any
 ) -> Any:
-  value = settings[key]
+  value = file_settings[key]
   if not isinstance(value, kind) or isinstance(value, bool):
     name = 'a whole number' if kind is int else 'a number'
     raise ConfigError(f'{file}: {key} is {value!r}; mmjax reads only {name}')

@@ -136,9 +136,9 @@ def _read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FAMILY = base.Family(
-  model=language_models.PublishedLanguageModel,
+  model_class=language_models.PublishedLanguageModel,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=SKIP,

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.errors import ConfigError
 from mmjax.pretrained import base, generation
 from mmjax.types import Array
 
@@ -54,35 +53,37 @@ class PublishedWriter(base.Pretrained):
     return texts
 
   @functools.cached_property
-  def generation(self) -> tuple[Mapping[str, Any], str]:
-    """Settings of generation, and the name of the file that has them."""
+  def generation_file(self) -> tuple[Mapping[str, Any], str]:
+    """The file's settings of generation, and its name."""
     return generation.read(self.files, self.config)
 
-  def generation_settings(
-    self, max_new_tokens: int | None, prompt: int, arguments: Mapping[str, Any]
+  def generation_arguments(
+    self,
+    max_new_tokens: int | None,
+    prompt_length: int,
+    overrides: Mapping[str, Any],
   ) -> dict[str, Any]:
     """Arguments of the module's `generate`: the caller's, then the file's.
 
     Args:
       max_new_tokens: largest number of new tokens; None for the file's.
-      prompt: number of tokens of the longest prompt.
-      arguments: further arguments of the caller's.
+      prompt_length: number of tokens of the longest prompt.
+      overrides: further arguments of the caller's.
 
     Raises:
-      ConfigError: for a setting of the file that mmjax refuses, or the argument
-        `length`, which `max_new_tokens` sets.
+      ConfigError: for a setting of the file that mmjax refuses.
     """
-    if 'length' in arguments:
-      raise ConfigError(
-        "generate takes no argument 'length'; use max_new_tokens"
-      )
-    settings, file = self.generation
+    file_settings, file = self.generation_file
     return {
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
       'task': 'continue',
-      **generation.arguments(settings, file, arguments, eos_ids=self.eos_ids),
-      'length': generation.length(settings, file, max_new_tokens, prompt),
+      **generation.arguments(
+        file_settings, file, overrides, eos_ids=self.eos_ids
+      ),
+      'max_new_tokens': generation.find_max_new_tokens(
+        file_settings, file, max_new_tokens, prompt_length
+      ),
     }
 
   @functools.cached_property
@@ -95,9 +96,9 @@ class PublishedWriter(base.Pretrained):
 
   def special_id(self, name: str) -> Any:
     """A special id; generation_config.json takes precedence."""
-    settings, _ = self.generation
+    file_settings, _ = self.generation_file
     text = self.config.get('text_config') or {}
-    for section in (settings, self.config, text):
+    for section in (file_settings, self.config, text):
       if section.get(name) is not None:
         return section[name]
     return None
@@ -118,7 +119,7 @@ class PublishedLanguageModel(PublishedWriter):
     *,
     max_new_tokens: int | None = None,
     seed: int = 0,
-    **settings: Any,
+    **overrides: Any,
   ) -> list[str]:
     """Continues prompts, with the settings of generation_config.json.
 
@@ -128,7 +129,7 @@ class PublishedLanguageModel(PublishedWriter):
       prompts: one prompt or several, without a chat template.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
-      **settings: arguments that override the file's: `temperature` (0 is
+      **overrides: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
 
@@ -139,10 +140,10 @@ class PublishedLanguageModel(PublishedWriter):
       ConfigError: for a setting of the file that mmjax refuses.
     """
     rows = self._tokenize_texts(prompts)
-    arguments = self.generation_settings(
-      max_new_tokens, max(map(len, rows)), settings
+    arguments = self.generation_arguments(
+      max_new_tokens, max(map(len, rows)), overrides
     )
-    ids, mask = self._pad(rows, arguments['length'])
+    ids, mask = self._pad(rows, arguments['max_new_tokens'])
     program = self.jit_method('generate', **arguments)
     written = program(
       self.params, {'text': ids, 'text_mask': mask}, rng=jax.random.key(seed)

@@ -57,6 +57,7 @@ def decoder(
   dtype: Any,
   *,
   block: Mapping[str, Any] | None = None,
+  rotary: Mapping[str, Any] | None = None,
   **settings: Any,
 ) -> decoders.TextDecoder:
   """The decoder that a config describes.
@@ -66,6 +67,8 @@ def decoder(
     section: the same part of config.json itself, for its rotary positions.
     dtype: type of the computation.
     block: further settings of its blocks.
+    rotary: settings of the blocks for rotary positions; None for those of
+      `section`.
     **settings: further settings of the decoder.
 
   Raises:
@@ -92,7 +95,7 @@ def decoder(
       'gated': True,
       'attention_bias': False,
       'mlp_bias': False,
-      **configs.rotary_settings(section),
+      **(configs.rotary_settings(section) if rotary is None else rotary),
       **(block or {}),
     },
     dtype=dtype,

@@ -64,9 +64,9 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 FAMILY = base.Family(
-  model=language_models.PublishedLanguageModel,
+  model_class=language_models.PublishedLanguageModel,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=llamas.SKIP,

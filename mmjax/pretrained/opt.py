@@ -127,9 +127,9 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 FAMILY = base.Family(
-  model=language_models.PublishedLanguageModel,
+  model_class=language_models.PublishedLanguageModel,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   prefixes=PREFIXES,

@@ -9,6 +9,7 @@ import einops
 import numpy as np
 import PIL.Image
 
+from mmjax import encoders
 from mmjax.data import images as image_files
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
@@ -170,3 +171,36 @@ class PatchPreprocessor:
         math.ceil(length * grow / side) * side for length in (height, width)
       ]
     return sides[0], sides[1]
+
+
+def check(
+  encoder: encoders.PackedViT,
+  prepares: PatchPreprocessor,
+  file: str,
+) -> None:
+  """Refuses a preprocessing that cuts other patches than the model reads.
+
+  Args:
+    encoder: the model's image encoder.
+    prepares: its preprocessing.
+    file: name of the file with the settings of the preprocessing.
+
+  Raises:
+    ConfigError: naming both values and files.
+  """
+  merge = round(encoder.merge**0.5)
+  for key, value, theirs, wanted in (
+    ('merge_size', prepares.merge, 'spatial_merge_size', merge),
+    ('patch_size', prepares.patch_size, 'patch_size', encoder.patch_size),
+    (
+      'temporal_patch_size',
+      prepares.frames,
+      'temporal_patch_size',
+      encoder.frames,
+    ),
+  ):
+    if value != wanted:
+      raise ConfigError(
+        f'{file}: {key} is {value}, but by config.json the vision '
+        f"encoder's {theirs} is {wanted}; take both files from one model"
+      )

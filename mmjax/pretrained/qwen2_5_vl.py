@@ -87,9 +87,9 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=qwen_vl.SKIP,

@@ -60,9 +60,9 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 
 FAMILY = base.Family(
-  model=qwen_vl.QwenVL,
+  model_class=qwen_vl.QwenVL,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=qwen_vl.SKIP,

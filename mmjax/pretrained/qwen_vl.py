@@ -13,6 +13,7 @@ from mmjax import decoders, models
 from mmjax.data import images as image_files
 from mmjax.ops import packing
 from mmjax.pretrained import (
+  base,
   configs,
   forms,
   keys,
@@ -90,9 +91,13 @@ _STEP = 16
 class QwenVL(vision_language.PublishedVisionLanguage):
   """Qwen2-VL and similar models; images keep their aspect ratio.
 
-  In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for a
+  In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
   image, and the same with `<|video_pad|>` for a video: an array of its frames
-  [F, H, W, 3].
+  [F, H, W, 3]. These are tokens of the model's tokenizer; config.json says
+  which ids images and videos replace (`image_token_id`, `video_token_id`). The
+  words of the model's chat template, such as `<|im_start|>user`, are not added:
+  the template stands in tokenizer_config.json or chat_template.jinja, and who
+  wants it writes it into the prompt.
   """
 
   image_defaults: ClassVar[Mapping[str, Any]] = {
@@ -121,6 +126,21 @@ class QwenVL(vision_language.PublishedVisionLanguage):
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
     return self.make_preprocessor(*settings) if settings else self.preprocess
+
+  def pixels(self, images: Any) -> Batch:
+    """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
+
+    Args:
+      images: one or a list of Pillow images, uint8 [H, W, 3], file paths, or
+        videos as arrays of frames uint8 [F, H, W, 3]; of any sizes. Each is
+        one example B.
+
+    Returns:
+      `patches` [B, S, P] float32, with `positions` [B, S, 2], `segments`
+      [B, S] and, for an encoder with windows, `windows` [B, S] int32.
+    """
+    keys_of_batch, _ = self.prepare_images([[i] for i in base.as_list(images)])
+    return keys_of_batch['patches']
 
   def prepare_images(
     self, rows: list[list[Any]]
@@ -214,7 +234,8 @@ def decoder(config: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
     _text(config),
     section,
     dtype,
-    block={'attention_bias': qwen2.BIAS, **rotary, 'rope': options},
+    block={'attention_bias': qwen2.BIAS},
+    rotary={**rotary, 'rope': options},
   )
 
 

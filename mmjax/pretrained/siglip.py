@@ -190,9 +190,9 @@ def read(config: Mapping[str, Any]) -> tuple[dict, dict]:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=SKIP,

@@ -193,9 +193,9 @@ def _table_side(config: Mapping[str, Any]) -> int:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   skip=siglip.SKIP,

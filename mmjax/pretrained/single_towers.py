@@ -220,9 +220,9 @@ def _family(
   tower: _ImageTower | _ClipTextTower | _SiglipTextTower,
 ) -> base.Family:
   return base.Family(
-    model=tower.Model,
+    model_class=tower.Model,
     sections=tower.SECTIONS,
-    module=tower.module,
+    build_module=tower.module,
     inputs=tower.inputs,
     rules=tower.rules,
     skip=tower.SKIP,

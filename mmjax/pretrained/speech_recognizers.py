@@ -215,13 +215,13 @@ class PublishedSpeechRecognizer(base.Pretrained):
       map(self.generation.get, generation_keys.LENGTHS)
     ):
       max_tokens = most
-    length = generation.length(
+    max_new_tokens = generation.find_max_new_tokens(
       self.generation, file, max_tokens, prompts.shape[1]
     )
     written = self.jit_method(
       'generate',
       task='transcript',
-      length=min(length, most),
+      max_new_tokens=min(max_new_tokens, most),
       eos_id=end,
       pad_id=end,
       **arguments,

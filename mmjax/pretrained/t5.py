@@ -122,7 +122,7 @@ class Model(
     ids, mask = self.tokenize(texts)
     arguments = {'task': 'answer', **settings}
     program = self.jit_method(
-      'generate', **self.generation_settings(max_new_tokens, 1, arguments)
+      'generate', **self.generation_arguments(max_new_tokens, 1, arguments)
     )
     # The file's start id may differ from that of config.json.
     start = self.special_id('decoder_start_token_id')
@@ -303,9 +303,9 @@ def _has_decoder(config: Mapping[str, Any]) -> bool:
 
 
 FAMILY = base.Family(
-  model=Model,
+  model_class=Model,
   sections=SECTIONS,
-  module=module,
+  build_module=module,
   inputs=inputs,
   rules=rules,
   unused=UNUSED,

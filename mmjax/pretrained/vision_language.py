@@ -52,7 +52,7 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     *,
     max_new_tokens: int | None = None,
     seed: int = 0,
-    **settings: Any,
+    **overrides: Any,
   ) -> list[str]:
     """Continues prompts, with the settings of generation_config.json.
 
@@ -64,7 +64,7 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
       prompts: one prompt or several, as many as entries of `images`.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
-      **settings: arguments that override the file's: `temperature` (0 is
+      **overrides: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
 
@@ -76,9 +76,10 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
         in number; or for a setting of the file that mmjax refuses.
     """
     batch, rows = self.prepare_batch(images, prompts)
-    prompt = int(batch['text_mask'].sum(axis=1).max())
+    prompt_length = int(batch['text_mask'].sum(axis=1).max())
     program = self.jit_method(
-      'generate', **self.generation_settings(max_new_tokens, prompt, settings)
+      'generate',
+      **self.generation_arguments(max_new_tokens, prompt_length, overrides),
     )
     written = program(self.params, batch, rng=jax.random.key(seed))
     return self.decode(rows, written)

@@ -38,7 +38,8 @@ class RunFolder:
     """Refuses to resume with a config other than the run's.
 
     Raises:
-      ConfigError: naming the fields that must not change.
+      ConfigError: naming the fields that must not change, or a new one that
+        the model does not have.
     """
     path = self.path / 'config.json'
     if not path.exists():
@@ -47,6 +48,7 @@ class RunFolder:
       settings.read_json(path), settings.to_json(config)
     )
     if changed:
+      _refuse_unknown(settings.to_json(config), changed)
       raise ConfigError(
         f'{self.path} holds a run with another config:\n'
         + ''.join(
@@ -123,6 +125,32 @@ class RunFolder:
     samples.mkdir(exist_ok=True)
     file = f'{split}_{name}_{step:06d}.png'.replace('/', '_')
     image.save(samples / file)
+
+
+def _refuse_unknown(
+  config: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]]
+) -> None:
+  """Refuses a new setting that its model, or part of a model, does not have.
+
+  Args:
+    config: of the flags, as JSON has it.
+    changed: its fields that differ from the run's, path -> (old, new).
+  """
+  # Imported here: settings are checked before models take time to import.
+  from mmjax import models
+  from mmjax.config import definition
+
+  tables = definition.of(config).tables
+  for path, (before, _) in changed.items():
+    *parents, name = path.split('.')
+    section: Any = config
+    for parent in parents:
+      section = section.get(parent) or {}
+    if before is not None or parents[:1] != ['model'] or 'name' not in section:
+      continue
+    legal = ['name', *models.settings_of(section['name'], tables)]
+    if name not in (*legal, *models.PARTS):
+      raise ConfigError(f'{path} is unknown; {section["name"]} has {legal[1:]}')
 
 
 def _way_back(changed: Mapping[str, tuple[Any, Any]]) -> str:

@@ -290,12 +290,13 @@ def published(
   config, small = checkpoint.read_small_files(workdir / trained.FOLDER)
   family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
-  module = family.module(config, jnp.dtype(dtype))
+  module = family.build_module(config, jnp.dtype(dtype))
   theirs = tree_paths.flatten(checkpoint.shapes(module, family.inputs(config)))
   if theirs.keys() != tree_paths.flatten(run.params).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
-  return family.model(module, params, config, small)
+  size = checkpoint.check_preprocessing(family, module, config, small)
+  return family.model_class(module, params, config, small, size)
 
 
 def _find_sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:

@@ -231,21 +231,21 @@ def _open_run(folder: Path) -> Trained:
 def _open_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
-  module = family.module(config, jnp.float32)
-  checkpoint.check_image_size(family, module, config, small)
+  module = family.build_module(config, jnp.float32)
+  checkpoint.check_preprocessing(family, module, config, small)
   data: dict[str, Any] = {}
   note = ''
-  if family.model.image_defaults and _find_part(
+  if family.model_class.image_defaults and _find_part(
     module, 'image', models.BUILT_IN
   ):
     found = processors.find(small) or ({}, preprocess.FILE)
-    prepares = family.model.make_preprocessor(*found)
+    prepares = family.model_class.make_preprocessor(*found)
     data, note = _convert_image_settings(getattr(prepares, 'pixels', prepares))
   tokenizer, fault = _tokenizer(folder, config, small)
   if tokenizer is not None:
     data['tokenizer'] = str(tokenizer)
-    data['lower_case'] = family.model.lower_case or sentences.uses_lower_case(
-      small
+    data['lower_case'] = (
+      family.model_class.lower_case or sentences.uses_lower_case(small)
     )
     reads = getattr(module, 'encoder', None) is not None
     if isinstance(module, models.EncoderDecoder) or (

@@ -17,7 +17,7 @@ def caption(
     predict.generate,
     run.prepare(image=image),
     task='caption',
-    length=run.preprocess['text'].length - 1,
+    max_new_tokens=run.preprocess['text'].length - 1,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -69,7 +69,7 @@ class Captioning(base.Task):
         split.model,
         task='caption',
         # The token that starts a text is not generated.
-        length=config.data.text_length - 1,
+        max_new_tokens=config.data.text_length - 1,
         beam_size=config.eval.beam_size,
       ),
       split.source,

@@ -27,7 +27,7 @@ def translate(
     predict.generate,
     base.prepare_inputs(run, values),
     task='write',
-    length=run.preprocess[task.target].length - 1,
+    max_new_tokens=run.preprocess[task.target].length - 1,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -95,7 +95,7 @@ class Translate(base.Task):
         split.model,
         task='write',
         # The token that starts a text is not generated.
-        length=split.preprocess[self.target].length - 1,
+        max_new_tokens=split.preprocess[self.target].length - 1,
         beam_size=split.config.eval.beam_size,
       ),
       split.source,

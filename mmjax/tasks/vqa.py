@@ -43,7 +43,7 @@ def generate_answer(
     predict.generate,
     run.prepare(image=image, questions=questions),
     task='answer',
-    length=run.preprocess['questions'].answer_length - 1,
+    max_new_tokens=run.preprocess['questions'].answer_length - 1,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -179,6 +179,6 @@ class VqaGeneration(_Vqa):
       split.model,
       task='answer',
       # The token that starts a text is not generated.
-      length=split.config.data.answer_length - 1,
+      max_new_tokens=split.config.data.answer_length - 1,
       beam_size=split.config.eval.beam_size,
     )

@@ -42,6 +42,17 @@ def test_a_folder_of_runs_stands_for_them(runs, capsys):
   assert capsys.readouterr().out == each
 
 
+def test_runs_of_one_name_have_longer_paths(tmp_path, capsys):
+  for parent in ('old', 'new'):
+    _finish(tmp_path / parent / 'vqa', test__vqa__accuracy=0.5)
+  _finish(tmp_path / 'old/captions', test__vqa__accuracy=0.25)
+  folders = ('old/vqa', 'new/vqa', 'old/captions')
+  main.main(['report', *(str(tmp_path / folder) for folder in folders)])
+  rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+  names = [row[0] for row in rows if 'right' in row]
+  assert names == ['old/vqa', 'new/vqa', 'captions']
+
+
 def test_unfinished_runs_are_listed_with_their_state(runs, capsys):
   config = json.dumps({'train': {'steps': 9}})
   for name in ('live', 'begun/blind', 'ended'):

@@ -26,7 +26,7 @@ def apply(index, **settings):
   )
   allowed = decoders.Constraints(**settings)
   return allowed.apply(
-    jnp.asarray(LOGITS), history, length=LENGTH, eos_id=(EOS,)
+    jnp.asarray(LOGITS), history, max_new_tokens=LENGTH, eos_id=(EOS,)
   )
 
 
@@ -82,7 +82,9 @@ def test_a_forced_token_follows_a_prompt_of_one():
     )
   ):
     history = constraints.History.after(*prompt, written, jnp.asarray(index))
-    got = allowed.apply(jnp.asarray(LOGITS), history, length=3, eos_id=EOS)
+    got = allowed.apply(
+      jnp.asarray(LOGITS), history, max_new_tokens=3, eos_id=EOS
+    )
     np.testing.assert_array_equal(got, expected)
 
 

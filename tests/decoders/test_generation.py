@@ -33,13 +33,13 @@ def table_cache(rows=(0, 1)):
     mask=jnp.zeros((len(rows), 0), bool),
     context_mask=None,
     index=jnp.asarray(1),
-    length=jnp.asarray(rows),
+    next_position=jnp.asarray(rows),
   )
 
 
 def table_step(tokens, cache, mask):
   del mask
-  logits = TABLES[cache.length, cache.index, tokens[:, 0]]
+  logits = TABLES[cache.next_position, cache.index, tokens[:, 0]]
   return logits[:, None], cache.replace(index=cache.index + 1)
 
 
@@ -76,7 +76,7 @@ def beam(beam_size, length_penalty=0.6, rows=(0, 1), **settings):
       table_step,
       logits,
       cache,
-      length=LENGTH,
+      max_new_tokens=LENGTH,
       beam_size=beam_size,
       length_penalty=length_penalty,
       **settings,
@@ -90,7 +90,7 @@ def greedy(rows=(0, 1), **settings):
     table_step,
     START[np.asarray(rows)],
     table_cache(rows),
-    length=LENGTH,
+    max_new_tokens=LENGTH,
     **settings,
   )
 
@@ -207,7 +207,7 @@ def test_suppressed_tokens_are_not_written():
       table_step,
       START,
       table_cache(),
-      length=LENGTH,
+      max_new_tokens=LENGTH,
       beam_size=1,
       constraints=allowed,
     )
@@ -242,7 +242,7 @@ def test_an_end_is_followed_by_padding_and_scores_nothing_more():
     lambda tokens, cache, mask: (logits[::-1][:, None], cache),
     logits,
     table_cache(),
-    length=3,
+    max_new_tokens=3,
     pad_id=3,
   )
   np.testing.assert_array_equal(generated.tokens, [[2, 3, 3], [1, 2, 3]])
@@ -257,7 +257,7 @@ def test_samples_are_as_frequent_as_they_are_likely():
       table_step,
       jnp.repeat(START[:1], number, axis=0),
       table_cache((0,) * number),
-      length=LENGTH,
+      max_new_tokens=LENGTH,
       rng=jax.random.key(0),
       temperature=1.0,
     )
@@ -318,13 +318,13 @@ def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
   def write(prompt, mask, seen):
     cache = module.init_cache(len(prompt), prompt.shape[1] + 5, 3)
     apply = functools.partial(module.apply, variables)
-    x, cache = apply(prompt, cache, mask, seen, method='prefill')
+    x, cache = apply(prompt, cache, mask, seen, method='extend')
     logits = apply(x[:, -1:], method='logits')
     search = decoders.sample
     if beam_size > 1:
       search = functools.partial(decoders.beam_search, beam_size=beam_size)
     step = functools.partial(apply, method='decode_step')
-    return search(step, logits[:, -1], cache, length=5)
+    return search(step, logits[:, -1], cache, max_new_tokens=5)
 
   prompt = jnp.asarray([[1, 3, 5], [0, 1, 4]])
   mask = jnp.asarray([[1, 1, 1], [0, 1, 1]], bool)

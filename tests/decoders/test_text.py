@@ -81,11 +81,11 @@ def made(draw):
   return make
 
 
-def prefill(module, variables):
+def extend(module, variables):
   """Logits of all tokens of a prompt, and the cache."""
 
   def logits(module, *inputs, **settings):
-    x, cache = module.prefill(*inputs, **settings)
+    x, cache = module.extend(*inputs, **settings)
     return module.logits(x), cache
 
   return functools.partial(jax.jit(nn.apply(logits, module)), variables)
@@ -102,7 +102,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   module, variables, seen = made(name)
   expected = forced(module, variables, IDS, MASK, seen)
   assert expected.shape == (2, 5, 11)
-  step = prefill(module, variables)
+  step = extend(module, variables)
   cache = module.init_cache(2, 5, None if seen is None else 3)
   one = jax.jit(functools.partial(module.apply, method='decode_step'))
   for t in range(5):
@@ -110,7 +110,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
     logits, cache = step(*now, seen) if t == 0 else one(variables, *now)
     real = np.asarray(MASK[:, t])
     np.testing.assert_allclose(logits[real, 0], expected[real, t], **TOLERANCE)
-  assert cache.length.tolist() == [5, 3]
+  assert cache.next_position.tolist() == [5, 3]
   assert cache.index == 5
 
 
@@ -121,7 +121,7 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   module, variables, seen = made(name)
   prompt = jnp.asarray([[1, 0, 5, 7], [0, 0, 1, 4]])
   prompt_mask = jnp.asarray([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
-  step = prefill(module, variables)
+  step = extend(module, variables)
   cache = module.init_cache(2, 6, None if seen is None else 3)
   first, cache = step(prompt, cache, prompt_mask, seen)
   second, cache = step(jnp.asarray([[3], [2]]), cache)
@@ -137,7 +137,7 @@ def test_relative_positions_take_no_others(made):
   cache = module.init_cache(2, 5, 3)
   with pytest.raises(ValueError, match='pass no positions'):
     module.apply(
-      variables, IDS, cache, MASK, seen, positions=IDS, method='prefill'
+      variables, IDS, cache, MASK, seen, positions=IDS, method='extend'
     )
 
 
@@ -158,7 +158,7 @@ def test_vectors_are_read_like_their_ids(name, made):
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
   )
-  step = prefill(module, variables)
+  step = extend(module, variables)
   cache = module.init_cache(2, 5)
   got, _ = step(vectors, cache, MASK)
   want, _ = step(IDS, cache, MASK)
@@ -168,7 +168,7 @@ def test_vectors_are_read_like_their_ids(name, made):
 
 def test_given_positions_go_on_from_the_largest(made):
   module, variables, _ = made('llama')
-  step = prefill(module, variables)
+  step = extend(module, variables)
   cache = module.init_cache(2, 6)
   counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
   want, _ = step(IDS, cache, MASK)
@@ -179,7 +179,7 @@ def test_given_positions_go_on_from_the_largest(made):
   got, cache = step(IDS, cache, MASK, positions=moved)
   assert not np.allclose(got[0, 2:], want[0, 2:])
   np.testing.assert_array_equal(got[1, :3], want[1, :3])
-  assert cache.length.tolist() == [10, 3]
+  assert cache.next_position.tolist() == [10, 3]
 
 
 def test_a_prefix_is_seen_in_both_directions(draw):
@@ -204,7 +204,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   np.testing.assert_array_equal(x[0, :3], behind[0, :3])
   cache = module.init_cache(2, 6)
   cached, _ = module.apply(
-    variables, IDS, cache, MASK, prefix=prefix, method='prefill'
+    variables, IDS, cache, MASK, prefix=prefix, method='extend'
   )
   real = np.asarray(MASK)
   np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)

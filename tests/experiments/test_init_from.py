@@ -73,6 +73,7 @@ def test_a_run_that_began_so_is_saved_so(tuned, tmp_path, capsys):
     np.testing.assert_array_equal(here.read(name), there.read(name))
   loaded = mmjax.load(tuned)
   assert loaded.config == pretrained.load(GOLDEN / 'clip').config
+  assert loaded.image_size == (21, 21)
   same(loaded.params, mmjax.load(tmp_path).params)
 
 

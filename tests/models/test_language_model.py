@@ -33,7 +33,7 @@ def write(made, batch, **settings):
 def test_greedy_writing_equals_teacher_forcing(made):
   model, variables = made
   batch = {'text': PROMPTS, 'text_mask': MASK}
-  written = write(made, batch, length=5, eos_id=())
+  written = write(made, batch, max_new_tokens=5, eos_id=())
   for row, prompt in enumerate(([1, 5, 7, 3], [1, 4])):
     whole = jnp.asarray([prompt + written.tokens[row].tolist()])
     out = model.apply(variables, {'text': whole}, train=False)
@@ -45,11 +45,11 @@ def test_greedy_writing_equals_teacher_forcing(made):
 
 
 def test_without_a_mask_all_of_the_prompt_is_there(made):
-  whole = write(made, {'text': PROMPTS, 'text_mask': MASK}, length=2)
-  plain = write(made, {'text': PROMPTS[:1]}, length=2)
+  whole = write(made, {'text': PROMPTS, 'text_mask': MASK}, max_new_tokens=2)
+  plain = write(made, {'text': PROMPTS[:1]}, max_new_tokens=2)
   np.testing.assert_array_equal(plain.tokens[0], whole.tokens[0])
 
 
 def test_more_than_there_are_positions_for_is_refused(made):
   with pytest.raises(ValueError, match=r'takes 10 positions, but the .* of 9'):
-    write(made, {'text': PROMPTS}, length=7)
+    write(made, {'text': PROMPTS}, max_new_tokens=7)

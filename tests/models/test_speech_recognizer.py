@@ -52,7 +52,11 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
   prompt = jnp.asarray([[1, 4], [1, 6]])
   generate = jax.jit(
     functools.partial(
-      model.apply, method='generate', task='transcript', length=3, eos_id=-1
+      model.apply,
+      method='generate',
+      task='transcript',
+      max_new_tokens=3,
+      eos_id=-1,
     )
   )
   batch = {'spectrogram': SOUND, 'spectrogram_mask': MASK, 'prompt': prompt}

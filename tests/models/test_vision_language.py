@@ -45,9 +45,13 @@ def made(draw):
   return model, draw(model, BATCH, train=False)
 
 
-def write(model, variables, batch, length=4):
+def write(model, variables, batch, max_new_tokens=4):
   generate = functools.partial(
-    model.apply, task='continue', method='generate', length=length, eos_id=()
+    model.apply,
+    task='continue',
+    method='generate',
+    max_new_tokens=max_new_tokens,
+    eos_id=(),
   )
   return jax.jit(generate)(variables, batch)
 
@@ -125,7 +129,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   np.testing.assert_allclose(got[1], want[1, :-1], rtol=1e-4, atol=1e-5)
   # What is written continues in the same way.
   write = functools.partial(writes.apply, method='generate', eos_id=())
-  done = write(variables, plain, task='caption', length=3).tokens
+  done = write(variables, plain, task='caption', max_new_tokens=3).tokens
   plain['text'] = jnp.concatenate([text[:, :1], done], axis=1)
   got = writes.apply(variables, plain, train=False)['caption_logits']
   np.testing.assert_array_equal(done, got.argmax(-1))
@@ -197,7 +201,7 @@ def test_an_encoder_reads_the_picture_and_the_question(two):
 def test_what_follows_an_encoder_equals_teacher_forcing(two, task):
   model, variables, batch = two
   write = functools.partial(model.apply, method='generate', eos_id=())
-  done = write(variables, batch, task=task, length=3).tokens
+  done = write(variables, batch, task=task, max_new_tokens=3).tokens
   texts = done.reshape(2, -1, 3) if task == 'answer' else done
   key = {'caption': 'text', 'answer': 'answer'}[task]
   start = jnp.zeros((*texts.shape[:-1], 1), jnp.int32)
@@ -238,7 +242,11 @@ def test_an_image_takes_positions_too():
   with pytest.raises(ValueError, match='4 tokens after 3 takes 6 positions'):
     jax.eval_shape(
       lambda: model.init(
-        jax.random.key(0), batch, task='caption', length=4, method='generate'
+        jax.random.key(0),
+        batch,
+        task='caption',
+        max_new_tokens=4,
+        method='generate',
       )
     )
 
@@ -256,14 +264,14 @@ def test_a_text_alone_is_read_too(made):
 def test_a_prompt_may_be_a_prefix(made):
   model, variables = made
   prefix = model.clone(prefix=True)
-  got = write(prefix, variables, BATCH, length=1)
+  got = write(prefix, variables, BATCH, max_new_tokens=1)
   batch = {**BATCH, 'prefix': MASK}
   logits = model.apply(variables, batch, train=False)['text_logits']
   last = logits[jnp.arange(2), jnp.asarray([5, 3])]
   score = jax.nn.log_softmax(last).max(-1)
   # Products of other shapes, in float32.
   np.testing.assert_allclose(got.score, score, rtol=1e-4)
-  causal = write(model, variables, BATCH, length=1)
+  causal = write(model, variables, BATCH, max_new_tokens=1)
   assert not np.allclose(got.score, causal.score)
 
 

@@ -160,7 +160,9 @@ def test_a_cache_filled_step_by_step_equals_one_pass(scan, draw):
   causal = jnp.tril(jnp.ones((1, 5, 5), bool))
   once = jax.jit(functools.partial(module.apply, train=False))
   whole, _ = once(variables, X, visible=mnn.Visible(causal))
-  cache = mnn.empty_cache(depth=2, batch=2, length=5, num_heads=2, head_dim=2)
+  cache = mnn.empty_cache(
+    depth=2, batch=2, num_slots=5, num_heads=2, head_dim=2
+  )
 
   @jax.jit
   def step(x, cache, t):

@@ -185,7 +185,7 @@ def generate_greedily(loaded, spectrogram, prompts):
   written = loaded.jit_method(
     'generate',
     task='transcript',
-    length=20,
+    max_new_tokens=20,
     eos_id=EOS,
     pad_id=EOS,
     suppress=tuple(generation['suppress_tokens']),

@@ -88,7 +88,7 @@ def generate_ours(kind, folder, ids, mask):
   name, task = (
     ('question', {'task': 'answer'}) if kind == 't5' else ('text', {})
   )
-  asked = loaded.generation_settings(NEW, int(mask.sum(1).max()), task)
+  asked = loaded.generation_arguments(NEW, int(mask.sum(1).max()), task)
   batch = {name: jnp.asarray(ids), f'{name}_mask': jnp.asarray(mask)}
   return np.asarray(
     loaded.jit_method('generate', **asked)(loaded.params, batch).tokens

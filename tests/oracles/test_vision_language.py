@@ -348,7 +348,7 @@ def test_greedy_writing_agrees(pair):
   )[:, theirs['input_ids'].shape[1] :]
   want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
   program = loaded.jit_method(
-    'generate', task='continue', length=20, eos_id=(EOS,), pad_id=PAD
+    'generate', task='continue', max_new_tokens=20, eos_id=(EOS,), pad_id=PAD
   )
   for left in (False, True):
     ours = batch(loaded, left)[1]

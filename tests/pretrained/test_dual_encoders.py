@@ -91,7 +91,7 @@ def test_published_sizes(name):
     config['text_config'] |= {'vocab_size': 256_000}
     config['text_config'] |= {'projection_size': vision[0]}
   family = families.find({'model_type': name.split()[0]})
-  shapes = checkpoint.shapes(family.module(config), family.inputs(config))
+  shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
 
 

@@ -169,12 +169,12 @@ def test_a_speech_recognizer_has_more_settings():
   ],
 )
 def test_how_much_is_written(given, asked, expected):
-  assert generation.length(given, FILE, asked, 5) == expected
+  assert generation.find_max_new_tokens(given, FILE, asked, 5) == expected
 
 
 def test_a_prompt_that_leaves_no_room_is_refused():
   with pytest.raises(ValueError, match='max_length is 5, but the prompt has 5'):
-    generation.length({'max_length': 5}, FILE, None, 5)
+    generation.find_max_new_tokens({'max_length': 5}, FILE, None, 5)
 
 
 def test_without_the_file_config_json_has_the_settings():

@@ -39,11 +39,11 @@ def read(folder):
   """All that loading does, but for making the module and its arrays."""
   config, files, source = checkpoint.read_folder(folder)
   family = families.find(config)
-  module = family.module(config, jnp.float32)
+  module = family.build_module(config, jnp.float32)
   for name in source.names:
     source.read(name)
   if base.TOKENIZER in files:
-    opened = family.model(module, {}, config, files)
+    opened = family.model_class(module, {}, config, files)
     opened.tokenizer.encode('a cat')
   return family.rules(config)
 

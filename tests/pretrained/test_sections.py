@@ -146,10 +146,10 @@ def test_a_second_text_config_must_say_the_same(tmp_path):
   config = read(folder)
   family = families.find(config)
   config['text_config_dict'] = config['text_config']
-  family.module(config)
+  family.build_module(config)
   config['text_config_dict'] = {**config['text_config'], 'layer_norm_eps': 1e-3}
   with pytest.raises(ValueError, match='text_config_dict gives layer_norm_eps'):
-    family.module(config)
+    family.build_module(config)
 
 
 def test_unknown_settings_of_rotary_positions_are_refused():

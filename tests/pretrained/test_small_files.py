@@ -93,7 +93,7 @@ def test_no_heads(clip):
 PREPARES = {
   'clip': clip_lib.Model.make_preprocessor,
   'siglip2': siglip2.Model.make_preprocessor,
-  'qwen2_vl': qwen2_vl.FAMILY.model.make_preprocessor,
+  'qwen2_vl': qwen2_vl.FAMILY.model_class.make_preprocessor,
   'whisper': preprocess_audio.AudioPreprocessor.from_config,
   'audio_spectrogram_transformer': (
     preprocess_audio.FbankPreprocessor.from_config

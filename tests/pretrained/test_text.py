@@ -180,5 +180,5 @@ SIZES = {
 def test_published_sizes(name):
   config, number = SIZES[name]
   family = families.find({'model_type': name.split()[0]})
-  shapes = checkpoint.shapes(family.module(config), family.inputs(config))
+  shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

@@ -157,6 +157,37 @@ def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
     pretrained.load(tmp_path)
 
 
+@pytest.mark.parametrize(
+  ('key', 'value', 'message'),
+  [
+    ('merge_size', 3, '3, but by config.json .* spatial_merge_size is 2'),
+    ('temporal_patch_size', 5, '5, but by config.json'),
+  ],
+)
+def test_patches_that_the_model_does_not_read(tmp_path, key, value, message):
+  shutil.copytree(GOLDEN / 'qwen2_vl', tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'preprocessor_config.json'
+  settings = json.loads(path.read_text())
+  path.write_text(json.dumps({**settings, key: value}))
+  with pytest.raises(ConfigError, match=f'{path.name}: {key} is {message}'):
+    pretrained.load(tmp_path)
+
+
+def test_images_are_encoded_alone():
+  loaded = pretrained.load(GOLDEN / 'qwen2_5_vl')
+  images = [np.zeros((28, 40, 3), np.uint8), np.zeros((40, 56, 3), np.uint8)]
+  patches = loaded.pixels(images)
+  encoded = jax.eval_shape(
+    lambda patches: loaded.module.apply(
+      {'params': loaded.params}, {'patches': patches}, method='encode_images'
+    ),
+    patches,
+  )
+  assert encoded.mask.shape[0] == 2
+  number = patches['patches'].shape[1] // loaded.module.vision.merge
+  assert encoded.values.shape[1] == number
+
+
 def test_images_of_another_size_are_refused(tmp_path):
   shutil.copytree(GOLDEN / 'llava', tmp_path, dirs_exist_ok=True)
   path = tmp_path / 'preprocessor_config.json'
@@ -217,5 +248,5 @@ SIZES = {
 def test_published_sizes(name):
   config, number = SIZES[name]
   family = families.find({'model_type': name})
-  shapes = checkpoint.shapes(family.module(config), family.inputs(config))
+  shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number

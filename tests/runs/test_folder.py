@@ -15,6 +15,16 @@ def _config(changes=()):
   return config
 
 
+def test_a_misspelt_setting_is_not_just_new(tmp_path):
+  image = {'name': 'vit', 'width': 8}
+  config = settings.complete({'model': {'image': image}})
+  run = folder.RunFolder(tmp_path)
+  run.begin(config, {})
+  overrides.override(config, [('model.image.widht', '3')])
+  with pytest.raises(ConfigError, match=r'widht is unknown; vit has .*width'):
+    run.check(config)
+
+
 @pytest.mark.parametrize(
   ('changes', 'steps'),
   [
