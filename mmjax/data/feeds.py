@@ -146,8 +146,13 @@ def build_features(
 
 def _get_own(data: Mapping[str, Any]) -> dict[str, Any]:
   """The features that the config names itself, as plain data."""
-  own = data['features'] or {}
-  return own.to_dict() if hasattr(own, 'to_dict') else dict(own)
+  return _make_plain(data['features'])
+
+
+def _make_plain(section: Any) -> dict[str, Any]:
+  """A section of a config as a dict; ConfigDict is not a Mapping."""
+  section = section or {}
+  return section.to_dict() if hasattr(section, 'to_dict') else dict(section)
 
 
 def _describe_standard(
@@ -165,7 +170,7 @@ def _describe_standard(
       'kind': 'text',
       'field': 'captions',
       'length': data['text_length'],
-      'metadata': data['text_fields'] or {},
+      'metadata': _make_plain(data['text_fields']),
       'metadata_in_evaluation': data['text_fields_in_evaluation'],
     }
   if wanted & {'question', 'answer', 'label'}:
