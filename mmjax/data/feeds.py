@@ -25,6 +25,7 @@ class Feed:
   Attributes:
     preprocess: function from a record to arrays.
     train: training batches.
+    train_source: the records that they are made of.
     splits: evaluation splits: 'test', 'val' if the config names one, and each
       of `extra_splits` by its name.
     init_batch: two training examples that give the shapes of a batch.
@@ -35,6 +36,7 @@ class Feed:
 
   preprocess: preprocess.Preprocessor
   train: batches.TrainBatches
+  train_source: sources.Source
   splits: Mapping[str, sources.Source]
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
@@ -93,6 +95,7 @@ def open_feed(
       prefetch=data['prefetch'],
       on_error=data['on_error'],
     ),
+    train_source=train,
     splits=splits,
     init_batch=_read_init_batch(train, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),

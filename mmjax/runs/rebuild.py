@@ -168,6 +168,7 @@ def load(workdir: Path | str) -> Run:
       tasks_lib.find_output_sizes(tasks, preprocess.features),
       tasks_lib.find_written(tasks),
       known.tables,
+      tasks_lib.find_masks(tasks, preprocess.features),
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error

@@ -4,6 +4,7 @@ from mmjax.tasks.align import Align
 from mmjax.tasks.base import Prompt, Row, Split, Task, TrainedModel
 from mmjax.tasks.build import (
   build,
+  find_masks,
   find_output_sizes,
   find_written,
   objectives,
@@ -11,6 +12,7 @@ from mmjax.tasks.build import (
 from mmjax.tasks.captioning import Captioning
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
+from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
@@ -23,6 +25,7 @@ TASKS = {
   'classify': Classify,
   'regress': Regress,
   'match': Match,
+  'masked': Masked,
   'translate': Translate,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
@@ -35,6 +38,7 @@ __all__ = [
   'Captioning',
   'Classify',
   'Contrastive',
+  'Masked',
   'Match',
   'Prompt',
   'Regress',
@@ -46,6 +50,7 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
+  'find_masks',
   'find_output_sizes',
   'find_written',
   'objectives',

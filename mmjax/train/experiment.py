@@ -139,11 +139,23 @@ def from_tasks(
   )
   sizes = tasks_lib.find_output_sizes(chosen, built)
   written = tasks_lib.find_written(chosen)
-  from_config.check(config, built, sizes, written, definition.tables)
+  from_config.check(
+    config,
+    built,
+    sizes,
+    written,
+    definition.tables,
+    tasks_lib.find_masks(chosen, built),
+  )
   feed = _open_feed(config, mesh, chosen, built)
   sizes = tasks_lib.find_output_sizes(chosen, feed.preprocess.features)
   model = from_config.build(
-    config, feed.preprocess, sizes, written, definition.tables
+    config,
+    feed.preprocess,
+    sizes,
+    written,
+    definition.tables,
+    tasks_lib.find_masks(chosen, feed.preprocess.features),
   )
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
@@ -152,6 +164,7 @@ def from_tasks(
       tasks_lib.Split(
         model=model,
         source=feed.splits[split],
+        train=feed.train_source,
         preprocess=feed.preprocess,
         config=config,
         inputs=models.list_encoder_inputs(config.model),
@@ -162,7 +175,7 @@ def from_tasks(
 
   return Experiment(
     model=model,
-    objectives=tasks_lib.objectives(chosen),
+    objectives=tasks_lib.objectives(chosen, feed.preprocess.features),
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=by_split(feed.splits, build_evaluators),
