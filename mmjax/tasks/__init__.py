@@ -6,6 +6,7 @@ from mmjax.tasks.build import (
   build,
   find_masks,
   find_output_sizes,
+  find_outputs,
   find_written,
   objectives,
 )
@@ -52,6 +53,7 @@ __all__ = [
   'build',
   'find_masks',
   'find_output_sizes',
+  'find_outputs',
   'find_written',
   'objectives',
 ]

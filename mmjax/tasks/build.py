@@ -76,6 +76,25 @@ def objectives(
   }
 
 
+def find_outputs(
+  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
+) -> dict[str, Any]:
+  """What a model must return for its tasks.
+
+  Returns:
+    Arguments of `mmjax.models.from_config.build`: `output_sizes`, `writes` and
+    `masks`.
+
+  Raises:
+    ConfigError: if no model can return all of it.
+  """
+  return {
+    'output_sizes': find_output_sizes(tasks, features),
+    'writes': find_written(tasks),
+    'masks': find_masks(tasks, features),
+  }
+
+
 def find_output_sizes(
   tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
 ) -> dict[str, int]:

@@ -137,25 +137,12 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  sizes = tasks_lib.find_output_sizes(chosen, built)
-  written = tasks_lib.find_written(chosen)
-  from_config.check(
-    config,
-    built,
-    sizes,
-    written,
-    definition.tables,
-    tasks_lib.find_masks(chosen, built),
-  )
+  outputs = tasks_lib.find_outputs(chosen, built)
+  from_config.check(config, built, tables=definition.tables, **outputs)
   feed = _open_feed(config, mesh, chosen, built)
-  sizes = tasks_lib.find_output_sizes(chosen, feed.preprocess.features)
+  outputs = tasks_lib.find_outputs(chosen, feed.preprocess.features)
   model = from_config.build(
-    config,
-    feed.preprocess,
-    sizes,
-    written,
-    definition.tables,
-    tasks_lib.find_masks(chosen, feed.preprocess.features),
+    config, feed.preprocess, tables=definition.tables, **outputs
   )
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:

@@ -187,8 +187,8 @@ def test_hidden_values_change_no_prediction(model):
   np.testing.assert_array_equal(found.predicted, changed)
 
 
-def step(module):
-  """Both losses and their gradient by the parameters."""
+def make_losses(module):
+  """A function to the sum of both losses, and each."""
 
   def losses(params, batch):
     apply = lambda *args, **more: module.apply(
@@ -200,17 +200,18 @@ def step(module):
     ]
     return sum(found), found
 
-  return jax.grad(losses, has_aux=True)
+  return losses
 
 
 def test_a_gradient_reaches_every_parameter(model):
   module, params = model
-  compiled = jax.jit(step(module)).lower(params, make_batch()).compile()
+  losses_of = make_losses(module)
+  compiled = jax.jit(jax.grad(losses_of, has_aux=True))
   grads, losses = compiled(params, make_batch())
   assert np.isfinite(losses).all()
   for path, leaf in jax.tree.leaves_with_path(grads):
     assert jnp.isfinite(leaf).all() and leaf.any(), path
-  _, eager = step(module)(params, make_batch())
+  _, eager = losses_of(params, make_batch())
   np.testing.assert_allclose(losses, eager, rtol=1e-5)
   absent = make_texts([-1] * 3) | {
     'image': make_batch()['image'] * jnp.nan,
@@ -224,7 +225,7 @@ def test_a_gradient_reaches_every_parameter(model):
 def test_losses_are_float32_in_bfloat16(model):
   _, params = model
   _, losses = jax.eval_shape(
-    step(make_model(jnp.bfloat16)), params, make_batch()
+    make_losses(make_model(jnp.bfloat16)), params, make_batch()
   )
   assert {loss.dtype for loss in losses} == {jnp.dtype('float32')}
 
@@ -237,7 +238,7 @@ def test_a_published_mask_token_is_used(model):
   table = params['encoders_text']['words']['table']['embedding']
   batch = {
     **make_batch(),
-    'text_gaps': jnp.zeros((3, 11), bool).at[0, 3].set(1),
+    'text_gaps': jnp.zeros((3, 11), bool).at[0, 3].set(True),
   }
   found = predict.filled(make_model(masks=heads), field='text')(params, batch)
   params['mask_heads_text']['mask_vector'] = table[7]
