@@ -8,7 +8,10 @@ that training lacks.
     --workdir=runs/masked_emoji
   mmjax predict --workdir=runs/masked_emoji --input text="red [MASK]"
 
-Not yet run.
+Measured on 2026-11-29, jax 0.10.2, one seed, two CPU cores that other programs
+kept busy (stopped at step 590 and resumed): 10 minutes of training. Test:
+cross-entropy of hidden tokens 4.951, that of their frequencies in training
+5.527; accuracy 0.372 and 0.337.
 """
 
 import ml_collections

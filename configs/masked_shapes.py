@@ -3,7 +3,9 @@ r"""A masked autoencoder on the images of `shapes`.
   python -m experiments.multimodal --config=configs/masked_shapes.py \
     --workdir=runs/masked_shapes
 
-Not yet run.
+Not yet run to its end. After 60 steps (with `--config.train.steps=60
+--config.optimizer.warmup_steps=10`) its error is still that of the means of
+patches: 0.966 and 0.960 on 64 test images.
 """
 
 import ml_collections
