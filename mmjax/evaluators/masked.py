@@ -197,7 +197,8 @@ class HiddenPatches(_Hidden):
     return contact_sheet.draw(
       cells,
       columns=6,
-      title=f'{self._name}: {self._field} from its visible patches',
+      title=f'{self._name}: {self._field} from its visible patches (hidden '
+      'ones get their true mean and contrast, which are not predicted)',
     )
 
 
