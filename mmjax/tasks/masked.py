@@ -75,7 +75,7 @@ def reconstruct(
 
   Returns:
     uint8 [B, 3, H, W, 3]: the image or spectrogram, what the model gets of it,
-    and what it makes of that. Hidden patches get their true mean and deviation,
+    and what it makes of that. Hidden patches get their true mean and contrast,
     which are not predicted: only `masked/error` says how well the model does.
   """
   task = base.find_task(run, Masked)
