@@ -18,6 +18,7 @@ def test_tokens_go_through_jax():
 def test_objectives_follow_their_protocol():
   needed = {
     'align': {'fields': ('image', 'sound')},
+    'masked': {'field': 'image'},
     **{name: {'target': 'a'} for name in ('classify', 'regress', 'translate')},
   }
   for name, cls in tasks.TASKS.items():

@@ -1,7 +1,7 @@
 """Refuses, before the first step, data that a task can't learn from.
 
-What the tasks need, and how long the texts are, is checked on at most `SAMPLE`
-records of a split, spread evenly over it.
+What the tasks need, and how long the texts are, is checked on a sample of a
+split, spread evenly over it.
 """
 
 import collections
@@ -10,10 +10,15 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from mmjax.data import features, mixtures, preprocess, sources
+from mmjax.data import (
+  check_classes,
+  check_samples,
+  features,
+  preprocess,
+  sources,
+)
 from mmjax.errors import ConfigError
 
-SAMPLE = 2_000
 # A smaller fraction of texts that are cut is not reported.
 MIN_CUT_FRACTION = 0.05
 
@@ -86,7 +91,7 @@ class Checks:
     name, source = train
     notes = []
     texts = self._count_texts(source)
-    where = f'{_describe_sample(source)} of {name}'
+    where = f'{check_samples.describe(source)} of {name}'
     for (key, as_input), counts in texts.items():
       notes += self._check_lengths(where, key, counts, as_input=as_input)
     for (key, _), counts in texts.items():
@@ -97,9 +102,9 @@ class Checks:
       if isinstance(feature, features.Questions):
         notes += self._check_answers(feature, name, source, others)
       if isinstance(feature, features.Category):
-        notes += _note_labelled(feature, name, source)
+        notes += check_classes.note_labelled(feature, name, source)
         for other, rows in ((name, source), *others.items()):
-          notes += _note_unknown_classes(feature, other, rows)
+          notes += check_classes.note_unknown_classes(feature, other, rows)
     return tuple(notes)
 
   def find_lacking(
@@ -127,7 +132,7 @@ class Checks:
     }
     small = {k: f for k, f in wanted.items() if not f.is_large}
     large = {k: f for k, f in wanted.items() if f.is_large}
-    for index, record in _read_sample(source):
+    for index, record in check_samples.read(source):
       if not unmet:
         return {}
       keys = {key for key, feature in small.items() if feature.has(record, key)}
@@ -135,7 +140,7 @@ class Checks:
       if large and any(
         keys >= needed - set(large) for needed in unmet.values()
       ):
-        whole = _read_whole(source, index)
+        whole = check_samples.read_whole(source, index)
         keys |= {k for k, f in large.items() if whole and f.has(whole, k)}
       counts.update(keys)
       met = {choice for choice, needed in unmet.items() if keys >= needed}
@@ -188,7 +193,7 @@ class Checks:
     )
     return (
       f'tasks.{name} needs records with {" and ".join(words)}, but none of '
-      f'{_describe_sample(source)} of {split} has that '
+      f'{check_samples.describe(source)} of {split} has that '
       f'({", ".join(dict.fromkeys(parts))})'
     )
 
@@ -203,7 +208,7 @@ class Checks:
   ) -> dict[tuple[str, bool], collections.Counter]:
     """Counts the sample's texts by key and whether they are only read."""
     out: dict[tuple[str, bool], collections.Counter] = {}
-    for _, record in _read_sample(source):
+    for _, record in check_samples.read(source):
       for feature in self.preprocessor.features.values():
         for key, text, as_input in feature.measure(record):
           counts = out.setdefault((key, as_input), collections.Counter())
@@ -299,43 +304,6 @@ class Checks:
       )
 
 
-def _choose_sample(source: sources.Source) -> np.ndarray:
-  """Returns the indices of the sample, spread evenly.
-
-  Of a mixture, it is the samples of its sources.
-  """
-  if isinstance(source, mixtures.Mixture):
-    samples = [
-      indices.start + _choose_sample(part)
-      for indices, part in zip(
-        source.ranges, source.parts.values(), strict=True
-      )
-    ]
-    return np.concatenate(samples)
-  count = min(len(source), SAMPLE)
-  return np.linspace(0, len(source) - 1, count).astype(np.int64)
-
-
-def _describe_sample(source: sources.Source) -> str:
-  """Describes the sample's size in words."""
-  count = len(_choose_sample(source))
-  if len(source) == count:
-    return f'{count:,} records'
-  return f'{count:,} of the {len(source):,} records'
-
-
-def _read_sample(
-  source: sources.Source,
-) -> Iterator[tuple[int, sources.Record]]:
-  """Yields the sample's small fields; `batches` reports unreadable records."""
-  for index in map(int, _choose_sample(source)):
-    try:
-      record = source.read_small(index)
-    except ConfigError:
-      continue
-    yield index, record
-
-
 def _list_languages(
   source: sources.Source, wanted: Sequence[features.Feature]
 ) -> Iterator[str]:
@@ -345,7 +313,7 @@ def _list_languages(
     if not language:
       continue
     present: collections.Counter = collections.Counter()
-    for _, record in _read_sample(source):
+    for _, record in check_samples.read(source):
       value = feature.get(record)
       present.update(value.keys() if isinstance(value, dict) else ())
     if present and language not in present:
@@ -355,72 +323,6 @@ def _list_languages(
       )
 
 
-def _read_whole(source: sources.Source, index: int) -> sources.Record | None:
-  try:
-    return source.read(index)
-  except ConfigError:
-    return None
-
-
-def _note_labelled(
-  feature: features.Category, split: str, source: sources.Source
-) -> list[str]:
-  """Notes how many classes of training records are used.
-
-  Raises:
-    ConfigError: if none is.
-  """
-  if feature.labelled == 1:
-    return []
-  counts: collections.Counter = collections.Counter()
-  number = with_class = 0
-  for record in source.iterate_small():
-    names = feature.get(record) or ()
-    with_class += bool(names)
-    if names and feature.is_labelled(record):
-      number += 1
-      counts.update(names)
-  setting = f'data.features.{feature.name}.labelled={feature.labelled}'
-  if not number:
-    raise ConfigError(
-      f'{setting} leaves none of the {with_class:,} records of {split} that '
-      'have a class; use a larger fraction'
-    )
-  notes = [
-    f'{setting} uses the class of {number:,} of the {with_class:,} records of '
-    f'{split} that have one'
-  ]
-  missing = [name for name in feature.classes if name not in counts]
-  if missing:
-    notes.append(
-      f'{setting} leaves no record of {len(missing)} of the '
-      f'{len(feature.classes)} classes, which are not learnt from labels, such '
-      'as ' + ', '.join(map(repr, missing[:3]))
-    )
-  return notes
-
-
-def _note_unknown_classes(
-  feature: features.Category, split: str, source: sources.Source
-) -> list[str]:
-  """Notes how many of the sample's classes are not among the feature's."""
-  counts = collections.Counter(
-    name
-    for _, record in _read_sample(source)
-    for name in feature.get(record) or ()
-  )
-  unknown = {n: c for n, c in counts.items() if n not in feature.classes}
-  if not unknown:
-    return []
-  ordered = sorted(unknown, key=lambda name: (-unknown[name], name))
-  return [
-    f'{sum(unknown.values()):,} of {counts.total():,} classes {feature.name!r} '
-    f'of {split} are not among the {len(feature.classes)} of '
-    f'data.features.{feature.name}, and are left out, such as '
-    + ', '.join(map(repr, ordered[:3]))
-  ]
-
-
 def _count_answers(
   source: sources.Source, feature: features.Questions
 ) -> collections.Counter:
@@ -428,5 +330,5 @@ def _count_answers(
     return source.count_answers(feature.source)
   except ConfigError:  # A record can't be read.
     return features.count_answers(
-      feature.get(record) for _, record in _read_sample(source)
+      feature.get(record) for _, record in check_samples.read(source)
     )

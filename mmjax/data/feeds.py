@@ -27,6 +27,7 @@ class Feed:
   Attributes:
     preprocess: function from a record to arrays.
     train: training batches.
+    train_source: the records that they are made of.
     splits: evaluation splits: 'test', 'val' if the config names one, and each
       of `extra_splits` by its name; of a mixture 'test/SOURCE', 'val/SOURCE'
       and 'test/SOURCE/NAME'.
@@ -42,6 +43,7 @@ class Feed:
 
   preprocess: preprocess.Preprocessor
   train: batches.TrainBatches
+  train_source: sources.Source
   splits: Mapping[str, sources.Source]
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
@@ -107,6 +109,7 @@ def open_feed(
       prefetch=data['prefetch'],
       on_error=data['on_error'],
     ),
+    train_source=opened.train,
     splits=opened.splits,
     init_batch=_read_init_batch(train, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
@@ -163,8 +166,13 @@ def build_features(
 
 def _get_own(data: Mapping[str, Any]) -> dict[str, Any]:
   """The features that the config names itself, as plain data."""
-  own = data['features'] or {}
-  return own.to_dict() if hasattr(own, 'to_dict') else dict(own)
+  return _make_plain(data['features'])
+
+
+def _make_plain(section: Any) -> dict[str, Any]:
+  """A section of a config as a dict; ConfigDict is not a Mapping."""
+  section = section or {}
+  return section.to_dict() if hasattr(section, 'to_dict') else dict(section)
 
 
 def _describe_standard(
@@ -182,7 +190,7 @@ def _describe_standard(
       'kind': 'text',
       'field': 'captions',
       'length': data['text_length'],
-      'metadata': data['text_fields'] or {},
+      'metadata': _make_plain(data['text_fields']),
       'metadata_in_evaluation': data['text_fields_in_evaluation'],
     }
   if wanted & {'question', 'answer', 'label'}:

@@ -143,6 +143,10 @@ class Tokenizer:
     """Splits a text into tokens, as the vocabulary spells them."""
     return self._tokenizer.encode(text, add_special_tokens=False).tokens
 
+  def find_id(self, token: str) -> int | None:
+    """Returns the id of a token of the vocabulary; None without it."""
+    return self._tokenizer.token_to_id(token)
+
   def save(self, path: str | os.PathLike) -> None:
     """Writes a `tokenizer.json` for `load` and other libraries."""
     self._tokenizer.save(os.fspath(path))
@@ -340,10 +344,8 @@ def separate_words(tokenizer: tokenizers.Tokenizer) -> None:
 def add_lower_case(tokenizer: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
   """Copies a tokenizer of the library, and lower-cases texts first."""
   tokenizer = tokenizers.Tokenizer.from_str(tokenizer.to_str())
-  normalizers = [tokenizers.normalizers.Lowercase(), tokenizer.normalizer]
-  tokenizer.normalizer = tokenizers.normalizers.Sequence(
-    [normalizer for normalizer in normalizers if normalizer is not None]
-  )
+  steps = [normalizers_lib.Lowercase(), tokenizer.normalizer]
+  tokenizer.normalizer = normalizers_lib.Sequence(list(filter(None, steps)))
   return tokenizer
 
 

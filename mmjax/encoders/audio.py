@@ -149,7 +149,12 @@ class SpectrogramTransformer(tower.Tower):
     self.setup_tower(initial_norm=False)
 
   def __call__(
-    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+    self,
+    spectrogram: Array,
+    mask: Array | None = None,
+    *,
+    visible: Array | None = None,
+    train: bool,
   ) -> Tokens:
     """Encodes spectrograms.
 
@@ -159,6 +164,8 @@ class SpectrogramTransformer(tower.Tower):
       mask: [B], or [B, F] of the frames, True where there is sound; None means
         everywhere. Of an example with any sound, all tokens are real, since its
         padding is a part of the fixed length.
+      visible: int [B, K], indices of the patches that are read (AudioMAE, Huang
+        et al. 2022, section 3); None for all.
       train: whether dropout is on.
 
     Returns:
@@ -167,15 +174,31 @@ class SpectrogramTransformer(tower.Tower):
     Raises:
       ConfigError: if a patch is larger than the spectrogram.
     """
-    x, mask = self.embed(spectrogram, mask, train=train)
+    x, mask = self.embed(spectrogram, mask, visible=visible, train=train)
     x = self.stack(x, mask, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
+  def cut(self, spectrogram: Array) -> tuple[Array, tuple[int, int]]:
+    """Cuts [B, F, M]: values of patches [B, P, E], their rows and columns.
+
+    Rows are of bands. The patches are those that it reads where the strides are
+    the patch size.
+    """
+    image = einops.rearrange(spectrogram, 'b f m -> b m f 1')
+    return ops.cut_patches(image, self.patch_size, ragged=True)
+
   def embed(
-    self, spectrogram: Array, mask: Array | None = None, *, train: bool
+    self,
+    spectrogram: Array,
+    mask: Array | None = None,
+    *,
+    visible: Array | None = None,
+    train: bool,
   ) -> tuple[Array, Array]:
     """Turns [B, F, M] into tokens [B, N, D] and their mask [B, N]."""
     x = self.patches(ops.zero_masked(spectrogram, mask))
+    if visible is not None:
+      x = ops.take_patches(x, visible, front=len(self.tokens))
     x = self.embed_dropout(x, deterministic=not train)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)

@@ -59,6 +59,12 @@ class FromSamples(nn.Module):
     Raises:
       ConfigError: if `kind` is unknown, or there are too few samples.
     """
+    return self.encoder(*self.compute(samples, mask), train=train)
+
+  def compute(
+    self, samples: Array, mask: Array | None = None
+  ) -> tuple[Array, Array]:
+    """The spectrogram [B, F, M] of samples [B, S], and its mask [B, F]."""
     compute = choose(self.kind, _SPECTROGRAMS, 'spectrogram.kind')
     if mask is None:
       mask = jnp.ones(samples.shape, bool)
@@ -73,4 +79,4 @@ class FromSamples(nn.Module):
     frames = mask[:, :: self.hop][:, : spectrogram.shape[1]]  # [B, F]
     if self.fills_silence:
       frames = jnp.broadcast_to(mask.any(axis=1, keepdims=True), frames.shape)
-    return self.encoder(spectrogram, frames, train=train)
+    return spectrogram, frames

@@ -6,6 +6,7 @@ from typing import Any
 
 import einops
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
@@ -53,6 +54,9 @@ class ViT(tower.Tower):
       but change nothing. None means all of them.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded patches.
+    patch_dropout: fraction of the patches that training leaves out, other ones
+      in each image (FLIP, Li et al. 2023, section 3), which shortens the
+      sequence; nothing is left out where `visible` says which patches are read.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
@@ -79,6 +83,7 @@ class ViT(tower.Tower):
   layer: LayerIndex | None = None
   block: Mapping[str, Any] | None = None
   dropout: DropRate = 0.0
+  patch_dropout: DropRate = 0.0
   drop_path: DropRate = 0.0
   scan: bool = True
   remat: Remat = 'none'
@@ -106,6 +111,7 @@ class ViT(tower.Tower):
     mask: Array | None = None,
     *,
     masked: Array | None = None,
+    visible: Array | None = None,
     train: bool,
   ) -> Tokens:
     """Encodes images.
@@ -115,17 +121,22 @@ class ViT(tower.Tower):
       mask: [B], True where there is an image; None means everywhere.
       masked: [B, P], True for those of the P patches that the mask token
         replaces; None for none of them.
+      visible: int [B, K], indices of the patches that are read, as a masked
+        autoencoder does (He et al. 2022, section 3); None for all P.
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, N, D], N = H * W / patch_size^2 (+ 1 + registers).
+      Tokens: values [B, N, D], N = P or K (+ 1 + registers), where P is
+      H * W / patch_size^2; those of visible patches in the order of `visible`.
 
     Raises:
       ConfigError: if the patch size doesn't divide the image, `positions`,
         `position_resize` or `pooling` is unknown, or patches are masked
         without a mask token.
     """
-    x, mask = self.embed(images, mask, masked=masked, train=train)
+    x, mask = self.embed(
+      images, mask, masked=masked, visible=visible, train=train
+    )
     x = self.stack(x, mask, train=train)
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
@@ -135,16 +146,32 @@ class ViT(tower.Tower):
     mask: Array | None = None,
     *,
     masked: Array | None = None,
+    visible: Array | None = None,
     train: bool,
   ) -> tuple[Array, Array]:
     """Turns images [B, H, W, C] into patch tokens [B, N, D] and a mask."""
     x = self.patches(ops.zero_masked(images, mask), masked)
+    front = int(self.class_token) + self.registers
+    if visible is None and train and self.patch_dropout:
+      visible = self._draw_visible(x.shape[0], x.shape[1] - front)
+    if visible is not None:
+      x = ops.take_patches(x, visible, front=front)
     x = self.embed_dropout(x, deterministic=not train)
     if self.pre_norm:
       x = self.initial_norm(x)
     if mask is None:
       mask = jnp.ones(x.shape[:1], bool)
     return x, jnp.broadcast_to(mask[:, None], x.shape[:2])
+
+  def cut(self, images: Array) -> tuple[Array, tuple[int, int]]:
+    """Cuts images: pixels of patches [B, P, E], and their rows and columns."""
+    return ops.cut_patches(images, self.patch_size, ragged=self.ragged)
+
+  def _draw_visible(self, number: int, patches: int) -> Array:
+    """Indices [B, K] of the patches that patch dropout leaves."""
+    left = max(1, round((1 - self.patch_dropout) * patches))
+    scores = jax.random.uniform(self.make_rng('dropout'), (number, patches))
+    return jnp.argsort(scores, axis=1)[:, :left]
 
   def stack(self, x: Array, mask: Array, *, train: bool) -> Array:
     """Lets tokens [B, N, D] attend where `mask` [B, N] is True."""
@@ -190,11 +217,8 @@ class PatchEmbedding(nn.Module):
   @nn.compact
   def __call__(self, images: Array, masked: Array | None = None) -> Array:
     """Embeds [B, H, W, C] as [B, N, D]; `masked` is [B, P]."""
-    rows, columns = self._count_patches(images)
-    p = self.patch_size
-    images = images[:, : rows * p, : columns * p]
-    x = einops.rearrange(
-      images, 'b (r p) (c q) d -> b (r c) (p q d)', r=rows, c=columns
+    x, (rows, columns) = ops.cut_patches(
+      images, self.patch_size, ragged=self.ragged
     )
     x = mnn.Dense(
       self.width,
@@ -276,14 +300,3 @@ class PatchEmbedding(nn.Module):
       jnp.float32,
     )
     return table[None].astype(self.dtype)
-
-  def _count_patches(self, images: Array) -> tuple[int, int]:
-    for side in images.shape[1:3]:
-      if (side % self.patch_size and not self.ragged) or side < self.patch_size:
-        fits = max(side // self.patch_size, 1) * self.patch_size
-        raise ConfigError(
-          f'image size {side} is not divisible by patch size '
-          f'{self.patch_size}; use {fits} or pad the image'
-        )
-    height, width = images.shape[1:3]
-    return height // self.patch_size, width // self.patch_size

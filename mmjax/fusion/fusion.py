@@ -65,6 +65,17 @@ class Concat(nn.Module):
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     return Tokens(x, joint.mask, ops.mean_tokens(x, joint.mask))
 
+  def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
+    """Index of a modality's first token in the result, None without one.
+
+    Args:
+      lengths: number of tokens by modality.
+      name: the modality.
+    """
+    if name not in lengths:
+      return None
+    return sum(lengths[other] for other in sorted(lengths) if other < name)
+
 
 class CrossAttention(nn.Module):
   """One modality queries the others.
@@ -138,6 +149,11 @@ class CrossAttention(nn.Module):
     )
     x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
     return Tokens(x, query.mask, mnn.pool(self.pooling, x, query.mask))
+
+  def locate(self, lengths: Mapping[str, int], name: str) -> int | None:
+    """0 for the querying modality, whose tokens are the result; else None."""
+    del lengths
+    return 0 if name == self.query else None
 
 
 class Gated(nn.Module):

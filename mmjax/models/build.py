@@ -45,6 +45,7 @@ _DERIVED = (
   'reads',
   'output_sizes',
   'writes',
+  'masks',
   'category_sizes',
   *_SPECIALS,
 )
@@ -75,6 +76,7 @@ def build(
   features: Mapping[str, 'Feature'] = MappingProxyType({}),
   output_sizes: Mapping[str, int] | None = None,
   writes: str = '',
+  masks: Mapping[str, Mapping[str, Any]] | None = None,
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
   tables: Tables = BUILT_IN,
@@ -94,6 +96,7 @@ def build(
     features: features of the data by name, which `encoders` read.
     output_sizes: number of outputs by target, for models that predict features.
     writes: the text feature that a model writes.
+    masks: settings of heads by feature of which a model predicts hidden parts.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
     dtype: type of the computation.
@@ -113,6 +116,7 @@ def build(
     'num_answers': num_answers,
     'output_sizes': dict(output_sizes or {}),
     'writes': writes,
+    'masks': dict(masks or {}),
     'dtype': jnp.dtype(dtype),
     **(special_ids or {}),
   }

@@ -1,6 +1,7 @@
 """Builds the model of a config, sized for the config's data."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
+from mmjax.models import masking
 
 
 def check(
@@ -18,6 +20,7 @@ def check(
   output_sizes: Mapping[str, int],
   writes: str = '',
   tables: models.Tables = models.BUILT_IN,
+  masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
   """Refuses settings of the model and of augmentations.
 
@@ -30,13 +33,14 @@ def check(
     output_sizes: number of outputs by target.
     writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
+    masks: settings of heads by feature of which hidden parts are predicted.
 
   Raises:
     ConfigError: naming the field and its legal values.
   """
   augment.check(config.data.augment or ())
   _check_targets(config, (*output_sizes, writes))
-  models.build(
+  built = models.build(
     config.model,
     vocab_size=1,
     text_length=config.data.text_length,
@@ -45,9 +49,12 @@ def check(
     features=features,
     output_sizes=output_sizes,
     writes=writes,
+    masks=masks,
     dtype=config.train.dtype,
     tables=tables,
   )
+  if masks:
+    masking.check(built, masks)
 
 
 def build(
@@ -56,6 +63,7 @@ def build(
   output_sizes: Mapping[str, int],
   writes: str = '',
   tables: models.Tables = models.BUILT_IN,
+  masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> nn.Module:
   """Makes the model of a config, sized for the config's data.
 
@@ -65,6 +73,7 @@ def build(
     output_sizes: number of outputs by target.
     writes: the text feature that the model writes.
     tables: the models and parts that a config can name.
+    masks: settings of heads by feature of which hidden parts are predicted.
   """
   tokenizer = preprocess.tokenizer
   questions = preprocess.features.get('questions')
@@ -79,6 +88,7 @@ def build(
     features=preprocess.features,
     output_sizes=output_sizes,
     writes=writes,
+    masks=masks,
     special_ids=_special_ids(config, tokenizer) if tokenizer else None,
     dtype=config.train.dtype,
     tables=tables,

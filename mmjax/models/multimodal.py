@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.models import dual_encoder, writing
+from mmjax.models import dual_encoder, masking, writing
 from mmjax.types import Array, Batch, Outputs, Positive, Tokens
 
 
@@ -18,8 +20,9 @@ class Multimodal(writing.Writer):
   With `embed_dim`, each field has a projection into one space, as two towers
   have in CLIP and six in ImageBind (Girdhar et al. 2023, section 3). With
   `output_sizes`, a linear layer on the fused summary predicts each target. With
-  a decoder, the target text is written from the fused tokens. A field that an
-  example lacks changes nothing, by its mask.
+  a decoder, the target text is written from the fused tokens. With `masks`,
+  hidden parts of fields are predicted from the rest. A field that an example
+  lacks changes nothing, by its mask.
 
   Attributes:
     encoders: encoder by name; a name is that of the feature that it reads,
@@ -32,6 +35,8 @@ class Multimodal(writing.Writer):
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
     writes: the text feature that the decoder writes.
+    masks: settings of the head by feature of which parts are hidden: `mask_id`
+      of a text; `width`, `depth` and `num_heads` of the decoder of patches.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: upper limit of the inverse temperature.
     logit_bias_init: the sigmoid loss's bias at the start; None for no bias.
@@ -48,6 +53,7 @@ class Multimodal(writing.Writer):
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
   writes: str = ''
+  masks: Mapping[str, Mapping[str, Any]] | None = None
   logit_scale_init: Positive = 1 / 0.07
   logit_scale_max: Positive = 100.0
   logit_bias_init: float | None = None
@@ -67,7 +73,10 @@ class Multimodal(writing.Writer):
         f'model.fusion is missing: the encoders {", ".join(self.encoders)} '
         'need one to predict from all of them'
       )
-    if self.fusion is not None and not fuses:
+    mixes = any(
+      masking.is_text(self.encoders[name]) for name in self._find_masked()
+    )
+    if self.fusion is not None and not (fuses or mixes):
       raise ConfigError(
         'model.fusion is of no use: no task predicts anything from the fused '
         'fields; remove it, or add such a task'
@@ -89,6 +98,10 @@ class Multimodal(writing.Writer):
         dtype=self.dtype,
       )
       for target, number in (self.output_sizes or {}).items()
+    }
+    self.mask_heads = {
+      name: masking.make_head(self.encoders[name], settings, self.dtype)
+      for name, settings in self._find_masked().items()
     }
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -119,6 +132,8 @@ class Multimodal(writing.Writer):
           fused,
           train=train,
         )
+    if self.is_initializing():
+      self._init_masked(batch)
     return out
 
   def encode(
@@ -155,6 +170,103 @@ class Multimodal(writing.Writer):
     del task
     context = self.fuse(self.encode(batch))
     return context, *writing.start(batch, context.mask.shape[0], self.bos_id)
+
+  def fill(
+    self,
+    batch: Batch,
+    field: str,
+    positions: Array,
+    hidden: Array,
+    *,
+    train: bool = False,
+  ) -> Array:
+    """Predicts tokens of a text, some of which are hidden.
+
+    With a fusion, they are predicted from its tokens, and so from all fields.
+
+    Args:
+      batch: arrays by feature, with masks.
+      field: name of the text, one of `masks`.
+      positions: which tokens to predict, int [B, K].
+      hidden: bool [B, T], True for those whose ids change nothing.
+      train: whether dropout is on.
+
+    Returns:
+      Logits [B, K, V] float32.
+
+    Raises:
+      ConfigError: if the fusion doesn't mix the text's tokens.
+    """
+    name = masking.find_encoder(self.encoders, self.reads, field)
+    words, head = self.encoders[name].words, self.mask_heads[name]
+    ids = jnp.where(hidden, 0, batch[field])
+    vectors = head.embed(ids, hidden, words)  # [B, T, D]
+    others = () if self.fusion is not None else (name,)
+    tokens = self.encode({**batch, field: vectors}, others, train=train)
+    x = tokens[name].values  # [B, T, D]
+    if self.fusion is not None:
+      fused = self.fuse(tokens, train=train)
+      x = masking.slice_fused(fused, self.fusion, tokens, name)
+    return head(jnp.take_along_axis(x, positions[:, :, None], axis=1), words)
+
+  def reconstruct(
+    self,
+    batch: Batch,
+    field: str,
+    rng: Array,
+    rows: Array,
+    fraction: float,
+    *,
+    train: bool = False,
+  ) -> masking.Reconstruction:
+    """Hides patches, and predicts all from the visible ones.
+
+    Their encoder reads the visible ones alone, and no other field.
+
+    Args:
+      batch: arrays by feature, with masks.
+      field: name of an image or a sound, one of `masks`.
+      rng: key of what is hidden.
+      rows: numbers [B] of the examples, as in `mmjax.ops.draw_by_row`.
+      fraction: fraction of the patches that is hidden.
+      train: whether dropout is on.
+
+    Returns:
+      All patches, predicted and true.
+    """
+    name = masking.find_encoder(self.encoders, self.reads, field)
+    encoder, (inputs, mask) = self.encoders[name], self._get_inputs(name, batch)
+    if isinstance(encoder, encoders.FromSamples):
+      inputs, mask = encoder.compute(inputs, mask)
+      encoder = encoder.encoder
+    target, grid = encoder.cut(ops.zero_masked(inputs, mask))  # [B, P, E]
+    order = jnp.argsort(ops.draw_by_row(rng, rows, target.shape[1]), axis=1)
+    number = masking.count_visible(target.shape[1], fraction)
+    tokens = encoder(inputs, mask, visible=order[:, :number], train=train)
+    predicted = self.mask_heads[name](
+      tokens, order, number, grid, target.shape[2], train=train
+    )
+    hidden = jnp.argsort(order, axis=1) >= number  # A patch's place in `order`.
+    return masking.Reconstruction(predicted, target, hidden, grid)
+
+  def _find_masked(self) -> dict[str, Mapping[str, Any]]:
+    """Settings of the heads by encoder."""
+    find = masking.find_encoder
+    return {
+      find(self.encoders, self.reads, field): settings
+      for field, settings in (self.masks or {}).items()
+    }
+
+  def _init_masked(self, batch: Batch) -> None:
+    """Makes the parameters of the heads; only objectives call them."""
+    for field in self.masks or {}:
+      name = masking.find_encoder(self.encoders, self.reads, field)
+      rows = jnp.arange(batch[field].shape[0])
+      if masking.is_text(self.encoders[name]):
+        hidden = jnp.zeros(batch[field].shape, bool)
+        self.fill(batch, field, jnp.zeros((len(rows), 1), jnp.int32), hidden)
+      else:
+        self.reconstruct(batch, field, jax.random.key(0), rows, 0.5)
 
   def _get_inputs(self, name: str, batch: Batch) -> tuple[Any, Any]:
     """What an encoder gets: an array and its mask, or a table's."""

@@ -7,8 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
+from mmjax import objectives, ops
+from mmjax.objectives import presence
 from mmjax.types import Array, Batch, Params
 
 Predict = Callable[[Params, Batch], Array]
@@ -81,3 +84,118 @@ def pick_answer(model: nn.Module) -> Predict:
   """Index [B] of the likeliest answer."""
   logits = answer_logits(model)
   return lambda params, batch: jnp.argmax(logits(params, batch), axis=-1)
+
+
+def filled(model: nn.Module, *, field: str) -> Predict:
+  """Logits [B, T, V] of a text's tokens, of which `FIELD_gaps` are hidden.
+
+  Args:
+    model: one with `fill`.
+    field: name of the text; batches also have `FIELD_gaps`, bool [B, T].
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    ids = batch[field]
+    positions = jnp.broadcast_to(jnp.arange(ids.shape[1])[None], ids.shape)
+    arguments = batch, field, positions, batch[f'{field}_gaps']
+    return model.apply({'params': params}, *arguments, method='fill')
+
+  return predict
+
+
+def masked_tokens(
+  model: nn.Module, *, objective: objectives.MaskedTokens
+) -> Predict:
+  """How well chosen tokens are predicted, all of them hidden.
+
+  An example's choice depends only on its `index`.
+
+  Args:
+    model: one with `fill`.
+    objective: chooses tokens.
+
+  Returns:
+    A function to arrays [B, K, 4]: 1 where a token is chosen, its
+    cross-entropy, 1 where it is the likeliest one, and its id.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    ids = batch[objective.field]
+    rng = jax.random.key(0)
+    positions, chosen = objective.choose(batch, rng, batch['index'])
+    hidden = objective.hide(ids, positions, chosen)
+    arguments = batch, objective.field, positions, hidden
+    logits = model.apply({'params': params}, *arguments, method='fill')
+    losses, right = objective.measure(logits, ids, positions, chosen)
+    labels = jnp.take_along_axis(ids, positions, axis=1)
+    columns = (chosen, losses, right, labels)
+    return jnp.stack([x.astype(jnp.float32) for x in columns], axis=-1)
+
+  return predict
+
+
+def masked_patches(
+  model: nn.Module, *, objective: objectives.MaskedPatches
+) -> Predict:
+  """Errors [B, 2] of hidden patches: the model's, and that of their means.
+
+  What is hidden of an example depends only on its `index`.
+
+  Args:
+    model: one with `reconstruct`.
+    objective: measures the errors.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    found = _reconstruct(model, params, batch, objective, batch['index'])
+    mask = presence.presence_mask(batch, objective.field)
+    return jnp.stack(objective.measure(found, mask), axis=1)
+
+  return predict
+
+
+def reconstructions(
+  model: nn.Module, *, objective: objectives.MaskedPatches, seed: int = 0
+) -> Predict:
+  """Inputs, with hidden patches, and with these predicted: [B, 3, H, W, C].
+
+  Hidden patches are 0. Predicted ones get the mean and deviation of the true
+  ones, which the model doesn't predict.
+
+  Args:
+    model: one with `reconstruct`.
+    objective: the field, and the fraction to hide.
+    seed: seed of what is hidden.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    rows = batch.get('index', jnp.arange(len(batch[objective.field])))
+    found = _reconstruct(model, params, batch, objective, rows, seed)
+    _, mean, deviation = objectives.normalise_patches(found.target)
+    hidden = found.hidden[:, :, None]
+    versions = (
+      found.target,
+      jnp.where(hidden, 0.0, found.target),
+      jnp.where(hidden, found.predicted * deviation + mean, found.target),
+    )
+    is_image = batch[objective.field].ndim == 4
+    channels = batch[objective.field].shape[-1] if is_image else 1
+    return jnp.stack(
+      [ops.join_patches(x, found.grid, channels) for x in versions], axis=1
+    )
+
+  return predict
+
+
+def _reconstruct(
+  model: nn.Module,
+  params: Params,
+  batch: Batch,
+  objective: objectives.MaskedPatches,
+  rows: Array,
+  seed: int = 0,
+) -> Any:
+  arguments = objective.field, jax.random.key(seed), rows, objective.fraction
+  return model.apply(
+    {'params': params}, batch, *arguments, method='reconstruct'
+  )

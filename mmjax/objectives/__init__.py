@@ -8,6 +8,11 @@ from mmjax.objectives.contrastive import (
   sigmoid_loss,
   softmax_loss,
 )
+from mmjax.objectives.masked import (
+  MaskedPatches,
+  MaskedTokens,
+  normalise_patches,
+)
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   Captioning,
@@ -22,12 +27,15 @@ __all__ = [
   'Captioning',
   'Classification',
   'Contrastive',
+  'MaskedPatches',
+  'MaskedTokens',
   'Regression',
   'VqaClassification',
   'VqaGeneration',
   'Writing',
   'cross_entropy',
   'next_token_loss',
+  'normalise_patches',
   'sigmoid_loss',
   'softmax_loss',
 ]

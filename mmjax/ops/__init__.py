@@ -1,6 +1,12 @@
 """Pure functions of arrays that the modules use."""
 
 from mmjax.ops.attention import causal_mask, dot_product_attention
+from mmjax.ops.choosing import (
+  choose,
+  count_chosen,
+  draw_by_row,
+  largest_choice,
+)
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
@@ -9,6 +15,7 @@ from mmjax.ops.masking import (
   unit_norm,
   zero_masked,
 )
+from mmjax.ops.patches import cut_patches, join_patches, take_patches
 from mmjax.ops.positions import (
   positions_on_grids,
   relative_buckets,
@@ -23,8 +30,14 @@ from mmjax.ops.spectrogram import log_fbank, log_mel, mel_filters
 
 __all__ = [
   'causal_mask',
+  'choose',
+  'count_chosen',
+  'cut_patches',
   'dot_product_attention',
+  'draw_by_row',
   'filter_logits',
+  'join_patches',
+  'largest_choice',
   'last_token',
   'log_fbank',
   'log_mel',
@@ -40,6 +53,7 @@ __all__ = [
   'sample_token',
   'sincos_1d',
   'sincos_2d',
+  'take_patches',
   'unit_norm',
   'zero_masked',
 ]

@@ -165,9 +165,8 @@ def load(workdir: Path | str) -> Run:
     module = from_config.build(
       config,
       preprocess,
-      tasks_lib.find_output_sizes(tasks, preprocess.features),
-      tasks_lib.find_written(tasks),
-      known.tables,
+      tables=known.tables,
+      **tasks_lib.find_outputs(tasks, preprocess.features),
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error

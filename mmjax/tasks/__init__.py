@@ -4,7 +4,9 @@ from mmjax.tasks.align import Align
 from mmjax.tasks.base import Prompt, Row, Split, Task, Teacher, TrainedModel
 from mmjax.tasks.build import (
   build,
+  find_masks,
   find_output_sizes,
+  find_outputs,
   find_written,
   objectives,
 )
@@ -12,6 +14,7 @@ from mmjax.tasks.captioning import Captioning
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
+from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.mean_teacher import MeanTeacher
 from mmjax.tasks.pseudo_labels import PseudoLabels
@@ -29,6 +32,7 @@ TASKS = {
   'distill': Distill,
   'regress': Regress,
   'match': Match,
+  'masked': Masked,
   'translate': Translate,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
@@ -42,6 +46,7 @@ __all__ = [
   'Classify',
   'Contrastive',
   'Distill',
+  'Masked',
   'Match',
   'MeanTeacher',
   'Prompt',
@@ -56,7 +61,9 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
+  'find_masks',
   'find_output_sizes',
+  'find_outputs',
   'find_written',
   'objectives',
 ]

@@ -69,6 +69,7 @@ class Split:
   Attributes:
     model: the Linen module.
     source: records of the split.
+    train: records of training.
     preprocess: from records to arrays.
     config: the completed config; `eval` has the settings of evaluators, and
       `data` describes the source of the split alone.
@@ -81,6 +82,7 @@ class Split:
 
   model: nn.Module
   source: sources.Source
+  train: sources.Source
   preprocess: preprocessing.Preprocessor
   config: Any
   inputs: tuple[str, ...] = ()
@@ -205,6 +207,27 @@ class Task:
 
     Args:
       features: features by name; those that aren't fitted count as of size 1.
+    """
+    del features
+    return {}
+
+  def fitted_objective(self, features: Mapping[str, Feature]) -> Objective:
+    """The loss, with what it needs of fitted features.
+
+    Args:
+      features: fitted features by name.
+    """
+    del features
+    return self.objective()
+
+  def masks(self, features: Mapping[str, Feature]) -> dict[str, dict[str, Any]]:
+    """Settings of the heads that predict hidden parts of features.
+
+    Args:
+      features: features by name, perhaps not fitted.
+
+    Returns:
+      By feature, what `mmjax.models.masking.make_head` gets.
     """
     del features
     return {}

@@ -2,6 +2,7 @@
 
 import typing
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import ml_collections
@@ -68,10 +69,36 @@ def build(
 
 def objectives(
   tasks: Mapping[str, base.Task],
+  features: Mapping[str, Feature] = MappingProxyType({}),
 ) -> dict[str, tuple[float, Objective]]:
-  """Weight and objective of each task, by name."""
+  """Weight and objective of each task, by name.
+
+  Args:
+    tasks: tasks by name.
+    features: fitted features by name, for tasks whose loss depends on them.
+  """
   return {
-    name: (float(task.weight), task.objective()) for name, task in tasks.items()
+    name: (float(task.weight), task.fitted_objective(features))
+    for name, task in tasks.items()
+  }
+
+
+def find_outputs(
+  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
+) -> dict[str, Any]:
+  """What a model must return for its tasks.
+
+  Returns:
+    Arguments of `mmjax.models.from_config.build`: `output_sizes`, `writes` and
+    `masks`.
+
+  Raises:
+    ConfigError: if no model can return all of it.
+  """
+  return {
+    'output_sizes': find_output_sizes(tasks, features),
+    'writes': find_written(tasks),
+    'masks': find_masks(tasks, features),
   }
 
 
@@ -83,6 +110,16 @@ def find_output_sizes(
   for task in tasks.values():
     sizes |= task.output_sizes(features)
   return sizes
+
+
+def find_masks(
+  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
+) -> dict[str, dict[str, Any]]:
+  """Settings of the heads that predict hidden parts, by feature."""
+  masks: dict[str, dict[str, Any]] = {}
+  for task in tasks.values():
+    masks |= task.masks(features)
+  return masks
 
 
 def find_written(tasks: Mapping[str, base.Task]) -> str:

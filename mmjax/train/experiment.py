@@ -162,13 +162,12 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  sizes = tasks_lib.find_output_sizes(chosen, built)
-  written = tasks_lib.find_written(chosen)
-  from_config.check(config, built, sizes, written, definition.tables)
+  outputs = tasks_lib.find_outputs(chosen, built)
+  from_config.check(config, built, tables=definition.tables, **outputs)
   feed = _open_feed(config, mesh, chosen, built)
-  sizes = tasks_lib.find_output_sizes(chosen, feed.preprocess.features)
+  outputs = tasks_lib.find_outputs(chosen, feed.preprocess.features)
   model = from_config.build(
-    config, feed.preprocess, sizes, written, definition.tables
+    config, feed.preprocess, tables=definition.tables, **outputs
   )
 
   evaluated = _get_evaluated(chosen, definition)
@@ -183,7 +182,7 @@ def from_tasks(
 
   return Experiment(
     model=model,
-    objectives=tasks_lib.objectives(chosen),
+    objectives=tasks_lib.objectives(chosen, feed.preprocess.features),
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=by_split(feed.splits, build_evaluators),
@@ -200,6 +199,7 @@ def _describe_split(
   """A split as evaluators get it; `settings` are further fields of it."""
   return tasks_lib.Split(
     source=feed.splits[split],
+    train=feed.train_source,
     preprocess=feed.preprocess,
     config=_of_source(config, feed.sections[split]),
     inputs=models.list_encoder_inputs(config.model),

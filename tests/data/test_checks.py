@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmjax.data import checks, preprocess, sources, tokenizers
+from mmjax.data import check_samples, checks, preprocess, sources, tokenizers
 from mmjax.errors import ConfigError
 
 PAIRS, ASKED = ('image', 'text'), ('question', 'answer', 'image')
@@ -191,7 +191,7 @@ def test_answers_that_training_lacks_are_counted():
 
 
 def test_of_large_data_a_spread_sample_is_read(monkeypatch):
-  monkeypatch.setattr(checks, 'SAMPLE', 5)
+  monkeypatch.setattr(check_samples, 'SAMPLE', 5)
   # Sorted: the first half has no captions.
   rows = [
     make_record(i, **({'captions': None} if i < 50 else {})) for i in range(100)

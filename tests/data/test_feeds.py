@@ -137,3 +137,10 @@ def test_features_that_cannot_be_made_are_refused(
 ):
   with pytest.raises(ConfigError, match=message):
     open_feed(data_dir, {'one': needs}, features=features)
+
+
+def test_text_fields_of_a_config_are_a_plain_mapping():
+  config = settings.default_config()
+  config.data.text_fields = {'tags': 3}
+  built = feeds.build_features(config.data, {'one': ('text',)})
+  assert built['text'].metadata == {'tags': 3}

@@ -24,3 +24,49 @@ def test_a_vit_gives_what_an_earlier_block_gives(layer, depth, draw):
   )
   # The other blocks are computed too, in float32.
   np.testing.assert_allclose(got.values, want.values, rtol=1e-4, atol=1e-5)
+
+
+FLAT = {**SMALL, 'depth': 0, 'final_norm': False}
+
+
+@pytest.mark.parametrize(
+  ('module', 'shape', 'front'),
+  [
+    (encoders.ViT(3, class_token=True, registers=2, **FLAT), (2, 6, 6, 3), 3),
+    (
+      encoders.SpectrogramTransformer(patch_size=3, strides=(3, 3), **FLAT),
+      (2, 6, 6),
+      2,
+    ),
+  ],
+)
+def test_visible_patches_have_the_tokens_that_they_have_among_all(
+  module, shape, front, draw
+):
+  inputs = jnp.asarray(np.random.default_rng(0).normal(size=shape))
+  params = draw(module, inputs, train=False)['params']
+  visible = jnp.array([[3, 1], [0, 2]])
+  run = lambda **more: module.apply(
+    {'params': params}, inputs, train=False, **more
+  )
+  every, some = run().values, run(visible=visible)
+  assert some.mask.shape == (2, front + 2)
+  np.testing.assert_array_equal(some.values[:, :front], every[:, :front])
+  for row in range(2):
+    kept = every[row, front + visible[row]]
+    np.testing.assert_array_equal(some.values[row, front:], kept)
+  patches, grid = module.cut(inputs)
+  assert patches.shape[:2] == (2, 4) and grid == (2, 2)
+
+
+def test_patch_dropout_leaves_out_patches_in_training_alone(draw):
+  module = encoders.ViT(2, class_token=True, patch_dropout=0.6, **FLAT)
+  images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 6, 3)))
+  params = draw(module, images, train=False)['params']
+  run = lambda **more: module.apply({'params': params}, images, **more).values
+  every = run(train=False)  # [2, 1 + 9, D]
+  some = run(train=True, rngs={'dropout': jax.random.key(0)})
+  assert every.shape[1] == 10 and some.shape[1] == 1 + 4
+  found = (some[:, :, None] == every[:, None]).all(-1)  # [2, 5, 10]
+  assert (found.sum(2) == 1).all() and (found.sum(1) <= 1).all()
+  assert (found[0] != found[1]).any()

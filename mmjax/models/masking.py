@@ -1,0 +1,320 @@
+"""What a model of masked fields has beyond its encoders."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import encoders, ops
+from mmjax import nn as mnn
+from mmjax.errors import ConfigError
+from mmjax.types import Array, Size, Tokens
+
+_PATCHED = (encoders.ViT, encoders.SpectrogramTransformer)
+
+
+class Reconstruction(NamedTuple):
+  """Patches of inputs of which a part was hidden.
+
+  Attributes:
+    predicted: [B, P, E] float32, normalised as by
+      `mmjax.objectives.normalise_patches`.
+    target: true values [B, P, E], not normalised.
+    hidden: bool [B, P], True for patches that were hidden.
+    grid: number of rows and columns of the patches.
+  """
+
+  predicted: Array
+  target: Array
+  hidden: Array
+  grid: tuple[int, int]
+
+
+class TokenHead(nn.Module):
+  """Predicts tokens of a text from the vectors of their positions.
+
+  A dense layer, GELU and a norm lead to the transpose of the word embedding, as
+  in BERT's published code.
+
+  Attributes:
+    width: number of features of a word vector D.
+    vocab_size: size of the vocabulary V.
+    mask_id: id of the tokenizer that stands for a hidden token; None for a
+      learned vector.
+    dtype: of the computation; logits are float32.
+  """
+
+  width: Size
+  vocab_size: Size
+  mask_id: int | None = None
+  dtype: Any = jnp.float32
+
+  def setup(self):
+    self.transform = mnn.Dense(
+      self.width,
+      kernel_init=nn.with_logical_partitioning(
+        nn.initializers.xavier_uniform(), ('embed', None)
+      ),
+      bias_init=nn.with_logical_partitioning(nn.initializers.zeros, (None,)),
+      dtype=self.dtype,
+    )
+    self.transform_norm = mnn.make_norm('layernorm', 1e-6, self.dtype)
+    self.bias = self.param(
+      'bias',
+      nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
+      (self.vocab_size,),
+      jnp.float32,
+    )
+    if self.mask_id is None:
+      self.mask_vector = self.param(
+        'mask_vector',
+        nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
+        (self.width,),
+        jnp.float32,
+      )
+
+  def embed(
+    self, ids: Array, hidden: Array, words: mnn.TokenEmbedding
+  ) -> Array:
+    """Word vectors [B, T, D] of ids [B, T], but where `hidden` [B, T]."""
+    if self.mask_id is not None:
+      return words.embed(jnp.where(hidden, self.mask_id, ids))
+    vector = self.mask_vector.astype(self.dtype)[None, None]
+    return jnp.where(hidden[:, :, None], vector, words.embed(ids))
+
+  def __call__(self, x: Array, words: mnn.TokenEmbedding) -> Array:
+    """Logits [B, K, V] float32 of vectors [B, K, E]."""
+    x = jax.nn.gelu(self.transform(x), approximate=False)
+    logits = words.logits(self.transform_norm(x))
+    return logits.astype(jnp.float32) + self.bias[None, None]
+
+
+class PatchDecoder(nn.Module):
+  """Predicts the values of all patches from the tokens of the visible ones.
+
+  The decoder of a masked autoencoder (He et al. 2022, section 3): hidden
+  patches are one learned vector with their positions.
+
+  Attributes:
+    width: number of features.
+    depth: number of blocks.
+    num_heads: number of heads.
+    dtype: of the computation; results are float32.
+  """
+
+  width: Size
+  depth: int
+  num_heads: Size
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self,
+    tokens: Tokens,
+    order: Array,
+    visible: int,
+    grid: tuple[int, int],
+    size: int,
+    *,
+    train: bool,
+  ) -> Array:
+    """Predicts patches.
+
+    Args:
+      tokens: of an encoder of K visible patches, perhaps after learned tokens,
+        values [B, F + K, D].
+      order: [B, P], the patches' indices, visible ones first.
+      visible: K.
+      grid: rows and columns of the patches, whose product is P.
+      size: number of values of a patch E.
+      train: whether dropout is on.
+
+    Returns:
+      [B, P, E], in the patches' own order.
+    """
+    x = mnn.Linear(self.width, dtype=self.dtype, name='projection')(
+      tokens.values, train=train
+    )
+    token = self.param(
+      'mask_token',
+      nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
+      (self.width,),
+      jnp.float32,
+    ).astype(self.dtype)
+    front = x.shape[1] - visible
+    patches = restore_order(x[:, front:], order, token)  # [B, P, D]
+    positions = ops.sincos_2d(*grid, self.width).astype(self.dtype)
+    x = jnp.concatenate([x[:, :front], patches + positions[None]], axis=1)
+    mask = jnp.broadcast_to(tokens.mask[:, :1], x.shape[:2])
+    x, _ = mnn.Stack(
+      self.depth,
+      self.width,
+      self.num_heads,
+      4 * self.width,
+      dtype=self.dtype,
+      name='blocks',
+    )(x, visible=mnn.Visible(mask[:, None]), train=train)
+    x = mnn.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)
+    head = mnn.Linear(size, dtype=self.dtype, name='head')
+    return head(x[:, front:], train=train).astype(jnp.float32)  # [B, P, E]
+
+
+def restore_order(visible: Array, order: Array, token: Array) -> Array:
+  """Puts visible patches where they were, and a token in all others.
+
+  Of 4 patches with the order 2, 0, 1, 3 and vectors x, y of the visible ones 2
+  and 0, the result is y, token, x, token.
+
+  Args:
+    visible: [B, K, D].
+    order: [B, P], the patches' indices, visible ones first.
+    token: [D].
+  """
+  hidden = order.shape[1] - visible.shape[1]
+  tokens = jnp.broadcast_to(token, (len(order), hidden, token.shape[0]))
+  shuffled = jnp.concatenate([visible, tokens], axis=1)  # [B, P, D]
+  back = jnp.argsort(order, axis=1)
+  return jnp.take_along_axis(shuffled, back[:, :, None], axis=1)
+
+
+def count_visible(patches: int, fraction: float) -> int:
+  """Number of patches that stay visible where a fraction is hidden.
+
+  Raises:
+    ConfigError: if there are fewer than two patches.
+  """
+  if patches < 2:
+    raise ConfigError(
+      'an input of one patch has none to hide; use a smaller patch_size'
+    )
+  return min(patches - 1, max(1, patches - round(fraction * patches)))
+
+
+def find_encoder(
+  built: Mapping[str, nn.Module],
+  reads: Mapping[str, Sequence[str]] | None,
+  field: str,
+) -> str:
+  """Name of the encoder of a field of which a part is hidden.
+
+  Args:
+    built: encoders by name.
+    reads: features that each reads, by its name.
+    field: the feature.
+
+  Raises:
+    ConfigError: if there is none, or it can't do without a part of its input.
+  """
+  reads = reads or {}
+  for name, encoder in built.items():
+    if tuple(reads.get(name, (name,))) == (field,):
+      _check_encoder(name, encoder)
+      return name
+  raise ConfigError(
+    f'tasks.masked.field={field!r} is read by no encoder of the model; add '
+    f'model.encoders.{field}'
+  )
+
+
+def check(model: nn.Module, masks: Mapping[str, Mapping[str, Any]]) -> None:
+  """Refuses a model that can't predict hidden parts of these features.
+
+  Raises:
+    ConfigError: naming what to change.
+  """
+  if not hasattr(model, 'masks'):
+    raise ConfigError(
+      f'{type(model).__name__} hides no parts of its inputs, as tasks.masked '
+      "needs; use model.name='multimodal'"
+    )
+  for field in masks:
+    name = find_encoder(model.encoders, model.reads, field)
+    if model.fusion is not None and is_text(model.encoders[name]):
+      locate(model.fusion, dict.fromkeys(model.encoders, 1), name)
+
+
+def is_text(encoder: nn.Module) -> bool:
+  """Whether hidden parts of an encoder's input are tokens, not patches."""
+  return isinstance(encoder, encoders.Transformer)
+
+
+def _check_encoder(name: str, encoder: nn.Module) -> None:
+  path = f'model.encoders.{name}'
+  if is_text(encoder):
+    if encoder.causal:
+      raise ConfigError(
+        f'{path}.causal=True lets a token attend only to those before it; '
+        'tasks.masked predicts tokens from both sides, so set it to False'
+      )
+    return
+  if isinstance(encoder, encoders.FromSamples):
+    encoder = encoder.encoder
+  if not isinstance(encoder, _PATCHED):
+    raise ConfigError(
+      f'{path} is {type(encoder).__name__}, of which tasks.masked can hide '
+      "nothing; use 'transformer' for a text, 'vit' for an image, "
+      "'spectrogram_transformer' for a sound"
+    )
+  size = encoder.patch_size
+  if isinstance(encoder, encoders.SpectrogramTransformer) and tuple(
+    encoder.strides
+  ) != (size, size):
+    raise ConfigError(
+      f'{path}.strides={tuple(encoder.strides)} makes patches of {size} '
+      'overlap, so that visible ones show hidden ones; tasks.masked needs '
+      f'strides=({size}, {size})'
+    )
+
+
+def make_head(
+  encoder: nn.Module, settings: Mapping[str, Any], dtype: Any
+) -> nn.Module:
+  """The head of a field, by the encoder of it and a task's settings."""
+  if is_text(encoder):
+    return TokenHead(
+      encoder.width, encoder.vocab_size, settings.get('mask_id'), dtype=dtype
+    )
+  return PatchDecoder(
+    settings['width'], settings['depth'], settings['num_heads'], dtype=dtype
+  )
+
+
+def slice_fused(
+  fused: Tokens, module: nn.Module, tokens: Mapping[str, Tokens], name: str
+) -> Array:
+  """One encoder's tokens [B, N, D] among fused ones.
+
+  Args:
+    fused: what a fusion made of `tokens`.
+    module: the fusion.
+    tokens: by encoder.
+    name: the encoder.
+
+  Raises:
+    ConfigError: if the fusion doesn't keep its tokens.
+  """
+  start = locate(module, {n: t.mask.shape[1] for n, t in tokens.items()}, name)
+  return fused.values[:, start : start + tokens[name].mask.shape[1]]
+
+
+def locate(module: nn.Module, lengths: Mapping[str, int], name: str) -> int:
+  """Where one encoder's tokens begin among fused ones.
+
+  Args:
+    module: the fusion.
+    lengths: number of tokens by encoder.
+    name: the encoder.
+
+  Raises:
+    ConfigError: if the fusion doesn't keep its tokens.
+  """
+  start = module.locate(lengths, name) if hasattr(module, 'locate') else None
+  if start is None:
+    raise ConfigError(
+      f'model.fusion, {type(module).__name__}, does not mix the tokens of '
+      f"{name!r}, which tasks.masked predicts; use name='concat', or "
+      f"name='cross_attention' with query={name!r}"
+    )
+  return start

@@ -1,0 +1,29 @@
+"""Patches are cut, joined and left out."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import ops
+from mmjax.errors import ConfigError
+
+
+def test_joined_patches_are_the_image():
+  images = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+  patches, grid = ops.cut_patches(images, 2)
+  assert patches.shape == (2, 6, 12) and grid == (2, 3)
+  np.testing.assert_array_equal(patches[0, 4, :3], images[0, 2, 2])
+  np.testing.assert_array_equal(ops.join_patches(patches, grid, 3), images)
+
+
+def test_ragged_pixels_are_refused_or_left_out():
+  images = jnp.ones((1, 5, 4, 1))
+  with pytest.raises(ConfigError, match='5 is not divisible by patch size 2'):
+    ops.cut_patches(images, 2)
+  assert ops.cut_patches(images, 2, ragged=True)[1] == (2, 2)
+
+
+def test_visible_patches_follow_the_first_tokens():
+  x = jnp.arange(5.0).reshape(1, 5, 1)  # A class token and 4 patches.
+  kept = ops.take_patches(x, jnp.array([[3, 0]]), front=1)
+  np.testing.assert_array_equal(kept[0, :, 0], [0, 4, 1])
