@@ -17,6 +17,18 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
+# Settings in `data` of the features that need no entry in `data.features`.
+STANDARD = {
+  'image': {
+    'size': 'image_size',
+    'resize': 'resize',
+    'mean': 'mean',
+    'std': 'std',
+  },
+  'text': {'length': 'text_length'},
+  'question': {'length': 'question_length'},
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
@@ -178,12 +190,10 @@ def _describe_standard(
       'number': data['num_questions'],
     }
   if 'image' in wanted and not data['blind']:
+    image = {ours: data[name] for ours, name in STANDARD['image'].items()}
     settings['image'] = {
       'kind': 'image',
-      'size': data['image_size'],
-      'resize': data['resize'],
-      'mean': data['mean'],
-      'std': data['std'],
+      **image,
       'augment': data['augment'] or (),
     }
   return settings

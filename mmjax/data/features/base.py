@@ -36,12 +36,15 @@ class Feature:
     reads: kinds of fields that it reads.
     is_large: whether a value is so large that scans of a data set skip it.
     word: the field in words, for messages.
+    encoder_settings: settings that a trained encoder needs unchanged; the
+      lengths of texts are those of the encoder.
   """
 
   kind: ClassVar[str] = ''
   reads: ClassVar[tuple[str, ...]] = ()
   is_large: ClassVar[bool] = False
   word: ClassVar[str] = ''
+  encoder_settings: ClassVar[tuple[str, ...]] = ()
 
   name: str = ''
   field: str = ''

@@ -29,6 +29,7 @@ class Category(base.Feature):
   kind: ClassVar[str] = 'category'
   reads: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
+  encoder_settings: ClassVar[tuple[str, ...]] = ('classes', 'multi_label')
 
   classes: Sequence | None = None
   multi_label: bool = False

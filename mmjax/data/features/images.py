@@ -37,6 +37,12 @@ class Image(base.Feature):
   reads: ClassVar[tuple[str, ...]] = ('image',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'size',
+    'resize',
+    'mean',
+    'std',
+  )
 
   size: int | Sequence = 32
   resize: str = 'stretch'
@@ -152,6 +158,10 @@ class Images(Image):
   kind: ClassVar[str] = 'images'
   reads: ClassVar[tuple[str, ...]] = ('images',)
   word: ClassVar[str] = 'images'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'number',
+    *Image.encoder_settings,
+  )
 
   number: int = 4
 
