@@ -5,6 +5,7 @@
   --config.init_from=vision=FOLDER,decoder=FOLDER2  parts from two folders
   --config.init_from=encoders.voice=FOLDER          one encoder of `multimodal`
   --config.init_from=encoders.voice=RUN#encoders.sound  from one of several
+  --config.init_from=encoders.clip.image=FOLDER     the encoder of its frames
 
 The architecture comes with the weights: the config's `model` section, or that
 part of it, becomes theirs, and so do the settings of `data` that they were
@@ -69,8 +70,8 @@ def resolve(config: Any) -> Any:
         section, _, last = f'data.{name}'.rpartition('.')
         _find_section(config, section)[last] = value
         set_fields[f'data.{name}'], folders[name] = value, source.folder
-    _log_differences(config, source, described)
-  listed = ', '.join(f'{name}={value!r}' for name, value in set_fields.items())
+    _log_differences(config, start, described)
+  listed = ', '.join(f'{name}={v!r:.200}' for name, v in set_fields.items())
   hosts.log(f'init_from sets the model and {listed}')
   return config
 
@@ -80,7 +81,7 @@ def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
   tables, given = start.source.tables, start.section(config)
   if start.encoder:
     described = trained.with_init_from_errors(start.encoder.describe, tables)
-    if 'reads' in (given or {}):
+    if not start.of_frames and 'reads' in given:
       described['reads'] = given['reads']
   else:
     module, _ = start.source.part(start.part)
@@ -97,7 +98,9 @@ def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
 def _set_model(
   config: Any, start: starts.Start, described: dict[str, Any]
 ) -> None:
-  if start.encoder:
+  if start.encoder and start.of_frames:
+    config.model.encoders[start.name]['image'] = described
+  elif start.encoder:
     config.model.encoders[start.name] = described
   elif start.part:
     config.model[start.part] = described
@@ -127,9 +130,10 @@ def _find_section(config: Any, path: str) -> Any:
 
 
 def _log_differences(
-  config: Any, source: trained.Trained, described: Mapping[str, Any]
+  config: Any, start: starts.Start, described: Mapping[str, Any]
 ) -> None:
   """Logs how the run differs from the training of its source."""
+  source = start.source
   # Only the sigmoid loss has a bias.
   contrast = config.tasks.get('contrastive', {'kind': 'sigmoid'})
   if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
@@ -138,6 +142,15 @@ def _log_differences(
       'run takes the softmax loss; tasks.contrastive.kind=sigmoid '
       'continues its training'
     )
+  if start.encoder and start.encoder.part == 'sound':
+    trained_seconds = start.encoder.inputs[0]['seconds']
+    (feature,) = models.find_reads(config.model)[start.name]
+    seconds = config.data.features[feature].seconds
+    if seconds < trained_seconds:
+      hosts.log(
+        f'init_from: {source.folder} was trained with sounds of '
+        f'{trained_seconds} s, this run takes {seconds} s'
+      )
   if source.note:
     hosts.log(f'init_from: {source.note}')
 

@@ -27,7 +27,12 @@ class Start:
   @property
   def name(self) -> str:
     """Name of the config's encoder."""
-    return self.part.removeprefix(trained_encoders.PREFIX)
+    return _split(self.part)[0]
+
+  @property
+  def of_frames(self) -> bool:
+    """Whether the part is the image encoder of an encoder of videos."""
+    return bool(_split(self.part)[1])
 
   @property
   def kind(self) -> str:
@@ -38,7 +43,8 @@ class Start:
   def below(self) -> str:
     """Path of the part's parameters in the model, with its slash."""
     if self.encoder:
-      return trained_encoders.module_path(self.name) + self.encoder.inside
+      path = trained_encoders.module_path(self.name)
+      return path + ('image/' if self.of_frames else self.encoder.inside)
     return f'{self.part}/' if self.part else ''
 
   @property
@@ -49,7 +55,8 @@ class Start:
   def section(self, config: Any) -> Any:
     """The section of the config that describes the part; None for none."""
     if self.encoder:
-      return config.model.encoders[self.name]
+      section = config.model.encoders[self.name]
+      return section.get('image') if self.of_frames else section
     return config.model.get(self.part) if self.part else config.model
 
 
@@ -98,6 +105,20 @@ def _find_encoder(config: Any, part: str, folder: str) -> Start:
   if not Path(folder).exists():
     folder, _, chosen = folder.partition('#')
   source = trained.find(folder)
-  name = part.removeprefix(trained_encoders.PREFIX)
-  encoder = trained_encoders.find(source, config, name, chosen)
+  name, inner = _split(part)
+  if inner not in ('', 'image'):
+    raise ConfigError(
+      f'init_from={config.init_from!r}: {part!r} is not a part of an encoder; '
+      f'use encoders.{name}, or encoders.{name}.image for the encoder of the '
+      'frames of a video'
+    )
+  encoder = trained_encoders.find(
+    source, config, name, chosen, of_frames=bool(inner)
+  )
   return Start(part, source, encoder)
+
+
+def _split(part: str) -> tuple[str, str]:
+  """The NAME of a part encoders.NAME or encoders.NAME.image, and 'image'."""
+  name, _, inner = part.removeprefix(trained_encoders.PREFIX).partition('.')
+  return name, inner

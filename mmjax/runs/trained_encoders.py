@@ -67,7 +67,12 @@ class Encoder:
 
 
 def find(
-  source: trained.Trained, config: Any, name: str, chosen: str
+  source: trained.Trained,
+  config: Any,
+  name: str,
+  chosen: str,
+  *,
+  of_frames: bool = False,
 ) -> Encoder:
   """Finds what an encoder of a config starts from.
 
@@ -77,6 +82,7 @@ def find(
     name: of its encoder.
     chosen: name of the source's encoder, such as 'image' or 'encoders.voice';
       '' for the only one of the kind.
+    of_frames: whether it is to encode the frames of a video, as an image.
 
   Raises:
     ConfigError: if there is none, several and none is chosen, or it reads
@@ -84,6 +90,13 @@ def find(
   """
   found = _list(source)
   kinds = [_find_part(config, feature) for feature in _reads(config, name)]
+  if of_frames:
+    if kinds != ['video']:
+      raise ConfigError(
+        f'init_from: {PREFIX}{name}.image is for an encoder of videos, but '
+        f'model.{PREFIX}{name} reads the kind {kinds[0]}; leave out .image'
+      )
+    kinds = ['image']
   listed = ', '.join(f'{key} ({e.part})' for key, e in found.items()) or 'none'
   where = f'init_from: {PREFIX}{name}={source.folder}'
   if chosen and chosen not in found:

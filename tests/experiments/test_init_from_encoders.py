@@ -85,7 +85,7 @@ def test_sounds_are_encoded_as_the_published_model_does(family, seconds):
   check_tokens(tokens, pretrained.load(source).encode_audio(SOUND))
 
 
-def test_windows_of_whisper_may_be_shorter():
+def test_windows_of_whisper_may_be_shorter(capsys):
   config = make_config(
     f'encoders.mine={GOLDEN / "whisper"}', 'sound', rate=8000, seconds=0.4
   )
@@ -96,6 +96,7 @@ def test_windows_of_whisper_may_be_shorter():
     'seconds': 0.4,
   }
   assert tokens.values.shape[1] == 20
+  assert 'of 1.0 s, this run takes 0.4 s' in capsys.readouterr().out
 
 
 def test_videos_get_the_frames_of_the_published_model():
@@ -126,6 +127,26 @@ def test_images_get_the_size_of_the_published_model(capsys):
   tower = {'params': published.params['image']}
   want = published.module.image.apply(tower, array, train=False)
   check_tokens(tokens, want)
+
+
+def test_frames_are_encoded_by_a_tower_of_images():
+  config = make_config(
+    f'encoders.mine.image={GOLDEN / "clip"}', 'video', number=2
+  )
+  published = pretrained.load(GOLDEN / 'clip')
+  width = published.module.image.width
+  config.model.encoders.mine = {
+    'name': 'frame_encoder',
+    'width': width,
+    'final_norm': False,
+  }
+  array = published.pixels([*IMAGES[0, :2]])
+  batch = {'mine': array[None], 'mine_mask': jnp.ones((1, 2), bool)}
+  config, tokens = load(config, batch)
+  assert config.data.features.mine['size'] == (21, 21)
+  tower = {'params': published.params['image']}
+  want = published.module.image.apply(tower, array, train=False)
+  np.testing.assert_allclose(tokens.values[0], want.pooled, rtol=0, atol=1e-5)
 
 
 def test_sentence_encoders_pool_as_they_were_trained(tmp_path):
@@ -181,6 +202,8 @@ def test_standard_fields_have_their_settings_in_data():
     ),
     ('encoders.mine={clip}#head', 'image', 'no such encoder; there are: image'),
     ('encoders.mine={clip}#text', 'image', 'encodes the kind text, but'),
+    ('encoders.mine.image={clip}', 'image', 'videos, but .* leave out .image'),
+    ('encoders.mine.frame={clip}', 'video', 'use encoders.mine, or encoders.m'),
     ('encoders.mine={llama}', 'text', 'there are: none'),
     ('encoders.mine={whisper}', 'sounds', 'data.features has no .* known kind'),
   ],
