@@ -20,8 +20,13 @@ TRANSFORMER = dict(width=WIDTH, num_heads=4, mlp_dim=4 * WIDTH)
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a minute on one core."""
-  chosen = variants.chosen(arg, 'runlocal')
+  """Returns the config.
+
+  Args:
+    arg: 'whisper' for tokens of a frozen Whisper in place of the sounds,
+      'runlocal' for a minute on one core, or both.
+  """
+  chosen = variants.chosen(arg, 'runlocal', 'whisper')
   config = ml_collections.ConfigDict()
   config.experiment = 'multimodal'
   config.seed = 0
@@ -55,6 +60,20 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.train = dict(steps=450, batch_size=64, log_every=50)
   config.eval = dict(batch_size=64)
 
+  if 'whisper' in chosen:
+    config.data.name = 'prompts_whisper'
+    # 4 seconds, 12.5 tokens a second.
+    config.data.features.voice = dict(kind='series', field='tokens', length=50)
+    config.model.encoders.voice = dict(
+      name='patched_series',
+      **TRANSFORMER,
+      depth=1,
+      patch_size=1,
+      stride=1,
+      channels='mixed',
+      instance_norm=False,
+      dropout=0.1,
+    )
   if 'runlocal' in chosen:
     config.train.steps = 100
   return config

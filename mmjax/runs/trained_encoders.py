@@ -27,6 +27,10 @@ _ATTRIBUTES = (
 )
 # Fields of `FromSamples` that the feature and the encoder set.
 _NO_SPECTROGRAM = ('encoder', 'sample_rate', 'parent', 'name')
+_DEFAULTS = {
+  field.name: field.default
+  for field in dataclasses.fields(encoders.FromSamples)
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Encoder:
       for field in dataclasses.fields(encoders.FromSamples)
       if field.init and field.name not in _NO_SPECTROGRAM
     }
+    spectrogram = {k: v for k, v in spectrogram.items() if v != _DEFAULTS[k]}
     return {
       **models.describe(self.module.encoder, tables),
       'spectrogram': spectrogram,
