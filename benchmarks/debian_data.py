@@ -6,15 +6,16 @@ Both are free and small. On Debian or Ubuntu, `apt-get download PACKAGE` and
   asterisk-core-sounds-en-wav, asterisk-core-sounds-en
       568 spoken prompts of a telephone exchange, with their texts
   tuxpaint-stamps-default
-      drawings with captions in many languages and spoken descriptions
+      644 drawings with captions in many languages and spoken descriptions
 
   python -m benchmarks.debian_data prompts --root=ROOT --output=prompts.csv
   mmjax data import --format=csv --input=prompts.csv --name=prompts \
-    --fields=voice=sound:voice
+    --fields=voice=sound:voice --splits=train:0.8,test:0.2
 
   python -m benchmarks.debian_data stamps --root=ROOT --output=stamps.jsonl
   mmjax data import --format=jsonl --input=stamps.jsonl --name=stamps \
-    --images=ROOT --fields=voice=sound:voice,names=text:names
+    --images=ROOT --fields=voice=sound:voice,names=text:names \
+    --splits=train:0.8,test:0.2
 """
 
 import argparse
@@ -22,6 +23,7 @@ import csv
 import gzip
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 
 _PROMPTS = 'usr/share/asterisk/sounds'
@@ -76,9 +78,12 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
 
   `image` is a path below `root`, `caption` English, `names` lists of texts by
   language, `voice` the path of a spoken French description, and `kind` the
-  first folder, such as 'animals'.
+  first folder, such as 'animals'. Each further drawing of the same caption is
+  left out, such as an outline of a filled letter: no retrieval could tell them
+  apart, and in another split it would give away what is to be predicted.
   """
   stamps = root / _STAMPS
+  seen = set()
   for path in sorted(stamps.rglob('*.txt')):
     image = path.with_suffix('.png')
     if not image.exists():
@@ -91,6 +96,10 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
         names[language.strip()] = [text.strip()]
     if 'en' not in names:
       continue
+    key = ' '.join(re.findall(r'\w+', names['en'][0].lower()))
+    if key in seen:
+      continue
+    seen.add(key)
     voice = image.with_name(f'{image.stem}_desc_{VOICE}.ogg')
     folders = image.relative_to(stamps).parent.parts
     row = {

@@ -12,7 +12,8 @@ TOP = {
   'init_from': Field(
     'str',
     '',
-    'trained weights to start from: FOLDER, or PART=FOLDER,...',
+    'trained weights to start from: FOLDER, or PART=FOLDER,..., where a part '
+    'may be encoders.NAME',
   ),
 }
 

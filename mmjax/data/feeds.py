@@ -19,6 +19,18 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError
 
+# Settings in `data` of the features that need no entry in `data.features`.
+STANDARD = {
+  'image': {
+    'size': 'image_size',
+    'resize': 'resize',
+    'mean': 'mean',
+    'std': 'std',
+  },
+  'text': {'length': 'text_length'},
+  'question': {'length': 'question_length'},
+}
+
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
@@ -88,9 +100,8 @@ def open_feed(
   train = opened.train
   _check_fields(built, train)
   tokenizer = data_sets.open_tokenizer(opened, data, built)
-  preprocessor = preprocess.Preprocessor(
-    preprocess.fit(built, train), tokenizer
-  )
+  fitted = preprocess.fit(built, train)
+  preprocessor = preprocess.Preprocessor(fitted, tokenizer)
   lacking, notes = {}, ()
   if not opened.is_synthetic:
     found = _make_checks(data, preprocessor, needs, alternatives or {})
@@ -109,7 +120,7 @@ def open_feed(
       prefetch=data['prefetch'],
       on_error=data['on_error'],
     ),
-    train_source=opened.train,
+    train_source=train,
     splits=opened.splits,
     init_batch=_read_init_batch(train, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
@@ -203,12 +214,10 @@ def _describe_standard(
       'number': data['num_questions'],
     }
   if 'image' in wanted and not data['blind']:
+    image = {ours: data[name] for ours, name in STANDARD['image'].items()}
     settings['image'] = {
       'kind': 'image',
-      'size': data['image_size'],
-      'resize': data['resize'],
-      'mean': data['mean'],
-      'std': data['std'],
+      **image,
       'augment': data['augment'] or (),
     }
   return settings

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.errors import choose
+from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Size, Tokens
 
 _SPECTROGRAMS: dict[str, Callable[..., Array]] = {
@@ -30,6 +30,9 @@ class FromSamples(nn.Module):
     scale: divisor of the result.
     fills_silence: whether the encoder gets padding as silence, and not masked,
       as Whisper was trained.
+    padding: value, before the mean is subtracted, of frames that padding
+      reaches into, which the encoder then gets unmasked, as AST was trained
+      (0); None to mask them.
   """
 
   encoder: nn.Module
@@ -41,6 +44,7 @@ class FromSamples(nn.Module):
   mean: float = 0.0
   scale: float = 1.0
   fills_silence: bool = False
+  padding: float | None = None
 
   def __call__(
     self, samples: Array, mask: Array | None = None, *, train: bool
@@ -65,6 +69,11 @@ class FromSamples(nn.Module):
     self, samples: Array, mask: Array | None = None
   ) -> tuple[Array, Array]:
     """The spectrogram [B, F, M] of samples [B, S], and its mask [B, F]."""
+    if self.fills_silence and self.padding is not None:
+      raise ConfigError(
+        'spectrogram.fills_silence=True and spectrogram.padding='
+        f'{self.padding} both say what padding is; remove one'
+      )
     compute = choose(self.kind, _SPECTROGRAMS, 'spectrogram.kind')
     if mask is None:
       mask = jnp.ones(samples.shape, bool)
@@ -75,8 +84,12 @@ class FromSamples(nn.Module):
       hop=self.hop,
       sample_rate=self.sample_rate,
     )
-    spectrogram = (spectrogram - self.mean) / self.scale  # [B, F, M]
     frames = mask[:, :: self.hop][:, : spectrogram.shape[1]]  # [B, F]
-    if self.fills_silence:
+    if self.padding is not None:
+      size = ops.FBANK_FRAME if self.kind == 'log_fbank' else self.hop
+      whole = mask[:, size - 1 :: self.hop][:, : frames.shape[1]]  # [B, F]
+      spectrogram = jnp.where(whole[:, :, None], spectrogram, self.padding)
+    spectrogram = (spectrogram - self.mean) / self.scale  # [B, F, M]
+    if self.fills_silence or self.padding is not None:
       frames = jnp.broadcast_to(mask.any(axis=1, keepdims=True), frames.shape)
     return spectrogram, frames

@@ -18,7 +18,13 @@ from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
-from mmjax.models.parts import PARTS, find_reads, list_encoder_inputs
+from mmjax.models.multimodal import Multimodal
+from mmjax.models.parts import (
+  ENCODER_PARTS,
+  PARTS,
+  find_reads,
+  list_encoder_inputs,
+)
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
@@ -26,6 +32,7 @@ from mmjax.models.vision_language import InterleavedVisionLanguage
 
 __all__ = [
   'BUILT_IN',
+  'ENCODER_PARTS',
   'MODELS',
   'NESTED',
   'PARTS',
@@ -38,6 +45,7 @@ __all__ = [
   'InterleavedVisionLanguage',
   'LanguageModel',
   'MaskedLanguageModel',
+  'Multimodal',
   'SpeechRecognizer',
   'Tables',
   'TextToText',

@@ -49,20 +49,6 @@ _DERIVED = (
   'category_sizes',
   *_SPECIALS,
 )
-# Part whose classes encode a feature, by its kind.
-_ENCODERS = {
-  'image': 'image',
-  'images': 'video',
-  'video': 'video',
-  'text': 'text',
-  'turns': 'text',
-  'sound': 'sound',
-  'series': 'series',
-  'points': 'points',
-  'category': 'table',
-  'number': 'table',
-  'vector': 'table',
-}
 
 
 def build(
@@ -179,7 +165,7 @@ def _build_encoder(
   derived: Mapping[str, Any],
   tables: Tables,
 ) -> nn.Module:
-  kinds = {_ENCODERS.get(feature.encoded_as) for feature in read}
+  kinds = {parts_lib.ENCODER_PARTS.get(feature.encoded_as) for feature in read}
   if len(kinds) > 1 or (len(read) > 1 and kinds != {'table'}):
     raise ConfigError(
       f'{path}.reads={[feature.name for feature in read]} is not legal: only '

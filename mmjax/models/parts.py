@@ -71,7 +71,7 @@ PARTS = {
     aliases=('text',),
     cross_attention=False,
   ),
-  'sound': Part(encoders.ENCODERS['sound']),
+  'sound': Part(encoders.ENCODERS['sound'], aliases=('audio',)),
   'video': Part(encoders.ENCODERS['video']),
   'series': Part(encoders.ENCODERS['series']),
   'table': Part(encoders.ENCODERS['table']),
@@ -84,6 +84,21 @@ PARTS = {
     lengths=('text_length', 'answer_length'),
     cross_attention=True,
   ),
+}
+
+# Part whose classes encode a feature, by its kind.
+ENCODER_PARTS = {
+  'image': 'image',
+  'images': 'video',
+  'video': 'video',
+  'text': 'text',
+  'turns': 'text',
+  'sound': 'sound',
+  'series': 'series',
+  'points': 'points',
+  'category': 'table',
+  'number': 'table',
+  'vector': 'table',
 }
 
 

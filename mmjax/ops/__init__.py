@@ -26,9 +26,15 @@ from mmjax.ops.positions import (
   sincos_2d,
 )
 from mmjax.ops.sampling import filter_logits, sample_token
-from mmjax.ops.spectrogram import log_fbank, log_mel, mel_filters
+from mmjax.ops.spectrogram import (
+  FBANK_FRAME,
+  log_fbank,
+  log_mel,
+  mel_filters,
+)
 
 __all__ = [
+  'FBANK_FRAME',
   'causal_mask',
   'choose',
   'count_chosen',

@@ -13,6 +13,8 @@ from mmjax.errors import ConfigError
 _LINEAR = 200 / 3
 _BREAK_HERTZ, _BREAK_MEL = 1000.0, 15.0
 _LOG_STEP = np.log(6.4) / 27
+# Samples of a frame of Kaldi's filter banks: 25 ms at 16 kHz.
+FBANK_FRAME = 400
 
 
 def log_mel(
@@ -65,7 +67,7 @@ def log_fbank(
   audio: Float[Array, 'B S'],
   *,
   num_mels: int = 128,
-  frame: int = 400,
+  frame: int = FBANK_FRAME,
   n_fft: int = 512,
   hop: int = 160,
   sample_rate: int = 16_000,

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +145,8 @@ class FbankPreprocessor:
       normalisation, longer ones are cut.
     mean: mean that is subtracted from the logarithms.
     scale: divisor of the result.
+    FRAME: samples of a frame.
+    HOP: samples from one frame to the next.
   """
 
   num_mels: int = 128
@@ -153,8 +155,8 @@ class FbankPreprocessor:
   mean: float = 0.0
   scale: float = 1.0
 
-  _FRAME = 400
-  _HOP = 160
+  FRAME: ClassVar[int] = ops.FBANK_FRAME
+  HOP: ClassVar[int] = 160
 
   @classmethod
   def from_config(
@@ -179,6 +181,11 @@ class FbankPreprocessor:
       scale=2 * config.get('std', 4.5689974) if normalises else 1.0,
     )
 
+  @property
+  def length(self) -> int:
+    """Number of samples of the longest sound."""
+    return self.FRAME + self.HOP * (self.num_frames - 1)
+
   def __call__(self, sounds: Sequence[Any]) -> Array:
     """Computes spectrograms [B, F, M] of sounds.
 
@@ -189,18 +196,18 @@ class FbankPreprocessor:
     Raises:
       ConfigError: if one is neither, or shorter than a frame of 25 ms.
     """
-    size = self._FRAME + self._HOP * (self.num_frames - 1)
+    size = self.length
     samples = np.zeros((len(sounds), size), np.float32)
     frames = np.zeros(len(sounds), np.int32)
     for row, sound in enumerate(sounds):
       sound_samples = _read_samples(sound, self.sample_rate)[:size]
-      if len(sound_samples) < self._FRAME:
+      if len(sound_samples) < self.FRAME:
         raise ConfigError(
           f'a sound has {len(sound_samples)} samples, less than a frame, '
-          f'{self._FRAME}; leave it out or pad it with zeros'
+          f'{self.FRAME}; leave it out or pad it with zeros'
         )
       samples[row, : len(sound_samples)] = sound_samples
-      frames[row] = 1 + (len(sound_samples) - self._FRAME) // self._HOP
+      frames[row] = 1 + (len(sound_samples) - self.FRAME) // self.HOP
     return self._compute(samples, frames)
 
   @functools.cached_property
@@ -211,8 +218,8 @@ class FbankPreprocessor:
       banks = ops.log_fbank(
         samples,
         num_mels=self.num_mels,
-        frame=self._FRAME,
-        hop=self._HOP,
+        frame=self.FRAME,
+        hop=self.HOP,
         sample_rate=self.sample_rate,
       )
       is_frame = jnp.arange(self.num_frames)[None] < frames[:, None]

@@ -113,6 +113,19 @@ class Pooling:
   include_prompt: bool
   layers: tuple[sentence_dense.Dense, ...] = ()
 
+  @property
+  def of_tower(self) -> str | None:
+    """The `pooling` of an encoder that is the same; None if there is none.
+
+    The dense layers and the normalisation that follow are not in it.
+    """
+    names = {
+      _pool_first: 'first',
+      ops.mean_tokens: 'mean',
+      ops.last_token: 'last',
+    }
+    return names.get(self.pools[0]) if len(self.pools) == 1 else None
+
   def __call__(self, values: Array, mask: Array, prompt: int = 0) -> Array:
     """Pools values [B, T, D] with a mask [B, T] to vectors [B, D].
 

@@ -2,7 +2,10 @@
 
   --config.init_from=FOLDER                         the whole model
   --config.init_from=image=FOLDER                   its image tower alone
-  --config.init_from=vision=FOLDER,decoder=FOLDER2  parts from two places
+  --config.init_from=vision=FOLDER,decoder=FOLDER2  parts from two folders
+  --config.init_from=encoders.voice=FOLDER          one encoder of `multimodal`
+  --config.init_from=encoders.voice=RUN#encoders.sound  from one of several
+  --config.init_from=encoders.clip.image=FOLDER     the encoder of its frames
 
 The architecture comes with the weights: the config's `model` section, or that
 part of it, becomes theirs, and so do the settings of `data` that they were
@@ -16,7 +19,7 @@ them: one image first, see `mmjax.models.ImageFirstVisionLanguage`.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,7 @@ from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
-from mmjax.runs import rebuild, trained
+from mmjax.runs import rebuild, starts, trained, trained_encoders
 from mmjax.types import Params
 
 
@@ -47,71 +50,132 @@ def resolve(config: Any) -> Any:
   config = config.copy_and_resolve_references()
   tokenizer = config.data.tokenizer
   set_fields: dict[str, Any] = {}
-  places: dict[str, Path] = {}
-  for part, source in _find_sources(config):
-    module, _ = source.part(part)
-    described = trained.with_init_from_errors(
-      models.describe, module, source.tables
-    )
-    given = config.model.get(part) if part else config.model
-    _keep_training_settings(described, given, source.tables)
-    crosses = models.PARTS[part].cross_attention if part else None
-    if crosses is not None and 'cross_attention' in models.settings_of(
-      described['name'], source.tables
-    ):
-      described['cross_attention'] = (given or {}).get(
-        'cross_attention', crosses
-      )
+  folders: dict[str, Path] = {}
+  for start in starts.find(config):
+    source = start.source
+    described = _describe(config, start)
+    settings = [
+      *_list_settings(config, start, described),
+      *_named_tokenizer(config.init_from, tokenizer, start, described),
+    ]
     with config.unlocked(), config.ignore_type():
-      if part:
-        config.model[part] = described
-      else:
-        config.model = described
-      parts = [part] if part else list(described)
-      given = [
-        *source.data_settings(parts, config.data),
-        *_named_tokenizer(config.init_from, tokenizer, parts, source),
-      ]
-      for name, value in given:
+      _set_model(config, start, described)
+      for name, value in settings:
         if not _can_share(name, value, set_fields.get(f'data.{name}', value)):
           raise ConfigError(
             f'init_from={config.init_from!r}: data.{name} is {value!r} for '
             f'{source.folder}, but {set_fields[f"data.{name}"]!r} for '
-            f'{places[name]}; start from parts that agree'
+            f'{folders[name]}; start from parts that agree'
           )
-        config.data[name] = value
-        set_fields[f'data.{name}'], places[name] = value, source.folder
-    # Only the sigmoid loss has a bias.
-    contrast = config.tasks.get('contrastive', {'kind': 'sigmoid'})
-    if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
-      hosts.log(
-        f'init_from: {source.folder} was trained with the sigmoid loss, this '
-        'run takes the softmax loss; tasks.contrastive.kind=sigmoid '
-        'continues its training'
-      )
-    if source.note:
-      hosts.log(f'init_from: {source.note}')
-  listed = ', '.join(f'{name}={value!r}' for name, value in set_fields.items())
+        section, _, last = f'data.{name}'.rpartition('.')
+        _find_section(config, section)[last] = value
+        set_fields[f'data.{name}'], folders[name] = value, source.folder
+    _log_differences(config, start, described)
+  listed = ', '.join(f'{name}={v!r:.200}' for name, v in set_fields.items())
   hosts.log(f'init_from sets the model and {listed}')
   return config
 
 
+def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
+  """The settings of a part of the model, with what stays the config's."""
+  tables, given = start.source.tables, start.section(config)
+  if start.encoder:
+    described = trained.with_init_from_errors(start.encoder.describe, tables)
+    if not start.of_frames and 'reads' in given:
+      described['reads'] = given['reads']
+  else:
+    module, _ = start.source.part(start.part)
+    described = trained.with_init_from_errors(models.describe, module, tables)
+  _keep_training_settings(described, given, tables)
+  crosses = models.PARTS[start.kind].cross_attention if start.kind else None
+  if crosses is not None and 'cross_attention' in models.settings_of(
+    described['name'], tables
+  ):
+    described['cross_attention'] = (given or {}).get('cross_attention', crosses)
+  return described
+
+
+def _set_model(
+  config: Any, start: starts.Start, described: dict[str, Any]
+) -> None:
+  if start.encoder and start.of_frames:
+    config.model.encoders[start.name]['image'] = described
+  elif start.encoder:
+    config.model.encoders[start.name] = described
+  elif start.part:
+    config.model[start.part] = described
+  else:
+    config.model = described
+
+
+def _list_settings(
+  config: Any, start: starts.Start, described: Mapping[str, Any]
+) -> list[tuple[str, Any]]:
+  """The settings of `data` that come with a part, by their path."""
+  if start.encoder:
+    return list(
+      trained_encoders.data_settings(
+        start.encoder, start.source, config, start.name
+      )
+    )
+  parts = [start.part] if start.part else list(described)
+  return list(start.source.data_settings(parts, config.data))
+
+
+def _find_section(config: Any, path: str) -> Any:
+  """The section of a config with a dotted path."""
+  return functools.reduce(
+    lambda section, key: section[key], path.split('.'), config
+  )
+
+
+def _log_differences(
+  config: Any, start: starts.Start, described: Mapping[str, Any]
+) -> None:
+  """Logs how the run differs from the training of its source."""
+  source = start.source
+  # Only the sigmoid loss has a bias.
+  contrast = config.tasks.get('contrastive', {'kind': 'sigmoid'})
+  if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
+    hosts.log(
+      f'init_from: {source.folder} was trained with the sigmoid loss, this '
+      'run takes the softmax loss; tasks.contrastive.kind=sigmoid '
+      'continues its training'
+    )
+  if start.encoder and start.encoder.part == 'sound':
+    trained_seconds = start.encoder.inputs[0]['seconds']
+    (feature,) = models.find_reads(config.model)[start.name]
+    seconds = config.data.features[feature].seconds
+    if seconds < trained_seconds:
+      hosts.log(
+        f'init_from: {source.folder} was trained with sounds of '
+        f'{trained_seconds} s, this run takes {seconds} s'
+      )
+  if source.note:
+    hosts.log(f'init_from: {source.note}')
+
+
 def _named_tokenizer(
-  init_from: str, tokenizer: str, parts: Sequence[str], source: trained.Trained
+  init_from: str,
+  tokenizer: str,
+  start: starts.Start,
+  described: Mapping[str, Any],
 ) -> Iterator[tuple[str, str]]:
   """The config's tokenizer, where a source that reads texts has none.
 
   Args:
     init_from: the config's.
     tokenizer: the config's, '' for none.
-    parts: which are taken from the source.
-    source: where they are.
+    start: what is taken from a source.
+    described: its settings.
 
   Raises:
     ConfigError: if the config names none, either: ids of the data set's own
       tokenizer are not those of the source's word vectors; or if the source's
       has settings that training does not apply.
   """
+  source = start.source
+  parts = [start.kind] if start.kind else list(described)
   if not source.reads_texts(parts):
     return
   if 'tokenizer' in source.data:
@@ -132,7 +196,7 @@ def _named_tokenizer(
 
 def _can_share(name: str, one: Any, other: Any) -> bool:
   """Whether two parts can share a setting of `data`."""
-  if name.endswith('_length'):
+  if name.endswith(('length', 'seconds')):
     return True  # The latter is already the least.
   if name == 'tokenizer' and 'bytes' not in (one, other):
     return Path(one).read_bytes() == Path(other).read_bytes()
@@ -178,7 +242,8 @@ def load(config: Any, target: Params) -> Params:
       another shape; all are named.
   """
   wanted, found, wrong = tree_paths.flatten(target), {}, []
-  for part, source, pairs in _pair_paths(config, wanted):
+  for start, pairs in _pair_paths(config, wanted):
+    source = start.source
     shapes = tree_paths.flatten(source.shapes)
     wrong += [
       f'{ours}: {list(wanted[ours].shape)} in the model, '
@@ -197,8 +262,7 @@ def load(config: Any, target: Params) -> Params:
       trained.with_init_from_errors(source.read, chosen)
     )
     found |= {ours: read[theirs] for theirs, ours in pairs.items()}
-    below = f'{part}/' if part else ''
-    new = [p for p in wanted if p.startswith(below) and p not in found]
+    new = [p for p in wanted if p.startswith(start.below) and p not in found]
     if new:
       listed = ', '.join(new[:3]) + (', ...' if new[3:] else '')
       hosts.log(
@@ -214,11 +278,10 @@ def load(config: Any, target: Params) -> Params:
 
 def _pair_paths(
   config: Any, wanted: Mapping[str, Any]
-) -> Iterator[tuple[str, trained.Trained, dict[str, str]]]:
+) -> Iterator[tuple[starts.Start, dict[str, str]]]:
   """Of each part, the paths in its source, and those in the model."""
-  for part, source in _find_sources(config):
-    _, inside = source.part(part)
-    below = f'{part}/' if part else ''
+  for start in starts.find(config):
+    source, inside, below = start.source, start.inside, start.below
     theirs = tree_paths.flatten(source.shapes)
     pairs = {
       path: below + path.removeprefix(inside)
@@ -227,18 +290,22 @@ def _pair_paths(
     }
     if not pairs:
       raise ConfigError(
-        f'init_from: {source.folder} is a run that trained no {part}, so it '
-        'has no parameters for one'
+        f'init_from: {source.folder} is a run that trained no {start.part}, '
+        'so it has no parameters for one'
       )
     table = 'words/table/embedding'
     lacks = f'{below}{table}' not in pairs.values()
-    if part in ('text', 'question') and lacks and f'decoder/{table}' in theirs:
+    if (
+      start.kind in ('text', 'question')
+      and lacks
+      and f'decoder/{table}' in theirs
+    ):
       # The encoder of a T5 reads the vectors of its decoder.
       pairs[f'decoder/{table}'] = f'{below}{table}'
     crosses = (
-      not part
-      or models.PARTS[part].cross_attention is None
-      or config.model[part].get('cross_attention')
+      not start.kind
+      or models.PARTS[start.kind].cross_attention is None
+      or start.section(config).get('cross_attention')
     )
     # Parameters that the run has no use for: the image encoder of a blind
     # baseline, a tower's cross-attention, and the word table of an encoder that
@@ -253,7 +320,7 @@ def _pair_paths(
         or own == f'encoder/{table}'
       )
     ]
-    yield part, source, {p: o for p, o in pairs.items() if p not in spared}
+    yield start, {p: o for p, o in pairs.items() if p not in spared}
 
 
 def files(config: Any) -> dict[str, Callable[[Path], None]]:
@@ -264,9 +331,9 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
     f'{trained.FOLDER}/{name}': functools.partial(
       Path.write_bytes, data=content
     )
-    for part, source in _find_sources(config)
-    for name, content in source.files.items()
-    if not part
+    for start in starts.find(config)
+    for name, content in start.source.files.items()
+    if not start.part
   }
 
 
@@ -297,27 +364,3 @@ def published(
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
   size = checkpoint.check_preprocessing(family, module, config, small)
   return family.model_class(module, params, config, small, size)
-
-
-def _find_sources(config: Any) -> Iterator[tuple[str, trained.Trained]]:
-  """Each part, '' for the whole, and what it starts from."""
-  seen = set()
-  for entry in config.init_from.split(','):
-    part, equals, folder = entry.rpartition('=')
-    if not folder or part in seen:
-      raise ConfigError(
-        f'init_from={config.init_from!r}: '
-        + (f'{part} is named twice' if folder else 'a folder is missing')
-      )
-    seen.add(part)
-    if equals and part not in models.PARTS:
-      raise ConfigError(
-        f'init_from={config.init_from!r}: {part!r} is not a part of a model; '
-        f'use one of {", ".join(models.PARTS)}, or a folder alone for the whole'
-      )
-    if not part and ',' in config.init_from:
-      raise ConfigError(
-        f'init_from={config.init_from!r}: of several folders each needs its '
-        'part, such as image=FOLDER,text=FOLDER'
-      )
-    yield part, trained.find(folder)

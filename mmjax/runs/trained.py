@@ -10,10 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import tokenizers
 
-from mmjax import errors, models
+from mmjax import encoders, errors, models
 from mmjax.config import definition
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
@@ -31,7 +30,12 @@ from mmjax.pretrained import (
   tokenizer_files,
   tokenizer_settings,
 )
-from mmjax.runs import built_tokenizers, checkpoints, rebuild
+from mmjax.runs import (
+  built_tokenizers,
+  checkpoints,
+  published_inputs,
+  rebuild,
+)
 from mmjax.types import Params
 
 # In a run's folder: what belongs to the published model that it began from.
@@ -43,6 +47,28 @@ _POOLERLESS = (
   'that has one, or give it a new one to train with transformers: '
   'BertModel.from_pretrained(IN).save_pretrained(OUT)'
 )
+_POOLED_OTHERWISE = (
+  'is a sentence encoder whose vectors are pooled in a way that no text '
+  'encoder of a config has, which pools the mean, the first or the last token '
+  'alone; start from another'
+)
+_UNKNOWN_SOUND = (
+  'has no preprocessor_config.json, which has the sample rate and the '
+  'spectrogram that its encoder was trained with; put the published file there'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+  """What an encoder reads.
+
+  Attributes:
+    part: part whose classes encode it, such as 'sound'; None for what has none.
+    settings: settings of its feature that the encoder was trained with.
+  """
+
+  part: str | None
+  settings: Mapping[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +87,9 @@ class Trained:
     refused: by part, why nothing can start from it.
     tokenizer_fault: why a model with older tokenizer files has no tokenizer; ''
       if it has one, or no such files.
+    inputs: what encoders read: of a run by feature, of a published model by
+      part.
+    spectrogram: settings of `FromSamples` of a published encoder of sounds.
   """
 
   folder: Path
@@ -73,6 +102,8 @@ class Trained:
   note: str = ''
   refused: Mapping[str, str] = dataclasses.field(default_factory=dict)
   tokenizer_fault: str = ''
+  inputs: Mapping[str, Input] = dataclasses.field(default_factory=dict)
+  spectrogram: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def part(self, name: str) -> tuple[nn.Module, str]:
     """A part, and the path of its parameters, with its slash.
@@ -225,22 +256,32 @@ def _open_run(folder: Path) -> Trained:
       for file in kept.rglob('*')
       if file.is_file()
     },
+    inputs={
+      name: Input(
+        models.ENCODER_PARTS.get(feature.encoded_as),
+        {s: getattr(feature, s) for s in feature.encoder_settings},
+      )
+      for name, feature in run.preprocess.features.items()
+    },
   )
 
 
 def _open_published(folder: Path) -> Trained:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
-  module = family.build_module(config, jnp.float32)
+  module, refused = _pool_texts(family.build_module(config, jnp.float32), small)
+  if _lacks_pooler(config, small):
+    refused = dict.fromkeys(_POOLED, _POOLERLESS)
   checkpoint.check_preprocessing(family, module, config, small)
-  data: dict[str, Any] = {}
-  note = ''
-  if family.model_class.image_defaults and _find_part(
-    module, 'image', models.BUILT_IN
-  ):
-    found = processors.find(small) or ({}, preprocess.FILE)
-    prepares = family.model_class.make_preprocessor(*found)
-    data, note = _convert_image_settings(getattr(prepares, 'pixels', prepares))
+  data, inputs, note = _read_images(family, module, small)
+  spectrogram: dict[str, Any] = {}
+  if _find_part(module, 'sound', models.BUILT_IN):
+    match = published_inputs.find_sound(family.model_class, small)
+    if match is None:
+      refused['sound'] = _UNKNOWN_SOUND
+    else:
+      settings, spectrogram = match
+      inputs['sound'] = Input('sound', settings)
   tokenizer, fault = _tokenizer(folder, config, small)
   if tokenizer is not None:
     data['tokenizer'] = str(tokenizer)
@@ -269,11 +310,48 @@ def _open_published(folder: Path) -> Trained:
     read=read,
     files={**small, checkpoint.CONFIG: json.dumps(config).encode()},
     note=note,
-    refused=dict.fromkeys(_POOLED, _POOLERLESS)
-    if _lacks_pooler(config)
-    else {},
+    refused=refused,
     tokenizer_fault=fault,
+    inputs=inputs,
+    spectrogram=spectrogram,
   )
+
+
+def _read_images(
+  family: base.Family, module: nn.Module, small: Mapping[str, bytes]
+) -> tuple[dict[str, Any], dict[str, Input], str]:
+  """Settings of `data` of images, inputs of images and videos, and a note."""
+  parts = {
+    part: found[0]
+    for part in ('image', 'video')
+    if (found := _find_part(module, part, models.BUILT_IN))
+  }
+  if not family.model_class.image_defaults or not parts:
+    return {}, {}, ''
+  found = processors.find(small) or ({}, preprocess.FILE)
+  prepares = family.model_class.make_preprocessor(*found)
+  data, note = published_inputs.convert_images(
+    getattr(prepares, 'pixels', prepares)
+  )
+  inputs = {
+    part: Input(part, published_inputs.convert_frames(data, encoder))
+    for part, encoder in parts.items()
+  }
+  return data if 'image' in parts else {}, inputs, note
+
+
+def _pool_texts(
+  module: nn.Module, small: Mapping[str, bytes]
+) -> tuple[nn.Module, dict[str, str]]:
+  """A sentence encoder with its own pooling, and by part why that fails."""
+  if not isinstance(module, encoders.Transformer) or not sentences.is_encoder(
+    small
+  ):
+    return module, {}
+  pooling = sentences.read_pooling(small).of_tower
+  if pooling is None:
+    return module, dict.fromkeys(_POOLED, _POOLED_OTHERWISE)
+  return module.clone(pooling=pooling, pool_activation=None), {}
 
 
 def _tokenizer(
@@ -290,41 +368,14 @@ def _tokenizer(
     return None, str(error)
 
 
-def _lacks_pooler(config: Mapping[str, Any]) -> bool:
+def _lacks_pooler(
+  config: Mapping[str, Any], small: Mapping[str, bytes]
+) -> bool:
   """Whether a checkpoint is a BERT without the pooler that its class has."""
   return (
     config.get('model_type') == 'bert'
+    and not sentences.is_encoder(small)
     and config.get('add_pooling_layer') is False
-  )
-
-
-def _convert_image_settings(
-  prepares: preprocess.ImagePreprocessor,
-) -> tuple[dict[str, Any], str]:
-  """Our settings of a published preprocessing, and how they differ."""
-  # Theirs are of scaled pixels, ours of pixels in [0, 1].
-  scale = np.full(3, 255 * prepares.rescale_factor)
-  data: dict[str, Any] = {
-    'mean': tuple((prepares.mean / scale).tolist()),
-    'std': tuple((prepares.std / scale).tolist()),
-  }
-  edge = prepares.shortest_edge
-  size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
-  if size is None:
-    return data, (
-      'training makes all images of one size, data.image_size, which the '
-      'published preprocessing does not'
-    )
-  data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
-  before = edge or prepares.size
-  if edge and not prepares.crop_size:
-    return data, f'training crops to {size}; the published preprocessing not'
-  if before in (None, size, *size):
-    return data, ''
-  return data, (
-    f'training resizes images to {size} at once, where the published '
-    f'preprocessing first makes {"their shorter side" if edge else "them"} '
-    f'{before} and crops'
   )
 
 

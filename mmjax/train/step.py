@@ -62,11 +62,10 @@ def make_update(
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
-    `loss/NAME`, `count/NAME` (number of items that the loss is a mean over),
+    `loss/NAME`, `count/NAME` (items that the loss is a mean over),
     `NAME/METRIC`, `grad_norm` (of trained parameters, before clipping),
-    `param_norm`, `lr`, and, where the data replace records that can't be read,
-    their number `replaced`. Of each source of a mixture also `loss/NAME/SOURCE`
-    and `count/NAME/SOURCE` of objectives that give `items`, and
+    `param_norm`, `lr`; `replaced`, the number of records that can't be read; of
+    each source of a mixture `loss/NAME/SOURCE`, `count/NAME/SOURCE` and
     `examples/SOURCE`.
   """
 

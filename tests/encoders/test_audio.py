@@ -148,3 +148,10 @@ def test_a_patch_fits_in():
     jax.eval_shape(
       lambda: patched(patch_size=6).init(jax.random.key(0), SOUND, train=False)
     )
+
+
+def test_padding_is_silence_or_a_value():
+  module = encoders.FromSamples(patched(), fills_silence=True, padding=0.0)
+  samples = jnp.zeros((1, 800))
+  with pytest.raises(ValueError, match=r'padding=0.0 both say what padding is'):
+    jax.eval_shape(lambda: module.init(jax.random.key(0), samples, train=False))

@@ -1,5 +1,6 @@
 """One model of any fields is trained on several tasks and used."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -8,7 +9,8 @@ from mmjax.cli import main as cli
 from mmjax.config import settings
 from mmjax.data import builders, shapes_senses, sources
 from mmjax.errors import ConfigError
-from mmjax.runs import rebuild
+from mmjax.ops import tree_paths
+from mmjax.runs import init_from, rebuild
 from mmjax.train import loop, program, state
 
 TRANSFORMER = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 8}
@@ -224,3 +226,40 @@ def test_what_does_not_fit_together_is_refused(data_dir, changes, message):
   with pytest.raises(ConfigError, match=message):
     built = multimodal.build(config, program.mesh_of(config))
     state.shapes(built.model, built.init_batch)
+
+
+@pytest.mark.slow
+def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
+  folder, _, trained = run
+  config = make_config(data_dir)
+  config.data.features.melody = {'kind': 'sound', 'field': 'sound'}
+  config.data.features.counted = {'kind': 'number', 'field': 'total'}
+  config.model.encoders = {
+    'melody': {},
+    'clip': {},
+    'line': {'reads': ('counted', 'event')},
+  }
+  config.init_from = (
+    f'encoders.melody={folder},encoders.clip={folder}#encoders.clip,'
+    f'encoders.line={folder}'
+  )
+  resolved = init_from.resolve(config)
+  features = resolved.data.features
+  assert (features.melody.rate, features.melody.seconds) == (4000, 0.3)
+  # What was computed from the run's training records.
+  assert features.counted.mean == trained.preprocess['total'].mean
+  assert features.event.classes == trained.preprocess['event'].classes
+  described, given = resolved.model.encoders, config.model.encoders
+  assert described.melody.spectrogram.hop == 64
+  assert described.line.reads == given.line.reads
+  names = {'melody': 'sound', 'clip': 'clip', 'line': 'row'}
+  wanted = {
+    f'encoders_{ours}': trained.params[f'encoders_{theirs}']
+    for ours, theirs in names.items()
+  }
+  found = tree_paths.unflatten(init_from.load(resolved, wanted))
+  jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  config.init_from = f'encoders.line={folder}'
+  config.model.encoders.line.reads = ('counted',)
+  with pytest.raises(ConfigError, match='reads 2 features, but enc'):
+    init_from.resolve(config)

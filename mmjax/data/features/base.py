@@ -37,6 +37,8 @@ class Feature:
     is_large: whether a value is so large that scans of a data set skip it.
     word: the field in words, for messages.
     training_only: settings that have an effect in training alone.
+    encoder_settings: settings that a trained encoder needs unchanged; the
+      lengths of texts are those of the encoder.
   """
 
   kind: ClassVar[str] = ''
@@ -44,6 +46,7 @@ class Feature:
   is_large: ClassVar[bool] = False
   word: ClassVar[str] = ''
   training_only: ClassVar[tuple[str, ...]] = ()
+  encoder_settings: ClassVar[tuple[str, ...]] = ()
 
   name: str = ''
   field: str = ''

@@ -34,6 +34,7 @@ class Category(base.Feature):
   reads: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
   training_only: ClassVar[tuple[str, ...]] = ('labelled',)
+  encoder_settings: ClassVar[tuple[str, ...]] = ('classes', 'multi_label')
 
   classes: Sequence | None = None
   multi_label: bool = False

@@ -38,6 +38,12 @@ class Image(base.Feature):
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
   training_only: ClassVar[tuple[str, ...]] = ('augment',)
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'size',
+    'resize',
+    'mean',
+    'std',
+  )
 
   size: int | Sequence = 32
   resize: str = 'stretch'
@@ -153,6 +159,10 @@ class Images(Image):
   kind: ClassVar[str] = 'images'
   reads: ClassVar[tuple[str, ...]] = ('images',)
   word: ClassVar[str] = 'images'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'number',
+    *Image.encoder_settings,
+  )
 
   number: int = 4
 

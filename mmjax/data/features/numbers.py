@@ -24,6 +24,8 @@ class _Standardised(base.Feature):
     std: standard deviation, likewise.
   """
 
+  encoder_settings: ClassVar[tuple[str, ...]] = ('mean', 'std')
+
   mean: Any = None
   std: Any = None
 
@@ -287,6 +289,12 @@ class Series(_Array):
   kind: ClassVar[str] = 'series'
   reads: ClassVar[tuple[str, ...]] = ('series',)
   word: ClassVar[str] = 'a series'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'mean',
+    'std',
+    'length',
+    'rate',
+  )
   axes: ClassVar[int] = 2
 
   length: int = 128
@@ -349,6 +357,7 @@ class Points(_Array):
   kind: ClassVar[str] = 'points'
   reads: ClassVar[tuple[str, ...]] = ('points',)
   word: ClassVar[str] = 'points'
+  encoder_settings: ClassVar[tuple[str, ...]] = ('mean', 'std', 'number')
   axes: ClassVar[int] = 2
 
   number: int = 1024

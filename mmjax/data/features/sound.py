@@ -26,6 +26,7 @@ class Sound(base.Feature):
   reads: ClassVar[tuple[str, ...]] = ('sound',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'a sound'
+  encoder_settings: ClassVar[tuple[str, ...]] = ('rate', 'seconds')
 
   rate: int = 16_000
   seconds: float = 8.0

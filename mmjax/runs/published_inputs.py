@@ -1,0 +1,110 @@
+"""Settings of inputs that belong to published weights."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from mmjax.data import feeds
+from mmjax.pretrained import (
+  base,
+  classifiers,
+  preprocess,
+  preprocess_audio,
+  processors,
+)
+
+# Length of the Fourier transform of Kaldi's filter banks.
+_FBANK_FFT = 512
+
+
+def convert_images(
+  prepares: preprocess.ImagePreprocessor,
+) -> tuple[dict[str, Any], str]:
+  """Settings of `data` of a published preprocessing, and how they differ."""
+  # Theirs are of scaled pixels, ours of pixels in [0, 1].
+  scale = np.full(3, 255 * prepares.rescale_factor)
+  data: dict[str, Any] = {
+    'mean': tuple((prepares.mean / scale).tolist()),
+    'std': tuple((prepares.std / scale).tolist()),
+  }
+  edge = prepares.shortest_edge
+  size = prepares.crop_size or prepares.size or ((edge, edge) if edge else None)
+  if size is None:
+    return data, (
+      'training makes all images of one size, data.image_size, which the '
+      'published preprocessing does not'
+    )
+  data |= {'image_size': size, 'resize': 'crop' if edge else 'stretch'}
+  before = edge or prepares.size
+  if edge and not prepares.crop_size:
+    return data, f'training crops to {size}; the published preprocessing not'
+  if before in (None, size, *size):
+    return data, ''
+  return data, (
+    f'training resizes images to {size} at once, where the published '
+    f'preprocessing first makes {"their shorter side" if edge else "them"} '
+    f'{before} and crops'
+  )
+
+
+def convert_frames(
+  image: Mapping[str, Any], encoder: nn.Module
+) -> dict[str, Any]:
+  """Settings of a feature of images or videos.
+
+  Args:
+    image: settings of `data`, see `convert_images`.
+    encoder: of images or videos; the latter have a number of frames.
+  """
+  names = feeds.STANDARD['image'].items()
+  settings = {ours: image[name] for ours, name in names if name in image}
+  if number := getattr(encoder, 'num_frames', 0):
+    settings['number'] = number
+  return settings
+
+
+def find_sound(
+  model: type[base.Pretrained], files: Mapping[str, bytes]
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+  """Settings of a sound's feature, and of its spectrogram.
+
+  Args:
+    model: class of a published model that encodes sounds.
+    files: small files of its folder, by name.
+
+  Returns:
+    None if no file has the settings of the preprocessing.
+
+  Raises:
+    ConfigError: for a setting that mmjax does not support.
+  """
+  match = processors.find(files, processors.SOUNDS)
+  if match is None:
+    return None
+  if not issubclass(model, classifiers.PublishedAudioEncoder):
+    whisper = preprocess_audio.AudioPreprocessor.from_config(*match)
+    return (
+      {'rate': whisper.sample_rate, 'seconds': float(whisper.seconds)},
+      {
+        'kind': 'log_mel',
+        'num_mels': whisper.num_mels,
+        'n_fft': whisper.n_fft,
+        'hop': whisper.hop,
+        'fills_silence': True,
+      },
+    )
+  fbank = preprocess_audio.FbankPreprocessor.from_config(*match)
+  return (
+    {'rate': fbank.sample_rate, 'seconds': fbank.length / fbank.sample_rate},
+    {
+      'kind': 'log_fbank',
+      'num_mels': fbank.num_mels,
+      'n_fft': _FBANK_FFT,
+      'hop': fbank.HOP,
+      'mean': fbank.mean,
+      'scale': fbank.scale,
+      'padding': 0.0,
+    },
+  )
