@@ -19,6 +19,9 @@ def test_objectives_follow_their_protocol():
   needed = {
     'align': {'fields': ('image', 'sound')},
     'masked': {'field': 'image'},
+    'pseudo_labels': {'target': 'a', 'strong': 'b'},
+    'mean_teacher': {'target': 'a', 'other': 'b'},
+    'distill': {'target': 'a', 'teacher': 'folder'},
     **{name: {'target': 'a'} for name in ('classify', 'regress', 'translate')},
   }
   for name, cls in tasks.TASKS.items():
