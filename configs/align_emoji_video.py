@@ -16,7 +16,7 @@ Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with other work, among
   one frame       0.066  0.342         0.053  0.395        1 min
   chance          0.013  0.132         0.013  0.132
 
-More frames help little here: most names say what is drawn, not how it moves.
+With more frames R@10 is higher, R@1 is not.
 """
 
 import ml_collections
