@@ -5,7 +5,18 @@ Needs the data set `emoji_video`; see `benchmarks/emoji_video.py`.
   python -m experiments.multimodal --config=configs/align_emoji_video.py \
     --workdir=runs/align_emoji_video
 
-With `:still`, the same model gets one frame, the middle one.
+With `:still`, the same model gets one frame, in evaluation the middle one.
+
+Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with other work, among
+76 animations of 329, whose names are not in training; one seed:
+
+                  name of animation    animation of name
+                  R@1    R@10          R@1    R@10         time
+  six frames      0.053  0.434         0.053  0.434        3 min
+  one frame       0.066  0.342         0.053  0.395        1 min
+  chance          0.013  0.132         0.013  0.132
+
+With more frames R@10 is higher, R@1 is not.
 """
 
 import ml_collections
@@ -68,7 +79,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   config.optimizer = dict(
     name='adamw', lr=1e-3, weight_decay=0.1, warmup_steps=30
   )
-  config.train = dict(steps=200, batch_size=64, log_every=50)
+  config.train = dict(steps=120, batch_size=64, log_every=50)
   config.eval = dict(batch_size=64)
 
   if 'still' in chosen:

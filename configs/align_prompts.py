@@ -16,9 +16,9 @@ by `benchmarks/whisper_tokens.py` as the data set `prompts_whisper`:
   python -m experiments.multimodal --config=configs/align_prompts.py:whisper \
     --workdir=runs/align_prompts_whisper
 
-The same day, with one device on cores shared with much other work: 8 minutes
-for the tokens and 4 for 150 steps. Among the same 122 prompts: R@1 0.492 from
-voice to text and 0.566 from text to voice.
+The same day, as one device on cores shared with much other work: 8 minutes for
+the tokens, 4 for 150 steps. Among the same 122 prompts: R@1 0.492 from voice to
+text and 0.566 from text to voice.
 """
 
 import ml_collections

@@ -8,6 +8,25 @@ Needs the data set `stamps`; see `benchmarks/debian_data.py`.
 `align` brings image, French name and French voice into one space, `classify`
 predicts the category from them, and `translate` writes the French name from the
 English one and the image.
+
+Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with much other work,
+on 139 drawings of 644. No name, image or recording is in both splits.
+
+align, 250 steps, 8 minutes as two devices. R@1 and R@10 in both directions;
+chance is 0.007 and 0.07:
+  voice and French name   0.226, 0.180; 0.744, 0.714
+  image and French name   0.050, 0.050; 0.288, 0.281
+  image and voice         0.045, 0.038; 0.271, 0.256
+
+classify, 150 steps, 2 minutes. Accuracy; the commonest of the 16 categories
+has 0.245:
+  all three               0.525
+  name and image          0.518      name alone     0.367
+  name and voice          0.453      image alone    0.410
+  image and voice         0.345      voice alone    0.216
+
+translate, 200 steps, 1 minute: not learnt. No name is exact, with or without
+the image (word errors 1.135): 505 pairs don't teach the words of new names.
 """
 
 import ml_collections
@@ -101,7 +120,7 @@ def _classify(config: ml_collections.ConfigDict) -> None:
     name='concat', width=WIDTH, depth=1, num_heads=4, mlp_dim=2 * WIDTH
   )
   config.tasks = dict(classify=dict(target='kind'))
-  config.train.steps = 250
+  config.train.steps = 150
 
 
 def _translate(config: ml_collections.ConfigDict) -> None:
@@ -115,7 +134,7 @@ def _translate(config: ml_collections.ConfigDict) -> None:
   config.model.fusion = dict(name='concat', width=WIDTH)
   config.model.decoder = dict(name='text', **TRANSFORMER, dropout=0.1)
   config.tasks = dict(translate=dict(target='french', label_smoothing=0.1))
-  config.train.steps = 250
+  config.train.steps = 200
 
 
 _TASKS = {'align': _align, 'classify': _classify, 'translate': _translate}
