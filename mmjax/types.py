@@ -180,15 +180,16 @@ class Setting:
     above: number that a legal one is greater than; None for any.
     below: number that a legal one is less than; None for any.
     training_only: whether the field has an effect in training alone.
-    once: of a field that changes how something is computed, not what: the
-      value with which nothing is computed twice. None of other fields.
+    without_recompute: of a field that changes how something is computed, not
+      what: the value with which nothing is computed twice. None of other
+      fields.
   """
 
   minimum: float | None = None
   above: float | None = None
   below: float | None = None
   training_only: bool = False
-  once: Any = None
+  without_recompute: Any = None
 
   def fault(self, value: Any) -> str:
     """Why a number is not legal; '' if it is."""
@@ -212,11 +213,11 @@ DropRate = Annotated[float, Setting(minimum=0, below=1, training_only=True)]
 # Index of a layer, from the end where it is negative.
 LayerIndex = Annotated[int, Setting()]
 # Rematerialisation policy.
-Remat = Annotated[str, Setting(training_only=True, once='none')]
+Remat = Annotated[str, Setting(training_only=True, without_recompute='none')]
 # Number of rows or columns of a matrix that is computed in tiles; 0: all.
-Tile = Annotated[int, Setting(minimum=0, once=0)]
+Tile = Annotated[int, Setting(minimum=0, without_recompute=0)]
 # Whether devices exchange their parts one after the other.
-Ring = Annotated[bool, Setting(once=False)]
+Ring = Annotated[bool, Setting(without_recompute=False)]
 _WHOLE = Setting(minimum=0)
 
 

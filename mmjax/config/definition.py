@@ -14,8 +14,8 @@ from mmjax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Definition:
-  """What an experiment adds to what a config can name.
+class Names:
+  """What a config can name: mmjax's own, and what an experiment adds.
 
   Attributes:
     tasks: name -> class of a task.
@@ -103,14 +103,14 @@ class Definition:
       name
       for cls in classes
       for name, setting in types.settings_of_class(cls).items()
-      if setting.once is not None
+      if setting.without_recompute is not None
     )
 
 
-BUILT_IN = Definition()
+BUILT_IN = Names()
 
 
-def of(config: Mapping[str, Any]) -> Definition:
+def of(config: Mapping[str, Any]) -> Names:
   """What a config can name; its experiment file runs only if it is needed.
 
   Args:
@@ -135,7 +135,7 @@ def of(config: Mapping[str, Any]) -> Definition:
       f'opened: {error}; put the file back, or start from the folder in which '
       'the run was started'
     ) from error
-  return found if isinstance(found, Definition) else BUILT_IN
+  return found if isinstance(found, Names) else BUILT_IN
 
 
 def own_name(config: Mapping[str, Any]) -> str | None:

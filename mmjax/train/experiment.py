@@ -105,7 +105,7 @@ Build = Callable[[Any, jax.sharding.Mesh], Experiment]
 
 
 @dataclasses.dataclass(frozen=True)
-class Definition(definition_lib.Definition):
+class Definition(definition_lib.Names):
   """An experiment file's `build`: the tasks of a config, trained together.
 
   `Definition()` names nothing of its own; see the fields for what it can add.

@@ -160,7 +160,7 @@ def _set_up(
     hosts.log(change)
   run_folder.begin(config, {**experiment.files, **init_from.files(config)})
   meter = _make_meter(config, experiment, programs, start)
-  meter.total = run_folder.trained_seconds(start.step)
+  meter.train_seconds = run_folder.trained_seconds(start.step)
   writer = run_folder.open_writers(config, start.step)
   stack.callback(writer.close)
   return training.Training(

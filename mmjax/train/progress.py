@@ -17,7 +17,7 @@ class Meter:
     batch_size: number of examples of a step.
     flops: FLOPs of a step, on all devices together.
     peak: peak FLOP/s of all devices together; None if unknown.
-    total: seconds of training in earlier processes of this run.
+    train_seconds: seconds of training in earlier processes of this run.
   """
 
   def __init__(
@@ -26,10 +26,10 @@ class Meter:
     *,
     flops: float = 0.0,
     peak: float | None = None,
-    total: float = 0.0,
+    train_seconds: float = 0.0,
   ):
     self._batch_size, self._flops, self._peak = batch_size, flops, peak
-    self.total = total
+    self.train_seconds = train_seconds
     self._replaced: int | None = None
     self._reset()
 
@@ -74,13 +74,13 @@ class Meter:
   def report(self) -> dict[str, float]:
     """Means since the last report."""
     seconds = time.perf_counter() - self._start - self._paused
-    self.total += seconds
+    self.train_seconds += seconds
     step_time = seconds / max(self._steps, 1)
     values = {
       'examples_per_second': self._batch_size / step_time,
       'step_time': step_time,
       'data_wait': self._waited / seconds,
-      'train_seconds': self.total,
+      'train_seconds': self.train_seconds,
     }
     for source, number in self._examples.items():
       values[f'examples_per_second/{source}'] = number / seconds

@@ -86,7 +86,7 @@ class Training:
         measured, ends = self._evaluate('val') if now.evaluate else {}, False
         if measured:
           results = self.folder.save_results(
-            measured, self.step, self.meter.total
+            measured, self.step, self.meter.train_seconds
           )
           ends = self.report is not None and self.report(self.step, measured)
         stops = stops or (now.evaluate and self.stop.agreed())
@@ -124,9 +124,11 @@ class Training:
       )
       self.stop.leave()
       return {}
-    results = self.folder.save_results(measured, self.step, self.meter.total)
+    results = self.folder.save_results(
+      measured, self.step, self.meter.train_seconds
+    )
     self.line.log(
-      f'finished in {progress.duration(self.meter.total)}; results:'
+      f'finished in {progress.duration(self.meter.train_seconds)}; results:'
     )
     self.line.log(folder.table(results))
     return results

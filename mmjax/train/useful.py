@@ -38,9 +38,9 @@ def count(
   frozen = jax.tree.map(lambda kept: not kept, trained)
   tx = optax.masked(optax.set_to_zero(), frozen)
   update = step.make_update(
-    _once(experiment.model),
+    _without_recompute(experiment.model),
     {
-      name: (weight, _once(objective))
+      name: (weight, _without_recompute(objective))
       for name, (weight, objective) in experiment.objectives.items()
     },
     tx,
@@ -60,12 +60,12 @@ def count(
   return flops.count(jax.jit(update).trace(state, batch, given).jaxpr)
 
 
-def _once(part: Any) -> Any:
+def _without_recompute(part: Any) -> Any:
   """A copy of a module or objective that computes nothing twice."""
   if isinstance(part, Mapping):
-    return {name: _once(value) for name, value in part.items()}
+    return {name: _without_recompute(value) for name, value in part.items()}
   if isinstance(part, tuple | list):
-    return tuple(_once(value) for value in part)
+    return tuple(_without_recompute(value) for value in part)
   if not dataclasses.is_dataclass(part) or isinstance(part, type):
     return part
   changed = {}
@@ -73,7 +73,11 @@ def _once(part: Any) -> Any:
     if name in ('parent', 'name'):
       continue
     old = getattr(part, name)
-    new = _once(old) if setting.once is None else setting.once
+    new = (
+      _without_recompute(old)
+      if setting.without_recompute is None
+      else setting.once
+    )
     if new is not old:
       changed[name] = new
   if isinstance(part, nn.Module):

@@ -44,7 +44,7 @@ def test_durations(seconds, text):
 
 
 def test_speed_leaves_pauses_out():
-  meter = progress.Meter(10, flops=4.0, peak=100.0, total=50.0)
+  meter = progress.Meter(10, flops=4.0, peak=100.0, train_seconds=50.0)
   meter.step()
   meter.step()
   with meter.paused():
