@@ -76,7 +76,7 @@ def _without_recompute(part: Any) -> Any:
     new = (
       _without_recompute(old)
       if setting.without_recompute is None
-      else setting.once
+      else setting.without_recompute
     )
     if new is not old:
       changed[name] = new
