@@ -177,11 +177,17 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   assert 'test_retrieval_000003.png' in table
 
 
+CHOICES = {
+  'clip': ('b16,', 'l14,'),
+  'stamps': ('align,', 'classify,', 'translate,'),
+}
+
+
 def _configs():
   """Every config file, with each of the sizes that it has to choose from."""
   for path in sorted(CONFIGS.glob('[!_]*.py')):
     if path.stem != 'shapes_base':
-      sizes = ('b16,', 'l14,') if path.stem == 'clip' else ('',)
+      sizes = CHOICES.get(path.stem, ('',))
       yield from ((path, size) for size in sizes)
 
 
