@@ -192,7 +192,9 @@ def _configs():
 
 
 @pytest.mark.parametrize(
-  'path, size', _configs(), ids=lambda value: getattr(value, 'stem', value)
+  'path, size',
+  list(_configs()),
+  ids=lambda value: getattr(value, 'stem', value),
 )
 def test_configs_are_legal(path, size):
   for argument in ('', 'runlocal'):
