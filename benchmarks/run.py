@@ -37,6 +37,10 @@ _TINY = flags.DEFINE_bool('tiny', False, 'tiny sizes: tests the suite itself')
 _JSON = flags.DEFINE_string('json', '', 'file for the results')
 
 _PACKAGES = ('jax', 'flax', 'torch', 'open_clip_torch', 'transformers')
+_ENVIRONMENT = {
+  'cpu': {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''},
+  'gpu': {},
+}
 # Both sides compute the same in float32, in another order.
 _TOLERANCE = 1e-3
 
@@ -88,7 +92,7 @@ class Side:
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
-      env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '2'},
+      env={**os.environ, **_ENVIRONMENT[_SUITE.value]},
     )
     self.info = self._read()
 

@@ -79,6 +79,8 @@ def _main(changes: Sequence[tuple[str, str]], build_of: load.BuildOf) -> None:
   elif values.workers > 1:
     _run_many(sweep, values, changes)
   else:
+    if values.keep_memory:
+      allocator.keep_memory()  # Before JAX starts its threads.
     hosts.connect(values.coordinator, values.num_processes, values.process_id)
     with hosts.exit_on_error(ConfigError, worker.TrialsFailedError):
       done = _run_here(sweep, values, build_of)
@@ -99,8 +101,6 @@ def _run_here(
 ) -> bool:
   """Runs this process as a worker, or as one host of a worker."""
   startup.use_compilation_cache()
-  if values.keep_memory:
-    allocator.keep_memory()
   with hosts.raise_together():
     checked = hosts.is_first() and _exists(values)
   checked = hosts.from_first(checked)

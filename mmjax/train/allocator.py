@@ -1,6 +1,8 @@
 """Keeps the memory of a training step on a CPU between steps, in huge pages."""
 
 import ctypes
+import importlib.metadata
+import importlib.util
 import os
 import platform
 import sys
@@ -23,17 +25,20 @@ def keep_memory(fraction: float = 0.5) -> bool:
   shrinks; its first part is reserved as addresses, without memory, in huge
   pages.
 
+  To be called before JAX starts its threads, with its first array or question
+  for devices: threads that are there keep heaps of their own.
+
   Args:
     fraction: size of that part, as a fraction of the machine's memory.
 
   Returns:
-    Whether it was done: False where JAX computes on another device, on other
-    systems, where the environment's GLIBC_TUNABLES sets malloc, and where the
-    kernel refuses the reservation or huge pages.
+    Whether it was done: False where JAX may compute on another device (unless
+    JAX_PLATFORMS=cpu), on other systems, where the environment's GLIBC_TUNABLES
+    sets malloc, and where the kernel refuses the reservation or huge pages.
   """
   if sys.platform != 'linux' or platform.libc_ver()[0] != 'glibc':
     return False
-  if 'GLIBC_TUNABLES' in os.environ or jax.default_backend() != 'cpu':
+  if 'GLIBC_TUNABLES' in os.environ or not _is_for_cpus():
     return False
   libc = ctypes.CDLL(None)
   libc.malloc.restype = libc.sbrk.restype = ctypes.c_void_p
@@ -54,3 +59,12 @@ def keep_memory(fraction: float = 0.5) -> bool:
   done = is_heap and libc.madvise(first, end - first, _MADV_HUGEPAGE) == 0
   libc.free(block)
   return done
+
+
+def _is_for_cpus() -> bool:
+  """Whether JAX has only CPUs to compute on, without starting its threads."""
+  platforms = jax.config.jax_platforms
+  if platforms:
+    return platforms == 'cpu'
+  plugins = importlib.metadata.entry_points(group='jax_plugins')
+  return not plugins and importlib.util.find_spec('libtpu') is None

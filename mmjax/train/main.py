@@ -209,9 +209,9 @@ def _main(
   from mmjax.parallel import hosts
   from mmjax.train import allocator, loop, training
 
-  hosts.connect(values.coordinator, values.num_processes, values.process_id)
   if values.keep_memory:
-    allocator.keep_memory()
+    allocator.keep_memory()  # Before JAX starts its threads.
+  hosts.connect(values.coordinator, values.num_processes, values.process_id)
   alike = ConfigError, training.NonFiniteError
   with hosts.exit_on_error(*alike):
     results = (run or loop.run)(config, build, values.workdir)

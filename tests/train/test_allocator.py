@@ -36,7 +36,7 @@ def test_memory_is_kept_in_huge_pages():
     capture_output=True,
     text=True,
     check=True,
-    env={},
+    env={'JAX_PLATFORMS': 'cpu'},
   )
   assert run.stdout.split() == ['True', '[heap]', 'True', 'True']
 
@@ -51,6 +51,6 @@ def test_malloc_stays_as_the_environment_sets_it():
     capture_output=True,
     text=True,
     check=True,
-    env={'GLIBC_TUNABLES': 'glibc.malloc.arena_max=4'},
+    env={'JAX_PLATFORMS': 'cpu', 'GLIBC_TUNABLES': 'glibc.malloc.arena_max=4'},
   )
   assert run.stdout.split() == ['False']
