@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from mmjax.config import flag_values, schema, settings
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 from mmjax.runs import workdir, writers
 
 
@@ -150,7 +150,10 @@ def _refuse_unknown(
       continue
     legal = ['name', *models.settings_of(section['name'], tables)]
     if name not in (*legal, *models.PARTS):
-      raise ConfigError(f'{path} is unknown; {section["name"]} has {legal[1:]}')
+      raise ConfigError(
+        f'{path} is unknown; {section["name"]} has {legal[1:]}'
+        f'{suggest(name, legal)}'
+      )
 
 
 def _way_back(changed: Mapping[str, tuple[Any, Any]]) -> str:
