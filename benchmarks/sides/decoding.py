@@ -32,7 +32,7 @@ def make_mmjax(batch: int, tiny: bool) -> Work:
   ids = jnp.asarray(_draw_prompts(batch))
   inputs = {'text': ids, 'text_mask': jnp.ones(ids.shape, bool)}
   new = 8 if tiny else _NEW
-  settings = model.generation_settings(new, _PROMPT, {'min_new_tokens': new})
+  settings = model.generation_arguments(new, _PROMPT, {'min_new_tokens': new})
   program = model.jit_method('generate', **settings)
 
   def generate():
