@@ -181,15 +181,19 @@ def main(argv):
   """Measures the rows and prints the table."""
   if len(argv) > 1:
     raise app.UsageError(f'{argv[1]!r} is not a flag')
-  rows = {
+  suite = {
     name: row
     for name, row in rows_lib.ROWS.items()
-    if _SUITE.value in row.suites and _ONLY.value in name
+    if _SUITE.value in row.suites
   }
+  rows = {name: row for name, row in suite.items() if _ONLY.value in name}
   if not rows:
     raise app.UsageError(
-      f'--only={_ONLY.value} is in none of {", ".join(rows_lib.ROWS)}'
+      f'--only={_ONLY.value}: no row of --suite={_SUITE.value} has this in its '
+      f'name; there are {", ".join(suite)}'
     )
+  if not pathlib.Path(_JSON.value).absolute().parent.is_dir():
+    raise app.UsageError(f'--json={_JSON.value}: its folder does not exist')
   results = []
   for name, row in rows.items():
     results.append(measure(name, row, _ROUNDS.value))

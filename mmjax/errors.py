@@ -65,9 +65,26 @@ def check_choice(name: Any, choices: Iterable[str], field: str) -> None:
   choices = list(choices)
   if name in choices:
     return
-  close = difflib.get_close_matches(str(name), choices, n=1)
-  hint = f'; did you mean {close[0]!r}?' if close else ''
-  raise ConfigError(f'{field} {name!r} is unknown; use one of {choices}{hint}')
+  raise ConfigError(
+    f'{field} {name!r} is unknown; use one of {choices}{suggest(name, choices)}'
+  )
+
+
+def suggest(name: Any, choices: Iterable[str]) -> str:
+  """End of a message about an unknown name: the one that may be meant.
+
+  >>> suggest('fractoin', ['field', 'fraction'])
+  "; did you mean 'fraction'?"
+
+  Args:
+    name: the user's choice.
+    choices: legal names.
+
+  Returns:
+    A question that begins with '; ', or '' if no name is close.
+  """
+  close = difflib.get_close_matches(str(name), list(choices), n=1)
+  return f'; did you mean {close[0]!r}?' if close else ''
 
 
 def exit_code(error: Exception) -> int:

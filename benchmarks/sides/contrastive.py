@@ -106,7 +106,7 @@ def make_mmjax(size: Size, tiny: bool) -> Work:
 
   def run():
     nonlocal state
-    state, metrics = update(state, batch, {})
+    state, metrics = update(state, batch, {})  # No frozen models.
     jax.block_until_ready((state, metrics))
 
   return Work(run, {'parameters': parameters})

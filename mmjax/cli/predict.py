@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from mmjax.cli import arguments
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, choose
 
 USAGE = """\
   mmjax predict --workdir=runs/captioning --image=photo.png
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
   run = rebuild.load(args.workdir)
   weights = 'EMA of the weights' if run.is_ema else 'weights'
   print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
-  prompt = _prompt(run, flag, args.workdir)
+  prompt = _prompt(run, flag, args.workdir, args.task)
   if prompt.reads:
     _warn_if_cut(run, texts, prompt.reads)
   for name, value in named.items():
@@ -77,6 +77,9 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument('--question', help='what to ask about the image')
   parser.add_argument(
     '--text', action='append', help='a text to rank; may be repeated'
+  )
+  parser.add_argument(
+    '--task', help='name of the task to use, where several can answer'
   )
   parser.add_argument(
     '--beam_size',
@@ -129,22 +132,37 @@ def _check_input(run, name: str, value: str) -> None:
     raise ConfigError(named) from error
 
 
-def _prompt(run, flag: str, workdir: str):
+def _prompt(run, flag: str, workdir: str, chosen: str | None = None):
   """How the run's task that a flag asks for is used.
 
   Args:
     run: the trained model.
     flag: 'text' or 'question'; '' for an image alone.
     workdir: the run's folder, for the message.
+    chosen: name of the task; None for the first one, with a note if there are
+      others.
 
   Raises:
     ConfigError: if the model was not trained for such a task.
   """
   from mmjax import tasks
 
-  for task in run.tasks.values():
-    if task.prompt is not None and task.prompt.flag == flag:
-      return task.prompt
+  prompts = {
+    name: task.prompt
+    for name, task in run.tasks.items()
+    if task.prompt is not None and task.prompt.flag == flag
+  }
+  if chosen is not None:
+    asks = f'--{flag}' if flag else 'inputs alone'
+    return choose(chosen, prompts, f'{workdir}: with {asks}, --task')
+  for name, prompt in prompts.items():
+    others = [n for n, other in prompts.items() if other is not prompt]
+    if others:
+      print(
+        f'by the task {name}; there is also --task={" or ".join(others)}',
+        file=sys.stderr,
+      )
+    return prompt
   wanted = dict.fromkeys(
     task.ability
     for task in tasks.TASKS.values()

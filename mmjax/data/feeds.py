@@ -17,7 +17,7 @@ from mmjax.data import (
   sources,
   tokenizers,
 )
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 
 # Settings in `data` of the features that need no entry in `data.features`.
 STANDARD = {
@@ -160,10 +160,11 @@ def build_features(
   for task, keys in needs.items():
     for key in keys:
       if key not in made and not (key == 'image' and data['blind']):
+        names = sorted(k for k in made if not k.endswith('_mask'))
         raise ConfigError(
           f'tasks.{task} needs {key!r}, but data.features makes only '
-          f'{", ".join(sorted(k for k in made if not k.endswith("_mask")))}; '
-          f'add it, as in data.features.{key}=dict(kind=...)'
+          f'{", ".join(names)}; add it, as in data.features.{key}='
+          f'dict(kind=...){suggest(key, names)}'
         )
   for name in own:
     if not wanted & set(built[name].list_keys()):

@@ -7,6 +7,7 @@ one source, so a mixture resumes exactly and is the same on any number of hosts.
 import dataclasses
 import fractions
 import math
+import numbers
 import sys
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,17 +191,18 @@ def find_peers(source: Sequence[Any], index: int) -> tuple[int | None, range]:
   return number, source.ranges[number]
 
 
-def count_epoch(source: Sequence[Any]) -> float:
+def count_epoch(source: Sequence[Any]) -> numbers.Rational:
   """Number of examples until every record was drawn at least once.
 
   In a mixture, that is the epoch of the source that is largest relative to its
-  weight; others are repeated meanwhile.
+  weight; others are repeated meanwhile. With weights of very different size it
+  may be more than the largest float.
   """
   if not isinstance(source, Mixture):
     return len(source)
   sizes = map(len, source.parts.values())
   shares = source.list_shares()
-  return float(max(n / share for n, share in zip(sizes, shares, strict=True)))
+  return max(n / share for n, share in zip(sizes, shares, strict=True))
 
 
 def name_repeated(source: Sequence[Any], batch_size: int) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.data import augment, features, sources, tokenizers
-from mmjax.errors import ConfigError, choose
+from mmjax.errors import ConfigError, choose, suggest
 
 Record = Mapping[str, Any]
 Example = features.Example
@@ -186,6 +186,7 @@ def build(
     if unknown:
       raise ConfigError(
         f'{path}.{unknown[0]} is unknown; {cls.kind} has {sorted(legal)}'
+        f'{suggest(unknown[0], legal)}'
       )
     built[name] = cls(name=name, **chosen)
     for key in built[name].list_keys():

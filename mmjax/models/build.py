@@ -13,7 +13,7 @@ import ml_collections
 from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax import types as types_lib
-from mmjax.errors import ConfigError, choose
+from mmjax.errors import ConfigError, choose, suggest
 from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
 from mmjax.models.tables import BUILT_IN, Tables
@@ -121,6 +121,7 @@ def build(
       known = [part for part in tables.parts if part in _fields_of(cls)]
       raise ConfigError(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
+        f'{suggest(name, known)}'
       )
     parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
   if writes and 'writes' in _fields_of(cls) and 'decoder' not in parts:
@@ -333,6 +334,7 @@ def _make(
     if name not in legal:
       raise ConfigError(
         f'{where}.{name} is unknown; {cls.__name__} has {legal}'
+        f'{suggest(name, legal)}'
       )
     types_lib.check_value(f'{where}.{name}', value, hints[name])
     if name == 'vocab_size' and value < derived[name]:
@@ -368,6 +370,7 @@ def _check_nested(
     if name not in legal:
       raise ConfigError(
         f'{where}.{name} is unknown; a {cls.__name__} has {legal}'
+        f'{suggest(name, legal)}'
       )
     types_lib.check_value(f'{where}.{name}', value, hints[name])
 

@@ -225,7 +225,7 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
       raise tensors.open_clip_error(folder, name)
   if not (root / CONFIG).exists():
     raise ConfigError(
-      f'{root} has no {CONFIG}; give the folder of a Hugging Face model'
+      f'{root} has no {CONFIG}; give the folder of a Hugging Face model or run'
     )
   config = configs.read(root / CONFIG)
   kinds.check(config, root / CONFIG)

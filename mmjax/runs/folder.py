@@ -18,7 +18,7 @@ from typing import Any
 import jax
 
 from mmjax.config import flag_values, schema, settings
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 from mmjax.runs import workdir, writers
 
 
@@ -44,11 +44,11 @@ class RunFolder:
     path = self.path / 'config.json'
     if not path.exists():
       return
-    changed = settings.differences(
-      settings.read_json(path), settings.to_json(config)
-    )
+    old, new = settings.read_json(path), settings.to_json(config)
+    changed = settings.differences(old, new)
     if changed:
-      _refuse_unknown(settings.to_json(config), changed)
+      _refuse_unknown(new, changed)
+      changed = _join_sources(changed, old, new)
       raise ConfigError(
         f'{self.path} holds a run with another config:\n'
         + ''.join(
@@ -150,7 +150,40 @@ def _refuse_unknown(
       continue
     legal = ['name', *models.settings_of(section['name'], tables)]
     if name not in (*legal, *models.PARTS):
-      raise ConfigError(f'{path} is unknown; {section["name"]} has {legal[1:]}')
+      raise ConfigError(
+        f'{path} is unknown; {section["name"]} has {legal[1:]}'
+        f'{suggest(name, legal)}'
+      )
+
+
+def _join_sources(
+  changed: Mapping[str, tuple[Any, Any]],
+  old: Mapping[str, Any],
+  new: Mapping[str, Any],
+) -> dict[str, tuple[Any, Any]]:
+  """Makes one field of a mixture or source that only one config has.
+
+  A flag sets it as a whole; its own fields exist only while it does.
+
+  Args:
+    changed: fields that differ, path -> (old, new).
+    old: the run's config, as JSON has it.
+    new: the config of the flags.
+  """
+  before, after = (c.get('data', {}).get('mixture') for c in (old, new))
+  if before is None or after is None:
+    pairs = {'data.mixture': (before, after)}
+  else:
+    pairs = {
+      f'data.mixture.{name}': (before.get(name), after.get(name))
+      for name in before.keys() | after.keys()
+    }
+  joined = dict(changed)
+  for path, pair in pairs.items():
+    if pair.count(None) == 1:
+      joined = {p: v for p, v in joined.items() if not p.startswith(f'{path}.')}
+      joined[path] = pair
+  return dict(sorted(joined.items()))
 
 
 def _way_back(changed: Mapping[str, tuple[Any, Any]]) -> str:

@@ -71,8 +71,9 @@ def resolve(config: Any) -> Any:
         _find_section(config, section)[last] = value
         set_fields[f'data.{name}'], folders[name] = value, source.folder
     _log_differences(config, start, described)
-  listed = ', '.join(f'{name}={v!r:.200}' for name, v in set_fields.items())
-  hosts.log(f'init_from sets the model and {listed}')
+  listed = ['the model']
+  listed += [f'{name}={value!r:.200}' for name, value in set_fields.items()]
+  hosts.log(f'init_from sets {", ".join(listed)}')
   return config
 
 

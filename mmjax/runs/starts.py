@@ -69,7 +69,7 @@ def find(config: Any) -> Iterator[Start]:
   """
   seen = set()
   for entry in config.init_from.split(','):
-    part, equals, folder = entry.rpartition('=')
+    part, equals, folder = entry.strip().rpartition('=')
     if not folder or part in seen:
       raise ConfigError(
         f'init_from={config.init_from!r}: '
@@ -96,7 +96,24 @@ def find(config: Any) -> Iterator[Start]:
         f'names of their own; write encoders.NAME={folder}, NAME one of '
         f'{", ".join(config.model.encoders)}'
       )
-    yield Start(part, trained.find(folder))
+    source = trained.find(folder)
+    if not part and isinstance(source.module, models.Multimodal):
+      raise ConfigError(
+        f"init_from={config.init_from!r}: a run with the model 'multimodal' is "
+        'not taken as a whole; name its encoders, as in init_from='
+        + ','.join(_list_encoders(config, source))
+      )
+    yield Start(part, source)
+
+
+def _list_encoders(config: Any, source: trained.Trained) -> list[str]:
+  """Entries of `init_from` for the encoders of a `multimodal` run."""
+  theirs = list(source.module.encoders)
+  ours = config.model.get('encoders') or {}
+  return [
+    f'encoders.{name}={source.folder}#encoders.{name}'
+    for name in [n for n in theirs if n in ours] or theirs
+  ]
 
 
 def _find_encoder(config: Any, part: str, folder: str) -> Start:

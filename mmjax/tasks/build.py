@@ -9,7 +9,7 @@ import ml_collections
 
 from mmjax import types
 from mmjax.data.features import Feature
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 from mmjax.tasks import base
 from mmjax.types import Objective
 
@@ -38,11 +38,14 @@ def build(
   built = {}
   for name, settings in config.items():
     if name not in table:
-      raise ConfigError(f'tasks.{name} is unknown; use one of {sorted(table)}')
+      raise ConfigError(
+        f'tasks.{name} is unknown; use one of {sorted(table)}'
+        f'{suggest(name, table)}'
+      )
     if not isinstance(settings, Mapping | ml_collections.ConfigDict):
       raise ConfigError(
-        f'tasks.{name}={settings!r} is not legal: it is a dict of settings, '
-        'such as dict(weight=1.0)'
+        f'tasks.{name}={settings!r} is not legal: it is a dict of settings; '
+        f'tasks.{name}.weight=0 leaves the task out'
       )
     if isinstance(settings, ml_collections.ConfigDict):
       settings = settings.to_dict()
@@ -51,6 +54,8 @@ def build(
     try:
       task.objective()  # It refuses settings that are not legal together.
     except ConfigError as error:
+      if str(error).startswith(f'tasks.{name}.'):
+        raise
       raise ConfigError(f'tasks.{name}: {error}') from error
     if blind:
       task = task.without_images()
@@ -147,5 +152,6 @@ def _check(
     if key not in legal:
       raise ConfigError(
         f'{path}.{key} is unknown; {task.__name__} has {sorted(legal)}'
+        f'{suggest(key, legal)}'
       )
     types.check_value(f'{path}.{key}', value, hints[key])

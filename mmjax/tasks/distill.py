@@ -142,10 +142,15 @@ class Distill(base.Task):
     for name in ('teacher', 'target'):
       if not getattr(self, name):
         raise ConfigError(f"tasks.distill.{name}='' is missing; set it")
-    if (self.kind == 'features') != (self.width > 0):
+    if self.kind == 'features' and self.width < 1:
       raise ConfigError(
-        f'tasks.distill.width={self.width} and kind={self.kind!r}: the width '
-        "of the teacher's embedding is set with kind='features' alone"
+        f"tasks.distill.width={self.width}: kind='features' needs the size of "
+        "the teacher's embedding, such as 512"
+      )
+    if self.kind == 'logits' and self.width:
+      raise ConfigError(
+        f"tasks.distill.width={self.width} and kind='logits': classes have no "
+        "width; leave it out, or set kind='features'"
       )
     return Distillation(
       self._output,

@@ -183,6 +183,7 @@ class Masked(base.Task):
     )
     if not isinstance(feature, Text):
       return objectives.MaskedPatches(self.field, fraction)
+    _check_length(feature)
     return objectives.MaskedTokens(
       self.field,
       fraction,
@@ -247,6 +248,17 @@ def _get_text(run: base.TrainedModel, field: str) -> Text:
   if not isinstance(feature, Text):
     raise ConfigError(f'{field!r} is not a text; use reconstruct')
   return feature
+
+
+def _check_length(feature: Text) -> None:
+  """Refuses a text of which only special tokens are read."""
+  number = feature.tokenizer.count('', as_input=feature.as_input)
+  if feature.length <= number:
+    raise ConfigError(
+      f'tasks.masked: the length {feature.length} of {feature.name!r} has no '
+      f'room for a word beside {number} special tokens; raise data.text_length '
+      f'or data.features.{feature.name}.length'
+    )
 
 
 def _find_specials(feature: Text) -> tuple[int, ...]:

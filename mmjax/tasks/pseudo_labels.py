@@ -21,7 +21,8 @@ from mmjax.types import (
   Setting,
 )
 
-Threshold = Annotated[float, Setting(minimum=0)]
+# No probability exceeds 1.
+Threshold = Annotated[float, Setting(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,11 +105,6 @@ class PseudoLabels(base.Task):
     if not self.target:
       raise ConfigError(
         "tasks.pseudo_labels.target='' names no feature to predict"
-      )
-    if self.threshold > 1:
-      raise ConfigError(
-        f'tasks.pseudo_labels.threshold={self.threshold} is more than 1, which '
-        'no probability is; use one in 0..1'
       )
     return PseudoLabeling(self.target, self.field, self.strong, self.threshold)
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mmjax.data.features import Category, Feature
-from mmjax.errors import ConfigError, choose
+from mmjax.errors import ConfigError, choose, suggest
 from mmjax.tasks import base
 from mmjax.types import Batch
 
@@ -90,8 +90,10 @@ def check_labels(
   Raises:
     ConfigError: if no other task learns the target.
   """
-  if not any(task.classifies == target for task in tasks.values()):
+  learnt = [task.classifies for task in tasks.values() if task.classifies]
+  if target not in learnt:
     raise ConfigError(
       f'{path} learns {target!r} without labels, and no task learns it from '
       f'labels; add tasks.classify=dict(target={target!r})'
+      f'{suggest(target, learnt)}'
     )

@@ -18,6 +18,7 @@ from mmjax.train import (
   schedule,
   startup,
   stopping,
+  teachers,
   training,
   useful,
 )
@@ -141,6 +142,7 @@ def _set_up(
     programs = program.build(config, experiment, mesh)
     clock.lap('init')
     _check_keep_best(config.train.keep_best, experiment)
+    teachers.check_same(experiment.frozen, run_folder.path)
   for note in experiment.notes:
     hosts.log(f'note: {note}')
   checkpoints = checkpoints_lib.Checkpoints(
@@ -158,7 +160,8 @@ def _set_up(
   )
   if change:
     hosts.log(change)
-  run_folder.begin(config, {**experiment.files, **init_from.files(config)})
+  files = {**experiment.files, **teachers.files(experiment.frozen)}
+  run_folder.begin(config, {**files, **init_from.files(config)})
   meter = _make_meter(config, experiment, programs, start)
   meter.train_seconds = run_folder.trained_seconds(start.step)
   writer = run_folder.open_writers(config, start.step)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +15,18 @@ import numpy as np
 
 from mmjax import models
 from mmjax import tasks as tasks_lib
+from mmjax.config import settings as settings_lib
 from mmjax.data import preprocess as preprocessing
 from mmjax.data import tokenizers
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
-from mmjax.runs import rebuild, trained
+from mmjax.runs import checkpoints, rebuild, trained
 from mmjax.types import Batch, Outputs, Params
 
+# In a run's folder: checksums of its teachers' parameters, by the task's name.
+FILE = 'teachers.json'
 # What the arrays of published models depend on: by the field, the setting of
 # `data` that comes with the model, and that of the feature.
 _PUBLISHED = {
@@ -120,6 +125,50 @@ def load(
     params=jax.tree.map(np.asarray, params),
     boxed=boxed,
   )
+
+
+def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
+  """Refuses to resume a run with other teachers than it began with.
+
+  Args:
+    frozen: the teachers, by the task's name.
+    workdir: the run's folder; one without a checkpoint may have any teachers.
+
+  Raises:
+    ConfigError: if the parameters of one are not those of the first start.
+  """
+  path = workdir / FILE
+  if not path.exists() or not checkpoints.steps_in(workdir):
+    return
+  before = settings_lib.read_json(path)
+  for name, teacher in frozen.items():
+    if before.get(name) != _checksum(teacher.params):
+      raise ConfigError(
+        f"tasks.{name}.teacher: the teacher's parameters are not those with "
+        f'which the run in {workdir} began; put the old ones back, or train in '
+        f'another --workdir. To resume with the new ones, remove {path}'
+      )
+
+
+def files(
+  frozen: Mapping[str, Frozen],
+) -> dict[str, Callable[[Path], None]]:
+  """What a run's folder keeps of its teachers, for `check_same`."""
+  if not frozen:
+    return {}
+  content = {name: _checksum(model.params) for name, model in frozen.items()}
+  return {
+    FILE: functools.partial(Path.write_text, data=json.dumps(content, indent=2))
+  }
+
+
+def _checksum(params: Params) -> int:
+  """A number that other parameters are unlikely to have."""
+  number = 0
+  for path, leaf in sorted(tree_paths.flatten(params).items()):
+    number = zlib.crc32(path.encode(), number)
+    number = zlib.crc32(np.asarray(leaf).tobytes(), number)
+  return number
 
 
 def _select(teacher: tasks_lib.Teacher, batch: Batch) -> Batch:

@@ -18,3 +18,15 @@ def test_a_dual_encoder_alone_asks_for_texts():
   message = r"^runs/dual: the model cannot .*; use --text='a photo of"
   with pytest.raises(ConfigError, match=message):
     predict._prompt(run, '', 'runs/dual')
+
+
+def test_of_several_tasks_the_flag_chooses(capsys):
+  names = ('masked', 'classify', 'distill', 'align')
+  run = types.SimpleNamespace(tasks={n: tasks.TASKS[n]() for n in names})
+  prompts = {name: run.tasks[name].prompt for name in names}
+  assert predict._prompt(run, '', 'runs/x') is prompts['masked']
+  assert 'also --task=classify or distill' in capsys.readouterr().err
+  assert predict._prompt(run, '', 'runs/x', 'classify') is prompts['classify']
+  assert not capsys.readouterr().err
+  with pytest.raises(ConfigError, match="alone, --task 'align' is unknown"):
+    predict._prompt(run, '', 'runs/x', 'align')

@@ -104,6 +104,11 @@ def test_an_epoch_ends_with_the_rarest_record():
   assert epoch == max(7 * 4.4 / 3, 5 * 4.4, 3 * 4.4 / 0.4) == 33
 
 
+def test_the_smallest_weights_have_an_epoch_too():
+  epoch = mixtures.count_epoch(make_mixture({'a': 1.0, 'b': 5e-324}))
+  assert epoch > 10**323
+
+
 def test_a_broken_record_is_replaced_from_its_own_source():
   def break_some(record, rng):
     if record['id'] in ('b0', 'b1', 'b2'):

@@ -240,7 +240,7 @@ def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
     'line': {'reads': ('counted', 'event')},
   }
   config.init_from = (
-    f'encoders.melody={folder},encoders.clip={folder}#encoders.clip,'
+    f'encoders.melody={folder}, encoders.clip={folder}#encoders.clip,'
     f'encoders.line={folder}'
   )
   resolved = init_from.resolve(config)
@@ -259,6 +259,10 @@ def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
   }
   found = tree_paths.unflatten(init_from.load(resolved, wanted))
   jax.tree.map(np.testing.assert_array_equal, found, wanted)
+  config.init_from = str(folder)
+  advice = f'its encoders, as in .*encoders.clip={folder}#encoders.clip'
+  with pytest.raises(ConfigError, match=advice):
+    init_from.resolve(config)
   config.init_from = f'encoders.line={folder}'
   config.model.encoders.line.reads = ('counted',)
   with pytest.raises(ConfigError, match='reads 2 features, but enc'):

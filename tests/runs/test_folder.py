@@ -55,3 +55,19 @@ def test_a_changed_config_names_the_flags_that_resume(tmp_path, changes, steps):
   kept = [change for change in changes if change[0] == 'model.image.width']
   if 'init_from' not in dict(changes):
     run.check(_config([*kept, *found]))
+
+
+def test_a_source_that_came_or_went_is_one_field(tmp_path):
+  mixture = "{'a': {'name': 'x'}, 'b': {'name': 'y', 'weight': 2.0}}"
+  run = folder.RunFolder(tmp_path)
+  run.begin(_config([('data.mixture', mixture)]), {})
+  changes = [
+    ('data.mixture', mixture),
+    ('data.mixture.b', 'None'),
+    ('data.mixture.c', "{'name': 'z'}"),
+  ]
+  with pytest.raises(ConfigError, match=r'mixture\.c: None -> ') as refused:
+    run.check(_config(changes))
+  steps = str(refused.value).partition('to resume it, add ')[2]
+  _, found = overrides.split(shlex.split(steps.partition(';')[0]))
+  run.check(_config([*changes, *found]))

@@ -1,5 +1,7 @@
 """Hidden words and patches are predicted from the rest."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -292,6 +294,9 @@ def test_the_loss_is_of_the_kind_of_the_field():
   words = objectives.MaskedTokens('text', 0.15, (0, 1, 2), 260)
   assert make(field='text') == words
   assert make(field='image') == objectives.MaskedPatches('image', 0.75)
+  kinds['text'] = dataclasses.replace(text, length=2)
+  with pytest.raises(ConfigError, match='no room for a word beside 2 special'):
+    make(field='text')
   with pytest.raises(ConfigError, match='names no feature to hide'):
     task_lib.Masked().objective()
   with pytest.raises(ConfigError, match='decoder_width=10 must be divisible'):

@@ -99,12 +99,16 @@ def test_features_that_are_not_views_of_one_class_are_refused(
     ({'mean_teacher': {'target': 'kind'}}, "learns 'kind' without labels"),
     ({'pseudo_labels': {}}, 'names no feature'),
     ({'mean_teacher': {}}, 'names no feature'),
-    ({'pseudo_labels': {'target': 'k', 'threshold': 2.0}}, 'more than 1, whi'),
+    ({'pseudo_labels': {'target': 'k', 'threshold': 1.0}}, 'less than 1, got'),
     ({'distill': {'target': 'kind'}}, r"tasks\.distill\.teacher='' is missing"),
     ({'distill': {'kind': 'x'}}, "tasks.distill.kind 'x' is unknown"),
     (
       {'distill': {'target': 'k', 'teacher': 't', 'width': 3}},
       "width=3 and kind='logits'",
+    ),
+    (
+      {'distill': {'target': 'k', 'teacher': 't', 'kind': 'features'}},
+      r'width=0: .* needs the size of the teacher',
     ),
   ],
 )

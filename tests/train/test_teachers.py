@@ -80,3 +80,17 @@ def test_other_arrays_and_another_tokenizer_are_refused(clip, tmp_path):
     load(clip, 'text', tokenizer=tokenizers.make_byte_tokenizer())
   with pytest.raises(ConfigError, match=r"^tasks\.distill\.teacher='.*no fold"):
     load(clip, 'image', source=tmp_path / 'missing')
+
+
+def test_a_run_does_not_resume_with_another_teacher(tmp_path):
+  def make(value):
+    params = {'head': {'bias': np.full(3, value, np.float32)}}
+    return {'distill': teachers.Frozen(apply=None, params=params, boxed={})}
+
+  for name, write in teachers.files(make(1.0)).items():
+    write(tmp_path / name)
+  teachers.check_same(make(2.0), tmp_path)  # No step is saved yet.
+  (tmp_path / 'checkpoints' / '5').mkdir(parents=True)
+  teachers.check_same(make(1.0), tmp_path)
+  with pytest.raises(ConfigError, match=r'put the old .*teachers\.json'):
+    teachers.check_same(make(2.0), tmp_path)
