@@ -23,7 +23,14 @@ def command(tmp_path, monkeypatch):
   def call(run=None, build=toy.build, config=CONFIG, workdir=tmp_path / 'run'):
     values = flags.FlagValues()
     main.define(values)
-    values(['program', f'--config={config}', f'--workdir={workdir}'])
+    values(
+      [
+        'program',
+        f'--config={config}',
+        f'--workdir={workdir}',
+        '--nokeep_memory',  # It would be for all later tests.
+      ]
+    )
     monkeypatch.setattr(main.flags, 'FLAGS', values)
     monkeypatch.setattr(hosts, 'connect', lambda *_: None)
     try:
