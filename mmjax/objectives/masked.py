@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from mmjax import ops
 from mmjax.objectives import presence, text
-from mmjax.types import Array, AxisNames, Batch, Metrics, Outputs
+from mmjax.types import Array, AxisNames, Batch, Items, Metrics, Outputs
 
 # Of the chosen tokens (Devlin et al. 2019, section 3.1).
 _HIDDEN, _REPLACED = 0.8, 0.1
@@ -71,7 +71,10 @@ class MaskedTokens:
     losses, right = self.measure(logits, batch[self.field], positions, chosen)
     return (
       ops.masked_mean(losses, chosen),
-      {'accuracy': ops.masked_mean(right, chosen)},
+      {
+        'accuracy': ops.masked_mean(right, chosen),
+        'items': Items(losses, chosen),
+      },
     )
 
   def find_candidates(self, batch: Batch) -> Array:
@@ -190,7 +193,10 @@ class MaskedPatches:
     errors, baseline = self.measure(found, mask)
     return (
       ops.masked_mean(errors, mask),
-      {'mean_error': ops.masked_mean(baseline, mask)},
+      {
+        'mean_error': ops.masked_mean(baseline, mask),
+        'items': Items(errors, mask),
+      },
     )
 
   def measure(self, found: Any, mask: Array) -> tuple[Array, Array]:

@@ -16,6 +16,7 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  Items,
   Metrics,
   Outputs,
   Positive,
@@ -77,6 +78,7 @@ class Distillation:
       squared = jnp.square(own - taught).mean(axis=-1)
       losses = 1 - cosine if self.distance == 'cosine' else squared
       metrics = {'cosine': ops.masked_mean(cosine, mask)}
+    metrics['items'] = Items(losses, mask)
     return ops.masked_mean(losses, mask), metrics
 
   def _divergence(self, own: Array, taught: Array) -> Array:

@@ -38,7 +38,9 @@ class Matching:
   example's first field and with another's second. These are hard negatives:
   they are drawn by their similarity, if the model embeds the fields
   (`FIELD_embedding`, from `contrastive` or `align`), and else uniformly. They
-  are of the same device and micro-batch.
+  are of the same micro-batch, and with `pmap` of the same device. The loss of
+  an example is the mean of its three, or that of its pair alone if no other
+  example has both fields.
 
   Attributes:
     fields: names of the two fields.
@@ -49,7 +51,7 @@ class Matching:
   fields: tuple[str, str]
 
   def count(self, batch: Batch) -> Array:
-    """Number of pairs."""
+    """Number of examples that have both fields."""
     return presence.joint_mask(batch, *self.fields).sum(dtype=jnp.float32)
 
   def __call__(
@@ -61,9 +63,20 @@ class Matching:
     rng: Array,
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
-    """The loss, and `accuracy` of pairs and mismatches as a metric."""
+    """The loss, and `accuracy` of pairs and mismatches as a metric.
+
+    Raises:
+      ConfigError: for a single example, which has no other to be mismatched
+        with.
+    """
     del axis_name
     mask = presence.joint_mask(batch, *self.fields)  # [B]
+    if len(mask) < 2:
+      raise ConfigError(
+        'tasks.match draws mismatches among the examples of one micro-batch, '
+        "with mesh.style='pmap' of one device, which has 1; use a larger "
+        'train.batch_size or a smaller train.accumulate'
+      )
     first, second = self.fields
     scores = self._similarity(outputs, len(mask))
     logits = [presence.get_output(outputs, f'{OUTPUT}_output')[:, 0]]
@@ -80,10 +93,12 @@ class Matching:
     is_pair = jnp.array([1.0, -1.0, -1.0])[:, None]  # [3, 1]
     kept = jnp.stack(kept)  # [3, B]
     signed = jnp.where(kept, is_pair * jnp.stack(logits), 0.0)
-    losses = -jax.nn.log_sigmoid(signed)
-    return ops.masked_mean(losses, kept), {
+    losses = jnp.where(kept, -jax.nn.log_sigmoid(signed), 0.0)
+    # An item is an example, as `count` says: its pair with its mismatches.
+    losses = losses.sum(axis=0) / jnp.maximum(kept.sum(axis=0), 1)  # [B]
+    return ops.masked_mean(losses, mask), {
       'accuracy': ops.masked_mean(signed > 0, kept),
-      'items': Items(losses.T, kept.T),
+      'items': Items(losses, mask),
     }
 
   def _similarity(self, outputs: Outputs, number: int) -> Array:

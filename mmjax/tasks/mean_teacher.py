@@ -16,6 +16,7 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  Items,
   Metrics,
   Outputs,
 )
@@ -70,12 +71,13 @@ class Consistency:
     own = presence.get_output(outputs, name)
     own, taught = ops.zero_masked(own, mask), ops.zero_masked(taught, mask)
     difference = jax.nn.softmax(own) - jax.nn.softmax(taught)
-    losses = jnp.square(difference).sum(axis=-1)  # [B]
-    agrees = jnp.argmax(own, axis=-1) == jnp.argmax(taught, axis=-1)
     ramp = self._ramp(step)
-    return ramp * ops.masked_mean(losses, mask), {
+    losses = ramp * jnp.square(difference).sum(axis=-1)  # [B]
+    agrees = jnp.argmax(own, axis=-1) == jnp.argmax(taught, axis=-1)
+    return ops.masked_mean(losses, mask), {
       'agreement': ops.masked_mean(agrees, mask),
       'ramp': ramp,
+      'items': Items(losses, mask),
     }
 
   def _mask(self, batch: Batch) -> Array:

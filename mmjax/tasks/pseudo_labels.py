@@ -16,6 +16,7 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  Items,
   Metrics,
   Outputs,
   Setting,
@@ -77,8 +78,11 @@ class PseudoLabeling:
     swapped = views.swap(batch, self.field, self.strong)
     strong = apply(swapped, train=True, rngs={'dropout': rng})[name]
     losses = text.cross_entropy(ops.zero_masked(strong, mask), labels)  # [B]
-    loss = ops.masked_mean(jnp.where(confident, losses, 0.0), mask)
-    return loss, {'confident': ops.masked_mean(confident, mask)}
+    losses = jnp.where(confident, losses, 0.0)
+    return ops.masked_mean(losses, mask), {
+      'confident': ops.masked_mean(confident, mask),
+      'items': Items(losses, mask),
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

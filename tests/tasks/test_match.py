@@ -1,4 +1,4 @@
-"""Pairs are told from mismatches that are drawn by their similarity."""
+"""Pairs are classified, and mismatches that are drawn by similarity."""
 
 import jax
 import jax.numpy as jnp
@@ -65,6 +65,11 @@ def test_mismatches_are_drawn_by_similarity():
   fraction = (others[:, 0] == 2).mean()  # Against example 1, with logit 0.
   assert abs(fraction - 1 / (1 + np.exp(-5))) < 0.01
   assert abs((others[:, 1] == 0).mean() - 0.5) < 0.05
+
+
+def test_one_example_alone_is_refused():
+  with pytest.raises(ConfigError, match='which has 1; use a larger'):
+    measure(make_batch([True]))
 
 
 def test_two_fields_are_needed():
