@@ -241,6 +241,36 @@ CASES = {
     ({'length': 1},),
     is_random=False,
   ),
+  'hog': Case(
+    {'size': (4, 6), 'cell': 2, 'augment': FLIP},
+    IMAGE,
+    (72,),
+    'float32',
+    {'should be bytes, not str': 'a.png'},
+    (
+      {'size': 5},
+      {'size': 2},
+      {'resize': 'squash'},
+      *({name: 0} for name in ('size', 'cell', 'block', 'orientations')),
+    ),
+    ('png', IMAGE),
+  ),
+  'tfidf': Case(
+    {'terms': ('one', 'two', 'one two'), 'idf': (1.0, 2.0, 3.0)},
+    ['one', 'two'],
+    (3,),
+    'float32',
+    {'should be list, not str': 'one', 'should hold texts, not 3': ['one', 3]},
+    (
+      {'size': 0},
+      {'analyzer': 'letters'},
+      *({'ngrams': ngrams} for ngrams in ((1,), (0, 1), (2, 1), (1, 1.5))),
+      {'idf': None},
+      {'idf': (1.0, 2.0)},
+      {'idf': (1.0, 2.0, math.nan)},
+      *({'terms': terms} for terms in (('a', 'b', 3), ('a', 'b', 'a'), ())),
+    ),
+  ),
 }
 EACH = pytest.mark.parametrize('kind', list(CASES))
 
@@ -275,7 +305,7 @@ def test_the_table_is_complete():
     assert cls.word and cls.reads and cls.kind == kind
 
 
-@EACH
+@pytest.mark.parametrize('kind', list(features.STORED))
 @pytest.mark.parametrize('is_absent', [False, True])
 def test_values_survive_storage(kind, is_absent):
   schema = records.Schema({'x': kind, 'other': 'text'})
