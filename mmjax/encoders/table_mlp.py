@@ -17,9 +17,9 @@ class TableMlp(nn.Module):
   """Maps all features of a row, or a vector, to one token.
 
   The MLP of Gorishniy et al. 2021, section 3.1: linear layers, each but the
-  last followed by a ReLU and dropout. A category is one-hot in its input. Of
-  vectors with thousands of numbers it takes far less time than
-  `TableTransformer`, which makes each number a token. What is not known is 0.
+  last followed by a ReLU and dropout. A category is one-hot in its input. An
+  unknown value counts as 0. Of vectors with thousands of numbers it takes far
+  less time than `TableTransformer`, which makes each number a token.
 
   Attributes:
     width: number of features D of the result.

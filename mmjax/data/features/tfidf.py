@@ -31,7 +31,7 @@ class Tfidf(vectors.UnitVector, text.StoredTexts):
       and those with many endings.
     ngrams: smallest and largest number of words or characters of a term.
     sublinear: whether a count c is replaced by 1 + log(c).
-    terms: terms; None for those of the training records.
+    terms: terms, in lower case; None for those of the training records.
     idf: inverse document frequency of each term, likewise.
   """
 

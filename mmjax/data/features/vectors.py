@@ -1,4 +1,4 @@
-"""What features share whose array is a unit vector that a library computes."""
+"""Features whose array is a unit vector that a library computes."""
 
 import dataclasses
 import importlib
