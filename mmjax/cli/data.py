@@ -1,10 +1,11 @@
-"""`mmjax data`: prepare, import, list and look at data sets."""
+"""`mmjax data`: prepare, import, list, show and measure data sets."""
 
 import argparse
 import pathlib
 
 from mmjax.cli import arguments
 from mmjax.data import formats
+from mmjax.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
@@ -33,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
   _add_prepare(commands, where)
   _add_import(commands, where)
   _add_show(commands, where)
+  _add_baseline(commands, where)
   listing = commands.add_parser(
     'list', parents=[where], help='list data sets: prepared, and to prepare'
   )
@@ -188,6 +190,46 @@ def _add_show(commands, where: argparse.ArgumentParser) -> None:
   parser.set_defaults(run=_show)
 
 
+def _add_baseline(commands, where: argparse.ArgumentParser) -> None:
+  parser = commands.add_parser(
+    'baseline',
+    parents=[where],
+    help='compare records by HOG or TF-IDF, without training',
+  )
+  parser.add_argument('name', help='a prepared data set')
+  parser.add_argument(
+    '--feature',
+    required=True,
+    help='kind and settings as in data.features: '
+    "\"dict(kind='hog', field='image', size=48)\"",
+  )
+  parser.add_argument(
+    '--target',
+    default='',
+    help='field of a class, such as metadata/shape, which is predicted as that '
+    'of the nearest training record (default: find the texts of a record by '
+    'its first text)',
+  )
+  parser.add_argument(
+    '--train_split',
+    default='train',
+    help='split of the training records (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--split',
+    default='test',
+    help='split that is measured (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--num_examples',
+    type=int,
+    default=10_000,
+    help='largest number of records of each split; 0 for all '
+    '(default: %(default)s)',
+  )
+  parser.set_defaults(run=_baseline)
+
+
 # Commands import what they need, so that parsing and help stay quick.
 
 
@@ -255,6 +297,34 @@ def _show(options: argparse.Namespace) -> None:
       fields=config.data.fields,
     )
   )
+
+
+def _baseline(options: argparse.Namespace) -> None:
+  from mmjax.config import fields, flag_values
+  from mmjax.data import sources
+  from mmjax.evaluators import cosine
+
+  if options.num_examples < 0:
+    raise ConfigError(
+      f'--num_examples={options.num_examples} is not legal: 0 or more'
+    )
+  settings = flag_values.read(
+    options.feature, fields.Field('dict', None, 'kind and settings')
+  )
+  train, test = (
+    sources.open_source(options.name, split, data_dir=options.data_dir)
+    for split in (options.train_split, options.split)
+  )
+  values = cosine.measure(
+    train,
+    test,
+    settings,
+    target=options.target,
+    num_examples=options.num_examples,
+  )
+  for name, value in values.items():
+    text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}'
+    print(f'{name:<20} {text}')
 
 
 def _list(options: argparse.Namespace) -> None:

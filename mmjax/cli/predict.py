@@ -189,7 +189,10 @@ def _example_flags(run) -> str:
 
 def _warn_if_cut(run, texts: list[str], name: str) -> None:
   """Warns of texts that are longer than what a feature reads."""
-  length = run.preprocess[name].length
+  feature = run.preprocess[name]
+  if not feature.uses_tokenizer:
+    return
+  length = feature.length
   for text in texts:
     if run.tokenizer.count(text) > length:
       print(

@@ -47,7 +47,7 @@ class ExtraField:
 
   Attributes:
     name: name of the field.
-    kind: kind, one of `features.KINDS`.
+    kind: kind, one of `features.STORED`.
     column: name of the column.
   """
 
@@ -74,7 +74,7 @@ def parse(text: str | None) -> tuple[ExtraField, ...]:
         f'--fields={text} should read NAME=KIND:COLUMN,NAME=KIND:COLUMN, as in '
         'said=sound:audio_path'
       )
-    choose(kind, features.KINDS, f'--fields: the kind of {name}')
+    choose(kind, features.STORED, f'--fields: the kind of {name}')
     if kind == 'questions' or name in records.STANDARD:
       raise ConfigError(
         f'--fields={part}: images, captions and questions are mapped by '

@@ -98,7 +98,7 @@ def open_feed(
     built = build_features(data, needs)
   opened = data_sets.open_all(data)
   train = opened.train
-  _check_fields(built, train)
+  check_fields(built, train)
   tokenizer = data_sets.open_tokenizer(opened, data, built)
   fitted = preprocess.fit(built, train)
   preprocessor = preprocess.Preprocessor(fitted, tokenizer)
@@ -224,10 +224,14 @@ def _describe_standard(
   return settings
 
 
-def _check_fields(
+def check_fields(
   built: Mapping[str, features.Feature], source: sources.Source
 ) -> None:
-  """Refuses features whose field no data set has, or has of another kind."""
+  """Refuses features whose field no data set has, or has of another kind.
+
+  Raises:
+    ConfigError: naming the feature, its field and those that there are.
+  """
   parts = source.parts if isinstance(source, mixtures.Mixture) else {}
   for name, feature in built.items():
     field = feature.source

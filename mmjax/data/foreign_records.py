@@ -201,7 +201,7 @@ def _infer_kind(feature: Any, path: str) -> str:
   raise ConfigError(
     f'data.fields: the kind of the feature {path!r} is not known; write it '
     f'before the feature, as in {"series:" + path!r}. Kinds are '
-    f'{", ".join(kinds.KINDS)}'
+    f'{", ".join(kinds.STORED)}'
   )
 
 

@@ -4,7 +4,7 @@ In memory a record is a plain dict:
 
   id         str, unique in the data set
   fields     dict of the fields that it has, each of a kind of
-             `mmjax.data.features.KINDS`
+             `mmjax.data.features.STORED`
   metadata   dict of further values, anything JSON can say
 
 `FIELDS_FILE` beside a data set names its fields and their kinds. On disk a
@@ -53,14 +53,14 @@ class Schema:
       ConfigError: if a kind is unknown, or a name is reserved.
     """
     for name, kind in kinds.items():
-      choose(kind, features.KINDS, f'the kind of field {name!r}')
+      choose(kind, features.STORED, f'the kind of field {name!r}')
       if name in RESERVED or not name.isidentifier():
         raise ConfigError(
           f'a field cannot have the name {name!r}; use letters, digits and _, '
           f'and none of {", ".join(RESERVED)}'
         )
     self.kinds = dict(kinds)
-    self._classes = {name: features.KINDS[k] for name, k in kinds.items()}
+    self._classes = {name: features.STORED[k] for name, k in kinds.items()}
 
   def __eq__(self, other: object) -> bool:
     return isinstance(other, Schema) and self.kinds == other.kinds

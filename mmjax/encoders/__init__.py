@@ -20,6 +20,7 @@ from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.set_transformer import SetTransformer
+from mmjax.encoders.table_mlp import TableMlp
 from mmjax.encoders.table_transformer import TableTransformer
 from mmjax.encoders.temporal_convnet import TemporalConvNet
 from mmjax.encoders.transformer import Transformer
@@ -62,6 +63,7 @@ ENCODERS = {
   },
   'table': {
     'table_transformer': TableTransformer,
+    'table_mlp': TableMlp,
   },
   'points': {
     'set_transformer': SetTransformer,
@@ -91,6 +93,7 @@ __all__ = [
   'ResNet',
   'SetTransformer',
   'SpectrogramTransformer',
+  'TableMlp',
   'TableTransformer',
   'TemporalConvNet',
   'Transformer',

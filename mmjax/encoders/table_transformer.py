@@ -5,15 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
-import numpy as np
 
 from mmjax import ops
+from mmjax.encoders import rows as rows_lib
 from mmjax.encoders import tower
-from mmjax.errors import ConfigError
 from mmjax.types import Array, DropRate, Remat, Size, Tokens
-
-_PARTS = ('numbers', 'categories')
-Row = Array | Mapping[str, Array]
 
 
 class TableTransformer(tower.Tower):
@@ -64,7 +60,7 @@ class TableTransformer(tower.Tower):
     )
 
   def __call__(
-    self, rows: Row, mask: Row | None = None, *, train: bool
+    self, rows: rows_lib.Row, mask: rows_lib.Row | None = None, *, train: bool
   ) -> Tokens:
     """Encodes rows.
 
@@ -88,7 +84,7 @@ class TableTransformer(tower.Tower):
     return Tokens(x, mask, self.pool(x, mask, train=train))
 
   def embed(
-    self, rows: Row, mask: Row | None = None, *, train: bool
+    self, rows: rows_lib.Row, mask: rows_lib.Row | None = None, *, train: bool
   ) -> tuple[Array, Array]:
     """Turns rows into tokens [B, 1 + F + C, D] and their mask."""
     x, mask = self.features(rows, mask)
@@ -109,13 +105,15 @@ class FeatureTokens(nn.Module):
   dtype: Any
 
   @nn.compact
-  def __call__(self, rows: Row, mask: Row | None) -> tuple[Array, Array]:
+  def __call__(
+    self, rows: rows_lib.Row, mask: rows_lib.Row | None
+  ) -> tuple[Array, Array]:
     """Embeds rows as [B, 1 + F + C, D], mask [B, 1 + F + C]."""
-    rows = self._by_part(rows)
-    mask = {} if mask is None else self._by_part(mask, of=rows)
+    rows = rows_lib.split(rows)
+    mask = {} if mask is None else rows_lib.split(mask, of=rows)
     tokens, masks = [], []
     for part, embed in zip(
-      _PARTS, (self._embed_numbers, self._embed_categories), strict=True
+      rows_lib.PARTS, (self._embed_numbers, self._embed_categories), strict=True
     ):
       if part in rows:
         known = mask.get(part)
@@ -132,41 +130,14 @@ class FeatureTokens(nn.Module):
     any_known = jnp.any(known, axis=1, keepdims=True)
     return x, jnp.concatenate([any_known, known], axis=1)
 
-  def _by_part(
-    self, rows: Row, of: Mapping[str, Array] | None = None
-  ) -> Mapping[str, Array]:
-    """The arrays of rows, or of their mask, by the names of `_PARTS`."""
-    if not isinstance(rows, Mapping):
-      if of is not None and len(of) != 1:
-        raise ConfigError(
-          f'rows with {sorted(of)} need a mask of each; pass a mapping'
-        )
-      whole = jnp.issubdtype(rows.dtype, jnp.integer)
-      return {next(iter(of or [_PARTS[whole]])): rows}
-    legal = _PARTS if of is None else tuple(of)
-    unknown = sorted(set(rows) - set(legal))
-    if unknown or (of is None and not rows):
-      raise ConfigError(f'rows have {unknown or "nothing"}; use {legal}')
-    return rows
-
   def _embed_numbers(self, numbers: Array) -> Array:
     weights = self._make_table('number_weights', numbers.shape[1])  # [F, D]
     return numbers.astype(self.dtype)[:, :, None] * weights[None]
 
   def _embed_categories(self, categories: Array) -> Array:
-    sizes = np.asarray(self.category_sizes, np.int32)
-    if len(sizes) != categories.shape[1]:
-      raise ConfigError(
-        f'rows have {categories.shape[1]} categorical features, but '
-        f'category_sizes {sizes.tolist()} are {len(sizes)}; give one size each'
-      )
-    table = self._make_table('category_table', int(sizes.sum()))
-    legal = (categories >= 0) & (categories < sizes[None])
-    # Rows of all categories, one category after the other. An id that has none
-    # must not get another category's.
-    rows = categories + (np.cumsum(sizes) - sizes)[None]
-    rows = jnp.where(legal, rows, sizes.sum())
-    return jnp.take(table, rows, axis=0, mode='fill')  # [B, C, D]
+    numbers = rows_lib.number_categories(categories, self.category_sizes)
+    table = self._make_table('category_table', sum(self.category_sizes))
+    return jnp.take(table, numbers, axis=0, mode='fill')  # [B, C, D]
 
   def _make_table(self, name: str, length: int) -> Array:
     # Uniform within width**-0.5 of 0, as in the paper's code.

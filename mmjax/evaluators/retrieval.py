@@ -176,7 +176,7 @@ class Retrieval:
       Embeddings [T, E], each one's record [T], and its label.
     """
     feature = self._preprocess[field]
-    if not isinstance(feature, features.Text):
+    if not isinstance(feature, features.StoredTexts):
       vectors, present = self._embed_records(params, field)
       owners = np.intersect1d(having, present)
       labels = [self._source.read_small(int(i))['id'] for i in owners]
@@ -189,7 +189,10 @@ class Retrieval:
     size, vectors = self._batch_size, []
     blank = feature.make_absent()
     for start in range(0, len(texts), size):
-      rows = [feature.make_arrays(t) for t in texts[start : start + size]]
+      rows = [
+        feature.make_arrays(t, None, flips=True)
+        for t in texts[start : start + size]
+      ]
       rows += [blank] * (size - len(rows))
       arrays = {key: np.stack([row[key] for row in rows]) for key in blank}
       vectors.append(self._embed[field](params, arrays))

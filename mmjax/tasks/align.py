@@ -40,7 +40,7 @@ def rank_texts(
   text = next(
     name
     for name, feature in run.preprocess.features.items()
-    if isinstance(feature, features.Text)
+    if isinstance(feature, features.StoredTexts)
   )
   (given,) = inputs.items()
   scores = np.asarray(

@@ -144,3 +144,24 @@ def test_unknown_flags_are_refused(capsys):
     main.main(['data', 'import', '--format=tsv'])
   assert stop.value.code == 2
   assert "'tsv' is unknown; use one of" in capsys.readouterr().err
+
+
+def test_a_baseline_is_printed(table, tmp_path, capsys):
+  rows = [
+    {'id': i, 'image': 'a.png', 'captions': [f'red word{i}', f'word{i} red']}
+    for i in range(5)
+  ]
+  table.write_text('\n'.join(map(json.dumps, rows)))
+  assert _import(table) == 0
+  capsys.readouterr()
+  baseline = [
+    *('data', 'baseline', 'mine', '--split=train'),
+    f'--data_dir={tmp_path}/data',
+    "--feature=dict(kind='tfidf', field='captions')",
+  ]
+  assert main.main(baseline) == 0
+  values = dict(line.split() for line in capsys.readouterr().out.splitlines())
+  assert values['first_to_others_r1'] == values['others_to_first_r1'] == '1.000'
+  assert values['chance_r1'] == '0.200' and values['records'] == '5'
+  assert main.main([*baseline, '--num_examples=-1']) == 2
+  assert '--num_examples=-1 is not legal' in capsys.readouterr().err

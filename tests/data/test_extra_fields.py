@@ -176,6 +176,7 @@ def test_unreadable_files_are_refused_or_skipped(tmp_path, data, reason):
     ('said', 'should read NAME=KIND:COLUMN'),
     ('said=sound', 'should read NAME=KIND:COLUMN'),
     ('said=noise:x', "the kind of said.*'noise'"),
+    ('look=hog:photo', "the kind of look.*'hog'"),
     ('image=sound:x', 'are mapped by --columns'),
     ('q=questions:x', 'are mapped by --columns'),
     ('a=sound:x,a=video:y', 'names a field twice'),

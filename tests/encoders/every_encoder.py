@@ -253,6 +253,13 @@ ROWS = {
     ),
     (5, 8),
   ),
+  'table_mlp': (
+    'table',
+    functools.partial(
+      encoders.TableMlp, 8, depth=2, mlp_dim=7, category_sizes=(3, 5)
+    ),
+    (1, 8),
+  ),
   'timesformer': (
     'video',
     functools.partial(encoders.DividedVideoTransformer, 3, 4, **SMALL),

@@ -228,6 +228,19 @@ def test_what_does_not_fit_together_is_refused(data_dir, changes, message):
     state.shapes(built.model, built.init_batch)
 
 
+def test_vectors_of_libraries_are_read_as_rows(data_dir):
+  mlp = {'name': 'table_mlp', 'width': 8, 'mlp_dim': 7}
+  encoders = {**ENCODERS, 'look': mlp, 'words': mlp}
+  config = make_config(data_dir, model__encoders=encoders)
+  config.data.features.look = {'kind': 'hog', 'field': 'image', 'size': 16}
+  config.data.features.words = {'kind': 'tfidf', 'field': 'captions', 'size': 5}
+  built = multimodal.build(config, program.mesh_of(config))
+  params = state.shapes(built.model, built.init_batch)
+  for name, width in (('look', 36), ('words', 5)):
+    kernel = params[f'encoders_{name}']['hidden_0']['dense']['kernel']
+    assert kernel.value.shape == (width, 7)
+
+
 @pytest.mark.slow
 def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
   folder, _, trained = run

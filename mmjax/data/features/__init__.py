@@ -2,12 +2,15 @@
 
 from mmjax.data.features.base import Example, Feature, explain_json_fault
 from mmjax.data.features.category import Category
+from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.questions import Questions, count_answers
 from mmjax.data.features.sound import Sound
-from mmjax.data.features.text import Text
+from mmjax.data.features.text import StoredTexts, Text
+from mmjax.data.features.tfidf import Tfidf
 from mmjax.data.features.turns import Turns
+from mmjax.data.features.vectors import UnitVector
 from mmjax.data.features.video import Video
 
 KINDS: dict[str, type[Feature]] = {
@@ -25,14 +28,20 @@ KINDS: dict[str, type[Feature]] = {
     Points,
     Questions,
     Turns,
+    Hog,
+    Tfidf,
   )
 }
+# Those of the fields of records; the others are made of fields of these kinds.
+STORED = {kind: cls for kind, cls in KINDS.items() if kind in cls.reads}
 
 __all__ = [
   'KINDS',
+  'STORED',
   'Category',
   'Example',
   'Feature',
+  'Hog',
   'Image',
   'Images',
   'Number',
@@ -40,8 +49,11 @@ __all__ = [
   'Questions',
   'Series',
   'Sound',
+  'StoredTexts',
   'Text',
+  'Tfidf',
   'Turns',
+  'UnitVector',
   'Vector',
   'Video',
   'count_answers',

@@ -67,7 +67,8 @@ class Feature:
   def refuse(self, setting: str, reason: str) -> None:
     """Raises a ConfigError about a setting."""
     raise ConfigError(
-      f'data.features.{self.name}.{setting}={getattr(self, setting)!r} {reason}'
+      f'data.features.{self.name}.{setting}={getattr(self, setting)!r:.200} '
+      f'{reason}'
     )
 
   def get(self, record: Mapping[str, Any]) -> Any:

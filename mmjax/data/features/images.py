@@ -19,36 +19,23 @@ _GRID_HEIGHT = 96
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Image(base.Feature):
-  """An encoded image, as a normalised array.
-
-  The array is float32 [H, W, 3], its mask bool [].
+class StoredImage(base.Feature):
+  """An encoded image, resized, of which a subclass makes the array.
 
   Attributes:
     size: (height, width), or one number for both, in pixels.
     resize: 'stretch', 'crop' or 'pad', as in `mmjax.data.images.resize`.
-    mean: mean of each channel, in 0..1, which is subtracted.
-    std: standard deviation of each channel, by which it is divided.
     augment: augmentations in training, in order, as in `mmjax.data.augment`. An
       image is not mirrored where a text of the record says left or right.
   """
 
-  kind: ClassVar[str] = 'image'
   reads: ClassVar[tuple[str, ...]] = ('image',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
   training_only: ClassVar[tuple[str, ...]] = ('augment',)
-  encoder_settings: ClassVar[tuple[str, ...]] = (
-    'size',
-    'resize',
-    'mean',
-    'std',
-  )
 
   size: int | Sequence = 32
   resize: str = 'stretch'
-  mean: Sequence = HALF
-  std: Sequence = HALF
   augment: Sequence = ()
 
   def __post_init__(self):
@@ -62,12 +49,6 @@ class Image(base.Feature):
     is_whole = all(type(number) is int for number in self.shape)
     if not is_whole or len(self.shape) != 3 or min(self.shape) < 1:
       self.refuse('size', 'is not legal: one number, or (height, width)')
-    for setting in ('mean', 'std'):
-      numbers = getattr(self, setting)
-      if len(numbers) != 3 or not base.are_numbers(numbers):
-        self.refuse(setting, 'is not legal: three numbers')
-    if min(self.std) <= 0:
-      self.refuse('std', 'is not legal: images are divided by it')
 
   @classmethod
   def make_storage(cls) -> tfds.features.FeatureConnector:
@@ -87,7 +68,7 @@ class Image(base.Feature):
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """(H, W, 3)."""
+    """(H, W, 3) of the resized image."""
     size = self.size
     return (size, size, 3) if isinstance(size, int) else (*size, 3)
 
@@ -97,19 +78,70 @@ class Image(base.Feature):
     image = self._augment(image_files.decode(chosen), rng, flips=flips)
     return self._make_example(image)
 
-  def make_absent(self, rng: np.random.Generator | None = None):
-    del rng
-    return {
-      self.name: np.zeros(self.shape, np.float32),
-      f'{self.name}_mask': np.bool_(False),
-    }
-
   def prepare(self, value: Any) -> base.Example:
     return self._make_example(image_files.to_array(value))
 
   @classmethod
   def draw(cls, value: bytes) -> contact_sheet.Cell:
     return image_files.decode(value), []
+
+  def _augment(
+    self, image: np.ndarray, rng: np.random.Generator | None, *, flips: bool
+  ) -> np.ndarray:
+    if rng is None or not self.augment:
+      return image
+    size = self.shape[:2]
+    # A crop comes first and uses the image's full resolution.
+    if self.augment[0]['name'] != 'random_resized_crop':
+      image = image_files.resize(image, size, self.resize)
+    return augmentations.apply(image, rng, self.augment, size=size, flips=flips)
+
+  def _make_example(self, image: np.ndarray) -> base.Example:
+    """Makes the arrays of an image, uint8 [H, W, 3] of any size."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Image(StoredImage):
+  """An encoded image, as a normalised array.
+
+  The array is float32 [H, W, 3], its mask bool [].
+
+  Attributes:
+    size: (height, width), or one number for both, in pixels.
+    resize: 'stretch', 'crop' or 'pad', as in `mmjax.data.images.resize`.
+    augment: augmentations in training, in order, as in `mmjax.data.augment`. An
+      image is not mirrored where a text of the record says left or right.
+    mean: mean of each channel, in 0..1, which is subtracted.
+    std: standard deviation of each channel, by which it is divided.
+  """
+
+  kind: ClassVar[str] = 'image'
+  encoder_settings: ClassVar[tuple[str, ...]] = (
+    'size',
+    'resize',
+    'mean',
+    'std',
+  )
+
+  mean: Sequence = HALF
+  std: Sequence = HALF
+
+  def __post_init__(self):
+    super().__post_init__()
+    for setting in ('mean', 'std'):
+      numbers = getattr(self, setting)
+      if len(numbers) != 3 or not base.are_numbers(numbers):
+        self.refuse(setting, 'is not legal: three numbers')
+    if min(self.std) <= 0:
+      self.refuse('std', 'is not legal: images are divided by it')
+
+  def make_absent(self, rng: np.random.Generator | None = None):
+    del rng
+    return {
+      self.name: np.zeros(self.shape, np.float32),
+      f'{self.name}_mask': np.bool_(False),
+    }
 
   def normalise(self, image: np.ndarray) -> np.ndarray:
     """Resizes and normalises an image, as in evaluation.
@@ -122,17 +154,6 @@ class Image(base.Feature):
     """
     image = image_files.resize(image, self.shape[:2], self.resize)
     return image_files.normalise(image, self.mean, self.std)
-
-  def _augment(
-    self, image: np.ndarray, rng: np.random.Generator | None, *, flips: bool
-  ) -> np.ndarray:
-    if rng is None or not self.augment:
-      return image
-    size = self.shape[:2]
-    # A crop comes first and uses the image's full resolution.
-    if self.augment[0]['name'] != 'random_resized_crop':
-      image = image_files.resize(image, size, self.resize)
-    return augmentations.apply(image, rng, self.augment, size=size, flips=flips)
 
   def _make_example(self, image: np.ndarray) -> base.Example:
     return {

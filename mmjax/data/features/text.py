@@ -12,7 +12,80 @@ from mmjax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Text(base.Feature):
+class StoredTexts(base.Feature):
+  """Texts that say the same, of one of which a subclass makes the array.
+
+  A value is a list of texts, or a dict of such lists by language. Training
+  draws one of them, evaluation takes the first.
+
+  Attributes:
+    language: language of the texts to use, where there are several; '' for the
+      first one (any one in training).
+  """
+
+  reads: ClassVar[tuple[str, ...]] = ('text',)
+  word: ClassVar[str] = 'a text'
+
+  language: str = ''
+
+  @classmethod
+  def explain_fault(cls, value: Any) -> str:
+    lists = value.values() if isinstance(value, dict) else [value]
+    for texts in lists:
+      if not isinstance(texts, list):
+        return f'should be list, not {type(texts).__name__}'
+      if wrong := [text for text in texts if not isinstance(text, str)]:
+        return f'should hold texts, not {wrong[0]!r:.80}'
+    return base.explain_json_fault(value)
+
+  @classmethod
+  def from_metadata(cls, value: Any) -> list[str]:
+    return list(map(str, value if isinstance(value, list) else [value]))
+
+  def has(self, record: Mapping[str, Any], key: str) -> bool:
+    del key
+    return bool(self.list_alternatives(record))
+
+  def choose(
+    self, record: Mapping[str, Any], rng: np.random.Generator | None
+  ) -> str | None:
+    return base.draw_from(self.list_alternatives(record), rng)
+
+  def list_alternatives(self, record: Mapping[str, Any]) -> list[str]:
+    """Lists the record's texts that may be chosen, without metadata."""
+    value = self.get(record) or []
+    if not isinstance(value, dict):
+      return value
+    if self.language:
+      return value.get(self.language, [])
+    return [text for texts in value.values() for text in texts]
+
+  def list_evaluation_texts(self, record: Mapping[str, Any]) -> list[str]:
+    """Lists the record's texts as evaluation uses them, one text each."""
+    return self.list_alternatives(record)
+
+  def list_texts(self, chosen: str) -> Iterable[str]:
+    return (chosen,)
+
+  def prepare(self, value: Any) -> base.Example:
+    if not isinstance(value, str) or not value.strip():
+      raise ConfigError(f'{self.name} is a text, not {value!r:.80}')
+    return self.make_arrays(value, None, flips=True)
+
+  @classmethod
+  def list_all_texts(cls, value: Any) -> Iterable[str]:
+    lists = value.values() if isinstance(value, dict) else [value]
+    return [text for texts in lists for text in texts]
+
+  @classmethod
+  def draw(cls, value: Sequence[str] | Mapping) -> contact_sheet.Cell:
+    if isinstance(value, Mapping):
+      return None, [f'{key}: {v[0]}' for key, v in list(value.items())[:3] if v]
+    return None, list(value[:2])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Text(StoredTexts):
   """One of a record's texts, as ids of the data set's tokenizer.
 
   A value is a list of texts that say the same, or a dict of such lists by
@@ -35,12 +108,9 @@ class Text(base.Feature):
   """
 
   kind: ClassVar[str] = 'text'
-  reads: ClassVar[tuple[str, ...]] = ('text',)
-  word: ClassVar[str] = 'a text'
 
   length: int = 32
   as_input: bool = False
-  language: str = ''
   metadata: Mapping = dataclasses.field(default_factory=dict)
   metadata_in_evaluation: bool = False
   tokenizer: Any = None
@@ -54,20 +124,6 @@ class Text(base.Feature):
         'metadata', 'is not legal: numbers of values by field, 0 or more'
       )
 
-  @classmethod
-  def explain_fault(cls, value: Any) -> str:
-    lists = value.values() if isinstance(value, dict) else [value]
-    for texts in lists:
-      if not isinstance(texts, list):
-        return f'should be list, not {type(texts).__name__}'
-      if wrong := [text for text in texts if not isinstance(text, str)]:
-        return f'should hold texts, not {wrong[0]!r:.80}'
-    return base.explain_json_fault(value)
-
-  @classmethod
-  def from_metadata(cls, value: Any) -> list[str]:
-    return list(map(str, value if isinstance(value, list) else [value]))
-
   @property
   def uses_tokenizer(self) -> bool:
     return True
@@ -76,8 +132,7 @@ class Text(base.Feature):
     return dataclasses.replace(self, tokenizer=tokenizer)
 
   def has(self, record: Mapping[str, Any], key: str) -> bool:
-    del key
-    return bool(self.list_alternatives(record)) or any(
+    return super().has(record, key) or any(
       read_metadata(record, name) for name in self.metadata
     )
 
@@ -90,34 +145,15 @@ class Text(base.Feature):
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> str | None:
-    return self._complete(
-      record, base.draw_from(self.list_alternatives(record), rng), rng
-    )
-
-  def list_alternatives(self, record: Mapping[str, Any]) -> list[str]:
-    """Lists the record's texts that may be chosen, without metadata."""
-    value = self.get(record) or []
-    if not isinstance(value, dict):
-      return value
-    if self.language:
-      return value.get(self.language, [])
-    return [text for texts in value.values() for text in texts]
+    return self._complete(record, super().choose(record, rng), rng)
 
   def list_evaluation_texts(self, record: Mapping[str, Any]) -> list[str]:
-    """Lists the record's texts as evaluation uses them, one text each."""
     alternatives = self.list_alternatives(record) or [None]
     texts = [self._complete(record, text, None) for text in alternatives]
     return [text for text in texts if text is not None]
 
-  def list_texts(self, chosen: str) -> Iterable[str]:
-    return (chosen,)
-
   def make_arrays(
-    self,
-    chosen: str,
-    rng: np.random.Generator | None = None,
-    *,
-    flips: bool = True,
+    self, chosen: str, rng: np.random.Generator | None, *, flips: bool
   ) -> base.Example:
     del rng, flips
     return self.encode(self.name, chosen, self.length, as_input=self.as_input)
@@ -132,22 +168,6 @@ class Text(base.Feature):
   def make_absent(self, rng: np.random.Generator | None = None):
     del rng
     return make_blank(self.name, self.length)
-
-  def prepare(self, value: Any) -> base.Example:
-    if not isinstance(value, str) or not value.strip():
-      raise ConfigError(f'{self.name} is a text, not {value!r:.80}')
-    return self.make_arrays(value)
-
-  @classmethod
-  def list_all_texts(cls, value: Any) -> Iterable[str]:
-    lists = value.values() if isinstance(value, dict) else [value]
-    return [text for texts in lists for text in texts]
-
-  @classmethod
-  def draw(cls, value: Sequence[str] | Mapping) -> contact_sheet.Cell:
-    if isinstance(value, Mapping):
-      return None, [f'{key}: {v[0]}' for key, v in list(value.items())[:3] if v]
-    return None, list(value[:2])
 
   def _complete(
     self,

@@ -1,0 +1,271 @@
+"""A feature of every kind, with what it takes and refuses."""
+
+import dataclasses
+import io
+import math
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from mmjax.data import audio
+
+RNG = np.random.default_rng(0)
+
+
+def make_image(seed: int, format: str = 'PNG', count: int = 1) -> bytes:
+  """Encodes random images 5 pixels high and 7 wide, several as an animation."""
+  rng = np.random.default_rng(seed)
+  frames = [
+    PIL.Image.fromarray(rng.integers(0, 256, (5, 7, 3), np.uint8))
+    for _ in range(count)
+  ]
+  file = io.BytesIO()
+  more = {'save_all': True, 'append_images': frames[1:]} if count > 1 else {}
+  frames[0].save(file, format, **more)
+  return file.getvalue()
+
+
+def make_sound(seconds: float = 0.5, rate: int = 1000) -> bytes:
+  time = np.arange(round(seconds * rate)) / rate
+  return audio.encode_wave(0.5 * np.sin(2 * np.pi * 50 * time), rate)
+
+
+def save_npy(array: np.ndarray) -> bytes:
+  file = io.BytesIO()
+  np.save(file, array)
+  return file.getvalue()
+
+
+VECTOR = np.arange(3, dtype=np.float32)
+SERIES = RNG.normal(size=(11, 2)).astype(np.float32)
+POINTS = RNG.normal(size=(13, 4)).astype(np.float32)
+QUESTIONS = [
+  {'question': 'what?', 'answers': ['a', 'b'], 'type': 't'},
+  {'question': 'who?', 'answers': ['c'], 'type': 't'},
+]
+TURNS = [
+  {'role': 'user', 'content': ['hi', {'field': 'photo'}]},
+  {'role': 'assistant', 'content': ['a cat']},
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """A feature with what it takes and refuses.
+
+  Attributes:
+    settings: settings of the feature, with which it is fitted.
+    value: a value of a record.
+    shape: shape of the array in evaluation.
+    dtype: its type.
+    wrong: values that it refuses, and a part of the reason.
+    illegal: settings that it refuses.
+    file: contents of a file that `prepare` reads, with the file's ending; it
+      holds `value`.
+    is_random: whether training depends on the generator.
+    key: key of the array of `shape`.
+  """
+
+  settings: dict[str, Any]
+  value: Any
+  shape: tuple[int, ...]
+  dtype: str
+  wrong: dict[str, Any]
+  illegal: tuple[dict[str, Any], ...] = ()
+  file: tuple[str, bytes] | None = None
+  is_random: bool = True
+  key: str = 'x'
+
+
+FLIP = ({'name': 'flip', 'p': 0.5},)
+IMAGE = make_image(0)
+GIF = make_image(3, 'GIF', count=7)
+ILLEGAL_IMAGES = (
+  *({'size': size} for size in (0, (3, 4, 5), ('3', '4'), 2.5)),
+  {'resize': 'squash'},
+  {'mean': (0.5, 0.5)},
+  *({'std': std} for std in ((0.5, 0.5, 0.0), 'abc')),
+)
+ILLEGAL_STANDARDS = (
+  {'mean': (0.0, 0.0), 'std': None},
+  {'mean': (0.0, 0.0), 'std': (1.0, 0.0)},
+  {'mean': (0.0, 0.0), 'std': (1.0,)},
+  {'mean': 'ab', 'std': (1.0, 1.0)},
+  {'mean': (), 'std': ()},
+  {'mean': (0.0, math.inf), 'std': (1.0, 1.0)},
+)
+
+CASES = {
+  'image': Case(
+    {'size': (3, 4), 'augment': FLIP},
+    IMAGE,
+    (3, 4, 3),
+    'float32',
+    {'should be bytes, not str': 'a.png'},
+    ILLEGAL_IMAGES,
+    ('png', IMAGE),
+  ),
+  'images': Case(
+    {'size': (3, 4), 'number': 3, 'augment': FLIP},
+    [IMAGE, make_image(1)],
+    (3, 3, 4, 3),
+    'float32',
+    {'a list of bytes, not bytes': b'', 'of bytes, not list': ['a']},
+    (*ILLEGAL_IMAGES, {'number': 0}, {'number': True}),
+  ),
+  'sound': Case(
+    {'rate': 1000, 'seconds': 0.3},
+    make_sound(),
+    (300,),
+    'float32',
+    {'should be bytes, not ndarray': VECTOR},
+    ({'rate': 5}, {'rate': 8.5}, {'seconds': 0}, {'seconds': math.nan}),
+    ('wav', make_sound()),
+  ),
+  'video': Case(
+    {'size': (3, 4), 'number': 3},
+    [GIF],
+    (3, 3, 4, 3),
+    'float32',
+    {'a list of bytes, not bytes': b''},
+    (*ILLEGAL_IMAGES, {'number': 0}),
+    ('gif', GIF),
+  ),
+  'text': Case(
+    {'length': 7},
+    ['one', 'two'],
+    (7,),
+    'int32',
+    {
+      'should be list, not str': 'one',
+      'should hold texts, not 3': ['one', 3],
+      'a lone surrogate': ['a\ud800'],
+      'be list, not int': {'en': 3},
+    },
+    ({'length': 1}, {'length': '7'}, {'metadata': {'tags': -1}}),
+  ),
+  'category': Case(
+    {'classes': ('cat', 'dog')},
+    ['dog'],
+    (),
+    'int32',
+    {'should be list, not str': 'dog', 'names of classes, not 3': [3]},
+    ({'classes': ('a', 'a')}, {'classes': 'ab'}, {'classes': (1, 2)}),
+    is_random=False,
+  ),
+  'number': Case(
+    {'mean': 2.0, 'std': 4.0},
+    3.5,
+    (),
+    'float32',
+    {'finite number, not nan': math.nan, "not 'x'": 'x', 'not True': True},
+    (
+      {'mean': None},
+      {'std': 0.0},
+      {'mean': (1.0, 2.0), 'std': (1.0, 2.0)},
+      {'mean': math.nan},
+    ),
+    is_random=False,
+  ),
+  'vector': Case(
+    {'mean': (0.0, 1.0, 2.0), 'std': (1.0, 2.0, 3.0)},
+    VECTOR,
+    (3,),
+    'float32',
+    {
+      'an array of numbers, not [1': [1.0],
+      'should have 1 axes': np.ones((2, 2)),
+      'NaN or infinite': np.array([np.nan]),
+      'not the shape [0]': np.ones(0),
+    },
+    (*ILLEGAL_STANDARDS, {'mean': 0.0, 'std': 1.0}),
+    ('npy', save_npy(VECTOR)),
+    is_random=False,
+  ),
+  'series': Case(
+    {'length': 5, 'mean': (0.0, 1.0), 'std': (1.0, 2.0)},
+    SERIES,
+    (5, 2),
+    'float32',
+    {'should have 2 axes': VECTOR},
+    (*ILLEGAL_STANDARDS, {'length': 0}, {'rate': 3.0}, {'stored_rate': -1}),
+    ('npy', save_npy(SERIES)),
+  ),
+  'points': Case(
+    {'number': 5, 'mean': (0.0,) * 4, 'std': (1.0,) * 4},
+    POINTS,
+    (5, 4),
+    'float32',
+    {'should have x, y and z, not 2': SERIES},
+    (*ILLEGAL_STANDARDS, {'number': 0}),
+    ('npy', save_npy(POINTS.astype(np.float64))),
+  ),
+  'questions': Case(
+    {'length': 9, 'answer_length': 5, 'has_label': True, 'answers': ('a',)},
+    QUESTIONS,
+    (9,),
+    'int32',
+    {
+      'should be list, not str': 'what?',
+      'questions with answers, not 3': [3],
+      "an entry with ['question']": [{'question': 'what?'}],
+      'answers that are not a list': [QUESTIONS[0] | {'answers': 'a'}],
+      'entry with 3, which is not a text': [QUESTIONS[0] | {'answers': [3]}],
+    },
+    (
+      {'length': -1},
+      {'answer_length': 2.5},
+      {'number': 0},
+      *({'answers': answers} for answers in (('a', 'a'), (1, 2))),
+      {'length': 0, 'answer_length': 0, 'has_label': False},
+    ),
+    key='x_question',
+  ),
+  'turns': Case(
+    {'length': 29},
+    TURNS,
+    (29,),
+    'int32',
+    {
+      'should be a list of turns': 'hi',
+      "not of role and content: {'role'": [{'role': 'user'}],
+      "the role 'bot'; use one of": [{'role': 'bot', 'content': []}],
+      'content that is not a list: None': [{'role': 'user', 'content': None}],
+      'neither a text nor a field: 3': [{'role': 'user', 'content': [3]}],
+      'a field: {': [{'role': 'user', 'content': [{'field': 3}]}],
+    },
+    ({'length': 1},),
+    is_random=False,
+  ),
+  'hog': Case(
+    {'size': (4, 6), 'cell': 2, 'augment': FLIP},
+    IMAGE,
+    (72,),
+    'float32',
+    {'should be bytes, not str': 'a.png'},
+    (
+      {'size': 5},
+      {'size': 2},
+      {'resize': 'squash'},
+      *({name: 0} for name in ('size', 'cell', 'block', 'orientations')),
+    ),
+    ('png', IMAGE),
+  ),
+  'tfidf': Case(
+    {'terms': ('one', 'two', 'one two'), 'idf': (1.0, 2.0, 3.0)},
+    ['one', 'two'],
+    (3,),
+    'float32',
+    {'should be list, not str': 'one', 'should hold texts, not 3': ['one', 3]},
+    (
+      {'size': 0},
+      {'analyzer': 'letters'},
+      *({'ngrams': ngrams} for ngrams in ((1,), (0, 1), (2, 1), (1, 1.5))),
+      {'idf': None},
+      {'idf': (1.0, 2.0)},
+      {'idf': (1.0, 2.0, math.nan)},
+      *({'terms': terms} for terms in (('a', 'b', 3), ('a', 'b', 'a'), ())),
+    ),
+  ),
+}
