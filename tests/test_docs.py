@@ -19,10 +19,14 @@ def test_there_are_pages():
 
 @pytest.mark.slow
 def test_the_module_of_the_readme_runs(capsys):
-  block, _ = _blocks(DOCS.parent / 'README.md')  # The other one downloads.
-  exec(compile(block, 'README.md', 'exec'), {})
+  # The last one downloads.
+  block, step, _ = _blocks(DOCS.parent / 'README.md')
+  names = {}
+  exec(compile(block, 'README.md', 'exec'), names)
   printed = capsys.readouterr().out.strip()
   assert printed and block.strip().endswith(f'# {printed}')
+  exec(compile(step, 'README.md', 'exec'), names)
+  assert names['value'].shape == ()
 
 
 @pytest.mark.slow
