@@ -1,8 +1,9 @@
 """Compares what learns from images without labels with labels alone.
 
 Trains the variants of configs/few_labels_shapes.py with several seeds, the
-teacher once, and prints the test accuracy of each: mean, and every seed. Runs
-that are finished are not run again.
+teacher of distillation once, and prints the test accuracy of each: mean, and
+every seed. The same command resumes where it was stopped: finished runs are not
+trained again. The table is printed after each seed, and when it is stopped.
 
   mmjax data prepare shapes
   python benchmarks/few_labels.py --workdir=runs/few_labels --seeds=3
@@ -10,6 +11,7 @@ that are finished are not run again.
 
 import pathlib
 import statistics
+from collections.abc import Mapping, Sequence
 
 from absl import app, flags
 
@@ -20,7 +22,9 @@ from mmjax.train import loop
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'number of seeds')
 _VARIANTS = flags.DEFINE_list(
-  'variants', ['', 'fixmatch', 'mean_teacher', 'distill'], 'what to train'
+  'variants',
+  ['labels', 'fixmatch', 'mean_teacher', 'distill'],
+  'variants of the config to train; labels for that of labels alone',
 )
 _CONFIG = pathlib.Path(__file__).parents[1] / 'configs/few_labels_shapes.py'
 
@@ -28,30 +32,47 @@ _CONFIG = pathlib.Path(__file__).parents[1] / 'configs/few_labels_shapes.py'
 def main(argv) -> None:
   """Prints a line for each variant."""
   del argv
-  teacher = pathlib.Path(_WORKDIR.value) / 'teacher'
-  rows = {'teacher': [_train('teacher', 0, teacher, teacher)]}
-  for seed in range(_SEEDS.value):
-    for variant in _VARIANTS.value:
-      name = variant or 'labels'
-      workdir = teacher.with_name(f'{name}_{seed}')
-      accuracy = _train(variant, seed, workdir, teacher)
-      rows.setdefault(name, []).append(accuracy)
-  print('variant       mean   seeds')
-  for name, found in rows.items():
-    each = ' '.join(f'{accuracy:.3f}' for accuracy in found)
-    print(f'{name:12}  {statistics.mean(found):.3f}  {each}')
+  workdir = pathlib.Path(_WORKDIR.value)
+  rows = {}
+  try:
+    if 'distill' in _VARIANTS.value:
+      rows['teacher'] = [_train('teacher', 0, workdir / 'teacher', workdir)]
+    for seed in range(_SEEDS.value):
+      for variant in _VARIANTS.value:
+        accuracy = _train(variant, seed, workdir / f'{variant}_{seed}', workdir)
+        rows.setdefault(variant, []).append(accuracy)
+      print(_format(rows), flush=True)
+  except SystemExit:
+    print(_format(rows), flush=True)
+    raise
 
 
 def _train(
-  variant: str, seed: int, workdir: pathlib.Path, teacher: pathlib.Path
+  variant: str, seed: int, folder: pathlib.Path, workdir: pathlib.Path
 ) -> float:
-  """Test accuracy of a run."""
-  config = overrides.load(f'{_CONFIG}:{variant}')
+  """Test accuracy of a run.
+
+  Raises:
+    SystemExit: if a signal stopped the run before its end.
+  """
+  chosen = '' if variant == 'labels' else variant
+  config = overrides.load(f'{_CONFIG}:{chosen}')
   config.seed = seed
   if variant == 'distill':
-    config.tasks.distill.teacher = str(teacher)
-  results = loop.run(config, multimodal.build, workdir)
+    config.tasks.distill.teacher = str(workdir / 'teacher')
+  results = loop.run(config, multimodal.build, folder)
+  if not results:
+    raise SystemExit(130)
   return results['test/number/accuracy']
+
+
+def _format(rows: Mapping[str, Sequence[float]]) -> str:
+  """The table of all accuracies so far, by variant."""
+  lines = ['variant       mean   seeds']
+  for name, found in rows.items():
+    each = ' '.join(f'{accuracy:.3f}' for accuracy in found)
+    lines.append(f'{name:12}  {statistics.mean(found):.3f}  {each}')
+  return '\n'.join(lines)
 
 
 if __name__ == '__main__':

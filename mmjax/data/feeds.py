@@ -12,6 +12,7 @@ from mmjax.data import (
   checks,
   data_sets,
   features,
+  label_shares,
   mixtures,
   preprocess,
   sources,
@@ -50,7 +51,8 @@ class Feed:
     sections: by split, the `data` section of its source.
     lacking: by split of a mixture, the tasks and keys of arrays that no record
       has together, as `checks.Checks.find_lacking` finds them.
-    sources: names of a mixture's sources, by `source_index`; else empty.
+    sources: names of a mixture's sources, or 'labelled' and 'unlabelled' of a
+      category with a `labelled_share`, by `source_index`; else empty.
   """
 
   preprocess: preprocess.Preprocessor
@@ -106,11 +108,11 @@ def open_feed(
   if not opened.is_synthetic:
     found = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, found)
-  notes += _note_repeats(opened, batch_size)
+  drawn = label_shares.divide(train, fitted)
   return Feed(
     preprocess=preprocessor,
     train=batches.TrainBatches(
-      train,
+      drawn,
       preprocessor,
       batch_size=batch_size,
       seed=seed,
@@ -122,13 +124,19 @@ def open_feed(
     ),
     train_source=train,
     splits=opened.splits,
-    init_batch=_read_init_batch(train, preprocessor, data['on_error']),
+    init_batch=_read_init_batch(drawn, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),
-    notes=notes,
+    notes=notes + _note_repeats(opened, batch_size),
     sections=opened.list_sections(),
     lacking=lacking,
-    sources=tuple(opened.sections) if data['mixture'] else (),
+    sources=_list_sources(drawn),
   )
+
+
+def _list_sources(source: sources.Source) -> tuple[str, ...]:
+  """Names of the parts that batches are drawn from; empty of a single one."""
+  is_mixture = isinstance(source, mixtures.Mixture)
+  return tuple(source.parts) if is_mixture else ()
 
 
 def build_features(

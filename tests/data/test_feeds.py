@@ -101,6 +101,24 @@ def test_without_texts_there_is_no_tokenizer(data_dir):
   assert set(feed.files) == {'preprocess.json'}
 
 
+def test_batches_have_a_share_of_labelled_examples(data_dir):
+  style = {
+    'kind': 'category',
+    'field': 'metadata/style',
+    'classes': ('a', 'c'),  # Those of the style b have no class then.
+    'labelled_share': 0.25,
+  }
+  feed = open_feed(data_dir, {'one': ('style',)}, features={'style': style})
+  assert feed.sources == ('labelled', 'unlabelled')
+  with feed.train.iterate(0) as batches:
+    for _ in range(5):
+      batch = next(batches)
+      assert batch['style_mask'].sum() == 1
+      assert ((batch['source_index'] == 0) == batch['style_mask']).all()
+  assert feed.init_batch.keys() == batch.keys()
+  assert len(feed.train_source) == 8  # What is learnt of records is of all.
+
+
 @pytest.mark.parametrize(
   ('needs', 'features', 'message'),
   [

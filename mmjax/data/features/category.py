@@ -28,22 +28,31 @@ class Category(base.Feature):
       count as without a class. A hash of the record's id selects them, so they
       are the same in each epoch, on each host and in each run, and those of a
       smaller fraction are among those of a larger one. Evaluation uses all.
+    labelled_share: fraction of the examples of training that are drawn from the
+      records whose class is used, which are repeated as often as this needs; a
+      quarter is three examples without a class to one with it (the ratio mu of
+      FixMatch). None draws all records alike.
   """
 
   kind: ClassVar[str] = 'category'
   reads: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
-  training_only: ClassVar[tuple[str, ...]] = ('labelled',)
+  training_only: ClassVar[tuple[str, ...]] = ('labelled', 'labelled_share')
   encoder_settings: ClassVar[tuple[str, ...]] = ('classes', 'multi_label')
 
   classes: Sequence | None = None
   multi_label: bool = False
   labelled: float = 1.0
+  labelled_share: float | None = None
 
   def __post_init__(self):
     super().__post_init__()
     if not 0 < self.labelled <= 1:
       self.refuse('labelled', 'is not legal: more than 0 and at most 1')
+    if self.labelled_share is not None and not 0 < self.labelled_share < 1:
+      self.refuse(
+        'labelled_share', 'is not legal: more than 0 and less than 1, or None'
+      )
     for name in self.classes or ():
       if not isinstance(name, str):
         self.refuse('classes', f'has {name!r}, which is not a name')
@@ -96,6 +105,16 @@ class Category(base.Feature):
     fractions = {'labelled': self.labelled, 'hidden': 1 - self.labelled}
     # A hash of its own: that of the id alone may have assigned the split.
     return splitting.assign(f'label {record["id"]}', fractions) == 'labelled'
+
+  def trains_on(self, record: Mapping[str, Any]) -> bool:
+    """Whether a training example of a record has a class.
+
+    Args:
+      record: record as in `mmjax.data.records`; the feature is fitted.
+    """
+    names = self.get(record) or ()
+    known = self.multi_label or any(name in self._index for name in names)
+    return bool(names) and known and self.is_labelled(record)
 
   def choose(
     self, record: Mapping[str, Any], rng: np.random.Generator | None
