@@ -320,7 +320,9 @@ def test_help_with_a_config_shows_what_else_could_be_set():
     with pytest.raises(ValueError, match=f'{path}.widht is unknown') as told:
       models.build(given, vocab_size=7, text_length=5, special_ids=ids)
     del section['widht']
-    legal = ast.literal_eval(str(told.value).partition(' has ')[2])
+    legal, _, hint = str(told.value).partition(' has ')[2].partition(';')
+    legal = ast.literal_eval(legal)
+    assert not hint or ('did you mean' in hint and 'width' in legal)
     # The data gives these two, if the config doesn't.
     for name in set(legal) - set(section) - {'max_length', 'vocab_size'}:
       assert any(line.startswith(f'  {path}.{name}=') for line in lines)

@@ -94,7 +94,7 @@ def test_a_head_that_changes_the_width_of_texts_is_refused():
     'projection_size': 10,
   }
   with pytest.raises(ValueError, match='projection_size is 10; mmjax reads'):
-    families.find(config).module(config)
+    families.find(config).build_module(config)
 
 
 def test_texts_of_siglip_are_padded_to_all_that_the_tower_reads(tmp_path):

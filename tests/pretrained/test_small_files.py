@@ -171,7 +171,7 @@ def model(name, **files):
   """A golden model without its weights, with other small files."""
   config, own = checkpoint.read_small_files(GOLDEN / name)
   named = {key: json.dumps(value).encode() for key, value in files.items()}
-  return families.find(config).model(None, {}, config, {**own, **named})
+  return families.find(config).model_class(None, {}, config, {**own, **named})
 
 
 @pytest.mark.parametrize(
