@@ -373,7 +373,7 @@ def _note_repeats(
     notes.append(
       f'{part}train.batch_size={batch_size} is more than the {number} records '
       f'of {path}.train_split={opened.sections[source]["train_split"]!r}, so '
-      'that each batch repeats some; a contrastive loss then takes an image '
-      'for its own negative'
+      'that each batch repeats some; a contrastive loss would take an image '
+      'for its own negative, others only lose variety'
     )
   return tuple(notes)

@@ -78,7 +78,7 @@ class TfdsRecords:
       if folder is not None:
         return cls(folder, split, fields)
     folders = ' or '.join(str(root) for root in roots)
-    known = [*BUILT_IN, *records.list_prepared(data_dir)]
+    known = sorted({*BUILT_IN, *records.list_prepared(data_dir)} - {name})
     close = difflib.get_close_matches(name, known, n=1)
     hint = f'did you mean {close[0]!r}? Else ' if close else ''
     raise ConfigError(
