@@ -285,6 +285,10 @@ def rotary_settings(
   """
   rope = section.get('rope_parameters') or section.get('rope_scaling') or {}
   theta = rope.get('rope_theta', section.get('rope_theta', theta))
+  if type(theta) not in (int, float) or not 0 < theta < math.inf:
+    raise ConfigError(
+      f'config.json: rope_theta is {theta!r}; it should be a number above 0'
+    )
   kind = rope.get('rope_type', rope.get('type', 'default'))
   part = rope.get('partial_rotary_factor')
   part = section.get('partial_rotary_factor') if part is None else part

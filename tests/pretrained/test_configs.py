@@ -49,6 +49,7 @@ def test_rotary_positions_where_a_config_is_silent():
 @pytest.mark.parametrize(
   ('given', 'message'),
   [
+    ({'rope_theta': None}, 'rope_theta is None'),
     ({'rope_scaling': {'type': 'yarn'}}, "rope_type is 'yarn'; mmjax knows"),
     ({'partial_rotary_factor': 0.5}, 'partial_rotary_factor is 0.5'),
     (
