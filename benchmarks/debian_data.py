@@ -58,7 +58,7 @@ def read_prompts(root: pathlib.Path) -> Iterator[dict[str, str]]:
   """Yields prompts: `id`, `voice` (a path) and `caption`.
 
   Sounds without words, whose text is in brackets, are left out, and so is each
-  further prompt of the same text: no retrieval could tell them apart.
+  further prompt of the same text: no retrieval could distinguish them apart.
   """
   seen = set()
   with gzip.open(root / _TEXTS, 'rt', encoding='utf-8') as file:
@@ -79,7 +79,7 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
   `image` is a path below `root`, `caption` English, `names` lists of texts by
   language, `voice` the path of a spoken French description, and `kind` the
   first folder, such as 'animals'. Each further drawing of the same caption is
-  left out, such as an outline of a filled letter: no retrieval could tell them
+  left out, such as an outline of a filled letter: no retrieval could distinguish them
   apart, and in another split it would give away what is to be predicted.
   """
   stamps = root / _STAMPS

@@ -75,9 +75,9 @@ def encode(
 
   Args:
     model: a Whisper.
-    paths: of the sounds, at most `number`.
+    paths: files of the sounds, at most `number`.
     seconds: length of a window, to which sounds are cut.
-    number: of the sounds in a compiled batch.
+    number: number of sounds in a compiled batch.
   """
   size = round(seconds * model.preprocess.sample_rate)
   windows = np.zeros((number, size), np.float32)

@@ -14,7 +14,7 @@ examples of both. A text is matched with its image and with its sound.
 Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with much other work,
 with `:runlocal`, 150 steps: 9 minutes, of which 1:41 of computing. Test, among
 200 records: scenes R@1 0.055 from image to text (chance 0.005); events R@10
-0.18 from text to sound and 0.17 from text to image. Their captions tell one of
+0.18 from text to sound and 0.17 from text to image. Their captions name one of
 four melodies and one of four shapes, so about 0.2 is the best possible there.
 The whole config is not yet run.
 """

@@ -31,7 +31,7 @@ def encode(
   ([1, 102, 0, 104, 2, 0], [False, False, True, False, False, False])
 
   Args:
-    tokenizer: of the text.
+    tokenizer: tokenizer of the text.
     text: the text.
     length: number of ids, special ones included.
     as_input: as in `Tokenizer.encode`.
