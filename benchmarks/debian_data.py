@@ -79,8 +79,8 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
   `image` is a path below `root`, `caption` English, `names` lists of texts by
   language, `voice` the path of a spoken French description, and `kind` the
   first folder, such as 'animals'. Each further drawing of the same caption is
-  left out, such as an outline of a filled letter: no retrieval could distinguish them
-  apart, and in another split it would give away what is to be predicted.
+  left out, such as an outline of a filled letter: no retrieval could
+  distinguish them, and in another split it would give away what is predicted.
   """
   stamps = root / _STAMPS
   seen = set()

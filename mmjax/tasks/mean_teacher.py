@@ -1,17 +1,15 @@
 """The task of agreeing with the EMA of the model's parameters."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from mmjax import evaluators, ops
-from mmjax.data.features import Feature
-from mmjax.errors import ConfigError
+from mmjax import ops
 from mmjax.objectives import presence
-from mmjax.tasks import base, views
+from mmjax.tasks import views
 from mmjax.types import (
   Array,
   AxisNames,
@@ -93,7 +91,7 @@ class Consistency:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class MeanTeacher(base.Task):
+class MeanTeacher(views.OfViews):
   """Learns classes from records without labels, by agreeing with the EMA.
 
   `classify` beside learns from the labels. `train.ema_decay` is the teacher's.
@@ -106,32 +104,12 @@ class MeanTeacher(base.Task):
     ramp_steps: number of steps until the loss has its whole weight.
   """
 
-  ability: ClassVar[str] = 'classify'
+  name: ClassVar[str] = 'mean_teacher'
+  setting: ClassVar[str] = 'other'
 
-  target: str = ''
-  field: str = 'image'
   other: str = 'other'
   ramp_steps: int = 0
 
   def objective(self) -> Consistency:
-    if not self.target:
-      raise ConfigError(
-        "tasks.mean_teacher.target='' names no feature to predict"
-      )
+    self.check_settings()
     return Consistency(self.target, self.field, self.other, self.ramp_steps)
-
-  def needs(self) -> tuple[str, ...]:
-    return (self.field, self.other) if self.other else (self.field,)
-
-  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
-    views.check_target('tasks.mean_teacher', self.target, features)
-    if self.other:
-      views.check('tasks.mean_teacher.other', features, self.field, self.other)
-    return {}
-
-  def check_beside(self, tasks: Mapping[str, base.Task]) -> None:
-    views.check_labels('tasks.mean_teacher', self.target, tasks)
-
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    del split  # `classify` measures the target.
-    return {}

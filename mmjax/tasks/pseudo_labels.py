@@ -1,17 +1,15 @@
 """The task of learning classes from the model's own confident predictions."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from mmjax import evaluators, ops
-from mmjax.data.features import Feature
-from mmjax.errors import ConfigError
+from mmjax import ops
 from mmjax.objectives import presence, text
-from mmjax.tasks import base, views
+from mmjax.tasks import views
 from mmjax.types import (
   Array,
   AxisNames,
@@ -86,7 +84,7 @@ class PseudoLabeling:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PseudoLabels(base.Task):
+class PseudoLabels(views.OfViews):
   """Learns classes from records without labels, by two views (FixMatch).
 
   `classify` beside learns from the labels.
@@ -98,31 +96,12 @@ class PseudoLabels(base.Task):
     threshold: probability above which a prediction is a target.
   """
 
-  ability: ClassVar[str] = 'classify'
+  name: ClassVar[str] = 'pseudo_labels'
+  setting: ClassVar[str] = 'strong'
 
-  target: str = ''
-  field: str = 'image'
   strong: str = 'strong'
   threshold: Threshold = 0.95
 
   def objective(self) -> PseudoLabeling:
-    if not self.target:
-      raise ConfigError(
-        "tasks.pseudo_labels.target='' names no feature to predict"
-      )
+    self.check_settings()
     return PseudoLabeling(self.target, self.field, self.strong, self.threshold)
-
-  def needs(self) -> tuple[str, ...]:
-    return (self.field, self.strong)
-
-  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
-    views.check_target('tasks.pseudo_labels', self.target, features)
-    views.check('tasks.pseudo_labels.strong', features, self.field, self.strong)
-    return {}
-
-  def check_beside(self, tasks: Mapping[str, base.Task]) -> None:
-    views.check_labels('tasks.pseudo_labels', self.target, tasks)
-
-  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
-    del split  # `classify` measures the target.
-    return {}

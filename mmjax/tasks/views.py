@@ -1,7 +1,10 @@
 """Two views of one field, and the labels that tasks on them need beside."""
 
+import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
+from mmjax import evaluators
 from mmjax.data.features import Category, Feature
 from mmjax.errors import ConfigError, choose, suggest
 from mmjax.tasks import base
@@ -97,3 +100,51 @@ def check_labels(
       f'labels; add tasks.classify=dict(target={target!r})'
       f'{suggest(target, learnt)}'
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OfViews(base.Task):
+  """A task that learns classes from two views of a field, without labels.
+
+  Attributes:
+    name: its name in a config.
+    setting: name of the setting that names the other view; '' there for none.
+    target: feature of the kind category, of one class a record.
+    field: feature that the model reads.
+  """
+
+  ability: ClassVar[str] = 'classify'
+  name: ClassVar[str]
+  setting: ClassVar[str]
+
+  target: str = ''
+  field: str = 'image'
+
+  def check_settings(self) -> None:
+    """Refuses a task without a target.
+
+    Raises:
+      ConfigError: if it has none.
+    """
+    if not self.target:
+      raise ConfigError(
+        f"tasks.{self.name}.target='' names no feature to predict"
+      )
+
+  def needs(self) -> tuple[str, ...]:
+    view = getattr(self, self.setting)
+    return (self.field, view) if view else (self.field,)
+
+  def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
+    path = f'tasks.{self.name}'
+    check_target(path, self.target, features)
+    for view in self.needs()[1:]:
+      check(f'{path}.{self.setting}', features, self.field, view)
+    return {}
+
+  def check_beside(self, tasks: Mapping[str, base.Task]) -> None:
+    check_labels(f'tasks.{self.name}', self.target, tasks)
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    del split  # `classify` measures the target.
+    return {}
