@@ -79,14 +79,14 @@ def encode(
     seconds: length of a window, to which sounds are cut.
     number: number of sounds in a compiled batch.
   """
-  size = round(seconds * model.preprocess.sample_rate)
+  size = round(seconds * model.preprocessor.sample_rate)
   windows = np.zeros((number, size), np.float32)
   lengths = []
   for row, path in enumerate(paths):
-    samples = model.preprocess.read_samples(path)[:size]
+    samples = model.preprocessor.read_samples(path)[:size]
     windows[row, : len(samples)] = samples
     lengths.append(max(1, -(-len(samples) // (_STRIDE * _MERGED))))
-  spectrogram = model.preprocess.spectrogram(windows)
+  spectrogram = model.preprocessor.spectrogram(windows)
   values = model.jit_method('encode_audio')(model.params, spectrogram).values
   values = np.asarray(values)[:, : values.shape[1] // _MERGED * _MERGED]
   merged = values.reshape(number, -1, _MERGED, values.shape[-1]).mean(axis=2)

@@ -55,7 +55,7 @@ def main(argv):
   del argv
   began = time.time()
   model = pretrained.load(_MODEL.value)
-  names, references, sounds = prompts(model.preprocess.read_samples)
+  names, references, sounds = prompts(model.preprocessor.read_samples)
   words = sum(len(captions.split_words(text)) for text in references)
   minutes = sum(map(len, sounds)) / _RATE / 60
   print(f'{len(names)} prompts, {words} words, {minutes:.1f} minutes')

@@ -73,7 +73,9 @@ def check_choice(name: Any, choices: Iterable[str], field: str) -> None:
 def suggest(name: Any, choices: Iterable[str]) -> str:
   """End of a message about an unknown name: the one that may be meant.
 
-  >>> suggest('fractoin', ['field', 'fraction'])
+  Case makes no difference.
+
+  >>> suggest('Fractoin', ['field', 'fraction'])
   "; did you mean 'fraction'?"
 
   Args:
@@ -83,8 +85,9 @@ def suggest(name: Any, choices: Iterable[str]) -> str:
   Returns:
     A question that begins with '; ', or '' if no name is close.
   """
-  close = difflib.get_close_matches(str(name), list(choices), n=1)
-  return f'; did you mean {close[0]!r}?' if close else ''
+  by_lower = {str(choice).lower(): choice for choice in choices}
+  close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
+  return f'; did you mean {by_lower[close[0]]!r}?' if close else ''
 
 
 def exit_code(error: Exception) -> int:

@@ -43,8 +43,8 @@ def main(argv: list[str]) -> int:
   weights = 'EMA of the weights' if run.is_ema else 'weights'
   print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
   prompt = _prompt(run, flag, args.workdir, args.task)
-  if prompt.reads:
-    _warn_if_cut(run, texts, prompt.reads)
+  if prompt.feature:
+    _warn_if_cut(run, texts, prompt.feature)
   for name, value in named.items():
     _check_input(run, name, value)
   sets = [named | {'image': path} for path in args.image or ()] or [named]
@@ -125,7 +125,7 @@ def _check_input(run, name: str, value: str) -> None:
     raise ConfigError(f'{flag}: the model reads {", ".join(run.inputs)}')
   try:
     with arguments.naming(flag, 'read'):
-      run.preprocess[name].prepare(value)
+      run.preprocessor[name].prepare(value)
   except ConfigError as error:
     message = str(error)
     named = message if message.startswith(flag) else f'{flag}: {message}'
@@ -189,7 +189,7 @@ def _example_flags(run) -> str:
 
 def _warn_if_cut(run, texts: list[str], name: str) -> None:
   """Warns of texts that are longer than what a feature reads."""
-  feature = run.preprocess[name]
+  feature = run.preprocessor[name]
   if not feature.uses_tokenizer:
     return
   length = feature.length

@@ -10,7 +10,7 @@ from mmjax.errors import ConfigError
 
 
 def main(argv: list[str]) -> int:
-  """Prints results next to chance and to the blind baseline.
+  """Prints results next to a baseline and to the blind baseline.
 
   Unfinished runs are listed with their state.
 
@@ -19,9 +19,10 @@ def main(argv: list[str]) -> int:
   """
   parser = arguments.Parser(
     prog='mmjax report',
-    description='Test results of finished runs, next to chance (for answers: '
-    'the commonest one of the question type) and to the blind baseline, which '
-    'is trained without images. Unfinished runs are listed below.',
+    description='Test results of finished runs, next to a baseline (chance, '
+    'or the best constant answer; for questions, the commonest answer of their '
+    'type) and to the blind baseline, which is trained without images.'
+    ' Unfinished runs are listed below.',
   )
   parser.add_argument(
     'workdir', nargs='+', help="a run's folder, or a folder of runs"
@@ -35,7 +36,7 @@ def main(argv: list[str]) -> int:
   out.add_column('run')
   out.add_column('split')
   out.add_column('measured')
-  for column in ('model', 'chance', 'blind'):
+  for column in ('model', 'baseline', 'blind'):
     out.add_column(column, justify='right')
   samples, errors, unfinished = [], [], []
   workdirs = _runs(args.workdir)
@@ -70,17 +71,17 @@ def main(argv: list[str]) -> int:
 
 
 def table_rows(results: Mapping[str, float], rows: Sequence[Any]):
-  """Yields (split, label, value, chance, blind) for each known test result.
+  """Yields (split, label, value, baseline, blind) for each known test result.
 
   Args:
     results: numbers by name, as in results.json.
-    rows: those of the run's tasks, `mmjax.tasks.Row`.
+    rows: those of the run's tasks, `mmjax.tasks.ReportRow`.
   """
   matches = [
-    (name.removesuffix(row.value), i)
+    (name.removesuffix(row.metric), i)
     for name in results
     for i, row in enumerate(rows)
-    if name.startswith('test/') and name.endswith(f'/{row.value}')
+    if name.startswith('test/') and name.endswith(f'/{row.metric}')
   ]
   # 'test/' itself first, then splits by name.
   for prefix, i in sorted(matches):
@@ -88,9 +89,12 @@ def table_rows(results: Mapping[str, float], rows: Sequence[Any]):
     split = prefix.removeprefix('test/').rstrip('/') or 'test'
     yield (
       split,
-      row.label,
-      results[prefix + row.value],
-      *(results.get(f'{prefix}{name}') for name in (row.chance, row.blind)),
+      f'{row.label} (lower is better)' if row.lower_is_better else row.label,
+      results[prefix + row.metric],
+      *(
+        results.get(f'{prefix}{name}')
+        for name in (row.baseline, row.blind_metric)
+      ),
     )
 
 
@@ -156,5 +160,5 @@ def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:
     tasks = definition.of(config).build_tasks(config)
   except ConfigError as error:
     raise ConfigError(f'{path}: {error}') from error
-  rows = [row for task in tasks.values() for row in task.rows]
+  rows = [row for task in tasks.values() for row in task.report_rows]
   return list(dict.fromkeys(rows))

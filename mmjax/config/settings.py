@@ -91,7 +91,8 @@ def _own_sections(config: Any) -> tuple[str, ...]:
 def unknown(path: str, known: Iterable[str]) -> str:
   """The message about a field that doesn't exist."""
   known = list(known)
-  close = near(path, known)
+  synonym = schema.SYNONYMS.get(path.rpartition('.')[2])
+  close = [synonym] if synonym else near(path, known)
   way_out = (
     f'did you mean {" or ".join(close)}?'
     if close

@@ -38,7 +38,7 @@ class Feed:
   """An experiment's data.
 
   Attributes:
-    preprocess: function from a record to arrays.
+    preprocessor: function from a record to arrays.
     train: training batches.
     train_source: the records that they are made of.
     splits: evaluation splits: 'test', 'val' if the config names one, and each
@@ -55,7 +55,7 @@ class Feed:
       category with a `labelled_share`, by `source_index`; else empty.
   """
 
-  preprocess: preprocess.Preprocessor
+  preprocessor: preprocess.Preprocessor
   train: batches.TrainBatches
   train_source: sources.Source
   splits: Mapping[str, sources.Source]
@@ -110,7 +110,7 @@ def open_feed(
     lacking, notes = _check(data, opened, found)
   drawn = label_shares.divide(train, fitted)
   return Feed(
-    preprocess=preprocessor,
+    preprocessor=preprocessor,
     train=batches.TrainBatches(
       drawn,
       preprocessor,
@@ -142,7 +142,7 @@ def _list_sources(source: sources.Source) -> tuple[str, ...]:
 def build_features(
   data: Mapping[str, Any],
   needs: checks.Needs,
-  reads: Sequence[str] = (),
+  inputs: Sequence[str] = (),
   kinds: Mapping[str, type[features.Feature]] = features.KINDS,
 ) -> dict[str, features.Feature]:
   """Builds the features of a config.
@@ -153,14 +153,14 @@ def build_features(
   Args:
     data: the `data` section of a config.
     needs: keys of the arrays that each task needs.
-    reads: features that the model reads.
+    inputs: features that the model reads.
     kinds: classes of features by kind.
 
   Raises:
     ConfigError: if a feature is not legal, a task or the model needs an array
       that no feature makes, or nothing needs a feature.
   """
-  wanted = set().union(reads, *needs.values())
+  wanted = set().union(inputs, *needs.values())
   own = _get_own(data)
   settings = _describe_standard(data, wanted)
   built = preprocess.build({**settings, **own}, kinds)
@@ -169,10 +169,13 @@ def build_features(
     for key in keys:
       if key not in made and not (key == 'image' and data['blind']):
         names = sorted(k for k in made if not k.endswith('_mask'))
+        sources = {f.source: name for name, f in built.items()}
+        meant = {'captions': 'text', **sources}.get(key)
+        hint = f'; did you mean {meant!r}?' if meant else suggest(key, names)
         raise ConfigError(
           f'tasks.{task} needs {key!r}, but data.features makes only '
           f'{", ".join(names)}; add it, as in data.features.{key}='
-          f'dict(kind=...){suggest(key, names)}'
+          f'dict(kind=...){hint}'
         )
   for name in own:
     if not wanted & set(built[name].list_keys()):
@@ -269,7 +272,7 @@ def check_fields(
         f'{listed}; sources of a mixture need the same kind of a field, so '
         'import one of them again with another kind or name of the field'
       )
-    if kind not in feature.reads:
+    if kind not in feature.field_kinds:
       raise ConfigError(
         f'data.features.{name} of the kind {feature.kind} cannot read the '
         f'field {field!r}, which is of the kind {kind}'

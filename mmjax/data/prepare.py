@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from mmjax.data import builders, easy_vqa, records, shapes, shapes_senses
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest
 
 # For each name, the function that makes its builder for a data_dir.
 _BUILDERS: dict[str, Callable[[str], builders.RecordBuilder]] = {
@@ -47,6 +47,7 @@ def prepare(
     raise ConfigError(
       f'there is no data set {name!r} to prepare; use one of '
       f'{", ".join(NAMES)}, or `mmjax data import` for your own data'
+      f'{suggest(name, NAMES)}'
     )
   data_dir = data_dir or records.get_default_data_dir()
   return builders.build(_BUILDERS[name], data_dir, progress=progress)

@@ -19,7 +19,7 @@ EarlyStopping = bool | Literal['never'] | None
 
 
 @dataclasses.dataclass(frozen=True)
-class _Rule:
+class _SearchRule:
   """How texts are scored, and when the search of an example ends.
 
   Attributes:
@@ -43,17 +43,22 @@ class _Rule:
       return ((5.0 + tokens) / 6.0) ** self.length_penalty
     return jnp.asarray(tokens, jnp.float32) ** self.length_penalty
 
-  def keeps_open(self, state: '_BeamState') -> Array:
-    """Whether a live text may still come among the finished ones, [B]."""
+  def continues(self, state: '_BeamState') -> Array:
+    """Whether an example's search continues, [B].
+
+    It does while a live text may still come among the finished ones.
+    """
     full = jnp.all(jnp.isfinite(state.finished_score), axis=1)
     if not self.follows_transformers:
       return ~full
     if self.early_stopping is True:
-      return state.open & ~full
+      return state.searching & ~full
     grows = self.early_stopping == 'never' and self.length_penalty > 0
     tokens = self.max_new_tokens if grows else state.index
     best = jnp.max(state.score, axis=1) / self.compute_penalty(tokens)
-    return state.open & (~full | (best > jnp.min(state.finished_score, axis=1)))
+    return state.searching & (
+      ~full | (best > jnp.min(state.finished_score, axis=1))
+    )
 
 
 @flax.struct.dataclass
@@ -65,7 +70,7 @@ class _BeamState:
   score: Array  # [B, M] their log-probabilities, -inf for none
   finished_tokens: Array  # [B, M, T] texts that have ended
   finished_score: Array  # [B, M] their scores by length, -inf for none
-  open: Array  # [B] whether texts may still come among the finished ones
+  searching: Array  # [B] whether texts may still come among the finished ones
 
 
 def beam_search(
@@ -123,10 +128,10 @@ def beam_search(
   prompt_of_beam = [
     array[example] for array in generation.align_prompt(prompt, batch)
   ]
-  rule = _Rule(max_new_tokens, length_penalty, early_stopping)
+  rule = _SearchRule(max_new_tokens, length_penalty, early_stopping)
 
   def cond(state: _BeamState):
-    return (state.index < max_new_tokens) & jnp.any(state.open)
+    return (state.index < max_new_tokens) & jnp.any(state.searching)
 
   def body(state: _BeamState):
     history = constraints_lib.History.after(
@@ -160,7 +165,7 @@ def beam_search(
       score=jnp.broadcast_to(first_score[None], (batch, beams)),
       finished_tokens=no_tokens,
       finished_score=jnp.full((batch, beams), -jnp.inf),
-      open=jnp.ones((batch,), bool),
+      searching=jnp.ones((batch,), bool),
     ),
   )
   return _select_best(end, eos_id, pad_id, rule)
@@ -170,7 +175,7 @@ def _extend(
   state: _BeamState,
   log_probs: Array,
   eos_id: int | Sequence[int],
-  rule: _Rule,
+  rule: _SearchRule,
 ) -> tuple[_BeamState, Array, Array]:
   """Extends texts by one token, and keeps the best finished and live ones.
 
@@ -215,11 +220,15 @@ def _extend(
     finished_tokens=finished_tokens,
     finished_score=finished_score,
   )
-  return state.replace(open=rule.keeps_open(state)), token, parent
+  return state.replace(searching=rule.continues(state)), token, parent
 
 
 def _finish(
-  state: _BeamState, tokens: Array, score: Array, ended: Array, rule: _Rule
+  state: _BeamState,
+  tokens: Array,
+  score: Array,
+  ended: Array,
+  rule: _SearchRule,
 ) -> tuple[Array, Array]:
   """Keeps the best of the finished texts and of those that have just ended.
 
@@ -245,7 +254,9 @@ def _finish(
   counts = ended
   if rule.follows_transformers:  # So does a text of full length.
     counts = ended | (state.index + 1 == rule.max_new_tokens)
-  counts &= (jnp.arange(ended.shape[1]) < beams)[None] & state.open[:, None]
+  counts &= (jnp.arange(ended.shape[1]) < beams)[None] & state.searching[
+    :, None
+  ]
   penalty = rule.compute_penalty(state.index + 1)
   ended_score = jnp.where(counts, score / penalty, -jnp.inf)
   scores = jnp.concatenate([state.finished_score, ended_score], axis=1)
@@ -259,12 +270,12 @@ def _select_best(
   end: _BeamState,
   eos_id: int | Sequence[int],
   pad_id: int,
-  rule: _Rule,
+  rule: _SearchRule,
 ) -> generation.Generated:
   """Selects the best text of each example, ended or as long as it may be."""
   # What is still live after the loop has T tokens; in the search of
   # transformers it is among the ended.
-  counts = end.open & (not rule.follows_transformers)
+  counts = end.searching & (not rule.follows_transformers)
   unfinished = jnp.where(counts[:, None], end.score, -jnp.inf)
   unfinished = unfinished / rule.compute_penalty(rule.max_new_tokens)
   scores = jnp.concatenate([end.finished_score, unfinished], axis=1)  # [B, 2M]

@@ -2,18 +2,23 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mmjax.data import batches as batching
 from mmjax.data import contact_sheet, features, preprocess, sources
 from mmjax.errors import ConfigError
+from mmjax.evaluators import spread
 from mmjax.types import Batch, Params
 
 Subset = tuple[str, ...]
 # Largest number of inputs of which all subsets are measured.
 MAX_INPUTS = 4
+# Number of records that are drawn.
+NUM_DRAWN = 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +38,91 @@ class Predictions:
   records: np.ndarray
 
 
-def predict(
+class InputsEvaluator:
+  """Compares a target that is predicted from input fields with the true one.
+
+  Subclasses yield numbers in `run`, from `self._predict_subsets(params)`, and
+  say in `_compare` what is drawn beside the inputs of a record.
+  """
+
+  def __init__(
+    self,
+    predict: Callable[[Params, Batch], Any],
+    source: sources.Source,
+    preprocessor: preprocess.Preprocessor,
+    *,
+    target: str,
+    inputs: Sequence[str],
+    batch_size: int,
+    name: str,
+    num_examples: int = 0,
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      predict: function (params, batch) -> array; the class says which.
+      source: records with the target.
+      preprocessor: preprocessor that makes the features.
+      target: feature that is predicted.
+      inputs: features that the model reads.
+      batch_size: number of examples at a time.
+      name: prefix of the metrics' names.
+      num_examples: number of records to use, the first ones; 0 for all.
+    """
+    self._predict = spread.jit_over_mesh(predict)
+    self._source, self._preprocessor = source, preprocessor
+    self._feature = preprocessor[target]
+    self._target, self._inputs = target, tuple(inputs)
+    self._batch_size, self._name = batch_size, name
+    self._num = min(num_examples or len(source), len(source))
+    self._predictions: Predictions | None = None
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value), over the records that have the target.
+
+    Raises:
+      ConfigError: if there are none.
+    """
+    raise NotImplementedError
+
+  def draw(self) -> Image.Image | None:
+    """Records with their true and predicted targets."""
+    if self._predictions is None:
+      return None
+    cells = []
+    records = self._predictions.records
+    step = max(1, len(records) // NUM_DRAWN)
+    for i in range(0, len(records), step)[:NUM_DRAWN]:
+      drawing, lines = draw(
+        self._source[int(records[i])],
+        [self._preprocessor[name] for name in self._inputs],
+      )
+      cells.append((drawing, [*lines[:2], *self._compare(i)]))
+    return contact_sheet.draw(cells, title=f'{self._name}: {self._title}')
+
+  @property
+  def _title(self) -> str:
+    return f'predicted {self._target}'
+
+  def _compare(self, i: int) -> list[contact_sheet.Line]:
+    """Lines with the true and the predicted target of prediction `i`."""
+    raise NotImplementedError
+
+  def _predict_subsets(self, params: Params) -> Predictions:
+    self._predictions = predict_subsets(
+      self._predict,
+      params,
+      self._source,
+      self._preprocessor,
+      target=self._target,
+      inputs=self._inputs,
+      batch_size=self._batch_size,
+      num_examples=self._num,
+    )
+    return self._predictions
+
+
+def predict_subsets(
   function: Callable[[Params, Batch], np.ndarray],
   params: Params,
   source: sources.Source,

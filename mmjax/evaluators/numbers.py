@@ -1,19 +1,18 @@
 """Evaluates predicted numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
-from mmjax.data import contact_sheet, preprocess, sources
+from mmjax.data import contact_sheet
 from mmjax.evaluators import inputs as inputs_lib
-from mmjax.evaluators import spread
-from mmjax.types import Batch, Params
+from mmjax.types import Params
 
 
-class Numbers:
+class Numbers(inputs_lib.InputsEvaluator):
   """Compares predicted numbers with true ones, in the records' unit.
+
+  `predict` returns standardised numbers [B, D].
 
   Yields `NAME/absolute_error` and `NAME/squared_error` (means),
   `NAME/mean_absolute_error`, the absolute error of always predicting the
@@ -22,59 +21,12 @@ class Numbers:
   subsets, the others masked: `NAME/absolute_error/only_FIELDS`.
   """
 
-  def __init__(
-    self,
-    predict: Callable[[Params, Batch], Any],
-    source: sources.Source,
-    preprocessor: preprocess.Preprocessor,
-    *,
-    target: str,
-    inputs: Sequence[str],
-    batch_size: int,
-    num_examples: int = 0,
-    name: str = 'numbers',
-  ):
-    """Sets the evaluation up; nothing is computed yet.
-
-    Args:
-      predict: function (params, batch) -> standardised numbers [B, D].
-      source: records with the target.
-      preprocessor: preprocessor that makes the features.
-      target: feature of the number or vector.
-      inputs: features that the model reads.
-      batch_size: number of examples at a time.
-      num_examples: number of records to use, the first ones; 0 for all.
-      name: prefix of the metrics' names.
-    """
-    self._predict = spread.jit_over_mesh(predict)
-    self._source, self._preprocess = source, preprocessor
-    self._target, self._inputs = target, tuple(inputs)
-    self._batch_size, self._name = batch_size, name
-    self._num = min(num_examples or len(source), len(source))
-    self._predicted = np.zeros((0, 1))
-
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
-    """Yields (name, value), over the records that have the target.
-
-    Raises:
-      ConfigError: if there are none.
-    """
-    feature = self._preprocess[self._target]
-    found = inputs_lib.predict(
-      self._predict,
-      params,
-      self._source,
-      self._preprocess,
-      target=self._target,
-      inputs=self._inputs,
-      batch_size=self._batch_size,
-      num_examples=self._num,
-    )
+    found = self._predict_subsets(params)
+    feature = self._feature
     std, mean = np.atleast_1d(feature.std), np.atleast_1d(feature.mean)
-    truth = found.truth.reshape(len(found.truth), -1)
-    self._truth = truth * std + mean
+    self._truth = found.truth.reshape(len(found.truth), -1) * std + mean
     self._predicted = found.outputs * std + mean
-    self._records = found.records
     errors = self._predicted - self._truth
     yield f'{self._name}/absolute_error', float(np.abs(errors).mean())
     yield f'{self._name}/squared_error', float(np.square(errors).mean())
@@ -88,29 +40,12 @@ class Numbers:
       name = f'{self._name}/absolute_error/only_{"_".join(chosen)}'
       yield name, float(error)
 
-  def draw(self) -> Image.Image | None:
-    """Records with their true and predicted numbers."""
-    if not len(self._predicted):
-      return None
-    cells = []
-    step = max(1, len(self._predicted) // 24)
-    for i in range(0, len(self._predicted), step)[:24]:
-      record = self._source[int(self._records[i])]
-      drawing, lines = inputs_lib.draw(
-        record, [self._preprocess[name] for name in self._inputs]
-      )
-      true = ', '.join(f'{value:.4g}' for value in self._truth[i][:3])
-      guess = ', '.join(f'{value:.4g}' for value in self._predicted[i][:3])
-      cells.append(
-        (
-          drawing,
-          [
-            *lines[:2],
-            (f'true: {true}', contact_sheet.QUIET),
-            f'predicted: {guess}',
-          ],
-        )
-      )
-    return contact_sheet.draw(
-      cells, title=f'{self._name}: predicted {self._target}'
+  def _compare(self, i: int) -> list[contact_sheet.Line]:
+    true, predicted = (
+      ', '.join(f'{value:.4g}' for value in values[i][:3])
+      for values in (self._truth, self._predicted)
     )
+    return [
+      (f'true: {true}', contact_sheet.QUIET),
+      f'predicted: {predicted}',
+    ]

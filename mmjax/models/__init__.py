@@ -22,7 +22,7 @@ from mmjax.models.multimodal import Multimodal
 from mmjax.models.parts import (
   ENCODER_PARTS,
   PARTS,
-  find_reads,
+  find_encoder_inputs,
   list_encoder_inputs,
 )
 from mmjax.models.speech_recognizer import SpeechRecognizer
@@ -51,7 +51,7 @@ __all__ = [
   'TextToText',
   'build',
   'describe',
-  'find_reads',
+  'find_encoder_inputs',
   'list_encoder_inputs',
   'settings_of',
   'training_settings',

@@ -42,9 +42,9 @@ _DERIVED = (
   'name',
   'num_answers',
   'encoders',
-  'reads',
+  'encoder_inputs',
   'output_sizes',
-  'writes',
+  'output_text',
   'masks',
   'category_sizes',
   *_SPECIALS,
@@ -61,7 +61,7 @@ def build(
   num_answers: int = 0,
   features: Mapping[str, 'Feature'] = MappingProxyType({}),
   output_sizes: Mapping[str, int] | None = None,
-  writes: str = '',
+  output_text: str = '',
   masks: Mapping[str, Mapping[str, Any]] | None = None,
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
@@ -81,7 +81,7 @@ def build(
     num_answers: C, size of the answer vocabulary; 0 for no classifier.
     features: features of the data by name, which `encoders` read.
     output_sizes: number of outputs by target, for models that predict features.
-    writes: the text feature that a model writes.
+    output_text: the text feature that a model writes.
     masks: settings of heads by feature of which a model predicts hidden parts.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
@@ -101,15 +101,15 @@ def build(
     'vocab_size': vocab_size,
     'num_answers': num_answers,
     'output_sizes': dict(output_sizes or {}),
-    'writes': writes,
+    'output_text': output_text,
     'masks': dict(masks or {}),
     'dtype': jnp.dtype(dtype),
     **(special_ids or {}),
   }
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
-  if writes:
-    lengths = {'text_length': features[writes].length}
+  if output_text:
+    lengths = {'text_length': features[output_text].length}
   settings = dict(config)
   cls = choose(settings.pop('name', None), tables.models, 'model.name')
   parts = {}
@@ -124,9 +124,11 @@ def build(
         f'{suggest(name, known)}'
       )
     parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
-  if writes and 'writes' in _fields_of(cls) and 'decoder' not in parts:
+  lacks_decoder = 'output_text' in _fields_of(cls) and 'decoder' not in parts
+  if output_text and lacks_decoder:
     raise ConfigError(
-      f'a task writes {writes!r}, for which {cls.__name__} needs model.decoder'
+      f'a task writes {output_text!r}, for which {cls.__name__} needs '
+      'model.decoder'
     )
   if 'encoders' in _fields_of(cls):
     parts |= _build_encoders(
@@ -142,21 +144,21 @@ def _build_encoders(
   tables: Tables,
 ) -> dict[str, Any]:
   """Makes the encoders of features, and what they read."""
-  reads = parts_lib.find_reads({'encoders': settings})
+  inputs = parts_lib.find_encoder_inputs({'encoders': settings})
   built = {}
   for name, chosen in settings.items():
     path = f'model.encoders.{name}'
-    for feature in reads[name]:
+    for feature in inputs[name]:
       if feature not in features:
         raise ConfigError(
           f'{path} reads the feature {feature!r}, but there are '
           f'{", ".join(features) or "none"}; add it to data.features, or name '
-          f'another with {path}.reads'
+          f'another with {path}.inputs'
         )
-    chosen = {key: v for key, v in chosen.items() if key != 'reads'}
-    read = [features[feature] for feature in reads[name]]
+    chosen = {key: v for key, v in chosen.items() if key != 'inputs'}
+    read = [features[feature] for feature in inputs[name]]
     built[name] = _build_encoder(chosen, path, read, derived, tables)
-  return {'encoders': built, 'reads': reads}
+  return {'encoders': built, 'encoder_inputs': inputs}
 
 
 def _build_encoder(
@@ -169,7 +171,7 @@ def _build_encoder(
   kinds = {parts_lib.ENCODER_PARTS.get(feature.encoded_as) for feature in read}
   if len(kinds) > 1 or (len(read) > 1 and kinds != {'table'}):
     raise ConfigError(
-      f'{path}.reads={[feature.name for feature in read]} is not legal: only '
+      f'{path}.inputs={[feature.name for feature in read]} is not legal: only '
       'numbers, vectors and classes are read together, as the row of a table'
     )
   part = kinds.pop()

@@ -126,7 +126,7 @@ class EncoderDecoder(writing.Writer):
       )
     else:
       context = self.encode_question(batch)
-    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:

@@ -18,7 +18,7 @@ def check(
   config: Any,
   features: Mapping[str, Feature],
   output_sizes: Mapping[str, int],
-  writes: str = '',
+  output_text: str = '',
   tables: models.Tables = models.BUILT_IN,
   masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
@@ -31,7 +31,7 @@ def check(
     config: a completed config.
     features: features by name, perhaps not fitted.
     output_sizes: number of outputs by target.
-    writes: the text feature that the model writes.
+    output_text: the text feature that the model writes.
     tables: the models and parts that a config can name.
     masks: settings of heads by feature of which hidden parts are predicted.
 
@@ -39,7 +39,7 @@ def check(
     ConfigError: naming the field and its legal values.
   """
   augment.check(config.data.augment or ())
-  _check_targets(config, (*output_sizes, writes))
+  _check_targets(config, (*output_sizes, output_text))
   built = models.build(
     config.model,
     vocab_size=1,
@@ -48,7 +48,7 @@ def check(
     answer_length=config.data.answer_length,
     features=features,
     output_sizes=output_sizes,
-    writes=writes,
+    output_text=output_text,
     masks=masks,
     dtype=config.train.dtype,
     tables=tables,
@@ -59,9 +59,9 @@ def check(
 
 def build(
   config: Any,
-  preprocess: preprocessing.Preprocessor,
+  preprocessor: preprocessing.Preprocessor,
   output_sizes: Mapping[str, int],
-  writes: str = '',
+  output_text: str = '',
   tables: models.Tables = models.BUILT_IN,
   masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> nn.Module:
@@ -69,14 +69,14 @@ def build(
 
   Args:
     config: a completed config.
-    preprocess: preprocessor with the tokenizer and the answer vocabulary.
+    preprocessor: has the tokenizer and the answer vocabulary.
     output_sizes: number of outputs by target.
-    writes: the text feature that the model writes.
+    output_text: the text feature that the model writes.
     tables: the models and parts that a config can name.
     masks: settings of heads by feature of which hidden parts are predicted.
   """
-  tokenizer = preprocess.tokenizer
-  questions = preprocess.features.get('questions')
+  tokenizer = preprocessor.tokenizer
+  questions = preprocessor.features.get('questions')
   has_label = questions is not None and questions.has_label
   return models.build(
     config.model,
@@ -85,9 +85,9 @@ def build(
     question_length=config.data.question_length,
     answer_length=config.data.answer_length,
     num_answers=len(questions.answers) if has_label else 0,
-    features=preprocess.features,
+    features=preprocessor.features,
     output_sizes=output_sizes,
-    writes=writes,
+    output_text=output_text,
     masks=masks,
     special_ids=_special_ids(config, tokenizer) if tokenizer else None,
     dtype=config.train.dtype,
@@ -115,9 +115,9 @@ def _special_ids(
 
 def _check_targets(config: Any, targets: Sequence[str]) -> None:
   """Refuses a model that reads what it is to predict."""
-  for name, reads in models.find_reads(config.model).items():
+  for name, inputs in models.find_encoder_inputs(config.model).items():
     for target in targets:
-      if target in reads:
+      if target in inputs:
         raise ConfigError(
           f'model.encoders.{name} reads {target!r}, which a task predicts; '
           'remove it from model.encoders, or predict another feature'

@@ -92,7 +92,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     image = self.encode_image(batch)
     before = self._embed_prompt(batch, task, image)
     grid = self._find_grid(batch, image)
-    start, mask = writing.start(batch, before.mask.shape[0], self.bos_id)
+    start, mask = writing.make_prompt(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
     self.check_reach(prompt_length, max_new_tokens)
@@ -111,7 +111,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     """The encoder's tokens of image and question, and the start of a text."""
     before = self._embed_prompt(batch, task, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
-    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _embed_prompt(

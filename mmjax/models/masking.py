@@ -194,22 +194,22 @@ def count_visible(patches: int, fraction: float) -> int:
 
 def find_encoder(
   built: Mapping[str, nn.Module],
-  reads: Mapping[str, Sequence[str]] | None,
+  encoder_inputs: Mapping[str, Sequence[str]] | None,
   field: str,
 ) -> str:
   """Name of the encoder of a field of which a part is hidden.
 
   Args:
     built: encoders by name.
-    reads: features that each reads, by its name.
+    encoder_inputs: features that each reads, by its name.
     field: the feature.
 
   Raises:
     ConfigError: if there is none, or it can't do without a part of its input.
   """
-  reads = reads or {}
+  encoder_inputs = encoder_inputs or {}
   for name, encoder in built.items():
-    if tuple(reads.get(name, (name,))) == (field,):
+    if tuple(encoder_inputs.get(name, (name,))) == (field,):
       _check_encoder(name, encoder)
       return name
   raise ConfigError(
@@ -230,7 +230,7 @@ def check(model: nn.Module, masks: Mapping[str, Mapping[str, Any]]) -> None:
       "needs; use model.name='multimodal'"
     )
   for field in masks:
-    name = find_encoder(model.encoders, model.reads, field)
+    name = find_encoder(model.encoders, model.encoder_inputs, field)
     if model.fusion is not None and is_text(model.encoders[name]):
       locate(model.fusion, dict.fromkeys(model.encoders, 1), name)
 

@@ -26,15 +26,15 @@ class Multimodal(writing.Writer):
 
   Attributes:
     encoders: encoder by name; a name is that of the feature that it reads,
-      unless `reads` says otherwise.
-    reads: names of the features that an encoder reads, by encoder. Several
-      numbers and classes are the row of a table.
+      unless `encoder_inputs` says otherwise.
+    encoder_inputs: names of the features that an encoder reads, by encoder.
+      Several numbers and classes are the row of a table.
     fusion: mixes the tokens of all encoders; None for one encoder, or for
       embeddings alone.
     embed_dim: E, width of the shared space; 0 for no embeddings.
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
-    writes: the text feature that the decoder writes.
+    output_text: the text feature that the decoder writes.
     masks: settings of the head by feature of which parts are hidden: `mask_id`
       of a text; `width`, `depth` and `num_heads` of the decoder of patches.
     logit_scale_init: inverse temperature at the start.
@@ -47,12 +47,12 @@ class Multimodal(writing.Writer):
   """
 
   encoders: Mapping[str, nn.Module]
-  reads: Mapping[str, Sequence[str]] | None = None
+  encoder_inputs: Mapping[str, Sequence[str]] | None = None
   fusion: nn.Module | None = None
   embed_dim: int = 0
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
-  writes: str = ''
+  output_text: str = ''
   masks: Mapping[str, Mapping[str, Any]] | None = None
   logit_scale_init: Positive = 1 / 0.07
   logit_scale_max: Positive = 100.0
@@ -125,10 +125,10 @@ class Multimodal(writing.Writer):
       fused = self.fuse(tokens, train=train)
       for target, head in self.heads.items():
         out[f'{target}_output'] = head(fused.pooled).astype(jnp.float32)
-      if self.decoder is not None and self.writes in batch:
-        out[f'{self.writes}_logits'] = self.decoder(
-          batch[self.writes][:, :-1],
-          batch[f'{self.writes}_mask'][:, :-1],
+      if self.decoder is not None and self.output_text in batch:
+        out[f'{self.output_text}_logits'] = self.decoder(
+          batch[self.output_text][:, :-1],
+          batch[f'{self.output_text}_mask'][:, :-1],
           fused,
           train=train,
         )
@@ -158,7 +158,7 @@ class Multimodal(writing.Writer):
     tokens = self.encode(batch, (name,))[name]
     return self.projections[name](tokens.pooled)
 
-  def predict(self, batch: Batch, target: str) -> Array:
+  def apply_head(self, batch: Batch, target: str) -> Array:
     """Outputs [B, n] of one target."""
     fused = self.fuse(self.encode(batch))
     return self.heads[target](fused.pooled).astype(jnp.float32)
@@ -169,7 +169,8 @@ class Multimodal(writing.Writer):
     """The fused fields, and the start of a text."""
     del task
     context = self.fuse(self.encode(batch))
-    return context, *writing.start(batch, context.mask.shape[0], self.bos_id)
+    size = context.mask.shape[0]
+    return context, *writing.make_prompt(batch, size, self.bos_id)
 
   def fill(
     self,
@@ -197,7 +198,7 @@ class Multimodal(writing.Writer):
     Raises:
       ConfigError: if the fusion doesn't mix the text's tokens.
     """
-    name = masking.find_encoder(self.encoders, self.reads, field)
+    name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
     words, head = self.encoders[name].words, self.mask_heads[name]
     ids = jnp.where(hidden, 0, batch[field])
     vectors = head.embed(ids, hidden, words)  # [B, T, D]
@@ -214,7 +215,7 @@ class Multimodal(writing.Writer):
     batch: Batch,
     field: str,
     rng: Array,
-    rows: Array,
+    index: Array,
     fraction: float,
     *,
     train: bool = False,
@@ -227,20 +228,20 @@ class Multimodal(writing.Writer):
       batch: arrays by feature, with masks.
       field: name of an image or a sound, one of `masks`.
       rng: key of what is hidden.
-      rows: numbers [B] of the examples, as in `mmjax.ops.draw_by_row`.
+      index: indices [B] of the examples, as in `mmjax.ops.draw_by_index`.
       fraction: fraction of the patches that is hidden.
       train: whether dropout is on.
 
     Returns:
       All patches, predicted and true.
     """
-    name = masking.find_encoder(self.encoders, self.reads, field)
+    name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
     encoder, (inputs, mask) = self.encoders[name], self._get_inputs(name, batch)
     if isinstance(encoder, encoders.FromSamples):
       inputs, mask = encoder.compute(inputs, mask)
       encoder = encoder.encoder
     target, grid = encoder.cut(ops.zero_masked(inputs, mask))  # [B, P, E]
-    order = jnp.argsort(ops.draw_by_row(rng, rows, target.shape[1]), axis=1)
+    order = jnp.argsort(ops.draw_by_index(rng, index, target.shape[1]), axis=1)
     number = masking.count_visible(target.shape[1], fraction)
     tokens = encoder(inputs, mask, visible=order[:, :number], train=train)
     predicted = self.mask_heads[name](
@@ -253,24 +254,24 @@ class Multimodal(writing.Writer):
     """Settings of the heads by encoder."""
     find = masking.find_encoder
     return {
-      find(self.encoders, self.reads, field): settings
+      find(self.encoders, self.encoder_inputs, field): settings
       for field, settings in (self.masks or {}).items()
     }
 
   def _init_masked(self, batch: Batch) -> None:
     """Makes the parameters of the heads; only objectives call them."""
     for field in self.masks or {}:
-      name = masking.find_encoder(self.encoders, self.reads, field)
-      rows = jnp.arange(batch[field].shape[0])
+      name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
+      index = jnp.arange(batch[field].shape[0])
       if masking.is_text(self.encoders[name]):
         hidden = jnp.zeros(batch[field].shape, bool)
-        self.fill(batch, field, jnp.zeros((len(rows), 1), jnp.int32), hidden)
+        self.fill(batch, field, jnp.zeros((len(index), 1), jnp.int32), hidden)
       else:
-        self.reconstruct(batch, field, jax.random.key(0), rows, 0.5)
+        self.reconstruct(batch, field, jax.random.key(0), index, 0.5)
 
   def _get_inputs(self, name: str, batch: Batch) -> tuple[Any, Any]:
     """What an encoder gets: an array and its mask, or a table's."""
-    keys = tuple((self.reads or {}).get(name, (name,)))
+    keys = tuple((self.encoder_inputs or {}).get(name, (name,)))
     missing = [key for key in keys if key not in batch]
     if missing:
       raise ConfigError(

@@ -5,6 +5,7 @@ Names become classes in the dicts below and, for encoders, in
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -108,14 +109,16 @@ def list_encoder_inputs(config: Mapping[str, Any]) -> tuple[str, ...]:
   () for models without `encoders`, whose inputs have fixed names.
   """
   return tuple(
-    dict.fromkeys(f for reads in find_reads(config).values() for f in reads)
+    dict.fromkeys(itertools.chain(*find_encoder_inputs(config).values()))
   )
 
 
-def find_reads(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def find_encoder_inputs(
+  config: Mapping[str, Any],
+) -> dict[str, tuple[str, ...]]:
   """The features that each of a model's `encoders` reads, by its name."""
   settings = config.get('encoders') or {}
   return {
-    name: tuple(chosen.get('reads', (name,)))
+    name: tuple(chosen.get('inputs', (name,)))
     for name, chosen in settings.items()
   }

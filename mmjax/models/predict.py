@@ -35,12 +35,12 @@ def output(model: nn.Module, *, target: str) -> Predict:
   """Outputs [B, n] for one target: logits of classes, or numbers.
 
   Args:
-    model: one with `predict(batch, target)`.
+    model: one with `apply_head(batch, target)`.
     target: name of the feature that is predicted.
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply({'params': params}, batch, target, method='predict')
+    return model.apply({'params': params}, batch, target, method='apply_head')
 
   return predict
 
@@ -169,8 +169,8 @@ def reconstructions(
   """
 
   def predict(params: Params, batch: Batch) -> Array:
-    rows = batch.get('index', jnp.arange(len(batch[objective.field])))
-    found = _reconstruct(model, params, batch, objective, rows, seed)
+    index = batch.get('index', jnp.arange(len(batch[objective.field])))
+    found = _reconstruct(model, params, batch, objective, index, seed)
     _, mean, deviation = objectives.normalise_patches(found.target)
     hidden = found.hidden[:, :, None]
     versions = (
@@ -192,10 +192,10 @@ def _reconstruct(
   params: Params,
   batch: Batch,
   objective: objectives.MaskedPatches,
-  rows: Array,
+  index: Array,
   seed: int = 0,
 ) -> Any:
-  arguments = objective.field, jax.random.key(seed), rows, objective.fraction
+  arguments = objective.field, jax.random.key(seed), index, objective.fraction
   return model.apply(
     {'params': params}, batch, *arguments, method='reconstruct'
   )

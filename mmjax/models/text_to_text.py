@@ -67,5 +67,5 @@ class TextToText(writing.Writer):
     """
     del task
     context = self.encode_text(batch['question'], batch.get('question_mask'))
-    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start

@@ -193,7 +193,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     context = self.encoder(
       self.embed(batch), _get_text_mask(batch), train=False
     )
-    start = writing.start(batch, context.mask.shape[0], self.bos_id)
+    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:

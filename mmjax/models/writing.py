@@ -190,12 +190,12 @@ class Writer(nn.Module):
     )
 
 
-def start(batch: Batch, rows: int, bos_id: int) -> tuple[Array, Array]:
-  """What texts begin with: the ids [B, P] and their mask [B, P].
+def make_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:
+  """The tokens that texts begin with: ids [B, P], and their mask [B, P].
 
   These are the batch's `prompt`, or `bos_id` alone without one.
   """
   if 'prompt' in batch:
     return batch['prompt'], batch['prompt_mask']
-  tokens = jnp.full((rows, 1), bos_id, jnp.int32)
+  tokens = jnp.full((size, 1), bos_id, jnp.int32)
   return tokens, jnp.ones(tokens.shape, bool)

@@ -56,8 +56,8 @@ class MaskedTokens:
     """The loss, and `accuracy` as a metric."""
     del outputs, axis_name
     choice, corruption, dropout = jax.random.split(rng, 3)
-    rows = jnp.arange(batch[self.field].shape[0])
-    positions, chosen = self.choose(batch, choice, rows)  # [B, K]
+    index = jnp.arange(batch[self.field].shape[0])
+    positions, chosen = self.choose(batch, choice, index)  # [B, K]
     ids, hidden = self.corrupt(batch[self.field], positions, chosen, corruption)
     logits = apply(
       {**batch, self.field: ids},
@@ -84,17 +84,17 @@ class MaskedTokens:
     return batch[f'{self.field}_mask'] & present[:, None] & words
 
   def choose(
-    self, batch: Batch, rng: Array, rows: Array
+    self, batch: Batch, rng: Array, index: Array
   ) -> tuple[Array, Array]:
     """Positions [B, K], and which of them are chosen [B, K].
 
     Args:
       batch: arrays by feature.
       rng: key.
-      rows: numbers [B] of the examples, as in `mmjax.ops.draw_by_row`.
+      index: indices [B] of the examples, as in `mmjax.ops.draw_by_index`.
     """
     candidates = self.find_candidates(batch)
-    scores = ops.draw_by_row(rng, rows, candidates.shape[1])
+    scores = ops.draw_by_index(rng, index, candidates.shape[1])
     return ops.choose(scores, candidates, self.fraction)
 
   def corrupt(

@@ -4,7 +4,7 @@ from mmjax.ops.attention import causal_mask, dot_product_attention
 from mmjax.ops.choosing import (
   choose,
   count_chosen,
-  draw_by_row,
+  draw_by_index,
   largest_choice,
 )
 from mmjax.ops.masking import (
@@ -40,7 +40,7 @@ __all__ = [
   'count_chosen',
   'cut_patches',
   'dot_product_attention',
-  'draw_by_row',
+  'draw_by_index',
   'filter_logits',
   'join_patches',
   'largest_choice',

@@ -5,20 +5,20 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 
-def draw_by_row(
-  rng: Array, rows: Int[Array, 'B'], length: int
+def draw_by_index(
+  rng: Array, index: Int[Array, 'B'], length: int
 ) -> Float[Array, 'B N']:
-  """Uniform numbers [B, N] in 0..1, which depend on the key and a row's number.
+  """Uniform numbers [B, N] in 0..1, which depend on the key and an index.
 
   Args:
     rng: key.
-    rows: numbers of the examples [B]; equal ones get equal draws in any batch.
+    index: indices of the examples [B]; equal ones get equal draws in any batch.
     length: N.
   """
-  draw = lambda row: jax.random.uniform(
-    jax.random.fold_in(rng, row), (length,), jnp.float32
+  draw = lambda i: jax.random.uniform(
+    jax.random.fold_in(rng, i), (length,), jnp.float32
   )
-  return jax.vmap(draw)(rows)
+  return jax.vmap(draw)(index)
 
 
 def count_chosen(

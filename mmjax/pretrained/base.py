@@ -78,7 +78,7 @@ class Pretrained:
     )
 
   @functools.cached_property
-  def preprocess(self) -> preprocess.ImagePreprocessor:
+  def preprocessor(self) -> preprocess.ImagePreprocessor:
     """The preprocessor that turns images into arrays."""
     return self.make_preprocessor(*self.find_preprocessing())
 
@@ -109,7 +109,7 @@ class Pretrained:
     """
     _, file = self.find_preprocessing()
     return image_sizes.stack(
-      [self.preprocess(image_files.to_array(p)) for p in as_list(images)],
+      [self.preprocessor(image_files.to_array(p)) for p in as_list(images)],
       self.module,
       self.image_size,
       file,

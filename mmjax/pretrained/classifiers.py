@@ -107,11 +107,11 @@ class PublishedAudioEncoder(PublishedClassifier):
   """AST and similar models.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of
-  `preprocess.sample_rate`.
+  `preprocessor.sample_rate`.
   """
 
   @functools.cached_property
-  def preprocess(self) -> preprocess_audio.FbankPreprocessor:
+  def preprocessor(self) -> preprocess_audio.FbankPreprocessor:
     """The preprocessor that turns sounds into spectrograms."""
     return preprocess_audio.FbankPreprocessor.from_config(
       *self.find_preprocessing(processors.SOUNDS)
@@ -119,7 +119,7 @@ class PublishedAudioEncoder(PublishedClassifier):
 
   def arrays(self, sounds: Any) -> Array:
     """Spectrograms [B, F, M] of one or several sounds."""
-    return self.preprocess(base.as_list(sounds))
+    return self.preprocessor(base.as_list(sounds))
 
   def encode_audio(self, sounds: Any) -> Tokens:
     """Encodes one or several sounds: values [B, N, D], pooled [B, D]."""

@@ -120,12 +120,12 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     )
 
   @functools.cached_property
-  def preprocess_video(self) -> patches.PatchPreprocessor:
+  def video_preprocessor(self) -> patches.PatchPreprocessor:
     """The preprocessor of videos; that of images if the folder has no other."""
     settings = processors.find(
       self.files, processors.VIDEOS, processors.VIDEO_FILE
     )
-    return self.make_preprocessor(*settings) if settings else self.preprocess
+    return self.make_preprocessor(*settings) if settings else self.preprocessor
 
   def pixels(self, images: Any) -> Batch:
     """Cuts images into patches, the arguments of `PackedViT.encode_patches`.
@@ -205,12 +205,12 @@ class QwenVL(vision_language.PublishedVisionLanguage):
 
   def _cut_patches(self, image: Any) -> tuple[np.ndarray, packing.Grid]:
     if isinstance(image, np.ndarray) and image.ndim == 4:
-      pixels, grid = self.preprocess_video(list(image))
+      pixels, grid = self.video_preprocessor(list(image))
       video = dataclasses.replace(
         grid, video=True, interval=self.video_interval
       )
       return pixels, video
-    return self.preprocess([image_files.to_array(image)])
+    return self.preprocessor([image_files.to_array(image)])
 
 
 def model(

@@ -99,7 +99,7 @@ class Model(siglip.Model):
     image = image_files.to_rgb(image)
     height, width = largest_size(image.height, image.width, side, number)
     image = image.resize((width, height), PIL.Image.Resampling(resample))
-    array = self.preprocess(image)
+    array = self.preprocessor(image)
     rows, columns = height // side, width // side
     array = array.reshape(rows, side, columns, side, -1).swapaxes(1, 2)
     return array.reshape(rows, columns, -1)

@@ -24,11 +24,11 @@ class PublishedSpeechRecognizer(base.Pretrained):
   """Whisper and similar models.
 
   A sound is the path of a .wav file, or floats [N] in -1..1 at the rate of
-  `preprocess.sample_rate`.
+  `preprocessor.sample_rate`.
   """
 
   @functools.cached_property
-  def preprocess(self) -> preprocess_audio.AudioPreprocessor:
+  def preprocessor(self) -> preprocess_audio.AudioPreprocessor:
     """The preprocessor that turns sounds into spectrograms."""
     return preprocess_audio.AudioPreprocessor.from_config(
       *self.find_preprocessing(processors.SOUNDS)
@@ -78,15 +78,15 @@ class PublishedSpeechRecognizer(base.Pretrained):
       ConfigError: if a sound is longer than a window.
     """
     sounds = [
-      self.preprocess.read_samples(sound) for sound in base.as_list(sounds)
+      self.preprocessor.read_samples(sound) for sound in base.as_list(sounds)
     ]
-    windows = [self.preprocess.cut_windows(samples) for samples in sounds]
+    windows = [self.preprocessor.cut_windows(samples) for samples in sounds]
     for samples, sound_windows in zip(sounds, windows, strict=True):
       if len(sound_windows) > 1:
-        seconds = len(samples) / self.preprocess.sample_rate
+        seconds = len(samples) / self.preprocessor.sample_rate
         raise ConfigError(
           f'a sound of {seconds:.1f} seconds is longer than a window '
-          f'of {self.preprocess.seconds}; cut it'
+          f'of {self.preprocessor.seconds}; cut it'
         )
     return self._encode(np.concatenate(windows))
 
@@ -105,7 +105,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
         'alone'
       )
     firsts = [
-      self.preprocess.cut_windows(self.preprocess.read_samples(sound))[:1]
+      self.preprocessor.cut_windows(self.preprocessor.read_samples(sound))[:1]
       for sound in base.as_list(sounds)
     ]
     return self._detect(np.concatenate(firsts), 1)
@@ -142,7 +142,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
         setting of generation_config.json that mmjax refuses.
     """
     windows = [
-      self.preprocess.cut_windows(self.preprocess.read_samples(sound))
+      self.preprocessor.cut_windows(self.preprocessor.read_samples(sound))
       for sound in base.as_list(sounds)
     ]
     if not windows:
@@ -182,7 +182,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
     return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
 
   def _encode(self, windows: np.ndarray) -> Tokens:
-    spectrogram = self.preprocess.spectrogram(windows)
+    spectrogram = self.preprocessor.spectrogram(windows)
     return self.jit_method('encode_audio')(self.params, spectrogram)
 
   def _detect(self, windows: np.ndarray, batch_size: int) -> list[str]:

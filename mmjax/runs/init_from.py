@@ -82,8 +82,8 @@ def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
   tables, given = start.source.tables, start.section(config)
   if start.encoder:
     described = trained.with_init_from_errors(start.encoder.describe, tables)
-    if not start.of_frames and 'reads' in given:
-      described['reads'] = given['reads']
+    if not start.of_frames and 'inputs' in given:
+      described['inputs'] = given['inputs']
   else:
     module, _ = start.source.part(start.part)
     described = trained.with_init_from_errors(models.describe, module, tables)
@@ -145,7 +145,7 @@ def _log_differences(
     )
   if start.encoder and start.encoder.part == 'sound':
     trained_seconds = start.encoder.inputs[0]['seconds']
-    (feature,) = models.find_reads(config.model)[start.name]
+    (feature,) = models.find_encoder_inputs(config.model)[start.name]
     seconds = config.data.features[feature].seconds
     if seconds < trained_seconds:
       hosts.log(

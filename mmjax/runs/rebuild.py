@@ -40,7 +40,7 @@ class Run:
     config: what the run was started with.
     module: a Linen module.
     params: its parameters; the EMA, where the run kept one.
-    preprocess: records, and values that people pass, to arrays.
+    preprocessor: what makes arrays of records and of values that people pass.
     tasks: what the model was trained for, by name.
     step: step of the checkpoint that the parameters are from.
     is_ema: whether they are the EMA.
@@ -49,7 +49,7 @@ class Run:
   config: Any
   module: nn.Module
   params: Params
-  preprocess: preprocessing.Preprocessor
+  preprocessor: preprocessing.Preprocessor
   tasks: Mapping[str, tasks_lib.Task]
   step: int
   is_ema: bool
@@ -94,9 +94,9 @@ class Run:
   @property
   def tokenizer(self) -> tokenizers.Tokenizer:
     """Texts to ids and back."""
-    return self.preprocess.tokenizer
+    return self.preprocessor.tokenizer
 
-  def predict(
+  def apply(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
     """Applies a predict function, compiled at its first call.
@@ -115,7 +115,7 @@ class Run:
 
   def prepare(self, *absent: str, **values: Any) -> Batch:
     """Arrays of values by feature; see `mmjax.data.preprocess.Preprocessor`."""
-    return self.preprocess.prepare(*absent, **values)
+    return self.preprocessor.prepare(*absent, **values)
 
   @property
   def inputs(self) -> tuple[str, ...]:
@@ -157,16 +157,16 @@ def load(workdir: Path | str) -> Run:
   try:
     known = definition.of(config)
     tasks = known.build_tasks(config)
-    preprocess = preprocessing.Preprocessor.load(
+    preprocessor = preprocessing.Preprocessor.load(
       workdir / 'preprocess.json',
       _load_tokenizer(workdir, config),
       known.kind_table,
     )
     module = from_config.build(
       config,
-      preprocess,
+      preprocessor,
       tables=known.tables,
-      **tasks_lib.find_outputs(tasks, preprocess.features),
+      **tasks_lib.find_outputs(tasks, preprocessor.features),
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
@@ -175,7 +175,7 @@ def load(workdir: Path | str) -> Run:
     config=config,
     module=module,
     params=checkpoints.load_params(workdir, step=step),
-    preprocess=preprocess,
+    preprocessor=preprocessor,
     tasks=tasks,
     step=step,
     is_ema=checkpoints.has_ema(workdir, step),

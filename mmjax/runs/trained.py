@@ -261,7 +261,7 @@ def _open_run(folder: Path) -> Trained:
         models.ENCODER_PARTS.get(feature.encoded_as),
         {s: getattr(feature, s) for s in feature.encoder_settings},
       )
-      for name, feature in run.preprocess.features.items()
+      for name, feature in run.preprocessor.features.items()
     },
   )
 

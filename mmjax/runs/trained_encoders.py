@@ -52,7 +52,7 @@ class Encoder:
   inputs: tuple[Mapping[str, Any], ...] = ({},)
 
   def describe(self, tables: models.Tables) -> dict[str, Any]:
-    """Settings of `model.encoders.NAME`, without `reads`.
+    """Settings of `model.encoders.NAME`, without `inputs`.
 
     Raises:
       ConfigError: if no config can name its class.
@@ -126,7 +126,7 @@ def find(
   if len(encoder.inputs) != len(kinds):
     raise ConfigError(
       f'{where} reads {len(encoder.inputs)} features, but {PREFIX}{name} reads '
-      f'{len(kinds)}; make model.{PREFIX}{name}.reads as many, in that order'
+      f'{len(kinds)}; make model.{PREFIX}{name}.inputs as many, in that order'
     )
   return encoder
 
@@ -189,8 +189,8 @@ def _list_named(
 ) -> Iterator[tuple[str, Encoder]]:
   """The encoders of a `multimodal` run."""
   for name, module in source.module.encoders.items():
-    reads = (source.module.reads or {}).get(name, (name,))
-    inputs = [source.inputs[feature] for feature in reads]
+    names = (source.module.encoder_inputs or {}).get(name, (name,))
+    inputs = [source.inputs[feature] for feature in names]
     yield (
       f'{PREFIX}{name}',
       Encoder(
@@ -233,14 +233,14 @@ def _reads(config: Any, name: str) -> tuple[str, ...]:
   Raises:
     ConfigError: if the config's model has no such encoder.
   """
-  reads = models.find_reads(config.model)
-  if name not in reads:
+  inputs = models.find_encoder_inputs(config.model)
+  if name not in inputs:
     raise ConfigError(
       f'init_from: {PREFIX}{name}: model.encoders has '
-      f'{", ".join(reads) or "none"}; add {name} to it, with the model '
+      f'{", ".join(inputs) or "none"}; add {name} to it, with the model '
       "'multimodal'"
     )
-  return reads[name]
+  return inputs[name]
 
 
 def _find_part(config: Any, feature: str) -> str | None:

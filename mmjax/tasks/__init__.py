@@ -1,13 +1,20 @@
 """Tasks: what models are trained for, one file a task."""
 
 from mmjax.tasks.align import Align
-from mmjax.tasks.base import Prompt, Row, Split, Task, Teacher, TrainedModel
+from mmjax.tasks.base import (
+  Prompt,
+  ReportRow,
+  Split,
+  Task,
+  Teacher,
+  TrainedModel,
+)
 from mmjax.tasks.build import (
   build,
   find_masks,
   find_output_sizes,
+  find_output_text,
   find_outputs,
-  find_written,
   objectives,
 )
 from mmjax.tasks.captioning import Captioning
@@ -52,7 +59,7 @@ __all__ = [
   'Prompt',
   'PseudoLabels',
   'Regress',
-  'Row',
+  'ReportRow',
   'Split',
   'Task',
   'Teacher',
@@ -63,7 +70,7 @@ __all__ = [
   'build',
   'find_masks',
   'find_output_sizes',
+  'find_output_text',
   'find_outputs',
-  'find_written',
   'objectives',
 ]

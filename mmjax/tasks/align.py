@@ -26,7 +26,7 @@ def embed(run: base.TrainedModel, **values: Any) -> Array:
       f'embed takes the values of one field, not of {list(values) or "none"}'
     )
   (name,) = values
-  return run.predict(predict.embed, run.prepare(**values), name=name)
+  return run.apply(predict.embed, run.prepare(**values), name=name)
 
 
 def rank_texts(
@@ -39,7 +39,7 @@ def rank_texts(
   del beam_size
   text = next(
     name
-    for name, feature in run.preprocess.features.items()
+    for name, feature in run.preprocessor.features.items()
     if isinstance(feature, features.StoredTexts)
   )
   (given,) = inputs.items()
@@ -69,7 +69,7 @@ class Align(base.Task):
   ability: ClassVar[str] = 'embed fields'
   methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
   prompt: ClassVar[base.Prompt | None] = base.Prompt(
-    'text', rank_texts, reads='text'
+    'text', rank_texts, feature='text'
   )
 
   fields: Sequence[str] = ()
@@ -79,9 +79,9 @@ class Align(base.Task):
   ring: Ring = False
 
   @property
-  def rows(self) -> tuple[base.Row, ...]:
+  def report_rows(self) -> tuple[base.ReportRow, ...]:
     return tuple(
-      base.Row(
+      base.ReportRow(
         f'{first} to {second} R@1',
         f'{name}/{first}_to_{second}_r1',
         f'{name}/chance_r1',
@@ -110,7 +110,7 @@ class Align(base.Task):
       f'{split.prefix}{name}': evaluators.Retrieval(
         {field: predict.embed(split.model, name=field) for field in pair},
         split.source,
-        split.preprocess,
+        split.preprocessor,
         gallery_by=split.config.eval.gallery_by,
         name=f'{split.prefix}{name}',
         **split.settings(),

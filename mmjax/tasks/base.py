@@ -24,20 +24,23 @@ _TaskType = TypeVar('_TaskType')
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class ReportRow:
   """A row of `mmjax report`.
 
   Attributes:
     label: what was measured.
-    value: name of the metric, such as 'vqa/accuracy'.
-    chance: name of the metric of a guess; None for no such metric.
-    blind: name of the blind baseline's metric; None for no such metric.
+    metric: name of the metric, such as 'vqa/accuracy'.
+    baseline: name of the metric of chance, or of the best constant answer; None
+      for no such metric.
+    blind_metric: name of the blind baseline's metric; None for no such metric.
+    lower_is_better: whether the metric measures an error.
   """
 
   label: str
-  value: str
-  chance: str | None = None
-  blind: str | None = None
+  metric: str
+  baseline: str | None = None
+  blind_metric: str | None = None
+  lower_is_better: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Teacher:
     argument: of the method: a target, or a field.
     output: name of the output that the objective reads it as.
     size: n.
-    reads: by each feature that the teacher reads, the run's own that gives its
+    inputs: by each feature that the teacher reads, the run's own that gives its
       array.
   """
 
@@ -59,7 +62,7 @@ class Teacher:
   argument: str
   output: str
   size: int
-  reads: Mapping[str, str]
+  inputs: Mapping[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +73,7 @@ class Split:
     model: the Linen module.
     source: records of the split.
     train: records of training.
-    preprocess: from records to arrays.
+    preprocessor: function from a record to arrays.
     config: the completed config; `eval` has the settings of evaluators, and
       `data` describes the source of the split alone.
     inputs: features that the model reads.
@@ -83,7 +86,7 @@ class Split:
   model: nn.Module
   source: sources.Source
   train: sources.Source
-  preprocess: preprocessing.Preprocessor
+  preprocessor: preprocessing.Preprocessor
   config: Any
   inputs: tuple[str, ...] = ()
   prefix: str = ''
@@ -108,7 +111,7 @@ class TrainedModel(Protocol):
   config: Any
   module: nn.Module
   params: Params
-  preprocess: preprocessing.Preprocessor
+  preprocessor: preprocessing.Preprocessor
   tasks: 'Mapping[str, Task]'
 
   @property
@@ -122,7 +125,7 @@ class TrainedModel(Protocol):
   def unable(self, what: str) -> str:
     """The message that the model was not trained to do something."""
 
-  def predict(
+  def apply(
     self, make: Callable[..., Any], batch: Batch, **settings: Any
   ) -> Array:
     """Output of a function of `mmjax.models.predict`, compiled once."""
@@ -148,12 +151,12 @@ class Prompt:
     flag: the flag that asks for it, 'text' or 'question'; '' for inputs
       without either.
     lines: makes the lines to print about one set of inputs.
-    reads: feature that reads the flag's texts; '' for no texts.
+    feature: feature that reads the flag's texts; '' for no texts.
   """
 
   flag: str
   lines: MakeLines
-  reads: str = ''
+  feature: str = ''
 
   def __post_init__(self):
     if self.flag not in FLAGS:
@@ -169,14 +172,14 @@ class Task:
   Attributes:
     weight: factor of its loss; with 0 the task is left out.
     ability: what a trained model can do, a verb phrase for messages.
-    rows: what `mmjax report` shows of its results.
+    report_rows: what `mmjax report` shows of its results.
     methods: name -> function (trained model, ...), the methods of a trained
       `Run`.
     prompt: how `mmjax predict` asks for it; None where it can't.
   """
 
   ability: ClassVar[str]
-  rows: ClassVar[tuple[Row, ...]] = ()
+  report_rows: ClassVar[tuple[ReportRow, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
   prompt: ClassVar[Prompt | None] = None
 
@@ -232,7 +235,7 @@ class Task:
     del features
     return {}
 
-  def writes(self) -> str:
+  def output_text(self) -> str:
     """The text feature that a model's decoder writes; '' for none."""
     return ''
 

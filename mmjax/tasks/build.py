@@ -94,15 +94,15 @@ def find_outputs(
   """What a model must return for its tasks.
 
   Returns:
-    Arguments of `mmjax.models.from_config.build`: `output_sizes`, `writes` and
-    `masks`.
+    Arguments of `mmjax.models.from_config.build`: `output_sizes`,
+    `output_text` and `masks`.
 
   Raises:
     ConfigError: if no model can return all of it.
   """
   return {
     'output_sizes': find_output_sizes(tasks, features),
-    'writes': find_written(tasks),
+    'output_text': find_output_text(tasks),
     'masks': find_masks(tasks, features),
   }
 
@@ -127,13 +127,13 @@ def find_masks(
   return masks
 
 
-def find_written(tasks: Mapping[str, base.Task]) -> str:
+def find_output_text(tasks: Mapping[str, base.Task]) -> str:
   """The text feature that the tasks' model writes; '' for none.
 
   Raises:
     ConfigError: if two tasks write different features.
   """
-  written = {task.writes(): name for name, task in tasks.items()}
+  written = {task.output_text(): name for name, task in tasks.items()}
   written.pop('', None)
   if len(written) > 1:
     raise ConfigError(

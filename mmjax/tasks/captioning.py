@@ -13,11 +13,11 @@ def caption(
   run: base.TrainedModel, image: Any, *, beam_size: int = 1
 ) -> list[str]:
   """A caption of each image; greedy, or the best of a beam."""
-  ids = run.predict(
+  ids = run.apply(
     predict.generate,
     run.prepare(image=image),
     task='caption',
-    max_new_tokens=run.preprocess['text'].length - 1,
+    max_new_tokens=run.preprocessor['text'].max_new_tokens,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -44,9 +44,9 @@ class Captioning(base.Task):
   """
 
   ability: ClassVar[str] = 'caption an image'
-  rows: ClassVar[tuple[base.Row, ...]] = (
-    base.Row('exact captions', 'captions/exact', 'captions/chance_exact'),
-    base.Row(
+  report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
+    base.ReportRow('exact captions', 'captions/exact', 'captions/chance_exact'),
+    base.ReportRow(
       'objects named right', 'captions/objects', 'captions/chance_objects'
     ),
   )
@@ -69,11 +69,11 @@ class Captioning(base.Task):
         split.model,
         task='caption',
         # The token that starts a text is not generated.
-        max_new_tokens=config.data.text_length - 1,
+        max_new_tokens=split.preprocessor['text'].max_new_tokens,
         beam_size=config.eval.beam_size,
       ),
       split.source,
-      split.preprocess,
+      split.preprocessor,
       parse=evaluators.PARSERS.get(config.data.name.split('/')[0]),
       name=name,
       **split.settings(),

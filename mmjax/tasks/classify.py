@@ -26,12 +26,12 @@ def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
     **values: one value or several of each input; the others count as absent.
   """
   batch = base.prepare_inputs(run, values)
-  return run.predict(predict.output, batch, target=target)
+  return run.apply(predict.output, batch, target=target)
 
 
 def classify(run: base.TrainedModel, **values: Any) -> list[Any]:
   """The likeliest class of each, or with several classes those above 1/2."""
-  feature = run.preprocess[_find_target(run)]
+  feature = run.preprocessor[_find_target(run)]
   logits = np.asarray(class_logits(run, feature.name, **values))
   if feature.multi_label:
     return [
@@ -52,13 +52,13 @@ def _find_target(run: base.TrainedModel) -> str:
   raise ConfigError(run.unable(Classify.ability))
 
 
-def list_rows(target: str) -> tuple[base.Row, ...]:
+def make_report_rows(target: str) -> tuple[base.ReportRow, ...]:
   """Rows of `mmjax report` for the classes of a target."""
   return (
-    base.Row(
+    base.ReportRow(
       f'{target} right', f'{target}/accuracy', f'{target}/majority_accuracy'
     ),
-    base.Row(
+    base.ReportRow(
       f'{target} mAP',
       f'{target}/average_precision',
       f'{target}/chance_average_precision',
@@ -74,7 +74,7 @@ def make_evaluators(
   classes = evaluators.Classes(
     predict.output(split.model, target=target),
     split.source,
-    split.preprocess,
+    split.preprocessor,
     target=target,
     inputs=split.inputs,
     name=name,
@@ -91,7 +91,7 @@ def _lines(
 ) -> list[str]:
   """Lines of the likeliest classes with their probabilities."""
   del texts, beam_size
-  feature = run.preprocess[_find_target(run)]
+  feature = run.preprocessor[_find_target(run)]
   logits = np.asarray(class_logits(run, feature.name, **inputs)[0], np.float64)
   if feature.multi_label:
     probabilities = 1 / (1 + np.exp(-logits))
@@ -110,8 +110,8 @@ def _lines(
 class Classify(base.Task):
   """The model predicts the class of each record, or each of its classes.
 
-  It returns `TARGET_output` [B, C]; its method `predict(batch, target)` gives
-  the same.
+  It returns `TARGET_output` [B, C]; its method `apply_head(batch, target)`
+  gives the same.
 
   Attributes:
     target: feature of the kind category.
@@ -129,8 +129,8 @@ class Classify(base.Task):
   label_smoothing: Fraction = 0.0
 
   @property
-  def rows(self) -> tuple[base.Row, ...]:
-    return list_rows(self.target)
+  def report_rows(self) -> tuple[base.ReportRow, ...]:
+    return make_report_rows(self.target)
 
   @property
   def classifies(self) -> str:

@@ -35,7 +35,7 @@ class Distillation:
 
   Attributes:
     output: name of the output of both, [B, n].
-    reads: features that an example must have.
+    inputs: features that an example must have.
     distance: 'divergence' of logits, 'cosine' or 'squared' of embeddings.
     temperature: of the divergence.
   """
@@ -44,13 +44,13 @@ class Distillation:
   teacher: ClassVar[str] = 'frozen'
 
   output: str
-  reads: tuple[str, ...]
+  inputs: tuple[str, ...]
   distance: str
   temperature: float = 1.0
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that the teacher can read."""
-    return presence.joint_mask(batch, *self.reads).sum(dtype=jnp.float32)
+    return presence.joint_mask(batch, *self.inputs).sum(dtype=jnp.float32)
 
   def __call__(
     self,
@@ -65,7 +65,7 @@ class Distillation:
   ) -> tuple[Array, Metrics]:
     """The loss; as metric `agreement` of the classes, or the `cosine`."""
     del apply, rng, step, axis_name
-    mask = presence.joint_mask(batch, *self.reads)  # [B]
+    mask = presence.joint_mask(batch, *self.inputs)  # [B]
     taught = jax.lax.stop_gradient(apply_teacher(batch)[self.output])  # [B, n]
     own = ops.zero_masked(presence.get_output(outputs, self.output), mask)
     taught = ops.zero_masked(taught, mask)
@@ -114,8 +114,9 @@ class Distill(base.Task):
     temperature: of the softmax of both, with kind='logits'.
     distance: of features, 'cosine' or 'squared'.
     width: E, size of the teacher's embedding, with kind='features'.
-    reads: by feature that the teacher reads, the feature that gives its array,
-      such as {'image': 'teacher_image'}; None for dict(image='image').
+    teacher_inputs: by feature that the teacher reads, the feature that gives
+      its array, such as {'image': 'teacher_image'}; None for
+      dict(image='image').
   """
 
   ability: ClassVar[str] = 'predict what its teacher does'
@@ -128,11 +129,11 @@ class Distill(base.Task):
   temperature: Positive = 1.0
   distance: str = 'cosine'
   width: int = 0
-  reads: Mapping[str, str] | None = None
+  teacher_inputs: Mapping[str, str] | None = None
 
   @property
-  def rows(self) -> tuple[base.Row, ...]:
-    return classify.list_rows(self.target) if self.classifies else ()
+  def report_rows(self) -> tuple[base.ReportRow, ...]:
+    return classify.make_report_rows(self.target) if self.classifies else ()
 
   @property
   def classifies(self) -> str:
@@ -173,7 +174,7 @@ class Distill(base.Task):
   def find_teacher(self, features: Mapping[str, Feature]) -> base.Teacher:
     return base.Teacher(
       self.teacher,
-      'predict' if self.kind == 'logits' else 'embed',
+      'apply_head' if self.kind == 'logits' else 'embed',
       self.target,
       self._output,
       self.output_sizes(features)[self._name],
@@ -201,4 +202,4 @@ class Distill(base.Task):
 
   @property
   def _reads(self) -> Mapping[str, str]:
-    return self.reads or {'image': 'image'}
+    return self.teacher_inputs or {'image': 'image'}

@@ -55,7 +55,7 @@ def fill(
   ]
   ids, mask, hidden = map(np.stack, zip(*encoded, strict=True))
   batch |= {field: ids, f'{field}_mask': mask, f'{field}_gaps': hidden}
-  logits = np.asarray(run.predict(predict.filled, batch, field=field))
+  logits = np.asarray(run.apply(predict.filled, batch, field=field))
   specials = _find_specials(feature)
   return [
     _fill_row(feature.tokenizer, *row, specials)
@@ -79,15 +79,15 @@ def reconstruct(
     which are not predicted: only `masked/error` says how well the model does.
   """
   task = base.find_task(run, Masked)
-  feature = run.preprocess[task.field]
+  feature = run.preprocessor[task.field]
   if isinstance(feature, Text):
     raise ConfigError(f'{task.field!r} is a text; use fill')
   if task.field not in values:
     raise ConfigError(f'reconstruct needs {task.field!r}')
-  images = run.predict(
+  images = run.apply(
     predict.reconstructions,
     base.prepare_inputs(run, values),
-    objective=task.fitted_objective(run.preprocess.features),
+    objective=task.fitted_objective(run.preprocessor.features),
     seed=seed,
   )
   return evaluator.to_pixels(feature, np.asarray(images, np.float32))
@@ -102,15 +102,15 @@ def _lines(
   """Filled texts with their probabilities, or the error of a reconstruction."""
   del texts, beam_size
   task = base.find_task(run, Masked)
-  if isinstance(run.preprocess[task.field], Text):
+  if isinstance(run.preprocessor[task.field], Text):
     (filled,) = fill(run, **inputs)
     return [
       '  prob  text',
       *(f'{probability:6.1%}  {text}' for text, probability in filled),
     ]
   batch = dict(base.prepare_inputs(run, inputs)) | {'index': np.zeros(1, int)}
-  objective = task.fitted_objective(run.preprocess.features)
-  found = run.predict(predict.masked_patches, batch, objective=objective)
+  objective = task.fitted_objective(run.preprocessor.features)
+  found = run.apply(predict.masked_patches, batch, objective=objective)
   error, baseline = np.asarray(found)[0]
   return [
     f'squared error of the {objective.fraction:.0%} of patches that are hidden:'
@@ -138,16 +138,22 @@ class Masked(base.Task):
   """
 
   ability: ClassVar[str] = 'predict what is hidden of its inputs'
-  rows: ClassVar[tuple[base.Row, ...]] = (
-    base.Row(
+  report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
+    base.ReportRow(
       'hidden words right', 'masked/accuracy', 'masked/unigram_accuracy'
     ),
-    base.Row(
+    base.ReportRow(
       'their cross-entropy',
       'masked/cross_entropy',
       'masked/unigram_cross_entropy',
+      lower_is_better=True,
     ),
-    base.Row('hidden patches error', 'masked/error', 'masked/mean_error'),
+    base.ReportRow(
+      'hidden patches error',
+      'masked/error',
+      'masked/mean_error',
+      lower_is_better=True,
+    ),
   )
   methods: ClassVar[Mapping[str, Any]] = {
     'fill': fill,
@@ -210,7 +216,7 @@ class Masked(base.Task):
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}masked'
-    objective = self.fitted_objective(split.preprocess.features)
+    objective = self.fitted_objective(split.preprocessor.features)
     settings = {
       'field': self.field,
       'inputs': split.inputs,
@@ -223,7 +229,7 @@ class Masked(base.Task):
         name: evaluators.HiddenTokens(
           measure,
           split.source,
-          split.preprocess,
+          split.preprocessor,
           train=split.train,
           **settings,
         )
@@ -233,7 +239,7 @@ class Masked(base.Task):
       name: evaluators.HiddenPatches(
         measure,
         split.source,
-        split.preprocess,
+        split.preprocessor,
         rebuild=predict.reconstructions(split.model, objective=objective),
         **settings,
       )
@@ -244,7 +250,7 @@ class Masked(base.Task):
 
 
 def _get_text(run: base.TrainedModel, field: str) -> Text:
-  feature = run.preprocess[field]
+  feature = run.preprocessor[field]
   if not isinstance(feature, Text):
     raise ConfigError(f'{field!r} is not a text; use reconstruct')
   return feature

@@ -158,7 +158,7 @@ class Pairs:
     settings = self._split.settings()
     with batching.iterate_eval(
       self._split.source,
-      self._split.preprocess,
+      self._split.preprocessor,
       settings['batch_size'],
       num_examples=settings['num_examples'],
     ) as ahead:
@@ -188,7 +188,7 @@ class Pairs:
     inputs = {
       key: batch[key]
       for name in self._split.inputs
-      for key in self._split.preprocess[name].list_keys()
+      for key in self._split.preprocessor[name].list_keys()
     }
     own = self._predict(params, inputs)[:, 0]
     for key in (second, f'{second}_mask'):
@@ -201,7 +201,7 @@ class Pairs:
 def match(run: base.TrainedModel, **values: Any) -> np.ndarray:
   """Probabilities [B] that the given fields belong together."""
   batch = base.prepare_inputs(run, values)
-  logits = np.asarray(run.predict(predict.output, batch, target=OUTPUT))[:, 0]
+  logits = np.asarray(run.apply(predict.output, batch, target=OUTPUT))[:, 0]
   return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
@@ -227,8 +227,10 @@ class Match(base.Task):
   """
 
   ability: ClassVar[str] = 'judge whether fields belong together'
-  rows: ClassVar[tuple[base.Row, ...]] = (
-    base.Row('pairs judged right', 'match/accuracy', 'match/chance_accuracy'),
+  report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
+    base.ReportRow(
+      'pairs judged right', 'match/accuracy', 'match/chance_accuracy'
+    ),
   )
   methods: ClassVar[Mapping[str, Any]] = {'match': match}
   prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)

@@ -22,9 +22,9 @@ def regress(run: base.TrainedModel, **values: Any) -> np.ndarray:
     **values: one value or several of each input; the others count as absent.
   """
   task = base.find_task(run, Regress)
-  feature = run.preprocess[task.target]
+  feature = run.preprocessor[task.target]
   batch = base.prepare_inputs(run, values)
-  outputs = np.asarray(run.predict(predict.output, batch, target=task.target))
+  outputs = np.asarray(run.apply(predict.output, batch, target=task.target))
   return outputs * np.atleast_1d(feature.std) + np.atleast_1d(feature.mean)
 
 
@@ -42,8 +42,8 @@ def _lines(
 class Regress(base.Task):
   """The model predicts a number of each record, or a vector.
 
-  It returns `TARGET_output` [B, D]; its method `predict(batch, target)` gives
-  the same.
+  It returns `TARGET_output` [B, D]; its method `apply_head(batch, target)`
+  gives the same.
 
   Attributes:
     target: feature of the kind number or vector.
@@ -60,12 +60,13 @@ class Regress(base.Task):
   delta: Positive = 1.0
 
   @property
-  def rows(self) -> tuple[base.Row, ...]:
+  def report_rows(self) -> tuple[base.ReportRow, ...]:
     return (
-      base.Row(
+      base.ReportRow(
         f'{self.target} absolute error',
         f'{self.target}/absolute_error',
         f'{self.target}/mean_absolute_error',
+        lower_is_better=True,
       ),
     )
 
@@ -86,7 +87,7 @@ class Regress(base.Task):
     numbers = evaluators.Numbers(
       predict.output(split.model, target=self.target),
       split.source,
-      split.preprocess,
+      split.preprocessor,
       target=self.target,
       inputs=split.inputs,
       name=name,

@@ -23,11 +23,11 @@ def translate(
     **values: one value or several of each input; the others count as absent.
   """
   task = base.find_task(run, Translate)
-  ids = run.predict(
+  ids = run.apply(
     predict.generate,
     base.prepare_inputs(run, values),
     task='write',
-    max_new_tokens=run.preprocess[task.target].length - 1,
+    max_new_tokens=run.preprocessor[task.target].max_new_tokens,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -64,9 +64,9 @@ class Translate(base.Task):
   label_smoothing: Fraction = 0.0
 
   @property
-  def rows(self) -> tuple[base.Row, ...]:
+  def report_rows(self) -> tuple[base.ReportRow, ...]:
     return (
-      base.Row(
+      base.ReportRow(
         f'{self.target} exact',
         f'{self.target}/exact',
         f'{self.target}/chance_exact',
@@ -85,7 +85,7 @@ class Translate(base.Task):
     base.get_target(self.target, features, (Text,))
     return {}
 
-  def writes(self) -> str:
+  def output_text(self) -> str:
     return self.target
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
@@ -95,11 +95,11 @@ class Translate(base.Task):
         split.model,
         task='write',
         # The token that starts a text is not generated.
-        max_new_tokens=split.preprocess[self.target].length - 1,
+        max_new_tokens=split.preprocessor[self.target].max_new_tokens,
         beam_size=split.config.eval.beam_size,
       ),
       split.source,
-      split.preprocess,
+      split.preprocessor,
       target=self.target,
       inputs=split.inputs,
       name=name,

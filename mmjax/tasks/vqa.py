@@ -14,7 +14,7 @@ from mmjax.types import Array, Batch
 
 def answer_logits(run: base.TrainedModel, batch: Batch) -> Array:
   """Logits [B, C] over training's answers, of `prepare(image=, questions=)`."""
-  return run.predict(predict.answer_logits, batch)
+  return run.apply(predict.answer_logits, batch)
 
 
 def classify_answer(
@@ -27,7 +27,7 @@ def classify_answer(
   """The likeliest of training's answers to each image's question."""
   del beam_size
   logits = answer_logits(run, run.prepare(image=image, questions=questions))
-  answers = run.preprocess['questions'].answers
+  answers = run.preprocessor['questions'].answers
   return [answers[i] for i in np.argmax(logits, axis=-1)]
 
 
@@ -39,11 +39,11 @@ def generate_answer(
   beam_size: int = 1,
 ) -> list[str]:
   """An answer to each image's question; greedy, or the best of a beam."""
-  ids = run.predict(
+  ids = run.apply(
     predict.generate,
     run.prepare(image=image, questions=questions),
     task='answer',
-    max_new_tokens=run.preprocess['questions'].answer_length - 1,
+    max_new_tokens=run.preprocessor['questions'].max_new_tokens,
     beam_size=beam_size,
   )
   return run.decode(ids)
@@ -59,7 +59,7 @@ def _likeliest(
   del beam_size
   batch = run.prepare(image=base.get_image(inputs), questions=list(texts))
   logits = answer_logits(run, batch)[0]
-  answers = run.preprocess['questions'].answers
+  answers = run.preprocessor['questions'].answers
   probabilities = np.exp(logits - np.logaddexp.reduce(logits))
   return [
     '  prob  answer',
@@ -86,8 +86,8 @@ class _Vqa(base.Task):
   """What both ways to answer have in common."""
 
   ability: ClassVar[str] = 'answer a question'
-  rows: ClassVar[tuple[base.Row, ...]] = (
-    base.Row(
+  report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
+    base.ReportRow(
       'right answers',
       'vqa/accuracy',
       'vqa/majority_accuracy',
@@ -112,7 +112,7 @@ class _Vqa(base.Task):
     answers = evaluators.Answers(
       self._predict(split),
       split.source,
-      split.preprocess,
+      split.preprocessor,
       blind=split.blind,
       name=name,
       **split.settings(),
@@ -140,7 +140,7 @@ class VqaClassification(_Vqa):
     'answer_logits': answer_logits,
   }
   prompt: ClassVar[base.Prompt | None] = base.Prompt(
-    'question', _likeliest, reads='questions'
+    'question', _likeliest, feature='questions'
   )
 
   def objective(self) -> objectives.VqaClassification:
@@ -166,7 +166,7 @@ class VqaGeneration(_Vqa):
   answer: ClassVar[str] = 'answer'
   methods: ClassVar[Mapping[str, Any]] = {'answer': generate_answer}
   prompt: ClassVar[base.Prompt | None] = base.Prompt(
-    'question', _generated, reads='questions'
+    'question', _generated, feature='questions'
   )
 
   def objective(self) -> objectives.VqaGeneration:
@@ -179,6 +179,6 @@ class VqaGeneration(_Vqa):
       split.model,
       task='answer',
       # The token that starts a text is not generated.
-      max_new_tokens=split.config.data.answer_length - 1,
+      max_new_tokens=split.preprocessor['questions'].max_new_tokens,
       beam_size=split.config.eval.beam_size,
     )

@@ -165,9 +165,9 @@ def from_tasks(
   outputs = tasks_lib.find_outputs(chosen, built)
   from_config.check(config, built, tables=definition.tables, **outputs)
   feed = _open_feed(config, mesh, chosen, built)
-  outputs = tasks_lib.find_outputs(chosen, feed.preprocess.features)
+  outputs = tasks_lib.find_outputs(chosen, feed.preprocessor.features)
   model = from_config.build(
-    config, feed.preprocess, tables=definition.tables, **outputs
+    config, feed.preprocessor, tables=definition.tables, **outputs
   )
 
   evaluated = _get_evaluated(chosen, definition)
@@ -182,7 +182,7 @@ def from_tasks(
 
   return Experiment(
     model=model,
-    objectives=tasks_lib.objectives(chosen, feed.preprocess.features),
+    objectives=tasks_lib.objectives(chosen, feed.preprocessor.features),
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=by_split(feed.splits, build_evaluators),
@@ -200,7 +200,7 @@ def _describe_split(
   return tasks_lib.Split(
     source=feed.splits[split],
     train=feed.train_source,
-    preprocess=feed.preprocess,
+    preprocessor=feed.preprocessor,
     config=_of_source(config, feed.sections[split]),
     inputs=models.list_encoder_inputs(config.model),
     lacking={keys for _, keys in feed.lacking.get(split, ())},
@@ -235,11 +235,11 @@ def _load_teachers(
 ) -> dict[str, teachers.Frozen]:
   """The models that tasks learn from, by the task's name."""
   found = {
-    name: task.find_teacher(feed.preprocess.features)
+    name: task.find_teacher(feed.preprocessor.features)
     for name, task in chosen.items()
   }
   return {
-    name: teachers.load(name, teacher, feed.preprocess, feed.init_batch)
+    name: teachers.load(name, teacher, feed.preprocessor, feed.init_batch)
     for name, teacher in found.items()
     if teacher is not None
   }

@@ -13,7 +13,6 @@ from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
 from mmjax.train import (
   flops,
-  program,
   progress,
   schedule,
   startup,
@@ -22,6 +21,7 @@ from mmjax.train import (
   training,
   useful,
 )
+from mmjax.train import program as program_lib
 from mmjax.train import start as start_lib
 from mmjax.train.experiment import Build, Experiment
 
@@ -65,7 +65,7 @@ def run(
   if results:
     return results
   startup.use_compilation_cache()
-  mesh = program.mesh_of(config)
+  mesh = program_lib.mesh_of(config)
   clock.lap('imports')
   with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
     _claim(run_folder, stack)
@@ -88,8 +88,8 @@ def check(config: Any, build: Build) -> None:
   """
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
-  mesh = program.mesh_of(config)
-  program.build(config, build(config, mesh), mesh)
+  mesh = program_lib.mesh_of(config)
+  program_lib.build(config, build(config, mesh), mesh)
 
 
 def _finished(config: Any, run_folder: folder.RunFolder) -> dict[str, float]:
@@ -139,7 +139,7 @@ def _set_up(
   with hosts.raise_together():
     experiment = build(config, mesh)
     clock.lap('data')
-    programs = program.build(config, experiment, mesh)
+    program = program_lib.build(config, experiment, mesh)
     clock.lap('init')
     _check_keep_best(config.train.keep_best, experiment)
     teachers.check_same(experiment.frozen, run_folder.path)
@@ -153,7 +153,7 @@ def _set_up(
   )
   stack.callback(checkpoints.close)
   start = start_lib.prepare(
-    config, experiment, programs, checkpoints, stack, clock
+    config, experiment, program, checkpoints, stack, clock
   )
   change = schedule.change(
     config.optimizer, run_folder.steps(), config.train.steps, start.step
@@ -162,7 +162,7 @@ def _set_up(
     hosts.log(change)
   files = {**experiment.files, **teachers.files(experiment.frozen)}
   run_folder.begin(config, {**files, **init_from.files(config)})
-  meter = _make_meter(config, experiment, programs, start)
+  meter = _make_meter(config, experiment, program, start)
   meter.train_seconds = run_folder.trained_seconds(start.step)
   writer = run_folder.open_writers(config, start.step)
   stack.callback(writer.close)
@@ -186,13 +186,13 @@ def _set_up(
 def _make_meter(
   config: Any,
   experiment: Experiment,
-  programs: program.Program,
+  program: program_lib.Program,
   start: start_lib.Start,
 ) -> progress.Meter:
   """Measures speed, and FLOPs utilisation where the device's peak is known."""
-  peak, needed = flops.peak_of(programs.mesh.devices.flat), 0.0
+  peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
   if peak and start.batch is not None:
-    params = programs.plan.abstract.params
+    params = program.plan.abstract.params
     needed = useful.count(config, experiment, params, start.batch)
   return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
 

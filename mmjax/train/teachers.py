@@ -81,7 +81,7 @@ class _Opened:
 def load(
   name: str,
   teacher: tasks_lib.Teacher,
-  preprocess: preprocessing.Preprocessor,
+  preprocessor: preprocessing.Preprocessor,
   init_batch: Batch,
 ) -> Frozen:
   """Reads a task's teacher; only the parameters that its output needs.
@@ -89,7 +89,7 @@ def load(
   Args:
     name: the task's name in the config.
     teacher: what the task says of its teacher.
-    preprocess: the run's preprocessor.
+    preprocessor: the run's preprocessor.
     init_batch: one or two examples of the run, for shapes.
 
   Raises:
@@ -100,13 +100,13 @@ def load(
   try:
     folder = hub.find(teacher.source)
     if hub.is_run(folder):
-      opened = _open_run(folder, teacher, preprocess)
+      opened = _open_run(folder, teacher, preprocessor)
     else:
-      opened = _open_published(folder, teacher, preprocess)
+      opened = _open_published(folder, teacher, preprocessor)
   except ConfigError as error:
     reason = str(error).removeprefix('init_from: ')
     raise ConfigError(f'{path}: {reason}') from error
-  _check_inputs(name, path, teacher, opened, preprocess)
+  _check_inputs(name, path, teacher, opened, preprocessor)
   if opened.size != teacher.size:
     raise ConfigError(
       f'{path} has {opened.size} outputs for {teacher.argument!r}, but '
@@ -175,7 +175,7 @@ def _select(teacher: tasks_lib.Teacher, batch: Batch) -> Batch:
   """What the teacher reads, by its own names."""
   return {
     f'{theirs}{ending}': batch[f'{ours}{ending}']
-    for theirs, ours in teacher.reads.items()
+    for theirs, ours in teacher.inputs.items()
     for ending in ('', '_mask')
     if f'{ours}{ending}' in batch
   }
@@ -207,17 +207,17 @@ def _check_inputs(
   path: str,
   teacher: tasks_lib.Teacher,
   opened: _Opened,
-  preprocess: preprocessing.Preprocessor,
+  preprocessor: preprocessing.Preprocessor,
 ) -> None:
   """Refuses a teacher whose inputs the run makes otherwise, or not at all."""
-  setting = f'tasks.{name}.reads'
-  if set(teacher.reads) != set(opened.inputs):
+  setting = f'tasks.{name}.teacher_inputs'
+  if set(teacher.inputs) != set(opened.inputs):
     raise ConfigError(
       f'{path} reads {", ".join(opened.inputs)} for {teacher.argument!r}, but '
-      f'{setting} gives {", ".join(teacher.reads)}; give exactly those'
+      f'{setting} gives {", ".join(teacher.inputs)}; give exactly those'
     )
-  for theirs, ours in teacher.reads.items():
-    feature = choose(ours, preprocess.features, f'{setting}.{theirs}')
+  for theirs, ours in teacher.inputs.items():
+    feature = choose(ours, preprocessor.features, f'{setting}.{theirs}')
     made = feature.describe_arrays()
     for key, wanted in opened.inputs[theirs].items():
       if not _are_equal(made.get(key), wanted):
@@ -228,7 +228,7 @@ def _check_inputs(
           f'data.features.teacher_{theirs}={_describe(feature, opened, theirs)}'
           f', and set {setting}={{{theirs!r}: {f"teacher_{theirs}"!r}}}'
         )
-    if feature.uses_tokenizer and opened.tokenizer != preprocess.tokenizer:
+    if feature.uses_tokenizer and opened.tokenizer != preprocessor.tokenizer:
       raise ConfigError(
         f'{path} reads {theirs!r} by another tokenizer than this run; set '
         "data.tokenizer to the teacher's tokenizer.json"
@@ -254,15 +254,15 @@ def _are_equal(one: Any, other: Any) -> bool:
 def _open_run(
   folder: Path,
   teacher: tasks_lib.Teacher,
-  preprocess: preprocessing.Preprocessor,
+  preprocessor: preprocessing.Preprocessor,
 ) -> _Opened:
   """Opens a run that classifies, or embeds."""
   run = rebuild.load(folder)
   target = teacher.argument
-  if teacher.method == 'predict':
+  if teacher.method == 'apply_head':
     if all(task.classifies != target for task in run.tasks.values()):
       raise ConfigError(f'the run does not classify {target!r}')
-    theirs, ours = (p[target].classes for p in (run.preprocess, preprocess))
+    theirs, ours = (p[target].classes for p in (run.preprocessor, preprocessor))
     if theirs != ours:
       raise ConfigError(
         f'the run has the classes {", ".join(theirs[:5])}, ... of {target!r}, '
@@ -270,17 +270,17 @@ def _open_run(
         f'data.features.{target}.classes to those of the teacher, '
         f'{theirs!r:.200}'
       )
-    reads, size = run.inputs, len(theirs)
+    inputs, size = run.inputs, len(theirs)
   else:
     if not any('embed' in task.methods for task in run.tasks.values()):
       raise ConfigError(
         'the run has no embeddings: it trained neither contrastive nor align'
       )
-    reads = models.find_reads(run.config.model).get(target, (target,))
+    inputs = models.find_encoder_inputs(run.config.model).get(target, (target,))
     size = run.module.embed_dim
   return _Opened(
     run.module,
-    {name: run.preprocess[name].describe_arrays() for name in reads},
+    {name: run.preprocessor[name].describe_arrays() for name in inputs},
     run.tokenizer,
     size,
     functools.partial(_choose, run.params),
@@ -298,7 +298,7 @@ def _choose(params: Params, shapes: Params) -> Params:
 def _open_published(
   folder: Path,
   teacher: tasks_lib.Teacher,
-  preprocess: preprocessing.Preprocessor,
+  preprocessor: preprocessing.Preprocessor,
 ) -> _Opened:
   """Opens a published dual encoder."""
   source = trained.find(str(folder))
@@ -312,8 +312,8 @@ def _open_published(
     )
   field = teacher.argument
   names = choose(field, _PUBLISHED, 'the target')
-  ours = teacher.reads.get(field)
-  feature = preprocess.features.get(ours)
+  ours = teacher.inputs.get(field)
+  feature = preprocessor.features.get(ours)
   given = {'text_length': getattr(feature, 'length', 0)}
   settings = dict(source.data_settings([field], given))
   tokenizer = None

@@ -184,6 +184,7 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
   [
     ('train.step', '3', 'train.step is not a config field; did you mean'),
     ('trian.steps', '3', 'did you mean train.steps'),
+    ('train.learning_rate', '3', 'did you mean optimizer.lr'),
     ('batch_size', '8', 'mean train.batch_size or eval.batch_size'),
     ('seed.x', '3', 'seed.x is not a config field'),
     ('train.steps', '3.5', '--config.train.steps=3.5 .* a whole number'),

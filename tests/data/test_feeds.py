@@ -79,15 +79,15 @@ def test_batches_have_the_arrays_of_all_features(data_dir, tmp_path):
     'style_mask': (4,),
   }
   # Learnt from the eight training records.
-  assert feed.preprocess['age'].mean == 3.5
-  assert feed.preprocess['style'].classes == ('a', 'b')
+  assert feed.preprocessor['age'].mean == 3.5
+  assert feed.preprocessor['style'].classes == ('a', 'b')
   for name, write in feed.files.items():
     write(tmp_path / name)
   again = preprocess.Preprocessor.load(
-    tmp_path / 'preprocess.json', feed.preprocess.tokenizer
+    tmp_path / 'preprocess.json', feed.preprocessor.tokenizer
   )
   record = feed.splits['test'][0]
-  np.testing.assert_equal(again(record), feed.preprocess(record))
+  np.testing.assert_equal(again(record), feed.preprocessor(record))
   assert set(feed.init_batch) == {*shapes, 'index'}
 
 
@@ -97,7 +97,7 @@ def test_without_texts_there_is_no_tokenizer(data_dir):
     {'one': ('said', 'age')},
     features={'said': SOUND, 'age': {'kind': 'number'}},
   )
-  assert feed.preprocess.tokenizer is None
+  assert feed.preprocessor.tokenizer is None
   assert set(feed.files) == {'preprocess.json'}
 
 

@@ -207,8 +207,8 @@ def test_what_a_source_lacks_is_masked_and_not_evaluated(data_dir):
   assert batch['style_mask'].all()
   assert batch.keys() == feed.init_batch.keys()
   # Learnt from all records: classes of both, the mean of those that have it.
-  assert feed.preprocess['style'].classes == ('a', 'b', 'c')
-  assert feed.preprocess['age'].mean == 2.5
+  assert feed.preprocessor['style'].classes == ('a', 'b', 'c')
+  assert feed.preprocessor['age'].mean == 2.5
   assert set(feed.splits) == {'test/heard', 'val/heard', 'test/known'}
   lacking = {
     split: {task for task, _ in choices}

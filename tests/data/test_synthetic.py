@@ -54,7 +54,7 @@ def test_batches_have_the_configs_sizes():
   assert shapes['text'] == shapes['text_mask'] == (3, 11)
   assert shapes['question'] == (3, 6)
   assert shapes['answer'] == (3, 3)
-  assert batch['text'].max() < feed.preprocess.tokenizer.vocab_size == 101
+  assert batch['text'].max() < feed.preprocessor.tokenizer.vocab_size == 101
   assert np.all(batch['label'] >= 0)
   # Texts fill half of their length or more.
   assert np.all(batch['text_mask'].sum(1) >= 2 + 5)
@@ -64,8 +64,8 @@ def test_batches_have_the_configs_sizes():
 def test_decode_inverts_encode():
   feed = open_feed()
   record = feed.splits['val'][3]
-  example = feed.preprocess(record)
-  tokenizer = feed.preprocess.tokenizer
+  example = feed.preprocessor(record)
+  tokenizer = feed.preprocessor.tokenizer
   assert tokenizer.decode(example['text']) == record['fields']['captions'][0]
   assert example['text'][0] == tokenizer.bos_id
 

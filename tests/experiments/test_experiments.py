@@ -140,7 +140,7 @@ def test_trains_and_is_rebuilt(name, argument, numbers, samples, trained):
       batch,
     )
   )
-  assert run.preprocess.to_dict() == json.loads(
+  assert run.preprocessor.to_dict() == json.loads(
     (folder / 'preprocess.json').read_text()
   )
 

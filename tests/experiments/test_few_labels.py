@@ -148,7 +148,7 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
     'kind': 'features',
     'target': 'image',
     'width': 6,
-    'reads': {'image': 'teacher_image'},
+    'teacher_inputs': {'image': 'teacher_image'},
   }
 
   def student(features, **changes):

@@ -47,7 +47,7 @@ def test_a_run_starts_from_a_whole_published_model(tuned):
   run = rebuild.load(tuned)
   same(run.params, clip.params)
   assert run.config.data.image_size == (21, 21)
-  mean, std = clip.preprocess.mean, clip.preprocess.std
+  mean, std = clip.preprocessor.mean, clip.preprocessor.std
   array = ((PICTURE / 255 - mean) / std).astype(np.float32)[None]
   np.testing.assert_allclose(
     run.encode_image(PICTURE),
@@ -170,7 +170,7 @@ def test_blip_still_answers(make_config, tmp_path):
   same(run.params, published.params)
   question, length = (
     'is there a cat?',
-    run.preprocess['questions'].answer_length - 1,
+    run.preprocessor['questions'].max_new_tokens,
   )
   want = published.answer(PICTURE, question, max_new_tokens=length)
   assert run.answer(PICTURE, question) == want

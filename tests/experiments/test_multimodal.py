@@ -29,7 +29,7 @@ ENCODERS = {
   },
   'row': {
     'name': 'table_transformer',
-    'reads': ('total', 'event'),
+    'inputs': ('total', 'event'),
     **TRANSFORMER,
   },
 }
@@ -189,7 +189,7 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
       {
         'model__encoders': {
           **ENCODERS,
-          'row': {'reads': ('sound', 'total', 'event')},
+          'row': {'inputs': ('sound', 'total', 'event')},
         }
       },
       'only numbers, vectors and classes are read together',
@@ -205,7 +205,7 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
           **ENCODERS,
           'row': {
             'name': 'table_transformer',
-            'reads': ('sum', 'total', 'event'),
+            'inputs': ('sum', 'total', 'event'),
           },
         },
       },
@@ -250,7 +250,7 @@ def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
   config.model.encoders = {
     'melody': {},
     'clip': {},
-    'line': {'reads': ('counted', 'event')},
+    'line': {'inputs': ('counted', 'event')},
   }
   config.init_from = (
     f'encoders.melody={folder}, encoders.clip={folder}#encoders.clip,'
@@ -260,11 +260,11 @@ def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
   features = resolved.data.features
   assert (features.melody.rate, features.melody.seconds) == (4000, 0.3)
   # What was computed from the run's training records.
-  assert features.counted.mean == trained.preprocess['total'].mean
-  assert features.event.classes == trained.preprocess['event'].classes
+  assert features.counted.mean == trained.preprocessor['total'].mean
+  assert features.event.classes == trained.preprocessor['event'].classes
   described, given = resolved.model.encoders, config.model.encoders
   assert described.melody.spectrogram.hop == 64
-  assert described.line.reads == given.line.reads
+  assert described.line.inputs == given.line.inputs
   names = {'melody': 'sound', 'clip': 'clip', 'line': 'row'}
   wanted = {
     f'encoders_{ours}': trained.params[f'encoders_{theirs}']
@@ -277,6 +277,6 @@ def test_an_encoder_starts_from_that_of_a_run(run, data_dir):
   with pytest.raises(ConfigError, match=advice):
     init_from.resolve(config)
   config.init_from = f'encoders.line={folder}'
-  config.model.encoders.line.reads = ('counted',)
+  config.model.encoders.line.inputs = ('counted',)
   with pytest.raises(ConfigError, match='reads 2 features, but enc'):
     init_from.resolve(config)

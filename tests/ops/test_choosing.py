@@ -26,6 +26,6 @@ def test_counts_are_those_of_what_is_chosen():
 
 
 def test_draws_depend_on_the_row_alone():
-  draw = lambda rows: ops.draw_by_row(jax.random.key(3), jnp.array(rows), 5)
+  draw = lambda rows: ops.draw_by_index(jax.random.key(3), jnp.array(rows), 5)
   np.testing.assert_array_equal(draw([7, 2])[1], draw([2])[0])
   assert not jnp.allclose(draw([7])[0], draw([2])[0])

@@ -4,11 +4,13 @@ python tests/parallel/meshes.py [--every] [OBJECTIVE ...]
 
 Ten steps of each objective on every mesh of the axes, in both styles, with and
 without accumulation; what comes out is compared with one device's parameters.
-Without --every, one mesh of three axes and, for contrastive, `pmap` over the
-fourth. Prints a table as it goes and, in the last line, the largest differences
-as JSON.
+Objectives that draw (masked, match) draw again for each device and micro-batch:
+they are compared with as many micro-batches, and not with `pmap`. Without
+--every, one mesh of three axes and, for some, `pmap` over the fourth. Prints a
+table as it goes and, in the last line, the largest differences as JSON.
 """
 
+import dataclasses
 import itertools
 import json
 import math
@@ -25,16 +27,17 @@ os.environ['XLA_FLAGS'] = (
 import flax.linen as nn  # noqa: E402
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
+import tokenizers as published  # noqa: E402
 from jax.sharding import NamedSharding  # noqa: E402
 from jax.sharding import PartitionSpec as P  # noqa: E402
 
 from mmjax import models, tasks  # noqa: E402
 from mmjax.config import settings  # noqa: E402
-from mmjax.data import preprocess  # noqa: E402
+from mmjax.data import features, preprocess, tokenizers  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
 from mmjax.train import experiment, program, teachers  # noqa: E402
 
-STEPS, BATCH, TEXT = 10, 16, 16
+STEPS, BATCH, TEXT, VOCABULARY, CLASSES = 10, 16, 16, 64, 7
 STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}
 # A bias of the keys changes nothing, so its gradient is a rounding error, which
 # Adam makes a whole step of.
@@ -42,6 +45,13 @@ STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
 TEXTS = {'name': 'transformer', **STACK}
 IMAGE = {'name': 'vit', 'patch_size': 4, **STACK}
 DECODER = {'name': 'text', **STACK}
+FIELDS = {
+  'name': 'multimodal',
+  'embed_dim': 16,
+  'logit_scale_init': 10.0,
+  'encoders': {'image': IMAGE, 'text': TEXTS},
+  'fusion': {'name': 'concat', **STACK},
+}
 # Objective -> (its settings, the model).
 OBJECTIVES = {
   'contrastive': (
@@ -78,7 +88,27 @@ OBJECTIVES = {
     },
     {'name': 'multimodal', 'encoders': {'image': IMAGE}},
   ),
+  'fields': (
+    {
+      'align': {'fields': ['image', 'text']},
+      'classify': {'target': 'label'},
+      'regress': {'target': 'size'},
+      'translate': {'target': 'note'},
+    },
+    {**FIELDS, 'decoder': DECODER},
+  ),
+  # `match` draws by the similarity of what `align` embeds.
+  'drawn': (
+    {
+      'align': {'fields': ['image', 'text']},
+      'match': {},
+      'masked': {'field': 'text', 'fraction': 0.3},
+    },
+    FIELDS,
+  ),
 }
+# Those that draw again for each device and micro-batch.
+DRAWN = ('drawn',)
 
 
 class Data:
@@ -92,41 +122,77 @@ class Data:
       name: rng.normal(size=(size, 16, 16, 3)).astype(np.float32)
       for name in ('strong', 'other')
     }
+    fields = self._draw_fields(np.random.default_rng((i, 1)), size)
     return {
       'image': rng.normal(size=(size, 16, 16, 3)).astype(np.float32),
       'image_mask': rng.random(size) < 0.9,
-      'text': rng.integers(0, 64, (size, TEXT)).astype(np.int32),
+      'text': rng.integers(0, VOCABULARY, (size, TEXT)).astype(np.int32),
       'text_mask': masks[0],
-      'question': rng.integers(0, 64, (size, TEXT)).astype(np.int32),
+      'question': rng.integers(0, VOCABULARY, (size, TEXT)).astype(np.int32),
       'question_mask': masks[1],
-      'label': rng.integers(-1, 7, size).astype(np.int32),
+      'label': rng.integers(-1, CLASSES, size).astype(np.int32),
       'source_index': rng.integers(0, 2, size).astype(np.int32),
       **views,
       **{f'{name}_mask': np.ones(size, bool) for name in views},
+      **fields,
     }
+
+  def _draw_fields(self, rng, size: int) -> dict[str, np.ndarray]:
+    """Further targets, some of them missing."""
+    lengths = rng.integers(0, TEXT + 1, (size, 1))
+    return {
+      'size': rng.normal(size=(size, 2)).astype(np.float32),
+      'size_mask': rng.random(size) < 0.8,
+      'note': rng.integers(0, VOCABULARY, (size, TEXT)).astype(np.int32),
+      'note_mask': np.arange(TEXT)[None] < lengths,
+    }
+
+
+def make_features() -> dict[str, features.Feature]:
+  """The features of `Data`."""
+  image = {'kind': 'image', 'size': 16, 'field': 'image'}
+  text = {'kind': 'text', 'length': TEXT}
+  built = preprocess.build(
+    {
+      **dict.fromkeys(('image', 'strong', 'other'), image),
+      **dict.fromkeys(('text', 'note'), text),
+      'label': {'kind': 'category', 'classes': tuple('abcdefg')},
+      'size': {'kind': 'vector', 'mean': (0.0, 0.0), 'std': (1.0, 1.0)},
+    }
+  )
+  names = [*tokenizers.SPECIALS, *map(str, range(4, VOCABULARY))]
+  words = published.Tokenizer(
+    published.models.WordLevel({name: i for i, name in enumerate(names)})
+  )
+  words.add_special_tokens(list(tokenizers.SPECIALS))
+  tokenizer = tokenizers.Tokenizer(words)
+  for name in ('text', 'note'):
+    built[name] = dataclasses.replace(built[name], tokenizer=tokenizer)
+  return built
 
 
 def build(name: str) -> experiment.Experiment:
   """The objective with its model."""
-  losses, model = OBJECTIVES[name]
-  data = Data()
+  chosen, model = OBJECTIVES[name]
+  data, fields = Data(), make_features()
+  built = tasks.build(chosen, tasks.TASKS)
   module = models.build(
     model,
-    vocab_size=64,
+    vocab_size=VOCABULARY,
     text_length=TEXT,
     question_length=TEXT,
     answer_length=TEXT,
-    num_answers=7,
-    features=preprocess.build({'image': {'kind': 'image', 'size': 16}}),
-    output_sizes={'label': 7} if 'classify' in losses else {},
+    num_answers=CLASSES,
+    features=fields,
+    **tasks.find_outputs(built, fields),
   )
   return experiment.Experiment(
     model=module,
-    objectives=tasks.objectives(tasks.build(losses, tasks.TASKS)),
+    objectives=tasks.objectives(built, fields),
     train_data=data,
     init_batch=data.batch(0, 2),
     sources=('a', 'b'),
-    frozen={'distill': freeze(module)} if 'distill' in losses else {},
+    frozen={'distill': freeze(module)} if 'distill' in built else {},
   )
 
 
@@ -197,7 +263,7 @@ def cases(name: str, every: bool):
   """(mesh, style, accumulate)."""
   if not every:
     yield {'fsdp': 2, 'tensor': 2, 'sequence': 2}, 'pjit', 2
-    if name in ('contrastive', 'few_labels'):
+    if name in ('contrastive', 'few_labels', 'fields'):
       yield {'data': 4}, 'pmap', 2
     return
   for sizes in itertools.product((1, 2, 4, 8), repeat=len(mesh_lib.AXES)):
@@ -206,7 +272,7 @@ def cases(name: str, every: bool):
       continue
     for accumulate in (1, 2):
       yield mesh, 'pjit', accumulate
-      if math.prod(sizes) == mesh['data']:
+      if math.prod(sizes) == mesh['data'] and name not in DRAWN:
         yield mesh, 'pmap', accumulate
 
 
@@ -217,10 +283,14 @@ def main(arguments: list[str]) -> None:
   names = [a for a in arguments if a != '--every'] or list(OBJECTIVES)
   largest = {}
   for name in names:
-    want = train(name, {'data': 1})
+    want = {}
     largest[name] = 0.0
     for mesh, style, accumulate in cases(name, every):
-      found = difference(train(name, mesh, style, accumulate), want)
+      parts = accumulate if name in DRAWN else 1
+      if parts not in want:
+        want[parts] = train(name, {'data': 1}, accumulate=parts)
+      got = train(name, mesh, style, accumulate)
+      found = difference(got, want[parts])
       largest[name] = max(largest[name], found)
       sizes = ' '.join(f'{a}={n}' for a, n in mesh.items() if n > 1) or 'one'
       print(f'{name:12} {sizes:32} {style} x{accumulate}  {found:.1e}')

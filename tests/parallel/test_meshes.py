@@ -26,7 +26,8 @@ def _largest(script, *arguments):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-  'objective', ['contrastive', 'captioning', 'vqa', 'few_labels']
+  'objective',
+  ['contrastive', 'captioning', 'vqa', 'few_labels', 'fields', 'drawn'],
 )
 def test_ten_steps_give_one_devices_parameters(objective):
   assert 0 < _largest('meshes.py', objective)[objective] < 1e-5

@@ -41,7 +41,7 @@ def sounds(expected, tmp_path_factory):
 
 
 def test_numbers_are_those_of_transformers(loaded, expected, sounds):
-  read = loaded.preprocess
+  read = loaded.preprocessor
   windows = [read.cut_windows(read.read_samples(sound)) for sound in sounds]
   spectrogram = read.spectrogram(np.concatenate(windows))
   close(spectrogram, expected['features'])
@@ -72,7 +72,7 @@ def test_texts_are_those_of_transformers(loaded, sounds):
 
 def test_long_sounds_are_read_window_by_window(loaded, sounds):
   first = np.pad(sounds[0], (0, 16_000 - len(sounds[0])))
-  long = np.concatenate([first, loaded.preprocess.read_samples(sounds[1])])
+  long = np.concatenate([first, loaded.preprocessor.read_samples(sounds[1])])
   got = loaded.transcribe(
     [sounds[1], long], language='de', task='translate', max_tokens=12,
     batch_size=2,

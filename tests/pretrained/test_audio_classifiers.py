@@ -42,7 +42,7 @@ def sounds(expected, tmp_path_factory):
 
 def test_numbers_are_those_of_transformers(loaded, expected, sounds):
   # Logarithms of sums in float32, there in float64.
-  close(loaded.preprocess(sounds), expected['features'], atol=5e-5)
+  close(loaded.preprocessor(sounds), expected['features'], atol=5e-5)
   tokens = loaded.jit_method('encode')(loaded.params, expected['features'])
   close(tokens.values, expected['encoded'])
   close(tokens.pooled, expected['pooled'])

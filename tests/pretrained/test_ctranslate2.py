@@ -129,7 +129,7 @@ def test_a_whisper_is_that_of_hugging_face(tmp_path):
   assert loaded.prompt() == [27, 32] and not loaded.languages
   assert loaded.generation['suppress_tokens'] == [0, 32]
   assert loaded.generation['begin_suppress_tokens'] == [1, 26]
-  assert loaded.preprocess.num_mels == 10 and loaded.preprocess.seconds == 1
+  assert loaded.preprocessor.num_mels == 10 and loaded.preprocessor.seconds == 1
   assert loaded.text([2, 33, 3, 26]) == 'c d'
   pretrained.save(loaded, tmp_path / 'saved')
   again = pretrained.load(tmp_path / 'saved')
@@ -140,7 +140,7 @@ def test_a_whisper_is_that_of_hugging_face(tmp_path):
   copied = shutil.copytree(given, tmp_path / 'copied')
   preprocessor = {'chunk_length': 2, 'feature_size': 10}
   (copied / 'preprocessor_config.json').write_text(json.dumps(preprocessor))
-  assert pretrained.load(copied).preprocess.seconds == 2
+  assert pretrained.load(copied).preprocessor.seconds == 2
   (copied / 'tokenizer.json').unlink()
   with pytest.raises(ConfigError, match=r'has no tokenizer\.json'):
     pretrained.load(copied)

@@ -182,7 +182,7 @@ def model(name, **files):
     ('whisper', 'feature_extractor', {'hop_length': 99}, 'preprocess'),
     ('whisper', 'audio_processor', {'hop_length': 99}, 'preprocess'),
     ('qwen2_vl', 'image_processor', {'min_pixels': 99}, 'preprocess'),
-    ('qwen2_vl', 'video_processor', {'min_pixels': 99}, 'preprocess_video'),
+    ('qwen2_vl', 'video_processor', {'min_pixels': 99}, 'video_preprocessor'),
   ],
 )
 def test_parts_of_the_newer_file_come_first(name, part, given, prepares):
@@ -206,7 +206,7 @@ def test_parts_of_the_newer_file_come_first(name, part, given, prepares):
 )
 def test_the_newer_file_is_named_where_it_is_refused(given, message):
   with pytest.raises(ConfigError, match=f'^processor_config.json: .*{message}'):
-    model('clip', **{processors.FILE: given}).preprocess  # noqa: B018
+    model('clip', **{processors.FILE: given}).preprocessor  # noqa: B018
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def clip():
 
 def load(clip, target, *, source=CLIP, tokenizer=None, **image):
   width = clip.module.embed_dim
-  settings = clip.preprocess
+  settings = clip.preprocessor
   built = preprocess.build(
     {
       'photo': {

@@ -33,7 +33,7 @@ KINDS: dict[str, type[Feature]] = {
   )
 }
 # Those of the fields of records; the others are made of fields of these kinds.
-STORED = {kind: cls for kind, cls in KINDS.items() if kind in cls.reads}
+STORED = {kind: cls for kind, cls in KINDS.items() if kind in cls.field_kinds}
 
 __all__ = [
   'KINDS',

@@ -33,7 +33,7 @@ class Feature:
     name: name of the arrays in a batch.
     field: name of the field in records; '' for the feature's own name.
     kind: name of the kind in configs and beside data sets.
-    reads: kinds of fields that it reads.
+    field_kinds: kinds of fields that it reads.
     is_large: whether a value is so large that scans of a data set skip it.
     word: the field in words, for messages.
     training_only: settings that have an effect in training alone.
@@ -42,7 +42,7 @@ class Feature:
   """
 
   kind: ClassVar[str] = ''
-  reads: ClassVar[tuple[str, ...]] = ()
+  field_kinds: ClassVar[tuple[str, ...]] = ()
   is_large: ClassVar[bool] = False
   word: ClassVar[str] = ''
   training_only: ClassVar[tuple[str, ...]] = ()

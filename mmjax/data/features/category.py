@@ -35,7 +35,7 @@ class Category(base.Feature):
   """
 
   kind: ClassVar[str] = 'category'
-  reads: ClassVar[tuple[str, ...]] = ('category',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('category',)
   word: ClassVar[str] = 'a class'
   training_only: ClassVar[tuple[str, ...]] = ('labelled', 'labelled_share')
   encoder_settings: ClassVar[tuple[str, ...]] = ('classes', 'multi_label')

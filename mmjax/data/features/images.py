@@ -29,7 +29,7 @@ class StoredImage(base.Feature):
       image is not mirrored where a text of the record says left or right.
   """
 
-  reads: ClassVar[tuple[str, ...]] = ('image',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('image',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
   training_only: ClassVar[tuple[str, ...]] = ('augment',)
@@ -178,7 +178,7 @@ class Images(Image):
   """
 
   kind: ClassVar[str] = 'images'
-  reads: ClassVar[tuple[str, ...]] = ('images',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('images',)
   word: ClassVar[str] = 'images'
   encoder_settings: ClassVar[tuple[str, ...]] = (
     'number',

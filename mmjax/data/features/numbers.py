@@ -25,7 +25,7 @@ class Number(standardised.Standardised):
   """
 
   kind: ClassVar[str] = 'number'
-  reads: ClassVar[tuple[str, ...]] = ('number',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('number',)
   word: ClassVar[str] = 'a number'
 
   mean: float | None = None
@@ -156,7 +156,7 @@ class Vector(_Array):
   """
 
   kind: ClassVar[str] = 'vector'
-  reads: ClassVar[tuple[str, ...]] = ('vector',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('vector',)
   word: ClassVar[str] = 'a vector'
 
   def make_arrays(
@@ -195,7 +195,7 @@ class Series(_Array):
   """
 
   kind: ClassVar[str] = 'series'
-  reads: ClassVar[tuple[str, ...]] = ('series',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('series',)
   word: ClassVar[str] = 'a series'
   encoder_settings: ClassVar[tuple[str, ...]] = (
     'mean',
@@ -263,7 +263,7 @@ class Points(_Array):
   """
 
   kind: ClassVar[str] = 'points'
-  reads: ClassVar[tuple[str, ...]] = ('points',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('points',)
   word: ClassVar[str] = 'points'
   encoder_settings: ClassVar[tuple[str, ...]] = ('mean', 'std', 'number')
   axes: ClassVar[int] = 2

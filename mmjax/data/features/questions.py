@@ -40,7 +40,7 @@ class Questions(base.Feature):
   """
 
   kind: ClassVar[str] = 'questions'
-  reads: ClassVar[tuple[str, ...]] = ('questions',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('questions',)
   word: ClassVar[str] = 'a question'
 
   length: int = 0
@@ -100,6 +100,11 @@ class Questions(base.Feature):
   @property
   def uses_tokenizer(self) -> bool:
     return bool(self.length or self.answer_length)
+
+  @property
+  def max_new_tokens(self) -> int:
+    """Largest number of tokens of a written answer, after <bos>."""
+    return self.answer_length - 1
 
   def with_tokenizer(self, tokenizer: tokenizers.Tokenizer) -> 'Questions':
     return dataclasses.replace(self, tokenizer=tokenizer)

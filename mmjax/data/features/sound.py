@@ -23,7 +23,7 @@ class Sound(base.Feature):
   """
 
   kind: ClassVar[str] = 'sound'
-  reads: ClassVar[tuple[str, ...]] = ('sound',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('sound',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'a sound'
   encoder_settings: ClassVar[tuple[str, ...]] = ('rate', 'seconds')

@@ -23,7 +23,7 @@ class StoredTexts(base.Feature):
       first one (any one in training).
   """
 
-  reads: ClassVar[tuple[str, ...]] = ('text',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('text',)
   word: ClassVar[str] = 'a text'
 
   language: str = ''
@@ -127,6 +127,11 @@ class Text(StoredTexts):
   @property
   def uses_tokenizer(self) -> bool:
     return True
+
+  @property
+  def max_new_tokens(self) -> int:
+    """Largest number of tokens that a decoder writes, after <bos>."""
+    return self.length - 1
 
   def with_tokenizer(self, tokenizer: tokenizers.Tokenizer) -> 'Text':
     return dataclasses.replace(self, tokenizer=tokenizer)

@@ -30,7 +30,7 @@ class Turns(base.Feature):
   """
 
   kind: ClassVar[str] = 'turns'
-  reads: ClassVar[tuple[str, ...]] = ('turns',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('turns',)
   word: ClassVar[str] = 'a conversation'
 
   length: int = 256

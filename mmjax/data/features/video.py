@@ -29,7 +29,7 @@ class Video(images.Images):
   """
 
   kind: ClassVar[str] = 'video'
-  reads: ClassVar[tuple[str, ...]] = ('video', 'images')
+  field_kinds: ClassVar[tuple[str, ...]] = ('video', 'images')
   word: ClassVar[str] = 'a video'
 
   number: int = 8
