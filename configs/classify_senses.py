@@ -18,7 +18,7 @@ TRANSFORMER = dict(width=WIDTH, depth=2, num_heads=4, mlp_dim=4 * WIDTH)
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  """Returns the config; `runlocal` shrinks it to a short run."""
   chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'multimodal'

@@ -37,9 +37,12 @@ def load(
       parameters over.
 
   Returns:
-    The module, its parameters and its preprocessing. A run that started from a
-    whole published model (`init_from`) is returned as a published model, so
-    that it can be saved; `mmjax.runs.rebuild.load` returns it as a run.
+    A `Run`, or a published model whose class has the methods of its family,
+    such as `encode_text` or `generate`. Both have `module` and `params` for use
+    in other code. A run that started from a whole published model (`init_from`)
+    is returned as a published model, so that it can be saved;
+    `mmjax.runs.rebuild.load` returns it as a run, whose prompts are those of
+    its training.
 
   Raises:
     ConfigError: if the folder or name does not exist, the model is broken or of

@@ -42,16 +42,16 @@ def main(argv: list[str]) -> int:
   run = rebuild.load(args.workdir)
   weights = 'EMA of the weights' if run.is_ema else 'weights'
   print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
-  prompt = _prompt(run, flag, args.workdir, args.task)
-  if prompt.feature:
-    _warn_if_cut(run, texts, prompt.feature)
+  task = _find_task(run, flag, args.workdir, args.task)
+  if task.feature:
+    _warn_if_cut(run, texts, task.feature)
   for name, value in named.items():
     _check_input(run, name, value)
   sets = [named | {'image': path} for path in args.image or ()] or [named]
   for values in sets:
     if len(sets) > 1:
       print(f'{values["image"]}:')
-    for line in prompt.lines(run, values, texts, args.beam_size):
+    for line in task.make_lines(run, values, texts, args.beam_size):
       print(line)
   return 0
 
@@ -132,7 +132,7 @@ def _check_input(run, name: str, value: str) -> None:
     raise ConfigError(named) from error
 
 
-def _prompt(run, flag: str, workdir: str, chosen: str | None = None):
+def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
   """How the run's task that a flag asks for is used.
 
   Args:
@@ -148,9 +148,9 @@ def _prompt(run, flag: str, workdir: str, chosen: str | None = None):
   from mmjax import tasks
 
   prompts = {
-    name: task.prompt
+    name: task.predict_flag
     for name, task in run.tasks.items()
-    if task.prompt is not None and task.prompt.flag == flag
+    if task.predict_flag is not None and task.predict_flag.flag == flag
   }
   if chosen is not None:
     asks = f'--{flag}' if flag else 'inputs alone'
@@ -166,7 +166,7 @@ def _prompt(run, flag: str, workdir: str, chosen: str | None = None):
   wanted = dict.fromkeys(
     task.ability
     for task in tasks.TASKS.values()
-    if task.prompt is not None and task.prompt.flag == flag
+    if task.predict_flag is not None and task.predict_flag.flag == flag
   )
   raise ConfigError(
     f'{workdir}: {run.unable(" or ".join(wanted))}{_example_flags(run)}'
@@ -180,9 +180,9 @@ def _example_flags(run) -> str:
     'question': "--question='what is it?'",
   }
   flags = dict.fromkeys(
-    examples[task.prompt.flag]
+    examples[task.predict_flag.flag]
     for task in run.tasks.values()
-    if task.prompt is not None and task.prompt.flag in examples
+    if task.predict_flag is not None and task.predict_flag.flag in examples
   )
   return f'; use {" or ".join(flags)}' if flags else ''
 

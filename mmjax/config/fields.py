@@ -22,7 +22,7 @@ class Field:
     above: number that a legal one is greater than.
     maximum: largest legal number.
     optional: whether None is legal.
-    later: whether a run may resume with another value.
+    resumable: whether a run may resume with another value.
   """
 
   kind: str
@@ -33,7 +33,7 @@ class Field:
   above: float | None = None
   maximum: float | None = None
   optional: bool = False
-  later: bool = False
+  resumable: bool = False
 
   def describe(self) -> str:
     """Description of the legal values, for error messages."""

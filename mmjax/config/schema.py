@@ -31,7 +31,7 @@ DATA = {
     None,
     'folder of data sets; None: MMJAX_DATA_DIR, or ~/.cache/mmjax/data',
     optional=True,
-    later=True,
+    resumable=True,
   ),
   'train_split': Field(
     'str', 'train', "split to train on, such as 'train+validation'"
@@ -138,27 +138,31 @@ DATA = {
     'int', 8, 'largest number of tokens of an answer', minimum=2
   ),
   'num_threads': Field(
-    'int', 4, 'number of threads that read records', minimum=0, later=True
+    'int',
+    4,
+    'number of batches made at the same time',
+    minimum=0,
+    resumable=True,
   ),
   'num_workers': Field(
-    'int', 0, 'number of processes that read records', minimum=0, later=True
+    'int', 0, 'number of processes that read records', minimum=0, resumable=True
   ),
   'prefetch': Field(
-    'int', 4, 'number of batches to read ahead', minimum=0, later=True
+    'int', 4, 'number of batches to read ahead', minimum=0, resumable=True
   ),
   'on_error': Field(
     'str',
     'raise',
     'what to do about an unreadable training record; evaluation always stops',
     choices=('raise', 'replace'),
-    later=True,
+    resumable=True,
   ),
   'on_cut': Field(
     'str',
     'raise',
     'what to do before the first step about a length that cuts all texts',
     choices=('raise', 'note'),
-    later=True,
+    resumable=True,
   ),
 }
 
@@ -247,10 +251,10 @@ OPTIMIZER = {
 }
 
 TRAIN = {
-  'steps': Field('int', 1000, 'number of updates', minimum=1, later=True),
+  'steps': Field('int', 1000, 'number of updates', minimum=1, resumable=True),
   'batch_size': Field('int', 64, 'number of examples of an update', minimum=1),
   'accumulate': Field(
-    'int', 1, 'number of microbatches of an update', minimum=1, later=True
+    'int', 1, 'number of microbatches of an update', minimum=1, resumable=True
   ),
   'dtype': Field(
     'str',
@@ -269,43 +273,43 @@ TRAIN = {
     'bool', True, 'whether VQA also trains a blind baseline, without images'
   ),
   'log_every': Field(
-    'int', 20, 'steps between two log lines', minimum=1, later=True
+    'int', 20, 'steps between two log lines', minimum=1, resumable=True
   ),
   'eval_every': Field(
     'int',
     0,
     'steps between two evaluations; 0: only at the end',
     minimum=0,
-    later=True,
+    resumable=True,
   ),
   'checkpoint_every': Field(
     'int',
     0,
     'steps between two checkpoints; 0: only at the end',
     minimum=0,
-    later=True,
+    resumable=True,
   ),
   'keep_last': Field(
-    'int', 2, 'number of newest checkpoints to keep', minimum=1, later=True
+    'int', 2, 'number of newest checkpoints to keep', minimum=1, resumable=True
   ),
   'keep_best': Field(
     'str',
     '',
     "metric whose best checkpoint is kept, such as 'val/vqa/accuracy'",
-    later=True,
+    resumable=True,
   ),
   'best_mode': Field(
     'str',
     'max',
     'whether a larger or a smaller keep_best is better',
     choices=('max', 'min'),
-    later=True,
+    resumable=True,
   ),
   'tensorboard': Field(
-    'bool', True, 'whether to write TensorBoard events', later=True
+    'bool', True, 'whether to write TensorBoard events', resumable=True
   ),
   'wandb_project': Field(
-    'str', '', "Weights & Biases project; '': none", later=True
+    'str', '', "Weights & Biases project; '': none", resumable=True
   ),
 }
 
@@ -315,28 +319,28 @@ MESH = {
     -1,
     'number of shards of the batch; -1: all remaining devices',
     minimum=-1,
-    later=True,
+    resumable=True,
   ),
   'fsdp': Field(
     'int',
     1,
     'number of shards of batch and weights (FSDP)',
     minimum=-1,
-    later=True,
+    resumable=True,
   ),
   'tensor': Field(
     'int',
     1,
     'number of shards of heads and MLPs (tensor parallel)',
     minimum=-1,
-    later=True,
+    resumable=True,
   ),
   'sequence': Field(
     'int',
     1,
     'number of shards of tokens (sequence parallel)',
     minimum=-1,
-    later=True,
+    resumable=True,
   ),
   'style': Field(
     'str',
@@ -344,7 +348,7 @@ MESH = {
     "'pjit': jit, the compiler partitions; 'pmap': jit of shard_map, the whole "
     'model on each device',
     choices=('pjit', 'pmap'),
-    later=True,
+    resumable=True,
   ),
 }
 
@@ -354,27 +358,27 @@ EVAL = {
     64,
     'number of examples of an evaluation batch',
     minimum=1,
-    later=True,
+    resumable=True,
   ),
   'num_examples': Field(
     'int',
     0,
     'number of examples of a split to evaluate on; 0: all',
     minimum=0,
-    later=True,
+    resumable=True,
   ),
   'beam_size': Field(
     'int',
     1,
     'beam size for captions and answers; 1: greedy',
     minimum=1,
-    later=True,
+    resumable=True,
   ),
   'gallery_by': Field(
     'str',
     '',
     'metadata field whose values part retrieval into galleries',
-    later=True,
+    resumable=True,
   ),
 }
 

@@ -171,7 +171,7 @@ def differences(
     field = mixture.find(path) or schema.SECTIONS.get(section, {}).get(
       name.split('.')[0]
     )
-    if field is not None and field.later:
+    if field is not None and field.resumable:
       continue
     is_open = name and section not in schema.SECTIONS
     if is_open and name.split('.')[-1] in compute_settings:

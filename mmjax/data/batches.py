@@ -318,8 +318,9 @@ class _EvaluationReader:
       raise ConfigError(f'none of {self._total} records can be read')
     blank = {key: np.zeros_like(value) for key, value in self._template.items()}
     for key in blank:
-      if key.rpartition('_')[2] == 'label':
-        blank[key] = np.int32(-1)
+      # A label without a mask is -1 where there is none, as objectives read it.
+      if key.endswith('label') and f'{key}_mask' not in blank:
+        blank[key] = np.full_like(blank[key], -1)
     return blank
 
 

@@ -199,9 +199,13 @@ class Checks:
 
   def _describe(self, key: str) -> str:
     feature = self.preprocessor.find(key)
-    if key in _WORDS and feature.source in ('image', 'captions', 'questions'):
+    if key in _WORDS and feature.field_name in (
+      'image',
+      'captions',
+      'questions',
+    ):
       return _WORDS[key]
-    return f'{feature.word} {feature.source!r}'
+    return f'{feature.word} {feature.field_name!r}'
 
   def _count_texts(
     self, source: sources.Source
@@ -327,7 +331,7 @@ def _count_answers(
   source: sources.Source, feature: features.Questions
 ) -> collections.Counter:
   try:
-    return source.count_answers(feature.source)
+    return source.count_answers(feature.field_name)
   except ConfigError:  # A record can't be read.
     return features.count_answers(
       feature.get(record) for _, record in check_samples.read(source)

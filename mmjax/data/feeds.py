@@ -169,7 +169,7 @@ def build_features(
     for key in keys:
       if key not in made and not (key == 'image' and data['blind']):
         names = sorted(k for k in made if not k.endswith('_mask'))
-        sources = {f.source: name for name, f in built.items()}
+        sources = {f.field_name: name for name, f in built.items()}
         meant = {'captions': 'text', **sources}.get(key)
         hint = f'; did you mean {meant!r}?' if meant else suggest(key, names)
         raise ConfigError(
@@ -205,7 +205,7 @@ def _describe_standard(
 
   Args:
     data: the `data` section of a config.
-    wanted: keys of the arrays that tasks need.
+    wanted: keys of the arrays that tasks need or the model reads.
   """
   settings: dict[str, dict[str, Any]] = {}
   if 'text' in wanted:
@@ -245,7 +245,7 @@ def check_fields(
   """
   parts = source.parts if isinstance(source, mixtures.Mixture) else {}
   for name, feature in built.items():
-    field = feature.source
+    field = feature.field_name
     if field.startswith('metadata/'):
       continue
     kind = source.kinds.get(field)

@@ -77,10 +77,10 @@ class Tokenizer:
     # '<eos>' in a user's text is encoded as characters, not as the end of text.
     tokenizer.encode_special_tokens = True
     # First ids of a text that the model writes, and of one that is input.
-    self._leads = [
+    self._first_ids = [
       [] if lead is None else [lead] for lead in (self.bos_id, start_id)
     ]
-    _store_specials(tokenizer, self.pad_id, self._leads[1], self.eos_id)
+    _store_specials(tokenizer, self.pad_id, self._first_ids[1], self.eos_id)
     self._tokenizer = tokenizer
     vocabulary = tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(*vocabulary.values(), self.bos_id or 0) + 1
@@ -107,7 +107,7 @@ class Tokenizer:
       raise ConfigError(
         f'length {length} leaves no room for <bos> and <eos>; use 2 or more'
       )
-    lead = self._leads[as_input]
+    lead = self._first_ids[as_input]
     words = self._encode(text)[: length - 1 - len(lead)]
     row = [*lead, *words, self.eos_id]
     ids = np.full(length, self.pad_id, np.int32)
@@ -125,7 +125,7 @@ class Tokenizer:
       text: any text.
       as_input: whether the text is an input, as in `encode`.
     """
-    return len(self._encode(text)) + len(self._leads[as_input]) + 1
+    return len(self._encode(text)) + len(self._first_ids[as_input]) + 1
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
     """Decodes ids [T] up to the first `<eos>`, without special tokens."""

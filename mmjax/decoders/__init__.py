@@ -3,7 +3,7 @@
 Shape letters are those of `mmjax.types`.
 """
 
-from mmjax.decoders.beams import EarlyStopping, beam_search
+from mmjax.decoders.beams import EarlyStopping, Scoring, beam_search
 from mmjax.decoders.cache import DecoderCache
 from mmjax.decoders.constraints import Constraints
 from mmjax.decoders.generation import Generated, sample
@@ -14,6 +14,7 @@ __all__ = [
   'DecoderCache',
   'EarlyStopping',
   'Generated',
+  'Scoring',
   'TextDecoder',
   'beam_search',
   'sample',

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import flax.struct
 import jax
@@ -11,11 +11,14 @@ import jax.numpy as jnp
 from mmjax.decoders import cache as cache_lib
 from mmjax.decoders import constraints as constraints_lib
 from mmjax.decoders import generation
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 from mmjax.types import Array
 
-# When the search of an example ends; None is our own rule.
-EarlyStopping = bool | Literal['never'] | None
+# How texts of different lengths are compared: as Wu et al. 2016, or as
+# transformers does it.
+Scoring = Literal['wu', 'transformers']
+# When the search of an example ends in that of transformers.
+EarlyStopping = bool | Literal['never']
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,17 +28,27 @@ class _SearchRule:
   Attributes:
     max_new_tokens: most tokens of a text T.
     length_penalty: exponent of the penalty.
+    scoring: as in `beam_search`.
     early_stopping: as in `beam_search`.
   """
 
   max_new_tokens: int
   length_penalty: float
+  scoring: Scoring
   early_stopping: EarlyStopping
+
+  def __post_init__(self):
+    check_choice(self.scoring, get_args(Scoring), 'scoring')
+    if self.scoring == 'wu' and self.early_stopping:
+      raise ConfigError(
+        f'early_stopping={self.early_stopping!r} is for '
+        "scoring='transformers'; set that, or early_stopping=False"
+      )
 
   @property
   def follows_transformers(self) -> bool:
     """Whether scores and ends are those of transformers, not Wu et al.'s."""
-    return self.early_stopping is not None
+    return self.scoring == 'transformers'
 
   def compute_penalty(self, tokens: Array | int) -> Array | float:
     """What the log-probability of a text of so many tokens is divided by."""
@@ -81,7 +94,8 @@ def beam_search(
   max_new_tokens: int,
   beam_size: int,
   length_penalty: float = 0.6,
-  early_stopping: EarlyStopping = None,
+  scoring: Scoring = 'wu',
+  early_stopping: EarlyStopping = False,
   eos_id: int | Sequence[int] = 2,
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
@@ -94,10 +108,10 @@ def beam_search(
   example is over when `beam_size` texts have ended. A text that has not ended
   after `max_new_tokens` tokens counts as it stands.
 
-  With `early_stopping` the search is that of transformers: scores are log p /
-  t^length_penalty, and an example is over when `beam_size` texts have ended
-  (True), or also when none of the live texts would be better than the worst of
-  those at its present length (False), or at any length ('never').
+  With `scoring='transformers'`, scores are log p / t^length_penalty, and an
+  example is over when `beam_size` texts have ended (`early_stopping=True`), or
+  when besides none of the live texts would be better than the worst of those at
+  its present length (False), or at any length ('never').
 
   Args:
     step: decodes one token of each example, see `generation`.
@@ -106,8 +120,8 @@ def beam_search(
     max_new_tokens: most tokens to write T.
     beam_size: M; 1 gives the tokens of greedy decoding.
     length_penalty: 0 prefers short texts, 1 the best mean per token.
-    early_stopping: when an example is over in the search of transformers; None
-      for that of Wu et al.
+    scoring: 'wu' or 'transformers', which also says when an example is over.
+    early_stopping: when an example is over with `scoring='transformers'`.
     eos_id: ends a text; where several do, all of them.
     pad_id: fills up after the end.
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
@@ -118,7 +132,8 @@ def beam_search(
     Generated, [B, T]: the best text of each example.
 
   Raises:
-    ConfigError: if `beam_size` is less than 1.
+    ConfigError: if `beam_size` is less than 1, or `early_stopping` is set with
+      Wu's scoring.
   """
   if beam_size < 1:
     raise ConfigError(f'beam_size must be at least 1, got {beam_size}')
@@ -128,7 +143,7 @@ def beam_search(
   prompt_of_beam = [
     array[example] for array in generation.align_prompt(prompt, batch)
   ]
-  rule = _SearchRule(max_new_tokens, length_penalty, early_stopping)
+  rule = _SearchRule(max_new_tokens, length_penalty, scoring, early_stopping)
 
   def cond(state: _BeamState):
     return (state.index < max_new_tokens) & jnp.any(state.searching)

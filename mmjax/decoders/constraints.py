@@ -172,10 +172,16 @@ class Constraints:
       'forced_first': [self.forced_first or 0],
       'forced_last': [self.forced_last or 0],
       'biases': [one for ids, _ in self.biases for one in ids],
+      'suppress': self.suppress,
+      'suppress_first': self.suppress_first,
     }
+    if not all(len(ids) for ids, _ in self.biases):
+      raise ConfigError(
+        f'biases={tuple(self.biases)} has a sequence without ids; remove it'
+      )
     for name, ids in named.items():
       wrong = [one for one in ids if not 0 <= one < vocab]
-      if wrong or not all(ids for ids, _ in self.biases):
+      if wrong:
         raise ConfigError(
           f'{name} has the ids {wrong}; tokens have the ids 0 to {vocab - 1}'
         )

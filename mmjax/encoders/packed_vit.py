@@ -1,6 +1,5 @@
 """A vision transformer for images and videos of any size."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,7 @@ class PackedViT(nn.Module):
     num_heads: H; the head size is divisible by 4.
     mlp_dim: hidden size of the MLPs.
     out_width: E, of the merged tokens.
-    merge: how many patches, a square of them, become one token.
+    merge_size: side, in patches, of the square that becomes one token.
     patch_size: side of a patch of an image in pixels.
     frames: how many frames are one patch; an image is repeated so often.
     window: side of a window of an image in tokens; 0 for none.
@@ -47,7 +46,7 @@ class PackedViT(nn.Module):
   num_heads: Size
   mlp_dim: Size
   out_width: Size
-  merge: Size = 4
+  merge_size: Size = 2
   patch_size: Size = 14
   frames: Size = 2
   window: int = 0
@@ -81,7 +80,7 @@ class PackedViT(nn.Module):
         'set window'
       )
     number, height, width = images.shape[:3]
-    grid, side = self.grid(height, width), math.isqrt(self.merge)
+    grid, side = self.grid(height, width), self.merge_size
     patches = einops.repeat(
       ops.zero_masked(images, mask),
       'b (r m p) (c n q) d -> b (r c m n) (d f p q)',
@@ -108,12 +107,9 @@ class PackedViT(nn.Module):
     """The tokens of an image of so many pixels.
 
     Raises:
-      ConfigError: if a side is not a whole number of tokens, or `merge` not
-        a square.
+      ConfigError: if a side is not a whole number of tokens.
     """
-    if math.isqrt(self.merge) ** 2 != self.merge:
-      raise ConfigError(f'merge {self.merge} is not a square; use 1, 4 or 9')
-    side = self.patch_size * math.isqrt(self.merge)
+    side = self.patch_size * self.merge_size
     if height % side or width % side:
       raise ConfigError(
         f'images of {height} x {width} pixels are not whole tokens of {side} x '
@@ -143,10 +139,10 @@ class PackedViT(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, S / merge, E]; pooled is their mean.
+      Tokens: values [B, S / M, E]; pooled is their mean.
 
     Raises:
-      ConfigError: if S is not divisible by `merge`, or windows are missing.
+      ConfigError: if S is not divisible by M, or windows are missing.
     """
     self._check(patches, windows)
     block = dict(self.block or {})
@@ -187,19 +183,23 @@ class PackedViT(nn.Module):
       self.dtype,
       name='last_norm',
     )(x)
-    x = einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge)
+    x = einops.rearrange(x, 'b (n m) d -> b n (m d)', m=self.merge_size**2)
     x = mnn.Mlp(
-      self.out_width, self.merge * self.width, dtype=self.dtype, name='merger'
-    )(x, train=train)  # [B, S / merge, E]
-    mask = segments[:, :: self.merge] > 0  # [B, S / merge]
+      self.out_width,
+      self.merge_size**2 * self.width,
+      dtype=self.dtype,
+      name='merger',
+    )(x, train=train)  # [B, S / M, E]
+    mask = segments[:, :: self.merge_size**2] > 0  # [B, S / M]
     pooled = mnn.pool('mean', x, mask)  # [B, E]
     self.sow('intermediates', 'pooled', pooled)
     return Tokens(x, mask, pooled)
 
   def _check(self, patches: Array, windows: Array | None) -> None:
-    if patches.shape[1] % self.merge:
+    if patches.shape[1] % self.merge_size**2:
       raise ConfigError(
-        f'{patches.shape[1]} patches are not divisible by merge {self.merge}; '
+        f'{patches.shape[1]} patches are not divisible by the '
+        f'{self.merge_size**2} of a token; '
         'pad them'
       )
     if self.window_layers and windows is None:

@@ -33,7 +33,7 @@ class Answers:
     *,
     batch_size: int,
     num_examples: int = 0,
-    blind: Mapping[str, float] | None = None,
+    blind_metrics: Mapping[str, float] | None = None,
     name: str = 'vqa',
   ):
     """Sets the evaluation up; nothing is computed yet.
@@ -45,7 +45,7 @@ class Answers:
       preprocessor: preprocessor that makes the inputs of `answer`.
       batch_size: number of questions at a time.
       num_examples: number of records to use, the first ones; 0 for all.
-      blind: metrics of this evaluation for the blind baseline.
+      blind_metrics: metrics of this evaluation for the blind baseline.
       name: prefix of the metrics' names.
     """
     self._answer = spread.jit_over_mesh(answer)
@@ -53,9 +53,9 @@ class Answers:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))
     self._feature = preprocessor['questions']
-    self._source = sources.view_questions(source, self._feature.source)
+    self._source = sources.view_questions(source, self._feature.field_name)
     self._preprocess, self._batch_size = preprocessor, batch_size
-    self._blind, self._name = dict(blind or {}), name
+    self._blind, self._name = dict(blind_metrics or {}), name
     self._predictions: list[str] = []
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:

@@ -146,8 +146,8 @@ def retrieve_texts(
       others += vectors[1:]
   if not firsts:
     raise ConfigError(
-      f'no record has two texts in the field {feature.source!r} to compare; '
-      'name the field of a class as the target'
+      f'no record has two texts in the field {feature.field_name!r} to '
+      'compare; name the field of a class as the target'
     )
   recalls = retrieval.recall_of_embeddings(
     np.stack(firsts), np.stack(others), np.asarray(owners)
@@ -180,7 +180,7 @@ def _read(
   arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]
   if not len(arrays[0]):
     raise ConfigError(
-      f'no record has {" and ".join(repr(f.source) for f in chosen)}, both of '
-      'which are needed'
+      f'no record has {" and ".join(repr(f.field_name) for f in chosen)}, '
+      'both of which are needed'
     )
   return arrays

@@ -94,7 +94,7 @@ class HiddenTokens(_Hidden):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      *args: as of the base class; `measure` is `predict.masked_tokens`.
+      *args: as of the base class; `measure` is `predict.make_masked_tokens`.
       train: records of training, of which the first 20,000 are counted.
       **settings: as of the base class.
     """
@@ -157,8 +157,8 @@ class HiddenPatches(_Hidden):
     """Sets the evaluation up; nothing is computed yet.
 
     Args:
-      *args: as of the base class; `measure` is `predict.masked_patches`.
-      rebuild: `predict.reconstructions`.
+      *args: as of the base class; `measure` is `predict.make_masked_patches`.
+      rebuild: `predict.make_reconstructions`.
       **settings: as of the base class.
     """
     super().__init__(*args, **settings)

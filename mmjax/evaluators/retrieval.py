@@ -114,10 +114,10 @@ class Retrieval:
 
   def _describe(self, field: str) -> str:
     feature = self._preprocess[field]
-    if feature.source == 'captions':
+    if feature.field_name == 'captions':
       return 'a caption'
     word = feature.word
-    return word if feature.source == feature.kind else f'{word} {field!r}'
+    return word if feature.field_name == feature.kind else f'{word} {field!r}'
 
   def _gallery_metrics(
     self,

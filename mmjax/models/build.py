@@ -45,7 +45,7 @@ _DERIVED = (
   'encoder_inputs',
   'output_sizes',
   'output_text',
-  'masks',
+  'masked_heads',
   'category_sizes',
   *_SPECIALS,
 )
@@ -62,7 +62,7 @@ def build(
   features: Mapping[str, 'Feature'] = MappingProxyType({}),
   output_sizes: Mapping[str, int] | None = None,
   output_text: str = '',
-  masks: Mapping[str, Mapping[str, Any]] | None = None,
+  masked_heads: Mapping[str, Mapping[str, Any]] | None = None,
   special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
   tables: Tables = BUILT_IN,
@@ -82,7 +82,8 @@ def build(
     features: features of the data by name, which `encoders` read.
     output_sizes: number of outputs by target, for models that predict features.
     output_text: the text feature that a model writes.
-    masks: settings of heads by feature of which a model predicts hidden parts.
+    masked_heads: settings of heads by feature of which a model predicts hidden
+      parts.
     special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
       that generate text.
     dtype: type of the computation.
@@ -102,7 +103,7 @@ def build(
     'num_answers': num_answers,
     'output_sizes': dict(output_sizes or {}),
     'output_text': output_text,
-    'masks': dict(masks or {}),
+    'masked_heads': dict(masked_heads or {}),
     'dtype': jnp.dtype(dtype),
     **(special_ids or {}),
   }

@@ -49,7 +49,7 @@ class ContrastiveCaptioner(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  tasks: ClassVar[tuple[str, ...]] = ('caption',)
+  outputs: ClassVar[tuple[str, ...]] = ('caption',)
 
   def setup(self):
     if self.decoder.unimodal_depth < 1:
@@ -119,15 +119,15 @@ class ContrastiveCaptioner(writing.Writer):
     encoded = self.decoder.encode(tokens, mask, train=train)
     return self.text_projection(encoded.pooled)
 
-  def classify_answer(self, batch: Batch) -> Array:
+  def answer_logits(self, batch: Batch) -> Array:
     """Logits [B, C] over the answer vocabulary."""
     return self._answer(self._encode_image(batch, train=False), batch)
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The image, and the start of a text."""
-    del task  # There is one.
+    del output  # There is one.
     context = self._encode_image(batch, train=False)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
@@ -152,12 +152,12 @@ class ContrastiveCaptioner(writing.Writer):
     self, image: Tokens, batch: Batch, *, train: bool = False
   ) -> Array:
     question = self.decoder.encode(
-      questions.rows(batch['question']),
-      questions.rows(batch['question_mask']),
+      questions.flatten(batch['question']),
+      questions.flatten(batch['question_mask']),
       train=train,
     )
-    image = questions.beside(image, batch['question'])  # [B * n, N, D]
+    image = questions.repeat_for(image, batch['question'])  # [B * n, N, D]
     features = self.decoder.decode(question, image, train=train)
     last = ops.last_token(features, question.mask)  # [B * n, D]
     logits = self.classifier(last).astype(jnp.float32)
-    return questions.unrows(logits, batch['question'])
+    return questions.unflatten(logits, batch['question'])

@@ -47,7 +47,7 @@ class EncoderDecoder(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  tasks: ClassVar[tuple[str, ...]] = ('caption', 'answer')
+  outputs: ClassVar[tuple[str, ...]] = ('caption', 'answer')
 
   def setup(self):
     crosses = getattr(self.question, 'cross_attention', False)
@@ -82,15 +82,17 @@ class EncoderDecoder(writing.Writer):
       fused = self._fuse(image, batch, train=train)
       if self.num_answers:
         logits = self._classify(fused)
-        out['answer_logits'] = questions.unrows(logits, batch['question'])
+        out['answer_logits'] = questions.unflatten(logits, batch['question'])
       if 'answer' in batch and self.decoder is not None:
         logits = self.decoder(
-          questions.rows(batch['answer'])[:, :-1],
-          questions.rows(batch['answer_mask'])[:, :-1],
+          questions.flatten(batch['answer'])[:, :-1],
+          questions.flatten(batch['answer_mask'])[:, :-1],
           fused,
           train=train,
         )
-        out['answer_token_logits'] = questions.unrows(logits, batch['question'])
+        out['answer_token_logits'] = questions.unflatten(
+          logits, batch['question']
+        )
     return out
 
   def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
@@ -104,18 +106,18 @@ class EncoderDecoder(writing.Writer):
     image = self.encode_image(batch, train=train)
     return self._fuse(image, batch, train=train)
 
-  def classify_answer(self, batch: Batch) -> Array:
+  def answer_logits(self, batch: Batch) -> Array:
     """Logits [B, C] over the answer vocabulary."""
     return self._classify(self.encode_question(batch))
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
     """
-    if task == 'caption':
+    if output == 'caption':
       context = self.encode_image(batch)
       if context is None:
         raise ConfigError('a caption needs an image; the batch has none')
@@ -131,11 +133,11 @@ class EncoderDecoder(writing.Writer):
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:
     """One row a question, [B] or [B * n]."""
-    ids = questions.rows(batch['question'])
-    mask = questions.rows(batch['question_mask'])
+    ids = questions.flatten(batch['question'])
+    mask = questions.flatten(batch['question_mask'])
     if self.fusion is None:
       if image is not None:
-        image = questions.beside(image, batch['question'])
+        image = questions.repeat_for(image, batch['question'])
       return self.question(ids, mask, image, train=train)
     question = self.question(ids, mask, train=train)
     if image is None:
@@ -147,7 +149,7 @@ class EncoderDecoder(writing.Writer):
         jnp.zeros_like(question.pooled),
       )
     else:
-      image = questions.beside(image, batch['question'])
+      image = questions.repeat_for(image, batch['question'])
     return self.fusion({'image': image, 'question': question}, train=train)
 
   def _classify(self, fused: Tokens) -> Array:

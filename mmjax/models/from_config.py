@@ -20,7 +20,7 @@ def check(
   output_sizes: Mapping[str, int],
   output_text: str = '',
   tables: models.Tables = models.BUILT_IN,
-  masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+  masked_heads: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
   """Refuses settings of the model and of augmentations.
 
@@ -33,7 +33,8 @@ def check(
     output_sizes: number of outputs by target.
     output_text: the text feature that the model writes.
     tables: the models and parts that a config can name.
-    masks: settings of heads by feature of which hidden parts are predicted.
+    masked_heads: settings of heads by feature of which hidden parts are
+      predicted.
 
   Raises:
     ConfigError: naming the field and its legal values.
@@ -49,12 +50,12 @@ def check(
     features=features,
     output_sizes=output_sizes,
     output_text=output_text,
-    masks=masks,
+    masked_heads=masked_heads,
     dtype=config.train.dtype,
     tables=tables,
   )
-  if masks:
-    masking.check(built, masks)
+  if masked_heads:
+    masking.check(built, masked_heads)
 
 
 def build(
@@ -63,7 +64,7 @@ def build(
   output_sizes: Mapping[str, int],
   output_text: str = '',
   tables: models.Tables = models.BUILT_IN,
-  masks: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
+  masked_heads: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> nn.Module:
   """Makes the model of a config, sized for the config's data.
 
@@ -73,7 +74,8 @@ def build(
     output_sizes: number of outputs by target.
     output_text: the text feature that the model writes.
     tables: the models and parts that a config can name.
-    masks: settings of heads by feature of which hidden parts are predicted.
+    masked_heads: settings of heads by feature of which hidden parts are
+      predicted.
   """
   tokenizer = preprocessor.tokenizer
   questions = preprocessor.features.get('questions')
@@ -88,7 +90,7 @@ def build(
     features=preprocessor.features,
     output_sizes=output_sizes,
     output_text=output_text,
-    masks=masks,
+    masked_heads=masked_heads,
     special_ids=_special_ids(config, tokenizer) if tokenizer else None,
     dtype=config.train.dtype,
     tables=tables,

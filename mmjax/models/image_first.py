@@ -20,7 +20,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
   two. A batch may ask several questions about an image, which is encoded once.
   """
 
-  tasks: ClassVar[tuple[str, ...]] = ('caption', 'answer')
+  outputs: ClassVar[tuple[str, ...]] = ('caption', 'answer')
 
   @classmethod
   def from_interleaved(
@@ -57,11 +57,13 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       logits = self._predict(
         self._join_question(image, batch),
         self._find_grid(batch, image),
-        questions.rows(batch['answer']),
-        questions.rows(batch['answer_mask']),
+        questions.flatten(batch['answer']),
+        questions.flatten(batch['answer_mask']),
         train=train,
       )
-      out['answer_token_logits'] = questions.unrows(logits, batch['question'])
+      out['answer_token_logits'] = questions.unflatten(
+        logits, batch['question']
+      )
     return out
 
   def encode_image(self, batch: Batch, *, train: bool = False) -> Tokens | None:
@@ -84,13 +86,13 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return Tokens(values, mask, image.pooled)
 
   def prefill(
-    self, batch: Batch, task: str, max_new_tokens: int
+    self, batch: Batch, output: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with image, question and start; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, max_new_tokens)
+      return super().prefill(batch, output, max_new_tokens)
     image = self.encode_image(batch)
-    before = self._embed_prompt(batch, task, image)
+    before = self._embed_prompt(batch, output, image)
     grid = self._find_grid(batch, image)
     start, mask = writing.make_prompt(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
@@ -106,23 +108,23 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens of image and question, and the start of a text."""
-    before = self._embed_prompt(batch, task, self.encode_image(batch))
+    before = self._embed_prompt(batch, output, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
     start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _embed_prompt(
-    self, batch: Batch, task: str, image: Tokens | None
+    self, batch: Batch, output: str, image: Tokens | None
   ) -> Tokens:
     """Embeds what stands before a caption or an answer."""
-    if task == 'caption' and image is None:
+    if output == 'caption' and image is None:
       raise ConfigError('a caption needs an image; the batch has none')
-    if task == 'answer' and 'question' not in batch:
+    if output == 'answer' and 'question' not in batch:
       raise ConfigError('an answer needs a question; the batch has none')
-    return self._join_question(image, batch if task == 'answer' else None)
+    return self._join_question(image, batch if output == 'answer' else None)
 
   def _join_question(
     self, image: Tokens | None, batch: Batch | None = None
@@ -137,12 +139,12 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     if batch is None:
       end = jnp.full((len(image.mask), 1), self.eos_id)
       return _join(image, self.decoder.embed(end), end == self.eos_id)
-    ids = questions.rows(batch['question'])  # [B * n, Q]
-    mask = questions.rows(batch['question_mask'])
+    ids = questions.flatten(batch['question'])  # [B * n, Q]
+    mask = questions.flatten(batch['question_mask'])
     words = self.decoder.embed(jnp.where(mask, ids, 0))  # [B * n, Q, D]
     if image is None:
       return Tokens(words, mask, words[:, 0])
-    image = questions.beside(image, batch['question'])
+    image = questions.repeat_for(image, batch['question'])
     return _join(image, words, mask)
 
   def _find_grid(

@@ -22,7 +22,7 @@ class LanguageModel(writing.Writer):
   eos_id: int = 2
   pad_id: int = 0
 
-  tasks: ClassVar[tuple[str, ...]] = ('continue',)
+  outputs: ClassVar[tuple[str, ...]] = ('continue',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts the token after each one of whole texts.
@@ -38,7 +38,9 @@ class LanguageModel(writing.Writer):
     logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
     return {'text_logits': logits}
 
-  def encode_prompt(self, batch: Batch, task: str) -> tuple[None, Array, Array]:
+  def encode_prompt(
+    self, batch: Batch, output: str
+  ) -> tuple[None, Array, Array]:
     """The text to continue; its padding may stand anywhere."""
     mask = batch.get('text_mask')
     if mask is None:

@@ -218,18 +218,20 @@ def find_encoder(
   )
 
 
-def check(model: nn.Module, masks: Mapping[str, Mapping[str, Any]]) -> None:
+def check(
+  model: nn.Module, masked_heads: Mapping[str, Mapping[str, Any]]
+) -> None:
   """Refuses a model that can't predict hidden parts of these features.
 
   Raises:
     ConfigError: naming what to change.
   """
-  if not hasattr(model, 'masks'):
+  if not hasattr(model, 'masked_heads'):
     raise ConfigError(
       f'{type(model).__name__} hides no parts of its inputs, as tasks.masked '
       "needs; use model.name='multimodal'"
     )
-  for field in masks:
+  for field in masked_heads:
     name = find_encoder(model.encoders, model.encoder_inputs, field)
     if model.fusion is not None and is_text(model.encoders[name]):
       locate(model.fusion, dict.fromkeys(model.encoders, 1), name)

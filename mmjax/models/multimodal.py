@@ -20,9 +20,9 @@ class Multimodal(writing.Writer):
   With `embed_dim`, each field has a projection into one space, as two towers
   have in CLIP and six in ImageBind (Girdhar et al. 2023, section 3). With
   `output_sizes`, a linear layer on the fused summary predicts each target. With
-  a decoder, the target text is written from the fused tokens. With `masks`,
-  hidden parts of fields are predicted from the rest. A field that an example
-  lacks changes nothing, by its mask.
+  a decoder, the target text is written from the fused tokens. With
+  `masked_heads`, hidden parts of fields are predicted from the rest. A field
+  that an example lacks changes nothing, by its mask.
 
   Attributes:
     encoders: encoder by name; a name is that of the feature that it reads,
@@ -35,7 +35,8 @@ class Multimodal(writing.Writer):
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
     output_text: the text feature that the decoder writes.
-    masks: settings of the head by feature of which parts are hidden: `mask_id`
+    masked_heads: settings of the head by feature of which parts are hidden:
+      `mask_id`
       of a text; `width`, `depth` and `num_heads` of the decoder of patches.
     logit_scale_init: inverse temperature at the start.
     logit_scale_max: upper limit of the inverse temperature.
@@ -53,7 +54,7 @@ class Multimodal(writing.Writer):
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
   output_text: str = ''
-  masks: Mapping[str, Mapping[str, Any]] | None = None
+  masked_heads: Mapping[str, Mapping[str, Any]] | None = None
   logit_scale_init: Positive = 1 / 0.07
   logit_scale_max: Positive = 100.0
   logit_bias_init: float | None = None
@@ -62,7 +63,7 @@ class Multimodal(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  tasks: ClassVar[tuple[str, ...]] = ('write',)
+  outputs: ClassVar[tuple[str, ...]] = ('write',)
 
   def setup(self):
     if not self.encoders:
@@ -164,10 +165,10 @@ class Multimodal(writing.Writer):
     return self.heads[target](fused.pooled).astype(jnp.float32)
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The fused fields, and the start of a text."""
-    del task
+    del output
     context = self.fuse(self.encode(batch))
     size = context.mask.shape[0]
     return context, *writing.make_prompt(batch, size, self.bos_id)
@@ -187,7 +188,7 @@ class Multimodal(writing.Writer):
 
     Args:
       batch: arrays by feature, with masks.
-      field: name of the text, one of `masks`.
+      field: name of the text, one of `masked_heads`.
       positions: which tokens to predict, int [B, K].
       hidden: bool [B, T], True for those whose ids change nothing.
       train: whether dropout is on.
@@ -226,7 +227,7 @@ class Multimodal(writing.Writer):
 
     Args:
       batch: arrays by feature, with masks.
-      field: name of an image or a sound, one of `masks`.
+      field: name of an image or a sound, one of `masked_heads`.
       rng: key of what is hidden.
       index: indices [B] of the examples, as in `mmjax.ops.draw_by_index`.
       fraction: fraction of the patches that is hidden.
@@ -255,12 +256,12 @@ class Multimodal(writing.Writer):
     find = masking.find_encoder
     return {
       find(self.encoders, self.encoder_inputs, field): settings
-      for field, settings in (self.masks or {}).items()
+      for field, settings in (self.masked_heads or {}).items()
     }
 
   def _init_masked(self, batch: Batch) -> None:
     """Makes the parameters of the heads; only objectives call them."""
-    for field in self.masks or {}:
+    for field in self.masked_heads or {}:
       name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
       index = jnp.arange(batch[field].shape[0])
       if masking.is_text(self.encoders[name]):

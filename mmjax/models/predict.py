@@ -1,6 +1,7 @@
-"""Predict functions: (params, batch) to a model's predictions.
+"""Makers of predict functions: (params, batch) to a model's predictions.
 
-They are pure, so they can be jitted, and all that evaluators know of a model.
+Predict functions are pure, so they can be jitted, and all that evaluators know
+of a model.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from mmjax.types import Array, Batch, Params
 Predict = Callable[[Params, Batch], Array]
 
 
-def embed(model: nn.Module, *, name: str) -> Predict:
+def make_embed(model: nn.Module, *, name: str) -> Predict:
   """Unit vectors [B, E] of one field.
 
   Args:
@@ -31,7 +32,7 @@ def embed(model: nn.Module, *, name: str) -> Predict:
   return predict
 
 
-def output(model: nn.Module, *, target: str) -> Predict:
+def make_output(model: nn.Module, *, target: str) -> Predict:
   """Outputs [B, n] for one target: logits of classes, or numbers.
 
   Args:
@@ -45,14 +46,14 @@ def output(model: nn.Module, *, target: str) -> Predict:
   return predict
 
 
-def generate(
-  model: nn.Module, *, task: str, max_new_tokens: int, **settings: Any
+def make_generate(
+  model: nn.Module, *, output: str, max_new_tokens: int, **settings: Any
 ) -> Predict:
   """Token ids [B, max_new_tokens] of captions or answers.
 
   Args:
     model: one with `generate`.
-    task: one of the model's `tasks`, such as 'caption' or 'answer'.
+    output: one of the model's `outputs`, such as 'caption' or 'answer'.
     max_new_tokens: most tokens to generate.
     **settings: further arguments of `generate`, such as `beam_size`.
   """
@@ -61,7 +62,7 @@ def generate(
     generated = model.apply(
       {'params': params},
       batch,
-      task=task,
+      output=output,
       max_new_tokens=max_new_tokens,
       method='generate',
       **settings,
@@ -71,22 +72,22 @@ def generate(
   return predict
 
 
-def answer_logits(model: nn.Module) -> Predict:
+def make_answer_logits(model: nn.Module) -> Predict:
   """Logits [B, C] over the answer vocabulary."""
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply({'params': params}, batch, method='classify_answer')
+    return model.apply({'params': params}, batch, method='answer_logits')
 
   return predict
 
 
-def pick_answer(model: nn.Module) -> Predict:
+def make_pick_answer(model: nn.Module) -> Predict:
   """Index [B] of the likeliest answer."""
-  logits = answer_logits(model)
+  logits = make_answer_logits(model)
   return lambda params, batch: jnp.argmax(logits(params, batch), axis=-1)
 
 
-def filled(model: nn.Module, *, field: str) -> Predict:
+def make_fill(model: nn.Module, *, field: str) -> Predict:
   """Logits [B, T, V] of a text's tokens, of which `FIELD_gaps` are hidden.
 
   Args:
@@ -103,7 +104,7 @@ def filled(model: nn.Module, *, field: str) -> Predict:
   return predict
 
 
-def masked_tokens(
+def make_masked_tokens(
   model: nn.Module, *, objective: objectives.MaskedTokens
 ) -> Predict:
   """How well chosen tokens are predicted, all of them hidden.
@@ -134,7 +135,7 @@ def masked_tokens(
   return predict
 
 
-def masked_patches(
+def make_masked_patches(
   model: nn.Module, *, objective: objectives.MaskedPatches
 ) -> Predict:
   """Errors [B, 2] of hidden patches: the model's, and that of their means.
@@ -154,7 +155,7 @@ def masked_patches(
   return predict
 
 
-def reconstructions(
+def make_reconstructions(
   model: nn.Module, *, objective: objectives.MaskedPatches, seed: int = 0
 ) -> Predict:
   """Inputs, with hidden patches, and with these predicted: [B, 3, H, W, C].

@@ -21,7 +21,7 @@ def classifier(num_answers: int, dtype: Any) -> mnn.Dense:
   )
 
 
-def rows(array: Array) -> Array:
+def flatten(array: Array) -> Array:
   """Lays out n questions or answers an example, [B, n, T], as [B * n, T].
 
   [B, T] stays as it is.
@@ -29,7 +29,7 @@ def rows(array: Array) -> Array:
   return array.reshape(-1, array.shape[-1])
 
 
-def beside(image: Tokens, questions: Array) -> Tokens:
+def repeat_for(image: Tokens, questions: Array) -> Tokens:
   """Repeats an image's tokens for each of its questions.
 
   Args:
@@ -45,6 +45,6 @@ def beside(image: Tokens, questions: Array) -> Tokens:
   return jax.tree.map(lambda x: jnp.repeat(x, number, axis=0), image)
 
 
-def unrows(array: Array, questions: Array) -> Array:
-  """Brings rows [B * n, ...] of outputs to [B, n, ...], or leaves [B, ...]."""
+def unflatten(array: Array, questions: Array) -> Array:
+  """Brings outputs [B * n, ...] to [B, n, ...], or leaves [B, ...]."""
   return array.reshape(*questions.shape[:-1], *array.shape[1:])

@@ -28,7 +28,7 @@ class TextToText(writing.Writer):
   eos_id: int = 1
   pad_id: int = 0
 
-  tasks: ClassVar[tuple[str, ...]] = ('answer',)
+  outputs: ClassVar[tuple[str, ...]] = ('answer',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts each token of an answer from those before it.
@@ -59,13 +59,13 @@ class TextToText(writing.Writer):
     return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens, and the start of an answer.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
     """
-    del task
+    del output
     context = self.encode_text(batch['question'], batch.get('question_mask'))
     start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start

@@ -98,7 +98,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   placeholders: Sequence[int]
 
-  tasks: ClassVar[tuple[str, ...]] = ('continue',)
+  outputs: ClassVar[tuple[str, ...]] = ('continue',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts the token after each one of a text or an answer.
@@ -166,11 +166,11 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
 
   def prefill(
-    self, batch: Batch, task: str, max_new_tokens: int
+    self, batch: Batch, output: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, task, max_new_tokens)
+      return super().prefill(batch, output, max_new_tokens)
     mask = _get_text_mask(batch)
     self.check_reach(mask.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
@@ -186,10 +186,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return self.next_logits(x, mask), cache, (batch['text'], mask)
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens of a text with images, and an answer's start."""
-    del task  # There is one.
+    del output  # There is one.
     context = self.encoder(
       self.embed(batch), _get_text_mask(batch), train=False
     )

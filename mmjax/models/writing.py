@@ -14,29 +14,29 @@ from mmjax.types import Array, Batch, Tokens
 class Writer(nn.Module):
   """Adds `generate` to a model with a `decoder`.
 
-  `generate`, which evaluators and `Pretrained.generate` apply, calls `prefill`
+  `generate`, which evaluators and published models apply, calls `prefill`
   once, and then `decode_step` in a compiled loop of `mmjax.decoders`, until all
   texts have ended. `prefill` calls `encode_prompt`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and an `encode_prompt` for each of its `tasks`. One with
+  fills up after it, and an `encode_prompt` for each of its `outputs`. One with
   more than ids in the prompt of its decoder, such as an image's vectors, has a
   `prefill` of its own.
 
   Attributes:
-    tasks: what can be written: 'caption', 'answer'.
+    outputs: kinds of text that it writes: 'caption', 'answer'.
   """
 
-  tasks: ClassVar[tuple[str, ...]] = ()
+  outputs: ClassVar[tuple[str, ...]] = ()
 
   def encode_prompt(
-    self, batch: Batch, task: str
+    self, batch: Batch, output: str
   ) -> tuple[Tokens | None, Array, Array]:
     """Encodes the context of texts, and finds what they begin with.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
-      task: one of `tasks`.
+      output: one of `outputs`.
 
     Returns:
       The context [B, N, E] for cross-attention, None for none; the ids [B, P]
@@ -45,13 +45,13 @@ class Writer(nn.Module):
     raise ConfigError(f'{type(self).__name__} writes nothing')
 
   def prefill(
-    self, batch: Batch, task: str, max_new_tokens: int
+    self, batch: Batch, output: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt, with room for what is written.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
-      task: one of `tasks`.
+      output: one of `outputs`.
       max_new_tokens: most tokens to write.
 
     Returns:
@@ -61,7 +61,7 @@ class Writer(nn.Module):
     Raises:
       ConfigError: for more tokens than the decoder has positions for.
     """
-    context, prompt, mask = self.encode_prompt(batch, task)
+    context, prompt, mask = self.encode_prompt(batch, output)
     self.check_reach(prompt.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       prompt.shape[0],
@@ -81,7 +81,10 @@ class Writer(nn.Module):
     return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
 
   def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
-    """Refuses more tokens than the decoder has positions for."""
+    """Refuses more tokens than the decoder's table of positions has.
+
+    Rotary positions (`positions='none'`) have no table, and no such limit.
+    """
     # The loop decodes the last token too, but nothing uses the result.
     reach = prompt_length + max_new_tokens - 1
     if self.decoder.positions != 'none' and reach > self.decoder.max_length:
@@ -103,11 +106,12 @@ class Writer(nn.Module):
     self,
     batch: Batch,
     *,
-    task: str,
+    output: str,
     max_new_tokens: int,
     beam_size: int = 1,
     length_penalty: float = 0.6,
-    early_stopping: decoders.EarlyStopping = None,
+    scoring: decoders.Scoring = 'wu',
+    early_stopping: decoders.EarlyStopping = False,
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -121,10 +125,11 @@ class Writer(nn.Module):
     Args:
       batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
         for answers.
-      task: one of `tasks`.
+      output: one of `outputs`.
       max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
+      scoring: of beam search, as in `decoders.beam_search`.
       early_stopping: of beam search, as in `decoders.beam_search`.
       temperature: 0 for greedy decoding.
       top_k: number of likeliest tokens to sample from; 0 for all.
@@ -140,11 +145,14 @@ class Writer(nn.Module):
       Generated, [B, max_new_tokens].
 
     Raises:
-      ConfigError: for an unknown task, sampling settings with beam search, or
-        more tokens than the decoder has positions for.
+      ConfigError: for an unknown output, sampling settings without a
+        temperature or with beam search, or more tokens than the decoder has
+        positions for.
     """
-    if task not in self.tasks:
-      raise ConfigError(f'task {task!r} is unknown; use one of {self.tasks}')
+    if output not in self.outputs:
+      raise ConfigError(
+        f'output {output!r} is unknown; use one of {self.outputs}'
+      )
     if self.decoder is None:
       raise ConfigError('the model writes nothing: set model.decoder')
     if beam_size < 1:
@@ -154,7 +162,12 @@ class Writer(nn.Module):
         f'beam_size {beam_size} and temperature {temperature} exclude each '
         f'other; use beam_size=1 to sample or temperature=0 for beam search'
       )
-    logits, cache, prompt = self.prefill(batch, task, max_new_tokens)
+    if temperature == 0 and (top_k or top_p < 1):
+      raise ConfigError(
+        f'top_k={top_k} and top_p={top_p} are for sampling; give temperature '
+        'too, such as 1.0'
+      )
+    logits, cache, prompt = self.prefill(batch, output, max_new_tokens)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -175,6 +188,7 @@ class Writer(nn.Module):
         cache,
         beam_size=beam_size,
         length_penalty=length_penalty,
+        scoring=scoring,
         early_stopping=early_stopping,
         **shared,
       )

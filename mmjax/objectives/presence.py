@@ -36,7 +36,7 @@ def presence_mask(batch: Batch, field: str) -> Array:
   mask = batch.get(f'{field}_mask')
   if mask is not None:
     present = mask if mask.ndim == 1 else mask.any(axis=-1)
-  elif field.endswith('label'):
+  elif field.endswith('label'):  # Without a mask, -1 is none.
     present = array >= 0
   else:
     is_tokens = jnp.issubdtype(array.dtype, jnp.integer) and array.ndim > 1

@@ -110,7 +110,9 @@ class Regression(_Target):
   delta: Positive = 1.0
 
   def __post_init__(self):
-    check_choice(self.kind, ('squared', 'absolute', 'huber'), 'regress.kind')
+    check_choice(
+      self.kind, ('squared', 'absolute', 'huber'), 'tasks.regress.kind'
+    )
 
   def __call__(
     self,

@@ -31,13 +31,13 @@ class Grid:
 
 
 def patch_layout(
-  grids: Sequence[Grid], merge: int, window: int = 0
+  grids: Sequence[Grid], merge_size: int, window: int = 0
 ) -> dict[str, np.ndarray]:
   """Positions, segments and windows of the patches of packed images.
 
   Args:
     grids: grids of the images, in their order.
-    merge: side of a token in patches.
+    merge_size: side of a token in patches.
     window: side of a window in tokens; 0 for no windows.
 
   Returns:
@@ -51,11 +51,11 @@ def patch_layout(
       axis.reshape(grid.tokens, 1, 1)
       for axis in np.mgrid[: grid.times, : grid.rows, : grid.columns]
     )
-    inner = np.arange(merge)
-    shape = (grid.tokens, merge, merge)
-    # Rows and columns of patches, [tokens, merge, merge].
-    rows = np.broadcast_to(row * merge + inner[:, None], shape)
-    columns = np.broadcast_to(column * merge + inner, shape)
+    inner = np.arange(merge_size)
+    shape = (grid.tokens, merge_size, merge_size)
+    # Rows and columns of patches, [tokens, merge_size, merge_size].
+    rows = np.broadcast_to(row * merge_size + inner[:, None], shape)
+    columns = np.broadcast_to(column * merge_size + inner, shape)
     positions.append(np.stack([rows, columns], axis=-1).reshape(-1, 2))
     segments.append(np.broadcast_to(first_segment + frame, shape).reshape(-1))
     first_segment += grid.times

@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import flops, optimizer, program, useful
+from mmjax.train import flops, model_flops, optimizer, program
 from mmjax.train.experiment import Build, Experiment
 
 # Prefix of XLA's message if a step needs more memory than the device has.
@@ -34,7 +34,7 @@ class Step:
       models), 'batch'.
     flops: FLOPs of the products in a step, on all devices, including those
       repeated by rematerialisation.
-    useful_flops: FLOPs without the repeated ones (`mmjax.train.useful`).
+    useful_flops: FLOPs without the repeated ones (`mmjax.train.model_flops`).
     compiled: XLA's compiled program.
     text: the compiled program in HLO.
     seconds: seconds that the compilation took.
@@ -106,7 +106,7 @@ def compile_step(
       'batch': _bytes_per_device(batch),
     },
     flops=flops.count(traced.jaxpr),
-    useful_flops=useful.count(config, experiment, params, batch),
+    useful_flops=model_flops.count(config, experiment, params, batch),
     compiled=compiled,
     text=text,
     seconds=seconds,

@@ -18,12 +18,12 @@ from mmjax.errors import ConfigError
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
   base,
+  config_types,
   configs,
   ctranslate2,
   families,
   image_sizes,
   keys,
-  kinds,
   names,
   patches,
   preprocess,
@@ -228,7 +228,7 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model or run'
     )
   config = configs.read(root / CONFIG)
-  kinds.check(config, root / CONFIG)
+  config_types.check(config, root / CONFIG)
   family = families.find(config)
   # The config in a run's folder has the completed fields too.
   published = {

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mmjax.errors import ConfigError
-from mmjax.pretrained import kinds
+from mmjax.pretrained import config_types
 
 # Their names of activations, and ours (`mmjax.nn.mlp.ACTIVATIONS`).
 ACTIVATIONS = {
@@ -137,7 +137,7 @@ def section(
     wrong |= isinstance(value, bool) != isinstance(default, bool)
     wrong |= type(value) is float and not math.isfinite(value)
     if isinstance(default, list):
-      wrong |= not kinds.is_list_like(value, default)
+      wrong |= not config_types.is_list_like(value, default)
     if wrong:
       raise ConfigError(
         f'config.json: {where} is {value!r}; mmjax reads only '

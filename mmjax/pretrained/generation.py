@@ -230,6 +230,7 @@ def _beam_arguments(
   return {
     'beam_size': size,
     'length_penalty': penalty,
+    'scoring': 'transformers',
     'early_stopping': _early_stopping(file_settings, file),
   }
 

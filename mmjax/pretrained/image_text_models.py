@@ -131,12 +131,16 @@ class PublishedImageTextModel(base.Pretrained):
     return {'image': pixels, name: ids, f'{name}_mask': mask}
 
   def _write(
-    self, task: str, batch: Batch, max_new_tokens: int, settings: dict[str, Any]
+    self,
+    output: str,
+    batch: Batch,
+    max_new_tokens: int,
+    settings: dict[str, Any],
   ) -> list[list[int]]:
     generation.refuse_unread(*generation.read(self.files, self.config))
     generate = self.jit_method(
       'generate',
-      task=task,
+      output=output,
       max_new_tokens=max_new_tokens,
       eos_id=self._special_id('sep_token_id', 102),
       pad_id=self._special_id('pad_token_id', 0),

@@ -77,7 +77,7 @@ class PublishedWriter(base.Pretrained):
     return {
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
-      'task': 'continue',
+      'output': 'continue',
       **generation.arguments(
         file_settings, file, overrides, eos_ids=self.eos_ids
       ),
@@ -126,7 +126,8 @@ class PublishedLanguageModel(PublishedWriter):
     Greedy, unless the file or an argument says otherwise.
 
     Args:
-      prompts: one prompt or several, without a chat template.
+      prompts: the exact text that the model reads, one or several; no chat
+        template is added.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
       **overrides: arguments that override the file's: `temperature` (0 is

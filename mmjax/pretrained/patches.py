@@ -49,7 +49,7 @@ class PatchPreprocessor:
   Attributes:
     pixels: preprocessor of the resized image.
     patch_size: side of a patch in pixels.
-    merge: side, in patches, of the square that becomes one token.
+    merge_size: side, in patches, of the square that becomes one token.
     frames: number of frames in one patch.
     min_pixels: smallest number of pixels after the resize.
     max_pixels: largest number of pixels after the resize.
@@ -58,7 +58,7 @@ class PatchPreprocessor:
 
   pixels: preprocess.ImagePreprocessor
   patch_size: int = 14
-  merge: int = 2
+  merge_size: int = 2
   frames: int = 2
   min_pixels: int = 56 * 56
   max_pixels: int = 28 * 28 * 1280
@@ -95,7 +95,7 @@ class PatchPreprocessor:
     most = most if config.get('max_pixels') is None else config['max_pixels']
     return cls(
       patch_size=config.get('patch_size', cls.patch_size),
-      merge=config.get('merge_size', cls.merge),
+      merge_size=config.get('merge_size', cls.merge_size),
       frames=config.get('temporal_patch_size', cls.frames),
       min_pixels=least,
       max_pixels=most,
@@ -131,7 +131,7 @@ class PatchPreprocessor:
       images.append(pixels(frame))
     missing = -len(images) % self.frames
     video = np.stack(images + [images[-1]] * missing)
-    p, m = self.patch_size, self.merge
+    p, m = self.patch_size, self.merge_size
     patches = einops.rearrange(
       video,
       '(t f) (r m p) (c n q) d -> (t r c m n) (d f p q)',
@@ -156,7 +156,7 @@ class PatchPreprocessor:
         f'an image of {height} x {width} pixels is too long for its breadth; '
         f'cut it to at most {_LONGEST} to 1'
       )
-    side = self.patch_size * self.merge
+    side = self.patch_size * self.merge_size
     sides = [round(length / side) * side for length in (height, width)]
     area = math.prod(sides)
     if area > self.max_pixels:
@@ -188,9 +188,13 @@ def check(
   Raises:
     ConfigError: naming both values and files.
   """
-  merge = round(encoder.merge**0.5)
   for key, value, theirs, wanted in (
-    ('merge_size', prepares.merge, 'spatial_merge_size', merge),
+    (
+      'merge_size',
+      prepares.merge_size,
+      'spatial_merge_size',
+      encoder.merge_size,
+    ),
     ('patch_size', prepares.patch_size, 'patch_size', encoder.patch_size),
     (
       'temporal_patch_size',

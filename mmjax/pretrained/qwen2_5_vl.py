@@ -58,7 +58,7 @@ def module(
     num_heads=vision['num_heads'],
     mlp_dim=vision['intermediate_size'],
     out_width=vision['out_hidden_size'],
-    merge=vision['spatial_merge_size'] ** 2,
+    merge_size=vision['spatial_merge_size'],
     patch_size=vision['patch_size'],
     frames=vision['temporal_patch_size'],
     window=vision['window_size']

@@ -38,7 +38,7 @@ def module(
     num_heads=vision['num_heads'],
     mlp_dim=int(vision['embed_dim'] * vision['mlp_ratio']),
     out_width=vision['hidden_size'],
-    merge=vision['spatial_merge_size'] ** 2,
+    merge_size=vision['spatial_merge_size'],
     patch_size=vision['patch_size'],
     frames=vision['temporal_patch_size'],
     block={'activation': configs.activation(vision['hidden_act'])},

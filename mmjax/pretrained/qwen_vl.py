@@ -139,8 +139,8 @@ class QwenVL(vision_language.PublishedVisionLanguage):
       `patches` [B, S, P] float32, with `positions` [B, S, 2], `segments`
       [B, S] and, for an encoder with windows, `windows` [B, S] int32.
     """
-    keys_of_batch, _ = self.prepare_images([[i] for i in base.as_list(images)])
-    return keys_of_batch['patches']
+    image_arrays, _ = self.prepare_images([[i] for i in base.as_list(images)])
+    return image_arrays['patches']
 
   def prepare_images(
     self, rows: list[list[Any]]
@@ -167,14 +167,16 @@ class QwenVL(vision_language.PublishedVisionLanguage):
     most = max(sum(map(len, row)) for row in pixels)
     if not most:
       return {}
-    step = _STEP * self.module.vision.merge
+    step = _STEP * self.module.vision.merge_size**2
     length = -(-most // step) * step
-    merge = round(self.module.vision.merge**0.5)
+    merge_size = self.module.vision.merge_size
     out: dict[str, np.ndarray] = {}
     for i, (row, row_grids) in enumerate(zip(pixels, grids, strict=True)):
       if not row:
         continue
-      arrays = packing.patch_layout(row_grids, merge, self.module.vision.window)
+      arrays = packing.patch_layout(
+        row_grids, merge_size, self.module.vision.window
+      )
       arrays['patches'] = np.concatenate(row).astype(np.float32)
       for name, array in arrays.items():
         shape = (len(pixels), length, *array.shape[1:])

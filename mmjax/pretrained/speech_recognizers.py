@@ -220,7 +220,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
     )
     written = self.jit_method(
       'generate',
-      task='transcript',
+      output='transcript',
       max_new_tokens=min(max_new_tokens, most),
       eos_id=end,
       pad_id=end,

@@ -120,7 +120,7 @@ class Model(
         'nothing; open a T5ForConditionalGeneration'
       )
     ids, mask = self.tokenize(texts)
-    arguments = {'task': 'answer', **settings}
+    arguments = {'output': 'answer', **settings}
     program = self.jit_method(
       'generate', **self.generation_arguments(max_new_tokens, 1, arguments)
     )

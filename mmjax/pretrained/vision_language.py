@@ -61,7 +61,8 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     Args:
       images: one entry or a list with an entry for each prompt: an image as for
         `pixels`, or a list of images in the order of the placeholders.
-      prompts: one prompt or several, as many as entries of `images`.
+      prompts: the exact text that the model reads, one or several, as many as
+        entries of `images`; no chat template is added.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
       **overrides: arguments that override the file's: `temperature` (0 is
@@ -99,7 +100,7 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
         f'{len(rows)} entries of images do not match {len(texts)} texts; '
         'give one entry, an image or a list, for each text'
       )
-    image_keys, grids = self.prepare_images(rows)
+    image_arrays, grids = self.prepare_images(rows)
     ids = [
       self._expand_placeholders(text, text_grids)
       for text, text_grids in zip(texts, grids, strict=True)
@@ -108,7 +109,7 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     batch = {
       'text': jnp.asarray(text),
       'text_mask': jnp.asarray(mask),
-      **image_keys,
+      **image_arrays,
     }
     batch |= self.rotary_positions(ids, text.shape[1], grids)
     placeholders = self.module.placeholders

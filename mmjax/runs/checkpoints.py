@@ -28,7 +28,7 @@ FOLDER = 'checkpoints'
 DAMAGED = '.damaged'
 
 
-class SetAside(Exception):
+class CheckpointRenamedError(Exception):
   """The newest checkpoints were renamed; the newest one left is whole."""
 
 
@@ -126,8 +126,8 @@ class Checkpoints:
         than the one the checkpoint was written on.
 
     Raises:
-      SetAside: if the newest one was renamed; `latest` is then one that is
-        whole.
+      CheckpointRenamedError: if the newest one was renamed; `latest` is then
+        one that is whole.
       ConfigError: if none is whole.
     """
     reasons: dict[int, str] = {}
@@ -137,7 +137,7 @@ class Checkpoints:
       if not any(found):
         if not reasons:
           return state
-        raise SetAside(self._set_aside(reasons, step))
+        raise CheckpointRenamedError(self._set_aside(reasons, step))
       del state  # Its memory is that of the next one.
       reasons[step] = _join_reasons(found)
     raise ConfigError(self._unreadable(reasons))

@@ -31,7 +31,7 @@ from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
-from mmjax.runs import rebuild, starts, trained, trained_encoders
+from mmjax.runs import init_entries, rebuild, trained, trained_encoders
 from mmjax.types import Params
 
 
@@ -51,7 +51,7 @@ def resolve(config: Any) -> Any:
   tokenizer = config.data.tokenizer
   set_fields: dict[str, Any] = {}
   folders: dict[str, Path] = {}
-  for start in starts.find(config):
+  for start in init_entries.find(config):
     source = start.source
     described = _describe(config, start)
     settings = [
@@ -77,7 +77,7 @@ def resolve(config: Any) -> Any:
   return config
 
 
-def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
+def _describe(config: Any, start: init_entries.InitEntry) -> dict[str, Any]:
   """The settings of a part of the model, with what stays the config's."""
   tables, given = start.source.tables, start.section(config)
   if start.encoder:
@@ -97,7 +97,7 @@ def _describe(config: Any, start: starts.Start) -> dict[str, Any]:
 
 
 def _set_model(
-  config: Any, start: starts.Start, described: dict[str, Any]
+  config: Any, start: init_entries.InitEntry, described: dict[str, Any]
 ) -> None:
   if start.encoder and start.of_frames:
     config.model.encoders[start.name]['image'] = described
@@ -110,7 +110,7 @@ def _set_model(
 
 
 def _list_settings(
-  config: Any, start: starts.Start, described: Mapping[str, Any]
+  config: Any, start: init_entries.InitEntry, described: Mapping[str, Any]
 ) -> list[tuple[str, Any]]:
   """The settings of `data` that come with a part, by their path."""
   if start.encoder:
@@ -131,7 +131,7 @@ def _find_section(config: Any, path: str) -> Any:
 
 
 def _log_differences(
-  config: Any, start: starts.Start, described: Mapping[str, Any]
+  config: Any, start: init_entries.InitEntry, described: Mapping[str, Any]
 ) -> None:
   """Logs how the run differs from the training of its source."""
   source = start.source
@@ -159,7 +159,7 @@ def _log_differences(
 def _named_tokenizer(
   init_from: str,
   tokenizer: str,
-  start: starts.Start,
+  start: init_entries.InitEntry,
   described: Mapping[str, Any],
 ) -> Iterator[tuple[str, str]]:
   """The config's tokenizer, where a source that reads texts has none.
@@ -279,9 +279,9 @@ def load(config: Any, target: Params) -> Params:
 
 def _pair_paths(
   config: Any, wanted: Mapping[str, Any]
-) -> Iterator[tuple[starts.Start, dict[str, str]]]:
+) -> Iterator[tuple[init_entries.InitEntry, dict[str, str]]]:
   """Of each part, the paths in its source, and those in the model."""
-  for start in starts.find(config):
+  for start in init_entries.find(config):
     source, inside, below = start.source, start.inside, start.below
     theirs = tree_paths.flatten(source.shapes)
     pairs = {
@@ -332,7 +332,7 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
     f'{trained.FOLDER}/{name}': functools.partial(
       Path.write_bytes, data=content
     )
-    for start in starts.find(config)
+    for start in init_entries.find(config)
     for name, content in start.source.files.items()
     if not start.part
   }

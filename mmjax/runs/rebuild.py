@@ -64,6 +64,9 @@ class Run:
   def __getattr__(self, name: str) -> Callable[..., Any]:
     """A method of one of the run's tasks, the first that has it.
 
+    `Task.methods` of each task in `mmjax.tasks` lists them: `embed`, `caption`,
+    `answer`, `classify` and others; `dir(run)` shows those of this run.
+
     Raises:
       NotTrainedError: if only other tasks have it; it says what the model can
         do.
@@ -119,7 +122,10 @@ class Run:
 
   @property
   def inputs(self) -> tuple[str, ...]:
-    """The features that the model reads, where it names its encoders'."""
+    """The features that `model.encoders` read; () for models with fixed inputs.
+
+    Those, such as `dual_encoder`, read image, text or question.
+    """
     return models.list_encoder_inputs(self.config.model)
 
   @functools.cached_property

@@ -114,9 +114,9 @@ def _run_here(
     if hosts.is_first():
       study = study_lib.Study(sweep, values.storage, values.workdir)
 
-  def train(config: Any, folder: Path, report: training.Report):
+  def train(config: Any, folder: Path, should_stop: training.ShouldStop):
     build = build_of(config.experiment)
-    return loop.run(config, build, folder, report=report)
+    return loop.run(config, build, folder, should_stop=should_stop)
 
   show = status.StatusPrinter(study.optuna).update if study else None
   done = worker.work(sweep, study, values.workdir, train, show)

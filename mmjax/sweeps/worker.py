@@ -23,8 +23,9 @@ from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
 from mmjax.train import stopping, training
 
-# (config, workdir, report) -> results, as `mmjax.train.loop.run` returns them.
-Train = Callable[[Any, Path, training.Report], dict[str, float]]
+# (config, workdir, should_stop) -> results, as `mmjax.train.loop.run` returns
+# them.
+Train = Callable[[Any, Path, training.ShouldStop], dict[str, float]]
 State = study_lib.State
 _MAX_FAILURES = 3
 # Characters of an error that are stored; compilers' may be of any length.

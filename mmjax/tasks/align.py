@@ -26,7 +26,7 @@ def embed(run: base.TrainedModel, **values: Any) -> Array:
       f'embed takes the values of one field, not of {list(values) or "none"}'
     )
   (name,) = values
-  return run.apply(predict.embed, run.prepare(**values), name=name)
+  return run.apply(predict.make_embed, run.prepare(**values), name=name)
 
 
 def rank_texts(
@@ -68,7 +68,7 @@ class Align(base.Task):
 
   ability: ClassVar[str] = 'embed fields'
   methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
     'text', rank_texts, feature='text'
   )
 
@@ -108,7 +108,7 @@ class Align(base.Task):
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     return {
       f'{split.prefix}{name}': evaluators.Retrieval(
-        {field: predict.embed(split.model, name=field) for field in pair},
+        {field: predict.make_embed(split.model, name=field) for field in pair},
         split.source,
         split.preprocessor,
         gallery_by=split.config.eval.gallery_by,

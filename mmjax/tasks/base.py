@@ -44,11 +44,11 @@ class ReportRow:
 
 
 @dataclasses.dataclass(frozen=True)
-class Teacher:
+class TeacherSpec:
   """A trained model that a task's objective learns from.
 
   Attributes:
-    source: folder of a run or of a published model, or its name on the hub.
+    folder: that of a run or of a published model, or its name on the hub.
     method: method of its module, (batch, argument) -> array [B, n].
     argument: of the method: a target, or a field.
     output: name of the output that the objective reads it as.
@@ -57,7 +57,7 @@ class Teacher:
       array.
   """
 
-  source: str
+  folder: str
   method: str
   argument: str
   output: str
@@ -78,7 +78,7 @@ class Split:
       `data` describes the source of the split alone.
     inputs: features that the model reads.
     prefix: what the names of evaluators begin with: '', or 'SPLIT/'.
-    blind: metrics of the blind baseline on this split, by name.
+    blind_metrics: metrics of the blind baseline on this split, by name.
     lacking: of `Task.alternatives`, those that no record of the split has.
     tasks: all tasks that are evaluated, by name.
   """
@@ -90,7 +90,7 @@ class Split:
   config: Any
   inputs: tuple[str, ...] = ()
   prefix: str = ''
-  blind: Mapping[str, float] = dataclasses.field(default_factory=dict)
+  blind_metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
 
@@ -144,18 +144,18 @@ MakeLines = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class Prompt:
-  """How `mmjax predict` asks for a task.
+class PredictFlag:
+  """The flag of `mmjax predict` that asks for a task, and what it prints.
 
   Attributes:
     flag: the flag that asks for it, 'text' or 'question'; '' for inputs
       without either.
-    lines: makes the lines to print about one set of inputs.
+    make_lines: makes the lines to print about one set of inputs.
     feature: feature that reads the flag's texts; '' for no texts.
   """
 
   flag: str
-  lines: MakeLines
+  make_lines: MakeLines
   feature: str = ''
 
   def __post_init__(self):
@@ -175,13 +175,13 @@ class Task:
     report_rows: what `mmjax report` shows of its results.
     methods: name -> function (trained model, ...), the methods of a trained
       `Run`.
-    prompt: how `mmjax predict` asks for it; None where it can't.
+    predict_flag: the flag of `mmjax predict` that asks for it; None for none.
   """
 
   ability: ClassVar[str]
   report_rows: ClassVar[tuple[ReportRow, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
-  prompt: ClassVar[Prompt | None] = None
+  predict_flag: ClassVar[PredictFlag | None] = None
 
   weight: Weight = 1.0
 
@@ -223,7 +223,9 @@ class Task:
     del features
     return self.objective()
 
-  def masks(self, features: Mapping[str, Feature]) -> dict[str, dict[str, Any]]:
+  def masked_heads(
+    self, features: Mapping[str, Feature]
+  ) -> dict[str, dict[str, Any]]:
     """Settings of the heads that predict hidden parts of features.
 
     Args:
@@ -244,7 +246,7 @@ class Task:
     """The category that a model trained for the task predicts; '' for none."""
     return ''
 
-  def find_teacher(self, features: Mapping[str, Feature]) -> Teacher | None:
+  def find_teacher(self, features: Mapping[str, Feature]) -> TeacherSpec | None:
     """The trained model that the objective learns from; None for none.
 
     Args:

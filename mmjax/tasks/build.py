@@ -95,7 +95,7 @@ def find_outputs(
 
   Returns:
     Arguments of `mmjax.models.from_config.build`: `output_sizes`,
-    `output_text` and `masks`.
+    `output_text` and `masked_heads`.
 
   Raises:
     ConfigError: if no model can return all of it.
@@ -103,7 +103,7 @@ def find_outputs(
   return {
     'output_sizes': find_output_sizes(tasks, features),
     'output_text': find_output_text(tasks),
-    'masks': find_masks(tasks, features),
+    'masked_heads': find_masked_heads(tasks, features),
   }
 
 
@@ -117,14 +117,14 @@ def find_output_sizes(
   return sizes
 
 
-def find_masks(
+def find_masked_heads(
   tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
 ) -> dict[str, dict[str, Any]]:
   """Settings of the heads that predict hidden parts, by feature."""
-  masks: dict[str, dict[str, Any]] = {}
+  heads: dict[str, dict[str, Any]] = {}
   for task in tasks.values():
-    masks |= task.masks(features)
-  return masks
+    heads |= task.masked_heads(features)
+  return heads
 
 
 def find_output_text(tasks: Mapping[str, base.Task]) -> str:

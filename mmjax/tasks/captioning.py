@@ -14,9 +14,9 @@ def caption(
 ) -> list[str]:
   """A caption of each image; greedy, or the best of a beam."""
   ids = run.apply(
-    predict.generate,
+    predict.make_generate,
     run.prepare(image=image),
-    task='caption',
+    output='caption',
     max_new_tokens=run.preprocessor['text'].max_new_tokens,
     beam_size=beam_size,
   )
@@ -51,7 +51,7 @@ class Captioning(base.Task):
     ),
   )
   methods: ClassVar[Mapping[str, Any]] = {'caption': caption}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   label_smoothing: float = 0.0
 
@@ -65,9 +65,9 @@ class Captioning(base.Task):
     name = f'{split.prefix}captions'
     config = split.config
     captions = evaluators.Captions(
-      predict.generate(
+      predict.make_generate(
         split.model,
-        task='caption',
+        output='caption',
         # The token that starts a text is not generated.
         max_new_tokens=split.preprocessor['text'].max_new_tokens,
         beam_size=config.eval.beam_size,

@@ -26,7 +26,7 @@ def class_logits(run: base.TrainedModel, target: str, **values: Any) -> Array:
     **values: one value or several of each input; the others count as absent.
   """
   batch = base.prepare_inputs(run, values)
-  return run.apply(predict.output, batch, target=target)
+  return run.apply(predict.make_output, batch, target=target)
 
 
 def classify(run: base.TrainedModel, **values: Any) -> list[Any]:
@@ -72,7 +72,7 @@ def make_evaluators(
   """The evaluator of the classes of a target."""
   name = f'{split.prefix}{target}'
   classes = evaluators.Classes(
-    predict.output(split.model, target=target),
+    predict.make_output(split.model, target=target),
     split.source,
     split.preprocessor,
     target=target,
@@ -123,7 +123,7 @@ class Classify(base.Task):
     'classify': classify,
     'class_logits': class_logits,
   }
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   target: str = ''
   label_smoothing: Fraction = 0.0

@@ -121,7 +121,9 @@ class Distill(base.Task):
 
   ability: ClassVar[str] = 'predict what its teacher does'
   methods: ClassVar[Mapping[str, Any]] = classify.Classify.methods
-  prompt: ClassVar[base.Prompt | None] = classify.Classify.prompt
+  predict_flag: ClassVar[base.PredictFlag | None] = (
+    classify.Classify.predict_flag
+  )
 
   teacher: str = ''
   kind: str = 'logits'
@@ -171,8 +173,8 @@ class Distill(base.Task):
     feature = views.check_target('tasks.distill', self.target, features)
     return {self.target: len(feature.classes or (0,))}
 
-  def find_teacher(self, features: Mapping[str, Feature]) -> base.Teacher:
-    return base.Teacher(
+  def find_teacher(self, features: Mapping[str, Feature]) -> base.TeacherSpec:
+    return base.TeacherSpec(
       self.teacher,
       'apply_head' if self.kind == 'logits' else 'embed',
       self.target,

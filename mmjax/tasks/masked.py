@@ -55,7 +55,7 @@ def fill(
   ]
   ids, mask, hidden = map(np.stack, zip(*encoded, strict=True))
   batch |= {field: ids, f'{field}_mask': mask, f'{field}_gaps': hidden}
-  logits = np.asarray(run.apply(predict.filled, batch, field=field))
+  logits = np.asarray(run.apply(predict.make_fill, batch, field=field))
   specials = _find_specials(feature)
   return [
     _fill_row(feature.tokenizer, *row, specials)
@@ -85,7 +85,7 @@ def reconstruct(
   if task.field not in values:
     raise ConfigError(f'reconstruct needs {task.field!r}')
   images = run.apply(
-    predict.reconstructions,
+    predict.make_reconstructions,
     base.prepare_inputs(run, values),
     objective=task.fitted_objective(run.preprocessor.features),
     seed=seed,
@@ -110,7 +110,7 @@ def _lines(
     ]
   batch = dict(base.prepare_inputs(run, inputs)) | {'index': np.zeros(1, int)}
   objective = task.fitted_objective(run.preprocessor.features)
-  found = run.apply(predict.masked_patches, batch, objective=objective)
+  found = run.apply(predict.make_masked_patches, batch, objective=objective)
   error, baseline = np.asarray(found)[0]
   return [
     f'squared error of the {objective.fraction:.0%} of patches that are hidden:'
@@ -159,7 +159,7 @@ class Masked(base.Task):
     'fill': fill,
     'reconstruct': reconstruct,
   }
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   field: str = ''
   fraction: Annotated[float, Setting(above=0, below=1)] | None = None
@@ -200,7 +200,9 @@ class Masked(base.Task):
   def needs(self) -> tuple[str, ...]:
     return (self.field,)
 
-  def masks(self, features: Mapping[str, Feature]) -> dict[str, dict[str, Any]]:
+  def masked_heads(
+    self, features: Mapping[str, Feature]
+  ) -> dict[str, dict[str, Any]]:
     feature = self._get_feature(features)
     if not isinstance(feature, Text):
       settings = {
@@ -224,7 +226,7 @@ class Masked(base.Task):
       **split.settings(),
     }
     if isinstance(objective, objectives.MaskedTokens):
-      measure = predict.masked_tokens(split.model, objective=objective)
+      measure = predict.make_masked_tokens(split.model, objective=objective)
       return {
         name: evaluators.HiddenTokens(
           measure,
@@ -234,13 +236,13 @@ class Masked(base.Task):
           **settings,
         )
       }
-    measure = predict.masked_patches(split.model, objective=objective)
+    measure = predict.make_masked_patches(split.model, objective=objective)
     return {
       name: evaluators.HiddenPatches(
         measure,
         split.source,
         split.preprocessor,
-        rebuild=predict.reconstructions(split.model, objective=objective),
+        rebuild=predict.make_reconstructions(split.model, objective=objective),
         **settings,
       )
     }

@@ -144,7 +144,7 @@ class Pairs:
       name: prefix of the metrics' names.
     """
     self._predict = spread.jit_over_mesh(
-      predict.output(split.model, target=OUTPUT)
+      predict.make_output(split.model, target=OUTPUT)
     )
     self._split, self._fields, self._name = split, fields, name
 
@@ -201,7 +201,9 @@ class Pairs:
 def match(run: base.TrainedModel, **values: Any) -> np.ndarray:
   """Probabilities [B] that the given fields belong together."""
   batch = base.prepare_inputs(run, values)
-  logits = np.asarray(run.apply(predict.output, batch, target=OUTPUT))[:, 0]
+  logits = np.asarray(run.apply(predict.make_output, batch, target=OUTPUT))[
+    :, 0
+  ]
   return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
@@ -233,7 +235,7 @@ class Match(base.Task):
     ),
   )
   methods: ClassVar[Mapping[str, Any]] = {'match': match}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   fields: Sequence[str] = ('image', 'text')
 

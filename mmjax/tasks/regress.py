@@ -24,7 +24,9 @@ def regress(run: base.TrainedModel, **values: Any) -> np.ndarray:
   task = base.find_task(run, Regress)
   feature = run.preprocessor[task.target]
   batch = base.prepare_inputs(run, values)
-  outputs = np.asarray(run.apply(predict.output, batch, target=task.target))
+  outputs = np.asarray(
+    run.apply(predict.make_output, batch, target=task.target)
+  )
   return outputs * np.atleast_1d(feature.std) + np.atleast_1d(feature.mean)
 
 
@@ -53,7 +55,7 @@ class Regress(base.Task):
 
   ability: ClassVar[str] = 'predict a number'
   methods: ClassVar[Mapping[str, Any]] = {'regress': regress}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   target: str = ''
   kind: str = 'squared'
@@ -85,7 +87,7 @@ class Regress(base.Task):
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}{self.target}'
     numbers = evaluators.Numbers(
-      predict.output(split.model, target=self.target),
+      predict.make_output(split.model, target=self.target),
       split.source,
       split.preprocessor,
       target=self.target,

@@ -24,9 +24,9 @@ def translate(
   """
   task = base.find_task(run, Translate)
   ids = run.apply(
-    predict.generate,
+    predict.make_generate,
     base.prepare_inputs(run, values),
-    task='write',
+    output='write',
     max_new_tokens=run.preprocessor[task.target].max_new_tokens,
     beam_size=beam_size,
   )
@@ -58,7 +58,7 @@ class Translate(base.Task):
 
   ability: ClassVar[str] = 'write a text'
   methods: ClassVar[Mapping[str, Any]] = {'translate': translate}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
 
   target: str = ''
   label_smoothing: Fraction = 0.0
@@ -91,9 +91,9 @@ class Translate(base.Task):
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}{self.target}'
     texts = evaluators.Texts(
-      predict.generate(
+      predict.make_generate(
         split.model,
-        task='write',
+        output='write',
         # The token that starts a text is not generated.
         max_new_tokens=split.preprocessor[self.target].max_new_tokens,
         beam_size=split.config.eval.beam_size,

@@ -47,8 +47,8 @@ def check(
     for name, mine in one.describe_arrays().items()
     if other.describe_arrays().get(name) != mine
   }
-  if one.source != other.source:
-    differences['field'] = (one.source, other.source)
+  if one.field_name != other.field_name:
+    differences['field'] = (one.field_name, other.field_name)
   for name, (mine, theirs) in differences.items():
     raise ConfigError(
       f'{path}={view!r} is not a view of {field!r}: {name} is {mine!r} for '

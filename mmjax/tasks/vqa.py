@@ -14,7 +14,7 @@ from mmjax.types import Array, Batch
 
 def answer_logits(run: base.TrainedModel, batch: Batch) -> Array:
   """Logits [B, C] over training's answers, of `prepare(image=, questions=)`."""
-  return run.apply(predict.answer_logits, batch)
+  return run.apply(predict.make_answer_logits, batch)
 
 
 def classify_answer(
@@ -40,9 +40,9 @@ def generate_answer(
 ) -> list[str]:
   """An answer to each image's question; greedy, or the best of a beam."""
   ids = run.apply(
-    predict.generate,
+    predict.make_generate,
     run.prepare(image=image, questions=questions),
-    task='answer',
+    output='answer',
     max_new_tokens=run.preprocessor['questions'].max_new_tokens,
     beam_size=beam_size,
   )
@@ -113,7 +113,7 @@ class _Vqa(base.Task):
       self._predict(split),
       split.source,
       split.preprocessor,
-      blind=split.blind,
+      blind_metrics=split.blind_metrics,
       name=name,
       **split.settings(),
     )
@@ -127,7 +127,7 @@ class _Vqa(base.Task):
 class VqaClassification(_Vqa):
   """The model picks one of the answers of the training data.
 
-  It returns `answer_logits` and has the method `classify_answer`.
+  The module returns `answer_logits` [B, C], and has a method of that name.
 
   Attributes:
     label_smoothing: fraction of the target spread over all answers.
@@ -139,7 +139,7 @@ class VqaClassification(_Vqa):
     'answer': classify_answer,
     'answer_logits': answer_logits,
   }
-  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
     'question', _likeliest, feature='questions'
   )
 
@@ -149,7 +149,7 @@ class VqaClassification(_Vqa):
     )
 
   def _predict(self, split: base.Split) -> predict.Predict:
-    return predict.pick_answer(split.model)
+    return predict.make_pick_answer(split.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ class VqaGeneration(_Vqa):
 
   answer: ClassVar[str] = 'answer'
   methods: ClassVar[Mapping[str, Any]] = {'answer': generate_answer}
-  prompt: ClassVar[base.Prompt | None] = base.Prompt(
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
     'question', _generated, feature='questions'
   )
 
@@ -175,9 +175,9 @@ class VqaGeneration(_Vqa):
     )
 
   def _predict(self, split: base.Split) -> predict.Predict:
-    return predict.generate(
+    return predict.make_generate(
       split.model,
-      task='answer',
+      output='answer',
       # The token that starts a text is not generated.
       max_new_tokens=split.preprocessor['questions'].max_new_tokens,
       beam_size=split.config.eval.beam_size,

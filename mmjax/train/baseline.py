@@ -24,7 +24,7 @@ def run(
 
   Args:
     config: a completed config.
-    build: (config, mesh, blind=None) -> Experiment, where `blind` are the
+    build: (config, mesh, blind_metrics=None) -> Experiment; these are the
       baseline's results, for its evaluators to yield beside their own.
     workdir: the run's folder.
 
@@ -42,11 +42,13 @@ def run(
   baseline.data.blind = True
   baseline.train.keep_best = ''
   hosts.log('training the blind baseline, which gets no images')
-  blind = loop.run(baseline, build, folder)
-  if not blind:
+  metrics = loop.run(baseline, build, folder)
+  if not metrics:
     return {}
   hosts.log('training the model')
-  return loop.run(config, functools.partial(build, blind=blind), workdir)
+  return loop.run(
+    config, functools.partial(build, blind_metrics=metrics), workdir
+  )
 
 
 def _wants_baseline(config: Any) -> bool:

@@ -46,21 +46,21 @@ def by_split(
   """
   out: dict[str, dict[str, evaluators.Evaluator]] = {}
   for split in splits:
-    run, below = _place(split)
-    out.setdefault(run, {}).update(measures(split, below))
+    phase, prefix = _find_phase(split)
+    out.setdefault(phase, {}).update(measures(split, prefix))
   return out
 
 
-def _place(split: str) -> tuple[str, str]:
-  """Whether a split is of 'val' or 'test', and the prefix of its names.
+def _find_phase(split: str) -> tuple[str, str]:
+  """Whether 'val' or 'test' evaluates a split, and the prefix of its names.
 
-  >>> _place('val'), _place('val/emoji'), _place('compositional')
+  >>> _find_phase('val'), _find_phase('val/emoji'), _find_phase('compositional')
   (('val', ''), ('val', 'emoji/'), ('test', 'compositional/'))
   """
-  run, _, below = split.partition('/')
-  if run not in ('val', 'test'):
-    run, below = 'test', split
-  return run, f'{below}/' if below else ''
+  phase, _, rest = split.partition('/')
+  if phase not in ('val', 'test'):
+    phase, rest = 'test', split
+  return phase, f'{rest}/' if rest else ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,17 +129,17 @@ class Definition(definition_lib.Names):
     self,
     config: Any,
     mesh: jax.sharding.Mesh,
-    blind: Mapping[str, float] | None = None,
+    blind_metrics: Mapping[str, float] | None = None,
   ) -> Experiment:
     """Builds the experiment that a config describes; see `from_tasks`."""
-    return from_tasks(config, mesh, self, blind)
+    return from_tasks(config, mesh, self, blind_metrics)
 
 
 def from_tasks(
   config: Any,
   mesh: jax.sharding.Mesh,
   definition: Definition | None = None,
-  blind: Mapping[str, float] | None = None,
+  blind_metrics: Mapping[str, float] | None = None,
 ) -> Experiment:
   """Builds the experiment of a config's tasks.
 
@@ -147,49 +147,54 @@ def from_tasks(
     config: a completed config.
     mesh: devices to train on.
     definition: what the config can name beside mmjax's own, if anything.
-    blind: results of the blind baseline.
+    blind_metrics: results of the blind baseline.
 
   Raises:
     ConfigError: if a setting or the data is refused; settings are checked
       before any data is read.
   """
   definition = definition or Definition()
-  chosen = definition.build_tasks(config)
+  built_tasks = definition.build_tasks(config)
   _check_names(config, definition)
-  built = feeds.build_features(
+  features = feeds.build_features(
     config.data,
-    {name: task.needs() for name, task in chosen.items()},
+    {name: task.needs() for name, task in built_tasks.items()},
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  outputs = tasks_lib.find_outputs(chosen, built)
-  from_config.check(config, built, tables=definition.tables, **outputs)
-  feed = _open_feed(config, mesh, chosen, built)
-  outputs = tasks_lib.find_outputs(chosen, feed.preprocessor.features)
+  outputs = tasks_lib.find_outputs(built_tasks, features)
+  from_config.check(config, features, tables=definition.tables, **outputs)
+  feed = _open_feed(config, mesh, built_tasks, features)
+  outputs = tasks_lib.find_outputs(built_tasks, feed.preprocessor.features)
   model = from_config.build(
     config, feed.preprocessor, tables=definition.tables, **outputs
   )
 
-  evaluated = _get_evaluated(chosen, definition)
+  evaluated = _get_evaluated(built_tasks, definition)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    blind_of_split = _of_split(blind or {}, _place(split)[0])
+    blind_of_split = _of_split(blind_metrics or {}, _find_phase(split)[0])
     described = _describe_split(
-      config, feed, split, model=model, prefix=prefix, blind=blind_of_split
+      config,
+      feed,
+      split,
+      model=model,
+      prefix=prefix,
+      blind_metrics=blind_of_split,
     )
     lacking = feed.lacking.get(split, ())
     return _build_evaluators(_drop_lacking(evaluated, lacking), described)
 
   return Experiment(
     model=model,
-    objectives=tasks_lib.objectives(chosen, feed.preprocessor.features),
+    objectives=tasks_lib.objectives(built_tasks, feed.preprocessor.features),
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
     sources=feed.sources,
-    frozen=_load_teachers(chosen, feed),
+    frozen=_load_teachers(built_tasks, feed),
   )
 
 
@@ -303,10 +308,12 @@ def _build_evaluators(
   return out
 
 
-def _of_split(blind: Mapping[str, float], split: str) -> dict[str, float]:
+def _of_split(
+  blind_metrics: Mapping[str, float], split: str
+) -> dict[str, float]:
   """The baseline's metrics of one split, by its evaluators' names."""
   return {
     name.removeprefix(f'{split}/'): value
-    for name, value in blind.items()
+    for name, value in blind_metrics.items()
     if name.startswith(f'{split}/')
   }

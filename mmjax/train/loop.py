@@ -13,16 +13,16 @@ from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
 from mmjax.train import (
   flops,
+  model_flops,
+  prepared,
   progress,
   schedule,
   startup,
   stopping,
   teachers,
   training,
-  useful,
 )
 from mmjax.train import program as program_lib
-from mmjax.train import start as start_lib
 from mmjax.train.experiment import Build, Experiment
 
 
@@ -31,7 +31,7 @@ def run(
   build: Build,
   workdir: Path | str,
   *,
-  report: training.Report | None = None,
+  should_stop: training.ShouldStop | None = None,
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -40,9 +40,9 @@ def run(
     build: (config, mesh) -> Experiment.
     workdir: the run's folder. If it holds checkpoints, the run resumes from the
       newest; if it is finished, its results are shown again.
-    report: function called on every host with each evaluation during training,
-      before its step is saved; if it returns True (on all hosts alike), the run
-      saves and ends there.
+    should_stop: function called on every host with each evaluation during
+      training, before its step is saved; if it returns True (on all hosts
+      alike), the run saves and ends there.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if a signal
@@ -73,7 +73,9 @@ def run(
     results = _finished(config, run_folder)
     if results:
       return results
-    return _set_up(config, build, run_folder, mesh, report, clock, stack).run()
+    return _set_up(
+      config, build, run_folder, mesh, should_stop, clock, stack
+    ).run()
 
 
 def check(config: Any, build: Build) -> None:
@@ -130,7 +132,7 @@ def _set_up(
   build: Build,
   run_folder: folder.RunFolder,
   mesh: jax.sharding.Mesh,
-  report: training.Report | None,
+  should_stop: training.ShouldStop | None,
   clock: startup.Clock,
   stack: contextlib.ExitStack,
 ) -> training.Training:
@@ -152,7 +154,7 @@ def _set_up(
     best_mode=config.train.best_mode,
   )
   stack.callback(checkpoints.close)
-  start = start_lib.prepare(
+  start = prepared.prepare(
     config, experiment, program, checkpoints, stack, clock
   )
   change = schedule.change(
@@ -176,7 +178,7 @@ def _set_up(
     line=progress.Progress(config.train.steps),
     clock=clock,
     stop=stop,
-    report=report,
+    should_stop=should_stop,
     start=start,
     state=start.state,
     step=start.step,
@@ -187,13 +189,13 @@ def _make_meter(
   config: Any,
   experiment: Experiment,
   program: program_lib.Program,
-  start: start_lib.Start,
+  start: prepared.PreparedRun,
 ) -> progress.Meter:
   """Measures speed, and FLOPs utilisation where the device's peak is known."""
   peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
   if peak and start.batch is not None:
     params = program.plan.abstract.params
-    needed = useful.count(config, experiment, params, start.batch)
+    needed = model_flops.count(config, experiment, params, start.batch)
   return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
 
 

@@ -24,7 +24,7 @@ from mmjax.types import (
 
 # (state, batch, perhaps parameters of frozen models by name) -> ...
 Update = Callable[..., tuple[state_lib.State, Metrics]]
-Teacher = Callable[[Batch], Outputs]
+ApplyTeacher = Callable[[Batch], Outputs]
 
 
 def make_update(
@@ -40,7 +40,7 @@ def make_update(
   axis_name: str | None = None,
   sources: Sequence[str] = (),
 ) -> Update:
-  """Makes the pure function `update(state, batch, frozen) -> (state, metrics)`.
+  """Makes the pure function `update(state, batch, frozen_params)`.
 
   Args:
     model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
@@ -69,9 +69,13 @@ def make_update(
     `examples/SOURCE`.
   """
 
-  def update(state: state_lib.State, batch: Batch, fixed: Params | None = None):
+  def update(
+    state: state_lib.State, batch: Batch, frozen_params: Params | None = None
+  ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    teachers = _find_teachers(model, state.ema, frozen or {}, fixed or {})
+    teachers = _find_teachers(
+      model, state.ema, frozen or {}, frozen_params or {}
+    )
     gradients = _Gradients(
       model, objectives, accumulate, axis_name, teachers, state.step, sources
     )
@@ -96,7 +100,7 @@ def _find_teachers(
   ema: Params | None,
   frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
   params: Mapping[str, Params],
-) -> dict[str, Teacher]:
+) -> dict[str, ApplyTeacher]:
   """The EMA as 'ema', and the frozen models by name, with their parameters."""
   teachers = {name: partial(frozen[name], params[name]) for name in params}
   if ema is not None:
@@ -112,7 +116,7 @@ class _Gradients:
   objectives: Mapping[str, tuple[float, Objective]]
   accumulate: int
   axis_name: str | None
-  teachers: Mapping[str, Teacher]
+  teachers: Mapping[str, ApplyTeacher]
   step: Array
   sources: Sequence[str] = ()
 
@@ -127,8 +131,9 @@ class _Gradients:
     totals = {
       name: self._sum_over_devices(c.sum()) for name, c in counts.items()
     }
-    # By objective [parts]: what a micro-batch has of the items of the whole
-    # batch, over all devices. Where that has 0, so are loss and gradient.
+    # By objective [accumulate]: count of the micro-batch / count of the global
+    # batch. Means over micro-batches times these sum to the mean over the
+    # global batch. Without any item, loss and gradient are 0.
     fractions = {
       name: count / jnp.maximum(totals[name], 1e-9)
       for name, count in counts.items()

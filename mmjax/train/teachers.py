@@ -80,7 +80,7 @@ class _Opened:
 
 def load(
   name: str,
-  teacher: tasks_lib.Teacher,
+  teacher: tasks_lib.TeacherSpec,
   preprocessor: preprocessing.Preprocessor,
   init_batch: Batch,
 ) -> Frozen:
@@ -96,9 +96,9 @@ def load(
     ConfigError: if the teacher isn't there, hasn't the output, or reads other
       arrays than the run makes.
   """
-  path = f'tasks.{name}.teacher={teacher.source!r}'
+  path = f'tasks.{name}.teacher={teacher.folder!r}'
   try:
-    folder = hub.find(teacher.source)
+    folder = hub.find(teacher.folder)
     if hub.is_run(folder):
       opened = _open_run(folder, teacher, preprocessor)
     else:
@@ -171,7 +171,7 @@ def _checksum(params: Params) -> int:
   return number
 
 
-def _select(teacher: tasks_lib.Teacher, batch: Batch) -> Batch:
+def _select(teacher: tasks_lib.TeacherSpec, batch: Batch) -> Batch:
   """What the teacher reads, by its own names."""
   return {
     f'{theirs}{ending}': batch[f'{ours}{ending}']
@@ -182,7 +182,7 @@ def _select(teacher: tasks_lib.Teacher, batch: Batch) -> Batch:
 
 
 def _init(
-  module: nn.Module, teacher: tasks_lib.Teacher, key: Any, batch: Batch
+  module: nn.Module, teacher: tasks_lib.TeacherSpec, key: Any, batch: Batch
 ) -> Params:
   inputs = _select(teacher, batch)
   return module.init(key, inputs, teacher.argument, method=teacher.method)[
@@ -191,7 +191,10 @@ def _init(
 
 
 def _apply(
-  module: nn.Module, teacher: tasks_lib.Teacher, params: Params, batch: Batch
+  module: nn.Module,
+  teacher: tasks_lib.TeacherSpec,
+  params: Params,
+  batch: Batch,
 ) -> Outputs:
   out = module.apply(
     {'params': params},
@@ -205,7 +208,7 @@ def _apply(
 def _check_inputs(
   name: str,
   path: str,
-  teacher: tasks_lib.Teacher,
+  teacher: tasks_lib.TeacherSpec,
   opened: _Opened,
   preprocessor: preprocessing.Preprocessor,
 ) -> None:
@@ -237,7 +240,7 @@ def _check_inputs(
 
 def _describe(feature: Feature, opened: _Opened, theirs: str) -> str:
   """The feature that the teacher reads, as a config has it."""
-  settings = {'kind': feature.kind, 'field': feature.source}
+  settings = {'kind': feature.kind, 'field': feature.field_name}
   settings |= opened.inputs[theirs]
   listed = ', '.join(f'{key}={value!r}' for key, value in settings.items())
   return f'dict({listed})'
@@ -253,7 +256,7 @@ def _are_equal(one: Any, other: Any) -> bool:
 
 def _open_run(
   folder: Path,
-  teacher: tasks_lib.Teacher,
+  teacher: tasks_lib.TeacherSpec,
   preprocessor: preprocessing.Preprocessor,
 ) -> _Opened:
   """Opens a run that classifies, or embeds."""
@@ -297,7 +300,7 @@ def _choose(params: Params, shapes: Params) -> Params:
 
 def _open_published(
   folder: Path,
-  teacher: tasks_lib.Teacher,
+  teacher: tasks_lib.TeacherSpec,
   preprocessor: preprocessing.Preprocessor,
 ) -> _Opened:
   """Opens a published dual encoder."""

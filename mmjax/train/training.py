@@ -10,8 +10,7 @@ import jax
 from mmjax.errors import RunError
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import folder, writers
-from mmjax.train import by_source, due, progress, startup, stopping
-from mmjax.train import start as start_lib
+from mmjax.train import by_source, due, prepared, progress, startup, stopping
 from mmjax.train.experiment import Experiment
 from mmjax.train.state import State
 
@@ -21,7 +20,7 @@ class NonFiniteError(RunError):
 
 
 # (step, evaluation) -> whether to end the run there.
-Report = Callable[[int, Mapping[str, float]], bool]
+ShouldStop = Callable[[int, Mapping[str, float]], bool]
 
 
 @dataclasses.dataclass
@@ -38,7 +37,7 @@ class Training:
     line: the progress line.
     clock: times of the start-up.
     stop: the signals.
-    report: as of `run`.
+    should_stop: as of `run`.
     start: the compiled step and the batches.
     state: the newest state.
     step: number of steps done.
@@ -54,14 +53,14 @@ class Training:
   line: progress.Progress
   clock: startup.Clock
   stop: stopping.Stopping
-  report: Report | None
-  start: start_lib.Start
+  should_stop: ShouldStop | None
+  start: prepared.PreparedRun
   state: State
   step: int
   unchecked: tuple[int, Mapping[str, Any]] | None = None
 
   def run(self) -> dict[str, float]:
-    """Step, log, evaluate, save, until the end, a signal or the report."""
+    """Step, log, evaluate, save, until the end, a signal or `should_stop`."""
     train, batch = self.config.train, self.start.batch
     # Neither the first batch nor the first state stays in memory.
     self.start = dataclasses.replace(self.start, batch=None, state=None)
@@ -72,14 +71,14 @@ class Training:
       self.step += 1
       self.meter.step()
       # One step late, so that the devices always have a next step to compute.
-      self._check_finite()
+      self._collect_metrics()
       self.unchecked = self.step, metrics
       now = due.after(train, self.step, self.start.step)
       stops = self.stop.agreed(meet=now.log)
       if stops:
         now = now.before_stopping()
       if now.log or now.evaluate or now.save:
-        self._check_finite()
+        self._collect_metrics()
       if now.log:
         self._log(metrics)
       with self.meter.paused():
@@ -88,7 +87,9 @@ class Training:
           results = self.folder.save_results(
             measured, self.step, self.meter.train_seconds
           )
-          ends = self.report is not None and self.report(self.step, measured)
+          ends = self.should_stop is not None and self.should_stop(
+            self.step, measured
+          )
         stops = stops or (now.evaluate and self.stop.agreed())
         best = measured and train.keep_best
         # The last step is saved with its evaluation, by `_finish`.
@@ -104,17 +105,19 @@ class Training:
         self.stop.leave()
         return {}
       if not now.last:
-        batch = start_lib.call_or_exit(
+        batch = prepared.call_or_exit(
           self.meter.next_batch, self.start.batches, metrics
         )
     return self._finish()
 
   def _finish(self) -> dict[str, float]:
     """Saves the last step while its evaluations run."""
-    if not self.config.train.keep_best:
+    if self.config.train.keep_best:  # Saved with its metric.
+      measured = self._evaluate('val', show=False)
+      self.checkpoints.save(self.state, measured)
+    else:
       self.checkpoints.save(self.state)
-    measured = self._evaluate('val', show=False)
-    self.checkpoints.save(self.state, measured)  # Now with keep_best's metric.
+      measured = self._evaluate('val', show=False)
     measured |= self._evaluate('test', show=False)
     self.checkpoints.wait()
     if self.stop.agreed():
@@ -166,8 +169,8 @@ class Training:
     self.writer.write(self.step, values)
     self.line.show(self.step, values, first=first)
 
-  def _check_finite(self) -> None:
-    """Waits for the metrics of `unchecked`; ends the run if one is not finite.
+  def _collect_metrics(self) -> None:
+    """Waits for and counts the metrics of `unchecked`, all of them finite.
 
     Raises:
       NonFiniteError: naming the step and the metrics.

@@ -29,6 +29,9 @@ class Prepare:
       'text': np.full(3, number, np.int32),
       'text_mask': np.ones(3, np.bool_),
       'label': np.int32(number % 2),
+      # As of a category with several labels.
+      'own_label': np.array([True, False]),
+      'own_label_mask': np.True_,
       'drawn': np.float64(drawn),
     }
 
@@ -216,6 +219,7 @@ def test_padding_is_zeros_under_false_masks():
   assert not last['text'][-1].any()
   assert not last['text_mask'][-1].any()
   assert last['label'][-1] == -1
+  assert not last['own_label'][-1].any() and not last['own_label_mask'][-1]
 
 
 def test_evaluation_of_a_part():

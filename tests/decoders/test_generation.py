@@ -162,7 +162,13 @@ def by_hand_as_published(example, beams, penalty, early_stopping, ends):
 @pytest.mark.parametrize('penalty', [-1.0, 0.0, 2.0])
 def test_a_search_as_published_equals_one_by_hand(early_stopping, penalty):
   for beams, ends in ((1, (EOS,)), (2, (EOS, 0)), (3, (EOS,))):
-    generated = beam(beams, penalty, early_stopping=early_stopping, eos_id=ends)
+    generated = beam(
+      beams,
+      penalty,
+      scoring='transformers',
+      early_stopping=early_stopping,
+      eos_id=ends,
+    )
     for row in (0, 1):
       text, value = by_hand_as_published(
         row, beams, penalty, early_stopping, ends

@@ -135,7 +135,7 @@ ROWS = {
   'qwen2_vl': (
     'image',
     functools.partial(
-      encoders.PackedViT, out_width=5, patch_size=3, merge=1, **SMALL
+      encoders.PackedViT, out_width=5, patch_size=3, merge_size=1, **SMALL
     ),
     (12, 5),
   ),

@@ -66,7 +66,7 @@ def test_windows_hide_the_rest_of_an_image(variables):
 
 def test_what_does_not_fit_is_refused(variables):
   with pytest.raises(
-    ValueError, match='7 patches are not divisible by merge 4'
+    ValueError, match='7 patches are not divisible by the 4 of a token'
   ):
     encode(make(), variables, slice(0, 7))
   with pytest.raises(ValueError, match=r'window_layers \(1,\) need windows'):
@@ -102,7 +102,5 @@ def test_images_of_one_size_are_cut_into_patches(draw):
     ValueError, match='4 x 6 pixels are not whole tokens of 4'
   ):
     module.grid(4, 6)
-  with pytest.raises(ValueError, match='merge 2 is not a square'):
-    module.clone(merge=2).grid(4, 8)
   with pytest.raises(ValueError, match=r'window_layers \(0,\) need the side'):
     module.clone(window=0).apply(variables, images, train=False)

@@ -199,7 +199,7 @@ def test_methods_agree_with_the_whole(made, run, batch):
     close(text, out['text_embedding'])
   for name in ('encoder_decoder', 'contrastive_captioner'):
     model, variables = made[name]
-    classify = functools.partial(model.apply, method='classify_answer')
+    classify = functools.partial(model.apply, method='answer_logits')
     logits = jax.jit(classify)(variables, batch)
     close(logits, run(name, batch)['answer_logits'])
 

@@ -60,7 +60,11 @@ def test_padding_changes_nothing(model, variables):
 def test_greedy_writing_equals_teacher_forcing(model, variables):
   generate = jax.jit(
     functools.partial(
-      model.apply, method='generate', task='answer', max_new_tokens=4, eos_id=-1
+      model.apply,
+      method='generate',
+      output='answer',
+      max_new_tokens=4,
+      eos_id=-1,
     )
   )
   asked = {k: BATCH[k] for k in ('question', 'question_mask')}

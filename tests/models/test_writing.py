@@ -42,7 +42,7 @@ def _check_writing(model, variables, task, output, batch):
   key = {'caption': 'text', 'answer': 'answer'}[task]
   length = batch[key].shape[1] - 1
   endless = model.clone(eos_id=-1)
-  written = write(endless, task=task, max_new_tokens=length)(variables, batch)
+  written = write(endless, output=task, max_new_tokens=length)(variables, batch)
   assert written.tokens.shape == (3, length)
   ids = np.concatenate([np.ones((3, 1), int), written.tokens], axis=1)
   read = {**batch, key: ids, f'{key}_mask': np.ones(ids.shape, bool)}
@@ -56,11 +56,11 @@ def _check_writing(model, variables, task, output, batch):
 @pytest.mark.slow
 def test_a_prompt_is_gone_on_from(made, batch):
   model, variables = made['encoder_decoder']
-  generate = write(model, task='caption', max_new_tokens=4, eos_id=-1)
+  generate = write(model, output='caption', max_new_tokens=4, eos_id=-1)
   tokens = generate(variables, batch).tokens
   start = np.concatenate([np.ones((3, 1), int), tokens[:, :2]], axis=1)
   given = {'prompt': start, 'prompt_mask': np.ones(start.shape, bool)}
-  generate = write(model, task='caption', max_new_tokens=2, eos_id=-1)
+  generate = write(model, output='caption', max_new_tokens=2, eos_id=-1)
   rest = generate(variables, {**batch, **given}).tokens
   np.testing.assert_array_equal(rest, tokens[:, 2:])
 
@@ -68,7 +68,7 @@ def test_a_prompt_is_gone_on_from(made, batch):
 @pytest.mark.slow
 def test_an_example_writes_what_it_writes_alone(made, batch):
   model, variables = made['encoder_decoder']
-  generate = write(model, task='answer', max_new_tokens=3, beam_size=3)
+  generate = write(model, output='answer', max_new_tokens=3, beam_size=3)
   both = generate(variables, batch)
   alone = generate(variables, {k: v[1:2] for k, v in batch.items()})
   np.testing.assert_array_equal(both.tokens[1:2], alone.tokens)
@@ -108,14 +108,14 @@ def test_what_a_model_lacks_it_cannot_write(config, build, batch, draw):
   variables = draw(model, batch, train=False)
   with pytest.raises(ValueError, match='needs a question encoder'):
     model.apply(
-      variables, batch, task='answer', max_new_tokens=3, method='generate'
+      variables, batch, output='answer', max_new_tokens=3, method='generate'
     )
   settings = {**config('encoder_decoder'), 'decoder': None}
   model = build(settings)
   variables = draw(model, batch, train=False)
   with pytest.raises(ValueError, match='writes nothing'):
     model.apply(
-      variables, batch, task='answer', max_new_tokens=3, method='generate'
+      variables, batch, output='answer', max_new_tokens=3, method='generate'
     )
 
 
@@ -124,12 +124,14 @@ def test_predict_functions_take_parameters_and_a_batch(made, batch):
   params = variables['params']
   shape = lambda f: jax.eval_shape(f, params, batch).shape
   for name in ('image', 'text'):
-    assert shape(predict.embed(model, name=name)) == (3, 5)
+    assert shape(predict.make_embed(model, name=name)) == (3, 5)
   model, variables = made['encoder_decoder']
   params = variables['params']
-  assert shape(predict.generate(model, task='answer', max_new_tokens=3)) == (
+  assert shape(
+    predict.make_generate(model, output='answer', max_new_tokens=3)
+  ) == (
     3,
     3,
   )
-  assert shape(predict.answer_logits(model)) == (3, 6)
-  assert shape(predict.pick_answer(model)) == (3,)
+  assert shape(predict.make_answer_logits(model)) == (3, 6)
+  assert shape(predict.make_pick_answer(model)) == (3,)

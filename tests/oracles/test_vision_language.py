@@ -229,7 +229,10 @@ def qwen_batch(loaded, left):
   config = loaded.config['vision_config']
   size = 3 * config['temporal_patch_size'] * config['patch_size'] ** 2
   pixels = [
-    [rng.normal(size=(grid.tokens * vision.merge, size)) for grid in row]
+    [
+      rng.normal(size=(grid.tokens * vision.merge_size**2, size))
+      for grid in row
+    ]
     for row in grids
   ]
   rows = []
@@ -249,7 +252,7 @@ def qwen_batch(loaded, left):
     'text_positions': jnp.asarray(pad_rows(positions, left)[0]),
     **loaded.pack_patches(pixels, grids),
   }
-  side = round(vision.merge**0.5)
+  side = vision.merge_size
   kinds = (ids == SEEN) + 2 * (ids == SEEN - 1)
   theirs = {
     'input_ids': torch.tensor(ids),
@@ -348,7 +351,7 @@ def test_greedy_writing_agrees(pair):
   )[:, theirs['input_ids'].shape[1] :]
   want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
   program = loaded.jit_method(
-    'generate', task='continue', max_new_tokens=20, eos_id=(EOS,), pad_id=PAD
+    'generate', output='continue', max_new_tokens=20, eos_id=(EOS,), pad_id=PAD
   )
   for left in (False, True):
     ours = batch(loaded, left)[1]

@@ -184,7 +184,7 @@ def test_images_are_encoded_alone():
     patches,
   )
   assert encoded.mask.shape[0] == 2
-  number = patches['patches'].shape[1] // loaded.module.vision.merge
+  number = patches['patches'].shape[1] // loaded.module.vision.merge_size**2
   assert encoded.values.shape[1] == number
 
 

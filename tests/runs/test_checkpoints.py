@@ -157,7 +157,7 @@ def test_the_newest_whole_one_is_restored(open_checkpoints, tmp_path, pattern):
   for step in (2, 3):
     _cut(folder / str(step), pattern)
   again = open_checkpoints(keep_last=3, keep_best='val/x')
-  with pytest.raises(checkpoints.SetAside) as said:
+  with pytest.raises(checkpoints.CheckpointRenamedError) as said:
     again.restore(_abstract(_state(1)))
   for step in (2, 3):
     assert f'renamed to {folder / str(step)}.damaged' in str(said.value)
@@ -167,7 +167,7 @@ def test_the_newest_whole_one_is_restored(open_checkpoints, tmp_path, pattern):
   again.save(_state(2), {'val/x': 1.0})
   again.wait()
   _cut(folder / '2', pattern)  # Once more.
-  with pytest.raises(checkpoints.SetAside, match=r'2\.damaged2'):
+  with pytest.raises(checkpoints.CheckpointRenamedError, match=r'2\.damaged2'):
     again.restore(_abstract(_state(1)))
 
 

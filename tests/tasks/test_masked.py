@@ -242,9 +242,11 @@ def test_a_published_mask_token_is_used(model):
     **make_batch(),
     'text_gaps': jnp.zeros((3, 11), bool).at[0, 3].set(True),
   }
-  found = predict.filled(make_model(masks=heads), field='text')(params, batch)
+  found = predict.make_fill(make_model(masks=heads), field='text')(
+    params, batch
+  )
   params['mask_heads_text']['mask_vector'] = table[7]
-  learned = predict.filled(module, field='text')(params, batch)
+  learned = predict.make_fill(module, field='text')(params, batch)
   np.testing.assert_allclose(found, learned, rtol=1e-5)
   params['mask_heads_text']['mask_vector'] = vector
 

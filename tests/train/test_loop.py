@@ -308,7 +308,7 @@ def test_a_report_is_told_each_evaluation_and_ends_the_run(tmp_path, capsys):
     return step == 4
 
   train = {'steps': 8, 'eval_every': 2}
-  ended = loop.run(toy.config(**train), toy.build, tmp_path, report=report)
+  ended = loop.run(toy.config(**train), toy.build, tmp_path, should_stop=report)
   assert ended == json.loads((tmp_path / 'results.json').read_text())
   assert ended['step'] == 4
   assert [step for step, _ in told] == [2, 4]
@@ -333,7 +333,7 @@ def test_a_signal_at_a_report_that_ends_the_run_is_not_lost(
     return True
 
   config = toy.config(eval_every=2)
-  assert loop.run(config, toy.build, tmp_path, report=report) == {}
+  assert loop.run(config, toy.build, tmp_path, should_stop=report) == {}
   assert checkpoints.Checkpoints(tmp_path).latest() == 2
 
 

@@ -44,7 +44,7 @@ def load(clip, target, *, source=CLIP, tokenizer=None, **image):
     'words': 'a photo',
   }
   batch = prepare.prepare(**{n: [value] * 2 for n, value in values.items()})
-  teacher = tasks.Teacher(
+  teacher = tasks.TeacherSpec(
     str(source),
     'embed',
     target,

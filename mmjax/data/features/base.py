@@ -60,7 +60,7 @@ class Feature:
     return self.kind
 
   @property
-  def source(self) -> str:
+  def field_name(self) -> str:
     """Name of the field in records."""
     return self.field or self.name
 
@@ -76,9 +76,9 @@ class Feature:
 
     A `field` of the form 'metadata/NAME' is an entry of the metadata.
     """
-    folder, _, name = self.source.partition('/')
+    folder, _, name = self.field_name.partition('/')
     if folder != 'metadata' or not name:
-      return record['fields'].get(self.source)
+      return record['fields'].get(self.field_name)
     value = record['metadata'].get(name)
     return None if value in (None, '', []) else self.from_metadata(value)
 

@@ -90,7 +90,7 @@ class _Array(standardised.Standardised):
       self.refuse(
         'mean',
         f'and std have {len(self.mean)} numbers, but the field '
-        f'{self.source!r} has {width}',
+        f'{self.field_name!r} has {width}',
       )
     return super().fit(source)
 

@@ -90,7 +90,7 @@ class Questions(base.Feature):
     """Learns the answer vocabulary: the commonest first."""
     if self.is_fitted:
       return self
-    counts = source.count_answers(self.source)
+    counts = source.count_answers(self.field_name)
     return dataclasses.replace(self, answers=order_answers(counts))
 
   @property

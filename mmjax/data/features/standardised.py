@@ -62,7 +62,7 @@ class Standardised(base.Feature):
     if not count:
       raise ConfigError(
         f'data.features.{self.name}: no training record has the field '
-        f'{self.source!r}'
+        f'{self.field_name!r}'
       )
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - np.square(mean), 0))
@@ -88,7 +88,7 @@ class Standardised(base.Feature):
   def _check_width(self, array: np.ndarray) -> None:
     if array.shape[-1] != len(self.mean):
       raise ConfigError(
-        f'field {self.source} has {array.shape[-1]} columns, not '
+        f'field {self.field_name} has {array.shape[-1]} columns, not '
         f'{len(self.mean)}'
       )
 

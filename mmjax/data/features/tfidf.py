@@ -92,7 +92,7 @@ class Tfidf(vectors.UnitVector, text.StoredTexts):
     except ValueError as error:  # An empty vocabulary.
       raise ConfigError(
         f'data.features.{self.name}: no training record has a text with terms '
-        f'of the analyzer {self.analyzer!r} in the field {self.source!r}'
+        f'of the analyzer {self.analyzer!r} in the field {self.field_name!r}'
       ) from error
     return dataclasses.replace(
       self,

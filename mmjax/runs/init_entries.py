@@ -11,7 +11,7 @@ from mmjax.runs import trained, trained_encoders
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class InitEntry:
   """A part of the config's model, '' for the whole, and what it starts from.
 
   Attributes:
@@ -60,7 +60,7 @@ class Start:
     return config.model.get(self.part) if self.part else config.model
 
 
-def find(config: Any) -> Iterator[Start]:
+def find(config: Any) -> Iterator[InitEntry]:
   """Yields each part that `init_from` names, and what it starts from.
 
   Raises:
@@ -103,7 +103,7 @@ def find(config: Any) -> Iterator[Start]:
         'not taken as a whole; name its encoders, as in init_from='
         + ','.join(_list_encoders(config, source))
       )
-    yield Start(part, source)
+    yield InitEntry(part, source)
 
 
 def _list_encoders(config: Any, source: trained.Trained) -> list[str]:
@@ -116,7 +116,7 @@ def _list_encoders(config: Any, source: trained.Trained) -> list[str]:
   ]
 
 
-def _find_encoder(config: Any, part: str, folder: str) -> Start:
+def _find_encoder(config: Any, part: str, folder: str) -> InitEntry:
   """What an encoder of a `multimodal` model starts from."""
   chosen = ''
   if not Path(folder).exists():
@@ -132,7 +132,7 @@ def _find_encoder(config: Any, part: str, folder: str) -> Start:
   encoder = trained_encoders.find(
     source, config, name, chosen, of_frames=bool(inner)
   )
-  return Start(part, source, encoder)
+  return InitEntry(part, source, encoder)
 
 
 def _split(part: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import toy
 
 from mmjax import models, objectives
 from mmjax.config import settings
-from mmjax.train import experiment, flops, state, step, useful
+from mmjax.train import experiment, flops, model_flops, state, step
 
 
 def _toy(**optimizer):
@@ -27,11 +27,11 @@ def _toy(**optimizer):
 def test_forward_and_backward_count_once(frozen, up, down):
   # Forward, gradient of the weights, gradient of the inputs where needed.
   expected = 2 * 8 * 16 * (16 * up + 8 * down)
-  assert useful.count(*_toy(freeze=frozen)) == expected
+  assert model_flops.count(*_toy(freeze=frozen)) == expected
 
 
 def test_an_optimizer_has_products_of_its_own():
-  assert useful.count(*_toy(name='muon')) == useful.count(*_toy())
+  assert model_flops.count(*_toy(name='muon')) == model_flops.count(*_toy())
 
 
 def _contrastive(remat, **loss):
@@ -78,11 +78,11 @@ def _executed(config, made, params, batch, accumulate=1):
 @pytest.mark.slow
 def test_what_makes_a_step_fit_changes_nothing():
   plain = _contrastive('none')
-  must = useful.count(*plain)
+  must = model_flops.count(*plain)
   assert must == _executed(*plain)
   for accumulate, changed in (
     (1, _contrastive('full', ring=True)),
     (4, _contrastive('none', tile=5)),
   ):
-    assert useful.count(*changed) == must
+    assert model_flops.count(*changed) == must
     assert _executed(*changed, accumulate=accumulate) > must

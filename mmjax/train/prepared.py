@@ -22,7 +22,7 @@ from mmjax.train.experiment import Experiment
 
 
 @dataclasses.dataclass(frozen=True)
-class Start:
+class PreparedRun:
   """A run before its first step.
 
   Attributes:
@@ -47,7 +47,7 @@ def prepare(
   checkpoints: checkpoints_lib.Checkpoints,
   stack: contextlib.ExitStack,
   clock: startup.Clock,
-) -> Start:
+) -> PreparedRun:
   """Resumes from the newest checkpoint that can be read, or starts.
 
   Args:
@@ -65,7 +65,7 @@ def prepare(
   put = lambda batch: mesh_lib.shard_batch(batch, program.mesh)
   while True:
     step = _steps_done(config, checkpoints)
-    # Reads while the programs compile, and from then on one batch ahead.
+    # Reads while the programs compile, and then up to two batches ahead.
     batches = stack.enter_context(
       prefetch.Prefetch(experiment.train_data.iterate(step), put=put)
     )
@@ -74,24 +74,28 @@ def prepare(
       return _start(
         config, program, experiment.frozen, checkpoints, step, batches, clock
       )
-    except checkpoints_lib.SetAside as error:
+    except checkpoints_lib.CheckpointRenamedError as error:
       batches.close()  # They begin at the step of the damaged checkpoint.
       hosts.log(str(error))
 
 
-def _start(config, program, frozen, checkpoints, step, batches, clock) -> Start:
+def _start(
+  config, program, frozen, checkpoints, step, batches, clock
+) -> PreparedRun:
   """Compiles two programs, `init` (or none, when restoring) and `update`."""
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     state = pool.submit(_make_state, program.plan, config, checkpoints)
     if step == config.train.steps:
-      return Start(step, state.result(), None, batches, None)
+      return PreparedRun(step, state.result(), None, batches, None)
     batch = call_or_exit(next, batches)
     clock.lap('data')
     hosts.log('compiling the training step')
     compiled = program.trace(batch).lower().compile()
     clock.lap('compile')
     update = functools.partial(_update, compiled, program.put(frozen))
-    start = Start(step, call_or_exit(state.result), update, batches, batch)
+    start = PreparedRun(
+      step, call_or_exit(state.result), update, batches, batch
+    )
     clock.lap('init')
     return start
 
@@ -140,7 +144,7 @@ def call_or_exit(function: Callable[..., Any], *args: Any) -> Any:
   """Calls what may fail on this host alone, while others wait in a collective.
 
   Then this process ends, so that they don't wait for it. All hosts raise
-  `SetAside`.
+  `CheckpointRenamedError`.
   """
-  with hosts.exit_on_error(checkpoints_lib.SetAside):
+  with hosts.exit_on_error(checkpoints_lib.CheckpointRenamedError):
     return function(*args)
