@@ -209,5 +209,4 @@ def _find_images(turn: Any) -> Iterator[str]:
       url = part.get('image') or part.get('image_url')
       if isinstance(url, dict):
         url = url.get('url')
-      url = url if isinstance(url, str) else ''
-      yield url.removeprefix('file://')
+      yield url if isinstance(url, str) else ''
