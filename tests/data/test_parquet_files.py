@@ -70,6 +70,10 @@ def test_an_image_may_be_a_file_beside(tmp_path):
       {'photo': [IMAGE], 'filename': ['a.png'], 'text': ['a']},
       "but 'photo' with bytes, and 'filename' with paths",
     ),
+    (
+      {'row': [{'photo': IMAGE, 'text': 'a'}]},
+      "but 'row' with objects that have bytes inside; .*image=row.FIELD",
+    ),
     ({'img': [IMAGE], 'image_path': ['a']}, '^the columns .* choose one'),
     ({'image': [IMAGE], 'caption': [3]}, 'the captions are numbers'),
     ({'image': [{'data': b'x'}], 'text': ['a']}, 'has data, not bytes and'),
