@@ -21,6 +21,21 @@ SHARD = 'model-{:05d}-of-{:05d}.safetensors'
 OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
 
+# Endings of weights that are not read here.
+_OTHER_ENDINGS = (
+  *(
+    '.safetensors',
+    '.h5',
+    '.msgpack',
+    '.onnx',
+    '.gguf',
+    '.ckpt',
+    '.pt',
+    '.pth',
+  ),
+)
+_POINTER = b'version https://git-lfs'
+
 
 class Tensors:
   """The tensors of a folder, by name.
@@ -91,6 +106,11 @@ class Tensors:
     try:
       return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
+      if _is_pointer(path):
+        raise ConfigError(
+          f'{path} is a pointer of Git LFS, not the file itself; run git lfs '
+          'pull in its folder, or download it from the hub'
+        ) from error
       raise ConfigError(
         f'{path} is broken or cut off ({error}); download it again'
       ) from error
@@ -121,7 +141,9 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
     raise pickle_error(folder, pickles, folder)
-  others = sorted(path.name for path in folder.glob('*.safetensors'))
+  others = sorted(
+    path.name for path in folder.iterdir() if path.suffix in _OTHER_ENDINGS
+  )
   unread = (
     f'; {mismatches.shorten(others)} is not read, since its names or layout '
     'may be those of another library'
@@ -132,6 +154,12 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
     f'{folder} has neither {FILE} nor {INDEX}{unread}; download the weights '
     'for transformers too'
   )
+
+
+def _is_pointer(path: Path) -> bool:
+  """Whether a file is what Git writes in place of a large file."""
+  with path.open('rb') as file:
+    return file.read(len(_POINTER)) == _POINTER
 
 
 def _read_index(folder: Path) -> dict[str, set[str] | None]:
