@@ -17,7 +17,7 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, UInt8
 
-from mmjax.data import image_depth
+from mmjax.data import git_pointers, image_depth
 from mmjax.errors import ConfigError
 
 # Endings of the files that are read as images, by Pillow.
@@ -94,6 +94,8 @@ def _decode(data: bytes) -> PIL.Image.Image:
 def _explain(data: bytes, error: Exception) -> str:
   """Explains why Pillow reads no image, in words for users."""
   if isinstance(error, PIL.UnidentifiedImageError):
+    if reason := git_pointers.explain(data):
+      return f'it is {reason}'
     return f'no format that Pillow reads; it begins with {data[:24]!r}'
   if isinstance(error, _PILLOW_ERRORS) and str(error):
     return str(error)

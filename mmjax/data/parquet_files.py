@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mmjax.data import (
   caption_numbers,
   columns,
+  git_pointers,
   image_rows,
   raw_records,
   raw_turns,
@@ -198,9 +199,11 @@ def _describe_start(path: pathlib.Path) -> str:
   """Describes the first bytes of a file that is not Parquet."""
   try:
     with path.open('rb') as file:
-      start = file.read(24)
+      start = file.read(32)
   except OSError:
     return ''
+  if reason := git_pointers.explain(start):
+    return f'; it is {reason}'
   return '' if start.startswith(b'PAR1') else f'; it begins with {start!r}'
 
 

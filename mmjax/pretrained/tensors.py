@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmjax.data import git_pointers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, mismatches
 
@@ -34,7 +35,6 @@ _OTHER_ENDINGS = (
     '.pth',
   ),
 )
-_POINTER = b'version https://git-lfs'
 
 
 class Tensors:
@@ -106,11 +106,10 @@ class Tensors:
     try:
       return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
-      if _is_pointer(path):
-        raise ConfigError(
-          f'{path} is a pointer of Git LFS, not the file itself; run git lfs '
-          'pull in its folder, or download it from the hub'
-        ) from error
+      with path.open('rb') as pointer:
+        reason = git_pointers.explain(pointer.read(32))
+      if reason:
+        raise ConfigError(f'{path} is {reason}') from error
       raise ConfigError(
         f'{path} is broken or cut off ({error}); download it again'
       ) from error
@@ -154,12 +153,6 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
     f'{folder} has neither {FILE} nor {INDEX}{unread}; download the weights '
     'for transformers too'
   )
-
-
-def _is_pointer(path: Path) -> bool:
-  """Whether a file is what Git writes in place of a large file."""
-  with path.open('rb') as file:
-    return file.read(len(_POINTER)) == _POINTER
 
 
 def _read_index(folder: Path) -> dict[str, set[str] | None]:

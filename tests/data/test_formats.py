@@ -225,6 +225,18 @@ def test_junk_is_a_broken_record_of_every_format(tmp_path, format):
   assert raws and len(_list_reasons(raws)) == len(raws)
 
 
+@pytest.mark.parametrize('format', formats.FORMATS)
+def test_pointers_of_git_are_named(tmp_path, format):
+  text = 'version https://git-lfs.github.com/spec/v1\noid sha256:5\nsize 7\n'
+  path = tmp_path / 'x'
+  path.write_text(text)
+  if formats.FORMATS[format].endings is None:
+    path = tmp_path
+    (path / 'metadata.csv').write_text(text)
+  (reason,) = _list_reasons(_read(format, path))
+  assert 'is a pointer of Git LFS, not the file itself; run git' in reason
+
+
 def test_images_are_in_the_folder_of_the_option(tmp_path):
   (tmp_path / 'photos').mkdir()
   (tmp_path / 'photos/seven.jpg').write_bytes(b'seven')
