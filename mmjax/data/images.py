@@ -28,6 +28,9 @@ ENDINGS = (
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
 
+# Formats that Pillow would run another program for, Ghostscript.
+_PROGRAMS = ('EPS',)
+
 # Errors of Pillow with messages that users understand.
 _PILLOW_ERRORS = (
   OSError,
@@ -78,6 +81,8 @@ def check(data: bytes) -> None:
 def _decode(data: bytes) -> PIL.Image.Image:
   try:
     image = PIL.Image.open(io.BytesIO(data))
+    if image.format in _PROGRAMS:
+      raise ValueError(f'{image.format} is a program; save it as PNG or JPEG')
     has_16_bits = image_depth.has_16_bits(image)
     image.load()
     if has_16_bits and image.mode in ('RGB', 'RGBA'):

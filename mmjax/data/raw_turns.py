@@ -17,7 +17,8 @@ _OWN = (
   *(*_TURNS, 'id', 'image', 'images', 'question', 'answer', 'answers'),
   *('caption', 'captions', 'text', 'texts', 'type'),
 )
-_PLACEHOLDER = re.compile(r'\s*<image>\s*')
+# What stands in a text for a file, in LLaVA and in LLaMA-Factory.
+_PLACEHOLDER = re.compile(r'\s*<(?:image|video|audio)>\s*')
 # Roles of other formats, by those of `mmjax.data.features.Turns`.
 _ROLES = {
   'system': ('system',),

@@ -133,7 +133,7 @@ def test_conversations(tmp_path, lines):
     'image': 'a.jpg',
     'split': 'test',
     'conversations': [
-      {'from': 'human', 'value': '<image>\nWhy?'},
+      {'from': 'human', 'value': '<image>\n<video>Why?'},
       {'from': 'gpt', 'value': 'So.'},
       {'from': 'human', 'value': 'And?'},
     ],
