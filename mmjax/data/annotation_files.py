@@ -102,14 +102,15 @@ def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
   _check_object(value, file, 'images', 'annotations')
   names = {}  # File names by image id as text; several where an id repeats.
   for image in value['images']:
-    if isinstance(image, dict) and isinstance(image.get('id'), int | str):
-      files = names.setdefault(str(image['id']), [])
+    key = _format_id(image.get('id')) if isinstance(image, dict) else None
+    if key is not None:
+      files = names.setdefault(key, [])
       if image.get('file_name') not in files:
         files.append(image.get('file_name'))
 
   def make(entry):
     number = _get(entry, 'image_id')
-    files = names.get(str(number)) if isinstance(number, int | str) else None
+    files = names.get(_format_id(number))
     if not files:
       raise ConfigError(
         f'no image of {file} has the id {text_files.quote(number)}, which is '
@@ -128,6 +129,13 @@ def _list_coco_rows(value: Any, file: str, folder: pathlib.Path) -> _Rows:
 
   for number, entry in enumerate(value['annotations'], 1):
     yield f'annotation {number}', functools.partial(make, entry)
+
+
+def _format_id(value: Any) -> str | None:
+  """Returns an id as text, also of 5.0, as pandas writes 5; None for others."""
+  if isinstance(value, float) and value.is_integer():
+    value = int(value)
+  return str(value) if isinstance(value, int | str) else None
 
 
 def _get_caption(entry: Any, file: str) -> Any:
@@ -224,6 +232,12 @@ def read_vqa(
       f'there are no annotations in {names}; name both files, '
       '--input=questions.json,annotations.json'
     )
+  if annotations and not questions:
+    names = ', '.join(path.name for path in paths)
+    raise ConfigError(
+      f'there are no questions in {names}; name both files, '
+      '--input=questions.json,annotations.json'
+    )
   rows = image_rows.ImageRows(options)
   for number, (path, subset, entry) in enumerate(questions, 1):
     where, name = f'{path.name}: question {number}', f'{path.stem}-{number}'
@@ -271,6 +285,12 @@ def _make_vqa_fields(
   folder: pathlib.Path,
 ) -> raw_records.Fields:
   number = _get(entry, 'image_id')
+  other = annotation.get('image_id', number)
+  if _format_id(other) != _format_id(number):
+    raise ConfigError(
+      f'its image_id is {text_files.quote(number)}, but that of its annotation '
+      f'is {text_files.quote(other)}; take both files from one release'
+    )
   if isinstance(number, str) and re.fullmatch('[0-9]{1,18}', number):
     number = int(number)
   if not isinstance(number, int):

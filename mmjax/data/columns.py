@@ -200,9 +200,16 @@ def _resolve_requested(
   fields = {}
   for field, column in requested:
     if column.lower() not in plain:
+      swapped = field.lower() in plain and column in FIELDS
+      hint = f'; the field comes first: {format_flag(column, field)}'
       raise ConfigError(
         f'there is no column {column!r} for {field}; there are '
-        f'{", ".join(plain.values())}'
+        f'{", ".join(plain.values())}{hint if swapped else ""}'
+      )
+    if field != column and (close := _find_misspelt(field)):
+      raise ConfigError(
+        f'--columns={field}={column}: the field {field!r} is unknown; did you '
+        f'mean {format_flag(close, column)}?'
       )
     name = plain[column.lower()]
     if name in fields:
@@ -235,15 +242,21 @@ def _add_aliases(
 
 
 def _refuse_misspelt(lowered: str, name: str) -> None:
-  long = [field for field in FIELDS if len(field) > 4]
-  close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
+  if lowered not in FIELDS and (close := _find_misspelt(name)):
+    name = name.strip()
+    raise ConfigError(
+      f'the column {name!r} is unknown; if it is the {close}, add '
+      f'{format_flag(close, name)}, else {format_flag(name, name)}'
+    )
+
+
+def _find_misspelt(name: str) -> str | None:
+  """Returns the field that a name seems to be a misspelling of."""
+  lowered = name.strip().lower()
   if lowered in (*FIELDS, *_NOT_MISSPELT) or _FIELD_METADATA.fullmatch(
     _normalise(name)
   ):
-    return
-  if close:
-    name = name.strip()
-    raise ConfigError(
-      f'the column {name!r} is unknown; if it is the {close[0]}, add '
-      f'{format_flag(close[0], name)}, else {format_flag(name, name)}'
-    )
+    return None
+  long = [field for field in FIELDS if len(field) > 4]
+  close = difflib.get_close_matches(lowered, long, n=1, cutoff=0.8)
+  return close[0] if close else None

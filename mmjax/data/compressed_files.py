@@ -10,6 +10,7 @@ import zlib
 
 import pyarrow as pa
 
+from mmjax.data import git_pointers
 from mmjax.errors import ConfigError
 
 # By the first bytes of a file: the function that opens it, and the number of
@@ -40,11 +41,13 @@ def open_compressed(path: pathlib.Path) -> io.RawIOBase | None:
   Reading returns all that can be decompressed, then raises `DamagedError`.
 
   Raises:
-    ConfigError: if it is a zip archive.
+    ConfigError: if it is a zip archive, or a pointer of Git LFS.
     OSError: if it can't be opened.
   """
   with path.open('rb') as file:
-    start = file.read(8)
+    start = file.read(32)
+  if reason := git_pointers.explain(start):
+    raise ConfigError(f'{path} is {reason}')
   if start.startswith(_ZIP):
     raise ConfigError(
       f'{path} is a zip archive, as spreadsheets also are; unpack it, or '

@@ -75,7 +75,10 @@ class _Table:
         f'{len(header):,} characters'
       )
     # Spreadsheets write empty columns after the others.
-    self._names = _strip_empty([name.strip() for name in self._parse([header])])
+    self._header = _strip_empty(
+      [name.strip() for name in self._parse([header])]
+    )
+    self._names = _name_empty(self._header)
     if not csv_headers.count_known(self._names, options):
       if urls := [name for name in self._names if '://' in name]:
         raise ConfigError(
@@ -135,6 +138,7 @@ class _Table:
     if isinstance(cells, ConfigError):
       raise cells
     cells = _strip_empty(cells)
+    self._check_cells(cells)
     if len(cells) > len(self._names):
       raise ConfigError(
         f'there are more cells ({len(cells)}) than the {len(self._names)} '
@@ -152,6 +156,23 @@ class _Table:
       image_rows.rename(row, self._fields, further), self._fields
     )
     return raw_turns.replace(fields, further)
+
+  def _check_cells(self, cells: list[str]) -> None:
+    """Refuses a second header, and a row with another separator."""
+    if [cell.strip('\ufeff ') for cell in cells] == self._header:
+      raise ConfigError(
+        'it repeats the header, as in joined files; delete the line'
+      )
+    first = self._fields[self._names[0]]
+    if len(cells) > 1 or len(self._names) == 1 or first != 'image':
+      return
+    for separator in csv_headers.SEPARATORS:
+      name, *others = cells[0].split(separator)
+      if len(others) == len(self._names) - 1 and _is_image_name(name):
+        raise ConfigError(
+          f'its cells are separated by {separator!r}, but those of the header '
+          f'by {self._separator!r}; use one separator in all lines'
+        )
 
   def _make_reader(self, lines: Iterator[str], *, strict: bool = True):
     quoting = csv.QUOTE_MINIMAL if self._options.quotes else csv.QUOTE_NONE
@@ -209,7 +230,7 @@ class _Table:
       for cell, name in zip(cells, self._names, strict=True)
       if self._fields[name] == 'image'
     ]
-    return any(cell.strip().lower().endswith(_IMAGE_ENDINGS) for cell in images)
+    return any(map(_is_image_name, images))
 
   def _make_quote_error(self, line: str, why: Any) -> ConfigError:
     if len(line) > csv.field_size_limit():
@@ -224,6 +245,20 @@ class _Table:
       f'where its cell ends ({why}); double the marks inside a cell, "" for '
       '", or read all marks as text with --quotes=none'
     )
+
+
+def _is_image_name(text: str) -> bool:
+  return text.strip().lower().endswith(_IMAGE_ENDINGS)
+
+
+def _name_empty(names: Sequence[str]) -> list[str]:
+  """Names the columns without a name `unnamed`, `unnamed_2` and so on."""
+  taken = {name.lower() for name in names}
+  further = itertools.chain(
+    ['unnamed'], (f'unnamed_{number}' for number in itertools.count(2))
+  )
+  free = (name for name in further if name not in taken)
+  return [name or next(free) for name in names]
 
 
 def _strip_empty(cells: list[str]) -> list[str]:

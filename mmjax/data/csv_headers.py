@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from mmjax.data import columns, image_rows
 
-_SEPARATORS = (',', '\t', ';', '|')
+SEPARATORS = (',', '\t', ';', '|')
 # Excel's first line, which names the separator.
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 
@@ -73,7 +73,7 @@ def _find_separator(line: str, options: image_rows.Options) -> str:
     names = _split_cells(line, separator)
     return count_known(names, options), len(names)
 
-  return max(_SEPARATORS, key=count)
+  return max(SEPARATORS, key=count)
 
 
 def _split_cells(line: str, separator: str) -> list[str]:

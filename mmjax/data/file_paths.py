@@ -1,6 +1,7 @@
 """Finds the files that rows name, however their paths are spelt."""
 
 import functools
+import ntpath
 import os
 import pathlib
 import re
@@ -11,6 +12,8 @@ from mmjax.errors import ConfigError
 
 # Number of a caption behind a path, as in Flickr8k's `dog.jpg#0`.
 _CAPTION_NUMBER = re.compile(r'#\d+$')
+# Absolute paths of Windows, with a drive or a server.
+_WINDOWS = re.compile(r'\s*([A-Za-z]:[\\/]|\\\\)')
 
 
 def locate(
@@ -31,6 +34,8 @@ def locate(
   """
   root = os.path.abspath(root)
   path = next(_list_files(root, name), None) or _complete(root, name, endings)
+  if path is None and _WINDOWS.match(name):
+    raise _make_elsewhere_error(root, name, ntpath.dirname(name.strip()))
   path = path or os.path.normpath(os.path.join(root, name))
   real = resolve_path(path)
   if path.startswith(os.path.join(root, '')):
@@ -39,16 +44,20 @@ def locate(
   if not real.startswith(inside):
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
-      raise ConfigError(
-        f'there is no folder {folder}, so {name!r:.200} is the path of another '
-        f'machine; write paths that are relative to {root}, or to the folder '
-        'that --images names'
-      )
+      raise _make_elsewhere_error(root, name, folder)
     raise ConfigError(
       f'{name!r:.200} is outside {root}; name the folder that holds all '
       f'files, for example --images={folder}'
     )
   return real.removeprefix(inside), real
+
+
+def _make_elsewhere_error(root: str, name: str, folder: str) -> ConfigError:
+  return ConfigError(
+    f'there is no folder {folder}, so {name!r:.200} is the path of another '
+    f'machine; write paths that are relative to {root}, or to the folder that '
+    '--images names'
+  )
 
 
 def _list_files(root: str, name: str) -> Iterator[str]:
@@ -61,9 +70,11 @@ def _list_files(root: str, name: str) -> Iterator[str]:
     unicodedata.normalize('NFD', name),
     _CAPTION_NUMBER.sub('', name),
   ):
-    path = os.path.normpath(os.path.join(root, spelling))
-    if os.path.isfile(resolve_path(path)):
-      yield path
+    stem, dot, ending = spelling.rpartition('.')
+    for cased in ending, ending.lower(), ending.upper():
+      path = os.path.normpath(os.path.join(root, f'{stem}{dot}{cased}'))
+      if os.path.isfile(resolve_path(path)):
+        yield path
 
 
 def _complete(root: str, name: str, endings: Sequence[str]) -> str | None:

@@ -235,6 +235,13 @@ def _refuse_unread_captions(folder: folder_contents.Contents) -> None:
     and not posixpath.basename(name).lower().startswith(_ABOUT)
   ]
   (top,) = tops
+  if unread and not top:
+    raise ConfigError(
+      'no image has a caption, but there are files that may hold captions: '
+      f'{import_report.shorten(unread)}; a table beside the images is named '
+      f'{", ".join(_METADATA)}, or is imported with --format=csv, jsonl or '
+      'parquet'
+    )
   if unread and top:
     raise ConfigError(
       f'the caption of all its images would be {top!r}, the name of their only '
@@ -262,8 +269,9 @@ def _note_others(
     f'{import_report.count_endings(others)}'
   )
   if empty:
+    names = [name or 'the folder itself' for name in empty]
     line += (
-      f'; nothing was read from {import_report.shorten(empty)}, since images '
+      f'; nothing was read from {import_report.shorten(names)}, since images '
       f'end in .{", .".join(samples.IMAGE_ENDINGS)}'
     )
   options.note(line)

@@ -14,7 +14,10 @@ from mmjax.errors import ConfigError
 # The first characters of PNG, JPEG, GIF and WebP in base64.
 _ENCODED_STARTS = ('iVBORw0K', '/9j/', 'R0lGOD', 'UklGR')
 _DATA_URL = 'data:image/'
-_MAX_PATH_LENGTH = 255  # A longer text that begins so is not a path.
+_IMAGES_HINT = '; --images names another folder that paths are relative to'
+_MAX_STEM_LENGTH = 64  # A longer text without a dot is not a path.
+_MAX_SHOWN = 300  # Number of characters of a path in a message.
+_FILE_URL = 'file://'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +107,8 @@ class ImageRows:
         )
       except ConfigError as error:
         return raw_records.make_unreadable(name, where, str(error))
-      read_image = functools.partial(_read_file, path)
+      hint = '' if self._options.images else _IMAGES_HINT
+      read_image = functools.partial(_read_file, path, hint=hint)
     if has_image:
       fields['file'] = self._names.find_first(path, name_in_file)
     return raw_records.RawRecord(
@@ -124,6 +128,7 @@ class ImageRows:
 
   def _read_named(self, root: str, name: str) -> bytes:
     """Reads a file that a row names, by its path below the root."""
+    name = name.removeprefix(_FILE_URL)
     if '://' in name:
       raise ConfigError(f'{name!r:.200} is a URL; download the files first')
     if '\0' in name:
@@ -210,6 +215,7 @@ def _get_single_path(image: Any) -> str:
     image = image.get('path') or image  # The `datasets` library writes these.
   if not isinstance(image, str):
     raise ConfigError(f'image should be a path, not {image!r:.80}')
+  image = image.removeprefix(_FILE_URL)
   if '://' in image:
     raise ConfigError(
       f'image {image!r:.200} is a URL; download the images first, for example '
@@ -217,7 +223,7 @@ def _get_single_path(image: Any) -> str:
     )
   is_encoded = image.startswith(_ENCODED_STARTS)
   if image.startswith(_DATA_URL) or (
-    is_encoded and len(image) > _MAX_PATH_LENGTH
+    is_encoded and '.' not in image and len(image) > _MAX_STEM_LENGTH
   ):
     raise ConfigError(
       f'image {image!r:.40} is encoded as text; write the images to files, or '
@@ -228,9 +234,9 @@ def _get_single_path(image: Any) -> str:
   return image
 
 
-def _read_file(path: str, word: str = 'image file') -> bytes:
+def _read_file(path: str, word: str = 'image file', hint: str = '') -> bytes:
   if not os.path.isfile(path):
-    raise ConfigError(f'there is no {word} {path}')
+    raise ConfigError(f'there is no {word} {path:.{_MAX_SHOWN}}{hint}')
   with open(path, 'rb') as file:
     data = file.read()
   if not data:

@@ -17,7 +17,7 @@ import PIL.Image
 import PIL.ImageOps
 from jaxtyping import Float32, UInt8
 
-from mmjax.data import image_depth
+from mmjax.data import git_pointers, image_depth
 from mmjax.errors import ConfigError
 
 # Endings of the files that are read as images, by Pillow.
@@ -27,6 +27,9 @@ ENDINGS = (
 )
 RESIZE_METHODS = ('stretch', 'crop', 'pad')
 WHITE = (255, 255, 255)
+
+# Formats that Pillow would run another program for, Ghostscript.
+_PROGRAMS = ('EPS',)
 
 # Errors of Pillow with messages that users understand.
 _PILLOW_ERRORS = (
@@ -78,6 +81,8 @@ def check(data: bytes) -> None:
 def _decode(data: bytes) -> PIL.Image.Image:
   try:
     image = PIL.Image.open(io.BytesIO(data))
+    if image.format in _PROGRAMS:
+      raise ValueError(f'{image.format} is a program; save it as PNG or JPEG')
     has_16_bits = image_depth.has_16_bits(image)
     image.load()
     if has_16_bits and image.mode in ('RGB', 'RGBA'):
@@ -94,6 +99,8 @@ def _decode(data: bytes) -> PIL.Image.Image:
 def _explain(data: bytes, error: Exception) -> str:
   """Explains why Pillow reads no image, in words for users."""
   if isinstance(error, PIL.UnidentifiedImageError):
+    if reason := git_pointers.explain(data):
+      return f'it is {reason}'
     return f'no format that Pillow reads; it begins with {data[:24]!r}'
   if isinstance(error, _PILLOW_ERRORS) and str(error):
     return str(error)

@@ -13,6 +13,12 @@ from mmjax.errors import ConfigError
 
 _MAX_FILES = 1_000_000
 
+# Names that macOS, Windows and Synology give to files and folders of theirs.
+_JUNK = frozenset(
+  ('__macosx', 'thumbs.db', 'ehthumbs.db', 'desktop.ini', 'icon\r', '@eadir')
+  + ('$recycle.bin', 'system volume information', 'lost+found')
+)
+
 _Path = TypeVar('_Path', str, pathlib.Path)
 
 
@@ -103,7 +109,7 @@ def check(path: pathlib.Path) -> None:
 
 def is_hidden(name: str) -> bool:
   """Whether a name is that of a hidden file, or of one a file manager made."""
-  return name.startswith('.') or name == '__MACOSX'
+  return name.startswith('.') or name.lower() in _JUNK
 
 
 def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
@@ -117,11 +123,14 @@ def _walk(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def is_loop(path: pathlib.Path) -> bool:
-  """Whether a path is a link to one of its own parent folders."""
+  """Whether a path is a link to one of its own parents, also through links."""
   if not path.is_symlink():
     return False
-  inside = os.path.join(os.path.realpath(path.parent), '')
-  return inside.startswith(os.path.join(os.path.realpath(path), ''))
+  target = os.path.join(os.path.realpath(path), '')
+  return any(
+    os.path.join(os.path.realpath(parent), '').startswith(target)
+    for parent in path.absolute().parents
+  )
 
 
 def _split_parts(spec: str) -> Iterator[str]:
@@ -162,8 +171,15 @@ def _expand(part: str) -> list[str]:
     if not matches:
       unmatched.append(name)
   if unmatched:
+    if '://' in part or part.startswith('pipe:'):
+      raise ConfigError(
+        f'{part!r} is a URL or a command; download the files first, and name '
+        'those'
+      )
     others = f' ({len(unmatched)} of {len(names)})' if len(names) > 1 else ''
     skip = '; patterns with * take the files that exist' if paths else ''
+    if '::' in part:
+      skip = '; separate paths with commas, not with ::'
     raise ConfigError(f'no file matches {unmatched[0]!r}{others}{skip}')
   return paths
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmjax.data import images
 from mmjax.errors import ConfigError
 
 
@@ -13,17 +14,23 @@ def find_orient(value: Mapping[str, Any]) -> str | None:
   'columns'
   >>> find_orient({'0': {'image': 'a.png', 'caption': 'a dog'}})
   'index'
+  >>> find_orient({'a.png': 'a dog', 'b.png': ['a cat', 'a pet']})
+  'images'
 
   Args:
     value: an object that is all of a file.
 
   Returns:
-    'columns', 'index', 'list' or 'split'; None for an object of another kind,
-    and for one row, as {'image': ['a.png'], 'caption': ['a dog']} is.
+    'columns', 'index', 'list' or 'split'; 'images' for captions, or rows, by
+    the names of images; None for an object of another kind, and for one row,
+    as {'image': ['a.png'], 'caption': ['a dog']} is.
   """
   if not value:
     return None
   cells = list(value.values())
+  endings = tuple(f'.{ending}' for ending in images.ENDINGS)
+  if all(key.lower().endswith(endings) for key in value):
+    return 'images'
   if all(isinstance(cell, dict) and cell for cell in cells):
     if not all(cell.keys() == cells[0].keys() for cell in cells):
       return None
@@ -55,6 +62,11 @@ def read_rows(value: Mapping[str, Any], orient: str) -> Iterator[Any]:
   """
   if orient == 'index':
     yield from value.values()
+    return
+  if orient == 'images':
+    for name, cell in value.items():
+      row = cell if isinstance(cell, dict) else {'caption': cell}
+      yield {'image': name} | row
     return
   names, rows = list(value), zip(*value.values(), strict=False)
   if orient == 'columns':

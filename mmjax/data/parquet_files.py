@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from mmjax.data import (
   caption_numbers,
   columns,
+  git_pointers,
   image_rows,
   raw_records,
   raw_turns,
@@ -164,11 +165,19 @@ def _open(path: pathlib.Path, options: image_rows.Options) -> _File:
     name.strip().lower() == 'image' for name in images
   )
   if encoded and not is_named and not set(images) & set(encoded):
+    direct = [name for name in encoded if _holds_image(schema.field(name).type)]
+    if not direct:
+      raise ConfigError(
+        f'there is no column `image`, but {encoded[0]!r} with objects that '
+        'have bytes inside; write their fields as columns (pyarrow: '
+        "pq.write_table(pq.read_table(FILE).flatten(), 'flat.parquet')) and "
+        f'name that of the images with --columns=image={encoded[0]}.FIELD'
+      )
     others = f', and {images[0]!r} with paths or the like' if images else ''
     raise ConfigError(
       f'there is no column `image`, but {", ".join(map(repr, encoded))} with '
       f'bytes{others}; name the column of the images, for example '
-      f'{columns.format_flag("image", encoded[0])}'
+      f'{columns.format_flag("image", direct[0])}'
     )
   return _File(
     path,
@@ -190,9 +199,11 @@ def _describe_start(path: pathlib.Path) -> str:
   """Describes the first bytes of a file that is not Parquet."""
   try:
     with path.open('rb') as file:
-      start = file.read(24)
+      start = file.read(32)
   except OSError:
     return ''
+  if reason := git_pointers.explain(start):
+    return f'; it is {reason}'
   return '' if start.startswith(b'PAR1') else f'; it begins with {start!r}'
 
 
@@ -224,6 +235,15 @@ def _has_bytes(kind: pa.DataType) -> bool:
     return any(f.name == 'bytes' or _has_bytes(f.type) for f in kind)
   if _is_list(kind):
     return _has_bytes(kind.value_type)
+  return any(is_type(kind) for is_type in _BYTE_TYPES)
+
+
+def _holds_image(kind: pa.DataType) -> bool:
+  """Whether values are bytes, objects with `bytes`, or lists of these."""
+  while _is_list(kind):
+    kind = kind.value_type
+  if pa.types.is_struct(kind):
+    return kind.get_field_index('bytes') >= 0
   return any(is_type(kind) for is_type in _BYTE_TYPES)
 
 

@@ -17,7 +17,8 @@ _OWN = (
   *(*_TURNS, 'id', 'image', 'images', 'question', 'answer', 'answers'),
   *('caption', 'captions', 'text', 'texts', 'type'),
 )
-_PLACEHOLDER = re.compile(r'\s*<image>\s*')
+# What stands in a text for a file, in LLaVA and in LLaMA-Factory.
+_PLACEHOLDER = re.compile(r'\s*<(?:image|video|audio)>\s*')
 # Roles of other formats, by those of `mmjax.data.features.Turns`.
 _ROLES = {
   'system': ('system',),
@@ -209,5 +210,4 @@ def _find_images(turn: Any) -> Iterator[str]:
       url = part.get('image') or part.get('image_url')
       if isinstance(url, dict):
         url = url.get('url')
-      url = url if isinstance(url, str) else ''
-      yield url.removeprefix('file://')
+      yield url if isinstance(url, str) else ''

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from mmjax.data import (
@@ -22,6 +23,7 @@ _READ_ENDINGS = {
   *samples.IMAGE_ENDINGS,
   *samples.TEXT_ENDINGS,
 }.union(*samples.MEDIA_ENDINGS.values())
+_MARKS = f'[.{tar_files.FAULT}]'
 _KEYS = (
   'a key ends at the first dot of a name, so write _ for dots inside a key'
 )
@@ -104,8 +106,8 @@ def _read_tar(
   spans_by_key: dict[str, dict[str, tar_files.Span]] = {}
   damage = tar_files.index_members(tar, spans_by_key)
   folders = _find_folders(tar, path, spans_by_key, options)
-  if folders is not None:
-    _leave_out_others(path, spans_by_key, options)
+  has_classes = folders is not None
+  _leave_out_others(path, spans_by_key, options, has_classes=has_classes)
   for key, spans in spans_by_key.items():
     sample = _Sample(tar, key, spans, options, long, folders)
     dotted.add(key, spans)
@@ -189,15 +191,24 @@ def _leave_out_others(
   path: pathlib.Path,
   spans_by_key: dict[str, dict[str, tar_files.Span]],
   options: image_rows.Options,
+  *,
+  has_classes: bool,
 ) -> None:
-  """Removes, and notes, samples of other files than images and the like."""
-  known = {*_READ_ENDINGS, *samples.FOREIGN_ENDINGS} - {'json'}
+  """Removes, and notes, samples of other files, such as README.md.
+
+  Nothing is removed if there are only such samples, so that their errors name
+  the reason.
+  """
+  known = {*_READ_ENDINGS, *samples.FOREIGN_ENDINGS}
+  known ^= {'json'} if has_classes else {'cls'}
   others = {
     key: spans
     for key, spans in spans_by_key.items()
-    # Behind dots, too: reading such a sample names the reason.
-    if known.isdisjoint(end.rpartition('.')[2] for end in spans)
+    # Behind dots and faults, too: reading such a sample names the reason.
+    if known.isdisjoint(re.split(_MARKS, end)[-1] for end in spans)
   }
+  if len(others) == len(spans_by_key):
+    return
   for key in others:
     del spans_by_key[key]
   if others:
@@ -221,11 +232,10 @@ class _Sample:
 
   def read_fields(self) -> raw_records.Fields:
     """Reads the fields of the sample's .json, its texts and its class."""
-    twice = tar_files.DUPLICATE
-    duplicates = [end for end in self.spans if end.startswith(twice)]
-    if duplicates:
-      ending = duplicates[0].removeprefix(twice).strip()
-      raise ConfigError(f'its .{ending} occurs twice')
+    for ending in self.spans:
+      fault, mark, ending = ending.rpartition(tar_files.FAULT)
+      if mark:
+        raise ConfigError(f'its .{ending} {tar_files.FAULTS[fault]}')
     media = self._list_media()
     contents = [
       self._read_text(ending)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -27,6 +28,7 @@ from mmjax.pretrained import sections as sections_lib
 from mmjax.types import Array, Batch, Params
 
 TOKENIZER = tokenizer_files.FILE
+_WORDS = ('words', 'table', 'embedding')
 # Among a model's files, but not in its folder: the tensors of `Family.kept`.
 KEPT = 'kept.safetensors'
 
@@ -136,6 +138,37 @@ class Pretrained:
     """The contents of tokenizer_config.json; {} without the file."""
     file = tokenizer_settings.FILE
     return self.settings(file) if file in self.files else {}
+
+  @functools.cached_property
+  def _num_vectors(self) -> int | None:
+    """Number of ids that the model has vectors of; None if it reads none."""
+    leaves = jax.tree_util.tree_leaves_with_path(self.params)
+    return min(
+      (
+        leaf.shape[0]
+        for path, leaf in leaves
+        if tuple(key.key for key in path)[-3:] == _WORDS
+      ),
+      default=None,
+    )
+
+  def tokenize_rows(self, texts: str | Sequence[str]) -> list[list[int]]:
+    """Tokenizes texts to ids, without padding.
+
+    Raises:
+      ConfigError: if the model has no vector of an id.
+    """
+    encodings = self.tokenizer.encode_batch(as_list(texts))
+    rows = [encoding.ids for encoding in encodings]
+    largest = max(itertools.chain.from_iterable(rows), default=0)
+    if self._num_vectors is not None and largest >= self._num_vectors:
+      raise ConfigError(
+        f'the tokenizer makes the id {largest} of '
+        f'{self.tokenizer.id_to_token(largest)!r}, but the model has vectors '
+        f'of {self._num_vectors} ids; take both from one model, or call '
+        'resize_token_embeddings of transformers and train the new vectors'
+      )
+    return rows
 
   def file(self, name: str) -> bytes:
     """A small file of the model's folder.

@@ -224,8 +224,12 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     if (folder / name).exists() and not (root / CONFIG).exists():
       raise tensors.open_clip_error(folder, name)
   if not (root / CONFIG).exists():
+    # As in the folder of a training or of the hub's cache.
+    below = sorted([*root.glob(f'*/{CONFIG}'), *root.glob(f'*/*/{CONFIG}')])
+    hint = f', here perhaps {below[0].parent}' if below else ''
     raise ConfigError(
       f'{root} has no {CONFIG}; give the folder of a Hugging Face model or run'
+      f'{hint}'
     )
   config = configs.read(root / CONFIG)
   config_types.check(config, root / CONFIG)

@@ -105,12 +105,18 @@ def find_max_new_tokens(
       includes.
 
   Raises:
-    ConfigError: if the prompt is as long as `max_length` or longer.
+    ConfigError: if the prompt is as long as `max_length` or longer, or a
+      number is below 1.
   """
+  where = '' if max_new_tokens is not None else f'{file}: '
+  if max_new_tokens is None and file_settings.get('max_new_tokens') is not None:
+    max_new_tokens = _read_number(file_settings, 'max_new_tokens', file, int)
   if max_new_tokens is not None:
+    if max_new_tokens < 1:
+      raise ConfigError(
+        f'{where}max_new_tokens is {max_new_tokens}; give at least 1'
+      )
     return max_new_tokens
-  if file_settings.get('max_new_tokens') is not None:
-    return _read_number(file_settings, 'max_new_tokens', file, int)
   if file_settings.get('max_length') is None:
     return DEFAULT_LENGTH
   room = _read_number(file_settings, 'max_length', file, int) - prompt_length

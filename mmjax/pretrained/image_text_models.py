@@ -102,9 +102,8 @@ class PublishedImageTextModel(base.Pretrained):
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Tokenizes texts to ids [B, T] and a mask [B, T]."""
-    encodings = self.tokenizer.encode_batch(base.as_list(texts))
     ids, mask = base.pad_rows(
-      [encoding.ids for encoding in encodings],
+      self.tokenize_rows(texts),
       self._special_id('pad_token_id', 0),
     )
     return jnp.asarray(ids), jnp.asarray(mask)

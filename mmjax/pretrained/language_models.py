@@ -140,7 +140,7 @@ class PublishedLanguageModel(PublishedWriter):
     Raises:
       ConfigError: for a setting of the file that mmjax refuses.
     """
-    rows = self._tokenize_texts(prompts)
+    rows = self.tokenize_rows(prompts)
     arguments = self.generation_arguments(
       max_new_tokens, max(map(len, rows)), overrides
     )
@@ -164,11 +164,7 @@ class PublishedLanguageModel(PublishedWriter):
       texts: one text or several.
       room: number of tokens to generate; padding leaves so many positions.
     """
-    return self._pad(self._tokenize_texts(texts), room)
-
-  def _tokenize_texts(self, texts: str | Sequence[str]) -> list[list[int]]:
-    encodings = self.tokenizer.encode_batch(base.as_list(texts))
-    return [encoding.ids for encoding in encodings]
+    return self._pad(self.tokenize_rows(texts), room)
 
   def _pad(
     self, rows: Sequence[Sequence[int]], room: int

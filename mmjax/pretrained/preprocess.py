@@ -1,6 +1,7 @@
 """Turns images into arrays, by a preprocessor_config.json."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -124,13 +125,14 @@ class ImagePreprocessor:
       size, crop = _find_crop(size['shortest_edge'], config['crop_pct'])
     normalises = config.get('do_normalize', True)
     rescales = config.get('do_rescale', True)
-    mean = np.asarray(config['image_mean'] if normalises else (0.0,))
-    std = np.asarray(config['image_std'] if normalises else (1.0,))
+    channels = functools.partial(_read_channels, config, file=file)
+    mean = channels('image_mean') if normalises else np.zeros(1)
+    std = channels('image_std') if normalises else np.ones(1)
     # Settings of EfficientNet: pixels in -1..1, and a second division.
     if rescales and config.get('rescale_offset', False):
       mean = mean + 1
     if config.get('include_top', False):
-      std = std * np.asarray(config['image_std'])
+      std = std * channels('image_std')
     _check_size(size, file)
     has_size = 'height' in size and 'width' in size
     full = (size['height'], size['width']) if has_size else None
@@ -141,7 +143,7 @@ class ImagePreprocessor:
       shortest_edge=size.get('shortest_edge', 0),
       size=full,
       crop_size=cropped,
-      resample=config.get('resample', PIL.Image.Resampling.BICUBIC),
+      resample=read_resample(config, file),
       rescale_factor=config.get('rescale_factor', 1 / 255) if rescales else 1.0,
       mean=tuple(mean.tolist()),
       std=tuple(std.tolist()),
@@ -177,6 +179,50 @@ class ImagePreprocessor:
     if image.width <= image.height:
       return self.shortest_edge, scaled
     return scaled, self.shortest_edge
+
+
+def read_resample(config: Mapping[str, Any], file: str) -> int:
+  """Reads Pillow's number of the filter.
+
+  Raises:
+    ConfigError: if Pillow has no such filter.
+  """
+  value = config.get('resample', PIL.Image.Resampling.BICUBIC)
+  known = [filter.value for filter in PIL.Image.Resampling]
+  if value not in known:
+    raise ConfigError(
+      f"{file}: resample is {value!r}, and Pillow's filters are "
+      f'{min(known)} to {max(known)}; take the published file'
+    )
+  return value
+
+
+def _read_channels(
+  config: Mapping[str, Any], key: str, *, file: str
+) -> np.ndarray:
+  """Reads a number of each channel, or one for all, as transformers does.
+
+  Returns:
+    [3] or [1].
+
+  Raises:
+    ConfigError: for other values, and for a standard deviation of 0.
+  """
+  value = config[key]
+  items = value if isinstance(value, list | tuple) else [value]
+  is_number = all(
+    isinstance(item, int | float) and math.isfinite(item) for item in items
+  )
+  if len(items) not in (1, 3) or not is_number:
+    raise ConfigError(
+      f'{file}: {key} is {value!r}; mmjax reads one number or three'
+    )
+  if key == 'image_std' and 0 in items:
+    raise ConfigError(
+      f'{file}: {key} is {value!r}, by which images are divided; take the '
+      'published file'
+    )
+  return np.asarray(items, float)
 
 
 def _check_size(size: Mapping[str, Any], file: str) -> None:

@@ -73,13 +73,12 @@ class Model(siglip.Model):
     Args:
       images: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
     """
-    preprocessing, _ = self.find_preprocessing()
+    preprocessing, file = self.find_preprocessing()
     settings = configs.section(preprocessing, '', _PREPROCESSOR)
     side, number = settings['patch_size'], settings['max_num_patches']
+    resample = preprocess.read_resample(settings, file)
     cut = [
-      self._patches(
-        image_files.to_array(image), side, number, settings['resample']
-      )
+      self._patches(image_files.to_array(image), side, number, resample)
       for image in base.as_list(images)
     ]
     grids = np.asarray([patches.shape[:2] for patches in cut], np.int32)

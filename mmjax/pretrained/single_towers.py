@@ -64,9 +64,8 @@ class SiglipTexts(ClipTexts):
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
     """Tokenizes texts to ids [B, T] and a mask [B, T], T always the largest."""
     self.tokenizer.enable_truncation(self.module.max_length)
-    encodings = self.tokenizer.encode_batch(base.as_list(texts))
     ids, mask = base.pad_rows(
-      [encoding.ids for encoding in encodings],
+      self.tokenize_rows(texts),
       self._pad_id,
       length=self.module.max_length,
     )

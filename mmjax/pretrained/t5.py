@@ -26,8 +26,9 @@ _SHARED = 'shared.weight'
 SKIP = (
   r'decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\..*',
 )
-# Only the tensors show whether there is an output matrix: transformers 5 writes
-# that it is tied even if it is not.
+# Where config.json does not say that it is separate, only the tensors show
+# whether there is an output matrix: transformers 5 writes that it is tied even
+# if it is not.
 TIES = (
   names.Tie(_SHARED, 'encoder.embed_tokens.weight'),
   names.Tie(_SHARED, 'decoder.embed_tokens.weight'),
@@ -37,6 +38,7 @@ COMPLETES = ('separate_head',)
 
 UNUSED = {
   'T5ForConditionalGeneration': (),
+  'T5Model': (),  # All of the former, where the output matrix is tied.
   'T5EncoderModel': (r'decoder\..*', r'lm_head\.weight'),
 }
 DEFAULTS = {
@@ -216,6 +218,8 @@ def read(config: Mapping[str, Any]) -> dict[str, Any]:
   theirs, gated = _feed_forward(values)
   configs.activation(theirs, 'feed_forward_proj')
   configs.refuse(config, dense_act_fn=theirs, is_gated_act=gated)
+  if config.get('tie_word_embeddings') is False:
+    values['separate_head'] = True
   return values
 
 
@@ -298,8 +302,7 @@ def _decoder_depth(values: Mapping[str, Any]) -> int:
 
 def _has_decoder(config: Mapping[str, Any]) -> bool:
   """Whether the checkpoint has a decoder, or is an encoder alone."""
-  name = configs.architecture(config, *UNUSED)
-  return name == 'T5ForConditionalGeneration'
+  return configs.architecture(config, *UNUSED) != 'T5EncoderModel'
 
 
 FAMILY = base.Family(

@@ -11,6 +11,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from mmjax.data import git_pointers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import configs, mismatches
 
@@ -20,6 +21,20 @@ SHARD = 'model-{:05d}-of-{:05d}.safetensors'
 # The files that open_clip writes instead of config.json.
 OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
+
+# Endings of weights that are not read here.
+_OTHER_ENDINGS = (
+  *(
+    '.safetensors',
+    '.h5',
+    '.msgpack',
+    '.onnx',
+    '.gguf',
+    '.ckpt',
+    '.pt',
+    '.pth',
+  ),
+)
 
 
 class Tensors:
@@ -91,6 +106,10 @@ class Tensors:
     try:
       return safetensors.safe_open(path, framework='numpy')
     except safetensors.SafetensorError as error:
+      with path.open('rb') as pointer:
+        reason = git_pointers.explain(pointer.read(32))
+      if reason:
+        raise ConfigError(f'{path} is {reason}') from error
       raise ConfigError(
         f'{path} is broken or cut off ({error}); download it again'
       ) from error
@@ -121,7 +140,9 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
     raise pickle_error(folder, pickles, folder)
-  others = sorted(path.name for path in folder.glob('*.safetensors'))
+  others = sorted(
+    path.name for path in folder.iterdir() if path.suffix in _OTHER_ENDINGS
+  )
   unread = (
     f'; {mismatches.shorten(others)} is not read, since its names or layout '
     'may be those of another library'

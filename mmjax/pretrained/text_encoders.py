@@ -65,9 +65,8 @@ class PublishedTextEncoder(base.Pretrained):
       settings = self.tokenizer_config
       side = tokenizer_settings.read_side(settings, 'truncation_side')
       self.tokenizer.enable_truncation(most, direction=side)
-    encodings = self.tokenizer.encode_batch(base.as_list(texts))
     ids, mask = base.pad_rows(
-      [encoding.ids for encoding in encodings],
+      self.tokenize_rows(texts),
       self.config.get('pad_token_id') or 0,
       step=_STEP,
       most=most,

@@ -70,6 +70,7 @@ def test_csv_rows(tmp_path):
     ('# by me\n#image, text\n\nimage,caption\n1.png,# a\n', ['# a']),
     ('#image,caption\n1.png,a\n', ['a']),
     ('File Name,captionText\n1.png,a\n', ['a']),
+    (',image,,caption\n0,1.png,x,a\n', ['a']),
     (
       'image,caption\n1.png,"a \\"big\\", dog"\n2.png,b\n',
       ['a "big", dog', 'b'],
@@ -120,12 +121,14 @@ def test_a_stray_quotation_mark_costs_its_line(tmp_path):
     ("image,caption\n1.png,\"['a'\n'b']\"\n", 'have no commas between'),
     ('image,' + 'x' * 200_000, 'is too long for a header'),
     ('Image Path,Image Name,text\n', "'--columns=image=Image Path'"),
+    ('image,caption\n\ufeffimage,caption\n', 'it repeats the header'),
+    ('image,caption\n1.png;a\n', "separated by ';', but those of the header"),
     ('PK\3\4\0', 'is a zip archive'),
     (b'image,caption\n1.png,gro\xdf\n', 'byte 0xdf is not UTF-8'),
     ('image,caption\nhttp://x/1.png,a\n', 'is a URL'),
     ('image,caption\n../1.png,a\n', 'is outside .*; name the folder'),
     ('image,caption\n/etc/1.png,a\n', 'is outside .*--images=/etc'),
-    (f'image,caption\n/9j/{"4AAQ" * 99},a\n', 'is encoded as text; write'),
+    (f'image,caption\n/9j/{"4AAQ" * 20},a\n', 'is encoded as text; write'),
     ('image,caption\n ,a\n', 'its image is missing'),
     ('caption,image\na\n', 'its image is missing'),
     ('image,caption\n1.png,3\n2.png,\n', "are numbers, such as '3'"),
@@ -154,9 +157,14 @@ def test_columns_by_name(tmp_path):
     'caption_column': 'long',
     'file': '1.png',
   }
-  (raw,) = _read(tmp_path / 'pets.csv', columns=(('image', 'photo'),))
-  with pytest.raises(ValueError, match="no column 'photo' for image; there"):
-    raw.read_fields()
+  for field, column, message in (
+    ('image', 'photo', "no column 'photo' for image; there"),
+    ('file', 'image', 'the field comes first: --columns=image=file'),
+    ('capton', 'title', 'did you mean --columns=caption=title'),
+  ):
+    (raw,) = _read(tmp_path / 'pets.csv', columns=((field, column),))
+    with pytest.raises(ValueError, match=message):
+      raw.read_fields()
 
 
 def test_one_image_has_one_name(tmp_path):
@@ -164,7 +172,8 @@ def test_one_image_has_one_name(tmp_path):
   (tmp_path / 'dög.png').write_bytes(b'dog')
   (tmp_path / 'link.png').symlink_to('dög.png')
   names = ['dög.png', './dög.png', 'x/../dög.png', 'link.png', 'do\u0308g.png']
-  names += [f'{tmp_path}/dög.png', '.\\dög.png']
+  names += [f'{tmp_path}/dög.png', '.\\dög.png', 'dög.PNG']
+  names += [f'file://{tmp_path}/dög.png']
   rows = '\n'.join(f'{name},caption' for name in names)
   raws = _read(tmp_path / 'pets.csv', f'image,caption\n{rows}\n')
   assert {raw.id for raw in raws} == {'dög.png'}

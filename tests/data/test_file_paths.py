@@ -15,6 +15,8 @@ from mmjax.errors import ConfigError
     ('a/1.png#3', 'a/1.png'),
     ('a/1', 'a/1.png'),
     ('a/2', 'a/2.JPG'),
+    ('a/2.jpg', 'a/2.JPG'),
+    ('a\\1.PNG', 'a/1.png'),
     ('a/none', 'a/none'),
     ('a/1.jpg', 'a/1.jpg'),
   ],
@@ -32,6 +34,8 @@ def test_files_are_found_by_other_spellings(tmp_path, name, found):
   [
     ('1', r"'1' could be .*1\.png or .*1\.jpg; write its ending"),
     ('/none/of/1.png', 'there is no folder /none/of, so .* of another machine'),
+    (r'C:\me\1.png', r'there is no folder C:\\me, so .* of another machine'),
+    (r'\\nas\me\1.png', r'so .* is the path of another machine'),
     ('../1.png', 'is outside'),
   ],
 )

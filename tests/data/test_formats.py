@@ -34,6 +34,7 @@ COCO = {
   'annotations': [
     {'image_id': 7, 'caption': 'a'},
     {'image_id': '7', 'caption': 'b'},
+    {'image_id': 7.0, 'caption': 'b'},
     {'image_id': 8, 'caption': 'c'},
     {'image_id': 7},
     3,
@@ -42,8 +43,9 @@ COCO = {
 
 
 def test_coco(tmp_path):
-  first, second, *bad = _read('coco', _write_json(tmp_path / 'c.json', COCO))
-  assert first.id == second.id == 'seven.jpg'
+  path = _write_json(tmp_path / 'c.json', COCO)
+  first, second, third, *bad = _read('coco', path)
+  assert first.id == second.id == third.id == 'seven.jpg'
   assert first.read_fields() == {
     'caption': 'a',
     'image_id': 7,
@@ -73,11 +75,12 @@ def test_karpathy(tmp_path):
 
 def test_vqa(tmp_path):
   asked = {'image_id': 7, 'question': 'why?'}
-  questions = [{**asked, 'question_id': 1}, {**asked, 'question_id': 2}, None]
+  questions = [{**asked, 'question_id': i} for i in (1, 2, 3)] + [None]
   answers = [{'answer': 'so', 'answer_id': i} for i in range(3)]
   annotation = {'question_id': 1, 'answers': answers, 'answer_type': 'other'}
   first = {'questions': questions, 'data_subtype': 'val2014'}
-  second = {'annotations': [annotation]}
+  other = annotation | {'question_id': 3, 'image_id': 8}
+  second = {'annotations': [annotation | {'image_id': '7'}, other]}
   (tmp_path / 'val2014').mkdir()
   image = 'val2014/COCO_val2014_000000000007.jpg'
   (tmp_path / image).write_bytes(b'x')
@@ -90,10 +93,14 @@ def test_vqa(tmp_path):
   assert raw.read_fields()['answers'] == answers
   assert _list_reasons(bad) == [
     'no annotation has its question_id, 2',
+    'its image_id is 7, but that of its annotation is 8; take both files from '
+    'one release',
     "it should be an object with 'question_id', not null",
   ]
   with pytest.raises(ValueError, match=r'there are no annotations in q\.json'):
     _read('vqa', paths[0])
+  with pytest.raises(ValueError, match=r'there are no questions in a\.json'):
+    _read('vqa', paths[1])
 
 
 def test_questions_of_visual_genome_and_gqa(tmp_path):
@@ -126,7 +133,7 @@ def test_conversations(tmp_path, lines):
     'image': 'a.jpg',
     'split': 'test',
     'conversations': [
-      {'from': 'human', 'value': '<image>\nWhy?'},
+      {'from': 'human', 'value': '<image>\n<video>Why?'},
       {'from': 'gpt', 'value': 'So.'},
       {'from': 'human', 'value': 'And?'},
     ],
@@ -218,10 +225,25 @@ def test_junk_is_a_broken_record_of_every_format(tmp_path, format):
   assert raws and len(_list_reasons(raws)) == len(raws)
 
 
+@pytest.mark.parametrize('format', formats.FORMATS)
+def test_pointers_of_git_are_named(tmp_path, format):
+  text = 'version https://git-lfs.github.com/spec/v1\noid sha256:5\nsize 7\n'
+  path = tmp_path / 'x'
+  path.write_text(text)
+  if formats.FORMATS[format].endings is None:
+    path = tmp_path
+    (path / 'metadata.csv').write_text(text)
+  (reason,) = _list_reasons(_read(format, path))
+  assert 'is a pointer of Git LFS, not the file itself; run git' in reason
+
+
 def test_images_are_in_the_folder_of_the_option(tmp_path):
   (tmp_path / 'photos').mkdir()
   (tmp_path / 'photos/seven.jpg').write_bytes(b'seven')
   path = _write_json(tmp_path / 'c.json', COCO)
+  raw, *_ = _read('coco', path)
+  with pytest.raises(ValueError, match=r'seven\.jpg; --images names another'):
+    raw.read_image()
   raw, *_ = _read('coco', path, images=tmp_path / 'photos')
   assert raw.read_image() == b'seven'
 

@@ -156,12 +156,14 @@ def test_ignored_files_and_numbered_classes_are_noted(tmp_path):
   notes = []
   _read(tmp_path, note=notes.append)
   assert "have the caption '0', the name of their only folder" in notes[0]
-  _write_files(tmp_path, '1/1.jpg 2/notes.md')
+  _write_files(tmp_path, '1/1.jpg 2/notes.md a.md')
   notes.clear()
   assert len(_read(tmp_path, note=notes.append)) == 3
   numbers, ignored = notes
   assert 'are numbers, the names of its class folders: 0, 1; name' in numbers
-  assert 'ignored: 1 .md; nothing was read from 2, since' in ignored
+  assert (
+    'ignored: 2 .md; nothing was read from the folder itself, 2, ' in ignored
+  )
 
 
 def test_images_of_other_formats_are_unreadable_records(tmp_path):
@@ -213,6 +215,7 @@ def test_boxes_are_not_captions(tmp_path):
       'a/notes.txt b.heic',
       'no image, sound or video in .*, only 1 .heic, 1 .txt; images end',
     ),
+    ('1.png 2.png Metadata.csv', r'no image has a caption, but .* Metadata\.c'),
     ('a/1.png b/1.png captions/1.txt', r'that of a/1\.png or of b/1\.png; w'),
   ],
 )

@@ -138,6 +138,12 @@ def test_the_error_quotes_bytes_that_are_not_an_image():
     images.decode(b'<html>oops')
 
 
+def test_an_image_that_is_a_program_is_refused():
+  data = b'%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n'
+  with pytest.raises(ValueError, match='EPS is a program; save it as PNG'):
+    images.decode(data)
+
+
 def test_resize_methods():
   # 2 rows, 6 columns: black, middle grey, white thirds.
   image = np.zeros((2, 6, 3), np.uint8)

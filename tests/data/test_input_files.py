@@ -56,6 +56,11 @@ def test_missing_files(folder):
     ConfigError, match=r"'00012.tar' \(88 of 100\); patterns with \*"
   ):
     input_files.find('{00000..00099}.tar')
+  for url in 's3://b/{0..3}.tar', 'pipe:curl -s http://x/0.tar':
+    with pytest.raises(ConfigError, match='is a URL or a command; download'):
+      input_files.find(url)
+  with pytest.raises(ConfigError, match='separate paths with commas, not'):
+    input_files.find('00000.tar::00001.tar')
 
 
 def test_files_of_folders(folder):
@@ -64,6 +69,13 @@ def test_files_of_folders(folder):
   (folder / 'deep/1/read.me').touch()
   (folder / 'deep/1/link.csv').symlink_to('2/c.csv')
   (folder / 'deep/d.TSV.zst').touch()
+  # Two folders with links to each other, and one of a file manager.
+  (folder / 'deep/3').mkdir()
+  (folder / 'deep/3/c.csv').symlink_to('../1/2/c.csv')
+  (folder / 'deep/1/to_3').symlink_to('../3')
+  (folder / 'deep/3/to_1').symlink_to('../1')
+  (folder / 'deep/@eaDir').mkdir()
+  (folder / 'deep/@eaDir/thumb.csv').touch()
   paths = [folder / 'deep', folder / 'a,b/c.csv']
   expected = input_files.expand_folders(paths, ('.csv', '.tsv'), notes.append)
   assert expected == [

@@ -118,6 +118,10 @@ def _read_texts(path, text):
       ['a', 'b'],
     ),
     ('{"3": {"image": "1", "text": "a"}}', ['a']),
+    (
+      '{"1.png": "a", "2.JPG": ["b"], "3.png": {"caption": "c"}}',
+      ['a', "['b']", 'c'],
+    ),
     ('{"image": ["1", "2"], "text": ["a", "b"]}', ['a', 'b']),
     (
       '{"columns": ["text"], "index": [0, 1], "data": [["a"], ["b", "c"]]}',

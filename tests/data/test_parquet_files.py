@@ -70,6 +70,10 @@ def test_an_image_may_be_a_file_beside(tmp_path):
       {'photo': [IMAGE], 'filename': ['a.png'], 'text': ['a']},
       "but 'photo' with bytes, and 'filename' with paths",
     ),
+    (
+      {'row': [{'photo': IMAGE, 'text': 'a'}]},
+      "but 'row' with objects that have bytes inside; .*image=row.FIELD",
+    ),
     ({'img': [IMAGE], 'image_path': ['a']}, '^the columns .* choose one'),
     ({'image': [IMAGE], 'caption': [3]}, 'the captions are numbers'),
     ({'image': [{'data': b'x'}], 'text': ['a']}, 'has data, not bytes and'),
@@ -152,6 +156,6 @@ def test_turns_in_a_column(tmp_path):
 
 def test_another_kind_of_file_is_shown(tmp_path):
   path = tmp_path / 'a.parquet'
-  path.write_text('version https://git-lfs.github.com/spec/v1')
+  path.write_text('<!DOCTYPE html><title>404</title>')
   (raw,) = parquet_files.read([path], image_rows.Options())
-  assert "begins with b'version https://git-lfs" in _find_reason(raw)
+  assert "begins with b'<!DOCTYPE html" in _find_reason(raw)

@@ -152,6 +152,54 @@ def test_members_in_any_order_and_twice(tmp_path):
     list(webdataset.read([path], OPTIONS))[1].read_fields()
 
 
+def test_links_are_the_files_that_they_lead_to(tmp_path):
+  path = _write_tar(
+    tmp_path / 'zoo.tar', {'d/1.png': b'I', '1.txt': b'a', '3.txt': b'c'}
+  )
+  with tarfile.open(path, 'a') as tar:
+    for name, kind, target in (
+      ('2.png', tarfile.LNKTYPE, 'd/1.png'),
+      ('e/2.txt', tarfile.SYMTYPE, '../1.txt'),
+      ('e/2.png', tarfile.SYMTYPE, '../2.png'),
+      ('3.png', tarfile.SYMTYPE, '/photos/3.png'),
+      ('d.old', tarfile.SYMTYPE, 'd'),
+    ):
+      member = tarfile.TarInfo(name)
+      member.type, member.linkname = kind, target
+      tar.addfile(member)
+  raws = {raw.group: raw for raw in webdataset.read([path], OPTIONS)}
+  assert raws.keys() == {'d/1', '1', '2', 'e/2', '3'}
+  assert raws['e/2'].read_image() == raws['2'].read_image() == b'I'
+  assert raws['e/2'].read_fields()['caption'] == ['a']
+  with pytest.raises(ValueError, match=r'its \.png is a link to a file that'):
+    raws['3'].read_fields()
+
+
+def test_sparse_files_are_refused(tmp_path):
+  path = _write_tar(tmp_path / 'zoo.tar', {'1.txt': b'a'})
+  with tarfile.open(path, 'a', format=tarfile.PAX_FORMAT) as tar:
+    member = tarfile.TarInfo('1.png')
+    member.pax_headers = {'GNU.sparse.size': '9', 'GNU.sparse.map': '0,0'}
+    tar.addfile(member)
+  (raw,) = webdataset.read([path], OPTIONS)
+  with pytest.raises(ValueError, match=r'its \.png is a sparse file'):
+    raw.read_fields()
+
+
+def test_files_that_are_no_samples_are_left_out(tmp_path):
+  files = {'1.png': b'I', '1.txt': b'a', 'README.md': b'', 'v.npy': b''}
+  junk = ('__MACOSX/2.png', '.cache/3.png', 'Thumbs.db', '@eaDir/4.png')
+  path = _write_tar(tmp_path / 'zoo.tar', files | dict.fromkeys(junk, b''))
+  notes = []
+  (raw,) = webdataset.read([path], image_rows.Options(note=notes.append))
+  assert raw.group == '1'
+  assert notes == [f'2 files in {path} were ignored: 1 .md, 1 .npy']
+  # Without any sample, an error names the reason.
+  (raw,) = webdataset.read([_write_tar(path, {'a.tar': b''})], OPTIONS)
+  with pytest.raises(ValueError, match=r'among its files \.tar'):
+    raw.read_fields()
+
+
 def test_texts_in_other_encodings_are_refused_or_read(tmp_path):
   path = _write_tar(tmp_path / 'zoo.tar', {'1.txt': 'groß'.encode('cp1252')})
   (raw,) = webdataset.read([path], OPTIONS)

@@ -127,6 +127,10 @@ def test_what_does_not_fit_is_named(tmp_path, section, values, message):
 def test_no_folder_no_model(tmp_path):
   with pytest.raises(ConfigError, match=r'has no config.json'):
     pretrained.load(tmp_path)
+  (tmp_path / 'checkpoint-5').mkdir()
+  (tmp_path / 'checkpoint-5/config.json').touch()
+  with pytest.raises(ConfigError, match=r'or run, here perhaps .*/checkp'):
+    pretrained.load(tmp_path)
 
 
 def test_padding_is_the_tokenizers(tmp_path):

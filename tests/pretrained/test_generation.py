@@ -173,6 +173,12 @@ def test_how_much_is_written(given, asked, expected):
 
 
 def test_a_prompt_that_leaves_no_room_is_refused():
+  for settings, number, message in (
+    ({'max_new_tokens': -3}, None, f'{FILE}: max_new_tokens is -3; give at'),
+    ({'max_new_tokens': 3}, 0, '^max_new_tokens is 0; give at least 1'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      generation.find_max_new_tokens(settings, FILE, number, 5)
   with pytest.raises(ValueError, match='max_length is 5, but the prompt has 5'):
     generation.find_max_new_tokens({'max_length': 5}, FILE, None, 5)
 

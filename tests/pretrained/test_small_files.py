@@ -136,6 +136,27 @@ DEFAULTS = {'size': SIZE, 'image_mean': (0.5,) * 3, 'image_std': (0.5,) * 3}
 
 
 @pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'image_mean': [0.5, 0.5]}, 'image_mean is .*; mmjax reads one number or'),
+    ({'image_mean': 'half'}, "image_mean is 'half'; mmjax reads one number or"),
+    ({'image_std': [0.5, 0, 0.5]}, 'image_std is .*, by which images are div'),
+    ({'resample': 9}, "resample is 9, and Pillow's filters are 0 to"),
+  ],
+)
+def test_values_that_prepare_no_image_are_refused(settings, message):
+  with pytest.raises(ConfigError, match=message):
+    preprocess.ImagePreprocessor.from_config(settings, DEFAULTS)
+
+
+def test_one_number_is_that_of_all_channels():
+  make = preprocess.ImagePreprocessor.from_config
+  one = make({'image_mean': 0.5, 'image_std': 0.25}, DEFAULTS)
+  three = make({'image_std': [0.25] * 3}, DEFAULTS)
+  np.testing.assert_array_equal(one(IMAGE), three(IMAGE))
+
+
+@pytest.mark.parametrize(
   'settings',
   [
     {'pad_size': {'height': 8, 'width': 8}},

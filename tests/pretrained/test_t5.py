@@ -102,10 +102,18 @@ def test_an_encoder_alone_reads_and_does_not_write(tmp_path):
     alone.generate(TEXTS)
 
 
+def test_a_base_model_with_a_tied_head_is_a_whole_one(tmp_path):
+  base = pretrained.load(change_config(tmp_path, architectures=['T5Model']))
+  whole = pretrained.load(GOLDEN / 't5')
+  assert base.module == whole.module and base.module.decoder.tied
+  jax.tree.map(np.testing.assert_array_equal, base.params, whole.params)
+
+
 @pytest.mark.parametrize(
   ('values', 'message'),
   [
-    ({'architectures': ['T5Model']}, r"architectures is \['T5Model'\]"),
+    ({'architectures': ['T5Stack']}, r"architectures is \['T5Stack'\]"),
+    ({'tie_word_embeddings': False}, r'lm_head\.weight .* is missing'),
     ({'feed_forward_proj': 'mish'}, "feed_forward_proj is 'mish'"),
     ({'feed_forward_proj': 'twice-relu'}, "or one after 'gated-'"),
     ({'dense_act_fn': 'gelu'}, "dense_act_fn is 'gelu'"),

@@ -102,11 +102,20 @@ def test_pickles_are_never_opened(tmp_path):
     tensors.Tensors(tmp_path)
 
 
-def test_an_empty_folder_is_told(tmp_path):
+def test_an_empty_folder_is_refused(tmp_path):
   with pytest.raises(ConfigError, match='neither model'):
     tensors.Tensors(tmp_path)
-  (tmp_path / 'open_clip_model.safetensors').write_bytes(b'')
-  with pytest.raises(ConfigError, match='open_clip_model'):
+  for name in 'open_clip_model.safetensors', 'model.gguf', 'tf_model.h5':
+    (tmp_path / name).write_bytes(b'')
+    with pytest.raises(ConfigError, match=f'{name} is not read'):
+      tensors.Tensors(tmp_path)
+    (tmp_path / name).unlink()
+
+
+def test_a_pointer_of_git_is_named(tmp_path):
+  text = 'version https://git-lfs.github.com/spec/v1\noid sha256:5\nsize 7\n'
+  (tmp_path / tensors.FILE).write_text(text)
+  with pytest.raises(ConfigError, match='is a pointer of Git LFS'):
     tensors.Tensors(tmp_path)
 
 

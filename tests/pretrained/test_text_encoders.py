@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
+import tokenizers
 
 from mmjax import pretrained
 from mmjax.errors import ConfigError
@@ -367,3 +368,14 @@ def test_half_a_pooler_is_not_a_model_without_one(tmp_path):
 
   with pytest.raises(ValueError, match=r'pooler\.dense\.weight'):
     pretrained.load(with_tensors(tmp_path / 'in', half))
+
+
+def test_an_id_without_a_vector_is_refused(tmp_path):
+  folder = shutil.copytree(GOLDEN / 'bert', tmp_path / 'bert')
+  path = folder / 'tokenizer.json'
+  tokenizer = tokenizers.Tokenizer.from_file(str(path))
+  tokenizer.add_tokens(['zebra'])
+  tokenizer.save(str(path))
+  model = pretrained.load(folder)
+  with pytest.raises(ConfigError, match=r"id 11 of 'zebra', but .* of 11 ids"):
+    model.encode_text('a zebra')
