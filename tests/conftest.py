@@ -21,6 +21,7 @@ jaxtyping.install_import_hook(
     'mmjax.metrics',
     'mmjax.objectives',
     'mmjax.parallel.ring_attention',
+    'mmjax.parallel.vocabulary',
     'mmjax.ops',
   ],
   # Whole numbers are numbers too.
