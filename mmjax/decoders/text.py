@@ -226,13 +226,10 @@ class TextDecoder(nn.Module):
     Returns:
       Features [B, T, D].
     """
-    mask = text.mask[:, None]  # [B, 1, T]
-    if prefix is not None:
-      causal = mask & ops.causal_mask(text.mask.shape[1])  # [B, T, T]
-      mask = causal | cache_lib.pairs(prefix & text.mask)
     visible = mnn.Visible(
-      mask,
-      causal=prefix is None,
+      text.mask[:, None],
+      causal=True,
+      prefix=None if prefix is None else prefix & text.mask,
       bias=self._compute_bias(text.mask, positions),
       positions=positions,
     )
