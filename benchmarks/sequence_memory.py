@@ -60,9 +60,9 @@ def temporaries(length: int, shards: int) -> int:
   variables = nn.meta.unbox(jax.eval_shape(init, tokens))
 
   def loss(variables, tokens):
-    logits = model.apply(variables, tokens, train=True)
+    logits = model.apply(variables, tokens[:, :-1], train=True)
     mask = jnp.ones(tokens.shape, bool)
-    return objectives.next_token_loss(logits[:, :-1], tokens, mask)[0]
+    return objectives.next_token_loss(logits, tokens, mask)[0]
 
   mesh = mesh_lib.build({'data': -1, 'sequence': shards})
   with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):

@@ -85,6 +85,25 @@ class Items:
   mask: Array
 
 
+@flax.struct.dataclass
+class FactoredLogits:
+  """Logits over a vocabulary, not multiplied out: vectors @ kernel + bias.
+
+  Text models return them in training. Logits [..., T, V] may be far larger than
+  all else; `mmjax.parallel.vocabulary` computes losses without holding them,
+  and its `multiply` computes them.
+
+  Attributes:
+    vectors: [..., T, D].
+    kernel: [D, V] in the dtype of the vectors.
+    bias: [V] float32; None for none.
+  """
+
+  vectors: Array
+  kernel: Array
+  bias: Array | None = None
+
+
 @runtime_checkable
 class Objective(Protocol):
   """A pure loss on a model's outputs.

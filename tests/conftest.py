@@ -20,7 +20,10 @@ jaxtyping.install_import_hook(
     'mmjax.data.images',
     'mmjax.metrics',
     'mmjax.objectives',
+    'mmjax.parallel.attention_forms',
     'mmjax.parallel.ring_attention',
+    'mmjax.parallel.tiled_attention',
+    'mmjax.parallel.vocabulary',
     'mmjax.ops',
   ],
   # Whole numbers are numbers too.

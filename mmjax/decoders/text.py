@@ -10,8 +10,8 @@ from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
 from mmjax.errors import ConfigError
-from mmjax.parallel import rules
-from mmjax.types import Array, DropRate, Remat, Size, Tokens
+from mmjax.parallel import vocabulary
+from mmjax.types import Array, DropRate, FactoredLogits, Remat, Size, Tokens
 
 
 class TextDecoder(nn.Module):
@@ -138,9 +138,7 @@ class TextDecoder(nn.Module):
         jnp.float32,
       )
     if not self.tied:
-      self.head = mnn.make_head(
-        self.vocab_size, ('embed', 'vocab'), False, self.dtype
-      )
+      self.head = mnn.OutputMatrix(self.width, self.vocab_size)
 
   def __call__(
     self,
@@ -149,7 +147,7 @@ class TextDecoder(nn.Module):
     context: Tokens | None = None,
     *,
     train: bool,
-  ) -> Array:
+  ) -> Array | FactoredLogits:
     """Predicts, by teacher forcing, what follows each token.
 
     Args:
@@ -160,14 +158,14 @@ class TextDecoder(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Logits [B, T, V] float32.
+      Logits [B, T, V] float32, in training not multiplied out.
 
     Raises:
       ConfigError: if T is more than `max_length`, or the context is missing, or
         passed without cross-attention.
     """
     text = self.encode(tokens, mask, train=train)
-    return self.logits(self.decode(text, context, train=train))
+    return self.predict(self.decode(text, context, train=train), train=train)
 
   def embed(self, tokens: Array) -> Array:
     """Word vectors [B, T, D] of ids [B, T], without positions."""
@@ -228,13 +226,10 @@ class TextDecoder(nn.Module):
     Returns:
       Features [B, T, D].
     """
-    mask = text.mask[:, None]  # [B, 1, T]
-    if prefix is not None:
-      causal = mask & ops.causal_mask(text.mask.shape[1])  # [B, T, T]
-      mask = causal | cache_lib.pairs(prefix & text.mask)
     visible = mnn.Visible(
-      mask,
-      causal=prefix is None,
+      text.mask[:, None],
+      causal=True,
+      prefix=None if prefix is None else prefix & text.mask,
       bias=self._compute_bias(text.mask, positions),
       positions=positions,
     )
@@ -243,20 +238,32 @@ class TextDecoder(nn.Module):
     x, _ = self.blocks(text.values, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x
 
+  def predict(self, x: Array, *, train: bool) -> Array | FactoredLogits:
+    """Logits [B, T, V] float32 of features, in training not multiplied out."""
+    if not train:
+      return self.logits(x)
+    if self.is_mutable_collection('intermediates'):
+      self.logits(x)  # They are collected.
+    return self.factor_logits(x)
+
   def logits(self, x: Array) -> Array:
     """Logits [B, T, V] float32 of features [B, T, D]."""
+    logits = vocabulary.multiply(self.factor_logits(x))
+    self.sow('intermediates', 'logits', logits)
+    return logits
+
+  def factor_logits(self, x: Array) -> FactoredLogits:
+    """Logits of features [B, T, D], not multiplied out."""
     if self.head_activation is not None:
       x = mnn.activation(self.head_activation)(self.head_dense(x))
       x = self.head_norm(x)
     if self.head_scale != 1:
       x = x * jnp.asarray(self.head_scale, x.dtype)
-    logits = self.words.logits(x) if self.tied else self.head(x)
-    logits = rules.constrain(logits, 'batch', 'length', 'vocab')
-    logits = logits.astype(jnp.float32)  # [B, T, V]
-    if self.head_bias:
-      logits = logits + self.logit_bias[None, None]
-    self.sow('intermediates', 'logits', logits)
-    return logits
+    bias = self.logit_bias if self.head_bias else None
+    if self.tied:
+      return self.words.factor_logits(x, bias)
+    x, kernel = nn.dtypes.promote_dtype(x, self.head(), dtype=self.dtype)
+    return FactoredLogits(x, kernel, bias)
 
   def init_cache(
     self, batch: int, num_slots: int, context_length: int | None = None

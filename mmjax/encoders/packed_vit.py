@@ -173,8 +173,8 @@ class PackedViT(nn.Module):
       name='blocks',
     )(
       x,
-      visible=mnn.Visible(_match_groups(segments), positions=positions),
-      local_mask=None if windows is None else _match_groups(windows),
+      visible=mnn.Visible(segments=segments, positions=positions),
+      local_segments=windows,
       train=train,
     )
     x = mnn.make_norm(
@@ -206,17 +206,3 @@ class PackedViT(nn.Module):
       raise ConfigError(
         f'window_layers {tuple(self.window_layers)} need windows; pass them'
       )
-
-
-def _match_groups(groups: Array) -> Array:
-  """Masks [B, S, S] pairs of tokens of the same group; 0 is none.
-
-  Groups 1 1 2 0 give
-
-    1 1 . .
-    1 1 . .
-    . . 1 .
-    . . . .
-  """
-  real = (groups > 0)[:, None]  # [B, 1, S]
-  return (groups[:, :, None] == groups[:, None]) & real

@@ -79,9 +79,9 @@ class ContrastiveCaptioner(writing.Writer):
 
     Returns:
       With `image`, `image_embedding` [B, E] and `logit_scale` []; with `text`
-      too, `text_embedding` [B, E] and `caption_logits` [B, T - 1, V]; with
-      `question`, and a classifier, `answer_logits` [B, C], or [B, n, C] for n
-      questions an image.
+      too, `text_embedding` [B, E] and `caption_logits` [B, T - 1, V], in
+      training not multiplied out; with `question`, and a classifier,
+      `answer_logits` [B, C], or [B, n, C] for n questions an image.
     """
     image, out = self._encode_image(batch, train=train), {}
     if 'image' in batch:
@@ -93,7 +93,7 @@ class ContrastiveCaptioner(writing.Writer):
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
       features = self.decoder.decode(start, image, train=train)  # [B, T-1, D]
-      out['caption_logits'] = self.decoder.logits(features)
+      out['caption_logits'] = self.decoder.predict(features, train=train)
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
     return out

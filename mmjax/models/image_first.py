@@ -9,7 +9,7 @@ from mmjax import decoders, encoders
 from mmjax.errors import ConfigError
 from mmjax.models import questions, vision_language, writing
 from mmjax.ops import packing
-from mmjax.types import Array, Batch, Outputs, Tokens
+from mmjax.types import Array, Batch, FactoredLogits, Outputs, Tokens
 
 
 class ImageFirstVisionLanguage(vision_language.VisionLanguage):
@@ -41,7 +41,8 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     Returns:
       `caption_logits` [B, T - 1, V] with `image` and `text`, and
       `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for n questions
-      an image, with `question` and `answer`; all float32.
+      an image, with `question` and `answer`; all float32, and in training not
+      multiplied out.
     """
     out = {}
     image = self.encode_image(batch, train=train)
@@ -167,7 +168,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     mask: Array,
     *,
     train: bool,
-  ) -> Array:
+  ) -> Array | FactoredLogits:
     """Predicts, by teacher forcing, a text: logits [B, T - 1, V].
 
     Args:
@@ -197,7 +198,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
       prefix=self._mask_prefix(whole.mask, start),
       train=train,
     )
-    return self.decoder.logits(x[:, start:])  # [B, T - 1, V]
+    return self.decoder.predict(x[:, start:], train=train)  # [B, T - 1, V]
 
   def _mask_prefix(self, mask: Array, number: int) -> Array | None:
     """Masks [B, T] the real ones of the first tokens, if they are a prefix."""

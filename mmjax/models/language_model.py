@@ -33,7 +33,8 @@ class LanguageModel(writing.Writer):
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32, position t for token t + 1.
+      `text_logits` [B, T, V] float32, position t for token t + 1; in
+      training not multiplied out.
     """
     logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
     return {'text_logits': logits}

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax.nn import mlp
-from mmjax.types import Array, Positive
+from mmjax.parallel import vocabulary
+from mmjax.types import Array, FactoredLogits, Positive
 
 
 class MaskedLanguageModel(nn.Module):
@@ -53,12 +54,16 @@ class MaskedLanguageModel(nn.Module):
     segments: Array | None = None,
     *,
     train: bool,
-  ) -> Array:
-    """Logits [B, T, V] float32 of the tokens; arguments as `Transformer`'s."""
+  ) -> Array | FactoredLogits:
+    """Logits [B, T, V] float32 of the tokens, in training not multiplied out.
+
+    Arguments are those of `Transformer`.
+    """
     x = self.text(tokens, mask, segments=segments, train=train).values
     x = mlp.activation(self.activation)(self.transform(x))
-    logits = self.text.words.logits(self.transform_norm(x))
-    return logits.astype(jnp.float32) + self.bias[None, None]
+    x = self.transform_norm(x)
+    logits = self.text.words.factor_logits(x, self.bias)
+    return logits if train else vocabulary.multiply(logits)
 
   def encode_text(
     self,

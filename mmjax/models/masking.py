@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.types import Array, Size, Tokens
+from mmjax.types import Array, FactoredLogits, Size, Tokens
 
 _PATCHED = (encoders.ViT, encoders.SpectrogramTransformer)
 
@@ -43,7 +43,7 @@ class TokenHead(nn.Module):
     vocab_size: size of the vocabulary V.
     mask_id: id of the tokenizer that stands for a hidden token; None for a
       learned vector.
-    dtype: of the computation; logits are float32.
+    dtype: of the computation.
   """
 
   width: Size
@@ -84,11 +84,10 @@ class TokenHead(nn.Module):
     vector = self.mask_vector.astype(self.dtype)[None, None]
     return jnp.where(hidden[:, :, None], vector, words.embed(ids))
 
-  def __call__(self, x: Array, words: mnn.TokenEmbedding) -> Array:
-    """Logits [B, K, V] float32 of vectors [B, K, E]."""
+  def __call__(self, x: Array, words: mnn.TokenEmbedding) -> FactoredLogits:
+    """Logits of vectors [B, K, E], not multiplied out."""
     x = jax.nn.gelu(self.transform(x), approximate=False)
-    logits = words.logits(self.transform_norm(x))
-    return logits.astype(jnp.float32) + self.bias[None, None]
+    return words.factor_logits(self.transform_norm(x), self.bias)
 
 
 class PatchDecoder(nn.Module):

@@ -11,7 +11,15 @@ from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.models import dual_encoder, masking, writing
-from mmjax.types import Array, Batch, Outputs, Positive, Tokens
+from mmjax.parallel import vocabulary
+from mmjax.types import (
+  Array,
+  Batch,
+  FactoredLogits,
+  Outputs,
+  Positive,
+  Tokens,
+)
 
 
 class Multimodal(writing.Writer):
@@ -115,7 +123,8 @@ class Multimodal(writing.Writer):
     Returns:
       `NAME_embedding` [B, E], unit vectors, for each encoder, with
       `logit_scale` [] and perhaps `logit_bias` []; `TARGET_output` [B, n];
-      `TARGET_logits` [B, T - 1, V] of the text that is written. All float32.
+      `TARGET_logits` [B, T - 1, V] of the text that is written, in training
+      not multiplied out. All float32.
     """
     tokens = self.encode(batch, train=train)
     out = dict(self.scale()) if self.embed_dim else {}
@@ -181,7 +190,7 @@ class Multimodal(writing.Writer):
     hidden: Array,
     *,
     train: bool = False,
-  ) -> Array:
+  ) -> Array | FactoredLogits:
     """Predicts tokens of a text, some of which are hidden.
 
     With a fusion, they are predicted from its tokens, and so from all fields.
@@ -194,7 +203,7 @@ class Multimodal(writing.Writer):
       train: whether dropout is on.
 
     Returns:
-      Logits [B, K, V] float32.
+      Logits [B, K, V] float32, in training not multiplied out.
 
     Raises:
       ConfigError: if the fusion doesn't mix the text's tokens.
@@ -209,7 +218,9 @@ class Multimodal(writing.Writer):
     if self.fusion is not None:
       fused = self.fuse(tokens, train=train)
       x = masking.slice_fused(fused, self.fusion, tokens, name)
-    return head(jnp.take_along_axis(x, positions[:, :, None], axis=1), words)
+    x = jnp.take_along_axis(x, positions[:, :, None], axis=1)  # [B, K, D]
+    logits = head(x, words)
+    return logits if train else vocabulary.multiply(logits)
 
   def reconstruct(
     self,

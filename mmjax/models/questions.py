@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
-from mmjax.types import Array, Tokens
+from mmjax.types import Array, FactoredLogits, Tokens
 
 
 def classifier(num_answers: int, dtype: Any) -> mnn.Dense:
@@ -45,6 +45,10 @@ def repeat_for(image: Tokens, questions: Array) -> Tokens:
   return jax.tree.map(lambda x: jnp.repeat(x, number, axis=0), image)
 
 
-def unflatten(array: Array, questions: Array) -> Array:
+def unflatten(
+  array: Array | FactoredLogits, questions: Array
+) -> Array | FactoredLogits:
   """Brings outputs [B * n, ...] to [B, n, ...], or leaves [B, ...]."""
+  if isinstance(array, FactoredLogits):
+    return array.replace(vectors=unflatten(array.vectors, questions))
   return array.reshape(*questions.shape[:-1], *array.shape[1:])

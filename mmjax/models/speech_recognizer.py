@@ -40,7 +40,8 @@ class SpeechRecognizer(writing.Writer):
       train: whether dropout is on.
 
     Returns:
-      `transcript_logits` [B, T - 1, V] float32, position t for token t + 1.
+      `transcript_logits` [B, T - 1, V] float32, position t for token t + 1; in
+      training not multiplied out.
     """
     tokens = self.encode_audio(
       batch['spectrogram'], batch.get('spectrogram_mask'), train=train

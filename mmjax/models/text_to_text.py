@@ -39,7 +39,8 @@ class TextToText(writing.Writer):
       train: whether dropout is on.
 
     Returns:
-      `answer_token_logits` [B, A - 1, V] float32, position t for token t + 1.
+      `answer_token_logits` [B, A - 1, V] float32, position t for token t + 1;
+      in training not multiplied out.
     """
     mask = batch.get('answer_mask')
     logits = self.decoder(

@@ -118,7 +118,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
     Returns:
       `text_logits` [B, T, V] float32; with an encoder `answer_token_logits`
-      [B, A - 1, V].
+      [B, A - 1, V]. In training they are not multiplied out.
     """
     x, mask = self.embed(batch, train=train), _get_text_mask(batch)  # [B, T, D]
     if self.encoder is not None:
@@ -137,7 +137,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       prefix=self._find_prefix(batch, mask),
       train=train,
     )
-    return {'text_logits': self.decoder.logits(x)}
+    return {'text_logits': self.decoder.predict(x, train=train)}
 
   def encode_images(
     self, batch: Batch, *, train: bool = False

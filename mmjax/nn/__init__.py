@@ -8,7 +8,7 @@ from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
-from mmjax.nn.embedding import TokenEmbedding, make_head
+from mmjax.nn.embedding import OutputMatrix, TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
@@ -32,6 +32,7 @@ __all__ = [
   'KeyValues',
   'Linear',
   'Mlp',
+  'OutputMatrix',
   'Positions',
   'RelativePositions',
   'Stack',

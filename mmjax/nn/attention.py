@@ -13,7 +13,13 @@ from mmjax.errors import ConfigError
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import norm
 from mmjax.nn import visible as visible_lib
-from mmjax.parallel import products, ring_attention, rules
+from mmjax.parallel import (
+  attention_forms,
+  products,
+  ring_attention,
+  rules,
+  tiled_attention,
+)
 from mmjax.types import Array, DropRate, Positive, Size
 
 PROJECTIONS = ('query', 'key', 'value', 'out')
@@ -22,10 +28,10 @@ PROJECTIONS = ('query', 'key', 'value', 'out')
 class Attention(nn.Module):
   """Self- or cross-attention (Vaswani et al. 2017, section 3.2).
 
-  Under a mesh (`jax.set_mesh`) whose axis `sequence` splits tokens between
-  devices, self-attention is `parallel.ring_attention`; nothing has to be set.
-  Where 'intermediates' are collected it is not, as it never holds the weights,
-  nor with an attention bias or `scale`.
+  Long sequences are attended to in tiles, and where the mesh (`jax.set_mesh`)
+  splits tokens between devices, around a ring; nothing has to be set
+  (`mmjax.parallel.attention_forms`). Where 'intermediates' are collected they
+  are not, as these forms never hold the weights, nor with an attention bias.
 
   Attributes:
     width: D, of the output.
@@ -87,14 +93,11 @@ class Attention(nn.Module):
 
     Raises:
       ConfigError: where sizes don't fit together, cross-attention has neither
-        context nor cache, or `visible` is causal in cross-attention or with a
-        cache.
+        context nor cache, `visible` is causal or has segments or a prefix in
+        cross-attention or with a cache, or has a prefix and is not causal.
     """
-    if visible.causal and (self.cross or decoding is not None):
-      raise ConfigError(
-        'causal=True is for self-attention without a cache, whose keys stand '
-        'where the queries do; put what each query may attend to in the mask'
-      )
+    own = not self.cross and decoding is None
+    _check_visible(visible, own)
     query = self._project('query', self.num_heads, x)  # [B, T, H, K]
     query = self._normalise('query_norm', query)
     if self.cross:
@@ -104,47 +107,52 @@ class Attention(nn.Module):
       query, keys = self._apply_rope(query, keys, visible.positions)
       if decoding is not None:
         keys = _write(decoding, keys)  # [B, S, G, K]
-    if self._uses_ring(visible, decoding):
-      mixed = ring_attention.ring_attention(
-        query, keys.key, keys.value, visible.mask, causal=visible.causal
-      )
-    else:
-      mixed = self._mix(query, keys, visible)  # [B, T, H, K]
+    mixed = self._mix(query, keys, visible, own)  # [B, T, H, K]
     mixed = nn.Dropout(self.dropout)(mixed, deterministic=not train)
     out = HeadsToWidth(
       self.width, self._has_bias('out'), self.dtype, name='out'
     )(mixed)  # [B, T, D]
     return out, None if decoding is None else keys
 
-  def _uses_ring(
-    self, visible: visible_lib.Visible, decoding: cache_lib.Decoding | None
-  ) -> bool:
-    """Whether tokens are split, so that keys have to go around.
-
-    Queries of cross-attention and of decoding are few: their weights are as
-    long as the context, and XLA splits them. Whoever collects the weights gets
-    all of them, computed together. A bias is as large as the weights.
-    """
-    collected = self.is_mutable_collection('intermediates')
-    plain = visible.bias is None and self.scale is None
-    own = not self.cross and decoding is None and plain
-    return own and not collected and ring_attention.is_on()
-
   def _mix(
     self,
     query: Array,
     keys: cache_lib.KeyValues,
     visible: visible_lib.Visible,
+    own: bool,
   ) -> Array:
-    mask = visible.mask
-    if visible.causal:
-      earlier = ops.causal_mask(query.shape[1])  # [1, T, T]
-      mask = earlier if mask is None else mask & earlier
-    mixed, weights = ops.dot_product_attention(
-      query, keys.key, keys.value, mask, bias=visible.bias, scale=self.scale
+    collected = self.is_mutable_collection('intermediates')
+    form = attention_forms.choose(
+      query,
+      keys.key,
+      own=own,
+      needs_weights=collected or visible.bias is not None,
     )
-    self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
-    return mixed
+    if form == 'plain':
+      mixed, weights = ops.dot_product_attention(
+        query,
+        keys.key,
+        keys.value,
+        visible.make_mask(query.shape[1]),
+        bias=visible.bias,
+        scale=self.scale,
+      )
+      self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
+      return mixed
+    forms = {
+      'ring': ring_attention.ring_attention,
+      'tiled': tiled_attention.tiled_attention,
+    }
+    return forms[form](
+      query,
+      keys.key,
+      keys.value,
+      visible.mask,
+      causal=visible.causal,
+      segments=visible.segments,
+      prefix=visible.prefix,
+      scale=self.scale,
+    )
 
   def _apply_rope(
     self, query: Array, keys: cache_lib.KeyValues, positions: Array | None
@@ -216,6 +224,30 @@ class Attention(nn.Module):
         'pass the context on the first step'
       )
     return decoding.cache
+
+
+def _check_visible(visible: visible_lib.Visible, own: bool) -> None:
+  """Refuses what is not for this kind of attention.
+
+  Args:
+    visible: which keys each query may attend to.
+    own: whether it is self-attention without a cache.
+  """
+  names = [
+    *(['causal=True'] if visible.causal else []),
+    *(n for n in ('segments', 'prefix') if getattr(visible, n) is not None),
+  ]
+  if names and not own:
+    raise ConfigError(
+      f'{", ".join(names)}: only for self-attention without a cache, whose '
+      'keys stand where the queries do; put what each query may attend to in '
+      'the mask'
+    )
+  if visible.prefix is not None and not visible.causal:
+    raise ConfigError(
+      'a prefix is for causal attention, of which it is the part that attends '
+      'in both directions; set causal=True'
+    )
 
 
 def _write(

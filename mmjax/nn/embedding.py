@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
 from mmjax.nn import dense
-from mmjax.parallel import products, rules
-from mmjax.types import Array, Size
+from mmjax.parallel import rules
+from mmjax.types import Array, FactoredLogits, Size
 
 _POSITIONS = ('learned', 'sincos', 'none')
 
@@ -98,11 +98,37 @@ class TokenEmbedding(nn.Module):
       x = x * jnp.asarray(self.scale, self.dtype)
     return x
 
-  def logits(self, x: Array) -> Array:
-    """Logits [B, T, V] of vectors [B, T, D], by the table's transpose."""
+  def factor_logits(
+    self, x: Array, bias: Array | None = None
+  ) -> FactoredLogits:
+    """Logits of vectors [..., T, D]: times the table transposed, plus bias."""
     table = self.table.embedding
     x, table = nn.dtypes.promote_dtype(x, table, dtype=self.dtype)
-    return products.project(x, table.T)
+    return FactoredLogits(x, table.T, bias)
+
+
+class OutputMatrix(nn.Module):
+  """The matrix of logits, where it is not the word vectors'.
+
+  Attributes:
+    width: number of features D.
+    vocab_size: size of the vocabulary V.
+  """
+
+  width: Size
+  vocab_size: Size
+
+  @nn.compact
+  def __call__(self) -> Array:
+    """The matrix [D, V]."""
+    return self.param(
+      'kernel',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), ('embed', 'vocab')
+      ),
+      (self.width, self.vocab_size),
+      jnp.float32,
+    )
 
 
 def make_head(

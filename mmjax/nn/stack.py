@@ -35,8 +35,8 @@ class Stack(nn.Module):
     block: further settings of `Block`.
     drop_path: stochastic depth of the last layer; it grows linearly from 0 at
       the first (Huang et al. 2016, equation 4).
-    local_layers: numbers of the blocks in which tokens attend as `local_mask`
-      allows (windows, Beltagy et al. 2020, section 3.1).
+    local_layers: numbers of the blocks in which tokens attend within their
+      `local_segments` (windows, Beltagy et al. 2020, section 3.1).
     scan: whether to scan over layers.
     remat: 'none', 'full' (keep only what enters a layer) or 'dots' (keep also
       the results of matrix products with weights) for the backward pass.
@@ -62,7 +62,7 @@ class Stack(nn.Module):
     visible: visible_lib.Visible = visible_lib.EVERYTHING,
     decoding: cache_lib.Decoding | None = None,
     *,
-    local_mask: Array | None = None,
+    local_segments: Array | None = None,
     stop: int | None = None,
     train: bool,
   ) -> tuple[Array, cache_lib.BlockCache | None]:
@@ -78,7 +78,7 @@ class Stack(nn.Module):
         in all blocks but `local_layers`.
       decoding: a `BlockCache` with leaves [L, ...] and where in it new tokens
         go; None outside decoding.
-      local_mask: [B, T, S], in the place of `visible.mask` in `local_layers`.
+      local_segments: [B, T], instead of `visible.segments` in `local_layers`.
       stop: number of blocks that count; those after them, which have parameters
         all the same, change nothing. None means all.
       train: whether dropout and stochastic depth are on.
@@ -88,12 +88,12 @@ class Stack(nn.Module):
 
     Raises:
       ConfigError: for an unknown `remat`, a `drop_path` outside [0, 1), a
-        `stop` outside 0..L, or local layers without `local_mask` and
-        `visible.mask`.
+        `stop` outside 0..L, or local layers without `local_segments` and
+        `visible.segments`.
     """
     if self.depth == 0:
       return x.astype(self.dtype), None if decoding is None else decoding.cache
-    self._check(visible, local_mask, stop)
+    self._check(visible, local_segments, stop)
     has_drop_path = self.drop_path > 0
 
     def body(layer, x, per_layer):
@@ -102,7 +102,7 @@ class Stack(nn.Module):
       if self.local_layers:
         local = jnp.isin(number, jnp.asarray(tuple(self.local_layers)))
         of_layer = visible.replace(
-          mask=jnp.where(local, local_mask, visible.mask)
+          segments=jnp.where(local, local_segments, visible.segments)
         )
       y, cache = layer(
         x,
@@ -142,7 +142,7 @@ class Stack(nn.Module):
   def _check(
     self,
     visible: visible_lib.Visible,
-    local_mask: Array | None,
+    local_segments: Array | None,
     stop: int | None,
   ) -> None:
     if not 0 <= self.drop_path < 1:
@@ -153,10 +153,11 @@ class Stack(nn.Module):
       raise ConfigError(
         f'stop must be from 0 to {self.depth}, the number of blocks, got {stop}'
       )
-    if self.local_layers and (local_mask is None or visible.mask is None):
+    missing = local_segments is None or visible.segments is None
+    if self.local_layers and missing:
       raise ConfigError(
-        f'local_layers {tuple(self.local_layers)} need mask and local_mask; '
-        'pass both'
+        f'local_layers {tuple(self.local_layers)} need segments and '
+        'local_segments; pass both'
       )
 
   def make_block(self, name: str) -> block_lib.Block:

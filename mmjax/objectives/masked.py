@@ -68,14 +68,9 @@ class MaskedTokens:
       rngs={'dropout': dropout},
       method='fill',
     )
-    losses, right = self.measure(logits, batch[self.field], positions, chosen)
-    return (
-      ops.masked_mean(losses, chosen),
-      {
-        'accuracy': ops.masked_mean(right, chosen),
-        'items': Items(losses, chosen),
-      },
-    )
+    labels = _take_labels(batch[self.field], positions, chosen)
+    loss, accuracy, items = text.mean_cross_entropy(logits, labels, chosen)
+    return loss, {'accuracy': accuracy, 'items': items}
 
   def find_candidates(self, batch: Batch) -> Array:
     """Positions that may be chosen [B, T]: neither padding nor specials."""
@@ -137,10 +132,15 @@ class MaskedTokens:
     Both are those of zero logits where nothing is chosen.
     """
     logits = ops.zero_masked(logits, chosen)  # [B, K, V]
-    labels = jnp.take_along_axis(ids, positions, axis=1)
-    labels = jnp.where(chosen, labels, 0)
+    labels = _take_labels(ids, positions, chosen)
     right = jnp.argmax(logits, axis=-1) == labels
     return text.cross_entropy(logits, labels), right
+
+
+def _take_labels(ids: Array, positions: Array, chosen: Array) -> Array:
+  """The true tokens [B, K] at positions, 0 where nothing is chosen."""
+  labels = jnp.take_along_axis(ids, positions, axis=1)
+  return jnp.where(chosen, labels, 0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """Masks and outputs that objectives need of batches and models."""
 
+from typing import Any
+
 import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
@@ -52,7 +54,7 @@ def joint_mask(batch: Batch, *fields: str) -> Array:
   return present
 
 
-def get_output(outputs: Outputs, name: str) -> Array:
+def get_output(outputs: Outputs, name: str) -> Any:
   """Returns a model's output by name.
 
   Raises:

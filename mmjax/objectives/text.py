@@ -11,7 +11,15 @@ from jaxtyping import Array, Bool, Float, Int
 from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.objectives import presence
-from mmjax.types import AxisNames, Batch, Items, Metrics, Outputs
+from mmjax.parallel import vocabulary
+from mmjax.types import (
+  AxisNames,
+  Batch,
+  FactoredLogits,
+  Items,
+  Metrics,
+  Outputs,
+)
 
 
 def cross_entropy(
@@ -33,8 +41,44 @@ def cross_entropy(
   return -(1 - label_smoothing) * right - label_smoothing * smooth
 
 
+def mean_cross_entropy(
+  logits: Float[Array, '*N V'] | FactoredLogits,
+  labels: Int[Array, '*N'],
+  mask: Bool[Array, '*N'],
+  label_smoothing: float = 0.0,
+) -> tuple[Float[Array, ''], Float[Array, ''], Items]:
+  """Mean cross-entropy of masked items.
+
+  If the logits are not multiplied out, and are more than a device should hold,
+  they never are as a whole (`mmjax.parallel.vocabulary`).
+
+  Args:
+    logits: logits [..., V]. Those of items that don't count may be anything.
+    labels: integers [...] in [0, V).
+    mask: [...], True for the items that count.
+    label_smoothing: fraction of the target that is spread over all V classes.
+
+  Returns:
+    The mean, and the fraction of items whose label has the highest logit, both
+    0 without any item; and the items, whose losses have gradients only if the
+    logits are multiplied out.
+  """
+  if isinstance(logits, FactoredLogits):
+    if not vocabulary.fits(logits):
+      loss, losses, right = vocabulary.mean_cross_entropy(
+        logits, labels, mask, label_smoothing
+      )
+      return loss, ops.masked_mean(right, mask), Items(losses, mask)
+    logits = vocabulary.multiply(logits)
+  logits = ops.zero_masked(logits, mask)
+  losses = cross_entropy(logits, labels, label_smoothing)
+  right = jnp.argmax(logits, axis=-1) == labels
+  loss, accuracy = (ops.masked_mean(x, mask) for x in (losses, right))
+  return loss, accuracy, Items(losses, mask)
+
+
 def next_token_loss(
-  logits: Float[Array, '*B _ V'],
+  logits: Float[Array, '*B _ V'] | FactoredLogits,
   tokens: Int[Array, '*B T'],
   mask: Bool[Array, '*B T'],
   label_smoothing: float = 0.0,
@@ -52,22 +96,9 @@ def next_token_loss(
     The loss and the fraction of tokens with the highest logit, both 0 if there
     are no tokens.
   """
-  items, right = _predict_tokens(logits, tokens, mask, label_smoothing)
-  return (
-    ops.masked_mean(items.losses, items.mask),
-    ops.masked_mean(right, items.mask),
-  )
-
-
-def _predict_tokens(
-  logits: Array, tokens: Array, mask: Array, label_smoothing: float
-) -> tuple[Items, Array]:
-  """Cross-entropies [B, T - 1], and whether the highest logit is right."""
-  targets, targets_mask = tokens[..., 1:], mask[..., 1:]  # [B, T - 1]
-  logits = ops.zero_masked(logits, targets_mask)
-  losses = cross_entropy(logits, targets, label_smoothing)
-  right = jnp.argmax(logits, axis=-1) == targets
-  return Items(losses, targets_mask), right
+  return mean_cross_entropy(
+    logits, tokens[..., 1:], mask[..., 1:], label_smoothing
+  )[:2]
 
 
 def _check_smoothing(label_smoothing: float) -> None:
@@ -111,14 +142,12 @@ class _TextGeneration:
   ) -> tuple[Array, Metrics]:
     """The loss, and `token_accuracy` as a metric."""
     del apply, rng, axis_name
-    items, right = _predict_tokens(
+    loss, accuracy, items = mean_cross_entropy(
       presence.get_output(outputs, self.output),
-      batch[self.text],
-      self._make_mask(batch),
+      batch[self.text][..., 1:],
+      self._make_mask(batch)[..., 1:],
       self.label_smoothing,
     )
-    loss = ops.masked_mean(items.losses, items.mask)
-    accuracy = ops.masked_mean(right, items.mask)
     return loss, {'token_accuracy': accuracy, 'items': items}
 
   def needs(self) -> tuple[str, ...]:
@@ -234,20 +263,13 @@ class VqaClassification:
   ) -> tuple[Array, Metrics]:
     """The loss, and `accuracy` as a metric."""
     del apply, rng, axis_name
-    mask = self._make_mask(batch)  # [B] or [B, n]
-    logits = ops.zero_masked(
-      presence.get_output(outputs, 'answer_logits'), mask
+    loss, accuracy, items = mean_cross_entropy(
+      presence.get_output(outputs, 'answer_logits'),
+      jnp.maximum(batch['label'], 0),
+      self._make_mask(batch),  # [B] or [B, n]
+      self.label_smoothing,
     )
-    labels = jnp.maximum(batch['label'], 0)
-    losses = cross_entropy(logits, labels, self.label_smoothing)
-    right = jnp.argmax(logits, axis=-1) == labels
-    return (
-      ops.masked_mean(losses, mask),
-      {
-        'accuracy': ops.masked_mean(right, mask),
-        'items': Items(losses, mask),
-      },
-    )
+    return loss, {'accuracy': accuracy, 'items': items}
 
   def needs(self) -> tuple[str, ...]:
     """The modalities that an example must have."""

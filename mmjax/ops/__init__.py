@@ -1,6 +1,10 @@
 """Pure functions of arrays that the modules use."""
 
-from mmjax.ops.attention import causal_mask, dot_product_attention
+from mmjax.ops.attention import (
+  allowed_keys,
+  causal_mask,
+  dot_product_attention,
+)
 from mmjax.ops.choosing import (
   choose,
   count_chosen,
@@ -35,6 +39,7 @@ from mmjax.ops.spectrogram import (
 
 __all__ = [
   'FBANK_FRAME',
+  'allowed_keys',
   'causal_mask',
   'choose',
   'count_chosen',

@@ -3,7 +3,7 @@
 import einops
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.errors import ConfigError
 
@@ -78,6 +78,44 @@ def check_heads(heads: int, groups: int) -> None:
       f'{heads} query heads are not divisible by {groups} key-value heads; '
       f'use a num_kv_heads that divides num_heads'
     )
+
+
+def allowed_keys(
+  mask: Bool[Array, '#B #T S'] | None = None,
+  *,
+  earlier: Bool[Array, '1 T S'] | None = None,
+  segments: tuple[Int[Array, '#B T'], Int[Array, '#B S']] | None = None,
+  prefix: tuple[Bool[Array, '#B T'], Bool[Array, '#B S']] | None = None,
+) -> Bool[Array, '#B #T S'] | None:
+  """Masks the keys that queries may attend to, by what is known of them.
+
+  For three tokens in a row, with a prefix 1 1 ., and for segments 1 1 2:
+
+    causal  1 . .    with prefix  1 1 .    segments  1 1 .
+            1 1 .                 1 1 .              1 1 .
+            1 1 1                 1 1 1              . . 1
+
+  Args:
+    mask: [B, T, S], True where a query may attend to a key; None means all.
+    earlier: [1, T, S], causal: True where a key is not behind a query; None for
+      attention in both directions.
+    segments: of queries and keys, from 1 on: a query attends only to keys of
+      its own segment; 0 is padding. None for one segment.
+    prefix: True for the queries and keys that attend to each other also in the
+      other direction, with `earlier`; None for none.
+
+  Returns:
+    The mask [B, T, S], where B and T may be 1; None means everything.
+  """
+  if earlier is not None:
+    if prefix is not None:
+      earlier = earlier | (prefix[0][:, :, None] & prefix[1][:, None])
+    mask = earlier if mask is None else mask & earlier
+  if segments is not None:
+    queries, keys = segments
+    same = (queries[:, :, None] == keys[:, None]) & (keys > 0)[:, None]
+    mask = same if mask is None else mask & same
+  return mask
 
 
 def causal_mask(length: int) -> Bool[Array, '1 T T']:

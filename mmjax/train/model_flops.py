@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 
 from mmjax import types
+from mmjax.parallel import attention_forms
 from mmjax.train import flops, optimizer, step
 from mmjax.train import state as state_lib
 from mmjax.train.experiment import Experiment
@@ -57,7 +58,8 @@ def count(
     opt_state=jax.eval_shape(tx.init, params),
     ema=params if config.train.ema_decay else None,
   )
-  return flops.count(jax.jit(update).trace(state, batch, given).jaxpr)
+  with attention_forms.only_plain():
+    return flops.count(jax.jit(update).trace(state, batch, given).jaxpr)
 
 
 def _without_recompute(part: Any) -> Any:

@@ -13,7 +13,7 @@ import pytest
 
 from mmjax import decoders, encoders
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import ring_attention, rules
+from mmjax.parallel import rules, tiled_attention
 from mmjax.types import Tokens
 
 BLOCK = {'num_kv_heads': 2, 'rope_theta': 1e4}
@@ -108,7 +108,7 @@ def test_decoding_does_not_go_around(draw):
 
 
 def test_memory_of_a_causal_decoder_grows_with_the_tokens_a_device(monkeypatch):
-  monkeypatch.setattr(ring_attention, 'TILE', 64)
+  monkeypatch.setattr(tiled_attention, 'TILE', 64)
 
   def temporaries(sizes, length):
     module = decoders.TextDecoder(

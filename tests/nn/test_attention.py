@@ -9,6 +9,7 @@ import pytest
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.parallel import attention_forms, tiled_attention
 
 X = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 8)), jnp.float32)
 MASK = jnp.asarray([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], bool)
@@ -36,6 +37,45 @@ def test_causal_with_a_cache_is_refused():
         jax.random.key(0), X, None, visible, decoding, train=False
       )
     )
+
+
+def test_a_prefix_without_causal_is_refused():
+  visible = mnn.Visible(prefix=MASK)
+  with pytest.raises(ValueError, match='set causal=True'):
+    jax.eval_shape(
+      lambda: mnn.Attention(8, 2).init(
+        jax.random.key(0), X, visible=visible, train=False
+      )
+    )
+
+
+STRUCTURES = {
+  'everything': mnn.Visible(),
+  'padding': mnn.Visible(MASK[:, None]),
+  'prefix': mnn.Visible(
+    MASK[:, None], causal=True, prefix=MASK.at[:, 2:].set(False)
+  ),
+  'segments': mnn.Visible(segments=jnp.asarray([[1, 1, 2, 2, 2]])),
+}
+
+
+@pytest.mark.parametrize('name', STRUCTURES)
+def test_tiles_equal_the_plain_form(name, draw, monkeypatch):
+  module = mnn.Attention(8, 2, num_kv_heads=1, rope_theta=1e4, scale=0.3)
+  variables = draw(module, X, train=False)
+  run = lambda: module.apply(
+    variables, X, visible=STRUCTURES[name], train=False
+  )[0]
+  want = jax.jit(run)()
+  monkeypatch.setattr(attention_forms, 'WHOLE', 2 * 2 * 5 * 5 - 1)
+  monkeypatch.setattr(tiled_attention, 'TILE', 2)
+  # Not through the cache of compiled calls, which knows neither.
+  got = jax.jit(
+    lambda x: module.bind(variables)(x, visible=STRUCTURES[name], train=False)[
+      0
+    ]
+  )(X)
+  np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax import nn as mnn
+from mmjax.parallel import vocabulary
 
 IDS = jnp.asarray([[3, 1, 4]])
 
@@ -51,9 +52,11 @@ def test_logits_are_products_with_the_table():
   module = mnn.TokenEmbedding(7, 4, 5, positions='none')
   variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
   x = jnp.ones((1, 2, 4))
-  logits = module.apply(variables, x, method='logits')
+  factors = module.apply(variables, x, method='factor_logits')
   table = variables['params']['table']['embedding']
-  np.testing.assert_allclose(logits[0, 0], table.sum(-1), rtol=1e-5)
+  np.testing.assert_allclose(
+    vocabulary.multiply(factors)[0, 0], table.sum(-1), rtol=1e-5
+  )
 
 
 def test_impossible_settings_are_refused():

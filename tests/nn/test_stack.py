@@ -196,17 +196,17 @@ def test_blocks_after_the_last_that_counts_change_nothing(scan, draw):
 @pytest.mark.parametrize('scan', [True, False])
 def test_local_layers_see_a_window(scan, draw):
   module = mnn.Stack(3, 8, 4, 11, local_layers=(0, 2), scan=scan)
-  everything = jnp.ones((1, 5, 5), bool)
-  window = jnp.eye(5, dtype=bool)[None]
-  settings = {'visible': mnn.Visible(everything), 'train': False}
-  params = draw(module, X, local_mask=window, **settings)
-  got, _ = module.apply(params, X, local_mask=window, **settings)
+  everything, window = jnp.ones((1, 5), int), jnp.asarray([[1, 1, 2, 2, 3]])
+  settings = {'visible': mnn.Visible(segments=everything), 'train': False}
+  params = draw(module, X, local_segments=window, **settings)
+  got, _ = module.apply(params, X, local_segments=window, **settings)
   want = X
   layers = mnn.unstack_layers(params['params']) if scan else params['params']
-  for i, mask in enumerate((window, everything, window)):
+  for i, segments in enumerate((window, everything, window)):
     block = mnn.Block(8, 4, 11)
     layer = {'params': layers[f'layers_{i}']}
+    mask = segments[:, :, None] == segments[:, None]
     want, _ = block.apply(layer, want, visible=mnn.Visible(mask), train=False)
   np.testing.assert_allclose(got, want, **TOLERANCE)
-  with pytest.raises(ValueError, match=r'\(0, 2\) need mask and local_mask'):
+  with pytest.raises(ValueError, match=r'\(0, 2\) need segments and local_'):
     module.apply(params, X, **settings)

@@ -12,7 +12,7 @@ import pytest
 
 from mmjax import ops
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import ring_attention
+from mmjax.parallel import ring_attention, tiled_attention
 
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -26,7 +26,7 @@ SPLIT = {
 @pytest.fixture(autouse=True)
 def short_tiles(monkeypatch):
   """Two or three tiles a device, with 11 keys."""
-  monkeypatch.setattr(ring_attention, 'TILE', 1)
+  monkeypatch.setattr(tiled_attention, 'TILE', 1)
 
 
 def arrays(queries=5, keys=11, heads=6, groups=2):
@@ -148,7 +148,7 @@ def temporaries(sizes, length, attention=ring):
 
 
 def test_memory_grows_with_the_tokens_a_device(monkeypatch):
-  monkeypatch.setattr(ring_attention, 'TILE', 32)
+  monkeypatch.setattr(tiled_attention, 'TILE', 32)
   two = {'data': 4, 'sequence': 2}
   half = temporaries({'sequence': 8}, 2048)
   whole = temporaries({'sequence': 8}, 4096)

@@ -1,0 +1,288 @@
+"""Attention whose memory grows with the length, not with its square."""
+
+import functools
+from typing import NamedTuple
+
+import einops
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax.ops import attention
+from mmjax.parallel import collectives
+
+# Number of keys whose logits a device holds at once.
+TILE = 512
+_LOWEST = jnp.finfo(jnp.float32).min
+
+
+def tiled_attention(
+  query: Float[Array, 'B T H K'],
+  key: Float[Array, 'B S G K'],
+  value: Float[Array, 'B S G K'],
+  mask: Bool[Array, '#B #T S'] | None = None,
+  *,
+  causal: bool = False,
+  segments: Int[Array, '#B S'] | None = None,
+  prefix: Bool[Array, '#B S'] | None = None,
+  scale: float | None = None,
+) -> Float[Array, 'B T H K']:
+  """Computes `ops.dot_product_attention` tile by tile of the keys.
+
+  The softmax is accumulated (Milakov and Gimelshein 2018, algorithm 3), and the
+  backward pass recomputes the weights (Dao et al. 2022), so that at most `TILE`
+  weights per query exist at once.
+
+  Args:
+    query: queries [B, T, H, K].
+    key: keys [B, S, G, K], where G divides H.
+    value: values [B, S, G, K].
+    mask: [B, T, S], True where a query may attend to a key; None means all. A
+      query without any key gets zeros, whatever keys and values contain. One
+      that is the same for all queries, [B, 1, S], takes little memory.
+    causal: whether query t may attend only to keys 0..t, where T = S. Unlike a
+      causal mask, it takes no memory; nor do the next two.
+    segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    prefix: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    scale: factor of the dot products; None for K**-0.5.
+
+  Returns:
+    The mixed values [B, T, H, K], equal to the plain ones up to rounding.
+
+  Raises:
+    ConfigError: if G doesn't divide H.
+  """
+  attention.check_heads(query.shape[2], key.shape[2])
+  tile = choose_tile(key.shape[1])
+  padding = -key.shape[1] % tile
+  if padding and mask is None:
+    mask = jnp.ones((1, 1, key.shape[1]), bool)
+  pad = lambda x, axis: x if x is None else pad_axis(x, axis, tile)
+  of_queries = segments, prefix
+  structure = Structure(
+    pad(mask, 2), *of_queries, *(pad(x, 1) for x in of_queries)
+  )
+  settings = Settings(causal, tile, choose_scale(query, scale))
+  return attend(settings, query, pad(key, 1), pad(value, 1), structure)
+
+
+def choose_tile(length: int, shards: int = 1) -> int:
+  """Number of keys of a tile, for a length that is split between shards."""
+  tiles = -(-length // (shards * TILE))
+  return -(-length // (shards * tiles))
+
+
+def pad_axis(x: Array, axis: int, multiple: int) -> Array:
+  """Pads an axis with zeros to a multiple."""
+  widths = [(0, 0)] * x.ndim
+  widths[axis] = (0, -x.shape[axis] % multiple)
+  return jnp.pad(x, widths)
+
+
+def choose_scale(query: Array, scale: float | None) -> float:
+  """The factor of the dot products: K**-0.5 if there is none."""
+  return query.shape[-1] ** -0.5 if scale is None else scale
+
+
+class Settings(NamedTuple):
+  """What is fixed when attention is compiled.
+
+  Attributes:
+    causal: whether queries attend only to keys up to their own index.
+    tile: number of keys of a tile.
+    scale: factor of the dot products.
+    axis: mesh axis around which keys are passed; None for one device.
+  """
+
+  causal: bool
+  tile: int
+  scale: float
+  axis: str | None = None
+
+
+class Structure(NamedTuple):
+  """Which keys one device's queries may attend to; None where all.
+
+  Attributes:
+    mask: [B, T, S] of all keys, of all devices; B and T may be 1.
+    query_segments: [B, T].
+    query_prefix: [B, T].
+    key_segments: [B, S] of all keys.
+    key_prefix: [B, S] of all keys.
+  """
+
+  mask: Array | None = None
+  query_segments: Array | None = None
+  query_prefix: Array | None = None
+  key_segments: Array | None = None
+  key_prefix: Array | None = None
+
+
+class _Keys(NamedTuple):
+  """Keys and values of a device or a tile.
+
+  Attributes:
+    key: keys [B, S, G, K].
+    value: values [B, S, G, K].
+    first: index of the first key in the whole sequence, [].
+  """
+
+  key: Array
+  value: Array
+  first: Array
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def attend(
+  settings: Settings,
+  query: Array,
+  key: Array,
+  value: Array,
+  structure: Structure,
+) -> Array:
+  """Attention of one device's queries [B, T, H, K] and keys [B, S, G, K].
+
+  With an axis, keys and values go around the ring of its devices; S is a
+  multiple of the tile.
+  """
+  return _forward(settings, query, key, value, structure)[0]
+
+
+def _forward(settings, query, key, value, structure):
+  scaled = _group_heads(query, key) * settings.scale
+
+  def add_tile(state, keys):
+    highest, total, mixed = state
+    keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
+    logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
+    logits = _where(allowed, logits, _LOWEST)
+    new = jnp.maximum(highest, logits.max(axis=-1))
+    weights = _where(allowed, jnp.exp(logits - new[..., None]), 0.0)
+    decay = jnp.exp(highest - new)
+    total = decay * total + weights.sum(axis=-1)
+    more = _dot('bgrts,bsgk->bgrtk', weights.astype(value.dtype), keys.value)
+    return (new, total, decay[..., None] * mixed + more), None
+
+  def visit(state, keys):
+    tiles = _split_tiles(keys, settings.tile)
+    return jax.lax.scan(add_tile, state, tiles)[0], keys
+
+  zero = jnp.zeros(scaled.shape, jnp.float32)
+  state = zero[..., 0] + _LOWEST, zero[..., 0], zero
+  moving = _local_keys(settings, key, value)
+  state, _ = collectives.scan_ring(visit, state, moving, settings.axis)
+  highest, total, mixed = state
+  total = jnp.where(total > 0, total, 1.0)  # For queries without any key.
+  mixed = mixed / total[..., None]
+  saved = query, key, value, structure, mixed, highest + jnp.log(total)
+  return _ungroup_heads(mixed).astype(query.dtype), saved
+
+
+def _backward(settings, saved, grad):
+  query, key, value, structure, mixed, log_total = saved
+  scaled = _group_heads(query, key) * settings.scale
+  grad = _group_heads(grad, key)
+  # The softmax's gradient subtracts the weighted mean of the gradients.
+  mean = jnp.sum(grad.astype(jnp.float32) * mixed, axis=-1)
+
+  def add_tile(query_grad, keys):
+    keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
+    logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
+    weights = _where(allowed, jnp.exp(logits - log_total[..., None]), 0.0)
+    logit_grad = _dot('bgrtk,bsgk->bgrts', grad, keys.value) - mean[..., None]
+    logit_grad = (weights * logit_grad).astype(query.dtype)
+    weights = weights.astype(query.dtype)
+    return query_grad + _dot('bgrts,bsgk->bgrtk', logit_grad, keys.key), (
+      _dot('bgrts,bgrtk->bsgk', logit_grad, scaled),
+      _dot('bgrts,bgrtk->bsgk', weights, grad),
+    )
+
+  def visit(query_grad, moving):
+    keys, grads = moving
+    tiles = _split_tiles(keys, settings.tile)
+    query_grad, more = jax.lax.scan(add_tile, query_grad, tiles)
+    more = jax.tree.map(_join_tiles, more)
+    return query_grad, (keys, jax.tree.map(jnp.add, grads, more))
+
+  zeros = lambda x: jnp.zeros(x.shape, jnp.float32)
+  moving = _local_keys(settings, key, value), (zeros(key), zeros(value))
+  query_grad, (_, grads) = collectives.scan_ring(
+    visit, zeros(scaled), moving, settings.axis
+  )
+  query_grad = _ungroup_heads(settings.scale * query_grad).astype(query.dtype)
+  return query_grad, *(each.astype(key.dtype) for each in grads), None
+
+
+attend.defvjp(_forward, _backward)
+
+_dot = functools.partial(jnp.einsum, preferred_element_type=jnp.float32)
+
+
+def _where(allowed, values, other):
+  return values if allowed is None else jnp.where(allowed, values, other)
+
+
+def _local_keys(settings, key, value):
+  first = jnp.zeros((), jnp.int32)
+  if settings.axis is not None:
+    first = jax.lax.axis_index(settings.axis) * key.shape[1]
+  # The barrier makes the mask depend on the keys. Otherwise `nn.scan` notices
+  # that it is the same in all layers, computes it before them for all tiles,
+  # and keeps it: T * T of bool.
+  return _Keys(*jax.lax.optimization_barrier((key, value, first)))
+
+
+def _mask_keys(settings, keys, structure, length):
+  """Zeros keys that no query of this device may attend to; returns the mask.
+
+  The mask is [B, 1, 1, T, S], where B and T may be 1; None means everything.
+  """
+  size = keys.key.shape[1]
+
+  def cut(x):
+    if x is None:
+      return None
+    return jax.lax.dynamic_slice_in_dim(x, keys.first, size, axis=x.ndim - 1)
+
+  earlier = None
+  if settings.causal:
+    rows = jnp.arange(length)
+    if settings.axis is not None:
+      rows += jax.lax.axis_index(settings.axis) * length
+    columns = keys.first + jnp.arange(size)
+    earlier = (columns[None] <= rows[:, None])[None]  # [1, T, S]
+  allowed = attention.allowed_keys(
+    cut(structure.mask),
+    earlier=earlier,
+    segments=_pair(structure.query_segments, cut(structure.key_segments)),
+    prefix=_pair(structure.query_prefix, cut(structure.key_prefix)),
+  )
+  if allowed is None:
+    return keys, None
+  # Keys and values that no query uses may contain anything, NaN included.
+  used = allowed.any(axis=1)[:, :, None, None]
+  cleared = (jnp.where(used, x, 0) for x in keys[:2])
+  return _Keys(*cleared, keys.first), allowed[:, None, None]
+
+
+def _pair(of_queries, of_keys):
+  return None if of_queries is None else (of_queries, of_keys)
+
+
+def _split_tiles(keys, tile):
+  """Splits keys and values into tiles [number, B, tile, G, K]."""
+  cut = lambda x: einops.rearrange(x, 'b (n s) g k -> n b s g k', s=tile)
+  key, value = cut(keys.key), cut(keys.value)
+  return _Keys(key, value, keys.first + tile * jnp.arange(len(key)))
+
+
+def _join_tiles(tiles):
+  return einops.rearrange(tiles, 'n b s g k -> b (n s) g k')
+
+
+def _group_heads(x, key):
+  return einops.rearrange(x, 'b t (g r) k -> b g r t k', g=key.shape[2])
+
+
+def _ungroup_heads(x):
+  return einops.rearrange(x, 'b g r t k -> b t (g r) k')

@@ -1,0 +1,115 @@
+"""Attention in tiles equals attention; its memory grows with the length."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import ops
+from mmjax.parallel import attention_forms, tiled_attention
+
+# Sums in another order, in float32.
+close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
+LENGTH = 7
+SEGMENTS = jnp.asarray([[1, 1, 2, 2, 2, 3, 0], [1, 2, 2, 2, 0, 0, 0]])
+PREFIX = jnp.asarray([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]], bool)
+KEYS = jnp.asarray([[[1, 1, 0, 1, 1, 1, 1]], [[1, 1, 1, 1, 0, 0, 0]]], bool)
+# The arguments, and the mask that says the same.
+EARLIER = ops.causal_mask(LENGTH)
+SAME = SEGMENTS[:, :, None] == SEGMENTS[:, None]
+REAL = (SEGMENTS > 0)[:, None]
+BOTH = PREFIX[:, :, None] & PREFIX[:, None]
+STRUCTURES = {
+  'everything': ({}, None),
+  'keys': ({'mask': KEYS}, KEYS),
+  'causal': ({'causal': True}, EARLIER),
+  'segments': ({'segments': SEGMENTS}, SAME & REAL),
+  'prefix': (
+    {'mask': KEYS, 'causal': True, 'prefix': PREFIX},
+    KEYS & (EARLIER | BOTH),
+  ),
+  'all': (
+    {'causal': True, 'segments': SEGMENTS, 'prefix': PREFIX},
+    SAME & REAL & (EARLIER | BOTH),
+  ),
+}
+
+
+def arrays(dtype=jnp.float32, keys=LENGTH):
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), dtype)
+  return draw(2, LENGTH, 6, 4), draw(2, keys, 2, 4), draw(2, keys, 2, 4)
+
+
+def compute(attention, inputs):
+  """Values, and the gradients of a function of them."""
+  loss = lambda inputs: jnp.sum(jnp.sin(attention(*inputs)))
+  both = lambda inputs: (attention(*inputs), jax.grad(loss)(inputs))
+  return jax.jit(both)(inputs)
+
+
+@pytest.mark.parametrize('name', STRUCTURES)
+@pytest.mark.parametrize('tile', [3, 4])  # Padded, and a last tile of one key.
+def test_tiles_equal_the_plain_form(name, tile, monkeypatch):
+  monkeypatch.setattr(tiled_attention, 'TILE', tile)
+  structure, mask = STRUCTURES[name]
+  tiled = functools.partial(tiled_attention.tiled_attention, **structure)
+  plain = lambda *inputs: ops.dot_product_attention(*inputs, mask)[0]
+  inputs = arrays()
+  want = compute(plain, inputs)
+  jax.tree.map(close, compute(tiled, inputs), want)
+
+
+def test_keys_that_no_query_uses_may_be_anything(monkeypatch):
+  monkeypatch.setattr(tiled_attention, 'TILE', 3)
+  query, key, value = arrays()
+  unused = ~KEYS[:, 0, :, None, None]
+  tiled = functools.partial(tiled_attention.tiled_attention, mask=KEYS)
+  spoilt = query, *(jnp.where(unused, jnp.nan, x) for x in (key, value))
+  want = compute(tiled, (query, key, value))
+  jax.tree.map(np.testing.assert_array_equal, compute(tiled, spoilt), want)
+
+
+def test_bfloat16_and_other_lengths(monkeypatch):
+  monkeypatch.setattr(tiled_attention, 'TILE', 2)
+  inputs = arrays(jnp.bfloat16, keys=5)
+  plain = lambda *inputs: ops.dot_product_attention(*inputs)[0]
+  want = compute(plain, inputs)
+  got = compute(tiled_attention.tiled_attention, inputs)
+  near = lambda a, b: close(  # 8 bits.
+    np.asarray(a, np.float32), np.asarray(b, np.float32), atol=5e-2
+  )
+  jax.tree.map(near, got, want)
+  assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.bfloat16.dtype}
+
+
+def temporaries(length):
+  shape = jax.ShapeDtypeStruct((1, length, 2, 4), jnp.float32)
+  loss = lambda *inputs: jnp.sum(
+    tiled_attention.tiled_attention(*inputs, causal=True)
+  )
+  lowered = jax.jit(jax.grad(loss, (0, 1, 2))).lower(shape, shape, shape)
+  return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_grows_with_the_length():
+  # Plain attention of 2,048 tokens has 33 MB of logits.
+  assert temporaries(2048) < min(2.2 * temporaries(1024), 33e6)
+
+
+def test_the_form_depends_on_the_size():
+  def choose(batch, length, keys, **given):
+    query, key = (jnp.zeros((batch, n, 4, 2)) for n in (length, keys))
+    settings = {'own': True, 'needs_weights': False, **given}
+    return attention_forms.choose(query, key, **settings)
+
+  long = 2048
+  assert choose(1, long, long) == 'plain'  # Just as many as are computed.
+  assert choose(2, long, long) == 'tiled'
+  assert choose(2, long, long, own=False) == 'tiled'
+  assert choose(2, long, long, needs_weights=True) == 'plain'
+  assert choose(64, 256, 512) == 'plain'  # One tile.
+  with attention_forms.only_plain():
+    assert choose(2, long, long) == 'plain'
