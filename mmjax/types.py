@@ -45,6 +45,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 import flax.struct
 import jax
+import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
 
@@ -70,6 +71,23 @@ class Tokens:
   values: Array
   mask: Array
   pooled: Array
+
+  @classmethod
+  def of(cls, values: Array, mask: Array | None = None) -> 'Tokens':
+    """Makes tokens of an array, for a fusion or a decoder in other code.
+
+    Args:
+      values: [B, N, D], or [B, D] for one token an example.
+      mask: [B, N], True where a token is real; None means everywhere.
+
+    Returns:
+      Tokens whose summary is the mean of the real ones.
+    """
+    values = values[:, None] if values.ndim == 2 else values
+    mask = jnp.ones(values.shape[:2], bool) if mask is None else mask
+    kept = jnp.where(mask[..., None], values, 0)
+    number = jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
+    return cls(values, mask, kept.sum(axis=1) / number.astype(values.dtype))
 
 
 @flax.struct.dataclass

@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import tasks
 from mmjax.types import Tokens
@@ -13,6 +14,14 @@ def test_tokens_go_through_jax():
   assert isinstance(first, Tokens)
   assert first.values.shape == (1, 3, 5)
   assert first.pooled.shape == (1, 5)
+
+
+def test_tokens_of_an_array_have_the_mean_of_the_real_ones():
+  values = jnp.array([[[1.0, 5.0], [3.0, 7.0], [jnp.nan, 0.0]]])
+  tokens = Tokens.of(values, jnp.array([[True, True, False]]))
+  np.testing.assert_array_equal(tokens.pooled, [[2.0, 6.0]])
+  tokens = Tokens.of(jnp.ones((3, 2)))
+  assert tokens.values.shape == (3, 1, 2) and tokens.mask.all()
 
 
 def test_objectives_follow_their_protocol():

@@ -41,7 +41,7 @@ DATA = {
     'validation',
     "split of the validation metrics val/...; '': no validation",
   ),
-  'test_split': Field('str', 'test', 'split of the test metrics test/...'),
+  'test_split': Field('str', 'test', "split of the test metrics; '': no test"),
   'where': Field(
     'dict',
     None,
@@ -392,11 +392,9 @@ SECTIONS = {
 # Fields of these sections are checked by the experiment's `build`.
 OPEN_SECTIONS = ('model', 'tasks')
 
-# Names that other libraries give to fields.
-SYNONYMS = {
+SYNONYMS = {  # Names that other libraries give to fields.
   **dict.fromkeys(('learning_rate', 'base_lr'), 'optimizer.lr'),
   **dict.fromkeys(('max_grad_norm', 'grad_clip'), 'optimizer.clip_norm'),
   **dict.fromkeys(('max_steps', 'num_steps', 'iterations'), 'train.steps'),
   **dict.fromkeys(('accum_freq', 'grad_accum'), 'train.accumulate'),
-  **dict.fromkeys(('precision', 'mixed_precision'), 'train.dtype'),
 }

@@ -99,12 +99,10 @@ def _open_splits(
     )
 
   train = open_split(data['train_split'], data['where'])
-  splits = {
-    'test': open_split(data['test_split'], data['test_where']),
-    **{name: open_split(name, None) for name in data['extra_splits']},
-  }
-  if data['eval_split']:
-    splits['val'] = open_split(data['eval_split'], data['eval_where'])
+  splits = {name: open_split(name, None) for name in data['extra_splits']}
+  for name, key in (('test', 'test'), ('val', 'eval')):
+    if data[f'{key}_split']:
+      splits[name] = open_split(data[f'{key}_split'], data[f'{key}_where'])
   return train, splits
 
 

@@ -41,9 +41,9 @@ class Feed:
     preprocessor: function from a record to arrays.
     train: training batches.
     train_source: the records that they are made of.
-    splits: evaluation splits: 'test', 'val' if the config names one, and each
-      of `extra_splits` by its name; of a mixture 'test/SOURCE', 'val/SOURCE'
-      and 'test/SOURCE/NAME'.
+    splits: evaluation splits: 'test' and 'val' if the config names them, and
+      each of `extra_splits` by its name; of a mixture 'test/SOURCE',
+      'val/SOURCE' and 'test/SOURCE/NAME'.
     init_batch: two training examples that give the shapes of a batch.
     files: functions by file name that write to a run's folder what
       preprocessing needs again.

@@ -4,9 +4,11 @@ import functools
 from typing import Any
 
 import flax.struct
+import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.types import Array
 
 
@@ -31,6 +33,29 @@ class DecoderCache:
   context_mask: Array | None
   index: Array
   next_position: Array
+
+  def check_room(self, x: Array) -> Array:
+    """Refuses new tokens that there are no slots for.
+
+    Args:
+      x: vectors [B, T, D] of the new tokens.
+
+    Returns:
+      The vectors; where the index is traced and there are too few slots, NaN.
+
+    Raises:
+      ConfigError: if the index is known, and there are too few slots.
+    """
+    slots, steps = self.mask.shape[1], x.shape[1]
+    if steps <= slots and isinstance(self.index, jax.core.Tracer):
+      return jnp.where(self.index + steps <= slots, x, jnp.nan)
+    if steps > slots or self.index + steps > slots:
+      raise ConfigError(
+        f'{steps} tokens do not fit into the cache: of its {slots} slots, '
+        f'{self.index} are taken; give init_cache as many slots as the prompt '
+        'and all that follows have tokens'
+      )
+    return x
 
   def extend_mask(
     self, mask: Array, prefix: Array | None = None

@@ -317,7 +317,7 @@ class TextDecoder(nn.Module):
       Features [B, T, D] and the cache after these tokens.
 
     Raises:
-      ConfigError: for `positions` where they are relative.
+      ConfigError: for `positions` where they are relative, or a full cache.
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
     rotary = positions
@@ -327,7 +327,8 @@ class TextDecoder(nn.Module):
     visible = mnn.Visible(allowed, bias=bias, positions=positions)
     context_mask = cache.context_mask if context is None else context.mask
     values = None if context is None else context.values
-    x, unimodal = self._embed_at(tokens, positions), None  # [B, T, D]
+    x = cache.check_room(self._embed_at(tokens, positions))  # [B, T, D]
+    unimodal = None
     if self.unimodal_depth:
       x, unimodal = self._decode_unimodal(x, visible, cache)
     x, blocks = self.blocks(

@@ -220,6 +220,7 @@ class PatchEmbedding(nn.Module):
     x, (rows, columns) = ops.cut_patches(
       images, self.patch_size, ragged=self.ragged
     )
+    self._check_channels(x.shape[-1])
     x = mnn.Dense(
       self.width,
       use_bias=self.use_bias,
@@ -239,6 +240,18 @@ class PatchEmbedding(nn.Module):
       rest = self._prepend('registers', self.registers, x[:, front:])
       x = jnp.concatenate([x[:, :front], rest], axis=1)
     return x  # [B, N, D]
+
+  def _check_channels(self, size: int) -> None:
+    if not self.has_variable('params', 'projection'):
+      return
+    kernel = self.get_variable('params', 'projection')['kernel']
+    have = nn.meta.unbox(kernel).shape[0]
+    if have != size:
+      channels = [number // self.patch_size**2 for number in (size, have)]
+      raise ConfigError(
+        f'the images have {channels[0]} channels, the parameters are for '
+        f'{channels[1]}; give these images, such as RGB for 3'
+      )
 
   def _replace_masked(self, x: Array, masked: Array | None) -> Array:
     if not self.mask_token:
@@ -271,6 +284,7 @@ class PatchEmbedding(nn.Module):
   def _make_positions(self, length: int, rows: int, columns: int) -> Array:
     """Positions [1, N, D] of an image with so many rows and columns."""
     if self.position_grid is None:
+      self._check_length(length)
       return self._make_table('positions_table', length)
     if self.position_resize not in _RESIZES:
       raise ConfigError(
@@ -289,6 +303,19 @@ class PatchEmbedding(nn.Module):
     )
     patches = einops.rearrange(patches, 'r c d -> 1 (r c) d')
     return jnp.concatenate([table[:, :front], patches], axis=1)
+
+  def _check_length(self, length: int) -> None:
+    if not self.has_variable('params', 'positions_table'):
+      return
+    table = nn.meta.unbox(self.get_variable('params', 'positions_table'))
+    if len(table) != length:
+      front = int(self.class_token)
+      side = math.isqrt(len(table) - front)
+      raise ConfigError(
+        f'the images have {length - front} patches, the table of positions '
+        f'{len(table) - front}; give images of the same size, or set '
+        f'position_grid=({side}, {side}), which resizes the table'
+      )
 
   def _make_table(self, name: str, length: int) -> Array:
     table = self.param(

@@ -22,8 +22,14 @@ def cut_patches(
     Values of patches [B, P, p * p * C], and the number of rows and columns.
 
   Raises:
-    ConfigError: if the size doesn't divide the image, unless `ragged`.
+    ConfigError: if the size doesn't divide the image, unless `ragged`, or the
+      channels seem to be first.
   """
+  if images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
+    raise ConfigError(
+      f'images are [B, H, W, C], but {images.shape} looks like [B, C, H, W]; '
+      'move the channels with jnp.moveaxis(images, 1, -1)'
+    )
   for side in images.shape[1:3]:
     if (side % size and not ragged) or side < size:
       fits = max(side // size, 1) * size

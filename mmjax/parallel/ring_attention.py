@@ -1,6 +1,7 @@
 """Attention over sequences that are split between devices."""
 
 import functools
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -46,10 +47,7 @@ def ring_attention(
     value: values [B, S, G, K].
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
-    causal: as of `tiled_attention`.
-    segments: as of `tiled_attention`.
-    prefix: as of `tiled_attention`.
-    scale: factor of the dot products; None for K**-0.5.
+    causal, segments, prefix, scale: as of `tiled_attention`.
 
   Returns:
     The mixed values [B, T, H, K], equal to those without a ring up to rounding.
@@ -63,17 +61,9 @@ def ring_attention(
   pad = tiled_attention.pad_axis
   if mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
-  if mask.shape[1] > 1:
-    mask = pad(mask, 1, shards)
-  mask = pad(mask, 2, shards * tile)
   query = pad(query, 1, shards)
   key, value = (pad(x, 1, shards * tile) for x in (key, value))
-  of_tokens = segments, prefix
-  structure = tiled_attention.Structure(
-    mask,
-    *(x if x is None else pad(x, 1, shards) for x in of_tokens),
-    *(x if x is None else pad(x, 1, shards * tile) for x in of_tokens),
-  )
+  structure = _pad_structure(mask, (segments, prefix), shards, shards * tile)
   tokens, of_structure = _partition_specs(key, structure, len(query))
   settings = tiled_attention.Settings(
     causal, tile, tiled_attention.choose_scale(query, scale), AXIS
@@ -84,6 +74,23 @@ def ring_attention(
     out_specs=tokens,
   )(query, key, value, structure)
   return mixed[:, :length]
+
+
+def _pad_structure(
+  mask: Array,
+  of_tokens: Sequence[Array | None],
+  queries: int,
+  keys: int,
+) -> tiled_attention.Structure:
+  """Pads a mask, segments and a prefix to multiples of these numbers."""
+  pad = tiled_attention.pad_axis
+  if mask.shape[1] > 1:
+    mask = pad(mask, 1, queries)
+  return tiled_attention.Structure(
+    pad(mask, 2, keys),
+    *(x if x is None else pad(x, 1, queries) for x in of_tokens),
+    *(x if x is None else pad(x, 1, keys) for x in of_tokens),
+  )
 
 
 def _partition_specs(

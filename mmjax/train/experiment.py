@@ -173,15 +173,9 @@ def from_tasks(
   evaluated = _get_evaluated(built_tasks, definition)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    blind_of_split = _of_split(blind_metrics or {}, _find_phase(split)[0])
-    described = _describe_split(
-      config,
-      feed,
-      split,
-      model=model,
-      prefix=prefix,
-      blind_metrics=blind_of_split,
-    )
+    blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
+    named = {'model': model, 'prefix': prefix, 'blind_metrics': blind}
+    described = _describe_split(config, feed, split, **named)
     lacking = feed.lacking.get(split, ())
     return _build_evaluators(_drop_lacking(evaluated, lacking), described)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax import decoders
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from mmjax.types import Tokens
 
@@ -112,6 +113,9 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
     np.testing.assert_allclose(logits[real, 0], expected[real, t], **TOLERANCE)
   assert cache.next_position.tolist() == [5, 3]
   assert cache.index == 5
+  with pytest.raises(ConfigError, match='of its 5 slots, 5 are taken; give'):
+    cache.check_room(jnp.zeros((2, 1, 8)))
+  assert jnp.isnan(one(variables, IDS[:, :1], cache)[0]).all()
 
 
 @pytest.mark.slow

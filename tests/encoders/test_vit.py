@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mmjax import encoders
+from mmjax.errors import ConfigError
 
 SMALL = {'width': 8, 'depth': 2, 'num_heads': 2, 'mlp_dim': 7}
 
@@ -70,3 +71,24 @@ def test_patch_dropout_leaves_out_patches_in_training_alone(draw):
   found = (some[:, :, None] == every[:, None]).all(-1)  # [2, 5, 10]
   assert (found.sum(2) == 1).all() and (found.sum(1) <= 1).all()
   assert (found[0] != found[1]).any()
+
+
+@pytest.mark.parametrize(
+  ('shape', 'message'),
+  [
+    ((1, 12, 12, 3), r'9 patches, .* 4; .* position_grid=\(2, 2\)'),
+    ((1, 8, 8, 1), 'have 1 channels, the parameters are for 3'),
+  ],
+)
+def test_images_that_the_parameters_are_not_for_are_refused(shape, message):
+  model = encoders.ViT(
+    patch_size=4, width=4, depth=1, num_heads=1, mlp_dim=4, positions='learned'
+  )
+  init = lambda shape: model.init(
+    jax.random.key(0), jnp.zeros(shape), train=False
+  )
+  variables = jax.eval_shape(lambda: init((1, 8, 8, 3)))
+  with pytest.raises(ConfigError, match=message):
+    jax.eval_shape(
+      lambda v: model.apply(v, jnp.zeros(shape), train=False), variables
+    )

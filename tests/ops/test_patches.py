@@ -23,6 +23,11 @@ def test_ragged_pixels_are_refused_or_left_out():
   assert ops.cut_patches(images, 2, ragged=True)[1] == (2, 2)
 
 
+def test_channels_first_are_refused():
+  with pytest.raises(ConfigError, match=r'looks like \[B, C, H, W\]; move'):
+    ops.cut_patches(jnp.zeros((2, 3, 8, 8)), 4)
+
+
 def test_visible_patches_follow_the_first_tokens():
   x = jnp.arange(5.0).reshape(1, 5, 1)  # A class token and 4 patches.
   kept = ops.take_patches(x, jnp.array([[3, 0]]), front=1)

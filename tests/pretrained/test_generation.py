@@ -20,6 +20,7 @@ def arguments(given, eos_ids=(1, 2), speech=False, **asked):
   )
 
 
+BEAMS = {'beam_size': 4, 'scoring': 'transformers'}
 SAMPLES = {'do_sample': True, 'temperature': 0.7, 'top_p': 0.8, 'min_p': None}
 
 
@@ -69,18 +70,23 @@ SAMPLES = {'do_sample': True, 'temperature': 0.7, 'top_p': 0.8, 'min_p': None}
     (
       {'num_beams': 4, 'length_penalty': 2.0},
       {'length_penalty': 0.6},
-      {'beam_size': 4, 'length_penalty': 0.6, 'early_stopping': False},
+      {**BEAMS, 'length_penalty': 0.6, 'early_stopping': False},
     ),
     (
       {'early_stopping': 'never', 'length_penalty': 2},
       {'beam_size': 3},
-      {'beam_size': 3, 'length_penalty': 2, 'early_stopping': 'never'},
+      {
+        **BEAMS,
+        'beam_size': 3,
+        'length_penalty': 2,
+        'early_stopping': 'never',
+      },
     ),
     (
       {'num_beams': 4, 'early_stopping': True, **SAMPLES},
       {'temperature': 0},
       {
-        'beam_size': 4,
+        **BEAMS,
         'length_penalty': 1.0,
         'early_stopping': True,
         'temperature': 0,

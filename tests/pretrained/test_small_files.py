@@ -198,11 +198,11 @@ def model(name, **files):
 @pytest.mark.parametrize(
   ('name', 'part', 'given', 'prepares'),
   [
-    ('clip', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocess'),
-    ('siglip2', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocess'),
-    ('whisper', 'feature_extractor', {'hop_length': 99}, 'preprocess'),
-    ('whisper', 'audio_processor', {'hop_length': 99}, 'preprocess'),
-    ('qwen2_vl', 'image_processor', {'min_pixels': 99}, 'preprocess'),
+    ('clip', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocessor'),
+    ('siglip2', 'image_processor', {'image_mean': [0.1] * 3}, 'preprocessor'),
+    ('whisper', 'feature_extractor', {'hop_length': 99}, 'preprocessor'),
+    ('whisper', 'audio_processor', {'hop_length': 99}, 'preprocessor'),
+    ('qwen2_vl', 'image_processor', {'min_pixels': 99}, 'preprocessor'),
     ('qwen2_vl', 'video_processor', {'min_pixels': 99}, 'video_preprocessor'),
   ],
 )
