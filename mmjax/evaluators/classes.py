@@ -18,8 +18,10 @@ class Classes:
 
   Of one class a record, yields `NAME/accuracy`, `NAME/top5_accuracy` (of more
   than 5 classes), `NAME/balanced_accuracy` (the mean over classes), and
-  `NAME/majority_accuracy`, that of always predicting the commonest class. Of
-  several, `NAME/average_precision` (the mean over classes, mAP), its chance
+  `NAME/majority_accuracy`, that of always predicting the commonest class. With
+  a threshold also `NAME/confident`, the fraction of records whose class has a
+  probability above it, and, if there are any, their `NAME/confident_accuracy`.
+  Of several, `NAME/average_precision` (the mean over classes, mAP), its chance
   `NAME/chance_average_precision`, and `NAME/exact`, the fraction of records
   with all classes right.
 
@@ -38,6 +40,7 @@ class Classes:
     batch_size: int,
     num_examples: int = 0,
     name: str = 'classes',
+    threshold: float | None = None,
   ):
     """Sets the evaluation up; nothing is computed yet.
 
@@ -50,7 +53,10 @@ class Classes:
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       name: prefix of the metrics' names.
+      threshold: probability above which a prediction is a pseudo-label; None
+        where the model learns from none.
     """
+    self._threshold = threshold
     self._predict = spread.jit_over_mesh(predict)
     self._source, self._preprocess = source, preprocessor
     self._target, self._inputs = target, tuple(inputs)
@@ -80,6 +86,12 @@ class Classes:
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
     first = next(iter(values))
+    if self._threshold is not None:
+      confident = classification.measure_confident(
+        found.outputs, found.truth, self._threshold
+      )
+      for key, value in confident.items():
+        yield f'{self._name}/{key}', float(value)
     for chosen, outputs in found.by_subset.items():
       value = measure(outputs, found.truth)[first]
       yield f'{self._name}/{first}/only_{"_".join(chosen)}', float(value)
