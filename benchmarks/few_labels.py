@@ -1,12 +1,13 @@
 """Compares what learns from images without labels with labels alone.
 
 Trains the variants of configs/few_labels_shapes.py with several seeds, the
-teacher of distillation once, and prints the test accuracy of each: mean, and
-every seed. The same command resumes where it was stopped: finished runs are not
-trained again. The table is printed after each seed, and when it is stopped.
+teacher of distillation once, and prints the test accuracy of each: mean,
+standard deviation, and every seed. The same command resumes where it was
+stopped: finished runs are not trained again. The table is printed after each
+seed, and when it is stopped.
 
   mmjax data prepare shapes
-  python benchmarks/few_labels.py --workdir=runs/few_labels --seeds=3
+  python -m benchmarks.few_labels --workdir=runs/few_labels --seeds=3
 """
 
 import pathlib
@@ -23,7 +24,7 @@ _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'number of seeds')
 _VARIANTS = flags.DEFINE_list(
   'variants',
-  ['labels', 'fixmatch', 'mean_teacher', 'distill'],
+  ['labels', 'strong', 'fixmatch', 'mean_teacher', 'distill'],
   'variants of the config to train; labels for that of labels alone',
 )
 _CONFIG = pathlib.Path(__file__).parents[1] / 'configs/few_labels_shapes.py'
@@ -68,10 +69,11 @@ def _train(
 
 def _format(rows: Mapping[str, Sequence[float]]) -> str:
   """The table of all accuracies so far, by variant."""
-  lines = ['variant       mean   seeds']
+  lines = ['variant       mean   sd     seeds']
   for name, found in rows.items():
     each = ' '.join(f'{accuracy:.3f}' for accuracy in found)
-    lines.append(f'{name:12}  {statistics.mean(found):.3f}  {each}')
+    sd = f'{statistics.stdev(found):.3f}' if len(found) > 1 else '-    '
+    lines.append(f'{name:12}  {statistics.mean(found):.3f}  {sd}  {each}')
   return '\n'.join(lines)
 
 

@@ -1,6 +1,7 @@
 """Evaluates the classification of records."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,14 +18,30 @@ class Classes(inputs_lib.InputsEvaluator):
 
   Of one class a record, yields `NAME/accuracy`, `NAME/top5_accuracy` (of more
   than 5 classes), `NAME/balanced_accuracy` (the mean over classes), and
-  `NAME/majority_accuracy`, that of always predicting the commonest class. Of
-  several, `NAME/average_precision` (the mean over classes, mAP), its chance
+  `NAME/majority_accuracy`, that of always predicting the commonest class. With
+  a threshold also `NAME/confident`, the fraction of records whose class has a
+  probability above it, and, if there are any, their `NAME/confident_accuracy`.
+  Of several, `NAME/average_precision` (the mean over classes, mAP), its chance
   `NAME/chance_average_precision`, and `NAME/exact`, the fraction of records
   with all classes right.
 
   With several input fields, it also yields the first of these from each of
   their subsets, the others masked: `NAME/accuracy/only_FIELDS`.
   """
+
+  def __init__(
+    self, *args: Any, threshold: float | None = None, **settings: Any
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      *args: as of `InputsEvaluator`.
+      threshold: probability above which a prediction is a pseudo-label; None
+        where the model learns from none.
+      **settings: as of `InputsEvaluator`.
+    """
+    super().__init__(*args, **settings)
+    self._threshold = threshold
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:
     found = self._predict_subsets(params)
@@ -33,6 +50,12 @@ class Classes(inputs_lib.InputsEvaluator):
     for key, value in values.items():
       yield f'{self._name}/{key}', float(value)
     first = next(iter(values))
+    if self._threshold is not None:
+      confident = classification.measure_confident(
+        found.outputs, found.truth, self._threshold
+      )
+      for key, value in confident.items():
+        yield f'{self._name}/{key}', float(value)
     for chosen, outputs in found.by_subset.items():
       value = measure(outputs, found.truth)[first]
       yield f'{self._name}/{first}/only_{"_".join(chosen)}', float(value)

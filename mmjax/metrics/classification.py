@@ -37,6 +37,36 @@ def top_k_accuracy(
   return float(np.mean((ranks <= k) & (labels >= 0)))
 
 
+def measure_confident(
+  logits: Float[np.ndarray, 'B C'],
+  labels: Int[np.ndarray, ' B'],
+  threshold: float,
+) -> dict[str, float]:
+  """How many predictions are confident, and how many of those are right.
+
+  Args:
+    logits: logits [B, C].
+    labels: int [B]; those below 0 count as wrong.
+    threshold: probability (of the softmax) that the likeliest class exceeds.
+
+  Returns:
+    `confident`, the fraction of examples above the threshold, and
+    `confident_accuracy`, the fraction of those that are right; the second only
+    if there are any.
+  """
+  logits, labels = np.asarray(logits, np.float64), np.asarray(labels)
+  _check(labels, logits.shape[1])
+  best = logits.max(axis=1)
+  # The likeliest class has the probability 1 / sum(exp(logits - best)).
+  sums = np.exp(logits - best[:, None]).sum(axis=1)  # [B]
+  kept = sums * threshold < 1
+  values = {'confident': float(kept.mean())}
+  if kept.any():
+    right = np.argmax(logits, axis=1) == labels
+    values['confident_accuracy'] = float(right[kept].mean())
+  return values
+
+
 def confusion_matrix(
   predictions: Int[np.ndarray, ' B'],
   labels: Int[np.ndarray, ' B'],

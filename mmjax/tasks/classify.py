@@ -11,7 +11,7 @@ from mmjax.data.features import Category, Feature
 from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.objectives.targets import Fraction
-from mmjax.tasks import base
+from mmjax.tasks import base, pseudo_labels
 from mmjax.types import Array
 
 _SHOWN = 5
@@ -71,6 +71,11 @@ def make_evaluators(
 ) -> dict[str, evaluators.Evaluator]:
   """The evaluator of the classes of a target."""
   name = f'{split.prefix}{target}'
+  thresholds = [
+    task.threshold
+    for task in split.tasks.values()
+    if isinstance(task, pseudo_labels.PseudoLabels) and task.target == target
+  ]
   classes = evaluators.Classes(
     predict.make_output(split.model, target=target),
     split.source,
@@ -78,6 +83,7 @@ def make_evaluators(
     target=target,
     inputs=split.inputs,
     name=name,
+    threshold=thresholds[0] if thresholds else None,
     **split.settings(),
   )
   return {name: classes}

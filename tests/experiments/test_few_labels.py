@@ -118,6 +118,8 @@ def test_a_run_with_all_three_resumes_and_is_used_without_its_teacher(
     np.testing.assert_array_equal(one, other)
   # Each class is measured once, though two tasks predict it.
   assert not any('distill' in name for name in results)
+  # The likeliest of four classes has more than the threshold of 0.2.
+  assert results['test/shape/confident'] == 1
   saved = {path.name for path in (stopped / 'checkpoints' / '4').iterdir()}
   assert not any('distill' in name or 'frozen' in name for name in saved)
 

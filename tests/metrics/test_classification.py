@@ -23,6 +23,21 @@ def test_a_tie_counts_against_the_label():
   assert classification.top_k_accuracy(logits, labels, 2) == 1
 
 
+def test_confident_predictions_are_counted_apart():
+  # The likeliest class has 0.8, 0.5, 0.98 and 0.6.
+  logits = np.log([[8.0, 2], [5, 5], [2, 98], [6, 4]])
+  labels = np.array([0, 1, 0, 0])
+  assert classification.measure_confident(logits, labels, 0.7) == {
+    'confident': 2 / 4,
+    'confident_accuracy': 1 / 2,
+  }
+  values = classification.measure_confident(1000 * logits, labels, 0.7)
+  assert values == {'confident': 3 / 4, 'confident_accuracy': 2 / 3}
+  assert classification.measure_confident(logits, labels, 0.99) == {
+    'confident': 0.0
+  }
+
+
 def test_confusion_and_what_follows_from_it():
   labels = np.array([0, 0, 0, 1, 2, -1])
   predictions = np.array([0, 0, 1, 1, 1, 0])
