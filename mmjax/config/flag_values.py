@@ -11,8 +11,8 @@ _FALSE, _TRUE = ('false', 'f', '0', 'no'), ('true', 't', '1', 'yes')
 def read(text: str, field: fields.Field) -> Any:
   """The value that a flag's text means for a field of this kind.
 
-  What the text is no value for is returned as it is, for `field.accepts` to
-  refuse.
+  A text that is not a value of the field is returned as it is, for
+  `field.accepts` to refuse.
   """
   if field.kind == 'bool':
     lower = text.lower()

@@ -321,7 +321,7 @@ def _image_faults(data: Any) -> list[str]:
 
 
 def leaves(tree: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
-  """Path -> value of all in a config's data that is no section."""
+  """Path -> value of each field of a config's data."""
   out = {}
   for name, value in tree.items():
     if isinstance(value, Mapping):

@@ -20,7 +20,7 @@ def keep_memory(fraction: float = 0.5) -> bool:
   """Makes malloc keep freed memory, in huge pages; for Linux with glibc.
 
   A training step on a CPU allocates and frees its gigabytes of temporary arrays
-  anew. By default, glibc returns them to the kernel, which clears each page of
+  again. By default, glibc returns them to the kernel, which clears each page of
   4 KiB again at the next step. Here all threads share one heap, which never
   shrinks; its first part is reserved as addresses, without memory, in huge
   pages.
