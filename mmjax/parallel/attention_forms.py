@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from jaxtyping import Array, Float
 
 from mmjax.parallel import collectives, ring_attention, tiled_attention
+from mmjax.parallel import mesh as mesh_lib
 
 # Most logits of a layer, B * H * T * S, that a device computes at once.
 WHOLE = 2**24
@@ -43,8 +44,11 @@ def choose(
     return 'ring'
   batch, length, heads, _ = query.shape
   logits = batch * heads * length * key.shape[1]
-  axes = collectives.automatic_axes(['data', 'fsdp', 'tensor'])
-  few = logits <= WHOLE * collectives.num_shards(axes)
+  shards = collectives.num_shards(
+    collectives.dividing_axes(mesh_lib.BATCH_AXES, batch)
+    + collectives.dividing_axes(['tensor'], key.shape[2])
+  )
+  few = logits <= WHOLE * shards
   return 'plain' if few or key.shape[1] <= tiled_attention.TILE else 'tiled'
 
 

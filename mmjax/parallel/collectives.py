@@ -32,6 +32,12 @@ def _automatic() -> set[str]:
   return {name for name, kind in kinds if kind == AxisType.Auto}
 
 
+def dividing_axes(names: Sequence[str], length: int) -> tuple[str, ...]:
+  """Those of `automatic_axes` if they divide a length together; else none."""
+  axes = automatic_axes(names)
+  return axes if length % num_shards(axes) == 0 else ()
+
+
 def batch_axes() -> tuple[str, ...]:
   """The mesh axes over which XLA shards the examples of global arrays."""
   return automatic_axes(mesh_lib.BATCH_AXES)

@@ -1,7 +1,6 @@
 """Attention over sequences that are split between devices."""
 
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.ops import attention
 from mmjax.parallel import collectives, tiled_attention
+from mmjax.parallel import mesh as mesh_lib
 
 AXIS = 'sequence'
 
@@ -47,7 +47,10 @@ def ring_attention(
     value: values [B, S, G, K].
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
-    causal, segments, prefix, scale: as of `tiled_attention`.
+    causal: as of `tiled_attention`.
+    segments: as of `tiled_attention`.
+    prefix: as of `tiled_attention`.
+    scale: factor of the dot products; None for K**-0.5.
 
   Returns:
     The mixed values [B, T, H, K], equal to those without a ring up to rounding.
@@ -61,9 +64,9 @@ def ring_attention(
   pad = tiled_attention.pad_axis
   if mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
+  structure = _pad_structure(mask, (segments, prefix), shards, shards * tile)
   query = pad(query, 1, shards)
   key, value = (pad(x, 1, shards * tile) for x in (key, value))
-  structure = _pad_structure(mask, (segments, prefix), shards, shards * tile)
   tokens, of_structure = _partition_specs(key, structure, len(query))
   settings = tiled_attention.Settings(
     causal, tile, tiled_attention.choose_scale(query, scale), AXIS
@@ -78,18 +81,21 @@ def ring_attention(
 
 def _pad_structure(
   mask: Array,
-  of_tokens: Sequence[Array | None],
-  queries: int,
-  keys: int,
+  of_tokens: tuple[Array | None, ...],
+  of_queries: int,
+  of_keys: int,
 ) -> tiled_attention.Structure:
-  """Pads a mask, segments and a prefix to multiples of these numbers."""
+  """Pads queries and keys to multiples, those of the mask with masked ones.
+
+  `of_tokens` are segments and prefix.
+  """
   pad = tiled_attention.pad_axis
   if mask.shape[1] > 1:
-    mask = pad(mask, 1, queries)
+    mask = pad(mask, 1, of_queries)
   return tiled_attention.Structure(
-    pad(mask, 2, keys),
-    *(x if x is None else pad(x, 1, queries) for x in of_tokens),
-    *(x if x is None else pad(x, 1, keys) for x in of_tokens),
+    pad(mask, 2, of_keys),
+    *(x if x is None else pad(x, 1, of_queries) for x in of_tokens),
+    *(x if x is None else pad(x, 1, of_keys) for x in of_tokens),
   )
 
 
@@ -97,10 +103,9 @@ def _partition_specs(
   key: Array, structure: tiled_attention.Structure, batch_size: int
 ) -> tuple[jax.P, tiled_attention.Structure]:
   """Axes that split queries, keys and values, and those of the structure."""
-  batch = _axes_if_divisible(collectives.batch_axes(), batch_size)
-  tensor = _axes_if_divisible(
-    collectives.automatic_axes(['tensor']), key.shape[2]
-  )
+  # None, not an empty tuple, for replicated axes.
+  batch = collectives.dividing_axes(mesh_lib.BATCH_AXES, batch_size) or None
+  tensor = collectives.dividing_axes(['tensor'], key.shape[2]) or None
 
   def spec(name, x):
     if x is None:
@@ -112,10 +117,3 @@ def _partition_specs(
 
   specs = {name: spec(name, x) for name, x in structure._asdict().items()}
   return jax.P(batch, AXIS, tensor), tiled_attention.Structure(**specs)
-
-
-def _axes_if_divisible(
-  axes: tuple[str, ...], length: int
-) -> tuple[str, ...] | None:
-  """The mesh axes if their size divides the length; else None, replicated."""
-  return axes if axes and length % collectives.num_shards(axes) == 0 else None

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.parallel import collectives, products, rules
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import FactoredLogits
 
 # Most logits that a device holds at once. Fewer are computed as a whole.
 CHUNK = 2**25
-_AXIS = 'tensor'
 
 
 def multiply(factors: FactoredLogits) -> Float[Array, '... V']:
@@ -29,10 +29,11 @@ def multiply(factors: FactoredLogits) -> Float[Array, '... V']:
 
 def fits(factors: FactoredLogits) -> bool:
   """Whether a device can hold all logits: at most `CHUNK`."""
-  tokens = math.prod(factors.vectors.shape[:-1])
-  axes = collectives.automatic_axes(['data', 'fsdp', 'sequence', _AXIS])
-  number = tokens * factors.kernel.shape[1]
-  return number <= CHUNK * collectives.num_shards(axes)
+  *leading, length, _ = factors.vectors.shape
+  examples, classes = math.prod(leading), factors.kernel.shape[1]
+  split = _find_split(examples, classes)
+  shards = collectives.num_shards(split.tokens + split.vocabulary)
+  return examples * length * classes <= CHUNK * shards
 
 
 def mean_cross_entropy(
@@ -67,7 +68,7 @@ def mean_cross_entropy(
   vectors = vectors.reshape(-1, *vectors.shape[-2:])  # [B, T, D]
   weights = mask / jnp.maximum(mask.sum(), 1).astype(jnp.float32)
   labels, weights = (x.reshape(vectors.shape[:-1]) for x in (labels, weights))
-  split = _find_split(vectors, factors.kernel)
+  split = _find_split(len(vectors), factors.kernel.shape[1])
   padding = -shape[-1] % split.length_shards
   pad = lambda x: jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
   mean, losses, right = _mean(
@@ -111,16 +112,12 @@ class _Split(NamedTuple):
     )
 
 
-def _find_split(vectors: Array, kernel: Array) -> _Split:
-  def divisors(names, length):
-    axes = collectives.automatic_axes(names)
-    return axes if length % collectives.num_shards(axes) == 0 else ()
-
+def _find_split(examples: int, classes: int) -> _Split:
   length = collectives.automatic_axes(['sequence'])
   return _Split(
-    divisors(['data', 'fsdp'], len(vectors)),
+    collectives.dividing_axes(mesh_lib.BATCH_AXES, examples),
     length,
-    divisors([_AXIS], kernel.shape[1]),
+    collectives.dividing_axes(['tensor'], classes),
     collectives.num_shards(length),
   )
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from mmjax.objectives import text
+from mmjax.parallel import attention_forms, rules, tiled_attention, vocabulary
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.parallel import rules, vocabulary
 from mmjax.types import FactoredLogits
 
 # Sums in another order, in float32.
@@ -65,3 +65,18 @@ def test_split_equals_one_device(monkeypatch, split):
     step = jax.jit(jax.value_and_grad(loss, has_aux=True))
     got = step((vectors, kernel, put(bias, 'vocab')), labels, mask)
   jax.tree.map(close, got, want)
+
+
+def test_only_axes_that_divide_make_parts_smaller(monkeypatch):
+  factors = FactoredLogits(*arrays()[0])
+  query = jnp.zeros((B, 9, 2, 4))
+  choose = lambda: attention_forms.choose(
+    query, query, own=True, needs_weights=False
+  )
+  monkeypatch.setattr(vocabulary, 'CHUNK', B * T * V - 1)
+  monkeypatch.setattr(attention_forms, 'WHOLE', B * 2 * 9 * 9 - 1)
+  monkeypatch.setattr(tiled_attention, 'TILE', 3)
+  with jax.set_mesh(mesh_lib.build({'data': 8})):
+    assert not vocabulary.fits(factors) and choose() == 'tiled'
+  with jax.set_mesh(mesh_lib.build({'data': 4, 'tensor': 2})):
+    assert vocabulary.fits(factors) and choose() == 'plain'
