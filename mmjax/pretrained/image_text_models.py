@@ -35,8 +35,7 @@ class PublishedImageTextModel(base.Pretrained):
     Raises:
       ConfigError: if the checkpoint writes no captions.
     """
-    writes = isinstance(self.module, models.EncoderDecoder)
-    self._check(writes and self.module.question is None, 'caption')
+    self._check(self.task == 'caption', 'caption')
     pixels = self.pixels(images)
     start = self.tokenizer.encode(prompt, add_special_tokens=False).ids
     ids = jnp.asarray([[self.module.bos_id, *start]] * len(pixels), jnp.int32)
@@ -68,8 +67,7 @@ class PublishedImageTextModel(base.Pretrained):
       ConfigError: if the checkpoint answers no questions, or images and
         questions differ in number.
     """
-    writes = isinstance(self.module, models.EncoderDecoder)
-    self._check(writes and self.module.question is not None, 'answer')
+    self._check(self.task == 'answer', 'answer')
     batch = self._make_pairs(images, questions, 'question')
     written = self._write('answer', batch, max_new_tokens, settings)
     return [self._decode(ids) for ids in written]
@@ -85,19 +83,19 @@ class PublishedImageTextModel(base.Pretrained):
       ConfigError: if the checkpoint was not trained to match, or images and
         texts differ in number.
     """
-    self._check(self._matches, 'match')
+    self._check(self.embeds, 'match')
     batch = self._make_pairs(images, texts, 'text')
     logits = self.jit_method('match')(self.params, batch)
     return jax.nn.softmax(logits)[:, 1]
 
   def encode_image(self, images: Any) -> Array:
     """Encodes images to unit vectors [B, E], if the checkpoint matches."""
-    self._check(self._matches, 'embed')
+    self._check(self.embeds, 'embed')
     return self.jit_method('encode_image')(self.params, self.pixels(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Encodes texts to unit vectors [B, E], if the checkpoint matches."""
-    self._check(self._matches, 'embed')
+    self._check(self.embeds, 'embed')
     return self.jit_method('encode_text')(self.params, *self.tokenize(texts))
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
@@ -110,8 +108,16 @@ class PublishedImageTextModel(base.Pretrained):
     return jnp.asarray(ids), jnp.asarray(mask)
 
   @property
-  def _matches(self) -> bool:
+  def embeds(self) -> bool:
+    """Whether the checkpoint was trained to match and to embed."""
     return isinstance(self.module, models.ImageTextMatcher)
+
+  @property
+  def task(self) -> str:
+    """What the checkpoint was trained for: 'match', 'caption' or 'answer'."""
+    if self.embeds:
+      return 'match'
+    return 'caption' if self.module.question is None else 'answer'
 
   def _check(self, is_able: bool, what: str) -> None:
     if not is_able:
