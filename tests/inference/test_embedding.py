@@ -78,14 +78,14 @@ def test_parts_of_another_call_are_kept(model, photos, tmp_path, monkeypatch):
     run(model, photos, output)
   other = dataclasses.replace(model)
   other.__dict__['checksum'] = 1
-  with pytest.raises(ConfigError, match='other weights; .*--overwrite'):
+  with pytest.raises(ConfigError, match=r'other weights; .*--overwrite'):
     run(other, photos, output)
   result = run(model, photos, output, on_error='skip')
   assert result.names == ['0.png', '1.png', '2.png', '4.png']
   skipped = tmp_path / 'out.npz.skipped.jsonl'
   (line,) = skipped.read_text().splitlines()
   assert json.loads(line)['where'] == '3.png'
-  with pytest.raises(ConfigError, match='exists; .*--overwrite'):
+  with pytest.raises(ConfigError, match=r'exists; .*--overwrite'):
     run(model, photos, output)
 
 
@@ -103,7 +103,7 @@ def test_search_finds_an_image_by_itself_and_draws_it(
   assert first == ' 1.000  4.png'
   assert not second.endswith('4.png')
   assert PIL.Image.open(path).width > 2 * 160
-  with pytest.raises(ConfigError, match='golden/clip.*weights are not those'):
+  with pytest.raises(ConfigError, match=r'golden/clip.*weights are not those'):
     search.main([str(OTHER), *ask])
 
 
