@@ -45,7 +45,7 @@ class PublishedImageTextModel(base.Pretrained):
       'prompt_mask': jnp.ones(ids.shape, bool),
     }
     written = self._write('caption', batch, max_new_tokens, settings)
-    return [self._decode([*start, *ids]) for ids in written]
+    return [self.decode([*start, *ids]) for ids in written]
 
   def answer(
     self,
@@ -70,7 +70,7 @@ class PublishedImageTextModel(base.Pretrained):
     self._check(self.task == 'answer', 'answer')
     batch = self._make_pairs(images, questions, 'question')
     written = self._write('answer', batch, max_new_tokens, settings)
-    return [self._decode(ids) for ids in written]
+    return [self.decode(ids) for ids in written]
 
   def match(self, images: Any, texts: str | Sequence[str]) -> Array:
     """Probability [B] that each image and text match.
@@ -107,6 +107,22 @@ class PublishedImageTextModel(base.Pretrained):
     )
     return jnp.asarray(ids), jnp.asarray(mask)
 
+  def generation_settings(self, max_new_tokens: int) -> dict[str, int]:
+    """Arguments of the module's `generate`, beside the task.
+
+    Args:
+      max_new_tokens: largest number of tokens to write.
+
+    Raises:
+      ConfigError: for a setting of generation_config.json that isn't used.
+    """
+    generation.refuse_unread(*generation.read(self.files, self.config))
+    return {
+      'max_new_tokens': max_new_tokens,
+      'eos_id': self._special_id('sep_token_id', 102),
+      'pad_id': self._special_id('pad_token_id', 0),
+    }
+
   @property
   def embeds(self) -> bool:
     """Whether the checkpoint was trained to match and to embed."""
@@ -139,22 +155,16 @@ class PublishedImageTextModel(base.Pretrained):
   def _write(
     self, task: str, batch: Batch, max_new_tokens: int, settings: dict[str, Any]
   ) -> list[list[int]]:
-    generation.refuse_unread(*generation.read(self.files, self.config))
-    generate = self.jit_method(
-      'generate',
-      task=task,
-      max_new_tokens=max_new_tokens,
-      eos_id=self._special_id('sep_token_id', 102),
-      pad_id=self._special_id('pad_token_id', 0),
-      **settings,
-    )
+    arguments = self.generation_settings(max_new_tokens)
+    generate = self.jit_method('generate', task=task, **arguments, **settings)
     written = jax.device_get(generate(self.params, batch))
     return [
       ids[mask].tolist()
       for ids, mask in zip(written.tokens, written.mask, strict=True)
     ]
 
-  def _decode(self, ids: list[int]) -> str:
+  def decode(self, ids: list[int]) -> str:
+    """Decodes ids without special tokens."""
     return self.tokenizer.decode(ids, skip_special_tokens=True)
 
   def _special_id(self, name: str, default: int) -> int:
