@@ -86,14 +86,28 @@ def find(
     found = _list_folder(kind, path)
     return _list_files(kind, [path / name for name in found], path)
   elif glob.has_magic(where):
-    matches = sorted(glob.glob(str(path), recursive=True))
-    matches = [match for match in matches if os.path.isfile(match)]
-    if not matches:
-      raise ConfigError(f'no file matches {where!r}; check the pattern')
-    return _list_files(kind, [Path(match) for match in matches], os.getcwd())
+    return _list_files(kind, list(map(Path, _match(where))), os.getcwd())
   if path.exists() or (os.sep in where and not path.parent.is_dir()):
     raise ConfigError(_explain_path(kind, where, path))
   return _open_data_set(kind, where, split, field, data_dir)
+
+
+def list_files(kind: str, where: str) -> list[str]:
+  """Paths of a file, of the files of a kind in a folder, or of a pattern.
+
+  Args:
+    kind: 'image', 'sound' or 'video'.
+    where: path or pattern; a path need not exist.
+
+  Raises:
+    ConfigError: if the folder has no such file, or none matches.
+  """
+  path = Path(where).expanduser()
+  if path.is_dir():
+    return [str(path / name) for name in _list_folder(kind, path)]
+  if not path.exists() and glob.has_magic(where):
+    return _match(where)
+  return [str(path)]
 
 
 def open_origin(origin: Mapping[str, Any]) -> Callable[[str], Any] | None:
@@ -122,6 +136,15 @@ def _explain_path(kind: str, where: str, path: Path) -> str:
   if not path.exists():
     return f'there is no file or folder {where}; check the path'
   return f'{where} is a folder; give a file of {kind}s'
+
+
+def _match(pattern: str) -> list[str]:
+  """Files that match a pattern, in order."""
+  matches = glob.glob(os.path.expanduser(pattern), recursive=True)
+  files = sorted(match for match in matches if os.path.isfile(match))
+  if not files:
+    raise ConfigError(f'no file matches {pattern!r}; check the pattern')
+  return files
 
 
 def _list_folder(kind: str, folder: Path) -> list[str]:

@@ -149,11 +149,13 @@ class Prompt:
       without either.
     lines: makes the lines to print about one set of inputs.
     reads: feature that reads the flag's texts; '' for no texts.
+    needs_inputs: whether there must be an input; False where texts are enough.
   """
 
   flag: str
   lines: MakeLines
   reads: str = ''
+  needs_inputs: bool = True
 
   def __post_init__(self):
     if self.flag not in FLAGS:

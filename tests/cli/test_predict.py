@@ -25,7 +25,8 @@ def test_of_several_tasks_the_flag_chooses(capsys):
   run = types.SimpleNamespace(tasks={n: tasks.TASKS[n]() for n in names})
   prompts = {name: run.tasks[name].prompt for name in names}
   assert predict._prompt(run, '', 'runs/x') is prompts['masked']
-  assert 'also --task=classify or distill' in capsys.readouterr().err
+  note = 'also --task=classify or distill, --text for the task align\n'
+  assert note in capsys.readouterr().err
   assert predict._prompt(run, '', 'runs/x', 'classify') is prompts['classify']
   assert not capsys.readouterr().err
   with pytest.raises(ConfigError, match="alone, --task 'align' is unknown"):
