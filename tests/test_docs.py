@@ -20,12 +20,12 @@ def test_there_are_pages():
 @pytest.mark.slow
 def test_the_module_of_the_readme_runs(capsys):
   # The last one downloads.
-  block, step, _ = _blocks(DOCS.parent / 'README.md')
+  block, step, fusion, _ = _blocks(DOCS.parent / 'README.md')
   names = {}
-  exec(compile(block, 'README.md', 'exec'), names)
-  printed = capsys.readouterr().out.strip()
-  assert printed and block.strip().endswith(f'# {printed}')
-  exec(compile(step, 'README.md', 'exec'), names)
+  for each in (block, step, fusion):
+    exec(compile(each, 'README.md', 'exec'), names)
+    printed = capsys.readouterr().out.strip()
+    assert each is step or each.strip().endswith(f'# {printed}')
   assert names['value'].shape == ()
 
 

@@ -11,6 +11,8 @@ from typing import Any, NoReturn
 from mmjax import errors
 from mmjax.errors import ConfigError
 
+# Of images that are written.
+_IMAGE_ENDINGS = ('.png', '.jpg', '.jpeg', '.webp')
 _UNKNOWN_FLAG = re.compile(r'--?[A-Za-z]')
 
 
@@ -81,3 +83,19 @@ def naming(argument: str, action: str) -> Iterator[None]:
     raise ConfigError(
       f'{argument}: cannot {action} it: {errors.reason(error)}{where}'
     ) from error
+
+
+def check_image_output(path: str) -> None:
+  """Refuses a path that no image can be written to, before any work.
+
+  Raises:
+    ConfigError: if it has no ending of an image, or no folder.
+  """
+  if Path(path).suffix.lower() not in _IMAGE_ENDINGS:
+    raise ConfigError(
+      f'--output={path} should end in {", ".join(_IMAGE_ENDINGS)}'
+    )
+  if not Path(path).absolute().parent.is_dir():
+    raise ConfigError(
+      f'--output={path}: there is no folder {Path(path).parent}'
+    )

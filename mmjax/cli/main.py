@@ -15,9 +15,12 @@ from mmjax.errors import ConfigError, RunError
 COMMANDS = {
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
+  'embed': 'write vectors of images, texts or sounds to a file',
+  'evaluate': 'measure a trained model on a data set',
   'plan': 'estimate memory, time and cost of training, without TPUs',
-  'predict': 'caption images, answer questions about them, or rank texts',
+  'predict': 'use a trained model on images, texts or sounds',
   'report': 'print test results of runs in one table',
+  'search': 'find the nearest of embedded images, texts or sounds',
   'sweep-report': 'write the results of a sweep as one HTML file',
 }
 

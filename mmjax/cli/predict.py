@@ -1,4 +1,4 @@
-"""`mmjax predict`: runs a trained model on files."""
+"""`mmjax predict`: uses a trained model on files."""
 
 import argparse
 import sys
@@ -7,67 +7,134 @@ from mmjax.cli import arguments
 from mmjax.errors import ConfigError, choose
 
 USAGE = """\
-  mmjax predict --workdir=runs/captioning --image=photo.png
-  mmjax predict --workdir=runs/vqa --image=photo.png \\
-    --question="what color is the circle?"
-  mmjax predict --workdir=runs/contrastive --image=photo.png \\
-    --text="a small red circle" --text="a large blue square"
-  mmjax predict --workdir=runs/senses --input image=photo.png \\
-    --input sound=call.wav
+  mmjax predict runs/captioning --image=photo.png
+  mmjax predict runs/vqa --image=photo.png --question="what color is it?"
+  mmjax predict runs/contrastive --image=photos --text="a small red circle" \\
+    --text="a large blue square"
+  mmjax predict runs/senses --input image=photo.png --input sound=call.wav
+  mmjax predict openai/clip-vit-base-patch32 --image=photo.png --text="a cat"
+  mmjax predict whisper-base --sound=call.wav
+  mmjax predict gpt2 --text="Once upon a time"
+
+MODEL is the folder of a run, that of a published model, or a model's name on
+the Hugging Face hub. Published ones caption (BLIP), answer (BLIP, LLaVA,
+Qwen2-VL, PaliGemma), rank texts (CLIP, SigLIP), transcribe (Whisper), classify
+(ViT and others with a classifier) and continue texts (GPT-2, Llama, T5, ...).
 """
 
 
 def main(argv: list[str]) -> int:
-  """Uses one of a trained model's tasks on files and texts.
+  """Uses one of a trained model's abilities on files and texts.
 
   Raises:
-    ConfigError: if the model was not trained for the task; the message names
-      its tasks.
+    ConfigError: if the model can't do what is asked; the message says what it
+      can.
   """
   parser = _make_parser()
   args = parser.parse_args(argv)
+  name = _get_name(args, parser)
   flag, texts = _get_texts(args, parser)
-  named = dict(_split_input(text) for text in args.input or ())
-  if args.image and 'image' in named:
-    parser.error('--image and --input image=... are the same; use one')
-  from mmjax.data import images
-
-  # Read here only so that an error names the flag.
-  for path in args.image or ():
-    with arguments.naming(f'--image={path}', 'read'):
-      images.to_array(path)
+  sets = _list_inputs(args, parser)
+  if not flag and not any(sets):
+    parser.error('one of --image, --sound, --input and --text is required')
   # JAX is imported late, so that the errors above come at once.
-  from mmjax.runs import rebuild
+  from mmjax.inference import abilities, opened
 
-  run = rebuild.load(args.workdir)
-  weights = 'EMA of the weights' if run.is_ema else 'weights'
-  print(f'{args.workdir}: {weights} of step {run.step}', file=sys.stderr)
-  task = _find_task(run, flag, args.workdir, args.task)
-  if task.feature:
-    _warn_if_cut(run, texts, task.feature)
-  for name, value in named.items():
-    _check_input(run, name, value)
-  sets = [named | {'image': path} for path in args.image or ()] or [named]
+  found = opened.open_model(name)
+  model = found.model
+  if not found.is_run:
+    model = abilities.Published(found.model, name, args.max_new_tokens)
+  elif args.max_new_tokens is not None:
+    raise ConfigError(
+      f'--max_new_tokens={args.max_new_tokens}: the lengths of the run are '
+      'those of its config; leave it out'
+    )
+  print(found.describe(), file=sys.stderr)
+  task = _find_task(model, flag, name, args.task)
+  if task.needs_inputs and not any(sets):
+    raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
+  if found.is_run and task.feature:
+    _warn_if_cut(model, texts, task.feature)
+  for values in sets:
+    for field, value in values.items():
+      _check_input(found.is_run, model, field, value)
   for values in sets:
     if len(sets) > 1:
-      print(f'{values["image"]}:')
-    for line in task.make_lines(run, values, texts, args.beam_size):
+      print(f'{values.get("image") or values["sound"]}:')
+    for line in task.make_lines(model, values, texts, args.beam_size):
       print(line)
   return 0
+
+
+def _get_name(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
+  """The model, by its argument or by --workdir."""
+  if (args.model is None) == (args.workdir is None):
+    parser.error('name one model: MODEL, or --workdir=FOLDER of a run')
+  return args.model or args.workdir
+
+
+def _list_inputs(
+  args: argparse.Namespace, parser: argparse.ArgumentParser
+) -> list[dict[str, str]]:
+  """Sets of inputs: one for each image, or each sound."""
+  named = dict(_split_input(text) for text in args.input or ())
+  files = {}
+  for kind in ('image', 'sound'):
+    given = getattr(args, kind)
+    if given and kind in named:
+      parser.error(f'--{kind} and --input {kind}=... are the same; use one')
+    files[kind] = [path for where in given or () for path in _find(kind, where)]
+  if min(map(len, files.values())) > 1:
+    parser.error('give several of --image or of --sound, not of both')
+  kind = max(files, key=lambda kind: len(files[kind]))
+  for other, paths in files.items():
+    named |= {other: paths[0]} if paths else {}
+  return [named | {kind: path} for path in files[kind]] or [named]
+
+
+def _find(kind: str, where: str) -> list[str]:
+  """The files of a flag, which may be a folder or a pattern.
+
+  Raises:
+    ConfigError: naming the flag, if there is none or it can't be read.
+  """
+  from mmjax.data import audio, images
+  from mmjax.inference import inputs
+
+  flag = f'--{kind}={where}'
+  paths = inputs.list_files(kind, where)
+  # Read here only so that an error names the flag.
+  for path in paths:
+    with arguments.naming(flag, 'read'):
+      if kind == 'image':
+        images.to_array(path)
+      else:
+        audio.read(path, 16_000)
+  return paths
 
 
 def _make_parser() -> argparse.ArgumentParser:
   parser = arguments.Parser(
     prog='mmjax predict',
     description='Use a trained model: caption an image, answer a question '
-    'about it, rank texts by how well they fit, or predict a class or number.',
+    'about it, rank texts by how well they fit, predict a class or number, '
+    'transcribe, or continue a text.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
-  parser.add_argument('--workdir', required=True, help="a run's folder")
   parser.add_argument(
-    '--image', action='append', help='image file; may be repeated'
+    'model',
+    nargs='?',
+    metavar='MODEL',
+    help="folder of a run or model, or hub's name",
   )
+  parser.add_argument('--workdir', help="a run's folder, instead of MODEL")
+  parser.add_argument(
+    '--image',
+    action='append',
+    help='image file, folder or quoted pattern; may be repeated',
+  )
+  parser.add_argument('--sound', action='append', help='the same of sounds')
   parser.add_argument(
     '--input',
     action='append',
@@ -76,7 +143,9 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   parser.add_argument('--question', help='what to ask about the image')
   parser.add_argument(
-    '--text', action='append', help='a text to rank; may be repeated'
+    '--text',
+    action='append',
+    help='a text to rank, or to continue; may be repeated',
   )
   parser.add_argument(
     '--task', help='name of the task to use, where several can answer'
@@ -87,6 +156,12 @@ def _make_parser() -> argparse.ArgumentParser:
     default=1,
     help='beam size of generated texts; 1 is greedy (default: %(default)s)',
   )
+  parser.add_argument(
+    '--max_new_tokens',
+    type=int,
+    help='largest number of tokens that a published model writes (default: '
+    "the model's)",
+  )
   return parser
 
 
@@ -94,8 +169,6 @@ def _get_texts(
   args: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> tuple[str, list[str]]:
   """The flag that asks for a task, '' for inputs alone, and its texts."""
-  if not args.image and not args.input:
-    parser.error('one of --image and --input is required')
   if args.question is not None and args.text:
     parser.error('--question and --text ask for different things; use one')
   asked = [] if args.question is None else [args.question]
@@ -104,6 +177,10 @@ def _get_texts(
       parser.error(f'{flag} is empty; give it a text')
   if args.beam_size < 1:
     parser.error(f'--beam_size={args.beam_size} is not legal; use 1 or more')
+  if args.max_new_tokens is not None and args.max_new_tokens < 1:
+    parser.error(
+      f'--max_new_tokens={args.max_new_tokens} is not legal; use 1 or more'
+    )
   if args.question is not None:
     return 'question', [args.question]
   return ('text', args.text) if args.text else ('', [])
@@ -118,11 +195,14 @@ def _split_input(text: str) -> tuple[str, str]:
   return name, value
 
 
-def _check_input(run, name: str, value: str) -> None:
+def _check_input(is_run: bool, run, name: str, value: str) -> None:
   """Refuses a value that the model can't read, naming the flag."""
   flag = f'--input {name}={value}'
-  if run.inputs and name not in run.inputs:
-    raise ConfigError(f'{flag}: the model reads {", ".join(run.inputs)}')
+  legal = run.inputs
+  if (legal or not is_run) and name not in legal:
+    raise ConfigError(f'{flag}: the model reads {", ".join(legal) or "texts"}')
+  if not is_run:
+    return
   try:
     with arguments.naming(flag, 'read'):
       run.preprocessor[name].prepare(value)
@@ -157,10 +237,16 @@ def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
     return choose(chosen, prompts, f'{workdir}: with {asks}, --task')
   for name, prompt in prompts.items():
     others = [n for n, other in prompts.items() if other is not prompt]
-    if others:
+    note = [f'--task={" or ".join(others)}'] if others else []
+    note += [
+      f'--{task.predict_flag.flag} for the task {other}'
+      for other, task in run.tasks.items()
+      if task.predict_flag is not None
+      and task.predict_flag.flag not in ('', flag)
+    ]
+    if note:
       print(
-        f'by the task {name}; there is also --task={" or ".join(others)}',
-        file=sys.stderr,
+        f'by the task {name}; there is also {", ".join(note)}', file=sys.stderr
       )
     return prompt
   wanted = dict.fromkeys(

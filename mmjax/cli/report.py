@@ -1,7 +1,7 @@
 """`mmjax report`: prints the test results of runs in one table."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mmjax.cli import arguments
@@ -28,16 +28,9 @@ def main(argv: list[str]) -> int:
     'workdir', nargs='+', help="a run's folder, or a folder of runs"
   )
   args = parser.parse_args(argv)
-  from rich import box, console, table
-
   from mmjax.runs import status
 
-  out = table.Table(box=box.SIMPLE_HEAD)
-  out.add_column('run')
-  out.add_column('split')
-  out.add_column('measured')
-  for column in ('model', 'baseline', 'blind'):
-    out.add_column(column, justify='right')
+  shown = []
   samples, errors, unfinished = [], [], []
   workdirs = _runs(args.workdir)
   names = _shortest_names(workdirs)
@@ -51,13 +44,12 @@ def main(argv: list[str]) -> int:
     except ValueError as error:
       errors.append(str(error))
       continue
-    for i, (split, name, *values) in enumerate(rows):
-      cells = ['' if v is None else f'{v:.3f}' for v in values]
-      out.add_row(names[workdir] if i == 0 else '', split, name, *cells)
-    out.add_section()
+    shown += [
+      (names[workdir] if i == 0 else '', *row) for i, row in enumerate(rows)
+    ]
     samples += sorted((workdir / 'samples').glob('test_*.png'))
-  if out.rows:
-    console.Console(highlight=False).print(out)
+  if shown:
+    print_table(shown)
   if unfinished:
     print('unfinished:')
     print('\n'.join(unfinished))
@@ -68,6 +60,29 @@ def main(argv: list[str]) -> int:
   if errors:
     raise ConfigError('\n'.join(errors))
   return 0
+
+
+def print_table(
+  rows: Iterable[tuple[str, str, str, float, float | None, float | None]],
+) -> None:
+  """Prints results: (run, split, measured, model, baseline, blind).
+
+  Args:
+    rows: a run is named in its first row alone, and is '' in the others.
+  """
+  from rich import box, console, table
+
+  out = table.Table(box=box.SIMPLE_HEAD)
+  for column in ('run', 'split', 'measured'):
+    out.add_column(column)
+  for column in ('model', 'baseline', 'blind'):
+    out.add_column(column, justify='right')
+  for run, split, name, *values in rows:
+    if run and out.rows:
+      out.add_section()
+    cells = ['' if v is None else f'{v:.3f}' for v in values]
+    out.add_row(run, split, name, *cells)
+  console.Console(highlight=False).print(out)
 
 
 def table_rows(results: Mapping[str, float], rows: Sequence[Any]):

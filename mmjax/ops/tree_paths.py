@@ -2,10 +2,12 @@
 
 import difflib
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from mmjax.errors import ConfigError
 from mmjax.types import Params
@@ -48,6 +50,15 @@ def unflatten(leaves: Mapping[str, Any]) -> Params:
       node = node.setdefault(parent, {})
     node[name] = leaf
   return out
+
+
+def checksum(tree: Params) -> int:
+  """A number that parameters of other values or names are unlikely to have."""
+  number = 0
+  for path, leaf in sorted(flatten(tree).items()):
+    number = zlib.crc32(path.encode(), number)
+    number = zlib.crc32(np.asarray(leaf).tobytes(), number)
+  return number
 
 
 def check(field: str, patterns: Sequence[str], params: Any) -> None:

@@ -1,6 +1,9 @@
 """Finds a model: a folder, or a name on the Hugging Face hub."""
 
 import re
+import socket
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from mmjax.pretrained import (
 # Files that a model needs beside its weights.
 _SMALL = ('*.json', '*.txt', '*.jinja', *tokenizer_files.PIECES)
 _SAFE = '*.safetensors'
+_SECONDS = 5  # To wait for a connection to the hub.
 _NAME = re.compile(r'[\w.-]+/[\w.-]+')
 
 
@@ -42,11 +46,14 @@ def find(source: Path | str) -> Path:
     )
   try:
     import huggingface_hub
+    from huggingface_hub import constants
   except ImportError as error:
     raise ConfigError(
       f'there is no folder {source}; to download the model of this name, '
       "install the extra `hub`: pip install -e '.[hub]' in the folder of mmjax"
     ) from error
+  if not is_reachable(constants.ENDPOINT):
+    return _find_cached(huggingface_hub, source, constants.ENDPOINT)
   weights, pickles = _find_weights(huggingface_hub, source)
   try:
     folder = Path(
@@ -62,6 +69,37 @@ def find(source: Path | str) -> Path:
   if pickles:
     raise tensors.pickle_error(source, pickles, folder)
   return folder
+
+
+def is_reachable(endpoint: str) -> bool:
+  """Whether a connection to a server can be made; not tried with a proxy.
+
+  The client of the hub would repeat its requests for half a minute.
+  """
+  if urllib.request.getproxies():
+    return True
+  url = urllib.parse.urlsplit(endpoint)
+  port = url.port or (80 if url.scheme == 'http' else 443)
+  try:
+    socket.create_connection((url.hostname, port), _SECONDS).close()
+  except OSError:
+    return False
+  return True
+
+
+def _find_cached(hub: Any, name: str, endpoint: str) -> Path:
+  """The folder of a model that was downloaded before.
+
+  Raises:
+    ConfigError: if it was not.
+  """
+  try:
+    return Path(hub.snapshot_download(name, local_files_only=True))
+  except OSError:
+    raise ConfigError(
+      f'there is no folder {name}, and {endpoint} cannot be reached to '
+      'download a model of this name; check the path, or the network'
+    ) from None
 
 
 def _find_weights(hub: Any, name: str) -> tuple[list[str], list[str]]:

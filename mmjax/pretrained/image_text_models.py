@@ -35,8 +35,7 @@ class PublishedImageTextModel(base.Pretrained):
     Raises:
       ConfigError: if the checkpoint writes no captions.
     """
-    writes = isinstance(self.module, models.EncoderDecoder)
-    self._check(writes and self.module.question is None, 'caption')
+    self._check(self.task == 'caption', 'caption')
     pixels = self.pixels(images)
     start = self.tokenizer.encode(prompt, add_special_tokens=False).ids
     ids = jnp.asarray([[self.module.bos_id, *start]] * len(pixels), jnp.int32)
@@ -46,7 +45,7 @@ class PublishedImageTextModel(base.Pretrained):
       'prompt_mask': jnp.ones(ids.shape, bool),
     }
     written = self._write('caption', batch, max_new_tokens, settings)
-    return [self._decode([*start, *ids]) for ids in written]
+    return [self.decode([*start, *ids]) for ids in written]
 
   def answer(
     self,
@@ -68,11 +67,10 @@ class PublishedImageTextModel(base.Pretrained):
       ConfigError: if the checkpoint answers no questions, or images and
         questions differ in number.
     """
-    writes = isinstance(self.module, models.EncoderDecoder)
-    self._check(writes and self.module.question is not None, 'answer')
+    self._check(self.task == 'answer', 'answer')
     batch = self._make_pairs(images, questions, 'question')
     written = self._write('answer', batch, max_new_tokens, settings)
-    return [self._decode(ids) for ids in written]
+    return [self.decode(ids) for ids in written]
 
   def match(self, images: Any, texts: str | Sequence[str]) -> Array:
     """Probability [B] that each image and text match.
@@ -85,19 +83,19 @@ class PublishedImageTextModel(base.Pretrained):
       ConfigError: if the checkpoint was not trained to match, or images and
         texts differ in number.
     """
-    self._check(self._matches, 'match')
+    self._check(self.embeds, 'match')
     batch = self._make_pairs(images, texts, 'text')
     logits = self.jit_method('match')(self.params, batch)
     return jax.nn.softmax(logits)[:, 1]
 
   def encode_image(self, images: Any) -> Array:
     """Encodes images to unit vectors [B, E], if the checkpoint matches."""
-    self._check(self._matches, 'embed')
+    self._check(self.embeds, 'embed')
     return self.jit_method('encode_image')(self.params, self.pixels(images))
 
   def encode_text(self, texts: str | Sequence[str]) -> Array:
     """Encodes texts to unit vectors [B, E], if the checkpoint matches."""
-    self._check(self._matches, 'embed')
+    self._check(self.embeds, 'embed')
     return self.jit_method('encode_text')(self.params, *self.tokenize(texts))
 
   def tokenize(self, texts: str | Sequence[str]) -> tuple[Array, Array]:
@@ -108,9 +106,33 @@ class PublishedImageTextModel(base.Pretrained):
     )
     return jnp.asarray(ids), jnp.asarray(mask)
 
+  def generation_settings(self, max_new_tokens: int) -> dict[str, int]:
+    """Arguments of the module's `generate`, beside the task.
+
+    Args:
+      max_new_tokens: largest number of tokens to write.
+
+    Raises:
+      ConfigError: for a setting of generation_config.json that isn't used.
+    """
+    generation.refuse_unread(*generation.read(self.files, self.config))
+    return {
+      'max_new_tokens': max_new_tokens,
+      'eos_id': self._special_id('sep_token_id', 102),
+      'pad_id': self._special_id('pad_token_id', 0),
+    }
+
   @property
-  def _matches(self) -> bool:
+  def embeds(self) -> bool:
+    """Whether the checkpoint was trained to match and to embed."""
     return isinstance(self.module, models.ImageTextMatcher)
+
+  @property
+  def task(self) -> str:
+    """What the checkpoint was trained for: 'match', 'caption' or 'answer'."""
+    if self.embeds:
+      return 'match'
+    return 'caption' if self.module.question is None else 'answer'
 
   def _check(self, is_able: bool, what: str) -> None:
     if not is_able:
@@ -136,14 +158,9 @@ class PublishedImageTextModel(base.Pretrained):
     max_new_tokens: int,
     settings: dict[str, Any],
   ) -> list[list[int]]:
-    generation.refuse_unread(*generation.read(self.files, self.config))
+    arguments = self.generation_settings(max_new_tokens)
     generate = self.jit_method(
-      'generate',
-      output=output,
-      max_new_tokens=max_new_tokens,
-      eos_id=self._special_id('sep_token_id', 102),
-      pad_id=self._special_id('pad_token_id', 0),
-      **settings,
+      'generate', output=output, **arguments, **settings
     )
     written = jax.device_get(generate(self.params, batch))
     return [
@@ -151,7 +168,8 @@ class PublishedImageTextModel(base.Pretrained):
       for ids, mask in zip(written.tokens, written.mask, strict=True)
     ]
 
-  def _decode(self, ids: list[int]) -> str:
+  def decode(self, ids: list[int]) -> str:
+    """Decodes ids without special tokens."""
     return self.tokenizer.decode(ids, skip_special_tokens=True)
 
   def _special_id(self, name: str, default: int) -> int:

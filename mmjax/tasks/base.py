@@ -152,11 +152,13 @@ class PredictFlag:
       without either.
     make_lines: makes the lines to print about one set of inputs.
     feature: feature that reads the flag's texts; '' for no texts.
+    needs_inputs: whether there must be an input; False where texts are enough.
   """
 
   flag: str
   make_lines: MakeLines
   feature: str = ''
+  needs_inputs: bool = True
 
   def __post_init__(self):
     if self.flag not in FLAGS:

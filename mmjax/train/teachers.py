@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -142,7 +141,7 @@ def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
     return
   before = settings_lib.read_json(path)
   for name, teacher in frozen.items():
-    if before.get(name) != _checksum(teacher.params):
+    if before.get(name) != tree_paths.checksum(teacher.params):
       raise ConfigError(
         f"tasks.{name}.teacher: the teacher's parameters are not those with "
         f'which the run in {workdir} began; put the old ones back, or train in '
@@ -156,19 +155,12 @@ def files(
   """What a run's folder keeps of its teachers, for `check_same`."""
   if not frozen:
     return {}
-  content = {name: _checksum(model.params) for name, model in frozen.items()}
+  content = {
+    name: tree_paths.checksum(model.params) for name, model in frozen.items()
+  }
   return {
     FILE: functools.partial(Path.write_text, data=json.dumps(content, indent=2))
   }
-
-
-def _checksum(params: Params) -> int:
-  """A number that other parameters are unlikely to have."""
-  number = 0
-  for path, leaf in sorted(tree_paths.flatten(params).items()):
-    number = zlib.crc32(path.encode(), number)
-    number = zlib.crc32(np.asarray(leaf).tobytes(), number)
-  return number
 
 
 def _select(teacher: tasks_lib.TeacherSpec, batch: Batch) -> Batch:

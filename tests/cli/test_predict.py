@@ -14,19 +14,22 @@ def test_a_dual_encoder_alone_asks_for_texts():
     tasks={'contrastive': tasks.TASKS['contrastive']()},
     unable=lambda what: f'the model cannot {what}',
   )
-  assert predict._prompt(run, 'text', 'runs/dual').flag == 'text'
+  assert predict._find_task(run, 'text', 'runs/dual').flag == 'text'
   message = r"^runs/dual: the model cannot .*; use --text='a photo of"
   with pytest.raises(ConfigError, match=message):
-    predict._prompt(run, '', 'runs/dual')
+    predict._find_task(run, '', 'runs/dual')
 
 
 def test_of_several_tasks_the_flag_chooses(capsys):
   names = ('masked', 'classify', 'distill', 'align')
   run = types.SimpleNamespace(tasks={n: tasks.TASKS[n]() for n in names})
-  prompts = {name: run.tasks[name].prompt for name in names}
-  assert predict._prompt(run, '', 'runs/x') is prompts['masked']
-  assert 'also --task=classify or distill' in capsys.readouterr().err
-  assert predict._prompt(run, '', 'runs/x', 'classify') is prompts['classify']
+  prompts = {name: run.tasks[name].predict_flag for name in names}
+  assert predict._find_task(run, '', 'runs/x') is prompts['masked']
+  note = 'also --task=classify or distill, --text for the task align\n'
+  assert note in capsys.readouterr().err
+  assert (
+    predict._find_task(run, '', 'runs/x', 'classify') is prompts['classify']
+  )
   assert not capsys.readouterr().err
   with pytest.raises(ConfigError, match="alone, --task 'align' is unknown"):
-    predict._prompt(run, '', 'runs/x', 'align')
+    predict._find_task(run, '', 'runs/x', 'align')

@@ -177,6 +177,33 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   assert 'test_retrieval_000003.png' in table
 
 
+@pytest.mark.slow
+def test_evaluate_repeats_the_test_results(trained, data_dir, tmp_path, capsys):
+  config, folder, results = trained('pretrain_shapes')
+  where = ['--data=shapes/tiny', f'--data_dir={data_dir}']
+  sizes = [
+    f'--{name}={config.eval[name]}' for name in ('batch_size', 'num_examples')
+  ]
+  output = f'--output={tmp_path / "out"}'
+  command = ['evaluate', str(folder), *where, *sizes, output]
+  assert cli.main(command) == 0
+  table = capsys.readouterr().out
+  assert all(m in table for m in ('image to text R@1', 'right answers'))
+  written = json.loads((tmp_path / 'out/results.json').read_text())
+  expected = {
+    name.removeprefix('test/'): value
+    for name, value in results.items()
+    if name.startswith('test/') and 'blind' not in name
+  }
+  own = {k: v for k, v in expected.items() if not k.startswith('compositional')}
+  assert written['results'] == pytest.approx(own, abs=1e-6)
+  assert (tmp_path / 'out/captions.png').stat().st_size
+
+  target = '--target=metadata/none'
+  assert cli.main([*command, '--task=zero_shot', target]) == 2
+  assert 'metadata/none: no record has that' in capsys.readouterr().err
+
+
 CHOICES = {
   'clip': ('b16,', 'l14,'),
   'stamps': ('align,', 'classify,', 'translate,'),

@@ -62,6 +62,8 @@ def serve(monkeypatch, tmp_path):
     fake.list_repo_files = listed
     fake.snapshot_download = downloaded
     fake.hf_hub_download = fetched
+    fake.constants = types.SimpleNamespace(ENDPOINT='https://hub')
+    monkeypatch.setattr(hub, 'is_reachable', lambda endpoint: True)
     fake.errors = types.SimpleNamespace(HfHubHTTPError=HfHubHTTPError)
     monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
     return tmp_path
@@ -184,3 +186,24 @@ def test_a_folder_is_itself_and_a_file_is_none(tmp_path):
     hub.find(tmp_path / 'file')
   with pytest.raises(ConfigError, match='there is no folder'):
     hub.find(tmp_path / 'typing' / 'error')
+
+
+def test_without_a_network_only_the_cache_is_used(tmp_path, monkeypatch):
+  cached = {NAME: str(tmp_path)}
+
+  def downloaded(name, *, local_files_only):
+    assert local_files_only
+    if name not in cached:
+      raise FileNotFoundError(name)
+    return cached[name]
+
+  fake = types.ModuleType('huggingface_hub')
+  fake.snapshot_download = downloaded
+  # Nothing listens on this port.
+  fake.constants = types.SimpleNamespace(ENDPOINT='http://localhost:9')
+  monkeypatch.setitem(sys.modules, 'huggingface_hub', fake)
+  monkeypatch.setattr(hub.urllib.request, 'getproxies', dict)
+  assert hub.find(NAME) == tmp_path
+  message = 'no folder some/other, and http://localhost:9 cannot be reached'
+  with pytest.raises(ConfigError, match=message):
+    hub.find('some/other')

@@ -1,0 +1,1 @@
+"""Trained models, runs and published ones, on files and on data sets."""

@@ -1,0 +1,245 @@
+"""What a model can do for `mmjax predict`: tasks of runs, kinds of published.
+
+A run's abilities are its tasks. Those of a published model have the same
+`ability` and `predict_flag`, and are found by its class.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax import models, pretrained, tasks
+from mmjax.errors import ConfigError
+from mmjax.inference import encoders
+from mmjax.inference import opened as opened_lib
+from mmjax.pretrained import (
+  blip2,
+  classifiers,
+  dual_encoders,
+  image_text_models,
+  language_models,
+  llava,
+  paligemma,
+  qwen_vl,
+  speech_recognizers,
+  text_encoders,
+  vision_language,
+)
+
+_SHOWN = 5
+# A question as the families' chat templates write it, with {} for the words.
+TEMPLATES: dict[type, str] = {
+  blip2.Model: 'Question: {} Answer:',
+  llava.Model: 'USER: <image>\n{} ASSISTANT:',
+  paligemma.Model: 'answer en {}',
+  qwen_vl.QwenVL: (
+    '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
+    '<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>'
+    '\n<|im_start|>assistant\n'
+  ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Ability:
+  """Something that a published model can do.
+
+  Attributes:
+    ability: a verb phrase, as that of tasks.
+    predict_flag: the flag of `mmjax predict` that asks for it.
+    needs: the input that it needs: 'image', 'sound', or '' for none.
+  """
+
+  ability: str
+  predict_flag: tasks.PredictFlag
+  needs: str = 'image'
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """A published model, as `mmjax predict` uses runs.
+
+  Attributes:
+    model: the model.
+    name: its folder or name.
+    max_new_tokens: largest number of tokens to write; None for the model's own.
+  """
+
+  model: pretrained.Pretrained
+  name: str
+  max_new_tokens: int | None = None
+
+  @functools.cached_property
+  def tasks(self) -> Mapping[str, Ability]:
+    """Abilities by name."""
+    return dict(_list(self.model))
+
+  @property
+  def inputs(self) -> tuple[str, ...]:
+    """Names of the inputs that the model reads."""
+    return tuple(dict.fromkeys(a.needs for a in self.tasks.values() if a.needs))
+
+  def unable(self, what: str) -> str:
+    """The message that the model can't do what a flag asks for.
+
+    Args:
+      what: abilities of runs that the flag asks for.
+    """
+    del what
+    able = ' and '.join(ability.ability for ability in self.tasks.values())
+    kind = self.model.config.get('model_type')
+    if not able and encoders.list_encoders(
+      opened_lib.Opened(self.name, self.model)
+    ):
+      able = 'encode, with `mmjax embed`'
+    return (
+      f'the model ({kind}) cannot do that; it can {able or "do nothing else"}'
+    )
+
+
+def _list(model: pretrained.Pretrained) -> Iterator[tuple[str, Ability]]:
+  """Abilities of a published model by name."""
+  if isinstance(model, dual_encoders.PublishedDualEncoder):
+    yield 'similarity', _make('rank texts by an image', 'text', _rank)
+  elif isinstance(model, image_text_models.PublishedImageTextModel):
+    yield model.task, _IMAGE_TEXT[model.task]
+  elif isinstance(model, vision_language.PublishedVisionLanguage):
+    if isinstance(model, blip2.Model):
+      yield 'caption', _IMAGE_TEXT['caption']
+    yield 'answer', _make('answer a question', 'question', _chat)
+  elif isinstance(model, speech_recognizers.PublishedSpeechRecognizer):
+    yield 'transcribe', _make('transcribe speech', '', _transcribe, 'sound')
+  elif isinstance(model, language_models.PublishedWriter):
+    encodes = isinstance(model, text_encoders.PublishedTextEncoder)
+    if not encodes or isinstance(model.module, models.TextToText):
+      yield 'continue', _make('continue a text', 'text', _continue, '')
+  elif isinstance(model, classifiers.PublishedClassifier):
+    needs = {
+      classifiers.PublishedImageEncoder: 'image',
+      classifiers.PublishedAudioEncoder: 'sound',
+    }
+    for cls, name in needs.items():
+      if isinstance(model, cls) and model.module.num_classes:
+        yield 'classify', _make('classify', '', _classify, name)
+
+
+def _make(
+  ability: str,
+  flag: str,
+  lines: Callable[..., list[str]],
+  needs: str = 'image',
+) -> Ability:
+  """An ability; `lines` takes (model, input, texts, settings of writing)."""
+
+  def make_lines(
+    published: Published,
+    inputs: Mapping[str, Any],
+    texts: Sequence[str],
+    beam_size: int,
+  ) -> list[str]:
+    if needs and needs not in inputs:
+      raise ConfigError(
+        f'{published.name}: to {ability} needs {needs}, not only '
+        f'{", ".join(inputs) or "texts"}; add --{needs}=FILE'
+      )
+    # What isn't given is that of the model's files.
+    settings = {'beam_size': beam_size} if beam_size > 1 else {}
+    if published.max_new_tokens is not None:
+      settings['max_new_tokens'] = published.max_new_tokens
+    return lines(published.model, inputs.get(needs), list(texts), settings)
+
+  prompt = tasks.PredictFlag(flag, make_lines, needs_inputs=bool(needs))
+  return Ability(ability, prompt, needs)
+
+
+def _rank(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  """Cosines, and CLIP's probabilities of the texts or SigLIP's of each."""
+  del settings
+  ids, mask = model.tokenize(texts)
+  batch = {'image': model.pixels([image]), 'text': ids, 'text_mask': mask}
+  out = model.jit_method('__call__', train=False)(model.params, batch)
+  cosines = (out['image_embedding'] @ out['text_embedding'].T)[0]
+  logits = out['logit_scale'] * cosines
+  if 'logit_bias' in out:
+    probabilities = jax.nn.sigmoid(logits + out['logit_bias'])
+  else:
+    probabilities = jax.nn.softmax(logits)
+  cosines, probabilities = np.asarray(cosines), np.asarray(probabilities)
+  return [
+    'cosine    prob  text',
+    *(
+      f'{cosines[i]:6.3f}  {probabilities[i]:6.1%}  {texts[i]}'
+      for i in np.argsort(-cosines)
+    ),
+  ]
+
+
+def _match(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  del settings
+  found = np.asarray(model.match([image] * len(texts), texts))
+  ranked = (f'{found[i]:6.1%}  {texts[i]}' for i in np.argsort(-found))
+  return ['  prob  text', *ranked]
+
+
+def _caption(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  del texts
+  return model.caption([image], **settings)
+
+
+def _answer(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  return model.answer([image], texts, **settings)
+
+
+def _chat(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  template = next(t for cls, t in TEMPLATES.items() if isinstance(model, cls))
+  prompts = [template.replace('{}', text) for text in texts]
+  return model.generate([image], prompts, **settings)
+
+
+def _continue(
+  model: Any, image: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  del image
+  return model.generate(texts, **settings)
+
+
+def _transcribe(
+  model: Any, sound: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  del texts
+  if 'beam_size' in settings:
+    raise ConfigError(
+      f'--beam_size={settings["beam_size"]}: speech is transcribed greedily; '
+      'leave it out'
+    )
+  return model.transcribe([sound], max_tokens=settings.get('max_new_tokens'))
+
+
+def _classify(
+  model: Any, value: Any, texts: list[str], settings: dict[str, int]
+) -> list[str]:
+  del texts, settings
+  (found,) = model.classify([value], top=_SHOWN)
+  return ['  prob  class', *(f'{p:6.1%}  {label}' for label, p in found)]
+
+
+# By what a checkpoint of BLIP was trained for.
+_IMAGE_TEXT = {
+  'caption': _make('caption an image', '', _caption),
+  'answer': _make('answer a question', 'question', _answer),
+  'match': _make('match texts with an image', 'text', _match),
+}

@@ -1,0 +1,65 @@
+"""What `mmjax predict` does with published models, and refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from mmjax.cli import main
+from mmjax.data import audio
+
+GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  folder = tmp_path_factory.mktemp('inputs')
+  for name in ('a', 'b'):
+    PIL.Image.new('RGB', (8, 8), 'red').save(folder / f'{name}.png')
+  (folder / 'a.wav').write_bytes(
+    audio.encode_wave(np.zeros(1600, np.float32), 16_000)
+  )
+  return folder
+
+
+@pytest.mark.parametrize(
+  ('command', 'first', 'number'),
+  [
+    ('clip --image=a.png --text=red --text=cat', 'cosine    prob  text', 3),
+    ('blip_captions --image=. --max_new_tokens=2', 'a.png:', 4),
+    ('llava --image=a.png --question=red --max_new_tokens=2', '', 1),
+    ('whisper --sound=a.wav --max_new_tokens=2', '', 1),
+    ('vit --image=a.png', '  prob  class', 4),
+    ('gpt2 --text=cat --text=red --max_new_tokens=2', '', 2),
+  ],
+)
+def test_a_family_does_what_it_can(
+  command, first, number, folder, monkeypatch, capsys
+):
+  monkeypatch.chdir(folder)
+  name, *flags = command.split()
+  assert main.main(['predict', str(GOLDEN / name), *flags]) == 0
+  lines = capsys.readouterr().out.split('\n')[:-1]
+  assert lines[0].startswith(first)
+  assert len(lines) == number
+
+
+@pytest.mark.parametrize(
+  ('command', 'message'),
+  [
+    (
+      'clip --image=a.png',
+      "it can rank texts by an image; use --text='a photo",
+    ),
+    ('clip --text=cat', 'the task needs an input; add --image=FILE'),
+    ('clip --sound=a.wav --text=cat', 'sound=a.wav: the model reads image'),
+    ('bert --text=cat', 'it can encode, with `mmjax embed`'),
+    ('whisper --sound=a.wav --beam_size=2', 'speech is transcribed greedily'),
+  ],
+)
+def test_refused(command, message, folder, monkeypatch, capsys):
+  monkeypatch.chdir(folder)
+  name, *flags = command.split()
+  assert main.main(['predict', str(GOLDEN / name), *flags]) == 2
+  assert message in capsys.readouterr().err
