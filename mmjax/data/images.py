@@ -1,13 +1,14 @@
 """Decodes, resizes and normalises images.
 
-Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32.
+Images are uint8 [H, W, 3] arrays in RGB until `normalise` makes them float32,
+which features do on the device.
 """
 
-import functools
 import io
 import os
 import pathlib
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -215,36 +216,24 @@ def resize(
 
 
 def normalise(
-  image: UInt8[np.ndarray, '*shape 3'],
-  mean: tuple[float, float, float],
-  std: tuple[float, float, float],
-) -> Float32[np.ndarray, '*shape 3']:
+  image: UInt8[Any, '*shape 3'],
+  mean: Sequence[float],
+  std: Sequence[float],
+) -> Float32[Any, '*shape 3']:
   """Returns (image / 255 - mean) / std for each channel, as float32.
 
   Args:
-    image: uint8 [..., 3].
+    image: uint8 [..., 3], an array of numpy or JAX.
     mean: each channel's mean, in 0..1.
     std: each channel's standard deviation, in 0..1.
 
   Returns:
-    float32 [..., 3].
+    float32 [..., 3], of the same library.
   """
-  width = image.shape[-2] if image.ndim > 1 else 1
-  scale, shift = _tile_factors(tuple(mean), tuple(std), width)
-  values = image.reshape(-1, width * 3).astype(np.float32)
-  values *= scale
-  values -= shift
-  return values.reshape(image.shape)
-
-
-@functools.lru_cache(maxsize=64)
-def _tile_factors(
-  mean: tuple[float, ...], std: tuple[float, ...], width: int
-) -> tuple[np.ndarray, np.ndarray]:
-  """Tiles the factors to a row of pixels: numpy is slow on an axis of 3."""
+  shape = (1,) * (image.ndim - 1) + (3,)
   scale = 1 / (255 * np.asarray(std, np.float64))
   shift = np.asarray(mean, np.float64) / std
-  return (
-    np.tile(scale.astype(np.float32), width),
-    np.tile(shift.astype(np.float32), width),
+  scale, shift = (
+    factor.astype(np.float32).reshape(shape) for factor in (scale, shift)
   )
+  return image.astype(np.float32) * scale - shift
