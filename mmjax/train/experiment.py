@@ -172,7 +172,6 @@ def from_tasks(
   model = from_config.build(
     config, feed.preprocessor, tables=definition.tables, **outputs
   )
-
   evaluated = _get_evaluated(built_tasks, definition)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
@@ -185,8 +184,8 @@ def from_tasks(
       prefix=prefix,
       blind_metrics=blind_of_split,
     )
-    lacking = feed.lacking.get(split, ())
-    return _build_evaluators(_drop_lacking(evaluated, lacking), described)
+    tasks = _drop_lacking(evaluated, feed.lacking.get(split, ()))
+    return _build_evaluators(tasks, described)
 
   return Experiment(
     model=model,
