@@ -5,8 +5,9 @@ cache), L layers, H heads, G key-value heads, K head size, D width, E width of a
 context or of a shared embedding, V vocabulary, C classes, n questions or images
 an example; images [B, H, W, C], spectrograms [B, F, M] of F frames and M bands.
 
-A batch is a dict of arrays: for each feature of a config's `data.features` its
-array and a mask, as `mmjax.data.features` describes, and
+A batch, as models and objectives read it, is a dict of arrays: for each feature
+of a config's `data.features` its array and a mask, as `mmjax.data.features`
+describes (`Feature.make_inputs` turns images from uint8 to floats), and
 
   image    [B, H, W, 3] float32, normalised    image_mask    [B] bool
   text     [B, T] int32, the caption           text_mask     [B, T] bool

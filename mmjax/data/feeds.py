@@ -44,7 +44,7 @@ class Feed:
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.
-    init_batch: two training examples that give the shapes of a batch.
+    init_batch: two training examples as a model reads them, for shapes.
     files: functions by file name that write to a run's folder what
       preprocessing needs again.
     notes: notes on the data for the user.
@@ -302,7 +302,7 @@ def _read_init_batch(
     init_batch.pop(key, None)
   if isinstance(train, mixtures.Mixture):
     init_batch['source_index'] = np.zeros_like(init_batch['index'], np.int32)
-  return init_batch
+  return preprocessor.make_inputs(init_batch)
 
 
 def _make_checks(

@@ -28,7 +28,8 @@ class Preprocessor:
   `preprocess(record, rng)` is for training: it augments, and draws one of
   several texts. `preprocess(record)` is for evaluation, the same at each call.
   The features determine the keys, whether or not the record has the field;
-  where it hasn't, the arrays are zeros and the masks False.
+  where it hasn't, the arrays are zeros and the masks False. A model reads
+  `preprocess.make_inputs(batch)`.
 
   Attributes:
     features: features by name, which is the key of their arrays.
@@ -101,8 +102,23 @@ class Preprocessor:
         example |= feature.make_arrays(chosen[name], rng, flips=flips)
     return example
 
+  def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the inputs of a model: images are normalised, the rest stays.
+
+    Batches go to the device before: of images they have uint8, a quarter of the
+    bytes.
+
+    Args:
+      batch: arrays [B, ...] of numpy, or traced ones, of some features.
+    """
+    inputs = dict(batch)
+    for name, feature in self.features.items():
+      if name in batch:
+        inputs |= feature.make_inputs(batch)
+    return inputs
+
   def prepare(self, *absent: str, **values: Any) -> Example:
-    """Makes a batch of what people pass.
+    """Makes the inputs of a model from what people pass.
 
     Args:
       *absent: further features, whose arrays are zero and masked.
@@ -129,11 +145,13 @@ class Preprocessor:
     if not number:
       raise ConfigError('there is no value to make arrays of')
     by_name |= {name: [self[name].make_absent()] * number for name in absent}
-    return {
-      key: np.stack([example[key] for example in examples])
-      for examples in by_name.values()
-      for key in examples[0]
-    }
+    return self.make_inputs(
+      {
+        key: np.stack([example[key] for example in examples])
+        for examples in by_name.values()
+        for key in examples[0]
+      }
+    )
 
   def to_dict(self) -> dict[str, Any]:
     """Returns the settings, without the tokenizer, as JSON values."""

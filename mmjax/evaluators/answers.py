@@ -48,7 +48,7 @@ class Answers:
       blind_metrics: metrics of this evaluation for the blind baseline.
       name: prefix of the metrics' names.
     """
-    self._answer = spread.jit_over_mesh(answer)
+    self._answer = spread.jit_over_mesh(answer, preprocessor.make_inputs)
     if num_examples:
       first = range(min(num_examples, len(source)))
       source = sources.Subset(source, list(first))

@@ -58,7 +58,7 @@ class Captions:
         metrics.
       name: prefix of the metrics' names.
     """
-    self._generate = spread.jit_over_mesh(generate)
+    self._generate = spread.jit_over_mesh(generate, preprocessor.make_inputs)
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))

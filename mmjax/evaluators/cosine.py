@@ -175,6 +175,7 @@ def _read(
     source, make, _BATCH_SIZE, num_examples=num_examples
   ) as ahead:
     for batch in ahead:
+      batch = make.make_inputs(batch)
       known = np.all([batch[f'{f.name}_mask'] for f in chosen], axis=0)
       parts.append([batch[feature.name][known] for feature in chosen])
   arrays = [np.concatenate(column) for column in zip(*parts, strict=True)]

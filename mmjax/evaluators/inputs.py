@@ -69,7 +69,7 @@ class InputsEvaluator:
       name: prefix of the metrics' names.
       num_examples: number of records to use, the first ones; 0 for all.
     """
-    self._predict = spread.jit_over_mesh(predict)
+    self._predict = spread.jit_over_mesh(predict, preprocessor.make_inputs)
     self._source, self._preprocessor = source, preprocessor
     self._feature = preprocessor[target]
     self._target, self._inputs = target, tuple(inputs)

@@ -44,7 +44,7 @@ class _Hidden:
       num_examples: number of records to use, the first ones; 0 for all.
       name: prefix of the metrics' names.
     """
-    self._measure = spread.jit_over_mesh(measure)
+    self._measure = spread.jit_over_mesh(measure, preprocessor.make_inputs)
     self._source, self._preprocess = source, preprocessor
     self._field, self._name = field, name
     self._keys = [
@@ -162,7 +162,7 @@ class HiddenPatches(_Hidden):
       **settings: as of the base class.
     """
     super().__init__(*args, **settings)
-    self._rebuild = spread.jit_over_mesh(rebuild)
+    self._rebuild = spread.jit_over_mesh(rebuild, self._preprocess.make_inputs)
     self._images: np.ndarray | None = None
 
   def run(self, params: Params) -> Iterator[tuple[str, float]]:

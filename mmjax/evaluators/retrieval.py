@@ -58,7 +58,8 @@ class Retrieval:
     """
     self._fields = tuple(embed)
     self._embed = {
-      field: spread.jit_over_mesh(function) for field, function in embed.items()
+      field: spread.jit_over_mesh(function, preprocessor.make_inputs)
+      for field, function in embed.items()
     }
     self._source, self._preprocess = source, preprocessor
     self._batch_size = batch_size

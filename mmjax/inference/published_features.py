@@ -26,7 +26,7 @@ class PublishedImage(features.Feature):
   """
 
   kind: ClassVar[str] = 'image'
-  reads: ClassVar[tuple[str, ...]] = ('image',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('image',)
   is_large: ClassVar[bool] = True
   word: ClassVar[str] = 'an image'
 

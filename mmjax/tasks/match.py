@@ -144,7 +144,8 @@ class Pairs:
       name: prefix of the metrics' names.
     """
     self._predict = spread.jit_over_mesh(
-      predict.make_output(split.model, target=OUTPUT)
+      predict.make_output(split.model, target=OUTPUT),
+      split.preprocessor.make_inputs,
     )
     self._split, self._fields, self._name = split, fields, name
 

@@ -72,7 +72,7 @@ class Experiment:
       rngs={'dropout': key})` gives the outputs that the objectives read.
     objectives: name -> (weight, objective).
     train_data: batches of numpy arrays by number.
-    init_batch: one or two examples, for shapes.
+    init_batch: one or two examples as the model reads them, for shapes.
     evaluators: split ('val', 'test') -> name -> evaluator. 'val' runs every
       `train.eval_every` steps and at the end, 'test' once at the end.
     files: file name in the run's folder -> function that writes it at the
@@ -81,6 +81,8 @@ class Experiment:
     sources: names of a mixture's sources, by the batch's `source_index`; empty
       for batches of one source.
     frozen: models that objectives learn from, by the objective's name.
+    make_inputs: function from a batch on the device to what model and
+      objectives read, a part of the compiled step; by default the batch itself.
   """
 
   model: Any
@@ -98,6 +100,7 @@ class Experiment:
   frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
     default_factory=dict
   )
+  make_inputs: Callable[[Batch], Batch] = dict
 
 
 # (config, mesh) -> Experiment.
@@ -169,7 +172,6 @@ def from_tasks(
   model = from_config.build(
     config, feed.preprocessor, tables=definition.tables, **outputs
   )
-
   evaluated = _get_evaluated(built_tasks, definition)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
@@ -189,6 +191,7 @@ def from_tasks(
     notes=feed.notes,
     sources=feed.sources,
     frozen=_load_teachers(built_tasks, feed),
+    make_inputs=feed.preprocessor.make_inputs,
   )
 
 

@@ -48,6 +48,7 @@ def count(
     lr=lambda _: jnp.zeros(()),
     trained=trained,
     frozen={n: model.apply for n, model in experiment.frozen.items()},
+    make_inputs=experiment.make_inputs,
   )
   given = {n: model.params for n, model in experiment.frozen.items()}
   params, batch, given = jax.tree.map(_shape, (params, batch, given))

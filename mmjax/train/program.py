@@ -145,6 +145,7 @@ def build(
     ema_decay=train.ema_decay,
     axis_name='data' if config.mesh.style == 'pmap' else None,
     sources=experiment.sources,
+    make_inputs=experiment.make_inputs,
   )
   frozen = {
     name: _shard(model, mesh) for name, model in experiment.frozen.items()

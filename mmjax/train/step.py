@@ -39,6 +39,7 @@ def make_update(
   ema_decay: float = 0.0,
   axis_name: str | None = None,
   sources: Sequence[str] = (),
+  make_inputs: Callable[[Batch], Batch] = dict,
 ) -> Update:
   """Makes the pure function `update(state, batch, frozen_params)`.
 
@@ -59,6 +60,8 @@ def make_update(
     axis_name: mapped axis over whose devices the batch is split: `update` gets
       one device's examples and a whole state. None where arrays are global.
     sources: names of the sources of a mixture, by the batch's `source_index`.
+    make_inputs: function from a batch, or a part of it, to what model and
+      objectives read.
 
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
@@ -77,7 +80,14 @@ def make_update(
       model, state.ema, frozen or {}, frozen_params or {}
     )
     gradients = _Gradients(
-      model, objectives, accumulate, axis_name, teachers, state.step, sources
+      model,
+      objectives,
+      accumulate,
+      axis_name,
+      teachers,
+      state.step,
+      make_inputs,
+      sources,
     )
     grads, metrics = gradients(state.params, batch, key)
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
@@ -118,14 +128,18 @@ class _Gradients:
   axis_name: str | None
   teachers: Mapping[str, ApplyTeacher]
   step: Array
+  make_inputs: Callable[[Batch], Batch]
   sources: Sequence[str] = ()
 
   def __call__(
     self, params: Params, batch: Batch, key: Array
   ) -> tuple[Params, Metrics]:
     micro = _split(batch, self.accumulate)
+    # Inputs are made of each micro-batch by itself: they may be larger.
     counts = {
-      name: jax.vmap(objective.count)(micro).astype(jnp.float32)
+      name: jax.vmap(
+        lambda part, count=objective.count: count(self.make_inputs(part))
+      )(micro).astype(jnp.float32)
       for name, (_, objective) in self.objectives.items()
     }
     totals = {
@@ -240,12 +254,16 @@ class _Gradients:
   def _run(self, params: Params, batch: Batch, key: Array) -> Outputs:
     drop_key, _ = jax.random.split(key)
     return self.model.apply(
-      {'params': params}, batch, train=True, rngs={'dropout': drop_key}
+      {'params': params},
+      self.make_inputs(batch),
+      train=True,
+      rngs={'dropout': drop_key},
     )
 
   def _losses(self, names, params, outputs, batch, fractions, key):
     """Weighted sum of some objectives' losses, times their fractions."""
     apply = partial(self.model.apply, {'params': params})
+    batch = self.make_inputs(batch)
     _, own_key = jax.random.split(key)
     total, metrics = jnp.zeros(()), {}
     for i, (name, (weight, objective)) in enumerate(self.objectives.items()):

@@ -9,12 +9,19 @@ import PIL.Image
 import pytest
 
 from mmjax.data import images
+from mmjax.errors import ConfigError
 
 
 def encode(image: PIL.Image.Image, kind: str = 'PNG', **options) -> bytes:
   buffer = io.BytesIO()
   image.save(buffer, kind, **options)
   return buffer.getvalue()
+
+
+def make_exif(orientation: int) -> PIL.Image.Exif:
+  exif = PIL.Image.Exif()
+  exif[0x0112] = orientation
+  return exif
 
 
 def test_png_survives_exactly():
@@ -119,10 +126,45 @@ def _write_png(header, row):
 def test_cmyk_and_exif_rotation():
   image = PIL.Image.new('CMYK', (4, 2))
   assert images.decode(encode(image, 'JPEG')).shape == (2, 4, 3)
-  exif = PIL.Image.Exif()
-  exif[0x0112] = 6  # Turn a quarter clockwise to see it upright.
-  turned = encode(PIL.Image.new('RGB', (4, 2)), 'JPEG', exif=exif)
+  # Upright after a rotation by a quarter, clockwise.
+  turned = encode(PIL.Image.new('RGB', (4, 2)), 'JPEG', exif=make_exif(6))
   assert images.decode(turned).shape == (4, 2, 3)
+
+
+@pytest.mark.parametrize(
+  ('mode', 'options'),
+  [
+    *(('RGB', {'subsampling': kind}) for kind in ('4:4:4', '4:2:2', '4:2:0')),
+    ('RGB', {'progressive': True, 'quality': 30}),
+    ('RGB', {'keep_rgb': True}),
+    ('RGB', {'restart_marker_blocks': 1}),
+    ('L', {}),
+    *(('RGB', {'exif': make_exif(i)}) for i in (1, 2, 6, 7, 9)),
+  ],
+)
+def test_jpeg_pixels_are_those_of_pillow(mode, options, monkeypatch):
+  rng = np.random.default_rng(0)
+  noise = PIL.Image.fromarray(rng.integers(0, 256, (41, 29, 3), np.uint8))
+  smooth = noise.resize((101, 67), PIL.Image.Resampling.BICUBIC)
+  files = [encode(x.convert(mode), 'JPEG', **options) for x in (noise, smooth)]
+  monkeypatch.setattr(images, 'to_rgb', None)  # What decodes with Pillow.
+  fast = [images.decode(data) for data in files]
+  monkeypatch.undo()
+  monkeypatch.setattr(images, '_decode_jpeg', lambda data: None)
+  for data, pixels in zip(files, fast, strict=True):
+    np.testing.assert_array_equal(pixels, images.decode(data))
+
+
+@pytest.mark.parametrize('end', [-1, -9, 700, 30])
+def test_errors_of_damaged_jpegs_are_those_of_pillow(end, monkeypatch):
+  noise = np.random.default_rng(0).integers(0, 256, (41, 29, 3), np.uint8)
+  data = encode(PIL.Image.fromarray(noise), 'JPEG')[:end]
+  with pytest.raises(ConfigError) as error:
+    images.decode(data)
+  monkeypatch.setattr(images, '_decode_jpeg', lambda data: None)
+  with pytest.raises(ConfigError) as expected:
+    images.decode(data)
+  assert str(error.value) == str(expected.value)
 
 
 @pytest.mark.parametrize('cut', [0, 5, 40])

@@ -3,6 +3,7 @@
 import io
 import json
 
+import jax
 import numpy as np
 import PIL.Image
 import pytest
@@ -74,7 +75,7 @@ def test_settings_determine_the_keys():
   )(make_record())
   shapes = {key: (v.shape, v.dtype.name) for key, v in everything.items()}
   assert shapes == {
-    'image': ((SIZE, SIZE, 3), 'float32'),
+    'image': ((SIZE, SIZE, 3), 'uint8'),
     'image_mask': ((), 'bool'),
     'text': ((11,), 'int32'),
     'text_mask': ((11,), 'bool'),
@@ -244,11 +245,24 @@ def test_image_sizes_and_normalisation():
   prepare = make_preprocessor(
     image={'size': (5, 3), 'mean': (0.1, 0.2, 0.3), 'std': HALF}
   )
-  image = prepare(make_record())['image']
+  row = prepare(make_record())
   decoded = images.resize(images.decode(make_png()), (5, 3))
+  np.testing.assert_array_equal(row['image'], decoded)
+  batch = {key: np.stack([value] * 2) for key, value in row.items()}
+  batch['image_mask'][1] = False
   expected = (decoded / 255 - np.array([0.1, 0.2, 0.3])) / 0.5
-  # float32 against float64, of values below 2.
-  np.testing.assert_allclose(image, expected, atol=1e-6)
+  for inputs in (
+    prepare.make_inputs(batch),
+    jax.jit(prepare.make_inputs)(batch),
+  ):
+    assert inputs['image'].dtype == np.float32
+    # float32 against float64, of values below 2.
+    np.testing.assert_allclose(inputs['image'][0], expected, atol=1e-6)
+    # An absent image is zeros after its normalisation.
+    assert not inputs['image'][1].any()
+  assert prepare.make_inputs({'text': 1}) == {'text': 1}
+  with pytest.raises(ValueError, match="'image' is float32, but Image"):
+    prepare.make_inputs(inputs)
 
 
 def test_settings_survive_their_file(tmp_path):
@@ -302,8 +316,9 @@ def test_prepare_makes_a_batch_of_what_is_passed(tmp_path):
   paths = [str(tmp_path / 'a.png')] * 2
   batch = prepare.prepare(image=paths, text=['a', 'b'])
   assert set(batch) == {'image', 'image_mask', 'text', 'text_mask'}
-  row = prepare(make_record())['image']
-  np.testing.assert_array_equal(batch['image'], [row, row])
+  row = prepare(make_record())['image'] / 127.5 - 1
+  # float32 against float64, of values below 1.
+  np.testing.assert_allclose(batch['image'], [row, row], atol=1e-6)
   assert set(prepare.prepare(text='a')) == {'text', 'text_mask'}
   with pytest.raises(ConfigError, match='there are 2 image, 1 text'):
     prepare.prepare(image=paths, text='a')
@@ -326,5 +341,6 @@ def test_golden_values():
   )
   example = prepare(make_record(), np.random.default_rng(17))
   assert prepare.tokenizer.decode(example['text']) == 'three'
-  pixels = np.rint((example['image'] + 1) * 127.5)
-  np.testing.assert_array_equal(pixels[2, :, 1], [141, 172, 124, 190, 190])
+  np.testing.assert_array_equal(
+    example['image'][2, :, 1], [141, 172, 124, 190, 190]
+  )

@@ -23,7 +23,7 @@ def test_all_examples_come_back_in_order(size):
 
   x = np.random.default_rng(0).normal(size=(size, 4)).astype(np.float32)
   mask = np.arange(size) % 3 > 0
-  got = spread.jit_over_mesh(predict)(params, {'x': x, 'mask': mask})
+  got = spread.jit_over_mesh(predict, dict)(params, {'x': x, 'mask': mask})
   np.testing.assert_allclose(
     got, np.where(mask[:, None], x @ kernel, -1), rtol=1e-5
   )

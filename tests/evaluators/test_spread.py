@@ -10,7 +10,9 @@ from mmjax.evaluators import spread
 
 
 def test_on_one_device_nothing_is_filled_up():
-  predict = spread.jit_over_mesh(lambda params, batch: batch['x'] * params['w'])
+  predict = spread.jit_over_mesh(
+    lambda params, batch: batch['x'] * params['w'], dict
+  )
   got = predict({'w': jnp.float32(2)}, {'x': np.ones((3, 2), np.float32)})
   np.testing.assert_array_equal(got, np.full((3, 2), 2))
 

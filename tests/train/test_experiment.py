@@ -2,6 +2,8 @@
 
 import functools
 
+import jax
+import numpy as np
 import pytest
 
 from mmjax import tasks
@@ -45,6 +47,12 @@ def test_batches_have_what_the_tasks_need_and_splits_are_evaluated():
   keys = {'image', 'text', 'question', 'answer', 'label'}
   masks = {f'{key}_mask' for key in keys - {'label'}}
   assert set(built.init_batch) - {'index'} == keys | masks
+  # Images go to the device as uint8; the step makes of them what models read.
+  with built.train_data.iterate(0) as batches:
+    batch = next(batches)
+  assert batch['image'].dtype == np.uint8
+  inputs = jax.eval_shape(built.make_inputs, batch)
+  assert inputs['image'].dtype == built.init_batch['image'].dtype == np.float32
   assert built.objectives['captioning'][0] == 0.5
   # Both VQAs are measured in the same way, under different names.
   names = ['captions', 'vqa', 'vqa_generation/vqa']

@@ -94,13 +94,15 @@ def test_accumulation_compares_all_examples_of_the_batch(kind):
     'contrastive': (2.0, objectives.Contrastive(kind)),
   }
   model, batch = _Embeddings(), toy.Data().batch(0)
+  pixels = np.random.default_rng(1).integers(0, 256, (8, 2, 2, 4), np.uint8)
+  batch['image'] = pixels.astype(np.float32) / 64 - 2
   batch['text'] = np.zeros((8, 2), np.int32)
   batch['source_index'] = np.array([0, 1, 1, 0, 0, 0, 0, 0], np.int32)
   batch['mask'] = np.array([1, 1, 0, 0, 1, 1, 1, 1], bool)
   params = model.init(jax.random.key(0), batch, train=False)['params']
   tx = optax.sgd(0.1)
 
-  def run(accumulate):
+  def run(accumulate, batch, **settings):
     update = step.make_update(
       model,
       losses,
@@ -109,11 +111,20 @@ def test_accumulation_compares_all_examples_of_the_batch(kind):
       trained=jax.tree.map(lambda _: True, params),
       accumulate=accumulate,
       sources=('a', 'b', 'c'),
+      **settings,
     )
     return jax.jit(update)(_state(params, tx), batch)
 
-  want, want_metrics = run(1)
-  got, got_metrics = run(4)
+  want, want_metrics = run(1, batch)
+  # Inputs are made of each micro-batch, once.
+  got, got_metrics = run(
+    4,
+    {**batch, 'image': pixels},
+    make_inputs=lambda b: {
+      **b,
+      'image': b['image'].astype(np.float32) / 64 - 2,
+    },
+  )
   assert want_metrics.keys() == got_metrics.keys()
   close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
   jax.tree.map(close, want.params, got.params)

@@ -27,7 +27,8 @@ class Feature:
 
   The fields of a subclass are its settings in a config. An example has the
   array under the feature's name, and its mask under `NAME_mask`, where the mask
-  is True for what the record has; what it lacks is zeros.
+  is True for what the record has; what it lacks is zeros. Batches of examples
+  go to the device, where `make_inputs` makes of them what a model reads.
 
   Attributes:
     name: name of the arrays in a batch.
@@ -207,6 +208,21 @@ class Feature:
   def make_absent(self, rng: np.random.Generator | None = None) -> Example:
     """Makes arrays of the same shapes, zero, with masks that are False."""
     raise NotImplementedError
+
+  def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Makes the arrays that a model reads in place of those of a batch.
+
+    It is called on the device, within the compiled step or predict function, so
+    that a batch gets there in its smaller form. It also works on numpy arrays.
+
+    Args:
+      batch: arrays [B, ...], with the feature's and its mask; perhaps traced.
+
+    Returns:
+      The arrays that change, by key; by default none.
+    """
+    del batch
+    return {}
 
   def prepare(self, value: Any) -> Example:
     """Makes the arrays of what a person passes, such as a file's path.

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -103,9 +103,10 @@ class StoredImage(base.Feature):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Image(StoredImage):
-  """An encoded image, as a normalised array.
+  """An encoded image, as an array that is normalised on the device.
 
-  The array is float32 [H, W, 3], its mask bool [].
+  The array is uint8 [H, W, 3], its mask bool []. A model reads float32, zeros
+  where the mask is False.
 
   Attributes:
     size: (height, width), or one number for both, in pixels.
@@ -139,34 +140,52 @@ class Image(StoredImage):
   def make_absent(self, rng: np.random.Generator | None = None):
     del rng
     return {
-      self.name: np.zeros(self.shape, np.float32),
+      self.name: np.zeros(self.shape, np.uint8),
       f'{self.name}_mask': np.bool_(False),
     }
 
-  def normalise(self, image: np.ndarray) -> np.ndarray:
-    """Resizes and normalises an image, as in evaluation.
+  def make_inputs(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Normalises the images of a batch; absent ones become zeros.
+
+    Raises:
+      ValueError: if they are not uint8, as those of a subclass may be.
+    """
+    pixels, mask = batch[self.name], batch[f'{self.name}_mask']
+    if pixels.dtype != np.uint8:
+      raise ValueError(
+        f'the array {self.name!r} is {pixels.dtype}, but '
+        f'{type(self).__name__}.make_inputs normalises uint8; a feature that '
+        'makes other arrays of images needs a make_inputs of its own'
+      )
+    present = mask.reshape(mask.shape + (1,) * (pixels.ndim - mask.ndim))
+    return {self.name: self.normalise(pixels) * present.astype(np.float32)}
+
+  def normalise(self, pixels: Any) -> Any:
+    """Normalises images, as `mmjax.data.images.normalise`.
 
     Args:
-      image: uint8 [H, W, 3], any size.
+      pixels: uint8 [..., H, W, 3]; in training a traced array.
 
     Returns:
-      float32 [size, size, 3].
+      float32 [..., H, W, 3].
     """
-    image = image_files.resize(image, self.shape[:2], self.resize)
-    return image_files.normalise(image, self.mean, self.std)
+    return image_files.normalise(pixels, self.mean, self.std)
+
+  def _resize(self, image: np.ndarray) -> np.ndarray:
+    return image_files.resize(image, self.shape[:2], self.resize)
 
   def _make_example(self, image: np.ndarray) -> base.Example:
     return {
-      self.name: self.normalise(image),
+      self.name: self._resize(image),
       f'{self.name}_mask': np.bool_(True),
     }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Images(Image):
-  """Several encoded images, as a normalised array.
+  """Several encoded images, as an array that is normalised on the device.
 
-  The array is float32 [n, H, W, 3], its mask bool [n].
+  The array is uint8 [n, H, W, 3], its mask bool [n]. A model reads float32.
 
   Attributes:
     number: n; of more images, the first n are used.
@@ -236,9 +255,9 @@ class Images(Image):
     return draw_grid([image_files.decode(item) for item in value]), []
 
   def _stack(self, images: Sequence[np.ndarray]) -> base.Example:
-    array = np.zeros((self.number, *self.shape), np.float32)
+    array = np.zeros((self.number, *self.shape), np.uint8)
     for i, image in enumerate(images):
-      array[i] = self.normalise(image)
+      array[i] = self._resize(image)
     mask = np.arange(self.number) < len(images)
     return {self.name: array, f'{self.name}_mask': mask}
 

@@ -14,10 +14,10 @@ from mmjax.errors import ConfigError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Video(images.Images):
-  """A video, as normalised frames that are spread over it.
+  """A video, as frames spread over it, which are normalised on the device.
 
   A value is a list of encoded images, or of one encoded video. The array is
-  float32 [F, H, W, 3], its mask bool [F].
+  uint8 [F, H, W, 3], its mask bool [F]. A model reads float32.
 
   Attributes:
     number: F, number of frames; a shorter video has masked ones at its end.

@@ -19,7 +19,7 @@ LEVELS = tuple(range(0, 240, 20))
 
 
 def get_levels(example) -> list[int]:
-  return np.rint((example['x'][:, 2, 3, 0] + 1) * 127.5).astype(int).tolist()
+  return example['x'][:, 2, 3, 0].tolist()
 
 
 def test_frames_are_spread_in_order():
