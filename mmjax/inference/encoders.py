@@ -125,7 +125,11 @@ def _of_feature(run: rebuild.Run, feature: features.Feature) -> Encoder:
     prepare=feature.prepare,
     prepare_stored=lambda value: feature.make_arrays(value, None, flips=True),
     encode=lambda examples: np.asarray(
-      run.apply(predict.make_embed, stack(examples), name=feature.name)
+      run.apply(
+        predict.make_embed,
+        run.preprocessor.make_inputs(stack(examples)),
+        name=feature.name,
+      )
     ),
   )
 

@@ -98,6 +98,7 @@ class Profile:
     with self.meter.paused():
       jax.profiler.stop_trace()
     self.log(
-      f'steps {self.steps[0]} to {self.steps[-1]} are traced in {self._folder}: '
-      'for XProf the folder, for ui.perfetto.dev perfetto_trace.json.gz in it'
+      f'steps {self.steps[0]} to {self.steps[-1]} are traced in '
+      f'{self._folder}: for XProf the folder, for ui.perfetto.dev '
+      'perfetto_trace.json.gz in it'
     )
