@@ -8,11 +8,15 @@ from typing import Any
 
 from mmjax.config import definition
 from mmjax.parallel import hosts
-from mmjax.train import loop
+from mmjax.train import loop, profiling
 
 
 def run(
-  config: Any, build: Callable[..., Any], workdir: str | Path
+  config: Any,
+  build: Callable[..., Any],
+  workdir: str | Path,
+  *,
+  profile_steps: range | None = None,
 ) -> dict[str, float]:
   """Trains a blind baseline first, then the model, by the same loop.
 
@@ -27,12 +31,15 @@ def run(
     build: (config, mesh, blind_metrics=None) -> Experiment; these are the
       baseline's results, for its evaluators to yield beside their own.
     workdir: the run's folder.
+    profile_steps: steps of the model that are traced, as of `loop.run`.
 
   Returns:
     The model's results; {} if the run was stopped before its end.
   """
+  with hosts.raise_together():
+    profiling.check(profile_steps, done=0, total=config.train.steps)
   if not _wants_baseline(config):
-    return loop.run(config, build, workdir)
+    return loop.run(config, build, workdir, profile_steps=profile_steps)
   folder = Path(workdir) / 'blind'
   if not (folder / 'results.json').exists():
     # What the model is refused for, before its blind baseline trains.
@@ -47,7 +54,10 @@ def run(
     return {}
   hosts.log('training the model')
   return loop.run(
-    config, functools.partial(build, blind_metrics=metrics), workdir
+    config,
+    functools.partial(build, blind_metrics=metrics),
+    workdir,
+    profile_steps=profile_steps,
   )
 
 

@@ -175,14 +175,13 @@ def from_tasks(
   evaluated = _get_evaluated(built_tasks, definition)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
-    blind_of_split = _of_split(blind_metrics or {}, _find_phase(split)[0])
     described = _describe_split(
       config,
       feed,
       split,
       model=model,
       prefix=prefix,
-      blind_metrics=blind_of_split,
+      blind_metrics=_of_split(blind_metrics or {}, _find_phase(split)[0]),
     )
     tasks = _drop_lacking(evaluated, feed.lacking.get(split, ()))
     return _build_evaluators(tasks, described)

@@ -12,9 +12,11 @@ from mmjax.parallel import hosts
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
 from mmjax.train import (
+  compilations,
   flops,
   model_flops,
   prepared,
+  profiling,
   progress,
   schedule,
   startup,
@@ -32,6 +34,7 @@ def run(
   workdir: Path | str,
   *,
   should_stop: training.ShouldStop | None = None,
+  profile_steps: range | None = None,
 ) -> dict[str, float]:
   """Trains one experiment, from the start or from where it stopped.
 
@@ -43,6 +46,8 @@ def run(
     should_stop: function called on every host with each evaluation during
       training, before its step is saved; if it returns True (on all hosts
       alike), the run saves and ends there.
+    profile_steps: numbers of the steps, from 1, that are traced to the folder's
+      `profile/`; None for none.
 
   Returns:
     The last evaluation, name -> number, as in results.json; empty if a signal
@@ -59,9 +64,10 @@ def run(
   with hosts.raise_together():
     config = init_from.resolve(settings.complete(config))
     settings.validate(config)
+    profiling.check(profile_steps, done=0, total=config.train.steps)
     run_folder = folder.RunFolder(workdir)
   hosts.create_shared_folder(run_folder.path)
-  results = _finished(config, run_folder)
+  results = _finished(config, run_folder, profile_steps)
   if results:
     return results
   startup.use_compilation_cache()
@@ -70,11 +76,11 @@ def run(
   with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
     _claim(run_folder, stack)
     # Another process may have run there until now.
-    results = _finished(config, run_folder)
+    results = _finished(config, run_folder, profile_steps)
     if results:
       return results
     return _set_up(
-      config, build, run_folder, mesh, should_stop, clock, stack
+      config, build, run_folder, mesh, should_stop, profile_steps, clock, stack
     ).run()
 
 
@@ -94,13 +100,22 @@ def check(config: Any, build: Build) -> None:
   program_lib.build(config, build(config, mesh), mesh)
 
 
-def _finished(config: Any, run_folder: folder.RunFolder) -> dict[str, float]:
-  """Results of a run that is finished, printed once more; else {}."""
+def _finished(
+  config: Any, run_folder: folder.RunFolder, profile_steps: range | None
+) -> dict[str, float]:
+  """Results of a run that is finished, printed once more; else {}.
+
+  Raises:
+    ConfigError: if it is finished, and some of its steps should be traced.
+  """
   with hosts.raise_together():
     run_folder.check(config)
     results = run_folder.results()
   if results.get('step') != config.train.steps:
     return {}
+  profiling.check(
+    profile_steps, done=config.train.steps, total=config.train.steps
+  )
   hosts.log(
     f'{run_folder.path} is finished; its results:\n{folder.table(results)}'
   )
@@ -133,6 +148,7 @@ def _set_up(
   run_folder: folder.RunFolder,
   mesh: jax.sharding.Mesh,
   should_stop: training.ShouldStop | None,
+  profile_steps: range | None,
   clock: startup.Clock,
   stack: contextlib.ExitStack,
 ) -> training.Training:
@@ -147,13 +163,10 @@ def _set_up(
     teachers.check_same(experiment.frozen, run_folder.path)
   for note in experiment.notes:
     hosts.log(f'note: {note}')
-  checkpoints = checkpoints_lib.Checkpoints(
-    run_folder.path,
-    keep_last=config.train.keep_last,
-    keep_best=config.train.keep_best,
-    best_mode=config.train.best_mode,
+  checkpoints = _open_checkpoints(config.train, run_folder, stack)
+  profiling.check(
+    profile_steps, done=checkpoints.latest() or 0, total=config.train.steps
   )
-  stack.callback(checkpoints.close)
   start = prepared.prepare(
     config, experiment, program, checkpoints, stack, clock
   )
@@ -168,6 +181,8 @@ def _set_up(
   meter.train_seconds = run_folder.trained_seconds(start.step)
   writer = run_folder.open_writers(config, start.step)
   stack.callback(writer.close)
+  profile = profiling.Profile(run_folder.path, profile_steps, meter, hosts.log)
+  stack.callback(profile.close)
   return training.Training(
     config=config,
     experiment=experiment,
@@ -177,12 +192,28 @@ def _set_up(
     meter=meter,
     line=progress.Progress(config.train.steps),
     clock=clock,
+    compilations=stack.enter_context(compilations.Compilations()),
+    profile=profile,
     stop=stop,
     should_stop=should_stop,
     start=start,
     state=start.state,
     step=start.step,
   )
+
+
+def _open_checkpoints(
+  train: Any, run_folder: folder.RunFolder, stack: contextlib.ExitStack
+) -> checkpoints_lib.Checkpoints:
+  """Opens the run's checkpoints until `stack` closes."""
+  checkpoints = checkpoints_lib.Checkpoints(
+    run_folder.path,
+    keep_last=train.keep_last,
+    keep_best=train.keep_best,
+    best_mode=train.best_mode,
+  )
+  stack.callback(checkpoints.close)
+  return checkpoints
 
 
 def _make_meter(

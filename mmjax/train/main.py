@@ -4,6 +4,7 @@
 --config.SECTION.FIELD=VALUE  sets one field of it
 --workdir=DIR                 the run's folder; the same command resumes it
 --data_dir=DIR                short for --config.data.data_dir=DIR
+--profile_steps=FIRST:LAST    traces these steps, in WORKDIR/profile
 
 Several hosts run the same command. On SLURM, Cloud TPU VMs and GKE they find
 each other; elsewhere give each of them:
@@ -43,7 +44,8 @@ def launch(
   Args:
     build: (config, mesh) -> `mmjax.train.experiment.Experiment`.
     run: (config, build, workdir) -> results, {} if a signal stopped it before
-      its end; by default `mmjax.train.loop.run`.
+      its end; by default `mmjax.train.loop.run`. With --profile_steps it also
+      gets `profile_steps`, as that does.
   """
   if not flags.FLAGS.is_parsed() and 'workdir' not in flags.FLAGS:
     define(flags.FLAGS)
@@ -53,7 +55,9 @@ def launch(
 def define(values: flags.FlagValues) -> None:
   """Defines the flags of a run."""
   kind = lambda function: functools.partial(function, flag_values=values)
-  kind(flags.DEFINE_string)('config', None, 'config file, or file.py:argument')
+  string = kind(flags.DEFINE_string)
+  string('config', None, 'config file, or file.py:argument')
+  string('profile_steps', None, 'FIRST:LAST, steps to trace')
   define_common(values)
 
 
@@ -199,6 +203,9 @@ def _main(
 ) -> None:
   values = flags.FLAGS
   require('config', 'workdir', usage=__doc__)
+  options = {}
+  if values.profile_steps is not None:
+    options['profile_steps'] = _parse_steps(values.profile_steps)
   workdir.check(values.workdir)
   config = overrides_lib.load(values.config)
   overrides_lib.override(config, changes)
@@ -214,10 +221,28 @@ def _main(
   hosts.connect(values.coordinator, values.num_processes, values.process_id)
   alike = ConfigError, training.NonFiniteError
   with hosts.exit_on_error(*alike):
-    results = (run or loop.run)(config, build, values.workdir)
+    results = (run or loop.run)(config, build, values.workdir, **options)
   if not results:
     # Ctrl-C stopped it, when all is saved; SIGTERM raises its own code.
     sys.exit(128 + signal.SIGINT)
+
+
+def _parse_steps(text: str) -> range:
+  """Parses the first and the last of some steps.
+
+  >>> _parse_steps('10:15')
+  range(10, 16)
+
+  Raises:
+    ConfigError: if it is something else.
+  """
+  first, _, last = text.partition(':')
+  if first.isdecimal() and last.isdecimal() and 0 < int(first) <= int(last):
+    return range(int(first), int(last) + 1)
+  raise ConfigError(
+    f'--profile_steps={text} is not legal; give the first and the last step to '
+    'trace, counted from 1, as in --profile_steps=10:15'
+  )
 
 
 def name_experiment(config: ml_collections.ConfigDict) -> None:

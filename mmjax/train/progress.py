@@ -51,7 +51,8 @@ class Meter:
     if not batches.ready():
       jax.block_until_ready(in_flight)
     start = time.perf_counter()
-    batch = next(batches)
+    with jax.profiler.TraceAnnotation('wait for data'):
+      batch = next(batches)
     self._waited += time.perf_counter() - start
     return batch
 

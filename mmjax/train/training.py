@@ -10,7 +10,16 @@ import jax
 from mmjax.errors import RunError
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import folder, writers
-from mmjax.train import by_source, due, prepared, progress, startup, stopping
+from mmjax.train import (
+  by_source,
+  compilations,
+  due,
+  prepared,
+  profiling,
+  progress,
+  startup,
+  stopping,
+)
 from mmjax.train.experiment import Experiment
 from mmjax.train.state import State
 
@@ -36,6 +45,8 @@ class Training:
     meter: speed and FLOPs utilisation.
     line: the progress line.
     clock: times of the start-up.
+    compilations: programs that are compiled between steps.
+    profile: traces the steps that were asked for.
     stop: the signals.
     should_stop: as of `run`.
     start: the compiled step and the batches.
@@ -52,6 +63,8 @@ class Training:
   meter: progress.Meter
   line: progress.Progress
   clock: startup.Clock
+  compilations: compilations.Compilations
+  profile: profiling.Profile
   stop: stopping.Stopping
   should_stop: ShouldStop | None
   start: prepared.PreparedRun
@@ -67,7 +80,9 @@ class Training:
     if self.step:
       self.line.log(f'resuming from step {self.step}')
     while self.step < train.steps:
-      self.state, metrics = self.start.update(self.state, batch)
+      self.state, metrics = self.profile.run(
+        self.start.update, self.step + 1, self.state, batch
+      )
       self.step += 1
       self.meter.step()
       # One step late, so that the devices always have a next step to compute.
@@ -81,7 +96,7 @@ class Training:
         self._collect_metrics()
       if now.log:
         self._log(metrics)
-      with self.meter.paused():
+      with self.meter.paused(), self.compilations.ignored():
         measured, ends = self._evaluate('val') if now.evaluate else {}, False
         if measured:
           results = self.folder.save_results(
@@ -166,6 +181,14 @@ class Training:
       self.clock.lap('first step')
       values |= self.clock.report()
       self.line.log(str(self.clock))
+      self.compilations.begin()
+    if new := self.compilations.take():
+      self.line.log(
+        f'warning: {new} programs were compiled between steps since the last '
+        f'log line, at step {self.step}; JAX_LOG_COMPILES=1 names them'
+      )
+    if self.compilations.total:
+      values['compilations'] = self.compilations.total
     self.writer.write(self.step, values)
     self.line.show(self.step, values, first=first)
 

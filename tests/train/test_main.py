@@ -20,7 +20,13 @@ CONFIG = pathlib.Path(toy.__file__).with_name('toy_config.py')
 def command(tmp_path, monkeypatch):
   """Runs the command in this process; its exit code."""
 
-  def call(run=None, build=toy.build, config=CONFIG, workdir=tmp_path / 'run'):
+  def call(
+    run=None,
+    build=toy.build,
+    config=CONFIG,
+    workdir=tmp_path / 'run',
+    more=(),
+  ):
     values = flags.FlagValues()
     main.define(values)
     values(
@@ -29,6 +35,7 @@ def command(tmp_path, monkeypatch):
         f'--config={config}',
         f'--workdir={workdir}',
         '--nokeep_memory',  # It would be for all later tests.
+        *more,
       ]
     )
     monkeypatch.setattr(main.flags, 'FLAGS', values)
@@ -59,6 +66,15 @@ def test_exit_codes(command, run, code, capsys):
   assert command(run) == code
   printed = capsys.readouterr().err
   assert ('interrupted; the same command' in printed) == (run is _interrupt)
+
+
+@pytest.mark.parametrize(
+  'steps', ['10', '3:2', '0:3', 'a:b', '-1:3', '1:2:3', '1.5:2', ':', '']
+)
+def test_steps_to_trace_that_are_none_are_refused(command, steps, capsys):
+  assert command(more=[f'--profile_steps={steps}']) == 2
+  error = capsys.readouterr().err
+  assert f'error: --profile_steps={steps} is not legal; give the fir' in error
 
 
 def test_a_workdir_that_is_a_file_is_refused_before_the_config_is_read(
