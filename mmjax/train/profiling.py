@@ -52,7 +52,7 @@ class Profile:
   log: Callable[[str], None]
 
   def __post_init__(self):
-    self._traces = False
+    self._last = 0  # The newest traced step; 0 where no trace is under way.
     self._folder = self.workdir / 'profile'
     if jax.process_count() > 1:
       self._folder /= f'process_{jax.process_index()}'
@@ -74,6 +74,7 @@ class Profile:
       with self.meter.paused():
         jax.block_until_ready(state)
         self._start()
+    self._last = number
     with jax.profiler.StepTraceAnnotation('train', step_num=number):
       state, metrics = update(state, batch)
     if number == self.steps[-1]:
@@ -88,17 +89,15 @@ class Profile:
     jax.profiler.start_trace(
       self._folder, create_perfetto_trace=True, profiler_options=options
     )
-    self._traces = True
 
   def close(self) -> None:
-    """Writes the trace, if one has begun."""
-    if not self._traces:
+    """Writes the trace, if one is under way."""
+    if not self._last:
       return
-    self._traces = False
     with self.meter.paused():
       jax.profiler.stop_trace()
     self.log(
-      f'steps {self.steps[0]} to {self.steps[-1]} are traced in '
-      f'{self._folder}: for XProf the folder, for ui.perfetto.dev '
-      'perfetto_trace.json.gz in it'
+      f'traced steps {self.steps[0]} to {self._last} in {self._folder}; XProf '
+      'opens the folder, ui.perfetto.dev the perfetto_trace.json.gz in it'
     )
+    self._last = 0

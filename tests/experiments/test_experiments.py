@@ -13,6 +13,7 @@ from mmjax.cli import main as cli
 from mmjax.config import experiment_file, overrides, settings
 from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.errors import ConfigError
+from mmjax.inference import encoders, opened
 from mmjax.runs import rebuild
 from mmjax.train import baseline, loop, program
 
@@ -170,6 +171,11 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
 
   assert cli.main(ask) == 0
   assert capsys.readouterr().out.strip()
+
+  run = opened.open_model(str(folder))
+  encoder = encoders.choose_encoder(run, 'image')
+  found = encoder.encode([encoder.prepare(str(image))])
+  np.testing.assert_allclose(found, run.model.embed(image=image), rtol=1e-6)
 
   assert cli.main(['report', str(folder)]) == 0
   table = capsys.readouterr().out

@@ -77,8 +77,12 @@ def test_an_example_writes_what_it_writes_alone(made, batch):
 @pytest.mark.parametrize(
   'name, settings, message',
   [
-    ('encoder_decoder', {'task': 'poem'}, r"'poem' is unknown; .*'caption'"),
-    ('contrastive_captioner', {'task': 'answer'}, "task 'answer' is unknown"),
+    ('encoder_decoder', {'output': 'poem'}, r"'poem' is unknown; .*'caption'"),
+    (
+      'contrastive_captioner',
+      {'output': 'answer'},
+      "output 'answer' is unknown",
+    ),
     ('encoder_decoder', {'beam_size': 0}, 'beam_size must be at least 1'),
     (
       'encoder_decoder',
@@ -95,7 +99,7 @@ def test_an_example_writes_what_it_writes_alone(made, batch):
 )
 def test_impossible_settings_are_refused(name, settings, message, made, batch):
   model, variables = made[name]
-  settings = {'task': 'caption', 'max_new_tokens': 3, **settings}
+  settings = {'output': 'caption', 'max_new_tokens': 3, **settings}
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(
       lambda: model.apply(variables, batch, method='generate', **settings)

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from unittest import mock
 
 import jax
 import numpy as np
@@ -346,11 +347,7 @@ def test_a_check_refuses_what_a_run_would(tmp_path):
   with pytest.raises(ConfigError, match='nowhere/'):
     loop.check(frozen, toy.build)
   with pytest.raises(ConfigError, match='width 7'):
-    loop.check(toy.config(), _refusing)
-
-
-def _refusing(config, mesh):
-  raise ConfigError('width 7 is not divisible by 2 heads')
+    loop.check(toy.config(), mock.Mock(side_effect=ConfigError('width 7')))
 
 
 def test_nothing_is_compiled_after_the_first_step(tmp_path, capsys):
@@ -384,9 +381,8 @@ def test_steps_are_traced(tmp_path, capsys):
     loop.run(config, toy.build, tmp_path, profile_steps=range(5, 8))
   loop.run(config, toy.build, tmp_path, profile_steps=range(2, 4))
   folder = tmp_path / 'profile'
-  assert f'steps 2 to 3 are traced in {folder}' in capsys.readouterr().out
+  assert f'traced steps 2 to 3 in {folder};' in capsys.readouterr().out
   (trace,) = folder.rglob('perfetto_trace.json.gz')
-  assert len(list(folder.rglob('*.xplane.pb'))) == 1
   events = json.loads(gzip.decompress(trace.read_bytes()))['traceEvents']
   steps = [e['args']['step_num'] for e in events if e.get('name') == 'train']
   assert sorted(map(int, steps)) == [2, 3]
