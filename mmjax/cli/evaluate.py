@@ -147,6 +147,18 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add('--output', help='folder for results.json and images of examples')
   add(
+    '--gallery_by',
+    default='',
+    help='metadata field whose values part retrieval into galleries',
+  )
+  _add_sizes(parser)
+  _add_classes(parser)
+  return parser
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add(
     '--batch_size',
     type=int,
     default=64,
@@ -171,11 +183,9 @@ def _make_parser() -> argparse.ArgumentParser:
     help='largest number of tokens that a published model writes; runs have '
     'their own (default: %(default)s)',
   )
-  add(
-    '--gallery_by',
-    default='',
-    help='metadata field whose values part retrieval into galleries',
-  )
+
+
+def _add_classes(parser: argparse.ArgumentParser) -> None:
   group = parser.add_argument_group('classes').add_argument
   group(
     '--target',
@@ -195,4 +205,3 @@ def _make_parser() -> argparse.ArgumentParser:
     help='text of a class in zero_shot, with {} for its name; may be repeated '
     "(default: 'a photo of a {}.')",
   )
-  return parser
