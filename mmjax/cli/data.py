@@ -303,6 +303,7 @@ def _baseline(options: argparse.Namespace) -> None:
   from mmjax.config import fields, flag_values
   from mmjax.data import sources
   from mmjax.evaluators import cosine
+  from mmjax.inference import targets
 
   if options.num_examples < 0:
     raise ConfigError(
@@ -315,13 +316,19 @@ def _baseline(options: argparse.Namespace) -> None:
     sources.open_source(options.name, split, data_dir=options.data_dir)
     for split in (options.train_split, options.split)
   )
-  values = cosine.measure(
-    train,
-    test,
-    settings,
-    target=options.target,
-    num_examples=options.num_examples,
-  )
+  if options.target:
+    targets.make(train, options.target)  # Its errors name the flag.
+  try:
+    values = cosine.measure(
+      train,
+      test,
+      settings,
+      target=options.target,
+      num_examples=options.num_examples,
+    )
+  except ConfigError as error:
+    message = str(error).replace('data.features.feature', '--feature')
+    raise ConfigError(message) from error
   for name, value in values.items():
     text = f'{value:.3f}' if isinstance(value, float) else f'{value:,}'
     print(f'{name:<20} {text}')

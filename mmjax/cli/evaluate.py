@@ -3,8 +3,6 @@
 import argparse
 import json
 import pathlib
-from collections.abc import Callable
-from typing import Any
 
 from mmjax.cli import arguments, report
 from mmjax.errors import ConfigError
@@ -149,6 +147,18 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   add('--output', help='folder for results.json and images of examples')
   add(
+    '--gallery_by',
+    default='',
+    help='metadata field whose values part retrieval into galleries',
+  )
+  _add_sizes(parser)
+  _add_classes(parser)
+  return parser
+
+
+def _add_sizes(parser: argparse.ArgumentParser) -> None:
+  add = parser.add_argument
+  add(
     '--batch_size',
     type=int,
     default=64,
@@ -173,29 +183,23 @@ def _make_parser() -> argparse.ArgumentParser:
     help='largest number of tokens that a published model writes; runs have '
     'their own (default: %(default)s)',
   )
-  add(
-    '--gallery_by',
-    default='',
-    help='metadata field whose values part retrieval into galleries',
-  )
-  _add_classes(parser.add_argument_group('classes').add_argument)
-  return parser
 
 
-def _add_classes(add: Callable[..., Any]) -> None:
-  add(
+def _add_classes(parser: argparse.ArgumentParser) -> None:
+  group = parser.add_argument_group('classes').add_argument
+  group(
     '--target',
     default='',
     help='field of the class, such as metadata/shape (default: the only '
     'category of the data set)',
   )
-  add(
+  group(
     '--classes',
     default='',
     help='names of the classes with commas, or a file with one in each line '
     '(default: those of the records)',
   )
-  add(
+  group(
     '--template',
     action='append',
     help='text of a class in zero_shot, with {} for its name; may be repeated '

@@ -37,6 +37,8 @@ def main(argv: list[str]) -> int:
   sets = _list_inputs(args, parser)
   if not flag and not any(sets):
     parser.error('one of --image, --sound, --input and --text is required')
+  if args.output:
+    arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import abilities, opened
 
@@ -53,6 +55,11 @@ def main(argv: list[str]) -> int:
   task = _find_task(model, flag, name, args.task)
   if task.needs_inputs and not any(sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
+  if args.output and task.draw is None:
+    raise ConfigError(
+      f'--output={args.output}: the task draws nothing; masked images and '
+      'sounds are drawn'
+    )
   if found.is_run and task.feature:
     _warn_if_cut(model, texts, task.feature)
   for values in sets:
@@ -63,7 +70,19 @@ def main(argv: list[str]) -> int:
       print(f'{values.get("image") or values["sound"]}:')
     for line in task.make_lines(model, values, texts, args.beam_size):
       print(line)
+  if args.output:
+    _draw(task, model, sets, args.output)
   return 0
+
+
+def _draw(task, model, sets: list[dict[str, str]], output: str) -> None:
+  """Writes a contact sheet of what the model makes of inputs."""
+  from mmjax.data import contact_sheet
+
+  cells = [cell for values in sets for cell in task.draw(model, values)]
+  with arguments.naming(f'--output={output}', 'write'):
+    contact_sheet.draw(cells, columns=3).save(output)
+  print(output)
 
 
 def _get_name(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
@@ -155,6 +174,10 @@ def _make_parser() -> argparse.ArgumentParser:
     type=int,
     default=1,
     help='beam size of generated texts; 1 is greedy (default: %(default)s)',
+  )
+  parser.add_argument(
+    '--output',
+    help='image to write, by the task masked: original, visible and completed',
   )
   parser.add_argument(
     '--max_new_tokens',

@@ -6,6 +6,7 @@ A run's abilities are its tasks. Those of a published model have the same
 
 import dataclasses
 import functools
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -206,6 +207,11 @@ def _chat(
   model: Any, image: Any, texts: list[str], settings: dict[str, int]
 ) -> list[str]:
   template = next(t for cls, t in TEMPLATES.items() if isinstance(model, cls))
+  print(
+    f'the question is put as {template!r}; if the model was trained with other '
+    'words, write them with mmjax.load(...).generate',
+    file=sys.stderr,
+  )
   prompts = [template.replace('{}', text) for text in texts]
   return model.generate([image], prompts, **settings)
 

@@ -246,7 +246,12 @@ def _open_data_set(
   digest = f'{name} {split} {source.folder} {len(source)} {field}'
   records = list(source.iterate_small())
   if kind == 'text':
-    texts = [text for record in records for text in _list_texts(record, field)]
+    # Several records may have the same text, which is its own name.
+    texts = list(
+      dict.fromkeys(
+        text for record in records for text in _list_texts(record, field)
+      )
+    )
     if not texts:
       raise ConfigError(f'no record of {name}, {split!r}, has {field!r}')
     return Items(kind, texts, texts.__getitem__, False, {}, digest)

@@ -9,8 +9,8 @@ from typing import Annotated, Any, ClassVar, Protocol, TypeVar
 import flax.linen as nn
 
 from mmjax import evaluators
+from mmjax.data import contact_sheet, sources, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.data import sources, tokenizers
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.types import Array, Batch, Objective, Params, Setting
@@ -153,12 +153,17 @@ class PredictFlag:
     make_lines: makes the lines to print about one set of inputs.
     feature: feature that reads the flag's texts; '' for no texts.
     needs_inputs: whether there must be an input; False where texts are enough.
+    draw: (trained model, one value by feature) -> cards of a contact sheet, for
+      `--output`; None for a task that draws nothing.
   """
 
   flag: str
   make_lines: MakeLines
   feature: str = ''
   needs_inputs: bool = True
+  draw: (
+    Callable[[TrainedModel, Mapping[str, Any]], list[contact_sheet.Cell]] | None
+  ) = None
 
   def __post_init__(self):
     if self.flag not in FLAGS:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from mmjax import evaluators, objectives
-from mmjax.data import gaps
+from mmjax.data import contact_sheet, gaps
 from mmjax.data.features import Feature, Image, Sound, Text
 from mmjax.errors import ConfigError
 from mmjax.evaluators import masked as evaluator
@@ -118,6 +118,15 @@ def _lines(
   ]
 
 
+def _draw(
+  run: base.TrainedModel, inputs: Mapping[str, Any]
+) -> list[contact_sheet.Cell]:
+  """Cards of an image or sound, of what is left of it, and completed."""
+  (versions,) = reconstruct(run, **inputs)
+  lines = ('original', 'visible to the model', 'completed by the model')
+  return [(image, [line]) for image, line in zip(versions, lines, strict=True)]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Masked(base.Task):
   """The model predicts hidden words of a text, or patches of an image or sound.
@@ -159,7 +168,9 @@ class Masked(base.Task):
     'fill': fill,
     'reconstruct': reconstruct,
   }
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+    '', _lines, draw=_draw
+  )
 
   field: str = ''
   fraction: Annotated[float, Setting(above=0, below=1)] | None = None

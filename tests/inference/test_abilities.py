@@ -54,6 +54,7 @@ def test_a_family_does_what_it_can(
     ),
     ('clip --text=cat', 'the task needs an input; add --image=FILE'),
     ('clip --sound=a.wav --text=cat', 'sound=a.wav: the model reads image'),
+    ('vit --image=a.png --output=o.png', 'the task draws nothing; masked'),
     ('bert --text=cat', 'it can encode, with `mmjax embed`'),
     ('whisper --sound=a.wav --beam_size=2', 'speech is transcribed greedily'),
   ],

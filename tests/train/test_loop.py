@@ -37,8 +37,7 @@ def _equal(a, b):
 
 def _stop_at(monkeypatch, step):
   """A signal that comes while `step` runs."""
-  count = iter(range(1, 1000))
-  asked = {'stop': False}
+  count, asked = iter(range(1, 1000)), {'stop': False}
   monkeypatch.setattr(
     'mmjax.train.progress.Meter.step',
     lambda self: asked.update(stop=next(count) >= step),
