@@ -1,7 +1,8 @@
-"""Training images: decoded, cropped at random, resized and normalised.
+"""Training images: decoded, cropped at random and resized.
 
-JPEG files of 500 by 375 pixels to float arrays of 224, each with the tokens of
-a caption; on one thread.
+JPEG files of 500 by 375 pixels to arrays of 224 as they go to the device, each
+with the tokens of a caption; on one thread. Those of open_clip are normalised
+floats; mmjax normalises on the device.
 """
 
 import io
