@@ -105,7 +105,7 @@ def find(
   """The section that holds a field, the field's name there, and its kind.
 
   Args:
-    config: a completed config.
+    config: a completed config; a dict of a model's part that it lacks is added.
     path: dotted, such as 'model.image.width'.
 
   Raises:
@@ -113,8 +113,12 @@ def find(
   """
   *parents, name = path.split('.')
   section = config
-  for parent in parents:
+  for depth, parent in enumerate(parents):
     child = section.get(parent) if hasattr(section, 'get') else None
+    if child is None and depth > 1 and parents[0] in schema.OPEN_SECTIONS:
+      # A dict that the part has, such as `block`, though not the config. The
+      # part refuses it if it hasn't.
+      child = section[parent] = ml_collections.ConfigDict()
     if not isinstance(child, ml_collections.ConfigDict):
       raise ConfigError(settings.unknown(path, paths(config)))
     section = child

@@ -201,6 +201,15 @@ def test_an_override_that_is_not_legal_is_refused(path, text, message):
     overrides.override(config, [(path, text)])
 
 
+def test_a_dict_that_a_part_lacks_is_added():
+  config = _config(model={'encoder': {'width': 3}})
+  overrides.override(config, [('model.encoder.block.norm', 'rmsnorm')])
+  assert config.model.encoder.to_dict() == {
+    'width': 3,
+    'block': {'norm': 'rmsnorm'},
+  }
+
+
 @pytest.mark.parametrize(
   ('flag', 'hint'),
   [
