@@ -57,7 +57,7 @@ def make_model(dtype=jnp.float32, **changes):
       ),
     },
     'fusion': fusion.Concat(**TRANSFORMER, dtype=dtype),
-    'masks': {'image': DECODER, 'text': {}},
+    'masked_heads': {'image': DECODER, 'text': {}},
     'dtype': dtype,
   }
   return multimodal.Multimodal(**{**settings, **changes})
@@ -242,7 +242,7 @@ def test_a_published_mask_token_is_used(model):
     **make_batch(),
     'text_gaps': jnp.zeros((3, 11), bool).at[0, 3].set(True),
   }
-  found = predict.make_fill(make_model(masks=heads), field='text')(
+  found = predict.make_fill(make_model(masked_heads=heads), field='text')(
     params, batch
   )
   params['mask_heads_text']['mask_vector'] = table[7]
@@ -255,7 +255,7 @@ def test_a_published_mask_token_is_used(model):
   ('changes', 'message'),
   [
     ({'fusion': fusion.Gated(width=8)}, 'Gated, does not mix the tokens'),
-    ({'masks': {'sound': {}}}, "field='sound' is read by no encoder"),
+    ({'masked_heads': {'sound': {}}}, "field='sound' is read by no encoder"),
     (
       {
         'encoders': {
@@ -263,18 +263,18 @@ def test_a_published_mask_token_is_used(model):
             VOCABULARY, max_length=11, causal=True, **TRANSFORMER
           )
         },
-        'masks': {'text': {}},
+        'masked_heads': {'text': {}},
       },
       'text.causal=True lets a token',
     ),
     (
-      {'encoders': {'image': encoders.ResNet()}, 'masks': {'image': {}}},
+      {'encoders': {'image': encoders.ResNet()}, 'masked_heads': {'image': {}}},
       'image is ResNet, of which tasks.masked can hide nothing',
     ),
     (
       {
         'encoders': {'image': encoders.SpectrogramTransformer(**TRANSFORMER)},
-        'masks': {'image': {}},
+        'masked_heads': {'image': {}},
       },
       r'needs strides=\(16, 16\)',
     ),
@@ -283,7 +283,7 @@ def test_a_published_mask_token_is_used(model):
 def test_models_that_cannot_do_without_a_part_are_refused(changes, message):
   built = make_model(**changes)
   with pytest.raises(ConfigError, match=message):
-    masking.check(built, built.masks)
+    masking.check(built, built.masked_heads)
 
 
 def test_the_loss_is_of_the_kind_of_the_field():
