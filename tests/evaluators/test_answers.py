@@ -68,7 +68,7 @@ def test_a_blind_twin_stands_beside(evaluate):
     'vqa/accuracy/color': 0.3,
     'vqa/majority_accuracy': 0.2,
   }
-  _, values = evaluate(pick, blind=blind)
+  _, values = evaluate(pick, blind_metrics=blind)
   assert values == pytest.approx(
     {
       **EXPECTED,

@@ -80,7 +80,7 @@ def test_a_run_on_two_sources(config, tmp_path):
   rows = list(report.table_rows(results, report._rows_of_tasks(tmp_path)))
   assert {row[:2] for row in rows} == {
     ('x', 'style right'),
-    ('y', 'age absolute error'),
+    ('y', 'age absolute error (lower is better)'),
   }
   text = (tmp_path / 'metrics.jsonl').read_text()
   lines = [json.loads(line) for line in text.splitlines()]
