@@ -64,8 +64,8 @@ def test_flops_are_those_that_xla_counts():
   assert 1.0 <= counted / compiled.flops < 1.35
   # A layer is computed again for its gradient: four thirds, about.
   assert 1.2 < compiled.flops / compiled.useful_flops < 1.35
-  pixels = 8 * 64 * 64 * 3 * 4
-  assert pixels < compiled.held['batch'] < 1.01 * pixels
+  pixels = 8 * 64 * 64 * 3  # Bytes; the texts take 3,120 more.
+  assert pixels < compiled.held['batch'] < pixels + 4_000
 
 
 @pytest.mark.slow
