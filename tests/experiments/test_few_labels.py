@@ -105,7 +105,7 @@ def test_a_run_with_all_three_resumes_and_is_used_without_its_teacher(
     config.data.eval_split = 'validation'
   stopped = tmp_path / 'stopped'
   loop.run(
-    config, multimodal.build, stopped, report=lambda *_: next(calls) == 0
+    config, multimodal.build, stopped, should_stop=lambda *_: next(calls) == 0
   )
   assert checkpoints.newest(stopped) == 2
   before = leaves(moved)
@@ -161,16 +161,16 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
 
   for config, message in (
     (
-      student({}, reads=None),
+      student({}, teacher_inputs=None),
       r'with size=16 of .* has size=24; make .*16.*, an',
     ),
     (student({'teacher_image': VIEW}, width=5), r'has 6 .*learns 5; .*width=6'),
     (
-      student({}, target='total', reads=None),
+      student({}, target='total', teacher_inputs=None),
       r'reads total for .* gives image',
     ),
     (
-      student({}, kind='logits', target='shape', width=0, reads=None),
+      student({}, kind='logits', target='shape', width=0, teacher_inputs=None),
       "the run does not classify 'shape'",
     ),
   ):
