@@ -12,7 +12,7 @@ USAGE = """\
   mmjax embed runs/contrastive --images=shapes --split=test --output=test.npz
   mmjax embed all-minilm-l6-v2 --texts=names.txt --output=names.npz
 
-MODEL is the folder of a finished run, that of a published model, or a model's
+MODEL is the folder of a run, that of a published model, or a model's
 name on the Hugging Face hub. The output has names and embeddings, as arrays
 (.npz) or columns (.parquet), the name of the model, and whether embeddings are
 unit vectors. Ctrl-C or a kill loses little: the same command resumes.

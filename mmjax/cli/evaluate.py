@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+from collections.abc import Sequence
 
 from mmjax.cli import arguments, report
 from mmjax.errors import ConfigError
@@ -13,7 +14,7 @@ USAGE = """\
   mmjax evaluate clip-vit-base-patch32 --data=pets --target=metadata/breed \\
     --template='a photo of a {}, a type of pet.' --output=results
 
-MODEL is the folder of a finished run, that of a published model, or a model's
+MODEL is the folder of a run, that of a published model, or a model's
 name on the Hugging Face hub. Of a run, its tasks are measured as at the end of
 training; of published ones retrieval (CLIP, SigLIP), captioning and vqa (BLIP),
 classify (classifiers of images). Models of images and texts also do zero_shot:
@@ -75,11 +76,12 @@ def main(argv: list[str]) -> int:
     (name if i == 0 else '', *row)
     for i, row in enumerate(evaluating.iterate_table(results, args.split))
   )
-  for note in results.notes:
+  notes = [*results.notes, *_note_flags(args, model, results)]
+  for note in notes:
     print(f'note: {note}')
   if output is not None:
     with arguments.naming(f'--output={output}', 'write'):
-      _write(output, model, options, results)
+      _write(output, model, options, results, notes)
   return 0
 
 
@@ -101,16 +103,41 @@ def _read_fields(args: argparse.Namespace):
   return config.data.fields
 
 
-def _read_classes(text: str) -> tuple[str, ...]:
+def _read_classes(text: str | None) -> tuple[str, ...]:
   """Names of classes, of a file with one in each line or with commas."""
-  if not text:
+  if text is None:
     return ()
   path = pathlib.Path(text)
   lines = path.read_text().splitlines() if path.is_file() else text.split(',')
-  return tuple(line.strip() for line in lines if line.strip())
+  classes = tuple(line.strip() for line in lines if line.strip())
+  if not classes:
+    raise ConfigError(f'--classes={text} names no class; name at least two')
+  return classes
 
 
-def _write(output: pathlib.Path, model, options, results) -> None:
+def _note_flags(args: argparse.Namespace, model, results) -> list[str]:
+  """Notes about what a reader of the results may not expect."""
+  notes = []
+  is_measured = any(name.startswith('zero_shot/') for name in results.values)
+  if args.template and not is_measured:
+    notes.append(
+      '--template has no effect, as zero_shot was not measured; add '
+      '--task=zero_shot'
+    )
+  if model.is_run:
+    data = model.model.config.data
+    names = {part.partition('[')[0] for part in data.train_split.split('+')}
+    if data.name == args.data and args.split in names:
+      notes.append(
+        f'the run was trained on this split: data.train_split='
+        f'{data.train_split!r}'
+      )
+  return notes
+
+
+def _write(
+  output: pathlib.Path, model, options, results, notes: Sequence[str]
+) -> None:
   """Writes results.json and sample images to a folder."""
   output.mkdir(parents=True, exist_ok=True)
   content = {
@@ -118,7 +145,7 @@ def _write(output: pathlib.Path, model, options, results) -> None:
     'data': options.data,
     'split': options.split,
     'results': dict(results.values),
-    'notes': list(results.notes),
+    'notes': list(notes),
   }
   (output / 'results.json').write_text(json.dumps(content, indent=2) + '\n')
   print(output / 'results.json')
@@ -195,7 +222,6 @@ def _add_classes(parser: argparse.ArgumentParser) -> None:
   )
   group(
     '--classes',
-    default='',
     help='names of the classes with commas, or a file with one in each line '
     '(default: those of the records)',
   )

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
   from mmjax.runs import status
 
   shown = []
-  samples, errors, unfinished = [], [], []
+  samples, errors, unfinished, untested = [], [], [], []
   workdirs = _runs(args.workdir)
   names = _shortest_names(workdirs)
   for workdir in workdirs:
@@ -41,6 +41,8 @@ def main(argv: list[str]) -> int:
         unfinished.append(f'  {names[workdir]}  {state}')
         continue
       rows = _rows(workdir)
+      if not rows:
+        untested.append(f'  {names[workdir]}')
     except ValueError as error:
       errors.append(str(error))
       continue
@@ -50,9 +52,12 @@ def main(argv: list[str]) -> int:
     samples += sorted((workdir / 'samples').glob('test_*.png'))
   if shown:
     print_table(shown)
-  if unfinished:
-    print('unfinished:')
-    print('\n'.join(unfinished))
+  for title, lines in (
+    ('unfinished:', unfinished),
+    ('finished, without test results:', untested),
+  ):
+    if lines:
+      print('\n'.join((title, *lines)))
   if samples:
     print('samples:')
     for path in samples:
@@ -153,10 +158,7 @@ def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
   if not path.exists():
     raise ConfigError(f"{path} does not exist; this is not a run's folder")
-  rows = list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))
-  if not rows:
-    raise ConfigError(f'{path} has no test results')
-  return rows
+  return list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))
 
 
 def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:

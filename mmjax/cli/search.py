@@ -31,6 +31,8 @@ def main(argv: list[str]) -> int:
     parser.error(f'--top={args.top} is not legal; use 1 or more')
   kind = chosen[0]
   query = getattr(args, kind)
+  if not query.strip():
+    parser.error(f'--{kind} is empty; give it a value')
   from mmjax.inference import index
 
   path = pathlib.Path(args.index)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,15 @@ from pyarrow import parquet
 
 from mmjax.errors import ConfigError
 
+# What reading a broken file may raise.
+_BROKEN = (
+  EOFError,
+  KeyError,
+  OSError,
+  TypeError,
+  ValueError,
+  zipfile.BadZipFile,
+)
 SUFFIXES = ('.npz', '.parquet')
 _KEY = 'mmjax'  # Of the description, in both kinds of files.
 
@@ -107,7 +117,7 @@ def load(path: Path) -> Index:
     names, embeddings, about = _read(path)
     described = json.loads(about)
     index = Index(names=names, embeddings=embeddings, **described)
-  except (KeyError, TypeError, ValueError, OSError, pyarrow.ArrowException):
+  except (*_BROKEN, pyarrow.ArrowException):
     raise ConfigError(
       f'{path} is not a whole file of `mmjax embed`; embed again'
     ) from None

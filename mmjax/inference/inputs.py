@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow
 from pyarrow import csv, json, parquet
 
-from mmjax.data import extra_fields, images, sources
+from mmjax.data import extra_fields, images, records, sources
 from mmjax.errors import ConfigError, suggest
 
 # Endings of files by kind of the values.
@@ -201,6 +201,9 @@ def _read_texts(path: Path, column: str) -> Items:
         f'{path} is not UTF-8 at byte {error.start}; convert it'
       ) from error
     texts = [line for line in map(str.strip, lines) if line]
+    if texts and len(texts) < len(lines):
+      number = len(lines) - len(texts)
+      print(f'note: {number} empty lines of {path} are left out')
   if not texts:
     raise ConfigError(f'{path} has no text')
   digest = hashlib.sha256('\n'.join(texts).encode()).hexdigest()
@@ -233,6 +236,8 @@ def _open_data_set(
   try:
     source = sources.open_source(name, split, data_dir=data_dir)
   except ConfigError as error:
+    if name in records.list_prepared(data_dir):
+      raise
     raise ConfigError(
       f'{name} is neither a file, a folder nor a prepared data set: {error}'
     ) from error
@@ -244,12 +249,12 @@ def _open_data_set(
       f'{listed}; name one with --data_field'
     )
   digest = f'{name} {split} {source.folder} {len(source)} {field}'
-  records = list(source.iterate_small())
+  stored = list(source.iterate_small())
   if kind == 'text':
     # Several records may have the same text, which is its own name.
     texts = list(
       dict.fromkeys(
-        text for record in records for text in _list_texts(record, field)
+        text for record in stored for text in _list_texts(record, field)
       )
     )
     if not texts:
@@ -257,7 +262,7 @@ def _open_data_set(
     return Items(kind, texts, texts.__getitem__, False, {}, digest)
   return Items(
     kind=kind,
-    names=[record['id'] for record in records],
+    names=[record['id'] for record in stored],
     get=lambda i: source[i]['fields'].get(field),
     is_stored=True,
     origin={'data': name, 'split': split, 'data_dir': data_dir, 'field': field},

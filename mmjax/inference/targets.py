@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import itertools
 from collections.abc import Sequence
 
 from mmjax import tasks
@@ -96,6 +97,31 @@ def make(
       f'none is one of the {len(chosen)} classes {_list(chosen)}'
     )
   return dataclasses.replace(feature, classes=chosen)
+
+
+def note_other_classes(
+  source: sources.Source, target: features.Category, num_examples: int = 0
+) -> tuple[str, ...]:
+  """A note about the measured records that have none of the classes.
+
+  Args:
+    source: records.
+    target: the feature, with its classes.
+    num_examples: number of records, from the first; 0 for all.
+  """
+  number = num_examples or len(source)
+  records = itertools.islice(source.iterate_small(), number)
+  lacking = sum(
+    not set(target.get(record) or ()) & set(target.classes)
+    for record in records
+  )
+  if not lacking:
+    return ()
+  total = min(number, len(source))
+  return (
+    f'{lacking} of {total} records have another class, or none, and are left '
+    'out',
+  )
 
 
 def _list(names: Sequence[str]) -> str:

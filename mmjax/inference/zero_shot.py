@@ -79,7 +79,10 @@ def make(
     model.model.params,
     {NAME: evaluator},
     targets.make_report_rows(NAME, field, 'right (zero-shot)'),
-    (f'{len(target.classes)} classes, described by {shown} (--template)',),
+    (
+      f'{len(target.classes)} classes, described by {shown} (--template)',
+      *targets.note_other_classes(source, target, options.num_examples),
+    ),
   )
 
 

@@ -85,4 +85,4 @@ def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
   output = capsys.readouterr()
   assert 'right answers' in output.out and 'a/samples' in output.out
   assert f'{none}/results.json does not exist' in output.err
-  assert f'{unfit}/results.json has no test results' in output.err
+  assert 'finished, without test results:\n  unfit\n' in output.out
