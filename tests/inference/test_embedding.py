@@ -125,13 +125,14 @@ def test_search_finds_an_image_by_itself_and_draws_it(
     ('search IN --index=no.npz --text=a', 'there is no index no.npz; write'),
     ('search IN --index=t.npz --text=a', 't.npz is not a whole file of'),
     ('search IN --index=no.npz', 'exactly one of --text, --image'),
+    ('search IN --index=no.npz --text=', '--text is empty; give it'),
   ],
 )
 def test_refused(command, message, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'EMPTY').mkdir()
   (tmp_path / 't.csv').write_text('name,nr\na,3\n')
-  (tmp_path / 't.npz').write_bytes(b'PK')
+  (tmp_path / 't.npz').write_bytes(b'PK\x03\x04cut')
   try:
     code = main.main(command.split())
   except SystemExit as end:  # argparse ends commands so.

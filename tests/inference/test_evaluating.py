@@ -78,6 +78,7 @@ def test_a_writer_writes(name, number, data_dir):
       'clip --target=metadata/color --classes=x,y',
       "is one of the 2 classes 'x'",
     ),
+    ('clip --target=metadata/color --classes=', '--classes= names no class'),
     ('clip --target=metadata/color --template=a', "--template='a' has no {}"),
     ('vit --target=metadata/color', 'of which none is one of the'),
     ('gpt2', 'has no task that mmjax measures; CLIP,'),
