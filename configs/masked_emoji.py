@@ -6,7 +6,7 @@ that training lacks.
 
   python -m experiments.multimodal --config=configs/masked_emoji.py \
     --workdir=runs/masked_emoji
-  mmjax predict --workdir=runs/masked_emoji --input text="red [MASK]"
+  mmjax predict runs/masked_emoji --input text="red [MASK]"
 
 Measured on 2026-11-29, jax 0.10.2, one seed, two CPU cores that other programs
 kept busy (stopped at step 590 and resumed): 10 minutes of training. Test:

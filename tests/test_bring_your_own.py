@@ -71,7 +71,7 @@ def test_a_run_whose_experiment_is_gone_names_the_file(
 ):
   monkeypatch.chdir(tmp_path)
   for command in ('report', 'predict'):
-    flags = {'report': [], 'predict': ['--image=photo.png', '--workdir']}
+    flags = {'report': [], 'predict': ['--image=photo.png']}
     PIL.Image.new('RGB', (20, 20)).save('photo.png')
     argv = [command, *flags[command], str(project / 'runs/own')]
     assert main.main(argv) != 0

@@ -32,7 +32,7 @@ def main(argv: list[str]) -> int:
   """
   parser = _make_parser()
   args = parser.parse_args(argv)
-  name = _get_name(args, parser)
+  name = args.model
   flag, texts = _get_texts(args, parser)
   sets = _list_inputs(args, parser)
   if not flag and not any(sets):
@@ -85,13 +85,6 @@ def _draw(task, model, sets: list[dict[str, str]], output: str) -> None:
   print(output)
 
 
-def _get_name(args: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-  """The model, by its argument or by --workdir."""
-  if (args.model is None) == (args.workdir is None):
-    parser.error('name one model: MODEL, or --workdir=FOLDER of a run')
-  return args.model or args.workdir
-
-
 def _list_inputs(
   args: argparse.Namespace, parser: argparse.ArgumentParser
 ) -> list[dict[str, str]]:
@@ -142,12 +135,8 @@ def _make_parser() -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-    'model',
-    nargs='?',
-    metavar='MODEL',
-    help="folder of a run or model, or hub's name",
+    'model', metavar='MODEL', help="folder of a run or model, or hub's name"
   )
-  parser.add_argument('--workdir', help="a run's folder, instead of MODEL")
   parser.add_argument(
     '--image',
     action='append',

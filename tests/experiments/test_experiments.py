@@ -152,7 +152,7 @@ def test_predict_and_report(trained, data_dir, tmp_path, capsys):
   image = tmp_path / 'scene.png'
   scene = sources.open_source('shapes/tiny', 'test', data_dir=data_dir)[0]
   image.write_bytes(scene['fields']['image'])
-  ask = ['predict', f'--workdir={folder}', f'--image={image}']
+  ask = ['predict', str(folder), f'--image={image}']
   capsys.readouterr()
 
   assert cli.main([*ask, '--question=what color is the circle?']) == 0

@@ -142,7 +142,7 @@ def test_a_run_takes_any_of_its_inputs(run, data_dir, tmp_path, capsys):
   with pytest.raises(ConfigError, match='the model reads clip, image'):
     trained.classify(shape='star')
 
-  command = ['predict', f'--workdir={folder}', f'--image={image}']
+  command = ['predict', str(folder), f'--image={image}']
   assert cli.main([*command, '--input', f'sound={sound}']) == 0
   head, *lines = capsys.readouterr().out.splitlines()
   assert head.split() == ['prob', 'shape'] and len(lines) == 4
