@@ -43,7 +43,7 @@ def temporaries(batch: int, accumulate: int, loss: dict) -> float:
   from mmjax import models, tasks
   from mmjax.config import settings
   from mmjax.parallel import mesh as mesh_lib
-  from mmjax.train import experiment, program
+  from mmjax.training import experiment, program
 
   config = settings.complete(
     {'train': {'batch_size': batch, 'accumulate': accumulate}}

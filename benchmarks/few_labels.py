@@ -18,7 +18,7 @@ from absl import app, flags
 
 from experiments import multimodal
 from mmjax.config import overrides
-from mmjax.train import loop
+from mmjax.training import runner
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
 _SEEDS = flags.DEFINE_integer('seeds', 3, 'number of seeds')
@@ -61,7 +61,7 @@ def _train(
   config.seed = seed
   if variant == 'distill':
     config.tasks.distill.teacher = str(workdir / 'teacher')
-  results = loop.run(config, multimodal.build, folder)
+  results = runner.run(config, multimodal.build, folder)
   if not results:
     raise SystemExit(130)
   return results['test/number/accuracy']

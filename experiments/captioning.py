@@ -8,7 +8,7 @@ metrics, and on `shapes` by the fraction of correct attributes.
     --workdir=runs/captioning
 """
 
-from mmjax.train import experiment, main
+from mmjax.training import experiment, main
 
 build = experiment.Definition()
 

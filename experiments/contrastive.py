@@ -8,7 +8,7 @@ images and all their captions.
     --workdir=runs/contrastive
 """
 
-from mmjax.train import experiment, main
+from mmjax.training import experiment, main
 
 build = experiment.Definition()
 

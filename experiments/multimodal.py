@@ -7,7 +7,7 @@ results come with those of every subset of the inputs.
     --workdir=runs/classify_senses
 """
 
-from mmjax.train import experiment, main
+from mmjax.training import experiment, main
 
 build = experiment.Definition()
 

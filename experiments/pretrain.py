@@ -9,7 +9,7 @@ baseline.
     --workdir=runs/pretrain --config.tasks.captioning.weight=2.0
 """
 
-from mmjax.train import baseline, experiment, main
+from mmjax.training import baseline, experiment, main
 
 build = experiment.Definition()
 

@@ -12,7 +12,7 @@ than answers alone; it is not evaluated.
   python -m experiments.vqa --config=configs/vqa_shapes.py --workdir=runs/vqa
 """
 
-from mmjax.train import baseline, experiment, main
+from mmjax.training import baseline, experiment, main
 
 build = experiment.Definition(
   evaluates=('vqa_classification', 'vqa_generation')

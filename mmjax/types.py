@@ -174,7 +174,7 @@ class TaughtObjective(Objective, Protocol):
   Attributes:
     teacher: 'ema' for the EMA of the model's own parameters, 'frozen' for the
       experiment's frozen model of the objective's name
-      (`mmjax.train.experiment.Experiment.frozen`).
+      (`mmjax.training.experiment.Experiment.frozen`).
   """
 
   teacher: str

@@ -30,7 +30,7 @@ jaxtyping.install_import_hook(
   'beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))',
 )
 
-from mmjax.train import startup  # noqa: E402
+from mmjax.training import startup  # noqa: E402
 
 # Their tests start processes, and take longest.
 _FIRST = ('parallel', 'train', 'experiments', 'sweeps')

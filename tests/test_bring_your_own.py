@@ -12,7 +12,7 @@ import pytest
 from mmjax import tasks
 from mmjax.cli import main
 from mmjax.config import experiment_file
-from mmjax.train import experiment
+from mmjax.training import experiment
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / 'docs/bring_your_own.md').read_text()

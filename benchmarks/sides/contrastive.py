@@ -93,7 +93,7 @@ def make_mmjax(size: Size, tiny: bool) -> Work:
   """The update that `python -m experiments.contrastive` compiles."""
   import jax
 
-  from mmjax.train import allocator
+  from mmjax.training import allocator
 
   allocator.keep_memory()  # As the command does.
   size = size.shrink() if tiny else size
@@ -118,7 +118,7 @@ def _build_mmjax(size: Size) -> tuple[Any, Any, Any]:
 
   from mmjax.config import settings
   from mmjax.parallel import mesh as mesh_lib
-  from mmjax.train import experiment, program
+  from mmjax.training import experiment, program
 
   def tower(sizes: tuple[int, int, int]) -> dict[str, Any]:
     width, depth, heads = sizes

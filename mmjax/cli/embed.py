@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
   )
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import encoders, opened
-  from mmjax.train import startup
+  from mmjax.training import startup
 
   startup.use_compilation_cache()
   model = opened.open_model(args.model)

@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
   )
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import evaluating, opened
-  from mmjax.train import startup
+  from mmjax.training import startup
 
   startup.use_compilation_cache()
   options = evaluating.Options(

@@ -41,7 +41,7 @@ def main(argv: list[str]) -> int:
     arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import opened, searching
-  from mmjax.train import startup
+  from mmjax.training import startup
 
   startup.use_compilation_cache()
   model = opened.open_model(args.model)

@@ -4,7 +4,7 @@ from typing import Any
 
 from mmjax.config import experiment_file, settings
 from mmjax.runs import init_from
-from mmjax.train import experiment
+from mmjax.training import experiment
 
 
 def load(config: Any) -> tuple[Any, experiment.Build]:

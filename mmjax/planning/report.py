@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from mmjax.planning import collectives, hlo, step, traffic
-from mmjax.train import flops
+from mmjax.training import flops
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ from mmjax.config import definition, settings
 from mmjax.errors import ConfigError
 from mmjax.nn import stack
 from mmjax.planning import report, step
-from mmjax.train.experiment import Experiment
+from mmjax.training.experiment import Experiment
 
 REMATS = ('none', *stack.REMAT_POLICIES)
 

@@ -13,8 +13,8 @@ import numpy as np
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import flops, model_flops, optimizer, program
-from mmjax.train.experiment import Build, Experiment
+from mmjax.training import flops, model_flops, optimizer, program
+from mmjax.training.experiment import Build, Experiment
 
 # Prefix of XLA's message if a step needs more memory than the device has.
 _FULL = 'RESOURCE_EXHAUSTED: '
@@ -34,7 +34,8 @@ class Step:
       models), 'batch'.
     flops: FLOPs of the products in a step, on all devices, including those
       repeated by rematerialisation.
-    useful_flops: FLOPs without the repeated ones (`mmjax.train.model_flops`).
+    useful_flops: FLOPs without the repeated ones, by
+      `mmjax.training.model_flops`.
     compiled: XLA's compiled program.
     text: the compiled program in HLO.
     seconds: seconds that the compilation took.
@@ -65,7 +66,7 @@ def compile_step(
   build: Build,
   devices: Sequence[jax.Device],
 ) -> Step:
-  """Compiles the update that `mmjax.train.loop` would run.
+  """Compiles the update that `mmjax.training.runner` would run.
 
   Args:
     config: completed and valid config.

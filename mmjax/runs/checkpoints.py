@@ -122,7 +122,7 @@ class Checkpoints:
     older one: if none can be read, the reason may be another than the files.
 
     Args:
-      abstract: `mmjax.train.state.Plan.abstract`; its mesh may be another
+      abstract: `mmjax.training.state.Plan.abstract`; its mesh may be another
         than the one the checkpoint was written on.
 
     Raises:

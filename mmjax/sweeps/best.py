@@ -10,7 +10,7 @@ import optuna
 
 from mmjax.config import settings
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import progress
+from mmjax.training import progress
 
 FILE = 'best_config.py'  # In the sweep's folder.
 Frozen = optuna.trial.FrozenTrial

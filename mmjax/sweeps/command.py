@@ -32,7 +32,7 @@ from mmjax.runs import workdir
 from mmjax.sweeps import load, local, status, storage, worker
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import allocator, loop, main, startup, training
+from mmjax.training import allocator, loop, main, runner, startup
 
 # Flags that each worker on this machine gets.
 _OF_WORKERS = ('sweep', 'workdir', 'storage', 'keep_memory')
@@ -114,9 +114,9 @@ def _run_here(
     if hosts.is_first():
       study = study_lib.Study(sweep, values.storage, values.workdir)
 
-  def train(config: Any, folder: Path, should_stop: training.ShouldStop):
+  def train(config: Any, folder: Path, should_stop: loop.ShouldStop):
     build = build_of(config.experiment)
-    return loop.run(config, build, folder, should_stop=should_stop)
+    return runner.run(config, build, folder, should_stop=should_stop)
 
   show = status.StatusPrinter(study.optuna).update if study else None
   done = worker.work(sweep, study, values.workdir, train, show)

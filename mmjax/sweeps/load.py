@@ -14,7 +14,7 @@ from mmjax.errors import ConfigError
 from mmjax.sweeps import search
 from mmjax.sweeps import space as space_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import experiment, loop
+from mmjax.training import experiment, runner
 
 Field = fields.Field
 FIELDS = {
@@ -119,7 +119,7 @@ def build(
 ) -> None:
   """Builds one trial's config; raises ConfigError if it is refused."""
   config = sweep_lib.vary(sweep.base, values)
-  loop.check(config, build_of(config.experiment))
+  runner.check(config, build_of(config.experiment))
 
 
 def raise_all(file: Path | str, errors: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ import optuna
 
 from mmjax.errors import ConfigError
 from mmjax.sweeps import best, status
-from mmjax.train import progress
+from mmjax.training import progress
 
 _PAGE = """\
 <!DOCTYPE html>

@@ -8,7 +8,7 @@ import sys
 import optuna
 
 from mmjax.sweeps import best, storage
-from mmjax.train import progress
+from mmjax.training import progress
 
 State = optuna.trial.TrialState
 Frozen = optuna.trial.FrozenTrial

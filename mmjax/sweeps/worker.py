@@ -21,11 +21,11 @@ from mmjax.runs import disk, owner
 from mmjax.sweeps import best, storage
 from mmjax.sweeps import study as study_lib
 from mmjax.sweeps import sweep as sweep_lib
-from mmjax.train import stopping, training
+from mmjax.training import loop, stopping
 
-# (config, workdir, should_stop) -> results, as `mmjax.train.loop.run` returns
-# them.
-Train = Callable[[Any, Path, training.ShouldStop], dict[str, float]]
+# (config, workdir, should_stop) -> results, as `mmjax.training.runner.run`
+# returns them.
+Train = Callable[[Any, Path, loop.ShouldStop], dict[str, float]]
 State = study_lib.State
 _MAX_FAILURES = 3
 # Characters of an error that are stored; compilers' may be of any length.
@@ -64,7 +64,7 @@ def work(
 
   Raises:
     MissingMetricError: if no run has the metric; the trial is left as it is.
-    SystemExit: 143 after a SIGTERM, as `mmjax.train.loop.run` does.
+    SystemExit: 143 after a SIGTERM, as `mmjax.training.runner.run` does.
     TrialsFailedError: if three fail in a row.
     UnreachableError, FullError: of the storage, a disk; the trial is left.
   """
@@ -141,7 +141,7 @@ class _Trial:
         return 'occupied'
       except (storage.UnreachableError, disk.FullError, MissingMetricError):
         raise
-      except training.NonFiniteError as error:
+      except loop.NonFiniteError as error:
         # Samplers learn from pruned trials, and nothing from failed ones.
         print(f'this trial diverged: {error}')
         self._end(State.PRUNED, reason=str(error))

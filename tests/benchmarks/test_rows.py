@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import rows
-from mmjax.train import allocator
+from mmjax.training import allocator
 
 
 @pytest.mark.slow

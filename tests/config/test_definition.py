@@ -10,7 +10,7 @@ EXPERIMENT = """
 import dataclasses
 import flax.linen as nn
 from mmjax import tasks
-from mmjax.train import experiment
+from mmjax.training import experiment
 from mmjax.types import Tile
 
 class Mine(nn.Module):

@@ -8,7 +8,7 @@ import pytest
 
 from mmjax.config import experiment_file, settings
 from mmjax.errors import ConfigError
-from mmjax.train import main
+from mmjax.training import main
 
 
 @pytest.fixture

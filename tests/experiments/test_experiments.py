@@ -15,7 +15,7 @@ from mmjax.data import builders, shapes, sources, tfds_source
 from mmjax.errors import ConfigError
 from mmjax.inference import encoders, opened
 from mmjax.runs import rebuild
-from mmjax.train import baseline, loop, program
+from mmjax.training import baseline, program, runner
 
 CONFIGS = pathlib.Path(__file__).parents[2] / 'configs'
 EXPERIMENTS = {
@@ -251,7 +251,7 @@ def test_a_setting_that_a_model_lacks_is_named(data_dir, tmp_path):
   with config.unlocked():
     config.model.image.pathc_size = 4
   with pytest.raises(ConfigError, match=r'model\.image\.pathc_size'):
-    loop.run(config, contrastive.build, tmp_path)
+    runner.run(config, contrastive.build, tmp_path)
 
 
 @pytest.mark.parametrize('name', [*EXPERIMENTS])
@@ -275,7 +275,7 @@ def test_mistakes_raise_before_data_is_read(
       del config[section][field]  # It may have another type.
     config[section][field] = value
   with pytest.raises(ConfigError, match=message):
-    loop.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
+    runner.run(config, EXPERIMENTS[name].build, tmp_path / 'run')
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_a_run_may_have_nothing_to_validate_on(data_dir, tmp_path):
   config = small_config('contrastive_shapes', data_dir)
   config.data.train_split = 'train+validation'
   config.data.eval_split = ''
-  results = loop.run(config, contrastive.build, tmp_path)
+  results = runner.run(config, contrastive.build, tmp_path)
   kinds = {name.rpartition('/')[0] for name in results}
   assert kinds - {''} == {'test/retrieval', 'test/compositional/retrieval'}
 

@@ -13,7 +13,7 @@ from mmjax.config import settings
 from mmjax.data import builders, shapes_senses
 from mmjax.errors import ConfigError
 from mmjax.runs import checkpoints, rebuild
-from mmjax.train import loop, program
+from mmjax.training import program, runner
 
 VIT = {
   'name': 'vit',
@@ -72,7 +72,7 @@ def make(data_dir):
 def teacher(make, tmp_path_factory):
   """A run that classifies shapes."""
   folder = tmp_path_factory.mktemp('teacher')
-  loop.run(make({'classify': CLASSIFY}), multimodal.build, folder)
+  runner.run(make({'classify': CLASSIFY}), multimodal.build, folder)
   return folder
 
 
@@ -98,18 +98,18 @@ def test_a_run_with_all_three_resumes_and_is_used_without_its_teacher(
     'other': VIEW,
   }
   config = make(tasks, features, steps=4, ema_decay=0.9, checkpoint_every=2)
-  loop.run(config, multimodal.build, tmp_path / 'whole')
+  runner.run(config, multimodal.build, tmp_path / 'whole')
   calls = itertools.count()
   with config.unlocked():
     config.train.eval_every = 2
     config.data.eval_split = 'validation'
   stopped = tmp_path / 'stopped'
-  loop.run(
+  runner.run(
     config, multimodal.build, stopped, should_stop=lambda *_: next(calls) == 0
   )
   assert checkpoints.newest(stopped) == 2
   before = leaves(moved)
-  results = loop.run(config, multimodal.build, stopped)
+  results = runner.run(config, multimodal.build, stopped)
   for one, other in zip(
     leaves(tmp_path / 'whole'), leaves(stopped), strict=True
   ):
@@ -131,7 +131,7 @@ def test_a_run_with_all_three_resumes_and_is_used_without_its_teacher(
   assert cli.main(['report', str(stopped)]) in (0, None)
   assert 'shape right' in capsys.readouterr().out
   with pytest.raises(ConfigError, match=r"tasks\.distill\.teacher='.*there is"):
-    loop.check(config, multimodal.build)
+    runner.check(config, multimodal.build)
 
 
 @pytest.mark.slow
@@ -144,7 +144,7 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
     {'total': {'kind': 'number'}},
     {'encoders': {'image': VIT, 'total': table}, 'embed_dim': 6},
   )
-  loop.run(config, multimodal.build, folder)
+  runner.run(config, multimodal.build, folder)
   wanted = {
     'teacher': str(folder),
     'kind': 'features',
@@ -175,7 +175,7 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
     ),
   ):
     with pytest.raises(ConfigError, match=message):
-      loop.check(config, multimodal.build)
+      runner.check(config, multimodal.build)
   config = student({'teacher_image': VIEW})
   built = multimodal.build(config, program.mesh_of(config))
   # Of the teacher's parameters, those of the image alone are kept.
@@ -183,4 +183,4 @@ def test_embeddings_of_another_size_of_image_are_learnt(make, tmp_path):
     'encoders_image',
     'projections_image',
   }
-  loop.run(config, multimodal.build, tmp_path / 'student')
+  runner.run(config, multimodal.build, tmp_path / 'student')

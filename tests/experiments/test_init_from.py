@@ -20,7 +20,7 @@ from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.pretrained import tensors
 from mmjax.runs import init_from, rebuild
-from mmjax.train import loop, program
+from mmjax.training import program, runner
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 PICTURE = np.random.default_rng(0).integers(0, 256, (21, 21, 3), np.uint8)
@@ -30,14 +30,14 @@ same = lambda a, b: jax.tree.map(np.testing.assert_array_equal, a, b)
 def _begin(config, build, workdir):
   """A run that learns and evaluates nothing, so that little is compiled."""
   idle = functools.partial(dataclasses.replace, objectives={}, evaluators={})
-  loop.run(config, lambda config, mesh: idle(build(config, mesh)), workdir)
+  runner.run(config, lambda config, mesh: idle(build(config, mesh)), workdir)
 
 
 @pytest.fixture(scope='module')
 def tuned(make_config, tmp_path_factory):
   """A run that began from the whole of a published CLIP."""
   workdir = tmp_path_factory.mktemp('tuned')
-  loop.run(make_config(GOLDEN / 'clip'), contrastive.build, workdir)
+  runner.run(make_config(GOLDEN / 'clip'), contrastive.build, workdir)
   return workdir
 
 
@@ -81,7 +81,7 @@ def test_a_run_that_began_so_is_saved_so(tuned, tmp_path, capsys):
 def test_what_training_changed_is_what_is_saved(make_config, tmp_path):
   config = make_config(GOLDEN / 'clip')
   config.optimizer.lr, config.train.steps = 0.01, 2
-  loop.run(config, contrastive.build, tmp_path / 'run')
+  runner.run(config, contrastive.build, tmp_path / 'run')
   mmjax.save(mmjax.load(tmp_path / 'run'), tmp_path / 'out')
   params = rebuild.load(tmp_path / 'run').params
   same(pretrained.load(tmp_path / 'out').params, params)
@@ -130,7 +130,7 @@ def test_two_towers_come_and_go_whole(make_config, tmp_path):
 def test_captioners_train_on(make_config, tmp_path, family):
   config = make_config(GOLDEN / family, 'captioning_shapes.py')
   config.data.text_length = 11
-  start = loop.run if family == 'blip2_t5' else _begin
+  start = runner.run if family == 'blip2_t5' else _begin
   start(config, captioning.build, tmp_path / 'run')
   run = rebuild.load(tmp_path / 'run')
   published = pretrained.load(GOLDEN / family)
@@ -165,7 +165,7 @@ def test_all_weights_have_their_place_in_an_experiment(make_config, family):
 def test_blip_still_answers(make_config, tmp_path):
   source = GOLDEN / 'blip_answers'
   config = make_config(source, 'vqa_shapes.py:generation')
-  loop.run(config, vqa.build, tmp_path)
+  runner.run(config, vqa.build, tmp_path)
   run, published = rebuild.load(tmp_path), pretrained.load(source)
   same(run.params, published.params)
   question, length = (

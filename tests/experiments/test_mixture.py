@@ -11,7 +11,7 @@ from mmjax.config import overrides, settings
 from mmjax.data import extra_fields, importing
 from mmjax.errors import ConfigError
 from mmjax.runs import rebuild
-from mmjax.train import loop
+from mmjax.training import runner
 
 SPLITS = ('x/style', 'y/age')
 TEXT = {'name': 'transformer', 'width': 8, 'depth': 1, 'num_heads': 2}
@@ -72,7 +72,7 @@ def config(tmp_path_factory):
 
 
 def test_a_run_on_two_sources(config, tmp_path):
-  results = loop.run(config, multimodal.build, tmp_path)
+  results = runner.run(config, multimodal.build, tmp_path)
   names = {name.rpartition('/')[0] for name in results if '/' in name}
   # No age of x, no style of y.
   assert names >= {f'{s}/{n}' for s in ('val', 'test') for n in SPLITS}
@@ -101,4 +101,4 @@ def test_a_run_on_two_sources(config, tmp_path):
   changed = config.copy_and_resolve_references()
   overrides.override(changed, [('data.mixture.x.weight', '2')])
   with pytest.raises(ConfigError, match=r'data\.mixture\.x\.weight: 3 -> 2'):
-    loop.run(changed, multimodal.build, tmp_path)
+    runner.run(changed, multimodal.build, tmp_path)

@@ -11,7 +11,7 @@ from mmjax.data import builders, shapes_senses, sources
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.runs import init_from, rebuild
-from mmjax.train import loop, program, state
+from mmjax.training import program, runner, state
 
 TRANSFORMER = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 8}
 SOUND = {'kind': 'sound', 'rate': 4000, 'seconds': 0.3}
@@ -93,7 +93,7 @@ def make_config(data_dir, **changes):
 @pytest.fixture(scope='module')
 def run(data_dir, tmp_path_factory):
   folder = tmp_path_factory.mktemp('run')
-  results = loop.run(make_config(data_dir), multimodal.build, folder)
+  results = runner.run(make_config(data_dir), multimodal.build, folder)
   return folder, results, rebuild.load(folder)
 
 

@@ -35,7 +35,7 @@ from mmjax import models, tasks  # noqa: E402
 from mmjax.config import settings  # noqa: E402
 from mmjax.data import features, preprocess, tokenizers  # noqa: E402
 from mmjax.parallel import mesh as mesh_lib  # noqa: E402
-from mmjax.train import experiment, program, teachers  # noqa: E402
+from mmjax.training import experiment, program, teachers  # noqa: E402
 
 STEPS, BATCH, TEXT, VOCABULARY, CLASSES = 10, 16, 16, 64, 7
 STACK = {'width': 16, 'depth': 1, 'num_heads': 8, 'mlp_dim': 32}

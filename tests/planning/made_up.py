@@ -1,7 +1,7 @@
 """A plan of made-up numbers."""
 
 from mmjax.planning import collectives, report
-from mmjax.train import flops
+from mmjax.training import flops
 
 CHIP = flops.Chip('TPU of tests', 100e12, 16 * 2**30, 1000e9, 50e9)
 REPORT = report.Report(

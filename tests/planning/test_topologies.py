@@ -12,7 +12,7 @@ import pytest
 
 from mmjax.errors import ConfigError
 from mmjax.planning import collectives, hlo, topologies
-from mmjax.train import flops
+from mmjax.training import flops
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from mmjax.errors import ConfigError
 from mmjax.runs import checkpoints, late_reads
-from mmjax.train import state as state_lib
+from mmjax.training import state as state_lib
 
 PLACE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
 

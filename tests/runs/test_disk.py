@@ -14,7 +14,7 @@ import toy
 
 from mmjax.errors import ConfigError
 from mmjax.runs import checkpoints, disk, writers
-from mmjax.train import loop
+from mmjax.training import runner
 
 HERE = pathlib.Path(toy.__file__).parent
 
@@ -133,11 +133,11 @@ def test_whatever_is_being_written_the_run_resumes(
   with monkeypatch.context() as patch:
     patch.setattr(owner, name, later)
     with pytest.raises(disk.FullError, match='same command resumes from') as e:
-      loop.run(config, toy.build, tmp_path)
+      runner.run(config, toy.build, tmp_path)
   steps = checkpoints.steps_in(tmp_path)
   assert f'saved up to step {steps[-1]}' in str(e.value)
   assert not (tmp_path / 'running.json').exists()
-  assert loop.run(config, toy.build, tmp_path)['step'] == 4
+  assert runner.run(config, toy.build, tmp_path)['step'] == 4
   lines = writers.read_json_lines(tmp_path / 'metrics.jsonl')
   assert [line['step'] for line in lines] == [1, 2, 4]
 

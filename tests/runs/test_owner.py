@@ -11,7 +11,7 @@ import pytest
 import toy
 
 from mmjax.runs import owner
-from mmjax.train import loop
+from mmjax.training import runner
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_a_second_process_is_refused_by_naming_the_first(claim, tmp_path):
       assert f'process {os.getpid()} on {who["host"]}' in str(refused.value)
       assert f'running since {who["since"]}. Wait' in str(refused.value)
     with pytest.raises(owner.OccupiedError, match='is in use by process'):
-      loop.run(toy.config(), None, tmp_path / 'a/run')
+      runner.run(toy.config(), None, tmp_path / 'a/run')
   assert not said
   assert not list(tmp_path.iterdir())  # What it made is gone.
   with claim()[0]:

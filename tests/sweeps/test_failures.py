@@ -12,7 +12,7 @@ import trivial
 from mmjax.errors import ConfigError
 from mmjax.runs import disk
 from mmjax.sweeps import storage, worker
-from mmjax.train import training
+from mmjax.training import loop
 
 COMPLETE, PRUNED, FAIL = 'COMPLETE', 'PRUNED', 'FAIL'
 
@@ -97,7 +97,7 @@ def test_a_storage_that_is_gone_leaves_the_trial(tmp_path, monkeypatch):
 def test_divergence_counts_as_pruned(tmp_path):
   def train(config, workdir, report):
     if config.optimizer.lr > 1e-3:
-      raise training.NonFiniteError('step 1: loss=nan')
+      raise loop.NonFiniteError('step 1: loss=nan')
     return trivial.trainer()(config, workdir, report)
 
   study = trivial.work(trivial.write(tmp_path), tmp_path / 'lr', train=train)

@@ -7,7 +7,7 @@ import trivial
 from mmjax.parallel import hosts
 from mmjax.sweeps import lease, load
 from mmjax.sweeps import study as study_lib
-from mmjax.train import stopping
+from mmjax.training import stopping
 
 State = study_lib.State
 

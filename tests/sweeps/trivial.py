@@ -37,7 +37,7 @@ def quality(config, step):
 
 
 def trainer(seconds=0.0):
-  """Like `mmjax.train.loop.run`: resumes from the last step that was saved."""
+  """Like `mmjax.training.runner.run`: resumes from the last saved step."""
 
   return functools.partial(_train, seconds)
 

@@ -1,0 +1,316 @@
+"""Experiments: what the loop trains, and how a config's tasks become one."""
+
+import dataclasses
+from collections.abc import (
+  Callable,
+  Collection,
+  Iterable,
+  Iterator,
+  Mapping,
+  Sequence,
+)
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+
+from mmjax import evaluators, models
+from mmjax import tasks as tasks_lib
+from mmjax.config import definition as definition_lib
+from mmjax.data import feeds
+from mmjax.data.features import Feature
+from mmjax.errors import ConfigError
+from mmjax.models import from_config
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.training import teachers
+from mmjax.types import Batch, Objective
+
+
+class TrainData(Protocol):
+  """Batches by number: batch `i` is the same after any restart."""
+
+  def iterate(self, start_step: int) -> Iterator[Batch]:
+    """This host's rows of global batches start_step, start_step + 1, ..."""
+
+
+def by_split(
+  splits: Iterable[str],
+  measures: Callable[[str, str], Mapping[str, evaluators.Evaluator]],
+) -> dict[str, dict[str, evaluators.Evaluator]]:
+  """Evaluators of an experiment that measures all splits in one way.
+
+  Args:
+    splits: 'val', 'test', those of a mixture's sources ('val/SOURCE'), and
+      others, which are measured along with 'test'.
+    measures: (split, prefix of its names) -> name -> evaluator.
+  """
+  out: dict[str, dict[str, evaluators.Evaluator]] = {}
+  for split in splits:
+    phase, prefix = _find_phase(split)
+    out.setdefault(phase, {}).update(measures(split, prefix))
+  return out
+
+
+def _find_phase(split: str) -> tuple[str, str]:
+  """Whether 'val' or 'test' evaluates a split, and the prefix of its names.
+
+  >>> _find_phase('val'), _find_phase('val/emoji'), _find_phase('compositional')
+  (('val', ''), ('val', 'emoji/'), ('test', 'compositional/'))
+  """
+  phase, _, rest = split.partition('/')
+  if phase not in ('val', 'test'):
+    phase, rest = 'test', split
+  return phase, f'{rest}/' if rest else ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """What `build(config, mesh)` returns and `mmjax.training.runner.run` trains.
+
+  Attributes:
+    model: a Linen module; `model.apply({'params': params}, batch, train=True,
+      rngs={'dropout': key})` gives the outputs that the objectives read.
+    objectives: name -> (weight, objective).
+    train_data: batches of numpy arrays by number.
+    init_batch: one or two examples as the model reads them, for shapes.
+    evaluators: split ('val', 'test') -> name -> evaluator. 'val' runs every
+      `train.eval_every` steps and at the end, 'test' once at the end.
+    files: file name in the run's folder -> function that writes it at the
+      path it is given (the tokenizer, the preprocessing).
+    notes: what the user should know before the first step; printed.
+    sources: names of a mixture's sources, by the batch's `source_index`; empty
+      for batches of one source.
+    frozen: models that objectives learn from, by the objective's name.
+    make_inputs: function from a batch on the device to what model and
+      objectives read, a part of the compiled step; by default the batch itself.
+  """
+
+  model: Any
+  objectives: Mapping[str, tuple[float, Objective]]
+  train_data: TrainData
+  init_batch: Batch
+  evaluators: Mapping[str, Mapping[str, Any]] = dataclasses.field(
+    default_factory=dict
+  )
+  files: Mapping[str, Callable[[Path], None]] = dataclasses.field(
+    default_factory=dict
+  )
+  notes: Sequence[str] = ()
+  sources: Sequence[str] = ()
+  frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
+    default_factory=dict
+  )
+  make_inputs: Callable[[Batch], Batch] = dict
+
+
+# (config, mesh) -> Experiment.
+Build = Callable[[Any, jax.sharding.Mesh], Experiment]
+
+
+@dataclasses.dataclass(frozen=True)
+class Definition(definition_lib.Names):
+  """An experiment file's `build`: the tasks of a config, trained together.
+
+  `Definition()` names nothing of its own; see the fields for what it can add.
+
+  Attributes:
+    evaluates: names of the tasks that are evaluated; empty for all. The others
+      only help to train.
+  """
+
+  evaluates: tuple[str, ...] = ()
+
+  def __post_init__(self):
+    super().__post_init__()
+    unknown = sorted(set(self.evaluates) - set(self.task_table))
+    if unknown:
+      raise ValueError(
+        f'evaluates has {unknown}; use some of {sorted(self.task_table)}'
+      )
+
+  def __call__(
+    self,
+    config: Any,
+    mesh: jax.sharding.Mesh,
+    blind_metrics: Mapping[str, float] | None = None,
+  ) -> Experiment:
+    """Builds the experiment that a config describes; see `from_tasks`."""
+    return from_tasks(config, mesh, self, blind_metrics)
+
+
+def from_tasks(
+  config: Any,
+  mesh: jax.sharding.Mesh,
+  definition: Definition | None = None,
+  blind_metrics: Mapping[str, float] | None = None,
+) -> Experiment:
+  """Builds the experiment of a config's tasks.
+
+  Args:
+    config: a completed config.
+    mesh: devices to train on.
+    definition: what the config can name beside mmjax's own, if anything.
+    blind_metrics: results of the blind baseline.
+
+  Raises:
+    ConfigError: if a setting or the data is refused; settings are checked
+      before any data is read.
+  """
+  definition = definition or Definition()
+  built_tasks = definition.build_tasks(config)
+  _check_names(config, definition)
+  features = feeds.build_features(
+    config.data,
+    {name: task.needs() for name, task in built_tasks.items()},
+    models.list_encoder_inputs(config.model),
+    definition.kind_table,
+  )
+  outputs = tasks_lib.find_outputs(built_tasks, features)
+  from_config.check(config, features, tables=definition.tables, **outputs)
+  feed = _open_feed(config, mesh, built_tasks, features)
+  outputs = tasks_lib.find_outputs(built_tasks, feed.preprocessor.features)
+  model = from_config.build(
+    config, feed.preprocessor, tables=definition.tables, **outputs
+  )
+  evaluated = _get_evaluated(built_tasks, definition)
+
+  def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
+    blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
+    named = {'model': model, 'prefix': prefix, 'blind_metrics': blind}
+    described = _describe_split(config, feed, split, **named)
+    lacking = feed.lacking.get(split, ())
+    return _build_evaluators(_drop_lacking(evaluated, lacking), described)
+
+  return Experiment(
+    model=model,
+    objectives=tasks_lib.objectives(built_tasks, feed.preprocessor.features),
+    train_data=feed.train,
+    init_batch=feed.init_batch,
+    evaluators=by_split(feed.splits, build_evaluators),
+    files=feed.files,
+    notes=feed.notes,
+    sources=feed.sources,
+    frozen=_load_teachers(built_tasks, feed),
+    make_inputs=feed.preprocessor.make_inputs,
+  )
+
+
+def _describe_split(
+  config: Any, feed: feeds.Feed, split: str, **settings: Any
+) -> tasks_lib.Split:
+  """A split as evaluators get it; `settings` are further fields of it."""
+  return tasks_lib.Split(
+    source=feed.splits[split],
+    train=feed.train_source,
+    preprocessor=feed.preprocessor,
+    config=_of_source(config, feed.sections[split]),
+    inputs=models.list_encoder_inputs(config.model),
+    lacking={keys for _, keys in feed.lacking.get(split, ())},
+    **settings,
+  )
+
+
+def _drop_lacking(
+  chosen: Mapping[str, tasks_lib.Task],
+  lacking: Collection[tuple[str, tuple[str, ...]]],
+) -> dict[str, tasks_lib.Task]:
+  """Leaves out the tasks for which no record of a split is enough."""
+  return {
+    name: task
+    for name, task in chosen.items()
+    if not all((name, tuple(keys)) in lacking for keys in task.alternatives())
+  }
+
+
+def _of_source(config: Any, section: Mapping[str, Any]) -> Any:
+  """The config with the `data` section of one source of its mixture."""
+  if config.data.mixture is None:
+    return config
+  own = config.copy_and_resolve_references()
+  with own.unlocked():
+    own.data = section
+  return own
+
+
+def _load_teachers(
+  chosen: Mapping[str, tasks_lib.Task], feed: feeds.Feed
+) -> dict[str, teachers.Frozen]:
+  """The models that tasks learn from, by the task's name."""
+  found = {
+    name: task.find_teacher(feed.preprocessor.features)
+    for name, task in chosen.items()
+  }
+  return {
+    name: teachers.load(name, teacher, feed.preprocessor, feed.init_batch)
+    for name, teacher in found.items()
+    if teacher is not None
+  }
+
+
+def _get_evaluated(
+  chosen: Mapping[str, tasks_lib.Task], definition: Definition
+) -> dict[str, tasks_lib.Task]:
+  """The tasks that are evaluated."""
+  names = definition.evaluates or chosen
+  return {name: task for name, task in chosen.items() if name in names}
+
+
+def _open_feed(
+  config: Any,
+  mesh: jax.sharding.Mesh,
+  chosen: Mapping[str, tasks_lib.Task],
+  built: Mapping[str, Feature],
+) -> feeds.Feed:
+  """Opens the data with all that the tasks need of it."""
+  batch_size = config.train.batch_size
+  return feeds.open_feed(
+    config.data,
+    batch_size=batch_size,
+    seed=config.seed,
+    rows=mesh_lib.batch_rows(mesh, batch_size),
+    needs={name: task.needs() for name, task in chosen.items()},
+    alternatives={name: task.alternatives() for name, task in chosen.items()},
+    built=built,
+  )
+
+
+def _check_names(config: Any, definition: Definition) -> None:
+  """Refuses a run that nothing could open again.
+
+  Raises:
+    ConfigError: if the config uses names that only the experiment has, and
+      does not say where the experiment is.
+  """
+  own = definition_lib.own_name(config)
+  if own is not None and not config.experiment:
+    raise ConfigError(
+      f"experiment='': the config needs its experiment for {own}; set it to "
+      "the experiment's file or module, so that the run can be opened again"
+    )
+
+
+def _build_evaluators(
+  chosen: Mapping[str, tasks_lib.Task], split: tasks_lib.Split
+) -> dict[str, evaluators.Evaluator]:
+  """Evaluators of one split by name."""
+  out: dict[str, evaluators.Evaluator] = {}
+  split = dataclasses.replace(split, tasks=chosen)
+  for name, task in chosen.items():
+    built = task.evaluators(split)
+    if out.keys() & built.keys():
+      # Two tasks that are measured in the same way, such as both VQAs.
+      below = dataclasses.replace(split, prefix=f'{split.prefix}{name}/')
+      built = task.evaluators(below)
+    out |= built
+  return out
+
+
+def _of_split(
+  blind_metrics: Mapping[str, float], split: str
+) -> dict[str, float]:
+  """The baseline's metrics of one split, by its evaluators' names."""
+  return {
+    name.removeprefix(f'{split}/'): value
+    for name, value in blind_metrics.items()
+    if name.startswith(f'{split}/')
+  }

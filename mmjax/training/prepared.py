@@ -1,0 +1,150 @@
+"""All that a run needs before its first step: programs, a state, a batch."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mmjax.errors import ConfigError
+from mmjax.parallel import hosts
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.runs import checkpoints as checkpoints_lib
+from mmjax.runs import init_from
+from mmjax.training import prefetch, startup
+from mmjax.training import program as program_lib
+from mmjax.training import state as state_lib
+from mmjax.training.experiment import Experiment
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedRun:
+  """A run before its first step.
+
+  Attributes:
+    step: number of steps done before.
+    state: the newest saved state, or the initial one.
+    update: the compiled step; None if there is no step left.
+    batches: training batches from number `step` on, without `batch`.
+    batch: the first one; None if there is no step left.
+  """
+
+  step: int
+  state: state_lib.State
+  update: Callable[..., Any] | None
+  batches: prefetch.Prefetch
+  batch: Any
+
+
+def prepare(
+  config: Any,
+  experiment: Experiment,
+  program: program_lib.Program,
+  checkpoints: checkpoints_lib.Checkpoints,
+  stack: contextlib.ExitStack,
+  clock: startup.Clock,
+) -> PreparedRun:
+  """Resumes from the newest checkpoint that can be read, or starts.
+
+  Args:
+    config: a completed config.
+    experiment: the experiment to train.
+    program: its programs, not compiled yet.
+    checkpoints: the run's checkpoints.
+    stack: closes the batches.
+    clock: measures the parts of the start-up.
+
+  Raises:
+    ConfigError: if the run has more steps than the config wants, no checkpoint
+      can be read, or a record or `init_from` is refused.
+  """
+  put = lambda batch: mesh_lib.shard_batch(batch, program.mesh)
+  while True:
+    step = _steps_done(config, checkpoints)
+    # Reads while the programs compile, and then up to two batches ahead.
+    batches = stack.enter_context(
+      prefetch.Prefetch(experiment.train_data.iterate(step), put=put)
+    )
+    clock.lap('data')
+    try:
+      return _start(
+        config, program, experiment.frozen, checkpoints, step, batches, clock
+      )
+    except checkpoints_lib.CheckpointRenamedError as error:
+      batches.close()  # They begin at the step of the damaged checkpoint.
+      hosts.log(str(error))
+
+
+def _start(
+  config, program, frozen, checkpoints, step, batches, clock
+) -> PreparedRun:
+  """Compiles two programs, `init` (or none, when restoring) and `update`."""
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    state = pool.submit(_make_state, program.plan, config, checkpoints)
+    if step == config.train.steps:
+      return PreparedRun(step, state.result(), None, batches, None)
+    batch = call_or_exit(next, batches)
+    clock.lap('data')
+    hosts.log('compiling the training step')
+    compiled = program.trace(batch).lower().compile()
+    clock.lap('compile')
+    update = functools.partial(_update, compiled, program.put(frozen))
+    start = PreparedRun(
+      step, call_or_exit(state.result), update, batches, batch
+    )
+    clock.lap('init')
+    return start
+
+
+def _update(
+  compiled: Callable[..., Any],
+  frozen: Mapping[str, Any],
+  state: Any,
+  batch: Any,
+) -> tuple[Any, Any]:
+  """One step, from the same frozen models each time."""
+  return compiled(state, batch, frozen)
+
+
+def _make_state(
+  plan: state_lib.Plan, config: Any, checkpoints: checkpoints_lib.Checkpoints
+) -> state_lib.State:
+  """Restores the state, or computes the initial one, sharded from the start."""
+  if checkpoints.latest():
+    return checkpoints.restore(plan.abstract)
+  seed = np.uint32(config.seed)
+  init = jax.jit(plan.init, out_shardings=plan.shardings).lower(seed)
+  # It runs once: on CPUs, optimising it takes longer than all else.
+  quick = {'xla_backend_optimization_level': 0}
+  on_cpu = jax.default_backend() == 'cpu'
+  compiled = init.compile(compiler_options=quick if on_cpu else None)
+  state = jax.block_until_ready(compiled(seed))
+  if not config.init_from:
+    return state
+  params = init_from.load(config, plan.abstract.params)
+  return state_lib.with_params(state, params)
+
+
+def _steps_done(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:
+  """Step of the newest checkpoint, at most `train.steps`."""
+  step = checkpoints.latest() or 0
+  if step > config.train.steps:
+    raise ConfigError(
+      f'train.steps={config.train.steps}, but the run in this folder has done '
+      f'{step}; choose another --workdir'
+    )
+  return step
+
+
+def call_or_exit(function: Callable[..., Any], *args: Any) -> Any:
+  """Calls what may fail on this host alone, while others wait in a collective.
+
+  Then this process ends, so that they don't wait for it. All hosts raise
+  `CheckpointRenamedError`.
+  """
+  with hosts.exit_on_error(checkpoints_lib.CheckpointRenamedError):
+    return function(*args)

@@ -1,0 +1,180 @@
+"""The training program of a config: the state's shardings, and the update."""
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+
+from mmjax.errors import ConfigError
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules
+from mmjax.training import optimizer, schedule, step, teachers
+from mmjax.training import state as state_lib
+from mmjax.training.experiment import Experiment
+from mmjax.types import Params, TaughtObjective
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """What a run computes; nothing is computed yet.
+
+  Attributes:
+    plan: shapes and shardings of the state, and how to make it.
+    update: (state, batch, frozen) -> (state, metrics), of one device's examples
+      in the `pmap` style, of global arrays in the `pjit` style.
+    mesh: the devices.
+    style: 'pjit' or 'pmap'.
+    frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
+      frozen models, by name.
+  """
+
+  plan: state_lib.Plan
+  update: step.Update
+  mesh: jax.sharding.Mesh
+  style: str
+  frozen: Mapping[str, Params]
+
+  def put(self, frozen: Mapping[str, teachers.Frozen]) -> dict[str, Params]:
+    """Puts the frozen models' parameters on the devices, by name."""
+
+    def shard(leaf, place):
+      return jax.make_array_from_callback(
+        leaf.shape, place.sharding, lambda index: leaf[index]
+      )
+
+    return {
+      name: jax.tree.map(shard, model.params, self.frozen[name])
+      for name, model in frozen.items()
+    }
+
+  def trace(self, batch: Any) -> jax.stages.Traced:
+    """Traces the update over the mesh, ready to be lowered and compiled.
+
+    Args:
+      batch: a global batch, or its `jax.ShapeDtypeStruct`s with shardings.
+    """
+    shardings = self.plan.shardings, mesh_lib.replicated_sharding(self.mesh)
+    if self.style == 'pmap':
+      # Of the batch's axes, `fsdp` has size 1 in this style.
+      whole, split = jax.P(), jax.P(mesh_lib.BATCH_AXES)
+      update = jax.shard_map(
+        self.update,
+        mesh=self.mesh,
+        in_specs=(whole, split, whole),
+        out_specs=(whole, whole),
+        # It sums over devices itself.
+        check_vma=False,
+      )
+      context = contextlib.nullcontext()
+    else:
+      update = self.update
+      context = contextlib.ExitStack()
+      context.enter_context(jax.set_mesh(self.mesh))
+      context.enter_context(nn.logical_axis_rules(rules.RULES))
+    jitted = jax.jit(update, donate_argnums=0, out_shardings=shardings)
+    with context:
+      return jitted.trace(self.plan.abstract, batch, self.frozen)
+
+
+def mesh_of(
+  config: Any, devices: Sequence[jax.Device] | None = None
+) -> jax.sharding.Mesh:
+  """The mesh of a config, checked against its batch.
+
+  Args:
+    config: a completed config.
+    devices: devices of the mesh; by default all.
+
+  Raises:
+    ConfigError: if mesh, devices and batch don't fit together.
+  """
+  sizes = {axis: config.mesh[axis] for axis in mesh_lib.AXES}
+  mesh = mesh_lib.build(sizes, devices)
+  train, split = config.train, mesh_lib.num_batch_shards(mesh)
+  if train.batch_size % (split * train.accumulate):
+    raise ConfigError(
+      f'train.batch_size={train.batch_size} is not divisible by the {split} '
+      f'batch shards of the mesh times train.accumulate='
+      f'{train.accumulate}; use a multiple of {split * train.accumulate}'
+    )
+  return mesh
+
+
+def build(
+  config: Any, experiment: Experiment, mesh: jax.sharding.Mesh
+) -> Program:
+  """Finds shapes and shardings, and makes the update; computes nothing.
+
+  Args:
+    config: a completed config.
+    experiment: the experiment of the config.
+    mesh: mesh of `mmjax.parallel.mesh.build`.
+
+  Raises:
+    ConfigError: if the model, the optimizer and the mesh don't fit together.
+  """
+  train = config.train
+  boxed = state_lib.shapes(experiment.model, experiment.init_batch)
+  params = nn.meta.unbox(boxed)
+  tx = optimizer.build(
+    config.optimizer,
+    params,
+    steps=train.steps,
+    axes=nn.get_partition_spec(boxed),
+  )
+  plan = state_lib.plan(
+    experiment.model,
+    experiment.init_batch,
+    tx,
+    boxed=boxed,
+    mesh=mesh,
+    ema=train.ema_decay > 0,
+  )
+  _check_teachers(config, experiment)
+  update = step.make_update(
+    experiment.model,
+    experiment.objectives,
+    tx,
+    lr=schedule.build(config.optimizer, train.steps),
+    trained=optimizer.trained(config.optimizer, params),
+    frozen={n: model.apply for n, model in experiment.frozen.items()},
+    accumulate=train.accumulate,
+    ema_decay=train.ema_decay,
+    axis_name='data' if config.mesh.style == 'pmap' else None,
+    sources=experiment.sources,
+    make_inputs=experiment.make_inputs,
+  )
+  frozen = {
+    name: _shard(model, mesh) for name, model in experiment.frozen.items()
+  }
+  return Program(plan, update, mesh, config.mesh.style, frozen)
+
+
+def _check_teachers(config: Any, experiment: Experiment) -> None:
+  """Refuses an objective that learns from an EMA where there is none.
+
+  Raises:
+    ConfigError: naming both settings.
+  """
+  for name, (_, objective) in experiment.objectives.items():
+    is_taught = isinstance(objective, TaughtObjective)
+    if is_taught and objective.teacher == 'ema' and not config.train.ema_decay:
+      raise ConfigError(
+        f'tasks.{name} learns from the EMA of the parameters, but '
+        f'train.ema_decay={config.train.ema_decay} keeps none; set it, as in '
+        f'train.ema_decay=0.99, or tasks.{name}.weight=0'
+      )
+
+
+def _shard(model: teachers.Frozen, mesh: jax.sharding.Mesh) -> Params:
+  """Shapes of a frozen model's parameters, sharded by the modules' axes."""
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(
+      leaf.shape, leaf.dtype, sharding=sharding
+    ),
+    model.params,
+    rules.shardings(model.boxed, mesh),
+  )

@@ -1,0 +1,245 @@
+"""A run: its folder, data, model and state, then training."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from mmjax.config import settings
+from mmjax.errors import ConfigError
+from mmjax.parallel import hosts
+from mmjax.runs import checkpoints as checkpoints_lib
+from mmjax.runs import disk, folder, init_from, owner
+from mmjax.training import (
+  compilations,
+  flops,
+  loop,
+  model_flops,
+  prepared,
+  profiling,
+  progress,
+  schedule,
+  startup,
+  stopping,
+  teachers,
+)
+from mmjax.training import program as program_lib
+from mmjax.training.experiment import Build, Experiment
+
+
+def run(
+  config: Any,
+  build: Build,
+  workdir: Path | str,
+  *,
+  should_stop: loop.ShouldStop | None = None,
+  profile_steps: range | None = None,
+) -> dict[str, float]:
+  """Trains one experiment, from the start or from where it stopped.
+
+  Args:
+    config: ml_collections config; missing fields get their defaults.
+    build: (config, mesh) -> Experiment.
+    workdir: the run's folder. If it holds checkpoints, the run resumes from the
+      newest; if it is finished, its results are shown again.
+    should_stop: function called on every host with each evaluation during
+      training, before its step is saved; if it returns True (on all hosts
+      alike), the run saves and ends there.
+    profile_steps: numbers of the steps, from 1, that are traced to the folder's
+      `profile/`; None for none.
+
+  Returns:
+    The last evaluation, name -> number, as in results.json; empty if a signal
+    stopped the run before its end.
+
+  Raises:
+    OccupiedError: if another process runs in the folder.
+    ConfigError: if a value of the config, the data or the folder is refused.
+    FullError: if a disk is full.
+    NonFiniteError: if a loss or gradient is NaN or infinite.
+    SystemExit: 143 after SIGTERM, when all is saved.
+  """
+  clock = startup.Clock()
+  with hosts.raise_together():
+    config = init_from.resolve(settings.complete(config))
+    settings.validate(config)
+    profiling.check(profile_steps, done=0, total=config.train.steps)
+    run_folder = folder.RunFolder(workdir)
+  hosts.create_shared_folder(run_folder.path)
+  results = _finished(config, run_folder, profile_steps)
+  if results:
+    return results
+  startup.use_compilation_cache()
+  mesh = program_lib.mesh_of(config)
+  clock.lap('imports')
+  with disk.reporting(run_folder.path), contextlib.ExitStack() as stack:
+    _claim(run_folder, stack)
+    # Another process may have run there until now.
+    results = _finished(config, run_folder, profile_steps)
+    if results:
+      return results
+    return _set_up(
+      config, build, run_folder, mesh, should_stop, profile_steps, clock, stack
+    ).run()
+
+
+def check(config: Any, build: Build) -> None:
+  """Refuses what `run` would refuse before its first step; computes nothing.
+
+  Args:
+    config: as of `run`.
+    build: as of `run`.
+
+  Raises:
+    ConfigError: if a value of the config or the data is refused.
+  """
+  config = init_from.resolve(settings.complete(config))
+  settings.validate(config)
+  mesh = program_lib.mesh_of(config)
+  program_lib.build(config, build(config, mesh), mesh)
+
+
+def _finished(
+  config: Any, run_folder: folder.RunFolder, profile_steps: range | None
+) -> dict[str, float]:
+  """Results of a run that is finished, printed once more; else {}.
+
+  Raises:
+    ConfigError: if it is finished, and some of its steps should be traced.
+  """
+  with hosts.raise_together():
+    run_folder.check(config)
+    results = run_folder.results()
+  if results.get('step') != config.train.steps:
+    return {}
+  profiling.check(
+    profile_steps, done=config.train.steps, total=config.train.steps
+  )
+  hosts.log(
+    f'{run_folder.path} is finished; its results:\n{folder.table(results)}'
+  )
+  return results
+
+
+def _claim(run_folder: folder.RunFolder, stack: contextlib.ExitStack) -> None:
+  """Locks the folder until `stack` closes, on the first host for all.
+
+  Raises:
+    OccupiedError: on all hosts, if another process has it.
+    ConfigError: if the folder can't be written.
+  """
+  refusal = None
+  with hosts.raise_together():
+    if run_folder.writes:
+      try:
+        stack.enter_context(owner.claim(run_folder.path, log=hosts.log))
+      except owner.OccupiedError as error:
+        refusal = error
+  if hosts.any_host(refusal is not None):
+    raise refusal or owner.OccupiedError(
+      f'{run_folder.path} is in use; process 0 says by whom'
+    )
+
+
+def _set_up(
+  config: Any,
+  build: Build,
+  run_folder: folder.RunFolder,
+  mesh: jax.sharding.Mesh,
+  should_stop: loop.ShouldStop | None,
+  profile_steps: range | None,
+  clock: startup.Clock,
+  stack: contextlib.ExitStack,
+) -> loop.Loop:
+  """Builds, compiles and restores all that training needs."""
+  stop = stack.enter_context(stopping.Stopping())
+  with hosts.raise_together():
+    experiment = build(config, mesh)
+    clock.lap('data')
+    program = program_lib.build(config, experiment, mesh)
+    clock.lap('init')
+    _check_keep_best(config.train.keep_best, experiment)
+    teachers.check_same(experiment.frozen, run_folder.path)
+  for note in experiment.notes:
+    hosts.log(f'note: {note}')
+  checkpoints = _open_checkpoints(config.train, run_folder, stack)
+  profiling.check(
+    profile_steps, done=checkpoints.latest() or 0, total=config.train.steps
+  )
+  start = prepared.prepare(
+    config, experiment, program, checkpoints, stack, clock
+  )
+  change = schedule.change(
+    config.optimizer, run_folder.steps(), config.train.steps, start.step
+  )
+  if change:
+    hosts.log(change)
+  files = {**experiment.files, **teachers.files(experiment.frozen)}
+  run_folder.begin(config, {**files, **init_from.files(config)})
+  meter = _make_meter(config, experiment, program, start)
+  meter.train_seconds = run_folder.trained_seconds(start.step)
+  writer = run_folder.open_writers(config, start.step)
+  stack.callback(writer.close)
+  profile = profiling.Profile(run_folder.path, profile_steps, meter, hosts.log)
+  stack.callback(profile.close)
+  return loop.Loop(
+    config=config,
+    experiment=experiment,
+    folder=run_folder,
+    checkpoints=checkpoints,
+    writer=writer,
+    meter=meter,
+    line=progress.Progress(config.train.steps),
+    clock=clock,
+    compilations=stack.enter_context(compilations.Compilations()),
+    profile=profile,
+    stop=stop,
+    should_stop=should_stop,
+    start=start,
+    state=start.state,
+    step=start.step,
+  )
+
+
+def _open_checkpoints(
+  train: Any, run_folder: folder.RunFolder, stack: contextlib.ExitStack
+) -> checkpoints_lib.Checkpoints:
+  """Opens the run's checkpoints until `stack` closes."""
+  checkpoints = checkpoints_lib.Checkpoints(
+    run_folder.path,
+    keep_last=train.keep_last,
+    keep_best=train.keep_best,
+    best_mode=train.best_mode,
+  )
+  stack.callback(checkpoints.close)
+  return checkpoints
+
+
+def _make_meter(
+  config: Any,
+  experiment: Experiment,
+  program: program_lib.Program,
+  start: prepared.PreparedRun,
+) -> progress.Meter:
+  """Measures speed, and FLOPs utilisation where the device's peak is known."""
+  peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
+  if peak and start.batch is not None:
+    params = program.plan.abstract.params
+    needed = model_flops.count(config, experiment, params, start.batch)
+  return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
+
+
+def _check_keep_best(metric: str, experiment: Experiment) -> None:
+  """Refuses a metric of an evaluator that the experiment doesn't have.
+
+  Raises:
+    ConfigError: naming the evaluators of validation.
+  """
+  names = experiment.evaluators.get('val', {})
+  if metric and not any(metric.startswith(f'val/{name}/') for name in names):
+    listed = ', '.join(f'val/{name}/...' for name in names)
+    raise ConfigError(
+      f'train.keep_best={metric!r} is not a metric of the evaluation; there '
+      f'are {listed}'
+    )

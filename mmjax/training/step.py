@@ -1,0 +1,355 @@
+"""One update of the state: forward, losses, gradients, optimizer, EMA."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from mmjax.training import by_source
+from mmjax.training import state as state_lib
+from mmjax.types import (
+  Array,
+  Batch,
+  Metrics,
+  Objective,
+  Outputs,
+  Params,
+  TaughtObjective,
+)
+
+# (state, batch, perhaps parameters of frozen models by name) -> ...
+Update = Callable[..., tuple[state_lib.State, Metrics]]
+ApplyTeacher = Callable[[Batch], Outputs]
+
+
+def make_update(
+  model: nn.Module,
+  objectives: Mapping[str, tuple[float, Objective]],
+  tx: optax.GradientTransformation,
+  *,
+  lr: optax.Schedule,
+  trained: Any,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]] | None = None,
+  accumulate: int = 1,
+  ema_decay: float = 0.0,
+  axis_name: str | None = None,
+  sources: Sequence[str] = (),
+  make_inputs: Callable[[Batch], Batch] = dict,
+) -> Update:
+  """Makes the pure function `update(state, batch, frozen_params)`.
+
+  Args:
+    model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
+    objectives: name -> (weight, objective).
+    tx: the optimizer.
+    lr: learning rate schedule, for the metrics.
+    trained: tree of bool, False where a parameter is frozen.
+    frozen: functions of frozen models by the name of the objective that learns
+      from one; `update` gets their parameters by the same names.
+    accumulate: number of micro-batches of a batch. The losses are those of the
+      whole batch. For an objective that compares examples with each other, the
+      model first runs over all micro-batches for what is compared, then once
+      more for the gradients (cached gradients, Gao et al. 2021, section 3).
+    ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
+      (1 + t) / (10 + t), so that initial values don't dominate a short run.
+    axis_name: mapped axis over whose devices the batch is split: `update` gets
+      one device's examples and a whole state. None where arrays are global.
+    sources: names of the sources of a mixture, by the batch's `source_index`.
+    make_inputs: function from a batch, or a part of it, to what model and
+      objectives read.
+
+  Returns:
+    A function to be jitted with the state donated. Metrics: `loss`,
+    `loss/NAME`, `count/NAME` (items that the loss is a mean over),
+    `NAME/METRIC`, `grad_norm` (of trained parameters, before clipping),
+    `param_norm`, `lr`; `replaced`, the number of records that can't be read; of
+    each source of a mixture `loss/NAME/SOURCE`, `count/NAME/SOURCE` and
+    `examples/SOURCE`.
+  """
+
+  def update(
+    state: state_lib.State, batch: Batch, frozen_params: Params | None = None
+  ):
+    key = jax.random.fold_in(jax.random.key(state.seed), state.step)
+    teachers = _find_teachers(
+      model, state.ema, frozen or {}, frozen_params or {}
+    )
+    gradients = _Gradients(
+      model,
+      objectives,
+      accumulate,
+      axis_name,
+      teachers,
+      state.step,
+      make_inputs,
+      sources,
+    )
+    grads, metrics = gradients(state.params, batch, key)
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    metrics['grad_norm'] = optax.tree.norm(_select(grads, trained))
+    metrics['param_norm'] = optax.tree.norm(params)
+    metrics['lr'] = lr(state.step)
+    return state.replace(
+      step=state.step + 1,
+      params=params,
+      opt_state=opt_state,
+      ema=_update_ema(state, params, ema_decay),
+    ), metrics
+
+  return update
+
+
+def _find_teachers(
+  model: nn.Module,
+  ema: Params | None,
+  frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
+  params: Mapping[str, Params],
+) -> dict[str, ApplyTeacher]:
+  """The EMA as 'ema', and the frozen models by name, with their parameters."""
+  teachers = {name: partial(frozen[name], params[name]) for name in params}
+  if ema is not None:
+    teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
+  return teachers
+
+
+@dataclasses.dataclass(frozen=True)
+class _Gradients:
+  """Gradients of the weighted losses of a batch, and their metrics."""
+
+  model: nn.Module
+  objectives: Mapping[str, tuple[float, Objective]]
+  accumulate: int
+  axis_name: str | None
+  teachers: Mapping[str, ApplyTeacher]
+  step: Array
+  make_inputs: Callable[[Batch], Batch]
+  sources: Sequence[str] = ()
+
+  def __call__(
+    self, params: Params, batch: Batch, key: Array
+  ) -> tuple[Params, Metrics]:
+    micro = _split(batch, self.accumulate)
+    # Inputs are made of each micro-batch by itself: they may be larger.
+    counts = {
+      name: jax.vmap(
+        lambda part, count=objective.count: count(self.make_inputs(part))
+      )(micro).astype(jnp.float32)
+      for name, (_, objective) in self.objectives.items()
+    }
+    totals = {
+      name: self._sum_over_devices(c.sum()) for name, c in counts.items()
+    }
+    # By objective [accumulate]: count of the micro-batch / count of the global
+    # batch. Means over micro-batches times these sum to the mean over the
+    # global batch. Without any item, loss and gradient are 0.
+    fractions = {
+      name: count / jnp.maximum(totals[name], 1e-9)
+      for name, count in counts.items()
+    }
+    if self.axis_name is not None:
+      key = jax.random.fold_in(key, jax.lax.axis_index(self.axis_name))
+    keys = jax.random.split(key, self.accumulate)
+    output_grads, metrics = {}, {}
+    if self.accumulate > 1 and self._comparing_objectives():
+      output_grads, metrics = self._compare(
+        params, batch, micro, keys, fractions
+      )
+    gradient = jax.grad(self._micro_losses, has_aux=True)
+    grads, found = _sum(
+      partial(gradient, params),
+      (micro, fractions, keys, output_grads),
+      self.accumulate,
+    )
+    found['loss'] += metrics.pop('loss', 0.0)
+    grads, metrics = self._sum_over_devices((grads, found | metrics))
+    metrics |= {f'count/{name}': total for name, total in totals.items()}
+    metrics = by_source.take_means(metrics, self.sources)
+    if self.sources:
+      metrics |= self._sum_over_devices(
+        by_source.count_examples(batch['source_index'], self.sources)
+      )
+    if 'replaced' in batch:
+      metrics['replaced'] = self._sum_over_devices(batch['replaced'].sum())
+    return grads, metrics
+
+  def _sum_over_devices(self, tree: Any) -> Any:
+    """Sums over the devices, of which each holds a part."""
+    if self.axis_name is None:
+      return tree
+    return jax.lax.psum(tree, self.axis_name)
+
+  def _comparing_objectives(self) -> list[str]:
+    """Names of the objectives that need the whole batch at once."""
+    return [name for name, (_, o) in self.objectives.items() if o.compares]
+
+  def _compare(
+    self,
+    params: Params,
+    batch: Batch,
+    micro: Batch,
+    keys: Array,
+    fractions: dict[str, Array],
+  ) -> tuple[dict[str, Array], Metrics]:
+    """Losses that compare examples, and their gradients by what they compare.
+
+    Returns:
+      By name of output, the gradient by each micro-batch's part of it [parts,
+      ...], and the metrics.
+    """
+    names = self._comparing_objectives()
+    compared = {n for name in names for n in self.objectives[name][1].compares}
+
+    def run(part):
+      outputs = self._run(params, *part)
+      return {n: value for n, value in outputs.items() if n in compared}
+
+    # With the keys of the second pass, so that dropout is the same.
+    parts = jax.lax.map(run, (micro, keys))
+    # Scalars, such as the logit scale, are the same in all micro-batches.
+    whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
+    of_batch = {name: fractions[name].sum() for name in names}
+
+    def losses(outputs):
+      return self._losses(names, params, outputs, batch, of_batch, keys[0])
+
+    grads, metrics = jax.grad(losses, has_aux=True)(whole)
+    return {
+      n: _split({n: x}, self.accumulate)[n]
+      if x.ndim
+      else jnp.broadcast_to(x / self.accumulate, (self.accumulate,))
+      for n, x in grads.items()
+    }, metrics
+
+  def _micro_losses(
+    self,
+    params: Params,
+    batch: Batch,
+    fractions: dict[str, Array],
+    key: Array,
+    output_grads: dict[str, Array],
+  ) -> tuple[Array, Metrics]:
+    """This micro-batch's part of the whole loss, and of every metric.
+
+    With `output_grads`, the value is not a loss, but has the right gradient:
+    objectives that compare examples are left out, and each output that they
+    compare is multiplied by their gradient, which `_compare` computed.
+    """
+    outputs = self._run(params, batch, key)
+    names = [
+      name
+      for name, (_, objective) in self.objectives.items()
+      if not (output_grads and objective.compares)
+    ]
+    total, metrics = self._losses(names, params, outputs, batch, fractions, key)
+    for name, gradient in output_grads.items():
+      total += jnp.vdot(gradient, outputs[name])
+    return total, metrics
+
+  def _run(self, params: Params, batch: Batch, key: Array) -> Outputs:
+    drop_key, _ = jax.random.split(key)
+    return self.model.apply(
+      {'params': params},
+      self.make_inputs(batch),
+      train=True,
+      rngs={'dropout': drop_key},
+    )
+
+  def _losses(self, names, params, outputs, batch, fractions, key):
+    """Weighted sum of some objectives' losses, times their fractions."""
+    apply = partial(self.model.apply, {'params': params})
+    batch = self.make_inputs(batch)
+    _, own_key = jax.random.split(key)
+    total, metrics = jnp.zeros(()), {}
+    for i, (name, (weight, objective)) in enumerate(self.objectives.items()):
+      if name not in names:
+        continue
+      loss, extra = objective(
+        outputs,
+        batch,
+        apply=apply,
+        rng=jax.random.fold_in(own_key, i),
+        axis_name=self.axis_name,
+        **self._teach(name, objective),
+      )
+      extra = dict(extra)
+      items = extra.pop('items', None)
+      if self.sources:
+        metrics |= by_source.add_items(
+          items, batch['source_index'], name, len(self.sources)
+        )
+      fraction = fractions[name]
+      total += weight * fraction * loss
+      metrics[f'loss/{name}'] = fraction * loss
+      metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}
+    metrics['loss'] = total
+    return total, metrics
+
+  def _teach(self, name: str, objective: Objective) -> dict[str, Any]:
+    """The further arguments of an objective that has a teacher."""
+    if not isinstance(objective, TaughtObjective):
+      return {}
+    own = name if objective.teacher == 'frozen' else objective.teacher
+    return {'apply_teacher': self.teachers[own], 'step': self.step}
+
+
+def _sum(function: Callable[..., Any], parts: Any, number: int) -> Any:
+  """Sum of function(*part) over the leading axis of `parts`, one at a time."""
+  first = jax.tree.map(lambda x: x[0], parts)
+  if number == 1:
+    return function(*first)
+  zeros = jax.tree.map(
+    lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+    jax.eval_shape(function, *first),
+  )
+  add = lambda total, part: (
+    jax.tree.map(jnp.add, total, function(*part)),
+    None,
+  )
+  return jax.lax.scan(add, zeros, parts)[0]
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+  """[B, ...] -> [parts, B / parts, ...]; micro-batch i has examples i::parts.
+
+  In strides, so that an example stays on the device that holds it.
+  """
+  return {
+    name: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
+    for name, x in batch.items()
+  }
+
+
+def _join(parts: Array) -> Array:
+  """The inverse of `_split`: [parts, b, ...] -> [parts * b, ...]."""
+  joined = jnp.swapaxes(parts, 0, 1)
+  return joined.reshape(-1, *parts.shape[2:])
+
+
+def _select(tree: Any, kept: Any) -> list[Array]:
+  """The leaves where `kept` is True; XLA drops what only others need."""
+  return [
+    leaf
+    for leaf, keep in zip(
+      jax.tree.leaves(tree), jax.tree.leaves(kept), strict=True
+    )
+    if keep
+  ]
+
+
+def _update_ema(
+  state: state_lib.State, params: Params, decay: float
+) -> Params | None:
+  if state.ema is None:
+    return None
+  # t + 1 updates after this one; Polyak averaging with a warm-up.
+  t = (state.step + 1).astype(jnp.float32)
+  decay = jnp.minimum(decay, (1 + t) / (10 + t))
+  return jax.tree.map(
+    lambda old, new: decay * old + (1 - decay) * new, state.ema, params
+  )
