@@ -56,8 +56,7 @@ def temporaries(batch: int, accumulate: int, loss: dict) -> float:
       'image': {'name': 'vit', 'patch_size': 8, **_TOWER},
       'text': {'name': 'transformer', **_TOWER},
     },
-    vocab_size=256,
-    text_length=16,
+    models.DataSizes(vocab_size=256, text_length=16),
   )
 
   def example(number, place=None):

@@ -51,7 +51,7 @@ def strict_ranks():
 def quick_compiling(request):
   """Programs here run for a millisecond, so compiling well doesn't pay."""
   # Training is compared with other processes', which compile as users do.
-  if request.path.parent.name in ('train', 'cli'):
+  if request.path.parent.name in ('training', 'cli'):
     yield
     return
   jax.config.update('jax_disable_most_optimizations', True)

@@ -170,11 +170,11 @@ def _rows_of_tasks(workdir: pathlib.Path) -> list[Any]:
       'config.json back'
     )
   # Models are imported late, so that mistaken arguments are refused at once.
-  from mmjax.config import definition
+  from mmjax.config import components
 
   config = settings.complete(settings.from_json(path))
   try:
-    tasks = definition.of(config).build_tasks(config)
+    tasks = components.of(config).build_tasks(config)
   except ConfigError as error:
     raise ConfigError(f'{path}: {error}') from error
   rows = [row for task in tasks.values() for row in task.report_rows]

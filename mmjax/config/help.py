@@ -7,7 +7,7 @@ from typing import Any
 import ml_collections
 
 from mmjax import models, types
-from mmjax.config import definition, meanings, overrides, schema
+from mmjax.config import components, meanings, overrides, schema
 
 
 def text(
@@ -49,7 +49,7 @@ def text(
 def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
   """(path, default) of each setting of model and tasks not in a config."""
   there = set(overrides.paths(config))
-  known = definition.of(config)
+  known = components.of(config)
   parts = (f'model.{part}' for part in known.tables.parts)
   for part in ('model', *parts):
     section = config[part] if part in there else None

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmjax import models
-from mmjax.config import definition
+from mmjax.config import components
 
 _HEADING = 'Attributes:'
 _NAME = re.compile(r'  (\w+): (.*)')
@@ -57,7 +57,7 @@ def of_config(config: Any) -> dict[str, str]:
 
 
 def _iterate(config: Any) -> Iterator[tuple[str, str]]:
-  known = definition.of(config)
+  known = components.of(config)
   tables = {'model': known.tables.models} | {
     f'model.{name}': part.classes for name, part in known.tables.parts.items()
   }

@@ -83,9 +83,9 @@ def _own_sections(config: Any) -> tuple[str, ...]:
   if not any(isinstance(section, ml_collections.ConfigDict) for section in own):
     return ()
   # Imported here: settings are checked before models take time to import.
-  from mmjax.config import definition
+  from mmjax.config import components
 
-  return definition.of(config).sections
+  return components.of(config).sections
 
 
 def unknown(path: str, known: Iterable[str]) -> str:
@@ -161,9 +161,9 @@ def differences(
     new: `to_json` of the config that it would resume with.
   """
   # Imported here: settings are checked before models take time to import.
-  from mmjax.config import definition
+  from mmjax.config import components
 
-  compute_settings = definition.of(new).compute_settings()
+  compute_settings = components.of(new).compute_settings()
   old, new = leaves(old), leaves(new)
   out = {}
   for path in sorted(old.keys() | new.keys()):

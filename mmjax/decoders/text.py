@@ -164,14 +164,14 @@ class TextDecoder(nn.Module):
       ConfigError: if T is more than `max_length`, or the context is missing, or
         passed without cross-attention.
     """
-    text = self.encode(tokens, mask, train=train)
+    text = self.encode_unimodal(tokens, mask, train=train)
     return self.predict(self.decode(text, context, train=train), train=train)
 
   def embed(self, tokens: Array) -> Array:
     """Word vectors [B, T, D] of ids [B, T], without positions."""
     return self.words.embed(tokens)
 
-  def encode(
+  def encode_unimodal(
     self,
     tokens: Array,
     mask: Array | None = None,
@@ -215,7 +215,7 @@ class TextDecoder(nn.Module):
     """Transforms an encoded text, with its context, to features.
 
     Args:
-      text: returned by `encode`.
+      text: returned by `encode_unimodal`.
       context: values [B, N, E], with cross-attention.
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't count from 0.
@@ -287,7 +287,7 @@ class TextDecoder(nn.Module):
       dtype=self.dtype,
     )
 
-  def extend(
+  def decode_cached(
     self,
     tokens: Array,
     cache: cache_lib.DecoderCache,
@@ -364,13 +364,13 @@ class TextDecoder(nn.Module):
 
     Args:
       tokens: [B, T] int32.
-      cache: returned by `extend` or the step before.
+      cache: returned by `decode_cached` or the step before.
       mask: [B, T], True where there is a token; None means everywhere.
 
     Returns:
       Logits [B, T, V] float32 and the cache after these tokens.
     """
-    x, cache = self.extend(tokens, cache, mask)
+    x, cache = self.decode_cached(tokens, cache, mask)
     return self.logits(x), cache
 
   def _embed_at(self, tokens: Array, positions: Array | None) -> Array:

@@ -25,6 +25,7 @@ from mmjax.models.parts import (
   find_encoder_inputs,
   list_encoder_inputs,
 )
+from mmjax.models.sizes import DataSizes, TaskOutputs
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
@@ -38,6 +39,7 @@ __all__ = [
   'PARTS',
   'Classifier',
   'ContrastiveCaptioner',
+  'DataSizes',
   'DualEncoder',
   'EncoderDecoder',
   'ImageFirstVisionLanguage',
@@ -48,6 +50,7 @@ __all__ = [
   'Multimodal',
   'SpeechRecognizer',
   'Tables',
+  'TaskOutputs',
   'TextToText',
   'build',
   'describe',

@@ -16,10 +16,10 @@ from mmjax import types as types_lib
 from mmjax.errors import ConfigError, choose, suggest
 from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
+from mmjax.models.sizes import DataSizes, TaskOutputs
 from mmjax.models.tables import BUILT_IN, Tables
 
 if typing.TYPE_CHECKING:
-  # Models need nothing of the data's code.
   from mmjax.data.features import Feature
 
 _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
@@ -53,17 +53,9 @@ _DERIVED = (
 
 def build(
   config: Mapping[str, Any] | ml_collections.ConfigDict,
+  data: DataSizes,
+  outputs: TaskOutputs | None = None,
   *,
-  vocab_size: int,
-  text_length: int = 0,
-  question_length: int = 0,
-  answer_length: int = 0,
-  num_answers: int = 0,
-  features: Mapping[str, 'Feature'] = MappingProxyType({}),
-  output_sizes: Mapping[str, int] | None = None,
-  output_text: str = '',
-  masked_heads: Mapping[str, Mapping[str, Any]] | None = None,
-  special_ids: Mapping[str, int | None] | None = None,
   dtype: Any = jnp.float32,
   tables: Tables = BUILT_IN,
 ) -> nn.Module:
@@ -73,19 +65,9 @@ def build(
     config: `name` (a key of `tables.models`), the model's own settings, and for
       each of its parts a mapping with a `name` and settings, or None to do
       without.
-    vocab_size: V of all text parts that don't set a larger one.
-    text_length: length of the longest caption, the `max_length` of parts that
-      get captions and don't set one.
-    question_length: length of the longest question.
-    answer_length: length of the longest answer.
-    num_answers: C, size of the answer vocabulary; 0 for no classifier.
-    features: features of the data by name, which `encoders` read.
-    output_sizes: number of outputs by target, for models that predict features.
-    output_text: the text feature that a model writes.
-    masked_heads: settings of heads by feature of which a model predicts hidden
-      parts.
-    special_ids: the tokenizer's `bos_id`, `eos_id` and `pad_id`, for models
-      that generate text.
+    data: what the data determines of the model.
+    outputs: what the tasks need it to return; None for models without tasks
+      over features.
     dtype: type of the computation.
     tables: the models and parts that a config can name.
 
@@ -93,24 +75,25 @@ def build(
     ConfigError: for an unknown name or setting, or a value of the wrong type or
       out of range; it names the field and the legal values.
   """
+  outputs = outputs or TaskOutputs()
   lengths = {
-    'text_length': text_length,
-    'question_length': question_length,
-    'answer_length': answer_length,
+    'text_length': data.text_length,
+    'question_length': data.question_length,
+    'answer_length': data.answer_length,
   }
   derived = {
-    'vocab_size': vocab_size,
-    'num_answers': num_answers,
-    'output_sizes': dict(output_sizes or {}),
-    'output_text': output_text,
-    'masked_heads': dict(masked_heads or {}),
+    'vocab_size': data.vocab_size,
+    'num_answers': data.num_answers,
+    'output_sizes': dict(outputs.sizes),
+    'output_text': outputs.text,
+    'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),
-    **(special_ids or {}),
+    **data.special_ids,
   }
   if isinstance(config, ml_collections.ConfigDict):
     config = config.to_dict()
-  if output_text:
-    lengths = {'text_length': features[output_text].length}
+  if outputs.text:
+    lengths = {'text_length': data.features[outputs.text].length}
   settings = dict(config)
   cls = choose(settings.pop('name', None), tables.models, 'model.name')
   parts = {}
@@ -126,14 +109,14 @@ def build(
       )
     parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
   lacks_decoder = 'output_text' in _fields_of(cls) and 'decoder' not in parts
-  if output_text and lacks_decoder:
+  if outputs.text and lacks_decoder:
     raise ConfigError(
-      f'a task writes {output_text!r}, for which {cls.__name__} needs '
+      f'a task writes {outputs.text!r}, for which {cls.__name__} needs '
       'model.decoder'
     )
   if 'encoders' in _fields_of(cls):
     parts |= _build_encoders(
-      settings.pop('encoders', None) or {}, features, derived, tables
+      settings.pop('encoders', None) or {}, data.features, derived, tables
     )
   return _make(cls, settings, 'model', derived, parts)
 

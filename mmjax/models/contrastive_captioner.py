@@ -88,7 +88,9 @@ class ContrastiveCaptioner(writing.Writer):
       out = dict(self.scale())
       out['image_embedding'] = self.image_projection(image.pooled)
     if 'image' in batch and 'text' in batch:
-      text = self.decoder.encode(batch['text'], batch['text_mask'], train=train)
+      text = self.decoder.encode_unimodal(
+        batch['text'], batch['text_mask'], train=train
+      )
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
@@ -116,7 +118,7 @@ class ContrastiveCaptioner(writing.Writer):
     self, tokens: Array, mask: Array | None = None, *, train: bool = False
   ) -> Array:
     """Embeds token ids [B, T] as unit vectors [B, E]."""
-    encoded = self.decoder.encode(tokens, mask, train=train)
+    encoded = self.decoder.encode_unimodal(tokens, mask, train=train)
     return self.text_projection(encoded.pooled)
 
   def answer_logits(self, batch: Batch) -> Array:
@@ -151,7 +153,7 @@ class ContrastiveCaptioner(writing.Writer):
   def _answer(
     self, image: Tokens, batch: Batch, *, train: bool = False
   ) -> Array:
-    question = self.decoder.encode(
+    question = self.decoder.encode_unimodal(
       questions.flatten(batch['question']),
       questions.flatten(batch['question_mask']),
       train=train,

@@ -1,7 +1,6 @@
 """Builds the model of a config, sized for the config's data."""
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import flax.linen as nn
@@ -17,10 +16,8 @@ from mmjax.models import masking
 def check(
   config: Any,
   features: Mapping[str, Feature],
-  output_sizes: Mapping[str, int],
-  output_text: str = '',
+  outputs: models.TaskOutputs,
   tables: models.Tables = models.BUILT_IN,
-  masked_heads: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> None:
   """Refuses settings of the model and of augmentations.
 
@@ -30,71 +27,61 @@ def check(
   Args:
     config: a completed config.
     features: features by name, perhaps not fitted.
-    output_sizes: number of outputs by target.
-    output_text: the text feature that the model writes.
+    outputs: what the tasks need the model to return.
     tables: the models and parts that a config can name.
-    masked_heads: settings of heads by feature of which hidden parts are
-      predicted.
 
   Raises:
     ConfigError: naming the field and its legal values.
   """
   augment.check(config.data.augment or ())
-  _check_targets(config, (*output_sizes, output_text))
+  _check_targets(config, (*outputs.sizes, outputs.text))
   built = models.build(
     config.model,
-    vocab_size=1,
-    text_length=config.data.text_length,
-    question_length=config.data.question_length,
-    answer_length=config.data.answer_length,
-    features=features,
-    output_sizes=output_sizes,
-    output_text=output_text,
-    masked_heads=masked_heads,
+    models.DataSizes(1, **_lengths(config), features=features),
+    outputs,
     dtype=config.train.dtype,
     tables=tables,
   )
-  if masked_heads:
-    masking.check(built, masked_heads)
+  if outputs.masked_heads:
+    masking.check(built, outputs.masked_heads)
 
 
 def build(
   config: Any,
   preprocessor: preprocessing.Preprocessor,
-  output_sizes: Mapping[str, int],
-  output_text: str = '',
+  outputs: models.TaskOutputs,
   tables: models.Tables = models.BUILT_IN,
-  masked_heads: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
 ) -> nn.Module:
   """Makes the model of a config, sized for the config's data.
 
   Args:
     config: a completed config.
     preprocessor: has the tokenizer and the answer vocabulary.
-    output_sizes: number of outputs by target.
-    output_text: the text feature that the model writes.
+    outputs: what the tasks need the model to return.
     tables: the models and parts that a config can name.
-    masked_heads: settings of heads by feature of which hidden parts are
-      predicted.
   """
   tokenizer = preprocessor.tokenizer
   questions = preprocessor.features.get('questions')
   has_label = questions is not None and questions.has_label
   return models.build(
     config.model,
-    vocab_size=tokenizer.vocab_size if tokenizer else 1,
-    text_length=config.data.text_length,
-    question_length=config.data.question_length,
-    answer_length=config.data.answer_length,
-    num_answers=len(questions.answers) if has_label else 0,
-    features=preprocessor.features,
-    output_sizes=output_sizes,
-    output_text=output_text,
-    masked_heads=masked_heads,
-    special_ids=_special_ids(config, tokenizer) if tokenizer else None,
+    models.DataSizes(
+      tokenizer.vocab_size if tokenizer else 1,
+      **_lengths(config),
+      num_answers=len(questions.answers) if has_label else 0,
+      special_ids=_special_ids(config, tokenizer) if tokenizer else {},
+      features=preprocessor.features,
+    ),
+    outputs,
     dtype=config.train.dtype,
     tables=tables,
   )
+
+
+def _lengths(config: Any) -> dict[str, int]:
+  """The lengths of texts, by the names of `DataSizes`."""
+  names = ('text_length', 'question_length', 'answer_length')
+  return {name: getattr(config.data, name) for name in names}
 
 
 def _special_ids(

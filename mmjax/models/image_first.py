@@ -99,7 +99,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
     self.check_reach(prompt_length, max_new_tokens)
-    x, cache = self.decoder.extend(
+    x, cache = self.decoder.decode_cached(
       whole.values,
       self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
@@ -186,7 +186,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     start = before.mask.shape[1]
     # Padding in the middle takes a slot, but no position.
     positions = _count_positions(whole.mask, grid)
-    text = self.decoder.encode(
+    text = self.decoder.encode_unimodal(
       whole.values,
       whole.mask,
       positions=_count_positions(whole.mask, None),

@@ -130,7 +130,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         train=train,
       )
       return {'answer_token_logits': logits}
-    text = self.decoder.encode(x, mask, train=train)
+    text = self.decoder.encode_unimodal(x, mask, train=train)
     x = self.decoder.decode(
       text,
       positions=batch.get('text_positions'),
@@ -176,7 +176,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
     )
-    x, cache = self.decoder.extend(
+    x, cache = self.decoder.decode_cached(
       self.embed(batch),
       cache,
       mask,

@@ -68,7 +68,8 @@ class Writer(nn.Module):
       prompt.shape[1] + max_new_tokens,
       None if context is None else context.mask.shape[1],
     )
-    x, cache = self.decoder.extend(prompt, cache, mask, context)  # [B, P, D]
+    # [B, P, D]
+    x, cache = self.decoder.decode_cached(prompt, cache, mask, context)
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:

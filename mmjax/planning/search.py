@@ -8,7 +8,7 @@ from typing import Any
 import jax
 
 from mmjax import models
-from mmjax.config import definition, settings
+from mmjax.config import components, settings
 from mmjax.errors import ConfigError
 from mmjax.nn import stack
 from mmjax.planning import report, step
@@ -240,7 +240,7 @@ def _choices(
 
 def _stacks(config: Any) -> list[Any]:
   """The parts of a config's model that can be rematerialised."""
-  tables = definition.of(config).tables
+  tables = components.of(config).tables
   return [
     part
     for part in config.model.values()

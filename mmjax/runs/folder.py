@@ -138,9 +138,9 @@ def _refuse_unknown(
   """
   # Imported here: settings are checked before models take time to import.
   from mmjax import models
-  from mmjax.config import definition
+  from mmjax.config import components
 
-  tables = definition.of(config).tables
+  tables = components.of(config).tables
   for path, (before, _) in changed.items():
     *parents, name = path.split('.')
     section: Any = config

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.runs import trained, trained_encoders
+from mmjax.runs import trained_encoders, weight_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InitEntry:
   """
 
   part: str
-  source: trained.Trained
+  source: weight_source.WeightSource
   encoder: trained_encoders.Encoder | None = None
 
   @property
@@ -96,7 +96,7 @@ def find(config: Any) -> Iterator[InitEntry]:
         f'names of their own; write encoders.NAME={folder}, NAME one of '
         f'{", ".join(config.model.encoders)}'
       )
-    source = trained.find(folder)
+    source = weight_source.find(folder)
     if not part and isinstance(source.module, models.Multimodal):
       raise ConfigError(
         f"init_from={config.init_from!r}: a run with the model 'multimodal' is "
@@ -106,7 +106,9 @@ def find(config: Any) -> Iterator[InitEntry]:
     yield InitEntry(part, source)
 
 
-def _list_encoders(config: Any, source: trained.Trained) -> list[str]:
+def _list_encoders(
+  config: Any, source: weight_source.WeightSource
+) -> list[str]:
   """Entries of `init_from` for the encoders of a `multimodal` run."""
   theirs = list(source.module.encoders)
   ours = config.model.get('encoders') or {}
@@ -121,7 +123,7 @@ def _find_encoder(config: Any, part: str, folder: str) -> InitEntry:
   chosen = ''
   if not Path(folder).exists():
     folder, _, chosen = folder.partition('#')
-  source = trained.find(folder)
+  source = weight_source.find(folder)
   name, inner = _split(part)
   if inner not in ('', 'image'):
     raise ConfigError(

@@ -31,7 +31,7 @@ from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
-from mmjax.runs import init_entries, rebuild, trained, trained_encoders
+from mmjax.runs import init_entries, rebuild, trained_encoders, weight_source
 from mmjax.types import Params
 
 
@@ -81,12 +81,16 @@ def _describe(config: Any, start: init_entries.InitEntry) -> dict[str, Any]:
   """The settings of a part of the model, with what stays the config's."""
   tables, given = start.source.tables, start.section(config)
   if start.encoder:
-    described = trained.with_init_from_errors(start.encoder.describe, tables)
+    described = weight_source.with_init_from_errors(
+      start.encoder.describe, tables
+    )
     if not start.of_frames and 'inputs' in given:
       described['inputs'] = given['inputs']
   else:
     module, _ = start.source.part(start.part)
-    described = trained.with_init_from_errors(models.describe, module, tables)
+    described = weight_source.with_init_from_errors(
+      models.describe, module, tables
+    )
   _keep_training_settings(described, given, tables)
   crosses = models.PARTS[start.kind].cross_attention if start.kind else None
   if crosses is not None and 'cross_attention' in models.settings_of(
@@ -260,7 +264,7 @@ def load(config: Any, target: Params) -> Params:
       {theirs: wanted[ours] for theirs, ours in pairs.items()}
     )
     read = tree_paths.flatten(
-      trained.with_init_from_errors(source.read, chosen)
+      weight_source.with_init_from_errors(source.read, chosen)
     )
     found |= {ours: read[theirs] for theirs, ours in pairs.items()}
     new = [p for p in wanted if p.startswith(start.below) and p not in found]
@@ -329,7 +333,7 @@ def files(config: Any) -> dict[str, Callable[[Path], None]]:
   if not config.init_from:
     return {}
   return {
-    f'{trained.FOLDER}/{name}': functools.partial(
+    f'{weight_source.FOLDER}/{name}': functools.partial(
       Path.write_bytes, data=content
     )
     for start in init_entries.find(config)
@@ -353,9 +357,9 @@ def published(
     dtype: of the computation; by default the run's own.
     param_dtype: of the parameters.
   """
-  if not (workdir / trained.FOLDER / checkpoint.CONFIG).exists():
+  if not (workdir / weight_source.FOLDER / checkpoint.CONFIG).exists():
     return None
-  config, small = checkpoint.read_small_files(workdir / trained.FOLDER)
+  config, small = checkpoint.read_small_files(workdir / weight_source.FOLDER)
   family = families.find(config)
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.build_module(config, jnp.dtype(dtype))

@@ -12,7 +12,7 @@ import jax
 
 from mmjax import models
 from mmjax import tasks as tasks_lib
-from mmjax.config import definition, settings
+from mmjax.config import components, settings
 from mmjax.data import preprocess as preprocessing
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
@@ -161,7 +161,7 @@ def load(workdir: Path | str) -> Run:
   # Fields that are newer than the run have their defaults.
   config = settings.complete(settings.from_json(workdir / 'config.json'))
   try:
-    known = definition.of(config)
+    known = components.of(config)
     tasks = known.build_tasks(config)
     preprocessor = preprocessing.Preprocessor.load(
       workdir / 'preprocess.json',
@@ -171,8 +171,8 @@ def load(workdir: Path | str) -> Run:
     module = from_config.build(
       config,
       preprocessor,
-      tables=known.tables,
-      **tasks_lib.find_outputs(tasks, preprocessor.features),
+      tasks_lib.find_outputs(tasks, preprocessor.features),
+      known.tables,
     )
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error

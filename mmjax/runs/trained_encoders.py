@@ -7,10 +7,10 @@ from typing import Any
 import flax.linen as nn
 
 from mmjax import encoders, models
-from mmjax.config import definition
+from mmjax.config import components
 from mmjax.data import feeds
 from mmjax.errors import ConfigError
-from mmjax.runs import trained
+from mmjax.runs import weight_source
 
 PREFIX = 'encoders.'
 # Attributes of models that may be encoders; '' is the model itself.
@@ -72,7 +72,7 @@ class Encoder:
 
 
 def find(
-  source: trained.Trained,
+  source: weight_source.WeightSource,
   config: Any,
   name: str,
   chosen: str,
@@ -132,7 +132,7 @@ def find(
 
 
 def data_settings(
-  encoder: Encoder, source: trained.Trained, config: Any, name: str
+  encoder: Encoder, source: weight_source.WeightSource, config: Any, name: str
 ) -> Iterator[tuple[str, Any]]:
   """Settings of `data` that come with an encoder, by their path.
 
@@ -167,7 +167,7 @@ def module_path(name: str) -> str:
   return f'encoders_{name}/'
 
 
-def _list(source: trained.Trained) -> dict[str, Encoder]:
+def _list(source: weight_source.WeightSource) -> dict[str, Encoder]:
   """The encoders of a trained model, by the names that choose them."""
   if isinstance(source.module, models.Multimodal):
     return dict(_list_named(source))
@@ -185,7 +185,7 @@ def _list(source: trained.Trained) -> dict[str, Encoder]:
 
 
 def _list_named(
-  source: trained.Trained,
+  source: weight_source.WeightSource,
 ) -> Iterator[tuple[str, Encoder]]:
   """The encoders of a `multimodal` run."""
   for name, module in source.module.encoders.items():
@@ -203,7 +203,7 @@ def _list_named(
 
 
 def _make(
-  source: trained.Trained, part: str, module: nn.Module, path: str
+  source: weight_source.WeightSource, part: str, module: nn.Module, path: str
 ) -> Encoder:
   """An encoder that is a part of another kind of model, or all of it."""
   held = source.inputs.get(path.rstrip('/')) or source.inputs.get(part)
@@ -248,7 +248,7 @@ def _find_part(config: Any, feature: str) -> str | None:
   own = _own_feature(config, feature)
   standard = {'question': 'text'}.get(feature, feature)
   kind = own.get('kind') if own else standard
-  cls = definition.of(config).kind_table.get(kind)
+  cls = components.of(config).kind_table.get(kind)
   if cls is None or (not own and feature not in feeds.STANDARD):
     raise ConfigError(
       f'init_from: data.features has no {feature!r} of a known kind, which an '
@@ -274,5 +274,5 @@ def _get(config: Any, feature: str, setting: str) -> Any:
   own = _own_feature(config, feature)
   if not own:
     return config.data[feeds.STANDARD[feature][setting]]
-  cls = definition.of(config).kind_table[own['kind']]
+  cls = components.of(config).kind_table[own['kind']]
   return own.get(setting, getattr(cls(name=feature), setting))

@@ -11,9 +11,6 @@ from mmjax.tasks.base import (
 )
 from mmjax.tasks.build import (
   build,
-  find_masked_heads,
-  find_output_sizes,
-  find_output_text,
   find_outputs,
   objectives,
 )
@@ -68,9 +65,6 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
-  'find_masked_heads',
-  'find_output_sizes',
-  'find_output_text',
   'find_outputs',
   'objectives',
 ]

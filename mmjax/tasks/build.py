@@ -7,7 +7,7 @@ from typing import Any
 
 import ml_collections
 
-from mmjax import types
+from mmjax import models, types
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, suggest
 from mmjax.tasks import base
@@ -90,44 +90,21 @@ def objectives(
 
 def find_outputs(
   tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
-) -> dict[str, Any]:
+) -> models.TaskOutputs:
   """What a model must return for its tasks.
-
-  Returns:
-    Arguments of `mmjax.models.from_config.build`: `output_sizes`,
-    `output_text` and `masked_heads`.
 
   Raises:
     ConfigError: if no model can return all of it.
   """
-  return {
-    'output_sizes': find_output_sizes(tasks, features),
-    'output_text': find_output_text(tasks),
-    'masked_heads': find_masked_heads(tasks, features),
-  }
-
-
-def find_output_sizes(
-  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
-) -> dict[str, int]:
-  """Number of outputs that a model needs for its tasks, by target."""
   sizes: dict[str, int] = {}
+  masked_heads: dict[str, dict[str, Any]] = {}
   for task in tasks.values():
     sizes |= task.output_sizes(features)
-  return sizes
+    masked_heads |= task.masked_heads(features)
+  return models.TaskOutputs(sizes, _find_output_text(tasks), masked_heads)
 
 
-def find_masked_heads(
-  tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
-) -> dict[str, dict[str, Any]]:
-  """Settings of the heads that predict hidden parts, by feature."""
-  heads: dict[str, dict[str, Any]] = {}
-  for task in tasks.values():
-    heads |= task.masked_heads(features)
-  return heads
-
-
-def find_output_text(tasks: Mapping[str, base.Task]) -> str:
+def _find_output_text(tasks: Mapping[str, base.Task]) -> str:
   """The text feature that the tasks' model writes; '' for none.
 
   Raises:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmjax.config import definition
+from mmjax.config import components
 from mmjax.parallel import hosts
 from mmjax.training import profiling, runner
 
@@ -64,5 +64,5 @@ def run(
 def _wants_baseline(config: Any) -> bool:
   if not config.train.blind_baseline or config.data.blind:
     return False
-  tasks = definition.of(config).build_tasks(config)
+  tasks = components.of(config).build_tasks(config)
   return any(task.without_images() is not None for task in tasks.values())

@@ -16,7 +16,7 @@ import jax
 
 from mmjax import evaluators, models
 from mmjax import tasks as tasks_lib
-from mmjax.config import definition as definition_lib
+from mmjax.config import components as components_lib
 from mmjax.data import feeds
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
@@ -108,7 +108,7 @@ Build = Callable[[Any, jax.sharding.Mesh], Experiment]
 
 
 @dataclasses.dataclass(frozen=True)
-class Definition(definition_lib.Names):
+class Definition(components_lib.Components):
   """An experiment file's `build`: the tasks of a config, trained together.
 
   `Definition()` names nothing of its own; see the fields for what it can add.
@@ -166,11 +166,11 @@ def from_tasks(
     definition.kind_table,
   )
   outputs = tasks_lib.find_outputs(built_tasks, features)
-  from_config.check(config, features, tables=definition.tables, **outputs)
+  from_config.check(config, features, outputs, definition.tables)
   feed = _open_feed(config, mesh, built_tasks, features)
   outputs = tasks_lib.find_outputs(built_tasks, feed.preprocessor.features)
   model = from_config.build(
-    config, feed.preprocessor, tables=definition.tables, **outputs
+    config, feed.preprocessor, outputs, definition.tables
   )
   evaluated = _get_evaluated(built_tasks, definition)
 
@@ -281,7 +281,7 @@ def _check_names(config: Any, definition: Definition) -> None:
     ConfigError: if the config uses names that only the experiment has, and
       does not say where the experiment is.
   """
-  own = definition_lib.own_name(config)
+  own = components_lib.own_name(config)
   if own is not None and not config.experiment:
     raise ConfigError(
       f"experiment='': the config needs its experiment for {own}; set it to "

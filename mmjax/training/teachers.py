@@ -21,7 +21,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
-from mmjax.runs import checkpoints, rebuild, trained
+from mmjax.runs import checkpoints, rebuild, weight_source
 from mmjax.types import Batch, Outputs, Params
 
 # In a run's folder: checksums of its teachers' parameters, by the task's name.
@@ -296,7 +296,7 @@ def _open_published(
   preprocessor: preprocessing.Preprocessor,
 ) -> _Opened:
   """Opens a published dual encoder."""
-  source = trained.find(str(folder))
+  source = weight_source.find(str(folder))
   if teacher.method != 'embed' or not isinstance(
     source.module, models.DualEncoder
   ):

@@ -328,7 +328,7 @@ def test_help_with_a_config_shows_what_else_could_be_set():
     section = given[part] if part else given
     section['widht'] = 3
     with pytest.raises(ValueError, match=f'{path}.widht is unknown') as told:
-      models.build(given, vocab_size=7, text_length=5, special_ids=ids)
+      models.build(given, models.DataSizes(7, 5, special_ids=ids))
     del section['widht']
     legal, _, hint = str(told.value).partition(' has ')[2].partition(';')
     legal = ast.literal_eval(legal)

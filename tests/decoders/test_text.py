@@ -82,11 +82,11 @@ def made(draw):
   return make
 
 
-def extend(module, variables):
+def decode_cached(module, variables):
   """Logits of all tokens of a prompt, and the cache."""
 
   def logits(module, *inputs, **settings):
-    x, cache = module.extend(*inputs, **settings)
+    x, cache = module.decode_cached(*inputs, **settings)
     return module.logits(x), cache
 
   return functools.partial(jax.jit(nn.apply(logits, module)), variables)
@@ -103,7 +103,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   module, variables, seen = made(name)
   expected = forced(module, variables, IDS, MASK, seen)
   assert expected.shape == (2, 5, 11)
-  step = extend(module, variables)
+  step = decode_cached(module, variables)
   cache = module.init_cache(2, 5, None if seen is None else 3)
   one = jax.jit(functools.partial(module.apply, method='decode_step'))
   for t in range(5):
@@ -125,7 +125,7 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   module, variables, seen = made(name)
   prompt = jnp.asarray([[1, 0, 5, 7], [0, 0, 1, 4]])
   prompt_mask = jnp.asarray([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
-  step = extend(module, variables)
+  step = decode_cached(module, variables)
   cache = module.init_cache(2, 6, None if seen is None else 3)
   first, cache = step(prompt, cache, prompt_mask, seen)
   second, cache = step(jnp.asarray([[3], [2]]), cache)
@@ -141,7 +141,7 @@ def test_relative_positions_take_no_others(made):
   cache = module.init_cache(2, 5, 3)
   with pytest.raises(ValueError, match='pass no positions'):
     module.apply(
-      variables, IDS, cache, MASK, seen, positions=IDS, method='extend'
+      variables, IDS, cache, MASK, seen, positions=IDS, method='decode_cached'
     )
 
 
@@ -162,7 +162,7 @@ def test_vectors_are_read_like_their_ids(name, made):
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
   )
-  step = extend(module, variables)
+  step = decode_cached(module, variables)
   cache = module.init_cache(2, 5)
   got, _ = step(vectors, cache, MASK)
   want, _ = step(IDS, cache, MASK)
@@ -172,7 +172,7 @@ def test_vectors_are_read_like_their_ids(name, made):
 
 def test_given_positions_go_on_from_the_largest(made):
   module, variables, _ = made('llama')
-  step = extend(module, variables)
+  step = decode_cached(module, variables)
   cache = module.init_cache(2, 6)
   counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
   want, _ = step(IDS, cache, MASK)
@@ -194,7 +194,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   @jax.jit
   def read(ids, prefix):
     def features(module):
-      text = module.encode(ids, MASK, train=False)
+      text = module.encode_unimodal(ids, MASK, train=False)
       return module.decode(text, prefix=prefix, train=False)
 
     return nn.apply(features, module)(variables)
@@ -208,7 +208,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   np.testing.assert_array_equal(x[0, :3], behind[0, :3])
   cache = module.init_cache(2, 6)
   cached, _ = module.apply(
-    variables, IDS, cache, MASK, prefix=prefix, method='extend'
+    variables, IDS, cache, MASK, prefix=prefix, method='decode_cached'
   )
   real = np.asarray(MASK)
   np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)
@@ -233,7 +233,7 @@ def test_gradients_reach_and_axes_name_every_parameter(name, made):
     def loss(params):
       logits = module.apply({'params': params}, IDS, MASK, seen, train=False)
       encoded = module.apply(
-        {'params': params}, IDS, MASK, method='encode', train=False
+        {'params': params}, IDS, MASK, method='encode_unimodal', train=False
       )
       return jnp.sum(logits**2) + jnp.sum(encoded.pooled**3)
 
@@ -256,7 +256,7 @@ def test_gradients_reach_and_axes_name_every_parameter(name, made):
 def test_a_text_is_encoded_by_its_last_real_token(made):
   module, variables, _ = made('coca')
   encode = jax.jit(
-    functools.partial(module.apply, method='encode', train=False)
+    functools.partial(module.apply, method='encode_unimodal', train=False)
   )
   whole = encode(variables, IDS, MASK)
   short = encode(variables, IDS[1:, :3])

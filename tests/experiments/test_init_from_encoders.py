@@ -50,8 +50,9 @@ def load(config, values):
   (name,) = prepared.features
   module = models.build(
     config.model,
-    vocab_size=tokenizer.vocab_size if tokenizer else 1,
-    features=prepared.features,
+    models.DataSizes(
+      tokenizer.vocab_size if tokenizer else 1, features=prepared.features
+    ),
   )
   batch = values if isinstance(values, dict) else prepared.prepare(mine=values)
   init = functools.partial(module.init, train=False)

@@ -9,7 +9,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).parent
 LAUNCH = HERE.parents[1] / 'launch'
-TRAIN = HERE.parent / 'train'
+TRAIN = HERE.parent / 'training'
 
 
 @pytest.fixture

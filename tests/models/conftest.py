@@ -69,7 +69,9 @@ def build():
     'answer_length': 4,
     'num_answers': 6,
   }
-  return lambda config, **more: models.build(config, **{**sizes, **more})
+  return lambda config, dtype=jnp.float32, **more: models.build(
+    config, models.DataSizes(**{**sizes, **more}), dtype=dtype
+  )
 
 
 @pytest.fixture(scope='session')

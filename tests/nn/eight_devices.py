@@ -97,7 +97,7 @@ def test_decoding_does_not_go_around(draw):
   def step(variables):
     cache = module.init_cache(2, 12, 3)
     return module.apply(
-      variables, tokens, cache, mask, context, method='extend'
+      variables, tokens, cache, mask, context, method='decode_cached'
     )[0]
 
   expected = jax.jit(step)(variables)

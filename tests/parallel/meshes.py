@@ -178,13 +178,15 @@ def build(name: str) -> experiment.Experiment:
   built = tasks.build(chosen, tasks.TASKS)
   module = models.build(
     model,
-    vocab_size=VOCABULARY,
-    text_length=TEXT,
-    question_length=TEXT,
-    answer_length=TEXT,
-    num_answers=CLASSES,
-    features=fields,
-    **tasks.find_outputs(built, fields),
+    models.DataSizes(
+      VOCABULARY,
+      text_length=TEXT,
+      question_length=TEXT,
+      answer_length=TEXT,
+      num_answers=CLASSES,
+      features=fields,
+    ),
+    tasks.find_outputs(built, fields),
   )
   return experiment.Experiment(
     model=module,

@@ -4,4 +4,4 @@ import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
-sys.path.append(str(pathlib.Path(__file__).parents[1] / 'train'))
+sys.path.append(str(pathlib.Path(__file__).parents[1] / 'training'))

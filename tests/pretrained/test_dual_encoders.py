@@ -14,7 +14,7 @@ from mmjax import pretrained
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, families, tensors
-from mmjax.runs import trained
+from mmjax.runs import weight_source
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -151,7 +151,7 @@ def test_a_run_pads_as_the_published_model_does(tmp_path):
   path.write_text(path.read_text().replace('"cat"', '"<pad>"'))
   (folder / 'tokenizer_config.json').write_text('{"pad_token": "</s>"}')
   ids, _ = pretrained.load(folder).tokenize('a red circle')
-  given = trained.find(str(folder)).data
+  given = weight_source.find(str(folder)).data
   own = tokenizers.Tokenizer.load(
     given['tokenizer'], lower_case=given['lower_case']
   )

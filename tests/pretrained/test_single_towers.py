@@ -12,7 +12,7 @@ import safetensors.numpy
 from mmjax import pretrained
 from mmjax.ops import tree_paths
 from mmjax.pretrained import checkpoint, families, tensors
-from mmjax.runs import trained
+from mmjax.runs import weight_source
 
 GOLDEN = Path(__file__).parent / 'golden'
 KINDS = {
@@ -59,7 +59,7 @@ def test_a_tower_is_that_of_the_whole(kind, prefix, tmp_path):
   there = tensors.Tensors(tmp_path / 'out')
   held = tensors.Tensors(tower(tmp_path / 'again', kind))
   assert there.names == held.names
-  source = trained.find(str(folder))
+  source = weight_source.find(str(folder))
   module, inside = source.part(ours)
   assert type(module) is type(getattr(want.module, ours))
   shapes = tree_paths.flatten(source.shapes)

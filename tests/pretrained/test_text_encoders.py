@@ -22,7 +22,7 @@ from mmjax.pretrained import (
   sentences,
   tensors,
 )
-from mmjax.runs import trained
+from mmjax.runs import weight_source
 
 GOLDEN = Path(__file__).parent / 'golden'
 TEXTS = ['a small red circle', 'cat', 'a large blue square ' * 5]
@@ -307,7 +307,7 @@ def test_a_model_in_a_subfolder(tmp_path):
     )
   steps = json.loads((tmp_path / 'out' / 'modules.json').read_text())
   assert [step['path'] for step in steps[:2]] == ['', 'pooling']
-  file = trained.find(str(tmp_path / 'old')).data['tokenizer']
+  file = weight_source.find(str(tmp_path / 'old')).data['tokenizer']
   assert file == str(tmp_path / 'old' / '0_Transformer' / 'tokenizer.json')
 
 
@@ -355,7 +355,7 @@ def test_without_a_pooler_only_its_vector_is_refused(tmp_path):
   alone = pretrained.load(folder)
   with pytest.raises(ConfigError, match=r'has no pooler\.dense, which makes'):
     alone.encode_text('cat')
-  source = trained.find(str(folder))
+  source = weight_source.find(str(folder))
   for part in ('text', 'question'):
     with pytest.raises(ConfigError, match=r'^init_from: .* no pooler\.dense'):
       source.part(part)

@@ -3,5 +3,5 @@
 import pathlib
 import sys
 
-for folder in ('sweeps', 'train'):
+for folder in ('sweeps', 'training'):
   sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / folder))

@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).parent
 SWEEP = f"""
 def get_sweep():
   return dict(
-    config='{HERE.parent / 'train/toy_config.py'}',
+    config='{HERE.parent / 'training/toy_config.py'}',
     set={{'train.eval_every': 4, 'train.steps': 8, 'experiment': 'toy'}},
     metric='val/toy/norm',
     direction='minimize',
@@ -42,7 +42,7 @@ def start(tmp_path):
       port = free.getsockname()[1]
     environment = os.environ | {
       'PYTHONPATH': os.pathsep.join(
-        [str(HERE.parents[1]), str(HERE.parent / 'train')]
+        [str(HERE.parents[1]), str(HERE.parent / 'training')]
       ),
       'JAX_NUM_CPU_DEVICES': '1',
       'JAX_PLATFORMS': 'cpu',

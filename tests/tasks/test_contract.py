@@ -201,14 +201,16 @@ def build(name, dtype=jnp.float32):
   built = tasks.build(settings, tasks.TASKS)
   module = models.build(
     case.model,
-    vocab_size=features['text'].tokenizer.vocab_size,
-    text_length=LENGTHS['text'],
-    question_length=LENGTHS['question'],
-    answer_length=LENGTHS['answer'],
-    num_answers=ANSWERS if name == 'vqa_classification' else 0,
-    features=features,
+    models.DataSizes(
+      features['text'].tokenizer.vocab_size,
+      text_length=LENGTHS['text'],
+      question_length=LENGTHS['question'],
+      answer_length=LENGTHS['answer'],
+      num_answers=ANSWERS if name == 'vqa_classification' else 0,
+      features=features,
+    ),
+    tasks.find_outputs(built, features),
     dtype=dtype,
-    **tasks.find_outputs(built, features),
   )
   objective = tasks.objectives(built, features)[task_name(name)][1]
   return module, built[task_name(name)], objective

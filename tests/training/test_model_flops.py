@@ -43,8 +43,7 @@ def _contrastive(remat, **loss):
       'image': {'name': 'vit', 'patch_size': 3, 'remat': remat, **tower},
       'text': {'name': 'transformer', 'remat': remat, **tower},
     },
-    vocab_size=13,
-    text_length=5,
+    models.DataSizes(vocab_size=13, text_length=5),
   )
   batch = {
     'image': np.zeros((12, 6, 6, 3), np.float32),

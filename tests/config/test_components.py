@@ -3,7 +3,7 @@
 import pytest
 
 from mmjax import models
-from mmjax.config import definition, overrides, settings
+from mmjax.config import components, overrides, settings
 from mmjax.errors import ConfigError
 
 EXPERIMENT = """
@@ -62,7 +62,7 @@ def test_the_experiment_runs_only_for_names_that_mmjax_lacks(make_config):
   builtin = {'name': 'dual_encoder', 'image': {'name': 'vit'}}
   config = make_config(model=builtin, tasks={'contrastive': {}})
   config.experiment = 'gone.py'
-  assert definition.of(config) is definition.BUILT_IN
+  assert components.of(config) is components.BUILT_IN
   for sections, named in (
     ({'model': {'name': 'mine'}}, r"model\.name='mine'"),
     ({'model': {'image': {'name': 'mine'}}}, r"model\.image\.name='mine'"),
@@ -70,14 +70,14 @@ def test_the_experiment_runs_only_for_names_that_mmjax_lacks(make_config):
     ({'curriculum': {}}, 'section curriculum'),
   ):
     config = make_config(**sections)
-    assert 'other' in definition.of(config).task_table
+    assert 'other' in components.of(config).task_table
     config.experiment = 'gone.py'
     with pytest.raises(ConfigError, match=f'no {named}.*gone.py: no such file'):
-      definition.of(config)
+      components.of(config)
 
 
 def test_a_tuple_is_a_sequence_for_a_config(make_config):
-  tables = definition.of(make_config(tasks={'other': {}})).tables
+  tables = components.of(make_config(tasks={'other': {}})).tables
   make = lambda shape: models.build(
     {
       'name': 'dual_encoder',
@@ -91,8 +91,7 @@ def test_a_tuple_is_a_sequence_for_a_config(make_config):
       },
       'image': {'name': 'mine', 'shape': shape},
     },
-    vocab_size=5,
-    text_length=3,
+    models.DataSizes(vocab_size=5, text_length=3),
     tables=tables,
   )
   assert make([2, 3]).image.shape == (2, 3)

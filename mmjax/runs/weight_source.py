@@ -1,4 +1,4 @@
-"""Trained models that a run can start from: published ones, and other runs."""
+"""What a run can start from: published models, and other runs."""
 
 import dataclasses
 import functools
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import tokenizers
 
 from mmjax import encoders, errors, models
-from mmjax.config import definition
+from mmjax.config import components
 from mmjax.errors import ConfigError
 from mmjax.ops import tree_paths
 from mmjax.pretrained import (
@@ -72,7 +72,7 @@ class Input:
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
+class WeightSource:
   """A trained model, its weights not yet read.
 
   Attributes:
@@ -187,7 +187,7 @@ class Trained:
     return module
 
 
-def find(name: str) -> Trained:
+def find(name: str) -> WeightSource:
   """Opens a folder, or a model of the Hugging Face hub.
 
   Args:
@@ -212,13 +212,13 @@ def with_init_from_errors(function: Callable[..., Any], *args: Any) -> Any:
 
 
 @functools.lru_cache(maxsize=8)
-def _open(folder: Path) -> Trained:
+def _open(folder: Path) -> WeightSource:
   if hub.is_run(folder):
     return _open_run(folder)
   return with_init_from_errors(_open_published, folder)
 
 
-def _open_run(folder: Path) -> Trained:
+def _open_run(folder: Path) -> WeightSource:
   run = rebuild.load(folder)
   kept = folder / FOLDER
   names = {
@@ -242,11 +242,11 @@ def _open_run(folder: Path) -> Trained:
       }
     )
 
-  return Trained(
+  return WeightSource(
     folder=folder,
     module=run.module,
     data=data,
-    tables=definition.of(run.config).tables,
+    tables=components.of(run.config).tables,
     shapes=jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
     ),
@@ -266,7 +266,7 @@ def _open_run(folder: Path) -> Trained:
   )
 
 
-def _open_published(folder: Path) -> Trained:
+def _open_published(folder: Path) -> WeightSource:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
   module, refused = _pool_texts(family.build_module(config, jnp.float32), small)
@@ -302,7 +302,7 @@ def _open_published(folder: Path) -> Trained:
     skip = family.ignored_patterns if whole else ('.*',)
     return keys.load(rules, source, shapes, skip=skip)
 
-  return Trained(
+  return WeightSource(
     folder=folder,
     module=module,
     data=data,

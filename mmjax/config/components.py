@@ -14,7 +14,7 @@ from mmjax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class Names:
+class Components:
   """What a config can name: mmjax's own, and what an experiment adds.
 
   Attributes:
@@ -107,10 +107,10 @@ class Names:
     )
 
 
-BUILT_IN = Names()
+BUILT_IN = Components()
 
 
-def of(config: Mapping[str, Any]) -> Names:
+def of(config: Mapping[str, Any]) -> Components:
   """What a config can name; its experiment file runs only if it is needed.
 
   Args:
@@ -135,7 +135,7 @@ def of(config: Mapping[str, Any]) -> Names:
       f'opened: {error}; put the file back, or start from the folder in which '
       'the run was started'
     ) from error
-  return found if isinstance(found, Names) else BUILT_IN
+  return found if isinstance(found, Components) else BUILT_IN
 
 
 def own_name(config: Mapping[str, Any]) -> str | None:
