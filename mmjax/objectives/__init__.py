@@ -8,11 +8,13 @@ from mmjax.objectives.contrastive import (
   sigmoid_loss,
   softmax_loss,
 )
+from mmjax.objectives.distillation import Distillation
 from mmjax.objectives.masked import (
   MaskedPatches,
   MaskedTokens,
   normalise_patches,
 )
+from mmjax.objectives.matching import Matching
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   Captioning,
@@ -27,8 +29,10 @@ __all__ = [
   'Captioning',
   'Classification',
   'Contrastive',
+  'Distillation',
   'MaskedPatches',
   'MaskedTokens',
+  'Matching',
   'Regression',
   'VqaClassification',
   'VqaGeneration',

@@ -1,131 +1,23 @@
 """The task of judging whether two fields belong together."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from mmjax import evaluators, ops
+from mmjax import evaluators, objectives
 from mmjax.data import batches as batching
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.evaluators import spread
 from mmjax.models import predict
-from mmjax.objectives import presence
+from mmjax.objectives import matching
 from mmjax.tasks import base
 from mmjax.types import (
-  Array,
-  AxisNames,
   Batch,
-  Items,
-  Metrics,
-  Outputs,
   Params,
 )
-
-# The model's output, of which there is one.
-OUTPUT = 'match'
-
-
-@dataclasses.dataclass(frozen=True)
-class Matching:
-  """Classifies pairs of fields, matched or not (ALBEF, Li et al. 2021, eq. 4).
-
-  Each example gives its own pair and two mismatched ones, with another
-  example's first field and with another's second. These are hard negatives:
-  they are drawn by their similarity, if the model embeds the fields
-  (`FIELD_embedding`, from `contrastive` or `align`), and else uniformly. They
-  are of the same micro-batch, and with `pmap` of the same device. The loss of
-  an example is the mean of its three, or that of its pair alone if no other
-  example has both fields.
-
-  Attributes:
-    fields: names of the two fields.
-  """
-
-  compares: ClassVar[tuple[str, ...]] = ()
-
-  fields: tuple[str, str]
-
-  def count(self, batch: Batch) -> Array:
-    """Number of examples that have both fields."""
-    return presence.joint_mask(batch, *self.fields).sum(dtype=jnp.float32)
-
-  def __call__(
-    self,
-    outputs: Outputs,
-    batch: Batch,
-    *,
-    apply: Callable[..., Outputs],
-    rng: Array,
-    axis_name: AxisNames | None = None,
-  ) -> tuple[Array, Metrics]:
-    """The loss, and `accuracy` of pairs and mismatches as a metric.
-
-    Raises:
-      ConfigError: for a single example, which has no other to be mismatched
-        with.
-    """
-    del axis_name
-    mask = presence.joint_mask(batch, *self.fields)  # [B]
-    if len(mask) < 2:
-      raise ConfigError(
-        'tasks.match draws mismatches among the examples of one micro-batch, '
-        "with mesh.style='pmap' of one device, which has 1; use a larger "
-        'train.batch_size or a smaller train.accumulate'
-      )
-    first, second = self.fields
-    scores = self._similarity(outputs, len(mask))
-    logits = [presence.get_output(outputs, f'{OUTPUT}_output')[:, 0]]
-    kept = [mask]
-    for field, rows in ((second, scores), (first, scores.T)):
-      rng, draw, dropout = jax.random.split(rng, 3)
-      other, exists = _draw_others(draw, rows, mask)
-      mismatched = dict(batch)
-      for key in (field, f'{field}_mask'):
-        mismatched[key] = batch[key][other]
-      found = apply(mismatched, train=True, rngs={'dropout': dropout})
-      logits.append(found[f'{OUTPUT}_output'][:, 0])
-      kept.append(mask & exists)
-    is_pair = jnp.array([1.0, -1.0, -1.0])[:, None]  # [3, 1]
-    kept = jnp.stack(kept)  # [3, B]
-    signed = jnp.where(kept, is_pair * jnp.stack(logits), 0.0)
-    losses = jnp.where(kept, -jax.nn.log_sigmoid(signed), 0.0)
-    # An item is an example, as `count` says: its pair with its mismatches.
-    losses = losses.sum(axis=0) / jnp.maximum(kept.sum(axis=0), 1)  # [B]
-    return ops.masked_mean(losses, mask), {
-      'accuracy': ops.masked_mean(signed > 0, kept),
-      'items': Items(losses, mask),
-    }
-
-  def _similarity(self, outputs: Outputs, number: int) -> Array:
-    """Logits [B, B] of drawing a second field for a first one."""
-    names = [f'{field}_embedding' for field in self.fields]
-    if not all(name in outputs for name in names):
-      return jnp.zeros((number, number))
-    first, second = (jax.lax.stop_gradient(outputs[name]) for name in names)
-    scale = jax.lax.stop_gradient(outputs['logit_scale'])
-    return scale * jnp.nan_to_num(first) @ jnp.nan_to_num(second).T
-
-
-def _draw_others(rng: Array, scores: Array, mask: Array) -> tuple[Array, Array]:
-  """Draws another example for each.
-
-  Args:
-    rng: key.
-    scores: logits [B, B] of drawing example j for example i.
-    mask: [B], False for examples that can't be drawn.
-
-  Returns:
-    Indices [B], and whether there is another example, [B].
-  """
-  legal = mask[None] & ~jnp.eye(len(mask), dtype=bool)  # [B, B]
-  drawn = jax.random.categorical(rng, jnp.where(legal, scores, -jnp.inf))
-  exists = legal.any(axis=1)
-  return jnp.where(exists, drawn, 0), exists
 
 
 class Pairs:
@@ -144,7 +36,7 @@ class Pairs:
       name: prefix of the metrics' names.
     """
     self._predict = spread.jit_over_mesh(
-      predict.make_output(split.model, target=OUTPUT),
+      predict.make_output(split.model, target=matching.OUTPUT),
       split.preprocessor.make_inputs,
     )
     self._split, self._fields, self._name = split, fields, name
@@ -202,9 +94,9 @@ class Pairs:
 def match(run: base.TrainedModel, **values: Any) -> np.ndarray:
   """Probabilities [B] that the given fields belong together."""
   batch = base.prepare_inputs(run, values)
-  logits = np.asarray(run.apply(predict.make_output, batch, target=OUTPUT))[
-    :, 0
-  ]
+  logits = np.asarray(
+    run.apply(predict.make_output, batch, target=matching.OUTPUT)
+  )[:, 0]
   return 1 / (1 + np.exp(-logits.astype(np.float64)))
 
 
@@ -240,19 +132,19 @@ class Match(base.Task):
 
   fields: Sequence[str] = ('image', 'text')
 
-  def objective(self) -> Matching:
+  def objective(self) -> objectives.Matching:
     if len(set(self.fields)) != 2:
       raise ConfigError(
         f'tasks.match.fields={tuple(self.fields)} should be two features'
       )
-    return Matching(tuple(self.fields))
+    return objectives.Matching(tuple(self.fields))
 
   def needs(self) -> tuple[str, ...]:
     return tuple(self.fields)
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     del features
-    return {OUTPUT: 1}
+    return {matching.OUTPUT: 1}
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}match'

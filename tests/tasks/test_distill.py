@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax.tasks import distill
+from mmjax import objectives
 
 TAUGHT = jnp.array([[0.0, np.log(3)], [2.0, 2.0]])
 OWN = jnp.array([[0.0, 0.0], [2.0, 2.0]])
 
 
 def measure(own, taught, distance, temperature=1.0, mask=(True, True)):
-  objective = distill.Distillation('out', ('image',), distance, temperature)
+  objective = objectives.Distillation('out', ('image',), distance, temperature)
   batch = {'image': jnp.zeros((2, 3)), 'image_mask': jnp.array(mask)}
   return objective(
     {'out': own},

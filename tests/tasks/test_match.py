@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax import objectives
 from mmjax.errors import ConfigError
+from mmjax.objectives import matching
 from mmjax.tasks import match
 
 FIELDS = ('image', 'text')
@@ -30,7 +32,7 @@ def make_batch(present):
 
 
 def measure(batch, outputs=None, seed=0):
-  objective = match.Matching(FIELDS)
+  objective = objectives.Matching(FIELDS)
   outputs = outputs or apply(batch, train=True, rngs={'dropout': 0})
   loss, metrics = objective(
     outputs, batch, apply=apply, rng=jax.random.key(seed)
@@ -55,7 +57,7 @@ def test_absent_examples_are_neither_pairs_nor_mismatches():
 
 
 def test_mismatches_are_drawn_by_similarity():
-  draw = jax.vmap(match._draw_others, (0, None, None))
+  draw = jax.vmap(matching._draw_others, (0, None, None))
   scores = jnp.array([[9.0, 0, 5, 5], [0, 0, 0, 0], [7, 0, 0, 0], [0, 0, 0, 0]])
   mask = jnp.array([True, True, True, False])
   keys = jax.random.split(jax.random.key(0), 2_000)
