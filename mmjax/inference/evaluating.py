@@ -177,7 +177,7 @@ def _of_task(
     model=run.module,
     source=source,
     # Words are compared with their frequencies in training.
-    train=open_training(run.config) if is_masked else source,
+    train_source=open_training(run.config) if is_masked else source,
     preprocessor=run.preprocessor,
     config=config,
     inputs=run.inputs,

@@ -72,7 +72,7 @@ class Split:
   Attributes:
     model: the Linen module.
     source: records of the split.
-    train: records of training.
+    train_source: the records of training.
     preprocessor: function from a record to arrays.
     config: the completed config; `eval` has the settings of evaluators, and
       `data` describes the source of the split alone.
@@ -85,7 +85,7 @@ class Split:
 
   model: nn.Module
   source: sources.Source
-  train: sources.Source
+  train_source: sources.Source
   preprocessor: preprocessing.Preprocessor
   config: Any
   inputs: tuple[str, ...] = ()

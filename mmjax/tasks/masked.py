@@ -243,7 +243,7 @@ class Masked(base.Task):
           measure,
           split.source,
           split.preprocessor,
-          train=split.train,
+          train=split.train_source,
           **settings,
         )
       }

@@ -201,7 +201,7 @@ def _describe_split(
   """A split as evaluators get it; `settings` are further fields of it."""
   return tasks_lib.Split(
     source=feed.splits[split],
-    train=feed.train_source,
+    train_source=feed.train_source,
     preprocessor=feed.preprocessor,
     config=_of_source(config, feed.sections[split]),
     inputs=models.list_encoder_inputs(config.model),

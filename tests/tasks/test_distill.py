@@ -17,7 +17,7 @@ def measure(own, taught, distance, temperature=1.0, mask=(True, True)):
   return objective(
     {'out': own},
     batch,
-    apply=None,
+    apply=lambda *_, **__: {},
     rng=jax.random.key(0),
     apply_teacher=lambda batch: {'out': taught},
     step=jnp.int32(0),
