@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mmjax import tasks
+from mmjax.data import features
 from mmjax.types import Tokens
 
 
@@ -33,8 +34,9 @@ def test_objectives_follow_their_protocol():
     'distill': {'target': 'a', 'teacher': 'folder'},
     **{name: {'target': 'a'} for name in ('classify', 'regress', 'translate')},
   }
+  image = {'image': features.Image(name='image')}
   for name, cls in tasks.TASKS.items():
-    objective = cls(**needed.get(name, {})).objective()
+    objective = cls(**needed.get(name, {})).objective(image)
     assert callable(objective)
     assert callable(objective.count)
     hash(objective)  # So that one can be a static argument of jit.

@@ -8,6 +8,7 @@ import numpy as np
 
 from mmjax import evaluators, objectives
 from mmjax.data import features
+from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.tasks import base
@@ -90,7 +91,10 @@ class Align(base.Task):
       for first, second in (pair, pair[::-1])
     )
 
-  def objective(self) -> objectives.Contrastive:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.Contrastive:
+    del features
     return objectives.Contrastive(
       kind=self.kind,
       tile=self.tile,
@@ -103,7 +107,7 @@ class Align(base.Task):
     return tuple(self.fields)
 
   def alternatives(self) -> Sequence[Sequence[str]]:
-    return self.objective().pairs
+    return self.objective({}).pairs
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     return {
@@ -121,7 +125,7 @@ class Align(base.Task):
 
   def _evaluations(self) -> dict[str, tuple[str, str]]:
     """The pairs of fields that are evaluated, by name."""
-    pairs = self.objective().pairs
+    pairs = self.objective({}).pairs
     if len(pairs) == 1:
       return {'retrieval': pairs[0]}
     return {f'retrieval_{"_".join(pair)}': pair for pair in pairs}

@@ -192,13 +192,24 @@ class Task:
 
   weight: Weight = 1.0
 
-  def objective(self) -> Objective:
+  def objective(self, features: Mapping[str, Feature]) -> Objective:
     """The loss.
+
+    Args:
+      features: fitted features by name, for losses that depend on them.
 
     Raises:
       ConfigError: for settings that are not legal together.
     """
     raise NotImplementedError
+
+  def check(self) -> None:
+    """Refuses settings that are not legal together, before data is read.
+
+    Raises:
+      ConfigError: naming the settings.
+    """
+    self.objective({})
 
   def needs(self) -> tuple[str, ...]:
     """Keys of the arrays that an example must have to be trained on.
@@ -220,15 +231,6 @@ class Task:
     """
     del features
     return {}
-
-  def fitted_objective(self, features: Mapping[str, Feature]) -> Objective:
-    """The loss, with what it needs of fitted features.
-
-    Args:
-      features: fitted features by name.
-    """
-    del features
-    return self.objective()
 
   def masked_heads(
     self, features: Mapping[str, Feature]

@@ -52,7 +52,7 @@ def build(
     _check(table[name], settings, f'tasks.{name}')
     task = table[name](**settings)
     try:
-      task.objective()  # It refuses settings that are not legal together.
+      task.check()
     except ConfigError as error:
       if str(error).startswith(f'tasks.{name}.'):
         raise
@@ -83,7 +83,7 @@ def objectives(
     features: fitted features by name, for tasks whose loss depends on them.
   """
   return {
-    name: (float(task.weight), task.fitted_objective(features))
+    name: (float(task.weight), task.objective(features))
     for name, task in tasks.items()
   }
 

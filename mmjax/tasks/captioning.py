@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from mmjax import evaluators, objectives
+from mmjax.data.features import Feature
 from mmjax.models import predict
 from mmjax.tasks import base
 
@@ -55,7 +56,8 @@ class Captioning(base.Task):
 
   label_smoothing: float = 0.0
 
-  def objective(self) -> objectives.Captioning:
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Captioning:
+    del features
     return objectives.Captioning(self.label_smoothing)
 
   def needs(self) -> tuple[str, ...]:

@@ -142,7 +142,10 @@ class Classify(base.Task):
   def classifies(self) -> str:
     return self.target
 
-  def objective(self) -> objectives.Classification:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.Classification:
+    del features
     if not self.target:
       raise ConfigError("tasks.classify.target='' names no feature to predict")
     return objectives.Classification(self.target, self.label_smoothing)

@@ -58,7 +58,10 @@ class Distill(base.Task):
   def classifies(self) -> str:
     return self.target if self.kind == 'logits' else ''
 
-  def objective(self) -> objectives.Distillation:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.Distillation:
+    del features
     check_choice(self.kind, ('logits', 'features'), 'tasks.distill.kind')
     check_choice(self.distance, ('cosine', 'squared'), 'tasks.distill.distance')
     for name in ('teacher', 'target'):

@@ -87,7 +87,7 @@ def reconstruct(
   images = run.apply(
     predict.make_reconstructions,
     base.prepare_inputs(run, values),
-    objective=task.fitted_objective(run.preprocessor.features),
+    objective=task.objective(run.preprocessor.features),
     seed=seed,
   )
   return evaluator.to_pixels(feature, np.asarray(images, np.float32))
@@ -109,7 +109,7 @@ def _lines(
       *(f'{probability:6.1%}  {text}' for text, probability in filled),
     ]
   batch = dict(base.prepare_inputs(run, inputs)) | {'index': np.zeros(1, int)}
-  objective = task.fitted_objective(run.preprocessor.features)
+  objective = task.objective(run.preprocessor.features)
   found = run.apply(predict.make_masked_patches, batch, objective=objective)
   error, baseline = np.asarray(found)[0]
   return [
@@ -178,8 +178,7 @@ class Masked(base.Task):
   decoder_depth: Annotated[int, Setting(minimum=0)] = 2
   decoder_heads: Size = 4
 
-  def objective(self) -> objectives.MaskedPatches:
-    """The loss of patches; that of words needs the fitted text."""
+  def check(self) -> None:
     if not self.field:
       raise ConfigError("tasks.masked.field='' names no feature to hide")
     if self.decoder_width % 4 or self.decoder_width % self.decoder_heads:
@@ -187,11 +186,8 @@ class Masked(base.Task):
         f'tasks.masked.decoder_width={self.decoder_width} must be divisible by '
         f'4 and by decoder_heads={self.decoder_heads}'
       )
-    return objectives.MaskedPatches(
-      self.field, self.fraction or _FRACTIONS[Image]
-    )
 
-  def fitted_objective(
+  def objective(
     self, features: Mapping[str, Feature]
   ) -> objectives.MaskedTokens | objectives.MaskedPatches:
     feature = self._get_feature(features)
@@ -229,7 +225,7 @@ class Masked(base.Task):
 
   def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
     name = f'{split.prefix}masked'
-    objective = self.fitted_objective(split.preprocessor.features)
+    objective = self.objective(split.preprocessor.features)
     settings = {
       'field': self.field,
       'inputs': split.inputs,

@@ -132,7 +132,8 @@ class Match(base.Task):
 
   fields: Sequence[str] = ('image', 'text')
 
-  def objective(self) -> objectives.Matching:
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Matching:
+    del features
     if len(set(self.fields)) != 2:
       raise ConfigError(
         f'tasks.match.fields={tuple(self.fields)} should be two features'

@@ -1,13 +1,14 @@
 """The task of agreeing with the EMA of the model's parameters."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.data.features import Feature
 from mmjax.objectives import presence
 from mmjax.tasks import views
 from mmjax.types import (
@@ -110,6 +111,7 @@ class MeanTeacher(views.OfViews):
   other: str = 'other'
   ramp_steps: int = 0
 
-  def objective(self) -> Consistency:
+  def objective(self, features: Mapping[str, Feature]) -> Consistency:
+    del features
     self.check_settings()
     return Consistency(self.target, self.field, self.other, self.ramp_steps)

@@ -1,13 +1,14 @@
 """The task of learning classes from the model's own confident predictions."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from mmjax import ops
+from mmjax.data.features import Feature
 from mmjax.objectives import presence, text
 from mmjax.tasks import views
 from mmjax.types import (
@@ -102,6 +103,7 @@ class PseudoLabels(views.OfViews):
   strong: str = 'strong'
   threshold: Threshold = 0.95
 
-  def objective(self) -> PseudoLabeling:
+  def objective(self, features: Mapping[str, Feature]) -> PseudoLabeling:
+    del features
     self.check_settings()
     return PseudoLabeling(self.target, self.field, self.strong, self.threshold)

@@ -72,7 +72,8 @@ class Regress(base.Task):
       ),
     )
 
-  def objective(self) -> objectives.Regression:
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Regression:
+    del features
     if not self.target:
       raise ConfigError("tasks.regress.target='' names no feature to predict")
     return objectives.Regression(self.target, self.kind, self.delta)

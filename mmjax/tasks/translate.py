@@ -73,7 +73,8 @@ class Translate(base.Task):
       ),
     )
 
-  def objective(self) -> objectives.Writing:
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Writing:
+    del features
     if not self.target:
       raise ConfigError("tasks.translate.target='' names no feature to write")
     return objectives.Writing(self.label_smoothing, self.target)

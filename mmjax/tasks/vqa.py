@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from mmjax import evaluators, objectives
+from mmjax.data.features import Feature
 from mmjax.models import predict
 from mmjax.tasks import base
 from mmjax.types import Array, Batch
@@ -143,7 +144,10 @@ class VqaClassification(_Vqa):
     'question', _likeliest, feature='questions'
   )
 
-  def objective(self) -> objectives.VqaClassification:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.VqaClassification:
+    del features
     return objectives.VqaClassification(
       needs_image=self.needs_image, label_smoothing=self.label_smoothing
     )
@@ -169,7 +173,10 @@ class VqaGeneration(_Vqa):
     'question', _generated, feature='questions'
   )
 
-  def objective(self) -> objectives.VqaGeneration:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.VqaGeneration:
+    del features
     return objectives.VqaGeneration(
       label_smoothing=self.label_smoothing, needs_image=self.needs_image
     )

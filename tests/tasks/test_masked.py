@@ -292,7 +292,7 @@ def test_the_loss_is_of_the_kind_of_the_field():
   )
   image = features_lib.Image(name='image')
   kinds = {'text': text, 'image': image}
-  make = lambda **more: task_lib.Masked(**more).fitted_objective(kinds)
+  make = lambda **more: task_lib.Masked(**more).objective(kinds)
   words = objectives.MaskedTokens('text', 0.15, (0, 1, 2), 260)
   assert make(field='text') == words
   assert make(field='image') == objectives.MaskedPatches('image', 0.75)
@@ -300,6 +300,6 @@ def test_the_loss_is_of_the_kind_of_the_field():
   with pytest.raises(ConfigError, match='no room for a word beside 2 special'):
     make(field='text')
   with pytest.raises(ConfigError, match='names no feature to hide'):
-    task_lib.Masked().objective()
+    task_lib.Masked().check()
   with pytest.raises(ConfigError, match='decoder_width=10 must be divisible'):
-    task_lib.Masked(field='image', decoder_width=10).objective()
+    task_lib.Masked(field='image', decoder_width=10).check()
