@@ -4,11 +4,17 @@ import importlib
 from typing import Any
 
 __version__ = '0.1.0'
-__all__ = ['load', 'save']
+__all__ = ['load', 'save', 'train']
+
+_MODULES = {
+  'load': 'mmjax.interchange',
+  'save': 'mmjax.interchange',
+  'train': 'mmjax.training.interactive',
+}
 
 
 def __getattr__(name: str) -> Any:
   # Only when asked for, so that `import mmjax` is quick.
-  if name in __all__:
-    return getattr(importlib.import_module('mmjax.interchange'), name)
+  if name in _MODULES:
+    return getattr(importlib.import_module(_MODULES[name]), name)
   raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

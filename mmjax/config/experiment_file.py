@@ -4,12 +4,43 @@ import functools
 import importlib
 import os
 import sys
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mmjax.config import user_file
 from mmjax.errors import ConfigError
+
+# The name of an experiment that no file has, as one of a notebook.
+IN_MEMORY = '__main__'
+_in_memory: list[Callable[..., Any]] = []  # The newest one, if any.
+
+
+def keep_in_memory(build: Callable[..., Any]) -> str:
+  """Keeps an experiment for `find` until this process ends.
+
+  Args:
+    build: the experiment's; it replaces the one before.
+
+  Returns:
+    The name by which `find` finds it, for a config's `experiment`.
+  """
+  _in_memory[:] = [build]
+  return IN_MEMORY
+
+
+def name_of(module: types.ModuleType) -> str:
+  """The name by which `find` finds a module of an experiment.
+
+  Returns:
+    The name of a module in a package, else the file's path; '' if the module
+    has neither, as the main module of a notebook.
+  """
+  spec, file = module.__spec__, getattr(module, '__file__', None)
+  if spec is not None and '.' in spec.name:
+    return spec.name.removeprefix('experiments.')
+  return os.path.relpath(file) if file is not None else ''
 
 
 def find(name: str) -> Callable[..., Any]:
@@ -19,8 +50,8 @@ def find(name: str) -> Callable[..., Any]:
 
   Args:
     name: a config's `experiment`: a module of the folder `experiments/`, such
-      as 'contrastive'; any other module, such as 'my_project.experiment'; or a
-      file, such as 'my_project/experiment.py'.
+      as 'contrastive'; any other module, such as 'my_project.experiment'; a
+      file, such as 'my_project/experiment.py'; or `IN_MEMORY`.
 
   Raises:
     ConfigError: if there is no such file or module, or it has no `build`.
@@ -30,6 +61,8 @@ def find(name: str) -> Callable[..., Any]:
       "experiment='': the config names no experiment; set it, for example to "
       "'contrastive'"
     )
+  if name == IN_MEMORY:
+    return _of_memory()
   module = name if '.' in name else f'experiments.{name}'
   started = _started(name, module)
   if started is not None:
@@ -40,6 +73,17 @@ def find(name: str) -> Callable[..., Any]:
     version = (stat.st_mtime_ns, stat.st_size) if stat else None
     return _of_file(name, path.resolve(), version)
   return _of_module(name, module)
+
+
+def _of_memory() -> Callable[..., Any]:
+  if not _in_memory:
+    raise ConfigError(
+      f'experiment={IN_MEMORY!r}: the run was trained by mmjax.train with an '
+      'experiment that no file has, in a notebook that has ended; write the '
+      "experiment to a file, and its path as `experiment` into the run's "
+      'config.json'
+    )
+  return _in_memory[-1]
 
 
 def _started(name: str, module: str) -> Callable[..., Any] | None:
@@ -92,5 +136,9 @@ def _others() -> str:
   """Names of the experiment files of the working folder, for a message."""
   names = {path.stem for path in Path('experiments').glob('[!_]*.py')}
   if not names:
-    return "; give a file, such as experiment='my_project/experiment.py'"
+    return (
+      '. The folder experiments/ is in a clone of mmjax: start the command '
+      "there, or name a file of yours, as in experiment='experiment.py'; "
+      '`mmjax new FOLDER` writes one'
+    )
   return f'; experiments/ has {", ".join(sorted(names - {"sweep"}))}'

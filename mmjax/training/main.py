@@ -26,8 +26,8 @@ from typing import Any, TextIO
 import ml_collections
 from absl import app, flags, logging
 
+from mmjax.config import experiment_file, settings
 from mmjax.config import overrides as overrides_lib
-from mmjax.config import settings
 from mmjax.errors import ConfigError, RunError
 from mmjax.runs import workdir
 
@@ -253,11 +253,7 @@ def name_experiment(config: ml_collections.ConfigDict) -> None:
   main = sys.modules['__main__']
   if config.experiment or not hasattr(main, 'build'):
     return
-  spec, file = main.__spec__, getattr(main, '__file__', None)
-  if spec is not None and '.' in spec.name:
-    config.experiment = spec.name.removeprefix('experiments.')
-  elif file is not None:
-    config.experiment = os.path.relpath(file)
+  config.experiment = experiment_file.name_of(main)
 
 
 def _check_experiment(config: ml_collections.ConfigDict) -> None:

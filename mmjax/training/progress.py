@@ -138,6 +138,10 @@ class Progress:
       left = duration((self._steps - step) * values['step_time'])
       speed = f'{values["examples_per_second"]:.0f} examples/s'
       line += f'  {speed}  {left} left'
+    self._write(step, line)
+
+  def _write(self, step: int, line: str) -> None:
+    del step
     if not self._live:
       print(line, file=self._stream, flush=True)
       return
@@ -153,3 +157,29 @@ class Progress:
       self._stream.write('\r' + ' ' * self._width + '\r')
       self._width = 0
     print(message, file=self._stream, flush=True)
+
+
+class NotebookProgress(Progress):
+  """A bar that stays in place below a notebook's cell; logs are lines."""
+
+  def __init__(self, steps: int):
+    super().__init__(steps)
+    self._shown = None
+
+  def _write(self, step: int, line: str) -> None:
+    from IPython import display  # Of the notebook's kernel.
+
+    bar = display.HTML(
+      f'<progress value="{step}" max="{self._steps}"></progress> '
+      f'<code>{line}</code>'
+    )
+    if self._shown is None:
+      self._shown = display.display(bar, display_id=True)
+    else:
+      self._shown.update(bar)
+
+
+def make(steps: int) -> Progress:
+  """Makes the line, or bar, of a run of so many steps."""
+  is_notebook = type(sys.stdout).__module__.startswith('ipykernel')
+  return NotebookProgress(steps) if is_notebook else Progress(steps)

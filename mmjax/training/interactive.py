@@ -1,0 +1,80 @@
+"""Trains in a notebook, or any other interactive session."""
+
+import os
+import tempfile
+import types
+from pathlib import Path
+from typing import Any
+
+from mmjax.config import experiment_file, settings
+from mmjax.errors import ConfigError
+from mmjax.parallel import hosts
+from mmjax.training import history as history_lib
+from mmjax.training import runner
+from mmjax.training.experiment import Build, Definition
+
+
+def train(
+  config: Any,
+  experiment: types.ModuleType | Build | None = None,
+  workdir: Path | str | None = None,
+) -> history_lib.History:
+  """Trains an experiment here, and returns what was measured.
+
+  It does what the command of an experiment does, in this process and without
+  a blind baseline. `mmjax.train` is short for it. An interruption (the stop
+  button of a notebook) saves, and returns what was measured until then.
+
+  Args:
+    config: an ml_collections config or a dict, as `get_config` of a config file
+      returns it; missing fields get their defaults. It is not changed.
+    experiment: a module with a `build`, such as `experiments.contrastive`; a
+      `Definition` or a function `build(config, mesh)`, which may use classes
+      of this session; None for the one that the config names, or, if it names
+      none, for what mmjax has.
+    workdir: the run's folder. A folder that holds a run resumes it, and is
+      refused with another config, though not with another code of the same
+      config. None for a new folder of the system's temporary ones.
+
+  Raises:
+    ConfigError: if a value of the config or the data is refused.
+    NonFiniteError: if a loss or gradient is NaN or infinite.
+  """
+  config = settings.complete(config)
+  build, name = _find(experiment, config.experiment)
+  config.experiment = name
+  if workdir is None:
+    workdir = tempfile.mkdtemp(prefix='mmjax-')
+    hosts.log(f'the run is in {workdir}')
+  runner.run(config, build, workdir)
+  return history_lib.read(workdir, build)
+
+
+def _find(
+  experiment: types.ModuleType | Build | None, named: str
+) -> tuple[Build, str]:
+  """The function `build` of an experiment, and the name to open runs by.
+
+  Args:
+    experiment: as of `train`.
+    named: the config's `experiment`.
+  """
+  if experiment is None:
+    return (experiment_file.find(named) if named else Definition()), named
+  if not isinstance(experiment, types.ModuleType):
+    if not callable(experiment):
+      raise ConfigError(
+        f'experiment={experiment!r} is not an experiment; give a module with a '
+        '`build`, an mmjax.training.experiment.Definition, or a function '
+        'build(config, mesh)'
+      )
+    return experiment, experiment_file.keep_in_memory(experiment)
+  build = getattr(experiment, 'build', None)
+  if not callable(build):
+    raise ConfigError(
+      f'the module {experiment.__name__} has no `build`; an experiment file '
+      'says build = mmjax.training.experiment.Definition(...)'
+    )
+  name = experiment_file.name_of(experiment)
+  # A path that leaves the working folder says less than a whole one.
+  return build, os.path.abspath(name) if name.startswith('..') else name
