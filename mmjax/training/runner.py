@@ -13,6 +13,7 @@ from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import disk, folder, init_from, owner
 from mmjax.training import (
   compilations,
+  device_losses,
   flops,
   loop,
   model_flops,
@@ -170,6 +171,7 @@ def _set_up(
   start = prepared.prepare(
     config, experiment, program, checkpoints, stack, clock
   )
+  device_losses.check(config, experiment, program, start)
   change = schedule.change(
     config.optimizer, run_folder.steps(), config.train.steps, start.step
   )
@@ -190,7 +192,7 @@ def _set_up(
     checkpoints=checkpoints,
     writer=writer,
     meter=meter,
-    line=progress.Progress(config.train.steps),
+    line=progress.make(config.train.steps),
     clock=clock,
     compilations=stack.enter_context(compilations.Compilations()),
     profile=profile,

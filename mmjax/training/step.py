@@ -325,6 +325,11 @@ def _split(batch: Batch, parts: int) -> Batch:
   }
 
 
+def first_micro_batch(batch: Batch, accumulate: int) -> Batch:
+  """The first of a batch's micro-batches, as `make_update` makes them."""
+  return {name: x[0] for name, x in _split(batch, accumulate).items()}
+
+
 def _join(parts: Array) -> Array:
   """The inverse of `_split`: [parts, b, ...] -> [parts * b, ...]."""
   joined = jnp.swapaxes(parts, 0, 1)
