@@ -17,10 +17,12 @@ COMMANDS = {
   'data': 'prepare, import, list and look at data sets',
   'embed': 'write vectors of images, texts or sounds to a file',
   'evaluate': 'measure a trained model on a data set',
+  'new': 'write a project of your own to start from',
   'plan': 'estimate memory, time and cost of training, without TPUs',
   'predict': 'use a trained model on images, texts or sounds',
   'report': 'print test results of runs in one table',
   'search': 'find the nearest of embedded images, texts or sounds',
+  'sweep': 'run many runs of a config, with values chosen by a search',
   'sweep-report': 'write the results of a sweep as one HTML file',
 }
 
@@ -32,7 +34,8 @@ usage: mmjax COMMAND ...
 {commands}
 
 `mmjax COMMAND --help` describes a command. Training is started with
-`python -m experiments.NAME --config=FILE --workdir=FOLDER`.
+`python EXPERIMENT.py --config=FILE --workdir=FOLDER`, in a clone of mmjax also
+with `python -m experiments.NAME`.
 
 Exit codes: 0 done; 2 the command line, a config or a file is refused; 1 the
 command failed while it ran; 130 Ctrl-C.

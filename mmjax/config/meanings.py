@@ -23,7 +23,7 @@ def of_class(cls: type) -> dict[str, str]:
   """
   out: dict[str, str] = {}
   for base in reversed(cls.__mro__):
-    if base.__module__.startswith('mmjax.'):
+    if not base.__module__.startswith(('flax.', 'builtins')):
       out |= _parse(vars(base).get('__doc__') or '')
   return out
 

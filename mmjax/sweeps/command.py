@@ -1,4 +1,4 @@
-"""What `python -m experiments.sweep` runs.
+"""What `mmjax sweep` runs, and `python -m experiments.sweep` in a clone.
 
 --sweep=FILE.py          a file with get_sweep()
 --workdir=DIR            the sweep's folder; the same command resumes it
@@ -61,7 +61,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def _print_help(_: Sequence[str]) -> None:
-  print(sys.modules['__main__'].__doc__ or '', __doc__, sep='\n')
+  print(__doc__)
 
 
 def _main(changes: Sequence[tuple[str, str]], build_of: load.BuildOf) -> None:
@@ -145,7 +145,7 @@ def _run_many(
   if not _exists(values):
     # In another process, since this one must not hold any device.
     done = subprocess.run(
-      [sys.executable, '-m', 'experiments.sweep', *argv, '--check'],
+      [sys.executable, *local.COMMAND, *argv, '--check'],
       stdout=subprocess.DEVNULL,
       env=workers.environments[0],
     )

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from mmjax.errors import ConfigError
 
+# Arguments of Python that start one worker, in a clone or elsewhere.
+COMMAND = ('-m', 'mmjax.cli.main', 'sweep')
+
 
 def probe() -> tuple[str, int]:
   """This machine's platform, and its number of devices; of a CPU, its cores.
@@ -89,7 +92,7 @@ def end_with_input() -> None:
 
 
 class Workers:
-  """Processes that run `python -m experiments.sweep`; a context.
+  """Processes that run `mmjax sweep`; a context.
 
   While it is entered, Ctrl-C, SIGTERM and a lost terminal make all of them save
   and end.
@@ -109,7 +112,7 @@ class Workers:
   """
 
   def __init__(self, argv: Sequence[str], workdir: Path | str, workers: int):
-    self._command = [sys.executable, '-m', 'experiments.sweep', *argv]
+    self._command = [sys.executable, *COMMAND, *argv]
     self._platform, count = probe()
     self._devices = divide(self._platform, count, workers)
     own = [environment(self._platform, devices) for devices in self._devices]

@@ -38,7 +38,7 @@ def write(study: optuna.Study, workdir: Path | str, output: Path | str) -> None:
   """
   if 'sweep' not in study.user_attrs:
     raise ConfigError(
-      f'the study {study.study_name!r} was not made by experiments.sweep'
+      f'the study {study.study_name!r} was not made by `mmjax sweep`'
     )
   chosen = best.find(study)
   if chosen is None:

@@ -75,7 +75,8 @@ def test_workers_are_bound_logged_and_stopped(started):
   assert sorted(map(list, bound.values())) == [[4], [5]]
   assert (
     workers.logs[1].read_text()
-    == "['-m', 'experiments.sweep', '--sweep=a.py', '--ends_with_input'] 1\n"
+    == "['-m', 'mmjax.cli.main', 'sweep', '--sweep=a.py', "
+    "'--ends_with_input'] 1\n"
   )
 
 
