@@ -18,7 +18,7 @@ COMMANDS = {
   'embed': 'write vectors of images, texts or sounds to a file',
   'evaluate': 'measure a trained model on a data set',
   'new': 'write a project of your own to start from',
-  'plan': 'estimate memory, time and cost of training, without TPUs',
+  'plan': 'estimate memory, time and cost of training, without its devices',
   'predict': 'use a trained model on images, texts or sounds',
   'report': 'print test results of runs in one table',
   'search': 'find the nearest of embedded images, texts or sounds',

@@ -12,7 +12,7 @@ USAGE = """\
   mmjax plan --config=configs/vlm_2b.py --topology=v5p:2x2x4 \\
     --config.mesh.fsdp=16 --examples=1e9 --price_per_chip_hour=2
   mmjax plan --config=configs/clip.py:l14 --topology=v5e:4x4 --search
-  mmjax plan --config=configs/contrastive_shapes.py --topology=cpu:8 \\
+  mmjax plan --config=configs/contrastive_shapes.py --topology=h100:8 \\
     --config.data.name=synthetic
 
 Every field of the config is a flag, as for training. Nothing is trained: the
@@ -61,12 +61,15 @@ def main(argv: list[str]) -> int:
       build,
       devices,
       batches=args.search_batches,
+      chip=topologies.find_gpu(args.topology),
       log=_log,
       save=lambda outcomes: _write(args.json, search.to_json(outcomes)),
     )
     print(search.to_text(ranked, **run_settings))
   else:
-    numbers = report.make(step.compile_step(config, build, devices), devices)
+    compiled = step.compile_step(config, build, devices)
+    gpu = topologies.find_gpu(args.topology)
+    numbers = report.make(compiled, devices, gpu)
     print(report.to_text(numbers, **run_settings))
     _write(args.json, report.to_json(numbers))
   return 0
@@ -86,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     hint=_config_flag,
     prog='mmjax plan',
     description='Compile the training step of a config for a TPU slice, '
-    'without a TPU, and estimate memory, communication, speed and cost.',
+    'or for CPU devices in the place of GPUs, and estimate memory, '
+    'communication, speed and cost.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -95,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
   add(
     '--topology',
     required=True,
-    help='a slice: v5e:4x4, v6e:16x16, v5p:2x2x4, v4:2x2x2; or cpu:8',
+    help='a slice: v5e:4x4, v6e:16x16, v5p:2x2x4, v4:2x2x2; GPUs of a host: '
+    'h100:8; or cpu:8',
   )
   add(
     '--slices',

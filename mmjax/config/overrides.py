@@ -8,6 +8,7 @@ from typing import Any
 
 import ml_collections
 
+from mmjax import presets
 from mmjax.config import fields, flag_values, schema, settings, user_file
 from mmjax.errors import ConfigError
 
@@ -74,7 +75,8 @@ def override(
   """Sets fields of a completed config by their dotted paths.
 
   A value is read by the type that the field has: `--config.train.steps=300`,
-  `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). Sections
+  `--config.optimizer.freeze="('image/',)"` (also `image/,text/`). An image
+  encoder may be the name of a preset, `--config.model.image=vit-b16`. Sections
   `model` and `tasks`, and an experiment's own sections, may be given fields
   that the file leaves out; the experiment's `build` refuses those it doesn't
   know.
@@ -90,6 +92,8 @@ def override(
 def _override(config: ml_collections.ConfigDict, path: str, text: str) -> None:
   section, name, field = find(config, path)
   value = flag_values.read(text, field)
+  if isinstance(value, str) and presets.is_part(path):
+    value = ml_collections.ConfigDict(presets.expand_part(path, value))
   if not field.accepts(value):
     raise ConfigError(
       f'--config.{path}={text} is not legal: {path} is {field.explain(value)}'

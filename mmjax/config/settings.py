@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 
+from mmjax import presets
 from mmjax.config import fields, mixture, schema
 from mmjax.errors import ConfigError
 
@@ -22,7 +23,8 @@ def complete(config: Any) -> ml_collections.ConfigDict:
   """A copy of `config` in which missing fields have their defaults.
 
   Raises:
-    ConfigError: if a section is not a dict.
+    ConfigError: if a section is not a dict, or a part of the model is nearly a
+      preset.
   """
   config = ml_collections.ConfigDict(
     config.to_dict() if hasattr(config, 'to_dict') else dict(config)
@@ -42,6 +44,9 @@ def complete(config: Any) -> ml_collections.ConfigDict:
       for name, field in schema.SECTIONS.get(section, {}).items():
         if name not in config[section]:
           config[section][name] = field.default
+    model = config.model.to_dict()
+    if (expanded := presets.expand(model)) != model:
+      config.model = expanded
   return config
 
 

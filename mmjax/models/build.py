@@ -14,6 +14,7 @@ from mmjax import encoders
 from mmjax import nn as mnn
 from mmjax import types as types_lib
 from mmjax.errors import ConfigError, choose, suggest
+from mmjax.models import leftovers
 from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
 from mmjax.models.sizes import DataSizes, TaskOutputs
@@ -220,7 +221,10 @@ def _build_part(
   lengths: Mapping[str, int] = MappingProxyType({}),
 ) -> nn.Module:
   settings = dict(settings)
-  cls = choose(settings.pop('name', None), part.classes, f'{path}.name')
+  name = settings.pop('name', None)
+  cls = choose(name, part.classes, f'{path}.name')
+  legal_of = lambda other: _legal_settings(_fields_of(other))
+  leftovers.check(path, name, settings, part.classes, legal_of, derived)
   longest = max((lengths.get(name, 0) for name in part.lengths), default=0)
   derived = {**derived, **({'max_length': longest} if longest else {})}
   return _make(cls, settings, path, derived)

@@ -9,6 +9,14 @@ import jax
 from mmjax.planning import collectives, hlo, step, traffic
 from mmjax.training import flops
 
+_STANDS_FOR = (
+  'It was compiled for as many CPU devices, since XLA compiles for a GPU only\n'
+  'where there is one. FLOPs are those of the GPUs. Memory, traffic and\n'
+  'collectives are of the program for CPUs, which fuses less and computes\n'
+  'bfloat16 in float32, so the GPUs may need less of them.'
+)
+_GPUS_OF_HOST = 8
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -33,6 +41,7 @@ class Report:
     limits: published peaks of the chip; None where they aren't known (CPUs).
     compile_seconds: seconds that the compilation took.
     slices: number of TPU slices that the chips are in.
+    stands_for: whether CPU devices stood for the chips in the compilation.
   """
 
   chips: int
@@ -51,6 +60,7 @@ class Report:
   limits: flops.Chip | None
   compile_seconds: float
   slices: int = 1
+  stands_for: bool = False
 
   @property
   def peak_memory(self) -> float:
@@ -92,19 +102,25 @@ class Report:
     return self.useful_flops / (self.limits.flops * seconds)
 
 
-def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
+def make(
+  compiled: step.Step,
+  devices: Sequence[jax.Device],
+  chip: flops.Chip | None = None,
+) -> Report:
   """Makes the report of a compiled step.
 
   Args:
     compiled: result of `step.compile_step`.
     devices: devices that it was compiled for.
+    chip: the chip that CPU devices stand for, whose peaks count; None for the
+      devices themselves.
   """
   program = hlo.parse(compiled.text)
   memory = compiled.compiled.memory_analysis()
   slices = len({getattr(device, 'slice_index', None) for device in devices})
   return Report(
     chips=len(devices),
-    kind=devices[0].device_kind,
+    kind=chip.name if chip else devices[0].device_kind,
     mesh=compiled.mesh,
     batch_size=compiled.batch_size,
     parameters=compiled.parameters,
@@ -122,7 +138,8 @@ def make(compiled: step.Step, devices: Sequence[jax.Device]) -> Report:
     traffic=traffic.count(program),
     sent=tuple(collectives.find(program, compiled.mesh, slices)),
     unknown_loops=program.unknown_loops,
-    limits=flops.chip(devices[0]),
+    limits=chip or flops.chip(devices[0]),
+    stands_for=chip is not None,
     compile_seconds=compiled.seconds,
     slices=slices,
   )
@@ -181,6 +198,13 @@ def to_text(
       f'not report their number: {", ".join(report.unknown_loops[:5])}'
     )
   lines += ['', *_roofline(report, examples, price_per_chip_hour)]
+  if report.stands_for:
+    lines.append(_STANDS_FOR)
+    if report.chips > _GPUS_OF_HOST:
+      lines.append(
+        f'More than {_GPUS_OF_HOST} GPUs are on several hosts, with a network '
+        'slower than the links above.'
+      )
   return '\n'.join(lines)
 
 

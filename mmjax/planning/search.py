@@ -12,6 +12,7 @@ from mmjax.config import components, settings
 from mmjax.errors import ConfigError
 from mmjax.nn import stack
 from mmjax.planning import report, step
+from mmjax.training import flops
 from mmjax.training.experiment import Experiment
 
 REMATS = ('none', *stack.REMAT_POLICIES)
@@ -69,6 +70,7 @@ def run(
   devices: Sequence[jax.Device],
   *,
   batches: Sequence[int] = (),
+  chip: flops.Chip | None = None,
   log: Callable[[str], None] = lambda line: None,
   save: Callable[[list[Outcome]], None] = lambda outcomes: None,
 ) -> list[Outcome]:
@@ -81,6 +83,7 @@ def run(
     devices: devices of the slice.
     batches: numbers of examples per chip to try; by default half of the
       config's, the config's and twice it.
+    chip: as of `report.make`.
     log: function that is called with a line before and after each choice.
     save: function that is called after each choice with all outcomes so far,
       ranked.
@@ -99,7 +102,7 @@ def run(
     outcome = (
       Outcome(choice, None, f'more than {smaller}, which does not fit')
       if smaller
-      else _try(config, build, devices, choice)
+      else _try(config, build, devices, choice, chip)
     )
     log(f'  {_describe(outcome)}')
     outcomes.append(outcome)
@@ -259,7 +262,7 @@ def _find_smaller_failure(choice: Choice, outcomes: Sequence[Outcome]) -> str:
   return ''
 
 
-def _try(config, build, devices, choice: Choice) -> Outcome:
+def _try(config, build, devices, choice: Choice, chip=None) -> Outcome:
   changed = settings.complete(config)
   with changed.unlocked():
     changed.mesh.update(choice.mesh)
@@ -268,7 +271,8 @@ def _try(config, build, devices, choice: Choice) -> Outcome:
       part.remat = choice.remat
   try:
     settings.validate(changed)
-    numbers = report.make(step.compile_step(changed, build, devices), devices)
+    compiled = step.compile_step(changed, build, devices)
+    numbers = report.make(compiled, devices, chip)
   except ConfigError as error:
     return Outcome(choice, None, str(error))
   except Exception as error:  # One failure must not lose the other outcomes.

@@ -1,11 +1,15 @@
-"""Devices to compile for without having them: TPU slices, and CPU devices."""
+"""Devices to compile for without having them: TPU slices, GPUs, CPU devices."""
 
 import contextlib
 import importlib.util
 import os
 import re
+import typing
 
 from mmjax.errors import ConfigError
+
+if typing.TYPE_CHECKING:
+  from mmjax.training import flops
 
 # Options of libtpu by kind of TPU; megacore makes a chip one device.
 _TPUS = {
@@ -14,10 +18,20 @@ _TPUS = {
   'v5p': {},
   'v6e': {},
 }
-_NAME = re.compile(r'(\w+):(\d+(?:x\d+)*)')
+# Name -> that in the table of peaks. CPU devices stand for them.
+GPUS = {
+  'b200': 'B200',
+  'h200': 'H200',
+  'h100': 'H100',
+  'h100-pcie': 'H100 PCIe',
+  'a100': 'A100',
+  'a100-40gb': 'A100-SXM4-40GB',
+}
+_NAME = re.compile(r'([\w-]+):(\d+(?:x\d+)*)')
 _LEGAL = (
   'legal are v5e:4x4 and other shapes of v5e and v6e slices, v5p:2x2x4 and '
-  'other shapes of v4 and v5p slices, and cpu:8 or another number'
+  f'other shapes of v4 and v5p slices, {", ".join(f"{n}:8" for n in GPUS)} or '
+  'another number of GPUs, and cpu:8 or another number of CPU devices'
 )
 
 
@@ -34,7 +48,7 @@ def prepare(name: str) -> None:
     ConfigError: if the topology does not exist, or libtpu is not installed.
   """
   kind, shape = _parse(name)
-  if kind != 'cpu':
+  if kind in _TPUS:
     if importlib.util.find_spec('libtpu') is None:
       raise ConfigError(
         f'--topology={name} needs libtpu, which compiles for TPUs: pip install '
@@ -48,7 +62,7 @@ def prepare(name: str) -> None:
   import jax
 
   jax.config.update('jax_platforms', 'cpu')
-  if kind == 'cpu':
+  if kind not in _TPUS:
     # Too late if JAX has started; `devices` checks that there are enough.
     with contextlib.suppress(RuntimeError):
       jax.config.update('jax_num_cpu_devices', int(shape))
@@ -58,7 +72,8 @@ def devices(name: str, slices: int = 1) -> list:
   """The devices of a topology, after `prepare`.
 
   Args:
-    name: libtpu's name of a topology ('v5e:4x4', 'v5p:2x2x4', ...), or 'cpu:8'.
+    name: libtpu's name of a topology ('v5e:4x4', 'v5p:2x2x4', ...), 'cpu:8', or
+      'h100:8', whose devices are CPU devices.
     slices: number of such slices, with a slower network between them.
 
   Raises:
@@ -68,12 +83,12 @@ def devices(name: str, slices: int = 1) -> list:
   from jax.experimental import topologies
 
   kind, shape = _parse(name)
-  if kind == 'cpu' and slices > 1:
+  if kind not in _TPUS and slices > 1:
     raise ConfigError(
       f'--slices={slices} needs TPUs, but --topology={name} has none; leave it '
       'out, or plan for a TPU slice'
     )
-  if kind == 'cpu':
+  if kind not in _TPUS:
     cpus = jax.devices('cpu')
     if len(cpus) < int(shape):
       raise ConfigError(
@@ -91,11 +106,20 @@ def devices(name: str, slices: int = 1) -> list:
   return list(topology.devices)
 
 
+def find_gpu(name: str) -> 'flops.Chip | None':
+  """The GPU of a topology that CPU devices stand for; None for others."""
+  from mmjax.training import flops  # It imports JAX.
+
+  kind, _ = _parse(name)
+  found = (chip for chip in flops.CHIPS if chip.name == GPUS.get(kind))
+  return next(found, None)
+
+
 def _parse(name: str) -> tuple[str, str]:
   match = _NAME.fullmatch(name)
   kind = match.group(1) if match else ''
   flat = bool(match) and 'x' not in match.group(2)
-  known = kind in (*_TPUS, 'cpu') and (kind == 'cpu') == flat
+  known = kind in (*_TPUS, *GPUS, 'cpu') and (kind not in _TPUS) == flat
   # libtpu divides by the sizes without checking them.
   if not known or min(map(int, match.group(2).split('x'))) < 1:
     raise ConfigError(f'--topology={name!r} is not legal; {_LEGAL}')

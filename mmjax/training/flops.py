@@ -30,8 +30,8 @@ class Chip(NamedTuple):
 
 # Sources: cloud.google.com/tpu/docs, the pages v4, v5e, v5p and v6e, which give
 # the links of a chip as 2,400 Gbit/s (v4) and as 400, 1,200 and 800 GB/s in
-# both directions; NVIDIA's data sheets of the H100, A100 and the others. The
-# first that fits counts.
+# both directions; NVIDIA's data sheets of the DGX B200, H100, A100 and the
+# others. The first that fits counts.
 CHIPS = (
   Chip('TPU v6', 918e12, 32 * 2**30, 1638e9, 400e9),
   Chip('TPU v5p', 459e12, 95 * 2**30, 2765e9, 600e9),
@@ -42,7 +42,7 @@ CHIPS = (
   # A device of these is a core, half of a chip.
   Chip('TPU v3', 123e12 / 2),
   Chip('TPU v2', 45e12 / 2),
-  Chip('B200', 2250e12),
+  Chip('B200', 2250e12, 180e9, 8000e9, 900e9),
   Chip('H200', 989e12, 141e9, 4800e9, 450e9),
   Chip('H100 PCIe', 756e12, 80e9, 2000e9, 300e9),
   Chip('H100', 989e12, 80e9, 3350e9, 450e9),

@@ -4,14 +4,24 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from mmjax import encoders
+from mmjax import encoders, presets
 
 # He et al. 2016 without the last layer, as torchvision counts: 23,508,032
 # weights, norm scales and biases. Frozen statistics are as many as scales and
 # biases: 2 * 26,560.
 RESNET_50 = 23_508_032
 RESNET_50_NORMS = 53_120
-BASE = {'width': 768, 'depth': 12, 'num_heads': 12, 'mlp_dim': 3072}
+# Of torchvision's and timm's models, without the last layers of 1,000 outputs.
+OTHER_PRESETS = {
+  'resnet34': 21_797_672 - 513_000,
+  'resnet101': 44_549_160 - 2_049_000,
+  'resnet152': 60_192_808 - 2_049_000,
+  'vit-s16': 22_050_664 - 385_000,
+  'vit-b32': 88_224_232 - 769_000,
+  'vit-l16': 304_326_632 - 1_025_000,
+  'vit-l14': 304_203_752 - 1_025_000,
+  'vit-h14': 632_045_800 - 1_281_000,
+}
 # Keras' counts of the published weights without their dense layers.
 VGG_16, VGG_19 = 14_714_688, 20_024_384
 # The published Caffe weights have 6,998,552, of which the classifier 1,025,000.
@@ -27,13 +37,18 @@ def count(module, side=224):
   return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
+def _preset(name):
+  settings = dict(presets.PRESETS[name])
+  return encoders.ENCODERS['image'][settings.pop('name')](**settings)
+
+
 @pytest.mark.parametrize(
   'module, expected',
   [
-    (encoders.ResNet(), RESNET_50),
+    (_preset('resnet50'), RESNET_50),
     (encoders.ResNet(norm='frozen_batch'), RESNET_50 + RESNET_50_NORMS),
-    (encoders.ResNet((2, 2, 2, 2), block='basic', norm='group'), 11_176_512),
-    (encoders.ViT(16, **BASE, class_token=True, pooling='first'), 85_798_656),
+    (_preset('resnet18'), 11_176_512),
+    (_preset('vit-b16'), 85_798_656),
     (
       encoders.ResNet((1, 1), block='plain', stem='small', norm='none'),
       PLAIN,
@@ -55,6 +70,18 @@ def count(module, side=224):
 )
 def test_published_sizes(module, expected):
   assert count(module) == expected
+
+
+@pytest.mark.parametrize('name', OTHER_PRESETS)
+def test_presets_have_their_published_sizes(name):
+  assert count(_preset(name)) == OTHER_PRESETS[name]
+
+
+def test_there_are_sizes_of_all_presets():
+  assert {*presets.PRESETS} == {
+    *OTHER_PRESETS,
+    *('resnet18', 'resnet50', 'vit-b16'),
+  }
 
 
 def test_resnet_50_halves_five_times():

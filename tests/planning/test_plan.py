@@ -29,15 +29,17 @@ def test_the_command_plans_for_eight_devices(tmp_path):
   file = tmp_path / 'plan.json'
   command = [
     *(sys.executable, '-m', 'mmjax.cli.main', 'plan'),
-    *('--topology=cpu:8', '--config.mesh.fsdp=2', f'--json={file}'),
+    *('--topology=h100:8', '--config.mesh.fsdp=2', f'--json={file}'),
     '--config=configs/clip.py:b16,runlocal',
   ]
   done = subprocess.run(
     command, capture_output=True, text=True, cwd=ROOT, check=False
   )
   assert done.returncode == 0, done.stderr
-  assert '8 x cpu, mesh data=4 fsdp=2, batch 32 (4 a chip)' in done.stdout
+  assert '8 x H100, mesh data=4 fsdp=2, batch 32 (4 a chip)' in done.stdout
   assert 'all-gather         over fsdp' in done.stdout
+  assert 'estimated from published peaks: 989 TFLOP/s' in done.stdout
+  assert 'for as many CPU devices' in done.stdout
   found = json.loads(file.read_text())
   assert f'{found["parameters"]:,}' in done.stdout
   # Half of the weights and their moments on each; scales and the like whole.

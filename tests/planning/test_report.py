@@ -60,6 +60,16 @@ def test_what_slices_send_each_other_is_counted_by_itself():
   assert 'slices' not in report.to_text(made_up.REPORT)
 
 
+def test_gpus_for_which_cpus_stand_are_named():
+  gpus = dataclasses.replace(made_up.REPORT, stands_for=True)
+  assert 'for as many CPU devices' in report.to_text(gpus)
+  assert 'on several hosts' not in report.to_text(gpus)
+  assert 'on several hosts' in report.to_text(
+    dataclasses.replace(gpus, chips=16)
+  )
+  assert 'CPU devices' not in report.to_text(made_up.REPORT)
+
+
 def test_without_peaks_there_are_no_times():
   unknown = dataclasses.replace(made_up.REPORT, limits=None)
   assert unknown.step_seconds is None

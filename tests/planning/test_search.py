@@ -51,7 +51,7 @@ def tried(monkeypatch):
   """Compiles nothing: two a chip don't fit, tensor is refused, fsdp is slow."""
   seen = []
 
-  def attempt(config, build, devices, choice):
+  def attempt(config, build, devices, choice, chip):
     seen.append(choice)
     if choice.mesh['tensor'] > 1:
       return search.Outcome(choice, None, 'does not compile: heads')

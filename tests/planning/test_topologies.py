@@ -18,7 +18,7 @@ from mmjax.training import flops
 @pytest.mark.parametrize(
   'name',
   [
-    *('v5e', 'v5e-16', 'v5e:16', 'cpu:2x2', 'h100:8', 'cpu'),
+    *('v5e', 'v5e-16', 'v5e:16', 'cpu:2x2', 'h100:2x4', 'cpu'),
     *('cpu:0', 'v5e:0x4', 'v5p:2x0x4'),
   ],
 )
@@ -36,6 +36,14 @@ def test_too_few_devices_raise():
 def test_a_cpu_has_no_slices():
   with pytest.raises(ConfigError, match='--slices=2 needs TPUs'):
     topologies.devices('cpu:1', slices=2)
+
+
+def test_every_gpu_has_peaks_for_a_roofline():
+  for name in topologies.GPUS:
+    chip = topologies.find_gpu(f'{name}:1')
+    assert None not in chip and chip.memory < 2e11 < chip.bandwidth
+  assert topologies.find_gpu('cpu:1') is None
+  assert topologies.find_gpu('v5e:4x4') is None
 
 
 def test_libtpu_is_asked_for(monkeypatch):
