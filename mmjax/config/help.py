@@ -1,12 +1,12 @@
 """What --help prints: flags and config fields."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import ml_collections
 
-from mmjax import models, types
+from mmjax import models, presets, types
 from mmjax.config import components, meanings, overrides, schema
 
 
@@ -32,7 +32,15 @@ def text(
       path = f'{section}.{name}' if section else name
       choices = f' ({" | ".join(field.choices)})' if field.choices else ''
       lines.append(f'  {path}={field.default!r}  {field.meaning}{choices}')
-  if config is not None:
+  names = components.BUILT_IN if config is None else components.of(config)
+  lines += ['', 'Names that `model` and `tasks` can have:', '']
+  lines += [f'  {path}  {", ".join(legal)}' for path, legal in _names(names)]
+  if config is None:
+    lines.append(
+      '  With --config=FILE, --help also lists the settings of the model, its '
+      'parts and its tasks, with their meanings.'
+    )
+  else:
     known = meanings.of_config(config)
     show = lambda path, value: f'  {path}={value!r}  {known.get(path, "")}'
     lines += ['', 'Values of this config:', '']
@@ -44,6 +52,15 @@ def text(
     lines += ['', 'Further settings of its model and tasks:', '']
     lines += [show(path, default).rstrip() for path, default in _unset(config)]
   return '\n'.join(lines)
+
+
+def _names(known: components.Components) -> Iterator[tuple[str, Iterable[str]]]:
+  """(path, legal names) of the model, its parts and the tasks."""
+  yield 'model.name', known.tables.models
+  for part, described in known.tables.parts.items():
+    sizes = presets.PRESETS if presets.is_part(f'model.{part}') else ()
+    yield f'model.{part}.name', (*described.classes, *sizes)
+  yield 'tasks', known.task_table
 
 
 def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
@@ -58,6 +75,10 @@ def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
     for name, default in models.settings_of(section.name, known.tables).items():
       if name not in section and default is not dataclasses.MISSING:
         yield f'{part}.{name}', default
+      inner = models.NESTED.get(name)
+      if inner is not None:
+        given = {*(section.get(name) or {}), *models.NESTED_DERIVED[name]}
+        yield from _unset_inside(f'{part}.{name}', inner, given)
   for task, section in config.tasks.items():
     if task not in known.task_table:
       continue
@@ -65,3 +86,14 @@ def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
     for name in sorted(types.settings_of_class(cls).keys() - {*section}):
       yield f'tasks.{task}.{name}', defaults[name]
+
+
+def _unset_inside(
+  path: str, cls: type, given: Collection[str]
+) -> Iterator[tuple[str, Any]]:
+  """(path, default) of each setting of a dict, such as `block`, not given."""
+  for field in dataclasses.fields(cls):
+    is_setting = field.init and field.name not in ('parent', 'name', 'dtype')
+    is_free = field.default is not dataclasses.MISSING
+    if is_setting and is_free and field.name not in given:
+      yield f'{path}.{field.name}', field.default

@@ -5,6 +5,7 @@ Shape letters are those of `mmjax.types`.
 
 from mmjax.models.build import (
   NESTED,
+  NESTED_DERIVED,
   build,
   describe,
   settings_of,
@@ -36,6 +37,7 @@ __all__ = [
   'ENCODER_PARTS',
   'MODELS',
   'NESTED',
+  'NESTED_DERIVED',
   'PARTS',
   'Classifier',
   'ContrastiveCaptioner',

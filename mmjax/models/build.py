@@ -27,7 +27,7 @@ _SPECIALS = ('bos_id', 'eos_id', 'pad_id')
 # Settings that are mappings -> their class.
 NESTED = {'block': mnn.Block, 'relative': mnn.RelativePositions}
 # Fields of these classes that `build` sets.
-_NESTED_DERIVED = {
+NESTED_DERIVED = {
   'block': (
     'width',
     'num_heads',
@@ -333,7 +333,7 @@ def _make(
         'leave it out, or set data.tokenizer to the one that belongs to it'
       )
     if name in NESTED and isinstance(value, Mapping):
-      derived_names = _NESTED_DERIVED[name]
+      derived_names = NESTED_DERIVED[name]
       _check_nested(value, f'{where}.{name}', NESTED[name], derived_names)
   chosen = {name: v for name, v in derived.items() if name in fields}
   chosen |= {name: _freeze(value) for name, value in settings.items()} | parts

@@ -298,6 +298,22 @@ def test_help_names_every_field():
   assert "'adamw'  update rule (adamw | lion" in text
 
 
+def test_help_lists_the_names_that_a_config_can_use():
+  lines = help_lib.text('An experiment.', '--flag').splitlines()
+  (image,) = (line for line in lines if line.startswith('  model.image.name  '))
+  assert {'vit,', 'resnet,', 'vit-b16,', 'resnet50,'} <= {*image.split()}
+  (names,) = (line for line in lines if line.startswith('  tasks  '))
+  assert 'captioning' in names
+
+
+def test_help_describes_settings_of_blocks():
+  config = overrides.load(str(CONFIGS / 'contrastive_shapes.py'))
+  lines = help_lib.text('An experiment.', '--flag', config).splitlines()
+  start = "  model.text.block.norm='layernorm'  'layernorm', 'rmsnorm' or"
+  assert any(line.startswith(start) for line in lines)
+  assert not any('.block.width' in line for line in lines)
+
+
 def test_help_with_a_config_shows_its_own_values():
   config = settings.default_config()
   config.model = {'name': 'dual_encoder', 'image': {'width': 7}}
@@ -337,5 +353,6 @@ def test_help_with_a_config_shows_what_else_could_be_set():
     for name in set(legal) - set(section) - {'max_length', 'vocab_size'}:
       assert any(line.startswith(f'  {path}.{name}=') for line in lines)
     shown = [line.split('=')[0] for line in lines if f'  {path}.' in line]
+    shown = [line for line in shown if '  ' not in line.strip()]
     names = {line.removeprefix(f'  {path}.').split('.')[0] for line in shown}
     assert names <= {*legal, *models.PARTS, 'name'}
