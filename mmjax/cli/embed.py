@@ -2,6 +2,8 @@
 
 import argparse
 import pathlib
+import signal
+import sys
 
 from mmjax.cli import arguments
 
@@ -64,8 +66,16 @@ def main(argv: list[str]) -> int:
   startup.use_compilation_cache()
   model = opened.open_model(args.model)
   encoder = encoders.choose_encoder(model, FLAGS[flag], args.field)
-  with arguments.naming(f'--output={output}', 'write'):
-    result = embedding.embed(model, encoder, items, output, options)
+  try:
+    with arguments.naming(f'--output={output}', 'write'):
+      result = embedding.embed(model, encoder, items, output, options)
+  except KeyboardInterrupt:
+    parts = embedding.find_parts(output)
+    print(
+      f'stopped; {parts} has what is done, and the same command resumes',
+      file=sys.stderr,
+    )
+    return 128 + signal.SIGINT
   unit = 'unit vectors' if result.normalised else 'vectors, not normalised,'
   print(
     f'{output}: {len(result.names):,} {unit} of '

@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import sys
 from collections.abc import Sequence
 
 from mmjax.cli import arguments, report
@@ -70,6 +71,7 @@ def main(argv: list[str]) -> int:
     **({'templates': tuple(args.template)} if args.template else {}),
   )
   model = opened.open_model(args.model)
+  print(model.describe(), file=sys.stderr)
   results = evaluating.evaluate(model, source, options, _open_training)
   name = pathlib.Path(args.model).name
   report.print_table(
@@ -138,7 +140,7 @@ def _note_flags(args: argparse.Namespace, model, results) -> list[str]:
 def _write(
   output: pathlib.Path, model, options, results, notes: Sequence[str]
 ) -> None:
-  """Writes results.json and sample images to a folder."""
+  """Writes evaluation.json and sample images to a folder."""
   output.mkdir(parents=True, exist_ok=True)
   content = {
     'model': model.describe(),
@@ -147,8 +149,8 @@ def _write(
     'results': dict(results.values),
     'notes': list(notes),
   }
-  (output / 'results.json').write_text(json.dumps(content, indent=2) + '\n')
-  print(output / 'results.json')
+  (output / 'evaluation.json').write_text(json.dumps(content, indent=2) + '\n')
+  print(output / 'evaluation.json')
   for name, sheet in results.sheets.items():
     path = output / f'{name.replace("/", "_")}.png'
     sheet.save(path)
@@ -172,7 +174,7 @@ def _make_parser() -> argparse.ArgumentParser:
     '--fields',
     help='fields of a data set that mmjax did not write, as in data.fields',
   )
-  add('--output', help='folder for results.json and images of examples')
+  add('--output', help='folder for evaluation.json and images of examples')
   add(
     '--gallery_by',
     default='',

@@ -65,10 +65,13 @@ def main(argv: list[str]) -> int:
   for values in sets:
     for field, value in values.items():
       _check_input(found.is_run, model, field, value)
+  beam_size = args.beam_size
+  if beam_size is None:
+    beam_size = model.config.eval.beam_size if found.is_run else 1
   for values in sets:
     if len(sets) > 1:
       print(f'{values.get("image") or values["sound"]}:')
-    for line in task.make_lines(model, values, texts, args.beam_size):
+    for line in task.make_lines(model, values, texts, beam_size):
       print(line)
   if args.output:
     _draw(task, model, sets, args.output)
@@ -161,8 +164,8 @@ def _make_parser() -> argparse.ArgumentParser:
   parser.add_argument(
     '--beam_size',
     type=int,
-    default=1,
-    help='beam size of generated texts; 1 is greedy (default: %(default)s)',
+    help="beam size of written texts; 1 is greedy (default: a run's "
+    "eval.beam_size, or that of a published model's files)",
   )
   parser.add_argument(
     '--output',
@@ -187,7 +190,7 @@ def _get_texts(
   for flag, texts in (('--question', asked), ('--text', args.text or [])):
     if not all(map(str.strip, texts)):
       parser.error(f'{flag} is empty; give it a text')
-  if args.beam_size < 1:
+  if args.beam_size is not None and args.beam_size < 1:
     parser.error(f'--beam_size={args.beam_size} is not legal; use 1 or more')
   if args.max_new_tokens is not None and args.max_new_tokens < 1:
     parser.error(
@@ -237,8 +240,6 @@ def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
   Raises:
     ConfigError: if the model was not trained for such a task.
   """
-  from mmjax import tasks
-
   prompts = {
     name: task.predict_flag
     for name, task in run.tasks.items()
@@ -261,14 +262,8 @@ def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
         f'by the task {name}; there is also {", ".join(note)}', file=sys.stderr
       )
     return prompt
-  wanted = dict.fromkeys(
-    task.ability
-    for task in tasks.TASKS.values()
-    if task.predict_flag is not None and task.predict_flag.flag == flag
-  )
-  raise ConfigError(
-    f'{workdir}: {run.unable(" or ".join(wanted))}{_example_flags(run)}'
-  )
+  asked = f'use --{flag}' if flag else 'use inputs alone'
+  raise ConfigError(f'{workdir}: {run.unable(asked)}{_example_flags(run)}')
 
 
 def _example_flags(run) -> str:
@@ -291,10 +286,12 @@ def _warn_if_cut(run, texts: list[str], name: str) -> None:
   if not feature.uses_tokenizer:
     return
   length = feature.length
+  # Questions are never written.
+  as_input = getattr(feature, 'as_input', True)
   for text in texts:
-    if run.tokenizer.count(text) > length:
+    number = run.tokenizer.count(text, as_input=as_input)
+    if number > length:
       print(
-        f'{text!r} has {run.tokenizer.count(text)} tokens; the model reads the '
-        f'first {length}',
+        f'{text!r} has {number} tokens; the model reads the first {length}',
         file=sys.stderr,
       )

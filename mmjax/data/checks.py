@@ -252,8 +252,13 @@ class Checks:
       )
     if cut < MIN_CUT_FRACTION * len(sizes):
       return []
-    fraction = f'{cut / len(sizes):.0%} of {len(sizes):,}'
-    return [f'{setting}={length} cuts {fraction} {takes}']
+    texts = _PLURALS.get(key, f'texts {key!r}')
+    return [
+      f'{cut / len(sizes):.0%} of {len(sizes):,} {texts} are longer than '
+      f'{setting}={length} tokens, so that their ends are cut off: they have '
+      f'up to {sizes.max()} tokens, and {setting}={most} holds 95% of them '
+      f'({where})'
+    ]
 
   def _refuse_single(
     self, split: str, key: str, counts: collections.Counter

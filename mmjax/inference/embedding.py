@@ -18,6 +18,7 @@ from mmjax.data import import_report
 from mmjax.errors import ConfigError
 from mmjax.inference import encoders, index, inputs
 from mmjax.inference import opened as opened_lib
+from mmjax.runs import owner
 
 ON_ERROR = ('stop', 'skip')
 # Values in one part, rounded up to whole batches.
@@ -80,11 +81,31 @@ def embed(
     options: how.
 
   Raises:
-    ConfigError: if the output exists, parts of something else are there, a
-      value can't be read and isn't to be skipped, or none can.
+    ConfigError: if the output exists, another process writes it, parts of
+      something else are there, a value can't be read and isn't to be skipped,
+      or none can.
   """
   check_output(output, options)
-  folder = output.with_name(f'{output.name}.parts')
+  folder = find_parts(output)
+  with owner.claim(folder, log=lambda message: None, flag='output'):
+    # Another process may have written it until now.
+    check_output(output, options)
+    return _embed(model, encoder, items, output, folder, options)
+
+
+def find_parts(output: Path) -> Path:
+  """The folder of the parts of an output that is not whole yet."""
+  return output.with_name(f'{output.name}.parts')
+
+
+def _embed(
+  model: opened_lib.Opened,
+  encoder: encoders.Encoder,
+  items: inputs.Items,
+  output: Path,
+  folder: Path,
+  options: Options,
+) -> index.Index:
   number = -(-_PART // options.batch_size) * options.batch_size
   starts = range(0, len(items), number)
   _open_parts(folder, _plan(model, encoder, items, options), options.overwrite)
@@ -189,9 +210,9 @@ def _open_parts(folder: Path, plan: dict[str, Any], overwrite: bool) -> None:
         f'{" and other ".join(changed)}; repeat that call, or begin again with '
         '--overwrite'
       )
-  if folder.exists():
-    shutil.rmtree(folder)
-  folder.mkdir()
+  for path_before in folder.iterdir():
+    if path_before.name != owner.FILE:  # By which this process has the folder.
+      path_before.unlink()
   temporary = folder / 'plan.partial'
   temporary.write_text(json.dumps(plan))
   os.replace(temporary, path)

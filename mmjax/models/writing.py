@@ -92,9 +92,8 @@ class Writer(nn.Module):
       raise ConfigError(
         f'writing {max_new_tokens} tokens after {prompt_length} takes '
         f'{reach} positions, but the decoder has a max_length of '
-        f'{self.decoder.max_length}; write fewer tokens, such as '
-        'generate(..., max_new_tokens='
-        f'{max(1, self.decoder.max_length - prompt_length + 1)})'
+        f'{self.decoder.max_length}; write fewer tokens: '
+        f'max_new_tokens={max(1, self.decoder.max_length - prompt_length + 1)}'
       )
 
   def decode_step(

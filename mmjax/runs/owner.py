@@ -31,7 +31,11 @@ class OccupiedError(ConfigError):
 
 @contextlib.contextmanager
 def claim(
-  folder: Path, *, log: Callable[[str], None] = print, lease: float = LEASE
+  folder: Path,
+  *,
+  log: Callable[[str], None] = print,
+  lease: float = LEASE,
+  flag: str = 'workdir',
 ) -> Iterator[None]:
   """Holds a run's folder, which is made if there is none.
 
@@ -42,6 +46,7 @@ def claim(
     log: prints a message for the user.
     lease: seconds to wait for a process of another host, whose lock may outlive
       it.
+    flag: the flag that chooses another folder, for messages.
 
   Raises:
     OccupiedError: if another process holds the folder.
@@ -50,7 +55,7 @@ def claim(
   made = [path for path in (folder, *folder.parents) if not path.exists()]
   path = folder / FILE
   try:
-    with _locked(path, log, lease):
+    with _locked(path, log, lease, flag):
       yield
   finally:
     for parent in made:
@@ -93,10 +98,10 @@ def _is_unlocked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(
-  path: Path, log: Callable[[str], None], lease: float
+  path: Path, log: Callable[[str], None], lease: float, flag: str
 ) -> Iterator[None]:
   """Locks the file and writes into it who did."""
-  file = _wait(path, log, lease)
+  file = _wait(path, log, lease, flag)
   try:
     before = _who(path)
     if before:
@@ -115,7 +120,9 @@ def _locked(
       file.close()
 
 
-def _wait(path: Path, log: Callable[[str], None], lease: float) -> TextIO:
+def _wait(
+  path: Path, log: Callable[[str], None], lease: float, flag: str
+) -> TextIO:
   """The locked file, once a host that may be gone has lost its lock."""
   end, waits = time.monotonic() + lease, False
   while True:
@@ -125,7 +132,7 @@ def _wait(path: Path, log: Callable[[str], None], lease: float) -> TextIO:
     who = _who(path)
     message = (
       f'{path.parent} is in use by {_describe(who)}. Wait for its end, stop '
-      'it, or choose another --workdir'
+      f'it, or choose another --{flag}'
     )
     if _is_here(who) or time.monotonic() > end:
       raise OccupiedError(message)

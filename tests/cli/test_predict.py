@@ -15,7 +15,7 @@ def test_a_dual_encoder_alone_asks_for_texts():
     unable=lambda what: f'the model cannot {what}',
   )
   assert predict._find_task(run, 'text', 'runs/dual').flag == 'text'
-  message = r"^runs/dual: the model cannot .*; use --text='a photo of"
+  message = r"^runs/dual: the model cannot use inputs alone; use --text='a ph"
   with pytest.raises(ConfigError, match=message):
     predict._find_task(run, '', 'runs/dual')
 
@@ -33,3 +33,21 @@ def test_of_several_tasks_the_flag_chooses(capsys):
   assert not capsys.readouterr().err
   with pytest.raises(ConfigError, match="alone, --task 'align' is unknown"):
     predict._find_task(run, '', 'runs/x', 'align')
+
+
+def test_a_text_is_counted_as_the_model_reads_it(capsys):
+  feature = types.SimpleNamespace(uses_tokenizer=True, length=5, as_input=True)
+  counts = {True: 5, False: 6}
+  run = types.SimpleNamespace(
+    preprocessor={'text': feature},
+    tokenizer=types.SimpleNamespace(
+      count=lambda text, as_input=False: counts[as_input]
+    ),
+  )
+  predict._warn_if_cut(run, ['abc'], 'text')
+  assert not capsys.readouterr().err
+  counts[True] = 7
+  predict._warn_if_cut(run, ['abc'], 'text')
+  assert "'abc' has 7 tokens; the model reads the first 5" in (
+    capsys.readouterr().err
+  )

@@ -11,6 +11,7 @@ import pytest
 from mmjax.cli import embed, main, search
 from mmjax.errors import ConfigError
 from mmjax.inference import embedding, encoders, index, inputs, opened
+from mmjax.runs import owner
 
 CLIP = Path(__file__).parents[1] / 'pretrained/golden/clip'
 OTHER = CLIP.with_name('siglip')
@@ -87,6 +88,29 @@ def test_parts_of_another_call_are_kept(model, photos, tmp_path, monkeypatch):
   assert json.loads(line)['where'] == '3.png'
   with pytest.raises(ConfigError, match=r'exists; .*--overwrite'):
     run(model, photos, output)
+
+
+def test_one_process_at_a_time_writes_an_output(model, photos, tmp_path):
+  output = tmp_path / 'out.npz'
+  with (
+    owner.claim(embedding.find_parts(output)),
+    pytest.raises(ConfigError, match=r'in use by .*choose another --outp'),
+  ):
+    run(model, photos, output)
+  assert len(run(model, photos, output).names) == NUMBER
+  assert [path.name for path in tmp_path.glob('out*')] == ['out.npz']
+
+
+def test_ctrl_c_says_how_to_resume(photos, tmp_path, monkeypatch, capsys):
+  def stop(*_):
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(embedding, 'encode_padded', stop)
+  output = tmp_path / 'out.npz'
+  flags = [f'--images={photos}', f'--output={output}']
+  assert main.main(['embed', str(CLIP), *flags]) == 130
+  message = f'stopped; {output}.parts has what is done, and the same command'
+  assert message in capsys.readouterr().err
 
 
 def test_search_finds_an_image_by_itself_and_draws_it(

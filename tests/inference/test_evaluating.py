@@ -39,7 +39,15 @@ def evaluate(name, data_dir, *flags):
   output = data_dir / f'results_{name}'
   command = [f'{GOLDEN / name}', *where, *flags, f'--output={output}']
   assert main.main(['evaluate', *command]) == 0
-  return json.loads((output / 'results.json').read_text())['results']
+  return json.loads((output / 'evaluation.json').read_text())['results']
+
+
+def test_an_evaluation_is_not_a_run(data_dir, capsys):
+  flags = ('--target=metadata/color', '--num_examples=2')
+  evaluate('clip', data_dir, *flags)
+  assert capsys.readouterr().err.startswith(f'{GOLDEN / "clip"}\n')
+  assert main.main(['report', str(data_dir / 'results_clip')]) == 2
+  assert "this is not a run's folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('name', ['clip', 'siglip2', 'blip_matches'])
