@@ -13,7 +13,8 @@ _STANDS_FOR = (
   'It was compiled for as many CPU devices, since XLA compiles for a GPU only\n'
   'where there is one. FLOPs are those of the GPUs. Memory, traffic and\n'
   'collectives are of the program for CPUs, which fuses less and computes\n'
-  'bfloat16 in float32, so the GPUs may need less of them.'
+  'bfloat16 in float32: GPUs need less of them, so that memory traffic counts\n'
+  'in the longest step alone.'
 )
 _GPUS_OF_HOST = 8
 
@@ -93,9 +94,21 @@ class Report:
 
   @property
   def step_seconds(self) -> tuple[float, float] | None:
-    """Shortest and longest step: all work at once, or one by one."""
+    """Shortest and longest step: all work at once, or one by one.
+
+    The memory traffic of CPU devices that stand for GPUs is no lower bound, so
+    it counts in the longest one alone.
+    """
     parts = self.seconds
-    return parts and (max(parts.values()), sum(parts.values()))
+    if parts is None:
+      return None
+    return max(parts[name] for name in self.bounds), sum(parts.values())
+
+  @property
+  def bounds(self) -> tuple[str, ...]:
+    """What no step can be shorter than, out of `seconds`."""
+    sure = 'compute', 'interconnect'
+    return sure if self.stands_for else (*sure, 'memory')
 
   def mfu(self, seconds: float) -> float:
     """Model FLOPs utilisation of a step that takes so many seconds."""
@@ -272,7 +285,7 @@ def _roofline(
     return [explain_missing_times(report)]
   best, worst = between
   chip = report.limits
-  bound = max(parts, key=parts.get)
+  bound = max(report.bounds, key=parts.get)
   speeds = [report.batch_size / seconds for seconds in between]
   lines = [
     'estimated from published peaks: '

@@ -42,16 +42,29 @@ def data_dir(tmp_path_factory):
   return folder / 'data'
 
 
-def open_feed(data_dir, needs, **changed):
+def open_feed(data_dir, needs, *, batch_size=4, test_split='test', **changed):
   data = make_data(
     name='sounds',
     data_dir=str(data_dir),
-    test_split='test',
+    test_split=test_split,
     eval_split='',
     extra_splits=(),
     **changed,
   )
-  return feeds.open_feed(data, batch_size=4, seed=0, needs=needs)
+  return feeds.open_feed(data, batch_size=batch_size, seed=0, needs=needs)
+
+
+def test_a_batch_that_repeats_records_is_noted(data_dir):
+  feed = open_feed(data_dir, {'one': ('text',)}, batch_size=9)
+  start = 'train.batch_size=9 is more than the 8 records of data.train_split='
+  (note,) = (note for note in feed.notes if 'repeats some' in note)
+  assert note.startswith(start) and 'an image for its own negative' in note
+  feed = open_feed(data_dir, {'one': ('text',)}, batch_size=8)
+  assert not any('repeats some' in note for note in feed.notes)
+
+
+def test_without_a_test_split_there_is_none(data_dir):
+  assert not open_feed(data_dir, {'one': ('text',)}, test_split='').splits
 
 
 def test_batches_have_the_arrays_of_all_features(data_dir, tmp_path):
