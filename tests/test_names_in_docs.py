@@ -142,3 +142,12 @@ def test_the_layers_of_the_docs_are_those_that_are_checked():
   shown = page.partition('## Layers')[2].partition('\n| folder')[0]
   layers = re.findall(r'^    (?:  > )?(\S.*)$', shown, re.MULTILINE)
   assert layers == checked.strip().replace('mmjax.', '').splitlines()
+
+
+def test_the_readme_names_every_extra():
+  config = configparser.ConfigParser()
+  config.read(ROOT / 'setup.cfg')
+  named = (ROOT / 'README.md').read_text().partition('Extras: ')[2]
+  named = re.findall(r'`(\w+)`', named.partition('for example')[0])
+  # That of `make test-oracles` alone.
+  assert {*named} == {*config['options.extras_require']} - {'oracles'}
