@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax import ops
-from mmjax.train import experiment, main
+from mmjax.training import experiment, main
 from mmjax.types import Array, Size, Tokens
 
 
