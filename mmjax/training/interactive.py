@@ -19,11 +19,11 @@ def train(
   experiment: types.ModuleType | Build | None = None,
   workdir: Path | str | None = None,
 ) -> history_lib.History:
-  """Trains an experiment here, and returns what was measured.
+  """Trains an experiment in this process: `mmjax.train(config)`.
 
-  It does what the command of an experiment does, in this process and without
-  a blind baseline. `mmjax.train` is short for it. An interruption (the stop
-  button of a notebook) saves, and returns what was measured until then.
+  It does what the command of an experiment does, but for the blind baseline. An
+  interruption, as by the stop button of a notebook, ends it after a step that
+  is saved.
 
   Args:
     config: an ml_collections config or a dict, as `get_config` of a config file
@@ -35,6 +35,9 @@ def train(
     workdir: the run's folder. A folder that holds a run resumes it, and is
       refused with another config, though not with another code of the same
       config. None for a new folder of the system's temporary ones.
+
+  Returns:
+    What was measured, until an interruption if there was one.
 
   Raises:
     ConfigError: if a value of the config or the data is refused.

@@ -1,7 +1,11 @@
-r"""Images and texts of `shapes/small`. Two minutes on one core, not yet run.
+r"""Images and texts of `shapes/small`, 200 steps.
 
-mmjax data prepare shapes/small
-python experiment.py --config=config.py --workdir=runs/first
+  mmjax data prepare shapes/small
+  python experiment.py --config=config.py --workdir=runs/first
+
+Measured on 2026-11-29, jax 0.10.2, two CPU cores that other work shared: 4
+minutes; among 200 test scenes R@1 0.34 from image to text and 0.38 from text to
+image.
 """
 
 import ml_collections
