@@ -21,7 +21,8 @@ def _config(image):
 
 def _build(config):
   model = {'embed_dim': 3, **config.model.to_dict()}
-  return models.build(model, vocab_size=11, text_length=7)
+  sizes = models.DataSizes(vocab_size=11, text_length=7)
+  return models.build(model, sizes)
 
 
 def test_a_name_stands_for_settings_and_others_replace_some():
