@@ -194,7 +194,7 @@ def _add_baseline(commands, where: argparse.ArgumentParser) -> None:
   parser = commands.add_parser(
     'baseline',
     parents=[where],
-    help='compare records by HOG or TF-IDF, without training',
+    help='compare records by HOG, SIFT or TF-IDF, without training',
   )
   parser.add_argument('name', help='a prepared data set')
   parser.add_argument(

@@ -31,7 +31,7 @@ def measure(
     train: training records.
     test: records that are measured.
     settings: `kind` and settings of a feature whose arrays are unit vectors:
-      'hog' or 'tfidf'.
+      'hog', 'sift' or 'tfidf'.
     target: field of a class, such as 'metadata/shape', which is predicted as in
       `classify_nearest`; '' to retrieve texts as in `retrieve_texts`.
     num_examples: largest number of records of each, from the first; 0 for all.

@@ -6,6 +6,7 @@ from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.questions import Questions, count_answers
+from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
 from mmjax.data.features.text import StoredTexts, Text
 from mmjax.data.features.tfidf import Tfidf
@@ -29,6 +30,7 @@ KINDS: dict[str, type[Feature]] = {
     Questions,
     Turns,
     Hog,
+    Sift,
     Tfidf,
   )
 }
@@ -48,6 +50,7 @@ __all__ = [
   'Points',
   'Questions',
   'Series',
+  'Sift',
   'Sound',
   'StoredTexts',
   'Text',

@@ -46,18 +46,22 @@ class UnitVector(base.Feature):
       f'{self.name}_mask': np.bool_(False),
     }
 
-  def _import_library(self):
-    """Imports the module `library`.
+  def _import_library(self, library: str = '', package: str = ''):
+    """Imports the module `library`, or another one of the extra.
+
+    Args:
+      library: name of the other module.
+      package: name of its package on PyPI.
 
     Raises:
       ConfigError: if it is not installed, with the extra that installs it.
     """
     try:
-      return importlib.import_module(self.library)
+      return importlib.import_module(library or self.library)
     except ImportError as error:
       raise ConfigError(
         f'data.features.{self.name}.kind={self.kind!r} needs the package '
-        f"{self.package}: pip install 'mmjax[classical]' ({error})"
+        f"{package or self.package}: pip install 'mmjax[classical]' ({error})"
       ) from error
 
   def _make_unit(self, vector: np.ndarray) -> base.Example:

@@ -80,6 +80,8 @@ class Case:
 
 FLIP = ({'name': 'flip', 'p': 0.5},)
 IMAGE = make_image(0)
+# A word of SIFT: gradients in one half of a patch.
+HALF = (0.125,) * 64 + (0.0,) * 64
 GIF = make_image(3, 'GIF', count=7)
 ILLEGAL_IMAGES = (
   *({'size': size} for size in (0, (3, 4, 5), ('3', '4'), 2.5)),
@@ -249,6 +251,26 @@ CASES = {
       {'size': 2},
       {'resize': 'squash'},
       *({name: 0} for name in ('size', 'cell', 'block', 'orientations')),
+    ),
+    ('png', IMAGE),
+  ),
+  'sift': Case(
+    {
+      'size': (37, 41),
+      'words': 2,
+      'centers': (HALF, HALF[::-1]),
+      'augment': FLIP,
+    },
+    IMAGE,
+    (2,),
+    'float32',
+    {'should be bytes, not str': 'a.png'},
+    (
+      {'size': 5},
+      {'words': 0, 'centers': ()},
+      {'words': 3},
+      {'centers': ((0.0,) * 128, (0.5,) * 127)},
+      {'centers': ((0.0,) * 128, (math.nan,) * 128)},
     ),
     ('png', IMAGE),
   ),
