@@ -84,7 +84,7 @@ class FromSamples(nn.Module):
       hop=self.hop,
       sample_rate=self.sample_rate,
     )
-    frames = mask[:, :: self.hop][:, : spectrogram.shape[1]]  # [B, F]
+    frames = self.mask_frames(mask, spectrogram.shape[1])
     if self.padding is not None:
       size = ops.FBANK_FRAME if self.kind == 'log_fbank' else self.hop
       whole = mask[:, size - 1 :: self.hop][:, : frames.shape[1]]  # [B, F]
@@ -93,3 +93,12 @@ class FromSamples(nn.Module):
     if self.fills_silence or self.padding is not None:
       frames = jnp.broadcast_to(mask.any(axis=1, keepdims=True), frames.shape)
     return spectrogram, frames
+
+  def mask_frames(self, mask: Array, number: int) -> Array:
+    """Which of F frames are of sound and not of padding, bool [B, F].
+
+    Args:
+      mask: [B, S], True where there is sound.
+      number: F.
+    """
+    return mask[:, :: self.hop][:, :number]

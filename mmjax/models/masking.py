@@ -22,7 +22,7 @@ class Reconstruction(NamedTuple):
     predicted: [B, P, E] float32, normalised as by
       `mmjax.objectives.normalise_patches`.
     target: true values [B, P, E], not normalised.
-    hidden: bool [B, P], True for patches that were hidden.
+    hidden: bool [B, P], True for patches that were hidden, padding excepted.
     grid: number of rows and columns of the patches.
   """
 
@@ -189,6 +189,54 @@ def count_visible(patches: int, fraction: float) -> int:
       'an input of one patch has none to hide; use a smaller patch_size'
     )
   return min(patches - 1, max(1, patches - round(fraction * patches)))
+
+
+def find_real(
+  encoder: nn.Module, shape: tuple[int, ...], mask: Array | None
+) -> Array:
+  """Which patches are not only padding, bool [B, P].
+
+  Args:
+    encoder: the encoder that cuts the input.
+    shape: of the input, an image [B, H, W, C] or a spectrogram [B, F, M].
+    mask: [B, F] of the frames that are sound; a mask [B], or None, for inputs
+      without padding.
+  """
+  frames = jnp.ones((), bool)
+  if mask is not None and mask.ndim == 2:
+    frames = mask[:, :, None]
+  patches, _ = encoder.cut(jnp.broadcast_to(frames, shape))
+  return patches.any(axis=-1)
+
+
+def order_patches(
+  scores: Array, real: Array, fraction: float
+) -> tuple[Array, Array]:
+  """Chooses which patches are hidden, at least one of each example.
+
+  The first K patches of the order are those that stay visible, with K of
+  `count_visible`. An example with padding has fewer patches to hide, so its
+  visible ones are filled up with padding. Of 5 patches with the scores .4, .1,
+  .9, .3, .5 of which the last two are padding, and the fraction 0.6, K is 2;
+  two of three are hidden, and the order is 1, 3, 4, 0, 2.
+
+  Args:
+    scores: random numbers [B, P].
+    real: bool [B, P], False for padding.
+    fraction: fraction of the patches that aren't padding to hide.
+
+  Returns:
+    The patches' indices, visible ones first [B, P], and which are hidden,
+    bool [B, P].
+  """
+  size = real.shape[1]
+  visible = jnp.asarray(
+    [0, 0, *(count_visible(n, fraction) for n in range(2, size + 1))]
+  )[real.sum(axis=1)]  # [B]
+  ranks = jnp.argsort(jnp.argsort(jnp.where(real, scores, jnp.inf), axis=1), 1)
+  hidden = real & (ranks >= visible[:, None])
+  group = jnp.where(hidden, 2, jnp.where(real, 0, 1))
+  return jnp.lexsort((ranks, group), axis=1), hidden
 
 
 def find_encoder(

@@ -234,7 +234,8 @@ class Multimodal(writing.Writer):
   ) -> masking.Reconstruction:
     """Hides patches, and predicts all from the visible ones.
 
-    Their encoder reads the visible ones alone, and no other field.
+    Their encoder reads the visible ones alone, and no other field. Of a sound
+    that is shorter than its window, the fraction is of the patches with sound.
 
     Args:
       batch: arrays by feature, with masks.
@@ -249,17 +250,22 @@ class Multimodal(writing.Writer):
     """
     name = masking.find_encoder(self.encoders, self.encoder_inputs, field)
     encoder, (inputs, mask) = self.encoders[name], self._get_inputs(name, batch)
+    real = mask
     if isinstance(encoder, encoders.FromSamples):
-      inputs, mask = encoder.compute(inputs, mask)
+      samples, (inputs, mask) = mask, encoder.compute(inputs, mask)
+      real = mask
+      if samples is not None:
+        real = encoder.mask_frames(samples, inputs.shape[1])
       encoder = encoder.encoder
     target, grid = encoder.cut(ops.zero_masked(inputs, mask))  # [B, P, E]
-    order = jnp.argsort(ops.draw_by_index(rng, index, target.shape[1]), axis=1)
+    real = masking.find_real(encoder, inputs.shape, real)  # [B, P]
+    scores = ops.draw_by_index(rng, index, target.shape[1])
+    order, hidden = masking.order_patches(scores, real, fraction)
     number = masking.count_visible(target.shape[1], fraction)
     tokens = encoder(inputs, mask, visible=order[:, :number], train=train)
     predicted = self.mask_heads[name](
       tokens, order, number, grid, target.shape[2], train=train
     )
-    hidden = jnp.argsort(order, axis=1) >= number  # A patch's place in `order`.
     return masking.Reconstruction(predicted, target, hidden, grid)
 
   def _find_masked(self) -> dict[str, Mapping[str, Any]]:

@@ -172,7 +172,9 @@ def make_reconstructions(
   def predict(params: Params, batch: Batch) -> Array:
     index = batch.get('index', jnp.arange(len(batch[objective.field])))
     found = _reconstruct(model, params, batch, objective, index, seed)
-    _, mean, deviation = objectives.normalise_patches(found.target)
+    _, mean, deviation = objectives.normalise_patches(
+      found.target, objective.epsilon
+    )
     hidden = found.hidden[:, :, None]
     versions = (
       found.target,

@@ -149,18 +149,20 @@ class MaskedPatches:
 
   The masked autoencoder (He et al. 2022, sections 3 and 4, with normalised
   pixels): the mean squared error of the hidden patches, each with its own mean
-  and deviation taken out. The model needs `reconstruct`. All examples have as
-  many hidden patches, so the mean over examples is the one over patches.
+  and deviation taken out. The model needs `reconstruct`. The mean is over the
+  hidden patches of an example, then over examples; padding is not counted.
 
   Attributes:
     field: name of an image, or of a sound whose spectrogram is cut.
     fraction: fraction of the patches that is hidden.
+    epsilon: added to the variance of a patch.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
 
   field: str
   fraction: float
+  epsilon: float = 1e-6
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that have the field."""
@@ -202,14 +204,21 @@ class MaskedPatches:
   def measure(self, found: Any, mask: Array) -> tuple[Array, Array]:
     """Squared error [B] of a `Reconstruction`, and that of patches' means."""
     errors = [
-      patch_errors(predicted, found.target, found.hidden, mask)
+      patch_errors(
+        predicted, found.target, found.hidden, mask, epsilon=self.epsilon
+      )
       for predicted in (found.predicted, jnp.zeros_like(found.predicted))
     ]
     return errors[0], errors[1]
 
 
 def patch_errors(
-  predicted: Float[Array, 'B P E'], target: Array, hidden: Array, mask: Array
+  predicted: Float[Array, 'B P E'],
+  target: Array,
+  hidden: Array,
+  mask: Array,
+  *,
+  epsilon: float = 1e-6,
 ) -> Float[Array, 'B']:
   """Mean squared error [B] of the hidden patches, normalised one by one.
 
@@ -218,25 +227,31 @@ def patch_errors(
     target: true values, not normalised [B, P, E].
     hidden: [B, P], True for the patches that count.
     mask: [B], False for examples whose values may be anything; they give 0.
+    epsilon: as of `normalise_patches`.
   """
   kept = ops.zero_masked(hidden, mask)
-  goal = normalise_patches(ops.zero_masked(target, mask))[0]
+  goal = normalise_patches(ops.zero_masked(target, mask), epsilon)[0]
   errors = jnp.square(ops.zero_masked(predicted, mask) - goal).mean(axis=-1)
   number = jnp.maximum(kept.sum(axis=1), 1)
   return jnp.where(kept, errors, 0.0).sum(axis=1) / number
 
 
 def normalise_patches(
-  patches: Float[Array, 'B P E'],
+  patches: Float[Array, 'B P E'], epsilon: float = 1e-6
 ) -> tuple[Array, Array, Array]:
   """Takes the mean and deviation out of each patch.
 
   Patches of one value become zeros.
+
+  Args:
+    patches: values of patches [B, P, E].
+    epsilon: added to the variance, 1e-6 in the published code. Patches with a
+      variance far below it become almost zeros.
 
   Returns:
     Float32 patches [B, P, E], their means [B, P, 1] and their deviations.
   """
   patches = patches.astype(jnp.float32)
   mean = patches.mean(axis=-1, keepdims=True)
-  deviation = jnp.sqrt(patches.var(axis=-1, keepdims=True) + 1e-6)
+  deviation = jnp.sqrt(patches.var(axis=-1, keepdims=True) + epsilon)
   return (patches - mean) / deviation, mean, deviation

@@ -13,7 +13,7 @@ from mmjax.errors import ConfigError
 from mmjax.evaluators import masked as evaluator
 from mmjax.models import predict
 from mmjax.tasks import base
-from mmjax.types import Setting, Size
+from mmjax.types import Positive, Setting, Size
 
 # Of the words of a text (Devlin et al. 2019), and of patches (He et al. 2022).
 _FRACTIONS = {Text: 0.15, Image: 0.75, Sound: 0.8}
@@ -144,6 +144,10 @@ class Masked(base.Task):
     decoder_width: width of the decoder of patches, divisible by 4.
     decoder_depth: number of its blocks.
     decoder_heads: number of its heads.
+    epsilon: added to the variance by which each patch of an image or sound is
+      normalised. Where much of it is flat, as a plain background, a faint tint
+      counts as much as an object unless this is larger: 0.03 for values in
+      -1..1.
   """
 
   ability: ClassVar[str] = 'predict what is hidden of its inputs'
@@ -177,6 +181,7 @@ class Masked(base.Task):
   decoder_width: Size = 128
   decoder_depth: Annotated[int, Setting(minimum=0)] = 2
   decoder_heads: Size = 4
+  epsilon: Positive = 1e-6
 
   def check(self) -> None:
     if not self.field:
@@ -195,7 +200,7 @@ class Masked(base.Task):
       usual for kind, usual in _FRACTIONS.items() if isinstance(feature, kind)
     )
     if not isinstance(feature, Text):
-      return objectives.MaskedPatches(self.field, fraction)
+      return objectives.MaskedPatches(self.field, fraction, self.epsilon)
     _check_length(feature)
     return objectives.MaskedTokens(
       self.field,

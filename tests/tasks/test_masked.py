@@ -137,6 +137,55 @@ def test_patches_come_back_in_their_order():
   np.testing.assert_array_equal(part, [[0, -1, 2, -1], [-1, 5, -1, 7]])
 
 
+def test_a_fraction_of_the_patches_that_are_not_padding_is_hidden():
+  scores = jnp.array([[0.4, 0.1, 0.9, 0.3, 0.5]])
+  real = jnp.arange(5)[None] < jnp.array([[3], [5], [1], [0]])
+  order, hidden = masking.order_patches(
+    jnp.broadcast_to(scores, (4, 5)), real, 0.6
+  )
+  expected = [[1, 3, 4, 0, 2], [1, 3, 0, 4, 2], [1, 2, 3, 4, 0]]
+  np.testing.assert_array_equal(order[:3], expected)
+  np.testing.assert_array_equal(
+    hidden,
+    jnp.array([[1, 0, 1, 0, 0], [1, 0, 1, 0, 1], [1] + [0] * 4, [0] * 5]),
+  )
+
+
+@pytest.mark.parametrize('padding', [None, 0.0])
+def test_padding_of_a_sound_is_not_predicted(padding):
+  sound = encoders.FromSamples(
+    encoders.SpectrogramTransformer(
+      patch_size=2, strides=(2, 2), **TRANSFORMER
+    ),
+    kind='log_mel',
+    sample_rate=100,
+    num_mels=4,
+    n_fft=10,
+    hop=5,
+    padding=padding,
+  )
+  module = multimodal.Multimodal(
+    {'sound': sound}, masked_heads={'sound': DECODER}
+  )
+  # 16 frames, 8 columns of 2 rows of patches; they end in columns 8 and 3.
+  batch = {
+    'sound': jax.random.normal(RNG, (2, 80)),
+    'sound_mask': jnp.arange(80)[None] < jnp.array([[80], [26]]),
+  }
+
+  @jax.jit
+  def reconstruct(batch):
+    params = module.init(RNG, batch, train=False)
+    arguments = batch, 'sound', RNG, jnp.arange(2), 0.8
+    return module.apply(params, *arguments, method='reconstruct')
+
+  found = reconstruct(batch)
+  hidden = found.hidden.reshape(2, 2, 8)  # [B, rows of bands, columns, ...]
+  np.testing.assert_array_equal(hidden.sum(axis=(1, 2)), [13, 5])
+  assert not hidden[1, :, 3:].any()
+  assert found.grid == (2, 8)
+
+
 def test_the_error_is_that_of_hidden_patches():
   target = jax.random.normal(RNG, (2, 3, 4)).at[1].set(jnp.nan)
   hidden = jnp.array([[True, False, True]] * 2)
@@ -147,6 +196,11 @@ def test_the_error_is_that_of_hidden_patches():
   np.testing.assert_allclose(errors, [2.5, 0], rtol=1e-5)
   zeros = masked.patch_errors(0 * predicted, target, hidden, mask)
   np.testing.assert_allclose(zeros[0], 1, rtol=1e-4)
+  # With a large epsilon, patches that vary less count less.
+  variance = target[0].var(axis=-1)[jnp.array([0, 2])]
+  expected = (variance / (variance + 0.5)).mean()
+  zeros = masked.patch_errors(0 * predicted, target, hidden, mask, epsilon=0.5)
+  np.testing.assert_allclose(zeros[0], expected, rtol=1e-4)
 
 
 def test_hidden_values_change_no_prediction(model):
@@ -295,7 +349,9 @@ def test_the_loss_is_of_the_kind_of_the_field():
   make = lambda **more: task_lib.Masked(**more).objective(kinds)
   words = objectives.MaskedTokens('text', 0.15, (0, 1, 2), 260)
   assert make(field='text') == words
-  assert make(field='image') == objectives.MaskedPatches('image', 0.75)
+  assert make(field='image') == objectives.MaskedPatches('image', 0.75, 1e-6)
+  patches = objectives.MaskedPatches('image', 0.5, 0.1)
+  assert make(field='image', fraction=0.5, epsilon=0.1) == patches
   kinds['text'] = dataclasses.replace(text, length=2)
   with pytest.raises(ConfigError, match='no room for a word beside 2 special'):
     make(field='text')
