@@ -6,7 +6,7 @@ import numpy as np
 
 from mmjax.data import contact_sheet
 from mmjax.evaluators import inputs as inputs_lib
-from mmjax.metrics import captions, transcripts
+from mmjax.metrics import captions, transcripts, translations
 from mmjax.types import Params
 
 
@@ -16,8 +16,8 @@ class Texts(inputs_lib.InputsEvaluator):
   `predict` returns token ids [B, T].
 
   Yields `NAME/exact`, the fraction that equals one of the record's texts,
-  `NAME/bleu4`, `NAME/word_error`, the edits per word of the first one, and
-  `NAME/chance_exact`, the exact matches of the texts of other records.
+  `NAME/chrf`, `NAME/bleu4`, `NAME/word_error`, the edits per word of the first
+  one, and `NAME/chance_exact`, the exact matches of the texts of other records.
   With several input fields, it also yields the exact matches from each of their
   subsets, the others masked: `NAME/exact/only_FIELDS`.
   """
@@ -35,6 +35,7 @@ class Texts(inputs_lib.InputsEvaluator):
       'chance_exact': captions.exact_match(
         first[1:] + first[:1], self._references
       ),
+      'chrf': translations.chrf(self._written, self._references),
       'bleu4': captions.bleu(self._written, self._references),
       'word_error': transcripts.word_error_rate(self._written, first),
     }

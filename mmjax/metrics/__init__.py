@@ -6,6 +6,14 @@ from mmjax.metrics import (
   classification,
   retrieval,
   transcripts,
+  translations,
 )
 
-__all__ = ['answers', 'captions', 'classification', 'retrieval', 'transcripts']
+__all__ = [
+  'answers',
+  'captions',
+  'classification',
+  'retrieval',
+  'transcripts',
+  'translations',
+]
