@@ -16,20 +16,33 @@ Both are free and small. On Debian or Ubuntu, `apt-get download PACKAGE` and
   mmjax data import --format=jsonl --input=stamps.jsonl --name=stamps \
     --images=ROOT --fields=voice=sound:voice,names=text:names \
     --splits=train:0.8,test:0.2
+
+  python -m benchmarks.debian_data names --root=ROOT --output=names.jsonl
+  mmjax data import --format=jsonl --input=names.jsonl --name=names \
+    --fields=source=text:source,target=text:target \
+    --split_names=unseen=unseen
 """
 
 import argparse
 import csv
 import gzip
+import itertools
 import json
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+
+from mmjax.data import splitting
 
 _PROMPTS = 'usr/share/asterisk/sounds'
 _TEXTS = 'usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz'
 _STAMPS = 'usr/share/tuxpaint/stamps'
 VOICE = 'fr'  # The language with the most spoken descriptions.
+# Languages of which each is translated to each other one of its group.
+GROUPS = (('es', 'gl', 'pt', 'ast'), ('sr', 'sr@latin'))
+# A pair that training lacks, though it has both languages.
+UNSEEN = ('ast', 'pt')
+_MOST_BYTES = 40
 
 
 def main() -> None:
@@ -37,7 +50,7 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('data', choices=('prompts', 'stamps'))
+  parser.add_argument('data', choices=('prompts', 'stamps', 'names'))
   parser.add_argument('--root', type=pathlib.Path, required=True)
   parser.add_argument('--output', type=pathlib.Path, required=True)
   args = parser.parse_args()
@@ -48,7 +61,8 @@ def main() -> None:
       writer.writeheader()
       writer.writerows(rows)
   else:
-    rows = list(read_stamps(args.root))
+    read = read_stamps if args.data == 'stamps' else read_names
+    rows = list(read(args.root))
     lines = (json.dumps(row, ensure_ascii=False) + '\n' for row in rows)
     args.output.write_text(''.join(lines), 'utf-8')
   print(f'{len(rows)} rows in {args.output}')
@@ -112,6 +126,59 @@ def read_stamps(root: pathlib.Path) -> Iterator[dict]:
     if voice.exists():
       row['voice'] = str(voice.relative_to(root))
     yield row
+
+
+def read_names(root: pathlib.Path) -> Iterator[dict[str, str]]:
+  """Yields names of drawings in pairs of languages, one row a pair.
+
+  `source` begins with the language to translate to, as in Johnson et al. 2017:
+  '<gl> Un perro.'; `target` is the name in it; `pair` has both languages. All
+  pairs of a drawing are in the `split` 'train' or 'test', and so are all
+  drawings that share a name in one of the languages; those of the pair `UNSEEN`
+  are in 'unseen' instead of 'test', and never in 'train'. Names of more than 40
+  bytes are left out.
+  """
+  stamps = [row['names'] for row in read_stamps(root)]
+  groups = _join_by_name(stamps, [name for group in GROUPS for name in group])
+  pairs = [
+    pair for group in GROUPS for pair in itertools.permutations(group, 2)
+  ]
+  for number, names in enumerate(stamps):
+    split = splitting.assign(groups[number], {'train': 0.8, 'test': 0.2})
+    for source, target in pairs:
+      texts = [names.get(language, [''])[0] for language in (source, target)]
+      if not all(0 < len(text.encode()) <= _MOST_BYTES for text in texts):
+        continue
+      is_unseen = (source, target) == UNSEEN
+      if is_unseen and split == 'train':
+        continue
+      yield {
+        'id': f'{number:03} {source} {target}',
+        'source': f'<{target}> {texts[0]}',
+        'target': texts[1],
+        'pair': f'{source} {target}',
+        'split': 'unseen' if is_unseen else split,
+      }
+
+
+def _join_by_name(
+  stamps: Sequence[Mapping[str, Sequence[str]]], languages: Sequence[str]
+) -> list[str]:
+  """The group of each drawing: drawings that share a name share a group."""
+  parents = list(range(len(stamps)))
+
+  def find(number: int) -> int:
+    while parents[number] != number:
+      number = parents[number]
+    return number
+
+  first: dict[tuple[str, str], int] = {}
+  for number, names in enumerate(stamps):
+    for language in languages:
+      for text in names.get(language, ()):
+        key = (language, text.lower())
+        parents[find(number)] = find(first.setdefault(key, number))
+  return [f'{find(number):03}' for number in range(len(stamps))]
 
 
 if __name__ == '__main__':

@@ -27,6 +27,9 @@ _VARIANTS = flags.DEFINE_list(
   ['labels', 'strong', 'fixmatch', 'mean_teacher', 'distill'],
   'variants of the config to train; labels for that of labels alone',
 )
+_LABELLED = flags.DEFINE_float(
+  'labelled', None, 'fraction of the images with a label (default: the config)'
+)
 _CONFIG = pathlib.Path(__file__).parents[1] / 'configs/few_labels_shapes.py'
 
 
@@ -59,6 +62,8 @@ def _train(
   chosen = '' if variant == 'labels' else variant
   config = overrides.load(f'{_CONFIG}:{chosen}')
   config.seed = seed
+  if _LABELLED.value is not None and variant != 'teacher':
+    config.data.features.number.labelled = _LABELLED.value
   if variant == 'distill':
     config.tasks.distill.teacher = str(workdir / 'teacher')
   results = runner.run(config, multimodal.build, folder)

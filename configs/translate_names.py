@@ -1,0 +1,63 @@
+r"""One model that translates names of drawings between several languages.
+
+Needs the data set `names`; see `benchmarks/debian_data.py`. Each example is a
+name in one language, which begins with the language to write: '<gl> Un perro.'
+(Johnson et al. 2017). There are 13 pairs of Spanish, Galician, Portuguese,
+Asturian, and Serbian in two scripts; from Asturian to Portuguese there is none
+in training. All names of a test drawing are new, in every language.
+
+  python -m experiments.multimodal --config=configs/translate_names.py \
+    --workdir=runs/translate_names
+  mmjax predict runs/translate_names --input source="<gl> Un perro."
+  python -m benchmarks.name_translation --run=runs/translate_names \
+    --table=names.jsonl
+
+Not yet run.
+"""
+
+import ml_collections
+
+from mmjax.config import variants
+
+TRANSFORMER = dict(width=128, depth=2, num_heads=4, mlp_dim=512)
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to a minute on one core."""
+  chosen = variants.chosen(arg, 'runlocal')
+  config = ml_collections.ConfigDict()
+  config.experiment = 'multimodal'
+  config.seed = 0
+
+  config.data = dict(
+    name='names',
+    # Few words repeat, and most translations keep or change letters.
+    tokenizer='bytes',
+    eval_split='',
+    extra_splits=('unseen',),
+    features=dict(
+      source=dict(kind='text', length=52, as_input=True),
+      target=dict(kind='text', length=42),
+    ),
+  )
+  config.model = dict(
+    name='multimodal',
+    encoders=dict(source=dict(name='transformer', **TRANSFORMER, dropout=0.1)),
+    decoder=dict(name='text', **TRANSFORMER, dropout=0.1),
+  )
+  config.tasks = dict(translate=dict(target='target', label_smoothing=0.1))
+  config.optimizer = dict(
+    name='adamw',
+    lr=2e-3,
+    schedule='cosine',
+    warmup_steps=100,
+    weight_decay=0.05,
+    clip_norm=1.0,
+  )
+  config.train = dict(steps=1000, batch_size=64, log_every=50)
+  config.eval = dict(batch_size=97)
+
+  if 'runlocal' in chosen:
+    config.train.steps = 60
+    config.eval.num_examples = 97
+  return config
