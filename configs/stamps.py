@@ -29,6 +29,8 @@ translate, 200 steps, 1 minute: not learnt. No name is exact, with or without
 the image (word errors 1.135): 505 pairs don't teach the words of new names.
 """
 
+import functools
+
 import ml_collections
 
 from mmjax.config import variants
@@ -42,8 +44,9 @@ def get_config(arg: str = 'align') -> ml_collections.ConfigDict:
   """Returns the config of one task.
 
   Args:
-    arg: 'align', 'classify' or 'translate', with `runlocal` for a minute on one
-      core: 'align,runlocal'.
+    arg: 'align', 'classify' or 'translate', or 'align_without_voice' and so on
+      for two of the three fields; with `runlocal` for a minute on one core:
+      'align,runlocal'.
   """
   chosen = variants.chosen(arg, 'runlocal', one_of=tuple(_TASKS))
   (task,) = chosen - {'runlocal'}
@@ -106,10 +109,17 @@ def _add_name_and_voice(config: ml_collections.ConfigDict) -> None:
   )
 
 
-def _align(config: ml_collections.ConfigDict) -> None:
+def _align(
+  config: ml_collections.ConfigDict, *, without: str | None = None
+) -> None:
   _add_name_and_voice(config)
   config.model.embed_dim = 64
-  config.tasks = dict(align=dict(fields=('image', 'french', 'voice')))
+  fields = [name for name in _FIELDS if name != without]
+  if without:
+    del config.model.encoders[without]
+    if without in config.data.features:  # Images are a standard field.
+      del config.data.features[without]
+  config.tasks = dict(align=dict(fields=fields))
   config.train.steps = 250
 
 
@@ -137,4 +147,13 @@ def _translate(config: ml_collections.ConfigDict) -> None:
   config.train.steps = 200
 
 
-_TASKS = {'align': _align, 'classify': _classify, 'translate': _translate}
+_FIELDS = ('image', 'french', 'voice')
+_TASKS = {
+  'align': _align,
+  **{
+    f'align_without_{name}': functools.partial(_align, without=name)
+    for name in _FIELDS
+  },
+  'classify': _classify,
+  'translate': _translate,
+}
