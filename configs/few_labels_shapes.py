@@ -112,10 +112,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.features.strong = _view(STRONG)
     config.tasks.pseudo_labels = dict(target=TARGET, threshold=0.95)
   if 'mean_teacher' in chosen:
-    config.data.augment = STRONG
-    config.data.features.other = _view(STRONG)
-    config.tasks.mean_teacher = dict(target=TARGET, weight=3.0, ramp_steps=400)
-    config.train.ema_decay = 0.97
+    config.data.features.other = _view(WEAK)
+    config.tasks.mean_teacher = dict(target=TARGET, weight=1.0, ramp_steps=400)
   if 'distill' in chosen:
     config.tasks.distill = dict(
       target=TARGET, teacher='runs/few_labels_teacher', temperature=2.0
