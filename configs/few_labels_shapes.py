@@ -30,7 +30,10 @@ a run. Accuracy on `test`, where the commonest number is 0.515:
 `:fixmatch` gains over the labels with the same weak view. But it gains through
 the strong view: the labels alone gain more when the model itself reads that
 view (`:strong`). So augment first, and compare with that. `:mean_teacher` gains
-nothing.
+nothing. `:strong,mean_teacher` changes the colours of both of its views, with a
+larger weight. From 48 labels (`--config.data.features.number.labelled=0.03`)
+with seed 0, it reached 0.873, and `:strong` 0.895. No setting was found with
+which it gains reliably.
 """
 
 import ml_collections
@@ -58,7 +61,8 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   Args:
     arg: 'strong', 'fixmatch', 'mean_teacher', 'distill' or 'teacher', or '' for
-      labels alone; 'runlocal' for a minute on one core.
+      labels alone; 'strong,mean_teacher' for both; 'runlocal' for a minute on
+      one core.
   """
   chosen = variants.chosen(
     arg,
@@ -114,6 +118,10 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   if 'mean_teacher' in chosen:
     config.data.features.other = _view(WEAK)
     config.tasks.mean_teacher = dict(target=TARGET, weight=1.0, ramp_steps=400)
+  if {'strong', 'mean_teacher'} <= chosen:
+    config.data.features.other = _view(STRONG)
+    config.tasks.mean_teacher.weight = 3.0
+    config.train.ema_decay = 0.97
   if 'distill' in chosen:
     config.tasks.distill = dict(
       target=TARGET, teacher='runs/few_labels_teacher', temperature=2.0
