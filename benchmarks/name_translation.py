@@ -3,7 +3,7 @@
 Prints, by pair of languages, the fraction of exact translations of the test
 drawings and the chrF of
 
-  model      the run
+  model      the run, unless there is no --run
   copy       the source itself
   nearest    the translation, in training, of the source whose TF-IDF of
              characters is most similar; in scikit-learn
@@ -33,12 +33,16 @@ def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
   )
-  parser.add_argument('--run', type=pathlib.Path, required=True)
+  parser.add_argument('--run', type=pathlib.Path)
   parser.add_argument('--table', type=pathlib.Path, required=True)
   args = parser.parse_args()
-  run = mmjax.load(args.run)
-  methods: dict[str, Callable] = {
-    'model': lambda _, rows: run.translate(source=[r['source'] for r in rows]),
+  methods: dict[str, Callable] = {}
+  if args.run:
+    run = mmjax.load(args.run)
+    methods['model'] = lambda _, rows: run.translate(
+      source=[row['source'] for row in rows]
+    )
+  methods |= {
     'copy': copy,
     'nearest': find_nearest,
     'commonest': repeat_commonest,

@@ -17,6 +17,7 @@ chance is 0.007 and 0.07:
   voice and French name   0.226, 0.180; 0.744, 0.714
   image and French name   0.050, 0.050; 0.288, 0.281
   image and voice         0.045, 0.038; 0.271, 0.256
+Two of them alone, `:align_without_voice` and so on, are not yet run.
 
 classify, 150 steps, 2 minutes. Accuracy; the commonest of the 16 categories
 has 0.245:

@@ -12,7 +12,11 @@ in training. All names of a test drawing are new, in every language.
   python -m benchmarks.name_translation --run=runs/translate_names \
     --table=names.jsonl
 
-Not yet run.
+Not yet run. By rules (the last command without `--run`), the source itself has
+between 0.00 (Serbian, of which it is in the wrong script) and 0.28 (Spanish and
+Asturian) exact names and chrF 0.03 to 0.63; the translation of the most similar
+name in training has no exact name and chrF 0.25 to 0.34; the commonest name of
+training 0.08 to 0.11.
 """
 
 import ml_collections
