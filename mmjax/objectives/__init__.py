@@ -24,15 +24,18 @@ from mmjax.objectives.text import (
   cross_entropy,
   next_token_loss,
 )
+from mmjax.objectives.views import Consistency, PseudoLabeling
 
 __all__ = [
   'Captioning',
   'Classification',
+  'Consistency',
   'Contrastive',
   'Distillation',
   'MaskedPatches',
   'MaskedTokens',
   'Matching',
+  'PseudoLabeling',
   'Regression',
   'VqaClassification',
   'VqaGeneration',

@@ -8,22 +8,6 @@ from mmjax import evaluators
 from mmjax.data.features import Category, Feature
 from mmjax.errors import ConfigError, choose, suggest
 from mmjax.tasks import base
-from mmjax.types import Batch
-
-
-def swap(batch: Batch, field: str, view: str) -> Batch:
-  """A batch in which the model reads another view of a field.
-
-  Args:
-    batch: arrays by name.
-    field: feature that the model reads.
-    view: feature whose arrays take the place of those of `field`.
-  """
-  return {
-    **batch,
-    field: batch[view],
-    f'{field}_mask': batch[f'{view}_mask'],
-  }
 
 
 def check(

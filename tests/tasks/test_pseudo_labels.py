@@ -5,10 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax import tasks
+from mmjax import objectives, tasks
 from mmjax.data import preprocess
 from mmjax.errors import ConfigError
-from mmjax.tasks import pseudo_labels
 
 # Probabilities 0.8, 0.1, 0.1; 1/3 each; and of the second class 0.98.
 WEAK = jnp.log(jnp.array([[8.0, 1, 1], [1, 1, 1], [1, 98, 1]]))
@@ -27,7 +26,7 @@ def measure(weak, strong, batch, threshold=0.75):
     np.testing.assert_array_equal(swapped['image'], batch['strong'])
     return {'kind_output': strong}
 
-  objective = pseudo_labels.PseudoLabeling('kind', 'image', 'strong', threshold)
+  objective = objectives.PseudoLabeling('kind', 'image', 'strong', threshold)
   return objective(
     {'kind_output': weak}, batch, apply=apply, rng=jax.random.key(0)
   )

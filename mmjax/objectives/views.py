@@ -1,0 +1,163 @@
+"""Learning from examples without labels, by two views of each."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.objectives import presence, text
+from mmjax.types import (
+  Array,
+  AxisNames,
+  Batch,
+  Items,
+  Metrics,
+  Outputs,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency:
+  """Squared distance of the probabilities of a model and of its EMA.
+
+  Mean teacher (Tarvainen & Valpola 2017, eq. 2). The teacher reads the other
+  view, the student the model's own. The loss is multiplied by
+  exp(-5 (1 - t)^2) while t rises from 0 to 1 in the first `ramp_steps` steps
+  (their appendix B), since an untrained teacher has nothing to teach. Unlike
+  theirs, the teacher has no dropout.
+
+  Attributes:
+    target: the category.
+    field: feature that the model reads, the student's view.
+    other: feature of the teacher's view; '' for the same arrays.
+    ramp_steps: number of steps until the loss has its whole weight.
+  """
+
+  compares: ClassVar[tuple[str, ...]] = ()
+  teacher: ClassVar[str] = 'ema'
+
+  target: str
+  field: str
+  other: str
+  ramp_steps: int
+
+  def count(self, batch: Batch) -> Array:
+    """Number of examples that have both views."""
+    return self._mask(batch).sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    apply_teacher: Callable[[Batch], Outputs],
+    step: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss; as metrics `agreement` of the classes, and the `ramp`."""
+    del apply, rng, axis_name
+    mask = self._mask(batch)  # [B]
+    name = f'{self.target}_output'
+    view = swap(batch, self.field, self.other) if self.other else batch
+    taught = jax.lax.stop_gradient(apply_teacher(view)[name])  # [B, C]
+    own = presence.get_output(outputs, name)
+    own, taught = ops.zero_masked(own, mask), ops.zero_masked(taught, mask)
+    difference = jax.nn.softmax(own) - jax.nn.softmax(taught)
+    ramp = self._ramp(step)
+    losses = ramp * jnp.square(difference).sum(axis=-1)  # [B]
+    agrees = jnp.argmax(own, axis=-1) == jnp.argmax(taught, axis=-1)
+    return ops.masked_mean(losses, mask), {
+      'agreement': ops.masked_mean(agrees, mask),
+      'ramp': ramp,
+      'items': Items(losses, mask),
+    }
+
+  def _mask(self, batch: Batch) -> Array:
+    fields = (self.field, self.other) if self.other else (self.field,)
+    return presence.joint_mask(batch, *fields)
+
+  def _ramp(self, step: Array) -> Array:
+    """The factor of the loss, from exp(-5) to 1."""
+    if not self.ramp_steps:
+      return jnp.ones(())
+    rise = jnp.minimum(step.astype(jnp.float32) / self.ramp_steps, 1.0)
+    return jnp.exp(-5 * jnp.square(1 - rise))
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabeling:
+  """Cross-entropy of a strong view against the class of a weak one.
+
+  FixMatch (Sohn et al. 2020, eq. 4). The class that the model predicts from the
+  weakly augmented view is the target of the strongly augmented one, where its
+  probability is above the threshold. Labels aren't read: examples with a label
+  count like all others.
+
+  The weak view's prediction is that of the training pass, so it has the same
+  dropout, and no gradient. The mean is over all examples that have both views,
+  also those below the threshold.
+
+  Attributes:
+    target: the category.
+    field: feature that the model reads, the weak view.
+    strong: feature of the strong view.
+    threshold: probability that the predicted class has to exceed.
+  """
+
+  compares: ClassVar[tuple[str, ...]] = ()
+
+  target: str
+  field: str
+  strong: str
+  threshold: float
+
+  def count(self, batch: Batch) -> Array:
+    """Number of examples that have both views."""
+    mask = presence.joint_mask(batch, self.field, self.strong)
+    return mask.sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Outputs],
+    rng: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss, and the fraction `confident` above the threshold."""
+    del axis_name
+    mask = presence.joint_mask(batch, self.field, self.strong)  # [B]
+    name = f'{self.target}_output'
+    weak = ops.zero_masked(presence.get_output(outputs, name), mask)  # [B, C]
+    probabilities = jax.nn.softmax(jax.lax.stop_gradient(weak))
+    labels = jnp.argmax(probabilities, axis=-1)  # [B]
+    confident = probabilities.max(axis=-1) > self.threshold
+    swapped = swap(batch, self.field, self.strong)
+    strong = apply(swapped, train=True, rngs={'dropout': rng})[name]
+    losses = text.cross_entropy(ops.zero_masked(strong, mask), labels)  # [B]
+    losses = jnp.where(confident, losses, 0.0)
+    return ops.masked_mean(losses, mask), {
+      'confident': ops.masked_mean(confident, mask),
+      'items': Items(losses, mask),
+    }
+
+
+def swap(batch: Batch, field: str, view: str) -> Batch:
+  """A batch in which the model reads another view of a field.
+
+  Args:
+    batch: arrays by name.
+    field: feature that the model reads.
+    view: feature whose arrays take the place of those of `field`.
+  """
+  return {
+    **batch,
+    field: batch[view],
+    f'{field}_mask': batch[f'{view}_mask'],
+  }
