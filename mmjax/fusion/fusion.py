@@ -1,7 +1,7 @@
 """Mixing several modalities' tokens into one sequence."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -9,8 +9,11 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
-from mmjax.errors import ConfigError
+from mmjax.errors import check_choice
+from mmjax.fusion import modalities
 from mmjax.types import Array, Size, Tokens
+
+GATES = ('softmax', 'scalar', 'sigmoid')
 
 
 class Concat(nn.Module):
@@ -28,6 +31,8 @@ class Concat(nn.Module):
     scan: whether to scan over layers.
     dtype: of the computation.
   """
+
+  level: ClassVar[str] = 'token'
 
   width: Size
   depth: int = 0
@@ -51,7 +56,7 @@ class Concat(nn.Module):
     Raises:
       ConfigError: if there is no modality.
     """
-    joint = _join(self, tokens, self.width, self.dtype)
+    joint = modalities.join(self, tokens, self.width, self.dtype)
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -97,6 +102,8 @@ class CrossAttention(nn.Module):
     dtype: of the computation.
   """
 
+  level: ClassVar[str] = 'token'
+
   query: str
   width: Size
   depth: int = 2
@@ -121,17 +128,13 @@ class CrossAttention(nn.Module):
     Raises:
       ConfigError: if the querying modality, or any other, is missing.
     """
-    others = {name: t for name, t in tokens.items() if name != self.query}
-    if self.query not in tokens or not others:
-      raise ConfigError(
-        f'cross-attention needs {self.query!r} and another modality, got '
-        f'{sorted(tokens)}; pass an absent one with a mask that is all False'
-      )
-    query = tokens[self.query]
-    x = _make_projection(self.width, self.dtype, 'query_projection')(
-      _zero_absent(query)
+    query, others = modalities.split_query(
+      tokens, self.query, 'cross-attention'
     )
-    context = _join(self, others, self.width, self.dtype)
+    x = modalities.make_projection(self.width, self.dtype, 'query_projection')(
+      ops.zero_masked(query.values, query.mask)
+    )
+    context = modalities.join(self, others, self.width, self.dtype)
     x, _ = mnn.Stack(
       self.depth,
       self.width,
@@ -159,18 +162,24 @@ class CrossAttention(nn.Module):
 class Gated(nn.Module):
   """Weights modalities against each other, feature by feature.
 
-  The gated multimodal unit (Arevalo et al. 2017, equations 4 to 7, with a
-  softmax over modalities in place of independent gates): each modality's pooled
-  vector is projected, and gates computed from all of them mix the projections.
-  The tokens are scaled by the same gates and joined. An absent modality has a
-  gate of exactly 0.
+  The gated multimodal unit (Arevalo et al. 2017): each modality's pooled vector
+  is projected, and gates computed from all of them mix the projections. With
+  `gates='softmax'` they add up to 1 in each feature; of two modalities this is
+  the bimodal unit (equations 4 to 7, since a softmax over two is a sigmoid and
+  its complement). 'sigmoid' has independent gates (figure 2a), and 'scalar' one
+  gate a modality for all features. The tokens are scaled by the same gates and
+  joined. An absent modality has a gate of exactly 0.
 
   Attributes:
     width: D of the result.
+    gates: 'softmax', 'scalar' or 'sigmoid'.
     dtype: of the computation.
   """
 
+  level: ClassVar[str] = 'feature'
+
   width: Size
+  gates: str = 'softmax'
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -185,36 +194,27 @@ class Gated(nn.Module):
       Tokens: values [B, sum of N_m, D].
 
     Raises:
-      ConfigError: if there is no modality.
+      ConfigError: if there is no modality, or `gates` is unknown.
     """
     del train
-    names = _sort_names(tokens)
-    present = jnp.stack(
-      [tokens[n].mask.any(axis=1) for n in names], axis=1
-    )  # [B, m]
-    pooled = [
-      jnp.where(present[:, i, None], tokens[n].pooled, 0)
-      for i, n in enumerate(names)
-    ]
-    everything = jnp.concatenate(pooled, axis=-1)  # [B, sum of D_m]
-    logits = nn.DenseGeneral(
-      (len(names), self.width), dtype=self.dtype, name='gate'
-    )(everything).astype(jnp.float32)  # [B, m, D]
-    real = present[:, :, None]
-    logits = jnp.where(real, logits, jnp.finfo(jnp.float32).min)
-    gates = jnp.where(real, jax.nn.softmax(logits, axis=1), 0.0)
-    gates = gates.astype(self.dtype)
+    check_choice(self.gates, GATES, 'gates')
+    names = modalities.sort_names(tokens)
+    pooled = modalities.get_summaries(tokens)
+    present = modalities.stack_presence(tokens, names)  # [B, m]
+    gates = self._compute_gates([pooled[n] for n in names], present)
     self.sow('intermediates', 'gates', gates)
     projected = jnp.stack(
       [
         jnp.tanh(
-          _make_projection(self.width, self.dtype, f'{n}_pooled')(pooled[i])
+          modalities.make_projection(self.width, self.dtype, f'{n}_pooled')(
+            pooled[n]
+          )
         )
-        for i, n in enumerate(names)
+        for n in names
       ],
       axis=1,
     )  # [B, m, D]
-    joint = _join(self, tokens, self.width, self.dtype)
+    joint = modalities.join(self, tokens, self.width, self.dtype)
     lengths = [tokens[n].mask.shape[1] for n in names]
     scale = jnp.concatenate(
       [
@@ -226,53 +226,18 @@ class Gated(nn.Module):
     values = joint.values * scale
     return Tokens(values, joint.mask, jnp.sum(gates * projected, axis=1))
 
-
-def _sort_names(tokens: Mapping[str, Tokens]) -> list[str]:
-  if not tokens:
-    raise ConfigError('fusion got no modality; pass at least one')
-  return sorted(tokens)
-
-
-def _zero_absent(tokens: Tokens) -> Array:
-  """Values, but 0 where absent: those may be NaN, and 0 * NaN in the gradient
-  of a projection would spoil it for all examples."""
-  return jnp.where(tokens.mask[:, :, None], tokens.values, 0)
-
-
-def _make_projection(width: int, dtype: Any, name: str) -> mnn.Dense:
-  return mnn.Dense(
-    width,
-    kernel_init=nn.with_logical_partitioning(
-      nn.initializers.lecun_normal(), (None, 'embed')
-    ),
-    bias_init=nn.with_logical_partitioning(nn.initializers.zeros, ('embed',)),
-    dtype=dtype,
-    name=name,
-  )
-
-
-def _join(
-  module: nn.Module, tokens: Mapping[str, Tokens], width: int, dtype: Any
-) -> Tokens:
-  """Projects and marks each modality, and joins them along N.
-
-  Called inside a compact method of `module`, which owns the parameters.
-  """
-  values, masks = [], []
-  for name in _sort_names(tokens):
-    x = _make_projection(width, dtype, f'{name}_projection')(
-      _zero_absent(tokens[name])
-    )
-    mark = module.param(
-      f'{name}_mark',
-      nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
-      (width,),
-      jnp.float32,
-    )
-    mask = tokens[name].mask
-    x = x + mark[None, None].astype(dtype)
-    values.append(jnp.where(mask[:, :, None], x, 0))
-    masks.append(mask)
-  values = jnp.concatenate(values, axis=1)  # [B, sum of N_m, D]
-  mask = jnp.concatenate(masks, axis=1)  # [B, sum of N_m]
-  return Tokens(values, mask, ops.mean_tokens(values, mask))
+  def _compute_gates(self, pooled: Sequence[Array], present: Array) -> Array:
+    """Gates [B, m, D] from all summaries; 0 of an absent modality."""
+    number = len(pooled)
+    size = 1 if self.gates == 'scalar' else self.width
+    logits = nn.DenseGeneral((number, size), dtype=self.dtype, name='gate')(
+      jnp.concatenate(pooled, axis=-1)
+    ).astype(jnp.float32)
+    logits = jnp.broadcast_to(logits, (len(logits), number, self.width))
+    real = present[:, :, None]
+    if self.gates == 'sigmoid':
+      gates = jax.nn.sigmoid(logits)
+    else:
+      lowest = jnp.finfo(jnp.float32).min
+      gates = jax.nn.softmax(jnp.where(real, logits, lowest), axis=1)
+    return jnp.where(real, gates, 0.0).astype(self.dtype)

@@ -12,11 +12,6 @@ from typing import Any
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
 
-FUSIONS = {
-  'concat': fusion.Concat,
-  'cross_attention': fusion.CrossAttention,
-  'gated': fusion.Gated,
-}
 PROJECTORS = {
   'mlp': mnn.Mlp,
   'linear': mnn.Linear,
@@ -78,7 +73,7 @@ PARTS = {
   'table': Part(encoders.ENCODERS['table']),
   'points': Part(encoders.ENCODERS['points']),
   'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
-  'fusion': Part(FUSIONS),
+  'fusion': Part(fusion.FUSIONS),
   'decoder': Part(
     {'text': decoders.TextDecoder},
     data=(*_TEXT_DATA, 'bos'),

@@ -1,0 +1,147 @@
+"""What all fusions do with the modalities that they get."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax import ops
+from mmjax.errors import ConfigError
+from mmjax.types import Array, Tokens
+
+
+def sort_names(
+  tokens: Mapping[str, Tokens], minimum: int = 1, method: str = 'fusion'
+) -> list[str]:
+  """Names of the modalities, sorted, so that their order changes nothing.
+
+  Args:
+    tokens: by modality.
+    minimum: how many the method needs.
+    method: what needs them, for the message.
+
+  Raises:
+    ConfigError: if there are fewer.
+  """
+  if not tokens:
+    raise ConfigError('fusion got no modality; pass at least one')
+  if len(tokens) < minimum:
+    raise ConfigError(
+      f'{method} needs {minimum} modalities, got {sorted(tokens)}; add an '
+      "encoder, or use a fusion that works with one, such as 'mean'"
+    )
+  return sorted(tokens)
+
+
+def split_query(
+  tokens: Mapping[str, Tokens], query: str, method: str
+) -> tuple[Tokens, dict[str, Tokens]]:
+  """The querying modality, and the others.
+
+  Args:
+    tokens: by modality.
+    query: name of the querying modality.
+    method: what needs it, for the message.
+
+  Raises:
+    ConfigError: if the querying modality, or any other, is missing.
+  """
+  others = {name: t for name, t in tokens.items() if name != query}
+  if query not in tokens or not others:
+    raise ConfigError(
+      f'{method} needs {query!r} and another modality, got {sorted(tokens)}; '
+      'name another query, or pass an absent modality with a mask that is all '
+      'False'
+    )
+  return tokens[query], others
+
+
+def is_present(tokens: Tokens) -> Array:
+  """Which examples have the modality, bool [B]."""
+  return tokens.mask.any(axis=1)
+
+
+def stack_presence(tokens: Mapping[str, Tokens], names: Sequence[str]) -> Array:
+  """Which examples have which modality, bool [B, m]."""
+  return jnp.stack([is_present(tokens[name]) for name in names], axis=1)
+
+
+def get_summaries(tokens: Mapping[str, Tokens]) -> dict[str, Array]:
+  """Pooled vectors [B, D_m] by modality, zeros where it is absent."""
+  return {
+    name: ops.zero_masked(t.pooled, is_present(t)) for name, t in tokens.items()
+  }
+
+
+def make_single(vector: Array, present: Array) -> Tokens:
+  """A vector an example [B, D] as one token, where `present` [B]."""
+  return Tokens(vector[:, None], present[:, None], vector)
+
+
+def make_projection(
+  width: int,
+  dtype: Any,
+  name: str,
+  bias_init: nn.initializers.Initializer = nn.initializers.zeros,
+  use_bias: bool = True,
+) -> mnn.Dense:
+  """A dense layer whose outputs are split as activations' features are."""
+  return mnn.Dense(
+    width,
+    use_bias=use_bias,
+    kernel_init=nn.with_logical_partitioning(
+      nn.initializers.lecun_normal(), (None, 'embed')
+    ),
+    bias_init=nn.with_logical_partitioning(bias_init, ('embed',)),
+    dtype=dtype,
+    name=name,
+  )
+
+
+def join(
+  module: nn.Module, tokens: Mapping[str, Tokens], width: int, dtype: Any
+) -> Tokens:
+  """Projects and marks each modality, and joins them along N.
+
+  Called inside a compact method of `module`, which owns the parameters.
+
+  Args:
+    module: the fusion.
+    tokens: by modality, values [B, N_m, D_m].
+    width: D.
+    dtype: of the computation.
+
+  Returns:
+    Tokens: values [B, sum of N_m, D], zeros where masked.
+  """
+  parts = [
+    mark(module, name, tokens[name], width, dtype)
+    for name in sort_names(tokens)
+  ]
+  values = jnp.concatenate([p.values for p in parts], axis=1)
+  mask = jnp.concatenate([p.mask for p in parts], axis=1)  # [B, sum of N_m]
+  return Tokens(values, mask, ops.mean_tokens(values, mask))
+
+
+def mark(
+  module: nn.Module, name: str, tokens: Tokens, width: int, dtype: Any
+) -> Tokens:
+  """Projects a modality's tokens to `width`, and adds a learned vector.
+
+  Called inside a compact method of `module`, which owns the parameters.
+  """
+  # Absent values may be NaN, and 0 * NaN in the gradient of a projection would
+  # spoil it for all examples.
+  x = make_projection(width, dtype, f'{name}_projection')(
+    ops.zero_masked(tokens.values, tokens.mask)
+  )
+  vector = module.param(
+    f'{name}_mark',
+    nn.with_logical_partitioning(nn.initializers.normal(0.02), ('embed',)),
+    (width,),
+    jnp.float32,
+  )
+  x = ops.zero_masked(x + vector[None, None].astype(dtype), tokens.mask)
+  return Tokens(x, tokens.mask, ops.mean_tokens(x, tokens.mask))
