@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
-from mmjax.models import questions, writing
+from mmjax.models import fusing, questions, writing
 from mmjax.types import Array, Batch, Outputs, Tokens
 
 
@@ -56,6 +56,11 @@ class EncoderDecoder(writing.Writer):
         'a question encoder and a fusion come together; set both in '
         'model.question and model.fusion, or neither, unless the question '
         'encoder has cross_attention'
+      )
+    if fusing.decides(self.fusion):
+      raise ConfigError(
+        f'model.fusion, {type(self.fusion).__name__}, decides on outputs; use '
+        "a fusion of features or of tokens, or model.name='multimodal'"
       )
     if self.num_answers:
       self.classifier = questions.classifier(self.num_answers, self.dtype)

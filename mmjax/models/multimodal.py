@@ -10,11 +10,12 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.models import dual_encoder, masking, writing
+from mmjax.models import dual_encoder, fusing, masking, writing
 from mmjax.parallel import vocabulary
 from mmjax.types import (
   Array,
   Batch,
+  DropRate,
   FactoredLogits,
   Outputs,
   Positive,
@@ -38,7 +39,16 @@ class Multimodal(writing.Writer):
     encoder_inputs: names of the features that an encoder reads, by encoder.
       Several numbers and classes are the row of a table.
     fusion: mixes the tokens of all encoders; None for one encoder, or for
-      embeddings alone.
+      embeddings alone. A decision-level fusion gets each encoder's own outputs
+      instead.
+    fuse_at: where tokens are fused: 'input' (before the first block), a number
+      of blocks, 'output', or several of them. Of several, each has a fusion of
+      its own, which also gets what the one before it returned, as `fused`
+      (MFAS, Perez-Rua et al. 2019, equation 1).
+    modality_dropout: probability that the fusion doesn't get a modality of an
+      example in training.
+    absent_tokens: whether the fusion gets a learned token for an absent
+      modality.
     embed_dim: E, width of the shared space; 0 for no embeddings.
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
@@ -58,6 +68,9 @@ class Multimodal(writing.Writer):
   encoders: Mapping[str, nn.Module]
   encoder_inputs: Mapping[str, Sequence[str]] | None = None
   fusion: nn.Module | None = None
+  fuse_at: str | int | Sequence[str | int] = fusing.OUTPUT
+  modality_dropout: DropRate = 0.0
+  absent_tokens: bool = False
   embed_dim: int = 0
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
@@ -90,6 +103,7 @@ class Multimodal(writing.Writer):
         'model.fusion is of no use: no task predicts anything from the fused '
         'fields; remove it, or add such a task'
       )
+    self._setup_fusions()
     if self.embed_dim:
       self.projections = {
         name: dual_encoder.Projection(self.embed_dim, dtype=self.dtype)
@@ -98,8 +112,9 @@ class Multimodal(writing.Writer):
       self.scale = dual_encoder.Scale(
         self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
       )
+    decides = fusing.decides(self.fusion)
     self.heads = {
-      target: mnn.Dense(
+      f'{target}_{name}' if decides else target: mnn.Dense(
         number,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.lecun_normal(), ('embed', None)
@@ -107,6 +122,7 @@ class Multimodal(writing.Writer):
         dtype=self.dtype,
       )
       for target, number in (self.output_sizes or {}).items()
+      for name in (self.encoders if decides else ('',))
     }
     self.mask_heads = {
       name: masking.make_head(self.encoders[name], settings, self.dtype)
@@ -126,15 +142,15 @@ class Multimodal(writing.Writer):
       `TARGET_logits` [B, T - 1, V] of the text that is written, in training
       not multiplied out. All float32.
     """
-    tokens = self.encode(batch, train=train)
+    by_depth = self._encode_at(batch, train=train)
     out = dict(self.scale()) if self.embed_dim else {}
     if self.embed_dim:
-      for name, encoded in tokens.items():
+      for name, encoded in by_depth[fusing.OUTPUT].items():
         out[f'{name}_embedding'] = self.projections[name](encoded.pooled)
     if self.heads or self.decoder is not None:
-      fused = self.fuse(tokens, train=train)
-      for target, head in self.heads.items():
-        out[f'{target}_output'] = head(fused.pooled).astype(jnp.float32)
+      fused = self._fuse_at(by_depth, train=train)
+      for target in self.output_sizes or {}:
+        out[f'{target}_output'] = self._apply_heads(fused, target, train=train)
       if self.decoder is not None and self.output_text in batch:
         out[f'{self.output_text}_logits'] = self.decoder(
           batch[self.output_text][:, :-1],
@@ -161,6 +177,7 @@ class Multimodal(writing.Writer):
     """Mixes the tokens of all fields."""
     if self.fusion is None:
       return next(iter(tokens.values()))
+    (tokens,) = self.absence([tokens], train=train)
     return self.fusion(tokens, train=train)
 
   def embed(self, batch: Batch, name: str) -> Array:
@@ -170,15 +187,15 @@ class Multimodal(writing.Writer):
 
   def apply_head(self, batch: Batch, target: str) -> Array:
     """Outputs [B, n] of one target."""
-    fused = self.fuse(self.encode(batch))
-    return self.heads[target](fused.pooled).astype(jnp.float32)
+    fused = self._fuse_at(self._encode_at(batch))
+    return self._apply_heads(fused, target)
 
   def encode_prompt(
     self, batch: Batch, output: str
   ) -> tuple[Tokens, Array, Array]:
     """The fused fields, and the start of a text."""
     del output
-    context = self.fuse(self.encode(batch))
+    context = self._fuse_at(self._encode_at(batch))
     size = context.mask.shape[0]
     return context, *writing.make_prompt(batch, size, self.bos_id)
 
@@ -267,6 +284,63 @@ class Multimodal(writing.Writer):
       tokens, order, number, grid, target.shape[2], train=train
     )
     return masking.Reconstruction(predicted, target, hidden, grid)
+
+  def _setup_fusions(self) -> None:
+    """Makes the fusions of all depths but the first, whose is `fusion`."""
+    depths = fusing.check(self)
+    self.later_fusions = [
+      self.fusion.clone(parent=None, name=None) for _ in depths[1:]
+    ]
+    self.absence = fusing.Absence(
+      self.modality_dropout, self.absent_tokens, self.dtype
+    )
+
+  def _encode_at(self, batch: Batch, *, train: bool = False) -> fusing.ByDepth:
+    """Tokens by depth, of those in `fuse_at` and the output, then encoder."""
+    depths = fusing.parse_depths(self.fuse_at)
+    found = {
+      name: fusing.encode_at(
+        encoder, name, depths, *self._get_inputs(name, batch), train=train
+      )
+      for name, encoder in self.encoders.items()
+    }
+    return {
+      depth: {name: tokens[depth] for name, tokens in found.items()}
+      for depth in dict.fromkeys((*depths, fusing.OUTPUT))
+    }
+
+  def _fuse_at(
+    self, by_depth: fusing.ByDepth, *, train: bool = False
+  ) -> fusing.Fused:
+    """The tokens of all fields, mixed at the depths of `fuse_at`.
+
+    What a decision-level fusion is to decide on later: the tokens by encoder.
+    """
+    if self.fusion is None:
+      return next(iter(by_depth[fusing.OUTPUT].values()))
+    depths = fusing.parse_depths(self.fuse_at)
+    at_depths = self.absence([by_depth[d] for d in depths], train=train)
+    if fusing.decides(self.fusion):
+      return at_depths[0]
+    fused = self.fusion(at_depths[0], train=train)
+    for fusion, tokens in zip(self.later_fusions, at_depths[1:], strict=True):
+      fused = fusion({**tokens, fusing.FUSED: fused}, train=train)
+    return fused
+
+  def _apply_heads(
+    self, fused: fusing.Fused, target: str, *, train: bool = False
+  ) -> Array:
+    """Outputs [B, n] float32 of a target."""
+    if isinstance(fused, Tokens):
+      return self.heads[target](fused.pooled).astype(jnp.float32)
+    outputs = {
+      name: Tokens.of(
+        self.heads[f'{target}_{name}'](tokens.pooled),
+        tokens.mask.any(axis=1, keepdims=True),
+      )
+      for name, tokens in fused.items()
+    }
+    return self.fusion(outputs, train=train).pooled
 
   def _find_masked(self) -> dict[str, Mapping[str, Any]]:
     """Settings of the heads by encoder."""

@@ -64,6 +64,7 @@ class Stack(nn.Module):
     *,
     local_segments: Array | None = None,
     stop: int | None = None,
+    hidden: dict[int, Array] | None = None,
     train: bool,
   ) -> tuple[Array, cache_lib.BlockCache | None]:
     """Applies the blocks to T tokens, one after the other.
@@ -81,6 +82,8 @@ class Stack(nn.Module):
       local_segments: [B, T], instead of `visible.segments` in `local_layers`.
       stop: number of blocks that count; those after them, which have parameters
         all the same, change nothing. None means all.
+      hidden: its keys are numbers of blocks, 0 to L; their values become the
+        tokens [B, T, D] after as many. None keeps none.
       train: whether dropout and stochastic depth are on.
 
     Returns:
@@ -92,6 +95,7 @@ class Stack(nn.Module):
         `visible.segments`.
     """
     if self.depth == 0:
+      _fill(hidden, x.astype(self.dtype), ())
       return x.astype(self.dtype), None if decoding is None else decoding.cache
     self._check(visible, local_segments, stop)
     has_drop_path = self.drop_path > 0
@@ -112,7 +116,8 @@ class Stack(nn.Module):
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
       )
-      return (y if stop is None else jnp.where(number < stop, y, x)), cache
+      y = y if stop is None else jnp.where(number < stop, y, x)
+      return y, (cache, None if hidden is None else y)
 
     body = self._rematerialise(body)
     rates = jnp.asarray(np.linspace(0, self.drop_path, self.depth), jnp.float32)
@@ -128,13 +133,17 @@ class Stack(nn.Module):
         metadata_params={nn.PARTITION_NAME: 'layers'},
       )
       per_layer = (cache, rates, jnp.arange(self.depth))
-      return scanned(self.make_block('layers'), x, per_layer)
-    caches = []
+      last, (cache, kept) = scanned(self.make_block('layers'), x, per_layer)
+      _fill(hidden, x, kept)
+      return last, cache
+    caches, kept, first = [], [], x
     for i in range(self.depth):
       of_layer = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
       per_layer = (of_layer, rates[i], jnp.asarray(i))
-      x, new = body(self.make_block(f'layers_{i}'), x, per_layer)
+      x, (new, _) = body(self.make_block(f'layers_{i}'), x, per_layer)
       caches.append(new)
+      kept.append(x)
+    _fill(hidden, first, kept)
     if decoding is None:
       return x, None
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *caches)
@@ -182,6 +191,14 @@ class Stack(nn.Module):
     return nn.remat(
       body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan
     )
+
+
+def _fill(
+  hidden: dict[int, Array] | None, first: Array, outputs: Sequence[Array]
+) -> None:
+  """Sets the values of `hidden`: `first` and the outputs of the blocks."""
+  for number in hidden or {}:
+    hidden[number] = first if number == 0 else outputs[number - 1]
 
 
 def unstack_layers(params: Params) -> Params:
