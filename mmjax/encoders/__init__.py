@@ -16,7 +16,6 @@ from mmjax.encoders.inception import Inception
 from mmjax.encoders.packed_vit import PackedViT
 from mmjax.encoders.patched_series import PatchedSeries
 from mmjax.encoders.pointnet import PointNet
-from mmjax.encoders.query_transformer import QueryTransformer
 from mmjax.encoders.recurrent import Recurrent, RecurrentSeries
 from mmjax.encoders.resnet import ResNet
 from mmjax.encoders.set_transformer import SetTransformer
@@ -87,7 +86,6 @@ __all__ = [
   'PackedViT',
   'PatchedSeries',
   'PointNet',
-  'QueryTransformer',
   'Recurrent',
   'RecurrentSeries',
   'ResNet',

@@ -27,6 +27,13 @@ from mmjax.fusion.features import (
   WeightedSum,
 )
 from mmjax.fusion.fusion import Concat, CrossAttention, Gated
+from mmjax.fusion.querying import GatedCrossAttention, SoftPrefix
+from mmjax.fusion.resampling import QueryTransformerFusion, ResamplerFusion
+from mmjax.fusion.streams import (
+  Bottleneck,
+  CoAttention,
+  CrossmodalTransformer,
+)
 from mmjax.fusion.tensor import (
   BlockFusion,
   LowRankFusion,
@@ -56,6 +63,13 @@ FEATURE_FUSIONS = {
 TOKEN_FUSIONS = {
   'concat': Concat,
   'cross_attention': CrossAttention,
+  'co_attention': CoAttention,
+  'crossmodal_transformer': CrossmodalTransformer,
+  'bottleneck': Bottleneck,
+  'perceiver_resampler': ResamplerFusion,
+  'q_former': QueryTransformerFusion,
+  'gated_cross_attention': GatedCrossAttention,
+  'soft_prefix': SoftPrefix,
 }
 DECISION_FUSIONS = {
   'mean_decision': MeanDecision,
@@ -74,13 +88,17 @@ __all__ = [
   'TOKEN_FUSIONS',
   'AttentionFusion',
   'BlockFusion',
+  'Bottleneck',
+  'CoAttention',
   'CompactBilinear',
   'Concat',
   'CrossAttention',
+  'CrossmodalTransformer',
   'FactorizedBilinear',
   'FactorizedHighOrder',
   'FiLM',
   'Gated',
+  'GatedCrossAttention',
   'LowRankFusion',
   'Max',
   'MaxDecision',
@@ -90,6 +108,9 @@ __all__ = [
   'PooledConcat',
   'Product',
   'ProductOfExperts',
+  'QueryTransformerFusion',
+  'ResamplerFusion',
+  'SoftPrefix',
   'Stacking',
   'Sum',
   'TensorFusion',

@@ -15,7 +15,9 @@ from mmjax import nn as mnn
 PROJECTORS = {
   'mlp': mnn.Mlp,
   'linear': mnn.Linear,
-  'query_transformer': encoders.QueryTransformer,
+  'query_transformer': mnn.QueryTransformer,
+  'resampler': mnn.Resampler,
+  'pixel_shuffle': mnn.PixelShuffle,
 }
 _IMAGE_DATA = ('image_size', 'resize', 'mean', 'std')
 _TEXT_DATA = ('tokenizer', 'lower_case')

@@ -6,6 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
+from mmjax.nn.connectors import PixelShuffle, Resampler
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import OutputMatrix, TokenEmbedding, make_head
@@ -13,6 +14,7 @@ from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions
+from mmjax.nn.query_transformer import QueryTransformer
 from mmjax.nn.relative import RelativePositions
 from mmjax.nn.stack import Stack, stack_layers, unstack_layers
 from mmjax.nn.visible import EVERYTHING, Context, Visible
@@ -33,8 +35,11 @@ __all__ = [
   'Linear',
   'Mlp',
   'OutputMatrix',
+  'PixelShuffle',
   'Positions',
+  'QueryTransformer',
   'RelativePositions',
+  'Resampler',
   'Stack',
   'TokenEmbedding',
   'Visible',

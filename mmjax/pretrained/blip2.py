@@ -11,7 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmjax import encoders, models
+from mmjax import models
+from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
@@ -161,7 +162,7 @@ def module(
     language = {'decoder': opt.decoder(text, dtype)}
   return models.InterleavedVisionLanguage(
     vision=blip.image_encoder(vision, dtype),
-    projector=encoders.QueryTransformer(
+    projector=mnn.QueryTransformer(
       number=both['num_query_tokens'],
       width=queries['hidden_size'],
       depth=queries['num_hidden_layers'],

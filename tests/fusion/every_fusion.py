@@ -35,6 +35,23 @@ ROWS = {
   'cross_attention': lambda **kw: fusion.CrossAttention(
     'text', WIDTH, 1, **BLOCKS, **kw
   ),
+  'co_attention': lambda **kw: fusion.CoAttention(WIDTH, 1, **BLOCKS, **kw),
+  'crossmodal_transformer': lambda **kw: fusion.CrossmodalTransformer(
+    WIDTH, 1, **BLOCKS, **kw
+  ),
+  'bottleneck': lambda **kw: fusion.Bottleneck(
+    WIDTH, 2, number=2, **BLOCKS, **kw
+  ),
+  'perceiver_resampler': lambda **kw: fusion.ResamplerFusion(
+    WIDTH, 2, 1, **BLOCKS, **kw
+  ),
+  'q_former': lambda **kw: fusion.QueryTransformerFusion(
+    WIDTH, 2, 2, **BLOCKS, **kw
+  ),
+  'gated_cross_attention': lambda **kw: fusion.GatedCrossAttention(
+    'text', WIDTH, 1, **BLOCKS, **kw
+  ),
+  'soft_prefix': lambda **kw: fusion.SoftPrefix('text', WIDTH, 2, **kw),
   'mean_decision': fusion.MeanDecision,
   'max_decision': fusion.MaxDecision,
   'max_of_outputs': lambda **kw: fusion.MaxDecision(space='outputs', **kw),
@@ -44,10 +61,22 @@ ROWS = {
   'voting': fusion.Voting,
 }
 # Whose result is made of the querying modality's tokens.
-QUERYING = ('film', 'cross_attention')
+QUERYING = ('film', 'cross_attention', 'gated_cross_attention')
 # Whose result is all tokens, one modality after the other.
-JOINING = ('gated', 'gated_scalar', 'gated_sigmoid', 'concat', 'concat_only')
-# Which treat all modalities alike, but for parameters by modality.
+JOINING = (
+  'gated',
+  'gated_scalar',
+  'gated_sigmoid',
+  'concat',
+  'concat_only',
+  'co_attention',
+  'crossmodal_transformer',
+  'bottleneck',
+)
+# Whose result are two learned tokens.
+SUMMING = ('perceiver_resampler', 'q_former')
+# Which treat all modalities alike, but for parameters by modality; of those on
+# one joint sequence, the quickest.
 SYMMETRIC = (
   'sum',
   'mean',
@@ -59,7 +88,9 @@ SYMMETRIC = (
   'mutan',
   'block_fusion',
   'attention_pool',
-  'concat',
+  'co_attention',
+  'crossmodal_transformer',
+  'bottleneck',
   'mean_decision',
   'max_decision',
   'max_of_outputs',

@@ -17,6 +17,7 @@ from tests.fusion.every_fusion import (
   JOINING,
   QUERYING,
   ROWS,
+  SUMMING,
   SYMMETRIC,
   WIDTH,
   make_tokens,
@@ -80,8 +81,11 @@ def test_shapes_and_masks(name, run):
     expected = text
   elif name in JOINING:
     expected = np.concatenate([image, text], axis=1)
+  elif name == 'soft_prefix':
+    expected = np.concatenate([image[:, :1], image[:, :1], text], axis=1)
   else:
     expected = (image.any(axis=1) | text.any(axis=1))[:, None]
+    expected = np.repeat(expected, 2 if name in SUMMING else 1, axis=1)
   width = 5 if ROWS[name]().level == 'decision' else WIDTH
   np.testing.assert_array_equal(out.mask, expected)
   assert out.mask.dtype == bool
@@ -138,9 +142,8 @@ def test_modalities_are_treated_alike(name, run):
       return tree
     renamed = {}
     for key, child in tree.items():
-      first, _, rest = key.partition('_')
-      first = other.get(first, first)
-      renamed[f'{first}_{rest}' if rest else first] = rename(child)
+      words = [other.get(word, word) for word in key.split('_')]
+      renamed['_'.join(words)] = rename(child)
     return renamed
 
   _, (_, pooled, _) = run(name, tokens)
@@ -212,7 +215,7 @@ def test_three_modalities_are_fused(name):
       jax.random.key(0), make_tokens(name), train=False
     )[0]
   )
-  more = 4 if name in JOINING else 0
+  more = 4 if name in JOINING else 2 if name == 'soft_prefix' else 0
   assert out.mask.shape == (3, two.mask.shape[1] + more)
   assert out.pooled.shape == two.pooled.shape
 
@@ -226,7 +229,7 @@ def test_too_few_modalities_are_refused(name):
 
   with pytest.raises(ValueError, match=r'pass|needs .text.'):
     start({})
-  needs_two = name in QUERYING or getattr(module, 'minimum', 1) == 2
+  needs_two = hasattr(module, 'query') or getattr(module, 'minimum', 1) == 2
   text = {'text': make_tokens(name)['text']}
   if needs_two:
     with pytest.raises(ValueError, match=r"needs .*got \['text'\]; "):
@@ -256,6 +259,7 @@ def test_unrolled_equals_scanned(name, run):
     (fusion.TensorFusion(6, size=1024), 'makes 1050625 products of 2'),
     (fusion.MeanDecision(), 'outputs of different sizes'),
     (fusion.MaxDecision(space='logits'), "space 'logits' is unknown"),
+    (fusion.Bottleneck(6, 1), 'depth 1 is too small'),
     (fusion.FiLM('sound', 6), "FiLM needs 'sound' and another"),
     (fusion.CrossAttention('sound', 6), "cross-attention needs 'sound' and"),
   ],

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax import encoders
+from mmjax import nn as mnn
 
 VALUES = jnp.asarray(
   np.random.default_rng(0).normal(size=(2, 5, 6)), jnp.float32
@@ -13,7 +13,7 @@ VALUES = jnp.asarray(
 
 
 def module(**settings):
-  return encoders.QueryTransformer(
+  return mnn.QueryTransformer(
     3, width=8, depth=3, num_heads=2, mlp_dim=7, out_width=4, **settings
   )
 

@@ -6,7 +6,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import nn as mnn
+from mmjax.nn import block as block_lib
+from mmjax.nn import dense, norm
+from mmjax.nn import visible as visible_lib
 from mmjax.types import Array, Size
 
 
@@ -40,8 +42,17 @@ class QueryTransformer(nn.Module):
   dtype: Any = jnp.float32
 
   @nn.compact
-  def __call__(self, values: Array, *, train: bool) -> Array:
-    """Sums up tokens [B, N, E] in [B, Q, out_width]."""
+  def __call__(
+    self, values: Array, mask: Array | None = None, *, train: bool
+  ) -> Array:
+    """Sums up tokens [B, N, E] in [B, Q, out_width].
+
+    Args:
+      values: [B, N, E].
+      mask: [B, N], True where a token is real; None means everywhere.
+      train: whether dropout is on.
+    """
+    context = visible_lib.Context(values, mask)
     block = self.block or {}
     queries = self.param(
       'queries',
@@ -55,7 +66,7 @@ class QueryTransformer(nn.Module):
       queries[None].astype(self.dtype),
       (values.shape[0], self.number, self.width),
     )  # [B, Q, D]
-    x = mnn.make_norm(
+    x = norm.make_norm(
       block.get('norm', 'layernorm'),
       block.get('norm_epsilon', 1e-6),
       self.dtype,
@@ -63,7 +74,7 @@ class QueryTransformer(nn.Module):
     )(x)
     for i in range(self.depth):
       crosses = i % self.cross_every == 0
-      x, _ = mnn.Block(
+      x, _ = block_lib.Block(
         self.width,
         self.num_heads,
         self.mlp_dim,
@@ -71,8 +82,8 @@ class QueryTransformer(nn.Module):
         **block,
         dtype=self.dtype,
         name=f'layers_{i}',
-      )(x, mnn.Context(values) if crosses else None, train=train)
-    return mnn.Dense(
+      )(x, context if crosses else None, train=train)
+    return dense.Dense(
       self.out_width,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, 'embed')

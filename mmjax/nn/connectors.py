@@ -1,0 +1,143 @@
+"""From an encoder's tokens to fewer tokens of another width."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import einops
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax.errors import ConfigError
+from mmjax.nn import block as block_lib
+from mmjax.nn import mlp, norm
+from mmjax.nn import visible as visible_lib
+from mmjax.types import Array, Size
+
+
+class PixelShuffle(nn.Module):
+  """Joins the tokens of each square of an image's grid into one.
+
+  Space to depth (Shi et al. 2016, the inverse of their figure 1), then an MLP,
+  as vision-language models shorten images (InternVL 1.5, Chen et al. 2024).
+
+  Attributes:
+    width: D of the result.
+    factor: side of a square in tokens.
+    mlp_dim: hidden size of the MLP; 0 for one dense layer.
+    dtype: of the computation.
+  """
+
+  width: Size
+  factor: Size = 2
+  mlp_dim: int = 0
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, values: Array, *, train: bool) -> Array:
+    """Maps [B, N, E] to [B, N / factor^2, D].
+
+    Args:
+      values: tokens of a square grid, rows first.
+      train: unused, as there is no dropout.
+
+    Raises:
+      ConfigError: if N is not a square of a multiple of `factor`.
+    """
+    number = values.shape[1]
+    side = math.isqrt(number)
+    if side * side != number or side % self.factor:
+      raise ConfigError(
+        f'pixel_shuffle with factor {self.factor} needs a square grid whose '
+        f'side is a multiple of it, got {number} tokens; leave out tokens such '
+        'as the class token, or change the image or patch size'
+      )
+    x = einops.rearrange(
+      values,
+      'b (r p c q) d -> b (r c) (p q d)',
+      p=self.factor,
+      q=self.factor,
+      c=side // self.factor,
+      r=side // self.factor,
+    )
+    if not self.mlp_dim:
+      return mlp.Linear(self.width, dtype=self.dtype, name='linear')(
+        x, train=train
+      )
+    return mlp.Mlp(self.width, self.mlp_dim, dtype=self.dtype, name='mlp')(
+      x, train=train
+    )
+
+
+class Resampler(nn.Module):
+  """Any number of tokens summed up in a fixed number of learned ones.
+
+  The Perceiver resampler of Flamingo (Alayrac et al. 2022, figure 5): in each
+  block learned tokens attend to the given ones and to themselves at once, then
+  an MLP follows. The given tokens are normalised once, not in each block.
+
+  Attributes:
+    width: D.
+    number: number of learned tokens Q.
+    depth: number of blocks.
+    num_heads: number of heads H.
+    mlp_dim: hidden size of the MLPs.
+    block: further settings of `Block`.
+    dtype: of the computation.
+  """
+
+  width: Size
+  number: Size
+  depth: Size = 2
+  num_heads: Size = 4
+  mlp_dim: Size = 512
+  block: Mapping[str, Any] | None = None
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(
+    self, values: Array, mask: Array | None = None, *, train: bool
+  ) -> Array:
+    """Sums up [B, N, E] in [B, Q, D].
+
+    Args:
+      values: [B, N, E].
+      mask: [B, N], True where a token is real; None means everywhere.
+      train: whether dropout is on.
+    """
+    if mask is None:
+      mask = jnp.ones(values.shape[:2], bool)
+    given = mlp.Linear(self.width, dtype=self.dtype, name='projection')(
+      values, train=train
+    )
+    given = norm.make_norm('layernorm', 1e-6, self.dtype, name='first_norm')(
+      given
+    )
+    queries = self.param(
+      'queries',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(0.02), (None, 'embed')
+      ),
+      (self.number, self.width),
+      jnp.float32,
+    ).astype(self.dtype)
+    x = jnp.broadcast_to(queries[None], (len(values), *queries.shape))
+    own = jnp.ones(x.shape[:2], bool)
+    for i in range(self.depth):
+      context = visible_lib.Context(
+        jnp.concatenate([given, x], axis=1),
+        jnp.concatenate([mask, own], axis=1),
+      )
+      x, _ = block_lib.Block(
+        self.width,
+        self.num_heads,
+        self.mlp_dim,
+        **{
+          **(self.block or {}),
+          'self_attention': False,
+          'cross_attention': True,
+        },
+        dtype=self.dtype,
+        name=f'layers_{i}',
+      )(x, context, train=train)
+    return norm.make_norm('layernorm', 1e-6, self.dtype, name='last_norm')(x)

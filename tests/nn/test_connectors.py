@@ -1,0 +1,42 @@
+"""Connectors shorten tokens, each in its order or in none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import nn as mnn
+
+
+def test_pixel_shuffle_joins_squares():
+  values = jnp.arange(32.0).reshape(1, 16, 2)  # A grid of 4 x 4.
+  module = mnn.PixelShuffle(8)
+  params = {'linear': {'dense': {'kernel': jnp.eye(8), 'bias': jnp.zeros(8)}}}
+  out = module.apply({'params': params}, values, train=False)
+  assert out.shape == (1, 4, 8)
+  # The square of rows 2, 3 and columns 0, 1: tokens 8, 9, 12, 13.
+  expected = np.asarray(values[0])[[8, 9, 12, 13]].ravel()
+  np.testing.assert_array_equal(out[0, 2], expected)
+
+
+@pytest.mark.parametrize('number', [8, 9])
+def test_a_grid_that_does_not_divide_is_refused(number):
+  values = jnp.zeros((1, number, 2))
+  with pytest.raises(ValueError, match=f'multiple of it, got {number} tokens'):
+    mnn.PixelShuffle(8).init(jax.random.key(0), values, train=False)
+
+
+def test_a_resampler_sums_up_whatever_the_order_and_no_padding(draw):
+  rng = np.random.default_rng(0)
+  values = jnp.asarray(rng.normal(size=(2, 5, 6)), jnp.float32)
+  mask = jnp.asarray([[True] * 5, [True] * 3 + [False] * 2])
+  module = mnn.Resampler(8, 3, 1, 2, 7)
+  variables = draw(module, values, mask, train=False)
+  out = module.apply(variables, values, mask, train=False)
+  assert out.shape == (2, 3, 8)
+  spoilt = jnp.where(mask[:, :, None], values, 1e4)
+  other = module.apply(variables, spoilt[:, ::-1], mask[:, ::-1], train=False)
+  # Sums in another order, in float32.
+  np.testing.assert_allclose(other, out, rtol=1e-4, atol=1e-5)
+  changed = module.apply(variables, values + 1, mask, train=False)
+  assert not np.allclose(changed, out, atol=1e-3)
