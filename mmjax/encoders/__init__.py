@@ -47,6 +47,7 @@ ENCODERS = {
     'spectrogram_transformer': SpectrogramTransformer,
     'recurrent_series': RecurrentSeries,
     'temporal_convnet': TemporalConvNet,
+    'patched_series': PatchedSeries,
     'audio_convnet': AudioConvNet,
   },
   'video': {

@@ -213,6 +213,18 @@ def test_evaluate_repeats_the_test_results(trained, data_dir, tmp_path, capsys):
 CHOICES = {
   'clip': ('b16,', 'l14,'),
   'stamps': ('align,', 'classify,', 'translate,'),
+  'fusion_senses': tuple(
+    f'{name},'
+    for name in (
+      'feature',
+      'model',
+      'layer',
+      'linear',
+      'joint',
+      'align',
+      'fusion',
+    )
+  ),
 }
 
 
