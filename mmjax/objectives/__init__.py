@@ -8,6 +8,10 @@ from mmjax.objectives.contrastive import (
   sigmoid_loss,
   softmax_loss,
 )
+from mmjax.objectives.correlation import (
+  CanonicalCorrelation,
+  total_correlation,
+)
 from mmjax.objectives.distillation import Distillation
 from mmjax.objectives.masked import (
   MaskedPatches,
@@ -27,6 +31,7 @@ from mmjax.objectives.text import (
 from mmjax.objectives.views import Consistency, PseudoLabeling
 
 __all__ = [
+  'CanonicalCorrelation',
   'Captioning',
   'Classification',
   'Consistency',
@@ -45,4 +50,5 @@ __all__ = [
   'normalise_patches',
   'sigmoid_loss',
   'softmax_loss',
+  'total_correlation',
 ]

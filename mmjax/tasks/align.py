@@ -62,7 +62,7 @@ class Align(base.Task):
   Attributes:
     fields: names of the features, two or more.
     anchor: feature that is compared with each other one; '' for all pairs.
-    kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
+    kind: loss, 'softmax' (CLIP), 'sigmoid' (SigLIP) or 'correlation' (DCCA).
     tile: number of candidates whose logits are computed at once; 0 for all.
     ring: whether devices pass their candidates around a ring.
   """
@@ -93,8 +93,15 @@ class Align(base.Task):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.Contrastive:
+  ) -> objectives.Contrastive | objectives.CanonicalCorrelation:
     del features
+    if self.kind == 'correlation':
+      if self.tile or self.ring:
+        raise ConfigError(
+          "tasks.align.kind='correlation' has no candidates; leave out tile "
+          'and ring'
+        )
+      return objectives.CanonicalCorrelation(self.fields, self.anchor)
     return objectives.Contrastive(
       kind=self.kind,
       tile=self.tile,
