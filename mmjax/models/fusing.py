@@ -29,6 +29,25 @@ def decides(fusion: nn.Module | None) -> bool:
   return getattr(fusion, 'level', '') == 'decision'
 
 
+def list_heads(model: nn.Module) -> dict[str, int]:
+  """Number of outputs of each linear layer on summaries, by name.
+
+  TARGET is on what was fused, and TARGET_ENCODER on one encoder's tokens.
+
+  Args:
+    model: with the fields `encoders`, `fusion`, `output_sizes` and
+      `unimodal_outputs`.
+  """
+  alone = model.unimodal_outputs or decides(model.fusion)
+  names = [] if decides(model.fusion) else ['']
+  names += [f'_{name}' for name in model.encoders] if alone else []
+  return {
+    f'{target}{name}': number
+    for target, number in (model.output_sizes or {}).items()
+    for name in names
+  }
+
+
 def check(model: nn.Module) -> tuple[Depth, ...]:
   """The depths at which a model fuses.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from mmjax import encoders, ops
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
-from mmjax.models import dual_encoder, fusing, masking, writing
+from mmjax.models import dual_encoder, fusing, masking, table_rows, writing
 from mmjax.parallel import vocabulary
 from mmjax.types import (
   Array,
@@ -49,6 +49,8 @@ class Multimodal(writing.Writer):
       example in training.
     absent_tokens: whether the fusion gets a learned token for an absent
       modality.
+    unimodal_outputs: whether each target is also predicted from each encoder
+      alone, by a linear layer of its own.
     embed_dim: E, width of the shared space; 0 for no embeddings.
     output_sizes: number of outputs by target, the feature that is predicted.
     decoder: a `TextDecoder` with cross-attention; None to write nothing.
@@ -71,6 +73,7 @@ class Multimodal(writing.Writer):
   fuse_at: str | int | Sequence[str | int] = fusing.OUTPUT
   modality_dropout: DropRate = 0.0
   absent_tokens: bool = False
+  unimodal_outputs: bool = False
   embed_dim: int = 0
   output_sizes: Mapping[str, int] | None = None
   decoder: nn.Module | None = None
@@ -112,17 +115,15 @@ class Multimodal(writing.Writer):
       self.scale = dual_encoder.Scale(
         self.logit_scale_init, self.logit_scale_max, self.logit_bias_init
       )
-    decides = fusing.decides(self.fusion)
     self.heads = {
-      f'{target}_{name}' if decides else target: mnn.Dense(
+      head: mnn.Dense(
         number,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.lecun_normal(), ('embed', None)
         ),
         dtype=self.dtype,
       )
-      for target, number in (self.output_sizes or {}).items()
-      for name in (self.encoders if decides else ('',))
+      for head, number in fusing.list_heads(self).items()
     }
     self.mask_heads = {
       name: masking.make_head(self.encoders[name], settings, self.dtype)
@@ -151,6 +152,8 @@ class Multimodal(writing.Writer):
       fused = self._fuse_at(by_depth, train=train)
       for target in self.output_sizes or {}:
         out[f'{target}_output'] = self._apply_heads(fused, target, train=train)
+        if self.unimodal_outputs:
+          out |= self._apply_unimodal(by_depth[fusing.OUTPUT], target)
       if self.decoder is not None and self.output_text in batch:
         out[f'{self.output_text}_logits'] = self.decoder(
           batch[self.output_text][:, :-1],
@@ -185,8 +188,11 @@ class Multimodal(writing.Writer):
     tokens = self.encode(batch, (name,))[name]
     return self.projections[name](tokens.pooled)
 
-  def apply_head(self, batch: Batch, target: str) -> Array:
-    """Outputs [B, n] of one target."""
+  def apply_head(self, batch: Batch, target: str, encoder: str = '') -> Array:
+    """Outputs [B, n] of one target, from all fields or one encoder alone."""
+    if encoder:
+      tokens = self.encode(batch, (encoder,))
+      return next(iter(self._apply_unimodal(tokens, target).values()))
     fused = self._fuse_at(self._encode_at(batch))
     return self._apply_heads(fused, target)
 
@@ -342,6 +348,17 @@ class Multimodal(writing.Writer):
     }
     return self.fusion(outputs, train=train).pooled
 
+  def _apply_unimodal(
+    self, tokens: Mapping[str, Tokens], target: str
+  ) -> dict[str, Array]:
+    """`TARGET_output_of_ENCODER` [B, n] float32, zeros where it is absent."""
+    return {
+      f'{target}_output_of_{name}': ops.zero_masked(
+        self.heads[f'{target}_{name}'](one.pooled), one.mask.any(axis=1)
+      ).astype(jnp.float32)
+      for name, one in tokens.items()
+    }
+
   def _find_masked(self) -> dict[str, Mapping[str, Any]]:
     """Settings of the heads by encoder."""
     find = masking.find_encoder
@@ -371,33 +388,6 @@ class Multimodal(writing.Writer):
         f'it has {", ".join(sorted(batch))}'
       )
     array, mask = batch[keys[0]], batch.get(f'{keys[0]}_mask')
-    if len(keys) > 1 or _is_row(array, mask):
-      return _make_table(keys, batch)
+    if len(keys) > 1 or table_rows.is_row(array, mask):
+      return table_rows.make_table(keys, batch)
     return array, mask
-
-
-def _is_row(array: Array, mask: Array | None) -> bool:
-  """Whether a feature is a number, a class or a vector: [B] or [B, D]."""
-  return array.ndim == 1 or (
-    array.ndim == 2 and mask is not None and mask.ndim == 1
-  )
-
-
-def _make_table(
-  keys: Sequence[str], batch: Batch
-) -> tuple[dict[str, Array], dict[str, Array]]:
-  """Numbers [B, F] and categories [B, C] of features, and their masks."""
-  parts: dict[str, list[tuple[Array, Array]]] = {}
-  for key in keys:
-    array, mask = batch[key], batch[f'{key}_mask']  # [B] or [B, D], [B]
-    is_number = jnp.issubdtype(array.dtype, jnp.floating)
-    columns = array.reshape(array.shape[0], -1)
-    known = jnp.broadcast_to(mask[:, None], columns.shape)
-    part = 'numbers' if is_number else 'categories'
-    parts.setdefault(part, []).append((columns, known))
-  rows, masks = {}, {}
-  for part, pairs in parts.items():
-    arrays, known = zip(*pairs, strict=True)
-    rows[part] = jnp.concatenate(arrays, axis=1)
-    masks[part] = jnp.concatenate(known, axis=1)
-  return rows, masks

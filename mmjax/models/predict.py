@@ -32,16 +32,21 @@ def make_embed(model: nn.Module, *, name: str) -> Predict:
   return predict
 
 
-def make_output(model: nn.Module, *, target: str) -> Predict:
+def make_output(model: nn.Module, *, target: str, encoder: str = '') -> Predict:
   """Outputs [B, n] for one target: logits of classes, or numbers.
 
   Args:
     model: one with `apply_head(batch, target)`.
     target: name of the feature that is predicted.
+    encoder: name of the encoder that it is predicted from alone, of a model
+      with `unimodal_outputs`; '' for all.
   """
+  alone = (encoder,) if encoder else ()
 
   def predict(params: Params, batch: Batch) -> Array:
-    return model.apply({'params': params}, batch, target, method='apply_head')
+    return model.apply(
+      {'params': params}, batch, target, *alone, method='apply_head'
+    )
 
   return predict
 

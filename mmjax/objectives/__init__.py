@@ -3,6 +3,7 @@
 Shape letters are those of `mmjax.types`.
 """
 
+from mmjax.objectives.blending import Unimodal, blend_weights
 from mmjax.objectives.contrastive import (
   Contrastive,
   sigmoid_loss,
@@ -42,9 +43,11 @@ __all__ = [
   'Matching',
   'PseudoLabeling',
   'Regression',
+  'Unimodal',
   'VqaClassification',
   'VqaGeneration',
   'Writing',
+  'blend_weights',
   'cross_entropy',
   'next_token_loss',
   'normalise_patches',

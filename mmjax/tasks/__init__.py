@@ -24,6 +24,7 @@ from mmjax.tasks.mean_teacher import MeanTeacher
 from mmjax.tasks.pseudo_labels import PseudoLabels
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
+from mmjax.tasks.unimodal import Unimodal
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
 
 # The tasks that a config can name; an experiment file may have more.
@@ -37,6 +38,7 @@ TASKS = {
   'regress': Regress,
   'match': Match,
   'masked': Masked,
+  'unimodal': Unimodal,
   'translate': Translate,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
@@ -62,6 +64,7 @@ __all__ = [
   'TeacherSpec',
   'TrainedModel',
   'Translate',
+  'Unimodal',
   'VqaClassification',
   'VqaGeneration',
   'build',

@@ -1,5 +1,6 @@
 """The table of docs/fusion.md is that of the code."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,13 @@ def test_operations_are_about_those_of_the_page(name):
     counted = fusion_costs.count_operations(name, *size) / 1e6
     # Two digits are shown, and versions of jax count slightly differently.
     assert counted == pytest.approx(number, rel=0.15), size
+
+
+def test_the_example_of_the_page_runs(capsys):
+  blocks = re.findall(r'```python\n(.*?)```', PAGE.read_text(), re.DOTALL)
+  (example,) = [block for block in blocks if 'import jax' in block]
+  exec(compile(example, 'fusion.md', 'exec'), {})
+  assert example.strip().endswith(f'# {capsys.readouterr().out.strip()}')
 
 
 def test_every_name_is_explained():

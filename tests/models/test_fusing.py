@@ -279,3 +279,22 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
     jax.eval_shape(
       lambda: module.init(jax.random.key(0), make_batch(), train=False)
     )
+
+
+def test_unimodal_outputs_are_of_one_encoder_alone(draw):
+  module = make_model(unimodal_outputs=True)
+  batch = make_batch()
+  variables = draw(module, batch, train=False)
+  out = module.apply(variables, batch, train=False)
+  assert set(out) == {
+    'kind_output',
+    'kind_output_of_image',
+    'kind_output_of_words',
+  }
+  other = {**batch, 'words': (batch['words'] + 1) % 11}
+  changed = module.apply(variables, other, train=False)
+  close(changed['kind_output_of_image'], out['kind_output_of_image'])
+  assert not np.allclose(changed['kind_output'][0], out['kind_output'][0])
+  np.testing.assert_array_equal(out['kind_output_of_image'][1], np.zeros(3))
+  alone = module.apply(variables, batch, 'kind', 'image', method='apply_head')
+  close(alone, out['kind_output_of_image'])

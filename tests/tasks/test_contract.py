@@ -78,6 +78,10 @@ CASES = {
   ),
   'classify': Case(LABELS['classify'], IMAGE),
   'several_classes': Case({'target': 'tags'}, IMAGE, task='classify'),
+  'unimodal': Case(
+    {'target': 'kind', 'weights': {'image': 0.5, 'text': 1.0}},
+    {**BOTH, 'fusion': {'name': 'mean_decision'}, 'unimodal_outputs': True},
+  ),
   'pseudo_labels': Case({'target': 'kind', 'threshold': 0.0}, IMAGE, LABELS),
   'mean_teacher': Case({'target': 'kind', 'ramp_steps': 5}, IMAGE, LABELS),
   'distill': Case({'target': 'kind', 'teacher': 'frozen'}, IMAGE),
