@@ -29,6 +29,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from absl import app, flags
+from scipy import stats
 
 from experiments import multimodal
 from mmjax import fusion
@@ -54,8 +55,6 @@ _PARAMETERS = flags.DEFINE_integer(
 _CONFIG = pathlib.Path(__file__).parents[1] / 'configs/fusion_senses.py'
 _TARGET = 'event'
 _WIDTHS = range(4, 513, 4)
-# Of Student's distribution, by number of seeds.
-_T95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78, 6: 2.57, 7: 2.45, 8: 2.36}
 
 # A row's label -> test accuracy, parameters and step time of each seed.
 Rows = dict[str, list[tuple[float, int, float]]]
@@ -214,7 +213,7 @@ def compute_interval(values: Sequence[float]) -> str:
   number = len(values)
   if number < 2:
     return '-'
-  factor = _T95.get(number, 2.31)
+  factor = stats.t.ppf(0.975, number - 1)
   return f'{factor * statistics.stdev(values) / math.sqrt(number):.3f}'
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from mmjax.data import batches as batching
 from mmjax.data import preprocess, sources
 from mmjax.errors import ConfigError
-from mmjax.metrics import classification
 from mmjax.types import Array, Batch, Params
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -71,39 +70,23 @@ def measure_curves(
     ConfigError: for a target that is not one class a record, a share outside
       0..1, a negative noise, or if no record has a known class.
   """
-  _check(preprocessor[target], shares, noises)
+  settings = _list_settings(preprocessor[target], inputs, shares, noises)
   run = _compile(predict, preprocessor, inputs)
-  settings = [
-    (kind, name, amount)
-    for kind, amounts in (('absent', shares), ('noise', noises))
-    for name in inputs
-    for amount in amounts
-  ]
-  right = np.zeros(len(settings))
-  total, start = 0, 0
+  right, total = np.zeros(len(settings)), 0
   with batching.iterate_eval(
     source, preprocessor, batch_size, num_examples=num_examples
   ) as ahead:
-    for batch in ahead:
-      labels, counts = batch[target], _find_known(batch, target)
-      if not counts.any():
-        continue
-      total += counts.sum()
-      keys = {
-        name: jax.random.fold_in(jax.random.key(seed), start + i)
-        for i, name in enumerate(inputs)
-      }
-      start += len(inputs)
+    for number, batch in enumerate(ahead):
+      key = jax.random.fold_in(jax.random.key(seed), number)
+      known = _find_known(batch, target)
+      total += known.sum()
       for i, (kind, name, amount) in enumerate(settings):
-        logits = run(params, batch, keys[name], amount, kind=kind, name=name)
-        found = classification.top_k_accuracy(
-          np.asarray(logits)[counts], labels[counts]
-        )
-        right[i] += found * counts.sum()
+        own = jax.random.fold_in(key, inputs.index(name))
+        logits = run(params, batch, own, amount, kind=kind, name=name)
+        guesses = np.argmax(logits, axis=1)
+        right[i] += np.sum((guesses == batch[target]) & known)
   if not total:
-    raise ConfigError(
-      f'no record has a class {target!r} that is known from training'
-    )
+    raise ConfigError(f'no record has a known class {target!r}')
   return [
     Point(*setting, float(number / total))
     for setting, number in zip(settings, right, strict=True)
@@ -116,9 +99,13 @@ def _find_known(batch: Mapping[str, np.ndarray], target: str) -> np.ndarray:
   return mask.reshape(len(mask), -1).any(axis=1) & batch['mask']
 
 
-def _check(
-  feature: Any, shares: Sequence[float], noises: Sequence[float]
-) -> None:
+def _list_settings(
+  feature: Any,
+  inputs: Sequence[str],
+  shares: Sequence[float],
+  noises: Sequence[float],
+) -> list[tuple[str, str, float]]:
+  """Checks what is to be measured, and lists (kind, modality, amount)."""
   if feature.kind != 'category' or feature.multi_label:
     raise ConfigError(
       'curves are of the accuracy of one class a record, which '
@@ -130,6 +117,12 @@ def _check(
   for noise in noises:
     if noise < 0:
       raise ConfigError(f'noise {noise} is negative; use 0 for none')
+  return [
+    (kind, name, amount)
+    for kind, amounts in (('absent', shares), ('noise', noises))
+    for name in inputs
+    for amount in amounts
+  ]
 
 
 def _compile(
