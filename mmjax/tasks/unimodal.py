@@ -41,7 +41,8 @@ class Unimodal(base.Task):
       for name in self.weights
     )
 
-  def objective(self) -> objectives.Unimodal:
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Unimodal:
+    del features
     if not self.target:
       raise ConfigError("tasks.unimodal.target='' names no feature to predict")
     if not self.weights:

@@ -14,4 +14,6 @@ def test_correlation_is_a_loss_without_candidates():
   assert task.alternatives() == objective.pairs == (('image', 'text'),)
   for settings in ({'tile': 2}, {'ring': True}):
     with pytest.raises(ConfigError, match='has no candidates'):
-      tasks.Align(fields=('a', 'b'), kind='correlation', **settings).objective({})
+      tasks.Align(fields=('a', 'b'), kind='correlation', **settings).objective(
+        {}
+      )

@@ -45,7 +45,7 @@ def test_losses_are_weighted_and_of_the_present_alone():
 )
 def test_settings_that_are_not_legal_are_refused(settings, message):
   with pytest.raises(ConfigError, match=message):
-    tasks.Unimodal(**settings).objective()
+    tasks.Unimodal(**settings).objective({})
 
 
 def test_weights_grow_with_the_gain_and_fall_with_the_square_of_the_gap():
