@@ -37,7 +37,7 @@ from mmjax.config import overrides
 from mmjax.data import shapes_senses
 from mmjax.models import fusing
 from mmjax.runs import rebuild
-from mmjax.train import loop
+from mmjax.training import runner
 from mmjax.types import Tokens
 
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
@@ -161,7 +161,7 @@ def _train(
       for name in unused & set(config.data.features):
         del config.data.features[name]
   folder = workdir / f'{label.replace(" ", "_")}_{seed}'
-  results = loop.run(config, multimodal.build, folder)
+  results = runner.run(config, multimodal.build, folder)
   if not results:
     raise SystemExit(130)
   params = rebuild.load(folder).params

@@ -24,7 +24,7 @@ from mmjax.data import sources
 from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.runs import rebuild
-from mmjax.train import loop
+from mmjax.training import runner
 
 _CONFIG = flags.DEFINE_string('config', None, 'a config file', required=True)
 _WORKDIR = flags.DEFINE_string('workdir', None, 'folder of runs', required=True)
@@ -82,7 +82,7 @@ def train(steps: int, workdir: pathlib.Path) -> rebuild.Run:
     }
     config.train.steps = steps
   folder = workdir / f'steps_{steps}'
-  if not loop.run(config, multimodal.build, folder):
+  if not runner.run(config, multimodal.build, folder):
     raise SystemExit(130)
   return rebuild.load(folder)
 
