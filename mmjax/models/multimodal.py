@@ -44,7 +44,7 @@ class Multimodal(writing.Writer):
     fuse_at: where tokens are fused: 'input' (before the first block), a number
       of blocks, 'output', or several of them. Of several, each has a fusion of
       its own, which also gets what the one before it returned, as `fused`
-      (MFAS, Perez-Rua et al. 2019, equation 1).
+      (MFAS, Perez-Rua et al. 2019, section 3).
     modality_dropout: probability that the fusion doesn't get a modality of an
       example in training.
     absent_tokens: whether the fusion gets a learned token for an absent

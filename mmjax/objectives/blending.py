@@ -27,7 +27,7 @@ class Unimodal:
   """Cross-entropy of a class from each modality alone, weighted.
 
   The losses of gradient blending beside that of the fusion (Wang et al. 2020,
-  equation 3). Needs the outputs `TARGET_output_of_ENCODER` [B, C]. An example
+  section 3). Needs the outputs `TARGET_output_of_ENCODER` [B, C]. An example
   that lacks a modality has no loss of it.
 
   Attributes:
@@ -77,8 +77,7 @@ def blend_weights(
 ) -> dict[str, float]:
   """Weights of losses by how well they generalise, by gradient blending.
 
-  Each is proportional to G / O^2 (Wang et al. 2020, proposition 1 and section
-  3.2): G is how much the validation loss fell, O how much the gap between
+  Each is proportional to G / O^2 (Wang et al. 2020, section 3): G is how much the validation loss fell, O how much the gap between
   validation and training loss grew. They add up to 1. A loss whose validation
   loss didn't fall has the weight 0.
 
