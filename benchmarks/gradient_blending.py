@@ -3,10 +3,11 @@
   python -m benchmarks.gradient_blending --workdir=runs/blending \
     --config=configs/fusion_senses.py:feature
 
-Trains the config twice, for few steps and for more, with a loss of each
-modality alone beside that of all, and prints the weights by how far each one's
-validation loss fell, and how far it fell behind that of training. The weight of
-all modalities together, `multimodal`, is that of `tasks.classify`.
+Trains the config twice, for few steps and for more, each with its own schedule,
+with a loss of each modality alone beside that of all, and prints the weights by
+how far each one's validation loss fell, and how far it fell behind that of
+training. The weight of all modalities together, `multimodal`, is that of
+`tasks.classify`.
 """
 
 import pathlib
@@ -81,6 +82,9 @@ def train(steps: int, workdir: pathlib.Path) -> rebuild.Run:
       'weights': dict.fromkeys(config.model.encoders, 1.0),
     }
     config.train.steps = steps
+    config.optimizer.warmup_steps = min(
+      config.optimizer.warmup_steps, steps // 2
+    )
   folder = workdir / f'steps_{steps}'
   if not runner.run(config, multimodal.build, folder):
     raise SystemExit(130)

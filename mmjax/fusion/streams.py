@@ -198,9 +198,9 @@ class Bottleneck(_Streams):
 
   In each block, a modality's tokens attend to themselves and to the bottleneck
   tokens; each modality then has its own version of those, and their mean goes
-  into the next block (Nagrani et al. 2021, section 3). An
-  absent modality is left out of the mean. What the last block writes into the
-  bottleneck tokens is not used.
+  into the next block (Nagrani et al. 2021, section 3). An absent modality is
+  left out of the mean. What the last block writes into the bottleneck tokens is
+  not used.
 
   Attributes:
     number: number of bottleneck tokens.

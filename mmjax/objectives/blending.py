@@ -77,8 +77,9 @@ def blend_weights(
 ) -> dict[str, float]:
   """Weights of losses by how well they generalise, by gradient blending.
 
-  Each is proportional to G / O^2 (Wang et al. 2020, section 3): G is how much the validation loss fell, O how much the gap between
-  validation and training loss grew. They add up to 1. A loss whose validation
+  Each is proportional to G / O^2 (Wang et al. 2020, section 3): G is how much
+  the validation loss fell, O how much the gap between validation and training
+  loss grew. They add up to 1. A loss whose validation
   loss didn't fall has the weight 0.
 
   Args:
