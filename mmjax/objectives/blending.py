@@ -79,7 +79,7 @@ def blend_weights(
 
   Each is proportional to G / O^2 (Wang et al. 2020, section 3): G is how much
   the validation loss fell, O how much the gap between validation and training
-  loss grew. They add up to 1. A loss whose validation
+  loss grew, at least a tenth of G, which is our limit. They add up to 1. A loss whose validation
   loss didn't fall has the weight 0.
 
   Args:
@@ -104,8 +104,8 @@ def blend_weights(
   for name, (train, validation) in end.items():
     gain = start[name][1] - validation
     gap = (validation - train) - (start[name][1] - start[name][0])
-    # A gap that didn't grow would weigh without limit.
-    rates[name] = max(gain, 0.0) / max(gap, 1e-2 * max(gain, 1e-8)) ** 2
+    # A gap that hardly grew would weigh almost without limit.
+    rates[name] = gain / max(gap, gain / 10) ** 2 if gain > 0 else 0.0
   total = sum(rates.values())
   if total == 0:
     raise ConfigError(
