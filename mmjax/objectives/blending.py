@@ -79,8 +79,8 @@ def blend_weights(
 
   Each is proportional to G / O^2 (Wang et al. 2020, section 3): G is how much
   the validation loss fell, O how much the gap between validation and training
-  loss grew, at least a tenth of G, which is our limit. They add up to 1. A loss whose validation
-  loss didn't fall has the weight 0.
+  loss grew, but at least a tenth of G (our limit). They add up to 1. A modality
+  whose validation loss didn't fall has the weight 0.
 
   Args:
     start: by modality, mean training and validation loss at a first step.
