@@ -63,5 +63,6 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
 
   if 'runlocal' in chosen:
     config.train.steps = 60
+    config.optimizer.warmup_steps = 10
     config.eval.num_examples = 97
   return config
