@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from mmjax.config import adapter_fields
 from mmjax.config.fields import Field
 
 TOP = {
@@ -166,8 +167,7 @@ DATA = {
   ),
 }
 
-# Fields of `data` that say where records come from, which each source of
-# `data.mixture` may set for itself; None: as in `data`.
+# Fields of `data` that each source of `data.mixture` may set; None: as there.
 SOURCE = {
   'weight': Field(
     'float', 1.0, 'share of the examples, relative to other sources', above=0
@@ -384,13 +384,13 @@ EVAL = {
 
 SECTIONS = {
   'data': DATA,
+  'adapter': adapter_fields.ADAPTER,
   'optimizer': OPTIMIZER,
   'train': TRAIN,
   'mesh': MESH,
   'eval': EVAL,
 }
-# Fields of these sections are checked by the experiment's `build`.
-OPEN_SECTIONS = ('model', 'tasks')
+OPEN_SECTIONS = ('model', 'tasks')  # Checked by the experiment's `build`.
 
 SYNONYMS = {  # Names that other libraries give to fields.
   **dict.fromkeys(('learning_rate', 'base_lr'), 'optimizer.lr'),

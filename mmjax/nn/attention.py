@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,12 +10,11 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError
+from mmjax.nn import adapters, norm
 from mmjax.nn import cache as cache_lib
-from mmjax.nn import norm
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import (
   attention_forms,
-  products,
   ring_attention,
   rules,
   tiled_attention,
@@ -280,6 +279,8 @@ class WidthToHeads(nn.Module):
   use_bias: bool
   dtype: Any
 
+  kernel_axes: ClassVar[tuple[int, int]] = (1, 2)
+
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, N, D] to [B, N, H, K]."""
@@ -292,7 +293,7 @@ class WidthToHeads(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = products.project(x, kernel)  # [B, N, H, K]
+    y = adapters.project(self, x, kernel)  # [B, N, H, K]
     if self.use_bias:
       bias = self.param(
         'bias',
@@ -319,6 +320,8 @@ class HeadsToWidth(nn.Module):
   use_bias: bool
   dtype: Any
 
+  kernel_axes: ClassVar[tuple[int, int]] = (2, 1)
+
   @nn.compact
   def __call__(self, x: Array) -> Array:
     """Maps [B, N, H, K] to [B, N, D]."""
@@ -330,7 +333,7 @@ class HeadsToWidth(nn.Module):
       jnp.float32,
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
-    y = products.project(x, kernel, axes=2)  # [B, N, D]
+    y = adapters.project(self, x, kernel, axes=2)  # [B, N, D]
     if self.use_bias:
       bias = self.param(
         'bias',

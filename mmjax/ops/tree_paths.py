@@ -52,6 +52,38 @@ def unflatten(leaves: Mapping[str, Any]) -> Params:
   return out
 
 
+def select(tree: Params, kept: Any) -> Params:
+  """The tree of dicts with only the leaves where `kept` is True.
+
+  >>> select(
+  ...   {'text': {'bias': 2}, 'scale': 3},
+  ...   {'text': {'bias': True}, 'scale': False},
+  ... )
+  {'text': {'bias': 2}}
+  """
+  chosen = flatten(kept)
+  return unflatten({p: x for p, x in flatten(tree).items() if chosen[p]})
+
+
+def select_like(tree: Params, like: Params) -> Params:
+  """The tree of dicts with only the leaves at the paths of another tree.
+
+  >>> select_like({'text': {'bias': 2}, 'scale': 3}, {'text': {'bias': 0}})
+  {'text': {'bias': 2}}
+  """
+  leaves = flatten(tree)
+  return unflatten({path: leaves[path] for path in flatten(like)})
+
+
+def overlay(tree: Params, part: Params) -> Params:
+  """The tree of dicts with the leaves that `part` has replaced or added.
+
+  >>> overlay({'text': {'bias': 2}, 'scale': 3}, {'text': {'bias': 5}})
+  {'scale': 3, 'text': {'bias': 5}}
+  """
+  return unflatten(flatten(tree) | flatten(part))
+
+
 def checksum(tree: Params) -> int:
   """A number that parameters of other values or names are unlikely to have."""
   number = 0

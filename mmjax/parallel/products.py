@@ -1,7 +1,6 @@
 """Products of activations with a layer's kernel, in the device's best form."""
 
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -30,16 +29,6 @@ def project(x: Array, kernel: Array, axes: int = 1) -> Array:
   number = math.prod(kernel.shape[:axes])
   product = x.reshape(-1, number) @ kernel.reshape(number, -1)
   return product.reshape(*x.shape[:-axes], *kernel.shape[axes:])
-
-
-def dot_general(
-  x: Array, kernel: Array, dimension_numbers: Any, **settings: Any
-) -> Array:
-  """`jax.lax.dot_general` for `flax.linen.Dense`, computed by `project`."""
-  is_plain = dimension_numbers == (((x.ndim - 1,), (0,)), ((), ()))
-  if is_plain and kernel.ndim == 2 and settings.get('precision') is None:
-    return project(x, kernel)
-  return jax.lax.dot_general(x, kernel, dimension_numbers, **settings)
 
 
 def _merges_rows() -> bool:

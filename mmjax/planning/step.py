@@ -13,7 +13,7 @@ import numpy as np
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import flops, model_flops, optimizer, program
+from mmjax.training import adapting, flops, model_flops, program
 from mmjax.training.experiment import Build, Experiment
 
 # Prefix of XLA's message if a step needs more memory than the device has.
@@ -90,7 +90,7 @@ def compile_step(
   seconds = time.time() - began
   plan = train_program.plan
   params = plan.abstract.params
-  trained = optimizer.trained(config.optimizer, params)
+  trained = adapting.find_trained(config, params)
   sizes = jax.tree.map(lambda leaf: leaf.size, params)
   return Step(
     mesh=dict(mesh.shape),

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from mmjax.errors import ConfigError
+from mmjax.nn import adapters
 from mmjax.parallel import rules as parallel_rules
 from mmjax.pretrained import (
   base,
@@ -275,24 +276,25 @@ def save(
   published model; the widest if they have several, so that none is rounded.
 
   Args:
-    model: the model.
+    model: the model; its adapters, if any, are merged.
     folder: path of the folder, which is made if it does not exist.
     shard_bytes: largest size of one file of tensors.
   """
   folder = Path(folder)
   family = families.find(model.config)
-  written = keys.save(family.rules(model.config), model.params)
+  params = adapters.merge(model.params)
+  written = keys.save(family.rules(model.config), params)
   if family.extras is not None:
     written = itertools.chain(written, family.extras(model.config))
   if base.KEPT in model.files:
     kept = safetensors.numpy.load(model.files[base.KEPT])
-    dtype = jax.tree.leaves(model.params)[0].dtype
+    dtype = jax.tree.leaves(params)[0].dtype
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
   tensors.write(folder, written, shard_bytes)
   completed = family.completed_fields
   config = {k: v for k, v in model.config.items() if k not in completed}
-  leaves = jax.tree.leaves(model.params)
+  leaves = jax.tree.leaves(params)
   config = configs.set_dtype(config, jnp.result_type(*leaves))
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)

@@ -19,6 +19,7 @@ from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from mmjax.errors import ConfigError
+from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.runs import late_reads
 from mmjax.types import Params
@@ -286,10 +287,10 @@ def load_params(
     raise ConfigError(
       f'{workdir} kept no average of its parameters (train.ema_decay is 0)'
     )
-  name = 'ema' if (kept if ema is None else ema) else 'params'
+  average = kept if ema is None else ema
   try:
     with late_reads.ignored():
-      return _load(folder / str(step) / name)
+      return _load_params(folder / str(step), average)
   except (MemoryError, jax.errors.JaxRuntimeError):
     raise
   except Exception as error:
@@ -304,12 +305,28 @@ def load_params(
     ) from error
 
 
+def _load_params(path: Path, average: bool) -> Params:
+  """The parameters of a checkpoint, or their EMA."""
+  if not average:
+    return _load(path / 'params')
+  ema, params = _describe(path / 'ema'), _describe(path / 'params')
+  if tree_paths.flatten(ema).keys() == tree_paths.flatten(params).keys():
+    return _load(path / 'ema')
+  # There is none of frozen parameters.
+  return tree_paths.overlay(_load(path / 'params'), _load(path / 'ema'))
+
+
+def _describe(path: Path) -> Params:
+  """Shapes and dtypes of an item of a checkpoint."""
+  return ocp.StandardCheckpointHandler().metadata(epath.Path(path)).tree
+
+
 def _load(path: Path) -> Params:
   """One item of a checkpoint, on the first device."""
   place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-    ocp.StandardCheckpointHandler().metadata(epath.Path(path)).tree,
+    _describe(path),
   )
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(path, target)

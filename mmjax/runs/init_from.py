@@ -28,6 +28,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
+from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
@@ -237,7 +238,8 @@ def load(config: Any, target: Params) -> Params:
 
   Args:
     config: what `resolve` returned, with `init_from`.
-    target: shapes and shardings of the run's parameters.
+    target: shapes and shardings of the run's parameters; those of adapters are
+      left out, as they start anew.
 
   Returns:
     Parameters by path, 'image/...', for those that have a source.
@@ -246,6 +248,7 @@ def load(config: Any, target: Params) -> Params:
     ConfigError: if the model lacks a parameter of the source's, or it has
       another shape; all are named.
   """
+  target, _ = adapters.split(target)
   wanted, found, wrong = tree_paths.flatten(target), {}, []
   for start, pairs in _pair_paths(config, wanted):
     source = start.source
@@ -364,7 +367,8 @@ def published(
   dtype = run.config.train.dtype if dtype is None else dtype
   module = family.build_module(config, jnp.dtype(dtype))
   theirs = tree_paths.flatten(checkpoint.shapes(module, family.inputs(config)))
-  if theirs.keys() != tree_paths.flatten(run.params).keys():
+  ours, _ = adapters.split(run.params)
+  if theirs.keys() != tree_paths.flatten(ours).keys():
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
   size = checkpoint.check_preprocessing(family, module, config, small)

@@ -15,6 +15,7 @@ import tokenizers
 from mmjax import encoders, errors, models
 from mmjax.config import components
 from mmjax.errors import ConfigError
+from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import (
   base,
@@ -231,15 +232,13 @@ def _open_run(folder: Path) -> WeightSource:
 
   def read(shapes: Params) -> Params:
     # Read at each call: the arrays become those of a state, which donates them.
-    held, wanted = (
-      tree_paths.flatten(checkpoints.load_params(folder)),
-      tree_paths.flatten(shapes),
-    )
-    return tree_paths.unflatten(
-      {
-        path: jax.device_put(held[path], getattr(place, 'sharding', None))
-        for path, place in wanted.items()
-      }
+    held = adapters.merge(checkpoints.load_params(folder))
+    return jax.tree.map(
+      lambda wanted, leaf: jax.device_put(
+        leaf.astype(wanted.dtype), getattr(wanted, 'sharding', None)
+      ),
+      shapes,
+      tree_paths.select_like(held, shapes),
     )
 
   return WeightSource(
@@ -248,7 +247,8 @@ def _open_run(folder: Path) -> WeightSource:
     data=data,
     tables=components.of(run.config).tables,
     shapes=jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), run.params
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype),
+      adapters.split(run.params)[0],
     ),
     read=read,
     files={

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from mmjax import types
+from mmjax.ops import tree_paths
 from mmjax.parallel import attention_forms
-from mmjax.training import flops, optimizer, step
+from mmjax.training import adapting, flops, step
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
 
@@ -35,9 +36,9 @@ def count(
     params: parameters, or their `jax.ShapeDtypeStruct`s.
     batch: a global batch, or its `jax.ShapeDtypeStruct`s.
   """
-  trained = optimizer.trained(config.optimizer, params)
-  frozen = jax.tree.map(lambda kept: not kept, trained)
-  tx = optax.masked(optax.set_to_zero(), frozen)
+  trained = adapting.find_trained(config, params)
+  chosen = tree_paths.select(jax.tree.map(_shape, params), trained)
+  tx = optax.identity()
   update = step.make_update(
     _without_recompute(experiment.model),
     {
@@ -56,8 +57,8 @@ def count(
     step=jax.ShapeDtypeStruct((), jnp.int32),
     seed=jax.ShapeDtypeStruct((), jnp.uint32),
     params=params,
-    opt_state=jax.eval_shape(tx.init, params),
-    ema=params if config.train.ema_decay else None,
+    opt_state=tx.init(chosen),
+    ema=chosen if config.train.ema_decay else None,
   )
   with attention_forms.only_plain():
     return flops.count(jax.jit(update).trace(state, batch, given).jaxpr)

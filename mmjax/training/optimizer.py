@@ -12,6 +12,7 @@ import jax
 import optax
 
 from mmjax.errors import choose
+from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.training import schedule
 
@@ -32,15 +33,14 @@ def build(
 
   Args:
     config: the section `optimizer`.
-    params: the parameters or their shapes.
+    params: all parameters or their shapes.
     steps: updates in the run, for the schedule.
     axes: tree of `PartitionSpec` with the parameters' logical axis names
       (`nn.get_partition_spec`); Muon reads from it which axes of a
       weight are inputs, outputs and layers.
 
   Returns:
-    A transformation that leaves frozen parameters where they are and keeps no
-    state for them.
+    A transformation for a tree of the trained parameters alone.
 
   Raises:
     ConfigError: on an unknown name, or a pattern that matches no parameter.
@@ -61,38 +61,23 @@ def build(
     parts.insert(0, optax.clip_by_global_norm(config.clip_norm))
   if scales:
     parts.append(_scale_by_path(scales))
-  transform = optax.chain(*parts)
-  if not config.freeze:
-    return transform
-  labels = jax.tree.map(
-    lambda frozen: 'frozen' if frozen else 'trained',
-    tree_paths.mask(config.freeze, params),
-  )
-  return optax.partition(
-    {'trained': transform, 'frozen': optax.set_to_zero()}, labels
-  )
+  return optax.chain(*parts)
 
 
 def decays(params: Any, no_decay: tuple[str, ...] = ()) -> Any:
   """Which parameters weight decay shrinks, a tree of bool.
 
-  Those called `kernel` or `embedding`, except where a pattern of `no_decay`
-  is found in the path. Biases, norms, scales and position tables stay as they
-  are. (The number of axes says nothing: a scan stacks biases to matrices.)
+  Those called `kernel` or `embedding` and both matrices of an adapter, except
+  where a pattern of `no_decay` is found in the path. Biases, norms, scales and
+  position tables stay as they are. (The number of axes says nothing: a scan
+  stacks biases to matrices.)
   """
   return jax.tree.map(
     lambda path: (
-      path.split('/')[-1] in ('kernel', 'embedding')
+      path.split('/')[-1] in ('kernel', 'embedding', adapters.A, adapters.B)
       and not any(re.search(pattern, path) for pattern in no_decay)
     ),
     tree_paths.names(params),
-  )
-
-
-def trained(config: Any, params: Any) -> Any:
-  """Which parameters are not frozen, a tree of bool."""
-  return jax.tree.map(
-    lambda frozen: not frozen, tree_paths.mask(config.freeze, params)
   )
 
 

@@ -15,7 +15,7 @@ from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import init_from
-from mmjax.training import prefetch, startup
+from mmjax.training import adapting, prefetch, startup
 from mmjax.training import program as program_lib
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
@@ -126,7 +126,8 @@ def _make_state(
   if not config.init_from:
     return state
   params = init_from.load(config, plan.abstract.params)
-  return state_lib.with_params(state, params)
+  adapting.check_read(config, plan.abstract.params, params)
+  return adapting.reset_magnitudes(state_lib.with_params(state, params))
 
 
 def _steps_done(config: Any, checkpoints: checkpoints_lib.Checkpoints) -> int:

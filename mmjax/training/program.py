@@ -11,7 +11,7 @@ import jax
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
-from mmjax.training import optimizer, schedule, step, teachers
+from mmjax.training import adapting, optimizer, schedule, step, teachers
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
 from mmjax.types import Params, TaughtObjective
@@ -118,7 +118,9 @@ def build(
   """
   train = config.train
   boxed = state_lib.shapes(experiment.model, experiment.init_batch)
+  boxed, adapt = adapting.extend(config, experiment, boxed)
   params = nn.meta.unbox(boxed)
+  trained = adapting.find_trained(config, params)
   tx = optimizer.build(
     config.optimizer,
     params,
@@ -132,6 +134,8 @@ def build(
     boxed=boxed,
     mesh=mesh,
     ema=train.ema_decay > 0,
+    trained=trained,
+    adapt=adapt,
   )
   _check_teachers(config, experiment)
   update = step.make_update(
@@ -139,7 +143,7 @@ def build(
     experiment.objectives,
     tx,
     lr=schedule.build(config.optimizer, train.steps),
-    trained=optimizer.trained(config.optimizer, params),
+    trained=trained,
     frozen={n: model.apply for n, model in experiment.frozen.items()},
     accumulate=train.accumulate,
     ema_decay=train.ema_decay,

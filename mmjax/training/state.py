@@ -26,8 +26,8 @@ class State:
     step: [] int32, updates done; also the number of the next batch.
     seed: [] uint32, with `step` the source of all randomness.
     params: parameters.
-    opt_state: the optimizer's state.
-    ema: EMA of the parameters, or None.
+    opt_state: the optimizer's state, for the trained parameters.
+    ema: EMA of the trained parameters, or None.
   """
 
   step: Array
@@ -39,7 +39,9 @@ class State:
   @property
   def eval_params(self) -> Params:
     """The parameters to evaluate: the EMA if there is one."""
-    return self.params if self.ema is None else self.ema
+    if self.ema is None:
+      return self.params
+    return tree_paths.overlay(self.params, self.ema)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,8 @@ def plan(
   boxed: Params,
   mesh: jax.sharding.Mesh,
   ema: bool,
+  trained: Any = None,
+  adapt: Callable[[Array, Params], Params] | None = None,
 ) -> Plan:
   """Finds shapes and shardings of the state from the modules' axis names.
 
@@ -88,23 +92,32 @@ def plan(
     model: as for `shapes`.
     batch: one or two examples.
     tx: the optimizer.
-    boxed: of `shapes(model, batch)`.
+    boxed: of `shapes(model, batch)`, or of what `adapt` makes of it.
     mesh: the devices that hold the state.
     ema: whether to keep an EMA of the parameters.
+    trained: tree of bool, False where a parameter is frozen; None for none.
+    adapt: function from a key and the model's initial parameters to those of
+      the state; None for the same.
   """
+
+  def choose(tree: Params) -> Params:
+    return tree if trained is None else tree_paths.select(tree, trained)
 
   def init(seed: Array) -> State:
     key = jax.random.key(seed)
     params = nn.meta.unbox(
       model.init(key, _as_arrays(batch), train=False)['params']
     )
+    if adapt is not None:
+      params = adapt(jax.random.fold_in(key, 1), params)
+    chosen = choose(params)
     return State(
       step=jnp.zeros((), jnp.int32),
       seed=seed,
       params=params,
-      opt_state=tx.init(params),
+      opt_state=tx.init(chosen),
       # A buffer of its own: the update donates params and ema separately.
-      ema=jax.tree.map(jnp.copy, params) if ema else None,
+      ema=jax.tree.map(jnp.copy, chosen) if ema else None,
     )
 
   abstract = jax.eval_shape(init, np.uint32(0))
@@ -117,7 +130,7 @@ def plan(
     opt_state=_like_params(
       abstract.opt_state, abstract.params, of_params, whole
     ),
-    ema=of_params if ema else None,
+    ema=choose(of_params) if ema else None,
   )
   abstract = jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -144,7 +157,7 @@ def with_params(state: State, values: Mapping[str, Array]) -> State:
   params = jax.tree_util.tree_map_with_path(replace, state.params)
   ema = state.ema
   if ema is not None:
-    ema = jax.tree.map(jnp.copy, params)
+    ema = jax.tree.map(jnp.copy, tree_paths.select_like(params, ema))
   return state.replace(params=params, ema=ema)
 
 

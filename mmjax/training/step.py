@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.ops import tree_paths
 from mmjax.training import by_source
 from mmjax.training import state as state_lib
 from mmjax.types import (
@@ -46,9 +47,10 @@ def make_update(
   Args:
     model: outputs = model.apply({'params': p}, batch, train=True, rngs=...).
     objectives: name -> (weight, objective).
-    tx: the optimizer.
+    tx: the optimizer of the trained parameters.
     lr: learning rate schedule, for the metrics.
-    trained: tree of bool, False where a parameter is frozen.
+    trained: tree of bool, False where a parameter is frozen: it gets no
+      gradient, no optimizer state, and stays as it is.
     frozen: functions of frozen models by the name of the objective that learns
       from one; `update` gets their parameters by the same names.
     accumulate: number of micro-batches of a batch. The losses are those of the
@@ -66,10 +68,10 @@ def make_update(
   Returns:
     A function to be jitted with the state donated. Metrics: `loss`,
     `loss/NAME`, `count/NAME` (items that the loss is a mean over),
-    `NAME/METRIC`, `grad_norm` (of trained parameters, before clipping),
-    `param_norm`, `lr`; `replaced`, the number of records that can't be read; of
-    each source of a mixture `loss/NAME/SOURCE`, `count/NAME/SOURCE` and
-    `examples/SOURCE`.
+    `NAME/METRIC`, `grad_norm` (before clipping) and `param_norm`, both of the
+    trained parameters, `lr`; `replaced`, the number of records that can't be
+    read; of each source of a mixture `loss/NAME/SOURCE`, `count/NAME/SOURCE`
+    and `examples/SOURCE`.
   """
 
   def update(
@@ -77,11 +79,15 @@ def make_update(
   ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
     teachers = _find_teachers(
-      model, state.ema, frozen or {}, frozen_params or {}
+      model,
+      None if state.ema is None else state.eval_params,
+      frozen or {},
+      frozen_params or {},
     )
     gradients = _Gradients(
       model,
       objectives,
+      trained,
       accumulate,
       axis_name,
       teachers,
@@ -90,16 +96,17 @@ def make_update(
       sources,
     )
     grads, metrics = gradients(state.params, batch, key)
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    metrics['grad_norm'] = optax.tree.norm(_select(grads, trained))
-    metrics['param_norm'] = optax.tree.norm(params)
+    chosen = tree_paths.select(state.params, trained)
+    updates, opt_state = tx.update(grads, state.opt_state, chosen)
+    chosen = optax.apply_updates(chosen, updates)
+    metrics['grad_norm'] = optax.tree.norm(grads)
+    metrics['param_norm'] = optax.tree.norm(chosen)
     metrics['lr'] = lr(state.step)
     return state.replace(
       step=state.step + 1,
-      params=params,
+      params=tree_paths.overlay(state.params, chosen),
       opt_state=opt_state,
-      ema=_update_ema(state, params, ema_decay),
+      ema=_update_ema(state, chosen, ema_decay),
     ), metrics
 
   return update
@@ -124,6 +131,7 @@ class _Gradients:
 
   model: nn.Module
   objectives: Mapping[str, tuple[float, Objective]]
+  trained: Any
   accumulate: int
   axis_name: str | None
   teachers: Mapping[str, ApplyTeacher]
@@ -160,9 +168,13 @@ class _Gradients:
       output_grads, metrics = self._compare(
         params, batch, micro, keys, fractions
       )
-    gradient = jax.grad(self._micro_losses, has_aux=True)
+
+    def losses(chosen, *part):
+      return self._micro_losses(tree_paths.overlay(params, chosen), *part)
+
+    chosen = tree_paths.select(params, self.trained)
     grads, found = _sum(
-      partial(gradient, params),
+      partial(jax.grad(losses, has_aux=True), chosen),
       (micro, fractions, keys, output_grads),
       self.accumulate,
     )
@@ -336,20 +348,10 @@ def _join(parts: Array) -> Array:
   return joined.reshape(-1, *parts.shape[2:])
 
 
-def _select(tree: Any, kept: Any) -> list[Array]:
-  """The leaves where `kept` is True; XLA drops what only others need."""
-  return [
-    leaf
-    for leaf, keep in zip(
-      jax.tree.leaves(tree), jax.tree.leaves(kept), strict=True
-    )
-    if keep
-  ]
-
-
 def _update_ema(
   state: state_lib.State, params: Params, decay: float
 ) -> Params | None:
+  """The EMA with the new values of the trained parameters."""
   if state.ema is None:
     return None
   # t + 1 updates after this one; Polyak averaging with a warm-up.

@@ -19,6 +19,7 @@ from mmjax.data import preprocess as preprocessing
 from mmjax.data import tokenizers
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
+from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints, rebuild, weight_source
@@ -278,15 +279,7 @@ def _open_run(
     {name: run.preprocessor[name].describe_arrays() for name in inputs},
     run.tokenizer,
     size,
-    functools.partial(_choose, run.params),
-  )
-
-
-def _choose(params: Params, shapes: Params) -> Params:
-  """The parameters of the same paths."""
-  leaves = tree_paths.flatten(params)
-  return tree_paths.unflatten(
-    {path: leaves[path] for path in tree_paths.flatten(shapes)}
+    functools.partial(tree_paths.select_like, adapters.merge(run.params)),
   )
 
 

@@ -176,6 +176,36 @@ def test_dropout_follows_seed_and_step():
   assert loss(state) != loss(state.replace(seed=jnp.uint32(4)))
 
 
+def test_frozen_parameters_stay_with_neither_state_nor_average():
+  params, _, _, batch = _setup()
+  trained = jax.tree.map(lambda _: True, params)
+  trained['up'] = {'kernel': False, 'bias': True}
+  params['up']['kernel'] = params['up']['kernel'].astype(jnp.bfloat16)
+  chosen = {'up': {'bias': params['up']['bias']}, 'down': params['down']}
+  tx = optax.adam(0.1)
+  update = step.make_update(
+    _NoDropout(),
+    OBJECTIVES,
+    tx,
+    lr=lambda t: 0.1,
+    trained=trained,
+    accumulate=2,
+    ema_decay=0.25,
+  )
+  state = _state(chosen, tx, ema=chosen).replace(params=params)
+  new, metrics = jax.jit(update)(state, batch)
+  same = np.testing.assert_array_equal
+  same(new.params['up']['kernel'], params['up']['kernel'])
+  same(new.eval_params['up']['kernel'], params['up']['kernel'])
+  assert (new.params['up']['bias'] != params['up']['bias']).all()
+  assert jax.tree.structure(new) == jax.tree.structure(state)
+  norm = optax.tree.norm({k: new.params[k] for k in ('down',)})
+  bias = optax.tree.norm(new.params['up']['bias'])
+  np.testing.assert_allclose(
+    metrics['param_norm'], np.hypot(norm, bias), rtol=1e-6
+  )
+
+
 def test_the_average_follows_its_formula():
   params, tx, update, batch = _setup(ema_decay=0.25)
   state = _state(params, tx, ema=params)
@@ -185,6 +215,6 @@ def test_the_average_follows_its_formula():
     state, _ = update(state, batch)
     want = decay * want + (1 - decay) * state.params['up']['kernel']
     np.testing.assert_allclose(state.ema['up']['kernel'], want, rtol=1e-6)
-  assert state.eval_params is state.ema
+  jax.tree.map(np.testing.assert_array_equal, state.eval_params, state.ema)
   assert state.replace(ema=None).eval_params is state.params
   assert int(state.step) == 3

@@ -1,0 +1,167 @@
+"""Which parameters a run trains: all, those not frozen, or adapters."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax.errors import ConfigError
+from mmjax.nn import adapters
+from mmjax.ops import tree_paths
+from mmjax.training import state as state_lib
+from mmjax.training.experiment import Experiment
+from mmjax.types import Array, Params
+
+
+def find_trained(config: Any, params: Params) -> Any:
+  """Which parameters are trained, a tree of bool.
+
+  With adapters, theirs and those that `adapter.train` names; without, all. Of
+  these, none that `optimizer.freeze` names.
+
+  Args:
+    config: a completed config.
+    params: the parameters or their shapes, adapters included.
+  """
+  frozen = tree_paths.mask(config.optimizer.freeze, params)
+  if not config.adapter.layers:
+    return jax.tree.map(lambda is_frozen: not is_frozen, frozen)
+  named = tree_paths.mask(config.adapter.train, params)
+
+  def trained(path: str, is_named: bool, is_frozen: bool) -> bool:
+    own = adapters.is_trained(path)
+    return (own or (is_named and not adapters.is_adapter(path))) and (
+      not is_frozen
+    )
+
+  return jax.tree.map(trained, tree_paths.names(params), named, frozen)
+
+
+def extend(
+  config: Any, experiment: Experiment, boxed: Params
+) -> tuple[Params, Callable[[Array, Params], Params] | None]:
+  """Adds a config's adapters to the model's parameters.
+
+  Args:
+    config: a completed config.
+    experiment: the experiment of the config.
+    boxed: of `state.shapes`.
+
+  Returns:
+    The shapes with adapters, frozen parameters in `adapter.frozen_dtype`, and
+    the function that makes such parameters of a key and the model's. Without
+    adapters the same shapes and None.
+
+  Raises:
+    ConfigError: if a pattern matches no layer that can have an adapter, or
+      nothing is there to adapt.
+  """
+  if not config.adapter.layers:
+    return boxed, None
+  if not config.init_from:
+    raise ConfigError(
+      f'adapter.layers={config.adapter.layers!r}, but init_from is empty: '
+      'adapters change trained weights, which stay as they are; name the model '
+      'to start from, or train all parameters with adapter.layers=()'
+    )
+  lora = _settings(config)
+  shapes = adapters.make_shapes(boxed, _choose_layers(config, experiment), lora)
+  whole = adapters.flatten_boxed(boxed) | adapters.flatten_boxed(shapes)
+  tree_paths.check('adapter.train', config.adapter.train, nn.meta.unbox(boxed))
+  extended = tree_paths.unflatten(whole)
+  kept = find_trained(config, nn.meta.unbox(extended))
+  cast = functools.partial(
+    _cast_frozen, tree_paths.flatten(kept), config.adapter.frozen_dtype
+  )
+
+  def adapt(key: Array, params: Params) -> Params:
+    own = adapters.draw(key, nn.meta.unbox(shapes), params, lora)
+    return cast(tree_paths.overlay(params, own))
+
+  values = jax.eval_shape(cast, nn.meta.unbox(extended))
+  return nn.meta.replace_boxed(extended, values), adapt
+
+
+def check_read(config: Any, params: Params, read: Mapping[str, Any]) -> None:
+  """Refuses frozen parameters that `init_from` has no values for.
+
+  Args:
+    config: a completed config.
+    params: shapes of all parameters.
+    read: the values that `init_from` has, by path.
+
+  Raises:
+    ConfigError: naming them.
+  """
+  if not config.adapter.layers:
+    return
+  trained = tree_paths.flatten(find_trained(config, params))
+  new = [
+    path
+    for path, is_trained in trained.items()
+    if not is_trained and path not in read and not adapters.is_adapter(path)
+  ]
+  if new:
+    listed = ', '.join(new[:5]) + (', ...' if new[5:] else '')
+    raise ConfigError(
+      f'init_from={config.init_from!r} has no values of {listed}: they would '
+      'stay random, as only adapters are trained; add a pattern of them to '
+      f'adapter.train={config.adapter.train!r}'
+    )
+
+
+def reset_magnitudes(state: state_lib.State) -> state_lib.State:
+  """Sets the magnitudes of DoRA to the norms of the kernels as they are now."""
+  shardings = {
+    path: leaf.sharding
+    for path, leaf in tree_paths.flatten(state.params).items()
+    if path.endswith(f'/{adapters.MAGNITUDE}')
+  }
+  if not shardings:
+    return state
+  find = jax.jit(adapters.find_magnitudes, out_shardings=shardings)
+  return state_lib.with_params(state, find(state.params))
+
+
+def _settings(config: Any) -> adapters.Lora:
+  section = config.adapter
+  return adapters.Lora(
+    rank=section.rank,
+    alpha=section.alpha,
+    dropout=section.dropout,
+    rank_stabilized=section.rank_stabilized,
+    dora=section.dora,
+  )
+
+
+def _choose_layers(
+  config: Any, experiment: Experiment
+) -> dict[str, tuple[int, int]]:
+  """The layers that `adapter.layers` names, with the axes of their kernels."""
+  with adapters.record_layers() as layers:
+    state_lib.shapes(experiment.model, experiment.init_batch)
+  named = {path: path for path in layers}
+  tree_paths.check(
+    'adapter.layers', config.adapter.layers, tree_paths.unflatten(named)
+  )
+  chosen = tree_paths.flatten(
+    tree_paths.mask(config.adapter.layers, tree_paths.unflatten(named))
+  )
+  return {path: axes for path, axes in layers.items() if chosen[path]}
+
+
+def _cast_frozen(
+  trained: Mapping[str, bool], dtype: str, params: Params
+) -> Params:
+  """Casts what is frozen, apart from the constants of adapters."""
+
+  def cast(path: str, leaf: Any) -> Any:
+    if trained[path] or adapters.is_adapter(path):
+      return leaf
+    return leaf.astype(jnp.dtype(dtype))
+
+  leaves = tree_paths.flatten(params)
+  return tree_paths.unflatten({p: cast(p, leaf) for p, leaf in leaves.items()})
