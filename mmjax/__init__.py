@@ -4,11 +4,12 @@ import importlib
 from typing import Any
 
 __version__ = '0.1.0'
-__all__ = ['load', 'save', 'train']
+__all__ = ['load', 'save', 'save_adapter', 'train']
 
 _MODULES = {
   'load': 'mmjax.interchange',
   'save': 'mmjax.interchange',
+  'save_adapter': 'mmjax.interchange',
   'train': 'mmjax.training.interactive',
 }
 

@@ -28,7 +28,8 @@ def load(
 
   Args:
     source: a Hugging Face folder, a model name on its hub (with the extra
-      `hub`), or the folder of an mmjax run.
+      `hub`), a folder of PEFT's with an adapter (which names its model), or the
+      folder of an mmjax run.
     dtype: dtype of the computation, for a published model (default: float32)
       and for a run that started from a whole one (default: the run's). Other
       runs keep theirs.
@@ -70,17 +71,37 @@ def save(model: Model, folder: Path | str) -> None:
   """Writes a Hugging Face folder, which transformers and `load` can read.
 
   Args:
-    model: result of `load`.
+    model: result of `load`; adapters are merged into its weights.
     folder: folder to write; it is created if it is missing.
 
   Raises:
     ConfigError: for a run that did not start from a published model, since
       transformers has no class for it.
   """
+  pretrained.save(_check_published(model), folder)
+
+
+def save_adapter(model: Model, folder: Path | str) -> None:
+  """Writes a model's adapters alone, as a folder that PEFT and `load` can read.
+
+  Args:
+    model: result of `load`, of a run with `adapter.layers` or of such a folder.
+    folder: folder to write; it is created if it is missing.
+
+  Raises:
+    ConfigError: for a run that did not start from a whole published model, a
+      model without adapters, or one of which PEFT has no place for what was
+      trained.
+  """
+  pretrained.save_adapter(_check_published(model), folder)
+
+
+def _check_published(model: Model) -> pretrained.Pretrained:
+  """Refuses a run that has no class in transformers."""
   if not isinstance(model, pretrained.Pretrained):
     raise ConfigError(
       f'the run trained its own {type(model.module).__name__}, for which '
       'transformers has no class; only runs that started from a whole '
       'published model (--config.init_from=FOLDER) can be saved as one'
     )
-  pretrained.save(model, folder)
+  return model

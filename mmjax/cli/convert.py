@@ -9,10 +9,12 @@ from mmjax.errors import ConfigError
 USAGE = """\
   mmjax convert runs/finetuned out
   mmjax convert openai/clip-vit-base-patch32 clip --dtype=bfloat16
+  mmjax convert runs/lora adapter --adapter
 
 IN is a Hugging Face folder, a model name on the hub, or the folder of a run
 that started from a whole pretrained model (--config.init_from). OUT is a folder
-that transformers can load; a model in it is replaced.
+that transformers can load, with adapters merged, or with --adapter one that
+PEFT can load; a model in it is replaced.
 """
 
 
@@ -37,6 +39,11 @@ def main(argv: list[str]) -> int:
     default='float32',
     help='dtype of the written tensors (default: %(default)s)',
   )
+  parser.add_argument(
+    '--adapter',
+    action='store_true',
+    help="write the adapters alone, in PEFT's format",
+  )
   args = parser.parse_args(argv)
   out = pathlib.Path(args.folder)
   if out.resolve() == pathlib.Path(args.source).resolve():
@@ -46,12 +53,19 @@ def main(argv: list[str]) -> int:
   import jax
 
   import mmjax
+  from mmjax.nn import adapters
   from mmjax.pretrained import tensors
 
   model = mmjax.load(args.source, param_dtype=args.dtype)
+  if args.adapter:
+    with arguments.naming(f'OUT={out}', 'write'):
+      mmjax.save_adapter(model, out)
+    print(f'{out}: the adapters of {model.base}')
+    return 0
   with arguments.naming(f'OUT={out}', 'write'):
     mmjax.save(model, out)
-  number = sum(leaf.size for leaf in jax.tree.leaves(model.params))
+  params, _ = adapters.split(model.params)
+  number = sum(leaf.size for leaf in jax.tree.leaves(params))
   written = len(tensors.Tensors(out).names)
   print(f'{out}: {number:,} parameters in {written} tensors')
   return 0

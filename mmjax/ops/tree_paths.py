@@ -75,6 +75,23 @@ def select_like(tree: Params, like: Params) -> Params:
   return unflatten({path: leaves[path] for path in flatten(like)})
 
 
+def put(tree: Params, like: Params) -> Params:
+  """The leaves at the paths of another tree, as that has them.
+
+  Args:
+    tree: tree of dicts of arrays.
+    like: tree of `jax.ShapeDtypeStruct`; its dtypes and, if set, shardings are
+      those of the result.
+  """
+  return jax.tree.map(
+    lambda wanted, leaf: jax.device_put(
+      leaf.astype(wanted.dtype), getattr(wanted, 'sharding', None)
+    ),
+    like,
+    select_like(tree, like),
+  )
+
+
 def overlay(tree: Params, part: Params) -> Params:
   """The tree of dicts with the leaves that `part` has replaced or added.
 

@@ -23,10 +23,14 @@ from mmjax.pretrained import (
   configs,
   ctranslate2,
   families,
+  hub,
   image_sizes,
   keys,
   names,
   patches,
+  peft,
+  peft_config,
+  peft_layers,
   preprocess,
   processors,
   sections,
@@ -38,8 +42,6 @@ from mmjax.pretrained import (
 from mmjax.types import Params
 
 CONFIG = 'config.json'
-# What peft writes beside the matrices that it trained.
-ADAPTER = 'adapter_config.json'
 # Small files that belong to a model, and are copied unchanged.
 _FILES = (
   preprocess.FILE,
@@ -69,8 +71,9 @@ def load(
 ) -> base.Pretrained:
   """Loads a model from a Hugging Face folder: config.json and safetensors.
 
-  Whisper is also read in the format of CTranslate2, see `ctranslate2`. Tensors
-  are read one at a time, straight to their devices.
+  Whisper is also read in the format of CTranslate2, see `ctranslate2`, and a
+  folder of PEFT's with the model that it names. Tensors are read one at a time,
+  straight to their devices.
 
   Args:
     folder: path of the folder.
@@ -86,6 +89,8 @@ def load(
   """
   folder = Path(folder)
   try:
+    if (folder / peft_config.FILE).exists():
+      return _load_adapter(folder, dtype, param_dtype, mesh)
     return _load(folder, dtype, param_dtype, mesh)
   except ConfigError as error:
     if str(error).startswith(str(folder)):
@@ -117,6 +122,55 @@ def _load(
     family.rules(config), source, target, skip=family.ignored_patterns
   )
   return family.model_class(module, params, config, files, size)
+
+
+def _load_adapter(
+  folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
+) -> base.Pretrained:
+  """Loads a folder of PEFT's: the model that it names, with its adapters."""
+  config = peft_config.read(folder)
+  model = _load(find_base(folder, config), dtype, param_dtype, mesh)
+  layers = peft_layers.find(model.module, model.config)
+  return peft.attach(model, layers, folder, config)
+
+
+def find_base(folder: Path, config: Mapping[str, Any]) -> Path:
+  """The folder of the model that an adapter is for.
+
+  Args:
+    folder: the adapter's folder.
+    config: its config.
+
+  Raises:
+    ConfigError: if it names none, or it is not there.
+  """
+  name = config.get('base_model_name_or_path')
+  if not name:
+    raise ConfigError(
+      f'{folder / peft_config.FILE} does not name the model of the adapter; '
+      'set base_model_name_or_path in it to that folder'
+    )
+  try:
+    return hub.find(name)
+  except ConfigError as error:
+    raise ConfigError(
+      f'{folder / peft_config.FILE}: base_model_name_or_path: {error}'
+    ) from error
+
+
+def save_adapter(model: base.Pretrained, folder: Path | str) -> None:
+  """Saves a model's adapters alone to a folder that PEFT, and `load`, can open.
+
+  Args:
+    model: a model with adapters: loaded from a run that trained some, or from
+      a folder of PEFT's.
+    folder: path of the folder, which is made if it does not exist.
+
+  Raises:
+    ConfigError: if the model has no adapters, or PEFT has no place for what was
+      trained.
+  """
+  peft.save(model, peft_layers.find(model.module, model.config), folder)
 
 
 def check_preprocessing(
@@ -215,11 +269,8 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
 
   Raises:
     ConfigError: if there is no config, it is broken or has a key or value that
-      mmjax refuses, or the folder is that of an adapter or is laid out as
-      open_clip does.
+      mmjax refuses, or the folder is laid out as open_clip does.
   """
-  if (folder / ADAPTER).exists():
-    raise _adapter_error(folder)
   root = sentence_steps.model_folder(folder)
   for name in tensors.OPEN_CLIP:
     if (folder / name).exists() and not (root / CONFIG).exists():
@@ -246,22 +297,6 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     if (root / name).exists()
   }
   return config, files | sentence_steps.read(folder)
-
-
-def _adapter_error(folder: Path) -> ConfigError:
-  """The error about a folder with an adapter, which is not a whole model."""
-  adapter = configs.read(folder / ADAPTER)
-  base_model = adapter.get('base_model_name_or_path')
-  kind = adapter.get('peft_type') or 'LORA'
-  return ConfigError(
-    f'{folder} holds an adapter ({ADAPTER}, {kind}) for '
-    f'{base_model or "a model"}, not a model; merge it into its base '
-    'once, with peft and transformers:\n'
-    '  python -c "import peft; peft.AutoPeftModel.from_pretrained('
-    f"{str(folder)!r}).merge_and_unload().save_pretrained('OUT')\"\n"
-    'peft.AutoPeftModelForCausalLM for one that writes. Then copy the '
-    'tokenizer and preprocessor files of the base into OUT, and open that'
-  )
 
 
 def save(

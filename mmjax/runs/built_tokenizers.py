@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
+  sentence_steps,
   special_tokens,
   tokenizer_files,
   tokenizer_settings,
@@ -60,3 +62,27 @@ def _hash(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
   for name in sorted(names & files.keys()):
     digest.update(f'{name} {len(files[name])} '.encode() + files[name])
   return digest.hexdigest()[:16]
+
+
+def find(
+  folder: Path, config: Mapping[str, Any], small: Mapping[str, bytes]
+) -> tuple[Path | None, str]:
+  """Finds the file of a published model's tokenizer, or writes one.
+
+  Args:
+    folder: the model's folder.
+    config: its config.json.
+    small: its other small files by name.
+
+  Returns:
+    The file, None if there is none; and why an older tokenizer's files make
+    none.
+  """
+  if tokenizer_files.FILE in small:
+    return sentence_steps.model_folder(folder) / tokenizer_files.FILE, ''
+  if small.keys().isdisjoint(tokenizer_files.VOCABULARIES):
+    return None, ''
+  try:
+    return write(small, config), ''
+  except ConfigError as error:
+    return None, str(error)

@@ -18,7 +18,9 @@ A published language model with placeholders for its images is trained without
 them: one image first, see `mmjax.models.ImageFirstVisionLanguage`.
 """
 
+import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -372,4 +374,14 @@ def published(
     return None  # It has more, such as a classifier of answers.
   params = jax.tree.map(lambda leaf: leaf.astype(param_dtype), run.params)
   size = checkpoint.check_preprocessing(family, module, config, small)
-  return family.model_class(module, params, config, small, size)
+  model = family.model_class(module, params, config, small, size)
+  patterns = run.config.adapter.train if run.config.adapter.layers else ()
+  return dataclasses.replace(
+    model,
+    base=run.config.init_from,
+    tuned=tuple(
+      path
+      for path in tree_paths.flatten(ours)
+      if any(re.search(pattern, path) for pattern in patterns)
+    ),
+  )

@@ -24,11 +24,10 @@ from mmjax.pretrained import (
   families,
   hub,
   keys,
+  peft_config,
   preprocess,
   processors,
-  sentence_steps,
   sentences,
-  tokenizer_files,
   tokenizer_settings,
 )
 from mmjax.runs import (
@@ -214,6 +213,8 @@ def with_init_from_errors(function: Callable[..., Any], *args: Any) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _open(folder: Path) -> WeightSource:
+  if (folder / peft_config.FILE).exists():
+    return _open_adapter(folder)
   if hub.is_run(folder):
     return _open_run(folder)
   return with_init_from_errors(_open_published, folder)
@@ -232,13 +233,8 @@ def _open_run(folder: Path) -> WeightSource:
 
   def read(shapes: Params) -> Params:
     # Read at each call: the arrays become those of a state, which donates them.
-    held = adapters.merge(checkpoints.load_params(folder))
-    return jax.tree.map(
-      lambda wanted, leaf: jax.device_put(
-        leaf.astype(wanted.dtype), getattr(wanted, 'sharding', None)
-      ),
-      shapes,
-      tree_paths.select_like(held, shapes),
+    return tree_paths.put(
+      adapters.merge(checkpoints.load_params(folder)), shapes
     )
 
   return WeightSource(
@@ -266,6 +262,19 @@ def _open_run(folder: Path) -> WeightSource:
   )
 
 
+def _open_adapter(folder: Path) -> WeightSource:
+  """The model that a folder of PEFT's names, with its adapters merged."""
+  config = with_init_from_errors(peft_config.read, folder)
+  base_folder = with_init_from_errors(checkpoint.find_base, folder, config)
+
+  def read(shapes: Params) -> Params:
+    return tree_paths.put(
+      adapters.merge(checkpoint.load(folder).params), shapes
+    )
+
+  return dataclasses.replace(_open(base_folder), folder=folder, read=read)
+
+
 def _open_published(folder: Path) -> WeightSource:
   config, small, source = checkpoint.read_folder(folder)
   family = families.find(config)
@@ -282,7 +291,7 @@ def _open_published(folder: Path) -> WeightSource:
     else:
       settings, spectrogram = match
       inputs['sound'] = Input('sound', settings)
-  tokenizer, fault = _tokenizer(folder, config, small)
+  tokenizer, fault = built_tokenizers.find(folder, config, small)
   if tokenizer is not None:
     data['tokenizer'] = str(tokenizer)
     data['lower_case'] = (
@@ -352,20 +361,6 @@ def _pool_texts(
   if pooling is None:
     return module, dict.fromkeys(_POOLED, _POOLED_OTHERWISE)
   return module.clone(pooling=pooling, pool_activation=None), {}
-
-
-def _tokenizer(
-  folder: Path, config: Mapping[str, Any], small: Mapping[str, bytes]
-) -> tuple[Path | None, str]:
-  """The file of a published model's tokenizer, and why there is none."""
-  if base.TOKENIZER in small:
-    return sentence_steps.model_folder(folder) / base.TOKENIZER, ''
-  if small.keys().isdisjoint(tokenizer_files.VOCABULARIES):
-    return None, ''
-  try:
-    return built_tokenizers.write(small, config), ''
-  except ConfigError as error:
-    return None, str(error)
 
 
 def _lacks_pooler(

@@ -69,22 +69,3 @@ def halve(held):
 )
 def test_a_likely_cause_is_named(tmp_path, change, config, cause):
   assert cause in read_error(tmp_path, 'llama', change, **config)
-
-
-@pytest.mark.parametrize('whole', [True, False])
-def test_an_adapter_is_no_model(tmp_path, whole):
-  if whole:
-    shutil.copytree(GOLDEN / 'llama', tmp_path, dirs_exist_ok=True)
-  settings = {'peft_type': 'LORA', 'base_model_name_or_path': 'a/base'}
-  path = tmp_path / 'adapter_config.json'
-  path.write_text(json.dumps(settings))
-  safetensors.numpy.save_file(
-    {'base_model.model.q.lora_A.weight': np.ones(2, np.float32)},
-    tmp_path / 'adapter_model.safetensors',
-  )
-  with pytest.raises(ValueError, match=r'LORA\) for a/base, not a model') as e:
-    pretrained.load(tmp_path)
-  assert 'merge_and_unload().save_pretrained' in str(e.value)
-  path.write_text('[')
-  with pytest.raises(ValueError, match=r'adapter_config\.json is broken'):
-    pretrained.load(tmp_path)
