@@ -1,14 +1,22 @@
-"""Which parameters a run with adapters trains."""
+"""Which parameters a run with adapters trains, and what a step then holds."""
 
+import math
+import re
+import types
+
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax import decoders, models
 from mmjax.config import settings
 from mmjax.errors import ConfigError
 from mmjax.nn import adapters
-from mmjax.training import adapting
+from mmjax.parallel import mesh, vocabulary
+from mmjax.training import adapting, optimizer, step
+from mmjax.training import state as state_lib
 
 PARAMS = {
   'image': {
@@ -73,3 +81,85 @@ def test_magnitudes_follow_the_kernels():
   np.testing.assert_array_equal(
     found['image/up/lora_magnitude'], [2, 2, 2, 0, 0]
   )
+
+
+class _Next:
+  """Cross-entropy of the next token."""
+
+  compares = ()
+
+  def count(self, batch):
+    return batch['text_mask'].sum().astype(jnp.float32)
+
+  def __call__(self, outputs, batch, *, apply, rng, axis_name=None):
+    loss, *_ = vocabulary.mean_cross_entropy(
+      outputs['text_logits'], batch['text'], batch['text_mask']
+    )
+    return loss, {}
+
+
+def test_no_gradient_and_no_float32_copy_of_two_billion_frozen_weights():
+  decoder = decoders.TextDecoder(
+    49157,
+    2048,
+    depth=24,
+    num_heads=16,
+    mlp_dim=8192,
+    max_length=512,
+    cross_attention=False,
+    positions='none',
+    block={'gated': True, 'mlp_bias': False, 'attention_bias': False},
+    dtype=jnp.bfloat16,
+  )
+  model = models.LanguageModel(decoder)
+  batch = {
+    'text': np.zeros((1, 67), np.int32),
+    'text_mask': np.ones((1, 67), bool),
+  }
+  config = _config(layers=('attention/(query|value)', 'mlp/down'), dora=True)
+  boxed = state_lib.shapes(model, batch)
+  experiment = types.SimpleNamespace(model=model, init_batch=batch)
+  boxed, adapt = adapting.extend(config, experiment, boxed)
+  params = nn.meta.unbox(boxed)
+  tx = optimizer.build(config.optimizer, params, steps=1)
+  trained = adapting.find_trained(config, params)
+  plan = state_lib.plan(
+    model,
+    batch,
+    tx,
+    boxed=boxed,
+    mesh=jax.sharding.AbstractMesh((1,) * 4, mesh.AXES),
+    ema=True,
+    trained=trained,
+    adapt=adapt,
+  )
+  update = step.make_update(
+    model,
+    {'next': (1.0, _Next())},
+    tx,
+    lr=lambda _: 0.1,
+    trained=trained,
+    accumulate=1,
+    ema_decay=0.9,
+  )
+  shapes = lambda tree: jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree
+  )
+  text = jax.jit(update).lower(shapes(plan.abstract), shapes(batch)).as_text()
+  number = sum(math.prod(x.shape) for x in jax.tree.leaves(params))
+  assert number > 1.7e9
+  # The largest arrays by type: of a layer at most in float32.
+  largest = {'bf16': 0, 'f32': 0}
+  for sizes, dtype in re.findall(r'tensor<((?:\d+x)+)(bf16|f32)>', text):
+    size = math.prod(map(int, sizes[:-1].split('x')))
+    largest[dtype] = max(largest[dtype], size)
+  assert largest['bf16'] == 24 * 2048 * 8192
+  assert largest['f32'] <= 2048 * 8192
+  # Neither are gradients of frozen kernels stacked in bfloat16.
+  made = re.findall(r'stablehlo\.(?:dynamic_update_slice|pad).*', text)
+  assert made and not any('24x2048x8192' in line for line in made)
+  held = sum(
+    x.size * x.dtype.itemsize
+    for x in jax.tree.leaves((plan.abstract.opt_state, plan.abstract.ema))
+  )
+  assert held < 0.01 * 4 * number
