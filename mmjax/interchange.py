@@ -28,8 +28,8 @@ def load(
 
   Args:
     source: a Hugging Face folder, a model name on its hub (with the extra
-      `hub`), a folder of PEFT's with an adapter (which names its model), or the
-      folder of an mmjax run.
+      `hub`), a GGUF file (with the extra `gguf`), a folder of PEFT's with an
+      adapter (which names its model), or the folder of an mmjax run.
     dtype: dtype of the computation, for a published model (default: float32)
       and for a run that started from a whole one (default: the run's). Other
       runs keep theirs.

@@ -23,6 +23,7 @@ from mmjax.pretrained import (
   configs,
   ctranslate2,
   families,
+  gguf_file,
   hub,
   image_sizes,
   keys,
@@ -71,9 +72,10 @@ def load(
 ) -> base.Pretrained:
   """Loads a model from a Hugging Face folder: config.json and safetensors.
 
-  Whisper is also read in the format of CTranslate2, see `ctranslate2`, and a
-  folder of PEFT's with the model that it names. Tensors are read one at a time,
-  straight to their devices.
+  Whisper is also read in the format of CTranslate2, see `ctranslate2`, Llama
+  and similar models from a GGUF file, see `gguf_file`, and a folder of PEFT's
+  with the model that it names. Tensors are read one at a time, straight to
+  their devices.
 
   Args:
     folder: path of the folder.
@@ -221,6 +223,9 @@ def read_folder(
     ConfigError: if a file is missing, the family is unknown, or the
       tensors can't be read.
   """
+  if gguf_file.is_model(folder):
+    config, source, files = gguf_file.read(folder)
+    return config, files, source
   if ctranslate2.is_model(folder):
     config, source, files = ctranslate2.read(folder)
     return config, files, source

@@ -1,4 +1,4 @@
-"""Finds a model: a folder, or a name on the Hugging Face hub."""
+"""Finds a model: a folder, a file, or a name on the Hugging Face hub."""
 
 import re
 import socket
@@ -10,6 +10,7 @@ from typing import Any
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   ctranslate2,
+  gguf_file,
   sentence_steps,
   tensors,
   tokenizer_files,
@@ -26,8 +27,9 @@ def find(source: Path | str) -> Path:
   """Finds the folder of a model, downloading it if need be.
 
   Args:
-    source: a folder, or a name such as 'openai/clip-vit-base-patch32', which
-      is downloaded once, into the cache of huggingface_hub.
+    source: a folder, a GGUF file, or a name such as
+      'openai/clip-vit-base-patch32', which is downloaded once, into the cache
+      of huggingface_hub.
 
   Raises:
     ConfigError: if there is neither; if a download needs huggingface_hub, which
@@ -36,6 +38,8 @@ def find(source: Path | str) -> Path:
   """
   folder = Path(source)
   if folder.is_dir():
+    return folder
+  if gguf_file.is_model(folder):
     return folder
   if folder.is_file():
     raise ConfigError(f'{source} is a file; give its folder')

@@ -96,21 +96,34 @@ def llama(
 ) -> tokenizers.Tokenizer:
   """Builds a BPE tokenizer; text without a piece becomes bytes."""
   model = read_model(files, PAIRS, sentence_pieces.PAIRS)
-  tokenizer = tokenizers.Tokenizer(
-    models.BPE(*_pairs(model), fuse_unk=True, byte_fallback=True)
-  )
   begins = tokenizer_settings.read_switch(settings, 'add_prefix_space', None)
   legacy = tokenizer_settings.read_switch(settings, 'legacy', False)
   scheme = 'always' if legacy else 'first'
-  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
-    replacement=_SPACE,
-    prepend_scheme='never' if begins is False else scheme,
-    split=False,
+  tokenizer = build_pairs(
+    model.pieces, prepend='never' if begins is False else scheme
   )
-  strip = [] if begins is False else [decoders.Strip(content=' ', left=1)]
-  tokenizer.decoder = decoders.Sequence([*_byte_decoders(), *strip])
   special_tokens.add(tokenizer, tokens, PAIRS, _added_tokens(model))
   special_tokens.add_edge_tokens(tokenizer, settings, tokens)
+  return tokenizer
+
+
+def build_pairs(
+  pieces: Sequence[sentence_pieces.Piece], *, prepend: str
+) -> tokenizers.Tokenizer:
+  """Builds a BPE tokenizer of pieces, without special tokens.
+
+  Args:
+    pieces: the vocabulary, in the order of ids.
+    prepend: 'first', 'always' or 'never': where a text gets a space in front.
+  """
+  tokenizer = tokenizers.Tokenizer(
+    models.BPE(*_pairs(pieces), fuse_unk=True, byte_fallback=True)
+  )
+  tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(
+    replacement=_SPACE, prepend_scheme=prepend, split=False
+  )
+  strip = [] if prepend == 'never' else [decoders.Strip(content=' ', left=1)]
+  tokenizer.decoder = decoders.Sequence([*_byte_decoders(), *strip])
   return tokenizer
 
 
@@ -121,7 +134,7 @@ def gemma(
   model = read_model(files, PAIRS, sentence_pieces.PAIRS)
   tokenizer = tokenizers.Tokenizer(
     models.BPE(
-      *_pairs(model),
+      *_pairs(model.pieces),
       fuse_unk=True,
       unk_token=tokens.require('unk_token'),
       byte_fallback=True,
@@ -312,13 +325,13 @@ def read_model(files: Files, name: str, kind: int) -> sentence_pieces.Model:
 
 
 def _pairs(
-  model: sentence_pieces.Model,
+  pieces: Sequence[sentence_pieces.Piece],
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
   """Ids of the pieces, and their merges in the order of the pieces.
 
   A piece is a merge of any two other pieces that make it up.
   """
-  ids = {piece.text: i for i, piece in enumerate(model.pieces)}
+  ids = {piece.text: i for i, piece in enumerate(pieces)}
   merges = [
     (text[:i], text[i:])
     for text in ids

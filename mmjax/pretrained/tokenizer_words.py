@@ -29,7 +29,7 @@ _CLIP_WORDS = (
   r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]"
   r'|[^\s\p{L}\p{N}]+'
 )
-_QWEN_WORDS = (
+QWEN_WORDS = (
   r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
   r'| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+'
 )
@@ -147,7 +147,7 @@ def qwen2(
   tokenizer.normalizer = normalizers.NFC()
   tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
     [
-      pre_tokenizers.Split(tokenizers.Regex(_QWEN_WORDS), behavior='isolated'),
+      pre_tokenizers.Split(tokenizers.Regex(QWEN_WORDS), behavior='isolated'),
       pre_tokenizers.ByteLevel(
         add_prefix_space=bool(
           tokenizer_settings.read_switch(settings, 'add_prefix_space', False)

@@ -13,6 +13,7 @@ from typing import Any
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
+  gguf_file,
   sentence_steps,
   special_tokens,
   tokenizer_files,
@@ -41,13 +42,18 @@ def write(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Path:
   tokenizer_settings.apply(
     tokenizer, configs.parse(files.get(named, b'{}'), named)
   )
-  folder = _cache() / _hash(files, config)
+  built = {**files, tokenizer_files.FILE: tokenizer.to_str().encode()}
+  return _keep(built, _hash(files, config))
+
+
+def _keep(files: Mapping[str, bytes], digest: Any) -> Path:
+  """Writes a tokenizer.json and its settings, if any, to the cache."""
+  folder = _cache() / digest.hexdigest()[:16]
   folder.mkdir(parents=True, exist_ok=True)
-  if named in files:
-    writers.replace(folder / named, files[named].decode())
-  path = folder / tokenizer_files.FILE
-  writers.replace(path, tokenizer.to_str())
-  return path
+  for name in (tokenizer_settings.FILE, tokenizer_files.FILE):
+    if name in files:
+      writers.replace(folder / name, files[name].decode())
+  return folder / tokenizer_files.FILE
 
 
 def _cache() -> Path:
@@ -55,13 +61,13 @@ def _cache() -> Path:
   return Path(folder or Path.home() / '.cache/mmjax') / 'tokenizers'
 
 
-def _hash(files: Mapping[str, bytes], config: Mapping[str, Any]) -> str:
+def _hash(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Any:
   """Depends on what the tokenizer is built from; equal on all hosts."""
   names = {*tokenizer_files.VOCABULARIES, *special_tokens.FILES}
   digest = hashlib.sha256(str(config.get('model_type')).encode())
   for name in sorted(names & files.keys()):
     digest.update(f'{name} {len(files[name])} '.encode() + files[name])
-  return digest.hexdigest()[:16]
+  return digest
 
 
 def find(
@@ -78,6 +84,8 @@ def find(
     The file, None if there is none; and why an older tokenizer's files make
     none.
   """
+  if gguf_file.is_model(folder):
+    return _keep(small, hashlib.sha256(small[tokenizer_files.FILE])), ''
   if tokenizer_files.FILE in small:
     return sentence_steps.model_folder(folder) / tokenizer_files.FILE, ''
   if small.keys().isdisjoint(tokenizer_files.VOCABULARIES):
