@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[1] / 'docs'
-PAGES = [DOCS / 'encoders.md', *sorted(DOCS.glob('pretrained_*.md'))]
+PAGES = [
+  DOCS / 'adapters.md',
+  DOCS / 'encoders.md',
+  *sorted(DOCS.glob('pretrained_*.md')),
+]
 
 
 def _blocks(page):
@@ -14,7 +18,7 @@ def _blocks(page):
 
 
 def test_there_are_pages():
-  assert len(PAGES) == 8
+  assert len(PAGES) == 9
 
 
 @pytest.mark.slow

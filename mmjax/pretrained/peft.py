@@ -89,19 +89,15 @@ def attach(
     if parts:
       kernel = params[f'{path}/kernel']
       own |= _stack(path, kernel, parts, layers.inputs[path])
-  merged = params | own
   # Layers without an adapter of their own keep the norms of their kernels.
-  norms = adapters.find_magnitudes(tree_paths.unflatten(merged))
-  for path, norm in norms.items():
-    is_new = jnp.isnan(merged[path])
-    merged[path] = jnp.where(is_new, norm, merged[path])
+  norms = adapters.find_magnitudes(tree_paths.unflatten(params | own))
+  own |= {p: jnp.where(jnp.isnan(own[p]), norms[p], own[p]) for p in norms}
   dtype = jax.tree.leaves(model.params)[0].dtype
-  for path in own:
-    merged[path] = jnp.asarray(merged[path]).astype(dtype)
+  own = {path: jnp.asarray(leaf).astype(dtype) for path, leaf in own.items()}
   return dataclasses.replace(
     model,
-    params=tree_paths.unflatten(merged),
-    base=str(config.get('base_model_name_or_path') or ''),
+    params=tree_paths.unflatten(params | own),
+    base=str(config['base_model_name_or_path']),
     tuned=tuple(trained),
   )
 

@@ -100,17 +100,9 @@ def plan(
       the state; None for the same.
   """
 
-  def choose(tree: Params) -> Params:
-    return tree if trained is None else tree_paths.select(tree, trained)
-
   def init(seed: Array) -> State:
-    key = jax.random.key(seed)
-    params = nn.meta.unbox(
-      model.init(key, _as_arrays(batch), train=False)['params']
-    )
-    if adapt is not None:
-      params = adapt(jax.random.fold_in(key, 1), params)
-    chosen = choose(params)
+    params = _init_params(model, batch, adapt, jax.random.key(seed))
+    chosen = _choose(params, trained)
     return State(
       step=jnp.zeros((), jnp.int32),
       seed=seed,
@@ -130,7 +122,7 @@ def plan(
     opt_state=_like_params(
       abstract.opt_state, abstract.params, of_params, whole
     ),
-    ema=choose(of_params) if ema else None,
+    ema=_choose(of_params, trained) if ema else None,
   )
   abstract = jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(
@@ -140,6 +132,25 @@ def plan(
     shardings,
   )
   return Plan(init, abstract, shardings)
+
+
+def _init_params(
+  model: nn.Module,
+  batch: Batch,
+  adapt: Callable[[Array, Params], Params] | None,
+  key: Array,
+) -> Params:
+  """Initial parameters; arguments as of `plan`."""
+  variables = model.init(key, _as_arrays(batch), train=False)
+  params = nn.meta.unbox(variables['params'])
+  if adapt is None:
+    return params
+  return adapt(jax.random.fold_in(key, 1), params)
+
+
+def _choose(tree: Params, trained: Any) -> Params:
+  """The leaves of trained parameters; all if `trained` is None."""
+  return tree if trained is None else tree_paths.select(tree, trained)
 
 
 def with_params(state: State, values: Mapping[str, Array]) -> State:

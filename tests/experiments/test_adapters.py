@@ -18,7 +18,7 @@ from mmjax.errors import ConfigError
 from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.runs import checkpoints, init_from, rebuild
-from mmjax.train import loop
+from mmjax.training import runner
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 TEXTS = ['a red cat', 'two dogs']
@@ -42,7 +42,9 @@ def _with_adapters(config, steps, **settings):
 
 def _train(config, workdir):
   unmeasured = functools.partial(dataclasses.replace, evaluators={})
-  loop.run(config, lambda *args: unmeasured(contrastive.build(*args)), workdir)
+  runner.run(
+    config, lambda *args: unmeasured(contrastive.build(*args)), workdir
+  )
 
 
 @pytest.fixture(scope='module')
@@ -165,4 +167,4 @@ def test_adapters_that_fit_nothing_are_refused(
 ):
   config = make_config(GOLDEN / init if init else '')
   with pytest.raises(ConfigError, match=message):
-    loop.check(_with_adapters(config, 1, **changed), contrastive.build)
+    runner.check(_with_adapters(config, 1, **changed), contrastive.build)

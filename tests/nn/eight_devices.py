@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from mmjax import decoders, encoders
+from mmjax.nn import adapters
+from mmjax.ops import tree_paths
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules, tiled_attention
 from mmjax.types import Tokens
@@ -70,6 +72,37 @@ def test_split_equals_whole(build, sizes, draw):
     step = gradient(module, inputs, read)
     assert 'ppermute' in str(step.trace(params).jaxpr)
     found = step(params)
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), found, expected
+  )
+
+
+def test_adapters_are_sharded_as_their_kernels():
+  module, inputs, read = vit()
+  init = lambda: module.init(jax.random.key(0), *inputs, train=False)
+  with adapters.record_layers() as layers:
+    boxed = jax.eval_shape(init)['params']
+  lora = adapters.Lora(3, 5.0, dora=True)
+  shapes = adapters.make_shapes(boxed, layers, lora)
+  rng = np.random.default_rng(0)
+  whole = tree_paths.overlay(nn.meta.unbox(boxed), nn.meta.unbox(shapes))
+  params = jax.tree.map(
+    lambda x: jnp.asarray(rng.uniform(0.1, 0.5, x.shape), jnp.float32), whole
+  )
+  expected = gradient(module, inputs, read)(params)
+  sizes = {'fsdp': 2, 'tensor': 4}
+  places = rules.shardings(
+    tree_paths.unflatten(
+      adapters.flatten_boxed(boxed) | adapters.flatten_boxed(shapes)
+    ),
+    mesh_lib.build(sizes),
+  )
+  query = places['blocks']['layers']['attention']['query']
+  assert query['lora_a'].spec == jax.P(None, 'fsdp', None)
+  assert query['lora_b'].spec == jax.P(None, None, 'tensor', None)
+  assert query['lora_magnitude'].spec == jax.P(None, 'tensor', None)
+  with over(sizes):
+    found = gradient(module, inputs, read)(jax.device_put(params, places))
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, **TOLERANCE), found, expected
   )
