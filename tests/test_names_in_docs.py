@@ -25,7 +25,7 @@ SOURCES = [
   for path in sorted((ROOT / folder).rglob('*.py'))
 ]
 # Flags of other programs that pages name.
-OTHERS = {'array', 'help', 'logdir'}
+OTHERS = {'array', 'help', 'logdir', 'no-deps'}
 
 _PATH = re.compile(
   r'(?<![\w/.\-])((?:mmjax|docs|configs|experiments|tests|benchmarks|launch)'

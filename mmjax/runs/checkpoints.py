@@ -25,6 +25,8 @@ from mmjax.runs import late_reads
 from mmjax.types import Params
 
 FOLDER = 'checkpoints'
+# Items: the EMA of all parameters, or of the trained ones if some are frozen.
+_EMA, _TRAINED_EMA = 'ema', 'trained_ema'
 # Behind the name of a checkpoint that could not be read.
 DAMAGED = '.damaged'
 
@@ -170,7 +172,7 @@ class Checkpoints:
       seed=found['clock']['seed'],
       params=found['params'],
       opt_state=found['opt_state'],
-      ema=found['ema'] if 'ema' in items else None,
+      ema=found.get(_EMA, found.get(_TRAINED_EMA)),
     )
 
   def _set_aside(self, reasons: Mapping[int, str], whole: int) -> str:
@@ -247,7 +249,8 @@ def newest(workdir: Path | str) -> int:
 
 def has_ema(workdir: Path | str, step: int) -> bool:
   """Whether the checkpoint of a step has the EMA of the parameters."""
-  return (Path(workdir) / FOLDER / str(step) / 'ema').is_dir()
+  folder = Path(workdir) / FOLDER / str(step)
+  return any((folder / item).is_dir() for item in (_EMA, _TRAINED_EMA))
 
 
 def remove_unfinished(workdir: Path | str) -> bool:
@@ -309,16 +312,9 @@ def _load_params(path: Path, average: bool) -> Params:
   """The parameters of a checkpoint, or their EMA."""
   if not average:
     return _load(path / 'params')
-  ema, params = _describe(path / 'ema'), _describe(path / 'params')
-  if tree_paths.flatten(ema).keys() == tree_paths.flatten(params).keys():
-    return _load(path / 'ema')
-  # There is none of frozen parameters.
-  return tree_paths.overlay(_load(path / 'params'), _load(path / 'ema'))
-
-
-def _describe(path: Path) -> Params:
-  """Shapes and dtypes of an item of a checkpoint."""
-  return ocp.StandardCheckpointHandler().metadata(epath.Path(path)).tree
+  if (path / _EMA).is_dir():
+    return _load(path / _EMA)
+  return tree_paths.overlay(_load(path / 'params'), _load(path / _TRAINED_EMA))
 
 
 def _load(path: Path) -> Params:
@@ -326,7 +322,7 @@ def _load(path: Path) -> Params:
   place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
-    _describe(path),
+    ocp.StandardCheckpointHandler().metadata(epath.Path(path)).tree,
   )
   with ocp.StandardCheckpointer() as checkpointer:
     return checkpointer.restore(path, target)
@@ -355,4 +351,7 @@ def _items(state: Any) -> dict[str, Any]:
     'opt_state': state.opt_state,
     'clock': {'step': state.step, 'seed': state.seed},
   }
-  return items if state.ema is None else items | {'ema': state.ema}
+  if state.ema is None:
+    return items
+  is_whole = jax.tree.structure(state.ema) == jax.tree.structure(state.params)
+  return items | {_EMA if is_whole else _TRAINED_EMA: state.ema}

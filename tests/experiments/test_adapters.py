@@ -76,7 +76,7 @@ def test_only_adapters_and_what_is_named_are_trained(adapted):
     assert (params[f'{layer}/lora_b'] != 0).any(), layer
     np.testing.assert_allclose(params[f'{layer}/lora_scale'], 5 / 3)
     np.testing.assert_array_equal(params[f'{layer}/lora_dropout'], 0.25)
-  held = checkpoints._describe(adapted / 'checkpoints/2/opt_state')
+  held = checkpoints._load(adapted / 'checkpoints/2/opt_state')
   moments = {
     path.split('/mu/')[1] for path in tree_paths.flatten(held) if '/mu/' in path
   }
