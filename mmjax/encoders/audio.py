@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.encoders import tower
 from mmjax.errors import ConfigError, check_choice
+from mmjax.parallel import convolutions
 from mmjax.types import Array, DropRate, Remat, Size, Tokens
 
 _POSITIONS = ('learned', 'sincos', 'fixed', 'none')
@@ -242,6 +243,7 @@ class SpectrogramPatches(nn.Module):
       (size, size),
       self.strides,
       padding='VALID',
+      conv_general_dilated=convolutions.convolve,
       kernel_init=nn.with_logical_partitioning(
         nn.initializers.xavier_uniform(), (None, None, None, 'embed')
       ),
@@ -297,6 +299,7 @@ class FrameEmbedding(nn.Module):
         (3,),
         (stride,),
         padding=((1, 1),),
+        conv_general_dilated=convolutions.convolve,
         kernel_init=nn.with_logical_partitioning(
           nn.initializers.he_normal(), (None, None, 'embed')
         ),

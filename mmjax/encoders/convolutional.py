@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
-from mmjax.parallel import rules
+from mmjax.parallel import convolutions, rules
 from mmjax.types import Array, Tokens
 
 NORMS = ('group', 'frozen_batch', 'none')
@@ -145,6 +145,7 @@ def make_conv(
     (stride, stride),
     padding=((pad, pad), (pad, pad)) if padding is None else padding,
     feature_group_count=groups,
+    conv_general_dilated=convolutions.convolve,
     use_bias=use_bias,
     kernel_init=nn.with_logical_partitioning(
       nn.initializers.he_normal(), (None, None, None, 'conv')

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from mmjax import nn as mnn
 from mmjax import ops
+from mmjax.parallel import convolutions
 from mmjax.types import Array, DropRate, Size, Tokens
 
 
@@ -158,7 +159,7 @@ class CausalConv(nn.Module):
     length = per_channel('scale', nn.initializers.ones)
     norm = jnp.sqrt(jnp.sum(jnp.square(kernel), axis=(0, 1), keepdims=True))
     kernel = length * kernel / norm
-    y = jax.lax.conv_general_dilated(
+    y = convolutions.convolve(
       x.astype(self.dtype),
       kernel.astype(self.dtype),
       window_strides=(1,),

@@ -31,11 +31,16 @@ def project(x: Array, kernel: Array, axes: int = 1) -> Array:
   return product.reshape(*x.shape[:-axes], *kernel.shape[axes:])
 
 
+def is_on_cpus() -> bool:
+  """Whether the devices that the program is compiled for are CPUs."""
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  platform = jax.default_backend() if device is None else device.platform
+  return platform == 'cpu'
+
+
 def _merges_rows() -> bool:
   """Whether the devices are CPUs, and the mesh doesn't split sequences.
 
   The merged axis couldn't be split over the devices of both its parts.
   """
-  device = jax.sharding.get_abstract_mesh().abstract_device
-  platform = jax.default_backend() if device is None else device.platform
-  return platform == 'cpu' and not collectives.automatic_axes(['sequence'])
+  return is_on_cpus() and not collectives.automatic_axes(['sequence'])

@@ -1,0 +1,163 @@
+"""Convolutions whose gradients are fast inside loops on CPUs."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mmjax.parallel import products
+from mmjax.types import Array
+
+
+def convolve(
+  inputs: Array,
+  kernel: Array,
+  window_strides: Sequence[int],
+  padding: str | Sequence[tuple[int, int]],
+  *,
+  lhs_dilation: Sequence[int] | None = None,
+  rhs_dilation: Sequence[int] | None = None,
+  dimension_numbers: Any = None,
+  feature_group_count: int = 1,
+  precision: Any = None,
+) -> Array:
+  """`jax.lax.conv_general_dilated`, also for `flax.linen.Conv`.
+
+  XLA's fast convolutions on CPUs take channels last, and XLA brings others
+  into that form, such as the gradients of convolutions, only outside loops: in
+  the loop over micro-batches they are up to a hundred times slower. So on CPUs,
+  the gradients of one group of channels are computed in that form.
+
+  Args:
+    inputs: such as [B, H, W, C].
+    kernel: such as [h, w, C, D].
+    window_strides: one an axis of space or time.
+    padding: 'SAME', 'VALID', or before and after each of these axes.
+    lhs_dilation: of the inputs, one an axis.
+    rhs_dilation: of the kernel, one an axis.
+    dimension_numbers: as `jax.lax.conv_general_dilated` takes them.
+    feature_group_count: number of groups of channels.
+    precision: of the products.
+
+  Returns:
+    Such as [B, H, W, D].
+  """
+  if not (
+    products.is_on_cpus()
+    and feature_group_count == 1
+    and set(lhs_dilation or ()) <= {1}
+    and _channels_last(inputs, kernel, dimension_numbers)
+  ):
+    return jax.lax.conv_general_dilated(
+      inputs,
+      kernel,
+      window_strides,
+      padding,
+      lhs_dilation,
+      rhs_dilation,
+      dimension_numbers,
+      feature_group_count,
+      precision=precision,
+    )
+  dilation = tuple(rhs_dilation or [1] * len(window_strides))
+  if isinstance(padding, str):
+    sizes = inputs.shape[1:-1]
+    reach = [
+      (size - 1) * step + 1
+      for size, step in zip(kernel.shape, dilation, strict=False)
+    ]
+    padding = jax.lax.padtype_to_pads(sizes, reach, window_strides, padding)
+  window = _Window(
+    tuple(window_strides), dilation, tuple(map(tuple, padding)), precision
+  )
+  return _convolve(window, inputs, kernel)
+
+
+class _Window(NamedTuple):
+  """How a kernel moves over the inputs, by axis."""
+
+  strides: tuple[int, ...]
+  dilation: tuple[int, ...]
+  padding: tuple[tuple[int, int], ...]
+  precision: Any
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _convolve(window, inputs, kernel):
+  return _apply(
+    inputs,
+    kernel,
+    window.strides,
+    window.padding,
+    rhs_dilation=window.dilation,
+    precision=window.precision,
+  )
+
+
+def _forward(window, inputs, kernel):
+  return _convolve(window, inputs, kernel), (inputs, kernel)
+
+
+def _backward(window, saved, grad):
+  """Output i has input `stride * i + dilation * k - before` for kernel k."""
+  inputs, kernel = saved
+  to_inputs, to_kernel = [], []
+  for axis, (stride, dilation, (before, _)) in enumerate(
+    zip(window.strides, window.dilation, window.padding, strict=True)
+  ):
+    length = inputs.shape[axis + 1]
+    reach = dilation * (kernel.shape[axis] - 1)
+    last = stride * (grad.shape[axis + 1] - 1)
+    to_inputs.append((reach - before, length - 1 - last + before))
+    to_kernel.append((before, reach + last + 1 - length - before))
+  ones, space = (1,) * len(to_inputs), range(len(to_inputs))
+  input_grad = _apply(
+    grad,
+    jnp.flip(kernel, tuple(space)).swapaxes(-1, -2),  # [h, w, D, C]
+    ones,
+    to_inputs,
+    lhs_dilation=window.strides,
+    rhs_dilation=window.dilation,
+    precision=window.precision,
+  )
+  # The sum is over examples, which take the place of channels.
+  kernel_grad = _apply(
+    jnp.swapaxes(inputs, 0, -1),  # [C, H, W, B]
+    jnp.moveaxis(grad, 0, -2),  # [H, W, B, D]
+    window.dilation,
+    to_kernel,
+    rhs_dilation=window.strides,
+    precision=window.precision,
+  )  # [C, h, w, D]
+  return input_grad, jnp.moveaxis(kernel_grad, 0, -2)
+
+
+_convolve.defvjp(_forward, _backward)
+
+
+def _apply(inputs, kernel, strides, padding, **settings):
+  return jax.lax.conv_general_dilated(
+    inputs,
+    kernel,
+    strides,
+    padding,
+    dimension_numbers=_last(inputs.ndim),
+    **settings,
+  )
+
+
+def _last(ndim: int) -> jax.lax.ConvDimensionNumbers:
+  """Inputs, kernel and outputs with channels last."""
+  space = tuple(range(1, ndim - 1))
+  arrays = (0, ndim - 1, *space)
+  kernel = (ndim - 1, ndim - 2, *(axis - 1 for axis in space))
+  return jax.lax.ConvDimensionNumbers(arrays, kernel, arrays)
+
+
+def _channels_last(inputs, kernel, dimension_numbers) -> bool:
+  numbers = jax.lax.conv_dimension_numbers(
+    inputs.shape, kernel.shape, dimension_numbers
+  )
+  return numbers == _last(inputs.ndim)
