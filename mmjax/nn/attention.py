@@ -17,6 +17,7 @@ from mmjax.parallel import (
   attention_forms,
   ring_attention,
   rules,
+  splash_attention,
   tiled_attention,
 )
 from mmjax.types import Array, DropRate, Positive, Size
@@ -126,6 +127,7 @@ class Attention(nn.Module):
       keys.key,
       own=own,
       needs_weights=collected or visible.bias is not None,
+      by_key=visible.is_by_key(),
     )
     if form == 'plain':
       mixed, weights = ops.dot_product_attention(
@@ -140,8 +142,10 @@ class Attention(nn.Module):
       return mixed
     forms = {
       'ring': ring_attention.ring_attention,
+      'splash': splash_attention.splash_attention,
       'tiled': tiled_attention.tiled_attention,
     }
+    prefix = {} if form == 'splash' else {'prefix': visible.prefix}
     return forms[form](
       query,
       keys.key,
@@ -149,8 +153,8 @@ class Attention(nn.Module):
       visible.mask,
       causal=visible.causal,
       segments=visible.segments,
-      prefix=visible.prefix,
       scale=self.scale,
+      **prefix,
     )
 
   def _apply_rope(

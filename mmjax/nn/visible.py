@@ -52,6 +52,11 @@ class Visible:
       prefix=pair(self.prefix),
     )
 
+  def is_by_key(self) -> bool:
+    """Whether all of it but `causal` and `segments` is a mask [B, 1, S]."""
+    of_keys = self.mask is None or self.mask.shape[1] == 1
+    return of_keys and self.prefix is None and self.bias is None
+
 
 EVERYTHING = Visible()
 

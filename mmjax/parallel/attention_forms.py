@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 from jaxtyping import Array, Float
 
-from mmjax.parallel import collectives, ring_attention, tiled_attention
+from mmjax.parallel import (
+  collectives,
+  ring_attention,
+  splash_attention,
+  tiled_attention,
+)
 from mmjax.parallel import mesh as mesh_lib
 
 # Most logits of a layer, B * H * T * S, that a device computes at once.
@@ -21,6 +26,7 @@ def choose(
   *,
   own: bool,
   needs_weights: bool,
+  by_key: bool,
 ) -> str:
   """Chooses the form of attention by the sizes and the mesh in the context.
 
@@ -28,6 +34,7 @@ def choose(
   |---|---|
   | 'plain' | weights or a bias are needed; few logits, or keys of one tile |
   | 'ring' | self-attention of tokens that are split between devices |
+  | 'splash' | TPUs, where `by_key`, for at least `LANES` queries and keys |
   | 'tiled' | a device would compute more than `WHOLE` logits |
 
   Args:
@@ -37,12 +44,18 @@ def choose(
       few: XLA splits their weights, which are as long as the context.
     needs_weights: whether somebody collects the weights, or a bias [B, H, T, S]
       is added, which is as large as they are.
+    by_key: whether the mask, if there is one, is the same for all queries, and
+      there is no prefix.
   """
   if needs_weights or _only_plain.get():
     return 'plain'
   if own and ring_attention.is_on():
     return 'ring'
   batch, length, heads, _ = query.shape
+  on_tpus = mesh_lib.platform() == 'tpu' and not ring_attention.is_on()
+  fills_block = min(length, key.shape[1]) >= splash_attention.LANES
+  if on_tpus and by_key and fills_block:
+    return 'splash'
   logits = batch * heads * length * key.shape[1]
   shards = collectives.num_shards(
     collectives.dividing_axes(mesh_lib.BATCH_AXES, batch)

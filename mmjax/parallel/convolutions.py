@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mmjax.parallel import products
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import Array
 
 
@@ -45,7 +45,7 @@ def convolve(
     Such as [B, H, W, D].
   """
   if not (
-    products.is_on_cpus()
+    mesh_lib.platform() == 'cpu'
     and feature_group_count == 1
     and set(lhs_dilation or ()) <= {1}
     and _channels_last(inputs, kernel, dimension_numbers)

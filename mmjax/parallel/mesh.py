@@ -190,3 +190,12 @@ def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
     return jax.make_array_from_callback(shape, sharding, rows)
 
   return {name: shard(array) for name, array in batch.items()}
+
+
+def platform() -> str:
+  """The platform that a program is compiled for: 'cpu', 'gpu' or 'tpu'.
+
+  That of the mesh in the context (`jax.set_mesh`), else the default one.
+  """
+  device = jax.sharding.get_abstract_mesh().abstract_device
+  return jax.default_backend() if device is None else device.platform

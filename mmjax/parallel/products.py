@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.parallel import collectives
+from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import Array
 
 
@@ -31,16 +32,10 @@ def project(x: Array, kernel: Array, axes: int = 1) -> Array:
   return product.reshape(*x.shape[:-axes], *kernel.shape[axes:])
 
 
-def is_on_cpus() -> bool:
-  """Whether the devices that the program is compiled for are CPUs."""
-  device = jax.sharding.get_abstract_mesh().abstract_device
-  platform = jax.default_backend() if device is None else device.platform
-  return platform == 'cpu'
-
-
 def _merges_rows() -> bool:
   """Whether the devices are CPUs, and the mesh doesn't split sequences.
 
   The merged axis couldn't be split over the devices of both its parts.
   """
-  return is_on_cpus() and not collectives.automatic_axes(['sequence'])
+  on_cpus = mesh_lib.platform() == 'cpu'
+  return on_cpus and not collectives.automatic_axes(['sequence'])

@@ -111,6 +111,9 @@ def _count(jaxpr: Any) -> float:
         # What one device does of it; the key has a prefix in some versions.
         axes = next(v for k, v in params.items() if k.endswith('manual_axes'))
         times = math.prod(params['mesh'].shape[axis] for axis in axes)
+      elif name == 'pallas_call':
+        # Also the blocks that a causal kernel leaves out.
+        times = math.prod(params['grid_mapping'].grid)
       total += times * sum(_count(inner) for inner in _inner(params))
   return total
 
