@@ -15,6 +15,7 @@ from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import (
   attention_forms,
+  cudnn_attention,
   ring_attention,
   rules,
   splash_attention,
@@ -127,7 +128,7 @@ class Attention(nn.Module):
       keys.key,
       own=own,
       needs_weights=collected or visible.bias is not None,
-      by_key=visible.is_by_key(),
+      masked=visible.find_masked(),
     )
     if form == 'plain':
       mixed, weights = ops.dot_product_attention(
@@ -141,6 +142,7 @@ class Attention(nn.Module):
       self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
       return mixed
     forms = {
+      'cudnn': cudnn_attention.cudnn_attention,
       'ring': ring_attention.ring_attention,
       'splash': splash_attention.splash_attention,
       'tiled': tiled_attention.tiled_attention,

@@ -52,10 +52,12 @@ class Visible:
       prefix=pair(self.prefix),
     )
 
-  def is_by_key(self) -> bool:
-    """Whether all of it but `causal` and `segments` is a mask [B, 1, S]."""
-    of_keys = self.mask is None or self.mask.shape[1] == 1
-    return of_keys and self.prefix is None and self.bias is None
+  def find_masked(self) -> str:
+    """What this is besides `causal`, for `attention_forms.choose`."""
+    by_query = self.mask is not None and self.mask.shape[1] > 1
+    if by_query or self.prefix is not None:
+      return 'queries'
+    return 'nothing' if self.mask is None and self.segments is None else 'keys'
 
 
 EVERYTHING = Visible()

@@ -4,18 +4,21 @@ import contextlib
 import contextvars
 from collections.abc import Iterator
 
+import jax
 from jaxtyping import Array, Float
 
 from mmjax.parallel import (
   collectives,
+  cudnn_attention,
   ring_attention,
-  splash_attention,
   tiled_attention,
 )
 from mmjax.parallel import mesh as mesh_lib
 
 # Most logits of a layer, B * H * T * S, that a device computes at once.
 WHOLE = 2**24
+# Least number of queries, and of keys, for the kernels of accelerators.
+LONG = 128
 
 _only_plain = contextvars.ContextVar('only_plain', default=False)
 
@@ -26,16 +29,20 @@ def choose(
   *,
   own: bool,
   needs_weights: bool,
-  by_key: bool,
+  masked: str = 'queries',
 ) -> str:
-  """Chooses the form of attention by the sizes and the mesh in the context.
+  """Chooses the form of attention by platform, sizes and mesh in the context.
+
+  The first that fits:
 
   | form | where |
   |---|---|
-  | 'plain' | weights or a bias are needed; few logits, or keys of one tile |
+  | 'plain' | weights or a bias are needed |
   | 'ring' | self-attention of tokens that are split between devices |
-  | 'splash' | TPUs, where `by_key`, for at least `LANES` queries and keys |
+  | 'splash' | TPUs, `LONG` queries and keys or more, not masked by query |
+  | 'cudnn' | GPUs, `LONG` queries and keys or more, half precision |
   | 'tiled' | a device would compute more than `WHOLE` logits |
+  | 'plain' | few logits, or keys of one tile |
 
   Args:
     query: queries [B, T, H, K].
@@ -44,18 +51,25 @@ def choose(
       few: XLA splits their weights, which are as long as the context.
     needs_weights: whether somebody collects the weights, or a bias [B, H, T, S]
       is added, which is as large as they are.
-    by_key: whether the mask, if there is one, is the same for all queries, and
-      there is no prefix.
+    masked: what says which keys a query may attend to, apart from `causal`:
+      'nothing', 'keys' (segments, or a mask that is the same for all queries),
+      or 'queries' (a prefix, or another mask).
   """
   if needs_weights or _only_plain.get():
     return 'plain'
-  if own and ring_attention.is_on():
+  splits_tokens = ring_attention.is_on()
+  if own and splits_tokens:
     return 'ring'
   batch, length, heads, _ = query.shape
-  on_tpus = mesh_lib.platform() == 'tpu' and not ring_attention.is_on()
-  fills_block = min(length, key.shape[1]) >= splash_attention.LANES
-  if on_tpus and by_key and fills_block:
-    return 'splash'
+  platform = mesh_lib.platform()
+  if min(length, key.shape[1]) >= LONG and not splits_tokens:
+    if platform == 'tpu' and masked != 'queries':
+      return 'splash'
+    if platform == 'gpu' and cudnn_attention.supports(
+      *(jax.ShapeDtypeStruct(x.shape, x.dtype) for x in (query, key)),
+      masked != 'nothing',
+    ):
+      return 'cudnn'
   logits = batch * heads * length * key.shape[1]
   shards = collectives.num_shards(
     collectives.dividing_axes(mesh_lib.BATCH_AXES, batch)

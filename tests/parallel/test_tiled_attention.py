@@ -9,6 +9,7 @@ import pytest
 
 from mmjax import ops
 from mmjax.parallel import attention_forms, tiled_attention
+from mmjax.parallel import mesh as mesh_lib
 
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
@@ -113,3 +114,20 @@ def test_the_form_depends_on_the_size():
   assert choose(64, 256, 512) == 'plain'  # One tile.
   with attention_forms.only_plain():
     assert choose(2, long, long) == 'plain'
+
+
+def test_accelerators_have_kernels_for_long_sequences(monkeypatch):
+  def choose(platform, length=128, keys=128, **given):
+    monkeypatch.setattr(mesh_lib, 'platform', lambda: platform)
+    query, key = (jnp.zeros((2, n, 4, 8), 'bfloat16') for n in (length, keys))
+    settings = {'own': True, 'needs_weights': False, 'masked': 'keys', **given}
+    return attention_forms.choose(query, key, **settings)
+
+  assert choose('cpu') == 'plain'
+  assert choose('tpu') == 'splash'
+  assert choose('tpu', own=False) == 'splash'
+  assert choose('tpu', masked='nothing') == 'splash'
+  assert choose('tpu', masked='queries') == 'plain'
+  assert choose('tpu', needs_weights=True) == 'plain'
+  assert choose('tpu', length=1) == choose('tpu', keys=127) == 'plain'
+  assert choose('gpu') == 'plain'  # There is no cuDNN here.

@@ -1,0 +1,99 @@
+"""Attention by cuDNN's kernels for NVIDIA GPUs."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from mmjax import ops
+from mmjax.ops import attention
+from mmjax.parallel import tiled_attention
+
+
+def cudnn_attention(
+  query: Float[Array, 'B T H K'],
+  key: Float[Array, 'B S G K'],
+  value: Float[Array, 'B S G K'],
+  mask: Bool[Array, '#B #T S'] | None = None,
+  *,
+  causal: bool = False,
+  segments: Int[Array, '#B S'] | None = None,
+  prefix: Bool[Array, '#B S'] | None = None,
+  scale: float | None = None,
+) -> Float[Array, 'B T H K']:
+  """Computes `ops.dot_product_attention` without its logits in memory.
+
+  Causal attention to all keys has no mask at all; anything else becomes one,
+  [B, 1, T, S] in the dtype of the queries, which all heads share.
+
+  Args:
+    query: queries [B, T, H, K].
+    key: keys [B, S, G, K], where G divides H.
+    value: values [B, S, G, K].
+    mask: [B, T, S], True where a query may attend to a key; None means all. A
+      query without any key gets zeros, whatever keys and values contain.
+    causal: whether query t may attend only to keys 0..t, where T = S.
+    segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    prefix: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    scale: factor of the dot products; None for K**-0.5.
+
+  Returns:
+    The mixed values [B, T, H, K], equal to the plain ones up to rounding.
+
+  Raises:
+    ConfigError: if G doesn't divide H.
+  """
+  attention.check_heads(query.shape[2], key.shape[2])
+  length, keys = query.shape[1], key.shape[1]
+  attend = functools.partial(
+    jax.nn.dot_product_attention, scale=scale, implementation='cudnn'
+  )
+  # There are gradients for even numbers of tokens alone.
+  even = lambda x, axis=1: tiled_attention.pad_axis(x, axis, 2)
+  if mask is None and segments is None and prefix is None:
+    lengths = jnp.full(len(query), keys, jnp.int32) if keys % 2 else None
+    return attend(
+      *map(even, (query, key, value)),
+      is_causal=causal,
+      key_value_seq_lengths=lengths,
+    )[:, :length]
+  pair = lambda x: None if x is None else (x, x)
+  allowed = ops.allowed_keys(
+    mask,
+    earlier=ops.causal_mask(length) if causal else None,
+    segments=pair(segments),
+    prefix=pair(prefix),
+  )  # [B, T, S]
+  # Keys and values that no query uses may contain anything, NaN included.
+  used = allowed.any(axis=1)[:, :, None, None]
+  key, value = jnp.where(used, key, 0), jnp.where(used, value, 0)
+  whole = jnp.broadcast_to(allowed, (len(query), length, keys))
+  mixed = attend(
+    *map(even, (query, key, value)), mask=even(even(whole), 2)[:, None]
+  )[:, :length]
+  # The kernel averages all values for queries without any key.
+  return jnp.where(allowed.any(axis=-1)[:, :, None, None], mixed, 0)
+
+
+@functools.cache
+def supports(
+  query: jax.ShapeDtypeStruct, key: jax.ShapeDtypeStruct, with_mask: bool
+) -> bool:
+  """Whether cuDNN is there and has a kernel for such queries and keys.
+
+  Args:
+    query: [B, T, H, K].
+    key: [B, S, G, K].
+    with_mask: whether there is more than `causal`.
+  """
+  if jnp.dtype(query.dtype).itemsize != 2:
+    return False
+  mask = jax.ShapeDtypeStruct((1, query.shape[1], key.shape[1]), bool)
+  loss = lambda *inputs: jnp.sum(cudnn_attention(*inputs))
+  masks = [mask] if with_mask else []
+  try:
+    jax.eval_shape(jax.grad(loss), query, key, key, *masks)
+  except (NotImplementedError, RuntimeError):  # No such kernel, or no cuDNN.
+    return False
+  return True
