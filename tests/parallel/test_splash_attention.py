@@ -1,14 +1,19 @@
 """The kernels for TPUs equal plain attention; they compile for a TPU."""
 
 import functools
+import importlib.util
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mmjax import nn as mnn
 from mmjax import ops
-from mmjax.parallel import splash_attention
+from mmjax.parallel import mesh as mesh_lib
+from mmjax.parallel import rules, splash_attention
+from mmjax.planning import topologies
 
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=2e-5)
@@ -67,3 +72,44 @@ def test_kernels_equal_the_plain_form(name, monkeypatch):
     return jax.jit(both)(*inputs)
 
   jax.tree.map(close, compute(splash), compute(plain))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+  importlib.util.find_spec('libtpu') is None,
+  reason='compiling for TPUs needs libtpu, of the extra tpu',
+)
+def test_attention_is_compiled_to_kernels_for_the_devices_of_a_slice():
+  topologies.prepare('v5e:2x2')
+  mesh = mesh_lib.build({'data': 2, 'tensor': 2}, topologies.devices('v5e:2x2'))
+  layer = mnn.Attention(64, 4, num_kv_heads=2, dtype=jnp.bfloat16)
+
+  def put(x, *spec):
+    place = jax.NamedSharding(mesh, jax.P(*spec))
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+
+  def loss(params, x, mask):
+    visible = mnn.Visible(mask, causal=True)
+    out = layer.apply(params, x, visible=visible, train=False)[0]
+    return jnp.sum(out.astype(jnp.float32))
+
+  x = jax.ShapeDtypeStruct((4, 256, 64), jnp.bfloat16)
+  mask = jax.ShapeDtypeStruct((4, 1, 256), bool)
+  init = lambda x: layer.init(jax.random.key(0), x, train=False)
+  boxed = jax.eval_shape(init, x)
+  params = jax.tree.map(
+    lambda x, place: put(x, *place.spec),
+    nn.meta.unbox(boxed),
+    rules.shardings(boxed, mesh),
+  )
+  with jax.set_mesh(mesh), nn.logical_axis_rules(rules.RULES):
+    traced = jax.jit(jax.grad(loss)).trace(
+      params, put(x, 'data'), put(mask, 'data')
+    )
+    text = traced.lower().compile().as_text()
+  # Values, gradients of queries, and of keys and values.
+  kernels = [line for line in text.splitlines() if 'tpu_custom_call' in line]
+  assert len(kernels) == 3
+  # A device's two examples and two heads, in each of them.
+  assert all('bf16[2,2,256,16]' in line for line in kernels)
+  assert 'all-gather' not in text
