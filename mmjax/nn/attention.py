@@ -16,6 +16,7 @@ from mmjax.nn import visible as visible_lib
 from mmjax.parallel import (
   attention_forms,
   cudnn_attention,
+  kept,
   ring_attention,
   rules,
   splash_attention,
@@ -140,7 +141,7 @@ class Attention(nn.Module):
         scale=self.scale,
       )
       self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
-      return mixed
+      return kept.name(mixed, kept.ATTENTION)
     forms = {
       'cudnn': cudnn_attention.cudnn_attention,
       'ring': ring_attention.ring_attention,
@@ -300,6 +301,7 @@ class WidthToHeads(nn.Module):
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     y = adapters.project(self, x, kernel)  # [B, N, H, K]
+    y = kept.name(y, kept.PROJECTION)
     if self.use_bias:
       bias = self.param(
         'bias',
@@ -340,6 +342,7 @@ class HeadsToWidth(nn.Module):
     )
     x, kernel = nn.dtypes.promote_dtype(x, kernel, dtype=self.dtype)
     y = adapters.project(self, x, kernel, axes=2)  # [B, N, D]
+    y = kept.name(y, kept.PROJECTION)
     if self.use_bias:
       bias = self.param(
         'bias',

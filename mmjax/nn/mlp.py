@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from mmjax.errors import choose
 from mmjax.nn import dense as dense_lib
-from mmjax.parallel import rules
+from mmjax.parallel import kept, rules
 from mmjax.types import Array, DropRate, Size
 
 
@@ -71,8 +71,10 @@ class Mlp(nn.Module):
       _make_dense, use_bias=self.use_bias, dtype=self.dtype
     )
     hidden = dense(self.mlp_dim, ('embed', 'mlp'), name='up')(x)  # [B, N, M]
+    hidden = kept.name(hidden, kept.HIDDEN)
     if self.gated:
       gate = dense(self.mlp_dim, ('embed', 'mlp'), name='gate')(x)
+      gate = kept.name(gate, kept.HIDDEN)
       hidden = act(gate) * hidden
     else:
       hidden = act(hidden)

@@ -11,13 +11,9 @@ import numpy as np
 from mmjax.errors import ConfigError
 from mmjax.nn import block as block_lib
 from mmjax.nn import cache as cache_lib
+from mmjax.nn import remat as remat_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.types import Array, DropRate, Params, Remat, Size
-
-REMAT_POLICIES = {
-  'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-  'full': jax.checkpoint_policies.nothing_saveable,
-}
 
 
 class Stack(nn.Module):
@@ -38,8 +34,9 @@ class Stack(nn.Module):
     local_layers: numbers of the blocks in which tokens attend within their
       `local_segments` (windows, Beltagy et al. 2020, section 3.1).
     scan: whether to scan over layers.
-    remat: 'none', 'full' (keep only what enters a layer) or 'dots' (keep also
-      the results of matrix products with weights) for the backward pass.
+    remat: what a layer keeps for the backward pass, a policy of
+      `mmjax.nn.remat`: 'none' (everything), 'dots', 'projections', 'attention',
+      'full' (only what enters it), or 'offload' to the host's memory.
     dtype: of the computation.
   """
 
@@ -119,7 +116,7 @@ class Stack(nn.Module):
       y = y if stop is None else jnp.where(number < stop, y, x)
       return y, (cache, None if hidden is None else y)
 
-    body = self._rematerialise(body)
+    body = remat_lib.rematerialise(body, self.remat, prevent_cse=not self.scan)
     rates = jnp.asarray(np.linspace(0, self.drop_path, self.depth), jnp.float32)
     x = x.astype(self.dtype)
     cache = None if decoding is None else decoding.cache  # [L, ...]
@@ -178,18 +175,6 @@ class Stack(nn.Module):
       **(self.block or {}),
       dtype=self.dtype,
       name=name,
-    )
-
-  def _rematerialise(self, body):
-    if self.remat == 'none':
-      return body
-    if self.remat not in REMAT_POLICIES:
-      raise ConfigError(
-        f'remat {self.remat!r} is unknown; use one of '
-        f'{["none", *REMAT_POLICIES]}'
-      )
-    return nn.remat(
-      body, policy=REMAT_POLICIES[self.remat], prevent_cse=not self.scan
     )
 
 

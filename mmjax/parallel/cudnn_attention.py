@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mmjax import ops
 from mmjax.ops import attention
-from mmjax.parallel import tiled_attention
+from mmjax.parallel import kept, tiled_attention
 
 
 def cudnn_attention(
@@ -46,9 +46,13 @@ def cudnn_attention(
   """
   attention.check_heads(query.shape[2], key.shape[2])
   length, keys = query.shape[1], key.shape[1]
-  attend = functools.partial(
-    jax.nn.dot_product_attention, scale=scale, implementation='cudnn'
-  )
+
+  def attend(*inputs, **settings):
+    mixed = jax.nn.dot_product_attention(
+      *inputs, scale=scale, implementation='cudnn', **settings
+    )
+    return kept.name(mixed, kept.ATTENTION)
+
   # There are gradients for even numbers of tokens alone.
   even = lambda x, axis=1: tiled_attention.pad_axis(x, axis, 2)
   if mask is None and segments is None and prefix is None:

@@ -10,7 +10,7 @@ from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.ops import attention
-from mmjax.parallel import collectives, tiled_attention
+from mmjax.parallel import collectives, kept, tiled_attention
 from mmjax.parallel import mesh as mesh_lib
 
 # Blocks have a multiple of the vector registers' lanes.
@@ -159,6 +159,7 @@ def _attend(
     ),
     head_shards=1,
     q_seq_shards=1,
+    residual_checkpoint_name=kept.ATTENTION,
     interpret=interpret,
   )
   to_heads = lambda x: jnp.swapaxes(x, 1, 2)  # [B, H, T, K]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from mmjax.ops import attention
-from mmjax.parallel import collectives
+from mmjax.parallel import collectives, kept
 
 # Number of keys whose logits a device holds at once.
 TILE = 512
@@ -173,8 +173,9 @@ def _forward(settings, query, key, value, structure):
   state, _ = collectives.scan_ring(visit, state, moving, settings.axis)
   highest, total, mixed = state
   total = jnp.where(total > 0, total, 1.0)  # For queries without any key.
-  mixed = mixed / total[..., None]
-  saved = query, key, value, structure, mixed, highest + jnp.log(total)
+  mixed = kept.name(mixed / total[..., None], kept.ATTENTION)
+  log_total = kept.name(highest + jnp.log(total), kept.ATTENTION)
+  saved = query, key, value, structure, mixed, log_total
   return _ungroup_heads(mixed).astype(query.dtype), saved
 
 

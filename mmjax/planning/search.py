@@ -10,12 +10,12 @@ import jax
 from mmjax import models
 from mmjax.config import components, settings
 from mmjax.errors import ConfigError
-from mmjax.nn import stack
+from mmjax.nn import remat as remat_lib
 from mmjax.planning import report, step
 from mmjax.training import flops
 from mmjax.training.experiment import Experiment
 
-REMATS = ('none', *stack.REMAT_POLICIES)
+REMATS = ('none', *remat_lib.POLICIES)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from mmjax import nn as mnn
-from mmjax.parallel import rules
+from mmjax.nn import remat as remat_lib
+from mmjax.parallel import attention_forms, rules, tiled_attention
+from mmjax.train import flops
 
 # Fused in another way, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
@@ -87,9 +89,51 @@ def test_stacking_undoes_unstacking_at_any_depth(params):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('remat', ['full', 'dots'])
+@pytest.mark.parametrize('remat', remat_lib.POLICIES)
 def test_rematerialisation_changes_nothing(remat, params, scanned):
   close(scanned, gradient(stack(remat=remat), params))
+
+
+def _measure(remat, form):
+  """Temporaries (of plain attention alone) and FLOPs of a step."""
+  module = mnn.Stack(5, 32, 2, 96, remat=remat)
+  x = jax.ShapeDtypeStruct((3, 64, 32), jnp.float32)
+  init = functools.partial(module.init, train=False)
+  boxed = jax.eval_shape(init, jax.random.key(0), x)
+
+  def loss(variables, x):
+    return jnp.sum(jnp.sin(module.apply(variables, x, train=True)[0]))
+
+  with pytest.MonkeyPatch.context() as patch:
+    if form == 'tiled':
+      patch.setattr(attention_forms, 'WHOLE', 1)
+      patch.setattr(tiled_attention, 'TILE', 32)
+    traced = jax.jit(jax.grad(loss)).trace(nn.meta.unbox(boxed), x)
+  work = flops.count(traced.jaxpr)
+  if form == 'tiled':
+    return 0, work
+  memory = traced.lower().compile().memory_analysis()
+  return memory.temp_size_in_bytes, work
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('form', ['plain', 'tiled'])
+def test_policies_trade_memory_for_time(form):
+  order = ('none', 'dots', 'projections', 'attention', 'full')
+  memory, work = zip(*(_measure(name, form) for name in order), strict=True)
+  if form == 'plain':
+    assert sorted(set(memory), reverse=True) == list(memory)
+  assert sorted(work) == list(work)
+  tokens, width, layers = 3 * 64, 32, 5
+  product = 2 * tokens * width * width * layers
+  attention = 2 * 2 * 3 * 64 * 64 * width * layers  # Logits, and mixing.
+  none, dots, projections, kept, full = work
+  # Plain attention's weights are not kept, but for 'none'.
+  again = attention / 2 if form == 'plain' else 0
+  assert dots - none == again
+  assert projections - dots == 3 * product  # The MLP's hidden layer.
+  assert kept - projections == 4 * product
+  assert full - kept == attention - again
 
 
 def test_an_unknown_policy_is_refused():
