@@ -15,7 +15,8 @@ from mmjax.planning import report, step
 from mmjax.training import flops
 from mmjax.training.experiment import Experiment
 
-REMATS = ('none', *remat_lib.POLICIES)
+# Without 'offload': estimates don't include the way to the host's memory.
+REMATS = ('none', *(name for name in remat_lib.POLICIES if name != 'offload'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +168,7 @@ def to_text(
   fitting = [one for one in outcomes if one.report is not None]
   failed = [one for one in outcomes if one.report is None]
   timed = all(one.report.step_seconds is not None for one in fitting)
-  head = f'{"mesh":<26} {"remat":<6} {"a chip":>6} {"memory":>10}'
+  head = f'{"mesh":<26} {"remat":<11} {"a chip":>6} {"memory":>10}'
   if fitting and timed:
     head += f' {"step, ms":>17} {"MFU":>11} {"examples/s":>10}'
     head += f' {"hours":>9}' if examples else ''
@@ -184,7 +185,7 @@ def to_text(
 def _row(one: Outcome, examples: float | None, price: float | None) -> str:
   numbers, choice = one.report, one.choice
   line = (
-    f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<6} '
+    f'{report.mesh_text(choice.mesh):<26} {choice.remat or "":<11} '
     f'{choice.per_chip:>6} {numbers.peak_memory / 2**30:>6.2f} GiB'
   )
   if numbers.step_seconds is None:
