@@ -4,6 +4,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import einops
 import jax
 import jax.numpy as jnp
 
@@ -28,7 +29,7 @@ def convolve(
   XLA's fast convolutions on CPUs take channels last, and XLA brings others
   into that form, such as the gradients of convolutions, only outside loops: in
   the loop over micro-batches they are up to a hundred times slower. So on CPUs,
-  the gradients of one group of channels are computed in that form.
+  gradients are computed in that form.
 
   Args:
     inputs: such as [B, H, W, C].
@@ -46,7 +47,6 @@ def convolve(
   """
   if not (
     mesh_lib.platform() == 'cpu'
-    and feature_group_count == 1
     and set(lhs_dilation or ()) <= {1}
     and _channels_last(inputs, kernel, dimension_numbers)
   ):
@@ -70,7 +70,11 @@ def convolve(
     ]
     padding = jax.lax.padtype_to_pads(sizes, reach, window_strides, padding)
   window = _Window(
-    tuple(window_strides), dilation, tuple(map(tuple, padding)), precision
+    tuple(window_strides),
+    dilation,
+    tuple(map(tuple, padding)),
+    feature_group_count,
+    precision,
   )
   return _convolve(window, inputs, kernel)
 
@@ -81,18 +85,19 @@ class _Window(NamedTuple):
   strides: tuple[int, ...]
   dilation: tuple[int, ...]
   padding: tuple[tuple[int, int], ...]
+  groups: int
   precision: Any
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _convolve(window, inputs, kernel):
   return _apply(
+    window,
     inputs,
     kernel,
     window.strides,
     window.padding,
     rhs_dilation=window.dilation,
-    precision=window.precision,
   )
 
 
@@ -112,39 +117,44 @@ def _backward(window, saved, grad):
     last = stride * (grad.shape[axis + 1] - 1)
     to_inputs.append((reach - before, length - 1 - last + before))
     to_kernel.append((before, reach + last + 1 - length - before))
-  ones, space = (1,) * len(to_inputs), range(len(to_inputs))
+  groups, space = window.groups, tuple(range(len(to_inputs)))
+  flipped = einops.rearrange(
+    jnp.flip(kernel, space), '... c (g d) -> ... d (g c)', g=groups
+  )
   input_grad = _apply(
+    window,
     grad,
-    jnp.flip(kernel, tuple(space)).swapaxes(-1, -2),  # [h, w, D, C]
-    ones,
+    flipped,
+    (1,) * len(space),
     to_inputs,
     lhs_dilation=window.strides,
     rhs_dilation=window.dilation,
-    precision=window.precision,
   )
   # The sum is over examples, which take the place of channels.
   kernel_grad = _apply(
-    jnp.swapaxes(inputs, 0, -1),  # [C, H, W, B]
+    window,
+    einops.rearrange(inputs, 'b ... (g c) -> c ... (g b)', g=groups),
     jnp.moveaxis(grad, 0, -2),  # [H, W, B, D]
     window.dilation,
     to_kernel,
     rhs_dilation=window.strides,
-    precision=window.precision,
-  )  # [C, h, w, D]
+  )  # [C / groups, h, w, D]
   return input_grad, jnp.moveaxis(kernel_grad, 0, -2)
 
 
 _convolve.defvjp(_forward, _backward)
 
 
-def _apply(inputs, kernel, strides, padding, **settings):
+def _apply(window, inputs, kernel, strides, padding, **dilation):
   return jax.lax.conv_general_dilated(
     inputs,
     kernel,
     strides,
     padding,
     dimension_numbers=_last(inputs.ndim),
-    **settings,
+    feature_group_count=window.groups,
+    precision=window.precision,
+    **dilation,
   )
 
 

@@ -19,6 +19,7 @@ CASES = {
   'one-sided padding': ((7,), (3,), (1,), (2,), [(4, 0)]),
   'more padding than kernel': ((3, 4), (2, 1), (2, 1), (1, 1), [(3, 2)] * 2),
   'dilated': ((9, 11), (3, 2), (2, 3), (2, 3), SAME),
+  'two groups': ((8, 5), (3, 2), (2, 1), (1, 2), SAME, 2),
   'videos': ((3, 5, 4), (2, 3, 1), (1, 2, 2), (1, 1, 1), SAME),
 }
 
@@ -46,13 +47,14 @@ def _numbers(ndim):
 
 @pytest.mark.parametrize('name', CASES)
 def test_values_and_gradients_are_those_of_xla(name):
-  sizes, window, strides, dilation, padding = CASES[name]
-  inputs, kernel = _arrays(sizes, window)
+  sizes, window, strides, dilation, padding, *groups = CASES[name]
+  inputs, kernel = _arrays(sizes, window, *groups)
   settings = {
     'window_strides': strides,
     'padding': padding,
     'rhs_dilation': dilation,
     'dimension_numbers': _numbers(inputs.ndim),
+    'feature_group_count': groups[0] if groups else 1,
   }
   got = _gradients(convolutions.convolve, inputs, kernel, **settings)
   want = _gradients(jax.lax.conv_general_dilated, inputs, kernel, **settings)
@@ -64,15 +66,12 @@ def test_values_and_gradients_are_those_of_xla(name):
 @pytest.mark.parametrize(
   'changed',
   [
-    {'feature_group_count': 3},
     {'lhs_dilation': (2, 1), 'padding': [(1, 0), (2, 1)]},
     {'dimension_numbers': ('NWHC', 'WHIO', 'NWHC')},
   ],
 )
 def test_what_it_leaves_to_xla_is_passed_on_whole(changed):
-  inputs, kernel = _arrays(
-    (5, 5), (3, 2), changed.get('feature_group_count', 1)
-  )
+  inputs, kernel = _arrays((5, 5), (3, 2))
   settings = {
     'window_strides': (1, 2),
     'padding': SAME,
@@ -85,12 +84,18 @@ def test_what_it_leaves_to_xla_is_passed_on_whole(changed):
   )
 
 
-def test_in_a_loop_all_convolutions_have_channels_last():
-  inputs, kernel = _arrays((5, 7), (3, 3))
+@pytest.mark.parametrize('groups', [1, 2])
+def test_in_a_loop_all_convolutions_have_channels_last(groups):
+  inputs, kernel = _arrays((5, 7), (3, 3), groups)
 
   def loss(kernel, inputs):
     out = convolutions.convolve(
-      inputs, kernel, (2, 1), SAME, dimension_numbers=_numbers(4)
+      inputs,
+      kernel,
+      (2, 1),
+      SAME,
+      dimension_numbers=_numbers(4),
+      feature_group_count=groups,
     )
     return jnp.sum(jnp.sin(out))
 
