@@ -10,12 +10,13 @@ import pytest
 from mmjax import ops
 from mmjax.parallel import attention_forms, tiled_attention
 from mmjax.parallel import mesh as mesh_lib
+from mmjax.train import flops
 
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
 LENGTH = 7
 SEGMENTS = jnp.asarray([[1, 1, 2, 2, 2, 3, 0], [1, 2, 2, 2, 0, 0, 0]])
-PREFIX = jnp.asarray([[1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0]], bool)
+PREFIX = jnp.asarray([[1, 1, 1, 1, 1, 0, 0], [0, 0, 0, 0, 0, 0, 0]], bool)
 KEYS = jnp.asarray([[[1, 1, 0, 1, 1, 1, 1]], [[1, 1, 1, 1, 0, 0, 0]]], bool)
 # The arguments, and the mask that says the same.
 EARLIER = ops.causal_mask(LENGTH)
@@ -84,6 +85,19 @@ def test_bfloat16_and_other_lengths(monkeypatch):
   )
   jax.tree.map(near, got, want)
   assert {leaf.dtype for leaf in jax.tree.leaves(got)} == {jnp.bfloat16.dtype}
+
+
+def test_queries_leave_out_later_keys():
+  def work(length, **structure):
+    inputs = [jax.ShapeDtypeStruct((1, length, 2, 4), jnp.float32)] * 3
+    loss = lambda *inputs: jnp.sum(
+      tiled_attention.tiled_attention(*inputs, **structure)
+    )
+    return flops.count(jax.jit(jax.grad(loss, (0, 1, 2))).trace(*inputs).jaxpr)
+
+  tile = tiled_attention.TILE
+  assert work(2 * tile, causal=True) == 3 / 4 * work(2 * tile)
+  assert work(8 * tile, causal=True) == 5 / 8 * work(8 * tile)
 
 
 def temporaries(length):
