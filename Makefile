@@ -1,7 +1,7 @@
 # make quickstart    environment, install, three small trainings, a table
 # make test          environment, install, all tests
 # make test-oracles  the same for the comparisons with transformers and PyTorch
-# make test-tpu      the same for plans of TPU slices, which need libtpu
+# make test-tpu      the same for plans and kernels for TPUs, which need libtpu
 # make check         what CI runs besides: format, lint, import layers
 
 PYTHON ?= python3
@@ -47,7 +47,8 @@ test-oracles: $(VENV)/.installed-oracles
 test-tpu: export JAX_PLATFORMS := cpu
 test-tpu: export JAX_ENABLE_COMPILATION_CACHE := false
 test-tpu: $(VENV)/.installed-tpu
-	$(BIN)/python -m pytest tests/planning/test_topologies.py
+	$(BIN)/python -m pytest tests/planning/test_topologies.py \
+	  tests/parallel/test_splash_attention.py
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
