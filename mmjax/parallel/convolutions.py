@@ -63,12 +63,7 @@ def convolve(
     )
   dilation = tuple(rhs_dilation or [1] * len(window_strides))
   if isinstance(padding, str):
-    sizes = inputs.shape[1:-1]
-    reach = [
-      (size - 1) * step + 1
-      for size, step in zip(kernel.shape, dilation, strict=False)
-    ]
-    padding = jax.lax.padtype_to_pads(sizes, reach, window_strides, padding)
+    padding = _count_padding(inputs, kernel, window_strides, dilation, padding)
   window = _Window(
     tuple(window_strides),
     dilation,
@@ -77,6 +72,14 @@ def convolve(
     precision,
   )
   return _convolve(window, inputs, kernel)
+
+
+def _count_padding(inputs, kernel, strides, dilation, name):
+  reach = [
+    (size - 1) * step + 1
+    for size, step in zip(kernel.shape, dilation, strict=False)
+  ]
+  return jax.lax.padtype_to_pads(inputs.shape[1:-1], reach, strides, name)
 
 
 class _Window(NamedTuple):

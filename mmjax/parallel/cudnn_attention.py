@@ -1,6 +1,7 @@
 """Attention by cuDNN's kernels for NVIDIA GPUs."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,22 +47,13 @@ def cudnn_attention(
   """
   attention.check_heads(query.shape[2], key.shape[2])
   length, keys = query.shape[1], key.shape[1]
-
-  def attend(*inputs, **settings):
-    mixed = jax.nn.dot_product_attention(
-      *inputs, scale=scale, implementation='cudnn', **settings
-    )
-    return kept.name(mixed, kept.ATTENTION)
-
-  # There are gradients for even numbers of tokens alone.
-  even = lambda x, axis=1: tiled_attention.pad_axis(x, axis, 2)
   if mask is None and segments is None and prefix is None:
     lengths = jnp.full(len(query), keys, jnp.int32) if keys % 2 else None
-    return attend(
-      *map(even, (query, key, value)),
+    return _attend(
+      *(query, key, value, scale),
       is_causal=causal,
       key_value_seq_lengths=lengths,
-    )[:, :length]
+    )
   pair = lambda x: None if x is None else (x, x)
   allowed = ops.allowed_keys(
     mask,
@@ -73,11 +65,27 @@ def cudnn_attention(
   used = allowed.any(axis=1)[:, :, None, None]
   key, value = jnp.where(used, key, 0), jnp.where(used, value, 0)
   whole = jnp.broadcast_to(allowed, (len(query), length, keys))
-  mixed = attend(
-    *map(even, (query, key, value)), mask=even(even(whole), 2)[:, None]
-  )[:, :length]
+  whole = _make_even(_make_even(whole), 2)
+  mixed = _attend(query, key, value, scale, mask=whole[:, None])
   # The kernel averages all values for queries without any key.
   return jnp.where(allowed.any(axis=-1)[:, :, None, None], mixed, 0)
+
+
+def _attend(
+  query: Array, key: Array, value: Array, scale: float | None, **settings: Any
+) -> Array:
+  mixed = jax.nn.dot_product_attention(
+    *map(_make_even, (query, key, value)),
+    scale=scale,
+    implementation='cudnn',
+    **settings,
+  )
+  return kept.name(mixed[:, : query.shape[1]], kept.ATTENTION)
+
+
+def _make_even(x: Array, axis: int = 1) -> Array:
+  """Pads an axis: there are gradients for even numbers of tokens alone."""
+  return tiled_attention.pad_axis(x, axis, 2)
 
 
 @functools.cache
