@@ -15,7 +15,7 @@ from absl import app, flags
 
 from mmjax import nn as mnn
 from mmjax.nn import remat
-from mmjax.train import flops
+from mmjax.training import flops
 
 _DEPTH = flags.DEFINE_integer('depth', 4, 'number of blocks')
 _BATCH = flags.DEFINE_integer('batch', 4, 'examples')

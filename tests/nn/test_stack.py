@@ -11,7 +11,7 @@ import pytest
 from mmjax import nn as mnn
 from mmjax.nn import remat as remat_lib
 from mmjax.parallel import attention_forms, rules, tiled_attention
-from mmjax.train import flops
+from mmjax.training import flops
 
 # Fused in another way, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}

@@ -10,7 +10,7 @@ import pytest
 from mmjax import ops
 from mmjax.parallel import attention_forms, tiled_attention
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.train import flops
+from mmjax.training import flops
 
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-5)
