@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmjax.data import (
+  chat_tokenizers,
   features,
   mixtures,
   records,
@@ -146,11 +147,11 @@ def open_tokenizer(
   if setting == 'bytes':
     return tokenizers.make_byte_tokenizer()
   if setting:
-    return tokenizers.Tokenizer.load(setting, **settings)
+    return chat_tokenizers.load(setting, **settings)
   own = _find_tokenizer(opened)
   if isinstance(own, int):
     return synthetic.make_tokenizer(own)
-  return tokenizers.Tokenizer.load(own, **settings)
+  return chat_tokenizers.load(own, **settings)
 
 
 def _find_tokenizer(opened: DataSets) -> pathlib.Path | int:

@@ -6,7 +6,6 @@ A run's abilities are its tasks. Those of a published model have the same
 
 import dataclasses
 import functools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,25 +22,18 @@ from mmjax.pretrained import (
   dual_encoders,
   image_text_models,
   language_models,
-  llava,
   paligemma,
-  qwen_vl,
   speech_recognizers,
   text_encoders,
   vision_language,
 )
 
 _SHOWN = 5
-# A question as the families' chat templates write it, with {} for the words.
-TEMPLATES: dict[type, str] = {
+# A question as models without a chat template were trained on it, with {} for
+# the words.
+_PROMPTS: dict[type, str] = {
   blip2.Model: 'Question: {} Answer:',
-  llava.Model: 'USER: <image>\n{} ASSISTANT:',
   paligemma.Model: 'answer en {}',
-  qwen_vl.QwenVL: (
-    '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n'
-    '<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{}<|im_end|>'
-    '\n<|im_start|>assistant\n'
-  ),
 }
 
 
@@ -118,6 +110,8 @@ def _list(model: pretrained.Pretrained) -> Iterator[tuple[str, Ability]]:
     encodes = isinstance(model, text_encoders.PublishedTextEncoder)
     if not encodes or isinstance(model.module, models.TextToText):
       yield 'continue', _make('continue a text', 'text', _continue, '')
+    if isinstance(model, language_models.PublishedLanguageModel):
+      yield 'answer', _make('answer a question', 'question', _chat, '')
   elif isinstance(model, classifiers.PublishedClassifier):
     needs = {
       classifiers.PublishedImageEncoder: 'image',
@@ -206,14 +200,15 @@ def _answer(
 def _chat(
   model: Any, image: Any, texts: list[str], settings: dict[str, int]
 ) -> list[str]:
-  template = next(t for cls, t in TEMPLATES.items() if isinstance(model, cls))
-  print(
-    f'the question is put as {template!r}; if the model was trained with other '
-    'words, write them with mmjax.load(...).generate',
-    file=sys.stderr,
-  )
-  prompts = [template.replace('{}', text) for text in texts]
-  return model.generate([image], prompts, **settings)
+  for cls, prompt in _PROMPTS.items():
+    if isinstance(model, cls):
+      prompts = [prompt.replace('{}', text) for text in texts]
+      return model.generate([image], prompts, **settings)
+  parts = [] if image is None else [{'type': 'image', 'image': image}]
+  return [
+    model.chat([{'role': 'user', 'content': [*parts, text]}], **settings)
+    for text in texts
+  ]
 
 
 def _continue(

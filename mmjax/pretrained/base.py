@@ -158,13 +158,21 @@ class Pretrained:
       default=None,
     )
 
-  def tokenize_rows(self, texts: str | Sequence[str]) -> list[list[int]]:
+  def tokenize_rows(
+    self, texts: str | Sequence[str], *, add_special_tokens: bool = True
+  ) -> list[list[int]]:
     """Tokenizes texts to ids, without padding.
+
+    Args:
+      texts: one text or several.
+      add_special_tokens: whether the tokenizer adds its first and last tokens.
 
     Raises:
       ConfigError: if the model has no vector of an id.
     """
-    encodings = self.tokenizer.encode_batch(as_list(texts))
+    encodings = self.tokenizer.encode_batch(
+      as_list(texts), add_special_tokens=add_special_tokens
+    )
     rows = [encoding.ids for encoding in encodings]
     largest = max(itertools.chain.from_iterable(rows), default=0)
     if self._num_vectors is not None and largest >= self._num_vectors:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
+from mmjax.data import chat_templates
 from mmjax.errors import ConfigError
 from mmjax.nn import adapters
 from mmjax.parallel import rules as parallel_rules
@@ -57,7 +58,7 @@ _FILES = (
   *tokenizer_files.PIECES,
   'added_tokens.json',
   'chat_template.json',
-  'chat_template.jinja',
+  chat_templates.FILE,
   processors.VIDEO_FILE,
   base.KEPT,  # In the folder of a run that began from the model.
 )
@@ -300,6 +301,10 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     name: (root / name).read_bytes()
     for name in _FILES
     if (root / name).exists()
+  }
+  files |= {
+    path.relative_to(root).as_posix(): path.read_bytes()
+    for path in root.glob(f'{chat_templates.FOLDER}/*.jinja')
   }
   return config, files | sentence_steps.read(folder)
 

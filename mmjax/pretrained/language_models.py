@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.pretrained import base, generation
+from mmjax.data import chat_ids
+from mmjax.data.chat_templates import ChatTemplate, Message
+from mmjax.errors import ConfigError
+from mmjax.pretrained import base, chats, generation
 from mmjax.types import Array
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
@@ -51,6 +54,82 @@ class PublishedWriter(base.Pretrained):
       is_continued = text.startswith(prompt_text)
       texts.append(text.removeprefix(prompt_text) if is_continued else new_text)
     return texts
+
+  @functools.cached_property
+  def chat_template(self) -> ChatTemplate:
+    """The folder's own chat template.
+
+    Raises:
+      ConfigError: if it has none.
+    """
+    return chats.find_template(self.files, self.config)
+
+  def chat(
+    self,
+    messages: Sequence[Message],
+    *,
+    template: str | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    variables: Mapping[str, Any] | None = None,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    **overrides: Any,
+  ) -> str:
+    """Answers the last message of a conversation.
+
+    The folder's chat template writes the conversation, as in transformers; the
+    answer ends with the token with which the template ends one.
+
+    Args:
+      messages: such as {'role': 'user', 'content': 'what is it?'}; a content
+        may also be a list with images, see
+        `mmjax.data.chat_messages.separate`.
+      template: name of the template, where the folder has several; None for its
+        default.
+      tools: descriptions of tools, as JSON schemas, for templates that write
+        them.
+      variables: further variables of the template, such as `enable_thinking`.
+      max_new_tokens: largest number of new tokens; None for the file's, or 64.
+      seed: seed of sampling.
+      **overrides: arguments that override the file's, as in `generate`.
+
+    Raises:
+      ConfigError: if the folder has no chat template, or it refuses the
+        messages; it names the turn.
+    """
+    prompt = chats.make_prompt(
+      self.chat_template,
+      messages,
+      name=template,
+      tools=tools,
+      variables=variables,
+    )
+    ends = chat_ids.find_end(self.tokenizer, self.chat_template)
+    (answer,) = self.write(
+      [prompt],
+      max_new_tokens=max_new_tokens,
+      seed=seed,
+      eos_id=tuple(dict.fromkeys([*self.eos_ids, *ends])),
+      **overrides,
+    )
+    return answer
+
+  def write(
+    self, prompts: Sequence[chats.Prompt], **settings: Any
+  ) -> list[str]:
+    """Continues conversations that a chat template wrote.
+
+    Args:
+      prompts: the conversations.
+      **settings: arguments of `generate`.
+
+    Raises:
+      ConfigError: if the model doesn't continue texts.
+    """
+    raise ConfigError(
+      f'a {self.config.get("model_type")} does not continue conversations; '
+      'use generate'
+    )
 
   @functools.cached_property
   def generation_file(self) -> tuple[Mapping[str, Any], str]:
@@ -127,7 +206,7 @@ class PublishedLanguageModel(PublishedWriter):
 
     Args:
       prompts: the exact text that the model reads, one or several; no chat
-        template is added.
+        template is added, see `chat`.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
       **overrides: arguments that override the file's: `temperature` (0 is
@@ -140,7 +219,33 @@ class PublishedLanguageModel(PublishedWriter):
     Raises:
       ConfigError: for a setting of the file that mmjax refuses.
     """
-    rows = self.tokenize_rows(prompts)
+    return self._continue(
+      self.tokenize_rows(prompts), max_new_tokens, seed, overrides
+    )
+
+  def write(
+    self,
+    prompts: Sequence[chats.Prompt],
+    *,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    **overrides: Any,
+  ) -> list[str]:
+    if any(prompt.media for prompt in prompts):
+      raise ConfigError('the model reads no images; leave them out')
+    texts = [prompt.text for prompt in prompts]
+    # The template has written the special tokens.
+    rows = self.tokenize_rows(texts, add_special_tokens=False)
+    return self._continue(rows, max_new_tokens, seed, overrides)
+
+  def _continue(
+    self,
+    rows: Sequence[Sequence[int]],
+    max_new_tokens: int | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+  ) -> list[str]:
+    """Continues prompts of ids; see `generate`."""
     arguments = self.generation_arguments(
       max_new_tokens, max(map(len, rows)), overrides
     )

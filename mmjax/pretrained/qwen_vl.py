@@ -94,10 +94,8 @@ class QwenVL(vision_language.PublishedVisionLanguage):
   In a prompt, `<|vision_start|><|image_pad|><|vision_end|>` stands for an
   image, and the same with `<|video_pad|>` for a video: an array of its frames
   [F, H, W, 3]. These are tokens of the model's tokenizer; config.json says
-  which ids images and videos replace (`image_token_id`, `video_token_id`). The
-  words of the model's chat template, such as `<|im_start|>user`, are not added:
-  the template stands in tokenizer_config.json or chat_template.jinja, and who
-  wants it writes it into the prompt.
+  which ids images and videos replace (`image_token_id`, `video_token_id`).
+  `chat` adds the words of the chat template, such as `<|im_start|>user`.
   """
 
   image_defaults: ClassVar[Mapping[str, Any]] = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
-from mmjax.pretrained import base, language_models, names
+from mmjax.pretrained import base, chats, language_models, names
 from mmjax.types import Array, Batch
 
 # Names of transformers 4.52 to 4.57, and of releases before 5.
@@ -76,7 +76,34 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
       ConfigError: if images and prompts, or a prompt's placeholders, differ
         in number; or for a setting of the file that mmjax refuses.
     """
-    batch, rows = self.prepare_batch(images, prompts)
+    return self._continue(
+      *self.prepare_batch(images, prompts), max_new_tokens, seed, overrides
+    )
+
+  def write(
+    self,
+    prompts: Sequence[chats.Prompt],
+    *,
+    max_new_tokens: int | None = None,
+    seed: int = 0,
+    **overrides: Any,
+  ) -> list[str]:
+    prepared = self.prepare_batch(
+      [list(prompt.media) for prompt in prompts],
+      [prompt.text for prompt in prompts],
+      is_chat=True,
+    )
+    return self._continue(*prepared, max_new_tokens, seed, overrides)
+
+  def _continue(
+    self,
+    batch: Batch,
+    rows: list[list[int]],
+    max_new_tokens: int | None,
+    seed: int,
+    overrides: Mapping[str, Any],
+  ) -> list[str]:
+    """Continues prepared prompts; see `generate`."""
     prompt_length = int(batch['text_mask'].sum(axis=1).max())
     program = self.jit_method(
       'generate',
@@ -86,9 +113,14 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     return self.decode(rows, written)
 
   def prepare_batch(
-    self, images: Any, texts: str | Sequence[str]
+    self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False
   ) -> tuple[Batch, list[list[int]]]:
     """Makes the input of the module from images and texts, see `generate`.
+
+    Args:
+      images: images of each text.
+      texts: one text or several.
+      is_chat: whether a chat template wrote the texts.
 
     Returns:
       A batch, and the ids of each text without its placeholders.
@@ -102,7 +134,7 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
       )
     image_arrays, grids = self.prepare_images(rows)
     ids = [
-      self._expand_placeholders(text, text_grids)
+      self._expand_placeholders(text, text_grids, is_chat=is_chat)
       for text, text_grids in zip(texts, grids, strict=True)
     ]
     text, mask = base.pad_rows(ids, self.pad_id, step=language_models.STEP)
@@ -117,11 +149,14 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     return batch, words
 
   def _expand_placeholders(
-    self, text: str, grids: Sequence[packing.Grid]
+    self, text: str, grids: Sequence[packing.Grid], *, is_chat: bool
   ) -> np.ndarray:
     """Tokenizes a text; each token of an image gets a placeholder."""
     placeholders = self.module.placeholders
-    ids = self.tokenize_prompt(text, len(grids))
+    if is_chat:
+      ids = self.tokenize_chat(text)
+    else:
+      ids = self.tokenize_prompt(text, len(grids))
     present = [token_id for token_id in ids if token_id in placeholders]
     expected = [placeholders[grid.video] for grid in grids]
     if present != expected:
@@ -203,6 +238,17 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
       number: number of its images.
     """
     return self.tokenizer.encode(text).ids
+
+  def tokenize_chat(self, text: str) -> list[int]:
+    """Tokenizes a text that a chat template wrote.
+
+    As in transformers, it gets the tokenizer's first and last tokens unless it
+    begins with the first one.
+    """
+    first = self.tokenizer.encode('').ids[:1]
+    name = self.tokenizer.id_to_token(first[0]) if first else None
+    is_whole = name is not None and text.startswith(name)
+    return self.tokenizer.encode(text, add_special_tokens=not is_whole).ids
 
 
 def inputs(vision: Mapping[str, Any]) -> Batch:

@@ -13,8 +13,8 @@ import jax
 from mmjax import models
 from mmjax import tasks as tasks_lib
 from mmjax.config import components, settings
+from mmjax.data import chat_tokenizers, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.pretrained import hub
@@ -193,4 +193,4 @@ def _load_tokenizer(workdir: Path, config: Any) -> tokenizers.Tokenizer | None:
   path = workdir / 'tokenizer.json'
   if not path.exists():
     return None
-  return tokenizers.Tokenizer.load(path, bos=config.data.bos)
+  return chat_tokenizers.load(path, bos=config.data.bos)

@@ -214,7 +214,11 @@ def test_wrong_flags_are_refused(text, message):
     ('video', b'hello world', 'not a readable video'),
     ('turns', '[{"role": "user"}]', 'a turn has no text'),
     ('turns', 3, 'a turn should be an object'),
-    ('turns', [{'role': 'tool', 'content': 'x'}], "the role 'tool'; use one"),
+    (
+      'turns',
+      [{'role': 'tool', 'content': 'x'}],
+      "the role 'tool' in turn 1; use one",
+    ),
     ('category', True, 'not the boolean true'),
     ('text', {'en': [True]}, 'not the boolean true'),
   ],

@@ -1,13 +1,18 @@
 """What `mmjax predict` does with published models, and refuses."""
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
+from mmjax import pretrained
 from mmjax.cli import main
 from mmjax.data import audio
+from mmjax.errors import ConfigError
+from tests.data import chat_forms
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 
@@ -28,7 +33,6 @@ def folder(tmp_path_factory):
   [
     ('clip --image=a.png --text=red --text=cat', 'cosine    prob  text', 3),
     ('blip_captions --image=. --max_new_tokens=2', 'a.png:', 4),
-    ('llava --image=a.png --question=red --max_new_tokens=2', '', 1),
     ('whisper --sound=a.wav --max_new_tokens=2', '', 1),
     ('vit --image=a.png', '  prob  class', 4),
     ('gpt2 --text=cat --text=red --max_new_tokens=2', '', 2),
@@ -57,6 +61,7 @@ def test_a_family_does_what_it_can(
     ('vit --image=a.png --output=o.png', 'the task draws nothing; masked'),
     ('bert --text=cat', 'it can encode, with `mmjax embed`'),
     ('whisper --sound=a.wav --beam_size=2', 'speech is transcribed greedily'),
+    ('gpt2 --question=cat', "the model's folder has no chat template"),
   ],
 )
 def test_refused(command, message, folder, monkeypatch, capsys):
@@ -64,3 +69,25 @@ def test_refused(command, message, folder, monkeypatch, capsys):
   name, *flags = command.split()
   assert main.main(['predict', str(GOLDEN / name), *flags]) == 2
   assert message in capsys.readouterr().err
+
+
+def test_a_question_is_written_by_the_template_of_the_folder(
+  folder, tmp_path, monkeypatch, capsys
+):
+  """The same answer as to the text that the template writes."""
+  monkeypatch.chdir(folder)
+  shutil.copytree(GOLDEN / 'llava', tmp_path, dirs_exist_ok=True)
+  (tmp_path / 'chat_template.json').write_text(
+    json.dumps({'chat_template': chat_forms.unmark(chat_forms.LLAVA)})
+  )
+  flags = ['--image=a.png', '--question=red', '--max_new_tokens=3']
+  assert main.main(['predict', str(tmp_path), *flags]) == 0
+  model = pretrained.load(tmp_path)
+  image = PIL.Image.open('a.png')
+  (want,) = model.generate(
+    [image], ['USER: <image>\nred ASSISTANT:'], max_new_tokens=3
+  )
+  assert capsys.readouterr().out == f'{want}\n'
+  other = [{'role': 'user', 'content': [{'type': 'image', 'image': image}]}]
+  with pytest.raises(ConfigError, match=r'turn 1 \(tool\): the chat template'):
+    model.chat([{'role': 'tool', 'content': other[0]['content']}])

@@ -232,7 +232,7 @@ CASES = {
     {
       'should be a list of turns': 'hi',
       "not of role and content: {'role'": [{'role': 'user'}],
-      "the role 'bot'; use one of": [{'role': 'bot', 'content': []}],
+      "the role 'bot' in turn 1; use one of": [{'role': 'bot', 'content': []}],
       'content that is not a list: None': [{'role': 'user', 'content': None}],
       'neither a text nor a field: 3': [{'role': 'user', 'content': [3]}],
       'a field: {': [{'role': 'user', 'content': [{'field': 3}]}],

@@ -1,0 +1,141 @@
+"""Messages of conversations, apart from the images and videos in them."""
+
+import base64
+import binascii
+import dataclasses
+import io
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import PIL.Image
+
+from mmjax.data.chat_templates import ChatTemplate, Message
+from mmjax.errors import ConfigError
+
+_DATA = re.compile(r'data:image/[\w.+-]+;base64,')
+_KINDS = {'image': 'image', 'image_url': 'image', 'video': 'video'}
+_SOURCES = ('url', 'path')
+
+
+@dataclasses.dataclass(frozen=True)
+class Separated:
+  """A conversation whose images and videos are taken out.
+
+  Attributes:
+    messages: the messages; a content is a list of texts and of parts such as
+      {'type': 'image'}.
+    media: the images and videos, in their order: paths of files, Pillow images
+      or arrays.
+  """
+
+  messages: tuple[dict[str, Any], ...]
+  media: tuple[Any, ...]
+
+  def fit(self, template: ChatTemplate) -> list[dict[str, Any]]:
+    """The messages in the form that a template reads.
+
+    Raises:
+      ConfigError: if it reads no images; it names the turn.
+    """
+    out = []
+    for number, message in enumerate(self.messages, 1):
+      if 'content' not in message:
+        out.append(message)
+        continue
+      try:
+        content = template.make_content(message['content'])
+      except ConfigError as error:
+        raise ConfigError(f'turn {number}: {error}') from error
+      out.append({**message, 'content': content})
+    return out
+
+
+def separate(messages: Sequence[Message]) -> Separated:
+  """Takes images and videos out of messages in the form of OpenAI's.
+
+  A content is a text, or a list of texts, {'type': 'text', 'text': ...},
+  {'type': 'image', 'image': ...} (or `url` or `path` instead of `image`),
+  {'type': 'video', 'video': ...} and {'type': 'image_url', 'image_url': {'url':
+  ...}}. Images are files, Pillow images, arrays, or 'data:' URLs.
+
+  Raises:
+    ConfigError: for another part, or an image that isn't there or is to be
+      downloaded; it names the turn.
+  """
+  if isinstance(messages, str | Mapping) or not messages:
+    raise ConfigError(
+      f'a conversation is a list of messages, not {messages!r:.60}'
+    )
+  out, media = [], []
+  for number, message in enumerate(messages, 1):
+    if not isinstance(message, Mapping) or 'role' not in message:
+      raise ConfigError(
+        f'turn {number} is {message!r:.80}, not an object with a role'
+      )
+    content = message.get('content')
+    if content is None:
+      out.append(dict(message))
+      continue
+    parts = [content] if isinstance(content, str) else content
+    if not isinstance(parts, list | tuple):
+      raise ConfigError(
+        f'turn {number} has the content {content!r:.80}, neither a text nor a '
+        'list of parts'
+      )
+    items = []
+    for part in parts:
+      item, source = _read_part(part, number)
+      items.append(item)
+      media += [] if source is None else [source]
+    out.append({**message, 'content': items})
+  return Separated(tuple(out), tuple(media))
+
+
+def _read_part(part: Any, number: int) -> tuple[str | dict[str, str], Any]:
+  """A text, or a part without its image; and the image."""
+  if isinstance(part, str):
+    return part, None
+  if not isinstance(part, Mapping):
+    raise ConfigError(f'turn {number} has the part {part!r:.80}, not an object')
+  kind = part.get('type')
+  if kind == 'text' and isinstance(part.get('text'), str):
+    return part['text'], None
+  if kind not in _KINDS:
+    raise ConfigError(
+      f'turn {number} has a part of the type {kind!r}; use text, '
+      f'{", ".join(_KINDS)}'
+    )
+  source = next(
+    (part[key] for key in (kind, *_SOURCES) if part.get(key) is not None), None
+  )
+  if isinstance(source, Mapping):
+    source = source.get('url')
+  if source is None:
+    raise ConfigError(
+      f'turn {number} has a part of the type {kind} without the {kind} itself; '
+      f"write {{'type': {kind!r}, {kind!r}: 'FILE'}}"
+    )
+  return {'type': _KINDS[kind]}, _open_url(source, number)
+
+
+def _open_url(source: Any, number: int) -> Any:
+  """Decodes a 'data:' URL; refuses those of the network."""
+  if not isinstance(source, str):
+    return source
+  if match := _DATA.match(source):
+    try:
+      data = base64.b64decode(source[match.end() :], validate=True)
+      image = PIL.Image.open(io.BytesIO(data))
+      image.load()
+    except (binascii.Error, OSError, ValueError) as error:
+      raise ConfigError(
+        f'turn {number}: the data: URL is not an image: {error}'
+      ) from error
+    return image
+  if re.match(r'\w+://', source) and not source.startswith('file://'):
+    raise ConfigError(
+      f'turn {number}: {source:.80} is not downloaded; save it, and give the '
+      "file's path"
+    )
+  return source.removeprefix('file://')
