@@ -210,6 +210,7 @@ class TextDecoder(nn.Module):
     *,
     positions: Array | None = None,
     prefix: Array | None = None,
+    segments: Array | None = None,
     train: bool,
   ) -> Array:
     """Transforms an encoded text, with its context, to features.
@@ -221,6 +222,8 @@ class TextDecoder(nn.Module):
         that don't count from 0.
       prefix: [B, T], True for tokens that attend to each other in both
         directions; None for a causal text.
+      segments: [B, T], numbers from 1 on of the texts that share a row, which
+        don't attend to each other; None for one text a row.
       train: whether dropout is on.
 
     Returns:
@@ -229,6 +232,7 @@ class TextDecoder(nn.Module):
     visible = mnn.Visible(
       text.mask[:, None],
       causal=True,
+      segments=segments,
       prefix=None if prefix is None else prefix & text.mask,
       bias=self._compute_bias(text.mask, positions),
       positions=positions,

@@ -4,6 +4,7 @@ from mmjax.evaluators.answers import Answers
 from mmjax.evaluators.base import Evaluator
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
+from mmjax.evaluators.conversations import Conversations
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
 from mmjax.evaluators.retrieval import Retrieval
@@ -14,6 +15,7 @@ __all__ = [
   'Answers',
   'Captions',
   'Classes',
+  'Conversations',
   'Evaluator',
   'HiddenPatches',
   'HiddenTokens',

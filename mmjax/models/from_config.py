@@ -69,7 +69,7 @@ def build(
       tokenizer.vocab_size if tokenizer else 1,
       **_lengths(config),
       num_answers=len(questions.answers) if has_label else 0,
-      special_ids=_special_ids(config, tokenizer) if tokenizer else {},
+      special_ids=_special_ids(config, tokenizer, tables) if tokenizer else {},
       features=preprocessor.features,
     ),
     outputs,
@@ -85,14 +85,16 @@ def _lengths(config: Any) -> dict[str, int]:
 
 
 def _special_ids(
-  config: Any, tokenizer: tokenizers.Tokenizer
+  config: Any, tokenizer: tokenizers.Tokenizer, tables: models.Tables
 ) -> dict[str, int]:
   """The tokenizer's special ids, by the names of the model's settings.
 
   Raises:
     ConfigError: if the model writes texts and no token starts one.
   """
-  if tokenizer.bos_id is None and config.model.get('decoder'):
+  cls = tables.models.get(config.model.get('name'))
+  starts = config.model.get('decoder') and hasattr(cls, 'bos_id')
+  if tokenizer.bos_id is None and starts:
     raise ConfigError(
       f'data.tokenizer={config.data.tokenizer!r} has no token that starts a '
       'text, which model.decoder needs; name one of its tokens, such as '

@@ -14,11 +14,14 @@ class LanguageModel(writing.Writer):
 
   Attributes:
     decoder: a `TextDecoder` without cross-attention.
+    output_text: the feature of texts or conversations that it is trained on; ''
+      for the batch's `text`.
     eos_id: the token that ends a text.
     pad_id: the token that fills up after the end.
   """
 
   decoder: nn.Module
+  output_text: str = ''
   eos_id: int = 2
   pad_id: int = 0
 
@@ -29,21 +32,43 @@ class LanguageModel(writing.Writer):
 
     Args:
       batch: `text` [B, T] and, unless all of it is there, `text_mask` [B, T].
-        Padding comes last.
+        Padding comes last. With `output_text` these are NAME and NAME_mask;
+        where several conversations share a row, `NAME_segments` [B, T] numbers
+        them from 1 on and `NAME_positions` [B, T] counts their tokens.
       train: whether dropout is on.
 
     Returns:
-      `text_logits` [B, T, V] float32, position t for token t + 1; in
-      training not multiplied out.
+      `text_logits` [B, T, V] float32, position t for token t + 1; with
+      `output_text`, `NAME_logits` [B, T - 1, V]. In training they are not
+      multiplied out.
     """
+    if self.output_text:
+      return self._predict_feature(batch, train=train)
     logits = self.decoder(batch['text'], batch.get('text_mask'), train=train)
     return {'text_logits': logits}
+
+  def _predict_feature(self, batch: Batch, *, train: bool) -> Outputs:
+    name = self.output_text
+
+    def get(suffix: str) -> Array | None:
+      array = batch.get(f'{name}{suffix}')
+      return None if array is None else array[:, :-1]
+
+    positions = get('_positions')
+    text = self.decoder.encode_unimodal(
+      get(''), get('_mask'), positions=positions, train=train
+    )
+    x = self.decoder.decode(
+      text, positions=positions, segments=get('_segments'), train=train
+    )
+    return {f'{name}_logits': self.decoder.predict(x, train=train)}
 
   def encode_prompt(
     self, batch: Batch, output: str
   ) -> tuple[None, Array, Array]:
     """The text to continue; its padding may stand anywhere."""
-    mask = batch.get('text_mask')
+    name = self.output_text or 'text'
+    mask = batch.get(f'{name}_mask')
     if mask is None:
-      mask = jnp.ones(batch['text'].shape, bool)
-    return None, batch['text'], mask
+      mask = jnp.ones(batch[name].shape, bool)
+    return None, batch[name], mask

@@ -92,6 +92,31 @@ def make_pick_answer(model: nn.Module) -> Predict:
   return lambda params, batch: jnp.argmax(logits(params, batch), axis=-1)
 
 
+def make_learnt_losses(model: nn.Module, *, target: str) -> Predict:
+  """How well what the assistant says is predicted, by conversation.
+
+  Args:
+    model: one with the output `TARGET_logits` [B, T - 1, V].
+    target: name of the conversations' feature.
+
+  Returns:
+    A function to arrays [B, 3]: the sum of the cross-entropies of the learnt
+    tokens, the number of those with the highest logit, and their number.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    outputs = model.apply({'params': params}, batch, train=False)
+    logits = outputs[f'{target}_logits']  # [B, T - 1, V]
+    labels = batch[target][:, 1:]
+    mask = (batch[f'{target}_mask'] & batch[f'{target}_learnt'])[:, 1:]
+    losses = objectives.cross_entropy(ops.zero_masked(logits, mask), labels)
+    right = jnp.argmax(logits, axis=-1) == labels
+    columns = (losses * mask, right & mask, mask)
+    return jnp.stack([x.sum(axis=1, dtype=jnp.float32) for x in columns], 1)
+
+  return predict
+
+
 def make_fill(model: nn.Module, *, field: str) -> Predict:
   """Logits [B, T, V] of a text's tokens, of which `FIELD_gaps` are hidden.
 

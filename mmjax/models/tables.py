@@ -9,6 +9,7 @@ from mmjax.models import (
   dual_encoder,
   encoder_decoder,
   image_first,
+  language_model,
   multimodal,
 )
 from mmjax.models.parts import PARTS, Part
@@ -19,6 +20,7 @@ MODELS = {
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'vision_language': image_first.ImageFirstVisionLanguage,
   'multimodal': multimodal.Multimodal,
+  'language_model': language_model.LanguageModel,
 }
 
 

@@ -23,6 +23,7 @@ from mmjax.objectives.matching import Matching
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   Captioning,
+  Conversation,
   VqaClassification,
   VqaGeneration,
   Writing,
@@ -37,6 +38,7 @@ __all__ = [
   'Classification',
   'Consistency',
   'Contrastive',
+  'Conversation',
   'Distillation',
   'MaskedPatches',
   'MaskedTokens',

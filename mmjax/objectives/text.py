@@ -188,6 +188,22 @@ class Writing(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
+class Conversation(Writing):
+  """Predicts what the assistant says from all that is before it.
+
+  Needs the output `TARGET_logits` [B, T - 1, V], and `TARGET_learnt` [B, T],
+  True for the tokens that are predicted (Liu et al. 2023, equation 3).
+
+  Attributes:
+    target: name of the conversations' feature.
+    label_smoothing: fraction of the target spread over all tokens.
+  """
+
+  def _make_mask(self, batch: Batch) -> Array:
+    return super()._make_mask(batch) & batch[f'{self.target}_learnt']
+
+
+@dataclasses.dataclass(frozen=True)
 class Captioning(_TextGeneration):
   """Captioning: predicts each token of a caption (Vinyals et al. 2015, eq. 8).
 

@@ -15,6 +15,7 @@ from mmjax.tasks.build import (
   objectives,
 )
 from mmjax.tasks.captioning import Captioning
+from mmjax.tasks.chat import Chat
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
@@ -40,6 +41,7 @@ TASKS = {
   'masked': Masked,
   'unimodal': Unimodal,
   'translate': Translate,
+  'chat': Chat,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
   'vqa_generation': VqaGeneration,
@@ -49,6 +51,7 @@ __all__ = [
   'TASKS',
   'Align',
   'Captioning',
+  'Chat',
   'Classify',
   'Contrastive',
   'Distill',

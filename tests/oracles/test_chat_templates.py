@@ -95,8 +95,7 @@ def test_a_model_answers_as_in_transformers(tmp_path):
   """Greedily, with a template that leaves the special tokens to the text."""
   shutil.copytree(GOLDEN / 'llama', tmp_path, dirs_exist_ok=True)
   (tmp_path / 'chat_template.jinja').write_text(
-    '{{ bos_token }}{% for m in messages %}{{ m.content }}'
-    '{% endfor %}'
+    '{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}'
   )
   (tmp_path / 'tokenizer_config.json').write_text(
     json.dumps({'bos_token': '<s>', 'eos_token': '</s>'})

@@ -16,7 +16,7 @@ from mmjax.data import preprocess, tokenizers
 from mmjax.types import TaughtObjective
 
 BATCH, ANSWERS = 5, 3
-LENGTHS = {'text': 7, 'question': 6, 'answer': 5, 'note': 5}
+LENGTHS = {'text': 7, 'question': 6, 'answer': 5, 'note': 5, 'turns': 7}
 STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
 # What is added to all keys alike changes no attention weight: its gradient is a
@@ -25,6 +25,7 @@ UNREACHED = ("['key']['bias']",)
 VIT = {'name': 'vit', 'patch_size': 3, **STACK}
 WORDS = {'name': 'transformer', **STACK}
 DECODER = {'name': 'text', **STACK}
+CAUSAL = {**DECODER, 'cross_attention': False}
 CONCAT = {'name': 'concat', **STACK}
 IMAGE = {'name': 'multimodal', 'encoders': {'image': VIT}}
 BOTH = {
@@ -108,6 +109,9 @@ CASES = {
   'translate': Case(
     {'target': 'note', 'label_smoothing': 0.1}, {**BOTH, 'decoder': DECODER}
   ),
+  'chat': Case(
+    {'max_new_tokens': 3}, {'name': 'language_model', 'decoder': CAUSAL}
+  ),
   'captioning': Case(
     {}, {'name': 'encoder_decoder', 'image': VIT, 'decoder': DECODER}
   ),
@@ -131,6 +135,7 @@ def make_features():
       'other': {**image, 'field': 'image'},
       'text': {'kind': 'text', 'length': LENGTHS['text']},
       'note': {'kind': 'text', 'length': LENGTHS['note']},
+      'turns': {'kind': 'turns', 'length': LENGTHS['turns']},
       'kind': {'kind': 'category', 'classes': ('a', 'b', 'c')},
       'tags': {
         'kind': 'category',
@@ -141,7 +146,7 @@ def make_features():
     }
   )
   tokenizer = tokenizers.make_byte_tokenizer()
-  for name in ('text', 'note'):
+  for name in ('text', 'note', 'turns'):
     built[name] = dataclasses.replace(built[name], tokenizer=tokenizer)
   return built
 
@@ -166,6 +171,7 @@ def make_batch():
     mask = np.arange(length)[None] < lengths
     ids = rng.integers(4, 13, (BATCH, length)).astype(np.int32)
     batch |= {name: np.where(mask, ids, 0), f'{name}_mask': mask}
+  batch['turns_learnt'] = rng.integers(0, 2, (BATCH, LENGTHS['turns'])) > 0
   return batch
 
 

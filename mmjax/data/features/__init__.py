@@ -10,7 +10,7 @@ from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
 from mmjax.data.features.text import StoredTexts, Text
 from mmjax.data.features.tfidf import Tfidf
-from mmjax.data.features.turns import Turns
+from mmjax.data.features.turns import Turns, split_last_answer
 from mmjax.data.features.vectors import UnitVector
 from mmjax.data.features.video import Video
 
@@ -61,4 +61,5 @@ __all__ = [
   'Video',
   'count_answers',
   'explain_json_fault',
+  'split_last_answer',
 ]

@@ -1,8 +1,9 @@
 """Fields of conversations."""
 
+import collections
 import dataclasses
 import datetime
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,7 +21,9 @@ class Turns(base.Feature):
 
   A value is a list of {'role': str, 'content': list}; a content's items are
   texts, or {'field': NAME} for what another field of the record holds, which a
-  feature of its own makes arrays of. With a tokenizer that has a chat template
+  feature of its own makes arrays of. Questions with their answers are read as
+  conversations too: each is a turn of the user's, its commonest answer one of
+  the assistant's. With a tokenizer that has a chat template
   beside it, as those of published chat models, the template writes the
   conversation; otherwise each turn is written as `ROLE: TEXT` and ends with
   <eos>. The arrays are int32 [T], its mask bool [T], and `NAME_learnt` bool
@@ -29,6 +32,8 @@ class Turns(base.Feature):
 
   Attributes:
     length: T, largest number of tokens; what is longer loses its end.
+    system: field of texts, such as 'captions', whose first text is the system's
+      turn before the others; '' for none.
     requires_answer: whether training refuses a conversation of which no token
       is learnt, because nobody answers or the length cuts it; False for
       conversations that are only read.
@@ -39,10 +44,11 @@ class Turns(base.Feature):
   """
 
   kind: ClassVar[str] = 'turns'
-  field_kinds: ClassVar[tuple[str, ...]] = ('turns',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('turns', 'questions')
   word: ClassVar[str] = 'a conversation'
 
   length: int = 256
+  system: str = ''
   requires_answer: bool = True
   date: str = '2025-01-31'
   variables: Mapping = dataclasses.field(default_factory=dict)
@@ -56,6 +62,17 @@ class Turns(base.Feature):
       datetime.date.fromisoformat(self.date)
     except ValueError:
       self.refuse('date', 'is not a day, such as 2025-01-31')
+
+  def get(self, record: Mapping[str, Any]) -> list[Mapping] | None:
+    value = super().get(record)
+    if not value:
+      return None
+    if 'question' in value[0]:
+      value = list(_read_questions(value))
+    texts = record['fields'].get(self.system) if self.system else None
+    if isinstance(texts, Mapping):
+      texts = next(iter(texts.values()), None)
+    return [*([_make_turn('system', texts[0])] if texts else []), *value]
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:
@@ -80,6 +97,13 @@ class Turns(base.Feature):
 
   def list_keys(self) -> tuple[str, ...]:
     return (*super().list_keys(), f'{self.name}_learnt')
+
+  def has(self, record: Mapping[str, Any], key: str) -> bool:
+    del key
+    value = self.get(record) or ()
+    if not self.requires_answer:
+      return bool(value)
+    return any(turn['role'] == 'assistant' for turn in value)
 
   @property
   def uses_tokenizer(self) -> bool:
@@ -155,6 +179,20 @@ class Turns(base.Feature):
         f' raise data.features.{self.name}.length'
       )
 
+  def make_prompt(
+    self, chosen: Sequence[Mapping] | None, length: int
+  ) -> base.Example:
+    """Makes the arrays of a conversation up to an answer.
+
+    Args:
+      chosen: the turns before the answer; None for none.
+      length: number of tokens of the arrays. A longer conversation is masked
+        whole.
+    """
+    ids = self.encode(chosen, prompt=True)[0] if chosen else []
+    ids = ids if len(ids) <= length else []
+    return self._pad(ids, [False] * len(ids), length)
+
   def make_absent(self, rng: np.random.Generator | None = None):
     del rng
     return self._pad([], [])
@@ -175,14 +213,17 @@ class Turns(base.Feature):
   def draw(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
     return None, [f'{turn["role"]}: {get_text(turn)}' for turn in value[:4]]
 
-  def _pad(self, ids: list[int], learnt: list[bool]) -> base.Example:
-    array = np.full(self.length, 0, np.int32)
+  def _pad(
+    self, ids: list[int], learnt: list[bool], length: int = 0
+  ) -> base.Example:
+    length = length or self.length
+    array = np.full(length, 0, np.int32)
     array[: len(ids)] = ids
-    is_learnt = np.zeros(self.length, np.bool_)
+    is_learnt = np.zeros(length, np.bool_)
     is_learnt[: len(learnt)] = learnt
     return {
       self.name: array,
-      f'{self.name}_mask': np.arange(self.length) < len(ids),
+      f'{self.name}_mask': np.arange(length) < len(ids),
       f'{self.name}_learnt': is_learnt,
     }
 
@@ -193,6 +234,31 @@ def _is_reference(item: Any) -> bool:
     and item.keys() == {'field'}
     and isinstance(item['field'], str)
   )
+
+
+def _read_questions(value: Sequence[Mapping]) -> Iterator[Mapping]:
+  for entry in value:
+    if entry['answers']:
+      ((answer, _),) = collections.Counter(entry['answers']).most_common(1)
+      yield _make_turn('user', entry['question'])
+      yield _make_turn('assistant', answer)
+
+
+def _make_turn(role: str, text: str) -> dict[str, Any]:
+  return {'role': role, 'content': [text]}
+
+
+def split_last_answer(
+  value: Sequence[Mapping],
+) -> tuple[list[Mapping], str] | None:
+  """The turns before the last answer, and its text; None without one.
+
+  >>> split_last_answer([{'role': 'assistant', 'content': ['hi']}])
+  """
+  answers = [i for i, turn in enumerate(value) if turn['role'] == 'assistant']
+  if not answers or not answers[-1]:
+    return None
+  return list(value[: answers[-1]]), get_text(value[answers[-1]])
 
 
 def get_text(turn: Mapping[str, Any]) -> str:
