@@ -9,7 +9,7 @@ import dataclasses
 import datetime
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +237,15 @@ def find(
     if value is not None:
       return ChatTemplate(_read_named(value, name), tokens, name)
   return None
+
+
+def list_files(files: Iterable[str]) -> list[str]:
+  """Those of some names of files that hold nothing but chat templates."""
+  return sorted(
+    name
+    for name in files
+    if name in (FILE, _FILES[0]) or name.startswith(f'{FOLDER}/')
+  )
 
 
 def _read(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mmjax.data import chat_templates
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   configs,
@@ -30,8 +31,8 @@ def write(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Path:
     config: all of its config.json.
 
   Returns:
-    Path of the tokenizer.json. The model's tokenizer_config.json, if it has
-    one, is beside it.
+    Path of the tokenizer.json. The model's tokenizer_config.json and its chat
+    templates, if it has any, are beside it.
 
   Raises:
     ConfigError: if files are missing or broken, or the class of the tokenizer
@@ -53,6 +54,9 @@ def _keep(files: Mapping[str, bytes], digest: Any) -> Path:
   for name in (tokenizer_settings.FILE, tokenizer_files.FILE):
     if name in files:
       writers.replace(folder / name, files[name].decode())
+  for name in chat_templates.list_files(files):
+    (folder / name).parent.mkdir(exist_ok=True)
+    writers.replace(folder / name, files[name].decode())
   return folder / tokenizer_files.FILE
 
 
@@ -64,6 +68,7 @@ def _cache() -> Path:
 def _hash(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Any:
   """Depends on what the tokenizer is built from; equal on all hosts."""
   names = {*tokenizer_files.VOCABULARIES, *special_tokens.FILES}
+  names |= set(chat_templates.list_files(files))
   digest = hashlib.sha256(str(config.get('model_type')).encode())
   for name in sorted(names & files.keys()):
     digest.update(f'{name} {len(files[name])} '.encode() + files[name])
