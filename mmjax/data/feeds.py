@@ -10,6 +10,7 @@ import numpy as np
 from mmjax.data import (
   batches,
   checks,
+  conversation_packing,
   data_sets,
   features,
   label_shares,
@@ -109,11 +110,12 @@ def open_feed(
     found = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, found)
   drawn = label_shares.divide(train, fitted)
+  packed, prepare = conversation_packing.pack(drawn, preprocessor, seed)
   return Feed(
     preprocessor=preprocessor,
     train=batches.TrainBatches(
-      drawn,
-      preprocessor,
+      packed,
+      prepare,
       batch_size=batch_size,
       seed=seed,
       rows=rows,

@@ -37,6 +37,9 @@ class Turns(base.Feature):
     requires_answer: whether training refuses a conversation of which no token
       is learnt, because nobody answers or the length cuts it; False for
       conversations that are only read.
+    packed: whether training puts several conversations into a row where they
+      fit; then there are also `NAME_segments` int32 [T], from 1 on, and
+      `NAME_positions` int32 [T] (`mmjax.data.conversation_packing`).
     date: day, as 2025-01-31, that a template writes as today's, so that
       examples don't depend on when they are made.
     variables: further variables of the template, by name.
@@ -50,6 +53,7 @@ class Turns(base.Feature):
   length: int = 256
   system: str = ''
   requires_answer: bool = True
+  packed: bool = False
   date: str = '2025-01-31'
   variables: Mapping = dataclasses.field(default_factory=dict)
   tokenizer: Any = None
@@ -96,7 +100,8 @@ class Turns(base.Feature):
     return base.explain_json_fault(value)
 
   def list_keys(self) -> tuple[str, ...]:
-    return (*super().list_keys(), f'{self.name}_learnt')
+    names = ('learnt', *(('segments', 'positions') if self.packed else ()))
+    return (*super().list_keys(), *(f'{self.name}_{name}' for name in names))
 
   def has(self, record: Mapping[str, Any], key: str) -> bool:
     del key
@@ -221,11 +226,18 @@ class Turns(base.Feature):
     array[: len(ids)] = ids
     is_learnt = np.zeros(length, np.bool_)
     is_learnt[: len(learnt)] = learnt
-    return {
+    is_learnt[0] = False  # Nothing is before it to predict it from.
+    mask = np.arange(length) < len(ids)
+    example = {
       self.name: array,
-      f'{self.name}_mask': np.arange(length) < len(ids),
+      f'{self.name}_mask': mask,
       f'{self.name}_learnt': is_learnt,
     }
+    if self.packed:
+      example[f'{self.name}_segments'] = mask.astype(np.int32)
+      positions = np.where(mask, np.arange(length), 0)
+      example[f'{self.name}_positions'] = positions.astype(np.int32)
+    return example
 
 
 def _is_reference(item: Any) -> bool:

@@ -1,0 +1,157 @@
+"""Several conversations in one row, so that few tokens are padding.
+
+Conversations don't attend to each other, and each counts its positions from 0,
+so that loss and gradients are those of a row for each. Which ones share a row
+depends on the records and the seed alone; rows then take the place of records,
+in an order by seed and number as for any training data.
+"""
+
+import bisect
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjax.data import features, mixtures, preprocess, sources
+from mmjax.errors import ConfigError
+
+
+def fill_rows(
+  lengths: Sequence[int], length: int, seed: int
+) -> list[tuple[int, ...]]:
+  """Puts texts into rows, the longest first, each into the fullest that fits.
+
+  This is best fit decreasing (Johnson et al. 1974).
+  With rows of 10:
+
+    lengths  6 5 4 3 2     rows  6 4 | 5 3 2
+
+  Args:
+    lengths: number of tokens of each text, at most `length`.
+    length: number of tokens of a row.
+    seed: seed of the order of equally long texts.
+
+  Returns:
+    The numbers of the texts in each row.
+  """
+  shuffled = np.random.default_rng(seed).permutation(len(lengths))
+  by_length = sorted(map(int, shuffled), key=lambda i: -lengths[i])
+  rows: list[list[int]] = []
+  room: list[tuple[int, int]] = []  # What is free in each row, sorted.
+  for text in by_length:
+    at = bisect.bisect_left(room, (lengths[text], -1))
+    if at < len(room):
+      free, row = room.pop(at)
+    else:
+      free, row = length, len(rows)
+      rows.append([])
+    rows[row].append(text)
+    bisect.insort(room, (free - lengths[text], row))
+  return [tuple(row) for row in rows]
+
+
+class PackedSource(sources.Source):
+  """Rows of records: {'id': ..., 'parts': the records of a row}.
+
+  Attributes:
+    rows: indices of the records in each row.
+  """
+
+  def __init__(self, source: sources.Source, rows: Sequence[tuple[int, ...]]):
+    self._source, self.rows = source, list(rows)
+    self.folder, self.kinds = source.folder, source.kinds
+
+  def __len__(self) -> int:
+    return len(self.rows)
+
+  def read(self, index: int) -> dict[str, Any]:
+    parts = [self._source[record] for record in self.rows[index]]
+    return {'id': ' and '.join(part['id'] for part in parts), 'parts': parts}
+
+
+@dataclasses.dataclass(frozen=True)
+class PackedPreprocessor:
+  """Makes the arrays of a row, of those of its conversations.
+
+  The row of two conversations of three and two tokens, where T is 6:
+
+    ids        a b c d e 0      segments   1 1 1 2 2 0
+    mask       1 1 1 1 1 .      positions  0 1 2 0 1 0
+
+  Attributes:
+    preprocessor: makes the arrays of one conversation.
+    name: name of the conversations' feature.
+  """
+
+  preprocessor: preprocess.Preprocessor
+  name: str
+
+  def __call__(
+    self, record: Mapping[str, Any], rng: np.random.Generator | None = None
+  ) -> features.Example:
+    parts = [self.preprocessor(part, rng) for part in record['parts']]
+    out = {key: np.zeros_like(array) for key, array in parts[0].items()}
+    start = 0
+    for number, part in enumerate(parts, 1):
+      size = int(part[f'{self.name}_mask'].sum())
+      for key, array in part.items():
+        out[key][start : start + size] = array[:size]
+      out[f'{self.name}_segments'][start : start + size] = number
+      start += size
+    return out
+
+
+def pack(
+  source: sources.Source, preprocessor: preprocess.Preprocessor, seed: int
+) -> tuple[sources.Source, Any]:
+  """Packs training records, if a feature of conversations says so.
+
+  Every conversation is tokenised once to measure it.
+
+  Args:
+    source: training records.
+    preprocessor: makes their arrays.
+    seed: seed of which ones share a row.
+
+  Returns:
+    What is read, and what makes its arrays: rows, or the two as they came.
+
+  Raises:
+    ConfigError: if other features or several data sets are packed.
+  """
+  packed = [
+    feature
+    for feature in preprocessor.features.values()
+    if isinstance(feature, features.Turns) and feature.packed
+  ]
+  if not packed:
+    return source, preprocessor
+  (feature,) = packed[:1]
+  others = [name for name in preprocessor.features if name != feature.name]
+  if others:
+    feature.refuse(
+      'packed', f'packs conversations alone, but there is also {others[0]!r}'
+    )
+  if isinstance(source, mixtures.Mixture):
+    feature.refuse('packed', 'packs one data set, but data.mixture has several')
+  lengths = [_measure(source, index, feature) for index in range(len(source))]
+  rows = fill_rows(lengths, feature.length, seed)
+  return (
+    PackedSource(source, rows),
+    PackedPreprocessor(preprocessor, feature.name),
+  )
+
+
+def _measure(
+  source: sources.Source, index: int, feature: features.Turns
+) -> int:
+  """Number of tokens; that of a whole row for what can't be read."""
+  try:
+    value = feature.get(source.read_small(index))
+    ids, learnt = feature.encode(value) if value else ([], [])
+  except ConfigError:
+    return feature.length  # Training refuses it by itself, with its record.
+  if feature.requires_answer and not any(learnt[: feature.length]):
+    return feature.length
+  return min(len(ids), feature.length)
