@@ -187,6 +187,11 @@ def _add_show(commands, where: argparse.ArgumentParser) -> None:
     help='fields of a data set that mmjax did not write, as in data.fields: '
     "\"dict(image='image', captions='captions/text')\"",
   )
+  parser.add_argument(
+    '--tokenizer',
+    help='tokenizer.json of a model by whose chat template conversations are '
+    "written, token by token (default: the data set's own)",
+  )
   parser.set_defaults(run=_show)
 
 
@@ -281,8 +286,10 @@ def _import(options: argparse.Namespace) -> None:
 
 
 def _show(options: argparse.Namespace) -> None:
+  import rich.console
+
   from mmjax.config import overrides, settings
-  from mmjax.data import showing
+  from mmjax.data import show_turns, showing, sources
 
   config = settings.default_config()
   if options.fields:
@@ -297,6 +304,15 @@ def _show(options: argparse.Namespace) -> None:
       fields=config.data.fields,
     )
   )
+  source = sources.open_source(
+    options.name,
+    options.split or 'all',
+    data_dir=options.data_dir,
+    fields=config.data.fields,
+  )
+  console = rich.console.Console(soft_wrap=True)
+  for drawn in show_turns.iterate_shown(source, options.tokenizer):
+    console.print(drawn)
 
 
 def _baseline(options: argparse.Namespace) -> None:

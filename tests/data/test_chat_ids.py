@@ -5,7 +5,14 @@ import pickle
 
 import pytest
 
-from mmjax.data import chat_ids, chat_templates, chat_tokenizers
+from mmjax.data import (
+  chat_ids,
+  chat_templates,
+  chat_tokenizers,
+  show_turns,
+  sources,
+  tokenizers,
+)
 from mmjax.data.features import Turns
 from mmjax.errors import ConfigError
 from tests.data import chat_forms, chat_tokenizer
@@ -217,3 +224,31 @@ def test_content_has_the_form_that_the_template_reads():
   }
   assert reads.pop('llava') == reads.pop('smolvlm') == (False, True)
   assert set(reads.values()) == {(True, False)}
+
+
+@pytest.mark.parametrize('chats', [True, False])
+def test_conversations_are_shown_token_by_token(chats, tmp_path):
+  """Those that are learnt in another style, by the template or without one."""
+  if chats:
+    tokenizer = _load(tmp_path, chat_forms.unmark(chat_forms.CHATML))
+  else:
+    tokenizer = tokenizers.make_byte_tokenizer()
+  value = [{**turn, 'content': [turn['content']]} for turn in TURNS]
+  feature = Turns(name='t', tokenizer=tokenizer)
+  drawn = show_turns.draw_tokens(feature, value, '')
+  ids, learnt = feature.encode(value)
+  first, rest = drawn.plain.split('\n')
+  assert first == f'{len(ids)} tokens, {sum(learnt)} learnt'
+  assert rest.count('\u2502') == len(ids)
+  green = [span for span in drawn.spans if span.style == 'bold green']
+  assert len(green) == sum(learnt)
+  text = ''.join(drawn.plain[span.start : span.end] for span in green)
+  end = '<|im_end|>' if chats else '<eos>'
+  assert text.replace('\u0120', ' ') == f' a red circle {end}{end}'
+  tokenizer.save(str(tmp_path / 'tokenizer.json'))
+  record = {'id': '7', 'fields': {'t': value}, 'metadata': {}}
+  source = sources.ListSource([record], tmp_path, {'t': 'turns'})
+  (shown,) = show_turns.iterate_shown(source)
+  assert shown.plain.endswith(drawn.plain) and shown.plain.startswith('7, t: ')
+  with pytest.raises(ConfigError, match='no field is of the kind turns'):
+    list(show_turns.iterate_shown(sources.ListSource([record]), 'x'))

@@ -8,7 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax.data import chat_tokenizers, contact_sheet, tokenizers
+from mmjax.data import (
+  chat_ids,
+  chat_tokenizers,
+  contact_sheet,
+  tokenizers,
+)
 from mmjax.data.features import base
 from mmjax.errors import ConfigError
 
@@ -147,16 +152,7 @@ class Turns(base.Feature):
       ConfigError: if the template fails; it names the turn.
     """
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
-      template = self.tokenizer.template
-      written = self.tokenizer.encode_chat(
-        [
-          {**turn, 'content': template.make_content([get_text(turn)])}
-          for turn in chosen
-        ],
-        add_generation_prompt=prompt,
-        now=datetime.datetime.fromisoformat(self.date),
-        **self.variables,
-      )
+      written = self._write(chosen, prompt=prompt)
       return list(written.ids), list(written.learnt)
     ids: list[int] = []
     learnt: list[bool] = []
@@ -168,6 +164,34 @@ class Turns(base.Feature):
       learnt += [False] * len(lead) + [is_learnt] * (len(words) + 1)
     lead = self.tokenizer.encode_words('assistant: ') if prompt else []
     return [*ids, *lead], [*learnt, *[False] * len(lead)]
+
+  def spell(self, chosen: Sequence[Mapping]) -> list[tuple[str, bool]]:
+    """The text of each token of a conversation, and whether it is learnt."""
+    if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
+      written = self._write(chosen)
+      texts = [written.text[begin:end] for begin, end in written.offsets]
+      return list(zip(texts, written.learnt, strict=True))
+    texts, learnt = [], self.encode(chosen)[1]
+    for turn in chosen:
+      for text in (f'{turn["role"]}: ', get_text(turn)):
+        texts += self.tokenizer.tokenize(text)
+      texts.append('<eos>')
+    return list(zip(texts, learnt, strict=True))
+
+  def _write(
+    self, chosen: Sequence[Mapping], *, prompt: bool = False
+  ) -> chat_ids.Conversation:
+    """Writes a conversation by the tokenizer's chat template."""
+    template = self.tokenizer.template
+    return self.tokenizer.encode_chat(
+      [
+        {**turn, 'content': template.make_content([get_text(turn)])}
+        for turn in chosen
+      ],
+      add_generation_prompt=prompt,
+      now=datetime.datetime.fromisoformat(self.date),
+      **self.variables,
+    )
 
   def _check_learnt(self, ids: Sequence[int], learnt: Sequence[bool]) -> None:
     """Refuses a conversation of which a model would learn nothing."""
