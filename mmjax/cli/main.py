@@ -13,6 +13,7 @@ from mmjax.errors import ConfigError, RunError
 # `main(argv) -> int | None`. It is imported when it is called, so that
 # `mmjax --help` is quick.
 COMMANDS = {
+  'chat': 'talk to a trained model in a terminal',
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
   'embed': 'write vectors of images, texts or sounds to a file',

@@ -6,7 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.decoders.beams import EarlyStopping, Scoring, beam_search
 from mmjax.decoders.cache import DecoderCache
 from mmjax.decoders.constraints import Constraints
-from mmjax.decoders.generation import Generated, sample
+from mmjax.decoders.generation import Generated, OnTokens, sample
 from mmjax.decoders.text import TextDecoder
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
   'DecoderCache',
   'EarlyStopping',
   'Generated',
+  'OnTokens',
   'Scoring',
   'TextDecoder',
   'beam_search',

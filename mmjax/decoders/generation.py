@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 
 import flax.struct
 import jax
+import jax.experimental
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
@@ -23,6 +25,8 @@ from mmjax.errors import ConfigError
 from mmjax.types import Array
 
 StepFn = Callable[..., tuple[Array, cache_lib.DecoderCache]]
+# The tokens [B] of a step -> which texts end with them, bool [B].
+OnTokens = Callable[[np.ndarray], np.ndarray]
 
 
 @flax.struct.dataclass
@@ -66,6 +70,7 @@ def sample(
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
   constraints: constraints_lib.Constraints = constraints_lib.NONE,
+  on_tokens: OnTokens | None = None,
 ) -> Generated:
   """Writes token after token; stops when all examples have ended.
 
@@ -84,6 +89,8 @@ def sample(
     prompt: ids [B, P] of what stands before the text and their mask [B, P],
       which `constraints` count and compare; None for nothing.
     constraints: what may be written.
+    on_tokens: called with the tokens [B] of each step, in their order; says
+      which texts end with them, bool [B]. None to call nothing.
 
   Returns:
     Generated, [B, T].
@@ -115,6 +122,11 @@ def sample(
     gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]  # [B]
     alive = ~state.done
     token = jnp.where(alive, token, pad_id)
+    done = state.done | is_end(token, eos_id)
+    if on_tokens is not None:
+      done |= jax.experimental.io_callback(
+        on_tokens, jax.ShapeDtypeStruct((batch,), bool), token, ordered=True
+      )
     logits, cache = step(token[:, None], state.cache, alive[:, None])
     return _SampleState(
       index=state.index + 1,
@@ -123,7 +135,7 @@ def sample(
       tokens=state.tokens.at[:, state.index].set(token),
       mask=state.mask.at[:, state.index].set(alive),
       score=state.score + jnp.where(alive, gained, 0.0),
-      done=state.done | is_end(token, eos_id),
+      done=done,
     )
 
   end = jax.lax.while_loop(

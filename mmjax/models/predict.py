@@ -52,7 +52,12 @@ def make_output(model: nn.Module, *, target: str, encoder: str = '') -> Predict:
 
 
 def make_generate(
-  model: nn.Module, *, output: str, max_new_tokens: int, **settings: Any
+  model: nn.Module,
+  *,
+  output: str,
+  max_new_tokens: int,
+  seed: int = 0,
+  **settings: Any,
 ) -> Predict:
   """Token ids [B, max_new_tokens] of captions or answers.
 
@@ -60,6 +65,7 @@ def make_generate(
     model: one with `generate`.
     output: one of the model's `outputs`, such as 'caption' or 'answer'.
     max_new_tokens: most tokens to generate.
+    seed: seed of sampling.
     **settings: further arguments of `generate`, such as `beam_size`.
   """
 
@@ -69,6 +75,7 @@ def make_generate(
       batch,
       output=output,
       max_new_tokens=max_new_tokens,
+      rng=jax.random.key(seed),
       method='generate',
       **settings,
     )

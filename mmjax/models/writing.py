@@ -118,6 +118,7 @@ class Writer(nn.Module):
     rng: Array | None = None,
     eos_id: int | Sequence[int] | None = None,
     pad_id: int | None = None,
+    on_tokens: decoders.OnTokens | None = None,
     **constraints: Any,
   ) -> decoders.Generated:
     """Writes captions or answers; call it through `apply(..., method=...)`.
@@ -137,6 +138,7 @@ class Writer(nn.Module):
       rng: a key, needed unless `temperature` is 0.
       eos_id: ends a text; where several do, all of them; None: the model's.
       pad_id: fills up after the end; None: the model's.
+      on_tokens: called with each token, as in `decoders.sample`.
       **constraints: fields of `mmjax.decoders.Constraints`, such as
         `repetition_penalty`, `no_repeat_ngram`, `min_new_tokens` and
         `suppress`.
@@ -157,6 +159,11 @@ class Writer(nn.Module):
       raise ConfigError('the model writes nothing: set model.decoder')
     if beam_size < 1:
       raise ConfigError(f'beam_size must be at least 1, got {beam_size}')
+    if beam_size > 1 and on_tokens is not None:
+      raise ConfigError(
+        f'beam_size={beam_size} writes no text before its end, so none can be '
+        'shown on the way; use beam_size=1'
+      )
     if beam_size > 1 and temperature != 0:
       raise ConfigError(
         f'beam_size {beam_size} and temperature {temperature} exclude each '
@@ -200,6 +207,7 @@ class Writer(nn.Module):
       temperature=temperature,
       top_k=top_k,
       top_p=top_p,
+      on_tokens=on_tokens,
       **shared,
     )
 

@@ -25,6 +25,7 @@ def chat(
   *,
   max_new_tokens: int | None = None,
   beam_size: int = 1,
+  **settings: Any,
 ) -> str:
   """Answers the last message of a conversation.
 
@@ -33,6 +34,7 @@ def chat(
     messages: such as {'role': 'user', 'content': 'what is it?'}.
     max_new_tokens: largest number of tokens to write; None for the task's.
     beam_size: beam size; 1 is greedy.
+    **settings: further arguments of `mmjax.models.writing.Writer.generate`.
 
   Raises:
     ConfigError: if the messages are refused; it names the turn.
@@ -54,6 +56,7 @@ def chat(
     {key: array[None] for key, array in arrays.items()},
     **task.writing(run.tokenizer, new),
     beam_size=beam_size,
+    **settings,
   )
   return chat_tokenizers.decode_answer(run.tokenizer, np.asarray(ids)[0])
 
