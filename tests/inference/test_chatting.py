@@ -32,22 +32,20 @@ def run_stream(pieces, stop=()):
 
 
 @pytest.mark.parametrize(
-  ('pieces', 'stop', 'shown', 'whole'),
+  ('pieces', 'stop', 'shown', 'whole', 'ends'),
   [
-    ([b'a', b' b'], (), ['a', 'a b'], 'a b'),
+    ([b'a', b' b'], (), ['a', 'a b'], 'a b', False),
     # A character of two tokens, and half a character at the end.
-    ([b'\xc3', b'\xa9', b'\xc3'], (), ['', 'é', 'é'], 'é\ufffd'),
-    ([b'a', b'x', b'yb'], ('xy',), ['a', 'a', 'a'], 'a'),
-    ([b'a', b'x', b'z'], ('xy', 'q'), ['a', 'a', 'axz'], 'axz'),
-    ([b'a', b'x'], ('xy',), ['a', 'a'], 'ax'),
+    ([b'\xc3', b'\xa9', b'\xc3'], (), ['', 'é', 'é'], 'é\ufffd', False),
+    ([b'a', b'x', b'yb'], ('xy',), ['a', 'a', 'a'], 'a', True),
+    ([b'a', b'x', b'z'], ('xy', 'q'), ['a', 'a', 'axz'], 'axz', False),
+    ([b'a', b'x'], ('xy',), ['a', 'a'], 'ax', False),
   ],
 )
-def test_text_is_shown_once_it_is_certain(pieces, stop, shown, whole):
-  got, ends, text = run_stream(pieces, stop)
+def test_text_is_shown_once_it_is_certain(pieces, stop, shown, whole, ends):
+  got, stops, text = run_stream(pieces, stop)
   assert got == shown and text == whole
-  assert ends == [False] * (len(pieces) - 1) + [
-    stop == ('xy',) and shown[-1] == whole
-  ]
+  assert stops == [False] * (len(pieces) - 1) + [ends]
 
 
 @pytest.fixture(scope='module')
@@ -69,9 +67,8 @@ def test_lines_are_answered_in_their_conversation(folder, monkeypatch, capsys):
   answers = capsys.readouterr().out.splitlines()
   model = pretrained.load(folder)
   say = lambda role, text: {'role': role, 'content': text}
-  ask = lambda *messages: model.chat(
-    messages, max_new_tokens=5, temperature=0.0
-  )
+  settings = {'max_new_tokens': 5, 'temperature': 0.0}
+  ask = lambda *messages: model.chat(messages, **settings)
   first, last = ask(say('user', 'cat')), ask(say('user', 'a red'))
   second = ask(
     say('user', 'cat'), say('assistant', first.strip()), say('user', 'a red')
