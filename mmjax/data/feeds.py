@@ -110,12 +110,10 @@ def open_feed(
     found = _make_checks(data, preprocessor, needs, alternatives or {})
     lacking, notes = _check(data, opened, found)
   drawn = label_shares.divide(train, fitted)
-  packed, prepare = conversation_packing.pack(drawn, preprocessor, seed)
   return Feed(
     preprocessor=preprocessor,
     train=batches.TrainBatches(
-      packed,
-      prepare,
+      *conversation_packing.pack(drawn, preprocessor, seed),
       batch_size=batch_size,
       seed=seed,
       rows=rows,

@@ -222,8 +222,7 @@ class TextDecoder(nn.Module):
         that don't count from 0.
       prefix: [B, T], True for tokens that attend to each other in both
         directions; None for a causal text.
-      segments: [B, T], numbers from 1 on of the texts that share a row, which
-        don't attend to each other; None for one text a row.
+      segments: [B, T], as in `mmjax.nn.Visible`; None for one text a row.
       train: whether dropout is on.
 
     Returns:
