@@ -43,6 +43,8 @@ def encode(
   tokenizer: tokenizers.Tokenizer,
   template: ChatTemplate,
   messages: Sequence[Message],
+  *,
+  completes: bool = False,
   **settings: Any,
 ) -> Conversation:
   """Writes a conversation by a template, as ids, and finds what is learnt.
@@ -54,9 +56,12 @@ def encode(
   its characters does, as in transformers.
 
   Args:
-    tokenizer: the model's, which adds no special tokens of its own here.
+    tokenizer: the model's.
     template: the model's.
     messages: the conversation.
+    completes: whether the tokenizer adds its first and last tokens, unless the
+      text begins with the first one. In transformers, processors of images
+      and texts do so, and tokenizers don't.
     **settings: arguments of `ChatTemplate.render`.
 
   Raises:
@@ -64,7 +69,8 @@ def encode(
       in the text can't be found.
   """
   text, spans, is_marked = _find_spans(template, messages, **settings)
-  encoding = tokenizer.encode(text, add_special_tokens=False)
+  adds = completes and not begins_whole(tokenizer, text)
+  encoding = tokenizer.encode(text, add_special_tokens=adds)
   offsets = encoding.offsets
   if not is_marked:
     added = set(tokenizer.get_added_tokens_decoder())
@@ -80,6 +86,13 @@ def encode(
       at += 1
     learnt.append(at < len(spans) and end > spans[at][0])
   return Conversation(text, tuple(encoding.ids), tuple(learnt), tuple(offsets))
+
+
+def begins_whole(tokenizer: tokenizers.Tokenizer, text: str) -> bool:
+  """Whether a text begins with the token that the tokenizer adds first."""
+  first = tokenizer.encode('').ids[:1]
+  name = tokenizer.id_to_token(first[0]) if first else None
+  return name is not None and text.startswith(name)
 
 
 def find_end(

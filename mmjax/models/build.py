@@ -46,6 +46,7 @@ _DERIVED = (
   'encoder_inputs',
   'output_sizes',
   'output_text',
+  'image_tokens',
   'masked_heads',
   'category_sizes',
   *_SPECIALS,
@@ -87,6 +88,7 @@ def build(
     'num_answers': data.num_answers,
     'output_sizes': dict(outputs.sizes),
     'output_text': outputs.text,
+    'image_tokens': _count_image_tokens(data, outputs),
     'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),
     **data.special_ids,
@@ -120,6 +122,12 @@ def build(
       settings.pop('encoders', None) or {}, data.features, derived, tables
     )
   return _make(cls, settings, 'model', derived, parts)
+
+
+def _count_image_tokens(data: DataSizes, outputs: TaskOutputs) -> int:
+  """Number of tokens of the image in a conversation; 0 for none."""
+  feature = data.features.get(outputs.text)
+  return getattr(feature, 'image_tokens', 0)
 
 
 def _build_encoders(

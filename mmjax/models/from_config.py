@@ -63,6 +63,7 @@ def build(
   tokenizer = preprocessor.tokenizer
   questions = preprocessor.features.get('questions')
   has_label = questions is not None and questions.has_label
+  _check_placeholder(config, preprocessor, outputs)
   return models.build(
     config.model,
     models.DataSizes(
@@ -102,6 +103,29 @@ def _special_ids(
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
+
+
+def _check_placeholder(
+  config: Any,
+  preprocessor: preprocessing.Preprocessor,
+  outputs: models.TaskOutputs,
+) -> None:
+  """Refuses conversations whose images stand at other tokens than the model's.
+
+  Raises:
+    ConfigError: naming both.
+  """
+  feature = preprocessor.features.get(outputs.text)
+  if not getattr(feature, 'image', ''):
+    return
+  found = preprocessor.tokenizer.find_id(feature.placeholder)
+  placeholders = tuple(config.model.get('placeholders') or ())
+  if found not in placeholders:
+    raise ConfigError(
+      f'data.features.{feature.name}.placeholder={feature.placeholder!r} has '
+      f'the id {found}, but images stand at {placeholders} in the model; name '
+      "that token, or set model.placeholders in a model named 'interleaved'"
+    )
 
 
 def _check_targets(config: Any, targets: Sequence[str]) -> None:

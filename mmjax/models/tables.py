@@ -11,6 +11,7 @@ from mmjax.models import (
   image_first,
   language_model,
   multimodal,
+  vision_language,
 )
 from mmjax.models.parts import PARTS, Part
 
@@ -20,6 +21,7 @@ MODELS = {
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
   'vision_language': image_first.ImageFirstVisionLanguage,
   'multimodal': multimodal.Multimodal,
+  'interleaved': vision_language.InterleavedVisionLanguage,
   'language_model': language_model.LanguageModel,
 }
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import flax.linen as nn
 import jax.numpy as jnp
 
-from mmjax import decoders
+from mmjax import decoders, ops
 from mmjax.errors import ConfigError
 from mmjax.models import writing
 from mmjax.types import Array, Batch, Outputs, Tokens
@@ -94,11 +94,27 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
   Attributes:
     placeholders: ids of the tokens that images replace.
+    output_text: the feature of conversations that it is trained on, with
+      `image` [B, H, W, C] in its place; '' for the batch's `text`.
+    image_tokens: number of placeholders of an image in these; 0 if unknown.
   """
 
   placeholders: Sequence[int]
+  output_text: str = ''
+  image_tokens: int = 0
 
   outputs: ClassVar[tuple[str, ...]] = ('continue',)
+
+  def setup(self):
+    super().setup()
+    rope = (self.decoder.block or {}).get('rope') or {}
+    if self.output_text and (
+      self.encoder is not None or self.prefix or rope.get('sections')
+    ):
+      raise ConfigError(
+        'this model is not trained on conversations: only a causal decoder of '
+        'images and words, whose positions simply count, is; use another'
+      )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts the token after each one of a text or an answer.
@@ -118,8 +134,12 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 
     Returns:
       `text_logits` [B, T, V] float32; with an encoder `answer_token_logits`
-      [B, A - 1, V]. In training they are not multiplied out.
+      [B, A - 1, V], with `output_text` `NAME_logits` [B, T - 1, V]. In training
+      they are not multiplied out.
     """
+    if self.output_text:
+      batch = self._select(batch)
+      batch |= {key: batch[key][:, :-1] for key in ('text', 'text_mask')}
     x, mask = self.embed(batch, train=train), _get_text_mask(batch)  # [B, T, D]
     if self.encoder is not None:
       answer_mask = batch.get('answer_mask')
@@ -137,7 +157,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       prefix=self._find_prefix(batch, mask),
       train=train,
     )
-    return {'text_logits': self.decoder.predict(x, train=train)}
+    name = self.output_text or 'text'
+    return {f'{name}_logits': self.decoder.predict(x, train=train)}
 
   def encode_images(
     self, batch: Batch, *, train: bool = False
@@ -160,6 +181,13 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     images = self.encode_images(batch, train=train)
     if images is None:
       return words
+    number = images.values.shape[1]
+    if self.image_tokens and number != self.image_tokens:
+      raise ConfigError(
+        f'data.features.{self.output_text}.image_tokens is '
+        f'{self.image_tokens}, but the model makes {number} tokens of an '
+        f'image; set it to {number}'
+      )
     which = jnp.cumsum(replaced, axis=1) - 1
     which = jnp.clip(which, 0, images.values.shape[1] - 1)  # [B, T] in 0..N-1
     vectors = jnp.take_along_axis(images.values, which[:, :, None], axis=1)
@@ -171,6 +199,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
       return super().prefill(batch, output, max_new_tokens)
+    if self.output_text:
+      batch = self._select(batch)
     mask = _get_text_mask(batch)
     self.check_reach(mask.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
@@ -195,6 +225,17 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     )
     start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
+
+  def _select(self, batch: Batch) -> dict[str, Array]:
+    """The batch of `output_text` by the keys of one of texts."""
+    name = self.output_text
+    chosen = {'text': batch[name], 'text_mask': batch[f'{name}_mask']}
+    if 'image' in batch:
+      image, mask = batch['image'], batch.get('image_mask')
+      if mask is not None:
+        image = ops.zero_masked(image, mask)
+      chosen['image'] = image[:, None]  # [B, 1, H, W, C]
+    return chosen
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
     """The batch's `prefix` [B, T], else all tokens or none, by the field."""

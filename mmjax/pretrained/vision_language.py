@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mmjax.data import chat_ids
 from mmjax.errors import ConfigError
 from mmjax.ops import packing
 from mmjax.pretrained import base, chats, language_models, names
@@ -245,10 +246,8 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     As in transformers, it gets the tokenizer's first and last tokens unless it
     begins with the first one.
     """
-    first = self.tokenizer.encode('').ids[:1]
-    name = self.tokenizer.id_to_token(first[0]) if first else None
-    is_whole = name is not None and text.startswith(name)
-    return self.tokenizer.encode(text, add_special_tokens=not is_whole).ids
+    adds = not chat_ids.begins_whole(self.tokenizer, text)
+    return self.tokenizer.encode(text, add_special_tokens=adds).ids
 
 
 def inputs(vision: Mapping[str, Any]) -> Batch:

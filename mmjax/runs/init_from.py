@@ -15,7 +15,8 @@ cross-attention, which is new where the source has none. A folder may also be a
 model's name on the Hugging Face hub.
 
 A published language model with placeholders for its images is trained without
-them: one image first, see `mmjax.models.ImageFirstVisionLanguage`.
+them: one image first, see `mmjax.models.ImageFirstVisionLanguage`; with
+model.name='interleaved' it keeps them, for conversations.
 """
 
 import dataclasses
@@ -91,6 +92,10 @@ def _describe(config: Any, start: init_entries.InitEntry) -> dict[str, Any]:
       described['inputs'] = given['inputs']
   else:
     module, _ = start.source.part(start.part)
+    whole = start.source.module
+    is_interleaved = isinstance(whole, models.InterleavedVisionLanguage)
+    if config.model.get('name') == 'interleaved' and is_interleaved:
+      module = whole
     described = weight_source.with_init_from_errors(
       models.describe, module, tables
     )

@@ -41,7 +41,7 @@ def chat(
   """
   task = base.find_task(run, Chat)
   feature = run.preprocessor[task.target]
-  turns = _read_turns(messages)
+  turns, images = _read_turns(messages, feature)
   if fault := feature.explain_fault(turns):
     raise ConfigError(f'the conversation {fault}')
   number = len(feature.encode(turns, prompt=True)[0])
@@ -51,9 +51,10 @@ def chat(
   if decoder.positions != 'none':  # It has positions for so many alone.
     length = max(number, min(length, decoder.max_length - new + 1))
   arrays = feature.make_prompt(turns, length)
+  batch = {key: array[None] for key, array in arrays.items()}
   ids = run.apply(
     predict.make_generate,
-    {key: array[None] for key, array in arrays.items()},
+    {**batch, **(run.prepare(**images) if images else {})},
     **task.writing(run.tokenizer, new),
     beam_size=beam_size,
     **settings,
@@ -62,16 +63,29 @@ def chat(
 
 
 def _read_turns(
-  messages: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-  """Messages as the turns of records."""
+  messages: Sequence[Mapping[str, Any]], feature: Turns
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+  """Messages as the turns of records, and their image by its feature."""
   separated = chat_messages.separate(messages)
-  if separated.media:
-    raise ConfigError('the model reads no images; leave them out')
-  return [
-    {'role': turn['role'], 'content': turn.get('content', [])}
+  if len(separated.media) > bool(feature.image):
+    most = 'one image' if feature.image else 'no images'
+    raise ConfigError(
+      f'the conversation has {len(separated.media)} images, but the model '
+      f'reads {most}; leave out the others'
+    )
+  reference = {'field': feature.image}
+  turns = [
+    {
+      'role': turn['role'],
+      'content': [
+        item if isinstance(item, str) else reference
+        for item in turn.get('content', [])
+      ],
+    }
     for turn in separated.messages
   ]
+  image = {feature.image: separated.media[0]} if separated.media else {}
+  return turns, image
 
 
 def _lines(
@@ -80,9 +94,11 @@ def _lines(
   texts: Sequence[str],
   beam_size: int,
 ) -> list[str]:
-  del inputs
+  parts = [{'type': 'image', 'image': image} for image in inputs.values()]
   return [
-    chat(run, [{'role': 'user', 'content': text}], beam_size=beam_size)
+    chat(
+      run, [{'role': 'user', 'content': [*parts, text]}], beam_size=beam_size
+    )
     for text in texts
   ]
 
@@ -97,6 +113,8 @@ class Chat(base.Task):
 
   Attributes:
     target: feature of the kind turns.
+    image: feature of the image to which conversations refer, the same as the
+      setting `image` of the target; '' for none.
     label_smoothing: fraction of the target spread over all tokens.
     max_new_tokens: largest number of tokens of an answer that is written.
   """
@@ -108,6 +126,7 @@ class Chat(base.Task):
   )
 
   target: str = 'turns'
+  image: str = ''
   label_smoothing: Fraction = 0.0
   max_new_tokens: Size = 64
 
@@ -130,10 +149,19 @@ class Chat(base.Task):
     return objectives.Conversation(self.label_smoothing, self.target)
 
   def needs(self) -> tuple[str, ...]:
-    return (self.target,)
+    return (self.target, *([self.image] if self.image else ()))
+
+  def alternatives(self) -> Sequence[Sequence[str]]:
+    return ((self.target,),)  # Conversations without an image are learnt too.
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     feature = base.get_target(self.target, features, (Turns,))
+    if self.image != feature.image:
+      raise ConfigError(
+        f'tasks.chat.image={self.image!r}, but '
+        f'data.features.{self.target}.image={feature.image!r}; set both to one '
+        'feature'
+      )
     if self.max_new_tokens >= feature.length:
       raise ConfigError(
         f'tasks.chat.max_new_tokens={self.max_new_tokens} leaves no room for a '

@@ -1,11 +1,13 @@
 """Runs that learn conversations, from scratch and from published models."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
 
 import jax
 import numpy as np
+import PIL.Image
 import pytest
 
 import mmjax
@@ -17,6 +19,7 @@ from mmjax.data import sources
 from mmjax.errors import ConfigError
 from mmjax.runs import init_from, rebuild
 from mmjax.training import runner
+from tests.data import chat_forms
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 TEMPLATE = (
@@ -106,6 +109,62 @@ def test_held_out_conversations_are_measured_by_token_and_by_answer(tuned):
   )
   # Eight questions are longer than the arrays.
   assert results['val/turns/too_long'] == 1 and not results['val/turns/exact']
+
+
+@pytest.mark.slow
+def test_a_vision_language_model_chats_as_published(
+  make_config, tmp_path, capsys
+):
+  """The image's tokens stand where the template has its placeholder."""
+  folder = shutil.copytree(GOLDEN / 'llava', tmp_path / 'llava')
+  (folder / 'chat_template.jinja').write_text(
+    chat_forms.unmark(chat_forms.LLAVA)
+  )
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': '</s>'})
+  )
+  # Training resizes images at once, so published images get one size too.
+  settings_file = folder / 'preprocessor_config.json'
+  preprocessing = json.loads(settings_file.read_text())
+  side = preprocessing['crop_size']['height']
+  preprocessing['size'] = {'shortest_edge': side}
+  settings_file.write_text(json.dumps(preprocessing))
+  model = pretrained.load(folder)
+  config = _make(make_config, folder)
+  config.model = {'name': 'interleaved'}
+  config.data.features.turns.update(
+    image='image', image_tokens=model.tokens_per_image(), placeholder='<image>'
+  )
+  config.data.eval_split = ''
+  config.tasks.chat.image = 'image'
+  workdir = tmp_path / 'run'
+  runner.run(config, chat.build, workdir)
+  run = rebuild.load(workdir)
+  jax.tree.map(np.testing.assert_array_equal, run.params, model.params)
+  pixels = np.random.default_rng(0).integers(0, 256, (side, side, 3))
+  image = PIL.Image.fromarray(pixels.astype(np.uint8))
+  image.save(tmp_path / 'a.png')
+  content = [{'type': 'image', 'image': image}, 'a small red']
+  messages = [{'role': 'user', 'content': content}]
+  want = model.chat(messages, max_new_tokens=3)
+  assert want.strip() == run.chat(messages)
+  flags = [f'--image={tmp_path / "a.png"}', '--question=a small red']
+  capsys.readouterr()
+  assert cli.main(['predict', str(workdir), *flags]) == 0
+  assert capsys.readouterr().out == f'{want.strip()}\n'
+  with pytest.raises(ConfigError, match=r'has 2 images, .* reads one'):
+    run.chat([{'role': 'user', 'content': [*content, content[0]]}])
+  feature = run.preprocessor['turns']
+  refers = [{'role': 'user', 'content': ['hi', {'field': 'image'}]}]
+  with pytest.raises(ConfigError, match='cuts off tokens of the image'):
+    dataclasses.replace(feature, length=9).make_arrays(refers)
+  with pytest.raises(ConfigError, match="1 tokens '<image>' and refers to 0"):
+    feature.make_arrays([{'role': 'user', 'content': ['<image>']}])
+  with pytest.raises(ConfigError, match="the field 'image', which the record"):
+    feature.choose({'fields': {'questions': refers}}, None)
+  config.data.features.turns.image_tokens += 1
+  with pytest.raises(ConfigError, match=r'image_tokens is .*; set it to'):
+    runner.run(config, chat.build, tmp_path / 'other')
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'qwen2', 'mistral', 'opt'])

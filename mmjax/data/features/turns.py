@@ -39,6 +39,12 @@ class Turns(base.Feature):
     length: T, largest number of tokens; what is longer loses its end.
     system: field of texts, such as 'captions', whose first text is the system's
       turn before the others; '' for none.
+    image: feature and field of an image that stands where the conversation
+      refers to it, once; before the first question if they are questions. ''
+      for none.
+    image_tokens: number of tokens of the image in the model.
+    placeholder: token that stands for each of them, such as '<image>'; it is
+      the one that the chat template writes for an image.
     requires_answer: whether training refuses a conversation of which no token
       is learnt, because nobody answers or the length cuts it; False for
       conversations that are only read.
@@ -57,6 +63,9 @@ class Turns(base.Feature):
 
   length: int = 256
   system: str = ''
+  image: str = ''
+  image_tokens: int = 0
+  placeholder: str = ''
   requires_answer: bool = True
   packed: bool = False
   date: str = '2025-01-31'
@@ -65,6 +74,8 @@ class Turns(base.Feature):
 
   def __post_init__(self):
     super().__post_init__()
+    if self.image and not (self.image_tokens > 0 and self.placeholder):
+      self.refuse('image', 'needs image_tokens and placeholder too')
     if self.length < 2:
       self.refuse('length', 'is not legal: at least 2')
     try:
@@ -78,6 +89,8 @@ class Turns(base.Feature):
       return None
     if 'question' in value[0]:
       value = list(_read_questions(value))
+      if self.image and value:
+        value[0]['content'].insert(0, {'field': self.image})
     texts = record['fields'].get(self.system) if self.system else None
     if isinstance(texts, Mapping):
       texts = next(iter(texts.values()), None)
@@ -135,6 +148,8 @@ class Turns(base.Feature):
   ) -> base.Example:
     del flips
     ids, learnt = self.encode(chosen)
+    if self.image:
+      self._check_image(ids)
     if rng is not None and self.requires_answer:
       self._check_learnt(ids, learnt)
     return self._pad(ids[: self.length], learnt[: self.length])
@@ -153,12 +168,25 @@ class Turns(base.Feature):
     """
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
       written = self._write(chosen, prompt=prompt)
-      return list(written.ids), list(written.learnt)
+      pair = list(written.ids), list(written.learnt)
+    else:
+      pair = self._encode_turns(chosen, prompt=prompt)
+    return self._expand(chosen, *pair) if self.image else pair
+
+  def _encode_turns(
+    self, chosen: Sequence[Mapping], *, prompt: bool
+  ) -> tuple[list[int], list[bool]]:
+    """Encodes turns as `ROLE: TEXT<eos>`, an image as one placeholder."""
     ids: list[int] = []
     learnt: list[bool] = []
     for turn in chosen:
       lead = self.tokenizer.encode_words(f'{turn["role"]}: ')
-      words = self.tokenizer.encode_words(get_text(turn))
+      words = []
+      for item in self._list_items(turn):
+        is_text = isinstance(item, str)
+        words += (
+          self.tokenizer.encode_words(item) if is_text else [self._find_id()]
+        )
       ids += [*lead, *words, self.tokenizer.eos_id]
       is_learnt = turn['role'] == 'assistant'
       learnt += [False] * len(lead) + [is_learnt] * (len(words) + 1)
@@ -185,13 +213,80 @@ class Turns(base.Feature):
     template = self.tokenizer.template
     return self.tokenizer.encode_chat(
       [
-        {**turn, 'content': template.make_content([get_text(turn)])}
+        {**turn, 'content': template.make_content(self._list_items(turn))}
         for turn in chosen
       ],
       add_generation_prompt=prompt,
+      completes=bool(self.image),
       now=datetime.datetime.fromisoformat(self.date),
       **self.variables,
     )
+
+  def choose(
+    self, record: Mapping[str, Any], rng: np.random.Generator | None
+  ) -> list[Mapping] | None:
+    value = super().choose(record, rng)
+    number = sum(map(self._count_images, value or ()))
+    if number and record['fields'].get(self.image) is None:
+      raise ConfigError(
+        f'{self.name} refers to the field {self.image!r}, which the record '
+        'lacks'
+      )
+    return value
+
+  def _count_images(self, turn: Mapping[str, Any]) -> int:
+    return sum(not isinstance(item, str) for item in self._list_items(turn))
+
+  def _list_items(self, turn: Mapping[str, Any]) -> list[Any]:
+    """Texts of a turn, and {'type': 'image'} in the place of its image."""
+    if not self.image:
+      return [get_text(turn)]
+    parts = {'field': self.image}
+    items: list[Any] = []
+    for item in turn['content']:
+      if item == parts:
+        items.append({'type': 'image'})
+        continue
+      text = get_text({'content': [item]})
+      if items and isinstance(items[-1], str):
+        items[-1] += f' {text}'
+      else:
+        items.append(text)
+    return items or ['']
+
+  def _find_id(self) -> int:
+    """Id of the placeholder.
+
+    Raises:
+      ConfigError: if the tokenizer doesn't have it.
+    """
+    found = self.tokenizer.find_id(self.placeholder)
+    if found is None:
+      self.refuse('placeholder', 'is not a token of the tokenizer')
+    return found
+
+  def _expand(
+    self, chosen: Sequence[Mapping], ids: list[int], learnt: list[bool]
+  ) -> tuple[list[int], list[bool]]:
+    """Repeats the placeholder for each token of the image."""
+    token_id, number = self._find_id(), sum(map(self._count_images, chosen))
+    if ids.count(token_id) != number or number > 1:
+      raise ConfigError(
+        f'{self.name} has {ids.count(token_id)} tokens {self.placeholder!r} '
+        f'and refers to {number} images; it may refer to one, and no text may '
+        'have that token'
+      )
+    counts = [self.image_tokens if i == token_id else 1 for i in ids]
+    repeat = lambda row: np.repeat(row, counts).tolist()
+    return repeat(ids), repeat(learnt)
+
+  def _check_image(self, ids: Sequence[int]) -> None:
+    """Refuses a conversation whose length cuts tokens of its image."""
+    if self._find_id() in ids[self.length :]:
+      raise ConfigError(
+        f'{self.name}: the length {self.length} of {len(ids)} tokens cuts off '
+        f'tokens of the image; raise data.features.{self.name}.length'
+      )
 
   def _check_learnt(self, ids: Sequence[int], learnt: Sequence[bool]) -> None:
     """Refuses a conversation of which a model would learn nothing."""
