@@ -4,7 +4,8 @@ r"""Conversations about a scene of `shapes` that is described in words.
     --workdir=runs/chat_shapes
 
 The system's turn is the caption of a scene, the user asks the data set's eight
-questions about it, and a small language model answers each in a word.
+questions about it, and a small language model answers each in a word. Several
+conversations share a row.
 
 Measured: not yet run.
 """
@@ -27,7 +28,11 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     extra_splits=('compositional',),
     features=dict(
       turns=dict(
-        kind='turns', field='questions', system='captions', length=256
+        kind='turns',
+        field='questions',
+        system='captions',
+        length=512,
+        packed=True,
       ),
     ),
   )
@@ -50,7 +55,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
   )
   config.train = dict(
     steps=3000,
-    batch_size=64,
+    batch_size=32,
     log_every=50,
     eval_every=1000,
     checkpoint_every=1000,
@@ -62,7 +67,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
     config.data.name = 'shapes/small'
     config.model.decoder.depth = 2
     config.train.steps = 150
-    config.train.batch_size = 16
+    config.train.batch_size = 8
     config.train.eval_every = 0
     config.optimizer.warmup_steps = 20
     config.eval.num_examples = 100
