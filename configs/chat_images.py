@@ -36,7 +36,7 @@ def get_config(arg: str = '') -> ml_collections.ConfigDict:
         image='image',
         image_tokens=(IMAGE_SIZE // PATCH_SIZE) ** 2,
         placeholder='<unk>',  # No text has it: the tokenizer knows all bytes.
-        length=256,
+        length=320,
       ),
     ),
   )
