@@ -12,11 +12,17 @@ in training. All names of a test drawing are new, in every language.
   python -m benchmarks.name_translation --run=runs/translate_names \
     --table=names.jsonl
 
-Not yet run. By rules (the last command without `--run`), the source itself has
-between 0.00 (Serbian, of which it is in the wrong script) and 0.28 (Spanish and
-Asturian) exact names and chrF 0.03 to 0.63; the translation of the most similar
-name in training has no exact name and chrF 0.25 to 0.34; the commonest name of
-training 0.08 to 0.11.
+Measured on 2026-11-29, jax 0.10.2, two CPU cores shared with other work: 1,000
+steps in 23 minutes. Test names: 0.052 exact (0.006 by chance), chrF 0.29; of
+the pair that is not in training 0.024 and 0.25. It is only beginning to learn:
+of Spanish to Portuguese and back it has more exact names than the rules (0.035
+and 0.024), of Spanish to Galician fewer than copying (0.059).
+
+By rules (the last command without `--run`), the source itself has between 0.00
+(Serbian, of which it is in the wrong script) and 0.28 (Spanish and Asturian)
+exact names and chrF 0.03 to 0.63; the translation of the most similar name in
+training has no exact name and chrF 0.25 to 0.34; the commonest name of training
+0.08 to 0.11.
 """
 
 import ml_collections

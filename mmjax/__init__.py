@@ -14,6 +14,10 @@ _MODULES = {
 }
 
 
+def __dir__() -> list[str]:
+  return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
   # Only when asked for, so that `import mmjax` is quick.
   if name in _MODULES:

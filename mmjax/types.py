@@ -83,8 +83,16 @@ class Tokens:
 
     Returns:
       Tokens whose summary is the mean of the real ones.
+
+    Raises:
+      ConfigError: for a mask of another shape.
     """
     values = values[:, None] if values.ndim == 2 else values
+    if mask is not None and mask.shape != values.shape[:2]:
+      raise ConfigError(
+        f'the mask {mask.shape} is not of the shape {values.shape[:2]} of the '
+        'tokens: one number an example and token'
+      )
     mask = jnp.ones(values.shape[:2], bool) if mask is None else mask
     kept = jnp.where(mask[..., None], values, 0)
     number = jnp.maximum(mask.sum(axis=1, keepdims=True), 1)
@@ -121,6 +129,13 @@ class FactoredLogits:
   vectors: Array
   kernel: Array
   bias: Array | None = None
+
+  def __repr__(self) -> str:
+    shape = (*self.vectors.shape[:-1], self.kernel.shape[-1])
+    return (
+      f'<logits {shape} not multiplied out; mmjax.parallel.vocabulary.multiply '
+      'computes them>'
+    )
 
 
 @runtime_checkable

@@ -32,6 +32,7 @@ def test_objectives_follow_their_protocol():
     'pseudo_labels': {'target': 'a', 'strong': 'b'},
     'mean_teacher': {'target': 'a', 'other': 'b'},
     'distill': {'target': 'a', 'teacher': 'folder'},
+    'unimodal': {'target': 'a', 'weights': {'image': 1.0}},
     **{name: {'target': 'a'} for name in ('classify', 'regress', 'translate')},
   }
   image = {'image': features.Image(name='image')}

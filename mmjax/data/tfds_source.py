@@ -213,6 +213,8 @@ def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
       return f'mmjax data prepare {candidate}{where}'
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
+  if not base.strip('.~'):  # A path, which is no name.
+    base = 'NAME'
   return (
     f'mmjax data import --format=FORMAT --input=FILES '
     f'--name={base}{where or " --data_dir=DIR"}'

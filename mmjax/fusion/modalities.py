@@ -23,8 +23,9 @@ def sort_names(
     method: what needs them, for the message.
 
   Raises:
-    ConfigError: if there are fewer.
+    ConfigError: if there are fewer, or one is not as it should be.
   """
+  _check(tokens)
   if not tokens:
     raise ConfigError('fusion got no modality; pass at least one')
   if len(tokens) < minimum:
@@ -46,8 +47,10 @@ def split_query(
     method: what needs it, for the message.
 
   Raises:
-    ConfigError: if the querying modality, or any other, is missing.
+    ConfigError: if the querying modality, or any other, is missing, or one is
+      not as it should be.
   """
+  _check(tokens)
   others = {name: t for name, t in tokens.items() if name != query}
   if query not in tokens or not others:
     raise ConfigError(
@@ -56,6 +59,27 @@ def split_query(
       'False'
     )
   return tokens[query], others
+
+
+def _check(tokens: Mapping[str, Tokens]) -> None:
+  """Refuses what is not a dict of `Tokens` of the same examples."""
+  if not isinstance(tokens, Mapping):
+    raise ConfigError(
+      f'a fusion got a {type(tokens).__name__}; pass a dict of Tokens by '
+      "modality, such as {'image': Tokens.of(array)}"
+    )
+  for name, one in tokens.items():
+    if not isinstance(one, Tokens):
+      raise ConfigError(
+        f'a fusion got {name!r} as a {type(one).__name__}; pass '
+        'mmjax.types.Tokens.of(array)'
+      )
+  sizes = {name: len(one.mask) for name, one in tokens.items()}
+  if len(set(sizes.values())) > 1:
+    raise ConfigError(
+      f'modalities have different numbers of examples, {sizes}; pass the same '
+      'examples of each, absent ones with a mask that is False'
+    )
 
 
 def is_present(tokens: Tokens) -> Array:

@@ -97,7 +97,12 @@ def stack(examples: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
 
 def _explain_none(model: opened_lib.Opened) -> str:
   if model.is_run:
-    return model.model.unable(tasks.Align.ability)
+    return (
+      "the run has no task that brings fields into one space, 'contrastive', "
+      "'align' or a subclass of mmjax.tasks.align.Align, whose vectors could "
+      'be kept; its own methods may have what you want: run = '
+      'mmjax.load(FOLDER)'
+    )
   return (
     f'a {model.model.config.get("model_type")} with a '
     f'{type(model.model.module).__name__} has no vectors of images, texts or '

@@ -30,6 +30,7 @@ from mmjax.pretrained import (
   peft_config,
   peft_layers,
 )
+from mmjax.pretrained import tensors as tensors_lib
 
 FILE = 'adapter_model.safetensors'
 _PREFIX = 'base_model.model.'
@@ -140,7 +141,7 @@ def save(
   )
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  safetensors.numpy.save_file(tensors, folder / FILE, {'format': 'pt'})
+  tensors_lib.save_file(tensors, folder / FILE)
   text = json.dumps(config, indent=2, sort_keys=True)
   (folder / peft_config.FILE).write_text(text)
 

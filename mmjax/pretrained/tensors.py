@@ -4,7 +4,8 @@ Nothing is ever unpickled.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -235,6 +236,14 @@ def open_clip_error(source: Path | str, config: str) -> ConfigError:
   )
 
 
+def save_file(tensors: Mapping[str, np.ndarray], path: Path) -> None:
+  """Writes one file, readable by whom the umask says, as other files are."""
+  safetensors.numpy.save_file(dict(tensors), path, {'format': 'pt'})
+  umask = os.umask(0)
+  os.umask(umask)
+  path.chmod(0o666 & ~umask)
+
+
 def write(
   folder: Path | str,
   tensors: Iterable[tuple[str, np.ndarray]],
@@ -255,7 +264,7 @@ def write(
 
   def flush() -> None:
     drafts.append(folder / f'{len(drafts)}.draft')
-    safetensors.numpy.save_file(shards[-1], drafts[-1], {'format': 'pt'})
+    save_file(shards[-1], drafts[-1])
     shards[-1] = dict.fromkeys(shards[-1])  # The names are enough from here on.
 
   for name, array in tensors:

@@ -53,7 +53,7 @@ def resolve(config: Any) -> Any:
     return config
   config = config.copy_and_resolve_references()
   tokenizer = config.data.tokenizer
-  set_fields: dict[str, Any] = {}
+  before, set_fields = {}, {}
   folders: dict[str, Path] = {}
   for start in init_entries.find(config):
     source = start.source
@@ -71,12 +71,16 @@ def resolve(config: Any) -> Any:
             f'{source.folder}, but {set_fields[f"data.{name}"]!r} for '
             f'{folders[name]}; start from parts that agree'
           )
-        section, _, last = f'data.{name}'.rpartition('.')
-        _find_section(config, section)[last] = value
-        set_fields[f'data.{name}'], folders[name] = value, source.folder
+        path, folders[name] = f'data.{name}', source.folder
+        section, _, last = path.rpartition('.')
+        before.setdefault(path, _find_section(config, section).get(last))
+        _find_section(config, section)[last] = set_fields[path] = value
     _log_differences(config, start, described)
   listed = ['the model']
-  listed += [f'{name}={value!r:.200}' for name, value in set_fields.items()]
+  for name, value in set_fields.items():
+    old = before[name]
+    replaced = f' (not {old!r:.80})' if old and old != value else ''
+    listed.append(f'{name}={value!r:.200}{replaced}')
   hosts.log(f'init_from sets {", ".join(listed)}')
   return config
 

@@ -69,7 +69,7 @@ def _main(changes: Sequence[tuple[str, str]], build_of: load.BuildOf) -> None:
   if values.ends_with_input:
     local.end_with_input()
   names = ('sweep',) if values.check else ('sweep', 'workdir')
-  main.require(*names, usage=__doc__)
+  main.require(*names)
   if values.workdir:
     workdir.check(values.workdir)
   sweep = load.load(values.sweep, changes)

@@ -67,7 +67,7 @@ class Align(base.Task):
     ring: whether devices pass their candidates around a ring.
   """
 
-  ability: ClassVar[str] = 'embed fields'
+  ability: ClassVar[str] = 'embed its fields'
   methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
   predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
     'text', rank_texts, feature='text'

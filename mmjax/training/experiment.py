@@ -284,8 +284,8 @@ def _check_names(config: Any, definition: Definition) -> None:
   own = components_lib.own_name(config)
   if own is not None and not config.experiment:
     raise ConfigError(
-      f"experiment='': the config needs its experiment for {own}; set it to "
-      "the experiment's file or module, so that the run can be opened again"
+      f'mmjax has no {own}; is it misspelt? If it is your own, set experiment '
+      'to the file or module that has it'
     )
 
 

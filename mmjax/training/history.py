@@ -94,7 +94,9 @@ class History:
     return rebuild.load(self.folder)
 
   def plot(self, *names: str) -> 'figure.Figure':
-    """Draws metrics by step, which a notebook shows.
+    """Draws metrics by step: a figure that a notebook shows.
+
+    `history.plot().savefig('history.png')` writes it to a file.
 
     Args:
       *names: metrics of `series`; by default the loss and the metrics of

@@ -1,5 +1,6 @@
 """Trains in a notebook, or any other interactive session."""
 
+import contextlib
 import os
 import tempfile
 import types
@@ -43,13 +44,23 @@ def train(
     ConfigError: if a value of the config or the data is refused.
     NonFiniteError: if a loss or gradient is NaN or infinite.
   """
+  if isinstance(config, str | os.PathLike):
+    raise ConfigError(
+      f'config={config!r} is a path; pass what its get_config() returns, or '
+      'start the experiment by its command'
+    )
   config = settings.complete(config)
   build, name = _find(experiment, config.experiment)
   config.experiment = name
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='mmjax-')
     hosts.log(f'the run is in {workdir}')
-  runner.run(config, build, workdir)
+  try:
+    runner.run(config, build, workdir)
+  except ConfigError:
+    with contextlib.suppress(OSError):
+      os.rmdir(workdir)  # Only if nothing is in it.
+    raise
   return history_lib.read(workdir, build)
 
 

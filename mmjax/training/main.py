@@ -133,19 +133,18 @@ def _describe_unknown(
   return f'{message}; did you mean {hint}?' if hint else message
 
 
-def require(*names: str, usage: str) -> None:
+def require(*names: str) -> None:
   """Refuses a command line that leaves out flags.
 
   Args:
     names: flags that the command needs.
-    usage: description of the flags, for the message.
 
   Raises:
     ConfigError: if one has no value.
   """
   for name in names:
     if not flags.FLAGS[name].value:
-      raise ConfigError(f'--{name} is missing\n{usage}')
+      raise ConfigError(f'--{name} is missing; --help describes the flags')
 
 
 @contextlib.contextmanager
@@ -202,7 +201,7 @@ def _main(
   run: Callable[..., Any] | None,
 ) -> None:
   values = flags.FLAGS
-  require('config', 'workdir', usage=__doc__)
+  require('config', 'workdir')
   options = {}
   if values.profile_steps is not None:
     options['profile_steps'] = _parse_steps(values.profile_steps)
