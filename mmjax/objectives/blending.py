@@ -32,13 +32,13 @@ class Unimodal:
 
   Attributes:
     target: feature of the class, one a record.
-    weights: of each encoder's loss, by its name.
+    weights: name of each encoder, and the weight of its loss.
   """
 
   compares: ClassVar[tuple[str, ...]] = ()
 
   target: str
-  weights: Mapping[str, float]
+  weights: tuple[tuple[str, float], ...]
 
   def count(self, batch: Batch) -> Array:
     """Number of examples that have the target."""
@@ -59,7 +59,7 @@ class Unimodal:
     mask = presence.presence_mask(batch, self.target)  # [B]
     labels = jnp.where(mask, batch[self.target], 0)
     total, metrics = jnp.zeros(mask.shape, jnp.float32), {}
-    for name, weight in sorted(self.weights.items()):
+    for name, weight in self.weights:
       output = presence.get_output(outputs, f'{self.target}_output_of_{name}')
       # The output is all 0 where the modality is absent: a constant.
       present = mask & jnp.any(output != 0, axis=-1)

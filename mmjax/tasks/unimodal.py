@@ -55,7 +55,7 @@ class Unimodal(base.Task):
         raise ConfigError(
           f'tasks.unimodal.weights.{name}={weight!r} is not a number from 0 on'
         )
-    return objectives.Unimodal(self.target, dict(self.weights))
+    return objectives.Unimodal(self.target, tuple(sorted(self.weights.items())))
 
   def needs(self) -> tuple[str, ...]:
     return (self.target,)

@@ -133,7 +133,10 @@ def test_a_vision_language_model_chats_as_published(
   config = _make(make_config, folder)
   config.model = {'name': 'interleaved'}
   config.data.features.turns.update(
-    image='image', image_tokens=model.tokens_per_image(), placeholder='<image>'
+    packed=False,
+    image='image',
+    image_tokens=model.tokens_per_image(),
+    placeholder='<image>',
   )
   config.data.eval_split = ''
   config.tasks.chat.image = 'image'

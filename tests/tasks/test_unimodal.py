@@ -19,7 +19,7 @@ def test_losses_are_weighted_and_of_the_present_alone():
   mask = jnp.asarray([True, True, True, False])
   batch = {'kind': jnp.asarray(labels), 'kind_mask': mask}
   outputs = {f'kind_output_of_{n}': jnp.asarray(x) for n, x in logits.items()}
-  objective = objectives.Unimodal('kind', {'a': 2.0, 'b': 0.5})
+  objective = objectives.Unimodal('kind', (('a', 2.0), ('b', 0.5)))
   loss, metrics = objective(outputs, batch, **UNUSED)
   nll = {
     n: np.log(np.exp(x).sum(axis=1)) - x[np.arange(4), labels]
@@ -31,7 +31,7 @@ def test_losses_are_weighted_and_of_the_present_alone():
     metrics['loss_of_b'], nll['b'][:2].mean(), rtol=1e-5
   )
   with pytest.raises(ConfigError, match='needs kind_output_of_c'):
-    objectives.Unimodal('kind', {'c': 1.0})(outputs, batch, **UNUSED)
+    objectives.Unimodal('kind', (('c', 1.0),))(outputs, batch, **UNUSED)
 
 
 @pytest.mark.parametrize(
