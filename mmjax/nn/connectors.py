@@ -77,7 +77,7 @@ class Resampler(nn.Module):
   an MLP follows. The given tokens are normalised once, not in each block.
 
   Attributes:
-    width: D.
+    width: width D of the result.
     number: number of learned tokens Q.
     depth: number of blocks.
     num_heads: number of heads H.
