@@ -1,7 +1,11 @@
 """`mmjax predict`: uses a trained model on files."""
 
 import argparse
+import functools
+import inspect
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from mmjax.cli import arguments
 from mmjax.errors import ConfigError, choose
@@ -15,6 +19,8 @@ USAGE = """\
   mmjax predict openai/clip-vit-base-patch32 --image=photo.png --text="a cat"
   mmjax predict whisper-base --sound=call.wav
   mmjax predict gpt2 --text="Once upon a time"
+  mmjax predict runs/draw --text="a small red circle in the center" \\
+    --output=drawings.png --copies=4
 
 MODEL is the folder of a run, that of a published model, or a model's name on
 the Hugging Face hub. Published ones caption (BLIP), answer (BLIP, LLaVA,
@@ -55,10 +61,13 @@ def main(argv: list[str]) -> int:
   task = _find_task(model, flag, name, args.task)
   if task.needs_inputs and not any(sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
+  drawing = _list_drawing_settings(args, task)
+  if task.needs_output and not args.output:
+    raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
   if args.output and task.draw is None:
     raise ConfigError(
       f'--output={args.output}: the task draws nothing; masked images and '
-      'sounds are drawn'
+      'sounds are drawn, and images of texts'
     )
   if found.is_run and task.feature:
     _warn_if_cut(model, texts, task.feature)
@@ -74,15 +83,42 @@ def main(argv: list[str]) -> int:
     for line in task.make_lines(model, values, texts, beam_size):
       print(line)
   if args.output:
-    _draw(task, model, sets, args.output)
+    draw = functools.partial(task.draw, **drawing)
+    _draw(draw, model, sets, texts, args.output)
   return 0
 
 
-def _draw(task, model, sets: list[dict[str, str]], output: str) -> None:
+def _list_drawing_settings(args: argparse.Namespace, task) -> dict[str, Any]:
+  """The flags that a task's `draw` gets.
+
+  Raises:
+    ConfigError: if one is set that it has not, or a value is not legal.
+  """
+  flags = ('seed', 'guidance', 'copies')
+  chosen = {flag: getattr(args, flag) for flag in flags}
+  chosen = {flag: v for flag, v in chosen.items() if v is not None}
+  known = inspect.signature(task.draw).parameters if task.draw else ()
+  for flag, value in chosen.items():
+    if flag not in known:
+      raise ConfigError(
+        f'--{flag}={value}: the task has no such setting; leave it out'
+      )
+  if chosen.get('copies', 1) < 1:
+    raise ConfigError(f'--copies={args.copies} is not legal; use 1 or more')
+  return chosen
+
+
+def _draw(
+  draw: Callable[..., list[Any]],
+  model,
+  sets: list[dict[str, str]],
+  texts: list[str],
+  output: str,
+) -> None:
   """Writes a contact sheet of what the model makes of inputs."""
   from mmjax.data import contact_sheet
 
-  cells = [cell for values in sets for cell in task.draw(model, values)]
+  cells = [cell for values in sets for cell in draw(model, values, texts)]
   with arguments.naming(f'--output={output}', 'write'):
     contact_sheet.draw(cells, columns=3).save(output)
   print(output)
@@ -133,7 +169,7 @@ def _make_parser() -> argparse.ArgumentParser:
     prog='mmjax predict',
     description='Use a trained model: caption an image, answer a question '
     'about it, rank texts by how well they fit, predict a class or number, '
-    'transcribe, or continue a text.',
+    'transcribe, continue a text, or draw an image of it.',
     epilog=USAGE,
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
@@ -169,7 +205,17 @@ def _make_parser() -> argparse.ArgumentParser:
   )
   parser.add_argument(
     '--output',
-    help='image to write, by the task masked: original, visible and completed',
+    help='image to write: drawings of texts, or by the task masked the '
+    'original, what is visible and the completed one',
+  )
+  parser.add_argument('--seed', type=int, help='of drawings (default: 0)')
+  parser.add_argument(
+    '--guidance',
+    type=float,
+    help="how closely drawings follow the text (default: the task's)",
+  )
+  parser.add_argument(
+    '--copies', type=int, help='drawings of each text (default: 1)'
   )
   parser.add_argument(
     '--max_new_tokens',

@@ -6,10 +6,12 @@ has many images and none can be memorised.
 
 import colorsys
 import functools
+import itertools
 import math
 import random
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -32,6 +34,8 @@ _HSV = {
   'purple': (0.775, 0.70, 0.65),
   'gray': (0.0, 0.0, 0.48),
 }
+# The same as red, green and blue.
+COLORS = {name: colorsys.hsv_to_rgb(*hsv) for name, hsv in _HSV.items()}
 _HUE_JITTER = 0.012
 _VALUE_JITTER = 0.05
 _BACKGROUND = (0.86, 0.98)  # Range of values; the saturation is at most 0.05.
@@ -66,6 +70,27 @@ def draw(scene: scenes.Scene, rng: random.Random) -> np.ndarray:
     )
     _paint(canvas, item.shape, _jitter(item.color, rng), radius, x, y)
   return (canvas * 255 + 0.5).astype(np.uint8)
+
+
+def list_drawings(
+  step: int,
+) -> Iterator[tuple[str, str, np.ndarray]]:
+  """Yields all drawings of one object in its cell.
+
+  Args:
+    step: distance of neighbouring positions in quarter pixels.
+
+  Yields:
+    Size, shape, and the coverage [16, 16] of the cell's pixels, in [0, 1].
+  """
+  for shape, size in itertools.product(scenes.SHAPES, scenes.SIZES):
+    jitter = _JITTERS[size]
+    offsets = range(-jitter, jitter + 1, step)
+    for radius, x, y in itertools.product(_RADII[size], offsets, offsets):
+      canvas = np.zeros((3 * _CELL, 3 * _CELL, 1), np.float32)
+      middle = _SUPERSAMPLE * (_CELL + _CELL // 2)
+      _paint(canvas, shape, np.ones(1), radius, middle + x, middle + y)
+      yield size, shape, canvas[_CELL:-_CELL, _CELL:-_CELL, 0]
 
 
 def encode_png(pixels: np.ndarray) -> bytes:

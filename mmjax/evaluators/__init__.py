@@ -5,6 +5,7 @@ from mmjax.evaluators.base import Evaluator
 from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
 from mmjax.evaluators.conversations import Conversations
+from mmjax.evaluators.drawings import Drawings
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
 from mmjax.evaluators.retrieval import Retrieval
@@ -16,6 +17,7 @@ __all__ = [
   'Captions',
   'Classes',
   'Conversations',
+  'Drawings',
   'Evaluator',
   'HiddenPatches',
   'HiddenTokens',

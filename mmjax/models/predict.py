@@ -239,3 +239,65 @@ def _reconstruct(
   return model.apply(
     {'params': params}, batch, *arguments, method='reconstruct'
   )
+
+
+def make_draw(
+  model: nn.Module,
+  *,
+  objective: objectives.Denoising,
+  shape: tuple[int, ...],
+  steps: int,
+  sampler: str,
+  spacing: str,
+  guidance: float,
+) -> Predict:
+  """Arrays [B, H, W, C] float32 that a model draws out of noise.
+
+  Args:
+    model: one with `denoise`.
+    objective: that it was trained with: its noise, and what is drawn.
+    shape: (H, W, C).
+    steps: number of steps of the sampler.
+    sampler: as of `mmjax.ops.sample`.
+    spacing: as of `mmjax.ops.make_step_table`.
+    guidance: factor g of classifier-free guidance (Ho and Salimans 2022,
+      equation 6, whose w is g - 1): u + g (c - u) of the predictions with and
+      without the condition. With 1, c alone is computed, and with 0, u alone.
+
+  Returns:
+    A function of batches with the condition and `seed` [B] int32, of which an
+    example's noise is a function.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    number = len(batch['seed'])
+    batch = dict(batch)
+    keys = jax.vmap(jax.random.key)(batch.pop('seed'))
+    normal = lambda key: jax.random.normal(key, shape)
+    start = jax.vmap(normal)(keys)
+
+    def denoise(noisy: Array, time: Array) -> Array:
+      conditioned = jnp.full(number, guidance != 0)
+      if guidance in (0.0, 1.0):
+        return run(noisy, time, batch, conditioned)
+      both = jax.tree.map(lambda x: jnp.concatenate([x, x]), (noisy, batch))
+      half = jnp.arange(2 * number) < number
+      with_it, without = jnp.split(run(both[0], time, both[1], half), 2)
+      return without + guidance * (with_it - without)
+
+    def run(noisy, time, batch, conditioned):
+      times = jnp.full(len(noisy), time)
+      arguments = noisy, times, batch, conditioned
+      return model.apply({'params': params}, *arguments, method='denoise')
+
+    return ops.sample(
+      denoise,
+      start,
+      objective.noise,
+      steps=steps,
+      sampler=sampler,
+      spacing=spacing,
+      rng=jax.random.fold_in(keys[0], 1),
+    )
+
+  return predict

@@ -6,6 +6,7 @@ from typing import Self
 
 from mmjax.models import (
   contrastive_captioner,
+  diffusion_transformer,
   dual_encoder,
   encoder_decoder,
   image_first,
@@ -23,6 +24,7 @@ MODELS = {
   'multimodal': multimodal.Multimodal,
   'interleaved': vision_language.InterleavedVisionLanguage,
   'language_model': language_model.LanguageModel,
+  'dit': diffusion_transformer.DiT,
 }
 
 

@@ -11,6 +11,7 @@ from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import OutputMatrix, TokenEmbedding, make_head
 from mmjax.nn.mlp import Linear, Mlp, activation
+from mmjax.nn.modulation import Modulation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions
@@ -34,6 +35,7 @@ __all__ = [
   'KeyValues',
   'Linear',
   'Mlp',
+  'Modulation',
   'OutputMatrix',
   'PixelShuffle',
   'Positions',

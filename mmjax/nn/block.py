@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax.errors import ConfigError
-from mmjax.nn import attention, mlp, norm
+from mmjax.nn import attention, mlp, modulation, norm
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import rules
@@ -35,6 +35,8 @@ class Block(nn.Module):
     OPT           activation='relu'
     MAB           self_attention=False, cross_attention=True,
                   norm_position='post' (Lee et al. 2019, Set Transformer)
+    DiT           modulated=True, activation='gelu_tanh'
+    PixArt        DiT with cross_attention=True
 
   Attributes:
     width: number of features D.
@@ -58,6 +60,10 @@ class Block(nn.Module):
     qk_norm: 'layernorm' or 'rmsnorm' of queries and keys; None for none.
     rope_theta: base of the rotary positions of self-attention; None for none.
     rope: further arguments of `ops.rotary`.
+    modulated: whether a condition shifts and scales the input of
+      self-attention and the MLP, and scales what they add, at first by 0
+      (adaLN-zero, Peebles and Xie 2023, section 3.2). Their norms then have no
+      parameters.
     layer_scale: initial value of a learned scale on each branch (Touvron et al.
       2021, CaiT, equation 4); None for none.
     dropout: rate on the output of each branch and inside the MLP.
@@ -84,6 +90,7 @@ class Block(nn.Module):
   qk_norm: str | None = None
   rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
+  modulated: bool = False
   layer_scale: float | None = None
   dropout: DropRate = 0.0
   attention_dropout: DropRate = 0.0
@@ -97,6 +104,7 @@ class Block(nn.Module):
     visible: visible_lib.Visible = visible_lib.EVERYTHING,
     decoding: cache_lib.Decoding | None = None,
     *,
+    condition: Array | None = None,
     drop_path: Array | float = 0.0,
     train: bool,
   ) -> tuple[Array, cache_lib.BlockCache | None]:
@@ -113,6 +121,7 @@ class Block(nn.Module):
         of them, or all S slots of a cache.
       decoding: a `BlockCache` and where in it new tokens go; None outside
         decoding.
+      condition: [B, C], if `modulated`.
       drop_path: probability that an example skips a branch in training
         (stochastic depth, Huang et al. 2016).
       train: whether dropout and stochastic depth are on.
@@ -122,9 +131,10 @@ class Block(nn.Module):
 
     Raises:
       ConfigError: for an unknown `norm_position`, a context without
-        `cross_attention`, or neither kind of attention.
+        `cross_attention`, neither kind of attention, or a condition without
+        `modulated` or the reverse.
     """
-    self._check(context)
+    self._check(context, condition)
     x = x.astype(self.dtype)
     self.sow('intermediates', 'input', x)
 
@@ -148,18 +158,20 @@ class Block(nn.Module):
     own = crossed = None
     if self.self_attention:
       x, own = self._add_branch(
-        'attention', x, self_attention, drop_path, train
+        'attention', x, self_attention, drop_path, train, condition
       )
     has_context = context is not None or decoding is not None
     if self.cross_attention and (has_context or not self.context_optional):
       x, crossed = self._add_branch(
         'cross_attention', x, cross_attention, drop_path, train
       )
-    x = self._add_mlp(x, drop_path, train)
+    x = self._add_mlp(x, drop_path, train, condition)
     self.sow('intermediates', 'output', x)
     return x, None if decoding is None else cache_lib.BlockCache(own, crossed)
 
-  def _check(self, context: visible_lib.Context | None) -> None:
+  def _check(
+    self, context: visible_lib.Context | None, condition: Array | None
+  ) -> None:
     if self.norm_position not in ('pre', 'post'):
       raise ConfigError(
         f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
@@ -168,6 +180,20 @@ class Block(nn.Module):
       raise ConfigError(
         'a block got a context, but its cross_attention is False, so it would '
         'ignore it; set cross_attention=True or pass no context'
+      )
+    if self.modulated and condition is None:
+      raise ConfigError(
+        'a block with modulated=True needs a condition; pass one, or set '
+        'modulated=False'
+      )
+    if not self.modulated and condition is not None:
+      raise ConfigError(
+        'a block got a condition, but its modulated is False, so it would '
+        'ignore it; set modulated=True or pass no condition'
+      )
+    if self.modulated and self.norm_position == 'post':
+      raise ConfigError(
+        "modulated=True modulates a branch's input; use norm_position='pre'"
       )
     if not self.self_attention and not self.cross_attention:
       raise ConfigError(
@@ -195,7 +221,13 @@ class Block(nn.Module):
       name=name,
     )
 
-  def _add_mlp(self, x: Array, drop_path: Array | float, train: bool) -> Array:
+  def _add_mlp(
+    self,
+    x: Array,
+    drop_path: Array | float,
+    train: bool,
+    condition: Array | None,
+  ) -> Array:
     def feed_forward(y):
       return mlp.Mlp(
         self.width,
@@ -208,15 +240,28 @@ class Block(nn.Module):
         name='mlp',
       )(y, train=train), None
 
-    return self._add_branch('mlp', x, feed_forward, drop_path, train)[0]
+    return self._add_branch(
+      'mlp', x, feed_forward, drop_path, train, condition
+    )[0]
 
-  def _add_branch(self, name, x, branch, drop_path, train):
+  def _add_branch(self, name, x, branch, drop_path, train, condition=None):
     """Adds a branch to x [B, T, D], with its norm, scale and dropout."""
     normalise = norm.make_norm(
-      self.norm, self.norm_epsilon, self.dtype, name=f'{name}_norm'
+      self.norm,
+      self.norm_epsilon,
+      self.dtype,
+      name=f'{name}_norm',
+      affine=condition is None,
     )
     pre = self.norm_position == 'pre'
-    y, extra = branch(normalise(x) if pre else x)
+    y, gate = normalise(x) if pre else x, None
+    if condition is not None:
+      modulate = modulation.Modulation(
+        self.width, 3, self.dtype, name=f'{name}_modulation'
+      )
+      shift, scale, gate = modulate(condition)
+      y = y * (1 + scale) + shift
+    y, extra = branch(y)
     self.sow('intermediates', f'{name}_output', y)
     if self.layer_scale is not None:
       scale = self.param(
@@ -228,6 +273,7 @@ class Block(nn.Module):
         jnp.float32,
       )
       y = y * scale[None, None].astype(self.dtype)
+    y = y if gate is None else y * gate
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
     y = self._skip_branch(y, drop_path, train)
     x = rules.constrain(x + y, 'batch', 'length', 'embed')

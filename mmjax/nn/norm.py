@@ -14,7 +14,11 @@ _AXES = ('norm',)
 
 
 def make_norm(
-  kind: str, epsilon: float, dtype: Any, name: str | None = None
+  kind: str,
+  epsilon: float,
+  dtype: Any,
+  name: str | None = None,
+  affine: bool = True,
 ) -> nn.Module:
   """Builds a normalisation over the last axis; statistics are in float32.
 
@@ -24,6 +28,7 @@ def make_norm(
     epsilon: added to the variance.
     dtype: of the output.
     name: the Linen name.
+    affine: whether it has parameters.
 
   Raises:
     ConfigError: for another kind.
@@ -36,11 +41,17 @@ def make_norm(
       scale_init=scale_init,
       bias_init=nn.with_logical_partitioning(nn.initializers.zeros, _AXES),
       use_fast_variance=False,
+      use_scale=affine,
+      use_bias=affine,
       name=name,
     )
-  if kind == 'rmsnorm':
+  if kind == 'rmsnorm' or (kind == 'offset_rmsnorm' and not affine):
     return nn.RMSNorm(
-      epsilon=epsilon, dtype=dtype, scale_init=scale_init, name=name
+      epsilon=epsilon,
+      dtype=dtype,
+      scale_init=scale_init,
+      use_scale=affine,
+      name=name,
     )
   if kind == 'offset_rmsnorm':
     return OffsetRMSNorm(epsilon=epsilon, dtype=dtype, name=name)

@@ -59,6 +59,7 @@ class Stack(nn.Module):
     visible: visible_lib.Visible = visible_lib.EVERYTHING,
     decoding: cache_lib.Decoding | None = None,
     *,
+    condition: Array | None = None,
     local_segments: Array | None = None,
     stop: int | None = None,
     hidden: dict[int, Array] | None = None,
@@ -76,6 +77,7 @@ class Stack(nn.Module):
         in all blocks but `local_layers`.
       decoding: a `BlockCache` with leaves [L, ...] and where in it new tokens
         go; None outside decoding.
+      condition: [B, C], the same in all blocks, if they are `modulated`.
       local_segments: [B, T], instead of `visible.segments` in `local_layers`.
       stop: number of blocks that count; those after them, which have parameters
         all the same, change nothing. None means all.
@@ -112,6 +114,7 @@ class Stack(nn.Module):
         None if decoding is None else decoding.replace(cache=cache),
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
+        **({} if condition is None else {'condition': condition}),
       )
       y = y if stop is None else jnp.where(number < stop, y, x)
       return y, (cache, None if hidden is None else y)

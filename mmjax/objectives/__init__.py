@@ -13,6 +13,7 @@ from mmjax.objectives.correlation import (
   CanonicalCorrelation,
   total_correlation,
 )
+from mmjax.objectives.denoising import Denoising
 from mmjax.objectives.distillation import Distillation
 from mmjax.objectives.masked import (
   MaskedPatches,
@@ -39,6 +40,7 @@ __all__ = [
   'Consistency',
   'Contrastive',
   'Conversation',
+  'Denoising',
   'Distillation',
   'MaskedPatches',
   'MaskedTokens',

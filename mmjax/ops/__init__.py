@@ -11,6 +11,11 @@ from mmjax.ops.choosing import (
   draw_by_index,
   largest_choice,
 )
+from mmjax.ops.denoising import (
+  StepTable,
+  make_step_table,
+  sample,
+)
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
@@ -19,6 +24,7 @@ from mmjax.ops.masking import (
   unit_norm,
   zero_masked,
 )
+from mmjax.ops.noise import Noise
 from mmjax.ops.patches import cut_patches, join_patches, take_patches
 from mmjax.ops.positions import (
   positions_on_grids,
@@ -39,6 +45,8 @@ from mmjax.ops.spectrogram import (
 
 __all__ = [
   'FBANK_FRAME',
+  'Noise',
+  'StepTable',
   'allowed_keys',
   'causal_mask',
   'choose',
@@ -52,6 +60,7 @@ __all__ = [
   'last_token',
   'log_fbank',
   'log_mel',
+  'make_step_table',
   'masked_mean',
   'max_tokens',
   'mean_tokens',
@@ -61,6 +70,7 @@ __all__ = [
   'resize_positions',
   'rotary',
   'rotary_frequencies',
+  'sample',
   'sample_token',
   'sincos_1d',
   'sincos_2d',

@@ -19,6 +19,7 @@ from mmjax.tasks.chat import Chat
 from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
+from mmjax.tasks.draw import Draw
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.mean_teacher import MeanTeacher
@@ -39,6 +40,7 @@ TASKS = {
   'regress': Regress,
   'match': Match,
   'masked': Masked,
+  'draw': Draw,
   'unimodal': Unimodal,
   'translate': Translate,
   'chat': Chat,
@@ -55,6 +57,7 @@ __all__ = [
   'Classify',
   'Contrastive',
   'Distill',
+  'Draw',
   'Masked',
   'Match',
   'MeanTeacher',

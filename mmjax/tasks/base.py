@@ -153,17 +153,18 @@ class PredictFlag:
     make_lines: makes the lines to print about one set of inputs.
     feature: feature that reads the flag's texts; '' for no texts.
     needs_inputs: whether there must be an input; False where texts are enough.
-    draw: (trained model, one value by feature) -> cards of a contact sheet, for
-      `--output`; None for a task that draws nothing.
+    draw: (trained model, one value by feature, texts) -> cards of a contact
+      sheet, for `--output`; None for a task that draws nothing. Those of the
+      flags --seed, --guidance and --copies that it has as keywords can be set.
+    needs_output: whether the task only draws, so that `--output` must be set.
   """
 
   flag: str
   make_lines: MakeLines
   feature: str = ''
   needs_inputs: bool = True
-  draw: (
-    Callable[[TrainedModel, Mapping[str, Any]], list[contact_sheet.Cell]] | None
-  ) = None
+  draw: Callable[..., list[contact_sheet.Cell]] | None = None
+  needs_output: bool = False
 
   def __post_init__(self):
     if self.flag not in FLAGS:

@@ -119,9 +119,10 @@ def _lines(
 
 
 def _draw(
-  run: base.TrainedModel, inputs: Mapping[str, Any]
+  run: base.TrainedModel, inputs: Mapping[str, Any], texts: Sequence[str]
 ) -> list[contact_sheet.Cell]:
   """Cards of an image or sound, of what is left of it, and completed."""
+  del texts
   (versions,) = reconstruct(run, **inputs)
   lines = ('original', 'visible to the model', 'completed by the model')
   return [(image, [line]) for image, line in zip(versions, lines, strict=True)]

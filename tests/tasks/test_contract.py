@@ -106,6 +106,25 @@ CASES = {
     IMAGE,
     task='masked',
   ),
+  'draw': Case(
+    {'drop_condition': 0.5, 'min_snr': 5.0, 'times': 'logit_normal'},
+    {
+      'name': 'dit',
+      'patch_size': 3,
+      **STACK,
+      'text': {**WORDS, 'pooling': 'mean'},
+    },
+  ),
+  'draw_epsilon': Case(
+    {'schedule': 'cosine', 'prediction': 'epsilon', 'drop_condition': 0.5},
+    {
+      'name': 'dit',
+      'patch_size': 3,
+      **STACK,
+      'text': {**WORDS, 'pooling': 'mean'},
+    },
+    task='draw',
+  ),
   'translate': Case(
     {'target': 'note', 'label_smoothing': 0.1}, {**BOTH, 'decoder': DECODER}
   ),

@@ -1,0 +1,58 @@
+r"""A small DiT that draws the scenes of `shapes` from their captions.
+
+  python -m experiments.draw --config=configs/draw_shapes.py \
+    --workdir=runs/draw_shapes
+
+Not yet run.
+"""
+
+import ml_collections
+import shapes_base
+
+from mmjax.config import variants
+
+
+def get_config(arg: str = '') -> ml_collections.ConfigDict:
+  """Returns the config; `runlocal` shrinks it to two minutes on one core."""
+  chosen = variants.chosen(arg, 'runlocal')
+  config = ml_collections.ConfigDict()
+  config.experiment = 'draw'
+  config.seed = 0
+
+  config.data = shapes_base.data()
+  config.model = dict(
+    name='dit',
+    **shapes_base.TRANSFORMER,
+    depth=4,
+    patch_size=8,  # Four patches are a cell of the grid.
+    text=dict(
+      name='transformer',
+      **shapes_base.TRANSFORMER,
+      depth=2,
+      pooling='mean',
+    ),
+  )
+  config.tasks = dict(
+    draw=dict(schedule='flow', prediction='velocity', steps=20, guidance=3.0)
+  )
+  config.optimizer = shapes_base.optimizer(
+    lr=1.5e-3, schedule='cosine', warmup_steps=100
+  )
+  config.train = dict(
+    steps=8000,
+    batch_size=64,
+    ema_decay=0.999,
+    log_every=100,
+    eval_every=2000,
+    checkpoint_every=2000,
+  )
+  config.eval = dict(batch_size=100, num_examples=500)
+
+  if 'runlocal' in chosen:
+    config.data.name = 'shapes/small'
+    config.train.steps = 150
+    config.train.eval_every = 0
+    config.train.ema_decay = 0.95
+    config.optimizer.warmup_steps = 15
+    config.eval = dict(batch_size=50, num_examples=50)
+  return config

@@ -1,0 +1,152 @@
+"""Evaluates images that a model draws of texts."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmjax.data import batches as batching
+from mmjax.data import contact_sheet, images, preprocess, shapes_reader, sources
+from mmjax.errors import ConfigError
+from mmjax.evaluators import masked, spread
+from mmjax.types import Batch, Params
+
+# From an image [H, W, 3] uint8 and its text to whether the text holds.
+Holds = Callable[[np.ndarray, str], bool]
+# Checks of images by data set.
+CHECKS: dict[str, Holds] = {'shapes': shapes_reader.holds}
+_DRAWN = 24
+
+
+class Drawings:
+  """Draws an image of a text of each record, and says how many are right.
+
+  With `holds`, it yields `NAME/right`, the fraction of images that have all
+  that their text asks for, and nothing else; `NAME/unconditional`, the same of
+  images that the model draws without their text; and `NAME/true`, that of the
+  records' own images. Always `NAME/mean_error`, the distance of the mean color
+  of images from that of the records' own, in 0..1.
+  """
+
+  def __init__(
+    self,
+    draw: Callable[[Params, Batch], Any],
+    draw_without: Callable[[Params, Batch], Any] | None,
+    source: sources.Source,
+    preprocessor: preprocess.Preprocessor,
+    *,
+    field: str,
+    condition: str,
+    batch_size: int,
+    num_examples: int = 0,
+    holds: Holds | None = None,
+    name: str = 'drawings',
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      draw: `predict.make_draw` with guidance.
+      draw_without: the same with guidance 0; None for a model that can't.
+      source: records with images and texts.
+      preprocessor: preprocessor that makes both.
+      field: feature that is drawn.
+      condition: feature that says what to draw.
+      batch_size: number of examples at a time.
+      num_examples: number of records to use, the first ones; 0 for all.
+      holds: whether an image has what a text says; None for no such numbers.
+      name: prefix of the metrics' names.
+    """
+    make_inputs = preprocessor.make_inputs
+    self._draw = spread.jit_over_mesh(draw, make_inputs)
+    self._draw_without = draw_without and spread.jit_over_mesh(
+      draw_without, make_inputs
+    )
+    self._source, self._preprocess = source, preprocessor
+    self._field, self._condition = field, condition
+    self._batch_size = batch_size
+    self._num = min(num_examples or len(source), len(source))
+    self._holds, self._name = holds, name
+    self._cells: list[contact_sheet.Cell] = []
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value), over the records with an image and a text.
+
+    Raises:
+      ConfigError: if there are no such records.
+    """
+    drawn, without, chosen = self._draw_all(params)
+    if not chosen:
+      raise ConfigError(
+        f'none of {self._num} records has both {self._field!r} and '
+        f'{self._condition!r}, to compare drawings with'
+      )
+    records = [self._source[i] for i in chosen]
+    feature = self._preprocess[self._field]
+    size = drawn.shape[1:3]
+    true = [
+      images.resize(images.decode(feature.get(r)), size, feature.resize)
+      for r in records
+    ]
+    means = [np.mean(x, axis=(0, 1, 2)) / 255 for x in (drawn, np.stack(true))]
+    yield f'{self._name}/mean_error', float(np.abs(means[0] - means[1]).mean())
+    texts = list(map(self._describe, records))
+    right = None
+    if self._holds is not None:
+      right = [self._holds(*pair) for pair in zip(drawn, texts, strict=True)]
+      yield f'{self._name}/right', float(np.mean(right))
+      for name, others in (('unconditional', without), ('true', true)):
+        if others is None:
+          continue
+        held = [self._holds(*pair) for pair in zip(others, texts, strict=True)]
+        yield f'{self._name}/{name}', float(np.mean(held))
+    self._cells = [
+      (drawn[i], [(texts[i], self._find_color(right, i))])
+      for i in range(min(_DRAWN, len(drawn)))
+    ]
+
+  def draw(self) -> Image.Image | None:
+    """Drawn images with their texts."""
+    if not self._cells:
+      return None
+    suffix = ' (green: all of it is there)' if self._holds else ''
+    title = f'{self._name}: drawn images{suffix}'
+    return contact_sheet.draw(self._cells, title=title)
+
+  def _find_color(self, right: list[bool] | None, i: int) -> Any:
+    if right is None:
+      return contact_sheet.QUIET
+    return contact_sheet.RIGHT if right[i] else contact_sheet.WRONG
+
+  def _describe(self, record: sources.Record) -> str:
+    """The text that a record's image is drawn of."""
+    feature = self._preprocess[self._condition]
+    return feature.list_evaluation_texts(record)[0]
+
+  def _draw_all(
+    self, params: Params
+  ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
+    """Images with and without the condition [N, H, W, 3], and the records."""
+    feature = self._preprocess[self._field]
+    keys = self._preprocess[self._condition].list_keys()
+    rows: list[list[np.ndarray]] = [[], []]
+    masks = []
+    with batching.iterate_eval(
+      self._source, self._preprocess, self._batch_size, num_examples=self._num
+    ) as ahead:
+      for batch in ahead:
+        arrays = {key: batch[key] for key in keys}
+        arrays['seed'] = np.asarray(batch['index'], np.int32)
+        for out, draw in zip(
+          rows, (self._draw, self._draw_without), strict=True
+        ):
+          if draw is not None:
+            out.append(masked.to_pixels(feature, draw(params, arrays)))
+        mask = batch['mask'] & batch[f'{self._field}_mask']
+        known = batch[f'{self._condition}_mask']
+        masks.append(mask & known.reshape(len(mask), -1).any(axis=1))
+    having = np.flatnonzero(np.concatenate(masks))
+    drawn, without = (
+      np.concatenate(out)[having] if out else None for out in rows
+    )
+    return drawn, without, [int(i) for i in having]
