@@ -297,7 +297,7 @@ def make_draw(
       steps=steps,
       sampler=sampler,
       spacing=spacing,
-      rng=jax.random.fold_in(keys[0], 1),
+      rng=keys,
     )
 
   return predict

@@ -101,7 +101,7 @@ def sample(
     steps: number of steps.
     sampler: one of `SAMPLERS`.
     spacing: as of `make_step_table`.
-    rng: key of the noise of 'ddpm', which needs it.
+    rng: keys [B] of each example's noise, which 'ddpm' needs.
 
   Returns:
     Samples [B, ...].
@@ -119,23 +119,38 @@ def sample(
     )
   if sampler == 'heun':
     return _sample_heun(denoise, start, noise, table)
-  rows = jnp.asarray(_find_coefficients(table, sampler), jnp.float32)
   if sampler == 'ddpm' and rng is None:
     raise ValueError("sampler 'ddpm' needs rng")
-  keys = jax.random.split(jax.random.key(0) if rng is None else rng, steps)
+  rows = _find_coefficients(table, sampler)
+  return _sample_linear(
+    denoise, start, noise, table, rows, rng if sampler == 'ddpm' else None
+  )
+
+
+def _sample_linear(
+  denoise: Denoise,
+  start: Array,
+  noise: Noise,
+  table: StepTable,
+  rows: np.ndarray,
+  rng: Array | None,
+) -> Array:
+  """Steps that are sums with the factors of `_find_coefficients`."""
+  draw = lambda key: jax.random.normal(key, start.shape[1:], start.dtype)
 
   def step(carry, per_step):
     noisy, before = carry
-    key, time, alpha, sigma, row = per_step
+    number, time, alpha, sigma, row = per_step
     x, _ = noise.solve(denoise(noisy, time), noisy, alpha, sigma)
     out = row[0] * noisy + row[1] * x + row[2] * before
-    if sampler == 'ddpm':
-      out += row[3] * jax.random.normal(key, noisy.shape, noisy.dtype)
+    if rng is not None:
+      keys = jax.vmap(lambda key: jax.random.fold_in(key, number))(rng)
+      out += row[3] * jax.vmap(draw)(keys)
     return (out, x), None
 
-  levels = _as_arrays(table.times, table.alphas[:-1], table.sigmas[:-1])
+  levels = _as_arrays(table.times, table.alphas[:-1], table.sigmas[:-1], rows)
   carry = start, jnp.zeros_like(start)
-  return jax.lax.scan(step, carry, (keys, *levels, rows))[0][0]
+  return jax.lax.scan(step, carry, (jnp.arange(len(rows)), *levels))[0][0]
 
 
 def _as_arrays(*arrays: np.ndarray) -> list[Array]:

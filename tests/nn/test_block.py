@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 
 # The table of Block's docstring.
@@ -330,3 +331,26 @@ def test_impossible_settings_are_refused(settings, message):
 def test_a_width_that_heads_do_not_divide_is_refused():
   with pytest.raises(ValueError, match='width 8 is not divisible by num_heads'):
     mnn.Block(8, 3, 11).init(jax.random.key(0), tokens(), train=False)
+
+
+@pytest.mark.parametrize(
+  'settings, condition, message',
+  [
+    ({'modulated': True}, False, 'modulated=True needs a condition'),
+    ({}, True, 'got a condition, but its modulated is False'),
+    (
+      {'modulated': True, 'norm_position': 'post'},
+      True,
+      "use norm_position='p",
+    ),
+  ],
+)
+def test_a_condition_needs_modulation(settings, condition, message):
+  block = mnn.Block(8, 2, 11, **settings)
+  inputs = {'condition': jnp.zeros((2, 5))} if condition else {}
+  with pytest.raises(ConfigError, match=message):
+    jax.eval_shape(
+      lambda: block.init(
+        jax.random.key(0), jnp.zeros((2, 3, 8)), train=False, **inputs
+      )
+    )

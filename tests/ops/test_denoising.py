@@ -47,7 +47,8 @@ def compile_sampler(name, deviation, **settings):
 
 def run(name, deviation, start, **settings):
   sampler = compile_sampler(name, deviation, **settings)
-  return np.asarray(sampler(start, jax.random.key(1)))
+  keys = jax.random.split(jax.random.key(1), len(start))
+  return np.asarray(sampler(start, keys))
 
 
 @every_noise

@@ -1,8 +1,10 @@
 """Step tables equal to those of diffusers' schedulers."""
 
 import diffusers
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 
 from mmjax import ops
 
@@ -59,8 +61,6 @@ def test_sigmas_of_euler_and_heun(schedule, name):
 @every_schedule
 def test_steps_of_dpm_solver(schedule):
   """Whole steps: from the same predictions, the same samples."""
-  import torch
-
   theirs = diffusers.DPMSolverMultistepScheduler(
     **BETAS[schedule], timestep_spacing='trailing'
   )
@@ -73,8 +73,6 @@ def test_steps_of_dpm_solver(schedule):
   noisy = torch.tensor(start)
   for time in theirs.timesteps:
     noisy = theirs.step(torch.tanh(noisy), time, noisy).prev_sample
-  import jax.numpy as jnp
-
   got = ops.sample(
     lambda x, t: jnp.tanh(x),
     jnp.asarray(start),

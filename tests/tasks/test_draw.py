@@ -1,0 +1,140 @@
+"""What drawing refuses, and how drawings are judged."""
+
+import functools
+import types
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mmjax import evaluators, tasks
+from mmjax.cli import predict as command
+from mmjax.data import preprocess, shapes_drawing, shapes_reader, tokenizers
+from mmjax.data import shapes_scenes as scenes
+from mmjax.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'schedule': 'cosine'}, "prediction='velocity' does not go with"),
+    ({'times': 'normal'}, "times 'normal' is unknown"),
+    ({'sampler': 'rk4'}, "tasks.draw.sampler 'rk4' is unknown"),
+    ({'spacing': 'even'}, "spacing 'even' is unknown"),
+    ({'steps': 0}, 'steps=0 is not legal'),
+    ({'guidance': -1.0}, 'guidance=-1.0 is not legal'),
+    ({'drop_condition': 0.0}, 'guidance=2.0 needs a model that also draws'),
+  ],
+)
+def test_settings_that_are_not_legal_are_refused(settings, message):
+  with pytest.raises(ConfigError, match=message):
+    tasks.Draw(**settings).check()
+
+
+def make_preprocessor():
+  built = preprocess.build(
+    {
+      'image': {'kind': 'image', 'size': 48},
+      'text': {'kind': 'text', 'field': 'captions', 'length': 60},
+    }
+  )
+  return preprocess.Preprocessor(built, tokenizers.make_byte_tokenizer())
+
+
+SCENES = tuple(
+  (scenes.Object('large', color, 'square', 'center'),)
+  for color in ('red', 'blue', 'gray')
+)
+
+
+def test_drawings_are_right_where_the_reader_says_so():
+  import random
+
+  images = [shapes_drawing.draw(s, random.Random(0)) for s in SCENES]
+  records = [
+    {
+      'id': str(i),
+      'fields': {
+        'image': shapes_drawing.encode_png(image),
+        'captions': [f'a large {scene[0].color} square in the center'],
+      },
+      'metadata': {},
+    }
+    for i, (image, scene) in enumerate(zip(images, SCENES, strict=True))
+  ]
+  values = jnp.asarray(np.stack(images), jnp.float32) / 127.5 - 1
+
+  def draw(params, batch, shift):
+    # The seed is the record's index, and -1 where there is none.
+    return values[(batch['seed'] + shift * (batch['seed'] > 0)) % 3]
+
+  evaluator = evaluators.Drawings(
+    functools.partial(draw, shift=0),
+    functools.partial(draw, shift=1),
+    records,
+    make_preprocessor(),
+    field='image',
+    condition='text',
+    batch_size=2,
+    holds=shapes_reader.holds,
+  )
+  assert evaluator.draw() is None
+  found = dict(evaluator.run({}))
+  # Shifted, the first is itself, the second the third, the third the first.
+  assert found.pop('drawings/unconditional') == pytest.approx(1 / 3)
+  assert found == {
+    'drawings/mean_error': 0.0,
+    'drawings/right': 1.0,
+    'drawings/true': 1.0,
+  }
+  assert evaluator.draw().width > 48
+
+
+def make_run(**settings):
+  preprocessor = make_preprocessor()
+  run = types.SimpleNamespace(
+    tasks={'draw': tasks.Draw(**settings)},
+    preprocessor=preprocessor,
+    tokenizer=preprocessor.tokenizer,
+    prepare=preprocessor.prepare,
+    asked=[],
+  )
+
+  def apply(make, batch, **chosen):
+    run.asked.append((chosen, np.asarray(batch['seed'])))
+    return jnp.zeros((len(batch['seed']), 48, 48, 3))
+
+  run.apply = apply
+  return run
+
+
+def test_a_run_draws_with_the_seeds_and_settings_asked_for():
+  run = make_run(steps=7)
+  images = tasks.Draw.methods['draw'](run, ['a', 'b'], seed=5, guidance=4)
+  assert images.shape == (2, 48, 48, 3) and images.dtype == np.uint8
+  ((chosen, seeds),) = run.asked
+  assert chosen['guidance'] == 4.0 and chosen['steps'] == 7
+  np.testing.assert_array_equal(seeds, [5, 6])
+  with pytest.raises(ConfigError, match='tokens, but the model reads 60'):
+    tasks.Draw.methods['draw'](run, 'x' * 70)
+  with pytest.raises(ConfigError, match='needs a model that also draws'):
+    tasks.Draw.methods['draw'](
+      make_run(drop_condition=0.0, guidance=1.0), 'a', guidance=2.0
+    )
+
+
+def test_the_flags_of_predict_reach_the_task():
+  flag = tasks.Draw.predict_flag
+  args = types.SimpleNamespace(seed=3, guidance=None, copies=2)
+  chosen = command._list_drawing_settings(args, flag)
+  assert chosen == {'seed': 3, 'copies': 2}
+  run = make_run()
+  cells = flag.draw(run, {}, ['a', 'b'], **chosen)
+  assert [lines for _, lines in cells] == [['a'], ['a'], ['b'], ['b']]
+  np.testing.assert_array_equal(run.asked[0][1], [3, 4, 5, 6])
+  args.copies = 0
+  with pytest.raises(ConfigError, match='--copies=0 is not legal'):
+    command._list_drawing_settings(args, flag)
+  other = tasks.Captioning.predict_flag
+  with pytest.raises(ConfigError, match='--seed=3: the task has no such'):
+    command._list_drawing_settings(args, other)
