@@ -3,7 +3,11 @@ r"""A small DiT that draws the scenes of `shapes` from their captions.
   python -m experiments.draw --config=configs/draw_shapes.py \
     --workdir=runs/draw_shapes
 
-Not yet run.
+Not yet run whole. `:runlocal`, measured on 2026-11-29, jax 0.10.2, one seed, 2
+CPU cores that other programs kept busy: 3 minutes of training, 150 steps, are
+far too few. The mean color of drawings is right to 0.02, but of 50 drawings
+none has all that its caption names, on test and on the compositional split;
+the reader finds all of it in all true images.
 """
 
 import ml_collections
@@ -13,7 +17,7 @@ from mmjax.config import variants
 
 
 def get_config(arg: str = '') -> ml_collections.ConfigDict:
-  """Returns the config; `runlocal` shrinks it to two minutes on one core."""
+  """Returns the config; `runlocal` shrinks it to a few minutes on one core."""
   chosen = variants.chosen(arg, 'runlocal')
   config = ml_collections.ConfigDict()
   config.experiment = 'draw'
