@@ -87,7 +87,11 @@ def find(
     return _list_files(kind, [path / name for name in found], path)
   elif glob.has_magic(where):
     return _list_files(kind, list(map(Path, _match(where))), os.getcwd())
-  if path.exists() or (os.sep in where and not path.parent.is_dir()):
+  is_path = os.sep in where and not path.parent.is_dir()
+  # A name may have a slash too, such as shapes/small.
+  if path.exists() or (
+    is_path and where not in records.list_prepared(data_dir)
+  ):
     raise ConfigError(_explain_path(kind, where, path))
   return _open_data_set(kind, where, split, field, data_dir)
 
