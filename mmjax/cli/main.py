@@ -16,6 +16,7 @@ COMMANDS = {
   'chat': 'talk to a trained model in a terminal',
   'convert': 'write a trained model as a Hugging Face folder',
   'data': 'prepare, import, list and look at data sets',
+  'demo': 'open a local page to try trained models on',
   'embed': 'write vectors of images, texts or sounds to a file',
   'evaluate': 'measure a trained model on a data set',
   'new': 'write a project of your own to start from',
