@@ -16,7 +16,7 @@ from mmjax.config import schema
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
-  *(ROOT / name for name in ('README.md', 'CHANGELOG.md')),
+  *(ROOT / name for name in ('README.md', 'README.zh.md', 'CHANGELOG.md')),
   *sorted((ROOT / 'docs').glob('*.md')),
 ]
 SOURCES = [
