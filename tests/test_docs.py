@@ -44,6 +44,12 @@ params = nn.meta.unbox(
   jax.jit(lambda: model.init(jax.random.key(0), batch, train=False))()
 )['params']
 """,
+  'chat.md': """
+import ml_collections
+config = ml_collections.ConfigDict(
+  {'data': {'features': {}}, 'tasks': {'chat': {}}}
+)
+""",
   'data.md': 'import ml_collections; config = ml_collections.ConfigDict()',
   'embed_and_search.md': """
 import pathlib, numpy
@@ -99,6 +105,8 @@ def test_there_are_blocks_and_few_are_not_run():
     fences = re.findall(r'^ *```(.*)$', page.read_text(), re.MULTILINE)
     assert {*fences[::2]} <= {'python', 'bash'}, page
     assert {*fences[1::2]} <= {''}, page
+    # Indented blocks are commands and output.
+    assert not re.search(r'\n\n {4}(config\.|import |from )', page.read_text())
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 import socket
+import types
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,29 @@ def test_the_models_say_what_they_can_do(client):
     }
   ]
   assert gpt['forms'][0]['inputs'] == []
+
+
+@pytest.mark.parametrize(
+  ('inputs', 'kinds', 'expected'),
+  [
+    ((), {}, []),
+    ((), {'image': 'image', 'text': 'text'}, [('image', 'image')]),
+    (
+      ('voice', 'name', 'age'),
+      {'voice': 'sound', 'name': 'text', 'age': 'row'},
+      [('voice', 'sound'), ('age', 'row')],
+    ),
+  ],
+)
+def test_a_run_takes_the_inputs_that_its_model_reads(inputs, kinds, expected):
+  preprocessor = {
+    name: types.SimpleNamespace(encoded_as=kind) for name, kind in kinds.items()
+  }
+  run = types.SimpleNamespace(inputs=inputs, preprocessor=preprocessor)
+  flag = types.SimpleNamespace(feature='name')  # The flag's texts are this one.
+  task = types.SimpleNamespace(predict_flag=flag)
+  found = demo._list_inputs(run, task, is_run=True)
+  assert [(entry['name'], entry['kind']) for entry in found] == expected
 
 
 @pytest.mark.slow
