@@ -308,7 +308,7 @@ def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
         f'by the task {name}; there is also {", ".join(note)}', file=sys.stderr
       )
     return prompt
-  asked = f'use --{flag}' if flag else 'use inputs alone'
+  asked = f'use --{flag}' if flag else 'predict from inputs without a text'
   raise ConfigError(f'{workdir}: {run.unable(asked)}{_example_flags(run)}')
 
 

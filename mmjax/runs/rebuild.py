@@ -57,7 +57,8 @@ class Run:
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
     return (
-      f'<run of {self.config.experiment}: {type(self.module).__name__}, '
+      f'<run of {self.config.experiment or "mmjax"}, step {self.step}: '
+      f'{type(self.module).__name__}, '
       f'{number:,} parameters>'
     )
 

@@ -62,8 +62,8 @@ class History:
     """
     if name not in self.series:
       raise ConfigError(
-        f'the run has no metric {name!r}; it has {", ".join(self.series)}'
-        f'{suggest(name, self.series)}'
+        f'the run has no metric {name!r}{suggest(name, self.series)}; it has '
+        f'{", ".join(self.series)}'
       )
     return self.series[name]
 
@@ -121,6 +121,7 @@ class History:
     for ax, (name, series) in zip(axes.flat, chosen.items(), strict=False):
       ax.plot(series.steps, series.values, marker='.')
       ax.set(title=name, xlabel='step')
+      ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axes.flat[len(chosen) :]:
       ax.remove()
     pyplot.close(drawn)  # Else a notebook shows it twice.
@@ -128,7 +129,11 @@ class History:
 
   def _find_default(self) -> list[str]:
     losses = [name for name in self.series if name.startswith('loss/')]
-    measured = [name for name in self.series if name.startswith('val/')]
+    measured = [
+      name
+      for name in self.series
+      if name.startswith('val/') and '/chance_' not in name
+    ]
     # With one task, its loss is the whole.
     return ['loss', *(losses if len(losses) > 1 else ()), *measured]
 

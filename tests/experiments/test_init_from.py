@@ -241,7 +241,10 @@ def test_runs_of_before_a_field_was_there_open(tuned, tmp_path):
 
 def test_models_from_runs_do_what_they_were_trained_to(tuned, make_config):
   run = rebuild.load(tuned)
-  assert repr(run) == '<run of contrastive: DualEncoder, 6,165 parameters>'
+  expected = (
+    f'<run of contrastive, step {run.step}: DualEncoder, 6,165 parameters>'
+  )
+  assert repr(run) == expected
   assert repr(mmjax.load(tuned)) == '<clip: DualEncoder, 6,165 parameters>'
   with pytest.raises(ValueError, match='cannot caption an image; it can embed'):
     run.caption(PICTURE)
