@@ -195,7 +195,7 @@ def test_evaluate_repeats_the_test_results(trained, data_dir, tmp_path, capsys):
   assert cli.main(command) == 0
   table = capsys.readouterr().out
   assert all(m in table for m in ('image to text R@1', 'right answers'))
-  written = json.loads((tmp_path / 'out/results.json').read_text())
+  written = json.loads((tmp_path / 'out/evaluation.json').read_text())
   expected = {
     name.removeprefix('test/'): value
     for name, value in results.items()

@@ -21,7 +21,7 @@ def train(tmp_path_factory, monkeypatch):
 
   def run(workdir, number, mesh, steps=4):
     arguments = [str(number), json.dumps(mesh), str(workdir), str(steps)]
-    script = ROOT / 'tests' / 'train' / 'devices.py'
+    script = ROOT / 'tests' / 'training' / 'devices.py'
     done = subprocess.run(
       [sys.executable, str(script), *arguments],
       capture_output=True,
