@@ -58,7 +58,7 @@ class DiT(nn.Module):
     num_heads: number of heads.
     mlp_dim: hidden size of the MLPs.
     patch_size: side p of a patch in pixels.
-    channels: C.
+    channels: number of channels C of images or latents.
     text: a text encoder, trained along; None for no text.
     class_field: feature of the class to draw; '' for none.
     num_classes: number of its classes, with `class_field`.
