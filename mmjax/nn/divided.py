@@ -67,7 +67,7 @@ class DividedBlock(block.Block):
         'divided attention has neither a context nor a cache; pass none, and '
         'leave out cross_attention'
       )
-    self._check(context)
+    self._check(context, None)
     x = x.astype(self.dtype)
     self.sow('intermediates', 'input', x)
     for name, layout in (
