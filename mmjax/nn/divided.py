@@ -40,6 +40,7 @@ class DividedBlock(block.Block):
     decoding: cache_lib.Decoding | None = None,
     *,
     drop_path: Array | float = 0.0,
+    condition: Array | None = None,
     train: bool,
   ) -> tuple[Array, None]:
     """Transforms the tokens of F frames of P tokens each.
@@ -54,6 +55,7 @@ class DividedBlock(block.Block):
         everywhere.
       decoding: None.
       drop_path: as that of `Block`.
+      condition: [B, C], if `modulated`.
       train: whether dropout and stochastic depth are on.
 
     Returns:
@@ -67,7 +69,7 @@ class DividedBlock(block.Block):
         'divided attention has neither a context nor a cache; pass none, and '
         'leave out cross_attention'
       )
-    self._check(context, None)
+    self._check(context, condition)
     x = x.astype(self.dtype)
     self.sow('intermediates', 'input', x)
     for name, layout in (
@@ -75,8 +77,8 @@ class DividedBlock(block.Block):
       ('attention', _OVER_SPACE),
     ):
       branch = self._attend_over(name, layout, visible.mask, train)
-      x, _ = self._add_branch(name, x, branch, drop_path, train)
-    x = self._add_mlp(x, drop_path, train)
+      x, _ = self._add_branch(name, x, branch, drop_path, train, condition)
+    x = self._add_mlp(x, drop_path, train, condition)
     self.sow('intermediates', 'output', x)
     return x, None
 
