@@ -65,7 +65,7 @@ def test_batches_have_what_the_tasks_need_and_splits_are_evaluated():
 def test_names_of_its_own_need_a_config_that_names_the_experiment():
   config = make_config(other={})
   other = functools.partial(build, config, tasks={'other': tasks.Contrastive})
-  with pytest.raises(ConfigError, match=r"experiment='': .* for tasks\.other"):
+  with pytest.raises(ConfigError, match=r'mmjax has no tasks\.other; is it'):
     other()
 
 
