@@ -119,6 +119,7 @@ def test_outside_of_a_clone_its_experiments_are_explained(
 ):
   monkeypatch.chdir(tmp_path)
   monkeypatch.setattr(sys, 'path', [p for p in sys.path if p != str(ROOT)])
+  monkeypatch.delitem(sys.modules, 'experiments.contrastive', raising=False)
   monkeypatch.setitem(sys.modules, 'experiments', None)
   with pytest.raises(ConfigError, match=r'a clone of mmjax: .*`mmjax new F'):
     experiment_file.find('contrastive')
