@@ -31,7 +31,7 @@ class ChatTokenizer(tokenizers.Tokenizer):
     template: ChatTemplate,
     **specials: Any,
   ):
-    """Wraps a tokenizer of the library; see `Tokenizer`."""
+    """Wraps a tokenizer of the library `tokenizers`."""
     super().__init__(tokenizer, **specials)
     self.template = template
     self._chat = tokenizers_lib.Tokenizer.from_str(tokenizer.to_str())
@@ -80,7 +80,7 @@ class ChatTokenizer(tokenizers.Tokenizer):
   def encode_chat(
     self, messages: Sequence[Message], **settings: Any
   ) -> chat_ids.Conversation:
-    """Encodes a conversation by the template; see `chat_ids.encode`."""
+    """Encodes a conversation by the template, as `chat_ids.encode` does."""
     return chat_ids.encode(self._chat, self.template, messages, **settings)
 
   @functools.cached_property

@@ -213,7 +213,7 @@ def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
       return f'mmjax data prepare {candidate}{where}'
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
-  if not base.strip('.~'):  # A path, which is no name.
+  if not base.strip('.~'):  # A path is not a name.
     base = 'NAME'
   return (
     f'mmjax data import --format=FORMAT --input=FILES '

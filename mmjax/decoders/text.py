@@ -49,7 +49,7 @@ class TextDecoder(nn.Module):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters and logits are float32.
+    dtype: dtype of the computation; parameters and logits are float32.
   """
 
   vocab_size: Size

@@ -41,7 +41,7 @@ class AudioTransformer(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -123,7 +123,7 @@ class SpectrogramTransformer(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -220,7 +220,7 @@ class SpectrogramPatches(nn.Module):
     patch_size: side of a patch, in bands and in frames.
     strides: bands and frames from one patch to the next.
     tokens: names of the learned tokens before the patches.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -279,7 +279,7 @@ class FrameEmbedding(nn.Module):
     max_length: most tokens.
     strides: frames that each convolution, before its GELU, steps over.
     positions: 'learned', 'sincos', 'fixed' or 'none', as `AudioTransformer`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -29,7 +29,7 @@ class AudioConvNet(nn.Module):
     widths: channels of each block, the last D.
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     pooling: 'mean_max', 'mean', 'first' or 'last', over time.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   widths: Sequence[int] = (64, 128, 256, 512, 1024, 2048)
@@ -101,7 +101,7 @@ class MaskedConvBlock(nn.Module):
   Attributes:
     width: number of features D.
     norm: 'group', 'frozen_batch' or 'none'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: int

@@ -93,7 +93,7 @@ class GridPositions(nn.Module):
   separate positions from the first step.
 
   Attributes:
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   dtype: Any
@@ -133,7 +133,7 @@ def make_conv(
     stride: in both directions.
     padding: as `nn.Conv` takes it; None for (size - 1) // 2 on each side, as
       published weights expect ('SAME' pads strided ones on one side only).
-    dtype: of the computation.
+    dtype: dtype of the computation.
     groups: into how many groups channels are split.
     use_bias: whether it adds a bias.
     name: the Linen name.

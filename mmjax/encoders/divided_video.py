@@ -34,7 +34,7 @@ class DividedVideoTransformer(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   patch_size: Size
@@ -99,7 +99,7 @@ class FramePatches(nn.Module):
   Attributes:
     patch_size: side of a patch in pixels.
     width: number of features D.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   patch_size: Size

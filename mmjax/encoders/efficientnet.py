@@ -31,7 +31,7 @@ class EfficientNet(convolutional.Convolutional):
     even_pads: numbers of the blocks, counted through all stages, that pad both
       sides alike before a stride of 2; the others pad one more behind.
     norm_epsilon: added to the variance.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   stem_width: Size
@@ -93,7 +93,7 @@ class InvertedBottleneck(nn.Module):
     even_pad: whether it pads both sides alike before a stride of 2.
     activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
     norm_epsilon: added to the variance.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

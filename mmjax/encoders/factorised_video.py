@@ -32,7 +32,7 @@ class FactorisedVideoTransformer(nn.Module):
     drop_path: stochastic depth of the last block over space, and over time.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   patch_size: Size

@@ -50,7 +50,7 @@ class FlexibleViT(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -138,7 +138,7 @@ class FlexiblePatches(nn.Module):
   Attributes:
     width: number of features D.
     position_grid: rows and columns of the learned position table.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -45,7 +45,7 @@ class Inception(convolutional.Convolutional):
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     positions: whether the output tokens are normalised and get positions, for
       decoders and fusions that attend to them. Pooling is before that.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   stages: Sequence[Sequence[Sequence[int]]] = _GOOGLENET
@@ -85,7 +85,7 @@ class InceptionStem(nn.Module):
   Attributes:
     width: channels of all convolutions but the last, which has 3 * width.
     norm: 'group', 'frozen_batch' or 'none'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -109,7 +109,7 @@ class InceptionModule(nn.Module):
     channels: of 1x1; 3x3 reduced, 3x3; 5x5 reduced, 5x5; after pooling.
     halve: whether max pooling halves the resolution before.
     norm: 'group', 'frozen_batch' or 'none'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   channels: Sequence[int]
@@ -146,7 +146,7 @@ class NormedConv(nn.Module):
     stride: in both directions.
     norm: 'group', 'frozen_batch' or 'none'; only without a norm is there a
       bias.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -38,7 +38,7 @@ class PackedViT(nn.Module):
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size

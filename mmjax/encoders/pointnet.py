@@ -37,7 +37,7 @@ class PointNet(nn.Module):
     transform_hidden: hidden sizes of that network after its largest values are
       taken.
     norm: 'layernorm', 'rmsnorm' or None, before each ReLU.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   local_widths: Sequence[int] = (64, 64)
@@ -125,7 +125,7 @@ class Transform(nn.Module):
     widths: features of a point after each layer.
     hidden: hidden sizes after the largest values are taken.
     norm: 'layernorm', 'rmsnorm' or None.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   widths: Sequence[int]
@@ -162,7 +162,7 @@ class PointLayers(nn.Module):
   Attributes:
     widths: features after each layer.
     norm: 'layernorm', 'rmsnorm' or None.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   widths: Sequence[int]

@@ -94,7 +94,7 @@ class Recurrent(RecurrentLayers):
       projected to `width`.
     pooling: 'last', 'first' or 'mean'.
     dropout: rate on the embedded tokens.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   vocab_size: Size
@@ -156,7 +156,7 @@ class RecurrentSeries(RecurrentLayers):
       projected to `width`.
     pooling: 'last', 'first' or 'mean'.
     dropout: rate on the projected steps.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size

@@ -36,7 +36,7 @@ class ResNet(convolutional.Convolutional):
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     positions: whether the output tokens are normalised and get positions, for
       decoders and fusions that attend to them. Pooling is before that.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   stages: Sequence[int] = (3, 4, 6, 3)

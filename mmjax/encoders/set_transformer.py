@@ -29,7 +29,7 @@ class SetTransformer(nn.Module):
     block: further settings of `mmjax.nn.Block`; those of the paper are
       `{'norm_position': 'post', 'activation': 'relu'}`.
     dropout: rate on the embedded points.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -113,7 +113,7 @@ class LearnedQueries(nn.Module):
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
     block: further settings of `mmjax.nn.Block`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   number: Size
@@ -149,7 +149,7 @@ class InducedBlock(nn.Module):
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   num_inducing: Size

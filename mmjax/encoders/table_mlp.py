@@ -28,7 +28,7 @@ class TableMlp(nn.Module):
     category_sizes: how many categories each categorical feature has; () if
       there is none.
     dropout: rate after each hidden layer.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size

@@ -35,7 +35,7 @@ class TableTransformer(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -97,7 +97,7 @@ class FeatureTokens(nn.Module):
   Attributes:
     width: number of features D.
     category_sizes: how many categories each categorical feature has.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

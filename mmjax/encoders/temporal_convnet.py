@@ -26,7 +26,7 @@ class TemporalConvNet(nn.Module):
     kernel_size: steps that a convolution reaches over, apart by its dilation.
     pooling: 'last', 'first' or 'mean' real step.
     dropout: rate on whole channels after each convolution.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size
@@ -94,7 +94,7 @@ class CausalBlock(nn.Module):
     kernel_size: steps that a convolution reaches over.
     dilation: how far they are apart.
     dropout: rate on whole channels after each convolution.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -131,7 +131,7 @@ class CausalConv(nn.Module):
     width: number of features D.
     kernel_size: K, steps that it reaches over.
     dilation: how far they are apart.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -50,7 +50,7 @@ class Transformer(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   vocab_size: Size

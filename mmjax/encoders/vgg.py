@@ -30,7 +30,7 @@ class VGG(convolutional.Convolutional):
     norm: 'group' (Wu and He 2018), 'frozen_batch' or 'none'.
     positions: whether the output tokens are normalised and get positions, for
       decoders and fusions that attend to them. Pooling is before that.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   stages: Sequence[int] = (2, 2, 3, 3, 3)
@@ -77,7 +77,7 @@ class VGGStage(nn.Module):
     number: of convolutions.
     width: number of features D.
     norm: 'group', 'frozen_batch' or 'none'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   number: int

@@ -60,7 +60,7 @@ class ViT(tower.Tower):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   patch_size: Size
@@ -199,7 +199,7 @@ class PatchEmbedding(nn.Module):
     mask_token: whether there is a learned token for patches that are masked.
     use_bias: whether the projection has a bias.
     ragged: whether pixels beyond the last whole patch are left out.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   patch_size: Size

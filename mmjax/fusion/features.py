@@ -21,7 +21,7 @@ class FeatureFusion(nn.Module):
 
   Attributes:
     width: D of the result.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
     minimum: number of modalities that the method needs.
   """
 
@@ -172,7 +172,7 @@ class FiLM(nn.Module):
     query: name of the modality whose tokens are modulated.
     width: D of the result.
     pooling: 'mean', 'first' or 'last' of the modulated tokens.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'feature'
@@ -228,7 +228,7 @@ class AttentionFusion(nn.Module):
     width: D of the result.
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLP.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'feature'

@@ -29,7 +29,7 @@ class Concat(nn.Module):
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'token'
@@ -99,7 +99,7 @@ class CrossAttention(nn.Module):
     pooling: 'mean', 'first' or 'last' of the querying modality's tokens.
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'token'
@@ -173,7 +173,7 @@ class Gated(nn.Module):
   Attributes:
     width: D of the result.
     gates: 'softmax', 'scalar' or 'sigmoid'.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'feature'

@@ -135,7 +135,7 @@ def join(
     module: the fusion.
     tokens: by modality, values [B, N_m, D_m].
     width: D.
-    dtype: of the computation.
+    dtype: dtype of the computation.
 
   Returns:
     Tokens: values [B, sum of N_m, D], zeros where masked.

@@ -29,7 +29,7 @@ class GatedCrossAttention(nn.Module):
     mlp_dim: hidden size of the MLPs.
     pooling: 'mean', 'first' or 'last' of the querying modality's tokens.
     block: further settings of `mmjax.nn.Block`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'token'
@@ -129,7 +129,7 @@ class SoftPrefix(nn.Module):
     query: name of the modality that gets the prefix.
     width: D of the result.
     number: number of tokens of each other modality.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'token'

@@ -24,7 +24,7 @@ class _Streams(nn.Module):
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `mmjax.nn.Block`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   level: ClassVar[str] = 'token'

@@ -24,7 +24,7 @@ class TimeEmbedding(nn.Module):
 
   Attributes:
     width: number of features D.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -67,7 +67,7 @@ class DiT(nn.Module):
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   width: Size

@@ -21,7 +21,7 @@ class MaskedLanguageModel(nn.Module):
     text: a `Transformer`.
     activation: a key of `mmjax.nn.mlp.ACTIVATIONS`.
     norm_epsilon: added to the variance.
-    dtype: of the computation; logits are float32.
+    dtype: dtype of the computation; logits are float32.
   """
 
   text: nn.Module

@@ -43,7 +43,7 @@ class TokenHead(nn.Module):
     vocab_size: size of the vocabulary V.
     mask_id: id of the tokenizer that stands for a hidden token; None for a
       learned vector.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -100,7 +100,7 @@ class PatchDecoder(nn.Module):
     width: number of features.
     depth: number of blocks.
     num_heads: number of heads.
-    dtype: of the computation; results are float32.
+    dtype: dtype of the computation; results are float32.
   """
 
   width: Size

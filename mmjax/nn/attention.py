@@ -50,7 +50,7 @@ class Attention(nn.Module):
     norm_epsilon: added to the variance by `qk_norm`.
     scale: factor on the dot products (T5: 1); None for K**-0.5.
     dropout: rate on the mixed values, before the output projection.
-    dtype: of the computation; the softmax is in float32.
+    dtype: dtype of the computation; the softmax is in float32.
   """
 
   width: Size
@@ -277,7 +277,7 @@ class WidthToHeads(nn.Module):
     head_dim: number of features of a head K.
     axis: logical name of H.
     use_bias: whether there is a bias.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   num_heads: Size
@@ -321,7 +321,7 @@ class HeadsToWidth(nn.Module):
   Attributes:
     width: number of features D.
     use_bias: whether there is a bias.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -68,7 +68,7 @@ class Block(nn.Module):
       2021, CaiT, equation 4); None for none.
     dropout: rate on the output of each branch and inside the MLP.
     attention_dropout: rate on the values that attention has mixed.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -25,7 +25,7 @@ class PixelShuffle(nn.Module):
     width: D of the result.
     factor: side of a square in tokens.
     mlp_dim: hidden size of the MLP; 0 for one dense layer.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
@@ -83,7 +83,7 @@ class Resampler(nn.Module):
     num_heads: number of heads H.
     mlp_dim: hidden size of the MLPs.
     block: further settings of `Block`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -24,7 +24,7 @@ class TokenEmbedding(nn.Module):
     positions: 'learned', 'sincos' or 'none'.
     first_position: row of the first token in the table of positions (OPT: 2).
     scale: factor on word vectors.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   vocab_size: Size

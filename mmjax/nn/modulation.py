@@ -19,7 +19,7 @@ class Modulation(nn.Module):
   Attributes:
     width: number of features D of each vector.
     number: of vectors.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

@@ -44,7 +44,7 @@ class AttentionPool(nn.Module):
     mlp_dim: hidden size of the MLP.
     norm_epsilon: added to the variance by the norm before the MLP.
     activation: a key of `mlp.ACTIVATIONS`.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size

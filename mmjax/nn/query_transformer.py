@@ -28,7 +28,7 @@ class QueryTransformer(nn.Module):
     out_width: size of a dense layer after the blocks.
     cross_every: n; the first block is one of those with cross-attention.
     block: further settings of `mmjax.nn.Block`.
-    dtype: of the computation; parameters are float32.
+    dtype: dtype of the computation; parameters are float32.
   """
 
   number: Size

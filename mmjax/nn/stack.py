@@ -37,7 +37,7 @@ class Stack(nn.Module):
     remat: what a layer keeps for the backward pass, a policy of
       `mmjax.nn.remat`: 'none' (everything), 'dots', 'projections', 'attention',
       'full' (only what enters it), or 'offload' to the host's memory.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   depth: int

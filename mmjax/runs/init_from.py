@@ -368,7 +368,7 @@ def published(
   Args:
     run: of `rebuild.load`.
     workdir: its folder.
-    dtype: of the computation; by default the run's own.
+    dtype: dtype of the computation; by default the run's own.
     param_dtype: of the parameters.
   """
   if not (workdir / weight_source.FOLDER / checkpoint.CONFIG).exists():

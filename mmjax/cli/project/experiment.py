@@ -19,7 +19,7 @@ class PatchEncoder(nn.Module):
     width: D of the tokens.
     depth: number of layers over each patch.
     patch_size: P, in pixels.
-    dtype: of the computation.
+    dtype: dtype of the computation.
   """
 
   width: Size
