@@ -1,10 +1,11 @@
 r"""One model that translates names of drawings between several languages.
 
-Needs the data set `names`, which `benchmarks/debian_data.py` makes. Each example
-is a name in one language, which begins with the language to write: '<gl> Un perro.'
-(Johnson et al. 2017). There are 13 pairs of Spanish, Galician, Portuguese,
-Asturian, and Serbian in two scripts; from Asturian to Portuguese there is none
-in training. All names of a test drawing are new, in every language.
+Needs the data set `names`, which `benchmarks/debian_data.py` makes. Each
+example is a name in one language, which begins with the language to write:
+'<gl> Un perro.' (Johnson et al. 2017). There are 13 pairs of Spanish, Galician,
+Portuguese, Asturian, and Serbian in two scripts; from Asturian to Portuguese
+there is none in training. All names of a test drawing are new, in every
+language.
 
   python -m experiments.multimodal --config=configs/translate_names.py \
     --workdir=runs/translate_names
