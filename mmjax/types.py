@@ -34,8 +34,10 @@ all of them optional. Published models also read
 One question an image has no axis n; with it, there are n about each image, and
 so have the outputs about answers.
 
-Token sequences read `<bos> words <eos> <pad>`; a mask is True where the array
-holds something. Where an example lacks a field, its mask is all False.
+Token sequences read `<bos> words <eos> <pad>`, conversations as
+`mmjax.data.features.turns.Turns` writes them, with NAME_learnt [B, T] bool,
+True for the tokens that a loss is over. A mask is True where the array holds
+something. Where an example lacks a field, its mask is all False.
 """
 
 import dataclasses

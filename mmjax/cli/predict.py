@@ -17,8 +17,8 @@ USAGE = """\
     --text="a large blue square"
   mmjax predict runs/senses --input image=photo.png --input sound=call.wav
   mmjax predict openai/clip-vit-base-patch32 --image=photo.png --text="a cat"
-  mmjax predict whisper-base --sound=call.wav
-  mmjax predict gpt2 --text="Once upon a time"
+  mmjax predict openai/whisper-base --sound=call.wav
+  mmjax predict openai-community/gpt2 --text="Once upon a time"
   mmjax predict runs/draw --text="a small red circle in the center" \\
     --output=drawings.png --copies=4
 
@@ -75,8 +75,8 @@ def main(argv: list[str]) -> int:
     for field, value in values.items():
       _check_input(found.is_run, model, field, value)
   beam_size = args.beam_size
-  if beam_size is None:
-    beam_size = model.config.eval.beam_size if found.is_run else 1
+  if beam_size is None and found.is_run:
+    beam_size = model.config.eval.beam_size
   for values in sets:
     if len(sets) > 1:
       print(f'{values.get("image") or values["sound"]}:')

@@ -370,7 +370,7 @@ EVAL = {
   'beam_size': Field(
     'int',
     1,
-    'beam size for captions and answers; 1: greedy',
+    'beam size of texts that are written; 1: greedy',
     minimum=1,
     resumable=True,
   ),

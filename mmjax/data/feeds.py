@@ -21,7 +21,7 @@ from mmjax.data import (
 )
 from mmjax.errors import ConfigError, suggest
 
-# Settings in `data` of the features that need no entry in `data.features`.
+# Settings in `data` of the inputs that need no entry in `data.features`.
 STANDARD = {
   'image': {
     'size': 'image_size',
@@ -45,7 +45,8 @@ class Feed:
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.
-    init_batch: two training examples as a model reads them, for shapes.
+    init_batch: two training examples as evaluation makes them, for shapes:
+      one question an image.
     files: functions by file name that write to a run's folder what
       preprocessing needs again.
     notes: notes on the data for the user.
@@ -107,8 +108,8 @@ def open_feed(
   preprocessor = preprocess.Preprocessor(fitted, tokenizer)
   lacking, notes = {}, ()
   if not opened.is_synthetic:
-    found = _make_checks(data, preprocessor, needs, alternatives or {})
-    lacking, notes = _check(data, opened, found)
+    checked = _make_checks(data, preprocessor, needs, alternatives or {})
+    lacking, notes = _check(data, opened, checked)
   drawn = label_shares.divide(train, fitted)
   return Feed(
     preprocessor=preprocessor,

@@ -32,7 +32,7 @@ class Preprocessor:
   `preprocess.make_inputs(batch)`.
 
   Attributes:
-    features: features by name, which is the key of their arrays.
+    features: features by name; their arrays are those of `Feature.list_keys`.
     tokenizer: tokenizer of the texts; None if no feature needs one.
   """
 

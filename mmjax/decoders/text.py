@@ -48,7 +48,7 @@ class TextDecoder(nn.Module):
     dropout: rate on the embedded tokens.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters and logits are float32.
   """
 
@@ -179,7 +179,7 @@ class TextDecoder(nn.Module):
     positions: Array | None = None,
     train: bool,
   ) -> Tokens:
-    """Encodes a text without its context: the embedding and unimodal blocks.
+    """Encodes a text without its context: embedding, and blocks if there are.
 
     Args:
       tokens: [B, T] int32, or their vectors [B, T, D], made by `embed`.
@@ -188,7 +188,7 @@ class TextDecoder(nn.Module):
       train: whether dropout is on.
 
     Returns:
-      Tokens: values [B, T, D]; pooled is the last real token, normalised.
+      Tokens: values [B, T, D]; pooled is the last real token.
     """
     if mask is None:
       mask = jnp.ones(tokens.shape[:2], bool)

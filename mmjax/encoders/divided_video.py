@@ -33,7 +33,7 @@ class DividedVideoTransformer(tower.Tower):
     dropout: rate on the embedded patches.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters are float32.
   """
 

@@ -31,7 +31,7 @@ class FactorisedVideoTransformer(nn.Module):
     dropout: rate on the embedded tubelets, and on the summaries over space.
     drop_path: stochastic depth of the last block over space, and over time.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters are float32.
   """
 

@@ -37,7 +37,7 @@ class PackedViT(nn.Module):
     rope_theta: base of the rotary positions.
     block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters are float32.
   """
 

@@ -49,7 +49,7 @@ class Transformer(tower.Tower):
       first, <bos>, always stays.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters are float32.
   """
 

@@ -59,7 +59,7 @@ class ViT(tower.Tower):
       sequence; nothing is left out where `visible` says which patches are read.
     drop_path: stochastic depth of the last block.
     scan: whether to scan over layers.
-    remat: what the backward pass computes again: 'none', 'full' or 'dots'.
+    remat: what the backward pass computes again, of `mmjax.nn.remat.POLICIES`.
     dtype: dtype of the computation; parameters are float32.
   """
 

@@ -134,7 +134,7 @@ def _make(
     published: Published,
     inputs: Mapping[str, Any],
     texts: Sequence[str],
-    beam_size: int,
+    beam_size: int | None,
   ) -> list[str]:
     if needs and needs not in inputs:
       raise ConfigError(
@@ -142,7 +142,7 @@ def _make(
         f'{", ".join(inputs) or "texts"}; add --{needs}=FILE'
       )
     # What isn't given is that of the model's files.
-    settings = {'beam_size': beam_size} if beam_size > 1 else {}
+    settings = {} if beam_size is None else {'beam_size': beam_size}
     if published.max_new_tokens is not None:
       settings['max_new_tokens'] = published.max_new_tokens
     return lines(published.model, inputs.get(needs), list(texts), settings)
@@ -222,7 +222,7 @@ def _transcribe(
   model: Any, sound: Any, texts: list[str], settings: dict[str, int]
 ) -> list[str]:
   del texts
-  if 'beam_size' in settings:
+  if settings.get('beam_size', 1) > 1:
     raise ConfigError(
       f'--beam_size={settings["beam_size"]}: speech is transcribed greedily; '
       'leave it out'

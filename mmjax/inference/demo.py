@@ -105,7 +105,7 @@ class Demo:
     if flag.needs_inputs and not inputs:
       kinds = ' or '.join(entry['kind'] for entry in form['inputs'])
       raise ConfigError(f'add {kinds or "a file"} first')
-    beam = 1
+    beam = None
     if self._opened[name].is_run:
       beam = model.config.eval.beam_size
     with self._lock, tempfile.TemporaryDirectory() as folder:

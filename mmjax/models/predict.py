@@ -59,7 +59,7 @@ def make_generate(
   seed: int = 0,
   **settings: Any,
 ) -> Predict:
-  """Token ids [B, max_new_tokens] of captions or answers.
+  """Token ids [B, max_new_tokens] of texts of the kind `output`.
 
   Args:
     model: one with `generate`.

@@ -121,11 +121,10 @@ class Writer(nn.Module):
     on_tokens: decoders.OnTokens | None = None,
     **constraints: Any,
   ) -> decoders.Generated:
-    """Writes captions or answers; call it through `apply(..., method=...)`.
+    """Writes a text of the kind `output`; call it by `apply(..., method=...)`.
 
     Args:
-      batch: arrays by the keys of `mmjax.types`; needs `image`, and `question`
-        for answers.
+      batch: arrays by the keys of `mmjax.types`, those that `prefill` reads.
       output: one of `outputs`.
       max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.

@@ -47,7 +47,7 @@ def mean_cross_entropy(
   mask: Bool[Array, '*N'],
   label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], Float[Array, ''], Items]:
-  """Mean cross-entropy of masked items.
+  """Mean cross-entropy of the items where `mask` is True.
 
   If the logits are not multiplied out, and are more than a device should hold,
   they never are as a whole (`mmjax.parallel.vocabulary`).
@@ -286,11 +286,6 @@ class VqaClassification:
       self.label_smoothing,
     )
     return loss, {'accuracy': accuracy, 'items': items}
-
-  def needs(self) -> tuple[str, ...]:
-    """The modalities that an example must have."""
-    image = ('image',) if self.needs_image else ()
-    return ('question', 'answer', *image)
 
   def _make_mask(self, batch: Batch) -> Array:
     image = ('image',) if self.needs_image else ()

@@ -42,7 +42,7 @@ def mean_cross_entropy(
   mask: Bool[Array, '*B T'],
   label_smoothing: float = 0.0,
 ) -> tuple[Float[Array, ''], Float[Array, '*B T'], Bool[Array, '*B T']]:
-  """Mean cross-entropy of masked tokens, without ever holding all logits.
+  """Mean cross-entropy where `mask` is True, without ever holding all logits.
 
   A scan over chunks of tokens computes the logits of one chunk at a time and,
   where there is a gradient, right away their part of it (Hsu et al. 2024, Liger

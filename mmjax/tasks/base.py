@@ -137,9 +137,10 @@ class TrainedModel(Protocol):
     """Texts of token ids [B, T]."""
 
 
-# (trained model, one value by feature, texts, beam size) -> lines.
+# (trained model, one value by feature, texts, beam size) -> lines. The beam
+# size is None for that of a published model's files.
 MakeLines = Callable[
-  [TrainedModel, Mapping[str, Any], Sequence[str], int], list[str]
+  [TrainedModel, Mapping[str, Any], Sequence[str], int | None], list[str]
 ]
 
 
@@ -213,7 +214,10 @@ class Task:
     self.objective({})
 
   def needs(self) -> tuple[str, ...]:
-    """Keys of the arrays that an example must have to be trained on.
+    """Keys of the arrays that the data must make.
+
+    An example must have all of them to be trained on, if `alternatives` does
+    not say otherwise.
 
     Those that no entry of `data.features` makes are 'image', 'text',
     'question', 'answer' and 'label'.
@@ -248,7 +252,10 @@ class Task:
     return {}
 
   def output_text(self) -> str:
-    """The text feature that a model's decoder writes; '' for none."""
+    """The text feature that a model writes, where the task chooses it.
+
+    '' for models that write no text, or always the feature `text`.
+    """
     return ''
 
   @property

@@ -34,7 +34,7 @@ def chat(
     messages: such as {'role': 'user', 'content': 'what is it?'}.
     max_new_tokens: largest number of tokens to write; None for the task's.
     beam_size: beam size; 1 is greedy.
-    **settings: further arguments of `mmjax.models.writing.Writer.generate`.
+    **settings: further arguments of `mmjax.models.predict.make_generate`.
 
   Raises:
     ConfigError: if the messages are refused; it names the turn.

@@ -29,7 +29,7 @@ class PreparedRun:
     step: number of steps done before.
     state: the newest saved state, or the initial one.
     update: the compiled step; None if there is no step left.
-    batches: training batches from number `step` on, without `batch`.
+    batches: the training batches after `batch`, which is number `step`.
     batch: the first one; None if there is no step left.
   """
 

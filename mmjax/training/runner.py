@@ -86,7 +86,10 @@ def run(
 
 
 def check(config: Any, build: Build) -> None:
-  """Refuses what `run` would refuse before its first step; computes nothing.
+  """Refuses what `run` would refuse of the config and the data.
+
+  It opens the data and traces the step, but compiles nothing. What depends on
+  the run's folder or on the devices is checked by `run` alone.
 
   Args:
     config: as of `run`.
@@ -98,7 +101,9 @@ def check(config: Any, build: Build) -> None:
   config = init_from.resolve(settings.complete(config))
   settings.validate(config)
   mesh = program_lib.mesh_of(config)
-  program_lib.build(config, build(config, mesh), mesh)
+  experiment = build(config, mesh)
+  program_lib.build(config, experiment, mesh)
+  _check_keep_best(config.train.keep_best, experiment)
 
 
 def _finished(

@@ -95,7 +95,7 @@ def plan(
     boxed: of `shapes(model, batch)`, or of what `adapt` makes of it.
     mesh: the devices that hold the state.
     ema: whether to keep an EMA of the parameters.
-    trained: tree of bool, False where a parameter is frozen; None for none.
+    trained: tree of bool, False where a parameter is frozen; None if none is.
     adapt: function from a key and the model's initial parameters to those of
       the state; None for the same.
   """

@@ -58,7 +58,8 @@ def make_update(
       model first runs over all micro-batches for what is compared, then once
       more for the gradients (cached gradients, Gao et al. 2021, section 3).
     ema_decay: decay of the EMA of the parameters, 0 for none; at first smaller,
-      (1 + t) / (10 + t), so that initial values don't dominate a short run.
+      (1 + t) / (10 + t) at update t, so that initial values don't dominate a
+      short run.
     axis_name: mapped axis over whose devices the batch is split: `update` gets
       one device's examples and a whole state. None where arrays are global.
     sources: names of the sources of a mixture, by the batch's `source_index`.
@@ -96,17 +97,17 @@ def make_update(
       sources,
     )
     grads, metrics = gradients(state.params, batch, key)
-    chosen = tree_paths.select(state.params, trained)
-    updates, opt_state = tx.update(grads, state.opt_state, chosen)
-    chosen = optax.apply_updates(chosen, updates)
+    trained_params = tree_paths.select(state.params, trained)
+    updates, opt_state = tx.update(grads, state.opt_state, trained_params)
+    trained_params = optax.apply_updates(trained_params, updates)
     metrics['grad_norm'] = optax.tree.norm(grads)
-    metrics['param_norm'] = optax.tree.norm(chosen)
+    metrics['param_norm'] = optax.tree.norm(trained_params)
     metrics['lr'] = lr(state.step)
     return state.replace(
       step=state.step + 1,
-      params=tree_paths.overlay(state.params, chosen),
+      params=tree_paths.overlay(state.params, trained_params),
       opt_state=opt_state,
-      ema=_update_ema(state, chosen, ema_decay),
+      ema=_update_ema(state, trained_params, ema_decay),
     ), metrics
 
   return update
@@ -169,12 +170,14 @@ class _Gradients:
         params, batch, micro, keys, fractions
       )
 
-    def losses(chosen, *part):
-      return self._micro_losses(tree_paths.overlay(params, chosen), *part)
+    def loss_of_part(trained_params, *part):
+      return self._micro_losses(
+        tree_paths.overlay(params, trained_params), *part
+      )
 
-    chosen = tree_paths.select(params, self.trained)
+    trained_params = tree_paths.select(params, self.trained)
     grads, found = _sum(
-      partial(jax.grad(losses, has_aux=True), chosen),
+      partial(jax.grad(loss_of_part, has_aux=True), trained_params),
       (micro, fractions, keys, output_grads),
       self.accumulate,
     )
@@ -227,10 +230,12 @@ class _Gradients:
     whole = {n: _join(x) if x.ndim > 1 else x[0] for n, x in parts.items()}
     of_batch = {name: fractions[name].sum() for name in names}
 
-    def losses(outputs):
-      return self._losses(names, params, outputs, batch, of_batch, keys[0])
+    def loss_of_compared(outputs):
+      return self._weigh_losses(
+        names, params, outputs, batch, of_batch, keys[0]
+      )
 
-    grads, metrics = jax.grad(losses, has_aux=True)(whole)
+    grads, metrics = jax.grad(loss_of_compared, has_aux=True)(whole)
     return {
       n: _split({n: x}, self.accumulate)[n]
       if x.ndim
@@ -258,7 +263,9 @@ class _Gradients:
       for name, (_, objective) in self.objectives.items()
       if not (output_grads and objective.compares)
     ]
-    total, metrics = self._losses(names, params, outputs, batch, fractions, key)
+    total, metrics = self._weigh_losses(
+      names, params, outputs, batch, fractions, key
+    )
     for name, gradient in output_grads.items():
       total += jnp.vdot(gradient, outputs[name])
     return total, metrics
@@ -272,7 +279,7 @@ class _Gradients:
       rngs={'dropout': drop_key},
     )
 
-  def _losses(self, names, params, outputs, batch, fractions, key):
+  def _weigh_losses(self, names, params, outputs, batch, fractions, key):
     """Weighted sum of some objectives' losses, times their fractions."""
     apply = partial(self.model.apply, {'params': params})
     batch = self.make_inputs(batch)
@@ -354,7 +361,7 @@ def _update_ema(
   """The EMA with the new values of the trained parameters."""
   if state.ema is None:
     return None
-  # t + 1 updates after this one; Polyak averaging with a warm-up.
+  # t updates with this one; Polyak averaging with a warm-up.
   t = (state.step + 1).astype(jnp.float32)
   decay = jnp.minimum(decay, (1 + t) / (10 + t))
   return jax.tree.map(

@@ -26,9 +26,10 @@ class Feature:
   """A field of records: how it is stored, and the arrays that are made of it.
 
   The fields of a subclass are its settings in a config. An example has the
-  array under the feature's name, and its mask under `NAME_mask`, where the mask
-  is True for what the record has; what it lacks is zeros. Batches of examples
-  go to the device, where `make_inputs` makes of them what a model reads.
+  arrays that `list_keys` names: mostly one under the feature's name, and its
+  mask under `NAME_mask`, True for what the record has; what it lacks is zeros.
+  Batches of examples go to the device, where `make_inputs` makes of them what a
+  model reads.
 
   Attributes:
     name: name of the arrays in a batch.
