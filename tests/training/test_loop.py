@@ -339,13 +339,15 @@ def test_a_signal_at_a_report_that_ends_the_run_is_not_lost(
   assert checkpoints.Checkpoints(tmp_path).latest() == 2
 
 
-def test_a_check_refuses_what_a_run_would(tmp_path):
+def test_a_check_refuses_what_a_run_would():
   runner.check(toy.config(), toy.build)
   with pytest.raises(ConfigError, match='steps=0'):
     runner.check(toy.config(steps=0), toy.build)
   frozen = toy.config() | {'optimizer': {'freeze': ('nowhere/',)}}
   with pytest.raises(ConfigError, match='nowhere/'):
     runner.check(frozen, toy.build)
+  with pytest.raises(ConfigError, match='val/elsewhere/x.*val/toy/'):
+    runner.check(toy.config(keep_best='val/elsewhere/x'), toy.build)
   with pytest.raises(ConfigError, match='width 7'):
     runner.check(toy.config(), _refusing)
 
