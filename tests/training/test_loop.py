@@ -346,7 +346,7 @@ def test_a_check_refuses_what_a_run_would():
   frozen = toy.config() | {'optimizer': {'freeze': ('nowhere/',)}}
   with pytest.raises(ConfigError, match='nowhere/'):
     runner.check(frozen, toy.build)
-  with pytest.raises(ConfigError, match='val/elsewhere/x.*val/toy/'):
+  with pytest.raises(ConfigError, match=r'val/elsewhere/x.*val/toy/'):
     runner.check(toy.config(keep_best='val/elsewhere/x'), toy.build)
   with pytest.raises(ConfigError, match='width 7'):
     runner.check(toy.config(), _refusing)
