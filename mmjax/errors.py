@@ -3,6 +3,7 @@
 import difflib
 import errno
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 _Value = TypeVar('_Value')
@@ -88,6 +89,27 @@ def suggest(name: Any, choices: Iterable[str]) -> str:
   by_lower = {str(choice).lower(): choice for choice in choices}
   close = difflib.get_close_matches(str(name).lower(), by_lower, n=1)
   return f'; did you mean {by_lower[close[0]]!r}?' if close else ''
+
+
+def suggest_folder(path: Path | str) -> str:
+  """End of a message about a missing folder: the one that may be meant.
+
+  Args:
+    path: the user's choice; one of the folders above it may be wrong as well.
+
+  Returns:
+    As `suggest`, '' if no folder that exists is close.
+  """
+  wrong, rest = Path(path), []
+  while not wrong.parent.is_dir():
+    rest.insert(0, wrong.name)
+    wrong = wrong.parent
+  known = [p.name for p in wrong.parent.iterdir() if p.is_dir()]
+  for name in difflib.get_close_matches(wrong.name, known):
+    meant = wrong.parent.joinpath(name, *rest)
+    if meant.is_dir():
+      return f'; did you mean {str(meant)!r}?'
+  return ''
 
 
 def exit_code(error: Exception) -> int:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import PIL.Image
 import pytest
 
 from mmjax import tasks
 from mmjax.cli import main
 from mmjax.config import experiment_file
+from mmjax.inference import index
+from mmjax.runs import checkpoints
 from mmjax.training import experiment
 
 ROOT = Path(__file__).parents[1]
@@ -54,10 +57,13 @@ def test_the_run_is_reported_predicts_and_is_loaded(
   for command in _commands('mmjax'):
     assert main.main(command[1:]) == 0
     printed.append(capsys.readouterr().out)
-  report, ranked, answered = printed
+  report, ranked, answered, embedded, found = printed
   assert 'image to text R@1 (triplet)' in report and 'right answers' in report
   assert ranked.startswith('cosine  text\n') and 'w5 w9' in ranked
   assert answered.split()[:2] == ['prob', 'answer']
+  assert '1 unit vectors of 16 numbers, of images' in embedded
+  cosine = re.search(r'(-?\d\.\d+)  photo\.png', found)[1]
+  assert f'{cosine}  w5 w9' in ranked
 
   (block,) = re.findall(r'```python\n(import mmjax\n.*?)```', PAGE, re.DOTALL)
   exec(compile(block, 'bring_your_own.md', 'exec'), {})
@@ -78,6 +84,31 @@ def test_a_run_whose_experiment_is_gone_names_the_file(
     message = capsys.readouterr().err
     assert "model.name='matcher'" in message
     assert 'my_project/experiment.py: no such file' in message
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ('command', 'message'),
+  [
+    ('embed runs/own --images=photo.png --output=o.npz', 'the field'),
+    ('search runs/own --index=i.npz --text=a', 'the field'),
+    ('predict runs/own --image=photo.png --text=a', '--text, --task'),
+  ],
+)
+def test_what_a_run_cannot_do_is_said_before_its_weights_are_read(
+  command, message, project, monkeypatch, capsys
+):
+  monkeypatch.chdir(project)
+
+  def read(*_, **__):
+    raise AssertionError('weights are read')
+
+  monkeypatch.setattr(checkpoints, 'load_params', read)
+  flag = '--field' if message == 'the field' else '--task'
+  found = index.Index(['a'], np.ones((1, 3)), '', 0, 'image', '', True, {})
+  index.save(found, project / 'i.npz')
+  assert main.main([*command.split(), f'{flag}=x']) == 2
+  assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -85,6 +85,22 @@ def naming(argument: str, action: str) -> Iterator[None]:
     ) from error
 
 
+def check_model(name: str) -> None:
+  """Refuses a model that is not there, before anything else is read.
+
+  A model that has to be downloaded is not asked for yet.
+
+  Raises:
+    ConfigError: if it is neither a folder nor a name on the hub.
+  """
+  if Path(name).is_dir():
+    return
+  # Imported where it is needed: JAX comes with it.
+  from mmjax.pretrained import hub
+
+  hub.find_local(name)
+
+
 def check_image_output(path: str) -> None:
   """Refuses a path that no image can be written to, before any work.
 

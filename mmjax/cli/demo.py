@@ -43,6 +43,8 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   if not 0 <= args.port < 65536:
     parser.error(f'--port={args.port} is not legal; use 0 to 65535')
+  for name in args.model:
+    arguments.check_model(name)
   try:
     import uvicorn
 

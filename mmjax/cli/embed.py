@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     overwrite=args.overwrite,
   )
   embedding.check_output(output, options)
+  arguments.check_model(args.model)
   items = inputs.find(
     FLAGS[flag],
     getattr(args, flag),
@@ -64,8 +65,9 @@ def main(argv: list[str]) -> int:
   from mmjax.training import startup
 
   startup.use_compilation_cache()
-  model = opened.open_model(args.model)
-  encoder = encoders.choose_encoder(model, FLAGS[flag], args.field)
+  choose = lambda m: encoders.choose_encoder(m, FLAGS[flag], args.field)
+  model = opened.open_model(args.model, check=choose)
+  encoder = choose(model)
   try:
     with arguments.naming(f'--output={output}', 'write'):
       result = embedding.embed(model, encoder, items, output, options)

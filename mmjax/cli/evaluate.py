@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
   output = pathlib.Path(args.output) if args.output else None
   if output is not None and output.is_file():
     raise ConfigError(f'--output={output} is a file; name a folder')
+  arguments.check_model(args.model)
   from mmjax.data import sources
 
   source = sources.open_source(
@@ -70,7 +71,10 @@ def main(argv: list[str]) -> int:
     max_new_tokens=args.max_new_tokens,
     **({'templates': tuple(args.template)} if args.template else {}),
   )
-  model = opened.open_model(args.model)
+  model = opened.open_model(
+    args.model,
+    check=lambda m: evaluating.find(m, source, options, _open_training),
+  )
   print(model.describe(), file=sys.stderr)
   results = evaluating.evaluate(model, source, options, _open_training)
   name = pathlib.Path(args.model).name

@@ -40,40 +40,24 @@ def main(argv: list[str]) -> int:
   args = parser.parse_args(argv)
   name = args.model
   flag, texts = _get_texts(args, parser)
-  sets = _list_inputs(args, parser)
-  if not flag and not any(sets):
+  if not flag and not (args.image or args.sound or args.input):
     parser.error('one of --image, --sound, --input and --text is required')
+  arguments.check_model(name)
+  sets = _list_inputs(args, parser)
   if args.output:
     arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
-  from mmjax.inference import abilities, opened
+  from mmjax.inference import opened
 
-  found = opened.open_model(name)
-  model = found.model
-  if not found.is_run:
-    model = abilities.Published(found.model, name, args.max_new_tokens)
-  elif args.max_new_tokens is not None:
-    raise ConfigError(
-      f'--max_new_tokens={args.max_new_tokens}: the lengths of the run are '
-      'those of its config; leave it out'
-    )
-  print(found.describe(), file=sys.stderr)
-  task = _find_task(model, flag, name, args.task)
-  if task.needs_inputs and not any(sets):
-    raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
-  drawing = _list_drawing_settings(args, task)
-  if task.needs_output and not args.output:
-    raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
-  if args.output and task.draw is None:
-    raise ConfigError(
-      f'--output={args.output}: the task draws nothing; masked images and '
-      'sounds are drawn, and images of texts'
-    )
+  chosen = []
+  found = opened.open_model(
+    name,
+    check=lambda model: chosen.append(_choose_task(model, args, flag, sets)),
+  )
+  ((task, drawing),) = chosen
+  model = _as_run(found, args.max_new_tokens)
   if found.is_run and task.feature:
     _warn_if_cut(model, texts, task.feature)
-  for values in sets:
-    for field, value in values.items():
-      _check_input(found.is_run, model, field, value)
   beam_size = args.beam_size
   if beam_size is None and found.is_run:
     beam_size = model.config.eval.beam_size
@@ -86,6 +70,59 @@ def main(argv: list[str]) -> int:
     draw = functools.partial(task.draw, **drawing)
     _draw(draw, model, sets, texts, args.output)
   return 0
+
+
+def _as_run(found, max_new_tokens: int | None):
+  """A run, or a published model that is used as one.
+
+  Raises:
+    ConfigError: if a run gets a number of tokens, which its config has.
+  """
+  from mmjax.inference import abilities
+
+  if not found.is_run:
+    return abilities.Published(found.model, found.name, max_new_tokens)
+  if max_new_tokens is not None:
+    raise ConfigError(
+      f'--max_new_tokens={max_new_tokens}: the lengths of the run are '
+      'those of its config; leave it out'
+    )
+  return found.model
+
+
+def _choose_task(
+  found, args: argparse.Namespace, flag: str, sets: list[dict[str, str]]
+):
+  """How the task that the flags ask for is used, and settings of its drawing.
+
+  Args:
+    found: the model, perhaps without parameters.
+    args: the command line.
+    flag: as of `_find_task`.
+    sets: sets of inputs.
+
+  Raises:
+    ConfigError: if the model has no such task or input, or the task needs other
+      flags.
+  """
+  name = args.model
+  model = _as_run(found, args.max_new_tokens)
+  print(found.describe(), file=sys.stderr)
+  task = _find_task(model, flag, name, args.task)
+  if task.needs_inputs and not any(sets):
+    raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
+  drawing = _list_drawing_settings(args, task)
+  if task.needs_output and not args.output:
+    raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
+  if args.output and task.draw is None:
+    raise ConfigError(
+      f'--output={args.output}: the task draws nothing; masked images and '
+      'sounds are drawn, and images of texts'
+    )
+  for values in sets:
+    for field, value in values.items():
+      _check_input(found.is_run, model, field, value)
+  return task, drawing
 
 
 def _list_drawing_settings(args: argparse.Namespace, task) -> dict[str, Any]:

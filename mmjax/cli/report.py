@@ -6,7 +6,7 @@ from typing import Any
 
 from mmjax.cli import arguments
 from mmjax.config import settings
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest_folder
 
 
 def main(argv: list[str]) -> int:
@@ -156,6 +156,8 @@ def _is_run(folder: pathlib.Path) -> bool:
 
 def _rows(workdir: pathlib.Path) -> list[tuple]:
   path = workdir / 'results.json'
+  if not workdir.is_dir():
+    raise ConfigError(f'there is no folder {workdir}{suggest_folder(workdir)}')
   if not path.exists():
     raise ConfigError(f"{path} does not exist; this is not a run's folder")
   return list(table_rows(settings.read_json(path), _rows_of_tasks(workdir)))

@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
   query = getattr(args, kind)
   if not query.strip():
     parser.error(f'--{kind} is empty; give it a value')
+  arguments.check_model(args.model)
   from mmjax.inference import index
 
   path = pathlib.Path(args.index)
@@ -40,11 +41,13 @@ def main(argv: list[str]) -> int:
   if args.output:
     arguments.check_image_output(args.output)
   # JAX is imported late, so that the errors above come at once.
-  from mmjax.inference import opened, searching
+  from mmjax.inference import encoders, opened, searching
   from mmjax.training import startup
 
   startup.use_compilation_cache()
-  model = opened.open_model(args.model)
+  model = opened.open_model(
+    args.model, check=lambda m: encoders.choose_encoder(m, kind, args.field)
+  )
   searching.check_index(found, model, path)
   with arguments.naming(f'--{kind}={query}', 'read'):
     matches = searching.search(

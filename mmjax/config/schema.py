@@ -391,10 +391,3 @@ SECTIONS = {
   'eval': EVAL,
 }
 OPEN_SECTIONS = ('model', 'tasks')  # Checked by the experiment's `build`.
-
-SYNONYMS = {  # Names that other libraries give to fields.
-  **dict.fromkeys(('learning_rate', 'base_lr'), 'optimizer.lr'),
-  **dict.fromkeys(('max_grad_norm', 'grad_clip'), 'optimizer.clip_norm'),
-  **dict.fromkeys(('max_steps', 'num_steps', 'iterations'), 'train.steps'),
-  **dict.fromkeys(('accum_freq', 'grad_accum'), 'train.accumulate'),
-}

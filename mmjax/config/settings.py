@@ -3,7 +3,7 @@
 import difflib
 import importlib.util
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,15 @@ import ml_collections
 from mmjax import presets
 from mmjax.config import fields, mixture, schema
 from mmjax.errors import ConfigError
+
+_SYNONYMS = {  # Field -> names that other libraries give it.
+  'optimizer.lr': ('learning_rate', 'base_lr'),
+  'optimizer.b1': ('beta1', 'adam_beta1'),
+  'optimizer.b2': ('beta2', 'adam_beta2'),
+  'optimizer.clip_norm': ('max_grad_norm', 'grad_clip'),
+  'train.steps': ('max_steps', 'num_steps', 'iterations', 'epochs'),
+  'train.accumulate': ('accum_freq', 'grad_accum'),
+}
 
 
 def default_config() -> ml_collections.ConfigDict:
@@ -96,37 +105,77 @@ def _own_sections(config: Any) -> tuple[str, ...]:
 def unknown(path: str, known: Iterable[str]) -> str:
   """The message about a field that doesn't exist."""
   known = list(known)
-  synonym = schema.SYNONYMS.get(path.rpartition('.')[2])
-  close = [synonym] if synonym else near(path, known)
+  name = path.rpartition('.')[2]
+  meant = [field for field, names in _SYNONYMS.items() if name in names]
+  close = meant or near(path, known)
   way_out = (
     f'did you mean {" or ".join(close)}?'
     if close
-    else f'legal are {", ".join(known)}'
+    else f'legal are {", ".join(_beside(path, known))}'
   )
   return f'{path} is not a config field; {way_out}'
+
+
+def _beside(path: str, known: Sequence[str]) -> Sequence[str]:
+  """The known paths of a path's section, or of the nearest one around it."""
+  section = path
+  while section:
+    section = section.rpartition('.')[0]
+    inside = [p for p in known if p.rpartition('.')[0] == section]
+    if inside:
+      return inside
+  return known
 
 
 def near(path: str, known: Iterable[str]) -> list[str]:
   """Up to three known paths that a wrong path or name may stand for.
 
-  Those with the same last name, else those that are spelled alike.
+  Those with the same last name, else those of a section of the same name that
+  are spelled alike, the nearest first.
 
   >>> near('batch_size', ('data.name', 'train.batch_size', 'train.steps'))
   ['train.batch_size']
+  >>> near('train.step', ('train.dtype', 'train.steps', 'train.steps_at_once'))
+  ['train.steps']
   """
   known = list(known)
+  if path in known:
+    return [path]
   last = lambda p: p.rpartition('.')[2]
-  same = [p for p in known if last(p) == last(path) and p != path]
+  same = [p for p in known if last(p) == last(path)]
   if same and '.' in path:
-    return difflib.get_close_matches(path, same, n=3, cutoff=0)
+    begun = [p for p in known if p.startswith(f'{path}_')]
+    return (begun + _best({p: _ratio(path, p) for p in same}))[:3]
   if same:
     # That of the training before that of the evaluation.
     return sorted(same, key=lambda p: not p.startswith('train.'))[:3]
-  close = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
-  if close or '.' in path:
-    return close
-  names = difflib.get_close_matches(path, map(last, known), n=1, cutoff=0.8)
+  scores = {p: _likeness(path, p) for p in known}
+  if max(scores.values(), default=0) >= 0.6:
+    return _best(scores)
+  names = difflib.get_close_matches(last(path), map(last, known), 1, 0.85)
   return [p for p in known if last(p) in names][:3]
+
+
+def _best(scores: Mapping[str, float]) -> list[str]:
+  """Up to three names, the best first, whose scores are nearly the best."""
+  least = 0.9 * max(scores.values())
+  names = sorted(scores, key=lambda name: -scores[name])
+  return [name for name in names if scores[name] >= least][:3]
+
+
+def _likeness(path: str, other: str) -> float:
+  """How alike two paths are, from 0 to 1: the lesser of section and name."""
+  section, _, name = path.rpartition('.')
+  other_section, _, other_name = other.rpartition('.')
+  begins = name and other_name.startswith(f'{name}_')
+  return min(
+    1 if section == other_section else _ratio(section, other_section),
+    0.9 if begins else _ratio(name, other_name),
+  )
+
+
+def _ratio(a: str, b: str) -> float:
+  return difflib.SequenceMatcher(None, a, b).ratio()
 
 
 def to_json(config: Any) -> dict[str, Any]:

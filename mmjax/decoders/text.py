@@ -161,8 +161,8 @@ class TextDecoder(nn.Module):
       Logits [B, T, V] float32, in training not multiplied out.
 
     Raises:
-      ConfigError: if T is more than `max_length`, or the context is missing, or
-        passed without cross-attention.
+      ConfigError: for ids and lengths as `mmjax.nn.TokenEmbedding` does, or if
+        the context is missing, or passed without cross-attention.
     """
     text = self.encode_unimodal(tokens, mask, train=train)
     return self.predict(self.decode(text, context, train=train), train=train)

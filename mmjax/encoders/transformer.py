@@ -132,9 +132,9 @@ class Transformer(tower.Tower):
       Tokens: values [B, T, D].
 
     Raises:
-      ConfigError: if T is more than `max_length`, a setting is unknown, there
-        are segments without `num_segments`, or a context without
-        cross-attention.
+      ConfigError: for ids and lengths as `mmjax.nn.TokenEmbedding` does, if a
+        setting is unknown, there are segments without `num_segments`, or a
+        context without cross-attention.
     """
     x, mask = self.embed(tokens, mask, segments, train=train)
     x = self.stack(x, mask, context, train=train)
@@ -156,6 +156,9 @@ class Transformer(tower.Tower):
     if self.num_segments:
       if segments is None:
         segments = jnp.zeros(x.shape[:2], jnp.int32)
+      mnn.check_ids(
+        segments, self.num_segments, 'segment', 'raise num_segments'
+      )
       x = x + self.segments(segments)
     elif segments is not None:
       raise ConfigError(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mmjax import pretrained, tasks
+from mmjax import pretrained
 from mmjax.data import audio, features, images
 from mmjax.errors import ConfigError, choose
 from mmjax.inference import opened as opened_lib
@@ -99,9 +99,8 @@ def _explain_none(model: opened_lib.Opened) -> str:
   if model.is_run:
     return (
       "the run has no task that brings fields into one space, 'contrastive', "
-      "'align' or a subclass of mmjax.tasks.align.Align, whose vectors could "
-      'be kept; its own methods may have what you want: run = '
-      'mmjax.load(FOLDER)'
+      "'align' or one of your own whose `embeds` names them; its own methods "
+      'may have what you want: run = mmjax.load(FOLDER)'
     )
   return (
     f'a {model.model.config.get("model_type")} with a '
@@ -112,12 +111,9 @@ def _explain_none(model: opened_lib.Opened) -> str:
 
 
 def _of_run(run: rebuild.Run) -> Iterator[Encoder]:
-  """The fields that the run's tasks of alignment bring into one space."""
+  """The fields that the run's tasks bring into one space."""
   names = dict.fromkeys(
-    name
-    for task in run.tasks.values()
-    if isinstance(task, tasks.Align)
-    for name in task.fields
+    name for task in run.tasks.values() for name in task.embeds
   )
   for name in names:
     yield _of_feature(run, run.preprocessor[name])

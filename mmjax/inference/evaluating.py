@@ -87,16 +87,7 @@ def evaluate(
     ConfigError: if the model or the data can't do the task, or none of the
       model's; it says what is missing.
   """
-  found = _list_makes(model, source, options, open_training)
-  if not found:
-    raise ConfigError(f'{model.name}: {measures.explain_none(model)}')
-  if options.task and options.task not in found:
-    raise ConfigError(
-      f'{model.name}: the model has no task {options.task!r}; it can be '
-      f'measured by {", ".join(found)}{suggest(options.task, found)}'
-    )
-  if options.task:
-    found = {options.task: found[options.task]}
+  found = find(model, source, options, open_training)
   values, rows, sheets, notes, refused = {}, [], {}, [], []
   for name, make in found.items():
     try:
@@ -114,6 +105,35 @@ def evaluate(
   if not values:
     raise ConfigError('\n'.join(refused))
   return Results(values, list(dict.fromkeys(rows)), sheets, [*notes, *refused])
+
+
+def find(
+  model: opened_lib.Opened,
+  source: sources.Source,
+  options: Options,
+  open_training: Callable[[Any], sources.Source],
+) -> dict[str, Make]:
+  """What to measure, by task; the model's parameters are not needed yet.
+
+  Args:
+    model: as of `evaluate`.
+    source: as of `evaluate`.
+    options: as of `evaluate`.
+    open_training: as of `evaluate`.
+
+  Raises:
+    ConfigError: if the model does nothing that can be measured, or not the task
+      of the options.
+  """
+  found = _list_makes(model, source, options, open_training)
+  if not found:
+    raise ConfigError(f'{model.name}: {measures.explain_none(model)}')
+  if options.task and options.task not in found:
+    raise ConfigError(
+      f'{model.name}: the model has no task {options.task!r}; it can be '
+      f'measured by {", ".join(found)}{suggest(options.task, found)}'
+    )
+  return {options.task: found[options.task]} if options.task else found
 
 
 def _run(

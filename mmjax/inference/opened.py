@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from pathlib import Path
 
 from mmjax import pretrained
@@ -40,18 +41,26 @@ class Opened:
     return tree_paths.checksum(self.model.params)
 
 
-def open_model(name: str) -> Opened:
+def open_model(
+  name: str, check: Callable[[Opened], object] | None = None
+) -> Opened:
   """Opens a model.
 
   A run that started from a published model is opened as a run.
 
   Args:
     name: folder of a run or of a published model, or a name on the hub.
+    check: called before parameters are read, with the model without them, to
+      refuse at once what it can't do.
 
   Raises:
     ConfigError: if there is none, or it can't be read.
   """
   folder = hub.find(name)
   if hub.is_run(Path(folder)):
-    return Opened(name, rebuild.load(folder))
-  return Opened(name, pretrained.load(folder))
+    load = rebuild.load
+  else:
+    load = pretrained.load
+  if check is None:
+    return Opened(name, load(folder))
+  return Opened(name, load(folder, check=lambda m: check(Opened(name, m))))

@@ -9,7 +9,12 @@ from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
 from mmjax.nn.connectors import PixelShuffle, Resampler
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
-from mmjax.nn.embedding import OutputMatrix, TokenEmbedding, make_head
+from mmjax.nn.embedding import (
+  OutputMatrix,
+  TokenEmbedding,
+  check_ids,
+  make_head,
+)
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.modulation import Modulation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
@@ -46,6 +51,7 @@ __all__ = [
   'TokenEmbedding',
   'Visible',
   'activation',
+  'check_ids',
   'empty_cache',
   'make_head',
   'make_norm',

@@ -3,7 +3,9 @@
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
@@ -63,10 +65,12 @@ class TokenEmbedding(nn.Module):
       positions: [B, T]; None counts from 0.
 
     Returns:
-      [B, T, D].
+      [B, T, D]; NaN where a compiled program gets an id or a position that is
+      past its table.
 
     Raises:
-      ConfigError: if there is no position for all T.
+      ConfigError: if there is no position for all T, or of known ids or
+        positions, one has no row in its table.
     """
     x = tokens if tokens.ndim == 3 else self.embed(tokens)
     if self.positions == 'none':
@@ -83,10 +87,22 @@ class TokenEmbedding(nn.Module):
     table = table.astype(self.dtype)
     if positions is None:
       return x + table[None, : tokens.shape[1]]
+    check_ids(positions, self.max_length, 'position', 'raise max_length')
     return x + jnp.take(table, positions, axis=0)
 
   def embed(self, tokens: Array) -> Array:
-    """Word vectors [B, T, D] of ids [B, T], without positions."""
+    """Word vectors [B, T, D] of ids [B, T], without positions.
+
+    Raises:
+      ConfigError: if the ids are known, and one is not of the vocabulary; in a
+        compiled program its vector is NaN.
+    """
+    check_ids(
+      tokens,
+      self.vocab_size,
+      'token id',
+      'raise vocab_size, or use the tokenizer of this vocabulary',
+    )
     table = self.table.embedding.astype(self.dtype)
     # Rows are taken whole: the axis `embed` of vectors is split like that of
     # activations, not like the table's.
@@ -128,6 +144,33 @@ class OutputMatrix(nn.Module):
       ),
       (self.width, self.vocab_size),
       jnp.float32,
+    )
+
+
+def check_ids(ids: Array, number: int, what: str, way_out: str) -> None:
+  """Refuses ids that a table has no row for, where they are known.
+
+  They are not known while a function is traced, as by `jax.jit`.
+
+  Args:
+    ids: whole numbers.
+    number: number of rows.
+    what: name of one id, for the message.
+    way_out: what to do about it.
+
+  Raises:
+    ConfigError: naming the first such id.
+  """
+  if isinstance(ids, jax.core.Tracer):
+    return
+  # Of an array over several hosts, one has a part.
+  if not getattr(ids, 'is_fully_addressable', True):
+    return
+  ids = np.asarray(ids)
+  wrong = ids[(ids < 0) | (ids >= number)]
+  if wrong.size:
+    raise ConfigError(
+      f'{what} {wrong.flat[0]} is not one of 0 to {number - 1}; {way_out}'
     )
 
 

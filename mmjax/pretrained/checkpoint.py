@@ -4,7 +4,7 @@ import functools
 import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,7 @@ def load(
   dtype: Any = jnp.float32,
   param_dtype: Any = jnp.float32,
   mesh: jax.sharding.Mesh | None = None,
+  check: Callable[[base.Pretrained], object] | None = None,
 ) -> base.Pretrained:
   """Loads a model from a Hugging Face folder: config.json and safetensors.
 
@@ -84,6 +85,8 @@ def load(
     param_dtype: type of the parameters.
     mesh: mesh of `mmjax.parallel.mesh.build`, on which the parameters are
       sharded by `mmjax.parallel.rules`; None puts them on the first device.
+    check: called before the tensors are read, with the model without
+      parameters; it may raise, as where the model can't do what is asked for.
 
   Raises:
     ConfigError: if a file is missing, the model is of an unknown family,
@@ -93,8 +96,8 @@ def load(
   folder = Path(folder)
   try:
     if (folder / peft_config.FILE).exists():
-      return _load_adapter(folder, dtype, param_dtype, mesh)
-    return _load(folder, dtype, param_dtype, mesh)
+      return _load_adapter(folder, dtype, param_dtype, mesh, check)
+    return _load(folder, dtype, param_dtype, mesh, check)
   except ConfigError as error:
     if str(error).startswith(str(folder)):
       raise
@@ -102,12 +105,18 @@ def load(
 
 
 def _load(
-  folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
+  folder: Path,
+  dtype: Any,
+  param_dtype: Any,
+  mesh: jax.sharding.Mesh | None,
+  check: Callable[[base.Pretrained], object] | None,
 ) -> base.Pretrained:
   config, files, source = read_folder(folder)
   family = families.find(config)
   module = family.build_module(config, dtype)
   size = check_preprocessing(family, module, config, files)
+  if check is not None:
+    check(family.model_class(module, {}, config, files, size))
   boxed = _boxed_shapes(module, family.inputs(config))
   target = jax.tree.map(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, param_dtype),
@@ -128,11 +137,15 @@ def _load(
 
 
 def _load_adapter(
-  folder: Path, dtype: Any, param_dtype: Any, mesh: jax.sharding.Mesh | None
+  folder: Path,
+  dtype: Any,
+  param_dtype: Any,
+  mesh: jax.sharding.Mesh | None,
+  check: Callable[[base.Pretrained], object] | None,
 ) -> base.Pretrained:
   """Loads a folder of PEFT's: the model that it names, with its adapters."""
   config = peft_config.read(folder)
-  model = _load(find_base(folder, config), dtype, param_dtype, mesh)
+  model = _load(find_base(folder, config), dtype, param_dtype, mesh, check)
   layers = peft_layers.find(model.module, model.config)
   return peft.attach(model, layers, folder, config)
 

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest_folder
 from mmjax.pretrained import (
   ctranslate2,
   gguf_file,
@@ -36,28 +36,11 @@ def find(source: Path | str) -> Path:
       is an extra; or if the hub has the weights only in pickles, or only in the
       format of open_clip.
   """
-  folder = Path(source)
-  if folder.is_dir():
+  folder = find_local(source)
+  if folder is not None:
     return folder
-  if gguf_file.is_model(folder):
-    return folder
-  if folder.is_file():
-    raise ConfigError(f'{source} is a file; give its folder')
-  if isinstance(source, Path) or not _NAME.fullmatch(source):
-    raise ConfigError(
-      f'there is no folder {source}; give that of a model, or a name on the '
-      "Hugging Face hub such as 'openai/clip-vit-base-patch32'"
-    )
-  try:
-    import huggingface_hub
-    from huggingface_hub import constants
-  except ImportError as error:
-    raise ConfigError(
-      f'there is no folder {source}; to download the model of this name, '
-      "install the extra `hub`: pip install -e '.[hub]' in the folder of mmjax"
-    ) from error
-  if not is_reachable(constants.ENDPOINT):
-    return _find_cached(huggingface_hub, source, constants.ENDPOINT)
+  import huggingface_hub
+
   weights, pickles = _find_weights(huggingface_hub, source)
   try:
     folder = Path(
@@ -69,10 +52,47 @@ def find(source: Path | str) -> Path:
     raise ConfigError(
       f'there is no folder {source}, and the Hugging Face hub gives no model '
       f'of this name ({type(error).__name__}); check the network, and the name'
+      f'{suggest_folder(source)}'
     ) from None
   if pickles:
     raise tensors.pickle_error(source, pickles, folder)
   return folder
+
+
+def find_local(source: Path | str) -> Path | None:
+  """Finds the folder of a model that is here; None if the hub may have it.
+
+  Args:
+    source: as of `find`.
+
+  Raises:
+    ConfigError: if there is none, and it can't be downloaded.
+  """
+  folder = Path(source)
+  if folder.is_dir():
+    return folder
+  if gguf_file.is_model(folder):
+    return folder
+  if folder.is_file():
+    raise ConfigError(f'{source} is a file; give its folder')
+  meant = suggest_folder(folder)
+  if isinstance(source, Path) or not _NAME.fullmatch(source):
+    raise ConfigError(
+      f'there is no folder {source}; give that of a model, or a name on the '
+      f"Hugging Face hub such as 'openai/clip-vit-base-patch32'{meant}"
+    )
+  try:
+    import huggingface_hub
+    from huggingface_hub import constants
+  except ImportError as error:
+    raise ConfigError(
+      f'there is no folder {source}; to download the model of this name, '
+      "install the extra `hub`: pip install -e '.[hub]' in the folder of mmjax"
+      f'{meant}'
+    ) from error
+  if is_reachable(constants.ENDPOINT):
+    return None
+  return _find_cached(huggingface_hub, source, constants.ENDPOINT)
 
 
 def is_reachable(endpoint: str) -> bool:
@@ -103,6 +123,7 @@ def _find_cached(hub: Any, name: str, endpoint: str) -> Path:
     raise ConfigError(
       f'there is no folder {name}, and {endpoint} cannot be reached to '
       'download a model of this name; check the path, or the network'
+      f'{suggest_folder(name)}'
     ) from None
 
 

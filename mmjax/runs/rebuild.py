@@ -15,7 +15,7 @@ from mmjax import tasks as tasks_lib
 from mmjax.config import components, settings
 from mmjax.data import chat_tokenizers, tokenizers
 from mmjax.data import preprocess as preprocessing
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, suggest_folder
 from mmjax.models import from_config
 from mmjax.pretrained import hub
 from mmjax.runs import checkpoints
@@ -138,17 +138,29 @@ class Run:
     return compiled
 
 
-def load(workdir: Path | str) -> Run:
+def load(
+  workdir: Path | str, *, check: Callable[[Run], object] | None = None
+) -> Run:
   """Opens a run's folder.
 
   Where the config names tasks, parts or models of its experiment's own, the
   experiment file runs again.
+
+  Args:
+    workdir: the folder.
+    check: called before the parameters are read, with the run without them; it
+      may raise, as where the run can't do what is asked for.
 
   Raises:
     ConfigError: if it isn't a run's folder, has no checkpoint yet, or its
       experiment file is needed and not there.
   """
   workdir = Path(workdir)
+  if not workdir.is_dir():
+    raise ConfigError(
+      f'there is no folder {workdir}; give the --workdir of an experiment'
+      f'{suggest_folder(workdir)}'
+    )
   if not (workdir / 'config.json').exists():
     raise ConfigError(
       f'{workdir} is not a run: it has no config.json; give the --workdir of '
@@ -178,15 +190,19 @@ def load(workdir: Path | str) -> Run:
   except ConfigError as error:
     raise ConfigError(f'{workdir / "config.json"}: {error}') from error
   step = checkpoints.newest(workdir)
-  return Run(
+  run = Run(
     config=config,
     module=module,
-    params=checkpoints.load_params(workdir, step=step),
+    params={},
     preprocessor=preprocessor,
     tasks=tasks,
     step=step,
     is_ema=checkpoints.has_ema(workdir, step),
   )
+  if check is not None:
+    check(run)
+  params = checkpoints.load_params(workdir, step=step)
+  return dataclasses.replace(run, params=params)
 
 
 def _load_tokenizer(workdir: Path, config: Any) -> tokenizers.Tokenizer | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import optuna
 
-from mmjax.errors import ConfigError, RunError
+from mmjax.errors import ConfigError, RunError, suggest_folder
 
 FILE = 'study.journal'  # In the sweep's folder.
 # What a storage raises that is out of reach: databases, and files.
@@ -98,6 +98,11 @@ def load_study(location: str, workdir: Path | str) -> optuna.Study:
   Raises:
     ConfigError: if there is none.
   """
+  if not Path(workdir).is_dir():
+    raise ConfigError(
+      f'there is no folder {workdir}; give the --workdir of a sweep'
+      f'{suggest_folder(workdir)}'
+    )
   if location == 'journal' and not (Path(workdir) / FILE).exists():
     raise ConfigError(
       f'{workdir} holds no {FILE}; give the --workdir of a sweep, and '

@@ -80,6 +80,10 @@ class Align(base.Task):
   ring: Ring = False
 
   @property
+  def embeds(self) -> Sequence[str]:
+    return self.fields
+
+  @property
   def report_rows(self) -> tuple[base.ReportRow, ...]:
     return tuple(
       base.ReportRow(

@@ -185,12 +185,15 @@ class Task:
     methods: name -> function (trained model, ...), the methods of a trained
       `Run`.
     predict_flag: the flag of `mmjax predict` that asks for it; None for none.
+    embeds: features whose vectors share a space, for `mmjax embed`; the model's
+      method `embed(batch, name)` gives those of one.
   """
 
   ability: ClassVar[str]
   report_rows: ClassVar[tuple[ReportRow, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
   predict_flag: ClassVar[PredictFlag | None] = None
+  embeds: ClassVar[Sequence[str]] = ()
 
   weight: Weight = 1.0
 

@@ -42,7 +42,8 @@ def test_a_refused_command_line(
   command, message, tmp_path, monkeypatch, capsys
 ):
   monkeypatch.chdir(tmp_path)
-  (tmp_path / 'FOLDER').mkdir()
+  for name in ('FOLDER', 'RUN'):
+    (tmp_path / name).mkdir()
   (tmp_path / 'FILE').touch()
   try:
     code = main.main(command.split())
@@ -53,3 +54,31 @@ def test_a_refused_command_line(
   assert message in error
   # Only an unknown command is followed by the list of commands.
   assert error.count('\n') == 1 or command.startswith('daat')
+
+
+@pytest.mark.parametrize(
+  'command',
+  [
+    'chat WRONG',
+    'convert WRONG OUT',
+    'demo WRONG',
+    'embed WRONG --images=no.png --output=o.npz',
+    'evaluate WRONG --data=no',
+    'predict WRONG --image=no.png',
+    'report WRONG',
+    'search WRONG --index=no.npz --text=a',
+    'sweep-report WRONG',
+  ],
+)
+@pytest.mark.parametrize('wrong', ['./runs/frist', './rusn/first', './x/first'])
+def test_a_missing_folder_is_named_first_with_the_one_that_may_be_meant(
+  command, wrong, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / 'runs/first').mkdir(parents=True)
+  assert main.main(command.replace('WRONG', wrong).split()) == 2
+  error = capsys.readouterr().err
+  folder = wrong.removeprefix('./')
+  assert f'there is no folder {folder}' in error.replace(wrong, folder)
+  meant = "; did you mean 'runs/first'?\n"
+  assert error.endswith(meant) == ('x/' not in wrong) == ('did you' in error)

@@ -84,5 +84,5 @@ def test_those_that_have_results_are_shown_all_the_same(runs, capsys):
   assert main.main(['report', *folders]) == 2
   output = capsys.readouterr()
   assert 'right answers' in output.out and 'a/samples' in output.out
-  assert f'{none}/results.json does not exist' in output.err
+  assert f'there is no folder {none}' in output.err
   assert 'finished, without test results:\n  unfit\n' in output.out

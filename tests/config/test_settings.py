@@ -182,8 +182,13 @@ def test_an_override_is_read_by_its_fields_type(path, text, value):
 @pytest.mark.parametrize(
   'path, text, message',
   [
-    ('train.step', '3', 'train.step is not a config field; did you mean'),
-    ('trian.steps', '3', 'did you mean train.steps'),
+    ('train.step', '3', r'is not a config field; did you mean train\.steps\?$'),
+    ('trian.steps', '3', r'did you mean train\.steps\?$'),
+    ('train.log', '3', r'did you mean train\.log_every\?$'),
+    ('train.foo', '3', r'legal are train\.accumulate, (train\.\w+(, )?)+$'),
+    ('model.encodr.widht', '3', r'did you mean model\.encoder\.width\?$'),
+    ('data.image', '3', r'did you mean data\.image_size\?$'),
+    ('adam.beta1', '3', r'did you mean optimizer\.b1\?$'),
     ('train.learning_rate', '3', 'did you mean optimizer.lr'),
     ('batch_size', '8', 'mean train.batch_size or eval.batch_size'),
     ('seed.x', '3', 'seed.x is not a config field'),

@@ -11,6 +11,7 @@ import pytest
 from mmjax.cli import embed, main, search
 from mmjax.errors import ConfigError
 from mmjax.inference import embedding, encoders, index, inputs, opened
+from mmjax.pretrained import checkpoint
 from mmjax.runs import owner
 
 CLIP = Path(__file__).parents[1] / 'pretrained/golden/clip'
@@ -154,7 +155,8 @@ def test_search_finds_an_image_by_itself_and_draws_it(
 )
 def test_refused(command, message, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  (tmp_path / 'EMPTY').mkdir()
+  for name in ('IN', 'EMPTY'):
+    (tmp_path / name).mkdir()
   (tmp_path / 't.csv').write_text('name,nr\na,3\n')
   (tmp_path / 't.npz').write_bytes(b'PK\x03\x04cut')
   try:
@@ -163,3 +165,23 @@ def test_refused(command, message, tmp_path, monkeypatch, capsys):
     code = end.code
   assert code == 2
   assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    (['--images=photos', '--field=imgae'], "'imgae' is unknown; .*'image'"),
+    (['--texts=names.txt', '--field=image'], 'of the kind image, not text'),
+  ],
+)
+def test_a_field_is_refused_before_weights_are_read(
+  flags, message, photos, tmp_path, monkeypatch
+):
+  def read(*_, **__):
+    raise AssertionError('weights are read')
+
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(checkpoint.keys, 'load', read)
+  (tmp_path / 'names.txt').write_text('a cat\n')
+  with pytest.raises(ConfigError, match=message):
+    embed.main([str(CLIP), *flags, '--output=out.npz'])

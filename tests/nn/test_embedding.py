@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
 from mmjax.parallel import vocabulary
 
 IDS = jnp.asarray([[3, 1, 4]])
@@ -64,3 +65,27 @@ def test_impossible_settings_are_refused():
     mnn.TokenEmbedding(7, 4, 5, positions='x').init(jax.random.key(0), IDS)
   with pytest.raises(ValueError, match='length 3 is more than max_length 2'):
     mnn.TokenEmbedding(7, 4, 2).init(jax.random.key(0), IDS)
+
+
+@pytest.mark.parametrize(
+  ('ids', 'positions', 'message'),
+  [
+    ([[3, 7]], None, 'token id 7 is not one of 0 to 6; raise vocab_size'),
+    ([[-1, 3]], None, 'token id -1 is not one of 0 to 6'),
+    ([[3, 1]], [[0, 5]], 'position 5 is not one of 0 to 4; raise max_length'),
+  ],
+)
+def test_known_ids_past_the_table_are_refused_and_traced_ones_give_nan(
+  ids, positions, message
+):
+  module = mnn.TokenEmbedding(7, 4, 5)
+  variables = nn.meta.unbox(module.init(jax.random.key(0), IDS))
+  bound = module.bind(variables)  # `apply` is jitted in tests.
+  with pytest.raises(ConfigError, match=message):
+    bound(np.asarray(ids), positions and np.asarray(positions))
+  if np.min(ids) < 0:
+    return  # Counts from the end where it is traced, as in numpy.
+  x = module.apply(
+    variables, np.asarray(ids), positions and np.asarray(positions)
+  )
+  assert np.isnan(x).all(-1).tolist() == [[False, True]]
