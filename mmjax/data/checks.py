@@ -256,8 +256,8 @@ class Checks:
     return [
       f'{cut / len(sizes):.0%} of {len(sizes):,} {texts} are longer than '
       f'{setting}={length} tokens, so that their ends are cut off: they have '
-      f'up to {sizes.max()} tokens, and {setting}={most} holds 95% of them '
-      f'({where})'
+      f'up to {sizes.max()} tokens, and {setting}={most} holds 95% of them, if '
+      f'the model reads as many ({where})'
     ]
 
   def _refuse_single(

@@ -14,10 +14,10 @@ import PIL.Image
 import tokenizers as library
 from tokenizers import models, pre_tokenizers
 
-from mmjax.data import sources, tokenizers
+from mmjax.data import sources, tfds_source, tokenizers
 from mmjax.errors import ConfigError
 
-NAME = 'synthetic'
+NAME = tfds_source.GENERATED
 SIZES = {'train': 16_384, 'validation': 1_024, 'test': 1_024}
 VOCAB_SIZE = 1_024
 ANSWERS = 64

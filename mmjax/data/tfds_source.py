@@ -13,6 +13,8 @@ import tensorflow_datasets as tfds
 from mmjax.data import foreign_records, records
 from mmjax.errors import ConfigError
 
+# Made for the config that names it; nothing is stored.
+GENERATED = 'synthetic'
 BUILT_IN = ('shapes', 'shapes/small', 'shapes_senses', 'easy_vqa')
 
 
@@ -77,9 +79,15 @@ class TfdsRecords:
       folder = _find_folder(name, root)
       if folder is not None:
         return cls(folder, split, fields)
+    if name.partition('/')[0] == GENERATED:
+      raise ConfigError(
+        f'data set {name!r} is random, for training and plans alone, and is '
+        'not stored; use a prepared one, which `mmjax data list` prints'
+      )
     folders = ' or '.join(str(root) for root in roots)
     known = sorted({*BUILT_IN, *records.list_prepared(data_dir)} - {name})
-    close = difflib.get_close_matches(name, known, n=1)
+    is_known = name.partition(':')[0] in BUILT_IN
+    close = [] if is_known else difflib.get_close_matches(name, known, n=1)
     hint = f'did you mean {close[0]!r}? Else ' if close else ''
     raise ConfigError(
       f'data set {name!r} is not prepared in {folders}; {hint}prepare it with'
@@ -211,13 +219,14 @@ def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
   for candidate in (name.partition(':')[0], base):
     if candidate in BUILT_IN:
       return f'mmjax data prepare {candidate}{where}'
+  if pathlib.Path(name).is_dir():
+    return f'mmjax data import --format=FORMAT --input={name} --name=NAME{where}'
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
   if not base.strip('.~'):  # A path is not a name.
     base = 'NAME'
   return (
-    f'mmjax data import --format=FORMAT --input=FILES '
-    f'--name={base}{where or " --data_dir=DIR"}'
+    f'mmjax data import --format=FORMAT --input=FILES --name={base}{where}'
   )
 
 

@@ -77,10 +77,11 @@ def find_local(source: Path | str) -> Path | None:
     raise ConfigError(f'{source} is a file; give its folder')
   meant = suggest_folder(folder)
   if isinstance(source, Path) or not _NAME.fullmatch(source):
-    raise ConfigError(
-      f'there is no folder {source}; give that of a model, or a name on the '
-      f"Hugging Face hub such as 'openai/clip-vit-base-patch32'{meant}"
+    way_out = meant or (
+      '; give that of a model, or a name on the Hugging Face hub such as '
+      "'openai/clip-vit-base-patch32'"
     )
+    raise ConfigError(f'there is no folder {source}{way_out}')
   try:
     import huggingface_hub
     from huggingface_hub import constants

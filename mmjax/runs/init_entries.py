@@ -60,6 +60,15 @@ class InitEntry:
     return config.model.get(self.part) if self.part else config.model
 
 
+def is_local(config: Any) -> bool:
+  """Whether all that `init_from` names are folders: nothing is downloaded."""
+  folders = [e.rpartition('=')[2] for e in config.init_from.split(',')]
+  return all(
+    Path(folder).is_dir() or Path(folder.partition('#')[0]).is_dir()
+    for folder in map(str.strip, folders)
+  )
+
+
 def find(config: Any) -> Iterator[InitEntry]:
   """Yields each part that `init_from` names, and what it starts from.
 

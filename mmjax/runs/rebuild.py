@@ -158,8 +158,8 @@ def load(
   workdir = Path(workdir)
   if not workdir.is_dir():
     raise ConfigError(
-      f'there is no folder {workdir}; give the --workdir of an experiment'
-      f'{suggest_folder(workdir)}'
+      f'there is no folder {workdir}'
+      f'{suggest_folder(workdir) or "; give the --workdir of an experiment"}'
     )
   if not (workdir / 'config.json').exists():
     raise ConfigError(

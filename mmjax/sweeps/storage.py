@@ -100,8 +100,8 @@ def load_study(location: str, workdir: Path | str) -> optuna.Study:
   """
   if not Path(workdir).is_dir():
     raise ConfigError(
-      f'there is no folder {workdir}; give the --workdir of a sweep'
-      f'{suggest_folder(workdir)}'
+      f'there is no folder {workdir}'
+      f'{suggest_folder(workdir) or "; give the --workdir of a sweep"}'
     )
   if location == 'journal' and not (Path(workdir) / FILE).exists():
     raise ConfigError(

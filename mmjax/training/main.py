@@ -187,12 +187,31 @@ def _print_help(argv: Sequence[str]) -> None:
   from mmjax.config import help as help_lib
 
   files = [a.partition('=')[2] for a in argv if a.startswith('--config=')]
-  config = overrides_lib.load(files[-1]) if files else None
-  if config is not None:
+  config = None
+  if files:
+    config = overrides_lib.load(files[-1])
+    overrides_lib.override(config, overrides_lib.split(argv)[1])
     name_experiment(config)
+  if config is not None and config.init_from:
+    config = _resolve_init_from(config)
   usage = __doc__.partition('\n\n')[2]
   doc = sys.modules['__main__'].__doc__ or ''
   print(help_lib.text(doc, usage, config))
+
+
+def _resolve_init_from(
+  config: ml_collections.ConfigDict,
+) -> ml_collections.ConfigDict:
+  """The config that a run would have, for --help; nothing is downloaded."""
+  from mmjax.runs import init_entries, init_from
+
+  if not init_entries.is_local(config):
+    print(
+      f'init_from={config.init_from!r} sets the model, and settings of `data`, '
+      "when a run starts; below are the config's own\n"
+    )
+    return config
+  return init_from.resolve(config)
 
 
 def _main(

@@ -142,6 +142,17 @@ def test_version_in_the_name(data_dir):
   assert len(source) == 3
   with pytest.raises(ConfigError, match=r"'ours:1\.0\.0' is not prepared"):
     sources.open_source('ours:1.0.0', 'test', data_dir=data_dir)
+  (data_dir / 'photos').mkdir()
+  for name, message in {
+    f'{data_dir}/photos': f'--input={data_dir}/photos --name=NAME --data_dir=',
+    'shapes/small': 'shapes/small --data_dir=',
+    'shapes/smal': "did you mean 'shapes/small'",
+  }.items():
+    with pytest.raises(ConfigError, match=message) as error:
+      sources.open_source(name, 'test', data_dir=data_dir)
+    assert ('did you mean' in str(error.value)) == (name == 'shapes/smal')
+  with pytest.raises(ConfigError, match='random, for training and plans'):
+    sources.open_source('synthetic/2000', 'test', data_dir=data_dir)
 
 
 def test_sources_survive_pickling(data_dir):

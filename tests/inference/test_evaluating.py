@@ -10,6 +10,7 @@ import pytest
 
 from mmjax import pretrained
 from mmjax.cli import main
+from mmjax.pretrained import checkpoint
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 # Names that all of the small tokenizers know.

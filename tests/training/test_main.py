@@ -14,6 +14,7 @@ from mmjax.parallel import hosts
 from mmjax.training import main
 
 CONFIG = pathlib.Path(toy.__file__).with_name('toy_config.py')
+GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
 
 
 @pytest.fixture
@@ -143,3 +144,23 @@ def test_a_reader_that_is_gone_ends_the_process(monkeypatch):
     with pytest.raises(SystemExit) as end, main.reporting():
       raise BrokenPipeError
   assert end.value.code == 141
+
+
+@pytest.mark.parametrize(
+  ('folder', 'length'), [(GOLDEN / 'clip', 9), ('someone/not_here', 36)]
+)
+def test_help_shows_the_config_that_a_run_would_have(
+  folder, length, tmp_path, capsys
+):
+  path = tmp_path / 'config.py'
+  path.write_text(
+    'def get_config():\n'
+    "  return {'model': {'name': 'dual_encoder'}, "
+    f"'init_from': '{folder}', 'data': {{'text_length': 36}}}}\n"
+  )
+  main._print_help(['x.py', f'--config={path}', '--config.train.steps=7'])
+  lines = capsys.readouterr().out.splitlines()
+  starts = [line.split('  ')[1] for line in lines if line.startswith('  ')]
+  assert f'data.text_length={length}' in starts and 'train.steps=7' in starts
+  notes = [line for line in lines if line.startswith('init_from')]
+  assert notes and ('not 36' in notes[-1]) == (length == 9)
