@@ -2,11 +2,14 @@
 
 import base64
 import functools
+import io
 import json
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+import PIL.Image
 from starlette import applications, concurrency, requests, responses, routing
 from starlette.middleware import Middleware, trustedhost
 
@@ -90,7 +93,16 @@ def _parse_answer(
   }
   texts = [str(text) for text in asked['texts']]
   model, task = str(asked['model']), str(asked['task'])
-  return lambda: {'lines': demo.answer(model, task, inputs, texts)}
+
+  def answer() -> dict[str, Any]:
+    found = demo.answer(model, task, inputs, texts)
+    drawings = [
+      {'image': None if image is None else _make_address(image), 'lines': below}
+      for image, below in found.drawings
+    ]
+    return {'lines': found.lines, 'drawings': drawings}
+
+  return answer
 
 
 def _parse_search(
@@ -99,6 +111,14 @@ def _parse_search(
   images = [_read_file(value) for value in asked['images']]
   model, query = str(asked['model']), str(asked['query'])
   return lambda: {'found': demo.search(model, query, images)}
+
+
+def _make_address(image: np.ndarray) -> str:
+  """The address of an image that a page can show as it stands."""
+  stream = io.BytesIO()
+  PIL.Image.fromarray(image).save(stream, 'PNG')
+  content = base64.b64encode(stream.getvalue()).decode()
+  return f'data:image/png;base64,{content}'
 
 
 def _read_file(value: dict[str, str]) -> demo_lib.Upload:

@@ -220,14 +220,14 @@ def _suggest_command(name: str, data_dir: str | os.PathLike | None) -> str:
     if candidate in BUILT_IN:
       return f'mmjax data prepare {candidate}{where}'
   if pathlib.Path(name).is_dir():
-    return f'mmjax data import --format=FORMAT --input={name} --name=NAME{where}'
+    return (
+      f'mmjax data import --format=FORMAT --input={name} --name=NAME{where}'
+    )
   if base in tfds.list_builders(with_community_datasets=False):
     return _suggest_tfds_command(name, data_dir)
   if not base.strip('.~'):  # A path is not a name.
     base = 'NAME'
-  return (
-    f'mmjax data import --format=FORMAT --input=FILES --name={base}{where}'
-  )
+  return f'mmjax data import --format=FORMAT --input=FILES --name={base}{where}'
 
 
 def _suggest_tfds_command(

@@ -32,6 +32,20 @@ class Upload:
   content: bytes
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a model answers.
+
+  Attributes:
+    lines: what `mmjax predict` would print.
+    drawings: images that it would draw, uint8 [H, W, 3] or None, each with the
+      lines below it.
+  """
+
+  lines: Sequence[str]
+  drawings: Sequence[tuple[np.ndarray | None, Sequence[str]]] = ()
+
+
 class Demo:
   """Trained models behind one page.
 
@@ -76,8 +90,8 @@ class Demo:
     task: str,
     inputs: Mapping[str, str | Upload],
     texts: Sequence[str],
-  ) -> list[str]:
-    """The lines that `mmjax predict` would print.
+  ) -> Answer:
+    """What `mmjax predict` would print and draw.
 
     Args:
       name: name of the model.
@@ -111,7 +125,8 @@ class Demo:
     with self._lock, tempfile.TemporaryDirectory() as folder:
       values = _write(inputs, pathlib.Path(folder))
       try:
-        return list(flag.make_lines(model, values, texts, beam))
+        lines = list(flag.make_lines(model, values, texts, beam))
+        cells = flag.draw(model, values, texts) if flag.draw else ()
       except (ConfigError, OSError) as error:
         # The page knows files by the names that they were dropped with.
         message = str(error)
@@ -119,6 +134,14 @@ class Demo:
           if isinstance(inputs[key], Upload):
             message = message.replace(path, inputs[key].name)
         raise ConfigError(message) from error
+
+    return Answer(
+      lines,
+      [
+        (image, [line if isinstance(line, str) else line[0] for line in below])
+        for image, below in cells
+      ],
+    )
 
   def search(
     self, name: str, query: str, images: Sequence[Upload]

@@ -12,10 +12,12 @@ import PIL.Image
 import pytest
 from starlette import testclient
 
+from mmjax import tasks
 from mmjax.cli import demo as command
 from mmjax.cli import demo_app, main
+from mmjax.data import contact_sheet
 from mmjax.errors import ConfigError
-from mmjax.inference import demo, opened
+from mmjax.inference import abilities, demo, opened
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 CLIP, BLIP, GPT = (GOLDEN / name for name in ('clip', 'blip_answers', 'gpt2'))
@@ -112,6 +114,31 @@ def test_search_orders_images_and_keeps_their_vectors(client, models):
   asked['images'] = images[::-1]
   again = client.post('/search', json=asked).json()['found']
   assert {(2 - i, cosine) for i, cosine in again} == {(*p,) for p in found}
+
+
+def test_drawings_are_shown_with_their_lines(models, monkeypatch):
+  image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+  flag = tasks.PredictFlag(
+    'text',
+    lambda *_: ['drawn'],
+    needs_inputs=False,
+    draw=lambda run, inputs, texts: [
+      (image, [texts[0], ('right', contact_sheet.RIGHT)]),
+      (None, [texts[1]]),
+    ],
+  )
+  ability = abilities.Ability('draw', flag, needs='')
+  monkeypatch.setattr(abilities, '_list', lambda model: [('draw', ability)])
+  app = demo_app.make(demo.Demo(models[:1]))
+  page = testclient.TestClient(app, base_url='http://127.0.0.1:7860')
+  answer = _ask(page, CLIP, 'draw', {}, ['a cat', 'a dog']).json()
+  first, second = answer['drawings']
+  assert answer['lines'] == ['drawn']
+  assert first['lines'] == ['a cat', 'right'] and second['lines'] == ['a dog']
+  assert second['image'] is None
+  content = first['image'].removeprefix('data:image/png;base64,')
+  shown = PIL.Image.open(io.BytesIO(base64.b64decode(content)))
+  np.testing.assert_array_equal(shown, image)
 
 
 @pytest.mark.parametrize(

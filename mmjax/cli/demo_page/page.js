@@ -180,6 +180,18 @@ function showFound(found, files) {
   return [list];
 }
 
+function showDrawings(drawings) {
+  if (!drawings.length) return [];
+  const list = element('ul', '', { className: 'found' });
+  for (const { image, lines } of drawings) {
+    const item = element('li');
+    if (image) item.append(element('img', '', { src: image, alt: lines.join(', ') }));
+    item.append(...lines.map((line) => element('p', line)));
+    list.append(item);
+  }
+  return [list];
+}
+
 async function ask({ model, form }, panel) {
   try {
     if (!form) {
@@ -193,7 +205,9 @@ async function ask({ model, form }, panel) {
       const texts = !form.text ? [] : several ? text.split('\n') : [text];
       const inputs = await collectInputs(form);
       const answer = await send('answer', { model: model.name, task: form.task, inputs, texts });
-      panel.append(...showLines(answer.lines));
+      panel.append(...showLines(answer.lines), ...showDrawings(answer.drawings));
+      const reads = form.inputs.some((input) => FILE_KINDS.includes(input.kind));
+      if (state.files.length && !reads) panel.append(element('p', 'It reads no files.', { className: 'note' }));
     }
   } catch (error) {
     panel.append(element('p', error.message, { className: 'error' }));
