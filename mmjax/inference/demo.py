@@ -230,10 +230,13 @@ def _list_inputs(model: Any, task: Any, is_run: bool) -> list[dict[str, str]]:
   """Inputs of a task, with their kinds."""
   if not is_run:
     return [{'name': task.needs, 'kind': task.needs}] if task.needs else []
+  flag = task.predict_flag
+  if flag.needs_output and not flag.needs_inputs:
+    return []  # Texts alone are drawn.
   if not model.inputs:  # At most images, beside the flag's texts.
     images = ['image'] if 'image' in model.preprocessor else []
     return [{'name': name, 'kind': name} for name in images]
-  asked = {task.predict_flag.feature}
+  asked = {flag.feature}
   return [
     {'name': name, 'kind': model.preprocessor[name].encoded_as}
     for name in model.inputs

@@ -79,10 +79,14 @@ def test_a_run_takes_the_inputs_that_its_model_reads(inputs, kinds, expected):
     name: types.SimpleNamespace(encoded_as=kind) for name, kind in kinds.items()
   }
   run = types.SimpleNamespace(inputs=inputs, preprocessor=preprocessor)
-  flag = types.SimpleNamespace(feature='name')  # The flag's texts are this one.
+  # The flag's texts are the feature `name`.
+  flag = tasks.PredictFlag('text', lambda *_: [], feature='name')
   task = types.SimpleNamespace(predict_flag=flag)
   found = demo._list_inputs(run, task, is_run=True)
   assert [(entry['name'], entry['kind']) for entry in found] == expected
+  draws = tasks.Draw.predict_flag
+  task = types.SimpleNamespace(predict_flag=draws)
+  assert demo._list_inputs(run, task, is_run=True) == []
 
 
 @pytest.mark.slow
