@@ -63,6 +63,7 @@ class Convolutional(nn.Module):
   ) -> tuple[Array, Array]:
     """Applies the stem: a feature map [B, r, c, D] and the mask [B]."""
     del train
+    ops.check_layout(images)
     if mask is None:
       mask = jnp.ones(images.shape[:1], bool)
     return self.apply_stem(ops.zero_masked(images, mask)), mask

@@ -25,7 +25,12 @@ from mmjax.ops.masking import (
   zero_masked,
 )
 from mmjax.ops.noise import Noise
-from mmjax.ops.patches import cut_patches, join_patches, take_patches
+from mmjax.ops.patches import (
+  check_layout,
+  cut_patches,
+  join_patches,
+  take_patches,
+)
 from mmjax.ops.positions import (
   positions_on_grids,
   relative_buckets,
@@ -49,6 +54,7 @@ __all__ = [
   'StepTable',
   'allowed_keys',
   'causal_mask',
+  'check_layout',
   'choose',
   'count_chosen',
   'cut_patches',

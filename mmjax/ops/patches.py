@@ -8,6 +8,27 @@ from jaxtyping import Array, Float, Int, Shaped
 from mmjax.errors import ConfigError
 
 
+def check_layout(images: Shaped[Array, '...']) -> None:
+  """Refuses images that are not [B, H, W, C].
+
+  Raises:
+    ConfigError: if an axis is missing, or the channels seem to be first.
+  """
+  shape = images.shape
+  if len(shape) != 4:
+    way_out = (
+      'of one image, pass images[None]' if len(shape) == 3 else 'reshape'
+    )
+    raise ConfigError(
+      f'images are [B, H, W, C], but these have the shape {shape}; {way_out}'
+    )
+  if shape[1] in (1, 3) and shape[3] not in (1, 3):
+    raise ConfigError(
+      f'images are [B, H, W, C], but {shape} looks like [B, C, H, W]; '
+      'move the channels with jnp.moveaxis(images, 1, -1)'
+    )
+
+
 def cut_patches(
   images: Shaped[Array, 'B H W C'], size: int, *, ragged: bool = False
 ) -> tuple[Shaped[Array, 'B P E'], tuple[int, int]]:
@@ -23,13 +44,9 @@ def cut_patches(
 
   Raises:
     ConfigError: if the size doesn't divide the image, unless `ragged`, or the
-      channels seem to be first.
+      images are laid out otherwise.
   """
-  if images.shape[1] in (1, 3) and images.shape[3] not in (1, 3):
-    raise ConfigError(
-      f'images are [B, H, W, C], but {images.shape} looks like [B, C, H, W]; '
-      'move the channels with jnp.moveaxis(images, 1, -1)'
-    )
+  check_layout(images)
   for side in images.shape[1:3]:
     if (side % size and not ragged) or side < size:
       fits = max(side // size, 1) * size

@@ -1,10 +1,11 @@
 """Patches are cut, joined and left out."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mmjax import ops
+from mmjax import encoders, ops
 from mmjax.errors import ConfigError
 
 
@@ -26,6 +27,25 @@ def test_ragged_pixels_are_refused_or_left_out():
 def test_channels_first_are_refused():
   with pytest.raises(ConfigError, match=r'looks like \[B, C, H, W\]; move'):
     ops.cut_patches(jnp.zeros((2, 3, 8, 8)), 4)
+
+
+@pytest.mark.parametrize(
+  ('shape', 'message'),
+  [
+    ((8, 8, 3), r'shape \(8, 8, 3\); of one image, pass images\[None\]'),
+    ((2, 5, 8, 8, 3), r'shape \(2, 5, 8, 8, 3\); reshape'),
+    ((2, 3, 8, 8), r'looks like \[B, C, H, W\]'),
+  ],
+)
+def test_images_of_another_layout_are_refused(shape, message):
+  images = jnp.zeros(shape)
+  encoder = encoders.ResNet((1,), 16, block='basic', stem='small')
+  for use in (
+    ops.check_layout,
+    lambda x: encoder.init(jax.random.key(0), x, train=False),
+  ):
+    with pytest.raises(ConfigError, match=message):
+      jax.eval_shape(use, images)
 
 
 def test_visible_patches_follow_the_first_tokens():
