@@ -156,21 +156,7 @@ def load(
       experiment file is needed and not there.
   """
   workdir = Path(workdir)
-  if not workdir.is_dir():
-    raise ConfigError(
-      f'there is no folder {workdir}'
-      f'{suggest_folder(workdir) or "; give the --workdir of an experiment"}'
-    )
-  if not (workdir / 'config.json').exists():
-    raise ConfigError(
-      f'{workdir} is not a run: it has no config.json; give the --workdir of '
-      'an experiment'
-    )
-  if not hub.is_run(workdir):
-    raise ConfigError(
-      f'{workdir} is not a run: it has no preprocess.json; a published model '
-      'is opened with mmjax.load'
-    )
+  _check_folder(workdir)
   # Fields that are newer than the run have their defaults.
   config = settings.complete(settings.from_json(workdir / 'config.json'))
   try:
@@ -203,6 +189,25 @@ def load(
     check(run)
   params = checkpoints.load_params(workdir, step=step)
   return dataclasses.replace(run, params=params)
+
+
+def _check_folder(workdir: Path) -> None:
+  """Refuses what is not a run's folder."""
+  if not workdir.is_dir():
+    raise ConfigError(
+      f'there is no folder {workdir}'
+      f'{suggest_folder(workdir) or "; give the --workdir of an experiment"}'
+    )
+  if not (workdir / 'config.json').exists():
+    raise ConfigError(
+      f'{workdir} is not a run: it has no config.json; give the --workdir of '
+      'an experiment'
+    )
+  if not hub.is_run(workdir):
+    raise ConfigError(
+      f'{workdir} is not a run: it has no preprocess.json; a published model '
+      'is opened with mmjax.load'
+    )
 
 
 def _load_tokenizer(workdir: Path, config: Any) -> tokenizers.Tokenizer | None:
