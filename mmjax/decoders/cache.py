@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from mmjax import nn as mnn
+from mmjax import ops
 from mmjax.errors import ConfigError
 from mmjax.types import Array
 
@@ -80,7 +81,7 @@ class DecoderCache:
     Args:
       mask: [B, T], True where there is a new token.
       prefix: [B, T], True for new tokens that attend to each other in both
-        directions; None for none.
+        directions, or numbers as in `mmjax.nn.Visible`; None for none.
 
     Returns:
       [B, S] after the new tokens, and [B, T, S].
@@ -92,8 +93,9 @@ class DecoderCache:
     reached = jnp.arange(slots)[None] <= self.index + jnp.arange(steps)[:, None]
     allowed = filled[:, None] & reached[None]  # [B, T, S]
     if prefix is not None:
+      prefix = prefix * mask
       both = jnp.zeros((*mask.shape, slots), bool)
-      both = both.at[:, :, :steps].set(pairs(prefix & mask))
+      both = both.at[:, :, :steps].set(ops.same_blocks(prefix, prefix))
       allowed = allowed | jnp.roll(both, self.index, axis=2)  # [B, T, S]
     return filled, allowed
 
@@ -153,8 +155,3 @@ def empty_cache(
     index=jnp.zeros((), jnp.int32),
     next_position=jnp.zeros((batch,), jnp.int32),
   )
-
-
-def pairs(mask: Array) -> Array:
-  """Which pairs of tokens [B, T, T] are both of a masked kind [B, T]."""
-  return mask[:, :, None] & mask[:, None]

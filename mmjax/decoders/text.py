@@ -1,6 +1,6 @@
 """The causal text decoder."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from mmjax import nn as mnn
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
+from mmjax.decoders import logits
 from mmjax.errors import ConfigError
-from mmjax.parallel import vocabulary
 from mmjax.types import Array, DropRate, FactoredLogits, Remat, Size, Tokens
 
 
-class TextDecoder(nn.Module):
+class TextDecoder(logits.LogitWriter):
   """Predicts each next token from those before it and, if given, a context.
 
   Without cross-attention this is a language model such as GPT-2; with it, the
@@ -44,6 +44,10 @@ class TextDecoder(nn.Module):
     head_scale: factor on features before the output matrix (T5 with a tied one:
       D**-0.5).
     head_bias: whether the logits have a bias.
+    local_layers: numbers of the blocks in which tokens attend to the last
+      `window` tokens alone (Gemma 3: five of six).
+    window: number of tokens up to itself that a token attends to in these; None
+      without any.
     block: further settings of `mmjax.nn.Block`.
     dropout: rate on the embedded tokens.
     drop_path: stochastic depth of the last block.
@@ -70,6 +74,8 @@ class TextDecoder(nn.Module):
   head_activation: str | None = None
   head_scale: float = 1.0
   head_bias: bool = False
+  local_layers: Sequence[int] = ()
+  window: Size | None = None
   block: Mapping[str, Any] | None = None
   dropout: DropRate = 0.0
   drop_path: DropRate = 0.0
@@ -90,7 +96,7 @@ class TextDecoder(nn.Module):
     self.embed_dropout = nn.Dropout(self.dropout)
     block = self.block or {}
 
-    def stack(depth: int, cross_attention: bool) -> mnn.Stack:
+    def stack(depth: int, cross_attention: bool, **settings) -> mnn.Stack:
       return mnn.Stack(
         depth,
         self.width,
@@ -101,6 +107,7 @@ class TextDecoder(nn.Module):
         scan=self.scan,
         remat=self.remat,
         dtype=self.dtype,
+        **settings,
       )
 
     def norm() -> nn.Module:
@@ -119,26 +126,17 @@ class TextDecoder(nn.Module):
     if self.unimodal_depth:
       self.unimodal_blocks = stack(self.unimodal_depth, False)
       self.unimodal_norm = norm()
-    self.blocks = stack(self.depth, self.cross_attention)
+    self.blocks = stack(
+      self.depth,
+      self.cross_attention,
+      local_layers=self.local_layers,
+      window=self.window,
+    )
     if self.final_norm:
       self.last_norm = norm()
     if self.head_activation is not None:
-      self.head_dense = mnn.make_head(
-        self.width, ('embed', None), True, self.dtype
-      )
       self.head_norm = norm()
-    self._setup_logits()
-
-  def _setup_logits(self) -> None:
-    if self.head_bias:
-      self.logit_bias = self.param(
-        'logit_bias',
-        nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
-        (self.vocab_size,),
-        jnp.float32,
-      )
-    if not self.tied:
-      self.head = mnn.OutputMatrix(self.width, self.vocab_size)
+    self.setup_logits()
 
   def __call__(
     self,
@@ -221,7 +219,7 @@ class TextDecoder(nn.Module):
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't count from 0.
       prefix: [B, T], True for tokens that attend to each other in both
-        directions; None for a causal text.
+        directions, or numbers as in `mmjax.nn.Visible`; None for a causal text.
       segments: [B, T], as in `mmjax.nn.Visible`; None for one text a row.
       train: whether dropout is on.
 
@@ -232,7 +230,7 @@ class TextDecoder(nn.Module):
       text.mask[:, None],
       causal=True,
       segments=segments,
-      prefix=None if prefix is None else prefix & text.mask,
+      prefix=None if prefix is None else prefix * text.mask,
       bias=self._compute_bias(text.mask, positions),
       positions=positions,
     )
@@ -240,33 +238,6 @@ class TextDecoder(nn.Module):
       context = mnn.Context(context.values, context.mask)
     x, _ = self.blocks(text.values, context, visible, train=train)
     return self.last_norm(x) if self.final_norm else x
-
-  def predict(self, x: Array, *, train: bool) -> Array | FactoredLogits:
-    """Logits [B, T, V] float32 of features, in training not multiplied out."""
-    if not train:
-      return self.logits(x)
-    if self.is_mutable_collection('intermediates'):
-      self.logits(x)  # They are collected.
-    return self.factor_logits(x)
-
-  def logits(self, x: Array) -> Array:
-    """Logits [B, T, V] float32 of features [B, T, D]."""
-    logits = vocabulary.multiply(self.factor_logits(x))
-    self.sow('intermediates', 'logits', logits)
-    return logits
-
-  def factor_logits(self, x: Array) -> FactoredLogits:
-    """Logits of features [B, T, D], not multiplied out."""
-    if self.head_activation is not None:
-      x = mnn.activation(self.head_activation)(self.head_dense(x))
-      x = self.head_norm(x)
-    if self.head_scale != 1:
-      x = x * jnp.asarray(self.head_scale, x.dtype)
-    bias = self.logit_bias if self.head_bias else None
-    if self.tied:
-      return self.words.factor_logits(x, bias)
-    x, kernel = nn.dtypes.promote_dtype(x, self.head(), dtype=self.dtype)
-    return FactoredLogits(x, kernel, bias)
 
   def init_cache(
     self, batch: int, num_slots: int, context_length: int | None = None
@@ -314,20 +285,20 @@ class TextDecoder(nn.Module):
         that don't simply count the tokens. Those of later tokens follow the
         largest.
       prefix: [B, T], True for tokens that attend to each other in both
-        directions (a prefix language model, Raffel et al. 2020).
+        directions (a prefix language model, Raffel et al. 2020), or numbers
+        as in `mmjax.nn.Visible`.
 
     Returns:
       Features [B, T, D] and the cache after these tokens.
 
     Raises:
-      ConfigError: for `positions` where they are relative, or a full cache.
+      ConfigError: for `positions` beside relative ones or a window, full cache.
     """
     mask = jnp.ones(tokens.shape[:2], bool) if mask is None else mask
     rotary = positions
     positions, next_position = cache.extend_positions(mask, positions)
     filled, allowed = cache.extend_mask(mask, prefix)  # [B, S], [B, T, S]
-    bias = self._compute_bias(filled, rotary, positions)
-    visible = mnn.Visible(allowed, bias=bias, positions=positions)
+    visible = self._find_visible(filled, allowed, rotary, positions)
     context_mask = cache.context_mask if context is None else context.mask
     values = None if context is None else context.values
     x = cache.check_room(self._embed_at(tokens, positions))  # [B, T, D]
@@ -381,6 +352,24 @@ class TextDecoder(nn.Module):
     x = self.words(tokens, positions)
     return self.initial_norm(x) if self.embed_norm else x
 
+  def _find_visible(
+    self, filled: Array, allowed: Array, rotary: Array | None, positions: Array
+  ) -> mnn.Visible:
+    """What new tokens at positions [B, T] may attend to in a cache."""
+    visible = mnn.Visible(
+      allowed,
+      bias=self._compute_bias(filled, rotary, positions),
+      positions=positions,
+    )
+    if self.window is None:
+      return visible
+    if rotary is not None:
+      raise ConfigError(
+        'a window counts the tokens of a text, so a decoder with one takes no '
+        'others while it decodes; pass no positions'
+      )
+    return visible.replace(key_positions=_count_tokens(filled))
+
   def _compute_bias(
     self, mask: Array, rotary: Array | None = None, queries: Array | None = None
   ) -> Array | None:
@@ -396,5 +385,10 @@ class TextDecoder(nn.Module):
         'relative positions count the tokens of a text, so a decoder with them '
         'takes no others; pass no positions'
       )
-    keys = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # [B, S]
+    keys = _count_tokens(mask)  # [B, S]
     return self.relative_positions(keys if queries is None else queries, keys)
+
+
+def _count_tokens(mask: Array) -> Array:
+  """Positions [B, S] of tokens in a text, that of padding being anything."""
+  return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)

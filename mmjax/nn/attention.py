@@ -47,6 +47,9 @@ class Attention(nn.Module):
       product (Dehghani et al. 2023); None for none.
     rope_theta: base of the rotary positions; None for none.
     rope: further arguments of `ops.rotary`.
+    local_rope: arguments of `ops.rotary_frequencies`, which local layers of a
+      stack have instead of `rope_theta` and scaling (Gemma 3); None for the
+      same in all layers.
     norm_epsilon: added to the variance by `qk_norm`.
     scale: factor on the dot products (T5: 1); None for K**-0.5.
     dropout: rate on the mixed values, before the output projection.
@@ -62,6 +65,7 @@ class Attention(nn.Module):
   qk_norm: str | None = None
   rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
+  local_rope: Mapping[str, Any] | None = None
   norm_epsilon: Positive = 1e-6
   scale: float | None = None
   dropout: DropRate = 0.0
@@ -96,7 +100,8 @@ class Attention(nn.Module):
     Raises:
       ConfigError: where sizes don't fit together, cross-attention has neither
         context nor cache, `visible` is causal or has segments or a prefix in
-        cross-attention or with a cache, or has a prefix and is not causal.
+        cross-attention or with a cache, has a window there without
+        `key_positions`, or has a prefix and is not causal.
     """
     own = not self.cross and decoding is None
     _check_visible(visible, own)
@@ -106,7 +111,7 @@ class Attention(nn.Module):
       keys = self._project_context(context, decoding)  # [B, S, G, K]
     else:
       keys = self._project_keys(x)  # [B, T, G, K]
-      query, keys = self._apply_rope(query, keys, visible.positions)
+      query, keys = self._apply_rope(query, keys, visible)
       if decoding is not None:
         keys = _write(decoding, keys)  # [B, S, G, K]
     mixed = self._mix(query, keys, visible, own)  # [B, T, H, K]
@@ -123,6 +128,7 @@ class Attention(nn.Module):
     visible: visible_lib.Visible,
     own: bool,
   ) -> Array:
+    visible = visible.fold_window()
     collected = self.is_mutable_collection('intermediates')
     form = attention_forms.choose(
       query,
@@ -148,7 +154,9 @@ class Attention(nn.Module):
       'splash': splash_attention.splash_attention,
       'tiled': tiled_attention.tiled_attention,
     }
-    prefix = {} if form == 'splash' else {'prefix': visible.prefix}
+    of_queries = {}
+    if form != 'splash':
+      of_queries = {'prefix': visible.prefix, 'window': visible.window}
     return forms[form](
       query,
       keys.key,
@@ -157,23 +165,42 @@ class Attention(nn.Module):
       causal=visible.causal,
       segments=visible.segments,
       scale=self.scale,
-      **prefix,
+      **of_queries,
     )
 
   def _apply_rope(
-    self, query: Array, keys: cache_lib.KeyValues, positions: Array | None
+    self,
+    query: Array,
+    keys: cache_lib.KeyValues,
+    visible: visible_lib.Visible,
   ) -> tuple[Array, cache_lib.KeyValues]:
     if self.rope_theta is None:
       return query, keys
+    positions = visible.positions
     if positions is None:
       positions = jnp.arange(query.shape[1])[None]  # [1, T]
     rotate = functools.partial(
       ops.rotary,
       positions=positions,
       theta=self.rope_theta,
+      frequencies=self._find_frequencies(visible.local),
       **(self.rope or {}),
     )
     return rotate(query), keys.replace(key=rotate(keys.key))
+
+  def _find_frequencies(self, local: Array | None) -> Array | None:
+    """The frequencies of a layer that may be local; None for the usual."""
+    if self.local_rope is None:
+      return None
+    if local is None:
+      raise ConfigError(
+        f'local_rope {dict(self.local_rope)} is for the local layers of a '
+        'stack, and there are none; set local_layers or leave it out'
+      )
+    size, rope = self._resolve_head_dim(), self.rope or {}
+    own = ops.rotary_frequencies(size, self.rope_theta, rope.get('scaling'))
+    other = ops.rotary_frequencies(size, **self.local_rope)
+    return jnp.where(local, *(jnp.float32(f) for f in (other, own)))
 
   def _resolve_head_dim(self) -> int:
     if self.head_dim is not None:
@@ -239,9 +266,11 @@ def _check_visible(visible: visible_lib.Visible, own: bool) -> None:
     visible: which keys each query may attend to.
     own: whether it is self-attention without a cache.
   """
+  counted = visible.key_positions is not None
   names = [
     *(['causal=True'] if visible.causal else []),
     *(n for n in ('segments', 'prefix') if getattr(visible, n) is not None),
+    *(['window'] if visible.window is not None and not counted else []),
   ]
   if names and not own:
     raise ConfigError(

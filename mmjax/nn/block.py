@@ -1,5 +1,6 @@
 """The one transformer block that every transformer here is a setting of."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -7,12 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, check_choice
 from mmjax.nn import attention, mlp, modulation, norm
 from mmjax.nn import cache as cache_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.parallel import rules
 from mmjax.types import Array, DropRate, Positive, Size
+
+_NORM_POSITIONS = ('pre', 'post', 'sandwich')
 
 
 class Block(nn.Module):
@@ -30,6 +33,8 @@ class Block(nn.Module):
     Qwen2         Llama with attention_bias=('query', 'key', 'value')
     Qwen3         Llama with qk_norm='rmsnorm'
     Gemma         Llama with norm='offset_rmsnorm', activation='gelu_tanh'
+    Gemma 3       Gemma with norm_position='sandwich',
+                  qk_norm='offset_rmsnorm'
     T5            norm='rmsnorm', activation='relu' (1.1: 'gelu_tanh', gated),
                   attention_scale=1.0, attention_bias=False, mlp_bias=False
     OPT           activation='relu'
@@ -49,7 +54,9 @@ class Block(nn.Module):
     context_optional: whether it skips cross-attention where it gets neither a
       context nor a cache of one (BLIP), instead of refusing.
     norm: 'layernorm', 'rmsnorm' or 'offset_rmsnorm'.
-    norm_position: 'pre' (Xiong et al. 2020) or 'post' (Vaswani et al. 2017).
+    norm_position: 'pre' (Xiong et al. 2020), 'post' (Vaswani et al. 2017) or
+      'sandwich', before each branch and on what it adds (Ding et al. 2021,
+      section 2.4).
     norm_epsilon: added to the variance.
     activation: a key of `mlp.ACTIVATIONS`.
     gated: whether the MLP is gated.
@@ -57,9 +64,10 @@ class Block(nn.Module):
       False for none, or names out of `attention.PROJECTIONS`.
     mlp_bias: whether the MLP has biases.
     attention_scale: factor on the dot products (T5: 1); None for K**-0.5.
-    qk_norm: 'layernorm' or 'rmsnorm' of queries and keys; None for none.
+    qk_norm: norm of queries and keys, as `norm`; None for none.
     rope_theta: base of the rotary positions of self-attention; None for none.
     rope: further arguments of `ops.rotary`.
+    local_rope: those of local layers, as in `Attention`; None for the same.
     modulated: whether a condition shifts and scales the input of
       self-attention and the MLP, and scales what they add, at first by 0
       (adaLN-zero, Peebles and Xie 2023, section 3.2). Their norms then have no
@@ -90,6 +98,7 @@ class Block(nn.Module):
   qk_norm: str | None = None
   rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
+  local_rope: Mapping[str, Any] | None = None
   modulated: bool = False
   layer_scale: float | None = None
   dropout: DropRate = 0.0
@@ -172,10 +181,7 @@ class Block(nn.Module):
   def _check(
     self, context: visible_lib.Context | None, condition: Array | None
   ) -> None:
-    if self.norm_position not in ('pre', 'post'):
-      raise ConfigError(
-        f"norm_position {self.norm_position!r} is unknown; use 'pre' or 'post'"
-      )
+    check_choice(self.norm_position, _NORM_POSITIONS, 'norm_position')
     if context is not None and not self.cross_attention:
       raise ConfigError(
         'a block got a context, but its cross_attention is False, so it would '
@@ -191,7 +197,7 @@ class Block(nn.Module):
         'a block got a condition, but its modulated is False, so it would '
         'ignore it; set modulated=True or pass no condition'
       )
-    if self.modulated and self.norm_position == 'post':
+    if self.modulated and self.norm_position != 'pre':
       raise ConfigError(
         "modulated=True modulates a branch's input; use norm_position='pre'"
       )
@@ -214,6 +220,7 @@ class Block(nn.Module):
       qk_norm=self.qk_norm,
       rope_theta=None if cross else self.rope_theta,
       rope=self.rope,
+      local_rope=None if cross else self.local_rope,
       norm_epsilon=self.norm_epsilon,
       scale=self.attention_scale,
       dropout=self.attention_dropout,
@@ -246,15 +253,12 @@ class Block(nn.Module):
 
   def _add_branch(self, name, x, branch, drop_path, train, condition=None):
     """Adds a branch to x [B, T, D], with its norm, scale and dropout."""
-    normalise = norm.make_norm(
-      self.norm,
-      self.norm_epsilon,
-      self.dtype,
-      name=f'{name}_norm',
-      affine=condition is None,
+    make_norm = functools.partial(
+      norm.make_norm, self.norm, self.norm_epsilon, self.dtype
     )
-    pre = self.norm_position == 'pre'
-    y, gate = normalise(x) if pre else x, None
+    normalise = make_norm(name=f'{name}_norm', affine=condition is None)
+    post = self.norm_position == 'post'
+    y, gate = x if post else normalise(x), None
     if condition is not None:
       modulate = modulation.Modulation(
         self.width, 3, self.dtype, name=f'{name}_modulation'
@@ -262,6 +266,8 @@ class Block(nn.Module):
       shift, scale, gate = modulate(condition)
       y = y * (1 + scale) + shift
     y, extra = branch(y)
+    if self.norm_position == 'sandwich':
+      y = make_norm(name=f'{name}_last_norm')(y)
     self.sow('intermediates', f'{name}_output', y)
     if self.layer_scale is not None:
       scale = self.param(
@@ -277,7 +283,7 @@ class Block(nn.Module):
     y = nn.Dropout(self.dropout)(y, deterministic=not train)
     y = self._skip_branch(y, drop_path, train)
     x = rules.constrain(x + y, 'batch', 'length', 'embed')
-    return (x if pre else normalise(x)), extra
+    return (normalise(x) if post else x), extra
 
   def _skip_branch(self, y: Array, rate: Array | float, train: bool) -> Array:
     if not train or (isinstance(rate, (int, float)) and rate == 0):

@@ -15,6 +15,9 @@ from mmjax.nn import remat as remat_lib
 from mmjax.nn import visible as visible_lib
 from mmjax.types import Array, DropRate, Params, Remat, Size
 
+# A window that leaves out nothing.
+_UNLIMITED = 2**30
+
 
 class Stack(nn.Module):
   """`depth` blocks, one after the other.
@@ -32,7 +35,10 @@ class Stack(nn.Module):
     drop_path: stochastic depth of the last layer; it grows linearly from 0 at
       the first (Huang et al. 2016, equation 4).
     local_layers: numbers of the blocks in which tokens attend within their
-      `local_segments` (windows, Beltagy et al. 2020, section 3.1).
+      `local_segments`, or to the last `window` tokens (Beltagy et al. 2020,
+      section 3.1).
+    window: number of tokens up to itself that a token attends to in the local
+      layers; None for any.
     scan: whether to scan over layers.
     remat: what a layer keeps for the backward pass, a policy of
       `mmjax.nn.remat`: 'none' (everything), 'dots', 'projections', 'attention',
@@ -47,6 +53,7 @@ class Stack(nn.Module):
   block: Mapping[str, Any] | None = None
   drop_path: DropRate = 0.0
   local_layers: Sequence[int] = ()
+  window: Size | None = None
   scan: bool = True
   remat: Remat = 'none'
   dtype: Any = jnp.float32
@@ -90,8 +97,8 @@ class Stack(nn.Module):
 
     Raises:
       ConfigError: for an unknown `remat`, a `drop_path` outside [0, 1), a
-        `stop` outside 0..L, or local layers without `local_segments` and
-        `visible.segments`.
+        `stop` outside 0..L, local layers without a window or `local_segments`
+        and `visible.segments`, or a window without local layers.
     """
     if self.depth == 0:
       _fill(hidden, x.astype(self.dtype), ())
@@ -101,16 +108,10 @@ class Stack(nn.Module):
 
     def body(layer, x, per_layer):
       cache, drop_path, number = per_layer
-      of_layer = visible
-      if self.local_layers:
-        local = jnp.isin(number, jnp.asarray(tuple(self.local_layers)))
-        of_layer = visible.replace(
-          segments=jnp.where(local, local_segments, visible.segments)
-        )
       y, cache = layer(
         x,
         context,
-        of_layer,
+        self._restrict(visible, local_segments, number),
         None if decoding is None else decoding.replace(cache=cache),
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
@@ -148,6 +149,26 @@ class Stack(nn.Module):
       return x, None
     return x, jax.tree.map(lambda *leaves: jnp.stack(leaves), *caches)
 
+  def _restrict(
+    self,
+    visible: visible_lib.Visible,
+    local_segments: Array | None,
+    number: Array,
+  ) -> visible_lib.Visible:
+    """What is visible in a block, by its number."""
+    if not self.local_layers:
+      return visible
+    local = jnp.isin(number, jnp.asarray(tuple(self.local_layers)))
+    visible = visible.replace(local=local)
+    if local_segments is not None:
+      visible = visible.replace(
+        segments=jnp.where(local, local_segments, visible.segments)
+      )
+    if self.window is not None:
+      window = jnp.where(local, self.window, _UNLIMITED)
+      visible = visible.replace(window=window)
+    return visible
+
   def _check(
     self,
     visible: visible_lib.Visible,
@@ -163,10 +184,15 @@ class Stack(nn.Module):
         f'stop must be from 0 to {self.depth}, the number of blocks, got {stop}'
       )
     missing = local_segments is None or visible.segments is None
-    if self.local_layers and missing:
+    if self.local_layers and missing and self.window is None:
       raise ConfigError(
         f'local_layers {tuple(self.local_layers)} need segments and '
-        'local_segments; pass both'
+        'local_segments, or a window; pass both or set window'
+      )
+    if self.window is not None and not self.local_layers:
+      raise ConfigError(
+        f'window {self.window} is that of local layers, and there are none; '
+        'set local_layers or leave it out'
       )
 
   def make_block(self, name: str) -> block_lib.Block:

@@ -1,6 +1,7 @@
 """What attention may attend to."""
 
 import flax.struct
+import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.types import Array
@@ -14,7 +15,8 @@ class Visible:
   same for all queries, [B, 1, S], takes memory for T tokens, not for T * S.
   These three are for self-attention without a cache.
 
-  All of it is the same for every layer of a stack. With padding at the end of
+  All but `window` and `local` is the same for every layer of a stack. With
+  padding at the end of
   the second text and `causal`, for T = S = 3:
 
     mask [B, 1, S]    1 1 1     causal [1, T, S]  1 . .    both  1 . .   1 . .
@@ -28,11 +30,18 @@ class Visible:
     segments: [B, T], from 1 on: of those, tokens attend to those of their own
       segment alone; 0 is padding. None for one segment.
     prefix: [B, T], True for tokens that attend to each other in both directions
-      although `causal`; None for none.
+      although `causal`; or integers, those of one number from 1 on attending to
+      each other. None for none.
     bias: [B, H, T, S] or [1, H, T, S], added to the attention logits, such as
       `RelativePositions`; None for none.
     positions: [B, T], or [B, T, A] with several axes, for rotary
       self-attention; None counts from 0.
+    window: number of keys up to its own that a query may attend to, of those;
+      None for all.
+    key_positions: [B, S], where a cache holds keys, those that `window` counts
+      by `positions`; without a cache it counts tokens.
+    local: [], whether a layer is one of the `local_layers` of its stack, which
+      may have other rotary positions; None without any.
   """
 
   mask: Array | None = None
@@ -41,6 +50,9 @@ class Visible:
   prefix: Array | None = None
   bias: Array | None = None
   positions: Array | None = None
+  window: Array | int | None = None
+  key_positions: Array | None = None
+  local: Array | None = None
 
   def make_mask(self, length: int) -> Array | None:
     """The mask [B, T, S] of all this for T queries; None means everything."""
@@ -50,12 +62,29 @@ class Visible:
       earlier=ops.causal_mask(length) if self.causal else None,
       segments=pair(self.segments),
       prefix=pair(self.prefix),
+      recent=self._find_recent(length),
     )
+
+  def fold_window(self) -> 'Visible':
+    """The same with a window over a cache's keys in the mask [B, T, S]."""
+    if self.window is None or self.key_positions is None:
+      return self
+    recent = self._find_recent(self.positions.shape[1])
+    mask = recent if self.mask is None else self.mask & recent
+    return self.replace(mask=mask, window=None)
+
+  def _find_recent(self, length: int) -> Array | None:
+    if self.window is None:
+      return None
+    queries = keys = jnp.arange(length)[None]
+    if self.key_positions is not None:
+      queries, keys = self.positions, self.key_positions
+    return ops.recent_keys(queries, keys, self.window)
 
   def find_masked(self) -> str:
     """What this is besides `causal`, for `attention_forms.choose`."""
     by_query = self.mask is not None and self.mask.shape[1] > 1
-    if by_query or self.prefix is not None:
+    if by_query or self.prefix is not None or self.window is not None:
       return 'queries'
     return 'nothing' if self.mask is None and self.segments is None else 'keys'
 

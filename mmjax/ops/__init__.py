@@ -4,6 +4,8 @@ from mmjax.ops.attention import (
   allowed_keys,
   causal_mask,
   dot_product_attention,
+  recent_keys,
+  same_blocks,
 )
 from mmjax.ops.choosing import (
   choose,
@@ -72,10 +74,12 @@ __all__ = [
   'mean_tokens',
   'mel_filters',
   'positions_on_grids',
+  'recent_keys',
   'relative_buckets',
   'resize_positions',
   'rotary',
   'rotary_frequencies',
+  'same_blocks',
   'sample',
   'sample_token',
   'sincos_1d',

@@ -3,7 +3,7 @@
 import einops
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.errors import ConfigError
 
@@ -85,15 +85,17 @@ def allowed_keys(
   *,
   earlier: Bool[Array, '1 T S'] | None = None,
   segments: tuple[Int[Array, '#B T'], Int[Array, '#B S']] | None = None,
-  prefix: tuple[Bool[Array, '#B T'], Bool[Array, '#B S']] | None = None,
+  prefix: tuple[Shaped[Array, '#B T'], Shaped[Array, '#B S']] | None = None,
+  recent: Bool[Array, '#B T S'] | None = None,
 ) -> Bool[Array, '#B #T S'] | None:
   """Masks the keys that queries may attend to, by what is known of them.
 
-  For three tokens in a row, with a prefix 1 1 ., and for segments 1 1 2:
+  For three tokens in a row, with a prefix 1 1 ., for segments 1 1 2, and causal
+  with a window of 2:
 
-    causal  1 . .    with prefix  1 1 .    segments  1 1 .
-            1 1 .                 1 1 .              1 1 .
-            1 1 1                 1 1 1              . . 1
+    causal  1 . .    with prefix  1 1 .    segments  1 1 .    window  1 . .
+            1 1 .                 1 1 .              1 1 .            1 1 .
+            1 1 1                 1 1 1              . . 1            . 1 1
 
   Args:
     mask: [B, T, S], True where a query may attend to a key; None means all.
@@ -102,20 +104,48 @@ def allowed_keys(
     segments: of queries and keys, from 1 on: a query attends only to keys of
       its own segment; 0 is padding. None for one segment.
     prefix: True for the queries and keys that attend to each other also in the
-      other direction, with `earlier`; None for none.
+      other direction, with `earlier`; or integers, those of one number from 1
+      on attending to each other. None for none.
+    recent: [B, T, S], True where a key is not too far before a query, as
+      `recent_keys` says; None for no such limit.
 
   Returns:
     The mask [B, T, S], where B and T may be 1; None means everything.
   """
   if earlier is not None:
     if prefix is not None:
-      earlier = earlier | (prefix[0][:, :, None] & prefix[1][:, None])
+      earlier = earlier | same_blocks(*prefix)
     mask = earlier if mask is None else mask & earlier
   if segments is not None:
     queries, keys = segments
     same = (queries[:, :, None] == keys[:, None]) & (keys > 0)[:, None]
     mask = same if mask is None else mask & same
+  if recent is not None:
+    mask = recent if mask is None else mask & recent
   return mask
+
+
+def same_blocks(
+  queries: Shaped[Array, '#B T'], keys: Shaped[Array, '#B S']
+) -> Bool[Array, '#B T S']:
+  """Which queries and keys have one number from 1 on, or are both True."""
+  same = queries[:, :, None] == keys[:, None]
+  return same & (queries > 0)[:, :, None]
+
+
+def recent_keys(
+  queries: Int[Array, '#B T'],
+  keys: Int[Array, '#B S'],
+  window: Int[Array, ''] | int,
+) -> Bool[Array, '#B T S']:
+  """Masks the keys that a sliding window leaves (Beltagy et al. 2020).
+
+  Args:
+    queries: positions of the queries [B, T].
+    keys: positions of the keys [B, S].
+    window: number of keys up to its own position that a query may attend to.
+  """
+  return keys[:, None] > queries[:, :, None] - window
 
 
 def causal_mask(length: int) -> Bool[Array, '1 T T']:

@@ -19,6 +19,7 @@ def rotary(
   scaling: Mapping[str, Any] | None = None,
   sections: Sequence[int] | None = None,
   axial: bool = False,
+  frequencies: Float[Array, ' P'] | None = None,
 ) -> Float[Array, 'B T H K']:
   """Applies rotary position embeddings (RoPE; Su et al. 2021, equation 34).
 
@@ -36,6 +37,8 @@ def rotary(
       section 2.1). Positions with a single axis are used for all sections.
     axial: whether the frequencies restart in each section, as for the patches
       of an image, instead of continuing.
+    frequencies: those of `rotary_frequencies`, where they aren't constant,
+      [K / 2], instead of `theta` and `scaling`; None to compute them.
 
   Returns:
     The rotated features [B, T, H, K], in the dtype of `x`.
@@ -59,13 +62,14 @@ def rotary(
     raise ConfigError(
       f'positions with {positions.shape[2]} axes need rotary sections'
     )
-  parts = sections if axial and sections is not None else [head_dim // 2]
-  frequencies = jnp.asarray(
-    np.concatenate(
-      [rotary_frequencies(2 * pairs, theta, scaling) for pairs in parts]
-    ),
-    jnp.float32,
-  )
+  if frequencies is None:
+    parts = sections if axial and sections is not None else [head_dim // 2]
+    frequencies = jnp.asarray(
+      np.concatenate(
+        [rotary_frequencies(2 * pairs, theta, scaling) for pairs in parts]
+      ),
+      jnp.float32,
+    )
   if positions.ndim == 3:
     axis = np.repeat(np.arange(len(sections)), sections)
     positions = positions[:, :, axis]  # [B, T, K / 2]

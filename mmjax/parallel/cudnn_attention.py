@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax import ops
 from mmjax.ops import attention
@@ -20,7 +20,8 @@ def cudnn_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Bool[Array, '#B S'] | None = None,
+  prefix: Shaped[Array, '#B S'] | None = None,
+  window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
 ) -> Float[Array, 'B T H K']:
   """Computes `ops.dot_product_attention` without its logits in memory.
@@ -37,6 +38,7 @@ def cudnn_attention(
     causal: whether query t may attend only to keys 0..t, where T = S.
     segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
     prefix: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    window: of `ops.recent_keys`, where T = S; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
 
   Returns:
@@ -47,7 +49,7 @@ def cudnn_attention(
   """
   attention.check_heads(query.shape[2], key.shape[2])
   length, keys = query.shape[1], key.shape[1]
-  if mask is None and segments is None and prefix is None:
+  if all(x is None for x in (mask, segments, prefix, window)):
     lengths = jnp.full(len(query), keys, jnp.int32) if keys % 2 else None
     return _attend(
       *(query, key, value, scale),
@@ -60,6 +62,7 @@ def cudnn_attention(
     earlier=ops.causal_mask(length) if causal else None,
     segments=pair(segments),
     prefix=pair(prefix),
+    recent=_find_recent(length, window),
   )  # [B, T, S]
   # Keys and values that no query uses may contain anything, NaN included.
   used = allowed.any(axis=1)[:, :, None, None]
@@ -69,6 +72,13 @@ def cudnn_attention(
   mixed = _attend(query, key, value, scale, mask=whole[:, None])
   # The kernel averages all values for queries without any key.
   return jnp.where(allowed.any(axis=-1)[:, :, None, None], mixed, 0)
+
+
+def _find_recent(length: int, window: Array | int | None) -> Array | None:
+  if window is None:
+    return None
+  places = jnp.arange(length)[None]
+  return ops.recent_keys(places, places, window)
 
 
 def _attend(

@@ -4,7 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.ops import attention
 from mmjax.parallel import collectives, tiled_attention
@@ -26,7 +26,8 @@ def ring_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Bool[Array, '#B S'] | None = None,
+  prefix: Shaped[Array, '#B S'] | None = None,
+  window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
 ) -> Float[Array, 'B T H K']:
   """Computes `ops.dot_product_attention` with tokens split between devices.
@@ -47,9 +48,7 @@ def ring_attention(
     value: values [B, S, G, K].
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
-    causal: as of `tiled_attention`.
-    segments: as of `tiled_attention`.
-    prefix: as of `tiled_attention`.
+    causal, segments, prefix, window: as of `tiled_attention`.
     scale: factor of the dot products; None for K**-0.5.
 
   Returns:
@@ -65,6 +64,7 @@ def ring_attention(
   if mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
   structure = _pad_structure(mask, (segments, prefix), shards, shards * tile)
+  structure = structure._replace(window=tiled_attention.make_window(window))
   query = pad(query, 1, shards)
   key, value = (pad(x, 1, shards * tile) for x in (key, value))
   tokens, of_structure = _partition_specs(key, structure, len(query))
@@ -110,6 +110,8 @@ def _partition_specs(
   def spec(name, x):
     if x is None:
       return None
+    if x.ndim == 0:
+      return jax.P()
     of_queries = not name.startswith('key') and x.shape[1] > 1
     return jax.P(
       batch if x.shape[0] > 1 else None, AXIS if of_queries else None

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import einops
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from mmjax.ops import attention
 from mmjax.parallel import collectives, kept
@@ -27,7 +27,8 @@ def tiled_attention(
   *,
   causal: bool = False,
   segments: Int[Array, '#B S'] | None = None,
-  prefix: Bool[Array, '#B S'] | None = None,
+  prefix: Shaped[Array, '#B S'] | None = None,
+  window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
 ) -> Float[Array, 'B T H K']:
   """Computes `ops.dot_product_attention` tile by tile of the keys.
@@ -44,9 +45,10 @@ def tiled_attention(
       query without any key gets zeros, whatever keys and values contain. One
       that is the same for all queries, [B, 1, S], takes little memory.
     causal: whether query t may attend only to keys 0..t, where T = S. Unlike a
-      causal mask, it takes no memory; nor do the next two.
+      causal mask, it takes no memory; nor do the next three.
     segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
     prefix: of queries and keys, where T = S, as in `ops.allowed_keys`.
+    window: of `ops.recent_keys`, where T = S; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
 
   Returns:
@@ -63,7 +65,10 @@ def tiled_attention(
   pad = lambda x, axis: x if x is None else pad_axis(x, axis, tile)
   of_queries = segments, prefix
   structure = Structure(
-    pad(mask, 2), *of_queries, *(pad(x, 1) for x in of_queries)
+    pad(mask, 2),
+    *of_queries,
+    *(pad(x, 1) for x in of_queries),
+    make_window(window),
   )
   settings = Settings(causal, tile, choose_scale(query, scale))
   key, value = pad(key, 1), pad(value, 1)
@@ -106,6 +111,7 @@ def _attend_part(
       cut(structure.query_prefix, rows),
       cut(structure.key_segments, columns),
       cut(structure.key_prefix, columns),
+      structure.window,
     ),
   )
 
@@ -121,6 +127,11 @@ def pad_axis(x: Array, axis: int, multiple: int) -> Array:
   widths = [(0, 0)] * x.ndim
   widths[axis] = (0, -x.shape[axis] % multiple)
   return jnp.pad(x, widths)
+
+
+def make_window(window: Array | int | None) -> Array | None:
+  """A window as an array [], for `Structure`."""
+  return None if window is None else jnp.asarray(window, jnp.int32)
 
 
 def choose_scale(query: Array, scale: float | None) -> float:
@@ -155,6 +166,7 @@ class Structure(NamedTuple):
     query_prefix: [B, T].
     key_segments: [B, S] of all keys.
     key_prefix: [B, S] of all keys.
+    window: [], number of keys up to its own that a query may attend to.
   """
 
   mask: Array | None = None
@@ -162,6 +174,7 @@ class Structure(NamedTuple):
   query_prefix: Array | None = None
   key_segments: Array | None = None
   key_prefix: Array | None = None
+  window: Array | None = None
 
 
 class _Keys(NamedTuple):
@@ -291,18 +304,21 @@ def _mask_keys(settings, keys, structure, length):
       return None
     return jax.lax.dynamic_slice_in_dim(x, keys.first, size, axis=x.ndim - 1)
 
-  earlier = None
+  earlier = recent = None
+  rows = settings.first_row + jnp.arange(length)
+  if settings.axis is not None:
+    rows += jax.lax.axis_index(settings.axis) * length
+  columns = keys.first + jnp.arange(size)
   if settings.causal:
-    rows = settings.first_row + jnp.arange(length)
-    if settings.axis is not None:
-      rows += jax.lax.axis_index(settings.axis) * length
-    columns = keys.first + jnp.arange(size)
     earlier = (columns[None] <= rows[:, None])[None]  # [1, T, S]
+  if structure.window is not None:
+    recent = attention.recent_keys(rows[None], columns[None], structure.window)
   allowed = attention.allowed_keys(
     cut(structure.mask),
     earlier=earlier,
     segments=_pair(structure.query_segments, cut(structure.key_segments)),
     prefix=_pair(structure.query_prefix, cut(structure.key_prefix)),
+    recent=recent,
   )
   if allowed is None:
     return keys, None

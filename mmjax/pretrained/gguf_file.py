@@ -26,6 +26,7 @@ from mmjax.pretrained import (
 SUFFIX = '.gguf'
 # general.architecture -> model_type and class of transformers.
 _MODELS = {
+  'gemma3': ('gemma3_text', 'Gemma3ForCausalLM'),
   'llama': ('llama', 'LlamaForCausalLM'),
   'qwen2': ('qwen2', 'Qwen2ForCausalLM'),
   'qwen3': ('qwen3', 'Qwen3ForCausalLM'),
@@ -40,8 +41,14 @@ _FIELDS = {
   'embedding_length': 'hidden_size',
   'feed_forward_length': 'intermediate_size',
 }
-_OPTIONAL = {'attention.key_length': 'head_dim', 'rope.freq_base': 'rope_theta'}
-# Names of layers; the first pattern that fits.
+_OPTIONAL = {
+  'attention.key_length': 'head_dim',
+  'attention.sliding_window': 'sliding_window',
+  'final_logit_softcapping': 'final_logit_softcapping',
+  'rope.freq_base': 'rope_theta',
+  'rope.freq_base_swa': 'rope_local_base_freq',
+}
+# Names of layers.
 _LAYERS = {
   'attn_norm': 'input_layernorm',
   'ffn_norm': 'post_attention_layernorm',
@@ -55,6 +62,14 @@ _LAYERS = {
   'ffn_up': 'mlp.up_proj',
   'ffn_down': 'mlp.down_proj',
 }
+_GEMMA3_LAYERS = {
+  **_LAYERS,
+  'ffn_norm': 'pre_feedforward_layernorm',
+  'post_attention_norm': 'post_attention_layernorm',
+  'post_ffw_norm': 'post_feedforward_layernorm',
+}
+# Number of layers of Gemma 3 27B, whose factor on the dot products differs.
+_GEMMA3_LARGEST = 62
 _OTHERS = {
   'output.weight': 'lm_head.weight',
   'output_norm.weight': 'model.norm.weight',
@@ -85,7 +100,7 @@ class Tensors(keys.Source):
     """Takes an open file and its config.json."""
     self._path, self._config = path, config
     self._tensors = {
-      _rename(tensor.name): tensor
+      _rename(tensor.name, config['model_type']): tensor
       for tensor in reader.tensors
       if tensor.name != _FREQUENCIES
     }
@@ -103,6 +118,8 @@ class Tensors(keys.Source):
       'q_proj': self._config['num_attention_heads'],
       'k_proj': self._config['num_key_value_heads'],
     }.get(name.split('.')[-2])
+    if self._config['model_type'] == 'gemma3_text' and array.ndim == 1:
+      return array - 1  # Of norms, which llama.cpp stores with their 1.
     if self._config['model_type'] == 'llama' and heads:
       return _separate_halves(array, heads)
     return array
@@ -161,8 +178,14 @@ class _Metadata(Mapping[str, Any]):
 
   def __init__(self, path: Path, fields: Mapping[str, Any]):
     self._path, self._fields = path, fields
+    self._values: dict[str, Any] = {}  # Long lists are slow to read.
 
   def __getitem__(self, key: str) -> Any:
+    if key not in self._values:
+      self._values[key] = self._read(key)
+    return self._values[key]
+
+  def _read(self, key: str) -> Any:
     field = self._fields[key]
     try:
       value = field.contents()
@@ -240,6 +263,10 @@ def _make_config(metadata: Mapping[str, Any], reader: Any) -> dict[str, Any]:
   rope = _find_rope(metadata, kind, config, tensors)
   if rope:
     config['rope_scaling'] = rope
+  if kind == 'gemma3':
+    config |= _find_gemma3(metadata, config)
+  else:
+    config['hidden_act'] = 'silu'
   return {
     'model_type': model_type,
     'architectures': [architecture],
@@ -247,8 +274,23 @@ def _make_config(metadata: Mapping[str, Any], reader: Any) -> dict[str, Any]:
       gguf_tokenizer.require(metadata, 'tokenizer.ggml.tokens')
     ),
     'tie_word_embeddings': 'output.weight' not in tensors,
-    'hidden_act': 'silu',
     **config,
+  }
+
+
+def _find_gemma3(
+  metadata: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any]:
+  """What a config of Gemma 3 has besides; some of it llama.cpp knows itself."""
+  heads, size = config['num_attention_heads'], config.get('head_dim')
+  if size is None or config['num_hidden_layers'] == _GEMMA3_LARGEST:
+    size = config['hidden_size'] // heads
+  return {
+    'hidden_activation': 'gelu_pytorch_tanh',
+    'query_pre_attn_scalar': size,
+    'sliding_window': gguf_tokenizer.require(
+      metadata, 'gemma3.attention.sliding_window'
+    ),
   }
 
 
@@ -293,17 +335,18 @@ def _llama3_divisors(
 
 
 @functools.cache
-def _rename(name: str) -> str:
+def _rename(name: str, model_type: str = 'llama') -> str:
   """The name of a tensor in transformers; unknown names stay.
 
   >>> _rename('blk.3.attn_q.weight')
   'model.layers.3.self_attn.q_proj.weight'
   """
+  layers = _GEMMA3_LAYERS if model_type == 'gemma3_text' else _LAYERS
   match = re.fullmatch(r'blk\.(\d+)\.(\w+)\.(weight|bias)', name)
   if match is None:
     return _OTHERS.get(name, name)
   number, layer, leaf = match.groups()
-  return f'model.layers.{number}.{_LAYERS.get(layer, layer)}.{leaf}'
+  return f'model.layers.{number}.{layers.get(layer, layer)}.{leaf}'
 
 
 def _separate_halves(array: np.ndarray, heads: int) -> np.ndarray:

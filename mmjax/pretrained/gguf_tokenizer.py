@@ -43,25 +43,25 @@ def build(metadata: Mapping[str, Any]) -> tokenizers.Tokenizer:
   Raises:
     ConfigError: if a key is missing, or it is of a kind that mmjax can't build.
   """
-  kind = require(metadata, 'tokenizer.ggml.model')
-  if kind == 'gpt2':
+  model = require(metadata, 'tokenizer.ggml.model')
+  if model == 'gpt2':
     tokenizer = _build_byte_level(metadata)
-  elif kind == 'llama':
+  elif model == 'llama':
     tokenizer = _build_pieces(metadata)
   else:
     raise ConfigError(
-      f"tokenizer.ggml.model is {kind!r}; mmjax reads 'gpt2' and 'llama'"
+      f"tokenizer.ggml.model is {model!r}; mmjax reads 'gpt2' and 'llama'"
     )
   tokens = require(metadata, 'tokenizer.ggml.tokens')
-  for token, token_kind in zip(
-    tokens, require(metadata, 'tokenizer.ggml.token_type'), strict=True
-  ):
-    if token_kind in (_CONTROL, _USER):
-      added = tokenizers.AddedToken(
-        token, normalized=False, special=token_kind == _CONTROL
-      )
-      tokenizer.add_tokens([added])
-  begins = kind == 'llama' or metadata.get('tokenizer.ggml.pre') == 'llama-bpe'
+  kinds = require(metadata, 'tokenizer.ggml.token_type')
+  tokenizer.add_tokens(
+    [
+      tokenizers.AddedToken(token, normalized=False, special=kind == _CONTROL)
+      for token, kind in zip(tokens, kinds, strict=True)
+      if kind in (_CONTROL, _USER)
+    ]
+  )
+  begins = model == 'llama' or metadata.get('tokenizer.ggml.pre') == 'llama-bpe'
   if metadata.get('tokenizer.ggml.add_bos_token', begins):
     number = require(metadata, 'tokenizer.ggml.bos_token_id')
     first = tokens[number]

@@ -1,4 +1,4 @@
-"""Decoders of Llama and of models like it: Qwen, Gemma."""
+"""Decoders of Llama and of models like it: Mistral, Qwen, Gemma."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,6 +37,8 @@ WINDOWS = (
   'sliding_window',
   'use_sliding_window',
 )
+# Kinds of layers.
+FULL, SLIDING = 'full_attention', 'sliding_attention'
 SECTION = sections.Section(
   read=(*DEFAULTS, *sections.ROTARY, *WINDOWS),
   only={'rope_interleaved': False, 'use_mrope': False},
@@ -58,6 +60,7 @@ def decoder(
   *,
   block: Mapping[str, Any] | None = None,
   rotary: Mapping[str, Any] | None = None,
+  windows: Mapping[str, Any] | None = None,
   **settings: Any,
 ) -> decoders.TextDecoder:
   """The decoder that a config describes.
@@ -69,13 +72,16 @@ def decoder(
     block: further settings of its blocks.
     rotary: settings of the blocks for rotary positions; None for those of
       `section`.
+    windows: which layers have a window, as of `find_windows`; None refuses
+      them.
     **settings: further settings of the decoder.
 
   Raises:
     ConfigError: for an unknown activation or unknown rotary positions, or for
-      sliding-window attention.
+      sliding windows without `windows`.
   """
-  _refuse_windows(config, section)
+  if windows is None:
+    windows = _refuse_windows(config, section)
   return decoders.TextDecoder(
     vocab_size=config['vocab_size'],
     width=config['hidden_size'],
@@ -86,6 +92,7 @@ def decoder(
     cross_attention=False,
     positions='none',
     tied=config['tie_word_embeddings'],
+    **windows,
     block={
       'num_kv_heads': config['num_key_value_heads'],
       'head_dim': config['head_dim'],
@@ -109,6 +116,7 @@ def rules(
   attention_bias: bool | Sequence[str] = False,
   mlp_bias: bool = False,
   qk_norm: bool = False,
+  sandwich: bool = False,
 ) -> list[keys.Rule]:
   """The key table of the decoder.
 
@@ -117,6 +125,7 @@ def rules(
     attention_bias: layers with a bias, as in `mmjax.nn.Attention.bias`.
     mlp_bias: whether the MLP has biases.
     qk_norm: whether queries and keys are normalised.
+    sandwich: whether what a branch adds is normalised too.
   """
   ours, theirs = 'blocks/layers', f'model.layers.{keys.LAYER}'
   out = [
@@ -130,11 +139,17 @@ def rules(
       _ATTENTION,
       bias=attention_bias,
     ),
-    *keys.norm(
-      f'{ours}/mlp_norm', f'{theirs}.post_attention_layernorm', bias=False
-    ),
     *keys.norm('last_norm', 'model.norm', bias=False),
   ]
+  norms = {'mlp_norm': 'post_attention_layernorm'}
+  if sandwich:
+    norms = {
+      'attention_last_norm': 'post_attention_layernorm',
+      'mlp_norm': 'pre_feedforward_layernorm',
+      'mlp_last_norm': 'post_feedforward_layernorm',
+    }
+  for name, their in norms.items():
+    out += keys.norm(f'{ours}/{name}', f'{theirs}.{their}', bias=False)
   for name in ('gate', 'up', 'down'):
     out += keys.dense(
       f'{ours}/mlp/{name}', f'{theirs}.mlp.{name}_proj', bias=mlp_bias
@@ -151,17 +166,63 @@ def rules(
   return out
 
 
+def find_windows(
+  config: Mapping[str, Any],
+  section: Mapping[str, Any],
+  kinds: Sequence[str] | None = None,
+) -> dict[str, Any]:
+  """Settings of a decoder whose layers may have sliding windows.
+
+  Args:
+    config: the fields of `DEFAULTS`.
+    section: the same part of config.json itself: its `layer_types` and
+      `sliding_window`.
+    kinds: the kind of each layer where the file has no `layer_types`; None for
+      windows in none.
+
+  Raises:
+    ConfigError: for an unknown kind, another number of kinds than layers, or a
+      window that is not an integer above 0.
+  """
+  depth = config['num_hidden_layers']
+  kinds = section.get('layer_types') or kinds or [FULL] * depth
+  if not isinstance(kinds, list | tuple) or len(kinds) != depth:
+    raise ConfigError(
+      f'config.json: layer_types is {kinds!r}, but num_hidden_layers is '
+      f'{depth}; list one kind for each layer'
+    )
+  unknown = sorted({str(kind) for kind in kinds} - {FULL, SLIDING})
+  if unknown:
+    raise ConfigError(
+      f'config.json: layer_types has {", ".join(unknown)}; mmjax knows '
+      f'{FULL} and {SLIDING}'
+    )
+  local = tuple(i for i, kind in enumerate(kinds) if kind == SLIDING)
+  window = section.get('sliding_window', 4096)
+  if not local or window is None:
+    return {}
+  if type(window) is not int or window < 1:
+    raise ConfigError(
+      f'config.json: sliding_window is {window!r}; mmjax reads an integer '
+      'above 0 here'
+    )
+  if window >= config['max_position_embeddings']:
+    return {}  # No text exceeds it, and it would keep fast kernels away.
+  return {'local_layers': local, 'window': window}
+
+
 def _refuse_windows(
   config: Mapping[str, Any], section: Mapping[str, Any]
-) -> None:
+) -> dict[str, Any]:
   depth = config['num_hidden_layers']
   kinds = section.get('layer_types')
   if kinds is None and section.get('use_sliding_window'):
     first = section.get('max_window_layers', 28)
-    kinds = ['sliding_attention'] * max(0, depth - first)
-  windows = sorted(set(kinds or ()) - {'full_attention'})
+    kinds = [SLIDING] * max(0, depth - first)
+  windows = sorted(set(kinds or ()) - {FULL})
   if windows and section.get('sliding_window', 4096) is not None:
     raise ConfigError(
-      f'config.json: its layers have {windows}; mmjax reads only models whose '
-      'tokens attend to all before them'
+      f'config.json: its layers have {windows}; of this family mmjax reads '
+      'only models whose tokens attend to all before them'
     )
+  return {}

@@ -28,8 +28,34 @@ def module(
   configs.architecture(config, 'Qwen2ForCausalLM')
   values = configs.section(config, '', DEFAULTS)
   return models.LanguageModel(
-    llamas.decoder(values, config, dtype, block={'attention_bias': BIAS})
+    llamas.decoder(
+      values,
+      config,
+      dtype,
+      block={'attention_bias': BIAS},
+      windows=windows(values, config),
+    )
   )
+
+
+def windows(
+  values: Mapping[str, Any], config: Mapping[str, Any]
+) -> dict[str, Any] | None:
+  """Settings of the decoder, whose upper layers may have sliding windows.
+
+  Args:
+    values: the fields of `DEFAULTS`.
+    config: all of config.json.
+
+  Returns:
+    The settings; None where the config turns windows off.
+  """
+  if not config.get('use_sliding_window'):
+    return None
+  first = config.get('max_window_layers', 28)
+  depth = values['num_hidden_layers']
+  kinds = [llamas.SLIDING if i >= first else llamas.FULL for i in range(depth)]
+  return llamas.find_windows(values, config, kinds)
 
 
 def inputs(config: Mapping[str, Any]) -> Batch:

@@ -30,7 +30,13 @@ def module(
   values = configs.section(config, '', _DEFAULTS)
   block = {'attention_bias': values['attention_bias'], 'qk_norm': 'rmsnorm'}
   return models.LanguageModel(
-    llamas.decoder(values, config, dtype, block=block)
+    llamas.decoder(
+      values,
+      config,
+      dtype,
+      block=block,
+      windows=qwen2.windows(values, config),
+    )
   )
 
 

@@ -29,6 +29,19 @@ SETTINGS = {
       'qk_norm': 'rmsnorm',
     },
   },
+  'gemma': {
+    'cross_attention': False,
+    'positions': 'none',
+    'depth': 2,
+    'local_layers': (0,),
+    'window': 2,
+    'block': {
+      'norm': 'offset_rmsnorm',
+      'norm_position': 'sandwich',
+      'rope_theta': 1e4,
+      'local_rope': {'theta': 50.0},
+    },
+  },
   'bert': {
     'embed_norm': True,
     'final_norm': False,
@@ -50,7 +63,7 @@ SETTINGS = {
   'unrolled': {'scan': False, 'positions': 'sincos', 'unimodal_depth': 1},
 }
 decoding = pytest.mark.parametrize(
-  'name', ['coca', 'llama', 'bert', 't5', 'unrolled']
+  'name', ['coca', 'llama', 'gemma', 'bert', 't5', 'unrolled']
 )
 # Products of other shapes, in float32.
 TOLERANCE = {'rtol': 1e-4, 'atol': 1e-5}
@@ -136,9 +149,10 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   np.testing.assert_allclose(second[1, 0], expected[1, 2], **TOLERANCE)
 
 
-def test_relative_positions_take_no_others(made):
-  module, variables, seen = made('t5')
-  cache = module.init_cache(2, 5, 3)
+@pytest.mark.parametrize('name', ['t5', 'gemma'])
+def test_counted_tokens_take_no_other_positions(name, made):
+  module, variables, seen = made(name)
+  cache = module.init_cache(2, 5, None if seen is None else 3)
   with pytest.raises(ValueError, match='pass no positions'):
     module.apply(
       variables, IDS, cache, MASK, seen, positions=IDS, method='decode_cached'

@@ -313,7 +313,7 @@ def test_bfloat16_keeps_parameters_in_float32(draw):
 @pytest.mark.parametrize(
   'settings, message',
   [
-    ({'norm_position': 'mid'}, "norm_position 'mid' is unknown; use 'pre'"),
+    ({'norm_position': 'mid'}, "norm_position 'mid' is unknown; use one of"),
     ({'norm': 'batch'}, "norm 'batch' is unknown; use 'layernorm'"),
     ({'activation': 'gelo'}, "activation 'gelo' is unknown; use one of"),
     ({'attention_bias': ('keys',)}, r"\['keys'\] is unknown; use names out"),

@@ -254,3 +254,30 @@ def test_local_layers_see_a_window(scan, draw):
   np.testing.assert_allclose(got, want, **TOLERANCE)
   with pytest.raises(ValueError, match=r'\(0, 2\) need segments and local_'):
     module.apply(params, X, **settings)
+
+
+def test_local_layers_attend_to_recent_tokens_by_other_positions(draw):
+  rope = {'rope_theta': 1e4, 'local_rope': {'theta': 7.0}}
+  settings = {'visible': mnn.Visible(causal=True), 'train': False}
+  module = stack(block=rope, local_layers=(0, 2), window=2)
+  params = draw(module, X, **settings)
+  want, layers = X, mnn.unstack_layers(params['params'])
+  for i, theta in enumerate((7.0, 1e4, 7.0)):
+    block = mnn.Block(8, 4, 11, rope_theta=theta)
+    window = 2 if i != 1 else None
+    visible = mnn.Visible(causal=True, window=window)
+    layer = {'params': layers[f'layers_{i}']}
+    want, _ = block.apply(layer, want, visible=visible, train=False)
+  got, _ = module.apply(params, X, **settings)
+  np.testing.assert_allclose(got, want, **TOLERANCE)
+  # The last token of the first layer alone attends to one before it.
+  alone = stack(block=rope, local_layers=(0, 1, 2), window=1)
+  got, _ = alone.apply(params, X, **settings)
+  moved, _ = alone.apply(params, X.at[:, 0].add(1.0), **settings)
+  np.testing.assert_array_equal(got[:, 1:], moved[:, 1:])
+  for wrong, message in (
+    ({'window': 2, 'block': None}, 'set local_layers or leave it out'),
+    ({}, 'local_rope .* is for the local layers'),
+  ):
+    with pytest.raises(ValueError, match=message):
+      stack(**{'block': rope, **wrong}).apply(params, X, **settings)

@@ -22,7 +22,31 @@ LLAMA3 = {
   'high_freq_factor': 4.0,
   'original_max_position_embeddings': 16,
 }
+LOCAL = 'sliding_attention'
 CONFIGS = {
+  'gemma3_odd': {
+    'hidden_size': 18, 'intermediate_size': 25, 'num_hidden_layers': 3,
+    'num_attention_heads': 3, 'num_key_value_heads': 1, 'head_dim': 10,
+    'query_pre_attn_scalar': 7, 'sliding_window': 3,
+    'layer_types': ['full_attention', LOCAL, LOCAL],
+  },
+  'gemma3_deep': {
+    'hidden_size': 16, 'intermediate_size': 24, 'num_hidden_layers': 7,
+    'num_attention_heads': 4, 'num_key_value_heads': 2, 'head_dim': 6,
+    'query_pre_attn_scalar': 6, 'sliding_window': 5, 'rms_norm_eps': 1e-3,
+    'rope_parameters': {
+      LOCAL: {'rope_theta': 50.0, 'rope_type': 'default'},
+      'full_attention': {
+        'rope_theta': 1e4, 'rope_type': 'linear', 'factor': 8.0,
+      },
+    },
+  },
+  'gemma3_whole': {
+    'hidden_size': 20, 'intermediate_size': 12, 'num_hidden_layers': 1,
+    'num_attention_heads': 2, 'num_key_value_heads': 2, 'head_dim': 8,
+    'attention_bias': True, 'tie_word_embeddings': False,
+    'layer_types': ['full_attention'],
+  },
   'gpt2_odd': {'n_embd': 15, 'n_layer': 2, 'n_head': 3, 'n_positions': 41},
   'gpt2_gelu': {
     'n_embd': 20, 'n_layer': 3, 'n_head': 1, 'n_positions': 33,
@@ -72,7 +96,7 @@ CONFIGS = {
     'hidden_size': 24, 'intermediate_size': 40, 'num_hidden_layers': 3,
     'num_attention_heads': 4, 'num_key_value_heads': 1, 'head_dim': None,
     'tie_word_embeddings': True, 'rope_parameters': {'rope_theta': 1e6},
-    'max_position_embeddings': 48, 'sliding_window': 48, 'rms_norm_eps': 1e-3,
+    'max_position_embeddings': 48, 'sliding_window': 5, 'rms_norm_eps': 1e-3,
   },
   'qwen2_odd': {
     'hidden_size': 18, 'intermediate_size': 25, 'num_hidden_layers': 2,
@@ -82,6 +106,7 @@ CONFIGS = {
   'qwen2_grouped': {
     'hidden_size': 40, 'intermediate_size': 48, 'num_hidden_layers': 3,
     'num_attention_heads': 10, 'num_key_value_heads': 5,
+    'use_sliding_window': True, 'sliding_window': 4, 'max_window_layers': 1,
   },
   'qwen2_one_group': {
     'hidden_size': 12, 'intermediate_size': 36, 'num_hidden_layers': 1,
@@ -104,6 +129,7 @@ CONFIGS = {
   },
 }  # fmt: skip
 FAMILIES = {
+  'gemma3': (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM),
   'gpt2': (transformers.GPT2Config, transformers.GPT2LMHeadModel),
   'llama': (transformers.LlamaConfig, transformers.LlamaForCausalLM),
   'mistral': (transformers.MistralConfig, transformers.MistralForCausalLM),
@@ -123,6 +149,8 @@ def original(name):
     # Words outweighed by their blocks, or each would be followed by itself.
     if parameter.ndim > 1 and not re.search('wte|wpe|embed|lm_head', name):
       parameter.data *= 3 if name.startswith('transformer') else 1.5
+    elif 'post_feedforward' in name:
+      parameter.data += 3
   return model
 
 

@@ -43,14 +43,17 @@ def arrays(queries=5, keys=11, heads=6, groups=2):
   )
 
 
-def attend(inputs, mask, causal=False):
+def attend(inputs, mask, causal=False, window=None):
   if causal:
     mask = mask & ops.causal_mask(mask.shape[2])
+  if window is not None:
+    steps = jnp.arange(mask.shape[2])
+    mask = mask & (steps[:, None] - steps[None] < window)[None]
   return ops.dot_product_attention(*inputs, mask)[0]
 
 
-def ring(inputs, mask, causal=False):
-  return ring_attention.ring_attention(*inputs, mask, causal=causal)
+def ring(inputs, mask, **structure):
+  return ring_attention.ring_attention(*inputs, mask, **structure)
 
 
 def compute(attention, *args, **kwargs):
@@ -91,6 +94,7 @@ def test_masks_may_be_the_same_for_all(part):
 def test_causal():
   *inputs, mask = arrays(queries=11)
   check(SPLIT['sequence'], tuple(inputs), mask, causal=True)
+  check(SPLIT['sequence'], tuple(inputs), mask, causal=True, window=4)
 
 
 def test_fewer_tokens_than_devices():

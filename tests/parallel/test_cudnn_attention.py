@@ -17,10 +17,13 @@ LENGTH = 131
 SEGMENTS = jnp.asarray([[1] * 30 + [2] * 101, [1] * 100 + [0] * 31])
 REAL = jnp.stack([jnp.arange(LENGTH) > 3, jnp.zeros(LENGTH, bool)])[:, None]
 PREFIX = jnp.arange(LENGTH)[None] < jnp.array([[7], [70]])
+STEPS = jnp.arange(LENGTH)
+RECENT = (STEPS[:, None] - STEPS[None] < 9)[None]
 CASES = {
   'nothing': {},
   'causal': {'causal': True},
   'keys': {'causal': True, 'mask': REAL},
+  'window': {'causal': True, 'window': 9},
   'all': {'causal': True, 'prefix': PREFIX, 'segments': SEGMENTS},
 }
 
@@ -80,6 +83,7 @@ def test_around_the_kernel_masks_are_exact(name, monkeypatch):
     earlier=ops.causal_mask(LENGTH) if 'causal' in structure else None,
     segments=pair(structure.get('segments')),
     prefix=pair(structure.get('prefix')),
+    recent=RECENT if 'window' in structure else None,
   )
   want = ops.dot_product_attention(query, key, value, allowed)[0]
   got = cudnn_attention.cudnn_attention(query, key, value, **structure)

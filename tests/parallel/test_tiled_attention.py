@@ -23,6 +23,11 @@ EARLIER = ops.causal_mask(LENGTH)
 SAME = SEGMENTS[:, :, None] == SEGMENTS[:, None]
 REAL = (SEGMENTS > 0)[:, None]
 BOTH = PREFIX[:, :, None] & PREFIX[:, None]
+# Two images, of which none has tokens of the other.
+BLOCKS = jnp.asarray([[0, 1, 1, 1, 2, 2, 0], [1, 1, 0, 0, 0, 3, 3]])
+IMAGES = (BLOCKS[:, :, None] == BLOCKS[:, None]) & (BLOCKS[:, None] > 0)
+STEPS = jnp.arange(LENGTH)
+RECENT = (STEPS[:, None] - STEPS[None] < 3)[None]
 STRUCTURES = {
   'everything': ({}, None),
   'keys': ({'mask': KEYS}, KEYS),
@@ -35,6 +40,10 @@ STRUCTURES = {
   'all': (
     {'causal': True, 'segments': SEGMENTS, 'prefix': PREFIX},
     SAME & REAL & (EARLIER | BOTH),
+  ),
+  'window': (
+    {'causal': True, 'prefix': BLOCKS, 'window': 3},
+    (EARLIER | IMAGES) & RECENT,
   ),
 }
 

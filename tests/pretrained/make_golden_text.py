@@ -64,6 +64,15 @@ def main() -> None:
     tie_word_embeddings=True, **LLAMA, **vocabulary
   )
   qwen3 = transformers.Qwen3Config(head_dim=4, **LLAMA, **vocabulary)
+  gemma3 = transformers.Gemma3TextConfig(
+    head_dim=6,
+    sliding_window=3,
+    query_pre_attn_scalar=5,
+    layer_types=['sliding_attention', 'full_attention'],
+    **LLAMA,
+    **vocabulary,
+  )
+  write('gemma3_text', transformers.Gemma3ForCausalLM(gemma3), tokenizer)
   write('gpt2', transformers.GPT2LMHeadModel(gpt2), tokenizer)
   write('llama', transformers.LlamaForCausalLM(llama), tokenizer)
   write('mistral', transformers.MistralForCausalLM(mistral), tokenizer)
@@ -84,6 +93,8 @@ def write(name, model, tokenizer) -> None:
       size = 1.5 if parameter.ndim > 1 and not words else 0.5
       size = 0.1 if key.endswith('bias') else size
       parameter.copy_(torch.randn_like(parameter) * size)
+      if 'post_feedforward' in key:
+        parameter.add_(9)
   model.save_pretrained(folder)
   tokenizer.save(str(folder / 'tokenizer.json'))
   tokenizer.enable_padding(direction='left', pad_id=1)

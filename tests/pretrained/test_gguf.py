@@ -25,7 +25,14 @@ CONFIG = {
   'rope_theta': 500.0,
   'hidden_act': 'silu',
 }
+GEMMA3 = {
+  'head_dim': 16,
+  'hidden_activation': 'gelu_pytorch_tanh',
+  'query_pre_attn_scalar': 16,
+  'sliding_window': 5,
+}
 KINDS = {
+  'gemma3': ('Gemma3ForCausalLM', True, GEMMA3),
   'llama': ('LlamaForCausalLM', True, {}),
   'qwen2': ('Qwen2ForCausalLM', False, {}),
   'qwen3': ('Qwen3ForCausalLM', True, {'head_dim': 16}),
@@ -68,6 +75,8 @@ def _write(path, kind, config, tensors, change=lambda writer: None, **tokens):
   writer.add_rope_freq_base(config['rope_theta'])
   if 'head_dim' in config:
     writer.add_key_length(config['head_dim'])
+  if 'sliding_window' in config:
+    writer.add_sliding_window(config['sliding_window'])
   _tokenizer(writer, **tokens)
   change(writer)
   for name, (array, quantised) in tensors.items():
@@ -104,6 +113,9 @@ def _random_tensors(kind, config):
     stored, quantised = array, None
     if kind == 'llama' and stem.rpartition('.')[2] in heads:
       stored = _swap(array, config[heads[stem.rpartition('.')[2]]])
+    if kind == 'gemma3' and array.ndim == 1:
+      stored = array + 1
+      array = stored - 1  # As rounded.
     if array.ndim == 2:
       quantised = gguf.GGMLQuantizationType.Q8_0
       if 'up_proj' in name:
@@ -133,7 +145,7 @@ def files(tmp_path_factory):
       name, tied, further = KINDS[kind]
       config = {
         **CONFIG,
-        'model_type': kind,
+        'model_type': {'gemma3': 'gemma3_text'}.get(kind, kind),
         'architectures': [name],
         'tie_word_embeddings': tied,
         **further,

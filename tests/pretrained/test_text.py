@@ -19,7 +19,7 @@ NEW = 12
 
 @pytest.fixture(
   scope='module',
-  params=['gpt2', 'llama', 'mistral', 'opt', 'qwen2', 'qwen3'],
+  params=['gemma3_text', 'gpt2', 'llama', 'mistral', 'opt', 'qwen2', 'qwen3'],
   name='golden',
 )
 def golden_folder(request):
@@ -106,9 +106,8 @@ def test_special_ids(tmp_path):
     ('opt', {'word_embed_proj_dim': 8}, 'word_embed_proj_dim is 8; mmjax'),
     (
       'qwen2',
-      {'layer_types': None, 'use_sliding_window': True, 'sliding_window': 8}
-      | {'max_window_layers': 1},
-      'sliding_attention',
+      {'layer_types': ['sliding_attention'], 'use_sliding_window': True},
+      r"layer_types is \['sliding_attention'\], but num_hidden_layers is 2",
     ),
     (
       'qwen2',
@@ -116,9 +115,17 @@ def test_special_ids(tmp_path):
       r'lm_head.weight .* is missing(.|\n)*take a checkpoint of the model that',
     ),
     (
-      'mistral',
-      {'sliding_window': 63},
-      'sliding_window is 63, less than max_position_embeddings 64',
+      'llama',
+      {'layer_types': ['sliding_attention'] * 2, 'sliding_window': 8},
+      r"layers have \['sliding_attention'\]; of this family",
+    ),
+    ('mistral', {'sliding_window': 0}, 'sliding_window is 0; mmjax reads an'),
+    ('gemma3_text', {'layer_types': ['full', 'x']}, 'layer_types has full, x'),
+    ('gemma3_text', {'final_logit_softcapping': 30.0}, 'softcapping is 30.0'),
+    (
+      'gemma3_text',
+      {'rope_parameters': {'rope_theta': 1e4}},
+      'rope_parameters has rope_theta; .* one part for each of full_attention',
     ),
     ('qwen3', {'head_dim': 6}, r'q_norm.weight is \[4\], not \[6\]'),
   ],
@@ -156,6 +163,18 @@ SIZES = {
   'llama 3.2 1B': (
     llama(128256, 2048, 8192, 16, 32, 8, head_dim=64, **TIED),
     1_235_814_400,
+  ),
+  'gemma3_text 270M': (
+    llama(262144, 640, 2048, 18, 4, 1, head_dim=256),
+    268_098_176,
+  ),
+  'gemma3_text 1B': (
+    llama(262144, 1152, 6912, 26, 4, 1, head_dim=256),
+    999_885_952,
+  ),
+  'mistral 7B 0.1': (
+    llama(32000, 4096, 14336, 32, 32, 8, sliding_window=4096),
+    7_241_732_096,
   ),
   'opt 125M': ({}, 125_239_296),
   'opt 2.7B': (

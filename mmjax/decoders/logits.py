@@ -1,0 +1,55 @@
+"""From a text decoder's features to logits over its vocabulary."""
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from mmjax import nn as mnn
+from mmjax.parallel import vocabulary
+from mmjax.types import Array, FactoredLogits
+
+
+class LogitWriter(nn.Module):
+  """The output layers of `TextDecoder`, whose fields it reads."""
+
+  def setup_logits(self) -> None:
+    """Makes the layers behind the last block, but for `head_norm`."""
+    if self.head_activation is not None:
+      self.head_dense = mnn.make_head(
+        self.width, ('embed', None), True, self.dtype
+      )
+    if self.head_bias:
+      self.logit_bias = self.param(
+        'logit_bias',
+        nn.with_logical_partitioning(nn.initializers.zeros, ('vocab',)),
+        (self.vocab_size,),
+        jnp.float32,
+      )
+    if not self.tied:
+      self.head = mnn.OutputMatrix(self.width, self.vocab_size)
+
+  def predict(self, x: Array, *, train: bool) -> Array | FactoredLogits:
+    """Logits [B, T, V] float32 of features, in training not multiplied out."""
+    if not train:
+      return self.logits(x)
+    if self.is_mutable_collection('intermediates'):
+      self.logits(x)  # They are collected.
+    return self.factor_logits(x)
+
+  def logits(self, x: Array) -> Array:
+    """Logits [B, T, V] float32 of features [B, T, D]."""
+    logits = vocabulary.multiply(self.factor_logits(x))
+    self.sow('intermediates', 'logits', logits)
+    return logits
+
+  def factor_logits(self, x: Array) -> FactoredLogits:
+    """Logits of features [B, T, D], not multiplied out."""
+    if self.head_activation is not None:
+      x = mnn.activation(self.head_activation)(self.head_dense(x))
+      x = self.head_norm(x)
+    if self.head_scale != 1:
+      x = x * jnp.asarray(self.head_scale, x.dtype)
+    bias = self.logit_bias if self.head_bias else None
+    if self.tied:
+      return self.words.factor_logits(x, bias)
+    x, kernel = nn.dtypes.promote_dtype(x, self.head(), dtype=self.dtype)
+    return FactoredLogits(x, kernel, bias)
