@@ -90,16 +90,20 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   LLaVA (Liu et al. 2023, figure 1) with a ViT and a projector; PaliGemma (Beyer
   et al. 2024) with `prefix` besides; Qwen2-VL (Wang et al. 2024) with a
   `PackedViT`, which needs no projector; BLIP-2 (Li et al. 2023) with a
-  `QueryTransformer` and, where its language model is a T5, an `encoder`.
+  `QueryTransformer` and, where its language model is a T5, an `encoder`; Gemma
+  3 (Gemma Team 2025) with `image_blocks`.
 
   Attributes:
     placeholders: ids of the tokens that images replace.
+    image_blocks: whether the tokens of an image attend to each other in both
+      directions, and all others to those before them alone (Gemma 3).
     output_text: the feature of conversations that it is trained on, with
       `image` [B, H, W, C] in its place; '' for the batch's `text`.
     image_tokens: number of placeholders of an image in these; 0 if unknown.
   """
 
   placeholders: Sequence[int]
+  image_blocks: bool = False
   output_text: str = ''
   image_tokens: int = 0
 
@@ -238,8 +242,13 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return chosen
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
-    """The batch's `prefix` [B, T], else all tokens or none, by the field."""
-    return batch.get('prefix', mask if self.prefix else None)
+    """The batch's `prefix` [B, T], else that of the fields."""
+    if 'prefix' in batch or not self.image_blocks:
+      return batch.get('prefix', mask if self.prefix else None)
+    # Numbers of the images that tokens are of, 0 for words.
+    images = jnp.isin(batch['text'], jnp.asarray(tuple(self.placeholders)))
+    before = jnp.pad(images, ((0, 0), (1, 0)))[:, :-1]
+    return jnp.cumsum(images & ~before, axis=1) * images
 
 
 def _get_text_mask(batch: Batch) -> Array:

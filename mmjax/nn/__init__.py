@@ -6,7 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
-from mmjax.nn.connectors import PixelShuffle, Resampler
+from mmjax.nn.connectors import AveragePool, PixelShuffle, Resampler
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
 from mmjax.nn.embedding import (
@@ -29,6 +29,7 @@ __all__ = [
   'EVERYTHING',
   'Attention',
   'AttentionPool',
+  'AveragePool',
   'Block',
   'BlockCache',
   'Context',

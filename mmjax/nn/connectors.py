@@ -12,7 +12,7 @@ from mmjax.errors import ConfigError
 from mmjax.nn import block as block_lib
 from mmjax.nn import mlp, norm
 from mmjax.nn import visible as visible_lib
-from mmjax.types import Array, Size
+from mmjax.types import Array, Positive, Size
 
 
 class PixelShuffle(nn.Module):
@@ -25,12 +25,21 @@ class PixelShuffle(nn.Module):
     width: D of the result.
     factor: side of a square in tokens.
     mlp_dim: hidden size of the MLP; 0 for one dense layer.
+    activation: of the MLP.
+    use_bias: whether the MLP, or the dense layer, has biases.
+    norm: of what a square's tokens are joined to, before the MLP, as
+      `Block.norm`; None for none.
+    norm_epsilon: added to the variance.
     dtype: dtype of the computation.
   """
 
   width: Size
   factor: Size = 2
   mlp_dim: int = 0
+  activation: str = 'gelu'
+  use_bias: bool = True
+  norm: str | None = None
+  norm_epsilon: Positive = 1e-6
   dtype: Any = jnp.float32
 
   @nn.compact
@@ -44,14 +53,7 @@ class PixelShuffle(nn.Module):
     Raises:
       ConfigError: if N is not a square of a multiple of `factor`.
     """
-    number = values.shape[1]
-    side = math.isqrt(number)
-    if side * side != number or side % self.factor:
-      raise ConfigError(
-        f'pixel_shuffle with factor {self.factor} needs a square grid whose '
-        f'side is a multiple of it, got {number} tokens; leave out tokens such '
-        'as the class token, or change the image or patch size'
-      )
+    side = _find_side(values.shape[1], self.factor, 'pixel_shuffle')
     x = einops.rearrange(
       values,
       'b (r p c q) d -> b (r c) (p q d)',
@@ -60,13 +62,78 @@ class PixelShuffle(nn.Module):
       c=side // self.factor,
       r=side // self.factor,
     )
-    if not self.mlp_dim:
-      return mlp.Linear(self.width, dtype=self.dtype, name='linear')(
-        x, train=train
+    if self.norm is not None:
+      x = norm.make_norm(self.norm, self.norm_epsilon, self.dtype, name='norm')(
+        x
       )
-    return mlp.Mlp(self.width, self.mlp_dim, dtype=self.dtype, name='mlp')(
-      x, train=train
+    settings = {'use_bias': self.use_bias, 'dtype': self.dtype}
+    if not self.mlp_dim:
+      return mlp.Linear(self.width, **settings, name='linear')(x, train=train)
+    return mlp.Mlp(
+      self.width,
+      self.mlp_dim,
+      activation=self.activation,
+      **settings,
+      name='mlp',
+    )(x, train=train)
+
+
+class AveragePool(nn.Module):
+  """The mean of each square of an image's grid, normalised and projected.
+
+  As in Gemma 3 (Gemma Team 2025, section 2.1, in their code).
+
+  Attributes:
+    width: D of the result.
+    factor: side of a square in tokens.
+    norm: of the means, as `Block.norm`.
+    norm_epsilon: added to the variance.
+    dtype: dtype of the computation.
+  """
+
+  width: Size
+  factor: Size
+  norm: str = 'rmsnorm'
+  norm_epsilon: Positive = 1e-6
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, values: Array, *, train: bool) -> Array:
+    """Maps [B, N, E] to [B, N / factor^2, D].
+
+    Args:
+      values: tokens of a square grid, rows first.
+      train: unused, as there is no dropout.
+
+    Raises:
+      ConfigError: if N is not a square of a multiple of `factor`.
+    """
+    side = _find_side(values.shape[1], self.factor, 'average_pool')
+    x = einops.reduce(
+      values,
+      'b (r p c q) d -> b (r c) d',
+      'mean',
+      p=self.factor,
+      q=self.factor,
+      c=side // self.factor,
+      r=side // self.factor,
     )
+    x = norm.make_norm(self.norm, self.norm_epsilon, self.dtype, name='norm')(x)
+    return mlp.Linear(
+      self.width, use_bias=False, dtype=self.dtype, name='linear'
+    )(x, train=train)
+
+
+def _find_side(number: int, factor: int, name: str) -> int:
+  """The side of a square grid of tokens, a multiple of a factor."""
+  side = math.isqrt(number)
+  if side * side != number or side % factor:
+    raise ConfigError(
+      f'{name} with factor {factor} needs a square grid whose '
+      f'side is a multiple of it, got {number} tokens; leave out tokens such '
+      'as the class token, or change the image or patch size'
+    )
+  return side
 
 
 class Resampler(nn.Module):

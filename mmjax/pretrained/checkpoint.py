@@ -221,7 +221,7 @@ def check_preprocessing(
       continue  # What it refuses, it refuses when images are used.
     if isinstance(prepares, patches.PatchPreprocessor):
       patches.check(module.vision, prepares, found[1])
-    elif size and isinstance(prepares, preprocess.ImagePreprocessor):
+    elif size and prepares:
       image_sizes.check(size, module, prepares, found[1])
   return size
 

@@ -69,7 +69,7 @@ def decoder(section: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
   Raises:
     ConfigError: for a value that mmjax doesn't read.
   """
-  values = configs.section(section, '', DEFAULTS)
+  values = read(section)
   every = configs.section(section, '', _PATTERN)['sliding_window_pattern']
   kinds = [
     llamas.SLIDING if (i + 1) % every else llamas.FULL
@@ -107,13 +107,18 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 def decoder_rules(section: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table of the decoder."""
-  values = configs.section(section, '', DEFAULTS)
+  values = read(section)
   return llamas.rules(
     tied=values['tie_word_embeddings'],
     attention_bias=values['attention_bias'],
     qk_norm=True,
     sandwich=True,
   )
+
+
+def read(section: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of `DEFAULTS`, of a config or a part of one."""
+  return configs.section(section, '', DEFAULTS)
 
 
 def _read_rotary(section: Mapping[str, Any]) -> tuple[dict, dict]:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mmjax import models
+from mmjax import decoders, models
 from mmjax.pretrained import base, configs, keys, language_models, llamas
 from mmjax.types import Batch
 
@@ -26,16 +26,24 @@ def module(
 ) -> models.LanguageModel:
   """The model that a config.json describes."""
   configs.architecture(config, 'Qwen2ForCausalLM')
-  values = configs.section(config, '', DEFAULTS)
-  return models.LanguageModel(
-    llamas.decoder(
-      values,
-      config,
-      dtype,
-      block={'attention_bias': BIAS},
-      windows=windows(values, config),
-    )
+  return models.LanguageModel(decoder(config, dtype))
+
+
+def decoder(section: Mapping[str, Any], dtype: Any) -> decoders.TextDecoder:
+  """The decoder, from a config or the part of one that is Qwen2's."""
+  values = read(section)
+  return llamas.decoder(
+    values,
+    section,
+    dtype,
+    block={'attention_bias': BIAS},
+    windows=windows(values, section),
   )
+
+
+def read(section: Mapping[str, Any]) -> dict[str, Any]:
+  """The fields of `DEFAULTS`, of a config or a part of one."""
+  return configs.section(section, '', DEFAULTS)
 
 
 def windows(
@@ -65,9 +73,13 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
-  tied = configs.section(config, '', DEFAULTS)['tie_word_embeddings']
-  table = llamas.rules(tied=tied, attention_bias=BIAS)
-  return keys.add_prefixes(table, 'decoder/', '')
+  return keys.add_prefixes(decoder_rules(config), 'decoder/', '')
+
+
+def decoder_rules(section: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table of the decoder."""
+  tied = read(section)['tie_word_embeddings']
+  return llamas.rules(tied=tied, attention_bias=BIAS)
 
 
 FAMILY = base.Family(

@@ -10,6 +10,11 @@ from mmjax.pretrained import families, generation_keys
 
 # Parts whose class a config names by its `model_type`.
 AUTO = {
+  'internvl.text_config': transformers.Qwen2Config,
+  'idefics3.text_config': transformers.LlamaConfig,
+  'smolvlm.text_config': transformers.LlamaConfig,
+  'gemma3.text_config': transformers.Gemma3TextConfig,
+  'gemma3.vision_config': transformers.SiglipVisionConfig,
   'llava.text_config': transformers.LlamaConfig,
   'llava.vision_config': transformers.CLIPVisionConfig,
   'paligemma.text_config': transformers.GemmaConfig,

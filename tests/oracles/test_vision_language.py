@@ -16,7 +16,7 @@ import transformers
 
 from mmjax import pretrained
 from mmjax.ops import packing
-from mmjax.pretrained import configs, patches, qwen_vl
+from mmjax.pretrained import configs, idefics3, patches, qwen_vl
 from tests.oracles import harness
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
@@ -30,7 +30,56 @@ QWEN = {
   'vision_start_token_id': 2,
   'vision_end_token_id': 3,
 }
+LOCAL, WHOLE = 'sliding_attention', 'full_attention'
 CONFIGS = {
+  'gemma3_odd': (
+    {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
+     'layer_types': [LOCAL, WHOLE], 'sliding_window': 6,
+     'query_pre_attn_scalar': 5, **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'image_size': 15, 'patch_size': 3,
+     'vision_use_head': False, 'layer_norm_eps': 1e-3},
+    {'mm_tokens_per_image': 25},
+  ),
+  'gemma3_pooled': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 3,
+     'num_attention_heads': 4, 'num_key_value_heads': 4, 'head_dim': 10,
+     'layer_types': [WHOLE, LOCAL, LOCAL], 'sliding_window': 3, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 1,
+     'num_attention_heads': 1, 'image_size': 24, 'patch_size': 4},
+    {'mm_tokens_per_image': 9},
+  ),
+  'idefics3_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'image_size': 18, 'patch_size': 3},
+    {'scale_factor': 3},
+  ),
+  'smolvlm_tied': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'head_dim': 6, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
+     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 3},
+    {'tie_word_embeddings': True},
+  ),
+  'internvl_odd': (
+    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
+     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
+    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
+     'num_attention_heads': 3, 'image_size': [12, 12], 'patch_size': [3, 3]},
+    {'tie_word_embeddings': False},
+  ),
+  'internvl_normed': (
+    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
+     'num_attention_heads': 4, 'num_key_value_heads': 4,
+     'tie_word_embeddings': True, **TEXT},
+    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
+     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 2,
+     'attention_bias': True, 'use_mean_pooling': False},
+    {'downsample_ratio': 1 / 3, 'projector_hidden_act': 'relu'},
+  ),
   'llava_odd': (
     {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
      'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
@@ -138,6 +187,34 @@ CONFIGS = {
   ),
 }  # fmt: skip
 FAMILIES = {
+  'gemma3': (
+    transformers.Gemma3Config,
+    transformers.Gemma3ForConditionalGeneration,
+    transformers.Gemma3TextConfig,
+    transformers.SiglipVisionConfig,
+    {'image_token_index': SEEN},
+  ),
+  'idefics3': (
+    transformers.Idefics3Config,
+    transformers.Idefics3ForConditionalGeneration,
+    transformers.LlamaConfig,
+    dict,
+    {'image_token_id': SEEN},
+  ),
+  'smolvlm': (
+    transformers.SmolVLMConfig,
+    transformers.SmolVLMForConditionalGeneration,
+    transformers.LlamaConfig,
+    dict,
+    {'image_token_id': SEEN},
+  ),
+  'internvl': (
+    transformers.InternVLConfig,
+    transformers.InternVLForConditionalGeneration,
+    transformers.Qwen2Config,
+    dict,
+    {'image_token_id': SEEN},
+  ),
   'llava': (
     transformers.LlavaConfig,
     transformers.LlavaForConditionalGeneration,
@@ -184,6 +261,8 @@ def original(name):
     # Words outweighed by their blocks, or each would be followed by itself.
     if parameter.ndim > 1 and not re.search('embed|lm_head|vis', key):
       parameter.data *= 2
+    elif 'post_feedforward' in key:
+      parameter.data += 3
   return model
 
 
@@ -192,12 +271,6 @@ def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
   return model, harness.load_saved(model, folder)
-
-
-def number_of_tokens(loaded):
-  vision = loaded.vision_config()
-  patches = (vision['image_size'] // vision['patch_size']) ** 2
-  return patches + loaded.module.vision.class_token - loaded.module.skipped
 
 
 def words(rng, number):
@@ -283,7 +356,7 @@ def batch(loaded, left=False):
   if isinstance(loaded, qwen_vl.QwenVL):
     return qwen_batch(loaded, left)
   rng = np.random.default_rng(0)
-  seen = [SEEN] * number_of_tokens(loaded)
+  seen = [SEEN] * loaded.tokens_per_image()
   rows = [
     [1, *words(rng, 2), *seen, *words(rng, 3), *seen, *words(rng, 2)],
     [1, *seen, *words(rng, 5)],
@@ -303,6 +376,12 @@ def batch(loaded, left=False):
     'text_mask': jnp.asarray(mask),
     'image': jnp.asarray(images),
   }
+  if isinstance(loaded, idefics3.Model):
+    absent = np.asarray([[1, 1], [1, 0], [0, 0]])[:, :, None, None, None]
+    pixels = torch.tensor(images * absent).permute(0, 1, 4, 2, 3)
+    theirs['pixel_values'] = pixels.float()
+  if loaded.module.image_blocks:
+    theirs['token_type_ids'] = torch.tensor(ids == SEEN).long()
   if loaded.module.prefix:
     # The last two tokens that are there see what is before them alone.
     ends = mask.sum(axis=1)[:, None] - 2

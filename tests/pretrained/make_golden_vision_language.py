@@ -5,6 +5,7 @@ Run it with the extra `oracles`, from the project's folder:
   python tests/pretrained/make_golden_vision_language.py
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +47,123 @@ QWEN = {
 }
 SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
 PROMPTS = {
+  'gemma3': ['<|vision_start|> a small red', 'a <|vision_start|> cat is'],
+  'idefics3': ['<image> a small red', 'a <image> cat is'],
+  'internvl': ['<image> a small red', 'a <image> cat is'],
   'llava': ['<image> a small red', 'a <image> cat is'],
   'paligemma': ['a small red', 'a cat is'],
+  'smolvlm': ['<image> a small red', 'a <image> cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
+
+
+def gemma3() -> None:
+  config = transformers.Gemma3Config(
+    text_config=transformers.Gemma3TextConfig(
+      **TEXT,
+      head_dim=8,
+      layer_types=['sliding_attention', 'full_attention'],
+      sliding_window=6,
+    ),
+    vision_config=transformers.SiglipVisionConfig(
+      **{**CLIP, 'image_size': 24, 'patch_size': 4}, vision_use_head=False
+    ),
+    mm_tokens_per_image=9,
+    boi_token_index=SPECIAL.index('<|vision_start|>'),
+    eoi_token_index=SPECIAL.index('<|vision_end|>'),
+    image_token_index=SPECIAL.index('<image>'),
+    **IDS,
+  )
+  images = transformers.Gemma3ImageProcessorPil(
+    size={'height': 24, 'width': 24}
+  )
+  words = tokenizer()
+  names = {'boi': '<|vision_start|>', 'eoi': '<|vision_end|>'}
+  for name, token in {**names, 'image': '<image>'}.items():
+    setattr(words, f'{name}_token', token)
+    setattr(words, f'{name}_token_id', SPECIAL.index(token))
+  processor = transformers.Gemma3Processor(images, words, image_seq_length=9)
+  write(
+    'gemma3', transformers.Gemma3ForConditionalGeneration(config), processor
+  )
+
+
+def idefics3() -> None:
+  kinds = {
+    'idefics3': (
+      transformers.Idefics3Config,
+      transformers.Idefics3ForConditionalGeneration,
+      transformers.Idefics3ImageProcessorPil,
+      True,
+    ),
+    'smolvlm': (
+      transformers.SmolVLMConfig,
+      transformers.SmolVLMForConditionalGeneration,
+      transformers.SmolVLMImageProcessorPil,
+      False,
+    ),
+  }
+  places = [f'<row_{row}_col_{column}>' for row in (1, 2) for column in (1, 2)]
+  more = ['<fake_token_around_image>', '<end_of_utterance>', '<global-img>']
+  for name, (make_config, make, make_images, splits) in kinds.items():
+    words = tokenizer(*more, *places)
+    config = make_config(
+      text_config=transformers.LlamaConfig(
+        **{**TEXT, 'vocab_size': len(words), 'max_position_embeddings': 128}
+      ),
+      vision_config={**CLIP, 'image_size': 24, 'patch_size': 4},
+      image_token_id=SPECIAL.index('<image>'),
+      scale_factor=3,
+      **IDS,
+    )
+    images = make_images(
+      size={'longest_edge': 48},
+      max_image_size={'longest_edge': 24},
+      do_image_splitting=splits,
+    )
+    # SmolVLM's own needs num2words, for videos alone.
+    processor = transformers.Idefics3Processor(images, words, image_seq_len=4)
+    write(name, make(config), processor)
+
+
+def internvl() -> None:
+  words = tokenizer()
+  names = {'start_image': '<|vision_start|>', 'end_image': '<|vision_end|>'}
+  names |= {'context_image': '<image>', 'video': '<|video_pad|>'}
+  for name, token in names.items():
+    setattr(words, f'{name}_token', token)
+    setattr(words, f'{name}_token_id', SPECIAL.index(token))
+  config = transformers.InternVLConfig(
+    text_config=transformers.Qwen2Config(
+      **{**TEXT, 'max_position_embeddings': 128}
+    ),
+    vision_config={**CLIP, 'image_size': 24, 'patch_size': 6},
+    image_token_id=SPECIAL.index('<image>'),
+    image_seq_length=4,
+    **IDS,
+  )
+  images = transformers.GotOcr2ImageProcessorPil(
+    size={'height': 24, 'width': 24}, max_patches=4
+  )
+
+  class WithoutVideos(transformers.InternVLProcessor):
+    """Videos need torchvision there."""
+
+    attributes = ('image_processor', 'tokenizer')
+
+    def check_argument_for_proper_class(self, name, argument):
+      return None
+
+  processor = WithoutVideos(images, words, None, image_seq_length=4)
+  model = transformers.InternVLForConditionalGeneration(config)
+  write('internvl', model, processor)
+  path = FOLDER / 'internvl/tokenizer_config.json'
+  kept = {
+    key: names[key.removesuffix('_token')]
+    for key in ('start_image_token', 'end_image_token')
+  }
+  path.write_text(json.dumps(kept))
 
 
 def llava() -> None:
@@ -158,12 +271,14 @@ def write(name, model, processor) -> None:
       size = 1.0 if parameter.ndim > 1 and not words else 0.5
       size = 0.1 if key.endswith('bias') else size
       parameter.copy_(torch.randn_like(parameter) * size)
+      if 'post_feedforward' in key:
+        parameter.add_(9)
   model.save_pretrained(folder)
   processor.image_processor.save_pretrained(folder)
   processor.tokenizer.backend_tokenizer.save(str(folder / 'tokenizer.json'))
 
   pixels = np.random.default_rng(0).integers(0, 256, (40, 31, 3), np.uint8)
-  images = [PIL.Image.fromarray(p) for p in (pixels, pixels[:19])]
+  images = [[PIL.Image.fromarray(p)] for p in (pixels, pixels[:19])]
   inputs = processor(
     images=images,
     text=PROMPTS[name],
@@ -189,12 +304,12 @@ def write(name, model, processor) -> None:
     path.chmod(0o644)
 
 
-def tokenizer() -> transformers.PreTrainedTokenizerFast:
-  vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS])}
+def tokenizer(*more: str) -> transformers.PreTrainedTokenizerFast:
+  vocabulary = {word: i for i, word in enumerate([*SPECIAL, *WORDS, *more])}
   made = tokenizers.Tokenizer(
     tokenizers.models.WordLevel(vocabulary, unk_token='?')
   )
-  made.add_special_tokens(SPECIAL)
+  made.add_special_tokens([*SPECIAL, *more])
   made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
   made.post_processor = tokenizers.processors.TemplateProcessing(
     single='<s> $A', special_tokens=[('<s>', 0)]
@@ -205,6 +320,9 @@ def tokenizer() -> transformers.PreTrainedTokenizerFast:
 
 
 if __name__ == '__main__':
+  gemma3()
+  idefics3()
+  internvl()
   llava()
   paligemma()
   qwen2_vl()

@@ -16,8 +16,12 @@ from mmjax.pretrained import checkpoint, families, tensors
 GOLDEN = Path(__file__).parent / 'golden'
 SEEN = '<|vision_start|><|image_pad|><|vision_end|>'
 PROMPTS = {
+  'gemma3': ['<|vision_start|> a small red', 'a <|vision_start|> cat is'],
+  'idefics3': ['<image> a small red', 'a <image> cat is'],
+  'internvl': ['<image> a small red', 'a <image> cat is'],
   'llava': ['<image> a small red', 'a <image> cat is'],
   'paligemma': ['a small red', 'a cat is'],
+  'smolvlm': ['<image> a small red', 'a <image> cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
@@ -133,6 +137,18 @@ def test_images_and_placeholders_must_agree(name, loaded):
 @pytest.mark.parametrize(
   ('name', 'section', 'values', 'message'),
   [
+    ('gemma3', '', {'mm_tokens_per_image': 8}, 'image is 8, but the 6 x 6 pa'),
+    ('gemma3', 'text_config', {'sliding_window': -1}, 'sliding_window is -1'),
+    ('idefics3', '', {'scale_factor': 4}, 'factor is 4, which does not divi'),
+    ('smolvlm', 'text_config', {'use_resampler': True}, 'resampler is True'),
+    ('internvl', '', {'downsample_ratio': 0.0}, 'downsample_ratio is 0.0'),
+    ('internvl', 'vision_config', {'use_qk_norm': True}, 'qk_norm is True'),
+    (
+      'internvl',
+      'vision_config',
+      {'image_size': [8, 9]},
+      r'is \[8, 9\]; mmjax',
+    ),
     ('llava', 'text_config', {'model_type': 'mistral'}, "is 'mistral'"),
     ('llava', '', {'vision_feature_layer': [1, 2]}, r'layer is \[1, 2\]'),
     ('llava', '', {'vision_feature_select_strategy': 'x'}, "strategy is 'x'"),
@@ -155,6 +171,23 @@ def test_what_does_not_fit_is_named(tmp_path, name, section, values, message):
   path.write_text(json.dumps(config))
   with pytest.raises(ValueError, match=message):
     pretrained.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  ('name', 'values', 'message'),
+  [
+    ('idefics3', {'size': {'height': 3}}, 'size is .* longest_edge alone'),
+    ('idefics3', {'max_image_size': {'longest_edge': 7}}, '7x7 pixels, but'),
+    ('internvl', {'size': {'height': 24}}, 'size is .* reads height and width'),
+    ('internvl', {'min_patches': 9}, 'min_patches is 9 and max_patches 4'),
+  ],
+)
+def test_tiles_that_mmjax_does_not_cut(tmp_path, name, values, message):
+  shutil.copytree(GOLDEN / name, tmp_path, dirs_exist_ok=True)
+  path = tmp_path / 'preprocessor_config.json'
+  path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+  with pytest.raises(ConfigError, match=message):
+    pretrained.load(tmp_path).pixels(np.zeros((8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -236,8 +269,74 @@ QWEN = {
 }
 QWEN2 = {'depth': 32, 'embed_dim': 1280, 'hidden_size': 3584, 'num_heads': 16}
 QWEN25 = {'depth': 32, 'hidden_size': 1280, 'intermediate_size': 3420}
+GEMMA3 = {
+  'text_config': {
+    'hidden_size': 2560,
+    'intermediate_size': 10240,
+    'num_hidden_layers': 34,
+    'vocab_size': 262208,
+  },
+  'vision_config': {
+    'hidden_size': 1152,
+    'image_size': 896,
+    'intermediate_size': 4304,
+    'num_attention_heads': 16,
+    'num_hidden_layers': 27,
+    'patch_size': 14,
+    'vision_use_head': False,
+  },
+}
+SMOLVLM = {
+  'text_config': {
+    'hidden_size': 576,
+    'intermediate_size': 1536,
+    'num_attention_heads': 9,
+    'num_hidden_layers': 30,
+    'num_key_value_heads': 3,
+    'vocab_size': 49280,
+  },
+  'vision_config': {
+    'hidden_size': 768,
+    'image_size': 512,
+    'num_attention_heads': 12,
+    'patch_size': 16,
+  },
+  'scale_factor': 4,
+}
+SMOLVLM2 = {
+  'text_config': {
+    'hidden_size': 2048,
+    'intermediate_size': 8192,
+    'num_attention_heads': 32,
+    'num_hidden_layers': 24,
+    'num_key_value_heads': 32,
+    'vocab_size': 49280,
+  },
+  'vision_config': {
+    'intermediate_size': 4304,
+    'image_size': 384,
+    'num_hidden_layers': 27,
+    'patch_size': 14,
+  },
+  'scale_factor': 3,
+}
+INTERNVL = {
+  'text_config': {
+    'hidden_size': 896,
+    'intermediate_size': 4864,
+    'num_attention_heads': 14,
+    'num_hidden_layers': 24,
+    'num_key_value_heads': 2,
+    'vocab_size': 151674,
+  },
+  'vision_config': {'attention_bias': True, 'image_size': [448, 448]},
+}
 # Parameters of the published checkpoints.
 SIZES = {
+  'idefics3': (SMOLVLM, 256_484_928),
+  'smolvlm': (SMOLVLM2, 2_246_784_880),
+  'internvl': (INTERNVL, 938_193_536),
+  'gemma3': (GEMMA3, 4_300_079_472),
   'llava': (LLAVA, 7_063_427_072),
   'paligemma': (PALIGEMMA, 2_923_466_480),
   'qwen2_vl': ({**QWEN, 'vision_config': QWEN2}, 8_291_375_616),

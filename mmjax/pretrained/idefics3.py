@@ -1,0 +1,288 @@
+"""Idefics3 and SmolVLM (Laurençon et al. 2024; Marafioti et al. 2025)."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+import PIL.Image
+
+from mmjax import models
+from mmjax import nn as mnn
+from mmjax.errors import ConfigError
+from mmjax.pretrained import (
+  base,
+  configs,
+  keys,
+  llama,
+  llamas,
+  names,
+  preprocess,
+  sections,
+  siglip,
+  tiles,
+  vision_language,
+)
+from mmjax.types import Batch
+
+SKIP = (*siglip.SKIP, *llamas.SKIP)
+
+_DEFAULTS = {
+  'image_token_id': 128257,
+  'scale_factor': 2,
+  'tie_word_embeddings': False,
+}
+_VISION = {
+  **siglip.VISION,
+  'hidden_size': 1152,
+  'num_attention_heads': 16,
+  'patch_size': 32,
+}
+del _VISION['vision_use_head']
+_SEPARATE = {'tie_word_embeddings': False}
+TIES = (
+  names.Tie(
+    'model.text_model.embed_tokens.weight',
+    'lm_head.weight',
+    {**_SEPARATE, 'text_config': _SEPARATE},
+  ),
+)
+PREPROCESS = preprocess.SECTION.join(
+  sections.Section(
+    read=('do_image_splitting', 'max_image_size'),
+    irrelevant=('do_pad', 'return_row_col_info'),
+  )
+)
+# Settings of images and of other architectures, as published configs have them.
+_TEXT_SECTION = llama.SECTIONS[''].join(
+  sections.Section(
+    only={
+      'model_type': 'llama',
+      'qk_layer_norms': False,
+      'use_resampler': False,
+    },
+    irrelevant=(
+      'neftune_noise_alpha',
+      'perceiver_config',
+      'pixel_shuffle_factor',
+    ),
+  )
+)
+# Longest side that an image is resized to.
+_LONGEST = 4096
+
+
+def _sections_of(kind: str) -> dict[str, sections.Section]:
+  return {
+    '': sections.Section(
+      read=_DEFAULTS, irrelevant=('_pad_token_id', 'vocab_size')
+    ),
+    'text_config': _TEXT_SECTION,
+    'vision_config': sections.Section(
+      read=_VISION,
+      only={'model_type': f'{kind}_vision'},
+      irrelevant=('max_image_size', 'size', 'use_base_siglip'),
+    ),
+  }
+
+
+class Model(tiles.PublishedTiles):
+  """Idefics3 and SmolVLM; `<image>` in a prompt is the placeholder of an image.
+
+  A large image is read as tiles and as a whole, each with its tokens.
+  """
+
+  image_defaults: ClassVar[Mapping[str, Any]] = {
+    'image_mean': (0.5, 0.5, 0.5),
+    'image_std': (0.5, 0.5, 0.5),
+    'resample': 1,
+    'size': {'longest_edge': 4 * 364},
+    'max_image_size': {'longest_edge': 364},
+  }
+
+  @classmethod
+  def make_preprocessor(
+    cls, settings: Mapping[str, Any], file: str = preprocess.FILE
+  ) -> tiles.TilePreprocessor:
+    """Makes the preprocessor that cuts images into tiles."""
+    pixels = tiles.read_pixels(settings, cls.image_defaults, PREPROCESS, file)
+    settings = {**cls.image_defaults, **settings}
+    side = tiles.read_side(settings, 'max_image_size', file)
+    cut = functools.partial(
+      cut_image,
+      side=side,
+      longest=tiles.read_side(settings, 'size', file)
+      if settings.get('do_resize', True)
+      else None,
+      splits=settings.get('do_image_splitting', True),
+      resample=pixels.resample,
+    )
+    return tiles.TilePreprocessor((side, side), pixels, cut)
+
+  @property
+  def placeholder(self) -> str:
+    """The placeholder of an image in a prompt."""
+    return self.tokenizer.id_to_token(self.module.placeholders[0])
+
+  def vision_config(self) -> Mapping[str, Any]:
+    """The config of the vision encoder, with defaults filled in."""
+    return _sections(self.config)[1]
+
+  def tokens_per_image(self) -> int:
+    """Number of tokens of a tile."""
+    both, vision, _ = _sections(self.config)
+    return (_find_side(vision) // both['scale_factor']) ** 2
+
+  def write_image(self, image: tiles.Tiles) -> str:
+    """The text of an image, with one placeholder for each of its tiles."""
+    start, token = '<fake_token_around_image>', self.placeholder
+    out = ''
+    for row in range(1, image.rows + 1):
+      for column in range(1, image.columns + 1):
+        out += f'{start}<row_{row}_col_{column}>{token}'
+      out += '\n'
+    return f'{out}\n' * bool(out) + f'{start}<global-img>{token}{start}'
+
+
+def cut_image(
+  image: PIL.Image.Image,
+  *,
+  side: int,
+  longest: int | None,
+  splits: bool,
+  resample: int,
+) -> tiles.Tiles:
+  """Cuts an image into tiles, as transformers does.
+
+  Args:
+    image: RGB.
+    side: side of a tile in pixels.
+    longest: length of the longer side before; None for the image's.
+    splits: whether it is cut.
+    resample: Pillow's number of the filter.
+  """
+  resize = functools.partial(image_resize, resample=resample)
+  if longest is not None:
+    image = resize(image, _fit(image.size, longest))
+  if not splits:
+    return tiles.Tiles([resize(image, (side, side))])
+  width, height = image.size
+  whole = lambda length: math.ceil(length / side) * side
+  if width >= height:
+    size = whole(width), whole(int(whole(width) / (width / height)))
+  else:
+    size = whole(int(whole(height) * (width / height))), whole(height)
+  image = resize(image, size)
+  rows, columns = image.height // side, image.width // side
+  if rows == columns == 1:
+    return tiles.Tiles([image])
+  cut = tiles.cut_grid(image, rows, columns)
+  return tiles.Tiles([*cut, resize(image, (side, side))], rows, columns)
+
+
+def image_resize(
+  image: PIL.Image.Image, size: tuple[int, int], resample: int
+) -> PIL.Image.Image:
+  """Resizes to (width, height); Pillow copies one that has it."""
+  return image.resize(size, PIL.Image.Resampling(resample))
+
+
+def _fit(size: tuple[int, int], longest: int) -> tuple[int, int]:
+  """(width, height) whose longer side has a length, the other an even one."""
+  ratio = size[0] / size[1]
+  even = lambda length: max(1, length + length % 2)
+  if ratio >= 1:
+    width, height = longest, even(int(longest / ratio))
+  else:
+    width, height = even(int(longest * ratio)), longest
+  ratio = width / height
+  if width >= height and width > _LONGEST:
+    width, height = _LONGEST, int(_LONGEST / ratio)
+  elif height > width and height > _LONGEST:
+    width, height = int(_LONGEST * ratio), _LONGEST
+  return max(1, width), max(1, height)
+
+
+def module(
+  config: Mapping[str, Any], dtype: Any = jnp.float32
+) -> models.InterleavedVisionLanguage:
+  """The model that a config.json describes.
+
+  Raises:
+    ConfigError: for tiles whose patches don't make whole squares.
+  """
+  configs.architecture(
+    config,
+    'Idefics3ForConditionalGeneration',
+    'SmolVLMForConditionalGeneration',
+  )
+  both, vision, text = _sections(config)
+  side, factor = _find_side(vision), both['scale_factor']
+  if side % factor:
+    raise ConfigError(
+      f'config.json: scale_factor is {factor}, which does not divide the '
+      f'{side} patches of a side of vision_config.image_size'
+    )
+  return models.InterleavedVisionLanguage(
+    vision=siglip.image_encoder({**vision, 'vision_use_head': False}, dtype),
+    projector=mnn.PixelShuffle(
+      text['hidden_size'], factor, use_bias=False, dtype=dtype
+    ),
+    decoder=llama.decoder(text, dtype),
+    placeholders=(both['image_token_id'],),
+  )
+
+
+def inputs(config: Mapping[str, Any]) -> Batch:
+  """Shapes of one example."""
+  return vision_language.inputs(_sections(config)[1])
+
+
+def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
+  """The key table."""
+  _, vision, text = _sections(config)
+  tower = siglip.image_rules({**vision, 'vision_use_head': False})
+  decoder = [
+    dataclasses.replace(
+      rule, theirs=rule.theirs.replace('model.', 'model.text_model.', 1)
+    )
+    for rule in llama.decoder_rules(text)
+  ]
+  return [
+    *keys.add_prefixes(tower, 'vision/', 'model.vision_model.'),
+    *keys.dense(
+      'projector/linear/dense',
+      'model.connector.modality_projection.proj',
+      bias=False,
+    ),
+    *keys.add_prefixes(decoder, 'decoder/', ''),
+  ]
+
+
+def _find_side(vision: Mapping[str, Any]) -> int:
+  return vision['image_size'] // vision['patch_size']
+
+
+def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
+  both = configs.section(config, '', _DEFAULTS)
+  text = dict(config.get('text_config') or {'rms_norm_eps': 1e-5})
+  text['tie_word_embeddings'] = both['tie_word_embeddings']
+  return (
+    both,
+    configs.section(config, 'vision_config', _VISION),
+    text | configs.section(text, '', llama.DEFAULTS),
+  )
+
+
+_ARGUMENTS = {
+  'model_class': Model,
+  'build_module': module,
+  'inputs': inputs,
+  'rules': rules,
+  'skip': SKIP,
+  'ties': TIES,
+}
+FAMILY = base.Family(sections=_sections_of('idefics3'), **_ARGUMENTS)
+SMOLVLM = base.Family(sections=_sections_of('smolvlm'), **_ARGUMENTS)

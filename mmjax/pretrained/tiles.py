@@ -1,0 +1,204 @@
+"""Models that read an image as tiles of one size."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import PIL.Image
+
+from mmjax.data import images as image_files
+from mmjax.errors import ConfigError
+from mmjax.ops import packing
+from mmjax.pretrained import base, preprocess, sections, vision_language
+from mmjax.types import Array, Batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiles:
+  """An image as tiles.
+
+  Attributes:
+    images: Pillow images of one size: the tiles, rows first, and at last the
+      whole image; or that alone.
+    rows: number of rows of tiles; 0 for the whole image alone.
+    columns: number of columns of tiles; 0 for the whole image alone.
+  """
+
+  images: Sequence[PIL.Image.Image]
+  rows: int = 0
+  columns: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class TilePreprocessor:
+  """Cuts an image into tiles and normalises them.
+
+  Attributes:
+    size: (height, width) of a tile.
+    pixels: preprocessor of a tile.
+    cut: an RGB image -> its tiles.
+  """
+
+  size: tuple[int, int]
+  pixels: preprocess.ImagePreprocessor
+  cut: Callable[[PIL.Image.Image], Tiles]
+  crop_size: None = None  # As of `ImagePreprocessor`.
+
+  def __call__(self, image: Any) -> tuple[np.ndarray, Tiles]:
+    """Preprocesses one image.
+
+    Args:
+      image: a Pillow image, or uint8 [H, W, 3].
+
+    Returns:
+      float32 [n, h, w, 3], and the n tiles.
+    """
+    if not isinstance(image, PIL.Image.Image):
+      image = PIL.Image.fromarray(np.asarray(image))
+    tiles = self.cut(image_files.to_rgb(image))
+    return np.stack([self.pixels(tile) for tile in tiles.images]), tiles
+
+
+def read_pixels(
+  config: Mapping[str, Any],
+  defaults: Mapping[str, Any],
+  section: sections.Section,
+  file: str,
+) -> preprocess.ImagePreprocessor:
+  """Reads how a tile is normalised, from a preprocessor_config.json.
+
+  Args:
+    config: contents of the file.
+    defaults: defaults of the family.
+    section: keys that the file may have.
+    file: name of the file, for errors.
+
+  Raises:
+    ConfigError: for a setting that mmjax does not support.
+  """
+  sections.check_file(config, section, file)
+  plain = {k: v for k, v in config.items() if k not in ('size', 'do_pad')}
+  return preprocess.ImagePreprocessor.from_config(
+    {**plain, 'do_resize': False}, {**defaults, 'size': {}}, section, file
+  )
+
+
+def read_side(config: Mapping[str, Any], key: str, file: str) -> int:
+  """Reads `longest_edge` of a size in a preprocessor_config.json.
+
+  Raises:
+    ConfigError: if it isn't an integer above 0.
+  """
+  size = config[key]
+  side = size.get('longest_edge') if isinstance(size, Mapping) else None
+  if type(side) is not int or side < 1 or set(size) != {'longest_edge'}:
+    raise ConfigError(
+      f'{file}: {key} is {size!r}; mmjax reads longest_edge alone, an integer '
+      'above 0'
+    )
+  return side
+
+
+def read_sides(
+  config: Mapping[str, Any], key: str, file: str
+) -> tuple[int, int]:
+  """Reads the height and width of a size in a preprocessor_config.json.
+
+  Raises:
+    ConfigError: if they aren't integers above 0.
+  """
+  size = config[key]
+  names = ('height', 'width')
+  sides = [size.get(n) for n in names] if isinstance(size, Mapping) else []
+  if not sides or any(type(side) is not int or side < 1 for side in sides):
+    raise ConfigError(
+      f'{file}: {key} is {size!r}; mmjax reads height and width, integers '
+      'above 0'
+    )
+  return sides[0], sides[1]
+
+
+def cut_grid(
+  image: PIL.Image.Image, rows: int, columns: int
+) -> list[PIL.Image.Image]:
+  """Cuts an image into tiles of one size, rows first."""
+  width, height = image.width // columns, image.height // rows
+  return [
+    image.crop(
+      (column * width, row * height, (column + 1) * width, (row + 1) * height)
+    )
+    for row in range(rows)
+    for column in range(columns)
+  ]
+
+
+class PublishedTiles(vision_language.PublishedVisionLanguage):
+  """Base of models that read an image as tiles.
+
+  A prompt has one placeholder for each image; it is replaced by the text that
+  stands for all of its tiles.
+  """
+
+  @property
+  def placeholder(self) -> str:
+    """The placeholder of an image in a prompt."""
+    raise NotImplementedError
+
+  def write_image(self, tiles: Tiles) -> str:
+    """The text of an image, with one placeholder for each of its tiles."""
+    raise NotImplementedError
+
+  def pixels(self, images: Any) -> Array:
+    """Preprocesses images to their tiles [N, h, w, 3], those of all in a row.
+
+    Args:
+      images: one or a list of Pillow images, uint8 [H, W, 3] or file paths.
+    """
+    cut = [self._preprocess(image) for image in base.as_list(images)]
+    return jnp.concatenate([pixels for pixels, _ in cut])
+
+  def prepare_batch(
+    self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False
+  ) -> tuple[Batch, list[list[int]]]:
+    """Makes the input of the module, see `PublishedVisionLanguage`."""
+    texts = base.as_list(texts)
+    rows = [base.as_list(entry) for entry in base.as_list(images)]
+    cut = [[self._preprocess(image) for image in row] for row in rows]
+    if len(rows) == len(texts):
+      texts = [
+        self._write_images(text, [tiles for _, tiles in row])
+        for text, row in zip(texts, cut, strict=True)
+      ]
+    arrays = [[tile for pixels, _ in row for tile in pixels] for row in cut]
+    return super().prepare_batch(arrays, texts, is_chat=is_chat)
+
+  def prepare_images(
+    self, rows: list[list[Any]]
+  ) -> tuple[Batch, list[list[packing.Grid]]]:
+    """Stacks tiles [h, w, 3] of each text; returns keys of the batch, grids."""
+    most = max(len(row) for row in rows)
+    shape = (*self.preprocessor.size, 3)
+    arrays = np.zeros((len(rows), most, *shape), np.float32)
+    for i, row in enumerate(rows):
+      arrays[i, : len(row)] = np.reshape(row, (-1, *shape))
+    grid = packing.Grid(1, 1, self.tokens_per_image())
+    grids = [[grid] * len(row) for row in rows]
+    return ({'image': jnp.asarray(arrays)} if most else {}), grids
+
+  def _preprocess(self, image: Any) -> tuple[np.ndarray, Tiles]:
+    return self.preprocessor(image_files.to_array(image))
+
+  def _write_images(self, text: str, images: Sequence[Tiles]) -> str:
+    number = text.count(self.placeholder)
+    if number != len(images):
+      raise ConfigError(
+        f'a text has {number} placeholders {self.placeholder}, but its images '
+        f'need {len(images)}; it is {text!r}'
+      )
+    parts = text.split(self.placeholder)
+    written = [*map(self.write_image, images), '']
+    return ''.join(
+      part + image for part, image in zip(parts, written, strict=True)
+    )
