@@ -126,11 +126,13 @@ class FactoredLogits:
     vectors: [..., T, D].
     kernel: [D, V] in the dtype of the vectors.
     bias: [V] float32; None for none.
+    softcap: limit of the logits, as of `mmjax.ops.cap_softly`; None for none.
   """
 
   vectors: Array
   kernel: Array
   bias: Array | None = None
+  softcap: float | None = flax.struct.field(pytree_node=False, default=None)
 
   def __repr__(self) -> str:
     shape = (*self.vectors.shape[:-1], self.kernel.shape[-1])

@@ -155,3 +155,8 @@ def empty_cache(
     index=jnp.zeros((), jnp.int32),
     next_position=jnp.zeros((batch,), jnp.int32),
   )
+
+
+def count_tokens(mask: Array) -> Array:
+  """Positions [B, S] of tokens in a text, that of padding being anything."""
+  return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)

@@ -50,6 +50,7 @@ class LogitWriter(nn.Module):
       x = x * jnp.asarray(self.head_scale, x.dtype)
     bias = self.logit_bias if self.head_bias else None
     if self.tied:
-      return self.words.factor_logits(x, bias)
+      factors = self.words.factor_logits(x, bias)
+      return factors.replace(softcap=self.logit_softcap)
     x, kernel = nn.dtypes.promote_dtype(x, self.head(), dtype=self.dtype)
-    return FactoredLogits(x, kernel, bias)
+    return FactoredLogits(x, kernel, bias, self.logit_softcap)

@@ -11,7 +11,15 @@ from mmjax import ops
 from mmjax.decoders import cache as cache_lib
 from mmjax.decoders import logits
 from mmjax.errors import ConfigError
-from mmjax.types import Array, DropRate, FactoredLogits, Remat, Size, Tokens
+from mmjax.types import (
+  Array,
+  DropRate,
+  FactoredLogits,
+  Positive,
+  Remat,
+  Size,
+  Tokens,
+)
 
 
 class TextDecoder(logits.LogitWriter):
@@ -44,6 +52,7 @@ class TextDecoder(logits.LogitWriter):
     head_scale: factor on features before the output matrix (T5 with a tied one:
       D**-0.5).
     head_bias: whether the logits have a bias.
+    logit_softcap: limit of the logits (Gemma 2: 30); None for none.
     local_layers: numbers of the blocks in which tokens attend to the last
       `window` tokens alone (Gemma 3: five of six).
     window: number of tokens up to itself that a token attends to in these; None
@@ -74,6 +83,7 @@ class TextDecoder(logits.LogitWriter):
   head_activation: str | None = None
   head_scale: float = 1.0
   head_bias: bool = False
+  logit_softcap: Positive | None = None
   local_layers: Sequence[int] = ()
   window: Size | None = None
   block: Mapping[str, Any] | None = None
@@ -368,7 +378,7 @@ class TextDecoder(logits.LogitWriter):
         'a window counts the tokens of a text, so a decoder with one takes no '
         'others while it decodes; pass no positions'
       )
-    return visible.replace(key_positions=_count_tokens(filled))
+    return visible.replace(key_positions=cache_lib.count_tokens(filled))
 
   def _compute_bias(
     self, mask: Array, rotary: Array | None = None, queries: Array | None = None
@@ -385,10 +395,5 @@ class TextDecoder(logits.LogitWriter):
         'relative positions count the tokens of a text, so a decoder with them '
         'takes no others; pass no positions'
       )
-    keys = _count_tokens(mask)  # [B, S]
+    keys = cache_lib.count_tokens(mask)  # [B, S]
     return self.relative_positions(keys if queries is None else queries, keys)
-
-
-def _count_tokens(mask: Array) -> Array:
-  """Positions [B, S] of tokens in a text, that of padding being anything."""
-  return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)

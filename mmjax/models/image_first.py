@@ -26,7 +26,18 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
   def from_interleaved(
     cls, model: vision_language.InterleavedVisionLanguage
   ) -> Self:
-    """The model of the same parts, whose parameters fit."""
+    """The model of the same parts, whose parameters fit.
+
+    Raises:
+      ConfigError: for images whose tokens attend to each other in both
+        directions although words do not.
+    """
+    if model.image_blocks:
+      raise ConfigError(
+        'the images of this model attend to themselves in both directions, '
+        'which one image before captions or answers is not trained with here; '
+        'train it on conversations, with model.name=interleaved'
+      )
     shared = dataclasses.fields(vision_language.VisionLanguage)
     names = {field.name for field in shared} - {'parent', 'name'}
     return cls(**{name: getattr(model, name) for name in names})

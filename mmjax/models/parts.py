@@ -17,6 +17,7 @@ PROJECTORS = {
   'linear': mnn.Linear,
   'query_transformer': mnn.QueryTransformer,
   'resampler': mnn.Resampler,
+  'average_pool': mnn.AveragePool,
   'pixel_shuffle': mnn.PixelShuffle,
 }
 _IMAGE_DATA = ('image_size', 'resize', 'mean', 'std')

@@ -52,6 +52,8 @@ class Attention(nn.Module):
       same in all layers.
     norm_epsilon: added to the variance by `qk_norm`.
     scale: factor on the dot products (T5: 1); None for K**-0.5.
+    softcap: limit of the dot products, as of `ops.cap_softly` (Gemma 2: 50);
+      None for none.
     dropout: rate on the mixed values, before the output projection.
     dtype: dtype of the computation; the softmax is in float32.
   """
@@ -68,6 +70,7 @@ class Attention(nn.Module):
   local_rope: Mapping[str, Any] | None = None
   norm_epsilon: Positive = 1e-6
   scale: float | None = None
+  softcap: Positive | None = None
   dropout: DropRate = 0.0
   dtype: Any = jnp.float32
 
@@ -136,6 +139,7 @@ class Attention(nn.Module):
       own=own,
       needs_weights=collected or visible.bias is not None,
       masked=visible.find_masked(),
+      capped=self.softcap is not None,
     )
     if form == 'plain':
       mixed, weights = ops.dot_product_attention(
@@ -145,6 +149,7 @@ class Attention(nn.Module):
         visible.make_mask(query.shape[1]),
         bias=visible.bias,
         scale=self.scale,
+        softcap=self.softcap,
       )
       self.sow('intermediates', 'weights', weights)  # [B, H, T, S]
       return kept.name(mixed, kept.ATTENTION)
@@ -154,9 +159,11 @@ class Attention(nn.Module):
       'splash': splash_attention.splash_attention,
       'tiled': tiled_attention.tiled_attention,
     }
-    of_queries = {}
+    further = {}
     if form != 'splash':
-      of_queries = {'prefix': visible.prefix, 'window': visible.window}
+      further = {'prefix': visible.prefix, 'window': visible.window}
+    if self.softcap is not None:
+      further['softcap'] = self.softcap
     return forms[form](
       query,
       keys.key,
@@ -165,7 +172,7 @@ class Attention(nn.Module):
       causal=visible.causal,
       segments=visible.segments,
       scale=self.scale,
-      **of_queries,
+      **further,
     )
 
   def _apply_rope(

@@ -33,6 +33,7 @@ class Block(nn.Module):
     Qwen2         Llama with attention_bias=('query', 'key', 'value')
     Qwen3         Llama with qk_norm='rmsnorm'
     Gemma         Llama with norm='offset_rmsnorm', activation='gelu_tanh'
+    Gemma 2       Gemma with norm_position='sandwich', attention_softcap=50.0
     Gemma 3       Gemma with norm_position='sandwich',
                   qk_norm='offset_rmsnorm'
     T5            norm='rmsnorm', activation='relu' (1.1: 'gelu_tanh', gated),
@@ -64,6 +65,7 @@ class Block(nn.Module):
       False for none, or names out of `attention.PROJECTIONS`.
     mlp_bias: whether the MLP has biases.
     attention_scale: factor on the dot products (T5: 1); None for K**-0.5.
+    attention_softcap: limit of the dot products, as of `Attention.softcap`.
     qk_norm: norm of queries and keys, as `norm`; None for none.
     rope_theta: base of the rotary positions of self-attention; None for none.
     rope: further arguments of `ops.rotary`.
@@ -95,6 +97,7 @@ class Block(nn.Module):
   attention_bias: bool | Sequence[str] = True
   mlp_bias: bool = True
   attention_scale: float | None = None
+  attention_softcap: Positive | None = None
   qk_norm: str | None = None
   rope_theta: Positive | None = None
   rope: Mapping[str, Any] | None = None
@@ -223,6 +226,7 @@ class Block(nn.Module):
       local_rope=None if cross else self.local_rope,
       norm_epsilon=self.norm_epsilon,
       scale=self.attention_scale,
+      softcap=self.attention_softcap,
       dropout=self.attention_dropout,
       dtype=self.dtype,
       name=name,

@@ -2,6 +2,7 @@
 
 from mmjax.ops.attention import (
   allowed_keys,
+  cap_softly,
   causal_mask,
   dot_product_attention,
   recent_keys,
@@ -55,6 +56,7 @@ __all__ = [
   'Noise',
   'StepTable',
   'allowed_keys',
+  'cap_softly',
   'causal_mask',
   'check_layout',
   'choose',

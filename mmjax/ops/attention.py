@@ -16,6 +16,7 @@ def dot_product_attention(
   *,
   bias: Float[Array, '#B H T S'] | None = None,
   scale: float | None = None,
+  softcap: float | None = None,
 ) -> tuple[Float[Array, 'B T H K'], Float[Array, 'B H T S']]:
   """Scaled dot-product attention (Vaswani et al. 2017, equation 1).
 
@@ -30,6 +31,7 @@ def dot_product_attention(
       key gets zeros, whatever the keys and values contain.
     bias: attention bias [B, H, T, S] or [1, H, T, S], added to the logits.
     scale: factor of the dot products; None for K**-0.5.
+    softcap: limit of the dot products, as of `cap_softly`; None for none.
 
   Returns:
     The mixed values [B, T, H, K] and the weights [B, H, T, S] in float32.
@@ -47,7 +49,7 @@ def dot_product_attention(
   query = einops.rearrange(query, 'b t (g r) k -> b t g r k', g=groups)
   query = query * (query.shape[-1] ** -0.5 if scale is None else scale)
   logits = jnp.einsum('btgrk,bsgk->bgrts', query, key)  # [B, G, R, T, S]
-  logits = logits.astype(jnp.float32)
+  logits = cap_softly(logits.astype(jnp.float32), softcap)
   if bias is not None:
     logits += einops.rearrange(
       bias.astype(jnp.float32), 'b (g r) t s -> b g r t s', g=groups
@@ -64,6 +66,13 @@ def dot_product_attention(
     einops.rearrange(mixed, 'b t g r k -> b t (g r) k'),
     einops.rearrange(weights, 'b g r t s -> b (g r) t s'),
   )
+
+
+def cap_softly(
+  logits: Float[Array, '...'], limit: float | None
+) -> Float[Array, '...']:
+  """Keeps logits within a limit by tanh (Bello et al. 2016); None for none."""
+  return logits if limit is None else limit * jnp.tanh(logits / limit)
 
 
 def check_heads(heads: int, groups: int) -> None:

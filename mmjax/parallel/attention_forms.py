@@ -33,6 +33,7 @@ def choose(
   own: bool,
   needs_weights: bool,
   masked: str = 'queries',
+  capped: bool = False,
 ) -> str:
   """Chooses the form of attention by platform, sizes and mesh in the context.
 
@@ -42,8 +43,8 @@ def choose(
   |---|---|
   | 'plain' | weights or a bias are needed |
   | 'ring' | self-attention of tokens that are split between devices |
-  | 'splash' | TPUs, `LONG` queries and keys or more, not masked by query |
-  | 'cudnn' | GPUs, `LONG` queries and keys or more, half precision |
+  | 'splash' | TPUs, `LONG` queries and keys, not masked by query or capped |
+  | 'cudnn' | GPUs, `LONG` queries and keys, half precision, not capped |
   | 'tiled' | a device would compute more than `WHOLE` logits |
   | 'plain' | few logits, or keys of one tile |
 
@@ -56,7 +57,8 @@ def choose(
       is added, which is as large as they are.
     masked: what says which keys a query may attend to, apart from `causal`:
       'nothing', 'keys' (segments, or a mask that is the same for all queries),
-      or 'queries' (a prefix, or another mask).
+      or 'queries' (a prefix, a window, or another mask).
+    capped: whether logits have a limit, for which the kernels have no gradient.
   """
   if needs_weights or _only_plain.get():
     return 'plain'
@@ -66,7 +68,8 @@ def choose(
   batch, length, heads, _ = query.shape
   platform = mesh_lib.platform()
   short = min(length, key.shape[1])
-  if short >= LONG.get(platform, math.inf) and not splits_tokens:
+  kernels = not (splits_tokens or capped)
+  if short >= LONG.get(platform, math.inf) and kernels:
     if platform == 'tpu' and masked != 'queries':
       return 'splash'
     if platform == 'gpu' and cudnn_attention.supports(

@@ -29,6 +29,7 @@ def ring_attention(
   prefix: Shaped[Array, '#B S'] | None = None,
   window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
+  softcap: float | None = None,
 ) -> Float[Array, 'B T H K']:
   """Computes `ops.dot_product_attention` with tokens split between devices.
 
@@ -48,8 +49,7 @@ def ring_attention(
     value: values [B, S, G, K].
     mask: [B, T, S], True where a query may attend to a key; None means all. A
       query without any key gets zeros, whatever keys and values contain.
-    causal, segments, prefix, window: as of `tiled_attention`.
-    scale: factor of the dot products; None for K**-0.5.
+    causal, segments, prefix, window, scale, softcap: as of `tiled_attention`.
 
   Returns:
     The mixed values [B, T, H, K], equal to those without a ring up to rounding.
@@ -60,6 +60,7 @@ def ring_attention(
   attention.check_heads(query.shape[2], key.shape[2])
   length, shards = query.shape[1], collectives.num_shards([AXIS])
   tile = tiled_attention.choose_tile(key.shape[1], shards)
+  scale = tiled_attention.choose_scale(query, scale)
   pad = tiled_attention.pad_axis
   if mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
@@ -69,7 +70,7 @@ def ring_attention(
   key, value = (pad(x, 1, shards * tile) for x in (key, value))
   tokens, of_structure = _partition_specs(key, structure, len(query))
   settings = tiled_attention.Settings(
-    causal, tile, tiled_attention.choose_scale(query, scale), AXIS
+    causal, tile, scale, AXIS, softcap=softcap
   )
   mixed = collectives.on_each_device(
     functools.partial(tiled_attention.attend, settings),

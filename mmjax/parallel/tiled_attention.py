@@ -30,6 +30,7 @@ def tiled_attention(
   prefix: Shaped[Array, '#B S'] | None = None,
   window: Int[Array, ''] | int | None = None,
   scale: float | None = None,
+  softcap: float | None = None,
 ) -> Float[Array, 'B T H K']:
   """Computes `ops.dot_product_attention` tile by tile of the keys.
 
@@ -46,10 +47,10 @@ def tiled_attention(
       that is the same for all queries, [B, 1, S], takes little memory.
     causal: whether query t may attend only to keys 0..t, where T = S. Unlike a
       causal mask, it takes no memory; nor do the next three.
-    segments: of queries and keys, where T = S, as in `ops.allowed_keys`.
-    prefix: of queries and keys, where T = S, as in `ops.allowed_keys`.
-    window: of `ops.recent_keys`, where T = S; None for all keys.
+    segments, prefix: where T = S, as in `ops.allowed_keys`.
+    window: where T = S, as in `ops.recent_keys`; None for all keys.
     scale: factor of the dot products; None for K**-0.5.
+    softcap: as of `ops.dot_product_attention`.
 
   Returns:
     The mixed values [B, T, H, K], equal to the plain ones up to rounding.
@@ -59,8 +60,7 @@ def tiled_attention(
   """
   attention.check_heads(query.shape[2], key.shape[2])
   tile = choose_tile(key.shape[1])
-  padding = -key.shape[1] % tile
-  if padding and mask is None:
+  if key.shape[1] % tile and mask is None:
     mask = jnp.ones((1, 1, key.shape[1]), bool)
   pad = lambda x, axis: x if x is None else pad_axis(x, axis, tile)
   of_queries = segments, prefix
@@ -70,7 +70,7 @@ def tiled_attention(
     *(pad(x, 1) for x in of_queries),
     make_window(window),
   )
-  settings = Settings(causal, tile, choose_scale(query, scale))
+  settings = Settings(causal, tile, choose_scale(query, scale), softcap=softcap)
   key, value = pad(key, 1), pad(value, 1)
   only_earlier = causal and prefix is None
   parts = min(PARTS, key.shape[1] // tile) if only_earlier else 1
@@ -148,6 +148,7 @@ class Settings(NamedTuple):
     scale: factor of the dot products.
     axis: mesh axis around which keys are passed; None for one device.
     first_row: index of the first query, among those of this device.
+    softcap: limit of the dot products; None for none.
   """
 
   causal: bool
@@ -155,6 +156,7 @@ class Settings(NamedTuple):
   scale: float
   axis: str | None = None
   first_row: int = 0
+  softcap: float | None = None
 
 
 class Structure(NamedTuple):
@@ -214,6 +216,7 @@ def _forward(settings, query, key, value, structure):
     highest, total, mixed = state
     keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
     logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
+    logits = attention.cap_softly(logits, settings.softcap)
     logits = _where(allowed, logits, _LOWEST)
     new = jnp.maximum(highest, logits.max(axis=-1))
     weights = _where(allowed, jnp.exp(logits - new[..., None]), 0.0)
@@ -248,9 +251,13 @@ def _backward(settings, saved, grad):
   def add_tile(query_grad, keys):
     keys, allowed = _mask_keys(settings, keys, structure, query.shape[1])
     logits = _dot('bgrtk,bsgk->bgrts', scaled, keys.key)
+    logits = attention.cap_softly(logits, settings.softcap)
     weights = _where(allowed, jnp.exp(logits - log_total[..., None]), 0.0)
     logit_grad = _dot('bgrtk,bsgk->bgrts', grad, keys.value) - mean[..., None]
-    logit_grad = (weights * logit_grad).astype(query.dtype)
+    logit_grad = weights * logit_grad
+    if settings.softcap is not None:
+      logit_grad *= 1 - (logits / settings.softcap) ** 2
+    logit_grad = logit_grad.astype(query.dtype)
     weights = weights.astype(query.dtype)
     return query_grad + _dot('bgrts,bsgk->bgrtk', logit_grad, keys.key), (
       _dot('bgrts,bgrtk->bsgk', logit_grad, scaled),

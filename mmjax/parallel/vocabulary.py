@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from mmjax.ops import attention
 from mmjax.parallel import collectives, products, rules
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.types import FactoredLogits
@@ -22,9 +23,9 @@ def multiply(factors: FactoredLogits) -> Float[Array, '... V']:
   leading = (None,) * (logits.ndim - 3)
   logits = rules.constrain(logits, 'batch', *leading, 'length', 'vocab')
   logits = logits.astype(jnp.float32)  # [..., T, V]
-  if factors.bias is None:
-    return logits
-  return logits + jnp.expand_dims(factors.bias, range(logits.ndim - 1))
+  if factors.bias is not None:
+    logits += jnp.expand_dims(factors.bias, range(logits.ndim - 1))
+  return attention.cap_softly(logits, factors.softcap)
 
 
 def fits(factors: FactoredLogits) -> bool:
@@ -72,7 +73,7 @@ def mean_cross_entropy(
   padding = -shape[-1] % split.length_shards
   pad = lambda x: jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
   mean, losses, right = _mean(
-    (split, label_smoothing, factors.kernel.shape[1]),
+    (split, label_smoothing, factors.kernel.shape[1], factors.softcap),
     pad(vectors),
     factors.kernel,
     factors.bias,
@@ -145,10 +146,8 @@ _mean.defvjp(_forward, _backward)
 
 def _scan(settings, differentiate, vectors, kernel, bias, labels, weights):
   """Runs `_scan_local` on each device."""
-  split, smoothing, vocab_size = settings
-  run = functools.partial(
-    _scan_local, split, smoothing, vocab_size, differentiate
-  )
+  split, *_ = settings
+  run = functools.partial(_scan_local, settings, differentiate)
   if not (split.tokens or split.vocabulary):
     return run(vectors, kernel, bias, labels, weights)
   tokens, vocabulary = split.specs
@@ -164,10 +163,9 @@ def _scan(settings, differentiate, vectors, kernel, bias, labels, weights):
   )(vectors, kernel, bias, labels, weights)
 
 
-def _scan_local(
-  split, smoothing, vocab_size, differentiate, vectors, kernel, bias, *tokens
-):
+def _scan_local(settings, differentiate, vectors, kernel, bias, *tokens):
   """Losses and their gradients of one device's tokens [b, t]."""
+  split, smoothing, vocab_size, softcap = settings
   shape = vectors.shape[:2]
   number = math.prod(shape)
   chunks = -(-number * kernel.shape[1] // CHUNK)
@@ -182,6 +180,7 @@ def _scan_local(
     x, labels, weights = chunk
     logits = (x @ kernel).astype(jnp.float32)  # [c, v]
     logits = logits if bias is None else logits + bias[None]
+    logits = attention.cap_softly(logits, softcap)
     losses, right, logit_grad = _measure(
       logits, labels, smoothing, vocab_size, split.vocabulary
     )
@@ -189,6 +188,8 @@ def _scan_local(
     if not differentiate:
       return (total,), (losses, right)
     logit_grad = weights[:, None] * logit_grad
+    if softcap is not None:
+      logit_grad *= 1 - (logits / softcap) ** 2
     if bias is not None:
       bias_grad = sums[2] + logit_grad.sum(axis=0)
     logit_grad = logit_grad.astype(x.dtype)

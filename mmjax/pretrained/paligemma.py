@@ -1,16 +1,20 @@
-"""PaliGemma (Beyer et al. 2024), as Hugging Face publishes it."""
+"""PaliGemma (Beyer et al. 2024) and PaliGemma 2 (Steiner et al. 2024).
+
+As Hugging Face publishes them.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
-from mmjax import models
+from mmjax import decoders, models
 from mmjax import nn as mnn
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
   configs,
+  gemma2,
   keys,
   llamas,
   sections,
@@ -58,7 +62,13 @@ SECTIONS = {
     ),
     aliases={'image_token_id': 'image_token_index'},
   ),
-  'text_config': sections.Section(
+  'text_config:gemma2': gemma2.SECTION.join(
+    sections.Section(
+      only={'model_type': 'gemma2', 'use_bidirectional_attention': True},
+      irrelevant=('num_image_tokens',),
+    )
+  ),
+  'text_config:gemma': sections.Section(
     read=(*_TEXT, *sections.ROTARY, *llamas.WINDOWS),
     only={
       'attention_bias': False,
@@ -103,22 +113,30 @@ def module(
   """The model that a config.json describes."""
   configs.architecture(config, 'PaliGemmaForConditionalGeneration')
   both, vision, text = _sections(config)
-  width = text['hidden_size']
-  # Older releases say gelu, but the model has always used the approximation.
-  if text['hidden_act'] == 'gelu':
-    text['hidden_act'] = 'gelu_pytorch_tanh'
   return models.InterleavedVisionLanguage(
     vision=siglip.image_encoder(vision, dtype),
-    projector=mnn.Linear(width, dtype=dtype),
-    decoder=llamas.decoder(
-      text,
-      config.get('text_config') or {},
-      dtype,
-      block={'norm': 'offset_rmsnorm'},
-      embed_scale=width**0.5,
-    ),
+    projector=mnn.Linear(text['hidden_size'], dtype=dtype),
+    decoder=_decoder(config, text, dtype),
     placeholders=(both['image_token_index'],),
     prefix=True,
+  )
+
+
+def _decoder(
+  config: Mapping[str, Any], text: Mapping[str, Any], dtype: Any
+) -> decoders.TextDecoder:
+  section = config.get('text_config') or {}
+  if _has_gemma2(config):
+    return gemma2.decoder(section, dtype)
+  # Older releases say gelu, but the model has always used the approximation.
+  act = text['hidden_act']
+  text = {**text, 'hidden_act': 'gelu_pytorch_tanh' if act == 'gelu' else act}
+  return llamas.decoder(
+    text,
+    section,
+    dtype,
+    block={'norm': 'offset_rmsnorm'},
+    embed_scale=text['hidden_size'] ** 0.5,
   )
 
 
@@ -131,7 +149,10 @@ def inputs(config: Mapping[str, Any]) -> Batch:
 def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
   """The key table."""
   _, vision, text = _sections(config)
-  table = llamas.rules(tied=text['tie_word_embeddings'])
+  if _has_gemma2(config):
+    table = gemma2.decoder_rules(config['text_config'])
+  else:
+    table = llamas.rules(tied=text['tie_word_embeddings'])
   return [
     *keys.add_prefixes(siglip.image_rules(vision), 'vision/', 'vision_tower.'),
     *keys.dense('projector/dense', 'multi_modal_projector.linear'),
@@ -141,7 +162,10 @@ def rules(config: Mapping[str, Any]) -> list[keys.Rule]:
 
 def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   both = configs.section(config, '', _DEFAULTS)
-  values = configs.section(config, 'text_config', _TEXT)
+  if _has_gemma2(config):
+    values = gemma2.read(config['text_config'])
+  else:
+    values = configs.section(config, 'text_config', _TEXT)
   width = values['hidden_size']
   if both['projection_dim'] != width:
     raise ConfigError(
@@ -149,6 +173,21 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
       f'text_config.hidden_size {width}; mmjax reads only equal ones'
     )
   return both, configs.section(config, 'vision_config', _VISION), values
+
+
+def _has_gemma2(config: Mapping[str, Any]) -> bool:
+  """Whether it is a PaliGemma 2, whose decoder is Gemma 2's.
+
+  Raises:
+    ConfigError: for another decoder.
+  """
+  kind = (config.get('text_config') or {}).get('model_type', 'gemma')
+  if kind not in ('gemma', 'gemma2'):
+    raise ConfigError(
+      f'config.json: text_config.model_type is {kind!r}; mmjax knows gemma and '
+      'gemma2'
+    )
+  return kind == 'gemma2'
 
 
 FAMILY = base.Family(

@@ -6,6 +6,23 @@ import numpy as np
 import pytest
 
 from mmjax import nn as mnn
+from mmjax.errors import ConfigError
+
+
+def test_average_pool_takes_the_mean_of_squares(draw):
+  module = mnn.AveragePool(3, 2)
+  rows = jnp.arange(4.0)[:, None, None] * 10
+  values = rows + jnp.asarray([0.0, 1, 5, 9])[None, :, None] + jnp.zeros(2)
+  values = values.reshape(1, 16, 2).at[..., 1].set(1.0)
+  params = draw(module, values, train=False)['params']
+  means = jnp.asarray([[5.5, 1], [12, 1], [25.5, 1], [32, 1]])
+  square = jnp.mean(means**2, axis=1, keepdims=True)
+  normed = means / jnp.sqrt(square) * params['norm']['scale'][None]
+  got = module.apply({'params': params}, values, train=False)
+  want = normed @ params['linear']['dense']['kernel']
+  np.testing.assert_allclose(got[0], want, rtol=1e-5)
+  with pytest.raises(ConfigError, match='average_pool with factor 2 needs'):
+    module.apply({'params': params}, values[:, :9], train=False)
 
 
 def test_pixel_shuffle_joins_squares():

@@ -17,7 +17,8 @@ AUTO = {
   'gemma3.vision_config': transformers.SiglipVisionConfig,
   'llava.text_config': transformers.LlamaConfig,
   'llava.vision_config': transformers.CLIPVisionConfig,
-  'paligemma.text_config': transformers.GemmaConfig,
+  'paligemma.text_config:gemma': transformers.GemmaConfig,
+  'paligemma.text_config:gemma2': transformers.Gemma2Config,
   'paligemma.vision_config': transformers.SiglipVisionConfig,
   'blip-2.text_config:opt': transformers.OPTConfig,
   'blip-2.text_config:t5': transformers.T5Config,
@@ -25,7 +26,8 @@ AUTO = {
 # What is read there as it is published, not as a config that is silent.
 PUBLISHED = {
   # PaliGemma sets it where a config is silent.
-  ('paligemma.text_config', 'use_bidirectional_attention'),
+  ('paligemma.text_config:gemma', 'use_bidirectional_attention'),
+  ('paligemma.text_config:gemma2', 'use_bidirectional_attention'),
 }
 
 

@@ -24,6 +24,18 @@ LLAMA3 = {
 }
 LOCAL = 'sliding_attention'
 CONFIGS = {
+  'gemma2_odd': {
+    'hidden_size': 18, 'intermediate_size': 25, 'num_hidden_layers': 3,
+    'num_attention_heads': 3, 'num_key_value_heads': 1, 'head_dim': 10,
+    'query_pre_attn_scalar': 7, 'sliding_window': 3,
+    'attn_logit_softcapping': 2.0, 'final_logit_softcapping': 4.0,
+  },
+  'gemma2_free': {
+    'hidden_size': 16, 'intermediate_size': 24, 'num_hidden_layers': 2,
+    'num_attention_heads': 4, 'num_key_value_heads': 2, 'head_dim': 6,
+    'attn_logit_softcapping': None, 'final_logit_softcapping': None,
+    'rope_parameters': {'rope_theta': 50.0, 'rope_type': 'default'},
+  },
   'gemma3_odd': {
     'hidden_size': 18, 'intermediate_size': 25, 'num_hidden_layers': 3,
     'num_attention_heads': 3, 'num_key_value_heads': 1, 'head_dim': 10,
@@ -129,6 +141,7 @@ CONFIGS = {
   },
 }  # fmt: skip
 FAMILIES = {
+  'gemma2': (transformers.Gemma2Config, transformers.Gemma2ForCausalLM),
   'gemma3': (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM),
   'gpt2': (transformers.GPT2Config, transformers.GPT2LMHeadModel),
   'llama': (transformers.LlamaConfig, transformers.LlamaForCausalLM),

@@ -61,6 +61,18 @@ def compute(attention, inputs):
   return jax.jit(both)(inputs)
 
 
+def test_capped_logits_equal_the_plain_form(monkeypatch):
+  monkeypatch.setattr(tiled_attention, 'TILE', 3)
+  compare = lambda attention: compute(
+    functools.partial(attention, softcap=0.5, scale=1.0), arrays()
+  )
+  plain = lambda *inputs, **more: ops.dot_product_attention(
+    *inputs, EARLIER, **more
+  )[0]
+  tiled = functools.partial(tiled_attention.tiled_attention, causal=True)
+  jax.tree.map(close, compare(tiled), compare(plain))
+
+
 @pytest.mark.parametrize('name', STRUCTURES)
 @pytest.mark.parametrize('tile', [3, 4])  # Padded, and a last tile of one key.
 def test_tiles_equal_the_plain_form(name, tile, monkeypatch):

@@ -32,7 +32,12 @@ def compute(inputs, labels, mask, smoothing, dtype=jnp.float32):
 
   def loss(inputs):
     vectors, kernel, bias = inputs
-    factors = FactoredLogits(vectors.astype(dtype), kernel.astype(dtype), bias)
+    factors = FactoredLogits(
+      vectors.astype(dtype),
+      kernel.astype(dtype),
+      bias,
+      softcap=None if bias is None else 1.5,
+    )
     loss, accuracy, items = text.mean_cross_entropy(
       factors, labels, mask, smoothing
     )

@@ -64,6 +64,15 @@ def main() -> None:
     tie_word_embeddings=True, **LLAMA, **vocabulary
   )
   qwen3 = transformers.Qwen3Config(head_dim=4, **LLAMA, **vocabulary)
+  gemma2 = transformers.Gemma2Config(
+    head_dim=6,
+    sliding_window=3,
+    query_pre_attn_scalar=5,
+    attn_logit_softcapping=2.0,
+    final_logit_softcapping=9.0,
+    **LLAMA,
+    **vocabulary,
+  )
   gemma3 = transformers.Gemma3TextConfig(
     head_dim=6,
     sliding_window=3,
@@ -72,6 +81,7 @@ def main() -> None:
     **LLAMA,
     **vocabulary,
   )
+  write('gemma2', transformers.Gemma2ForCausalLM(gemma2), tokenizer)
   write('gemma3_text', transformers.Gemma3ForCausalLM(gemma3), tokenizer)
   write('gpt2', transformers.GPT2LMHeadModel(gpt2), tokenizer)
   write('llama', transformers.LlamaForCausalLM(llama), tokenizer)

@@ -19,7 +19,16 @@ NEW = 12
 
 @pytest.fixture(
   scope='module',
-  params=['gemma3_text', 'gpt2', 'llama', 'mistral', 'opt', 'qwen2', 'qwen3'],
+  params=[
+    'gemma2',
+    'gemma3_text',
+    'gpt2',
+    'llama',
+    'mistral',
+    'opt',
+    'qwen2',
+    'qwen3',
+  ],
   name='golden',
 )
 def golden_folder(request):
@@ -120,6 +129,7 @@ def test_special_ids(tmp_path):
       r"layers have \['sliding_attention'\]; of this family",
     ),
     ('mistral', {'sliding_window': 0}, 'sliding_window is 0; mmjax reads an'),
+    ('gemma2', {'attn_logit_softcapping': 0}, 'softcapping is 0; mmjax reads'),
     ('gemma3_text', {'layer_types': ['full', 'x']}, 'layer_types has full, x'),
     ('gemma3_text', {'final_logit_softcapping': 30.0}, 'softcapping is 30.0'),
     (
@@ -163,6 +173,10 @@ SIZES = {
   'llama 3.2 1B': (
     llama(128256, 2048, 8192, 16, 32, 8, head_dim=64, **TIED),
     1_235_814_400,
+  ),
+  'gemma2 2B': (
+    llama(256000, 2304, 9216, 26, 8, 4, head_dim=256),
+    2_614_341_888,
   ),
   'gemma3_text 270M': (
     llama(262144, 640, 2048, 18, 4, 1, head_dim=256),

@@ -9,7 +9,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from mmjax import pretrained
+from mmjax import models, pretrained
 from mmjax.errors import ConfigError
 from mmjax.pretrained import checkpoint, families, tensors
 
@@ -152,7 +152,7 @@ def test_images_and_placeholders_must_agree(name, loaded):
     ('llava', 'text_config', {'model_type': 'mistral'}, "is 'mistral'"),
     ('llava', '', {'vision_feature_layer': [1, 2]}, r'layer is \[1, 2\]'),
     ('llava', '', {'vision_feature_select_strategy': 'x'}, "strategy is 'x'"),
-    ('paligemma', 'text_config', {'model_type': 'gemma2'}, "is 'gemma2'"),
+    ('paligemma', 'text_config', {'model_type': 'gemma3'}, "is 'gemma3'"),
     ('paligemma', '', {'projection_dim': 8}, 'projection_dim is 8, but'),
     ('qwen2_vl', 'vision_config', {'in_channels': 1}, 'in_channels is 1'),
     (
@@ -204,6 +204,13 @@ def test_patches_that_the_model_does_not_read(tmp_path, key, value, message):
   path.write_text(json.dumps({**settings, key: value}))
   with pytest.raises(ConfigError, match=f'{path.name}: {key} is {message}'):
     pretrained.load(tmp_path)
+
+
+def test_images_that_attend_both_ways_are_not_put_first():
+  config = json.loads((GOLDEN / 'gemma3/config.json').read_text())
+  module = families.find(config).build_module(config)
+  with pytest.raises(ConfigError, match='train it on conversations'):
+    models.ImageFirstVisionLanguage.from_interleaved(module)
 
 
 def test_images_are_encoded_alone():
