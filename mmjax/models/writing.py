@@ -84,11 +84,15 @@ class Writer(nn.Module):
   def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
     """Refuses more tokens than the decoder's table of positions has.
 
-    Rotary positions (`positions='none'`) have no table, and no such limit.
+    Rotary positions (`positions='none'`) have no table, and no such limit
+    unless they are dynamic.
     """
+    rope = (self.decoder.block or {}).get('rope') or {}
+    dynamic = (rope.get('scaling') or {}).get('kind') == 'dynamic'
+    limited = dynamic or self.decoder.positions != 'none'
     # The loop decodes the last token too, but nothing uses the result.
     reach = prompt_length + max_new_tokens - 1
-    if self.decoder.positions != 'none' and reach > self.decoder.max_length:
+    if limited and reach > self.decoder.max_length:
       raise ConfigError(
         f'writing {max_new_tokens} tokens after {prompt_length} takes '
         f'{reach} positions, but the decoder has a max_length of '

@@ -58,6 +58,12 @@ def rotary(
       f'rotary sections {tuple(sections)} have {sum(sections)} pairs of '
       f'features, but the head size {head_dim} has {head_dim // 2}'
     )
+  longest = (scaling or {}).get('length', 0)
+  if (scaling or {}).get('kind') == 'dynamic' and x.shape[1] > longest:
+    raise ConfigError(
+      f'a text of {x.shape[1]} tokens is longer than {longest}, from where on '
+      'rotary positions of the kind dynamic depend on the length; shorten it'
+    )
   if positions.ndim == 3 and sections is None:
     raise ConfigError(
       f'positions with {positions.shape[2]} axes need rotary sections'
@@ -94,7 +100,9 @@ def rotary_frequencies(
     head_dim: size of a head, K.
     theta: base of the geometric progression.
     scaling: None, or `kind` and its settings. 'linear' divides all frequencies
-      by `factor` (Chen et al. 2023, section 3.2). 'llama3' divides frequencies
+      by `factor` (Chen et al. 2023, section 3.2). 'dynamic' keeps all: `rotary`
+      refuses texts of more than `length` tokens, for which they would depend on
+      the length. 'llama3' divides frequencies
       of fewer than `low` rotations in `length` positions by `factor`, keeps
       those of more than `high` rotations, and interpolates linearly between
       (Grattafiori et al. 2024, as published with Llama 3.1).
@@ -107,13 +115,16 @@ def rotary_frequencies(
     return frequencies
   if scaling['kind'] == 'linear':
     return frequencies / scaling['factor']
+  if scaling['kind'] == 'dynamic':
+    return frequencies
   if scaling['kind'] == 'llama3':
     low, high = scaling['low'], scaling['high']
     turns = scaling['length'] * frequencies / (2 * math.pi)
     kept = np.clip((turns - low) / (high - low), 0, 1)
     return frequencies * (kept + (1 - kept) / scaling['factor'])
   raise ConfigError(
-    f"rotary scaling {scaling['kind']!r} is unknown; use 'linear' or 'llama3'"
+    f"rotary scaling {scaling['kind']!r} is unknown; use 'linear', 'dynamic' or "
+    "'llama3'"
   )
 
 

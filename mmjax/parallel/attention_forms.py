@@ -58,7 +58,7 @@ def choose(
     masked: what says which keys a query may attend to, apart from `causal`:
       'nothing', 'keys' (segments, or a mask that is the same for all queries),
       or 'queries' (a prefix, a window, or another mask).
-    capped: whether logits have a limit, for which the kernels have no gradient.
+    capped: whether logits have a limit, which kernels of accelerators lack.
   """
   if needs_weights or _only_plain.get():
     return 'plain'

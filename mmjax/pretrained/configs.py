@@ -48,6 +48,7 @@ _NUMBERED = ('_id', '_index')
 # Kind of rotary positions -> our names of its settings -> theirs.
 _SCALED = {
   'linear': {'factor': 'factor'},
+  'dynamic': {'factor': 'factor'},
   'llama3': {
     'factor': 'factor',
     'low': 'low_freq_factor',
@@ -315,11 +316,24 @@ def rotary_settings(
           f'{kind} need a number above 0'
         )
       options['scaling'][ours] = value
+    if kind == 'dynamic':
+      options['scaling']['length'] = _read_longest(section)
   elif kind not in ('default', 'mrope'):
     raise ConfigError(
       f'config.json: rope_type is {kind!r}; mmjax knows default, linear, '
-      'llama3 and mrope'
+      'dynamic, llama3 and mrope'
     )
   if rope.get('mrope_section'):
     options['sections'] = tuple(rope['mrope_section'])
   return {'rope_theta': float(theta), 'rope': options or None}
+
+
+def _read_longest(section: Mapping[str, Any]) -> int:
+  """The length of texts up to which dynamic rotary positions are plain."""
+  value = section.get('max_position_embeddings')
+  if type(value) is not int or value < 1:
+    raise ConfigError(
+      f'config.json: max_position_embeddings is {value!r}; rotary positions of '
+      'rope_type dynamic need an integer above 0'
+    )
+  return value

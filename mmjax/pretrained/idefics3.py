@@ -52,7 +52,7 @@ TIES = (
 PREPROCESS = preprocess.SECTION.join(
   sections.Section(
     read=('do_image_splitting', 'max_image_size'),
-    irrelevant=('do_pad', 'return_row_col_info'),
+    irrelevant=('do_pad', 'return_row_col_info', 'video_sampling'),
   )
 )
 # Settings of images and of other architectures, as published configs have them.
@@ -77,7 +77,8 @@ _LONGEST = 4096
 def _sections_of(kind: str) -> dict[str, sections.Section]:
   return {
     '': sections.Section(
-      read=_DEFAULTS, irrelevant=('_pad_token_id', 'vocab_size')
+      read=_DEFAULTS,
+      irrelevant=('_pad_token_id', 'use_reentrant_checkpointing', 'vocab_size'),
     ),
     'text_config': _TEXT_SECTION,
     'vision_config': sections.Section(

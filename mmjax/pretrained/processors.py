@@ -23,6 +23,7 @@ SECTION = sections.Section(
   irrelevant=(
     'auto_map',
     'chat_template',
+    'image_seq_len',
     'image_seq_length',
     'image_token',
     'num_additional_image_tokens',

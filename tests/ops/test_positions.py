@@ -105,6 +105,11 @@ def test_rotary_frequencies_are_scaled():
   scaling |= {'low': 5, 'high': 15}
   llama = ops.rotary_frequencies(6, 1000.0, scaling)
   np.testing.assert_allclose(llama, [1, 0.1 * (0.5 + 0.5 / 4), 0.01 / 4])
+  dynamic = {'kind': 'dynamic', 'factor': 4, 'length': 2}
+  unscaled = ops.rotary_frequencies(6, 1000.0, dynamic)
+  np.testing.assert_array_equal(unscaled, plain)
+  with pytest.raises(ValueError, match='3 tokens is longer than 2, from where'):
+    ops.rotary(jnp.ones((1, 3, 1, 6)), jnp.arange(3)[None], scaling=dynamic)
   with pytest.raises(ValueError, match="scaling 'yarn' is unknown"):
     ops.rotary_frequencies(6, 1000.0, {'kind': 'yarn'})
 

@@ -74,6 +74,9 @@ CONFIGS = {
   'internvl_normed': (
     {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
      'num_attention_heads': 4, 'num_key_value_heads': 4,
+     'rope_parameters': {
+       'rope_type': 'dynamic', 'factor': 2.0, 'rope_theta': 1e4,
+     },
      'tie_word_embeddings': True, **TEXT},
     {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
      'num_attention_heads': 1, 'image_size': 12, 'patch_size': 2,

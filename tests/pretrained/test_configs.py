@@ -40,6 +40,14 @@ def test_rotary_positions_where_a_config_is_silent():
     {'rope_scaling': {'type': 'linear', 'factor': 2.0}}
   )
   assert linear['rope'] == {'scaling': {'kind': 'linear', 'factor': 2.0}}
+  dynamic = configs.rotary_settings(
+    {
+      'rope_scaling': {'type': 'dynamic', 'factor': 2.0},
+      'max_position_embeddings': 7,
+    }
+  )
+  scaling = {'kind': 'dynamic', 'factor': 2.0, 'length': 7}
+  assert dynamic['rope'] == {'scaling': scaling}
   axes = configs.rotary_settings(
     {'rope_scaling': {'type': 'mrope', 'mrope_section': [16, 24, 24]}}
   )
