@@ -123,8 +123,8 @@ def rotary_frequencies(
     kept = np.clip((turns - low) / (high - low), 0, 1)
     return frequencies * (kept + (1 - kept) / scaling['factor'])
   raise ConfigError(
-    f"rotary scaling {scaling['kind']!r} is unknown; use 'linear', 'dynamic' or "
-    "'llama3'"
+    f"rotary scaling {scaling['kind']!r} is unknown; use 'linear', 'dynamic' "
+    "or 'llama3'"
   )
 
 

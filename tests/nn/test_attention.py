@@ -28,9 +28,10 @@ def test_causal_is_as_a_mask_that_says_so(draw):
     )
 
 
-def test_causal_with_a_cache_is_refused():
+@pytest.mark.parametrize('said', [{'causal': True}, {'window': 2}])
+def test_what_is_for_no_cache_is_refused_with_one(said):
   cache = mnn.KeyValues(*[jnp.zeros((2, 9, 2, 4))] * 2)
-  visible, decoding = mnn.Visible(causal=True), mnn.Decoding(cache)
+  visible, decoding = mnn.Visible(**said), mnn.Decoding(cache)
   with pytest.raises(ValueError, match='self-attention without a cache'):
     jax.eval_shape(
       lambda: mnn.Attention(8, 2).init(
@@ -56,12 +57,15 @@ STRUCTURES = {
     MASK[:, None], causal=True, prefix=MASK.at[:, 2:].set(False)
   ),
   'segments': mnn.Visible(segments=jnp.asarray([[1, 1, 2, 2, 2]])),
+  'window': mnn.Visible(causal=True, window=2),
 }
 
 
 @pytest.mark.parametrize('name', STRUCTURES)
 def test_tiles_equal_the_plain_form(name, draw, monkeypatch):
-  module = mnn.Attention(8, 2, num_kv_heads=1, rope_theta=1e4, scale=0.3)
+  module = mnn.Attention(
+    8, 2, num_kv_heads=1, rope_theta=1e4, scale=0.3, softcap=0.9
+  )
   variables = draw(module, X, train=False)
   run = lambda: module.apply(
     variables, X, visible=STRUCTURES[name], train=False

@@ -337,12 +337,13 @@ INTERNVL = {
     'vocab_size': 151674,
   },
   'vision_config': {'attention_bias': True, 'image_size': [448, 448]},
+  'tie_word_embeddings': False,
 }
 # Parameters of the published checkpoints.
 SIZES = {
   'idefics3': (SMOLVLM, 256_484_928),
   'smolvlm': (SMOLVLM2, 2_246_784_880),
-  'internvl': (INTERNVL, 938_193_536),
+  'internvl': (INTERNVL, 938_193_024),
   'gemma3': (GEMMA3, 4_300_079_472),
   'llava': (LLAVA, 7_063_427_072),
   'paligemma': (PALIGEMMA, 2_923_466_480),
