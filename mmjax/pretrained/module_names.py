@@ -41,6 +41,8 @@ _RENAMED: Mapping[str, Sequence[tuple[str, str]]] = {
   'audio-spectrogram-transformer': _VIT,
   'dinov2': _DINOV2,
   'dinov2_with_registers': _DINOV2,
+  'gemma3': _IMAGE_TEXT,
+  'internvl': _IMAGE_TEXT,
   'llava': _IMAGE_TEXT,
   'paligemma': _IMAGE_TEXT,
   'qwen2_5_vl': _QWEN_VL,
