@@ -39,7 +39,7 @@ FAMILIES = {
   'siglip2': 'siglip2:FAMILY',
   'siglip_text_model': 'single_towers:SIGLIP_TEXTS',
   'siglip_vision_model': 'single_towers:SIGLIP_IMAGES',
-  'smolvlm': 'idefics3:SMOLVLM',
+  'smolvlm': 'idefics3:FAMILY',
   't5': 't5:FAMILY',
   'videomae': 'videomae:FAMILY',
   'vit': 'vit:FAMILY',

@@ -34,13 +34,13 @@ _DEFAULTS = {
   'scale_factor': 2,
   'tie_word_embeddings': False,
 }
+# The keys of SigLIP's tower, which has no head here.
 _VISION = {
-  **siglip.VISION,
+  **{k: v for k, v in siglip.VISION.items() if k != 'vision_use_head'},
   'hidden_size': 1152,
   'num_attention_heads': 16,
   'patch_size': 32,
 }
-del _VISION['vision_use_head']
 _SEPARATE = {'tie_word_embeddings': False}
 TIES = (
   names.Tie(
@@ -74,19 +74,17 @@ _TEXT_SECTION = llama.SECTIONS[''].join(
 _LONGEST = 4096
 
 
-def _sections_of(kind: str) -> dict[str, sections.Section]:
-  return {
-    '': sections.Section(
-      read=_DEFAULTS,
-      irrelevant=('_pad_token_id', 'use_reentrant_checkpointing', 'vocab_size'),
-    ),
-    'text_config': _TEXT_SECTION,
-    'vision_config': sections.Section(
-      read=_VISION,
-      only={'model_type': f'{kind}_vision'},
-      irrelevant=('max_image_size', 'size', 'use_base_siglip'),
-    ),
-  }
+SECTIONS = {
+  '': sections.Section(
+    read=_DEFAULTS,
+    irrelevant=('_pad_token_id', 'use_reentrant_checkpointing', 'vocab_size'),
+  ),
+  'text_config': _TEXT_SECTION,
+  'vision_config': sections.Section(
+    read=_VISION,
+    irrelevant=('max_image_size', 'size', 'use_base_siglip'),
+  ),
+}
 
 
 class Model(tiles.PublishedTiles):
@@ -277,13 +275,12 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   )
 
 
-_ARGUMENTS = {
-  'model_class': Model,
-  'build_module': module,
-  'inputs': inputs,
-  'rules': rules,
-  'skip': SKIP,
-  'ties': TIES,
-}
-FAMILY = base.Family(sections=_sections_of('idefics3'), **_ARGUMENTS)
-SMOLVLM = base.Family(sections=_sections_of('smolvlm'), **_ARGUMENTS)
+FAMILY = base.Family(
+  model_class=Model,
+  sections=SECTIONS,
+  build_module=module,
+  inputs=inputs,
+  rules=rules,
+  skip=SKIP,
+  ties=TIES,
+)

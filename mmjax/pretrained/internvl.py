@@ -323,21 +323,14 @@ def _sections(config: Mapping[str, Any]) -> tuple[dict, dict, dict]:
   both = configs.section(config, '', _DEFAULTS)
   text = dict(config.get('text_config') or {})
   text['tie_word_embeddings'] = both['tie_word_embeddings']
-  vision = config.get('vision_config') or {}
-  squares = {}
+  vision = dict(config.get('vision_config') or {})
   for name in _SQUARES:
     sides = vision.get(name)
-    squares[name] = sides
-    if isinstance(sides, list) and len(set(map(str, sides))) == 1:
-      squares[name] = sides[0]
-  whole = {
-    **config,
-    'vision_config': {
-      **vision,
-      **{name: side for name, side in squares.items() if side is not None},
-    },
-  }
+    # Both sides of a square, as one.
+    if isinstance(sides, list) and len(sides) == 2 and sides[0] == sides[1]:
+      vision[name] = sides[0]
   fields = {**_VISION, **_SQUARES}
+  whole = {'vision_config': vision}
   return both, configs.section(whole, 'vision_config', fields), text
 
 
