@@ -118,7 +118,7 @@ class Model(tiles.PublishedTiles):
       splits=settings.get('do_image_splitting', True),
       resample=pixels.resample,
     )
-    return tiles.TilePreprocessor((side, side), pixels, cut)
+    return tiles.TilePreprocessor.build((side, side), pixels, cut)
 
   @property
   def placeholder(self) -> str:

@@ -118,7 +118,7 @@ class Model(tiles.PublishedTiles):
     cut = functools.partial(
       cut_image, size=size, least=least, most=most, resample=pixels.resample
     )
-    return tiles.TilePreprocessor(size, pixels, cut)
+    return tiles.TilePreprocessor.build(size, pixels, cut)
 
   @property
   def placeholder(self) -> str:

@@ -46,6 +46,16 @@ class TilePreprocessor:
   cut: Callable[[PIL.Image.Image], Tiles]
   crop_size: None = None  # As of `ImagePreprocessor`.
 
+  @classmethod
+  def build(
+    cls,
+    size: tuple[int, int],
+    pixels: preprocess.ImagePreprocessor,
+    cut: Callable[[PIL.Image.Image], Tiles],
+  ) -> 'TilePreprocessor':
+    """Builds it; `pixels` alone then prepares an image as one tile."""
+    return cls(size, dataclasses.replace(pixels, size=size), cut)
+
   def __call__(self, image: Any) -> tuple[np.ndarray, Tiles]:
     """Preprocesses one image.
 
