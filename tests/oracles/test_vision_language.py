@@ -79,9 +79,9 @@ CONFIGS = {
      },
      'tie_word_embeddings': True, **TEXT},
     {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
-     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 2,
+     'num_attention_heads': 1, 'image_size': 16, 'patch_size': 2,
      'attention_bias': True, 'use_mean_pooling': False},
-    {'downsample_ratio': 1 / 3, 'projector_hidden_act': 'relu'},
+    {'downsample_ratio': 0.25, 'projector_hidden_act': 'relu'},
   ),
   'llava_odd': (
     {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
