@@ -18,258 +18,17 @@ from mmjax import pretrained
 from mmjax.ops import packing
 from mmjax.pretrained import configs, idefics3, patches, qwen_vl
 from tests.oracles import harness
+from tests.oracles import vision_language_configs as models
 
 GOLDEN = pathlib.Path(__file__).parents[1] / 'pretrained/golden'
-
-VOCABULARY, SEEN, PAD, EOS = 61, 60, 0, 5
-TEXT = {'vocab_size': VOCABULARY, 'bos_token_id': 1, 'eos_token_id': EOS}
-# As published, the start and the end of what is seen surround it.
-QWEN = {
-  'image_token_id': SEEN,
-  'video_token_id': SEEN - 1,
-  'vision_start_token_id': 2,
-  'vision_end_token_id': 3,
-}
-LOCAL, WHOLE = 'sliding_attention', 'full_attention'
-CONFIGS = {
-  'gemma3_odd': (
-    {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
-     'layer_types': [LOCAL, WHOLE], 'sliding_window': 6,
-     'query_pre_attn_scalar': 5, **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'image_size': 15, 'patch_size': 3,
-     'vision_use_head': False, 'layer_norm_eps': 1e-3},
-    {'mm_tokens_per_image': 25},
-  ),
-  'gemma3_pooled': (
-    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 3,
-     'num_attention_heads': 4, 'num_key_value_heads': 4, 'head_dim': 10,
-     'layer_types': [WHOLE, LOCAL, LOCAL], 'sliding_window': 3, **TEXT},
-    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 1,
-     'num_attention_heads': 1, 'image_size': 24, 'patch_size': 4},
-    {'mm_tokens_per_image': 9},
-  ),
-  'idefics3_odd': (
-    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'image_size': 18, 'patch_size': 3},
-    {'scale_factor': 3},
-  ),
-  'smolvlm_tied': (
-    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'head_dim': 6, **TEXT},
-    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
-     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 3},
-    {'tie_word_embeddings': True},
-  ),
-  'internvl_odd': (
-    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'image_size': [12, 12], 'patch_size': [3, 3]},
-    {'tie_word_embeddings': False},
-  ),
-  'internvl_normed': (
-    {'hidden_size': 16, 'intermediate_size': 20, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'num_key_value_heads': 4,
-     'rope_parameters': {
-       'rope_type': 'dynamic', 'factor': 2.0, 'rope_theta': 1e4,
-     },
-     'tie_word_embeddings': True, **TEXT},
-    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 3,
-     'num_attention_heads': 1, 'image_size': 16, 'patch_size': 2,
-     'attention_bias': True, 'use_mean_pooling': False},
-    {'downsample_ratio': 0.25, 'projector_hidden_act': 'relu'},
-  ),
-  'llava_odd': (
-    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 3,
-     'num_attention_heads': 3, 'image_size': 14, 'patch_size': 7},
-    {},
-  ),
-  'llava_full': (
-    {'hidden_size': 24, 'intermediate_size': 20, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'head_dim': 10, 'attention_bias': True, **TEXT},
-    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 2,
-     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 6,
-     'hidden_act': 'gelu'},
-    {'vision_feature_select_strategy': 'full', 'vision_feature_layer': -1,
-     'projector_hidden_act': 'gelu_pytorch_tanh'},
-  ),
-  'llava_early': (
-    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
-     'num_attention_heads': 2, 'num_key_value_heads': 1, **TEXT},
-    {'hidden_size': 20, 'intermediate_size': 30, 'num_hidden_layers': 3,
-     'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3},
-    {'vision_feature_layer': 1, 'multimodal_projector_bias': False},
-  ),
-  'paligemma_odd': (
-    {'hidden_size': 12, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
-     **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 3,
-     'num_attention_heads': 3, 'image_size': 15, 'patch_size': 7,
-     'vision_use_head': False},
-    {'projection_dim': 12},
-  ),
-  'paligemma_head': (
-    {'hidden_size': 24, 'intermediate_size': 20, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'num_key_value_heads': 4, 'head_dim': 10,
-     'rms_norm_eps': 1e-3, **TEXT},
-    {'hidden_size': 16, 'intermediate_size': 18, 'num_hidden_layers': 2,
-     'num_attention_heads': 1, 'image_size': 12, 'patch_size': 6},
-    {'projection_dim': 24},
-  ),
-  'paligemma_deep': (
-    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
-     'num_attention_heads': 2, 'num_key_value_heads': 1, 'head_dim': 8,
-     'hidden_act': 'gelu', **TEXT},
-    {'hidden_size': 20, 'intermediate_size': 30, 'num_hidden_layers': 1,
-     'num_attention_heads': 4, 'image_size': 9, 'patch_size': 3,
-     'vision_use_head': False},
-    {'projection_dim': 16},
-  ),
-  'paligemma2_odd': (
-    {'hidden_size': 18, 'intermediate_size': 23, 'num_hidden_layers': 3,
-     'num_attention_heads': 6, 'num_key_value_heads': 2, 'head_dim': 4,
-     'query_pre_attn_scalar': 3, 'sliding_window': 20,
-     'attn_logit_softcapping': 1.5, 'final_logit_softcapping': 3.0, **TEXT},
-    {'hidden_size': 15, 'intermediate_size': 22, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'image_size': 15, 'patch_size': 7,
-     'vision_use_head': False},
-    {'projection_dim': 18},
-  ),
-  'qwen2vl_odd': (
-    {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'num_key_value_heads': 1,
-     'rope_parameters': {'mrope_section': [1, 1, 2]}, **TEXT},
-    {'depth': 2, 'embed_dim': 24, 'hidden_size': 24, 'num_heads': 3,
-     'mlp_ratio': 2, 'patch_size': 3, 'temporal_patch_size': 2},
-    {},
-  ),
-  'qwen2vl_tied': (
-    {'hidden_size': 40, 'intermediate_size': 44, 'num_hidden_layers': 1,
-     'num_attention_heads': 2, 'num_key_value_heads': 2,
-     'rope_parameters': {'mrope_section': [2, 3, 5], 'rope_theta': 100.0},
-     **TEXT},
-    {'depth': 1, 'embed_dim': 16, 'hidden_size': 40, 'num_heads': 4,
-     'mlp_ratio': 4, 'patch_size': 2, 'temporal_patch_size': 1,
-     'spatial_merge_size': 3, 'hidden_act': 'gelu'},
-    {'tie_word_embeddings': True},
-  ),
-  'qwen2vl_deep': (
-    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
-     'num_attention_heads': 4, 'num_key_value_heads': 2, 'rms_norm_eps': 1e-3,
-     'rope_parameters': {'mrope_section': [0, 1, 1]}, **TEXT},
-    {'depth': 3, 'embed_dim': 8, 'hidden_size': 16, 'num_heads': 1,
-     'mlp_ratio': 3, 'patch_size': 4, 'spatial_merge_size': 1},
-    {},
-  ),
-  'qwen25vl_odd': (
-    {'hidden_size': 24, 'intermediate_size': 23, 'num_hidden_layers': 2,
-     'num_attention_heads': 3, 'num_key_value_heads': 1,
-     'rope_parameters': {'mrope_section': [1, 1, 2]}, **TEXT},
-    {'depth': 4, 'hidden_size': 24, 'out_hidden_size': 24, 'num_heads': 3,
-     'intermediate_size': 17, 'patch_size': 3, 'window_size': 12,
-     'fullatt_block_indexes': [1, 3]},
-    {},
-  ),
-  'qwen25vl_tied': (
-    {'hidden_size': 20, 'intermediate_size': 44, 'num_hidden_layers': 1,
-     'num_attention_heads': 2, 'num_key_value_heads': 2,
-     'rope_parameters': {'mrope_section': [2, 1, 2], 'rope_theta': 100.0},
-     **TEXT},
-    {'depth': 2, 'hidden_size': 16, 'out_hidden_size': 20, 'num_heads': 2,
-     'intermediate_size': 30, 'patch_size': 2, 'window_size': 8,
-     'fullatt_block_indexes': [0], 'tokens_per_second': 3,
-     'temporal_patch_size': 1},
-    {'tie_word_embeddings': True},
-  ),
-  'qwen25vl_windows': (
-    {'hidden_size': 16, 'intermediate_size': 40, 'num_hidden_layers': 3,
-     'num_attention_heads': 4, 'num_key_value_heads': 2,
-     'rope_parameters': {'mrope_section': [0, 1, 1]}, **TEXT},
-    {'depth': 3, 'hidden_size': 8, 'out_hidden_size': 16, 'num_heads': 1,
-     'intermediate_size': 12, 'patch_size': 2, 'window_size': 12,
-     'spatial_merge_size': 1, 'fullatt_block_indexes': [],
-     'hidden_act': 'gelu'},
-    {},
-  ),
-}  # fmt: skip
-FAMILIES = {
-  'gemma3': (
-    transformers.Gemma3Config,
-    transformers.Gemma3ForConditionalGeneration,
-    transformers.Gemma3TextConfig,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'idefics3': (
-    transformers.Idefics3Config,
-    transformers.Idefics3ForConditionalGeneration,
-    transformers.LlamaConfig,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'smolvlm': (
-    transformers.SmolVLMConfig,
-    transformers.SmolVLMForConditionalGeneration,
-    transformers.LlamaConfig,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'internvl': (
-    transformers.InternVLConfig,
-    transformers.InternVLForConditionalGeneration,
-    transformers.Qwen2Config,
-    dict,
-    {'image_token_id': SEEN},
-  ),
-  'llava': (
-    transformers.LlavaConfig,
-    transformers.LlavaForConditionalGeneration,
-    transformers.LlamaConfig,
-    transformers.CLIPVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'paligemma': (
-    transformers.PaliGemmaConfig,
-    transformers.PaliGemmaForConditionalGeneration,
-    transformers.GemmaConfig,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'paligemma2': (
-    transformers.PaliGemmaConfig,
-    transformers.PaliGemmaForConditionalGeneration,
-    transformers.Gemma2Config,
-    transformers.SiglipVisionConfig,
-    {'image_token_index': SEEN},
-  ),
-  'qwen2vl': (
-    transformers.Qwen2VLConfig,
-    transformers.Qwen2VLForConditionalGeneration,
-    dict,
-    dict,
-    QWEN,
-  ),
-  'qwen25vl': (
-    transformers.Qwen2_5_VLConfig,
-    transformers.Qwen2_5_VLForConditionalGeneration,
-    dict,
-    dict,
-    QWEN,
-  ),
-}
 
 
 def original(name):
   torch.manual_seed(0)
-  make, make_model, make_text, make_vision, more = FAMILIES[name.split('_')[0]]
-  text, vision, both = CONFIGS[name]
+  make, make_model, make_text, make_vision, more = models.FAMILIES[
+    name.split('_')[0]
+  ]
+  text, vision, both = models.CONFIGS[name]
   config = make(
     text_config=make_text(**text),
     vision_config=make_vision(**vision),
@@ -286,7 +45,7 @@ def original(name):
   return model
 
 
-@pytest.fixture(scope='module', params=CONFIGS)
+@pytest.fixture(scope='module', params=models.CONFIGS)
 def pair(request, tmp_path_factory):
   model = original(request.param)
   folder = tmp_path_factory.mktemp(request.param)
@@ -294,10 +53,10 @@ def pair(request, tmp_path_factory):
 
 
 def words(rng, number):
-  return rng.integers(6, SEEN - 1, number).tolist()
+  return rng.integers(6, models.SEEN - 1, number).tolist()
 
 
-def pad_rows(rows, left, fill=PAD):
+def pad_rows(rows, left, fill=models.PAD):
   """Rows of any lengths as one array, and its mask."""
   longest = max(map(len, rows))
   out = np.full((len(rows), longest, *np.shape(rows[0])[1:]), fill)
@@ -332,11 +91,11 @@ def qwen_batch(loaded, left):
   for row in grids:
     rows.append([1, *words(rng, 3)])
     for grid in row:
-      seen = [SEEN - grid.video] * grid.tokens
+      seen = [models.SEEN - grid.video] * grid.tokens
       rows[-1] += [2, *seen, 3, *words(rng, 2)]
   ids, mask = pad_rows(rows, left)
   positions = [
-    packing.rotary_positions(row, of_row, (SEEN, SEEN - 1))
+    packing.rotary_positions(row, of_row, (models.SEEN, models.SEEN - 1))
     for row, of_row in zip(rows, grids, strict=True)
   ]
   ours = {
@@ -346,7 +105,7 @@ def qwen_batch(loaded, left):
     **loaded.pack_patches(pixels, grids),
   }
   side = vision.merge_size
-  kinds = (ids == SEEN) + 2 * (ids == SEEN - 1)
+  kinds = (ids == models.SEEN) + 2 * (ids == models.SEEN - 1)
   theirs = {
     'input_ids': torch.tensor(ids),
     'attention_mask': torch.tensor(mask).long(),
@@ -376,7 +135,7 @@ def batch(loaded, left=False):
   if isinstance(loaded, qwen_vl.QwenVL):
     return qwen_batch(loaded, left)
   rng = np.random.default_rng(0)
-  seen = [SEEN] * loaded.tokens_per_image()
+  seen = [models.SEEN] * loaded.tokens_per_image()
   rows = [
     [1, *words(rng, 2), *seen, *words(rng, 3), *seen, *words(rng, 2)],
     [1, *seen, *words(rng, 5)],
@@ -401,7 +160,7 @@ def batch(loaded, left=False):
     pixels = torch.tensor(images * absent).permute(0, 1, 4, 2, 3)
     theirs['pixel_values'] = pixels.float()
   if loaded.module.image_blocks:
-    theirs['token_type_ids'] = torch.tensor(ids == SEEN).long()
+    theirs['token_type_ids'] = torch.tensor(ids == models.SEEN).long()
   if loaded.module.prefix:
     # The last two tokens that are there see what is before them alone.
     ends = mask.sum(axis=1)[:, None] - 2
@@ -446,11 +205,15 @@ def test_greedy_writing_agrees(pair):
   model, loaded = pair
   theirs, _ = batch(loaded, left=True)
   want = model.generate(
-    **theirs, max_new_tokens=20, do_sample=False, pad_token_id=PAD
+    **theirs, max_new_tokens=20, do_sample=False, pad_token_id=models.PAD
   )[:, theirs['input_ids'].shape[1] :]
   want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
   program = loaded.jit_method(
-    'generate', output='continue', max_new_tokens=20, eos_id=(EOS,), pad_id=PAD
+    'generate',
+    output='continue',
+    max_new_tokens=20,
+    eos_id=(models.EOS,),
+    pad_id=models.PAD,
   )
   for left in (False, True):
     ours = batch(loaded, left)[1]
