@@ -20,7 +20,6 @@ NEW = 12
 @pytest.fixture(
   scope='module',
   params=[
-    'gemma2',
     'gemma3_text',
     'gpt2',
     'llama',

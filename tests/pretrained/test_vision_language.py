@@ -21,7 +21,6 @@ PROMPTS = {
   'internvl': ['<image> a small red', 'a <image> cat is'],
   'llava': ['<image> a small red', 'a <image> cat is'],
   'paligemma': ['a small red', 'a cat is'],
-  'smolvlm': ['<image> a small red', 'a <image> cat is'],
   'qwen2_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
   'qwen2_5_vl': [f'{SEEN} a small red', f'a {SEEN} cat is'],
 }
@@ -55,6 +54,11 @@ def test_logits_and_texts_are_those_of_transformers(name, loaded, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+  'name',
+  ['idefics3', 'llava', 'paligemma', 'qwen2_vl', 'qwen2_5_vl'],
+  scope='module',
+)
 def test_a_text_has_none_or_several_images(name, loaded):
   pixels = np.load(GOLDEN / name / 'expected.npz')['pixels']
   prompts = ['a cat', ' '.join(PROMPTS[name])]
@@ -352,8 +356,9 @@ SIZES = {
 }
 
 
-def test_published_sizes(name):
-  config, number = SIZES[name]
-  family = families.find({'model_type': name})
+@pytest.mark.parametrize('kind', SIZES)
+def test_published_sizes(kind):
+  config, number = SIZES[kind]
+  family = families.find({'model_type': kind})
   shapes = checkpoint.shapes(family.build_module(config), family.inputs(config))
   assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == number
