@@ -1,5 +1,7 @@
 """Several conversations in one row, so that few tokens are padding.
 
+Their images share a row too, of as many as the feature of images has room for.
+
 Conversations don't attend to each other, and each counts its positions from 0,
 so that loss and gradients are those of a row for each. Which ones share a row
 depends on the records and the seed alone; rows then take the place of records,
@@ -16,9 +18,16 @@ import numpy as np
 from mmjax.data import features, mixtures, preprocess, sources
 from mmjax.errors import ConfigError
 
+# Rows that are tried, the fullest first, where images leave no room for more.
+_MOST_TRIED = 256
+
 
 def fill_rows(
-  lengths: Sequence[int], length: int, seed: int
+  lengths: Sequence[int],
+  length: int,
+  seed: int,
+  images: Sequence[int] = (),
+  most_images: int = 0,
 ) -> list[tuple[int, ...]]:
   """Puts texts into rows, the longest first, each into the fullest that fits.
 
@@ -31,6 +40,9 @@ def fill_rows(
     lengths: number of tokens of each text, at most `length`.
     length: number of tokens of a row.
     seed: seed of the order of equally long texts.
+    images: what the images of each text take of a row, at most `most_images`;
+      () if there are none.
+    most_images: what a row has room for.
 
   Returns:
     The numbers of the texts in each row.
@@ -38,15 +50,21 @@ def fill_rows(
   shuffled = np.random.default_rng(seed).permutation(len(lengths))
   by_length = sorted(map(int, shuffled), key=lambda i: -lengths[i])
   rows: list[list[int]] = []
+  free_images: list[int] = []  # By row.
   room: list[tuple[int, int]] = []  # What is free in each row, sorted.
   for text in by_length:
-    at = bisect.bisect_left(room, (lengths[text], -1))
-    if at < len(room):
-      free, row = room.pop(at)
-    else:
+    number = images[text] if images else 0
+    first = bisect.bisect_left(room, (lengths[text], -1))
+    tried = range(first, min(len(room), first + _MOST_TRIED))
+    at = next((i for i in tried if free_images[room[i][1]] >= number), None)
+    if at is None:
       free, row = length, len(rows)
       rows.append([])
+      free_images.append(most_images)
+    else:
+      free, row = room.pop(at)
     rows[row].append(text)
+    free_images[row] -= number
     bisect.insort(room, (free - lengths[text], row))
   return [tuple(row) for row in rows]
 
@@ -79,26 +97,21 @@ class PackedPreprocessor:
     ids        a b c d e 0      segments   1 1 1 2 2 0
     mask       1 1 1 1 1 .      positions  0 1 2 0 1 0
 
+  Each feature joins its arrays (`Feature.join`).
+
   Attributes:
     preprocessor: makes the arrays of one conversation.
-    name: name of the conversations' feature.
   """
 
   preprocessor: preprocess.Preprocessor
-  name: str
 
   def __call__(
     self, record: Mapping[str, Any], rng: np.random.Generator | None = None
   ) -> features.Example:
     parts = [self.preprocessor(part, rng) for part in record['parts']]
-    out = {key: np.zeros_like(array) for key, array in parts[0].items()}
-    start = 0
-    for number, part in enumerate(parts, 1):
-      size = int(part[f'{self.name}_mask'].sum())
-      for key, array in part.items():
-        out[key][start : start + size] = array[:size]
-      out[f'{self.name}_segments'][start : start + size] = number
-      start += size
+    out: features.Example = {}
+    for feature in self.preprocessor.features.values():
+      out |= feature.join(parts)
     return out
 
 
@@ -107,7 +120,8 @@ def pack(
 ) -> tuple[sources.Source, Any]:
   """Packs training records, if a feature of conversations says so.
 
-  Every conversation is tokenised once to measure it.
+  Every conversation is tokenised once to measure it; of images whose size
+  matters, the header is read.
 
   Args:
     source: training records.
@@ -128,30 +142,39 @@ def pack(
   if not packed:
     return source, preprocessor
   (feature,) = packed[:1]
-  others = [name for name in preprocessor.features if name != feature.name]
+  known = (feature.name, *feature.image_names)
+  others = [name for name in preprocessor.features if name not in known]
   if others:
     feature.refuse(
-      'packed', f'packs conversations alone, but there is also {others[0]!r}'
+      'packed',
+      'packs conversations and their images alone, but there is also '
+      f'{others[0]!r}',
     )
   if isinstance(source, mixtures.Mixture):
     feature.refuse('packed', 'packs one data set, but data.mixture has several')
-  lengths = [_measure(source, index, feature) for index in range(len(source))]
-  rows = fill_rows(lengths, feature.length, seed)
-  return (
-    PackedSource(source, rows),
-    PackedPreprocessor(preprocessor, feature.name),
-  )
+  sizes = [_measure(source, index, feature) for index in range(len(source))]
+  lengths, images = map(list, zip(*sizes, strict=True))
+  rows = fill_rows(lengths, feature.length, seed, images, feature.image_room)
+  return PackedSource(source, rows), PackedPreprocessor(preprocessor)
 
 
 def _measure(
   source: sources.Source, index: int, feature: features.Turns
-) -> int:
-  """Number of tokens; that of a whole row for what can't be read."""
+) -> tuple[int, int]:
+  """Number of tokens, and what its images take of a row.
+
+  What can't be read has a row of its own.
+  """
+  read = source.read if feature.image_names else source.read_small
+  whole = feature.length, feature.image_room
   try:
-    value = feature.get(source.read_small(index))
+    value = feature.choose(read(index), None)
     ids, learnt = feature.encode(value) if value else ([], [])
   except ConfigError:
-    return feature.length  # Training refuses it by itself, with its record.
-  if feature.requires_answer and not any(learnt[: feature.length]):
-    return feature.length
-  return min(len(ids), feature.length)
+    return whole  # Training refuses it by itself, with its record.
+  if feature.requires_answer and not any(learnt[1 : feature.length]):
+    return whole
+  used = feature.count_images(value or ())
+  if used > feature.image_room:
+    return whole
+  return min(len(ids), feature.length), used

@@ -53,6 +53,9 @@ _TRANSPOSES = {
   7: _Transpose.TRANSVERSE,
   8: _Transpose.ROTATE_90,
 }
+_LATE_EXIF = re.compile(rb'eXIf|Raw profile type exif|XML:com.adobe.xmp')
+# Those that exchange height and width.
+_TURNED = tuple(_TRANSPOSES[number] for number in (5, 6, 7, 8))
 
 
 def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
@@ -78,6 +81,24 @@ def decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:
 def check(data: bytes) -> None:
   """Raises ConfigError where `decode` would; it decodes the whole image."""
   _decode(data)
+
+
+def read_size(data: bytes) -> tuple[int, int]:
+  """Reads (height, width) of the array that `decode` makes, by the header.
+
+  Raises:
+    ConfigError: if the bytes are not an image.
+  """
+  try:
+    image = PIL.Image.open(io.BytesIO(data))
+    if image.format == 'PNG' and _LATE_EXIF.search(data):
+      image.load()  # It may stand behind the pixels.
+    turned = _find_transpose(image) in _TURNED
+  except Exception as error:  # As in `_decode`.
+    raise ConfigError(
+      f'not a readable image ({len(data)} bytes): {_explain(data, error)}'
+    ) from error
+  return image.size if turned else image.size[::-1]
 
 
 def _decode(data: bytes) -> UInt8[np.ndarray, 'H W 3']:

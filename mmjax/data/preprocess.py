@@ -46,6 +46,9 @@ class Preprocessor:
       name: feature.with_tokenizer(self.tokenizer)
       for name, feature in self.features.items()
     }
+    fitted = {
+      name: feature.with_features(fitted) for name, feature in fitted.items()
+    }
     object.__setattr__(self, 'features', fitted)
 
   def __getitem__(self, name: str) -> features.Feature:
@@ -199,7 +202,7 @@ def build(
       raise ConfigError(f"{path}={chosen!r} is not legal: dict(kind='image')")
     chosen = dict(chosen)
     cls = choose(chosen.pop('kind', None), kinds, f'{path}.kind')
-    legal = set(inspect.signature(cls).parameters) - {'name', 'tokenizer'}
+    legal = set(inspect.signature(cls).parameters) - set(features.UNSET)
     unknown = sorted(set(chosen) - legal)
     if unknown:
       raise ConfigError(

@@ -32,7 +32,7 @@ class _PromptReader:
 
   def __call__(self, record: sources.Record, rng: Any = None) -> dict[str, Any]:
     example = self.preprocessor(record, rng)
-    found = features.split_last_answer(self.feature.get(record) or ())
+    found = features.split_last_answer(self.feature.choose(record, None) or ())
     before = found[0] if found else None
     return {**example, **self.feature.make_prompt(before, self.length)}
 

@@ -46,6 +46,7 @@ _DERIVED = (
   'encoder_inputs',
   'output_sizes',
   'output_text',
+  'output_images',
   'image_tokens',
   'masked_heads',
   'category_sizes',
@@ -88,7 +89,7 @@ def build(
     'num_answers': data.num_answers,
     'output_sizes': dict(outputs.sizes),
     'output_text': outputs.text,
-    'image_tokens': _count_image_tokens(data, outputs),
+    **_describe_images(data, outputs),
     'masked_heads': dict(outputs.masked_heads),
     'dtype': jnp.dtype(dtype),
     **data.special_ids,
@@ -124,10 +125,13 @@ def build(
   return _make(cls, settings, 'model', derived, parts)
 
 
-def _count_image_tokens(data: DataSizes, outputs: TaskOutputs) -> int:
-  """Number of tokens of the image in a conversation; 0 for none."""
+def _describe_images(data: DataSizes, outputs: TaskOutputs) -> dict[str, Any]:
+  """The fields of a model that describe the images in conversations."""
   feature = data.features.get(outputs.text)
-  return getattr(feature, 'image_tokens', 0)
+  return {
+    'output_images': tuple(getattr(feature, 'image_names', ())),
+    'image_tokens': getattr(feature, 'image_tokens', 0),
+  }
 
 
 def _build_encoders(

@@ -10,7 +10,7 @@ from mmjax.data import augment, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
-from mmjax.models import masking
+from mmjax.models import conversations, masking
 
 
 def check(
@@ -35,6 +35,7 @@ def check(
   """
   augment.check(config.data.augment or ())
   _check_targets(config, (*outputs.sizes, outputs.text))
+  conversations.check(config.model, features, outputs)
   built = models.build(
     config.model,
     models.DataSizes(1, **_lengths(config), features=features),
@@ -63,9 +64,12 @@ def build(
   tokenizer = preprocessor.tokenizer
   questions = preprocessor.features.get('questions')
   has_label = questions is not None and questions.has_label
-  _check_placeholder(config, preprocessor, outputs)
   return models.build(
-    config.model,
+    conversations.set_placeholder(
+      config.model.to_dict(),
+      preprocessor.features.get(outputs.text),
+      tokenizer,
+    ),
     models.DataSizes(
       tokenizer.vocab_size if tokenizer else 1,
       **_lengths(config),
@@ -103,29 +107,6 @@ def _special_ids(
     )
   names = ('bos_id', 'eos_id', 'pad_id')
   return {name: getattr(tokenizer, name) for name in names}
-
-
-def _check_placeholder(
-  config: Any,
-  preprocessor: preprocessing.Preprocessor,
-  outputs: models.TaskOutputs,
-) -> None:
-  """Refuses conversations whose images stand at other tokens than the model's.
-
-  Raises:
-    ConfigError: naming both.
-  """
-  feature = preprocessor.features.get(outputs.text)
-  if not getattr(feature, 'image', ''):
-    return
-  found = preprocessor.tokenizer.find_id(feature.placeholder)
-  placeholders = tuple(config.model.get('placeholders') or ())
-  if found not in placeholders:
-    raise ConfigError(
-      f'data.features.{feature.name}.placeholder={feature.placeholder!r} has '
-      f'the id {found}, but images stand at {placeholders} in the model; name '
-      "that token, or set model.placeholders in a model named 'interleaved'"
-    )
 
 
 def _check_targets(config: Any, targets: Sequence[str]) -> None:

@@ -97,27 +97,27 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     placeholders: ids of the tokens that images replace.
     image_blocks: whether the tokens of an image attend to each other in both
       directions, and all others to those before them alone (Gemma 3).
-    output_text: the feature of conversations that it is trained on, with
-      `image` [B, H, W, C] in its place; '' for the batch's `text`.
-    image_tokens: number of placeholders of an image in these; 0 if unknown.
+    output_text: the feature of conversations that it is trained on; '' for the
+      batch's `text`.
+    output_images: the features of their images, in the order in which a
+      conversation counts them.
+    image_tokens: number of placeholders of an image in these; 0 if they differ.
   """
 
   placeholders: Sequence[int]
   image_blocks: bool = False
   output_text: str = ''
+  output_images: Sequence[str] = ()
   image_tokens: int = 0
 
   outputs: ClassVar[tuple[str, ...]] = ('continue',)
 
   def setup(self):
     super().setup()
-    rope = (self.decoder.block or {}).get('rope') or {}
-    if self.output_text and (
-      self.encoder is not None or self.prefix or rope.get('sections')
-    ):
+    if self.output_text and (self.encoder is not None or self.prefix):
       raise ConfigError(
         'this model is not trained on conversations: only a causal decoder of '
-        'images and words, whose positions simply count, is; use another'
+        'images and words is; use another'
       )
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
@@ -133,7 +133,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         simply count, and `prefix` [B, T] is True for the tokens that attend to
         each other in both directions; without it, they are all or none, as the
         field `prefix` says. With an encoder, also `answer` [B, A], beginning
-        with `bos_id`, and its mask.
+        with `bos_id`, and its mask. With `output_text`, the arrays are those of
+        `mmjax.data.features.Turns` and of the features of its images.
       train: whether dropout is on.
 
     Returns:
@@ -143,7 +144,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """
     if self.output_text:
       batch = self._select(batch)
-      batch |= {key: batch[key][:, :-1] for key in ('text', 'text_mask')}
+      batch |= {
+        key: batch[key][:, :-1] for key in batch if key.startswith('text')
+      }
     x, mask = self.embed(batch, train=train), _get_text_mask(batch)  # [B, T, D]
     if self.encoder is not None:
       answer_mask = batch.get('answer_mask')
@@ -154,11 +157,16 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
         train=train,
       )
       return {'answer_token_logits': logits}
-    text = self.decoder.encode_unimodal(x, mask, train=train)
+    positions = batch.get('text_positions')
+    counts = positions is not None and positions.ndim == 2
+    text = self.decoder.encode_unimodal(
+      x, mask, positions=positions if counts else None, train=train
+    )
     x = self.decoder.decode(
       text,
-      positions=batch.get('text_positions'),
+      positions=positions,
       prefix=self._find_prefix(batch, mask),
+      segments=batch.get('text_segments'),
       train=train,
     )
     name = self.output_text or 'text'
@@ -185,7 +193,8 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     images = self.encode_images(batch, train=train)
     if images is None:
       return words
-    number = images.values.shape[1]
+    each = batch['image'].shape[1] if 'image' in batch else 1
+    number = images.values.shape[1] // each
     if self.image_tokens and number != self.image_tokens:
       raise ConfigError(
         f'data.features.{self.output_text}.image_tokens is '
@@ -205,7 +214,9 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       return super().prefill(batch, output, max_new_tokens)
     if self.output_text:
       batch = self._select(batch)
-    mask = _get_text_mask(batch)
+    mask, positions = _get_text_mask(batch), batch.get('text_positions')
+    if positions is not None and positions.ndim == 2:
+      positions = None  # They simply count.
     self.check_reach(mask.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
@@ -214,7 +225,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       self.embed(batch),
       cache,
       mask,
-      positions=batch.get('text_positions'),
+      positions=positions,
       prefix=self._find_prefix(batch, mask),
     )
     return self.next_logits(x, mask), cache, (batch['text'], mask)
@@ -234,11 +245,20 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     """The batch of `output_text` by the keys of one of texts."""
     name = self.output_text
     chosen = {'text': batch[name], 'text_mask': batch[f'{name}_mask']}
-    if 'image' in batch:
-      image, mask = batch['image'], batch.get('image_mask')
-      if mask is not None:
-        image = ops.zero_masked(image, mask)
-      chosen['image'] = image[:, None]  # [B, 1, H, W, C]
+    rope = (self.decoder.block or {}).get('rope') or {}
+    has_axes = f'{name}_rotary' in batch and rope.get('sections')
+    for key, suffix in (
+      ('text_positions', 'rotary' if has_axes else 'positions'),
+      ('text_segments', 'segments'),
+    ):
+      if f'{name}_{suffix}' in batch:
+        chosen[key] = batch[f'{name}_{suffix}']
+    images = [image for image in self.output_images if image in batch]
+    if images and f'{images[0]}_segments' in batch:
+      chosen['patches'] = _select_patches(batch, images[0])
+    elif images:
+      slots = batch.get(f'{name}_slots')
+      chosen['image'] = _join_images(batch, images, slots)
     return chosen
 
   def _find_prefix(self, batch: Batch, mask: Array) -> Array | None:
@@ -254,3 +274,36 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
 def _get_text_mask(batch: Batch) -> Array:
   mask = batch.get('text_mask')
   return jnp.ones(batch['text'].shape, bool) if mask is None else mask
+
+
+def _select_patches(batch: Batch, name: str) -> dict[str, Array]:
+  """Arguments of `PackedViT.encode_patches`."""
+  names = ('positions', 'segments', 'windows')
+  keys = {key: f'{name}_{key}' for key in names}
+  return {
+    'patches': ops.zero_masked(batch[name], batch[f'{name}_mask']),
+    **{key: batch[theirs] for key, theirs in keys.items() if theirs in batch},
+  }
+
+
+def _join_images(
+  batch: Batch, names: Sequence[str], slots: Array | None
+) -> Array:
+  """The images of several features [B, n, H, W, C].
+
+  Args:
+    batch: arrays by name, of each feature [B, H, W, C] or [B, m, H, W, C].
+    names: names of the features.
+    slots: [B, n], the number of each image in its order in the text, where that
+      is another than the features'; None if it is the same.
+  """
+  parts = []
+  for name in names:
+    image, mask = batch[name], batch.get(f'{name}_mask')
+    if mask is not None:
+      image = ops.zero_masked(image, mask)
+    parts.append(image[:, None] if image.ndim == 4 else image)
+  images = jnp.concatenate(parts, axis=1)  # [B, n, H, W, C]
+  if slots is None:
+    return images
+  return jnp.take_along_axis(images, slots[:, :, None, None, None], axis=1)

@@ -1,9 +1,16 @@
 """Positions of patches and tokens in sequences of several images."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
+import einops
 import numpy as np
+
+from mmjax.errors import ConfigError
+
+# Largest ratio of the sides of an image.
+_LONGEST = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +35,71 @@ class Grid:
   def tokens(self) -> int:
     """Number of tokens."""
     return self.times * self.rows * self.columns
+
+
+def fit_size(
+  height: int, width: int, side: int, min_pixels: int, max_pixels: int
+) -> tuple[int, int]:
+  """Finds the nearest size in whole tokens with an allowed number of pixels.
+
+  Args:
+    height: of the image in pixels.
+    width: of the image in pixels.
+    side: side of a token in pixels.
+    min_pixels: smallest number of pixels.
+    max_pixels: largest number of pixels.
+
+  Returns:
+    (height, width), multiples of `side`.
+
+  Raises:
+    ConfigError: if a side is more than 200 times the other.
+  """
+  if max(height, width) > _LONGEST * min(height, width):
+    raise ConfigError(
+      f'an image of {height} x {width} pixels is too long for its breadth; cut '
+      f'it to at most {_LONGEST} to 1'
+    )
+  sides = [round(length / side) * side for length in (height, width)]
+  area = math.prod(sides)
+  if area > max_pixels:
+    shrink = math.sqrt(height * width / max_pixels)
+    sides = [
+      max(side, math.floor(length / shrink / side) * side)
+      for length in (height, width)
+    ]
+  elif area < min_pixels:
+    grow = math.sqrt(min_pixels / (height * width))
+    sides = [
+      math.ceil(length * grow / side) * side for length in (height, width)
+    ]
+  return sides[0], sides[1]
+
+
+def cut_frames(
+  frames: np.ndarray, patch_size: int, merge_size: int, number: int
+) -> np.ndarray:
+  """Cuts frames into patches, those of one token next to each other.
+
+  Args:
+    frames: [F, H, W, C], where F is divisible by `number` and H and W by the
+      side of a token.
+    patch_size: side p of a patch in pixels.
+    merge_size: side of a token in patches.
+    number: number f of frames in one patch.
+
+  Returns:
+    [S, C * f * p * p], in the dtype of the frames.
+  """
+  return einops.rearrange(
+    frames,
+    '(t f) (r m p) (c n q) d -> (t r c m n) (d f p q)',
+    f=number,
+    m=merge_size,
+    n=merge_size,
+    p=patch_size,
+    q=patch_size,
+  )
 
 
 def patch_layout(

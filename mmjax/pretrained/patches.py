@@ -1,11 +1,9 @@
 """Cuts images and videos of any size into patches, as for Qwen2-VL."""
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import einops
 import numpy as np
 import PIL.Image
 
@@ -38,8 +36,6 @@ SECTION = preprocess.SECTION.join(
     ),
   )
 )
-# Largest ratio of the sides of an image.
-_LONGEST = 200
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,46 +127,23 @@ class PatchPreprocessor:
       images.append(pixels(frame))
     missing = -len(images) % self.frames
     video = np.stack(images + [images[-1]] * missing)
-    p, m = self.patch_size, self.merge_size
-    patches = einops.rearrange(
-      video,
-      '(t f) (r m p) (c n q) d -> (t r c m n) (d f p q)',
-      f=self.frames,
-      m=m,
-      n=m,
-      p=p,
-      q=p,
+    patches = packing.cut_frames(
+      video, self.patch_size, self.merge_size, self.frames
     )
-    times, side = len(video) // self.frames, p * m
-    grid = packing.Grid(times, video.shape[1] // side, video.shape[2] // side)
+    side = self.patch_size * self.merge_size
+    grid = packing.Grid(
+      len(video) // self.frames,
+      video.shape[1] // side,
+      video.shape[2] // side,
+    )
     return patches, grid
 
   def fit_size(self, height: int, width: int) -> tuple[int, int]:
-    """Finds the nearest size in whole tokens with an allowed number of pixels.
-
-    Raises:
-      ConfigError: if a side is more than 200 times the other.
-    """
-    if max(height, width) > _LONGEST * min(height, width):
-      raise ConfigError(
-        f'an image of {height} x {width} pixels is too long for its breadth; '
-        f'cut it to at most {_LONGEST} to 1'
-      )
+    """Finds the size after the resize; see `mmjax.ops.packing.fit_size`."""
     side = self.patch_size * self.merge_size
-    sides = [round(length / side) * side for length in (height, width)]
-    area = math.prod(sides)
-    if area > self.max_pixels:
-      shrink = math.sqrt(height * width / self.max_pixels)
-      sides = [
-        max(side, math.floor(length / shrink / side) * side)
-        for length in (height, width)
-      ]
-    elif area < self.min_pixels:
-      grow = math.sqrt(self.min_pixels / (height * width))
-      sides = [
-        math.ceil(length * grow / side) * side for length in (height, width)
-      ]
-    return sides[0], sides[1]
+    return packing.fit_size(
+      height, width, side, self.min_pixels, self.max_pixels
+    )
 
 
 def check(

@@ -7,12 +7,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax import evaluators, objectives
-from mmjax.data import chat_messages, chat_tokenizers
+from mmjax.data import chat_tokenizers
 from mmjax.data.features import Feature, Turns
-from mmjax.errors import ConfigError
+from mmjax.errors import ConfigError, choose
 from mmjax.models import predict
 from mmjax.objectives.targets import Fraction
-from mmjax.tasks import base
+from mmjax.tasks import base, chat_inputs
 from mmjax.types import Size
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
@@ -41,9 +41,7 @@ def chat(
   """
   task = base.find_task(run, Chat)
   feature = run.preprocessor[task.target]
-  turns, images = _read_turns(messages, feature)
-  if fault := feature.explain_fault(turns):
-    raise ConfigError(f'the conversation {fault}')
+  turns, images = chat_inputs.read(messages, feature)
   number = len(feature.encode(turns, prompt=True)[0])
   length = -(-number // _STEP) * _STEP
   new = max_new_tokens or task.max_new_tokens
@@ -54,38 +52,12 @@ def chat(
   batch = {key: array[None] for key, array in arrays.items()}
   ids = run.apply(
     predict.make_generate,
-    {**batch, **(run.prepare(**images) if images else {})},
+    {**batch, **chat_inputs.prepare(run, feature, images)},
     **task.writing(run.tokenizer, new),
     beam_size=beam_size,
     **settings,
   )
   return chat_tokenizers.decode_answer(run.tokenizer, np.asarray(ids)[0])
-
-
-def _read_turns(
-  messages: Sequence[Mapping[str, Any]], feature: Turns
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-  """Messages as the turns of records, and their image by its feature."""
-  separated = chat_messages.separate(messages)
-  if len(separated.media) > bool(feature.image):
-    most = 'one image' if feature.image else 'no images'
-    raise ConfigError(
-      f'the conversation has {len(separated.media)} images, but the model '
-      f'reads {most}; leave out the others'
-    )
-  reference = {'field': feature.image}
-  turns = [
-    {
-      'role': turn['role'],
-      'content': [
-        item if isinstance(item, str) else reference
-        for item in turn.get('content', [])
-      ],
-    }
-    for turn in separated.messages
-  ]
-  image = {feature.image: separated.media[0]} if separated.media else {}
-  return turns, image
 
 
 def _lines(
@@ -113,8 +85,8 @@ class Chat(base.Task):
 
   Attributes:
     target: feature of the kind turns.
-    image: feature of the image to which conversations refer, the same as the
-      setting `image` of the target; '' for none.
+    image: features of the images to which conversations refer, one or several,
+      the same as the setting `image` of the target; '' for none.
     label_smoothing: fraction of the target spread over all tokens.
     max_new_tokens: largest number of tokens of an answer that is written.
   """
@@ -126,7 +98,7 @@ class Chat(base.Task):
   )
 
   target: str = 'turns'
-  image: str = ''
+  image: str | Sequence[str] = ''
   label_smoothing: Fraction = 0.0
   max_new_tokens: Size = 64
 
@@ -149,19 +121,22 @@ class Chat(base.Task):
     return objectives.Conversation(self.label_smoothing, self.target)
 
   def needs(self) -> tuple[str, ...]:
-    return (self.target, *([self.image] if self.image else ()))
+    return (self.target, *_list_names(self.image))
 
   def alternatives(self) -> Sequence[Sequence[str]]:
     return ((self.target,),)  # Conversations without an image are learnt too.
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
     feature = base.get_target(self.target, features, (Turns,))
-    if self.image != feature.image:
+    if _list_names(self.image) != feature.image_names:
       raise ConfigError(
         f'tasks.chat.image={self.image!r}, but '
-        f'data.features.{self.target}.image={feature.image!r}; set both to one '
-        'feature'
+        f'data.features.{self.target}.image={feature.image!r}; set both to the '
+        'same features'
       )
+    for name in feature.image_names:
+      choose(name, features, f'data.features.{self.target}.image')
+    feature.with_features(features)
     if self.max_new_tokens >= feature.length:
       raise ConfigError(
         f'tasks.chat.max_new_tokens={self.max_new_tokens} leaves no room for a '
@@ -207,3 +182,8 @@ class Chat(base.Task):
       **split.settings(),
     )
     return {name: conversations}
+
+
+def _list_names(image: str | Sequence[str]) -> tuple[str, ...]:
+  names = (image,) if isinstance(image, str) else image
+  return tuple(filter(None, names))

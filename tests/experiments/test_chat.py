@@ -159,9 +159,11 @@ def test_a_vision_language_model_chats_as_published(
     run.chat([{'role': 'user', 'content': [*content, content[0]]}])
   feature = run.preprocessor['turns']
   refers = [{'role': 'user', 'content': ['hi', {'field': 'image'}]}]
-  with pytest.raises(ConfigError, match='cuts off tokens of the image'):
-    dataclasses.replace(feature, length=9).make_arrays(refers)
-  with pytest.raises(ConfigError, match="1 tokens '<image>' and refers to 0"):
+  with pytest.raises(ConfigError, match='cuts off tokens of an image'):
+    dataclasses.replace(feature, length=9).make_arrays(
+      feature.place(refers, {'fields': {'image': b'any'}})
+    )
+  with pytest.raises(ConfigError, match="turn 1 has the text '<image>', which"):
     feature.make_arrays([{'role': 'user', 'content': ['<image>']}])
   with pytest.raises(ConfigError, match="the field 'image', which the record"):
     feature.choose({'fields': {'questions': refers}}, None)

@@ -1,16 +1,23 @@
 """Kinds of fields: one class each, for its storage, arrays and drawing."""
 
-from mmjax.data.features.base import Example, Feature, explain_json_fault
+from mmjax.data.features.base import (
+  UNSET,
+  Example,
+  Feature,
+  explain_json_fault,
+)
 from mmjax.data.features.category import Category
 from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
 from mmjax.data.features.numbers import Number, Points, Series, Vector
+from mmjax.data.features.patches import Patches
 from mmjax.data.features.questions import Questions, count_answers
 from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
 from mmjax.data.features.text import StoredTexts, Text
 from mmjax.data.features.tfidf import Tfidf
-from mmjax.data.features.turns import Turns, split_last_answer
+from mmjax.data.features.turn_values import split_last_answer
+from mmjax.data.features.turns import Turns
 from mmjax.data.features.vectors import UnitVector
 from mmjax.data.features.video import Video
 
@@ -19,6 +26,7 @@ KINDS: dict[str, type[Feature]] = {
   for cls in (
     Image,
     Images,
+    Patches,
     Sound,
     Video,
     Text,
@@ -40,6 +48,7 @@ STORED = {kind: cls for kind, cls in KINDS.items() if kind in cls.field_kinds}
 __all__ = [
   'KINDS',
   'STORED',
+  'UNSET',
   'Category',
   'Example',
   'Feature',
@@ -47,6 +56,7 @@ __all__ = [
   'Image',
   'Images',
   'Number',
+  'Patches',
   'Points',
   'Questions',
   'Series',

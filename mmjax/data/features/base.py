@@ -16,6 +16,9 @@ from mmjax.errors import ConfigError
 
 Example = dict[str, np.ndarray]
 
+# Fields that are no settings.
+UNSET = ('name', 'tokenizer', 'image_features')
+
 # Nesting and sizes of numbers that the json library always writes.
 _MAX_LEVELS = 200
 _MAX_BITS = 10_000
@@ -156,6 +159,18 @@ class Feature:
     del tokenizer
     return self
 
+  def with_features(self, features: 'Mapping[str, Feature]') -> 'Feature':
+    """Returns the feature with the others that its arrays depend on.
+
+    Args:
+      features: all features by name, fitted.
+
+    Raises:
+      ConfigError: if they do not go together.
+    """
+    del features
+    return self
+
   def has(self, record: Mapping[str, Any], key: str) -> bool:
     """Whether a record has what the array of a key is made of."""
     del key
@@ -206,6 +221,21 @@ class Feature:
     """
     raise NotImplementedError
 
+  def join(self, examples: Sequence[Example]) -> Example:
+    """Makes the arrays of a row of the arrays of several examples.
+
+    Args:
+      examples: all their arrays, in their order; together they fit.
+
+    Raises:
+      ConfigError: if this kind does not share rows.
+    """
+    del examples
+    raise ConfigError(
+      f'data.features.{self.name} is of the kind {self.kind}, of which several '
+      'do not share a row'
+    )
+
   def make_absent(self, rng: np.random.Generator | None = None) -> Example:
     """Makes arrays of the same shapes, zero, with masks that are False."""
     raise NotImplementedError
@@ -254,7 +284,7 @@ class Feature:
     settings = {
       field.name: getattr(self, field.name)
       for field in dataclasses.fields(self)
-      if field.name not in ('name', 'tokenizer')
+      if field.name not in UNSET
     }
     return {'kind': self.kind, **to_json(settings)}
 

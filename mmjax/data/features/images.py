@@ -130,12 +130,7 @@ class Image(StoredImage):
 
   def __post_init__(self):
     super().__post_init__()
-    for setting in ('mean', 'std'):
-      numbers = getattr(self, setting)
-      if len(numbers) != 3 or not base.are_numbers(numbers):
-        self.refuse(setting, 'is not legal: three numbers')
-    if min(self.std) <= 0:
-      self.refuse('std', 'is not legal: images are divided by it')
+    check_normalisation(self)
 
   def make_absent(self, rng: np.random.Generator | None = None):
     del rng
@@ -185,10 +180,12 @@ class Image(StoredImage):
 class Images(Image):
   """Several encoded images, as an array that is normalised on the device.
 
-  The array is uint8 [n, H, W, 3], its mask bool [n]. A model reads float32.
+  The array is uint8 [n, H, W, 3], its mask bool [n]. A model reads float32. A
+  field of one image is read as a list of it.
 
   Attributes:
-    number: n; of more images, the first n are used.
+    number: n; of more images, the first n are used. Conversations are refused
+      instead; where they are packed, it is the number in a row.
     size: see `Image`.
     resize: see `Image`.
     mean: see `Image`.
@@ -197,7 +194,7 @@ class Images(Image):
   """
 
   kind: ClassVar[str] = 'images'
-  field_kinds: ClassVar[tuple[str, ...]] = ('images',)
+  field_kinds: ClassVar[tuple[str, ...]] = ('images', 'image')
   word: ClassVar[str] = 'images'
   encoder_settings: ClassVar[tuple[str, ...]] = (
     'number',
@@ -222,6 +219,14 @@ class Images(Image):
   @classmethod
   def unpack(cls, raw: Any) -> list[bytes] | None:
     return [bytes(item) for item in raw] or None
+
+  def get(self, record: Mapping[str, Any]) -> list[bytes] | None:
+    value = super().get(record)
+    return [value] if isinstance(value, bytes) else value
+
+  def join(self, examples: Sequence[base.Example]) -> base.Example:
+    parts = [part[self.name][part[f'{self.name}_mask']] for part in examples]
+    return self._stack_rows(np.concatenate(parts))
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:
@@ -255,11 +260,25 @@ class Images(Image):
     return draw_grid([image_files.decode(item) for item in value]), []
 
   def _stack(self, images: Sequence[np.ndarray]) -> base.Example:
+    resized = [self._resize(image) for image in images]
+    return self._stack_rows(np.reshape(resized, (-1, *self.shape)))
+
+  def _stack_rows(self, rows: np.ndarray) -> base.Example:
+    """Makes the arrays of resized images, [at most n, H, W, 3]."""
     array = np.zeros((self.number, *self.shape), np.uint8)
-    for i, image in enumerate(images):
-      array[i] = self._resize(image)
-    mask = np.arange(self.number) < len(images)
+    array[: len(rows)] = rows
+    mask = np.arange(self.number) < len(rows)
     return {self.name: array, f'{self.name}_mask': mask}
+
+
+def check_normalisation(feature: base.Feature) -> None:
+  """Refuses a `mean` or `std` that are not those of three channels."""
+  for setting in ('mean', 'std'):
+    numbers = getattr(feature, setting)
+    if len(numbers) != 3 or not base.are_numbers(numbers):
+      feature.refuse(setting, 'is not legal: three numbers')
+  if min(feature.std) <= 0:
+    feature.refuse('std', 'is not legal: images are divided by it')
 
 
 def draw_grid(images: Sequence[np.ndarray], most: int = 4) -> np.ndarray:

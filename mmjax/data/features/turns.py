@@ -1,9 +1,8 @@
 """Fields of conversations."""
 
-import collections
 import dataclasses
 import datetime
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,10 +13,8 @@ from mmjax.data import (
   contact_sheet,
   tokenizers,
 )
-from mmjax.data.features import base
+from mmjax.data.features import base, turn_checks, turn_images, turn_values
 from mmjax.errors import ConfigError
-
-ROLES = ('system', 'user', 'assistant')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,10 +36,11 @@ class Turns(base.Feature):
     length: T, largest number of tokens; what is longer loses its end.
     system: field of texts, such as 'captions', whose first text is the system's
       turn before the others; '' for none.
-    image: feature and field of an image that stands where the conversation
-      refers to it, once; before the first question if they are questions. ''
-      for none.
-    image_tokens: number of tokens of the image in the model.
+    image: feature of images (`image`, `images` or `patches`), or several, whose
+      images stand where the conversation refers to their fields, each once;
+      before the first question if they are questions. '' for none.
+    image_tokens: number of tokens of an image in the model; 0 with patches,
+      which are as many as the image is large.
     placeholder: token that stands for each of them, such as '<image>'; it is
       the one that the chat template writes for an image.
     requires_answer: whether training refuses a conversation of which no token
@@ -55,6 +53,7 @@ class Turns(base.Feature):
       examples don't depend on when they are made.
     variables: further variables of the template, by name.
     tokenizer: tokenizer of the data set.
+    image_features: the features that `image` names, by name.
   """
 
   kind: ClassVar[str] = 'turns'
@@ -63,7 +62,7 @@ class Turns(base.Feature):
 
   length: int = 256
   system: str = ''
-  image: str = ''
+  image: str | Sequence = ''
   image_tokens: int = 0
   placeholder: str = ''
   requires_answer: bool = True
@@ -71,11 +70,10 @@ class Turns(base.Feature):
   date: str = '2025-01-31'
   variables: Mapping = dataclasses.field(default_factory=dict)
   tokenizer: Any = None
+  image_features: Mapping = dataclasses.field(default_factory=dict)
 
   def __post_init__(self):
     super().__post_init__()
-    if self.image and not (self.image_tokens > 0 and self.placeholder):
-      self.refuse('image', 'needs image_tokens and placeholder too')
     if self.length < 2:
       self.refuse('length', 'is not legal: at least 2')
     try:
@@ -88,37 +86,25 @@ class Turns(base.Feature):
     if not value:
       return None
     if 'question' in value[0]:
-      value = list(_read_questions(value))
-      if self.image and value:
-        value[0]['content'].insert(0, {'field': self.image})
+      value = list(turn_values.read_questions(value))
     texts = record['fields'].get(self.system) if self.system else None
     if isinstance(texts, Mapping):
       texts = next(iter(texts.values()), None)
-    return [*([_make_turn('system', texts[0])] if texts else []), *value]
+    return [
+      *([turn_values.make_turn('system', texts[0])] if texts else []),
+      *value,
+    ]
 
   @classmethod
   def explain_fault(cls, value: Any) -> str:
-    if not isinstance(value, list) or not value:
-      return f'should be a list of turns, not {value!r:.80}'
-    for number, turn in enumerate(value, 1):
-      if not isinstance(turn, dict) or set(turn) != {'role', 'content'}:
-        return f'has a turn that is not of role and content: {turn!r:.80}'
-      if turn['role'] not in ROLES:
-        return (
-          f'has the role {turn["role"]!r} in turn {number}; use one of '
-          f'{", ".join(ROLES)}'
-        )
-      if not isinstance(turn['content'], list):
-        return f'has a content that is not a list: {turn["content"]!r:.80}'
-      for item in turn['content']:
-        if not (isinstance(item, str) or _is_reference(item)):
-          return (
-            f'has a content that is neither a text nor a field: {item!r:.80}'
-          )
-    return base.explain_json_fault(value)
+    return turn_values.explain_fault(value)
 
   def list_keys(self) -> tuple[str, ...]:
-    names = ('learnt', *(('segments', 'positions') if self.packed else ()))
+    names = (
+      'learnt',
+      *(('segments', 'positions') if self.packed else ()),
+      *turn_images.list_suffixes(self.image_features),
+    )
     return (*super().list_keys(), *(f'{self.name}_{name}' for name in names))
 
   def has(self, record: Mapping[str, Any], key: str) -> bool:
@@ -135,9 +121,37 @@ class Turns(base.Feature):
   def with_tokenizer(self, tokenizer: tokenizers.Tokenizer) -> 'Turns':
     return dataclasses.replace(self, tokenizer=tokenizer)
 
+  @property
+  def image_names(self) -> tuple[str, ...]:
+    """Names of the features of its images."""
+    names = (self.image,) if isinstance(self.image, str) else self.image
+    return tuple(filter(None, names))
+
+  def with_features(self, features: Mapping[str, base.Feature]) -> 'Turns':
+    """Returns the feature with those of its images that there are.
+
+    Raises:
+      ConfigError: if they can't stand in a conversation together.
+    """
+    chosen = {n: features[n] for n in self.image_names if n in features}
+    if chosen:
+      turn_images.check(self, chosen)
+    return dataclasses.replace(self, image_features=chosen)
+
+  @property
+  def image_room(self) -> int:
+    """How many images share a row; of patches, how many of their tokens."""
+    return sum(map(turn_images.count_slots, self.image_features.values()))
+
+  def count_images(self, chosen: Sequence[Mapping]) -> int:
+    """How much of `image_room` turns take, as `choose` returns them."""
+    for feature in self.image_features.values():
+      return turn_images.count_used(feature, chosen)
+    return 0
+
   def list_texts(self, chosen: Sequence[Mapping]) -> Iterable[str]:
     for turn in chosen:
-      yield get_text(turn)
+      yield turn_values.get_text(turn)
 
   def make_arrays(
     self,
@@ -148,11 +162,11 @@ class Turns(base.Feature):
   ) -> base.Example:
     del flips
     ids, learnt = self.encode(chosen)
-    if self.image:
-      self._check_image(ids)
+    if self.image_names:
+      turn_checks.check_images(self, ids, self._find_id())
     if rng is not None and self.requires_answer:
-      self._check_learnt(ids, learnt)
-    return self._pad(ids[: self.length], learnt[: self.length])
+      turn_checks.check_learnt(self, ids, learnt)
+    return self._pad(ids, learnt, chosen)
 
   def encode(
     self, chosen: Sequence[Mapping], *, prompt: bool = False
@@ -160,18 +174,19 @@ class Turns(base.Feature):
     """Ids of a conversation, uncut, and for each whether it is learnt.
 
     Args:
-      chosen: the turns.
+      chosen: the turns, as `choose` returns them.
       prompt: whether what stands before an answer comes last.
 
     Raises:
-      ConfigError: if the template fails; it names the turn.
+      ConfigError: if the template fails, or a text has the token that stands
+        for an image; it names the turn.
     """
     if isinstance(self.tokenizer, chat_tokenizers.ChatTokenizer):
       written = self._write(chosen, prompt=prompt)
       pair = list(written.ids), list(written.learnt)
     else:
       pair = self._encode_turns(chosen, prompt=prompt)
-    return self._expand(chosen, *pair) if self.image else pair
+    return self._expand(chosen, *pair) if self.image_names else pair
 
   def _encode_turns(
     self, chosen: Sequence[Mapping], *, prompt: bool
@@ -201,7 +216,7 @@ class Turns(base.Feature):
       return list(zip(texts, written.learnt, strict=True))
     texts, learnt = [], self.encode(chosen)[1]
     for turn in chosen:
-      for text in (f'{turn["role"]}: ', get_text(turn)):
+      for text in (f'{turn["role"]}: ', turn_values.get_text(turn)):
         texts += self.tokenizer.tokenize(text)
       texts.append('<eos>')
     return list(zip(texts, learnt, strict=True))
@@ -217,7 +232,7 @@ class Turns(base.Feature):
         for turn in chosen
       ],
       add_generation_prompt=prompt,
-      completes=bool(self.image),
+      completes=bool(self.image_names),
       now=datetime.datetime.fromisoformat(self.date),
       **self.variables,
     )
@@ -226,33 +241,38 @@ class Turns(base.Feature):
     self, record: Mapping[str, Any], rng: np.random.Generator | None
   ) -> list[Mapping] | None:
     value = super().choose(record, rng)
-    number = sum(map(self._count_images, value or ()))
-    if number and record['fields'].get(self.image) is None:
-      raise ConfigError(
-        f'{self.name} refers to the field {self.image!r}, which the record '
-        'lacks'
-      )
-    return value
+    return self.place(value, record) if value else value
 
-  def _count_images(self, turn: Mapping[str, Any]) -> int:
-    return sum(not isinstance(item, str) for item in self._list_items(turn))
+  def place(
+    self, value: Sequence[Mapping], record: Mapping[str, Any]
+  ) -> list[Mapping]:
+    """Puts the images of a record into turns that refer to them.
+
+    Args:
+      value: the turns.
+      record: its fields have the images, encoded or as arrays.
+
+    Raises:
+      ConfigError: as `turn_images.place` does.
+    """
+    if not self.image_names:
+      return list(value)
+    raw = super().get(record)
+    if raw and 'question' in raw[0]:
+      features = self.image_features
+      value = turn_images.refer_first(value, record, features)
+    try:
+      return turn_images.place(
+        value, record, self.image_features, self.image_tokens
+      )
+    except ConfigError as error:
+      raise ConfigError(f'{self.name}: {error}') from error
 
   def _list_items(self, turn: Mapping[str, Any]) -> list[Any]:
-    """Texts of a turn, and {'type': 'image'} in the place of its image."""
-    if not self.image:
-      return [get_text(turn)]
-    parts = {'field': self.image}
-    items: list[Any] = []
-    for item in turn['content']:
-      if item == parts:
-        items.append({'type': 'image'})
-        continue
-      text = get_text({'content': [item]})
-      if items and isinstance(items[-1], str):
-        items[-1] += f' {text}'
-      else:
-        items.append(text)
-    return items or ['']
+    """Texts of a turn, and {'type': 'image'} in the place of each image."""
+    if not self.image_names:
+      return [turn_values.get_text(turn)]
+    return turn_images.list_items(turn)
 
   def _find_id(self) -> int:
     """Id of the placeholder.
@@ -268,40 +288,11 @@ class Turns(base.Feature):
   def _expand(
     self, chosen: Sequence[Mapping], ids: list[int], learnt: list[bool]
   ) -> tuple[list[int], list[bool]]:
-    """Repeats the placeholder for each token of the image."""
-    token_id, number = self._find_id(), sum(map(self._count_images, chosen))
-    if ids.count(token_id) != number or number > 1:
-      raise ConfigError(
-        f'{self.name} has {ids.count(token_id)} tokens {self.placeholder!r} '
-        f'and refers to {number} images; it may refer to one, and no text may '
-        'have that token'
-      )
-    counts = [self.image_tokens if i == token_id else 1 for i in ids]
-    repeat = lambda row: np.repeat(row, counts).tolist()
-    return repeat(ids), repeat(learnt)
-
-  def _check_image(self, ids: Sequence[int]) -> None:
-    """Refuses a conversation whose length cuts tokens of its image."""
-    if self._find_id() in ids[self.length :]:
-      raise ConfigError(
-        f'{self.name}: the length {self.length} of {len(ids)} tokens cuts off '
-        f'tokens of the image; raise data.features.{self.name}.length'
-      )
-
-  def _check_learnt(self, ids: Sequence[int], learnt: Sequence[bool]) -> None:
-    """Refuses a conversation of which a model would learn nothing."""
-    if not any(learnt):
-      raise ConfigError(
-        f'{self.name}: nothing that the assistant says is in the conversation; '
-        f'leave the record out, or set data.features.{self.name}.'
-        'requires_answer=False if it is only read'
-      )
-    if not any(learnt[: self.length]):
-      raise ConfigError(
-        f'{self.name}: the length {self.length} cuts off all that the '
-        f'assistant says, from token {learnt.index(True) + 1} of {len(ids)} on;'
-        f' raise data.features.{self.name}.length'
-      )
+    """Repeats the placeholder of each image for each of its tokens."""
+    token_id, number = self._find_id(), len(turn_images.list_placed(chosen))
+    if ids.count(token_id) != number:
+      turn_checks.refuse_placeholders(self, chosen, ids.count(token_id), number)
+    return turn_images.expand(ids, learnt, token_id, chosen)
 
   def make_prompt(
     self, chosen: Sequence[Mapping] | None, length: int
@@ -309,38 +300,70 @@ class Turns(base.Feature):
     """Makes the arrays of a conversation up to an answer.
 
     Args:
-      chosen: the turns before the answer; None for none.
+      chosen: the turns before the answer, as `choose` returns them; None for
+        none.
       length: number of tokens of the arrays. A longer conversation is masked
         whole.
     """
     ids = self.encode(chosen, prompt=True)[0] if chosen else []
-    ids = ids if len(ids) <= length else []
-    return self._pad(ids, [False] * len(ids), length)
+    if len(ids) > length:
+      ids, chosen = [], None
+    return self._pad(ids, [False] * len(ids), chosen or (), length)
 
   def make_absent(self, rng: np.random.Generator | None = None):
     del rng
-    return self._pad([], [])
+    return self._pad([], [], ())
 
   def prepare(self, value: Any) -> base.Example:
     if isinstance(value, str) and value.strip():
       value = [{'role': 'user', 'content': [value]}]
     if fault := self.explain_fault(value):
       raise ConfigError(f'{self.name} {fault}')
+    if self.image_names:
+      value = self.place(value, {'fields': {}, 'metadata': {}})
     return self.make_arrays(value)
 
   @classmethod
   def list_all_texts(cls, value: Sequence[Mapping]) -> Iterable[str]:
     for turn in value:
-      yield get_text(turn)
+      yield turn_values.get_text(turn)
 
   @classmethod
   def draw(cls, value: Sequence[Mapping]) -> contact_sheet.Cell:
+    get_text = turn_values.get_text
     return None, [f'{turn["role"]}: {get_text(turn)}' for turn in value[:4]]
 
+  def join(self, examples: Sequence[base.Example]) -> base.Example:
+    """Joins conversations; segments count on, and positions restart."""
+    out = {key: np.zeros_like(array) for key, array in self._blank.items()}
+    start = 0
+    for number, example in enumerate(examples, 1):
+      size = int(example[f'{self.name}_mask'].sum())
+      for key, array in out.items():
+        array[start : start + size] = example[key][:size]
+      out[f'{self.name}_segments'][start : start + size] = number
+      start += size
+    return out
+
+  @property
+  def _blank(self) -> base.Example:
+    return self._pad([], [], ())
+
   def _pad(
-    self, ids: list[int], learnt: list[bool], length: int = 0
+    self,
+    ids: list[int],
+    learnt: list[bool],
+    chosen: Sequence[Mapping],
+    length: int = 0,
   ) -> base.Example:
+    """Makes the arrays of ids, cut to a length, by default that of the rows."""
     length = length or self.length
+    images = {}
+    if self.image_features:
+      images = turn_images.make_arrays(
+        self.name, ids, chosen, length, self._find_id(), self.image_features
+      )
+    ids, learnt = ids[:length], learnt[:length]
     array = np.full(length, 0, np.int32)
     array[: len(ids)] = ids
     is_learnt = np.zeros(length, np.bool_)
@@ -351,50 +374,10 @@ class Turns(base.Feature):
       self.name: array,
       f'{self.name}_mask': mask,
       f'{self.name}_learnt': is_learnt,
+      **images,
     }
     if self.packed:
       example[f'{self.name}_segments'] = mask.astype(np.int32)
       positions = np.where(mask, np.arange(length), 0)
       example[f'{self.name}_positions'] = positions.astype(np.int32)
     return example
-
-
-def _is_reference(item: Any) -> bool:
-  return (
-    isinstance(item, dict)
-    and item.keys() == {'field'}
-    and isinstance(item['field'], str)
-  )
-
-
-def _read_questions(value: Sequence[Mapping]) -> Iterator[Mapping]:
-  for entry in value:
-    if entry['answers']:
-      ((answer, _),) = collections.Counter(entry['answers']).most_common(1)
-      yield _make_turn('user', entry['question'])
-      yield _make_turn('assistant', answer)
-
-
-def _make_turn(role: str, text: str) -> dict[str, Any]:
-  return {'role': role, 'content': [text]}
-
-
-def split_last_answer(
-  value: Sequence[Mapping],
-) -> tuple[list[Mapping], str] | None:
-  """The turns before the last answer, and its text; None without one.
-
-  >>> split_last_answer([{'role': 'assistant', 'content': ['hi']}])
-  """
-  answers = [i for i, turn in enumerate(value) if turn['role'] == 'assistant']
-  if not answers or not answers[-1]:
-    return None
-  return list(value[: answers[-1]]), get_text(value[answers[-1]])
-
-
-def get_text(turn: Mapping[str, Any]) -> str:
-  """The text of a turn; other fields stand in it as [NAME]."""
-  return ' '.join(
-    item if isinstance(item, str) else f'[{item["field"]}]'
-    for item in turn['content']
-  )

@@ -116,6 +116,28 @@ CASES = {
     {'a list of bytes, not bytes': b'', 'of bytes, not list': ['a']},
     (*ILLEGAL_IMAGES, {'number': 0}, {'number': True}),
   ),
+  'patches': Case(
+    {
+      'tokens': 3,
+      'patch_size': 2,
+      'frames': 3,
+      'window': 1,
+      'min_pixels': 16,
+      'max_pixels': 64,
+    },
+    IMAGE,
+    (12, 12),
+    'uint8',
+    {'should be bytes, not str': 'a.png', 'of bytes, not list': ['a']},
+    (
+      *ILLEGAL_IMAGES[-3:],
+      *({name: 0} for name in ('tokens', 'patch_size', 'min_pixels')),
+      {'window': -1},
+      {'min_pixels': 65},
+    ),
+    ('png', IMAGE),
+    is_random=False,
+  ),
   'sound': Case(
     {'rate': 1000, 'seconds': 0.3},
     make_sound(),

@@ -1,0 +1,64 @@
+"""Refuses conversations from which a model would learn what is not there."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmjax.data.features import turn_values
+from mmjax.errors import ConfigError
+
+
+def refuse_placeholders(
+  feature: Any, turns: Sequence[Mapping], found: int, number: int
+) -> None:
+  """Refuses ids with another number of placeholders than of images.
+
+  Args:
+    feature: the conversation's feature.
+    turns: its placed turns.
+    found: number of placeholders.
+    number: number of images.
+
+  Raises:
+    ConfigError: naming the turn that has the placeholder as a text, if any.
+  """
+  for at, turn in enumerate(turns, 1):
+    texts = [item for item in turn['content'] if isinstance(item, str)]
+    if feature.placeholder in ' '.join(texts):
+      raise ConfigError(
+        f'{feature.name}: turn {at} has the text {feature.placeholder!r}, '
+        'which stands for an image; remove it, or refer to an image as '
+        f'{turn_values.refer(feature.image_names[0])}'
+      )
+  raise ConfigError(
+    f'{feature.name} has {found} tokens {feature.placeholder!r} and refers to '
+    f'{number} images; take the chat template and '
+    f'data.features.{feature.name}.placeholder of one model'
+  )
+
+
+def check_images(feature: Any, ids: Sequence[int], token_id: int) -> None:
+  """Refuses a conversation whose length cuts tokens of its images."""
+  if token_id in ids[feature.length :]:
+    raise ConfigError(
+      f'{feature.name}: the length {feature.length} of {len(ids)} tokens cuts '
+      f'off tokens of an image; raise data.features.{feature.name}.length'
+    )
+
+
+def check_learnt(
+  feature: Any, ids: Sequence[int], learnt: Sequence[bool]
+) -> None:
+  """Refuses a conversation of which a model would learn nothing."""
+  if not any(learnt):
+    raise ConfigError(
+      f'{feature.name}: nothing that the assistant says is in the '
+      'conversation; leave the record out, or set '
+      f'data.features.{feature.name}.requires_answer=False if it is only read'
+    )
+  # Nothing is before the first token to predict it from.
+  if not any(learnt[1 : feature.length]):
+    raise ConfigError(
+      f'{feature.name}: the length {feature.length} cuts off all that the '
+      f'assistant says, from token {learnt.index(True) + 1} of {len(ids)} on; '
+      f'raise data.features.{feature.name}.length'
+    )

@@ -1,0 +1,299 @@
+"""Images in their places in conversations."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mmjax.data.features import base, images, patches, turn_values
+from mmjax.errors import ConfigError
+from mmjax.ops import packing
+
+KINDS = (images.Image, images.Images, patches.Patches)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacedImage:
+  """An image in the content of a turn.
+
+  Attributes:
+    field: field that has it.
+    slot: its number among the images that a row has room for, those of one
+      feature after those of the other.
+    grid: its tokens.
+  """
+
+  field: str
+  slot: int
+  grid: packing.Grid
+
+
+def check(turns: Any, features: Mapping[str, base.Feature]) -> None:
+  """Refuses features of images that can't stand in a conversation together.
+
+  Args:
+    turns: the conversation's feature, with `image` and `image_tokens`.
+    features: features of images by name, some of those in `image`.
+
+  Raises:
+    ConfigError: naming the setting.
+  """
+  wrong = [n for n, f in features.items() if type(f) not in KINDS]
+  if wrong:
+    kinds = ', '.join(kind.kind for kind in KINDS)
+    turns.refuse(
+      'image',
+      f'names {wrong[0]!r} of the kind {features[wrong[0]].kind}; use {kinds}',
+    )
+  has_patches = any(has_grids(feature) for feature in features.values())
+  if has_patches and len(features) > 1:
+    turns.refuse('image', 'names several features, of which one has patches')
+  if not turns.placeholder:
+    turns.refuse('image', 'needs placeholder too')
+  if has_patches and turns.image_tokens:
+    turns.refuse('image_tokens', 'is not legal: images have as many as fit')
+  if not has_patches and turns.image_tokens < 1:
+    turns.refuse('image', 'needs image_tokens too')
+  if not has_patches and len({f.shape for f in features.values()}) > 1:
+    turns.refuse('image', 'names features of several sizes; make them equal')
+  if turns.packed and any(f.kind == 'image' for f in features.values()):
+    turns.refuse(
+      'packed',
+      f'packs images of several conversations, so {", ".join(features)} should '
+      "be of the kind 'images', with as many as a row has room for",
+    )
+  if turns.packed and len(features) > 1:
+    turns.refuse('packed', 'packs images of one feature, but image has several')
+
+
+def has_grids(feature: base.Feature) -> bool:
+  """Whether images have rows and columns of tokens of their own."""
+  return isinstance(feature, patches.Patches)
+
+
+def count_slots(feature: base.Feature) -> int:
+  """How many images a row has room for; of patches, how many tokens."""
+  if isinstance(feature, patches.Patches):
+    return feature.tokens
+  return feature.number if isinstance(feature, images.Images) else 1
+
+
+def count_used(feature: base.Feature, turns: Sequence[Mapping]) -> int:
+  """How much of this room placed turns take."""
+  grids = list_grids(turns)
+  if isinstance(feature, patches.Patches):
+    return sum(grid.tokens for grid in grids)
+  return len(grids)
+
+
+def list_placed(turns: Sequence[Mapping]) -> list[PlacedImage]:
+  """The images of placed turns, in their order."""
+  return [
+    item
+    for turn in turns
+    for item in turn['content']
+    if isinstance(item, PlacedImage)
+  ]
+
+
+def list_grids(turns: Sequence[Mapping]) -> list[packing.Grid]:
+  """The tokens of each image of placed turns, in their order."""
+  return [placed.grid for placed in list_placed(turns)]
+
+
+def list_items(turn: Mapping[str, Any]) -> list[Any]:
+  """Texts of a placed turn, and {'type': 'image'} in the place of each image.
+
+  Texts next to each other become one.
+  """
+  items: list[Any] = []
+  for item in turn['content']:
+    if isinstance(item, PlacedImage):
+      items.append({'type': 'image'})
+      continue
+    text = turn_values.get_text({'content': [item]})
+    if items and isinstance(items[-1], str):
+      items[-1] += f' {text}'
+    else:
+      items.append(text)
+  return items or ['']
+
+
+def refer_first(
+  turns: Sequence[Mapping],
+  record: Mapping[str, Any],
+  features: Mapping[str, base.Feature],
+) -> list[dict[str, Any]]:
+  """Turns that were questions, with all images before the first of them."""
+  references = [
+    turn_values.refer(feature.field_name)
+    for feature in features.values()
+    for _ in _list_values(feature, record)
+  ]
+  out = [dict(turn) for turn in turns]
+  for turn in out:
+    if turn['role'] == 'user':
+      turn['content'] = [*references, *turn['content']]
+      break
+  return out
+
+
+def place(
+  turns: Sequence[Mapping],
+  record: Mapping[str, Any],
+  features: Mapping[str, base.Feature],
+  image_tokens: int,
+) -> list[dict[str, Any]]:
+  """Puts the images of a record where its turns refer to them.
+
+  The first reference to a field is its first image, and so on.
+
+  Args:
+    turns: the turns.
+    record: a record with their images, encoded or as arrays.
+    features: features of images by name.
+    image_tokens: number of tokens of each image without patches.
+
+  Returns:
+    The turns, with a `PlacedImage` for each reference.
+
+  Raises:
+    ConfigError: if they refer to more images than the record has, or to fewer,
+      or to more than there is room for; it names the turn.
+  """
+  slot, left = 0, {}
+  for feature in features.values():
+    grids = _find_grids(feature, record, image_tokens)
+    if grids and feature.field_name not in left:
+      left[feature.field_name] = [
+        PlacedImage(feature.field_name, slot + number, grid)
+        for number, grid in enumerate(grids)
+      ]
+    slot += count_slots(feature)
+  fields = {feature.field_name for feature in features.values()}
+  numbers = {field: len(left.get(field, ())) for field in fields}
+  out = []
+  for number, turn in enumerate(turns, 1):
+    content = []
+    for item in turn['content']:
+      field = turn_values.get_field(item)
+      if field in fields:
+        if not left.get(field):
+          raise ConfigError(_explain_lack(number, field, numbers[field]))
+        item = left[field].pop(0)
+      content.append(item)
+    out.append({**turn, 'content': content})
+  for field, rest in left.items():
+    if rest:
+      used = numbers[field] - len(rest)
+      raise ConfigError(
+        f'{len(turns)} turns refer to {used} images, but the field {field!r} '
+        f'of the record has {numbers[field]}; refer to each in its place, '
+        f'{turn_values.refer(field)}, or leave it out'
+      )
+  return out
+
+
+def _explain_lack(number: int, field: str, has: int) -> str:
+  if not has:
+    return (
+      f'turn {number} refers to the field {field!r}, which the record lacks'
+    )
+  return (
+    f'turn {number} refers to image {has + 1} of the field {field!r}, but the '
+    f'record has {has}; leave out the reference, or add the image'
+  )
+
+
+def _list_values(feature: base.Feature, record: Mapping[str, Any]) -> list:
+  """The images of a record that a feature reads."""
+  value = feature.get(record)
+  if value is None:
+    return []
+  return value if isinstance(value, list) else [value]
+
+
+def _find_grids(
+  feature: base.Feature, record: Mapping[str, Any], image_tokens: int
+) -> list[packing.Grid]:
+  values = _list_values(feature, record)
+  if isinstance(feature, patches.Patches):
+    return feature.find_grids(values)
+  if len(values) > count_slots(feature):
+    raise ConfigError(
+      f'the record has {len(values)} images, but data.features.{feature.name}.'
+      f'number is {count_slots(feature)}; raise it'
+    )
+  return [packing.Grid(1, 1, image_tokens)] * len(values)
+
+
+def expand(
+  ids: Sequence[int],
+  learnt: Sequence[bool],
+  token_id: int,
+  turns: Sequence[Mapping],
+) -> tuple[list[int], list[bool]]:
+  """Repeats the placeholder of each image for each of its tokens.
+
+  Nobody says them, so none is learnt.
+
+  Args:
+    ids: ids of a text with one placeholder an image.
+    learnt: bool for each of them.
+    token_id: the placeholder.
+    turns: the placed turns.
+  """
+  remaining = iter(list_grids(turns))
+  counts = [next(remaining).tokens if i == token_id else 1 for i in ids]
+  said = [
+    is_learnt and i != token_id
+    for i, is_learnt in zip(ids, learnt, strict=True)
+  ]
+  repeat = lambda row: np.repeat(row, counts).tolist()
+  return repeat(ids), repeat(said)
+
+
+def make_arrays(
+  name: str,
+  ids: Sequence[int],
+  turns: Sequence[Mapping],
+  length: int,
+  token_id: int,
+  features: Mapping[str, base.Feature],
+) -> base.Example:
+  """The arrays of a conversation that say where its images are.
+
+  Args:
+    name: name of the conversation's feature.
+    ids: its ids, one placeholder for each token of an image; uncut.
+    turns: its placed turns.
+    length: T.
+    token_id: the placeholder.
+    features: features of images by name.
+
+  Returns:
+    `NAME_rotary` int32 [T, 3] with patches: time, row and column of each token
+    (`mmjax.ops.packing.rotary_positions`); and with several features
+    `NAME_slots` int32 [n], the number of each image among those of a row.
+  """
+  example = {}
+  if any(map(has_grids, features.values())):
+    rotary = np.zeros((length, 3), np.int32)
+    grids = list_grids(turns)
+    if ids:
+      rows = packing.rotary_positions(ids, grids, (token_id,))[:length]
+      rotary[: len(rows)] = rows
+    example[f'{name}_rotary'] = rotary
+  if len(features) > 1:
+    slots = np.zeros(sum(map(count_slots, features.values())), np.int32)
+    placed = [image.slot for image in list_placed(turns)]
+    slots[: len(placed)] = placed
+    example[f'{name}_slots'] = slots
+  return example
+
+
+def list_suffixes(features: Mapping[str, base.Feature]) -> tuple[str, ...]:
+  """Suffixes of the keys of `make_arrays`."""
+  names = ['rotary'] if any(map(has_grids, features.values())) else []
+  return (*names, *(('slots',) if len(features) > 1 else ()))

@@ -1,0 +1,97 @@
+"""What conversations with images need of a model's settings."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmjax.data import features as features_lib
+from mmjax.data import tokenizers
+from mmjax.errors import ConfigError
+from mmjax.models import build, sizes
+
+# Settings of `PackedViT` that those of its patches must equal.
+_SHARED = ('patch_size', 'merge_size', 'frames', 'window')
+
+
+def check(
+  model: Mapping[str, Any],
+  features: Mapping[str, features_lib.Feature],
+  outputs: sizes.TaskOutputs,
+) -> None:
+  """Refuses a model that can't read the images of its conversations.
+
+  Args:
+    model: a config's `model`.
+    features: features by name.
+    outputs: what the tasks need the model to return.
+
+  Raises:
+    ConfigError: naming the settings that contradict each other.
+  """
+  turns = features.get(outputs.text)
+  if not isinstance(turns, features_lib.Turns) or not turns.image_names:
+    return
+  turns = turns.with_features(features)
+  vision = dict(model.get('vision') or {})
+  block = dict((model.get('decoder') or {}).get('block') or {})
+  axes = (block.get('rope') or {}).get('sections')
+  for name, feature in turns.image_features.items():
+    where = f'data.features.{name}'
+    if isinstance(feature, features_lib.Patches):
+      _check_patches(where, feature, vision)
+    elif axes:
+      raise ConfigError(
+        f'{where} is of the kind {feature.kind}, but the rotary sections of '
+        'model.decoder need the rows and columns of images; make it of the '
+        "kind 'patches'"
+      )
+
+
+def _check_patches(
+  where: str, feature: features_lib.Patches, vision: Mapping[str, Any]
+) -> None:
+  if vision.get('name') != 'packed_vit':
+    raise ConfigError(
+      f'{where} is of the kind patches, which model.vision of the name '
+      f"{vision.get('name')!r} does not encode; use 'packed_vit', or the kind "
+      "'images'"
+    )
+  settings = {**build.settings_of('packed_vit'), **vision}
+  for name in _SHARED:
+    if getattr(feature, name) != settings[name]:
+      raise ConfigError(
+        f'{where}.{name} is {getattr(feature, name)}, but model.vision.{name} '
+        f'is {settings[name]}; make them equal'
+      )
+
+
+def set_placeholder(
+  model: Mapping[str, Any],
+  feature: features_lib.Feature | None,
+  tokenizer: tokenizers.Tokenizer | None,
+) -> Mapping[str, Any]:
+  """Settings of a model whose images stand where conversations have them.
+
+  Other tokens that stand for something in the published model, such as
+  videos, are words.
+
+  Args:
+    model: a config's `model`.
+    feature: what the model writes.
+    tokenizer: the run's.
+
+  Raises:
+    ConfigError: if images stand at other tokens than the model's.
+  """
+  if not isinstance(feature, features_lib.Turns):
+    return model
+  placeholders = tuple(model.get('placeholders') or ())
+  if not feature.image_names:
+    return {**model, 'placeholders': ()} if placeholders else model
+  found = tokenizer.find_id(feature.placeholder)
+  if found not in placeholders:
+    raise ConfigError(
+      f'data.features.{feature.name}.placeholder={feature.placeholder!r} has '
+      f'the id {found}, but images stand at {placeholders} in the model; name '
+      "that token, or set model.placeholders in a model named 'interleaved'"
+    )
+  return {**model, 'placeholders': (found,)}
