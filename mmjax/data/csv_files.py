@@ -95,7 +95,7 @@ class _Table:
         '--separator; if the file has no header, add a line that names the '
         'columns'
       )
-    self._fields = columns.resolve(tuple(self._names), options.columns)
+    self._fields = options.resolve(self._names)
 
   def read_rows(self) -> Iterator[tuple[int, list[str] | ValueError]]:
     """Yields each row's first line number, and its cells or the error.

@@ -1,5 +1,6 @@
 """Fields of imported records besides images, captions and questions."""
 
+import base64
 import dataclasses
 import functools
 import json
@@ -33,6 +34,7 @@ ENDINGS = {
   'video': ('.mp4', '.webm', '.mkv', '.mov', '.avi', '.gif', '.webp'),
 }
 
+_DATA_URL = re.compile(r'data:image/[\w.+-]+;base64,')
 # What a cell without a value may hold.
 _EMPTY = re.compile(r'\s*(\[\s*\]|\{\s*\}|)\s*')
 
@@ -49,11 +51,13 @@ class ExtraField:
     name: name of the field.
     kind: kind, one of `features.STORED`.
     column: name of the column.
+    images: of turns, the field that has the images in them.
   """
 
   name: str
   kind: str
   column: str
+  images: str = 'image'
 
 
 def parse(text: str | None) -> tuple[ExtraField, ...]:
@@ -85,7 +89,29 @@ def parse(text: str | None) -> tuple[ExtraField, ...]:
   if len(set(names)) < len(names):
     raise ConfigError(f'--fields={text} names a field twice')
   records.Schema({field.name: field.kind for field in found})
-  return tuple(found)
+  return tuple(_link_turns(found))
+
+
+def _link_turns(found: Sequence[ExtraField]) -> list[ExtraField]:
+  """Names the field of the images of turns: that of several, if there is one.
+
+  Raises:
+    ConfigError: if there are more.
+  """
+  several = [field.name for field in found if field.kind == 'images']
+  turns = [field.name for field in found if field.kind == 'turns']
+  if turns and len(several) > 1:
+    raise ConfigError(
+      f'--fields: the images in {turns[0]} may be those of '
+      f'{" or ".join(several)}; fill one such field of all images'
+    )
+  images = several[0] if several else ExtraField.images
+  return [
+    dataclasses.replace(field, images=images)
+    if field.kind == 'turns'
+    else field
+    for field in found
+  ]
 
 
 def list_columns(fields: Sequence[ExtraField]) -> tuple[str, ...]:
@@ -130,7 +156,10 @@ def read(
   try:
     if isinstance(raw, str):
       texts.refuse_stand_in(raw, f'the {field.kind}')
-    value = _CONVERTERS[field.kind](raw, read_file)
+    if field.kind == 'turns':
+      value = _read_turns(raw, field.images)
+    else:
+      value = _CONVERTERS[field.kind](raw, read_file)
   except ConfigError as error:
     raise ConfigError(f'{field.column}: {error}') from error
   return value
@@ -152,6 +181,8 @@ def _load(
     value = value.get('bytes') or value.get('path')
   if isinstance(value, bytes):
     data = value
+  elif isinstance(value, str) and (match := _DATA_URL.match(value)):
+    data = _decode_url(value[match.end() :])
   elif isinstance(value, str) and read_file is not None:
     data = read_file(value)
   else:
@@ -160,10 +191,25 @@ def _load(
   return data
 
 
+def _decode_url(text: str) -> bytes:
+  try:
+    return base64.b64decode(text, validate=True)
+  except ValueError as error:
+    raise ConfigError(f'a data: URL is not base64: {error}') from error
+
+
 def _load_list(
   value: Any, read_file: ReadFile | None, check: Callable[[bytes], Any]
 ) -> list[bytes]:
   return [_load(item, read_file, check) for item in _as_list(value)]
+
+
+def _load_images(value: Any, read_file: ReadFile | None) -> list[bytes]:
+  """Reads a list of images, or those in the messages of a conversation."""
+  if isinstance(value, str) and value.lstrip().startswith('['):
+    value = _parse_json(value)
+  found = raw_turns.list_images(value)
+  return _load_list(value if found is None else found, read_file, images.check)
 
 
 def _load_video(value: Any, read_file: ReadFile | None) -> list[bytes]:
@@ -202,10 +248,9 @@ def _read_array(
   return array
 
 
-def _read_turns(value: Any, read_file: ReadFile | None) -> list[dict]:
-  del read_file
+def _read_turns(value: Any, images_field: str) -> list[dict]:
   turns = raw_turns.read_turns(
-    _parse_json(value) if isinstance(value, str) else value
+    _parse_json(value) if isinstance(value, str) else value, images_field
   )
   if fault := features.Turns.explain_fault(turns):
     raise ConfigError(fault)
@@ -225,7 +270,7 @@ def _as_list(value: Any) -> list:
 
 _CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
   'image': functools.partial(_load, check=images.check),
-  'images': functools.partial(_load_list, check=images.check),
+  'images': _load_images,
   'sound': functools.partial(_load, check=audio.decode),
   'video': _load_video,
   'text': functools.partial(_read_texts, what='text'),
@@ -234,5 +279,4 @@ _CONVERTERS: dict[str, Callable[[Any, ReadFile | None], Any]] = {
   'vector': functools.partial(_read_array, features.Vector),
   'series': functools.partial(_read_array, features.Series),
   'points': functools.partial(_read_array, features.Points),
-  'turns': _read_turns,
 }

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmjax.data import file_paths, images, raw_records
+from mmjax.data import columns, file_paths, images, raw_records
 from mmjax.errors import ConfigError
 
 # The first characters of PNG, JPEG, GIF and WebP in base64.
@@ -27,6 +27,8 @@ class Options:
   Attributes:
     columns: (field, column) pairs, as `columns.resolve` takes them.
     further: names of columns that fill further fields.
+    several: names of columns that fill fields of several images, and so not
+      that of the record's one image.
     images: folder that image paths are relative to and may not leave; None for
       the folder of the file that names them.
     separator: character between the cells of a CSV file; None to find it by
@@ -42,6 +44,7 @@ class Options:
 
   columns: tuple[tuple[str, str], ...] = ()
   further: tuple[str, ...] = ()
+  several: tuple[str, ...] = ()
   images: pathlib.Path | None = None
   separator: str | None = None
   encoding: str | None = None
@@ -55,6 +58,16 @@ class Options:
       raise ConfigError(f'separator {self.separator!r} should be one character')
     if self.images is not None and not self.images.is_dir():
       raise ConfigError(f'there is no folder of images {self.images}')
+
+  def resolve(self, names: Sequence[str]) -> dict[str, str]:
+    """The field that each column fills, see `columns.resolve`."""
+    rest = tuple(name for name in names if name.strip() not in self.several)
+    fields = columns.resolve(rest, self.columns)
+    for name in names:
+      if name not in fields:
+        is_field = name.strip().lower() in columns.FIELDS
+        fields[name] = name.strip() + ('_column' if is_field else '')
+    return {name: fields[name] for name in names}
 
 
 class ImageRows:

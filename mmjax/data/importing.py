@@ -171,7 +171,12 @@ def _write(
   with builders.make_staging_folder(data_dir) as scratch:
     options = dataclasses.replace(
       settings.options,
-      further=extra_fields.list_columns(settings.fields),
+      further=extra_fields.list_columns(
+        [field for field in settings.fields if field.kind != 'images']
+      ),
+      several=tuple(
+        field.column for field in settings.fields if field.kind == 'images'
+      ),
       scratch=pathlib.Path(scratch),
       splits=split_names.find_splits(paths),
       note=outcome.notes.append,

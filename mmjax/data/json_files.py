@@ -48,7 +48,7 @@ def _read_file(
     name = where if where == path.name else f'{path.stem}-{number}'
     try:
       row = _check_object(value)
-      names = columns.resolve(tuple(row), options.columns)
+      names = options.resolve(tuple(row))
       fields = image_rows.rename(row, names, options.further)
       fields = raw_turns.replace(fields, options.further)
     except ConfigError as error:

@@ -158,8 +158,13 @@ def _open(path: pathlib.Path, options: image_rows.Options) -> _File:
       metadata.row_group(group).num_rows
       for group in range(metadata.num_row_groups)
     ]
-  names = columns.resolve(tuple(schema.names), tuple(requested))
-  encoded = [field.name for field in schema if _has_bytes(field.type)]
+  names = options.resolve(schema.names)
+  extra = {*options.further, *options.several}
+  encoded = [
+    field.name
+    for field in schema
+    if _has_bytes(field.type) and field.name.strip() not in extra
+  ]
   images = [name for name, field in names.items() if field == 'image']
   is_named = any(field == 'image' for field, _ in requested) or any(
     name.strip().lower() == 'image' for name in images

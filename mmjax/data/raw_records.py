@@ -30,6 +30,7 @@ from mmjax.data import (
   images,
   records,
   texts,
+  turn_references,
 )
 from mmjax.errors import ConfigError
 
@@ -122,12 +123,15 @@ def to_record(
   further = {name: v for name, v in further.items() if v is not None}
   if not caption_texts and not questions and not further:
     raise ConfigError(_explain_missing_texts(fields))
+  is_later = image is not None  # Its first part has the image.
   if image is None:
     image = raw.read_image()
     if image:
       images.check(image)
   omitted = {*(_QUESTION_FIELDS if questions else ())}
   omitted |= {field.column for field in extra}
+  omitted |= {f'{f.column}_column' for f in extra if f.kind == 'images'}
+  turn_references.check(extra, further, has_image=bool(image) or is_later)
   metadata = {
     key: fields[key]
     for key in fields

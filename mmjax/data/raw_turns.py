@@ -19,6 +19,8 @@ _OWN = (
 )
 # What stands in a text for a file, in LLaVA and in LLaMA-Factory.
 _PLACEHOLDER = re.compile(r'\s*<(?:image|video|audio)>\s*')
+_OTHERS = re.compile(r'\s*<(?:video|audio)>\s*')
+_IMAGE = re.compile(r'\n?<image>\n?')
 # Roles of other formats, by those of `mmjax.data.features.Turns`.
 _ROLES = {
   'system': ('system',),
@@ -27,6 +29,7 @@ _ROLES = {
 }
 _ROLE_OF = {word: role for role, words in _ROLES.items() for word in words}
 _IMAGE_PARTS = ('image', 'image_url')
+_SOURCES = (*_IMAGE_PARTS, 'url', 'path')
 
 
 def _is_conversation(fields: Mapping[str, Any]) -> bool:
@@ -111,14 +114,20 @@ def replace(fields: dict[str, Any], further: Collection[str]) -> dict[str, Any]:
   return rest | turns
 
 
-def read_turns(value: Any) -> list[dict[str, Any]]:
+def read_turns(value: Any, images: str = 'image') -> list[dict[str, Any]]:
   """Reads turns or pairs as the values of `mmjax.data.features.Turns`.
 
   >>> read_turns([{'from': 'human', 'value': '<image>\\nwhat is it?'}])
-  [{'role': 'user', 'content': ['what is it?']}]
+  [{'role': 'user', 'content': [{'field': 'image'}, 'what is it?']}]
 
-  Placeholders of images are left out. A content may also be a list with objects
+  A placeholder `<image>` refers to the field of images, with the line break
+  beside it, and so does a part of the type `image` or `image_url`. Placeholders
+  of sounds and videos are left out. A content may also be a list with objects
   {'field': NAME}, which stay.
+
+  Args:
+    value: the turns.
+    images: the field that has their images.
 
   Raises:
     ConfigError: if a turn has no role or no text.
@@ -131,9 +140,83 @@ def read_turns(value: Any) -> list[dict[str, Any]]:
     if isinstance(content, list) and all(map(_is_own, content)):
       out.append({'role': _read_role(turn), 'content': content})
       continue
-    role, text = _parse_turn(turn)
-    out.append({'role': role, 'content': [_strip_placeholders(text)]})
+    content = _read_content(turn, images)
+    out.append({'role': _read_role(turn), 'content': content})
   return out
+
+
+def list_images(value: Any) -> list[Any] | None:
+  """The images in parts of messages, in their order; None if it is no such.
+
+  >>> list_images(
+  ...   [
+  ...     {
+  ...       'role': 'user',
+  ...       'content': [{'type': 'image_url', 'image_url': {'url': 'a.png'}}],
+  ...     }
+  ...   ]
+  ... )
+  ['a.png']
+
+  Raises:
+    ConfigError: if a part of the type `image` has none.
+  """
+  turns = value if isinstance(value, list) else []
+  if not turns or not all(map(_is_message, turns)):
+    return None
+  found = []
+  for turn in turns:
+    for part in turn['content'] if isinstance(turn['content'], list) else []:
+      if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
+        source = _find_source(part)
+        if not source:
+          raise ConfigError(
+            f'a part of a turn has no image: {text_files.quote(part)}'
+          )
+        found.append(source)
+  return found
+
+
+def _is_message(turn: Any) -> bool:
+  return isinstance(turn, dict) and {'role', 'content'} <= turn.keys()
+
+
+def _find_source(part: Mapping[str, Any]) -> Any:
+  """The image of a part: a path or URL, or the `datasets` library's object."""
+  source = next((part[key] for key in _SOURCES if part.get(key)), None)
+  if isinstance(source, dict):
+    return source.get('url') or source
+  return source
+
+
+def _read_content(turn: Any, images: str) -> list[Any]:
+  """The content of a turn: texts, and references to images."""
+  role, text = _parse_turn(turn)
+  parts = turn.get('value', turn.get('content'))
+  if isinstance(parts, list):
+    content: list[Any] = []
+    for part in parts:
+      if isinstance(part, dict) and part.get('type') in _IMAGE_PARTS:
+        content.append({'field': images})
+      elif isinstance(part, dict) and isinstance(part.get('text'), str):
+        content.append(part['text'])
+      elif isinstance(part, str):
+        content.append(part)
+      else:
+        raise ConfigError(
+          f'a turn of the {role} has a part that is neither a text nor an '
+          f'image: {text_files.quote(part)}'
+        )
+    return content
+  pieces = _IMAGE.split(_OTHERS.sub(' ', text))
+  if len(pieces) == 1:
+    return [_strip_placeholders(text)]
+  content = [pieces[0]] if pieces[0].strip() else []
+  for piece in pieces[1:]:
+    content.append({'field': images})
+    if piece.strip():
+      content.append(piece)
+  return content
 
 
 def _is_own(item: Any) -> bool:
