@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mmjax import models
 from mmjax.data import features as features_lib
 from mmjax.data import tokenizers
 from mmjax.errors import ConfigError
-from mmjax.models import build, sizes
 
 # Settings of `PackedViT` that those of its patches must equal.
 _SHARED = ('patch_size', 'merge_size', 'frames', 'window')
@@ -15,7 +15,7 @@ _SHARED = ('patch_size', 'merge_size', 'frames', 'window')
 def check(
   model: Mapping[str, Any],
   features: Mapping[str, features_lib.Feature],
-  outputs: sizes.TaskOutputs,
+  outputs: models.TaskOutputs,
 ) -> None:
   """Refuses a model that can't read the images of its conversations.
 
@@ -55,7 +55,7 @@ def _check_patches(
       f"{vision.get('name')!r} does not encode; use 'packed_vit', or the kind "
       "'images'"
     )
-  settings = {**build.settings_of('packed_vit'), **vision}
+  settings = {**models.settings_of('packed_vit'), **vision}
   for name in _SHARED:
     if getattr(feature, name) != settings[name]:
       raise ConfigError(

@@ -35,7 +35,14 @@ from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.parallel import hosts
 from mmjax.pretrained import base, checkpoint, families
-from mmjax.runs import init_entries, rebuild, trained_encoders, weight_source
+from mmjax.runs import (
+  conversation_inputs,
+  init_entries,
+  init_notes,
+  rebuild,
+  trained_encoders,
+  weight_source,
+)
 from mmjax.types import Params
 
 
@@ -75,7 +82,7 @@ def resolve(config: Any) -> Any:
         section, _, last = path.rpartition('.')
         before.setdefault(path, _find_section(config, section).get(last))
         _find_section(config, section)[last] = set_fields[path] = value
-    _log_differences(config, start, described)
+    init_notes.log_differences(config, start, described)
   listed = ['the model']
   for name, value in set_fields.items():
     old = before[name]
@@ -136,7 +143,10 @@ def _list_settings(
       )
     )
   parts = [start.part] if start.part else list(described)
-  return list(start.source.data_settings(parts, config.data))
+  settings = list(start.source.data_settings(parts, config.data))
+  if not start.part and conversation_inputs.is_interleaved(described):
+    settings += conversation_inputs.list_settings(start.source, config.data)
+  return settings
 
 
 def _find_section(config: Any, path: str) -> Any:
@@ -144,32 +154,6 @@ def _find_section(config: Any, path: str) -> Any:
   return functools.reduce(
     lambda section, key: section[key], path.split('.'), config
   )
-
-
-def _log_differences(
-  config: Any, start: init_entries.InitEntry, described: Mapping[str, Any]
-) -> None:
-  """Logs how the run differs from the training of its source."""
-  source = start.source
-  # Only the sigmoid loss has a bias.
-  contrast = config.tasks.get('contrastive', {'kind': 'sigmoid'})
-  if 'logit_bias_init' in described and contrast.get('kind') != 'sigmoid':
-    hosts.log(
-      f'init_from: {source.folder} was trained with the sigmoid loss, this '
-      'run takes the softmax loss; tasks.contrastive.kind=sigmoid '
-      'continues its training'
-    )
-  if start.encoder and start.encoder.part == 'sound':
-    trained_seconds = start.encoder.inputs[0]['seconds']
-    (feature,) = models.find_encoder_inputs(config.model)[start.name]
-    seconds = config.data.features[feature].seconds
-    if seconds < trained_seconds:
-      hosts.log(
-        f'init_from: {source.folder} was trained with sounds of '
-        f'{trained_seconds} s, this run takes {seconds} s'
-      )
-  if source.note:
-    hosts.log(f'init_from: {source.note}')
 
 
 def _named_tokenizer(

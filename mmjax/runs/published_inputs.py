@@ -6,10 +6,12 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
+from mmjax import encoders
 from mmjax.data import feeds
 from mmjax.pretrained import (
   base,
   classifiers,
+  patches,
   preprocess,
   preprocess_audio,
   processors,
@@ -63,6 +65,25 @@ def convert_frames(
   if number := getattr(encoder, 'num_frames', 0):
     settings['number'] = number
   return settings
+
+
+def convert_patches(
+  prepares: patches.PatchPreprocessor, encoder: encoders.PackedViT
+) -> dict[str, Any]:
+  """Settings of a feature of the kind patches.
+
+  Args:
+    prepares: the published preprocessing.
+    encoder: the model's encoder of images.
+  """
+  data, _ = convert_images(prepares.pixels)
+  shared = ('patch_size', 'merge_size', 'frames', 'min_pixels', 'max_pixels')
+  return {
+    'mean': data['mean'],
+    'std': data['std'],
+    'window': encoder.window,
+    **{name: getattr(prepares, name) for name in shared},
+  }
 
 
 def find_sound(

@@ -24,6 +24,7 @@ from mmjax.pretrained import (
   families,
   hub,
   keys,
+  patches,
   peft_config,
   preprocess,
   processors,
@@ -346,6 +347,9 @@ def _read_images(
     part: Input(part, published_inputs.convert_frames(data, encoder))
     for part, encoder in parts.items()
   }
+  if isinstance(prepares, patches.PatchPreprocessor):
+    settings = published_inputs.convert_patches(prepares, module.vision)
+    inputs['patches'] = Input(None, settings)
   return data if 'image' in parts else {}, inputs, note
 
 

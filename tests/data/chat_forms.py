@@ -15,6 +15,7 @@ SPECIALS = (
   *('<|im_start|>', '<|im_end|>', '<|start_header_id|>', '<|end_header_id|>'),
   *('<|eot_id|>', '<start_of_turn>', '<end_of_turn>', '[INST]', '[/INST]'),
   *('<image>', '<end_of_utterance>'),
+  *('<|vision_start|>', '<|image_pad|>', '<|vision_end|>'),
 )
 
 CHATML = """
@@ -146,13 +147,41 @@ SMOLVLM = """
 {%- if add_generation_prompt -%}{{- 'Assistant:' -}}{%- endif -%}
 """
 
+QWEN_VL = """
+{%- macro write(content) -%}
+  {%- if content is string -%}
+    {{- content -}}
+  {%- else -%}
+    {%- for part in content -%}
+      {{- '<|vision_start|><|image_pad|><|vision_end|>'
+        if part.type == 'image' else part.text -}}
+    {%- endfor -%}
+  {%- endif -%}
+{%- endmacro -%}
+{%- for message in messages -%}
+  {%- if loop.first and message.role != 'system' -%}
+    {{- '<|im_start|>system\nYou help.<|im_end|>\n' -}}
+  {%- endif -%}
+  {{- '<|im_start|>' + message.role + '\n' -}}
+  {%- if message.role == 'assistant' -%}
+    {#begin#}{{- write(message.content) + '<|im_end|>' -}}{#end#}
+    {{- '\n' -}}
+  {%- else -%}
+    {{- write(message.content) + '<|im_end|>\n' -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+  {{- '<|im_start|>assistant\n' -}}
+{%- endif -%}
+"""
+
 TEXT_FORMS = {
   'chatml': CHATML,
   'llama3': LLAMA3,
   'gemma': GEMMA,
   'mistral': MISTRAL,
 }
-PART_FORMS = {'llava': LLAVA, 'smolvlm': SMOLVLM}
+PART_FORMS = {'llava': LLAVA, 'smolvlm': SMOLVLM, 'qwen_vl': QWEN_VL}
 FORMS = TEXT_FORMS | PART_FORMS
 
 

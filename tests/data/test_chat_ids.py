@@ -216,12 +216,13 @@ def test_a_broken_file_is_refused(files):
 
 
 def test_content_has_the_form_that_the_template_reads():
-  """Vision templates read parts alone, most others texts alone."""
+  """Most vision templates read parts alone, most others texts alone."""
   reads = {
     name: (template.takes_texts, template.takes_parts)
     for name, form in chat_forms.FORMS.items()
     for template in [_make(chat_forms.unmark(form))]
   }
+  assert reads.pop('qwen_vl') == (True, True)
   assert reads.pop('llava') == reads.pop('smolvlm') == (False, True)
   assert set(reads.values()) == {(True, False)}
 

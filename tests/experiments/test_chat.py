@@ -172,6 +172,63 @@ def test_a_vision_language_model_chats_as_published(
     runner.run(config, chat.build, tmp_path / 'other')
 
 
+@pytest.mark.slow
+def test_images_of_any_size_are_learnt_with_adapters(make_config, tmp_path):
+  """Packed, with rows and columns as positions; read as the published model."""
+  folder = shutil.copytree(GOLDEN / 'qwen2_5_vl', tmp_path / 'qwen')
+  (folder / 'chat_template.jinja').write_text(
+    chat_forms.unmark(chat_forms.QWEN_VL)
+  )
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': '</s>'})
+  )
+  config = _make(make_config, folder)
+  config.model = {'name': 'interleaved'}
+  config.data.features = {
+    'turns': {
+      **config.data.features.turns.to_dict(),
+      'image': 'photos',
+      'length': 197,
+    },
+    'photos': {'kind': 'patches', 'field': 'image', 'tokens': 40},
+  }
+  config.data.eval_split = ''
+  config.tasks.chat.image = 'photos'
+  config.optimizer.update(lr=0.05, schedule='constant')
+  config.adapter = {
+    'layers': ('attention/(query|value)$', 'vision/.*mlp/', 'merger/'),
+    'rank': 2,
+    'alpha': 4.0,
+    'frozen_dtype': 'float32',
+  }
+  workdir = tmp_path / 'run'
+  runner.run(config, chat.build, workdir)
+  run, base = rebuild.load(workdir), pretrained.load(folder)
+  photos = run.preprocessor['photos']
+  assert (photos.patch_size, photos.min_pixels, photos.window) == (4, 128, 2)
+  assert photos.mean == pytest.approx(base.preprocessor.pixels.mean)
+  assert run.preprocessor['turns'].placeholder == '<|image_pad|>'
+  assert cli.main(['convert', str(workdir), str(tmp_path / 'out')]) == 0
+  model = mmjax.load(tmp_path / 'out')
+  rng = np.random.default_rng(1)
+  images = [
+    PIL.Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8))
+    for size in ((40, 31), (19, 31))
+  ]
+  see = [{'type': 'image', 'image': image} for image in images]
+  answers = set()
+  for content in ([see[0], 'a cat', see[1]], ['cat']):
+    messages = [MESSAGES[0], {'role': 'user', 'content': content}]
+    want = model.chat(messages, max_new_tokens=5)
+    assert run.chat(messages, max_new_tokens=5) == want.strip()
+    answers.add(want)
+  assert len(answers) > 1
+  changed = jax.tree.leaves(
+    jax.tree.map(lambda a, b: np.any(a != b), model.params, base.params)
+  )
+  assert 6 <= sum(changed) < len(changed)
+
+
 @pytest.mark.parametrize('family', ['gpt2', 'qwen2', 'mistral', 'opt'])
 def test_language_models_of_several_families_can_be_trained(
   family, make_config

@@ -1,0 +1,75 @@
+"""Settings of conversations' features that come with published weights."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import tokenizers
+
+from mmjax import models
+from mmjax.data import features
+from mmjax.runs import weight_source
+
+# Settings that a config may have of its own: an image's budget of pixels.
+_FREE = ('min_pixels', 'max_pixels')
+
+
+def list_settings(
+  source: weight_source.WeightSource, data: Mapping[str, Any]
+) -> Iterator[tuple[str, Any]]:
+  """The settings of features of conversations and of their images.
+
+  Args:
+    source: the trained model with placeholders for images.
+    data: the config's `data`.
+
+  Yields:
+    The path in `data` and the value: how images are prepared, as far as the
+    config doesn't say how large they may be, and the token that stands for
+    them, unless the config names one.
+  """
+  for name, own in (data.get('features') or {}).items():
+    if own.get('kind') != features.Turns.kind or not own.get('image'):
+      continue
+    if not own.get('placeholder') and 'tokenizer' in source.data:
+      yield f'features.{name}.placeholder', _find_placeholder(source)
+    for image in features.Turns(name=name, image=own['image']).image_names:
+      section = (data.get('features') or {}).get(image)
+      for key, value in _find_settings(source, image, section).items():
+        if key not in _FREE or key not in section:
+          yield f'features.{image}.{key}', value
+
+
+def keeps_sizes(data: Mapping[str, Any]) -> bool:
+  """Whether images keep their own sizes, as patches."""
+  kinds = [own.get('kind') for own in (data.get('features') or {}).values()]
+  return features.Patches.kind in kinds
+
+
+def _find_placeholder(source: weight_source.WeightSource) -> str:
+  tokenizer = tokenizers.Tokenizer.from_file(source.data['tokenizer'])
+  return tokenizer.id_to_token(next(iter(source.module.placeholders)))
+
+
+def _find_settings(
+  source: weight_source.WeightSource,
+  image: str,
+  section: Mapping[str, Any] | None,
+) -> Mapping[str, Any]:
+  """Settings of a feature of images; none of one that `data` describes."""
+  if section is None:
+    return {}
+  kind = section.get('kind')
+  part = kind if kind == features.Patches.kind else 'image'
+  own = source.inputs.get(image)
+  match = own if own and image != 'image' else source.inputs.get(part)
+  names = (
+    features.KINDS[kind].encoder_settings if kind in features.KINDS else ()
+  )
+  settings = match.settings if match else {}
+  return {k: v for k, v in settings.items() if k in (*names, *_FREE)}
+
+
+def is_interleaved(described: Mapping[str, Any]) -> bool:
+  """Whether a described model has images among its words."""
+  cls = models.BUILT_IN.models.get(described.get('name'))
+  return cls is models.InterleavedVisionLanguage
