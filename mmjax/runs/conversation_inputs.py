@@ -23,14 +23,13 @@ def list_settings(
     data: the config's `data`.
 
   Yields:
-    The path in `data` and the value: how images are prepared, as far as the
-    config doesn't say how large they may be, and the token that stands for
-    them, unless the config names one.
+    The path in `data` and the value: the token that stands for images, and how
+    these are prepared; how large they may be unless the config says so.
   """
   for name, own in (data.get('features') or {}).items():
     if own.get('kind') != features.Turns.kind or not own.get('image'):
       continue
-    if not own.get('placeholder') and 'tokenizer' in source.data:
+    if 'tokenizer' in source.data:
       yield f'features.{name}.placeholder', _find_placeholder(source)
     for image in features.Turns(name=name, image=own['image']).image_names:
       section = (data.get('features') or {}).get(image)

@@ -15,7 +15,7 @@ SPECIALS = (
   *('<|im_start|>', '<|im_end|>', '<|start_header_id|>', '<|end_header_id|>'),
   *('<|eot_id|>', '<start_of_turn>', '<end_of_turn>', '[INST]', '[/INST]'),
   *('<image>', '<end_of_utterance>'),
-  *('<|vision_start|>', '<|image_pad|>', '<|vision_end|>'),
+  *('<|vision_start|>', '<|image_pad|>', '<|vision_end|>', '<|video_pad|>'),
 )
 
 CHATML = """
