@@ -1,5 +1,7 @@
 """Models that learn conversations with images in their places."""
 
+from pathlib import Path
+
 import jax
 import numpy as np
 import pytest
@@ -145,3 +147,8 @@ def test_what_does_not_fit_is_refused_or_counted():
   )
   with stream.iterate(0) as ahead:
     assert 0 < next(ahead)['replaced'].sum() < 16
+
+
+@pytest.mark.slow
+def test_on_eight_devices(on_eight_devices):
+  on_eight_devices(Path(__file__).parent / 'eight_devices_conversations.py')
