@@ -29,6 +29,7 @@ all of them optional. Published models also read
                  [B, S, P] float32 of P numbers each, `positions` [B, S, 2],
                  `segments` [B, S] and, with windows, `windows` [B, S] int32
   text_positions [B, T, 3] int32, rotary positions: time, row and column
+  text_segments  [B, T] int32, which of several texts in a row, from 1 on
   prefix         [B, T] bool, tokens that attend to each other both ways
 
 One question an image has no axis n; with it, there are n about each image, and
