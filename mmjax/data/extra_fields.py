@@ -120,6 +120,12 @@ def list_columns(fields: Sequence[ExtraField]) -> tuple[str, ...]:
   return (*(field.column for field in fields), *known)
 
 
+def list_omitted(fields: Sequence[ExtraField]) -> set[str]:
+  """Names of what fills fields, and so is not metadata."""
+  several = {f'{f.column}_column' for f in fields if f.kind == 'images'}
+  return {field.column for field in fields} | several
+
+
 def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:
   """Finds the columns of sounds and videos by their names and endings.
 

@@ -129,8 +129,7 @@ def to_record(
     if image:
       images.check(image)
   omitted = {*(_QUESTION_FIELDS if questions else ())}
-  omitted |= {field.column for field in extra}
-  omitted |= {f'{f.column}_column' for f in extra if f.kind == 'images'}
+  omitted |= extra_fields.list_omitted(extra)
   turn_references.check(extra, further, has_image=bool(image) or is_later)
   metadata = {
     key: fields[key]

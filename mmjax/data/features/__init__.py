@@ -1,14 +1,10 @@
 """Kinds of fields: one class each, for its storage, arrays and drawing."""
 
-from mmjax.data.features.base import (
-  UNSET,
-  Example,
-  Feature,
-  explain_json_fault,
-)
+from mmjax.data.features.base import UNSET, Example, Feature
 from mmjax.data.features.category import Category
 from mmjax.data.features.hog import Hog
 from mmjax.data.features.images import Image, Images
+from mmjax.data.features.json_faults import explain_json_fault
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.patches import Patches
 from mmjax.data.features.questions import Questions, count_answers

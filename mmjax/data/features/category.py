@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data import contact_sheet, splitting
-from mmjax.data.features import base
+from mmjax.data.features import base, json_faults
 from mmjax.errors import ConfigError
 
 
@@ -73,7 +73,7 @@ class Category(base.Feature):
       return f'should be list, not {type(value).__name__}'
     if wrong := [name for name in value if not isinstance(name, str)]:
       return f'should hold names of classes, not {wrong[0]!r:.80}'
-    return base.explain_json_fault(value)
+    return json_faults.explain_json_fault(value)
 
   def fit(self, source: Any) -> 'Category':
     if self.is_fitted:

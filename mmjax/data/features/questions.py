@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data import contact_sheet, tokenizers
-from mmjax.data.features import base, text
+from mmjax.data.features import base, json_faults, text
 from mmjax.errors import ConfigError
 
 Chosen = list[tuple[Mapping[str, Any], str | None]]
@@ -74,7 +74,7 @@ class Questions(base.Feature):
     for entry in value:
       if fault := _explain_entry_fault(entry):
         return fault
-    return base.explain_json_fault(value)
+    return json_faults.explain_json_fault(value)
 
   def list_keys(self) -> tuple[str, ...]:
     keys = []

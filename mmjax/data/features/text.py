@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from mmjax.data import contact_sheet, tokenizers
-from mmjax.data.features import base
+from mmjax.data.features import base, json_faults
 from mmjax.errors import ConfigError
 
 
@@ -36,7 +36,7 @@ class StoredTexts(base.Feature):
         return f'should be list, not {type(texts).__name__}'
       if wrong := [text for text in texts if not isinstance(text, str)]:
         return f'should hold texts, not {wrong[0]!r:.80}'
-    return base.explain_json_fault(value)
+    return json_faults.explain_json_fault(value)
 
   @classmethod
   def from_metadata(cls, value: Any) -> list[str]:

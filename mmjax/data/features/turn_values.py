@@ -4,7 +4,7 @@ import collections
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mmjax.data.features import base
+from mmjax.data.features import json_faults
 
 ROLES = ('system', 'user', 'assistant')
 
@@ -26,7 +26,7 @@ def explain_fault(value: Any) -> str:
     for item in turn['content']:
       if not (isinstance(item, str) or is_reference(item)):
         return f'has a content that is neither a text nor a field: {item!r:.80}'
-  return base.explain_json_fault(value)
+  return json_faults.explain_json_fault(value)
 
 
 def is_reference(item: Any) -> bool:

@@ -1,0 +1,106 @@
+"""Conversations are imported with their images in their places."""
+
+import base64
+import io
+import json
+
+import PIL.Image
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmjax.data import extra_fields, importing, sources
+from mmjax.errors import ConfigError
+
+
+def make_png(seed: int) -> bytes:
+  file = io.BytesIO()
+  PIL.Image.new('RGB', (13, 7), (seed, 9, 200)).save(file, 'PNG')
+  return file.getvalue()
+
+
+def run_import(path, fields):
+  importing.import_data(
+    path.suffix[1:],
+    str(path),
+    importing.Settings(
+      name='mine', splits={'train': 1.0}, fields=extra_fields.parse(fields)
+    ),
+    data_dir=path.parent / 'data',
+    progress=False,
+  )
+
+
+@pytest.mark.parametrize('form', ['json', 'parquet', 'messages', 'single'])
+def test_images_of_conversations_are_imported_in_their_places(form, tmp_path):
+  """Paths in a column, bytes, those in messages, and a single image."""
+  for number in range(3):
+    (tmp_path / f'{number}.png').write_bytes(make_png(number))
+  texts = ['<image>\nor <image>?', 'no image', '<image>']
+  images = [['0.png', '1.png'], [], ['2.png']]
+  answer = {'from': 'gpt', 'value': 'so'}
+  rows = [
+    {
+      'id': str(i),
+      'images': of,
+      'messages': [{'from': 'human', 'value': text}, answer],
+    }
+    for i, (of, text) in enumerate(zip(images, texts, strict=True))
+  ]
+  fields, path = 'seen=images:images,t=turns:messages', 'r.jsonl'
+  if form == 'single':
+    rows = [{**row, 'images': row['images'][0]} for row in rows[2:]]
+    fields = 't=turns:messages'
+  if form == 'messages':
+    fields = 'seen=images:messages,t=turns:messages'
+    encoded = base64.b64encode(make_png(1)).decode()
+    urls = ['0.png', f'data:image/png;base64,{encoded}', '2.png']
+    parts = [{'type': 'image_url', 'image_url': {'url': url}} for url in urls]
+    contents = [[parts[0], 'or ', parts[1], '?'], 'no image', [parts[2]]]
+    answer = {'role': 'assistant', 'content': 'so'}
+    rows = [
+      {'id': str(i), 'messages': [{'role': 'user', 'content': content}, answer]}
+      for i, content in enumerate(contents)
+    ]
+  if form == 'parquet':
+    path = 'r.parquet'
+    for row in rows:
+      row['images'] = [
+        {'bytes': (tmp_path / name).read_bytes(), 'path': None}
+        for name in row['images']
+      ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / path)
+  else:
+    lines = '\n'.join(map(json.dumps, rows))
+    (tmp_path / path).write_text(lines)
+  run_import(tmp_path / path, fields)
+  found = sources.open_source('mine', 'train', data_dir=tmp_path / 'data')
+  found = {record['id']: record['fields'] for record in found}
+  if form == 'single':
+    assert found['2']['image'] == make_png(2)
+    assert found['2']['t'][0]['content'] == [{'field': 'image'}]
+    return
+  see = {'field': 'seen'}
+  assert found['0']['seen'] == [make_png(0), make_png(1)]
+  assert found['0']['t'][0]['content'] == [see, 'or ', see, '?']
+  assert 'seen' not in found['1'] and found['2']['seen'] == [make_png(2)]
+  assert all('image' not in fields for fields in found.values())
+
+
+@pytest.mark.parametrize(
+  ('images', 'text', 'words'),
+  [
+    (['a.png'], '<image> <image>', 'turn 1 of its messages refers to image 2'),
+    (['a.png', 'a.png'], '<image>', 'refer to 1 images, but the record has 2'),
+    ([], '<image>', "image 1, but the record has 0 in 'seen'"),
+  ],
+)
+def test_turns_that_refer_to_other_images_are_refused(
+  images, text, words, tmp_path
+):
+  (tmp_path / 'a.png').write_bytes(make_png(1))
+  turns = [{'from': 'human', 'value': text}, {'from': 'gpt', 'value': 'so'}]
+  path = tmp_path / 'r.jsonl'
+  path.write_text(json.dumps({'images': images, 'messages': turns}))
+  with pytest.raises(ConfigError, match=words):
+    run_import(path, 'seen=images:images,t=turns:messages')
