@@ -14,7 +14,7 @@ import mmjax
 from experiments import chat
 from mmjax import pretrained
 from mmjax.cli import main as cli
-from mmjax.config import settings
+from mmjax.config import overrides, settings
 from mmjax.data import sources
 from mmjax.errors import ConfigError
 from mmjax.runs import init_from, rebuild
@@ -22,6 +22,7 @@ from mmjax.training import runner
 from tests.data import chat_forms
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+CONFIGS = Path(__file__).parents[2] / 'configs'
 TEMPLATE = (
   '{{ bos_token }}{% for m in messages %}{{ m.role + " " + m.content }}'
   '{{ eos_token }}{% endfor %}'
@@ -227,6 +228,33 @@ def test_images_of_any_size_are_learnt_with_adapters(make_config, tmp_path):
     jax.tree.map(lambda a, b: np.any(a != b), model.params, base.params)
   )
   assert 6 <= sum(changed) < len(changed)
+
+
+def test_weights_bring_how_images_are_prepared(make_config):
+  """Their size, and what stands for them; and other patches are refused."""
+  config = _make(make_config, GOLDEN / 'llava')
+  config.model = {'name': 'interleaved'}
+  turns = {'kind': 'turns', 'image': 'photos', 'image_tokens': 9}
+  config.data.features = {
+    'turns': {**turns, 'field': 'questions', 'length': 197},
+    'photos': {'kind': 'images', 'field': 'image', 'number': 2},
+  }
+  config.tasks.chat.image = 'photos'
+  features = init_from.resolve(settings.complete(config)).data.features
+  assert features.turns.placeholder == '<image>'
+  assert features.photos.size == (21, 21) and features.photos.number == 2
+  config = overrides.load(f'{CONFIGS}/chat_patches.py:runlocal')
+  config.data.features.photos.frames = 2
+  with pytest.raises(
+    ConfigError, match=r'frames is 2, but model\.vision\.frames is 1'
+  ):
+    chat.build(settings.complete(config), None)
+  config.data.features.photos.kind = 'images'
+  for name in ('tokens', 'patch_size', 'merge_size', 'frames'):
+    del config.data.features.photos[name]
+  config.data.features.turns.update(image_tokens=9, packed=False)
+  with pytest.raises(ConfigError, match="make it of the kind 'patches'"):
+    chat.build(settings.complete(config), None)
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'qwen2', 'mistral', 'opt'])

@@ -6,8 +6,14 @@ import jax
 import numpy as np
 import pytest
 
-from mmjax.data import batches, conversation_packing
+from mmjax.data import (
+  batches,
+  conversation_packing,
+  preprocess,
+  tokenizers,
+)
 from mmjax.errors import ConfigError
+from mmjax.models import vision_language
 from tests.models import conversation_models as cases
 
 KINDS = pytest.mark.parametrize('kind', ['images', 'patches'])
@@ -147,6 +153,61 @@ def test_what_does_not_fit_is_refused_or_counted():
   )
   with stream.iterate(0) as ahead:
     assert 0 < next(ahead)['replaced'].sum() < 16
+
+
+def test_several_fields_of_images_are_read_in_the_order_of_the_text():
+  """The right one first, the left one later; tokens of images aren't learnt."""
+  image = {'kind': 'image', 'size': (4, 6)}
+  prepare = preprocess.Preprocessor(
+    preprocess.build(
+      {
+        't': {
+          'kind': 'turns',
+          'length': cases.LENGTH,
+          'image': ('left', 'right'),
+          'image_tokens': 2,
+          'placeholder': cases.PLACEHOLDER,
+        },
+        'left': image,
+        'right': image,
+      }
+    ),
+    tokenizers.make_byte_tokenizer(),
+  )
+  turns = [
+    {'role': 'user', 'content': [{'field': 'right'}, 'or?']},
+    {'role': 'assistant', 'content': ['no, ', {'field': 'left'}]},
+  ]
+  files = {'left': cases.encode_image(4, 6), 'right': cases.encode_image(6, 4)}
+  record = {'id': '0', 'fields': {'t': turns, **files}, 'metadata': {}}
+  example = prepare(record, np.random.default_rng(0))
+  np.testing.assert_array_equal(example['t_slots'], [1, 0])
+  is_image = example['t'] == 3
+  assert is_image.sum() == 4 and example['t_learnt'].sum() > 4
+  assert not (example['t_learnt'] & is_image).any()
+  batch = cases.as_arrays({key: v[None] for key, v in example.items()})
+  inputs = prepare.make_inputs(batch)
+  joined = vision_language._join_images(
+    inputs, ('left', 'right'), inputs['t_slots']
+  )
+  np.testing.assert_array_equal(joined[:, 0], inputs['right'])
+  np.testing.assert_array_equal(joined[:, 1], inputs['left'])
+  del record['fields']['left']
+  with pytest.raises(ConfigError, match="turn 2 refers to the field 'left'"):
+    prepare(record)
+
+
+@pytest.mark.parametrize(
+  ('kind', 'settings', 'words'),
+  [
+    ('patches', {'image_tokens': 4}, 'image_tokens=4 is not legal'),
+    ('images', {'image_tokens': 0}, "image='photos' needs image_tokens"),
+    ('images', {'placeholder': ''}, "image='photos' needs placeholder"),
+  ],
+)
+def test_settings_that_contradict_each_other_are_refused(kind, settings, words):
+  with pytest.raises(ConfigError, match=words):
+    cases.make_preprocessor(kind, **settings)
 
 
 @pytest.mark.slow
