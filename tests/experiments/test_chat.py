@@ -217,13 +217,10 @@ def test_images_of_any_size_are_learnt_with_adapters(make_config, tmp_path):
     for size in ((40, 31), (19, 31))
   ]
   see = [{'type': 'image', 'image': image} for image in images]
-  answers = set()
-  for content in ([see[0], 'a cat', see[1]],):
-    messages = [MESSAGES[0], {'role': 'user', 'content': content}]
-    want = model.chat(messages, max_new_tokens=5)
-    assert run.chat(messages, max_new_tokens=5) == want.strip()
-    answers.add(want)
-  assert len(answers) > 1
+  content = [see[0], 'a cat', see[1]]
+  messages = [MESSAGES[0], {'role': 'user', 'content': content}]
+  want = model.chat(messages, max_new_tokens=5).strip()
+  assert want and run.chat(messages, max_new_tokens=5) == want
   changed = jax.tree.leaves(
     jax.tree.map(lambda a, b: np.any(a != b), model.params, base.params)
   )
