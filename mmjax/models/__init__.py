@@ -13,12 +13,14 @@ from mmjax.models.build import (
 )
 from mmjax.models.classifier import Classifier
 from mmjax.models.contrastive_captioner import ContrastiveCaptioner
+from mmjax.models.diffusion_transformer import DiT
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
 from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
 from mmjax.models.masked_language_model import MaskedLanguageModel
+from mmjax.models.mmdit import MMDiT
 from mmjax.models.multimodal import Multimodal
 from mmjax.models.parts import (
   ENCODER_PARTS,
@@ -26,10 +28,13 @@ from mmjax.models.parts import (
   find_encoder_inputs,
   list_encoder_inputs,
 )
+from mmjax.models.pixart import PixArt
+from mmjax.models.prior import Prior
 from mmjax.models.sizes import DataSizes, TaskOutputs
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
+from mmjax.models.unclip import Unclip
 from mmjax.models.vision_language import InterleavedVisionLanguage
 
 __all__ = [
@@ -42,18 +47,23 @@ __all__ = [
   'Classifier',
   'ContrastiveCaptioner',
   'DataSizes',
+  'DiT',
   'DualEncoder',
   'EncoderDecoder',
   'ImageFirstVisionLanguage',
   'ImageTextMatcher',
   'InterleavedVisionLanguage',
   'LanguageModel',
+  'MMDiT',
   'MaskedLanguageModel',
   'Multimodal',
+  'PixArt',
+  'Prior',
   'SpeechRecognizer',
   'Tables',
   'TaskOutputs',
   'TextToText',
+  'Unclip',
   'build',
   'describe',
   'find_encoder_inputs',

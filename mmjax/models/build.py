@@ -111,7 +111,8 @@ def build(
         f'model.{name} is unknown; {cls.__name__} has the parts {known}'
         f'{suggest(name, known)}'
       )
-    parts[name] = _build_part(part, chosen, f'model.{name}', derived, lengths)
+    path = f'model.{name}'
+    parts[name] = _build_part(part, chosen, path, derived, lengths, tables)
   lacks_decoder = 'output_text' in _fields_of(cls) and 'decoder' not in parts
   if outputs.text and lacks_decoder:
     raise ConfigError(
@@ -231,15 +232,28 @@ def _build_part(
   path: str,
   derived: Mapping[str, Any],
   lengths: Mapping[str, int] = MappingProxyType({}),
+  tables: Tables = BUILT_IN,
 ) -> nn.Module:
   settings = dict(settings)
   name = settings.pop('name', None)
   cls = choose(name, part.classes, f'{path}.name')
+  parts = {
+    inner: _build_part(
+      tables.parts[inner],
+      settings.pop(inner),
+      f'{path}.{inner}',
+      derived,
+      lengths,
+      tables,
+    )
+    for inner in sorted(set(tables.parts) & set(_fields_of(cls)))
+    if isinstance(settings.get(inner), Mapping)
+  }
   legal_of = lambda other: _legal_settings(_fields_of(other))
   leftovers.check(path, name, settings, part.classes, legal_of, derived)
   longest = max((lengths.get(name, 0) for name in part.lengths), default=0)
   derived = {**derived, **({'max_length': longest} if longest else {})}
-  return _make(cls, settings, path, derived)
+  return _make(cls, settings, path, derived, parts)
 
 
 def describe(module: nn.Module, tables: Tables = BUILT_IN) -> dict[str, Any]:

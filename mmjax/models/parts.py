@@ -11,6 +11,7 @@ from typing import Any
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
+from mmjax.models import diffusion_transformer, dual_encoder, prior
 
 PROJECTORS = {
   'mlp': mnn.Mlp,
@@ -83,6 +84,12 @@ PARTS = {
     lengths=('text_length', 'answer_length'),
     cross_attention=True,
   ),
+  # Of DALL-E 2.
+  'towers': Part(
+    {'dual_encoder': dual_encoder.DualEncoder}, data=(*_IMAGE_DATA, *_TEXT_DATA)
+  ),
+  'prior': Part({'prior': prior.Prior}, lengths=('text_length',)),
+  'generator': Part({'dit': diffusion_transformer.DiT}, data=_IMAGE_DATA),
 }
 
 # Part whose classes encode a feature, by its kind.

@@ -251,12 +251,12 @@ def make_draw(
   spacing: str,
   guidance: float,
 ) -> Predict:
-  """Arrays [B, H, W, C] float32 that a model draws out of noise.
+  """Arrays [B, ...] float32 that a model draws out of noise.
 
   Args:
-    model: one with `denoise`.
-    objective: that it was trained with: its noise, and what is drawn.
-    shape: (H, W, C).
+    model: one with the objective's method.
+    objective: that it was trained with: its noise and its method.
+    shape: of what is drawn, such as (H, W, C).
     steps: number of steps of the sampler.
     sampler: as of `mmjax.ops.sample`.
     spacing: as of `mmjax.ops.make_step_table`.
@@ -266,29 +266,29 @@ def make_draw(
 
   Returns:
     A function of batches with the condition and `seed` [B] int32, of which an
-    example's noise is a function.
+    example's noise is a function, unless they have `noise` [B, ...].
   """
 
   def predict(params: Params, batch: Batch) -> Array:
     number = len(batch['seed'])
     batch = dict(batch)
     keys = jax.vmap(jax.random.key)(batch.pop('seed'))
-    normal = lambda key: jax.random.normal(key, shape)
-    start = jax.vmap(normal)(keys)
+    start = batch.pop('noise', None)
+    if start is None:
+      start = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
 
     def denoise(noisy: Array, time: Array) -> Array:
-      conditioned = jnp.full(number, guidance != 0)
       if guidance in (0.0, 1.0):
-        return run(noisy, time, batch, conditioned)
+        return run(noisy, time, batch, jnp.full(number, guidance != 0))
       both = jax.tree.map(lambda x: jnp.concatenate([x, x]), (noisy, batch))
       half = jnp.arange(2 * number) < number
       with_it, without = jnp.split(run(both[0], time, both[1], half), 2)
       return without + guidance * (with_it - without)
 
     def run(noisy, time, batch, conditioned):
-      times = jnp.full(len(noisy), time)
-      arguments = noisy, times, batch, conditioned
-      return model.apply({'params': params}, *arguments, method='denoise')
+      arguments = noisy, jnp.full(len(noisy), time), batch, conditioned
+      bound, method = {'params': params}, objective.method
+      return model.apply(bound, *arguments, method=method)
 
     return ops.sample(
       denoise,

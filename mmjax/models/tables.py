@@ -11,7 +11,10 @@ from mmjax.models import (
   encoder_decoder,
   image_first,
   language_model,
+  mmdit,
   multimodal,
+  pixart,
+  unclip,
   vision_language,
 )
 from mmjax.models.parts import PARTS, Part
@@ -25,6 +28,9 @@ MODELS = {
   'interleaved': vision_language.InterleavedVisionLanguage,
   'language_model': language_model.LanguageModel,
   'dit': diffusion_transformer.DiT,
+  'pixart': pixart.PixArt,
+  'mmdit': mmdit.MMDiT,
+  'unclip': unclip.Unclip,
 }
 
 

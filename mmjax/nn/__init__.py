@@ -15,9 +15,11 @@ from mmjax.nn.embedding import (
   check_ids,
   make_head,
 )
+from mmjax.nn.joint import JointBlock
 from mmjax.nn.mlp import Linear, Mlp, activation
-from mmjax.nn.modulation import Modulation
+from mmjax.nn.modulation import Modulation, SharedModulation
 from mmjax.nn.norm import FrozenBatchNorm, make_norm
+from mmjax.nn.numbers import NumberEmbedding
 from mmjax.nn.pooling import AttentionPool, pool
 from mmjax.nn.positions import Positions
 from mmjax.nn.query_transformer import QueryTransformer
@@ -38,16 +40,19 @@ __all__ = [
   'DividedBlock',
   'DividedStack',
   'FrozenBatchNorm',
+  'JointBlock',
   'KeyValues',
   'Linear',
   'Mlp',
   'Modulation',
+  'NumberEmbedding',
   'OutputMatrix',
   'PixelShuffle',
   'Positions',
   'QueryTransformer',
   'RelativePositions',
   'Resampler',
+  'SharedModulation',
   'Stack',
   'TokenEmbedding',
   'Visible',

@@ -1,7 +1,6 @@
 """The one transformer block that every transformer here is a setting of."""
 
-import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -42,7 +41,8 @@ class Block(nn.Module):
     MAB           self_attention=False, cross_attention=True,
                   norm_position='post' (Lee et al. 2019, Set Transformer)
     DiT           modulated=True, activation='gelu_tanh'
-    PixArt        DiT with cross_attention=True
+    PixArt        DiT with cross_attention=True, cross_attention_norm=False,
+                  shared_modulation=True
 
   Attributes:
     width: number of features D.
@@ -54,11 +54,13 @@ class Block(nn.Module):
     cross_attention: whether they also attend to a context.
     context_optional: whether it skips cross-attention where it gets neither a
       context nor a cache of one (BLIP), instead of refusing.
+    cross_attention_norm: whether the input of cross-attention is normalised.
     norm: 'layernorm', 'rmsnorm' or 'offset_rmsnorm'.
     norm_position: 'pre' (Xiong et al. 2020), 'post' (Vaswani et al. 2017) or
       'sandwich', before each branch and on what it adds (Ding et al. 2021,
       section 2.4).
     norm_epsilon: added to the variance.
+    mlp_norm_epsilon: the same of the MLP's norm, where it differs.
     activation: a key of `mlp.ACTIVATIONS`.
     gated: whether the MLP is gated.
     attention_bias: which projections of attention have a bias: True for all,
@@ -74,6 +76,9 @@ class Block(nn.Module):
       self-attention and the MLP, and scales what they add, at first by 0
       (adaLN-zero, Peebles and Xie 2023, section 3.2). Their norms then have no
       parameters.
+    shared_modulation: whether the condition is [B, 6 D], these shifts, scales
+      and gates themselves, to which the block only adds a table (adaLN-single,
+      Chen et al. 2024, PixArt-alpha, section 2.3); with `modulated`.
     layer_scale: initial value of a learned scale on each branch (Touvron et al.
       2021, CaiT, equation 4); None for none.
     dropout: rate on the output of each branch and inside the MLP.
@@ -89,9 +94,11 @@ class Block(nn.Module):
   self_attention: bool = True
   cross_attention: bool = False
   context_optional: bool = False
+  cross_attention_norm: bool = True
   norm: str = 'layernorm'
   norm_position: str = 'pre'
   norm_epsilon: Positive = 1e-6
+  mlp_norm_epsilon: Positive | None = None
   activation: str = 'gelu'
   gated: bool = False
   attention_bias: bool | Sequence[str] = True
@@ -103,6 +110,7 @@ class Block(nn.Module):
   rope: Mapping[str, Any] | None = None
   local_rope: Mapping[str, Any] | None = None
   modulated: bool = False
+  shared_modulation: bool = False
   layer_scale: float | None = None
   dropout: DropRate = 0.0
   attention_dropout: DropRate = 0.0
@@ -133,7 +141,7 @@ class Block(nn.Module):
         of them, or all S slots of a cache.
       decoding: a `BlockCache` and where in it new tokens go; None outside
         decoding.
-      condition: [B, C], if `modulated`.
+      condition: [B, C], if `modulated`; [B, 6 D] with `shared_modulation`.
       drop_path: probability that an example skips a branch in training
         (stochastic depth, Huang et al. 2016).
       train: whether dropout and stochastic depth are on.
@@ -200,6 +208,10 @@ class Block(nn.Module):
         'a block got a condition, but its modulated is False, so it would '
         'ignore it; set modulated=True or pass no condition'
       )
+    if self.shared_modulation and not self.modulated:
+      raise ConfigError(
+        'shared_modulation=True is a kind of modulation; set modulated=True too'
+      )
     if self.modulated and self.norm_position != 'pre':
       raise ConfigError(
         "modulated=True modulates a branch's input; use norm_position='pre'"
@@ -257,21 +269,15 @@ class Block(nn.Module):
 
   def _add_branch(self, name, x, branch, drop_path, train, condition=None):
     """Adds a branch to x [B, T, D], with its norm, scale and dropout."""
-    make_norm = functools.partial(
-      norm.make_norm, self.norm, self.norm_epsilon, self.dtype
-    )
-    normalise = make_norm(name=f'{name}_norm', affine=condition is None)
+    normalise = self._make_norm(name, affine=condition is None)
     post = self.norm_position == 'post'
     y, gate = x if post else normalise(x), None
     if condition is not None:
-      modulate = modulation.Modulation(
-        self.width, 3, self.dtype, name=f'{name}_modulation'
-      )
-      shift, scale, gate = modulate(condition)
+      shift, scale, gate = self._modulate(name, condition)
       y = y * (1 + scale) + shift
     y, extra = branch(y)
     if self.norm_position == 'sandwich':
-      y = make_norm(name=f'{name}_last_norm')(y)
+      y = self._make_norm(name, 'last_norm')(y)
     self.sow('intermediates', f'{name}_output', y)
     if self.layer_scale is not None:
       scale = self.param(
@@ -288,6 +294,26 @@ class Block(nn.Module):
     y = self._skip_branch(y, drop_path, train)
     x = rules.constrain(x + y, 'batch', 'length', 'embed')
     return (normalise(x) if post else x), extra
+
+  def _make_norm(
+    self, name: str, which: str = 'norm', affine: bool = True
+  ) -> Callable[[Array], Array]:
+    if name == 'cross_attention' and not self.cross_attention_norm:
+      return lambda x: x
+    epsilon = self.norm_epsilon
+    if name == 'mlp' and self.mlp_norm_epsilon is not None:
+      epsilon = self.mlp_norm_epsilon
+    return norm.make_norm(
+      self.norm, epsilon, self.dtype, name=f'{name}_{which}', affine=affine
+    )
+
+  def _modulate(self, name: str, condition: Array) -> list[Array]:
+    """Shift, scale and gate [B, 1, D] of a branch."""
+    cls = modulation.Modulation
+    if self.shared_modulation:
+      cls = modulation.SharedModulation
+      condition = jnp.split(condition, 2, axis=-1)[name == 'mlp']  # [B, 3 D]
+    return cls(self.width, 3, self.dtype, name=f'{name}_modulation')(condition)
 
   def _skip_branch(self, y: Array, rate: Array | float, train: bool) -> Array:
     if not train or (isinstance(rate, (int, float)) and rate == 0):

@@ -39,3 +39,34 @@ class Modulation(nn.Module):
       name='dense',
     )(jax.nn.silu(condition.astype(self.dtype)))
     return jnp.split(out[:, None], self.number, axis=-1)
+
+
+class SharedModulation(nn.Module):
+  """Vectors that one layer made for all blocks, plus a table of this block.
+
+  adaLN-single of PixArt-alpha (Chen et al. 2024, section 2.3).
+
+  Attributes:
+    width: number of features D of each vector.
+    number: of vectors n.
+    dtype: dtype of the computation.
+  """
+
+  width: Size
+  number: Size
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, condition: Array) -> list[Array]:
+    """Maps [B, n D] to n arrays [B, 1, D]."""
+    table = self.param(
+      'table',
+      nn.with_logical_partitioning(
+        nn.initializers.normal(self.width**-0.5), (None, 'embed')
+      ),
+      (self.number, self.width),
+      jnp.float32,
+    )
+    shape = (len(condition), self.number, self.width)
+    out = condition.reshape(shape) + table.astype(self.dtype)[None]
+    return jnp.split(out, self.number, axis=1)

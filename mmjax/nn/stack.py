@@ -84,7 +84,8 @@ class Stack(nn.Module):
         in all blocks but `local_layers`.
       decoding: a `BlockCache` with leaves [L, ...] and where in it new tokens
         go; None outside decoding.
-      condition: [B, C], the same in all blocks, if they are `modulated`.
+      condition: [B, C], the same in all blocks, if they are `modulated`; or
+        [L, B, C], each block's own.
       local_segments: [B, T], instead of `visible.segments` in `local_layers`.
       stop: number of blocks that count; those after them, which have parameters
         all the same, change nothing. None means all.
@@ -105,9 +106,11 @@ class Stack(nn.Module):
       return x.astype(self.dtype), None if decoding is None else decoding.cache
     self._check(visible, local_segments, stop)
     has_drop_path = self.drop_path > 0
+    by_layer = condition is not None and condition.ndim == 3
+    shared, conditions = (None, condition) if by_layer else (condition, None)
 
     def body(layer, x, per_layer):
-      cache, drop_path, number = per_layer
+      cache, drop_path, number, own = per_layer
       y, cache = layer(
         x,
         context,
@@ -115,7 +118,11 @@ class Stack(nn.Module):
         None if decoding is None else decoding.replace(cache=cache),
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
-        **({} if condition is None else {'condition': condition}),
+        **(
+          {}
+          if condition is None
+          else {'condition': shared if own is None else own}
+        ),
       )
       y = y if stop is None else jnp.where(number < stop, y, x)
       return y, (cache, None if hidden is None else y)
@@ -133,14 +140,15 @@ class Stack(nn.Module):
         length=self.depth,
         metadata_params={nn.PARTITION_NAME: 'layers'},
       )
-      per_layer = (cache, rates, jnp.arange(self.depth))
+      per_layer = (cache, rates, jnp.arange(self.depth), conditions)
       last, (cache, kept) = scanned(self.make_block('layers'), x, per_layer)
       _fill(hidden, x, kept)
       return last, cache
     caches, kept, first = [], [], x
     for i in range(self.depth):
       of_layer = jax.tree.map(lambda leaf, i=i: leaf[i], cache)
-      per_layer = (of_layer, rates[i], jnp.asarray(i))
+      own = conditions[i] if by_layer else None
+      per_layer = (of_layer, rates[i], jnp.asarray(i), own)
       x, (new, _) = body(self.make_block(f'layers_{i}'), x, per_layer)
       caches.append(new)
       kept.append(x)

@@ -34,7 +34,10 @@ class Denoising:
   noise of its own. The model needs `denoise`.
 
   Attributes:
-    field: name of the array that is drawn, [B, H, W, C].
+    field: name of the array that is drawn, [B, ...].
+    output: name of the model's output that is drawn instead of this array
+      itself, without a gradient to it; '' for none.
+    method: name of the model's method that predicts.
     condition: name of what says what to draw; '' for nothing. An example needs
       both.
     noise: the noise schedule, and what the network predicts.
@@ -49,6 +52,8 @@ class Denoising:
   compares: ClassVar[tuple[str, ...]] = ()
 
   field: str = 'image'
+  output: str = ''
+  method: str = 'denoise'
   condition: str = ''
   noise: ops.Noise = dataclasses.field(default_factory=ops.Noise)
   times: str = 'uniform'
@@ -72,14 +77,18 @@ class Denoising:
     axis_name: AxisNames | None = None,
   ) -> tuple[Array, Metrics]:
     """The loss, and as a metric `error`, the same without weights."""
-    del outputs, axis_name
+    del axis_name
     mask = self._mask(batch)
-    x = ops.zero_masked(batch[self.field], mask).astype(jnp.float32)
+    x = batch[self.field]
+    if self.output:
+      x = jax.lax.stop_gradient(presence.get_output(outputs, self.output))
+    x = ops.zero_masked(x, mask).astype(jnp.float32)
     time_key, noise_key, drop_key, dropout = jax.random.split(rng, 4)
     times = self.noise.place(self.draw_uniform(time_key, len(x)))
     noise = jax.random.normal(noise_key, x.shape)
     levels = self.noise.levels(times)
-    alpha, sigma = (level[:, None, None, None] for level in levels)
+    axes = range(1, x.ndim)
+    alpha, sigma = (jnp.expand_dims(level, axes) for level in levels)
     predicted = apply(
       alpha * x + sigma * noise,
       times,
@@ -87,10 +96,10 @@ class Denoising:
       jax.random.bernoulli(drop_key, 1 - self.drop_condition, mask.shape),
       train=True,
       rngs={'dropout': dropout},
-      method='denoise',
+      method=self.method,
     )
     goal = self.noise.goal(x, noise, alpha, sigma)
-    errors = jnp.square(predicted - goal).mean(axis=(1, 2, 3))  # [B]
+    errors = jnp.square(predicted - goal).mean(axis=axes)  # [B]
     losses = errors
     if self.min_snr is not None:
       losses *= self.noise.min_snr_weight(*levels, self.min_snr)

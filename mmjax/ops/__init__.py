@@ -16,9 +16,11 @@ from mmjax.ops.choosing import (
 )
 from mmjax.ops.denoising import (
   StepTable,
+  invert,
   make_step_table,
   sample,
 )
+from mmjax.ops.interpolation import slerp
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
@@ -42,6 +44,8 @@ from mmjax.ops.positions import (
   rotary_frequencies,
   sincos_1d,
   sincos_2d,
+  sincos_grid,
+  sincos_numbers,
 )
 from mmjax.ops.sampling import filter_logits, sample_token
 from mmjax.ops.spectrogram import (
@@ -65,6 +69,7 @@ __all__ = [
   'dot_product_attention',
   'draw_by_index',
   'filter_logits',
+  'invert',
   'join_patches',
   'largest_choice',
   'last_token',
@@ -86,6 +91,9 @@ __all__ = [
   'sample_token',
   'sincos_1d',
   'sincos_2d',
+  'sincos_grid',
+  'sincos_numbers',
+  'slerp',
   'take_patches',
   'unit_norm',
   'zero_masked',

@@ -1,7 +1,7 @@
 """Samplers of diffusion and flow matching: from noise to data, step by step."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -112,11 +112,7 @@ def sample(
   """
   check_choice(sampler, SAMPLERS, 'sampler')
   table = make_step_table(noise, steps, spacing)
-  if noise.prediction == 'epsilon' and not noise.is_table:
-    raise ConfigError(
-      "prediction='epsilon' says nothing about the data at the first step of "
-      "schedule='flow', where there is none; use 'velocity' or 'x'"
-    )
+  _check_first_step(noise)
   if sampler == 'heun':
     return _sample_heun(denoise, start, noise, table)
   if sampler == 'ddpm' and rng is None:
@@ -125,6 +121,14 @@ def sample(
   return _sample_linear(
     denoise, start, noise, table, rows, rng if sampler == 'ddpm' else None
   )
+
+
+def _check_first_step(noise: Noise) -> None:
+  if noise.prediction == 'epsilon' and not noise.is_table:
+    raise ConfigError(
+      "prediction='epsilon' says nothing about the data at the first step of "
+      "schedule='flow', where there is none; use 'velocity' or 'x'"
+    )
 
 
 def _sample_linear(
@@ -184,16 +188,12 @@ def _sample_heun(
   denoise: Denoise, start: Array, noise: Noise, table: StepTable
 ) -> Array:
   """Heun's method; along sigma / alpha, or along the time of a flow."""
-  # z = x_t / scale falls along `path` with a slope that is e, or e - x.
-  scale = table.alphas if noise.is_table else np.ones_like(table.alphas)
-  path = table.sigmas / scale
+  scale, path = _find_path(noise, table)
   levels = _as_arrays(scale, path, table.alphas, table.sigmas)
   times = jnp.asarray(np.append(table.times, 0.0), jnp.float32)
 
   def slope(z, level):
-    time, scale, _, alpha, sigma = level
-    x, e = noise.solve(denoise(z * scale, time), z * scale, alpha, sigma)
-    return e if noise.is_table else e - x
+    return _find_slope(denoise, noise, z, level)
 
   def step(z, ends):
     here, there = ends
@@ -208,3 +208,74 @@ def _sample_heun(
   z, _ = jax.lax.scan(step, start / levels[0][0], (here, there))
   last = tuple(row[-2] for row in rows)
   return z - last[2] * slope(z, last)
+
+
+def _find_path(noise: Noise, table: StepTable) -> tuple[np.ndarray, np.ndarray]:
+  """(scale, path) [N + 1]: x_t / scale falls along `path` with a slope.
+
+  The slope is e, or e - x of a flow.
+  """
+  scale = table.alphas if noise.is_table else np.ones_like(table.alphas)
+  return scale, table.sigmas / scale
+
+
+def _find_slope(
+  denoise: Denoise, noise: Noise, z: Array, level: Sequence[Array]
+) -> Array:
+  """The slope at z; `level` is (time, scale, path, alpha, sigma)."""
+  time, scale, _, alpha, sigma = level
+  x, e = noise.solve(denoise(z * scale, time), z * scale, alpha, sigma)
+  return e if noise.is_table else e - x
+
+
+def invert(
+  denoise: Denoise,
+  data: Array,
+  noise: Noise,
+  *,
+  steps: int,
+  spacing: str = 'trailing',
+  rounds: int = 2,
+) -> Array:
+  """The noise out of which 'ddim' makes these data again, about.
+
+  DDIM inversion (Song et al. 2021, section 4.3; Dhariwal and Nichol 2021,
+  appendix F). A step of the sampler ends where it began, minus its width times
+  the slope there; so each step back is solved by fixed-point iteration.
+
+  Args:
+    denoise: the network's prediction, a function of x_t and its time.
+    data: [B, ...].
+    noise: the schedule, and what the network predicts.
+    steps: number of steps.
+    spacing: as of `make_step_table`.
+    rounds: number of iterations of a step, each a prediction.
+
+  Returns:
+    Noise [B, ...] of about N(0, 1), but for what is left of the data at the
+    highest level.
+
+  Raises:
+    ConfigError: as `sample` does.
+  """
+  table = make_step_table(noise, steps, spacing)
+  _check_first_step(noise)
+  scale, path = _find_path(noise, table)
+  levels = _as_arrays(
+    table.times,
+    scale[:-1],
+    path[:-1],
+    table.alphas[:-1],
+    table.sigmas[:-1],
+    path[1:],
+  )
+
+  def step(low, ends):
+    *level, low_path = ends
+    z = low
+    for _ in range(rounds):
+      z = low + (level[2] - low_path) * _find_slope(denoise, noise, z, level)
+    return z, None
+
+  z, _ = jax.lax.scan(step, data, levels, reverse=True)
+  return z * jnp.asarray(scale[0], z.dtype)

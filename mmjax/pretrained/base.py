@@ -68,7 +68,7 @@ class Pretrained:
 
   def __repr__(self) -> str:
     number = sum(leaf.size for leaf in jax.tree.leaves(self.params))
-    kind = self.config.get('model_type')
+    kind = self.config.get('model_type') or self.config.get('_class_name')
     return f'<{kind}: {type(self.module).__name__}, {number:,} parameters>'
 
   @classmethod

@@ -328,10 +328,11 @@ def save(
   *,
   shard_bytes: int = tensors.SHARD_BYTES,
 ) -> None:
-  """Saves a model to a folder that transformers, and `load`, can open.
+  """Saves a model to a folder that transformers or diffusers, and `load`, open.
 
   config.json names the type of the parameters, whatever the type of the
-  published model; the widest if they have several, so that none is rounded.
+  published model; the widest if they have several, so that none is rounded. A
+  config of diffusers names none.
 
   Args:
     model: the model; its adapters, if any, are merged.
@@ -349,11 +350,14 @@ def save(
     dtype = jax.tree.leaves(params)[0].dtype
     kept = ((name, array.astype(dtype)) for name, array in kept.items())
     written = itertools.chain(written, kept)
-  tensors.write(folder, written, shard_bytes)
+  theirs = families.is_diffusers(model.config)
+  stem = tensors.DIFFUSERS if theirs else 'model'
+  tensors.write(folder, written, shard_bytes, stem)
   completed = family.completed_fields
   config = {k: v for k, v in model.config.items() if k not in completed}
   leaves = jax.tree.leaves(params)
-  config = configs.set_dtype(config, jnp.result_type(*leaves))
+  if not theirs:
+    config = configs.set_dtype(config, jnp.result_type(*leaves))
   config = json.dumps(config, indent=2)
   (folder / CONFIG).write_text(config)
   for name, content in model.files.items():

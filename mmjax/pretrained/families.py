@@ -45,18 +45,34 @@ FAMILIES = {
   'vit': 'vit:FAMILY',
   'whisper': 'whisper:FAMILY',
 }
+# The same of models of diffusers, by `_class_name` of config.json.
+DIFFUSERS = {
+  'DiTTransformer2DModel': 'dit:FAMILY',
+  'PixArtTransformer2DModel': 'pixart:FAMILY',
+  'PriorTransformer': 'prior_transformer:FAMILY',
+  'SD3Transformer2DModel': 'sd3:FAMILY',
+}
 
 
 def find(config: Mapping[str, Any]) -> base.Family:
   """Finds the family of a config.json.
 
   Raises:
-    ConfigError: if mmjax does not know the `model_type`.
+    ConfigError: if mmjax does not know the `model_type`, or the `_class_name`
+      of a model of diffusers.
   """
-  kind = config.get('model_type')
-  if kind not in FAMILIES:
+  key, table = 'model_type', FAMILIES
+  if is_diffusers(config):
+    key, table = '_class_name', DIFFUSERS
+  kind = config.get(key)
+  if not isinstance(kind, str) or kind not in table:
     raise ConfigError(
-      f'config.json: model_type is {kind!r}; mmjax knows {sorted(FAMILIES)}'
+      f'config.json: {key} is {kind!r}; mmjax knows {sorted(table)}'
     )
-  module, _, name = FAMILIES[kind].partition(':')
+  module, _, name = table[kind].partition(':')
   return getattr(importlib.import_module(f'mmjax.pretrained.{module}'), name)
+
+
+def is_diffusers(config: Mapping[str, Any]) -> bool:
+  """Whether a config.json is that of a model of diffusers."""
+  return 'model_type' not in config and '_class_name' in config

@@ -178,3 +178,26 @@ class Part:
 
   def save(self, array):
     return self.form.save(array)
+
+
+@dataclasses.dataclass(frozen=True)
+class SwappedHalves:
+  """The second half of theirs, along its first axis, is the first of ours.
+
+  Attributes:
+    form: layout but for that.
+  """
+
+  form: Form
+
+  def theirs(self, shape):
+    return self.form.theirs(shape)
+
+  def load(self, array, shape):
+    return self.form.load(self._swap(array), shape)
+
+  def save(self, array):
+    return self._swap(self.form.save(array))
+
+  def _swap(self, array):
+    return np.roll(array, len(array) // 2, axis=0)

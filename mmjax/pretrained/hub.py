@@ -143,7 +143,7 @@ def _find_weights(hub: Any, name: str) -> tuple[list[str], list[str]]:
   for config in tensors.OPEN_CLIP:
     if config in names and 'config.json' not in names:
       raise tensors.open_clip_error(name, config)
-  if not names.isdisjoint({prefix + tensors.FILE, prefix + tensors.INDEX}):
+  if any(prefix + name in names for name in tensors.list_names()):
     return [prefix + _SAFE, *layers], []
   if ctranslate2.FILE in names and not names.isdisjoint(
     ctranslate2.VOCABULARIES

@@ -19,6 +19,8 @@ from mmjax.pretrained import configs, mismatches
 FILE = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
 SHARD = 'model-{:05d}-of-{:05d}.safetensors'
+# What the names of diffusers' files begin with, instead of 'model'.
+DIFFUSERS = 'diffusion_pytorch_model'
 # The files that open_clip writes instead of config.json.
 OPEN_CLIP = ('open_clip_config.json', 'open_clip_model_config.json')
 SHARD_BYTES = 5_000_000_000
@@ -56,6 +58,7 @@ class Tensors:
         or a file is broken.
     """
     self._folder = Path(folder)
+    self._index = _rename(INDEX, find_stem(self._folder))
     self._where: dict[str, str] = {}
     self._shapes: dict[str, tuple[int, ...]] = {}
     self._kept: dict[str, str] = {}
@@ -121,7 +124,7 @@ class Tensors:
     missing = sorted((listed or stored) - stored)
     if missing:
       raise ConfigError(
-        f'{self._folder / INDEX} says that {file} holds '
+        f'{self._folder / self._index} says that {file} holds '
         f'{mismatches.shorten(missing)}, but it does not; download both again'
       )
     duplicates = sorted(stored & self._where.keys())
@@ -132,12 +135,35 @@ class Tensors:
       )
 
 
+def find_stem(folder: Path) -> str:
+  """What the names of a folder's files begin with: 'model', or `DIFFUSERS`."""
+  for stem in ('model', DIFFUSERS):
+    if any((folder / _rename(name, stem)).exists() for name in (FILE, INDEX)):
+      return stem
+  return 'model'
+
+
+def list_names() -> list[str]:
+  """Names of files, one of which a folder with tensors has."""
+  return [
+    _rename(name, stem)
+    for stem in ('model', DIFFUSERS)
+    for name in (FILE, INDEX)
+  ]
+
+
+def _rename(name: str, stem: str) -> str:
+  """`FILE`, `INDEX` or `SHARD` with another stem."""
+  return stem + name.removeprefix('model')
+
+
 def _list_files(folder: Path) -> dict[str, set[str] | None]:
   """Lists files, and their tensors by the index; None without an index."""
-  if (folder / INDEX).exists():
-    return _read_index(folder)
-  if (folder / FILE).exists():
-    return {FILE: None}
+  file, index = (_rename(name, find_stem(folder)) for name in (FILE, INDEX))
+  if (folder / index).exists():
+    return _read_index(folder, index)
+  if (folder / file).exists():
+    return {file: None}
   pickles = sorted(path.name for path in folder.glob('*.bin'))
   if pickles:
     raise pickle_error(folder, pickles, folder)
@@ -156,15 +182,16 @@ def _list_files(folder: Path) -> dict[str, set[str] | None]:
   )
 
 
-def _read_index(folder: Path) -> dict[str, set[str] | None]:
-  listed = configs.read(folder / INDEX).get('weight_map')
+def _read_index(folder: Path, index: str) -> dict[str, set[str] | None]:
+  path = folder / index
+  listed = configs.read(path).get('weight_map')
   if (
     not isinstance(listed, dict)
     or not listed
     or not all(isinstance(file, str) for file in listed.values())
   ):
     raise ConfigError(
-      f'{folder / INDEX}: weight_map does not name the file of each tensor; '
+      f'{path}: weight_map does not name the file of each tensor; '
       'download it again'
     )
   files: dict[str, set[str] | None] = {}
@@ -173,13 +200,13 @@ def _read_index(folder: Path) -> dict[str, set[str] | None]:
   outside = sorted(file for file in files if not _is_inside(file))
   if outside:
     raise ConfigError(
-      f'{folder / INDEX} names {mismatches.shorten(map(repr, outside))}; a '
+      f'{path} names {mismatches.shorten(map(repr, outside))}; a '
       'shard has to be a .safetensors file inside the folder'
     )
   missing = sorted(file for file in files if not (folder / file).is_file())
   if missing:
     raise ConfigError(
-      f'{folder / INDEX} names {mismatches.shorten(missing)}, which '
+      f'{path} names {mismatches.shorten(missing)}, which '
       f'{"are" if len(missing) > 1 else "is"} not there; download the missing '
       'shards'
     )
@@ -248,6 +275,7 @@ def write(
   folder: Path | str,
   tensors: Iterable[tuple[str, np.ndarray]],
   shard_bytes: int = SHARD_BYTES,
+  stem: str = 'model',
 ) -> None:
   """Writes tensors to a folder, in several files if they are large.
 
@@ -256,6 +284,7 @@ def write(
       it are replaced.
     tensors: names and arrays, consumed one at a time.
     shard_bytes: largest size of a file, unless one tensor alone is larger.
+    stem: what the names of files begin with.
   """
   folder = Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
@@ -276,16 +305,17 @@ def write(
     shards[-1][name] = array
     size, total = size + array.nbytes, total + array.nbytes
   flush()
-  for old in (FILE, INDEX, 'model-*-of-*.safetensors'):
+  file, index, shard = (_rename(name, stem) for name in (FILE, INDEX, SHARD))
+  for old in (file, index, f'{stem}-*-of-*.safetensors'):
     for path in folder.glob(old):
       path.unlink()
   if len(drafts) == 1:
-    drafts[0].rename(folder / FILE)
+    drafts[0].rename(folder / file)
     return
   where = {}
   for i, (draft, names) in enumerate(zip(drafts, shards, strict=True)):
-    file = SHARD.format(i + 1, len(drafts))
+    file = shard.format(i + 1, len(drafts))
     draft.rename(folder / file)
     where |= dict.fromkeys(names, file)
-  index = {'metadata': {'total_size': total}, 'weight_map': where}
-  (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True))
+  listed = {'metadata': {'total_size': total}, 'weight_map': where}
+  (folder / index).write_text(json.dumps(listed, indent=2, sort_keys=True))
