@@ -6,6 +6,7 @@ from mmjax.evaluators.captions import PARSERS, Captions, attribute_accuracy
 from mmjax.evaluators.classes import Classes
 from mmjax.evaluators.conversations import Conversations
 from mmjax.evaluators.drawings import Drawings
+from mmjax.evaluators.imagined import Imagined
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
 from mmjax.evaluators.retrieval import Retrieval
@@ -21,6 +22,7 @@ __all__ = [
   'Evaluator',
   'HiddenPatches',
   'HiddenTokens',
+  'Imagined',
   'Numbers',
   'Retrieval',
   'Texts',

@@ -1,6 +1,6 @@
 """Evaluates images that a model draws of texts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Drawings:
     *,
     field: str,
     condition: str,
+    inputs: Sequence[str] = (),
     batch_size: int,
     num_examples: int = 0,
     holds: Holds | None = None,
@@ -51,7 +52,8 @@ class Drawings:
       source: records with images and texts.
       preprocessor: preprocessor that makes both.
       field: feature that is drawn.
-      condition: feature that says what to draw.
+      condition: text feature that says what should be there.
+      inputs: features of which images are drawn; () for the condition.
       batch_size: number of examples at a time.
       num_examples: number of records to use, the first ones; 0 for all.
       holds: whether an image has what a text says; None for no such numbers.
@@ -64,6 +66,7 @@ class Drawings:
     )
     self._source, self._preprocess = source, preprocessor
     self._field, self._condition = field, condition
+    self._inputs = tuple(inputs) or (condition,)
     self._batch_size = batch_size
     self._num = min(num_examples or len(source), len(source))
     self._holds, self._name = holds, name
@@ -128,7 +131,9 @@ class Drawings:
   ) -> tuple[np.ndarray, np.ndarray | None, list[int]]:
     """Images with and without the condition [N, H, W, 3], and the records."""
     feature = self._preprocess[self._field]
-    keys = self._preprocess[self._condition].list_keys()
+    keys = [
+      key for name in self._inputs for key in self._preprocess[name].list_keys()
+    ]
     rows: list[list[np.ndarray]] = [[], []]
     masks = []
     with batching.iterate_eval(

@@ -23,9 +23,11 @@ from mmjax.tasks.draw import Draw
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.mean_teacher import MeanTeacher
+from mmjax.tasks.prior import Prior
 from mmjax.tasks.pseudo_labels import PseudoLabels
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
+from mmjax.tasks.unclip import Unclip
 from mmjax.tasks.unimodal import Unimodal
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
 
@@ -41,6 +43,8 @@ TASKS = {
   'match': Match,
   'masked': Masked,
   'draw': Draw,
+  'prior': Prior,
+  'unclip': Unclip,
   'unimodal': Unimodal,
   'translate': Translate,
   'chat': Chat,
@@ -62,6 +66,7 @@ __all__ = [
   'Match',
   'MeanTeacher',
   'PredictFlag',
+  'Prior',
   'PseudoLabels',
   'Regress',
   'ReportRow',
@@ -70,6 +75,7 @@ __all__ = [
   'TeacherSpec',
   'TrainedModel',
   'Translate',
+  'Unclip',
   'Unimodal',
   'VqaClassification',
   'VqaGeneration',

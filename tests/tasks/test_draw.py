@@ -19,7 +19,7 @@ from mmjax.errors import ConfigError
   [
     ({'schedule': 'cosine'}, "prediction='velocity' does not go with"),
     ({'times': 'normal'}, "times 'normal' is unknown"),
-    ({'sampler': 'rk4'}, "tasks.draw.sampler 'rk4' is unknown"),
+    ({'sampler': 'rk4'}, "sampler 'rk4' is unknown"),
     ({'spacing': 'even'}, "spacing 'even' is unknown"),
     ({'steps': 0}, 'steps=0 is not legal'),
     ({'guidance': -1.0}, 'guidance=-1.0 is not legal'),

@@ -1,0 +1,129 @@
+"""What the tasks that take noise out of something have in common."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+
+from mmjax import objectives, ops
+from mmjax.data.features import Feature
+from mmjax.errors import ConfigError, check_choice
+from mmjax.ops import denoising
+from mmjax.tasks import base
+from mmjax.types import Positive, Setting, Size
+
+Guidance = Annotated[float, Setting(minimum=0)]
+Fraction = Annotated[float, Setting(minimum=0, below=1)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Denoise(base.Task):
+  """Base of the tasks that draw something of a text out of noise.
+
+  Attributes:
+    field: feature of the kind image.
+    condition: text feature that says what to draw.
+    schedule: noise schedule, 'flow', 'linear', 'scaled_linear' or 'cosine', as
+      of `mmjax.ops.Noise`.
+    prediction: what the model predicts: 'velocity' (with 'flow'), 'epsilon',
+      'x' or 'v'.
+    shift: of the times of the schedule 'flow', for large images.
+    times: in training 'uniform' or 'logit_normal'.
+    min_snr: gamma of min-SNR weighting; None for none.
+    drop_condition: fraction of examples that are trained without their text.
+    sampler: 'ddpm', 'ddim', 'euler', 'heun' or 'dpm++'.
+    spacing: of a sampler's times: 'trailing', 'leading' or 'linspace'.
+    steps: number of a sampler's steps.
+    guidance: factor of classifier-free guidance; 1 for none.
+  """
+
+  field: str = 'image'
+  condition: str = 'text'
+  schedule: str = 'flow'
+  prediction: str = 'velocity'
+  shift: Positive = 1.0
+  times: str = 'uniform'
+  min_snr: Positive | None = None
+  drop_condition: Fraction = 0.1
+  sampler: str = 'dpm++'
+  spacing: str = 'trailing'
+  steps: Size = 20
+  guidance: Guidance = 2.0
+
+  def objective(self, features: Mapping[str, Feature]) -> objectives.Denoising:
+    del features
+    return objectives.Denoising(
+      field=self.field,
+      condition=self.condition,
+      noise=ops.Noise(self.schedule, self.prediction, self.shift),
+      times=self.times,
+      min_snr=self.min_snr,
+      drop_condition=self.drop_condition,
+    )
+
+  def check(self) -> None:
+    noise = self.objective({}).noise
+    check_choice(self.sampler, denoising.SAMPLERS, 'sampler')
+    ops.make_step_table(noise, self.steps, self.spacing)
+    if self.guidance < 0:
+      raise ConfigError(f'guidance={self.guidance} is not legal; use 0 or more')
+    if self.guidance != 1 and not self.drop_condition:
+      raise ConfigError(
+        f'guidance={self.guidance} needs a model that also draws without a '
+        'text; train with drop_condition above 0, or use guidance=1'
+      )
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.field, self.condition)
+
+  def sampler_settings(self) -> dict[str, Any]:
+    """Arguments of `predict.make_draw`, but for the shape."""
+    return {
+      'objective': self.objective({}),
+      'steps': self.steps,
+      'sampler': self.sampler,
+      'spacing': self.spacing,
+      'guidance': float(self.guidance),
+    }
+
+
+def choose(task: '_TaskType', **chosen: Any) -> '_TaskType':
+  """A task with other settings; those that are None stay.
+
+  Raises:
+    ConfigError: if they are not legal.
+  """
+  named = {name: value for name, value in chosen.items() if value is not None}
+  changed = dataclasses.replace(task, **named)
+  changed.check()
+  return changed
+
+
+def make_seeds(seed: int, number: int) -> np.ndarray:
+  """Seeds [N] of examples that are drawn together: `seed` and those after."""
+  return np.arange(seed, seed + number).astype(np.int32)
+
+
+def make_texts_batch(
+  run: base.TrainedModel, task: Denoise, texts: list[str], seed: int
+) -> dict[str, Any]:
+  """Arrays of texts, and the seed of each, `seed` and those after it.
+
+  Raises:
+    ConfigError: if a text is longer than the model reads.
+  """
+  feature = run.preprocessor[task.condition]
+  for text in texts:
+    number = run.tokenizer.count(text, as_input=feature.as_input)
+    if number > feature.length:
+      raise ConfigError(
+        f'{text!r} has {number} tokens, but the model reads {feature.length}; '
+        'shorten it'
+      )
+  batch = dict(run.prepare(**{task.condition: texts}))
+  batch['seed'] = make_seeds(seed, len(texts))
+  return batch
+
+
+_TaskType = TypeVar('_TaskType', bound=Denoise)
