@@ -20,6 +20,7 @@ from mmjax.pretrained import (
   blip2,
   classifiers,
   dual_encoders,
+  families,
   image_text_models,
   language_models,
   paligemma,
@@ -84,7 +85,7 @@ class Published:
     """
     del what
     able = ' and '.join(ability.ability for ability in self.tasks.values())
-    kind = self.model.config.get('model_type')
+    kind = families.name_kind(self.model.config)
     if not able and encoders.list_encoders(
       opened_lib.Opened(self.name, self.model)
     ):

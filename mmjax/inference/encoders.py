@@ -15,6 +15,7 @@ from mmjax.models import predict
 from mmjax.pretrained import (
   classifiers,
   dual_encoders,
+  families,
   image_text_models,
   speech_recognizers,
   text_encoders,
@@ -103,7 +104,7 @@ def _explain_none(model: opened_lib.Opened) -> str:
       'may have what you want: run = mmjax.load(FOLDER)'
     )
   return (
-    f'a {model.model.config.get("model_type")} with a '
+    f'a {families.name_kind(model.model.config)} with a '
     f'{type(model.model.module).__name__} has no vectors of images, texts or '
     'sounds; use CLIP, SigLIP, a sentence encoder, BERT, ViT, DINOv2, AST or '
     'the like'

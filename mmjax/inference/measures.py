@@ -10,7 +10,12 @@ from mmjax import evaluators, pretrained, tasks
 from mmjax.data import features, feeds, preprocess, sources
 from mmjax.inference import opened as opened_lib
 from mmjax.inference import published_features, targets
-from mmjax.pretrained import classifiers, dual_encoders, image_text_models
+from mmjax.pretrained import (
+  classifiers,
+  dual_encoders,
+  families,
+  image_text_models,
+)
 from mmjax.types import Batch, Params
 
 
@@ -49,7 +54,7 @@ def list_published(model: pretrained.Pretrained) -> dict[str, MakePublished]:
 
 def explain_none(model: opened_lib.Opened) -> str:
   """Says that nothing of a model can be measured."""
-  kind = model.model.config.get('model_type')
+  kind = families.name_kind(model.model.config)
   return (
     f'a {kind} with a {type(model.model.module).__name__} has no task that '
     'mmjax measures; CLIP, SigLIP and BLIP have, and classifiers of images'

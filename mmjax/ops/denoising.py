@@ -43,7 +43,9 @@ def make_step_table(
     spacing: of a table's 1000 times 0..999, 'leading' takes every k-th from 0
       (DDIM), 'trailing' every k-th down from 999, and 'linspace' N between
       both ends (Lin et al. 2024, table 2). The times of the schedule 'flow'
-      are 1, 1 - 1 / N, ..., shifted, in all three.
+      are 1, 1 - 1 / N, ..., shifted; with 'linspace' N between 1 and the
+      shifted 1 / 1000, which are then shifted, as the scheduler of Stable
+      Diffusion 3 does (Esser et al. 2024, in diffusers).
 
   Raises:
     ConfigError: for an unknown spacing, or steps below 1 or above a table's.
@@ -56,6 +58,9 @@ def make_step_table(
     )
   if not noise.is_table:
     even = 1 - np.arange(steps + 1) / steps
+    if spacing == 'linspace':
+      least = noise.shift / (total - 1 + noise.shift)
+      even = np.append(np.linspace(1, least, steps), 0.0)
     sigmas = noise.shift * even / (1 + (noise.shift - 1) * even)
     return StepTable(sigmas[:-1], 1 - sigmas, sigmas)
   if spacing == 'leading':
@@ -235,13 +240,12 @@ def invert(
   *,
   steps: int,
   spacing: str = 'trailing',
-  rounds: int = 2,
 ) -> Array:
   """The noise out of which 'ddim' makes these data again, about.
 
   DDIM inversion (Song et al. 2021, section 4.3; Dhariwal and Nichol 2021,
-  appendix F). A step of the sampler ends where it began, minus its width times
-  the slope there; so each step back is solved by fixed-point iteration.
+  appendix F): the sampler's steps in the other direction, each along the slope
+  at its lower level, and the first, which has no noise there, at its upper one.
 
   Args:
     denoise: the network's prediction, a function of x_t and its time.
@@ -249,7 +253,6 @@ def invert(
     noise: the schedule, and what the network predicts.
     steps: number of steps.
     spacing: as of `make_step_table`.
-    rounds: number of iterations of a step, each a prediction.
 
   Returns:
     Noise [B, ...] of about N(0, 1), but for what is left of the data at the
@@ -261,21 +264,15 @@ def invert(
   table = make_step_table(noise, steps, spacing)
   _check_first_step(noise)
   scale, path = _find_path(noise, table)
+  here = np.minimum(np.arange(steps) + 1, steps - 1)
   levels = _as_arrays(
-    table.times,
-    scale[:-1],
-    path[:-1],
-    table.alphas[:-1],
-    table.sigmas[:-1],
-    path[1:],
+    *(x[here] for x in (table.times, scale, path, table.alphas, table.sigmas)),
+    path[:-1] - path[1:],
   )
 
-  def step(low, ends):
-    *level, low_path = ends
-    z = low
-    for _ in range(rounds):
-      z = low + (level[2] - low_path) * _find_slope(denoise, noise, z, level)
-    return z, None
+  def step(z, row):
+    *level, width = row
+    return z + width * _find_slope(denoise, noise, z, level), None
 
   z, _ = jax.lax.scan(step, data, levels, reverse=True)
   return z * jnp.asarray(scale[0], z.dtype)

@@ -17,7 +17,7 @@ NAMES = {
   'query': 'to_q', 'key': 'to_k', 'value': 'to_v', 'out': 'to_out.0',
 }  # fmt: skip
 # Keys that diffusers writes into every config.
-_WRITTEN = ('_class_name', '_diffusers_version', '_use_default_values')
+_WRITTEN = ('_diffusers_version', '_use_default_values')
 
 
 def section(**settings: Any) -> sections.Section:

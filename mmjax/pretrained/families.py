@@ -76,3 +76,10 @@ def find(config: Mapping[str, Any]) -> base.Family:
 def is_diffusers(config: Mapping[str, Any]) -> bool:
   """Whether a config.json is that of a model of diffusers."""
   return 'model_type' not in config and '_class_name' in config
+
+
+def name_kind(config: Mapping[str, Any]) -> str:
+  """What a config.json says of its kind, for messages."""
+  return str(
+    config.get('_class_name' if is_diffusers(config) else 'model_type')
+  )

@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 
+from mmjax.errors import ConfigError
 from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.pretrained import base, families, forms, keys, module_names
@@ -107,8 +108,18 @@ def find(module: nn.Module, config: Mapping[str, Any]) -> Layers:
   Args:
     module: its module.
     config: its config.json.
+
+  Raises:
+    ConfigError: for a model of diffusers, whose adapters are files of another
+      kind.
   """
   family = families.find(config)
+  if families.is_diffusers(config):
+    raise ConfigError(
+      f'{families.name_kind(config)} is a model of diffusers, whose adapters '
+      'are not folders of PEFT; merge them there, or save the whole model with '
+      'mmjax.save'
+    )
   with adapters.record_layers() as recorded:
     boxed = jax.eval_shape(
       functools.partial(module.init, train=False),

@@ -14,6 +14,7 @@ from mmjax.pretrained import configs, generation_keys
 
 # Read by `configs.labels`, `configs.architecture`, `checkpoint` and others.
 READ = (
+  '_class_name',
   'architectures',
   'bos_token_id',
   'decoder_start_token_id',

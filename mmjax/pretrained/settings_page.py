@@ -85,8 +85,10 @@ def _lines() -> Iterator[str]:
     'any part, unless below',
     sections.Section(sections.READ, sections.ONLY, sections.IRRELEVANT),
   )
-  for kind in families.FAMILIES:
-    family = families.find({'model_type': kind})
+  kinds = [('model_type', kind) for kind in families.FAMILIES]
+  kinds += [('_class_name', kind) for kind in families.DIFFUSERS]
+  for key, kind in kinds:
+    family = families.find({key: kind})
     for name, section in family.sections.items():
       yield _row(f'`{kind}`' + (f' {name}' if name else ''), section)
   yield _GENERATION

@@ -13,7 +13,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.evaluators import drawings, masked
 from mmjax.models import predict, predict_unclip
-from mmjax.tasks import base, denoise
+from mmjax.tasks import base, build, denoise
 from mmjax.tasks import draw as draw_lib
 from mmjax.tasks import prior as prior_lib
 from mmjax.types import Array, Batch
@@ -253,10 +253,7 @@ class Unclip(draw_lib.Draw):
 
   def check(self) -> None:
     super().check()
-    try:
-      self._find_prior().check()
-    except (ConfigError, TypeError) as error:
-      raise ConfigError(f'tasks.unclip.prior: {error}') from error
+    self._find_prior()
 
   def sampling(self, features: Mapping[str, Feature]) -> dict[str, Any]:
     """Arguments of `predict_unclip.make_unclip`."""
@@ -283,4 +280,9 @@ class Unclip(draw_lib.Draw):
     }
 
   def _find_prior(self) -> prior_lib.Prior:
-    return prior_lib.Prior(**(self.prior or {}))
+    try:
+      named = {'prior': self.prior or {}}
+      return build.build(named, {'prior': prior_lib.Prior})['prior']
+    except ConfigError as error:
+      message = str(error).replace('tasks.prior', 'tasks.unclip.prior')
+      raise ConfigError(message) from error

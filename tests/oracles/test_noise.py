@@ -93,3 +93,30 @@ def test_sigmas_of_flow_matching(shift):
   np.testing.assert_allclose(
     table.times * 1000, theirs.timesteps.numpy(), rtol=1e-6
   )
+
+
+@pytest.mark.parametrize('shift', (1.0, 3.0))
+def test_steps_of_flow_matching(shift):
+  """As a pipeline of Stable Diffusion 3 asks: whole steps, and their table."""
+  theirs = diffusers.FlowMatchEulerDiscreteScheduler(shift=shift)
+  theirs.set_timesteps(STEPS)
+  noise = ops.Noise(shift=shift)
+  table = ops.make_step_table(noise, STEPS, 'linspace')
+  np.testing.assert_allclose(table.sigmas, theirs.sigmas.numpy(), rtol=1e-5)
+  np.testing.assert_allclose(
+    table.times * 1000, theirs.timesteps.numpy(), rtol=1e-5
+  )
+  start = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
+  noisy = torch.tensor(start)
+  for time in theirs.timesteps:
+    predicted = torch.tanh(noisy) + time / 1000
+    noisy = theirs.step(predicted, time, noisy).prev_sample
+  got = ops.sample(
+    lambda x, t: jnp.tanh(x) + t,
+    jnp.asarray(start),
+    noise,
+    steps=STEPS,
+    sampler='euler',
+    spacing='linspace',
+  )
+  np.testing.assert_allclose(got, noisy.numpy(), rtol=1e-4, atol=1e-5)
