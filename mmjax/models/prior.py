@@ -1,5 +1,6 @@
 """The prior of DALL-E 2: from a text to the embedding of an image."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -31,6 +32,7 @@ class Prior(nn.Module):
     norm_text: whether the text's embedding is normalised first.
     norm_tokens: whether the tokens are, before the first block.
     norm_epsilon: added to the variance.
+    block: further settings of `mmjax.nn.Block`.
     scan: whether to scan over layers.
     dtype: dtype of the computation; parameters are float32.
   """
@@ -45,6 +47,7 @@ class Prior(nn.Module):
   norm_text: bool = False
   norm_tokens: bool = False
   norm_epsilon: Positive = 1e-5
+  block: Mapping[str, Any] | None = None
   scan: bool = True
   dtype: Any = jnp.float32
 
@@ -80,7 +83,7 @@ class Prior(nn.Module):
       self.width,
       self.num_heads,
       self.mlp_dim,
-      block={'norm_epsilon': self.norm_epsilon},
+      block={'norm_epsilon': self.norm_epsilon, **(self.block or {})},
       scan=self.scan,
       dtype=self.dtype,
     )

@@ -13,9 +13,10 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.evaluators import drawings, masked
 from mmjax.models import predict, predict_unclip
-from mmjax.tasks import base, build, denoise
+from mmjax.tasks import base, denoise
 from mmjax.tasks import draw as draw_lib
 from mmjax.tasks import prior as prior_lib
+from mmjax.tasks.build import build as build_tasks
 from mmjax.types import Array, Batch
 
 
@@ -282,7 +283,7 @@ class Unclip(draw_lib.Draw):
   def _find_prior(self) -> prior_lib.Prior:
     try:
       named = {'prior': self.prior or {}}
-      return build.build(named, {'prior': prior_lib.Prior})['prior']
+      return build_tasks(named, {'prior': prior_lib.Prior})['prior']
     except ConfigError as error:
       message = str(error).replace('tasks.prior', 'tasks.unclip.prior')
       raise ConfigError(message) from error

@@ -8,7 +8,14 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import captioning, contrastive, multimodal, pretrain, vqa
+from experiments import (
+  captioning,
+  contrastive,
+  dalle2,
+  multimodal,
+  pretrain,
+  vqa,
+)
 from mmjax.cli import main as cli
 from mmjax.config import experiment_file, overrides, settings
 from mmjax.data import builders, shapes, sources, tfds_source
@@ -246,7 +253,8 @@ def test_configs_are_legal(path, size):
     config = overrides.load(f'{path}:{size}{argument}')
     settings.validate(config)
     found = experiment_file.find(config.experiment)
-    assert found in [m.build for m in (*EXPERIMENTS.values(), multimodal)]
+    known = (*EXPERIMENTS.values(), multimodal, dalle2)
+    assert found in [module.build for module in known]
   assert config.train.steps <= 400
   with pytest.raises(ConfigError, match=r"'nonsense' is unknown.*runlocal"):
     overrides.load(f'{path}:nonsense')
