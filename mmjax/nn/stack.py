@@ -111,6 +111,7 @@ class Stack(nn.Module):
 
     def body(layer, x, per_layer):
       cache, drop_path, number, own = per_layer
+      chosen = shared if own is None else own
       y, cache = layer(
         x,
         context,
@@ -118,11 +119,7 @@ class Stack(nn.Module):
         None if decoding is None else decoding.replace(cache=cache),
         drop_path=drop_path if has_drop_path else 0.0,
         train=train,
-        **(
-          {}
-          if condition is None
-          else {'condition': shared if own is None else own}
-        ),
+        **({} if chosen is None else {'condition': chosen}),
       )
       y = y if stop is None else jnp.where(number < stop, y, x)
       return y, (cache, None if hidden is None else y)

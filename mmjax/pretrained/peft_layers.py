@@ -102,6 +102,15 @@ def _is_dense(name: str, form: forms.Form, packed: frozenset[str]) -> bool:
   )
 
 
+def _refuse_diffusers(config: Mapping[str, Any]) -> None:
+  if families.is_diffusers(config):
+    raise ConfigError(
+      f'{families.name_kind(config)} is a model of diffusers, whose adapters '
+      'are not folders of PEFT; merge them there, or save the whole model with '
+      'mmjax.save'
+    )
+
+
 def find(module: nn.Module, config: Mapping[str, Any]) -> Layers:
   """Finds the layers of a published model; computes nothing.
 
@@ -114,12 +123,7 @@ def find(module: nn.Module, config: Mapping[str, Any]) -> Layers:
       kind.
   """
   family = families.find(config)
-  if families.is_diffusers(config):
-    raise ConfigError(
-      f'{families.name_kind(config)} is a model of diffusers, whose adapters '
-      'are not folders of PEFT; merge them there, or save the whole model with '
-      'mmjax.save'
-    )
+  _refuse_diffusers(config)
   with adapters.record_layers() as recorded:
     boxed = jax.eval_shape(
       functools.partial(module.init, train=False),

@@ -88,7 +88,10 @@ class Denoise(base.Task):
     }
 
 
-def choose(task: '_TaskType', **chosen: Any) -> '_TaskType':
+_TaskType = TypeVar('_TaskType', bound=Denoise)
+
+
+def choose(task: _TaskType, **chosen: Any) -> _TaskType:
   """A task with other settings; those that are None stay.
 
   Raises:
@@ -124,6 +127,3 @@ def make_texts_batch(
   batch = dict(run.prepare(**{task.condition: texts}))
   batch['seed'] = make_seeds(seed, len(texts))
   return batch
-
-
-_TaskType = TypeVar('_TaskType', bound=Denoise)

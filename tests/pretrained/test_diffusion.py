@@ -125,3 +125,9 @@ def test_conditions_that_are_missing_or_unknown_are_refused():
   with pytest.raises(ConfigError, match='an image of 6 x 1 patches is too lar'):
     pooled = np.zeros((1, 5))
     model.predict(np.zeros((1, 12, 2, 3)), 3, text=text, text_pooled=pooled)
+
+
+def test_adapters_of_diffusers_are_refused(tmp_path):
+  model = pretrained.load(GOLDEN / 'prior_transformer')
+  with pytest.raises(ConfigError, match='PriorTransformer is a model of diff'):
+    pretrained.save_adapter(model, tmp_path)
