@@ -57,7 +57,7 @@ class ExtraField:
   name: str
   kind: str
   column: str
-  images: str = 'image'
+  images: str = dataclasses.field(default='image', repr=False)
 
 
 def parse(text: str | None) -> tuple[ExtraField, ...]:

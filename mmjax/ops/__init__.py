@@ -42,12 +42,9 @@ from mmjax.ops.positions import (
   resize_positions,
   rotary,
   rotary_frequencies,
-  sincos_1d,
-  sincos_2d,
-  sincos_grid,
-  sincos_numbers,
 )
 from mmjax.ops.sampling import filter_logits, sample_token
+from mmjax.ops.sincos import sincos_1d, sincos_2d, sincos_grid, sincos_numbers
 from mmjax.ops.spectrogram import (
   FBANK_FRAME,
   log_fbank,
