@@ -183,7 +183,8 @@ class Objective(Protocol):
       The scalar loss, the mean over its items, 0 where `count` is 0; and scalar
       metrics, means over the same items. Beside them may stand `items`, the
       `Items` of the loss: then it is also reported for each source of a
-      mixture.
+      mixture; and `moves`, by path of a parameter what the step adds to it
+      after the optimizer, if it is trained: a mean over the items too.
     """
 
 

@@ -9,6 +9,7 @@ from mmjax.evaluators.drawings import Drawings
 from mmjax.evaluators.imagined import Imagined
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
+from mmjax.evaluators.reconstructions import Reconstructions
 from mmjax.evaluators.retrieval import Retrieval
 from mmjax.evaluators.texts import Texts
 
@@ -24,6 +25,7 @@ __all__ = [
   'HiddenTokens',
   'Imagined',
   'Numbers',
+  'Reconstructions',
   'Retrieval',
   'Texts',
   'attribute_accuracy',

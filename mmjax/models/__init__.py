@@ -16,9 +16,11 @@ from mmjax.models.contrastive_captioner import ContrastiveCaptioner
 from mmjax.models.diffusion_transformer import DiT
 from mmjax.models.dual_encoder import DualEncoder
 from mmjax.models.encoder_decoder import EncoderDecoder
+from mmjax.models.image_autoencoder import ImageAutoencoder
 from mmjax.models.image_first import ImageFirstVisionLanguage
 from mmjax.models.image_text_matcher import ImageTextMatcher
 from mmjax.models.language_model import LanguageModel
+from mmjax.models.masked_image_transformer import MaskGit
 from mmjax.models.masked_language_model import MaskedLanguageModel
 from mmjax.models.mmdit import MMDiT
 from mmjax.models.multimodal import Multimodal
@@ -50,11 +52,13 @@ __all__ = [
   'DiT',
   'DualEncoder',
   'EncoderDecoder',
+  'ImageAutoencoder',
   'ImageFirstVisionLanguage',
   'ImageTextMatcher',
   'InterleavedVisionLanguage',
   'LanguageModel',
   'MMDiT',
+  'MaskGit',
   'MaskedLanguageModel',
   'Multimodal',
   'PixArt',

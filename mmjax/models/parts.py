@@ -11,7 +11,12 @@ from typing import Any
 
 from mmjax import decoders, encoders, fusion
 from mmjax import nn as mnn
-from mmjax.models import diffusion_transformer, dual_encoder, prior
+from mmjax.models import (
+  diffusion_transformer,
+  dual_encoder,
+  image_autoencoder,
+  prior,
+)
 
 PROJECTORS = {
   'mlp': mnn.Mlp,
@@ -78,6 +83,10 @@ PARTS = {
   'points': Part(encoders.ENCODERS['points']),
   'encoder': Part({'transformer': encoders.Transformer}, data=_TEXT_DATA),
   'fusion': Part(fusion.FUSIONS),
+  'codebook': Part(mnn.CODEBOOKS),
+  'autoencoder': Part(
+    {'autoencoder': image_autoencoder.ImageAutoencoder}, data=_IMAGE_DATA
+  ),
   'decoder': Part(
     {'text': decoders.TextDecoder},
     data=(*_TEXT_DATA, 'bos'),

@@ -9,8 +9,10 @@ from mmjax.models import (
   diffusion_transformer,
   dual_encoder,
   encoder_decoder,
+  image_autoencoder,
   image_first,
   language_model,
+  masked_image_transformer,
   mmdit,
   multimodal,
   pixart,
@@ -31,6 +33,8 @@ MODELS = {
   'pixart': pixart.PixArt,
   'mmdit': mmdit.MMDiT,
   'unclip': unclip.Unclip,
+  'autoencoder': image_autoencoder.ImageAutoencoder,
+  'maskgit': masked_image_transformer.MaskGit,
 }
 
 

@@ -6,6 +6,7 @@ Shape letters are those of `mmjax.types`.
 from mmjax.nn.attention import Attention
 from mmjax.nn.block import Block
 from mmjax.nn.cache import BlockCache, Decoding, KeyValues, empty_cache
+from mmjax.nn.codebooks import CODEBOOKS, Codes
 from mmjax.nn.connectors import AveragePool, PixelShuffle, Resampler
 from mmjax.nn.dense import Dense
 from mmjax.nn.divided import DividedBlock, DividedStack
@@ -15,6 +16,7 @@ from mmjax.nn.embedding import (
   check_ids,
   make_head,
 )
+from mmjax.nn.image_codec import LatentDecoder, LatentEncoder
 from mmjax.nn.joint import JointBlock
 from mmjax.nn.mlp import Linear, Mlp, activation
 from mmjax.nn.modulation import Modulation, SharedModulation
@@ -28,12 +30,14 @@ from mmjax.nn.stack import Stack, stack_layers, unstack_layers
 from mmjax.nn.visible import EVERYTHING, Context, Visible
 
 __all__ = [
+  'CODEBOOKS',
   'EVERYTHING',
   'Attention',
   'AttentionPool',
   'AveragePool',
   'Block',
   'BlockCache',
+  'Codes',
   'Context',
   'Decoding',
   'Dense',
@@ -42,6 +46,8 @@ __all__ = [
   'FrozenBatchNorm',
   'JointBlock',
   'KeyValues',
+  'LatentDecoder',
+  'LatentEncoder',
   'Linear',
   'Mlp',
   'Modulation',

@@ -3,6 +3,7 @@
 Shape letters are those of `mmjax.types`.
 """
 
+from mmjax.objectives.autoencoding import Autoencoding, PerceptualAutoencoding
 from mmjax.objectives.blending import Unimodal, blend_weights
 from mmjax.objectives.contrastive import (
   Contrastive,
@@ -15,6 +16,7 @@ from mmjax.objectives.correlation import (
 )
 from mmjax.objectives.denoising import Denoising
 from mmjax.objectives.distillation import Distillation
+from mmjax.objectives.image_tokens import MaskedImageTokens
 from mmjax.objectives.masked import (
   MaskedPatches,
   MaskedTokens,
@@ -34,6 +36,7 @@ from mmjax.objectives.text import (
 from mmjax.objectives.views import Consistency, PseudoLabeling
 
 __all__ = [
+  'Autoencoding',
   'CanonicalCorrelation',
   'Captioning',
   'Classification',
@@ -42,9 +45,11 @@ __all__ = [
   'Conversation',
   'Denoising',
   'Distillation',
+  'MaskedImageTokens',
   'MaskedPatches',
   'MaskedTokens',
   'Matching',
+  'PerceptualAutoencoding',
   'PseudoLabeling',
   'Regression',
   'Unimodal',

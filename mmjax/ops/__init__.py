@@ -21,6 +21,7 @@ from mmjax.ops.denoising import (
   sample,
 )
 from mmjax.ops.interpolation import slerp
+from mmjax.ops.masked_decoding import count_hidden, fill_tokens
 from mmjax.ops.masking import (
   last_token,
   masked_mean,
@@ -62,9 +63,11 @@ __all__ = [
   'check_layout',
   'choose',
   'count_chosen',
+  'count_hidden',
   'cut_patches',
   'dot_product_attention',
   'draw_by_index',
+  'fill_tokens',
   'filter_logits',
   'invert',
   'join_patches',

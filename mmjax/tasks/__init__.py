@@ -20,11 +20,13 @@ from mmjax.tasks.classify import Classify
 from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
 from mmjax.tasks.draw import Draw
+from mmjax.tasks.draw_tokens import DrawTokens
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.mean_teacher import MeanTeacher
 from mmjax.tasks.prior import Prior
 from mmjax.tasks.pseudo_labels import PseudoLabels
+from mmjax.tasks.reconstruct import Reconstruct
 from mmjax.tasks.regress import Regress
 from mmjax.tasks.translate import Translate
 from mmjax.tasks.unclip import Unclip
@@ -43,8 +45,10 @@ TASKS = {
   'match': Match,
   'masked': Masked,
   'draw': Draw,
+  'draw_tokens': DrawTokens,
   'prior': Prior,
   'unclip': Unclip,
+  'reconstruct': Reconstruct,
   'unimodal': Unimodal,
   'translate': Translate,
   'chat': Chat,
@@ -62,12 +66,14 @@ __all__ = [
   'Contrastive',
   'Distill',
   'Draw',
+  'DrawTokens',
   'Masked',
   'Match',
   'MeanTeacher',
   'PredictFlag',
   'Prior',
   'PseudoLabels',
+  'Reconstruct',
   'Regress',
   'ReportRow',
   'Split',

@@ -66,6 +66,14 @@ class Denoise(base.Task):
     noise = self.objective({}).noise
     check_choice(self.sampler, denoising.SAMPLERS, 'sampler')
     ops.make_step_table(noise, self.steps, self.spacing)
+    self.check_guidance()
+
+  def check_guidance(self) -> None:
+    """Refuses guidance that the model can't be given.
+
+    Raises:
+      ConfigError: if it is below 0, or needs a half that is not trained.
+    """
     if self.guidance < 0:
       raise ConfigError(f'guidance={self.guidance} is not legal; use 0 or more')
     if self.guidance != 1 and not self.drop_condition:

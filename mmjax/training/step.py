@@ -97,9 +97,11 @@ def make_update(
       sources,
     )
     grads, metrics = gradients(state.params, batch, key)
+    moves = metrics.pop('moves', {})
     trained_params = tree_paths.select(state.params, trained)
     updates, opt_state = tx.update(grads, state.opt_state, trained_params)
     trained_params = optax.apply_updates(trained_params, updates)
+    trained_params = _move(trained_params, moves)
     metrics['grad_norm'] = optax.tree.norm(grads)
     metrics['param_norm'] = optax.tree.norm(trained_params)
     metrics['lr'] = lr(state.step)
@@ -111,6 +113,15 @@ def make_update(
     ), metrics
 
   return update
+
+
+def _move(params: Params, moves: Mapping[str, Array]) -> Params:
+  """Adds what objectives add to trained parameters beside gradients."""
+  return jax.tree.map(
+    lambda path, x: x + moves[path] if path in moves else x,
+    tree_paths.names(params),
+    params,
+  )
 
 
 def _find_teachers(
@@ -298,11 +309,14 @@ class _Gradients:
       )
       extra = dict(extra)
       items = extra.pop('items', None)
+      moves = extra.pop('moves', {})
       if self.sources:
         metrics |= by_source.add_items(
           items, batch['source_index'], name, len(self.sources)
         )
       fraction = fractions[name]
+      if moves:
+        metrics['moves'] = {p: fraction * x for p, x in moves.items()}
       total += weight * fraction * loss
       metrics[f'loss/{name}'] = fraction * loss
       metrics |= {f'{name}/{n}': fraction * v for n, v in extra.items()}

@@ -28,6 +28,8 @@ DIT = {'name': 'dit', 'patch_size': 3, **STACK}
 DECODER = {'name': 'text', **STACK}
 CAUSAL = {**DECODER, 'cross_attention': False}
 CONCAT = {'name': 'concat', **STACK}
+CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
+CODEC |= {'multipliers': (1,), 'patch_size': 3, 'middle_attention': False}
 IMAGE = {'name': 'multimodal', 'encoders': {'image': VIT}}
 BOTH = {
   'name': 'multimodal',
@@ -133,6 +135,28 @@ CASES = {
       'generator': {**DIT, 'embedding_field': 'image_embedding'},
     },
     fixed=('towers',),
+  ),
+  'draw_tokens': Case(
+    {'drop_condition': 0.5},
+    {
+      'name': 'maskgit',
+      **STACK,
+      'text': WORDS,
+      'autoencoder': {**CODEC, 'codebook': {'name': 'fsq', 'levels': (3, 4)}},
+    },
+    fixed=('autoencoder',),
+  ),
+  'reconstruct': Case(
+    {'distance': 'squared'},
+    {
+      **CODEC,
+      'codebook': {
+        'name': 'vq',
+        'size': 7,
+        'channels': 3,
+        'update': 'gradient',
+      },
+    },
   ),
   'translate': Case(
     {'target': 'note', 'label_smoothing': 0.1}, {**BOTH, 'decoder': DECODER}

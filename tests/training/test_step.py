@@ -218,3 +218,46 @@ def test_the_average_follows_its_formula():
   jax.tree.map(np.testing.assert_array_equal, state.eval_params, state.ema)
   assert state.replace(ema=None).eval_params is state.params
   assert int(state.step) == 3
+
+
+class _Moving(toy.Mean):
+  """Moves a bias, and a frozen one, to the mean of the labels that count."""
+
+  def __call__(self, outputs, batch, **settings):
+    loss, metrics = super().__call__(outputs, batch, **settings)
+    kept = jnp.where(batch['mask'], batch['label'], 0).sum()
+    mean = kept / jnp.maximum(self.count(batch), 1.0)
+    moves = {'up/bias': mean * jnp.ones(16), 'down/bias': jnp.ones(8)}
+    return loss, metrics | {'moves': moves}
+
+
+@pytest.mark.parametrize('accumulate', [1, 4])
+def test_objectives_move_parameters_by_the_mean_over_the_batch(accumulate):
+  params, *_, batch = _setup()
+  batch['mask'] = np.array([1, 0, 0, 1, 1, 1, 0, 1], bool)
+  trained = jax.tree.map(lambda _: True, params)
+  trained['down'] = {'kernel': True, 'bias': False}
+  chosen = {'up': params['up'], 'down': {'kernel': params['down']['kernel']}}
+  tx = optax.sgd(0.1)
+
+  def run(objective):
+    update = step.make_update(
+      _NoDropout(),
+      {'mean': (0.5, objective)},
+      tx,
+      lr=lambda t: 0.1,
+      trained=trained,
+      ema_decay=0.9,
+      accumulate=accumulate,
+    )
+    state = _state(chosen, tx, ema=chosen).replace(params=params)
+    return jax.jit(update)(state, batch)
+
+  (still, _), (moved, metrics) = run(toy.Mean()), run(_Moving())
+  assert 'moves' not in metrics
+  mean = batch['label'][batch['mask']].mean()
+  close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+  close(moved.params['up']['bias'] - still.params['up']['bias'], mean)
+  # The EMA takes part: at first its decay is 2 / 11.
+  close(moved.ema['up']['bias'] - still.ema['up']['bias'], mean * 9 / 11)
+  jax.tree.map(close, moved.params['down'], still.params['down'])

@@ -1,0 +1,133 @@
+"""Evaluates images that an autoencoder encodes and decodes."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmjax.data import batches as batching
+from mmjax.data import contact_sheet, preprocess, sources
+from mmjax.errors import ConfigError
+from mmjax.evaluators import masked, spread
+from mmjax.metrics import image_quality
+from mmjax.types import Batch, Params
+
+_DRAWN = 12
+
+
+class Reconstructions:
+  """How close reconstructions are, and how many codes are used.
+
+  Yields `NAME/psnr` in decibels, `NAME/ssim` of images of at least 11 pixels a
+  side, and `NAME/plain_psnr`, that of an image of its mean color; of an
+  autoencoder with tokens also `NAME/perplexity`, the exponential of the entropy
+  of the tokens' frequencies, and `NAME/used`, the fraction of codes that occur.
+  """
+
+  def __init__(
+    self,
+    reconstruct: Callable[[Params, Batch], Any],
+    encode: Callable[[Params, Batch], Any] | None,
+    source: sources.Source,
+    preprocessor: preprocess.Preprocessor,
+    *,
+    field: str,
+    size: int,
+    batch_size: int,
+    num_examples: int = 0,
+    name: str = 'reconstruct',
+  ):
+    """Sets the evaluation up; nothing is computed yet.
+
+    Args:
+      reconstruct: function (params, batch) -> images.
+      encode: function (params, batch) -> tokens; None for no tokens.
+      source: records with images.
+      preprocessor: preprocessor that makes them.
+      field: the image.
+      size: number of codes.
+      batch_size: number of examples at a time.
+      num_examples: number of records to use, the first ones; 0 for all.
+      name: prefix of the metrics' names.
+    """
+    jit = lambda f: f and spread.jit_over_mesh(f, preprocessor.make_inputs)
+    self._reconstruct, self._encode = jit(reconstruct), jit(encode)
+    self._source, self._preprocess = source, preprocessor
+    self._field, self._size, self._name = field, size, name
+    self._batch_size = batch_size
+    self._num = min(num_examples or len(source), len(source))
+    self._cells: list[contact_sheet.Cell] = []
+
+  def run(self, params: Params) -> Iterator[tuple[str, float]]:
+    """Yields (name, value), over the records with an image.
+
+    Raises:
+      ConfigError: if there are none.
+    """
+    values: dict[str, list[np.ndarray]] = {}
+    counts, shown = np.zeros(max(self._size, 1), np.int64), []
+    for batch, having in self._batches():
+      if not having.any():
+        continue
+      found = self._reconstruct(params, batch)[having]
+      true = self._true_pixels(batch)[having]
+      pixels = masked.to_pixels(self._preprocess[self._field], found)
+      shown += list(zip(true, pixels, strict=True))[: _DRAWN - len(shown)]
+      for key, value in _measure(true / 255.0, pixels / 255.0).items():
+        values.setdefault(key, []).append(value)
+      if self._encode is not None:
+        ids = self._encode(params, batch)[having]
+        counts += np.bincount(ids.ravel(), minlength=self._size)
+    if not values:
+      raise ConfigError(
+        f'none of {self._num} records has {self._field!r}, which '
+        'tasks.reconstruct encodes'
+      )
+    for key, parts in values.items():
+      yield f'{self._name}/{key}', float(np.concatenate(parts).mean())
+    if self._encode is not None:
+      shares = counts[counts > 0] / counts.sum()
+      entropy = -(shares * np.log(shares)).sum()
+      yield f'{self._name}/perplexity', float(np.exp(entropy))
+      yield f'{self._name}/used', float(np.mean(counts > 0))
+    self._cells = [
+      (image, [label])
+      for pair in shown
+      for image, label in zip(pair, ('original', 'reconstruction'), strict=True)
+    ]
+
+  def draw(self) -> Image.Image | None:
+    """Originals, each beside its reconstruction."""
+    if not self._cells:
+      return None
+    title = f'{self._name}: {self._field}, encoded and decoded'
+    return contact_sheet.draw(self._cells, columns=6, title=title)
+
+  def _batches(self) -> Iterator[tuple[Batch, np.ndarray]]:
+    keys = self._preprocess[self._field].list_keys()
+    with batching.iterate_eval(
+      self._source, self._preprocess, self._batch_size, num_examples=self._num
+    ) as ahead:
+      for batch in ahead:
+        having = batch['mask'] & batch[f'{self._field}_mask']
+        yield {key: batch[key] for key in keys}, having
+
+  def _true_pixels(self, batch: Batch) -> np.ndarray:
+    """The images as the model reads them, uint8 [B, H, W, 3]."""
+    feature = self._preprocess[self._field]
+    normalised = self._preprocess.make_inputs(batch)[self._field]
+    return masked.to_pixels(feature, np.asarray(normalised))
+
+
+def _measure(true: np.ndarray, found: np.ndarray) -> dict[str, np.ndarray]:
+  """Metrics [N] of images in 0..1."""
+  # Equal images have no finite ratio; 1e-10 is far below one step of 8 bits.
+  ratio = lambda a, b: np.minimum(
+    image_quality.peak_signal_to_noise(a, b), 100.0
+  )
+  plain = np.broadcast_to(true.mean(axis=(1, 2), keepdims=True), true.shape)
+  out = {'psnr': ratio(true, found), 'plain_psnr': ratio(true, plain)}
+  if min(true.shape[1:3]) >= image_quality.WINDOW:
+    out['ssim'] = image_quality.structural_similarity(true, found)
+  return out

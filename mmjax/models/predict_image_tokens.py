@@ -1,0 +1,108 @@
+"""Makers of predict functions of models with tokens of images."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from mmjax import objectives, ops
+from mmjax.models.predict import Predict
+from mmjax.types import Array, Batch, Params
+
+
+def make_method(model: nn.Module, *, method: str, field: str) -> Predict:
+  """What a method makes of one array, such as tokens [B, h, w] of images.
+
+  Args:
+    model: one with the method.
+    method: its name, such as 'encode_tokens' of an `ImageAutoencoder`.
+    field: name of the array in batches.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    return model.apply({'params': params}, batch[field], method=method)
+
+  return predict
+
+
+def make_reconstruct(model: nn.Module) -> Predict:
+  """Images [B, H, W, C] float32, encoded and decoded.
+
+  Args:
+    model: one with `reconstruct`.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    found = model.apply({'params': params}, batch, method='reconstruct')
+    return found.images
+
+  return predict
+
+
+def make_draw_tokens(
+  model: nn.Module,
+  *,
+  objective: objectives.MaskedImageTokens,
+  shape: tuple[int, ...],
+  steps: int,
+  temperature: float,
+  guidance: float,
+) -> Predict:
+  """Images [B, H, W, C] float32 of tokens that a model draws.
+
+  Args:
+    model: a `MaskGit`.
+    objective: that it was trained with.
+    shape: (H, W, C).
+    steps: as of `mmjax.ops.fill_tokens`.
+    temperature: as of `mmjax.ops.fill_tokens`.
+    guidance: factor g of classifier-free guidance, u + g (c - u) of logits with
+      and without the condition (Chang et al. 2023, section 2.7, whose t is
+      g - 1). With 1, c alone is computed, and with 0, u alone.
+
+  Returns:
+    A function of batches with the condition and `seed` [B] int32, of which an
+    example's draws are a function.
+  """
+  del objective
+  rows, columns = model.autoencoder.grid(shape)
+
+  def predict(params: Params, batch: Batch) -> Array:
+    batch = dict(batch)
+    keys = jax.vmap(jax.random.key)(batch.pop('seed'))
+    number = len(keys)
+
+    def run(ids: Array, hidden: Array, batch: Any, conditioned: Array) -> Array:
+      ids, hidden = (x.reshape(-1, rows, columns) for x in (ids, hidden))
+      logits = model.apply(
+        {'params': params},
+        ids,
+        hidden,
+        batch,
+        conditioned,
+        method='predict_tokens',
+      )
+      return logits.reshape(len(ids), rows * columns, -1)
+
+    def find_logits(ids: Array, hidden: Array) -> Array:
+      if guidance in (0.0, 1.0):
+        return run(ids, hidden, batch, jnp.full(number, guidance != 0))
+      both = jax.tree.map(
+        lambda x: jnp.concatenate([x, x]), (ids, hidden, batch)
+      )
+      half = jnp.arange(2 * number) < number
+      with_it, without = jnp.split(run(*both, half), 2)
+      return without + guidance * (with_it - without)
+
+    ids = ops.fill_tokens(
+      find_logits,
+      keys,
+      rows * columns,
+      steps=steps,
+      temperature=temperature,
+    )
+    ids = ids.reshape(number, rows, columns)
+    return model.apply({'params': params}, ids, method='decode_tokens')
+
+  return predict

@@ -1,0 +1,130 @@
+"""The losses of autoencoders of images."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax.numpy as jnp
+
+from mmjax import ops
+from mmjax.errors import check_choice
+from mmjax.objectives import presence
+from mmjax.types import (
+  Array,
+  AxisNames,
+  Batch,
+  Items,
+  Metrics,
+  Outputs,
+  Positive,
+)
+
+DISTANCES = ('absolute', 'squared')
+
+
+@dataclasses.dataclass(frozen=True)
+class Autoencoding:
+  """Distance of images from their reconstructions, and the codebook's loss.
+
+  The mean over an image's values, and then over examples. The model needs
+  `reconstruct`; vectors that it moves beside gradients are `moves`.
+
+  Attributes:
+    field: name of the image, [B, H, W, C].
+    distance: 'absolute' (VQGAN's) or 'squared'.
+  """
+
+  compares: ClassVar[tuple[str, ...]] = ()
+
+  field: str = 'image'
+  distance: str = 'absolute'
+
+  def __post_init__(self):
+    check_choice(self.distance, DISTANCES, 'distance')
+
+  def count(self, batch: Batch) -> Array:
+    """Number of examples that have the image."""
+    mask = presence.presence_mask(batch, self.field)
+    return mask.sum(dtype=jnp.float32)
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Any],
+    rng: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss; metrics are `error` and `codebook`, the two parts of it."""
+    del outputs, axis_name
+    return self._measure(batch, apply, rng, lambda images, target: {})
+
+  def _measure(
+    self,
+    batch: Batch,
+    apply: Callable[..., Any],
+    rng: Array,
+    compare: Callable[[Array, Array], dict[str, tuple[float, Array]]],
+  ) -> tuple[Array, Metrics]:
+    """The loss with further parts: name -> (weight, losses [B])."""
+    mask = presence.presence_mask(batch, self.field)
+    target = ops.zero_masked(batch[self.field], mask).astype(jnp.float32)
+    batch = {**batch, self.field: target}
+    found = apply(batch, rng, train=True, method='reconstruct')
+    images = ops.zero_masked(found.images, mask)
+    gaps = images - target
+    gaps = jnp.abs(gaps) if self.distance == 'absolute' else jnp.square(gaps)
+    parts = {
+      'error': (1.0, gaps.mean(axis=(1, 2, 3))),
+      'codebook': (1.0, found.codes.loss),
+      **compare(images, target),
+    }
+    losses = sum(weight * loss for weight, loss in parts.values())
+    metrics = {k: ops.masked_mean(x, mask) for k, (_, x) in parts.items()}
+    metrics['items'] = Items(losses, mask)
+    if found.codes.moves:
+      metrics['moves'] = found.codes.moves
+    return ops.masked_mean(losses, mask), metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class PerceptualAutoencoding(Autoencoding):
+  """`Autoencoding`, and the distance in a frozen model's space.
+
+  1 - the cosine of the embeddings of an image and of its reconstruction, whose
+  gradient goes through the frozen model to the reconstruction.
+
+  Attributes:
+    output: name of the frozen model's output, vectors [B, E].
+    perceptual: weight of the distance.
+  """
+
+  teacher: ClassVar[str] = 'frozen'
+
+  output: str = 'perceptual_output'
+  perceptual: Positive = 1.0
+
+  def __call__(
+    self,
+    outputs: Outputs,
+    batch: Batch,
+    *,
+    apply: Callable[..., Any],
+    rng: Array,
+    apply_teacher: Callable[[Batch], Outputs],
+    step: Array,
+    axis_name: AxisNames | None = None,
+  ) -> tuple[Array, Metrics]:
+    """The loss; a further metric is `perceptual`."""
+    del outputs, step, axis_name
+
+    def embed(images: Array) -> Array:
+      out = apply_teacher({**batch, self.field: images})[self.output]
+      return ops.unit_norm(out.astype(jnp.float32))
+
+    def compare(images, target):
+      cosines = (embed(images) * embed(target)).sum(axis=-1)
+      return {'perceptual': (self.perceptual, 1 - cosines)}
+
+    return self._measure(batch, apply, rng, compare)

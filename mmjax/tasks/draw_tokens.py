@@ -1,0 +1,69 @@
+"""The task of drawing images of texts by their tokens."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from mmjax import objectives
+from mmjax.data.features import Feature
+from mmjax.errors import ConfigError
+from mmjax.models import predict_image_tokens
+from mmjax.tasks import denoise, draw
+from mmjax.types import Setting, Size
+
+# Settings of `Draw` that mean nothing here.
+_DIFFUSION = (
+  'schedule',
+  'prediction',
+  'shift',
+  'times',
+  'min_snr',
+  'sampler',
+  'spacing',
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawTokens(draw.Draw):
+  """The model draws images of texts as tokens, many of them at each step.
+
+  MaskGIT and Muse: the model 'maskgit' predicts hidden tokens of an
+  autoencoder. It is judged as `Draw` is, whose other settings, those of
+  diffusion, are refused.
+
+  Attributes:
+    drop_condition: fraction of examples that are trained without their text.
+    steps: number of steps of a drawing.
+    guidance: factor of classifier-free guidance; 1 for none.
+    temperature: of the confidence at the first step.
+  """
+
+  maker: ClassVar[Any] = staticmethod(predict_image_tokens.make_draw_tokens)
+
+  steps: Size = 8
+  guidance: denoise.Guidance = 3.0
+  temperature: Annotated[float, Setting(minimum=0)] = 4.5
+
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.MaskedImageTokens:
+    del features
+    return objectives.MaskedImageTokens(
+      self.field, self.condition, self.drop_condition
+    )
+
+  def check(self) -> None:
+    for name in _DIFFUSION:
+      if getattr(self, name) != getattr(draw.Draw, name):
+        raise ConfigError(
+          f'{name}={getattr(self, name)!r} is of diffusion alone; leave it out'
+        )
+    self.check_guidance()
+
+  def sampler_settings(self) -> dict[str, Any]:
+    return {
+      'objective': self.objective({}),
+      'steps': self.steps,
+      'temperature': float(self.temperature),
+      'guidance': float(self.guidance),
+    }

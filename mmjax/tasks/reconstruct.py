@@ -1,0 +1,259 @@
+"""The task of encoding images to tokens or latents, and decoding them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, ClassVar
+
+import numpy as np
+
+from mmjax import evaluators, objectives
+from mmjax.data import contact_sheet
+from mmjax.data.features import Feature, Image
+from mmjax.errors import ConfigError, check_choice
+from mmjax.evaluators import masked
+from mmjax.metrics import image_quality
+from mmjax.models import predict_image_tokens as predict
+from mmjax.objectives import autoencoding
+from mmjax.tasks import base
+from mmjax.types import Setting
+
+
+def reconstruct(run: base.TrainedModel, images: Any) -> np.ndarray:
+  """Encodes and decodes images.
+
+  Args:
+    run: the trained model.
+    images: one image or several, as `mmjax.data.images.to_array` reads them.
+
+  Returns:
+    uint8 [N, H, W, 3].
+  """
+  field = base.find_task(run, Reconstruct).field
+  batch = run.prepare(**{field: _as_list(images)})
+  out = run.apply(predict.make_reconstruct, batch)
+  return masked.to_pixels(run.preprocessor[field], np.asarray(out))
+
+
+def encode_tokens(run: base.TrainedModel, images: Any) -> np.ndarray:
+  """Token ids, int32 [N, h, w], of images.
+
+  Args:
+    run: the trained model.
+    images: one image or several.
+
+  Raises:
+    ConfigError: for a model with latents instead of tokens.
+  """
+  return _encode(run, images, 'encode_tokens')
+
+
+def decode_tokens(run: base.TrainedModel, ids: Any) -> np.ndarray:
+  """Images, uint8 [N, H, W, 3], of token ids.
+
+  Args:
+    run: the trained model.
+    ids: whole numbers [N, h, w].
+
+  Raises:
+    ConfigError: for an id that is not one of the codebook's, an array of
+      another rank, or a model with latents instead of tokens.
+  """
+  ids, size = np.asarray(ids), run.module.codebook.size
+  if ids.ndim != 3:
+    raise ConfigError(
+      f'ids are whole numbers [N, rows, columns], not of shape {ids.shape}'
+    )
+  wrong = ids[(ids < 0) | (ids >= size)] if size else ids[:0, 0, 0]
+  if wrong.size:
+    raise ConfigError(
+      f'the id {wrong[0]} is not one of the {size} of the codebook, from 0'
+    )
+  return _decode(run, ids.astype(np.int32), 'decode_tokens')
+
+
+def encode_latents(run: base.TrainedModel, images: Any) -> np.ndarray:
+  """Latents, float32 [N, h, w, C], of images.
+
+  Args:
+    run: the trained model.
+    images: one image or several.
+
+  Raises:
+    ConfigError: for a model with tokens instead of latents.
+  """
+  return _encode(run, images, 'encode_latents')
+
+
+def decode_latents(run: base.TrainedModel, latents: Any) -> np.ndarray:
+  """Images, uint8 [N, H, W, 3], of latents.
+
+  Args:
+    run: the trained model.
+    latents: [N, h, w, C] as of `encode_latents`.
+
+  Raises:
+    ConfigError: for a model with tokens instead of latents.
+  """
+  return _decode(run, np.asarray(latents, np.float32), 'decode_latents')
+
+
+def _as_list(images: Any) -> list[Any]:
+  """Several images as a list, also of one image."""
+  if isinstance(images, np.ndarray) and images.ndim == 4:
+    return list(images)
+  return list(images) if isinstance(images, list | tuple) else [images]
+
+
+def _encode(run: base.TrainedModel, images: Any, method: str) -> np.ndarray:
+  field = base.find_task(run, Reconstruct).field
+  batch = run.prepare(**{field: _as_list(images)})
+  out = run.apply(predict.make_method, batch, method=method, field=field)
+  return np.asarray(out)
+
+
+def _decode(run: base.TrainedModel, codes: np.ndarray, method: str):
+  field = base.find_task(run, Reconstruct).field
+  batch = {'codes': codes}
+  out = run.apply(predict.make_method, batch, method=method, field='codes')
+  return masked.to_pixels(run.preprocessor[field], np.asarray(out))
+
+
+def _lines(
+  run: base.TrainedModel,
+  inputs: Mapping[str, Any],
+  texts: Sequence[str],
+  beam_size: int,
+) -> list[str]:
+  """How close the reconstruction is."""
+  del texts, beam_size
+  true, found = (x[None] / 255.0 for x in _both(run, inputs))
+  ratio = image_quality.peak_signal_to_noise(true, found)[0]
+  return [f'reconstruction: {ratio:.1f} dB peak signal-to-noise ratio']
+
+
+def _draw(
+  run: base.TrainedModel, inputs: Mapping[str, Any], texts: Sequence[str]
+) -> list[contact_sheet.Cell]:
+  """Cards of an image and of its reconstruction."""
+  del texts
+  labels = ('original', 'reconstruction')
+  return [
+    (image, [label])
+    for image, label in zip(_both(run, inputs), labels, strict=True)
+  ]
+
+
+def _both(
+  run: base.TrainedModel, inputs: Mapping[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+  """An image as the model reads it, and its reconstruction."""
+  field = base.find_task(run, Reconstruct).field
+  if field not in inputs:
+    raise ConfigError(f'the task needs {field!r}; add --{field}=FILE')
+  feature = run.preprocessor[field]
+  batch = run.prepare(**{field: [inputs[field]]})
+  (true,) = masked.to_pixels(feature, np.asarray(batch[field]))
+  (found,) = reconstruct(run, [inputs[field]])
+  return true, found
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reconstruct(base.Task):
+  """The model encodes images to a map of tokens or latents, and decodes them.
+
+  It needs no labels. With the codebooks 'vq', 'fsq' and 'lfq' of the model
+  'autoencoder' images become tokens, with 'gaussian' latents.
+
+  Attributes:
+    field: feature of the kind image.
+    distance: of pixels, 'absolute' or 'squared'.
+    perceptual: weight of the distance in the space of `teacher`; 0 for none.
+    teacher: with `perceptual`, the folder of a run that embeds images, or of a
+      published dual encoder, or its name on the Hugging Face hub.
+    width: E, size of the teacher's embedding.
+  """
+
+  ability: ClassVar[str] = 'encode images and decode them'
+  report_rows: ClassVar[tuple[base.ReportRow, ...]] = (
+    base.ReportRow(
+      'reconstructions PSNR (dB)', 'reconstruct/psnr', 'reconstruct/plain_psnr'
+    ),
+    base.ReportRow('their structural similarity', 'reconstruct/ssim'),
+    base.ReportRow("the codes' perplexity", 'reconstruct/perplexity'),
+  )
+  methods: ClassVar[Mapping[str, Any]] = {
+    'reconstruct': reconstruct,
+    'encode_tokens': encode_tokens,
+    'decode_tokens': decode_tokens,
+    'encode_latents': encode_latents,
+    'decode_latents': decode_latents,
+  }
+  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+    '', _lines, draw=_draw
+  )
+
+  field: str = 'image'
+  distance: str = 'absolute'
+  perceptual: Annotated[float, Setting(minimum=0)] = 0.0
+  teacher: str = ''
+  width: int = 0
+
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.Autoencoding:
+    del features
+    check_choice(
+      self.distance, autoencoding.DISTANCES, 'tasks.reconstruct.distance'
+    )
+    if not self.perceptual:
+      return objectives.Autoencoding(self.field, self.distance)
+    return objectives.PerceptualAutoencoding(
+      self.field, self.distance, perceptual=float(self.perceptual)
+    )
+
+  def check(self) -> None:
+    self.objective({})
+    has_teacher = bool(self.teacher) and self.width > 0
+    if bool(self.perceptual) != has_teacher:
+      raise ConfigError(
+        f'tasks.reconstruct.perceptual={self.perceptual}, teacher='
+        f'{self.teacher!r} and width={self.width} go together; set all three, '
+        'width to the size of its embedding, or none'
+      )
+
+  def needs(self) -> tuple[str, ...]:
+    return (self.field,)
+
+  def find_teacher(
+    self, features: Mapping[str, Feature]
+  ) -> base.TeacherSpec | None:
+    base.get_target(self.field, features, (Image,))
+    if not self.perceptual:
+      return None
+    return base.TeacherSpec(
+      self.teacher,
+      'embed',
+      'image',
+      objectives.PerceptualAutoencoding.output,
+      self.width,
+      {'image': self.field},
+    )
+
+  def evaluators(self, split: base.Split) -> dict[str, evaluators.Evaluator]:
+    name = f'{split.prefix}reconstruct'
+    size = split.model.codebook.size
+    encode = predict.make_method(
+      split.model, method='encode_tokens', field=self.field
+    )
+    return {
+      name: evaluators.Reconstructions(
+        predict.make_reconstruct(split.model),
+        encode if size else None,
+        split.source,
+        split.preprocessor,
+        field=self.field,
+        size=size,
+        name=name,
+        **split.settings(),
+      )
+    }
