@@ -45,7 +45,7 @@ def test_settings_of_diffusion_alone_do_not_go_with_tokens():
       tasks.DrawTokens(**{name: value}).check()
   with pytest.raises(ConfigError, match='needs a model that also draws'):
     tasks.DrawTokens(drop_condition=0.0).check()
-  with pytest.raises(ConfigError, match='guidance=-1.0 is not legal'):
+  with pytest.raises(ConfigError, match='guidance=-1'):
     tasks.DrawTokens(guidance=-1.0).check()
 
 
