@@ -25,6 +25,7 @@ FAMILIES = {
   'gpt2': 'gpt2:FAMILY',
   'idefics3': 'idefics3:FAMILY',
   'internvl': 'internvl:FAMILY',
+  'janus_vqgan': 'janus_vqvae:FAMILY',
   'llama': 'llama:FAMILY',
   'llava': 'llava:FAMILY',
   'mistral': 'mistral:FAMILY',
@@ -47,10 +48,12 @@ FAMILIES = {
 }
 # The same of models of diffusers, by `_class_name` of config.json.
 DIFFUSERS = {
+  'AutoencoderKL': 'autoencoder_kl:FAMILY',
   'DiTTransformer2DModel': 'dit:FAMILY',
   'PixArtTransformer2DModel': 'pixart:FAMILY',
   'PriorTransformer': 'prior_transformer:FAMILY',
   'SD3Transformer2DModel': 'sd3:FAMILY',
+  'VQModel': 'vq_model:FAMILY',
 }
 
 

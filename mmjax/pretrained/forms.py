@@ -201,3 +201,23 @@ class SwappedHalves:
 
   def _swap(self, array):
     return np.roll(array, len(array) // 2, axis=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pointwise:
+  """A matrix product as a convolution: theirs is [out, in, 1, 1].
+
+  Attributes:
+    form: layout of the matrix.
+  """
+
+  form: Linear
+
+  def theirs(self, shape):
+    return (*self.form.theirs(shape), 1, 1)
+
+  def load(self, array, shape):
+    return self.form.load(array[:, :, 0, 0], shape)
+
+  def save(self, array):
+    return self.form.save(array)[:, :, None, None]
