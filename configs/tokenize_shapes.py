@@ -3,7 +3,12 @@ r"""An autoencoder of the scenes of `shapes`, with a codebook of 1,000 tokens.
   python -m experiments.draw --config=configs/tokenize_shapes.py \
     --workdir=runs/tokenize_shapes
 
-Not yet run whole.
+Not yet run whole. Measured on 2026-11-30, jax 0.10.2, one seed, on 2 CPU cores
+that ten other programs kept busy: `:runlocal` (400 steps, 6 minutes) gives 20.5
+dB PSNR and 0.67 SSIM on test, next to 17.7 dB of one color an image, and uses
+4% of the codes; `:runlocal,vq` with a batch of 32, 300 steps,
+codebook.decay=0.95 and lr=3e-3 20.3 dB, and 89%. Objects are at their places,
+in their sizes, all brown: both are far too short to learn colors.
 """
 
 import ml_collections

@@ -1,5 +1,7 @@
 """Makers of predict functions of models with tokens of images."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -66,43 +68,45 @@ def make_draw_tokens(
     example's draws are a function.
   """
   del objective
-  rows, columns = model.autoencoder.grid(shape)
+  grid = model.autoencoder.grid(shape)
 
   def predict(params: Params, batch: Batch) -> Array:
     batch = dict(batch)
     keys = jax.vmap(jax.random.key)(batch.pop('seed'))
-    number = len(keys)
-
-    def run(ids: Array, hidden: Array, batch: Any, conditioned: Array) -> Array:
-      ids, hidden = (x.reshape(-1, rows, columns) for x in (ids, hidden))
-      logits = model.apply(
-        {'params': params},
-        ids,
-        hidden,
-        batch,
-        conditioned,
-        method='predict_tokens',
-      )
-      return logits.reshape(len(ids), rows * columns, -1)
-
-    def find_logits(ids: Array, hidden: Array) -> Array:
-      if guidance in (0.0, 1.0):
-        return run(ids, hidden, batch, jnp.full(number, guidance != 0))
-      both = jax.tree.map(
-        lambda x: jnp.concatenate([x, x]), (ids, hidden, batch)
-      )
-      half = jnp.arange(2 * number) < number
-      with_it, without = jnp.split(run(*both, half), 2)
-      return without + guidance * (with_it - without)
-
+    apply = functools.partial(model.apply, {'params': params})
     ids = ops.fill_tokens(
-      find_logits,
+      _make_guided(apply, batch, len(keys), grid, guidance),
       keys,
-      rows * columns,
+      grid[0] * grid[1],
       steps=steps,
       temperature=temperature,
     )
-    ids = ids.reshape(number, rows, columns)
-    return model.apply({'params': params}, ids, method='decode_tokens')
+    return apply(ids.reshape(-1, *grid), method='decode_tokens')
 
   return predict
+
+
+def _make_guided(
+  apply: Callable[..., Array],
+  batch: Batch,
+  number: int,
+  grid: tuple[int, int],
+  guidance: float,
+) -> Callable[[Array, Array], Array]:
+  """A function from ids [B, P] and what is hidden of them to logits."""
+
+  def run(ids: Array, hidden: Array, batch: Any, conditioned: Array) -> Array:
+    ids, hidden = (x.reshape(-1, *grid) for x in (ids, hidden))
+    logits = apply(ids, hidden, batch, conditioned, method='predict_tokens')
+    return logits.reshape(len(ids), grid[0] * grid[1], -1)
+
+  def find_logits(ids: Array, hidden: Array) -> Array:
+    if guidance in (0.0, 1.0):
+      return run(ids, hidden, batch, jnp.full(number, guidance != 0))
+    twice = lambda x: jnp.concatenate([x, x])
+    both = jax.tree.map(twice, (ids, hidden, batch))
+    half = jnp.arange(2 * number) < number
+    with_it, without = jnp.split(run(*both, half), 2)
+    return without + guidance * (with_it - without)
+
+  return find_logits

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import image_token_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,8 +29,6 @@ DIT = {'name': 'dit', 'patch_size': 3, **STACK}
 DECODER = {'name': 'text', **STACK}
 CAUSAL = {**DECODER, 'cross_attention': False}
 CONCAT = {'name': 'concat', **STACK}
-CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
-CODEC |= {'multipliers': (1,), 'patch_size': 3, 'middle_attention': False}
 IMAGE = {'name': 'multimodal', 'encoders': {'image': VIT}}
 BOTH = {
   'name': 'multimodal',
@@ -136,28 +135,6 @@ CASES = {
     },
     fixed=('towers',),
   ),
-  'draw_tokens': Case(
-    {'drop_condition': 0.5},
-    {
-      'name': 'maskgit',
-      **STACK,
-      'text': WORDS,
-      'autoencoder': {**CODEC, 'codebook': {'name': 'fsq', 'levels': (3, 4)}},
-    },
-    fixed=('autoencoder',),
-  ),
-  'reconstruct': Case(
-    {'distance': 'squared'},
-    {
-      **CODEC,
-      'codebook': {
-        'name': 'vq',
-        'size': 7,
-        'channels': 3,
-        'update': 'gradient',
-      },
-    },
-  ),
   'translate': Case(
     {'target': 'note', 'label_smoothing': 0.1}, {**BOTH, 'decoder': DECODER}
   ),
@@ -169,6 +146,10 @@ CASES = {
   ),
   'vqa_classification': Case({}, QUESTIONS),
   'vqa_generation': Case({}, {**QUESTIONS, 'decoder': DECODER}),
+}
+CASES |= {
+  name: Case(settings, model, fixed=fixed)
+  for name, (settings, model, fixed) in image_token_cases.CASES.items()
 }
 every_task = pytest.mark.parametrize('name', CASES)
 

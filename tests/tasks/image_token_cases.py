@@ -1,0 +1,18 @@
+"""Cases of the contract of tasks that make tokens of images, or draw them."""
+
+STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
+STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
+CODEC = {'name': 'autoencoder', 'width': 4, 'groups': 2, 'num_blocks': 1}
+CODEC |= {'multipliers': (1,), 'patch_size': 3, 'middle_attention': False}
+VQ = {'name': 'vq', 'size': 7, 'channels': 3, 'update': 'gradient'}
+MASKGIT = {
+  'name': 'maskgit',
+  **STACK,
+  'text': {'name': 'transformer', **STACK},
+  'autoencoder': {**CODEC, 'codebook': {'name': 'fsq', 'levels': (3, 4)}},
+}
+# Settings of the task, the model, and which of its parameters stay.
+CASES = {
+  'draw_tokens': ({'drop_condition': 0.5}, MASKGIT, ('autoencoder',)),
+  'reconstruct': ({'distance': 'squared'}, {**CODEC, 'codebook': VQ}, ()),
+}
