@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import image_token_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +14,7 @@ import pytest
 from mmjax import models, ops, tasks
 from mmjax.data import preprocess, tokenizers
 from mmjax.types import TaughtObjective
+from tests.tasks import image_token_cases
 
 BATCH, ANSWERS = 5, 3
 LENGTHS = {'text': 7, 'question': 6, 'answer': 5, 'note': 5, 'turns': 7}
