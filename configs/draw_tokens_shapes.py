@@ -6,7 +6,8 @@ Train the tokens first (`configs/tokenize_shapes.py`), then
     --workdir=runs/draw_tokens_shapes \
     --config.init_from=autoencoder=runs/tokenize_shapes
 
-Not yet run whole.
+Not yet run whole: 40 steps of `:runlocal` over the tokens of an autoencoder of
+400 steps show that it runs; none of 20 drawings has all that its text names.
 """
 
 import ml_collections
