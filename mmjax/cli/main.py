@@ -24,6 +24,7 @@ COMMANDS = {
   'predict': 'use a trained model on images, texts or sounds',
   'report': 'print test results of runs in one table',
   'search': 'find the nearest of embedded images, texts or sounds',
+  'serve': "serve a trained model by OpenAI's chat endpoint",
   'sweep': 'run many runs of a config, with values chosen by a search',
   'sweep-report': 'write the results of a sweep as one HTML file',
 }

@@ -92,6 +92,20 @@ def separate(messages: Sequence[Message]) -> Separated:
   return Separated(tuple(out), tuple(media))
 
 
+def check_options(options: Sequence[str]) -> list[str]:
+  """Answers to choose from.
+
+  Raises:
+    ConfigError: for none, or one twice.
+  """
+  options = list(options)
+  if not options or len(set(options)) < len(options):
+    raise ConfigError(
+      f'options={options} should be one answer or more, each once'
+    )
+  return options
+
+
 def _read_part(part: Any, number: int) -> tuple[str | dict[str, str], Any]:
   """A text, or a part without its image; and the image."""
   if isinstance(part, str):
@@ -128,7 +142,10 @@ def _open_url(source: Any, number: int) -> Any:
       data = base64.b64decode(source[match.end() :], validate=True)
       image = PIL.Image.open(io.BytesIO(data))
       image.load()
-    except (binascii.Error, OSError, ValueError) as error:
+    except (
+      *(binascii.Error, OSError, SyntaxError, ValueError),
+      PIL.Image.DecompressionBombError,
+    ) as error:
       raise ConfigError(
         f'turn {number}: the data: URL is not an image: {error}'
       ) from error

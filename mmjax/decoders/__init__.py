@@ -4,9 +4,9 @@ Shape letters are those of `mmjax.types`.
 """
 
 from mmjax.decoders.beams import EarlyStopping, Scoring, beam_search
-from mmjax.decoders.cache import DecoderCache
+from mmjax.decoders.cache import DecoderCache, take_rows
 from mmjax.decoders.constraints import Constraints
-from mmjax.decoders.generation import Generated, OnTokens, sample
+from mmjax.decoders.generation import Generated, OnTokens, make_keys, sample
 from mmjax.decoders.text import TextDecoder
 
 __all__ = [
@@ -18,5 +18,7 @@ __all__ = [
   'Scoring',
   'TextDecoder',
   'beam_search',
+  'make_keys',
   'sample',
+  'take_rows',
 ]

@@ -162,7 +162,7 @@ def beam_search(
     rows = (jnp.arange(batch)[:, None] * beams + parent).reshape(-1)  # [B * M]
     logits, cache = step(
       token.reshape(-1, 1),
-      _take_rows(state.cache, rows),
+      cache_lib.take_rows(state.cache, rows),
       jnp.ones((batch * beams, 1), bool),
     )
     return state.replace(logits=logits[:, -1], cache=cache)
@@ -175,7 +175,7 @@ def beam_search(
     _BeamState(
       index=jnp.zeros((), jnp.int32),
       logits=logits[example],
-      cache=_take_rows(cache, example),
+      cache=cache_lib.take_rows(cache, example),
       tokens=no_tokens,
       score=jnp.broadcast_to(first_score[None], (batch, beams)),
       finished_tokens=no_tokens,
@@ -301,20 +301,3 @@ def _select_best(
   mask = jnp.cumsum(ends, axis=1) - ends == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
   return generation.Generated(jnp.where(mask, tokens, pad_id), mask, score)
-
-
-def _take_rows(
-  cache: cache_lib.DecoderCache, rows: Array
-) -> cache_lib.DecoderCache:
-  """Picks rows of the batch: axis 1 of the blocks, axis 0 of the rest."""
-  mask, context_mask, next_position = jax.tree.map(
-    lambda leaf: leaf[rows],
-    (cache.mask, cache.context_mask, cache.next_position),
-  )
-  return cache.replace(
-    blocks=jax.tree.map(lambda leaf: leaf[:, rows], cache.blocks),
-    unimodal=jax.tree.map(lambda leaf: leaf[:, rows], cache.unimodal),
-    mask=mask,
-    context_mask=context_mask,
-    next_position=next_position,
-  )

@@ -160,3 +160,18 @@ def empty_cache(
 def count_tokens(mask: Array) -> Array:
   """Positions [B, S] of tokens in a text, that of padding being anything."""
   return jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)
+
+
+def take_rows(cache: DecoderCache, rows: Array) -> DecoderCache:
+  """Picks rows of the batch: axis 1 of the blocks, axis 0 of the rest."""
+  mask, context_mask, next_position = jax.tree.map(
+    lambda leaf: leaf[rows],
+    (cache.mask, cache.context_mask, cache.next_position),
+  )
+  return cache.replace(
+    blocks=jax.tree.map(lambda leaf: leaf[:, rows], cache.blocks),
+    unimodal=jax.tree.map(lambda leaf: leaf[:, rows], cache.unimodal),
+    mask=mask,
+    context_mask=context_mask,
+    next_position=next_position,
+  )

@@ -20,15 +20,16 @@ class History:
   """The tokens before the one to write.
 
   Attributes:
-    tokens: [B, S] int32: a prompt that ends at column P, then what is written.
+    tokens: [B, S] int32, a prompt and then what is written, without padding
+      between them.
     mask: [B, S], True where there is a token.
-    start: P, a Python int.
-    index: [], how many tokens have been written.
+    end: [], the column behind the last token, the same for all examples.
+    index: how many tokens have been written: [], or [B, 1] by example.
   """
 
   tokens: Array
   mask: Array
-  start: int = flax.struct.field(pytree_node=False)
+  end: Array
   index: Array
 
   @classmethod
@@ -48,13 +49,19 @@ class History:
     return cls(
       jnp.concatenate([prompt, written], axis=1),
       jnp.concatenate([mask, new], axis=1),
-      prompt.shape[1],
+      prompt.shape[1] + index,
       index,
     )
 
+  @property
+  def written(self) -> Array:
+    """[B, S], True on the tokens that have been written."""
+    columns = jnp.arange(self.tokens.shape[1])[None]  # [1, S]
+    return self.mask & (columns >= self.end - self.index)
+
   def last(self, number: int) -> tuple[Array, Array]:
     """The last `number` tokens [B, n], and whether all are real [B]."""
-    columns = self.start + self.index - number + jnp.arange(number)
+    columns = self.end - number + jnp.arange(number)
     tokens = jnp.take(self.tokens, columns, axis=1, mode='clip')
     real = jnp.take(self.mask, columns, axis=1, mode='clip')  # [B, n]
     return tokens, jnp.all(real & (columns >= 0)[None], axis=1)
@@ -71,6 +78,10 @@ def align(tokens: Array, mask: Array) -> tuple[Array, Array]:
   )
 
 
+def _is_number(value: float | Array) -> bool:
+  return isinstance(value, int | float)
+
+
 @dataclasses.dataclass(frozen=True)
 class Constraints:
   """Which tokens may follow which; by default any.
@@ -78,9 +89,15 @@ class Constraints:
   A token that may not be written has a logit of minus infinity. Lengths count
   the prompt's tokens without padding.
 
+  The three penalties may also be arrays [B, 1], one number an example.
+
   Attributes:
     repetition_penalty: divides the positive logits of tokens that occurred, and
       multiplies the negative ones (Keskar et al. 2019, section 4.1).
+    presence_penalty: is subtracted from the logits of tokens that have been
+      written; the prompt's don't count. This and the next are OpenAI's.
+    frequency_penalty: is subtracted once for each time that a token has been
+      written.
     no_repeat_ngram: how many tokens in a row may not occur twice; 0 for any.
     min_length: tokens of prompt and text before the text may end.
     min_new_tokens: tokens of the text before it may end.
@@ -93,7 +110,9 @@ class Constraints:
       is, not after it.
   """
 
-  repetition_penalty: float = 1.0
+  repetition_penalty: float | Array = 1.0
+  presence_penalty: float | Array = 0.0
+  frequency_penalty: float | Array = 0.0
   no_repeat_ngram: int = 0
   min_length: int = 0
   min_new_tokens: int = 0
@@ -104,7 +123,7 @@ class Constraints:
   suppress_first: Sequence[int] = ()
 
   def __post_init__(self):
-    if self.repetition_penalty <= 0:
+    if _is_number(self.repetition_penalty) and self.repetition_penalty <= 0:
       raise ConfigError(
         f'repetition_penalty must be above 0, got {self.repetition_penalty}; '
         '1 changes nothing'
@@ -120,7 +139,7 @@ class Constraints:
     logits: Array,
     history: History,
     *,
-    max_new_tokens: int,
+    max_new_tokens: int | Array,
     eos_id: int | Sequence[int],
   ) -> Array:
     """Changes logits [B, V] of the token that follows `history`.
@@ -128,7 +147,7 @@ class Constraints:
     Args:
       logits: [B, V], or log-probabilities.
       history: the tokens before the one to write.
-      max_new_tokens: most tokens that are written.
+      max_new_tokens: most tokens that are written; a number, or [B, 1].
       eos_id: ends a text; where several do, all of them.
 
     Raises:
@@ -138,14 +157,7 @@ class Constraints:
     self._check_ids(vocab)
     for ids, bias in self.biases:
       logits = _add_bias(logits, history, ids, bias)
-    if self.repetition_penalty != 1:
-      again = jnp.where(
-        logits < 0,
-        logits * self.repetition_penalty,
-        logits / self.repetition_penalty,
-      )
-      occurred = _mark_occurring(history.tokens, history.mask, vocab)  # [B, V]
-      logits = jnp.where(occurred, again, logits)
+    logits = self._penalise(logits, history)
     if self.no_repeat_ngram:
       repeats = _mark_repeats(history, self.no_repeat_ngram, vocab)
       logits = jnp.where(repeats, -jnp.inf, logits)
@@ -166,6 +178,25 @@ class Constraints:
       _mark_ids(self.suppress_first, vocab) & first
     )
     return jnp.where(never, -jnp.inf, logits)
+
+  def _penalise(self, logits: Array, history: History) -> Array:
+    """Makes tokens that occurred less likely, in logits [B, V]."""
+    vocab = logits.shape[-1]
+    if _changes(self.repetition_penalty, 1):
+      again = jnp.where(
+        logits < 0,
+        logits * self.repetition_penalty,
+        logits / self.repetition_penalty,
+      )
+      occurred = _mark_occurring(history.tokens, history.mask, vocab)  # [B, V]
+      logits = jnp.where(occurred, again, logits)
+    if _changes(self.presence_penalty, 0) or _changes(
+      self.frequency_penalty, 0
+    ):
+      counts = _count(history.tokens, history.written, vocab)  # [B, V]
+      logits = logits - self.frequency_penalty * counts
+      logits = logits - self.presence_penalty * (counts > 0)
+    return logits
 
   def _check_ids(self, vocab: int) -> None:
     named = {
@@ -211,13 +242,23 @@ def _add_bias(
   return logits.at[:, token].add(added)
 
 
+def _changes(penalty: float | Array, neutral: float) -> bool:
+  """Whether a penalty may change anything; one of each example may."""
+  return not _is_number(penalty) or penalty != neutral
+
+
 def _mark_occurring(tokens: Array, mask: Array, vocab: int) -> Array:
   """Which of V tokens occur in rows [B, S], [B, V]."""
+  return _count(tokens, mask, vocab) > 0
+
+
+def _count(tokens: Array, mask: Array, vocab: int) -> Array:
+  """How often each of V tokens occurs in rows [B, S], [B, V] int32."""
   # A placeholder of an image need not be one of the V.
   mask = mask & (tokens >= 0) & (tokens < vocab)
   rows = jnp.arange(tokens.shape[0])[:, None]  # [B, 1]
-  out = jnp.zeros((tokens.shape[0], vocab), bool)
-  return out.at[rows, jnp.where(mask, tokens, 0)].max(mask)
+  out = jnp.zeros((tokens.shape[0], vocab), jnp.int32)
+  return out.at[rows, jnp.where(mask, tokens, 0)].add(mask.astype(jnp.int32))
 
 
 def _mark_repeats(history: History, size: int, vocab: int) -> Array:

@@ -80,7 +80,8 @@ def sample(
     cache: after the prompt, with room for `max_new_tokens` tokens more.
     max_new_tokens: most tokens to write T.
     rng: a key; needed unless `temperature` is 0. An example's draws depend on
-      the key and its row alone.
+      the key and its row alone. With keys [B] they depend on the example's key
+      alone, and are those of a batch of this example with this key.
     temperature: 0 for greedy decoding.
     top_k: number of likeliest tokens to sample from; 0 for all.
     top_p: least probability that the tokens to sample from have together.
@@ -104,8 +105,7 @@ def sample(
       f'temperature=0 for greedy decoding'
     )
   batch = logits.shape[0]
-  rng = jax.random.key(0) if rng is None else rng
-  rows = jax.vmap(lambda i: jax.random.fold_in(rng, i))(jnp.arange(batch))
+  rows = _make_row_keys(jax.random.key(0) if rng is None else rng, batch)
   before = align_prompt(prompt, batch)
 
   def cond(state: _SampleState):
@@ -152,6 +152,25 @@ def sample(
     ),
   )
   return Generated(end.tokens, end.mask, end.score)
+
+
+def make_keys(seed: int | Sequence[int]) -> Array:
+  """The `rng` of `sample`: a key, or a key [B] for each of several seeds."""
+  if isinstance(seed, int | np.integer):
+    return jax.random.key(seed)
+  return jnp.stack([jax.random.key(one) for one in seed])
+
+
+def _make_row_keys(rng: Array, batch: int) -> Array:
+  """The key of each row [B]."""
+  if rng.ndim == 0:
+    return jax.vmap(jax.random.fold_in, (None, 0))(rng, jnp.arange(batch))
+  if rng.shape != (batch,):
+    raise ConfigError(
+      f'{len(rng)} seeds do not match {batch} texts; give one seed, or one for '
+      'each text'
+    )
+  return jax.vmap(jax.random.fold_in, (0, None))(rng, 0)
 
 
 def align_prompt(

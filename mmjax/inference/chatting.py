@@ -2,84 +2,13 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
+from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
 from mmjax.inference import opened as opened_lib
 from mmjax.pretrained import language_models
-
-# What a decoder of bytes writes for the first bytes of a character.
-_HALF = '\N{REPLACEMENT CHARACTER}'
-
-
-class Stream:
-  """Makes text of tokens as they come, and ends it at a stop string.
-
-  An `on_tokens` of `mmjax.decoders.sample` for one text.
-
-  Args:
-    decode: from all tokens of an answer to its text.
-    write: called with each new piece of the text.
-    stop: strings that end the text, and don't belong to it.
-
-  Attributes:
-    text: the whole text so far.
-  """
-
-  def __init__(
-    self,
-    decode: Callable[[list[int]], str],
-    write: Callable[[str], None],
-    stop: Sequence[str] = (),
-  ):
-    if '' in stop:
-      raise ConfigError("a stop string is ''; give a text, or leave it out")
-    self._decode, self._write = decode, write
-    self._stop = tuple(stop)
-    self.start()
-
-  def start(self) -> None:
-    """Begins a new text."""
-    self._ids: list[int] = []
-    self._ended = False
-    self.text = ''
-
-  def finish(self) -> str:
-    """Writes what was held back; returns the whole text."""
-    if not self._ended:
-      self._add(self._decode(self._ids))
-    return self.text
-
-  def __call__(self, tokens: np.ndarray) -> np.ndarray:
-    """Takes the next token [1]; says whether the text ends, [1]."""
-    self._ids.append(int(tokens[0]))
-    text = self._decode(self._ids)
-    at = [place for stop in self._stop if (place := text.find(stop)) >= 0]
-    if at and not self._ended:
-      self._add(text[: min(at)])
-      self._ended = True
-    if not self._ended:
-      self._add(text[: len(text) - self._count_held(text)])
-    return np.array([self._ended])
-
-  def _count_held(self, text: str) -> int:
-    """Characters at the end that may become others, or a stop string."""
-    half = len(text) - len(text.rstrip(_HALF))
-    starts = (
-      size
-      for stop in self._stop
-      for size in range(1, len(stop))
-      if text.endswith(stop[:size])
-    )
-    return max([half, *starts])
-
-  def _add(self, text: str) -> None:
-    if len(text) > len(self.text):
-      self._write(text[len(self.text) :])
-      self.text = text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +57,8 @@ class Chat:
     return answer
 
   @functools.cached_property
-  def _stream(self) -> Stream:
+  def _stream(self) -> streaming.Stream:
     # One for all answers, since it is a constant of the compiled program.
-    return Stream(self.model.model.tokenizer.decode, self.write, self.stop)
+    return streaming.Stream(
+      self.model.model.tokenizer.decode, self.write, self.stop
+    )

@@ -84,6 +84,31 @@ def make_generate(
   return predict
 
 
+def make_option_scores(model: nn.Module, *, output: str) -> Predict:
+  """Log-probabilities [B, n] of n texts after each prompt.
+
+  Args:
+    model: one with `score_options`.
+    output: one of the model's `outputs`.
+
+  Returns:
+    A function of batches that also have `options` [B, n, T] and `options_mask`.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    batch = dict(batch)
+    options = {key: batch.pop(key) for key in ('options', 'options_mask')}
+    return model.apply(
+      {'params': params},
+      batch,
+      output=output,
+      method='score_options',
+      **options,
+    )
+
+  return predict
+
+
 def make_answer_logits(model: nn.Module) -> Predict:
   """Logits [B, C] over the answer vocabulary."""
 

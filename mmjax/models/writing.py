@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from mmjax import decoders, ops
@@ -213,6 +214,35 @@ class Writer(nn.Module):
       on_tokens=on_tokens,
       **shared,
     )
+
+  def score_options(
+    self, batch: Batch, *, output: str, options: Array, options_mask: Array
+  ) -> Array:
+    """Log-probabilities [B, n] of n texts after each prompt.
+
+    The prompt is computed once for all of them.
+
+    Args:
+      batch: arrays by the keys of `mmjax.types`.
+      output: one of `outputs`.
+      options: ids [B, n, T] of the texts.
+      options_mask: [B, n, T], True on their tokens; padding comes last.
+    """
+    batch_size, number, length = options.shape
+    first, cache, _ = self.prefill(batch, output, length)  # [B, V]
+    rows = jnp.repeat(jnp.arange(batch_size), number)  # [B * n], 0 0 1 1 ...
+    tokens, mask = (
+      array.reshape(-1, length) for array in (options, options_mask)
+    )
+    after, _ = self.decode_step(
+      tokens, decoders.take_rows(cache, rows), mask
+    )  # [B * n, T, V]
+    logits = jnp.concatenate([first[rows][:, None], after[:, :-1]], axis=1)
+    log_probs = jnp.take_along_axis(
+      jax.nn.log_softmax(logits), tokens[:, :, None], axis=2
+    )[:, :, 0]
+    scores = jnp.where(mask, log_probs, 0.0).sum(axis=1)
+    return scores.reshape(batch_size, number)
 
 
 def make_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:

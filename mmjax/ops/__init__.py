@@ -44,7 +44,12 @@ from mmjax.ops.positions import (
   rotary,
   rotary_frequencies,
 )
-from mmjax.ops.sampling import filter_logits, sample_token
+from mmjax.ops.sampling import (
+  filter_each,
+  filter_logits,
+  sample_each,
+  sample_token,
+)
 from mmjax.ops.sincos import sincos_1d, sincos_2d, sincos_grid, sincos_numbers
 from mmjax.ops.spectrogram import (
   FBANK_FRAME,
@@ -68,6 +73,7 @@ __all__ = [
   'dot_product_attention',
   'draw_by_index',
   'fill_tokens',
+  'filter_each',
   'filter_logits',
   'invert',
   'join_patches',
@@ -88,6 +94,7 @@ __all__ = [
   'rotary_frequencies',
   'same_blocks',
   'sample',
+  'sample_each',
   'sample_token',
   'sincos_1d',
   'sincos_2d',

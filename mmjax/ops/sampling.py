@@ -44,6 +44,75 @@ def filter_logits(
   return logits
 
 
+def filter_each(
+  logits: Float[Array, 'B V'],
+  top_k: Int[Array, 'B'],
+  top_p: Float[Array, 'B'],
+) -> Float[Array, 'B V']:
+  """`filter_logits` with settings of each example.
+
+  Nothing is sorted, which takes longest, if no example filters.
+
+  Args:
+    logits: logits [B, V].
+    top_k: [B], at least 0.
+    top_p: [B], in (0, 1].
+
+  Returns:
+    The filtered logits [B, V].
+  """
+
+  def apply(logits: Array) -> Array:
+    vocab = logits.shape[-1]
+    ordered = jnp.sort(logits, axis=-1, descending=True)
+    last = jnp.where(top_k > 0, jnp.minimum(top_k, vocab), vocab) - 1
+    kth = jnp.take_along_axis(ordered, last[:, None], axis=1)  # [B, 1]
+    ordered = jnp.where(ordered < kth, -jnp.inf, ordered)
+    probabilities = jax.nn.softmax(ordered)
+    before = jnp.cumsum(probabilities, axis=-1) - probabilities
+    # With 1, rounding must not exclude any.
+    kept = (before < top_p[:, None]) | (top_p[:, None] >= 1)
+    kept &= ordered > -jnp.inf
+    least = jnp.min(jnp.where(kept, ordered, jnp.inf), axis=-1, keepdims=True)
+    return jnp.where(logits < least, -jnp.inf, logits)
+
+  filters = jnp.any((top_k > 0) | (top_p < 1))
+  return jax.lax.cond(filters, apply, lambda logits: logits, logits)
+
+
+def sample_each(
+  rngs: Array,
+  logits: Float[Array, 'B V'],
+  temperature: Float[Array, 'B'],
+  top_k: Int[Array, 'B'],
+  top_p: Float[Array, 'B'],
+) -> Int[Array, 'B']:
+  """`sample_token` with settings of each example, which are not checked.
+
+  Args:
+    rngs: random keys [B].
+    logits: logits [B, V].
+    temperature: [B]; 0 takes the likeliest.
+    top_k: [B], as in `filter_each`.
+    top_p: [B], as in `filter_each`.
+
+  Returns:
+    The tokens [B] int32.
+  """
+  likeliest = jnp.argmax(logits, axis=-1)
+
+  def sample(logits: Array) -> Array:
+    divisor = jnp.where(temperature > 0, temperature, 1.0)[:, None]
+    logits = filter_each(logits / divisor, top_k, top_p)
+    drawn = jax.vmap(jax.random.categorical)(rngs, logits)
+    return jnp.where(temperature > 0, drawn, likeliest)
+
+  tokens = jax.lax.cond(
+    jnp.any(temperature > 0), sample, lambda _: likeliest, logits
+  )
+  return tokens.astype(jnp.int32)
+
+
 def sample_token(
   rngs: Array,
   logits: Float[Array, 'B V'],

@@ -92,3 +92,38 @@ def make_prompt(
     **(variables or {}),
   )
   return Prompt(text, separated.media)
+
+
+def write_answered(
+  template: chat_templates.ChatTemplate,
+  messages: Sequence[chat_templates.Message],
+  answer: str,
+  *,
+  name: str | None = None,
+  variables: Mapping[str, Any] | None = None,
+) -> str:
+  """Writes a conversation with an answer to it.
+
+  Args:
+    template: the model's.
+    messages: as for `make_prompt`.
+    answer: what the assistant says.
+    name: name of the template; None for the default.
+    variables: further variables of the template.
+
+  Raises:
+    ConfigError: if the template refuses it, or does not continue the prompt.
+  """
+  answered = [*messages, {'role': 'assistant', 'content': answer}]
+  separated = chat_messages.separate(answered)
+  text = template.render(
+    separated.fit(template), name=name, **(variables or {})
+  )
+  prompt = make_prompt(template, messages, name=name, variables=variables)
+  if not text.startswith(prompt.text):
+    raise ConfigError(
+      f'the chat template of {template.file} writes a conversation with an '
+      'answer otherwise than one that waits for it, so the answer has no '
+      'probability; score texts with logits'
+    )
+  return text

@@ -8,11 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mmjax.data import chat_ids
+from mmjax import decoders
+from mmjax.data import chat_ids, chat_messages
 from mmjax.data.chat_templates import ChatTemplate, Message
+from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
 from mmjax.pretrained import base, chats, generation
-from mmjax.types import Array
+from mmjax.types import Array, Batch
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
 STEP = 16
@@ -73,6 +75,7 @@ class PublishedWriter(base.Pretrained):
     variables: Mapping[str, Any] | None = None,
     max_new_tokens: int | None = None,
     seed: int = 0,
+    stop: str | Sequence[str] = (),
     **overrides: Any,
   ) -> str:
     """Answers the last message of a conversation.
@@ -91,6 +94,7 @@ class PublishedWriter(base.Pretrained):
       variables: further variables of the template, such as `enable_thinking`.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
       seed: seed of sampling.
+      stop: strings that end the answer, and don't belong to it.
       **overrides: arguments that override the file's, as in `generate`.
 
     Raises:
@@ -104,24 +108,97 @@ class PublishedWriter(base.Pretrained):
       tools=tools,
       variables=variables,
     )
-    ends = chat_ids.find_end(self.tokenizer, self.chat_template)
-    (answer,) = self.write(
-      [prompt],
+    (answer,) = self.continue_batch(
+      *self.prepare_prompts([prompt], max_new_tokens),
       max_new_tokens=max_new_tokens,
       seed=seed,
-      eos_id=tuple(dict.fromkeys([*self.eos_ids, *ends])),
+      stop=stop,
+      eos_id=self.chat_end_ids,
       **overrides,
     )
     return answer
 
-  def write(
-    self, prompts: Sequence[chats.Prompt], **settings: Any
-  ) -> list[str]:
-    """Continues conversations that a chat template wrote.
+  def choose(
+    self,
+    messages: Sequence[Message],
+    options: Sequence[str],
+    *,
+    template: str | None = None,
+    variables: Mapping[str, Any] | None = None,
+  ) -> dict[str, float]:
+    """Log-probability of each option as the answer to a conversation.
+
+    An option is the whole answer, with the token that ends it; the likeliest is
+    `max(scores, key=scores.get)`. The conversation is computed once.
 
     Args:
-      prompts: the conversations.
-      **settings: arguments of `generate`.
+      messages: as for `chat`.
+      options: the answers to choose from.
+      template: name of the template, as for `chat`.
+      variables: further variables of the template.
+
+    Returns:
+      The log-probabilities by option, in their order.
+
+    Raises:
+      ConfigError: as `chat` does; or for no option, or one twice.
+    """
+    options = chat_messages.check_options(options)
+    settings = {'name': template, 'variables': variables}
+    prompt = chats.make_prompt(self.chat_template, messages, **settings)
+    rows = [
+      self._tokenize_option(
+        prompt.text,
+        chats.write_answered(self.chat_template, messages, option, **settings),
+      )
+      for option in options
+    ]
+    ids, mask = base.pad_rows(rows, self.pad_id, step=STEP // 2)
+    batch, _ = self.prepare_prompts([prompt], ids.shape[1])
+    scores = self.jit_method('score_options', output='continue')(
+      self.params, batch, options=ids[None], options_mask=mask[None]
+    )
+    return dict(zip(options, np.asarray(scores)[0].tolist(), strict=True))
+
+  def _tokenize_option(self, prompt: str, answered: str) -> list[int]:
+    """Tokens of an answer: those behind the prompt in the whole conversation.
+
+    Where the tokenizer merges the two, the answer's are those of its own text.
+    """
+    before, ids = map(self.tokenize_chat, (prompt, answered))
+    ids = (
+      ids[len(before) :]
+      if ids[: len(before)] == before
+      else self.tokenizer.encode(
+        answered[len(prompt) :], add_special_tokens=False
+      ).ids
+    )
+    ends = [at for at, one in enumerate(ids) if one in self.chat_end_ids]
+    return ids[: ends[0] + 1] if ends else ids
+
+  @functools.cached_property
+  def chat_end_ids(self) -> tuple[int, ...]:
+    """Ids that end an answer: of a text, and of the assistant's turn."""
+    ends = chat_ids.find_end(self.tokenizer, self.chat_template)
+    return tuple(dict.fromkeys([*self.eos_ids, *ends]))
+
+  def tokenize_chat(self, text: str) -> list[int]:
+    """Tokenizes a text that a chat template wrote, with its special tokens."""
+    return self.tokenize_rows([text], add_special_tokens=False)[0]
+
+  def prepare_prompts(
+    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+  ) -> tuple[Batch, list[list[int]]]:
+    """Makes the input of the module from conversations.
+
+    Args:
+      prompts: conversations, as a chat template wrote them.
+      max_new_tokens: largest number of tokens that will be written, for which
+        padding leaves room; None for the file's, or 64.
+
+    Returns:
+      A batch, whose arrays have zeros behind where an example is shorter, and
+      the ids of each text without placeholders of images.
 
     Raises:
       ConfigError: if the model doesn't continue texts.
@@ -130,6 +207,51 @@ class PublishedWriter(base.Pretrained):
       f'a {self.config.get("model_type")} does not continue conversations; '
       'use generate'
     )
+
+  def continue_batch(
+    self,
+    batch: Batch,
+    rows: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int | None = None,
+    seed: int | Sequence[int] = 0,
+    stop: str | Sequence[str] = (),
+    **overrides: Any,
+  ) -> list[str]:
+    """Continues prompts that are prepared.
+
+    Args:
+      batch: with `text_mask` [B, T].
+      rows: ids of each text without placeholders of images.
+      max_new_tokens: as in `generate`.
+      seed: as in `generate`.
+      stop: as in `generate`.
+      **overrides: as in `generate`.
+    """
+    prompt_length = int(batch['text_mask'].sum(axis=1).max())
+    arguments = self.generation_arguments(
+      max_new_tokens, prompt_length, overrides
+    )
+    if stop := streaming.check_stop(stop):
+      arguments |= self._watch_for(stop, len(rows), arguments)
+    program = self.jit_method('generate', **arguments)
+    written = program(self.params, batch, rng=decoders.make_keys(seed))
+    texts = self.decode(rows, written)
+    return [streaming.cut(text, stop) for text in texts]
+
+  def _watch_for(
+    self, stop: Sequence[str], number: int, arguments: Mapping[str, Any]
+  ) -> dict[str, Any]:
+    """Arguments with which texts end early, at a stop string."""
+    if 'on_tokens' in arguments:
+      raise ConfigError(
+        'on_tokens and stop exclude each other; end the text in on_tokens'
+      )
+    if arguments.get('beam_size', 1) > 1:
+      return {}  # Its texts are written all the way, then cut.
+    strings = streaming.stop_strings_of(self.tokenizer)
+    strings.start(number, stop, base.as_list(arguments['eos_id']))
+    return {'on_tokens': strings}
 
   @functools.cached_property
   def generation_file(self) -> tuple[Mapping[str, Any], str]:
@@ -160,10 +282,16 @@ class PublishedWriter(base.Pretrained):
       **generation.arguments(
         file_settings, file, overrides, eos_ids=self.eos_ids
       ),
-      'max_new_tokens': generation.find_max_new_tokens(
-        file_settings, file, max_new_tokens, prompt_length
-      ),
+      'max_new_tokens': self.find_max_new_tokens(max_new_tokens, prompt_length),
     }
+
+  def find_max_new_tokens(
+    self, max_new_tokens: int | None, prompt_length: int
+  ) -> int:
+    """Largest number of new tokens, as in `generation_arguments`."""
+    return generation.find_max_new_tokens(
+      *self.generation_file, max_new_tokens, prompt_length
+    )
 
   @functools.cached_property
   def _forward(self):
@@ -197,7 +325,8 @@ class PublishedLanguageModel(PublishedWriter):
     prompts: str | Sequence[str],
     *,
     max_new_tokens: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    stop: str | Sequence[str] = (),
     **overrides: Any,
   ) -> list[str]:
     """Continues prompts, with the settings of generation_config.json.
@@ -208,7 +337,9 @@ class PublishedLanguageModel(PublishedWriter):
       prompts: the exact text that the model reads, one or several; no chat
         template is added, see `chat`.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
-      seed: seed of sampling.
+      seed: seed of sampling; or one for each prompt, so that what a prompt
+        gets does not depend on the others.
+      stop: strings that end a text, and don't belong to it.
       **overrides: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
@@ -217,48 +348,31 @@ class PublishedLanguageModel(PublishedWriter):
       The continuation of each prompt.
 
     Raises:
-      ConfigError: for a setting of the file that mmjax refuses.
+      ConfigError: for a setting of the file that mmjax refuses, or another
+        number of seeds.
     """
-    return self._continue(
-      self.tokenize_rows(prompts), max_new_tokens, seed, overrides
+    return self.continue_batch(
+      *self._prepare(self.tokenize_rows(prompts), max_new_tokens),
+      max_new_tokens=max_new_tokens,
+      seed=seed,
+      stop=stop,
+      **overrides,
     )
 
-  def write(
-    self,
-    prompts: Sequence[chats.Prompt],
-    *,
-    max_new_tokens: int | None = None,
-    seed: int = 0,
-    **overrides: Any,
-  ) -> list[str]:
+  def prepare_prompts(
+    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+  ) -> tuple[Batch, list[list[int]]]:
     if any(prompt.media for prompt in prompts):
       raise ConfigError('the model reads no images; leave them out')
-    texts = [prompt.text for prompt in prompts]
-    # The template has written the special tokens.
-    rows = self.tokenize_rows(texts, add_special_tokens=False)
-    return self._continue(rows, max_new_tokens, seed, overrides)
+    rows = [self.tokenize_chat(prompt.text) for prompt in prompts]
+    return self._prepare(rows, max_new_tokens)
 
-  def _continue(
-    self,
-    rows: Sequence[Sequence[int]],
-    max_new_tokens: int | None,
-    seed: int,
-    overrides: Mapping[str, Any],
-  ) -> list[str]:
-    """Continues prompts of ids; see `generate`."""
-    arguments = self.generation_arguments(
-      max_new_tokens, max(map(len, rows)), overrides
-    )
-    ids, mask = self._pad(rows, arguments['max_new_tokens'])
-    program = self.jit_method('generate', **arguments)
-    written = program(
-      self.params, {'text': ids, 'text_mask': mask}, rng=jax.random.key(seed)
-    )
-    rows = [
-      row[row_mask].tolist()
-      for row, row_mask in zip(np.asarray(ids), np.asarray(mask), strict=True)
-    ]
-    return self.decode(rows, written)
+  def _prepare(
+    self, rows: list[list[int]], max_new_tokens: int | None
+  ) -> tuple[Batch, list[list[int]]]:
+    room = self.find_max_new_tokens(max_new_tokens, max(map(len, rows)))
+    ids, mask = self._pad(rows, room)
+    return {'text': ids, 'text_mask': mask}, rows
 
   def tokenize(
     self, texts: str | Sequence[str], room: int = 1

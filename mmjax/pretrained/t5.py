@@ -93,7 +93,7 @@ class Model(
     texts: str | Sequence[str],
     *,
     max_new_tokens: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     **settings: Any,
   ) -> list[str]:
     """Generates answers to texts, with the settings of generation_config.json.
@@ -104,7 +104,8 @@ class Model(
       texts: one text or several, with a task in front that the model knows,
         such as 'translate English to German: '.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
-      seed: seed of sampling.
+      seed: seed of sampling; or one for each text, so that what a text gets
+        does not depend on the others.
       **settings: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
@@ -135,7 +136,7 @@ class Model(
       'prompt': jnp.full((len(ids), 1), start, jnp.int32),
       'prompt_mask': jnp.ones((len(ids), 1), bool),
     }
-    written = program(self.params, batch, rng=jax.random.key(seed))
+    written = program(self.params, batch, rng=decoders.make_keys(seed))
     return self.decode([[]] * len(np.asarray(ids)), written)
 
 

@@ -52,7 +52,8 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
     prompts: str | Sequence[str],
     *,
     max_new_tokens: int | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
+    stop: str | Sequence[str] = (),
     **overrides: Any,
   ) -> list[str]:
     """Continues prompts, with the settings of generation_config.json.
@@ -65,7 +66,9 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
       prompts: the exact text that the model reads, one or several, as many as
         entries of `images`; no chat template is added.
       max_new_tokens: largest number of new tokens; None for the file's, or 64.
-      seed: seed of sampling.
+      seed: seed of sampling; or one for each prompt, so that what a prompt
+        gets does not depend on the others.
+      stop: strings that end a text, and don't belong to it.
       **overrides: arguments that override the file's: `temperature` (0 is
         greedy), `top_k`, `top_p`, `beam_size`, `repetition_penalty` and more of
         `mmjax.models.writing.Writer.generate`.
@@ -75,43 +78,26 @@ class PublishedVisionLanguage(language_models.PublishedWriter):
 
     Raises:
       ConfigError: if images and prompts, or a prompt's placeholders, differ
-        in number; or for a setting of the file that mmjax refuses.
+        in number; for a setting of the file that mmjax refuses; or for
+        another number of seeds.
     """
-    return self._continue(
-      *self.prepare_batch(images, prompts), max_new_tokens, seed, overrides
+    return self.continue_batch(
+      *self.prepare_batch(images, prompts),
+      max_new_tokens=max_new_tokens,
+      seed=seed,
+      stop=stop,
+      **overrides,
     )
 
-  def write(
-    self,
-    prompts: Sequence[chats.Prompt],
-    *,
-    max_new_tokens: int | None = None,
-    seed: int = 0,
-    **overrides: Any,
-  ) -> list[str]:
-    prepared = self.prepare_batch(
+  def prepare_prompts(
+    self, prompts: Sequence[chats.Prompt], max_new_tokens: int | None = None
+  ) -> tuple[Batch, list[list[int]]]:
+    del max_new_tokens  # Rotary positions have no table to leave room in.
+    return self.prepare_batch(
       [list(prompt.media) for prompt in prompts],
       [prompt.text for prompt in prompts],
       is_chat=True,
     )
-    return self._continue(*prepared, max_new_tokens, seed, overrides)
-
-  def _continue(
-    self,
-    batch: Batch,
-    rows: list[list[int]],
-    max_new_tokens: int | None,
-    seed: int,
-    overrides: Mapping[str, Any],
-  ) -> list[str]:
-    """Continues prepared prompts; see `generate`."""
-    prompt_length = int(batch['text_mask'].sum(axis=1).max())
-    program = self.jit_method(
-      'generate',
-      **self.generation_arguments(max_new_tokens, prompt_length, overrides),
-    )
-    written = program(self.params, batch, rng=jax.random.key(seed))
-    return self.decode(rows, written)
 
   def prepare_batch(
     self, images: Any, texts: str | Sequence[str], *, is_chat: bool = False

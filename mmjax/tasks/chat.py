@@ -1,15 +1,16 @@
 """The task of answering in conversations."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from mmjax import evaluators, objectives
-from mmjax.data import chat_tokenizers
+from mmjax import errors, evaluators, objectives
+from mmjax.data import chat_messages, chat_tokenizers
 from mmjax.data.features import Feature, Turns
-from mmjax.errors import ConfigError, choose
+from mmjax.decoders import streaming
+from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.objectives.targets import Fraction
 from mmjax.tasks import base, chat_inputs
@@ -25,6 +26,7 @@ def chat(
   *,
   max_new_tokens: int | None = None,
   beam_size: int = 1,
+  stop: str | Sequence[str] = (),
   **settings: Any,
 ) -> str:
   """Answers the last message of a conversation.
@@ -34,30 +36,107 @@ def chat(
     messages: such as {'role': 'user', 'content': 'what is it?'}.
     max_new_tokens: largest number of tokens to write; None for the task's.
     beam_size: beam size; 1 is greedy.
+    stop: strings that end the answer, and don't belong to it.
     **settings: further arguments of `mmjax.models.predict.make_generate`.
 
   Raises:
     ConfigError: if the messages are refused; it names the turn.
   """
   task = base.find_task(run, Chat)
-  feature = run.preprocessor[task.target]
-  turns, images = chat_inputs.read(messages, feature)
-  number = len(feature.encode(turns, prompt=True)[0])
-  length = -(-number // _STEP) * _STEP
   new = max_new_tokens or task.max_new_tokens
-  decoder = run.module.decoder
-  if decoder.positions != 'none':  # It has positions for so many alone.
-    length = max(number, min(length, decoder.max_length - new + 1))
-  arrays = feature.make_prompt(turns, length)
-  batch = {key: array[None] for key, array in arrays.items()}
+  stop = streaming.check_stop(stop)
+  writing = task.writing(run.tokenizer, new)
+  if stop and 'on_tokens' not in settings and beam_size == 1:
+    strings = streaming.stop_strings_of(run.tokenizer)
+    strings.start(1, stop, writing['eos_id'])
+    settings['on_tokens'] = strings
+  turns, images = chat_inputs.read(messages, run.preprocessor[task.target])
   ids = run.apply(
     predict.make_generate,
-    {**batch, **chat_inputs.prepare(run, feature, images)},
-    **task.writing(run.tokenizer, new),
+    make_batch(run, turns, images, new),
+    **writing,
     beam_size=beam_size,
     **settings,
   )
-  return chat_tokenizers.decode_answer(run.tokenizer, np.asarray(ids)[0])
+  text = chat_tokenizers.decode_answer(run.tokenizer, np.asarray(ids)[0])
+  return streaming.cut(text, stop)
+
+
+def choose(
+  run: base.TrainedModel,
+  messages: Sequence[Mapping[str, Any]],
+  options: Sequence[str],
+) -> dict[str, float]:
+  """Log-probability of each option as the answer to a conversation.
+
+  An option is the whole answer, with the token that ends it; the likeliest is
+  `max(scores, key=scores.get)`. The conversation is computed once.
+
+  Args:
+    run: the trained model.
+    messages: as for `chat`.
+    options: the answers to choose from.
+
+  Returns:
+    The log-probabilities by option, in their order.
+
+  Raises:
+    ConfigError: if the messages are refused; or for no option, or one twice.
+  """
+  feature = run.preprocessor[base.find_task(run, Chat).target]
+  options = chat_messages.check_options(options)
+  turns, images = chat_inputs.read(messages, feature)
+  before = feature.encode(turns, prompt=True)[0]
+  rows = []
+  for option in options:
+    answer = {'role': 'assistant', 'content': [option]}
+    ids, learnt = feature.encode([*turns, answer])
+    if ids[: len(before)] != before:
+      raise ConfigError(
+        f'the conversation has other tokens before the option {option!r} than '
+        'without an answer, so it has no probability; leave it out'
+      )
+    rows.append(ids[len(before) : 1 + max(np.flatnonzero(learnt))])
+  length = -(-max(map(len, rows)) // _STEP) * _STEP
+  tokens = np.zeros((1, len(rows), length), np.int32)
+  mask = np.zeros(tokens.shape, bool)
+  for i, row in enumerate(rows):
+    tokens[0, i, : len(row)] = row
+    mask[0, i, : len(row)] = True
+  batch = make_batch(run, turns, images, length)
+  scores = run.apply(
+    predict.make_option_scores,
+    {**batch, 'options': tokens, 'options_mask': mask},
+    output='continue',
+  )
+  return dict(zip(options, np.asarray(scores)[0].tolist(), strict=True))
+
+
+def make_batch(
+  run: base.TrainedModel,
+  turns: Sequence[Mapping[str, Any]],
+  images: Mapping[str, Any],
+  room: int,
+  pad: Callable[[int], int] = lambda number: -(-number // _STEP) * _STEP,
+) -> dict[str, Any]:
+  """Arrays of one conversation up to an answer.
+
+  Args:
+    run: the trained model.
+    turns: as `mmjax.tasks.chat_inputs.read` returns them.
+    images: images by feature, as it returns them.
+    room: number of tokens to write, for which padding leaves positions.
+    pad: from the number of tokens to that of the arrays.
+  """
+  feature = run.preprocessor[base.find_task(run, Chat).target]
+  number = len(feature.encode(turns, prompt=True)[0])
+  length = pad(number)
+  decoder = run.module.decoder
+  if decoder.positions != 'none':  # It has positions for so many alone.
+    length = max(number, min(length, decoder.max_length - room + 1))
+  arrays = feature.make_prompt(turns, length)
+  batch = {key: array[None] for key, array in arrays.items()}
+  return {**batch, **chat_inputs.prepare(run, feature, images)}
 
 
 def _lines(
@@ -92,7 +171,7 @@ class Chat(base.Task):
   """
 
   ability: ClassVar[str] = 'chat'
-  methods: ClassVar[Mapping[str, Any]] = {'chat': chat}
+  methods: ClassVar[Mapping[str, Any]] = {'chat': chat, 'choose': choose}
   predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
     'question', _lines, needs_inputs=False
   )
@@ -135,7 +214,7 @@ class Chat(base.Task):
         'same features'
       )
     for name in feature.image_names:
-      choose(name, features, f'data.features.{self.target}.image')
+      errors.choose(name, features, f'data.features.{self.target}.image')
     feature.with_features(features)
     if self.max_new_tokens >= feature.length:
       raise ConfigError(

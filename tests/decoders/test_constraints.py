@@ -40,6 +40,19 @@ def apply(index, **settings):
       {'repetition_penalty': 2.0},
       [[1.0, 0.5, -2.0, 0.5, 3.0], [2.0, 0.5, -2.0, 0.25, 3.0]],
     ),
+    # Written are 0 and 1 in the first, 2 and 3 in the second.
+    (
+      2,
+      {'presence_penalty': 0.5},
+      [[1.5, 0.5, -1, 0.5, 3], [2, 1, -1.5, 0, 3]],
+    ),
+    (0, {'presence_penalty': 0.5, 'frequency_penalty': 1}, LOGITS.tolist()),
+    # 0 1 and then 7 and 7, which are beyond the vocabulary; 2 3 likewise.
+    (
+      4,
+      {'presence_penalty': 0.5, 'frequency_penalty': -0.25},
+      [[1.75, 0.75, -1, 0.5, 3], [2, 1, -1.25, 0.25, 3]],
+    ),
     # The padding of the first prompt, 0, is not a token.
     (0, {'repetition_penalty': 0.5}, [[2, 2, -0.5, 0.5, 3], [2, 2, -1, 1, 3]]),
     # After 1 came 2; after 3 came 1.
@@ -69,6 +82,22 @@ def apply(index, **settings):
 )
 def test_each_constraint(index, settings, expected):
   np.testing.assert_allclose(apply(index, **settings), expected)
+
+
+def test_a_token_that_is_written_again_is_penalised_again():
+  prompt = jnp.asarray([[1, 1], [0, 2]]), jnp.asarray([[1, 1], [0, 1]]) > 0
+  written = jnp.asarray([[2, 2, 2], [2, 0, 2]])
+  allowed = decoders.Constraints(
+    presence_penalty=jnp.asarray([[0.5], [0.0]]),
+    frequency_penalty=jnp.asarray([[1.0], [2.0]]),
+  )
+  history = constraints.History.after(*prompt, written, jnp.asarray(3))
+  # One row may have fewer written tokens than another.
+  history = history.replace(index=jnp.asarray([[3], [2]]))
+  got = allowed.apply(
+    jnp.asarray(LOGITS), history, max_new_tokens=3, eos_id=EOS
+  )
+  np.testing.assert_allclose(got, [[2, 1, -4.5, 0.5, 3], [0, 1, -3, 0.5, 3]])
 
 
 def test_a_forced_token_follows_a_prompt_of_one():

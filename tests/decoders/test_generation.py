@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from mmjax import decoders
+from mmjax.decoders import streaming
+from mmjax.errors import ConfigError
 from mmjax.types import Tokens
 
 EOS = 2
@@ -254,6 +256,26 @@ def test_an_end_is_followed_by_padding_and_scores_nothing_more():
   np.testing.assert_array_equal(generated.tokens, [[2, 3, 3], [1, 2, 3]])
   np.testing.assert_array_equal(generated.mask, [[1, 0, 0], [1, 1, 0]])
   close(generated.score, np.log([0.7, 0.6 * 0.7]))
+
+
+def test_a_stop_string_ends_its_text_alone():
+  """Texts are their tokens' numbers, one after the other."""
+  free = greedy(eos_id=())
+  first = ''.join(str(token) for token in written(free, 0))
+  strings = streaming.StopStrings(lambda ids: ''.join(map(str, ids)))
+  strings.start(2, (first[:2],), ())
+  found = greedy(eos_id=(), on_tokens=strings)
+  other = ''.join(str(token) for token in written(free, 1))
+  assert first[:2] not in other
+  assert written(found, 0) == written(free, 0)[:2]
+  assert written(found, 1) == written(free, 1)
+  assert streaming.cut('abcabc', ('ca', 'b')) == 'a'
+  assert streaming.cut('abc', ()) == 'abc'
+
+
+def test_seeds_are_as_many_as_texts():
+  with pytest.raises(ConfigError, match='3 seeds do not match 2 texts'):
+    greedy(rng=decoders.make_keys([1, 2, 3]), temperature=1.0)
 
 
 def test_samples_are_as_frequent_as_they_are_likely():

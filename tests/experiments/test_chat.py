@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import threading
 from pathlib import Path
 
 import jax
@@ -17,6 +18,7 @@ from mmjax.cli import main as cli
 from mmjax.config import overrides, settings
 from mmjax.data import sources
 from mmjax.errors import ConfigError
+from mmjax.inference import batching, chat_models, opened
 from mmjax.runs import init_from, rebuild
 from mmjax.training import runner
 from tests.data import chat_forms
@@ -79,6 +81,10 @@ def test_a_run_chats_as_the_published_model_that_it_began_from(
   again = mmjax.load(tmp_path / 'out')
   jax.tree.map(np.testing.assert_array_equal, again.params, model.params)
   assert again.chat_template == model.chat_template
+  options = ['red', 'a small cat', want.strip()]
+  scores = model.choose(MESSAGES, options)
+  assert run.choose(MESSAGES, options) == pytest.approx(scores, rel=1e-4)
+  assert run.chat(MESSAGES, stop=want.strip()[1:3]) == want.strip()[:1]
   with pytest.raises(ConfigError, match="role 'bot' in turn 2; use one of"):
     run.chat([MESSAGES[1], {'role': 'bot', 'content': 'x'}])
 
@@ -152,6 +158,7 @@ def test_a_vision_language_model_chats_as_published(
   messages = [{'role': 'user', 'content': content}]
   want = model.chat(messages, max_new_tokens=3)
   assert want.strip() == run.chat(messages)
+  assert want.strip() == _serve(workdir, messages).strip()
   flags = [f'--image={tmp_path / "a.png"}', '--question=a small red']
   capsys.readouterr()
   assert cli.main(['predict', str(workdir), *flags]) == 0
@@ -252,6 +259,26 @@ def test_weights_bring_how_images_are_prepared(make_config):
   config.data.features.turns.update(image_tokens=9, packed=False)
   with pytest.raises(ConfigError, match="make it of the kind 'patches'"):
     chat.build(settings.complete(config), None)
+
+
+def _serve(workdir, messages):
+  """The answer of a server with the run."""
+  model = chat_models.open_chat_model(opened.open_model(str(workdir)))
+  pieces, ended = [], threading.Event()
+
+  def notify(text, tokens, end):
+    del tokens
+    pieces.append(text)
+    if end is not None:
+      ended.set()
+
+  settings = batching.make_settings(model, seed=0, number=0, max_new_tokens=3)
+  engine = batching.Engine(model, batch_size=1)
+  prompt = model.prepare(messages)
+  engine.submit(batching.Answer(prompt, settings, notify))
+  assert ended.wait(60)
+  engine.close()
+  return ''.join(pieces)
 
 
 @pytest.mark.parametrize('family', ['gpt2', 'qwen2', 'mistral', 'opt'])

@@ -10,8 +10,8 @@ import pytest
 
 from mmjax import pretrained
 from mmjax.cli import main
+from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
-from mmjax.inference import chatting
 
 GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 TEMPLATE = (
@@ -23,7 +23,7 @@ def run_stream(pieces, stop=()):
   """What is written, after each token, of tokens that spell bytes."""
   shown, written = [], []
   decode = lambda ids: b''.join(pieces[i] for i in ids).decode(errors='replace')
-  stream = chatting.Stream(decode, written.append, stop)
+  stream = streaming.Stream(decode, written.append, stop)
   ends = []
   for token in range(len(pieces)):
     ends.append(bool(stream(np.array([token]))[0]))
@@ -90,4 +90,4 @@ def test_models_that_do_not_chat_are_refused(monkeypatch, capsys):
   assert main.main(['chat', str(GOLDEN / 'gpt2')]) == 2
   assert 'has no chat template' in capsys.readouterr().err
   with pytest.raises(ConfigError, match="a stop string is ''"):
-    chatting.Stream(str, print, ('',))
+    streaming.Stream(str, print, ('',))

@@ -58,6 +58,28 @@ def test_ties_stay():
   assert kept(jnp.asarray([[1.0, 2.0, 1.0, 0.0]]), top_k=2) == [{0, 1, 2}]
 
 
+def test_settings_of_each_row_are_those_of_all():
+  """Without and with ties and tokens that are excluded already."""
+  rng = np.random.default_rng(0)
+  logits = np.round(rng.normal(0, 2, (8, 11)), 1).astype(np.float32)
+  logits[2:, 3] = -np.inf
+  settings = [(k, p) for k in (0, 1, 5, 99) for p in (1.0, 0.6)]
+  top_k, top_p = (jnp.asarray(one) for one in zip(*settings, strict=True))
+  found = ops.filter_each(jnp.asarray(logits), top_k, top_p)
+  for row, (k, p) in enumerate(settings):
+    wanted = ops.filter_logits(jnp.asarray(logits[row : row + 1]), k, p)
+    np.testing.assert_array_equal(found[row], wanted[0])
+  rngs = jax.random.split(jax.random.key(1), 8)
+  temperatures = jnp.asarray([0.0, 0.5] * 4)
+  drawn = ops.sample_each(rngs, jnp.asarray(logits), temperatures, top_k, top_p)
+  for row, (k, p) in enumerate(settings):
+    one = slice(row, row + 1)
+    wanted = ops.sample_token(
+      rngs[one], jnp.asarray(logits[one]), float(temperatures[row]), k, p
+    )
+    assert drawn[row] == wanted[0]
+
+
 def draws(number=4000, **settings):
   rngs = jax.random.split(jax.random.key(0), number)
   logits = jnp.broadcast_to(LOGITS[:1], (number, 5))

@@ -1,0 +1,365 @@
+"""OpenAI's chat endpoint: each answer as the model gives it alone."""
+
+import asyncio
+import base64
+import io
+import json
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import httpx
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+from starlette import testclient
+
+from mmjax import pretrained
+from mmjax.cli import main, serve_answers, serve_app
+from mmjax.errors import ConfigError
+from mmjax.inference import batching, chat_models, opened
+from tests.data import chat_forms
+
+GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
+URL = '/v1/chat/completions'
+ADDRESS = 'http://127.0.0.1:8000'
+NEW = 7
+
+
+def _encode(color):
+  stream = io.BytesIO()
+  PIL.Image.new('RGB', (24, 18), color).save(stream, 'PNG')
+  content = base64.b64encode(stream.getvalue()).decode()
+  return f'data:image/png;base64,{content}'
+
+
+def _say(text, *colors):
+  images = [
+    {'type': 'image_url', 'image_url': {'url': _encode(color)}}
+    for color in colors
+  ]
+  content = [*images, {'type': 'text', 'text': text}] if images else text
+  return [{'role': 'user', 'content': content}]
+
+
+# Conversations, and how they are answered.
+ASKED = [
+  (_say('a small red'), {}),
+  (_say('a red', 'red'), {}),
+  (_say('cat'), {'temperature': 1.5, 'seed': 5}),
+  (_say('a small cat', 'blue'), {'temperature': 1.5, 'seed': 6}),
+  (_say('red'), {'temperature': 1.5, 'seed': 7}),
+]
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A LLaVA that chats, and has positions for more than it needs."""
+  folder = tmp_path_factory.mktemp('models') / 'llava'
+  shutil.copytree(GOLDEN / 'llava', folder)
+  (folder / 'chat_template.jinja').write_text(
+    chat_forms.unmark(chat_forms.LLAVA)
+  )
+  (folder / 'tokenizer_config.json').write_text(
+    json.dumps({'eos_token': '</s>'})
+  )
+  config = json.loads((folder / 'config.json').read_text())
+  config['text_config']['max_position_embeddings'] = 256
+  (folder / 'config.json').write_text(json.dumps(config))
+  return folder
+
+
+@pytest.fixture(scope='module')
+def served(folder):
+  model = chat_models.open_chat_model(opened.open_model(str(folder)))
+  engine = batching.Engine(model, batch_size=3, max_waiting=40)
+  yield serve_answers.Served('tiny', model, engine)
+  engine.close()
+
+
+@pytest.fixture(scope='module')
+def client(served):
+  # Without its end, which closes the engine.
+  return testclient.TestClient(serve_app.make(served), base_url=ADDRESS)
+
+
+@pytest.fixture(scope='module')
+def alone(folder):
+  """The text of each conversation that the model writes by itself."""
+  model = pretrained.load(folder)
+  return [
+    model.chat(messages, max_new_tokens=NEW, **settings)
+    for messages, settings in ASKED
+  ]
+
+
+def _body(messages, **settings):
+  return {
+    'model': 'tiny', 'messages': messages, 'max_tokens': NEW, **settings
+  }  # fmt: skip
+
+
+def _post_together(app, bodies):
+  """The responses to requests that come at once."""
+
+  async def post():
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(
+      transport=transport, base_url=ADDRESS
+    ) as client:
+      return await asyncio.gather(*(client.post(URL, json=b) for b in bodies))
+
+  return asyncio.run(post())
+
+
+def _read_events(response):
+  *events, end, rest = response.text.split('\n\n')
+  assert end == 'data: [DONE]' and not rest
+  assert all(event.startswith('data: ') for event in events)
+  return [json.loads(event.removeprefix('data: ')) for event in events]
+
+
+def _get_text(response):
+  assert response.status_code == 200, response.text
+  return response.json()['choices'][0]['message']['content']
+
+
+def test_requests_at_once_are_answered_as_each_is_alone(served, alone):
+  """Twenty-one in three rows, one of them broken; and no program more."""
+  bodies = [_body(messages, **settings) for messages, settings in ASKED]
+  broken = _body(_say('a red'), temperature='hot')
+  app = serve_app.make(served)
+  compiled = []
+
+  def count(event, seconds, fun_name='', **_):
+    del seconds
+    if event == '/jax/core/compile/backend_compile_duration':
+      compiled.append(fun_name)
+
+  responses = _post_together(app, [*bodies, broken, *bodies * 3])
+  jax.monitoring.register_event_duration_secs_listener(count)
+  try:
+    for _ in range(5):  # Which rows and sizes there are depends on the time.
+      compiled.clear()
+      again = _post_together(app, bodies * 3)
+      if not compiled:
+        break
+  finally:
+    jax.monitoring.unregister_event_duration_listener(count)
+  refused = responses.pop(len(bodies))
+  assert refused.status_code == 400
+  for found in (responses, again):
+    assert [_get_text(one).strip() for one in found] == [
+      text.strip() for text in alone
+    ] * (len(found) // len(alone))
+  assert len(set(alone)) > 3
+  assert not compiled
+
+
+def test_a_stream_is_the_answer_in_pieces(client, alone):
+  messages, settings = ASKED[3]
+  options = {'stream': True, 'stream_options': {'include_usage': True}}
+  response = client.post(URL, json=_body(messages, **settings, **options))
+  assert response.headers['content-type'].startswith('text/event-stream')
+  first, *pieces, end, usage = _read_events(response)
+  assert first['choices'][0]['delta'] == {'role': 'assistant', 'content': ''}
+  deltas = [piece['choices'][0]['delta']['content'] for piece in pieces]
+  assert ''.join(deltas).strip() == alone[3].strip() and len(deltas) > 2
+  assert end['choices'][0]['finish_reason'] == 'length'
+  assert usage['choices'] == []
+  assert usage['usage']['completion_tokens'] == NEW
+
+
+def _ask(served, prompt, number, **settings):
+  """An answer that is asked for; an event when it has begun, and its events."""
+  begun, ended, events = threading.Event(), threading.Event(), []
+
+  def notify(*event):
+    events.append(event)
+    begun.set()
+    if event[-1] is not None:
+      ended.set()
+
+  answer = batching.Answer(
+    prompt,
+    batching.make_settings(
+      served.model, seed=5, number=0, max_new_tokens=number, **settings
+    ),
+    notify,
+    num_likeliest=2,
+  )
+  return answer, begun, ended, events
+
+
+def test_several_answers_and_stop_strings(client):
+  messages, settings = ASKED[2]
+  body = _body(messages, **settings, n=4, logprobs=True, top_logprobs=2)
+  found = client.post(URL, json=body).json()
+  texts = [choice['message']['content'] for choice in found['choices']]
+  assert len(set(texts)) > 1
+  assert found['usage']['completion_tokens'] <= 4 * NEW
+  for one in found['choices'][0]['logprobs']['content']:
+    assert one['logprob'] < 0 and len(one['top_logprobs']) == 2
+    assert bytes(one['bytes']).decode() == one['token']
+  stop = texts[0].strip()[2:5]
+  stopped = client.post(URL, json=_body(messages, **settings, stop=[stop]))
+  choice = stopped.json()['choices'][0]
+  assert choice['finish_reason'] == 'stop'
+  assert choice['message']['content'] == texts[0][: texts[0].index(stop)]
+
+
+def test_log_probabilities_are_those_of_one_pass_over_all(served):
+  model = served.model
+  prompt = model.prepare(_say('a small red'))
+  answer, _, ended, events = _ask(served, prompt, NEW)
+  served.engine.submit(answer)
+  assert ended.wait(60)
+  tokens = [token for _, new, _ in events for token in new]
+  ids = [token.id for token in tokens]
+  before = prompt.batch['text'][prompt.batch['text_mask']].tolist()
+  logits = model.model.jit_method('__call__', train=False)(
+    model.params, {'text': np.asarray([[*before, *ids]], np.int32)}
+  )['text_logits'][0]
+  wanted = np.asarray(jax.nn.log_softmax(logits[len(before) - 1 : -1]))
+  # A placeholder has another vector among the words of a prompt.
+  assert len(ids) > 2 and not set(ids) & {*model.module.placeholders}
+  for token, row in zip(tokens, wanted, strict=True):
+    np.testing.assert_allclose(token.log_prob, row[token.id], rtol=1e-4)
+    likeliest = dict(token.likeliest)
+    assert set(likeliest) == set(np.argsort(row)[-2:].tolist())
+    np.testing.assert_allclose(max(likeliest.values()), row.max(), rtol=1e-4)
+
+
+def test_a_client_that_leaves_frees_its_row(served):
+  """Three long answers fill the rows; without them, the next one begins."""
+  prompt = served.model.prepare(_say('cat'))
+  long = [_ask(served, prompt, 200) for _ in range(3)]
+  served.engine.submit(*(answer for answer, *_ in long))
+  for _, begun, *_ in long:
+    assert begun.wait(60)
+  for answer, *_ in long:
+    answer.cancelled = True
+  answer, _, ended, events = _ask(served, prompt, 2)
+  served.engine.submit(answer)
+  assert ended.wait(60) and events[-1][-1] == 'length'
+  assert not any(one.is_set() for _, _, one, _ in long)
+
+
+@pytest.mark.parametrize('stream', [False, True])
+def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
+  served, monkeypatch, stream
+):
+  asked, sent = [], []
+  submit = served.engine.submit
+  monkeypatch.setattr(
+    served.engine,
+    'submit',
+    lambda *answers: (asked.extend(answers), submit(*answers)),
+  )
+  body = _body(_say('cat'), max_tokens=200, stream=stream)
+  messages = [{'type': 'http.request', 'body': json.dumps(body).encode()}]
+
+  async def receive():
+    # Gone as soon as it has asked.
+    return messages.pop() if messages else {'type': 'http.disconnect'}
+
+  async def send(message):
+    sent.append(message)
+
+  scope = {
+    'type': 'http',
+    'asgi': {'spec_version': '2.3'},
+    'method': 'POST',
+    'path': URL,
+    'query_string': b'',
+    'headers': [
+      (b'content-type', b'application/json'),
+      (b'host', b'localhost'),
+    ],
+  }
+  asyncio.run(serve_app.make(served)(scope, receive, send))
+  (answer,) = asked
+  assert answer.cancelled and answer.num_tokens < 200
+  assert b'[DONE]' not in b''.join(one.get('body', b'') for one in sent)
+
+
+@pytest.mark.parametrize(
+  ('changed', 'status', 'param', 'message'),
+  [
+    ({'model': 'x'}, 404, 'model', "this server has 'tiny'"),
+    ({'messages': []}, 400, 'messages', 'not a list of messages'),
+    ({'messages': [{'role': 'user'}]}, 400, 'messages[0].content', 'neither'),
+    ({'temperature': 3}, 400, 'temperature', 'a number from 0 to 2'),
+    ({'n': True}, 400, 'n', 'a whole number from 1'),
+    ({'stop': ['']}, 400, 'stop', 'none of them empty'),
+    ({'tools': [{}]}, 400, 'tools', 'does not do'),
+    ({'best_of': 2}, 400, 'best_of', "does not know 'best_of'"),
+    ({'top_logprobs': 2}, 400, 'top_logprobs', 'without logprobs'),
+    ({'max_tokens': 256}, 400, 'max_tokens', 'use 2[0-9]+ or fewer'),
+    ({'messages': _say('cat ' * 300)}, 400, 'messages', '256 at most'),
+    ({'messages': _say('<image>')}, 400, 'messages', 'the placeholders'),
+  ],
+)
+def test_what_is_refused_is_named(client, changed, status, param, message):
+  response = client.post(URL, json={**_body(_say('cat')), **changed})
+  assert response.status_code == status
+  error = response.json()['error']
+  assert error['param'] == param and error['type'] == 'invalid_request_error'
+  assert re.search(message, error['message'])
+
+
+@pytest.mark.parametrize(
+  ('url', 'message'),
+  [
+    ('/etc/passwd', 'send a data: URL'),
+    ('file:///etc/passwd', 'send a data: URL'),
+    ('http://127.0.0.1:1/a.png', 'with --allow_http'),
+    ('data:image/png;base64,eA==', 'is not an image'),
+  ],
+)
+def test_no_file_of_the_server_and_no_address_is_read(client, url, message):
+  messages = _say('a red', 'red')
+  messages[0]['content'][0]['image_url'] = {'url': url}
+  response = client.post(URL, json=_body(messages))
+  assert response.status_code == 400
+  assert message in response.json()['error']['message']
+
+
+def test_other_addresses(client):
+  (model,) = client.get('/v1/models').json()['data']
+  assert model['id'] == 'tiny' and model['max_model_len'] == 256
+  assert client.get('/v1/models/tiny').json() == model
+  assert client.get('/v1/models/x').json()['error']['code'] == 'model_not_found'
+  assert client.get('/health').json() == {'status': 'ok'}
+  assert client.get(URL).json()['error']['message'] == 'Method Not Allowed'
+  # A form of another site, another site's name for this machine, no JSON.
+  assert client.post(URL, data={'model': 'x'}).status_code == 415
+  json_type = {'content-type': 'application/json'}
+  assert client.post(URL, content='{', headers=json_type).status_code == 400
+  other = client.get('/v1/models', headers={'host': 'example.com'})
+  assert other.status_code == 400
+
+
+def test_too_many_and_late_requests_are_refused(served):
+  engine = batching.Engine(served.model, batch_size=1, max_waiting=1)
+  app = serve_app.make(serve_answers.Served('tiny', served.model, engine))
+  with testclient.TestClient(app, base_url=ADDRESS) as client:
+    response = client.post(URL, json=_body(_say('cat'), n=3))
+    assert response.status_code == 429
+    assert 'answers are waiting' in response.json()['error']['message']
+  # The application's end is the engine's.
+  with testclient.TestClient(app, base_url=ADDRESS) as client:
+    response = client.post(URL, json=_body(_say('cat')))
+    assert response.status_code == 503
+    assert response.json()['error']['type'] == 'server_error'
+
+
+def test_models_that_do_not_chat_are_refused(folder, capsys):
+  assert main.main(['serve', str(GOLDEN / 'vit'), '--port=0']) == 2
+  assert 'does not chat; give a run' in capsys.readouterr().err
+  assert main.main(['serve', str(GOLDEN / 'gpt2'), '--port=0']) == 2
+  assert 'has no chat template' in capsys.readouterr().err
+  with pytest.raises(ConfigError, match='max_length=999 is more than the 256'):
+    chat_models.open_chat_model(opened.open_model(str(folder)), 999)
