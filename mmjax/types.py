@@ -195,7 +195,9 @@ class TaughtObjective(Objective, Protocol):
   Attributes:
     teacher: 'ema' for the EMA of the model's own parameters, 'frozen' for the
       experiment's frozen model of the objective's name
-      (`mmjax.training.experiment.Experiment.frozen`).
+      (`mmjax.training.experiment.Experiment.frozen`), 'initial' for the model
+      that the run started from: the frozen model of the objective's name, or
+      the model's own parameters without their adapters.
   """
 
   teacher: str
@@ -225,6 +227,46 @@ class TaughtObjective(Objective, Protocol):
 
     Returns:
       As of `Objective`.
+    """
+
+
+class Rollout(Protocol):
+  """Makes training examples with the model that is trained.
+
+  Before each update, `sample` runs with the parameters that are then updated,
+  and `score` completes what it returns. With the same parameters, batch and key
+  both give the same, so that a run resumes exactly.
+
+  Attributes:
+    reads: keys of the arrays that `score` reads.
+    adds: keys of the arrays [B] float32 that `score` adds.
+  """
+
+  reads: Sequence[str]
+  adds: Sequence[str]
+
+  def sample(self, params: Params, batch: Batch, rng: Array) -> Batch:
+    """Makes examples of a batch as the data makes it; pure, and compiled.
+
+    Args:
+      params: the model's parameters.
+      batch: global arrays [b, ...], before `make_inputs`.
+      rng: key of this step.
+
+    Returns:
+      Arrays [B, ...], B a multiple of b. Examples made of one lie next to each
+      other.
+    """
+
+  def score(self, arrays: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Makes further arrays of examples, by ordinary code on the host.
+
+    Args:
+      arrays: numpy arrays of `reads`, of all examples made of some of the
+        batch's; on several hosts, of this one's.
+
+    Returns:
+      The arrays of `adds`, of the same examples.
     """
 
 

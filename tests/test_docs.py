@@ -50,6 +50,12 @@ config = ml_collections.ConfigDict(
   {'data': {'features': {}}, 'tasks': {'chat': {}}}
 )
 """,
+  'preference.md': """
+import ml_collections
+config = ml_collections.ConfigDict(
+  dict(data=dict(features={}), tasks={})
+)
+""",
   'data.md': 'import ml_collections; config = ml_collections.ConfigDict()',
   'embed_and_search.md': """
 import pathlib, numpy

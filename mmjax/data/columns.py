@@ -223,12 +223,15 @@ def _resolve_requested(
 def _add_aliases(
   fields: dict[str, str], plain: Mapping[str, str], aliased: Sequence[str]
 ) -> None:
+  # What stands before two answers is no caption.
+  other = {'prompt'} if {'chosen', 'rejected'} <= plain.keys() else set()
   for field in aliased:
     if field in fields.values() or f'{field}s' in fields.values():
       continue
     candidates = [
       name
       for alias in ALIASES[field]
+      if alias not in other
       for lowered, name in plain.items()
       if alias in (lowered, _normalise(name)) and name not in fields
     ]

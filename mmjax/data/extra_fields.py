@@ -28,6 +28,9 @@ _KNOWN = {
   'sound': ('sound', 'audio', 'audio_path', 'audio_file', 'wav', 'speech'),
   'video': ('video', 'video_path', 'video_file', 'clip', 'mp4'),
 }
+# Columns of two answers, of which one is preferred, and of what is before both;
+# a text in one of them is a turn of this role.
+_PREFERENCE = {'prompt': 'user', 'chosen': 'assistant', 'rejected': 'assistant'}
 # Endings of the files of these kinds.
 ENDINGS = {
   'sound': ('.wav', '.flac', '.ogg', '.opus', '.mp3', '.aiff', '.aif'),
@@ -117,7 +120,7 @@ def _link_turns(found: Sequence[ExtraField]) -> list[ExtraField]:
 def list_columns(fields: Sequence[ExtraField]) -> tuple[str, ...]:
   """Lists the columns of fields, and those that are fields by themselves."""
   known = (name for names in _KNOWN.values() for name in names)
-  return (*(field.column for field in fields), *known)
+  return (*(field.column for field in fields), *known, *_PREFERENCE)
 
 
 def list_omitted(fields: Sequence[ExtraField]) -> set[str]:
@@ -129,10 +132,17 @@ def list_omitted(fields: Sequence[ExtraField]) -> set[str]:
 def infer(fields: Mapping[str, Any]) -> tuple[ExtraField, ...]:
   """Finds the columns of sounds and videos by their names and endings.
 
+  Where there are two answers, `chosen` and `rejected`, they and the `prompt`
+  are turns.
+
   >>> infer({'audio': 'a/1.wav', 'caption': 'a dog'})
   (ExtraField(name='sound', kind='sound', column='audio'),)
   """
   found = {}
+  if all(fields.get(name) for name in ('chosen', 'rejected')):
+    for name in _PREFERENCE:
+      if fields.get(name):
+        found[name] = ExtraField(name, 'turns', name)
   for column, value in fields.items():
     for kind, names in _KNOWN.items():
       is_file = isinstance(value, str) and value.lower().endswith(ENDINGS[kind])
@@ -163,7 +173,8 @@ def read(
     if isinstance(raw, str):
       texts.refuse_stand_in(raw, f'the {field.kind}')
     if field.kind == 'turns':
-      value = _read_turns(raw, field.images)
+      role = _PREFERENCE.get(field.name)
+      value = _read_turns(raw, field.images, role)
     else:
       value = _CONVERTERS[field.kind](raw, read_file)
   except ConfigError as error:
@@ -254,13 +265,20 @@ def _read_array(
   return array
 
 
-def _read_turns(value: Any, images_field: str) -> list[dict]:
-  turns = raw_turns.read_turns(
-    _parse_json(value) if isinstance(value, str) else value, images_field
-  )
+def _read_turns(value: Any, images_field: str, role: str | None) -> list[dict]:
+  if isinstance(value, str):
+    value = _parse_turns(value, role)
+  turns = raw_turns.read_turns(value, images_field)
   if fault := features.Turns.explain_fault(turns):
     raise ConfigError(fault)
   return turns
+
+
+def _parse_turns(value: str, role: str | None) -> Any:
+  """JSON of turns; or a text that is one, where its role is known."""
+  if role is not None and not value.lstrip().startswith(('[', '{')):
+    return [{'role': role, 'content': value}]
+  return _parse_json(value)
 
 
 def _parse_json(value: str) -> Any:

@@ -42,6 +42,8 @@ class Feed:
     preprocessor: function from a record to arrays.
     train: training batches.
     train_source: the records that they are made of.
+    drawn: the same, with a category's `labelled_share` applied: a batch's
+      `index` is a number of these.
     splits: evaluation splits: 'test' and 'val' if the config names them, and
       each of `extra_splits` by its name; of a mixture 'test/SOURCE',
       'val/SOURCE' and 'test/SOURCE/NAME'.
@@ -60,6 +62,7 @@ class Feed:
   preprocessor: preprocess.Preprocessor
   train: batches.TrainBatches
   train_source: sources.Source
+  drawn: sources.Source
   splits: Mapping[str, sources.Source]
   init_batch: batches.Batch
   files: Mapping[str, Callable[[pathlib.Path], None]]
@@ -124,6 +127,7 @@ def open_feed(
       on_error=data['on_error'],
     ),
     train_source=train,
+    drawn=drawn,
     splits=opened.splits,
     init_batch=_read_init_batch(drawn, preprocessor, data['on_error']),
     files=_list_files(tokenizer, preprocessor),

@@ -38,11 +38,15 @@ class Generated:
     mask: [B, T], True on tokens up to and with the end of text.
     score: [B] float32, the sum of the tokens' log-probabilities; for beam
       search divided by the length penalty.
+    log_probs: [B, T] float32, log-probabilities of the tokens at the
+      temperature of sampling, before `top_k` and `top_p`; 0 after the end. None
+      of beam search.
   """
 
   tokens: Array
   mask: Array
   score: Array
+  log_probs: Array | None = None
 
 
 @flax.struct.dataclass
@@ -53,6 +57,7 @@ class _SampleState:
   tokens: Array  # [B, T]
   mask: Array  # [B, T]
   score: Array  # [B]
+  log_probs: Array  # [B, T]
   done: Array  # [B]
 
 
@@ -118,8 +123,8 @@ def sample(
       state.logits, history, max_new_tokens=max_new_tokens, eos_id=eos_id
     )
     token = ops.sample_token(rngs, logits, temperature, top_k, top_p)  # [B]
-    log_probs = jax.nn.log_softmax(logits)  # [B, V]
-    gained = jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]  # [B]
+    gained = _log_probs(logits, token)  # [B]
+    sampled = _log_probs(logits / (temperature or 1.0), token)
     alive = ~state.done
     token = jnp.where(alive, token, pad_id)
     done = state.done | is_end(token, eos_id)
@@ -135,6 +140,9 @@ def sample(
       tokens=state.tokens.at[:, state.index].set(token),
       mask=state.mask.at[:, state.index].set(alive),
       score=state.score + jnp.where(alive, gained, 0.0),
+      log_probs=state.log_probs.at[:, state.index].set(
+        jnp.where(alive, sampled, 0.0)
+      ),
       done=done,
     )
 
@@ -148,10 +156,17 @@ def sample(
       tokens=jnp.full((batch, max_new_tokens), pad_id, jnp.int32),
       mask=jnp.zeros((batch, max_new_tokens), bool),
       score=jnp.zeros((batch,), jnp.float32),
+      log_probs=jnp.zeros((batch, max_new_tokens), jnp.float32),
       done=jnp.zeros((batch,), bool),
     ),
   )
-  return Generated(end.tokens, end.mask, end.score)
+  return Generated(end.tokens, end.mask, end.score, end.log_probs)
+
+
+def _log_probs(logits: Array, tokens: Array) -> Array:
+  """Log-probabilities [B] of tokens [B] by logits [B, V]."""
+  log_probs = jax.nn.log_softmax(logits)
+  return jnp.take_along_axis(log_probs, tokens[:, None], axis=1)[:, 0]
 
 
 def make_keys(seed: int | Sequence[int]) -> Array:

@@ -9,8 +9,10 @@ from mmjax.evaluators.drawings import Drawings
 from mmjax.evaluators.imagined import Imagined
 from mmjax.evaluators.masked import HiddenPatches, HiddenTokens
 from mmjax.evaluators.numbers import Numbers
+from mmjax.evaluators.preferences import Preferences
 from mmjax.evaluators.reconstructions import Reconstructions
 from mmjax.evaluators.retrieval import Retrieval
+from mmjax.evaluators.rewards import Rewards
 from mmjax.evaluators.texts import Texts
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
   'HiddenTokens',
   'Imagined',
   'Numbers',
+  'Preferences',
   'Reconstructions',
   'Retrieval',
+  'Rewards',
   'Texts',
   'attribute_accuracy',
 ]

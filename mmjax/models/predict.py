@@ -11,11 +11,33 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mmjax import objectives, ops
+from mmjax import decoders, objectives, ops
 from mmjax.objectives import presence
-from mmjax.types import Array, Batch, Params
+from mmjax.types import Array, Batch, Outputs, Params
 
 Predict = Callable[[Params, Batch], Array]
+
+
+def apply_factored(model: nn.Module, params: Params, batch: Batch) -> Outputs:
+  """Outputs without dropout, with logits that are not multiplied out.
+
+  So the log-probabilities of tokens can be computed in chunks
+  (`mmjax.objectives.token_log_probs`), as in training.
+
+  Args:
+    model: any model; other outputs than a `TextDecoder`'s are as always.
+    params: its parameters.
+    batch: arrays by the keys of `mmjax.types`.
+  """
+
+  def keep_factors(call, args, kwargs, context):
+    is_decoder = isinstance(context.module, decoders.TextDecoder)
+    if is_decoder and context.method_name == 'predict':
+      kwargs = {**kwargs, 'train': True}
+    return call(*args, **kwargs)
+
+  with nn.intercept_methods(keep_factors):
+    return model.apply({'params': params}, batch, train=False)
 
 
 def make_embed(model: nn.Module, *, name: str) -> Predict:
@@ -145,6 +167,30 @@ def make_learnt_losses(model: nn.Module, *, target: str) -> Predict:
     right = jnp.argmax(logits, axis=-1) == labels
     columns = (losses * mask, right & mask, mask)
     return jnp.stack([x.sum(axis=1, dtype=jnp.float32) for x in columns], 1)
+
+  return predict
+
+
+def make_answer_scores(
+  model: nn.Module, *, objective: objectives.Preference
+) -> Predict:
+  """Log-probabilities of both answers of pairs, and their numbers of tokens.
+
+  Args:
+    model: one with the output `TARGET_logits` [B, T - 1, V].
+    objective: names the target.
+
+  Returns:
+    A function to arrays [B, 4]: the sums of the log-probabilities of the
+    preferred answer's tokens and of the other's, and the numbers of both.
+  """
+
+  def predict(params: Params, batch: Batch) -> Array:
+    columns = []
+    for part in (batch, objective.swap(batch)):
+      columns.append(objective.score(apply_factored(model, params, part), part))
+    columns += objective.count_tokens(batch)
+    return jnp.stack([x.astype(jnp.float32) for x in columns], axis=1)
 
   return predict
 

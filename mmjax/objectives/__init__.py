@@ -16,6 +16,11 @@ from mmjax.objectives.correlation import (
 )
 from mmjax.objectives.denoising import Denoising
 from mmjax.objectives.distillation import Distillation
+from mmjax.objectives.group_policy import (
+  GroupPolicy,
+  ReferencedGroupPolicy,
+  group_advantages,
+)
 from mmjax.objectives.image_tokens import MaskedImageTokens
 from mmjax.objectives.masked import (
   MaskedPatches,
@@ -23,6 +28,11 @@ from mmjax.objectives.masked import (
   normalise_patches,
 )
 from mmjax.objectives.matching import Matching
+from mmjax.objectives.preference import (
+  Preference,
+  ReferencedPreference,
+  preference_losses,
+)
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
   Captioning,
@@ -32,6 +42,7 @@ from mmjax.objectives.text import (
   Writing,
   cross_entropy,
   next_token_loss,
+  token_log_probs,
 )
 from mmjax.objectives.views import Consistency, PseudoLabeling
 
@@ -45,12 +56,16 @@ __all__ = [
   'Conversation',
   'Denoising',
   'Distillation',
+  'GroupPolicy',
   'MaskedImageTokens',
   'MaskedPatches',
   'MaskedTokens',
   'Matching',
   'PerceptualAutoencoding',
+  'Preference',
   'PseudoLabeling',
+  'ReferencedGroupPolicy',
+  'ReferencedPreference',
   'Regression',
   'Unimodal',
   'VqaClassification',
@@ -58,9 +73,12 @@ __all__ = [
   'Writing',
   'blend_weights',
   'cross_entropy',
+  'group_advantages',
   'next_token_loss',
   'normalise_patches',
+  'preference_losses',
   'sigmoid_loss',
   'softmax_loss',
+  'token_log_probs',
   'total_correlation',
 ]

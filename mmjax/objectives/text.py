@@ -77,6 +77,45 @@ def mean_cross_entropy(
   return loss, accuracy, Items(losses, mask)
 
 
+def token_log_probs(
+  logits: Float[Array, '*B _ V'] | FactoredLogits,
+  tokens: Int[Array, '*B T'],
+  mask: Bool[Array, '*B T'],
+  temperature: float = 1.0,
+) -> Float[Array, '*B _']:
+  """Log-probability of each token after those before it, in float32.
+
+  Where a device should not hold all logits, they never exist as a whole.
+
+  Args:
+    logits: logits [B, T - 1, V]; position t predicts token t + 1. Here B may be
+      several axes.
+    tokens: token ids [B, T].
+    mask: [B, T], True for the tokens that count.
+    temperature: divisor of the logits.
+
+  Returns:
+    Log-probabilities [B, T - 1] of the tokens 1 to T - 1, 0 where they don't
+    count.
+  """
+  labels, mask = tokens[..., 1:], mask[..., 1:]
+  if isinstance(logits, FactoredLogits):
+    if temperature != 1:
+      divide = lambda x: None if x is None else x / temperature
+      logits = logits.replace(
+        vectors=divide(logits.vectors),
+        bias=divide(logits.bias),
+        softcap=divide(logits.softcap),
+      )
+    if not vocabulary.fits(logits):
+      return -vocabulary.cross_entropies(logits, labels, mask)
+    logits = vocabulary.multiply(logits)
+  else:
+    logits = logits / temperature
+  losses = cross_entropy(ops.zero_masked(logits, mask), labels)
+  return jnp.where(mask, -losses, 0.0)
+
+
 def next_token_loss(
   logits: Float[Array, '*B _ V'] | FactoredLogits,
   tokens: Int[Array, '*B T'],

@@ -192,6 +192,17 @@ def shard_batch(batch: Batch, mesh: jax.sharding.Mesh) -> Batch:
   return {name: shard(array) for name, array in batch.items()}
 
 
+def local_rows(array: jax.Array) -> np.ndarray:
+  """This host's examples of a global array [B, ...], in their order.
+
+  Those that `shard_batch` puts there.
+  """
+  shards = {
+    shard.index[0].start or 0: shard.data for shard in array.addressable_shards
+  }
+  return np.concatenate([np.asarray(shards[start]) for start in sorted(shards)])
+
+
 def platform() -> str:
   """The platform that a program is compiled for: 'cpu', 'gpu' or 'tpu'.
 

@@ -64,24 +64,62 @@ def mean_cross_entropy(
     cross-entropy and whether the label has the highest logit, the first of
     equal ones.
   """
+  weights = mask / jnp.maximum(mask.sum(), 1).astype(jnp.float32)
+  split, tokens, restore = _arrange(factors, labels, mask, weights)
+  vectors, labels, weights = tokens
+  mean, losses, right = _mean(
+    (split, label_smoothing, factors.kernel.shape[1], factors.softcap),
+    vectors,
+    factors.kernel,
+    factors.bias,
+    labels,
+    weights,
+  )
+  return mean, *jax.lax.stop_gradient((restore(losses), restore(right)))
+
+
+def cross_entropies(
+  factors: FactoredLogits,
+  labels: Int[Array, '*B T'],
+  mask: Bool[Array, '*B T'],
+) -> Float[Array, '*B T']:
+  """Cross-entropy of each masked token, without ever holding all logits.
+
+  Those of `mean_cross_entropy` have no gradient; these have any that a loss of
+  them gives, and the logits are computed once more for it.
+
+  Args:
+    factors: as of `mean_cross_entropy`.
+    labels: integers [..., T] in [0, V).
+    mask: [..., T], True for the tokens that count. The vectors of others may be
+      anything.
+
+  Returns:
+    The cross-entropies [..., T] in float32, 0 where `mask` is False.
+  """
+  split, tokens, restore = _arrange(factors, labels, mask, mask)
+  vectors, labels, _ = tokens
+  losses = _each(
+    (split, 0.0, factors.kernel.shape[1], factors.softcap),
+    vectors,
+    factors.kernel,
+    factors.bias,
+    labels,
+  )
+  return jnp.where(mask, restore(losses), 0.0)
+
+
+def _arrange(factors, labels, mask, weights):
+  """The tokens as [B, T] with a T that devices divide, and the way back."""
   shape = labels.shape
   vectors = jnp.where(mask[..., None], factors.vectors, 0)
   vectors = vectors.reshape(-1, *vectors.shape[-2:])  # [B, T, D]
-  weights = mask / jnp.maximum(mask.sum(), 1).astype(jnp.float32)
   labels, weights = (x.reshape(vectors.shape[:-1]) for x in (labels, weights))
   split = _find_split(len(vectors), factors.kernel.shape[1])
   padding = -shape[-1] % split.length_shards
   pad = lambda x: jnp.pad(x, [(0, 0), (0, padding)] + [(0, 0)] * (x.ndim - 2))
-  mean, losses, right = _mean(
-    (split, label_smoothing, factors.kernel.shape[1], factors.softcap),
-    pad(vectors),
-    factors.kernel,
-    factors.bias,
-    pad(labels),
-    pad(weights),
-  )
-  losses, right = (x[:, : shape[-1]].reshape(shape) for x in (losses, right))
-  return mean, *jax.lax.stop_gradient((losses, right))
+  restore = lambda x: x[:, : shape[-1]].reshape(shape)
+  return split, tuple(map(pad, (vectors, labels, weights))), restore
 
 
 class _Split(NamedTuple):
@@ -142,6 +180,29 @@ def _backward(settings, grads, grad):
 
 
 _mean.defvjp(_forward, _backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _each(settings, vectors, kernel, bias, labels):
+  """The losses [B, T]."""
+  weights = jnp.zeros(labels.shape, jnp.float32)
+  inputs = vectors, kernel, bias, labels, weights
+  return _scan(settings, False, *inputs)[0][1]
+
+
+def _forward_each(settings, *inputs):
+  return _each(settings, *inputs), inputs
+
+
+def _backward_each(settings, inputs, grad):
+  """The gradient of their sum, in which each has its own as a weight."""
+  *factors, labels = inputs
+  _, grads = _scan(settings, True, *factors, labels, grad)
+  cast = lambda x, like: x.astype(like.dtype)
+  return *jax.tree.map(cast, tuple(grads), tuple(factors)), None
+
+
+_each.defvjp(_forward_each, _backward_each)
 
 
 def _scan(settings, differentiate, vectors, kernel, bias, labels, weights):

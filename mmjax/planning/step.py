@@ -83,7 +83,9 @@ def compile_step(
   small = _with_small_batch(config)
   experiment = build(small, program.mesh_of(small))
   train_program = program.build(config, experiment, mesh)
-  batch = _batch(experiment, config.train.batch_size, mesh)
+  batch = train_program.extend(
+    _batch(experiment, config.train.batch_size, mesh)
+  )
   traced = train_program.trace(batch)
   began = time.time()
   compiled, text = _compile(traced)

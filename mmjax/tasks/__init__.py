@@ -21,9 +21,11 @@ from mmjax.tasks.contrastive import Contrastive
 from mmjax.tasks.distill import Distill
 from mmjax.tasks.draw import Draw
 from mmjax.tasks.draw_tokens import DrawTokens
+from mmjax.tasks.grpo import Grpo, make_grpo
 from mmjax.tasks.masked import Masked
 from mmjax.tasks.match import Match
 from mmjax.tasks.mean_teacher import MeanTeacher
+from mmjax.tasks.prefer import Prefer
 from mmjax.tasks.prior import Prior
 from mmjax.tasks.pseudo_labels import PseudoLabels
 from mmjax.tasks.reconstruct import Reconstruct
@@ -33,7 +35,8 @@ from mmjax.tasks.unclip import Unclip
 from mmjax.tasks.unimodal import Unimodal
 from mmjax.tasks.vqa import VqaClassification, VqaGeneration
 
-# The tasks that a config can name; an experiment file may have more.
+# The tasks that a config can name; an experiment file may have more, such as
+# one of `make_grpo`.
 TASKS = {
   'contrastive': Contrastive,
   'align': Align,
@@ -52,6 +55,7 @@ TASKS = {
   'unimodal': Unimodal,
   'translate': Translate,
   'chat': Chat,
+  'prefer': Prefer,
   'captioning': Captioning,
   'vqa_classification': VqaClassification,
   'vqa_generation': VqaGeneration,
@@ -67,10 +71,12 @@ __all__ = [
   'Distill',
   'Draw',
   'DrawTokens',
+  'Grpo',
   'Masked',
   'Match',
   'MeanTeacher',
   'PredictFlag',
+  'Prefer',
   'Prior',
   'PseudoLabels',
   'Reconstruct',
@@ -87,5 +93,6 @@ __all__ = [
   'VqaGeneration',
   'build',
   'find_outputs',
+  'make_grpo',
   'objectives',
 ]

@@ -13,7 +13,7 @@ from mmjax.data import contact_sheet, sources, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
-from mmjax.types import Array, Batch, Objective, Params, Setting
+from mmjax.types import Array, Batch, Objective, Params, Rollout, Setting
 
 Weight = Annotated[float, Setting(minimum=0, below=math.inf)]
 # Flags of `mmjax predict` that ask for a task; '' for inputs alone.
@@ -81,6 +81,8 @@ class Split:
     blind_metrics: metrics of the blind baseline on this split, by name.
     lacking: of `Task.alternatives`, those that no record of the split has.
     tasks: all tasks that are evaluated, by name.
+    frozen: parameters of the frozen models that objectives learn from, by the
+      task's name; empty where a trained run is evaluated.
   """
 
   model: nn.Module
@@ -93,6 +95,7 @@ class Split:
   blind_metrics: Mapping[str, float] = dataclasses.field(default_factory=dict)
   lacking: Collection[tuple[str, ...]] = ()
   tasks: 'Mapping[str, Task]' = dataclasses.field(default_factory=dict)
+  frozen: Mapping[str, Params] = dataclasses.field(default_factory=dict)
 
   def settings(self) -> dict[str, int]:
     """The arguments that all evaluators have."""
@@ -273,6 +276,22 @@ class Task:
       features: features by name.
     """
     del features
+    return None
+
+  def make_rollout(
+    self,
+    model: nn.Module,
+    source: sources.Source,
+    preprocessor: preprocessing.Preprocessor,
+  ) -> Rollout | None:
+    """What makes training examples with the model; None for those of the data.
+
+    Args:
+      model: the Linen module.
+      source: the records that training batches are made of.
+      preprocessor: what makes them.
+    """
+    del model, source, preprocessor
     return None
 
   def check_beside(self, tasks: 'Mapping[str, Task]') -> None:

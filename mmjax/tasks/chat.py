@@ -8,7 +8,7 @@ import numpy as np
 
 from mmjax import errors, evaluators, objectives
 from mmjax.data import chat_messages, chat_tokenizers
-from mmjax.data.features import Feature, Turns
+from mmjax.data.features import Feature, Prompt, Turns
 from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
 from mmjax.models import predict
@@ -170,6 +170,8 @@ class Chat(base.Task):
     max_new_tokens: largest number of tokens of an answer that is written.
   """
 
+  name: ClassVar[str] = 'chat'
+  kinds: ClassVar[tuple[type[Feature], ...]] = (Turns,)
   ability: ClassVar[str] = 'chat'
   methods: ClassVar[Mapping[str, Any]] = {'chat': chat, 'choose': choose}
   predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
@@ -199,28 +201,39 @@ class Chat(base.Task):
     del features
     return objectives.Conversation(self.label_smoothing, self.target)
 
+  @property
+  def image_names(self) -> tuple[str, ...]:
+    """Names of the features of the conversations' images."""
+    names = (self.image,) if isinstance(self.image, str) else self.image
+    return tuple(filter(None, names))
+
   def needs(self) -> tuple[str, ...]:
-    return (self.target, *_list_names(self.image))
+    return (self.target, *self.image_names)
 
   def alternatives(self) -> Sequence[Sequence[str]]:
     return ((self.target,),)  # Conversations without an image are learnt too.
 
   def output_sizes(self, features: Mapping[str, Feature]) -> dict[str, int]:
-    feature = base.get_target(self.target, features, (Turns,))
-    if _list_names(self.image) != feature.image_names:
+    feature = base.get_target(self.target, features, self.kinds)
+    if isinstance(feature, Prompt) and Prompt not in self.kinds:
       raise ConfigError(
-        f'tasks.chat.image={self.image!r}, but '
+        f'tasks.{self.name}.target={self.target!r} is of the kind prompt, of '
+        'which nothing is learnt; use one of the kind turns'
+      )
+    if self.image_names != feature.image_names:
+      raise ConfigError(
+        f'tasks.{self.name}.image={self.image!r}, but '
         f'data.features.{self.target}.image={feature.image!r}; set both to the '
         'same features'
       )
     for name in feature.image_names:
       errors.choose(name, features, f'data.features.{self.target}.image')
     feature.with_features(features)
-    if self.max_new_tokens >= feature.length:
+    if self.max_new_tokens >= feature.length and Prompt not in self.kinds:
       raise ConfigError(
-        f'tasks.chat.max_new_tokens={self.max_new_tokens} leaves no room for a '
-        f'question in data.features.{self.target}.length={feature.length}; '
-        'make it smaller'
+        f'tasks.{self.name}.max_new_tokens={self.max_new_tokens} leaves no '
+        f'room for a question in data.features.{self.target}.length='
+        f'{feature.length}; make it smaller'
       )
     return {}
 
@@ -261,8 +274,3 @@ class Chat(base.Task):
       **split.settings(),
     )
     return {name: conversations}
-
-
-def _list_names(image: str | Sequence[str]) -> tuple[str, ...]:
-  names = (image,) if isinstance(image, str) else image
-  return tuple(filter(None, names))

@@ -22,8 +22,8 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import from_config
 from mmjax.parallel import mesh as mesh_lib
-from mmjax.training import teachers
-from mmjax.types import Batch, Objective
+from mmjax.training import references, teachers
+from mmjax.types import Batch, Objective, Rollout
 
 
 class TrainData(Protocol):
@@ -82,6 +82,8 @@ class Experiment:
     sources: names of a mixture's sources, by the batch's `source_index`; empty
       for batches of one source.
     frozen: models that objectives learn from, by the objective's name.
+    rollout: what makes examples of the data's with the model, before each
+      update; None to train on the data's.
     make_inputs: function from a batch on the device to what model and
       objectives read, a part of the compiled step; by default the batch itself.
   """
@@ -101,6 +103,7 @@ class Experiment:
   frozen: Mapping[str, teachers.Frozen] = dataclasses.field(
     default_factory=dict
   )
+  rollout: Rollout | None = None
   make_inputs: Callable[[Batch], Batch] = dict
 
 
@@ -174,24 +177,29 @@ def from_tasks(
     config, feed.preprocessor, outputs, definition.tables
   )
   evaluated = _get_evaluated(built_tasks, definition)
+  objectives = tasks_lib.objectives(built_tasks, feed.preprocessor.features)
+  frozen = _load_teachers(built_tasks, feed)
+  frozen |= _load_references(config, objectives, model, feed)
 
   def build_evaluators(split: str, prefix: str) -> dict[str, Any]:
     blind = _of_split(blind_metrics or {}, _find_phase(split)[0])
     named = {'model': model, 'prefix': prefix, 'blind_metrics': blind}
+    named['frozen'] = {name: copy.params for name, copy in frozen.items()}
     described = _describe_split(config, feed, split, **named)
     lacking = feed.lacking.get(split, ())
     return _build_evaluators(_drop_lacking(evaluated, lacking), described)
 
   return Experiment(
     model=model,
-    objectives=tasks_lib.objectives(built_tasks, feed.preprocessor.features),
+    objectives=objectives,
     train_data=feed.train,
     init_batch=feed.init_batch,
     evaluators=by_split(feed.splits, build_evaluators),
     files=feed.files,
     notes=feed.notes,
     sources=feed.sources,
-    frozen=_load_teachers(built_tasks, feed),
+    frozen=frozen,
+    rollout=_make_rollout(built_tasks, model, feed),
     make_inputs=feed.preprocessor.make_inputs,
   )
 
@@ -245,6 +253,41 @@ def _load_teachers(
     name: teachers.load(name, teacher, feed.preprocessor, feed.init_batch)
     for name, teacher in found.items()
     if teacher is not None
+  }
+
+
+def _make_rollout(
+  chosen: Mapping[str, tasks_lib.Task], model: Any, feed: feeds.Feed
+) -> Rollout | None:
+  """What makes training examples with the model, if a task does.
+
+  Raises:
+    ConfigError: if two do.
+  """
+  found = {
+    name: task.make_rollout(model, feed.drawn, feed.preprocessor)
+    for name, task in chosen.items()
+  }
+  found = {name: made for name, made in found.items() if made is not None}
+  if len(found) > 1:
+    raise ConfigError(
+      f'the tasks {" and ".join(found)} both train on what the model makes; '
+      'train them one after the other, with init_from'
+    )
+  return next(iter(found.values()), None)
+
+
+def _load_references(
+  config: Any,
+  objectives: Mapping[str, tuple[float, Objective]],
+  model: Any,
+  feed: feeds.Feed,
+) -> dict[str, teachers.Frozen]:
+  """Copies of the initial model that tasks learn from, by the task's name."""
+  return {
+    name: references.load(name, config, model, feed.init_batch)
+    for name, (_, objective) in objectives.items()
+    if references.needs_copy(config, objective)
   }
 
 

@@ -15,7 +15,7 @@ from mmjax.parallel import hosts
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.runs import checkpoints as checkpoints_lib
 from mmjax.runs import init_from
-from mmjax.training import adapting, prefetch, startup
+from mmjax.training import adapting, prefetch, rollouts, startup
 from mmjax.training import program as program_lib
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
@@ -28,7 +28,7 @@ class PreparedRun:
   Attributes:
     step: number of steps done before.
     state: the newest saved state, or the initial one.
-    update: the compiled step; None if there is no step left.
+    update: the compiled step, with its rollout; None if there is no step left.
     batches: the training batches after `batch`, which is number `step`.
     batch: the first one; None if there is no step left.
   """
@@ -90,9 +90,11 @@ def _start(
     batch = call_or_exit(next, batches)
     clock.lap('data')
     hosts.log('compiling the training step')
-    compiled = program.trace(batch).lower().compile()
-    clock.lap('compile')
+    compiled = program.trace(program.extend(batch)).lower().compile()
     update = functools.partial(_update, compiled, program.put(frozen))
+    if program.rollout is not None:
+      update = rollouts.compile_before(update, program, batch)
+    clock.lap('compile')
     start = PreparedRun(
       step, call_or_exit(state.result), update, batches, batch
     )

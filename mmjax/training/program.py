@@ -11,10 +11,18 @@ import jax
 from mmjax.errors import ConfigError
 from mmjax.parallel import mesh as mesh_lib
 from mmjax.parallel import rules
-from mmjax.training import adapting, optimizer, schedule, step, teachers
+from mmjax.training import (
+  adapting,
+  optimizer,
+  references,
+  rollouts,
+  schedule,
+  step,
+  teachers,
+)
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
-from mmjax.types import Params, TaughtObjective
+from mmjax.types import Batch, Params, Rollout, TaughtObjective
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +37,8 @@ class Program:
     style: 'pjit' or 'pmap'.
     frozen: `jax.ShapeDtypeStruct`s with shardings of the parameters of the
       frozen models, by name.
+    rollout: what makes examples with the model, before each update; None if the
+      data's are trained on.
   """
 
   plan: state_lib.Plan
@@ -36,6 +46,18 @@ class Program:
   mesh: jax.sharding.Mesh
   style: str
   frozen: Mapping[str, Params]
+  rollout: Rollout | None = None
+
+  def extend(self, batch: Batch) -> Batch:
+    """The batch of the update, as shapes if there is a rollout.
+
+    Args:
+      batch: as the data makes it, or its `jax.ShapeDtypeStruct`s with
+        shardings.
+    """
+    if self.rollout is None:
+      return batch
+    return rollouts.find_shapes(self.rollout, self.plan, batch, self.mesh)
 
   def put(self, frozen: Mapping[str, teachers.Frozen]) -> dict[str, Params]:
     """Puts the frozen models' parameters on the devices, by name."""
@@ -54,7 +76,8 @@ class Program:
     """Traces the update over the mesh, ready to be lowered and compiled.
 
     Args:
-      batch: a global batch, or its `jax.ShapeDtypeStruct`s with shardings.
+      batch: a global batch of `extend`, or its `jax.ShapeDtypeStruct`s with
+        shardings.
     """
     shardings = self.plan.shardings, mesh_lib.replicated_sharding(self.mesh)
     if self.style == 'pmap':
@@ -154,11 +177,13 @@ def build(
   frozen = {
     name: _shard(model, mesh) for name, model in experiment.frozen.items()
   }
-  return Program(plan, update, mesh, config.mesh.style, frozen)
+  return Program(
+    plan, update, mesh, config.mesh.style, frozen, experiment.rollout
+  )
 
 
 def _check_teachers(config: Any, experiment: Experiment) -> None:
-  """Refuses an objective that learns from an EMA where there is none.
+  """Refuses an objective that learns from a model that is not there.
 
   Raises:
     ConfigError: naming both settings.
@@ -170,6 +195,14 @@ def _check_teachers(config: Any, experiment: Experiment) -> None:
         f'tasks.{name} learns from the EMA of the parameters, but '
         f'train.ema_decay={config.train.ema_decay} keeps none; set it, as in '
         f'train.ema_decay=0.99, or tasks.{name}.weight=0'
+      )
+    if references.needs_copy(config, objective) and (
+      name not in experiment.frozen
+    ):
+      raise ConfigError(
+        f'tasks.{name} compares with the model that the run starts from, but '
+        'Experiment.frozen has no copy of it; add that of '
+        'mmjax.training.references.load'
       )
 
 

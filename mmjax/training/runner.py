@@ -233,7 +233,8 @@ def _make_meter(
   peak, needed = flops.peak_of(program.mesh.devices.flat), 0.0
   if peak and start.batch is not None:
     params = program.plan.abstract.params
-    needed = model_flops.count(config, experiment, params, start.batch)
+    batch = program.extend(start.batch)
+    needed = model_flops.count(config, experiment, params, batch)
   return progress.Meter(config.train.batch_size, flops=needed, peak=peak)
 
 

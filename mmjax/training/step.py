@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mmjax.models import predict
+from mmjax.nn import adapters
 from mmjax.ops import tree_paths
 from mmjax.training import by_source
 from mmjax.training import state as state_lib
@@ -79,12 +81,7 @@ def make_update(
     state: state_lib.State, batch: Batch, frozen_params: Params | None = None
   ):
     key = jax.random.fold_in(jax.random.key(state.seed), state.step)
-    teachers = _find_teachers(
-      model,
-      None if state.ema is None else state.eval_params,
-      frozen or {},
-      frozen_params or {},
-    )
+    teachers = _find_teachers(model, state, frozen or {}, frozen_params or {})
     gradients = _Gradients(
       model,
       objectives,
@@ -126,14 +123,21 @@ def _move(params: Params, moves: Mapping[str, Array]) -> Params:
 
 def _find_teachers(
   model: nn.Module,
-  ema: Params | None,
+  state: state_lib.State,
   frozen: Mapping[str, Callable[[Params, Batch], Outputs]],
   params: Mapping[str, Params],
 ) -> dict[str, ApplyTeacher]:
-  """The EMA as 'ema', and the frozen models by name, with their parameters."""
+  """The frozen models by name, with their parameters, and the model's own.
+
+  These are the EMA as 'ema', and the parameters without adapters as 'initial'.
+  """
   teachers = {name: partial(frozen[name], params[name]) for name in params}
-  if ema is not None:
+  if state.ema is not None:
+    ema = state.eval_params
     teachers['ema'] = partial(model.apply, {'params': ema}, train=False)
+  initial, added = adapters.split(state.params)
+  if added:
+    teachers['initial'] = partial(predict.apply_factored, model, initial)
   return teachers
 
 
@@ -327,7 +331,7 @@ class _Gradients:
     """The further arguments of an objective that has a teacher."""
     if not isinstance(objective, TaughtObjective):
       return {}
-    own = name if objective.teacher == 'frozen' else objective.teacher
+    own = name if name in self.teachers else objective.teacher
     return {'apply_teacher': self.teachers[own], 'step': self.step}
 
 

@@ -144,8 +144,8 @@ def check_same(frozen: Mapping[str, Frozen], workdir: Path) -> None:
   for name, teacher in frozen.items():
     if before.get(name) != tree_paths.checksum(teacher.params):
       raise ConfigError(
-        f"tasks.{name}.teacher: the teacher's parameters are not those with "
-        f'which the run in {workdir} began; put the old ones back, or train in '
+        f"tasks.{name}: its teacher's parameters are not those with which the "
+        f'run in {workdir} began; put the old ones back, or train in '
         f'another --workdir. To resume with the new ones, remove {path}'
       )
 

@@ -363,3 +363,15 @@ def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
   np.testing.assert_array_equal(both.tokens[1], alone.tokens[0])
   # Products of other shapes, in float32.
   np.testing.assert_allclose(both.score[1], alone.score[0], rtol=1e-4)
+
+
+def test_log_probabilities_are_those_of_what_is_drawn_from():
+  drawn = greedy(temperature=2.0, rng=jax.random.key(1))
+  warm = jax.nn.log_softmax(TABLES / 2.0)
+  for row in (0, 1):
+    text, before = written(drawn, row), 0
+    for step, token in enumerate(text):
+      close(drawn.log_probs[row, step], warm[row, step, before, token])
+      before = token
+    assert not np.any(drawn.log_probs[row, len(text) :])
+    close(drawn.score[row], log_prob(row, text))  # At temperature 1.

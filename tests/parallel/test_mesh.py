@@ -40,6 +40,7 @@ def test_a_batch_keeps_its_values():
   out = mesh.shard_batch(batch, built)
   np.testing.assert_array_equal(out['x'], batch['x'])
   assert out['x'].sharding.spec == jax.P(('data', 'fsdp'))
+  np.testing.assert_array_equal(mesh.local_rows(out['x']), batch['x'])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -57,6 +57,30 @@ def test_chunks_equal_the_whole(monkeypatch, bias, smoothing):
   jax.tree.map(close, compute(spoilt, labels, mask, smoothing), whole)
 
 
+@pytest.mark.parametrize(('bias', 'softcap'), [(False, 1.5), (True, None)])
+def test_log_probabilities_of_tokens_have_gradients(monkeypatch, bias, softcap):
+  """Any loss of them, at a temperature, in chunks as of the whole."""
+  inputs, labels, mask = arrays(bias)
+  weights = jnp.asarray(np.random.default_rng(1).normal(size=(B, T)))
+  ids = jnp.pad(labels, ((0, 0), (1, 0)))
+  kept = jnp.pad(mask, ((0, 0), (1, 0)))
+
+  def loss(inputs):
+    factors = FactoredLogits(*inputs, softcap=softcap)
+    found = text.token_log_probs(factors, ids, kept, 0.7)
+    return (weights * found**2).sum(), found
+
+  run = lambda inputs: jax.jit(jax.grad(loss, has_aux=True))(inputs)
+  whole, found = run(inputs)
+  factors = FactoredLogits(*inputs, softcap=softcap)
+  logits = vocabulary.multiply(factors) / 0.7
+  want = -text.cross_entropy(logits, labels)
+  close(found, jnp.where(mask, want, 0))
+  monkeypatch.setattr(vocabulary, 'CHUNK', 3 * V)
+  spoilt = jnp.where(mask[..., None], inputs[0], jnp.nan), *inputs[1:]
+  jax.tree.map(close, run(spoilt), (whole, found))
+
+
 def test_bfloat16_chunks_are_as_precise(monkeypatch):
   inputs, labels, mask = arrays(False)
   whole = compute(inputs, labels, mask, 0.0, jnp.bfloat16)

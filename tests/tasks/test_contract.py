@@ -18,6 +18,7 @@ from tests.tasks import image_token_cases
 
 BATCH, ANSWERS = 5, 3
 LENGTHS = {'text': 7, 'question': 6, 'answer': 5, 'note': 5, 'turns': 7}
+LENGTHS |= {'pair': 7, 'pair_rejected': 7}
 STACK = {'width': 8, 'depth': 1, 'num_heads': 2, 'mlp_dim': 11}
 STACK |= {'block': {'attention_bias': ('query', 'value', 'out')}}
 # What is added to all keys alike changes no attention weight: its gradient is a
@@ -27,7 +28,10 @@ VIT = {'name': 'vit', 'patch_size': 3, **STACK}
 WORDS = {'name': 'transformer', **STACK}
 DIT = {'name': 'dit', 'patch_size': 3, **STACK}
 DECODER = {'name': 'text', **STACK}
-CAUSAL = {**DECODER, 'cross_attention': False}
+CAUSAL = {
+  'name': 'language_model',
+  'decoder': {**DECODER, 'cross_attention': False},
+}
 CONCAT = {'name': 'concat', **STACK}
 IMAGE = {'name': 'multimodal', 'encoders': {'image': VIT}}
 BOTH = {
@@ -138,9 +142,8 @@ CASES = {
   'translate': Case(
     {'target': 'note', 'label_smoothing': 0.1}, {**BOTH, 'decoder': DECODER}
   ),
-  'chat': Case(
-    {'max_new_tokens': 3}, {'name': 'language_model', 'decoder': CAUSAL}
-  ),
+  'chat': Case({'max_new_tokens': 3}, CAUSAL),
+  'prefer': Case({'max_new_tokens': 3, 'label_smoothing': 0.1}, CAUSAL),
   'captioning': Case(
     {}, {'name': 'encoder_decoder', 'image': VIT, 'decoder': DECODER}
   ),
@@ -169,6 +172,7 @@ def make_features():
       'text': {'kind': 'text', 'length': LENGTHS['text']},
       'note': {'kind': 'text', 'length': LENGTHS['note']},
       'turns': {'kind': 'turns', 'length': LENGTHS['turns']},
+      'pair': {'kind': 'preference', 'length': LENGTHS['pair']},
       'kind': {'kind': 'category', 'classes': ('a', 'b', 'c')},
       'tags': {
         'kind': 'category',
@@ -179,7 +183,7 @@ def make_features():
     }
   )
   tokenizer = tokenizers.make_byte_tokenizer()
-  for name in ('text', 'note', 'turns'):
+  for name in ('text', 'note', 'turns', 'pair'):
     built[name] = dataclasses.replace(built[name], tokenizer=tokenizer)
   return built
 
@@ -204,7 +208,8 @@ def make_batch():
     mask = np.arange(length)[None] < lengths
     ids = rng.integers(4, 13, (BATCH, length)).astype(np.int32)
     batch |= {name: np.where(mask, ids, 0), f'{name}_mask': mask}
-  batch['turns_learnt'] = rng.integers(0, 2, (BATCH, LENGTHS['turns'])) > 0
+  for name in ('turns', 'pair', 'pair_rejected'):
+    batch[f'{name}_learnt'] = rng.integers(0, 2, (BATCH, LENGTHS[name])) > 0
   return batch
 
 

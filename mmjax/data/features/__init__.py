@@ -7,6 +7,8 @@ from mmjax.data.features.images import Image, Images
 from mmjax.data.features.json_faults import explain_json_fault
 from mmjax.data.features.numbers import Number, Points, Series, Vector
 from mmjax.data.features.patches import Patches
+from mmjax.data.features.preference import Preference
+from mmjax.data.features.prompt import Prompt
 from mmjax.data.features.questions import Questions, count_answers
 from mmjax.data.features.sift import Sift
 from mmjax.data.features.sound import Sound
@@ -33,6 +35,8 @@ KINDS: dict[str, type[Feature]] = {
     Points,
     Questions,
     Turns,
+    Preference,
+    Prompt,
     Hog,
     Sift,
     Tfidf,
@@ -54,6 +58,8 @@ __all__ = [
   'Number',
   'Patches',
   'Points',
+  'Preference',
+  'Prompt',
   'Questions',
   'Series',
   'Sift',

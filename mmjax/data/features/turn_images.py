@@ -125,10 +125,14 @@ def refer_first(
   record: Mapping[str, Any],
   features: Mapping[str, base.Feature],
 ) -> list[dict[str, Any]]:
-  """Turns that were questions, with all images before the first of them."""
+  """Turns with the images that none of them refers to before the first text.
+
+  That is the first text of the user's.
+  """
   references = [
     turn_values.refer(feature.field_name)
     for feature in features.values()
+    if not turn_values.count_references(turns, feature.field_name)
     for _ in _list_values(feature, record)
   ]
   out = [dict(turn) for turn in turns]
