@@ -28,10 +28,8 @@ VIT = {'name': 'vit', 'patch_size': 3, **STACK}
 WORDS = {'name': 'transformer', **STACK}
 DIT = {'name': 'dit', 'patch_size': 3, **STACK}
 DECODER = {'name': 'text', **STACK}
-CAUSAL = {
-  'name': 'language_model',
-  'decoder': {**DECODER, 'cross_attention': False},
-}
+CAUSAL = {'name': 'language_model'}
+CAUSAL |= {'decoder': {**DECODER, 'cross_attention': False}}
 CONCAT = {'name': 'concat', **STACK}
 IMAGE = {'name': 'multimodal', 'encoders': {'image': VIT}}
 BOTH = {
