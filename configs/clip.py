@@ -11,7 +11,7 @@ plan and to time: put a real set and its tokenizer in place with
 `--config.data.name=...` and `--config.data.tokenizer=...`.
 
 For a v5e:16x16 slice, 128 pairs a chip; not yet run. `mmjax plan` says what it
-needs, see docs/plan.md.
+needs, see docs/plan.md, also for the choice of `remat`.
 """
 
 import ml_collections
@@ -28,6 +28,7 @@ TEXT = dict(
 )
 EMBED_DIM = dict(b16=512, l14=768)
 LEARNING_RATE = dict(b16=5e-4, l14=4e-4)
+REMAT = dict(b16='dots', l14='full')  # Of 128 pairs a chip of 16 GiB.
 
 
 def get_config(arg: str = 'b16') -> ml_collections.ConfigDict:
@@ -51,7 +52,8 @@ def get_config(arg: str = 'b16') -> ml_collections.ConfigDict:
     text_length=77,
   )
   tower = dict(
-    block=dict(activation='quick_gelu', norm_epsilon=1e-5), remat='full'
+    block=dict(activation='quick_gelu', norm_epsilon=1e-5),
+    remat=REMAT[size],
   )
   config.model = dict(
     name='dual_encoder',

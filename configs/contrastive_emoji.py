@@ -23,7 +23,8 @@ An unseen style of concepts that training knows from the other styles:
 Measured on 2026-11-22 and 23, jax 0.10.2, one seed, on two CPU cores with the
 GLIBC_TUNABLES of docs/cpus.md. Unseen concepts (`:final`), 14 minutes: among
 162 images of a style R@1 0.300 from image to text and 0.308 from text to image.
-An unseen style (noto), 15 minutes: among 1,574 images 0.582 and 0.587.
+An unseen style (noto), 15 minutes: among 1,574 images 0.582 and 0.587; again
+on 2026-11-30, beside much other work, 0.582 and 0.593.
 
 Augmentations and the learning rate of `:style` were chosen on the noto images
 of validation concepts, in runs of 500 steps. For unseen concepts, word dropout,
