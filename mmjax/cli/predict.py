@@ -54,20 +54,20 @@ def main(argv: list[str]) -> int:
     name,
     check=lambda model: chosen.append(_choose_task(model, args, flag, sets)),
   )
-  ((task, drawing),) = chosen
+  ((use, drawing),) = chosen
   model = _as_run(found, args.max_new_tokens)
-  if found.is_run and task.feature:
-    _warn_if_cut(model, texts, task.feature)
+  if found.is_run and use.feature:
+    _warn_if_cut(model, texts, use.feature)
   beam_size = args.beam_size
   if beam_size is None and found.is_run:
     beam_size = model.config.eval.beam_size
   for values in sets:
     if len(sets) > 1:
       print(f'{values.get("image") or values["sound"]}:')
-    for line in task.make_lines(model, values, texts, beam_size):
+    for line in use.make_lines(model, values, texts, beam_size):
       print(line)
   if args.output:
-    draw = functools.partial(task.draw, **drawing)
+    draw = functools.partial(use.draw, **drawing)
     _draw(draw, model, sets, texts, args.output)
   return 0
 
@@ -98,7 +98,7 @@ def _choose_task(
   Args:
     found: the model, perhaps without parameters.
     args: the command line.
-    flag: as of `_find_task`.
+    flag: as of `_find_use`.
     sets: sets of inputs.
 
   Raises:
@@ -108,13 +108,13 @@ def _choose_task(
   name = args.model
   model = _as_run(found, args.max_new_tokens)
   print(found.describe(), file=sys.stderr)
-  task = _find_task(model, flag, name, args.task)
-  if task.needs_inputs and not any(sets):
+  use = _find_use(model, flag, name, args.task)
+  if use.needs_inputs and not any(sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
-  drawing = _list_drawing_settings(args, task)
-  if task.needs_output and not args.output:
+  drawing = _list_drawing_settings(args, use)
+  if use.needs_output and not args.output:
     raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
-  if args.output and task.draw is None:
+  if args.output and use.draw is None:
     raise ConfigError(
       f'--output={args.output}: the task draws nothing; masked images and '
       'sounds are drawn, and images of texts'
@@ -122,10 +122,10 @@ def _choose_task(
   for values in sets:
     for field, value in values.items():
       _check_input(found.is_run, model, field, value)
-  return task, drawing
+  return use, drawing
 
 
-def _list_drawing_settings(args: argparse.Namespace, task) -> dict[str, Any]:
+def _list_drawing_settings(args: argparse.Namespace, use) -> dict[str, Any]:
   """The flags that a task's `draw` gets.
 
   Raises:
@@ -134,7 +134,7 @@ def _list_drawing_settings(args: argparse.Namespace, task) -> dict[str, Any]:
   flags = ('seed', 'guidance', 'copies')
   chosen = {flag: getattr(args, flag) for flag in flags}
   chosen = {flag: v for flag, v in chosen.items() if v is not None}
-  known = inspect.signature(task.draw).parameters if task.draw else ()
+  known = inspect.signature(use.draw).parameters if use.draw else ()
   for flag, value in chosen.items():
     if flag not in known:
       raise ConfigError(
@@ -310,43 +310,43 @@ def _check_input(is_run: bool, run, name: str, value: str) -> None:
     raise ConfigError(named) from error
 
 
-def _find_task(run, flag: str, workdir: str, chosen: str | None = None):
+def _find_use(run, flag: str, model_name: str, chosen: str | None = None):
   """How the run's task that a flag asks for is used.
 
   Args:
-    run: the trained model.
+    run: the model.
     flag: 'text' or 'question'; '' for an image alone.
-    workdir: the run's folder, for the message.
+    model_name: the model's name or folder, for the message.
     chosen: name of the task; None for the first one, with a note if there are
       others.
 
   Raises:
     ConfigError: if the model was not trained for such a task.
   """
-  prompts = {
-    name: task.predict_flag
+  uses = {
+    name: task.predict_use
     for name, task in run.tasks.items()
-    if task.predict_flag is not None and task.predict_flag.flag == flag
+    if task.predict_use is not None and task.predict_use.flag == flag
   }
   if chosen is not None:
     asks = f'--{flag}' if flag else 'inputs alone'
-    return choose(chosen, prompts, f'{workdir}: with {asks}, --task')
-  for name, prompt in prompts.items():
-    others = [n for n, other in prompts.items() if other is not prompt]
+    return choose(chosen, uses, f'{model_name}: with {asks}, --task')
+  for name, use in uses.items():
+    others = [n for n, other in uses.items() if other is not use]
     note = [f'--task={" or ".join(others)}'] if others else []
     note += [
-      f'--{task.predict_flag.flag} for the task {other}'
+      f'--{task.predict_use.flag} for the task {other}'
       for other, task in run.tasks.items()
-      if task.predict_flag is not None
-      and task.predict_flag.flag not in ('', flag)
+      if task.predict_use is not None
+      and task.predict_use.flag not in ('', flag)
     ]
     if note:
       print(
         f'by the task {name}; there is also {", ".join(note)}', file=sys.stderr
       )
-    return prompt
+    return use
   asked = f'use --{flag}' if flag else 'predict from inputs without a text'
-  raise ConfigError(f'{workdir}: {run.unable(asked)}{_example_flags(run)}')
+  raise ConfigError(f'{model_name}: {run.unable(asked)}{_example_flags(run)}')
 
 
 def _example_flags(run) -> str:
@@ -356,9 +356,9 @@ def _example_flags(run) -> str:
     'question': "--question='what is it?'",
   }
   flags = dict.fromkeys(
-    examples[task.predict_flag.flag]
+    examples[task.predict_use.flag]
     for task in run.tasks.values()
-    if task.predict_flag is not None and task.predict_flag.flag in examples
+    if task.predict_use is not None and task.predict_use.flag in examples
   )
   return f'; use {" or ".join(flags)}' if flags else ''
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mmjax.decoders import cache as cache_lib
 from mmjax.decoders import constraints as constraints_lib
-from mmjax.decoders import generation
+from mmjax.decoders import sampling
 from mmjax.errors import ConfigError, check_choice
 from mmjax.types import Array
 
@@ -87,7 +87,7 @@ class _BeamState:
 
 
 def beam_search(
-  step: generation.StepFn,
+  step: sampling.StepFn,
   logits: Array,
   cache: cache_lib.DecoderCache,
   *,
@@ -100,7 +100,7 @@ def beam_search(
   pad_id: int = 0,
   prompt: tuple[Array, Array] | None = None,
   constraints: constraints_lib.Constraints = constraints_lib.NONE,
-) -> generation.Generated:
+) -> sampling.Generated:
   """Keeps the `beam_size` likeliest texts while writing.
 
   Scores are log p / ((5 + t) / 6)^length_penalty with t tokens, the end of
@@ -141,7 +141,7 @@ def beam_search(
   example = jnp.repeat(jnp.arange(batch), beams)  # [B * M], 0 0 1 1 ...
   no_tokens = jnp.full((batch, beams, max_new_tokens), pad_id, jnp.int32)
   prompt_of_beam = [
-    array[example] for array in generation.align_prompt(prompt, batch)
+    array[example] for array in sampling.align_prompt(prompt, batch)
   ]
   rule = _SearchRule(max_new_tokens, length_penalty, scoring, early_stopping)
 
@@ -223,7 +223,7 @@ def _extend(
   parent, token = choice // vocab, (choice % vocab).astype(jnp.int32)
   tokens = jnp.take_along_axis(state.tokens, parent[:, :, None], axis=1)
   tokens = tokens.at[:, :, state.index].set(token)  # [B, W, T]
-  ended = generation.is_end(token, eos_id)  # [B, W]
+  ended = sampling.is_end(token, eos_id)  # [B, W]
   finished_tokens, finished_score = _finish(state, tokens, score, ended, rule)
   score, live = jax.lax.top_k(jnp.where(ended, -jnp.inf, score), beams)
   token = jnp.take_along_axis(token, live, axis=1)  # [B, M]
@@ -286,7 +286,7 @@ def _select_best(
   eos_id: int | Sequence[int],
   pad_id: int,
   rule: _SearchRule,
-) -> generation.Generated:
+) -> sampling.Generated:
   """Selects the best text of each example, ended or as long as it may be."""
   # What is still live after the loop has T tokens; in the search of
   # transformers it is among the ended.
@@ -297,7 +297,7 @@ def _select_best(
   tokens = jnp.concatenate([end.finished_tokens, end.tokens], axis=1)
   best = jnp.argmax(scores, axis=1)[:, None]  # [B, 1]
   tokens = jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0]  # [B, T]
-  ends = generation.is_end(tokens, eos_id)
+  ends = sampling.is_end(tokens, eos_id)
   mask = jnp.cumsum(ends, axis=1) - ends == 0
   score = jnp.take_along_axis(scores, best, axis=1)[:, 0]
-  return generation.Generated(jnp.where(mask, tokens, pad_id), mask, score)
+  return sampling.Generated(jnp.where(mask, tokens, pad_id), mask, score)

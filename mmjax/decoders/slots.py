@@ -26,7 +26,7 @@ import jax.numpy as jnp
 from mmjax import ops
 from mmjax.decoders import cache as cache_lib
 from mmjax.decoders import constraints as constraints_lib
-from mmjax.decoders import generation
+from mmjax.decoders import sampling
 from mmjax.errors import ConfigError
 from mmjax.types import Array
 
@@ -233,7 +233,7 @@ def arrange(state: Slots, rows: Array, shift: Array, num_slots: int) -> Slots:
 
 
 def advance(
-  step: generation.StepFn,
+  step: sampling.StepFn,
   state: Slots,
   alive: Array,
   *,

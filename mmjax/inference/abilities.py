@@ -1,7 +1,7 @@
 """What a model can do for `mmjax predict`: tasks of runs, kinds of published.
 
 A run's abilities are its tasks. Those of a published model have the same
-`ability` and `predict_flag`, and are found by its class.
+`ability` and `predict_use`, and are found by its class.
 """
 
 import dataclasses
@@ -44,12 +44,12 @@ class Ability:
 
   Attributes:
     ability: a verb phrase, as that of tasks.
-    predict_flag: the flag of `mmjax predict` that asks for it.
+    predict_use: the flag of `mmjax predict` that asks for it.
     needs: the input that it needs: 'image', 'sound', or '' for none.
   """
 
   ability: str
-  predict_flag: tasks.PredictFlag
+  predict_use: tasks.PredictUse
   needs: str = 'image'
 
 
@@ -148,8 +148,8 @@ def _make(
       settings['max_new_tokens'] = published.max_new_tokens
     return lines(published.model, inputs.get(needs), list(texts), settings)
 
-  prompt = tasks.PredictFlag(flag, make_lines, needs_inputs=bool(needs))
-  return Ability(ability, prompt, needs)
+  use = tasks.PredictUse(flag, make_lines, needs_inputs=bool(needs))
+  return Ability(ability, use, needs)
 
 
 def _rank(

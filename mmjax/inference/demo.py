@@ -115,7 +115,7 @@ class Demo:
     texts = [text for text in map(str.strip, texts) if text]
     if form['text'] and not texts:
       raise ConfigError(f'write a {form["text"]} first')
-    flag = model.tasks[task].predict_flag
+    flag = model.tasks[task].predict_use
     if flag.needs_inputs and not inputs:
       kinds = ' or '.join(entry['kind'] for entry in form['inputs'])
       raise ConfigError(f'add {kinds or "a file"} first')
@@ -208,11 +208,11 @@ class Demo:
       {
         'task': task_name,
         'ability': task.ability,
-        'text': task.predict_flag.flag,
+        'text': task.predict_use.flag,
         'inputs': _list_inputs(model, task, opened.is_run),
       }
       for task_name, task in model.tasks.items()
-      if task.predict_flag is not None
+      if task.predict_use is not None
     ]
     kinds = [e.kind for e in encoders.list_encoders(opened).values()]
     searches = kinds.count('image') == kinds.count('text') == 1
@@ -230,7 +230,7 @@ def _list_inputs(model: Any, task: Any, is_run: bool) -> list[dict[str, str]]:
   """Inputs of a task, with their kinds."""
   if not is_run:
     return [{'name': task.needs, 'kind': task.needs}] if task.needs else []
-  flag = task.predict_flag
+  flag = task.predict_use
   if flag.needs_output and not flag.needs_inputs:
     return []  # Texts alone are drawn.
   if not model.inputs:  # At most images, beside the flag's texts.

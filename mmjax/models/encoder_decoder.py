@@ -107,14 +107,14 @@ class EncoderDecoder(writing.Writer):
       return None
     return self.image(batch['image'], batch.get('image_mask'), train=train)
 
-  def encode_question(self, batch: Batch, *, train: bool = False) -> Tokens:
+  def fuse_question(self, batch: Batch, *, train: bool = False) -> Tokens:
     """The question's tokens, fused with the image's."""
     image = self.encode_image(batch, train=train)
     return self._fuse(image, batch, train=train)
 
   def answer_logits(self, batch: Batch) -> Array:
     """Logits [B, C] over the answer vocabulary."""
-    return self._classify(self.encode_question(batch))
+    return self._classify(self.fuse_question(batch))
 
   def encode_prompt(
     self, batch: Batch, output: str
@@ -133,7 +133,7 @@ class EncoderDecoder(writing.Writer):
         'and model.fusion'
       )
     else:
-      context = self.encode_question(batch)
+      context = self.fuse_question(batch)
     start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 

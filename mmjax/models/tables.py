@@ -25,7 +25,7 @@ MODELS = {
   'dual_encoder': dual_encoder.DualEncoder,
   'encoder_decoder': encoder_decoder.EncoderDecoder,
   'contrastive_captioner': contrastive_captioner.ContrastiveCaptioner,
-  'vision_language': image_first.ImageFirstVisionLanguage,
+  'image_first': image_first.ImageFirstVisionLanguage,
   'multimodal': multimodal.Multimodal,
   'interleaved': vision_language.InterleavedVisionLanguage,
   'language_model': language_model.LanguageModel,

@@ -19,8 +19,8 @@ from mmjax.pretrained import (
   blip,
   configs,
   forms,
-  generation,
   generation_keys,
+  generation_settings,
   keys,
   opt,
   sections,
@@ -117,7 +117,7 @@ class Model(vision_language.PublishedVisionLanguage):
       ConfigError: if generation_config.json has a setting that changes what is
         written.
     """
-    generation.refuse_unread(*super().generation_file)
+    generation_settings.refuse_unread(*super().generation_file)
     text = self.config.get('text_config') or {}
     ids = {key: text[key] for key in generation_keys.IDS if key in text}
     return ids, 'config.json'

@@ -16,7 +16,7 @@ import numpy as np
 from mmjax.data import git_pointers
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
-  generation,
+  generation_settings,
   gguf_tokenizer,
   keys,
   tokenizer_files,
@@ -166,7 +166,7 @@ def read(path: Path) -> tuple[dict[str, Any], Tensors, dict[str, bytes]]:
   if 'tokenizer.chat_template' in metadata:
     settings['chat_template'] = metadata['tokenizer.chat_template']
   files = {
-    generation.FILE: json.dumps(ids).encode(),
+    generation_settings.FILE: json.dumps(ids).encode(),
     tokenizer_files.FILE: tokenizer.to_str().encode(),
     tokenizer_settings.FILE: json.dumps(settings).encode(),
   }

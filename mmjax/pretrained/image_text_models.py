@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from mmjax import models
 from mmjax.errors import ConfigError
-from mmjax.pretrained import base, generation
+from mmjax.pretrained import base, generation_settings
 from mmjax.types import Array, Batch
 
 
@@ -115,7 +115,9 @@ class PublishedImageTextModel(base.Pretrained):
     Raises:
       ConfigError: for a setting of generation_config.json that isn't used.
     """
-    generation.refuse_unread(*generation.read(self.files, self.config))
+    generation_settings.refuse_unread(
+      *generation_settings.read(self.files, self.config)
+    )
     return {
       'max_new_tokens': max_new_tokens,
       'eos_id': self._special_id('sep_token_id', 102),

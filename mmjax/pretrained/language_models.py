@@ -13,7 +13,7 @@ from mmjax.data import chat_ids, chat_messages
 from mmjax.data.chat_templates import ChatTemplate, Message
 from mmjax.decoders import streaming
 from mmjax.errors import ConfigError
-from mmjax.pretrained import base, chats, generation
+from mmjax.pretrained import base, chats, generation_settings
 from mmjax.types import Array, Batch
 
 # Prompts are padded to a multiple of this, so that few lengths are compiled.
@@ -256,7 +256,7 @@ class PublishedWriter(base.Pretrained):
   @functools.cached_property
   def generation_file(self) -> tuple[Mapping[str, Any], str]:
     """The file's settings of generation, and its name."""
-    return generation.read(self.files, self.config)
+    return generation_settings.read(self.files, self.config)
 
   def generation_arguments(
     self,
@@ -279,7 +279,7 @@ class PublishedWriter(base.Pretrained):
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
       'output': 'continue',
-      **generation.arguments(
+      **generation_settings.arguments(
         file_settings, file, overrides, eos_ids=self.eos_ids
       ),
       'max_new_tokens': self.find_max_new_tokens(max_new_tokens, prompt_length),
@@ -289,7 +289,7 @@ class PublishedWriter(base.Pretrained):
     self, max_new_tokens: int | None, prompt_length: int
   ) -> int:
     """Largest number of new tokens, as in `generation_arguments`."""
-    return generation.find_max_new_tokens(
+    return generation_settings.find_max_new_tokens(
       *self.generation_file, max_new_tokens, prompt_length
     )
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from mmjax.pretrained import (
   families,
-  generation,
   generation_keys,
+  generation_settings,
   patches,
   preprocess,
   preprocess_audio,
@@ -133,7 +133,7 @@ def _generation() -> Iterator[str]:
       for key, values in sorted(only.items())
     ]
     yield f'| {name} | {", ".join(rows)} |'
-  length = generation.DEFAULT_LENGTH
+  length = generation_settings.DEFAULT_LENGTH
   yield f'| new tokens where nothing says how many | {length} |'
 
 

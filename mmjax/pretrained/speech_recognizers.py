@@ -10,8 +10,8 @@ import numpy as np
 from mmjax.errors import ConfigError
 from mmjax.pretrained import (
   base,
-  generation,
   generation_keys,
+  generation_settings,
   preprocess_audio,
   processors,
 )
@@ -40,9 +40,9 @@ class PublishedSpeechRecognizer(base.Pretrained):
 
     Ids that the former lacks are taken from the latter.
     """
-    settings, _ = generation.read(self.files, self.config)
+    settings, _ = generation_settings.read(self.files, self.config)
     names = generation_keys.IDS
-    if generation.FILE not in self.files:
+    if generation_settings.FILE not in self.files:
       names += generation_keys.SPEECH
     return {
       **{k: self.config[k] for k in names if k in self.config},
@@ -58,8 +58,8 @@ class PublishedSpeechRecognizer(base.Pretrained):
     value = self.generation.get(name)
     if not isinstance(value, int):
       raise ConfigError(
-        f'neither {generation.FILE} nor config.json has an id for {name}, '
-        f'but {value!r}; put in the published ones'
+        f'neither {generation_settings.FILE} nor config.json has an id for '
+        f'{name}, but {value!r}; put in the published ones'
       )
     return value
 
@@ -101,8 +101,8 @@ class PublishedSpeechRecognizer(base.Pretrained):
     """
     if not self.languages:
       raise ConfigError(
-        f'{generation.FILE} has no lang_to_id: the model knows one language '
-        'alone'
+        f'{generation_settings.FILE} has no lang_to_id: the model knows one '
+        'language alone'
       )
     firsts = [
       self.preprocessor.cut_windows(self.preprocessor.read_samples(sound))[:1]
@@ -206,8 +206,12 @@ class PublishedSpeechRecognizer(base.Pretrained):
     fill = np.repeat(prompts[:1], len(windows) - number, axis=0)
     prompts = np.concatenate([prompts, fill]).astype(np.int32)
     end = self.special_id('eos_token_id')
-    file = generation.FILE if generation.FILE in self.files else 'config.json'
-    arguments = generation.arguments(
+    file = (
+      generation_settings.FILE
+      if generation_settings.FILE in self.files
+      else 'config.json'
+    )
+    arguments = generation_settings.arguments(
       self.generation, file, {}, eos_ids=(end,), speech=True
     )
     most = self.module.decoder.max_length - prompts.shape[1]
@@ -215,7 +219,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
       map(self.generation.get, generation_keys.LENGTHS)
     ):
       max_tokens = most
-    max_new_tokens = generation.find_max_new_tokens(
+    max_new_tokens = generation_settings.find_max_new_tokens(
       self.generation, file, max_tokens, prompts.shape[1]
     )
     written = self.jit_method(

@@ -12,8 +12,8 @@ from mmjax.pretrained import (
   base,
   configs,
   forms,
-  generation,
   generation_keys,
+  generation_settings,
   keys,
   names,
   sections,
@@ -114,7 +114,7 @@ class Model(speech_recognizers.PublishedSpeechRecognizer):
     elif language is not None or task is not None:
       raise ConfigError(
         f'language {language!r} and task {task!r} are for models of many '
-        f'languages; {generation.FILE} names none, so leave them '
+        f'languages; {generation_settings.FILE} names none, so leave them '
         'out'
       )
     else:

@@ -2,7 +2,7 @@
 
 from mmjax.tasks.align import Align
 from mmjax.tasks.base import (
-  PredictFlag,
+  PredictUse,
   ReportRow,
   Split,
   Task,
@@ -75,7 +75,7 @@ __all__ = [
   'Masked',
   'Match',
   'MeanTeacher',
-  'PredictFlag',
+  'PredictUse',
   'Prefer',
   'Prior',
   'PseudoLabels',

@@ -69,7 +69,7 @@ class Align(base.Task):
 
   ability: ClassVar[str] = 'embed its fields'
   methods: ClassVar[Mapping[str, Any]] = {'embed': embed}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'text', rank_texts, feature='text'
   )
 

@@ -148,8 +148,8 @@ MakeLines = Callable[
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictFlag:
-  """The flag of `mmjax predict` that asks for a task, and what it prints.
+class PredictUse:
+  """How `mmjax predict` uses a task: the flag that asks for it, what it prints.
 
   Attributes:
     flag: the flag that asks for it, 'text' or 'question'; '' for inputs
@@ -187,7 +187,7 @@ class Task:
     report_rows: what `mmjax report` shows of its results.
     methods: name -> function (trained model, ...), the methods of a trained
       `Run`.
-    predict_flag: the flag of `mmjax predict` that asks for it; None for none.
+    predict_use: the flag of `mmjax predict` that asks for it; None for none.
     embeds: features whose vectors share a space, for `mmjax embed`; the model's
       method `embed(batch, name)` gives those of one.
   """
@@ -195,7 +195,7 @@ class Task:
   ability: ClassVar[str]
   report_rows: ClassVar[tuple[ReportRow, ...]] = ()
   methods: ClassVar[Mapping[str, Callable[..., Any]]] = MappingProxyType({})
-  predict_flag: ClassVar[PredictFlag | None] = None
+  predict_use: ClassVar[PredictUse | None] = None
   embeds: ClassVar[Sequence[str]] = ()
 
   weight: Weight = 1.0

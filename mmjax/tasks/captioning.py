@@ -52,7 +52,7 @@ class Captioning(base.Task):
     ),
   )
   methods: ClassVar[Mapping[str, Any]] = {'caption': caption}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
   label_smoothing: float = 0.0
 

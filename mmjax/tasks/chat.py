@@ -174,7 +174,7 @@ class Chat(base.Task):
   kinds: ClassVar[tuple[type[Feature], ...]] = (Turns,)
   ability: ClassVar[str] = 'chat'
   methods: ClassVar[Mapping[str, Any]] = {'chat': chat, 'choose': choose}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'question', _lines, needs_inputs=False
   )
 

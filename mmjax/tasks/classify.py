@@ -129,7 +129,7 @@ class Classify(base.Task):
     'classify': classify,
     'class_logits': class_logits,
   }
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
   target: str = ''
   label_smoothing: Fraction = 0.0

@@ -38,9 +38,7 @@ class Distill(base.Task):
 
   ability: ClassVar[str] = 'predict what its teacher does'
   methods: ClassVar[Mapping[str, Any]] = classify.Classify.methods
-  predict_flag: ClassVar[base.PredictFlag | None] = (
-    classify.Classify.predict_flag
-  )
+  predict_use: ClassVar[base.PredictUse | None] = classify.Classify.predict_use
 
   teacher: str = ''
   kind: str = 'logits'

@@ -96,7 +96,7 @@ class Draw(denoise.Denoise):
   )
   methods: ClassVar[Mapping[str, Any]] = {'draw': draw}
   maker: ClassVar[Any] = staticmethod(predict.make_draw)
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'text', _lines, needs_inputs=False, draw=draw_cells, needs_output=True
   )
 

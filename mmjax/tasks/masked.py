@@ -173,7 +173,7 @@ class Masked(base.Task):
     'fill': fill,
     'reconstruct': reconstruct,
   }
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     '', _lines, draw=_draw
   )
 

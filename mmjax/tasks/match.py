@@ -128,7 +128,7 @@ class Match(base.Task):
     ),
   )
   methods: ClassVar[Mapping[str, Any]] = {'match': match}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
   fields: Sequence[str] = ('image', 'text')
 

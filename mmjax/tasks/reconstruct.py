@@ -188,7 +188,7 @@ class Reconstruct(base.Task):
     'encode_latents': encode_latents,
     'decode_latents': decode_latents,
   }
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     '', _lines, draw=_draw
   )
 

@@ -55,7 +55,7 @@ class Regress(base.Task):
 
   ability: ClassVar[str] = 'predict a number'
   methods: ClassVar[Mapping[str, Any]] = {'regress': regress}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
   target: str = ''
   kind: str = 'squared'

@@ -58,7 +58,7 @@ class Translate(base.Task):
 
   ability: ClassVar[str] = 'write a text'
   methods: ClassVar[Mapping[str, Any]] = {'translate': translate}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag('', _lines)
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse('', _lines)
 
   target: str = ''
   label_smoothing: Fraction = 0.0

@@ -246,8 +246,8 @@ class Unclip(draw_lib.Draw):
     'change': change,
   }
   maker: ClassVar[Any] = staticmethod(predict_unclip.make_unclip)
-  predict_flag: ClassVar[base.PredictFlag | None] = dataclasses.replace(
-    draw_lib.Draw.predict_flag, draw=_draw_cells
+  predict_use: ClassVar[base.PredictUse | None] = dataclasses.replace(
+    draw_lib.Draw.predict_use, draw=_draw_cells
   )
 
   prior: Mapping[str, Any] | None = None

@@ -140,7 +140,7 @@ class VqaClassification(_Vqa):
     'answer': classify_answer,
     'answer_logits': answer_logits,
   }
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'question', _likeliest, feature='questions'
   )
 
@@ -169,7 +169,7 @@ class VqaGeneration(_Vqa):
 
   answer: ClassVar[str] = 'answer'
   methods: ClassVar[Mapping[str, Any]] = {'answer': generate_answer}
-  predict_flag: ClassVar[base.PredictFlag | None] = base.PredictFlag(
+  predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
     'question', _generated, feature='questions'
   )
 

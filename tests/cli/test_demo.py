@@ -80,12 +80,12 @@ def test_a_run_takes_the_inputs_that_its_model_reads(inputs, kinds, expected):
   }
   run = types.SimpleNamespace(inputs=inputs, preprocessor=preprocessor)
   # The flag's texts are the feature `name`.
-  flag = tasks.PredictFlag('text', lambda *_: [], feature='name')
-  task = types.SimpleNamespace(predict_flag=flag)
+  flag = tasks.PredictUse('text', lambda *_: [], feature='name')
+  task = types.SimpleNamespace(predict_use=flag)
   found = demo._list_inputs(run, task, is_run=True)
   assert [(entry['name'], entry['kind']) for entry in found] == expected
-  draws = tasks.Draw.predict_flag
-  task = types.SimpleNamespace(predict_flag=draws)
+  draws = tasks.Draw.predict_use
+  task = types.SimpleNamespace(predict_use=draws)
   assert demo._list_inputs(run, task, is_run=True) == []
 
 
@@ -122,7 +122,7 @@ def test_search_orders_images_and_keeps_their_vectors(client, models):
 
 def test_drawings_are_shown_with_their_lines(models, monkeypatch):
   image = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
-  flag = tasks.PredictFlag(
+  flag = tasks.PredictUse(
     'text',
     lambda *_: ['drawn'],
     needs_inputs=False,

@@ -14,25 +14,23 @@ def test_a_dual_encoder_alone_asks_for_texts():
     tasks={'contrastive': tasks.TASKS['contrastive']()},
     unable=lambda what: f'the model cannot {what}',
   )
-  assert predict._find_task(run, 'text', 'runs/dual').flag == 'text'
+  assert predict._find_use(run, 'text', 'runs/dual').flag == 'text'
   message = r"^runs/dual: .* from inputs without a text; use --text='a ph"
   with pytest.raises(ConfigError, match=message):
-    predict._find_task(run, '', 'runs/dual')
+    predict._find_use(run, '', 'runs/dual')
 
 
 def test_of_several_tasks_the_flag_chooses(capsys):
   names = ('masked', 'classify', 'distill', 'align')
   run = types.SimpleNamespace(tasks={n: tasks.TASKS[n]() for n in names})
-  prompts = {name: run.tasks[name].predict_flag for name in names}
-  assert predict._find_task(run, '', 'runs/x') is prompts['masked']
+  prompts = {name: run.tasks[name].predict_use for name in names}
+  assert predict._find_use(run, '', 'runs/x') is prompts['masked']
   note = 'also --task=classify or distill, --text for the task align\n'
   assert note in capsys.readouterr().err
-  assert (
-    predict._find_task(run, '', 'runs/x', 'classify') is prompts['classify']
-  )
+  assert predict._find_use(run, '', 'runs/x', 'classify') is prompts['classify']
   assert not capsys.readouterr().err
   with pytest.raises(ConfigError, match="alone, --task 'align' is unknown"):
-    predict._find_task(run, '', 'runs/x', 'align')
+    predict._find_use(run, '', 'runs/x', 'align')
 
 
 def test_a_text_is_counted_as_the_model_reads_it(capsys):

@@ -106,7 +106,7 @@ def test_drawings_are_functions_of_seed_and_text(run):
   drawn = run.draw(texts, seed=3)
   assert drawn.shape == (2, 48, 48, 3) and drawn.dtype == np.uint8
   np.testing.assert_array_equal(run.draw(texts, seed=4)[0], drawn[1])
-  cells = run.tasks['unclip'].predict_flag.draw(run, {}, texts, seed=3)
+  cells = run.tasks['unclip'].predict_use.draw(run, {}, texts, seed=3)
   np.testing.assert_array_equal([image for image, _ in cells], drawn)
 
 

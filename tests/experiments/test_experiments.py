@@ -12,6 +12,7 @@ from experiments import (
   captioning,
   contrastive,
   dalle2,
+  grpo,
   multimodal,
   pretrain,
   vqa,
@@ -253,7 +254,7 @@ def test_configs_are_legal(path, size):
     config = overrides.load(f'{path}:{size}{argument}')
     settings.validate(config)
     found = experiment_file.find(config.experiment)
-    known = (*EXPERIMENTS.values(), multimodal, dalle2)
+    known = (*EXPERIMENTS.values(), multimodal, dalle2, grpo)
     assert found in [module.build for module in known]
   assert config.train.steps <= 400
   with pytest.raises(ConfigError, match=r"'nonsense' is unknown.*runlocal"):

@@ -39,8 +39,8 @@ CONFIGS = {
     'image': IMAGE,
     'decoder': {**TEXT, 'name': 'text', 'unimodal_depth': 1},
   },
-  'vision_language': {
-    'name': 'vision_language',
+  'image_first': {
+    'name': 'image_first',
     'vision': IMAGE,
     'projector': {'name': 'mlp', 'width': 8, 'mlp_dim': 7},
     'prefix': True,

@@ -99,7 +99,7 @@ def test_a_whole_number_is_a_float(config, build):
 
 
 def test_a_decoder_of_pictures_among_words_is_checked(config, build, batch):
-  settings = config('vision_language')
+  settings = config('image_first')
   for name, value, message in (
     ('positions', 'learned', 'length 8 is more than max_length 5'),
     ('cross_attention', True, 'cross_attention is True'),

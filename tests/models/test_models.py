@@ -14,7 +14,7 @@ NAMES = (
   'dual_encoder',
   'encoder_decoder',
   'contrastive_captioner',
-  'vision_language',
+  'image_first',
 )
 every_model = pytest.mark.parametrize('name', NAMES)
 OUTPUTS = {
@@ -36,7 +36,7 @@ OUTPUTS = {
     'caption_logits': (3, 4, 11),
     'answer_logits': (3, 6),
   },
-  'vision_language': {
+  'image_first': {
     'caption_logits': (3, 4, 11),
     'answer_token_logits': (3, 3, 11),
   },
@@ -53,7 +53,7 @@ OBJECTIVES = {
     'captioning': {},
     'vqa_classification': {},
   },
-  'vision_language': {'captioning': {}, 'vqa_generation': {}},
+  'image_first': {'captioning': {}, 'vqa_generation': {}},
 }
 # Sums in another order, in float32.
 close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
@@ -106,7 +106,7 @@ def test_an_example_gets_what_it_gets_alone(name, run, batch):
 
 
 @pytest.mark.parametrize(
-  'name', ['encoder_decoder', 'contrastive_captioner', 'vision_language']
+  'name', ['encoder_decoder', 'contrastive_captioner', 'image_first']
 )
 def test_several_questions_an_image_are_answered_as_each_alone(
   name, run, batch
@@ -161,9 +161,9 @@ def test_a_batch_without_a_modality_gets_the_rest(run, batch):
   full = run('encoder_decoder', batch)
   close(blind['answer_logits'][2], full['answer_logits'][2])
   assert set(run('encoder_decoder', without('question'))) == {'caption_logits'}
-  blind = run('vision_language', without('image'))
+  blind = run('image_first', without('image'))
   assert set(blind) == {'answer_token_logits'}
-  full = run('vision_language', batch)
+  full = run('image_first', batch)
   close(blind['answer_token_logits'][2], full['answer_token_logits'][2])
   answered = run('contrastive_captioner', without('image', 'text'))
   assert set(answered) == {'answer_logits'}

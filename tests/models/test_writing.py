@@ -20,8 +20,8 @@ def write(model, **settings):
   [
     ('encoder_decoder', 'answer', 'answer_token_logits'),
     ('contrastive_captioner', 'caption', 'caption_logits'),
-    ('vision_language', 'caption', 'caption_logits'),
-    ('vision_language', 'answer', 'answer_token_logits'),
+    ('image_first', 'caption', 'caption_logits'),
+    ('image_first', 'answer', 'answer_token_logits'),
   ],
 )
 def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
@@ -30,7 +30,7 @@ def test_greedy_writing_equals_teacher_forcing(name, task, output, made, batch):
 
 @pytest.mark.slow
 def test_learned_positions_count_what_is_there(config, build, batch, draw):
-  settings = config('vision_language')
+  settings = config('image_first')
   decoder = {**settings['decoder'], 'positions': 'learned', 'max_length': 20}
   model = build({**settings, 'decoder': decoder | {'block': {}}})
   variables = draw(model, batch, train=False)

@@ -93,8 +93,8 @@ def test_attention_is_compiled_to_kernels_for_the_devices_of_a_slice():
     out = layer.apply(params, x, visible=visible, train=False)[0]
     return jnp.sum(out.astype(jnp.float32))
 
-  x = jax.ShapeDtypeStruct((4, 256, 64), jnp.bfloat16)
-  mask = jax.ShapeDtypeStruct((4, 1, 256), bool)
+  x = jax.ShapeDtypeStruct((4, 512, 64), jnp.bfloat16)
+  mask = jax.ShapeDtypeStruct((4, 1, 512), bool)
   init = lambda x: layer.init(jax.random.key(0), x, train=False)
   boxed = jax.eval_shape(init, x)
   params = jax.tree.map(

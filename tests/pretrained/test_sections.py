@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from mmjax.pretrained import configs, families, generation, sections
+from mmjax.pretrained import configs, families, generation_settings, sections
 
 GOLDEN = pathlib.Path(__file__).parent / 'golden'
 FOLDERS = sorted(path.parent for path in GOLDEN.glob('*/model.safetensors'))
@@ -107,7 +107,7 @@ def test_what_older_releases_wrote_everywhere_is_known(folder):
     if part:
       config[part] = {**DUMPED, **config.get(part, {})}
   check({**DUMPED, **config})
-  assert generation.read({}, {'text_config': DUMPED})[0] == {
+  assert generation_settings.read({}, {'text_config': DUMPED})[0] == {
     'do_sample': False,
     'early_stopping': False,
     'diversity_penalty': 0.0,

@@ -124,7 +124,7 @@ def test_a_run_draws_with_the_seeds_and_settings_asked_for():
 
 
 def test_the_flags_of_predict_reach_the_task():
-  flag = tasks.Draw.predict_flag
+  flag = tasks.Draw.predict_use
   args = types.SimpleNamespace(seed=3, guidance=None, copies=2)
   chosen = command._list_drawing_settings(args, flag)
   assert chosen == {'seed': 3, 'copies': 2}
@@ -135,6 +135,6 @@ def test_the_flags_of_predict_reach_the_task():
   args.copies = 0
   with pytest.raises(ConfigError, match='--copies=0 is not legal'):
     command._list_drawing_settings(args, flag)
-  other = tasks.Captioning.predict_flag
+  other = tasks.Captioning.predict_use
   with pytest.raises(ConfigError, match='--seed=3: the task has no such'):
     command._list_drawing_settings(args, other)

@@ -99,7 +99,7 @@ def test_a_run_of_latents_has_no_tokens():
   np.testing.assert_allclose(decoded, whole, atol=1)
   with pytest.raises(ConfigError, match='has no tokens; use encode_latents'):
     METHODS['encode_tokens'](run, IMAGES)
-  card = tasks.Reconstruct.predict_flag
+  card = tasks.Reconstruct.predict_use
   (line,) = card.make_lines(run, {'image': IMAGES[0]}, [], 1)
   assert line.startswith('reconstruction: ') and 'dB' in line
   (true, _), (found, _) = card.draw(run, {'image': IMAGES[0]}, [])

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from mmjax import pretrained
-from mmjax.pretrained import generation, generation_keys
+from mmjax.pretrained import generation_keys, generation_settings
 
 GOLDEN = Path(__file__).parent / 'golden'
-FILE = generation.FILE
+FILE = generation_settings.FILE
 NO = float('-inf')
 
 
 def arguments(given, eos_ids=(1, 2), speech=False, **asked):
-  return generation.arguments(
+  return generation_settings.arguments(
     given, FILE, asked, eos_ids=eos_ids, speech=speech
   )
 
@@ -175,7 +175,9 @@ def test_a_speech_recognizer_has_more_settings():
   ],
 )
 def test_how_much_is_written(given, asked, expected):
-  assert generation.find_max_new_tokens(given, FILE, asked, 5) == expected
+  assert (
+    generation_settings.find_max_new_tokens(given, FILE, asked, 5) == expected
+  )
 
 
 def test_a_prompt_that_leaves_no_room_is_refused():
@@ -184,9 +186,9 @@ def test_a_prompt_that_leaves_no_room_is_refused():
     ({'max_new_tokens': 3}, 0, '^max_new_tokens is 0; give at least 1'),
   ):
     with pytest.raises(ValueError, match=message):
-      generation.find_max_new_tokens(settings, FILE, number, 5)
+      generation_settings.find_max_new_tokens(settings, FILE, number, 5)
   with pytest.raises(ValueError, match='max_length is 5, but the prompt has 5'):
-    generation.find_max_new_tokens({'max_length': 5}, FILE, None, 5)
+    generation_settings.find_max_new_tokens({'max_length': 5}, FILE, None, 5)
 
 
 def test_without_the_file_config_json_has_the_settings():
@@ -198,8 +200,8 @@ def test_without_the_file_config_json_has_the_settings():
     'hidden_size': 5,
   }
   expected = {'repetition_penalty': 2.0, 'no_repeat_ngram_size': 3}
-  assert generation.read({}, config) == (expected, 'config.json')
-  assert generation.read({FILE: b'{"top_k": 1}'}, config) == (
+  assert generation_settings.read({}, config) == (expected, 'config.json')
+  assert generation_settings.read({FILE: b'{"top_k": 1}'}, config) == (
     {'top_k': 1},
     FILE,
   )
@@ -231,13 +233,13 @@ def test_a_model_loads_but_does_not_write_what_is_refused(name, write):
 @pytest.mark.parametrize('name', ['blip2_opt', 'blip_captions'])
 def test_settings_that_transformers_does_not_read_are_refused(name):
   """It gives the language model inside none of the file's."""
-  given, file = generation.read(
+  given, file = generation_settings.read(
     change_settings(name, repetition_penalty=2.0).files, {}
   )
   with pytest.raises(ValueError, match='which transformers does not read'):
-    generation.refuse_unread(given, file)
+    generation_settings.refuse_unread(given, file)
   given = {**given, 'repetition_penalty': 1.0, 'top_k': 3, 'max_length': 20}
-  generation.refuse_unread(given, file)
+  generation_settings.refuse_unread(given, file)
 
 
 def test_ids_of_blip2_are_those_of_its_language_model():
