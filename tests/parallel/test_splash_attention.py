@@ -111,5 +111,5 @@ def test_attention_is_compiled_to_kernels_for_the_devices_of_a_slice():
   kernels = [line for line in text.splitlines() if 'tpu_custom_call' in line]
   assert len(kernels) == 3
   # A device's two examples and two heads, in each of them.
-  assert all('bf16[2,2,256,16]' in line for line in kernels)
+  assert all('bf16[2,2,512,16]' in line for line in kernels)
   assert 'all-gather' not in text
