@@ -57,6 +57,7 @@ class VectorQuantizer(nn.Module):
       for never, but for the first step.
     unit_lookup: whether `lookup` gives vectors of length 1 (Janus), though the
       nearest is searched with their own length.
+    dtype: dtype of the values.
   """
 
   size: Size
@@ -166,6 +167,7 @@ class FiniteScalar(nn.Module):
 
   Attributes:
     levels: number of levels of each channel, at least 2; V is their product.
+    dtype: dtype of the values.
   """
 
   levels: Sequence[int] = (8, 5, 5, 5)
@@ -241,6 +243,7 @@ class LookupFree(nn.Module):
     commitment: weight of the distance from inputs to their signs.
     entropy: weight of the entropies.
     sharpness: factor of inputs in the logits of bits.
+    dtype: dtype of the values.
   """
 
   channels: Size = 10
@@ -306,6 +309,7 @@ class Gaussian(nn.Module):
     channels: number of channels C.
     divergence: weight of the divergence from N(0, 1), a mean over the values of
       an example's map.
+    dtype: dtype of the values.
   """
 
   channels: Size = 4
