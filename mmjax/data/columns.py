@@ -223,7 +223,7 @@ def _resolve_requested(
 def _add_aliases(
   fields: dict[str, str], plain: Mapping[str, str], aliased: Sequence[str]
 ) -> None:
-  # What stands before two answers is no caption.
+  # What stands before two answers is not a caption.
   other = {'prompt'} if {'chosen', 'rejected'} <= plain.keys() else set()
   for field in aliased:
     if field in fields.values() or f'{field}s' in fields.values():

@@ -146,7 +146,7 @@ def read_turns(value: Any, images: str = 'image') -> list[dict[str, Any]]:
 
 
 def list_images(value: Any) -> list[Any] | None:
-  """The images in parts of messages, in their order; None if it is no such.
+  """The images in parts of messages, in their order; None without messages.
 
   >>> list_images(
   ...   [

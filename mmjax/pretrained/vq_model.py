@@ -20,7 +20,7 @@ SECTIONS = {
   '': diffusion_rules.section(
     read=set(_DEFAULTS),
     only={'norm_type': 'group'},
-    # How ids are decoded is no matter of the weights here, and tokens have no
+    # How ids are decoded does not depend on the weights, and tokens have no
     # scale.
     irrelevant=(
       'sample_size',

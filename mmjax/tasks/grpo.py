@@ -110,7 +110,7 @@ class Grpo(chat.Chat):
         f'data.features.{self.target}.length={length} and tasks.grpo.'
         f'max_new_tokens={self.max_new_tokens} are {wanted} positions, but the '
         f'decoder has {decoder.max_length}; make them smaller, or set '
-        f'model.decoder.max_length={wanted} in a model that starts anew'
+        f'model.decoder.max_length={wanted} in a new model'
       )
     return rollouts.GroupRollout(
       model,
