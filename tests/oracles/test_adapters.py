@@ -59,6 +59,7 @@ MODELS = sorted(
   path.parent.name
   for path in GOLDEN.glob('*/config.json')
   if path.parent.name not in ('resnet', 'whisper_ctranslate2')
+  and 'architectures' in json.loads(path.read_text())
 )
 
 
