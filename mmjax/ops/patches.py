@@ -8,7 +8,7 @@ from jaxtyping import Array, Float, Int, Shaped
 from mmjax.errors import ConfigError
 
 
-def check_layout(images: Shaped[Array, '...']) -> None:
+def check_layout(images: Shaped[Array | np.ndarray, '...']) -> None:
   """Refuses images that are not [B, H, W, C].
 
   Raises:
