@@ -21,7 +21,7 @@ from starlette import (
 )
 from starlette.middleware import Middleware, trustedhost
 
-from mmjax.cli import serve_answers, serve_requests
+from mmjax.cli import serve_answers, serve_prompts, serve_requests
 
 # Seconds that connections have to end in after Ctrl-C.
 _PATIENCE = 5
@@ -190,8 +190,14 @@ async def _complete(
   asked = serve_requests.parse(
     await _read_json(request), served.name, allow_http=served.allow_http
   )
+  if asked.n > served.engine.room:
+    raise serve_requests.RequestError(
+      f'n is {asked.n}, but this server writes at most {served.engine.room} '
+      'answers at once; ask for fewer',
+      'n',
+    )
   prompt = await concurrency.run_in_threadpool(
-    serve_requests.prepare, asked.messages, served.model
+    serve_prompts.prepare, asked.messages, served.model
   )
   loop = asyncio.get_running_loop()
   events: asyncio.Queue[serve_answers.Event] = asyncio.Queue()

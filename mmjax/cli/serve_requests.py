@@ -1,19 +1,13 @@
 """What OpenAI's chat endpoint is asked for: read and checked."""
 
 import dataclasses
-import io
 import math
 import re
 import secrets
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import PIL.Image
-
 from mmjax.decoders import slots
-from mmjax.errors import ConfigError
 from mmjax.inference import batching, chat_models
 
 # Numbers: least and most value, and whether they are whole.
@@ -51,8 +45,6 @@ _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
 _OTHERS = ('messages', 'model', 'stop', 'stream_options')
 _MOST_STOPS = 16
 _MESSAGE_KEYS = ('role', 'content', 'name')
-# Of an image that is downloaded.
-_MOST_BYTES, _SECONDS = 32 * 1024**2, 10
 
 
 class RequestError(Exception):
@@ -267,7 +259,8 @@ def _read_messages(value: Any, allow_http: bool) -> list[dict[str, Any]]:
   """Messages of texts and images, which are not files of this machine."""
   if not isinstance(value, list) or not value:
     raise RequestError(
-      f'messages is {value!r:.60}, not a list of messages', 'messages'
+      f'messages is {value!r:.60}, not a list of one message or more',
+      'messages',
     )
   return [
     _read_message(message, f'messages[{i}]', allow_http)
@@ -299,6 +292,8 @@ def _read_message(message: Any, where: str, allow_http: bool) -> dict[str, Any]:
       _read_part(part, f'{where}.content[{i}]', allow_http)
       for i, part in enumerate(content)
     ]
+  else:
+    _check_text(content, f'{where}.content')
   # The newer name of the same role.
   role = 'system' if message['role'] == 'developer' else message['role']
   return {**message, 'role': role, 'content': content}
@@ -307,6 +302,7 @@ def _read_message(message: Any, where: str, allow_http: bool) -> dict[str, Any]:
 def _read_part(part: Any, where: str, allow_http: bool) -> dict[str, Any]:
   kind = part.get('type') if isinstance(part, dict) else None
   if kind == 'text' and isinstance(part.get('text'), str):
+    _check_text(part['text'], where)
     return {'type': 'text', 'text': part['text']}
   if kind != 'image_url':
     raise RequestError(
@@ -317,7 +313,7 @@ def _read_part(part: Any, where: str, allow_http: bool) -> dict[str, Any]:
   if not isinstance(url, str):
     raise RequestError(f'{where}.image_url has no url', where)
   is_http = re.match('https?://', url)
-  if not url.startswith('data:') and not (is_http and allow_http):
+  if url[:5].lower() != 'data:' and not (is_http and allow_http):
     raise RequestError(
       f'{where}: the image {url:.60} is not loaded; send a data: URL'
       + (', or start the server with --allow_http' if is_http else ''),
@@ -327,59 +323,11 @@ def _read_part(part: Any, where: str, allow_http: bool) -> dict[str, Any]:
   return {'type': 'image_url', 'image_url': {'url': url}}
 
 
-def load_images(
-  messages: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-  """Downloads the images of messages that are not in them.
-
-  Raises:
-    RequestError: if one can't be had.
-  """
-  out = []
-  for message in messages:
-    content = message['content']
-    if isinstance(content, list):
-      content = [_load_part(part) for part in content]
-    out.append({**message, 'content': content})
-  return out
-
-
-def _load_part(part: Mapping[str, Any]) -> Mapping[str, Any]:
-  url = part.get('image_url', {}).get('url', '')
-  if not url.startswith('http'):
-    return part
+def _check_text(text: str, where: str) -> None:
+  """Refuses what is JSON, but not a text."""
   try:
-    with urllib.request.urlopen(url, timeout=_SECONDS) as response:
-      content = response.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-      raise ValueError(f'it is over {_MOST_BYTES >> 20} MiB')
-    image = PIL.Image.open(io.BytesIO(content))
-    image.load()
-  except (
-    *(OSError, SyntaxError, ValueError, urllib.error.URLError),
-    PIL.Image.DecompressionBombError,
-  ) as error:
+    text.encode()
+  except UnicodeEncodeError as error:
     raise RequestError(
-      f'the image {url:.60} cannot be loaded: {error}',
-      'messages',
-      'invalid_image_url',
+      f'{where} is not Unicode: {error}; send whole characters', where
     ) from error
-  return {'type': 'image', 'image': image}
-
-
-def prepare(
-  messages: Sequence[Mapping[str, Any]], model: chat_models.ChatModel
-) -> chat_models.Prompt:
-  """Makes the prompt of messages.
-
-  Raises:
-    RequestError: if the model, or its template, refuses them.
-  """
-  try:
-    return model.prepare(load_images(messages))
-  except chat_models.PromptTooLongError as error:
-    raise RequestError(
-      str(error), 'messages', 'context_length_exceeded'
-    ) from error
-  except ConfigError as error:
-    raise RequestError(str(error), 'messages') from error

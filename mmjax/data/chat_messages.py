@@ -13,7 +13,7 @@ import PIL.Image
 from mmjax.data.chat_templates import ChatTemplate, Message
 from mmjax.errors import ConfigError
 
-_DATA = re.compile(r'data:image/[\w.+-]+;base64,')
+_DATA = re.compile(r'data:image/[\w.+-]+;base64,', re.IGNORECASE)
 _KINDS = {'image': 'image', 'image_url': 'image', 'video': 'video'}
 _SOURCES = ('url', 'path')
 
@@ -134,9 +134,14 @@ def _read_part(part: Any, number: int) -> tuple[str | dict[str, str], Any]:
 
 
 def _open_url(source: Any, number: int) -> Any:
-  """Decodes a 'data:' URL; refuses those of the network."""
+  """Decodes a 'data:' URL; refuses others, which are not names of files."""
   if not isinstance(source, str):
     return source
+  if source[:5].lower() == 'data:' and not _DATA.match(source):
+    raise ConfigError(
+      f'turn {number}: {source!r:.60} is not the data: URL of an image; write '
+      'data:image/png;base64,... with its bytes'
+    )
   if match := _DATA.match(source):
     try:
       data = base64.b64decode(source[match.end() :], validate=True)

@@ -132,6 +132,11 @@ class Engine:
     self._thread = threading.Thread(target=self._run, daemon=True)
     self._thread.start()
 
+  @property
+  def room(self) -> int:
+    """Most answers that are written or wait at once."""
+    return self._max_waiting + self.batch_size
+
   def submit(self, *answers: Answer) -> None:
     """Asks for answers.
 
@@ -143,7 +148,7 @@ class Engine:
       if self._is_closing:
         raise ClosedError
       number = len(self._waiting)
-      if number + len(answers) > self._max_waiting + self.batch_size:
+      if number + len(answers) > self.room:
         raise FullError(f'{number} answers are waiting already; try again')
       self._waiting.extend(answers)
       self._changed.notify()

@@ -289,7 +289,7 @@ def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
   ('changed', 'status', 'param', 'message'),
   [
     ({'model': 'x'}, 404, 'model', "this server has 'tiny'"),
-    ({'messages': []}, 400, 'messages', 'not a list of messages'),
+    ({'messages': []}, 400, 'messages', 'not a list of one message'),
     ({'messages': [{'role': 'user'}]}, 400, 'messages[0].content', 'neither'),
     ({'temperature': 3}, 400, 'temperature', 'a number from 0 to 2'),
     ({'n': True}, 400, 'n', 'a whole number from 1'),
@@ -300,6 +300,8 @@ def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
     ({'max_tokens': 256}, 400, 'max_tokens', 'use 2[0-9]+ or fewer'),
     ({'messages': _say('cat ' * 300)}, 400, 'messages', '256 at most'),
     ({'messages': _say('<image>')}, 400, 'messages', 'the placeholders'),
+    ({'messages': _say('a' * 10**6)}, 400, 'messages', '1000000 characters'),
+    ({'n': 60}, 400, 'n', 'n is 60, but this server writes at most'),
   ],
 )
 def test_what_is_refused_is_named(client, changed, status, param, message):
@@ -317,6 +319,7 @@ def test_what_is_refused_is_named(client, changed, status, param, message):
     ('file:///etc/passwd', 'send a data: URL'),
     ('http://127.0.0.1:1/a.png', 'with --allow_http'),
     ('data:image/png;base64,eA==', 'is not an image'),
+    ('data:image/png,../a.png', 'is not the data: URL of an image'),
   ],
 )
 def test_no_file_of_the_server_and_no_address_is_read(client, url, message):
@@ -342,11 +345,13 @@ def test_other_addresses(client):
   assert other.status_code == 400
 
 
-def test_too_many_and_late_requests_are_refused(served):
+def test_too_many_and_late_requests_are_refused(served, monkeypatch):
   engine = batching.Engine(served.model, batch_size=1, max_waiting=1)
   app = serve_app.make(serve_answers.Served('tiny', served.model, engine))
   with testclient.TestClient(app, base_url=ADDRESS) as client:
-    response = client.post(URL, json=_body(_say('cat'), n=3))
+    with monkeypatch.context() as patch:
+      patch.setattr(engine, '_waiting', [None, None])
+      response = client.post(URL, json=_body(_say('cat')))
     assert response.status_code == 429
     assert 'answers are waiting' in response.json()['error']['message']
   # The application's end is the engine's.
