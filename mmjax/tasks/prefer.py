@@ -55,6 +55,8 @@ class Prefer(chat.Chat):
   def objective(self, features: Mapping[str, Feature]) -> objectives.Preference:
     del features
     names = (*preference.REFERENCED, *preference.REFERENCE_FREE)
+    if self.loss == 'dpo':
+      raise ConfigError("tasks.prefer.loss='dpo': DPO's loss is 'sigmoid'")
     check_choice(self.loss, names, 'tasks.prefer.loss')
     for setting, readers in (
       ('gamma', ('simpo',)),
