@@ -57,7 +57,9 @@ def test_the_command_plans_for_eight_devices(tmp_path):
 @pytest.mark.slow
 def test_flops_are_those_that_xla_counts():
   made = config(
-    model__image__scan='False', model__text__scan='False', train__batch_size='8'
+    train__batch_size='8',
+    **dict.fromkeys(['model__image__scan', 'model__text__scan'], 'False'),
+    **dict.fromkeys(['model__image__remat', 'model__text__remat'], 'full'),
   )
   devices = jax.devices()[:1]
   compiled = step.compile_step(made, contrastive.build, devices)

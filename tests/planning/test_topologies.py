@@ -138,6 +138,7 @@ def test_the_command_plans_for_a_slice(tmp_path, axis):
   found, said = _plan(
     tmp_path,
     f'--config.mesh.fsdp={4 if axis == "fsdp" else 1}',
+    *(f'--config.model.{tower}.remat=full' for tower in ('image', 'text')),
     *('--examples=1e9', '--price_per_chip_hour=1.5'),
   )
   weights = 4 * 320_577
