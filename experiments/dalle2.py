@@ -38,7 +38,7 @@ def run(
       the name of the stage, in the order 'towers', 'prior'.
     build: (config, mesh) -> Experiment.
     workdir: folder of the last stage; those before are in folders below it.
-    **options: of the last stage, as of `runner.run`.
+    **options: further arguments of `runner.run`, for the last stage.
 
   Returns:
     The results of the last stage; {} if a stage was stopped before its end.

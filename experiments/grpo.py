@@ -1,7 +1,7 @@
 r"""Group relative policy optimisation: answers trained by a Python reward.
 
 Does a model that answers questions about a scene answer more of them right, if
-it is only told which of its own answers are? Before each update it writes
+only its own right answers are rewarded? Before each update it writes
 several answers to each prompt, and `is_right` rewards them. Evaluated by the
 mean reward of greedy answers on held-out records.
 

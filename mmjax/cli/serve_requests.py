@@ -53,7 +53,7 @@ class RequestError(Exception):
   Attributes:
     param: the key that is refused, or None.
     code: a name of the error, or None.
-    status: of the HTTP response.
+    status: HTTP status code of the response.
   """
 
   def __init__(
