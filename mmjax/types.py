@@ -271,7 +271,7 @@ class Rollout(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
+class FieldInfo:
   """What a config may set a field of a module or objective to.
 
   Stands in the `Annotated` type of the field.
@@ -307,19 +307,19 @@ class Setting:
 
 
 # Number of features, heads, layers, tokens or pixels.
-Size = Annotated[int, Setting(above=0)]
-Positive = Annotated[float, Setting(above=0)]
+Size = Annotated[int, FieldInfo(above=0)]
+Positive = Annotated[float, FieldInfo(above=0)]
 # Probability with which something is dropped in training.
-DropRate = Annotated[float, Setting(minimum=0, below=1, training_only=True)]
+DropRate = Annotated[float, FieldInfo(minimum=0, below=1, training_only=True)]
 # Index of a layer, from the end where it is negative.
-LayerIndex = Annotated[int, Setting()]
+LayerIndex = Annotated[int, FieldInfo()]
 # Rematerialisation policy.
-Remat = Annotated[str, Setting(training_only=True, without_recompute='none')]
+Remat = Annotated[str, FieldInfo(training_only=True, without_recompute='none')]
 # Number of rows or columns of a matrix that is computed in tiles; 0: all.
-Tile = Annotated[int, Setting(minimum=0, without_recompute=0)]
+Tile = Annotated[int, FieldInfo(minimum=0, without_recompute=0)]
 # Whether devices exchange their parts one after the other.
-Ring = Annotated[bool, Setting(without_recompute=False)]
-_WHOLE = Setting(minimum=0)
+Ring = Annotated[bool, FieldInfo(without_recompute=False)]
+_WHOLE = FieldInfo(minimum=0)
 
 
 def alternatives(hint: Any) -> tuple[Any, ...]:
@@ -333,25 +333,25 @@ def alternatives(hint: Any) -> tuple[Any, ...]:
   return (hint,)
 
 
-def setting_of(hint: Any) -> Setting:
-  """The `Setting` of a field's type; whole numbers without one are from 0."""
+def find_field_info(hint: Any) -> FieldInfo:
+  """The `FieldInfo` of a field's type; whole numbers without one are from 0."""
   found = [
     part
     for kind in (hint, *typing.get_args(hint))
     if typing.get_origin(kind) is Annotated
     for part in typing.get_args(kind)
-    if isinstance(part, Setting)
+    if isinstance(part, FieldInfo)
   ]
   if found:
     return found[0]
-  return _WHOLE if int in alternatives(hint) else Setting()
+  return _WHOLE if int in alternatives(hint) else FieldInfo()
 
 
-def settings_of_class(cls: type) -> dict[str, Setting]:
-  """The `Setting` of each field of a module or objective."""
+def list_field_info(cls: type) -> dict[str, FieldInfo]:
+  """The `FieldInfo` of each field of a module or objective."""
   hints = typing.get_type_hints(cls, include_extras=True)
   return {
-    field.name: setting_of(hints[field.name])
+    field.name: find_field_info(hints[field.name])
     for field in dataclasses.fields(cls)
     if field.init and field.name in hints
   }
@@ -376,7 +376,7 @@ def check_value(path: str, value: Any, hint: Any) -> None:
       f'{path} must be {names}, got {value!r} ({type(value).__name__})'
     )
   if isinstance(value, int | float) and not isinstance(value, bool):
-    fault = setting_of(hint).fault(value)
+    fault = find_field_info(hint).fault(value)
     if fault:
       raise ConfigError(f'{path} {fault}, got {value}')
 

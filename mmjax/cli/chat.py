@@ -37,7 +37,7 @@ def main(argv: list[str]) -> int:
     settings['temperature'] = args.temperature
   found = opened.open_model(args.model)
   system = [{'role': 'system', 'content': args.system}] if args.system else []
-  chat = chatting.Chat(
+  chat = chatting.ChatSession(
     found, _write, tuple(args.stop or ()), settings, list(system)
   )
   print(found.describe(), file=sys.stderr)

@@ -112,7 +112,7 @@ def _choose_task(
   if use.needs_inputs and not any(sets):
     raise ConfigError(f'{name}: the task needs an input; add --image=FILE')
   drawing = _list_drawing_settings(args, use)
-  if use.needs_output and not args.output:
+  if use.needs_output_file and not args.output:
     raise ConfigError(f'{name}: the task draws images; add --output=FILE.png')
   if args.output and use.draw is None:
     raise ConfigError(

@@ -102,7 +102,7 @@ class Components:
     return frozenset(
       name
       for cls in classes
-      for name, setting in types.settings_of_class(cls).items()
+      for name, setting in types.list_field_info(cls).items()
       if setting.without_recompute is not None
     )
 

@@ -84,7 +84,7 @@ def _unset(config: ml_collections.ConfigDict) -> Iterator[tuple[str, Any]]:
       continue
     cls = known.task_table[task]
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
-    for name in sorted(types.settings_of_class(cls).keys() - {*section}):
+    for name in sorted(types.list_field_info(cls).keys() - {*section}):
       yield f'tasks.{task}.{name}', defaults[name]
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from absl import flags
 
 from mmjax.data import mixtures
+from mmjax.data import order as order_lib
 from mmjax.errors import ConfigError
 
 Batch = dict[str, np.ndarray]
@@ -132,7 +133,7 @@ class TrainBatches:
     self._prefetch = _PrefetchOptions(num_threads, num_workers, prefetch)
     read = _RecordReader(source, preprocess, on_error)
     # Grain folds the number of each transformation and the epoch into the seed.
-    order = mixtures.make_order(source, seed)
+    order = order_lib.make_order(source, seed)
     examples = order.random_map(read.read_for_training)
     self._batches = grain.MapDataset.source(
       _Rows(examples, batch_size, np.asarray(rows))

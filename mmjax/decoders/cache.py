@@ -25,7 +25,7 @@ class DecoderCache:
       cross-attention.
     index: [], the next slot, the same for all examples.
     next_position: [B], position of each example's next token: its number of
-      real tokens, unless `TextDecoder.decode_cached` got other positions.
+      real tokens, unless `compute_features_cached` got other positions.
   """
 
   blocks: mnn.BlockCache

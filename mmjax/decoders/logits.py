@@ -27,19 +27,19 @@ class LogitWriter(nn.Module):
     if not self.tied:
       self.head = mnn.OutputMatrix(self.width, self.vocab_size)
 
-  def predict(self, x: Array, *, train: bool) -> Array | FactoredLogits:
-    """Logits [B, T, V] float32 of features, in training not multiplied out."""
-    if not train:
-      return self.logits(x)
-    if self.is_mutable_collection('intermediates'):
-      self.logits(x)  # They are collected.
-    return self.factor_logits(x)
+  def compute_logits(
+    self, x: Array, *, train: bool = False
+  ) -> Array | FactoredLogits:
+    """Computes logits [B, T, V] float32 of features [B, T, D].
 
-  def logits(self, x: Array) -> Array:
-    """Logits [B, T, V] float32 of features [B, T, D]."""
-    logits = vocabulary.multiply(self.factor_logits(x))
+    In training they are not multiplied out, but for what is collected.
+    """
+    factors = self.factor_logits(x)
+    if train and not self.is_mutable_collection('intermediates'):
+      return factors
+    logits = vocabulary.multiply(factors)
     self.sow('intermediates', 'logits', logits)
-    return logits
+    return factors if train else logits
 
   def factor_logits(self, x: Array) -> FactoredLogits:
     """Logits of features [B, T, D], not multiplied out."""

@@ -172,14 +172,15 @@ class TextDecoder(logits.LogitWriter):
       ConfigError: for ids and lengths as `mmjax.nn.TokenEmbedding` does, or if
         the context is missing, or passed without cross-attention.
     """
-    text = self.encode_unimodal(tokens, mask, train=train)
-    return self.predict(self.decode(text, context, train=train), train=train)
+    text = self.encode_text(tokens, mask, train=train)
+    features = self.compute_features(text, context, train=train)
+    return self.compute_logits(features, train=train)
 
   def embed(self, tokens: Array) -> Array:
     """Word vectors [B, T, D] of ids [B, T], without positions."""
     return self.words.embed(tokens)
 
-  def encode_unimodal(
+  def encode_text(
     self,
     tokens: Array,
     mask: Array | None = None,
@@ -211,7 +212,7 @@ class TextDecoder(logits.LogitWriter):
     pooled = self.unimodal_norm(ops.last_token(x, mask))  # [B, D]
     return Tokens(x, mask, pooled)
 
-  def decode(
+  def compute_features(
     self,
     text: Tokens,
     context: Tokens | None = None,
@@ -224,7 +225,7 @@ class TextDecoder(logits.LogitWriter):
     """Transforms an encoded text, with its context, to features.
 
     Args:
-      text: returned by `encode_unimodal`.
+      text: returned by `encode_text`.
       context: values [B, N, E], with cross-attention.
       positions: [B, T], or [B, T, A] with several axes, for rotary positions
         that don't count from 0.
@@ -271,7 +272,7 @@ class TextDecoder(logits.LogitWriter):
       dtype=self.dtype,
     )
 
-  def decode_cached(
+  def compute_features_cached(
     self,
     tokens: Array,
     cache: cache_lib.DecoderCache,
@@ -348,14 +349,14 @@ class TextDecoder(logits.LogitWriter):
 
     Args:
       tokens: [B, T] int32.
-      cache: returned by `decode_cached` or the step before.
+      cache: returned by `compute_features_cached` or the step before.
       mask: [B, T], True where there is a token; None means everywhere.
 
     Returns:
       Logits [B, T, V] float32 and the cache after these tokens.
     """
-    x, cache = self.decode_cached(tokens, cache, mask)
-    return self.logits(x), cache
+    x, cache = self.compute_features_cached(tokens, cache, mask)
+    return self.compute_logits(x), cache
 
   def _embed_at(self, tokens: Array, positions: Array | None) -> Array:
     """Embeds ids [B, T], or takes their vectors, with positions: [B, T, D]."""

@@ -34,7 +34,7 @@ class _PromptReader:
     example = self.preprocessor(record, rng)
     found = features.split_last_answer(self.feature.choose(record, None) or ())
     before = found[0] if found else None
-    return {**example, **self.feature.make_prompt(before, self.length)}
+    return {**example, **self.feature.make_prompt_arrays(before, self.length)}
 
 
 class Conversations:

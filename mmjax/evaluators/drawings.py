@@ -7,7 +7,13 @@ import numpy as np
 from PIL import Image
 
 from mmjax.data import batches as batching
-from mmjax.data import contact_sheet, images, preprocess, shapes_reader, sources
+from mmjax.data import (
+  contact_sheet,
+  images,
+  preprocess,
+  shapes_detector,
+  sources,
+)
 from mmjax.errors import ConfigError
 from mmjax.evaluators import masked, spread
 from mmjax.types import Batch, Params
@@ -15,7 +21,7 @@ from mmjax.types import Batch, Params
 # From an image [H, W, 3] uint8 and its text to whether the text holds.
 Holds = Callable[[np.ndarray, str], bool]
 # Checks of images by data set.
-CHECKS: dict[str, Holds] = {'shapes': shapes_reader.holds}
+CHECKS: dict[str, Holds] = {'shapes': shapes_detector.holds}
 _DRAWN = 24
 
 

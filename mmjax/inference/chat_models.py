@@ -158,11 +158,11 @@ class PublishedChatModel:
 
   @property
   def constraints(self) -> dict[str, Any]:
-    left_out = {'eos_id', 'pad_id', 'output', 'max_new_tokens', *_NEUTRAL}
+    left_out = {'eos_id', 'pad_id', 'text_kind', 'max_new_tokens', *_NEUTRAL}
     return {k: v for k, v in self._settings.items() if k not in left_out}
 
   def prepare(self, messages: Sequence[Mapping[str, Any]]) -> Prompt:
-    prompt = chats.make_prompt(self.model.chat_template, messages)
+    prompt = chats.render_prompt(self.model.chat_template, messages)
     batch, _ = self.model.prepare_prompts([prompt], 1)
     length = int(batch['text_mask'].sum())
     size = find_size(length, self.max_length)

@@ -12,7 +12,7 @@ from mmjax.pretrained import language_models
 
 
 @dataclasses.dataclass(frozen=True)
-class Chat:
+class ChatSession:
   """A conversation with a model.
 
   Attributes:

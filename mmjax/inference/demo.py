@@ -231,7 +231,7 @@ def _list_inputs(model: Any, task: Any, is_run: bool) -> list[dict[str, str]]:
   if not is_run:
     return [{'name': task.needs, 'kind': task.needs}] if task.needs else []
   flag = task.predict_use
-  if flag.needs_output and not flag.needs_inputs:
+  if flag.needs_output_file and not flag.needs_inputs:
     return []  # Texts alone are drawn.
   if not model.inputs:  # At most images, beside the flag's texts.
     images = ['image'] if 'image' in model.preprocessor else []

@@ -230,7 +230,7 @@ class _Decoding(preprocess.Preprocessor):
 
 
 def _make_writer(
-  model: Any, output: str, options: Any
+  model: Any, text_kind: str, options: Any
 ) -> Callable[[Params, Batch], Any]:
   settings = model.generation_settings(options.max_new_tokens)
 
@@ -238,7 +238,7 @@ def _make_writer(
     written = model.module.apply(
       {'params': params},
       batch,
-      output=output,
+      text_kind=text_kind,
       beam_size=options.beam_size,
       method='generate',
       **settings,

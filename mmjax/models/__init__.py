@@ -32,7 +32,7 @@ from mmjax.models.parts import (
 )
 from mmjax.models.pixart import PixArt
 from mmjax.models.prior import Prior
-from mmjax.models.sizes import DataSizes, TaskOutputs
+from mmjax.models.sizes import DataSizes, OutputSpec
 from mmjax.models.speech_recognizer import SpeechRecognizer
 from mmjax.models.tables import BUILT_IN, MODELS, Tables
 from mmjax.models.text_to_text import TextToText
@@ -61,11 +61,11 @@ __all__ = [
   'MaskGit',
   'MaskedLanguageModel',
   'Multimodal',
+  'OutputSpec',
   'PixArt',
   'Prior',
   'SpeechRecognizer',
   'Tables',
-  'TaskOutputs',
   'TextToText',
   'Unclip',
   'build',

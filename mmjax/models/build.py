@@ -17,7 +17,7 @@ from mmjax.errors import ConfigError, choose, suggest
 from mmjax.models import leftovers
 from mmjax.models import parts as parts_lib
 from mmjax.models.parts import PARTS, Part
-from mmjax.models.sizes import DataSizes, TaskOutputs
+from mmjax.models.sizes import DataSizes, OutputSpec
 from mmjax.models.tables import BUILT_IN, Tables
 
 if typing.TYPE_CHECKING:
@@ -57,7 +57,7 @@ _DERIVED = (
 def build(
   config: Mapping[str, Any] | ml_collections.ConfigDict,
   data: DataSizes,
-  outputs: TaskOutputs | None = None,
+  outputs: OutputSpec | None = None,
   *,
   dtype: Any = jnp.float32,
   tables: Tables = BUILT_IN,
@@ -78,7 +78,7 @@ def build(
     ConfigError: for an unknown name or setting, or a value of the wrong type or
       out of range; it names the field and the legal values.
   """
-  outputs = outputs or TaskOutputs()
+  outputs = outputs or OutputSpec()
   lengths = {
     'text_length': data.text_length,
     'question_length': data.question_length,
@@ -126,7 +126,7 @@ def build(
   return _make(cls, settings, 'model', derived, parts)
 
 
-def _describe_images(data: DataSizes, outputs: TaskOutputs) -> dict[str, Any]:
+def _describe_images(data: DataSizes, outputs: OutputSpec) -> dict[str, Any]:
   """The fields of a model that describe the images in conversations."""
   feature = data.features.get(outputs.text)
   return {
@@ -318,8 +318,8 @@ def training_settings(name: str, tables: Tables = BUILT_IN) -> list[str]:
   cls = mnn.Block if name == 'block' else tables.classes()[name]
   return [
     field
-    for field, setting in types_lib.settings_of_class(cls).items()
-    if setting.training_only
+    for field, info in types_lib.list_field_info(cls).items()
+    if info.training_only
   ]
 
 

@@ -49,7 +49,7 @@ class ContrastiveCaptioner(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  outputs: ClassVar[tuple[str, ...]] = ('caption',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('caption',)
 
   def setup(self):
     if self.decoder.unimodal_depth < 1:
@@ -88,14 +88,16 @@ class ContrastiveCaptioner(writing.Writer):
       out = dict(self.scale())
       out['image_embedding'] = self.image_projection(image.pooled)
     if 'image' in batch and 'text' in batch:
-      text = self.decoder.encode_unimodal(
+      text = self.decoder.encode_text(
         batch['text'], batch['text_mask'], train=train
       )
       out['text_embedding'] = self.text_projection(text.pooled)
       # The end of text predicts nothing.
       start = Tokens(text.values[:, :-1], text.mask[:, :-1], text.pooled)
-      features = self.decoder.decode(start, image, train=train)  # [B, T-1, D]
-      out['caption_logits'] = self.decoder.predict(features, train=train)
+      features = self.decoder.compute_features(
+        start, image, train=train
+      )  # [B, T-1, D]
+      out['caption_logits'] = self.decoder.compute_logits(features, train=train)
     if 'question' in batch and self.num_answers:
       out['answer_logits'] = self._answer(image, batch, train=train)
     return out
@@ -118,7 +120,7 @@ class ContrastiveCaptioner(writing.Writer):
     self, tokens: Array, mask: Array | None = None, *, train: bool = False
   ) -> Array:
     """Embeds token ids [B, T] as unit vectors [B, E]."""
-    encoded = self.decoder.encode_unimodal(tokens, mask, train=train)
+    encoded = self.decoder.encode_text(tokens, mask, train=train)
     return self.text_projection(encoded.pooled)
 
   def answer_logits(self, batch: Batch) -> Array:
@@ -126,10 +128,10 @@ class ContrastiveCaptioner(writing.Writer):
     return self._answer(self._encode_image(batch, train=False), batch)
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The image, and the start of a text."""
-    del output  # There is one.
+    del text_kind  # There is one.
     context = self._encode_image(batch, train=False)
     start = jnp.full((context.mask.shape[0], 1), self.bos_id, jnp.int32)
     return context, start, jnp.ones(start.shape, bool)
@@ -153,13 +155,13 @@ class ContrastiveCaptioner(writing.Writer):
   def _answer(
     self, image: Tokens, batch: Batch, *, train: bool = False
   ) -> Array:
-    question = self.decoder.encode_unimodal(
+    question = self.decoder.encode_text(
       questions.flatten(batch['question']),
       questions.flatten(batch['question_mask']),
       train=train,
     )
     image = questions.repeat_for(image, batch['question'])  # [B * n, N, D]
-    features = self.decoder.decode(question, image, train=train)
+    features = self.decoder.compute_features(question, image, train=train)
     last = ops.last_token(features, question.mask)  # [B * n, D]
     logits = self.classifier(last).astype(jnp.float32)
     return questions.unflatten(logits, batch['question'])

@@ -15,7 +15,7 @@ _SHARED = ('patch_size', 'merge_size', 'frames', 'window')
 def check(
   model: Mapping[str, Any],
   features: Mapping[str, features_lib.Feature],
-  outputs: models.TaskOutputs,
+  outputs: models.OutputSpec,
 ) -> None:
   """Refuses a model that can't read the images of its conversations.
 

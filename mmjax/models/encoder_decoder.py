@@ -47,7 +47,7 @@ class EncoderDecoder(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  outputs: ClassVar[tuple[str, ...]] = ('caption', 'answer')
+  text_kinds: ClassVar[tuple[str, ...]] = ('caption', 'answer')
 
   def setup(self):
     crosses = getattr(self.question, 'cross_attention', False)
@@ -117,13 +117,13 @@ class EncoderDecoder(writing.Writer):
     return self._classify(self.fuse_question(batch))
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The image, or its fusion with the question, and the start of a text.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
     """
-    if output == 'caption':
+    if text_kind == 'caption':
       context = self.encode_image(batch)
       if context is None:
         raise ConfigError('a caption needs an image; the batch has none')
@@ -134,7 +134,7 @@ class EncoderDecoder(writing.Writer):
       )
     else:
       context = self.fuse_question(batch)
-    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _fuse(self, image: Tokens | None, batch: Batch, *, train: bool) -> Tokens:

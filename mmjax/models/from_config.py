@@ -16,7 +16,7 @@ from mmjax.models import conversations, masking
 def check(
   config: Any,
   features: Mapping[str, Feature],
-  outputs: models.TaskOutputs,
+  outputs: models.OutputSpec,
   tables: models.Tables = models.BUILT_IN,
 ) -> None:
   """Refuses settings of the model and of augmentations.
@@ -50,7 +50,7 @@ def check(
 def build(
   config: Any,
   preprocessor: preprocessing.Preprocessor,
-  outputs: models.TaskOutputs,
+  outputs: models.OutputSpec,
   tables: models.Tables = models.BUILT_IN,
 ) -> nn.Module:
   """Makes the model of a config, sized for the config's data.

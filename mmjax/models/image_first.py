@@ -20,7 +20,7 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
   two. A batch may ask several questions about an image, which is encoded once.
   """
 
-  outputs: ClassVar[tuple[str, ...]] = ('caption', 'answer')
+  text_kinds: ClassVar[tuple[str, ...]] = ('caption', 'answer')
 
   @classmethod
   def from_interleaved(
@@ -98,19 +98,19 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return Tokens(values, mask, image.pooled)
 
   def prefill(
-    self, batch: Batch, output: str, max_new_tokens: int
+    self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with image, question and start; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, output, max_new_tokens)
+      return super().prefill(batch, text_kind, max_new_tokens)
     image = self.encode_image(batch)
-    before = self._embed_prompt(batch, output, image)
+    before = self._embed_prompt(batch, text_kind, image)
     grid = self._find_grid(batch, image)
-    start, mask = writing.make_prompt(batch, before.mask.shape[0], self.bos_id)
+    start, mask = writing.read_prompt(batch, before.mask.shape[0], self.bos_id)
     whole = _join(before, self.decoder.embed(start), mask)
     batch_size, prompt_length = whole.mask.shape
     self.check_reach(prompt_length, max_new_tokens)
-    x, cache = self.decoder.decode_cached(
+    x, cache = self.decoder.compute_features_cached(
       whole.values,
       self.decoder.init_cache(batch_size, prompt_length + max_new_tokens),
       whole.mask,
@@ -120,23 +120,23 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     return self.next_logits(x, whole.mask), cache, (start, mask)
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens of image and question, and the start of a text."""
-    before = self._embed_prompt(batch, output, self.encode_image(batch))
+    before = self._embed_prompt(batch, text_kind, self.encode_image(batch))
     context = self.encoder(before.values, before.mask, train=False)
-    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _embed_prompt(
-    self, batch: Batch, output: str, image: Tokens | None
+    self, batch: Batch, text_kind: str, image: Tokens | None
   ) -> Tokens:
     """Embeds what stands before a caption or an answer."""
-    if output == 'caption' and image is None:
+    if text_kind == 'caption' and image is None:
       raise ConfigError('a caption needs an image; the batch has none')
-    if output == 'answer' and 'question' not in batch:
+    if text_kind == 'answer' and 'question' not in batch:
       raise ConfigError('an answer needs a question; the batch has none')
-    return self._join_question(image, batch if output == 'answer' else None)
+    return self._join_question(image, batch if text_kind == 'answer' else None)
 
   def _join_question(
     self, image: Tokens | None, batch: Batch | None = None
@@ -197,19 +197,21 @@ class ImageFirstVisionLanguage(vision_language.VisionLanguage):
     start = before.mask.shape[1]
     # Padding in the middle takes a slot, but no position.
     positions = _count_positions(whole.mask, grid)
-    text = self.decoder.encode_unimodal(
+    text = self.decoder.encode_text(
       whole.values,
       whole.mask,
       positions=_count_positions(whole.mask, None),
       train=train,
     )
-    x = self.decoder.decode(
+    x = self.decoder.compute_features(
       text,
       positions=positions,
       prefix=self._mask_prefix(whole.mask, start),
       train=train,
     )
-    return self.decoder.predict(x[:, start:], train=train)  # [B, T - 1, V]
+    return self.decoder.compute_logits(
+      x[:, start:], train=train
+    )  # [B, T - 1, V]
 
   def _mask_prefix(self, mask: Array, number: int) -> Array | None:
     """Masks [B, T] the real ones of the first tokens, if they are a prefix."""

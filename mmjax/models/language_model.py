@@ -25,7 +25,7 @@ class LanguageModel(writing.Writer):
   eos_id: int = 2
   pad_id: int = 0
 
-  outputs: ClassVar[tuple[str, ...]] = ('continue',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('continue',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts the token after each one of whole texts.
@@ -55,16 +55,16 @@ class LanguageModel(writing.Writer):
       return None if array is None else array[:, :-1]
 
     positions = get('_positions')
-    text = self.decoder.encode_unimodal(
+    text = self.decoder.encode_text(
       get(''), get('_mask'), positions=positions, train=train
     )
-    x = self.decoder.decode(
+    x = self.decoder.compute_features(
       text, positions=positions, segments=get('_segments'), train=train
     )
-    return {f'{name}_logits': self.decoder.predict(x, train=train)}
+    return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[None, Array, Array]:
     """The text to continue; its padding may stand anywhere."""
     name = self.output_text or 'text'

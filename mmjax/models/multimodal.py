@@ -87,7 +87,7 @@ class Multimodal(writing.Writer):
   pad_id: int = 0
   dtype: Any = jnp.float32
 
-  outputs: ClassVar[tuple[str, ...]] = ('write',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('write',)
 
   def setup(self):
     if not self.encoders:
@@ -197,13 +197,13 @@ class Multimodal(writing.Writer):
     return self._apply_heads(fused, target)
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The fused fields, and the start of a text."""
-    del output
+    del text_kind
     context = self._fuse_at(self._encode_at(batch))
     size = context.mask.shape[0]
-    return context, *writing.make_prompt(batch, size, self.bos_id)
+    return context, *writing.read_prompt(batch, size, self.bos_id)
 
   def fill(
     self,

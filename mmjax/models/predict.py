@@ -32,7 +32,7 @@ def apply_factored(model: nn.Module, params: Params, batch: Batch) -> Outputs:
 
   def keep_factors(call, args, kwargs, context):
     is_decoder = isinstance(context.module, decoders.TextDecoder)
-    if is_decoder and context.method_name == 'predict':
+    if is_decoder and context.method_name == 'compute_logits':
       kwargs = {**kwargs, 'train': True}
     return call(*args, **kwargs)
 
@@ -76,16 +76,16 @@ def make_output(model: nn.Module, *, target: str, encoder: str = '') -> Predict:
 def make_generate(
   model: nn.Module,
   *,
-  output: str,
+  text_kind: str,
   max_new_tokens: int,
   seed: int = 0,
   **settings: Any,
 ) -> Predict:
-  """Token ids [B, max_new_tokens] of texts of the kind `output`.
+  """Token ids [B, max_new_tokens] of texts of the kind `text_kind`.
 
   Args:
     model: one with `generate`.
-    output: one of the model's `outputs`, such as 'caption' or 'answer'.
+    text_kind: one of the model's `text_kinds`, such as 'caption' or 'answer'.
     max_new_tokens: most tokens to generate.
     seed: seed of sampling.
     **settings: further arguments of `generate`, such as `beam_size`.
@@ -95,7 +95,7 @@ def make_generate(
     generated = model.apply(
       {'params': params},
       batch,
-      output=output,
+      text_kind=text_kind,
       max_new_tokens=max_new_tokens,
       rng=jax.random.key(seed),
       method='generate',
@@ -106,12 +106,12 @@ def make_generate(
   return predict
 
 
-def make_option_scores(model: nn.Module, *, output: str) -> Predict:
+def make_option_scores(model: nn.Module, *, text_kind: str) -> Predict:
   """Log-probabilities [B, n] of n texts after each prompt.
 
   Args:
     model: one with `score_options`.
-    output: one of the model's `outputs`.
+    text_kind: one of the model's `text_kinds`.
 
   Returns:
     A function of batches that also have `options` [B, n, T] and `options_mask`.
@@ -123,7 +123,7 @@ def make_option_scores(model: nn.Module, *, output: str) -> Predict:
     return model.apply(
       {'params': params},
       batch,
-      output=output,
+      text_kind=text_kind,
       method='score_options',
       **options,
     )

@@ -38,7 +38,7 @@ class DataSizes:
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskOutputs:
+class OutputSpec:
   """What tasks need a model to return.
 
   Attributes:

@@ -28,7 +28,7 @@ class SpeechRecognizer(writing.Writer):
   eos_id: int = 2
   pad_id: int = 0
 
-  outputs: ClassVar[tuple[str, ...]] = ('transcript',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('transcript',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts each token of a text from those before it.
@@ -66,16 +66,16 @@ class SpeechRecognizer(writing.Writer):
     return self.decoder(text, None, audio, train=False)[:, -1]
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The sound's tokens, and what the text begins with.
 
     Args:
       batch: `prompt` [B, P] without padding; `spectrogram` as above, or
         `audio`, what `encode_audio` gave.
-      output: 'transcript'.
+      text_kind: 'transcript'.
     """
-    del output
+    del text_kind
     tokens = batch.get('audio')
     if tokens is None:
       tokens = self.encode_audio(

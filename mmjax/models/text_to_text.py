@@ -28,7 +28,7 @@ class TextToText(writing.Writer):
   eos_id: int = 1
   pad_id: int = 0
 
-  outputs: ClassVar[tuple[str, ...]] = ('answer',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('answer',)
 
   def __call__(self, batch: Batch, *, train: bool) -> Outputs:
     """Predicts each token of an answer from those before it.
@@ -60,13 +60,13 @@ class TextToText(writing.Writer):
     return self.encoder(self.decoder.embed(tokens), mask, train=train)
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens, and the start of an answer.
 
     The start is the batch's `prompt`, or where it has none, `bos_id`.
     """
-    del output
+    del text_kind
     context = self.encode_text(batch['question'], batch.get('question_mask'))
-    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start

@@ -110,7 +110,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
   output_images: Sequence[str] = ()
   image_tokens: int = 0
 
-  outputs: ClassVar[tuple[str, ...]] = ('continue',)
+  text_kinds: ClassVar[tuple[str, ...]] = ('continue',)
 
   def setup(self):
     super().setup()
@@ -159,10 +159,10 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       return {'answer_token_logits': logits}
     positions = batch.get('text_positions')
     counts = positions is not None and positions.ndim == 2
-    text = self.decoder.encode_unimodal(
+    text = self.decoder.encode_text(
       x, mask, positions=positions if counts else None, train=train
     )
-    x = self.decoder.decode(
+    x = self.decoder.compute_features(
       text,
       positions=positions,
       prefix=self._find_prefix(batch, mask),
@@ -170,7 +170,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
       train=train,
     )
     name = self.output_text or 'text'
-    return {f'{name}_logits': self.decoder.predict(x, train=train)}
+    return {f'{name}_logits': self.decoder.compute_logits(x, train=train)}
 
   def encode_images(
     self, batch: Batch, *, train: bool = False
@@ -207,11 +207,11 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return jnp.where(replaced[:, :, None], vectors.astype(words.dtype), words)
 
   def prefill(
-    self, batch: Batch, output: str, max_new_tokens: int
+    self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt and its images; see `Writer.prefill`."""
     if self.encoder is not None:
-      return super().prefill(batch, output, max_new_tokens)
+      return super().prefill(batch, text_kind, max_new_tokens)
     if self.output_text:
       batch = self._select(batch)
     mask, positions = _get_text_mask(batch), batch.get('text_positions')
@@ -221,7 +221,7 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     cache = self.decoder.init_cache(
       mask.shape[0], mask.shape[1] + max_new_tokens
     )
-    x, cache = self.decoder.decode_cached(
+    x, cache = self.decoder.compute_features_cached(
       self.embed(batch),
       cache,
       mask,
@@ -231,14 +231,14 @@ class InterleavedVisionLanguage(VisionLanguage, kw_only=True):
     return self.next_logits(x, mask), cache, (batch['text'], mask)
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens, Array, Array]:
     """The encoder's tokens of a text with images, and an answer's start."""
-    del output  # There is one.
+    del text_kind  # There is one.
     context = self.encoder(
       self.embed(batch), _get_text_mask(batch), train=False
     )
-    start = writing.make_prompt(batch, context.mask.shape[0], self.bos_id)
+    start = writing.read_prompt(batch, context.mask.shape[0], self.bos_id)
     return context, *start
 
   def _select(self, batch: Batch) -> dict[str, Array]:

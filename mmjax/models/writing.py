@@ -20,24 +20,24 @@ class Writer(nn.Module):
   texts have ended. `prefill` calls `encode_prompt`.
 
   A subclass has `decoder`, the `eos_id` that ends a text, the `pad_id` that
-  fills up after it, and an `encode_prompt` for each of its `outputs`. One with
-  more than ids in the prompt of its decoder, such as an image's vectors, has a
-  `prefill` of its own.
+  fills up after it, and an `encode_prompt` for each of its `text_kinds`. One
+  with more than ids in the prompt of its decoder, such as an image's vectors,
+  has a `prefill` of its own.
 
   Attributes:
-    outputs: kinds of text that it writes: 'caption', 'answer'.
+    text_kinds: kinds of text that it writes: 'caption', 'answer'.
   """
 
-  outputs: ClassVar[tuple[str, ...]] = ()
+  text_kinds: ClassVar[tuple[str, ...]] = ()
 
   def encode_prompt(
-    self, batch: Batch, output: str
+    self, batch: Batch, text_kind: str
   ) -> tuple[Tokens | None, Array, Array]:
     """Encodes the context of texts, and finds what they begin with.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
-      output: one of `outputs`.
+      text_kind: one of `text_kinds`.
 
     Returns:
       The context [B, N, E] for cross-attention, None for none; the ids [B, P]
@@ -46,13 +46,13 @@ class Writer(nn.Module):
     raise ConfigError(f'{type(self).__name__} writes nothing')
 
   def prefill(
-    self, batch: Batch, output: str, max_new_tokens: int
+    self, batch: Batch, text_kind: str, max_new_tokens: int
   ) -> tuple[Array, decoders.DecoderCache, tuple[Array, Array]]:
     """Fills a cache with the prompt, with room for what is written.
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
-      output: one of `outputs`.
+      text_kind: one of `text_kinds`.
       max_new_tokens: most tokens to write.
 
     Returns:
@@ -62,7 +62,7 @@ class Writer(nn.Module):
     Raises:
       ConfigError: for more tokens than the decoder has positions for.
     """
-    context, prompt, mask = self.encode_prompt(batch, output)
+    context, prompt, mask = self.encode_prompt(batch, text_kind)
     self.check_reach(prompt.shape[1], max_new_tokens)
     cache = self.decoder.init_cache(
       prompt.shape[0],
@@ -70,7 +70,9 @@ class Writer(nn.Module):
       None if context is None else context.mask.shape[1],
     )
     # [B, P, D]
-    x, cache = self.decoder.decode_cached(prompt, cache, mask, context)
+    x, cache = self.decoder.compute_features_cached(
+      prompt, cache, mask, context
+    )
     return self.next_logits(x, mask), cache, (prompt, mask)
 
   def next_logits(self, x: Array, mask: Array) -> Array:
@@ -80,7 +82,7 @@ class Writer(nn.Module):
       x: features [B, P, D] of the prompt.
       mask: [B, P], True on its real tokens; what follows the last one counts.
     """
-    return self.decoder.logits(ops.last_token(x, mask)[:, None])[:, 0]
+    return self.decoder.compute_logits(ops.last_token(x, mask)[:, None])[:, 0]
 
   def check_reach(self, prompt_length: int, max_new_tokens: int) -> None:
     """Refuses more tokens than the decoder's table of positions has.
@@ -111,7 +113,7 @@ class Writer(nn.Module):
     self,
     batch: Batch,
     *,
-    output: str,
+    text_kind: str,
     max_new_tokens: int,
     beam_size: int = 1,
     length_penalty: float = 0.6,
@@ -126,11 +128,11 @@ class Writer(nn.Module):
     on_tokens: decoders.OnTokens | None = None,
     **constraints: Any,
   ) -> decoders.Generated:
-    """Writes a text of the kind `output`; call it by `apply(..., method=...)`.
+    """Writes a text of one kind; call it by `apply(..., method=...)`.
 
     Args:
       batch: arrays by the keys of `mmjax.types`, those that `prefill` reads.
-      output: one of `outputs`.
+      text_kind: one of `text_kinds`.
       max_new_tokens: most tokens to write.
       beam_size: more than 1 for beam search.
       length_penalty: of beam search.
@@ -151,13 +153,13 @@ class Writer(nn.Module):
       Generated, [B, max_new_tokens].
 
     Raises:
-      ConfigError: for an unknown output, sampling settings without a
+      ConfigError: for an unknown kind of text, sampling settings without a
         temperature or with beam search, or more tokens than the decoder has
         positions for.
     """
-    if output not in self.outputs:
+    if text_kind not in self.text_kinds:
       raise ConfigError(
-        f'output {output!r} is unknown; use one of {self.outputs}'
+        f'kind of text {text_kind!r} is unknown; use one of {self.text_kinds}'
       )
     if self.decoder is None:
       raise ConfigError('the model writes nothing: set model.decoder')
@@ -178,7 +180,7 @@ class Writer(nn.Module):
         f'top_k={top_k} and top_p={top_p} are for sampling; give temperature '
         'too, such as 1.0'
       )
-    logits, cache, prompt = self.prefill(batch, output, max_new_tokens)
+    logits, cache, prompt = self.prefill(batch, text_kind, max_new_tokens)
     # Inside a compiled loop a module must not touch its own variables.
     module, variables = self.unbind()
 
@@ -216,7 +218,7 @@ class Writer(nn.Module):
     )
 
   def score_options(
-    self, batch: Batch, *, output: str, options: Array, options_mask: Array
+    self, batch: Batch, *, text_kind: str, options: Array, options_mask: Array
   ) -> Array:
     """Log-probabilities [B, n] of n texts after each prompt.
 
@@ -224,12 +226,12 @@ class Writer(nn.Module):
 
     Args:
       batch: arrays by the keys of `mmjax.types`.
-      output: one of `outputs`.
+      text_kind: one of `text_kinds`.
       options: ids [B, n, T] of the texts.
       options_mask: [B, n, T], True on their tokens; padding comes last.
     """
     batch_size, number, length = options.shape
-    first, cache, _ = self.prefill(batch, output, length)  # [B, V]
+    first, cache, _ = self.prefill(batch, text_kind, length)  # [B, V]
     rows = jnp.repeat(jnp.arange(batch_size), number)  # [B * n], 0 0 1 1 ...
     tokens, mask = (
       array.reshape(-1, length) for array in (options, options_mask)
@@ -245,7 +247,7 @@ class Writer(nn.Module):
     return scores.reshape(batch_size, number)
 
 
-def make_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:
+def read_prompt(batch: Batch, size: int, bos_id: int) -> tuple[Array, Array]:
   """The tokens that texts begin with: ids [B, P], and their mask [B, P].
 
   These are the batch's `prompt`, or `bos_id` alone without one.

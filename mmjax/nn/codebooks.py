@@ -14,10 +14,10 @@ import jax.numpy as jnp
 
 from mmjax import ops
 from mmjax.errors import ConfigError, check_choice
-from mmjax.types import Array, Setting, Size
+from mmjax.types import Array, FieldInfo, Size
 
-Weight = Annotated[float, Setting(minimum=0, training_only=True)]
-Decay = Annotated[float, Setting(minimum=0, below=1, training_only=True)]
+Weight = Annotated[float, FieldInfo(minimum=0, training_only=True)]
+Decay = Annotated[float, FieldInfo(minimum=0, below=1, training_only=True)]
 _UPDATES = ('ema', 'gradient')
 
 
@@ -249,7 +249,7 @@ class LookupFree(nn.Module):
   channels: Size = 10
   commitment: Weight = 0.25
   entropy: Weight = 0.1
-  sharpness: Annotated[float, Setting(above=0, training_only=True)] = 4.0
+  sharpness: Annotated[float, FieldInfo(above=0, training_only=True)] = 4.0
   dtype: Any = jnp.float32
 
   @property

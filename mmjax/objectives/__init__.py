@@ -35,10 +35,10 @@ from mmjax.objectives.preference import (
 )
 from mmjax.objectives.targets import Classification, Regression
 from mmjax.objectives.text import (
-  Captioning,
+  AnswerClassification,
+  AnswerWriting,
+  CaptionWriting,
   Conversation,
-  VqaClassification,
-  VqaGeneration,
   Writing,
   cross_entropy,
   next_token_loss,
@@ -47,9 +47,11 @@ from mmjax.objectives.text import (
 from mmjax.objectives.views import Consistency, PseudoLabeling
 
 __all__ = [
+  'AnswerClassification',
+  'AnswerWriting',
   'Autoencoding',
   'CanonicalCorrelation',
-  'Captioning',
+  'CaptionWriting',
   'Classification',
   'Consistency',
   'Contrastive',
@@ -68,8 +70,6 @@ __all__ = [
   'ReferencedPreference',
   'Regression',
   'Unimodal',
-  'VqaClassification',
-  'VqaGeneration',
   'Writing',
   'blend_weights',
   'cross_entropy',

@@ -14,15 +14,15 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  FieldInfo,
   Items,
   Metrics,
   Outputs,
   Positive,
-  Setting,
 )
 
 TIME_SAMPLERS = ('uniform', 'logit_normal')
-Fraction = Annotated[float, Setting(minimum=0, below=1)]
+Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,13 +14,13 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  FieldInfo,
   Items,
   Metrics,
   Outputs,
-  Setting,
 )
 
-Fraction = Annotated[float, Setting(minimum=0, below=1)]
+Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)

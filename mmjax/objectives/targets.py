@@ -14,14 +14,14 @@ from mmjax.types import (
   Array,
   AxisNames,
   Batch,
+  FieldInfo,
   Items,
   Metrics,
   Outputs,
   Positive,
-  Setting,
 )
 
-Fraction = Annotated[float, Setting(minimum=0, below=1)]
+Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True)

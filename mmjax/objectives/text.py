@@ -243,7 +243,7 @@ class Conversation(Writing):
 
 
 @dataclasses.dataclass(frozen=True)
-class Captioning(_TextGeneration):
+class CaptionWriting(_TextGeneration):
   """Captioning: predicts each token of a caption (Vinyals et al. 2015, eq. 8).
 
   Needs the output `caption_logits` [B, T - 1, V]. Examples without image or
@@ -261,7 +261,7 @@ class Captioning(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
-class VqaGeneration(_TextGeneration):
+class AnswerWriting(_TextGeneration):
   """Visual question answering that generates the answer as text.
 
   Needs the output `answer_token_logits` [B, A - 1, V], or [B, n, A - 1, V] for
@@ -283,7 +283,7 @@ class VqaGeneration(_TextGeneration):
 
 
 @dataclasses.dataclass(frozen=True)
-class VqaClassification:
+class AnswerClassification:
   """Visual question answering that classifies answers of a fixed vocabulary.
 
   Needs the output `answer_logits` [B, C] (Antol et al. 2015, section 4.2), or

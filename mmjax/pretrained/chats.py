@@ -63,7 +63,7 @@ class Prompt:
   media: tuple[Any, ...]
 
 
-def make_prompt(
+def render_prompt(
   template: chat_templates.ChatTemplate,
   messages: Sequence[chat_templates.Message],
   *,
@@ -106,7 +106,7 @@ def write_answered(
 
   Args:
     template: the model's.
-    messages: as for `make_prompt`.
+    messages: as for `render_prompt`.
     answer: what the assistant says.
     name: name of the template; None for the default.
     variables: further variables of the template.
@@ -119,7 +119,7 @@ def write_answered(
   text = template.render(
     separated.fit(template), name=name, **(variables or {})
   )
-  prompt = make_prompt(template, messages, name=name, variables=variables)
+  prompt = render_prompt(template, messages, name=name, variables=variables)
   if not text.startswith(prompt.text):
     raise ConfigError(
       f'the chat template of {template.file} writes a conversation with an '

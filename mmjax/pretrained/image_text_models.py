@@ -155,14 +155,14 @@ class PublishedImageTextModel(base.Pretrained):
 
   def _write(
     self,
-    output: str,
+    text_kind: str,
     batch: Batch,
     max_new_tokens: int,
     settings: dict[str, Any],
   ) -> list[list[int]]:
     arguments = self.generation_settings(max_new_tokens)
     generate = self.jit_method(
-      'generate', output=output, **arguments, **settings
+      'generate', text_kind=text_kind, **arguments, **settings
     )
     written = jax.device_get(generate(self.params, batch))
     return [

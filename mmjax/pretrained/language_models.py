@@ -101,7 +101,7 @@ class PublishedWriter(base.Pretrained):
       ConfigError: if the folder has no chat template, or it refuses the
         messages; it names the turn.
     """
-    prompt = chats.make_prompt(
+    prompt = chats.render_prompt(
       self.chat_template,
       messages,
       name=template,
@@ -145,7 +145,7 @@ class PublishedWriter(base.Pretrained):
     """
     options = chat_messages.check_options(options)
     settings = {'name': template, 'variables': variables}
-    prompt = chats.make_prompt(self.chat_template, messages, **settings)
+    prompt = chats.render_prompt(self.chat_template, messages, **settings)
     rows = [
       self._tokenize_option(
         prompt.text,
@@ -155,7 +155,7 @@ class PublishedWriter(base.Pretrained):
     ]
     ids, mask = base.pad_rows(rows, self.pad_id, step=STEP // 2)
     batch, _ = self.prepare_prompts([prompt], ids.shape[1])
-    scores = self.jit_method('score_options', output='continue')(
+    scores = self.jit_method('score_options', text_kind='continue')(
       self.params, batch, options=ids[None], options_mask=mask[None]
     )
     return dict(zip(options, np.asarray(scores)[0].tolist(), strict=True))
@@ -278,7 +278,7 @@ class PublishedWriter(base.Pretrained):
     return {
       'eos_id': self.eos_ids,
       'pad_id': self.pad_id,
-      'output': 'continue',
+      'text_kind': 'continue',
       **generation_settings.arguments(
         file_settings, file, overrides, eos_ids=self.eos_ids
       ),

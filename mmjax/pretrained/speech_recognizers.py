@@ -224,7 +224,7 @@ class PublishedSpeechRecognizer(base.Pretrained):
     )
     written = self.jit_method(
       'generate',
-      output='transcript',
+      text_kind='transcript',
       max_new_tokens=min(max_new_tokens, most),
       eos_id=end,
       pad_id=end,

@@ -123,7 +123,7 @@ class Model(
         'nothing; open a T5ForConditionalGeneration'
       )
     ids, mask = self.tokenize(texts)
-    arguments = {'output': 'answer', **settings}
+    arguments = {'text_kind': 'answer', **settings}
     program = self.jit_method(
       'generate', **self.generation_arguments(max_new_tokens, 1, arguments)
     )

@@ -20,7 +20,7 @@ from mmjax.pretrained import (
   tokenizer_files,
   tokenizer_settings,
 )
-from mmjax.runs import writers
+from mmjax.runs import metric_writers
 
 
 def write(files: Mapping[str, bytes], config: Mapping[str, Any]) -> Path:
@@ -53,10 +53,10 @@ def _keep(files: Mapping[str, bytes], digest: Any) -> Path:
   folder.mkdir(parents=True, exist_ok=True)
   for name in (tokenizer_settings.FILE, tokenizer_files.FILE):
     if name in files:
-      writers.replace(folder / name, files[name].decode())
+      metric_writers.replace(folder / name, files[name].decode())
   for name in chat_templates.list_files(files):
     (folder / name).parent.mkdir(exist_ok=True)
-    writers.replace(folder / name, files[name].decode())
+    metric_writers.replace(folder / name, files[name].decode())
   return folder / tokenizer_files.FILE
 
 

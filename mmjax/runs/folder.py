@@ -19,7 +19,7 @@ import jax
 
 from mmjax.config import flag_values, schema, settings
 from mmjax.errors import ConfigError, suggest
-from mmjax.runs import workdir, writers
+from mmjax.runs import metric_writers, workdir
 
 
 class RunFolder:
@@ -75,30 +75,32 @@ class RunFolder:
       path = self.path / name
       path.parent.mkdir(parents=True, exist_ok=True)
       write(path)
-    writers.write_json(self.path / 'config.json', settings.to_json(config))
+    metric_writers.write_json(
+      self.path / 'config.json', settings.to_json(config)
+    )
 
-  def open_writers(self, config: Any, step: int) -> writers.Writers:
+  def open_writers(self, config: Any, step: int) -> metric_writers.Writers:
     """All writers of a run that resumes from `step`."""
     if not self.writes:
-      return writers.Writers(())
-    out: list[writers.Writer] = [
-      writers.JsonLines(self.path / 'metrics.jsonl', step)
+      return metric_writers.Writers(())
+    out: list[metric_writers.MetricWriter] = [
+      metric_writers.JsonLines(self.path / 'metrics.jsonl', step)
     ]
     if config.train.tensorboard:
-      out.append(writers.TensorBoard(self.path / 'tensorboard', step))
+      out.append(metric_writers.TensorBoard(self.path / 'tensorboard', step))
     if config.train.wandb_project:
       out.append(
-        writers.WeightsAndBiases(
+        metric_writers.WeightsAndBiases(
           config.train.wandb_project, self.path, settings.to_json(config)
         )
       )
-    return writers.Writers(out)
+    return metric_writers.Writers(out)
 
   def trained_seconds(self, step: int) -> float:
     """Time of the run's steps up to `step`, without evaluations."""
     path = self.path / 'metrics.jsonl'
     seconds = 0.0
-    for record in writers.read_json_lines(path):
+    for record in metric_writers.read_json_lines(path):
       if record['step'] <= step:
         seconds = record.get('train_seconds', seconds)
     return seconds
@@ -109,7 +111,7 @@ class RunFolder:
     """Writes results.json; returns what is in it."""
     out = dict(results) | {'step': step, 'train_seconds': seconds}
     if self.writes:
-      writers.write_json(self.path / 'results.json', out)
+      metric_writers.write_json(self.path / 'results.json', out)
     return out
 
   def results(self) -> dict[str, float]:

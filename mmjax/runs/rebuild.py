@@ -170,7 +170,7 @@ def load(
     module = from_config.build(
       config,
       preprocessor,
-      tasks_lib.find_outputs(tasks, preprocessor.features),
+      tasks_lib.find_output_spec(tasks, preprocessor.features),
       known.tables,
     )
   except ConfigError as error:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmjax.config import settings
-from mmjax.runs import checkpoints, owner, writers
+from mmjax.runs import checkpoints, metric_writers, owner
 
 # Folder of the blind baseline, inside that of a run with questions.
 BLIND = 'blind'
@@ -35,7 +35,7 @@ def describe(folder: Path) -> str | None:
   if results.get('step') == total:
     return None
   saved = checkpoints.steps_in(folder)
-  logged = writers.read_json_lines(folder / 'metrics.jsonl')
+  logged = metric_writers.read_json_lines(folder / 'metrics.jsonl')
   step = max([0, *saved, *(line['step'] for line in logged[-1:])])
   state = owner.describe_running(folder) or 'stopped'
   kept = f'saved up to step {saved[-1]}' if saved else 'nothing saved yet'

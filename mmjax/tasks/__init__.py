@@ -11,7 +11,7 @@ from mmjax.tasks.base import (
 )
 from mmjax.tasks.build import (
   build,
-  find_outputs,
+  find_output_spec,
   objectives,
 )
 from mmjax.tasks.captioning import Captioning
@@ -92,7 +92,7 @@ __all__ = [
   'VqaClassification',
   'VqaGeneration',
   'build',
-  'find_outputs',
+  'find_output_spec',
   'make_grpo',
   'objectives',
 ]

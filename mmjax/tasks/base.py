@@ -13,9 +13,9 @@ from mmjax.data import contact_sheet, sources, tokenizers
 from mmjax.data import preprocess as preprocessing
 from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, choose
-from mmjax.types import Array, Batch, Objective, Params, Rollout, Setting
+from mmjax.types import Array, Batch, FieldInfo, Objective, Params, Rollout
 
-Weight = Annotated[float, Setting(minimum=0, below=math.inf)]
+Weight = Annotated[float, FieldInfo(minimum=0, below=math.inf)]
 # Flags of `mmjax predict` that ask for a task; '' for inputs alone.
 FLAGS = ('', 'text', 'question')
 
@@ -160,7 +160,8 @@ class PredictUse:
     draw: (trained model, one value by feature, texts) -> cards of a contact
       sheet, for `--output`; None for a task that draws nothing. Those of the
       flags --seed, --guidance and --copies that it has as keywords can be set.
-    needs_output: whether the task only draws, so that `--output` must be set.
+    needs_output_file: whether the task only draws, so that `--output` must be
+      set.
   """
 
   flag: str
@@ -168,7 +169,7 @@ class PredictUse:
   feature: str = ''
   needs_inputs: bool = True
   draw: Callable[..., list[contact_sheet.Cell]] | None = None
-  needs_output: bool = False
+  needs_output_file: bool = False
 
   def __post_init__(self):
     if self.flag not in FLAGS:

@@ -88,9 +88,9 @@ def objectives(
   }
 
 
-def find_outputs(
+def find_output_spec(
   tasks: Mapping[str, base.Task], features: Mapping[str, Feature]
-) -> models.TaskOutputs:
+) -> models.OutputSpec:
   """What a model must return for its tasks.
 
   Raises:
@@ -101,7 +101,7 @@ def find_outputs(
   for task in tasks.values():
     sizes |= task.output_sizes(features)
     masked_heads |= task.masked_heads(features)
-  return models.TaskOutputs(sizes, _find_output_text(tasks), masked_heads)
+  return models.OutputSpec(sizes, _find_output_text(tasks), masked_heads)
 
 
 def _find_output_text(tasks: Mapping[str, base.Task]) -> str:
@@ -124,7 +124,7 @@ def _check(
   task: type[base.Task], settings: Mapping[str, Any], path: str
 ) -> None:
   hints = typing.get_type_hints(task, include_extras=True)
-  legal = types.settings_of_class(task)
+  legal = types.list_field_info(task)
   for key, value in settings.items():
     if key not in legal:
       raise ConfigError(

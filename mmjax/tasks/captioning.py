@@ -17,7 +17,7 @@ def caption(
   ids = run.apply(
     predict.make_generate,
     run.prepare(image=image),
-    output='caption',
+    text_kind='caption',
     max_new_tokens=run.preprocessor['text'].max_new_tokens,
     beam_size=beam_size,
   )
@@ -56,9 +56,11 @@ class Captioning(base.Task):
 
   label_smoothing: float = 0.0
 
-  def objective(self, features: Mapping[str, Feature]) -> objectives.Captioning:
+  def objective(
+    self, features: Mapping[str, Feature]
+  ) -> objectives.CaptionWriting:
     del features
-    return objectives.Captioning(self.label_smoothing)
+    return objectives.CaptionWriting(self.label_smoothing)
 
   def needs(self) -> tuple[str, ...]:
     return ('image', 'text')
@@ -69,7 +71,7 @@ class Captioning(base.Task):
     captions = evaluators.Captions(
       predict.make_generate(
         split.model,
-        output='caption',
+        text_kind='caption',
         # The token that starts a text is not generated.
         max_new_tokens=split.preprocessor['text'].max_new_tokens,
         beam_size=config.eval.beam_size,

@@ -107,7 +107,7 @@ def choose(
   scores = run.apply(
     predict.make_option_scores,
     {**batch, 'options': tokens, 'options_mask': mask},
-    output='continue',
+    text_kind='continue',
   )
   return dict(zip(options, np.asarray(scores)[0].tolist(), strict=True))
 
@@ -134,7 +134,7 @@ def make_batch(
   decoder = run.module.decoder
   if decoder.positions != 'none':  # It has positions for so many alone.
     length = max(number, min(length, decoder.max_length - room + 1))
-  arrays = feature.make_prompt(turns, length)
+  arrays = feature.make_prompt_arrays(turns, length)
   batch = {key: array[None] for key, array in arrays.items()}
   return {**batch, **chat_inputs.prepare(run, feature, images)}
 
@@ -248,7 +248,7 @@ class Chat(base.Task):
       number: largest number of tokens.
     """
     return {
-      'output': 'continue',
+      'text_kind': 'continue',
       'max_new_tokens': number,
       'eos_id': chat_tokenizers.get_end_ids(tokenizer),
     }

@@ -11,10 +11,10 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError, check_choice
 from mmjax.ops import denoising
 from mmjax.tasks import base
-from mmjax.types import Positive, Setting, Size
+from mmjax.types import FieldInfo, Positive, Size
 
-Guidance = Annotated[float, Setting(minimum=0)]
-Fraction = Annotated[float, Setting(minimum=0, below=1)]
+Guidance = Annotated[float, FieldInfo(minimum=0)]
+Fraction = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

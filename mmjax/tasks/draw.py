@@ -97,7 +97,7 @@ class Draw(denoise.Denoise):
   methods: ClassVar[Mapping[str, Any]] = {'draw': draw}
   maker: ClassVar[Any] = staticmethod(predict.make_draw)
   predict_use: ClassVar[base.PredictUse | None] = base.PredictUse(
-    'text', _lines, needs_inputs=False, draw=draw_cells, needs_output=True
+    'text', _lines, needs_inputs=False, draw=draw_cells, needs_output_file=True
   )
 
   def sampling(self, features: Mapping[str, Feature]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from mmjax.data.features import Feature
 from mmjax.errors import ConfigError
 from mmjax.models import predict_image_tokens
 from mmjax.tasks import denoise, draw
-from mmjax.types import Setting, Size
+from mmjax.types import FieldInfo, Size
 
 # Settings of `Draw` that mean nothing here.
 _DIFFUSION = (
@@ -42,7 +42,7 @@ class DrawTokens(draw.Draw):
 
   steps: Size = 8
   guidance: denoise.Guidance = 3.0
-  temperature: Annotated[float, Setting(minimum=0)] = 4.5
+  temperature: Annotated[float, FieldInfo(minimum=0)] = 4.5
 
   def objective(
     self, features: Mapping[str, Feature]

@@ -12,7 +12,7 @@ from mmjax.data.features import Feature, Prompt
 from mmjax.errors import ConfigError
 from mmjax.models import predict
 from mmjax.tasks import base, chat, rollouts
-from mmjax.types import Positive, Setting
+from mmjax.types import FieldInfo, Positive
 
 # (answer, record) -> reward.
 Reward = Callable[[str, Mapping[str, Any]], float]
@@ -50,11 +50,11 @@ class Grpo(chat.Chat):
   reward: ClassVar[Reward]
 
   target: str = 'prompt'
-  group: Annotated[int, Setting(minimum=2)] = 8
+  group: Annotated[int, FieldInfo(minimum=2)] = 8
   temperature: Positive = 1.0
   clip: Positive = 0.2
   clip_high: Positive | None = None
-  beta: Annotated[float, Setting(minimum=0)] = 0.0
+  beta: Annotated[float, FieldInfo(minimum=0)] = 0.0
   scale_by_std: bool = True
   normalize_length: bool = True
 

@@ -13,7 +13,7 @@ from mmjax.errors import ConfigError
 from mmjax.evaluators import masked as evaluator
 from mmjax.models import predict
 from mmjax.tasks import base
-from mmjax.types import Positive, Setting, Size
+from mmjax.types import FieldInfo, Positive, Size
 
 # Of the words of a text (Devlin et al. 2019), and of patches (He et al. 2022).
 _FRACTIONS = {Text: 0.15, Image: 0.75, Sound: 0.8}
@@ -178,9 +178,9 @@ class Masked(base.Task):
   )
 
   field: str = ''
-  fraction: Annotated[float, Setting(above=0, below=1)] | None = None
+  fraction: Annotated[float, FieldInfo(above=0, below=1)] | None = None
   decoder_width: Size = 128
-  decoder_depth: Annotated[int, Setting(minimum=0)] = 2
+  decoder_depth: Annotated[int, FieldInfo(minimum=0)] = 2
   decoder_heads: Size = 4
   epsilon: Positive = 1e-6
 

@@ -8,11 +8,11 @@ from mmjax import objectives
 from mmjax.data.features import Feature
 from mmjax.tasks import views
 from mmjax.types import (
-  Setting,
+  FieldInfo,
 )
 
 # No probability exceeds 1.
-Threshold = Annotated[float, Setting(minimum=0, below=1)]
+Threshold = Annotated[float, FieldInfo(minimum=0, below=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

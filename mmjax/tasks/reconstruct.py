@@ -15,7 +15,7 @@ from mmjax.metrics import image_quality
 from mmjax.models import predict_image_tokens as predict
 from mmjax.objectives import autoencoding
 from mmjax.tasks import base
-from mmjax.types import Setting
+from mmjax.types import FieldInfo
 
 
 def reconstruct(run: base.TrainedModel, images: Any) -> np.ndarray:
@@ -194,7 +194,7 @@ class Reconstruct(base.Task):
 
   field: str = 'image'
   distance: str = 'absolute'
-  perceptual: Annotated[float, Setting(minimum=0)] = 0.0
+  perceptual: Annotated[float, FieldInfo(minimum=0)] = 0.0
   teacher: str = ''
   width: int = 0
 

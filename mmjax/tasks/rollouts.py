@@ -68,7 +68,7 @@ class GroupRollout:
     written = self.model.apply(
       {'params': params},
       self.preprocessor.make_inputs(batch),
-      output='continue',
+      text_kind='continue',
       max_new_tokens=self.max_new_tokens,
       temperature=self.temperature,
       eos_id=chat_tokenizers.get_end_ids(self.preprocessor.tokenizer),

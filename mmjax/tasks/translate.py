@@ -26,7 +26,7 @@ def translate(
   ids = run.apply(
     predict.make_generate,
     base.prepare_inputs(run, values),
-    output='write',
+    text_kind='write',
     max_new_tokens=run.preprocessor[task.target].max_new_tokens,
     beam_size=beam_size,
   )
@@ -94,7 +94,7 @@ class Translate(base.Task):
     texts = evaluators.Texts(
       predict.make_generate(
         split.model,
-        output='write',
+        text_kind='write',
         # The token that starts a text is not generated.
         max_new_tokens=split.preprocessor[self.target].max_new_tokens,
         beam_size=split.config.eval.beam_size,

@@ -43,7 +43,7 @@ def generate_answer(
   ids = run.apply(
     predict.make_generate,
     run.prepare(image=image, questions=questions),
-    output='answer',
+    text_kind='answer',
     max_new_tokens=run.preprocessor['questions'].max_new_tokens,
     beam_size=beam_size,
   )
@@ -146,9 +146,9 @@ class VqaClassification(_Vqa):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.VqaClassification:
+  ) -> objectives.AnswerClassification:
     del features
-    return objectives.VqaClassification(
+    return objectives.AnswerClassification(
       needs_image=self.needs_image, label_smoothing=self.label_smoothing
     )
 
@@ -175,16 +175,16 @@ class VqaGeneration(_Vqa):
 
   def objective(
     self, features: Mapping[str, Feature]
-  ) -> objectives.VqaGeneration:
+  ) -> objectives.AnswerWriting:
     del features
-    return objectives.VqaGeneration(
+    return objectives.AnswerWriting(
       label_smoothing=self.label_smoothing, needs_image=self.needs_image
     )
 
   def _predict(self, split: base.Split) -> predict.Predict:
     return predict.make_generate(
       split.model,
-      output='answer',
+      text_kind='answer',
       # The token that starts a text is not generated.
       max_new_tokens=split.preprocessor['questions'].max_new_tokens,
       beam_size=split.config.eval.beam_size,

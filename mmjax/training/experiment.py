@@ -169,10 +169,10 @@ def from_tasks(
     models.list_encoder_inputs(config.model),
     definition.kind_table,
   )
-  outputs = tasks_lib.find_outputs(built_tasks, features)
+  outputs = tasks_lib.find_output_spec(built_tasks, features)
   from_config.check(config, features, outputs, definition.tables)
   feed = _open_feed(config, mesh, built_tasks, features)
-  outputs = tasks_lib.find_outputs(built_tasks, feed.preprocessor.features)
+  outputs = tasks_lib.find_output_spec(built_tasks, feed.preprocessor.features)
   model = from_config.build(
     config, feed.preprocessor, outputs, definition.tables
   )

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmjax.config import experiment_file, settings
 from mmjax.errors import ConfigError, RunError, suggest
-from mmjax.runs import rebuild, writers
+from mmjax.runs import metric_writers, rebuild
 from mmjax.training.experiment import Build
 
 if typing.TYPE_CHECKING:
@@ -147,7 +147,7 @@ def read(folder: Path | str, build: Build) -> History:
   """
   folder = Path(folder).absolute()
   found: dict[str, list[tuple[int, float]]] = {}
-  for record in writers.read_json_lines(folder / 'metrics.jsonl'):
+  for record in metric_writers.read_json_lines(folder / 'metrics.jsonl'):
     for name, value in record.items():
       if name not in ('step', 'time'):
         found.setdefault(name, []).append((record['step'], value))

@@ -9,7 +9,7 @@ import jax
 
 from mmjax.errors import RunError
 from mmjax.runs import checkpoints as checkpoints_lib
-from mmjax.runs import folder, writers
+from mmjax.runs import folder, metric_writers
 from mmjax.training import (
   by_source,
   compilations,
@@ -59,7 +59,7 @@ class Loop:
   experiment: Experiment
   folder: folder.RunFolder
   checkpoints: checkpoints_lib.Checkpoints
-  writer: writers.Writers
+  writer: metric_writers.Writers
   meter: progress.Meter
   line: progress.Progress
   clock: startup.Clock

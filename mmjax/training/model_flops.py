@@ -73,7 +73,7 @@ def _without_recompute(part: Any) -> Any:
   if not dataclasses.is_dataclass(part) or isinstance(part, type):
     return part
   changed = {}
-  for name, setting in types.settings_of_class(type(part)).items():
+  for name, setting in types.list_field_info(type(part)).items():
     if name in ('parent', 'name'):
       continue
     old = getattr(part, name)

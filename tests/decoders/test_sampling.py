@@ -346,8 +346,10 @@ def test_a_decoder_writes_the_same_alone_and_however_padded(decoder, beam_size):
   def write(prompt, mask, seen):
     cache = module.init_cache(len(prompt), prompt.shape[1] + 5, 3)
     apply = functools.partial(module.apply, variables)
-    x, cache = apply(prompt, cache, mask, seen, method='decode_cached')
-    logits = apply(x[:, -1:], method='logits')
+    x, cache = apply(
+      prompt, cache, mask, seen, method='compute_features_cached'
+    )
+    logits = apply(x[:, -1:], method='compute_logits')
     search = decoders.sample
     if beam_size > 1:
       search = functools.partial(decoders.beam_search, beam_size=beam_size)

@@ -51,9 +51,9 @@ def programs(draw):
 
   def prefill(ids, mask, room=0):
     cache = module.init_cache(len(ids), ids.shape[1] + room)
-    x, cache = apply(ids, cache, mask, method='decode_cached')
+    x, cache = apply(ids, cache, mask, method='compute_features_cached')
     last = jnp.max(jnp.where(mask[0], jnp.arange(ids.shape[1]), 0))
-    logits = apply(x[:, last][:, None], method='logits')[:, 0]
+    logits = apply(x[:, last][:, None], method='compute_logits')[:, 0]
     return slots.Prefilled(logits, cache, ids)
 
   @functools.partial(jax.jit, static_argnums=(3,))

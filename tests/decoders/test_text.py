@@ -95,11 +95,11 @@ def made(draw):
   return make
 
 
-def decode_cached(module, variables):
+def compute_features_cached(module, variables):
   """Logits of all tokens of a prompt, and the cache."""
 
   def logits(module, *inputs, **settings):
-    x, cache = module.decode_cached(*inputs, **settings)
+    x, cache = module.compute_features_cached(*inputs, **settings)
     return module.logits(x), cache
 
   return functools.partial(jax.jit(nn.apply(logits, module)), variables)
@@ -116,7 +116,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   module, variables, seen = made(name)
   expected = forced(module, variables, IDS, MASK, seen)
   assert expected.shape == (2, 5, 11)
-  step = decode_cached(module, variables)
+  step = compute_features_cached(module, variables)
   cache = module.init_cache(2, 5, None if seen is None else 3)
   one = jax.jit(functools.partial(module.apply, method='decode_step'))
   for t in range(5):
@@ -138,7 +138,7 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   module, variables, seen = made(name)
   prompt = jnp.asarray([[1, 0, 5, 7], [0, 0, 1, 4]])
   prompt_mask = jnp.asarray([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
-  step = decode_cached(module, variables)
+  step = compute_features_cached(module, variables)
   cache = module.init_cache(2, 6, None if seen is None else 3)
   first, cache = step(prompt, cache, prompt_mask, seen)
   second, cache = step(jnp.asarray([[3], [2]]), cache)
@@ -155,7 +155,13 @@ def test_counted_tokens_take_no_other_positions(name, made):
   cache = module.init_cache(2, 5, None if seen is None else 3)
   with pytest.raises(ValueError, match='pass no positions'):
     module.apply(
-      variables, IDS, cache, MASK, seen, positions=IDS, method='decode_cached'
+      variables,
+      IDS,
+      cache,
+      MASK,
+      seen,
+      positions=IDS,
+      method='compute_features_cached',
     )
 
 
@@ -176,7 +182,7 @@ def test_vectors_are_read_like_their_ids(name, made):
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
   )
-  step = decode_cached(module, variables)
+  step = compute_features_cached(module, variables)
   cache = module.init_cache(2, 5)
   got, _ = step(vectors, cache, MASK)
   want, _ = step(IDS, cache, MASK)
@@ -186,7 +192,7 @@ def test_vectors_are_read_like_their_ids(name, made):
 
 def test_given_positions_go_on_from_the_largest(made):
   module, variables, _ = made('llama')
-  step = decode_cached(module, variables)
+  step = compute_features_cached(module, variables)
   cache = module.init_cache(2, 6)
   counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
   want, _ = step(IDS, cache, MASK)
@@ -208,7 +214,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   @jax.jit
   def read(ids, prefix):
     def features(module):
-      text = module.encode_unimodal(ids, MASK, train=False)
+      text = module.encode_text(ids, MASK, train=False)
       return module.decode(text, prefix=prefix, train=False)
 
     return nn.apply(features, module)(variables)
@@ -222,7 +228,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   np.testing.assert_array_equal(x[0, :3], behind[0, :3])
   cache = module.init_cache(2, 6)
   cached, _ = module.apply(
-    variables, IDS, cache, MASK, prefix=prefix, method='decode_cached'
+    variables, IDS, cache, MASK, prefix=prefix, method='compute_features_cached'
   )
   real = np.asarray(MASK)
   np.testing.assert_allclose(cached[real], x[real], **TOLERANCE)
@@ -247,7 +253,7 @@ def test_gradients_reach_and_axes_name_every_parameter(name, made):
     def loss(params):
       logits = module.apply({'params': params}, IDS, MASK, seen, train=False)
       encoded = module.apply(
-        {'params': params}, IDS, MASK, method='encode_unimodal', train=False
+        {'params': params}, IDS, MASK, method='encode_text', train=False
       )
       return jnp.sum(logits**2) + jnp.sum(encoded.pooled**3)
 
@@ -270,7 +276,7 @@ def test_gradients_reach_and_axes_name_every_parameter(name, made):
 def test_a_text_is_encoded_by_its_last_real_token(made):
   module, variables, _ = made('coca')
   encode = jax.jit(
-    functools.partial(module.apply, method='encode_unimodal', train=False)
+    functools.partial(module.apply, method='encode_text', train=False)
   )
   whole = encode(variables, IDS, MASK)
   short = encode(variables, IDS[1:, :3])

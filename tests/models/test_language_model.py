@@ -25,7 +25,7 @@ def made(draw):
 def write(made, batch, **settings):
   model, variables = made
   generate = functools.partial(
-    model.apply, output='continue', method='generate', **settings
+    model.apply, text_kind='continue', method='generate', **settings
   )
   return jax.jit(generate)(variables, batch)
 

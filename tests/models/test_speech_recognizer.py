@@ -54,7 +54,7 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
     functools.partial(
       model.apply,
       method='generate',
-      output='transcript',
+      text_kind='transcript',
       max_new_tokens=3,
       eos_id=-1,
     )

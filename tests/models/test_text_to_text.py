@@ -62,7 +62,7 @@ def test_greedy_writing_equals_teacher_forcing(model, variables):
     functools.partial(
       model.apply,
       method='generate',
-      output='answer',
+      text_kind='answer',
       max_new_tokens=4,
       eos_id=-1,
     )

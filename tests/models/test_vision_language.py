@@ -48,7 +48,7 @@ def made(draw):
 def write(model, variables, batch, max_new_tokens=4):
   generate = functools.partial(
     model.apply,
-    output='continue',
+    text_kind='continue',
     method='generate',
     max_new_tokens=max_new_tokens,
     eos_id=(),
@@ -129,7 +129,7 @@ def test_a_grid_that_comes_first_has_rows_and_columns_for_the_words(draw):
   np.testing.assert_allclose(got[1], want[1, :-1], rtol=1e-4, atol=1e-5)
   # What is written continues in the same way.
   write = functools.partial(writes.apply, method='generate', eos_id=())
-  done = write(variables, plain, output='caption', max_new_tokens=3).tokens
+  done = write(variables, plain, text_kind='caption', max_new_tokens=3).tokens
   plain['text'] = jnp.concatenate([text[:, :1], done], axis=1)
   got = writes.apply(variables, plain, train=False)['caption_logits']
   np.testing.assert_array_equal(done, got.argmax(-1))
@@ -201,7 +201,7 @@ def test_an_encoder_reads_the_picture_and_the_question(two):
 def test_what_follows_an_encoder_equals_teacher_forcing(two, task):
   model, variables, batch = two
   write = functools.partial(model.apply, method='generate', eos_id=())
-  done = write(variables, batch, output=task, max_new_tokens=3).tokens
+  done = write(variables, batch, text_kind=task, max_new_tokens=3).tokens
   texts = done.reshape(2, -1, 3) if task == 'answer' else done
   key = {'caption': 'text', 'answer': 'answer'}[task]
   start = jnp.zeros((*texts.shape[:-1], 1), jnp.int32)
@@ -244,7 +244,7 @@ def test_an_image_takes_positions_too():
       lambda: model.init(
         jax.random.key(0),
         batch,
-        output='caption',
+        text_kind='caption',
         max_new_tokens=4,
         method='generate',
       )

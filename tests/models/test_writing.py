@@ -42,7 +42,9 @@ def _check_writing(model, variables, task, output, batch):
   key = {'caption': 'text', 'answer': 'answer'}[task]
   length = batch[key].shape[1] - 1
   endless = model.clone(eos_id=-1)
-  written = write(endless, output=task, max_new_tokens=length)(variables, batch)
+  written = write(endless, text_kind=task, max_new_tokens=length)(
+    variables, batch
+  )
   assert written.tokens.shape == (3, length)
   ids = np.concatenate([np.ones((3, 1), int), written.tokens], axis=1)
   read = {**batch, key: ids, f'{key}_mask': np.ones(ids.shape, bool)}
@@ -56,11 +58,11 @@ def _check_writing(model, variables, task, output, batch):
 @pytest.mark.slow
 def test_a_prompt_is_gone_on_from(made, batch):
   model, variables = made['encoder_decoder']
-  generate = write(model, output='caption', max_new_tokens=4, eos_id=-1)
+  generate = write(model, text_kind='caption', max_new_tokens=4, eos_id=-1)
   tokens = generate(variables, batch).tokens
   start = np.concatenate([np.ones((3, 1), int), tokens[:, :2]], axis=1)
   given = {'prompt': start, 'prompt_mask': np.ones(start.shape, bool)}
-  generate = write(model, output='caption', max_new_tokens=2, eos_id=-1)
+  generate = write(model, text_kind='caption', max_new_tokens=2, eos_id=-1)
   rest = generate(variables, {**batch, **given}).tokens
   np.testing.assert_array_equal(rest, tokens[:, 2:])
 
@@ -68,7 +70,7 @@ def test_a_prompt_is_gone_on_from(made, batch):
 @pytest.mark.slow
 def test_an_example_writes_what_it_writes_alone(made, batch):
   model, variables = made['encoder_decoder']
-  generate = write(model, output='answer', max_new_tokens=3, beam_size=3)
+  generate = write(model, text_kind='answer', max_new_tokens=3, beam_size=3)
   both = generate(variables, batch)
   alone = generate(variables, {k: v[1:2] for k, v in batch.items()})
   np.testing.assert_array_equal(both.tokens[1:2], alone.tokens)
@@ -77,11 +79,15 @@ def test_an_example_writes_what_it_writes_alone(made, batch):
 @pytest.mark.parametrize(
   'name, settings, message',
   [
-    ('encoder_decoder', {'output': 'poem'}, r"'poem' is unknown; .*'caption'"),
+    (
+      'encoder_decoder',
+      {'text_kind': 'poem'},
+      r"'poem' is unknown; .*'caption'",
+    ),
     (
       'contrastive_captioner',
-      {'output': 'answer'},
-      "output 'answer' is unknown",
+      {'text_kind': 'answer'},
+      "kind of text 'answer' is unknown",
     ),
     ('encoder_decoder', {'beam_size': 0}, 'beam_size must be at least 1'),
     (
@@ -99,7 +105,7 @@ def test_an_example_writes_what_it_writes_alone(made, batch):
 )
 def test_impossible_settings_are_refused(name, settings, message, made, batch):
   model, variables = made[name]
-  settings = {'output': 'caption', 'max_new_tokens': 3, **settings}
+  settings = {'text_kind': 'caption', 'max_new_tokens': 3, **settings}
   with pytest.raises(ValueError, match=message):
     jax.eval_shape(
       lambda: model.apply(variables, batch, method='generate', **settings)
@@ -112,14 +118,14 @@ def test_what_a_model_lacks_it_cannot_write(config, build, batch, draw):
   variables = draw(model, batch, train=False)
   with pytest.raises(ValueError, match='needs a question encoder'):
     model.apply(
-      variables, batch, output='answer', max_new_tokens=3, method='generate'
+      variables, batch, text_kind='answer', max_new_tokens=3, method='generate'
     )
   settings = {**config('encoder_decoder'), 'decoder': None}
   model = build(settings)
   variables = draw(model, batch, train=False)
   with pytest.raises(ValueError, match='writes nothing'):
     model.apply(
-      variables, batch, output='answer', max_new_tokens=3, method='generate'
+      variables, batch, text_kind='answer', max_new_tokens=3, method='generate'
     )
 
 
@@ -132,7 +138,7 @@ def test_predict_functions_take_parameters_and_a_batch(made, batch):
   model, variables = made['encoder_decoder']
   params = variables['params']
   assert shape(
-    predict.make_generate(model, output='answer', max_new_tokens=3)
+    predict.make_generate(model, text_kind='answer', max_new_tokens=3)
   ) == (
     3,
     3,

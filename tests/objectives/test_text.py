@@ -20,9 +20,9 @@ MASK = jnp.asarray([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 1, 0]], bool)
 LABELS = jnp.asarray([3, -1, 6])
 
 MADE = {
-  'captioning': (objectives.Captioning, 'caption_logits', 'text'),
-  'vqa_generation': (objectives.VqaGeneration, 'answer_token_logits', 'answer'),
-  'vqa_classification': (objectives.VqaClassification, 'answer_logits', ''),
+  'captioning': (objectives.CaptionWriting, 'caption_logits', 'text'),
+  'vqa_generation': (objectives.AnswerWriting, 'answer_token_logits', 'answer'),
+  'vqa_classification': (objectives.AnswerClassification, 'answer_logits', ''),
 }
 every_objective = pytest.mark.parametrize('name', MADE)
 

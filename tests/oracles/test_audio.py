@@ -184,7 +184,7 @@ def generate_greedily(loaded, spectrogram, prompts):
   generation = loaded.generation
   written = loaded.jit_method(
     'generate',
-    output='transcript',
+    text_kind='transcript',
     max_new_tokens=20,
     eos_id=EOS,
     pad_id=EOS,

@@ -216,7 +216,7 @@ def test_captions_are_written_alike(size, tmp_path):
   theirs, ours = inputs('captions', model)
   pixels = theirs['pixel_values']
   generate = loaded.jit_method(
-    'generate', output='caption', max_new_tokens=20, eos_id=SEP, pad_id=PAD
+    'generate', text_kind='caption', max_new_tokens=20, eos_id=SEP, pad_id=PAD
   )
   alone = generate(loaded.params, {'image': ours['image']}).tokens
   varied(alone)
@@ -251,7 +251,7 @@ def test_answers_are_written_alike(size, tmp_path):
   loaded = harness.load_saved(model, tmp_path)
   theirs, ours = inputs('answers', model)
   generate = loaded.jit_method(
-    'generate', output='answer', max_new_tokens=20, eos_id=SEP, pad_id=PAD
+    'generate', text_kind='answer', max_new_tokens=20, eos_id=SEP, pad_id=PAD
   )
   asked = {name: ours[name] for name in ('image', 'question', 'question_mask')}
   got = generate(loaded.params, asked).tokens

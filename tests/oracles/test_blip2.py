@@ -194,7 +194,7 @@ def test_what_is_saved_loads_there(case, tmp_path):
 def test_greedy_writing_agrees(case):
   name, model, loaded = case
   program = loaded.jit_method(
-    'generate', output='continue', max_new_tokens=20, eos_id=EOS, pad_id=PAD
+    'generate', text_kind='continue', max_new_tokens=20, eos_id=EOS, pad_id=PAD
   )
   want = model.generate(
     **theirs(name, left=True),

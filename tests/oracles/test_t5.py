@@ -176,7 +176,7 @@ def test_greedy_writing_agrees(name, tmp_path):
     do_sample=False,
   )[:, 1:].numpy()
   program = loaded.jit_method(
-    'generate', output='answer', max_new_tokens=20, eos_id=EOS, pad_id=PAD
+    'generate', text_kind='answer', max_new_tokens=20, eos_id=EOS, pad_id=PAD
   )
   batch = {'question': jnp.asarray(ids), 'question_mask': jnp.asarray(mask)}
   got = np.asarray(program(loaded.params, batch).tokens)

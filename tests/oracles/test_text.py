@@ -238,7 +238,7 @@ def test_greedy_writing_agrees(pair):
     pad_token_id=PAD,
   )[:, LENGTHS.max() :]
   program = loaded.jit_method(
-    'generate', output='continue', max_new_tokens=20, eos_id=(5,), pad_id=PAD
+    'generate', text_kind='continue', max_new_tokens=20, eos_id=(5,), pad_id=PAD
   )
   for padded in (texts(), texts(left=True)):
     got = program(loaded.params, ours(*padded)).tokens
@@ -250,7 +250,7 @@ def test_greedy_writing_agrees(pair):
 def test_sampling_keeps_to_its_key(pair):
   _, loaded = pair
   program = loaded.jit_method(
-    'generate', output='continue', max_new_tokens=5, temperature=1.0, top_k=7
+    'generate', text_kind='continue', max_new_tokens=5, temperature=1.0, top_k=7
   )
   batch = ours(*texts())
   first, again, other = (

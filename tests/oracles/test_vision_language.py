@@ -210,7 +210,7 @@ def test_greedy_writing_agrees(pair):
   want = np.pad(want, ((0, 0), (0, 20 - want.shape[1])))
   program = loaded.jit_method(
     'generate',
-    output='continue',
+    text_kind='continue',
     max_new_tokens=20,
     eos_id=(models.EOS,),
     pad_id=models.PAD,

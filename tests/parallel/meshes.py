@@ -186,7 +186,7 @@ def build(name: str) -> experiment.Experiment:
       num_answers=CLASSES,
       features=fields,
     ),
-    tasks.find_outputs(built, fields),
+    tasks.find_output_spec(built, fields),
   )
   return experiment.Experiment(
     model=module,

@@ -13,7 +13,7 @@ import pytest
 import toy
 
 from mmjax.errors import ConfigError
-from mmjax.runs import checkpoints, disk, writers
+from mmjax.runs import checkpoints, disk, metric_writers
 from mmjax.training import runner
 
 HERE = pathlib.Path(toy.__file__).parent
@@ -111,8 +111,8 @@ class _Picture:
 @pytest.mark.parametrize(
   'owner, name, number',
   [
-    (writers.JsonLines, 'write', 5),
-    (writers, 'write_json', 2),
+    (metric_writers.JsonLines, 'write', 5),
+    (metric_writers, 'write_json', 2),
     (toy.Evaluator, 'draw', 2),
     (checkpoints.Checkpoints, 'wait', 1),
   ],
@@ -138,7 +138,7 @@ def test_whatever_is_being_written_the_run_resumes(
   assert f'saved up to step {steps[-1]}' in str(e.value)
   assert not (tmp_path / 'running.json').exists()
   assert runner.run(config, toy.build, tmp_path)['step'] == 4
-  lines = writers.read_json_lines(tmp_path / 'metrics.jsonl')
+  lines = metric_writers.read_json_lines(tmp_path / 'metrics.jsonl')
   assert [line['step'] for line in lines] == [1, 2, 4]
 
 

@@ -18,7 +18,7 @@ def test_settings_and_weights():
     built = tasks.build(form, tasks.TASKS)
     assert tasks.objectives(built) == {
       'contrastive': (2.0, objectives.Contrastive('sigmoid')),
-      'captioning': (1.0, objectives.Captioning(0.1)),
+      'captioning': (1.0, objectives.CaptionWriting(0.1)),
     }
 
 
@@ -28,7 +28,7 @@ def test_blind_keeps_what_can_do_without_images():
     tasks.TASKS,
     blind=True,
   )
-  expected = objectives.VqaClassification(needs_image=False)
+  expected = objectives.AnswerClassification(needs_image=False)
   assert tasks.objectives(built) == {'vqa_classification': (3.0, expected)}
 
 

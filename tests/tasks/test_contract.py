@@ -255,7 +255,7 @@ def build(name, dtype=jnp.float32):
       num_answers=ANSWERS if name == 'vqa_classification' else 0,
       features=features,
     ),
-    tasks.find_outputs(built, features),
+    tasks.find_output_spec(built, features),
     dtype=dtype,
   )
   objective = tasks.objectives(built, features)[task_name(name)][1]
@@ -394,6 +394,6 @@ def test_a_task_survives_its_config(name):
     for some in (settings, json.loads(json.dumps(settings)))
   )
   assert tasks.objectives(first, features) == tasks.objectives(again, features)
-  assert tasks.find_outputs(first, features) == tasks.find_outputs(
+  assert tasks.find_output_spec(first, features) == tasks.find_output_spec(
     again, features
   )

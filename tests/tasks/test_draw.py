@@ -9,7 +9,7 @@ import pytest
 
 from mmjax import evaluators, tasks
 from mmjax.cli import predict as command
-from mmjax.data import preprocess, shapes_drawing, shapes_reader, tokenizers
+from mmjax.data import preprocess, shapes_detector, shapes_drawing, tokenizers
 from mmjax.data import shapes_scenes as scenes
 from mmjax.errors import ConfigError
 
@@ -76,7 +76,7 @@ def test_drawings_are_right_where_the_reader_says_so():
     field='image',
     condition='text',
     batch_size=2,
-    holds=shapes_reader.holds,
+    holds=shapes_detector.holds,
   )
   assert evaluator.draw() is None
   found = dict(evaluator.run({}))

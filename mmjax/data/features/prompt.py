@@ -76,4 +76,4 @@ class Prompt(turns.Turns):
         f'{self.name}: the prompt has {number} tokens, more than '
         f'data.features.{self.name}.length={self.length}; raise that'
       )
-    return self.make_prompt(chosen, self.length)
+    return self.make_prompt_arrays(chosen, self.length)

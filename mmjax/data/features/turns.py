@@ -294,7 +294,7 @@ class Turns(base.Feature):
       turn_checks.refuse_placeholders(self, chosen, ids.count(token_id), number)
     return turn_images.expand(ids, learnt, token_id, chosen)
 
-  def make_prompt(
+  def make_prompt_arrays(
     self, chosen: Sequence[Mapping] | None, length: int
   ) -> base.Example:
     """Makes the arrays of a conversation up to an answer.

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 FLUSH_EVERY = 10.0
 
 
-class Writer(Protocol):
+class MetricWriter(Protocol):
   """Writes the metrics of one step."""
 
   def write(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -157,7 +157,7 @@ class WeightsAndBiases:
 class Writers:
   """Several writers as one; those of other hosts than the first are none."""
 
-  def __init__(self, writers: Iterable[Writer]):
+  def __init__(self, writers: Iterable[MetricWriter]):
     self._writers = tuple(writers)
 
   def write(self, step: int, values: Mapping[str, float]) -> None:

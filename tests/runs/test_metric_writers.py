@@ -8,7 +8,7 @@ import types
 import pytest
 from tensorboardX.proto import event_pb2
 
-from mmjax.runs import writers
+from mmjax.runs import metric_writers
 
 
 def _lines(path):
@@ -17,13 +17,13 @@ def _lines(path):
 
 def test_lines_after_the_restored_step_are_dropped(tmp_path):
   path = tmp_path / 'metrics.jsonl'
-  first = writers.JsonLines(path)
+  first = metric_writers.JsonLines(path)
   for step in (1, 10, 20):
     first.write(step, {'loss': float(step)})
   first.close()
   with path.open('a') as file:
     file.write('{"step": 30, "los')  # Killed here.
-  again = writers.JsonLines(path, restored=10)
+  again = metric_writers.JsonLines(path, restored=10)
   assert again.last == {'step': 10, 'loss': 10.0}
   again.write(20, {'loss': 2.0})
   again.close()
@@ -34,19 +34,19 @@ def test_lines_after_the_restored_step_are_dropped(tmp_path):
 def test_a_fresh_run_drops_all(tmp_path):
   path = tmp_path / 'metrics.jsonl'
   path.write_text('{"step": 1}\n')
-  writers.JsonLines(path).close()
+  metric_writers.JsonLines(path).close()
   assert path.read_text() == ''
 
 
 @pytest.mark.parametrize('reopen', [False, True])
 def test_numbers_of_one_step_share_a_line(tmp_path, reopen):
   path = tmp_path / 'metrics.jsonl'
-  mine = writers.JsonLines(path)
+  mine = metric_writers.JsonLines(path)
   mine.write(3, {'loss': 1.0})
   mine.write(5, {'loss': 2.0})
   if reopen:
     mine.close()
-    mine = writers.JsonLines(path, restored=5)
+    mine = metric_writers.JsonLines(path, restored=5)
   mine.write(5, {'val/x': 0.5})
   mine.write(7, {'loss': 3.0})
   mine.close()
@@ -59,8 +59,8 @@ def test_numbers_of_one_step_share_a_line(tmp_path, reopen):
 
 def test_json_replaces_the_file(tmp_path):
   path = tmp_path / 'results.json'
-  writers.write_json(path, {'a': 2})
-  writers.write_json(path, {'a': 3})
+  metric_writers.write_json(path, {'a': 2})
+  metric_writers.write_json(path, {'a': 3})
   assert json.loads(path.read_text()) == {'a': 3}
   assert [p.name for p in tmp_path.iterdir()] == ['results.json']
 
@@ -77,8 +77,8 @@ def _events(path):
 
 @pytest.mark.parametrize('restored', [0, 3])
 def test_tensorboard_writes_events(tmp_path, monkeypatch, restored):
-  monkeypatch.setattr(writers, 'FLUSH_EVERY', -1.0)
-  board = writers.TensorBoard(tmp_path / 'board', restored)
+  monkeypatch.setattr(metric_writers, 'FLUSH_EVERY', -1.0)
+  board = metric_writers.TensorBoard(tmp_path / 'board', restored)
   board.write(4, {'loss': 2.0, 'val/x': 0.5})
   (path,) = (tmp_path / 'board').glob('events.out.tfevents*')
   first, *events = _events(path)
@@ -112,7 +112,7 @@ def test_weights_and_biases_goes_on_with_the_same_run(tmp_path, monkeypatch):
   )
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   for step in (1, 2):
-    mine = writers.WeightsAndBiases('shapes', tmp_path, {'seed': 0})
+    mine = metric_writers.WeightsAndBiases('shapes', tmp_path, {'seed': 0})
     mine.write(step, {'loss': 2.0})
     mine.close()
   assert [one['id'] for one in begun] == ['id0', 'id0']
