@@ -95,12 +95,12 @@ def made(draw):
   return make
 
 
-def compute_features_cached(module, variables):
+def compute_logits_cached(module, variables):
   """Logits of all tokens of a prompt, and the cache."""
 
   def logits(module, *inputs, **settings):
     x, cache = module.compute_features_cached(*inputs, **settings)
-    return module.logits(x), cache
+    return module.compute_logits(x), cache
 
   return functools.partial(jax.jit(nn.apply(logits, module)), variables)
 
@@ -116,7 +116,7 @@ def test_tokens_one_by_one_equal_teacher_forcing(name, made):
   module, variables, seen = made(name)
   expected = forced(module, variables, IDS, MASK, seen)
   assert expected.shape == (2, 5, 11)
-  step = compute_features_cached(module, variables)
+  step = compute_logits_cached(module, variables)
   cache = module.init_cache(2, 5, None if seen is None else 3)
   one = jax.jit(functools.partial(module.apply, method='decode_step'))
   for t in range(5):
@@ -138,7 +138,7 @@ def test_padding_in_a_prompt_takes_no_position(name, made):
   module, variables, seen = made(name)
   prompt = jnp.asarray([[1, 0, 5, 7], [0, 0, 1, 4]])
   prompt_mask = jnp.asarray([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
-  step = compute_features_cached(module, variables)
+  step = compute_logits_cached(module, variables)
   cache = module.init_cache(2, 6, None if seen is None else 3)
   first, cache = step(prompt, cache, prompt_mask, seen)
   second, cache = step(jnp.asarray([[3], [2]]), cache)
@@ -182,7 +182,7 @@ def test_vectors_are_read_like_their_ids(name, made):
     forced(module, variables, vectors, MASK, None),
     forced(module, variables, IDS, MASK, None),
   )
-  step = compute_features_cached(module, variables)
+  step = compute_logits_cached(module, variables)
   cache = module.init_cache(2, 5)
   got, _ = step(vectors, cache, MASK)
   want, _ = step(IDS, cache, MASK)
@@ -192,7 +192,7 @@ def test_vectors_are_read_like_their_ids(name, made):
 
 def test_given_positions_go_on_from_the_largest(made):
   module, variables, _ = made('llama')
-  step = compute_features_cached(module, variables)
+  step = compute_logits_cached(module, variables)
   cache = module.init_cache(2, 6)
   counted = jnp.broadcast_to(jnp.arange(5)[None], (2, 5))
   want, _ = step(IDS, cache, MASK)
@@ -215,7 +215,7 @@ def test_a_prefix_is_seen_in_both_directions(draw):
   def read(ids, prefix):
     def features(module):
       text = module.encode_text(ids, MASK, train=False)
-      return module.decode(text, prefix=prefix, train=False)
+      return module.compute_features(text, prefix=prefix, train=False)
 
     return nn.apply(features, module)(variables)
 
