@@ -46,7 +46,8 @@ class Convolutional(nn.Module):
       first; pooled is their mean.
 
     Raises:
-      ConfigError: for a setting that is unknown or doesn't fit the images.
+      ConfigError: if the images are not [B, H, W, C] floats, or for a setting
+        that is unknown or doesn't fit them.
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)  # [B, r, c, D]
@@ -64,6 +65,7 @@ class Convolutional(nn.Module):
     """Applies the stem: a feature map [B, r, c, D] and the mask [B]."""
     del train
     ops.check_layout(images)
+    ops.check_pixels(images)
     if mask is None:
       mask = jnp.ones(images.shape[:1], bool)
     return self.apply_stem(ops.zero_masked(images, mask)), mask

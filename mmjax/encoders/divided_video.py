@@ -75,8 +75,8 @@ class DividedVideoTransformer(tower.Tower):
       rows, then columns.
 
     Raises:
-      ConfigError: if a video has another number of frames, patches don't fill
-        them, or `pooling` is unknown.
+      ConfigError: if videos are not floats, have another number of frames, or
+        patches don't fill them, or `pooling` is unknown.
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)

@@ -90,8 +90,8 @@ class FactorisedVideoTransformer(nn.Module):
       Tokens: values [B, N, D], N = F / tubelet_size.
 
     Raises:
-      ConfigError: if tubelets don't fill a video, N is more than `max_length`,
-        or `pooling` is unknown.
+      ConfigError: if videos are not floats, tubelets don't fill them, N is more
+        than `max_length`, or `pooling` is unknown.
     """
     return self.over_time(videos, mask, train=train)
 

@@ -90,7 +90,8 @@ class FlexibleViT(tower.Tower):
       Tokens: values [B, N, D].
 
     Raises:
-      ConfigError: if the patch size doesn't divide the images.
+      ConfigError: if the pixels are not floats, or the patch size doesn't
+        divide the images.
     """
     x, mask = self.embed(images, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -106,6 +107,7 @@ class FlexibleViT(tower.Tower):
     """Turns images into tokens [B, N, D] and a mask [B, N]."""
     if not isinstance(images, ImagePatches):
       images = _cut(images, self.patch_size)
+    ops.check_pixels(images.values)
     if mask is not None:
       images = images.replace(mask=images.mask & mask[:, None])
     images = images.replace(values=ops.zero_masked(images.values, images.mask))

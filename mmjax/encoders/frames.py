@@ -80,8 +80,9 @@ class FrameEncoder(tower.Tower):
       Tokens: values [B, N, D], N = F / tubelet_size.
 
     Raises:
-      ConfigError: if tubelets don't fill a video, N is more than `max_length`,
-        the image encoder has another width, or a setting is unknown.
+      ConfigError: if videos are not floats, tubelets don't fill them, N is more
+        than `max_length`, the image encoder has another width, or a setting is
+        unknown.
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)

@@ -71,8 +71,8 @@ class PackedViT(nn.Module):
       Tokens: values [B, N, E], as many as `grid` says.
 
     Raises:
-      ConfigError: if H or W is not a whole number of tokens, or `window` is
-        missing.
+      ConfigError: if the images are not floats, H or W is not a whole number of
+        tokens, or `window` is missing.
     """
     if self.window_layers and not self.window:
       raise ConfigError(
@@ -142,7 +142,8 @@ class PackedViT(nn.Module):
       Tokens: values [B, S / M, E]; pooled is their mean.
 
     Raises:
-      ConfigError: if S is not divisible by M, or windows are missing.
+      ConfigError: if the pixels are not floats, S is not divisible by M, or
+        windows are missing.
     """
     self._check(patches, windows)
     block = dict(self.block or {})
@@ -196,6 +197,7 @@ class PackedViT(nn.Module):
     return Tokens(x, mask, pooled)
 
   def _check(self, patches: Array, windows: Array | None) -> None:
+    ops.check_pixels(patches)
     if patches.shape[1] % self.merge_size**2:
       raise ConfigError(
         f'{patches.shape[1]} patches are not divisible by the '

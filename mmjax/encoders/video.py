@@ -89,8 +89,8 @@ class VideoTransformer(tower.Tower):
       Tokens: values [B, N, D], N = F * H * W / (tubelet_size * patch_size^2).
 
     Raises:
-      ConfigError: if a video has another number of frames, tubelets don't fill
-        it, or `pooling` is unknown.
+      ConfigError: if videos are not floats, have another number of frames, or
+        tubelets don't fill them, or `pooling` is unknown.
     """
     x, mask = self.embed(videos, mask, train=train)
     x = self.stack(x, mask, train=train)
@@ -172,8 +172,9 @@ def make_frame_mask(videos: Array, mask: Array | None) -> Array:
     mask: [B, F]; or [B], the same for all frames; None for True everywhere.
 
   Raises:
-    ConfigError: for a mask of another shape.
+    ConfigError: for a mask of another shape, or pixels that are not floats.
   """
+  ops.check_pixels(videos)
   shape = videos.shape[:2]
   if mask is None:
     return jnp.ones(shape, bool)

@@ -130,9 +130,9 @@ class ViT(tower.Tower):
       H * W / patch_size^2; those of visible patches in the order of `visible`.
 
     Raises:
-      ConfigError: if the patch size doesn't divide the image, `positions`,
-        `position_resize` or `pooling` is unknown, or patches are masked
-        without a mask token.
+      ConfigError: if the images are not floats, the patch size doesn't divide
+        them, `positions`, `position_resize` or `pooling` is unknown, or patches
+        are masked without a mask token.
     """
     x, mask = self.embed(
       images, mask, masked=masked, visible=visible, train=train
@@ -150,6 +150,7 @@ class ViT(tower.Tower):
     train: bool,
   ) -> tuple[Array, Array]:
     """Turns images [B, H, W, C] into patch tokens [B, N, D] and a mask."""
+    ops.check_pixels(images)
     x = self.patches(ops.zero_masked(images, mask), masked)
     front = int(self.class_token) + self.registers
     if visible is None and train and self.patch_dropout:

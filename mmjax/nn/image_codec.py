@@ -50,6 +50,7 @@ class LatentEncoder(nn.Module):
   def __call__(self, images: Array) -> Array:
     """Maps images [B, H, W, C] to [B, h, w, `out_channels`]."""
     check_groups(self.width, self.multipliers, self.groups)
+    ops.check_pixels(images)
     x = images
     if self.patch_size > 1:
       patches, (rows, _) = ops.cut_patches(images, self.patch_size)

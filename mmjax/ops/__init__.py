@@ -33,6 +33,7 @@ from mmjax.ops.masking import (
 from mmjax.ops.noise import Noise
 from mmjax.ops.patches import (
   check_layout,
+  check_pixels,
   cut_patches,
   join_patches,
   take_patches,
@@ -66,6 +67,7 @@ __all__ = [
   'cap_softly',
   'causal_mask',
   'check_layout',
+  'check_pixels',
   'choose',
   'count_chosen',
   'count_hidden',

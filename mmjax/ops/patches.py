@@ -29,6 +29,23 @@ def check_layout(images: Shaped[Array | np.ndarray, '...']) -> None:
     )
 
 
+def check_pixels(pixels: Shaped[Array | np.ndarray, '...']) -> None:
+  """Refuses pixels that are not normalised, as those of files are.
+
+  Args:
+    pixels: what an encoder reads, of any shape.
+
+  Raises:
+    ConfigError: if they are not floats.
+  """
+  if not jnp.issubdtype(pixels.dtype, jnp.floating):
+    raise ConfigError(
+      f'the pixels are {pixels.dtype}, but modules read floats, normalised as '
+      'in training; make them with mmjax.data.images.normalise(pixels, mean, '
+      'std), mean and std (0.5, 0.5, 0.5) for new parameters'
+    )
+
+
 def cut_patches(
   images: Shaped[Array, 'B H W C'], size: int, *, ragged: bool = False
 ) -> tuple[Shaped[Array, 'B P E'], tuple[int, int]]:

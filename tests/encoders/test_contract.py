@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mmjax import encoders
+from mmjax.errors import ConfigError
 from mmjax.parallel import rules
 from tests.encoders.every_encoder import INPUTS, ROWS, SEQUENCES
 
@@ -145,6 +146,19 @@ def test_intermediates_are_named(name):
   assert 'pooled' in names
   # An encoder of no depth has no blocks.
   assert 'output' in names or getattr(make(), 'depth', 1) == 0
+
+
+@pytest.mark.parametrize(
+  'name', [n for n in ROWS if ROWS[n][0] in ('image', 'video')]
+)
+def test_pixels_of_files_are_refused(name):
+  kind, make, _ = ROWS[name]
+  inputs, mask = INPUTS[kind]
+  pixels = inputs.astype(jnp.uint8)
+  with pytest.raises(ConfigError, match='the pixels are uint8, but .*normalise'):
+    jax.eval_shape(
+      lambda: make().init(jax.random.key(0), pixels, mask, train=False)
+    )
 
 
 @pytest.mark.parametrize(
