@@ -28,6 +28,7 @@ from mmjax.data import (
   columns,
   extra_fields,
   images,
+  preference_pairs,
   records,
   texts,
   turn_references,
@@ -131,6 +132,7 @@ def to_record(
   omitted = {*(_QUESTION_FIELDS if questions else ())}
   omitted |= extra_fields.list_omitted(extra)
   turn_references.check(extra, further, has_image=bool(image) or is_later)
+  preference_pairs.check(extra, further)
   metadata = {
     key: fields[key]
     for key in fields
