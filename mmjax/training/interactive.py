@@ -1,18 +1,20 @@
 """Trains in a notebook, or any other interactive session."""
 
 import contextlib
+import dataclasses
 import os
 import tempfile
 import types
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from mmjax.config import experiment_file, settings
 from mmjax.errors import ConfigError
-from mmjax.parallel import hosts
 from mmjax.training import history as history_lib
 from mmjax.training import runner
-from mmjax.training.experiment import Build, Definition
+from mmjax.training.experiment import Build, Definition, Experiment
 
 
 def train(
@@ -52,16 +54,28 @@ def train(
   config = settings.complete(config)
   build, name = _find(experiment, config.experiment)
   config.experiment = name
-  if workdir is None:
-    workdir = tempfile.mkdtemp(prefix='mmjax-')
-    hosts.log(f'the run is in {workdir}')
-  try:
+  if workdir is not None:
     runner.run(config, build, workdir)
+    return history_lib.read(workdir, build)
+  folder = tempfile.mkdtemp(prefix='mmjax-')
+  try:
+    runner.run(config, _announce(build, folder), folder)
   except ConfigError:
     with contextlib.suppress(OSError):
-      os.rmdir(workdir)  # Only if nothing is in it.
+      os.rmdir(folder)  # Only if nothing is in it.
     raise
-  return history_lib.read(workdir, build)
+  return history_lib.read(folder, build)
+
+
+def _announce(build: Build, folder: str) -> Build:
+  """`build`, and a note of the run's folder, printed once nothing is refused."""
+
+  def built(config: Any, mesh: jax.sharding.Mesh) -> Experiment:
+    experiment = build(config, mesh)
+    notes = (*experiment.notes, f'the run is in {folder}')
+    return dataclasses.replace(experiment, notes=notes)
+
+  return built
 
 
 def _find(

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+import tempfile
 import types
 
 import numpy as np
@@ -57,6 +58,16 @@ def test_without_a_folder_each_run_has_a_new_one(capsys):
     folders.append(mmjax.train(toy.config(steps=steps), toy.build).folder)
     assert f'the run is in {folders[-1]}' in capsys.readouterr().out
   assert folders[0] != folders[1]
+
+
+def test_a_refused_run_leaves_and_names_no_folder(
+  tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
+  with pytest.raises(ConfigError, match='keep_best'):
+    mmjax.train(toy.config(keep_best='no'), toy.build)
+  assert 'the run is in' not in capsys.readouterr().out
+  assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_was_stopped_is_not_finished(history, tmp_path):
