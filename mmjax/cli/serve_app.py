@@ -5,6 +5,7 @@ import contextlib
 import functools
 import ipaddress
 import json
+import logging
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -23,8 +24,11 @@ from starlette.middleware import Middleware, trustedhost
 
 from mmjax.cli import serve_answers, serve_prompts, serve_requests
 
-# Seconds that connections have to end in after Ctrl-C.
-_PATIENCE = 5
+# Seconds that connections have to end in after Ctrl-C. Answers end at once, so
+# only clients that are still sending need them; the rest of the about five
+# seconds is for the engine's present step and the end of the process.
+_PATIENCE = 2
+_LOGGER = logging.getLogger('uvicorn.error')  # That of the server.
 _MAX_BYTES = 64 * 1024**2
 
 
@@ -64,6 +68,7 @@ def make(
       serve_requests.RequestError: _reply_with_error,
       **dict.fromkeys(serve_answers.STATUS, _reply_with_error),
       exceptions.HTTPException: _reply_with_error,
+      requests.ClientDisconnect: _note_disconnect,
       Exception: _reply_with_error,
     },
     middleware=[
@@ -120,6 +125,16 @@ async def _reply_with_error(
   """An error as OpenAI's API writes it."""
   del request
   return _make_error_response(error)
+
+
+async def _note_disconnect(
+  request: requests.Request, error: Exception
+) -> responses.Response:
+  """One line about a client that left before its request was whole."""
+  del error
+  host = request.client.host if request.client else 'a client'
+  _LOGGER.warning('%s left while sending its request', host)
+  return responses.Response(status_code=499)  # Nobody gets it.
 
 
 def _make_error_response(error: Exception) -> responses.Response:
