@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import re
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
@@ -101,17 +102,93 @@ def check_model(name: str) -> None:
   hub.find_local(name)
 
 
+def check_file(flag: str, kind: str, path: str) -> None:
+  """Refuses a file that can't be read as its kind, before any work.
+
+  Args:
+    flag: the flag with what the user wrote, such as '--image=photos'.
+    kind: 'image', 'sound' or 'video'.
+    path: path of the file.
+
+  Raises:
+    ConfigError: naming the flag or the file.
+  """
+  # Imported where it is needed, so that other errors come at once.
+  from mmjax.data import audio, images, video_files
+
+  with naming(flag, 'read'):
+    if kind == 'image':
+      images.to_array(path)
+    elif kind == 'sound':
+      audio.read(path, 16_000)
+    else:
+      try:
+        video_files.decode(Path(path).read_bytes())
+      except ConfigError as error:
+        raise ConfigError(f'{path}: {error}') from error
+
+
+def check_output_file(flag: str, path: Path | str) -> None:
+  """Refuses a path that no file can be written to, before any work.
+
+  Args:
+    flag: the flag with what the user wrote, such as '--output=x.npz'.
+    path: path of the file.
+
+  Raises:
+    ConfigError: if it is a folder, has no folder, or can't be written.
+  """
+  path = Path(path)
+  if path.is_dir():
+    raise ConfigError(f'{flag} is a folder; name a file')
+  if not path.absolute().parent.is_dir():
+    raise ConfigError(f'{flag}: there is no folder {path.parent}')
+  with naming(flag, 'write'):
+    if path.exists():
+      path.open('ab').close()
+    else:
+      _try_to_write(path.absolute().parent)
+
+
+def check_output_folder(flag: str, path: Path | str) -> None:
+  """Refuses a path that no folder can be made at, before any work.
+
+  Args:
+    flag: the flag with what the user wrote, such as '--output=results'.
+    path: path of the folder, which may exist.
+
+  Raises:
+    ConfigError: if it, or one above it, is a file or can't be written.
+  """
+  path = Path(path)
+  for folder in (path, *path.parents):
+    if folder.is_dir():
+      with naming(flag, 'write'):
+        _try_to_write(folder)
+      return
+    if folder.exists():
+      kind = 'is' if folder == path else f'is inside {folder}, which is'
+      raise ConfigError(
+        f'{flag} {kind} a file; name a folder, or move the file away'
+      )
+
+
+def _try_to_write(folder: Path) -> None:
+  """Raises OSError where no file can be made; leaves none.
+
+  Permissions alone don't tell it: of root, or of a read-only disk.
+  """
+  tempfile.TemporaryFile(dir=folder).close()
+
+
 def check_image_output(path: str) -> None:
   """Refuses a path that no image can be written to, before any work.
 
   Raises:
-    ConfigError: if it has no ending of an image, or no folder.
+    ConfigError: if it has no ending of an image, or as `check_output_file`.
   """
   if Path(path).suffix.lower() not in _IMAGE_ENDINGS:
     raise ConfigError(
       f'--output={path} should end in {", ".join(_IMAGE_ENDINGS)}'
     )
-  if not Path(path).absolute().parent.is_dir():
-    raise ConfigError(
-      f'--output={path}: there is no folder {Path(path).parent}'
-    )
+  check_output_file(f'--output={path}', path)

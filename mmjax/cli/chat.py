@@ -21,7 +21,8 @@ def main(argv: list[str]) -> int:
   """Answers each line of the input.
 
   Raises:
-    ConfigError: if the model does not chat, or refuses a message.
+    ConfigError: if the model does not chat, an image can't be read, or the
+      model refuses a message.
   """
   parser = _make_parser()
   args = parser.parse_args(argv)
@@ -29,13 +30,18 @@ def main(argv: list[str]) -> int:
     parser.error(
       f'--max_new_tokens={args.max_new_tokens} is not legal; use 1 or more'
     )
+  arguments.check_model(args.model)
+  for path in args.image or ():
+    arguments.check_file(f'--image={path}', 'image', path)
   # JAX is imported late, so that the errors above come at once.
   from mmjax.inference import chatting, opened
 
   settings = {'max_new_tokens': args.max_new_tokens, 'seed': args.seed}
   if args.temperature is not None:
     settings['temperature'] = args.temperature
-  found = opened.open_model(args.model)
+  found = opened.open_model(
+    args.model, check=lambda model: chatting.Chat(model, _write)
+  )
   system = [{'role': 'system', 'content': args.system}] if args.system else []
   chat = chatting.ChatSession(
     found, _write, tuple(args.stop or ()), settings, list(system)

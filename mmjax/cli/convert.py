@@ -48,7 +48,10 @@ def main(argv: list[str]) -> int:
   out = pathlib.Path(args.folder)
   if out.resolve() == pathlib.Path(args.source).resolve():
     raise ConfigError(f'IN and OUT are both {out}; write to another folder')
-  _check_folder(out)
+  arguments.check_output_folder(f'OUT={out}', out)
+  arguments.check_model(args.source)
+  if args.adapter:
+    _check_adapters(args.source)
   # JAX is imported late, so that the errors above come at once.
   import jax
 
@@ -71,13 +74,21 @@ def main(argv: list[str]) -> int:
   return 0
 
 
-def _check_folder(out: pathlib.Path) -> None:
-  """Refuses an OUT that can't be a folder, before the model is read."""
-  for path in (out, *out.parents):
-    if path.is_dir():
-      return
-    if path.exists():
-      kind = 'is' if path == out else f'is inside {path}, which is'
-      raise ConfigError(
-        f'OUT={out} {kind} a file; name a folder, or move the file away'
-      )
+def _check_adapters(source: str) -> None:
+  """Refuses a folder without adapters, before its weights are read."""
+  from mmjax.config import settings
+  from mmjax.pretrained import hub, peft_config
+
+  folder = hub.find_local(source)
+  if folder is None:  # The hub's.
+    return
+  if hub.is_run(folder):
+    config = settings.complete(settings.from_json(folder / 'config.json'))
+    has_adapters = bool(config.adapter.layers)
+  else:
+    has_adapters = (folder / peft_config.FILE).exists()
+  if not has_adapters:
+    raise ConfigError(
+      f'--adapter: {source} has no adapters; train some with adapter.layers, or '
+      'leave it out'
+    )

@@ -294,6 +294,8 @@ def _show(options: argparse.Namespace) -> None:
   config = settings.default_config()
   if options.fields:
     overrides.override(config, [('data.fields', options.fields)])
+  if options.output:
+    arguments.check_image_output(options.output)
   print(
     showing.show(
       options.name,

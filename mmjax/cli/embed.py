@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     overwrite=args.overwrite,
   )
   embedding.check_output(output, options)
+  arguments.check_output_file(f'--output={output}', output)
   arguments.check_model(args.model)
   items = inputs.find(
     FLAGS[flag],

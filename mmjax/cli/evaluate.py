@@ -45,9 +45,10 @@ def main(argv: list[str]) -> int:
         f'--{flag}={getattr(args, flag)} is not legal; use {least} or more'
       )
   output = pathlib.Path(args.output) if args.output else None
-  if output is not None and output.is_file():
-    raise ConfigError(f'--output={output} is a file; name a folder')
+  if output is not None:
+    arguments.check_output_folder(f'--output={output}', output)
   arguments.check_model(args.model)
+  classes = _read_classes(args.classes)
   from mmjax.data import sources
 
   source = sources.open_source(
@@ -63,7 +64,7 @@ def main(argv: list[str]) -> int:
     split=args.split,
     task=args.task,
     target=args.target,
-    classes=_read_classes(args.classes),
+    classes=classes,
     gallery_by=args.gallery_by,
     batch_size=args.batch_size,
     num_examples=args.num_examples,
@@ -113,11 +114,23 @@ def _read_classes(text: str | None) -> tuple[str, ...]:
   """Names of classes, of a file with one in each line or with commas."""
   if text is None:
     return ()
-  path = pathlib.Path(text)
-  lines = path.read_text().splitlines() if path.is_file() else text.split(',')
+  path, lines = pathlib.Path(text), text.split(',')
+  is_file = path.is_file()
+  if is_file:
+    try:
+      with arguments.naming(f'--classes={text}', 'read'):
+        lines = path.read_text('utf-8').splitlines()
+    except UnicodeDecodeError as error:
+      raise ConfigError(
+        f'--classes={text} is not UTF-8 at byte {error.start}; convert it'
+      ) from error
   classes = tuple(line.strip() for line in lines if line.strip())
-  if not classes:
-    raise ConfigError(f'--classes={text} names no class; name at least two')
+  if len(classes) < 2:
+    number = f'{len(classes)} class' if classes else 'no class'
+    missing = '' if is_file else f', and there is no file {text}'
+    raise ConfigError(
+      f'--classes={text} names {number}{missing}; name at least two'
+    )
   return classes
 
 

@@ -37,9 +37,8 @@ def main(argv: list[str]) -> int:
     )
   if args.search_batches and not args.search:
     parser.error('--search_batches needs --search; add it')
-  folder = pathlib.Path(args.json or '.').parent
-  if not folder.is_dir():  # Before minutes of compiling.
-    parser.error(f'--json={args.json}: there is no folder {folder}')
+  if args.json:
+    arguments.check_output_file(f'--json={args.json}', args.json)
   config = overrides.load(args.config)
   overrides.override(config, changes)
 

@@ -121,7 +121,8 @@ def _choose_task(
     )
   for values in sets:
     for field, value in values.items():
-      _check_input(found.is_run, model, field, value)
+      is_new = not getattr(args, field, None)
+      _check_input(found.is_run, model, field, value, is_new)
   return use, drawing
 
 
@@ -186,18 +187,11 @@ def _find(kind: str, where: str) -> list[str]:
   Raises:
     ConfigError: naming the flag, if there is none or it can't be read.
   """
-  from mmjax.data import audio, images
   from mmjax.inference import inputs
 
-  flag = f'--{kind}={where}'
   paths = inputs.list_files(kind, where)
-  # Read here only so that an error names the flag.
   for path in paths:
-    with arguments.naming(flag, 'read'):
-      if kind == 'image':
-        images.to_array(path)
-      else:
-        audio.read(path, 16_000)
+    arguments.check_file(f'--{kind}={where}', kind, path)
   return paths
 
 
@@ -293,13 +287,20 @@ def _split_input(text: str) -> tuple[str, str]:
   return name, value
 
 
-def _check_input(is_run: bool, run, name: str, value: str) -> None:
-  """Refuses a value that the model can't read, naming the flag."""
+def _check_input(
+  is_run: bool, run, name: str, value: str, is_new: bool
+) -> None:
+  """Refuses a value that the model can't read, naming the flag.
+
+  A file of a flag such as --image, not `is_new`, was read before.
+  """
   flag = f'--input {name}={value}'
   legal = run.inputs
   if (legal or not is_run) and name not in legal:
     raise ConfigError(f'{flag}: the model reads {", ".join(legal) or "texts"}')
   if not is_run:
+    if is_new:
+      arguments.check_file(flag, name, value)
     return
   try:
     with arguments.naming(flag, 'read'):

@@ -34,6 +34,8 @@ def main(argv: list[str]) -> int:
   if not query.strip():
     parser.error(f'--{kind} is empty; give it a value')
   arguments.check_model(args.model)
+  if kind != 'text':
+    arguments.check_file(f'--{kind}={query}', kind, query)
   from mmjax.inference import index
 
   path = pathlib.Path(args.index)
@@ -49,10 +51,9 @@ def main(argv: list[str]) -> int:
     args.model, check=lambda m: encoders.choose_encoder(m, kind, args.field)
   )
   searching.check_index(found, model, path)
-  with arguments.naming(f'--{kind}={query}', 'read'):
-    matches = searching.search(
-      found, model, kind, query, top=args.top, field=args.field
-    )
+  matches = searching.search(
+    found, model, kind, query, top=args.top, field=args.field
+  )
   print('cosine  name')
   for match in matches:
     print(f'{match.cosine:6.3f}  {match.name}')

@@ -42,8 +42,9 @@ def main(argv: list[str]) -> int:
 
   listener = _listen(args.host, args.port)
   startup.use_compilation_cache()
-  found = opened.open_model(args.model)
-  model = chat_models.open_chat_model(found, args.max_length)
+  use = lambda model: chat_models.open_chat_model(model, args.max_length)
+  found = opened.open_model(args.model, check=use)
+  model = use(found)
   engine = batching.Engine(model, args.batch_size, args.max_waiting)
   served = serve_answers.Served(
     args.name or args.model, model, engine, args.allow_http

@@ -28,6 +28,8 @@ def main(argv: list[str]) -> int:
     '--output', help='file to write (default: WORKDIR/report.html)'
   )
   args = parser.parse_args(argv)
+  if args.output:
+    arguments.check_output_file(f'--output={args.output}', args.output)
   try:
     import optuna
 

@@ -33,8 +33,23 @@ CONFIG = 'def get_config():\n  return {}\n'
     ('predict RUN --image=i --text=', '--text is empty'),
     ('predict RUN --image=i --question=', '--question is empty'),
     ('predict RUN --image=i --beam_size=0', 'use 1 or more'),
+    ('chat RUN --image=no.png', '--image=no.png: cannot read it'),
+    ('search RUN --index=i --sound=no.wav', '--sound=no.wav: cannot read it'),
     ('convert IN FILE', 'OUT=FILE is a file'),
     ('convert IN FILE/out', 'OUT=FILE/out is inside FILE, which is a file'),
+    ('convert RUN out --adapter', '--adapter: RUN has no adapters; train some'),
+    ('convert RUN /proc/out', 'OUT=/proc/out: cannot write it'),
+    ('evaluate RUN --data=d --output=FILE/out', 'is inside FILE, which is a'),
+    ('evaluate RUN --data=d --classes=no.txt', '1 class, and there is no file'),
+    (
+      'embed RUN --images=no.png --output=/proc/x.npz',
+      '--output=/proc/x.npz: cannot write it',
+    ),
+    ('data show d --output=FOLDER/no/x.png', 'there is no folder FOLDER/no'),
+    (
+      'plan --config=c.py --topology=cpu:1 --json=FOLDER',
+      '--json=FOLDER is a folder; name a file',
+    ),
     ('plan --config=FOLDER --topology=cpu:1', '--config=FOLDER: a folder, not'),
   ],
 )

@@ -64,7 +64,6 @@ def planned(monkeypatch):
     (['--examples=0'], "'0' is not a number above 0"),
     (['--price_per_chip_hour=-1'], "'-1' is not a number above 0"),
     (['--slices=0'], 'use 1 or more'),
-    (['--json=no/plan.json'], '--json=no/plan.json: there is no folder no'),
   ],
 )
 def test_flags_that_mean_nothing_are_refused(flags, message, capsys):
