@@ -1,7 +1,7 @@
 """A transformer that predicts hidden tokens of images, and so draws them."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import einops
 import flax.linen as nn
@@ -35,6 +35,9 @@ class MaskGit(nn.Module):
     remat: what the backward pass computes again: 'none', 'full' or 'dots'.
     dtype: dtype of the computation; parameters are float32.
   """
+
+  # Its tokens mean nothing before it is trained.
+  trained_parts: ClassVar[tuple[str, ...]] = ('autoencoder',)
 
   width: Size
   depth: Size

@@ -279,6 +279,13 @@ def load(config: Any, target: Params) -> Params:
   return found
 
 
+def find_paths(config: Any, target: Params) -> set[str]:
+  """Paths of the run's parameters that `load` has values for; reads none."""
+  wanted = tree_paths.flatten(adapters.split(target)[0])
+  pairs = _pair_paths(config, wanted)
+  return {ours for _, found in pairs for ours in found.values()}
+
+
 def _pair_paths(
   config: Any, wanted: Mapping[str, Any]
 ) -> Iterator[tuple[init_entries.InitEntry, dict[str, str]]]:

@@ -1,7 +1,7 @@
 """Which parameters a run trains: all, those not frozen, or adapters."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from mmjax.errors import ConfigError
 from mmjax.nn import adapters
 from mmjax.ops import tree_paths
+from mmjax.parallel import hosts
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
 from mmjax.types import Array, Params
@@ -85,32 +86,52 @@ def extend(
   return nn.meta.replace_boxed(extended, values), adapt
 
 
-def check_read(config: Any, params: Params, read: Mapping[str, Any]) -> None:
-  """Refuses frozen parameters that `init_from` has no values for.
+def check_read(
+  config: Any,
+  params: Params,
+  read: Collection[str],
+  trained_parts: Sequence[str] = (),
+) -> None:
+  """Refuses, or names, parameters that would stay random.
+
+  Without adapters frozen random parameters are logged, not refused: they may be
+  the baseline of a comparison.
 
   Args:
     config: a completed config.
     params: shapes of all parameters.
-    read: the values that `init_from` has, by path.
+    read: paths of those that `init_from` has values for.
+    trained_parts: parts of the model that must be trained before.
 
   Raises:
-    ConfigError: naming them.
+    ConfigError: naming those that are frozen beside adapters, or are in parts
+      that must be trained before.
   """
-  if not config.adapter.layers:
-    return
   trained = tree_paths.flatten(find_trained(config, params))
-  new = [
-    path
-    for path, is_trained in trained.items()
-    if not is_trained and path not in read and not adapters.is_adapter(path)
-  ]
-  if new:
-    listed = ', '.join(new[:5]) + (', ...' if new[5:] else '')
+  new = [path for path in trained if path not in read]
+  for part in trained_parts:
+    if untrained := [path for path in new if path.startswith(f'{part}/')]:
+      raise ConfigError(
+        f'init_from={config.init_from!r} has no values of '
+        f'{_shorten(untrained)}, and what a random {part} makes has no meaning; '
+        f'train one first, and name it: init_from={part}=FOLDER'
+      )
+  frozen = [p for p in new if not trained[p] and not adapters.is_adapter(p)]
+  if frozen and config.adapter.layers:
     raise ConfigError(
-      f'init_from={config.init_from!r} has no values of {listed}: they would '
-      'stay random, as only adapters are trained; add a pattern of them to '
-      f'adapter.train={config.adapter.train!r}'
+      f'init_from={config.init_from!r} has no values of {_shorten(frozen)}: '
+      'they would stay random, as only adapters are trained; add a pattern of '
+      f'them to adapter.train={config.adapter.train!r}'
     )
+  if frozen:
+    hosts.log(
+      f'optimizer.freeze: {len(frozen)} of the frozen parameters stay random, '
+      f'as init_from has no values of them: {_shorten(frozen)}'
+    )
+
+
+def _shorten(paths: Sequence[str]) -> str:
+  return ', '.join(paths[:5]) + (', ...' if paths[5:] else '')
 
 
 def reset_magnitudes(state: state_lib.State) -> state_lib.State:

@@ -19,6 +19,7 @@ from mmjax.training import adapting, prefetch, rollouts, startup
 from mmjax.training import program as program_lib
 from mmjax.training import state as state_lib
 from mmjax.training.experiment import Experiment
+from mmjax.types import Params
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +66,8 @@ def prepare(
   put = lambda batch: mesh_lib.shard_batch(batch, program.mesh)
   while True:
     step = _steps_done(config, checkpoints)
+    if not checkpoints.latest():
+      _check_start(config, experiment.model, program.plan.abstract.params)
     # Reads while the programs compile, and then up to two batches ahead.
     batches = stack.enter_context(
       prefetch.Prefetch(experiment.train_data.iterate(step), put=put)
@@ -77,6 +80,13 @@ def prepare(
     except checkpoints_lib.CheckpointRenamedError as error:
       batches.close()  # They begin at the step of the damaged checkpoint.
       hosts.log(str(error))
+
+
+def _check_start(config: Any, model: Any, params: Params) -> None:
+  """Refuses parameters that would wrongly stay random, before compiling."""
+  read = init_from.find_paths(config, params) if config.init_from else ()
+  parts = getattr(model, 'trained_parts', ())
+  adapting.check_read(config, params, read, parts)
 
 
 def _start(
@@ -128,7 +138,6 @@ def _make_state(
   if not config.init_from:
     return state
   params = init_from.load(config, plan.abstract.params)
-  adapting.check_read(config, plan.abstract.params, params)
   return adapting.reset_magnitudes(state_lib.with_params(state, params))
 
 

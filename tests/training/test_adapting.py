@@ -71,7 +71,19 @@ def test_frozen_parameters_without_values_are_refused():
   with pytest.raises(ConfigError, match='no values of image/norm/scale: they'):
     adapting.check_read(_config(), PARAMS, read)
   adapting.check_read(_config(train=('norm',)), PARAMS, read)
-  adapting.check_read(_config(layers=()), PARAMS, {})
+
+
+def test_random_parameters_that_stay_are_named_or_refused(capsys):
+  config = _config(layers=())
+  config.optimizer.freeze = ('image/norm',)
+  adapting.check_read(config, PARAMS, ['image/norm/scale'])
+  assert not capsys.readouterr().out
+  adapting.check_read(config, PARAMS, [])
+  assert '1 of the frozen parameters stay random' in capsys.readouterr().out
+  read = ['image/norm/scale', 'head/kernel']
+  adapting.check_read(config, PARAMS, read, ['head'])
+  with pytest.raises(ConfigError, match='random image makes .*=image=FOLDER'):
+    adapting.check_read(config, PARAMS, read, ['image'])
 
 
 def test_magnitudes_follow_the_kernels():
