@@ -310,6 +310,7 @@ def read_small_files(folder: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     k: v for k, v in config.items() if k not in family.completed_fields
   }
   sections.check(published, family.sections)
+  sections.check_parts(published, family.sections)
   files = {
     name: (root / name).read_bytes()
     for name in _FILES

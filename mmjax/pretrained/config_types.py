@@ -18,6 +18,9 @@ _PARTS = (
   'rope_parameters',
   'rope_scaling',
 )
+# Endings of the fields with ids of tokens; -1 stands for no padding.
+_TOKENS = ('_token_id', '_token_index')
+_NO_PADDING = ('pad_token_id', -1)
 
 
 def is_number(value: Any) -> bool:
@@ -72,15 +75,26 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
+def _check_ids(field: str, value: Any, name: Path | str) -> None:
+  """Refuses negative ids; other types are refused where they are read."""
+  ids = value if isinstance(value, list) else [value]
+  for number in ids:
+    if _is_whole(number) and number < 0 and (field, number) != _NO_PADDING:
+      raise ConfigError(
+        f'{name}: {field} is {value!r}, but ids are at least 0; take the '
+        'published value'
+      )
+
+
 def check(config: Mapping[str, Any], name: Path | str) -> None:
-  """Refuses fields whose value has the wrong type; null is allowed.
+  """Refuses fields of a wrong type, and negative ids; null is allowed.
 
   Args:
     config: all of config.json.
     name: name of the file, for errors.
 
   Raises:
-    ConfigError: if a field has a value of another type.
+    ConfigError: if a field has a value of another type, or an id below 0.
   """
   for field, value in config.items():
     if value is None:
@@ -92,5 +106,7 @@ def check(config: Mapping[str, Any], name: Path | str) -> None:
         f'{name}: {field} is {shown}, not {_FIELDS[field][1]}; take the '
         'published value'
       )
+    if field.endswith(_TOKENS):
+      _check_ids(field, value, name)
     if field in _PARTS and isinstance(value, Mapping):
       check(value, name)

@@ -156,7 +156,7 @@ def section(
       )
     if is_size and value < 1:
       raise ConfigError(
-        f'config.json: {where} is {value}; mmjax reads only 1 and more here'
+        f'config.json: {where} is {value}; it should be at least 1'
       )
     out[field] = value
   return out

@@ -74,7 +74,8 @@ SECTIONS = {
         'vision_end_token_id',
         'vision_start_token_id',
         'vision_token_id',
-      )
+      ),
+      optional=True,
     )
   ),
 }

@@ -113,12 +113,14 @@ class Section:
     only: key -> the only value that mmjax reads.
     irrelevant: keys that change nothing that the model computes.
     aliases: other name of a key -> its name; both must have the same value.
+    optional: whether the part may be missing.
   """
 
   read: Collection[str] = ()
   only: Mapping[str, Any] = dataclasses.field(default_factory=dict)
   irrelevant: Collection[str] = ()
   aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
+  optional: bool = False
 
   def join(self, other: 'Section') -> 'Section':
     """Returns a section with the keys of both."""
@@ -127,6 +129,7 @@ class Section:
       {**self.only, **other.only},
       {*self.irrelevant, *other.irrelevant},
       {**self.aliases, **other.aliases},
+      self.optional or other.optional,
     )
 
   def required_values(self) -> dict[str, Any]:
@@ -179,6 +182,31 @@ def check(config: Mapping[str, Any], sections: Mapping[str, Section]) -> None:
       f'config.json: mmjax does not know {", ".join(unknown)}; if they change '
       'nothing that the model computes, remove them from the file'
     )
+
+
+def check_parts(
+  config: Mapping[str, Any], sections: Mapping[str, Section]
+) -> None:
+  """Refuses a config without one of its parts.
+
+  transformers has defaults for all parts, which no published model has.
+
+  Args:
+    config: all of config.json.
+    sections: as of `check`.
+
+  Raises:
+    ConfigError: naming the part.
+  """
+  for name, section in sections.items():
+    part = name.partition(':')[0]
+    older = f'{part}_dict'  # Of CLIP.
+    has_part = any(config.get(key) is not None for key in (part, older))
+    if part and not has_part and not section.optional:
+      raise ConfigError(
+        f'config.json: there is no {part}, which describes a part of the '
+        'model; take the published file'
+      )
 
 
 def check_file(values: Mapping[str, Any], section: Section, file: str) -> None:

@@ -85,9 +85,24 @@ def test_what_prepares_inputs_is_broken(clip, file, content):
 def test_no_heads(clip):
   text = json.loads((clip / 'config.json').read_text())['text_config']
   change(clip / 'config.json', text_config={**text, 'num_attention_heads': 0})
-  message = 'text_config.num_attention_heads is 0; mmjax reads only 1 and more'
+  message = 'text_config.num_attention_heads is 0; it should be at least 1'
   with pytest.raises(ValueError, match=message):
     mmjax.load(clip)
+
+
+@pytest.mark.parametrize(
+  ('changes', 'message'),
+  [
+    ({'image_token_index': -5}, 'image_token_index is -5, but ids are at least'),
+    ({'text_config': {'eos_token_id': [2, -3]}}, r'eos_token_id is \[2, -3\],'),
+    ({'text_config': None}, 'there is no text_config, which describes a part'),
+  ],
+)
+def test_ids_and_parts_that_no_model_has(changes, message, tmp_path):
+  path = shutil.copy(GOLDEN / 'llava/config.json', tmp_path)
+  change(pathlib.Path(path), **changes)
+  with pytest.raises(ConfigError, match=f'config.json: {message}'):
+    checkpoint.read_small_files(tmp_path)
 
 
 PREPARES = {
