@@ -26,6 +26,15 @@ GOLDEN = Path(__file__).parents[1] / 'pretrained/golden'
 URL = '/v1/chat/completions'
 ADDRESS = 'http://127.0.0.1:8000'
 NEW = 7
+# Of a request without a server.
+SCOPE = {
+  'type': 'http',
+  'asgi': {'spec_version': '2.3'},
+  'method': 'POST',
+  'path': URL,
+  'query_string': b'',
+  'headers': [(b'content-type', b'application/json'), (b'host', b'localhost')],
+}
 
 
 def _encode(color):
@@ -268,21 +277,26 @@ def test_an_answer_is_not_written_on_for_a_client_that_is_gone(
   async def send(message):
     sent.append(message)
 
-  scope = {
-    'type': 'http',
-    'asgi': {'spec_version': '2.3'},
-    'method': 'POST',
-    'path': URL,
-    'query_string': b'',
-    'headers': [
-      (b'content-type', b'application/json'),
-      (b'host', b'localhost'),
-    ],
-  }
-  asyncio.run(serve_app.make(served)(scope, receive, send))
+  asyncio.run(serve_app.make(served)(SCOPE, receive, send))
   (answer,) = asked
   assert answer.cancelled and answer.num_tokens < 200
   assert b'[DONE]' not in b''.join(one.get('body', b'') for one in sent)
+
+
+def test_a_client_that_leaves_while_sending_is_one_line(caplog):
+  part = {'type': 'http.request', 'body': b'{"model', 'more_body': True}
+  messages = [{'type': 'http.disconnect'}, part]
+
+  async def receive():
+    return messages.pop()
+
+  async def send(message):
+    del message
+
+  # An error would be raised again, for its traceback.
+  asyncio.run(serve_app.make(None)(SCOPE, receive, send))
+  (line,) = caplog.messages
+  assert line == 'a client left while sending its request'
 
 
 @pytest.mark.parametrize(
