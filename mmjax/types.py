@@ -42,6 +42,7 @@ something. Where an example lacks a field, its mask is all False.
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -303,6 +304,7 @@ class FieldInfo:
     else:
       return ''
     upper = '' if self.below is None else f'less than {self.below}'
+    upper = 'finite' if self.below == math.inf else upper
     return 'must be ' + ' and '.join(filter(None, (lower, upper)))
 
 
