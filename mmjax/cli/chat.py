@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
   if args.temperature is not None:
     settings['temperature'] = args.temperature
   found = opened.open_model(
-    args.model, check=lambda model: chatting.Chat(model, _write)
+    args.model, check=lambda model: chatting.ChatSession(model, _write)
   )
   system = [{'role': 'system', 'content': args.system}] if args.system else []
   chat = chatting.ChatSession(
