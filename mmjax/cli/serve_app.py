@@ -23,10 +23,11 @@ from starlette import (
 from starlette.middleware import Middleware, trustedhost
 
 from mmjax.cli import serve_answers, serve_prompts, serve_requests
+from mmjax.inference import batching
 
-# Seconds that connections have to end in after Ctrl-C. Answers end at once, so
-# only clients that are still sending need them; the rest of the about five
-# seconds is for the engine's present step and the end of the process.
+# Seconds that connections have to end in after Ctrl-C. Requests and answers end
+# at once, so only clients that are slow to read need them; the rest of about
+# five seconds is for the engine's present step and the end of the process.
 _PATIENCE = 2
 _LOGGER = logging.getLogger('uvicorn.error')  # That of the server.
 _MAX_BYTES = 64 * 1024**2
@@ -51,7 +52,7 @@ def make(
 
   local = ['127.0.0.1', 'localhost', '::1', '[::1]']
   hosts = local if _is_local(host) else ['*']
-  return applications.Starlette(
+  app = applications.Starlette(
     routes=[
       routing.Route('/health', _report_health),
       routing.Route('/v1/models', functools.partial(_list_models, served)),
@@ -76,6 +77,8 @@ def make(
     ],
     lifespan=lifespan,
   )
+  app.state.readers = set()  # Tasks that read requests.
+  return app
 
 
 def run(
@@ -93,8 +96,10 @@ def run(
     announcement: printed once requests are answered.
   """
 
+  app = make(served, host)
+
   class Server(uvicorn.Server):
-    """Ends the answers that are being written as soon as it shall end."""
+    """Ends requests that are read, and answers that are written, at once."""
 
     async def startup(self, sockets=None):
       await super().startup(sockets)
@@ -102,10 +107,12 @@ def run(
 
     def handle_exit(self, sig, frame):
       super().handle_exit(sig, frame)
+      for task in tuple(app.state.readers):
+        task.get_loop().call_soon_threadsafe(task.cancel)
       threading.Thread(target=served.engine.close).start()
 
   config = uvicorn.Config(
-    make(served, host),
+    app,
     log_level='warning',
     timeout_graceful_shutdown=_PATIENCE,
   )
@@ -183,6 +190,26 @@ async def _read_json(request: requests.Request) -> Any:
   kind = request.headers.get('content-type', '').partition(';')[0].strip()
   if kind != 'application/json':
     raise serve_requests.RequestError('send application/json', status=415)
+  reading = asyncio.create_task(_read_body(request))
+  readers = request.app.state.readers
+  readers.add(reading)
+  try:
+    await asyncio.wait({reading})
+    if reading.cancelled():
+      raise batching.ClosedError
+    body = reading.result()
+  finally:
+    reading.cancel()
+    readers.discard(reading)
+  try:
+    return json.loads(body)
+  except (ValueError, RecursionError) as error:
+    raise serve_requests.RequestError(
+      f'the body is not JSON: {error}'
+    ) from error
+
+
+async def _read_body(request: requests.Request) -> bytes:
   body = bytearray()
   async for piece in request.stream():
     body += piece
@@ -191,12 +218,7 @@ async def _read_json(request: requests.Request) -> Any:
         f'the request is over {_MAX_BYTES >> 20} MiB; send smaller images',
         status=413,
       )
-  try:
-    return json.loads(body)
-  except (ValueError, RecursionError) as error:
-    raise serve_requests.RequestError(
-      f'the body is not JSON: {error}'
-    ) from error
+  return bytes(body)
 
 
 async def _complete(

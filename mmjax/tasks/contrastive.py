@@ -24,7 +24,7 @@ class Contrastive(align.Align):
 
   Attributes:
     fields: names of the features.
-    anchor: see `Align`.
+    anchor: feature that is compared with each other one; '' for all pairs.
     kind: loss, 'softmax' (CLIP) or 'sigmoid' (SigLIP).
     tile: number of candidates whose logits are computed at once; 0 for all.
     ring: whether devices pass their candidates around a ring.

@@ -299,6 +299,22 @@ def test_a_client_that_leaves_while_sending_is_one_line(caplog):
   assert line == 'a client left while sending its request'
 
 
+def test_a_server_that_ends_does_not_wait_for_a_client_that_sends():
+  app, sent = serve_app.make(None), []
+
+  async def receive():
+    # As `handle_exit` does, while the client is silent.
+    (task,) = app.state.readers
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await asyncio.sleep(60)
+
+  async def send(message):
+    sent.append(message)
+
+  asyncio.run(app(SCOPE, receive, send))
+  assert sent[0]['status'] == 503 and b'shutting down' in sent[1]['body']
+
+
 @pytest.mark.parametrize(
   ('changed', 'status', 'param', 'message'),
   [
