@@ -89,6 +89,6 @@ def _check_adapters(source: str) -> None:
     has_adapters = (folder / peft_config.FILE).exists()
   if not has_adapters:
     raise ConfigError(
-      f'--adapter: {source} has no adapters; train some with adapter.layers, or '
-      'leave it out'
+      f'--adapter: {source} has no adapters; train some with adapter.layers, '
+      'or leave it out'
     )

@@ -75,7 +75,9 @@ class Denoise(base.Task):
       ConfigError: if it is below 0, or needs a half that is not trained.
     """
     if self.guidance < 0:
-      raise ConfigError(f'guidance={self.guidance} is not legal; use at least 0')
+      raise ConfigError(
+        f'guidance={self.guidance} is not legal; use at least 0'
+      )
     if self.guidance != 1 and not self.drop_condition:
       raise ConfigError(
         f'guidance={self.guidance} needs a model that also draws without a '

@@ -113,7 +113,7 @@ def check_read(
     if untrained := [path for path in new if path.startswith(f'{part}/')]:
       raise ConfigError(
         f'init_from={config.init_from!r} has no values of '
-        f'{_shorten(untrained)}, and what a random {part} makes has no meaning; '
+        f'{_shorten(untrained)}, and what a random {part} makes means nothing; '
         f'train one first, and name it: init_from={part}=FOLDER'
       )
   frozen = [p for p in new if not trained[p] and not adapters.is_adapter(p)]

@@ -68,7 +68,7 @@ def train(
 
 
 def _announce(build: Build, folder: str) -> Build:
-  """`build`, and a note of the run's folder, printed once nothing is refused."""
+  """`build`, with a note of the folder, printed once nothing is refused."""
 
   def built(config: Any, mesh: jax.sharding.Mesh) -> Experiment:
     experiment = build(config, mesh)

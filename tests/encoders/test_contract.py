@@ -155,7 +155,7 @@ def test_pixels_of_files_are_refused(name):
   kind, make, _ = ROWS[name]
   inputs, mask = INPUTS[kind]
   pixels = inputs.astype(jnp.uint8)
-  with pytest.raises(ConfigError, match='the pixels are uint8, but .*normalise'):
+  with pytest.raises(ConfigError, match=r'pixels are uint8, but .*normalise'):
     jax.eval_shape(
       lambda: make().init(jax.random.key(0), pixels, mask, train=False)
     )

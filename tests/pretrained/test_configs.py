@@ -88,7 +88,9 @@ def test_a_whole_number_or_nothing():
 @pytest.mark.parametrize('value', [0, -2])
 def test_sizes_begin_at_one(value):
   for default in (12, None):
-    with pytest.raises(ValueError, match=f'n is {value}; it should be at least 1'):
+    with pytest.raises(
+      ValueError, match=f'n is {value}; it should be at least 1'
+    ):
       configs.section({'n': value}, '', {'n': default})
   given = {'pad_token_id': value, 'layer': value}
   assert configs.section(given, '', {'pad_token_id': 1, 'layer': -1}) == given

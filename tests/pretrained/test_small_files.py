@@ -93,7 +93,10 @@ def test_no_heads(clip):
 @pytest.mark.parametrize(
   ('changes', 'message'),
   [
-    ({'image_token_index': -5}, 'image_token_index is -5, but ids are at least'),
+    (
+      {'image_token_index': -5},
+      'image_token_index is -5, but ids are at least',
+    ),
     ({'text_config': {'eos_token_id': [2, -3]}}, r'eos_token_id is \[2, -3\],'),
     ({'text_config': None}, 'there is no text_config, which describes a part'),
   ],
