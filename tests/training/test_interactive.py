@@ -64,8 +64,8 @@ def test_a_refused_run_leaves_and_names_no_folder(
   tmp_path, monkeypatch, capsys
 ):
   monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
-  with pytest.raises(ConfigError, match='keep_best'):
-    mmjax.train(toy.config(keep_best='no'), toy.build)
+  with pytest.raises(ConfigError, match=r'there are val/toy'):
+    mmjax.train(toy.config(keep_best='val/foo'), toy.build)
   assert 'the run is in' not in capsys.readouterr().out
   assert not list(tmp_path.iterdir())
 
