@@ -255,6 +255,8 @@ def _import(options: argparse.Namespace) -> None:
   )
 
   separator, images = options.separator, options.images
+  if images and not pathlib.Path(images).expanduser().is_dir():
+    raise ConfigError(f'--images={images}: there is no such folder')
   settings = importing.Settings(
     name=options.name,
     splits=splitting.parse_splits(options.splits) if options.splits else None,
@@ -296,6 +298,9 @@ def _show(options: argparse.Namespace) -> None:
     overrides.override(config, [('data.fields', options.fields)])
   if options.output:
     arguments.check_image_output(options.output)
+  if options.tokenizer:
+    with arguments.naming(f'--tokenizer={options.tokenizer}', 'read'):
+      pathlib.Path(options.tokenizer).open('rb').close()
   print(
     showing.show(
       options.name,

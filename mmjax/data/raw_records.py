@@ -117,11 +117,7 @@ def to_record(
   fields = raw.read_fields()
   caption_texts, languages = captions.read(fields, language)
   questions = _read_questions(fields)
-  further = {
-    field.name: extra_fields.read(field, fields, raw.read_file)
-    for field in extra
-  }
-  further = {name: v for name, v in further.items() if v is not None}
+  further = _read_further(raw, fields, extra)
   if not caption_texts and not questions and not further:
     raise ConfigError(_explain_missing_texts(fields))
   is_later = image is not None  # Its first part has the image.
@@ -152,6 +148,17 @@ def to_record(
   }
   (schema or make_schema(extra)).check(record)
   return record
+
+
+def _read_further(
+  raw: RawRecord, fields: Fields, extra: Sequence[extra_fields.ExtraField]
+) -> Fields:
+  """The values of further fields, without those of empty cells."""
+  values = {
+    field.name: extra_fields.read(field, fields, raw.read_file)
+    for field in extra
+  }
+  return {name: value for name, value in values.items() if value is not None}
 
 
 def make_schema(extra: Sequence[extra_fields.ExtraField]) -> records.Schema:

@@ -47,6 +47,14 @@ CONFIG = 'def get_config():\n  return {}\n'
     ),
     ('data show d --output=FOLDER/no/x.png', 'there is no folder FOLDER/no'),
     (
+      'data show d --tokenizer=FOLDER',
+      '--tokenizer=FOLDER: cannot read it: is',
+    ),
+    (
+      'data import --format=csv --input=FILE --name=x --images=no',
+      '--images=no: there is no such folder',
+    ),
+    (
       'plan --config=c.py --topology=cpu:1 --json=FOLDER',
       '--json=FOLDER is a folder; name a file',
     ),
