@@ -176,9 +176,12 @@ def check_output_folder(flag: str, path: Path | str) -> None:
 def _try_to_write(folder: Path) -> None:
   """Raises OSError where no file can be made; leaves none.
 
-  Permissions alone don't tell it: of root, or of a read-only disk.
+  Permissions alone don't say it: of root, or of a read-only disk.
   """
-  tempfile.TemporaryFile(dir=folder).close()
+  try:
+    tempfile.TemporaryFile(dir=folder).close()
+  except OSError as error:
+    raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def check_image_output(path: str) -> None:
